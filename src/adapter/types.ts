@@ -1,0 +1,65 @@
+/** What an adapter is once it has been checked: on disk (a record), in host memory (tensors in the layout the engine copies). */
+
+/** One adapted linear layer in host memory, laid out as the engine's bank wants it. */
+export interface HostSite {
+  readonly rank: number;
+  readonly dtype: "F32" | "F16" | "BF16";
+  /** [inFeatures, rank] row-major: PEFT's lora_A transposed. Uint16Array holds the raw bits of F16 and BF16. */
+  readonly a: Float32Array | Uint16Array;
+  /** [rank, outFeatures] row-major: PEFT's lora_B transposed. */
+  readonly b: Float32Array | Uint16Array;
+  /** Still to be multiplied into B when it is copied: 1 for F32, where it is folded already. */
+  readonly scale: number;
+}
+
+/** An adapter in host memory. Immutable; shared by every request that leases it. */
+export interface HostAdapter {
+  readonly digest: string;
+  /** Largest rank of any site. */
+  readonly rank: number;
+  /** Bytes held. */
+  readonly bytes: number;
+  /** Keyed by the module path of the base's linear site. */
+  readonly sites: ReadonlyMap<string, HostSite>;
+}
+
+/** What checking found out about an adapter, without its tensors. */
+export interface AdapterSummary {
+  /** `sha256:` and 64 hex digits, over the canonical config and every tensor's name, dtype, shape and bytes. */
+  readonly digest: string;
+  readonly rank: number;
+  /** Number of adapted linear layers. */
+  readonly modules: number;
+  /** Bytes of the tensors. */
+  readonly bytes: number;
+  /** Bytes in fp32, as the engine's active set holds it. */
+  readonly activeBytes: number;
+  readonly scales: { readonly min: number; readonly max: number };
+  readonly warnings: readonly string[];
+  /** Files of the folder that were not kept. */
+  readonly ignored: readonly string[];
+}
+
+export interface AdapterRecord extends AdapterSummary {
+  readonly name: string;
+  /** `store`: uploaded, ours. `folder`: put there by the operator, read-only for us. */
+  readonly source: "store" | "folder";
+  readonly createdAt: number;
+}
+
+/** A counted hold on an adapter in host memory. */
+export interface AdapterLease {
+  readonly adapter: HostAdapter;
+  /** Where it was found when it was asked for. */
+  readonly from: "host" | "disk";
+  readonly loadMs: number;
+  release(): void;
+}
+
+/** What the engine asks of the host tier. */
+export interface AdapterSource {
+  /** Resolves with the adapter in host memory and holds it there; single flight. Rejects with a LorikeetError. */
+  acquire(digest: string): Promise<AdapterLease>;
+  /** Starts loading if there is room; never throws. */
+  prefetch(digest: string): void;
+}

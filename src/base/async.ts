@@ -1,0 +1,61 @@
+/** Small asynchronous helpers: a counting semaphore and single-flight calls. */
+
+/** At most `limit` tasks at once; the rest wait in order. */
+export class Semaphore {
+  #free: number;
+  readonly #waiting: (() => void)[] = [];
+
+  constructor(limit: number) {
+    this.#free = limit;
+  }
+
+  get free(): number {
+    return this.#free;
+  }
+
+  async run<T>(task: () => Promise<T>): Promise<T> {
+    if (this.#free > 0) this.#free--;
+    else await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    try {
+      return await task();
+    } finally {
+      const next = this.#waiting.shift();
+      if (next) next();
+      else this.#free++;
+    }
+  }
+}
+
+/** Joins concurrent calls with the same key into one. */
+export class SingleFlight<K, V> {
+  readonly #flights = new Map<K, Promise<V>>();
+
+  run(key: K, task: () => Promise<V>): Promise<V> {
+    const running = this.#flights.get(key);
+    if (running) return running;
+    const flight = task().finally(() => this.#flights.delete(key));
+    this.#flights.set(key, flight);
+    return flight;
+  }
+
+  get size(): number {
+    return this.#flights.size;
+  }
+}
+
+/** A promise with its ends outside. */
+export interface Deferred<T> {
+  readonly promise: Promise<T>;
+  resolve(value: T): void;
+  reject(reason: unknown): void;
+}
+
+export function deferred<T>(): Deferred<T> {
+  let resolve!: (value: T) => void;
+  let reject!: (reason: unknown) => void;
+  const promise = new Promise<T>((yes, no) => {
+    resolve = yes;
+    reject = no;
+  });
+  return { promise, resolve, reject };
+}

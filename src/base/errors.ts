@@ -1,0 +1,100 @@
+/** The one table of faults: a stable code, the HTTP status and the OpenAI error type that go with it. Knows nothing of HTTP. */
+
+interface ErrorKind {
+  readonly status: number;
+  readonly type: "invalid_request_error" | "authentication_error" | "permission_error" | "rate_limit_error" | "server_error";
+  /** Seconds a client may wait before it tries again, where trying again helps. */
+  readonly retryAfterSeconds?: number;
+}
+
+const invalid = (status: number): ErrorKind => ({ status, type: "invalid_request_error" });
+
+/** Every code that a user can meet. The docs list this table whole; a test holds the two together. */
+export const errorTable = {
+  invalid_value: invalid(400),
+  unsupported_parameter: invalid(400),
+  context_length_exceeded: invalid(400),
+  prompt_too_long: invalid(400),
+  chat_template_missing: invalid(400),
+  tokenizer_missing: invalid(400),
+  invalid_config: invalid(400),
+  invalid_name: invalid(400),
+  invalid_upload: invalid(400),
+  digest_mismatch: invalid(400),
+  already_loaded: invalid(400),
+  model_not_found: invalid(404),
+  adapter_not_found: invalid(404),
+  route_not_found: invalid(404),
+  method_not_allowed: invalid(405),
+  conflict: invalid(409),
+  precondition_failed: invalid(412),
+  too_large: invalid(413),
+  unsupported_media_type: invalid(415),
+  adapter_invalid: invalid(422),
+  adapter_unsupported: invalid(422),
+  adapter_too_large: invalid(422),
+  model_invalid: invalid(422),
+  model_unsupported: invalid(422),
+  timeout: invalid(408),
+  cancelled: invalid(499),
+  queue_full: { status: 429, type: "rate_limit_error", retryAfterSeconds: 1 },
+  uploads_busy: { status: 429, type: "rate_limit_error", retryAfterSeconds: 5 },
+  internal: { status: 500, type: "server_error" },
+  runtime_failed: { status: 500, type: "server_error" },
+  queue_timeout: { status: 503, type: "server_error", retryAfterSeconds: 5 },
+  draining: { status: 503, type: "server_error", retryAfterSeconds: 10 },
+  not_ready: { status: 503, type: "server_error", retryAfterSeconds: 5 },
+  store_full: { status: 507, type: "server_error" },
+  data_invalid: invalid(400),
+  out_of_memory: invalid(400),
+} as const satisfies Record<string, ErrorKind>;
+
+export type ErrorCode = keyof typeof errorTable;
+
+export interface ErrorDetails {
+  /** The parameter, flag, file or tensor at fault. */
+  readonly param?: string;
+  /** What was found. */
+  readonly found?: unknown;
+  /** What is allowed. */
+  readonly allowed?: unknown;
+  /** Every fault, where several were found at once; the message holds the first or a summary. */
+  readonly faults?: readonly string[];
+  readonly cause?: unknown;
+}
+
+/** A fault with a stable code. `message` is a whole sentence that names what was found and what is allowed. */
+export class LorikeetError extends Error {
+  readonly code: ErrorCode;
+  readonly param: string | undefined;
+  readonly found: unknown;
+  readonly allowed: unknown;
+  readonly faults: readonly string[];
+
+  constructor(code: ErrorCode, message: string, details: ErrorDetails = {}) {
+    super(message, details.cause === undefined ? undefined : { cause: details.cause });
+    this.name = "LorikeetError";
+    this.code = code;
+    this.param = details.param;
+    this.found = details.found;
+    this.allowed = details.allowed;
+    this.faults = details.faults ?? [];
+  }
+
+  get status(): number {
+    return errorTable[this.code].status;
+  }
+
+  get type(): ErrorKind["type"] {
+    return errorTable[this.code].type;
+  }
+
+  get retryAfterSeconds(): number | undefined {
+    return (errorTable[this.code] as ErrorKind).retryAfterSeconds;
+  }
+}
+
+/** Throws an `internal` error when an invariant of ours does not hold: never for bad input. */
+export function assert(condition: unknown, message: string): asserts condition {
+  if (!condition) throw new LorikeetError("internal", `Invariant broken: ${message}`);
+}

@@ -1,0 +1,124 @@
+/** The engine's door: a request of token ids in, an asynchronous stream of events out. No text, no HTTP. */
+
+export interface SamplingParams {
+  /** 0 is greedy. */
+  readonly temperature: number;
+  /** 0 is off. */
+  readonly topK: number;
+  readonly topP: number;
+  readonly minP: number;
+  readonly repetitionPenalty: number;
+  readonly presencePenalty: number;
+  readonly frequencyPenalty: number;
+  /** Added to the logits before anything else. */
+  readonly logitBias: ReadonlyMap<number, number>;
+  readonly seed: number | null;
+  /** null: no log-probabilities. k: the chosen token's and the k best alternatives'. They are of the unmodified distribution, as OpenAI's and vLLM's are. */
+  readonly logprobs: number | null;
+}
+
+export const greedy: SamplingParams = {
+  temperature: 0,
+  topK: 0,
+  topP: 1,
+  minP: 0,
+  repetitionPenalty: 1,
+  presencePenalty: 0,
+  frequencyPenalty: 0,
+  logitBias: new Map(),
+  seed: null,
+  logprobs: null,
+};
+
+export interface EngineRequest {
+  readonly promptIds: readonly number[];
+  /** 0 with `promptLogprobs` scores the prompt and generates nothing. */
+  readonly maxTokens: number;
+  readonly sampling: SamplingParams;
+  /** Ids that end the sequence (not emitted as text, reported as `stopId`). Empty with ignore_eos. */
+  readonly stopIds: readonly number[];
+  /** The adapter's digest, or null for the base. */
+  readonly adapter: string | null;
+  /** null: none. k: log-probability of each prompt token and its k best alternatives. */
+  readonly promptLogprobs: number | null;
+  readonly signal?: AbortSignal;
+}
+
+export interface TokenLogprob {
+  readonly id: number;
+  readonly logprob: number;
+  /** Best alternatives, best first; may hold `id` itself. */
+  readonly top: readonly { readonly id: number; readonly logprob: number }[];
+}
+
+export type FinishReason = "stop" | "length" | "cancelled" | "error" | "shutdown";
+
+export interface SequenceTimings {
+  readonly queueMs: number;
+  /** From submit to the first token; null when none came. */
+  readonly timeToFirstTokenMs: number | null;
+  readonly cachedTokens: number;
+}
+
+export type EngineEvent =
+  /** The adapter is leased and a KV slot is held: nothing but a fault can stop it now. */
+  | { readonly type: "admitted"; readonly queueMs: number }
+  /** One entry a prompt token; the first is null (nothing predicts it). */
+  | { readonly type: "prompt"; readonly logprobs: readonly (TokenLogprob | null)[] }
+  | { readonly type: "token"; readonly id: number; readonly logprob: TokenLogprob | null }
+  | {
+      readonly type: "finish";
+      readonly reason: FinishReason;
+      /** The stop id that ended it, if one did. */
+      readonly stopId: number | null;
+      /** With reason `error`. */
+      readonly error: Error | null;
+      readonly promptTokens: number;
+      readonly completionTokens: number;
+      readonly timings: SequenceTimings;
+    };
+
+/** A running sequence. Iterate it once. Exactly one `finish` event ends every sequence. */
+export interface SequenceHandle extends AsyncIterable<EngineEvent> {
+  readonly id: number;
+  /** Ends the sequence within one step or chunk: `stop` when the caller saw a stop string, `cancelled` when the client left. Idempotent. */
+  end(reason: "stop" | "cancelled"): void;
+  /** While paused no token is computed for it; its slot and lease stay. For readers that are slow. */
+  pause(): void;
+  resume(): void;
+}
+
+export interface EngineStats {
+  readonly running: number;
+  readonly waiting: number;
+  readonly slots: { readonly decoding: number; readonly prefilling: number; readonly idle: number };
+  readonly runningAdapters: readonly string[];
+  readonly waitingAdapters: readonly string[];
+  readonly activeAdapterBytes: number;
+  readonly activeAdapters: readonly string[];
+}
+
+/** Told of what happens, for metrics. Calls are synchronous and must be cheap. */
+export interface EngineObserver {
+  step?(step: { readonly kind: "prefill" | "decode"; readonly seconds: number; readonly rows: number; readonly adapters: number; readonly tokens: number }): void;
+  adapterLoaded?(load: { readonly digest: string; readonly from: "host" | "disk"; readonly seconds: number }): void;
+}
+
+export interface EngineLimits {
+  /** KV slots: rows of the largest batch. */
+  readonly maxBatch: number;
+  /** Tokens a slot holds. */
+  readonly maxContext: number;
+  /** Sequences that may wait; past it `submit` throws `queue_full`. */
+  readonly maxQueue: number;
+}
+
+export interface Engine {
+  readonly limits: EngineLimits;
+  /** Throws LorikeetError `queue_full`, `draining` or `context_length_exceeded` at once; later faults arrive as the `finish` event. */
+  submit(request: EngineRequest): SequenceHandle;
+  stats(): EngineStats;
+  /** Refuses new sequences, lets the running ones finish for `graceMs`, then ends the rest with `shutdown`. */
+  drain(graceMs: number): Promise<void>;
+  close(): Promise<void>;
+}
