@@ -2,7 +2,12 @@
 
 interface ErrorKind {
   readonly status: number;
-  readonly type: "invalid_request_error" | "authentication_error" | "permission_error" | "rate_limit_error" | "server_error";
+  readonly type:
+    | "invalid_request_error"
+    | "authentication_error"
+    | "permission_error"
+    | "rate_limit_error"
+    | "server_error";
   /** Seconds a client may wait before it tries again, where trying again helps. */
   readonly retryAfterSeconds?: number;
 }

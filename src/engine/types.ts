@@ -100,7 +100,13 @@ export interface EngineStats {
 
 /** Told of what happens, for metrics. Calls are synchronous and must be cheap. */
 export interface EngineObserver {
-  step?(step: { readonly kind: "prefill" | "decode"; readonly seconds: number; readonly rows: number; readonly adapters: number; readonly tokens: number }): void;
+  step?(step: {
+    readonly kind: "prefill" | "decode";
+    readonly seconds: number;
+    readonly rows: number;
+    readonly adapters: number;
+    readonly tokens: number;
+  }): void;
   adapterLoaded?(load: { readonly digest: string; readonly from: "host" | "disk"; readonly seconds: number }): void;
 }
 
