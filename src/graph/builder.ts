@@ -1,0 +1,167 @@
+/** Collects nodes into a graph. Names come from nested scopes; equal constants are made once. */
+
+import { ShapeError, showShape } from "./shape.js";
+import type { Attribute, ElementType, Graph, Initializer, InitializerData, Node, Shape, Value } from "./types.js";
+import { elementBytes } from "./types.js";
+
+export type AttributeInput = number | string | readonly number[] | Attribute | undefined;
+
+/** An output to make: its element type and shape, and a name where the node's own will not do. */
+export interface OutputSpec {
+  readonly type: ElementType;
+  readonly shape: Shape;
+  readonly name?: string;
+}
+
+export class GraphBuilder {
+  readonly #name: string;
+  readonly #scopes: string[] = [];
+  readonly #names = new Map<string, number>();
+  readonly #nodes: Node[] = [];
+  readonly #inputs: Value[] = [];
+  readonly #outputs: Value[] = [];
+  readonly #initializers = new Map<string, Initializer>();
+  readonly #constants = new Map<string, Value>();
+
+  constructor(name: string) {
+    this.#name = name;
+  }
+
+  /** Runs `body` with `name` added to the names of all that it makes. */
+  scope<T>(name: string, body: () => T): T {
+    this.#scopes.push(name);
+    try {
+      return body();
+    } finally {
+      this.#scopes.pop();
+    }
+  }
+
+  get path(): string {
+    return this.#scopes.join(".");
+  }
+
+  input(name: string, type: ElementType, shape: Shape): Value {
+    const value = { name, type, shape };
+    this.#claim(name);
+    this.#inputs.push(value);
+    return value;
+  }
+
+  /** A weight under its own, whole name; asking twice gives the same value. */
+  initializer(name: string, type: ElementType, shape: Shape, data: InitializerData): Value {
+    const known = this.#initializers.get(name);
+    if (known) return known.value;
+    this.#claim(name);
+    const count = shape.reduce<number>((n, dim) => n * (typeof dim === "number" ? dim : Number.NaN), 1);
+    const bytes = data.kind === "inline" ? data.bytes.byteLength : data.byteLength;
+    if (count * elementBytes[type] !== bytes) {
+      throw new ShapeError(`Initializer ${name}: ${type}${showShape(shape)} does not fill ${bytes} bytes`);
+    }
+    const value = { name, type, shape };
+    this.#initializers.set(name, { value, data });
+    return value;
+  }
+
+  /** A small constant; equal ones are shared. */
+  constant(type: "float32" | "float64" | "int64" | "int32" | "bool", shape: Shape, data: readonly number[]): Value {
+    const key = `${type}|${showShape(shape)}|${data.map((x) => (Object.is(x, -0) ? "-0" : x)).join()}`;
+    const known = this.#constants.get(key);
+    if (known) return known;
+    const name = this.#unique(`constant.${type}`);
+    const value = this.initializer(name, type, shape, { kind: "inline", bytes: pack(type, data) });
+    this.#constants.set(key, value);
+    return value;
+  }
+
+  scalar(type: "float32" | "float64" | "int64" | "int32", value: number): Value {
+    return this.constant(type, [], [value]);
+  }
+
+  /** Adds a node. `undefined` attributes are left out. Whole numbers become ints: pass `{kind: "float"}` for a float. */
+  node(
+    op: string,
+    inputs: readonly (Value | null)[],
+    outputs: readonly OutputSpec[],
+    attributes: Readonly<Record<string, AttributeInput>> = {},
+    domain = "",
+  ): Value[] {
+    const base = [...this.#scopes, op].join(".");
+    const name = this.#unique(base);
+    const values = outputs.map((spec, i) => ({
+      name: spec.name ?? (i === 0 ? name : `${name}:${i}`),
+      type: spec.type,
+      shape: spec.shape,
+    }));
+    for (const [i, spec] of outputs.entries()) if (spec.name !== undefined) this.#claim((values[i] as Value).name);
+    const trimmed = [...inputs];
+    while (trimmed.length > 0 && trimmed.at(-1) === null) trimmed.pop();
+    this.#nodes.push({ name, op, domain, inputs: trimmed, outputs: values, attributes: toAttributes(attributes) });
+    return values;
+  }
+
+  output(value: Value): void {
+    this.#outputs.push(value);
+  }
+
+  /** Nodes so far: `autodiff` reads them to walk back. */
+  get nodes(): readonly Node[] {
+    return this.#nodes;
+  }
+
+  build(): Graph {
+    return {
+      name: this.#name,
+      inputs: [...this.#inputs],
+      outputs: [...this.#outputs],
+      nodes: [...this.#nodes],
+      initializers: [...this.#initializers.values()],
+    };
+  }
+
+  #unique(base: string): string {
+    const count = this.#names.get(base) ?? 0;
+    this.#names.set(base, count + 1);
+    return count === 0 ? base : this.#unique(`${base}.${count}`);
+  }
+
+  #claim(name: string): void {
+    if (this.#names.has(name)) throw new ShapeError(`The name ${name} is taken`);
+    this.#names.set(name, 1);
+  }
+}
+
+function toAttributes(input: Readonly<Record<string, AttributeInput>>): Record<string, Attribute> {
+  const out: Record<string, Attribute> = {};
+  for (const [key, value] of Object.entries(input)) {
+    if (value === undefined) continue;
+    if (typeof value === "number") {
+      out[key] = Number.isInteger(value) ? { kind: "int", value } : { kind: "float", value };
+    } else if (typeof value === "string") out[key] = { kind: "string", value };
+    else if (isAttribute(value)) out[key] = value;
+    else out[key] = { kind: "ints", value };
+  }
+  return out;
+}
+
+function isAttribute(value: readonly number[] | Attribute): value is Attribute {
+  return !Array.isArray(value);
+}
+
+/** A float attribute, also when the number is whole. */
+export const float = (value: number): Attribute => ({ kind: "float", value });
+
+function pack(type: ElementType, data: readonly number[]): Uint8Array {
+  switch (type) {
+    case "float32":
+      return new Uint8Array(Float32Array.from(data).buffer);
+    case "float64":
+      return new Uint8Array(Float64Array.from(data).buffer);
+    case "int64":
+      return new Uint8Array(BigInt64Array.from(data, BigInt).buffer);
+    case "int32":
+      return new Uint8Array(Int32Array.from(data).buffer);
+    default:
+      return Uint8Array.from(data);
+  }
+}

@@ -1,0 +1,75 @@
+/** A computation as data: values, nodes and initializers. Holds graphs that it did not build as well; knows no session and opens no file. */
+
+/** A size, or the name of a size that is known when the graph runs. */
+export type Dim = number | string;
+export type Shape = readonly Dim[];
+
+export type ElementType =
+  | "float32"
+  | "float64"
+  | "float16"
+  | "bfloat16"
+  | "int64"
+  | "int32"
+  | "int8"
+  | "uint8"
+  | "bool";
+
+export interface Value {
+  readonly name: string;
+  readonly type: ElementType;
+  readonly shape: Shape;
+}
+
+export type Attribute =
+  | { readonly kind: "int"; readonly value: number }
+  | { readonly kind: "float"; readonly value: number }
+  | { readonly kind: "string"; readonly value: string }
+  | { readonly kind: "ints"; readonly value: readonly number[] }
+  | { readonly kind: "floats"; readonly value: readonly number[] };
+
+export interface Node {
+  readonly name: string;
+  readonly op: string;
+  /** "" is ONNX's own domain. */
+  readonly domain: string;
+  /** null: an optional input left out. */
+  readonly inputs: readonly (Value | null)[];
+  readonly outputs: readonly Value[];
+  readonly attributes: Readonly<Record<string, Attribute>>;
+}
+
+export type InitializerData =
+  | { readonly kind: "inline"; readonly bytes: Uint8Array }
+  /** Bytes in a file: mapped by ONNX Runtime when the session is made, never read by us. */
+  | { readonly kind: "external"; readonly file: string; readonly offset: number; readonly byteLength: number };
+
+export interface Initializer {
+  readonly value: Value;
+  readonly data: InitializerData;
+}
+
+export interface Graph {
+  readonly name: string;
+  readonly inputs: readonly Value[];
+  readonly outputs: readonly Value[];
+  /** In an order in which every value is made before it is used. */
+  readonly nodes: readonly Node[];
+  readonly initializers: readonly Initializer[];
+}
+
+export const elementBytes: Readonly<Record<ElementType, number>> = {
+  float32: 4,
+  float64: 8,
+  float16: 2,
+  bfloat16: 2,
+  int64: 8,
+  int32: 4,
+  int8: 1,
+  uint8: 1,
+  bool: 1,
+};
+
+export function describeValue(value: Value): string {
+  return `${value.name}: ${value.type}[${value.shape.join(", ")}]`;
+}
