@@ -1,0 +1,188 @@
+/**
+ * A safetensors file, open for reading: the header is proven at open, tensors are read lazily by position. It holds one
+ * file descriptor and no tensor. What the tensors mean is for others.
+ */
+
+import { constants } from "node:fs";
+import { type FileHandle, open } from "node:fs/promises";
+import { type ErrorCode, LorikeetError } from "../base/errors.js";
+import { viewAs } from "./dtype.js";
+import { bfloat16ToFloat32, float16ToFloat32 } from "./half.js";
+import { HeaderFault, parseHeader, type SafetensorsHeader, type StoredTensor } from "./safetensors-header.js";
+
+export type { StoredTensor } from "./safetensors-header.js";
+
+export interface SafetensorsOptions {
+  /** The code of every error about the file: `adapter_invalid` unless told otherwise. */
+  readonly code?: ErrorCode;
+  /** How messages name the file; its path unless told otherwise. */
+  readonly label?: string;
+  /** Bytes of JSON; 32 MiB. */
+  readonly maxHeaderBytes?: number;
+  /** 200,000. */
+  readonly maxTensors?: number;
+}
+
+const maxReadBytes = 1 << 28; // one positioned read stays far below what every system takes
+
+export class SafetensorsFile {
+  readonly path: string;
+  readonly metadata: Readonly<Record<string, string>>;
+  /** By name. */
+  readonly tensors: ReadonlyMap<string, StoredTensor>;
+  readonly fileBytes: number;
+  readonly #handle: FileHandle;
+  readonly #fault: Fault;
+
+  private constructor(path: string, header: SafetensorsHeader, fileBytes: number, handle: FileHandle, fault: Fault) {
+    this.path = path;
+    this.metadata = header.metadata;
+    this.tensors = header.tensors;
+    this.fileBytes = fileBytes;
+    this.#handle = handle;
+    this.#fault = fault;
+  }
+
+  /** Opens a file and proves its header. Throws LorikeetError with `options.code`. */
+  static async open(path: string, options: SafetensorsOptions = {}): Promise<SafetensorsFile> {
+    const fault = makeFault(options.code ?? "adapter_invalid", options.label ?? path);
+    let handle: FileHandle;
+    try {
+      // Not blocking, so that a named pipe cannot hang the open.
+      handle = await open(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
+    } catch (cause) {
+      throw fault(`cannot be opened (${reasonOf(cause)})`, reasonOf(cause), "a readable file", cause);
+    }
+    try {
+      const stat = await handle.stat();
+      if (!stat.isFile()) throw fault("is not a regular file", "something else", "a regular file");
+      const header = await readHeader(handle, stat.size, options, fault);
+      return new SafetensorsFile(path, header, stat.size, handle, fault);
+    } catch (cause) {
+      await handle.close();
+      if (cause instanceof LorikeetError) throw cause;
+      throw fault(`cannot be read (${reasonOf(cause)})`, reasonOf(cause), "a readable file", cause);
+    }
+  }
+
+  /** The entry of a tensor. Throws when the file has none of that name. */
+  tensor(name: string): StoredTensor {
+    const tensor = this.tensors.get(name);
+    if (tensor) return tensor;
+    throw this.#fault(`holds no tensor "${name}"`, null, `${this.tensors.size} other names`);
+  }
+
+  /**
+   * Reads a tensor's bytes, or those of `range` (bytes from the tensor's start), into memory of their own that any typed
+   * array may view.
+   */
+  async read(name: string, range?: { readonly begin: number; readonly end: number }): Promise<Uint8Array<ArrayBuffer>> {
+    const { offset, byteLength } = this.tensor(name);
+    const begin = range?.begin ?? 0;
+    const end = range?.end ?? byteLength;
+    if (!(begin >= 0 && begin <= end && end <= byteLength)) {
+      throw new LorikeetError(
+        "internal",
+        `Bytes ${begin} to ${end} of "${name}" do not lie in its ${byteLength} bytes.`,
+      );
+    }
+    const bytes = new Uint8Array(end - begin);
+    await readFully(this.#handle, bytes, offset + begin, this.#fault);
+    return bytes;
+  }
+
+  /** Reads an F32, F16, BF16 or F64 tensor as float32. */
+  async readFloat32(name: string): Promise<Float32Array> {
+    const { dtype } = this.tensor(name);
+    switch (dtype) {
+      case "F32":
+        return viewAs("F32", await this.read(name));
+      case "F16":
+        return float16ToFloat32(viewAs("F16", await this.read(name)));
+      case "BF16":
+        return bfloat16ToFloat32(viewAs("BF16", await this.read(name)));
+      case "F64":
+        return new Float32Array(viewAs("F64", await this.read(name)));
+      default:
+        throw this.#fault(
+          `holds tensor "${name}" as ${dtype}; F32, F16, BF16 or F64 is allowed where numbers are expected`,
+          dtype,
+          ["F32", "F16", "BF16", "F64"],
+        );
+    }
+  }
+
+  /** Idempotent. */
+  async close(): Promise<void> {
+    await this.#handle.close();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+}
+
+type Fault = (clause: string, found: unknown, allowed: unknown, cause?: unknown) => LorikeetError;
+
+function makeFault(code: ErrorCode, label: string): Fault {
+  return (clause, found, allowed, cause) =>
+    new LorikeetError(code, `The file ${label} ${clause}.`, { param: label, found, allowed, cause });
+}
+
+async function readHeader(
+  handle: FileHandle,
+  fileBytes: number,
+  options: SafetensorsOptions,
+  fault: Fault,
+): Promise<SafetensorsHeader> {
+  const { maxHeaderBytes = 32 * 2 ** 20, maxTensors = 200_000 } = options;
+  if (fileBytes < 10) {
+    throw fault(`is ${fileBytes} bytes long; a safetensors file has at least 10`, fileBytes, "at least 10 bytes");
+  }
+  const prefix = new Uint8Array(8);
+  await readFully(handle, prefix, 0, fault);
+  const length = Number(new DataView(prefix.buffer).getBigUint64(0, true));
+  if (length > maxHeaderBytes) {
+    throw fault(
+      `claims a header of ${length} bytes; at most ${maxHeaderBytes} are allowed (is it a safetensors file?)`,
+      length,
+      maxHeaderBytes,
+    );
+  }
+  if (length < 2 || length > fileBytes - 8) {
+    throw fault(
+      `claims a header of ${length} bytes, but is ${fileBytes} bytes long`,
+      length,
+      `2 to ${fileBytes - 8} bytes`,
+    );
+  }
+  const bytes = new Uint8Array(length);
+  await readFully(handle, bytes, 8, fault);
+  try {
+    return parseHeader(bytes, 8 + length, fileBytes, { maxTensors });
+  } catch (cause) {
+    if (cause instanceof HeaderFault) throw fault(cause.message, cause.found, cause.allowed);
+    throw cause;
+  }
+}
+
+/** Fills `bytes` from an absolute position; a file that has become shorter is a fault. */
+async function readFully(handle: FileHandle, bytes: Uint8Array, position: number, fault: Fault): Promise<void> {
+  for (let done = 0; done < bytes.length; ) {
+    const want = Math.min(bytes.length - done, maxReadBytes);
+    const { bytesRead } = await handle.read(bytes, done, want, position + done);
+    if (bytesRead === 0) {
+      throw fault(
+        `ends at byte ${position + done}; ${position + bytes.length} were promised`,
+        position + done,
+        position + bytes.length,
+      );
+    }
+    done += bytesRead;
+  }
+}
+
+function reasonOf(cause: unknown): string {
+  if (cause instanceof Error && "code" in cause && typeof cause.code === "string") return cause.code;
+  return cause instanceof Error ? cause.message : String(cause);
+}
