@@ -48,8 +48,8 @@ export function parseHeader(
   limits: HeaderLimits,
 ): SafetensorsHeader {
   const entries = parseEntries(bytes);
-  const count = entries.length;
-  if (count > limits.maxTensors + 1) {
+  const count = entries.filter(([name]) => name !== "__metadata__").length;
+  if (count > limits.maxTensors) {
     throw new HeaderFault(`lists ${count} tensors; at most ${limits.maxTensors} are allowed`, count, limits.maxTensors);
   }
   const tensors = new Map<string, StoredTensor>();
