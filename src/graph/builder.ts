@@ -68,7 +68,7 @@ export class GraphBuilder {
     const key = `${type}|${showShape(shape)}|${data.map((x) => (Object.is(x, -0) ? "-0" : x)).join()}`;
     const known = this.#constants.get(key);
     if (known) return known;
-    const name = this.#unique(`constant.${type}`);
+    const name = `constant.${type}.${this.#constants.size}`;
     const value = this.initializer(name, type, shape, { kind: "inline", bytes: pack(type, data) });
     this.#constants.set(key, value);
     return value;

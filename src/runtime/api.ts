@@ -1,0 +1,185 @@
+/**
+ * ONNX Runtime's C API, called through koffi. Alone in knowing where the shared library lies and what its function table
+ * looks like; every status is turned into an error here. The table only ever grows at its end (onnxruntime_c_api.h).
+ */
+import { existsSync } from "node:fs";
+import { createRequire } from "node:module";
+import { dirname, join } from "node:path";
+import koffi from "koffi";
+import { LorikeetError } from "../base/errors.js";
+
+/** The C API version asked for: the functions used here are all older. */
+const apiVersion = 20;
+
+/** A C pointer. */
+export type Pointer = bigint;
+
+/** Place in the table and C signature of each function that is used. A result of `S` is a status that is checked. */
+const signatures = {
+  GetErrorMessage: [2, "const char *", ["void *"]],
+  CreateEnv: [3, "S", ["int", "const char *", "void *"]],
+  CreateSessionFromArray: [8, "S", ["void *", "void *", "size_t", "void *", "void *"]],
+  CreateSessionOptions: [10, "S", ["void *"]],
+  EnableProfiling: [14, "S", ["void *", "const char *"]],
+  DisableMemPattern: [17, "S", ["void *"]],
+  DisableCpuMemArena: [19, "S", ["void *"]],
+  SetSessionGraphOptimizationLevel: [23, "S", ["void *", "int"]],
+  SetIntraOpNumThreads: [24, "S", ["void *", "int"]],
+  SetInterOpNumThreads: [25, "S", ["void *", "int"]],
+  CreateRunOptions: [39, "S", ["void *"]],
+  RunOptionsSetTerminate: [46, "S", ["void *"]],
+  RunOptionsUnsetTerminate: [47, "S", ["void *"]],
+  CreateTensorAsOrtValue: [48, "S", ["void *", "void *", "size_t", "int", "void *"]],
+  CreateTensorWithDataAsOrtValue: [49, "S", ["void *", "void *", "size_t", "void *", "size_t", "int", "void *"]],
+  GetTensorMutableData: [51, "S", ["void *", "void *"]],
+  GetTensorElementType: [60, "S", ["void *", "void *"]],
+  GetDimensionsCount: [61, "S", ["void *", "void *"]],
+  GetDimensions: [62, "S", ["void *", "void *", "size_t"]],
+  GetTensorTypeAndShape: [65, "S", ["void *", "void *"]],
+  CreateCpuMemoryInfo: [69, "S", ["int", "int", "void *"]],
+  AllocatorFree: [76, "S", ["void *", "void *"]],
+  GetAllocatorWithDefaultOptions: [78, "S", ["void *"]],
+  ReleaseStatus: [93, "void", ["void *"]],
+  ReleaseSession: [95, "void", ["void *"]],
+  ReleaseValue: [96, "void", ["void *"]],
+  ReleaseRunOptions: [97, "void", ["void *"]],
+  ReleaseTensorTypeAndShapeInfo: [99, "void", ["void *"]],
+  ReleaseSessionOptions: [100, "void", ["void *"]],
+  SessionEndProfiling: [110, "S", ["void *", "void *", "void *"]],
+  AddSessionConfigEntry: [130, "S", ["void *", "const char *", "const char *"]],
+  RunWithBinding: [133, "S", ["void *", "void *", "void *"]],
+  CreateIoBinding: [134, "S", ["void *", "void *"]],
+  ReleaseIoBinding: [135, "void", ["void *"]],
+  BindInput: [136, "S", ["void *", "const char *", "void *"]],
+  BindOutput: [137, "S", ["void *", "const char *", "void *"]],
+  BindOutputToDevice: [138, "S", ["void *", "const char *", "void *"]],
+  GetBoundOutputValues: [140, "S", ["void *", "void *", "void *", "void *"]],
+  ClearBoundInputs: [141, "void", ["void *"]],
+  ClearBoundOutputs: [142, "void", ["void *"]],
+  AddInitializer: [150, "S", ["void *", "const char *", "void *"]],
+  CreatePrepackedWeightsContainer: [166, "S", ["void *"]],
+  ReleasePrepackedWeightsContainer: [167, "void", ["void *"]],
+  CreateSessionFromArrayWithPrepackedWeightsContainer: [
+    169,
+    "S",
+    ["void *", "void *", "size_t", "void *", "void *", "void *"],
+  ],
+} as const satisfies Record<string, readonly [number, string, readonly string[]]>;
+
+/** A C function; `async` runs it on a pool thread and answers in a callback. */
+interface CFunction {
+  (...args: Argument[]): unknown;
+  async(...args: [...Argument[], (error: unknown, result: unknown) => void]): void;
+}
+
+type FunctionName = keyof typeof signatures;
+type Argument = Pointer | number | string | null | ArrayBufferView | ArrayBuffer;
+
+export class OrtApi {
+  readonly version: string;
+  readonly #functions = new Map<FunctionName, CFunction>();
+  /** The process-wide environment; lives as long as the process. */
+  readonly env: Pointer;
+  readonly cpuMemory: Pointer;
+
+  constructor(libraryPath: string) {
+    // A run needs far more stack than koffi's default of 128 KiB.
+    koffi.config({ sync_stack_size: 8 << 20, async_stack_size: 8 << 20 });
+    const library = koffi.load(libraryPath);
+    const base = koffi.decode(library.func("void *OrtGetApiBase()")(), "void *", 2) as Pointer[];
+    const getApi = koffi.decode(base[0], koffi.proto("void *(uint32_t)")) as CFunction;
+    const getVersion = koffi.decode(base[1], koffi.proto("const char *()")) as CFunction;
+    this.version = getVersion() as string;
+    const table = getApi(apiVersion) as Pointer | null;
+    if (!table) {
+      throw new LorikeetError("runtime_failed", `ONNX Runtime ${this.version} has no C API version ${apiVersion}.`);
+    }
+    const pointers = koffi.decode(table, "void *", 170) as Pointer[];
+    for (const [name, [index, result, args]] of Object.entries(signatures)) {
+      const proto = koffi.proto(`${result === "S" ? "void *" : result} (${args.join(", ")})`);
+      this.#functions.set(name as FunctionName, koffi.decode(pointers[index], proto) as CFunction);
+    }
+    this.env = this.make("CreateEnv", 3, "lorikeet");
+    this.cpuMemory = this.make("CreateCpuMemoryInfo", 0, 0);
+  }
+
+  #get(name: FunctionName): CFunction {
+    return this.#functions.get(name) as CFunction;
+  }
+
+  /** Calls and checks the status. */
+  call(name: FunctionName, ...args: Argument[]): void {
+    const result = this.#get(name)(...args) as Pointer | null;
+    if (signatures[name][1] === "S" && result) this.#fail(name, result);
+  }
+
+  /** The same on a pool thread: the event loop goes on. The caller keeps every argument alive and unshared. */
+  callAsync(name: FunctionName, ...args: Argument[]): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#get(name).async(...args, (error: unknown, result: unknown) => {
+        try {
+          if (error) throw error;
+          if (result) this.#fail(name, result as Pointer);
+          resolve();
+        } catch (fault) {
+          reject(fault);
+        }
+      });
+    });
+  }
+
+  /** Calls a function whose last parameter receives a pointer. */
+  make(name: FunctionName, ...args: Argument[]): Pointer {
+    const out = new BigUint64Array(1);
+    this.call(name, ...args, out);
+    return out[0] as Pointer;
+  }
+
+  async makeAsync(name: FunctionName, ...args: Argument[]): Promise<Pointer> {
+    const out = new BigUint64Array(1);
+    await this.callAsync(name, ...args, out);
+    return out[0] as Pointer;
+  }
+
+  #fail(name: FunctionName, status: Pointer): never {
+    const message = this.#get("GetErrorMessage")(status) as string;
+    this.#get("ReleaseStatus")(status);
+    throw new LorikeetError("runtime_failed", `ONNX Runtime's ${name} failed: ${message}`);
+  }
+
+  /** Memory that ONNX Runtime owns, seen as a buffer. Valid only while its owner lives. */
+  view(pointer: Pointer, byteLength: number): ArrayBuffer {
+    return koffi.view(pointer, byteLength);
+  }
+
+  readString(pointer: Pointer): string {
+    return koffi.decode(pointer, "char", -1) as string;
+  }
+}
+
+function libraryPath(): string {
+  const require = createRequire(import.meta.url);
+  const root = dirname(require.resolve("onnxruntime-node/package.json"));
+  const names: Record<string, string> = {
+    linux: "libonnxruntime.so.1",
+    darwin: "libonnxruntime.dylib",
+    win32: "onnxruntime.dll",
+  };
+  const folder = join(root, "bin", "napi-v6", process.platform, process.arch);
+  const path = join(folder, names[process.platform] ?? "libonnxruntime.so.1");
+  if (!existsSync(path)) {
+    throw new LorikeetError(
+      "runtime_failed",
+      `onnxruntime-node has no library for ${process.platform} on ${process.arch} (looked for ${path}).`,
+    );
+  }
+  return path;
+}
+
+let shared: OrtApi | undefined;
+
+/** The library, loaded at the first call. */
+export function ort(): OrtApi {
+  shared ??= new OrtApi(libraryPath());
+  return shared;
+}

@@ -1,0 +1,223 @@
+/** Sessions and bindings: a graph made runnable, its inputs and outputs tied to tensors, run off the event loop. */
+import { assert, LorikeetError } from "../base/errors.js";
+import { ort, type Pointer } from "./api.js";
+import { Tensor, type TensorType, tensorTypeOf } from "./tensor.js";
+
+export interface SessionOptions {
+  /** Threads that one run uses, the calling one included. */
+  readonly threads: number;
+  /** Threads spin for work between runs: faster steps, but the cores are busy. Default true. */
+  readonly spinning?: boolean;
+  /** Plan memory by shapes: faster for one shape, wasteful for many. Default false. */
+  readonly memoryPattern?: boolean;
+  /** Copy weights into the kernels' own layout. Default true; false keeps the mapping of the file only. */
+  readonly prepacking?: boolean;
+  /** 0 none, 1 basic, 2 extended, 99 all (default). */
+  readonly optimization?: 0 | 1 | 2 | 99;
+  /** Extra `session.*` entries. */
+  readonly config?: Readonly<Record<string, string>>;
+  /** Path prefix of a profile that `endProfiling` closes. */
+  readonly profile?: string;
+  /** Shares prepacked weights with other sessions; needs `initializers`. */
+  readonly shared?: SharedWeights;
+}
+
+/** Weights in memory that several sessions use, with one prepacked copy among them. */
+export class SharedWeights implements Disposable {
+  readonly tensors: ReadonlyMap<string, Tensor>;
+  #container: Pointer;
+
+  constructor(tensors: ReadonlyMap<string, Tensor>) {
+    this.tensors = tensors;
+    this.#container = ort().make("CreatePrepackedWeightsContainer");
+  }
+
+  get container(): Pointer {
+    return this.#container;
+  }
+
+  /** Only after every session that uses it is disposed. */
+  [Symbol.dispose](): void {
+    if (this.#container) ort().call("ReleasePrepackedWeightsContainer", this.#container);
+    this.#container = 0n;
+  }
+}
+
+export class Session implements Disposable {
+  #handle: Pointer;
+  readonly #shared: SharedWeights | undefined;
+  #running = 0;
+  readonly #bindings = new Set<Binding>();
+
+  private constructor(handle: Pointer, shared: SharedWeights | undefined) {
+    this.#handle = handle;
+    this.#shared = shared;
+  }
+
+  /** Loads an ONNX model given as bytes. External data is found below `/`. Runs on a pool thread. */
+  static async create(model: Uint8Array, options: SessionOptions): Promise<Session> {
+    const settings = sessionOptions(options);
+    try {
+      const { env } = ort();
+      const size = model.byteLength;
+      const { shared } = options;
+      const handle = shared
+        ? await ort().makeAsync(
+            "CreateSessionFromArrayWithPrepackedWeightsContainer",
+            env,
+            model,
+            size,
+            settings,
+            shared.container,
+          )
+        : await ort().makeAsync("CreateSessionFromArray", env, model, size, settings);
+      return new Session(handle, shared);
+    } finally {
+      ort().call("ReleaseSessionOptions", settings);
+    }
+  }
+
+  bind(): Binding {
+    const binding = new Binding(ort().make("CreateIoBinding", this.handle));
+    this.#bindings.add(binding);
+    return binding;
+  }
+
+  /** Runs with what is bound. One run at a time a binding. `signal` stops it between two nodes. */
+  async run(binding: Binding, signal?: AbortSignal): Promise<void> {
+    const options = ort().make("CreateRunOptions");
+    const stop = (): void => ort().call("RunOptionsSetTerminate", options);
+    if (signal?.aborted) stop();
+    signal?.addEventListener("abort", stop, { once: true });
+    this.#running++;
+    try {
+      await ort().callAsync("RunWithBinding", this.handle, options, binding.handle);
+    } catch (error) {
+      if (signal?.aborted) throw new LorikeetError("cancelled", "The run was stopped.", { cause: error });
+      throw error;
+    } finally {
+      this.#running--;
+      signal?.removeEventListener("abort", stop);
+      ort().call("ReleaseRunOptions", options);
+    }
+  }
+
+  /** Ends profiling and gives the profile's file name. */
+  endProfiling(): string {
+    const allocator = ort().make("GetAllocatorWithDefaultOptions");
+    const pointer = ort().make("SessionEndProfiling", this.handle, allocator);
+    const name = ort().readString(pointer);
+    ort().call("AllocatorFree", allocator, pointer);
+    return name;
+  }
+
+  get handle(): Pointer {
+    assert(this.#handle !== 0n, "a disposed session is not used");
+    return this.#handle;
+  }
+
+  get shared(): SharedWeights | undefined {
+    return this.#shared;
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#handle === 0n) return;
+    assert(this.#running === 0, "a running session is not disposed");
+    for (const binding of this.#bindings) binding[Symbol.dispose]();
+    ort().call("ReleaseSession", this.#handle);
+    this.#handle = 0n;
+  }
+}
+
+/** Inputs and outputs of a session tied to tensors. Keeps what is bound alive. */
+export class Binding implements Disposable {
+  #handle: Pointer;
+  readonly #held = new Map<string, Tensor>();
+
+  constructor(handle: Pointer) {
+    this.#handle = handle;
+  }
+
+  get handle(): Pointer {
+    assert(this.#handle !== 0n, "a disposed binding is not used");
+    return this.#handle;
+  }
+
+  input(name: string, tensor: Tensor): void {
+    ort().call("BindInput", this.handle, name, tensor.handle);
+    this.#held.set(`<${name}`, tensor);
+  }
+
+  output(name: string, tensor: Tensor): void {
+    ort().call("BindOutput", this.handle, name, tensor.handle);
+    this.#held.set(`>${name}`, tensor);
+  }
+
+  /** Lets ONNX Runtime allocate this output; read it with `outputs()`. */
+  outputToHost(name: string): void {
+    ort().call("BindOutputToDevice", this.handle, name, ort().cpuMemory);
+  }
+
+  /** Copies of all outputs, in the order they were bound. For outputs that ONNX Runtime allocated. */
+  outputs(): Tensor[] {
+    const allocator = ort().make("GetAllocatorWithDefaultOptions");
+    const values = new BigUint64Array(1);
+    const counts = new BigUint64Array(1);
+    ort().call("GetBoundOutputValues", this.handle, allocator, values, counts);
+    const total = Number(counts[0]);
+    const list = new BigUint64Array(
+      ort()
+        .view(values[0] as Pointer, total * 8)
+        .slice(0),
+    );
+    ort().call("AllocatorFree", allocator, values[0] as Pointer);
+    return [...list].map(copyValue);
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#handle === 0n) return;
+    ort().call("ReleaseIoBinding", this.#handle);
+    this.#handle = 0n;
+    this.#held.clear();
+  }
+}
+
+function copyValue(value: Pointer): Tensor {
+  const info = ort().make("GetTensorTypeAndShape", value);
+  try {
+    const code = new Int32Array(1);
+    ort().call("GetTensorElementType", info, code);
+    const rank = Number(ort().make("GetDimensionsCount", info));
+    const dims = new BigInt64Array(Math.max(rank, 1));
+    ort().call("GetDimensions", info, dims, rank);
+    const type: TensorType = tensorTypeOf(code[0] as number);
+    const tensor = Tensor.zeros(type, [...dims.slice(0, rank)].map(Number));
+    if (tensor.data.byteLength > 0) {
+      const source = ort().view(ort().make("GetTensorMutableData", value), tensor.data.byteLength);
+      new Uint8Array(tensor.data.buffer).set(new Uint8Array(source));
+    }
+    return tensor;
+  } finally {
+    ort().call("ReleaseTensorTypeAndShapeInfo", info);
+    ort().call("ReleaseValue", value);
+  }
+}
+
+function sessionOptions(options: SessionOptions): Pointer {
+  const settings = ort().make("CreateSessionOptions");
+  const entries: Record<string, string> = {
+    "session.model_external_initializers_file_folder_path": "/",
+    "session.intra_op.allow_spinning": options.spinning === false ? "0" : "1",
+    "session.disable_prepacking": options.prepacking === false ? "1" : "0",
+    ...options.config,
+  };
+  ort().call("SetIntraOpNumThreads", settings, options.threads);
+  ort().call("SetInterOpNumThreads", settings, 1);
+  ort().call("SetSessionGraphOptimizationLevel", settings, options.optimization ?? 99);
+  if (!options.memoryPattern) ort().call("DisableMemPattern", settings);
+  if (options.profile !== undefined) ort().call("EnableProfiling", settings, options.profile);
+  for (const [key, value] of Object.entries(entries)) ort().call("AddSessionConfigEntry", settings, key, value);
+  for (const [name, tensor] of options.shared?.tensors ?? [])
+    ort().call("AddInitializer", settings, name, tensor.handle);
+  return settings;
+}
