@@ -1,0 +1,126 @@
+/** What this machine lets the process use: cores and memory, after CPU affinity and control groups. Knows nothing of models. */
+
+import { readFileSync } from "node:fs";
+import { availableParallelism, totalmem } from "node:os";
+import { posix } from "node:path";
+
+/** Reads a small text file; null when there is none. */
+export type ReadText = (path: string) => string | null;
+
+export interface CgroupLimits {
+  /** Cores' worth of time: quota over period. null: no quota. */
+  readonly cpus: number | null;
+  readonly memoryBytes: number | null;
+}
+
+interface Mount {
+  readonly version: 1 | 2;
+  readonly controllers: readonly string[];
+  /** The group that is mounted, and where. */
+  readonly root: string;
+  readonly point: string;
+}
+
+const readText: ReadText = (path) => {
+  try {
+    return readFileSync(path, "utf8");
+  } catch {
+    return null;
+  }
+};
+
+/** Threads for arithmetic: the smaller of the CPU affinity (which Node counts) and the whole cores of the quota; at least 1. */
+export function usableThreads(read: ReadText = readText, affinity: number = availableParallelism()): number {
+  const quota = cgroupLimits(read).cpus;
+  return Math.max(1, Math.min(affinity, quota === null ? affinity : Math.floor(quota)));
+}
+
+/** Bytes that this process may use in all: the machine's memory or its control group's limit, whichever is smaller. */
+export function usableMemory(read: ReadText = readText, installed: number = totalmem()): number {
+  return Math.min(installed, cgroupLimits(read).memoryBytes ?? installed);
+}
+
+/**
+ * The tightest limits of this process's control groups and all their ancestors, version 1 or 2, from what
+ * /proc/self/cgroup and /proc/self/mountinfo say. In a container the group's own path may lie outside the mount:
+ * then the mount itself is the group.
+ */
+export function cgroupLimits(read: ReadText): CgroupLimits {
+  const groups = read("/proc/self/cgroup");
+  const mountinfo = read("/proc/self/mountinfo");
+  if (groups === null || mountinfo === null) return { cpus: null, memoryBytes: null };
+  let cpus: number | null = null;
+  let memoryBytes: number | null = null;
+  for (const mount of parseMounts(mountinfo)) {
+    for (const directory of groupDirectories(groups, mount)) {
+      cpus = smaller(cpus, cpuQuota(read, directory, mount));
+      memoryBytes = smaller(memoryBytes, memoryLimit(read, directory, mount));
+    }
+  }
+  return { cpus, memoryBytes };
+}
+
+function parseMounts(mountinfo: string): Mount[] {
+  const mounts: Mount[] = [];
+  for (const line of mountinfo.split("\n")) {
+    const [left = "", right = ""] = line.split(" - ");
+    const [, , , root, point] = left.split(" ");
+    const [type, , options = ""] = right.split(" ");
+    if (root === undefined || point === undefined) continue;
+    if (type === "cgroup2") mounts.push({ version: 2, controllers: [], root, point });
+    if (type === "cgroup") mounts.push({ version: 1, controllers: options.split(","), root, point });
+  }
+  return mounts;
+}
+
+/** The process's own group under `mount` and every ancestor up to the mount. */
+function groupDirectories(groups: string, mount: Mount): string[] {
+  let path: string | undefined;
+  for (const line of groups.split("\n")) {
+    const [, id, controllers, group] = /^(\d+):([^:]*):(.*)$/.exec(line) ?? [];
+    if (id === undefined || group === undefined || controllers === undefined) continue;
+    const names = controllers.split(",");
+    const matches = mount.version === 2 ? id === "0" && controllers === "" : sharesController(names, mount.controllers);
+    if (matches) path = group;
+  }
+  if (path === undefined) return [];
+  const root = mount.root === "/" ? "" : mount.root;
+  const inside = path === root || path.startsWith(`${root}/`) ? path.slice(root.length) : "/";
+  const directories: string[] = [];
+  for (let below = posix.normalize(inside || "/"); ; below = posix.dirname(below)) {
+    directories.push(posix.join(mount.point, below));
+    if (below === "/" || below === ".") return directories;
+  }
+}
+
+function sharesController(names: readonly string[], mounted: readonly string[]): boolean {
+  return names.some((name) => (name === "cpu" || name === "memory") && mounted.includes(name));
+}
+
+function cpuQuota(read: ReadText, directory: string, mount: Mount): number | null {
+  if (mount.version === 2) {
+    const [quota, period] = (read(`${directory}/cpu.max`) ?? "max").trim().split(/\s+/);
+    return ratio(quota, period ?? "100000");
+  }
+  if (!mount.controllers.includes("cpu")) return null;
+  return ratio(read(`${directory}/cpu.cfs_quota_us`)?.trim(), read(`${directory}/cpu.cfs_period_us`)?.trim());
+}
+
+function memoryLimit(read: ReadText, directory: string, mount: Mount): number | null {
+  if (mount.version === 1 && !mount.controllers.includes("memory")) return null;
+  const file = mount.version === 2 ? "memory.max" : "memory.limit_in_bytes";
+  const limit = Number(read(`${directory}/${file}`)?.trim() || Number.NaN);
+  // Version 1 says "no limit" with a number near 2^63.
+  return limit > 0 && limit < 2 ** 60 ? limit : null;
+}
+
+/** Quota over period; "max", -1 and absence mean no quota. */
+function ratio(quota: string | undefined, period: string | undefined): number | null {
+  const value = Number(quota) / Number(period);
+  return value > 0 && Number.isFinite(value) ? value : null;
+}
+
+function smaller(a: number | null, b: number | null): number | null {
+  if (a === null) return b;
+  return b === null ? a : Math.min(a, b);
+}

@@ -1,0 +1,192 @@
+/**
+ * Every option of `serve`, once: its flag, environment variable and configuration key come from its name here, its reader,
+ * default and help stand beside it. `generate` takes the part that concerns the engine.
+ */
+
+import { bytes, duration, flag, formatBytes, formatDuration, integer, oneOf, type Parser, text } from "./units.js";
+
+export interface Option<T> {
+  /** Shown in help after the flag; absent for a flag that takes no value. */
+  readonly placeholder?: string;
+  readonly parse: Parser<T>;
+  /** null: left to be computed, or off; `shown` says which. */
+  readonly fallback: T | null;
+  /** How help shows the default. */
+  readonly shown: string;
+  readonly help: string;
+  readonly group: Group;
+}
+
+type Group = "Model" | "Engine" | "Adapters" | "Server" | "Limits" | "Logs";
+
+export type OptionTable = Readonly<Record<string, Option<unknown>>>;
+type Row<T> = Omit<Option<T>, "shown" | "fallback" | "group"> & { readonly shown?: string };
+
+/** An option with a fixed default. */
+function given<T>(group: Group, fallback: T, row: Row<T>): Option<T> & { readonly fallback: T } {
+  return { shown: String(fallback), ...row, fallback, group };
+}
+
+/** An option that is computed, or off, when it is not given. */
+function open<T>(group: Group, shown: string, row: Row<T>): Option<T> & { readonly fallback: T | null } {
+  return { ...row, fallback: null, shown, group };
+}
+
+function size(group: Group, fallback: number, help: string): Option<number> & { readonly fallback: number } {
+  return given(group, fallback, { placeholder: "size", parse: bytes(), shown: formatBytes(fallback), help });
+}
+
+function time(group: Group, fallbackMs: number, help: string): Option<number> & { readonly fallback: number } {
+  const shown = formatDuration(fallbackMs);
+  return given(group, fallbackMs, { placeholder: "time", parse: duration("s"), shown, help });
+}
+
+function count(
+  group: Group,
+  fallback: number,
+  min: number,
+  help: string,
+): Option<number> & { readonly fallback: number } {
+  return given(group, fallback, { placeholder: "n", parse: integer(min), help });
+}
+
+const GiB = 1024 ** 3;
+const MiB = 1024 ** 2;
+
+/** What is needed to load a model and run it. */
+export const engineOptions = {
+  model: open("Model", "required", {
+    placeholder: "folder",
+    parse: text,
+    help: "a model folder in Hugging Face layout: config.json, *.safetensors, tokenizer.json",
+  }),
+  dtype: given("Model", "auto", {
+    placeholder: "type",
+    parse: oneOf("auto", "fp32", "int8", "int4"),
+    help: "weights of the layers: fp32, int8 or int4; auto is fp32 up to 200 M parameters, else int8",
+  }),
+  headDtype: given("Model", "auto", {
+    placeholder: "type",
+    parse: oneOf("auto", "fp32", "int8"),
+    help: "weights of the output head: fp32 or int8; auto is int8 with int8 and int4 layers, else fp32",
+  }),
+  cacheDir: open("Model", "$XDG_CACHE_HOME/lorikeet or ~/.cache/lorikeet", {
+    placeholder: "folder",
+    parse: text,
+    help: "where converted weights are kept for the next start",
+  }),
+  chatTemplate: open("Model", "the model's own", {
+    placeholder: "file",
+    parse: text,
+    help: "a chat template (Jinja) used instead of the model's",
+  }),
+  generationConfig: given("Model", "openai", {
+    placeholder: "source",
+    parse: oneOf("openai", "model"),
+    help: "sampling defaults: OpenAI's, or those of the model's generation_config.json",
+  }),
+  device: given("Engine", "cpu", {
+    placeholder: "device",
+    parse: oneOf("cpu"),
+    help: "where the model runs",
+  }),
+  threads: open("Engine", "CPU affinity or the control group's quota, whichever is smaller", {
+    placeholder: "n",
+    parse: integer(1, 1024),
+    help: "threads for arithmetic",
+  }),
+  maxBatch: given("Engine", 16, {
+    placeholder: "n",
+    parse: integer(1, 1024),
+    help: "KV slots: sequences that run at once",
+  }),
+  maxContext: open("Engine", "the model's own, or what fits --kv-bytes", {
+    placeholder: "tokens",
+    parse: integer(16),
+    help: "tokens of prompt and answer that one sequence may hold",
+  }),
+  kvBytes: open("Engine", "half of the memory that the weights leave", {
+    placeholder: "size",
+    parse: bytes(),
+    help: "memory for the KV cache of all slots",
+  }),
+  adapterCacheBytes: size("Engine", GiB, "host memory for adapters that are ready to run"),
+  activeAdapterBytes: size("Engine", GiB, "memory for the fp32 copies of the adapters that run right now"),
+  maxQueue: given("Engine", 256, {
+    placeholder: "n",
+    parse: integer(0, 1_000_000),
+    help: "sequences that may wait for a slot; one more is answered 429",
+  }),
+  maxStallMs: given("Engine", 120, {
+    placeholder: "ms",
+    parse: integer(1, 60_000),
+    help: "longest that one chunk of a prompt may hold up running sequences",
+  }),
+  exact: given("Engine", false, {
+    parse: flag,
+    help: "make int8 and int4 results independent of the other rows of a batch",
+  }),
+} as const satisfies OptionTable;
+
+/** The service around the engine. */
+export const serviceOptions = {
+  adapters: open("Adapters", "none", {
+    placeholder: "folder",
+    parse: text,
+    help: "folder of adapters: PEFT folders put there by hand, and the store for uploads",
+  }),
+  servedModelName: open("Server", "the model folder's name", {
+    placeholder: "name",
+    parse: text,
+    help: "the base model's name in requests and lists",
+  }),
+  host: given("Server", "127.0.0.1", {
+    placeholder: "address",
+    parse: text,
+    help: "address to listen on; 0.0.0.0 is every network",
+  }),
+  port: given("Server", 8080, { placeholder: "port", parse: integer(0, 65_535), help: "port; 0 takes a free one" }),
+  drainTimeout: time("Server", 30_000, "how long running requests may go on after SIGTERM or SIGINT"),
+  loraPathRoot: open("Adapters", "off", {
+    placeholder: "folder",
+    parse: text,
+    help: "folder below which POST /v1/load_lora_adapter may read lora_path",
+  }),
+  maxStoreBytes: size("Adapters", 20 * GiB, "all stored adapters together; past it an upload is answered 507"),
+  maxUploadBytes: size("Adapters", GiB, "bytes of one upload as received"),
+  maxUnpackedBytes: size("Adapters", 2 * GiB, "bytes of one upload after unpacking"),
+  maxUploads: count("Adapters", 2, 1, "uploads at once; one more is answered 429"),
+  uploadIdleTimeout: time("Adapters", 60_000, "how long an upload may go without a byte"),
+  queueTimeout: time("Limits", 60_000, "how long a request may wait for a slot before it is answered 503"),
+  requestTimeout: time("Limits", 600_000, "how long a request may take in all"),
+  maxBodyBytes: size("Limits", 8 * MiB, "bytes of a JSON body or a WebSocket frame"),
+  maxPromptChars: count("Limits", 1_000_000, 1, "characters of a prompt, counted before it is tokenized"),
+  maxConnections: count("Limits", 1024, 1, "open connections; one more is refused"),
+  logLevel: given("Logs", "info", {
+    placeholder: "level",
+    parse: oneOf("debug", "info", "warn", "error", "silent"),
+    help: "least severe log line that is written",
+  }),
+} as const satisfies OptionTable;
+
+export const serveOptions = { ...engineOptions, ...serviceOptions } as const;
+
+/** The values of a table: an option with a fixed default always has one, the others may be null. */
+export type Settings<Table extends OptionTable> = {
+  readonly [Name in keyof Table]: Table[Name] extends { readonly parse: Parser<infer T>; readonly fallback: infer F }
+    ? T | (null extends F ? null : never)
+    : never;
+};
+
+export type EngineSettings = Settings<typeof engineOptions>;
+export type ServeSettings = Settings<typeof serveOptions>;
+
+/** `maxBatch` → `max-batch`: the flag without its dashes, and the key in a configuration file. */
+export function flagName(name: string): string {
+  return name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+}
+
+/** `maxBatch` → `LORIKEET_MAX_BATCH`. */
+export function environmentName(name: string): string {
+  return `LORIKEET_${flagName(name).replaceAll("-", "_").toUpperCase()}`;
+}

@@ -1,0 +1,55 @@
+/** Shows a person that long work goes on: one line redrawn on a terminal, a line every few seconds elsewhere. */
+
+import type { Progress } from "../base/log.js";
+
+/** Where progress is written; `isTTY` chooses the form. */
+export interface ProgressStream {
+  readonly isTTY?: boolean;
+  readonly columns?: number;
+  write(text: string): unknown;
+}
+
+export interface ProgressLine {
+  readonly report: Progress;
+  /** Clears the terminal's line. Call it before anything else is printed. */
+  end(): void;
+}
+
+/** Work that ends within `quietMs` is never mentioned; elsewhere than on a terminal at most one line each `everyMs`. */
+export function progressLine(
+  stream: ProgressStream,
+  options: { readonly now?: () => number; readonly quietMs?: number; readonly everyMs?: number } = {},
+): ProgressLine {
+  const { now = Date.now, quietMs = 1000, everyMs = stream.isTTY ? 100 : 5000 } = options;
+  let started = now();
+  let shown = Number.NEGATIVE_INFINITY;
+  let drawn = false;
+  let current = "";
+  return {
+    report(what, done, total) {
+      if (what !== current) {
+        current = what;
+        started = now();
+      }
+      const time = now();
+      const due = time - started >= quietMs && time - shown >= everyMs;
+      if (!due && !(drawn && done >= total)) return;
+      shown = time;
+      const line = describe(what, done, total, (time - started) / 1000);
+      if (stream.isTTY) stream.write(`\r\x1b[K${line.slice(0, (stream.columns ?? 80) - 1)}`);
+      else stream.write(`${line}\n`);
+      drawn = stream.isTTY === true;
+    },
+    end() {
+      if (drawn) stream.write("\r\x1b[K");
+      drawn = false;
+    },
+  };
+}
+
+function describe(what: string, done: number, total: number, seconds: number): string {
+  if (total <= 0) return `${what} (${seconds.toFixed(0)} s)`;
+  const percent = Math.min(100, Math.floor((100 * done) / total));
+  const left = done > 0 && done < total ? `, about ${Math.ceil((seconds * (total - done)) / done)} s left` : "";
+  return `${what}: ${percent} %${left}`;
+}

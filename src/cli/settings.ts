@@ -1,0 +1,95 @@
+/** Resolves a table of options: flags over environment over a configuration file over defaults. Knows no option by name. */
+
+import { readFileSync } from "node:fs";
+import { environmentName, flagName, type OptionTable, type Settings } from "./options.js";
+import { UsageError } from "./usage.js";
+
+export interface Sources {
+  /** Texts (or booleans) by option name, as the command line gave them. */
+  readonly flags: Readonly<Record<string, unknown>>;
+  readonly environment: Readonly<Record<string, string | undefined>>;
+  /** What the configuration file holds, by flag name; {} without a file. */
+  readonly file: Readonly<Record<string, unknown>>;
+  /** Names the file in messages. */
+  readonly filePath?: string;
+  /** Every key that the file may hold; keys of other tables are skipped, unknown ones are faults. */
+  readonly knownKeys?: readonly string[];
+}
+
+interface Found {
+  readonly value: unknown;
+  readonly where: string;
+}
+
+/** Throws a UsageError that names every fault: where the value came from, what was found and what is allowed. */
+export function resolveSettings<const Table extends OptionTable>(table: Table, sources: Sources): Settings<Table> {
+  const faults = unknownKeys(table, sources);
+  const settings: Record<string, unknown> = {};
+  for (const [name, option] of Object.entries(table)) {
+    const found = lookUp(name, sources);
+    settings[name] = option.fallback;
+    if (!found) continue;
+    try {
+      settings[name] = option.parse(asText(found.value));
+    } catch (error) {
+      const message = error instanceof Error ? error.message : String(error);
+      faults.push(`${found.where} ${message}, not ${JSON.stringify(found.value)}.`);
+    }
+  }
+  if (faults.length > 0) throw new UsageError(faults);
+  // The loop above gave every name of the table a value that its own reader returned, or its default.
+  return settings as Settings<Table>;
+}
+
+/** The object that a JSON configuration file holds. Throws a UsageError. */
+export function readConfigFile(path: string): Readonly<Record<string, unknown>> {
+  let content: string;
+  try {
+    content = readFileSync(path, "utf8");
+  } catch (error) {
+    const code = error instanceof Error && "code" in error ? String(error.code) : "unknown error";
+    throw new UsageError([`The configuration file ${path} cannot be read (${code}).`]);
+  }
+  let value: unknown;
+  try {
+    value = JSON.parse(content);
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new UsageError([`The configuration file ${path} is not JSON: ${reason}.`]);
+  }
+  if (!isRecord(value)) throw new UsageError([`The configuration file ${path} must hold one JSON object.`]);
+  return value;
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+function lookUp(name: string, sources: Sources): Found | null {
+  const key = flagName(name);
+  const fromFlag = sources.flags[name];
+  if (fromFlag !== undefined) return { value: fromFlag, where: `--${key}` };
+  const variable = environmentName(name);
+  const fromEnvironment = sources.environment[variable];
+  // An empty variable is how compose files and shells spell "not set".
+  if (fromEnvironment !== undefined && fromEnvironment !== "") return { value: fromEnvironment, where: variable };
+  const fromFile = Object.hasOwn(sources.file, key) ? sources.file[key] : null;
+  if (fromFile !== null) return { value: fromFile, where: `"${key}" in ${sources.filePath ?? "the file"}` };
+  return null;
+}
+
+function unknownKeys(table: OptionTable, sources: Sources): string[] {
+  const known = sources.knownKeys ?? Object.keys(table).map(flagName);
+  return Object.keys(sources.file)
+    .filter((key) => !known.includes(key))
+    .map(
+      (key) =>
+        `"${key}" in ${sources.filePath ?? "the file"} is not an option: its keys are the flags of --help without the dashes.`,
+    );
+}
+
+function asText(value: unknown): string {
+  if (typeof value === "string") return value;
+  if (typeof value === "number" || typeof value === "boolean") return String(value);
+  throw new Error("must be a text, a number or a boolean");
+}

@@ -1,0 +1,117 @@
+/** Turns one option's text into a value with its unit, and back into text for help and tables. Knows no option by name. */
+
+/** Reads one option's text. Throws an Error whose message says what is allowed: "must be ...". */
+export type Parser<T> = (text: string) => T;
+
+const sizeUnits: Readonly<Record<string, number>> = {
+  "": 1,
+  b: 1,
+  k: 1024,
+  kb: 1024,
+  kib: 1024,
+  m: 1024 ** 2,
+  mb: 1024 ** 2,
+  mib: 1024 ** 2,
+  g: 1024 ** 3,
+  gb: 1024 ** 3,
+  gib: 1024 ** 3,
+  t: 1024 ** 4,
+  tb: 1024 ** 4,
+  tib: 1024 ** 4,
+};
+
+const durationUnits: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
+
+/** A whole number in [min, max]. */
+export function integer(min: number, max = Number.MAX_SAFE_INTEGER): Parser<number> {
+  const range =
+    max === Number.MAX_SAFE_INTEGER ? `a whole number of at least ${min}` : `a whole number from ${min} to ${max}`;
+  return (text) => {
+    const value = /^[+-]?\d+$/.test(text.trim()) ? Number(text) : Number.NaN;
+    if (!(value >= min && value <= max)) throw new Error(`must be ${range}`);
+    return value;
+  };
+}
+
+/** A number in [min, max]. */
+export function decimal(min: number, max: number): Parser<number> {
+  return (text) => {
+    const value = text.trim() === "" ? Number.NaN : Number(text);
+    if (!(value >= min && value <= max)) throw new Error(`must be a number from ${min} to ${max}`);
+    return value;
+  };
+}
+
+/** Bytes: `1048576`, `512M`, `2GiB`. K, M, G and T are powers of 1024 however they are spelled. */
+export function bytes(min = 1): Parser<number> {
+  return (text) => {
+    const found = /^(\d+(?:\.\d+)?)\s*([a-z]*)$/i.exec(text.trim());
+    const unit = sizeUnits[found?.[2]?.toLowerCase() ?? "?"];
+    const value = Math.round(Number(found?.[1]) * (unit ?? Number.NaN));
+    if (!(value >= min && value <= Number.MAX_SAFE_INTEGER)) {
+      throw new Error(`must be a size of at least ${formatBytes(min)}, such as 1048576, 512M or 2GiB`);
+    }
+    return value;
+  };
+}
+
+/** Milliseconds: `500ms`, `60s`, `5m`; a bare number counts in `bareUnit`. */
+export function duration(bareUnit: "ms" | "s", minMs = 1): Parser<number> {
+  return (text) => {
+    const found = /^(\d+(?:\.\d+)?)\s*([a-z]*)$/i.exec(text.trim());
+    const unit = durationUnits[found?.[2]?.toLowerCase() || bareUnit];
+    const value = Math.round(Number(found?.[1]) * (unit ?? Number.NaN));
+    // Timers of Node take a signed 32-bit number of milliseconds; past it they fire at once.
+    if (!(value >= minMs && value <= 2 ** 31 - 1)) {
+      throw new Error(`must be a time from ${formatDuration(minMs)} to 24 days, such as 500ms, 30s or 5m`);
+    }
+    return value;
+  };
+}
+
+export function oneOf<const T extends string>(...choices: readonly T[]): Parser<T> {
+  return (text) => {
+    const found = choices.find((choice) => choice === text);
+    if (found === undefined) throw new Error(`must be one of ${choices.join(", ")}`);
+    return found;
+  };
+}
+
+/** Any text but the empty one. */
+export const text: Parser<string> = (value) => {
+  if (value.trim() === "") throw new Error("must not be empty");
+  return value;
+};
+
+export const flag: Parser<boolean> = (value) => {
+  const lower = value.toLowerCase();
+  if (["true", "1", "yes", "on"].includes(lower)) return true;
+  if (["false", "0", "no", "off"].includes(lower)) return false;
+  throw new Error("must be true or false");
+};
+
+/** `1536` → "1.5 KiB". */
+export function formatBytes(value: number): string {
+  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
+  let power = 0;
+  let size = value;
+  while (size >= 1024 && power < units.length - 1) {
+    size /= 1024;
+    power++;
+  }
+  const shown = Number.isInteger(size) || size >= 100 ? size.toFixed(0) : size.toFixed(1).replace(/\.0$/, "");
+  return `${shown} ${units[power]}`;
+}
+
+/** `90000` → "90 s". */
+export function formatDuration(ms: number): string {
+  if (ms < 1000) return `${ms} ms`;
+  return `${Number((ms / 1000).toFixed(1))} s`;
+}
+
+/** `7300000` → "7.3 M". */
+export function formatCount(value: number): string {
+  if (value >= 1e9) return `${(value / 1e9).toFixed(2)} B`;
+  if (value >= 1e6) return `${(value / 1e6).toFixed(1)} M`;
+  return value.toLocaleString("en-US");
+}

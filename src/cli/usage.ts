@@ -1,0 +1,59 @@
+/** How a command ends badly: which exit code, and what one line says. */
+
+import { LorikeetError } from "../base/errors.js";
+
+/** The command line, the environment or the configuration asks for something that cannot be: exit code 2. */
+export class UsageError extends Error {
+  constructor(faults: readonly string[]) {
+    super(faults.join(" "));
+    this.name = "UsageError";
+  }
+}
+
+export const exitCodes = { ok: 0, failed: 1, usage: 2 } as const;
+
+/** The exit code for a fault that ends a command. */
+export function exitCodeOf(error: unknown): number {
+  return error instanceof UsageError ? exitCodes.usage : exitCodes.failed;
+}
+
+/** One line (and one more for each further fault) for a person. A bug shows its stack. */
+export function describeFault(error: unknown): string {
+  if (error instanceof UsageError) return oneLine(error.message);
+  if (error instanceof LorikeetError) {
+    const more = error.faults.filter((fault) => !error.message.includes(fault));
+    return [oneLine(error.message), ...more.map((fault) => `  - ${oneLine(fault)}`)].join("\n");
+  }
+  if (!(error instanceof Error)) return oneLine(String(error));
+  const system = systemFault(error);
+  return system ?? error.stack ?? error.message;
+}
+
+/** Faults of the operating system that a person can mend, in words. */
+function systemFault(error: Error): string | null {
+  const code = "code" in error ? error.code : undefined;
+  const path = "path" in error && typeof error.path === "string" ? error.path : null;
+  const port = "port" in error ? String(error.port) : "";
+  const address = "address" in error ? String(error.address) : "";
+  switch (code) {
+    case "EADDRINUSE":
+      return `The address ${address}:${port} is in use by another program: choose another --port, or 0 for a free one.`;
+    case "EADDRNOTAVAIL":
+    case "ENOTFOUND":
+      return `The address ${address || "that --host names"} is not one of this machine's.`;
+    case "EACCES":
+      return path === null
+        ? `Listening on ${address}:${port} is not allowed for this user.`
+        : `${path} cannot be opened: permission denied.`;
+    case "ENOENT":
+      return path === null ? null : `${path} does not exist.`;
+    case "ENOSPC":
+      return `The disk is full${path === null ? "" : ` (${path})`}.`;
+    default:
+      return null;
+  }
+}
+
+function oneLine(message: string): string {
+  return message.replace(/\s*\n\s*/g, " ");
+}
