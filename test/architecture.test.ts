@@ -1,0 +1,162 @@
+/** Reads the import lines of src/ and holds what ARCHITECTURE.md draws: the order of the rooms, one door for each dependency, no cycles. */
+
+import assert from "node:assert/strict";
+import { readdirSync, readFileSync } from "node:fs";
+import { join, posix } from "node:path";
+import { test } from "node:test";
+
+/** What each room may import, besides itself. */
+const rooms: Readonly<Record<string, readonly string[]>> = {
+  base: [],
+  tensor: ["base"],
+  onnx: ["base", "tensor"],
+  graph: ["base", "tensor", "onnx"],
+  autodiff: ["base", "tensor", "onnx", "graph"],
+  runtime: ["base", "tensor", "onnx"],
+  model: ["base", "tensor", "onnx", "graph"],
+  adapter: ["base", "tensor", "onnx", "graph", "model"],
+  text: ["base"],
+  engine: ["base", "tensor", "onnx", "graph", "model", "adapter", "runtime"],
+  train: ["base", "tensor", "onnx", "graph", "autodiff", "model", "adapter", "runtime", "engine", "text"],
+  gateway: ["base", "tensor", "onnx", "graph", "model", "adapter", "engine", "text"],
+  server: ["base", "tensor", "onnx", "graph", "model", "adapter", "engine", "text", "gateway"],
+  cli: [
+    ...["base", "tensor", "onnx", "graph", "autodiff", "model", "adapter", "runtime"],
+    ...["engine", "text", "train", "gateway", "server"],
+  ],
+};
+
+/** The one place that knows a package. A package of dependencies that is not listed here is a fault too. */
+const doors: Readonly<Record<string, RegExp>> = {
+  "onnxruntime-node": /^runtime\//,
+  koffi: /^runtime\//,
+  express: /^server\//,
+  ws: /^server\//,
+  "prom-client": /^server\//,
+  "@fastify/busboy": /^server\//,
+  "tar-stream": /^(server|adapter)\//,
+  "lru-cache": /^adapter\/cache/,
+  re2js: /^adapter\//,
+  "@bufbuild/protobuf": /^onnx\//,
+  "@huggingface/tokenizers": /^text\//,
+  "@huggingface/jinja": /^text\//,
+  valibot: /^(server|gateway|train|model|adapter)\//,
+  commander: /^cli\//,
+  pino: /^cli\//,
+};
+
+interface Import {
+  readonly from: string;
+  /** A file of src/, or the name of a package, or a module of Node. */
+  readonly to: string;
+  readonly local: boolean;
+}
+
+const imports = readImports("src");
+const files = sources("src");
+
+function sources(root: string): string[] {
+  return readdirSync(root, { recursive: true, encoding: "utf8" })
+    .map((path) => path.replaceAll("\\", "/"))
+    .filter((path) => path.endsWith(".ts"));
+}
+
+function readImports(root: string): Import[] {
+  return sources(root).flatMap((from) =>
+    importsOf(readFileSync(join(root, from), "utf8")).map((target) => resolveImport(from, target)),
+  );
+}
+
+/** Targets of static, re-exporting, side-effect and dynamic imports, and of `require`. */
+function importsOf(source: string): string[] {
+  const withoutComments = source.replace(/\/\*[\s\S]*?\*\//g, "").replace(/^\s*\/\/.*$/gm, "");
+  const form = /\b(?:from|import|require)\s*\(?\s*["']([^"'\n]+)["']/g;
+  return [...withoutComments.matchAll(form)].flatMap((match) => match[1] ?? []);
+}
+
+function resolveImport(from: string, target: string): Import {
+  const local = target.startsWith(".");
+  if (local) return { from, to: posix.join(posix.dirname(from), target).replace(/\.js$/, ".ts"), local };
+  return { from, to: /^(@[^/]+\/)?[^/]+/.exec(target)?.[0] ?? target, local };
+}
+
+const roomOf = (path: string): string => path.split("/")[0] ?? "";
+
+test("every folder of src is a room that this test knows", () => {
+  const unknown = [...new Set(files.map(roomOf))].filter((room) => !(room in rooms));
+  assert.deepEqual(unknown, []);
+});
+
+test("a room imports only rooms that stand below it", () => {
+  const faults = imports
+    .filter(({ from, to, local }) => local && roomOf(from) !== roomOf(to))
+    .filter(({ from, to }) => !rooms[roomOf(from)]?.includes(roomOf(to)))
+    .map(({ from, to }) => `${from} imports ${to}`);
+  assert.deepEqual(faults, []);
+});
+
+test("the order of the rooms itself has no cycle", () => {
+  assert.equal(findCycle(new Map(Object.entries(rooms))), null);
+});
+
+test("each package has one door", () => {
+  const faults = imports
+    .filter(({ to, local }) => !local && !to.startsWith("node:"))
+    .filter(({ from, to }) => !doors[to]?.test(from))
+    .map(({ from, to }) => `${from} imports ${to}`);
+  assert.deepEqual(faults, []);
+});
+
+test("modules of Node are imported by their node: names, and every local import exists", () => {
+  const known = new Set(files);
+  const missing = imports.filter(({ to, local }) => local && !known.has(to));
+  assert.deepEqual(missing, []);
+});
+
+test("files import one another without a cycle", () => {
+  const graph = new Map<string, string[]>(files.map((file) => [file, []]));
+  for (const { from, to, local } of imports) if (local) graph.get(from)?.push(to);
+  assert.equal(findCycle(graph)?.join(" → ") ?? null, null);
+});
+
+test("the reader of imports sees every form, and the finder of cycles finds one", () => {
+  const source = `import a from "a";\nimport type { B } from './b.js';\nexport * from "c";\nimport "d";\nawait import("e");
+// import x from "no";\n/* from "never" */ const f = require("f");`;
+  assert.deepEqual(importsOf(source), ["a", "./b.js", "c", "d", "e", "f"]);
+  assert.equal(resolveImport("engine/x.ts", "../base/log.js").to, "base/log.ts");
+  assert.equal(resolveImport("text/x.ts", "@huggingface/jinja/deep").to, "@huggingface/jinja");
+  assert.deepEqual(
+    findCycle(
+      new Map([
+        ["a", ["b"]],
+        ["b", ["c"]],
+        ["c", ["b"]],
+      ]),
+    ),
+    ["b", "c", "b"],
+  );
+});
+
+/** The first cycle of a depth-first walk, as the path that closes it; null when there is none. */
+function findCycle(graph: ReadonlyMap<string, readonly string[]>): string[] | null {
+  const finished = new Set<string>();
+  const path: string[] = [];
+  const visit = (node: string): string[] | null => {
+    const at = path.indexOf(node);
+    if (at >= 0) return [...path.slice(at), node];
+    if (finished.has(node)) return null;
+    path.push(node);
+    for (const next of graph.get(node) ?? []) {
+      const cycle = visit(next);
+      if (cycle) return cycle;
+    }
+    path.pop();
+    finished.add(node);
+    return null;
+  };
+  for (const node of graph.keys()) {
+    const cycle = visit(node);
+    if (cycle) return cycle;
+  }
+  return null;
+}
