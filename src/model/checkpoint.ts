@@ -1,0 +1,138 @@
+/**
+ * A checkpoint directory, opened: its config read, and every tensor that the decoder needs located and proven by name,
+ * shape and dtype. Reads headers, never weights (but for a second copy of a tied head, which must be one).
+ */
+
+import { createHash, type Hash } from "node:crypto";
+import { stat } from "node:fs/promises";
+import { SafetensorsFile } from "../tensor/safetensors.js";
+import { elementCount, formatShape, sameShape } from "../tensor/shape.js";
+import { findWeights, openDirectory, readJson, type WeightFile } from "./checkpoint-files.js";
+import { canonicalName } from "./checkpoint-names.js";
+import { readDecoderConfig } from "./config.js";
+import { Faults, isObject, shown } from "./config-fields.js";
+import { readGenerationDefaults } from "./config-tokens.js";
+import { expectedTensors, headPath } from "./sites.js";
+import type { Checkpoint, DecoderConfig, TensorLocation } from "./types.js";
+
+/**
+ * Opens a Hugging Face model directory. Throws LorikeetError `model_invalid` or `model_unsupported`, one error for all that
+ * is wrong with the config, or with the weights.
+ */
+export async function openCheckpoint(directory: string): Promise<Checkpoint> {
+  const { path, names } = await openDirectory(directory);
+  const json = await readJson(path, "config.json");
+  const hasGeneration = names.includes("generation_config.json");
+  const generation = hasGeneration ? await readJson(path, "generation_config.json") : {};
+  const config = readDecoderConfig(json, generation);
+  const hash = createHash("sha256").update(JSON.stringify(json));
+  const faults = new Faults();
+  const found = new Map<string, TensorLocation>();
+  for (const file of await findWeights(path, names)) await readHeader(file, config, found, faults, hash);
+  const tensors = await prove(config, found, faults);
+  faults.throwIfAny(`The weights of ${directory} are not those of its config.json`);
+  return {
+    directory: path,
+    config,
+    tensors,
+    parameterCount: [...tensors.values()].reduce((sum, { shape }) => sum + elementCount(shape), 0),
+    generationDefaults: isObject(generation) ? readGenerationDefaults(generation) : {},
+    fingerprint: hash.digest("hex"),
+  };
+}
+
+/** Adds a file's tensors to `found`, and what identifies the file to `hash`. */
+async function readHeader(
+  { label, path, promised }: WeightFile,
+  { family }: DecoderConfig,
+  found: Map<string, TensorLocation>,
+  faults: Faults,
+  hash: Hash,
+): Promise<void> {
+  await using file = await SafetensorsFile.open(path, { code: "model_invalid", label });
+  const { mtimeNs } = await stat(path, { bigint: true });
+  hash.update(JSON.stringify([label, file.fileBytes, String(mtimeNs), [...file.tensors]]));
+  for (const name of promised ?? []) {
+    if (!file.tensors.has(name)) faults.invalid(`${shown(name)} is not in ${label}, where the index puts it`);
+  }
+  for (const [stored, tensor] of file.tensors) {
+    const name = canonicalName(family, stored);
+    if (name === null) continue;
+    const other = found.get(name);
+    if (other) faults.invalid(`${shown(stored)} of ${label} is the same tensor as ${shown(other.storedName)}`);
+    else found.set(name, { name, storedName: stored, file: path, ...tensor });
+  }
+}
+
+/** The tensors of the decoder in order, once each is there and nothing else is. */
+async function prove(
+  config: DecoderConfig,
+  found: ReadonlyMap<string, TensorLocation>,
+  faults: Faults,
+): Promise<ReadonlyMap<string, TensorLocation>> {
+  const tensors = new Map<string, TensorLocation>();
+  const unclaimed = new Map(found);
+  for (const { name, shape } of expectedTensors(config)) {
+    const tensor = found.get(name);
+    unclaimed.delete(name);
+    if (!tensor) {
+      faults.invalid(`${name} ${formatShape(shape)} is missing${missingHint(name)}`);
+      continue;
+    }
+    if (!sameShape(tensor.shape, shape)) {
+      faults.invalid(
+        `${tensor.storedName} has the shape ${formatShape(tensor.shape)}, but must have ${formatShape(shape)}`,
+      );
+    }
+    checkDtype(tensor, faults);
+    tensors.set(name, tensor);
+  }
+  const head = unclaimed.get(headWeight);
+  if (config.tiedHead && head) {
+    unclaimed.delete(headWeight);
+    await checkTiedHead(config, head, found, faults);
+  }
+  for (const { storedName } of unclaimed.values()) {
+    faults.invalid(`${shown(storedName)} is no tensor of a ${config.family} decoder with this config`);
+  }
+  return tensors;
+}
+
+const headWeight = `${headPath}.weight`;
+
+function missingHint(name: string): string {
+  return name === headWeight ? ' (set "tie_word_embeddings" to true if the embeddings serve as the head)' : "";
+}
+
+function checkDtype({ storedName, dtype }: TensorLocation, faults: Faults): void {
+  if (dtype === "F32" || dtype === "F16" || dtype === "BF16") return;
+  faults.unsupported(`${storedName} is ${dtype}, but weights must be F32, F16 or BF16`);
+}
+
+/** A tied head may be stored a second time; a different one would be dropped silently, so it is a fault. */
+async function checkTiedHead(
+  config: DecoderConfig,
+  head: TensorLocation,
+  found: ReadonlyMap<string, TensorLocation>,
+  faults: Faults,
+): Promise<void> {
+  const embeddings = found.get(config.family === "gpt2" ? "transformer.wte.weight" : "model.embed_tokens.weight");
+  if (!embeddings || (await haveSameBytes(head, embeddings))) return;
+  faults.invalid(
+    `${head.storedName} differs from ${embeddings.storedName}, but tie_word_embeddings is true: set it to false if the model has a head of its own`,
+  );
+}
+
+const chunkBytes = 4 * 2 ** 20;
+
+async function haveSameBytes(left: TensorLocation, right: TensorLocation): Promise<boolean> {
+  if (left.dtype !== right.dtype || !sameShape(left.shape, right.shape)) return false;
+  await using leftFile = await SafetensorsFile.open(left.file, { code: "model_invalid" });
+  await using rightFile = await SafetensorsFile.open(right.file, { code: "model_invalid" });
+  for (let begin = 0; begin < left.byteLength; begin += chunkBytes) {
+    const range = { begin, end: Math.min(begin + chunkBytes, left.byteLength) };
+    const [a, b] = await Promise.all([leftFile.read(left.storedName, range), rightFile.read(right.storedName, range)]);
+    if (Buffer.compare(a, b) !== 0) return false;
+  }
+  return true;
+}
