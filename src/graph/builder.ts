@@ -78,22 +78,21 @@ export class GraphBuilder {
     return this.constant(type, [], [value]);
   }
 
-  /** Adds a node. `undefined` attributes are left out. Whole numbers become ints: pass `{kind: "float"}` for a float. */
+  /** Adds a node; a null output is left out. `undefined` attributes are left out. Whole numbers become ints: pass `{kind: "float"}` for a float. */
   node(
     op: string,
     inputs: readonly (Value | null)[],
-    outputs: readonly OutputSpec[],
+    outputs: readonly (OutputSpec | null)[],
     attributes: Readonly<Record<string, AttributeInput>> = {},
     domain = "",
   ): Value[] {
     const base = [...this.#scopes, op].join(".");
     const name = this.#unique(base);
-    const values = outputs.map((spec, i) => ({
-      name: spec.name ?? (i === 0 ? name : `${name}:${i}`),
-      type: spec.type,
-      shape: spec.shape,
-    }));
-    for (const [i, spec] of outputs.entries()) if (spec.name !== undefined) this.#claim((values[i] as Value).name);
+    const values = outputs.map((spec, i): Value => {
+      if (!spec) return absent;
+      if (spec.name !== undefined) this.#claim(spec.name);
+      return { name: spec.name ?? (i === 0 ? name : `${name}:${i}`), type: spec.type, shape: spec.shape };
+    });
     const trimmed = [...inputs];
     while (trimmed.length > 0 && trimmed.at(-1) === null) trimmed.pop();
     this.#nodes.push({ name, op, domain, inputs: trimmed, outputs: values, attributes: toAttributes(attributes) });
@@ -130,6 +129,9 @@ export class GraphBuilder {
     this.#names.set(name, 1);
   }
 }
+
+/** Stands for an optional output that nobody asked for. */
+const absent: Value = { name: "", type: "float32", shape: [] };
 
 function toAttributes(input: Readonly<Record<string, AttributeInput>>): Record<string, Attribute> {
   const out: Record<string, Attribute> = {};
