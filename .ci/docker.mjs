@@ -1,0 +1,119 @@
+// Walks through the Dockerfile without Docker: each stage is a fresh folder, COPY copies, RUN runs as a user without rights.
+// Then the entry point is started as the last stage's user would start it, and the health check is run against it.
+import { execFileSync } from "node:child_process";
+import {
+  chmodSync,
+  cpSync,
+  existsSync,
+  lchownSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { basename, join } from "node:path";
+import { freePort, startServer } from "./server.mjs";
+
+const top = mkdtempSync(join(tmpdir(), "lorikeet-docker-"));
+chmodSync(top, 0o755);
+// nobody and nogroup on Debian; a user that is not root keeps its own rights.
+const identity = process.getuid() === 0 ? { uid: 65534, gid: 65534 } : {};
+const stages = [];
+let stage;
+
+function give(path) {
+  if (identity.uid === undefined) return;
+  lchownSync(path, identity.uid, identity.gid);
+  if (!statSync(path, { throwIfNoEntry: false })?.isDirectory()) return;
+  for (const entry of readdirSync(path, { recursive: true })) lchownSync(join(path, entry), identity.uid, identity.gid);
+}
+
+function environment() {
+  const clean = Object.fromEntries(
+    Object.entries(process.env).filter(([name]) => !/^(npm_|NODE_|LORIKEET_)/.test(name)),
+  );
+  return { ...clean, ...stage.env, HOME: join(stage.root, "home") };
+}
+
+const folder = () => join(stage.root, stage.workdir);
+
+const instructions = {
+  FROM(rest) {
+    const name = / AS (\S+)/i.exec(rest)?.[1] ?? "final";
+    stage = { name, root: join(top, name), workdir: "/", env: {} };
+    stages.push(stage);
+    mkdirSync(join(stage.root, "home"), { recursive: true });
+    give(stage.root);
+  },
+  WORKDIR(rest) {
+    stage.workdir = rest;
+    mkdirSync(folder(), { recursive: true });
+    give(folder());
+  },
+  COPY(rest) {
+    const words = rest.split(/\s+/).filter((word) => !word.startsWith("--chown="));
+    const from = /^--from=(.+)/.exec(words[0])?.[1];
+    if (from) words.shift();
+    const target = words.pop();
+    for (const source of words) {
+      const origin = from ? join(stages.find(({ name }) => name === from).root, source) : source;
+      const destination = target.endsWith("/") ? join(folder(), target, basename(source)) : join(folder(), target);
+      cpSync(origin, destination, { recursive: true, filter: (path) => !path.endsWith("/.store") });
+      give(destination);
+    }
+  },
+  ENV(rest) {
+    for (const [, name, value] of rest.matchAll(/(\w+)=(\S+)/g)) stage.env[name] = value;
+  },
+  RUN(rest) {
+    execFileSync("/bin/sh", ["-c", rest], {
+      cwd: folder(),
+      env: environment(),
+      stdio: ["ignore", "inherit", "inherit"],
+      ...identity,
+    });
+  },
+  HEALTHCHECK(rest) {
+    stage.healthcheck = JSON.parse(rest.slice(rest.indexOf("[")));
+  },
+  ENTRYPOINT(rest) {
+    stage.entry = JSON.parse(rest);
+  },
+  CMD(rest) {
+    stage.command = JSON.parse(rest);
+  },
+  USER() {},
+  EXPOSE() {},
+  STOPSIGNAL() {},
+};
+
+async function runImage() {
+  const port = await freePort();
+  const env = { ...environment(), LORIKEET_HOST: "127.0.0.1", LORIKEET_PORT: String(port) };
+  const [program, ...args] = [...stage.entry, ...stage.command];
+  const options = { cwd: folder(), env, ...identity };
+  const stop = await startServer(program, args, `http://127.0.0.1:${port}/ready`, options);
+  let code;
+  try {
+    execFileSync(stage.healthcheck[0], stage.healthcheck.slice(1), { ...options, stdio: "inherit" });
+  } finally {
+    code = await stop();
+  }
+  if (code !== 0) throw new Error(`The server ended with ${code} after SIGTERM, not 0.`);
+}
+
+try {
+  for (const line of readFileSync("Dockerfile", "utf8").replace(/\\\n/g, " ").split("\n")) {
+    const [, word, rest] = /^([A-Z]+)\s+(.*)$/.exec(line) ?? [];
+    if (word === undefined) continue;
+    if (!(word in instructions)) throw new Error(`The Dockerfile's ${word} is not known here.`);
+    console.log(line);
+    instructions[word](rest);
+  }
+  await runImage();
+} finally {
+  if (existsSync(top)) rmSync(top, { recursive: true, force: true });
+}

@@ -1,0 +1,26 @@
+# Lorikeet on the current LTS of Node.js. Every RUN step is a script in docker/, and CI runs each of them in a fresh folder
+# as a user without rights.
+FROM node:26-slim AS build
+WORKDIR /app
+COPY docker docker
+COPY package.json package-lock.json .npmrc tsconfig.json ./
+RUN docker/install.sh
+COPY src src
+RUN docker/build.sh
+
+FROM node:26-slim
+WORKDIR /app
+COPY --chown=node:node --from=build /app/dist dist
+COPY --chown=node:node --from=build /app/node_modules node_modules
+COPY --chown=node:node docker docker
+COPY --chown=node:node models models
+COPY --chown=node:node adapters adapters
+COPY --chown=node:node package.json LICENSE README.md ./
+ENV NODE_ENV=production LORIKEET_HOST=0.0.0.0 LORIKEET_PORT=8080
+ENV LORIKEET_MODEL=models/bookworm-7m LORIKEET_ADAPTERS=adapters LORIKEET_CACHE_DIR=/tmp/lorikeet
+USER node
+EXPOSE 8080
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=3s --start-period=60s CMD ["node", "docker/healthcheck.mjs"]
+ENTRYPOINT ["node", "dist/src/cli/main.js"]
+CMD ["serve"]
