@@ -68,7 +68,7 @@ function readFields(family: Family, fields: ConfigFields, generation: ConfigFiel
     },
     activation: readActivation(fields, traits),
     rope: family === "gpt2" ? null : readRope({ fields, traits, headDim, maxPositions }, types),
-    attentionScale: scaled ? queryScalar ** -0.5 : 1,
+    attentionScale: scaled ? 1 / Math.sqrt(queryScalar) : 1,
     attentionSoftcap: isGemma ? fields.positiveOrNull("attn_logit_softcapping", 50) : null,
     windows,
     qkNorm: family === "qwen3",

@@ -1,0 +1,111 @@
+/**
+ * Rewrites a checkpoint of transformers 5 into the spelling of the versions before it: the config's keys, and in the
+ * weights GPT-2's bare names and mask buffers, rotary frequencies, and a tied head stored twice.
+ */
+
+import { copyFile, mkdir, readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { SafetensorsFile } from "../../src/tensor/safetensors.js";
+import { type TensorToWrite, writeSafetensors } from "../../src/tensor/safetensors-write.js";
+
+export type Json = Record<string, unknown>;
+
+export function isObject(value: unknown): value is Json {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+export async function readObject(path: string): Promise<Json> {
+  const json: unknown = JSON.parse(await readFile(path, "utf8"));
+  if (!isObject(json)) throw new Error(`${path} holds no object`);
+  return json;
+}
+
+/** The same config as transformers 4 would have written it. `family` is its model_type. */
+export function oldSpelling(family: string, config: Json): Json {
+  const { dtype, rope_parameters: rope, layer_types, ...old } = config;
+  old.transformers_version = "4.37.2";
+  old.torch_dtype = dtype;
+  if (family === "gpt2") {
+    delete old.add_cross_attention;
+    delete old.tie_word_embeddings; // true, as it was for every model that did not say otherwise
+    old.n_ctx = old.n_positions;
+    return old;
+  }
+  if (isObject(rope)) Object.assign(old, oldRope(rope));
+  const { head_dim, hidden_size, num_attention_heads: heads } = config;
+  const isDerived = Number(hidden_size) / Number(heads) === head_dim;
+  if (isDerived && family !== "gemma2" && family !== "qwen3") delete old.head_dim;
+  if (old.num_key_value_heads === heads && family !== "mistral" && family !== "gemma2") delete old.num_key_value_heads;
+  if (family === "gemma2") {
+    delete old.tie_word_embeddings;
+    delete old.use_bidirectional_attention;
+    Object.assign(old, { hidden_act: old.hidden_activation, cache_implementation: "hybrid" });
+  }
+  if (family === "qwen2" || family === "qwen3") {
+    const types: unknown[] = Array.isArray(layer_types) ? layer_types : [];
+    const first = types.indexOf("sliding_attention");
+    old.use_sliding_window = first >= 0;
+    old.max_window_layers = first >= 0 ? first : types.length;
+    old.sliding_window ??= 4096; // written although it is switched off
+  }
+  return old;
+}
+
+function oldRope({ rope_theta, rope_type, partial_rotary_factor, ...scaling }: Json): Json {
+  const old: Json = { rope_theta, rope_scaling: null };
+  if (partial_rotary_factor !== undefined) old.partial_rotary_factor = partial_rotary_factor;
+  // Linear scaling came with the key `type`; llama3 only after it had become `rope_type`.
+  if (rope_type === "linear") old.rope_scaling = { type: rope_type, ...scaling };
+  else if (rope_type !== "default") old.rope_scaling = { rope_type, ...scaling };
+  return old;
+}
+
+/** Writes the checkpoint in `source` to `target` (made if need be) in the old spelling: config and weights. */
+export async function writeOldCheckpoint(source: string, target: string): Promise<void> {
+  const config = await readObject(join(source, "config.json"));
+  const family = String(config.model_type);
+  await mkdir(target, { recursive: true });
+  await writeFile(join(target, "config.json"), JSON.stringify(oldSpelling(family, config)));
+  await copyFile(join(source, "generation_config.json"), join(target, "generation_config.json"));
+  const tensors = await oldTensors(family, config, join(source, "model.safetensors"));
+  await writeSafetensors(join(target, "model.safetensors"), tensors, { format: "pt" });
+}
+
+/** The tensors of a weights file under their old names, with the buffers that old versions saved. */
+export async function oldTensors(family: string, config: Json, path: string): Promise<TensorToWrite[]> {
+  await using file = await SafetensorsFile.open(path);
+  const tensors: TensorToWrite[] = [];
+  for (const [name, { dtype, shape }] of file.tensors) {
+    const data = await file.read(name);
+    tensors.push({ name: family === "gpt2" ? name.replace("transformer.", "") : name, dtype, shape, data });
+    const isEmbedding = name.endsWith("embed_tokens.weight") || name.endsWith("wte.weight");
+    if (isEmbedding && config.tie_word_embeddings === true) {
+      tensors.push({ name: "lm_head.weight", dtype, shape, data });
+    }
+  }
+  return [...tensors, ...(family === "gpt2" ? masks(config) : frequencies(config))];
+}
+
+function masks({ n_layer, n_positions }: Json): TensorToWrite[] {
+  const length = Number(n_positions);
+  const data = Float32Array.from({ length: length * length }, (_, i) => (i % length <= i / length ? 1 : 0));
+  return layers(n_layer).flatMap((layer): TensorToWrite[] => [
+    { name: `h.${layer}.attn.bias`, dtype: "F32", shape: [1, 1, length, length], data },
+    { name: `h.${layer}.attn.masked_bias`, dtype: "F32", shape: [], data: new Float32Array([-1e4]) },
+  ]);
+}
+
+function frequencies({ num_hidden_layers, hidden_size, num_attention_heads, head_dim }: Json): TensorToWrite[] {
+  const size = Number(head_dim ?? Number(hidden_size) / Number(num_attention_heads)) / 2;
+  const data = Float32Array.from({ length: size }, (_, i) => 10000 ** (-i / size));
+  return layers(num_hidden_layers).map((layer) => ({
+    name: `model.layers.${layer}.self_attn.rotary_emb.inv_freq`,
+    dtype: "F32",
+    shape: [size],
+    data,
+  }));
+}
+
+function layers(count: unknown): number[] {
+  return Array.from({ length: Number(count) }, (_, layer) => layer);
+}
