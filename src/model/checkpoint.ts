@@ -15,6 +15,11 @@ import { readGenerationDefaults } from "./config-tokens.js";
 import { expectedTensors, headPath } from "./sites.js";
 import type { Checkpoint, DecoderConfig, TensorLocation } from "./types.js";
 
+interface FoundTensor extends TensorLocation {
+  /** The name as the file spells it. */
+  readonly stored: string;
+}
+
 /**
  * Opens a Hugging Face model directory. Throws LorikeetError `model_invalid` or `model_unsupported`, one error for all that
  * is wrong with the config, or with the weights.
@@ -27,7 +32,7 @@ export async function openCheckpoint(directory: string): Promise<Checkpoint> {
   const config = readDecoderConfig(json, generation);
   const hash = createHash("sha256").update(JSON.stringify(json));
   const faults = new Faults();
-  const found = new Map<string, TensorLocation>();
+  const found = new Map<string, FoundTensor>();
   for (const file of await findWeights(path, names)) await readHeader(file, config, found, faults, hash);
   const tensors = await prove(config, found, faults);
   faults.throwIfAny(`The weights of ${directory} are not those of its config.json`);
@@ -45,7 +50,7 @@ export async function openCheckpoint(directory: string): Promise<Checkpoint> {
 async function readHeader(
   { label, path, promised }: WeightFile,
   { family }: DecoderConfig,
-  found: Map<string, TensorLocation>,
+  found: Map<string, FoundTensor>,
   faults: Faults,
   hash: Hash,
 ): Promise<void> {
@@ -59,15 +64,15 @@ async function readHeader(
     const name = canonicalName(family, stored);
     if (name === null) continue;
     const other = found.get(name);
-    if (other) faults.invalid(`${shown(stored)} of ${label} is the same tensor as ${shown(other.storedName)}`);
-    else found.set(name, { name, storedName: stored, file: path, ...tensor });
+    if (other) faults.invalid(`${shown(stored)} of ${label} is the same tensor as ${shown(other.stored)}`);
+    else found.set(name, { name, stored, file: path, ...tensor });
   }
 }
 
 /** The tensors of the decoder in order, once each is there and nothing else is. */
 async function prove(
   config: DecoderConfig,
-  found: ReadonlyMap<string, TensorLocation>,
+  found: ReadonlyMap<string, FoundTensor>,
   faults: Faults,
 ): Promise<ReadonlyMap<string, TensorLocation>> {
   const tensors = new Map<string, TensorLocation>();
@@ -81,19 +86,20 @@ async function prove(
     }
     if (!sameShape(tensor.shape, shape)) {
       faults.invalid(
-        `${tensor.storedName} has the shape ${formatShape(tensor.shape)}, but must have ${formatShape(shape)}`,
+        `${tensor.stored} has the shape ${formatShape(tensor.shape)}, but must have ${formatShape(shape)}`,
       );
     }
     checkDtype(tensor, faults);
-    tensors.set(name, tensor);
+    const { stored, ...location } = tensor;
+    tensors.set(name, location);
   }
   const head = unclaimed.get(headWeight);
   if (config.tiedHead && head) {
     unclaimed.delete(headWeight);
     await checkTiedHead(config, head, found, faults);
   }
-  for (const { storedName } of unclaimed.values()) {
-    faults.invalid(`${shown(storedName)} is no tensor of a ${config.family} decoder with this config`);
+  for (const { stored } of unclaimed.values()) {
+    faults.invalid(`${shown(stored)} is no tensor of a ${config.family} decoder with this config`);
   }
   return tensors;
 }
@@ -104,34 +110,34 @@ function missingHint(name: string): string {
   return name === headWeight ? ' (set "tie_word_embeddings" to true if the embeddings serve as the head)' : "";
 }
 
-function checkDtype({ storedName, dtype }: TensorLocation, faults: Faults): void {
+function checkDtype({ stored, dtype }: FoundTensor, faults: Faults): void {
   if (dtype === "F32" || dtype === "F16" || dtype === "BF16") return;
-  faults.unsupported(`${storedName} is ${dtype}, but weights must be F32, F16 or BF16`);
+  faults.unsupported(`${stored} is ${dtype}, but weights must be F32, F16 or BF16`);
 }
 
 /** A tied head may be stored a second time; a different one would be dropped silently, so it is a fault. */
 async function checkTiedHead(
   config: DecoderConfig,
-  head: TensorLocation,
-  found: ReadonlyMap<string, TensorLocation>,
+  head: FoundTensor,
+  found: ReadonlyMap<string, FoundTensor>,
   faults: Faults,
 ): Promise<void> {
   const embeddings = found.get(config.family === "gpt2" ? "transformer.wte.weight" : "model.embed_tokens.weight");
   if (!embeddings || (await haveSameBytes(head, embeddings))) return;
   faults.invalid(
-    `${head.storedName} differs from ${embeddings.storedName}, but tie_word_embeddings is true: set it to false if the model has a head of its own`,
+    `${head.stored} differs from ${embeddings.stored}, but tie_word_embeddings is true: set it to false if the model has a head of its own`,
   );
 }
 
 const chunkBytes = 4 * 2 ** 20;
 
-async function haveSameBytes(left: TensorLocation, right: TensorLocation): Promise<boolean> {
+async function haveSameBytes(left: FoundTensor, right: FoundTensor): Promise<boolean> {
   if (left.dtype !== right.dtype || !sameShape(left.shape, right.shape)) return false;
   await using leftFile = await SafetensorsFile.open(left.file, { code: "model_invalid" });
   await using rightFile = await SafetensorsFile.open(right.file, { code: "model_invalid" });
   for (let begin = 0; begin < left.byteLength; begin += chunkBytes) {
     const range = { begin, end: Math.min(begin + chunkBytes, left.byteLength) };
-    const [a, b] = await Promise.all([leftFile.read(left.storedName, range), rightFile.read(right.storedName, range)]);
+    const [a, b] = await Promise.all([leftFile.read(left.stored, range), rightFile.read(right.stored, range)]);
     if (Buffer.compare(a, b) !== 0) return false;
   }
   return true;

@@ -64,10 +64,8 @@ export interface LinearSite {
 
 /** Where one tensor's bytes lie: an absolute, symlink-free file and a byte range. */
 export interface TensorLocation {
-  /** Canonical. */
+  /** The canonical name; the file itself may spell it otherwise, so read by place. */
   readonly name: string;
-  /** As the file spells it. */
-  readonly storedName: string;
   readonly file: string;
   readonly dtype: "F64" | "F32" | "F16" | "BF16" | "I64" | "I32" | "I16" | "I8" | "U8" | "BOOL";
   readonly shape: readonly number[];
