@@ -1,0 +1,88 @@
+/**
+ * The door to PEFT's adapter format: checks a folder, loads it into host memory, describes it, writes one. Fails closed: every
+ * tensor is used or the adapter is refused with all of its faults. Knows no store and no HTTP.
+ */
+
+import type { LinearSite } from "../model/types.js";
+import type { CanonicalConfig } from "./format/config.js";
+import { type ExamineOptions, examine } from "./format/examine.js";
+import { hostSite } from "./format/layout.js";
+import type { AdapterSummary, HostAdapter, HostSite } from "./types.js";
+
+export type { CanonicalConfig } from "./format/config.js";
+export { type AdapterDescription, describeAdapter, type ModuleKind } from "./format/describe.js";
+export type { AdapterLimits } from "./format/examine.js";
+export { configFile, isKeptFile, weightFiles } from "./format/files.js";
+export { type AdapterToWrite, type ModuleToWrite, writeAdapter } from "./format/write.js";
+
+export type CheckOptions = ExamineOptions;
+
+export interface AdaptedModule {
+  readonly path: string;
+  readonly inFeatures: number;
+  readonly outFeatures: number;
+  readonly rank: number;
+  readonly alpha: number;
+  /** What B·A·x is multiplied with. */
+  readonly scale: number;
+  /** The tensors' names in the file. */
+  readonly aName: string;
+  readonly bName: string;
+}
+
+export interface CheckedAdapter {
+  readonly summary: AdapterSummary;
+  /** In the order of the base's sites. */
+  readonly modules: readonly AdaptedModule[];
+  readonly config: CanonicalConfig;
+}
+
+/**
+ * Checks a whole folder against the base's linear layers. Throws LorikeetError `adapter_invalid` or `adapter_unsupported` with
+ * every fault, `digest_mismatch` when another digest was expected.
+ */
+export async function checkAdapter(
+  folder: string,
+  sites: readonly LinearSite[],
+  options: CheckOptions = {},
+): Promise<CheckedAdapter> {
+  const { summary, config, modules } = await examine(folder, sites, options);
+  return {
+    summary,
+    config,
+    modules: modules.map(({ path, inFeatures, outFeatures, rank, alpha, scale, a, b }) => ({
+      path,
+      inFeatures,
+      outFeatures,
+      rank,
+      alpha,
+      scale,
+      aName: a.name,
+      bName: b.name,
+    })),
+  };
+}
+
+/**
+ * Checks as `checkAdapter` does and reads the tensors into the engine's layout, in memory of their own. Holds the file's bytes
+ * (modules that mix dtypes are widened to F32).
+ */
+export async function loadAdapter(
+  folder: string,
+  sites: readonly LinearSite[],
+  options: CheckOptions = {},
+): Promise<HostAdapter> {
+  const loaded = new Map<string, HostSite>();
+  let bytes = 0;
+  const { summary, modules } = await examine(folder, sites, options, (module, a, b) => {
+    const site = hostSite(module, a, b);
+    bytes += site.a.byteLength + site.b.byteLength;
+    loaded.set(module.path, site);
+  });
+  const ordered = new Map<string, HostSite>();
+  for (const { path } of modules) {
+    const site = loaded.get(path);
+    if (site) ordered.set(path, site);
+  }
+  return { digest: summary.digest, rank: summary.rank, bytes, sites: ordered };
+}

@@ -1,0 +1,58 @@
+/** What `inspect` shows of an adapter's folder, with or without the base that it is for. */
+
+import type { LinearSite } from "../../model/types.js";
+import type { AdapterSummary } from "../types.js";
+import type { CanonicalConfig } from "./config.js";
+import { type ExamineOptions, examine } from "./examine.js";
+
+export interface ModuleRow {
+  readonly path: string;
+  readonly inFeatures: number;
+  readonly outFeatures: number;
+  readonly rank: number;
+  readonly alpha: number;
+  readonly scale: number;
+  /** `F32`, or `F16/F32` where A and B differ. */
+  readonly dtype: string;
+}
+
+/** Modules that differ in their layer only, with the same sizes and scale. */
+export interface ModuleKind extends ModuleRow {
+  /** With `*` for the layer's number. */
+  readonly path: string;
+  readonly count: number;
+}
+
+export interface AdapterDescription {
+  readonly summary: AdapterSummary;
+  readonly config: CanonicalConfig;
+  /** One a module, in the base's order where a base is given. */
+  readonly modules: readonly ModuleRow[];
+  /** The same table with equal layers folded together. */
+  readonly kinds: readonly ModuleKind[];
+}
+
+/** Checks the folder and describes it. `sites` null: no base is at hand, so paths and outer sizes are taken as they are. */
+export async function describeAdapter(
+  folder: string,
+  sites: readonly LinearSite[] | null,
+  options: ExamineOptions = {},
+): Promise<AdapterDescription> {
+  const { summary, config, modules } = await examine(folder, sites, options);
+  const rows = modules.map(({ path, inFeatures, outFeatures, rank, alpha, scale, a, b }): ModuleRow => {
+    const dtype = a.dtype === b.dtype ? a.dtype : `${a.dtype}/${b.dtype}`;
+    return { path, inFeatures, outFeatures, rank, alpha, scale, dtype };
+  });
+  return { summary, config, modules: rows, kinds: fold(rows) };
+}
+
+function fold(rows: readonly ModuleRow[]): ModuleKind[] {
+  const kinds = new Map<string, ModuleKind>();
+  for (const row of rows) {
+    const path = row.path.replace(/(^|\.)\d+(?=\.)/g, "$1*");
+    const key = JSON.stringify({ ...row, path });
+    const kind = kinds.get(key);
+    kinds.set(key, { ...row, path, count: (kind?.count ?? 0) + 1 });
+  }
+  return [...kinds.values()];
+}

@@ -1,0 +1,29 @@
+/**
+ * An adapter's identity: SHA-256 over the config keys that matter and, by module path, each matrix's canonical name, dtype,
+ * shape and bytes. The order of tensors in the file, prefixes and infixes of their names do not enter.
+ */
+
+import { createHash, type Hash } from "node:crypto";
+import { bytesOf } from "../../tensor/dtype.js";
+import type { CanonicalConfig } from "./config.js";
+import type { MatrixDtype } from "./modules.js";
+
+export class AdapterDigest {
+  readonly #hash: Hash = createHash("sha256");
+
+  constructor(config: CanonicalConfig) {
+    const sorted = Object.entries(config).sort(([left], [right]) => (left < right ? -1 : 1));
+    this.#hash.update(`lorikeet adapter 1\n${JSON.stringify(sorted)}\n`);
+  }
+
+  /** Call by rising module path, A before B. `elements` in PEFT's layout. */
+  add(path: string, role: "A" | "B", dtype: MatrixDtype, shape: readonly number[], elements: ArrayBufferView): void {
+    this.#hash.update(`${JSON.stringify([`${path}.lora_${role}.weight`, dtype, shape])}\n`);
+    this.#hash.update(bytesOf(elements));
+  }
+
+  /** `sha256:` and 64 hex digits. */
+  finish(): string {
+    return `sha256:${this.#hash.digest("hex")}`;
+  }
+}

@@ -1,0 +1,84 @@
+/** Which files of an adapter's folder are read, which are kept beside them, and which are left behind. Opens none of them. */
+
+import { opendir } from "node:fs/promises";
+import { LorikeetError } from "../../base/errors.js";
+import type { Faults } from "./faults.js";
+import { quoteList } from "./faults.js";
+
+export const configFile = "adapter_config.json";
+/** PEFT's name, then mlx-lm's: the first that is there is read. */
+export const weightFiles = ["adapter_model.safetensors", "adapters.safetensors"] as const;
+
+const companions = ["README.md", "chat_template.jinja", "lorikeet.json"];
+const kept: ReadonlySet<string> = new Set([configFile, ...weightFiles, ...companions]);
+const pickle = /\.(bin|pt|pth|ckpt|pkl)$/i;
+const maxEntries = 4096;
+const maxIgnoredListed = 256;
+
+/** Whether a store keeps a file of this name; every other is ignored and named in the reply. */
+export function isKeptFile(name: string): boolean {
+  return kept.has(name);
+}
+
+export interface FolderSurvey {
+  /** null when there are none. */
+  readonly weights: string | null;
+  /** Names that are not kept, sorted; a folder ends in a slash. */
+  readonly ignored: readonly string[];
+}
+
+/** Lists a folder. Missing files are faults; an unreadable folder throws `adapter_invalid`. */
+export async function surveyFolder(folder: string, faults: Faults): Promise<FolderSurvey> {
+  const names = await listNames(folder);
+  const weights = weightFiles.find((name) => names.includes(name)) ?? null;
+  const ignored = names.filter((name) => !kept.has(name) || (name !== weights && isWeights(name))).sort();
+  if (!names.includes(configFile)) faults.invalid(`${configFile} is missing`);
+  if (!weights) reportNoWeights(names, faults);
+  return { weights, ignored: capped(ignored) };
+}
+
+function capped(names: readonly string[]): readonly string[] {
+  const more = names.length - maxIgnoredListed;
+  return more > 0 ? [...names.slice(0, maxIgnoredListed), `and ${more} more`] : names;
+}
+
+function isWeights(name: string): boolean {
+  return weightFiles.some((file) => file === name);
+}
+
+function reportNoWeights(names: readonly string[], faults: Faults): void {
+  const pickles = names.filter((name) => pickle.test(name) && name.startsWith("adapter"));
+  if (pickles.length === 0) faults.invalid(`${weightFiles[0]} is missing`);
+  else {
+    faults.unsupported(
+      `the only weights are the pickle ${quoteList(pickles)}, which could run code and is never opened; convert it where you trust ` +
+        `it: save_file(torch.load("${pickles[0]}", weights_only=True), "${weightFiles[0]}", {"format": "pt"}) of safetensors.torch`,
+    );
+  }
+}
+
+async function listNames(folder: string): Promise<string[]> {
+  const names: string[] = [];
+  try {
+    for await (const entry of await opendir(folder)) {
+      names.push(entry.isDirectory() ? `${entry.name}/` : entry.name);
+      if (names.length > maxEntries) break;
+    }
+  } catch (cause) {
+    const reason = cause instanceof Error && "code" in cause ? cause.code : String(cause);
+    throw new LorikeetError("adapter_invalid", `The adapter folder ${folder} cannot be read (${reason}).`, {
+      param: folder,
+      found: reason,
+      allowed: "a readable folder",
+      cause,
+    });
+  }
+  if (names.length > maxEntries) {
+    throw new LorikeetError("adapter_invalid", `The adapter folder ${folder} has more than ${maxEntries} entries.`, {
+      param: folder,
+      found: `more than ${maxEntries}`,
+      allowed: maxEntries,
+    });
+  }
+  return names;
+}

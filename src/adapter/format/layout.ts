@@ -1,0 +1,40 @@
+/** Turns a module's two matrices, as bytes of the file, into PEFT's layout (for the digest) and the engine's (for host memory). */
+
+import { viewAs } from "../../tensor/dtype.js";
+import { bfloat16ToFloat32, float16ToFloat32 } from "../../tensor/half.js";
+import { transpose } from "../../tensor/transpose.js";
+import type { HostSite } from "../types.js";
+import type { Matrix, MatrixDtype, ModulePlan } from "./modules.js";
+
+type Elements = Float32Array | Uint16Array;
+
+/** The matrix's elements, in the file's order. */
+export function elementsOf(dtype: MatrixDtype, bytes: Uint8Array): Elements {
+  return dtype === "F32" ? viewAs("F32", bytes) : viewAs("BF16", bytes);
+}
+
+/** [r, in] of A or [out, r] of B. */
+export function peftLayout(matrix: Matrix, elements: Elements): Elements {
+  return matrix.transposed ? transpose(elements, ...matrix.shape) : elements;
+}
+
+/** [in, r] of A or [r, out] of B. */
+function hostLayout(matrix: Matrix, elements: Elements): Elements {
+  return matrix.transposed ? elements : transpose(elements, ...matrix.shape);
+}
+
+/** The site that the engine copies: 16-bit elements stay as they are, F32 has the scale folded into B. Owns its memory. */
+export function hostSite(module: ModulePlan, a: Elements, b: Elements): HostSite {
+  const mixed = module.a.dtype !== module.b.dtype;
+  const dtype = mixed ? "F32" : module.a.dtype;
+  const hostA = hostLayout(module.a, mixed ? widen(module.a.dtype, a) : a);
+  const hostB = hostLayout(module.b, mixed ? widen(module.b.dtype, b) : b);
+  if (dtype !== "F32") return { rank: module.rank, dtype, a: hostA, b: hostB, scale: module.scale };
+  for (let i = 0; i < hostB.length; i++) hostB[i] = (hostB[i] ?? 0) * module.scale;
+  return { rank: module.rank, dtype, a: hostA, b: hostB, scale: 1 };
+}
+
+function widen(dtype: MatrixDtype, elements: Elements): Elements {
+  if (elements instanceof Float32Array) return elements;
+  return dtype === "F16" ? float16ToFloat32(elements) : bfloat16ToFloat32(elements);
+}

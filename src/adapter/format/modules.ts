@@ -1,0 +1,187 @@
+/**
+ * From the tensors of a file to the modules they adapt. Every tensor is used or is a fault: nothing is dropped in silence.
+ */
+
+import type { StoredTensor } from "../../tensor/safetensors.js";
+import { formatShape } from "../../tensor/shape.js";
+import type { ReadConfig } from "./config.js";
+import { type Faults, quote } from "./faults.js";
+import type { FeatureLog } from "./features.js";
+import { parseKey } from "./keys.js";
+import { PatternTable } from "./patterns.js";
+import type { ResolvedSite, SiteIndex } from "./sites.js";
+
+export type MatrixDtype = "F32" | "F16" | "BF16";
+
+export interface Matrix {
+  /** As in the file. */
+  readonly name: string;
+  readonly dtype: MatrixDtype;
+  readonly shape: readonly [number, number];
+  /** mlx-lm's layout: A [in, r], B [r, out]. */
+  readonly transposed: boolean;
+}
+
+export interface ModulePlan {
+  /** The base's linear site. */
+  readonly path: string;
+  readonly inFeatures: number;
+  readonly outFeatures: number;
+  readonly rank: number;
+  readonly alpha: number;
+  /** alpha / rank, alpha / sqrt(rank) with rsLoRA. */
+  readonly scale: number;
+  readonly a: Matrix;
+  readonly b: Matrix;
+}
+
+export interface PlannedAdapter {
+  /** In the base's order; only those without a structural fault. */
+  readonly modules: readonly ModulePlan[];
+  /** Every matrix of a known dtype, for the check of its values. */
+  readonly matrices: readonly { readonly matrix: Matrix; readonly role: "A" | "B" }[];
+}
+
+interface Draft {
+  readonly resolved: ResolvedSite;
+  /** The path in the model that was trained: what the patterns were written for. */
+  readonly source: string;
+  a?: Matrix;
+  b?: Matrix;
+  broken: boolean;
+}
+
+export interface PlanContext {
+  readonly config: ReadConfig;
+  readonly sites: SiteIndex;
+  readonly maxRank: number;
+  readonly faults: Faults;
+  readonly features: FeatureLog;
+  readonly warnings: string[];
+}
+
+export function planModules(tensors: ReadonlyMap<string, StoredTensor>, context: PlanContext): PlannedAdapter {
+  const { config, sites, faults } = context;
+  const matrices: { matrix: Matrix; role: "A" | "B" }[] = [];
+  const drafts = new Map<string, Draft>();
+  for (const [name, tensor] of tensors) {
+    const key = parseKey(name, config);
+    if (key.kind === "unknown") faults.invalid(`tensor ${quote(name)} is neither lora_A nor lora_B of a module`);
+    if (key.kind === "feature") context.features.note(key.feature, name);
+    if (key.kind !== "matrix") continue;
+    const matrix = readMatrix(name, tensor, key.transposed, context);
+    if (matrix) matrices.push({ matrix, role: key.role });
+    const resolved = sites.resolve(key.path);
+    if (!resolved) {
+      faults.invalid(`tensor ${quote(name)} matches no linear layer of the base`);
+      continue;
+    }
+    const draft = drafts.get(resolved.path) ?? { resolved, source: key.path, broken: false };
+    drafts.set(resolved.path, draft);
+    place(draft, key.role, matrix, name, faults);
+  }
+  if (tensors.size === 0) faults.invalid("the file holds no tensors");
+  const modules = finish(drafts, context);
+  warnOfRemaps(drafts, context.warnings);
+  return { modules, matrices };
+}
+
+function readMatrix(name: string, tensor: StoredTensor, transposed: boolean, context: PlanContext): Matrix | null {
+  const { dtype, shape } = tensor;
+  if (dtype !== "F32" && dtype !== "F16" && dtype !== "BF16") {
+    context.faults.invalid(`tensor ${quote(name)} is ${dtype}; F32, F16 and BF16 are allowed`);
+    return null;
+  }
+  const [rows, columns, ...rest] = shape;
+  if (shape.length === 4) {
+    context.features.note("conv", name);
+    return null;
+  }
+  if (rows === undefined || columns === undefined || rest.length > 0) {
+    context.faults.invalid(`tensor ${quote(name)} has shape ${formatShape(shape)}; two axes are allowed`);
+    return null;
+  }
+  return { name, dtype, shape: [rows, columns], transposed };
+}
+
+function place(draft: Draft, role: "A" | "B", matrix: Matrix | null, name: string, faults: Faults): void {
+  const slot = role === "A" ? "a" : "b";
+  const other = draft[slot];
+  if (other)
+    faults.invalid(`tensors ${quote(other.name)} and ${quote(name)} are both lora_${role} of ${draft.resolved.path}`);
+  else if (matrix) draft[slot] = matrix;
+  if (other || !matrix) draft.broken = true;
+}
+
+function finish(drafts: ReadonlyMap<string, Draft>, context: PlanContext): ModulePlan[] {
+  const { config, faults } = context;
+  const ranks = new PatternTable("rank_pattern", config.canonical.rank_pattern, faults);
+  const alphas = new PatternTable("alpha_pattern", config.canonical.alpha_pattern, faults);
+  const modules: ModulePlan[] = [];
+  const disagreeing: string[] = [];
+  for (const draft of drafts.values()) {
+    const sizes = checkPair(draft, context);
+    if (!sizes) continue;
+    const { path, rank, a, b } = sizes;
+    const configured = ranks.lookup(draft.source) ?? config.canonical.r;
+    if (configured !== rank) disagreeing.push(`${path} has rank ${rank}, the config says ${configured}`);
+    const alpha =
+      config.scale === null ? (alphas.lookup(draft.source) ?? config.canonical.lora_alpha) : config.scale * rank;
+    const scale = config.scale ?? alpha / (config.canonical.use_rslora ? Math.sqrt(rank) : rank);
+    if (!Number.isFinite(Math.fround(scale)))
+      faults.invalid(`module ${path} has scale ${scale}; a finite float32 is allowed`);
+    modules.push({ path, inFeatures: sizes.inFeatures, outFeatures: sizes.outFeatures, rank, alpha, scale, a, b });
+  }
+  if (disagreeing.length > 0) {
+    const more = disagreeing.length > 1 ? `, and ${disagreeing.length - 1} more` : "";
+    context.warnings.push(`The tensors' ranks were trusted over the config's: ${disagreeing[0]}${more}.`);
+  }
+  if (modules.length > 0 && modules.every(({ scale }) => scale === 0)) {
+    context.warnings.push("The adapter changes nothing: every scale is 0.");
+  }
+  const order = context.sites.order();
+  return modules.sort((left, right) => (order.get(left.path) ?? 0) - (order.get(right.path) ?? 0));
+}
+
+interface Sizes {
+  readonly path: string;
+  readonly rank: number;
+  readonly inFeatures: number;
+  readonly outFeatures: number;
+  readonly a: Matrix;
+  readonly b: Matrix;
+}
+
+/** null when the pair is not whole or does not fit; the reasons are among the faults. */
+function checkPair({ resolved, a, b, broken }: Draft, context: PlanContext): Sizes | null {
+  const { path, site } = resolved;
+  const { faults, maxRank } = context;
+  const before = faults.count;
+  if (!broken && !b) faults.invalid(`module ${path} has lora_A but no lora_B`);
+  if (!broken && !a) faults.invalid(`module ${path} has lora_B but no lora_A`);
+  if (!a || !b) return null;
+  const [rank, inFeatures] = oriented(a);
+  const [outFeatures, rankOfB] = oriented(b);
+  if (rank !== rankOfB) faults.invalid(`module ${path} has rank ${rank} in lora_A, but rank ${rankOfB} in lora_B`);
+  if (rank < 1 || rank > maxRank) faults.invalid(`module ${path} has rank ${rank}; 1 to ${maxRank} is allowed`);
+  if (site && inFeatures !== site.inFeatures) {
+    faults.invalid(`module ${path} takes ${site.inFeatures} inputs in the base, but ${inFeatures} in lora_A`);
+  }
+  if (site && outFeatures !== site.outFeatures) {
+    faults.invalid(`module ${path} gives ${site.outFeatures} outputs in the base, but ${outFeatures} in lora_B`);
+  }
+  return broken || faults.count > before ? null : { path, rank, inFeatures, outFeatures, a, b };
+}
+
+/** PEFT's sizes: [r, in] of A, [out, r] of B. */
+function oriented({ shape: [rows, columns], transposed }: Matrix): readonly [number, number] {
+  return transposed ? [columns, rows] : [rows, columns];
+}
+
+function warnOfRemaps(drafts: ReadonlyMap<string, Draft>, warnings: string[]): void {
+  const remapped = [...drafts].filter(([path, { source }]) => path !== source);
+  const first = remapped[0];
+  if (!first) return;
+  const more = remapped.length > 1 ? `, and ${remapped.length - 1} more likewise` : "";
+  warnings.push(`The module path ${quote(first[1].source)} was taken for ${quote(first[0])}${more}.`);
+}

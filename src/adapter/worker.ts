@@ -1,0 +1,113 @@
+/**
+ * Checks and loads adapters in a worker thread, so that hashing and converting never hold the event loop. At most two jobs at
+ * once: a disk load shares libuv's pool with the engine's steps. Started at the first job; does not keep the process alive
+ * while it is idle.
+ */
+
+import { extname } from "node:path";
+import { fileURLToPath } from "node:url";
+import { Worker } from "node:worker_threads";
+import { type Deferred, deferred, Semaphore } from "../base/async.js";
+import { LorikeetError } from "../base/errors.js";
+import type { LinearSite } from "../model/types.js";
+import type { CheckedAdapter, CheckOptions } from "./format.js";
+import type { HostAdapter } from "./types.js";
+import { type JobKind, type JobReply, type JobRequest, unpackError } from "./worker-messages.js";
+
+const maxJobs = 2;
+/** Bounds what a hostile header may take before the thread, and not the process, ends. Tensors lie outside of it. */
+const maxHeapMb = 512;
+
+interface Pending {
+  check?: Deferred<CheckedAdapter>;
+  load?: Deferred<HostAdapter>;
+}
+
+export class AdapterWorker {
+  readonly #slots = new Semaphore(maxJobs);
+  readonly #pending = new Map<number, Pending>();
+  #worker: Worker | null = null;
+  #closed = false;
+  #lastId = 0;
+
+  /** As `checkAdapter`. */
+  check(folder: string, sites: readonly LinearSite[], options: CheckOptions = {}): Promise<CheckedAdapter> {
+    return this.#slots.run(() => {
+      const check = deferred<CheckedAdapter>();
+      this.#post("check", folder, sites, options, { check });
+      return check.promise;
+    });
+  }
+
+  /** As `loadAdapter`; the tensors' memory is handed over, not copied. */
+  load(folder: string, sites: readonly LinearSite[], options: CheckOptions = {}): Promise<HostAdapter> {
+    return this.#slots.run(() => {
+      const load = deferred<HostAdapter>();
+      this.#post("load", folder, sites, options, { load });
+      return load.promise;
+    });
+  }
+
+  /** Ends the thread; jobs that run or wait reject with `draining`, as do later ones. Idempotent. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    const worker = this.#worker;
+    this.#worker = null;
+    this.#rejectAll(closedError());
+    await worker?.terminate();
+  }
+
+  #post(kind: JobKind, folder: string, sites: readonly LinearSite[], options: CheckOptions, pending: Pending): void {
+    if (this.#closed) throw closedError();
+    this.#worker ??= this.#start();
+    const worker = this.#worker;
+    const id = ++this.#lastId;
+    this.#pending.set(id, pending);
+    worker.ref();
+    worker.postMessage({ id, kind, folder, sites, options } satisfies JobRequest);
+  }
+
+  #start(): Worker {
+    const extension = extname(fileURLToPath(import.meta.url)); // .ts under a loader, .js when compiled
+    const worker = new Worker(new URL(`./worker-main${extension}`, import.meta.url), {
+      name: "lorikeet-adapters",
+      resourceLimits: { maxOldGenerationSizeMb: maxHeapMb },
+    });
+    worker.on("message", (reply: JobReply) => this.#settle(reply, worker));
+    worker.on("error", (cause) => this.#lost(worker, cause));
+    worker.on("exit", (code) => this.#lost(worker, new Error(`exit code ${code}`)));
+    return worker;
+  }
+
+  #settle(reply: JobReply, worker: Worker): void {
+    const pending = this.#pending.get(reply.id);
+    this.#pending.delete(reply.id);
+    if (this.#pending.size === 0) worker.unref();
+    if (reply.kind === "error") rejectJob(pending, unpackError(reply.error));
+    else if (reply.kind === "check") pending?.check?.resolve(reply.value);
+    else pending?.load?.resolve(reply.value);
+  }
+
+  /** The thread is gone: its jobs fail, and the next job starts another. */
+  #lost(worker: Worker, cause: Error): void {
+    if (this.#worker !== worker) return;
+    this.#worker = null;
+    const message = `The adapter worker ended before its work was done (${cause.message}).`;
+    this.#rejectAll(new LorikeetError("internal", message, { cause }));
+  }
+
+  #rejectAll(error: LorikeetError): void {
+    const pending = [...this.#pending.values()];
+    this.#pending.clear();
+    for (const job of pending) rejectJob(job, error);
+  }
+}
+
+function rejectJob(job: Pending | undefined, error: LorikeetError): void {
+  job?.check?.reject(error);
+  job?.load?.reject(error);
+}
+
+function closedError(): LorikeetError {
+  return new LorikeetError("draining", "The adapter worker is closed and takes no more work.");
+}
