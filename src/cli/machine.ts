@@ -99,17 +99,20 @@ function sharesController(names: readonly string[], mounted: readonly string[]):
 
 function cpuQuota(read: ReadText, directory: string, mount: Mount): number | null {
   if (mount.version === 2) {
-    const [quota, period] = (read(`${directory}/cpu.max`) ?? "max").trim().split(/\s+/);
+    const [quota, period] = (read(posix.join(directory, "cpu.max")) ?? "max").trim().split(/\s+/);
     return ratio(quota, period ?? "100000");
   }
   if (!mount.controllers.includes("cpu")) return null;
-  return ratio(read(`${directory}/cpu.cfs_quota_us`)?.trim(), read(`${directory}/cpu.cfs_period_us`)?.trim());
+  return ratio(
+    read(posix.join(directory, "cpu.cfs_quota_us"))?.trim(),
+    read(posix.join(directory, "cpu.cfs_period_us"))?.trim(),
+  );
 }
 
 function memoryLimit(read: ReadText, directory: string, mount: Mount): number | null {
   if (mount.version === 1 && !mount.controllers.includes("memory")) return null;
   const file = mount.version === 2 ? "memory.max" : "memory.limit_in_bytes";
-  const limit = Number(read(`${directory}/${file}`)?.trim() || Number.NaN);
+  const limit = Number(read(posix.join(directory, file))?.trim() || Number.NaN);
   // Version 1 says "no limit" with a number near 2^63.
   return limit > 0 && limit < 2 ** 60 ? limit : null;
 }

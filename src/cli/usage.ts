@@ -10,10 +10,22 @@ export class UsageError extends Error {
   }
 }
 
+/** The command has said all there is to say; only the exit code is left. */
+export class Quit extends Error {
+  readonly exitCode: number;
+
+  constructor(exitCode: number) {
+    super(`The command ended with exit code ${exitCode}.`);
+    this.name = "Quit";
+    this.exitCode = exitCode;
+  }
+}
+
 export const exitCodes = { ok: 0, failed: 1, usage: 2 } as const;
 
 /** The exit code for a fault that ends a command. */
 export function exitCodeOf(error: unknown): number {
+  if (error instanceof Quit) return error.exitCode;
   return error instanceof UsageError ? exitCodes.usage : exitCodes.failed;
 }
 

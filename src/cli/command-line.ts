@@ -1,0 +1,41 @@
+/** Puts a table of options on a commander command, and reads them back with the environment and the configuration file. */
+
+import { type Command, Option as CommandOption } from "commander";
+import { flagName, type OptionTable, type Settings } from "./options.js";
+import { readConfigFile, resolveSettings } from "./settings.js";
+
+const footer = `
+Each option can also be set by an environment variable (LORIKEET_MAX_BATCH for --max-batch) or by a key of the JSON
+file that --config names ("max-batch"). A flag stands over the environment, the environment over the file.
+Sizes: 1048576, 512M, 2GiB. Times: 500ms, 30s, 5m.`;
+
+/** Adds every option of the table, grouped, each with its default, and --config. */
+export function addOptions(command: Command, table: OptionTable): Command {
+  for (const [name, option] of Object.entries(table)) {
+    const key = flagName(name);
+    const value = option.placeholder === undefined ? "" : ` <${option.placeholder}>`;
+    const described = `${option.help} (default: ${option.shown})`;
+    command.addOption(new CommandOption(`--${key}${value}`, described).helpGroup(`${option.group}:`));
+    if (value === "") command.addOption(new CommandOption(`--no-${key}`).hideHelp());
+  }
+  return command
+    .option("--config <file>", "a JSON file of these options (default: none; environment: LORIKEET_CONFIG)")
+    .addHelpText("after", footer);
+}
+
+/**
+ * The settings of a command that `addOptions` prepared. Throws a UsageError.
+ * @param knownKeys what one configuration file may hold for all commands; keys of other tables are skipped.
+ */
+export function readOptions<const Table extends OptionTable>(
+  command: Command,
+  table: Table,
+  environment: Readonly<Record<string, string | undefined>>,
+  knownKeys: readonly string[],
+): Settings<Table> {
+  const flags: Readonly<Record<string, unknown>> = command.opts();
+  const named = flags.config ?? environment.LORIKEET_CONFIG;
+  const filePath = typeof named === "string" && named !== "" ? named : null;
+  if (filePath === null) return resolveSettings(table, { flags, environment, file: {} });
+  return resolveSettings(table, { flags, environment, file: readConfigFile(filePath), filePath, knownKeys });
+}

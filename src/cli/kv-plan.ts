@@ -1,0 +1,54 @@
+/** Divides the memory for the KV cache into slots and tokens, and refuses what does not fit. Allocates nothing. */
+
+import { formatBytes } from "./units.js";
+import { UsageError } from "./usage.js";
+
+export interface KvRequest {
+  readonly maxBatch: number;
+  /** null: as much as the model was made for and the memory holds. */
+  readonly maxContext: number | null;
+  /** null: half of what the weights leave of the memory. */
+  readonly kvBytes: number | null;
+  readonly memoryBytes: number;
+  readonly weightBytes: number;
+}
+
+export interface KvPlan {
+  readonly maxBatch: number;
+  readonly maxContext: number;
+  /** Bytes of the whole cache. */
+  readonly bytes: number;
+}
+
+/** A context shorter than this is of no use to anyone. */
+const leastContext = 16;
+
+export interface KvShape {
+  /** Keys and values of all layers for one token of one sequence. */
+  readonly kvBytesPerToken: number;
+  readonly maxPositions: number;
+}
+
+/** Throws a UsageError that names the options in conflict and every number. */
+export function planKvCache(shape: KvShape, request: KvRequest): KvPlan {
+  const { maxBatch, maxContext } = request;
+  if (maxContext !== null && maxContext > shape.maxPositions) {
+    throw new UsageError([
+      `--max-context ${maxContext} is more than the ${shape.maxPositions} tokens that the model was made for.`,
+    ]);
+  }
+  const tokenBytes = shape.kvBytesPerToken * maxBatch;
+  const budget = request.kvBytes ?? Math.max(0, Math.floor((request.memoryBytes - request.weightBytes) / 2));
+  const context = maxContext ?? Math.min(shape.maxPositions, Math.floor(budget / tokenBytes));
+  const bytes = context * tokenBytes;
+  if (bytes <= budget && context >= Math.min(leastContext, shape.maxPositions))
+    return { maxBatch, maxContext: context, bytes };
+  const wanted = maxContext ?? Math.min(leastContext, shape.maxPositions);
+  const allowed =
+    request.kvBytes === null
+      ? `${formatBytes(budget)} is half of the memory that the weights leave`
+      : `--kv-bytes allows ${formatBytes(budget)}`;
+  throw new UsageError([
+    `--max-batch ${maxBatch} slots of ${wanted} tokens need ${formatBytes(wanted * tokenBytes)} for the KV cache, but ${allowed}: lower --max-batch or --max-context, or raise --kv-bytes.`,
+  ]);
+}

@@ -1,0 +1,18 @@
+/** Makes the logger that every room is handed: pino, one JSON object a line. */
+
+import pino from "pino";
+import type { Logger } from "../base/log.js";
+import type { ProgressStream } from "./progress.js";
+
+/** Lines at `level` and above, with an ISO time. `silent` writes none. */
+export function createLogger(level: string, stream: ProgressStream): Logger {
+  return pino(
+    {
+      level,
+      base: null,
+      timestamp: pino.stdTimeFunctions.isoTime,
+      formatters: { level: (label) => ({ level: label }) },
+    },
+    { write: (line) => void stream.write(line) },
+  );
+}
