@@ -1,0 +1,150 @@
+/**
+ * The prepared file: what its header says of every weight, written when all are converted and proven when it is found
+ * again. A safetensors file that other programs can read.
+ */
+
+import { open } from "node:fs/promises";
+import * as v from "valibot";
+import { LorikeetError } from "../base/errors.js";
+import { SafetensorsFile } from "../tensor/safetensors.js";
+import { sameShape } from "../tensor/shape.js";
+import type { ConvertResult } from "./convert-task.js";
+import { relativeError } from "./quantize.js";
+import { encodeHeader, type Layout, type Part, type Place, partsOf, type Weight } from "./quantize-layout.js";
+import type { WeightForm } from "./quantize-plan.js";
+import type { TensorLocation } from "./types.js";
+
+export interface PreparedWeight {
+  readonly name: string;
+  /** The form taken: `int8` instead of the plan's `int8row` where the rows' error was too large. */
+  readonly form: WeightForm;
+  /** Stored tensors that were joined, in order; its own name alone otherwise. */
+  readonly sources: readonly string[];
+  /** As stored in the checkpoint (joined along the outputs). */
+  readonly shape: readonly number[];
+  /** The checkpoint holds [in, out]: `raw` and `fp32` data do too, quantized data lies as its form says. */
+  readonly transposed: boolean;
+  readonly data: TensorLocation;
+  /** F32; only of quantized forms. */
+  readonly scales?: TensorLocation;
+  /** Relative weight error ‖W - W'‖ / ‖W‖; 0 unless quantized. */
+  readonly error: number;
+  /** Of a weight planned as `int8row`: the relative error of `int8` blocks. */
+  readonly blockError?: number;
+  readonly bytes: number;
+}
+
+export const formatVersion = "1";
+
+/** How a weight's conversion ended, as the file's metadata keeps it: form, error and block error, to six digits. */
+const recordSchema = v.tuple([v.picklist(["raw", "fp32", "int4", "int8", "int8row"]), v.string(), v.string()]);
+const recordsSchema = v.record(v.string(), recordSchema);
+
+type Record6 = v.InferOutput<typeof recordSchema>;
+
+export interface Outcome {
+  readonly form: WeightForm;
+  readonly error: number;
+  readonly norm: number;
+  readonly blockError: number | undefined;
+}
+
+export function addResult(sum: Outcome | undefined, { form, error, norm, blockError }: ConvertResult): Outcome {
+  return { form, error: (sum?.error ?? 0) + error, norm: (sum?.norm ?? 0) + norm, blockError };
+}
+
+/** Writes the header over the room that the layout left for it. */
+export async function writeHeader(
+  file: string,
+  key: string,
+  weights: readonly Weight[],
+  layout: Layout,
+  outcomes: ReadonlyMap<string, Outcome>,
+): Promise<void> {
+  const records: Record<string, Record6> = {};
+  const parts: (Part & { offset: number })[] = [];
+  for (const weight of weights) {
+    const { form, error, norm, blockError } = outcomes.get(weight.name) ?? emptyOutcome(weight);
+    const digits = (squares: number): string => relativeError({ error: squares, norm }).toPrecision(6);
+    records[weight.name] = [form, digits(error), blockError === undefined ? "" : digits(blockError)];
+    const { dataOffset, scalesOffset } = placeOf(layout, weight);
+    const offsets = [dataOffset, scalesOffset];
+    parts.push(...partsOf(weight, form).map((part, index) => ({ ...part, offset: offsets[index] ?? dataOffset })));
+  }
+  await using handle = await open(file, "r+");
+  await handle.write(encodeHeader(layout, parts, metadataOf(key, records)), 0, layout.dataStart, 0);
+}
+
+/** A weight without elements has no task. */
+function emptyOutcome({ entry }: Weight): Outcome {
+  return { form: entry.form, error: 0, norm: 0, blockError: undefined };
+}
+
+export function placeOf(layout: Layout, { name }: Weight): Place {
+  const place = layout.places.get(name);
+  if (place) return place;
+  throw new LorikeetError("internal", `The weight "${name}" has no place in its file.`);
+}
+
+function metadataOf(key: string, records: Record<string, Record6>): Record<string, string> {
+  return { format: "lorikeet-weights", version: formatVersion, key, weights: JSON.stringify(records) };
+}
+
+/** Metadata of at least the length that a finished file has. */
+export function longestMetadata(key: string, weights: readonly Weight[]): Record<string, string> {
+  const longest: Record6 = ["int8row", "0.00000000000", "0.00000000000"]; // 1.23456e-300 is as long
+  return metadataOf(key, Object.fromEntries(weights.map(({ name }) => [name, longest])));
+}
+
+/** The weights of a prepared file, or undefined when it is missing, damaged or another key's. */
+export async function readPrepared(
+  path: string,
+  key: string,
+  weights: readonly Weight[],
+): Promise<PreparedWeight[] | undefined> {
+  try {
+    await using file = await SafetensorsFile.open(path, { code: "model_invalid" });
+    const { metadata } = file;
+    const isOurs = metadata.format === "lorikeet-weights" && metadata.version === formatVersion && metadata.key === key;
+    if (!isOurs) return undefined;
+    const records = v.parse(recordsSchema, JSON.parse(metadata.weights ?? "{}"));
+    const prepared = weights.map((weight) => preparedOf(weight, file, records[weight.name]));
+    return prepared.every((weight) => weight !== undefined) ? prepared : undefined;
+  } catch (error) {
+    if (error instanceof LorikeetError || error instanceof SyntaxError || error instanceof v.ValiError)
+      return undefined;
+    throw error;
+  }
+}
+
+function preparedOf(weight: Weight, file: SafetensorsFile, record: Record6 | undefined): PreparedWeight | undefined {
+  if (!record) return undefined;
+  const [form, error, blockError] = record;
+  const locations: TensorLocation[] = [];
+  for (const { name, dtype, shape } of partsOf(weight, form)) {
+    const stored = file.tensors.get(name);
+    if (!stored || stored.dtype !== dtype || !sameShape(stored.shape, shape)) return undefined;
+    locations.push({ name, file: file.path, ...stored });
+  }
+  const [data, scales] = locations;
+  if (!data) return undefined;
+  return {
+    ...commonOf(weight, form),
+    data,
+    ...(scales ? { scales } : {}),
+    error: Number(error),
+    ...(blockError ? { blockError: Number(blockError) } : {}),
+    bytes: locations.reduce((sum, { byteLength }) => sum + byteLength, 0),
+  };
+}
+
+/** A weight that needs no conversion: the checkpoint's own bytes. */
+export function referenceOf(weight: Weight): PreparedWeight {
+  const [data] = weight.sources;
+  if (!data) throw new LorikeetError("internal", `The weight "${weight.name}" has no source.`);
+  return { ...commonOf(weight, weight.entry.form), data, error: 0, bytes: data.byteLength };
+}
+
+function commonOf({ name, shape, sources, entry }: Weight, form: WeightForm) {
+  return { name, form, shape, sources: sources.map((source) => source.name), transposed: entry.transposed ?? false };
+}

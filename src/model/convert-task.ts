@@ -1,0 +1,196 @@
+/**
+ * One piece of conversion work and how a thread does it: read stored rows, make integers or floats of them, write them to
+ * their place. Synchronous throughout, since it owns its thread. Knows no plan and no cache.
+ */
+
+import { closeSync, openSync, readSync, writeSync } from "node:fs";
+import { LorikeetError } from "../base/errors.js";
+import { bytesOf, type Dtype, viewAs } from "../tensor/dtype.js";
+import { bfloat16ToFloat32, float16ToFloat32 } from "../tensor/half.js";
+import {
+  blockCount,
+  blockSize,
+  quantizeBlocks,
+  quantizeRows,
+  relativeError,
+  type SquaredError,
+  transpose,
+} from "./quantize.js";
+import { isReferenced, type Place, type Weight } from "./quantize-layout.js";
+import type { WeightForm } from "./quantize-plan.js";
+
+interface Segment {
+  readonly file: string;
+  readonly dtype: Dtype;
+  readonly offset: number;
+  readonly byteLength: number;
+}
+
+export interface ConvertTask {
+  readonly weight: string;
+  readonly form: Exclude<WeightForm, "raw">;
+  readonly segments: readonly Segment[];
+  /** What the segments hold, [rows, columns], or [columns, rows] when transposed. */
+  readonly rows: number;
+  readonly columns: number;
+  readonly transposed: boolean;
+  readonly maxRowError: number;
+  /** Where the results go in the prepared file. */
+  readonly dataOffset: number;
+  readonly scalesOffset: number;
+}
+
+export interface ConvertResult extends SquaredError {
+  readonly weight: string;
+  /** The form taken, where a fall-back was allowed. */
+  readonly form: WeightForm;
+  /** For rows: the squared error that blocks of 128 have. */
+  readonly blockError?: number;
+}
+
+const elementsPerTask = 1 << 20;
+
+/** Splits a weight into tasks of about a million elements; what must be transposed stays whole. */
+export function tasksOf(weight: Weight, place: Place): ConvertTask[] {
+  const { entry, sources, rows, columns, name } = weight;
+  const { form, transposed = false, maxRowError = Number.POSITIVE_INFINITY } = entry;
+  if (form === "raw" || isReferenced(weight)) return [];
+  const common = { weight: name, form, transposed: transposed && form !== "fp32", maxRowError };
+  if (form === "int8row" || common.transposed) {
+    return [{ ...common, ...place, rows, columns, segments: sources }];
+  }
+  const tasks: ConvertTask[] = [];
+  let done = 0; // rows, over all sources
+  for (const { file, dtype, shape, offset, byteLength } of sources) {
+    const sourceRows = shape[0] ?? 1;
+    const rowBytes = sourceRows === 0 ? 0 : byteLength / sourceRows;
+    const rowElements = shape.slice(1).reduce((product, size) => product * size, 1);
+    const step = Math.max(1, Math.floor(elementsPerTask / Math.max(1, rowElements)));
+    for (let row = 0; row < sourceRows; row += step) {
+      const count = Math.min(step, sourceRows - row);
+      tasks.push({
+        ...common,
+        rows: count,
+        columns: rowElements,
+        segments: [{ file, dtype, offset: offset + row * rowBytes, byteLength: count * rowBytes }],
+        dataOffset: place.dataOffset + (done + row) * rowBytesOf(form, rowElements),
+        scalesOffset: place.scalesOffset + (done + row) * blockCount(rowElements) * 4,
+      });
+    }
+    done += sourceRows;
+  }
+  return tasks;
+}
+
+function rowBytesOf(form: WeightForm, columns: number): number {
+  if (form === "fp32") return columns * 4;
+  return blockCount(columns) * (form === "int4" ? blockSize / 2 : blockSize);
+}
+
+/** Does a task; `output` is a descriptor of the prepared file. Throws `model_invalid` for weights that are not numbers. */
+export function runTask(task: ConvertTask, output: number): ConvertResult {
+  const stored = readValues(task);
+  if (task.form === "fp32") {
+    writeAll(output, stored, task.dataOffset);
+    return { weight: task.weight, form: "fp32", error: 0, norm: 0 };
+  }
+  const values = task.transposed ? transpose(stored, task.columns, task.rows) : stored;
+  const { data, scales, ...result } = convert(task, values);
+  if (Number.isFinite(result.norm)) {
+    writeAll(output, data, task.dataOffset);
+    writeAll(output, scales, task.scalesOffset);
+    return { weight: task.weight, ...result };
+  }
+  throw new LorikeetError(
+    "model_invalid",
+    `The tensor "${task.weight}" holds values that are not finite numbers; such a weight cannot be quantized.`,
+    { param: task.weight },
+  );
+}
+
+type Conversion = Converted & Omit<ConvertResult, "weight">;
+
+interface Converted extends SquaredError {
+  readonly data: Uint8Array | Int8Array;
+  readonly scales: Float32Array;
+}
+
+function toBlocks(values: Float32Array, rows: number, columns: number, bits: 4 | 8): Converted {
+  const blocks = blockCount(columns);
+  const data = new Uint8Array((rows * blocks * blockSize * bits) / 8);
+  const scales = new Float32Array(rows * blocks);
+  return { data, scales, ...quantizeBlocks(values, rows, columns, bits, data, scales) };
+}
+
+function toRows(values: Float32Array, rows: number, columns: number): Converted {
+  const data = new Int8Array(rows * columns);
+  const scales = new Float32Array(rows);
+  return { data, scales, ...quantizeRows(values, rows, columns, data, scales) };
+}
+
+function convert({ form, rows, columns, maxRowError }: ConvertTask, values: Float32Array): Conversion {
+  const blocks = toBlocks(values, rows, columns, form === "int4" ? 4 : 8);
+  if (form !== "int8row") return { form, ...blocks };
+  const inRows = toRows(values, rows, columns);
+  const taken = relativeError(inRows) > maxRowError ? ({ form: "int8", ...blocks } as const) : { form, ...inRows };
+  return { ...taken, blockError: blocks.error };
+}
+
+/** All segments of a task as float32, one after the other. */
+function readValues({ segments, rows, columns }: ConvertTask): Float32Array {
+  const values = new Float32Array(rows * columns);
+  let at = 0;
+  for (const segment of segments) {
+    const part = toFloat32(segment.dtype, readSegment(segment));
+    values.set(part, at);
+    at += part.length;
+  }
+  return values;
+}
+
+/** F32, F16, BF16 or F64 bytes as float32. */
+export function toFloat32(dtype: Dtype, bytes: Uint8Array): Float32Array {
+  switch (dtype) {
+    case "F32":
+      return viewAs("F32", bytes);
+    case "F16":
+      return float16ToFloat32(viewAs("F16", bytes));
+    case "BF16":
+      return bfloat16ToFloat32(viewAs("BF16", bytes));
+    case "F64":
+      return new Float32Array(viewAs("F64", bytes));
+    default:
+      throw new LorikeetError("internal", `Weights of dtype ${dtype} were let through to conversion.`);
+  }
+}
+
+const maxBytesAtOnce = 1 << 28;
+
+/** Reads a byte range whole. Throws `model_invalid` when the file ends before. */
+export function readSegment({ file, offset, byteLength }: Omit<Segment, "dtype">): Uint8Array {
+  const bytes = new Uint8Array(byteLength);
+  const descriptor = openSync(file, "r");
+  try {
+    for (let done = 0; done < byteLength; ) {
+      const count = readSync(descriptor, bytes, done, Math.min(byteLength - done, maxBytesAtOnce), offset + done);
+      if (count === 0) {
+        throw new LorikeetError(
+          "model_invalid",
+          `The file ${file} ends at byte ${offset + done}; a tensor of it reaches to byte ${offset + byteLength}.`,
+          { param: file, found: offset + done, allowed: offset + byteLength },
+        );
+      }
+      done += count;
+    }
+  } finally {
+    closeSync(descriptor);
+  }
+  return bytes;
+}
+
+function writeAll(descriptor: number, view: ArrayBufferView, offset: number): void {
+  const bytes = bytesOf(view);
+  for (let done = 0; done < bytes.length; ) {
+    done += writeSync(descriptor, bytes, done, Math.min(bytes.length - done, maxBytesAtOnce), offset + done);
+  }
+}

@@ -1,0 +1,137 @@
+/**
+ * Turns a checkpoint's weights into what the graph's initializers need, once, and says where the bytes lie. Orchestrates
+ * plan, threads and cache; the arithmetic is `quantize`'s, the folder `weight-cache`'s.
+ */
+
+import { createHash } from "node:crypto";
+import { availableParallelism } from "node:os";
+import type { Progress } from "../base/log.js";
+import {
+  addResult,
+  formatVersion,
+  longestMetadata,
+  type Outcome,
+  type PreparedWeight,
+  placeOf,
+  readPrepared,
+  referenceOf,
+  writeHeader,
+} from "./convert-file.js";
+import { runTasks } from "./convert-pool.js";
+import { type ConvertTask, tasksOf } from "./convert-task.js";
+import { isReferenced, type Layout, layOut, resolveWeight, type Weight } from "./quantize-layout.js";
+import type { WeightPlan } from "./quantize-plan.js";
+import type { Checkpoint } from "./types.js";
+import { WeightCache } from "./weight-cache.js";
+
+export type { PreparedWeight } from "./convert-file.js";
+
+export interface PreparedWeights {
+  readonly weights: ReadonlyMap<string, PreparedWeight>;
+  /** The cache's file, or null when the checkpoint's own bytes serve for everything. */
+  readonly file: string | null;
+  /** Whether nothing had to be converted. */
+  readonly cached: boolean;
+  /** Of all weights, referenced ones included. */
+  readonly bytes: number;
+  /** Lets the cache remove the file when it needs room: only after every session over it is gone. Idempotent. */
+  close(): Promise<void>;
+}
+
+export interface PrepareOptions {
+  /** `$XDG_CACHE_HOME/lorikeet` or `~/.cache/lorikeet` unless told otherwise. */
+  readonly cacheDirectory?: string;
+  /** Bytes that the cache folder may take in all; 64 GiB. */
+  readonly cacheBytes?: number;
+  /** Called with parameters done and to do. */
+  readonly progress?: Progress;
+  /** Conversion threads; as many as the machine has unless told otherwise. */
+  readonly threads?: number;
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * Prepares every weight of the plan. Throws `model_invalid` for weights that cannot be converted, `store_full` when the
+ * cache has no room, `invalid_value` when its folder cannot be written, `cancelled` when the signal stops it.
+ */
+export async function prepareWeights(
+  checkpoint: Pick<Checkpoint, "fingerprint" | "tensors">,
+  plan: WeightPlan,
+  options: PrepareOptions = {},
+): Promise<PreparedWeights> {
+  const weights = [...plan].map(([name, entry]) => resolveWeight(name, entry, checkpoint.tensors));
+  const referenced = weights.filter(isReferenced).map(referenceOf);
+  const converted = weights.filter((weight) => !isReferenced(weight));
+  if (converted.length === 0) return collect(weights, referenced, { file: null, cached: true, close: async () => {} });
+
+  const { cacheDirectory: directory, cacheBytes: maxBytes } = options;
+  const cache = await WeightCache.open({
+    ...(directory === undefined ? {} : { directory }),
+    ...(maxBytes === undefined ? {} : { maxBytes }),
+  });
+  const key = keyOf(checkpoint.fingerprint, plan);
+  const layout = layOut(converted, longestMetadata(key, converted));
+  const entry = await cache.obtain({
+    key,
+    bytes: layout.fileBytes,
+    verify: (file) => readPrepared(file, key, converted),
+    fill: (file) => convertInto(file, key, converted, layout, options),
+  });
+  const { file, found: cached, release: close } = entry;
+  return collect(weights, [...referenced, ...entry.value], { file, cached, close });
+}
+
+function collect(
+  order: readonly Weight[],
+  prepared: readonly PreparedWeight[],
+  rest: Pick<PreparedWeights, "file" | "cached" | "close">,
+): PreparedWeights {
+  const byName = new Map(prepared.map((weight) => [weight.name, weight]));
+  const weights = new Map<string, PreparedWeight>();
+  for (const { name } of order) {
+    const weight = byName.get(name);
+    if (weight) weights.set(name, weight);
+  }
+  const bytes = prepared.reduce((sum, weight) => sum + weight.bytes, 0);
+  return { weights, bytes, ...rest };
+}
+
+/** What a plan's result depends on: the checkpoint, the plan in its order, and how this code converts. */
+function keyOf(fingerprint: string, plan: WeightPlan): string {
+  const content = [...plan].map(([name, { form, sources = [name], transposed = false, maxRowError = null }]) => [
+    name,
+    form,
+    sources,
+    transposed,
+    maxRowError,
+  ]);
+  return createHash("sha256")
+    .update(JSON.stringify([formatVersion, fingerprint, content]))
+    .digest("hex");
+}
+
+async function convertInto(
+  file: string,
+  key: string,
+  weights: readonly Weight[],
+  layout: Layout,
+  options: PrepareOptions,
+): Promise<void> {
+  const { progress, signal, threads = availableParallelism() } = options;
+  const tasks = weights.flatMap((weight) => tasksOf(weight, placeOf(layout, weight)));
+  const size = ({ rows, columns }: ConvertTask): number => rows * columns;
+  const total = tasks.reduce((sum, task) => sum + size(task), 0);
+  const outcomes = new Map<string, Outcome>();
+  let done = 0;
+  progress?.("preparing weights", done, total);
+  await runTasks(file, tasks, {
+    threads,
+    signal,
+    onResult(result, task) {
+      outcomes.set(result.weight, addResult(outcomes.get(result.weight), result));
+      done += size(task);
+      progress?.("preparing weights", done, total);
+    },
+  });
+  await writeHeader(file, key, weights, layout, outcomes);
+}
