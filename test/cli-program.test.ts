@@ -43,6 +43,18 @@ test("a wrong command, option or count of arguments is one line on stderr and ex
   }
 });
 
+test("inspect describes an adapter folder, alone and against its base", async () => {
+  for (const base of [[], ["--model", "models/bookworm-7m"]]) {
+    const { code, out } = await run(["inspect", "adapters/plays", ...base]);
+    assert.equal(code, 0);
+    assert.match(out, /^rank +up to 16$/m);
+    assert.match(out, /^model\.layers\.\*\.mlp\.down_proj +8 +16 +32 +2 +768 +256 +F32$/m);
+  }
+  const wrong = await run(["inspect", "adapters/plays", "--model", "test/fixtures/oracle/llama"]);
+  assert.equal(wrong.code, 1);
+  assert.match(wrong.err, /^lorikeet: /);
+});
+
 test("inspect describes a model folder, as a table and as JSON", async () => {
   const table = await run(["inspect", "models/bookworm-7m"]);
   assert.equal(table.code, 0);

@@ -3,9 +3,11 @@
 import { access } from "node:fs/promises";
 import { join } from "node:path";
 import type { Command } from "commander";
+import { type AdapterDescription, configFile, describeAdapter } from "../adapter/format.js";
 import { openCheckpoint } from "../model/checkpoint.js";
 import { type CheckpointDescription, describeCheckpoint } from "../model/describe.js";
-import { formatFields } from "./table.js";
+import { linearSites } from "../model/sites.js";
+import { formatFields, formatTable } from "./table.js";
 import { printJson, printLine, type Terminal } from "./terminal.js";
 import { formatBytes, formatCount } from "./units.js";
 import { UsageError } from "./usage.js";
@@ -15,17 +17,53 @@ export function addInspect(program: Command, terminal: Terminal): void {
     .command("inspect")
     .description("show what a model or adapter folder holds, without loading it")
     .argument("<folder>", "a model folder (config.json) or an adapter folder (adapter_config.json)")
+    .option(
+      "--model <folder>",
+      "the base model that an adapter is checked against (default: none, its own sizes are taken)",
+    )
     .option("--json", "print JSON", false)
-    .action(async (folder: string, options: { json: boolean }) => {
-      if (await exists(join(folder, "config.json"))) await inspectModel(folder, options.json, terminal);
-      else
-        throw new UsageError([
-          `${folder} is no model folder (config.json) and no adapter folder (adapter_config.json).`,
-        ]);
+    .action(async (folder: string, options: InspectOptions) => {
+      if (await exists(join(folder, "config.json"))) return inspectModel(folder, options, terminal);
+      if (await exists(join(folder, configFile))) return inspectAdapter(folder, options, terminal);
+      throw new UsageError([`${folder} is no model folder (config.json) and no adapter folder (${configFile}).`]);
     });
 }
 
-async function inspectModel(folder: string, json: boolean, terminal: Terminal): Promise<void> {
+interface InspectOptions {
+  readonly json: boolean;
+  readonly model?: string;
+}
+
+async function inspectAdapter(folder: string, { json, model }: InspectOptions, terminal: Terminal): Promise<void> {
+  const sites = model === undefined ? null : linearSites((await openCheckpoint(model)).config);
+  const description = await describeAdapter(folder, sites);
+  if (json) return printJson(terminal.stdout, { folder, ...description });
+  printLine(terminal.stdout, formatFields(adapterFields(folder, description)));
+  const rows = description.kinds.map(({ path, count, rank, alpha, scale, inFeatures, outFeatures, dtype }) => [
+    path,
+    ...[count, rank, alpha, Number(scale.toFixed(4)), inFeatures, outFeatures].map(String),
+    dtype,
+  ]);
+  const header = ["module", "layers", "rank", "alpha", "scale", "in", "out", "dtype"];
+  printLine(terminal.stdout, `\n${formatTable(header, rows)}`);
+}
+
+function adapterFields(folder: string, { summary, config }: AdapterDescription): [string, string][] {
+  const { min, max } = summary.scales;
+  return [
+    ["adapter", folder],
+    ["type", config.use_rslora ? "LoRA, rank-stabilized (rsLoRA)" : "LoRA"],
+    ["rank", `up to ${summary.rank}`],
+    ["modules", `${summary.modules} adapted linear layers`],
+    ["scales", min === max ? String(min) : `${min} to ${max}`],
+    ["size", `${formatBytes(summary.bytes)}, ${formatBytes(summary.activeBytes)} while it runs`],
+    ["digest", summary.digest],
+    ...summary.warnings.map((warning): [string, string] => ["warning", warning]),
+    ["not kept", summary.ignored.join(", ") || "nothing"],
+  ];
+}
+
+async function inspectModel(folder: string, { json }: InspectOptions, terminal: Terminal): Promise<void> {
   const description = describeCheckpoint(await openCheckpoint(folder));
   if (json) printJson(terminal.stdout, description);
   else printLine(terminal.stdout, formatFields(modelFields(description)));

@@ -1,0 +1,50 @@
+/** The documents that list a table of the source list it whole. `LORIKEET_UPDATE_DOCS=1` writes docs/options.md anew. */
+
+import assert from "node:assert/strict";
+import { readFileSync, writeFileSync } from "node:fs";
+import { test } from "node:test";
+import { errorTable } from "../src/base/errors.js";
+import { environmentName, flagName, serveOptions } from "../src/cli/options.js";
+
+test("docs/errors.md lists every code with its status, type and waiting time, and no other", () => {
+  const rows = readFileSync("docs/errors.md", "utf8").match(/^\| `.*$/gm) ?? [];
+  const listed = rows.map((row) =>
+    row
+      .split("|")
+      .slice(1, 5)
+      .map((cell) => cell.trim().replaceAll("`", "")),
+  );
+  const expected = Object.entries(errorTable).map(([code, kind]) => {
+    const retry = "retryAfterSeconds" in kind ? `${kind.retryAfterSeconds} s` : "";
+    return [code, String(kind.status), kind.type, retry];
+  });
+  const byCode = (a: readonly string[], b: readonly string[]): number => (a[0] ?? "").localeCompare(b[0] ?? "");
+  assert.deepEqual(listed.sort(byCode), expected.sort(byCode));
+});
+
+test("docs/options.md is what the table of options says", () => {
+  const expected = optionsDocument();
+  if (process.env.LORIKEET_UPDATE_DOCS === "1") writeFileSync("docs/options.md", expected);
+  assert.equal(readFileSync("docs/options.md", "utf8"), expected, "run the test with LORIKEET_UPDATE_DOCS=1");
+});
+
+function optionsDocument(): string {
+  const groups = new Map<string, string[]>();
+  for (const [name, option] of Object.entries(serveOptions)) {
+    const value = "placeholder" in option && option.placeholder !== undefined ? ` <${option.placeholder}>` : "";
+    const row = `| \`--${flagName(name)}${value}\` | ${option.shown} | ${option.help} |`;
+    groups.set(option.group, [...(groups.get(option.group) ?? []), row]);
+  }
+  const sections = [...groups].map(
+    ([group, rows]) => `## ${group}\n\n| option | default | what it does |\n| --- | --- | --- |\n${rows.join("\n")}\n`,
+  );
+  return `# Options of \`lorikeet serve\`
+
+An option is a flag (\`--max-batch 8\`), an environment variable (\`${environmentName("maxBatch")}=8\`) or a key of the JSON file that
+\`--config\` (or \`LORIKEET_CONFIG\`) names (\`{"max-batch": 8}\`). A flag stands over the environment, the environment over the file, the
+file over the default. Sizes are bytes or have a unit of 1024 (\`512M\`, \`2GiB\`), times have a unit (\`500ms\`, \`30s\`, \`5m\`; seconds
+without one). A bad value or an impossible combination is one line on stderr and exit code 2. In Kubernetes, a Service
+with the name \`lorikeet\` puts \`LORIKEET_PORT=tcp://...\` into every pod: set \`enableServiceLinks: false\`.
+
+${sections.join("\n")}`;
+}
