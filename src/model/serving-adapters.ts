@@ -19,12 +19,12 @@ export interface SiteGroup {
 export type AdapterAxis = "tokens" | "logit_rows";
 
 interface ClassInputs {
-  /** Rows of the axis that each group takes, padded: int64 [groups, members]. */
+  /** Rows of the axis that each group takes, padded: int32 [groups, members]. */
   readonly toGroups: Value;
   /** For each row of the axis its place in the flattened [groups * members]. */
   readonly fromGroups: Value;
-  /** 1 where a member is real, 0 where it pads: float32 [groups, members, 1]. Null where every member is real or unused. */
-  readonly mask: Value | null;
+  /** 1 where a member is real, 0 where it pads: float32 [groups, members, 1]. */
+  readonly mask: Value;
 }
 
 export const loraA = (key: string, rankClass: number): string => `lora_A.${key}.${rankClass}`;
@@ -45,7 +45,7 @@ export class AdapterInputs {
   readonly #classes: number;
   readonly #inputs = new Map<string, ClassInputs>();
 
-  /** With one class every row of a step has an adapter of it; with more, products of padding are masked to zero. */
+  /** Products of padding are masked to zero, and rows without an adapter of the class take one of those. */
   constructor(op: Ops, classes: number) {
     this.#op = op;
     this.#classes = classes;
@@ -74,8 +74,9 @@ export class AdapterInputs {
     const rank = `rank.${key}.${rankClass}`;
     const a = op.builder.input(loraA(key, rankClass), "float32", [`g.${key}.${rankClass}`, inFeatures, rank]);
     const grouped = op.gather(x, toGroups); // [groups, members, in]
-    let h = op.one("MatMul", [grouped, a], "float32", [groups, members, rank]);
-    if (mask) h = op.mul(h, mask);
+    const product = op.one("MatMul", [grouped, a], "float32", [groups, members, rank]);
+    const h = op.mul(product, mask);
+
     const slices = this.#split(h, parts.length);
     return parts.map((part, i) => {
       const slice = slices[i] as Value;
@@ -112,9 +113,9 @@ export class AdapterInputs {
     const names = indexNames(axis, rankClass);
     const [groups, members] = [`groups.${key}`, `members.${key}`];
     const made: ClassInputs = {
-      toGroups: builder.input(names.toGroups, "int64", [groups, members]),
-      fromGroups: builder.input(names.fromGroups, "int64", [axis]),
-      mask: this.#classes > 1 ? builder.input(names.mask, "float32", [groups, members, 1]) : null,
+      toGroups: builder.input(names.toGroups, "int32", [groups, members]),
+      fromGroups: builder.input(names.fromGroups, "int32", [axis]),
+      mask: builder.input(names.mask, "float32", [groups, members, 1]),
     };
     this.#inputs.set(key, made);
     return made;

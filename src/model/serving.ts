@@ -57,11 +57,11 @@ class ServingLowering implements Lowering {
     this.op = new Ops(builder);
     this.#options = options;
     this.#inputs = {
-      ids: builder.input("input_ids", "int64", ["tokens"]),
+      ids: builder.input("input_ids", "int32", ["tokens"]),
       shape: builder.input("attention_shape", "int64", [3]),
       lengths: builder.input("seqlens_k", "int32", ["rows"]),
       total: builder.input("total_sequence_length", "int32", [1]),
-      rows: builder.input("logit_rows", "int64", ["logit_rows"]),
+      rows: builder.input("logit_rows", "int32", ["logit_rows"]),
     };
     this.adapters = options.adapterClasses > 0 ? new AdapterInputs(this.op, options.adapterClasses) : null;
     this.#rotary = this.#rotaryTables();
@@ -76,7 +76,7 @@ class ServingLowering implements Lowering {
     let x = this.#embedding(`${path}.weight`);
     if (config.embeddingScale !== 1) x = this.op.scale(x, Math.fround(config.embeddingScale));
     if (config.rope === null) {
-      const positions = this.op.builder.input("positions", "int64", ["tokens"]);
+      const positions = this.op.builder.input("positions", "int32", ["tokens"]);
       x = this.op.add(x, this.op.gather(this.#weight("transformer.wpe.weight"), positions));
     }
     return x;

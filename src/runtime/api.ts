@@ -77,7 +77,10 @@ type Argument = Pointer | number | string | null | ArrayBufferView | ArrayBuffer
 
 export class OrtApi {
   readonly version: string;
+  readonly #library: ReturnType<typeof koffi.load>;
   readonly #functions = new Map<FunctionName, CFunction>();
+  /** Arguments of running asynchronous calls: C holds their addresses, so the collector must not have them. */
+  readonly #inFlight = new Set<Argument[]>();
   /** The process-wide environment; lives as long as the process. */
   readonly env: Pointer;
   readonly cpuMemory: Pointer;
@@ -85,8 +88,9 @@ export class OrtApi {
   constructor(libraryPath: string) {
     // A run needs far more stack than koffi's default of 128 KiB.
     koffi.config({ sync_stack_size: 8 << 20, async_stack_size: 8 << 20 });
-    const library = koffi.load(libraryPath);
-    const base = koffi.decode(library.func("void *OrtGetApiBase()")(), "void *", 2) as Pointer[];
+    // koffi unloads a library once its handle is collected.
+    this.#library = koffi.load(libraryPath);
+    const base = koffi.decode(this.#library.func("void *OrtGetApiBase()")(), "void *", 2) as Pointer[];
     const getApi = koffi.decode(base[0], koffi.proto("void *(uint32_t)")) as CFunction;
     const getVersion = koffi.decode(base[1], koffi.proto("const char *()")) as CFunction;
     this.version = getVersion() as string;
@@ -113,10 +117,12 @@ export class OrtApi {
     if (signatures[name][1] === "S" && result) this.#fail(name, result);
   }
 
-  /** The same on a pool thread: the event loop goes on. The caller keeps every argument alive and unshared. */
+  /** The same on a pool thread: the event loop goes on. Arguments are kept alive until it returns; typed arrays among them must not be small views of the heap. */
   callAsync(name: FunctionName, ...args: Argument[]): Promise<void> {
     return new Promise((resolve, reject) => {
+      this.#inFlight.add(args);
       this.#get(name).async(...args, (error: unknown, result: unknown) => {
+        this.#inFlight.delete(args);
         try {
           if (error) throw error;
           if (result) this.#fail(name, result as Pointer);
@@ -130,13 +136,13 @@ export class OrtApi {
 
   /** Calls a function whose last parameter receives a pointer. */
   make(name: FunctionName, ...args: Argument[]): Pointer {
-    const out = new BigUint64Array(1);
+    const out = pointerCell();
     this.call(name, ...args, out);
     return out[0] as Pointer;
   }
 
   async makeAsync(name: FunctionName, ...args: Argument[]): Promise<Pointer> {
-    const out = new BigUint64Array(1);
+    const out = pointerCell();
     await this.callAsync(name, ...args, out);
     return out[0] as Pointer;
   }
@@ -175,6 +181,9 @@ function libraryPath(): string {
   }
   return path;
 }
+
+/** Room for a pointer, off the JavaScript heap: a small typed array would be moved by the garbage collector during an asynchronous call. */
+const pointerCell = (): BigUint64Array => new BigUint64Array(new ArrayBuffer(8));
 
 let shared: OrtApi | undefined;
 

@@ -1,0 +1,387 @@
+/**
+ * The step loop: admit, plan, run, commit. Sequences join and leave between any two steps; whatever ends one passes
+ * through `#finish`, which returns everything it held.
+ */
+import type { AdapterSource } from "../adapter/types.js";
+import { assert, LorikeetError } from "../base/errors.js";
+import { type Logger, silent } from "../base/log.js";
+import { Admission } from "./admission.js";
+import type { AdapterBank } from "./bank.js";
+import type { KvCache } from "./kv-cache.js";
+import type { DecodeRow, Runner } from "./runner.js";
+import { createSamplerState, Sampler } from "./sampler.js";
+import { type Chunk, findMove, plan, type Task } from "./scheduler.js";
+import { Sequence } from "./sequence.js";
+import { Slots } from "./slots.js";
+import type {
+  Engine,
+  EngineLimits,
+  EngineObserver,
+  EngineRequest,
+  EngineStats,
+  FinishReason,
+  SequenceHandle,
+} from "./types.js";
+
+export interface EngineParts {
+  readonly runner: Pick<Runner, "decode" | "prefill">;
+  readonly cache: KvCache;
+  readonly bank: AdapterBank;
+  readonly adapters: AdapterSource | null;
+  readonly vocabSize: number;
+  readonly limits: EngineLimits;
+  /** No chunk may hold decoding rows up for longer. */
+  readonly maxStallMs: number;
+  /** Tokens of the largest prefill chunk. */
+  readonly maxChunk: number;
+  /** Measured at start: prompt tokens a second. */
+  readonly prefillRate: number;
+  readonly observer?: EngineObserver;
+  readonly logger?: Logger;
+  readonly now?: () => number;
+  /** Called when the loop has ended and nothing runs any more. */
+  readonly dispose?: () => void;
+}
+
+/** Prompt scoring keeps the logits of every token of a chunk. */
+const scoringChunk = 64;
+/** Bytes that may be moved between two steps to close a hole. */
+const maxMoveBytes = 32 << 20;
+/** A reader this far behind gets no more tokens until it reads. */
+const maxUnread = 256;
+
+export class ContinuousEngine implements Engine {
+  readonly limits: EngineLimits;
+  readonly #parts: EngineParts;
+  readonly #slots: Slots<Sequence>;
+  readonly #admission: Admission;
+  readonly #sampler: Sampler;
+  readonly #observer: EngineObserver;
+  readonly #logger: Logger;
+  readonly #now: () => number;
+  #nextId = 1;
+  #draining = false;
+  #closing = false;
+  #wake: (() => void) | null = null;
+  #prefillRate: number;
+  readonly #loop: Promise<void>;
+  readonly #idle = new Set<() => void>();
+
+  constructor(parts: EngineParts) {
+    this.#parts = parts;
+    this.limits = parts.limits;
+    this.#observer = parts.observer ?? {};
+    this.#logger = parts.logger ?? silent;
+    this.#now = parts.now ?? (() => performance.now());
+    this.#slots = new Slots(parts.limits.maxBatch);
+    this.#sampler = new Sampler(parts.vocabSize);
+    this.#prefillRate = parts.prefillRate;
+    this.#admission = new Admission({
+      slots: this.#slots,
+      bank: parts.bank,
+      adapters: parts.adapters,
+      observer: this.#observer,
+      now: this.#now,
+      admitted: (sequence) => this.#admitted(sequence),
+      failed: (sequence, error) => this.#finish(sequence, "error", { error }),
+    });
+    this.#loop = this.#run();
+  }
+
+  submit(request: EngineRequest): SequenceHandle {
+    if (this.#draining || this.#closing) throw new LorikeetError("draining", "The server is shutting down.");
+    this.#checkLengths(request);
+    const { maxQueue } = this.limits;
+    if (this.#admission.waiting.length >= maxQueue && this.#slots.free === 0) {
+      throw new LorikeetError("queue_full", `The queue is full: ${maxQueue} requests wait already.`, {
+        found: this.#admission.waiting.length,
+        allowed: maxQueue,
+      });
+    }
+    const state = createSamplerState(request.sampling, request.promptIds);
+    const sequence = new Sequence(this.#nextId++, request, state, this.#now());
+    sequence.onChange = () => this.#changed(sequence);
+    request.signal?.addEventListener("abort", () => sequence.end("cancelled"), { once: true });
+    this.#admission.enqueue(sequence);
+    if (request.signal?.aborted) sequence.end("cancelled");
+    this.#wakeUp();
+    return sequence;
+  }
+
+  #checkLengths({ promptIds, maxTokens }: EngineRequest): void {
+    const { maxContext } = this.limits;
+    if (promptIds.length === 0) throw new LorikeetError("invalid_value", "The prompt holds no token.");
+    for (const id of promptIds) {
+      if (!Number.isInteger(id) || id < 0 || id >= this.#parts.vocabSize) {
+        throw new LorikeetError(
+          "invalid_value",
+          `The prompt holds token id ${id}; the vocabulary has 0 to ${this.#parts.vocabSize - 1}.`,
+          { found: id, allowed: this.#parts.vocabSize - 1 },
+        );
+      }
+    }
+    const wanted = promptIds.length + maxTokens;
+    if (wanted > maxContext) {
+      throw new LorikeetError(
+        "context_length_exceeded",
+        `${promptIds.length} prompt tokens and ${maxTokens} to generate are ${wanted}; the context holds ${maxContext}.`,
+        { found: wanted, allowed: maxContext },
+      );
+    }
+  }
+
+  /** Ending, resuming or reading may let the loop go on; a sequence that never started ends at once. */
+  #changed(sequence: Sequence): void {
+    if (sequence.ending && sequence.phase !== "running") this.#finish(sequence, sequence.ending);
+    this.#wakeUp();
+  }
+
+  #wakeUp(): void {
+    this.#wake?.();
+    this.#wake = null;
+  }
+
+  #admitted(sequence: Sequence): void {
+    sequence.phase = "running";
+    sequence.admittedAt = this.#now();
+    sequence.emit({ type: "admitted", queueMs: sequence.admittedAt - sequence.submittedAt });
+    this.#wakeUp();
+  }
+
+  async #run(): Promise<void> {
+    while (!this.#closing) {
+      this.#endFinished();
+      this.#admission.admit();
+      await this.#tidy();
+      const tasks = this.#tasks();
+      const budget = (this.#prefillRate * this.#parts.maxStallMs) / 1000;
+      const next = plan(tasks, Math.floor(budget), { maxChunk: this.#parts.maxChunk });
+      if (next.prefill.length === 0 && next.decode.length === 0) {
+        this.#notifyIdle();
+        await new Promise<void>((resolve) => {
+          this.#wake = resolve;
+        });
+        continue;
+      }
+      for (const chunk of next.prefill) await this.#guard([chunk.slot], () => this.#prefill(chunk));
+      if (next.decode.length > 0) await this.#guard(next.decode, () => this.#decode(next.decode));
+      // Sockets and timers get their turn between two steps.
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    for (const [, sequence] of [...this.#slots.held()]) this.#finish(sequence, "shutdown");
+    for (const sequence of [...this.#admission.waiting]) this.#finish(sequence, "shutdown");
+    this.#parts.dispose?.();
+  }
+
+  #endFinished(): void {
+    for (const [, sequence] of [...this.#slots.held()]) {
+      if (sequence.ending) this.#finish(sequence, sequence.ending);
+    }
+  }
+
+  /** Closes holes in the batch and in the bank when nobody is about to fill them. */
+  async #tidy(): Promise<void> {
+    if (this.#admission.waiting.length > 0 || this.#admission.loading.size > 0) return;
+    const { cache, bank } = this.#parts;
+    const move = findMove(this.#tasks(), this.#slots.lowestFree(), maxMoveBytes / cache.bytesPerToken);
+    if (move) {
+      cache.copy(move.from, move.to, move.tokens);
+      this.#slots.move(move.from, move.to);
+      const sequence = this.#slots.owner(move.to);
+      if (sequence) sequence.slot = move.to;
+    }
+    if (bank.scattered) await bank.compact();
+  }
+
+  #tasks(): Task[] {
+    const tasks: Task[] = [];
+    for (const [slot, sequence] of this.#slots.held()) {
+      if (sequence.phase !== "running") continue;
+      tasks.push({
+        slot,
+        order: sequence.id,
+        computed: sequence.computed,
+        known: sequence.tokens.length,
+        promptTokens: sequence.promptTokens,
+        paused: sequence.paused || sequence.unread > maxUnread,
+        maxChunk: sequence.promptLogprobs ? scoringChunk : this.#parts.maxChunk,
+      });
+    }
+    return tasks;
+  }
+
+  /** A fault of a run ends the sequences that it ran, and only those. */
+  async #guard(slots: readonly number[], step: () => Promise<void>): Promise<void> {
+    try {
+      await step();
+    } catch (cause) {
+      const error = cause instanceof Error ? cause : new Error(String(cause));
+      this.#logger.error({ err: error, slots }, "a step failed");
+      for (const slot of slots) {
+        const sequence = this.#slots.owner(slot);
+        if (sequence) this.#finish(sequence, "error", { error });
+      }
+    }
+  }
+
+  async #prefill(chunk: Chunk): Promise<void> {
+    const { runner, cache, bank } = this.#parts;
+    const sequence = this.#slots.owner(chunk.slot);
+    if (!sequence || sequence.ending) return;
+    const started = this.#now();
+    const tokens = sequence.tokens.slice(chunk.start, chunk.start + chunk.tokens);
+    const allLogits = sequence.promptLogprobs !== null;
+    const { slot, start } = chunk;
+    const logits = await runner.prefill({ slot, start, tokens, allLogits, adapter: sequence.hold }, cache, bank);
+    const seconds = (this.#now() - started) / 1000;
+    this.#measurePrefill(chunk.tokens, seconds);
+    const adapters = sequence.hold ? 1 : 0;
+    this.#observer.step?.({ kind: "prefill", seconds, rows: 1, adapters, tokens: chunk.tokens });
+    sequence.computed = chunk.start + chunk.tokens;
+    if (allLogits) this.#score(sequence, chunk, logits);
+    if (!chunk.last) return;
+    if (sequence.promptLogprobs) sequence.emit({ type: "prompt", logprobs: sequence.promptLogprobs });
+    if (sequence.request.maxTokens === 0) this.#finish(sequence, "length");
+    else this.#commit(sequence, logits.subarray(logits.length - this.#parts.vocabSize));
+  }
+
+  /** Short chunks measure overhead, not speed. */
+  #measurePrefill(tokens: number, seconds: number): void {
+    if (tokens < 32 || seconds <= 0) return;
+    this.#prefillRate = 0.7 * this.#prefillRate + 0.3 * (tokens / seconds);
+  }
+
+  #score(sequence: Sequence, chunk: Chunk, logits: Float32Array): void {
+    const { vocabSize } = this.#parts;
+    const { request, promptLogprobs } = sequence;
+    for (let i = 0; i < chunk.tokens; i++) {
+      const next = request.promptIds[chunk.start + i + 1];
+      if (next === undefined) break;
+      const row = logits.subarray(i * vocabSize, (i + 1) * vocabSize);
+      promptLogprobs?.push(this.#sampler.tokenLogprob(row, next, request.promptLogprobs ?? 0));
+    }
+  }
+
+  async #decode(slots: readonly number[]): Promise<void> {
+    const { runner, cache, bank, vocabSize } = this.#parts;
+    const live = slots.filter((slot) => {
+      const sequence = this.#slots.owner(slot);
+      return sequence && !sequence.ending;
+    });
+    const last = live.at(-1);
+    if (last === undefined) return;
+    const rows: DecodeRow[] = [];
+    for (let slot = 0; slot <= last; slot++) rows.push(this.#row(slot, live.includes(slot)));
+    const started = this.#now();
+    const logits = await runner.decode(rows, cache, bank);
+    const seconds = (this.#now() - started) / 1000;
+    const adapters = new Set(rows.flatMap(({ adapter }) => (adapter ? [adapter.digest] : [])));
+    this.#observer.step?.({ kind: "decode", seconds, rows: live.length, adapters: adapters.size, tokens: live.length });
+    for (const slot of live) {
+      const sequence = this.#slots.owner(slot);
+      assert(sequence, `slot ${slot} is held while it decodes`);
+      sequence.computed++;
+      this.#commit(sequence, logits.subarray(slot * vocabSize, (slot + 1) * vocabSize));
+    }
+  }
+
+  /** A row that does not decode now writes behind its own tokens, where the next real one overwrites it. */
+  #row(slot: number, live: boolean): DecodeRow {
+    const sequence = this.#slots.owner(slot);
+    if (!sequence) return { token: 0, length: 0, adapter: null };
+    if (!live) return { token: 0, length: sequence.computed, adapter: null };
+    return { token: sequence.tokens[sequence.computed] ?? 0, length: sequence.computed, adapter: sequence.hold };
+  }
+
+  /** Samples a row's next token and ends the sequence if that is the last. */
+  #commit(sequence: Sequence, logits: Float32Array): void {
+    if (sequence.ending) return this.#finish(sequence, sequence.ending);
+    const { id, logprob } = this.#sampler.sample(logits, sequence.state);
+    sequence.firstTokenAt ??= this.#now();
+    sequence.tokens.push(id);
+    if (sequence.request.stopIds.includes(id)) return this.#finish(sequence, "stop", { stopId: id });
+    sequence.emit({ type: "token", id, logprob });
+    if (sequence.generated >= sequence.request.maxTokens) this.#finish(sequence, "length");
+  }
+
+  /** The one way out: returns slot, bank hold and lease, and tells the reader. */
+  #finish(sequence: Sequence, reason: FinishReason, why: { stopId?: number; error?: Error } = {}): void {
+    if (sequence.phase === "finished") return;
+    sequence.phase = "finished";
+    this.#admission.remove(sequence);
+    if (sequence.slot >= 0) this.#slots.release(sequence.slot);
+    sequence.slot = -1;
+    const held = sequence.hold;
+    held?.release();
+    sequence.lease?.release();
+    sequence.hold = null;
+    sequence.lease = null;
+    const first = sequence.firstTokenAt;
+    sequence.emit({
+      type: "finish",
+      reason,
+      stopId: why.stopId ?? null,
+      error: why.error ?? null,
+      promptTokens: sequence.promptTokens,
+      completionTokens: sequence.generated,
+      timings: {
+        queueMs: (sequence.admittedAt ?? this.#now()) - sequence.submittedAt,
+        timeToFirstTokenMs: first === null ? null : first - sequence.submittedAt,
+        cachedTokens: 0,
+      },
+    });
+    if (held) this.#admission.retry();
+    this.#wakeUp();
+  }
+
+  stats(): EngineStats {
+    const tasks = this.#tasks();
+    const prefilling = tasks.filter((task) => task.computed < task.promptTokens).length;
+    const held = [...this.#slots.held()].map(([, sequence]) => sequence);
+    const named = (list: readonly Sequence[]): string[] => [
+      ...new Set(list.flatMap(({ request }) => (request.adapter === null ? [] : [request.adapter]))),
+    ];
+    const { bank } = this.#parts;
+    return {
+      running: tasks.length,
+      waiting: this.#admission.waiting.length + this.#admission.loading.size,
+      slots: { decoding: tasks.length - prefilling, prefilling, idle: this.#slots.free },
+      runningAdapters: named(held.filter(({ phase }) => phase === "running")),
+      waitingAdapters: named([...this.#admission.waiting, ...this.#admission.loading]),
+      activeAdapterBytes: bank.bytes,
+      activeAdapters: bank.digests,
+    };
+  }
+
+  /** Proves that slots and holds add up. */
+  check(): void {
+    this.#slots.check();
+    const holds = [...this.#slots.held()].filter(([, sequence]) => sequence.hold).length;
+    assert(holds === this.#parts.bank.holds, `${holds} sequences hold ${this.#parts.bank.holds} bank places`);
+  }
+
+  #notifyIdle(): void {
+    if (this.#admission.waiting.length > 0 || [...this.#slots.held()].length > 0) return;
+    for (const resolve of this.#idle) resolve();
+    this.#idle.clear();
+  }
+
+  async drain(graceMs: number): Promise<void> {
+    this.#draining = true;
+    const idle = new Promise<void>((resolve) => this.#idle.add(resolve));
+    this.#wakeUp();
+    let timer: NodeJS.Timeout | undefined;
+    const grace = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, graceMs);
+    });
+    await Promise.race([idle, grace, this.#loop]);
+    clearTimeout(timer);
+    await this.close();
+  }
+
+  async close(): Promise<void> {
+    this.#closing = true;
+    this.#wakeUp();
+    await this.#loop;
+  }
+}

@@ -1,0 +1,62 @@
+/** Keys and values of all slots: one buffer a layer and kind, written in place by the attention kernel. */
+import { Tensor } from "../runtime/tensor.js";
+
+export interface KvShape {
+  readonly layers: number;
+  readonly slots: number;
+  readonly kvHeads: number;
+  /** Tokens a slot holds. */
+  readonly capacity: number;
+  readonly headDim: number;
+}
+
+export interface KvView {
+  /** `past.{layer}.{kind}`'s suffix, with the tensor to bind as past and present. */
+  readonly entries: readonly (readonly [string, Tensor<"float32">])[];
+}
+
+export const kvBytesPerToken = (shape: Omit<KvShape, "slots" | "capacity">): number =>
+  shape.layers * 2 * shape.kvHeads * shape.headDim * 4;
+
+export class KvCache {
+  readonly #shape: KvShape;
+  readonly #buffers = new Map<string, Tensor<"float32">>();
+  readonly #views = new Map<string, KvView>();
+
+  constructor(shape: KvShape) {
+    this.#shape = shape;
+    const { slots, kvHeads, capacity, headDim } = shape;
+    for (let layer = 0; layer < shape.layers; layer++) {
+      for (const kind of ["key", "value"]) {
+        this.#buffers.set(`${layer}.${kind}`, Tensor.zeros("float32", [slots, kvHeads, capacity, headDim]));
+      }
+    }
+  }
+
+  /** Slots [first, first + rows), sharing memory. Views are made once. */
+  view(first: number, rows: number): KvView {
+    const key = `${first}+${rows}`;
+    let view = this.#views.get(key);
+    if (!view) {
+      view = { entries: [...this.#buffers].map(([name, tensor]) => [name, tensor.rows(first, rows)] as const) };
+      this.#views.set(key, view);
+    }
+    return view;
+  }
+
+  /** Copies the first `tokens` tokens of a slot to another. */
+  copy(from: number, to: number, tokens: number): void {
+    const { kvHeads, capacity, headDim } = this.#shape;
+    for (const { data } of this.#buffers.values()) {
+      for (let head = 0; head < kvHeads; head++) {
+        const source = (from * kvHeads + head) * capacity * headDim;
+        const target = (to * kvHeads + head) * capacity * headDim;
+        data.copyWithin(target, source, source + tokens * headDim);
+      }
+    }
+  }
+
+  get bytesPerToken(): number {
+    return kvBytesPerToken(this.#shape);
+  }
+}

@@ -1,0 +1,269 @@
+/** Runs prefill chunks and decode steps: fills the inputs, binds what changed, calls the session. Knows no request. */
+import { assert } from "../base/errors.js";
+import { serializeGraph } from "../graph/serialize.js";
+import { buildServingGraph } from "../model/serving.js";
+import { type AdapterAxis, indexNames, type SiteGroup } from "../model/serving-adapters.js";
+import type { DecoderConfig } from "../model/types.js";
+import type { WeightSource } from "../model/weights.js";
+import { type Binding, Session, type SessionOptions } from "../runtime/session.js";
+import { Tensor } from "../runtime/tensor.js";
+import { type AdapterBank, type BankHold, rankClasses } from "./bank.js";
+import { groupRows } from "./groups.js";
+import type { KvCache, KvView } from "./kv-cache.js";
+
+export interface RunnerOptions {
+  readonly config: DecoderConfig;
+  readonly weights: WeightSource;
+  readonly capacity: number;
+  /** Rows of the largest step. */
+  readonly maxRows: number;
+  readonly session: SessionOptions;
+  /** No row's bits depend on its neighbours: adapter groups have at least two members, and where kernels need it rows are even. */
+  readonly exact: boolean;
+  /** Rows of a step are padded to an even number. */
+  readonly evenRows: boolean;
+}
+
+/** One row of a decode step; a dummy has no adapter and its logits are ignored. */
+export interface DecodeRow {
+  readonly token: number;
+  /** Tokens already in the slot: the new one is written behind them. */
+  readonly length: number;
+  readonly adapter: BankHold | null;
+}
+
+export interface PrefillChunk {
+  readonly slot: number;
+  readonly start: number;
+  readonly tokens: readonly number[];
+  /** Logits of every token; else of the last one only. */
+  readonly allLogits: boolean;
+  readonly adapter: BankHold | null;
+}
+
+interface Variant {
+  readonly session: Session;
+  readonly bindings: Map<string, BoundInputs>;
+}
+
+export class Runner {
+  readonly #options: RunnerOptions;
+  readonly #variants: Variant[];
+  readonly #buffers = new Map<string, Tensor>();
+  #logits: Float32Array;
+  /** Adapted linears by the input that they share. */
+  readonly groups: readonly SiteGroup[];
+
+  private constructor(options: RunnerOptions, variants: Variant[], groups: readonly SiteGroup[]) {
+    this.#options = options;
+    this.#variants = variants;
+    this.groups = groups;
+    this.#logits = new Float32Array(options.maxRows * options.config.vocabSize);
+  }
+
+  /** Makes the sessions: the bare base, one rank class, and both. */
+  static async create(options: RunnerOptions): Promise<Runner> {
+    const variants: Variant[] = [];
+    let groups: readonly SiteGroup[] = [];
+    for (let adapterClasses = 0; adapterClasses <= rankClasses; adapterClasses++) {
+      const { config, weights, capacity } = options;
+      const built = buildServingGraph({ config, weights, capacity, adapterClasses });
+      const session = await Session.create(serializeGraph(built.graph), options.session);
+      variants.push({ session, bindings: new Map() });
+      groups = built.groups;
+    }
+    return new Runner(options, variants, groups);
+  }
+
+  /** One token for each row; slot i is row i. Returns logits [rows, vocab], valid until the next call. */
+  async decode(rows: readonly DecodeRow[], cache: KvCache, bank: AdapterBank): Promise<Float32Array> {
+    const padded = this.#pad(rows);
+    const count = padded.length;
+    const adapters = padded.map((row) => row.adapter);
+    const { variant, classes } = this.#variantFor(adapters);
+    const bound = this.#bound(variant, "decode");
+    const longest = Math.max(...padded.map((row) => row.length));
+    const ids = this.#ints("ids", count, (i) => (padded[i] as DecodeRow).token);
+    this.#bindTokens(bound, ids, [count, 1], longest + 1);
+    bound.input(
+      "seqlens_k",
+      this.#ints("lengths", count, (i) => (padded[i] as DecodeRow).length),
+    );
+    if (this.#learnedPositions)
+      bound.input(
+        "positions",
+        this.#ints("positions", count, (i) => (padded[i] as DecodeRow).length),
+      );
+    bound.input(
+      "logit_rows",
+      this.#ints("rows", count, (i) => i),
+    );
+    bound.cache(cache.view(0, count));
+    for (const [slot, rankClass] of classes.entries()) {
+      this.#bindClass(bound, bank, slot, rankClass, adapters, count);
+    }
+    return this.#run(variant, bound, count);
+  }
+
+  /** Writes a chunk of one slot. Returns logits [1 or tokens, vocab], valid until the next call. */
+  async prefill(chunk: PrefillChunk, cache: KvCache, bank: AdapterBank): Promise<Float32Array> {
+    const real = chunk.tokens.length;
+    // A lone or odd token would take another kernel: what pads is overwritten by the next tokens.
+    const count = Math.max(2, real + (real % 2));
+    assert(chunk.start + count <= this.#options.capacity, "a padded chunk fits its slot");
+    const { variant, classes } = this.#variantFor([chunk.adapter]);
+    const bound = this.#bound(variant, "prefill");
+    const ids = this.#ints("ids", count, (i) => chunk.tokens[Math.min(i, real - 1)] as number);
+    this.#bindTokens(bound, ids, [1, count], chunk.start + count);
+    bound.input(
+      "seqlens_k",
+      this.#ints("lengths", 1, () => chunk.start + count - 1),
+    );
+    if (this.#learnedPositions) {
+      const last = this.#options.config.maxPositions - 1;
+      bound.input(
+        "positions",
+        this.#ints("positions", count, (i) => Math.min(chunk.start + i, last)),
+      );
+    }
+    const logitRows = chunk.allLogits ? real : 1;
+    bound.input(
+      "logit_rows",
+      this.#ints("rows", logitRows, (i) => (chunk.allLogits ? i : real - 1)),
+    );
+    bound.cache(cache.view(chunk.slot, 1));
+    for (const [slot, rankClass] of classes.entries()) {
+      const everyRow = new Array<BankHold | null>(count).fill(chunk.adapter);
+      this.#bindClass(bound, bank, slot, rankClass, everyRow, logitRows);
+    }
+    return this.#run(variant, bound, logitRows);
+  }
+
+  #pad(rows: readonly DecodeRow[]): readonly DecodeRow[] {
+    if (!this.#options.evenRows || rows.length % 2 === 0) return rows;
+    assert(rows.length < this.#options.maxRows, "an even number of rows fits");
+    return [...rows, { token: 0, length: 0, adapter: null }];
+  }
+
+  /** The leanest session for these rows, and the bank class that stands behind each of its class inputs. */
+  #variantFor(adapters: readonly (BankHold | null)[]): { variant: Variant; classes: number[] } {
+    const used = [...new Set(adapters.flatMap((hold) => (hold ? [hold.rankClass] : [])))].sort();
+    return { variant: this.#variants[used.length] as Variant, classes: used };
+  }
+
+  #bound(variant: Variant, kind: string): BoundInputs {
+    let bound = variant.bindings.get(kind);
+    if (!bound) {
+      bound = new BoundInputs(variant.session.bind());
+      variant.bindings.set(kind, bound);
+    }
+    return bound;
+  }
+
+  #bindTokens(bound: BoundInputs, ids: Tensor, shape: readonly [number, number], total: number): void {
+    bound.input("input_ids", ids);
+    const sizes = this.#buffer("shape", "int64", [3]);
+    sizes.data.set([BigInt(shape[0]), BigInt(shape[1]), -1n]);
+    bound.input("attention_shape", sizes);
+    bound.input(
+      "total_sequence_length",
+      this.#ints("total", 1, () => total),
+    );
+  }
+
+  /** The stack of one class and which rows read which place of it. */
+  #bindClass(
+    bound: BoundInputs,
+    bank: AdapterBank,
+    slot: number,
+    rankClass: number,
+    adapters: readonly (BankHold | null)[],
+    logitRows: number,
+  ): void {
+    const own = adapters.map((hold) => (hold?.rankClass === rankClass ? hold.place : -1));
+    const used = own.filter((place) => place >= 0);
+    const first = Math.min(...used);
+    const count = Math.max(...used) - first + 1;
+    for (const [name, tensor] of bank.memory(rankClass).view(first, count)) {
+      bound.input(`${name}.${slot}`, tensor);
+    }
+    const rows = own.map((place) => (place < 0 ? -1 : place - first));
+    this.#bindIndices(bound, "tokens", slot, rows, count);
+    if (this.#adaptedHead) this.#bindIndices(bound, "logit_rows", slot, rows.slice(0, logitRows), count);
+  }
+
+  #bindIndices(bound: BoundInputs, axis: AdapterAxis, slot: number, rows: readonly number[], groups: number): void {
+    const { members, toGroups, fromGroups, mask } = groupRows(rows, groups, this.#options.exact ? 2 : 1);
+    const names = indexNames(axis, slot);
+    bound.input(names.toGroups, Tensor.from("int32", [groups, members], toGroups));
+    bound.input(names.fromGroups, Tensor.from("int32", [rows.length], fromGroups));
+    bound.input(names.mask, Tensor.from("float32", [groups, members, 1], mask));
+  }
+
+  async #run(variant: Variant, bound: BoundInputs, logitRows: number): Promise<Float32Array> {
+    const { vocabSize } = this.#options.config;
+    if (this.#logits.length < logitRows * vocabSize) this.#logits = new Float32Array(logitRows * vocabSize);
+    const logits = Tensor.over("float32", [logitRows, vocabSize], this.#logits.buffer);
+    bound.output("logits", logits);
+    await variant.session.run(bound.binding);
+    return logits.data;
+  }
+
+  #ints(name: string, count: number, value: (i: number) => number): Tensor<"int32"> {
+    const tensor = this.#buffer(name, "int32", [count]);
+    for (let i = 0; i < count; i++) tensor.data[i] = value(i);
+    return tensor;
+  }
+
+  #buffer<T extends "int32" | "int64">(name: string, type: T, shape: readonly number[]): Tensor<T> {
+    const key = `${name}[${shape}]`;
+    let tensor = this.#buffers.get(key);
+    if (!tensor) {
+      tensor = Tensor.zeros(type, shape);
+      this.#buffers.set(key, tensor);
+    }
+    return tensor as Tensor<T>;
+  }
+
+  get #learnedPositions(): boolean {
+    return this.#options.config.rope === null;
+  }
+
+  get #adaptedHead(): boolean {
+    return !this.#options.config.tiedHead;
+  }
+
+  [Symbol.dispose](): void {
+    for (const { session } of this.#variants) session[Symbol.dispose]();
+  }
+}
+
+/** A binding that only rebinds what changed. */
+class BoundInputs {
+  readonly binding: Binding;
+  readonly #last = new Map<string, Tensor>();
+  #cache: KvView | null = null;
+
+  constructor(binding: Binding) {
+    this.binding = binding;
+  }
+
+  input(name: string, tensor: Tensor): void {
+    if (this.#last.get(name) === tensor) return;
+    this.binding.input(name, tensor);
+    this.#last.set(name, tensor);
+  }
+
+  output(name: string, tensor: Tensor): void {
+    this.binding.output(name, tensor);
+  }
+
+  cache(view: KvView): void {
+    if (this.#cache === view) return;
+    this.#cache = view;
+    for (const [name, tensor] of view.entries) {
+      this.binding.input(`past.${name}`, tensor);
+      this.binding.output(`present.${name}`, tensor);
+    }
+  }
+}

@@ -1,0 +1,85 @@
+/**
+ * What the next step does, in integers: which sequence prefills which chunk, which rows decode, which row moves down.
+ * No tensor, no clock, no I/O: costs come in as numbers.
+ */
+
+export interface SchedulerOptions {
+  /** Tokens of the largest prefill chunk. */
+  readonly maxChunk: number;
+}
+
+/** A sequence as the scheduler sees it. */
+export interface Task {
+  readonly slot: number;
+  /** Order of admission: smaller first. */
+  readonly order: number;
+  /** Tokens whose keys and values are in the slot. */
+  readonly computed: number;
+  /** Tokens known so far: prompt and generated. */
+  readonly known: number;
+  readonly promptTokens: number;
+  readonly paused: boolean;
+  /** Upper bound on this task's chunk (scoring a prompt keeps logits of every token). */
+  readonly maxChunk: number;
+}
+
+export interface Chunk {
+  readonly slot: number;
+  readonly start: number;
+  readonly tokens: number;
+  /** The chunk reaches the prompt's end: its last logits give the first token. */
+  readonly last: boolean;
+}
+
+export interface Plan {
+  readonly prefill: readonly Chunk[];
+  /** Slots that decode, ascending. */
+  readonly decode: readonly number[];
+}
+
+export interface Move {
+  readonly from: number;
+  readonly to: number;
+  readonly tokens: number;
+}
+
+const isDecoding = (task: Task): boolean => task.computed >= task.promptTokens;
+
+/**
+ * One step: at most `budget` prompt tokens in chunks (the oldest sequence first), then one token for every decoding row.
+ * With nothing decoding the budget only bounds a chunk.
+ */
+export function plan(tasks: readonly Task[], budget: number, options: SchedulerOptions): Plan {
+  const decoding = tasks.filter((task) => isDecoding(task) && !task.paused);
+  const prefilling = tasks.filter((task) => !isDecoding(task) && !task.paused).sort((a, b) => a.order - b.order);
+  const limit = decoding.length > 0 ? Math.max(2, budget) : options.maxChunk;
+  const chunks: Chunk[] = [];
+  let left = limit;
+  for (const task of prefilling) {
+    if (left < 2) break;
+    const tokens = chunkSize(task, Math.min(left, options.maxChunk, task.maxChunk));
+    chunks.push({ slot: task.slot, start: task.computed, tokens, last: task.computed + tokens === task.promptTokens });
+    left -= tokens;
+  }
+  return {
+    prefill: chunks,
+    decode: decoding.map((task) => task.slot).sort((a, b) => a - b),
+  };
+}
+
+/** Even chunks (a token left alone at the end would run by itself), whole when it fits. */
+function chunkSize(task: Task, limit: number): number {
+  const left = task.promptTokens - task.computed;
+  if (left <= limit) return left;
+  const even = Math.max(2, limit - (limit % 2));
+  return Math.min(left, even);
+}
+
+/** The highest row goes into the lowest hole, when that makes the batch smaller and it holds at most `maxMoveTokens`. */
+export function findMove(tasks: readonly Task[], lowestFree: number, maxMoveTokens: number): Move | null {
+  if (lowestFree < 0) return null;
+  let highest: Task | null = null;
+  for (const task of tasks) if (task.slot > (highest?.slot ?? -1)) highest = task;
+  if (!highest || highest.slot < lowestFree || highest.computed > maxMoveTokens) return null;
+  return { from: highest.slot, to: lowestFree, tokens: highest.computed };
+}

@@ -1,0 +1,100 @@
+/** One request on its way through the engine: its tokens, what it holds, and the stream of events that its reader takes. */
+import type { AdapterLease } from "../adapter/types.js";
+import { type Deferred, deferred } from "../base/async.js";
+import type { BankHold } from "./bank.js";
+import type { SamplerState } from "./sampler.js";
+import type { EngineEvent, EngineRequest, FinishReason, SequenceHandle, TokenLogprob } from "./types.js";
+
+export type Phase = "waiting" | "loading" | "running" | "finished";
+
+export class Sequence implements SequenceHandle {
+  readonly id: number;
+  readonly request: EngineRequest;
+  readonly submittedAt: number;
+  readonly state: SamplerState;
+  /** Prompt and generated tokens. */
+  readonly tokens: number[];
+  phase: Phase = "waiting";
+  slot = -1;
+  /** Tokens whose keys and values are in the slot. */
+  computed = 0;
+  paused = false;
+  lease: AdapterLease | null = null;
+  hold: BankHold | null = null;
+  admittedAt: number | null = null;
+  firstTokenAt: number | null = null;
+  promptLogprobs: (TokenLogprob | null)[] | null;
+  /** Set when the caller wants it over; honoured between two steps. */
+  ending: FinishReason | null = null;
+  onChange: () => void = () => {};
+  readonly #events: EngineEvent[] = [];
+  #read = 0;
+  #arrival: Deferred<void> | null = null;
+
+  constructor(id: number, request: EngineRequest, state: SamplerState, now: number) {
+    this.id = id;
+    this.request = request;
+    this.state = state;
+    this.submittedAt = now;
+    this.tokens = [...request.promptIds];
+    this.promptLogprobs = request.promptLogprobs === null ? null : [null];
+  }
+
+  get promptTokens(): number {
+    return this.request.promptIds.length;
+  }
+
+  get generated(): number {
+    return this.tokens.length - this.promptTokens;
+  }
+
+  emit(event: EngineEvent): void {
+    this.#events.push(event);
+    this.#arrival?.resolve();
+    this.#arrival = null;
+  }
+
+  /** Events that nobody has read yet: a reader that stays behind is not fed. */
+  get unread(): number {
+    return this.#events.length - this.#read;
+  }
+
+  end(reason: "stop" | "cancelled"): void {
+    if (this.phase === "finished" || this.ending) return;
+    this.ending = reason;
+    this.onChange();
+  }
+
+  pause(): void {
+    this.paused = true;
+  }
+
+  resume(): void {
+    this.paused = false;
+    this.onChange();
+  }
+
+  async *[Symbol.asyncIterator](): AsyncIterator<EngineEvent> {
+    try {
+      for (;;) {
+        const event = this.#events[this.#read];
+        if (!event) {
+          this.#arrival ??= deferred<void>();
+          await this.#arrival.promise;
+          continue;
+        }
+        this.#read++;
+        if (this.#read === 64) {
+          this.#events.splice(0, this.#read);
+          this.#read = 0;
+          this.onChange();
+        }
+        yield event;
+        if (event.type === "finish") return;
+      }
+    } finally {
+      // A reader that stops early has left.
+      this.end("cancelled");
+    }
+  }
+}
