@@ -79,7 +79,7 @@ test("every default passes its own reader, and every option explains itself", ()
     if (option.fallback !== null)
       assert.equal(
         option.parse(String(option.fallback)),
-        name.endsWith("Timeout") ? Number(option.fallback) * 1000 : option.fallback,
+        option.placeholder === "time" ? Number(option.fallback) * 1000 : option.fallback,
         name,
       );
     assert.ok(option.help.length > 10 && option.shown.length > 0, name);

@@ -3,6 +3,9 @@
  * default and help stand beside it. `generate` takes the part that concerns the engine.
  */
 
+import { storeDefaults } from "../adapter/store.js";
+import { gatewayDefaults } from "../gateway/options.js";
+import { serverDefaults } from "../server/options.js";
 import { bytes, duration, flag, formatBytes, formatDuration, integer, oneOf, type Parser, text } from "./units.js";
 
 export interface Option<T> {
@@ -17,7 +20,7 @@ export interface Option<T> {
   readonly group: Group;
 }
 
-type Group = "Model" | "Engine" | "Adapters" | "Server" | "Limits" | "Logs";
+type Group = "Model" | "Engine" | "Adapters" | "Server" | "Streams" | "Limits" | "Logs";
 
 export type OptionTable = Readonly<Record<string, Option<unknown>>>;
 type Row<T> = Omit<Option<T>, "shown" | "fallback" | "group"> & { readonly shown?: string };
@@ -51,7 +54,6 @@ function count(
 }
 
 const GiB = 1024 ** 3;
-const MiB = 1024 ** 2;
 
 /** What is needed to load a model and run it. */
 export const engineOptions = {
@@ -147,37 +149,100 @@ export const serviceOptions = {
   }),
   port: given("Server", 8080, { placeholder: "port", parse: integer(0, 65_535), help: "port; 0 takes a free one" }),
   drainTimeout: time("Server", 30_000, "how long running requests may go on after SIGTERM or SIGINT"),
-  loraPathRoot: open("Adapters", "off", {
-    placeholder: "folder",
-    parse: text,
-    help: "folder below which POST /v1/load_lora_adapter may read lora_path",
-  }),
-  maxStoreBytes: size("Adapters", 20 * GiB, "all stored adapters together; past it an upload is answered 507"),
-  maxUploadBytes: size("Adapters", GiB, "bytes of one upload as received"),
-  maxUnpackedBytes: size("Adapters", 2 * GiB, "bytes of one upload after unpacking"),
-  maxUploads: count("Adapters", 2, 1, "uploads at once; one more is answered 429"),
-  uploadIdleTimeout: time("Adapters", 60_000, "how long an upload may go without a byte"),
-  queueTimeout: time("Limits", 60_000, "how long a request may wait for its place before it is answered 503"),
-  requestTimeout: time("Limits", 600_000, "how long a request may take in all"),
+  maxConnections: count("Server", serverDefaults.maxConnections, 1, "open connections; one more is refused"),
+  maxBodyBytes: size("Server", serverDefaults.maxBodyBytes, "bytes of a JSON body"),
+  bodyTimeout: time("Server", serverDefaults.bodyTimeoutMs, "how long a JSON body may take to arrive"),
+  maxHeaderBytes: size("Server", serverDefaults.maxHeaderBytes, "bytes of a request's headers"),
+  headersTimeout: time("Server", serverDefaults.headersTimeoutMs, "how long a request's headers may take to arrive"),
+  keepAliveTimeout: time("Server", serverDefaults.keepAliveTimeoutMs, "how long an idle connection is kept"),
+  linger: time(
+    "Server",
+    serverDefaults.lingerMs,
+    "how long the connection of a refused upload stays for its answer to be read",
+  ),
+  streamBufferBytes: size(
+    "Streams",
+    serverDefaults.streamBufferBytes,
+    "bytes that wait for an SSE reader before its generation pauses",
+  ),
+  streamKeepAlive: time(
+    "Streams",
+    serverDefaults.streamKeepAliveMs,
+    "how often an idle SSE stream gets a comment line",
+  ),
+  slowReader: time("Streams", serverDefaults.slowReaderMs, "how long a reader may be paused before it is ended"),
+  maxSockets: count("Streams", serverDefaults.maxSockets, 1, "open WebSockets"),
+  maxSocketRequests: count("Streams", serverDefaults.maxSocketRequests, 1, "requests in flight on one WebSocket"),
+  maxFrameBytes: size(
+    "Streams",
+    serverDefaults.maxFrameBytes,
+    "bytes of a WebSocket message; a larger one closes it (1009)",
+  ),
+  socketPauseBytes: size(
+    "Streams",
+    serverDefaults.socketPauseBytes,
+    "bytes that wait for a WebSocket's reader before its generations pause",
+  ),
+  socketCloseBytes: size(
+    "Streams",
+    serverDefaults.socketCloseBytes,
+    "bytes that wait for a WebSocket's reader before it is closed (1013)",
+  ),
+  ping: time("Streams", serverDefaults.pingMs, "how often a WebSocket is pinged"),
+  queueTimeout: time(
+    "Limits",
+    gatewayDefaults.queueTimeoutMs,
+    "how long a request may wait for its place before it is answered 503",
+  ),
+  requestTimeout: time("Limits", gatewayDefaults.requestTimeoutMs, "how long a request may take in all"),
   maxPromptCharacters: open("Limits", "16 for each token of --max-context", {
     placeholder: "n",
     parse: integer(1),
     help: "characters of one prompt, counted before it is tokenized",
   }),
-  maxSequences: count("Limits", 64, 1, "prompts times choices of one request"),
-  maxChoices: count("Limits", 16, 1, "choices of one request (n)"),
-  maxStops: count("Limits", 4, 0, "stop strings of one request"),
-  maxStopCharacters: count("Limits", 256, 1, "characters of one stop string"),
-  maxLogprobs: count("Limits", 20, 0, "log-probabilities of alternatives for each token"),
-  maxLogitBias: count("Limits", 1024, 0, "entries of logit_bias"),
-  maxMessages: count("Limits", 1024, 1, "messages of one chat request"),
-  maxBodyBytes: size("Limits", 8 * MiB, "bytes of a JSON body or a WebSocket frame"),
-  maxConnections: count("Limits", 1024, 1, "open connections; one more is refused"),
+  maxSequences: count("Limits", gatewayDefaults.maxSequences, 1, "prompts times choices of one request"),
+  maxChoices: count("Limits", gatewayDefaults.maxChoices, 1, "choices of one request (n)"),
+  maxStops: count("Limits", gatewayDefaults.maxStops, 0, "stop strings of one request"),
+  maxStopCharacters: count("Limits", gatewayDefaults.maxStopCharacters, 1, "characters of one stop string"),
+  maxLogprobs: count("Limits", gatewayDefaults.maxLogprobs, 0, "log-probabilities of alternatives for each token"),
+  maxLogitBias: count("Limits", gatewayDefaults.maxLogitBias, 0, "entries of logit_bias"),
+  maxMessages: count("Limits", gatewayDefaults.maxMessages, 1, "messages of one chat request"),
+  loraPathRoot: open("Adapters", "off", {
+    placeholder: "folder",
+    parse: text,
+    help: "folder below which POST /v1/load_lora_adapter may read lora_path",
+  }),
+  maxStoreBytes: size(
+    "Adapters",
+    storeDefaults.totalBytes,
+    "all stored adapters together; past it an upload is answered 507",
+  ),
+  maxAdapters: count("Adapters", storeDefaults.maxNames, 1, "names of stored adapters"),
+  scanInterval: time("Adapters", storeDefaults.scanMs, "how often folders put in by hand are looked for"),
+  lockTimeout: time(
+    "Adapters",
+    storeDefaults.lockWaitMs,
+    "how long a write waits for another process that writes to the store",
+  ),
+  maxUploadBytes: size("Adapters", GiB, "bytes of one upload as received"),
+  maxUnpackedBytes: size("Adapters", 2 * GiB, "bytes of one upload after unpacking"),
+  maxUploads: count("Adapters", 2, 1, "uploads at once; one more is answered 429"),
+  uploadIdleTimeout: time("Adapters", 60_000, "how long an upload may go without a byte"),
   logLevel: given("Logs", "info", {
     placeholder: "level",
     parse: oneOf("debug", "info", "warn", "error", "silent"),
     help: "least severe log line that is written",
   }),
+  logPrompts: given("Logs", serverDefaults.logPrompts, {
+    parse: flag,
+    help: "write bodies of requests, prompts included, to the log",
+  }),
+  maxAdapterLabels: count(
+    "Logs",
+    serverDefaults.maxAdapterLabels,
+    1,
+    'adapters with a label of their own in the metrics; the rest are "other"',
+  ),
 } as const satisfies OptionTable;
 
 export const serveOptions = { ...engineOptions, ...serviceOptions } as const;

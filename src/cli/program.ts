@@ -2,6 +2,7 @@
 
 import { readFileSync } from "node:fs";
 import { Command, CommanderError } from "commander";
+import { addAdapters } from "./adapters.js";
 import { addInspect } from "./inspect.js";
 import { printLine, type Terminal } from "./terminal.js";
 import { describeFault, exitCodeOf, exitCodes, Quit } from "./usage.js";
@@ -30,7 +31,7 @@ export function createProgram(terminal: Terminal): Command {
       // Told in one line by endOfParsing.
       outputError: () => {},
     });
-  for (const add of [addInspect]) add(program, terminal);
+  for (const add of [addInspect, addAdapters]) add(program, terminal);
   return program;
 }
 

@@ -3,18 +3,7 @@
 import { createReadStream } from "node:fs";
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
-import { UsageError } from "./usage.js";
-
-/** A server's answer that is no success, in its own words. */
-export class RemoteError extends Error {
-  readonly status: number;
-
-  constructor(status: number, message: string) {
-    super(message);
-    this.name = "RemoteError";
-    this.status = status;
-  }
-}
+import { RemoteError, UsageError } from "./usage.js";
 
 export interface RemoteServer {
   /** Resolves with the answer's JSON. Rejects with a RemoteError. */
@@ -24,14 +13,13 @@ export interface RemoteServer {
   remove(name: string): Promise<unknown>;
 }
 
-/** `key` is sent as a bearer token where one is given. Throws a UsageError for what is no http address. */
-export function remoteServer(url: string, key: string | undefined): RemoteServer {
+/** Throws a UsageError for what is no http address. */
+export function remoteServer(url: string): RemoteServer {
   const base = parseBase(url);
-  const headers: Record<string, string> = key ? { authorization: `Bearer ${key}` } : {};
   const at = (name: string): URL => new URL(`v1/adapters/${encodeURIComponent(name)}`, base);
   return {
-    list: () => ask(new URL("v1/adapters", base), { headers }),
-    remove: (name) => ask(at(name), { method: "DELETE", headers }),
+    list: () => ask(new URL("v1/adapters", base)),
+    remove: (name) => ask(at(name), { method: "DELETE" }),
     async put(name, folder, weights) {
       const upload = await multipart([
         { field: "config", file: join(folder, "adapter_config.json"), type: "application/json" },
@@ -39,7 +27,7 @@ export function remoteServer(url: string, key: string | undefined): RemoteServer
       ]);
       return ask(at(name), {
         method: "PUT",
-        headers: { ...headers, ...upload.headers },
+        headers: upload.headers,
         body: upload.body,
         duplex: "half",
       });
@@ -53,22 +41,19 @@ function parseBase(url: string): URL {
   throw new UsageError([`--url must be an address such as http://127.0.0.1:8080, not ${JSON.stringify(url)}.`]);
 }
 
-async function ask(url: URL, init: RequestInit): Promise<unknown> {
+async function ask(url: URL, init: RequestInit = {}): Promise<unknown> {
   let response: Response;
   try {
     response = await fetch(url, init);
   } catch (error) {
     const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
     const reason = cause instanceof Error && "code" in cause ? String(cause.code) : String(cause);
-    throw new RemoteError(0, `${url.origin} does not answer (${reason}).`);
+    throw new RemoteError(`${url.origin} does not answer (${reason}).`);
   }
   const text = await response.text();
   const body = parseJson(text);
   if (response.ok) return body;
-  throw new RemoteError(
-    response.status,
-    `${url.origin} answered ${response.status}: ${messageOf(body) ?? text.slice(0, 500)}`,
-  );
+  throw new RemoteError(`${url.origin} answered ${response.status}: ${messageOf(body) ?? text.slice(0, 500)}`);
 }
 
 function parseJson(text: string): unknown {

@@ -2,6 +2,11 @@
 
 import { LorikeetError } from "../base/errors.js";
 
+/** A running server's answer that is no success, in its own words, or none at all: exit code 1. */
+export class RemoteError extends Error {
+  override readonly name = "RemoteError";
+}
+
 /** The command line, the environment or the configuration asks for something that cannot be: exit code 2. */
 export class UsageError extends Error {
   constructor(faults: readonly string[]) {
@@ -31,7 +36,7 @@ export function exitCodeOf(error: unknown): number {
 
 /** One line (and one more for each further fault) for a person. A bug shows its stack. */
 export function describeFault(error: unknown): string {
-  if (error instanceof UsageError) return oneLine(error.message);
+  if (error instanceof UsageError || error instanceof RemoteError) return oneLine(error.message);
   if (error instanceof LorikeetError) {
     const more = error.faults.filter((fault) => !error.message.includes(fault));
     return [oneLine(error.message), ...more.map((fault) => `  - ${oneLine(fault)}`)].join("\n");

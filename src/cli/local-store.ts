@@ -1,0 +1,40 @@
+/** Opens an adapters folder for one command, checked against a base where one is named. */
+
+import { describeAdapter } from "../adapter/format.js";
+import { AdapterStore } from "../adapter/store.js";
+import { AdapterWorker } from "../adapter/worker.js";
+import { openCheckpoint } from "../model/checkpoint.js";
+import { linearSites } from "../model/sites.js";
+
+export interface LocalStore extends AsyncDisposable {
+  readonly store: AdapterStore;
+  /** Whether a base is at hand that adapters are checked against. */
+  readonly isChecked: boolean;
+}
+
+/** `model` null: adapters are checked in themselves only. Throws what opening the model and the store throw. */
+export async function openLocalStore(directory: string, model: string | null): Promise<LocalStore> {
+  if (model === null) {
+    const store = await AdapterStore.open({
+      directory,
+      check: (folder) => describeAdapter(folder, null),
+      checkKey: "no base",
+    });
+    return { store, isChecked: false, [Symbol.asyncDispose]: () => store.close() };
+  }
+  const { config, fingerprint } = await openCheckpoint(model);
+  const sites = linearSites(config);
+  const worker = new AdapterWorker();
+  try {
+    const check = (folder: string) => worker.check(folder, sites);
+    const store = await AdapterStore.open({ directory, check, checkKey: fingerprint });
+    const close = async (): Promise<void> => {
+      await store.close();
+      await worker.close();
+    };
+    return { store, isChecked: true, [Symbol.asyncDispose]: close };
+  } catch (error) {
+    await worker.close();
+    throw error;
+  }
+}
