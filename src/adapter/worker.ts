@@ -4,8 +4,6 @@
  * while it is idle.
  */
 
-import { extname } from "node:path";
-import { fileURLToPath } from "node:url";
 import { Worker } from "node:worker_threads";
 import { type Deferred, deferred, Semaphore } from "../base/async.js";
 import { LorikeetError } from "../base/errors.js";
@@ -15,8 +13,11 @@ import type { HostAdapter } from "./types.js";
 import { type JobKind, type JobReply, type JobRequest, unpackError } from "./worker-messages.js";
 
 const maxJobs = 2;
-/** Bounds what a hostile header may take before the thread, and not the process, ends. Tensors lie outside of it. */
-const maxHeapMb = 512;
+
+export interface AdapterWorkerOptions {
+  /** Of JavaScript heap, in MB; 512. Bounds what a hostile header may take: the thread ends, not the process. Tensors lie outside of it. */
+  readonly maxHeapMb?: number;
+}
 
 interface Pending {
   check?: Deferred<CheckedAdapter>;
@@ -29,6 +30,11 @@ export class AdapterWorker {
   #worker: Worker | null = null;
   #closed = false;
   #lastId = 0;
+  readonly #maxHeapMb: number;
+
+  constructor({ maxHeapMb = 512 }: AdapterWorkerOptions = {}) {
+    this.#maxHeapMb = maxHeapMb;
+  }
 
   /** As `checkAdapter`. */
   check(folder: string, sites: readonly LinearSite[], options: CheckOptions = {}): Promise<CheckedAdapter> {
@@ -62,17 +68,13 @@ export class AdapterWorker {
     this.#worker ??= this.#start();
     const worker = this.#worker;
     const id = ++this.#lastId;
+    worker.postMessage({ id, kind, folder, sites, options } satisfies JobRequest);
     this.#pending.set(id, pending);
     worker.ref();
-    worker.postMessage({ id, kind, folder, sites, options } satisfies JobRequest);
   }
 
   #start(): Worker {
-    const extension = extname(fileURLToPath(import.meta.url)); // .ts under a loader, .js when compiled
-    const worker = new Worker(new URL(`./worker-main${extension}`, import.meta.url), {
-      name: "lorikeet-adapters",
-      resourceLimits: { maxOldGenerationSizeMb: maxHeapMb },
-    });
+    const worker = startThread(this.#maxHeapMb);
     worker.on("message", (reply: JobReply) => this.#settle(reply, worker));
     worker.on("error", (cause) => this.#lost(worker, cause));
     worker.on("exit", (code) => this.#lost(worker, new Error(`exit code ${code}`)));
@@ -101,6 +103,19 @@ export class AdapterWorker {
     this.#pending.clear();
     for (const job of pending) rejectJob(job, error);
   }
+}
+
+function startThread(maxHeapMb: number): Worker {
+  const options = {
+    name: "lorikeet-adapters",
+    resourceLimits: { maxOldGenerationSizeMb: maxHeapMb },
+    execArgv: [], // flags of the process, such as --input-type, are not for this file
+  };
+  if (!import.meta.url.endsWith(".ts")) return new Worker(new URL("./worker-main.js", import.meta.url), options);
+  // Run from sources: a thread does not inherit the loader that compiles them.
+  const [loader, entry] = [import.meta.resolve("tsx/esm/api"), new URL("./worker-main.ts", import.meta.url).href];
+  const code = `import(${JSON.stringify(loader)}).then((tsx) => (tsx.register(), import(${JSON.stringify(entry)})))`;
+  return new Worker(code, { ...options, eval: true });
 }
 
 function rejectJob(job: Pending | undefined, error: LorikeetError): void {

@@ -69,6 +69,10 @@ export function planModules(tensors: ReadonlyMap<string, StoredTensor>, context:
     if (key.kind === "unknown") faults.invalid(`tensor ${quote(name)} is neither lora_A nor lora_B of a module`);
     if (key.kind === "feature") context.features.note(key.feature, name);
     if (key.kind !== "matrix") continue;
+    if (tensor.shape.length === 4) {
+      context.features.note("conv", name);
+      continue;
+    }
     const matrix = readMatrix(name, tensor, key.transposed, context);
     if (matrix) matrices.push({ matrix, role: key.role });
     const resolved = sites.resolve(key.path);
@@ -93,10 +97,6 @@ function readMatrix(name: string, tensor: StoredTensor, transposed: boolean, con
     return null;
   }
   const [rows, columns, ...rest] = shape;
-  if (shape.length === 4) {
-    context.features.note("conv", name);
-    return null;
-  }
   if (rows === undefined || columns === undefined || rest.length > 0) {
     context.faults.invalid(`tensor ${quote(name)} has shape ${formatShape(shape)}; two axes are allowed`);
     return null;

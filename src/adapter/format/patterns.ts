@@ -12,9 +12,9 @@ const maxPatterns = 4096;
 const maxPatternLength = 1024;
 /** Length times repeat counts, which bounds what compiling one pattern, and all of them, may take. */
 const maxWeight = 100_000;
-const maxTotalWeight = 1_000_000;
-/** Instructions times characters: a second or two at worst. */
-const maxWork = 200_000_000;
+const maxTotalWeight = 250_000;
+/** Instructions times characters: about a second at worst. */
+const maxWork = 500_000_000;
 
 interface Pattern {
   readonly value: number;
@@ -27,6 +27,7 @@ export class PatternTable {
   readonly #key: string;
   readonly #patterns: Pattern[] = [];
   readonly #faults: Faults;
+  #weight = 0;
   #work = 0;
 
   /** `key` is the config's key. A pattern that cannot be used is a fault, named. */
@@ -37,26 +38,25 @@ export class PatternTable {
       faults.invalid(`${key} has ${entries.length} patterns; at most ${maxPatterns} are allowed`);
       return;
     }
-    let weight = 0;
     for (const [pattern, value] of entries) {
-      weight += weightOf(pattern);
-      if (weight > maxTotalWeight) {
+      const matcher = parseLiteral(pattern) ?? this.#compile(pattern);
+      if (matcher) this.#patterns.push({ value, ...matcher });
+      if (this.#weight > maxTotalWeight) {
         faults.invalid(`${key} is too costly to compile: lengths times repeat counts pass ${maxTotalWeight}`);
         return;
       }
-      const matches = this.#compile(pattern);
-      if (matches) this.#patterns.push({ value, ...matches });
     }
   }
 
   #compile(pattern: string): Omit<Pattern, "value"> | null {
-    const literal = parseLiteral(pattern);
-    if (literal) return literal;
-    if (pattern.length > maxPatternLength || weightOf(pattern) > maxWeight) {
+    const weight = weightOf(pattern);
+    if (pattern.length > maxPatternLength || weight > maxWeight) {
       const most = `${maxPatternLength} characters and a weight of ${maxWeight} (length times repeat counts)`;
       this.#faults.invalid(`the pattern ${quote(pattern)} of ${this.#key} is too large; at most ${most} are allowed`);
       return null;
     }
+    this.#weight += weight;
+    if (this.#weight > maxTotalWeight) return null;
     try {
       RE2JS.compile(pattern); // alone first: what is unbalanced must not escape its group
       const compiled = RE2JS.compile(`^(.*\\.)?(${pattern})$`);
