@@ -1,32 +1,77 @@
 /** Linear layers as serving kernels: fp32 Gemm, MatMulNBits for blocks of int4 and int8, integer products for per-row int8. */
+import { assert } from "../base/errors.js";
 import type { Ops } from "../graph/ops.js";
 import type { Value } from "../graph/types.js";
+import type { PreparedWeight } from "./convert.js";
 import type { LinearPart } from "./decoder.js";
-import { externalInitializer, type WeightForm, type WeightSource } from "./weights.js";
+import { externalInitializer, plainWeight, type WeightSource, weightOf } from "./weights.js";
 
 const contrib = "com.microsoft";
+const blockSize = 128;
 
-/** y = x·Wᵀ + bias for each part; x is [tokens, in]. Activations are quantized once for all parts that need it. */
+/** y = x·Wᵀ + bias for each part; x is [tokens, in]. Parts that were packed run as one product. */
 export function buildLinear(op: Ops, weights: WeightSource, parts: readonly LinearPart[], x: Value): Value[] {
-  let quantized: QuantizedRows | null = null;
-  const build = (part: LinearPart): Value => {
-    const name = `${part.path}.weight`;
-    const form = weights.form(name);
-    const biasName = `${part.path}.bias`;
-    const bias = weights.has(biasName) ? externalInitializer(op.builder, biasName, fp32(weights.form(biasName))) : null;
-    switch (form.kind) {
-      case "fp32":
-        return plain(op, name, form, part, x, bias);
-      case "int4":
-      case "int8":
-        return blocks(op, name, form, part, x, bias);
-      case "int8row": {
-        quantized ??= quantizeRows(op, x);
-        return integer(op, name, form, part, quantized, bias);
-      }
+  const whole = packed(weights, parts);
+  if (whole) {
+    const sizes = parts.map((part) => part.outFeatures);
+    return op.split(product(op, weights, whole, x, shared(op, x)), sizes, 1);
+  }
+  const rows = shared(op, x);
+  return parts.map((part) => product(op, weights, part, x, rows));
+}
+
+/** The packed layer that stands for these parts, under the name that phi3 gives it. */
+function packed(weights: WeightSource, parts: readonly LinearPart[]): LinearPart | null {
+  const [first] = parts;
+  if (!first || parts.length < 2) return null;
+  const path = first.path.replace(/q_proj$/, "qkv_proj").replace(/gate_proj$/, "gate_up_proj");
+  if (!weights.has(`${path}.weight`)) return null;
+  const outFeatures = parts.reduce((sum, part) => sum + part.outFeatures, 0);
+  return { path, inFeatures: first.inFeatures, outFeatures };
+}
+
+function product(op: Ops, weights: WeightSource, part: LinearPart, x: Value, rows: () => QuantizedRows): Value {
+  const weight = weightOf(weights, `${part.path}.weight`);
+  const biasName = `${part.path}.bias`;
+  const bias = weights.has(biasName) ? plainWeight(op.builder, weights, biasName) : null;
+  switch (weight.form) {
+    case "fp32": {
+      const w = externalInitializer(op.builder, weight.name, weight.data, weight.shape);
+      return op.gemm(x, w, bias, { transB: !weight.transposed });
     }
-  };
-  return parts.map(build);
+    case "int4":
+    case "int8":
+      return blocks(op, weight, part, x, bias);
+    case "int8row":
+      return integer(op, weight, part, rows(), bias);
+    case "raw": {
+      const w = op.cast(externalInitializer(op.builder, weight.name, weight.data, weight.shape), "float32");
+      return op.gemm(x, w, bias, { transB: !weight.transposed });
+    }
+  }
+}
+
+function scalesOf(op: Ops, weight: PreparedWeight, shape?: readonly number[]): Value {
+  assert(weight.scales, `${weight.name} has scales`);
+  return externalInitializer(op.builder, `${weight.name}.scales`, weight.scales, shape ?? weight.scales.shape);
+}
+
+function blocks(op: Ops, weight: PreparedWeight, part: LinearPart, x: Value, bias: Value | null): Value {
+  const data = externalInitializer(op.builder, weight.name, weight.data);
+  return op.one(
+    "MatMulNBits",
+    [x, data, scalesOf(op, weight), null, null, bias],
+    "float32",
+    [x.shape[0] ?? 0, part.outFeatures],
+    {
+      K: part.inFeatures,
+      N: part.outFeatures,
+      bits: weight.form === "int4" ? 4 : 8,
+      block_size: blockSize,
+      accuracy_level: 4,
+    },
+    contrib,
+  );
 }
 
 interface QuantizedRows {
@@ -35,50 +80,13 @@ interface QuantizedRows {
   readonly zero: Value;
 }
 
-function fp32(form: WeightForm) {
-  if (form.kind !== "fp32") throw new Error(`A bias is ${form.kind}`);
-  return form.data;
-}
-
-function plain(
-  op: Ops,
-  name: string,
-  form: WeightForm & { kind: "fp32" },
-  part: LinearPart,
-  x: Value,
-  bias: Value | null,
-): Value {
-  const w = externalInitializer(op.builder, name, form.data);
-  // gpt2's Conv1D stores [in, out]; a square one cannot be told by its shape, but only gpt2 names its layers c_*.
-  const conv1d = /\.c_(attn|proj|fc)$/.test(part.path);
-  return op.gemm(x, w, bias, { transB: !conv1d });
-}
-
-function blocks(
-  op: Ops,
-  name: string,
-  form: WeightForm & { kind: "int4" | "int8" },
-  part: LinearPart,
-  x: Value,
-  bias: Value | null,
-): Value {
-  const scales = externalInitializer(op.builder, `${name}.scales`, form.scales);
-  const zeros = form.zeroPoints && externalInitializer(op.builder, `${name}.zero_points`, form.zeroPoints);
-  const data = externalInitializer(op.builder, name, form.data);
-  return op.one(
-    "MatMulNBits",
-    [x, data, scales, zeros, null, bias],
-    "float32",
-    [x.shape[0] ?? 0, part.outFeatures],
-    {
-      K: part.inFeatures,
-      N: part.outFeatures,
-      bits: form.kind === "int4" ? 4 : 8,
-      block_size: 128,
-      accuracy_level: 4,
-    },
-    contrib,
-  );
+/** Quantizes x when first asked, once for all that read it. */
+function shared(op: Ops, x: Value): () => QuantizedRows {
+  let rows: QuantizedRows | null = null;
+  return () => {
+    rows ??= quantizeRows(op, x);
+    return rows;
+  };
 }
 
 /** x as uint8 around 128 with one scale a row: a row's numbers never depend on its neighbours. */
@@ -93,26 +101,35 @@ function quantizeRows(op: Ops, x: Value): QuantizedRows {
   return { data, scale, zero };
 }
 
-function integer(
-  op: Ops,
-  name: string,
-  form: WeightForm & { kind: "int8row" },
-  part: LinearPart,
-  x: QuantizedRows,
-  bias: Value | null,
-): Value {
-  const w = externalInitializer(op.builder, name, form.data);
-  const scales = externalInitializer(op.builder, `${name}.scales`, form.scales);
+function integer(op: Ops, weight: PreparedWeight, part: LinearPart, x: QuantizedRows, bias: Value | null): Value {
+  const w = externalInitializer(op.builder, weight.name, weight.data);
   const unit = op.builder.scalar("float32", 1);
-  const shape = [x.data.shape[0] ?? 0, part.outFeatures];
-  const product = op.one(
+  const y = op.one(
     "MatMulIntegerToFloat",
-    [x.data, w, unit, scales, x.zero, null],
+    [x.data, w, unit, scalesOf(op, weight), x.zero, null],
     "float32",
-    shape,
+    [x.data.shape[0] ?? 0, part.outFeatures],
     {},
     contrib,
   );
-  const scaled = op.mul(product, x.scale);
+  const scaled = op.mul(y, x.scale);
   return bias ? op.add(scaled, bias) : scaled;
+}
+
+/** Rows of an embedding table; an int8 table is dequantized row by row: (q - 128) * scale of its block. [tokens, hidden]. */
+export function buildEmbedding(op: Ops, weights: WeightSource, name: string, ids: Value): Value {
+  const weight = weightOf(weights, name);
+  const hidden = weight.shape[1] ?? 0;
+  if (weight.form !== "int8") {
+    const table = externalInitializer(op.builder, name, weight.data, weight.shape);
+    return op.cast(op.gather(table, ids), "float32");
+  }
+  const [vocab = 0, blockCount = 0, block = 0] = weight.data.shape;
+  assert(weight.scales, `${name} has scales`);
+  const table = externalInitializer(op.builder, `${name}.rows`, weight.data);
+  const scales = externalInitializer(op.builder, `${name}.row_scales`, weight.scales, [vocab, blockCount, 1]);
+  const q = op.cast(op.gather(table, ids), "float32"); // [tokens, blocks, block]
+  const x = op.mul(op.sub(q, op.like(q, 128)), op.gather(scales, ids));
+  const flat = op.reshape(x, ["tokens", blockCount * block]);
+  return blockCount * block === hidden ? flat : op.slice(flat, 1, 0, hidden);
 }

@@ -8,9 +8,9 @@ import type { Graph, Value } from "../graph/types.js";
 import { buildDecoder, type LinearPart, type Lowering } from "./decoder.js";
 import { rotaryTables } from "./rope.js";
 import { type AdapterAxis, AdapterInputs, type SiteGroup } from "./serving-adapters.js";
-import { buildLinear } from "./serving-linear.js";
+import { buildEmbedding, buildLinear } from "./serving-linear.js";
 import type { DecoderConfig } from "./types.js";
-import { externalInitializer, type WeightSource } from "./weights.js";
+import { plainWeight, type WeightSource } from "./weights.js";
 
 export interface ServingOptions {
   readonly config: DecoderConfig;
@@ -72,30 +72,14 @@ class ServingLowering implements Lowering {
   }
 
   embed(path: string): Value {
-    const { config } = this.#options;
-    let x = this.#embedding(`${path}.weight`);
+    const { config, weights } = this.#options;
+    let x = buildEmbedding(this.op, weights, `${path}.weight`, this.#inputs.ids);
     if (config.embeddingScale !== 1) x = this.op.scale(x, Math.fround(config.embeddingScale));
     if (config.rope === null) {
       const positions = this.op.builder.input("positions", "int32", ["tokens"]);
       x = this.op.add(x, this.op.gather(this.#weight("transformer.wpe.weight"), positions));
     }
     return x;
-  }
-
-  /** Rows of the table; an int8 table is dequantized row by row: (q - 128) * scale of its block. */
-  #embedding(name: string): Value {
-    const { weights, config } = this.#options;
-    const form = weights.form(name);
-    const { ids } = this.#inputs;
-    if (form.kind === "fp32") return this.op.gather(this.#weight(name), ids);
-    if (form.kind !== "int8") throw new Error(`An embedding table cannot be ${form.kind}`);
-    const [vocab = 0, blocks = 0, block = 0] = form.data.shape;
-    const table = externalInitializer(this.op.builder, name, form.data);
-    const scales = externalInitializer(this.op.builder, `${name}.row_scales`, form.scales, [vocab, blocks, 1]);
-    const q = this.op.cast(this.op.gather(table, ids), "float32"); // [tokens, blocks, block]
-    const x = this.op.mul(this.op.sub(q, this.op.like(q, 128)), this.op.gather(scales, ids));
-    const flat = this.op.reshape(x, ["tokens", blocks * block]);
-    return blocks * block === config.hiddenSize ? flat : this.op.slice(flat, 1, 0, config.hiddenSize);
   }
 
   norm(path: string, x: Value): Value {
@@ -212,9 +196,7 @@ class ServingLowering implements Lowering {
   }
 
   #weight(name: string): Value {
-    const form = this.#options.weights.form(name);
-    if (form.kind !== "fp32") throw new Error(`${name} is ${form.kind}, not fp32`);
-    return externalInitializer(this.op.builder, name, form.data);
+    return plainWeight(this.op.builder, this.#options.weights, name);
   }
 
   /** The norm's weight; gemma stores w for 1 + w (folded when the session is made). */

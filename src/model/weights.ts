@@ -1,26 +1,18 @@
-/** Where the decoder's weights lie and in which form: what the lowering needs to know, whoever prepared them. */
+/** Prepared weights as initializers: external data that points to where the bytes lie. */
 
+import { assert } from "../base/errors.js";
 import type { GraphBuilder } from "../graph/builder.js";
 import type { ElementType, Shape, Value } from "../graph/types.js";
+import type { PreparedWeight } from "./convert.js";
 import type { TensorLocation } from "./types.js";
 
-export type WeightForm =
-  /** [out, in], or [in, out] for gpt2's Conv1D. */
-  | { readonly kind: "fp32"; readonly data: TensorLocation }
-  /** MatMulNBits: uint8 [out, blocks, blockBytes], scales float32 [out * blocks], packed zero points or null. */
-  | {
-      readonly kind: "int4" | "int8";
-      readonly data: TensorLocation;
-      readonly scales: TensorLocation;
-      readonly zeroPoints: TensorLocation | null;
-    }
-  /** MatMulIntegerToFloat: int8 [in, out], scales float32 [out]. */
-  | { readonly kind: "int8row"; readonly data: TensorLocation; readonly scales: TensorLocation };
+/** By the checkpoint's names, or the joined names of packed plans. */
+export type WeightSource = ReadonlyMap<string, PreparedWeight>;
 
-export interface WeightSource {
-  /** The form of a checkpoint tensor by its whole name. */
-  form(name: string): WeightForm;
-  has(name: string): boolean;
+export function weightOf(weights: WeightSource, name: string): PreparedWeight {
+  const weight = weights.get(name);
+  assert(weight, `weight ${name} is prepared`);
+  return weight;
 }
 
 const elementTypes: Partial<Record<TensorLocation["dtype"], ElementType>> = {
@@ -39,7 +31,14 @@ export function externalInitializer(
   shape: Shape = location.shape,
 ): Value {
   const type = elementTypes[location.dtype];
-  if (!type) throw new Error(`No initializer of ${location.dtype}`);
+  assert(type, `${name}: an initializer may be ${location.dtype}`);
   const { file, offset, byteLength } = location;
   return builder.initializer(name, type, shape, { kind: "external", file, offset, byteLength });
+}
+
+/** An fp32 vector or matrix. */
+export function plainWeight(builder: GraphBuilder, weights: WeightSource, name: string): Value {
+  const weight = weightOf(weights, name);
+  assert(weight.form === "fp32", `${name} is fp32, not ${weight.form}`);
+  return externalInitializer(builder, name, weight.data, weight.shape);
 }

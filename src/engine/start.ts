@@ -1,0 +1,116 @@
+/** Puts an engine together: weights, sessions, KV cache, bank and self-test, in that order. */
+import type { AdapterSource } from "../adapter/types.js";
+import { type Logger, type Progress, silent } from "../base/log.js";
+import { prepareWeights } from "../model/convert.js";
+import { planWeights } from "../model/quantize-plan.js";
+import type { Checkpoint } from "../model/types.js";
+import { AdapterBank } from "./bank.js";
+import { ContinuousEngine } from "./engine.js";
+import { KvCache, kvBytesPerToken } from "./kv-cache.js";
+import { Runner } from "./runner.js";
+import { type SelfTest, selfTest } from "./self-test.js";
+import type { EngineObserver } from "./types.js";
+
+export type BaseDtype = "fp32" | "int8" | "int4";
+
+export interface StartOptions {
+  readonly checkpoint: Checkpoint;
+  readonly dtype: BaseDtype;
+  /** int8 as blocks of 128, or per row with integer products. Default rows. */
+  readonly int8Kind?: "blocks" | "rows";
+  /** int8 unless the base is fp32. */
+  readonly headDtype?: "fp32" | "int8";
+  readonly threads: number;
+  readonly maxBatch: number;
+  readonly maxContext: number;
+  readonly maxQueue: number;
+  readonly maxStallMs: number;
+  /** fp32 bytes of the adapters that steps can use at once. */
+  readonly activeAdapterBytes: number;
+  /** No row's bits depend on its neighbours, in quantized bases too (fp32 always is). */
+  readonly exact: boolean;
+  /** ONNX Runtime's threads spin between steps. */
+  readonly spinning?: boolean;
+  readonly maxChunk?: number;
+  readonly cacheDirectory?: string;
+  readonly adapters: AdapterSource | null;
+  readonly progress?: Progress;
+  readonly observer?: EngineObserver;
+  readonly logger?: Logger;
+}
+
+export interface StartedEngine {
+  readonly engine: ContinuousEngine;
+  readonly selfTest: SelfTest;
+  /** Bytes of the weights in the form that runs. */
+  readonly weightBytes: number;
+  /** Bytes of the KV cache when every slot is full. */
+  readonly kvBytes: number;
+}
+
+/** Rows of up to this many tokens are padded behind the last one. */
+const padding = 8;
+
+export async function startEngine(options: StartOptions): Promise<StartedEngine> {
+  const { checkpoint, dtype, logger = silent } = options;
+  const { config } = checkpoint;
+  const plan = planWeights(config, checkpoint.tensors, {
+    dtype,
+    int8Kind: options.int8Kind ?? "rows",
+    ...(options.headDtype === undefined ? {} : { headDtype: options.headDtype }),
+    pack: dtype !== "fp32",
+  });
+  const prepared = await prepareWeights(checkpoint, plan, {
+    threads: options.threads,
+    ...(options.cacheDirectory === undefined ? {} : { cacheDirectory: options.cacheDirectory }),
+    ...(options.progress === undefined ? {} : { progress: options.progress }),
+  });
+  const exact = options.exact || dtype === "fp32";
+  // Kernels over blocks treat a single row, and the last of an odd number, in their own way.
+  const evenRows = exact && (dtype !== "fp32" || options.headDtype === "int8");
+  const slots = options.maxBatch + (options.maxBatch % 2);
+  const capacity = Math.ceil((options.maxContext + padding) / 8) * 8;
+  options.progress?.("building sessions", 0, 1);
+  const runner = await Runner.create({
+    config,
+    weights: prepared.weights,
+    capacity,
+    maxRows: slots,
+    session: {
+      threads: options.threads,
+      spinning: options.spinning ?? true,
+      // Without VNNI the fast u8·s8 kernel saturates: the exact one is asked for, which changes nothing elsewhere.
+      config: { "session.x64quantprecision": "1" },
+    },
+    exact,
+    evenRows,
+  });
+  options.progress?.("building sessions", 1, 1);
+  const shape = { layers: config.layerCount, kvHeads: config.kvHeadCount, headDim: config.headDim };
+  const cache = new KvCache({ ...shape, slots, capacity });
+  const bank = new AdapterBank({
+    groups: runner.groups,
+    places: options.maxBatch,
+    maxBytes: options.activeAdapterBytes,
+  });
+  const tested = await selfTest(runner, cache, bank, { vocabSize: config.vocabSize, capacity, slots });
+  logger.debug({ ...tested }, "self-test");
+  const engine = new ContinuousEngine({
+    runner,
+    cache,
+    bank,
+    adapters: options.adapters,
+    vocabSize: config.vocabSize,
+    limits: { maxBatch: options.maxBatch, maxContext: options.maxContext, maxQueue: options.maxQueue },
+    maxStallMs: options.maxStallMs,
+    maxChunk: options.maxChunk ?? 512,
+    prefillRate: tested.prefillRate,
+    logger,
+    ...(options.observer === undefined ? {} : { observer: options.observer }),
+    dispose: () => {
+      runner[Symbol.dispose]();
+      void prepared.close();
+    },
+  });
+  return { engine, selfTest: tested, weightBytes: prepared.bytes, kvBytes: kvBytesPerToken(shape) * slots * capacity };
+}

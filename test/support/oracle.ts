@@ -1,0 +1,50 @@
+/** The oracle's checkpoints and what PyTorch computes with them. */
+import { readdirSync } from "node:fs";
+import { join } from "node:path";
+import { SafetensorsFile } from "../../src/tensor/safetensors.js";
+
+export const oracleRoot = "test/fixtures/oracle";
+export const families = [
+  "llama",
+  "llama3-rope",
+  "mistral-sliding",
+  "qwen2",
+  "qwen3",
+  "gemma2",
+  "phi3",
+  "gpt2",
+] as const;
+
+export interface Expected {
+  readonly inputIds: number[];
+  /** [24, 320] */
+  readonly logits: Float32Array;
+  /** The prompt and 24 greedy tokens. */
+  readonly greedyIds: number[];
+}
+
+export async function readExpected(folder: string): Promise<Expected> {
+  const file = await SafetensorsFile.open(join(folder, "expected.safetensors"));
+  try {
+    const ids = async (name: string): Promise<number[]> => {
+      const bytes = await file.read(name);
+      return [...new BigInt64Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 8)].map(Number);
+    };
+    return {
+      inputIds: await ids("input_ids"),
+      logits: await file.readFloat32("logits"),
+      greedyIds: await ids("greedy_ids"),
+    };
+  } finally {
+    await file.close();
+  }
+}
+
+export const adapterNames = (family: string): string[] => readdirSync(join(oracleRoot, family, "adapters")).sort();
+export const adapterFolder = (family: string, name: string): string => join(oracleRoot, family, "adapters", name);
+
+export function largestDifference(a: Float32Array, b: Float32Array): number {
+  let largest = 0;
+  for (let i = 0; i < b.length; i++) largest = Math.max(largest, Math.abs((a[i] as number) - (b[i] as number)));
+  return largest;
+}
