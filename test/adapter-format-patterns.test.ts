@@ -73,13 +73,13 @@ test("patterns are bounded in number, length and repeats", async () => {
 });
 
 test("matching stays within its budget, whatever the patterns", async () => {
-  const entries = Array.from({ length: 100 }, (_, i): readonly [string, number] => [
+  const entries = Array.from({ length: 50 }, (_, i): readonly [string, number] => [
     `(.*[a-z].{${i % 9}}|.*[0-9].{9}){3}x`,
     1,
   ]);
   const { table, faults } = tableOf(entries);
   const start = performance.now();
-  for (let layer = 0; layer < 3000; layer++) table.lookup(`model.layers.${layer}.self_attn.q_proj`);
+  for (let layer = 0; layer < 10_000; layer++) table.lookup(`model.layers.${layer}.self_attn.q_proj`);
   assert.ok(performance.now() - start < 10_000);
   assert.equal(faults.count, 1);
   assert.match((await refusalOf((async () => faults.throwIfAny("It"))())).message, /too costly to match/);
