@@ -6,21 +6,41 @@ export interface ChatMessage {
   readonly name?: string;
 }
 
+export interface EncodeOptions {
+  /** false for text that a chat template rendered. */
+  readonly addSpecialTokens: boolean;
+  /** Gives up a text that waits for its turn; rejects with `cancelled`. */
+  readonly signal?: AbortSignal | undefined;
+}
+
 export interface Tokenizer {
   readonly vocabSize: number;
   /** `addSpecialTokens` false for text that a chat template rendered. Asynchronous: long text is encoded off the event loop. */
-  encode(text: string, options: { readonly addSpecialTokens: boolean }): Promise<number[]>;
+  encode(text: string, options: EncodeOptions): Promise<number[]>;
   /** All the ids at once; special tokens are left out unless asked for. */
   decode(ids: readonly number[], options?: { readonly keepSpecialTokens?: boolean }): string;
   /** The token as the vocabulary spells it, with byte-level spelling undone as far as it is valid UTF-8; for logprobs. */
   tokenText(id: number): string;
   /** The bytes that the token stands for; for logprobs. */
   tokenBytes(id: number): readonly number[];
-  /** null when the model has no template. Rejects with `invalid_value` when the template raises. */
+  /** null when the model has no template. */
   readonly chatTemplate: string | null;
+  /** Throws `invalid_value` when the template raises, `chat_template_missing` when there is none. */
   renderChat(messages: readonly ChatMessage[], options: { readonly addGenerationPrompt: boolean }): string;
-  /** A decoder of one stream that never splits a character. */
-  stream(): TextStream;
+  /**
+   * A decoder of one stream that never splits a character. With the ids of a prompt it goes on behind them, so that a first
+   * token keeps its leading space (text completions); without, it begins a text of its own (an assistant's message).
+   */
+  stream(after?: readonly number[]): TextStream;
+}
+
+/** What `loadTokenizer` gives: a tokenizer that holds a worker thread once long text was encoded. */
+export interface LoadedTokenizer extends Tokenizer {
+  /** The id of bos_token, null where the model names none. */
+  readonly bosTokenId: number | null;
+  readonly eosTokenId: number | null;
+  /** Ends the worker. Texts still being encoded, and any later ones, are rejected with `cancelled`. */
+  close(): Promise<void>;
 }
 
 /** Turns a stream of ids into text. `push` returns what is certain by now (maybe ""); `flush` the rest. */

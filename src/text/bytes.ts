@@ -1,0 +1,46 @@
+/** Bytes under the text: the byte-level alphabet of GPT-2, byte-fallback tokens, and UTF-8 that arrives in pieces. */
+
+/** Bytes whose own character is printable stand for themselves; the others, in order, are spelled from U+0100 on. */
+const printable = (byte: number): boolean => (byte > 32 && byte < 127) || (byte > 160 && byte !== 173);
+
+const byteOfCharacter = new Map<string, number>();
+for (let byte = 0, next = 256; byte < 256; byte++) {
+  byteOfCharacter.set(String.fromCharCode(printable(byte) ? byte : next++), byte);
+}
+
+const utf8 = new TextEncoder();
+
+/** The bytes of a token in the byte-level alphabet; a token with any other character is taken as plain text. */
+export function byteLevelBytes(token: string): Uint8Array {
+  const bytes = new Uint8Array(token.length);
+  for (let i = 0; i < token.length; i++) {
+    const byte = byteOfCharacter.get(token.charAt(i));
+    if (byte === undefined) return utf8.encode(token);
+    bytes[i] = byte;
+  }
+  return bytes;
+}
+
+export const textBytes = (text: string): Uint8Array => utf8.encode(text);
+
+/** The byte that a byte-fallback token such as `<0xE2>` stands for, null for any other token. */
+export function fallbackByte(token: string): number | null {
+  return /^<0x[0-9A-Fa-f]{2}>$/.test(token) ? Number.parseInt(token.slice(3, 5), 16) : null;
+}
+
+/**
+ * Decodes UTF-8 as it arrives: a character is given out when its last byte is in. What is invalid becomes U+FFFD, one for each
+ * longest beginning of a character, as in the WHATWG Encoding Standard.
+ */
+export class Utf8Stream {
+  readonly #decoder = new TextDecoder("utf-8", { ignoreBOM: true });
+
+  push(bytes: Uint8Array): string {
+    return this.#decoder.decode(bytes, { stream: true });
+  }
+
+  /** Whatever is incomplete, as U+FFFD; the stream can then be used for a new text. */
+  flush(): string {
+    return this.#decoder.decode();
+  }
+}

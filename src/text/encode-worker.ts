@@ -1,0 +1,26 @@
+/** The worker thread that encodes long texts: builds its own encoder from the same bytes, then answers one text at a time. */
+
+import { parentPort, workerData } from "node:worker_threads";
+import { createEncoder, parseFiles, type TokenizerFiles } from "./encoder.js";
+
+/** What `offload.ts` sends and gets. */
+export interface EncodeRequest {
+  readonly text: string;
+  readonly addSpecialTokens: boolean;
+}
+
+export type EncodeReply = { readonly ids: Uint32Array<ArrayBuffer> } | { readonly fault: string };
+
+const files: TokenizerFiles = workerData;
+const { definition, config } = parseFiles(files);
+const encode = createEncoder(definition, config);
+
+parentPort?.on("message", ({ text, addSpecialTokens }: EncodeRequest) => {
+  let reply: EncodeReply;
+  try {
+    reply = { ids: Uint32Array.from(encode(text, addSpecialTokens)) };
+  } catch (error) {
+    reply = { fault: error instanceof Error ? error.message : String(error) };
+  }
+  parentPort?.postMessage(reply, "ids" in reply ? [reply.ids.buffer] : []);
+});

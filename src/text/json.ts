@@ -1,0 +1,49 @@
+/** Reading JSON from disk without trusting it. Knows no format: only how to ask what a value is. */
+
+import { readFile } from "node:fs/promises";
+import { LorikeetError } from "../base/errors.js";
+
+export type JsonRecord = { readonly [key: string]: unknown };
+
+export const isRecord = (value: unknown): value is JsonRecord =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
+
+export const asRecord = (value: unknown): JsonRecord | null => (isRecord(value) ? value : null);
+
+export const asList = (value: unknown): readonly unknown[] => (Array.isArray(value) ? value : []);
+
+export const asString = (value: unknown): string | null => (typeof value === "string" ? value : null);
+
+/** What a value is, in a word, for messages: "a list", "null", "a number". */
+export function describe(value: unknown): string {
+  if (value === null || value === undefined) return String(value);
+  if (Array.isArray(value)) return "a list";
+  return typeof value === "object" ? "an object" : `a ${typeof value}`;
+}
+
+/** The bytes of a file, null where there is none. Any other fault is `model_invalid` with the path. */
+export async function readIfThere(path: string): Promise<Uint8Array | null> {
+  try {
+    return await readFile(path);
+  } catch (cause) {
+    if (cause instanceof Error && "code" in cause && cause.code === "ENOENT") return null;
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new LorikeetError("model_invalid", `${path} cannot be read: ${reason}.`, { param: path, cause });
+  }
+}
+
+/** Parses a JSON object. @throws LorikeetError `model_invalid` that names the file and what was found instead. */
+export function parseRecord(bytes: Uint8Array, path: string): JsonRecord {
+  let value: unknown;
+  try {
+    value = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new LorikeetError("model_invalid", `${path} is not valid JSON: ${reason}.`, { param: path, cause });
+  }
+  if (isRecord(value)) return value;
+  throw new LorikeetError("model_invalid", `${path} must hold a JSON object, and holds ${describe(value)}.`, {
+    param: path,
+    found: describe(value),
+  });
+}

@@ -1,0 +1,90 @@
+/**
+ * Rewrites pre-tokenizers into forms that the tokenizers package for JavaScript splits as the Rust library does. The package's
+ * own Digits knows ASCII digits only, its ByteLevel takes JavaScript's idea of white space, its Metaspace never splits words
+ * and its Split ignores the merging behaviours; each has an equal spelling in patterns that it does handle.
+ */
+
+import { asList, asRecord, asString, type JsonRecord } from "./json.js";
+
+/** GPT-2's words, as in the Rust library's ByteLevel. */
+const gpt2Words = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
+
+/** Every match is a piece, and so is every stretch between matches. */
+const isolate = (regex: string): JsonRecord => ({
+  type: "Split",
+  pattern: { Regex: regex },
+  behavior: "Isolated",
+  invert: false,
+});
+
+/** Only the matches are pieces: for patterns that match all of a text. */
+const matches = (regex: string): JsonRecord => ({
+  type: "Split",
+  pattern: { Regex: regex },
+  behavior: "Removed",
+  invert: true,
+});
+
+const inOrder = (...pretokenizers: readonly JsonRecord[]): JsonRecord => ({ type: "Sequence", pretokenizers });
+
+const escaped = (text: string): string => text.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&");
+
+/** The same splits in the package's hands as in the Rust library's; null where there is no pre-tokenizer. */
+export function repairSplit(config: JsonRecord | null): JsonRecord | null {
+  if (config === null) return null;
+  switch (config.type) {
+    case "Sequence":
+      return inOrder(
+        ...asList(config.pretokenizers)
+          .map((part) => repairSplit(asRecord(part)))
+          .filter((part) => part !== null),
+      );
+    case "Digits":
+      return isolate(config.individual_digits === true ? "\\p{N}" : "\\p{N}+");
+    case "ByteLevel":
+      return byteLevel(config);
+    case "Metaspace":
+      return metaspace(config);
+    case "Split":
+      return split(config);
+    default:
+      return config;
+  }
+}
+
+function byteLevel(config: JsonRecord): JsonRecord {
+  if (config.use_regex === false) return config;
+  const bytes = { ...config, use_regex: false, add_prefix_space: false };
+  if (config.add_prefix_space !== true) return inOrder(isolate(gpt2Words), bytes);
+  // A Metaspace that replaces spaces by spaces does nothing but put one in front.
+  const prefix = { type: "Metaspace", replacement: " ", prepend_scheme: "always" };
+  return inOrder(prefix, isolate(gpt2Words), bytes);
+}
+
+function metaspace(config: JsonRecord): JsonRecord {
+  const mark = asString(config.replacement) ?? "▁";
+  const scheme = asString(config.prepend_scheme) ?? (config.add_prefix_space === false ? "never" : "always");
+  const spelled = { ...config, prepend_scheme: scheme };
+  if (config.split === false) return spelled;
+  return inOrder(spelled, matches(joinedToNext(escaped(mark))));
+}
+
+function split(config: JsonRecord): JsonRecord {
+  const pattern = asRecord(config.pattern);
+  const regex = asString(pattern?.Regex);
+  const text = asString(pattern?.String);
+  const one = regex ?? (text === null ? null : escaped(text));
+  if (one === null || config.invert === true) return config;
+  switch (asString(config.behavior)?.toLowerCase()) {
+    case "mergedwithprevious":
+      return matches(`(?:(?!${one})[\\s\\S])*(?:${one})|(?:(?!${one})[\\s\\S])+`);
+    case "mergedwithnext":
+      return matches(joinedToNext(one));
+    case "contiguous":
+      return matches(`(?:${one})+|(?:(?!${one})[\\s\\S])+`);
+    default:
+      return config;
+  }
+}
+
+const joinedToNext = (one: string): string => `(?:${one})(?:(?!${one})[\\s\\S])*|(?:(?!${one})[\\s\\S])+`;

@@ -1,0 +1,108 @@
+/**
+ * The steps of a decoder, each a machine that takes tokens one at a time and holds back what a later token may still change.
+ * A step knows nothing of ids or of the steps beside it. The rules are those of the Rust tokenizers library.
+ */
+
+import { byteLevelBytes, fallbackByte, Utf8Stream } from "./bytes.js";
+
+/** `push` takes one token (after fusing: a piece of text), `flush` ends the text. Both give what is certain by now. */
+export interface Stage {
+  push(piece: string): string;
+  flush(): string;
+}
+
+const stateless = (change: (piece: string) => string): Stage => ({ push: change, flush: () => "" });
+
+export const fuseStage = (): Stage => stateless((piece) => piece);
+
+export const replaceStage = (pattern: RegExp, content: string): Stage =>
+  stateless((piece) => piece.replace(pattern, () => content));
+
+/** Takes up to `start` and `stop` copies of one character off the ends of every token. */
+export function tokenStripStage(character: string, start: number, stop: number): Stage {
+  return stateless((piece) => {
+    const characters = Array.from(piece);
+    let first = 0;
+    while (first < start && characters[first] === character) first++;
+    let last = characters.length;
+    while (characters.length - last < stop && characters[last - 1] === character) last--;
+    return characters.slice(first, Math.max(first, last)).join("");
+  });
+}
+
+/** The same at the ends of the whole text. At most `stop` characters are held back. */
+export function textStripStage(character: string, start: number, stop: number): Stage {
+  let left = start;
+  let held = "";
+  return {
+    push(piece) {
+      let rest = piece;
+      while (left > 0 && rest.startsWith(character)) {
+        rest = rest.slice(character.length);
+        left--;
+      }
+      if (rest !== "") left = 0;
+      rest = held + rest;
+      let keep = rest.length;
+      const least = rest.length - stop * character.length;
+      while (keep > least && rest.endsWith(character, keep)) keep -= character.length;
+      held = rest.slice(keep);
+      return rest.slice(0, keep);
+    },
+    flush() {
+      left = start;
+      held = "";
+      return "";
+    },
+  };
+}
+
+/** Byte-level tokens become bytes, and bytes text. */
+export function byteLevelStage(): Stage {
+  const utf8 = new Utf8Stream();
+  return { push: (piece) => utf8.push(byteLevelBytes(piece)), flush: () => utf8.flush() };
+}
+
+/** Runs of tokens such as `<0xE2>` become text; any other token ends the run. */
+export function byteFallbackStage(): Stage {
+  const utf8 = new Utf8Stream();
+  return {
+    push(piece) {
+      const byte = fallbackByte(piece);
+      return byte === null ? utf8.flush() + piece : utf8.push(Uint8Array.of(byte));
+    },
+    flush: () => utf8.flush(),
+  };
+}
+
+/** The mark is a space, save in the first token where it stands for nothing if encoding put it there. */
+export function metaspaceStage(mark: string, prepended: boolean): Stage {
+  let first = true;
+  return {
+    push(piece) {
+      const space = first && prepended ? "" : " ";
+      first = false;
+      return piece.replaceAll(mark, space);
+    },
+    flush() {
+      first = true;
+      return "";
+    },
+  };
+}
+
+/** What the library does where tokenizer.json has no decoder: tokens with spaces between. */
+export function joinStage(): Stage {
+  let first = true;
+  return {
+    push(piece) {
+      const text = first ? piece : ` ${piece}`;
+      first = false;
+      return text;
+    },
+    flush() {
+      first = true;
+      return "";
+    },
+  };
+}

@@ -1,0 +1,105 @@
+/**
+ * Finds stop strings in text that arrives in pieces, and holds back whatever may turn out to be the beginning of one. Knows
+ * nothing of tokens. The machine is Aho and Corasick's (1975): each character is looked at once, however many strings there are.
+ */
+
+import { LorikeetError } from "../base/errors.js";
+
+interface State {
+  /** Code units of the longest beginning of a stop string that the text ends with. */
+  readonly depth: number;
+  readonly next: Map<string, State>;
+  /** The state of the next shorter such beginning. */
+  fail: State | null;
+  /** The longest stop string that the text ends with. */
+  stop: string | null;
+}
+
+export interface StopResult {
+  /** Text that is certainly before any stop string. */
+  readonly text: string;
+  /** The stop string that was met, by now or earlier. */
+  readonly stopped: string | null;
+}
+
+/**
+ * The match that is complete first wins; of several that end at the same character, the longest. So the result does not depend
+ * on how the text was cut. Text behind the match is dropped.
+ */
+export class StopMatcher {
+  readonly #root: State;
+  #state: State;
+  /** The text of `#state`: what is held back. */
+  #held = "";
+  #stopped: string | null = null;
+
+  /** @throws LorikeetError `invalid_value` for an empty stop string. */
+  constructor(stops: readonly string[]) {
+    this.#root = automaton(stops);
+    this.#state = this.#root;
+  }
+
+  push(text: string): StopResult {
+    if (this.#stopped !== null) return { text: "", stopped: this.#stopped };
+    if (this.#root.next.size === 0) return { text, stopped: null };
+    const seen = this.#held + text;
+    let end = this.#held.length;
+    for (const character of text) {
+      end += character.length;
+      this.#state = advance(this.#root, this.#state, character);
+      const { stop } = this.#state;
+      if (stop === null) continue;
+      this.#held = "";
+      this.#stopped = stop;
+      return { text: seen.slice(0, end - stop.length), stopped: stop };
+    }
+    const certain = seen.length - this.#state.depth;
+    this.#held = seen.slice(certain);
+    return { text: seen.slice(0, certain), stopped: null };
+  }
+
+  /** The text is over: what was held back is no stop string. */
+  flush(): string {
+    const rest = this.#held;
+    this.#held = "";
+    this.#state = this.#root;
+    return rest;
+  }
+}
+
+function advance(root: State, from: State, character: string): State {
+  for (let state: State | null = from; state; state = state.fail) {
+    const next = state.next.get(character);
+    if (next) return next;
+  }
+  return root;
+}
+
+function automaton(stops: readonly string[]): State {
+  const root: State = { depth: 0, next: new Map(), fail: null, stop: null };
+  for (const stop of stops) {
+    if (stop === "") throw new LorikeetError("invalid_value", "A stop string must not be empty.", { param: "stop" });
+    let state = root;
+    for (const character of stop) {
+      const next = state.next.get(character) ?? {
+        depth: state.depth + character.length,
+        next: new Map(),
+        fail: root,
+        stop: null,
+      };
+      state.next.set(character, next);
+      state = next;
+    }
+    state.stop = stop;
+  }
+  // Breadth first, so that a state's shorter endings are complete before it asks them.
+  const queue = [root];
+  for (const state of queue) {
+    for (const [character, next] of state.next) {
+      if (state.fail) next.fail = advance(root, state.fail, character);
+      next.stop ??= next.fail?.stop ?? null;
+      queue.push(next);
+    }
+  }
+  return root;
+}

@@ -1,0 +1,138 @@
+/** Chat templates: where a model keeps its own, and turning messages into one text with it. Nothing else imports the engine. */
+
+import { Environment, Interpreter, Template } from "@huggingface/jinja";
+import { LorikeetError } from "../base/errors.js";
+import { asRecord, asString, describe, type JsonRecord, readIfThere } from "./json.js";
+import { strftime } from "./strftime.js";
+import type { ChatMessage } from "./types.js";
+
+/** A template's text and the file that it came from. */
+export interface TemplateSource {
+  readonly text: string;
+  readonly origin: string;
+}
+
+export type RenderChat = (messages: readonly ChatMessage[], addGenerationPrompt: boolean) => string;
+
+const utf8 = (bytes: Uint8Array): string => new TextDecoder().decode(bytes);
+
+/**
+ * The override if one is given, else chat_template.jinja, else `chat_template` of tokenizer_config.json (a string, or a list of
+ * named templates of which `default` is taken); null where there is none.
+ * @throws LorikeetError `invalid_config` when the override cannot be read, `model_invalid` when the model's own is malformed.
+ */
+export async function findTemplate(
+  directory: string,
+  config: JsonRecord,
+  override: string | undefined,
+): Promise<TemplateSource | null> {
+  if (override !== undefined) {
+    const bytes = await readIfThere(override).catch((cause: unknown) => unreadable(override, cause));
+    return bytes ? { text: utf8(bytes), origin: override } : unreadable(override, null);
+  }
+  const path = `${directory}/chat_template.jinja`;
+  const bytes = await readIfThere(path);
+  if (bytes) return { text: utf8(bytes), origin: path };
+  const text = ownTemplate(config.chat_template);
+  return text === null ? null : { text, origin: `${directory}/tokenizer_config.json` };
+}
+
+function unreadable(path: string, cause: unknown): never {
+  const reason = cause instanceof Error ? cause.message : "there is no such file.";
+  throw new LorikeetError("invalid_config", `The chat template ${path} cannot be read: ${reason}`, {
+    param: "--chat-template",
+    found: path,
+    cause,
+  });
+}
+
+function ownTemplate(value: unknown): string | null {
+  if (value === undefined || value === null) return null;
+  if (typeof value === "string") return value;
+  const rows = Array.isArray(value) ? value.map(asRecord) : [asRecord(value)];
+  const named = rows.find((row) => row?.name === "default");
+  const text = asString(named?.template);
+  if (text !== null) return text;
+  const names = rows.map((row) => asString(row?.name) ?? describe(row));
+  throw new LorikeetError(
+    "model_invalid",
+    `chat_template in tokenizer_config.json must be a string or a list with a template named "default"; found ${names.join(", ")}. Another can be given with --chat-template <file>.`,
+    { param: "chat_template", found: names, allowed: ["default"] },
+  );
+}
+
+/** What a template throws by `raise_exception`. */
+class Raised extends Error {}
+
+/** Everything a template may call or name besides the messages. */
+const globals = {
+  true: true,
+  false: false,
+  none: null,
+  True: true,
+  False: false,
+  None: null,
+  tools: null,
+  documents: null,
+  raise_exception: (message: unknown): never => {
+    throw new Raised(String(message));
+  },
+  strftime_now: (format: unknown): string => strftime(new Date(), String(format)),
+  range: (...bounds: unknown[]): number[] => range(bounds.filter((bound) => typeof bound === "number")),
+};
+
+/** Python's range, bounded so that no template can fill the memory with it. */
+function range(bounds: readonly number[]): number[] {
+  const [first = 0, second, step = 1] = bounds;
+  const [start, stop] = second === undefined ? [0, first] : [first, second];
+  if (step === 0) throw new Error("range() must have a step that is not 0");
+  const count = Math.max(0, Math.ceil((stop - start) / step));
+  if (count > 100_000) throw new Error(`range() of ${count} numbers is too long; at most 100000 are allowed`);
+  return Array.from({ length: count }, (_, i) => start + i * step);
+}
+
+/**
+ * Compiles a template once. `variables` are the special tokens by name.
+ * The renderer throws LorikeetError `invalid_value` with the template's own message when the template refuses the messages.
+ * @throws LorikeetError `model_unsupported` when the template cannot be parsed.
+ */
+export function compileTemplate(source: TemplateSource, variables: ReadonlyMap<string, string>): RenderChat {
+  const fail = (what: string, cause: unknown): never => {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    const message = `The chat template in ${source.origin} cannot be ${what}: ${reason}. Another can be given with --chat-template <file>.`;
+    throw new LorikeetError("model_unsupported", message, { param: "--chat-template", found: source.origin, cause });
+  };
+  const program = attempt(
+    () => new Template(source.text).parsed,
+    (cause) => fail("parsed", cause),
+  );
+  return (messages, addGenerationPrompt) =>
+    attempt(
+      () => {
+        const values = {
+          ...globals,
+          ...Object.fromEntries(variables),
+          messages,
+          add_generation_prompt: addGenerationPrompt,
+        };
+        const environment = new Environment();
+        for (const [name, value] of Object.entries(values)) environment.set(name, value);
+        return String(new Interpreter(environment).run(program).value);
+      },
+      (cause) => {
+        if (!(cause instanceof Raised)) return fail("rendered", cause);
+        throw new LorikeetError("invalid_value", `The chat template refused the messages: ${cause.message}`, {
+          param: "messages",
+          cause,
+        });
+      },
+    );
+}
+
+function attempt<T>(task: () => T, otherwise: (cause: unknown) => never): T {
+  try {
+    return task();
+  } catch (cause) {
+    return otherwise(cause);
+  }
+}
