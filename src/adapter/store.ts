@@ -1,0 +1,340 @@
+/**
+ * The adapters that can be served: versions stored by digest with names that point at them, and the folders that an operator
+ * put beside them. Every change is whole or not at all, across crashes and between processes. Knows no HTTP and no tensors.
+ */
+
+import { stat } from "node:fs/promises";
+import { resolve } from "node:path";
+import { assert } from "../base/errors.js";
+import { type Logger, silent } from "../base/log.js";
+import { StoreDisk } from "./disk.js";
+import { orMissing, removeTree, storageFault } from "./durable.js";
+import { Holds } from "./holds.js";
+import { checkName, nameKey } from "./names.js";
+import { asFault, FolderScan, type RefusedAdapter } from "./scan.js";
+import {
+  checkCount,
+  checkRoom,
+  digestFault,
+  digestMissing,
+  nameExists,
+  nameMissing,
+  nameTaken,
+  noDirectory,
+  ownedByOperator,
+} from "./store-faults.js";
+import {
+  type PutOptions,
+  type PutResult,
+  type StoreLimits,
+  type StoreOptions,
+  type StoreUsage,
+  storeDefaults,
+  type Verdict,
+} from "./store-types.js";
+import { StoredAdapters } from "./stored.js";
+import type { AdapterRecord, AdapterSummary } from "./types.js";
+import type { PreparedVersion } from "./versions.js";
+
+export * from "./store-types.js";
+
+export class AdapterStore {
+  readonly #options: StoreOptions;
+  readonly #limits: StoreLimits;
+  readonly #logger: Logger;
+  readonly #disk: StoreDisk;
+  readonly #stored: StoredAdapters;
+  readonly #scan: FolderScan;
+  readonly #holds = new Holds((digest) => this.#freed(digest));
+  /** Held versions without a name, which go with their last hold. */
+  #orphans: ReadonlySet<string> = new Set();
+  /** Whether there may be something to collect that was not yet. */
+  #uncollected = true;
+  #announced: ReadonlyMap<string, AdapterRecord> = new Map();
+  #timer: NodeJS.Timeout | undefined;
+  #looking: Promise<void> | undefined;
+  #background: Promise<void> = Promise.resolve();
+
+  private constructor(options: StoreOptions) {
+    this.#options = options;
+    this.#limits = { ...storeDefaults, ...options.limits };
+    this.#logger = options.logger ?? silent;
+    const directory = resolve(options.directory);
+    const { check, checkKey, reserved = [] } = options;
+    const logger = this.#logger;
+    this.#disk = new StoreDisk(directory, this.#limits.lockWaitMs);
+    this.#stored = new StoredAdapters({ disk: this.#disk, check, checkKey, reserved, logger });
+    this.#scan = new FolderScan({ directory, check, reserved, isStored: (key) => this.#stored.has(key), logger });
+  }
+
+  /** Opens a directory of adapters, cleans up after crashes and takes the folders that are there. */
+  static async open(options: StoreOptions): Promise<AdapterStore> {
+    const status = await orMissing(stat(options.directory));
+    if (!status?.isDirectory()) throw noDirectory(options.directory);
+    const store = new AdapterStore(options);
+    await store.#join();
+    await store.#stored.refresh({ force: true });
+    await store.#scan.look({ eager: true });
+    await store.#collectSafely();
+    store.#announce();
+    return store;
+  }
+
+  /** Looks for folders and for other processes' changes every `scanMs` until `close`. */
+  start(): void {
+    this.#timer ??= setInterval(() => void this.scan(), this.#limits.scanMs).unref();
+  }
+
+  /** Looks once, now; joins a look that is under way. Never rejects. */
+  scan(): Promise<void> {
+    this.#looking ??= this.#look()
+      .catch((cause: unknown) => this.#logger.warn({ err: cause }, "The adapters folder could not be read."))
+      .finally(() => {
+        this.#looking = undefined;
+      });
+    return this.#looking;
+  }
+
+  /** By rising name. */
+  list(): AdapterRecord[] {
+    const folders = [...this.#scan.taken].filter(([key]) => !this.#stored.has(key)).map(([, { record }]) => record);
+    return [...folders, ...this.#stored.records()].sort((left, right) => (left.name < right.name ? -1 : 1));
+  }
+
+  /** The adapter of exactly this name, or null. */
+  resolve(name: string): AdapterRecord | null {
+    const key = nameKey(name);
+    const record = this.#stored.has(key) ? this.#stored.record(key) : this.#scan.taken.get(key)?.record;
+    return record?.name === name ? record : null;
+  }
+
+  /** What is there but not served, each with its reason. */
+  refused(): readonly RefusedAdapter[] {
+    return [...this.#stored.refused, ...this.#scan.refused];
+  }
+
+  /**
+   * Keeps the files of a version, even without a name, until the returned function is called. Call it in the same turn as
+   * `resolve`. An operator's folder cannot be kept: loading one that has changed fails by its digest.
+   */
+  hold(digest: string): () => void {
+    return this.#holds.acquire(digest);
+  }
+
+  /** Where the files of a digest lie: a stored version first, then a folder. Throws `adapter_not_found`. */
+  async folder(digest: string): Promise<string> {
+    const { versions } = this.#disk;
+    if (await versions.has(digest)) return versions.folder(digest);
+    for (const { record, folder } of this.#scan.taken.values()) if (record.digest === digest) return folder;
+    throw digestMissing(digest);
+  }
+
+  /** An empty folder on the store's disk to receive an adapter in. Whoever asked for it removes it, or hands it to `put`. */
+  stage(): Promise<string> {
+    return this.#writing(() => this.#disk.staging.make());
+  }
+
+  /** Copies a folder into a staged one; `within` bounds where its links lead. Throws `invalid_value` or `store_full`. */
+  stageCopy(source: string, options: { readonly within?: string } = {}): Promise<string> {
+    return this.#writing(() => this.#disk.staging.copy(source, { ...options, maxBytes: this.#limits.totalBytes }));
+  }
+
+  /**
+   * Checks a staged folder, stores it as a version and points the name at it. The folder is removed, whatever happens.
+   * Throws `invalid_name`, `precondition_failed`, `conflict`, `store_full`, or what the check throws.
+   */
+  async put(name: string, staged: string, options: PutOptions = {}): Promise<PutResult> {
+    assert(this.#disk.staging.owns(staged), `${staged} was staged by this store`);
+    try {
+      checkName(name, this.#options.reserved);
+      const { summary } = await this.#options.check(staged);
+      this.#options.admit?.(summary);
+      return await this.#writing(() => this.#store(name, staged, summary, options));
+    } finally {
+      await removeTree(staged);
+    }
+  }
+
+  /** Takes a name away; its version stays as long as it is held. Throws `adapter_not_found` or `conflict`. */
+  remove(name: string): Promise<void> {
+    return this.#change(async () => {
+      this.#refuseFolder(name);
+      const entry = this.#stored.entry(nameKey(name));
+      if (entry?.name !== name) throw nameMissing(name);
+      await this.#disk.names.remove(name);
+    });
+  }
+
+  /** Reads every adapter again and compares it with its digest; what is refused comes last. */
+  async *verify(): AsyncGenerator<Verdict> {
+    for (const { name, digest } of this.list()) {
+      const release = this.hold(digest);
+      try {
+        const { summary } = await this.#options.check(await this.folder(digest));
+        yield { name, digest, error: digestFault(name, digest, summary.digest) };
+      } catch (cause) {
+        yield { name, digest, error: asFault(cause, `The adapter "${name}" could not be read.`) };
+      } finally {
+        release();
+      }
+    }
+    for (const { name, error } of this.refused()) yield { name, digest: null, error };
+  }
+
+  async usage(): Promise<StoreUsage> {
+    const sizes = await this.#disk.versions.list();
+    return { versions: sizes.size, bytes: total(sizes), totalBytes: this.#limits.totalBytes };
+  }
+
+  /** Stops looking, waits for what is under way and leaves the folder. */
+  async close(): Promise<void> {
+    clearInterval(this.#timer);
+    await this.#looking;
+    await this.#background;
+    await this.#disk.leave();
+  }
+
+  async #store(name: string, staged: string, summary: AdapterSummary, options: PutOptions): Promise<PutResult> {
+    const prepared = await this.#prepare(staged, summary);
+    try {
+      return await this.#change(() => this.#point(name, summary, prepared, options));
+    } finally {
+      await removeTree(prepared.folder);
+    }
+  }
+
+  /** The slow part of a put, the flushing of its bytes, before the lock is taken. */
+  async #prepare(staged: string, summary: AdapterSummary): Promise<PreparedVersion> {
+    const draft = await this.#disk.staging.make();
+    try {
+      return await this.#disk.versions.prepare(staged, draft, { checkKey: this.#options.checkKey, summary });
+    } catch (cause) {
+      await removeTree(draft);
+      throw cause;
+    }
+  }
+
+  /** Under the lock: the version gets its folder, then the name points at it. */
+  async #point(
+    name: string,
+    summary: AdapterSummary,
+    prepared: PreparedVersion,
+    { ifNoneMatch }: PutOptions,
+  ): Promise<PutResult> {
+    const { versions, names, staging } = this.#disk;
+    const { digest } = summary;
+    this.#refuseFolder(name);
+    const current = this.#stored.entry(nameKey(name));
+    if (current && current.name !== name) throw nameTaken(name, current.name);
+    if (current && ifNoneMatch === "*") throw nameExists(name);
+    const sizes = await versions.list();
+    const record = (createdAt: number): AdapterRecord => ({ ...summary, name, source: "store", createdAt });
+    if (current?.digest === digest && sizes.has(digest)) {
+      return { record: record(current.createdAt), outcome: "identical" };
+    }
+    if (!current) checkCount(this.#stored.size, this.#limits.maxNames);
+    if (!sizes.has(digest)) {
+      checkRoom(total(sizes), prepared.bytes, this.#limits.totalBytes);
+      await versions.commit(digest, prepared);
+    }
+    const createdAt = Date.now();
+    const previous = (current ? [current.digest, ...current.previous] : []).filter((other) => other !== digest);
+    await names.write({ name, digest, createdAt, previous: [...new Set(previous)].slice(0, 8) }, staging.fresh());
+    return { record: record(createdAt), outcome: current ? "replaced" : "created" };
+  }
+
+  /** Runs a change under the lock, on a view that is current, and makes it visible. */
+  #change<T>(task: () => Promise<T>): Promise<T> {
+    return this.#writing(() =>
+      this.#disk.lock.run(async () => {
+        await this.#stored.refresh({ force: true });
+        try {
+          return await task();
+        } finally {
+          await this.#stored.refresh({ force: true });
+          this.#announce();
+          await this.#collect().catch((cause: unknown) => this.#notCollected(cause));
+        }
+      }),
+    );
+  }
+
+  async #writing<T>(task: () => Promise<T>): Promise<T> {
+    try {
+      await this.#disk.enter();
+      return await task();
+    } catch (cause) {
+      throw storageFault(cause, this.#options.directory);
+    }
+  }
+
+  #refuseFolder(name: string): void {
+    const folder = this.#scan.taken.get(nameKey(name));
+    if (!folder || this.#stored.has(nameKey(name))) return;
+    throw ownedByOperator(folder.record.name, this.#options.directory);
+  }
+
+  async #look(): Promise<void> {
+    await this.#join();
+    const changed = await this.#stored.refresh({ force: false });
+    await this.#scan.look({ eager: false });
+    this.#announce();
+    await this.#disk.users.publish(this.#namelessHolds());
+    if (changed || this.#uncollected) await this.#collectSafely();
+  }
+
+  /** Registers with a store that exists, and clears up after dead processes. A folder that cannot be written is only read. */
+  async #join(): Promise<void> {
+    if (!(await orMissing(stat(this.#disk.root)))) return;
+    try {
+      await this.#disk.enter();
+      await this.#disk.sweep();
+    } catch (cause) {
+      this.#logger.debug({ err: cause }, "The store is read, but cannot be written.");
+    }
+  }
+
+  /** Told by the last hold. */
+  #freed(digest: string): void {
+    if (!this.#orphans.has(digest)) return;
+    this.#background = this.#background.then(() => this.#collectSafely());
+  }
+
+  #namelessHolds(): string[] {
+    const named = this.#stored.digests();
+    for (const { record } of this.#scan.taken.values()) named.add(record.digest);
+    return this.#holds.digests().filter((digest) => !named.has(digest));
+  }
+
+  async #collectSafely(): Promise<void> {
+    if (!this.#disk.entered) return;
+    await this.#disk.lock.run(() => this.#collect()).catch((cause: unknown) => this.#notCollected(cause));
+  }
+
+  /** Under the lock. */
+  async #collect(): Promise<void> {
+    const { deleted, orphans } = await this.#disk.collect((digest) => this.#holds.has(digest));
+    this.#orphans = orphans;
+    this.#uncollected = [...orphans].some((digest) => !this.#holds.has(digest));
+    for (const digest of deleted) this.#options.observer?.deleted?.(digest);
+  }
+
+  #notCollected(cause: unknown): void {
+    this.#uncollected = true;
+    this.#logger.warn({ err: cause }, "Versions that nobody needs could not be deleted; this is tried again.");
+  }
+
+  #announce(): void {
+    const now = new Map(this.list().map((record) => [record.name, record]));
+    const { named, unnamed } = this.#options.observer ?? {};
+    for (const [name, record] of this.#announced) if (now.get(name)?.digest !== record.digest) unnamed?.(record);
+    for (const [name, record] of now) if (this.#announced.get(name)?.digest !== record.digest) named?.(record);
+    this.#announced = now;
+  }
+}
+
+function total(sizes: ReadonlyMap<string, number>): number {
+  let bytes = 0;
+  for (const size of sizes.values()) bytes += size;
+  return bytes;
+}

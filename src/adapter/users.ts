@@ -1,0 +1,93 @@
+/**
+ * The processes that have a store open, one small file each: a sign of life that other machines can see too, and the
+ * versions that lost their names but are still held there. Decides nothing about what is deleted.
+ */
+
+import { readFile, rename, rm, stat, utimes, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { hasCode, namesIn, orMissing } from "./durable.js";
+import { lifeOf } from "./owner.js";
+
+const beatMs = 3_000;
+const scratchMark = "~";
+const silentMs = 20_000; // a process elsewhere that gave no sign for so long is taken for dead
+
+export interface StoreUser {
+  readonly key: string;
+  /** Digests without a name that the process still needs. */
+  readonly holds: ReadonlySet<string>;
+}
+
+export class StoreUsers {
+  readonly key: string;
+  readonly #folder: string;
+  #timer: NodeJS.Timeout | undefined;
+  #published = "";
+
+  constructor(folder: string, key: string) {
+    this.#folder = folder;
+    this.key = key;
+  }
+
+  /** Registers this process and keeps its sign of life fresh until `leave`. Idempotent. */
+  async enter(): Promise<void> {
+    if (this.#timer) return;
+    this.#timer = setInterval(() => void this.#beat(), beatMs);
+    this.#timer.unref();
+    await this.#write([]);
+  }
+
+  /** Tells the others which nameless versions are needed here. */
+  async publish(holds: readonly string[]): Promise<void> {
+    if (this.#timer && holds.join() !== this.#published) await this.#write(holds);
+  }
+
+  /** The other live processes. The files of dead ones are removed. */
+  async others(): Promise<StoreUser[]> {
+    const users: StoreUser[] = [];
+    for (const key of await namesIn(this.#folder)) {
+      if (key === this.key || key.endsWith(scratchMark)) continue;
+      if (await this.isAlive(key)) {
+        const text = (await orMissing(readFile(join(this.#folder, key), "utf8"))) ?? "";
+        users.push({ key, holds: new Set(text.split(",").filter(Boolean)) });
+      } else {
+        await rm(join(this.#folder, key), { force: true });
+        await rm(join(this.#folder, key + scratchMark), { force: true });
+      }
+    }
+    return users;
+  }
+
+  /** Whether the process of a key lives: seen directly on this machine, by its sign of life on another. */
+  async isAlive(key: string): Promise<boolean> {
+    const life = lifeOf(key);
+    if (life !== "elsewhere") return life === "alive";
+    const file = await orMissing(stat(join(this.#folder, key)));
+    return file !== null && Date.now() - file.mtimeMs < silentMs;
+  }
+
+  async leave(): Promise<void> {
+    clearInterval(this.#timer);
+    this.#timer = undefined;
+    await rm(join(this.#folder, this.key), { force: true });
+  }
+
+  async #write(holds: readonly string[]): Promise<void> {
+    const path = join(this.#folder, this.key);
+    await writeFile(path + scratchMark, holds.join());
+    await rename(path + scratchMark, path); // whole or not at all: a list read too short would free what is needed
+    this.#published = holds.join();
+  }
+
+  async #beat(): Promise<void> {
+    const now = new Date();
+    try {
+      await utimes(join(this.#folder, this.key), now, now);
+    } catch (cause) {
+      // Removed by a process that took this one for dead, or the folder is gone: say it again where that is possible.
+      if (hasCode(cause, "ENOENT") && this.#timer) {
+        await this.#write(this.#published.split(",").filter(Boolean)).catch(() => {});
+      }
+    }
+  }
+}
