@@ -133,7 +133,7 @@ describe("forms", () => {
     await prepared.close();
   });
 
-  it("refuse weights that are not numbers, naming the tensor, and leave nothing behind", async () => {
+  it("refuse weights that are not numbers, or not there, by name, and leave nothing behind", async () => {
     const bad = new Float32Array(256);
     bad[200] = Number.NaN;
     const checkpoint = await writeCheckpoint(await mkdtemp(join(root, "bad-")), {
@@ -144,6 +144,14 @@ describe("forms", () => {
       has("model_invalid", "bad"),
     );
     await assert.rejects(prepare(new Map([["wide", { form: "int8" }]] as const)), has("model_invalid", "matrix"));
+    const { file, ...place } = source.tensors.get("a") ?? assert.fail();
+    for (const gone of [
+      { ...place, file: `${file}.gone` },
+      { ...place, file, offset: 1e9 },
+    ]) {
+      const checkpoint = { fingerprint: "gone", tensors: new Map([["a", gone]]) };
+      await assert.rejects(prepare(plan, {}, checkpoint), has("model_invalid", gone.file));
+    }
     assert.deepEqual(await readdir(cacheDirectory), []);
   });
 });
@@ -242,6 +250,18 @@ describe("the cache", () => {
     const more = await open("more");
     assert(!(await filesOf(".safetensors")).includes(old.file?.split("/").at(-1) ?? ""));
     await Promise.all([fresh.close(), more.close()]);
+  });
+
+  it("says how many bytes it needs when limit or disk have no room, and removes nothing in vain", async () => {
+    const kept = await prepare(plan);
+    await kept.close();
+    const location = source.tensors.get("a") ?? assert.fail();
+    const shape = [2 ** 22, 2 ** 24]; // 36 TB as int4
+    const huge = { fingerprint: "huge", tensors: new Map([["a", { ...location, shape }]]) };
+    const options = { cacheBytes: Number.POSITIVE_INFINITY };
+    await assert.rejects(prepare(plan, options, huge), has("store_full", "disk of the cache folder"));
+    await assert.rejects(prepare(plan, {}, huge), has("store_full", cacheDirectory));
+    assert.deepEqual(await filesOf(".safetensors"), [kept.file?.split("/").at(-1)]);
   });
 
   it("clears what dead processes left: half-made files and leases", async () => {

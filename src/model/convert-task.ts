@@ -169,7 +169,7 @@ const maxBytesAtOnce = 1 << 28;
 /** Reads a byte range whole. Throws `model_invalid` when the file ends before. */
 export function readSegment({ file, offset, byteLength }: Omit<Segment, "dtype">): Uint8Array {
   const bytes = new Uint8Array(byteLength);
-  const descriptor = openSync(file, "r");
+  const descriptor = openToRead(file);
   try {
     for (let done = 0; done < byteLength; ) {
       const count = readSync(descriptor, bytes, done, Math.min(byteLength - done, maxBytesAtOnce), offset + done);
@@ -186,6 +186,15 @@ export function readSegment({ file, offset, byteLength }: Omit<Segment, "dtype">
     closeSync(descriptor);
   }
   return bytes;
+}
+
+function openToRead(file: string): number {
+  try {
+    return openSync(file, "r");
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new LorikeetError("model_invalid", `The file ${file} cannot be opened (${reason}).`, { param: file, cause });
+  }
 }
 
 function writeAll(descriptor: number, view: ArrayBufferView, offset: number): void {

@@ -125,32 +125,32 @@ export class WeightCache {
     }
   }
 
-  /** Removes what crashed processes left, then the least recently used, until `bytes` more fit the limit and the disk. */
+  /**
+   * Removes what crashed processes left, then the least recently used, until `bytes` more fit the limit and the disk. When
+   * they cannot be made to fit, nothing that serves is removed.
+   */
   async #makeRoom(bytes: number): Promise<void> {
-    const files = await listCache(this.directory);
-    let total = files.reduce((sum, file) => sum + file.bytes, 0);
-    let free = await this.#free();
-    const remove = async (file: CacheFile): Promise<void> => {
-      await rm(file.path, { force: true, recursive: true });
-      total -= file.bytes;
-      free = await this.#free();
-    };
-    for (const file of files) {
-      if (file.kind === "temporary" && !file.isOwned) await remove(file);
+    const files: CacheFile[] = [];
+    for (const file of await listCache(this.directory)) {
+      if (file.kind === "temporary" && !file.isOwned) await rm(file.path, { force: true });
+      else files.push(file);
     }
     const prepared = files.filter(({ kind }) => kind === "prepared").sort((left, right) => left.usedMs - right.usedMs);
+    const idle: CacheFile[] = [];
     for (const file of prepared) {
-      if (total + bytes <= this.maxBytes && bytes <= free) break;
-      if (!(await isHeld(this.directory, file.key))) await remove(file);
+      if (!(await isHeld(this.directory, file.key))) idle.push(file);
     }
-    if (bytes > free) throw this.#noRoom(bytes, free);
-    if (total + bytes > this.maxBytes) {
-      throw new LorikeetError(
-        "store_full",
-        `The cache folder ${this.directory} may take ${this.maxBytes} bytes, ${total} are in use, and the prepared weights need ${bytes}; raise the limit or name another folder.`,
-        { param: this.directory, found: total + bytes, allowed: this.maxBytes },
-      );
+    let total = totalBytes(files);
+    const free = await this.#free();
+    if (total - totalBytes(idle) + bytes > this.maxBytes) throw this.#overLimit(bytes, total - totalBytes(idle));
+    if (bytes > free + totalBytes(idle)) throw this.#noRoom(bytes, free);
+    for (const file of idle) {
+      if (total + bytes <= this.maxBytes && bytes <= (await this.#free())) break;
+      if (await isHeld(this.directory, file.key)) continue; // taken since
+      await rm(file.path, { force: true });
+      total -= file.bytes;
     }
+    if (total + bytes > this.maxBytes) throw this.#overLimit(bytes, total);
   }
 
   async #free(): Promise<number> {
@@ -164,6 +164,14 @@ export class WeightCache {
     await handle.sync();
   }
 
+  #overLimit(bytes: number, held: number): LorikeetError {
+    return new LorikeetError(
+      "store_full",
+      `The cache folder ${this.directory} may take ${this.maxBytes} bytes and ${held} of them are in use; the prepared weights need ${bytes}. Raise the limit or name another folder.`,
+      { param: this.directory, found: held + bytes, allowed: this.maxBytes },
+    );
+  }
+
   #noRoom(bytes: number, free: number, cause?: unknown): LorikeetError {
     return new LorikeetError(
       "store_full",
@@ -171,6 +179,10 @@ export class WeightCache {
       { param: this.directory, found: free, allowed: bytes, cause },
     );
   }
+}
+
+function totalBytes(files: readonly CacheFile[]): number {
+  return files.reduce((sum, { bytes }) => sum + bytes, 0);
 }
 
 function unusable(directory: string, cause: unknown): LorikeetError {
