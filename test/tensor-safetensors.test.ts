@@ -7,7 +7,9 @@ import fc from "fast-check";
 import { LorikeetError } from "../src/base/errors.js";
 import { viewAs } from "../src/tensor/dtype.js";
 import { SafetensorsFile, type SafetensorsOptions } from "../src/tensor/safetensors.js";
+import { streamTensors } from "../src/tensor/safetensors-stream.js";
 import { type TensorToWrite, writeSafetensors } from "../src/tensor/safetensors-write.js";
+import { transpose } from "../src/tensor/transpose.js";
 
 const folder = mkdtempSync(join(tmpdir(), "lorikeet-tensor-"));
 after(() => rmSync(folder, { recursive: true }));
@@ -140,6 +142,58 @@ test("refuses more tensors and longer headers than the limits say", async () => 
 test("refuses what is not there and what is not a file", async () => {
   await assert.rejects(SafetensorsFile.open(join(folder, "none")), /none cannot be opened \(ENOENT\)/);
   await assert.rejects(SafetensorsFile.open(folder), /is not a regular file/);
+});
+
+test("streams many tensors in any order, aligned, as read() does", async () => {
+  const big = new Float32Array(2 ** 20 + 3).map((_, i) => i);
+  const list: TensorToWrite[] = [{ name: "big", dtype: "F32", shape: [big.length], data: big }];
+  for (let i = 0; i < 20; i++) {
+    const [dtype, data] =
+      i % 3 ? (["F32", Float32Array.of(i, -i)] as const) : (["U8", Uint8Array.of(i, 1, 2)] as const);
+    list.push({ name: `t${i}`, dtype, shape: [data.length], data });
+  }
+  const header: Record<string, unknown> = {};
+  let end = 0;
+  const data = Buffer.concat(
+    list.map(({ name, dtype, shape, data: view }) => {
+      const bytes =
+        typeof view === "function" ? Buffer.of() : Buffer.from(view.buffer, view.byteOffset, view.byteLength);
+      header[name] = { dtype, shape, data_offsets: [end, end + bytes.length] };
+      end += bytes.length;
+      return bytes;
+    }),
+  );
+  writeFileSync(path, fileOf(header, data)); // U8 in between: the F32 that follow lie at odd offsets
+  await using file = await SafetensorsFile.open(path);
+  const names = [...file.tensors.keys()];
+  for (const order of [names, [...names].reverse(), ["t3", "t3"], []]) {
+    const seen: string[] = [];
+    for await (const { name, bytes } of streamTensors(file, order)) {
+      seen.push(name);
+      viewAs(file.tensor(name).dtype, bytes); // throws when it is not aligned
+      assert.deepEqual(Buffer.from(bytes), Buffer.from(await file.read(name)));
+    }
+    assert.deepEqual(seen, order);
+  }
+  const rest = streamTensors(file, names);
+  await rest.next();
+  await rest.return(undefined); // leaving in the middle leaves nothing behind
+  await assert.rejects(streamTensors(file, ["nope"]).next(), /holds no tensor "nope"/);
+});
+
+test("transposes every shape, whole strips of rows or not", () => {
+  fc.assert(
+    fc.property(fc.nat({ max: 9 }), fc.nat({ max: 9 }), (rows, columns) => {
+      const matrix = Uint16Array.from({ length: rows * columns }, (_, i) => i);
+      const turned = transpose(matrix, rows, columns);
+      for (let row = 0; row < rows; row++) {
+        for (let column = 0; column < columns; column++) {
+          assert.equal(turned[column * rows + row], matrix[row * columns + column]);
+        }
+      }
+    }),
+  );
+  assert.throws(() => transpose(new Float32Array(5), 2, 3), /5 elements are not \[2, 3\]/);
 });
 
 test("a file that shrinks after it was opened is a fault, not zeros", async () => {

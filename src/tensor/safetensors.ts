@@ -86,8 +86,13 @@ export class SafetensorsFile {
         `Bytes ${begin} to ${end} of "${name}" do not lie in its ${byteLength} bytes.`,
       );
     }
-    const bytes = new Uint8Array(end - begin);
-    await readFully(this.#handle, bytes, offset + begin, this.#fault);
+    return this.readAt(offset + begin, end - begin);
+  }
+
+  /** Reads any bytes of the file into memory of their own. `offset` from the file's start. */
+  async readAt(offset: number, byteLength: number): Promise<Uint8Array<ArrayBuffer>> {
+    const bytes = new Uint8Array(byteLength);
+    await readFully(this.#handle, bytes, offset, this.#fault);
     return bytes;
   }
 

@@ -8,6 +8,7 @@ import { LorikeetError } from "../../base/errors.js";
 import type { LinearSite } from "../../model/types.js";
 import { dtypeSizes } from "../../tensor/dtype.js";
 import { SafetensorsFile } from "../../tensor/safetensors.js";
+import { streamTensors } from "../../tensor/safetensors-stream.js";
 import type { AdapterSummary } from "../types.js";
 import { type CanonicalConfig, type ReadConfig, readConfig } from "./config.js";
 import { AdapterDigest } from "./digest.js";
@@ -50,7 +51,7 @@ export interface Examined {
 }
 
 type Elements = Float32Array | Uint16Array;
-/** Told of each module once its values are known to be sound; the arrays, in the file's layout, are the visitor's to keep. */
+/** Told of each module once its values are known to be sound; the arrays, in the file's layout, are the visitor's only until it returns. */
 type Visitor = (module: ModulePlan, a: Elements, b: Elements) => void;
 
 /** `sites` null: no base is at hand and every path is taken as it is. Throws LorikeetError. */
@@ -116,9 +117,10 @@ function refusal(faults: Faults, features: FeatureLog, label: string): LorikeetE
 
 /** The values of an adapter that is refused already: nothing is hashed or kept. */
 async function checkValues(file: SafetensorsFile, plan: PlannedAdapter, faults: Faults): Promise<void> {
-  for (const { matrix } of plan.matrices) {
-    const values = summarizeValues(matrix.dtype, await file.read(matrix.name));
-    reportValues(matrix, values, 1, faults);
+  const matrices = new Map(plan.matrices.map((matrix) => [matrix.name, matrix]));
+  for await (const { name, bytes } of streamTensors(file, matrices.keys())) {
+    const matrix = matrices.get(name);
+    if (matrix) reportValues(matrix, summarizeValues(matrix.dtype, bytes), 1, faults);
   }
 }
 
@@ -140,10 +142,8 @@ async function readContent(
   const digest = new AdapterDigest(config);
   const byPath = [...plan.modules].sort((left, right) => (left.path < right.path ? -1 : 1));
   let zeros = 0;
-  for (const module of byPath) {
+  for await (const [module, bytesOfA, bytesOfB] of readPairs(file, byPath)) {
     const { path, rank, inFeatures, outFeatures, a, b } = module;
-    const bytesOfA = await file.read(a.name);
-    const bytesOfB = await file.read(b.name);
     const values = summarizeValues(b.dtype, bytesOfB);
     reportValues(a, summarizeValues(a.dtype, bytesOfA), 1, faults);
     reportValues(b, values, module.scale, faults);
@@ -155,6 +155,22 @@ async function readContent(
     if (faults.count === 0) visit(module, elementsOfA, elementsOfB);
   }
   return { digest: digest.finish(), warnings: zeroWarning(zeros, byPath.length) };
+}
+
+/** Yields each module with the bytes of its A and B, which are not the caller's to keep. */
+async function* readPairs(
+  file: SafetensorsFile,
+  modules: readonly ModulePlan[],
+): AsyncGenerator<readonly [module: ModulePlan, a: Uint8Array, b: Uint8Array]> {
+  const stream = streamTensors(
+    file,
+    modules.flatMap(({ a, b }) => [a.name, b.name]),
+  );
+  for (const module of modules) {
+    const a = await stream.next();
+    const b = await stream.next();
+    if (!a.done && !b.done) yield [module, a.value.bytes, b.value.bytes];
+  }
 }
 
 function zeroWarning(zeros: number, modules: number): string[] {

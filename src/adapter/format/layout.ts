@@ -18,9 +18,9 @@ export function peftLayout(matrix: Matrix, elements: Elements): Elements {
   return matrix.transposed ? transpose(elements, ...matrix.shape) : elements;
 }
 
-/** [in, r] of A or [r, out] of B. */
+/** [in, r] of A or [r, out] of B, in memory of its own. */
 function hostLayout(matrix: Matrix, elements: Elements): Elements {
-  return matrix.transposed ? elements : transpose(elements, ...matrix.shape);
+  return matrix.transposed ? elements.slice() : transpose(elements, ...matrix.shape);
 }
 
 /** The site that the engine copies: 16-bit elements stay as they are, F32 has the scale folded into B. Owns its memory. */
@@ -30,8 +30,12 @@ export function hostSite(module: ModulePlan, a: Elements, b: Elements): HostSite
   const hostA = hostLayout(module.a, mixed ? widen(module.a.dtype, a) : a);
   const hostB = hostLayout(module.b, mixed ? widen(module.b.dtype, b) : b);
   if (dtype !== "F32") return { rank: module.rank, dtype, a: hostA, b: hostB, scale: module.scale };
-  for (let i = 0; i < hostB.length; i++) hostB[i] = (hostB[i] ?? 0) * module.scale;
+  if (hostB instanceof Float32Array) multiply(hostB, module.scale);
   return { rank: module.rank, dtype, a: hostA, b: hostB, scale: 1 };
+}
+
+function multiply(values: Float32Array, factor: number): void {
+  for (let i = 0; i < values.length; i++) values[i] = (values[i] ?? 0) * factor;
 }
 
 function widen(dtype: MatrixDtype, elements: Elements): Elements {

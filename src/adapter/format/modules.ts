@@ -39,7 +39,7 @@ export interface PlannedAdapter {
   /** In the base's order; only those without a structural fault. */
   readonly modules: readonly ModulePlan[];
   /** Every matrix of a known dtype, for the check of its values. */
-  readonly matrices: readonly { readonly matrix: Matrix; readonly role: "A" | "B" }[];
+  readonly matrices: readonly Matrix[];
 }
 
 interface Draft {
@@ -62,7 +62,7 @@ export interface PlanContext {
 
 export function planModules(tensors: ReadonlyMap<string, StoredTensor>, context: PlanContext): PlannedAdapter {
   const { config, sites, faults } = context;
-  const matrices: { matrix: Matrix; role: "A" | "B" }[] = [];
+  const matrices: Matrix[] = [];
   const drafts = new Map<string, Draft>();
   for (const [name, tensor] of tensors) {
     const key = parseKey(name, config);
@@ -74,7 +74,7 @@ export function planModules(tensors: ReadonlyMap<string, StoredTensor>, context:
       continue;
     }
     const matrix = readMatrix(name, tensor, key.transposed, context);
-    if (matrix) matrices.push({ matrix, role: key.role });
+    if (matrix) matrices.push(matrix);
     const resolved = sites.resolve(key.path);
     if (!resolved) {
       faults.invalid(`tensor ${quote(name)} matches no linear layer of the base`);
