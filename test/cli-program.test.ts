@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { flagName, serveOptions } from "../src/cli/options.js";
 import { runProgram } from "../src/cli/program.js";
 import type { Terminal } from "../src/cli/terminal.js";
 
@@ -28,11 +29,22 @@ async function run(args: readonly string[], environment: Record<string, string> 
 test("help and version go to stdout and end with 0; no command shows help and ends with 2", async () => {
   const help = await run(["--help"]);
   assert.equal(help.code, 0);
-  for (const command of ["inspect"]) assert.match(help.out, new RegExp(`^ {2}${command} `, "m"));
+  for (const command of ["serve", "generate", "inspect", "adapters"])
+    assert.match(help.out, new RegExp(`^ {2}${command} `, "m"));
   const version = await run(["--version"]);
   assert.deepEqual([version.code, version.err], [0, ""]);
   assert.match(version.out, /^\d+\.\d+\.\d+\n$/);
   assert.equal((await run([])).code, 2);
+});
+
+test("the help of serve shows every option with its default", async () => {
+  const { code, out } = await run(["serve", "--help"]);
+  const words = out.replace(/\s+/g, " ");
+  assert.equal(code, 0);
+  for (const [name, { shown }] of Object.entries(serveOptions)) {
+    assert.ok(words.includes(`--${flagName(name)} `), name);
+    assert.ok(words.includes(`(default: ${shown})`), `${name}: ${shown}`);
+  }
 });
 
 test("a wrong command, option or count of arguments is one line on stderr and exit code 2", async () => {
@@ -63,4 +75,34 @@ test("inspect describes a model folder, as a table and as JSON", async () => {
   const json: unknown = JSON.parse((await run(["inspect", "models/bookworm-7m", "--json"])).out);
   assert.ok(typeof json === "object" && json !== null && "parameters" in json);
   assert.equal(json.parameters, 7_344_384);
+});
+
+test("what cannot be is one line on stderr and exit code 2, before anything is loaded", async () => {
+  const cases: [args: string[], pattern: RegExp, environment?: Record<string, string>][] = [
+    [["serve"], /--model <folder> is required/],
+    [["serve", "--model", "nowhere"], /--model must be a folder; nowhere does not exist/],
+    [
+      ["serve", "--model", "models/bookworm-7m", "--port", "http"],
+      /--port must be a whole number from 0 to 65535, not "http"/,
+    ],
+    [["serve", "--model", "models/bookworm-7m"], /LORIKEET_THREADS must be/, { LORIKEET_THREADS: "many" }],
+    [["serve", "--model", "models/bookworm-7m", "--max-context", "4096"], /--max-context 4096 is more than the 1024/],
+    [
+      ["serve", "--model", "models/bookworm-7m", "--max-context", "1024", "--kv-bytes", "1M"],
+      /need 128 MiB.*allows 1 MiB/,
+    ],
+    [
+      ["generate", "--model", "models/bookworm-7m", "--temperature", "9", "x"],
+      /--temperature must be a number from 0 to 2/,
+    ],
+    [["adapters", "list", "--url", "ftp://x"], /--url must be an address/],
+    [["adapters", "add", "x", "adapters/plays", "--adapters", "test"], /--model <folder> is required/],
+    [["adapters", "verify", "--url", "http://x"], /verify reads the files themselves/],
+  ];
+  for (const [args, pattern, environment] of cases) {
+    const { code, err } = await run(args, { LORIKEET_PORT: "0", ...environment });
+    assert.equal(code, 2, `${args.join(" ")}: ${err}`);
+    assert.match(err, pattern);
+    assert.match(err, /^lorikeet: [^\n]+\n$/);
+  }
 });

@@ -20,18 +20,18 @@ export interface Option<T> {
   readonly group: Group;
 }
 
-type Group = "Model" | "Engine" | "Adapters" | "Server" | "Streams" | "Limits" | "Logs";
+type Group = "Model" | "Engine" | "Adapters" | "Server" | "Streams" | "Limits" | "Logs" | "Text";
 
 export type OptionTable = Readonly<Record<string, Option<unknown>>>;
 type Row<T> = Omit<Option<T>, "shown" | "fallback" | "group"> & { readonly shown?: string };
 
 /** An option with a fixed default. */
-function given<T>(group: Group, fallback: T, row: Row<T>): Option<T> & { readonly fallback: T } {
+export function given<T>(group: Group, fallback: T, row: Row<T>): Option<T> & { readonly fallback: T } {
   return { shown: String(fallback), ...row, fallback, group };
 }
 
 /** An option that is computed, or off, when it is not given. */
-function open<T>(group: Group, shown: string, row: Row<T>): Option<T> & { readonly fallback: T | null } {
+export function open<T>(group: Group, shown: string, row: Row<T>): Option<T> & { readonly fallback: T | null } {
   return { ...row, fallback: null, shown, group };
 }
 

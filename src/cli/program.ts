@@ -1,11 +1,13 @@
 /** The `lorikeet` command: its subcommands, and the one place where a fault becomes a line and an exit code. */
 
-import { readFileSync } from "node:fs";
 import { Command, CommanderError } from "commander";
 import { addAdapters } from "./adapters.js";
+import { addGenerate } from "./generate.js";
 import { addInspect } from "./inspect.js";
+import { addServe } from "./serve.js";
 import { printLine, type Terminal } from "./terminal.js";
 import { describeFault, exitCodeOf, exitCodes, Quit } from "./usage.js";
+import { readVersion } from "./version.js";
 
 /** Runs one command line (without node and script) to its end and returns the exit code. Never throws. */
 export async function runProgram(args: readonly string[], terminal: Terminal): Promise<number> {
@@ -31,7 +33,7 @@ export function createProgram(terminal: Terminal): Command {
       // Told in one line by endOfParsing.
       outputError: () => {},
     });
-  for (const add of [addInspect, addAdapters]) add(program, terminal);
+  for (const add of [addServe, addGenerate, addInspect, addAdapters]) add(program, terminal);
   return program;
 }
 
@@ -43,17 +45,4 @@ function endOfParsing(error: CommanderError, terminal: Terminal): number {
     printLine(terminal.stderr, `lorikeet: ${reason} (see lorikeet --help)`);
   }
   return exitCodes.usage;
-}
-
-/** From the package's own package.json, wherever it was compiled to. */
-function readVersion(): string {
-  for (const up of ["../../package.json", "../../../package.json"]) {
-    try {
-      const content: unknown = JSON.parse(readFileSync(new URL(up, import.meta.url), "utf8"));
-      if (typeof content === "object" && content !== null && "version" in content) return String(content.version);
-    } catch {
-      // Not there: compiled code lies one folder deeper than sources.
-    }
-  }
-  return "unknown";
 }

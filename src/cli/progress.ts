@@ -33,7 +33,8 @@ export function progressLine(
       }
       const time = now();
       const due = time - started >= quietMs && time - shown >= everyMs;
-      if (!due && !(drawn && done >= total)) return;
+      const isDone = total > 0 && done >= total;
+      if (isDone ? !drawn : !due) return;
       shown = time;
       const line = describe(what, done, total, (time - started) / 1000);
       if (stream.isTTY) stream.write(`\r\x1b[K${line.slice(0, (stream.columns ?? 80) - 1)}`);

@@ -112,6 +112,6 @@ export function formatDuration(ms: number): string {
 /** `7300000` → "7.3 M". */
 export function formatCount(value: number): string {
   if (value >= 1e9) return `${(value / 1e9).toFixed(2)} B`;
-  if (value >= 1e6) return `${(value / 1e6).toFixed(1)} M`;
+  if (value >= 1e6) return `${(value / 1e6).toFixed(1).replace(/\.0$/, "")} M`;
   return value.toLocaleString("en-US");
 }

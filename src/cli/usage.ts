@@ -1,6 +1,6 @@
 /** How a command ends badly: which exit code, and what one line says. */
 
-import { LorikeetError } from "../base/errors.js";
+import { type ErrorCode, LorikeetError } from "../base/errors.js";
 
 /** A running server's answer that is no success, in its own words, or none at all: exit code 1. */
 export class RemoteError extends Error {
@@ -28,9 +28,13 @@ export class Quit extends Error {
 
 export const exitCodes = { ok: 0, failed: 1, usage: 2 } as const;
 
+/** Codes that say that what was typed cannot be. */
+const usageCodes: readonly ErrorCode[] = ["invalid_value", "invalid_config", "invalid_name"];
+
 /** The exit code for a fault that ends a command. */
 export function exitCodeOf(error: unknown): number {
   if (error instanceof Quit) return error.exitCode;
+  if (error instanceof LorikeetError && usageCodes.includes(error.code)) return exitCodes.usage;
   return error instanceof UsageError ? exitCodes.usage : exitCodes.failed;
 }
 

@@ -1,0 +1,105 @@
+/** Wires the adapters of a running process: folder and store, the thread that checks and loads, the cache in host memory. */
+
+import { AdapterCache, type AdapterSizes } from "../adapter/cache.js";
+import { AdapterStore, type StoreLimits } from "../adapter/store.js";
+import type { AdapterRecord } from "../adapter/types.js";
+import { AdapterWorker } from "../adapter/worker.js";
+import { LorikeetError } from "../base/errors.js";
+import type { Logger } from "../base/log.js";
+import { linearSites } from "../model/sites.js";
+import type { Checkpoint } from "../model/types.js";
+import { formatBytes } from "./units.js";
+
+export interface AdapterTierOptions {
+  readonly directory: string;
+  readonly checkpoint: Checkpoint;
+  /** The base's name and its aliases: no adapter may have them. */
+  readonly reserved: readonly string[];
+  readonly cacheBytes: number;
+  /** Of the set that steps use: an adapter that is larger could never run. */
+  readonly activeBytes: number;
+  readonly limits?: Partial<StoreLimits>;
+  readonly logger: Logger;
+}
+
+export interface AdapterTier extends AsyncDisposable {
+  readonly store: AdapterStore;
+  readonly cache: AdapterCache;
+}
+
+/** Opens the folder; nothing is looked for until `store.start`. Throws what opening the store throws. */
+export async function openAdapterTier(options: AdapterTierOptions): Promise<AdapterTier> {
+  const { directory, checkpoint, reserved, cacheBytes, limits = {}, logger } = options;
+  const sites = linearSites(checkpoint.config);
+  const worker = new AdapterWorker();
+  const known = new KnownSizes();
+  const cache: AdapterCache = new AdapterCache({
+    maxBytes: cacheBytes,
+    sizes: known,
+    logger,
+    load: async (digest) => worker.load(await store.folder(digest), sites, { expectedDigest: digest }),
+  });
+  const forget = (digest: string): void => {
+    known.delete(digest);
+    cache.forget(digest);
+  };
+  const opening = AdapterStore.open({
+    directory,
+    check: (folder) => worker.check(folder, sites),
+    checkKey: checkpoint.fingerprint,
+    reserved,
+    admit: ({ bytes, activeBytes }) => {
+      cache.assertFits(bytes);
+      if (activeBytes > options.activeBytes) throw tooLargeToRun(activeBytes, options.activeBytes);
+    },
+    limits,
+    logger,
+    observer: {
+      named: (record) => known.add(record),
+      // An operator's folder is not kept for those that still hold it; a stored version is, until it is deleted.
+      unnamed: ({ source, digest }) => source === "folder" && !isNamed(digest) && forget(digest),
+      deleted: forget,
+    },
+  });
+  const isNamed = (digest: string): boolean => store.list().some((record) => record.digest === digest);
+  const store = await opening.catch(async (error: unknown) => {
+    await worker.close();
+    throw error;
+  });
+  const close = async (): Promise<void> => {
+    await store.close();
+    await worker.close();
+  };
+  return { store, cache, [Symbol.asyncDispose]: close };
+}
+
+function tooLargeToRun(bytes: number, allowed: number): LorikeetError {
+  return new LorikeetError(
+    "adapter_too_large",
+    `The adapter takes ${formatBytes(bytes)} in fp32 while it runs, more than the ${formatBytes(allowed)} of --active-adapter-bytes.`,
+    { found: bytes, allowed },
+  );
+}
+
+/** Bytes by digest of every version that can still be asked for. */
+class KnownSizes implements AdapterSizes {
+  readonly #bytes = new Map<string, number>();
+
+  add({ digest, bytes }: AdapterRecord): void {
+    this.#bytes.set(digest, bytes);
+  }
+
+  delete(digest: string): void {
+    this.#bytes.delete(digest);
+  }
+
+  bytesOf(digest: string): number | undefined {
+    return this.#bytes.get(digest);
+  }
+
+  largestBytes(except: ReadonlySet<string>): number {
+    let largest = 0;
+    for (const [digest, bytes] of this.#bytes) if (!except.has(digest)) largest = Math.max(largest, bytes);
+    return largest;
+  }
+}

@@ -1,0 +1,28 @@
+/** Chooses the form of the weights when the user left it open, and says why. */
+
+import type { BaseDtype } from "../engine/start.js";
+import type { EngineSettings } from "./options.js";
+import { formatCount } from "./units.js";
+
+/** Up to here a step in fp32 is quick enough to be exact. */
+const mostFloatParameters = 200e6;
+
+export interface Precision {
+  readonly dtype: BaseDtype;
+  readonly headDtype: "fp32" | "int8";
+  readonly why: string;
+  /** About what the weights will take. */
+  readonly bytes: number;
+}
+
+const bytesPerWeight: Readonly<Record<BaseDtype, number>> = { fp32: 4, int8: 1.1, int4: 0.6 };
+
+export function choosePrecision(parameters: number, settings: Pick<EngineSettings, "dtype" | "headDtype">): Precision {
+  const isSmall = parameters <= mostFloatParameters;
+  const dtype = settings.dtype === "auto" ? (isSmall ? "fp32" : "int8") : settings.dtype;
+  const headDtype = settings.headDtype === "auto" ? (dtype === "fp32" ? "fp32" : "int8") : settings.headDtype;
+  const bound = `${formatCount(mostFloatParameters)} parameters`;
+  const auto = isSmall ? `auto: fp32 up to ${bound}` : `auto: int8 above ${bound}`;
+  const why = settings.dtype === "auto" ? auto : "as asked for";
+  return { dtype, headDtype, why, bytes: parameters * bytesPerWeight[dtype] };
+}

@@ -1,0 +1,32 @@
+/** Says which settings of `serve` are which options of the rooms below. The compiler holds it complete. */
+
+import type { StoreLimits } from "../adapter/store.js";
+import type { GatewayOptions } from "../gateway/options.js";
+import type { ServerOptions } from "../server/options.js";
+import type { ServeSettings } from "./options.js";
+
+export function storeLimitsOf(settings: ServeSettings): StoreLimits {
+  return {
+    totalBytes: settings.maxStoreBytes,
+    maxNames: settings.maxAdapters,
+    scanMs: settings.scanInterval,
+    lockWaitMs: settings.lockTimeout,
+  };
+}
+
+export function gatewayOptionsOf(settings: ServeSettings): GatewayOptions {
+  return { ...settings, queueTimeoutMs: settings.queueTimeout, requestTimeoutMs: settings.requestTimeout };
+}
+
+export function serverOptionsOf(settings: ServeSettings): ServerOptions {
+  return {
+    ...settings,
+    bodyTimeoutMs: settings.bodyTimeout,
+    headersTimeoutMs: settings.headersTimeout,
+    keepAliveTimeoutMs: settings.keepAliveTimeout,
+    streamKeepAliveMs: settings.streamKeepAlive,
+    slowReaderMs: settings.slowReader,
+    lingerMs: settings.linger,
+    pingMs: settings.ping,
+  };
+}

@@ -1,0 +1,116 @@
+/** `lorikeet serve`: loads a model, listens, and ends in good order. */
+
+import { once } from "node:events";
+import { createServer as createProbe } from "node:net";
+import type { Command } from "commander";
+import type { SelfTest } from "../engine/self-test.js";
+import { Metrics } from "../server/metrics.js";
+import { createServer } from "../server/server.js";
+import { type BannerFacts, formatBanner } from "./banner.js";
+import { addOptions, readOptions } from "./command-line.js";
+import { configKeys } from "./generate-options.js";
+import { createLogger } from "./logging.js";
+import { type ServeSettings, serveOptions } from "./options.js";
+import { progressLine } from "./progress.js";
+import { gatewayOptionsOf, serverOptionsOf, storeLimitsOf } from "./serve-options.js";
+import { listenForShutdown } from "./shutdown.js";
+import { openStack, type Stack } from "./stack.js";
+import { printLine, type Terminal } from "./terminal.js";
+import { readVersion } from "./version.js";
+
+export function addServe(program: Command, terminal: Terminal): void {
+  const command = program.command("serve").description("load a model and answer requests over HTTP and WebSocket");
+  addOptions(command, serveOptions).action(() =>
+    serve(readOptions(command, serveOptions, terminal.environment, configKeys), terminal),
+  );
+}
+
+async function serve(settings: ServeSettings, terminal: Terminal): Promise<void> {
+  const logger = createLogger(settings.logLevel, terminal.stdout);
+  await checkAddress(settings.host, settings.port);
+  const options = serverOptionsOf(settings);
+  const metrics = new Metrics(options);
+  const progress = progressLine(terminal.stderr);
+  await using stack = await openStack({
+    settings,
+    servedName: settings.servedModelName,
+    adapters: settings.adapters === null ? null : { directory: settings.adapters, limits: storeLimitsOf(settings) },
+    gateway: gatewayOptionsOf(settings),
+    observer: metrics.engineObserver,
+    logger,
+    progress: progress.report,
+  }).finally(() => progress.end());
+  using shutdown = listenForShutdown(terminal);
+  const server = createServer({ gateway: stack.gateway, logger, options, metrics });
+  try {
+    const { port } = await server.listen(settings.host, settings.port);
+    stack.adapters?.store.start();
+    const facts = factsOf(settings, stack, port);
+    printLine(terminal.stderr, formatBanner(facts));
+    logger.info({ ...facts }, "listening");
+    const signal = await shutdown.requested;
+    logger.info({ signal, graceMs: settings.drainTimeout }, "draining");
+    await server.drain(settings.drainTimeout);
+  } finally {
+    await server.close();
+  }
+  logger.info({}, "stopped");
+}
+
+/** Fails before a long load where the address cannot be listened on. */
+async function checkAddress(host: string, port: number): Promise<void> {
+  const probe = createProbe().listen(port, host);
+  await once(probe, "listening");
+  probe.close();
+  await once(probe, "close");
+}
+
+function factsOf(settings: ServeSettings, stack: Stack, port: number): BannerFacts {
+  const { checkpoint, precision, started } = stack;
+  const { limits } = started.engine;
+  return {
+    version: readVersion(),
+    model: {
+      name: stack.name,
+      directory: checkpoint.directory,
+      family: checkpoint.config.family,
+      parameters: checkpoint.parameterCount,
+    },
+    weights: {
+      dtype: precision.dtype,
+      headDtype: precision.headDtype,
+      why: precision.why,
+      residentBytes: started.weightBytes,
+    },
+    device: settings.device,
+    threads: stack.threads,
+    slots: { count: limits.maxBatch, context: limits.maxContext, kvBytes: started.kvBytes },
+    adapters: adaptersOf(settings, stack),
+    notes: [...selfTestNotes(started.selfTest, settings, precision.dtype), ...textNotes(stack)],
+    host: settings.host,
+    port,
+  };
+}
+
+function adaptersOf({ adapters: folder }: ServeSettings, { adapters }: Stack): BannerFacts["adapters"] {
+  if (folder === null || adapters === null) return null;
+  const refused = adapters.store.refused().map(({ name, error }) => ({ name, reasons: [error.message] }));
+  return { folder, found: adapters.store.list().map(({ name }) => name), refused };
+}
+
+/** What the self-test at start found that a person should know. */
+function selfTestNotes(found: SelfTest, settings: ServeSettings, dtype: string): string[] {
+  if (found.rowsIndependent && found.chunksEqual) return [];
+  if (dtype !== "fp32" && !settings.exact) {
+    return ["a result may differ in its last bits with the other rows of its batch; --exact prevents that"];
+  }
+  const what = found.rowsIndependent ? "how its prompt is divided into chunks" : "the other rows of its batch";
+  return [`the self-test found that on this CPU a result's last bits depend on ${what}`];
+}
+
+function textNotes({ tokenizer }: Stack): string[] {
+  if (tokenizer === null) return ["the model has no tokenizer: prompts must be token ids"];
+  if (tokenizer.chatTemplate === null)
+    return ["the model has no chat template: /v1/chat/completions needs --chat-template"];
+  return [];
+}

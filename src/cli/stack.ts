@@ -1,0 +1,133 @@
+/** Wires a model that runs: checkpoint, tokenizer, adapters, engine and gateway, from the settings of a command. */
+
+import { stat } from "node:fs/promises";
+import { basename } from "node:path";
+import type { StoreLimits } from "../adapter/store.js";
+import type { Logger, Progress } from "../base/log.js";
+import { type StartedEngine, startEngine } from "../engine/start.js";
+import type { EngineObserver } from "../engine/types.js";
+import { createGateway, type Gateway } from "../gateway/gateway.js";
+import type { GatewayOptions } from "../gateway/options.js";
+import { openCheckpoint } from "../model/checkpoint.js";
+import { describeCheckpoint } from "../model/describe.js";
+import type { Checkpoint } from "../model/types.js";
+import { loadTokenizer } from "../text/tokenizer.js";
+import type { LoadedTokenizer } from "../text/types.js";
+import { type AdapterTier, openAdapterTier } from "./adapter-tier.js";
+import { planKvCache } from "./kv-plan.js";
+import { usableMemory, usableThreads } from "./machine.js";
+import { noAdapters } from "./no-adapters.js";
+import type { EngineSettings } from "./options.js";
+import { choosePrecision, type Precision } from "./precision.js";
+import { UsageError } from "./usage.js";
+
+export interface StackOptions {
+  readonly settings: EngineSettings;
+  /** null: the model folder's name. */
+  readonly servedName: string | null;
+  /** null: none. */
+  readonly adapters: { readonly directory: string; readonly limits: Partial<StoreLimits> } | null;
+  readonly gateway: Partial<GatewayOptions>;
+  readonly observer?: EngineObserver;
+  readonly logger: Logger;
+  readonly progress: Progress;
+}
+
+/** Disposing of it ends the engine and closes everything below it. */
+export interface Stack extends AsyncDisposable {
+  readonly name: string;
+  readonly checkpoint: Checkpoint;
+  readonly tokenizer: LoadedTokenizer | null;
+  readonly adapters: AdapterTier | null;
+  readonly precision: Precision;
+  readonly threads: number;
+  readonly started: StartedEngine;
+  readonly gateway: Gateway;
+}
+
+/** Throws a UsageError for settings that cannot be, and what opening the parts throws; what was opened is closed then. */
+export async function openStack(options: StackOptions): Promise<Stack> {
+  const closers: (() => Promise<void>)[] = [];
+  const close = async (): Promise<void> => {
+    for (const closer of closers.splice(0).reverse()) await closer();
+  };
+  try {
+    return { ...(await open(options, closers)), [Symbol.asyncDispose]: close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+type Closers = (() => Promise<void>)[];
+
+async function open(options: StackOptions, closers: Closers): Promise<Omit<Stack, keyof AsyncDisposable>> {
+  const { settings, logger } = options;
+  if (settings.model === null) throw new UsageError(["--model <folder> is required (or LORIKEET_MODEL)."]);
+  await requireFolder("--model", settings.model);
+  if (options.adapters !== null) await requireFolder("--adapters", options.adapters.directory);
+  const checkpoint = await openCheckpoint(settings.model);
+  const name = options.servedName ?? basename(checkpoint.directory);
+  const precision = choosePrecision(checkpoint.parameterCount, settings);
+  const kv = planKvCache(
+    { ...describeCheckpoint(checkpoint), maxPositions: checkpoint.config.maxPositions },
+    { ...settings, memoryBytes: usableMemory(), weightBytes: precision.bytes },
+  );
+  const tokenizer = await loadTokenizer(checkpoint.directory, { chatTemplateFile: settings.chatTemplate ?? undefined });
+  closers.push(async () => tokenizer?.close());
+  const adapters = await openAdapters(options, checkpoint, name, closers);
+  const threads = settings.threads ?? usableThreads();
+  const started = await startEngine({
+    ...settings,
+    ...precision,
+    ...kv,
+    ...(settings.cacheDir === null ? {} : { cacheDirectory: settings.cacheDir }),
+    ...(options.observer === undefined ? {} : { observer: options.observer }),
+    checkpoint,
+    threads,
+    adapters: adapters?.cache ?? null,
+    progress: options.progress,
+    logger,
+  });
+  closers.push(() => started.engine.close());
+  const gateway = createGateway({
+    engine: started.engine,
+    tokenizer,
+    model: {
+      names: [name],
+      vocabSize: checkpoint.config.vocabSize,
+      stopIds: checkpoint.config.stopIds,
+      bosId: checkpoint.config.bosId,
+      generationDefaults: checkpoint.generationDefaults,
+    },
+    ...(adapters ?? noAdapters()),
+    options: options.gateway,
+    logger,
+  });
+  return { name, checkpoint, tokenizer, adapters, precision, threads, started, gateway };
+}
+
+async function openAdapters(
+  { adapters, settings, logger }: StackOptions,
+  checkpoint: Checkpoint,
+  name: string,
+  closers: Closers,
+): Promise<AdapterTier | null> {
+  if (adapters === null) return null;
+  const tier = await openAdapterTier({
+    ...adapters,
+    checkpoint,
+    reserved: [name],
+    cacheBytes: settings.adapterCacheBytes,
+    activeBytes: settings.activeAdapterBytes,
+    logger,
+  });
+  closers.push(async () => tier[Symbol.asyncDispose]());
+  return tier;
+}
+
+async function requireFolder(option: string, path: string): Promise<void> {
+  const status = await stat(path).catch(() => null);
+  if (!status?.isDirectory())
+    throw new UsageError([`${option} must be a folder; ${path} ${status ? "is none" : "does not exist"}.`]);
+}

@@ -1,0 +1,16 @@
+/** The version of this package. */
+
+import { readFileSync } from "node:fs";
+
+/** From the package's own package.json: compiled code lies one folder deeper than sources. */
+export function readVersion(): string {
+  for (const up of ["../../package.json", "../../../package.json"]) {
+    try {
+      const content: unknown = JSON.parse(readFileSync(new URL(up, import.meta.url), "utf8"));
+      if (typeof content === "object" && content !== null && "version" in content) return String(content.version);
+    } catch {
+      // Not at this depth.
+    }
+  }
+  return "unknown";
+}
