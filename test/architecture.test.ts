@@ -33,8 +33,8 @@ const doors: Readonly<Record<string, RegExp>> = {
   express: /^server\//,
   ws: /^server\//,
   "prom-client": /^server\//,
-  "@fastify/busboy": /^server\//,
-  "tar-stream": /^(server|adapter)\//,
+  "@fastify/busboy": /^adapter\//,
+  "tar-stream": /^adapter\//,
   "lru-cache": /^adapter\/cache/,
   re2js: /^adapter\//,
   "@bufbuild/protobuf": /^onnx\//,
@@ -70,7 +70,7 @@ function readImports(root: string): Import[] {
 /** Targets of static, re-exporting, side-effect and dynamic imports, and of `require`. */
 function importsOf(source: string): string[] {
   const withoutComments = source.replace(/\/\*[\s\S]*?\*\//g, "").replace(/^\s*\/\/.*$/gm, "");
-  const form = /\b(?:from|import|require)\s*\(?\s*["']([^"'\n]+)["']/g;
+  const form = /(?<![.\w])(?:from\s+|import\s*\(?\s*|require\s*\(\s*)["']([^"'\n]+)["']/g;
   return [...withoutComments.matchAll(form)].flatMap((match) => match[1] ?? []);
 }
 
@@ -121,7 +121,7 @@ test("files import one another without a cycle", () => {
 
 test("the reader of imports sees every form, and the finder of cycles finds one", () => {
   const source = `import a from "a";\nimport type { B } from './b.js';\nexport * from "c";\nimport "d";\nawait import("e");
-// import x from "no";\n/* from "never" */ const f = require("f");`;
+// import x from "no";\n/* from "never" */ const f = require("f"); Array.from("g");`;
   assert.deepEqual(importsOf(source), ["a", "./b.js", "c", "d", "e", "f"]);
   assert.equal(resolveImport("engine/x.ts", "../base/log.js").to, "base/log.ts");
   assert.equal(resolveImport("text/x.ts", "@huggingface/jinja/deep").to, "@huggingface/jinja");
