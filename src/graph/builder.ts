@@ -27,6 +27,22 @@ export class GraphBuilder {
     this.#name = name;
   }
 
+  /** A builder that goes on where a graph stops, whoever built it; the outputs are not taken over. */
+  static from(graph: Graph): GraphBuilder {
+    const builder = new GraphBuilder(graph.name);
+    for (const { value, data } of graph.initializers) builder.initializer(value.name, value.type, value.shape, data);
+    for (const value of graph.inputs) {
+      // An initializer that is listed as an input too is a default that a caller could replace: it stays a weight.
+      if (!builder.#initializers.has(value.name)) builder.input(value.name, value.type, value.shape);
+    }
+    for (const node of graph.nodes) {
+      for (const { name } of node.outputs) if (name !== "") builder.#claim(name);
+      if (node.name !== "" && !builder.#names.has(node.name)) builder.#claim(node.name);
+      builder.#nodes.push(node);
+    }
+    return builder;
+  }
+
   /** Runs `body` with `name` added to the names of all that it makes. */
   scope<T>(name: string, body: () => T): T {
     this.#scopes.push(name);
@@ -106,6 +122,15 @@ export class GraphBuilder {
   /** Nodes so far: `autodiff` reads them to walk back. */
   get nodes(): readonly Node[] {
     return this.#nodes;
+  }
+
+  get inputs(): readonly Value[] {
+    return this.#inputs;
+  }
+
+  /** The initializer of this name, if there is one. */
+  initializerOf(name: string): Initializer | undefined {
+    return this.#initializers.get(name);
   }
 
   build(): Graph {

@@ -1,0 +1,163 @@
+/**
+ * The backward walk: extends a graph by the gradients of one value with respect to others. Knows nodes only as data and the
+ * operators only through the table; neither optimizers nor models.
+ */
+import type { GraphBuilder } from "../graph/builder.js";
+import type { CustomGradient } from "../graph/gradient.js";
+import { Ops } from "../graph/ops.js";
+import { ShapeError, sameShape, showShape } from "../graph/shape.js";
+import type { ElementType, Node, Shape, Value } from "../graph/types.js";
+import { Call } from "./call.js";
+import { Sizes } from "./sizes.js";
+import { ruleOf } from "./vjp.js";
+
+export interface BackwardOptions {
+  /** The gradient of `loss`, in its shape; 1 unless told otherwise, for a loss of one element. */
+  readonly seed?: Value;
+  readonly custom?: readonly CustomGradient[];
+}
+
+/**
+ * Adds nodes that compute d loss / d target for each target, and gives these values, each in its target's shape. Only what
+ * lies between targets and loss is walked. Throws ShapeError for a target that the loss does not depend on, and for an
+ * operator on the way that has no rule.
+ */
+export function backward(
+  builder: GraphBuilder,
+  loss: Value,
+  targets: readonly Value[],
+  { seed, custom = [] }: BackwardOptions = {},
+): Map<Value, Value> {
+  const steps = stepsOf(builder.nodes, custom);
+  const reached = reach(steps, targets);
+  const op = new Ops(builder);
+  return builder.scope("gradients", () => {
+    const gradients = new Accumulator(op, new Sizes(op));
+    gradients.add(loss, seed ?? one(op, loss));
+    for (const step of steps.toReversed()) {
+      if (step.outputs.some(({ name }) => reached.has(name) && gradients.has(name))) {
+        builder.scope(step.name, () => pull(step, reached, gradients));
+      }
+    }
+    return new Map(targets.map((target) => [target, gradients.take(target) ?? independent(target, loss)]));
+  });
+}
+
+/** A node, or a stretch of nodes with a gradient of its own. */
+interface Step {
+  readonly name: string;
+  readonly inputs: readonly (Value | null)[];
+  readonly outputs: readonly Value[];
+  readonly rule: Node | CustomGradient;
+}
+
+/** The walk's steps, in order: custom gradients stand where their last output is made, and hide the nodes that make their outputs. */
+function stepsOf(nodes: readonly Node[], custom: readonly CustomGradient[]): Step[] {
+  const owner = new Map(custom.flatMap((gradient) => gradient.outputs.map(({ name }) => [name, gradient] as const)));
+  const missing = new Map(custom.map((gradient) => [gradient, new Set(gradient.outputs.map(({ name }) => name))]));
+  return nodes.flatMap((node): Step[] => {
+    const hidden = node.outputs.map(({ name }) => owner.get(name)).find((gradient) => gradient !== undefined);
+    if (!hidden) return [{ name: node.name, inputs: node.inputs, outputs: node.outputs, rule: node }];
+    const left = missing.get(hidden);
+    for (const { name } of node.outputs) left?.delete(name);
+    const { inputs, outputs } = hidden;
+    return left?.size === 0 ? [{ name: node.name, inputs, outputs, rule: hidden }] : [];
+  });
+}
+
+const floats: ReadonlySet<ElementType> = new Set(["float32", "float64", "float16", "bfloat16"]);
+
+/** Operators through which nothing flows back: their results stand still while their inputs move. */
+const flat: ReadonlySet<string> = new Set(["Sign", "Floor", "Ceil", "Round"]);
+
+/** Names of all values that move with the targets. */
+function reach(steps: readonly Step[], targets: readonly Value[]): Set<string> {
+  const reached = new Set(targets.map(({ name }) => name));
+  for (const { inputs, outputs, rule } of steps) {
+    if ("op" in rule && flat.has(rule.op)) continue;
+    if (!inputs.some((input) => input && reached.has(input.name))) continue;
+    for (const { name, type } of outputs) if (name !== "" && floats.has(type)) reached.add(name);
+  }
+  return reached;
+}
+
+/** Adds what the step passes back to the gradients of those of its inputs that move with the targets. */
+function pull({ inputs, outputs, rule }: Step, reached: ReadonlySet<string>, sums: Accumulator): void {
+  const arrived = outputs.map((output) => sums.take(output));
+  const wanted = inputs.map((input) => input !== null && reached.has(input.name));
+  const given = "op" in rule ? applyRule(rule, arrived, wanted, sums) : rule.vjp(sums.op, arrived, wanted);
+  inputs.forEach((input, i) => {
+    const gradient = given[i];
+    if (input && gradient && wanted[i]) sums.add(input, gradient);
+  });
+}
+
+function applyRule(
+  node: Node,
+  arrived: readonly (Value | null)[],
+  wanted: readonly boolean[],
+  { op, sizes }: Accumulator,
+): (Value | null)[] {
+  const rule = ruleOf(node);
+  if (!rule) throw new ShapeError(`No gradient rule for ${node.domain && `${node.domain}.`}${node.op} (${node.name})`);
+  const pulls = rule(new Call(op, node, sizes, arrived));
+  return wanted.map((isWanted, i) => {
+    const make = pulls[i];
+    if (isWanted && !make) throw new ShapeError(`No gradient for input ${i} of ${node.op} (${node.name})`);
+    return isWanted && make ? make() : null;
+  });
+}
+
+/** Gradients that have arrived, summed when they are taken. Undoes broadcasting, here and nowhere else. */
+class Accumulator {
+  readonly op: Ops;
+  readonly sizes: Sizes;
+  readonly #parts = new Map<string, Value[]>();
+
+  constructor(op: Ops, sizes: Sizes) {
+    this.op = op;
+    this.sizes = sizes;
+  }
+
+  has(name: string): boolean {
+    return this.#parts.has(name);
+  }
+
+  add(value: Value, gradient: Value): void {
+    const part = this.sizes.expand(unbroadcast(this.op, gradient, value.shape), value);
+    const parts = this.#parts.get(value.name);
+    if (parts) parts.push(part);
+    else this.#parts.set(value.name, [part]);
+  }
+
+  /** The sum for a value; null when nothing arrived. */
+  take(value: Value): Value | null {
+    const [first, ...rest] = this.#parts.get(value.name) ?? [];
+    if (!first) return null;
+    const sum = rest.reduce(this.op.add, first);
+    this.#parts.set(value.name, [sum]);
+    return sum;
+  }
+}
+
+/** Sums over the axes that broadcasting made or stretched. */
+function unbroadcast(op: Ops, gradient: Value, shape: Shape): Value {
+  if (sameShape(gradient.shape, shape)) return gradient;
+  const extra = gradient.shape.length - shape.length;
+  if (extra < 0) return gradient; // a seed of 1, spread by the caller
+  const leading = Array.from({ length: extra }, (_, axis) => axis);
+  const lower = extra === 0 ? gradient : op.sum(gradient, leading, false);
+  const stretched = shape.flatMap((dim, axis) => (dim === 1 && lower.shape[axis] !== 1 ? [axis] : []));
+  return stretched.length === 0 ? lower : op.sum(lower, stretched);
+}
+
+function one(op: Ops, loss: Value): Value {
+  if (loss.shape.some((dim) => dim !== 1)) {
+    throw new ShapeError(`The loss ${loss.name} is ${showShape(loss.shape)}: one element, or a seed, is needed`);
+  }
+  return op.like(loss, 1);
+}
+
+function independent(target: Value, loss: Value): never {
+  throw new ShapeError(`${loss.name} does not depend on ${target.name}`);
+}

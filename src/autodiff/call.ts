@@ -1,0 +1,111 @@
+/** What a gradient rule sees of the node that it differentiates: its values, its attributes and the gradient that arrived. */
+import type { GraphBuilder } from "../graph/builder.js";
+import type { Ops } from "../graph/ops.js";
+import { ShapeError } from "../graph/shape.js";
+import type { Attribute, Node, Value } from "../graph/types.js";
+import type { Sizes } from "./sizes.js";
+
+/** Makes one input's gradient; it may be as large as the output, broadcasting is undone by the caller. */
+export type Pull = () => Value;
+
+/** One pull for each input, asked for only where the gradient is wanted; null where an input has none. */
+export type VjpRule = (call: Call) => readonly (Pull | null)[];
+
+export class Call {
+  readonly op: Ops;
+  readonly node: Node;
+  readonly sizes: Sizes;
+  readonly #gradients: readonly (Value | null)[];
+
+  constructor(op: Ops, node: Node, sizes: Sizes, gradients: readonly (Value | null)[]) {
+    this.op = op;
+    this.node = node;
+    this.sizes = sizes;
+    this.#gradients = gradients;
+  }
+
+  /** The gradient of the first output. */
+  get g(): Value {
+    return this.gradient(0) ?? this.sizes.zeros(this.y);
+  }
+
+  gradient(output: number): Value | null {
+    return this.#gradients[output] ?? null;
+  }
+
+  get x(): Value {
+    return this.input(0);
+  }
+
+  get y(): Value {
+    return this.node.outputs[0] ?? this.refuse("it has no output");
+  }
+
+  input(index: number): Value {
+    return this.node.inputs[index] ?? this.refuse(`input ${index} is missing`);
+  }
+
+  optional(index: number): Value | null {
+    return this.node.inputs[index] ?? null;
+  }
+
+  /** A later output, if the node makes it. Statistics that a kernel saves are float32 whatever x is. */
+  output(index: number): Value | null {
+    const value = this.node.outputs[index];
+    return value && value.name !== "" ? value : null;
+  }
+
+  int(name: string, fallback: number): number {
+    const found = this.node.attributes[name];
+    return found?.kind === "int" ? found.value : fallback;
+  }
+
+  /** A float; builders write whole floats as ints now and then. */
+  float(name: string, fallback: number): number {
+    const found = this.node.attributes[name];
+    return found?.kind === "float" || found?.kind === "int" ? found.value : fallback;
+  }
+
+  string(name: string, fallback: string): string {
+    const found = this.node.attributes[name];
+    return found?.kind === "string" ? found.value : fallback;
+  }
+
+  ints(name: string): readonly number[] | null {
+    const found = this.node.attributes[name];
+    return found?.kind === "ints" ? found.value : null;
+  }
+
+  attribute(name: string): Attribute | undefined {
+    return this.node.attributes[name];
+  }
+
+  /** The whole numbers of an input that is a constant; null when it is left out or computed. */
+  constant(index: number): readonly number[] | null {
+    const value = this.optional(index);
+    return value && readInts(this.op.builder, value);
+  }
+
+  /** `axes` as older operators name them (an attribute) or newer ones (an input); null when there are none. */
+  axes(index: number): readonly number[] | null {
+    const axes = this.ints("axes") ?? this.constant(index);
+    if (!axes && this.optional(index)) this.refuse("its axes are computed");
+    return axes?.map((axis) => (axis < 0 ? axis + this.x.shape.length : axis)) ?? null;
+  }
+
+  /** Always throws: this form of the operator has no gradient here. */
+  refuse(why: string): never {
+    throw new ShapeError(`No gradient for ${this.node.op} (${this.node.name}): ${why}`);
+  }
+}
+
+function readInts(builder: GraphBuilder, value: Value): number[] | null {
+  const data = builder.initializerOf(value.name)?.data;
+  if (data?.kind !== "inline") return null;
+  const { buffer, byteOffset, byteLength } = data.bytes;
+  const view = new DataView(buffer, byteOffset, byteLength);
+  if (value.type === "int64") {
+    return Array.from({ length: byteLength / 8 }, (_, i) => Number(view.getBigInt64(8 * i, true)));
+  }
+  return value.type === "int32" ? Array.from({ length: byteLength / 4 }, (_, i) => view.getInt32(4 * i, true)) : null;
+}

@@ -1,0 +1,197 @@
+/** Gradients of convolutions and pools. Spatial sizes must be known; batches may be named. */
+import type { Ops } from "../graph/ops.js";
+import { dimProduct } from "../graph/shape.js";
+import type { Dim, Value } from "../graph/types.js";
+import type { Call, VjpRule } from "./call.js";
+
+interface Geometry {
+  readonly kernel: readonly number[];
+  readonly strides: readonly number[];
+  readonly dilations: readonly number[];
+  /** Before each axis, then behind each. */
+  readonly pads: readonly number[];
+  readonly group: number;
+}
+
+function geometry(call: Call, kernel: readonly number[]): Geometry {
+  const rank = kernel.length;
+  const auto = call.string("auto_pad", "NOTSET");
+  if (auto !== "NOTSET" && auto !== "VALID") call.refuse(`auto_pad ${auto} hides its pads`);
+  if (call.int("ceil_mode", 0) !== 0) call.refuse("ceil_mode hides its pads");
+  return {
+    kernel,
+    strides: call.ints("strides") ?? kernel.map(() => 1),
+    dilations: call.ints("dilations") ?? kernel.map(() => 1),
+    pads: (auto === "VALID" ? null : call.ints("pads")) ?? Array.from({ length: 2 * rank }, () => 0),
+    group: call.int("group", 1),
+  };
+}
+
+function spatial(call: Call, x: Value): number[] {
+  return x.shape.slice(2).map((dim) => (typeof dim === "number" ? dim : call.refuse(`the size ${dim} is not known`)));
+}
+
+/** What a transposed convolution must add behind so that its result has `size`. */
+function outputPadding(size: readonly number[], small: readonly number[], at: Geometry): number[] {
+  return size.map((full, i) => {
+    const [stride, dilation, kernel] = [at.strides[i] ?? 1, at.dilations[i] ?? 1, at.kernel[i] ?? 1];
+    const pads = (at.pads[i] ?? 0) + (at.pads[i + size.length] ?? 0);
+    return full - (((small[i] ?? 1) - 1) * stride + (kernel - 1) * dilation + 1 - pads);
+  });
+}
+
+const shared = ({ strides, dilations, pads, group }: Geometry) => ({ strides, dilations, pads, group });
+
+/** y = w * x + b: dx is the transposed convolution of g by w, dw the convolution of x by g, db = Σ g. */
+const Conv: VjpRule = (call) => {
+  const { op, g, x } = call;
+  const w = call.input(1);
+  const at = geometry(call, spatial(call, w));
+  const extra = outputPadding(spatial(call, x), spatial(call, g), at);
+  return [
+    () => op.one("ConvTranspose", [g, w], g.type, x.shape, { ...shared(at), output_padding: extra }),
+    () => kernelGradient(call, x, g, w, at),
+    () => channelSum(op, g),
+  ];
+};
+
+/** The transpose of a convolution: dx is the convolution of g by w; dw that of g by x; db = Σ g. */
+const ConvTranspose: VjpRule = (call) => {
+  const { op, g, x } = call;
+  const w = call.input(1);
+  if (call.ints("output_shape")) call.refuse("output_shape hides its pads");
+  const at = geometry(call, spatial(call, w));
+  return [
+    () => op.one("Conv", [g, w], g.type, x.shape, shared(at)),
+    () => kernelGradient(call, g, x, w, at),
+    () => channelSum(op, g),
+  ];
+};
+
+function channelSum(op: Ops, g: Value): Value {
+  const axes = g.shape.map((_, axis) => axis).filter((axis) => axis !== 1);
+  return op.sum(g, axes, false);
+}
+
+/**
+ * dw[m, c, k] = Σ over n, o of wide[n, c, o stride + k dilation - pad] narrow[n, m, o]: a convolution whose batch are the
+ * channels, whose channels the batch, and whose strides and dilations change places. Groups lie side by side as groups.
+ */
+function kernelGradient(call: Call, wide: Value, narrow: Value, w: Value, at: Geometry): Value {
+  const { op } = call;
+  const [batch = 1, channels] = wide.shape;
+  const [, outputs] = narrow.shape;
+  if (typeof channels !== "number" || typeof outputs !== "number") call.refuse("its channels are not known");
+  const inGroup = channels / at.group;
+  const sizes = spatial(call, wide);
+  const small = spatial(call, narrow);
+  const axes = sizes.map((_, i) => i);
+  const joined = dimProduct([at.group, batch]);
+  const grouped = (value: Value, count: number, rest: readonly number[]): Value =>
+    reshape(op, value, [batch, at.group, count, ...rest]);
+  // [batch, group, channels, ...] to [channels, group * batch, ...]
+  const images = reshape(op, op.transpose(grouped(wide, inGroup, sizes), [2, 1, 0, ...axes.map((axis) => axis + 3)]), [
+    inGroup,
+    joined,
+    ...sizes,
+  ]);
+  // [batch, group * outputs, ...] to [group * outputs, batch, ...]
+  const kernels = op.transpose(narrow, [1, 0, ...axes.map((axis) => axis + 2)]);
+  const reach = sizes.map((size, i) => {
+    const pads = (at.pads[i] ?? 0) + (at.pads[i + sizes.length] ?? 0);
+    const covered = ((small[i] ?? 1) - 1) * (at.strides[i] ?? 1) + 1;
+    return Math.floor((size + pads - covered) / (at.dilations[i] ?? 1)) + 1;
+  });
+  const product = op.one("Conv", [images, kernels], wide.type, [inGroup, outputs, ...reach], {
+    strides: at.dilations,
+    dilations: at.strides,
+    pads: at.pads,
+    group: at.group,
+  });
+  // A stride that does not divide evenly reaches past the kernel.
+  const cropped = at.kernel.reduce(
+    (value, size, i) => (reach[i] === size ? value : op.slice(value, i + 2, 0, size)),
+    product,
+  );
+  const turned = op.transpose(cropped, [1, 0, ...axes.map((axis) => axis + 2)]);
+  return reshape(op, turned, w.shape);
+}
+
+/** Reshape with at most one named size. */
+function reshape(op: Ops, x: Value, shape: readonly Dim[]): Value {
+  const target = shape.map((dim) => (typeof dim === "number" ? dim : -1));
+  return op.reshape(x, shape, op.builder.constant("int64", [target.length], target));
+}
+
+/** dx[i] = g where i was the largest. The places come from the node's second output, or from a second run of it. */
+const MaxPool: VjpRule = (call) => [
+  () => {
+    const { op, g, x, y, node, sizes } = call;
+    if (call.int("storage_order", 0) !== 0) call.refuse("its indices are column-major");
+    const again = (): Value | undefined =>
+      op.builder.node("MaxPool", [x], [unnamed(y), { type: "int64", shape: y.shape }], node.attributes)[1];
+    const indices = call.output(1) ?? again() ?? call.refuse("it has no indices");
+    const flat = op.builder.constant("int64", [1], [-1]);
+    const total = dimProduct(x.shape);
+    const zeros = op.reshape(sizes.zeros(x), [total], flat);
+    const places = op.reshape(indices, [dimProduct(y.shape)], flat);
+    const updates = op.reshape(g, [dimProduct(y.shape)], flat);
+    const sum = op.one("ScatterElements", [zeros, places, updates], x.type, [total], { axis: 0, reduction: "add" });
+    return sizes.reshape(sum, x);
+  },
+];
+
+const unnamed = ({ type, shape }: Pick<Value, "type" | "shape">) => ({ type, shape });
+
+/** dx = g / (elements under the window), spread over each window: a transposed convolution by ones, channel by channel. */
+const AveragePool: VjpRule = (call) => [
+  () => {
+    const { op, g, x } = call;
+    const kernel = call.ints("kernel_shape") ?? call.refuse("it has no kernel_shape");
+    const at = geometry(call, kernel);
+    const channels = x.shape[1];
+    if (typeof channels !== "number") return call.refuse("its channels are not known");
+    const ones = filled(op, x, [channels, 1, ...kernel]);
+    const share = op.div(g, windowCounts(call, at, spatial(call, x), spatial(call, g)));
+    const extra = outputPadding(spatial(call, x), spatial(call, g), at);
+    const attributes = { ...shared(at), group: channels, output_padding: extra };
+    return op.one("ConvTranspose", [share, ones], g.type, x.shape, attributes);
+  },
+];
+
+/** How many elements each place of the output is a mean of: [1, 1, ...places]. */
+function windowCounts(call: Call, at: Geometry, sizes: readonly number[], places: readonly number[]): Value {
+  const withPads = call.int("count_include_pad", 0) !== 0;
+  const counts = places.map((count, i) =>
+    Array.from({ length: count }, (_, place) => {
+      const first = place * (at.strides[i] ?? 1) - (at.pads[i] ?? 0);
+      const reached = Array.from({ length: at.kernel[i] ?? 1 }, (_, k) => first + k * (at.dilations[i] ?? 1));
+      return withPads ? reached.length : reached.filter((x) => x >= 0 && x < (sizes[i] ?? 1)).length;
+    }),
+  );
+  const product = counts.reduce<number[]>((all, axis) => all.flatMap((a) => axis.map((b) => a * b)), [1]);
+  return constant(call, [1, 1, ...places], product);
+}
+
+function constant(call: Call, shape: readonly number[], data: readonly number[]): Value {
+  const { type } = call.x;
+  if (type !== "float32" && type !== "float64") return call.refuse(`it averages ${type}`);
+  return call.op.builder.constant(type, shape, data);
+}
+
+function filled(op: Ops, x: Value, shape: readonly number[]): Value {
+  return op.expand(op.like(x, 1), shape);
+}
+
+/** y = mean of all places: dx = g / places, spread. */
+const GlobalAveragePool: VjpRule = (call) => [
+  () => {
+    const axes = call.x.shape.slice(2).map((_, i) => i + 2);
+    return call.sizes.expand(call.op.div(call.g, call.sizes.count(call.x, axes)), call.x);
+  },
+];
+
+export const convolution = { Conv, ConvTranspose, MaxPool, AveragePool, GlobalAveragePool } satisfies Record<
+  string,
+  VjpRule
+>;

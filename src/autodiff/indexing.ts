@@ -1,0 +1,84 @@
+/**
+ * Gradients of operators that pick elements by index: each adds up where it picked. `ScatterElements` does the adding, since
+ * ONNX Runtime's `ScatterND` adds from several threads without order, and two equal indices could lose one.
+ */
+import type { Ops } from "../graph/ops.js";
+import { normalizeAxis } from "../graph/shape.js";
+import type { Value } from "../graph/types.js";
+import type { Call, VjpRule } from "./call.js";
+
+/** y = x[i] along an axis: dx[i] += g. */
+const Gather: VjpRule = (call) => [
+  () => {
+    const { op, x, g, sizes } = call;
+    const indices = op.cast(call.input(1), "int64");
+    const axis = normalizeAxis(call.int("axis", 0), x.shape.length, "Gather");
+    if (axis === 0) return scatterRows(call, x, indices, g);
+    // The picked axis first: x[before, axis, behind] as [axis, before, behind], g likewise.
+    const rank = x.shape.length;
+    const perm = [axis, ...Array.from({ length: rank }, (_, i) => i).filter((i) => i !== axis)];
+    const width = indices.shape.length;
+    const gPerm = Array.from({ length: g.shape.length }, (_, i) => i);
+    const picked = gPerm.splice(axis, width);
+    const turnedX = op.transpose(x, perm);
+    const turnedG = op.transpose(g, [...picked, ...gPerm]);
+    const sum = scatterRows({ op, sizes }, turnedX, indices, turnedG);
+    return op.transpose(
+      sum,
+      perm.map((_, i) => perm.indexOf(i)),
+    );
+  },
+];
+
+/** Zeros of x's shape with the rows of g [indices.shape, rest of x] added at `indices`. */
+function scatterRows({ op, sizes }: Pick<Call, "op" | "sizes">, x: Value, indices: Value, g: Value): Value {
+  const width = indices.shape.length;
+  const rest = x.shape.length - 1;
+  let places = indices;
+  for (let i = 0; i < rest; i++) places = op.unsqueeze(places, -1);
+  places = sizes.expand(places, { ...g, type: "int64" });
+  let [flat, at] = [g, places];
+  if (width !== 1) {
+    const name = indices.shape.length === 0 ? 1 : indices.shape.map(String).join("*");
+    const shape = [name, ...x.shape.slice(1)];
+    const target = op.concat([op.builder.constant("int64", [1], [-1]), tail(op, sizes.of(x), x.shape.length)], 0);
+    flat = op.reshape(g, shape, target);
+    at = op.reshape(places, shape, target);
+  }
+  return op.one("ScatterElements", [sizes.zeros(x), at, flat], x.type, x.shape, { axis: 0, reduction: "add" });
+}
+
+/** A shape vector without its first size. */
+function tail(op: Ops, shape: Value, rank: number): Value {
+  return rank === 1 ? op.builder.constant("int64", [0], []) : op.slice(shape, 0, 1, rank);
+}
+
+/** y[i] = x[index[i]] along an axis: dx[index[i]] += g[i]. */
+const GatherElements: VjpRule = (call) => [
+  () => {
+    const { op, x, g, sizes } = call;
+    const axis = call.int("axis", 0);
+    return op.one("ScatterElements", [sizes.zeros(x), call.input(1), g], x.type, x.shape, { axis, reduction: "add" });
+  },
+];
+
+/** y = x, with y[index] += u: dx = g, du = g[index]. */
+const ScatterElements: VjpRule = (call) => {
+  const { op, g } = call;
+  if (call.string("reduction", "none") !== "add")
+    call.refuse("it replaces elements; only reduction=add has a gradient");
+  const indices = call.input(1);
+  const axis = call.int("axis", 0);
+  return [() => g, null, () => op.one("GatherElements", [g, indices], g.type, indices.shape, { axis })];
+};
+
+/** y = x, with y[index] += u: dx = g, du = g[index]. */
+const ScatterND: VjpRule = (call) => {
+  const { op, g } = call;
+  if (call.string("reduction", "none") !== "add")
+    call.refuse("it replaces elements; only reduction=add has a gradient");
+  const updates = call.input(2);
+  return [() => g, null, () => op.one("GatherND", [g, call.input(1)], g.type, updates.shape)];
+};
+
+export const indexing = { Gather, GatherElements, ScatterElements, ScatterND } satisfies Record<string, VjpRule>;

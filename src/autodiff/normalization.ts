@@ -1,0 +1,104 @@
+/** Gradients of normalizations and of rotary positions. */
+import type { Ops } from "../graph/ops.js";
+import { normalizeAxis } from "../graph/shape.js";
+import type { Value } from "../graph/types.js";
+import type { Call, VjpRule } from "./call.js";
+
+const square = (op: Ops, x: Value): Value => op.mul(x, x);
+
+/** (variance + ε)^-1/2 */
+function inverseDeviation(call: Call, variance: Value): Value {
+  const { op } = call;
+  const epsilon = op.like(variance, call.float("epsilon", 1e-5));
+  return op.unary("Reciprocal", op.sqrt(op.add(variance, epsilon)));
+}
+
+function lastAxes(call: Call): number[] {
+  const rank = call.x.shape.length;
+  const first = normalizeAxis(call.int("axis", -1), rank, call.node.op);
+  return Array.from({ length: rank - first }, (_, i) => first + i);
+}
+
+/** y = n w, n = x r, r = (mean x² + ε)^-1/2: dx = r (u - n mean(u n)), u = g w; dw = Σ g n. r is the node's second output. */
+const SimplifiedLayerNormalization: VjpRule = (call) => {
+  const { op, g, x } = call;
+  const axes = lastAxes(call);
+  const r = call.output(1) ?? inverseDeviation(call, op.mean(square(op, x), axes));
+  let normal: Value | null = null;
+  const n = (): Value => {
+    normal ??= op.mul(x, r);
+    return normal;
+  };
+  return [
+    () => {
+      const u = op.mul(g, call.input(1));
+      return op.mul(op.sub(u, op.mul(n(), op.mean(op.mul(u, n()), axes))), r);
+    },
+    () => op.mul(g, n()),
+  ];
+};
+
+/** y = n w + b, n = (x - μ) r: dx = r (u - mean u - n mean(u n)), u = g w; dw = Σ g n; db = Σ g. μ and r are later outputs. */
+const LayerNormalization: VjpRule = (call) => {
+  const { op, g, x } = call;
+  const axes = lastAxes(call);
+  let normal: Value | null = null;
+  let r: Value | null = null;
+  const n = (): Value => {
+    if (normal) return normal;
+    const centred = op.sub(x, call.output(1) ?? op.mean(x, axes));
+    r = call.output(2) ?? inverseDeviation(call, op.mean(square(op, centred), axes));
+    normal = op.mul(centred, r);
+    return normal;
+  };
+  return [
+    () => {
+      const u = op.mul(g, call.input(1));
+      const centred = op.sub(op.sub(u, op.mean(u, axes)), op.mul(n(), op.mean(op.mul(u, n()), axes)));
+      return op.mul(centred, r ?? call.refuse("it has no deviation"));
+    },
+    () => op.mul(g, n()),
+    () => g,
+  ];
+};
+
+/** Inference: y = s (x - μ) r + b over the channels (axis 1), r = (v + ε)^-1/2: dx = g s r; ds = Σ g n; db = Σ g; dμ = -Σ g s r; dv = -½ Σ g s n r². */
+const BatchNormalization: VjpRule = (call) => {
+  const { op, g, x } = call;
+  if (call.int("training_mode", 0) !== 0) call.refuse("it is in training mode");
+  const channels = (value: Value): Value =>
+    op.reshape(value, [call.input(1).shape[0] ?? 1, ...x.shape.slice(2).map(() => 1)]);
+  const perChannel = (value: Value): Value => {
+    const axes = x.shape.map((_, axis) => axis).filter((axis) => axis !== 1);
+    return op.sum(value, axes, false);
+  };
+  const scale = channels(call.input(1));
+  const r = channels(inverseDeviation(call, call.input(4)));
+  const n = (): Value => op.mul(op.sub(x, channels(call.input(3))), r);
+  const through = (): Value => op.mul(g, op.mul(scale, r));
+  return [
+    through,
+    () => perChannel(op.mul(g, n())),
+    () => perChannel(g),
+    () => op.neg(perChannel(through())),
+    () => perChannel(op.scale(op.mul(op.mul(through(), n()), r), -0.5)),
+  ];
+};
+
+/** A rotation by an angle: dx is g rotated back, by the same cosines and -sin. com.microsoft's order of inputs. */
+const RotaryEmbedding: VjpRule = (call) => {
+  const { op, g, node } = call;
+  return [
+    () => {
+      const inputs = [g, call.input(1), call.input(2), op.neg(call.input(3))];
+      return op.one("RotaryEmbedding", inputs, g.type, g.shape, node.attributes, node.domain);
+    },
+  ];
+};
+
+export const normalization = {
+  SimplifiedLayerNormalization,
+  LayerNormalization,
+  BatchNormalization,
+  RotaryEmbedding,
+} satisfies Record<string, VjpRule>;

@@ -1,0 +1,80 @@
+/** Gradients of matrix products. */
+import type { Ops } from "../graph/ops.js";
+import { dimProduct } from "../graph/shape.js";
+import type { Value } from "../graph/types.js";
+import type { Call, VjpRule } from "./call.js";
+
+/** y = a b: da = g bᵀ, db = aᵀ g. Vectors are matrices of one row or column. */
+const MatMul: VjpRule = (call: Call) => {
+  const { op, g, sizes } = call;
+  const [a, b] = [call.input(0), call.input(1)];
+  const isRow = a.shape.length === 1;
+  const isColumn = b.shape.length === 1;
+  const left = isRow ? op.unsqueeze(a, 0) : a;
+  const right = isColumn ? op.unsqueeze(b, 1) : b;
+  let up = isColumn ? op.unsqueeze(g, -1) : g;
+  if (isRow) up = op.unsqueeze(up, up.shape.length - 1);
+  return [
+    () => {
+      const da = op.matMul(up, turned(op, right));
+      return isRow ? sizes.reshape(summed(op, da, 2), a) : da;
+    },
+    () => {
+      const db = right.shape.length === 2 ? flatProduct(op, left, up) : op.matMul(turned(op, left), up);
+      return isColumn ? sizes.reshape(db, b) : db;
+    },
+  ];
+};
+
+/** The last two axes exchanged. */
+export function turned(op: Ops, x: Value): Value {
+  const rank = x.shape.length;
+  const perm = Array.from({ length: rank }, (_, i) => (i < rank - 2 ? i : 2 * rank - 3 - i));
+  return op.transpose(x, perm);
+}
+
+/** Sum over all but the last `kept` axes. */
+function summed(op: Ops, x: Value, kept: number): Value {
+  const axes = Array.from({ length: x.shape.length - kept }, (_, i) => i);
+  return axes.length === 0 ? x : op.sum(x, axes, false);
+}
+
+/** aᵀ g summed over all batches: one product over the rows of them all. */
+function flatProduct(op: Ops, a: Value, g: Value): Value {
+  return a.shape.length === 2 ? op.matMul(turned(op, a), g) : op.gemm(rows(op, a), rows(op, g), null, { transA: true });
+}
+
+function rows(op: Ops, x: Value): Value {
+  const last = x.shape.at(-1) ?? 1;
+  const count = dimProduct(x.shape.slice(0, -1));
+  const width = typeof last === "number" ? last : 0;
+  if (width > 0) return op.reshape(x, [count, width], op.builder.constant("int64", [2], [-1, width]));
+  const target = op.concat(
+    [op.builder.constant("int64", [1], [-1]), op.slice(op.shapeOf(x), 0, x.shape.length - 1, x.shape.length)],
+    0,
+  );
+  return op.reshape(x, [count, last], target);
+}
+
+/** y = α op(a) op(b) + β c, where op may transpose: da = α g op(b)ᵀ (turned if a was), db = α op(a)ᵀ g, dc = β g. */
+const Gemm: VjpRule = (call: Call) => {
+  const { op, g } = call;
+  const [a, b] = [call.input(0), call.input(1)];
+  const transA = call.int("transA", 0) !== 0;
+  const transB = call.int("transB", 0) !== 0;
+  const alpha = call.float("alpha", 1);
+  const beta = call.float("beta", 1);
+  return [
+    () =>
+      transA
+        ? op.gemm(b, g, null, { transA: transB, transB: true, alpha })
+        : op.gemm(g, b, null, { transB: !transB, alpha }),
+    () =>
+      transB
+        ? op.gemm(g, a, null, { transA: true, transB: transA, alpha })
+        : op.gemm(a, g, null, { transA: !transA, alpha }),
+    () => (beta === 1 ? g : op.scale(g, beta)),
+  ];
+};
+
+export const products = { MatMul, Gemm } satisfies Record<string, VjpRule>;

@@ -1,0 +1,47 @@
+/** The table of gradient rules: one for every operator that can be differentiated. Rules emit ordinary operators. */
+import type { Node } from "../graph/types.js";
+import type { VjpRule } from "./call.js";
+import { convolution } from "./convolution.js";
+import { elementwise } from "./elementwise.js";
+import { indexing } from "./indexing.js";
+import { layout } from "./layout.js";
+import { normalization } from "./normalization.js";
+import { products } from "./products.js";
+import { reductions } from "./reductions.js";
+
+/** Operators with a gradient. */
+export type DiffOp =
+  | ("Identity" | "Cast" | "Neg" | "Exp" | "Log" | "Sqrt" | "Reciprocal" | "Abs" | "Sin" | "Cos")
+  | ("Sigmoid" | "Tanh" | "Erf" | "Relu" | "Softplus" | "Gelu" | "QuickGelu")
+  | ("Add" | "Sub" | "Mul" | "Div" | "Pow" | "Max" | "Min" | "Where")
+  | ("MatMul" | "Gemm")
+  | ("ReduceSum" | "ReduceMean" | "ReduceMax" | "Softmax" | "LogSoftmax")
+  | ("Reshape" | "Flatten" | "Unsqueeze" | "Squeeze" | "Expand" | "Transpose" | "Concat" | "Split" | "Slice" | "Pad")
+  | ("Gather" | "GatherElements" | "ScatterElements" | "ScatterND")
+  | ("SimplifiedLayerNormalization" | "LayerNormalization" | "BatchNormalization" | "RotaryEmbedding")
+  | ("Conv" | "ConvTranspose" | "MaxPool" | "AveragePool" | "GlobalAveragePool");
+
+export const vjp: { readonly [K in DiffOp]: VjpRule } = {
+  ...elementwise,
+  ...products,
+  ...reductions,
+  ...layout,
+  ...indexing,
+  ...normalization,
+  ...convolution,
+};
+
+/** Operators of ONNX Runtime's own domain that the table means; all others are ONNX's. `Gelu` is in both, with one meaning. */
+const contributed: Partial<Record<DiffOp, readonly string[]>> = {
+  QuickGelu: ["com.microsoft"],
+  RotaryEmbedding: ["com.microsoft"],
+  Gelu: ["", "com.microsoft"],
+};
+
+const isDiffOp = (op: string): op is DiffOp => Object.hasOwn(vjp, op);
+
+/** The rule for a node, or null when its operator has none. */
+export function ruleOf({ op, domain }: Pick<Node, "op" | "domain">): VjpRule | null {
+  if (!isDiffOp(op)) return null;
+  return (contributed[op] ?? [""]).includes(domain) ? vjp[op] : null;
+}
