@@ -72,7 +72,7 @@ export async function removeTree(path: string): Promise<void> {
 /** Makes a LorikeetError of what a disk may answer: `store_full` when it is full, `conflict` when it is read-only. */
 export function storageFault(cause: unknown, folder: string): unknown {
   if (hasCode(cause, "ENOSPC", "EDQUOT")) {
-    return new LorikeetError("store_full", `The disk that holds ${folder} is full.`, {
+    return new LorikeetError("store_full", `The disk of the adapters folder ${folder} is full.`, {
       found: "no space left",
       allowed: "room for the adapter",
       cause,

@@ -155,13 +155,14 @@ export class AdapterStore {
     }
   }
 
-  /** Takes a name away; its version stays as long as it is held. Throws `adapter_not_found` or `conflict`. */
-  remove(name: string): Promise<void> {
+  /** Takes a name away, also of a refused adapter; its version stays while it is held. Throws `adapter_not_found` or `conflict`. */
+  remove(name: string): Promise<Pick<AdapterRecord, "name" | "digest">> {
     return this.#change(async () => {
       this.#refuseFolder(name);
       const entry = this.#stored.entry(nameKey(name));
       if (entry?.name !== name) throw nameMissing(name);
       await this.#disk.names.remove(name);
+      return { name, digest: entry.digest };
     });
   }
 
