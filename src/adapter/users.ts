@@ -45,25 +45,24 @@ export class StoreUsers {
   /** The other live processes. The files of dead ones are removed. */
   async others(): Promise<StoreUser[]> {
     const users: StoreUser[] = [];
-    for (const key of await namesIn(this.#folder)) {
-      if (key === this.key || key.endsWith(scratchMark)) continue;
-      if (await this.isAlive(key)) {
+    for (const file of await namesIn(this.#folder)) {
+      const key = file.replace(scratchMark, "");
+      if (key === this.key) continue;
+      if (!(await this.isAlive(key, file))) await rm(join(this.#folder, file), { force: true });
+      else if (file === key) {
         const text = (await orMissing(readFile(join(this.#folder, key), "utf8"))) ?? "";
         users.push({ key, holds: new Set(text.split(",").filter(Boolean)) });
-      } else {
-        await rm(join(this.#folder, key), { force: true });
-        await rm(join(this.#folder, key + scratchMark), { force: true });
       }
     }
     return users;
   }
 
   /** Whether the process of a key lives: seen directly on this machine, by its sign of life on another. */
-  async isAlive(key: string): Promise<boolean> {
+  async isAlive(key: string, file = key): Promise<boolean> {
     const life = lifeOf(key);
     if (life !== "elsewhere") return life === "alive";
-    const file = await orMissing(stat(join(this.#folder, key)));
-    return file !== null && Date.now() - file.mtimeMs < silentMs;
+    const sign = await orMissing(stat(join(this.#folder, file)));
+    return sign !== null && Date.now() - sign.mtimeMs < silentMs;
   }
 
   async leave(): Promise<void> {
