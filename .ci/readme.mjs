@@ -1,7 +1,9 @@
 // Runs the blocks of README.md that are marked for it: ```sh ci:test with `test`; ```sh ci:server and ```js ci:server, in
 // order and against one server on a free port, with `examples`.
 import { spawnSync } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { freePort, startServer } from "./server.mjs";
 
 const limits = { test: 3_600_000, server: 120_000 };
@@ -20,25 +22,37 @@ function runBlock({ language, text }, kind, environment = {}) {
     language === "sh"
       ? ["bash", ["-euo", "pipefail", "-c", text]]
       : ["node", [...websocket, "--input-type=module", "-e", text]];
-  const { status, signal, error } = spawnSync(command, args, {
-    stdio: ["ignore", "inherit", "inherit"],
+  const isShown = kind === "test";
+  const { status, signal, error, stdout } = spawnSync(command, args, {
+    stdio: ["ignore", isShown ? "inherit" : "pipe", "inherit"],
     timeout: limits[kind],
     env: { ...process.env, ...environment },
   });
-  console.log();
+  if (!isShown) console.log(String(stdout));
   if (status !== 0) throw new Error(`This block of README.md ended with ${error?.code ?? signal ?? status}.`);
+  if (!isShown && String(stdout).trim() === "") throw new Error("This block of README.md printed nothing.");
+}
+
+/** Makes curl end with a fault where the server answers with one: the examples themselves stay short. */
+function strictCurl() {
+  const folder = mkdtempSync(join(tmpdir(), "lorikeet-curl-"));
+  writeFileSync(join(folder, ".curlrc"), "fail-with-body\n");
+  return { CURL_HOME: folder };
 }
 
 async function examples() {
+  const environment = strictCurl();
   const port = await freePort();
   const base = `http://127.0.0.1:${port}`;
-  const stop = await startServer("npm", ["start", "--", "--port", String(port)], `${base}/ready`);
+  const stop = await startServer("npm", ["start", "--", "--port", String(port)], `${base}/ready`, {
+    env: { ...process.env, LORIKEET_LOG_LEVEL: "warn" },
+  });
   try {
     for (const { language, text } of blocks("server")) {
-      runBlock({ language, text: text.replaceAll("localhost:8080", `127.0.0.1:${port}`) }, "server");
+      runBlock({ language, text: text.replaceAll("localhost:8080", `127.0.0.1:${port}`) }, "server", environment);
     }
   } finally {
-    console.log(`The server ended with ${await stop()}.`);
+    await stop();
   }
 }
 
