@@ -50,10 +50,13 @@ export class StoredAdapters {
         const stays = known?.entry === entry && known.error?.code !== "internal"; // a fault of ours is tried again
         views.set(key, stays ? known : await this.#view(entry));
       }
+      const damaged = names.damaged();
       const changed =
-        views.size !== this.#views.size || [...views].some(([key, view]) => this.#views.get(key) !== view);
+        views.size !== this.#views.size ||
+        damaged.length !== this.#damaged.length ||
+        [...views].some(([key, view]) => this.#views.get(key) !== view);
       this.#views = views;
-      this.#damaged = names.damaged().map((path) => ({ name: path, error: indexDamaged(path) }));
+      this.#damaged = damaged.map((path) => ({ name: path, error: indexDamaged(path) }));
       return changed;
     });
   }
@@ -105,8 +108,8 @@ export class StoredAdapters {
 
   async #summary({ name, digest }: NameEntry): Promise<AdapterSummary> {
     const { disk, check, checkKey, logger } = this.#options;
-    const stored = await disk.versions.readSummary(digest);
-    if (stored?.checkKey === checkKey) return stored.summary;
+    const known = await disk.versions.readSummary(digest, checkKey);
+    if (known) return known;
     if (!(await disk.versions.has(digest))) {
       throw versionMissing(name, digest);
     }
@@ -116,7 +119,7 @@ export class StoredAdapters {
     const summary = { ...checked, ignored: checked.ignored.filter((file) => file !== summaryFile) };
     try {
       await disk.enter();
-      await disk.versions.writeSummary(digest, { checkKey, summary }, disk.staging.fresh());
+      await disk.versions.addSummary(digest, { checkKey, summary }, disk.staging.fresh());
     } catch (cause) {
       logger.debug({ adapter: name, err: cause }, "The result of checking an adapter could not be kept.");
     }

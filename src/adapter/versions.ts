@@ -18,7 +18,7 @@ const folderPattern = /^sha256-([0-9a-f]{64})$/;
 
 const text = v.string();
 const count = v.pipe(v.number(), v.minValue(0));
-const summarySchema = v.object({
+const storedSchema = v.object({
   checkKey: text,
   summary: v.object({
     digest: v.pipe(text, v.regex(digestPattern)),
@@ -31,6 +31,8 @@ const summarySchema = v.object({
     ignored: v.array(text),
   }),
 });
+const fileSchema = v.pipe(text, v.parseJson(), v.object({ checks: v.array(storedSchema) }));
+const maxChecks = 4;
 
 export interface StoredSummary {
   /** What the summary holds for: another base model has another key. */
@@ -86,7 +88,7 @@ export class Versions {
     for (const entry of await readdir(staged, { withFileTypes: true })) {
       if (entry.isFile() && !ignored.has(entry.name)) await rename(join(staged, entry.name), join(draft, entry.name));
     }
-    await writeFile(join(draft, summaryFile), summaryText(stored));
+    await writeFile(join(draft, summaryFile), summaryText([stored]));
     await syncTree(draft);
     return { folder: draft, bytes: await folderBytes(draft) };
   }
@@ -96,17 +98,17 @@ export class Versions {
     await renameDurably(prepared.folder, this.folder(digest));
   }
 
-  /** null where the version is not stored or its summary cannot be used. */
-  async readSummary(digest: string): Promise<StoredSummary | null> {
-    const source = await orMissing(readFile(join(this.folder(digest), summaryFile), "utf8"));
-    if (source === null) return null;
-    const parsed = v.safeParse(v.pipe(text, v.parseJson(), summarySchema), source);
-    return parsed.success && parsed.output.summary.digest === digest ? parsed.output : null;
+  /** What a check under this key found out; null where there was none, or the version is not stored. */
+  async readSummary(digest: string, checkKey: string): Promise<AdapterSummary | null> {
+    const stored = (await this.#readChecks(digest)).find((check) => check.checkKey === checkKey);
+    return stored?.summary.digest === digest ? stored.summary : null;
   }
 
-  /** Replaces what is known about a version, after another check. */
-  async writeSummary(digest: string, stored: StoredSummary, scratch: string): Promise<void> {
-    await replaceFile(join(this.folder(digest), summaryFile), summaryText(stored), scratch);
+  /** Adds what another check found out; the oldest of too many goes. */
+  async addSummary(digest: string, stored: StoredSummary, scratch: string): Promise<void> {
+    const others = (await this.#readChecks(digest)).filter((check) => check.checkKey !== stored.checkKey);
+    const content = summaryText([stored, ...others].slice(0, maxChecks));
+    await replaceFile(join(this.folder(digest), summaryFile), content, scratch);
   }
 
   /** Takes a version away in one step, by way of `grave`. Call it under the lock. */
@@ -115,10 +117,16 @@ export class Versions {
     await sync(this.#root);
     await removeTree(grave);
   }
+
+  async #readChecks(digest: string): Promise<StoredSummary[]> {
+    const source = await orMissing(readFile(join(this.folder(digest), summaryFile), "utf8"));
+    const parsed = v.safeParse(fileSchema, source);
+    return parsed.success ? parsed.output.checks : [];
+  }
 }
 
-function summaryText(stored: StoredSummary): string {
-  return `${JSON.stringify(stored, null, 2)}\n`;
+function summaryText(checks: readonly StoredSummary[]): string {
+  return `${JSON.stringify({ checks }, null, 2)}\n`;
 }
 
 async function folderBytes(folder: string): Promise<number> {
