@@ -1,0 +1,110 @@
+/** The head and cross-entropy over the labelled rows, in chunks, so that only one chunk's logits are held at a time. */
+import type { CustomGradient } from "../graph/gradient.js";
+import type { Ops } from "../graph/ops.js";
+import type { Value } from "../graph/types.js";
+import type { TrainingLinears } from "./training-linear.js";
+import type { Parameters, TrainingOptions } from "./training-types.js";
+import { plainWeight, weightOf } from "./weights.js";
+
+interface HeadContext {
+  /** int64 [labelled]. */
+  readonly labels: Value;
+  /** int64 [chunks]. */
+  readonly chunks: Value;
+  readonly parameters: Parameters;
+  readonly linears: TrainingLinears;
+  readonly custom: CustomGradient[];
+}
+
+/** -log p(label) for each row of x: [labelled, hidden] to [labelled]. */
+export function buildTokenLosses(op: Ops, options: TrainingOptions, x: Value, context: HeadContext): Value {
+  const { config, weights, chunks } = options;
+  const table = config.family === "gpt2" ? "transformer.wte" : "model.embed_tokens";
+  const part = {
+    path: config.tiedHead ? table : "lm_head",
+    inFeatures: config.hiddenSize,
+    outFeatures: config.vocabSize,
+  };
+  const name = `${part.path}.weight`;
+  const rows = parts(op, x, context.chunks, chunks);
+  const labels = parts(op, context.labels, context.chunks, chunks).map((label) => op.unsqueeze(label, -1));
+  const isFixed = !context.parameters.trained(name) && (config.tiedHead || !context.linears.site(part));
+  if (isFixed && weightOf(weights, name).form === "fp32") {
+    const w = plainWeight(op.builder, weights, name);
+    const made = rows.map((row, c) => fixedChunk(op, row, labels[c] ?? row, w, config.finalSoftcap));
+    const losses = joined(
+      op,
+      made.map(({ losses }) => losses),
+    );
+    const slopes = joined(
+      op,
+      made.map(({ slopes }) => slopes),
+    );
+    context.custom.push({
+      inputs: [x],
+      outputs: [losses],
+      vjp: (by, [g]) => [g ? by.mul(slopes, by.unsqueeze(g, -1)) : null],
+    });
+    return losses;
+  }
+  const losses = rows.map((row, c) => {
+    const [logits = row] = context.linears.apply([part], row);
+    return crossEntropy(op, capped(op, logits, config.finalSoftcap).logits, labels[c] ?? row, context.custom);
+  });
+  return joined(op, losses);
+}
+
+/** [labelled, ...] in consecutive parts of the given sizes. */
+function parts(op: Ops, x: Value, sizes: Value, count: number): Value[] {
+  const outputs = Array.from({ length: count }, (_, c) => ({ type: x.type, shape: x.shape.with(0, `labelled.${c}`) }));
+  return op.builder.node("Split", [x, sizes], outputs, { axis: 0 });
+}
+
+function joined(op: Ops, chunks: readonly Value[]): Value {
+  const [first] = chunks;
+  if (!first) return op.concat(chunks, 0);
+  return op.one("Concat", chunks, first.type, first.shape.with(0, "labelled"), { axis: 0 });
+}
+
+/** logits = cap tanh(z / cap), and their slope 1 - tanh². */
+function capped(op: Ops, z: Value, cap: number | null): { logits: Value; slope: Value | null } {
+  if (cap === null) return { logits: z, slope: null };
+  const bent = op.tanh(op.scale(z, 1 / cap));
+  return { logits: op.scale(bent, cap), slope: op.sub(op.like(bent, 1), op.mul(bent, bent)) };
+}
+
+/** p, and max z - log max p - z[label]. */
+function likelihood(op: Ops, logits: Value, label: Value): { p: Value; losses: Value } {
+  const p = op.softmax(logits);
+  const atLabel = op.one("GatherElements", [logits, label], logits.type, label.shape, { axis: 1 });
+  const largest = op.reduce("ReduceMax", logits, [1]);
+  const all = op.sub(largest, op.log(op.reduce("ReduceMax", p, [1]))); // log Σ e^z
+  return { p, losses: op.squeeze(op.sub(all, atLabel), 1) };
+}
+
+/** For a head that is not trained: the losses, and what each passes back to its row, p W - W[label]. No logits outlive this. */
+function fixedChunk(op: Ops, x: Value, label: Value, w: Value, cap: number | null): { losses: Value; slopes: Value } {
+  const { logits, slope } = capped(op, op.gemm(x, w, null, { transB: true }), cap);
+  const { p, losses } = likelihood(op, logits, label);
+  const rows = op.gather(w, op.squeeze(label, 1));
+  if (!slope) return { losses, slopes: op.sub(op.gemm(p, w, null), rows) };
+  const atLabel = op.one("GatherElements", [slope, label], slope.type, label.shape, { axis: 1 });
+  return { losses, slopes: op.sub(op.gemm(op.mul(p, slope), w, null), op.mul(rows, atLabel)) };
+}
+
+/** For logits that have gradients of their own: dz = g (p - 1[label]). */
+function crossEntropy(op: Ops, logits: Value, label: Value, custom: CustomGradient[]): Value {
+  const { p, losses } = likelihood(op, logits, label);
+  custom.push({
+    inputs: [logits],
+    outputs: [losses],
+    vjp: (by, [g]) => {
+      if (!g) return [null];
+      const up = by.unsqueeze(g, -1);
+      const spread = by.mul(p, up);
+      const down = by.neg(up);
+      return [by.one("ScatterElements", [spread, label, down], p.type, p.shape, { axis: 1, reduction: "add" })];
+    },
+  });
+  return losses;
+}

@@ -1,0 +1,131 @@
+/**
+ * Optimizers as sentences: `chain(clipByGlobalNorm(1), scaleByAdam(), addDecayedWeights(0.01), scaleByRate(rate))`. Each
+ * piece turns gradients into updates over flat float32 arrays and keeps its own state. Knows no model and no file.
+ */
+
+/** Reads and overwrites `updates` in place; `parameters` is only read. */
+export interface Transform {
+  readonly name: string;
+  /** State for so many parameters: arrays that a checkpoint saves and restores by name. */
+  init(count: number): State;
+  update(updates: Float32Array, state: State, context: UpdateContext): void;
+}
+
+/** Arrays and numbers that a piece remembers between steps. Updated in place. */
+export interface State {
+  readonly arrays: Readonly<Record<string, Float32Array>>;
+  readonly numbers: Record<string, number>;
+}
+
+export interface UpdateContext {
+  readonly parameters: Float32Array;
+  /** Steps done before this one. */
+  readonly step: number;
+}
+
+export interface Optimizer {
+  readonly state: readonly { readonly name: string; readonly state: State }[];
+  /** Applies one step: `gradients` is overwritten, `parameters` moves. */
+  step(parameters: Float32Array, gradients: Float32Array, step: number): void;
+}
+
+/** An optimizer of `count` parameters that applies the pieces in order, and then adds what is left to the parameters. */
+export function chain(count: number, ...pieces: readonly Transform[]): Optimizer {
+  const held = pieces.map((piece) => ({ piece, name: piece.name, state: piece.init(count) }));
+  return {
+    state: held,
+    step(parameters, gradients, step) {
+      for (const { piece, state } of held) piece.update(gradients, state, { parameters, step });
+      for (let i = 0; i < parameters.length; i++) parameters[i] = at(parameters, i) + at(gradients, i);
+    },
+  };
+}
+
+const stateless = (): State => ({ arrays: {}, numbers: {} });
+
+/** The length of a vector, summed in float64. Not a number when an element is not. */
+export function globalNorm(values: Float32Array): number {
+  let sum = 0;
+  for (let i = 0; i < values.length; i++) sum += at(values, i) ** 2;
+  return Math.sqrt(sum);
+}
+
+/** Shortens gradients that are longer than `limit`, as torch's clip_grad_norm_ does. */
+export function clipByGlobalNorm(limit: number): Transform {
+  return {
+    name: "clip",
+    init: stateless,
+    update(updates) {
+      const factor = limit / (globalNorm(updates) + 1e-6);
+      if (factor >= 1) return;
+      for (let i = 0; i < updates.length; i++) updates[i] = at(updates, i) * factor;
+    },
+  };
+}
+
+export interface AdamOptions {
+  readonly beta1?: number;
+  readonly beta2?: number;
+  readonly epsilon?: number;
+}
+
+/** m̂ / (√v̂ + ε) (Adam, arXiv:1412.6980), in torch's order of operations. */
+export function scaleByAdam({ beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8 }: AdamOptions = {}): Transform {
+  return {
+    name: "adam",
+    init: (count) => ({ arrays: { m: new Float32Array(count), v: new Float32Array(count) }, numbers: { t: 0 } }),
+    update(updates, { arrays, numbers }) {
+      const { m, v } = arrays;
+      if (!m || !v) return;
+      const t = (numbers.t ?? 0) + 1;
+      numbers.t = t;
+      const scale1 = 1 / (1 - beta1 ** t);
+      const scale2 = 1 / Math.sqrt(1 - beta2 ** t);
+      for (let i = 0; i < updates.length; i++) {
+        const g = at(updates, i);
+        const mean = at(m, i) + (1 - beta1) * (g - at(m, i));
+        const square = beta2 * at(v, i) + (1 - beta2) * g * g;
+        m[i] = mean;
+        v[i] = square;
+        updates[i] = (mean * scale1) / (Math.sqrt(square) * scale2 + epsilon);
+      }
+    },
+  };
+}
+
+/** Decoupled weight decay (arXiv:1711.05101): adds `decay` times the parameter, before the rate is applied. */
+export function addDecayedWeights(decay: number): Transform {
+  return {
+    name: "decay",
+    init: stateless,
+    update(updates, _, { parameters }) {
+      if (decay === 0) return;
+      for (let i = 0; i < updates.length; i++) updates[i] = at(updates, i) + decay * at(parameters, i);
+    },
+  };
+}
+
+/** A stretch of the parameters [begin, end) whose rate is `factor` times the others'. */
+export interface RateGroup {
+  readonly begin: number;
+  readonly end: number;
+  readonly factor: number;
+}
+
+/** Times minus the schedule's rate; groups have rates of their own (LoRA+, arXiv:2402.12354). */
+export function scaleByRate(rate: (step: number) => number, groups: readonly RateGroup[] = []): Transform {
+  return {
+    name: "rate",
+    init: stateless,
+    update(updates, _, { step }) {
+      const base = -rate(step);
+      for (let i = 0; i < updates.length; i++) updates[i] = at(updates, i) * base;
+      for (const { begin, end, factor } of groups) {
+        for (let i = begin; i < end; i++) updates[i] = at(updates, i) * factor;
+      }
+    },
+  };
+}
+
+// Indices here are below the length: a missing element cannot be.
+const at = (values: Float32Array, i: number): number => values[i] ?? 0;

@@ -1,0 +1,231 @@
+/**
+ * One step of training without its optimizer: parameters and gradients as flat arrays that ONNX Runtime reads and writes
+ * where they lie, and one session that runs any batch over them. Knows no data and no schedule.
+ */
+import { backward } from "../autodiff/backward.js";
+import { assert } from "../base/errors.js";
+import { Ops } from "../graph/ops.js";
+import { pruneGraph } from "../graph/prune.js";
+import { serializeGraph } from "../graph/serialize.js";
+import type { Graph, Value } from "../graph/types.js";
+import { buildTrainingGraph } from "../model/training.js";
+import { siteInputs, type TrainingOptions } from "../model/training-types.js";
+import { type Binding, Session, type SessionOptions } from "../runtime/session.js";
+import { Tensor } from "../runtime/tensor.js";
+import { countPositions, type Labelled, labelledPlaces, type TokenBatch } from "./batch.js";
+import { type Loss, weightedSum } from "./losses.js";
+
+export interface StepOptions extends TrainingOptions {
+  readonly threads: number;
+  /** The loss that is minimised; `weightedSum` unless told otherwise. */
+  readonly loss?: Loss;
+  readonly session?: Partial<SessionOptions>;
+}
+
+/** One trained tensor: `data` is its stretch of the flat parameters. */
+export interface Parameter {
+  readonly name: string;
+  readonly shape: readonly number[];
+  readonly offset: number;
+  readonly data: Float32Array;
+  readonly gradient: Float32Array;
+}
+
+/** What a run needs besides the batch. */
+export interface RunOptions {
+  /** Each label's share of the loss: one over the labels of the whole effective batch. */
+  readonly labelWeight?: number;
+  /** A weight for each labelled place, in the order of `labelledPlaces`, instead. */
+  readonly labelWeights?: Float32Array<ArrayBuffer>;
+  /** Further inputs: dropout masks, what a loss reads. */
+  readonly inputs?: ReadonlyMap<string, Tensor>;
+  readonly signal?: AbortSignal;
+}
+
+export interface StepResult {
+  readonly loss: number;
+  /** -log p of each label, in the order of `labelledPlaces`. */
+  readonly tokenLosses: Float32Array;
+  readonly labelled: Labelled;
+}
+
+/** A graph's size, for reports and tests. */
+export interface StepGraphs {
+  readonly training: Graph;
+  readonly evaluation: Graph;
+}
+
+export class TrainStep implements Disposable {
+  readonly parameters: readonly Parameter[];
+  /** All parameters, one after another. */
+  readonly values: Float32Array;
+  /** Written anew by every `run`. */
+  readonly gradients: Float32Array;
+  readonly graphs: StepGraphs;
+  readonly #options: StepOptions;
+  readonly #bound: ReadonlyMap<string, { readonly value: Tensor; readonly gradient: Tensor }>;
+  #training: Runnable | null = null;
+  #evaluation: Runnable | null = null;
+
+  private constructor(options: StepOptions) {
+    this.#options = options;
+    const { graphs, parameters } = buildGraphs(options);
+    this.graphs = graphs;
+    const sizes = parameters.map(({ shape }) => shape.reduce<number>((n, dim) => n * Number(dim), 1));
+    const total = sizes.reduce((a, b) => a + b, 0);
+    this.values = new Float32Array(new ArrayBuffer(4 * total));
+    this.gradients = new Float32Array(new ArrayBuffer(4 * total));
+    let offset = 0;
+    const bound = new Map<string, { value: Tensor; gradient: Tensor }>();
+    this.parameters = parameters.map(({ name, shape }, i) => {
+      const at = offset;
+      const dims = shape.map(Number);
+      offset += sizes[i] ?? 0;
+      const value = Tensor.over("float32", dims, this.values.buffer, 4 * at);
+      const gradient = Tensor.over("float32", dims, this.gradients.buffer, 4 * at);
+      bound.set(name, { value, gradient });
+      return { name, shape: dims, offset: at, data: value.data, gradient: gradient.data };
+    });
+    this.#bound = bound;
+  }
+
+  /** Builds the graphs; parameters are zero until they are written. Sessions are made when they are first run. */
+  static create(options: StepOptions): TrainStep {
+    assert(!(options.dora && options.dropout), "DoRA is trained without dropout");
+    return new TrainStep(options);
+  }
+
+  /** Runs forwards and backwards: the loss, and its gradients in `gradients`. */
+  async run(batch: TokenBatch, options: RunOptions = {}): Promise<StepResult> {
+    this.#training ??= await this.#load(this.graphs.training, true);
+    return this.#execute(this.#training, batch, options);
+  }
+
+  /** Runs forwards only, without dropout. `adapter: false` is the base alone (not with DoRA, whose base is not a zero B). */
+  async evaluate(batch: TokenBatch, options: RunOptions & { readonly adapter?: boolean } = {}): Promise<StepResult> {
+    this.#evaluation ??= await this.#load(this.graphs.evaluation, false);
+    const { adapter = true } = options;
+    assert(adapter || !this.#options.dora, "the base of a DoRA adapter is another graph");
+    if (!adapter) this.#bindParameters(this.#evaluation, true);
+    try {
+      return await this.#execute(this.#evaluation, batch, options);
+    } finally {
+      if (!adapter) this.#bindParameters(this.#evaluation, false);
+    }
+  }
+
+  async #load(graph: Graph, training: boolean): Promise<Runnable> {
+    const session = await Session.create(serializeGraph(graph), {
+      threads: this.#options.threads,
+      prepacking: false,
+      memoryPattern: false,
+      ...this.#options.session,
+    });
+    const binding = session.bind();
+    const loss = Tensor.zeros("float32", []);
+    binding.output("loss", loss);
+    const runnable = { session, binding, loss, inputs: new Set(graph.inputs.map(({ name }) => name)) };
+    this.#bindParameters(runnable, false);
+    if (training) {
+      for (const [name, { gradient }] of this.#bound) binding.output(gradientName(name), gradient);
+    }
+    return runnable;
+  }
+
+  /** `without`: every B is bound to zeros. */
+  #bindParameters({ binding, inputs }: Runnable, without: boolean): void {
+    for (const [name, { value }] of this.#bound) {
+      if (!inputs.has(name)) continue;
+      const isB = without && name.endsWith(siteInputs("").b);
+      binding.input(name, isB ? Tensor.zeros("float32", value.shape) : value);
+    }
+  }
+
+  async #execute(runnable: Runnable, batch: TokenBatch, options: RunOptions): Promise<StepResult> {
+    const { session, binding, loss, inputs } = runnable;
+    const labelled = labelledPlaces(batch);
+    const count = labelled.places.length;
+    const tokenLosses = Tensor.zeros("float32", [count]);
+    for (const [name, tensor] of this.#feeds(batch, labelled, options))
+      if (inputs.has(name)) binding.input(name, tensor);
+    binding.output("token_losses", tokenLosses);
+    await session.run(binding, options.signal);
+    return { loss: loss.data[0] ?? Number.NaN, tokenLosses: tokenLosses.data, labelled };
+  }
+
+  #feeds(batch: TokenBatch, labelled: Labelled, options: RunOptions): Map<string, Tensor> {
+    const { rows, length, ids } = batch;
+    assert(length <= this.#options.maxLength, `${length} tokens a row of at most ${this.#options.maxLength}`);
+    const count = labelled.places.length;
+    const shape = [rows, length];
+    const segments = batch.segments ?? new Int32Array(rows * length).fill(1);
+    const positions = batch.positions ?? countPositions(batch);
+    const weights = options.labelWeights ?? new Float32Array(count).fill(options.labelWeight ?? 1 / Math.max(count, 1));
+    assert(weights.length === count, `${weights.length} weights for ${count} labels`);
+    return new Map<string, Tensor>([
+      ["input_ids", int64(shape, ids)],
+      ["positions", int64(shape, positions)],
+      ["segments", int64(shape, segments)],
+      ["label_rows", int64([count], labelled.places)],
+      ["labels", int64([count], labelled.labels)],
+      ["chunk_sizes", int64([this.#options.chunks], chunkSizes(count, this.#options.chunks))],
+      ["label_weights", Tensor.from("float32", [count], weights)],
+      ...(options.inputs ?? []),
+    ]);
+  }
+
+  [Symbol.dispose](): void {
+    this.#training?.session[Symbol.dispose]();
+    this.#evaluation?.session[Symbol.dispose]();
+    this.#training = null;
+    this.#evaluation = null;
+  }
+}
+
+interface Runnable {
+  readonly session: Session;
+  readonly binding: Binding;
+  readonly loss: Tensor<"float32">;
+  readonly inputs: ReadonlySet<string>;
+}
+
+const gradientName = (name: string): string => `gradient.${name}`;
+
+/** The training graph, and the same forward pass without dropout. */
+function buildGraphs(options: StepOptions): { graphs: StepGraphs; parameters: readonly Value[] } {
+  const { loss: lossOf = weightedSum } = options;
+  const { builder, tokenLosses, parameters, custom } = buildTrainingGraph(options);
+  const op = new Ops(builder);
+  const loss = lossOf(op, tokenLosses);
+  name(op, loss, "loss");
+  name(op, tokenLosses, "token_losses");
+  const gradients = backward(builder, loss, parameters, { custom });
+  for (const [parameter, gradient] of gradients) name(op, gradient, gradientName(parameter.name));
+  return {
+    graphs: { training: pruneGraph(builder.build()), evaluation: evaluationGraph(options, lossOf) },
+    parameters,
+  };
+}
+
+function evaluationGraph(options: StepOptions, lossOf: Loss): Graph {
+  const { builder, tokenLosses } = buildTrainingGraph({ ...options, dropout: 0 });
+  const op = new Ops(builder);
+  name(op, lossOf(op, tokenLosses), "loss");
+  name(op, tokenLosses, "token_losses");
+  return pruneGraph(builder.build());
+}
+
+/** Makes a value an output under a name of its own. */
+function name(op: Ops, value: Value, as: string): void {
+  const { type, shape } = value;
+  for (const output of op.builder.node("Identity", [value], [{ type, shape, name: as }])) op.builder.output(output);
+}
+
+/** `total` in `count` parts as equal as can be, the larger first. */
+function chunkSizes(total: number, count: number): Int32Array {
+  return Int32Array.from({ length: count }, (_, i) => Math.floor(total / count) + (i < total % count ? 1 : 0));
+}
+
+function int64(shape: readonly number[], data: Int32Array): Tensor {
+  return Tensor.from("int64", shape, BigInt64Array.from(data, BigInt));
+}
