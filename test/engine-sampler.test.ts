@@ -153,6 +153,15 @@ test("draws follow the reference's distribution on long rows, flat, wide and pea
   }
 });
 
+test("tokens of nearly equal logits keep their odds", () => {
+  // 0.03 nat apart: the better one has 50.75 %.
+  const times = 120_000;
+  const better = drawMany(Float32Array.from([0, 0.03]), tempered({}), times).filter((id) => id === 1).length;
+  const probability = 1 / (1 + Math.exp(-0.03));
+  const deviation = Math.sqrt(times * probability * (1 - probability));
+  assert.ok(Math.abs(better - times * probability) < 3 * deviation, `${better} of ${times}`);
+});
+
 test("top-p cuts a long row of equals at the exact token", () => {
   const row = new Float32Array(5000);
   for (const [topP, size] of [
@@ -177,6 +186,12 @@ test("tokens far below the best keep their share, and top-p can end among them",
   const mean = (6000 * rest) / (1 + rest);
   assert.ok(Math.abs(tail.length - mean) < 4 * Math.sqrt(mean), `${tail.length} of the tail, ${mean} expected`);
   assert.ok(new Set(tail).size > 0.9 * tail.length, "the tail is drawn evenly");
+  const deeper = drawMany(
+    row.map((x) => x / 0.9),
+    tempered({}),
+    6000,
+  ).filter((id) => id !== 12_345);
+  assert.ok(deeper.length <= 6, `${deeper.length} at -18, 1.8 expected`);
   // Half of the tail's mass is inside: its first 10,000 ids.
   const draws = drawMany(row, tempered({ topP: (1 + rest / 2) / (1 + rest) }), 6000).filter((id) => id !== 12_345);
   assert.ok(draws.length > 2 && draws.every((id) => id <= 10_001), `${Math.max(...draws)} is past the middle`);
