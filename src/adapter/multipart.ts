@@ -43,6 +43,7 @@ class FormReader {
   readonly #finished: Promise<void>;
   readonly #abort: AbortController;
   #fault: unknown = null;
+  #isFinished = false;
   #wake: () => void = () => {};
 
   /** `stop` is aborted with the first fault. */
@@ -51,7 +52,14 @@ class FormReader {
     this.#abort = stop;
     this.#parser = new Dicer({ boundary, maxHeaderPairs: 32 });
     this.#parser.on("error", (cause: Error) => this.#stop(refused(`The form is broken off (${cause.message})`)));
-    this.#finished = new Promise((resolve) => this.#parser.once("finish", resolve));
+    this.#finished = new Promise((resolve) => {
+      this.#parser.once("finish", () => {
+        // A write whose bytes filled and ended the last part is never answered: the end of the form answers it.
+        this.#isFinished = true;
+        this.#wake();
+        resolve();
+      });
+    });
     this.#parser.on("part", (part: Readable) => {
       this.#parts.push(part);
       part.on("error", () => {}); // the parser tells it too
@@ -61,6 +69,7 @@ class FormReader {
 
   /** Resolves when the parser takes more: a part that is written slowly slows the sender. */
   async write(chunk: Buffer): Promise<void> {
+    if (this.#isFinished) return;
     await this.#unlessStopped((done) => this.#parser.write(chunk, () => done()));
   }
 

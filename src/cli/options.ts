@@ -4,6 +4,7 @@
  */
 
 import { storeDefaults } from "../adapter/store.js";
+import { uploadDefaults } from "../adapter/upload.js";
 import { gatewayDefaults } from "../gateway/options.js";
 import { serverDefaults } from "../server/options.js";
 import { bytes, duration, flag, formatBytes, formatDuration, integer, oneOf, type Parser, text } from "./units.js";
@@ -224,10 +225,12 @@ export const serviceOptions = {
     storeDefaults.lockWaitMs,
     "how long a write waits for another process that writes to the store",
   ),
-  maxUploadBytes: size("Adapters", GiB, "bytes of one upload as received"),
-  maxUnpackedBytes: size("Adapters", 2 * GiB, "bytes of one upload after unpacking"),
-  maxUploads: count("Adapters", 2, 1, "uploads at once; one more is answered 429"),
-  uploadIdleTimeout: time("Adapters", 60_000, "how long an upload may go without a byte"),
+  maxUploadBytes: size("Adapters", uploadDefaults.receivedBytes, "bytes of one upload as received"),
+  maxUnpackedBytes: size("Adapters", uploadDefaults.unpackedBytes, "bytes of one upload after unpacking"),
+  maxUploadEntries: count("Adapters", uploadDefaults.entries, 1, "entries of an uploaded tar"),
+  maxUploadDepth: count("Adapters", uploadDefaults.depth, 1, "names in the path of an entry of an uploaded tar"),
+  maxUploads: count("Adapters", uploadDefaults.atOnce, 1, "uploads at once; one more is answered 429"),
+  uploadIdleTimeout: time("Adapters", uploadDefaults.idleMs, "how long an upload may go without a byte"),
   logLevel: given("Logs", "info", {
     placeholder: "level",
     parse: oneOf("debug", "info", "warn", "error", "silent"),

@@ -1,6 +1,7 @@
 /** Says which settings of `serve` are which options of the rooms below. The compiler holds it complete. */
 
 import type { StoreLimits } from "../adapter/store.js";
+import type { UploadLimits } from "../adapter/upload.js";
 import type { GatewayOptions } from "../gateway/options.js";
 import type { ServerOptions } from "../server/options.js";
 import type { ServeSettings } from "./options.js";
@@ -11,6 +12,17 @@ export function storeLimitsOf(settings: ServeSettings): StoreLimits {
     maxNames: settings.maxAdapters,
     scanMs: settings.scanInterval,
     lockWaitMs: settings.lockTimeout,
+  };
+}
+
+export function uploadLimitsOf(settings: ServeSettings): UploadLimits {
+  return {
+    receivedBytes: settings.maxUploadBytes,
+    unpackedBytes: settings.maxUnpackedBytes,
+    entries: settings.maxUploadEntries,
+    depth: settings.maxUploadDepth,
+    idleMs: settings.uploadIdleTimeout,
+    atOnce: settings.maxUploads,
   };
 }
 

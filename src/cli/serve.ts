@@ -12,7 +12,7 @@ import { configKeys } from "./generate-options.js";
 import { createLogger } from "./logging.js";
 import { type ServeSettings, serveOptions } from "./options.js";
 import { progressLine } from "./progress.js";
-import { gatewayOptionsOf, serverOptionsOf, storeLimitsOf } from "./serve-options.js";
+import { gatewayOptionsOf, serverOptionsOf, storeLimitsOf, uploadLimitsOf } from "./serve-options.js";
 import { listenForShutdown } from "./shutdown.js";
 import { openStack, type Stack } from "./stack.js";
 import { printLine, type Terminal } from "./terminal.js";
@@ -36,6 +36,7 @@ async function serve(settings: ServeSettings, terminal: Terminal): Promise<void>
     servedName: settings.servedModelName,
     adapters: settings.adapters === null ? null : { directory: settings.adapters, limits: storeLimitsOf(settings) },
     gateway: gatewayOptionsOf(settings),
+    uploads: uploadLimitsOf(settings),
     observer: metrics.engineObserver,
     logger,
     progress: progress.report,

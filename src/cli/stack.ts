@@ -3,6 +3,7 @@
 import { stat } from "node:fs/promises";
 import { basename } from "node:path";
 import type { StoreLimits } from "../adapter/store.js";
+import type { UploadLimits } from "../adapter/upload.js";
 import type { Logger, Progress } from "../base/log.js";
 import { type StartedEngine, startEngine } from "../engine/start.js";
 import type { EngineObserver } from "../engine/types.js";
@@ -28,6 +29,7 @@ export interface StackOptions {
   /** null: none. */
   readonly adapters: { readonly directory: string; readonly limits: Partial<StoreLimits> } | null;
   readonly gateway: Partial<GatewayOptions>;
+  readonly uploads?: UploadLimits;
   readonly observer?: EngineObserver;
   readonly logger: Logger;
   readonly progress: Progress;
@@ -102,6 +104,7 @@ async function open(options: StackOptions, closers: Closers): Promise<Omit<Stack
     },
     ...(adapters ?? noAdapters()),
     options: options.gateway,
+    ...(options.uploads === undefined ? {} : { uploads: options.uploads }),
     logger,
   });
   return { name, checkpoint, tokenizer, adapters, precision, threads, started, gateway };
