@@ -29,6 +29,8 @@ export interface EngineParts {
   readonly bank: AdapterBank;
   readonly adapters: AdapterSource | null;
   readonly vocabSize: number;
+  /** Decode steps have an even number of rows; the cache has a slot to spare where `maxBatch` is odd. */
+  readonly evenRows: boolean;
   readonly limits: EngineLimits;
   /** No chunk may hold decoding rows up for longer. */
   readonly maxStallMs: number;
@@ -272,6 +274,7 @@ export class ContinuousEngine implements Engine {
     if (last === undefined) return;
     const rows: DecodeRow[] = [];
     for (let slot = 0; slot <= last; slot++) rows.push(this.#row(slot, live.includes(slot)));
+    if (this.#parts.evenRows && rows.length % 2 === 1) rows.push(this.#row(rows.length, false));
     const started = this.#now();
     const logits = await runner.decode(rows, cache, bank);
     const seconds = (this.#now() - started) / 1000;
@@ -295,11 +298,17 @@ export class ContinuousEngine implements Engine {
 
   /** Samples a row's next token and ends the sequence if that is the last. */
   #commit(sequence: Sequence, logits: Float32Array): void {
-    if (sequence.ending) return this.#finish(sequence, sequence.ending);
+    if (sequence.ending) {
+      this.#finish(sequence, sequence.ending);
+      return;
+    }
     const { id, logprob } = this.#sampler.sample(logits, sequence.state);
     sequence.firstTokenAt ??= this.#now();
     sequence.tokens.push(id);
-    if (sequence.request.stopIds.includes(id)) return this.#finish(sequence, "stop", { stopId: id });
+    if (sequence.request.stopIds.includes(id)) {
+      this.#finish(sequence, "stop", { stopId: id });
+      return;
+    }
     sequence.emit({ type: "token", id, logprob });
     if (sequence.generated >= sequence.request.maxTokens) this.#finish(sequence, "length");
   }

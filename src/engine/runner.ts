@@ -20,7 +20,7 @@ export interface RunnerOptions {
   readonly session: SessionOptions;
   /** No row's bits depend on its neighbours: adapter groups have at least two members, and where kernels need it rows are even. */
   readonly exact: boolean;
-  /** Rows of a step are padded to an even number. */
+  /** A step must have an even number of rows: the caller pads with rows of idle slots. */
   readonly evenRows: boolean;
 }
 
@@ -77,22 +77,22 @@ export class Runner {
 
   /** One token for each row; slot i is row i. Returns logits [rows, vocab], valid until the next call. */
   async decode(rows: readonly DecodeRow[], cache: KvCache, bank: AdapterBank): Promise<Float32Array> {
-    const padded = this.#pad(rows);
-    const count = padded.length;
-    const adapters = padded.map((row) => row.adapter);
+    const count = rows.length;
+    assert(!this.#options.evenRows || count % 2 === 0, "a step of an exact quantized base has an even number of rows");
+    const adapters = rows.map((row) => row.adapter);
     const { variant, classes } = this.#variantFor(adapters);
     const bound = this.#bound(variant, "decode");
-    const longest = Math.max(...padded.map((row) => row.length));
-    const ids = this.#ints("ids", count, (i) => (padded[i] as DecodeRow).token);
+    const longest = Math.max(...rows.map((row) => row.length));
+    const ids = this.#ints("ids", count, (i) => (rows[i] as DecodeRow).token);
     this.#bindTokens(bound, ids, [count, 1], longest + 1);
     bound.input(
       "seqlens_k",
-      this.#ints("lengths", count, (i) => (padded[i] as DecodeRow).length),
+      this.#ints("lengths", count, (i) => (rows[i] as DecodeRow).length),
     );
     if (this.#learnedPositions)
       bound.input(
         "positions",
-        this.#ints("positions", count, (i) => (padded[i] as DecodeRow).length),
+        this.#ints("positions", count, (i) => (rows[i] as DecodeRow).length),
       );
     bound.input(
       "logit_rows",
@@ -137,12 +137,6 @@ export class Runner {
       this.#bindClass(bound, bank, slot, rankClass, everyRow, logitRows);
     }
     return this.#run(variant, bound, logitRows);
-  }
-
-  #pad(rows: readonly DecodeRow[]): readonly DecodeRow[] {
-    if (!this.#options.evenRows || rows.length % 2 === 0) return rows;
-    assert(rows.length < this.#options.maxRows, "an even number of rows fits");
-    return [...rows, { token: 0, length: 0, adapter: null }];
   }
 
   /** The leanest session for these rows, and the bank class that stands behind each of its class inputs. */

@@ -18,7 +18,7 @@ export async function selfTest(
   runner: Runner,
   cache: KvCache,
   bank: AdapterBank,
-  limits: { readonly vocabSize: number; readonly capacity: number; readonly slots: number },
+  limits: { readonly vocabSize: number; readonly capacity: number; readonly slots: number; readonly evenRows: boolean },
 ): Promise<SelfTest> {
   const { vocabSize } = limits;
   const length = Math.min(64, limits.capacity - 8) & ~3;
@@ -35,13 +35,14 @@ export async function selfTest(
   const parts = (await prefill(0, half, prompt.slice(half))).slice();
 
   const row = { token: prompt[0] ?? 0, length, adapter: null };
-  await runner.decode([row], cache, bank);
+  const padded = limits.evenRows ? [row, { token: 0, length: 0, adapter: null }] : [row];
+  await runner.decode(padded, cache, bank);
   const decodeStarted = performance.now();
-  const alone = (await runner.decode([row], cache, bank)).slice(0, vocabSize);
+  const alone = (await runner.decode(padded, cache, bank)).slice(0, vocabSize);
   const decodeMs = performance.now() - decodeStarted;
   let rowsIndependent = true;
-  for (let slot = 1; slot < Math.min(3, limits.slots); slot++) await prefill(slot, 0, prompt.slice(slot));
-  for (let rows = 2; rows <= Math.min(3, limits.slots); rows++) {
+  for (let slot = 1; slot < Math.min(4, limits.slots); slot++) await prefill(slot, 0, prompt.slice(slot));
+  for (let rows = 2; rows <= Math.min(4, limits.slots); rows += limits.evenRows ? 2 : 1) {
     const others = Array.from({ length: rows - 1 }, (_, i) => ({
       token: i + 1,
       length: length - 1 - i,

@@ -93,7 +93,7 @@ export async function startEngine(options: StartOptions): Promise<StartedEngine>
     places: options.maxBatch,
     maxBytes: options.activeAdapterBytes,
   });
-  const tested = await selfTest(runner, cache, bank, { vocabSize: config.vocabSize, capacity, slots });
+  const tested = await selfTest(runner, cache, bank, { vocabSize: config.vocabSize, capacity, slots, evenRows });
   logger.debug({ ...tested }, "self-test");
   const engine = new ContinuousEngine({
     runner,
@@ -101,6 +101,7 @@ export async function startEngine(options: StartOptions): Promise<StartedEngine>
     bank,
     adapters: options.adapters,
     vocabSize: config.vocabSize,
+    evenRows,
     limits: { maxBatch: options.maxBatch, maxContext: options.maxContext, maxQueue: options.maxQueue },
     maxStallMs: options.maxStallMs,
     maxChunk: options.maxChunk ?? 512,
