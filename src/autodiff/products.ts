@@ -20,7 +20,7 @@ const MatMul: VjpRule = (call: Call) => {
       return isRow ? sizes.reshape(summed(op, da, 2), a) : da;
     },
     () => {
-      const db = right.shape.length === 2 ? flatProduct(op, left, up) : op.matMul(turned(op, left), up);
+      const db = right.shape.length === 2 ? flatProduct(op, left, up, right) : op.matMul(turned(op, left), up);
       return isColumn ? sizes.reshape(db, b) : db;
     },
   ];
@@ -40,8 +40,11 @@ function summed(op: Ops, x: Value, kept: number): Value {
 }
 
 /** aᵀ g summed over all batches: one product over the rows of them all. */
-function flatProduct(op: Ops, a: Value, g: Value): Value {
-  return a.shape.length === 2 ? op.matMul(turned(op, a), g) : op.gemm(rows(op, a), rows(op, g), null, { transA: true });
+function flatProduct(op: Ops, a: Value, g: Value, b: Value): Value {
+  const [left, right] = a.shape.length === 2 ? [a, g] : [rows(op, a), rows(op, g)];
+  return isWide(b)
+    ? turned(op, op.gemm(right, left, null, { transA: true }))
+    : op.gemm(left, right, null, { transA: true });
 }
 
 function rows(op: Ops, x: Value): Value {
@@ -54,6 +57,14 @@ function rows(op: Ops, x: Value): Value {
     0,
   );
   return op.reshape(x, [count, last], target);
+}
+
+/**
+ * ONNX Runtime divides a wide product's columns among its threads, and with few columns each sums in another order: a wide
+ * gradient is computed tall, so that its bytes do not depend on the number of threads.
+ */
+function isWide({ shape: [rows, columns] }: Value): boolean {
+  return typeof rows === "number" && typeof columns === "number" && rows < columns;
 }
 
 /** y = α op(a) op(b) + β c, where op may transpose: da = α g op(b)ᵀ (turned if a was), db = α op(a)ᵀ g, dc = β g. */
@@ -69,10 +80,12 @@ const Gemm: VjpRule = (call: Call) => {
       transA
         ? op.gemm(b, g, null, { transA: transB, transB: true, alpha })
         : op.gemm(g, b, null, { transB: !transB, alpha }),
-    () =>
-      transB
-        ? op.gemm(g, a, null, { transA: true, transB: transA, alpha })
-        : op.gemm(a, g, null, { transA: !transA, alpha }),
+    () => {
+      const turnedBack = transB || isWide(b);
+      if (!turnedBack) return op.gemm(a, g, null, { transA: !transA, alpha });
+      const db = op.gemm(g, a, null, { transA: true, transB: transA, alpha }); // of bᵀ
+      return transB ? db : turned(op, db);
+    },
     () => (beta === 1 ? g : op.scale(g, beta)),
   ];
 };

@@ -47,8 +47,10 @@ export function buildTokenLosses(op: Ops, options: TrainingOptions, x: Value, co
     });
     return losses;
   }
+  const drops = !isFixed && context.linears.site(part) !== null && (options.dropout ?? 0) > 0;
+  const masks = drops ? parts(op, context.linears.mask(part, "labelled"), context.chunks, chunks) : [];
   const losses = rows.map((row, c) => {
-    const [logits = row] = context.linears.apply([part], row);
+    const [logits = row] = context.linears.apply([part], row, masks[c] ?? null);
     return crossEntropy(op, capped(op, logits, config.finalSoftcap).logits, labels[c] ?? row, context.custom);
   });
   return joined(op, losses);

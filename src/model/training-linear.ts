@@ -2,7 +2,7 @@
 import { assert } from "../base/errors.js";
 import { type CustomGradient, detached } from "../graph/gradient.js";
 import type { Ops } from "../graph/ops.js";
-import type { Value } from "../graph/types.js";
+import type { Dim, Value } from "../graph/types.js";
 import type { LinearPart } from "./decoder.js";
 import { buildLinear } from "./serving-linear.js";
 import { backwardPath, type Parameters, siteInputs, type TrainedSite, type TrainingOptions } from "./training-types.js";
@@ -21,14 +21,16 @@ export class TrainingLinears {
     this.#custom = custom;
   }
 
-  /** One output for each part; all read x [tokens, in]. */
-  apply(parts: readonly LinearPart[], x: Value): Value[] {
+  /** One output for each part; all read x [tokens, in]. `mask` stands in for the dropout mask of a single part. */
+  apply(parts: readonly LinearPart[], x: Value, mask: Value | null = null): Value[] {
     const { dora = false, dropout = 0 } = this.#options;
     const bases = parts.map((part) => this.#base(part, x, dora && this.site(part) !== null));
     const adapted = parts.filter((part) => this.site(part));
     if (adapted.length === 0) return bases;
     const inner =
-      dropout > 0 ? adapted.map((part) => this.#narrow(part, this.#dropped(part, x))) : this.#joined(adapted, x);
+      dropout > 0
+        ? adapted.map((part) => this.#narrow(part, this.#dropped(x, mask ?? this.mask(part, x.shape[0] ?? 1))))
+        : this.#joined(adapted, x);
     return parts.map((part, i) => {
       const base = bases[i] ?? x;
       const h = inner[adapted.indexOf(part)];
@@ -92,8 +94,12 @@ export class TrainingLinears {
     return this.#parameters.input(siteInputs(path).b, [this.#options.sites.get(path)?.rank ?? 0, outFeatures]);
   }
 
-  #dropped({ path, inFeatures }: LinearPart, x: Value): Value {
-    const mask = this.#op.builder.input(siteInputs(path).mask, "bool", [x.shape[0] ?? 1, inFeatures]);
+  /** Which elements of a part's input its adapter keeps: a graph input, bool [rows, in]. */
+  mask({ path, inFeatures }: LinearPart, rows: Dim): Value {
+    return this.#op.builder.input(siteInputs(path).mask, "bool", [rows, inFeatures]);
+  }
+
+  #dropped(x: Value, mask: Value): Value {
     return this.#op.where(mask, x, this.#op.like(x, 0));
   }
 

@@ -32,7 +32,7 @@ export interface TrainingGraph {
  * Inputs, int64: `input_ids`, `positions` and `segments` [rows, length] (a token sees the tokens of its own segment at no
  * later position: 0 for padding, and one number for each of the sequences that share a row); `label_rows` [labelled], the
  * flat places, each once, whose next token is labelled; `labels` [labelled]; `chunk_sizes` [chunks], which sum to labelled.
- * With dropout `dropout.{path}` bool [rows * length, in], true where an element is kept. Parameters: `{path}.lora_A`
+ * With dropout `dropout.{path}` bool [rows * length, in] ([labelled, in] for the head), true where an element is kept. Parameters: `{path}.lora_A`
  * [in, rank], `{path}.lora_B` [rank, out], `{path}.lora_magnitude` [out] with DoRA; in mode `full` the checkpoint's tensors.
  */
 export function buildTrainingGraph(options: TrainingOptions): TrainingGraph {
