@@ -202,15 +202,16 @@ function buildGraphs(options: StepOptions): { graphs: StepGraphs; parameters: re
   const gradients = backward(builder, loss, parameters, { custom });
   for (const [parameter, gradient] of gradients) name(op, gradient, gradientName(parameter.name));
   return {
-    graphs: { training: pruneGraph(builder.build()), evaluation: evaluationGraph(options, lossOf) },
+    graphs: { training: pruneGraph(builder.build()), evaluation: evaluationGraph(options) },
     parameters,
   };
 }
 
-function evaluationGraph(options: StepOptions, lossOf: Loss): Graph {
+/** Its loss is the weighted sum, whatever is trained: a preference's can be told from the token losses. */
+function evaluationGraph(options: StepOptions): Graph {
   const { builder, tokenLosses } = buildTrainingGraph({ ...options, dropout: 0 });
   const op = new Ops(builder);
-  name(op, lossOf(op, tokenLosses), "loss");
+  name(op, weightedSum(op, tokenLosses), "loss");
   name(op, tokenLosses, "token_losses");
   return pruneGraph(builder.build());
 }

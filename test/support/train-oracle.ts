@@ -70,6 +70,21 @@ export async function readNumbers(file: string): Promise<Map<string, { shape: re
   return out;
 }
 
+/** A step over every weight of the run's checkpoint, which are read into it. */
+export async function fullStep({ checkpoint }: OracleRun, options: Partial<StepOptions> = {}): Promise<TrainStep> {
+  const { config, tensors } = checkpoint;
+  const prepared = await prepareWeights(checkpoint, planWeights(config, tensors, { dtype: "fp32" }));
+  const common = { config, weights: prepared.weights, maxLength: 64, chunks: 3, threads: 1 };
+  const step = TrainStep.create({ ...common, mode: "full", sites: new Map(), ...options });
+  for (const { name, data } of step.parameters) {
+    const place = tensors.get(name);
+    if (!place) throw new Error(`The checkpoint has no ${name}`);
+    const bytes = readFileSync(place.file).subarray(place.offset, place.offset + place.byteLength);
+    new Uint8Array(data.buffer, data.byteOffset, data.byteLength).set(bytes);
+  }
+  return step;
+}
+
 /** A step over the run's adapter, its parameters as they were before the first step. */
 export async function adapterStep(run: OracleRun, options: Partial<StepOptions> = {}): Promise<TrainStep> {
   const { config, tensors } = run.checkpoint;
