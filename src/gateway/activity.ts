@@ -1,0 +1,85 @@
+/** What each adapter has been doing since the start: requests waiting and running, counts, when last. Bounded by the adapters there are. */
+import type { Usage } from "./parts.js";
+
+export interface AdapterActivity {
+  readonly waiting: number;
+  readonly running: number;
+  readonly requests: number;
+  readonly promptTokens: number;
+  readonly completionTokens: number;
+  /** Milliseconds since 1970; null when it was not used yet. */
+  readonly lastUsedAt: number | null;
+}
+
+/** One request's entry in the book. */
+export interface ActivityTicket {
+  admit(): void;
+  /** Idempotent. */
+  end(usage: Usage | null): void;
+}
+
+type Entry = { -readonly [K in keyof AdapterActivity]: AdapterActivity[K] };
+
+const fresh = (): Entry => ({
+  waiting: 0,
+  running: 0,
+  requests: 0,
+  promptTokens: 0,
+  completionTokens: 0,
+  lastUsedAt: null,
+});
+
+export class ActivityBook {
+  readonly #entries = new Map<string, Entry>();
+  readonly #now: () => number;
+
+  constructor(now: () => number = Date.now) {
+    this.#now = now;
+  }
+
+  /** A request for `name` (null: the base, which is not counted) begins to wait. */
+  begin(name: string | null): ActivityTicket {
+    if (name === null) return { admit: () => {}, end: () => {} };
+    const entry = this.#entries.get(name) ?? fresh();
+    this.#entries.set(name, entry);
+    entry.waiting++;
+    entry.requests++;
+    entry.lastUsedAt = this.#now();
+    let state: "waiting" | "running" | "ended" = "waiting";
+    return {
+      admit: () => {
+        if (state !== "waiting") return;
+        state = "running";
+        entry.waiting--;
+        entry.running++;
+      },
+      end: (usage) => {
+        if (state === "ended") return;
+        entry[state]--;
+        state = "ended";
+        entry.promptTokens += usage?.promptTokens ?? 0;
+        entry.completionTokens += usage?.completionTokens ?? 0;
+      },
+    };
+  }
+
+  of(name: string): AdapterActivity {
+    return { ...(this.#entries.get(name) ?? fresh()) };
+  }
+
+  /** Names with a request in the given state. */
+  names(state: "waiting" | "running"): string[] {
+    return [...this.#entries].flatMap(([name, entry]) => (entry[state] > 0 ? [name] : []));
+  }
+
+  forget(name: string): void {
+    this.#entries.delete(name);
+  }
+
+  /** Forgets idle names that are no more: an operator may take a folder away without a word. */
+  prune(exists: (name: string) => boolean): void {
+    for (const [name, entry] of this.#entries) {
+      if (entry.waiting + entry.running === 0 && !exists(name)) this.#entries.delete(name);
+    }
+  }
+}

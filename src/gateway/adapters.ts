@@ -1,0 +1,222 @@
+/** The use cases of adapters: what is there and where it lives, storing, pinning, deleting, reading back. Knows no HTTP. */
+import type { Readable } from "node:stream";
+import type { AdapterCache } from "../adapter/cache.js";
+import type { AdapterStore } from "../adapter/store.js";
+import type { AdapterRecord } from "../adapter/types.js";
+import { packTar, type UploadBody, type Uploads } from "../adapter/upload.js";
+import { LorikeetError } from "../base/errors.js";
+import type { Logger } from "../base/log.js";
+import type { Engine } from "../engine/types.js";
+import type { ActivityBook } from "./activity.js";
+import type { GatewayObserver } from "./observer.js";
+
+export type StorePort = Pick<
+  AdapterStore,
+  "resolve" | "list" | "hold" | "stage" | "stageCopy" | "put" | "remove" | "folder"
+>;
+export type CachePort = Pick<AdapterCache, "prefetch" | "pin" | "unpin" | "forget" | "state" | "stats">;
+
+export type Tier = "device" | "host" | "disk";
+
+/** An adapter as the API shows it. Times are seconds since 1970. */
+export interface AdapterCard {
+  readonly name: string;
+  readonly object: "adapter";
+  readonly digest: string;
+  readonly rank: number;
+  readonly modules: number;
+  readonly bytes: number;
+  readonly active_bytes: number;
+  readonly scales: { readonly min: number; readonly max: number };
+  readonly source: "store" | "folder";
+  readonly created: number;
+  readonly tier: Tier;
+  readonly pinned: boolean;
+  readonly in_flight: number;
+  readonly last_used: number | null;
+  readonly counts: { readonly requests: number; readonly prompt_tokens: number; readonly completion_tokens: number };
+  readonly warnings: readonly string[];
+  readonly ignored: readonly string[];
+}
+
+/** An adapter on its way in. */
+export interface Upload extends UploadBody {
+  readonly name: string;
+  /** Refuse with `precondition_failed` when the name exists. */
+  readonly onlyNew: boolean;
+}
+
+export interface Stored {
+  readonly outcome: "created" | "replaced" | "identical";
+  readonly adapter: AdapterCard;
+}
+
+export interface PackedAdapter {
+  readonly digest: string;
+  /** The PEFT folder as tar. Ends with an error if the folder cannot be read. */
+  readonly tar: Readable;
+}
+
+export interface AdaptersDeps {
+  readonly store: StorePort;
+  readonly cache: CachePort;
+  readonly uploads: Uploads;
+  readonly engine: Engine;
+  readonly activity: ActivityBook;
+  readonly observer: GatewayObserver;
+  readonly logger: Logger;
+}
+
+export class Adapters {
+  readonly #deps: AdaptersDeps;
+
+  constructor(deps: AdaptersDeps) {
+    this.#deps = deps;
+  }
+
+  list(): AdapterCard[] {
+    const active = new Set(this.#deps.engine.stats().activeAdapters);
+    return this.#deps.store.list().map((record) => this.#card(record, active));
+  }
+
+  has(name: string): boolean {
+    return this.#deps.store.resolve(name) !== null;
+  }
+
+  /** Throws LorikeetError `adapter_not_found`. */
+  get(name: string): AdapterCard {
+    return this.#card(this.#record(name), new Set(this.#deps.engine.stats().activeAdapters));
+  }
+
+  /** How many adapters live where. */
+  tiers(): Record<Tier, number> {
+    const tiers = { device: 0, host: 0, disk: 0 };
+    const active = new Set(this.#deps.engine.stats().activeAdapters);
+    for (const { digest } of this.#deps.store.list()) tiers[this.#tier(digest, active)]++;
+    return tiers;
+  }
+
+  /** Receives, checks and stores an adapter; it can be asked for when this resolves. Rejects with what receiving, checking or storing throws. */
+  async upload(upload: Upload, signal: AbortSignal): Promise<Stored> {
+    const { store, uploads, observer } = this.#deps;
+    try {
+      if (upload.onlyNew && this.has(upload.name)) {
+        throw new LorikeetError("precondition_failed", `The adapter "${upload.name}" exists.`, { param: "name" });
+      }
+      const keep = (staged: string): Promise<Stored> => this.store(upload.name, staged, upload.onlyNew);
+      const stored = await uploads.receive(upload, store, keep, signal);
+      observer.uploaded?.(stored.outcome);
+      return stored;
+    } catch (error) {
+      observer.uploaded?.(error instanceof LorikeetError && error.status < 500 ? "refused" : "failed");
+      throw error;
+    }
+  }
+
+  /** Points a name at a staged folder. A pin stays with the name: it moves to the new version where there is room. */
+  async store(name: string, staged: string, onlyNew: boolean): Promise<Stored> {
+    const { store, cache } = this.#deps;
+    const before = store.resolve(name);
+    const wasPinned = before !== null && cache.state(before.digest).pinned;
+    const { record, outcome } = await store.put(name, staged, onlyNew ? { ifNoneMatch: "*" } : {});
+    if (before && before.digest !== record.digest) {
+      this.#giveUp(before.digest);
+      if (wasPinned) await this.#movePin(record);
+    }
+    return { outcome, adapter: this.get(record.name) };
+  }
+
+  /** Pins or unpins. Throws LorikeetError `adapter_not_found`, `conflict` or what loading throws. */
+  async pin(name: string, pinned: boolean): Promise<AdapterCard> {
+    const { store, cache } = this.#deps;
+    const { digest } = this.#record(name);
+    const release = store.hold(digest);
+    try {
+      if (pinned) await cache.pin(digest);
+      else cache.unpin(digest);
+    } finally {
+      release();
+    }
+    return this.get(name);
+  }
+
+  /** New requests do not find it from now on; running ones finish with it. Throws LorikeetError `adapter_not_found` or `conflict`. */
+  async remove(name: string): Promise<Pick<AdapterRecord, "name" | "digest">> {
+    const record = await this.#deps.store.remove(name);
+    this.#giveUp(record.digest);
+    this.#deps.activity.forget(name);
+    return record;
+  }
+
+  /** Reads an adapter back; its version is held until the stream has ended. Throws LorikeetError `adapter_not_found`. */
+  async download(name: string): Promise<PackedAdapter> {
+    const { store } = this.#deps;
+    const { digest } = this.#record(name);
+    const release = store.hold(digest);
+    try {
+      const tar = packTar(await store.folder(digest));
+      tar.once("close", release);
+      return { digest, tar };
+    } catch (error) {
+      release();
+      throw error;
+    }
+  }
+
+  /** Lets go of a version that has lost a name, unless another name points at it. */
+  #giveUp(digest: string): void {
+    const { store, cache } = this.#deps;
+    if (!store.list().some((record) => record.digest === digest)) cache.forget(digest);
+  }
+
+  async #movePin(record: AdapterRecord): Promise<void> {
+    try {
+      await this.#deps.cache.pin(record.digest);
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error);
+      this.#deps.logger.warn(
+        { adapter: record.name, digest: record.digest, reason },
+        "A replaced adapter lost its pin",
+      );
+    }
+  }
+
+  #record(name: string): AdapterRecord {
+    const record = this.#deps.store.resolve(name);
+    if (record) return record;
+    throw new LorikeetError("adapter_not_found", `The adapter \`${name}\` does not exist.`, { param: "name" });
+  }
+
+  #tier(digest: string, active: ReadonlySet<string>): Tier {
+    if (active.has(digest)) return "device";
+    return this.#deps.cache.state(digest).resident ? "host" : "disk";
+  }
+
+  #card(record: AdapterRecord, active: ReadonlySet<string>): AdapterCard {
+    const activity = this.#deps.activity.of(record.name);
+    const { digest } = record;
+    return {
+      name: record.name,
+      object: "adapter",
+      digest,
+      rank: record.rank,
+      modules: record.modules,
+      bytes: record.bytes,
+      active_bytes: record.activeBytes,
+      scales: record.scales,
+      source: record.source,
+      created: Math.floor(record.createdAt / 1000),
+      tier: this.#tier(digest, active),
+      pinned: this.#deps.cache.state(digest).pinned,
+      in_flight: activity.waiting + activity.running,
+      last_used: activity.lastUsedAt === null ? null : Math.floor(activity.lastUsedAt / 1000),
+      counts: {
+        requests: activity.requests,
+        prompt_tokens: activity.promptTokens,
+        completion_tokens: activity.completionTokens,
+      },
+      warnings: record.warnings,
+      ignored: record.ignored,
+    };
+  }
+}

@@ -1,0 +1,97 @@
+/** The names that can be asked for: the base and its aliases, and every adapter of the store. Never gives the base for a name it does not know. */
+
+import type { AdapterRecord } from "../adapter/types.js";
+import { LorikeetError } from "../base/errors.js";
+
+/** What the catalog asks of the adapter store. */
+export interface AdapterNames {
+  resolve(name: string): AdapterRecord | null;
+  list(): readonly AdapterRecord[];
+  /** Keeps a version's files until the returned function is called. */
+  hold(digest: string): () => void;
+}
+
+/** A name resolved and held: release it once. */
+export interface Target {
+  readonly model: string;
+  readonly adapter: string | null;
+  readonly digest: string | null;
+  release(): void;
+}
+
+export interface BaseModel {
+  /** The name it is served by, first, and its aliases. */
+  readonly names: readonly [string, ...string[]];
+  readonly maxContext: number;
+  /** Seconds since 1970. */
+  readonly createdAt: number;
+}
+
+export interface ModelCard {
+  readonly id: string;
+  readonly object: "model";
+  readonly created: number;
+  readonly owned_by: "lorikeet";
+  /** What the weights are: the base's name, or the adapter's digest. */
+  readonly root: string;
+  /** The base, for an adapter. */
+  readonly parent: string | null;
+  readonly max_model_len: number;
+}
+
+export class Catalog {
+  readonly #base: BaseModel;
+  readonly #adapters: AdapterNames;
+  readonly #prefetch: (digest: string) => void;
+
+  constructor(base: BaseModel, adapters: AdapterNames, prefetch: (digest: string) => void) {
+    this.#base = base;
+    this.#adapters = adapters;
+    this.#prefetch = prefetch;
+  }
+
+  /** Throws LorikeetError `model_not_found`. */
+  resolve(model: string): Target {
+    if (this.#base.names.includes(model)) return { model, adapter: null, digest: null, release: () => {} };
+    const record = this.#adapters.resolve(model);
+    if (!record) throw notFound(model);
+    const release = this.#adapters.hold(record.digest);
+    return { model: record.name, adapter: record.name, digest: record.digest, release };
+  }
+
+  /** Begins to load the target's adapter, before its turn has come. */
+  prefetch(target: Target): void {
+    if (target.digest !== null) this.#prefetch(target.digest);
+  }
+
+  list(): ModelCard[] {
+    return [
+      ...this.#base.names.map((name) => this.#baseCard(name)),
+      ...this.#adapters.list().map((record) => this.#adapterCard(record)),
+    ];
+  }
+
+  /** Throws LorikeetError `model_not_found`. */
+  get(model: string): ModelCard {
+    if (this.#base.names.includes(model)) return this.#baseCard(model);
+    const record = this.#adapters.resolve(model);
+    if (!record) throw notFound(model);
+    return this.#adapterCard(record);
+  }
+
+  #baseCard(name: string): ModelCard {
+    return this.#card(name, this.#base.createdAt, this.#base.names[0], null);
+  }
+
+  #adapterCard(record: AdapterRecord): ModelCard {
+    return this.#card(record.name, Math.floor(record.createdAt / 1000), record.digest, this.#base.names[0]);
+  }
+
+  #card(id: string, created: number, root: string, parent: string | null): ModelCard {
+    return { id, object: "model", created, owned_by: "lorikeet", root, parent, max_model_len: this.#base.maxContext };
+  }
+}
+
+function notFound(model: string): LorikeetError {
+  return new LorikeetError("model_not_found", `The model \`${model}\` does not exist.`, { param: "model" });
+}

@@ -1,0 +1,93 @@
+/** The door of chat: an untrusted body in, a ChatRequest or every fault out. */
+import * as v from "valibot";
+import type { ChatMessage } from "../text/types.js";
+import { commonCross, commonEntries, commonNeutral, type FieldBounds, flag, integer } from "./fields.js";
+import { type Door, type Fault, invalid, isObject, type JsonObject, type NeutralTable, parse } from "./parse.js";
+import { commonOf } from "./request-common.js";
+import type { ChatRequest } from "./requests.js";
+
+const neutral: NeutralTable = {
+  ...commonNeutral,
+  modalities: {
+    allowed: '["text"]',
+    accepts: (value) => Array.isArray(value) && value.length === 1 && value[0] === "text",
+  },
+};
+
+const roles = ["system", "developer", "user", "assistant"];
+/** Parts of an assistant's earlier answer that clients send back and that are empty here. */
+const emptyExtras = ["tool_calls", "annotations", "refusal", "audio", "function_call"];
+
+export function chatDoor(bounds: FieldBounds) {
+  const rule = `must be a list of 1 to ${bounds.maxMessages} messages`;
+  const entries = {
+    ...commonEntries(bounds),
+    messages: v.pipe(v.array(messageField(), rule), v.minLength(1, rule), v.maxLength(bounds.maxMessages, rule)),
+    logprobs: v.optional(flag, false),
+    top_logprobs: v.optional(integer(0, bounds.maxLogprobs)),
+  };
+  const schema = v.object(entries, "is required");
+  return { schema, known: Object.keys(entries), neutral, cross } satisfies Door<typeof schema>;
+}
+
+/** Throws LorikeetError `invalid_value` or `unsupported_parameter` with every fault. */
+export function parseChat(door: ReturnType<typeof chatDoor>, body: unknown): ChatRequest {
+  const fields = parse(door, body);
+  return {
+    kind: "chat",
+    ...commonOf(fields),
+    messages: fields.messages,
+    logprobs: fields.logprobs ? (fields.top_logprobs ?? 0) : null,
+  };
+}
+
+function* crossFaults(body: JsonObject): Iterable<Fault> {
+  yield* commonCross(body);
+  const name = body.max_completion_tokens === 0 ? "max_completion_tokens" : "max_tokens";
+  if (body[name] === 0) yield invalid(name, "must be at least 1 in a chat");
+  if (typeof body.top_logprobs === "number" && body.logprobs !== true) {
+    yield invalid("top_logprobs", "may be given only with `logprobs` true");
+  }
+}
+
+const cross = (body: JsonObject): readonly Fault[] => [...crossFaults(body)];
+
+/** A schema for one message; its faults carry the place inside the message in their words. */
+function messageField() {
+  return v.pipe(
+    v.unknown(),
+    v.rawTransform<unknown, ChatMessage>(({ dataset, addIssue, NEVER }) => {
+      const message = readMessage(dataset.value);
+      if (typeof message !== "string") return message;
+      addIssue({ message });
+      return NEVER;
+    }),
+  );
+}
+
+/** The message, or the rule that it breaks. */
+function readMessage(value: unknown): ChatMessage | string {
+  if (!isObject(value)) return "must be an object with `role` and `content`";
+  const { role, content, name, ...rest } = value;
+  if (typeof role !== "string" || !roles.includes(role)) return `must have a \`role\` out of ${roles.join(", ")}`;
+  for (const [key, extra] of Object.entries(rest)) {
+    const isEmpty = extra === null || (Array.isArray(extra) && extra.length === 0);
+    if (!isEmpty || !emptyExtras.includes(key)) return `has the field \`${key.slice(0, 64)}\`, which is not supported`;
+  }
+  if (name !== undefined && name !== null && typeof name !== "string") return "must have a string as `name`";
+  const text = readContent(content);
+  if (text === null) return 'must have a `content` that is a string or a list of {"type":"text","text":"..."} parts';
+  const base = { role: role === "developer" ? "system" : role, content: text };
+  return typeof name === "string" ? { ...base, name } : base;
+}
+
+function readContent(content: unknown): string | null {
+  if (typeof content === "string") return content;
+  if (!Array.isArray(content) || content.length === 0) return null;
+  const texts: string[] = [];
+  for (const part of content) {
+    if (!isObject(part) || part.type !== "text" || typeof part.text !== "string") return null;
+    texts.push(part.text);
+  }
+  return texts.join("\n");
+}

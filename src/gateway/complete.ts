@@ -1,0 +1,201 @@
+/** The use case of an answer: parse, resolve, hold, prefetch, encode, submit, and give everything back at its one end. */
+import { randomUUID } from "node:crypto";
+import { errorTable, LorikeetError } from "../base/errors.js";
+import type { Logger } from "../base/log.js";
+import type { Engine } from "../engine/types.js";
+import type { Tokenizer } from "../text/types.js";
+import type { ActivityBook, ActivityTicket } from "./activity.js";
+import { Answer } from "./answer.js";
+import type { Catalog, Target } from "./catalog.js";
+import { chatDoor, parseChat } from "./chat-input.js";
+import { completionDoor, parseCompletion } from "./completion-input.js";
+import type { FieldBounds } from "./fields.js";
+import { asFault, Generation, type GenerationEnd } from "./generation.js";
+import { type GatewayObserver, outcomeOf, type RequestSummary, type Route } from "./observer.js";
+import { type Plan, planOf } from "./plan.js";
+import { encodePrompts, type PromptContext, renderPrompts } from "./prompts.js";
+import type { GenerationRequest } from "./requests.js";
+import type { SamplingDefaults } from "./sampling.js";
+import { type Wire, wireOf } from "./wire.js";
+
+export interface CompleterDeps {
+  readonly engine: Engine;
+  readonly tokenizer: Tokenizer | null;
+  readonly catalog: Catalog;
+  readonly activity: ActivityBook;
+  readonly observer: GatewayObserver;
+  readonly logger: Logger;
+  readonly bounds: FieldBounds;
+  readonly prompts: PromptContext;
+  readonly stopIds: readonly number[];
+  readonly defaults: SamplingDefaults;
+}
+
+export class Completer {
+  readonly #deps: CompleterDeps;
+  readonly #completions: ReturnType<typeof completionDoor>;
+  readonly #chat: ReturnType<typeof chatDoor>;
+
+  constructor(deps: CompleterDeps) {
+    this.#deps = deps;
+    this.#completions = completionDoor(deps.bounds);
+    this.#chat = chatDoor(deps.bounds);
+  }
+
+  /** Resolves at admission: the adapter is leased and a slot is held. Rejects with a LorikeetError. */
+  async answer(route: Route, body: unknown, signal: AbortSignal): Promise<Answer> {
+    const call = new Call(route, this.#deps.activity, this.#deps.observer);
+    try {
+      const request = route === "chat" ? parseChat(this.#chat, body) : parseCompletion(this.#completions, body);
+      const target = this.#deps.catalog.resolve(request.model);
+      call.hold(target);
+      const plan = await this.#plan(request, target);
+      if (signal.aborted) throw new LorikeetError("cancelled", "The client left before its request was queued.");
+      return await this.#run(call, request, plan, target, signal);
+    } catch (error) {
+      const fault = asFault(error);
+      call.end(fault, null);
+      throw fault;
+    }
+  }
+
+  async #plan(request: GenerationRequest, target: Target): Promise<Plan> {
+    const { tokenizer, bounds, defaults, stopIds, prompts, catalog } = this.#deps;
+    const rendered = renderPrompts(request, prompts);
+    catalog.prefetch(target);
+    const encoded = await encodePrompts(rendered, prompts);
+    return planOf(request, encoded, {
+      tokenizer,
+      maxContext: bounds.maxContext,
+      stopIds,
+      defaults,
+      digest: target.digest,
+    });
+  }
+
+  async #run(call: Call, request: GenerationRequest, plan: Plan, target: Target, signal: AbortSignal): Promise<Answer> {
+    const { bounds, logger } = this.#deps;
+    const generation = new Generation(plan, this.#deps);
+    const guard = new Guard(generation, bounds.queueTimeoutMs, bounds.requestTimeoutMs, signal);
+    const ended = generation.ended.then((end) => {
+      guard.release();
+      if (end.error && end.error.status >= 500 && end.error.code !== "draining" && end.error.code !== "queue_timeout") {
+        logger.error({ err: end.error, adapter: target.adapter }, "An answer failed");
+      }
+      return call.end(end.error, end);
+    });
+    call.handOver();
+    const queueMs = await generation.admitted;
+    guard.admitted();
+    call.admit();
+    const identity = {
+      model: target.model,
+      adapter: target.adapter,
+      digest: target.digest,
+      stream: request.stream,
+      includeUsage: request.includeUsage,
+    };
+    return new Answer(identity, queueMs, generation, this.#wire(request, target), ended);
+  }
+
+  #wire(request: GenerationRequest, target: Target): Wire {
+    return wireOf({
+      id: `${request.kind === "chat" ? "chatcmpl" : "cmpl"}-${randomUUID()}`,
+      created: Math.floor(Date.now() / 1000),
+      model: target.model,
+      kind: request.kind,
+      tokenizer: this.#deps.tokenizer,
+      includeUsage: request.includeUsage,
+      hasLogprobs: request.logprobs !== null,
+      returnTokenIds: request.returnTokenIds,
+    });
+  }
+}
+
+/** What one call holds and how it is booked; it ends once, by itself or, after `handOver`, with its generation. */
+class Call {
+  readonly #route: Route;
+  readonly #activity: ActivityBook;
+  readonly #observer: GatewayObserver;
+  readonly #startedAt = performance.now();
+  #target: Target | null = null;
+  #ticket: ActivityTicket | null = null;
+  #isHandedOver = false;
+
+  constructor(route: Route, activity: ActivityBook, observer: GatewayObserver) {
+    this.#route = route;
+    this.#activity = activity;
+    this.#observer = observer;
+  }
+
+  hold(target: Target): void {
+    this.#target = target;
+    this.#ticket = this.#activity.begin(target.adapter);
+  }
+
+  admit(): void {
+    this.#ticket?.admit();
+  }
+
+  /** From here only a GenerationEnd ends the call. */
+  handOver(): void {
+    this.#isHandedOver = true;
+  }
+
+  end(error: LorikeetError | null, end: GenerationEnd | null): RequestSummary {
+    const summary = this.#summary(error, end);
+    if (this.#isHandedOver && !end) return summary;
+    this.#ticket?.end(end?.usage ?? null);
+    this.#target?.release();
+    this.#observer.ended?.(summary);
+    return summary;
+  }
+
+  #summary(error: LorikeetError | null, end: GenerationEnd | null): RequestSummary {
+    return {
+      route: this.#route,
+      model: this.#target?.model ?? null,
+      adapter: this.#target?.adapter ?? null,
+      digest: this.#target?.digest ?? null,
+      outcome: error ? outcomeOf(error.code, errorTable[error.code].status) : "completed",
+      code: error?.code ?? null,
+      usage: end?.usage ?? null,
+      queueMs: end?.queueMs ?? null,
+      timeToFirstTokenMs: end?.timeToFirstTokenMs ?? null,
+      durationMs: performance.now() - this.#startedAt,
+    };
+  }
+}
+
+/** Ends a generation that waits too long, runs too long, or whose client left. */
+class Guard {
+  readonly #signal: AbortSignal;
+  readonly #onAbort: () => void;
+  readonly #queueTimer: NodeJS.Timeout;
+  readonly #requestTimer: NodeJS.Timeout;
+
+  constructor(generation: Generation, queueTimeoutMs: number, requestTimeoutMs: number, signal: AbortSignal) {
+    this.#signal = signal;
+    this.#onAbort = () => generation.end(new LorikeetError("cancelled", "The client left."));
+    this.#queueTimer = setTimeout(() => {
+      const message = `The request waited for ${queueTimeoutMs} ms without finding a place; try again later.`;
+      generation.end(new LorikeetError("queue_timeout", message, { allowed: queueTimeoutMs }));
+    }, queueTimeoutMs);
+    this.#requestTimer = setTimeout(() => {
+      const message = `The request was not done after ${requestTimeoutMs} ms, the longest that is allowed.`;
+      generation.end(new LorikeetError("timeout", message, { allowed: requestTimeoutMs }));
+    }, requestTimeoutMs);
+    signal.addEventListener("abort", this.#onAbort, { once: true });
+    if (signal.aborted) this.#onAbort();
+  }
+
+  admitted(): void {
+    clearTimeout(this.#queueTimer);
+  }
+
+  release(): void {
+    clearTimeout(this.#queueTimer);
+    clearTimeout(this.#requestTimer);
+    this.#signal.removeEventListener("abort", this.#onAbort);
+  }
+}

@@ -1,0 +1,70 @@
+/** The door of `completions`: an untrusted body in, a CompletionRequest or every fault out. */
+import * as v from "valibot";
+import { commonCross, commonEntries, commonNeutral, type FieldBounds, flag, integer } from "./fields.js";
+import { type Door, type Fault, invalid, type JsonObject, type NeutralTable, parse } from "./parse.js";
+import { commonOf } from "./request-common.js";
+import type { CompletionRequest, Prompt } from "./requests.js";
+
+const neutral: NeutralTable = {
+  ...commonNeutral,
+  best_of: { allowed: "1", accepts: (value) => value === 1 },
+  suffix: { allowed: "an empty string", accepts: (value) => value === "" },
+};
+
+export function completionDoor(bounds: FieldBounds) {
+  const entries = {
+    ...commonEntries(bounds),
+    prompt: promptField(bounds),
+    echo: v.optional(flag, false),
+    logprobs: v.optional(integer(0, bounds.maxLogprobs)),
+  };
+  const schema = v.object(entries, "is required");
+  return { schema, known: Object.keys(entries), neutral, cross } satisfies Door<typeof schema>;
+}
+
+/** Throws LorikeetError `invalid_value` or `unsupported_parameter` with every fault. */
+export function parseCompletion(door: ReturnType<typeof completionDoor>, body: unknown): CompletionRequest {
+  const fields = parse(door, body);
+  return {
+    kind: "completions",
+    ...commonOf(fields),
+    prompts: fields.prompt,
+    echo: fields.echo,
+    logprobs: fields.logprobs ?? null,
+  };
+}
+
+function* crossFaults(body: JsonObject): Iterable<Fault> {
+  yield* commonCross(body);
+  const bound = body.max_tokens ?? body.max_completion_tokens;
+  if (bound === 0 && body.echo !== true) yield invalid("max_tokens", "may be 0 only with `echo` true");
+}
+
+const cross = (body: JsonObject): readonly Fault[] => [...crossFaults(body)];
+
+/** A schema for `prompt`: a string, strings, token ids, or lists of token ids. */
+function promptField(bounds: FieldBounds) {
+  const rule =
+    `must be a string, a list of up to ${bounds.maxSequences} strings, a list of token ids (0 to ${bounds.vocabSize - 1}), ` +
+    `or up to ${bounds.maxSequences} such lists`;
+  const isIds = (value: unknown): value is number[] =>
+    Array.isArray(value) &&
+    value.length > 0 &&
+    value.every((id) => Number.isInteger(id) && id >= 0 && id < bounds.vocabSize);
+  const read = (value: unknown): readonly Prompt[] | null => {
+    if (typeof value === "string") return [{ kind: "text", text: value }];
+    if (isIds(value)) return [{ kind: "ids", ids: value }];
+    if (!Array.isArray(value) || value.length === 0 || value.length > bounds.maxSequences) return null;
+    if (value.every((item) => typeof item === "string")) return value.map((text) => ({ kind: "text", text }));
+    return value.every(isIds) ? value.map((ids) => ({ kind: "ids", ids })) : null;
+  };
+  return v.pipe(
+    v.unknown(),
+    v.rawTransform(({ dataset, addIssue, NEVER }) => {
+      const prompts = read(dataset.value);
+      if (prompts) return prompts;
+      addIssue({ message: rule });
+      return NEVER;
+    }),
+  );
+}

@@ -1,0 +1,121 @@
+/** The use cases as plain calls, wired together: answers, models, adapters, counts. Knows no HTTP. */
+import { type UploadLimits, Uploads } from "../adapter/upload.js";
+import { type Logger, silent } from "../base/log.js";
+import type { Engine, EngineLimits, EngineStats } from "../engine/types.js";
+import type { Tokenizer } from "../text/types.js";
+import { ActivityBook } from "./activity.js";
+import { Adapters, type CachePort, type StorePort, type Tier } from "./adapters.js";
+import type { Answer } from "./answer.js";
+import { Catalog, type ModelCard } from "./catalog.js";
+import { Completer } from "./complete.js";
+import { LoraPaths } from "./lora-path.js";
+import type { GatewayObserver } from "./observer.js";
+import { ObserverSet } from "./observer-set.js";
+import { type GatewayOptions, gatewayDefaults } from "./options.js";
+import { samplingDefaults } from "./sampling.js";
+
+/** What the gateway has to know of the base model. */
+export interface GatewayModel {
+  /** The name it is served by, first, and its aliases. */
+  readonly names: readonly [string, ...string[]];
+  readonly vocabSize: number;
+  readonly stopIds: readonly number[];
+  readonly bosId: number | null;
+  /** Of generation_config.json; used with `generationConfig: "model"`. */
+  readonly generationDefaults: Readonly<Record<string, number | boolean>>;
+}
+
+export interface GatewayParts {
+  readonly engine: Engine;
+  /** null: token-id prompts only. */
+  readonly tokenizer: Tokenizer | null;
+  readonly model: GatewayModel;
+  readonly store: StorePort;
+  readonly cache: CachePort;
+  readonly uploads?: Partial<UploadLimits>;
+  readonly options?: Partial<GatewayOptions>;
+  readonly logger?: Logger;
+}
+
+export interface GatewayStats {
+  readonly engine: EngineStats;
+  readonly limits: EngineLimits;
+  readonly cache: ReturnType<CachePort["stats"]>;
+  readonly tiers: Readonly<Record<Tier, number>>;
+  /** Names of adapters with a running or a waiting request. */
+  readonly runningAdapters: readonly string[];
+  readonly waitingAdapters: readonly string[];
+}
+
+export interface Gateway {
+  /** Answers an untrusted body. Resolves at admission; rejects with a LorikeetError. Whoever gets an Answer reads it or cancels it. */
+  complete(body: unknown, signal: AbortSignal): Promise<Answer>;
+  chat(body: unknown, signal: AbortSignal): Promise<Answer>;
+  readonly models: {
+    list(): ModelCard[];
+    /** Throws LorikeetError `model_not_found`. */
+    get(name: string): ModelCard;
+  };
+  readonly adapters: Adapters;
+  readonly loraPaths: LoraPaths;
+  stats(): GatewayStats;
+  observe(observer: GatewayObserver): void;
+  /** Refuses new answers, lets running ones end for `graceMs`, then ends the rest. */
+  drain(graceMs: number): Promise<void>;
+}
+
+export function createGateway(parts: GatewayParts): Gateway {
+  const { engine, tokenizer, model, store, cache, logger = silent } = parts;
+  const options = { ...gatewayDefaults, ...parts.options };
+  const { maxContext } = engine.limits;
+  const activity = new ActivityBook();
+  const observer = new ObserverSet();
+  const createdAt = Math.floor(Date.now() / 1000);
+  const catalog = new Catalog({ names: model.names, maxContext, createdAt }, store, (digest) => cache.prefetch(digest));
+  const completer = new Completer({
+    engine,
+    tokenizer,
+    catalog,
+    activity,
+    observer,
+    logger,
+    bounds: { ...options, vocabSize: model.vocabSize, maxContext },
+    prompts: {
+      tokenizer,
+      maxPromptCharacters: options.maxPromptCharacters ?? 16 * maxContext,
+      maxSequences: options.maxSequences,
+      bosId: model.bosId,
+    },
+    stopIds: model.stopIds,
+    defaults: samplingDefaults(options.generationConfig, model.generationDefaults),
+  });
+  const adapters = new Adapters({
+    store,
+    cache,
+    uploads: new Uploads(parts.uploads),
+    engine,
+    activity,
+    observer,
+    logger,
+  });
+  return {
+    complete: (body, signal) => completer.answer("completions", body, signal),
+    chat: (body, signal) => completer.answer("chat", body, signal),
+    models: catalog,
+    adapters,
+    loraPaths: new LoraPaths(options.loraPathRoot, store, adapters),
+    stats: () => {
+      activity.prune((name) => adapters.has(name));
+      return {
+        engine: engine.stats(),
+        limits: engine.limits,
+        cache: cache.stats(),
+        tiers: adapters.tiers(),
+        runningAdapters: activity.names("running"),
+        waitingAdapters: activity.names("waiting"),
+      };
+    },
+    observe: (listener) => observer.add(listener),
+    drain: (graceMs) => engine.drain(graceMs),
+  };
+}

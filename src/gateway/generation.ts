@@ -1,0 +1,233 @@
+/** One answer while it is made: its sequences, their parts in one stream, their one ending. Knows the engine's door and no wire. */
+import { deferred } from "../base/async.js";
+import { LorikeetError } from "../base/errors.js";
+import type { Engine, EngineEvent, SequenceHandle, TokenLogprob } from "../engine/types.js";
+import type { Tokenizer } from "../text/types.js";
+import { Assembler, assemblePrompt } from "./assembler.js";
+import type { GatewayObserver } from "./observer.js";
+import { PartQueue } from "./part-queue.js";
+import type { ChoicePart, Usage } from "./parts.js";
+import type { Plan, SequencePlan } from "./plan.js";
+
+export interface GenerationDeps {
+  readonly engine: Engine;
+  readonly tokenizer: Tokenizer | null;
+  readonly observer: GatewayObserver;
+}
+
+export interface GenerationEnd {
+  readonly error: LorikeetError | null;
+  readonly usage: Usage;
+  readonly queueMs: number | null;
+  readonly timeToFirstTokenMs: number | null;
+}
+
+type Finish = Extract<EngineEvent, { type: "finish" }>;
+
+/**
+ * Sequences are read as fast as the engine makes them, so an ending is seen even when nobody reads; what a reader has not
+ * taken yet is bounded by the tokens asked for. `pause` stops the engine's work.
+ */
+export class Generation {
+  readonly #deps: GenerationDeps;
+  readonly #plan: Plan;
+  readonly #parts = new PartQueue<ChoicePart>();
+  readonly #handles: SequenceHandle[] = [];
+  readonly #admission = deferred<number>();
+  readonly #submittedAt = performance.now();
+  #error: LorikeetError | null = null;
+  #queueMs: number | null = null;
+  #timeToFirstTokenMs: number | null = null;
+  #usage: Usage = { promptTokens: 0, completionTokens: 0, cachedTokens: 0 };
+
+  /** Resolves once every sequence has ended and given back what it held. Never rejects. */
+  readonly ended: Promise<GenerationEnd>;
+
+  /** Submits every sequence. What the engine throws (`queue_full`, `draining`, ...) ends all of them and rejects `admitted`. */
+  constructor(plan: Plan, deps: GenerationDeps) {
+    this.#plan = plan;
+    this.#deps = deps;
+    this.#admission.promise.catch(() => {});
+    const pumps: Promise<void>[] = [];
+    try {
+      for (const sequence of plan.sequences) {
+        const handle = deps.engine.submit(sequence.request);
+        this.#handles.push(handle);
+        pumps.push(this.#pump(sequence, handle));
+      }
+    } catch (error) {
+      this.end(asFault(error));
+    }
+    this.ended = Promise.all(pumps).then(() => this.#conclude());
+  }
+
+  /** Milliseconds in the queue, once the first sequence is admitted; rejects when none ever is. */
+  get admitted(): Promise<number> {
+    return this.#admission.promise;
+  }
+
+  /** Iterate it once. Throws the LorikeetError that ended the answer, after the parts before it. */
+  get parts(): AsyncIterable<ChoicePart> {
+    return this.#parts;
+  }
+
+  pause(): void {
+    for (const handle of this.#handles) handle.pause();
+  }
+
+  resume(): void {
+    for (const handle of this.#handles) handle.resume();
+  }
+
+  /** Ends every sequence at once; the first reason counts, and nothing changes after the end. */
+  end(reason: LorikeetError): void {
+    this.#error ??= reason;
+    this.#admission.reject(this.#error);
+    this.#parts.end(this.#error);
+    for (const handle of this.#handles) handle.end("cancelled");
+  }
+
+  async #pump(sequence: SequencePlan, handle: SequenceHandle): Promise<void> {
+    const reader = new SequenceReader(sequence, this.#plan, this.#deps.tokenizer);
+    let lastTokenAt: number | null = null;
+    try {
+      for await (const event of handle) {
+        if (event.type === "admitted") this.#admit(event.queueMs);
+        if (event.type === "token") lastTokenAt = this.#timeToken(lastTokenAt);
+        if (event.type === "finish") this.#finish(sequence, event, reader.stopped);
+        if (this.#error) continue;
+        for (const part of reader.read(event)) this.#parts.push(part);
+        if (reader.stopped) handle.end("stop");
+      }
+    } catch (error) {
+      this.end(asFault(error));
+    }
+  }
+
+  #admit(queueMs: number): void {
+    if (this.#queueMs !== null) return;
+    this.#queueMs = queueMs;
+    this.#admission.resolve(queueMs);
+    this.#deps.observer.queued?.(queueMs / 1000);
+  }
+
+  #timeToken(lastTokenAt: number | null): number {
+    const now = performance.now();
+    if (this.#timeToFirstTokenMs === null) {
+      this.#timeToFirstTokenMs = now - this.#submittedAt;
+      this.#deps.observer.firstToken?.(this.#timeToFirstTokenMs / 1000);
+    }
+    if (lastTokenAt !== null) this.#deps.observer.interToken?.((now - lastTokenAt) / 1000);
+    return now;
+  }
+
+  #finish(sequence: SequencePlan, event: Finish, isStopped: boolean): void {
+    const { promptTokens, completionTokens, cachedTokens } = this.#usage;
+    this.#usage = {
+      promptTokens: promptTokens + (sequence.countsPrompt ? event.promptTokens : 0),
+      completionTokens: completionTokens + event.completionTokens,
+      cachedTokens: cachedTokens + (sequence.countsPrompt ? event.timings.cachedTokens : 0),
+    };
+    const fault = faultOf(event);
+    if (fault && !(isStopped && event.reason === "cancelled")) this.end(fault);
+  }
+
+  #conclude(): GenerationEnd {
+    this.#admission.reject(
+      this.#error ?? new LorikeetError("internal", "The engine ended a request without admitting it."),
+    );
+    this.#parts.end(null);
+    return {
+      error: this.#error,
+      usage: this.#usage,
+      queueMs: this.#queueMs,
+      timeToFirstTokenMs: this.#timeToFirstTokenMs,
+    };
+  }
+}
+
+/** One sequence's events into parts of its choice. */
+class SequenceReader {
+  readonly #plan: Plan;
+  readonly #sequence: SequencePlan;
+  readonly #tokenizer: Tokenizer | null;
+  #assembler: Assembler;
+  #hasBegun = false;
+
+  constructor(sequence: SequencePlan, plan: Plan, tokenizer: Tokenizer | null) {
+    this.#sequence = sequence;
+    this.#plan = plan;
+    this.#tokenizer = tokenizer;
+    this.#assembler = this.#assemblerAt(0);
+  }
+
+  get stopped(): boolean {
+    return this.#assembler.stopped;
+  }
+
+  *read(event: EngineEvent): Iterable<ChoicePart> {
+    const { echo, echoLogprobs, stopIds } = this.#plan;
+    switch (event.type) {
+      case "admitted":
+        if (!echoLogprobs) yield this.#begin(echo ? this.#promptPart([]) : null);
+        return;
+      case "prompt":
+        if (echoLogprobs) yield this.#begin(this.#promptPart(event.logprobs));
+        return;
+      case "token": {
+        if (stopIds.has(event.id)) return;
+        const { text, tokens } = this.#assembler.push(event.id, event.logprob);
+        if (text !== "" || tokens.length > 0) yield this.#part(text, tokens, null);
+        return;
+      }
+      case "finish": {
+        const { text, tokens } = this.#assembler.finish();
+        yield this.#part(text, tokens, event.reason === "length" && !this.stopped ? "length" : "stop");
+      }
+    }
+  }
+
+  #promptPart(logprobs: readonly (TokenLogprob | null)[]): ReturnType<typeof assemblePrompt> {
+    const { ids, text } = this.#sequence.prompt;
+    const prompt = assemblePrompt(this.#tokenizer, ids, text, logprobs);
+    this.#assembler = this.#assemblerAt(prompt.text.length);
+    return logprobs.length > 0 ? prompt : { text: prompt.text, tokens: [] };
+  }
+
+  #begin(prompt: ReturnType<typeof assemblePrompt> | null): ChoicePart {
+    const part = this.#part(prompt?.text ?? "", prompt?.tokens ?? [], null);
+    return { ...part, echoedTokens: part.tokens.length };
+  }
+
+  #part(text: string, tokens: ChoicePart["tokens"], finish: ChoicePart["finish"]): ChoicePart {
+    const isFirst = !this.#hasBegun;
+    this.#hasBegun = true;
+    const promptIds = isFirst && this.#plan.returnTokenIds ? this.#sequence.prompt.ids : null;
+    return { index: this.#sequence.index, isFirst, text, tokens, promptIds, echoedTokens: 0, finish };
+  }
+
+  #assemblerAt(offset: number): Assembler {
+    const before = this.#plan.continuesPrompt ? this.#sequence.prompt.ids : [];
+    return new Assembler(this.#tokenizer, this.#plan.stops, before, offset);
+  }
+}
+
+/** Any thrown thing as a LorikeetError. */
+export function asFault(error: unknown): LorikeetError {
+  if (error instanceof LorikeetError) return error;
+  return new LorikeetError("internal", "The server failed to answer; its log says why.", { cause: error });
+}
+
+function faultOf(event: Finish): LorikeetError | null {
+  switch (event.reason) {
+    case "stop":
+    case "length":
+      return null;
+    case "error":
+      return asFault(event.error);
+    case "cancelled":
+      return new LorikeetError("cancelled", "The request was cancelled.");
+    case "shutdown":
+      return new LorikeetError("draining", "The server is shutting down and ended this request.");
+  }
+}

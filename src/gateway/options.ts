@@ -1,0 +1,40 @@
+/** Every bound of a request that is not about transport: one named option each, with its default. */
+
+export interface GatewayOptions {
+  /** Characters of one prompt before it is tokenized. null: 16 for each token of the context. */
+  readonly maxPromptCharacters: number | null;
+  /** Prompts times choices of one request. */
+  readonly maxSequences: number;
+  /** `n`. */
+  readonly maxChoices: number;
+  readonly maxStops: number;
+  readonly maxStopCharacters: number;
+  /** `logprobs` and `top_logprobs`. */
+  readonly maxLogprobs: number;
+  /** Entries of `logit_bias`. */
+  readonly maxLogitBias: number;
+  readonly maxMessages: number;
+  /** How long a request may wait for its first place in the batch. */
+  readonly queueTimeoutMs: number;
+  /** Bounds the whole of a request. */
+  readonly requestTimeoutMs: number;
+  /** Whose sampling defaults hold where a request is silent: OpenAI's, or those of the model's generation_config.json. */
+  readonly generationConfig: "openai" | "model";
+  /** The only folder below which `load_lora_adapter` may read; null refuses the call. */
+  readonly loraPathRoot: string | null;
+}
+
+export const gatewayDefaults: GatewayOptions = {
+  maxPromptCharacters: null,
+  maxSequences: 64,
+  maxChoices: 16,
+  maxStops: 4,
+  maxStopCharacters: 256,
+  maxLogprobs: 20,
+  maxLogitBias: 1024,
+  maxMessages: 1024,
+  queueTimeoutMs: 60_000,
+  requestTimeoutMs: 600_000,
+  generationConfig: "openai",
+  loraPathRoot: null,
+};

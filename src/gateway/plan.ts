@@ -1,0 +1,102 @@
+/** What is to be generated, all decided: the engine's requests of one answer and how each becomes text. Submits nothing. */
+import { LorikeetError } from "../base/errors.js";
+import type { EngineRequest } from "../engine/types.js";
+import type { Tokenizer } from "../text/types.js";
+import type { EncodedPrompt } from "./prompts.js";
+import type { GenerationRequest } from "./requests.js";
+import { type SamplingDefaults, samplingOf } from "./sampling.js";
+
+/** OpenAI's default for completions. */
+const completionTokens = 16;
+
+/** One sequence of an answer: choice `index`. */
+export interface SequencePlan {
+  readonly index: number;
+  readonly request: EngineRequest;
+  /** True for the first choice of each prompt: its prompt is counted once. */
+  readonly countsPrompt: boolean;
+  readonly prompt: EncodedPrompt;
+}
+
+export interface Plan {
+  readonly sequences: readonly SequencePlan[];
+  readonly stops: readonly string[];
+  readonly stopIds: ReadonlySet<number>;
+  readonly echo: boolean;
+  /** Log-probabilities of the echoed prompt too. */
+  readonly echoLogprobs: boolean;
+  readonly returnTokenIds: boolean;
+  /** The text continues the prompt's, as a completion's does and a chat's does not. */
+  readonly continuesPrompt: boolean;
+}
+
+export interface PlanContext {
+  readonly tokenizer: Tokenizer | null;
+  readonly maxContext: number;
+  readonly stopIds: readonly number[];
+  readonly defaults: SamplingDefaults;
+  /** The adapter's digest, or null for the base. */
+  readonly digest: string | null;
+}
+
+/** Throws LorikeetError `context_length_exceeded` (both numbers) or `tokenizer_missing`. */
+export function planOf(request: GenerationRequest, prompts: readonly EncodedPrompt[], context: PlanContext): Plan {
+  const echo = request.kind === "completions" && request.echo;
+  const stopIds = request.ignoreEos ? [] : context.stopIds;
+  if (request.stops.length > 0 && !context.tokenizer) {
+    throw new LorikeetError(
+      "tokenizer_missing",
+      "The model has no tokenizer, so `stop` strings cannot be found; use token ids and `max_tokens`.",
+      { param: "stop" },
+    );
+  }
+  const sequences = prompts.flatMap((prompt, promptIndex) => {
+    const maxTokens = maxTokensOf(request, prompt.ids.length, context);
+    const scores = echo && (request.logprobs !== null || maxTokens === 0);
+    return Array.from({ length: request.choices }, (_, choice): SequencePlan => {
+      const engineRequest: EngineRequest = {
+        promptIds: prompt.ids,
+        maxTokens,
+        sampling: samplingOf(request.sampling, context.defaults, request.logprobs, choice),
+        stopIds,
+        adapter: context.digest,
+        promptLogprobs: scores ? (request.logprobs ?? 0) : null,
+      };
+      const index = promptIndex * request.choices + choice;
+      return { index, request: engineRequest, countsPrompt: choice === 0, prompt };
+    });
+  });
+  return {
+    sequences,
+    stops: request.stops,
+    stopIds: new Set(stopIds),
+    echo,
+    echoLogprobs: echo && request.logprobs !== null,
+    returnTokenIds: request.returnTokenIds,
+    continuesPrompt: request.kind === "completions",
+  };
+}
+
+/** What was asked for, or the kind's default as far as the context has room for it. */
+function maxTokensOf(request: GenerationRequest, promptTokens: number, context: PlanContext): number {
+  const { maxContext } = context;
+  const room = maxContext - promptTokens;
+  const least = request.maxTokens ?? 1;
+  if (least > room) throw contextError(promptTokens, least, maxContext);
+  if (request.maxTokens !== null) return request.maxTokens;
+  const fallback = context.defaults.maxTokens ?? (request.kind === "completions" ? completionTokens : room);
+  return Math.min(fallback, room);
+}
+
+function contextError(promptTokens: number, maxTokens: number, maxContext: number): LorikeetError {
+  return new LorikeetError(
+    "context_length_exceeded",
+    `The model's context is ${maxContext} tokens, but ${promptTokens + maxTokens} were asked for: ` +
+      `${promptTokens} in the prompt and ${maxTokens} to generate.`,
+    {
+      param: promptTokens >= maxContext ? "prompt" : "max_tokens",
+      found: promptTokens + maxTokens,
+      allowed: maxContext,
+    },
+  );
+}

@@ -1,0 +1,104 @@
+/** Prompts into token ids, with a bound on characters before any work is done. Knows no engine. */
+import { LorikeetError } from "../base/errors.js";
+import type { Tokenizer } from "../text/types.js";
+import type { GenerationRequest, Prompt } from "./requests.js";
+
+export interface EncodedPrompt {
+  readonly ids: readonly number[];
+  /** The prompt as it was written; null for token ids. */
+  readonly text: string | null;
+}
+
+export interface PromptContext {
+  readonly tokenizer: Tokenizer | null;
+  readonly maxPromptCharacters: number;
+  readonly maxSequences: number;
+  /** Stands for an empty prompt, where the model has one. */
+  readonly bosId: number | null;
+}
+
+/** A request's prompts, bounded and rendered, not yet tokenized. */
+export interface RenderedPrompts {
+  readonly prompts: readonly Prompt[];
+  readonly addSpecialTokens: boolean;
+}
+
+/**
+ * Renders a chat, and checks what can be checked before tokenizing.
+ * Throws LorikeetError `chat_template_missing`, `tokenizer_missing`, `prompt_too_long` or `invalid_value`.
+ */
+export function renderPrompts(request: GenerationRequest, context: PromptContext): RenderedPrompts {
+  const rendered =
+    request.kind === "chat"
+      ? { prompts: [renderChat(request.messages, context)], addSpecialTokens: false }
+      : { prompts: request.prompts, addSpecialTokens: true };
+  const sequences = rendered.prompts.length * request.choices;
+  if (sequences > context.maxSequences) {
+    throw new LorikeetError(
+      "invalid_value",
+      `The request asks for ${sequences} sequences (prompts times \`n\`); at most ${context.maxSequences} are allowed.`,
+      { param: "n", found: sequences, allowed: context.maxSequences },
+    );
+  }
+  for (const prompt of rendered.prompts) {
+    if (prompt.kind !== "text") continue;
+    if (!context.tokenizer) {
+      throw new LorikeetError("tokenizer_missing", "The model has no tokenizer: `prompt` must be token ids.", {
+        param: "prompt",
+      });
+    }
+    boundCharacters(prompt.text.length, context.maxPromptCharacters, "prompt");
+  }
+  return rendered;
+}
+
+export async function encodePrompts(rendered: RenderedPrompts, context: PromptContext): Promise<EncodedPrompt[]> {
+  const { addSpecialTokens } = rendered;
+  const encoded: EncodedPrompt[] = [];
+  for (const prompt of rendered.prompts) {
+    if (prompt.kind === "ids") {
+      encoded.push({ ids: prompt.ids, text: null });
+      continue;
+    }
+    const ids = (await context.tokenizer?.encode(prompt.text, { addSpecialTokens })) ?? [];
+    encoded.push({ ids: ids.length > 0 ? ids : emptyPrompt(context.bosId), text: prompt.text });
+  }
+  return encoded;
+}
+
+function renderChat(messages: Parameters<Tokenizer["renderChat"]>[0], context: PromptContext): Prompt {
+  const { tokenizer, maxPromptCharacters } = context;
+  if (!tokenizer) {
+    throw new LorikeetError(
+      "tokenizer_missing",
+      "The model has no tokenizer: it serves `/v1/completions` with token ids only.",
+    );
+  }
+  if (tokenizer.chatTemplate === null) {
+    throw new LorikeetError(
+      "chat_template_missing",
+      "The model has no chat template; start the server with `--chat-template <file>`, or use `/v1/completions`.",
+    );
+  }
+  const characters = messages.reduce((sum, message) => sum + message.content.length, 0);
+  boundCharacters(characters, maxPromptCharacters, "messages");
+  const text = tokenizer.renderChat(messages, { addGenerationPrompt: true });
+  boundCharacters(text.length, maxPromptCharacters, "messages");
+  return { kind: "text", text };
+}
+
+function boundCharacters(found: number, allowed: number, param: string): void {
+  if (found <= allowed) return;
+  throw new LorikeetError("prompt_too_long", `\`${param}\` has ${found} characters; at most ${allowed} are allowed.`, {
+    param,
+    found,
+    allowed,
+  });
+}
+
+function emptyPrompt(bosId: number | null): readonly number[] {
+  if (bosId !== null) return [bosId];
+  throw new LorikeetError("invalid_value", "`prompt` is empty; this model needs at least one token to begin with.", {
+    param: "prompt",
+  });
+}

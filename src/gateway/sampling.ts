@@ -1,0 +1,67 @@
+/** Fills what a request left open with the defaults of the house: OpenAI's, or the model's own. */
+import type { SamplingParams } from "../engine/types.js";
+import type { SamplingInput } from "./requests.js";
+
+/** Defaults for one server. `maxTokens` null: the kind's own. */
+export interface SamplingDefaults {
+  readonly temperature: number;
+  readonly topK: number;
+  readonly topP: number;
+  readonly minP: number;
+  readonly repetitionPenalty: number;
+  readonly maxTokens: number | null;
+}
+
+const openAi: SamplingDefaults = {
+  temperature: 1,
+  topK: 0,
+  topP: 1,
+  minP: 0,
+  repetitionPenalty: 1,
+  maxTokens: null,
+};
+
+/** Reads generation_config.json's values; a value of the wrong kind or out of range keeps OpenAI's. `do_sample: false` is greedy. */
+export function samplingDefaults(
+  mode: "openai" | "model",
+  config: Readonly<Record<string, number | boolean>>,
+): SamplingDefaults {
+  if (mode === "openai") return openAi;
+  const number = (key: string, fallback: number, min: number, max: number): number => {
+    const value = config[key];
+    return typeof value === "number" && value >= min && value <= max ? value : fallback;
+  };
+  const isGreedy = config.do_sample === false;
+  const newTokens = config.max_new_tokens;
+  return {
+    temperature: isGreedy ? 0 : number("temperature", openAi.temperature, 0, 2),
+    topK: Math.floor(number("top_k", openAi.topK, 0, Number.MAX_SAFE_INTEGER)),
+    topP: number("top_p", openAi.topP, 0, 1),
+    minP: number("min_p", openAi.minP, 0, 1),
+    repetitionPenalty: number("repetition_penalty", openAi.repetitionPenalty, Number.EPSILON, 10),
+    maxTokens: typeof newTokens === "number" && newTokens >= 1 ? Math.floor(newTokens) : null,
+  };
+}
+
+/** The parameters of choice `index`: a seed is shifted by it, so that choices differ and the whole request repeats. */
+export function samplingOf(
+  input: SamplingInput,
+  defaults: SamplingDefaults,
+  logprobs: number | null,
+  index: number,
+): SamplingParams {
+  const topP = input.topP ?? defaults.topP;
+  return {
+    temperature: input.temperature ?? defaults.temperature,
+    // A nucleus of nothing is, in the limit, the best token alone.
+    topK: topP === 0 ? 1 : Math.max(0, input.topK ?? defaults.topK),
+    topP: topP === 0 ? 1 : topP,
+    minP: input.minP ?? defaults.minP,
+    repetitionPenalty: input.repetitionPenalty ?? defaults.repetitionPenalty,
+    presencePenalty: input.presencePenalty ?? 0,
+    frequencyPenalty: input.frequencyPenalty ?? 0,
+    logitBias: input.logitBias,
+    seed: input.seed === null ? null : input.seed + index,
+    logprobs,
+  };
+}

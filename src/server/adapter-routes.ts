@@ -1,0 +1,82 @@
+/** The adapters' routes: listing, upload, pin, delete, download, and vLLM's two calls. */
+import { pipeline } from "node:stream/promises";
+import type { Request, Response } from "express";
+import * as v from "valibot";
+import { LorikeetError } from "../base/errors.js";
+import type { Gateway } from "../gateway/gateway.js";
+import { type Door, parse } from "../gateway/parse.js";
+import { contextOf } from "./context.js";
+
+const patchSchema = v.object({ pinned: v.boolean("must be true or false") }, "is required");
+const patchDoor: Door<typeof patchSchema> = { schema: patchSchema, known: ["pinned"], neutral: {} };
+
+export function adapterHandlers(gateway: Gateway) {
+  const { adapters, loraPaths } = gateway;
+  return {
+    list: (_req: Request, res: Response): void => {
+      res.json({ object: "list", data: adapters.list() });
+    },
+    get: (req: Request, res: Response): void => {
+      res.json(adapters.get(nameOf(req)));
+    },
+    put: async (req: Request, res: Response): Promise<void> => {
+      const stored = await adapters.upload(
+        {
+          name: nameOf(req),
+          body: req,
+          contentType: req.headers["content-type"] ?? null,
+          contentLength: lengthOf(req),
+          contentDigest: headerOf(req, "content-digest"),
+          onlyNew: wantsNew(req),
+        },
+        contextOf(res).signal,
+      );
+      res.status(stored.outcome === "created" ? 201 : 200).json({ ...stored.adapter, outcome: stored.outcome });
+    },
+    patch: async (req: Request, res: Response): Promise<void> => {
+      const { pinned } = parse(patchDoor, req.body);
+      res.json(await adapters.pin(nameOf(req), pinned));
+    },
+    remove: async (req: Request, res: Response): Promise<void> => {
+      const { name, digest } = await adapters.remove(nameOf(req));
+      res.json({ name, object: "adapter", digest, deleted: true });
+    },
+    download: async (req: Request, res: Response): Promise<void> => {
+      const name = nameOf(req);
+      const { digest, tar } = await adapters.download(name);
+      res.setHeader("content-type", "application/x-tar");
+      res.setHeader("content-disposition", `attachment; filename="${name.replaceAll("/", "_")}.tar"`);
+      res.setHeader("x-adapter-digest", digest);
+      await pipeline(tar, res);
+    },
+    load: async (req: Request, res: Response): Promise<void> => {
+      res.type("text/plain").send(await loraPaths.load(req.body));
+    },
+    unload: async (req: Request, res: Response): Promise<void> => {
+      res.type("text/plain").send(await loraPaths.unload(req.body));
+    },
+  };
+}
+
+function nameOf(req: Request): string {
+  const { name } = req.params;
+  return typeof name === "string" ? name : "";
+}
+
+function headerOf(req: Request, name: string): string | null {
+  const value = req.headers[name];
+  return typeof value === "string" ? value : null;
+}
+
+/** Bytes that were announced; a number that is none is Node's to refuse. */
+function lengthOf(req: Request): number | null {
+  const value = req.headers["content-length"];
+  return value === undefined ? null : Number(value);
+}
+
+function wantsNew(req: Request): boolean {
+  const value = req.headers["if-none-match"];
+  if (value === undefined) return false;
+  if (value.trim() === "*") return true;
+  throw new LorikeetError("invalid_value", "`If-None-Match` is supported only as `*`.", { param: "If-None-Match" });
+}

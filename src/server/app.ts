@@ -1,0 +1,118 @@
+/** The HTTP routes, wired: which handler answers which method of which path, and what every request goes through first. */
+import express, { type Express, type NextFunction, type Request, type RequestHandler, type Response } from "express";
+import { LorikeetError } from "../base/errors.js";
+import type { Logger } from "../base/log.js";
+import type { Gateway } from "../gateway/gateway.js";
+import { adapterHandlers } from "./adapter-routes.js";
+import { contextMiddleware, contextOf } from "./context.js";
+import type { Gate } from "./drain.js";
+import { sendFault, toFault } from "./fault.js";
+import { generateHandler } from "./generate-routes.js";
+import { jsonBody } from "./json-body.js";
+import { discardBody } from "./linger.js";
+import type { Metrics } from "./metrics.js";
+import type { ServerOptions } from "./options.js";
+
+export interface AppParts {
+  readonly gateway: Gateway;
+  readonly gate: Gate;
+  readonly metrics: Metrics;
+  readonly logger: Logger;
+  readonly options: ServerOptions;
+}
+
+type Method = "get" | "post" | "put" | "patch" | "delete";
+type Handlers = Partial<Record<Method, RequestHandler[]>>;
+
+export function createApp(parts: AppParts): Express {
+  const app = express();
+  app.disable("x-powered-by");
+  app.disable("etag");
+  app.set("query parser", false);
+  app.use(contextMiddleware(parts.logger));
+  addOperations(app, parts);
+  addApi(app, parts);
+  app.use((req, _res, next) => {
+    next(new LorikeetError("route_not_found", `There is no route ${JSON.stringify(req.path.slice(0, 200))}.`));
+  });
+  app.use(faultMiddleware(parts));
+  return app;
+}
+
+function addOperations(app: Express, { gate, metrics }: AppParts): void {
+  route(app, "/health", { get: [(_req, res) => void res.json({ status: "ok" })] });
+  route(app, "/ready", {
+    get: [
+      (_req, res) => {
+        gate.check();
+        res.json({ status: "ready" });
+      },
+    ],
+  });
+  route(app, "/metrics", {
+    get: [
+      async (_req, res) => {
+        const text = await metrics.render();
+        res.setHeader("content-type", metrics.registry.contentType);
+        res.send(text);
+      },
+    ],
+  });
+}
+
+function addApi(app: Express, { gateway, gate, options }: AppParts): void {
+  const json = jsonBody(options);
+  const adapters = adapterHandlers(gateway);
+  app.use("/v1", (_req, _res, next) => {
+    gate.check();
+    next();
+  });
+  route(app, "/v1/completions", { post: [json, generateHandler("completions", gateway, options)] });
+  route(app, "/v1/chat/completions", { post: [json, generateHandler("chat", gateway, options)] });
+  route(app, "/v1/models", { get: [(_req, res) => void res.json({ object: "list", data: gateway.models.list() })] });
+  route(app, "/v1/models/*name", {
+    get: [(req, res) => void res.json(gateway.models.get([req.params.name ?? ""].flat().join("/")))],
+  });
+  route(app, "/v1/adapters", { get: [adapters.list] });
+  route(app, "/v1/adapters/:name", {
+    get: [adapters.get],
+    put: [adapters.put],
+    patch: [json, adapters.patch],
+    delete: [adapters.remove],
+  });
+  route(app, "/v1/adapters/:name/download", { get: [adapters.download] });
+  route(app, "/v1/load_lora_adapter", { post: [json, adapters.load] });
+  route(app, "/v1/unload_lora_adapter", { post: [json, adapters.unload] });
+}
+
+/** Registers a path's methods; every other method is a 405 that names them. */
+function route(app: Express, path: string, handlers: Handlers): void {
+  const at = app.route(path);
+  const allowed: string[] = [];
+  for (const method of ["get", "post", "put", "patch", "delete"] as const) {
+    const chain = handlers[method];
+    if (!chain) continue;
+    at[method](...chain);
+    allowed.push(method.toUpperCase());
+  }
+  at.all((req, res) => {
+    res.setHeader("allow", allowed.join(", "));
+    throw new LorikeetError("method_not_allowed", `${req.method} is not allowed here; allowed: ${allowed.join(", ")}.`);
+  });
+}
+
+function faultMiddleware({ logger, options }: AppParts) {
+  return (error: unknown, req: Request, res: Response, _next: NextFunction): void => {
+    const fault = toFault(error, options.maxBodyBytes);
+    const context = contextOf(res);
+    context.fault = fault;
+    if (fault.code === "internal") logger.error({ requestId: context.id, err: error }, "A request failed");
+    if (res.headersSent) {
+      res.destroy();
+      return;
+    }
+    discardBody(req, res, options.lingerMs);
+    if (fault.code === "draining") res.setHeader("connection", "close");
+    sendFault(res, fault);
+  };
+}

@@ -1,0 +1,99 @@
+/** What belongs to one HTTP request: its id, its end as a signal, and its one access line. */
+import { randomUUID } from "node:crypto";
+import type { IncomingHttpHeaders } from "node:http";
+import type { NextFunction, Request, Response } from "express";
+import type { LorikeetError } from "../base/errors.js";
+import type { Logger } from "../base/log.js";
+import type { RequestSummary } from "../gateway/observer.js";
+
+export interface RequestContext {
+  readonly id: string;
+  /** Aborted when the client leaves before the answer is whole. */
+  readonly signal: AbortSignal;
+  /** The fault that was answered. */
+  fault: LorikeetError | null;
+  /** The body, where the operator asked for bodies in the log. */
+  body?: unknown;
+  /** How the generation ended, when there was one. */
+  summary: Promise<RequestSummary> | null;
+}
+
+const contexts = new WeakMap<Response, RequestContext>();
+/** Asked all the time by machines: their lines are for debugging. */
+const quietPaths = new Set(["/health", "/ready", "/metrics"]);
+
+/** A client's own id where it has one that is safe to write into logs and headers. */
+export function requestId(headers: IncomingHttpHeaders): string {
+  const given = headers["x-request-id"];
+  return typeof given === "string" && /^[A-Za-z0-9._:-]{1,128}$/.test(given) ? given : randomUUID();
+}
+
+/** Middleware: gives every request its context and `x-request-id`, and logs one line when it is over. */
+export function contextMiddleware(logger: Logger) {
+  return (req: Request, res: Response, next: NextFunction): void => {
+    const startedAt = performance.now();
+    const controller = new AbortController();
+    const context: RequestContext = {
+      id: requestId(req.headers),
+      signal: controller.signal,
+      fault: null,
+      summary: null,
+    };
+    const { path } = req;
+    contexts.set(res, context);
+    res.setHeader("x-request-id", context.id);
+    res.once("close", () => {
+      if (!res.writableFinished) controller.abort();
+      void logAccess(logger, req, res, path, context, startedAt);
+    });
+    next();
+  };
+}
+
+export function contextOf(res: Response): RequestContext {
+  const context = contexts.get(res);
+  if (!context) throw new Error("The request has no context: the middleware is missing.");
+  return context;
+}
+
+async function logAccess(
+  logger: Logger,
+  req: Request,
+  res: Response,
+  path: string,
+  context: RequestContext,
+  startedAt: number,
+): Promise<void> {
+  const ms = Math.round(performance.now() - startedAt);
+  const summary = await context.summary;
+  const fields = {
+    requestId: context.id,
+    method: req.method,
+    path,
+    status: res.headersSent ? res.statusCode : 499,
+    ms,
+    remote: req.socket.remoteAddress,
+    ...(res.writableFinished ? {} : { left: true }),
+    ...(context.fault ? { code: context.fault.code, param: context.fault.param } : {}),
+    ...summaryFields(summary),
+    ...(context.body === undefined ? {} : { body: context.body }),
+  };
+  if (quietPaths.has(path)) logger.debug(fields, "request");
+  else logger.info(fields, "request");
+}
+
+/** A generation's part of an access line. */
+export function summaryFields(summary: RequestSummary | null): object {
+  if (!summary) return {};
+  return {
+    model: summary.model,
+    digest: summary.digest,
+    outcome: summary.outcome,
+    ...(summary.code ? { code: summary.code } : {}),
+    promptTokens: summary.usage?.promptTokens,
+    completionTokens: summary.usage?.completionTokens,
+    cachedTokens: summary.usage?.cachedTokens,
+    queueMs: summary.queueMs,
+    timeToFirstTokenMs: summary.timeToFirstTokenMs,
+  };
+}

@@ -1,0 +1,63 @@
+/** Any thrown thing in OpenAI's form. Knows the table of errors and express's own faults. */
+import type { Response } from "express";
+import { type ErrorCode, LorikeetError } from "../base/errors.js";
+
+export interface ErrorBody {
+  readonly error: {
+    readonly message: string;
+    readonly type: string;
+    readonly param: string | null;
+    readonly code: ErrorCode;
+    /** Every fault, where there were several. */
+    readonly faults?: readonly string[];
+  };
+}
+
+export function errorBody(error: LorikeetError): ErrorBody {
+  const { message, type, code, param, faults } = error;
+  return {
+    error: { message, type, param: param ?? null, code, ...(faults.length > 1 ? { faults } : {}) },
+  };
+}
+
+/** Sends an error where nothing has been sent yet. */
+export function sendFault(res: Response, error: LorikeetError): void {
+  if (res.headersSent || res.destroyed) return;
+  if (error.retryAfterSeconds !== undefined) res.setHeader("retry-after", String(error.retryAfterSeconds));
+  res.status(error.status).json(errorBody(error));
+}
+
+/** express and its body parser throw errors of their own, told apart by `type` and `status`. */
+export function toFault(error: unknown, maxBodyBytes: number): LorikeetError {
+  if (error instanceof LorikeetError) return error;
+  const { type, status, found } = foreign(error);
+  if (type === "entity.too.large") {
+    const size = found === null ? "" : ` of ${found} bytes`;
+    return new LorikeetError("too_large", `The body${size} is too large; at most ${maxBodyBytes} bytes are allowed.`, {
+      found,
+      allowed: maxBodyBytes,
+    });
+  }
+  if (type === "entity.parse.failed")
+    return new LorikeetError("invalid_value", "The body is not valid JSON.", { param: "body" });
+  if (type === "request.aborted") return new LorikeetError("cancelled", "The client left before its body was read.");
+  if (status === 415)
+    return new LorikeetError(
+      "unsupported_media_type",
+      "The body's charset or encoding is not supported; send plain UTF-8 JSON.",
+    );
+  if (status !== null && status < 500)
+    return new LorikeetError(
+      "invalid_value",
+      "The request could not be read; its path, headers or body are malformed.",
+    );
+  return new LorikeetError("internal", "The server failed to answer; its log says why.", { cause: error });
+}
+
+function foreign(error: unknown): { type: string | null; status: number | null; found: number | null } {
+  if (typeof error !== "object" || error === null) return { type: null, status: null, found: null };
+  const type = "type" in error && typeof error.type === "string" ? error.type : null;
+  const status = "status" in error && typeof error.status === "number" ? error.status : null;
+  const length = "length" in error && typeof error.length === "number" ? error.length : null;
+  return { type, status, found: length };
+}

@@ -1,0 +1,53 @@
+/** Every bound of the transport: one named option each, with its default. */
+
+export interface ServerOptions {
+  /** Bytes of a JSON body. Small enough that parsing it never holds the event loop for long. */
+  readonly maxBodyBytes: number;
+  /** How long a JSON body may take to arrive. */
+  readonly bodyTimeoutMs: number;
+  readonly maxHeaderBytes: number;
+  readonly headersTimeoutMs: number;
+  readonly keepAliveTimeoutMs: number;
+  readonly maxConnections: number;
+  /** Bytes that wait for a stream's reader before its generation is paused. */
+  readonly streamBufferBytes: number;
+  /** A comment line keeps an idle stream's connection alive this often. */
+  readonly streamKeepAliveMs: number;
+  /** A reader that is paused for so long is ended. */
+  readonly slowReaderMs: number;
+  /** How long a refused upload's connection stays to let its answer be read. */
+  readonly lingerMs: number;
+  readonly maxSockets: number;
+  readonly maxSocketRequests: number;
+  readonly maxFrameBytes: number;
+  /** Bytes that wait for a socket's reader before its generations are paused. */
+  readonly socketPauseBytes: number;
+  /** Bytes that wait for a socket's reader before it is closed (1013). */
+  readonly socketCloseBytes: number;
+  readonly pingMs: number;
+  /** Adapters with a label of their own in the metrics; the rest are `other`. */
+  readonly maxAdapterLabels: number;
+  /** Writes bodies of requests, prompts included, to the log. */
+  readonly logPrompts: boolean;
+}
+
+export const serverDefaults: ServerOptions = {
+  maxBodyBytes: 2 * 2 ** 20,
+  bodyTimeoutMs: 30_000,
+  maxHeaderBytes: 16 * 1024,
+  headersTimeoutMs: 30_000,
+  keepAliveTimeoutMs: 65_000,
+  maxConnections: 1024,
+  streamBufferBytes: 64 * 1024,
+  streamKeepAliveMs: 15_000,
+  slowReaderMs: 30_000,
+  lingerMs: 2_000,
+  maxSockets: 256,
+  maxSocketRequests: 32,
+  maxFrameBytes: 2 * 2 ** 20,
+  socketPauseBytes: 256 * 1024,
+  socketCloseBytes: 4 * 2 ** 20,
+  pingMs: 30_000,
+  maxAdapterLabels: 64,
+  logPrompts: false,
+};

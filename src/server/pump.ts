@@ -1,0 +1,34 @@
+/** Carries an answer to a reader: what SSE and WebSocket have in common. A slow reader pauses its own generation, and is given up after a while. */
+import { LorikeetError } from "../base/errors.js";
+import type { Answer, AnswerPart } from "../gateway/answer.js";
+
+export interface Sink {
+  /** False when the reader is behind: await `drained` before the next part. */
+  write(part: AnswerPart): boolean;
+  /** Resolves when the reader has caught up or is gone. */
+  drained(): Promise<void>;
+}
+
+/** Throws the LorikeetError that ended the answer; `timeout` when the reader was behind for `slowReaderMs`. */
+export async function pumpAnswer(answer: Answer, sink: Sink, slowReaderMs: number): Promise<void> {
+  for await (const part of answer.parts()) {
+    if (sink.write(part)) continue;
+    answer.pause();
+    await within(sink.drained(), slowReaderMs);
+    answer.resume();
+  }
+}
+
+async function within(work: Promise<void>, limitMs: number): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const expiry = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => {
+      reject(new LorikeetError("timeout", `The reader did not read for ${limitMs} ms, so its request was ended.`));
+    }, limitMs);
+  });
+  try {
+    await Promise.race([work, expiry]);
+  } finally {
+    clearTimeout(timer);
+  }
+}

@@ -1,0 +1,103 @@
+/** The server: one listener for HTTP and WebSocket over one gateway, with its drain and its end. */
+import { createServer as createHttp, type Server as HttpServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import type { Logger } from "../base/log.js";
+import type { Gateway } from "../gateway/gateway.js";
+import { createApp } from "./app.js";
+import { Gate } from "./drain.js";
+import { Metrics } from "./metrics.js";
+import { type ServerOptions, serverDefaults } from "./options.js";
+import { Sockets } from "./sockets.js";
+
+export interface ServerParts {
+  readonly gateway: Gateway;
+  readonly logger: Logger;
+  readonly options?: Partial<ServerOptions>;
+  /** Those whose `engineObserver` the engine was given; without them the engine's steps are not counted. */
+  readonly metrics?: Metrics;
+}
+
+export interface LorikeetServer {
+  /** Resolves with the address it listens on; port 0 takes a free one. */
+  listen(host: string, port: number): Promise<AddressInfo>;
+  /** null while it does not listen. */
+  address(): AddressInfo | null;
+  /** Not ready, no new requests; resolves when the running ones are done, or were ended after `graceMs`, and their answers are sent. */
+  drain(graceMs: number): Promise<void>;
+  /** Stops listening and cuts what is left. */
+  close(): Promise<void>;
+}
+
+/** How long answers may take to be sent after their last token. */
+const flushMs = 2_000;
+
+export function createServer(parts: ServerParts): LorikeetServer {
+  const { gateway, logger } = parts;
+  const options = { ...serverDefaults, ...parts.options };
+  const metrics = parts.metrics ?? new Metrics(options);
+  const gate = new Gate();
+  metrics.bind(gateway);
+  gateway.observe(metrics.gatewayObserver);
+  const http = createHttp(
+    { maxHeaderSize: options.maxHeaderBytes, highWaterMark: options.streamBufferBytes },
+    createApp({ gateway, gate, metrics, logger, options }),
+  );
+  http.maxConnections = options.maxConnections;
+  http.headersTimeout = options.headersTimeoutMs;
+  http.keepAliveTimeout = options.keepAliveTimeoutMs;
+  http.requestTimeout = 0; // An upload may take long: bodies have bounds of their own.
+  const sockets = new Sockets({ gateway, gate, logger, options }, metrics);
+  sockets.attach(http);
+  const open = countOpen(http);
+  return {
+    listen: (host, port) => listen(http, host, port),
+    address: () => addressOf(http),
+    drain: async (graceMs) => {
+      const until = performance.now() + graceMs;
+      gate.drain();
+      await gateway.drain(graceMs);
+      await settled(() => open() + sockets.open === 0, Math.max(flushMs, until - performance.now()));
+    },
+    close: async () => {
+      gate.drain();
+      sockets.close();
+      const closed = new Promise<void>((resolve) => http.close(() => resolve()));
+      http.closeAllConnections();
+      await closed;
+      metrics.close();
+    },
+  };
+}
+
+function listen(http: HttpServer, host: string, port: number): Promise<AddressInfo> {
+  return new Promise((resolve, reject) => {
+    http.once("error", reject);
+    http.listen(port, host, () => {
+      http.off("error", reject);
+      const address = addressOf(http);
+      if (address) resolve(address);
+      else reject(new Error("The server listens on no port."));
+    });
+  });
+}
+
+function addressOf(http: HttpServer): AddressInfo | null {
+  const address = http.address();
+  return typeof address === "object" ? address : null;
+}
+
+/** Counts requests whose answers are not sent yet. */
+function countOpen(http: HttpServer): () => number {
+  let open = 0;
+  http.on("request", (_req, res) => {
+    open++;
+    res.once("close", () => open--);
+  });
+  return () => open;
+}
+
+/** Waits until something holds, but not for longer than the bound. */
+async function settled(holds: () => boolean, limitMs: number): Promise<void> {
+  const until = performance.now() + limitMs;
+  while (!holds() && performance.now() < until) await new Promise((resolve) => setTimeout(resolve, 10));
+}

@@ -1,0 +1,96 @@
+/** The WebSocket endpoint: handshake, subprotocols, the set of open sockets. Knows nothing of messages. */
+import { type IncomingMessage, type Server, STATUS_CODES } from "node:http";
+import type { Duplex } from "node:stream";
+import { WebSocketServer } from "ws";
+import { LorikeetError } from "../base/errors.js";
+import { requestId } from "./context.js";
+import { errorBody } from "./fault.js";
+import type { Metrics } from "./metrics.js";
+import { type SessionDeps, SocketSession } from "./socket-session.js";
+
+const path = "/v1/ws";
+/** The one subprotocol that is ever selected. Browsers offer their key as another, which is neither echoed nor logged. */
+const protocol = "lorikeet";
+
+export class Sockets {
+  readonly #deps: SessionDeps;
+  readonly #metrics: Metrics;
+  readonly #server: WebSocketServer;
+  readonly #sessions = new Set<SocketSession>();
+  readonly #ids = new WeakMap<IncomingMessage, string>();
+
+  constructor(deps: SessionDeps, metrics: Metrics) {
+    this.#deps = deps;
+    this.#metrics = metrics;
+    this.#server = new WebSocketServer({
+      noServer: true,
+      maxPayload: deps.options.maxFrameBytes,
+      perMessageDeflate: false,
+      handleProtocols: (offered) => (offered.has(protocol) ? protocol : false),
+    });
+    this.#server.on("headers", (headers, req) => headers.push(`x-request-id: ${this.#ids.get(req) ?? ""}`));
+    deps.gate.onDrain(() => {
+      for (const session of this.#sessions) session.drain();
+    });
+  }
+
+  attach(http: Server): void {
+    http.on("upgrade", (req, socket, head) => this.#upgrade(req, socket, head));
+  }
+
+  get open(): number {
+    return this.#sessions.size;
+  }
+
+  /** Cuts every socket that is still open. */
+  close(): void {
+    for (const client of this.#server.clients) client.terminate();
+    this.#server.close();
+  }
+
+  #upgrade(req: IncomingMessage, socket: Duplex, head: Buffer): void {
+    const id = requestId(req.headers);
+    socket.on("error", () => socket.destroy());
+    const fault = this.#refusal(req);
+    if (fault) {
+      refuse(socket, id, fault);
+      return;
+    }
+    this.#ids.set(req, id);
+    this.#server.handleUpgrade(req, socket, head, (ws) => {
+      const session = new SocketSession(ws, id, this.#deps);
+      this.#sessions.add(session);
+      this.#metrics.sockets.inc();
+      ws.on("close", () => {
+        this.#sessions.delete(session);
+        this.#metrics.sockets.dec();
+      });
+    });
+  }
+
+  #refusal(req: IncomingMessage): LorikeetError | null {
+    const { gate, options } = this.#deps;
+    if (req.url?.split("?", 1)[0] !== path) {
+      return new LorikeetError("route_not_found", `WebSockets are served at ${path} alone.`);
+    }
+    if (gate.isDraining) return new LorikeetError("draining", "The server is shutting down and takes no new requests.");
+    if (this.#sessions.size < options.maxSockets) return null;
+    return new LorikeetError("queue_full", `At most ${options.maxSockets} WebSockets may be open.`, {
+      allowed: options.maxSockets,
+    });
+  }
+}
+
+/** Answers a handshake with an error, as plain HTTP. */
+function refuse(socket: Duplex, id: string, fault: LorikeetError): void {
+  const body = JSON.stringify(errorBody(fault));
+  const lines = [
+    `HTTP/1.1 ${fault.status} ${STATUS_CODES[fault.status] ?? "Error"}`,
+    "content-type: application/json; charset=utf-8",
+    `content-length: ${Buffer.byteLength(body)}`,
+    `x-request-id: ${id}`,
+    ...(fault.retryAfterSeconds === undefined ? [] : [`retry-after: ${fault.retryAfterSeconds}`]),
+    "connection: close",
+  ];
+  socket.end(`${lines.join("\r\n")}\r\n\r\n${body}`);
+}

@@ -1,0 +1,59 @@
+/** Server-sent events over one response: frames, keep-alive comments, back-pressure. Knows no request. */
+import type { Response } from "express";
+import type { LorikeetError } from "../base/errors.js";
+import type { Answer, AnswerPart } from "../gateway/answer.js";
+import { asFault } from "../gateway/generation.js";
+import { errorBody } from "./fault.js";
+import { pumpAnswer, type Sink } from "./pump.js";
+
+export interface StreamBounds {
+  readonly slowReaderMs: number;
+  readonly streamKeepAliveMs: number;
+}
+
+/** Sends the status at once, then every chunk, then `[DONE]`; a fault in between is one frame. Returns the fault, if any. */
+export async function streamAnswer(answer: Answer, res: Response, bounds: StreamBounds): Promise<LorikeetError | null> {
+  res.writeHead(200, {
+    "content-type": "text/event-stream; charset=utf-8",
+    "cache-control": "no-cache, no-transform",
+    "x-accel-buffering": "no",
+  });
+  res.flushHeaders();
+  const keepAlive = setInterval(() => {
+    if (!res.writableNeedDrain) res.write(": keep-alive\n\n");
+  }, bounds.streamKeepAliveMs);
+  try {
+    await pumpAnswer(answer, sinkOf(res), bounds.slowReaderMs);
+    res.end();
+    return null;
+  } catch (error) {
+    return endWithFault(res, asFault(error));
+  } finally {
+    clearInterval(keepAlive);
+  }
+}
+
+function endWithFault(res: Response, fault: LorikeetError): LorikeetError {
+  // A reader that is behind would never take the frame: its connection goes.
+  if (res.writableNeedDrain) res.destroy();
+  else res.end(`data: ${JSON.stringify(errorBody(fault))}\n\n`);
+  return fault;
+}
+
+function sinkOf(res: Response): Sink {
+  return {
+    write: (part: AnswerPart) =>
+      res.write(part.type === "chunk" ? `data: ${JSON.stringify(part.data)}\n\n` : "data: [DONE]\n\n"),
+    drained: () =>
+      new Promise((resolve) => {
+        if (!res.writableNeedDrain || res.destroyed) return resolve();
+        const done = (): void => {
+          res.off("drain", done);
+          res.off("close", done);
+          resolve();
+        };
+        res.on("drain", done);
+        res.on("close", done);
+      }),
+  };
+}

@@ -1,0 +1,278 @@
+/** The gateway's door: what is read, what is refused, and that every fault is reported at once. */
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import { LorikeetError } from "../src/base/errors.js";
+import { chatDoor, parseChat } from "../src/gateway/chat-input.js";
+import { completionDoor, parseCompletion } from "../src/gateway/completion-input.js";
+import { gatewayDefaults } from "../src/gateway/options.js";
+import { samplingDefaults, samplingOf } from "../src/gateway/sampling.js";
+
+const bounds = { ...gatewayDefaults, vocabSize: 100, maxContext: 64 };
+const completion = (body: unknown) => parseCompletion(completionDoor(bounds), body);
+const chat = (body: unknown) => parseChat(chatDoor(bounds), body);
+const messages = [{ role: "user", content: "hi" }];
+
+function faultOf(parse: () => unknown): LorikeetError {
+  try {
+    parse();
+  } catch (error) {
+    assert.ok(error instanceof LorikeetError, String(error));
+    return error;
+  }
+  throw new Error("nothing was refused");
+}
+
+describe("completions", () => {
+  test("reads every supported parameter", () => {
+    const request = completion({
+      model: "m",
+      prompt: "p",
+      max_tokens: 3,
+      temperature: 0.5,
+      top_p: 0.9,
+      top_k: 5,
+      min_p: 0.1,
+      repetition_penalty: 1.1,
+      presence_penalty: 1,
+      frequency_penalty: -1,
+      n: 2,
+      stop: ["a", "b"],
+      seed: 7,
+      logit_bias: { "3": -100, "4": 2.5 },
+      logprobs: 2,
+      stream: true,
+      stream_options: { include_usage: true, include_obfuscation: null },
+      echo: true,
+      ignore_eos: true,
+      return_token_ids: true,
+    });
+    assert.deepEqual(request, {
+      kind: "completions",
+      model: "m",
+      prompts: [{ kind: "text", text: "p" }],
+      maxTokens: 3,
+      choices: 2,
+      stops: ["a", "b"],
+      stream: true,
+      includeUsage: true,
+      echo: true,
+      logprobs: 2,
+      ignoreEos: true,
+      returnTokenIds: true,
+      sampling: {
+        temperature: 0.5,
+        topK: 5,
+        topP: 0.9,
+        minP: 0.1,
+        repetitionPenalty: 1.1,
+        presencePenalty: 1,
+        frequencyPenalty: -1,
+        logitBias: new Map([
+          [3, -100],
+          [4, 2.5],
+        ]),
+        seed: 7,
+      },
+    });
+  });
+
+  test("takes each of the four forms of a prompt", () => {
+    const prompts = (prompt: unknown) => completion({ model: "m", prompt }).prompts;
+    assert.deepEqual(prompts(["a", ""]), [
+      { kind: "text", text: "a" },
+      { kind: "text", text: "" },
+    ]);
+    assert.deepEqual(prompts([1, 2]), [{ kind: "ids", ids: [1, 2] }]);
+    assert.deepEqual(prompts([[1], [2, 3]]), [
+      { kind: "ids", ids: [1] },
+      { kind: "ids", ids: [2, 3] },
+    ]);
+  });
+
+  test("refuses prompts of no form, and ids outside the vocabulary", () => {
+    for (const prompt of [[], [[]], [1, "a"], [100], [-1], [1.5], {}, 5, [["a"]], Array(65).fill("a")]) {
+      const fault = faultOf(() => completion({ model: "m", prompt }));
+      assert.equal(fault.param, "prompt");
+      assert.match(fault.message, /up to 64 strings.*0 to 99/);
+    }
+  });
+
+  test("null equals absent, everywhere", () => {
+    const nulls = {
+      max_tokens: null,
+      stop: null,
+      seed: null,
+      stream: null,
+      tools: null,
+      no_such: null,
+      logprobs: null,
+    };
+    assert.deepEqual(completion({ model: "m", prompt: "p", ...nulls }), completion({ model: "m", prompt: "p" }));
+    assert.equal(faultOf(() => completion({ model: null, prompt: "p" })).param, "model");
+  });
+
+  test("accepts parameters at the values that change nothing", () => {
+    const neutral = {
+      tools: [],
+      tool_choice: "none",
+      response_format: { type: "text" },
+      best_of: 1,
+      suffix: "",
+      parallel_tool_calls: true,
+      store: false,
+      service_tier: "auto",
+      metadata: { a: "b" },
+      user: "u",
+    };
+    assert.deepEqual(completion({ model: "m", prompt: "p", ...neutral }), completion({ model: "m", prompt: "p" }));
+  });
+
+  test("names each unsupported parameter, whatever it is called", () => {
+    for (const [name, value] of Object.entries({
+      tools: [{}],
+      tool_choice: "auto",
+      response_format: { type: "json_object" },
+      best_of: 2,
+      suffix: "x",
+      store: true,
+      min_tokens: 3,
+      constructor: 1,
+      toString: 1,
+    })) {
+      const fault = faultOf(() => completion({ model: "m", prompt: "p", [name]: value }));
+      assert.equal(fault.code, "unsupported_parameter", name);
+      assert.equal(fault.param, name);
+      assert.match(fault.message, new RegExp(`\`${name}\``));
+    }
+    const own = JSON.parse('{"model":"m","prompt":"p","__proto__":{"stream":true}}');
+    assert.equal(faultOf(() => completion(own)).param, "__proto__");
+  });
+
+  test("reports every fault together and repeats no text of the user's", () => {
+    const fault = faultOf(() =>
+      completion({ prompt: { secret: "sesame" }, temperature: 3, n: 0, stop: "", grammar: "sesame", top_p: "sesame" }),
+    );
+    assert.equal(fault.faults.length, 7);
+    for (const name of ["grammar", "model", "prompt", "temperature", "n", "stop", "top_p"]) {
+      assert.ok(
+        fault.faults.some((text) => text.includes(`\`${name}\``)),
+        name,
+      );
+    }
+    assert.match(fault.message, /from 0 to 2; found 3/);
+    assert.doesNotMatch(fault.message, /sesame/);
+  });
+
+  test("holds each bound to the letter", () => {
+    const ok = (extra: object) => completion({ model: "m", prompt: "p", ...extra });
+    const refused = (extra: object, param: string) => assert.equal(faultOf(() => ok(extra)).param, param);
+    ok({ stop: Array(4).fill("x") });
+    refused({ stop: Array(5).fill("x") }, "stop");
+    ok({ stop: "x".repeat(256) });
+    refused({ stop: "x".repeat(257) }, "stop");
+    ok({ n: 16 });
+    refused({ n: 17 }, "n");
+    ok({ logprobs: 20 });
+    refused({ logprobs: 21 }, "logprobs");
+    ok({ max_tokens: 64 });
+    refused({ max_tokens: 65 }, "max_tokens");
+    refused({ logit_bias: { "100": 1 } }, "logit_bias.100");
+    refused({ logit_bias: { "1": 101 } }, "logit_bias.1");
+    refused({ logit_bias: { x: 1 } }, "logit_bias.x");
+    refused({ repetition_penalty: 0 }, "repetition_penalty");
+    refused({ max_tokens: 0 }, "max_tokens");
+    ok({ max_tokens: 0, echo: true });
+    refused({ max_tokens: 1, max_completion_tokens: 2 }, "max_tokens");
+    refused({ stream_options: { include_usage: true } }, "stream_options");
+    refused({ stream: true, stream_options: { other: 1 } }, "stream_options.other");
+  });
+
+  test("refuses a body that is no object", () => {
+    for (const body of [null, undefined, 3, "x", []])
+      assert.match(faultOf(() => completion(body)).message, /JSON object/);
+  });
+});
+
+describe("chat", () => {
+  test("joins text parts, reads names, and takes a developer for the system", () => {
+    const request = chat({
+      model: "m",
+      messages: [
+        { role: "developer", content: "be brief" },
+        {
+          role: "user",
+          content: [
+            { type: "text", text: "a" },
+            { type: "text", text: "b" },
+          ],
+          name: "ann",
+        },
+        { role: "assistant", content: "c", refusal: null, tool_calls: [], annotations: [] },
+      ],
+    });
+    assert.deepEqual(request.messages, [
+      { role: "system", content: "be brief" },
+      { role: "user", content: "a\nb", name: "ann" },
+      { role: "assistant", content: "c" },
+    ]);
+  });
+
+  test("names the message that cannot be used", () => {
+    const bad = [
+      { role: "tool", content: "x" },
+      { role: "user", content: [{ type: "image_url", image_url: {} }] },
+      { role: "user", content: null },
+      { role: "user", content: "x", tool_calls: [{}] },
+      "x",
+    ];
+    for (const message of bad) {
+      assert.equal(faultOf(() => chat({ model: "m", messages: [...messages, message] })).param, "messages[1]");
+    }
+    assert.equal(faultOf(() => chat({ model: "m", messages: [] })).param, "messages");
+    assert.equal(faultOf(() => chat({ model: "m", messages: Array(1025).fill(messages[0]) })).param, "messages");
+  });
+
+  test("reads logprobs as chat spells them", () => {
+    assert.equal(chat({ model: "m", messages }).logprobs, null);
+    assert.equal(chat({ model: "m", messages, logprobs: true }).logprobs, 0);
+    assert.equal(chat({ model: "m", messages, logprobs: true, top_logprobs: 3 }).logprobs, 3);
+    assert.equal(faultOf(() => chat({ model: "m", messages, top_logprobs: 3 })).param, "top_logprobs");
+    assert.equal(faultOf(() => chat({ model: "m", messages, logprobs: 3 })).param, "logprobs");
+    assert.equal(faultOf(() => chat({ model: "m", messages, echo: true })).param, "echo");
+    assert.equal(faultOf(() => chat({ model: "m", messages, max_tokens: 0 })).param, "max_tokens");
+  });
+});
+
+describe("sampling", () => {
+  const silentInput = completion({ model: "m", prompt: "p" }).sampling;
+
+  test("defaults are OpenAI's unless the model's are asked for", () => {
+    const config = {
+      temperature: 0.6,
+      top_k: 20,
+      top_p: 0.95,
+      repetition_penalty: 1.05,
+      max_new_tokens: 9,
+      do_sample: true,
+    };
+    const openAi = samplingOf(silentInput, samplingDefaults("openai", config), null, 0);
+    assert.deepEqual([openAi.temperature, openAi.topK, openAi.topP, openAi.repetitionPenalty], [1, 0, 1, 1]);
+    const defaults = samplingDefaults("model", config);
+    const own = samplingOf(silentInput, defaults, null, 0);
+    assert.deepEqual([own.temperature, own.topK, own.topP, own.repetitionPenalty], [0.6, 20, 0.95, 1.05]);
+    assert.equal(defaults.maxTokens, 9);
+    assert.equal(samplingDefaults("model", { ...config, do_sample: false }).temperature, 0);
+    assert.equal(samplingDefaults("model", { temperature: 99 }).temperature, 1);
+  });
+
+  test("seeds of choices differ and repeat; edge values mean what they say", () => {
+    const { sampling } = completion({ model: "m", prompt: "p", seed: 5, top_k: -1, top_p: 0 });
+    const defaults = samplingDefaults("openai", {});
+    assert.deepEqual(
+      [0, 1].map((index) => samplingOf(sampling, defaults, null, index).seed),
+      [5, 6],
+    );
+    const { topK, topP } = samplingOf(sampling, defaults, null, 0);
+    assert.deepEqual([topK, topP], [1, 1]);
+  });
+});

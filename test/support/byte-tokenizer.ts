@@ -1,0 +1,46 @@
+/** A tokenizer for tests: one id a byte, then a beginning, an end and a special token. */
+import type { ChatMessage, TextStream, Tokenizer } from "../../src/text/types.js";
+
+export const bosId = 256;
+export const eosId = 257;
+export const vocabSize = 258;
+
+export interface ByteTokenizerOptions {
+  readonly chatTemplate?: string | null;
+  readonly addsBos?: boolean;
+}
+
+/** Its chat template is `role: content\n` a message and `assistant: ` at the end. */
+export function byteTokenizer(options: ByteTokenizerOptions = {}): Tokenizer & { encoded: number } {
+  const tokenizer = {
+    /** How many texts were encoded. */
+    encoded: 0,
+    vocabSize,
+    chatTemplate: options.chatTemplate === undefined ? "bytes" : options.chatTemplate,
+    encode: async (text: string, { addSpecialTokens }: { addSpecialTokens: boolean }): Promise<number[]> => {
+      tokenizer.encoded++;
+      const bytes = [...Buffer.from(text)];
+      return addSpecialTokens && options.addsBos ? [bosId, ...bytes] : bytes;
+    },
+    decode: (ids: readonly number[]) => Buffer.from(ids.filter((id) => id < 256)).toString(),
+    tokenText: (id: number) => (id < 256 ? Buffer.from([id]).toString() : id === bosId ? "<s>" : "</s>"),
+    tokenBytes: (id: number) => (id < 256 ? [id] : [...Buffer.from(id === bosId ? "<s>" : "</s>")]),
+    renderChat: (messages: readonly ChatMessage[], { addGenerationPrompt }: { addGenerationPrompt: boolean }) =>
+      messages.map(({ role, content }) => `${role}: ${content}\n`).join("") +
+      (addGenerationPrompt ? "assistant: " : ""),
+    stream: byteStream,
+  };
+  return tokenizer;
+}
+
+function byteStream(): TextStream {
+  let decoder = new TextDecoder();
+  return {
+    push: (id) => (id < 256 ? decoder.decode(Uint8Array.of(id), { stream: true }) : ""),
+    flush: () => {
+      const rest = decoder.decode();
+      decoder = new TextDecoder();
+      return rest;
+    },
+  };
+}
