@@ -57,6 +57,19 @@ export class BankClass {
     }
   }
 
+  /** One place of every input, without the places axis. */
+  *place(place: number): IterableIterator<readonly [string, Tensor<"float32">]> {
+    for (const [name, { tensor, stride }] of this.#stacks) {
+      const key = `${name}|${place}`;
+      let view = this.#views.get(key);
+      if (!view) {
+        view = Tensor.over("float32", tensor.shape.slice(1), tensor.data.buffer, place * stride * 4);
+        this.#views.set(key, view);
+      }
+      yield [name.slice(0, -2), view];
+    }
+  }
+
   /** Copies an adapter into a place, site by site; `pause` is awaited between sites so that nobody waits for long. */
   async write(place: number, adapter: HostAdapter, pause: () => Promise<void>): Promise<void> {
     for (const { key, inFeatures, parts } of this.#groups) {

@@ -1,11 +1,13 @@
 /** Runs prefill chunks and decode steps: fills the inputs, binds what changed, calls the session. Knows no request. */
 import { assert } from "../base/errors.js";
 import { serializeGraph } from "../graph/serialize.js";
+import type { Graph } from "../graph/types.js";
 import { buildServingGraph } from "../model/serving.js";
-import { type AdapterAxis, indexNames, type SiteGroup } from "../model/serving-adapters.js";
+import { type AdapterAxis, type AdapterMode, indexNames, type SiteGroup } from "../model/serving-adapters.js";
 import type { DecoderConfig } from "../model/types.js";
 import type { WeightSource } from "../model/weights.js";
-import { type Binding, Session, type SessionOptions } from "../runtime/session.js";
+import { canMap } from "../runtime/mapping.js";
+import { type Binding, Session, type SessionOptions, SharedWeights } from "../runtime/session.js";
 import { Tensor } from "../runtime/tensor.js";
 import { type AdapterBank, type BankHold, rankClasses } from "./bank.js";
 import { groupRows } from "./groups.js";
@@ -41,38 +43,54 @@ export interface PrefillChunk {
   readonly adapter: BankHold | null;
 }
 
+/** A session and its bindings for decode steps and prefill chunks. */
 interface Variant {
   readonly session: Session;
   readonly bindings: Map<string, BoundInputs>;
 }
 
+/** One adapter for all rows, or one or two rank classes mixed with bare rows; the leanest that does is run. */
+const modes: readonly AdapterMode[] = ["none", "single", ...Array.from({ length: rankClasses }, (_, i) => i + 1)];
+
 export class Runner {
   readonly #options: RunnerOptions;
-  readonly #variants: Variant[];
+  readonly #variants: ReadonlyMap<AdapterMode, Variant>;
+  readonly #shared: SharedWeights | null;
   readonly #buffers = new Map<string, Tensor>();
   #logits: Float32Array;
   /** Adapted linears by the input that they share. */
   readonly groups: readonly SiteGroup[];
 
-  private constructor(options: RunnerOptions, variants: Variant[], groups: readonly SiteGroup[]) {
+  private constructor(
+    options: RunnerOptions,
+    variants: ReadonlyMap<AdapterMode, Variant>,
+    shared: SharedWeights | null,
+    groups: readonly SiteGroup[],
+  ) {
     this.#options = options;
     this.#variants = variants;
+    this.#shared = shared;
     this.groups = groups;
     this.#logits = new Float32Array(options.maxRows * options.config.vocabSize);
   }
 
-  /** Makes the sessions: the bare base, one rank class, and both. */
+  /** Makes a session for each way of using adapters; they share the weights. */
   static async create(options: RunnerOptions): Promise<Runner> {
-    const variants: Variant[] = [];
+    const { config, weights, capacity } = options;
+    const shared = canMap() ? new SharedWeights() : null;
+    const variants = new Map<AdapterMode, Variant>();
     let groups: readonly SiteGroup[] = [];
-    for (let adapterClasses = 0; adapterClasses <= rankClasses; adapterClasses++) {
-      const { config, weights, capacity } = options;
-      const built = buildServingGraph({ config, weights, capacity, adapterClasses });
-      const session = await Session.create(serializeGraph(built.graph), options.session);
-      variants.push({ session, bindings: new Map() });
+    for (const adapters of modes) {
+      const built = buildServingGraph({ config, weights, capacity, adapters });
+      const names = shared ? share(built.graph, shared) : [];
+      const session = await Session.create(serializeGraph(built.graph), {
+        ...options.session,
+        ...(shared ? { shared: { weights: shared, names } } : {}),
+      });
+      variants.set(adapters, { session, bindings: new Map() });
       groups = built.groups;
     }
-    return new Runner(options, variants, groups);
+    return new Runner(options, variants, shared, groups);
   }
 
   /** One token for each row; slot i is row i. Returns logits [rows, vocab], valid until the next call. */
@@ -80,7 +98,7 @@ export class Runner {
     const count = rows.length;
     assert(!this.#options.evenRows || count % 2 === 0, "a step of an exact quantized base has an even number of rows");
     const adapters = rows.map((row) => row.adapter);
-    const { variant, classes } = this.#variantFor(adapters);
+    const { mode, variant, classes } = this.#variantFor(adapters);
     const bound = this.#bound(variant, "decode");
     const longest = Math.max(...rows.map((row) => row.length));
     const ids = this.#ints("ids", count, (i) => (rows[i] as DecodeRow).token);
@@ -99,9 +117,7 @@ export class Runner {
       this.#ints("rows", count, (i) => i),
     );
     bound.cache(cache.view(0, count));
-    for (const [slot, rankClass] of classes.entries()) {
-      this.#bindClass(bound, bank, slot, rankClass, adapters, count);
-    }
+    this.#bindAdapters(bound, bank, mode, classes, adapters, count);
     return this.#run(variant, bound, count);
   }
 
@@ -111,7 +127,8 @@ export class Runner {
     // A lone or odd token would take another kernel: what pads is overwritten by the next tokens.
     const count = Math.max(2, real + (real % 2));
     assert(chunk.start + count <= this.#options.capacity, "a padded chunk fits its slot");
-    const { variant, classes } = this.#variantFor([chunk.adapter]);
+    const adapters = new Array<BankHold | null>(count).fill(chunk.adapter);
+    const { mode, variant, classes } = this.#variantFor(adapters);
     const bound = this.#bound(variant, "prefill");
     const ids = this.#ints("ids", count, (i) => chunk.tokens[Math.min(i, real - 1)] as number);
     this.#bindTokens(bound, ids, [1, count], chunk.start + count);
@@ -132,17 +149,19 @@ export class Runner {
       this.#ints("rows", logitRows, (i) => (chunk.allLogits ? i : real - 1)),
     );
     bound.cache(cache.view(chunk.slot, 1));
-    for (const [slot, rankClass] of classes.entries()) {
-      const everyRow = new Array<BankHold | null>(count).fill(chunk.adapter);
-      this.#bindClass(bound, bank, slot, rankClass, everyRow, logitRows);
-    }
+    this.#bindAdapters(bound, bank, mode, classes, adapters, logitRows);
     return this.#run(variant, bound, logitRows);
   }
 
   /** The leanest session for these rows, and the bank class that stands behind each of its class inputs. */
-  #variantFor(adapters: readonly (BankHold | null)[]): { variant: Variant; classes: number[] } {
-    const used = [...new Set(adapters.flatMap((hold) => (hold ? [hold.rankClass] : [])))].sort();
-    return { variant: this.#variants[used.length] as Variant, classes: used };
+  #variantFor(adapters: readonly (BankHold | null)[]): { mode: AdapterMode; variant: Variant; classes: number[] } {
+    const [first = null] = adapters;
+    const classes = [...new Set(adapters.flatMap((hold) => (hold ? [hold.rankClass] : [])))].sort();
+    let mode: AdapterMode = classes.length === 0 ? "none" : classes.length;
+    const same = first !== null && adapters.every((hold) => hold?.digest === first.digest);
+    // A lone row would take another kernel: where bits matter it runs as a group of two.
+    if (same && !(this.#options.exact && adapters.length === 1)) mode = "single";
+    return { mode, variant: this.#variants.get(mode) as Variant, classes };
   }
 
   #bound(variant: Variant, kind: string): BoundInputs {
@@ -163,6 +182,24 @@ export class Runner {
       "total_sequence_length",
       this.#ints("total", 1, () => total),
     );
+  }
+
+  #bindAdapters(
+    bound: BoundInputs,
+    bank: AdapterBank,
+    mode: AdapterMode,
+    classes: readonly number[],
+    adapters: readonly (BankHold | null)[],
+    logitRows: number,
+  ): void {
+    const [first = null] = adapters;
+    if (mode === "single" && first) {
+      for (const [name, tensor] of bank.memory(first.rankClass).place(first.place)) bound.input(`${name}.0`, tensor);
+      return;
+    }
+    for (const [slot, rankClass] of classes.entries()) {
+      this.#bindClass(bound, bank, slot, rankClass, adapters, logitRows);
+    }
   }
 
   /** The stack of one class and which rows read which place of it. */
@@ -228,8 +265,20 @@ export class Runner {
   }
 
   [Symbol.dispose](): void {
-    for (const { session } of this.#variants) session[Symbol.dispose]();
+    for (const { session } of this.#variants.values()) session[Symbol.dispose]();
+    this.#shared?.[Symbol.dispose]();
   }
+}
+
+/** Adds a graph's external initializers to the shared weights and returns their names. */
+function share(graph: Graph, shared: SharedWeights): string[] {
+  const names: string[] = [];
+  for (const { value, data } of graph.initializers) {
+    if (data.kind !== "external" || value.type === "bfloat16") continue;
+    shared.add(value.name, value.type, value.shape.map(Number), data);
+    names.push(value.name);
+  }
+  return names;
 }
 
 /** A binding that only rebinds what changed. */

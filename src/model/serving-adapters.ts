@@ -8,12 +8,18 @@ import type { LinearPart } from "./decoder.js";
 
 /** Linears that read the same input: one stacked A, one B for each. */
 export interface SiteGroup {
-  /** Name of the group's inputs: `lora_A.{key}.{class}` [groups, in, parts*rank]. */
+  /** Name of the group's inputs: `lora_A.{key}.{class}` [groups, in, parts*rank], without the groups axis for `single`. */
   readonly key: string;
   readonly inFeatures: number;
   /** Each with `lora_B.{path}.{class}` [groups, rank, out]; its columns of A are in the order of parts. */
   readonly parts: readonly LinearPart[];
 }
+
+/**
+ * How a graph takes adapters: not at all; `single`, one adapter for every row; or a number of rank classes, of which each
+ * row has an adapter of one or none.
+ */
+export type AdapterMode = "none" | "single" | number;
 
 /** Which axis the group indexes: all tokens, or only the rows whose logits are wanted. */
 export type AdapterAxis = "tokens" | "logit_rows";
@@ -42,13 +48,16 @@ export function indexNames(axis: AdapterAxis, rankClass: number) {
 export class AdapterInputs {
   readonly groups: SiteGroup[] = [];
   readonly #op: Ops;
-  readonly #classes: number;
+  readonly #mode: "single" | number;
   readonly #inputs = new Map<string, ClassInputs>();
 
-  /** Products of padding are masked to zero, and rows without an adapter of the class take one of those. */
-  constructor(op: Ops, classes: number) {
+  /**
+   * With `single` every row has the same adapter, and stacks hold one place: the products need no indices. Else products
+   * of padding are masked to zero, and rows without an adapter of the class take one of those.
+   */
+  constructor(op: Ops, mode: "single" | number) {
     this.#op = op;
-    this.#classes = classes;
+    this.#mode = mode;
   }
 
   /** bases[i] + B_i A_i x, for each part. */
@@ -56,12 +65,26 @@ export class AdapterInputs {
     const [first] = parts;
     if (!first) return [];
     this.groups.push({ key: first.path, inFeatures: first.inFeatures, parts });
+    if (this.#mode === "single") return this.#single(parts, x, bases);
     let sums = [...bases];
-    for (let rankClass = 0; rankClass < this.#classes; rankClass++) {
+    for (let rankClass = 0; rankClass < this.#mode; rankClass++) {
       const products = this.#products(parts, x, axis, rankClass);
       sums = sums.map((sum, i) => this.#op.add(sum, products[i] as Value));
     }
     return sums;
+  }
+
+  /** The base's product is Gemm's C: one sum, rounded as a separate addition would. */
+  #single(parts: readonly LinearPart[], x: Value, bases: readonly Value[]): Value[] {
+    const op = this.#op;
+    const { path: key, inFeatures } = parts[0] as LinearPart;
+    const a = op.builder.input(loraA(key, 0), "float32", [inFeatures, `rank.${key}`]);
+    const slices = this.#split(op.matMul(x, a), parts.length);
+    return parts.map((part, i) => {
+      const slice = slices[i] as Value;
+      const b = op.builder.input(loraB(part.path, 0), "float32", [slice.shape[1] ?? 0, part.outFeatures]);
+      return op.gemm(slice, b, bases[i] as Value);
+    });
   }
 
   #products(parts: readonly LinearPart[], x: Value, axis: AdapterAxis, rankClass: number): Value[] {
@@ -76,7 +99,6 @@ export class AdapterInputs {
     const grouped = op.gather(x, toGroups); // [groups, members, in]
     const product = op.one("MatMul", [grouped, a], "float32", [groups, members, rank]);
     const h = op.mul(product, mask);
-
     const slices = this.#split(h, parts.length);
     return parts.map((part, i) => {
       const slice = slices[i] as Value;
@@ -98,11 +120,12 @@ export class AdapterInputs {
   /** Columns of h, in equal shares. */
   #split(h: Value, count: number): Value[] {
     if (count === 1) return [h];
+    const axis = h.shape.length - 1;
     const outputs = Array.from({ length: count }, (_, i) => ({
       type: h.type,
-      shape: h.shape.with(2, `${h.shape[2]}/${count}.${i}`),
+      shape: h.shape.with(axis, `${h.shape[axis]}/${count}.${i}`),
     }));
-    return this.#op.builder.node("Split", [h], outputs, { axis: 2, num_outputs: count });
+    return this.#op.builder.node("Split", [h], outputs, { axis, num_outputs: count });
   }
 
   #indices(axis: AdapterAxis, rankClass: number): ClassInputs {

@@ -7,7 +7,7 @@ import { Ops } from "../graph/ops.js";
 import type { Graph, Value } from "../graph/types.js";
 import { buildDecoder, type LinearPart, type Lowering } from "./decoder.js";
 import { rotaryTables } from "./rope.js";
-import { type AdapterAxis, AdapterInputs, type SiteGroup } from "./serving-adapters.js";
+import { type AdapterAxis, AdapterInputs, type AdapterMode, type SiteGroup } from "./serving-adapters.js";
 import { buildEmbedding, buildLinear } from "./serving-linear.js";
 import type { DecoderConfig } from "./types.js";
 import { plainWeight, type WeightSource } from "./weights.js";
@@ -17,8 +17,7 @@ export interface ServingOptions {
   readonly weights: WeightSource;
   /** Tokens that a KV slot holds. */
   readonly capacity: number;
-  /** Rank classes of adapters that one run can mix: 0 for the bare base. */
-  readonly adapterClasses: number;
+  readonly adapters: AdapterMode;
 }
 
 export interface ServingGraph {
@@ -63,7 +62,7 @@ class ServingLowering implements Lowering {
       total: builder.input("total_sequence_length", "int32", [1]),
       rows: builder.input("logit_rows", "int32", ["logit_rows"]),
     };
-    this.adapters = options.adapterClasses > 0 ? new AdapterInputs(this.op, options.adapterClasses) : null;
+    this.adapters = options.adapters === "none" ? null : new AdapterInputs(this.op, options.adapters);
     this.#rotary = this.#rotaryTables();
   }
 

@@ -7,6 +7,7 @@ import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import koffi from "koffi";
 import { LorikeetError } from "../base/errors.js";
+import { type Library, loadLibrary } from "./library.js";
 
 /** The C API version asked for: the functions used here are all older. */
 const apiVersion = 20;
@@ -77,7 +78,7 @@ type Argument = Pointer | number | string | null | ArrayBufferView | ArrayBuffer
 
 export class OrtApi {
   readonly version: string;
-  readonly #library: ReturnType<typeof koffi.load>;
+  readonly #library: Library;
   readonly #functions = new Map<FunctionName, CFunction>();
   /** Arguments of running asynchronous calls: C holds their addresses, so the collector must not have them. */
   readonly #inFlight = new Set<Argument[]>();
@@ -86,10 +87,7 @@ export class OrtApi {
   readonly cpuMemory: Pointer;
 
   constructor(libraryPath: string) {
-    // A run needs far more stack than koffi's default of 128 KiB.
-    koffi.config({ sync_stack_size: 8 << 20, async_stack_size: 8 << 20 });
-    // koffi unloads a library once its handle is collected.
-    this.#library = koffi.load(libraryPath);
+    this.#library = loadLibrary(libraryPath);
     const base = koffi.decode(this.#library.func("void *OrtGetApiBase()")(), "void *", 2) as Pointer[];
     const getApi = koffi.decode(base[0], koffi.proto("void *(uint32_t)")) as CFunction;
     const getVersion = koffi.decode(base[1], koffi.proto("const char *()")) as CFunction;

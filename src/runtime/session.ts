@@ -1,6 +1,7 @@
 /** Sessions and bindings: a graph made runnable, its inputs and outputs tied to tensors, run off the event loop. */
 import { assert, LorikeetError } from "../base/errors.js";
 import { ort, type Pointer } from "./api.js";
+import { FileMapping, MappedTensor } from "./mapping.js";
 import { Tensor, type TensorType, tensorTypeOf } from "./tensor.js";
 
 export interface SessionOptions {
@@ -18,40 +19,56 @@ export interface SessionOptions {
   readonly config?: Readonly<Record<string, string>>;
   /** Path prefix of a profile that `endProfiling` closes. */
   readonly profile?: string;
-  /** Shares prepacked weights with other sessions; needs `initializers`. */
-  readonly shared?: SharedWeights;
+  /** Initializers (of this graph, by name) that are shared with other sessions. */
+  readonly shared?: { readonly weights: SharedWeights; readonly names: readonly string[] };
 }
 
-/** Weights in memory that several sessions use, with one prepacked copy among them. */
+/** Weights in mapped files that several sessions use, with one prepacked copy among them. */
 export class SharedWeights implements Disposable {
-  readonly tensors: ReadonlyMap<string, Tensor>;
-  #container: Pointer;
+  readonly #mappings = new Map<string, FileMapping>();
+  readonly #tensors = new Map<string, MappedTensor>();
+  readonly container: Pointer;
 
-  constructor(tensors: ReadonlyMap<string, Tensor>) {
-    this.tensors = tensors;
-    this.#container = ort().make("CreatePrepackedWeightsContainer");
+  constructor() {
+    this.container = ort().make("CreatePrepackedWeightsContainer");
   }
 
-  get container(): Pointer {
-    return this.#container;
+  /** Adds an initializer by its name; adding one again does nothing. */
+  add(name: string, type: TensorType, shape: readonly number[], place: FilePlace): void {
+    if (this.#tensors.has(name)) return;
+    let mapping = this.#mappings.get(place.file);
+    if (!mapping) {
+      mapping = new FileMapping(place.file);
+      this.#mappings.set(place.file, mapping);
+    }
+    this.#tensors.set(name, new MappedTensor(mapping, type, shape, place.offset, place.byteLength));
   }
 
-  /** Only after every session that uses it is disposed. */
+  tensor(name: string): MappedTensor | undefined {
+    return this.#tensors.get(name);
+  }
+
+  /** Only after every session that uses them is disposed. */
   [Symbol.dispose](): void {
-    if (this.#container) ort().call("ReleasePrepackedWeightsContainer", this.#container);
-    this.#container = 0n;
+    for (const tensor of this.#tensors.values()) tensor[Symbol.dispose]();
+    ort().call("ReleasePrepackedWeightsContainer", this.container);
+    for (const mapping of this.#mappings.values()) mapping[Symbol.dispose]();
   }
+}
+
+export interface FilePlace {
+  readonly file: string;
+  readonly offset: number;
+  readonly byteLength: number;
 }
 
 export class Session implements Disposable {
   #handle: Pointer;
-  readonly #shared: SharedWeights | undefined;
   #running = 0;
   readonly #bindings = new Set<Binding>();
 
-  private constructor(handle: Pointer, shared: SharedWeights | undefined) {
+  private constructor(handle: Pointer) {
     this.#handle = handle;
-    this.#shared = shared;
   }
 
   /** Loads an ONNX model given as bytes. External data is found below `/`. Runs on a pool thread. */
@@ -68,10 +85,10 @@ export class Session implements Disposable {
             model,
             size,
             settings,
-            shared.container,
+            shared.weights.container,
           )
         : await ort().makeAsync("CreateSessionFromArray", env, model, size, settings);
-      return new Session(handle, shared);
+      return new Session(handle);
     } finally {
       ort().call("ReleaseSessionOptions", settings);
     }
@@ -114,10 +131,6 @@ export class Session implements Disposable {
   get handle(): Pointer {
     assert(this.#handle !== 0n, "a disposed session is not used");
     return this.#handle;
-  }
-
-  get shared(): SharedWeights | undefined {
-    return this.#shared;
   }
 
   [Symbol.dispose](): void {
@@ -217,7 +230,11 @@ function sessionOptions(options: SessionOptions): Pointer {
   if (!options.memoryPattern) ort().call("DisableMemPattern", settings);
   if (options.profile !== undefined) ort().call("EnableProfiling", settings, options.profile);
   for (const [key, value] of Object.entries(entries)) ort().call("AddSessionConfigEntry", settings, key, value);
-  for (const [name, tensor] of options.shared?.tensors ?? [])
+  const { shared } = options;
+  for (const name of shared?.names ?? []) {
+    const tensor = shared?.weights.tensor(name);
+    assert(tensor, `shared initializer ${name} was added`);
     ort().call("AddInitializer", settings, name, tensor.handle);
+  }
   return settings;
 }

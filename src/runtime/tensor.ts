@@ -92,6 +92,9 @@ const emptyMemory = new Uint8Array(64);
 
 const count = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);
 
+/** ONNX Runtime's code of an element type. */
+export const tensorCode = (type: TensorType): number => kinds[type].code;
+
 /** Name of an element type by ONNX Runtime's code. */
 export function tensorTypeOf(code: number): TensorType {
   const entry = Object.entries(kinds).find(([, kind]) => kind.code === code);
