@@ -22,6 +22,8 @@ export interface Lowering {
   addNorm(path: string, x: Value, delta: Value): { sum: Value; normed: Value };
   /** Linear layers that read the same input, each with its bias and adapter. */
   linears(parts: readonly LinearPart[], x: Value): Value[];
+  /** The same layers side by side in one value, where the lowering has them so anyway; else null. */
+  joined?(parts: readonly LinearPart[], x: Value): Value | null;
   /** Normalises each head of [tokens, heads*headDim]. */
   headNorm(path: string, x: Value, heads: number): Value;
   /** Causal attention, positions applied; `k` and `v` are null when `q` holds all three side by side. [tokens, heads*headDim]. */
@@ -113,14 +115,26 @@ function attention(lower: Lowering, config: DecoderConfig, layer: number, x: Val
       part("self_attn.k_proj", hiddenSize, kvSize),
       part("self_attn.v_proj", hiddenSize, kvSize),
     ];
-    let [q, k, v] = lower.linears(parts, x) as [Value, Value, Value];
-    if (config.qkNorm) {
-      q = lower.headNorm(`${root}.self_attn.q_norm`, q, config.headCount);
-      k = lower.headNorm(`${root}.self_attn.k_norm`, k, config.kvHeadCount);
-    }
-    mixed = lower.attention(layer, q, k, v);
+    const joined = config.qkNorm ? null : (lower.joined?.(parts, x) ?? null);
+    mixed = joined ? lower.attention(layer, joined, null, null) : separate(lower, config, layer, parts, x);
   }
   return lower.linears([part(output, qSize, hiddenSize)], mixed)[0] as Value;
+}
+
+function separate(
+  lower: Lowering,
+  config: DecoderConfig,
+  layer: number,
+  parts: readonly LinearPart[],
+  x: Value,
+): Value {
+  const root = layerPath(config, layer);
+  let [q, k, v] = lower.linears(parts, x) as [Value, Value, Value];
+  if (config.qkNorm) {
+    q = lower.headNorm(`${root}.self_attn.q_norm`, q, config.headCount);
+    k = lower.headNorm(`${root}.self_attn.k_norm`, k, config.kvHeadCount);
+  }
+  return lower.attention(layer, q, k, v);
 }
 
 function mlp(lower: Lowering, config: DecoderConfig, layer: number, x: Value): Value {

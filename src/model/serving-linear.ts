@@ -20,6 +20,12 @@ export function buildLinear(op: Ops, weights: WeightSource, parts: readonly Line
   return parts.map((part) => product(op, weights, part, x, rows));
 }
 
+/** The parts' outputs side by side, [tokens, sum of out], or null when they were not packed. */
+export function buildJoined(op: Ops, weights: WeightSource, parts: readonly LinearPart[], x: Value): Value | null {
+  const whole = packed(weights, parts);
+  return whole && product(op, weights, whole, x, shared(op, x));
+}
+
 /** The packed layer that stands for these parts, under the name that phi3 gives it. */
 function packed(weights: WeightSource, parts: readonly LinearPart[]): LinearPart | null {
   const [first] = parts;

@@ -8,7 +8,7 @@ import type { Graph, Value } from "../graph/types.js";
 import { buildDecoder, type LinearPart, type Lowering } from "./decoder.js";
 import { rotaryTables } from "./rope.js";
 import { type AdapterAxis, AdapterInputs, type AdapterMode, type SiteGroup } from "./serving-adapters.js";
-import { buildEmbedding, buildLinear } from "./serving-linear.js";
+import { buildEmbedding, buildJoined, buildLinear } from "./serving-linear.js";
 import type { DecoderConfig } from "./types.js";
 import { plainWeight, type WeightSource } from "./weights.js";
 
@@ -106,6 +106,10 @@ class ServingLowering implements Lowering {
 
   linears(parts: readonly LinearPart[], x: Value): Value[] {
     return this.#adapted(parts, x, "tokens");
+  }
+
+  joined(parts: readonly LinearPart[], x: Value): Value | null {
+    return this.adapters ? null : buildJoined(this.op, this.#options.weights, parts, x);
   }
 
   #adapted(parts: readonly LinearPart[], x: Value, axis: AdapterAxis): Value[] {
