@@ -57,7 +57,6 @@ export class Runner {
   readonly #variants: ReadonlyMap<AdapterMode, Variant>;
   readonly #shared: SharedWeights | null;
   readonly #buffers = new Map<string, Tensor>();
-  #logits: Float32Array;
   /** Adapted linears by the input that they share. */
   readonly groups: readonly SiteGroup[];
 
@@ -71,7 +70,6 @@ export class Runner {
     this.#variants = variants;
     this.#shared = shared;
     this.groups = groups;
-    this.#logits = new Float32Array(options.maxRows * options.config.vocabSize);
   }
 
   /** Makes a session for each way of using adapters; they share the weights. */
@@ -226,15 +224,14 @@ export class Runner {
   #bindIndices(bound: BoundInputs, axis: AdapterAxis, slot: number, rows: readonly number[], groups: number): void {
     const { members, toGroups, fromGroups, mask } = groupRows(rows, groups, this.#options.exact ? 2 : 1);
     const names = indexNames(axis, slot);
-    bound.input(names.toGroups, Tensor.from("int32", [groups, members], toGroups));
-    bound.input(names.fromGroups, Tensor.from("int32", [rows.length], fromGroups));
-    bound.input(names.mask, Tensor.from("float32", [groups, members, 1], mask));
+    bound.fresh(names.toGroups, Tensor.from("int32", [groups, members], toGroups));
+    bound.fresh(names.fromGroups, Tensor.from("int32", [rows.length], fromGroups));
+    bound.fresh(names.mask, Tensor.from("float32", [groups, members, 1], mask));
   }
 
   async #run(variant: Variant, bound: BoundInputs, logitRows: number): Promise<Float32Array> {
     const { vocabSize } = this.#options.config;
-    if (this.#logits.length < logitRows * vocabSize) this.#logits = new Float32Array(logitRows * vocabSize);
-    const logits = Tensor.over("float32", [logitRows, vocabSize], this.#logits.buffer);
+    const logits = this.#buffer("logits", "float32", [logitRows, vocabSize]);
     bound.output("logits", logits);
     await variant.session.run(bound.binding);
     return logits.data;
@@ -246,7 +243,7 @@ export class Runner {
     return tensor;
   }
 
-  #buffer<T extends "int32" | "int64">(name: string, type: T, shape: readonly number[]): Tensor<T> {
+  #buffer<T extends "int32" | "int64" | "float32">(name: string, type: T, shape: readonly number[]): Tensor<T> {
     const key = `${name}[${shape}]`;
     let tensor = this.#buffers.get(key);
     if (!tensor) {
@@ -297,8 +294,18 @@ class BoundInputs {
     this.#last.set(name, tensor);
   }
 
+  /** Binds a tensor of this step alone, and lets go of the last step's. */
+  fresh(name: string, tensor: Tensor): void {
+    const last = this.#last.get(name);
+    this.input(name, tensor);
+    last?.[Symbol.dispose]();
+  }
+
   output(name: string, tensor: Tensor): void {
+    const key = `>${name}`;
+    if (this.#last.get(key) === tensor) return;
     this.binding.output(name, tensor);
+    this.#last.set(key, tensor);
   }
 
   cache(view: KvView): void {
