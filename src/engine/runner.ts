@@ -57,6 +57,8 @@ export class Runner {
   readonly #variants: ReadonlyMap<AdapterMode, Variant>;
   readonly #shared: SharedWeights | null;
   readonly #buffers = new Map<string, Tensor>();
+  /** [i]: the first i + 1 rows. */
+  #logits: Tensor<"float32">[] = [];
   /** Adapted linears by the input that they share. */
   readonly groups: readonly SiteGroup[];
 
@@ -231,10 +233,20 @@ export class Runner {
 
   async #run(variant: Variant, bound: BoundInputs, logitRows: number): Promise<Float32Array> {
     const { vocabSize } = this.#options.config;
-    const logits = this.#buffer("logits", "float32", [logitRows, vocabSize]);
+    const logits = this.#logitsOf(logitRows, vocabSize);
     bound.output("logits", logits);
     await variant.session.run(bound.binding);
     return logits.data;
+  }
+
+  /** Rows of the one logits buffer, which grows to what was asked for most. */
+  #logitsOf(rows: number, vocabSize: number): Tensor<"float32"> {
+    if ((this.#logits[0]?.data.buffer.byteLength ?? 0) < rows * vocabSize * 4) {
+      const size = Math.max(rows, this.#options.maxRows);
+      const whole = Tensor.zeros("float32", [size, vocabSize]);
+      this.#logits = Array.from({ length: size }, (_, i) => whole.rows(0, i + 1));
+    }
+    return this.#logits[rows - 1] as Tensor<"float32">;
   }
 
   #ints(name: string, count: number, value: (i: number) => number): Tensor<"int32"> {
@@ -243,7 +255,7 @@ export class Runner {
     return tensor;
   }
 
-  #buffer<T extends "int32" | "int64" | "float32">(name: string, type: T, shape: readonly number[]): Tensor<T> {
+  #buffer<T extends "int32" | "int64">(name: string, type: T, shape: readonly number[]): Tensor<T> {
     const key = `${name}[${shape}]`;
     let tensor = this.#buffers.get(key);
     if (!tensor) {
