@@ -24,7 +24,8 @@ export class TrainingLinears {
   /** One output for each part; all read x [tokens, in]. `mask` stands in for the dropout mask of a single part. */
   apply(parts: readonly LinearPart[], x: Value, mask: Value | null = null): Value[] {
     const { dora = false, dropout = 0 } = this.#options;
-    const bases = parts.map((part) => this.#base(part, x, dora && this.site(part) !== null));
+    const quantized = this.#quantized(parts, x);
+    const bases = parts.map((part) => quantized.get(part) ?? this.#base(part, x, dora && this.site(part) !== null));
     const adapted = parts.filter((part) => this.site(part));
     if (adapted.length === 0) return bases;
     const inner =
@@ -119,28 +120,29 @@ export class TrainingLinears {
     return externalInitializer(this.#op.builder, name, weight.data, weight.shape);
   }
 
-  /** W x + b, W trained or frozen. */
+  /** W x + b in fp32, W trained or frozen. */
   #base(part: LinearPart, x: Value, withoutBias: boolean): Value {
-    const name = `${part.path}.weight`;
-    const weight = weightOf(this.#options.weights, name);
-    if (weight.form === "fp32") {
-      const w = this.#parameters.trained(name) ?? this.#fp32(part.path);
-      return this.#op.gemm(x, w, withoutBias ? null : this.#bias(part), { transB: !weight.transposed });
-    }
-    assert(!withoutBias && this.#options.mode === "lora", `${name} is fp32 where it is trained`);
-    return this.#quantized(part, x);
+    const { transposed } = weightOf(this.#options.weights, `${part.path}.weight`);
+    const w = this.#parameters.trained(`${part.path}.weight`) ?? this.#fp32(part.path);
+    return this.#op.gemm(x, w, withoutBias ? null : this.#bias(part), { transB: !transposed });
   }
 
-  /** A product that only runs forwards; its gradient is the product by the transposed copy: dx = g W. */
-  #quantized(part: LinearPart, x: Value): Value {
+  /** Those parts whose products only run forwards; the gradient of each is the product by its transposed copy: dx = g W. */
+  #quantized(parts: readonly LinearPart[], x: Value): Map<LinearPart, Value> {
     const { weights } = this.#options;
-    const [y = x] = buildLinear(this.#op, weights, [part], x);
-    const back = { path: backwardPath(part.path), inFeatures: part.outFeatures, outFeatures: part.inFeatures };
-    this.#custom.push({
-      inputs: [x],
-      outputs: [y],
-      vjp: (op, [gradient]) => [gradient ? (buildLinear(op, weights, [back], gradient)[0] ?? null) : null],
-    });
-    return y;
+    const chosen = parts.filter(({ path }) => weightOf(weights, `${path}.weight`).form !== "fp32");
+    const made = buildLinear(this.#op, weights, chosen, x);
+    return new Map(
+      chosen.map((part, i) => {
+        const y = made[i] ?? x;
+        const back = { path: backwardPath(part.path), inFeatures: part.outFeatures, outFeatures: part.inFeatures };
+        this.#custom.push({
+          inputs: [x],
+          outputs: [y],
+          vjp: (op, [gradient]) => [gradient ? (buildLinear(op, weights, [back], gradient)[0] ?? null) : null],
+        });
+        return [part, y];
+      }),
+    );
   }
 }
