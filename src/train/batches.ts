@@ -1,0 +1,168 @@
+/**
+ * Which rows every step reads: a pure function of rows, seed and step, so that a run can go on anywhere. Rows of like length
+ * share a batch, or short rows share a packed row. Knows no text.
+ */
+import { noLabel, type TokenBatch } from "./batch.js";
+import type { Item } from "./data/dataset.js";
+import type { TokenRow } from "./data/encode.js";
+import { Draws, purposes } from "./random.js";
+
+export interface BatchOptions {
+  /** Rows of one run of the graph; with pairs, pairs. */
+  readonly batch: number;
+  /** Runs that make a step. */
+  readonly accumulate: number;
+  readonly seed: number;
+  /** Tokens of a packed row; null: rows are padded. */
+  readonly packLength: number | null;
+}
+
+/** Items that share a row of a batch: one, or several when packed. */
+type Line = readonly Item[];
+
+export class BatchPlan {
+  readonly stepsPerEpoch: number;
+  readonly #items: readonly Item[];
+  readonly #options: BatchOptions;
+  #epoch = -1;
+  #batches: readonly (readonly Line[])[] = [];
+
+  constructor(items: readonly Item[], options: BatchOptions) {
+    this.#items = items;
+    this.#options = options;
+    this.stepsPerEpoch = Math.max(1, Math.ceil(this.#batchesOf(0).length / options.accumulate));
+  }
+
+  /** The runs of a step, counted from 0; the last step of an epoch may have fewer. */
+  step(step: number): TokenBatch[] {
+    const { accumulate } = this.#options;
+    const begin = (step % this.stepsPerEpoch) * accumulate;
+    const batches = this.#batchesOf(Math.floor(step / this.stepsPerEpoch));
+    return batches.slice(begin, begin + accumulate).map(toBatch);
+  }
+
+  /** The batch with the most tokens, padding included: what memory must hold. */
+  largest(): TokenBatch {
+    const size = (lines: readonly Line[]): number => lines.length * Math.max(...lines.map(lineLength));
+    const [first = [], ...others] = this.#batchesOf(0);
+    return toBatch(others.reduce((most, lines) => (size(lines) > size(most) ? lines : most), first));
+  }
+
+  /** Tokens that all runs of an epoch compute, padding included. */
+  get tokensPerEpoch(): number {
+    return this.#batchesOf(0).reduce((sum, lines) => sum + lines.length * Math.max(...lines.map(lineLength)), 0);
+  }
+
+  /** Always as many as in epoch 0 when padded; packed lines may differ by the order, and are cut or filled up to it. */
+  #batchesOf(epoch: number): readonly (readonly Line[])[] {
+    if (epoch !== this.#epoch) {
+      this.#batches = this.#options.packLength === null ? this.#padded(epoch) : this.#packed(epoch);
+      this.#epoch = epoch;
+    }
+    return this.#batches;
+  }
+
+  #padded(epoch: number): readonly (readonly Line[])[] {
+    const { batch, seed } = this.#options;
+    const order = [...new Draws(seed, purposes.shuffle, epoch).permutation(this.#items.length)];
+    const batches: Line[][] = [];
+    const bucket = batch * 32;
+    for (let at = 0; at < order.length; at += bucket) {
+      const lines = order.slice(at, at + bucket).map((i): Line => [this.#item(i)]);
+      lines.sort((a, b) => lineLength(a) - lineLength(b)); // stable: equal lengths stay in the drawn order
+      for (let i = 0; i < lines.length; i += batch) batches.push(lines.slice(i, i + batch));
+    }
+    return shuffled(batches, new Draws(seed, purposes.shuffle, epoch, 1));
+  }
+
+  /**
+   * First fit over the rows of one fixed draw, so that every epoch has the same packed rows, and as many; what differs is
+   * their order.
+   */
+  #packed(epoch: number): readonly (readonly Line[])[] {
+    const { batch, seed, packLength } = this.#options;
+    const order = new Draws(seed, purposes.shuffle, 0).permutation(this.#items.length);
+    const lines = packLines(
+      [...order].map((i) => this.#item(i)),
+      packLength ?? 0,
+    );
+    const mixed = shuffled(lines, new Draws(seed, purposes.shuffle, epoch, 1));
+    const batches: Line[][] = [];
+    for (let i = 0; i < mixed.length; i += batch) batches.push(mixed.slice(i, i + batch));
+    return batches;
+  }
+
+  #item(index: number): Item {
+    const item = this.#items[index];
+    if (!item) throw new RangeError(`no item ${index}`);
+    return item;
+  }
+}
+
+/** Batches in a fixed order, without chance: for validation. */
+export function plainBatches(items: readonly Item[], batch: number): TokenBatch[] {
+  const lines = items.map((item): Line => [item]).sort((a, b) => lineLength(a) - lineLength(b));
+  return Array.from({ length: Math.ceil(lines.length / batch) }, (_, i) =>
+    toBatch(lines.slice(i * batch, (i + 1) * batch)),
+  );
+}
+
+const openLines = 64; // lines that first fit looks back at: packs as well as looking at all, in linear time
+
+function packLines(items: readonly Item[], length: number): Item[][] {
+  const done: Item[][] = [];
+  let open: { items: Item[]; left: number }[] = [];
+  for (const item of items) {
+    const need = lineLength([item]);
+    const place = open.find(({ left }) => left >= need);
+    if (place) {
+      place.items.push(item);
+      place.left -= need;
+    } else {
+      const line = { items: [item], left: length - need };
+      done.push(line.items);
+      open.push(line);
+      if (open.length > openLines) open = open.sort((a, b) => b.left - a.left).slice(0, openLines / 2);
+    }
+  }
+  return done;
+}
+
+function shuffled<T>(items: readonly T[], draws: Draws): T[] {
+  return [...draws.permutation(items.length)].flatMap((i) => {
+    const item = items[i];
+    return item === undefined ? [] : [item];
+  });
+}
+
+/** Tokens of a line; a pair lies in two lines of the longer one's length. */
+function lineLength(line: Line): number {
+  return line.reduce((sum, item) => sum + Math.max(...item.map(({ ids }) => ids.length)), 0);
+}
+
+/** Lines as a batch: the rows of pairs follow each other, chosen and rejected. */
+function toBatch(lines: readonly Line[]): TokenBatch {
+  const rows = lines.flatMap((line): (readonly TokenRow[])[] => {
+    const [only] = line;
+    return line.length === 1 && only ? only.map((row) => [row]) : [line.map(([row]) => row)];
+  });
+  const length = Math.max(...lines.map(lineLength));
+  const count = rows.length * length;
+  const batch = {
+    rows: rows.length,
+    length,
+    ids: new Int32Array(count),
+    labels: new Int32Array(count).fill(noLabel),
+    segments: new Int32Array(count),
+  };
+  for (const [r, parts] of rows.entries()) {
+    let at = r * length;
+    for (const [s, { ids, trained }] of parts.entries()) {
+      batch.ids.set(ids, at);
+      batch.segments.fill(s + 1, at, at + ids.length);
+      for (let i = 1; i < ids.length; i++) if (trained[i]) batch.labels[at + i] = ids[i] ?? noLabel;
+      at += ids.length;
+    }
+  }
+  return batch;
+}

@@ -1,0 +1,77 @@
+/** Comma-separated values (RFC 4180): quoted fields, doubled quotes, line breaks inside quotes, either line ending. Knows no columns. */
+
+export interface CsvRecord {
+  /** The line on which the record begins, from 1. */
+  readonly line: number;
+  readonly fields: readonly string[];
+}
+
+/** A fault of the text itself; `line` is where the record begins. */
+export class CsvFault extends Error {
+  readonly line: number;
+
+  constructor(line: number, message: string) {
+    super(message);
+    this.line = line;
+  }
+}
+
+/** The records of a text, blank lines left out. Throws CsvFault for a quote that is never closed or stands inside a bare field. */
+export function* parseCsv(text: string): Generator<CsvRecord> {
+  let at = text.startsWith("\ufeff") ? 1 : 0;
+  let line = 1;
+  while (at < text.length) {
+    const begin = line;
+    const fields: string[] = [];
+    for (;;) {
+      const field = text[at] === '"' ? quoted(text, at, begin) : bare(text, at, begin);
+      fields.push(field.value);
+      for (let i = at; i < field.end; i++) if (text[i] === "\n") line++;
+      at = field.end;
+      if (text[at] !== ",") break;
+      at++;
+    }
+    if (text.startsWith("\r\n", at)) at += 2;
+    else if (at < text.length) at++;
+    line++;
+    if (fields.length > 1 || fields[0] !== "") yield { line: begin, fields };
+  }
+}
+
+interface Field {
+  readonly value: string;
+  /** The place of the comma or line ending that follows, or the text's end. */
+  readonly end: number;
+}
+
+function bare(text: string, begin: number, line: number): Field {
+  let end = begin;
+  while (end < text.length && text[end] !== "," && text[end] !== "\n" && text[end] !== "\r") {
+    if (text[end] === '"')
+      throw new CsvFault(line, 'a field that holds " must be quoted whole, with "" for each quote');
+    end++;
+  }
+  return { value: text.slice(begin, end), end };
+}
+
+function quoted(text: string, begin: number, line: number): Field {
+  let value = "";
+  let from = begin + 1;
+  for (;;) {
+    const quote = text.indexOf('"', from);
+    if (quote < 0) throw new CsvFault(line, "a quoted field is never closed");
+    value += text.slice(from, quote);
+    if (text[quote + 1] !== '"') return closed(text, { value, end: quote + 1 }, line);
+    value += '"';
+    from = quote + 2;
+  }
+}
+
+function closed(text: string, field: Field, line: number): Field {
+  const next = text[field.end];
+  if (next === undefined || next === "," || next === "\n" || next === "\r") return field;
+  throw new CsvFault(
+    line,
+    `a quoted field must be followed by a comma or the line's end, not by ${JSON.stringify(next)}`,
+  );
+}

@@ -1,0 +1,168 @@
+/**
+ * Examples into token rows with the places where the loss counts. A prompt's ids are those that the server computes for the
+ * same request; labels come from positions, never from an id. Knows no file.
+ */
+import { assert } from "../../base/errors.js";
+import type { Tokenizer } from "../../text/types.js";
+import { encodeChat } from "./chat.js";
+import type { Place } from "./faults.js";
+import type { ChatTurn } from "./messages.js";
+import { type Example, type ExampleKind, type PreferenceExample, RowFault } from "./rows.js";
+
+export interface TokenRow {
+  readonly ids: Int32Array;
+  /** 1 where the token is to be learned. The first token never is: nothing predicts it. */
+  readonly trained: Uint8Array;
+  /** Tokens before the first trained one. */
+  readonly promptLength: number;
+  readonly kind: ExampleKind;
+  readonly place: Place;
+  /** The label that the row names, for accuracy. */
+  readonly label?: string;
+}
+
+/** Rows of a pair, in this order: chosen, rejected. */
+export type TokenPair = readonly [TokenRow, TokenRow];
+
+export interface Encoding {
+  readonly tokenizer: Tokenizer;
+  /** Ends a text or a completion; null where the model has none. */
+  readonly endId: number | null;
+  /** Kept at the start of a shortened prompt. */
+  readonly bosId: number | null;
+  readonly labelTemplate: LabelTemplate;
+}
+
+/** A template cut in two: the label's part begins with the blanks before {label}, as tokenizers spell a word with its blank. */
+export interface LabelTemplate {
+  readonly source: string;
+  prompt(text: string): string;
+  completion(label: string): string;
+}
+
+/** Throws RowFault where {text} or {label} is missing, comes twice, or {text} stands behind. */
+export function parseLabelTemplate(source: string): LabelTemplate {
+  const texts = source.split("{text}");
+  const [before = "", between = ""] = texts;
+  const [middle = "", after] = between.split("{label}");
+  if (texts.length !== 2 || after === undefined || source.split("{label}").length !== 2) {
+    throw new RowFault("must hold {text} once and then {label} once");
+  }
+  const cut = middle.trimEnd().length === 0 ? 0 : middle.length - (/[ \t]*$/.exec(middle)?.[0].length ?? 0);
+  return {
+    source,
+    prompt: (text) => before + text + middle.slice(0, cut),
+    completion: (label) => middle.slice(cut) + label + after,
+  };
+}
+
+/** The rows of an example: one, or for a chat that its template does not extend turn by turn, one for each answer. Throws RowFault. */
+export async function encodeExample(example: Example, place: Place, encoding: Encoding): Promise<TokenRow[]> {
+  const { tokenizer, labelTemplate } = encoding;
+  switch (example.kind) {
+    case "text":
+      return [wholeRow(await encodeText(example.text, encoding), place)];
+    case "completion":
+      return [await completionRow(example.prompt, example.completion, "completion", place, encoding)];
+    case "label": {
+      const completion = labelTemplate.completion(example.label);
+      const row = await completionRow(labelTemplate.prompt(example.text), completion, "label", place, encoding);
+      return [{ ...row, label: example.label }];
+    }
+    case "instruction":
+      return [await instructionRow(example, place, encoding)];
+    case "chat":
+      return (await encodeChat(example.messages, tokenizer)).map((row) => ({ ...row, kind: "chat", place }));
+    case "preference":
+      throw new RowFault("is a preference pair, which --method dpo trains and sft does not");
+  }
+}
+
+/** The two answers of a pair after the same prompt. */
+export async function encodePair(example: PreferenceExample, place: Place, encoding: Encoding): Promise<TokenPair> {
+  const row = async (answer: string): Promise<TokenRow> => {
+    const { prompt } = example;
+    if (typeof prompt === "string") return completionRow(prompt, answer, "preference", place, encoding);
+    const turns: ChatTurn[] = prompt.map((turn) => ({ ...turn, trained: false }));
+    const messages = [...turns, { role: "assistant", content: answer, trained: true }];
+    const [encoded] = await encodeChat(messages, encoding.tokenizer);
+    assert(encoded, "a chat with a trained turn has a row");
+    return { ...encoded, kind: "preference", place };
+  };
+  return [await row(example.chosen), await row(example.rejected)];
+}
+
+/** The ids of a text as the server encodes it, and the end token behind it. */
+export async function encodeText(text: string, { tokenizer, endId }: Encoding): Promise<number[]> {
+  const ids = await tokenizer.encode(text, { addSpecialTokens: true });
+  if (endId !== null && ids.length > 0 && ids.at(-1) !== endId) ids.push(endId);
+  return ids;
+}
+
+export function wholeRow(ids: readonly number[] | Int32Array, place: Place): TokenRow {
+  const trained = new Uint8Array(ids.length).fill(1);
+  trained[0] = 0;
+  return { ids: Int32Array.from(ids), trained, promptLength: 0, kind: "text", place };
+}
+
+async function completionRow(
+  prompt: string,
+  completion: string,
+  kind: ExampleKind,
+  place: Place,
+  { tokenizer, endId, bosId }: Encoding,
+): Promise<TokenRow> {
+  const encoded = await tokenizer.encode(prompt, { addSpecialTokens: true });
+  const promptIds = encoded.length > 0 ? encoded : bosId === null ? [] : [bosId]; // as the server begins an empty prompt
+  const ids = [...promptIds, ...(await continuation(prompt, encoded, completion, tokenizer))];
+  if (endId !== null && ids.at(-1) !== endId) ids.push(endId);
+  return rowOf(ids, promptIds.length, kind, place);
+}
+
+/**
+ * The ids that follow a prompt's own: those of the whole text where they begin with the prompt's, as nearly always, else
+ * those of the completion alone.
+ */
+async function continuation(
+  prompt: string,
+  promptIds: readonly number[],
+  completion: string,
+  tokenizer: Tokenizer,
+): Promise<number[]> {
+  const whole = await tokenizer.encode(prompt + completion, { addSpecialTokens: true });
+  if (promptIds.every((id, i) => id === whole[i])) return whole.slice(promptIds.length);
+  return tokenizer.encode(completion, { addSpecialTokens: false });
+}
+
+async function instructionRow(
+  { instruction, input, output }: Extract<Example, { kind: "instruction" }>,
+  place: Place,
+  encoding: Encoding,
+): Promise<TokenRow> {
+  const { tokenizer } = encoding;
+  if (tokenizer.chatTemplate === null) {
+    return completionRow(alpacaPrompt(instruction, input), output, "instruction", place, encoding);
+  }
+  const content = input === "" ? instruction : `${instruction}\n\n${input}`;
+  const messages = [
+    { role: "user", content, trained: false },
+    { role: "assistant", content: output, trained: true },
+  ];
+  const [row] = await encodeChat(messages, tokenizer);
+  assert(row, "a chat with a trained turn has a row");
+  return { ...row, kind: "instruction", place };
+}
+
+/** The prompt of Stanford Alpaca, which models without a template are commonly trained on. */
+function alpacaPrompt(instruction: string, input: string): string {
+  const task = `### Instruction:\n${instruction}\n\n`;
+  if (input === "") {
+    return `Below is an instruction that describes a task. Write a response that appropriately completes the request.\n\n${task}### Response:\n`;
+  }
+  return `Below is an instruction that describes a task, paired with an input that provides further context. Write a response that appropriately completes the request.\n\n${task}### Input:\n${input}\n\n### Response:\n`;
+}
+
+function rowOf(ids: readonly number[], promptLength: number, kind: ExampleKind, place: Place): TokenRow {
+  const trained = new Uint8Array(ids.length).fill(1, Math.max(promptLength, 1));
+  return { ids: Int32Array.from(ids), trained, promptLength, kind, place };
+}

@@ -1,0 +1,56 @@
+/** Chat messages of a row, as OpenAI's fine-tuning files spell them. Knows no template. */
+import type { ChatMessage } from "../../text/types.js";
+
+export interface ChatTurn extends ChatMessage {
+  /** Whether the loss counts here: an assistant's turn whose weight is not 0. */
+  readonly trained: boolean;
+}
+
+export const isMessageList = (value: unknown): value is readonly unknown[] => Array.isArray(value);
+
+const roles = ["system", "developer", "user", "assistant"];
+
+/** The messages, or the rule that they break, in words that follow the field's name. */
+export function readMessages(value: unknown): ChatTurn[] | string {
+  if (!Array.isArray(value) || value.length === 0) return "must be a list of messages";
+  const turns: ChatTurn[] = [];
+  for (const [i, message] of value.entries()) {
+    const turn = readMessage(message);
+    if (typeof turn === "string") return `has a message ${i + 1} that ${turn}`;
+    turns.push(turn);
+  }
+  return turns;
+}
+
+function readMessage(value: unknown): ChatTurn | string {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) return "is no object";
+  const { role, content, name, weight, ...rest }: Record<string, unknown> = { ...value };
+  if (typeof role !== "string" || !roles.includes(role)) return `must have a \`role\` out of ${roles.join(", ")}`;
+  for (const [key, extra] of Object.entries(rest)) {
+    const isEmpty = extra === null || (Array.isArray(extra) && extra.length === 0);
+    if (!isEmpty) return `has the field \`${key.slice(0, 64)}\`, which cannot be trained on`;
+  }
+  if (name !== undefined && name !== null && typeof name !== "string") return "must have a text as `name`";
+  if (weight !== undefined && weight !== null && weight !== 0 && weight !== 1) return "must have a `weight` of 0 or 1";
+  const text = readContent(content);
+  if (text === null) return 'must have a `content` that is a text or a list of {"type":"text","text":"..."} parts';
+  const base = {
+    role: role === "developer" ? "system" : role,
+    content: text,
+    trained: role === "assistant" && weight !== 0,
+  };
+  return typeof name === "string" ? { ...base, name } : base;
+}
+
+/** Parts are joined as the server joins them. */
+function readContent(content: unknown): string | null {
+  if (typeof content === "string") return content;
+  if (!Array.isArray(content) || content.length === 0) return null;
+  const texts: string[] = [];
+  for (const part of content) {
+    const isText = typeof part === "object" && part !== null && "type" in part && part.type === "text";
+    if (!isText || !("text" in part) || typeof part.text !== "string") return null;
+    texts.push(part.text);
+  }
+  return texts.join("\n");
+}

@@ -1,0 +1,39 @@
+/** Dropout masks as a pure function of seed, step, run and site. Knows nothing of what is dropped. */
+import { Tensor } from "../runtime/tensor.js";
+import { Draws, purposes } from "./random.js";
+
+/** A mask input of the training graph; the head's has a row for each label, the others one for each token. */
+export interface MaskSite {
+  readonly name: string;
+  readonly width: number;
+  readonly rows: "tokens" | "labels";
+}
+
+export interface MaskPlace {
+  readonly seed: number;
+  readonly step: number;
+  /** The run within the step. */
+  readonly run: number;
+}
+
+/** Bool masks [rows, width], true with probability 1 - `dropout` (in 2^-16ths). */
+export function dropoutMasks(
+  sites: readonly MaskSite[],
+  dropout: number,
+  sizes: { readonly tokens: number; readonly labels: number },
+  { seed, step, run }: MaskPlace,
+): Map<string, Tensor> {
+  const bound = Math.round(dropout * 65_536);
+  const masks = new Map<string, Tensor>();
+  for (const [i, { name, width, rows }] of sites.entries()) {
+    const data = new Uint8Array(sizes[rows] * width);
+    const draws = new Draws(seed, purposes.dropout, step, run, i);
+    for (let j = 0; j < data.length; j += 2) {
+      const word = draws.word();
+      data[j] = word >>> 16 >= bound ? 1 : 0;
+      if (j + 1 < data.length) data[j + 1] = (word & 0xffff) >= bound ? 1 : 0;
+    }
+    masks.set(name, Tensor.from("bool", [sizes[rows], width], data));
+  }
+  return masks;
+}

@@ -1,0 +1,104 @@
+/** Which layers are adapted and with which numbers, as PEFT decides and writes it. Knows no graph and no file. */
+import { LorikeetError } from "../base/errors.js";
+import { allLinearSites, expectedTensors, linearSites } from "../model/sites.js";
+import type { TrainedSite } from "../model/training-types.js";
+import type { DecoderConfig, LinearSite } from "../model/types.js";
+import { Draws, purposes } from "./random.js";
+import type { Parameter } from "./step.js";
+
+export interface LoraSite extends LinearSite, TrainedSite {
+  readonly alpha: number;
+}
+
+export interface LoraShape {
+  readonly rank: number;
+  readonly alpha: number;
+  /** Scale by alpha / sqrt(rank) (arXiv:2312.03732). */
+  readonly rslora: boolean;
+}
+
+export const scaleOf = ({ rank, alpha, rslora }: LoraShape): number => alpha / (rslora ? Math.sqrt(rank) : rank);
+
+/** Every linear layer but the head. */
+export const allLinear = "all-linear";
+
+/**
+ * The adapted layers in the order of the forward pass. `targets` is `all-linear` or names and paths, each of which takes the
+ * layers that are called so or end in it. Throws `invalid_value` for a name that takes none.
+ */
+export function chooseSites(config: DecoderConfig, targets: readonly string[], shape: LoraShape): LoraSite[] {
+  const scale = scaleOf(shape);
+  const { rank, alpha } = shape;
+  const sized = (site: LinearSite): LoraSite => ({ ...site, rank, alpha, scale });
+  if (isAllLinear(targets)) return allLinearSites(config).map(sized);
+  const sites = linearSites(config);
+  const unknown = targets.filter((target) => !sites.some(({ path }) => isNamed(path, target)));
+  if (unknown.length > 0) {
+    const allowed = [...new Set(sites.map(({ path }) => path.split(".").at(-1) ?? path))];
+    throw new LorikeetError(
+      "invalid_value",
+      `--targets names ${unknown.join(", ")}, which no linear layer of the model is called; there are ${allowed.join(", ")}, and ${allLinear}.`,
+      { param: "--targets", found: unknown, allowed },
+    );
+  }
+  return sites.filter(({ path }) => targets.some((target) => isNamed(path, target))).map(sized);
+}
+
+const isAllLinear = (targets: readonly string[]): boolean => targets.length === 1 && targets[0] === allLinear;
+const isNamed = (path: string, name: string): boolean => path === name || path.endsWith(`.${name}`);
+
+/** From this many layers on PEFT writes suffixes for what it found itself. */
+const manyTargets = 20;
+
+/** `target_modules` as PEFT writes them: names as they were given; of all linear layers the paths, or their shortest suffixes. */
+export function targetModules(
+  config: DecoderConfig,
+  targets: readonly string[],
+  sites: readonly LinearSite[],
+): string[] {
+  if (!isAllLinear(targets)) return [...targets];
+  const paths = sites.map(({ path }) => path);
+  if (paths.length < manyTargets) return paths;
+  const suffixes = shortestSuffixes(paths, otherModules(config, new Set(paths)));
+  return suffixes.length < paths.length ? suffixes : paths;
+}
+
+function otherModules(config: DecoderConfig, taken: ReadonlySet<string>): string[] {
+  const modules = new Set<string>(["lm_head"]);
+  for (const { name } of expectedTensors(config)) {
+    const parts = name.split(".").slice(0, -1);
+    for (let i = 1; i <= parts.length; i++) modules.add(parts.slice(0, i).join("."));
+  }
+  return [...modules].filter((module) => !taken.has(module));
+}
+
+function shortestSuffixes(paths: readonly string[], others: readonly string[]): string[] {
+  const foreign = new Set(others.flatMap(suffixesOf));
+  const chosen = new Set<string>();
+  for (const path of paths) {
+    const suffixes = suffixesOf(path);
+    if (suffixes.some((suffix) => chosen.has(suffix))) continue;
+    const own = suffixes.find((suffix) => !foreign.has(suffix));
+    if (own !== undefined) chosen.add(own);
+  }
+  return [...chosen];
+}
+
+/** `a.b.c` → `c`, `b.c`, `a.b.c`. */
+function suffixesOf(path: string): string[] {
+  const parts = path.split(".");
+  return parts.map((_, i) => parts.slice(parts.length - 1 - i).join("."));
+}
+
+/** A from U(-1/sqrt(in), 1/sqrt(in)), B zero: PEFT's start, at which the adapter changes nothing. */
+export function initialize(parameters: readonly Parameter[], seed: number): void {
+  for (const [i, { name, shape, data }] of parameters.entries()) {
+    if (!name.endsWith(".lora_A")) {
+      data.fill(0);
+      continue;
+    }
+    const bound = 1 / Math.sqrt(shape[0] ?? 1); // [in, rank]
+    const draws = new Draws(seed, purposes.initialize, i);
+    for (let j = 0; j < data.length; j++) data[j] = bound * (2 * draws.next() - 1);
+  }
+}

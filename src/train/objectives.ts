@@ -1,0 +1,89 @@
+/** What a step minimises and how a batch feeds it: next tokens (sft) or preferences (dpo). Knows no optimizer. */
+import { Tensor } from "../runtime/tensor.js";
+import { labelledPlaces, type TokenBatch } from "./batch.js";
+import { type Loss, preference, weightedSum } from "./losses.js";
+import type { RunOptions, StepResult } from "./step.js";
+
+/** The part of a step that a run needs; tests put their own behind it. */
+export interface Stepper {
+  readonly values: Float32Array;
+  readonly gradients: Float32Array;
+  run(batch: TokenBatch, options?: RunOptions): Promise<StepResult>;
+  evaluate(batch: TokenBatch, options?: RunOptions & { readonly adapter?: boolean }): Promise<StepResult>;
+}
+
+export interface Objective {
+  readonly loss: Loss;
+  /** What the loss of a step is divided by: labels or pairs. */
+  count(batch: TokenBatch): number;
+  /** The inputs with which a batch's part of a mean over `total` is computed. */
+  feed(stepper: Stepper, batch: TokenBatch, total: number, signal?: AbortSignal): Promise<RunOptions>;
+}
+
+/** The mean loss of all labels, however they are divided into batches. */
+export const nextToken: Objective = {
+  loss: weightedSum,
+  count: (batch) => labelledPlaces(batch).places.length,
+  feed: async (_stepper, _batch, total) => ({ labelWeight: 1 / Math.max(total, 1) }),
+};
+
+/** Direct preference optimization over pairs in neighbouring rows; the reference is the base, run without the adapter. */
+export function preferences(beta: number): Objective {
+  return {
+    loss: preference(beta),
+    count: ({ rows }) => rows / 2,
+    async feed(stepper, batch, total, signal) {
+      const pairs = batch.rows / 2;
+      const signs = pairSigns(batch);
+      const none = new Float32Array(pairs);
+      const options = signal ? { signal } : {};
+      const { tokenLosses } = await stepper.evaluate(batch, {
+        adapter: false,
+        inputs: inputsOf(signs, none, none),
+        ...options,
+      });
+      const weights = new Float32Array(pairs).fill(1 / Math.max(total, 1));
+      return { inputs: inputsOf(signs, marginsOf(signs, tokenLosses), weights) };
+    },
+  };
+}
+
+interface Signs {
+  readonly pairs: number;
+  readonly labels: number;
+  /** [pairs, labels] */
+  readonly data: Float32Array<ArrayBuffer>;
+}
+
+/** 1 for the labels of a pair's chosen row, -1 for those of the rejected one. */
+function pairSigns(batch: TokenBatch): Signs {
+  const { places } = labelledPlaces(batch);
+  const pairs = batch.rows / 2;
+  const data = new Float32Array(pairs * places.length);
+  for (const [i, place] of places.entries()) {
+    const row = Math.floor(place / batch.length);
+    data[Math.floor(row / 2) * places.length + i] = row % 2 === 0 ? 1 : -1;
+  }
+  return { pairs, labels: places.length, data };
+}
+
+/** Log-likelihood of the chosen answer less that of the rejected one, for each pair. */
+function marginsOf({ pairs, labels, data }: Signs, tokenLosses: Float32Array): Float32Array<ArrayBuffer> {
+  return Float32Array.from({ length: pairs }, (_, pair) => {
+    let margin = 0;
+    for (let i = 0; i < labels; i++) margin -= (data[pair * labels + i] ?? 0) * (tokenLosses[i] ?? 0);
+    return margin;
+  });
+}
+
+function inputsOf(
+  { pairs, labels, data }: Signs,
+  margins: Float32Array<ArrayBuffer>,
+  weights: Float32Array<ArrayBuffer>,
+): Map<string, Tensor> {
+  return new Map<string, Tensor>([
+    ["pair_signs", Tensor.from("float32", [pairs, labels], data)],
+    ["reference_margins", Tensor.from("float32", [pairs], margins)],
+    ["pair_weights", Tensor.from("float32", [pairs], weights)],
+  ]);
+}

@@ -1,0 +1,56 @@
+/** Random numbers as a pure function of a seed and a place: nothing depends on what was drawn before or on who drew it. */
+import { threefry2x32 } from "../engine/random.js";
+
+/** A stream of its own for each list of numbers (what for, epoch, step, site, ...). */
+export class Draws {
+  readonly #key = new Uint32Array(2);
+  readonly #block = new Uint32Array(2);
+  #counter = 0;
+  #left = 0;
+
+  constructor(seed: number, ...place: readonly number[]) {
+    const [key0, key1] = [seed | 0, Math.floor(seed / 2 ** 32) | 0];
+    threefry2x32(key0, key1, place.length, 0x6c6f7261, this.#key);
+    for (const number of place) {
+      const [k0 = 0, k1 = 0] = this.#key;
+      threefry2x32(k0, k1, number | 0, Math.floor(number / 2 ** 32) | 0, this.#key);
+    }
+  }
+
+  /** Uniform 32 bits. */
+  word(): number {
+    if (this.#left === 0) {
+      const counter = this.#counter++;
+      const [k0 = 0, k1 = 0] = this.#key;
+      threefry2x32(k0, k1, counter | 0, Math.floor(counter / 2 ** 32), this.#block);
+      this.#left = 2;
+    }
+    this.#left--;
+    return this.#block[this.#left] ?? 0;
+  }
+
+  /** Uniform in [0, 1). */
+  next(): number {
+    return this.word() * 2 ** -32;
+  }
+
+  /** A whole number in [0, count). */
+  below(count: number): number {
+    return Math.floor(this.next() * count);
+  }
+
+  /** The numbers from 0 to count - 1 in a random order (Fisher and Yates). */
+  permutation(count: number): Int32Array {
+    const order = Int32Array.from({ length: count }, (_, i) => i);
+    for (let i = count - 1; i > 0; i--) {
+      const j = this.below(i + 1);
+      const held = order[i] ?? 0;
+      order[i] = order[j] ?? 0;
+      order[j] = held;
+    }
+    return order;
+  }
+}
+
+/** What draws are for: the first number of a place. */
+export const purposes = { initialize: 1, split: 2, shuffle: 3, dropout: 4, samples: 5 } as const;

@@ -1,0 +1,119 @@
+/** What a run is asked to do, with the defaults that users of other trainers know. Knows no flag. */
+import { constant, cosine, linear, type Schedule, warmUp } from "./schedule.js";
+
+export interface TrainSettings {
+  /** Supervised rows, or preference pairs. */
+  readonly method: "sft" | "dpo";
+  readonly rank: number;
+  readonly alpha: number;
+  readonly dropout: number;
+  readonly rslora: boolean;
+  /** B's rate over A's (LoRA+, arXiv:2402.12354); 1 is plain LoRA. */
+  readonly loraPlus: number;
+  /** `all-linear`, or names of layers. */
+  readonly targets: readonly string[];
+  /** Peak rate. */
+  readonly rate: number;
+  readonly schedule: "cosine" | "linear" | "constant";
+  /** What is left of the rate at the end. */
+  readonly rateFloor: number;
+  /** Part of all steps in which the rate rises, and at least so many steps. */
+  readonly warmUp: number;
+  readonly warmUpSteps: number;
+  readonly batch: number;
+  readonly accumulate: number;
+  readonly epochs: number;
+  /** Steps in all, instead of epochs. */
+  readonly steps: number | null;
+  readonly maxTimeMs: number | null;
+  /** Tokens of the longest row. */
+  readonly length: number;
+  readonly packing: boolean;
+  readonly weightDecay: number;
+  /** Longest gradient; 0 clips nothing. */
+  readonly clip: number;
+  readonly beta1: number;
+  readonly beta2: number;
+  readonly epsilon: number;
+  readonly seed: number;
+  /** Steps between validations, each with a checkpoint; null: ten over the run. */
+  readonly evalEvery: number | null;
+  /** Validations without a better loss after which the run ends; null: never. */
+  readonly patience: number | null;
+  readonly validShare: number;
+  readonly validRows: number;
+  readonly labelTemplate: string;
+  /** DPO's strength. */
+  readonly beta: number;
+  /** Last checkpoints kept besides the best. */
+  readonly keep: number;
+}
+
+export const trainDefaults = {
+  method: "sft",
+  rank: 16,
+  alpha: 32,
+  dropout: 0,
+  rslora: false,
+  loraPlus: 1,
+  targets: ["all-linear"],
+  rate: 2e-4,
+  schedule: "cosine",
+  rateFloor: 0.1,
+  warmUp: 0.03,
+  warmUpSteps: 5,
+  batch: 8,
+  accumulate: 2,
+  epochs: 3,
+  steps: null,
+  maxTimeMs: null,
+  length: 1024,
+  packing: false,
+  weightDecay: 0.01,
+  clip: 1,
+  beta1: 0.9,
+  beta2: 0.999,
+  epsilon: 1e-8,
+  seed: 42,
+  evalEvery: null,
+  patience: null,
+  validShare: 0.1,
+  validRows: 500,
+  labelTemplate: "{text}\nlabel: {label}",
+  beta: 0.1,
+  keep: 3,
+} as const satisfies TrainSettings;
+
+/** Models with fewer parameters start at `small`; preferences are learned at `dpo`. */
+export const rates = { usual: trainDefaults.rate, small: 2e-3, smallParameters: 50e6, dpo: 5e-6 } as const;
+
+/** The peak rate for who names none. */
+export function defaultRate(method: TrainSettings["method"], parameters: number): number {
+  if (method === "dpo") return rates.dpo;
+  return parameters < rates.smallParameters ? rates.small : rates.usual;
+}
+
+/** The whole run's steps. */
+export function totalSteps({ steps, epochs }: TrainSettings, stepsPerEpoch: number): number {
+  return steps ?? Math.max(1, Math.round(epochs * stepsPerEpoch));
+}
+
+/** Warm-up, then the schedule over the steps that are left. */
+export function scheduleOf(settings: TrainSettings, total: number): Schedule {
+  const { rate, rateFloor } = settings;
+  const warm = Math.min(Math.max(settings.warmUpSteps, Math.round(settings.warmUp * total)), total - 1);
+  const left = total - warm;
+  switch (settings.schedule) {
+    case "cosine":
+      return warmUp(warm, cosine(rate, left, rateFloor));
+    case "linear":
+      return warmUp(warm, linear(rate, left, rateFloor));
+    case "constant":
+      return warmUp(warm, constant(rate));
+  }
+}
+
+/** Steps between validations: as asked, or so that there are about ten. */
+export function validateEvery({ evalEvery }: TrainSettings, total: number): number {
+  return evalEvery ?? Math.max(1, Math.ceil(total / 10));
+}

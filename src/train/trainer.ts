@@ -1,0 +1,226 @@
+/**
+ * The loop of a run: batches, gradients, optimizer, validation, checkpoints. All that decides how it goes on is in its state,
+ * the parameters and the optimizer, so that a run that was stopped anywhere ends as one that was not. Knows no file.
+ */
+import { LorikeetError } from "../base/errors.js";
+import type { TokenBatch } from "./batch.js";
+import type { Objective, Stepper } from "./objectives.js";
+import { globalNorm, type Optimizer } from "./optimizer.js";
+import type { RunOptions } from "./step.js";
+
+/** Where a run stands. Plain data: a checkpoint holds it as JSON. */
+export interface TrainState {
+  /** Steps done. */
+  step: number;
+  best: { readonly step: number; readonly loss: number } | null;
+  /** Validations since the best. */
+  sinceBest: number;
+  /** Steps at which the last validation ran; -1: none yet. */
+  validatedAt: number;
+  /** Loss of the first step; null before it. */
+  startLoss: number | null;
+  /** Steps in a row whose loss was far above the start. */
+  above: number;
+  /** Tokens of the rows trained on, without padding. */
+  tokens: number;
+  elapsedMs: number;
+}
+
+export const initialState = (): TrainState => ({
+  step: 0,
+  best: null,
+  sinceBest: 0,
+  validatedAt: -1,
+  startLoss: null,
+  above: 0,
+  tokens: 0,
+  elapsedMs: 0,
+});
+
+export interface StepReport {
+  readonly step: number;
+  readonly loss: number;
+  readonly rate: number;
+  readonly gradientNorm: number;
+  readonly tokens: number;
+  readonly ms: number;
+}
+
+export interface TrainerEvents {
+  /** After each step; may be asynchronous, the next step waits. */
+  step(report: StepReport): Promise<void> | void;
+  validated(report: { readonly step: number; readonly loss: number; readonly isBest: boolean }): Promise<void> | void;
+  /** The state is worth keeping. */
+  checkpoint(state: Readonly<TrainState>): Promise<void>;
+}
+
+export interface TrainerOptions {
+  readonly stepper: Stepper;
+  readonly objective: Objective;
+  readonly optimizer: Optimizer;
+  readonly rate: (step: number) => number;
+  readonly batches: (step: number) => readonly TokenBatch[];
+  readonly validation: readonly TokenBatch[];
+  /** Further inputs of a run, such as dropout masks. */
+  readonly inputs?: (batch: TokenBatch, step: number, run: number) => RunOptions["inputs"];
+  readonly steps: number;
+  readonly validateEvery: number;
+  readonly patience: number | null;
+  readonly maxTimeMs: number | null;
+  readonly events: TrainerEvents;
+  /** Stops between two graph runs, with a checkpoint. */
+  readonly signal: AbortSignal;
+  readonly now?: () => number;
+}
+
+export type TrainEnd = "done" | "patience" | "time" | "interrupted" | "diverged";
+
+/** A loss so many times the first one, for so many steps in a row, has diverged. */
+const divergence = { factor: 1.5, steps: 20 } as const;
+
+/**
+ * Runs from `state` (which it advances) to the end. Resolves with why it ended; after `interrupted` the state was
+ * checkpointed, after `diverged` it was not: the last checkpoint is the last good one.
+ */
+export async function train(options: TrainerOptions, state: TrainState): Promise<TrainEnd> {
+  const clock = new Clock(state, options.now ?? performance.now.bind(performance));
+  let kept = state.step;
+  try {
+    for (;;) {
+      if (isValidationDue(options, state)) {
+        await validate(options, state);
+        clock.stamp();
+        await options.events.checkpoint(state);
+        kept = state.step;
+      }
+      if (state.step >= options.steps) return "done";
+      if (options.patience !== null && state.sinceBest >= options.patience) return "patience";
+      if (options.maxTimeMs !== null && state.elapsedMs >= options.maxTimeMs) return await stopEarly(options, state);
+      options.signal.throwIfAborted();
+      if (!(await advance(options, state, clock))) return "diverged";
+    }
+  } catch (error) {
+    if (!options.signal.aborted) throw error;
+    clock.stamp();
+    if (kept !== state.step || state.step === 0) await options.events.checkpoint(state);
+    return "interrupted";
+  }
+}
+
+/** Time is up: what was learned since the last validation counts too. */
+async function stopEarly(options: TrainerOptions, state: TrainState): Promise<TrainEnd> {
+  if (state.validatedAt !== state.step) {
+    await validate(options, state);
+    await options.events.checkpoint(state);
+  }
+  return "time";
+}
+
+function isValidationDue({ steps, validateEvery }: TrainerOptions, { step, validatedAt }: TrainState): boolean {
+  return validatedAt !== step && (step % validateEvery === 0 || step >= steps);
+}
+
+async function validate(options: TrainerOptions, state: TrainState): Promise<void> {
+  if (options.validation.length > 0) {
+    const loss = await validationLoss(options);
+    const isBest = state.best === null || loss < state.best.loss;
+    if (isBest) state.best = { step: state.step, loss };
+    state.sinceBest = isBest ? 0 : state.sinceBest + 1;
+    await options.events.validated({ step: state.step, loss, isBest });
+  }
+  state.validatedAt = state.step;
+}
+
+/** The mean over all labels (or pairs) of the validation rows, by the training graph's own forward pass. */
+export async function validationLoss(
+  options: Pick<TrainerOptions, "stepper" | "objective" | "validation" | "signal">,
+): Promise<number> {
+  const { stepper, objective, validation, signal } = options;
+  const total = validation.reduce((sum, batch) => sum + objective.count(batch), 0);
+  let loss = 0;
+  for (const batch of validation) {
+    signal.throwIfAborted();
+    const feed = await objective.feed(stepper, batch, total, signal);
+    loss += (await stepper.evaluate(batch, { ...feed, signal })).loss;
+  }
+  return loss;
+}
+
+/** One step; false when the loss has diverged, and then nothing was changed or what was is to be thrown away. */
+async function advance(options: TrainerOptions, state: TrainState, clock: Clock): Promise<boolean> {
+  const { stepper, optimizer, events } = options;
+  const began = clock.stamp();
+  const { loss, gradients, tokens } = await accumulate(options, state.step);
+  const gradientNorm = globalNorm(gradients);
+  if (!Number.isFinite(loss) || !Number.isFinite(gradientNorm)) return false;
+  state.startLoss ??= loss;
+  state.above = loss > divergence.factor * state.startLoss ? state.above + 1 : 0;
+  if (state.above >= divergence.steps) return false;
+  const rate = options.rate(state.step);
+  optimizer.step(stepper.values, gradients, state.step);
+  state.step++;
+  state.tokens += tokens;
+  await events.step({ step: state.step, loss, rate, gradientNorm, tokens, ms: clock.stamp() - began });
+  return true;
+}
+
+/** The step's loss and gradients, summed over its runs: each run's part is of the mean over the whole step. */
+async function accumulate(
+  { stepper, objective, batches, inputs, signal }: TrainerOptions,
+  step: number,
+): Promise<{ loss: number; gradients: Float32Array; tokens: number }> {
+  const runs = batches(step);
+  const total = runs.reduce((sum, batch) => sum + objective.count(batch), 0);
+  let [loss, tokens] = [0, 0];
+  let sum: Float32Array | null = null;
+  for (const [run, batch] of runs.entries()) {
+    signal.throwIfAborted();
+    const feed = await objective.feed(stepper, batch, total, signal);
+    const more = new Map([...(feed.inputs ?? []), ...(inputs?.(batch, step, run) ?? [])]);
+    const result = await stepper.run(batch, { ...feed, inputs: more, signal });
+    loss += result.loss;
+    tokens += realTokens(batch);
+    if (runs.length > 1) sum = sum === null ? stepper.gradients.slice() : added(sum, stepper.gradients);
+  }
+  return { loss, gradients: sum ?? stepper.gradients, tokens };
+}
+
+function added(sum: Float32Array, more: Float32Array): Float32Array {
+  for (let i = 0; i < sum.length; i++) sum[i] = (sum[i] ?? 0) + (more[i] ?? 0);
+  return sum;
+}
+
+/** Tokens of a batch without padding. */
+export function realTokens({ segments, rows, length }: TokenBatch): number {
+  return segments ? segments.reduce((count, segment) => count + (segment === 0 ? 0 : 1), 0) : rows * length;
+}
+
+/** Adds the time that passes to the state. */
+class Clock {
+  readonly #state: TrainState;
+  readonly #now: () => number;
+  #last: number;
+
+  constructor(state: TrainState, now: () => number) {
+    this.#state = state;
+    this.#now = now;
+    this.#last = now();
+  }
+
+  /** Milliseconds of the whole run. */
+  stamp(): number {
+    const now = this.#now();
+    this.#state.elapsedMs += now - this.#last;
+    this.#last = now;
+    return this.#state.elapsedMs;
+  }
+}
+
+/** Why a run cannot be trained further, for who must say it. */
+export function divergedError(state: TrainState): LorikeetError {
+  return new LorikeetError(
+    "invalid_value",
+    `The loss diverged after ${state.step} steps (it is not a number, or was above ${divergence.factor} times its start for ${divergence.steps} steps). A lower --rate or a longer --warm-up-steps may help.`,
+    { param: "--rate" },
+  );
+}
