@@ -53,7 +53,7 @@ test("nothing is added below the lowest target, nor for constants", () => {
     backward(builder, loss, targets(layers, inputs[0]));
     return builder.nodes.slice(forward);
   };
-  const count = (nodes: Node[]): number => nodes.filter(({ op }) => op === "MatMul").length;
+  const count = (nodes: Node[]): number => nodes.filter(({ op }) => op === "MatMul" || op === "Gemm").length;
   assert.equal(count(deep((w) => [w[9] as Value])), 1, "the last weight: one product");
   assert.equal(count(deep((w) => [w[5] as Value])), 5, "a weight half way up: four products down to it and its own");
   assert.equal(count(deep((w) => [w[0] as Value])), 10);

@@ -302,3 +302,18 @@ test("on a real model the int8 gradient points where the fp32 gradient does", as
   t.diagnostic(`cosine ${likeness}`);
   assert.ok(likeness > 0.999, `cosine ${likeness}`);
 });
+
+test("gradient checkpointing gives the same bits and makes each layer's activations again", async () => {
+  const batch = rowsOf([20, 13], 20);
+  for (const family of ["llama", "gemma2", "gpt2"]) {
+    using plain = await stepOf(family);
+    using frugal = await stepOf(family, { gradientCheckpointing: true });
+    const { loss } = await plain.run(batch);
+    assert.equal((await frugal.run(batch)).loss, loss);
+    assert.deepEqual(frugal.gradients, plain.gradients, family);
+    const softmaxes = ({ graphs }: TrainStep): number =>
+      graphs.training.nodes.filter(({ op }) => op === "Softmax").length;
+    const chunks = 2;
+    assert.equal(softmaxes(frugal) - chunks, 2 * (softmaxes(plain) - chunks), "every layer's attention runs twice");
+  }
+});

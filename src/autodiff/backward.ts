@@ -8,6 +8,7 @@ import { Ops } from "../graph/ops.js";
 import { ShapeError, sameShape, showShape } from "../graph/shape.js";
 import type { ElementType, Node, Shape, Value } from "../graph/types.js";
 import { Call } from "./call.js";
+import { type GroupOf, Recomputation } from "./recompute.js";
 import { Sizes } from "./sizes.js";
 import { ruleOf } from "./vjp.js";
 
@@ -15,6 +16,8 @@ export interface BackwardOptions {
   /** The gradient of `loss`, in its shape; 1 unless told otherwise, for a loss of one element. */
   readonly seed?: Value;
   readonly custom?: readonly CustomGradient[];
+  /** Groups of nodes whose results are made again rather than kept. */
+  readonly recompute?: GroupOf;
 }
 
 /**
@@ -26,17 +29,18 @@ export function backward(
   builder: GraphBuilder,
   loss: Value,
   targets: readonly Value[],
-  { seed, custom = [] }: BackwardOptions = {},
+  { seed, custom = [], recompute = () => null }: BackwardOptions = {},
 ): Map<Value, Value> {
   const steps = stepsOf(builder.nodes, custom);
   const reached = reach(steps, targets);
   const op = new Ops(builder);
   return builder.scope("gradients", () => {
     const gradients = new Accumulator(op, new Sizes(op));
+    const again = new Recomputation(op, [...builder.nodes], recompute, reached);
     gradients.add(loss, seed ?? one(op, loss));
     for (const step of steps.toReversed()) {
       if (step.outputs.some(({ name }) => reached.has(name) && gradients.has(name))) {
-        builder.scope(step.name, () => pull(step, reached, gradients));
+        builder.scope(step.name, () => pull(step, reached, gradients, again));
       }
     }
     return new Map(targets.map((target) => [target, gradients.take(target) ?? independent(target, loss)]));
@@ -82,14 +86,25 @@ function reach(steps: readonly Step[], targets: readonly Value[]): Set<string> {
 }
 
 /** Adds what the step passes back to the gradients of those of its inputs that move with the targets. */
-function pull({ inputs, outputs, rule }: Step, reached: ReadonlySet<string>, sums: Accumulator): void {
+function pull(
+  { inputs, outputs, rule }: Step,
+  reached: ReadonlySet<string>,
+  sums: Accumulator,
+  again: Recomputation,
+): void {
   const arrived = outputs.map((output) => sums.take(output));
   const wanted = inputs.map((input) => input !== null && reached.has(input.name));
-  const given = "op" in rule ? applyRule(rule, arrived, wanted, sums) : rule.vjp(sums.op, arrived, wanted);
+  const given =
+    "op" in rule ? applyRule(copied(rule, arrived, again), arrived, wanted, sums) : rule.vjp(sums.op, arrived, wanted);
   inputs.forEach((input, i) => {
     const gradient = given[i];
     if (input && gradient && wanted[i]) sums.add(input, gradient);
   });
+}
+
+function copied(node: Node, arrived: readonly (Value | null)[], again: Recomputation): Node {
+  const gradient = arrived.find((value) => value !== null);
+  return gradient ? again.copyOf(node, gradient) : node;
 }
 
 function applyRule(
