@@ -302,8 +302,10 @@ describe("adapters", () => {
     const answer = await rig.gateway.complete({ model: "a", prompt: "x", max_tokens: 4 }, never);
     assert.equal(rig.gateway.adapters.get("a").in_flight, 1);
     assert.deepEqual(rig.gateway.stats().runningAdapters, ["a"]);
+    answer.pause();
     await rig.adapters.add("a", "new");
     assert.ok(await rig.adapters.store.folder(old), "the held version is still there");
+    answer.resume();
     assert.equal((await answer.collect()).data.choices.length, 1);
     await answer.ended;
     const card = rig.gateway.adapters.get("a");

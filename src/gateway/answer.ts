@@ -94,9 +94,9 @@ export class Answer {
     this.#generation.resume();
   }
 
-  /** Ends it within one step. Idempotent, and nothing after the end. */
-  cancel(reason = "The request was cancelled."): void {
-    this.#generation.end(new LorikeetError("cancelled", reason));
+  /** Ends it within one step, for a reason that its summary tells. Idempotent, and nothing after the end. */
+  cancel(reason = new LorikeetError("cancelled", "The request was cancelled.")): void {
+    this.#generation.end(reason);
   }
 
   #extras(timeToFirstTokenMs: number | null): Extras {

@@ -3,7 +3,7 @@ import { deferred } from "../base/async.js";
 import { LorikeetError } from "../base/errors.js";
 import type { Engine, EngineEvent, SequenceHandle, TokenLogprob } from "../engine/types.js";
 import type { Tokenizer } from "../text/types.js";
-import { Assembler, assemblePrompt } from "./assembler.js";
+import { type Assembled, Assembler, assemblePrompt } from "./assembler.js";
 import type { GatewayObserver } from "./observer.js";
 import { PartQueue } from "./part-queue.js";
 import type { ChoicePart, Usage } from "./parts.js";
@@ -169,7 +169,9 @@ class SequenceReader {
     const { echo, echoLogprobs, stopIds } = this.#plan;
     switch (event.type) {
       case "admitted":
-        if (!echoLogprobs) yield this.#begin(echo ? this.#promptPart([]) : null);
+        // A chat's first part gives the role; a completion has nothing to say yet unless it echoes.
+        if (echo && !echoLogprobs) yield this.#begin(this.#promptPart([]));
+        else if (!this.#plan.continuesPrompt) yield this.#part("", [], null);
         return;
       case "prompt":
         if (echoLogprobs) yield this.#begin(this.#promptPart(event.logprobs));
@@ -187,16 +189,15 @@ class SequenceReader {
     }
   }
 
-  #promptPart(logprobs: readonly (TokenLogprob | null)[]): ReturnType<typeof assemblePrompt> {
+  #promptPart(logprobs: readonly (TokenLogprob | null)[]): Assembled {
     const { ids, text } = this.#sequence.prompt;
     const prompt = assemblePrompt(this.#tokenizer, ids, text, logprobs);
     this.#assembler = this.#assemblerAt(prompt.text.length);
     return logprobs.length > 0 ? prompt : { text: prompt.text, tokens: [] };
   }
 
-  #begin(prompt: ReturnType<typeof assemblePrompt> | null): ChoicePart {
-    const part = this.#part(prompt?.text ?? "", prompt?.tokens ?? [], null);
-    return { ...part, echoedTokens: part.tokens.length };
+  #begin(prompt: Assembled): ChoicePart {
+    return { ...this.#part(prompt.text, prompt.tokens, null), echoedTokens: prompt.tokens.length };
   }
 
   #part(text: string, tokens: ChoicePart["tokens"], finish: ChoicePart["finish"]): ChoicePart {

@@ -14,20 +14,26 @@ export async function pumpAnswer(answer: Answer, sink: Sink, slowReaderMs: numbe
   for await (const part of answer.parts()) {
     if (sink.write(part)) continue;
     answer.pause();
-    await within(sink.drained(), slowReaderMs);
-    answer.resume();
+    if (await within(sink.drained(), slowReaderMs)) answer.resume();
+    else throw giveUp(answer, slowReaderMs);
   }
 }
 
-async function within(work: Promise<void>, limitMs: number): Promise<void> {
+function giveUp(answer: Answer, slowReaderMs: number): LorikeetError {
+  const message = `The reader did not read for ${slowReaderMs} ms, so its request was ended.`;
+  const fault = new LorikeetError("timeout", message, { allowed: slowReaderMs });
+  answer.cancel(fault);
+  return fault;
+}
+
+/** Whether the work was done in time. */
+async function within(work: Promise<void>, limitMs: number): Promise<boolean> {
   let timer: NodeJS.Timeout | undefined;
-  const expiry = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => {
-      reject(new LorikeetError("timeout", `The reader did not read for ${limitMs} ms, so its request was ended.`));
-    }, limitMs);
+  const expiry = new Promise<boolean>((resolve) => {
+    timer = setTimeout(() => resolve(false), limitMs);
   });
   try {
-    await Promise.race([work, expiry]);
+    return await Promise.race([work.then(() => true), expiry]);
   } finally {
     clearTimeout(timer);
   }

@@ -33,7 +33,9 @@ export class SocketSession {
   constructor(socket: WebSocket, requestId: string, deps: SessionDeps) {
     this.#deps = deps;
     this.#requestId = requestId;
-    this.#writer = new SocketWriter(socket, deps.options);
+    this.#writer = new SocketWriter(socket, deps.options, (code, reason) => {
+      deps.logger.info({ requestId, code, reason }, "A WebSocket is closed");
+    });
     socket.on("message", (data, isBinary) => this.#receive(data, isBinary));
     socket.on("pong", () => {
       this.#isAlive = true;

@@ -12,10 +12,13 @@ const closeMs = 2_000;
 export class SocketWriter {
   readonly #socket: WebSocket;
   readonly #bounds: WriterBounds;
+  readonly #onClose: (code: number, reason: string) => void;
   #waiting: (() => void)[] = [];
 
-  constructor(socket: WebSocket, bounds: WriterBounds) {
+  /** `onClose` is told once when this side closes the socket. */
+  constructor(socket: WebSocket, bounds: WriterBounds, onClose: (code: number, reason: string) => void) {
     this.#socket = socket;
+    this.#onClose = onClose;
     this.#bounds = bounds;
     socket.on("close", () => this.#wake());
   }
@@ -44,7 +47,8 @@ export class SocketWriter {
 
   /** Closes with a code, and cuts the connection if the other side does not answer in time. */
   close(code: number, reason: string): void {
-    if (this.#socket.readyState === this.#socket.CLOSED) return;
+    if (this.#socket.readyState !== this.#socket.OPEN) return;
+    this.#onClose(code, reason);
     this.#socket.close(code, reason);
     setTimeout(() => this.#socket.terminate(), closeMs).unref();
   }

@@ -140,7 +140,7 @@ class Sequence implements FakeSequence {
     const answer = script.answer?.(request) ?? repeat(request.promptIds);
     for (const id of answer) {
       if (this.tokens >= request.maxTokens) break;
-      await wait(script.tokenMs ?? 0);
+      await this.#waitForToken(script.tokenMs ?? 0);
       while (this.isPaused && !this.#ending) await wait(1);
       if (this.#ending) break;
       if (script.failAfter?.tokens === this.tokens) {
@@ -156,6 +156,13 @@ class Sequence implements FakeSequence {
       yield { type: "token", id, logprob: logprobs === null ? null : fakeLogprob(id, logprobs) };
     }
     yield this.#finish(this.#ending ?? "length", null, null);
+  }
+
+  /** An ending comes at once, as in an engine that ends sequences between two steps. */
+  async #waitForToken(ms: number): Promise<void> {
+    const until = performance.now() + ms;
+    do await wait(Math.min(ms, 5));
+    while (!this.#ending && performance.now() < until);
   }
 
   /** Ends early when the sequence is ended while it waits. */

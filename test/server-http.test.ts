@@ -1,0 +1,253 @@
+/** The server's own HTTP: headers, errors, bounds, slow readers, drain, the access log. */
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { connect, type Socket } from "node:net";
+import { describe, test } from "node:test";
+import { LorikeetError } from "../src/base/errors.js";
+import { openServerRig, type RigOptions, type ServerRig, until } from "./support/rig.js";
+
+const bytes = (text: string): number[] => [...Buffer.from(text)];
+const saying = (text: string, tokenMs = 0): RigOptions => ({ script: { answer: () => bytes(text), tokenMs } });
+
+interface Told {
+  readonly error: {
+    readonly message: string;
+    readonly code: string;
+    readonly param: string | null;
+    readonly faults?: string[];
+  };
+}
+
+function post(rig: ServerRig, path: string, body: unknown, headers: Record<string, string> = {}): Promise<Response> {
+  return fetch(`${rig.url}${path}`, {
+    method: "POST",
+    headers: { "content-type": "application/json", ...headers },
+    body: typeof body === "string" ? body : JSON.stringify(body),
+  });
+}
+
+async function told(response: Response): Promise<Told["error"]> {
+  const value: Told = JSON.parse(await response.text());
+  return value.error;
+}
+
+/** A raw connection that has sent a request. */
+function rawPost(rig: ServerRig, path: string, body: string): Socket {
+  const { hostname, port } = new URL(rig.url);
+  const socket = connect(Number(port), hostname);
+  socket.on("error", () => {});
+  socket.write(
+    `POST ${path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
+  );
+  return socket;
+}
+
+describe("headers", () => {
+  test("a request id always; identity and times once admitted", async () => {
+    await using rig = await openServerRig(saying("ab"));
+    const digest = await rig.adapters.add("plays");
+    const mine = await post(
+      rig,
+      "/v1/completions",
+      { model: "plays", prompt: "x", max_tokens: 2 },
+      { "x-request-id": "mine-1" },
+    );
+    assert.equal(mine.headers.get("x-request-id"), "mine-1");
+    assert.equal(mine.headers.get("x-adapter"), "plays");
+    assert.equal(mine.headers.get("x-adapter-digest"), digest);
+    assert.match(mine.headers.get("x-queue-ms") ?? "", /^[\d.]+$/);
+    assert.match(mine.headers.get("x-time-to-first-token-ms") ?? "", /^[\d.]+$/);
+    const bad = await post(rig, "/v1/completions", { model: "none", prompt: "x" }, { "x-request-id": "bad id\u00e9" });
+    assert.match(bad.headers.get("x-request-id") ?? "", /^[0-9a-f-]{36}$/);
+    assert.equal(bad.headers.get("x-adapter"), null);
+    const base = await post(rig, "/v1/completions", { model: "base", prompt: "x", max_tokens: 1 });
+    assert.equal(base.headers.get("x-adapter"), null);
+  });
+
+  test("a stream's status and headers come at admission, long before a token", async () => {
+    await using rig = await openServerRig(saying("a", 60_000));
+    const controller = new AbortController();
+    const response = await fetch(`${rig.url}/v1/completions`, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify({ model: "base", prompt: "x", stream: true }),
+      signal: controller.signal,
+    });
+    assert.equal(response.status, 200);
+    assert.equal(response.headers.get("content-type"), "text/event-stream; charset=utf-8");
+    assert.ok(response.headers.get("x-queue-ms"));
+    controller.abort();
+  });
+
+  test("a load that fails is a real status code, also of a stream", async () => {
+    const error = new LorikeetError("adapter_invalid", "The file is truncated.");
+    await using rig = await openServerRig({ script: { admission: () => Promise.reject(error) } });
+    const response = await post(rig, "/v1/completions", { model: "base", prompt: "x", stream: true });
+    assert.equal(response.status, 422);
+    assert.equal((await told(response)).message, "The file is truncated.");
+  });
+
+  test("events end with [DONE]; comments keep an idle stream alive", async () => {
+    await using rig = await openServerRig({ ...saying("ab", 40), server: { streamKeepAliveMs: 10 } });
+    const text = await (
+      await post(rig, "/v1/completions", { model: "base", prompt: "x", max_tokens: 2, stream: true })
+    ).text();
+    assert.match(text, /^(: keep-alive\n\n)+data: \{/);
+    assert.match(text, /\n\ndata: \[DONE\]\n\n$/);
+  });
+});
+
+describe("errors", () => {
+  test("every fault of a body in one answer", async () => {
+    await using rig = await openServerRig();
+    const response = await post(rig, "/v1/chat/completions", {
+      model: "base",
+      messages: [],
+      temperature: 9,
+      grammar: "x",
+    });
+    assert.equal(response.status, 400);
+    const error = await told(response);
+    assert.equal(error.code, "unsupported_parameter");
+    assert.equal(error.param, "grammar");
+    assert.equal(error.faults?.length, 3);
+  });
+
+  test("bodies that are no JSON, not said to be, or too large", async () => {
+    await using rig = await openServerRig({ server: { maxBodyBytes: 200 } });
+    const broken = await post(rig, "/v1/completions", '{"model":');
+    assert.deepEqual([broken.status, (await told(broken)).code], [400, "invalid_value"]);
+    const form = await post(rig, "/v1/completions", "model=base", {
+      "content-type": "application/x-www-form-urlencoded",
+    });
+    assert.deepEqual([form.status, (await told(form)).code], [415, "unsupported_media_type"]);
+    const large = await post(rig, "/v1/completions", { model: "base", prompt: "x".repeat(300) });
+    assert.equal(large.status, 413);
+    assert.match((await told(large)).message, /of 328 bytes is too large; at most 200/);
+    assert.equal(rig.engine.sequences.length, 0);
+  });
+
+  test("unknown routes, other methods, malformed paths", async () => {
+    await using rig = await openServerRig();
+    const missing = await fetch(`${rig.url}/v2/x`);
+    assert.deepEqual([missing.status, (await told(missing)).code], [404, "route_not_found"]);
+    const method = await fetch(`${rig.url}/v1/completions`);
+    assert.deepEqual([method.status, method.headers.get("allow")], [405, "POST"]);
+    const path = await fetch(`${rig.url}/v1/adapters/%ff`);
+    assert.deepEqual([path.status, (await told(path)).code], [400, "invalid_value"]);
+  });
+
+  test("a full queue is a 429 that says when to come again", async () => {
+    await using rig = await openServerRig({ script: { limits: { maxQueue: 0 } } });
+    const response = await post(rig, "/v1/completions", { model: "base", prompt: "x" });
+    assert.deepEqual([response.status, response.headers.get("retry-after")], [429, "1"]);
+  });
+
+  test("a fault of ours says nothing of itself to the client and all to the log", async () => {
+    await using rig = await openServerRig({ script: { failAfter: { tokens: 0, error: new Error("at line 5") } } });
+    const response = await post(rig, "/v1/completions", { model: "base", prompt: "x" });
+    assert.equal(response.status, 500);
+    assert.doesNotMatch((await told(response)).message, /line 5/);
+    const logged = rig.lines.find(({ level }) => level === "error");
+    assert.match(String(logged?.fields.err instanceof Error && logged.fields.err.cause), /line 5/);
+  });
+
+  test("a body that never comes is a 408", async () => {
+    await using rig = await openServerRig({ server: { bodyTimeoutMs: 30, lingerMs: 10 } });
+    const { hostname, port } = new URL(rig.url);
+    const socket = connect(Number(port), hostname);
+    socket.write(
+      "POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 50\r\n\r\n{",
+    );
+    const [head] = await once(socket, "data");
+    assert.match(String(head), /^HTTP\/1\.1 408/);
+    assert.match(String(head), /connection: close/i);
+    await once(socket, "close");
+  });
+});
+
+describe("readers", () => {
+  const endless: RigOptions = {
+    script: { answer: () => Array<number>(100_000).fill(97), limits: { maxContext: 200_000 } },
+    server: { streamBufferBytes: 1024, slowReaderMs: 60 },
+  };
+  const body = JSON.stringify({ model: "base", prompt: "x", max_tokens: 90_000, logprobs: 20, stream: true });
+
+  test("one that does not read pauses its own generation, then is ended and freed", async () => {
+    await using rig = await openServerRig(endless);
+    const socket = rawPost(rig, "/v1/completions", body);
+    socket.pause();
+    await until(() => (rig.engine.sequences[0]?.pauses ?? 0) > 0, "the pause");
+    const other = await post(rig, "/v1/completions", { model: "base", prompt: "x", max_tokens: 3 });
+    assert.equal(other.status, 200, "others are not affected");
+    await until(() => rig.engine.sequences[0]?.finished === "cancelled", "the end of the slow reader");
+    assert.ok((rig.engine.sequences[0]?.tokens ?? 0) < 90_000);
+    socket.resume();
+    await once(socket, "close");
+    await until(() => rig.lines.some(({ fields }) => fields.code === "timeout"), "its access line");
+  });
+
+  test("one that reads again goes on where it was", async () => {
+    await using rig = await openServerRig({ ...endless, server: { streamBufferBytes: 1024, slowReaderMs: 5_000 } });
+    const short = JSON.stringify({ model: "base", prompt: "x", max_tokens: 20_000, logprobs: 20, stream: true });
+    const socket = rawPost(rig, "/v1/completions", short);
+    socket.pause();
+    await until(() => (rig.engine.sequences[0]?.pauses ?? 0) > 0, "the pause");
+    const received: string[] = [];
+    socket.on("data", (chunk) => received.push(String(chunk)));
+    socket.resume();
+    while (!received.at(-1)?.includes("[DONE]")) await once(socket, "data");
+    const text = received.join("");
+    assert.equal(text.match(/"text":"a"/g)?.length, 20_000);
+    assert.equal(rig.engine.sequences[0]?.isPaused, false);
+    socket.destroy();
+  });
+});
+
+describe("operations", () => {
+  test("drain: not ready, 503 for new requests, running ones finish", async () => {
+    await using rig = await openServerRig(saying("x".repeat(50), 4));
+    assert.equal((await fetch(`${rig.url}/ready`)).status, 200);
+    const response = await post(rig, "/v1/completions", { model: "base", prompt: "x", max_tokens: 40, stream: true });
+    const reading = response.text();
+    const draining = rig.server.drain(5_000);
+    assert.equal((await fetch(`${rig.url}/ready`)).status, 503);
+    assert.equal((await fetch(`${rig.url}/health`)).status, 200);
+    assert.equal((await fetch(`${rig.url}/metrics`)).status, 200);
+    const refused = await post(rig, "/v1/completions", { model: "base", prompt: "x" });
+    assert.deepEqual([refused.status, refused.headers.get("retry-after")], [503, "10"]);
+    assert.equal((await told(refused)).code, "draining");
+    assert.match(await reading, /"finish_reason":"length".*\[DONE\]/s);
+    await draining;
+    assert.equal(rig.engine.running, 0);
+  });
+
+  test("drain past its grace ends what is left, with a frame that says so", async () => {
+    await using rig = await openServerRig(saying("x".repeat(200), 10));
+    const response = await post(rig, "/v1/completions", { model: "base", prompt: "x", max_tokens: 200, stream: true });
+    const reading = response.text();
+    await rig.server.drain(30);
+    assert.match(await reading, /data: \{"error":\{.*"code":"draining"/);
+  });
+
+  test("one access line a request, with its id and counts and no text of the prompt", async () => {
+    await using rig = await openServerRig(saying("ab"));
+    await post(rig, "/v1/completions", { model: "base", prompt: "sesame", max_tokens: 2 }, { "x-request-id": "r-1" });
+    await post(rig, "/v1/completions", { model: "base", prompt: { sesame: 1 } });
+    await fetch(`${rig.url}/health`);
+    await until(() => rig.lines.length === 3);
+    const [first, second, third] = rig.lines;
+    const { requestId, status, path, promptTokens, completionTokens, outcome } = first?.fields ?? {};
+    assert.deepEqual(
+      [requestId, status, path, promptTokens, completionTokens, outcome],
+      ["r-1", 200, "/v1/completions", 6, 2, "completed"],
+    );
+    assert.deepEqual([second?.fields.status, second?.fields.code], [400, "invalid_value"]);
+    assert.equal(third?.level, "debug");
+    assert.doesNotMatch(JSON.stringify(rig.lines), /sesame/);
+    await using loud = await openServerRig({ ...saying("ab"), server: { logPrompts: true } });
+    await post(loud, "/v1/completions", { model: "base", prompt: "sesame", max_tokens: 2 });
+    await until(() => loud.lines.length === 1);
+    assert.match(JSON.stringify(loud.lines), /sesame/);
+  });
+});
