@@ -57,6 +57,11 @@ export function targetModules(
   sites: readonly LinearSite[],
 ): string[] {
   if (!isAllLinear(targets)) return [...targets];
+  return shortNames(config, sites);
+}
+
+/** The layers' paths, or from twenty layers on the shortest suffixes that name no other module. */
+export function shortNames(config: DecoderConfig, sites: readonly LinearSite[]): string[] {
   const paths = sites.map(({ path }) => path);
   if (paths.length < manyTargets) return paths;
   const suffixes = shortestSuffixes(paths, otherModules(config, new Set(paths)));

@@ -17,7 +17,9 @@ export interface Objective {
   /** What the loss of a step is divided by: labels or pairs. */
   count(batch: TokenBatch): number;
   /** The inputs with which a batch's part of a mean over `total` is computed. */
-  feed(stepper: Stepper, batch: TokenBatch, total: number, signal?: AbortSignal): Promise<RunOptions>;
+  feed(stepper: Stepper, batch: TokenBatch, total: number, signal: AbortSignal): Promise<RunOptions>;
+  /** A batch's part of the mean over `total`, forwards only. */
+  evaluate(stepper: Stepper, batch: TokenBatch, total: number, signal: AbortSignal): Promise<number>;
 }
 
 /** The mean loss of all labels, however they are divided into batches. */
@@ -25,25 +27,30 @@ export const nextToken: Objective = {
   loss: weightedSum,
   count: (batch) => labelledPlaces(batch).places.length,
   feed: async (_stepper, _batch, total) => ({ labelWeight: 1 / Math.max(total, 1) }),
+  async evaluate(stepper, batch, total, signal) {
+    const { tokenLosses } = await stepper.evaluate(batch, { signal });
+    return tokenLosses.reduce((sum, loss) => sum + loss, 0) / Math.max(total, 1);
+  },
 };
 
 /** Direct preference optimization over pairs in neighbouring rows; the reference is the base, run without the adapter. */
 export function preferences(beta: number): Objective {
+  const margins = async (stepper: Stepper, batch: TokenBatch, adapter: boolean, signal: AbortSignal) => {
+    const { tokenLosses } = await stepper.evaluate(batch, { adapter, signal });
+    return marginsOf(pairSigns(batch), tokenLosses);
+  };
   return {
     loss: preference(beta),
     count: ({ rows }) => rows / 2,
     async feed(stepper, batch, total, signal) {
-      const pairs = batch.rows / 2;
-      const signs = pairSigns(batch);
-      const none = new Float32Array(pairs);
-      const options = signal ? { signal } : {};
-      const { tokenLosses } = await stepper.evaluate(batch, {
-        adapter: false,
-        inputs: inputsOf(signs, none, none),
-        ...options,
-      });
-      const weights = new Float32Array(pairs).fill(1 / Math.max(total, 1));
-      return { inputs: inputsOf(signs, marginsOf(signs, tokenLosses), weights) };
+      const weights = new Float32Array(batch.rows / 2).fill(1 / Math.max(total, 1));
+      return { inputs: inputsOf(pairSigns(batch), await margins(stepper, batch, false, signal), weights) };
+    },
+    async evaluate(stepper, batch, total, signal) {
+      const reference = await margins(stepper, batch, false, signal);
+      const now = await margins(stepper, batch, true, signal);
+      const losses = now.map((margin, pair) => Math.log1p(Math.exp(-beta * (margin - (reference[pair] ?? 0)))));
+      return losses.reduce((sum, loss) => sum + loss, 0) / Math.max(total, 1);
     },
   };
 }

@@ -29,6 +29,8 @@ export interface TrainSettings {
   /** Tokens of the longest row. */
   readonly length: number;
   readonly packing: boolean;
+  /** Make a layer's activations again on the way back: slower, in a fraction of the memory. */
+  readonly gradientCheckpointing: boolean;
   readonly weightDecay: number;
   /** Longest gradient; 0 clips nothing. */
   readonly clip: number;
@@ -69,6 +71,7 @@ export const trainDefaults = {
   maxTimeMs: null,
   length: 1024,
   packing: false,
+  gradientCheckpointing: false,
   weightDecay: 0.01,
   clip: 1,
   beta1: 0.9,

@@ -140,8 +140,7 @@ export async function validationLoss(
   let loss = 0;
   for (const batch of validation) {
     signal.throwIfAborted();
-    const feed = await objective.feed(stepper, batch, total, signal);
-    loss += (await stepper.evaluate(batch, { ...feed, signal })).loss;
+    loss += await objective.evaluate(stepper, batch, total, signal);
   }
   return loss;
 }

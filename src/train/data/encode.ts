@@ -17,8 +17,13 @@ export interface TokenRow {
   readonly promptLength: number;
   readonly kind: ExampleKind;
   readonly place: Place;
-  /** The label that the row names, for accuracy. */
-  readonly label?: string;
+  /** What a row with a label was made from, so that other labels can be put in its place. */
+  readonly source?: LabelSource;
+}
+
+export interface LabelSource {
+  readonly text: string;
+  readonly label: string;
 }
 
 /** Rows of a pair, in this order: chosen, rejected. */
@@ -67,7 +72,7 @@ export async function encodeExample(example: Example, place: Place, encoding: En
     case "label": {
       const completion = labelTemplate.completion(example.label);
       const row = await completionRow(labelTemplate.prompt(example.text), completion, "label", place, encoding);
-      return [{ ...row, label: example.label }];
+      return [{ ...row, source: { text: example.text, label: example.label } }];
     }
     case "instruction":
       return [await instructionRow(example, place, encoding)];

@@ -1,0 +1,114 @@
+/** What an adapter can do on rows, as served: loss, perplexity, labels by likelihood, exact answers. Prints nothing. */
+import type { Tokenizer } from "../text/types.js";
+import type { Item } from "./data/dataset.js";
+import { type Encoding, encodeExample, type LabelSource, type TokenRow } from "./data/encode.js";
+import { countLabels, shorten } from "./data/shorten.js";
+import type { Served, ServedCall } from "./served.js";
+
+export interface LossFigures {
+  readonly rows: number;
+  readonly labels: number;
+  /** Mean of -log p over all labels. */
+  readonly loss: number;
+  readonly perplexity: number;
+}
+
+/** The mean loss over the labels of rows. */
+export async function evaluateLoss(served: Served, rows: readonly TokenRow[], call: ServedCall): Promise<LossFigures> {
+  const sums = await Promise.all(rows.map(async (row) => lossOf(row, await served.score([...row.ids], call))));
+  const labels = rows.reduce((sum, row) => sum + countLabels(row), 0);
+  const loss = sums.reduce((a, b) => a + b, 0) / Math.max(labels, 1);
+  return { rows: rows.length, labels, loss, perplexity: Math.exp(loss) };
+}
+
+function lossOf({ trained }: TokenRow, logprobs: Float64Array): number {
+  let loss = 0;
+  for (let i = 1; i < trained.length; i++) if (trained[i]) loss -= logprobs[i] ?? 0;
+  return loss;
+}
+
+export interface Share {
+  readonly rows: number;
+  readonly right: number;
+  readonly share: number;
+}
+
+export interface LabelOptions extends ServedCall {
+  readonly labels: readonly string[];
+  readonly encoding: Encoding;
+  /** Tokens of the longest row. */
+  readonly length: number;
+}
+
+/** How often the label whose own tokens are likeliest behind the text is the row's. The end token does not count. */
+export async function evaluateLabels(
+  served: Served,
+  sources: readonly LabelSource[],
+  options: LabelOptions,
+): Promise<Share> {
+  const { labels } = options;
+  const judged = await Promise.all(
+    sources.map(async ({ text, label }) => {
+      const scores = await Promise.all(labels.map((other) => labelScore(served, { text, label: other }, options)));
+      return labels[scores.indexOf(Math.max(...scores))] === label;
+    }),
+  );
+  return shareOf(judged);
+}
+
+async function labelScore(
+  served: Served,
+  source: LabelSource,
+  { encoding, length, ...call }: LabelOptions,
+): Promise<number> {
+  const place = { file: "", line: 0 };
+  const [whole] = await encodeExample({ kind: "label", ...source }, place, { ...encoding, endId: null });
+  if (!whole) return Number.NEGATIVE_INFINITY;
+  const row = shorten(whole, length, encoding.bosId);
+  return -lossOf(row, await served.score([...row.ids], call));
+}
+
+export interface ExactOptions extends ServedCall {
+  readonly tokenizer: Tokenizer;
+  readonly stopIds: readonly number[];
+}
+
+/** One greedy answer beside the row's own, both without blanks around them. */
+export interface Answered {
+  readonly row: TokenRow;
+  readonly expected: string;
+  readonly answer: string;
+}
+
+/** Greedy answers to the prompts of rows with one completion, to the end token. */
+export async function answerRows(
+  served: Served,
+  rows: readonly TokenRow[],
+  options: ExactOptions,
+): Promise<Answered[]> {
+  const { tokenizer, stopIds } = options;
+  return Promise.all(
+    rows.map(async (row) => {
+      const prompt = [...row.ids.subarray(0, row.promptLength)];
+      const completion = [...row.ids.subarray(row.promptLength)];
+      const expected = tokenizer.decode(completion).trim();
+      // A few tokens more than the right answer has: who goes on has failed already.
+      const ids = await served.generate(prompt, completion.length + 4, stopIds, options);
+      return { row, expected, answer: tokenizer.decode(ids).trim() };
+    }),
+  );
+}
+
+export function shareOf(judged: readonly boolean[]): Share {
+  const right = judged.filter(Boolean).length;
+  return { rows: judged.length, right, share: right / Math.max(judged.length, 1) };
+}
+
+/** Rows of one prompt and one completion: what a greedy answer can be compared with. */
+export function answerable(items: readonly Item[]): TokenRow[] {
+  return items.flatMap(([row]) => (row.promptLength > 0 && isOneSpan(row) ? [row] : []));
+}
+
+function isOneSpan({ trained, promptLength }: TokenRow): boolean {
+  return trained.subarray(promptLength).every((flag) => flag === 1);
+}

@@ -1,0 +1,103 @@
+/** `training.svg`: loss, validation loss and rate over steps, drawn by hand. Knows only the journal's rows. */
+import { isStepRow, type JournalRow } from "./journal.js";
+
+const size = { width: 800, height: 400, left: 60, right: 60, top: 30, bottom: 40 } as const;
+const colours = { loss: "#9ecae1", smooth: "#1f77b4", validation: "#d62728", rate: "#7f7f7f" } as const;
+
+interface Point {
+  readonly x: number;
+  readonly y: number;
+}
+
+/** A whole SVG document; of no rows at all an empty frame. */
+export function drawTraining(rows: readonly JournalRow[], title: string): string {
+  const steps = rows.filter(isStepRow);
+  const losses = steps.map(({ step, loss }) => ({ x: step, y: loss }));
+  const validation = rows.flatMap((row) => (isStepRow(row) ? [] : [{ x: row.step, y: row.validation_loss }]));
+  const rates = steps.map(({ step, rate }) => ({ x: step, y: rate }));
+  const most = Math.max(1, ...rows.map(({ step }) => step));
+  const [low, high] = rangeOf([...losses, ...validation]);
+  const topRate = Math.max(1e-12, ...rates.map(({ y }) => y));
+  const loss = scaler(most, low, high);
+  const lines = [
+    line(rates, scaler(most, 0, topRate), colours.rate, 1, "4 3"),
+    line(losses, loss, colours.loss, 1),
+    line(smoothed(losses), loss, colours.smooth, 2),
+    line(validation, loss, colours.validation, 2),
+    ...validation.map((point) => dot(loss(point))),
+  ];
+  return [
+    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${size.width} ${size.height}" font-family="sans-serif" font-size="12">`,
+    `<rect width="${size.width}" height="${size.height}" fill="white"/>`,
+    `<text x="${size.left}" y="18">${escaped(title)}</text>`,
+    axes(most, low, high, topRate),
+    ...lines,
+    legend(),
+    "</svg>",
+    "",
+  ].join("\n");
+}
+
+function rangeOf(points: readonly Point[]): [number, number] {
+  const values = points.map(({ y }) => y).filter(Number.isFinite);
+  if (values.length === 0) return [0, 1];
+  const low = values.reduce((a, b) => Math.min(a, b));
+  const high = values.reduce((a, b) => Math.max(a, b));
+  return high > low ? [low, high] : [low - 0.5, high + 0.5];
+}
+
+type Scale = (point: Point) => Point;
+
+function scaler(most: number, low: number, high: number): Scale {
+  const width = size.width - size.left - size.right;
+  const height = size.height - size.top - size.bottom;
+  return ({ x, y }) => ({ x: size.left + (x / most) * width, y: size.top + (1 - (y - low) / (high - low)) * height });
+}
+
+/** A running mean, as strong as suits the number of points. */
+function smoothed(points: readonly Point[]): Point[] {
+  const share = Math.min(1, 20 / Math.max(points.length, 1));
+  let mean = points[0]?.y ?? 0;
+  return points.map(({ x, y }) => {
+    mean += share * (y - mean);
+    return { x, y: mean };
+  });
+}
+
+function line(points: readonly Point[], scale: Scale, colour: string, width: number, dashes = ""): string {
+  const places = points.filter(({ y }) => Number.isFinite(y)).map((point) => show(scale(point)));
+  const dash = dashes === "" ? "" : ` stroke-dasharray="${dashes}"`;
+  return `<polyline fill="none" stroke="${colour}" stroke-width="${width}"${dash} points="${places.join(" ")}"/>`;
+}
+
+const show = ({ x, y }: Point): string => `${x.toFixed(1)},${y.toFixed(1)}`;
+const dot = ({ x, y }: Point): string =>
+  `<circle cx="${x.toFixed(1)}" cy="${y.toFixed(1)}" r="3" fill="${colours.validation}"/>`;
+
+function axes(most: number, low: number, high: number, topRate: number): string {
+  const { width, height, left, right, top, bottom } = size;
+  const [x0, x1, y0, y1] = [left, width - right, height - bottom, top];
+  return [
+    `<path d="M${x0} ${y1}V${y0}H${x1}V${y1}" fill="none" stroke="black"/>`,
+    `<text x="${x0 - 6}" y="${y0}" text-anchor="end">${low.toFixed(2)}</text>`,
+    `<text x="${x0 - 6}" y="${y1 + 4}" text-anchor="end">${high.toFixed(2)}</text>`,
+    `<text x="${x1 + 6}" y="${y0}" fill="${colours.rate}">0</text>`,
+    `<text x="${x1 + 6}" y="${y1 + 4}" fill="${colours.rate}">${topRate.toExponential(1)}</text>`,
+    `<text x="${x1}" y="${y0 + 18}" text-anchor="end">${most} steps</text>`,
+  ].join("\n");
+}
+
+function legend(): string {
+  const entries = [
+    ["loss", colours.smooth],
+    ["validation loss", colours.validation],
+    ["rate", colours.rate],
+  ] as const;
+  return entries
+    .map(
+      ([name, colour], i) => `<text x="${size.left + 130 * i}" y="${size.height - 10}" fill="${colour}">${name}</text>`,
+    )
+    .join("\n");
+}
+
+const escaped = (text: string): string => text.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");

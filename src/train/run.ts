@@ -1,0 +1,157 @@
+/** One whole run: lock, resume, loop, files, and the folder that is served. Prints nothing; what happens is told by events. */
+import { writeFile } from "node:fs/promises";
+import { basename, join } from "node:path";
+import type { Checkpoint } from "../model/types.js";
+import { openAdapter, saveAdapter } from "./adapter-files.js";
+import { plainBatches } from "./batches.js";
+import { modelCard } from "./card.js";
+import { Checkpoints } from "./checkpoints.js";
+import type { Item } from "./data/dataset.js";
+import type { TokenRow } from "./data/encode.js";
+import { evaluateLoss } from "./evaluate.js";
+import { Journal, readJournal } from "./journal.js";
+import { nextToken } from "./objectives.js";
+import { drawTraining } from "./plot.js";
+import { type RunRecord, type RunResults, writeRecord } from "./record.js";
+import type { RunFolder } from "./run-folder.js";
+import type { Served } from "./served.js";
+import type { TrainSession } from "./session.js";
+import type { TrainSettings } from "./settings.js";
+import { initialState, type StepReport, type TrainEnd, type TrainState, train } from "./trainer.js";
+
+export interface RunEvents {
+  /** Where the run begins: 0, or the step of the checkpoint that it goes on from. */
+  started?(state: Readonly<TrainState>): void;
+  step?(report: StepReport): void;
+  validated?(report: { readonly step: number; readonly loss: number; readonly isBest: boolean }): void;
+  saved?(folder: string, step: number): void;
+}
+
+export interface RunOptions {
+  readonly folder: RunFolder;
+  readonly session: TrainSession;
+  readonly checkpoint: Checkpoint;
+  readonly settings: TrainSettings;
+  readonly record: RunRecord;
+  /** Rows by which training and serving are compared. */
+  readonly check: readonly TokenRow[];
+  /** Starts the serving engine over a finished adapter. The run's own session is closed by then. */
+  readonly serve: (adapter: string) => Promise<Served>;
+  /** More to do with the served adapter, before the engine ends. */
+  readonly tried?: (served: Served) => Promise<void>;
+  readonly signal: AbortSignal;
+  readonly events?: RunEvents;
+}
+
+export interface RunOutcome {
+  readonly end: TrainEnd;
+  readonly state: TrainState;
+  /** null where there is no result yet. */
+  readonly results: RunResults | null;
+}
+
+/**
+ * Trains in `folder.path` and, at the end, makes it `folder.out`. Call it under the folder's lock, after `folder.start`. An
+ * interrupted or diverged run leaves its checkpoints; a fault of the disk leaves those that were saved.
+ */
+export async function runTraining(options: RunOptions): Promise<RunOutcome> {
+  const { folder, session, settings, record } = options;
+  const checkpoints = new Checkpoints({
+    folder: join(folder.path, "checkpoints"),
+    keep: settings.keep,
+    optimizer: session.optimizer,
+    save: (path) => saveAdapter(path, session.facts, session.step.parameters),
+    load: async (path) => (await openAdapter(path, options.checkpoint.config)).readInto(session.step.parameters),
+  });
+  const state = (await checkpoints.resume()) ?? initialState();
+  await writeRecord(folder.path, record);
+  options.events?.started?.(state);
+  const end = await runLoop(options, checkpoints, state);
+  if (end === "interrupted" || end === "diverged") return { end, state, results: null };
+  if (state.best) await checkpoints.load(state.best.step);
+  return { end, state, results: await finish(options, end, state) };
+}
+
+async function runLoop(options: RunOptions, checkpoints: Checkpoints, state: TrainState): Promise<TrainEnd> {
+  const { folder, session, settings, events = {}, signal } = options;
+  await using journal = await Journal.open(journalPath(folder.path), state);
+  return await train(
+    {
+      ...session,
+      stepper: session.step,
+      rate: session.schedule,
+      batches: (step) => session.plan.step(step),
+      ...(session.inputs ? { inputs: session.inputs } : {}),
+      steps: session.totalSteps,
+      patience: settings.patience,
+      maxTimeMs: settings.maxTimeMs,
+      signal,
+      events: {
+        async step(report) {
+          const { step, loss, rate, gradientNorm, tokens, ms } = report;
+          await journal.add({ step, loss, rate, gradient_norm: gradientNorm, tokens, seconds: ms / 1000 });
+          events.step?.(report);
+        },
+        async validated(report) {
+          await journal.add({ step: report.step, validation_loss: report.loss });
+          events.validated?.(report);
+        },
+        async checkpoint(current) {
+          events.saved?.(await checkpoints.save(current), current.step);
+        },
+      },
+    },
+    state,
+  );
+}
+
+const journalPath = (folder: string): string => join(folder, "training.jsonl");
+
+/** Writes the result's files, compares it with what the server computes, and renames it into place. */
+async function finish(options: RunOptions, end: TrainEnd, state: TrainState): Promise<RunResults> {
+  const { folder, session, record, signal } = options;
+  await saveAdapter(folder.path, session.facts, session.step.parameters);
+  const trained = await trainedLoss(options);
+  await session[Symbol.asyncDispose]();
+  const rows = await readJournal(journalPath(folder.path));
+  const first = rows.find((row) => "validation_loss" in row && row.step === 0);
+  const servedLoss = await serveOnce(options, signal);
+  const results: RunResults = {
+    ended: end,
+    steps: state.step,
+    best_step: state.best?.step ?? null,
+    tokens: state.tokens,
+    seconds: state.elapsedMs / 1000,
+    base_validation_loss: first && "validation_loss" in first ? first.validation_loss : null,
+    validation_loss: state.best?.loss ?? null,
+    served_check:
+      trained === null || servedLoss === null ? null : { rows: options.check.length, trained, served: servedLoss },
+  };
+  const complete = { ...record, results };
+  await writeRecord(folder.path, complete);
+  const name = basename(folder.out);
+  await writeFile(join(folder.path, "README.md"), modelCard(name, complete), { flush: true });
+  await writeFile(join(folder.path, "training.svg"), drawTraining(rows, name), { flush: true });
+  await folder.finish();
+  return results;
+}
+
+/** The mean loss over the labels of the compared rows, by the training graph. */
+async function trainedLoss({ session, check, signal }: RunOptions): Promise<number | null> {
+  if (check.length === 0) return null;
+  const batches = plainBatches(
+    check.map((row): Item => [row]),
+    4,
+  );
+  const total = batches.reduce((sum, batch) => sum + nextToken.count(batch), 0);
+  let loss = 0;
+  for (const batch of batches) loss += await nextToken.evaluate(session.step, batch, total, signal);
+  return loss;
+}
+
+async function serveOnce({ serve, folder, check, tried }: RunOptions, signal: AbortSignal): Promise<number | null> {
+  await using served = await serve(folder.path);
+  const figures = check.length === 0 ? null : await evaluateLoss(served, check, { signal });
+  await tried?.(served);
+  return figures?.loss ?? null;
+}

@@ -1,0 +1,100 @@
+/** Adapters as the server runs them: scores and greedy answers from the serving engine, over token ids. Knows no text. */
+import { loadAdapter } from "../adapter/format.js";
+import type { AdapterSource, HostAdapter } from "../adapter/types.js";
+import { Semaphore } from "../base/async.js";
+import { LorikeetError } from "../base/errors.js";
+import type { Progress } from "../base/log.js";
+import { type BaseDtype, startEngine } from "../engine/start.js";
+import { type EngineEvent, type EngineRequest, greedy } from "../engine/types.js";
+import { linearSites } from "../model/sites.js";
+import type { Checkpoint } from "../model/types.js";
+
+export interface ServedOptions {
+  readonly checkpoint: Checkpoint;
+  readonly dtype: BaseDtype;
+  readonly threads: number;
+  readonly maxContext: number;
+  readonly maxBatch: number;
+  /** A PEFT folder; null: the base alone. */
+  readonly adapter: string | null;
+  readonly cacheDirectory?: string;
+  readonly progress?: Progress;
+}
+
+export interface Served extends AsyncDisposable {
+  /** The adapter's; null without one. */
+  readonly digest: string | null;
+  /** Log-probability of each id given those before it; the first is 0. */
+  score(ids: readonly number[], options?: ServedCall): Promise<Float64Array>;
+  /** Greedy tokens to the first stop id, which is left out, or to `maxTokens`. */
+  generate(
+    ids: readonly number[],
+    maxTokens: number,
+    stopIds: readonly number[],
+    options?: ServedCall,
+  ): Promise<number[]>;
+}
+
+export interface ServedCall {
+  /** false asks the base. */
+  readonly adapter?: boolean;
+  readonly signal?: AbortSignal;
+}
+
+/** Starts an engine. Throws what loading the adapter throws. */
+export async function openServed(options: ServedOptions): Promise<Served> {
+  const { checkpoint, dtype, threads, maxContext, maxBatch } = options;
+  const adapter = options.adapter === null ? null : await loadAdapter(options.adapter, linearSites(checkpoint.config));
+  const { engine } = await startEngine({
+    checkpoint,
+    dtype,
+    threads,
+    maxBatch,
+    maxContext,
+    maxQueue: maxBatch,
+    maxStallMs: 1000,
+    activeAdapterBytes: 2 ** 32,
+    exact: true,
+    spinning: false,
+    adapters: adapter && sourceOf(adapter),
+    ...(options.cacheDirectory === undefined ? {} : { cacheDirectory: options.cacheDirectory }),
+    ...(options.progress === undefined ? {} : { progress: options.progress }),
+  });
+  const turns = new Semaphore(maxBatch);
+  const run = (
+    call: ServedCall,
+    request: Omit<EngineRequest, "adapter" | "sampling" | "signal">,
+  ): Promise<EngineEvent[]> =>
+    turns.run(async () => {
+      const digest = call.adapter === false ? null : (adapter?.digest ?? null);
+      const signal = call.signal ? { signal: call.signal } : {};
+      const events: EngineEvent[] = [];
+      for await (const event of engine.submit({ ...request, adapter: digest, sampling: greedy, ...signal })) {
+        if (event.type === "finish" && event.error) throw event.error;
+        if (event.type === "finish" && event.reason === "cancelled") throw cancelled();
+        events.push(event);
+      }
+      return events;
+    });
+  return {
+    digest: adapter?.digest ?? null,
+    async score(ids, call = {}) {
+      const events = await run(call, { promptIds: ids, maxTokens: 0, stopIds: [], promptLogprobs: 0 });
+      const prompt = events.find((event) => event.type === "prompt");
+      return Float64Array.from(prompt?.logprobs ?? [], (entry) => entry?.logprob ?? 0);
+    },
+    async generate(ids, maxTokens, stopIds, call = {}) {
+      const room = Math.min(maxTokens, maxContext - ids.length);
+      if (room < 1) return [];
+      const events = await run(call, { promptIds: ids, maxTokens: room, stopIds, promptLogprobs: null });
+      return events.flatMap((event) => (event.type === "token" ? [event.id] : []));
+    },
+    [Symbol.asyncDispose]: () => engine.close(),
+  };
+}
+
+function sourceOf(adapter: HostAdapter): AdapterSource {
+  return { acquire: async () => ({ adapter, from: "host", loadMs: 0, release: () => {} }), prefetch: () => {} };
+}
+
+const cancelled = (): LorikeetError => new LorikeetError("cancelled", "The evaluation was cancelled.");

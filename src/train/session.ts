@@ -1,0 +1,144 @@
+/** Puts a run's parts together: weights, the step over them, data in batches, optimizer and schedule. Writes no file. */
+import { basename } from "node:path";
+import { LorikeetError } from "../base/errors.js";
+import type { Progress } from "../base/log.js";
+import { prepareWeights } from "../model/convert.js";
+import { planWeights } from "../model/quantize-plan.js";
+import type { Checkpoint } from "../model/types.js";
+import { type AdapterFacts, openAdapter } from "./adapter-files.js";
+import { labelledPlaces, type TokenBatch } from "./batch.js";
+import { BatchPlan, plainBatches } from "./batches.js";
+import type { DataSet } from "./data/dataset.js";
+import { dropoutMasks, type MaskSite } from "./dropout.js";
+import { chooseSites, initialize, type LoraSite, shortNames, targetModules } from "./lora.js";
+import { nextToken, type Objective, preferences } from "./objectives.js";
+import { addDecayedWeights, chain, clipByGlobalNorm, type Optimizer, scaleByAdam, scaleByRate } from "./optimizer.js";
+import type { Schedule } from "./schedule.js";
+import { scheduleOf, type TrainSettings, totalSteps, validateEvery } from "./settings.js";
+import { type Parameter, type RunOptions, TrainStep } from "./step.js";
+
+export interface SessionOptions {
+  readonly checkpoint: Checkpoint;
+  readonly settings: TrainSettings;
+  readonly data: DataSet;
+  readonly threads: number;
+  /** A PEFT folder to go on from: its layers, ranks and scales are taken over. */
+  readonly initFrom: string | null;
+  readonly cacheDirectory?: string;
+  readonly progress?: Progress;
+}
+
+export interface TrainSession extends AsyncDisposable {
+  readonly step: TrainStep;
+  readonly facts: AdapterFacts;
+  readonly objective: Objective;
+  readonly optimizer: Optimizer;
+  readonly schedule: Schedule;
+  readonly plan: BatchPlan;
+  readonly validation: readonly TokenBatch[];
+  readonly totalSteps: number;
+  readonly validateEvery: number;
+  readonly trainableParameters: number;
+  /** Dropout masks of a run; undefined without dropout. */
+  readonly inputs: ((batch: TokenBatch, step: number, run: number) => RunOptions["inputs"]) | undefined;
+}
+
+/** Throws `data_invalid` for data without a row to train on, `invalid_value` for settings that cannot be. */
+export async function openSession(options: SessionOptions): Promise<TrainSession> {
+  const { checkpoint, settings, data, threads } = options;
+  const { config } = checkpoint;
+  if (data.train.length === 0) {
+    throw new LorikeetError("data_invalid", "The data has no row with a label to train on.", { param: "--data" });
+  }
+  const start = options.initFrom === null ? null : await openAdapter(options.initFrom, config);
+  const shape = start?.shape ?? settings;
+  const sites = start?.sites ?? chooseSites(config, settings.targets, settings);
+  const plan = new BatchPlan(data.train, { ...settings, packLength: settings.packing ? settings.length : null });
+  const validation = plainBatches(data.valid, settings.batch);
+  const objective = settings.method === "dpo" ? preferences(settings.beta) : nextToken;
+  const prepared = await prepareWeights(checkpoint, planWeights(config, checkpoint.tensors, { dtype: "fp32" }), {
+    threads,
+    ...(options.cacheDirectory === undefined ? {} : { cacheDirectory: options.cacheDirectory }),
+    ...(options.progress === undefined ? {} : { progress: options.progress }),
+  });
+  const step = TrainStep.create({
+    config,
+    weights: prepared.weights,
+    mode: "lora",
+    sites: new Map(sites.map(({ path, rank, scale }) => [path, { rank, scale }])),
+    dropout: settings.dropout,
+    maxLength: settings.length,
+    chunks: headChunks(plan.largest(), config.vocabSize),
+    threads,
+    loss: objective.loss,
+    gradientCheckpointing: settings.gradientCheckpointing,
+  });
+  if (start) await start.readInto(step.parameters);
+  else initialize(step.parameters, settings.seed);
+  const steps = totalSteps(settings, plan.stepsPerEpoch);
+  const schedule = scheduleOf(settings, steps);
+  return {
+    step,
+    facts: {
+      shape,
+      sites,
+      targetModules: start ? shortNames(config, sites) : targetModules(config, settings.targets, sites),
+      dropout: settings.dropout,
+      baseModelName: basename(checkpoint.directory),
+      family: config.family,
+    },
+    objective,
+    optimizer: optimizerOf(settings, step.parameters, schedule),
+    schedule,
+    plan,
+    validation,
+    totalSteps: steps,
+    validateEvery: validateEvery(settings, steps),
+    trainableParameters: step.values.length,
+    inputs: maskInputs(settings, step, sites),
+    async [Symbol.asyncDispose]() {
+      step[Symbol.dispose]();
+      await prepared.close();
+    },
+  };
+}
+
+function optimizerOf(settings: TrainSettings, parameters: readonly Parameter[], schedule: Schedule): Optimizer {
+  const { clip, loraPlus, beta1, beta2, epsilon } = settings;
+  const groups = parameters
+    .filter(({ name }) => loraPlus !== 1 && name.endsWith(".lora_B"))
+    .map(({ offset, data }) => ({ begin: offset, end: offset + data.length, factor: loraPlus }));
+  const count = parameters.reduce((sum, { data }) => sum + data.length, 0);
+  return chain(
+    count,
+    ...(clip > 0 ? [clipByGlobalNorm(clip)] : []),
+    scaleByAdam({ beta1, beta2, epsilon }),
+    addDecayedWeights(settings.weightDecay),
+    scaleByRate(schedule, groups),
+  );
+}
+
+const chunkBytes = 64 * 2 ** 20;
+
+/** So many parts of the head that the logits of one take about 64 MiB. */
+function headChunks(batch: TokenBatch, vocabSize: number): number {
+  const logits = 4 * labelledPlaces(batch).places.length * vocabSize;
+  return Math.max(1, Math.min(64, Math.ceil(logits / chunkBytes)));
+}
+
+function maskInputs(
+  { dropout, seed }: TrainSettings,
+  step: TrainStep,
+  sites: readonly LoraSite[],
+): TrainSession["inputs"] {
+  if (dropout === 0) return undefined;
+  const given = new Set(step.graphs.training.inputs.map(({ name }) => name));
+  const masks = sites.flatMap(({ path, inFeatures }): MaskSite[] => {
+    const name = `dropout.${path}`;
+    return given.has(name) ? [{ name, width: inFeatures, rows: path === "lm_head" ? "labels" : "tokens" }] : [];
+  });
+  return (batch, at, run) => {
+    const labels = labelledPlaces(batch).places.length;
+    return dropoutMasks(masks, dropout, { tokens: batch.rows * batch.length, labels }, { seed, step: at, run });
+  };
+}
