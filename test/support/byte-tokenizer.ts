@@ -44,3 +44,10 @@ function byteStream(): TextStream {
     },
   };
 }
+
+/** One whose every new token is a page of text: it fills a reader's buffers in a few hundred tokens. */
+export function wideTokenizer(): Tokenizer {
+  return { ...byteTokenizer(), stream: () => ({ push: () => "a".repeat(pageCharacters), flush: () => "" }) };
+}
+
+export const pageCharacters = 8192;
