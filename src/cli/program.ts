@@ -2,10 +2,12 @@
 
 import { Command, CommanderError } from "commander";
 import { addAdapters } from "./adapters.js";
+import { addBench } from "./bench.js";
 import { addGenerate } from "./generate.js";
 import { addInspect } from "./inspect.js";
 import { addServe } from "./serve.js";
 import { printLine, type Terminal } from "./terminal.js";
+import { addTrain } from "./train.js";
 import { describeFault, exitCodeOf, exitCodes, Quit } from "./usage.js";
 import { readVersion } from "./version.js";
 
@@ -33,7 +35,7 @@ export function createProgram(terminal: Terminal): Command {
       // Told in one line by endOfParsing.
       outputError: () => {},
     });
-  for (const add of [addServe, addGenerate, addInspect, addAdapters]) add(program, terminal);
+  for (const add of [addServe, addGenerate, addInspect, addAdapters, addBench, addTrain]) add(program, terminal);
   return program;
 }
 

@@ -2,10 +2,12 @@
 import type { AdapterSource } from "../adapter/types.js";
 import { type Logger, type Progress, silent } from "../base/log.js";
 import { prepareWeights } from "../model/convert.js";
+import { rowLimits } from "../model/quantize.js";
 import { planWeights } from "../model/quantize-plan.js";
 import type { Checkpoint } from "../model/types.js";
 import { AdapterBank } from "./bank.js";
 import { ContinuousEngine } from "./engine.js";
+import { exactRowLimit } from "./kernel-probe.js";
 import { KvCache, kvBytesPerToken } from "./kv-cache.js";
 import { Runner } from "./runner.js";
 import { type SelfTest, selfTest } from "./self-test.js";
@@ -41,6 +43,8 @@ export interface StartOptions {
 
 export interface StartedEngine {
   readonly engine: ContinuousEngine;
+  /** What the engine runs. While it is idle, and only then, somebody else may run them: to measure steps without requests. */
+  readonly steps: { readonly runner: Runner; readonly cache: KvCache };
   readonly selfTest: SelfTest;
   /** Bytes of the weights in the form that runs. */
   readonly weightBytes: number;
@@ -54,9 +58,12 @@ const padding = 8;
 export async function startEngine(options: StartOptions): Promise<StartedEngine> {
   const { checkpoint, dtype, logger = silent } = options;
   const { config } = checkpoint;
+  const int8Kind = options.int8Kind ?? "rows";
+  const rowLimit = dtype === "int8" && int8Kind === "rows" ? await exactRowLimit(options.threads) : rowLimits.full;
   const plan = planWeights(config, checkpoint.tensors, {
     dtype,
-    int8Kind: options.int8Kind ?? "rows",
+    int8Kind,
+    rowLimit,
     ...(options.headDtype === undefined ? {} : { headDtype: options.headDtype }),
     pack: dtype !== "fp32",
   });
@@ -79,8 +86,6 @@ export async function startEngine(options: StartOptions): Promise<StartedEngine>
     session: {
       threads: options.threads,
       spinning: options.spinning ?? true,
-      // Without VNNI the fast u8·s8 kernel saturates: the exact one is asked for, which changes nothing elsewhere.
-      config: { "session.x64quantprecision": "1" },
     },
     exact,
     evenRows,
@@ -113,5 +118,11 @@ export async function startEngine(options: StartOptions): Promise<StartedEngine>
       void prepared.close();
     },
   });
-  return { engine, selfTest: tested, weightBytes: prepared.bytes, kvBytes: kvBytesPerToken(shape) * slots * capacity };
+  return {
+    engine,
+    steps: { runner, cache },
+    selfTest: tested,
+    weightBytes: prepared.bytes,
+    kvBytes: kvBytesPerToken(shape) * slots * capacity,
+  };
 }

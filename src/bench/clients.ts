@@ -1,0 +1,63 @@
+/** Clients of a running server in a process of their own, so that reading streams does not delay the server's event loop. */
+
+import { type ChildProcess, fork } from "node:child_process";
+import { once } from "node:events";
+import { fileURLToPath } from "node:url";
+import { LorikeetError } from "../base/errors.js";
+import type { Arrivals } from "./arrivals.js";
+
+export interface StreamRequest {
+  readonly model: string;
+  readonly prompt: readonly number[];
+  readonly maxTokens: number;
+}
+
+/** One round of requests, sent all at once. */
+export interface ClientRound {
+  readonly port: number;
+  readonly requests: readonly StreamRequest[];
+}
+
+export type ClientAnswer =
+  | { readonly ok: true; readonly streams: readonly Arrivals[] }
+  | { readonly ok: false; readonly reason: string };
+
+export class Clients implements AsyncDisposable {
+  readonly #child: ChildProcess;
+  readonly #gone: Promise<never>;
+
+  private constructor(child: ChildProcess) {
+    this.#child = child;
+    this.#gone = once(child, "exit").then(([code, signal]) => {
+      throw new LorikeetError("internal", `The benchmark's clients ended early (${code ?? signal}).`);
+    });
+    this.#gone.catch(() => {});
+  }
+
+  static async start(): Promise<Clients> {
+    const extension = import.meta.url.endsWith(".ts") ? "ts" : "js";
+    const entry = fileURLToPath(new URL(`./clients-main.${extension}`, import.meta.url));
+    // What loads sources here loads them there; a test runner's own flags are not for it.
+    const execArgv = process.execArgv.filter((argument) => !argument.startsWith("--test"));
+    const child = fork(entry, { execArgv, stdio: ["ignore", "inherit", "inherit", "ipc"] });
+    const clients = new Clients(child);
+    await Promise.race([once(child, "message"), clients.#gone]);
+    return clients;
+  }
+
+  /** Sends every request at the same time and resolves with the arrivals of each stream's tokens. */
+  async run(round: ClientRound): Promise<readonly Arrivals[]> {
+    const answered = once(this.#child, "message");
+    this.#child.send(round);
+    const [answer]: ClientAnswer[] = await Promise.race([answered, this.#gone]);
+    if (!answer?.ok) throw new LorikeetError("internal", `The benchmark's clients failed: ${answer?.reason}`);
+    return answer.streams;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
+    const ended = once(this.#child, "exit");
+    this.#child.disconnect();
+    await ended;
+  }
+}

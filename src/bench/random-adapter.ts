@@ -1,0 +1,76 @@
+/** Adapters of random numbers, shaped as PEFT makes them for every linear layer of a decoder: in memory or as folders. */
+
+import { writeAdapter } from "../adapter/format.js";
+import type { HostAdapter, HostSite } from "../adapter/types.js";
+import { allLinearSites } from "../model/sites.js";
+import type { DecoderConfig, LinearSite } from "../model/types.js";
+
+/** The adapter of a rank as the engine's bank takes it; the same numbers for the same seed. */
+export function randomAdapter(config: DecoderConfig, rank: number, seed: number): HostAdapter {
+  const sites = new Map<string, HostSite>();
+  for (const site of allLinearSites(config)) {
+    const { a, b } = drawSite(site, rank, seed);
+    sites.set(site.path, { rank, dtype: "F32", scale: 1, a, b });
+  }
+  return { digest: `random:${rank}:${seed}`, rank, bytes: adapterBytes(config, rank), sites };
+}
+
+/**
+ * `count` adapters that the engine takes for different ones. They share their numbers: what a step reads are the bank's
+ * copies, and those are apart.
+ */
+export function randomAdapters(config: DecoderConfig, rank: number, count: number): HostAdapter[] {
+  const first = randomAdapter(config, rank, 0);
+  return Array.from({ length: count }, (_, i) => ({ ...first, digest: `random:${rank}:${i}` }));
+}
+
+/** Bytes of one adapter's matrices in fp32. */
+export function adapterBytes(config: DecoderConfig, rank: number): number {
+  const width = allLinearSites(config).reduce((sum, site) => sum + site.inFeatures + site.outFeatures, 0);
+  return 4 * rank * width;
+}
+
+/** Writes the adapter as a PEFT folder. */
+export async function writeRandomAdapter(
+  folder: string,
+  config: DecoderConfig,
+  rank: number,
+  seed: number,
+): Promise<void> {
+  const sites = allLinearSites(config);
+  await writeAdapter(folder, {
+    config: {
+      r: rank,
+      loraAlpha: 2 * rank,
+      baseModelName: null,
+      targetModules: [...new Set(sites.map(({ path }) => path.split(".").at(-1) ?? path))],
+    },
+    tensors: sites.map((site) => ({ ...site, rank, ...drawSite(site, rank, seed) })),
+  });
+}
+
+/** Uniform numbers of about the size that training leaves; xorshift32 from a seed of the site's own. */
+function drawSite({ path, inFeatures, outFeatures }: LinearSite, rank: number, seed: number) {
+  const a = new Float32Array(inFeatures * rank);
+  const b = new Float32Array(rank * outFeatures);
+  draw(a, 1 / Math.sqrt(inFeatures), hash(`${path}.a`, seed));
+  draw(b, 0.01 / Math.sqrt(rank), hash(`${path}.b`, seed));
+  return { a, b };
+}
+
+function draw(values: Float32Array, bound: number, start: number): void {
+  let state = start || 1;
+  for (let i = 0; i < values.length; i++) {
+    state ^= state << 13;
+    state ^= state >>> 17;
+    state ^= state << 5;
+    values[i] = (bound * state) / 2 ** 31;
+  }
+}
+
+/** FNV-1a over the text, mixed with the seed. */
+function hash(text: string, seed: number): number {
+  let state = (0x811c9dc5 ^ Math.imul(seed + 1, 0x9e3779b1)) >>> 0;
+  for (const byte of Buffer.from(text)) state = Math.imul(state ^ byte, 0x01000193) >>> 0;
+  return state;
+}

@@ -1,0 +1,71 @@
+/** Measured numbers and what is made of them: spreads, and ratios of what was measured side by side. Measures nothing. */
+
+import { assert } from "../base/errors.js";
+
+/** Samples of one quantity in the order of the rounds. Series that were measured in the same rounds are compared round by round. */
+export interface Series {
+  readonly id: string;
+  readonly unit: string;
+  readonly samples: readonly number[];
+}
+
+export interface Spread {
+  readonly min: number;
+  readonly median: number;
+  readonly max: number;
+}
+
+/** The middle of sorted samples; of an even number the mean of the two middle ones. */
+export function median(samples: readonly number[]): number {
+  assert(samples.length > 0, "a median is of one sample at least");
+  const sorted = [...samples].sort((a, b) => a - b);
+  const upper = sorted.length >> 1;
+  const lower = sorted.length % 2 === 0 ? upper - 1 : upper;
+  return ((sorted[lower] ?? 0) + (sorted[upper] ?? 0)) / 2;
+}
+
+export function spreadOf(samples: readonly number[]): Spread {
+  return { min: Math.min(...samples), median: median(samples), max: Math.max(...samples) };
+}
+
+/**
+ * over / under: with as many samples on both sides the spread of the ratios of each round, so that a machine that drifts
+ * from round to round does not enter; else the ratio of the medians.
+ */
+export function ratioOf(over: Series, under: Series): Spread {
+  if (over.samples.length === under.samples.length) {
+    return spreadOf(over.samples.map((sample, round) => sample / (under.samples[round] ?? Number.NaN)));
+  }
+  const ratio = median(over.samples) / median(under.samples);
+  return { min: ratio, median: ratio, max: ratio };
+}
+
+/** All series of a run by id. */
+export class SeriesBook {
+  readonly #series = new Map<string, Series>();
+
+  add(series: Series): void {
+    assert(!this.#series.has(series.id), `the series ${series.id} is measured once`);
+    assert(series.samples.length > 0, `the series ${series.id} has samples`);
+    this.#series.set(series.id, series);
+  }
+
+  /** A series made of another, sample by sample. */
+  derive(id: string, unit: string, from: string, change: (sample: number) => number): void {
+    this.add({ id, unit, samples: this.get(from).samples.map(change) });
+  }
+
+  find(id: string): Series | undefined {
+    return this.#series.get(id);
+  }
+
+  get(id: string): Series {
+    const series = this.#series.get(id);
+    assert(series, `the series ${id} was measured`);
+    return series;
+  }
+
+  all(): Series[] {
+    return [...this.#series.values()];
+  }
+}

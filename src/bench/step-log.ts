@@ -1,0 +1,40 @@
+/** Listens to an engine and keeps what its decode steps were like. */
+
+import type { EngineObserver } from "../engine/types.js";
+
+interface Step {
+  readonly at: number;
+  readonly adapters: number;
+}
+
+export class StepLog {
+  #steps: Step[] = [];
+  #waiting: (() => void)[] = [];
+
+  readonly observer: EngineObserver = {
+    step: ({ kind, adapters }) => {
+      if (kind !== "decode") return;
+      this.#steps.push({ at: performance.now(), adapters });
+      for (const wake of this.#waiting.splice(0)) wake();
+    },
+  };
+
+  clear(): void {
+    this.#steps = [];
+  }
+
+  /** Resolves once so many steps were kept. */
+  async until(count: number): Promise<void> {
+    while (this.#steps.length < count) await new Promise<void>((resolve) => this.#waiting.push(resolve));
+  }
+
+  /** Milliseconds from each step's end to the next one's: all that a step costs, sampling and events included. */
+  decodeIntervals(): number[] {
+    return this.#steps.slice(1).map(({ at }, i) => at - (this.#steps[i]?.at ?? at));
+  }
+
+  /** Distinct adapters of each step. */
+  adapterCounts(): number[] {
+    return this.#steps.map(({ adapters }) => adapters);
+  }
+}
