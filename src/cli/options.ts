@@ -21,7 +21,9 @@ export interface Option<T> {
   readonly group: Group;
 }
 
-type Group = "Model" | "Engine" | "Adapters" | "Server" | "Streams" | "Limits" | "Logs" | "Text";
+type Group =
+  | ("Model" | "Engine" | "Adapters" | "Server" | "Streams" | "Limits" | "Logs" | "Text")
+  | ("Data" | "Adapter" | "Training" | "Run");
 
 export type OptionTable = Readonly<Record<string, Option<unknown>>>;
 type Row<T> = Omit<Option<T>, "shown" | "fallback" | "group"> & { readonly shown?: string };

@@ -83,6 +83,16 @@ export const text: Parser<string> = (value) => {
   return value;
 };
 
+/** Words with commas between: `q_proj,v_proj`. */
+export const list: Parser<readonly string[]> = (value) => {
+  const words = value
+    .split(",")
+    .map((word) => word.trim())
+    .filter((word) => word !== "");
+  if (words.length === 0) throw new Error("must be one word or several with commas between");
+  return words;
+};
+
 export const flag: Parser<boolean> = (value) => {
   const lower = value.toLowerCase();
   if (["true", "1", "yes", "on"].includes(lower)) return true;

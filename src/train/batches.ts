@@ -43,14 +43,19 @@ export class BatchPlan {
 
   /** The batch with the most tokens, padding included: what memory must hold. */
   largest(): TokenBatch {
-    const size = (lines: readonly Line[]): number => lines.length * Math.max(...lines.map(lineLength));
     const [first = [], ...others] = this.#batchesOf(0);
-    return toBatch(others.reduce((most, lines) => (size(lines) > size(most) ? lines : most), first));
+    return toBatch(others.reduce((most, lines) => (computed(lines) > computed(most) ? lines : most), first));
   }
 
-  /** Tokens that all runs of an epoch compute, padding included. */
-  get tokensPerEpoch(): number {
-    return this.#batchesOf(0).reduce((sum, lines) => sum + lines.length * Math.max(...lines.map(lineLength)), 0);
+  /** The batch with the fewest tokens. */
+  smallest(): TokenBatch {
+    const [first = [], ...others] = this.#batchesOf(0);
+    return toBatch(others.reduce((least, lines) => (computed(lines) < computed(least) ? lines : least), first));
+  }
+
+  /** Tokens that each run of an epoch computes, padding included. */
+  runSizes(): number[] {
+    return this.#batchesOf(0).map(computed);
   }
 
   /** Always as many as in epoch 0 when padded; packed lines may differ by the order, and are cut or filled up to it. */
@@ -133,6 +138,11 @@ function shuffled<T>(items: readonly T[], draws: Draws): T[] {
     const item = items[i];
     return item === undefined ? [] : [item];
   });
+}
+
+/** Tokens that a run over these lines computes. */
+function computed(lines: readonly Line[]): number {
+  return lines.reduce((rows, line) => rows + (line[0]?.length ?? 1), 0) * Math.max(...lines.map(lineLength));
 }
 
 /** Tokens of a line; a pair lies in two lines of the longer one's length. */

@@ -36,9 +36,13 @@ export class Checkpoints {
     return join(this.#options.folder, `step-${String(step).padStart(7, "0")}`);
   }
 
+  steps(): Promise<number[]> {
+    return Checkpoints.stepsIn(this.#options.folder);
+  }
+
   /** Steps of the complete checkpoints, rising. */
-  async steps(): Promise<number[]> {
-    const names = await namesIn(this.#options.folder);
+  static async stepsIn(folder: string): Promise<number[]> {
+    const names = await namesIn(folder);
     return names.flatMap((name) => (/^step-\d{7,}$/.test(name) ? [Number(name.slice(5))] : [])).sort((a, b) => a - b);
   }
 

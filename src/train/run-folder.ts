@@ -4,10 +4,11 @@
  *
  *     adapters/.training/plays/lock/    who trains adapters/plays
  *     adapters/.training/plays/run/     the run; at its end renamed to adapters/plays
+ *     adapters/.training/plays/options.json   what the run was asked for, so that it can go on
  */
-import { mkdir, rename, stat } from "node:fs/promises";
+import { mkdir, readFile, rename, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
-import { orMissing, removeTree, renameDurably, syncTree } from "../adapter/durable.js";
+import { orMissing, removeTree, renameDurably, replaceFile, syncTree } from "../adapter/durable.js";
 import { FolderLock } from "../adapter/lock.js";
 import { lifeOf, ownerKey } from "../adapter/owner.js";
 import { LorikeetError } from "../base/errors.js";
@@ -25,6 +26,11 @@ export class RunFolder {
     this.out = resolve(out);
     this.#home = join(dirname(this.out), ".training", basename(this.out));
     this.path = join(this.#home, "run");
+  }
+
+  /** The run's checkpoints. */
+  get checkpoints(): string {
+    return join(this.path, "checkpoints");
   }
 
   /** Runs the task while no other process trains into the same folder. Throws `conflict` when one does. */
@@ -53,22 +59,42 @@ export class RunFolder {
     }
   }
 
-  /** Refuses what would be lost without a word, and makes the run's folder. Call it under the lock. */
-  async start(mode: StartMode): Promise<void> {
+  /** Refuses what would be lost without a word. Changes nothing. */
+  async check(mode: StartMode): Promise<void> {
+    if (mode === "overwrite") return;
     const [result, run] = [await exists(this.out), await exists(this.path)];
-    if (mode === "overwrite") {
-      await removeTree(this.path);
-    } else {
-      if (result) throw conflict(`${this.out} exists already; --overwrite replaces it.`, this.out);
-      if (mode === "fresh" && run) {
-        throw conflict(
-          `An unfinished run into ${this.out} was found: --resume goes on with it, --overwrite begins anew.`,
-          this.out,
-        );
-      }
-      if (mode === "resume" && !run) throw conflict(`There is no unfinished run into ${this.out} to resume.`, this.out);
+    if (mode === "resume") {
+      if (!run) throw conflict(`There is no unfinished run into ${this.out} to resume.`, this.out);
+    } else if (run) {
+      throw conflict(
+        `An unfinished run into ${this.out} was found: --resume goes on with it, --overwrite begins anew.`,
+        this.out,
+      );
+    } else if (result) {
+      throw conflict(`${this.out} exists already; --overwrite replaces it.`, this.out);
     }
+  }
+
+  /** Makes the run's folder; only a run that goes on keeps what is in it. */
+  async start(mode: StartMode): Promise<void> {
+    if (mode !== "resume") await removeTree(this.path);
     await mkdir(this.path, { recursive: true });
+  }
+
+  /** Keeps what the run was asked for, until it is finished. */
+  async remember(options: Readonly<Record<string, unknown>>): Promise<void> {
+    await replaceFile(this.#optionsFile, `${JSON.stringify(options, null, 2)}\n`, `${this.#optionsFile}.draft`);
+  }
+
+  /** What `remember` kept for an unfinished run; null where there is none. */
+  async recall(): Promise<Readonly<Record<string, unknown>> | null> {
+    const text = (await exists(this.path)) ? await orMissing(readFile(this.#optionsFile, "utf8")) : null;
+    const value: unknown = text === null ? null : JSON.parse(text);
+    return typeof value === "object" && value !== null ? { ...value } : null;
+  }
+
+  get #optionsFile(): string {
+    return join(this.#home, "options.json");
   }
 
   /** Makes the run the result, in place of one that is there. */
@@ -79,6 +105,7 @@ export class RunFolder {
     if (await exists(this.out)) await rename(this.out, old);
     await renameDurably(this.path, this.out);
     await removeTree(old);
+    await removeTree(this.#optionsFile);
   }
 }
 

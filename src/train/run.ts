@@ -57,7 +57,7 @@ export interface RunOutcome {
 export async function runTraining(options: RunOptions): Promise<RunOutcome> {
   const { folder, session, settings, record } = options;
   const checkpoints = new Checkpoints({
-    folder: join(folder.path, "checkpoints"),
+    folder: folder.checkpoints,
     keep: settings.keep,
     optimizer: session.optimizer,
     save: (path) => saveAdapter(path, session.facts, session.step.parameters),
@@ -81,7 +81,6 @@ async function runLoop(options: RunOptions, checkpoints: Checkpoints, state: Tra
       stepper: session.step,
       rate: session.schedule,
       batches: (step) => session.plan.step(step),
-      ...(session.inputs ? { inputs: session.inputs } : {}),
       steps: session.totalSteps,
       patience: settings.patience,
       maxTimeMs: settings.maxTimeMs,
@@ -97,7 +96,8 @@ async function runLoop(options: RunOptions, checkpoints: Checkpoints, state: Tra
           events.validated?.(report);
         },
         async checkpoint(current) {
-          events.saved?.(await checkpoints.save(current), current.step);
+          const path = await checkpoints.save(current);
+          events.saved?.(path, current.step);
         },
       },
     },

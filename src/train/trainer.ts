@@ -62,7 +62,7 @@ export interface TrainerOptions {
   readonly batches: (step: number) => readonly TokenBatch[];
   readonly validation: readonly TokenBatch[];
   /** Further inputs of a run, such as dropout masks. */
-  readonly inputs?: (batch: TokenBatch, step: number, run: number) => RunOptions["inputs"];
+  readonly inputs?: ((batch: TokenBatch, step: number, run: number) => RunOptions["inputs"]) | undefined;
   readonly steps: number;
   readonly validateEvery: number;
   readonly patience: number | null;

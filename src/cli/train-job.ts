@@ -1,0 +1,176 @@
+/** Everything that a run of `train` needs, opened in order and checked before anything is trained or written. */
+
+import { basename } from "node:path";
+import { LorikeetError } from "../base/errors.js";
+import type { Checkpoint } from "../model/types.js";
+import { openAdapter } from "../train/adapter-files.js";
+import { Checkpoints } from "../train/checkpoints.js";
+import type { DataSet } from "../train/data/dataset.js";
+import type { TokenRow } from "../train/data/encode.js";
+import { countBytes } from "../train/estimate.js";
+import { type RunRecord, readRecord } from "../train/record.js";
+import type { RunFolder } from "../train/run-folder.js";
+import { openSession, type TrainSession } from "../train/session.js";
+import type { TrainSettings } from "../train/settings.js";
+import { usableMemory, usableThreads } from "./machine.js";
+import { progressLine } from "./progress.js";
+import type { Terminal } from "./terminal.js";
+import { openTrainModel, readData, type TrainModel } from "./train-model.js";
+import { settingsOf, type TrainFlags } from "./train-options.js";
+import { formatBytes } from "./units.js";
+import { UsageError } from "./usage.js";
+
+export interface TrainJob extends AsyncDisposable {
+  readonly flags: TrainFlags;
+  readonly model: TrainModel;
+  readonly checkpoint: Checkpoint;
+  readonly settings: TrainSettings;
+  readonly data: DataSet;
+  readonly session: TrainSession;
+  readonly threads: number;
+  readonly record: RunRecord;
+  /** Rows by which training and serving are compared, and of which samples are made. */
+  readonly check: readonly TokenRow[];
+  /** Of the run that is gone on with. */
+  readonly stepsDone: number;
+}
+
+const checkedRows = 16;
+
+/** `resumed`: the run that must be the same as this one. Throws what the parts throw. */
+export async function openJob(
+  flags: TrainFlags,
+  terminal: Terminal,
+  resumed: RunFolder | null = null,
+): Promise<TrainJob> {
+  if (flags.data === null) throw new UsageError(["--data <path> is required: a file of examples, or a folder."]);
+  const progress = progressLine(terminal.stderr);
+  const model = await openTrainModel(flags.model, flags.chatTemplate);
+  try {
+    const { checkpoint } = model;
+    const settings = settingsOf(flags, {
+      maxPositions: checkpoint.config.maxPositions,
+      parameters: checkpoint.parameterCount,
+    });
+    requireLength(settings.length, checkpoint.config.maxPositions);
+    const data = await readData(model, {
+      ...settings,
+      path: flags.data,
+      wants: settings.method === "dpo" ? "pairs" : "rows",
+      progress: progress.report,
+    });
+    const threads = flags.threads ?? usableThreads();
+    const initFrom = flags.initFrom === null ? null : await openAdapter(flags.initFrom, checkpoint.config);
+    const record = recordOf(model, settings, data, initFrom?.digest ?? null);
+    if (resumed) requireSame(await readRecord(resumed.path), record);
+    const session = await openSession({
+      checkpoint,
+      settings,
+      data,
+      threads,
+      initFrom: flags.initFrom,
+      ...(flags.cacheDir === null ? {} : { cacheDirectory: flags.cacheDir }),
+      progress: progress.report,
+    });
+    requireMemory(session, checkpoint, settings);
+    const [rows] = [data.valid.length > 0 ? data.valid : data.train];
+    return {
+      flags,
+      model,
+      checkpoint,
+      settings,
+      data,
+      session,
+      threads,
+      record,
+      check: rows.slice(0, checkedRows).map(([row]) => row),
+      stepsDone: resumed ? ((await stepsOf(resumed)).at(-1) ?? 0) : 0,
+      async [Symbol.asyncDispose]() {
+        await session[Symbol.asyncDispose]();
+        await model[Symbol.asyncDispose]();
+      },
+    };
+  } catch (error) {
+    await model[Symbol.asyncDispose]();
+    throw error;
+  } finally {
+    progress.end();
+  }
+}
+
+function requireLength(length: number, most: number): void {
+  if (length <= most) return;
+  throw new UsageError([`--length ${length} is more than the ${most} tokens that the model was made for.`]);
+}
+
+function recordOf(
+  { checkpoint }: TrainModel,
+  settings: TrainSettings,
+  data: DataSet,
+  initFrom: string | null,
+): RunRecord {
+  return {
+    base: { name: basename(checkpoint.directory), parameters: checkpoint.parameterCount, dtype: "fp32" },
+    data: {
+      digest: data.digest,
+      files: data.files.map(({ split, path, sha256 }) => ({ split, name: basename(path), sha256 })),
+      counts: data.counts,
+      train_rows: data.train.length,
+      validation_rows: data.valid.length,
+    },
+    label_template: settings.labelTemplate,
+    labels: data.labels,
+    settings,
+    init_from: initFrom,
+    results: null,
+  };
+}
+
+/** A run goes on only with what it began with. */
+function requireSame(before: Partial<RunRecord> | null, now: RunRecord): void {
+  if (!before) return; // it was stopped before it had written anything
+  const same = (key: "base" | "data" | "init_from"): boolean =>
+    JSON.stringify(before[key]) === JSON.stringify(now[key]);
+  const names = { base: "base model", data: "data", init_from: "adapter of --init-from" } as const;
+  const changed = (["base", "data", "init_from"] as const).filter((key) => !same(key)).map((key) => names[key]);
+  if (changed.length === 0) return;
+  throw new LorikeetError(
+    "conflict",
+    `The run cannot go on: the ${changed.join(" and the ")} has changed since it began. --overwrite begins anew.`,
+    { param: "--resume", found: changed },
+  );
+}
+
+function stepsOf(folder: RunFolder): Promise<number[]> {
+  return Checkpoints.stepsIn(folder.checkpoints);
+}
+
+/** Refuses a run that could not fit, with what would. */
+function requireMemory(session: TrainSession, checkpoint: Checkpoint, settings: TrainSettings): void {
+  const { config, parameterCount: parameters } = checkpoint;
+  const shape = {
+    config,
+    parameters,
+    trainable: session.trainableParameters,
+    batch: session.plan.largest(),
+    gradientCheckpointing: settings.gradientCheckpointing,
+  };
+  const memory = usableMemory();
+  const needed = countBytes(shape);
+  if (needed <= memory) return;
+  const fitting = [1, 2, 4, 8, 16, 32, 64]
+    .map((parts) => ({ rows: Math.ceil(shape.batch.rows / parts), checkpointing: shape.gradientCheckpointing }))
+    .flatMap((choice) => [choice, { ...choice, checkpointing: true }])
+    .find(
+      ({ rows, checkpointing }) =>
+        countBytes({ ...shape, batch: { ...shape.batch, rows }, gradientCheckpointing: checkpointing }) <= memory,
+    );
+  const hint = fitting
+    ? `It would fit with --batch ${fitting.rows} --accumulate ${Math.ceil((settings.batch * settings.accumulate) / fitting.rows)}${fitting.checkpointing ? " --gradient-checkpointing" : ""}.`
+    : "A shorter --length or a smaller model is needed.";
+  throw new LorikeetError(
+    "out_of_memory",
+    `The run needs about ${formatBytes(needed)}, more than the ${formatBytes(memory)} of this machine. ${hint}`,
+    { param: "--batch", found: needed, allowed: memory },
+  );
+}

@@ -1,0 +1,52 @@
+/** Opens what `train` and `eval` have in common: checkpoint, tokenizer, and the data that they read. */
+
+import type { Progress } from "../base/log.js";
+import { openCheckpoint } from "../model/checkpoint.js";
+import type { Checkpoint } from "../model/types.js";
+import { loadTokenizer } from "../text/tokenizer.js";
+import type { LoadedTokenizer } from "../text/types.js";
+import { type DataOptions, type DataSet, loadData } from "../train/data/dataset.js";
+import { type Encoding, parseLabelTemplate } from "../train/data/encode.js";
+import { UsageError } from "./usage.js";
+
+export interface TrainModel extends AsyncDisposable {
+  readonly checkpoint: Checkpoint;
+  readonly tokenizer: LoadedTokenizer;
+  /** Ends texts and completions. */
+  readonly endId: number | null;
+}
+
+/** Throws a UsageError where there is no tokenizer: text cannot be learned without. */
+export async function openTrainModel(model: string | null, chatTemplate: string | null): Promise<TrainModel> {
+  if (model === null) throw new UsageError(["--model <folder> is required (or LORIKEET_MODEL)."]);
+  const checkpoint = await openCheckpoint(model);
+  const tokenizer = await loadTokenizer(checkpoint.directory, { chatTemplateFile: chatTemplate ?? undefined });
+  if (!tokenizer) throw new UsageError([`${model} has no tokenizer.json, which reading data needs.`]);
+  return {
+    checkpoint,
+    tokenizer,
+    endId: tokenizer.eosTokenId ?? checkpoint.config.stopIds[0] ?? null,
+    [Symbol.asyncDispose]: () => tokenizer.close(),
+  };
+}
+
+export type ReadOptions = Pick<DataOptions, "path" | "length" | "seed" | "validShare" | "validRows" | "wants"> & {
+  readonly labelTemplate: string;
+  readonly progress: Progress;
+};
+
+export function readData({ tokenizer, endId }: TrainModel, options: ReadOptions): Promise<DataSet> {
+  return loadData({ ...options, tokenizer, endId, labelTemplate: readTemplate(options.labelTemplate) });
+}
+
+export function encodingOf({ tokenizer, endId }: TrainModel, template: string): Encoding {
+  return { tokenizer, endId, bosId: tokenizer.bosTokenId, labelTemplate: readTemplate(template) };
+}
+
+function readTemplate(template: string) {
+  try {
+    return parseLabelTemplate(template);
+  } catch (error) {
+    throw new UsageError([`--label-template ${error instanceof Error ? error.message : "is wrong"}.`]);
+  }
+}

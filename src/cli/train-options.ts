@@ -1,0 +1,225 @@
+/** The options of `train`, and which of the trainer's settings each one is. */
+
+import { allLinear } from "../train/lora.js";
+import { defaultRate, rates, type TrainSettings, trainDefaults } from "../train/settings.js";
+import { configKeys } from "./generate-options.js";
+import { engineOptions, flagName, given, type OptionTable, open, type Settings } from "./options.js";
+import { decimal, duration, flag, integer, list, oneOf, text } from "./units.js";
+
+const { model, cacheDir, chatTemplate, threads } = engineOptions;
+const d = trainDefaults;
+
+export const trainOptions = {
+  model,
+  cacheDir,
+  chatTemplate,
+  threads,
+  data: open("Data", "required", {
+    placeholder: "path",
+    parse: text,
+    help: "a .jsonl, .csv or .txt file, or a folder with train, valid and test files",
+  }),
+  length: open("Data", "1024, or the model's limit", {
+    placeholder: "tokens",
+    parse: integer(2),
+    help: "the longest row; a longer one loses the start of its prompt",
+  }),
+  labelTemplate: given("Data", d.labelTemplate, {
+    placeholder: "template",
+    parse: text,
+    shown: "{text}\\nlabel: {label}",
+    help: "how rows of text and label are written; \\n is a line break",
+  }),
+  validShare: given("Data", d.validShare, {
+    placeholder: "part",
+    parse: decimal(0, 0.9),
+    help: "part of the rows that validates, where the data has no valid file",
+  }),
+  validRows: given("Data", d.validRows, {
+    placeholder: "n",
+    parse: integer(0),
+    help: "rows that validate, at most",
+  }),
+  out: open("Adapter", "required", { placeholder: "folder", parse: text, help: "the adapter's folder" }),
+  rank: given("Adapter", d.rank, { placeholder: "r", parse: integer(1, 4096), help: "rank of A and B" }),
+  alpha: given("Adapter", d.alpha, {
+    placeholder: "number",
+    parse: decimal(1e-6, 1e6),
+    help: "the adapter counts alpha / rank times",
+  }),
+  targets: given("Adapter", d.targets as readonly string[], {
+    placeholder: "names",
+    parse: list,
+    shown: allLinear,
+    help: "layers to adapt, with commas between: q_proj,v_proj",
+  }),
+  dropout: given("Adapter", d.dropout, {
+    placeholder: "p",
+    parse: decimal(0, 0.95),
+    help: "part of an adapter's inputs that is dropped in training",
+  }),
+  rslora: given("Adapter", d.rslora, { parse: flag, help: "count alpha / sqrt(rank) times instead" }),
+  loraPlus: given("Adapter", d.loraPlus, {
+    placeholder: "ratio",
+    parse: decimal(1, 1000),
+    help: "B's rate over A's (LoRA+; 16 is usual)",
+  }),
+  initFrom: open("Adapter", "none", {
+    placeholder: "folder",
+    parse: text,
+    help: "an adapter to go on from; its rank, alpha and layers are kept",
+  }),
+  method: given("Training", "sft", {
+    placeholder: "method",
+    parse: oneOf("sft", "dpo"),
+    help: "sft learns rows, dpo learns from preference pairs",
+  }),
+  rate: open("Training", `${rates.usual}; ${rates.small} below 50 M parameters; ${rates.dpo} with dpo`, {
+    placeholder: "number",
+    parse: decimal(1e-12, 10),
+    help: "peak learning rate",
+  }),
+  schedule: given("Training", d.schedule as TrainSettings["schedule"], {
+    placeholder: "shape",
+    parse: oneOf("cosine", "linear", "constant"),
+    help: "how the rate falls after warm-up",
+  }),
+  rateFloor: given("Training", d.rateFloor, {
+    placeholder: "part",
+    parse: decimal(0, 1),
+    help: "part of the rate that is left at the end",
+  }),
+  warmUp: given("Training", d.warmUp, {
+    placeholder: "part",
+    parse: decimal(0, 1),
+    help: "part of the steps in which the rate rises",
+  }),
+  warmUpSteps: given("Training", d.warmUpSteps, {
+    placeholder: "n",
+    parse: integer(0),
+    help: "steps in which the rate rises, at least",
+  }),
+  batch: given("Training", d.batch, { placeholder: "rows", parse: integer(1, 65_536), help: "rows run at once" }),
+  accumulate: given("Training", d.accumulate, {
+    placeholder: "runs",
+    parse: integer(1, 65_536),
+    help: "runs that make a step: a step learns batch times accumulate rows",
+  }),
+  epochs: given("Training", d.epochs, {
+    placeholder: "n",
+    parse: decimal(0.001, 100_000),
+    help: "times that the data is gone through",
+  }),
+  steps: open("Training", "as many as the epochs have", {
+    placeholder: "n",
+    parse: integer(1),
+    help: "steps in all, instead of epochs",
+  }),
+  maxTime: open("Training", "none", {
+    placeholder: "time",
+    parse: duration("s"),
+    help: "ends the run after this time, with what it has learned",
+  }),
+  packing: given("Training", d.packing, {
+    parse: flag,
+    help: "put several short rows into one of the full length; each sees only itself",
+  }),
+  gradientCheckpointing: given("Training", d.gradientCheckpointing, {
+    parse: flag,
+    help: "compute layers again on the way back: slower, in a fraction of the memory",
+  }),
+  weightDecay: given("Training", d.weightDecay, {
+    placeholder: "number",
+    parse: decimal(0, 10),
+    help: "AdamW's weight decay",
+  }),
+  clip: given("Training", d.clip, {
+    placeholder: "norm",
+    parse: decimal(0, 1e9),
+    help: "longest gradient; 0 clips nothing",
+  }),
+  beta1: given("Training", d.beta1, { placeholder: "number", parse: decimal(0, 0.99999), help: "AdamW's first beta" }),
+  beta2: given("Training", d.beta2, { placeholder: "number", parse: decimal(0, 0.9999999), help: "AdamW's second" }),
+  epsilon: given("Training", d.epsilon, { placeholder: "number", parse: decimal(0, 1), help: "AdamW's epsilon" }),
+  beta: given("Training", d.beta, {
+    placeholder: "number",
+    parse: decimal(1e-6, 100),
+    help: "strength of dpo: how far the answers may leave the base",
+  }),
+  seed: given("Training", d.seed, {
+    placeholder: "n",
+    parse: integer(0),
+    help: "the same seed and data make the same files",
+  }),
+  evalEvery: open("Run", "a tenth of the run", {
+    placeholder: "steps",
+    parse: integer(1),
+    help: "steps between validations, each with a checkpoint",
+  }),
+  patience: open("Run", "off", {
+    placeholder: "n",
+    parse: integer(1),
+    help: "ends the run after so many validations without a better loss",
+  }),
+  keep: given("Run", d.keep, { placeholder: "n", parse: integer(1), help: "last checkpoints kept besides the best" }),
+  resume: given("Run", false, { parse: flag, help: "go on with the unfinished run into --out; needs no other option" }),
+  overwrite: given("Run", false, { parse: flag, help: "replace the adapter or the unfinished run in --out" }),
+  dryRun: given("Run", false, {
+    parse: flag,
+    help: "read the data, show two rows and what the run would take; write nothing",
+  }),
+  publish: open("Run", "off", {
+    placeholder: "address",
+    parse: text,
+    help: "a running server that gets the adapter under the folder's name",
+  }),
+  json: given("Run", false, { parse: flag, help: "print the results as JSON; all else goes to stderr" }),
+} as const satisfies OptionTable;
+
+export type TrainFlags = Settings<typeof trainOptions>;
+
+/** What a configuration file may hold for `train`: its own options and those of the other commands. */
+export const trainConfigKeys = [...new Set([...configKeys, ...Object.keys(trainOptions).map(flagName)])];
+
+/** The trainer's settings. `model`: what the defaults depend on. */
+export function settingsOf(
+  flags: TrainFlags,
+  model: { readonly maxPositions: number; readonly parameters: number },
+): TrainSettings {
+  const { rate, length, maxTime, labelTemplate } = flags;
+  return {
+    method: flags.method,
+    rank: flags.rank,
+    alpha: flags.alpha,
+    dropout: flags.dropout,
+    rslora: flags.rslora,
+    loraPlus: flags.loraPlus,
+    targets: flags.targets,
+    rate: rate ?? defaultRate(flags.method, model.parameters),
+    schedule: flags.schedule,
+    rateFloor: flags.rateFloor,
+    warmUp: flags.warmUp,
+    warmUpSteps: flags.warmUpSteps,
+    batch: flags.batch,
+    accumulate: flags.accumulate,
+    epochs: flags.epochs,
+    steps: flags.steps,
+    maxTimeMs: maxTime,
+    length: length ?? Math.min(trainDefaults.length, model.maxPositions),
+    packing: flags.packing,
+    gradientCheckpointing: flags.gradientCheckpointing,
+    weightDecay: flags.weightDecay,
+    clip: flags.clip,
+    beta1: flags.beta1,
+    beta2: flags.beta2,
+    epsilon: flags.epsilon,
+    seed: flags.seed,
+    evalEvery: flags.evalEvery,
+    patience: flags.patience,
+    validShare: flags.validShare,
+    validRows: flags.validRows,
+    labelTemplate: labelTemplate.replaceAll("\\n", "\n"),
+    beta: flags.beta,
+    keep: flags.keep,
+  };
+}

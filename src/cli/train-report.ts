@@ -1,0 +1,142 @@
+/** What `train` tells a person: header, progress, samples and the end. Computes nothing. */
+
+import { basename } from "node:path";
+import type { Checkpoint } from "../model/types.js";
+import type { Tokenizer } from "../text/types.js";
+import type { DataSet, Item } from "../train/data/dataset.js";
+import type { TokenRow } from "../train/data/encode.js";
+import { countLabels } from "../train/data/shorten.js";
+import type { Estimate } from "../train/estimate.js";
+import type { TrainSession } from "../train/session.js";
+import type { TrainSettings } from "../train/settings.js";
+import type { StepReport } from "../train/trainer.js";
+import type { ProgressStream } from "./progress.js";
+import { formatFields } from "./table.js";
+import { formatBytes, formatCount } from "./units.js";
+
+export interface HeaderFacts {
+  readonly checkpoint: Checkpoint;
+  readonly settings: TrainSettings;
+  readonly data: DataSet;
+  readonly session: TrainSession;
+  readonly estimate: Estimate;
+  readonly memory: number;
+  readonly threads: number;
+  readonly out: string;
+}
+
+export function formatHeader(facts: HeaderFacts): string {
+  const { checkpoint, settings, data, session, estimate } = facts;
+  const { parameterCount, config } = checkpoint;
+  const { rank, alpha, rslora } = session.facts.shape;
+  const share = ((100 * session.trainableParameters) / (parameterCount + session.trainableParameters)).toFixed(1);
+  const rows = data.train.flatMap((item) => [...item]);
+  const kinds = Object.entries(data.counts.kinds).map(([kind, count]) => `${count} ${kind}`);
+  const { dropped, shortened } = data.counts;
+  const leftOut = dropped + shortened > 0 ? `; ${shortened} shortened, ${dropped} without a label dropped` : "";
+  const labels = rows.reduce((sum, row) => sum + countLabels(row), 0);
+  const perStep = settings.batch * settings.accumulate;
+  return formatFields([
+    ["model", `${basename(checkpoint.directory)}, ${config.family}, ${formatCount(parameterCount)} parameters, fp32`],
+    [
+      "method",
+      `${settings.method}, LoRA rank ${rank}, alpha ${alpha}${rslora ? " (rsLoRA)" : ""} on ${session.facts.sites.length} layers: ${formatCount(session.trainableParameters)} trained, ${share} %`,
+    ],
+    ["rows", `${data.train.length} to train on, ${data.valid.length} to validate (${kinds.join(", ")} read${leftOut})`],
+    ["tokens", `${formatCount(tokensOf(rows))}, ${formatCount(labels)} of them learned; longest row ${longest(rows)}`],
+    ["data", data.digest],
+    [
+      "steps",
+      `${session.totalSteps} of ${perStep} ${settings.method === "dpo" ? "pairs" : "rows"}, peak rate ${settings.rate}, validation every ${session.validateEvery}`,
+    ],
+    ["memory", `about ${formatBytes(estimate.bytes)} of ${formatBytes(facts.memory)}`],
+    ["time", `about ${formatTime(estimate.ms)} on ${facts.threads} ${facts.threads === 1 ? "thread" : "threads"}`],
+    ["out", facts.out],
+  ]);
+}
+
+const tokensOf = (rows: readonly TokenRow[]): number => rows.reduce((sum, { ids }) => sum + ids.length, 0);
+const longest = (rows: readonly TokenRow[]): number => rows.reduce((most, { ids }) => Math.max(most, ids.length), 0);
+
+/** `95000` → "1 min 35 s". */
+export function formatTime(ms: number): string {
+  const seconds = Math.round(ms / 1000);
+  if (seconds < 60) return `${seconds} s`;
+  const minutes = Math.floor(seconds / 60);
+  if (minutes < 60) return `${minutes} min ${seconds % 60} s`;
+  return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+}
+
+/** Two rows with the learned tokens between ‹ and ›. */
+export function formatRows(items: readonly Item[], tokenizer: Tokenizer): string {
+  return items
+    .slice(0, 2)
+    .flatMap((item) => [...item])
+    .map(
+      (row) => `${row.place.file}:${row.place.line} (${row.kind}, ${row.ids.length} tokens)\n${marked(row, tokenizer)}`,
+    )
+    .join("\n\n");
+}
+
+function marked({ ids, trained }: TokenRow, tokenizer: Tokenizer): string {
+  let text = "";
+  for (let begin = 0; begin < ids.length; ) {
+    let end = begin + 1;
+    while (end < ids.length && trained[end] === trained[begin]) end++;
+    const part = tokenizer.decode([...ids.subarray(begin, end)], { keepSpecialTokens: true });
+    text += trained[begin] ? `‹${part}›` : part;
+    begin = end;
+  }
+  return text;
+}
+
+/** How many rows have which length, in at most ten bars. */
+export function formatLengths(items: readonly Item[]): string {
+  const lengths = items.flatMap((item) => item.map(({ ids }) => ids.length));
+  const most = Math.max(1, ...lengths);
+  const width = Math.max(1, Math.ceil(most / 10));
+  const bars = Array.from({ length: Math.ceil(most / width) }, () => 0);
+  for (const length of lengths) {
+    const bar = Math.floor((length - 1) / width);
+    bars[bar] = (bars[bar] ?? 0) + 1;
+  }
+  const highest = Math.max(1, ...bars);
+  return bars
+    .map((count, i) => {
+      const range = `${i * width + 1}-${(i + 1) * width}`.padStart(11);
+      return `${range}  ${"█".repeat(Math.ceil((40 * count) / highest))} ${count}`;
+    })
+    .join("\n");
+}
+
+export interface TrainProgress {
+  step(report: StepReport): void;
+  /** Clears the terminal's line. Call it before anything else is printed. */
+  end(): void;
+}
+
+/** One line redrawn on a terminal, a line every five seconds elsewhere. Time left is counted from the last steps. */
+export function trainProgress(stream: ProgressStream, total: number, now: () => number = Date.now): TrainProgress {
+  const everyMs = stream.isTTY ? 100 : 5000;
+  let shown = Number.NEGATIVE_INFINITY;
+  let drawn = false;
+  let [rate, stepMs] = [0, 0];
+  return {
+    step({ step, loss, rate: learning, tokens, ms }) {
+      const weight = rate === 0 ? 1 : 0.1;
+      rate += weight * ((1000 * tokens) / Math.max(ms, 1e-3) - rate);
+      stepMs += weight * (ms - stepMs);
+      const time = now();
+      if (time - shown < everyMs && step < total) return;
+      shown = time;
+      const line = `step ${step}/${total}  loss ${loss.toFixed(4)}  rate ${learning.toExponential(2)}  ${Math.round(rate)} tokens/s  ${formatTime((total - step) * stepMs)} left`;
+      if (stream.isTTY) stream.write(`\r\x1b[K${line.slice(0, (stream.columns ?? 80) - 1)}`);
+      else stream.write(`${line}\n`);
+      drawn = stream.isTTY === true;
+    },
+    end() {
+      if (drawn) stream.write("\r\x1b[K");
+      drawn = false;
+    },
+  };
+}

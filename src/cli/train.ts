@@ -1,0 +1,188 @@
+/** `lorikeet train`: an adapter from a file of examples, in the folder from which it is served. */
+
+import { basename } from "node:path";
+import type { Command } from "commander";
+import { weightFiles } from "../adapter/format.js";
+import { checkName } from "../adapter/names.js";
+import { type Estimate, measure, peakBytes } from "../train/estimate.js";
+import { type RunOutcome, runTraining } from "../train/run.js";
+import { RunFolder, type StartMode } from "../train/run-folder.js";
+import { openServed } from "../train/served.js";
+import { divergedError } from "../train/trainer.js";
+import { addOptions } from "./command-line.js";
+import { usableMemory } from "./machine.js";
+import { remoteServer } from "./remote.js";
+import { listenForShutdown, type Shutdown, signalExitCode } from "./shutdown.js";
+import { printJson, printLine, type Terminal } from "./terminal.js";
+import { openJob, type TrainJob } from "./train-job.js";
+import { trainOptions } from "./train-options.js";
+import { formatHeader, formatLengths, formatRows, formatTime, trainProgress } from "./train-report.js";
+import { readTrainOptions, storedOptions } from "./train-resume.js";
+import { formatSamples, type Sample, takeSamples } from "./train-samples.js";
+import { formatBytes } from "./units.js";
+import { Quit, UsageError } from "./usage.js";
+
+export function addTrain(program: Command, terminal: Terminal): void {
+  const command = program
+    .command("train")
+    .description("train a new adapter on your data, in the format that is served");
+  addOptions(command, trainOptions).action(async () => {
+    const flags = await readTrainOptions(command, terminal.environment);
+    using shutdown = listenForShutdown(terminal);
+    try {
+      await runCommand(flags, shutdown, terminal);
+    } catch (error) {
+      if (!shutdown.signal.aborted || error instanceof Quit) throw error;
+      printLine(terminal.stderr, await stoppedLine(flags.out));
+      throw new Quit(signalExitCode(await shutdown.requested));
+    }
+  });
+}
+
+async function stoppedLine(out: string | null): Promise<string> {
+  const isBegun = out !== null && (await new RunFolder(out).recall()) !== null;
+  return isBegun ? `Stopped. Go on with: ${resumeLine(out)}` : "Stopped before the first step; nothing was written.";
+}
+
+const resumeLine = (out: string): string => `lorikeet train --resume --out ${JSON.stringify(out)}`;
+
+type Flags = Awaited<ReturnType<typeof readTrainOptions>>;
+
+async function runCommand(flags: Flags, shutdown: Shutdown, terminal: Terminal): Promise<void> {
+  if (flags.dryRun) {
+    await using job = await openJob(flags, terminal);
+    return await showPlan(job, shutdown, terminal);
+  }
+  const { out } = flags;
+  if (out === null) throw new UsageError(["--out <folder> is required: where the adapter is put."]);
+  if (flags.resume && flags.overwrite) throw new UsageError(["--resume and --overwrite exclude each other."]);
+  if (flags.publish !== null) {
+    checkName(basename(out));
+    remoteServer(flags.publish);
+  }
+  const folder = new RunFolder(out);
+  const mode: StartMode = flags.resume ? "resume" : flags.overwrite ? "overwrite" : "fresh";
+  await folder.locked(async () => {
+    await folder.check(mode);
+    await using job = await openJob(flags, terminal, mode === "resume" ? folder : null);
+    await trainJob(job, folder, mode, shutdown, terminal);
+  });
+}
+
+/** Where a person reads: stdout, unless that is for JSON. */
+const speaker = ({ flags }: TrainJob, terminal: Terminal) => (flags.json ? terminal.stderr : terminal.stdout);
+
+async function showPlan(job: TrainJob, shutdown: Shutdown, terminal: Terminal): Promise<void> {
+  const estimate = await measure(job.session, 0, shutdown.signal);
+  const say = speaker(job, terminal);
+  printLine(say, formatHeader({ ...job, estimate, memory: usableMemory(), out: job.flags.out ?? "(dry run)" }));
+  printLine(say, `\n${formatRows(job.data.train, job.model.tokenizer)}`);
+  printLine(say, `\ntokens of a row\n${formatLengths(job.data.train)}`);
+  if (job.flags.json) printJson(terminal.stdout, planOf(job, estimate));
+}
+
+function planOf({ session, data }: TrainJob, estimate: Estimate) {
+  return {
+    steps: session.totalSteps,
+    trainable_parameters: session.trainableParameters,
+    train_rows: data.train.length,
+    validation_rows: data.valid.length,
+    data: data.digest,
+    estimated_bytes: estimate.bytes,
+    estimated_seconds: estimate.ms / 1000,
+  };
+}
+
+async function trainJob(
+  job: TrainJob,
+  folder: RunFolder,
+  mode: StartMode,
+  { signal, requested }: Shutdown,
+  terminal: Terminal,
+): Promise<void> {
+  const { session, settings, model, flags, threads } = job;
+  const say = speaker(job, terminal);
+  const estimate = await measure(session, job.stepsDone, signal);
+  printLine(say, `${formatHeader({ ...job, estimate, memory: usableMemory(), out: folder.out })}\n`);
+  await folder.start(mode);
+  await folder.remember(storedOptions(flags));
+  const progress = trainProgress(terminal.stderr, session.totalSteps);
+  let samples: Sample[] = [];
+  const outcome = await runTraining({
+    folder,
+    session,
+    checkpoint: model.checkpoint,
+    settings,
+    record: job.record,
+    check: job.check,
+    serve: (adapter) =>
+      openServed({
+        checkpoint: model.checkpoint,
+        dtype: "fp32",
+        threads,
+        maxContext: settings.length,
+        maxBatch: 4,
+        adapter,
+        ...(flags.cacheDir === null ? {} : { cacheDirectory: flags.cacheDir }),
+      }),
+    tried: async (served) => {
+      const { stopIds } = model.checkpoint.config;
+      samples = await takeSamples(served, job.check, { tokenizer: model.tokenizer, stopIds, signal });
+    },
+    signal,
+    events: {
+      started: ({ step }) => step > 0 && printLine(say, `going on after step ${step}`),
+      step: progress.step,
+      validated({ step, loss, isBest }) {
+        progress.end();
+        printLine(
+          say,
+          `step ${step}/${session.totalSteps}  validation loss ${loss.toFixed(4)}${isBest ? " (best)" : ""}`,
+        );
+      },
+    },
+  }).finally(() => progress.end());
+  if (outcome.end === "diverged") throw divergedError(outcome.state);
+  if (outcome.end === "interrupted") {
+    const name = await requested;
+    printLine(
+      say,
+      `Stopped after step ${outcome.state.step} of ${session.totalSteps}. Go on with: ${resumeLine(folder.out)}`,
+    );
+    throw new Quit(signalExitCode(name));
+  }
+  await report(job, folder, estimate, { outcome, samples }, terminal);
+}
+
+async function report(
+  job: TrainJob,
+  folder: RunFolder,
+  estimate: Estimate,
+  { outcome, samples }: { readonly outcome: RunOutcome; readonly samples: readonly Sample[] },
+  terminal: Terminal,
+): Promise<void> {
+  const { flags } = job;
+  const say = speaker(job, terminal);
+  const { results, state } = outcome;
+  if (samples.length > 0) printLine(say, `\n${formatSamples(samples)}\n`);
+  const check = results?.served_check;
+  if (check) {
+    const difference = Math.abs(check.trained - check.served).toExponential(1);
+    printLine(say, `as served: loss ${check.served.toFixed(5)} on ${check.rows} rows, ${difference} from training`);
+  }
+  const best = state.best ? `, validation loss ${state.best.loss.toFixed(4)} at step ${state.best.step}` : "";
+  const peak = peakBytes();
+  printLine(
+    say,
+    `saved ${folder.out}: ${state.step} steps (${outcome.end}) in ${formatTime(state.elapsedMs)}${best}, at most ${formatBytes(peak)}`,
+  );
+  let published: unknown = null;
+  if (flags.publish !== null) {
+    published = await remoteServer(flags.publish).put(basename(folder.out), folder.out, weightFiles[0]);
+    printLine(say, `published as ${basename(folder.out)} on ${flags.publish}`);
+  }
+  if (flags.json) {
+    const plan = planOf(job, estimate);
+    printJson(terminal.stdout, { out: folder.out, ...plan, ...results, peak_bytes: peak, samples, published });
+  }
+}
