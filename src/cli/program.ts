@@ -3,8 +3,10 @@
 import { Command, CommanderError } from "commander";
 import { addAdapters } from "./adapters.js";
 import { addBench } from "./bench.js";
+import { addEval } from "./eval.js";
 import { addGenerate } from "./generate.js";
 import { addInspect } from "./inspect.js";
+import { addMerge } from "./merge.js";
 import { addServe } from "./serve.js";
 import { printLine, type Terminal } from "./terminal.js";
 import { addTrain } from "./train.js";
@@ -35,7 +37,8 @@ export function createProgram(terminal: Terminal): Command {
       // Told in one line by endOfParsing.
       outputError: () => {},
     });
-  for (const add of [addServe, addGenerate, addInspect, addAdapters, addBench, addTrain]) add(program, terminal);
+  for (const add of [addServe, addGenerate, addInspect, addAdapters, addBench, addTrain, addEval, addMerge])
+    add(program, terminal);
   return program;
 }
 

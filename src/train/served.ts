@@ -67,14 +67,17 @@ export async function openServed(options: ServedOptions): Promise<Served> {
   ): Promise<EngineEvent[]> =>
     turns.run(async () => {
       const digest = call.adapter === false ? null : (adapter?.digest ?? null);
-      const signal = call.signal ? { signal: call.signal } : {};
-      const events: EngineEvent[] = [];
-      for await (const event of engine.submit({ ...request, adapter: digest, sampling: greedy, ...signal })) {
-        if (event.type === "finish" && event.error) throw event.error;
-        if (event.type === "finish" && event.reason === "cancelled") throw cancelled();
-        events.push(event);
+      // The engine listens to its signal for good: each sequence gets one of its own.
+      const controller = new AbortController();
+      const abort = (): void => controller.abort();
+      call.signal?.throwIfAborted();
+      call.signal?.addEventListener("abort", abort, { once: true });
+      try {
+        const { signal } = controller;
+        return await collect(engine.submit({ ...request, adapter: digest, sampling: greedy, signal }));
+      } finally {
+        call.signal?.removeEventListener("abort", abort);
       }
-      return events;
     });
   return {
     digest: adapter?.digest ?? null,
@@ -91,6 +94,17 @@ export async function openServed(options: ServedOptions): Promise<Served> {
     },
     [Symbol.asyncDispose]: () => engine.close(),
   };
+}
+
+/** All events. Throws the sequence's fault, and `cancelled` for one that was. */
+async function collect(sequence: AsyncIterable<EngineEvent>): Promise<EngineEvent[]> {
+  const events: EngineEvent[] = [];
+  for await (const event of sequence) {
+    if (event.type === "finish" && event.error) throw event.error;
+    if (event.type === "finish" && event.reason === "cancelled") throw cancelled();
+    events.push(event);
+  }
+  return events;
 }
 
 function sourceOf(adapter: HostAdapter): AdapterSource {

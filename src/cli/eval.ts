@@ -1,0 +1,164 @@
+/** `lorikeet eval`: what a base or an adapter can do on data, as the server would answer. */
+
+import type { Command } from "commander";
+import type { Item } from "../train/data/dataset.js";
+import {
+  answerable,
+  answerRows,
+  evaluateLabels,
+  evaluateLoss,
+  type LossFigures,
+  type Share,
+  shareOf,
+} from "../train/evaluate.js";
+import { readRecord } from "../train/record.js";
+import { openServed, type Served } from "../train/served.js";
+import { trainDefaults } from "../train/settings.js";
+import { addOptions, readOptions } from "./command-line.js";
+import { usableThreads } from "./machine.js";
+import { engineOptions, flagName, given, type OptionTable, open, type Settings } from "./options.js";
+import { choosePrecision } from "./precision.js";
+import { progressLine } from "./progress.js";
+import { listenForShutdown, signalExitCode } from "./shutdown.js";
+import { formatFields } from "./table.js";
+import { printJson, printLine, type Terminal } from "./terminal.js";
+import { encodingOf, openTrainModel, readData, type TrainModel } from "./train-model.js";
+import { trainConfigKeys, trainOptions } from "./train-options.js";
+import { flag, integer, text } from "./units.js";
+import { Quit, UsageError } from "./usage.js";
+
+const { model, cacheDir, chatTemplate, threads, dtype, headDtype } = engineOptions;
+
+const evalOptions = {
+  ...{ model, dtype, headDtype, cacheDir, chatTemplate, threads },
+  data: trainOptions.data,
+  length: trainOptions.length,
+  labelTemplate: open("Data", "the one that the adapter was trained with", {
+    placeholder: "template",
+    parse: text,
+    help: "how rows of text and label are written; \\n is a line break",
+  }),
+  rows: open("Data", "all", { placeholder: "n", parse: integer(1), help: "rows to look at, the first ones" }),
+  adapter: open("Adapter", "none, the bare base", {
+    placeholder: "folder",
+    parse: text,
+    help: "the PEFT folder to judge",
+  }),
+  exact: given("Run", true, {
+    parse: flag,
+    help: "answer prompts greedily too and compare whole answers; --no-exact leaves that out",
+  }),
+  maxBatch: given("Run", 8, { placeholder: "n", parse: integer(1, 256), help: "rows that run at once" }),
+  json: given("Run", false, { parse: flag, help: "print the figures as JSON" }),
+} as const satisfies OptionTable;
+
+type EvalFlags = Settings<typeof evalOptions>;
+
+const configKeys = [...new Set([...trainConfigKeys, ...Object.keys(evalOptions).map(flagName)])];
+
+export function addEval(program: Command, terminal: Terminal): void {
+  const command = program.command("eval").description("judge a base or an adapter on data, as it is served");
+  addOptions(command, evalOptions).action(() =>
+    evaluate(readOptions(command, evalOptions, terminal.environment, configKeys), terminal),
+  );
+}
+
+export interface EvalFigures extends LossFigures {
+  readonly data: string;
+  readonly adapter: string | null;
+  readonly dtype: string;
+  /** Rows with a label whose likeliest label is theirs; null where there are none. */
+  readonly labelAccuracy: (Share & { readonly names: readonly string[] }) | null;
+  /** Rows whose greedy answer is theirs, to the end token; null where there are none. */
+  readonly exactMatch: Share | null;
+}
+
+async function evaluate(flags: EvalFlags, terminal: Terminal): Promise<void> {
+  if (flags.data === null) throw new UsageError(["--data <path> is required: a file of examples, or a folder."]);
+  using shutdown = listenForShutdown(terminal);
+  const progress = progressLine(terminal.stderr);
+  await using opened = await openTrainModel(flags.model, flags.chatTemplate);
+  const { checkpoint } = opened;
+  const record = flags.adapter === null ? null : await readRecord(flags.adapter);
+  const template =
+    flags.labelTemplate?.replaceAll("\\n", "\n") ?? record?.label_template ?? trainDefaults.labelTemplate;
+  const length = flags.length ?? Math.min(trainDefaults.length, checkpoint.config.maxPositions);
+  const data = await readData(opened, {
+    ...{ path: flags.data, length, labelTemplate: template },
+    ...{ seed: 0, validShare: 0, validRows: Number.MAX_SAFE_INTEGER, wants: "rows" },
+    progress: progress.report,
+  }).finally(() => progress.end());
+  const items = judged(data).slice(0, flags.rows ?? undefined);
+  if (items.length === 0) throw new UsageError([`${flags.data} has no row with a label to judge.`]);
+  const precision = choosePrecision(checkpoint.parameterCount, flags);
+  try {
+    await using served = await openServed({
+      checkpoint,
+      ...precision,
+      threads: flags.threads ?? usableThreads(),
+      maxContext: length,
+      maxBatch: flags.maxBatch,
+      adapter: flags.adapter,
+      ...(flags.cacheDir === null ? {} : { cacheDirectory: flags.cacheDir }),
+    });
+    const labels = record?.labels?.length ? record.labels : data.labels;
+    const { signal } = shutdown;
+    const figures = await figuresOf(served, items, { opened, template, labels, length, exact: flags.exact, signal });
+    const all = { data: data.digest, adapter: served.digest, dtype: precision.dtype, ...figures };
+    if (flags.json) printJson(terminal.stdout, all);
+    else printLine(terminal.stdout, formatFigures(all));
+  } catch (error) {
+    if (!shutdown.signal.aborted) throw error;
+    throw new Quit(signalExitCode(await shutdown.requested));
+  }
+}
+
+/** Test rows, else validation rows, else all. */
+function judged(data: { readonly [split in "train" | "valid" | "test"]: readonly Item[] }): readonly Item[] {
+  if (data.test.length > 0) return data.test;
+  return data.valid.length > 0 ? data.valid : data.train;
+}
+
+interface Judging {
+  readonly opened: TrainModel;
+  readonly template: string;
+  readonly labels: readonly string[];
+  readonly length: number;
+  readonly exact: boolean;
+  readonly signal: AbortSignal;
+}
+
+async function figuresOf(
+  served: Served,
+  items: readonly Item[],
+  { opened, template, labels, length, exact, signal }: Judging,
+): Promise<Omit<EvalFigures, "data" | "adapter" | "dtype">> {
+  const rows = items.map(([row]) => row);
+  const loss = await evaluateLoss(served, rows, { signal });
+  const sources = rows.flatMap(({ source }) => (source ? [source] : []));
+  const encoding = encodingOf(opened, template);
+  const share = sources.length > 0 ? await evaluateLabels(served, sources, { labels, encoding, length, signal }) : null;
+  const asked = exact ? answerable(items) : [];
+  const { stopIds } = opened.checkpoint.config;
+  const ends = opened.endId === null ? stopIds : [...new Set([...stopIds, opened.endId])];
+  const answers = await answerRows(served, asked, { tokenizer: opened.tokenizer, stopIds: ends, signal });
+  return {
+    ...loss,
+    labelAccuracy: share && { ...share, names: labels },
+    exactMatch: asked.length === 0 ? null : shareOf(answers.map(({ expected, answer }) => expected === answer)),
+  };
+}
+
+function formatFigures(figures: EvalFigures): string {
+  const percent = ({ right, rows, share }: Share): string => `${(100 * share).toFixed(1)} % (${right} of ${rows})`;
+  const { labelAccuracy, exactMatch } = figures;
+  return formatFields([
+    ["rows", `${figures.rows}, ${figures.labels} tokens judged`],
+    ["data", figures.data],
+    ["adapter", figures.adapter ?? "none"],
+    ["loss", figures.loss.toFixed(4)],
+    ["perplexity", figures.perplexity.toFixed(2)],
+    ...(labelAccuracy ? [["labels", `${percent(labelAccuracy)}, by likelihood`] as const] : []),
+    ...(exactMatch ? [["exact match", `${percent(exactMatch)}, greedy`] as const] : []),
+  ]);
+}

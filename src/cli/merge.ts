@@ -1,0 +1,42 @@
+/** `lorikeet merge`: a base and an adapter made one checkpoint directory. */
+
+import type { Command } from "commander";
+import { openCheckpoint } from "../model/checkpoint.js";
+import { mergeAdapter } from "../train/merge.js";
+import { addOptions, readOptions } from "./command-line.js";
+import { engineOptions, flagName, given, type OptionTable, open } from "./options.js";
+import { progressLine } from "./progress.js";
+import { printLine, type Terminal } from "./terminal.js";
+import { trainConfigKeys } from "./train-options.js";
+import { flag, oneOf, text } from "./units.js";
+import { UsageError } from "./usage.js";
+
+const mergeOptions = {
+  model: engineOptions.model,
+  adapter: open("Adapter", "required", { placeholder: "folder", parse: text, help: "the PEFT folder to fold in" }),
+  out: open("Adapter", "required", { placeholder: "folder", parse: text, help: "the checkpoint's folder" }),
+  dtype: given("Adapter", "same", {
+    placeholder: "type",
+    parse: oneOf("same", "fp32"),
+    help: "same keeps each weight's own type, which rounds the sum; fp32 does not",
+  }),
+  overwrite: given("Run", false, { parse: flag, help: "replace what is in --out" }),
+} as const satisfies OptionTable;
+
+const configKeys = [...new Set([...trainConfigKeys, ...Object.keys(mergeOptions).map(flagName)])];
+
+export function addMerge(program: Command, terminal: Terminal): void {
+  const command = program.command("merge").description("fold an adapter into its base, as a checkpoint of its own");
+  addOptions(command, mergeOptions).action(async () => {
+    const flags = readOptions(command, mergeOptions, terminal.environment, configKeys);
+    const { model, adapter, out } = flags;
+    if (model === null || adapter === null || out === null) {
+      throw new UsageError(["--model <folder>, --adapter <folder> and --out <folder> are required."]);
+    }
+    const progress = progressLine(terminal.stderr);
+    const checkpoint = await openCheckpoint(model);
+    const options = { ...flags, checkpoint, adapter, out, progress: progress.report };
+    const { changed, tensors } = await mergeAdapter(options).finally(() => progress.end());
+    printLine(terminal.stdout, `saved ${out}: ${changed} of ${tensors} tensors changed`);
+  });
+}
