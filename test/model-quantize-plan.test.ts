@@ -29,10 +29,19 @@ describe("planWeights", () => {
   });
 
   it("knows gpt2's layout and keeps its learned positions exact", async () => {
-    const plan = await planOf("gpt2", { dtype: "int8", int8Kind: "rows", maxRowError: 0.01 });
-    const expected = { form: "int8row", transposed: true, maxRowError: 0.01 };
+    const plan = await planOf("gpt2", { dtype: "int8", int8Kind: "rows", maxRowError: 0.01, rowLimit: 64 });
+    const expected = { form: "int8row", transposed: true, maxRowError: 0.01, rowLimit: 64 };
     assert.deepEqual(plan.get("transformer.h.0.mlp.c_fc.weight"), expected);
     assert.equal(plan.get("transformer.wpe.weight")?.form, "fp32");
+  });
+
+  it("lets rows of half the range have twice the error before they become blocks", async () => {
+    const rows = async (options: Partial<PlanOptions>) => {
+      const plan = await planOf("llama", { dtype: "int8", int8Kind: "rows", ...options });
+      return plan.get("model.layers.0.mlp.up_proj.weight");
+    };
+    assert.deepEqual(await rows({}), { form: "int8row", maxRowError: 0.02, rowLimit: 127 });
+    assert.deepEqual(await rows({ rowLimit: 64 }), { form: "int8row", maxRowError: 0.04, rowLimit: 64 });
   });
 
   it("packs q, k, v and gate, up, with their biases, where all take one form", async () => {

@@ -8,6 +8,7 @@ import { LorikeetError } from "../src/base/errors.js";
 import { openCheckpoint } from "../src/model/checkpoint.js";
 import { type PreparedWeights, type PrepareOptions, prepareWeights } from "../src/model/convert.js";
 import { readWeight } from "../src/model/convert-read.js";
+import { readSegment } from "../src/model/convert-task.js";
 import { planWeights, type WeightPlan } from "../src/model/quantize-plan.js";
 import type { Checkpoint } from "../src/model/types.js";
 import { defaultCacheDirectory } from "../src/model/weight-cache.js";
@@ -124,13 +125,33 @@ describe("forms", () => {
       [...prepared.weights.values()].map(({ form }) => form),
       ["int8row", "int8"],
     );
-    const { blockError, error, name } = prepared.weights.get("a") ?? assert.fail();
-    assert(blockError !== undefined && blockError > 0 && blockError < error, name);
+    const [a, left] = [...prepared.weights.values()];
+    assert.deepEqual([a?.rowLimit, a?.rowError, left?.rowLimit], [127, undefined, undefined]);
+    assert(left?.rowError !== undefined && left.rowError > 0.008 && left.error < left.rowError);
     for (const weight of prepared.weights.values()) {
       const expected = weight.name === "a" ? matrix : values;
       assert(Math.abs(distance(readWeight(weight), expected) - weight.error) < 1e-5);
     }
     await prepared.close();
+  });
+
+  it("keep rows within their limit, and know another limit as another file", async () => {
+    const rows = (rowLimit: number) => prepare(new Map([["a", { form: "int8row", rowLimit }]] as const));
+    const [full, reduced] = [await rows(127), await rows(64)];
+    assert.notEqual(full.file, reduced.file);
+    for (const [{ weights }, limit] of [
+      [full, 127],
+      [reduced, 64],
+    ] as const) {
+      const weight = weights.get("a") ?? assert.fail();
+      assert.equal(weight.rowLimit, limit);
+      const steps = new Int8Array(readSegment(weight.data).buffer);
+      assert.equal(Math.max(...steps.map(Math.abs)), limit);
+      assert(distance(readWeight(weight), matrix) < 0.95 / limit);
+    }
+    const again = await rows(64);
+    assert.deepEqual([again.cached, again.weights], [true, reduced.weights]);
+    await Promise.all([full, reduced, again].map((prepared) => prepared.close()));
   });
 
   it("refuse weights that are not numbers, or not there, by name, and leave nothing behind", async () => {

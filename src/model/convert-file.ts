@@ -9,7 +9,7 @@ import { LorikeetError } from "../base/errors.js";
 import { SafetensorsFile } from "../tensor/safetensors.js";
 import { sameShape } from "../tensor/shape.js";
 import type { ConvertResult } from "./convert-task.js";
-import { relativeError } from "./quantize.js";
+import { relativeError, rowLimits } from "./quantize.js";
 import { encodeHeader, type Layout, type Part, type Place, partsOf, type Weight } from "./quantize-layout.js";
 import type { WeightForm } from "./quantize-plan.js";
 import type { TensorLocation } from "./types.js";
@@ -29,28 +29,35 @@ export interface PreparedWeight {
   readonly scales?: TensorLocation;
   /** Relative weight error ‖W - W'‖ / ‖W‖; 0 unless quantized. */
   readonly error: number;
-  /** Of a weight planned as `int8row`: the relative error of `int8` blocks. */
-  readonly blockError?: number;
+  /** Of a weight that left `int8row` for `int8`: the relative error that its rows would have had. */
+  readonly rowError?: number;
+  /** Of `int8row`: its integers lie in [-rowLimit, rowLimit]. */
+  readonly rowLimit?: number;
   readonly bytes: number;
 }
 
-export const formatVersion = "1";
+export const formatVersion = "2";
 
-/** How a weight's conversion ended, as the file's metadata keeps it: form, error and block error, to six digits. */
-const recordSchema = v.tuple([v.picklist(["raw", "fp32", "int4", "int8", "int8row"]), v.string(), v.string()]);
+/** How a weight's conversion ended, as the file's metadata keeps it: form, error and the error of rows that were left, to six digits, and the rows' limit, 0 for other forms. */
+const recordSchema = v.tuple([
+  v.picklist(["raw", "fp32", "int4", "int8", "int8row"]),
+  v.string(),
+  v.string(),
+  v.number(),
+]);
 const recordsSchema = v.record(v.string(), recordSchema);
 
-type Record6 = v.InferOutput<typeof recordSchema>;
+type ConversionRecord = v.InferOutput<typeof recordSchema>;
 
 export interface Outcome {
   readonly form: WeightForm;
   readonly error: number;
   readonly norm: number;
-  readonly blockError: number | undefined;
+  readonly rowError: number | undefined;
 }
 
-export function addResult(sum: Outcome | undefined, { form, error, norm, blockError }: ConvertResult): Outcome {
-  return { form, error: (sum?.error ?? 0) + error, norm: (sum?.norm ?? 0) + norm, blockError };
+export function addResult(sum: Outcome | undefined, { form, error, norm, rowError }: ConvertResult): Outcome {
+  return { form, error: (sum?.error ?? 0) + error, norm: (sum?.norm ?? 0) + norm, rowError };
 }
 
 /** Writes the header over the room that the layout left for it. */
@@ -61,12 +68,17 @@ export async function writeHeader(
   layout: Layout,
   outcomes: ReadonlyMap<string, Outcome>,
 ): Promise<void> {
-  const records: Record<string, Record6> = {};
+  const records: Record<string, ConversionRecord> = {};
   const parts: (Part & { offset: number })[] = [];
   for (const weight of weights) {
-    const { form, error, norm, blockError } = outcomes.get(weight.name) ?? emptyOutcome(weight);
+    const { form, error, norm, rowError } = outcomes.get(weight.name) ?? emptyOutcome(weight);
     const digits = (squares: number): string => relativeError({ error: squares, norm }).toPrecision(6);
-    records[weight.name] = [form, digits(error), blockError === undefined ? "" : digits(blockError)];
+    records[weight.name] = [
+      form,
+      digits(error),
+      rowError === undefined ? "" : digits(rowError),
+      rowLimitOf(weight, form),
+    ];
     const { dataOffset, scalesOffset } = placeOf(layout, weight);
     const offsets = [dataOffset, scalesOffset];
     parts.push(...partsOf(weight, form).map((part, index) => ({ ...part, offset: offsets[index] ?? dataOffset })));
@@ -75,9 +87,13 @@ export async function writeHeader(
   await handle.write(encodeHeader(layout, parts, metadataOf(key, records)), 0, layout.dataStart, 0);
 }
 
+function rowLimitOf({ entry }: Weight, form: WeightForm): number {
+  return form === "int8row" ? (entry.rowLimit ?? rowLimits.full) : 0;
+}
+
 /** A weight without elements has no task. */
 function emptyOutcome({ entry }: Weight): Outcome {
-  return { form: entry.form, error: 0, norm: 0, blockError: undefined };
+  return { form: entry.form, error: 0, norm: 0, rowError: undefined };
 }
 
 export function placeOf(layout: Layout, { name }: Weight): Place {
@@ -86,13 +102,13 @@ export function placeOf(layout: Layout, { name }: Weight): Place {
   throw new LorikeetError("internal", `The weight "${name}" has no place in its file.`);
 }
 
-function metadataOf(key: string, records: Record<string, Record6>): Record<string, string> {
+function metadataOf(key: string, records: Record<string, ConversionRecord>): Record<string, string> {
   return { format: "lorikeet-weights", version: formatVersion, key, weights: JSON.stringify(records) };
 }
 
 /** Metadata of at least the length that a finished file has. */
 export function longestMetadata(key: string, weights: readonly Weight[]): Record<string, string> {
-  const longest: Record6 = ["int8row", "0.00000000000", "0.00000000000"]; // 1.23456e-300 is as long
+  const longest: ConversionRecord = ["int8row", "0.00000000000", "0.00000000000", rowLimits.full]; // 1.23456e-300 is as long
   return metadataOf(key, Object.fromEntries(weights.map(({ name }) => [name, longest])));
 }
 
@@ -117,9 +133,14 @@ export async function readPrepared(
   }
 }
 
-function preparedOf(weight: Weight, file: SafetensorsFile, record: Record6 | undefined): PreparedWeight | undefined {
+function preparedOf(
+  weight: Weight,
+  file: SafetensorsFile,
+  record: ConversionRecord | undefined,
+): PreparedWeight | undefined {
   if (!record) return undefined;
-  const [form, error, blockError] = record;
+  const [form, error, rowError, rowLimit] = record;
+  if (rowLimit !== rowLimitOf(weight, form)) return undefined;
   const locations: TensorLocation[] = [];
   for (const { name, dtype, shape } of partsOf(weight, form)) {
     const stored = file.tensors.get(name);
@@ -133,7 +154,8 @@ function preparedOf(weight: Weight, file: SafetensorsFile, record: Record6 | und
     data,
     ...(scales ? { scales } : {}),
     error: Number(error),
-    ...(blockError ? { blockError: Number(blockError) } : {}),
+    ...(rowError ? { rowError: Number(rowError) } : {}),
+    ...(rowLimit ? { rowLimit } : {}),
     bytes: locations.reduce((sum, { byteLength }) => sum + byteLength, 0),
   };
 }

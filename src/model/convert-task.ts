@@ -13,6 +13,7 @@ import {
   quantizeBlocks,
   quantizeRows,
   relativeError,
+  rowLimits,
   type SquaredError,
   transpose,
 } from "./quantize.js";
@@ -35,6 +36,8 @@ export interface ConvertTask {
   readonly columns: number;
   readonly transposed: boolean;
   readonly maxRowError: number;
+  /** Of `int8row`: its integers lie in [-rowLimit, rowLimit]. */
+  readonly rowLimit: number;
   /** Where the results go in the prepared file. */
   readonly dataOffset: number;
   readonly scalesOffset: number;
@@ -44,8 +47,8 @@ export interface ConvertResult extends SquaredError {
   readonly weight: string;
   /** The form taken, where a fall-back was allowed. */
   readonly form: WeightForm;
-  /** For rows: the squared error that blocks of 128 have. */
-  readonly blockError?: number;
+  /** For rows whose error was above their bound: the squared error that they would have had. */
+  readonly rowError?: number;
 }
 
 const elementsPerTask = 1 << 20;
@@ -53,9 +56,9 @@ const elementsPerTask = 1 << 20;
 /** Splits a weight into tasks of about a million elements; what must be transposed stays whole. */
 export function tasksOf(weight: Weight, place: Place): ConvertTask[] {
   const { entry, sources, rows, columns, name } = weight;
-  const { form, transposed = false, maxRowError = Number.POSITIVE_INFINITY } = entry;
+  const { form, transposed = false, maxRowError = Number.POSITIVE_INFINITY, rowLimit = rowLimits.full } = entry;
   if (form === "raw" || isReferenced(weight)) return [];
-  const common = { weight: name, form, transposed: transposed && form !== "fp32", maxRowError };
+  const common = { weight: name, form, transposed: transposed && form !== "fp32", maxRowError, rowLimit };
   if (form === "int8row" || common.transposed) {
     return [{ ...common, ...place, rows, columns, segments: sources }];
   }
@@ -122,18 +125,17 @@ function toBlocks(values: Float32Array, rows: number, columns: number, bits: 4 |
   return { data, scales, ...quantizeBlocks(values, rows, columns, bits, data, scales) };
 }
 
-function toRows(values: Float32Array, rows: number, columns: number): Converted {
+function toRows(values: Float32Array, rows: number, columns: number, limit: number): Converted {
   const data = new Int8Array(rows * columns);
   const scales = new Float32Array(rows);
-  return { data, scales, ...quantizeRows(values, rows, columns, data, scales) };
+  return { data, scales, ...quantizeRows(values, rows, columns, limit, data, scales) };
 }
 
-function convert({ form, rows, columns, maxRowError }: ConvertTask, values: Float32Array): Conversion {
-  const blocks = toBlocks(values, rows, columns, form === "int4" ? 4 : 8);
-  if (form !== "int8row") return { form, ...blocks };
-  const inRows = toRows(values, rows, columns);
-  const taken = relativeError(inRows) > maxRowError ? ({ form: "int8", ...blocks } as const) : { form, ...inRows };
-  return { ...taken, blockError: blocks.error };
+function convert({ form, rows, columns, maxRowError, rowLimit }: ConvertTask, values: Float32Array): Conversion {
+  if (form !== "int8row") return { form, ...toBlocks(values, rows, columns, form === "int4" ? 4 : 8) };
+  const inRows = toRows(values, rows, columns, rowLimit);
+  if (!(relativeError(inRows) > maxRowError)) return { form, ...inRows };
+  return { form: "int8", ...toBlocks(values, rows, columns, 8), rowError: inRows.error };
 }
 
 /** All segments of a task as float32, one after the other. */

@@ -98,13 +98,10 @@ function collect(
 
 /** What a plan's result depends on: the checkpoint, the plan in its order, and how this code converts. */
 function keyOf(fingerprint: string, plan: WeightPlan): string {
-  const content = [...plan].map(([name, { form, sources = [name], transposed = false, maxRowError = null }]) => [
-    name,
-    form,
-    sources,
-    transposed,
-    maxRowError,
-  ]);
+  const content = [...plan].map(([name, entry]) => {
+    const { form, sources = [name], transposed = false, maxRowError = null, rowLimit = null } = entry;
+    return [name, form, sources, transposed, maxRowError, rowLimit];
+  });
   return createHash("sha256")
     .update(JSON.stringify([formatVersion, fingerprint, content]))
     .digest("hex");

@@ -1,7 +1,8 @@
 /** Linear layers as serving kernels: fp32 Gemm, MatMulNBits for blocks of int4 and int8, integer products for per-row int8. */
 import { assert } from "../base/errors.js";
+import type { GraphBuilder } from "../graph/builder.js";
 import type { Ops } from "../graph/ops.js";
-import type { Value } from "../graph/types.js";
+import type { Dim, Value } from "../graph/types.js";
 import type { PreparedWeight } from "./convert.js";
 import type { LinearPart } from "./decoder.js";
 import { externalInitializer, plainWeight, type WeightSource, weightOf } from "./weights.js";
@@ -95,16 +96,34 @@ function shared(op: Ops, x: Value): () => QuantizedRows {
   };
 }
 
-/** x as uint8 around 128 with one scale a row: a row's numbers never depend on its neighbours. */
+/**
+ * x as uint8 around 128 with one scale a row: a row's numbers never depend on its neighbours. A row of zeros has scale 0:
+ * whatever integers its 0/0 become, their product is multiplied by 0.
+ */
 function quantizeRows(op: Ops, x: Value): QuantizedRows {
-  const { builder } = op;
   const largest = op.reduce("ReduceMax", op.unary("Abs", x), [1]); // [tokens, 1]
-  const floor = builder.scalar("float32", 1e-20);
-  const scale = op.scale(op.binary("Max", largest, floor), Math.fround(1 / 127));
-  const rounded = op.one("Round", [op.div(x, scale)], "float32", x.shape);
-  const data = op.cast(op.add(rounded, op.like(rounded, 128)), "uint8");
-  const zero = builder.initializer("quantized.zero", "uint8", [], { kind: "inline", bytes: Uint8Array.of(128) });
-  return { data, scale, zero };
+  const scale = op.scale(largest, Math.fround(1 / 127));
+  // A block as long as the row: so scales keep their second axis, which the products need.
+  const attributes = { axis: 1, block_size: x.shape[1] as number };
+  const data = op.one("QuantizeLinear", [x, scale, zerosLike(op, scale)], "uint8", x.shape, attributes);
+  return { data, scale, zero: zeroPoint(op) };
+}
+
+function zeroPoint({ builder }: Ops): Value {
+  return builder.initializer("quantized.zero", "uint8", [], { kind: "inline", bytes: Uint8Array.of(128) });
+}
+
+/** Zero points by graph and number of rows: made where first asked for, shared by all layers. */
+const zeros = new WeakMap<GraphBuilder, Map<Dim, Value>>();
+
+/** The zero point for each row, [tokens, 1] as its scales are. */
+function zerosLike(op: Ops, scale: Value): Value {
+  const made = zeros.get(op.builder) ?? new Map<Dim, Value>();
+  zeros.set(op.builder, made);
+  const [rows = 0] = scale.shape;
+  const value = made.get(rows) ?? op.one("Expand", [zeroPoint(op), op.shapeOf(scale)], "uint8", scale.shape);
+  made.set(rows, value);
+  return value;
 }
 
 function integer(op: Ops, weight: PreparedWeight, part: LinearPart, x: QuantizedRows, bias: Value | null): Value {
