@@ -5,7 +5,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
-import { steadyRate } from "../src/bench/arrivals.js";
+import { StreamWatch, steadyRate } from "../src/bench/arrivals.js";
 import type { EngineReport } from "../src/bench/engine-bench.js";
 import { interleave } from "../src/bench/interleave.js";
 import { residentBytes } from "../src/bench/memory.js";
@@ -87,6 +87,24 @@ test("the steady rate counts what came while all streams ran, and nothing of the
   assert.equal(steadyRate([early, late]), 20);
   assert.throws(() => steadyRate([early, [400, 500]]), /never ran all at once/);
   assert.throws(() => steadyRate([early, []]), /never ran all at once/);
+});
+
+test("a watch is done when every stream has brought its tokens beside all others, once, and counts nothing after", () => {
+  let done = 0;
+  const watch = new StreamWatch(2, 2, () => done++);
+  const notes = [0, 0, 0, 0, 1, 0, 0, 1, 0, 1];
+  for (const [at, stream] of notes.entries()) {
+    assert.equal(done, 0, `token ${at}`);
+    watch.note(stream, at);
+  }
+  assert.equal(done, 1);
+  watch.note(1, 99);
+  watch.note(0, 99);
+  assert.equal(done, 1);
+  assert.deepEqual(watch.arrivals, [
+    [0, 1, 2, 3, 5, 6, 8],
+    [4, 7, 9],
+  ]);
 });
 
 test("each ratio stands on its own two series", () => {

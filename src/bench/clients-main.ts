@@ -1,13 +1,11 @@
-/** The process of the benchmark's clients: streams completions over SSE and reports when each token came. */
+/** The process of the benchmark's clients: streams completions over SSE, reports when tokens came, and leaves when it has enough. */
 
-import { Agent, request as httpRequest, type IncomingMessage } from "node:http";
-import { createInterface } from "node:readline";
+import { type ClientRequest, request as httpRequest } from "node:http";
+import { type Arrivals, StreamWatch } from "./arrivals.js";
 import type { ClientAnswer, ClientRound, StreamRequest } from "./clients.js";
 
-const agent = new Agent({ keepAlive: true });
-
 process.on("message", (round: ClientRound) => {
-  Promise.all(round.requests.map((one) => stream(round.port, one))).then(
+  run(round).then(
     (streams) => answer({ ok: true, streams }),
     (error: unknown) => answer({ ok: false, reason: error instanceof Error ? error.message : String(error) }),
   );
@@ -20,26 +18,55 @@ function answer(message: ClientAnswer): void {
   process.send?.(message);
 }
 
-async function stream(port: number, { model, prompt, maxTokens }: StreamRequest): Promise<number[]> {
-  const body = { model, prompt, max_tokens: maxTokens, temperature: 0, ignore_eos: true };
-  const response = await post(port, { ...body, stream: true, return_token_ids: true });
-  const arrivals: number[] = [];
-  for await (const line of createInterface({ input: response })) {
-    if (response.statusCode !== 200) throw new Error(`the server answered ${response.statusCode}: ${line}`);
-    const now = performance.now();
-    for (let left = tokensOf(line); left > 0; left--) arrivals.push(now);
+/** Streams every request at once until each has brought `wanted` tokens beside all others. */
+async function run({ port, requests, wanted }: ClientRound): Promise<readonly Arrivals[]> {
+  const open: ClientRequest[] = [];
+  try {
+    return await new Promise((resolve, reject) => {
+      const watch = new StreamWatch(requests.length, wanted, () => resolve(watch.arrivals));
+      for (const [i, request] of requests.entries()) {
+        open.push(stream(port, request, () => watch.note(i, performance.now()), reject));
+      }
+    });
+  } finally {
+    for (const request of open) request.destroy();
   }
-  if (arrivals.length !== maxTokens) throw new Error(`a stream of ${maxTokens} tokens brought ${arrivals.length}`);
-  return arrivals;
 }
 
-function post(port: number, body: object): Promise<IncomingMessage> {
-  return new Promise((resolve, reject) => {
-    const headers = { "content-type": "application/json" };
-    const request = httpRequest({ host: "127.0.0.1", port, path: "/v1/completions", method: "POST", agent, headers });
-    request.once("response", resolve).once("error", reject);
-    request.end(JSON.stringify(body));
+/** Calls `token` for each token, and `failed` when the stream ends before anybody left it. */
+function stream(
+  port: number,
+  { model, prompt, maxTokens }: StreamRequest,
+  token: () => void,
+  failed: (error: Error) => void,
+): ClientRequest {
+  const headers = { "content-type": "application/json" };
+  const request = httpRequest({
+    host: "127.0.0.1",
+    port,
+    path: "/v1/completions",
+    method: "POST",
+    agent: false,
+    headers,
   });
+  request.on("error", failed);
+  request.on("response", (response) => {
+    let rest = "";
+    response.setEncoding("utf8").on("error", failed);
+    response.on("end", () => failed(new Error(`a stream ended before the others had their tokens: ${rest}`)));
+    response.on("data", (text: string) => {
+      const lines = (rest + text).split("\n");
+      rest = lines.pop() ?? "";
+      try {
+        for (const line of lines) for (let left = tokensOf(line); left > 0; left--) token();
+      } catch (error) {
+        failed(error instanceof Error ? error : new Error(String(error)));
+      }
+    });
+  });
+  const body = { model, prompt, max_tokens: maxTokens, temperature: 0, ignore_eos: true };
+  request.end(JSON.stringify({ ...body, stream: true, return_token_ids: true }));
+  return request;
 }
 
 interface Chunk {

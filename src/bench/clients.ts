@@ -12,10 +12,11 @@ export interface StreamRequest {
   readonly maxTokens: number;
 }
 
-/** One round of requests, sent all at once. */
+/** One round of requests, sent all at once, and left when each has brought `wanted` tokens while all ran. */
 export interface ClientRound {
   readonly port: number;
   readonly requests: readonly StreamRequest[];
+  readonly wanted: number;
 }
 
 export type ClientAnswer =
@@ -45,7 +46,7 @@ export class Clients implements AsyncDisposable {
     return clients;
   }
 
-  /** Sends every request at the same time and resolves with the arrivals of each stream's tokens. */
+  /** Resolves with the arrivals of each stream's tokens. Rejects when a stream fails or ends on its own. */
   async run(round: ClientRound): Promise<readonly Arrivals[]> {
     const answered = once(this.#child, "message");
     this.#child.send(round);

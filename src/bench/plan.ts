@@ -85,6 +85,7 @@ export interface Effort {
   /** How long a sample's steps take, at least; and so long steps run before it that do not count. */
   readonly sampleMs: number;
   readonly serviceRounds: number;
+  /** Tokens of each stream while all run. */
   readonly serviceTokens: number;
   readonly starts: number;
   /** Memory of the read test. */
@@ -105,7 +106,7 @@ const full: Effort = {
 
 export const efforts = {
   full,
-  quick: { ...full, rounds: 3, serviceRounds: 1, serviceTokens: 48, starts: 3 },
+  quick: { ...full, rounds: 3, sampleMs: 30, serviceRounds: 1, serviceTokens: 24, starts: 3 },
   /** For the shape that stands for none. */
   trial: {
     rounds: 2,
@@ -113,7 +114,7 @@ export const efforts = {
     steps: 1,
     sampleMs: 0,
     serviceRounds: 1,
-    serviceTokens: 64,
+    serviceTokens: 8,
     starts: 2,
     readBytes: 2 ** 20,
   },

@@ -2,13 +2,12 @@
 
 import { assert } from "../base/errors.js";
 import { silent } from "../base/log.js";
-import type { Engine } from "../engine/types.js";
-import { greedy } from "../engine/types.js";
+import { type Engine, greedy, type SequenceHandle } from "../engine/types.js";
 import { createServer, type LorikeetServer } from "../server/server.js";
-import { type Arrivals, steadyRate } from "./arrivals.js";
-import type { Clients, StreamRequest } from "./clients.js";
+import { type Arrivals, StreamWatch, steadyRate } from "./arrivals.js";
+import type { ClientRound, Clients, StreamRequest } from "./clients.js";
 import type { Contender } from "./interleave.js";
-import { maxRows } from "./plan.js";
+import { maxRows, slotTokens } from "./plan.js";
 import type { BenchStack } from "./stack.js";
 
 const promptTokens = 32;
@@ -46,53 +45,67 @@ export class BenchServer implements AsyncDisposable {
 }
 
 /** Sixteen requests, each through another adapter of the store, over HTTP and straight into the engine. */
-export function adapterContenders(server: BenchServer, clients: Clients, maxTokens: number): Contender[] {
+export function adapterContenders(server: BenchServer, clients: Clients, wanted: number): Contender[] {
   const { stack, port } = server;
   const records = stack.adapters?.store.list().slice(0, maxRows) ?? [];
   assert(records.length === maxRows, "the store holds an adapter for every row");
-  const requests = records.map(({ name }, i) => requestOf(stack, name, i, maxTokens));
+  const requests = records.map(({ name }, i) => requestOf(stack, name, i));
   const digests = records.map(({ digest }) => digest);
   return [
-    overHttp(serviceIds.http, clients, port, requests),
+    overHttp(serviceIds.http, clients, { port, requests, wanted }),
     {
       id: serviceIds.engine,
       unit: "tokens/s",
-      sample: async () =>
-        steadyRate(
-          await Promise.all(requests.map((request, i) => inProcess(stack.started.engine, request, digests[i] ?? null))),
-        ),
+      sample: async () => steadyRate(await inProcess(stack.started.engine, requests, digests, wanted)),
     },
   ];
 }
 
 /** Sixteen requests to the base, of a server whose tiers are full of adapters and of one that has none. */
-export function baseContenders(full: BenchServer, bare: BenchServer, clients: Clients, maxTokens: number): Contender[] {
+export function baseContenders(full: BenchServer, bare: BenchServer, clients: Clients, wanted: number): Contender[] {
   return [[serviceIds.full, full] as const, [serviceIds.bare, bare] as const].map(([id, { stack, port }]) => {
-    const requests = Array.from({ length: maxRows }, (_, i) => requestOf(stack, stack.name, i, maxTokens));
-    return overHttp(id, clients, port, requests);
+    const requests = Array.from({ length: maxRows }, (_, i) => requestOf(stack, stack.name, i));
+    return overHttp(id, clients, { port, requests, wanted });
   });
 }
 
-function overHttp(id: string, clients: Clients, port: number, requests: readonly StreamRequest[]): Contender {
-  return { id, unit: "tokens/s", sample: async () => steadyRate(await clients.run({ port, requests })) };
+function overHttp(id: string, clients: Clients, round: ClientRound): Contender {
+  return { id, unit: "tokens/s", sample: async () => steadyRate(await clients.run(round)) };
 }
 
-function requestOf(stack: BenchStack, model: string, seed: number, maxTokens: number): StreamRequest {
+/** Longer than anybody reads it: streams that start late still find the others running. */
+function requestOf(stack: BenchStack, model: string, seed: number): StreamRequest {
   const { vocabSize } = stack.checkpoint.config;
   const prompt = Array.from({ length: promptTokens }, (_, i) => (i * 7919 + seed * 104_729 + 11) % vocabSize);
-  return { model, prompt, maxTokens };
+  return { model, prompt, maxTokens: slotTokens - promptTokens };
 }
 
-async function inProcess(engine: Engine, request: StreamRequest, adapter: string | null): Promise<Arrivals> {
-  const { prompt: promptIds, maxTokens } = request;
-  const arrivals: number[] = [];
-  const sampling = greedy;
-  const events = engine.submit({ promptIds, maxTokens, sampling, stopIds: [], adapter, promptLogprobs: null });
-  for await (const event of events) {
-    if (event.type === "token") arrivals.push(performance.now());
-    if (event.type === "finish" && event.reason !== "length") {
+/** What the clients do, without HTTP. */
+async function inProcess(
+  engine: Engine,
+  requests: readonly StreamRequest[],
+  digests: readonly string[],
+  wanted: number,
+): Promise<readonly Arrivals[]> {
+  const sequences = requests.map(({ prompt: promptIds, maxTokens }, i) => {
+    const [adapter, sampling] = [digests[i] ?? null, greedy];
+    return engine.submit({ promptIds, maxTokens, sampling, stopIds: [], adapter, promptLogprobs: null });
+  });
+  const leave = (): void => {
+    for (const sequence of sequences) sequence.end("cancelled");
+  };
+  const watch = new StreamWatch(requests.length, wanted, leave);
+  const read = async (sequence: SequenceHandle, stream: number): Promise<void> => {
+    for await (const event of sequence) {
+      if (event.type === "token") watch.note(stream, performance.now());
+      if (event.type !== "finish" || event.reason === "cancelled") continue;
       throw event.error ?? new Error(`A sequence of the benchmark ended with ${event.reason}.`);
     }
+  };
+  try {
+    await Promise.all(sequences.map(read));
+  } finally {
+    leave();
   }
-  return arrivals;
+  return watch.arrivals;
 }
