@@ -8,31 +8,35 @@ export interface Place {
 }
 
 const mostFaults = 50;
+/** Faults held until they are sorted; of a file that is wrong in every line the rest is only counted. */
+const mostHeld = 10_000;
 
 export class DataFaults {
-  readonly #faults: string[] = [];
+  readonly #held: { readonly place: Place; readonly reason: string }[] = [];
   #count = 0;
 
-  /** Notes `file:line: reason`. The first 50 are kept, all are counted. */
-  add({ file, line }: Place, reason: string): void {
+  add(place: Place, reason: string): void {
     this.#count++;
-    if (this.#faults.length < mostFaults) this.#faults.push(`${file}:${line}: ${reason}`);
+    if (this.#held.length < mostHeld) this.#held.push({ place, reason });
   }
 
   get count(): number {
     return this.#count;
   }
 
-  /** Throws `data_invalid` with the faults, if there are any. */
+  /** Throws `data_invalid` with the first 50 faults as `file:line: reason`, if there are any. */
   throwIfAny(): void {
     if (this.#count === 0) return;
-    const shown = this.#faults.length;
+    const order = [...this.#held].sort(
+      ({ place: a }, { place: b }) => (a.file < b.file ? -1 : a.file > b.file ? 1 : 0) || a.line - b.line,
+    );
+    const faults = order.slice(0, mostFaults).map(({ place, reason }) => `${place.file}:${place.line}: ${reason}`);
     const what = this.#count === 1 ? "1 fault" : `${this.#count} faults`;
-    const more = this.#count > shown ? `; the first ${shown} follow` : "";
+    const more = this.#count > faults.length ? `; the first ${faults.length} follow` : "";
     throw new LorikeetError("data_invalid", `The data has ${what}${more}. Nothing was trained.`, {
       param: "--data",
       found: this.#count,
-      faults: this.#faults,
+      faults,
     });
   }
 }

@@ -1,0 +1,281 @@
+/** What reading training data promises: every form, labels by position, faults by line, lengths, splits and digests. */
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { LorikeetError } from "../src/base/errors.js";
+import { loadTokenizer } from "../src/text/tokenizer.js";
+import type { LoadedTokenizer } from "../src/text/types.js";
+import { CsvFault, parseCsv } from "../src/train/data/csv.js";
+import { type DataOptions, type DataSet, loadData } from "../src/train/data/dataset.js";
+import { parseLabelTemplate, type TokenRow } from "../src/train/data/encode.js";
+import { countLabels } from "../src/train/data/shorten.js";
+import { textPieces } from "../src/train/data/text-pieces.js";
+
+const folder = mkdtempSync(join(tmpdir(), "lorikeet-data-"));
+let tokenizer: LoadedTokenizer;
+before(async () => {
+  tokenizer = (await loadTokenizer("models/bookworm-7m")) as LoadedTokenizer;
+});
+after(async () => {
+  await tokenizer.close();
+  rmSync(folder, { recursive: true });
+});
+
+let files = 0;
+function put(name: string, text: string | Uint8Array): string {
+  const path = join(folder, `${++files}-${name}`);
+  writeFileSync(path, text);
+  return path;
+}
+
+const jsonl = (...rows: unknown[]): string => rows.map((row) => `${JSON.stringify(row)}\n`).join("");
+
+function load(path: string, options: Partial<DataOptions> = {}): Promise<DataSet> {
+  return loadData({
+    path,
+    tokenizer,
+    endId: 0,
+    labelTemplate: parseLabelTemplate("{text}\nlabel: {label}"),
+    length: 256,
+    seed: 1,
+    validShare: 0,
+    validRows: 500,
+    wants: "rows",
+    ...options,
+  });
+}
+
+/** The learned parts of a row, and the rest, as text. */
+function parts({ ids, trained }: TokenRow): { learned: string; given: string } {
+  const take = (flag: number): string =>
+    tokenizer.decode(
+      [...ids].filter((_, i) => trained[i] === flag),
+      { keepSpecialTokens: true },
+    );
+  return { learned: take(1), given: take(0) };
+}
+
+const only = ({ train }: DataSet): TokenRow => {
+  assert.equal(train.length, 1);
+  return train[0]?.[0] as TokenRow;
+};
+
+async function faultsOf(work: Promise<unknown>): Promise<LorikeetError> {
+  const error = await work.then(
+    () => assert.fail("it was accepted"),
+    (cause: unknown) => cause,
+  );
+  assert.ok(error instanceof LorikeetError && error.code === "data_invalid", String(error));
+  return error;
+}
+
+test("each form is found by its fields, and the loss lies on what is to be said", async () => {
+  const cases: [unknown, string, string][] = [
+    [{ prompt: "one two", completion: " three" }, " three<|endoftext|>", "one two"],
+    [{ text: "fine film", label: "positive" }, " positive<|endoftext|>", "fine film\nlabel:"],
+    [{ text: "fine film", label: 4, id: "x" }, " 4<|endoftext|>", "fine film\nlabel:"],
+    [
+      { instruction: "Say", input: "it", output: "now" },
+      "now<|im_end|>",
+      "<|im_start|>user\nSay\n\nit<|im_end|>\n<|im_start|>assistant\n",
+    ],
+    [
+      {
+        messages: [
+          { role: "user", content: "hi" },
+          { role: "assistant", content: "ho" },
+        ],
+      },
+      "ho<|im_end|>",
+      "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n",
+    ],
+  ];
+  for (const [row, learned, given] of cases) {
+    assert.deepEqual(parts(only(await load(put("a.jsonl", jsonl(row))))), { learned, given }, JSON.stringify(row));
+  }
+  const whole = only(await load(put("a.jsonl", jsonl({ text: "one two" }))));
+  assert.equal(tokenizer.decode([...whole.ids], { keepSpecialTokens: true }), "one two<|endoftext|>");
+  assert.equal(countLabels(whole), whole.ids.length - 1, "all but the first, which nothing predicts");
+});
+
+test("a chat learns each assistant's turn but those of weight 0, in one row where the template goes on", async () => {
+  const messages = [
+    { role: "system", content: "be kind" },
+    { role: "user", content: "a" },
+    { role: "assistant", content: "first" },
+    { role: "user", content: "b" },
+    { role: "assistant", content: "second", weight: 0 },
+    { role: "user", content: [{ type: "text", text: "c" }] },
+    { role: "assistant", content: "third", weight: 1 },
+    { role: "user", content: "unanswered" },
+  ];
+  const row = only(await load(put("a.jsonl", jsonl({ messages }))));
+  assert.equal(parts(row).learned, "first<|im_end|>third<|im_end|>");
+  assert.ok(parts(row).given.includes("second") && !parts(row).given.includes("unanswered"));
+  const prompt = tokenizer.renderChat(messages.slice(0, 2) as never, { addGenerationPrompt: true });
+  const ids = await tokenizer.encode(prompt, { addSpecialTokens: false });
+  assert.deepEqual([...row.ids.subarray(0, row.promptLength)], ids, "the ids that the server computes");
+});
+
+test("a turn whose template rewrites what was said before has a row of its own", async () => {
+  const forgetful = new Proxy(tokenizer, {
+    get(target, key) {
+      if (key !== "renderChat") {
+        const value = Reflect.get(target, key, target);
+        return typeof value === "function" ? value.bind(target) : value;
+      }
+      return (
+        messages: { role: string; content: string }[],
+        { addGenerationPrompt }: { addGenerationPrompt: boolean },
+      ) =>
+        messages
+          .map(
+            ({ role, content }, i) =>
+              `${role}: ${role === "assistant" && i < messages.length - 1 ? "..." : content}<|im_end|>`,
+          )
+          .join("") + (addGenerationPrompt ? "assistant: " : "");
+    },
+  });
+  const messages = ["q", "a", "r", "b"].map((content, i) => ({ role: i % 2 ? "assistant" : "user", content }));
+  const { train } = await load(put("a.jsonl", jsonl({ messages })), { tokenizer: forgetful });
+  assert.deepEqual(
+    train.map(([row]) => parts(row).learned),
+    ["a<|im_end|>", "b<|im_end|>"],
+  );
+});
+
+test("labels come from positions: an answer that is the end or padding token is learned", async () => {
+  const row = only(await load(put("a.jsonl", jsonl({ prompt: "x<|endoftext|>", completion: "<|pad|><|endoftext|>" }))));
+  assert.equal(parts(row).learned, "<|pad|><|endoftext|>");
+  assert.ok(parts(row).given.endsWith("<|endoftext|>"));
+});
+
+test("faults name file, line and reason, 50 at most, and nothing is returned", async () => {
+  const path = put(
+    "bad.jsonl",
+    '{"text":"ok"}\n{"prompt":"a"}\n\nnot json\n{"text":5}\n[1]\n{"text":"a","messages":[]}\n',
+  );
+  const { faults, message } = await faultsOf(load(path));
+  assert.deepEqual(
+    faults.map((fault) => fault.slice(path.length, path.length + 24)),
+    [
+      ":2: has the fields promp",
+      ":4: is not JSON (Unexpec",
+      ":5: must have a text as ",
+      ":6: is not a JSON object",
+      ":7: has the fields text,",
+    ],
+  );
+  assert.match(message, /5 faults/);
+  const many = await faultsOf(load(put("many.jsonl", "{}\n".repeat(80))));
+  assert.equal(many.faults.length, 50);
+  assert.match(many.message, /80 faults; the first 50/);
+  await faultsOf(load(put("latin.jsonl", new Uint8Array([123, 125, 10, 0xff, 10]))));
+  const chat = await faultsOf(load(put("a.jsonl", jsonl({ messages: [{ role: "tool", content: "x" }] }))));
+  assert.match(chat.faults[0] ?? "", /:1: `messages` has a message 1 that must have a `role`/);
+  const pair = { prompt: "a", chosen: "b", rejected: "c" };
+  assert.match((await faultsOf(load(put("p.jsonl", jsonl(pair))))).faults[0] ?? "", /--method dpo/);
+  await faultsOf(load(join(folder, "missing.jsonl")));
+  await faultsOf(load(folder));
+});
+
+test("preference pairs of both spellings share their prompt", async () => {
+  const openai = {
+    input: { messages: [{ role: "user", content: "q" }] },
+    preferred_output: [{ role: "assistant", content: "good" }],
+    non_preferred_output: [{ role: "assistant", content: "bad" }],
+  };
+  const path = put("a.jsonl", jsonl({ prompt: "q", chosen: " good", rejected: " bad" }, openai));
+  const { train } = await load(path, { wants: "pairs" });
+  assert.deepEqual(
+    train.map((item) => item.map((row) => parts(row).learned)),
+    [
+      [" good<|endoftext|>", " bad<|endoftext|>"],
+      ["good<|im_end|>", "bad<|im_end|>"],
+    ],
+  );
+  for (const [chosen, rejected] of train) assert.equal(parts(chosen).given, parts(rejected as TokenRow).given);
+});
+
+test("an over-long row keeps its completion and loses the start of its prompt; what has no label is dropped; both are counted", async () => {
+  const rows = [
+    { prompt: "word ".repeat(100), completion: " answer" },
+    { messages: [{ role: "user", content: "nothing to learn" }] },
+    { text: "" },
+  ];
+  const data = await load(put("a.jsonl", jsonl(...rows)), { length: 16 });
+  const row = only(data);
+  assert.equal(row.ids.length, 16);
+  assert.equal(parts(row).learned, " answer<|endoftext|>");
+  assert.deepEqual([data.counts.shortened, data.counts.dropped, data.counts.records], [1, 2, 3]);
+  const long = only(await load(put("a.jsonl", jsonl({ prompt: "a", completion: " b".repeat(50) })), { length: 8 }));
+  assert.equal(countLabels(long), 7, "the prompt's last token predicts the first of the answer");
+});
+
+test("plain text becomes windows whose tokens are the text's own, the last ones for validation", async () => {
+  const text = Array.from({ length: 60 }, (_, i) => `Line ${i} of a longer story.`).join("\n\n");
+  const data = await load(put("a.txt", text), { length: 32, validShare: 0.2 });
+  const windows = [...data.train, ...data.valid].map(([row]) => row);
+  const ids = windows.flatMap((row) => [...row.ids]);
+  assert.deepEqual(ids, [...(await tokenizer.encode(text, { addSpecialTokens: true })), 0]);
+  assert.equal(data.valid.length, Math.floor(windows.length * 0.2));
+  assert.ok(windows.every((row) => countLabels(row) === row.ids.length - 1));
+});
+
+test("long text is cut only before line breaks, and nothing is lost", async () => {
+  const text = "Some words on a line.\n\n  And more of them, to the end.\r\n".repeat(4000);
+  const pieces = textPieces(text);
+  assert.ok(pieces.length > 2);
+  assert.equal(pieces.join(""), text);
+  assert.ok(pieces.slice(1).every((piece) => /^\r?\n/.test(piece)));
+});
+
+test("csv: quotes, line breaks in fields, either ending, empty cells, and faults by line", async () => {
+  const path = put("a.csv", '\ufefftext,label,note\r\n"a ""b"", c\nd",positive,\r\nplain,negative,x\r\n');
+  const { train } = await load(path);
+  assert.deepEqual(
+    train.map(([row]) => row.source),
+    [
+      { text: 'a "b", c\nd', label: "positive" },
+      { text: "plain", label: "negative" },
+    ],
+  );
+  assert.deepEqual(
+    train.map(([row]) => row.place.line),
+    [2, 4],
+  );
+  assert.throws(
+    () => [...parseCsv('a,"b\nc')],
+    (error) => error instanceof CsvFault && error.line === 1,
+  );
+  assert.throws(
+    () => [...parseCsv('x\na"b')],
+    (error) => error instanceof CsvFault && error.line === 2,
+  );
+  const short = await faultsOf(load(put("b.csv", "text,label\nonly one\n")));
+  assert.match(short.faults[0] ?? "", /:2: has 1 fields where the first line names 2/);
+});
+
+test("the split is seeded and disjoint, the digest is the bytes'", async () => {
+  const path = put("a.jsonl", jsonl(...Array.from({ length: 50 }, (_, i) => ({ text: `row number ${i}` }))));
+  const places = (data: DataSet): number[] => data.valid.map(([row]) => row.place.line);
+  const first = await load(path, { validShare: 0.1 });
+  assert.deepEqual(places(await load(path, { validShare: 0.1 })), places(first));
+  assert.notDeepEqual(places(await load(path, { validShare: 0.1, seed: 2 })), places(first));
+  assert.deepEqual([first.train.length, first.valid.length], [45, 5]);
+  assert.equal(new Set([...first.train, ...first.valid].map(([row]) => row.place.line)).size, 50);
+  assert.equal((await load(path, { validShare: 0.5, validRows: 3 })).valid.length, 3);
+  assert.equal((await load(path, { seed: 9 })).digest, first.digest);
+  assert.notEqual((await load(put("b.jsonl", jsonl({ text: "other" })))).digest, first.digest);
+});
+
+test("the label's template needs both places, in order", () => {
+  for (const bad of ["{text}", "{label}", "{label} {text}", "{text} {label} {label}", "{text}{text}{label}"]) {
+    assert.throws(() => parseLabelTemplate(bad), /must hold/);
+  }
+  const template = parseLabelTemplate("Review: {text} => {label}.");
+  assert.equal(template.prompt("$& fine") + template.completion("good"), "Review: $& fine => good.");
+  assert.equal(template.completion("good"), " good.");
+});
