@@ -16,8 +16,10 @@ export interface BackwardOptions {
   /** The gradient of `loss`, in its shape; 1 unless told otherwise, for a loss of one element. */
   readonly seed?: Value;
   readonly custom?: readonly CustomGradient[];
-  /** Groups of nodes whose results are made again rather than kept. */
-  readonly recompute?: GroupOf;
+  /** Groups of nodes, such as layers: the targets' gradients of one are made before the walk goes on to the next below. */
+  readonly groups?: GroupOf;
+  /** Results inside a group are made again on the way back rather than kept. */
+  readonly recompute?: boolean;
 }
 
 /**
@@ -29,18 +31,19 @@ export function backward(
   builder: GraphBuilder,
   loss: Value,
   targets: readonly Value[],
-  { seed, custom = [], recompute = () => null }: BackwardOptions = {},
+  { seed, custom = [], groups = () => null, recompute = false }: BackwardOptions = {},
 ): Map<Value, Value> {
   const steps = stepsOf(builder.nodes, custom);
   const reached = reach(steps, targets);
   const op = new Ops(builder);
   return builder.scope("gradients", () => {
     const gradients = new Accumulator(op, new Sizes(op));
-    const again = new Recomputation(op, [...builder.nodes], recompute, reached);
+    const again = new Recomputation(op, [...builder.nodes], { groupOf: groups, again: recompute, reached });
+    const names = new Set(targets.map(({ name }) => name));
     gradients.add(loss, seed ?? one(op, loss));
     for (const step of steps.toReversed()) {
       if (step.outputs.some(({ name }) => reached.has(name) && gradients.has(name))) {
-        builder.scope(step.name, () => pull(step, reached, gradients, again));
+        builder.scope(step.name, () => pull(step, reached, gradients, again, names));
       }
     }
     return new Map(targets.map((target) => [target, gradients.take(target) ?? independent(target, loss)]));
@@ -91,20 +94,19 @@ function pull(
   reached: ReadonlySet<string>,
   sums: Accumulator,
   again: Recomputation,
+  targets: ReadonlySet<string>,
 ): void {
-  const arrived = outputs.map((output) => sums.take(output));
+  const taken = outputs.map((output) => sums.take(output));
   const wanted = inputs.map((input) => input !== null && reached.has(input.name));
+  const arrived = "op" in rule ? again.arrive(rule, taken) : taken;
   const given =
-    "op" in rule ? applyRule(copied(rule, arrived, again), arrived, wanted, sums) : rule.vjp(sums.op, arrived, wanted);
+    "op" in rule ? applyRule(again.copyOf(rule), arrived, wanted, sums) : rule.vjp(sums.op, arrived, wanted);
   inputs.forEach((input, i) => {
     const gradient = given[i];
-    if (input && gradient && wanted[i]) sums.add(input, gradient);
+    if (!input || !gradient || !wanted[i]) return;
+    sums.add(input, gradient);
+    if (targets.has(input.name)) again.made(gradient);
   });
-}
-
-function copied(node: Node, arrived: readonly (Value | null)[], again: Recomputation): Node {
-  const gradient = arrived.find((value) => value !== null);
-  return gradient ? again.copyOf(node, gradient) : node;
 }
 
 function applyRule(

@@ -1,12 +1,21 @@
 /**
- * Activations that are made again on the way back instead of being kept (arXiv:1604.06174). A group of nodes is copied when
+ * The walk's memory: what waits for what. Activations that are made again on the way back instead of being kept (arXiv:1604.06174). A group of nodes is copied when
  * the walk enters it; only what crosses its border stays in memory.
+ * And no group is entered before the one above has made its targets' gradients, or all would wait with their factors for the end.
  */
 import type { Ops } from "../graph/ops.js";
 import type { Node, Value } from "../graph/types.js";
 
 /** The group that a node belongs to, or null: its results are kept. Groups follow one another. */
 export type GroupOf = (node: Node) => string | null;
+
+interface Plan {
+  readonly groupOf: GroupOf;
+  /** Whether results are made again; else the groups only wait for one another. */
+  readonly again: boolean;
+  /** Names of what moves with the targets. */
+  readonly reached: ReadonlySet<string>;
+}
 
 export class Recomputation {
   readonly #op: Ops;
@@ -15,10 +24,14 @@ export class Recomputation {
   readonly #copies = new Map<Node, Node>();
   readonly #reached: ReadonlySet<string>;
   readonly #entered = new Set<string>();
+  readonly #again: boolean;
+  /** Gradients of targets that the next group to be entered waits for. */
+  #pending: Value[] = [];
 
-  constructor(op: Ops, nodes: readonly Node[], groupOf: GroupOf, reached: ReadonlySet<string>) {
+  constructor(op: Ops, nodes: readonly Node[], { groupOf, again, reached }: Plan) {
     this.#op = op;
     this.#groupOf = groupOf;
+    this.#again = again;
     this.#reached = reached;
     for (const node of nodes) {
       const group = groupOf(node);
@@ -28,19 +41,33 @@ export class Recomputation {
     }
   }
 
-  /** The node whose values a rule may use: a copy where the node's own are not kept. `gradient` has arrived at it. */
-  copyOf(node: Node, gradient: Value): Node {
+  /** A part of a target's gradient was made. */
+  made(gradient: Value): void {
+    this.#pending.push(gradient);
+  }
+
+  /** The gradients that arrived at a node; in a group that is new to the walk the first of them waits for the group above. */
+  arrive(node: Node, gradients: readonly (Value | null)[]): readonly (Value | null)[] {
     const group = this.#groupOf(node);
-    if (group === null) return node;
-    if (!this.#entered.has(group)) this.#enter(group, gradient);
+    const first = gradients.find((gradient) => gradient !== null);
+    if (group === null || !first || this.#entered.has(group)) return gradients;
+    this.#entered.add(group);
+    const zero = this.#zero([...this.#pending, ...(this.#again ? [first] : [])]);
+    this.#pending = [];
+    if (zero && this.#again) this.#copy(group, zero);
+    const late = zero ? this.#op.add(first, zero) : first;
+    return gradients.map((gradient) => (gradient === first ? late : gradient));
+  }
+
+  /** The node whose values a rule may use: a copy where the node's own are not kept. */
+  copyOf(node: Node): Node {
     return this.#copies.get(node) ?? node;
   }
 
   /** Copies a group's nodes. Unneeded copies are left to whoever prunes the graph. */
-  #enter(group: string, gradient: Value): void {
-    this.#entered.add(group);
+  #copy(group: string, zero: Value): void {
     const nodes = this.#groups.get(group) ?? [];
-    const values = this.#border(nodes, gradient);
+    const values = this.#border(nodes, zero);
     for (const node of nodes) {
       const inputs = node.inputs.map((input) => input && (values.get(input.name) ?? input));
       const outputs = this.#op.builder.node(
@@ -59,29 +86,45 @@ export class Recomputation {
   }
 
   /**
-   * What the group reads from outside, each tied to the gradient: plus zero times an element of it. So no copy can run
+   * What the group reads from outside, each plus a zero that depends on the gradients so far. So no copy can run
    * before the walk has come this far, and none is taken for the node that it copies.
    */
-  #border(nodes: readonly Node[], gradient: Value): Map<string, Value> {
+  #border(nodes: readonly Node[], zero: Value): Map<string, Value> {
     const made = new Set(nodes.flatMap(({ outputs }) => outputs.map(({ name }) => name)));
     const given = new Set(this.#op.builder.inputs.map(({ name }) => name));
     const read = nodes.flatMap(({ inputs }) => inputs.filter((input) => input !== null));
     const activations = new Map(
       read
-        .filter(({ name, type }) => type === gradient.type && !made.has(name) && !given.has(name))
+        .filter(({ name, type }) => type === zero.type && !made.has(name) && !given.has(name))
         .filter(({ name }) => !this.#op.builder.initializerOf(name))
         .map((value) => [value.name, value] as const),
     );
     const moving = [...activations.values()].filter(({ name }) => this.#reached.has(name));
-    const zero = this.#zero(gradient);
     const tied = moving.length > 0 ? moving : [...activations.values()];
     return new Map(tied.map((value) => [value.name, this.#op.one("Add", [value, zero], value.type, value.shape)]));
   }
 
-  /** A zero [1] that is known only once the gradient is. */
-  #zero(gradient: Value): Value {
+  /** A zero that is known only once all these are; null for none. */
+  #zero(values: readonly Value[]): Value | null {
     const op = this.#op;
-    const flat = op.one("Reshape", [gradient, op.builder.constant("int64", [1], [-1])], gradient.type, ["elements"]);
-    return op.scale(op.slice(flat, 0, 0, 1), 0);
+    const list = (size: number, value: number): Value =>
+      op.builder.constant(
+        "int64",
+        [size],
+        Array.from({ length: size }, () => value),
+      );
+    const corners = values.map((value) => {
+      const rank = value.shape.length;
+      const axes = op.builder.constant("int64", [rank], [...value.shape.keys()]);
+      const corner = op.one(
+        "Slice",
+        [value, list(rank, 0), list(rank, 1), axes],
+        value.type,
+        value.shape.map(() => 1),
+      );
+      return op.one("Reshape", [corner, list(1, -1)], value.type, [1]);
+    });
+    if (corners.length === 0) return null;
+    return op.scale(op.sum(op.concat(corners, 0), [0], false), 0);
   }
 }

@@ -217,7 +217,8 @@ function buildGraphs(options: StepOptions): { graphs: StepGraphs; parameters: re
   name(op, tokenLosses, "token_losses");
   const gradients = backward(builder, loss, parameters, {
     custom,
-    recompute: (node) => (options.gradientCheckpointing ? layerOf(node.name) : null),
+    groups: ({ name }) => layerOf(name),
+    recompute: options.gradientCheckpointing ?? false,
   });
   for (const [parameter, gradient] of gradients) name(op, gradient, gradientName(parameter.name));
   return {
