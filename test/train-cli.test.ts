@@ -1,0 +1,153 @@
+/** `train`, `eval` and `merge` as processes, on the embedded model: what is trained is served, stopped runs go on bit for bit. */
+import assert from "node:assert/strict";
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, test } from "node:test";
+import { fileURLToPath } from "node:url";
+
+const isSource = import.meta.url.endsWith(".ts");
+const main = fileURLToPath(new URL(`../src/cli/main.${isSource ? "ts" : "js"}`, import.meta.url));
+const folder = mkdtempSync(join(tmpdir(), "lorikeet-train-"));
+const children = new Set<ChildProcess>();
+after(() => {
+  for (const child of children) child.kill("SIGKILL");
+  rmSync(folder, { recursive: true, force: true });
+});
+
+function start(...args: readonly string[]) {
+  const child = spawn(process.execPath, [...(isSource ? ["--import", "tsx"] : []), main, ...args], {
+    stdio: ["ignore", "pipe", "pipe"],
+    timeout: 180_000,
+  });
+  children.add(child);
+  const run = {
+    child,
+    out: "",
+    err: "",
+    ended: once(child, "close").then(([code]: (number | null)[]) => code ?? null),
+  };
+  child.stdout.setEncoding("utf8").on("data", (text: string) => {
+    run.out += text;
+  });
+  child.stderr.setEncoding("utf8").on("data", (text: string) => {
+    run.err += text;
+  });
+  return run;
+}
+
+async function finish(...args: readonly string[]): Promise<{ out: string; err: string; code: number | null }> {
+  const run = start(...args);
+  const code = await run.ended;
+  return { out: run.out, err: run.err, code };
+}
+
+async function until(run: ReturnType<typeof start>, text: string): Promise<void> {
+  for (let i = 0; !run.out.includes(text); i++) {
+    assert.ok(i < 1200 && run.child.exitCode === null, `${text} in ${run.out} ${run.err}`);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
+
+const rows = Array.from({ length: 24 }, (_, i) => ({
+  text: `${["a fine", "a poor"][i % 2]} film, the ${i}th`,
+  label: ["good", "bad"][i % 2],
+}));
+const data = join(folder, "rows.jsonl");
+writeFileSync(data, rows.map((row) => `${JSON.stringify(row)}\n`).join(""));
+const model = ["--model", "models/bookworm-7m"];
+const recipe = [...model, "--data", data, "--rank", "4", "--alpha", "8", "--batch", "4", "--accumulate", "1"];
+const short = [...recipe, "--dropout", "0.1", "--steps", "12", "--eval-every", "2"];
+const weightsOf = (out: string): Buffer => readFileSync(join(out, "adapter_model.safetensors"));
+
+test("a run is saved, judged and merged, and one that was killed or interrupted ends with the same bytes", async () => {
+  const whole = join(folder, "adapters", "whole");
+  const { out, err, code } = await finish("train", ...short, "--out", whole, "--json");
+  assert.equal(code, 0, err);
+  const results = JSON.parse(out);
+  assert.equal(results.steps, 12);
+  assert.ok(results.validation_loss < results.base_validation_loss);
+  const { trained, served } = results.served_check;
+  assert.ok(Math.abs(trained - served) < 1e-4, `${trained} trained, ${served} served`);
+  assert.match(err, /model +bookworm-7m.*\n(.*\n)*.*sample 2/);
+  for (const name of ["README.md", "lorikeet.json", "training.jsonl", "training.svg"]) {
+    assert.ok(existsSync(join(whole, name)), name);
+  }
+  const checkpoints = readdirSync(join(whole, "checkpoints"));
+  assert.ok(checkpoints.length >= 3 && checkpoints.length <= 4, checkpoints.join(" "));
+  assert.deepEqual(readdirSync(join(folder, "adapters")).sort(), [".training", "whole"]);
+
+  for (const [name, signal] of [
+    ["killed", "SIGKILL"],
+    ["stopped", "SIGTERM"],
+  ] as const) {
+    const target = join(folder, "adapters", name);
+    const run = start("train", ...short, "--out", target);
+    await until(run, "step 4/12");
+    run.child.kill(signal);
+    assert.equal(await run.ended, signal === "SIGTERM" ? 143 : null);
+    if (signal === "SIGTERM") assert.match(run.out + run.err, /Go on with: lorikeet train --resume --out/);
+    assert.ok(!existsSync(target), "nothing is there until it is whole");
+    const other = await finish("train", "--resume", "--out", target, "--rank", "8");
+    assert.equal(other.code, 2);
+    assert.match(other.err, /--rank was 4 when this run began/);
+    const again = await finish("train", "--resume", "--out", target);
+    assert.equal(again.code, 0, again.err);
+    assert.match(again.out, /going on after step/);
+    assert.ok(weightsOf(target).equals(weightsOf(whole)), `${name}: the same bytes`);
+  }
+
+  const judged = await finish("eval", ...model, "--adapter", whole, "--data", data, "--json");
+  assert.equal(judged.code, 0, judged.err);
+  const figures = JSON.parse(judged.out);
+  assert.equal(figures.rows, 24);
+  assert.deepEqual(figures.labelAccuracy.names, ["bad", "good"]);
+  const merged = join(folder, "merged");
+  assert.equal((await finish("merge", ...model, "--adapter", whole, "--out", merged, "--dtype", "fp32")).code, 0);
+  const folded = JSON.parse((await finish("eval", "--model", merged, "--data", data, "--json")).out);
+  assert.ok(Math.abs(folded.loss - figures.loss) < 1e-4, `${folded.loss} merged, ${figures.loss} beside the base`);
+});
+
+test("preference pairs start at ln 2 and move apart", async () => {
+  const pairs = join(folder, "pairs.jsonl");
+  const lines = Array.from({ length: 12 }, (_, i) => ({ prompt: `Item ${i} is`, chosen: " good.", rejected: " bad." }));
+  writeFileSync(pairs, lines.map((row) => `${JSON.stringify(row)}\n`).join(""));
+  const out = join(folder, "adapters", "dpo");
+  const args = [
+    ...model,
+    "--data",
+    pairs,
+    "--method",
+    "dpo",
+    "--rate",
+    "0.002",
+    "--steps",
+    "6",
+    "--valid-share",
+    "0.25",
+  ];
+  const run = await finish("train", ...args, "--batch", "4", "--accumulate", "1", "--out", out, "--json");
+  assert.equal(run.code, 0, run.err);
+  const results = JSON.parse(run.out);
+  assert.ok(Math.abs(results.base_validation_loss - Math.LN2) < 1e-5, `${results.base_validation_loss}`);
+  assert.ok(results.validation_loss < 0.5, `${results.validation_loss}`);
+});
+
+test("a dry run shows rows, lengths and costs, and writes nothing; faults of the data come before anything else", async () => {
+  const before = readdirSync(folder);
+  const dry = await finish("train", ...recipe, "--dry-run", "--packing", "--length", "64");
+  assert.equal(dry.code, 0, dry.err);
+  assert.match(dry.out, /‹ (good|bad)<\|endoftext\|>›/);
+  assert.match(dry.out, /memory +about .* of .*\ntime +about/);
+  assert.match(dry.out, /tokens of a row\n +1-/);
+  const bad = join(folder, "bad.jsonl");
+  writeFileSync(bad, '{"text":1}\n');
+  const out = join(folder, "adapters", "never");
+  const faulty = await finish("train", ...model, "--data", bad, "--out", out);
+  assert.equal(faulty.code, 1);
+  assert.match(faulty.err, /bad\.jsonl:1: must have a text/);
+  assert.ok(!existsSync(join(folder, "adapters", ".training", "never", "run")));
+  assert.deepEqual(readdirSync(folder).sort(), [...before, "bad.jsonl"].sort());
+});
