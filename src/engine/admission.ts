@@ -1,6 +1,9 @@
-/** From the queue to a slot: leases the adapter, finds it a place in the bank, and never holds the line up for a slow disk. */
+/**
+ * From the queue to a slot: leases the adapter, finds it a place in the bank, and never holds the queue up for a slow disk.
+ * Those whose adapter is leased stand in one line for the bank, so that a large adapter gets its turn among small ones.
+ */
 import type { AdapterSource } from "../adapter/types.js";
-import { LorikeetError } from "../base/errors.js";
+import { assert, LorikeetError } from "../base/errors.js";
 import type { AdapterBank } from "./bank.js";
 import type { Sequence } from "./sequence.js";
 import type { Slots } from "./slots.js";
@@ -21,8 +24,11 @@ export class Admission {
   readonly #options: AdmissionOptions;
   readonly #waiting: Sequence[] = [];
   readonly #loading = new Set<Sequence>();
-  /** Leased, but without room in the bank until somebody leaves. */
-  readonly #blocked = new Set<Sequence>();
+  /** Leased, in line for a place in the bank. */
+  readonly #line: Sequence[] = [];
+  #placing = false;
+  /** Counts what may have made room in the bank. */
+  #releases = 0;
 
   constructor(options: AdmissionOptions) {
     this.#options = options;
@@ -59,19 +65,17 @@ export class Admission {
     }
   }
 
-  /** Tries again for those that wait for room in the bank: called whenever a hold was released. */
+  /** To be called whenever a sequence has left: whoever stands in line for the bank may have room, or be first, now. */
   retry(): void {
-    const blocked = [...this.#blocked];
-    this.#blocked.clear();
-    for (const sequence of blocked) void this.#place(sequence);
+    this.#releases++;
+    void this.#serveLine();
   }
 
-  /** Takes a sequence that is not running out of the line. Its slot and holds are the caller's to release. */
+  /** Forgets a sequence, wherever it waits. Its slot and holds are the caller's to release. */
   remove(sequence: Sequence): void {
-    const at = this.#waiting.indexOf(sequence);
-    if (at >= 0) this.#waiting.splice(at, 1);
+    takeOut(this.#waiting, sequence);
+    takeOut(this.#line, sequence);
     this.#loading.delete(sequence);
-    this.#blocked.delete(sequence);
   }
 
   async #load(sequence: Sequence, digest: string): Promise<void> {
@@ -85,30 +89,46 @@ export class Admission {
       }
       sequence.lease = lease;
       observer.adapterLoaded?.({ digest, from: lease.from, seconds: lease.loadMs / 1000 });
-      await this.#place(sequence);
+      this.#line.push(sequence);
+      await this.#serveLine();
     } catch (error) {
       this.#fail(sequence, error);
     }
   }
 
-  async #place(sequence: Sequence): Promise<void> {
+  /** Places the first in line, and the next, until one finds no room. One call at a time works; the others leave it to that one. */
+  async #serveLine(): Promise<void> {
+    if (this.#placing) return;
+    this.#placing = true;
     try {
-      if (sequence.phase === "finished" || !sequence.lease) return;
+      for (let first = this.#line[0]; first; first = this.#line[0]) {
+        const seen = this.#releases;
+        const isPlaced = await this.#place(first);
+        // Room that was made while the bank was asked would otherwise be noticed by nobody.
+        if (!isPlaced && seen === this.#releases) return;
+      }
+    } finally {
+      this.#placing = false;
+    }
+  }
+
+  /** false: no room before somebody leaves. */
+  async #place(sequence: Sequence): Promise<boolean> {
+    try {
+      assert(sequence.lease, "a sequence in line for the bank has its adapter leased");
       const hold = await this.#options.bank.acquire(sequence.lease.adapter);
       if (this.#ended(sequence)) {
         hold?.release();
-        return;
+        return true;
       }
-      if (!hold) {
-        this.#blocked.add(sequence);
-        return;
-      }
+      if (!hold) return false;
       sequence.hold = hold;
-      this.#loading.delete(sequence);
+      this.remove(sequence);
       this.#options.admitted(sequence);
     } catch (error) {
       this.#fail(sequence, error);
     }
+    return true;
   }
 
   /** Read through a call, since the phase may change while an adapter loads. */
@@ -120,4 +140,9 @@ export class Admission {
     if (this.#ended(sequence)) return;
     this.#options.failed(sequence, error instanceof Error ? error : new Error(String(error)));
   }
+}
+
+function takeOut(list: Sequence[], sequence: Sequence): void {
+  const at = list.indexOf(sequence);
+  if (at >= 0) list.splice(at, 1);
 }

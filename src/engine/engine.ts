@@ -2,17 +2,17 @@
  * The step loop: admit, plan, run, commit. Sequences join and leave between any two steps; whatever ends one passes
  * through `#finish`, which returns everything it held.
  */
-import type { AdapterSource } from "../adapter/types.js";
 import { assert, LorikeetError } from "../base/errors.js";
 import { type Logger, silent } from "../base/log.js";
 import { Admission } from "./admission.js";
-import type { AdapterBank } from "./bank.js";
-import type { KvCache } from "./kv-cache.js";
-import type { DecodeRow, Runner } from "./runner.js";
+import type { EngineParts } from "./parts.js";
+import { checkRequest } from "./request-check.js";
+import type { DecodeRow } from "./runner.js";
 import { createSamplerState, Sampler } from "./sampler.js";
 import { type Chunk, findMove, plan, type Task } from "./scheduler.js";
 import { Sequence } from "./sequence.js";
 import { Slots } from "./slots.js";
+import { statsOf } from "./stats.js";
 import type {
   Engine,
   EngineLimits,
@@ -22,28 +22,6 @@ import type {
   FinishReason,
   SequenceHandle,
 } from "./types.js";
-
-export interface EngineParts {
-  readonly runner: Pick<Runner, "decode" | "prefill">;
-  readonly cache: KvCache;
-  readonly bank: AdapterBank;
-  readonly adapters: AdapterSource | null;
-  readonly vocabSize: number;
-  /** Decode steps have an even number of rows; the cache has a slot to spare where `maxBatch` is odd. */
-  readonly evenRows: boolean;
-  readonly limits: EngineLimits;
-  /** No chunk may hold decoding rows up for longer. */
-  readonly maxStallMs: number;
-  /** Tokens of the largest prefill chunk. */
-  readonly maxChunk: number;
-  /** Measured at start: prompt tokens a second. */
-  readonly prefillRate: number;
-  readonly observer?: EngineObserver;
-  readonly logger?: Logger;
-  readonly now?: () => number;
-  /** Called when the loop has ended and nothing runs any more. */
-  readonly dispose?: () => void;
-}
 
 /** Prompt scoring keeps the logits of every token of a chunk. */
 const scoringChunk = 64;
@@ -65,6 +43,8 @@ export class ContinuousEngine implements Engine {
   #draining = false;
   #closing = false;
   #wake: (() => void) | null = null;
+  /** Something changed since the loop last looked: it must not fall asleep. */
+  #stale = false;
   #prefillRate: number;
   readonly #loop: Promise<void>;
   readonly #idle = new Set<() => void>();
@@ -92,44 +72,24 @@ export class ContinuousEngine implements Engine {
 
   submit(request: EngineRequest): SequenceHandle {
     if (this.#draining || this.#closing) throw new LorikeetError("draining", "The server is shutting down.");
-    this.#checkLengths(request);
+    checkRequest(request, this.#parts.vocabSize, this.limits);
     const { maxQueue } = this.limits;
-    if (this.#admission.waiting.length >= maxQueue && this.#slots.free === 0) {
+    // Those who wait for the next step to take a free slot are no queue.
+    const queued = this.#admission.waiting.length - this.#slots.free;
+    if (queued >= maxQueue) {
       throw new LorikeetError("queue_full", `The queue is full: ${maxQueue} requests wait already.`, {
-        found: this.#admission.waiting.length,
+        found: queued,
         allowed: maxQueue,
       });
     }
     const state = createSamplerState(request.sampling, request.promptIds);
     const sequence = new Sequence(this.#nextId++, request, state, this.#now());
     sequence.onChange = () => this.#changed(sequence);
-    request.signal?.addEventListener("abort", () => sequence.end("cancelled"), { once: true });
+    sequence.listen(request.signal);
     this.#admission.enqueue(sequence);
     if (request.signal?.aborted) sequence.end("cancelled");
     this.#wakeUp();
     return sequence;
-  }
-
-  #checkLengths({ promptIds, maxTokens }: EngineRequest): void {
-    const { maxContext } = this.limits;
-    if (promptIds.length === 0) throw new LorikeetError("invalid_value", "The prompt holds no token.");
-    for (const id of promptIds) {
-      if (!Number.isInteger(id) || id < 0 || id >= this.#parts.vocabSize) {
-        throw new LorikeetError(
-          "invalid_value",
-          `The prompt holds token id ${id}; the vocabulary has 0 to ${this.#parts.vocabSize - 1}.`,
-          { found: id, allowed: this.#parts.vocabSize - 1 },
-        );
-      }
-    }
-    const wanted = promptIds.length + maxTokens;
-    if (wanted > maxContext) {
-      throw new LorikeetError(
-        "context_length_exceeded",
-        `${promptIds.length} prompt tokens and ${maxTokens} to generate are ${wanted}; the context holds ${maxContext}.`,
-        { found: wanted, allowed: maxContext },
-      );
-    }
   }
 
   /** Ending, resuming or reading may let the loop go on; a sequence that never started ends at once. */
@@ -139,8 +99,16 @@ export class ContinuousEngine implements Engine {
   }
 
   #wakeUp(): void {
+    this.#stale = true;
     this.#wake?.();
     this.#wake = null;
+  }
+
+  async #sleep(): Promise<void> {
+    if (this.#stale) return;
+    await new Promise<void>((resolve) => {
+      this.#wake = resolve;
+    });
   }
 
   #admitted(sequence: Sequence): void {
@@ -152,6 +120,7 @@ export class ContinuousEngine implements Engine {
 
   async #run(): Promise<void> {
     while (!this.#closing) {
+      this.#stale = false;
       this.#endFinished();
       this.#admission.admit();
       await this.#tidy();
@@ -160,9 +129,7 @@ export class ContinuousEngine implements Engine {
       const next = plan(tasks, Math.floor(budget), { maxChunk: this.#parts.maxChunk });
       if (next.prefill.length === 0 && next.decode.length === 0) {
         this.#notifyIdle();
-        await new Promise<void>((resolve) => {
-          this.#wake = resolve;
-        });
+        await this.#sleep();
         continue;
       }
       for (const chunk of next.prefill) await this.#guard([chunk.slot], () => this.#prefill(chunk));
@@ -217,12 +184,17 @@ export class ContinuousEngine implements Engine {
     try {
       await step();
     } catch (cause) {
-      const error = cause instanceof Error ? cause : new Error(String(cause));
-      this.#logger.error({ err: error, slots }, "a step failed");
-      for (const slot of slots) {
-        const sequence = this.#slots.owner(slot);
-        if (sequence) this.#finish(sequence, "error", { error });
-      }
+      this.#fail(slots, cause);
+    }
+  }
+
+  #fail(slots: readonly number[], cause: unknown): void {
+    const error = cause instanceof Error ? cause : new Error(String(cause));
+    this.#logger.error({ err: error, slots }, "a step failed");
+    for (const slot of slots) {
+      const sequence = this.#slots.owner(slot);
+      if (sequence?.ending) this.#finish(sequence, sequence.ending);
+      else if (sequence) this.#finish(sequence, "error", { error });
     }
   }
 
@@ -284,7 +256,11 @@ export class ContinuousEngine implements Engine {
       const sequence = this.#slots.owner(slot);
       assert(sequence, `slot ${slot} is held while it decodes`);
       sequence.computed++;
-      this.#commit(sequence, logits.subarray(slot * vocabSize, (slot + 1) * vocabSize));
+      try {
+        this.#commit(sequence, logits.subarray(slot * vocabSize, (slot + 1) * vocabSize));
+      } catch (cause) {
+        this.#fail([slot], cause); // a row without a token to choose is no fault of its neighbours
+      }
     }
   }
 
@@ -317,11 +293,11 @@ export class ContinuousEngine implements Engine {
   #finish(sequence: Sequence, reason: FinishReason, why: { stopId?: number; error?: Error } = {}): void {
     if (sequence.phase === "finished") return;
     sequence.phase = "finished";
+    sequence.unlisten();
     this.#admission.remove(sequence);
     if (sequence.slot >= 0) this.#slots.release(sequence.slot);
     sequence.slot = -1;
-    const held = sequence.hold;
-    held?.release();
+    sequence.hold?.release();
     sequence.lease?.release();
     sequence.hold = null;
     sequence.lease = null;
@@ -339,27 +315,12 @@ export class ContinuousEngine implements Engine {
         cachedTokens: 0,
       },
     });
-    if (held) this.#admission.retry();
+    this.#admission.retry();
     this.#wakeUp();
   }
 
   stats(): EngineStats {
-    const tasks = this.#tasks();
-    const prefilling = tasks.filter((task) => task.computed < task.promptTokens).length;
-    const held = [...this.#slots.held()].map(([, sequence]) => sequence);
-    const named = (list: readonly Sequence[]): string[] => [
-      ...new Set(list.flatMap(({ request }) => (request.adapter === null ? [] : [request.adapter]))),
-    ];
-    const { bank } = this.#parts;
-    return {
-      running: tasks.length,
-      waiting: this.#admission.waiting.length + this.#admission.loading.size,
-      slots: { decoding: tasks.length - prefilling, prefilling, idle: this.#slots.free },
-      runningAdapters: named(held.filter(({ phase }) => phase === "running")),
-      waitingAdapters: named([...this.#admission.waiting, ...this.#admission.loading]),
-      activeAdapterBytes: bank.bytes,
-      activeAdapters: bank.digests,
-    };
+    return statsOf(this.#slots, this.#admission, this.#parts.bank);
   }
 
   /** Proves that slots and holds add up. */

@@ -27,6 +27,7 @@ export class Sequence implements SequenceHandle {
   /** Set when the caller wants it over; honoured between two steps. */
   ending: FinishReason | null = null;
   onChange: () => void = () => {};
+  unlisten: () => void = () => {};
   readonly #events: EngineEvent[] = [];
   #read = 0;
   #arrival: Deferred<void> | null = null;
@@ -57,6 +58,13 @@ export class Sequence implements SequenceHandle {
   /** Events that nobody has read yet: a reader that stays behind is not fed. */
   get unread(): number {
     return this.#events.length - this.#read;
+  }
+
+  /** Ends with the signal, until `unlisten`: a signal may outlive many sequences. */
+  listen(signal: AbortSignal | undefined): void {
+    const cancel = (): void => this.end("cancelled");
+    signal?.addEventListener("abort", cancel, { once: true });
+    this.unlisten = () => signal?.removeEventListener("abort", cancel);
   }
 
   end(reason: "stop" | "cancelled"): void {

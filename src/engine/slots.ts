@@ -23,7 +23,7 @@ export class Slots<T> {
   }
 
   release(slot: number): void {
-    assert(this.#owners[slot] !== null && slot < this.total, `slot ${slot} is held when it is released`);
+    assert(this.owner(slot) !== null, `slot ${slot} is held when it is released`);
     this.#owners[slot] = null;
   }
 
@@ -33,7 +33,7 @@ export class Slots<T> {
 
   /** Gives `to`, a free slot, to the owner of `from`. */
   move(from: number, to: number): void {
-    assert(this.#owners[from] !== null && this.#owners[to] === null, `slot ${from} moves to ${to}, which is free`);
+    assert(this.owner(from) !== null && this.#owners[to] === null, `slot ${from} moves to ${to}, which is free`);
     this.#owners[to] = this.#owners[from] ?? null;
     this.#owners[from] = null;
   }

@@ -1,0 +1,28 @@
+/** What a request must be before it may wait: a prompt of known tokens that fits a slot together with what it asks for. */
+import { LorikeetError } from "../base/errors.js";
+import type { EngineLimits, EngineRequest } from "./types.js";
+
+/** Throws `invalid_value` or `context_length_exceeded`. */
+export function checkRequest(
+  { promptIds, maxTokens }: EngineRequest,
+  vocabSize: number,
+  { maxContext }: EngineLimits,
+): void {
+  if (promptIds.length === 0) throw new LorikeetError("invalid_value", "The prompt holds no token.");
+  const stranger = promptIds.find((id) => !Number.isInteger(id) || id < 0 || id >= vocabSize);
+  if (stranger !== undefined) {
+    throw new LorikeetError(
+      "invalid_value",
+      `The prompt holds token id ${stranger}; the vocabulary has 0 to ${vocabSize - 1}.`,
+      { found: stranger, allowed: vocabSize - 1 },
+    );
+  }
+  const wanted = promptIds.length + maxTokens;
+  if (wanted > maxContext) {
+    throw new LorikeetError(
+      "context_length_exceeded",
+      `${promptIds.length} prompt tokens and ${maxTokens} to generate are ${wanted}; the context holds ${maxContext}.`,
+      { found: wanted, allowed: maxContext },
+    );
+  }
+}
