@@ -93,13 +93,13 @@ export interface Effort {
 }
 
 const full: Effort = {
-  rounds: 7,
+  rounds: 5,
   warmups: 1,
   steps: 3,
   // After another session's step that one's threads spin on for tens of milliseconds.
   sampleMs: 80,
-  serviceRounds: 4,
-  serviceTokens: 64,
+  serviceRounds: 3,
+  serviceTokens: 40,
   starts: 11,
   readBytes: 512 * 2 ** 20,
 };
