@@ -13,6 +13,8 @@ export interface Estimate {
 export async function measure(session: TrainSession, stepsDone: number, signal: AbortSignal): Promise<Estimate> {
   const { plan, validation } = session;
   const large = await timeRun(session, plan.largest(), signal);
+  const [forward] = validation;
+  if (forward) await session.objective.evaluate(session.step, forward, 1, signal); // validation has a session of its own
   const small = await timeRun(session, plan.smallest(), signal);
   const [largeTokens, smallTokens] = [tokensOf(plan.largest()), tokensOf(plan.smallest())];
   const spread = largeTokens - smallTokens;
