@@ -20,7 +20,10 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   train: ["base", "tensor", "onnx", "graph", "autodiff", "model", "adapter", "runtime", "engine", "text"],
   gateway: ["base", "tensor", "onnx", "graph", "model", "adapter", "engine", "text"],
   server: ["base", "tensor", "onnx", "graph", "model", "adapter", "engine", "text", "gateway"],
-  bench: ["base", "tensor", "onnx", "graph", "model", "adapter", "engine", "text", "gateway", "server"],
+  bench: [
+    ...["base", "tensor", "onnx", "graph", "model", "adapter", "runtime"],
+    ...["engine", "text", "train", "gateway", "server"],
+  ],
   cli: [
     ...["base", "tensor", "onnx", "graph", "autodiff", "model", "adapter", "runtime"],
     ...["engine", "text", "train", "gateway", "server", "bench"],

@@ -31,14 +31,8 @@ export async function prepareMaterials(
   shape: BenchShape,
   progress?: Progress,
 ): Promise<Materials> {
-  const directory = join(cacheDirectory, "bench", `${shape}.${version}`);
-  const model = join(directory, "model");
-  await makeOnce(model, async (folder) => {
-    progress?.("making a random model", 0, 0);
-    const config = await writeRandomCheckpoint(folder, shapeConfig(shape));
-    await writeFile(join(folder, "tokenizer.json"), JSON.stringify(wordTokenizer(config.vocabSize)));
-  });
-  const adapters = join(directory, "adapters");
+  const model = await prepareModel(cacheDirectory, shape, progress);
+  const adapters = join(model, "..", "adapters");
   const { config } = await openCheckpoint(model);
   const adapterNames = Array.from({ length: adapterCount }, (_, i) => `random-${String(i).padStart(2, "0")}`);
   for (const [i, name] of adapterNames.entries()) {
@@ -46,6 +40,17 @@ export async function prepareMaterials(
     await makeOnce(join(adapters, name), (folder) => writeRandomAdapter(folder, config, folderRank, i));
   }
   return { model, adapters, adapterNames };
+}
+
+/** The random model alone; its folder. */
+export async function prepareModel(cacheDirectory: string, shape: BenchShape, progress?: Progress): Promise<string> {
+  const model = join(cacheDirectory, "bench", `${shape}.${version}`, "model");
+  await makeOnce(model, async (folder) => {
+    progress?.("making a random model", 0, 0);
+    const config = await writeRandomCheckpoint(folder, shapeConfig(shape));
+    await writeFile(join(folder, "tokenizer.json"), JSON.stringify(wordTokenizer(config.vocabSize)));
+  });
+  return model;
 }
 
 async function makeOnce(folder: string, make: (folder: string) => Promise<void>): Promise<void> {

@@ -1,9 +1,11 @@
-/** The options of `bench engine`. */
+/** The options of `bench engine` and `bench train`. */
 
 import { type BenchShape, isBenchShape } from "../bench/shapes.js";
+import { type TrainDtype, trainDtypes } from "../bench/train-bench.js";
 import type { BaseDtype } from "../engine/start.js";
-import { engineOptions, flagName, given, type OptionTable, type Settings } from "./options.js";
-import { flag, oneOf, type Parser } from "./units.js";
+import { engineOptions, flagName, given, type OptionTable, open, type Settings } from "./options.js";
+import { trainOptions } from "./train-options.js";
+import { flag, integer, oneOf, type Parser, text } from "./units.js";
 
 /** One or more names of a choice, with commas between them, each once. */
 function listOf<T extends string>(one: Parser<T>): Parser<readonly [T, ...T[]]> {
@@ -39,3 +41,36 @@ export const benchOptions = {
 export type BenchSettings = Settings<typeof benchOptions>;
 
 export const benchKeys = Object.keys(benchOptions).map(flagName);
+
+const trainShapes: readonly BenchShape[] = ["135M"];
+const baseDtypes: readonly TrainDtype[] = trainDtypes;
+
+export const benchTrainOptions = {
+  shape: given("Model", trainShapes, {
+    placeholder: "names",
+    parse: listOf(shape),
+    shown: trainShapes.join(","),
+    help: "random models, one or more of 135M, 360M and 1B",
+  }),
+  baseDtype: given("Model", baseDtypes, {
+    placeholder: "types",
+    parse: listOf(oneOf(...trainDtypes)),
+    shown: baseDtypes.join(","),
+    help: `frozen weights, one or more of ${trainDtypes.join(", ")}`,
+  }),
+  cacheDir,
+  threads,
+  rows: given("Training", 4, { placeholder: "n", parse: integer(1, 4096), help: "rows of a step" }),
+  length: given("Training", 256, { placeholder: "tokens", parse: integer(2), help: "tokens of each row" }),
+  gradientCheckpointing: trainOptions.gradientCheckpointing,
+  quick: given("Run", false, { parse: flag, help: "one step after one: to see that it runs, not how fast" }),
+  profile: open("Run", "none", {
+    placeholder: "prefix",
+    parse: text,
+    help: "write ONNX Runtime's profile of every step to files that begin so",
+  }),
+} as const satisfies OptionTable;
+
+export type BenchTrainSettings = Settings<typeof benchTrainOptions>;
+
+export const benchTrainKeys = Object.keys(benchTrainOptions).map(flagName);

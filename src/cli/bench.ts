@@ -1,4 +1,4 @@
-/** `lorikeet bench engine`: wires what is measured as `serve` does, and prints the report. */
+/** `lorikeet bench` and its `engine`: wires what is measured as `serve` does, and prints the report. */
 
 import type { Command } from "commander";
 import { silent } from "../base/log.js";
@@ -7,6 +7,7 @@ import type { BenchStack, StackRequest } from "../bench/stack.js";
 import { defaultCacheDirectory } from "../model/weight-cache.js";
 import { type BenchSettings, benchKeys, benchOptions } from "./bench-options.js";
 import { formatReport } from "./bench-report.js";
+import { addBenchTrain } from "./bench-train.js";
 import { addOptions, readOptions } from "./command-line.js";
 import { configKeys } from "./generate-options.js";
 import { usableThreads } from "./machine.js";
@@ -17,19 +18,19 @@ import { openStack } from "./stack.js";
 import { printJson, printLine, type Terminal } from "./terminal.js";
 
 export function addBench(program: Command, terminal: Terminal): void {
-  const command = program
-    .command("bench")
-    .description("measure this machine")
+  const bench = program.command("bench").description("measure this machine");
+  const command = bench
     .command("engine")
     .description("measure steps, service and starts on a random model, and compare them with what is to be reached")
     .option("--json", "print JSON: every sample, spread and ratio", false);
+  addBenchTrain(bench, terminal);
   addOptions(command, benchOptions).action(({ json }: { json: boolean }) => {
     const keys = [...new Set([...configKeys, ...benchKeys])];
-    return bench(readOptions(command, benchOptions, terminal.environment, keys), json, terminal);
+    return benchEngine(readOptions(command, benchOptions, terminal.environment, keys), json, terminal);
   });
 }
 
-async function bench(settings: BenchSettings, json: boolean, terminal: Terminal): Promise<void> {
+async function benchEngine(settings: BenchSettings, json: boolean, terminal: Terminal): Promise<void> {
   const { shape, quick } = settings;
   const threads = settings.threads ?? usableThreads();
   const cacheDirectory = settings.cacheDir ?? defaultCacheDirectory({ ...terminal.environment });

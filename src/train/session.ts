@@ -5,6 +5,7 @@ import type { Progress } from "../base/log.js";
 import { prepareWeights } from "../model/convert.js";
 import { planWeights } from "../model/quantize-plan.js";
 import type { Checkpoint } from "../model/types.js";
+import type { SessionOptions as RuntimeOptions } from "../runtime/session.js";
 import { type AdapterFacts, openAdapter } from "./adapter-files.js";
 import { labelledPlaces, type TokenBatch } from "./batch.js";
 import { BatchPlan, plainBatches } from "./batches.js";
@@ -26,6 +27,8 @@ export interface SessionOptions {
   readonly initFrom: string | null;
   readonly cacheDirectory?: string;
   readonly progress?: Progress;
+  /** For measurements: what the step's sessions are opened with besides the step's own. */
+  readonly runtime?: Partial<RuntimeOptions>;
 }
 
 export interface TrainSession extends AsyncDisposable {
@@ -72,6 +75,7 @@ export async function openSession(options: SessionOptions): Promise<TrainSession
     threads,
     loss: objective.loss,
     gradientCheckpointing: settings.gradientCheckpointing,
+    ...(options.runtime ? { session: options.runtime } : {}),
   });
   if (start) await start.readInto(step.parameters);
   else initialize(step.parameters, settings.seed);

@@ -1,0 +1,21 @@
+/** The process of one training run of a benchmark: nothing else has held memory in it. */
+
+import { runTrainCase, type TrainCase, type TrainMeasured } from "./train-case.js";
+
+export type TrainAnswer =
+  | { readonly ok: true; readonly measured: TrainMeasured }
+  | { readonly ok: false; readonly reason: string };
+
+process.once("message", (what: TrainCase) => {
+  runTrainCase(what).then(
+    (measured) => answer({ ok: true, measured }),
+    (error: unknown) => answer({ ok: false, reason: error instanceof Error ? error.message : String(error) }),
+  );
+});
+process.once("disconnect", () => process.exit(0));
+// Says that the listener above is there.
+process.send?.("ready");
+
+function answer(message: TrainAnswer): void {
+  process.send?.(message);
+}
