@@ -46,6 +46,7 @@ const doors: Readonly<Record<string, RegExp>> = {
   "@huggingface/jinja": /^text\//,
   valibot: /^(server|gateway|train|model|adapter)\//,
   commander: /^cli\//,
+  yaml: /^cli\/config-file/,
   pino: /^cli\//,
 };
 

@@ -40,8 +40,8 @@ function optionsDocument(): string {
   );
   return `# Options of \`lorikeet serve\`
 
-An option is a flag (\`--max-batch 8\`), an environment variable (\`${environmentName("maxBatch")}=8\`) or a key of the JSON file that
-\`--config\` (or \`LORIKEET_CONFIG\`) names (\`{"max-batch": 8}\`). A flag stands over the environment, the environment over the file, the
+An option is a flag (\`--max-batch 8\`), an environment variable (\`${environmentName("maxBatch")}=8\`) or a key of the YAML or
+JSON file that \`--config\` (or \`LORIKEET_CONFIG\`) names (\`max-batch: 8\`). A flag stands over the environment, the environment over the file, the
 file over the default. Sizes are bytes or have a unit of 1024 (\`512M\`, \`2GiB\`), times have a unit (\`500ms\`, \`30s\`, \`5m\`; seconds
 without one). A bad value or an impossible combination is one line on stderr and exit code 2. In Kubernetes, a Service
 with the name \`lorikeet\` puts \`LORIKEET_PORT=tcp://...\` into every pod: set \`enableServiceLinks: false\`.

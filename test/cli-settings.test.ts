@@ -5,8 +5,10 @@ import { mkdtempSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
+import { readConfigFile } from "../src/cli/config-file.js";
 import { environmentName, flagName, serveOptions } from "../src/cli/options.js";
-import { readConfigFile, resolveSettings, type Sources } from "../src/cli/settings.js";
+import { resolveSettings, type Sources } from "../src/cli/settings.js";
+import { trainOptions } from "../src/cli/train-options.js";
 import { bytes, decimal, duration, flag, formatBytes, formatCount, integer } from "../src/cli/units.js";
 import { UsageError } from "../src/cli/usage.js";
 
@@ -117,4 +119,38 @@ test("a configuration file that is missing, is not JSON or is not an object is o
   assert.throws(() => readConfigFile(at("{")), /is not JSON/);
   assert.throws(() => readConfigFile(at("[1]")), /must hold one JSON object/);
   assert.deepEqual(readConfigFile(at('{"port":1}')), { port: 1 });
+});
+
+test("a file may be YAML: the same keys, lists of words, and a fault with its line", () => {
+  const folder = mkdtempSync(join(tmpdir(), "lorikeet-yaml-"));
+  const put = (name: string, text: string): string => {
+    writeFileSync(join(folder, name), text);
+    return join(folder, name);
+  };
+  const path = put(
+    "recipe.yaml",
+    [
+      "# a recipe",
+      "data: rows.jsonl",
+      "rate: 2e-4   # peak",
+      "targets: [q_proj, v_proj]",
+      "rslora: true",
+      "max-time: 90s",
+      'label-template: "{text}\\n=> {label}"',
+      "",
+    ].join("\n"),
+  );
+  const file = readConfigFile(path);
+  const settings = resolveSettings(trainOptions, { ...nothing, file, filePath: path });
+  assert.deepEqual(settings.targets, ["q_proj", "v_proj"]);
+  assert.deepEqual(
+    [settings.data, settings.rate, settings.rslora, settings.maxTime],
+    ["rows.jsonl", 2e-4, true, 90_000],
+  );
+  assert.equal(settings.labelTemplate, "{text}\n=> {label}");
+  assert.deepEqual(readConfigFile(put("empty.yml", "# nothing\n")), {});
+  assert.throws(() => readConfigFile(put("twice.yml", "rank: 1\nrank: 2\n")), /twice\.yml is not YAML: .*line 2/);
+  assert.throws(() => readConfigFile(put("list.yml", "- rank\n")), /must hold one mapping/);
+  assert.throws(() => readConfigFile(put("rows.json", "rank: 1\n")), /is not JSON/);
+  assert.match(faultOf({ file: readConfigFile(put("deep.yml", "max-batch:\n  n: 1\n")) }), /must be a text, a number/);
 });

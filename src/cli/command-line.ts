@@ -1,12 +1,13 @@
 /** Puts a table of options on a commander command, and reads them back with the environment and the configuration file. */
 
 import { type Command, Option as CommandOption } from "commander";
+import { readConfigFile } from "./config-file.js";
 import { flagName, type OptionTable, type Settings } from "./options.js";
-import { readConfigFile, resolveSettings } from "./settings.js";
+import { resolveSettings } from "./settings.js";
 
 const footer = `
-Each option can also be set by an environment variable (LORIKEET_MAX_BATCH for --max-batch) or by a key of the JSON
-file that --config names ("max-batch"). A flag stands over the environment, the environment over the file.
+Each option can also be set by an environment variable (LORIKEET_MAX_BATCH for --max-batch) or by a key of the YAML or
+JSON file that --config names (max-batch: 8). A flag stands over the environment, the environment over the file.
 Sizes: 1048576, 512M, 2GiB. Times: 500ms, 30s, 5m.`;
 
 /** Adds every option of the table, grouped, each with its default, and --config. */
@@ -19,7 +20,10 @@ export function addOptions(command: Command, table: OptionTable): Command {
     if (value === "") command.addOption(new CommandOption(`--no-${key}`).hideHelp());
   }
   return command
-    .option("--config <file>", "a JSON file of these options (default: none; environment: LORIKEET_CONFIG)")
+    .option(
+      "--config <file>",
+      "a YAML (.yaml, .yml) or JSON file of these options (default: none; environment: LORIKEET_CONFIG)",
+    )
     .addHelpText("after", footer);
 }
 

@@ -1,7 +1,7 @@
 /** Resolves a table of options: flags over environment over a configuration file over defaults. Knows no option by name. */
 
-import { readFileSync } from "node:fs";
 import { environmentName, flagName, type OptionTable, type Settings } from "./options.js";
+import { list } from "./units.js";
 import { UsageError } from "./usage.js";
 
 export interface Sources {
@@ -30,7 +30,7 @@ export function resolveSettings<const Table extends OptionTable>(table: Table, s
     settings[name] = option.fallback;
     if (!found) continue;
     try {
-      settings[name] = option.parse(asText(found.value));
+      settings[name] = option.parse(asText(found.value, isList(option.parse)));
     } catch (error) {
       const message = error instanceof Error ? error.message : String(error);
       faults.push(`${found.where} ${message}, not ${JSON.stringify(found.value)}.`);
@@ -39,30 +39,6 @@ export function resolveSettings<const Table extends OptionTable>(table: Table, s
   if (faults.length > 0) throw new UsageError(faults);
   // The loop above gave every name of the table a value that its own reader returned, or its default.
   return settings as Settings<Table>;
-}
-
-/** The object that a JSON configuration file holds. Throws a UsageError. */
-export function readConfigFile(path: string): Readonly<Record<string, unknown>> {
-  let content: string;
-  try {
-    content = readFileSync(path, "utf8");
-  } catch (error) {
-    const code = error instanceof Error && "code" in error ? String(error.code) : "unknown error";
-    throw new UsageError([`The configuration file ${path} cannot be read (${code}).`]);
-  }
-  let value: unknown;
-  try {
-    value = JSON.parse(content);
-  } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
-    throw new UsageError([`The configuration file ${path} is not JSON: ${reason}.`]);
-  }
-  if (!isRecord(value)) throw new UsageError([`The configuration file ${path} must hold one JSON object.`]);
-  return value;
-}
-
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 function lookUp(name: string, sources: Sources): Found | null {
@@ -88,7 +64,11 @@ function unknownKeys(table: OptionTable, sources: Sources): string[] {
     );
 }
 
-function asText(value: unknown): string {
+const isList = (parse: unknown): boolean => parse === list;
+
+/** A file may spell words with commas between as a list. */
+function asText(value: unknown, many: boolean): string {
+  if (many && Array.isArray(value)) return value.map((word) => asText(word, false)).join(",");
   if (typeof value === "string") return value;
   if (typeof value === "number" || typeof value === "boolean") return String(value);
   throw new Error("must be a text, a number or a boolean");
