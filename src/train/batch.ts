@@ -40,7 +40,7 @@ export function labelledPlaces(batch: TokenBatch): Labelled {
   };
 }
 
-/** Positions that start at 0 with every row and segment. */
+/** Positions that start at 0 with every row and segment; padding stays at 0, wherever the model's positions end. */
 export function countPositions({
   rows,
   length,
@@ -48,7 +48,8 @@ export function countPositions({
 }: Pick<TokenBatch, "rows" | "length" | "segments">): Int32Array {
   const positions = new Int32Array(rows * length);
   for (let at = 0; at < positions.length; at++) {
-    const starts = at % length === 0 || (segments !== undefined && segments[at] !== segments[at - 1]);
+    const starts =
+      at % length === 0 || (segments !== undefined && (segments[at] === 0 || segments[at] !== segments[at - 1]));
     positions[at] = starts ? 0 : (positions[at - 1] ?? 0) + 1;
   }
   return positions;

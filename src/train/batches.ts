@@ -15,6 +15,8 @@ export interface BatchOptions {
   readonly seed: number;
   /** Tokens of a packed row; null: rows are padded. */
   readonly packLength: number | null;
+  /** Tokens of a run at least; shorter ones are padded. Default: any number. */
+  readonly minTokens?: number;
 }
 
 /** Items that share a row of a batch: one, or several when packed. */
@@ -38,24 +40,28 @@ export class BatchPlan {
     const { accumulate } = this.#options;
     const begin = (step % this.stepsPerEpoch) * accumulate;
     const batches = this.#batchesOf(Math.floor(step / this.stepsPerEpoch));
-    return batches.slice(begin, begin + accumulate).map(toBatch);
+    return batches.slice(begin, begin + accumulate).map((lines) => this.#toBatch(lines));
   }
 
   /** The batch with the most tokens, padding included: what memory must hold. */
   largest(): TokenBatch {
     const [first = [], ...others] = this.#batchesOf(0);
-    return toBatch(others.reduce((most, lines) => (computed(lines) > computed(most) ? lines : most), first));
+    return this.#toBatch(others.reduce((most, lines) => (computed(lines) > computed(most) ? lines : most), first));
   }
 
   /** The batch with the fewest tokens. */
   smallest(): TokenBatch {
     const [first = [], ...others] = this.#batchesOf(0);
-    return toBatch(others.reduce((least, lines) => (computed(lines) < computed(least) ? lines : least), first));
+    return this.#toBatch(others.reduce((least, lines) => (computed(lines) < computed(least) ? lines : least), first));
   }
 
   /** Tokens that each run of an epoch computes, padding included. */
   runSizes(): number[] {
-    return this.#batchesOf(0).map(computed);
+    return this.#batchesOf(0).map((lines) => computed(lines, this.#options.minTokens));
+  }
+
+  #toBatch(lines: readonly Line[]): TokenBatch {
+    return toBatch(lines, this.#options.minTokens);
   }
 
   /** Always as many as in epoch 0 when padded; packed lines may differ by the order, and are cut or filled up to it. */
@@ -105,10 +111,10 @@ export class BatchPlan {
 }
 
 /** Batches in a fixed order, without chance: for validation. */
-export function plainBatches(items: readonly Item[], batch: number): TokenBatch[] {
+export function plainBatches(items: readonly Item[], batch: number, minTokens = 1): TokenBatch[] {
   const lines = items.map((item): Line => [item]).sort((a, b) => lineLength(a) - lineLength(b));
   return Array.from({ length: Math.ceil(lines.length / batch) }, (_, i) =>
-    toBatch(lines.slice(i * batch, (i + 1) * batch)),
+    toBatch(lines.slice(i * batch, (i + 1) * batch), minTokens),
   );
 }
 
@@ -141,8 +147,14 @@ function shuffled<T>(items: readonly T[], draws: Draws): T[] {
 }
 
 /** Tokens that a run over these lines computes. */
-function computed(lines: readonly Line[]): number {
-  return lines.reduce((rows, line) => rows + (line[0]?.length ?? 1), 0) * Math.max(...lines.map(lineLength));
+function computed(lines: readonly Line[], minTokens = 1): number {
+  const rows = lines.reduce((sum, line) => sum + (line[0]?.length ?? 1), 0);
+  return rows * paddedLength(lines, rows, minTokens);
+}
+
+/** The longest line's length, or more where so few rows would have too few tokens. */
+function paddedLength(lines: readonly Line[], rows: number, minTokens: number): number {
+  return Math.max(Math.ceil(minTokens / rows), ...lines.map(lineLength));
 }
 
 /** Tokens of a line; a pair lies in two lines of the longer one's length. */
@@ -151,12 +163,12 @@ function lineLength(line: Line): number {
 }
 
 /** Lines as a batch: the rows of pairs follow each other, chosen and rejected. */
-function toBatch(lines: readonly Line[]): TokenBatch {
+function toBatch(lines: readonly Line[], minTokens = 1): TokenBatch {
   const rows = lines.flatMap((line): (readonly TokenRow[])[] => {
     const [only] = line;
     return line.length === 1 && only ? only.map((row) => [row]) : [line.map(([row]) => row)];
   });
-  const length = Math.max(...lines.map(lineLength));
+  const length = paddedLength(lines, rows.length, minTokens);
   const count = rows.length * length;
   const batch = {
     rows: rows.length,

@@ -4,6 +4,7 @@ import { LorikeetError } from "../base/errors.js";
 import type { Progress } from "../base/log.js";
 import { prepareWeights } from "../model/convert.js";
 import { planWeights } from "../model/quantize-plan.js";
+import { allLinearSites } from "../model/sites.js";
 import type { Checkpoint } from "../model/types.js";
 import type { SessionOptions as RuntimeOptions } from "../runtime/session.js";
 import { type AdapterFacts, openAdapter } from "./adapter-files.js";
@@ -12,6 +13,7 @@ import { BatchPlan, plainBatches } from "./batches.js";
 import type { DataSet } from "./data/dataset.js";
 import { dropoutMasks, type MaskSite } from "./dropout.js";
 import { chooseSites, initialize, type LoraSite, shortNames, targetModules } from "./lora.js";
+import { narrowColumns } from "./narrow.js";
 import { nextToken, type Objective, preferences } from "./objectives.js";
 import { addDecayedWeights, chain, clipByGlobalNorm, type Optimizer, scaleByAdam, scaleByRate } from "./optimizer.js";
 import type { Schedule } from "./schedule.js";
@@ -56,8 +58,16 @@ export async function openSession(options: SessionOptions): Promise<TrainSession
   const start = options.initFrom === null ? null : await openAdapter(options.initFrom, config);
   const shape = start?.shape ?? settings;
   const sites = start?.sites ?? chooseSites(config, settings.targets, settings);
-  const plan = new BatchPlan(data.train, { ...settings, packLength: settings.packing ? settings.length : null });
-  const validation = plainBatches(data.valid, settings.batch);
+  const minTokens = narrowColumns(
+    allLinearSites(config),
+    sites.map(({ rank }) => rank),
+  );
+  const plan = new BatchPlan(data.train, {
+    ...settings,
+    packLength: settings.packing ? settings.length : null,
+    minTokens,
+  });
+  const validation = plainBatches(data.valid, settings.batch, minTokens);
   const objective = settings.method === "dpo" ? preferences(settings.beta) : nextToken;
   const prepared = await prepareWeights(checkpoint, planWeights(config, checkpoint.tensors, { dtype: "fp32" }), {
     threads,
@@ -70,7 +80,7 @@ export async function openSession(options: SessionOptions): Promise<TrainSession
     mode: "lora",
     sites: new Map(sites.map(({ path, rank, scale }) => [path, { rank, scale }])),
     dropout: settings.dropout,
-    maxLength: settings.length,
+    maxLength: Math.max(settings.length, minTokens),
     chunks: headChunks(plan.largest(), config.vocabSize),
     threads,
     loss: objective.loss,
