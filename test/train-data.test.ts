@@ -37,6 +37,7 @@ function load(path: string, options: Partial<DataOptions> = {}): Promise<DataSet
     path,
     tokenizer,
     endId: 0,
+    bosId: 0,
     labelTemplate: parseLabelTemplate("{text}\nlabel: {label}"),
     length: 256,
     seed: 1,
@@ -144,6 +145,25 @@ test("a turn whose template rewrites what was said before has a row of its own",
     train.map(([row]) => parts(row).learned),
     ["a<|im_end|>", "b<|im_end|>"],
   );
+});
+
+test("what a template writes behind the end of a turn is not learned, and does not part the turns", async () => {
+  const ended = Object.create(tokenizer, {
+    renderChat: {
+      value: (messages: { role: string; content: string }[], options: { addGenerationPrompt: boolean }) =>
+        messages.map(({ role, content }) => `<|im_start|>${role}\n${content}<|im_end|>\n`).join("") +
+        (options.addGenerationPrompt ? "<|im_start|>assistant\n" : "<|endoftext|>"),
+    },
+    encode: { value: tokenizer.encode.bind(tokenizer) },
+    decode: { value: tokenizer.decode.bind(tokenizer) },
+    tokenText: { value: tokenizer.tokenText.bind(tokenizer) },
+  });
+  const messages = ["q", "a <|im_end|> b", "r", "c"].map((content, i) => ({
+    role: i % 2 ? "assistant" : "user",
+    content,
+  }));
+  const row = only(await load(put("a.jsonl", jsonl({ messages })), { tokenizer: ended }));
+  assert.equal(parts(row).learned, "a <|im_end|> b<|im_end|>c<|im_end|>");
 });
 
 test("labels come from positions: an answer that is the end or padding token is learned", async () => {

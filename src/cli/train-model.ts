@@ -14,6 +14,8 @@ export interface TrainModel extends AsyncDisposable {
   readonly tokenizer: LoadedTokenizer;
   /** Ends texts and completions. */
   readonly endId: number | null;
+  /** Stands for an empty prompt, as the server has it. */
+  readonly bosId: number | null;
 }
 
 /** Throws a UsageError where there is no tokenizer: text cannot be learned without. */
@@ -26,6 +28,7 @@ export async function openTrainModel(model: string | null, chatTemplate: string 
     checkpoint,
     tokenizer,
     endId: tokenizer.eosTokenId ?? checkpoint.config.stopIds[0] ?? null,
+    bosId: checkpoint.config.bosId ?? tokenizer.bosTokenId,
     [Symbol.asyncDispose]: () => tokenizer.close(),
   };
 }
@@ -35,12 +38,12 @@ export type ReadOptions = Pick<DataOptions, "path" | "length" | "seed" | "validS
   readonly progress: Progress;
 };
 
-export function readData({ tokenizer, endId }: TrainModel, options: ReadOptions): Promise<DataSet> {
-  return loadData({ ...options, tokenizer, endId, labelTemplate: readTemplate(options.labelTemplate) });
+export function readData({ tokenizer, endId, bosId }: TrainModel, options: ReadOptions): Promise<DataSet> {
+  return loadData({ ...options, tokenizer, endId, bosId, labelTemplate: readTemplate(options.labelTemplate) });
 }
 
-export function encodingOf({ tokenizer, endId }: TrainModel, template: string): Encoding {
-  return { tokenizer, endId, bosId: tokenizer.bosTokenId, labelTemplate: readTemplate(template) };
+export function encodingOf({ tokenizer, endId, bosId }: TrainModel, template: string): Encoding {
+  return { tokenizer, endId, bosId, labelTemplate: readTemplate(template) };
 }
 
 function readTemplate(template: string) {

@@ -23,6 +23,8 @@ export interface DataOptions {
   readonly tokenizer: LoadedTokenizer;
   /** Ends texts and completions; null where the model has no end token. */
   readonly endId: number | null;
+  /** Stands for an empty prompt, as in the server; null where the model has no such token. */
+  readonly bosId: number | null;
   readonly labelTemplate: LabelTemplate;
   /** Tokens of the longest row. */
   readonly length: number;
@@ -105,10 +107,10 @@ class Encoder {
   #dropped = 0;
 
   constructor(options: DataOptions, faults: DataFaults) {
-    const { tokenizer, endId, labelTemplate } = options;
+    const { tokenizer, endId, bosId, labelTemplate } = options;
     this.#options = options;
     this.#faults = faults;
-    this.#encoding = { tokenizer, endId, bosId: tokenizer.bosTokenId, labelTemplate };
+    this.#encoding = { tokenizer, endId, bosId, labelTemplate };
   }
 
   get counts(): DataCounts {

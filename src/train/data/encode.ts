@@ -33,7 +33,7 @@ export interface Encoding {
   readonly tokenizer: Tokenizer;
   /** Ends a text or a completion; null where the model has none. */
   readonly endId: number | null;
-  /** Kept at the start of a shortened prompt. */
+  /** Stands for an empty prompt; kept at the start of a shortened one. */
   readonly bosId: number | null;
   readonly labelTemplate: LabelTemplate;
 }
