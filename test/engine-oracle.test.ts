@@ -130,6 +130,19 @@ for (const family of families) {
   });
 }
 
+test("llama: logits and greedy tokens through an AdaLoRA adapter equal PyTorch's", async () => {
+  const model = await open(join(oracleRoot, "llama"));
+  const folder = "test/fixtures/adapter-format/adalora";
+  const adapter = await model.bank.acquire(await loadAdapter(folder, linearSites(model.config), {}));
+  const expected = await readExpected(folder);
+  const logits = await model.prefill(0, expected.inputIds, [24], adapter);
+  assert.ok(largestDifference(logits, expected.logits) <= 1e-4);
+  const [tokens] = await greedy(model, [{ expected, adapter }]);
+  assert.deepEqual(tokens, expected.greedyIds);
+  adapter?.release();
+  model.runner[Symbol.dispose]();
+});
+
 test("a row's bits do not depend on its neighbours, on their adapters or on chunking", async () => {
   const model = await open(join(oracleRoot, "llama"));
   const { vocabSize } = model.config;

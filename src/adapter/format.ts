@@ -74,8 +74,8 @@ export async function loadAdapter(
 ): Promise<HostAdapter> {
   const loaded = new Map<string, HostSite>();
   let bytes = 0;
-  const { summary, modules } = await examine(folder, sites, options, (module, a, b) => {
-    const site = hostSite(module, a, b);
+  const { summary, modules } = await examine(folder, sites, options, (module, a, b, e) => {
+    const site = hostSite(module, a, b, e);
     bytes += site.a.byteLength + site.b.byteLength;
     loaded.set(module.path, site);
   });

@@ -30,7 +30,7 @@ export interface AdapterSummary {
   readonly rank: number;
   /** Number of adapted linear layers. */
   readonly modules: number;
-  /** Bytes of the tensors. */
+  /** Bytes of the tensors in host memory: the file's, unless dtypes that differ are widened or AdaLoRA is folded. */
   readonly bytes: number;
   /** Bytes in fp32, as the engine's active set holds it. */
   readonly activeBytes: number;

@@ -3,7 +3,7 @@
 import { access } from "node:fs/promises";
 import { join } from "node:path";
 import type { Command } from "commander";
-import { type AdapterDescription, configFile, describeAdapter } from "../adapter/format.js";
+import { type AdapterDescription, type CanonicalConfig, configFile, describeAdapter } from "../adapter/format.js";
 import { openCheckpoint } from "../model/checkpoint.js";
 import { type CheckpointDescription, describeCheckpoint } from "../model/describe.js";
 import { linearSites } from "../model/sites.js";
@@ -52,7 +52,7 @@ function adapterFields(folder: string, { summary, config }: AdapterDescription):
   const { min, max } = summary.scales;
   return [
     ["adapter", folder],
-    ["type", config.use_rslora ? "LoRA, rank-stabilized (rsLoRA)" : "LoRA"],
+    ["type", methodOf(config)],
     ["rank", `up to ${summary.rank}`],
     ["modules", `${summary.modules} adapted linear layers`],
     ["scales", min === max ? String(min) : `${min} to ${max}`],
@@ -61,6 +61,11 @@ function adapterFields(folder: string, { summary, config }: AdapterDescription):
     ...summary.warnings.map((warning): [string, string] => ["warning", warning]),
     ["not kept", summary.ignored.join(", ") || "nothing"],
   ];
+}
+
+function methodOf(config: CanonicalConfig): string {
+  if (config.peft_type === "ADALORA") return `AdaLoRA, begun with rank ${config.r}, folded into LoRA as it is loaded`;
+  return config.use_rslora ? "LoRA, rank-stabilized (rsLoRA)" : "LoRA";
 }
 
 async function inspectModel(folder: string, { json }: InspectOptions, terminal: Terminal): Promise<void> {

@@ -74,6 +74,7 @@ export interface OpenedAdapter {
 /** Checks a PEFT folder against a base, to go on from it. Throws what checking throws. */
 export async function openAdapter(folder: string, config: DecoderConfig): Promise<OpenedAdapter> {
   const { summary, modules, config: canonical } = await checkAdapter(folder, linearSites(config));
+  if (canonical.peft_type !== "LORA") throw notTrained(folder, canonical.peft_type);
   const shape = { rank: canonical.r, alpha: canonical.lora_alpha, rslora: canonical.use_rslora };
   const sites = modules.map(({ path, inFeatures, outFeatures, rank, alpha, scale }) => ({
     path,
@@ -97,6 +98,14 @@ export async function openAdapter(folder: string, config: DecoderConfig): Promis
       }
     },
   };
+}
+
+function notTrained(folder: string, method: string): LorikeetError {
+  return new LorikeetError(
+    "adapter_unsupported",
+    `${folder} holds an adapter of peft_type ${method}; only LORA can be trained on.`,
+    { param: "--init-from", found: method, allowed: "LORA" },
+  );
 }
 
 async function openWeights(folder: string): Promise<SafetensorsFile> {

@@ -5,33 +5,22 @@
 
 import { open } from "node:fs/promises";
 import { jsonBounds } from "../../tensor/json-bounds.js";
+import { adaLoraKeys, readAdaLora } from "./adalora.js";
+import type { MethodConfig, PeftMethod } from "./canonical.js";
+import { FieldReader, type Fields, isRecord } from "./config-fields.js";
 import { type Faults, quote, quoteList } from "./faults.js";
 import type { FeatureLog } from "./features.js";
 import { configFile } from "./files.js";
 import { harmlessKeys, otherMethods, refusedInits, refusedKeys } from "./known.js";
-import type { PatternEntries } from "./patterns.js";
 
-/** The keys that decide what an adapter computes; part of its digest. */
-export interface CanonicalConfig {
-  readonly peft_type: "LORA";
-  readonly r: number;
-  readonly lora_alpha: number;
-  readonly use_rslora: boolean;
-  /** In the order of the file, which decides. */
-  readonly rank_pattern: PatternEntries;
-  readonly alpha_pattern: PatternEntries;
-}
+export type { CanonicalConfig } from "./canonical.js";
 
-export interface ReadConfig {
-  readonly canonical: CanonicalConfig;
-  /** mlx-lm's `scale`, which is the scale itself; null: computed from alpha and rank. */
-  readonly scale: number | null;
+export interface ReadConfig extends MethodConfig {
   readonly baseName: string | null;
   readonly modulesToSave: readonly string[];
   readonly trainsBias: boolean;
 }
 
-type Fields = Readonly<Record<string, unknown>>;
 const maxDepth = 16;
 
 /** null when it cannot be read as a LoRA config at all; the reason is among the faults. */
@@ -101,7 +90,9 @@ async function readBounded(path: string, most: number): Promise<Buffer> {
 }
 
 function readPeft(fields: Fields, faults: Faults, features: FeatureLog, warnings: string[]): ReadConfig | null {
-  if (!checkMethod(fields.peft_type, faults)) return null;
+  const method = methodOf(fields.peft_type, faults);
+  if (!method) return null;
+  const isAdaLora = method === "ADALORA";
   const field = new FieldReader(fields, faults);
   if (field.flag("use_dora")) features.note("dora");
   if (field.flag("lora_bias")) features.note("lora_bias");
@@ -112,37 +103,46 @@ function readPeft(fields: Fields, faults: Faults, features: FeatureLog, warnings
   for (const [key, what] of refusedKeys) {
     if (isSet(fields[key])) faults.unsupported(`${key} is set (${what}), which is not supported`);
   }
-  const strange = Object.keys(fields).filter((key) => !harmlessKeys.has(key) && !refusedKeys.has(key));
+  const isKnown = (key: string): boolean =>
+    harmlessKeys.has(key) || refusedKeys.has(key) || (isAdaLora && adaLoraKeys.has(key));
+  const strange = Object.keys(fields).filter((key) => !isKnown(key));
   if (strange.length > 0) warnings.push(`${configFile} has unknown keys, which were ignored: ${quoteList(strange)}.`);
   if (fields.lora_alpha === undefined) warnings.push(`${configFile} has no lora_alpha; PEFT's default of 8 was used.`);
   field.flag("fan_in_fan_out"); // how the base stores its weights: A and B keep their shapes
   return {
-    canonical: {
-      peft_type: "LORA",
-      r: field.positiveInteger("r", 8),
-      lora_alpha: field.number("lora_alpha", 8),
-      use_rslora: field.flag("use_rslora"),
-      rank_pattern: field.pattern("rank_pattern", isPositiveInteger, "a positive whole number"),
-      alpha_pattern: field.pattern("alpha_pattern", isNumber, "a finite number"),
-    },
-    scale: null,
+    ...(isAdaLora ? readAdaLora(field, faults) : readLora(field)),
     baseName: field.text("base_model_name_or_path"),
     modulesToSave: field.texts("modules_to_save"),
     trainsBias,
   };
 }
 
-function checkMethod(type: unknown, faults: Faults): boolean {
-  if (type === "LORA") return true;
+function readLora(field: FieldReader): MethodConfig {
+  return {
+    canonical: {
+      peft_type: "LORA",
+      r: field.positiveInteger("r", 8),
+      lora_alpha: field.number("lora_alpha", 8),
+      use_rslora: field.flag("use_rslora"),
+      rank_pattern: field.ranks("rank_pattern"),
+      alpha_pattern: field.numbers("alpha_pattern"),
+    },
+    scaleOf: null,
+    keptRanks: new Map(),
+  };
+}
+
+function methodOf(type: unknown, faults: Faults): PeftMethod | null {
+  if (type === "LORA" || type === "ADALORA") return type;
   if (typeof type !== "string") {
-    faults.invalid(`${configFile} has peft_type ${quote(type ?? null)}; "LORA" is allowed`);
-    return false;
+    faults.invalid(`${configFile} has peft_type ${quote(type ?? null)}; "LORA" and "ADALORA" are allowed`);
+    return null;
   }
   const name = otherMethods.get(type.toUpperCase()) ?? quote(type);
   faults.unsupported(
     `${name} (peft_type ${quote(type)}) is not supported; train it as LoRA, or merge it into the base`,
   );
-  return false;
+  return null;
 }
 
 function checkInit(init: unknown, faults: Faults): void {
@@ -175,78 +175,12 @@ function readMlx(fields: Fields, parameters: Fields, faults: Faults, features: F
       rank_pattern: [],
       alpha_pattern: [],
     },
-    scale,
+    scaleOf: () => scale,
+    keptRanks: new Map(),
     baseName: typeof fields.model === "string" ? fields.model : null,
     modulesToSave: [],
     trainsBias: false,
   };
-}
-
-/** Reads typed fields; null equals absent; a wrong type is a fault and reads as the default. */
-class FieldReader {
-  readonly #fields: Fields;
-  readonly #faults: Faults;
-  readonly #prefix: string;
-
-  constructor(fields: Fields, faults: Faults, prefix = "") {
-    this.#fields = fields;
-    this.#faults = faults;
-    this.#prefix = prefix;
-  }
-
-  flag(key: string): boolean {
-    return this.#read(key, (value) => typeof value === "boolean", "true or false", false);
-  }
-
-  number(key: string, fallback: number): number {
-    return this.#read(key, isNumber, "a finite number", fallback);
-  }
-
-  positiveInteger(key: string, fallback: number): number {
-    return this.#read(key, isPositiveInteger, "a positive whole number", fallback);
-  }
-
-  text(key: string): string | null {
-    return this.#read<string | null>(key, (value): value is string => typeof value === "string", "a string", null);
-  }
-
-  texts(key: string): readonly string[] {
-    return this.#read<readonly string[]>(key, isTexts, "a list of strings", []);
-  }
-
-  pattern(key: string, check: (value: unknown) => value is number, allowed: string): PatternEntries {
-    const object = this.#read<Fields>(key, isRecord, "an object", {});
-    const entries: [string, number][] = [];
-    for (const [pattern, value] of Object.entries(object)) {
-      if (check(value)) entries.push([pattern, value]);
-      else this.#faults.invalid(`${this.#prefix}${key}[${quote(pattern)}] is ${quote(value)}; ${allowed} is allowed`);
-    }
-    return entries;
-  }
-
-  #read<T>(key: string, check: (value: unknown) => value is T, allowed: string, fallback: T): T {
-    const value = this.#fields[key];
-    if (value === undefined || value === null) return fallback;
-    if (check(value)) return value;
-    this.#faults.invalid(`${this.#prefix}${key} is ${quote(value)}; ${allowed} is allowed`);
-    return fallback;
-  }
-}
-
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-
-function isNumber(value: unknown): value is number {
-  return typeof value === "number" && Number.isFinite(value);
-}
-
-function isPositiveInteger(value: unknown): value is number {
-  return typeof value === "number" && Number.isSafeInteger(value) && value > 0;
-}
-
-function isTexts(value: unknown): value is readonly string[] {
-  return Array.isArray(value) && value.every((entry) => typeof entry === "string");
 }
 
 /** null, false, 0, "" and what is empty are how PEFT writes "not used". */

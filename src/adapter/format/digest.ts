@@ -5,7 +5,8 @@
 
 import { createHash, type Hash } from "node:crypto";
 import { bytesOf } from "../../tensor/dtype.js";
-import type { CanonicalConfig } from "./config.js";
+import type { CanonicalConfig } from "./canonical.js";
+import type { Role } from "./keys.js";
 import type { MatrixDtype } from "./modules.js";
 
 export class AdapterDigest {
@@ -16,8 +17,8 @@ export class AdapterDigest {
     this.#hash.update(`lorikeet adapter 1\n${JSON.stringify(sorted)}\n`);
   }
 
-  /** Call by rising module path, A before B. `elements` in PEFT's layout. */
-  add(path: string, role: "A" | "B", dtype: MatrixDtype, shape: readonly number[], elements: ArrayBufferView): void {
+  /** Call by rising module path, A before B, then E. `elements` in PEFT's layout. */
+  add(path: string, role: Role, dtype: MatrixDtype, shape: readonly number[], elements: ArrayBufferView): void {
     this.#hash.update(`${JSON.stringify([`${path}.lora_${role}.weight`, dtype, shape])}\n`);
     this.#hash.update(bytesOf(elements));
   }

@@ -15,7 +15,7 @@ import { AdapterDigest } from "./digest.js";
 import { Faults, quote } from "./faults.js";
 import { FeatureLog } from "./features.js";
 import { configFile, surveyFolder } from "./files.js";
-import { elementsOf, peftLayout } from "./layout.js";
+import { elementsOf, hostDtype, peftLayout } from "./layout.js";
 import { type Matrix, type ModulePlan, type PlannedAdapter, planModules } from "./modules.js";
 import { SiteIndex } from "./sites.js";
 import { summarizeValues, type ValueSummary } from "./values.js";
@@ -52,7 +52,7 @@ export interface Examined {
 
 type Elements = Float32Array | Uint16Array;
 /** Told of each module once its values are known to be sound; the arrays, in the file's layout, are the visitor's only until it returns. */
-type Visitor = (module: ModulePlan, a: Elements, b: Elements) => void;
+type Visitor = (module: ModulePlan, a: Elements, b: Elements, e: Elements | null) => void;
 
 /** `sites` null: no base is at hand and every path is taken as it is. Throws LorikeetError. */
 export async function examine(
@@ -142,41 +142,46 @@ async function readContent(
   const digest = new AdapterDigest(config);
   const byPath = [...plan.modules].sort((left, right) => (left.path < right.path ? -1 : 1));
   let zeros = 0;
-  for await (const [module, bytesOfA, bytesOfB] of readPairs(file, byPath)) {
-    const { path, rank, inFeatures, outFeatures, a, b } = module;
+  for await (const [module, bytesOfA, bytesOfB, bytesOfE] of readModules(file, byPath)) {
+    const { path, rank, inFeatures, outFeatures, a, b, e } = module;
     const values = summarizeValues(b.dtype, bytesOfB);
-    reportValues(a, summarizeValues(a.dtype, bytesOfA), 1, faults);
+    const singular = e && bytesOfE ? summarizeValues(e.dtype, bytesOfE) : null;
+    reportValues(a, summarizeValues(a.dtype, bytesOfA), singular?.finite ? singular.largest : 1, faults);
     reportValues(b, values, module.scale, faults);
-    if (values.zero) zeros++;
+    if (e && singular) reportValues(e, singular, 1, faults);
+    if (values.zero || singular?.zero) zeros++;
     const elementsOfA = elementsOf(a.dtype, bytesOfA);
     const elementsOfB = elementsOf(b.dtype, bytesOfB);
+    const elementsOfE = e && bytesOfE ? elementsOf(e.dtype, bytesOfE) : null;
     digest.add(path, "A", a.dtype, [rank, inFeatures], peftLayout(a, elementsOfA));
     digest.add(path, "B", b.dtype, [outFeatures, rank], peftLayout(b, elementsOfB));
-    if (faults.count === 0) visit(module, elementsOfA, elementsOfB);
+    if (e && elementsOfE) digest.add(path, "E", e.dtype, e.shape, elementsOfE);
+    if (faults.count === 0) visit(module, elementsOfA, elementsOfB, elementsOfE);
   }
   return { digest: digest.finish(), warnings: zeroWarning(zeros, byPath.length) };
 }
 
-/** Yields each module with the bytes of its A and B, which are not the caller's to keep. */
-async function* readPairs(
+/** Yields each module with the bytes of its A, B and, where it has one, E, which are not the caller's to keep. */
+async function* readModules(
   file: SafetensorsFile,
   modules: readonly ModulePlan[],
-): AsyncGenerator<readonly [module: ModulePlan, a: Uint8Array, b: Uint8Array]> {
+): AsyncGenerator<readonly [module: ModulePlan, a: Uint8Array, b: Uint8Array, e: Uint8Array | null]> {
   const stream = streamTensors(
     file,
-    modules.flatMap(({ a, b }) => [a.name, b.name]),
+    modules.flatMap(({ a, b, e }) => [a.name, b.name, ...(e ? [e.name] : [])]),
   );
   for (const module of modules) {
     const a = await stream.next();
     const b = await stream.next();
-    if (!a.done && !b.done) yield [module, a.value.bytes, b.value.bytes];
+    const e = module.e ? await stream.next() : null;
+    if (!a.done && !b.done && !e?.done) yield [module, a.value.bytes, b.value.bytes, e?.value.bytes ?? null];
   }
 }
 
 function zeroWarning(zeros: number, modules: number): string[] {
   if (zeros === 0) return [];
-  if (zeros === modules) return ["The adapter changes nothing: every lora_B is zero."];
-  return [`${zeros} of ${modules} modules change nothing: their lora_B is zero.`];
+  if (zeros === modules) return ["The adapter changes nothing: every lora_B or lora_E is zero."];
+  return [`${zeros} of ${modules} modules change nothing: their lora_B or lora_E is zero.`];
 }
 
 function checkDigest(found: string, expected: string | undefined, label: string): void {
@@ -208,9 +213,10 @@ function summarize(
 ): AdapterSummary {
   let elements = 0;
   let bytes = 0;
-  for (const { rank, inFeatures, outFeatures, a, b } of modules) {
-    elements += rank * (inFeatures + outFeatures);
-    bytes += rank * (inFeatures * dtypeSizes[a.dtype] + outFeatures * dtypeSizes[b.dtype]);
+  for (const module of modules) {
+    const own = module.rank * (module.inFeatures + module.outFeatures);
+    elements += own;
+    bytes += own * dtypeSizes[hostDtype(module)];
   }
   const scales = modules.map(({ scale }) => scale);
   return {

@@ -13,7 +13,7 @@ const features = {
   embedding: "LoRA on embeddings is not supported yet; leave them out of target_modules",
   conv: "LoRA on convolutions is not supported yet; leave them out of target_modules",
   trainable_tokens: "trained token rows (trainable_token_indices) are not supported yet",
-  adalora: "AdaLoRA is not supported yet; fold lora_E into lora_A and save it as LoRA",
+  adalora: 'AdaLoRA (lora_E) is read only where the config says so; set peft_type to "ADALORA", with its init_r',
 } as const;
 
 export type Feature = keyof typeof features;

@@ -3,12 +3,16 @@
  * Knows no base model.
  */
 
+import type { PeftMethod } from "./canonical.js";
 import type { Feature } from "./features.js";
+
+export type Role = "A" | "B" | "E";
 
 export type ParsedKey =
   | {
       readonly kind: "matrix";
-      readonly role: "A" | "B";
+      /** E: AdaLoRA's singular values. */
+      readonly role: Role;
       /** The module's path in the model that was trained, without wrappers. */
       readonly path: string;
       /** mlx-lm's layout: A [in, r], B [r, out]. */
@@ -26,20 +30,24 @@ const wrappers: ReadonlySet<string> = new Set(["_orig_mod", "_fsdp_wrapped_modul
 const markers = /^(lora_[AB]|lora_[ab]|lora_embedding_[AB]|lora_magnitude_vector|lora_E)$/;
 const wholeModules = /^(embed_tokens|wte|wpe|lm_head|score|classifier)$/;
 
-/** `modulesToSave` and `trainsBias` come from the config: they tell what a plain key may be. */
-export function parseKey(
-  name: string,
-  context: { readonly modulesToSave: readonly string[]; readonly trainsBias: boolean },
-): ParsedKey {
+/** Of the config: they tell what a key may be. */
+export interface KeyContext {
+  readonly method: PeftMethod;
+  readonly modulesToSave: readonly string[];
+  readonly trainsBias: boolean;
+}
+
+export function parseKey(name: string, context: KeyContext): ParsedKey {
   const segments = stripWrappers(name.split("."));
   const at = segments.findIndex((segment) => markers.test(segment));
   if (at < 0) return parsePlain(segments, context);
   const marker = segments[at] ?? "";
   if (marker === "lora_magnitude_vector") return feature("dora");
-  if (marker === "lora_E") return feature("adalora");
   if (marker.startsWith("lora_embedding")) return feature("embedding");
   const path = segments.slice(0, at).join(".");
   const rest = segments.slice(at + 1);
+  if (context.method === "ADALORA") return parseAdaLora(marker, path, rest);
+  if (marker === "lora_E") return feature("adalora");
   if (marker === "lora_a" || marker === "lora_b") {
     if (rest.length > 0) return unknown;
     return { kind: "matrix", role: marker === "lora_a" ? "A" : "B", path, transposed: true };
@@ -49,6 +57,13 @@ export function parseKey(
   if (last === "bias" && marker === "lora_B") return feature("lora_bias");
   if (last !== "weight") return unknown;
   return { kind: "matrix", role: marker === "lora_A" ? "A" : "B", path, transposed: false };
+}
+
+/** AdaLoRA's are bare parameters: nothing, or the adapter's name, follows the marker. */
+function parseAdaLora(marker: string, path: string, rest: readonly string[]): ParsedKey {
+  const role = { lora_A: "A", lora_B: "B", lora_E: "E" }[marker];
+  if (rest.length > 1 || (role !== "A" && role !== "B" && role !== "E")) return unknown;
+  return { kind: "matrix", role, path, transposed: false };
 }
 
 /** Takes off `base_model.model.` and `module.`, however often they lead, and the wrappers' segments. */
@@ -62,10 +77,7 @@ function stripWrappers(all: readonly string[]): string[] {
   }
 }
 
-function parsePlain(
-  segments: readonly string[],
-  context: { readonly modulesToSave: readonly string[]; readonly trainsBias: boolean },
-): ParsedKey {
+function parsePlain(segments: readonly string[], context: KeyContext): ParsedKey {
   if (segments.includes("token_adapter") || segments.includes("trainable_tokens_delta"))
     return feature("trainable_tokens");
   if (segments.includes("modules_to_save")) return feature("modules_to_save");

@@ -60,7 +60,6 @@ export const refusedInits: readonly (readonly [prefix: string, name: string])[] 
 ];
 
 export const otherMethods: ReadonlyMap<string, string> = new Map([
-  ["ADALORA", "AdaLoRA"],
   ["ADAPTION_PROMPT", "LLaMA-Adapter"],
   ["BOFT", "BOFT"],
   ["CPT", "context-aware prompt tuning"],

@@ -23,15 +23,26 @@ function hostLayout(matrix: Matrix, elements: Elements): Elements {
   return matrix.transposed ? elements.slice() : transpose(elements, ...matrix.shape);
 }
 
+/** How a module lies in host memory: as in the file, or in F32 where its matrices differ or AdaLoRA's are folded. */
+export function hostDtype({ a, b, e }: Pick<ModulePlan, "a" | "b" | "e">): MatrixDtype {
+  return e || a.dtype !== b.dtype ? "F32" : a.dtype;
+}
+
 /** The site that the engine copies: 16-bit elements stay as they are, F32 has the scale folded into B. Owns its memory. */
-export function hostSite(module: ModulePlan, a: Elements, b: Elements): HostSite {
-  const mixed = module.a.dtype !== module.b.dtype;
-  const dtype = mixed ? "F32" : module.a.dtype;
-  const hostA = hostLayout(module.a, mixed ? widen(module.a.dtype, a) : a);
-  const hostB = hostLayout(module.b, mixed ? widen(module.b.dtype, b) : b);
-  if (dtype !== "F32") return { rank: module.rank, dtype, a: hostA, b: hostB, scale: module.scale };
-  if (hostB instanceof Float32Array) multiply(hostB, module.scale);
-  return { rank: module.rank, dtype, a: hostA, b: hostB, scale: 1 };
+export function hostSite(module: ModulePlan, a: Elements, b: Elements, e: Elements | null): HostSite {
+  const { rank, scale } = module;
+  const dtype = hostDtype(module);
+  const hostA = hostLayout(module.a, dtype === "F32" ? widen(module.a.dtype, a) : a);
+  const hostB = hostLayout(module.b, dtype === "F32" ? widen(module.b.dtype, b) : b);
+  if (dtype !== "F32") return { rank, dtype, a: hostA, b: hostB, scale };
+  if (module.e && e && hostA instanceof Float32Array) multiplyColumns(hostA, widen(module.e.dtype, e));
+  if (hostB instanceof Float32Array) multiply(hostB, scale);
+  return { rank, dtype, a: hostA, b: hostB, scale: 1 };
+}
+
+/** Of [rows, factors.length]. */
+function multiplyColumns(values: Float32Array, factors: Elements): void {
+  for (let i = 0; i < values.length; i++) values[i] = (values[i] ?? 0) * (factors[i % factors.length] ?? 0);
 }
 
 function multiply(values: Float32Array, factor: number): void {

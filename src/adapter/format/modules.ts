@@ -7,7 +7,7 @@ import { formatShape } from "../../tensor/shape.js";
 import type { ReadConfig } from "./config.js";
 import { type Faults, quote } from "./faults.js";
 import type { FeatureLog } from "./features.js";
-import { parseKey } from "./keys.js";
+import { parseKey, type Role } from "./keys.js";
 import { PatternTable } from "./patterns.js";
 import type { ResolvedSite, SiteIndex } from "./sites.js";
 
@@ -33,6 +33,8 @@ export interface ModulePlan {
   readonly scale: number;
   readonly a: Matrix;
   readonly b: Matrix;
+  /** AdaLoRA's [r, 1], which scales the rows of A. */
+  readonly e: Matrix | null;
 }
 
 export interface PlannedAdapter {
@@ -48,6 +50,7 @@ interface Draft {
   readonly source: string;
   a?: Matrix;
   b?: Matrix;
+  e?: Matrix;
   broken: boolean;
 }
 
@@ -65,7 +68,7 @@ export function planModules(tensors: ReadonlyMap<string, StoredTensor>, context:
   const matrices: Matrix[] = [];
   const drafts = new Map<string, Draft>();
   for (const [name, tensor] of tensors) {
-    const key = parseKey(name, config);
+    const key = parseKey(name, { ...config, method: config.canonical.peft_type });
     if (key.kind === "unknown") faults.invalid(`tensor ${quote(name)} is neither lora_A nor lora_B of a module`);
     if (key.kind === "feature") context.features.note(key.feature, name);
     if (key.kind !== "matrix") continue;
@@ -104,8 +107,10 @@ function readMatrix(name: string, tensor: StoredTensor, transposed: boolean, con
   return { name, dtype, shape: [rows, columns], transposed };
 }
 
-function place(draft: Draft, role: "A" | "B", matrix: Matrix | null, name: string, faults: Faults): void {
-  const slot = role === "A" ? "a" : "b";
+const slots = { A: "a", B: "b", E: "e" } as const;
+
+function place(draft: Draft, role: Role, matrix: Matrix | null, name: string, faults: Faults): void {
+  const slot = slots[role];
   const other = draft[slot];
   if (other)
     faults.invalid(`tensors ${quote(other.name)} and ${quote(name)} are both lora_${role} of ${draft.resolved.path}`);
@@ -117,20 +122,30 @@ function finish(drafts: ReadonlyMap<string, Draft>, context: PlanContext): Modul
   const { config, faults } = context;
   const ranks = new PatternTable("rank_pattern", config.canonical.rank_pattern, faults);
   const alphas = new PatternTable("alpha_pattern", config.canonical.alpha_pattern, faults);
+  const isAdaLora = config.canonical.peft_type === "ADALORA";
   const modules: ModulePlan[] = [];
   const disagreeing: string[] = [];
+  let pruned = 0;
   for (const draft of drafts.values()) {
     const sizes = checkPair(draft, context);
     if (!sizes) continue;
-    const { path, rank, a, b } = sizes;
+    const { path, rank } = sizes;
+    if (rank === 0) {
+      pruned++;
+      continue;
+    }
     const configured = ranks.lookup(draft.source) ?? config.canonical.r;
-    if (configured !== rank) disagreeing.push(`${path} has rank ${rank}, the config says ${configured}`);
-    const alpha =
-      config.scale === null ? (alphas.lookup(draft.source) ?? config.canonical.lora_alpha) : config.scale * rank;
-    const scale = config.scale ?? alpha / (config.canonical.use_rslora ? Math.sqrt(rank) : rank);
+    if (configured !== rank && !isAdaLora) disagreeing.push(`${path} has rank ${rank}, the config says ${configured}`);
+    const { scale, alpha } = scaleOf(rank, alphas.lookup(draft.source), config);
     if (!Number.isFinite(Math.fround(scale)))
       faults.invalid(`module ${path} has scale ${scale}; a finite float32 is allowed`);
-    modules.push({ path, inFeatures: sizes.inFeatures, outFeatures: sizes.outFeatures, rank, alpha, scale, a, b });
+    modules.push({ ...sizes, alpha, scale });
+  }
+  if (pruned > 0 && modules.length === 0 && faults.count === 0) {
+    faults.invalid(`all ${pruned} modules were pruned to rank 0, so the adapter changes nothing`);
+  } else if (pruned > 0) {
+    const what = pruned === 1 ? "1 module was" : `${pruned} modules were`;
+    context.warnings.push(`${what} pruned to rank 0, which changes nothing.`);
   }
   if (disagreeing.length > 0) {
     const more = disagreeing.length > 1 ? `, and ${disagreeing.length - 1} more` : "";
@@ -143,19 +158,20 @@ function finish(drafts: ReadonlyMap<string, Draft>, context: PlanContext): Modul
   return modules.sort((left, right) => (order.get(left.path) ?? 0) - (order.get(right.path) ?? 0));
 }
 
-interface Sizes {
-  readonly path: string;
-  readonly rank: number;
-  readonly inFeatures: number;
-  readonly outFeatures: number;
-  readonly a: Matrix;
-  readonly b: Matrix;
+function scaleOf(rank: number, patterned: number | undefined, config: ReadConfig): { scale: number; alpha: number } {
+  if (config.scaleOf !== null) return { scale: config.scaleOf(rank), alpha: config.scaleOf(rank) * rank };
+  const alpha = patterned ?? config.canonical.lora_alpha;
+  return { scale: alpha / (config.canonical.use_rslora ? Math.sqrt(rank) : rank), alpha };
 }
 
+type Sizes = Omit<ModulePlan, "alpha" | "scale">;
+
 /** null when the pair is not whole or does not fit; the reasons are among the faults. */
-function checkPair({ resolved, a, b, broken }: Draft, context: PlanContext): Sizes | null {
+function checkPair(draft: Draft, context: PlanContext): Sizes | null {
+  const { resolved, a, b, broken } = draft;
   const { path, site } = resolved;
   const { faults, maxRank } = context;
+  const isAdaLora = context.config.canonical.peft_type === "ADALORA";
   const before = faults.count;
   if (!broken && !b) faults.invalid(`module ${path} has lora_A but no lora_B`);
   if (!broken && !a) faults.invalid(`module ${path} has lora_B but no lora_A`);
@@ -163,14 +179,36 @@ function checkPair({ resolved, a, b, broken }: Draft, context: PlanContext): Siz
   const [rank, inFeatures] = oriented(a);
   const [outFeatures, rankOfB] = oriented(b);
   if (rank !== rankOfB) faults.invalid(`module ${path} has rank ${rank} in lora_A, but rank ${rankOfB} in lora_B`);
-  if (rank < 1 || rank > maxRank) faults.invalid(`module ${path} has rank ${rank}; 1 to ${maxRank} is allowed`);
+  const least = isAdaLora ? 0 : 1;
+  if (rank < least || rank > maxRank) {
+    faults.invalid(`module ${path} has rank ${rank}; ${least} to ${maxRank} is allowed`);
+  }
+  if (isAdaLora) checkSingularValues(draft, rank, context);
   if (site && inFeatures !== site.inFeatures) {
     faults.invalid(`module ${path} takes ${site.inFeatures} inputs in the base, but ${inFeatures} in lora_A`);
   }
   if (site && outFeatures !== site.outFeatures) {
     faults.invalid(`module ${path} gives ${site.outFeatures} outputs in the base, but ${outFeatures} in lora_B`);
   }
-  return broken || faults.count > before ? null : { path, rank, inFeatures, outFeatures, a, b };
+  if (broken || faults.count > before) return null;
+  return { path, rank, inFeatures, outFeatures, a, b, e: draft.e ?? null };
+}
+
+/** AdaLoRA: lora_E is [rank, 1], and the rank is what pruning left. */
+function checkSingularValues(
+  { resolved: { path }, source, e, broken }: Draft,
+  rank: number,
+  context: PlanContext,
+): void {
+  const { faults, config } = context;
+  if (!e && !broken) faults.invalid(`module ${path} has lora_A but no lora_E`);
+  if (e && (e.shape[0] !== rank || e.shape[1] !== 1)) {
+    faults.invalid(`module ${path} has shape ${formatShape(e.shape)} in lora_E; ${formatShape([rank, 1])} is allowed`);
+  }
+  const kept = config.keptRanks.get(source);
+  if (kept !== undefined && kept !== rank) {
+    faults.invalid(`module ${path} has rank ${rank} in lora_A, but rank_pattern keeps ${kept}`);
+  }
 }
 
 /** PEFT's sizes: [r, in] of A, [out, r] of B. */
