@@ -110,6 +110,39 @@ test("a run is saved, judged and merged, and one that was killed or interrupted 
   assert.ok(Math.abs(folded.loss - figures.loss) < 1e-4, `${folded.loss} merged, ${figures.loss} beside the base`);
 });
 
+test("over a quantized base a run is served over the same, and one that was killed ends with the same bytes", async () => {
+  for (const dtype of ["int8", "int4"]) {
+    const asked = [...recipe, "--base-dtype", dtype, "--steps", "6", "--eval-every", "2"];
+    const whole = join(folder, "adapters", dtype);
+    const { out, err, code } = await finish("train", ...asked, "--out", whole, "--json");
+    assert.equal(code, 0, err);
+    assert.match(err, new RegExp(`base +${dtype}, .* with the copies for gradients`));
+    assert.match(err, new RegExp(`as served over ${dtype}: loss .* from training`));
+    const results = JSON.parse(out);
+    assert.ok(results.validation_loss < results.base_validation_loss);
+    const { trained, served, difference, dtype: over } = results.served_check;
+    assert.ok(over === dtype && difference === Math.abs(trained - served) && difference < 0.02 * trained, out);
+    const record = JSON.parse(readFileSync(join(whole, "lorikeet.json"), "utf8"));
+    assert.deepEqual([record.base.dtype, record.results.served_check], [dtype, results.served_check]);
+    assert.match(readFileSync(join(whole, "README.md"), "utf8"), new RegExp(`trained over in ${dtype}`));
+
+    const target = join(folder, "adapters", `${dtype}-killed`);
+    const run = start("train", ...asked, "--out", target);
+    await until(run, "step 2/6");
+    run.child.kill("SIGKILL");
+    await run.ended;
+    const other = await finish("train", "--resume", "--out", target, "--base-dtype", "fp32");
+    assert.match(other.err, new RegExp(`--base-dtype was "${dtype}" when this run began`));
+    const again = await finish("train", "--resume", "--out", target);
+    assert.equal(again.code, 0, again.err);
+    assert.ok(weightsOf(target).equals(weightsOf(whole)), `${dtype}: the same bytes`);
+
+    const judged = await finish("eval", ...model, "--adapter", whole, "--data", data, "--dtype", dtype, "--json");
+    const { loss, dtype: judgedOver, trainedOver } = JSON.parse(judged.out);
+    assert.deepEqual([judgedOver, trainedOver, loss > 0], [dtype, dtype, true]);
+  }
+});
+
 test("preference pairs start at ln 2 and move apart", async () => {
   const pairs = join(folder, "pairs.jsonl");
   const lines = Array.from({ length: 12 }, (_, i) => ({ prompt: `Item ${i} is`, chosen: " good.", rejected: " bad." }));

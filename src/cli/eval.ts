@@ -66,7 +66,10 @@ export function addEval(program: Command, terminal: Terminal): void {
 export interface EvalFigures extends LossFigures {
   readonly data: string;
   readonly adapter: string | null;
+  /** The base's form here. */
   readonly dtype: string;
+  /** The base's form in the adapter's training; null where no record says it. */
+  readonly trainedOver: string | null;
   /** Rows with a label whose likeliest label is theirs; null where there are none. */
   readonly labelAccuracy: (Share & { readonly names: readonly string[] }) | null;
   /** Rows whose greedy answer is theirs, to the end token; null where there are none. */
@@ -104,7 +107,8 @@ async function evaluate(flags: EvalFlags, terminal: Terminal): Promise<void> {
     const labels = record?.labels?.length ? record.labels : data.labels;
     const { signal } = shutdown;
     const figures = await figuresOf(served, items, { opened, template, labels, length, exact: flags.exact, signal });
-    const all = { data: data.digest, adapter: served.digest, dtype: precision.dtype, ...figures };
+    const trainedOver = record?.base?.dtype ?? null;
+    const all = { data: data.digest, adapter: served.digest, dtype: precision.dtype, trainedOver, ...figures };
     if (flags.json) printJson(terminal.stdout, all);
     else printLine(terminal.stdout, formatFigures(all));
   } catch (error) {
@@ -132,7 +136,7 @@ async function figuresOf(
   served: Served,
   items: readonly Item[],
   { opened, template, labels, length, exact, signal }: Judging,
-): Promise<Omit<EvalFigures, "data" | "adapter" | "dtype">> {
+): Promise<Omit<EvalFigures, "data" | "adapter" | "dtype" | "trainedOver">> {
   const rows = items.map(([row]) => row);
   const loss = await evaluateLoss(served, rows, { signal });
   const sources = rows.flatMap(({ source }) => (source ? [source] : []));
@@ -155,6 +159,7 @@ function formatFigures(figures: EvalFigures): string {
   return formatFields([
     ["rows", `${figures.rows}, ${figures.labels} tokens judged`],
     ["data", figures.data],
+    ["base", `${figures.dtype}${figures.trainedOver === null ? "" : `; trained over ${figures.trainedOver}`}`],
     ["adapter", figures.adapter ?? "none"],
     ["loss", figures.loss.toFixed(4)],
     ["perplexity", figures.perplexity.toFixed(2)],

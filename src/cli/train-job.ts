@@ -110,7 +110,7 @@ function recordOf(
   initFrom: string | null,
 ): RunRecord {
   return {
-    base: { name: basename(checkpoint.directory), parameters: checkpoint.parameterCount, dtype: "fp32" },
+    base: { name: basename(checkpoint.directory), parameters: checkpoint.parameterCount, dtype: settings.baseDtype },
     data: {
       digest: data.digest,
       files: data.files.map(({ split, path, sha256 }) => ({ split, name: basename(path), sha256 })),
@@ -147,10 +147,10 @@ function stepsOf(folder: RunFolder): Promise<number[]> {
 
 /** Refuses a run that could not fit, with what would. */
 function requireMemory(session: TrainSession, checkpoint: Checkpoint, settings: TrainSettings): void {
-  const { config, parameterCount: parameters } = checkpoint;
+  const { config } = checkpoint;
   const shape = {
     config,
-    parameters,
+    weightBytes: session.base.bytes,
     trainable: session.trainableParameters,
     batch: session.plan.largest(),
     gradientCheckpointing: settings.gradientCheckpointing,

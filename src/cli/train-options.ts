@@ -1,5 +1,6 @@
 /** The options of `train`, and which of the trainer's settings each one is. */
 
+import type { BaseDtype } from "../engine/start.js";
 import { allLinear } from "../train/lora.js";
 import { defaultRate, rates, type TrainSettings, trainDefaults } from "../train/settings.js";
 import { configKeys } from "./generate-options.js";
@@ -11,6 +12,11 @@ const d = trainDefaults;
 
 export const trainOptions = {
   model,
+  baseDtype: given("Model", d.baseDtype as BaseDtype, {
+    placeholder: "type",
+    parse: oneOf("fp32", "int8", "int4"),
+    help: "weights that the adapter is trained over: as the server runs them with --dtype",
+  }),
   cacheDir,
   chatTemplate,
   threads,
@@ -189,6 +195,7 @@ export function settingsOf(
   const { rate, length, maxTime, labelTemplate } = flags;
   return {
     method: flags.method,
+    baseDtype: flags.baseDtype,
     rank: flags.rank,
     alpha: flags.alpha,
     dropout: flags.dropout,

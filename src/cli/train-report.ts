@@ -3,6 +3,7 @@
 import { basename } from "node:path";
 import type { Checkpoint } from "../model/types.js";
 import type { Tokenizer } from "../text/types.js";
+import type { BaseWeights } from "../train/base-weights.js";
 import type { DataSet, Item } from "../train/data/dataset.js";
 import type { TokenRow } from "../train/data/encode.js";
 import { countLabels } from "../train/data/shorten.js";
@@ -37,7 +38,8 @@ export function formatHeader(facts: HeaderFacts): string {
   const labels = rows.reduce((sum, row) => sum + countLabels(row), 0);
   const perStep = settings.batch * settings.accumulate;
   return formatFields([
-    ["model", `${basename(checkpoint.directory)}, ${config.family}, ${formatCount(parameterCount)} parameters, fp32`],
+    ["model", `${basename(checkpoint.directory)}, ${config.family}, ${formatCount(parameterCount)} parameters`],
+    ["base", baseLine(session.base)],
     [
       "method",
       `${settings.method}, LoRA rank ${rank}, alpha ${alpha}${rslora ? " (rsLoRA)" : ""} on ${session.facts.sites.length} layers: ${formatCount(session.trainableParameters)} trained, ${share} %`,
@@ -53,6 +55,11 @@ export function formatHeader(facts: HeaderFacts): string {
     ["time", `about ${formatTime(estimate.ms)} on ${facts.threads} ${facts.threads === 1 ? "thread" : "threads"}`],
     ["out", facts.out],
   ]);
+}
+
+function baseLine({ dtype, bytes, blocks }: BaseWeights): string {
+  const fallen = blocks.length > 0 ? `; ${blocks.length} products in int8 blocks, for the error of their rows` : "";
+  return `${dtype}, ${formatBytes(bytes)}${dtype === "fp32" ? "" : " with the copies for gradients"}${fallen}`;
 }
 
 const tokensOf = (rows: readonly TokenRow[]): number => rows.reduce((sum, { ids }) => sum + ids.length, 0);

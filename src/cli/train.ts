@@ -85,6 +85,8 @@ function planOf({ session, data }: TrainJob, estimate: Estimate) {
   return {
     steps: session.totalSteps,
     trainable_parameters: session.trainableParameters,
+    base_dtype: session.base.dtype,
+    base_bytes: session.base.bytes,
     train_rows: data.train.length,
     validation_rows: data.valid.length,
     data: data.digest,
@@ -118,7 +120,7 @@ async function trainJob(
     serve: (adapter) =>
       openServed({
         checkpoint: model.checkpoint,
-        dtype: "fp32",
+        dtype: settings.baseDtype,
         threads,
         maxContext: settings.length,
         maxBatch: 4,
@@ -167,8 +169,11 @@ async function report(
   if (samples.length > 0) printLine(say, `\n${formatSamples(samples)}\n`);
   const check = results?.served_check;
   if (check) {
-    const difference = Math.abs(check.trained - check.served).toExponential(1);
-    printLine(say, `as served: loss ${check.served.toFixed(5)} on ${check.rows} rows, ${difference} from training`);
+    const difference = check.difference.toExponential(1);
+    printLine(
+      say,
+      `as served over ${check.dtype}: loss ${check.served.toFixed(5)} on ${check.rows} rows, ${difference} from training`,
+    );
   }
   const best = state.best ? `, validation loss ${state.best.loss.toFixed(4)} at step ${state.best.step}` : "";
   const peak = peakBytes();

@@ -1,7 +1,6 @@
 /** Runs prefill chunks and decode steps: fills the inputs, binds what changed, calls the session. Knows no request. */
 import { assert } from "../base/errors.js";
 import { serializeGraph } from "../graph/serialize.js";
-import type { Graph } from "../graph/types.js";
 import { buildServingGraph } from "../model/serving.js";
 import { type AdapterAxis, type AdapterMode, indexNames, type SiteGroup } from "../model/serving-adapters.js";
 import type { DecoderConfig } from "../model/types.js";
@@ -12,6 +11,7 @@ import { Tensor } from "../runtime/tensor.js";
 import { type AdapterBank, type BankHold, rankClasses } from "./bank.js";
 import { groupRows } from "./groups.js";
 import type { KvCache, KvView } from "./kv-cache.js";
+import { shareWeights } from "./shared-weights.js";
 
 export interface RunnerOptions {
   readonly config: DecoderConfig;
@@ -82,7 +82,7 @@ export class Runner {
     let groups: readonly SiteGroup[] = [];
     for (const adapters of modes) {
       const built = buildServingGraph({ config, weights, capacity, adapters });
-      const names = shared ? share(built.graph, shared) : [];
+      const names = shared ? shareWeights(built.graph, shared) : [];
       const session = await Session.create(serializeGraph(built.graph), {
         ...options.session,
         ...(shared ? { shared: { weights: shared, names } } : {}),
@@ -277,17 +277,6 @@ export class Runner {
     for (const { session } of this.#variants.values()) session[Symbol.dispose]();
     this.#shared?.[Symbol.dispose]();
   }
-}
-
-/** Adds a graph's external initializers to the shared weights and returns their names. */
-function share(graph: Graph, shared: SharedWeights): string[] {
-  const names: string[] = [];
-  for (const { value, data } of graph.initializers) {
-    if (data.kind !== "external" || value.type === "bfloat16") continue;
-    shared.add(value.name, value.type, value.shape.map(Number), data);
-    names.push(value.name);
-  }
-  return names;
 }
 
 /** A binding that only rebinds what changed. */

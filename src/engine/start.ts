@@ -3,7 +3,7 @@ import type { AdapterSource } from "../adapter/types.js";
 import { type Logger, type Progress, silent } from "../base/log.js";
 import { prepareWeights } from "../model/convert.js";
 import { rowLimits } from "../model/quantize.js";
-import { planWeights } from "../model/quantize-plan.js";
+import { planWeights, type WeightPlan } from "../model/quantize-plan.js";
 import type { Checkpoint } from "../model/types.js";
 import { AdapterBank } from "./bank.js";
 import { ContinuousEngine } from "./engine.js";
@@ -55,18 +55,26 @@ export interface StartedEngine {
 /** Rows of up to this many tokens are padded behind the last one. */
 const padding = 8;
 
-export async function startEngine(options: StartOptions): Promise<StartedEngine> {
-  const { checkpoint, dtype, logger = silent } = options;
-  const { config } = checkpoint;
-  const int8Kind = options.int8Kind ?? "rows";
+/** The form of each weight in an engine with these options. Asks this CPU how its integer kernel adds. */
+export async function planServing(
+  { config, tensors }: Checkpoint,
+  options: Pick<StartOptions, "dtype" | "int8Kind" | "headDtype" | "threads">,
+): Promise<WeightPlan> {
+  const { dtype, int8Kind = "rows" } = options;
   const rowLimit = dtype === "int8" && int8Kind === "rows" ? await exactRowLimit(options.threads) : rowLimits.full;
-  const plan = planWeights(config, checkpoint.tensors, {
+  return planWeights(config, tensors, {
     dtype,
     int8Kind,
     rowLimit,
     ...(options.headDtype === undefined ? {} : { headDtype: options.headDtype }),
     pack: dtype !== "fp32",
   });
+}
+
+export async function startEngine(options: StartOptions): Promise<StartedEngine> {
+  const { checkpoint, dtype, logger = silent } = options;
+  const { config } = checkpoint;
+  const plan = await planServing(checkpoint, options);
   const prepared = await prepareWeights(checkpoint, plan, {
     threads: options.threads,
     ...(options.cacheDirectory === undefined ? {} : { cacheDirectory: options.cacheDirectory }),

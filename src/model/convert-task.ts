@@ -10,6 +10,8 @@ import { bfloat16ToFloat32, float16ToFloat32 } from "../tensor/half.js";
 import {
   blockCount,
   blockSize,
+  dequantizeBlocks,
+  dequantizeRows,
   quantizeBlocks,
   quantizeRows,
   relativeError,
@@ -18,7 +20,7 @@ import {
   transpose,
 } from "./quantize.js";
 import { isReferenced, type Place, type Weight } from "./quantize-layout.js";
-import type { WeightForm } from "./quantize-plan.js";
+import type { Rounding, WeightForm } from "./quantize-plan.js";
 
 interface Segment {
   readonly file: string;
@@ -38,6 +40,8 @@ export interface ConvertTask {
   readonly maxRowError: number;
   /** Of `int8row`: its integers lie in [-rowLimit, rowLimit]. */
   readonly rowLimit: number;
+  /** Rounds the matrix first as this form of it does along its own inputs, the rows of this one. */
+  readonly rounded: Rounding | null;
   /** Where the results go in the prepared file. */
   readonly dataOffset: number;
   readonly scalesOffset: number;
@@ -57,9 +61,10 @@ const elementsPerTask = 1 << 20;
 export function tasksOf(weight: Weight, place: Place): ConvertTask[] {
   const { entry, sources, rows, columns, name } = weight;
   const { form, transposed = false, maxRowError = Number.POSITIVE_INFINITY, rowLimit = rowLimits.full } = entry;
+  const { rounded = null } = entry;
   if (form === "raw" || isReferenced(weight)) return [];
-  const common = { weight: name, form, transposed: transposed && form !== "fp32", maxRowError, rowLimit };
-  if (form === "int8row" || common.transposed) {
+  const common = { weight: name, form, transposed: transposed && form !== "fp32", maxRowError, rowLimit, rounded };
+  if (form === "int8row" || common.transposed || rounded) {
     return [{ ...common, ...place, rows, columns, segments: sources }];
   }
   const tasks: ConvertTask[] = [];
@@ -92,13 +97,11 @@ function rowBytesOf(form: WeightForm, columns: number): number {
 
 /** Does a task; `output` is a descriptor of the prepared file. Throws `model_invalid` for weights that are not numbers. */
 export function runTask(task: ConvertTask, output: number): ConvertResult {
-  const stored = readValues(task);
   if (task.form === "fp32") {
-    writeAll(output, stored, task.dataOffset);
+    writeAll(output, readValues(task), task.dataOffset);
     return { weight: task.weight, form: "fp32", error: 0, norm: 0 };
   }
-  const values = task.transposed ? transpose(stored, task.columns, task.rows) : stored;
-  const { data, scales, ...result } = convert(task, values);
+  const { data, scales, ...result } = convert(task, turnedValues(task));
   if (Number.isFinite(result.norm)) {
     writeAll(output, data, task.dataOffset);
     writeAll(output, scales, task.scalesOffset);
@@ -113,19 +116,19 @@ export function runTask(task: ConvertTask, output: number): ConvertResult {
 
 type Conversion = Converted & Omit<ConvertResult, "weight">;
 
-interface Converted extends SquaredError {
-  readonly data: Uint8Array | Int8Array;
+interface Converted<Data = Uint8Array | Int8Array> extends SquaredError {
+  readonly data: Data;
   readonly scales: Float32Array;
 }
 
-function toBlocks(values: Float32Array, rows: number, columns: number, bits: 4 | 8): Converted {
+function toBlocks(values: Float32Array, rows: number, columns: number, bits: 4 | 8): Converted<Uint8Array> {
   const blocks = blockCount(columns);
   const data = new Uint8Array((rows * blocks * blockSize * bits) / 8);
   const scales = new Float32Array(rows * blocks);
   return { data, scales, ...quantizeBlocks(values, rows, columns, bits, data, scales) };
 }
 
-function toRows(values: Float32Array, rows: number, columns: number, limit: number): Converted {
+function toRows(values: Float32Array, rows: number, columns: number, limit: number): Converted<Int8Array> {
   const data = new Int8Array(rows * columns);
   const scales = new Float32Array(rows);
   return { data, scales, ...quantizeRows(values, rows, columns, limit, data, scales) };
@@ -136,6 +139,36 @@ function convert({ form, rows, columns, maxRowError, rowLimit }: ConvertTask, va
   const inRows = toRows(values, rows, columns, rowLimit);
   if (!(relativeError(inRows) > maxRowError)) return { form, ...inRows };
   return { form: "int8", ...toBlocks(values, rows, columns, 8), rowError: inRows.error };
+}
+
+/** What is to be quantized, [rows, columns]. */
+function turnedValues(task: ConvertTask): Float32Array {
+  const { rows, columns, transposed, rounded } = task;
+  const stored = readValues(task);
+  if (!rounded) return transposed ? transpose(stored, columns, rows) : stored;
+  const forwards = transposed ? stored : transpose(stored, rows, columns);
+  const band = Math.max(1, Math.floor(elementsPerTask / Math.max(1, rows)));
+  for (let first = 0; first < columns; first += band) {
+    const part = forwards.subarray(first * rows, Math.min(columns, first + band) * rows);
+    part.set(roundedValues(part, part.length / rows, rows, rounded));
+  }
+  return transpose(forwards, columns, rows);
+}
+
+/** What a product by the quantized form of `values` [rows, columns] multiplies with. */
+function roundedValues(
+  values: Float32Array,
+  rows: number,
+  columns: number,
+  { form, rowLimit }: Rounding,
+): Float32Array {
+  if (form === "int8row") {
+    const { data, scales } = toRows(values, rows, columns, rowLimit);
+    return dequantizeRows(data, scales, rows, columns);
+  }
+  const bits = form === "int4" ? 4 : 8;
+  const { data, scales } = toBlocks(values, rows, columns, bits);
+  return dequantizeBlocks(data, scales, rows, columns, bits);
 }
 
 /** All segments of a task as float32, one after the other. */

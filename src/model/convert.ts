@@ -99,8 +99,9 @@ function collect(
 /** What a plan's result depends on: the checkpoint, the plan in its order, and how this code converts. */
 function keyOf(fingerprint: string, plan: WeightPlan): string {
   const content = [...plan].map(([name, entry]) => {
-    const { form, sources = [name], transposed = false, maxRowError = null, rowLimit = null } = entry;
-    return [name, form, sources, transposed, maxRowError, rowLimit];
+    const { form, sources = [name], transposed = false, maxRowError = null, rowLimit = null, rounded } = entry;
+    const own = [name, form, sources, transposed, maxRowError, rowLimit];
+    return rounded ? [...own, rounded.form, rounded.rowLimit] : own;
   });
   return createHash("sha256")
     .update(JSON.stringify([formatVersion, fingerprint, content]))

@@ -17,7 +17,7 @@ export interface Weight {
   readonly name: string;
   readonly entry: WeightPlanEntry;
   readonly sources: readonly TensorLocation[];
-  /** As stored, joined along the outputs. */
+  /** As stored, joined along the outputs (of the weight that was turned, for a rounded copy). */
   readonly shape: readonly number[];
   /** Of a matrix: its outputs; else its elements. */
   readonly rows: number;
@@ -80,7 +80,8 @@ export function resolveWeight(
   if (!isMatrix && entry.form !== "raw" && entry.form !== "fp32") {
     throw fault(formatShape(first.shape), "only a matrix is quantized");
   }
-  assert(sources.length === 1 || (entry.form !== "raw" && !entry.transposed), `"${name}" cannot be joined`);
+  const isJoinable = entry.form !== "raw" && (!entry.transposed || entry.rounded !== undefined);
+  assert(sources.length === 1 || isJoinable, `"${name}" cannot be joined`);
   const length = sources.reduce((sum, { shape }) => sum + (shape[0] ?? 1), 0);
   const shape = first.shape.length === 0 ? [] : [length, ...first.shape.slice(1)];
   const [one = 1, two = 1] = shape;

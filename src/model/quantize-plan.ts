@@ -26,6 +26,17 @@ export interface WeightPlanEntry {
   readonly maxRowError?: number;
   /** `int8row` only: its integers lie in [-rowLimit, rowLimit]; 127 unless told otherwise. */
   readonly rowLimit?: number;
+  /**
+   * A copy that is read the other way round: its inputs are the outputs of the weight that this one was made from, and what
+   * is quantized is not the stored matrix but what that weight stands for, rounded along its own inputs.
+   */
+  readonly rounded?: Rounding;
+}
+
+/** How a weight was quantized before: its form and, of `int8row`, its limit. */
+export interface Rounding {
+  readonly form: "int4" | "int8" | "int8row";
+  readonly rowLimit: number;
 }
 
 /** By the weight's name: its tensor's, or for joined weights the name that phi3 gives them (`...self_attn.qkv_proj.weight`). */
@@ -53,6 +64,10 @@ export interface PlanOptions {
  * 0.14 % at 0.037, 0.20 % at 0.054 and 0.37 % at 0.07 (0.03 % in blocks), and by at most 0.5 % under an adapter; 1 % is the bound.
  */
 const maxRowErrors = { full: 0.02, reduced: 0.04 } as const;
+
+/** The relative error up to which a layer stays in rows of a limit. */
+export const rowErrorBound = (rowLimit: number): number =>
+  rowLimit > rowLimits.reduced ? maxRowErrors.full : maxRowErrors.reduced;
 
 /** The plan for a checkpoint's tensors. Throws `model_invalid` when one is missing, `invalid_value` for an unknown override. */
 export function planWeights(
@@ -91,8 +106,7 @@ function planTensor(
   const layout = config.family === "gpt2" ? { transposed: true } : {};
   if (dtype === "int8" && options.int8Kind === "rows") {
     const { rowLimit = rowLimits.full } = options;
-    const bound = rowLimit > rowLimits.reduced ? maxRowErrors.full : maxRowErrors.reduced;
-    return { form: "int8row", ...layout, maxRowError: options.maxRowError ?? bound, rowLimit };
+    return { form: "int8row", ...layout, maxRowError: options.maxRowError ?? rowErrorBound(rowLimit), rowLimit };
   }
   return { form: dtype, ...layout };
 }

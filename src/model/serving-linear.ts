@@ -12,7 +12,7 @@ const blockSize = 128;
 
 /** y = x·Wᵀ + bias for each part; x is [tokens, in]. Parts that were packed run as one product. */
 export function buildLinear(op: Ops, weights: WeightSource, parts: readonly LinearPart[], x: Value): Value[] {
-  const whole = packed(weights, parts);
+  const whole = packedPart(weights, parts);
   if (whole) {
     const sizes = parts.map((part) => part.outFeatures);
     return op.split(product(op, weights, whole, x, shared(op, x)), sizes, 1);
@@ -23,12 +23,12 @@ export function buildLinear(op: Ops, weights: WeightSource, parts: readonly Line
 
 /** The parts' outputs side by side, [tokens, sum of out], or null when they were not packed. */
 export function buildJoined(op: Ops, weights: WeightSource, parts: readonly LinearPart[], x: Value): Value | null {
-  const whole = packed(weights, parts);
+  const whole = packedPart(weights, parts);
   return whole && product(op, weights, whole, x, shared(op, x));
 }
 
-/** The packed layer that stands for these parts, under the name that phi3 gives it. */
-function packed(weights: WeightSource, parts: readonly LinearPart[]): LinearPart | null {
+/** The packed layer that stands for these parts, under the name that phi3 gives it; null when they were not packed. */
+export function packedPart(weights: WeightSource, parts: readonly LinearPart[]): LinearPart | null {
   const [first] = parts;
   if (!first || parts.length < 2) return null;
   const path = first.path.replace(/q_proj$/, "qkv_proj").replace(/gate_proj$/, "gate_up_proj");
@@ -141,7 +141,7 @@ function integer(op: Ops, weight: PreparedWeight, part: LinearPart, x: Quantized
   return bias ? op.add(scaled, bias) : scaled;
 }
 
-/** Rows of an embedding table; an int8 table is dequantized row by row: (q - 128) * scale of its block. [tokens, hidden]. */
+/** Rows of an embedding table; an int8 table is dequantized row by row: (q - 128) * scale of its block. ids [n] to [n, hidden]. */
 export function buildEmbedding(op: Ops, weights: WeightSource, name: string, ids: Value): Value {
   const weight = weightOf(weights, name);
   const hidden = weight.shape[1] ?? 0;
@@ -155,6 +155,6 @@ export function buildEmbedding(op: Ops, weights: WeightSource, name: string, ids
   const scales = externalInitializer(op.builder, `${name}.row_scales`, weight.scales, [vocab, blockCount, 1]);
   const q = op.cast(op.gather(table, ids), "float32"); // [tokens, blocks, block]
   const x = op.mul(op.sub(q, op.like(q, 128)), op.gather(scales, ids));
-  const flat = op.reshape(x, ["tokens", blockCount * block]);
+  const flat = op.reshape(x, [ids.shape[0] ?? "tokens", blockCount * block]);
   return blockCount * block === hidden ? flat : op.slice(flat, 1, 0, hidden);
 }

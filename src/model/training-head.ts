@@ -2,9 +2,11 @@
 import type { CustomGradient } from "../graph/gradient.js";
 import type { Ops } from "../graph/ops.js";
 import type { Value } from "../graph/types.js";
+import type { LinearPart } from "./decoder.js";
+import { buildEmbedding, buildLinear } from "./serving-linear.js";
 import type { TrainingLinears } from "./training-linear.js";
-import type { Parameters, TrainingOptions } from "./training-types.js";
-import { plainWeight, weightOf } from "./weights.js";
+import { backwardPart, type Parameters, type TrainingOptions } from "./training-types.js";
+import { plainWeight, type WeightSource, weightOf } from "./weights.js";
 
 interface HeadContext {
   /** int64 [labelled]. */
@@ -29,9 +31,9 @@ export function buildTokenLosses(op: Ops, options: TrainingOptions, x: Value, co
   const rows = parts(op, x, context.chunks, chunks);
   const labels = parts(op, context.labels, context.chunks, chunks).map((label) => op.unsqueeze(label, -1));
   const isFixed = !context.parameters.trained(name) && (config.tiedHead || !context.linears.site(part));
-  if (isFixed && weightOf(weights, name).form === "fp32") {
-    const w = plainWeight(op.builder, weights, name);
-    const made = rows.map((row, c) => fixedChunk(op, row, labels[c] ?? row, w, config.finalSoftcap));
+  if (isFixed) {
+    const head = fixedHead(op, weights, part);
+    const made = rows.map((row, c) => fixedChunk(op, row, labels[c] ?? row, head, config.finalSoftcap));
     const losses = joined(
       op,
       made.map(({ losses }) => losses),
@@ -84,14 +86,47 @@ function likelihood(op: Ops, logits: Value, label: Value): { p: Value; losses: V
   return { p, losses: op.squeeze(op.sub(all, atLabel), 1) };
 }
 
+/** The products of a head that is not trained, W [vocab, hidden]. */
+interface FixedHead {
+  /** x Wᵀ: [rows, hidden] to [rows, vocab]. */
+  logits(x: Value): Value;
+  /** p W: [rows, vocab] to [rows, hidden]. */
+  back(p: Value): Value;
+  /** W[label]: [rows] to [rows, hidden]. */
+  rows(labels: Value): Value;
+}
+
+function fixedHead(op: Ops, weights: WeightSource, part: LinearPart): FixedHead {
+  const name = `${part.path}.weight`;
+  if (weightOf(weights, name).form !== "fp32") {
+    return {
+      logits: (x) => buildLinear(op, weights, [part], x)[0] ?? x,
+      back: (p) => buildLinear(op, weights, [backwardPart(part)], p)[0] ?? p,
+      rows: (labels) => buildEmbedding(op, weights, name, labels),
+    };
+  }
+  const w = plainWeight(op.builder, weights, name);
+  return {
+    logits: (x) => op.gemm(x, w, null, { transB: true }),
+    back: (p) => op.gemm(p, w, null),
+    rows: (labels) => op.gather(w, labels),
+  };
+}
+
 /** For a head that is not trained: the losses, and what each passes back to its row, p W - W[label]. No logits outlive this. */
-function fixedChunk(op: Ops, x: Value, label: Value, w: Value, cap: number | null): { losses: Value; slopes: Value } {
-  const { logits, slope } = capped(op, op.gemm(x, w, null, { transB: true }), cap);
+function fixedChunk(
+  op: Ops,
+  x: Value,
+  label: Value,
+  head: FixedHead,
+  cap: number | null,
+): { losses: Value; slopes: Value } {
+  const { logits, slope } = capped(op, head.logits(x), cap);
   const { p, losses } = likelihood(op, logits, label);
-  const rows = op.gather(w, op.squeeze(label, 1));
-  if (!slope) return { losses, slopes: op.sub(op.gemm(p, w, null), rows) };
+  const rows = head.rows(op.squeeze(label, 1));
+  if (!slope) return { losses, slopes: op.sub(head.back(p), rows) };
   const atLabel = op.one("GatherElements", [slope, label], slope.type, label.shape, { axis: 1 });
-  return { losses, slopes: op.sub(op.gemm(op.mul(p, slope), w, null), op.mul(rows, atLabel)) };
+  return { losses, slopes: op.sub(head.back(op.mul(p, slope)), op.mul(rows, atLabel)) };
 }
 
 /** For logits that have gradients of their own: dz = g (p - 1[label]). */

@@ -4,8 +4,8 @@ import { type CustomGradient, detached } from "../graph/gradient.js";
 import type { Ops } from "../graph/ops.js";
 import type { Dim, Value } from "../graph/types.js";
 import type { LinearPart } from "./decoder.js";
-import { buildLinear } from "./serving-linear.js";
-import { backwardPath, type Parameters, siteInputs, type TrainedSite, type TrainingOptions } from "./training-types.js";
+import { buildLinear, packedPart } from "./serving-linear.js";
+import { backwardPart, type Parameters, siteInputs, type TrainedSite, type TrainingOptions } from "./training-types.js";
 import { externalInitializer, weightOf } from "./weights.js";
 
 export class TrainingLinears {
@@ -127,22 +127,31 @@ export class TrainingLinears {
     return this.#op.gemm(x, w, withoutBias ? null : this.#bias(part), { transB: !transposed });
   }
 
-  /** Those parts whose products only run forwards; the gradient of each is the product by its transposed copy: dx = g W. */
+  /** Those parts whose products only run forwards. */
   #quantized(parts: readonly LinearPart[], x: Value): Map<LinearPart, Value> {
     const { weights } = this.#options;
-    const chosen = parts.filter(({ path }) => weightOf(weights, `${path}.weight`).form !== "fp32");
+    const whole = packedPart(weights, parts);
+    const chosen = parts.filter(({ path }) => whole !== null || weightOf(weights, `${path}.weight`).form !== "fp32");
     const made = buildLinear(this.#op, weights, chosen, x);
-    return new Map(
-      chosen.map((part, i) => {
-        const y = made[i] ?? x;
-        const back = { path: backwardPath(part.path), inFeatures: part.outFeatures, outFeatures: part.inFeatures };
-        this.#custom.push({
-          inputs: [x],
-          outputs: [y],
-          vjp: (op, [gradient]) => [gradient ? (buildLinear(op, weights, [back], gradient)[0] ?? null) : null],
-        });
-        return [part, y];
-      }),
-    );
+    if (whole) this.#passBack(whole, x, made);
+    else for (const [i, part] of chosen.entries()) this.#passBack(part, x, made.slice(i, i + 1));
+    return new Map(chosen.map((part, i) => [part, made[i] ?? x]));
+  }
+
+  /** The gradient of a quantized product is the product by its transposed copy: dx = g W. `outputs` side by side are its result. */
+  #passBack(part: LinearPart, x: Value, outputs: readonly Value[]): void {
+    const { weights } = this.#options;
+    const back = backwardPart(part);
+    this.#custom.push({
+      inputs: [x],
+      outputs,
+      vjp: (op, gradients) => {
+        const arrived = gradients.filter((gradient) => gradient !== null);
+        assert(arrived.length === outputs.length, `every output of ${part.path} has a gradient`);
+        const [only] = arrived;
+        const joined = only && arrived.length === 1 ? only : op.concat(arrived, 1);
+        return [buildLinear(op, weights, [back], joined)[0] ?? null];
+      },
+    });
   }
 }

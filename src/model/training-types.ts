@@ -1,6 +1,7 @@
 /** What a training graph is asked to train, and the graph inputs that hold it. */
 import type { GraphBuilder } from "../graph/builder.js";
 import type { Shape, Value } from "../graph/types.js";
+import type { LinearPart } from "./decoder.js";
 import type { DecoderConfig } from "./types.js";
 import type { WeightSource } from "./weights.js";
 
@@ -29,6 +30,13 @@ export interface TrainingOptions {
 
 /** The path under which a quantized linear's transposed copy, for gradients, stands among the weights. */
 export const backwardPath = (path: string): string => `${path}.backward`;
+
+/** That copy as a layer: what it reads are gradients of the layer's outputs. */
+export const backwardPart = ({ path, inFeatures, outFeatures }: LinearPart): LinearPart => ({
+  path: backwardPath(path),
+  inFeatures: outFeatures,
+  outFeatures: inFeatures,
+});
 
 /** Names of an adapted site's graph inputs. */
 export const siteInputs = (path: string) => ({

@@ -1,34 +1,27 @@
-/** Which form every weight takes for training: frozen linears run forwards on one copy and backwards on its transpose. */
-import { type PlanOptions, planWeights, type WeightPlan, type WeightPlanEntry } from "./quantize-plan.js";
-import { linearSites } from "./sites.js";
+/** The second copy of quantized weights that training needs: a frozen product runs forwards on one and backwards on the other. */
+import { type Rounding, rowErrorBound, type WeightPlan, type WeightPlanEntry } from "./quantize-plan.js";
 import { backwardPath } from "./training-types.js";
-import type { DecoderConfig, TensorLocation } from "./types.js";
-
-export interface TrainingPlanOptions extends Pick<PlanOptions, "maxRowError" | "overrides"> {
-  /** `int8`: integer products per row both ways; a layer whose rows' error is too large takes blocks, either way by itself. */
-  readonly dtype: "fp32" | "int8";
-}
+import type { WeightSource } from "./weights.js";
 
 /**
- * The plan for `prepareWeights`. The head stays fp32: what it passes back is a distribution over the vocabulary whose many
- * small entries one scale a row would lose. Throws what `planWeights` throws.
+ * The plan of the copies for gradients of weights that are prepared for the way forwards: dx = g W with W as the product
+ * forwards multiplies with, rounded, so that the gradient is that of the forward pass which ran. Layers take int8 rows, and
+ * blocks where the rows' error is too large. Of a head the gradient is a distribution over the vocabulary, whose many small
+ * entries one scale a row would lose: it takes blocks. Weights that are not quantized need no copy. rowLimit: as for serving.
  */
-export function planTrainingWeights(
-  config: DecoderConfig,
-  tensors: ReadonlyMap<string, TensorLocation>,
-  options: TrainingPlanOptions,
-): WeightPlan {
-  const forward = planWeights(config, tensors, { ...options, int8Kind: "rows", headDtype: "fp32" });
-  const plan = new Map(forward);
-  for (const { path } of linearSites(config)) {
-    const name = `${path}.weight`;
-    const entry = forward.get(name);
-    if (entry?.form === "int8row") plan.set(`${backwardPath(path)}.weight`, turned(name, entry));
+export function planBackward(forward: WeightSource, rowLimit: number): WeightPlan {
+  const plan = new Map<string, WeightPlanEntry>();
+  for (const { name, form, sources, transposed, rowLimit: limit = rowLimit } of forward.values()) {
+    if (form === "fp32" || form === "raw") continue;
+    const rounded: Rounding = { form, rowLimit: limit };
+    const turned = { sources, transposed: !transposed, rounded };
+    const entry: WeightPlanEntry = isHead(name)
+      ? { form: "int8", ...turned }
+      : { form: "int8row", maxRowError: rowErrorBound(rowLimit), rowLimit, ...turned };
+    plan.set(`${backwardPath(name.replace(/\.weight$/, ""))}.weight`, entry);
   }
   return plan;
 }
 
-/** The stored matrix read the other way round: its outputs are the layer's inputs. */
-function turned(name: string, { transposed = false, ...entry }: WeightPlanEntry): WeightPlanEntry {
-  return { ...entry, sources: [name], transposed: !transposed };
-}
+/** The head, or the table that it is tied to. */
+const isHead = (name: string): boolean => /^(lm_head|model\.embed_tokens|transformer\.wte)\.weight$/.test(name);

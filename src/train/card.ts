@@ -57,7 +57,7 @@ function resultRows(results: NonNullable<RunRecord["results"]>): [string, string
   if (results.validation_loss !== null) rows.push(["validation loss", lossText(results.validation_loss)]);
   const { served_check: check } = results;
   if (check) {
-    const both = `${check.trained.toFixed(5)} in training, ${check.served.toFixed(5)} as served`;
+    const both = `${check.trained.toFixed(5)} in training, ${check.served.toFixed(5)} as served over ${check.dtype}`;
     rows.push([`loss of ${check.rows} validation rows`, both]);
   }
   const perSecond = results.seconds > 0 ? ` (${Math.round(results.tokens / results.seconds)} a second)` : "";

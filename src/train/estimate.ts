@@ -54,7 +54,8 @@ export const peakBytes = (): number => process.resourceUsage().maxRSS * 1024;
 
 export interface MemoryShape {
   readonly config: DecoderConfig;
-  readonly parameters: number;
+  /** Of the base in the form that it is trained over, both ways. */
+  readonly weightBytes: number;
   readonly trainable: number;
   readonly batch: TokenBatch;
   readonly gradientCheckpointing: boolean;
@@ -64,7 +65,7 @@ export interface MemoryShape {
  * Bytes that a run needs, counted before anything runs: weights and their prepacked copy, what the way back reads of every
  * layer, the logits of one chunk, and the optimizer's four arrays. Coarse; meant to refuse what could never fit.
  */
-export function countBytes({ config, parameters, trainable, batch, gradientCheckpointing }: MemoryShape): number {
+export function countBytes({ config, weightBytes, trainable, batch, gradientCheckpointing }: MemoryShape): number {
   const { hiddenSize, intermediateSize, layerCount, headCount, kvHeadCount, headDim } = config;
   const { rows, length } = batch;
   const tokens = rows * length;
@@ -72,7 +73,7 @@ export function countBytes({ config, parameters, trainable, batch, gradientCheck
   const perLayer =
     tokens * (6 * hiddenSize + 4 * intermediateSize + attention) + 2 * rows * headCount * length * length;
   const kept = gradientCheckpointing ? perLayer + layerCount * tokens * hiddenSize : layerCount * perLayer;
-  return processBytes + 4 * (2 * parameters + kept + 5 * trainable) + 3 * chunkBytes;
+  return processBytes + 2 * weightBytes + 4 * (kept + 5 * trainable) + 3 * chunkBytes;
 }
 
 const processBytes = 150 * 2 ** 20;

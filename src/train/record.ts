@@ -2,13 +2,14 @@
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { orMissing } from "../adapter/durable.js";
+import type { BaseDtype } from "../engine/start.js";
 import type { DataSet } from "./data/dataset.js";
 import type { TrainSettings } from "./settings.js";
 
 export const recordFile = "lorikeet.json";
 
 export interface RunRecord {
-  readonly base: { readonly name: string; readonly parameters: number; readonly dtype: "fp32" };
+  readonly base: { readonly name: string; readonly parameters: number; readonly dtype: BaseDtype };
   readonly data: {
     readonly digest: string;
     readonly files: readonly { readonly split: string; readonly name: string; readonly sha256: string }[];
@@ -32,8 +33,17 @@ export interface RunResults {
   readonly seconds: number;
   readonly base_validation_loss: number | null;
   readonly validation_loss: number | null;
-  /** Mean loss of 16 validation rows by the training graph and by the serving engine. */
-  readonly served_check: { readonly rows: number; readonly trained: number; readonly served: number } | null;
+  readonly served_check: ServedCheck | null;
+}
+
+/** Mean loss of 16 validation rows by the training graph and by the serving engine, over the same form of the base. */
+export interface ServedCheck {
+  readonly rows: number;
+  readonly trained: number;
+  readonly served: number;
+  /** |trained - served|. */
+  readonly difference: number;
+  readonly dtype: BaseDtype;
 }
 
 export async function writeRecord(folder: string, record: RunRecord): Promise<void> {

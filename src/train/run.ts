@@ -12,7 +12,7 @@ import { evaluateLoss } from "./evaluate.js";
 import { Journal, readJournal } from "./journal.js";
 import { nextToken } from "./objectives.js";
 import { drawTraining } from "./plot.js";
-import { type RunRecord, type RunResults, writeRecord } from "./record.js";
+import { type RunRecord, type RunResults, type ServedCheck, writeRecord } from "./record.js";
 import type { RunFolder } from "./run-folder.js";
 import type { Served } from "./served.js";
 import type { TrainSession } from "./session.js";
@@ -124,8 +124,7 @@ async function finish(options: RunOptions, end: TrainEnd, state: TrainState): Pr
     seconds: state.elapsedMs / 1000,
     base_validation_loss: first && "validation_loss" in first ? first.validation_loss : null,
     validation_loss: state.best?.loss ?? null,
-    served_check:
-      trained === null || servedLoss === null ? null : { rows: options.check.length, trained, served: servedLoss },
+    served_check: trained === null || servedLoss === null ? null : servedCheck(options, trained, servedLoss),
   };
   const complete = { ...record, results };
   await writeRecord(folder.path, complete);
@@ -134,6 +133,10 @@ async function finish(options: RunOptions, end: TrainEnd, state: TrainState): Pr
   await writeFile(join(folder.path, "training.svg"), drawTraining(rows, name), { flush: true });
   await folder.finish();
   return results;
+}
+
+function servedCheck({ check, settings }: RunOptions, trained: number, served: number): ServedCheck {
+  return { rows: check.length, trained, served, difference: Math.abs(trained - served), dtype: settings.baseDtype };
 }
 
 /** The mean loss over the labels of the compared rows, by the training graph. */

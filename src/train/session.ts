@@ -2,12 +2,11 @@
 import { basename } from "node:path";
 import { LorikeetError } from "../base/errors.js";
 import type { Progress } from "../base/log.js";
-import { prepareWeights } from "../model/convert.js";
-import { planWeights } from "../model/quantize-plan.js";
 import { allLinearSites } from "../model/sites.js";
 import type { Checkpoint } from "../model/types.js";
 import type { SessionOptions as RuntimeOptions } from "../runtime/session.js";
 import { type AdapterFacts, openAdapter } from "./adapter-files.js";
+import { type BaseWeights, openBase } from "./base-weights.js";
 import { labelledPlaces, type TokenBatch } from "./batch.js";
 import { BatchPlan, plainBatches } from "./batches.js";
 import type { DataSet } from "./data/dataset.js";
@@ -35,6 +34,7 @@ export interface SessionOptions {
 
 export interface TrainSession extends AsyncDisposable {
   readonly step: TrainStep;
+  readonly base: BaseWeights;
   readonly facts: AdapterFacts;
   readonly objective: Objective;
   readonly optimizer: Optimizer;
@@ -69,14 +69,16 @@ export async function openSession(options: SessionOptions): Promise<TrainSession
   });
   const validation = plainBatches(data.valid, settings.batch, minTokens);
   const objective = settings.method === "dpo" ? preferences(settings.beta) : nextToken;
-  const prepared = await prepareWeights(checkpoint, planWeights(config, checkpoint.tensors, { dtype: "fp32" }), {
+  const base = await openBase({
+    checkpoint,
+    dtype: settings.baseDtype,
     threads,
     ...(options.cacheDirectory === undefined ? {} : { cacheDirectory: options.cacheDirectory }),
     ...(options.progress === undefined ? {} : { progress: options.progress }),
   });
   const step = TrainStep.create({
     config,
-    weights: prepared.weights,
+    weights: base.weights,
     mode: "lora",
     sites: new Map(sites.map(({ path, rank, scale }) => [path, { rank, scale }])),
     dropout: settings.dropout,
@@ -93,6 +95,7 @@ export async function openSession(options: SessionOptions): Promise<TrainSession
   const schedule = scheduleOf(settings, steps);
   return {
     step,
+    base,
     facts: {
       shape,
       sites,
@@ -112,7 +115,7 @@ export async function openSession(options: SessionOptions): Promise<TrainSession
     inputs: maskInputs(settings, step, sites),
     async [Symbol.asyncDispose]() {
       step[Symbol.dispose]();
-      await prepared.close();
+      await base.close();
     },
   };
 }

@@ -1,9 +1,12 @@
 /** What a run is asked to do, with the defaults that users of other trainers know. Knows no flag. */
+import type { BaseDtype } from "../engine/start.js";
 import { constant, cosine, linear, type Schedule, warmUp } from "./schedule.js";
 
 export interface TrainSettings {
   /** Supervised rows, or preference pairs. */
   readonly method: "sft" | "dpo";
+  /** The form of the frozen weights that the adapter is trained over. */
+  readonly baseDtype: BaseDtype;
   readonly rank: number;
   readonly alpha: number;
   readonly dropout: number;
@@ -53,6 +56,7 @@ export interface TrainSettings {
 
 export const trainDefaults = {
   method: "sft",
+  baseDtype: "fp32",
   rank: 16,
   alpha: 32,
   dropout: 0,

@@ -4,13 +4,15 @@
  */
 import { backward } from "../autodiff/backward.js";
 import { assert, LorikeetError } from "../base/errors.js";
+import { shareWeights } from "../engine/shared-weights.js";
 import { Ops } from "../graph/ops.js";
 import { pruneGraph } from "../graph/prune.js";
 import { serializeGraph } from "../graph/serialize.js";
 import type { Graph, Value } from "../graph/types.js";
 import { buildTrainingGraph } from "../model/training.js";
 import { siteInputs, type TrainingOptions } from "../model/training-types.js";
-import { type Binding, Session, type SessionOptions } from "../runtime/session.js";
+import { canMap } from "../runtime/mapping.js";
+import { type Binding, Session, type SessionOptions, SharedWeights } from "../runtime/session.js";
 import { Tensor } from "../runtime/tensor.js";
 import { countPositions, type Labelled, labelledPlaces, type TokenBatch } from "./batch.js";
 import { type Loss, weightedSum } from "./losses.js";
@@ -66,11 +68,14 @@ export class TrainStep implements Disposable {
   readonly graphs: StepGraphs;
   readonly #options: StepOptions;
   readonly #bound: ReadonlyMap<string, { readonly value: Tensor; readonly gradient: Tensor }>;
+  /** Of a quantized base, whose kernels need their own layout: one copy for both sessions. */
+  #shared: SharedWeights | null;
   #training: Runnable | null = null;
   #evaluation: Runnable | null = null;
 
   private constructor(options: StepOptions) {
     this.#options = options;
+    this.#shared = isQuantized(options) && canMap() ? new SharedWeights() : null;
     const { graphs, parameters } = buildGraphs(options);
     this.graphs = graphs;
     const sizes = parameters.map(({ shape }) => shape.reduce<number>((n, dim) => n * Number(dim), 1));
@@ -93,9 +98,9 @@ export class TrainStep implements Disposable {
 
   /** Builds the graphs; throws `invalid_config` for DoRA with dropout or over quantized weights. Parameters are zero until they are written. Sessions are made when they are first run. */
   static create(options: StepOptions): TrainStep {
-    const quantized = [...options.sites.keys()].find((path) => options.weights.get(`${path}.weight`)?.form !== "fp32");
-    if (options.dora && (options.dropout || quantized !== undefined)) {
-      const found = quantized === undefined ? `dropout ${options.dropout}` : "a quantized base";
+    const quantized = isQuantized(options);
+    if (options.dora && (options.dropout || quantized)) {
+      const found = quantized ? "a quantized base" : `dropout ${options.dropout}`;
       throw new LorikeetError(
         "invalid_config",
         `DoRA is trained on an fp32 base without dropout, but found ${found}.`,
@@ -129,13 +134,13 @@ export class TrainStep implements Disposable {
   }
 
   async #load(graph: Graph, training: boolean): Promise<Runnable> {
+    const shared = this.#shared;
     const session = await Session.create(serializeGraph(graph), {
       threads: this.#options.threads,
-      prepacking: false,
+      prepacking: isQuantized(this.#options),
       memoryPattern: false,
       ...this.#options.session,
-      // Without VNNI the fast u8·s8 kernel saturates: the exact one is asked for, which changes nothing elsewhere.
-      config: { "session.x64quantprecision": "1", ...this.#options.session?.config },
+      ...(shared ? { shared: { weights: shared, names: shareWeights(graph, shared) } } : {}),
     });
     const binding = session.bind();
     const loss = Tensor.zeros("float32", []);
@@ -193,8 +198,10 @@ export class TrainStep implements Disposable {
   [Symbol.dispose](): void {
     this.#training?.session[Symbol.dispose]();
     this.#evaluation?.session[Symbol.dispose]();
+    this.#shared?.[Symbol.dispose]();
     this.#training = null;
     this.#evaluation = null;
+    this.#shared = null;
   }
 }
 
@@ -204,6 +211,10 @@ interface Runnable {
   readonly loss: Tensor<"float32">;
   readonly inputs: ReadonlySet<string>;
 }
+
+/** Whether products of the base run on integers. */
+const isQuantized = ({ weights }: StepOptions): boolean =>
+  [...weights.values()].some(({ form }) => form !== "fp32" && form !== "raw");
 
 const gradientName = (name: string): string => `gradient.${name}`;
 
