@@ -13,10 +13,11 @@ import type { RunFolder } from "../train/run-folder.js";
 import { openSession, type TrainSession } from "../train/session.js";
 import type { TrainSettings } from "../train/settings.js";
 import { usableMemory, usableThreads } from "./machine.js";
+import { flagName } from "./options.js";
 import { progressLine } from "./progress.js";
 import type { Terminal } from "./terminal.js";
 import { openTrainModel, readData, type TrainModel } from "./train-model.js";
-import { settingsOf, type TrainFlags } from "./train-options.js";
+import { settingsOf, type TrainFlags, trainOptions } from "./train-options.js";
 import { formatBytes } from "./units.js";
 import { UsageError } from "./usage.js";
 
@@ -52,6 +53,7 @@ export async function openJob(
       maxPositions: checkpoint.config.maxPositions,
       parameters: checkpoint.parameterCount,
     });
+    requireMethod(flags);
     requireLength(settings.length, checkpoint.config.maxPositions);
     const data = await readData(model, {
       ...settings,
@@ -97,6 +99,20 @@ export async function openJob(
     progress.end();
   }
 }
+
+/** Every weight is trained without an adapter: what shapes one would be ignored. */
+function requireMethod(flags: TrainFlags): void {
+  if (flags.method !== "full") return;
+  const given = adapterNames.filter((name) => String(flags[name]) !== String(trainOptions[name].fallback));
+  if (given.length === 0) return;
+  throw new UsageError(
+    given.map((name) => `--${flagName(name)} is for adapters; --method full trains every weight and makes none.`),
+  );
+}
+
+const adapterNames = [
+  ...(["rank", "alpha", "targets", "dropout", "rslora", "loraPlus", "initFrom", "baseDtype", "publish"] as const),
+];
 
 function requireLength(length: number, most: number): void {
   if (length <= most) return;
@@ -150,7 +166,7 @@ function requireMemory(session: TrainSession, checkpoint: Checkpoint, settings: 
   const { config } = checkpoint;
   const shape = {
     config,
-    weightBytes: session.base.bytes,
+    weightBytes: settings.method === "full" ? 0 : session.base.bytes,
     trainable: session.trainableParameters,
     batch: session.plan.largest(),
     gradientCheckpointing: settings.gradientCheckpointing,

@@ -10,6 +10,8 @@ import { decimal, duration, flag, integer, list, oneOf, text } from "./units.js"
 const { model, cacheDir, chatTemplate, threads } = engineOptions;
 const d = trainDefaults;
 
+const shownRates = `${rates.usual}; ${rates.small} below 50 M parameters; ${rates.dpo} with dpo; ${rates.full} and ${rates.smallFull} with full`;
+
 export const trainOptions = {
   model,
   baseDtype: given("Model", d.baseDtype as BaseDtype, {
@@ -46,7 +48,11 @@ export const trainOptions = {
     parse: integer(0),
     help: "rows that validate, at most",
   }),
-  out: open("Adapter", "required", { placeholder: "folder", parse: text, help: "the adapter's folder" }),
+  out: open("Adapter", "required", {
+    placeholder: "folder",
+    parse: text,
+    help: "the folder of the adapter, or with --method full of the model",
+  }),
   rank: given("Adapter", d.rank, { placeholder: "r", parse: integer(1, 4096), help: "rank of A and B" }),
   alpha: given("Adapter", d.alpha, {
     placeholder: "number",
@@ -77,10 +83,10 @@ export const trainOptions = {
   }),
   method: given("Training", "sft", {
     placeholder: "method",
-    parse: oneOf("sft", "dpo"),
-    help: "sft learns rows, dpo learns from preference pairs",
+    parse: oneOf("sft", "dpo", "full"),
+    help: "sft learns rows, dpo learns from preference pairs; full learns rows with every weight and writes a model",
   }),
-  rate: open("Training", `${rates.usual}; ${rates.small} below 50 M parameters; ${rates.dpo} with dpo`, {
+  rate: open("Training", shownRates, {
     placeholder: "number",
     parse: decimal(1e-12, 10),
     help: "peak learning rate",
@@ -169,7 +175,7 @@ export const trainOptions = {
   }),
   keep: given("Run", d.keep, { placeholder: "n", parse: integer(1), help: "last checkpoints kept besides the best" }),
   resume: given("Run", false, { parse: flag, help: "go on with the unfinished run into --out; needs no other option" }),
-  overwrite: given("Run", false, { parse: flag, help: "replace the adapter or the unfinished run in --out" }),
+  overwrite: given("Run", false, { parse: flag, help: "replace the result or the unfinished run in --out" }),
   dryRun: given("Run", false, {
     parse: flag,
     help: "read the data, show two rows and what the run would take; write nothing",

@@ -29,8 +29,6 @@ export interface HeaderFacts {
 export function formatHeader(facts: HeaderFacts): string {
   const { checkpoint, settings, data, session, estimate } = facts;
   const { parameterCount, config } = checkpoint;
-  const { rank, alpha, rslora } = session.facts.shape;
-  const share = ((100 * session.trainableParameters) / (parameterCount + session.trainableParameters)).toFixed(1);
   const rows = data.train.flatMap((item) => [...item]);
   const kinds = Object.entries(data.counts.kinds).map(([kind, count]) => `${count} ${kind}`);
   const { dropped, shortened } = data.counts;
@@ -40,10 +38,7 @@ export function formatHeader(facts: HeaderFacts): string {
   return formatFields([
     ["model", `${basename(checkpoint.directory)}, ${config.family}, ${formatCount(parameterCount)} parameters`],
     ["base", baseLine(session.base)],
-    [
-      "method",
-      `${settings.method}, LoRA rank ${rank}, alpha ${alpha}${rslora ? " (rsLoRA)" : ""} on ${session.facts.sites.length} layers: ${formatCount(session.trainableParameters)} trained, ${share} %`,
-    ],
+    ["method", methodText(settings, session, parameterCount)],
     ["rows", `${data.train.length} to train on, ${data.valid.length} to validate (${kinds.join(", ")} read${leftOut})`],
     ["tokens", `${formatCount(tokensOf(rows))}, ${formatCount(labels)} of them learned; longest row ${longest(rows)}`],
     ["data", data.digest],
@@ -60,6 +55,14 @@ export function formatHeader(facts: HeaderFacts): string {
 function baseLine({ dtype, bytes, blocks }: BaseWeights): string {
   const fallen = blocks.length > 0 ? `; ${blocks.length} products in int8 blocks, for the error of their rows` : "";
   return `${dtype}, ${formatBytes(bytes)}${dtype === "fp32" ? "" : " with the copies for gradients"}${fallen}`;
+}
+
+function methodText({ method }: TrainSettings, session: TrainSession, parameters: number): string {
+  const { facts, trainableParameters: trained } = session;
+  if (!facts) return `${method}, every weight: ${formatCount(trained)} trained`;
+  const { rank, alpha, rslora } = facts.shape;
+  const share = ((100 * trained) / (parameters + trained)).toFixed(1);
+  return `${method}, LoRA rank ${rank}, alpha ${alpha}${rslora ? " (rsLoRA)" : ""} on ${facts.sites.length} layers: ${formatCount(trained)} trained, ${share} %`;
 }
 
 const tokensOf = (rows: readonly TokenRow[]): number => rows.reduce((sum, { ids }) => sum + ids.length, 0);

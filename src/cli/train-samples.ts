@@ -1,4 +1,4 @@
-/** Two answers of a trained adapter beside the base's, from the serving engine. */
+/** Two answers after training beside the base's, from the serving engine. */
 
 import type { Tokenizer } from "../text/types.js";
 import type { TokenRow } from "../train/data/encode.js";
@@ -21,20 +21,37 @@ const answerTokens = 48;
 /** How much of a row without a prompt stands for one. */
 const beginning = 24;
 
-/** Greedy answers to the prompts of the first rows that have room for one. */
-export async function takeSamples(
+/** Greedy answers to the prompts of the first rows: of the base with `adapter: false`, which the served may be itself. */
+export async function takeAnswers(
   served: Served,
   rows: readonly TokenRow[],
   { tokenizer, stopIds, signal }: SampleOptions,
-): Promise<Sample[]> {
-  const samples: Sample[] = [];
-  for (const row of rows.slice(0, count)) {
-    const prompt = [...row.ids.subarray(0, row.promptLength || Math.min(beginning, row.ids.length))];
-    const answer = async (adapter: boolean): Promise<string> =>
-      tokenizer.decode(await served.generate(prompt, answerTokens, stopIds, { adapter, signal }));
-    samples.push({ prompt: tokenizer.decode(prompt), before: await answer(false), after: await answer(true) });
+  adapter = true,
+): Promise<string[]> {
+  const answers: string[] = [];
+  for (const prompt of promptsOf(rows)) {
+    answers.push(tokenizer.decode(await served.generate(prompt, answerTokens, stopIds, { adapter, signal })));
   }
-  return samples;
+  return answers;
+}
+
+function promptsOf(rows: readonly TokenRow[]): number[][] {
+  return rows
+    .slice(0, count)
+    .map((row) => [...row.ids.subarray(0, row.promptLength || Math.min(beginning, row.ids.length))]);
+}
+
+/** The prompts of the first rows with the answers that `takeAnswers` took before and after training. */
+export function pairSamples(
+  rows: readonly TokenRow[],
+  tokenizer: Tokenizer,
+  { before, after }: { readonly before: readonly string[]; readonly after: readonly string[] },
+): Sample[] {
+  return promptsOf(rows).map((prompt, i) => ({
+    prompt: tokenizer.decode(prompt),
+    before: before[i] ?? "",
+    after: after[i] ?? "",
+  }));
 }
 
 /** The ends of long prompts are shown: they are what the answers follow. */

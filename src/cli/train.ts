@@ -1,13 +1,15 @@
-/** `lorikeet train`: an adapter from a file of examples, in the folder from which it is served. */
+/** `lorikeet train`: an adapter or a whole model from a file of examples, in the folder from which it is served. */
 
 import { basename } from "node:path";
 import type { Command } from "commander";
 import { weightFiles } from "../adapter/format.js";
 import { checkName } from "../adapter/names.js";
+import { openCheckpoint } from "../model/checkpoint.js";
+import type { Checkpoint } from "../model/types.js";
 import { type Estimate, measure, peakBytes } from "../train/estimate.js";
 import { type RunOutcome, runTraining } from "../train/run.js";
 import { RunFolder, type StartMode } from "../train/run-folder.js";
-import { openServed } from "../train/served.js";
+import { openServed, type Served } from "../train/served.js";
 import { divergedError } from "../train/trainer.js";
 import { addOptions } from "./command-line.js";
 import { usableMemory } from "./machine.js";
@@ -18,14 +20,14 @@ import { openJob, type TrainJob } from "./train-job.js";
 import { trainOptions } from "./train-options.js";
 import { formatHeader, formatLengths, formatRows, formatTime, trainProgress } from "./train-report.js";
 import { readTrainOptions, storedOptions } from "./train-resume.js";
-import { formatSamples, type Sample, takeSamples } from "./train-samples.js";
+import { formatSamples, pairSamples, type Sample, takeAnswers } from "./train-samples.js";
 import { formatBytes } from "./units.js";
 import { Quit, UsageError } from "./usage.js";
 
 export function addTrain(program: Command, terminal: Terminal): void {
   const command = program
     .command("train")
-    .description("train a new adapter on your data, in the format that is served");
+    .description("train a new adapter or every weight on your data, in the format that is served");
   addOptions(command, trainOptions).action(async () => {
     const flags = await readTrainOptions(command, terminal.environment);
     using shutdown = listenForShutdown(terminal);
@@ -54,7 +56,7 @@ async function runCommand(flags: Flags, shutdown: Shutdown, terminal: Terminal):
     return await showPlan(job, shutdown, terminal);
   }
   const { out } = flags;
-  if (out === null) throw new UsageError(["--out <folder> is required: where the adapter is put."]);
+  if (out === null) throw new UsageError(["--out <folder> is required: where the result is put."]);
   if (flags.resume && flags.overwrite) throw new UsageError(["--resume and --overwrite exclude each other."]);
   if (flags.publish !== null) {
     checkName(basename(out));
@@ -102,34 +104,26 @@ async function trainJob(
   { signal, requested }: Shutdown,
   terminal: Terminal,
 ): Promise<void> {
-  const { session, settings, model, flags, threads } = job;
+  const { session, settings, model } = job;
   const say = speaker(job, terminal);
   const estimate = await measure(session, job.stepsDone, signal);
   printLine(say, `${formatHeader({ ...job, estimate, memory: usableMemory(), out: folder.out })}\n`);
   await folder.start(mode);
-  await folder.remember(storedOptions(flags));
+  await folder.remember(storedOptions(job.flags));
   const progress = trainProgress(terminal.stderr, session.totalSteps);
-  let samples: Sample[] = [];
+  const isFull = settings.method === "full";
+  const sampling = { tokenizer: model.tokenizer, stopIds: model.checkpoint.config.stopIds, signal };
+  let [before, after]: [string[], string[]] = [[], []];
   const outcome = await runTraining({
     folder,
     session,
-    checkpoint: model.checkpoint,
     settings,
     record: job.record,
     check: job.check,
-    serve: (adapter) =>
-      openServed({
-        checkpoint: model.checkpoint,
-        dtype: settings.baseDtype,
-        threads,
-        maxContext: settings.length,
-        maxBatch: 4,
-        adapter,
-        ...(flags.cacheDir === null ? {} : { cacheDirectory: flags.cacheDir }),
-      }),
-    tried: async (served) => {
-      const { stopIds } = model.checkpoint.config;
-      samples = await takeSamples(served, job.check, { tokenizer: model.tokenizer, stopIds, signal });
+    serve: (result) => serveResult(job, result),
+    async tried(served) {
+      after = await takeAnswers(served, job.check, sampling);
+      if (!isFull) before = await takeAnswers(served, job.check, sampling, false);
     },
     signal,
     events: {
@@ -153,7 +147,34 @@ async function trainJob(
     );
     throw new Quit(signalExitCode(name));
   }
+  if (isFull) {
+    await using base = await serve(job, model.checkpoint, null);
+    before = await takeAnswers(base, job.check, sampling);
+  }
+  const samples = pairSamples(job.check, model.tokenizer, { before, after });
   await report(job, folder, estimate, { outcome, samples }, terminal);
+}
+
+/** What a run has made, in the serving engine: an adapter over its base, or a model of its own. */
+async function serveResult(job: TrainJob, result: string): Promise<Served> {
+  if (job.settings.method === "full") return serve(job, await openCheckpoint(result), null);
+  return serve(job, job.checkpoint, result);
+}
+
+function serve(
+  { flags, threads, settings }: TrainJob,
+  checkpoint: Checkpoint,
+  adapter: string | null,
+): Promise<Served> {
+  return openServed({
+    checkpoint,
+    dtype: settings.baseDtype,
+    threads,
+    maxContext: settings.length,
+    maxBatch: 4,
+    adapter,
+    ...(flags.cacheDir === null ? {} : { cacheDirectory: flags.cacheDir }),
+  });
 }
 
 async function report(
@@ -169,6 +190,8 @@ async function report(
   if (samples.length > 0) printLine(say, `\n${formatSamples(samples)}\n`);
   const check = results?.served_check;
   if (check) {
+    const written = results?.written_validation_loss ?? null;
+    if (written !== null) printLine(say, `as written, in the base's dtype: validation loss ${written.toFixed(4)}`);
     const difference = check.difference.toExponential(1);
     printLine(
       say,

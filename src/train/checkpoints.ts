@@ -1,5 +1,5 @@
 /**
- * Checkpoints of a run: each an adapter's folder with the optimizer's state and the run's position beside it, complete or
+ * Checkpoints of a run: each the folder of an adapter or a model with the optimizer's state and the run's position beside it, complete or
  * not there at all. Knows no loop.
  */
 import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
@@ -19,9 +19,9 @@ export interface CheckpointsOptions {
   /** Last ones kept, besides the best. */
   readonly keep: number;
   readonly optimizer: Optimizer;
-  /** Writes the adapter's files, flushed. */
+  /** Writes the parameters' files, flushed. */
   readonly save: (folder: string) => Promise<void>;
-  /** Reads the adapter's files into the parameters. */
+  /** Reads those files into the parameters. */
   readonly load: (folder: string) => Promise<void>;
 }
 
@@ -89,7 +89,7 @@ export class Checkpoints {
     return state;
   }
 
-  /** Reads the adapter of a step into the parameters. */
+  /** Reads the parameters of a step. */
   async load(step: number): Promise<void> {
     await this.#options.load(this.pathOf(step));
   }

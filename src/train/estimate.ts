@@ -54,7 +54,7 @@ export const peakBytes = (): number => process.resourceUsage().maxRSS * 1024;
 
 export interface MemoryShape {
   readonly config: DecoderConfig;
-  /** Of the base in the form that it is trained over, both ways. */
+  /** Of the frozen weights in the form that they are trained over, both ways. */
   readonly weightBytes: number;
   readonly trainable: number;
   readonly batch: TokenBatch;
@@ -62,7 +62,7 @@ export interface MemoryShape {
 }
 
 /**
- * Bytes that a run needs, counted before anything runs: weights and their prepacked copy, what the way back reads of every
+ * Bytes that a run needs, counted before anything runs: frozen weights and their prepacked copy, what the way back reads of every
  * layer, the logits of one chunk, and the optimizer's four arrays. Coarse; meant to refuse what could never fit.
  */
 export function countBytes({ config, weightBytes, trainable, batch, gradientCheckpointing }: MemoryShape): number {

@@ -1,5 +1,5 @@
 /** Folds an adapter into its base: a checkpoint directory that answers as the two did together. Knows no flag. */
-import { copyFile, mkdir, readdir, readFile, rename, stat, writeFile } from "node:fs/promises";
+import { mkdir, rename, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { orMissing, removeTree, syncTree } from "../adapter/durable.js";
 import { loadAdapter } from "../adapter/format.js";
@@ -9,9 +9,10 @@ import type { Progress } from "../base/log.js";
 import { readSegment, toFloat32 } from "../model/convert-task.js";
 import { linearSites } from "../model/sites.js";
 import type { Checkpoint, TensorLocation } from "../model/types.js";
-import { bfloat16ToFloat32, float16ToFloat32, float32ToBfloat16, float32ToFloat16 } from "../tensor/half.js";
+import { bfloat16ToFloat32, float16ToFloat32 } from "../tensor/half.js";
 import { type TensorToWrite, writeSafetensors } from "../tensor/safetensors-write.js";
 import { transpose } from "../tensor/transpose.js";
+import { copyModelFiles, narrow } from "./model-files.js";
 
 export interface MergeOptions {
   readonly checkpoint: Checkpoint;
@@ -48,7 +49,7 @@ export async function mergeAdapter(options: MergeOptions): Promise<Merged> {
   await removeTree(draft);
   await mkdir(draft, { recursive: true });
   try {
-    await copyFiles(checkpoint.directory, draft, options.dtype);
+    await copyModelFiles(checkpoint.directory, draft, { dtype: options.dtype });
     let done = 0;
     const tensors = [...checkpoint.tensors.values()].map((location): TensorToWrite => {
       const site = adapter.sites.get(location.name.replace(/\.weight$/, ""));
@@ -65,22 +66,6 @@ export async function mergeAdapter(options: MergeOptions): Promise<Merged> {
   return { changed: adapter.sites.size, tensors: checkpoint.tensors.size };
 }
 
-/** Weights are written anew; a pickle beside them is not taken along. */
-const weights = /\.(safetensors|bin|pt|pth|h5|msgpack|onnx|gguf)$|\.index\.json$/;
-
-async function copyFiles(from: string, to: string, dtype: MergeOptions["dtype"]): Promise<void> {
-  for (const entry of await readdir(from, { withFileTypes: true })) {
-    if (entry.isDirectory() || entry.name.startsWith(".") || weights.test(entry.name)) continue;
-    await copyFile(join(from, entry.name), join(to, entry.name));
-  }
-  if (dtype === "same") return;
-  const path = join(to, "config.json");
-  const config: unknown = JSON.parse(await readFile(path, "utf8"));
-  assert(typeof config === "object" && config !== null, "an opened checkpoint has a config");
-  const key = "torch_dtype" in config ? "torch_dtype" : "dtype";
-  await writeFile(path, `${JSON.stringify({ ...config, [key]: "float32" }, null, 2)}\n`);
-}
-
 function mergedTensor(
   location: TensorLocation,
   site: HostSite | undefined,
@@ -95,9 +80,9 @@ function mergedTensor(
     if (!site && kept === location.dtype) return bytes;
     const values = toFloat32(location.dtype, bytes);
     if (site) addProduct(values, site, checkpoint.config.family === "gpt2" && name !== "lm_head.weight");
-    return kept === "F32" ? values : kept === "F16" ? float32ToFloat16(values) : float32ToBfloat16(values);
+    assert(kept === "F32" || kept === "F16" || kept === "BF16", `${name} is of a dtype that can be merged into`);
+    return narrow(values, kept);
   };
-  assert(!site || ["F32", "F16", "BF16"].includes(kept), `${name} is of a dtype that can be merged into`);
   return { name, dtype: kept, shape, data };
 }
 

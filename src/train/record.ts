@@ -1,4 +1,4 @@
-/** `lorikeet.json`, which a run leaves beside its adapter: what was trained, on what, how, and what came of it. */
+/** `lorikeet.json`, which a run leaves beside its result: what was trained, on what, how, and what came of it. */
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { orMissing } from "../adapter/durable.js";
@@ -33,6 +33,8 @@ export interface RunResults {
   readonly seconds: number;
   readonly base_validation_loss: number | null;
   readonly validation_loss: number | null;
+  /** Of the weights as they were written, where that rounds them. */
+  readonly written_validation_loss: number | null;
   readonly served_check: ServedCheck | null;
 }
 

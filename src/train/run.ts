@@ -1,8 +1,6 @@
 /** One whole run: lock, resume, loop, files, and the folder that is served. Prints nothing; what happens is told by events. */
 import { writeFile } from "node:fs/promises";
 import { basename, join } from "node:path";
-import type { Checkpoint } from "../model/types.js";
-import { openAdapter, saveAdapter } from "./adapter-files.js";
 import { plainBatches } from "./batches.js";
 import { modelCard } from "./card.js";
 import { Checkpoints } from "./checkpoints.js";
@@ -17,7 +15,7 @@ import type { RunFolder } from "./run-folder.js";
 import type { Served } from "./served.js";
 import type { TrainSession } from "./session.js";
 import type { TrainSettings } from "./settings.js";
-import { initialState, type StepReport, type TrainEnd, type TrainState, train } from "./trainer.js";
+import { initialState, type StepReport, type TrainEnd, type TrainState, train, validationLoss } from "./trainer.js";
 
 export interface RunEvents {
   /** Where the run begins: 0, or the step of the checkpoint that it goes on from. */
@@ -30,14 +28,13 @@ export interface RunEvents {
 export interface RunOptions {
   readonly folder: RunFolder;
   readonly session: TrainSession;
-  readonly checkpoint: Checkpoint;
   readonly settings: TrainSettings;
   readonly record: RunRecord;
   /** Rows by which training and serving are compared. */
   readonly check: readonly TokenRow[];
-  /** Starts the serving engine over a finished adapter. The run's own session is closed by then. */
-  readonly serve: (adapter: string) => Promise<Served>;
-  /** More to do with the served adapter, before the engine ends. */
+  /** Starts the serving engine over a finished result. The run's own session is closed by then. */
+  readonly serve: (result: string) => Promise<Served>;
+  /** More to do with what is served, before the engine ends. */
   readonly tried?: (served: Served) => Promise<void>;
   readonly signal: AbortSignal;
   readonly events?: RunEvents;
@@ -60,8 +57,8 @@ export async function runTraining(options: RunOptions): Promise<RunOutcome> {
     folder: folder.checkpoints,
     keep: settings.keep,
     optimizer: session.optimizer,
-    save: (path) => saveAdapter(path, session.facts, session.step.parameters),
-    load: async (path) => (await openAdapter(path, options.checkpoint.config)).readInto(session.step.parameters),
+    save: session.product.save,
+    load: session.product.load,
   });
   const state = (await checkpoints.resume()) ?? initialState();
   await writeRecord(folder.path, record);
@@ -110,7 +107,8 @@ const journalPath = (folder: string): string => join(folder, "training.jsonl");
 /** Writes the result's files, compares it with what the server computes, and renames it into place. */
 async function finish(options: RunOptions, end: TrainEnd, state: TrainState): Promise<RunResults> {
   const { folder, session, record, signal } = options;
-  await saveAdapter(folder.path, session.facts, session.step.parameters);
+  await session.product.write(folder.path);
+  const written = await writtenLoss(options);
   const trained = await trainedLoss(options);
   await session[Symbol.asyncDispose]();
   const rows = await readJournal(journalPath(folder.path));
@@ -124,6 +122,7 @@ async function finish(options: RunOptions, end: TrainEnd, state: TrainState): Pr
     seconds: state.elapsedMs / 1000,
     base_validation_loss: first && "validation_loss" in first ? first.validation_loss : null,
     validation_loss: state.best?.loss ?? null,
+    written_validation_loss: written,
     served_check: trained === null || servedLoss === null ? null : servedCheck(options, trained, servedLoss),
   };
   const complete = { ...record, results };
@@ -137,6 +136,14 @@ async function finish(options: RunOptions, end: TrainEnd, state: TrainState): Pr
 
 function servedCheck({ check, settings }: RunOptions, trained: number, served: number): ServedCheck {
   return { rows: check.length, trained, served, difference: Math.abs(trained - served), dtype: settings.baseDtype };
+}
+
+/** Where writing has rounded, the parameters become what was written, and its validation loss is told. */
+async function writtenLoss({ folder, session, signal }: RunOptions): Promise<number | null> {
+  const { product, validation, objective, step } = session;
+  if (!product.rounds) return null;
+  await product.load(folder.path);
+  return validation.length === 0 ? null : await validationLoss({ stepper: step, objective, validation, signal });
 }
 
 /** The mean loss over the labels of the compared rows, by the training graph. */

@@ -15,6 +15,7 @@ import { chooseSites, initialize, type LoraSite, shortNames, targetModules } fro
 import { narrowColumns } from "./narrow.js";
 import { nextToken, type Objective, preferences } from "./objectives.js";
 import { addDecayedWeights, chain, clipByGlobalNorm, type Optimizer, scaleByAdam, scaleByRate } from "./optimizer.js";
+import { adapterProduct, checkpointProduct, type Product, readWeights } from "./product.js";
 import type { Schedule } from "./schedule.js";
 import { scheduleOf, type TrainSettings, totalSteps, validateEvery } from "./settings.js";
 import { type Parameter, type RunOptions, TrainStep } from "./step.js";
@@ -35,7 +36,9 @@ export interface SessionOptions {
 export interface TrainSession extends AsyncDisposable {
   readonly step: TrainStep;
   readonly base: BaseWeights;
-  readonly facts: AdapterFacts;
+  /** Of the adapter; null where every weight is trained. */
+  readonly facts: AdapterFacts | null;
+  readonly product: Product;
   readonly objective: Objective;
   readonly optimizer: Optimizer;
   readonly schedule: Schedule;
@@ -55,9 +58,10 @@ export async function openSession(options: SessionOptions): Promise<TrainSession
   if (data.train.length === 0) {
     throw new LorikeetError("data_invalid", "The data has no row with a label to train on.", { param: "--data" });
   }
+  const isFull = settings.method === "full";
   const start = options.initFrom === null ? null : await openAdapter(options.initFrom, config);
   const shape = start?.shape ?? settings;
-  const sites = start?.sites ?? chooseSites(config, settings.targets, settings);
+  const sites = start?.sites ?? (isFull ? [] : chooseSites(config, settings.targets, settings));
   const minTokens = narrowColumns(
     allLinearSites(config),
     sites.map(({ rank }) => rank),
@@ -79,7 +83,7 @@ export async function openSession(options: SessionOptions): Promise<TrainSession
   const step = TrainStep.create({
     config,
     weights: base.weights,
-    mode: "lora",
+    mode: isFull ? "full" : "lora",
     sites: new Map(sites.map(({ path, rank, scale }) => [path, { rank, scale }])),
     dropout: settings.dropout,
     maxLength: Math.max(settings.length, minTokens),
@@ -89,21 +93,28 @@ export async function openSession(options: SessionOptions): Promise<TrainSession
     gradientCheckpointing: settings.gradientCheckpointing,
     ...(options.runtime ? { session: options.runtime } : {}),
   });
-  if (start) await start.readInto(step.parameters);
+  if (isFull) readWeights(checkpoint, step.parameters);
+  else if (start) await start.readInto(step.parameters);
   else initialize(step.parameters, settings.seed);
   const steps = totalSteps(settings, plan.stepsPerEpoch);
   const schedule = scheduleOf(settings, steps);
+  const facts: AdapterFacts | null = isFull
+    ? null
+    : {
+        shape,
+        sites,
+        targetModules: start ? shortNames(config, sites) : targetModules(config, settings.targets, sites),
+        dropout: settings.dropout,
+        baseModelName: basename(checkpoint.directory),
+        family: config.family,
+      };
   return {
     step,
     base,
-    facts: {
-      shape,
-      sites,
-      targetModules: start ? shortNames(config, sites) : targetModules(config, settings.targets, sites),
-      dropout: settings.dropout,
-      baseModelName: basename(checkpoint.directory),
-      family: config.family,
-    },
+    facts,
+    product: facts
+      ? adapterProduct(checkpoint, facts, step.parameters)
+      : checkpointProduct(checkpoint, step.parameters),
     objective,
     optimizer: optimizerOf(settings, step.parameters, schedule),
     schedule,

@@ -3,8 +3,8 @@ import type { BaseDtype } from "../engine/start.js";
 import { constant, cosine, linear, type Schedule, warmUp } from "./schedule.js";
 
 export interface TrainSettings {
-  /** Supervised rows, or preference pairs. */
-  readonly method: "sft" | "dpo";
+  /** Supervised rows into an adapter, preference pairs into one, or supervised rows into every weight. */
+  readonly method: "sft" | "dpo" | "full";
   /** The form of the frozen weights that the adapter is trained over. */
   readonly baseDtype: BaseDtype;
   readonly rank: number;
@@ -91,13 +91,22 @@ export const trainDefaults = {
   keep: 3,
 } as const satisfies TrainSettings;
 
-/** Models with fewer parameters start at `small`; preferences are learned at `dpo`. */
-export const rates = { usual: trainDefaults.rate, small: 2e-3, smallParameters: 50e6, dpo: 5e-6 } as const;
+/** Models with fewer parameters start at `small`; preferences are learned at `dpo`, whole models at `full`. */
+export const rates = {
+  usual: trainDefaults.rate,
+  small: 2e-3,
+  smallParameters: 50e6,
+  dpo: 5e-6,
+  full: 2e-5,
+  smallFull: 3e-4,
+} as const;
 
 /** The peak rate for who names none. */
 export function defaultRate(method: TrainSettings["method"], parameters: number): number {
   if (method === "dpo") return rates.dpo;
-  return parameters < rates.smallParameters ? rates.small : rates.usual;
+  const isSmall = parameters < rates.smallParameters;
+  if (method === "full") return isSmall ? rates.smallFull : rates.full;
+  return isSmall ? rates.small : rates.usual;
 }
 
 /** The whole run's steps. */

@@ -1,0 +1,168 @@
+/** `train --method full` as a process, on a tiny model in BF16: its checkpoint opens, answers and has the loss that training said. */
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { openCheckpoint } from "../src/model/checkpoint.js";
+import { readSegment, toFloat32 } from "../src/model/convert-task.js";
+import { float32ToBfloat16 } from "../src/tensor/half.js";
+import { writeSafetensors } from "../src/tensor/safetensors-write.js";
+
+const isSource = import.meta.url.endsWith(".ts");
+const main = fileURLToPath(new URL(`../src/cli/main.${isSource ? "ts" : "js"}`, import.meta.url));
+const folder = mkdtempSync(join(tmpdir(), "lorikeet-full-"));
+after(() => rmSync(folder, { recursive: true, force: true }));
+
+const base = join(folder, "tiny");
+const data = join(folder, "data");
+const recipe = [
+  ...["train", "--model", base, "--data", data, "--method", "full", "--steps", "40", "--eval-every", "5"],
+  ...["--batch", "4", "--accumulate", "2", "--length", "64", "--rate", "0.002", "--keep", "2"],
+  ...["--cache-dir", join(folder, "cache")],
+];
+
+/** The oracle's llama in BF16, with the byte tokens of the embedded model's tokenizer: ids below its 320. */
+before(async () => {
+  mkdirSync(base);
+  const source = "test/fixtures/oracle/llama";
+  const { tensors } = await openCheckpoint(source);
+  await writeSafetensors(
+    join(base, "model.safetensors"),
+    [...tensors.values()].map((location) => ({
+      name: location.name,
+      dtype: "BF16" as const,
+      shape: location.shape,
+      data: float32ToBfloat16(toFloat32(location.dtype, readSegment(location))),
+    })),
+  );
+  const config = JSON.parse(readFileSync(join(source, "config.json"), "utf8"));
+  const ends = { bos_token_id: 0, eos_token_id: 0, pad_token_id: 3 };
+  writeFileSync(join(base, "config.json"), JSON.stringify({ ...config, ...ends, dtype: "bfloat16" }));
+  writeFileSync(join(base, "generation_config.json"), JSON.stringify(ends));
+  const tokenizer = JSON.parse(readFileSync("models/bookworm-7m/tokenizer.json", "utf8"));
+  const vocab = Object.entries<number>(tokenizer.model.vocab).filter(([, id]) => id < 260);
+  const model = { ...tokenizer.model, vocab: Object.fromEntries(vocab), merges: [] };
+  writeFileSync(join(base, "tokenizer.json"), JSON.stringify({ ...tokenizer, model }));
+  copyFileSync("models/bookworm-7m/tokenizer_config.json", join(base, "tokenizer_config.json"));
+  writeFileSync(join(base, "README.md"), "Of the base.\n");
+  mkdirSync(data);
+  const rows = (from: number, to: number): string =>
+    Array.from(
+      { length: to - from },
+      (_, i) => `${JSON.stringify({ text: `The ${from + i}th bell rings twice.` })}\n`,
+    ).join("");
+  writeFileSync(join(data, "train.jsonl"), rows(0, 40));
+  writeFileSync(join(data, "valid.jsonl"), rows(40, 52));
+});
+
+function start(...args: readonly string[]) {
+  const child = spawn(process.execPath, [...(isSource ? ["--import", "tsx"] : []), main, ...args], {
+    stdio: ["ignore", "pipe", "pipe"],
+    timeout: 120_000,
+  });
+  const run = {
+    child,
+    out: "",
+    err: "",
+    ended: once(child, "close").then(([code]: (number | null)[]) => code ?? null),
+  };
+  child.stdout.setEncoding("utf8").on("data", (text: string) => {
+    run.out += text;
+  });
+  child.stderr.setEncoding("utf8").on("data", (text: string) => {
+    run.err += text;
+  });
+  return run;
+}
+
+async function finish(...args: readonly string[]): Promise<{ out: string; err: string; code: number | null }> {
+  const run = start(...args);
+  const code = await run.ended;
+  return { out: run.out, err: run.err, code };
+}
+
+const weightsOf = (out: string): Buffer => readFileSync(join(out, "model.safetensors"));
+
+test("a run makes a checkpoint that is served with training's loss, and a stopped one ends with the same bytes", async () => {
+  const whole = join(folder, "out", "whole");
+  const { out, err, code } = await finish(...recipe, "--out", whole, "--json");
+  assert.equal(code, 0, err);
+  const results = JSON.parse(out);
+  const { parameterCount } = await openCheckpoint(base);
+  assert.equal(results.trainable_parameters, parameterCount);
+  assert.ok(results.validation_loss < 0.7 * results.base_validation_loss, out);
+  const { trained, served } = results.served_check;
+  assert.ok(Math.abs(trained - served) < 1e-4, `${trained} trained, ${served} served`);
+  assert.match(err, /method +full, every weight: .* trained\n/);
+  assert.match(err, /sample 2\n.*\n +before .*\n +after /);
+
+  const made = await openCheckpoint(whole);
+  for (const { name, dtype } of made.tensors.values()) assert.equal(dtype, "BF16", name);
+  const judged = await finish("eval", "--model", whole, "--data", data, "--json");
+  assert.equal(judged.code, 0, judged.err);
+  const { loss } = JSON.parse(judged.out);
+  assert.ok(Math.abs(loss - results.written_validation_loss) < 1e-4, `${loss} by eval`);
+  assert.ok(Math.abs(loss - results.validation_loss) < 0.02, "rounding to the base's dtype costs little");
+  const card = readFileSync(join(whole, "README.md"), "utf8");
+  assert.match(card, /library_name: transformers\n/);
+  assert.doesNotMatch(card, /\| rank \|/);
+  const same = ["tokenizer.json", "tokenizer_config.json", "generation_config.json", "config.json"];
+  for (const name of same) assert.ok(readFileSync(join(whole, name)).equals(readFileSync(join(base, name))), name);
+  for (const name of ["lorikeet.json", "training.jsonl", "training.svg"])
+    assert.ok(existsSync(join(whole, name)), name);
+  const answer = await finish("generate", "--model", whole, "--max-tokens", "4", "The 7th");
+  assert.equal(answer.code, 0, answer.err);
+
+  const steps = readdirSync(join(whole, "checkpoints"));
+  assert.ok(steps.length >= 2 && steps.length <= 3, steps.join(" "));
+  for (const step of steps) {
+    const kept = await openCheckpoint(join(whole, "checkpoints", step));
+    for (const { name, dtype } of kept.tensors.values()) assert.equal(dtype, "F32", `${name}: nothing is rounded`);
+  }
+
+  for (const signal of ["SIGKILL", "SIGTERM"] as const) {
+    const target = join(folder, "out", signal);
+    const run = start(...recipe, "--out", target);
+    for (let i = 0; !run.out.includes("step 10/40"); i++) {
+      assert.ok(i < 2000 && run.child.exitCode === null, run.out + run.err);
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+    run.child.kill(signal);
+    assert.equal(await run.ended, signal === "SIGTERM" ? 143 : null);
+    assert.ok(!existsSync(target), "nothing is there until it is whole");
+    const again = await finish("train", "--resume", "--out", target);
+    assert.equal(again.code, 0, again.err);
+    assert.match(again.out, /going on after step/);
+    assert.ok(weightsOf(target).equals(weightsOf(whole)), `${signal}: the same bytes`);
+  }
+
+  const further = [...recipe, "--model", whole, "--steps", "2", "--out", join(folder, "out", "further")];
+  assert.equal((await finish(...further)).code, 0);
+  assert.doesNotMatch(readFileSync(join(folder, "out", "further", "training.jsonl"), "utf8"), /"step":40/);
+});
+
+test("what is for adapters is refused, and a dry run writes nothing", async () => {
+  const out = join(folder, "out", "never");
+  const wrong = await finish(...recipe, "--out", out, "--rank", "8", "--dropout", "0.1");
+  assert.equal(wrong.code, 2);
+  assert.match(wrong.err, /--rank is for adapters/);
+  assert.match(wrong.err, /--dropout is for adapters/);
+  const dry = await finish(...recipe, "--out", out, "--dry-run");
+  assert.equal(dry.code, 0, dry.err);
+  assert.match(dry.out, /memory +about .* of .*\ntime +about/);
+  assert.ok(!existsSync(out));
+  assert.ok(!existsSync(join(folder, "out", ".training", "never", "run")));
+});
