@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 
 /** xorshift32: whole numbers below a bound, the same on every machine. */
-function randomOf(seed) {
+export function randomOf(seed) {
   let state = (Math.imul(seed, 0x9e3779b1) ^ 0x811c9dc5) >>> 0 || 1;
   return (bound) => {
     state ^= state << 13;
