@@ -3,18 +3,17 @@
 import { once } from "node:events";
 import { createServer as createProbe } from "node:net";
 import type { Command } from "commander";
+import type { Logger } from "../base/log.js";
 import type { SelfTest } from "../engine/self-test.js";
-import { Metrics } from "../server/metrics.js";
-import { createServer } from "../server/server.js";
 import { type BannerFacts, formatBanner } from "./banner.js";
 import { addOptions, readOptions } from "./command-line.js";
 import { configKeys } from "./generate-options.js";
 import { createLogger } from "./logging.js";
 import { type ServeSettings, serveOptions } from "./options.js";
 import { progressLine } from "./progress.js";
-import { gatewayOptionsOf, serverOptionsOf, storeLimitsOf, uploadLimitsOf } from "./serve-options.js";
+import { openService } from "./service.js";
 import { listenForShutdown } from "./shutdown.js";
-import { openStack, type Stack } from "./stack.js";
+import type { Stack } from "./stack.js";
 import { printLine, type Terminal } from "./terminal.js";
 import { readVersion } from "./version.js";
 
@@ -28,34 +27,21 @@ export function addServe(program: Command, terminal: Terminal): void {
 async function serve(settings: ServeSettings, terminal: Terminal): Promise<void> {
   const logger = createLogger(settings.logLevel, terminal.stdout);
   await checkAddress(settings.host, settings.port);
-  const options = serverOptionsOf(settings);
-  const metrics = new Metrics(options);
-  const progress = progressLine(terminal.stderr);
-  await using stack = await openStack({
-    settings,
-    servedName: settings.servedModelName,
-    adapters: settings.adapters === null ? null : { directory: settings.adapters, limits: storeLimitsOf(settings) },
-    gateway: gatewayOptionsOf(settings),
-    uploads: uploadLimitsOf(settings),
-    observer: metrics.engineObserver,
-    logger,
-    progress: progress.report,
-  }).finally(() => progress.end());
-  using shutdown = listenForShutdown(terminal);
-  const server = createServer({ gateway: stack.gateway, logger, options, metrics });
-  try {
-    const { port } = await server.listen(settings.host, settings.port);
-    stack.adapters?.store.start();
-    const facts = factsOf(settings, stack, port);
-    printLine(terminal.stderr, formatBanner(facts));
-    logger.info({ ...facts }, "listening");
-    const signal = await shutdown.requested;
-    logger.info({ signal, graceMs: settings.drainTimeout }, "draining");
-    await server.drain(settings.drainTimeout);
-  } finally {
-    await server.close();
-  }
+  await serveUntilSignal(settings, terminal, logger);
   logger.info({}, "stopped");
+}
+
+async function serveUntilSignal(settings: ServeSettings, terminal: Terminal, logger: Logger): Promise<void> {
+  const progress = progressLine(terminal.stderr);
+  await using service = await openService(settings, logger, progress.report).finally(() => progress.end());
+  using shutdown = listenForShutdown(terminal);
+  const port = await service.listen();
+  const facts = factsOf(settings, service.stack, port);
+  printLine(terminal.stderr, formatBanner(facts));
+  logger.info({ ...facts }, "listening");
+  const signal = await shutdown.requested;
+  logger.info({ signal, graceMs: settings.drainTimeout }, "draining");
+  await service.server.drain(settings.drainTimeout);
 }
 
 /** Fails before a long load where the address cannot be listened on. */

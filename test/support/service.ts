@@ -1,0 +1,48 @@
+/** The whole service for tests: what `serve` wires, with its real engine, listening on a free port of loopback. */
+import assert from "node:assert/strict";
+import { cp, mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { silent } from "../../src/base/log.js";
+import { serveOptions } from "../../src/cli/options.js";
+import { openService as open, type Service } from "../../src/cli/service.js";
+import { resolveSettings } from "../../src/cli/settings.js";
+import { until } from "./rig.js";
+
+export const bookworm = "models/bookworm-7m";
+
+export interface RunningService extends Service {
+  /** `http://127.0.0.1:<port>` */
+  readonly url: string;
+  /** Every slot is free and nothing is held: by the engine's own proof and by the counts of the cache. */
+  assertIdle(): Promise<void>;
+}
+
+/** Flags of `serve` by their names in the table of options; fp32, one thread and 64 tokens of context unless told otherwise. */
+export async function openService(flags: Readonly<Record<string, string>>): Promise<RunningService> {
+  const given = { dtype: "fp32", threads: "1", maxContext: "64", port: "0", ...flags };
+  const settings = resolveSettings(serveOptions, { flags: given, environment: {}, file: {} });
+  const service = await open(settings, silent, () => {});
+  const port = await service.listen();
+  return { ...service, url: `http://127.0.0.1:${port}`, assertIdle: () => assertIdle(service) };
+}
+
+async function assertIdle({ stack }: Service): Promise<void> {
+  const { engine } = stack.started;
+  const isIdle = (): boolean => {
+    const { engine: counts, cache } = stack.gateway.stats();
+    return counts.running + counts.waiting + cache.leased === 0 && counts.slots.idle === engine.limits.maxBatch;
+  };
+  await until(isIdle, "an idle engine");
+  engine.check();
+  assert.ok(stack.gateway.adapters.list().every((adapter) => adapter.in_flight === 0));
+}
+
+/** A folder of adapters of the test's own: copies of these PEFT folders, by name. */
+export async function adaptersFolder(
+  sources: Readonly<Record<string, string>>,
+): Promise<AsyncDisposable & { path: string }> {
+  const path = await mkdtemp(join(tmpdir(), "lorikeet-service-"));
+  for (const [name, source] of Object.entries(sources)) await cp(source, join(path, name), { recursive: true });
+  return { path, [Symbol.asyncDispose]: () => rm(path, { recursive: true, force: true }) };
+}
