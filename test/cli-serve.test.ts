@@ -1,56 +1,15 @@
 /** The command as a process: it starts, answers, ends in good order, and says in one line why it cannot. */
 
 import assert from "node:assert/strict";
-import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { cpSync, mkdtempSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { fileURLToPath } from "node:url";
+import { addressOf, killAll, start } from "./support/process.js";
 
-const isSource = import.meta.url.endsWith(".ts");
-const main = fileURLToPath(new URL(`../src/cli/main.${isSource ? "ts" : "js"}`, import.meta.url));
 const model = "models/bookworm-7m";
-const limitMs = 60_000;
-
-const children = new Set<ChildProcess>();
-
-interface Run {
-  readonly child: ChildProcess;
-  out: string;
-  err: string;
-  readonly ended: Promise<number | string | null>;
-}
-
-function start(args: readonly string[], environment: Record<string, string> = {}): Run {
-  const child = spawn(process.execPath, [...(isSource ? ["--import", "tsx"] : []), main, ...args], {
-    stdio: ["ignore", "pipe", "pipe"],
-    env: { ...process.env, ...environment },
-    timeout: limitMs,
-  });
-  children.add(child);
-  const ended = once(child, "close").then(([code, signal]: (number | string | null)[]) => code ?? signal ?? null);
-  const run: Run = { child, out: "", err: "", ended };
-  child.stdout?.setEncoding("utf8").on("data", (text: string) => {
-    run.out += text;
-  });
-  child.stderr?.setEncoding("utf8").on("data", (text: string) => {
-    run.err += text;
-  });
-  return run;
-}
-
-/** The address of a server's banner. */
-async function addressOf(run: Run): Promise<string> {
-  for (;;) {
-    const address = /^address +(http:\S+)/m.exec(run.err)?.[1];
-    if (address !== undefined) return address;
-    const code = await Promise.race([run.ended, new Promise((resolve) => setTimeout(resolve, 50, "later"))]);
-    assert.equal(code, "later", `the server ended before it listened: ${run.err}`);
-  }
-}
 
 async function complete(address: string, body: object): Promise<{ status: number; text: string }> {
   const response = await fetch(`${address}/v1/completions`, {
@@ -67,7 +26,7 @@ before(() => {
   cpSync("adapters/plays", join(folder, "plays"), { recursive: true });
 });
 after(() => {
-  for (const child of children) if (child.exitCode === null) child.kill("SIGKILL");
+  killAll();
   rmSync(folder, { recursive: true, force: true });
 });
 

@@ -1,6 +1,8 @@
 /** Clients for tests, small on purpose: JSON over HTTP, streams read event by event, requests over one WebSocket, metrics. */
 import assert from "node:assert/strict";
 import { once } from "node:events";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
 import { WebSocket } from "ws";
 
 export interface Logprobs {
@@ -85,9 +87,12 @@ export async function tokensOf(chunks: AsyncIterable<Completion>): Promise<numbe
 export class SocketClient implements Disposable {
   readonly #socket: WebSocket;
   readonly #waiting = new Map<string, (frame: Frame) => void>();
+  /** The close code. */
+  readonly closed: Promise<number>;
 
   private constructor(socket: WebSocket) {
     this.#socket = socket;
+    this.closed = new Promise((resolve) => socket.once("close", resolve));
     socket.on("message", (data) => {
       const frame: Frame = JSON.parse(String(data));
       this.#waiting.get(frame.id ?? "")?.(frame);
@@ -134,6 +139,28 @@ export interface Frame {
 
 export const frameTokens = (frames: readonly Frame[]): number[] =>
   frames.flatMap(({ type, data }) => (type === "chunk" ? (data?.choices ?? []) : [])).flatMap((c) => c.token_ids ?? []);
+
+/** The two files of a PEFT folder as a form. */
+export async function formOf(folder: string): Promise<FormData> {
+  const form = new FormData();
+  form.set("config", new Blob([await readFile(join(folder, "adapter_config.json"))]), "adapter_config.json");
+  const weights = await readFile(join(folder, "adapter_model.safetensors"));
+  form.set("weights", new Blob([weights]), "adapter_model.safetensors");
+  return form;
+}
+
+/** Uploads a PEFT folder under a name. */
+export async function put(url: string, name: string, folder: string): Promise<{ digest: string; outcome: string }> {
+  const response = await fetch(`${url}/v1/adapters/${name}`, { method: "PUT", body: await formOf(folder) });
+  const text = await response.text();
+  assert.ok(response.ok, text);
+  return JSON.parse(text);
+}
+
+export async function remove(url: string, name: string): Promise<void> {
+  const response = await fetch(`${url}/v1/adapters/${name}`, { method: "DELETE" });
+  assert.equal(response.status, 200, await response.text());
+}
 
 /** The samples of `/metrics` by their series. */
 export async function scrape(url: string): Promise<ReadonlyMap<string, number>> {

@@ -38,6 +38,17 @@ async function assertIdle({ stack }: Service): Promise<void> {
   assert.ok(stack.gateway.adapters.list().every((adapter) => adapter.in_flight === 0));
 }
 
+/** Waits until the store has so many versions on its disk: those that lost their names go when their last reader has gone. */
+export async function untilVersions({ stack }: Service, count: number): Promise<void> {
+  const end = performance.now() + 10_000;
+  for (;;) {
+    const found = (await stack.adapters?.store.usage())?.versions;
+    if (found === count) return;
+    assert.ok(performance.now() < end, `the store keeps ${found} versions, not ${count}`);
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+}
+
 /** A folder of adapters of the test's own: copies of these PEFT folders, by name. */
 export async function adaptersFolder(
   sources: Readonly<Record<string, string>>,

@@ -1,0 +1,52 @@
+/** The command as a process of its own: started, watched, killed. */
+import assert from "node:assert/strict";
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { fileURLToPath } from "node:url";
+
+const isSource = import.meta.url.endsWith(".ts");
+const main = fileURLToPath(new URL(`../../src/cli/main.${isSource ? "ts" : "js"}`, import.meta.url));
+const limitMs = 60_000;
+const children = new Set<ChildProcess>();
+
+export interface Run {
+  readonly child: ChildProcess;
+  out: string;
+  err: string;
+  /** The exit code, or the signal that ended it. */
+  readonly ended: Promise<number | string | null>;
+}
+
+/** Runs `lorikeet` with arguments; what it writes is collected. It is killed after a minute. */
+export function start(args: readonly string[], environment: Record<string, string> = {}): Run {
+  const child = spawn(process.execPath, [...(isSource ? ["--import", "tsx"] : []), main, ...args], {
+    stdio: ["ignore", "pipe", "pipe"],
+    env: { ...process.env, ...environment },
+    timeout: limitMs,
+  });
+  children.add(child);
+  const ended = once(child, "close").then(([code, signal]: (number | string | null)[]) => code ?? signal ?? null);
+  const run: Run = { child, out: "", err: "", ended };
+  child.stdout?.setEncoding("utf8").on("data", (text: string) => {
+    run.out += text;
+  });
+  child.stderr?.setEncoding("utf8").on("data", (text: string) => {
+    run.err += text;
+  });
+  return run;
+}
+
+/** The address of a server's banner, once it listens. */
+export async function addressOf(run: Run): Promise<string> {
+  for (;;) {
+    const address = /^address +(http:\S+)/m.exec(run.err)?.[1];
+    if (address !== undefined) return address;
+    const code = await Promise.race([run.ended, new Promise((resolve) => setTimeout(resolve, 50, "later"))]);
+    assert.equal(code, "later", `the server ended before it listened: ${run.err}`);
+  }
+}
+
+/** Kills what is still running. */
+export function killAll(): void {
+  for (const child of children) if (child.exitCode === null) child.kill("SIGKILL");
+}
