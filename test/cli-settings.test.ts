@@ -49,6 +49,16 @@ test("sizes, times, switches and lists of choices are read with their units from
   assert.equal(settings.dtype, "int4");
 });
 
+test("origins of pages are read as browsers spell them", () => {
+  const allowed = (allowedOrigins: string) => resolveSettings(serveOptions, { ...nothing, flags: { allowedOrigins } });
+  assert.equal(resolveSettings(serveOptions, nothing).allowedOrigins, null);
+  const found = allowed("HTTPS://Chat.Example:443/, http://10.0.0.5:3000,app://lorikeet,null,*").allowedOrigins;
+  assert.deepEqual(found, ["https://chat.example", "http://10.0.0.5:3000", "app://lorikeet", "null", "*"]);
+  for (const wrong of ["chat.example", "https://chat.example/page", "https://*.example", "https://a@b", ","]) {
+    assert.match(faultOf({ flags: { allowedOrigins: wrong } }), /^--allowed-origins must be /, wrong);
+  }
+});
+
 test("a fault names its source, what was found and what is allowed", () => {
   assert.equal(faultOf({ flags: { port: "http" } }), '--port must be a whole number from 0 to 65535, not "http".');
   assert.equal(

@@ -126,7 +126,7 @@ describe("upload", () => {
     const { hostname, port } = new URL(rig.url);
     const socket = connect(Number(port), hostname);
     socket.write(
-      "PUT /v1/adapters/slow HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-tar\r\ncontent-length: 9999\r\n\r\nxxx",
+      "PUT /v1/adapters/slow HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/x-tar\r\ncontent-length: 9999\r\n\r\nxxx",
     );
     let busy = await putTar(rig, "a", "w");
     for (let tries = 0; busy.status === 201 && tries < 100; tries++) busy = await putTar(rig, "a", "w");

@@ -38,7 +38,7 @@ function rawPost(rig: ServerRig, path: string, body: string): Socket {
   const socket = connect(Number(port), hostname);
   socket.on("error", () => {});
   socket.write(
-    `POST ${path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
+    `POST ${path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
   );
   return socket;
 }
@@ -158,7 +158,7 @@ describe("errors", () => {
     const { hostname, port } = new URL(rig.url);
     const socket = connect(Number(port), hostname);
     socket.write(
-      "POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 50\r\n\r\n{",
+      "POST /v1/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 50\r\n\r\n{",
     );
     const [head] = await once(socket, "data");
     assert.match(String(head), /^HTTP\/1\.1 408/);

@@ -7,7 +7,18 @@ import { storeDefaults } from "../adapter/store.js";
 import { uploadDefaults } from "../adapter/upload.js";
 import { gatewayDefaults } from "../gateway/options.js";
 import { serverDefaults } from "../server/options.js";
-import { bytes, duration, flag, formatBytes, formatDuration, integer, oneOf, type Parser, text } from "./units.js";
+import {
+  bytes,
+  duration,
+  flag,
+  formatBytes,
+  formatDuration,
+  integer,
+  oneOf,
+  origins,
+  type Parser,
+  text,
+} from "./units.js";
 
 export interface Option<T> {
   /** Shown in help after the flag; absent for a flag that takes no value. */
@@ -151,6 +162,11 @@ export const serviceOptions = {
     help: "address to listen on; 0.0.0.0 is every network",
   }),
   port: given("Server", 8080, { placeholder: "port", parse: integer(0, 65_535), help: "port; 0 takes a free one" }),
+  allowedOrigins: open("Server", "pages of this machine", {
+    placeholder: "origins",
+    parse: origins,
+    help: "origins of web pages that may use the server too, with commas between; * is every page",
+  }),
   drainTimeout: time("Server", 30_000, "how long running requests may go on after SIGTERM or SIGINT"),
   maxConnections: count("Server", serverDefaults.maxConnections, 1, "open connections; one more is refused"),
   maxBodyBytes: size("Server", serverDefaults.maxBodyBytes, "bytes of a JSON body"),

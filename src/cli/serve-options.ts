@@ -3,7 +3,7 @@
 import type { StoreLimits } from "../adapter/store.js";
 import type { UploadLimits } from "../adapter/upload.js";
 import type { GatewayOptions } from "../gateway/options.js";
-import type { ServerOptions } from "../server/options.js";
+import { type ServerOptions, serverDefaults } from "../server/options.js";
 import type { ServeSettings } from "./options.js";
 
 export function storeLimitsOf(settings: ServeSettings): StoreLimits {
@@ -33,6 +33,7 @@ export function gatewayOptionsOf(settings: ServeSettings): GatewayOptions {
 export function serverOptionsOf(settings: ServeSettings): ServerOptions {
   return {
     ...settings,
+    allowedOrigins: settings.allowedOrigins ?? serverDefaults.allowedOrigins,
     bodyTimeoutMs: settings.bodyTimeout,
     headersTimeoutMs: settings.headersTimeout,
     keepAliveTimeoutMs: settings.keepAliveTimeout,

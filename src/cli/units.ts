@@ -93,6 +93,17 @@ export const list: Parser<readonly string[]> = (value) => {
   return words;
 };
 
+/** Origins of web pages as browsers spell them, with commas between: `https://chat.example,http://10.0.0.5:3000`. */
+export const origins: Parser<readonly string[]> = (value) =>
+  list(value).map((origin) => {
+    if (origin === "*" || origin === "null") return origin;
+    if (!/^[a-z][a-z0-9+.-]*:\/\/[^/?#@*\s]+\/?$/i.test(origin) || !URL.canParse(origin)) {
+      throw new Error("must be origins such as https://chat.example, with commas between, or *");
+    }
+    const { protocol, host } = new URL(origin);
+    return `${protocol}//${host}`;
+  });
+
 export const flag: Parser<boolean> = (value) => {
   const lower = value.toLowerCase();
   if (["true", "1", "yes", "on"].includes(lower)) return true;

@@ -12,10 +12,12 @@ import { jsonBody } from "./json-body.js";
 import { discardBody } from "./linger.js";
 import type { Metrics } from "./metrics.js";
 import type { ServerOptions } from "./options.js";
+import { type Origins, originMiddleware } from "./origins.js";
 
 export interface AppParts {
   readonly gateway: Gateway;
   readonly gate: Gate;
+  readonly origins: Origins;
   readonly metrics: Metrics;
   readonly logger: Logger;
   readonly options: ServerOptions;
@@ -30,6 +32,7 @@ export function createApp(parts: AppParts): Express {
   app.disable("etag");
   app.set("query parser", false);
   app.use(contextMiddleware(parts.logger));
+  app.use(originMiddleware(parts.origins));
   addOperations(app, parts);
   addApi(app, parts);
   app.use((req, _res, next) => {

@@ -9,6 +9,8 @@ export interface ServerOptions {
   readonly headersTimeoutMs: number;
   readonly keepAliveTimeoutMs: number;
   readonly maxConnections: number;
+  /** Origins whose pages may use the server, beside those of this machine and its own; `*` is every page. */
+  readonly allowedOrigins: readonly string[];
   /** Bytes that wait for a stream's reader before its generation is paused. */
   readonly streamBufferBytes: number;
   /** A comment line keeps an idle stream's connection alive this often. */
@@ -38,6 +40,7 @@ export const serverDefaults: ServerOptions = {
   headersTimeoutMs: 30_000,
   keepAliveTimeoutMs: 65_000,
   maxConnections: 1024,
+  allowedOrigins: [],
   streamBufferBytes: 64 * 1024,
   streamKeepAliveMs: 15_000,
   slowReaderMs: 30_000,

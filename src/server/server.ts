@@ -7,6 +7,7 @@ import { createApp } from "./app.js";
 import { Gate } from "./drain.js";
 import { Metrics } from "./metrics.js";
 import { type ServerOptions, serverDefaults } from "./options.js";
+import { Origins } from "./origins.js";
 import { Sockets } from "./sockets.js";
 
 export interface ServerParts {
@@ -36,17 +37,18 @@ export function createServer(parts: ServerParts): LorikeetServer {
   const options = { ...serverDefaults, ...parts.options };
   const metrics = parts.metrics ?? new Metrics(options);
   const gate = new Gate();
+  const origins = new Origins(options.allowedOrigins);
   metrics.bind(gateway);
   gateway.observe(metrics.gatewayObserver);
   const http = createHttp(
     { maxHeaderSize: options.maxHeaderBytes, highWaterMark: options.streamBufferBytes },
-    createApp({ gateway, gate, metrics, logger, options }),
+    createApp({ gateway, gate, origins, metrics, logger, options }),
   );
   http.maxConnections = options.maxConnections;
   http.headersTimeout = options.headersTimeoutMs;
   http.keepAliveTimeout = options.keepAliveTimeoutMs;
   http.requestTimeout = 0; // An upload may take long: bodies have bounds of their own.
-  const sockets = new Sockets({ gateway, gate, logger, options }, metrics);
+  const sockets = new Sockets({ gateway, gate, logger, options }, origins, metrics);
   sockets.attach(http);
   const open = countOpen(http);
   return {

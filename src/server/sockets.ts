@@ -3,9 +3,11 @@ import { type IncomingMessage, type Server, STATUS_CODES } from "node:http";
 import type { Duplex } from "node:stream";
 import { WebSocketServer } from "ws";
 import { LorikeetError } from "../base/errors.js";
+import { asFault } from "../gateway/generation.js";
 import { requestId } from "./context.js";
 import { errorBody } from "./fault.js";
 import type { Metrics } from "./metrics.js";
+import type { Origins } from "./origins.js";
 import { type SessionDeps, SocketSession } from "./socket-session.js";
 
 const path = "/v1/ws";
@@ -14,13 +16,15 @@ const protocol = "lorikeet";
 
 export class Sockets {
   readonly #deps: SessionDeps;
+  readonly #origins: Origins;
   readonly #metrics: Metrics;
   readonly #server: WebSocketServer;
   readonly #sessions = new Set<SocketSession>();
   readonly #ids = new WeakMap<IncomingMessage, string>();
 
-  constructor(deps: SessionDeps, metrics: Metrics) {
+  constructor(deps: SessionDeps, origins: Origins, metrics: Metrics) {
     this.#deps = deps;
+    this.#origins = origins;
     this.#metrics = metrics;
     this.#server = new WebSocketServer({
       noServer: true,
@@ -70,6 +74,11 @@ export class Sockets {
 
   #refusal(req: IncomingMessage): LorikeetError | null {
     const { gate, options } = this.#deps;
+    try {
+      this.#origins.check(req);
+    } catch (error) {
+      return asFault(error);
+    }
     if (req.url?.split("?", 1)[0] !== path) {
       return new LorikeetError("route_not_found", `WebSockets are served at ${path} alone.`);
     }
