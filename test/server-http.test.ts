@@ -132,6 +132,7 @@ describe("errors", () => {
     await using rig = await openServerRig();
     const missing = await fetch(`${rig.url}/v2/x`);
     assert.deepEqual([missing.status, (await told(missing)).code], [404, "route_not_found"]);
+    assert.equal(missing.headers.get("connection"), "keep-alive", "no body is on its way");
     const method = await fetch(`${rig.url}/v1/completions`);
     assert.deepEqual([method.status, method.headers.get("allow")], [405, "POST"]);
     const path = await fetch(`${rig.url}/v1/adapters/%ff`);

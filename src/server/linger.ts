@@ -3,7 +3,7 @@ import type { Request, Response } from "express";
 
 /** Call it before an error is sent. Where the body has not ended, the connection ends with the answer, at the latest after `lingerMs`. */
 export function discardBody(req: Request, res: Response, lingerMs: number): void {
-  if (req.complete || req.readableEnded || req.destroyed) return;
+  if (!hasBody(req) || req.complete || req.readableEnded || req.destroyed) return;
   res.setHeader("connection", "close");
   req.unpipe();
   req.resume();
@@ -11,4 +11,8 @@ export function discardBody(req: Request, res: Response, lingerMs: number): void
     const timer = setTimeout(() => req.socket.destroy(), lingerMs);
     req.once("close", () => clearTimeout(timer));
   });
+}
+
+function hasBody({ headers }: Request): boolean {
+  return headers["transfer-encoding"] !== undefined || Number(headers["content-length"] ?? 0) > 0;
 }
