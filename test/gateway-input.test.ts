@@ -123,6 +123,14 @@ describe("completions", () => {
       service_tier: "auto",
       metadata: { a: "b" },
       user: "u",
+      min_tokens: 0,
+      length_penalty: 1,
+      use_beam_search: false,
+      skip_special_tokens: true,
+      spaces_between_special_tokens: true,
+      include_stop_str_in_output: false,
+      add_special_tokens: true,
+      stop_token_ids: [],
     };
     assert.deepEqual(completion({ model: "m", prompt: "p", ...neutral }), completion({ model: "m", prompt: "p" }));
   });
@@ -136,6 +144,9 @@ describe("completions", () => {
       suffix: "x",
       store: true,
       min_tokens: 3,
+      use_beam_search: true,
+      skip_special_tokens: false,
+      stop_token_ids: [1],
       constructor: 1,
       toString: 1,
     })) {
@@ -161,6 +172,13 @@ describe("completions", () => {
     }
     assert.match(fault.message, /from 0 to 2; found 3/);
     assert.doesNotMatch(fault.message, /sesame/);
+  });
+
+  test("refuses a logit_bias that is a list", () => {
+    for (const bias of [[], [1]]) {
+      const fault = faultOf(() => completion({ model: "m", prompt: "p", logit_bias: bias }));
+      assert.deepEqual([fault.code, fault.param, fault.faults.length], ["invalid_value", "logit_bias", 1]);
+    }
   });
 
   test("holds each bound to the letter", () => {

@@ -8,6 +8,9 @@ import type { ChatRequest } from "./requests.js";
 
 const neutral: NeutralTable = {
   ...commonNeutral,
+  add_special_tokens: { allowed: "false", accepts: (value) => value === false },
+  add_generation_prompt: { allowed: "true", accepts: (value) => value === true },
+  echo: { allowed: "false", accepts: (value) => value === false },
   modalities: {
     allowed: '["text"]',
     accepts: (value) => Array.isArray(value) && value.length === 1 && value[0] === "text",

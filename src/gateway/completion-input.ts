@@ -8,6 +8,7 @@ import type { CompletionRequest, Prompt } from "./requests.js";
 const neutral: NeutralTable = {
   ...commonNeutral,
   best_of: { allowed: "1", accepts: (value) => value === 1 },
+  add_special_tokens: { allowed: "true", accepts: (value) => value === true },
   suffix: { allowed: "an empty string", accepts: (value) => value === "" },
 };
 

@@ -43,6 +43,7 @@ function biasField(bounds: FieldBounds) {
   );
   const value = v.pipe(v.number(rule), v.minValue(-100, rule), v.maxValue(100, rule));
   return v.pipe(
+    v.custom<JsonObject>(isObject, rule),
     v.record(id, value, rule),
     v.check((record) => Object.keys(record).length <= bounds.maxLogitBias, rule),
     v.transform((record) => new Map(Object.entries(record).map(([key, bias]) => [Number(key), bias]))),
@@ -93,6 +94,13 @@ const isEmptyList = (value: unknown): boolean => Array.isArray(value) && value.l
 
 /** Parameters of both that change no answer, or change none at these values. */
 export const commonNeutral: NeutralTable = {
+  min_tokens: { allowed: "0", accepts: (value) => value === 0 },
+  length_penalty: { allowed: "1", accepts: (value) => value === 1 },
+  use_beam_search: { allowed: "false", accepts: (value) => value === false },
+  skip_special_tokens: { allowed: "true", accepts: (value) => value === true },
+  spaces_between_special_tokens: { allowed: "true", accepts: (value) => value === true },
+  include_stop_str_in_output: { allowed: "false", accepts: (value) => value === false },
+  stop_token_ids: { allowed: "an empty list", accepts: isEmptyList },
   user: { allowed: "a string", accepts: isString },
   safety_identifier: { allowed: "a string", accepts: isString },
   prompt_cache_key: { allowed: "a string", accepts: isString },
