@@ -77,6 +77,19 @@ describe("upload", () => {
     assert.ok(Number(shown.last_used) > 1e9);
   });
 
+  test("files that are not kept are named, also where the version is stored already", async () => {
+    await using rig = await openServerRig();
+    for (const outcome of ["created", "identical"]) {
+      const tar = pack();
+      tar.entry({ name: "adapter_config.json" }, "{}");
+      tar.entry({ name: "adapter_model.safetensors" }, "one");
+      tar.entry({ name: `${outcome}.bin` }, "x");
+      tar.finalize();
+      const reply = await json(await put(rig, "plays", new Uint8Array(await buffer(tar))));
+      assert.deepEqual([reply.outcome, reply.ignored], [outcome, [`${outcome}.bin`]]);
+    }
+  });
+
   test("a multipart form of config and weights", async () => {
     await using rig = await openServerRig();
     const form = new FormData();

@@ -123,7 +123,9 @@ export class Adapters {
       this.#giveUp(before.digest);
       if (wasPinned) await this.#movePin(record);
     }
-    return { outcome, adapter: this.get(record.name) };
+    // A version that was stored before tells of its own upload; the reply is about this one.
+    const { warnings, ignored } = record;
+    return { outcome, adapter: { ...this.get(record.name), warnings, ignored } };
   }
 
   /** Pins or unpins. Throws LorikeetError `adapter_not_found`, `conflict` or what loading throws. */

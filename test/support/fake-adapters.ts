@@ -3,8 +3,10 @@ import { createHash } from "node:crypto";
 import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { isKeptFile } from "../../src/adapter/format.js";
 import { AdapterStore, type StoreOptions } from "../../src/adapter/store.js";
 import type { AdapterSummary } from "../../src/adapter/types.js";
+import { summaryFile } from "../../src/adapter/versions.js";
 import { LorikeetError } from "../../src/base/errors.js";
 import type { CachePort } from "../../src/gateway/adapters.js";
 
@@ -68,7 +70,7 @@ async function checkBytes(folder: string): Promise<{ summary: AdapterSummary }> 
     activeBytes: 2 * weights.length,
     scales: { min: 1, max: 2 },
     warnings: [],
-    ignored: [],
+    ignored: names.filter((name) => !isKeptFile(name) && name !== summaryFile),
   };
   return { summary };
 }
