@@ -136,6 +136,17 @@ test("adapters on a folder: add, verify, remove, and a broken one is found", asy
   }
 });
 
+test("a host or a folder that cannot be is one line and exit code 2", async () => {
+  for (const [option, value, says] of [
+    ["--host", "192.0.2.1", /^lorikeet: --host must be an address of this machine; 192\.0\.2\.1 is none\.\n$/],
+    ["--lora-path-root", "nowhere", /^lorikeet: --lora-path-root must be a folder; nowhere does not exist\.\n$/],
+  ] as const) {
+    const run = start(["serve", "--model", model, "--port", "0", option, value]);
+    assert.equal(await run.ended, 2);
+    assert.match(run.err, says);
+  }
+});
+
 test("a port that is taken is found before the model is loaded", async () => {
   const holder = createServer().listen(0, "127.0.0.1");
   await once(holder, "listening");

@@ -289,6 +289,20 @@ describe("vLLM's calls", () => {
     });
   });
 
+  test("the whole disk may be allowed; a folder that has gone since allows nothing", async () => {
+    const outside = await mkdtemp(join(tmpdir(), "lorikeet-anywhere-"));
+    try {
+      await writeFile(join(outside, "adapter_config.json"), "{}");
+      await writeFile(join(outside, "adapter_model.safetensors"), "w");
+      await using rig = await openServerRig({ gateway: { loraPathRoot: "/" } });
+      assert.equal((await load(rig, outside)).status, 200);
+      await using other = await openServerRig({ gateway: { loraPathRoot: join(outside, "gone") } });
+      assert.deepEqual(await code(await load(other, outside)), [400, "invalid_value"]);
+    } finally {
+      await rm(outside, { recursive: true });
+    }
+  });
+
   test("off by default; parameters are checked like all others", async () => {
     await using rig = await openServerRig();
     assert.deepEqual(await code(await load(rig, "plays")), [404, "route_not_found"]);

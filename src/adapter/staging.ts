@@ -90,7 +90,7 @@ export class Staging {
         continue;
       }
       const path = await realpath(join(source, name));
-      if (root !== null && !path.startsWith(root + sep)) {
+      if (root !== null && !path.startsWith(join(root, sep))) {
         throw refused(`The file ${name} of ${source} lies outside ${root}`, path, `a path below ${root}`);
       }
       files.set(name, path);

@@ -15,6 +15,7 @@ import { openService } from "./service.js";
 import { listenForShutdown } from "./shutdown.js";
 import type { Stack } from "./stack.js";
 import { printLine, type Terminal } from "./terminal.js";
+import { UsageError } from "./usage.js";
 import { readVersion } from "./version.js";
 
 export function addServe(program: Command, terminal: Terminal): void {
@@ -47,7 +48,11 @@ async function serveUntilSignal(settings: ServeSettings, terminal: Terminal, log
 /** Fails before a long load where the address cannot be listened on. */
 async function checkAddress(host: string, port: number): Promise<void> {
   const probe = createProbe().listen(port, host);
-  await once(probe, "listening");
+  await once(probe, "listening").catch((error: unknown) => {
+    const code = error instanceof Error && "code" in error ? error.code : null;
+    if (code !== "EADDRNOTAVAIL" && code !== "ENOTFOUND" && code !== "EINVAL") throw error;
+    throw new UsageError([`--host must be an address of this machine; ${host} is none.`]);
+  });
   probe.close();
   await once(probe, "close");
 }

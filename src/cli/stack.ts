@@ -68,6 +68,7 @@ async function open(options: StackOptions, closers: Closers): Promise<Omit<Stack
   if (settings.model === null) throw new UsageError(["--model <folder> is required (or LORIKEET_MODEL)."]);
   await requireFolder("--model", settings.model);
   if (options.adapters !== null) await requireFolder("--adapters", options.adapters.directory);
+  if (options.gateway.loraPathRoot) await requireFolder("--lora-path-root", options.gateway.loraPathRoot);
   const checkpoint = await openCheckpoint(settings.model);
   const name = options.servedName ?? basename(checkpoint.directory);
   const precision = choosePrecision(checkpoint.parameterCount, settings);

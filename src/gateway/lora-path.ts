@@ -1,6 +1,6 @@
 /** vLLM's two calls: an adapter from a folder of this machine, below the one folder that the operator allowed. */
 import { realpath, stat } from "node:fs/promises";
-import { resolve, sep } from "node:path";
+import { join, resolve, sep } from "node:path";
 import * as v from "valibot";
 import { LorikeetError } from "../base/errors.js";
 import type { Adapters, StorePort } from "./adapters.js";
@@ -76,10 +76,11 @@ export class LoraPaths {
 
 /** Real paths of both; one fault for all that is outside, missing or no folder, so that nothing is learned of the rest of the disk. */
 async function folderBelow(allowed: string, path: string): Promise<{ root: string; folder: string }> {
-  const root = await realpath(allowed);
   try {
+    const root = await realpath(allowed);
     const folder = await realpath(resolve(root, path));
-    if (folder.startsWith(root + sep) && (await stat(folder)).isDirectory()) return { root, folder };
+    if (folder !== root && folder.startsWith(join(root, sep)) && (await stat(folder)).isDirectory())
+      return { root, folder };
   } catch {
     // Falls through to the one fault.
   }
