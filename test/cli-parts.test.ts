@@ -10,18 +10,38 @@ import { listenForShutdown } from "../src/cli/shutdown.js";
 import { formatTable } from "../src/cli/table.js";
 import type { Terminal } from "../src/cli/terminal.js";
 import { describeFault, exitCodeOf, UsageError } from "../src/cli/usage.js";
+import { kvLayout } from "../src/engine/kv-cache.js";
 
 const MiB = 1024 ** 2;
 const shape = { kvBytesPerToken: 8192, maxPositions: 1024 };
 const request = { maxBatch: 16, maxContext: null, kvBytes: null, memoryBytes: 1024 * MiB, weightBytes: 24 * MiB };
 
 test("without a word about context the model's own is taken when it fits", () => {
-  assert.deepEqual(planKvCache(shape, request), { maxBatch: 16, maxContext: 1024, bytes: 128 * MiB });
+  assert.deepEqual(planKvCache(shape, request), { maxBatch: 16, maxContext: 1024, bytes: 129 * MiB });
 });
 
 test("a context that was not asked for shrinks to what fits the budget", () => {
-  assert.equal(planKvCache(shape, { ...request, kvBytes: 64 * MiB }).maxContext, 512);
-  assert.equal(planKvCache(shape, { ...request, memoryBytes: 56 * MiB }).maxContext, 128);
+  assert.deepEqual(planKvCache(shape, { ...request, kvBytes: 64 * MiB }), {
+    maxBatch: 16,
+    maxContext: 504,
+    bytes: 64 * MiB,
+  });
+  assert.equal(planKvCache(shape, { ...request, memoryBytes: 56 * MiB }).maxContext, 120);
+});
+
+test("the padding of slots is part of what --kv-bytes bounds", () => {
+  for (const maxBatch of [1, 3, 16]) {
+    for (const kvBytes of [MiB, 5 * MiB + 1, 33 * MiB, 128 * MiB]) {
+      const plan = planKvCache(shape, { ...request, maxBatch, kvBytes: maxBatch * kvBytes });
+      assert.ok(plan.bytes <= maxBatch * kvBytes, `${plan.bytes} of ${maxBatch * kvBytes}`);
+      const { slots, capacity } = kvLayout(plan.maxBatch, plan.maxContext);
+      assert.equal(plan.bytes, slots * capacity * shape.kvBytesPerToken, "as the engine allocates it");
+    }
+  }
+  assert.throws(
+    () => planKvCache(shape, { ...request, maxContext: 1024, kvBytes: 128 * MiB }),
+    /16 slots of 1024 tokens need 129 MiB for the KV cache, but --kv-bytes allows 128 MiB/,
+  );
 });
 
 test("slots times context that do not fit are refused with every number", () => {
@@ -30,9 +50,9 @@ test("slots times context that do not fit are refused with every number", () => 
     (error: Error) =>
       error instanceof UsageError &&
       error.message ===
-        "--max-batch 16 slots of 1024 tokens need 128 MiB for the KV cache, but --kv-bytes allows 64 MiB: lower --max-batch or --max-context, or raise --kv-bytes.",
+        "--max-batch 16 slots of 1024 tokens need 129 MiB for the KV cache, but --kv-bytes allows 64 MiB: lower --max-batch or --max-context, or raise --kv-bytes.",
   );
-  assert.throws(() => planKvCache(shape, { ...request, kvBytes: MiB }), /16 slots of 16 tokens need 2 MiB/);
+  assert.throws(() => planKvCache(shape, { ...request, kvBytes: MiB }), /16 slots of 16 tokens need 3 MiB/);
   assert.throws(() => planKvCache(shape, { ...request, memoryBytes: MiB }), /0 B is half of the memory/);
 });
 

@@ -1,6 +1,9 @@
 /** The command as it is typed: help, versions, wrong words, and `inspect`. */
 
 import assert from "node:assert/strict";
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { test } from "node:test";
 import { flagName, serveOptions } from "../src/cli/options.js";
 import { runProgram } from "../src/cli/program.js";
@@ -67,6 +70,25 @@ test("inspect describes an adapter folder, alone and against its base", async ()
   assert.match(wrong.err, /^lorikeet: /);
 });
 
+test("inspect says when an adapter names another base", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "lorikeet-inspect-"));
+  try {
+    cpSync("adapters/plays", folder, { recursive: true });
+    const file = join(folder, "adapter_config.json");
+    const ofBase = async (name: string): Promise<string> => {
+      writeFileSync(file, JSON.stringify({ ...JSON.parse(readFileSync(file, "utf8")), base_model_name_or_path: name }));
+      return (await run(["inspect", folder, "--model", "models/bookworm-7m"])).out;
+    };
+    assert.match(
+      await ofBase("org/other-7m"),
+      /^warning +The adapter names "org\/other-7m" as its base.*"bookworm-7m"/m,
+    );
+    assert.doesNotMatch(await ofBase("somebody/Bookworm-7M"), /warning/);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
+
 test("inspect describes a model folder, as a table and as JSON", async () => {
   const table = await run(["inspect", "models/bookworm-7m"]);
   assert.equal(table.code, 0);
@@ -89,7 +111,7 @@ test("what cannot be is one line on stderr and exit code 2, before anything is l
     [["serve", "--model", "models/bookworm-7m", "--max-context", "4096"], /--max-context 4096 is more than the 1024/],
     [
       ["serve", "--model", "models/bookworm-7m", "--max-context", "1024", "--kv-bytes", "1M"],
-      /need 128 MiB.*allows 1 MiB/,
+      /need 129 MiB.*allows 1 MiB/,
     ],
     [
       ["generate", "--model", "models/bookworm-7m", "--temperature", "9", "x"],

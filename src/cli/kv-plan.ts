@@ -1,5 +1,6 @@
 /** Divides the memory for the KV cache into slots and tokens, and refuses what does not fit. Allocates nothing. */
 
+import { kvLayout, longestContext } from "../engine/kv-cache.js";
 import { formatBytes } from "./units.js";
 import { UsageError } from "./usage.js";
 
@@ -37,18 +38,22 @@ export function planKvCache(shape: KvShape, request: KvRequest): KvPlan {
       `--max-context ${maxContext} is more than the ${shape.maxPositions} tokens that the model was made for.`,
     ]);
   }
-  const tokenBytes = shape.kvBytesPerToken * maxBatch;
+  const bytesOf = (context: number): number => {
+    const { slots, capacity } = kvLayout(maxBatch, context);
+    return shape.kvBytesPerToken * slots * capacity;
+  };
   const budget = request.kvBytes ?? Math.max(0, Math.floor((request.memoryBytes - request.weightBytes) / 2));
-  const context = maxContext ?? Math.min(shape.maxPositions, Math.floor(budget / tokenBytes));
-  const bytes = context * tokenBytes;
-  if (bytes <= budget && context >= Math.min(leastContext, shape.maxPositions))
-    return { maxBatch, maxContext: context, bytes };
+  const longest = longestContext(maxBatch, Math.floor(budget / shape.kvBytesPerToken));
+  const context = maxContext ?? Math.min(shape.maxPositions, longest);
+  if (context <= longest && context >= Math.min(leastContext, shape.maxPositions)) {
+    return { maxBatch, maxContext: context, bytes: bytesOf(context) };
+  }
   const wanted = maxContext ?? Math.min(leastContext, shape.maxPositions);
   const allowed =
     request.kvBytes === null
       ? `${formatBytes(budget)} is half of the memory that the weights leave`
       : `--kv-bytes allows ${formatBytes(budget)}`;
   throw new UsageError([
-    `--max-batch ${maxBatch} slots of ${wanted} tokens need ${formatBytes(wanted * tokenBytes)} for the KV cache, but ${allowed}: lower --max-batch or --max-context, or raise --kv-bytes.`,
+    `--max-batch ${maxBatch} slots of ${wanted} tokens need ${formatBytes(bytesOf(wanted))} for the KV cache, but ${allowed}: lower --max-batch or --max-context, or raise --kv-bytes.`,
   ]);
 }

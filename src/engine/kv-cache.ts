@@ -15,6 +15,19 @@ export interface KvView {
   readonly entries: readonly (readonly [string, Tensor<"float32">])[];
 }
 
+/** Rows of up to this many tokens are padded behind the last one. */
+const padding = 8;
+
+/** What is held for so many sequences of so many tokens: slots come in pairs, and each has room for padding. */
+export function kvLayout(maxBatch: number, maxContext: number): Pick<KvShape, "slots" | "capacity"> {
+  return { slots: maxBatch + (maxBatch % 2), capacity: Math.ceil((maxContext + padding) / 8) * 8 };
+}
+
+/** The longest context whose slots have no more than `tokens` tokens of capacity; below 1 where there is none. */
+export function longestContext(maxBatch: number, tokens: number): number {
+  return Math.floor(tokens / kvLayout(maxBatch, 1).slots / 8) * 8 - padding;
+}
+
 export const kvBytesPerToken = (shape: Omit<KvShape, "slots" | "capacity">): number =>
   shape.layers * 2 * shape.kvHeads * shape.headDim * 4;
 

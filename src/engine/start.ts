@@ -8,7 +8,7 @@ import type { Checkpoint } from "../model/types.js";
 import { AdapterBank } from "./bank.js";
 import { ContinuousEngine } from "./engine.js";
 import { exactRowLimit } from "./kernel-probe.js";
-import { KvCache, kvBytesPerToken } from "./kv-cache.js";
+import { KvCache, kvBytesPerToken, kvLayout } from "./kv-cache.js";
 import { Runner } from "./runner.js";
 import { type SelfTest, selfTest } from "./self-test.js";
 import type { EngineObserver } from "./types.js";
@@ -52,9 +52,6 @@ export interface StartedEngine {
   readonly kvBytes: number;
 }
 
-/** Rows of up to this many tokens are padded behind the last one. */
-const padding = 8;
-
 /** The form of each weight in an engine with these options. Asks this CPU how its integer kernel adds. */
 export async function planServing(
   { config, tensors }: Checkpoint,
@@ -83,8 +80,7 @@ export async function startEngine(options: StartOptions): Promise<StartedEngine>
   const exact = options.exact || dtype === "fp32";
   // Kernels over blocks treat a single row, and the last of an odd number, in their own way.
   const evenRows = exact && (dtype !== "fp32" || options.headDtype === "int8");
-  const slots = options.maxBatch + (options.maxBatch % 2);
-  const capacity = Math.ceil((options.maxContext + padding) / 8) * 8;
+  const { slots, capacity } = kvLayout(options.maxBatch, options.maxContext);
   options.progress?.("building sessions", 0, 1);
   const runner = await Runner.create({
     config,
