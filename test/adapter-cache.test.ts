@@ -158,8 +158,9 @@ test("an adapter larger than the cache, or than what pins leave, is refused with
   const pinned = cache.pin("c");
   await disk.finishAll();
   await pinned;
-  cache.assertFits(70);
-  assert.throws(() => cache.assertFits(71), /71 bytes.*holds 100, of which pinned adapters leave 70/);
+  cache.assertFits("new", 70);
+  cache.assertFits("c", 30); // the pinned one itself, under another name
+  assert.throws(() => cache.assertFits("new", 71), /71 bytes.*holds 100, of which pinned adapters leave 70/);
   disk.sizes.set("late", 80); // stored after the pin
   await assert.rejects(cache.acquire("late"), withCode("adapter_too_large"));
   await assert.rejects(cache.acquire("unknown"), withCode("adapter_not_found"));

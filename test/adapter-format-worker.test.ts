@@ -10,8 +10,8 @@ const llama = await sitesOf(`${oracle}/llama`);
 test("the worker's answers are those of the plain calls", async (t) => {
   const worker = new AdapterWorker();
   t.after(() => worker.close());
-  const checked = await worker.check(valid, llama, { baseName: "other" });
-  assert.deepEqual(checked, await checkAdapter(valid, llama, { baseName: "other" }));
+  const checked = await worker.check(valid, llama, { baseNames: ["other"] });
+  assert.deepEqual(checked, await checkAdapter(valid, llama, { baseNames: ["other"] }));
   assert.deepEqual(await worker.load(valid, llama), await loadAdapter(valid, llama));
 });
 

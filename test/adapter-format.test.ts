@@ -171,7 +171,7 @@ test("mlx-lm's adapters are imported: transposed, alpha = scale·r", async () =>
     weightsName: "adapters.safetensors",
     files: { "0000100_adapters.safetensors": "" },
   });
-  const checked = await checkAdapter(folder, llama, { baseName: "llama" });
+  const checked = await checkAdapter(folder, llama, { baseNames: ["llama"] });
   assert.equal(checked.config.lora_alpha, scale * 8);
   assert.equal(checked.summary.digest, plain.summary.digest);
   assert.deepEqual(checked.summary.warnings, []);
@@ -247,7 +247,7 @@ test("zero B, zero scales, unknown keys, other bases and other ranks are warning
   const zero = (names: RegExp) => (all: EditableTensor[]) =>
     all.map((tensor) => (names.test(tensor.name) ? { ...tensor, data: new Uint8Array(tensor.data.length) } : tensor));
   const warningsOf = async (edit: Parameters<typeof edited>[0], baseName = "llama"): Promise<string> =>
-    (await checkAdapter(await edited(edit), llama, { baseName })).summary.warnings.join("\n");
+    (await checkAdapter(await edited(edit), llama, { baseNames: [baseName] })).summary.warnings.join("\n");
   assert.match(
     await warningsOf({ tensors: zero(/lora_B/) }),
     /^The adapter changes nothing: every lora_B or lora_E is zero\.$/,
@@ -265,6 +265,8 @@ test("zero B, zero scales, unknown keys, other bases and other ranks are warning
   );
   assert.match(await warningsOf({}, "gemma"), /names "llama" as its base; this base is "gemma"/);
   assert.equal(await warningsOf({ config: { base_model_name_or_path: "meta/LLAMA/" } }, "/models/llama"), "");
+  const several = { baseNames: ["snapshot", "org/llama"] };
+  assert.deepEqual((await checkAdapter(await edited(), llama, several)).summary.warnings, []);
   assert.match(
     await warningsOf({ config: JSON.stringify({ peft_type: "LORA", r: 8 }) }),
     /no lora_alpha; PEFT's default of 8/,
@@ -332,7 +334,7 @@ test("what writeAdapter writes is read back the same, and twice the same bytes",
   };
   const folder = await edited();
   await writeAdapter(folder, { config, tensors }, { fsync: true });
-  assert.equal((await checkAdapter(folder, llama, { baseName: "llama" })).summary.digest, read.summary.digest);
+  assert.equal((await checkAdapter(folder, llama, { baseNames: ["llama"] })).summary.digest, read.summary.digest);
   assert.deepEqual(
     readFileSync(`${folder}/adapter_model.safetensors`),
     readFileSync(`${source}/adapter_model.safetensors`),

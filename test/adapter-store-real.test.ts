@@ -22,7 +22,7 @@ test("a real adapter goes from a tar through the store into memory, and a reques
   const { config, fingerprint } = await openCheckpoint("models/bookworm-7m");
   const sites = linearSites(config);
   const worker = new AdapterWorker();
-  const check = (folder: string) => worker.check(folder, sites, { baseName: "bookworm-7m" });
+  const check = (folder: string) => worker.check(folder, sites, { baseNames: ["bookworm-7m"] });
   await cp("adapters/sentiment", join(directory, "sentiment"), { recursive: true });
   const store = await AdapterStore.open({ directory, check, checkKey: fingerprint });
   const sizes = {

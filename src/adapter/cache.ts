@@ -136,8 +136,8 @@ export class AdapterCache implements AdapterSource {
   }
 
   /** Throws `adapter_too_large` for an adapter of so many bytes that would find no room even with nothing else leased. */
-  assertFits(bytes: number): void {
-    const room = this.#options.maxBytes - this.#pinnedBytes();
+  assertFits(digest: string, bytes: number): void {
+    const room = this.#roomFor(digest);
     if (bytes > room) throw neverFits(bytes, room, this.#options.maxBytes);
   }
 

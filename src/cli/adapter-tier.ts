@@ -31,6 +31,7 @@ export interface AdapterTier extends AsyncDisposable {
 export async function openAdapterTier(options: AdapterTierOptions): Promise<AdapterTier> {
   const { directory, checkpoint, reserved, cacheBytes, limits = {}, logger } = options;
   const sites = linearSites(checkpoint.config);
+  const baseNames = [...checkpoint.names, ...reserved];
   const worker = new AdapterWorker();
   const known = new KnownSizes();
   const cache: AdapterCache = new AdapterCache({
@@ -45,11 +46,11 @@ export async function openAdapterTier(options: AdapterTierOptions): Promise<Adap
   };
   const opening = AdapterStore.open({
     directory,
-    check: (folder) => worker.check(folder, sites),
-    checkKey: checkpoint.fingerprint,
+    check: (folder) => worker.check(folder, sites, { baseNames }),
+    checkKey: checkKeyOf(checkpoint, baseNames),
     reserved,
-    admit: ({ bytes, activeBytes }) => {
-      cache.assertFits(bytes);
+    admit: ({ digest, bytes, activeBytes }) => {
+      cache.assertFits(digest, bytes);
       if (activeBytes > options.activeBytes) throw tooLargeToRun(activeBytes, options.activeBytes);
     },
     limits,
@@ -71,6 +72,11 @@ export async function openAdapterTier(options: AdapterTierOptions): Promise<Adap
     await worker.close();
   };
   return { store, cache, [Symbol.asyncDispose]: close };
+}
+
+/** What a check's result holds for: the base, and the names that an adapter may call it by. */
+export function checkKeyOf({ fingerprint }: Checkpoint, baseNames: readonly string[]): string {
+  return [fingerprint, ...new Set(baseNames)].join(" ");
 }
 
 function tooLargeToRun(bytes: number, allowed: number): LorikeetError {

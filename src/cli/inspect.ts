@@ -35,8 +35,9 @@ interface InspectOptions {
 }
 
 async function inspectAdapter(folder: string, { json, model }: InspectOptions, terminal: Terminal): Promise<void> {
-  const sites = model === undefined ? null : linearSites((await openCheckpoint(model)).config);
-  const description = await describeAdapter(folder, sites);
+  const base = model === undefined ? null : await openCheckpoint(model);
+  const options = base === null ? {} : { baseNames: base.names };
+  const description = await describeAdapter(folder, base && linearSites(base.config), options);
   if (json) return printJson(terminal.stdout, { folder, ...description });
   printLine(terminal.stdout, formatFields(adapterFields(folder, description)));
   const rows = description.kinds.map(({ path, count, rank, alpha, scale, inFeatures, outFeatures, dtype }) => [

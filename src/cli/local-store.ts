@@ -5,6 +5,7 @@ import { AdapterStore } from "../adapter/store.js";
 import { AdapterWorker } from "../adapter/worker.js";
 import { openCheckpoint } from "../model/checkpoint.js";
 import { linearSites } from "../model/sites.js";
+import { checkKeyOf } from "./adapter-tier.js";
 
 export interface LocalStore extends AsyncDisposable {
   readonly store: AdapterStore;
@@ -22,12 +23,13 @@ export async function openLocalStore(directory: string, model: string | null): P
     });
     return { store, isChecked: false, [Symbol.asyncDispose]: () => store.close() };
   }
-  const { config, fingerprint } = await openCheckpoint(model);
-  const sites = linearSites(config);
+  const checkpoint = await openCheckpoint(model);
+  const baseNames = checkpoint.names;
+  const sites = linearSites(checkpoint.config);
   const worker = new AdapterWorker();
   try {
-    const check = (folder: string) => worker.check(folder, sites);
-    const store = await AdapterStore.open({ directory, check, checkKey: fingerprint });
+    const check = (folder: string) => worker.check(folder, sites, { baseNames });
+    const store = await AdapterStore.open({ directory, check, checkKey: checkKeyOf(checkpoint, baseNames) });
     const close = async (): Promise<void> => {
       await store.close();
       await worker.close();

@@ -5,6 +5,7 @@
 
 import { createHash, type Hash } from "node:crypto";
 import { stat } from "node:fs/promises";
+import { basename } from "node:path";
 import { SafetensorsFile } from "../tensor/safetensors.js";
 import { elementCount, formatShape, sameShape } from "../tensor/shape.js";
 import { findWeights, openDirectory, readJson, type WeightFile } from "./checkpoint-files.js";
@@ -38,12 +39,20 @@ export async function openCheckpoint(directory: string): Promise<Checkpoint> {
   faults.throwIfAny(`The weights of ${directory} are not those of its config.json`);
   return {
     directory: path,
+    names: namesOf(path, json),
     config,
     tensors,
     parameterCount: [...tensors.values()].reduce((sum, { shape }) => sum + elementCount(shape), 0),
     generationDefaults: isObject(generation) ? readGenerationDefaults(generation) : {},
     fingerprint: hash.digest("hex"),
   };
+}
+
+function namesOf(path: string, json: unknown): readonly [string, ...string[]] {
+  // A Hugging Face cache keeps a model in models--owner--name/snapshots/<revision>.
+  const repository = /[/\\]models--([^/\\]+)[/\\]snapshots[/\\][^/\\]+$/.exec(path)?.[1]?.replaceAll("--", "/") ?? "";
+  const stated = isObject(json) && typeof json._name_or_path === "string" ? json._name_or_path : "";
+  return [basename(path), ...[repository, stated].filter((name) => name !== "")];
 }
 
 /** Adds a file's tensors to `found`, and what identifies the file to `hash`. */

@@ -76,6 +76,8 @@ export interface TensorLocation {
 /** A checkpoint directory, opened: its config, and every tensor's place. No weight is read. */
 export interface Checkpoint {
   readonly directory: string;
+  /** What it may be called: its folder's name, its repository's in a Hugging Face cache, and the name in its config. */
+  readonly names: readonly [string, ...string[]];
   readonly config: DecoderConfig;
   /** Canonical names (with the `transformer.` prefix for gpt2, without mask buffers); `lm_head.weight` is absent when tied. */
   readonly tensors: ReadonlyMap<string, TensorLocation>;

@@ -34,8 +34,8 @@ export interface AdapterLimits {
 const defaults: AdapterLimits = { maxConfigBytes: 2 ** 20, maxHeaderBytes: 2 ** 23, maxTensors: 20_000, maxRank: 4096 };
 
 export interface ExamineOptions {
-  /** The base's name, to compare with what the adapter says it was trained on. */
-  readonly baseName?: string;
+  /** The base's names, to compare with what the adapter says it was trained on. */
+  readonly baseNames?: readonly string[];
   /** How messages name the adapter: `The adapter` unless told otherwise. */
   readonly label?: string;
   readonly limits?: Partial<AdapterLimits>;
@@ -81,7 +81,7 @@ export async function examine(
     const content = await readContent(file, plan, config.canonical, faults, visit);
     faults.throwIfAny(label);
     checkDigest(content.digest, options.expectedDigest, label);
-    warnings.push(...content.warnings, ...baseWarning(config, options.baseName));
+    warnings.push(...content.warnings, ...baseWarning(config, options.baseNames ?? []));
     const summary = summarize(plan.modules, content.digest, warnings, survey.ignored);
     return { summary, config: config.canonical, modules: plan.modules };
   } finally {
@@ -193,16 +193,17 @@ function checkDigest(found: string, expected: string | undefined, label: string)
 }
 
 /** Names are compared by their last segment: one side is often a path or has an owner. */
-function baseWarning({ baseName }: ReadConfig, expected: string | undefined): string[] {
-  if (baseName === null || baseName === "" || expected === undefined) return [];
-  const last = (name: string): string =>
-    name
-      .replace(/[/\\]+$/, "")
-      .split(/[/\\]/)
-      .at(-1)
-      ?.toLowerCase() ?? "";
-  if (last(baseName) === last(expected)) return [];
-  return [`The adapter names ${quote(baseName)} as its base; this base is ${quote(expected)}.`];
+function baseWarning({ baseName }: ReadConfig, expected: readonly string[]): string[] {
+  const [first] = expected;
+  if (baseName === null || baseName === "" || first === undefined) return [];
+  const known = expected.map(lastSegment);
+  if (known.includes(lastSegment(baseName))) return [];
+  return [`The adapter names ${quote(baseName)} as its base; this base is ${quote(first)}.`];
+}
+
+function lastSegment(name: string): string {
+  const trimmed = name.replace(/[/\\]+$/, "");
+  return trimmed.slice(Math.max(trimmed.lastIndexOf("/"), trimmed.lastIndexOf("\\")) + 1).toLowerCase();
 }
 
 function summarize(
