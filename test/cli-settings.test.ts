@@ -54,6 +54,8 @@ test("origins of pages are read as browsers spell them", () => {
   assert.equal(resolveSettings(serveOptions, nothing).allowedOrigins, null);
   const found = allowed("HTTPS://Chat.Example:443/, http://10.0.0.5:3000,app://lorikeet,null,*").allowedOrigins;
   assert.deepEqual(found, ["https://chat.example", "http://10.0.0.5:3000", "app://lorikeet", "null", "*"]);
+  const file = { "allowed-origins": ["https://a.example", "https://b.example"] };
+  assert.deepEqual(resolveSettings(serveOptions, { ...nothing, file }).allowedOrigins, file["allowed-origins"]);
   for (const wrong of ["chat.example", "https://chat.example/page", "https://*.example", "https://a@b", ","]) {
     assert.match(faultOf({ flags: { allowedOrigins: wrong } }), /^--allowed-origins must be /, wrong);
   }

@@ -231,3 +231,16 @@ test("a stream keeps its version when its adapter is replaced, and another keeps
   assert.deepEqual(early, only(await complete(url, request("one", early.length))).token_ids);
   assert.deepEqual(late, only(await complete(url, request("two", late.length))).token_ids);
 });
+
+test("a copy of an operator's folder that is uploaded, asked and deleted takes nothing from the folder", async () => {
+  await using folder = await adaptersFolder({});
+  await writeRandomAdapters(folder.path, model, { mine: { rank: 8, seed: 1 } });
+  await using service = await openService({ ...flags, adapters: folder.path });
+  const { url } = service;
+  await put(url, "copy", join(folder.path, "mine"));
+  const answer = await alone(service, "copy", 0);
+  await remove(url, "copy");
+  await untilVersions(service, 0);
+  assert.deepEqual(await alone(service, "mine", 0), answer);
+  await service.assertIdle();
+});

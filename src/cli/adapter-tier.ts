@@ -57,9 +57,10 @@ export async function openAdapterTier(options: AdapterTierOptions): Promise<Adap
     logger,
     observer: {
       named: (record) => known.add(record),
-      // An operator's folder is not kept for those that still hold it; a stored version is, until it is deleted.
+      // An operator's folder is not kept for those that still hold it; a stored version is, until it is deleted. Either may
+      // have the other's content.
       unnamed: ({ source, digest }) => source === "folder" && !isNamed(digest) && forget(digest),
-      deleted: forget,
+      deleted: (digest) => !isNamed(digest) && forget(digest),
     },
   });
   const isNamed = (digest: string): boolean => store.list().some((record) => record.digest === digest);

@@ -1,7 +1,7 @@
 /** Resolves a table of options: flags over environment over a configuration file over defaults. Knows no option by name. */
 
 import { environmentName, flagName, type OptionTable, type Settings } from "./options.js";
-import { list } from "./units.js";
+import { list, origins } from "./units.js";
 import { UsageError } from "./usage.js";
 
 export interface Sources {
@@ -64,7 +64,7 @@ function unknownKeys(table: OptionTable, sources: Sources): string[] {
     );
 }
 
-const isList = (parse: unknown): boolean => parse === list;
+const isList = (parse: unknown): boolean => parse === list || parse === origins;
 
 /** A file may spell words with commas between as a list. */
 function asText(value: unknown, many: boolean): string {
