@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { type IncomingMessage, request } from "node:http";
+import { hostname } from "node:os";
 import { describe, test } from "node:test";
 import { WebSocket } from "ws";
 import { openServerRig, type ServerRig } from "./support/rig.js";
@@ -115,7 +116,15 @@ test("a page that has itself led to this machine under its own name (DNS rebindi
   assert.equal((await send(rig, "GET", "/v1/models", { host })).code, "origin_not_allowed");
   assert.equal((await ask(rig, { host, origin: `http://${host}` })).status, 403);
   assert.equal(await shake(rig, { host, origin: `http://${host}` }), 403);
-  for (const name of ["localhost", "localhost:1", "my.localhost:8080", "127.0.0.1", "[::1]:8080", "192.168.1.7:8080"]) {
+  for (const name of [
+    "localhost",
+    "localhost:1",
+    "my.localhost:8080",
+    "127.0.0.1",
+    "[::1]:8080",
+    "192.168.1.7:8080",
+    hostname(),
+  ]) {
     assert.equal((await ask(rig, { host: name })).status, 200, name);
   }
   assert.equal((await ask(rig, { host: "chat.example" })).status, 200, "behind a proxy that keeps an allowed name");

@@ -4,6 +4,7 @@
  */
 import type { IncomingMessage } from "node:http";
 import { isIP } from "node:net";
+import { hostname } from "node:os";
 import type { NextFunction, Request, Response } from "express";
 import { LorikeetError } from "../base/errors.js";
 
@@ -19,7 +20,7 @@ export class Origins {
   /** Origins as browsers spell them, beside those of this machine and the server's own; `*` stands for all. */
   constructor(allowed: readonly string[]) {
     this.#allowed = new Set(allowed);
-    this.#hosts = new Set(allowed.map(hostnameOf));
+    this.#hosts = new Set([hostname().toLowerCase(), ...allowed.map(hostnameOf)]);
   }
 
   /** Throws LorikeetError `origin_not_allowed` for a request that a stranger's page has made. */
@@ -40,8 +41,8 @@ export class Origins {
   }
 
   /** Whoever reaches a loopback address by another name may have been led there by a page (DNS rebinding). */
-  #isOurName(hostname: string): boolean {
-    return isLocal(hostname) || isIP(bare(hostname)) !== 0 || this.#hosts.has(hostname);
+  #isOurName(name: string): boolean {
+    return isLocal(name) || isIP(bare(name)) !== 0 || this.#hosts.has(name);
   }
 }
 
@@ -84,11 +85,11 @@ function hostnameOf(url: string): string {
   return URL.canParse(url) ? new URL(url).hostname : "";
 }
 
-const isLocal = (hostname: string): boolean =>
-  hostname === "localhost" || hostname.endsWith(".localhost") || isLoopback(bare(hostname));
+const isLocal = (name: string): boolean =>
+  name === "localhost" || name.endsWith(".localhost") || isLoopback(bare(name));
 
 const isLoopback = (address: string): boolean =>
   address === "::1" || (isIP(address) !== 0 && /^(::ffff:)?127\./.test(address));
 
 /** An IPv6 address without its brackets. */
-const bare = (hostname: string): string => hostname.replace(/^\[|\]$/g, "");
+const bare = (name: string): string => name.replace(/^\[|\]$/g, "");
