@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { mkdtemp, readdir, readFile, rm, stat, symlink, truncate, utimes, writeFile } from "node:fs/promises";
+import { copyFile, mkdtemp, readdir, readFile, rm, stat, symlink, truncate, utimes, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, beforeEach, describe, it } from "node:test";
@@ -16,7 +16,7 @@ import { float16ToFloat32, float32ToFloat16 } from "../src/tensor/half.js";
 import { SafetensorsFile } from "../src/tensor/safetensors.js";
 import { gaussian, writeCheckpoint } from "./support/synthetic-weights.js";
 
-type Source = Pick<Checkpoint, "fingerprint" | "tensors">;
+type Source = Pick<Checkpoint, "tensors">;
 
 let root: string;
 let cacheDirectory: string;
@@ -44,6 +44,12 @@ after(() => rm(root, { recursive: true }));
 
 const prepare = (plan_: WeightPlan, options: PrepareOptions = {}, from: Source = source): Promise<PreparedWeights> =>
   prepareWeights(from, plan_, { cacheDirectory, threads: 2, ...options });
+
+/** The same names and sizes, other numbers: a fine-tune of the first. */
+const another = async (seed: number): Promise<Source> =>
+  writeCheckpoint(await mkdtemp(join(root, "another-")), {
+    a: { dtype: "F32", shape: [40, 200], values: gaussian(seed, 40 * 200, 0.1) },
+  });
 
 const filesOf = async (suffix: string): Promise<string[]> =>
   (await readdir(cacheDirectory)).filter((name) => name.endsWith(suffix));
@@ -170,7 +176,7 @@ describe("forms", () => {
       { ...place, file: `${file}.gone` },
       { ...place, file, offset: 1e9 },
     ]) {
-      const checkpoint = { fingerprint: "gone", tensors: new Map([["a", gone]]) };
+      const checkpoint = { tensors: new Map([["a", gone]]) };
       await assert.rejects(prepare(plan, {}, checkpoint), has("model_invalid", gone.file));
     }
     assert.deepEqual(await readdir(cacheDirectory), []);
@@ -209,11 +215,53 @@ describe("the cache", () => {
     const again = await prepare(plan);
     assert.deepEqual([first.cached, again.cached, again.file], [false, true, first.file]);
     assert.deepEqual(again.weights, first.weights);
-    const other = await prepare(plan, {}, { ...source, fingerprint: "other" });
+    const other = await prepare(plan, {}, await another(11));
     const more = await prepare(new Map([["a", { form: "int8" }]]));
     assert.equal(new Set([first.file, other.file, more.file]).size, 3);
     await Promise.all([first, again, other, more].map((prepared) => prepared.close()));
     assert.deepEqual(await filesOf(".lease"), []);
+  });
+
+  it("knows a copy by its content, wherever it lies, and reads it once", async () => {
+    const first = await prepare(plan);
+    const folder = await mkdtemp(join(root, "copy-"));
+    const { file, ...place } = source.tensors.get("a") ?? assert.fail();
+    const copy = join(folder, "other-name.safetensors");
+    await copyFile(file, copy);
+    const copied = { tensors: new Map([["a", { ...place, file: copy }]]) };
+    const read: string[] = [];
+    const progress = (what: string): void => void read.push(what);
+    const again = await prepare(plan, { progress }, copied);
+    assert.deepEqual([again.cached, again.file], [true, first.file]);
+    assert.deepEqual(read, ["reading weights", "reading weights"]);
+    const third = await prepare(plan, { progress }, copied);
+    assert.deepEqual([third.cached, read.length], [true, 2]);
+    await Promise.all([first, again, third].map((prepared) => prepared.close()));
+  });
+
+  it("never takes another model in the same place, of the same size and time, for the first", async () => {
+    const here = await another(41);
+    const { file } = here.tensors.get("a") ?? assert.fail();
+    await utimes(file, 1, 1); // as images and stores that are built reproducibly set it
+    const first = await prepare(plan, {}, here);
+    const there = await another(42);
+    await copyFile(there.tensors.get("a")?.file ?? "", file);
+    await utimes(file, 1, 1);
+    const second = await prepare(plan, {}, here);
+    assert.equal(second.cached, false);
+    assert.notEqual(second.file, first.file);
+    await Promise.all([first, second].map((prepared) => prepared.close()));
+  });
+
+  it("reads the weights again where what it remembered is nonsense", async () => {
+    const first = await prepare(plan);
+    await first.close();
+    for (const nonsense of ["{", "[1]", '[["a"]]', "null"]) {
+      await writeFile(join(cacheDirectory, "contents.json"), nonsense);
+      const again = await prepare(plan);
+      assert.deepEqual([again.cached, again.file], [true, first.file]);
+      await again.close();
+    }
   });
 
   it("gives the same bytes at any number of threads", async () => {
@@ -258,17 +306,17 @@ describe("the cache", () => {
     const { size } = await stat(measured.file ?? "");
     await rm(cacheDirectory, { recursive: true });
     const cacheBytes = 2 * size;
-    const open = (fingerprint: string) => prepare(plan, { cacheBytes }, { ...source, fingerprint });
-    const old = await open("old");
+    const open = async (seed: number) => prepare(plan, { cacheBytes }, await another(seed));
+    const old = await open(21);
     await utimes(old.file ?? "", 1, 1);
-    const idle = await open("idle");
+    const idle = await open(22);
     await idle.close();
-    const fresh = await open("fresh"); // room must be made: `old` is older but in use
+    const fresh = await open(23); // room must be made: `old` is older but in use
     const left = await filesOf(".safetensors");
     assert.deepEqual(left.sort(), [old, fresh].map(({ file }) => file?.split("/").at(-1)).sort());
-    await assert.rejects(open("more"), has("store_full", String(size)));
+    await assert.rejects(open(24), has("store_full", String(size)));
     await old.close();
-    const more = await open("more");
+    const more = await open(24);
     assert(!(await filesOf(".safetensors")).includes(old.file?.split("/").at(-1) ?? ""));
     await Promise.all([fresh.close(), more.close()]);
   });
@@ -278,7 +326,7 @@ describe("the cache", () => {
     await kept.close();
     const location = source.tensors.get("a") ?? assert.fail();
     const shape = [2 ** 22, 2 ** 24]; // 36 TB as int4
-    const huge = { fingerprint: "huge", tensors: new Map([["a", { ...location, shape }]]) };
+    const huge = { tensors: new Map([["a", { ...location, shape }]]) };
     const options = { cacheBytes: Number.POSITIVE_INFINITY };
     await assert.rejects(prepare(plan, options, huge), has("store_full", "disk of the cache folder"));
     await assert.rejects(prepare(plan, {}, huge), has("store_full", cacheDirectory));
@@ -297,7 +345,7 @@ describe("the cache", () => {
     await writeFile(join(cacheDirectory, "notes.txt"), "not ours");
     const { size } = await stat(kept.file ?? "");
     await utimes(join(cacheDirectory, `${key}.safetensors`), 1, 1);
-    const next = await prepare(plan, { cacheBytes: 2 * size }, { ...source, fingerprint: "next" });
+    const next = await prepare(plan, { cacheBytes: 2 * size }, await another(31));
     const names = await readdir(cacheDirectory);
     assert(!names.some((name) => name.startsWith(key)), names.join());
     assert(names.includes("notes.txt"));

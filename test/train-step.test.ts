@@ -33,7 +33,7 @@ async function stepOf(
 ): Promise<TrainStep> {
   const { config, tensors } = await openCheckpoint(join(root, family));
   const plan = planWeights(config, tensors, { dtype: "fp32" });
-  const { weights } = await prepareWeights({ fingerprint: "", tensors }, plan);
+  const { weights } = await prepareWeights({ tensors }, plan);
   const step = TrainStep.create({ ...common(config, weights, choose), ...options });
   fill(step, 3);
   return step;

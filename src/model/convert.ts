@@ -4,6 +4,7 @@
  */
 
 import { createHash } from "node:crypto";
+import { stat } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import type { Progress } from "../base/log.js";
 import {
@@ -23,6 +24,7 @@ import { isReferenced, type Layout, layOut, resolveWeight, type Weight } from ".
 import type { WeightPlan } from "./quantize-plan.js";
 import type { Checkpoint } from "./types.js";
 import { WeightCache } from "./weight-cache.js";
+import { WeightContents } from "./weight-contents.js";
 
 export type { PreparedWeight } from "./convert-file.js";
 
@@ -55,7 +57,7 @@ export interface PrepareOptions {
  * cache has no room, `invalid_value` when its folder cannot be written, `cancelled` when the signal stops it.
  */
 export async function prepareWeights(
-  checkpoint: Pick<Checkpoint, "fingerprint" | "tensors">,
+  checkpoint: Pick<Checkpoint, "tensors">,
   plan: WeightPlan,
   options: PrepareOptions = {},
 ): Promise<PreparedWeights> {
@@ -69,7 +71,8 @@ export async function prepareWeights(
     ...(directory === undefined ? {} : { directory }),
     ...(maxBytes === undefined ? {} : { maxBytes }),
   });
-  const key = keyOf(checkpoint.fingerprint, plan);
+  const contents = await WeightContents.open(cache.directory);
+  const key = keyOf(await readSources(converted, contents, options), plan);
   const layout = layOut(converted, longestMetadata(key, converted));
   const entry = await cache.obtain({
     key,
@@ -77,6 +80,7 @@ export async function prepareWeights(
     verify: (file) => readPrepared(file, key, converted),
     fill: (file) => convertInto(file, key, converted, layout, options),
   });
+  await contents.save();
   const { file, found: cached, release: close } = entry;
   return collect(weights, [...referenced, ...entry.value], { file, cached, close });
 }
@@ -96,15 +100,36 @@ function collect(
   return { weights, bytes, ...rest };
 }
 
-/** What a plan's result depends on: the checkpoint, the plan in its order, and how this code converts. */
-function keyOf(fingerprint: string, plan: WeightPlan): string {
+/** Every source of the weights by what it holds, not by where it lies: its file's content and its place in it. */
+async function readSources(
+  weights: readonly Weight[],
+  contents: WeightContents,
+  { progress, signal }: PrepareOptions,
+): Promise<readonly unknown[]> {
+  const tensors = weights.flatMap(({ sources }) => sources);
+  const digests = new Map<string, string>();
+  const files = [...new Set(tensors.map(({ file }) => file))];
+  const sizes = await Promise.all(files.map(async (file) => (await stat(file).catch(() => null))?.size ?? 0));
+  const total = sizes.reduce((sum, size) => sum + size, 0);
+  let done = 0;
+  const onBytes = (bytes: number): void => {
+    if (done === 0) progress?.("reading weights", 0, total);
+    done += bytes;
+    progress?.("reading weights", done, total);
+  };
+  for (const file of files) digests.set(file, await contents.digest(file, { onBytes, signal }));
+  return tensors.map(({ file, dtype, shape, offset }) => [digests.get(file), dtype, shape, offset]);
+}
+
+/** What a plan's result depends on: the weights' content, the plan in its order, and how this code converts. */
+function keyOf(sources: readonly unknown[], plan: WeightPlan): string {
   const content = [...plan].map(([name, entry]) => {
     const { form, sources = [name], transposed = false, maxRowError = null, rowLimit = null, rounded } = entry;
     const own = [name, form, sources, transposed, maxRowError, rowLimit];
     return rounded ? [...own, rounded.form, rounded.rowLimit] : own;
   });
   return createHash("sha256")
-    .update(JSON.stringify([formatVersion, fingerprint, content]))
+    .update(JSON.stringify([formatVersion, sources, content]))
     .digest("hex");
 }
 

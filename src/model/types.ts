@@ -84,6 +84,6 @@ export interface Checkpoint {
   readonly parameterCount: number;
   /** Sampling defaults of generation_config.json that the model's authors set: temperature, top_k, top_p, ... */
   readonly generationDefaults: Readonly<Record<string, number | boolean>>;
-  /** SHA-256 over config and weights' headers, sizes and modification times: the key of converted copies. */
+  /** SHA-256 over config and weights' headers, sizes and modification times: what was found out about it is kept under this. */
   readonly fingerprint: string;
 }

@@ -22,8 +22,7 @@ const encoders = {
 export async function writeCheckpoint(
   directory: string,
   tensors: Readonly<Record<string, SyntheticTensor>>,
-  fingerprint = "synthetic",
-): Promise<Pick<Checkpoint, "fingerprint" | "tensors">> {
+): Promise<Pick<Checkpoint, "tensors">> {
   const path = join(directory, "model.safetensors");
   const entries = Object.entries(tensors).map(([name, { dtype, shape, values }]) => {
     return { name, dtype, shape, data: encoders[dtype](values) };
@@ -32,7 +31,7 @@ export async function writeCheckpoint(
   await using file = await SafetensorsFile.open(path);
   const locations = new Map<string, TensorLocation>();
   for (const [name, stored] of file.tensors) locations.set(name, { name, file: path, ...stored });
-  return { fingerprint, tensors: locations };
+  return { tensors: locations };
 }
 
 /** Normally distributed numbers, the same for the same seed. */
