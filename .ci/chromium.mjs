@@ -1,0 +1,136 @@
+// A headless Chromium for a check: found, or installed where that is possible, and driven over its DevTools protocol.
+import { execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { WebSocket } from "ws";
+
+const names = ["chromium", "chromium-browser", "google-chrome-stable", "google-chrome"];
+
+/** The path of a Chromium, or null. Debian's is installed where there is none and the user is root. */
+export function findChromium() {
+  const found = () =>
+    (process.env.PATH ?? "")
+      .split(":")
+      .flatMap((folder) => names.map((name) => join(folder, name)))
+      .find((path) => existsSync(path)) ?? null;
+  if (found() === null && process.getuid() === 0 && existsSync("/usr/bin/apt-get")) {
+    const options = { stdio: "inherit", env: { ...process.env, DEBIAN_FRONTEND: "noninteractive" } };
+    execFileSync("apt-get", ["update", "-qq"], options);
+    execFileSync("apt-get", ["install", "-y", "-qq", "--no-install-recommends", "chromium"], options);
+  }
+  return found();
+}
+
+/** Starts it with every name but this machine's own leading to loopback. */
+export async function startChromium(path) {
+  const profile = mkdtempSync(join(tmpdir(), "lorikeet-chromium-"));
+  const child = spawn(
+    path,
+    [
+      "--headless",
+      ...(process.getuid() === 0 ? ["--no-sandbox"] : []),
+      "--disable-gpu",
+      "--disable-quic",
+      "--disable-dev-shm-usage",
+      "--no-first-run",
+      "--disable-background-networking",
+      "--disable-component-update",
+      "--disable-sync",
+      "--host-resolver-rules=MAP *.example 127.0.0.1",
+      "--remote-debugging-port=0",
+      `--user-data-dir=${profile}`,
+      "about:blank",
+    ],
+    { stdio: ["ignore", "ignore", "pipe"] },
+  );
+  const exited = once(child, "exit");
+  const protocol = new Protocol(await addressOf(child));
+  await protocol.opened;
+  return {
+    /** Opens a page in a tab of its own; `run` gives what an expression comes to there. */
+    async open(url) {
+      const { targetId } = await protocol.send("Target.createTarget", { url: "about:blank" });
+      const { sessionId } = await protocol.send("Target.attachToTarget", { targetId, flatten: true });
+      await protocol.send("Page.enable", {}, sessionId);
+      const loaded = protocol.event("Page.loadEventFired", sessionId);
+      await protocol.send("Page.navigate", { url }, sessionId);
+      await loaded;
+      return {
+        async run(expression) {
+          const options = { expression, awaitPromise: true, returnByValue: true };
+          const { result, exceptionDetails } = await protocol.send("Runtime.evaluate", options, sessionId);
+          if (exceptionDetails) throw new Error(`${url}: ${exceptionDetails.exception?.description}`);
+          return result.value;
+        },
+        close: () => protocol.send("Target.closeTarget", { targetId }),
+      };
+    },
+    async stop() {
+      protocol.close();
+      child.kill("SIGTERM");
+      const timer = setTimeout(() => child.kill("SIGKILL"), 5_000);
+      await exited;
+      clearTimeout(timer);
+      rmSync(profile, { recursive: true, force: true, maxRetries: 5 });
+    },
+  };
+}
+
+/** Where its DevTools listen, as it says at its start. */
+function addressOf(child) {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => reject(new Error("Chromium did not start within a minute.")), 60_000);
+    child.once("exit", (code) => reject(new Error(`Chromium ended with ${code} before it was ready.`)));
+    createInterface({ input: child.stderr }).on("line", (line) => {
+      const address = /^DevTools listening on (ws:\S+)/.exec(line)?.[1];
+      if (address === undefined) return;
+      clearTimeout(timer);
+      resolve(address);
+    });
+  });
+}
+
+class Protocol {
+  #socket;
+  #last = 0;
+  #calls = new Map();
+  #events = new Map();
+
+  constructor(address) {
+    this.#socket = new WebSocket(address, { maxPayload: 2 ** 28 });
+    this.opened = once(this.#socket, "open");
+    this.#socket.on("message", (data) => this.#receive(JSON.parse(String(data))));
+  }
+
+  send(method, params, sessionId) {
+    const id = ++this.#last;
+    this.#socket.send(JSON.stringify({ id, method, params, sessionId }));
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => reject(new Error(`${method} took more than a minute.`)), 60_000);
+      this.#calls.set(id, { timer, resolve, reject });
+    });
+  }
+
+  event(method, sessionId) {
+    return new Promise((resolve) => this.#events.set(`${sessionId} ${method}`, resolve));
+  }
+
+  close() {
+    this.#socket.terminate();
+  }
+
+  #receive({ id, method, sessionId, params, result, error }) {
+    if (id === undefined) {
+      this.#events.get(`${sessionId} ${method}`)?.(params);
+      return;
+    }
+    const call = this.#calls.get(id);
+    this.#calls.delete(id);
+    clearTimeout(call?.timer);
+    if (error) call?.reject(new Error(error.message));
+    else call?.resolve(result);
+  }
+}
