@@ -346,4 +346,14 @@ test("what writeAdapter writes is read back the same, and twice the same bytes",
   }
   const keys = Object.keys(JSON.parse(readFileSync(`${folder}/adapter_config.json`, "utf8")));
   assert.deepEqual(keys, [...keys].sort());
+  const half = await edited();
+  await writeAdapter(half, { config, tensors }, { dtype: "BF16" });
+  const stored = await readTensors(`${half}/adapter_model.safetensors`);
+  assert.equal(stored.length, data.size);
+  for (const { name, dtype, data: bytes } of stored) {
+    assert.equal(dtype, "BF16");
+    const expected = float32ToBfloat16(viewAs("F32", data.get(name) ?? new Uint8Array()));
+    assert.deepEqual(viewAs("BF16", bytes), expected, name);
+  }
+  assert.equal((await checkAdapter(half, llama)).modules.length, read.modules.length);
 });

@@ -13,7 +13,7 @@ export type { CanonicalConfig } from "./format/config.js";
 export { type AdapterDescription, describeAdapter, type ModuleKind } from "./format/describe.js";
 export type { AdapterLimits } from "./format/examine.js";
 export { configFile, isKeptFile, weightFiles } from "./format/files.js";
-export { type AdapterToWrite, type ModuleToWrite, writeAdapter } from "./format/write.js";
+export { type AdapterDtype, type AdapterToWrite, type ModuleToWrite, writeAdapter } from "./format/write.js";
 
 export type CheckOptions = ExamineOptions;
 

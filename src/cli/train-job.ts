@@ -61,6 +61,7 @@ export async function openJob(
       wants: settings.method === "dpo" ? "pairs" : "rows",
       progress: progress.report,
     });
+    requireDigest(flags.dataDigest, data.digest);
     const threads = flags.threads ?? usableThreads();
     const initFrom = flags.initFrom === null ? null : await openAdapter(flags.initFrom, checkpoint.config);
     const record = recordOf(model, settings, data, initFrom?.digest ?? null);
@@ -111,8 +112,28 @@ function requireMethod(flags: TrainFlags): void {
 }
 
 const adapterNames = [
-  ...(["rank", "alpha", "targets", "dropout", "rslora", "loraPlus", "initFrom", "baseDtype", "publish"] as const),
+  ...([
+    "rank",
+    "alpha",
+    "targets",
+    "dropout",
+    "rslora",
+    "loraPlus",
+    "saveDtype",
+    "initFrom",
+    "baseDtype",
+    "publish",
+  ] as const),
 ];
+
+function requireDigest(allowed: string | null, found: string): void {
+  if (allowed === null || allowed === found) return;
+  throw new LorikeetError("data_invalid", `The data is ${found}, not the ${allowed} of --data-digest.`, {
+    param: "--data-digest",
+    found,
+    allowed,
+  });
+}
 
 function requireLength(length: number, most: number): void {
   if (length <= most) return;

@@ -5,7 +5,7 @@ import { allLinear } from "../train/lora.js";
 import { defaultRate, rates, type TrainSettings, trainDefaults } from "../train/settings.js";
 import { configKeys } from "./generate-options.js";
 import { engineOptions, flagName, given, type OptionTable, open, type Settings } from "./options.js";
-import { decimal, duration, flag, integer, list, oneOf, text } from "./units.js";
+import { decimal, digest, duration, flag, integer, list, oneOf, text } from "./units.js";
 
 const { model, cacheDir, chatTemplate, threads } = engineOptions;
 const d = trainDefaults;
@@ -48,6 +48,11 @@ export const trainOptions = {
     parse: integer(0),
     help: "rows that validate, at most",
   }),
+  dataDigest: open("Data", "any data", {
+    placeholder: "sha256:...",
+    parse: digest,
+    help: "the digest that the data must have, as train and eval print it",
+  }),
   out: open("Adapter", "required", {
     placeholder: "folder",
     parse: text,
@@ -75,6 +80,11 @@ export const trainOptions = {
     placeholder: "ratio",
     parse: decimal(1, 1000),
     help: "B's rate over A's (LoRA+; 16 is usual)",
+  }),
+  saveDtype: given("Adapter", d.saveDtype as TrainSettings["saveDtype"], {
+    placeholder: "type",
+    parse: oneOf("fp32", "bf16"),
+    help: "how the adapter is written; bf16 rounds it to half the size",
   }),
   initFrom: open("Adapter", "none", {
     placeholder: "folder",
@@ -207,6 +217,7 @@ export function settingsOf(
     dropout: flags.dropout,
     rslora: flags.rslora,
     loraPlus: flags.loraPlus,
+    saveDtype: flags.saveDtype,
     targets: flags.targets,
     rate: rate ?? defaultRate(flags.method, model.parameters),
     schedule: flags.schedule,

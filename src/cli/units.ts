@@ -69,6 +69,13 @@ export function duration(bareUnit: "ms" | "s", minMs = 1): Parser<number> {
   };
 }
 
+/** `sha256:` and 64 hex digits. */
+export const digest: Parser<string> = (text) => {
+  const value = text.trim().toLowerCase();
+  if (/^sha256:[0-9a-f]{64}$/.test(value)) return value;
+  throw new Error("must be sha256: and 64 hex digits");
+};
+
 export function oneOf<const T extends string>(...choices: readonly T[]): Parser<T> {
   return (text) => {
     const found = choices.find((choice) => choice === text);

@@ -1,7 +1,7 @@
 /** Trained parameters as PEFT files and back: our A [in, rank] and B [rank, out] are PEFT's transposed. Knows no run. */
 
 import { join } from "node:path";
-import { type AdapterToWrite, checkAdapter, weightFiles, writeAdapter } from "../adapter/format.js";
+import { type AdapterDtype, type AdapterToWrite, checkAdapter, weightFiles, writeAdapter } from "../adapter/format.js";
 import { assert, LorikeetError } from "../base/errors.js";
 import { linearSites } from "../model/sites.js";
 import { siteInputs } from "../model/training-types.js";
@@ -20,11 +20,12 @@ export interface AdapterFacts {
   readonly family: DecoderConfig["family"];
 }
 
-/** Writes the parameters as they are now, flushed to the disk. */
+/** Writes the parameters as they are now, flushed to the disk; BF16 rounds them. */
 export async function saveAdapter(
   folder: string,
   { shape, sites, targetModules, dropout, baseModelName, family }: AdapterFacts,
   parameters: readonly Parameter[],
+  dtype: AdapterDtype = "F32",
 ): Promise<void> {
   const byName = new Map(parameters.map((parameter) => [parameter.name, parameter]));
   const dataOf = (name: string): Float32Array => {
@@ -53,7 +54,7 @@ export async function saveAdapter(
       b: transpose(dataOf(siteInputs(path).b), rank, outFeatures),
     })),
   };
-  await writeAdapter(folder, adapter, { fsync: true });
+  await writeAdapter(folder, adapter, { fsync: true, dtype });
 }
 
 /** Layers whose rank or alpha is not the common one, by their paths. */

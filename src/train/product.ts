@@ -21,13 +21,18 @@ export interface Product {
   write(folder: string): Promise<void>;
 }
 
-/** A PEFT folder. */
-export function adapterProduct({ config }: Checkpoint, facts: AdapterFacts, parameters: readonly Parameter[]): Product {
-  const save = (folder: string): Promise<void> => saveAdapter(folder, facts, parameters);
+/** A PEFT folder: saved in float32, written in `dtype`. */
+export function adapterProduct(
+  { config }: Checkpoint,
+  facts: AdapterFacts,
+  parameters: readonly Parameter[],
+  dtype: "fp32" | "bf16",
+): Product {
+  const rounds = dtype === "bf16";
   return {
-    rounds: false,
-    save,
-    write: save,
+    rounds,
+    save: (folder) => saveAdapter(folder, facts, parameters),
+    write: (folder) => saveAdapter(folder, facts, parameters, rounds ? "BF16" : "F32"),
     load: async (folder) => (await openAdapter(folder, config)).readInto(parameters),
   };
 }

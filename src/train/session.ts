@@ -113,7 +113,7 @@ export async function openSession(options: SessionOptions): Promise<TrainSession
     base,
     facts,
     product: facts
-      ? adapterProduct(checkpoint, facts, step.parameters)
+      ? adapterProduct(checkpoint, facts, step.parameters, settings.saveDtype)
       : checkpointProduct(checkpoint, step.parameters),
     objective,
     optimizer: optimizerOf(settings, step.parameters, schedule),

@@ -13,6 +13,8 @@ export interface TrainSettings {
   readonly rslora: boolean;
   /** B's rate over A's (LoRA+, arXiv:2402.12354); 1 is plain LoRA. */
   readonly loraPlus: number;
+  /** How the finished adapter's tensors are written; checkpoints are always float32. */
+  readonly saveDtype: "fp32" | "bf16";
   /** `all-linear`, or names of layers. */
   readonly targets: readonly string[];
   /** Peak rate. */
@@ -62,6 +64,7 @@ export const trainDefaults = {
   dropout: 0,
   rslora: false,
   loraPlus: 1,
+  saveDtype: "fp32",
   targets: ["all-linear"],
   rate: 2e-4,
   schedule: "cosine",

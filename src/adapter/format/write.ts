@@ -1,11 +1,12 @@
 /**
- * Writes an adapter's folder as PEFT does: the config keys that every PEFT and vLLM release loads, sorted, and float32
- * tensors. The same input makes the same bytes.
+ * Writes an adapter's folder as PEFT does: the config keys that every PEFT and vLLM release loads, sorted, and tensors in
+ * float32 or rounded to bfloat16. The same input makes the same bytes.
  */
 
 import { mkdir, open } from "node:fs/promises";
 import { join } from "node:path";
 import { assert } from "../../base/errors.js";
+import { float32ToBfloat16 } from "../../tensor/half.js";
 import type { TensorToWrite } from "../../tensor/safetensors-write.js";
 import { writeSafetensors } from "../../tensor/safetensors-write.js";
 import { configFile, weightFiles } from "./files.js";
@@ -37,6 +38,8 @@ export interface ModuleToWrite {
   readonly b: Float32Array; // [outFeatures, rank]
 }
 
+export type AdapterDtype = "F32" | "BF16";
+
 /**
  * Writes `adapter_config.json` and `adapter_model.safetensors` into `folder`, which is made if missing. With `fsync` the files'
  * bytes are on the disk when it resolves. For an atomic result write to a temporary folder and rename it.
@@ -44,9 +47,10 @@ export interface ModuleToWrite {
 export async function writeAdapter(
   folder: string,
   adapter: AdapterToWrite,
-  options: { readonly fsync?: boolean } = {},
+  options: { readonly fsync?: boolean; readonly dtype?: AdapterDtype } = {},
 ): Promise<void> {
-  const tensors = adapter.tensors.flatMap(toTensors);
+  const { dtype = "F32" } = options;
+  const tensors = adapter.tensors.flatMap((module) => toTensors(module, dtype));
   await mkdir(folder, { recursive: true });
   await writeSafetensors(join(folder, weightFiles[0]), tensors, { format: "pt" }, options);
   const handle = await open(join(folder, configFile), "w");
@@ -58,13 +62,14 @@ export async function writeAdapter(
   }
 }
 
-function toTensors({ path, rank, inFeatures, outFeatures, a, b }: ModuleToWrite): TensorToWrite[] {
+function toTensors({ path, rank, inFeatures, outFeatures, a, b }: ModuleToWrite, dtype: AdapterDtype): TensorToWrite[] {
   assert(a.length === rank * inFeatures, `lora_A of ${path} has ${a.length} elements, not [${rank}, ${inFeatures}]`);
   assert(b.length === outFeatures * rank, `lora_B of ${path} has ${b.length} elements, not [${outFeatures}, ${rank}]`);
   const name = `base_model.model.${path}`;
+  const stored = (values: Float32Array): ArrayBufferView => (dtype === "BF16" ? float32ToBfloat16(values) : values);
   return [
-    { name: `${name}.lora_A.weight`, dtype: "F32", shape: [rank, inFeatures], data: a },
-    { name: `${name}.lora_B.weight`, dtype: "F32", shape: [outFeatures, rank], data: b },
+    { name: `${name}.lora_A.weight`, dtype, shape: [rank, inFeatures], data: stored(a) },
+    { name: `${name}.lora_B.weight`, dtype, shape: [outFeatures, rank], data: stored(b) },
   ];
 }
 
