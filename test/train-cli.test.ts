@@ -99,10 +99,17 @@ test("a run is saved, judged and merged, and one that was killed or interrupted 
     assert.ok(weightsOf(target).equals(weightsOf(whole)), `${name}: the same bytes`);
   }
 
-  const judged = await finish("eval", ...model, "--adapter", whole, "--data", data, "--json");
+  const details = join(folder, "details.jsonl");
+  const judged = await finish("eval", ...model, "--adapter", whole, "--data", data, "--json", "--details", details);
   assert.equal(judged.code, 0, judged.err);
   const figures = JSON.parse(judged.out);
   assert.equal(figures.rows, 24);
+  const lines = readFileSync(details, "utf8").trimEnd().split("\n");
+  const judgedRows = lines.map((line): Record<string, unknown> => JSON.parse(line));
+  const right = judgedRows.filter(({ label, choice }) => label === choice);
+  assert.deepEqual([judgedRows.length, right.length], [24, figures.labelAccuracy.right]);
+  const sum = judgedRows.reduce((all, row) => all + Number(row.loss), 0);
+  assert.ok(Math.abs(sum / figures.labels - figures.loss) < 1e-9);
   assert.deepEqual(figures.labelAccuracy.names, ["bad", "good"]);
   const merged = join(folder, "merged");
   assert.equal((await finish("merge", ...model, "--adapter", whole, "--out", merged, "--dtype", "fp32")).code, 0);
@@ -161,9 +168,24 @@ test("preference pairs start at ln 2 and move apart", async () => {
     "--valid-share",
     "0.25",
   ];
-  const run = await finish("train", ...args, "--batch", "4", "--accumulate", "1", "--out", out, "--json");
+  const run = await finish(
+    "train",
+    ...args,
+    "--batch",
+    "4",
+    "--accumulate",
+    "1",
+    "--out",
+    out,
+    "--save-dtype",
+    "bf16",
+    "--json",
+  );
   assert.equal(run.code, 0, run.err);
+  assert.match(weightsOf(out).toString("latin1"), /"dtype":"BF16"/);
   const results = JSON.parse(run.out);
+  const { trained, served } = results.served_check;
+  assert.ok(Math.abs(trained - served) < 1e-4, `${trained} as written, ${served} served`);
   assert.ok(Math.abs(results.base_validation_loss - Math.LN2) < 1e-5, `${results.base_validation_loss}`);
   assert.ok(results.validation_loss < 0.5, `${results.validation_loss}`);
 });
@@ -175,6 +197,9 @@ test("a dry run shows rows, lengths and costs, and writes nothing; faults of the
   assert.match(dry.out, /‹ (good|bad)<\|endoftext\|>›/);
   assert.match(dry.out, /memory +about .* of .*\ntime +about/);
   assert.match(dry.out, /tokens of a row\n +1-/);
+  const other = await finish("train", ...recipe, "--dry-run", "--data-digest", `sha256:${"0".repeat(64)}`);
+  assert.equal(other.code, 1);
+  assert.match(other.err, /The data is sha256:[0-9a-f]{64}, not the sha256:0{64} of --data-digest/);
   const bad = join(folder, "bad.jsonl");
   writeFileSync(bad, '{"text":1}\n');
   const out = join(folder, "adapters", "never");

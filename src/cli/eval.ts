@@ -1,13 +1,15 @@
 /** `lorikeet eval`: what a base or an adapter can do on data, as the server would answer. */
 
+import { writeFile } from "node:fs/promises";
 import type { Command } from "commander";
 import type { Item } from "../train/data/dataset.js";
 import {
   answerable,
   answerRows,
-  evaluateLabels,
-  evaluateLoss,
+  chooseLabels,
   type LossFigures,
+  meanLoss,
+  rowLosses,
   type Share,
   shareOf,
 } from "../train/evaluate.js";
@@ -15,6 +17,7 @@ import { readRecord } from "../train/record.js";
 import { openServed, type Served } from "../train/served.js";
 import { trainDefaults } from "../train/settings.js";
 import { addOptions, readOptions } from "./command-line.js";
+import { formatDetails, type JudgedRow, joinJudged } from "./eval-details.js";
 import { usableThreads } from "./machine.js";
 import { engineOptions, flagName, given, type OptionTable, open, type Settings } from "./options.js";
 import { choosePrecision } from "./precision.js";
@@ -49,6 +52,11 @@ const evalOptions = {
     help: "answer prompts greedily too and compare whole answers; --no-exact leaves that out",
   }),
   maxBatch: given("Run", 8, { placeholder: "n", parse: integer(1, 256), help: "rows that run at once" }),
+  details: open("Run", "off", {
+    placeholder: "file",
+    parse: text,
+    help: "writes a line of JSON for each row: its loss, the label chosen with every score, its answer",
+  }),
   json: given("Run", false, { parse: flag, help: "print the figures as JSON" }),
 } as const satisfies OptionTable;
 
@@ -106,7 +114,9 @@ async function evaluate(flags: EvalFlags, terminal: Terminal): Promise<void> {
     });
     const labels = record?.labels?.length ? record.labels : data.labels;
     const { signal } = shutdown;
-    const figures = await figuresOf(served, items, { opened, template, labels, length, exact: flags.exact, signal });
+    const judging = { opened, template, labels, length, exact: flags.exact, signal };
+    const { figures, rows } = await judgeItems(served, items, judging);
+    if (flags.details !== null) await writeFile(flags.details, formatDetails(rows, opened.tokenizer));
     const trainedOver = record?.base?.dtype ?? null;
     const all = { data: data.digest, adapter: served.digest, dtype: precision.dtype, trainedOver, ...figures };
     if (flags.json) printJson(terminal.stdout, all);
@@ -123,6 +133,8 @@ function judged(data: { readonly [split in "train" | "valid" | "test"]: readonly
   return data.valid.length > 0 ? data.valid : data.train;
 }
 
+type RowFigures = Omit<EvalFigures, "data" | "adapter" | "dtype" | "trainedOver">;
+
 interface Judging {
   readonly opened: TrainModel;
   readonly template: string;
@@ -132,24 +144,32 @@ interface Judging {
   readonly signal: AbortSignal;
 }
 
-async function figuresOf(
+async function judgeItems(
   served: Served,
   items: readonly Item[],
   { opened, template, labels, length, exact, signal }: Judging,
-): Promise<Omit<EvalFigures, "data" | "adapter" | "dtype" | "trainedOver">> {
+): Promise<{ figures: RowFigures; rows: readonly JudgedRow[] }> {
   const rows = items.map(([row]) => row);
-  const loss = await evaluateLoss(served, rows, { signal });
+  const losses = await rowLosses(served, rows, { signal });
   const sources = rows.flatMap(({ source }) => (source ? [source] : []));
-  const encoding = encodingOf(opened, template);
-  const share = sources.length > 0 ? await evaluateLabels(served, sources, { labels, encoding, length, signal }) : null;
+  const choices = await chooseLabels(served, sources, {
+    labels,
+    encoding: encodingOf(opened, template),
+    length,
+    signal,
+  });
   const asked = exact ? answerable(items) : [];
   const { stopIds } = opened.checkpoint.config;
   const ends = opened.endId === null ? stopIds : [...new Set([...stopIds, opened.endId])];
   const answers = await answerRows(served, asked, { tokenizer: opened.tokenizer, stopIds: ends, signal });
+  const share = shareOf(choices.map(({ label, choice }) => label === choice));
   return {
-    ...loss,
-    labelAccuracy: share && { ...share, names: labels },
-    exactMatch: asked.length === 0 ? null : shareOf(answers.map(({ expected, answer }) => expected === answer)),
+    figures: {
+      ...meanLoss(rows, losses),
+      labelAccuracy: choices.length === 0 ? null : { ...share, names: labels },
+      exactMatch: asked.length === 0 ? null : shareOf(answers.map(({ expected, answer }) => expected === answer)),
+    },
+    rows: joinJudged(rows, losses, choices, answers),
   };
 }
 

@@ -15,7 +15,15 @@ export interface LossFigures {
 
 /** The mean loss over the labels of rows. */
 export async function evaluateLoss(served: Served, rows: readonly TokenRow[], call: ServedCall): Promise<LossFigures> {
-  const sums = await Promise.all(rows.map(async (row) => lossOf(row, await served.score([...row.ids], call))));
+  return meanLoss(rows, await rowLosses(served, rows, call));
+}
+
+/** The sum of -log p over each row's labels. */
+export async function rowLosses(served: Served, rows: readonly TokenRow[], call: ServedCall): Promise<number[]> {
+  return Promise.all(rows.map(async (row) => lossOf(row, await served.score([...row.ids], call))));
+}
+
+export function meanLoss(rows: readonly TokenRow[], sums: readonly number[]): LossFigures {
   const labels = rows.reduce((sum, row) => sum + countLabels(row), 0);
   const loss = sums.reduce((a, b) => a + b, 0) / Math.max(labels, 1);
   return { rows: rows.length, labels, loss, perplexity: Math.exp(loss) };
@@ -40,20 +48,28 @@ export interface LabelOptions extends ServedCall {
   readonly length: number;
 }
 
-/** How often the label whose own tokens are likeliest behind the text is the row's. The end token does not count. */
-export async function evaluateLabels(
+/** A row's label beside that whose own tokens are likeliest behind its text. */
+export interface LabelChoice {
+  readonly label: string;
+  readonly choice: string | undefined;
+  /** Log-probability of each label's tokens; the end token does not count. */
+  readonly scores: Readonly<Record<string, number>>;
+}
+
+/** What the served model takes for each row's label, by likelihood. */
+export async function chooseLabels(
   served: Served,
   sources: readonly LabelSource[],
   options: LabelOptions,
-): Promise<Share> {
+): Promise<LabelChoice[]> {
   const { labels } = options;
-  const judged = await Promise.all(
+  return Promise.all(
     sources.map(async ({ text, label }) => {
       const scores = await Promise.all(labels.map((other) => labelScore(served, { text, label: other }, options)));
-      return labels[scores.indexOf(Math.max(...scores))] === label;
+      const choice = labels[scores.indexOf(Math.max(...scores))];
+      return { label, choice, scores: Object.fromEntries(labels.map((other, i) => [other, scores[i] ?? Number.NaN])) };
     }),
   );
-  return shareOf(judged);
 }
 
 async function labelScore(
