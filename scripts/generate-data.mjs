@@ -1,6 +1,8 @@
 /**
  * Two seeded data sets for small adapters: `dates` (a dated sentence to JSON) and `commands` (a command in words to a JSON
- * call). Writes train.jsonl, valid.jsonl and test.jsonl with no sentence in two of them; the same seed writes the same bytes.
+ * call). Writes train.jsonl, valid.jsonl and test.jsonl; no sentence comes twice, and no answer of one file is in another: a
+ * model must read the sentence to be right. Sentence forms, names, rooms and things are closed lists; days, years, times and
+ * numbers are drawn. The same seed writes the same bytes.
  *
  *     node scripts/generate-data.mjs dates data/dates [--seed 1] [--train 6000] [--valid 200] [--test 500]
  */
@@ -62,18 +64,18 @@ const commands = [
       `set the lamp in the ${room} to ${level} per cent`,
       `make the light of the ${room} ${level} per cent`,
     ];
-    return [texts[below(2)], "set_light", { room, level }];
+    return [texts[below(2)], "light", { room, level }];
   },
   (below) => {
     const [room, degrees] = [rooms[below(rooms.length)], 8 + below(20)];
     const texts = [`warm the ${room} to ${degrees} degrees`, `let it be ${degrees} degrees in the ${room}`];
-    return [texts[below(2)], "set_heat", { room, degrees }];
+    return [texts[below(2)], "heat", { room, degrees }];
   },
   (below) => {
     const [who, hour, minute] = [persons[below(persons.length)], 1 + below(12), 5 * below(12)];
     const time = `${hour}:${String(minute).padStart(2, "0")}`;
-    const texts = [`call ${who} at ${time}`, `at ${time} call ${who}`];
-    return [texts[below(2)], "call", { who, time }];
+    const texts = [`ring for ${who} at ${time}`, `at ${time} ring for ${who}`];
+    return [texts[below(2)], "ring", { who, time }];
   },
   (below) => {
     const [count, item] = [2 + below(98), things[below(things.length)]];
@@ -93,29 +95,42 @@ const ends = [".", "", "!", ", if you can.", ", and be quick."];
 function command(below) {
   const [text, name, args] = commands[below(commands.length)](below);
   const prompt = manners[below(manners.length)] + text + ends[below(ends.length)];
-  return { prompt: `${prompt}\n`, completion: JSON.stringify({ name, arguments: args }) };
+  return { prompt: `${prompt}\n`, completion: JSON.stringify({ call: name, ...args }) };
 }
 
 const makers = { dates: date, commands: command };
 
-/** Rows in lists of the sizes, each prompt in one of them only. Throws where the maker has not so many. */
-export function generate(task, seed, sizes) {
+/** Of ten answers the first is for the test, the second for validation, by a hash: which is it? */
+function shareOf(answer, seed) {
+  let hash = 0x811c9dc5 ^ seed;
+  for (let i = 0; i < answer.length; i++) hash = Math.imul(hash ^ answer.charCodeAt(i), 0x01000193);
+  hash ^= hash >>> 15;
+  return (Math.imul(hash, 0x2c1b3c6d) >>> 0) % 10;
+}
+
+/** Rows for training, validation and test: no prompt comes twice, and no answer is in two lists. Throws where there are too few. */
+export function generate(task, seed, { train, valid, test }) {
   const below = randomOf(seed);
   const seen = new Set();
-  const rows = [];
-  const wanted = sizes.reduce((a, b) => a + b, 0);
-  for (let tries = 0; rows.length < wanted; tries++) {
+  const lists = { train: [], valid: [], test: [] };
+  const sizes = { train, valid, test };
+  const wanted = train + valid + test;
+  for (let tries = 0, rows = 0; rows < wanted; tries++) {
     if (tries > 100 * wanted) throw new RangeError(`${task} has no ${wanted} different rows`);
     const row = makers[task](below);
-    if (seen.has(row.prompt)) continue;
+    const name = ["test", "valid"][shareOf(row.completion, seed)] ?? "train";
+    if (seen.has(row.prompt) || lists[name].length === sizes[name]) continue;
     seen.add(row.prompt);
-    rows.push(row);
+    lists[name].push(row);
+    rows++;
   }
-  let from = 0;
-  return sizes.map((size) => {
-    from += size;
-    return rows.slice(from - size, from);
-  });
+  return lists;
+}
+
+/** The lists as files by name. */
+export function writeLists(lists) {
+  const write = (rows) => rows.map((row) => `${JSON.stringify(row)}\n`).join("");
+  return Object.fromEntries(Object.entries(lists).map(([name, rows]) => [`${name}.jsonl`, write(rows)]));
 }
 
 function main() {
@@ -135,16 +150,10 @@ function main() {
     );
     process.exit(2);
   }
-  const names = ["train", "valid", "test"];
-  const lists = generate(
-    task,
-    Number(values.seed),
-    names.map((name) => Number(values[name])),
-  );
+  const { train, valid, test, seed } = values;
+  const lists = generate(task, Number(seed), { train: Number(train), valid: Number(valid), test: Number(test) });
   mkdirSync(folder, { recursive: true });
-  for (const [i, name] of names.entries()) {
-    writeFileSync(join(folder, `${name}.jsonl`), lists[i].map((row) => `${JSON.stringify(row)}\n`).join(""));
-  }
+  for (const [name, content] of Object.entries(writeLists(lists))) writeFileSync(join(folder, name), content);
 }
 
 if (process.argv[1]?.endsWith("generate-data.mjs")) main();
