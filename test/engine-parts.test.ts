@@ -147,7 +147,7 @@ test("KvCache.copy takes the first tokens of every layer, kind and head, and not
   assert.equal(kvBytesPerToken(shape), cache.bytesPerToken);
 });
 
-test("groupRows: every row gets its own group's product of itself, or one that is masked", () => {
+test("groupRows: every row of a group takes its own product of itself, once; the others take none", () => {
   const arbitrary = fc.integer({ min: 1, max: 6 }).chain((groups) =>
     fc.record({
       groups: fc.constant(groups),
@@ -157,24 +157,22 @@ test("groupRows: every row gets its own group's product of itself, or one that i
   );
   fc.assert(
     fc.property(arbitrary, ({ groups, rows, minMembers }) => {
-      const { members, toGroups, fromGroups, mask } = groupRows(rows, groups, minMembers);
-      assert.ok(members >= minMembers);
-      assert.equal(toGroups.length, groups * members);
-      assert.equal(mask.length, groups * members);
-      assert.equal(fromGroups.length, rows.length);
+      const { members, toGroups, products, rows: taken } = groupRows(rows, groups, minMembers);
       const largest = Math.max(...Array.from({ length: groups }, (_, g) => rows.filter((row) => row === g).length));
-      assert.ok(members <= Math.max(minMembers, largest + 1), "no more work than one padded member");
+      assert.equal(members, Math.max(minMembers, largest), "no more work than the largest group");
+      assert.equal(toGroups.length, groups * members);
       for (const from of toGroups) assert.ok(from >= 0 && from < rows.length);
-      for (const [row, group] of rows.entries()) {
-        const at = fromGroups[row] ?? -1;
-        assert.ok(at >= 0 && at < groups * members, `row ${row} reads a product that exists`);
-        if (group < 0) assert.equal(mask[at], 0);
-        else assert.deepEqual([Math.floor(at / members), toGroups[at], mask[at]], [group, row, 1]);
-      }
-      assert.equal(
-        mask.reduce((a, b) => a + b, 0),
-        rows.filter((row) => row >= 0).length,
+      const grouped = [...rows.entries()].filter(([, group]) => group >= 0);
+      assert.deepEqual(
+        [...taken].map(Number),
+        grouped.map(([row]) => row),
       );
+      assert.equal(products.length, taken.length * 3);
+      for (const [i, [row, group]] of grouped.entries()) {
+        const [from, zero, member] = [...products.subarray(i * 3, i * 3 + 3)].map(Number);
+        assert.deepEqual([from, zero], [group, 0]);
+        assert.equal(toGroups[group * members + (member ?? -1)], row);
+      }
     }),
     { numRuns: 500 },
   );

@@ -1,7 +1,7 @@
 /** One rank class of the adapter bank: a stack of places, each holding one adapter padded to the class's rank, in fp32. */
 import type { HostAdapter, HostSite } from "../adapter/types.js";
 import { assert } from "../base/errors.js";
-import { loraA, loraB, type SiteGroup } from "../model/serving-adapters.js";
+import { loraA, loraB, type SiteGroup, tilesOf } from "../model/serving-adapters.js";
 import { Tensor } from "../runtime/tensor.js";
 import { bfloat16ToFloat32, float16ToFloat32 } from "../tensor/half.js";
 
@@ -21,11 +21,20 @@ interface Stack {
   readonly stride: number;
 }
 
+/** A tensor of one place: the module path's name, and which part of the stack it is. */
+interface Piece {
+  readonly name: string;
+  readonly stack: Stack;
+  readonly start: number;
+  readonly shape: readonly number[];
+}
+
 export class BankClass {
   readonly rank: number;
   readonly places: number;
   readonly #groups: readonly SiteGroup[];
   readonly #stacks = new Map<string, Stack>();
+  readonly #pieces: Piece[] = [];
   readonly #views = new Map<string, Tensor<"float32">>();
 
   /** Memory is taken lazily: a place that was never written costs nothing. */
@@ -33,41 +42,45 @@ export class BankClass {
     this.rank = rank;
     this.places = places;
     this.#groups = groups;
+    const { tiles, columns } = tilesOf(rank);
     for (const { key, inFeatures, parts } of groups) {
-      const columns = parts.length * rank;
-      this.#stack(loraA(key, 0), [places, inFeatures, columns]);
-      for (const part of parts) this.#stack(loraB(part.path, 0), [places, rank, part.outFeatures]);
+      const a = this.#stack(loraA(key, 0), [places, parts.length, tiles, inFeatures, columns]);
+      const shape = tiles === 1 ? [inFeatures, columns] : [tiles, inFeatures, columns];
+      for (const [i, { path, outFeatures }] of parts.entries()) {
+        this.#pieces.push({ name: loraA(path, 0), stack: a, start: i * inFeatures * rank, shape });
+        const b = this.#stack(loraB(path, 0), [places, 1, rank, outFeatures]);
+        this.#pieces.push({ name: loraB(path, 0), stack: b, start: 0, shape: [rank, outFeatures] });
+      }
     }
   }
 
-  #stack(name: string, shape: readonly [number, number, number]): void {
-    this.#stacks.set(name, { tensor: Tensor.zeros("float32", shape), stride: shape[1] * shape[2] });
+  #stack(name: string, shape: readonly [number, ...number[]]): Stack {
+    const stride = shape.slice(1).reduce((product, size) => product * size, 1);
+    const stack = { tensor: Tensor.zeros("float32", shape), stride };
+    this.#stacks.set(name, stack);
+    return stack;
   }
 
   /** Places [first, first + count) of every input, named without the class suffix. */
   *view(first: number, count: number): IterableIterator<readonly [string, Tensor<"float32">]> {
     for (const [name, { tensor }] of this.#stacks) {
-      const key = `${name}|${first}|${count}`;
-      let view = this.#views.get(key);
-      if (!view) {
-        view = tensor.rows(first, count);
-        this.#views.set(key, view);
-      }
-      yield [name.slice(0, -2), view];
+      yield [name.slice(0, -2), this.#viewed(`${name}|${first}|${count}`, () => tensor.rows(first, count))];
     }
   }
 
-  /** One place of every input, without the places axis. */
+  /** One place, a tensor for each part's A and B, named as the graphs for one adapter name them. */
   *place(place: number): IterableIterator<readonly [string, Tensor<"float32">]> {
-    for (const [name, { tensor, stride }] of this.#stacks) {
-      const key = `${name}|${place}`;
-      let view = this.#views.get(key);
-      if (!view) {
-        view = Tensor.over("float32", tensor.shape.slice(1), tensor.data.buffer, place * stride * 4);
-        this.#views.set(key, view);
-      }
-      yield [name.slice(0, -2), view];
+    for (const { name, stack, start, shape } of this.#pieces) {
+      const offset = (place * stack.stride + start) * 4;
+      const make = () => Tensor.over("float32", shape, stack.tensor.data.buffer, offset);
+      yield [name, this.#viewed(`${name}|${place}`, make)];
     }
+  }
+
+  #viewed(key: string, make: () => Tensor<"float32">): Tensor<"float32"> {
+    const view = this.#views.get(key) ?? make();
+    this.#views.set(key, view);
+    return view;
   }
 
   /** Copies an adapter into a place, site by site; `pause` is awaited between sites so that nobody waits for long. */
@@ -75,7 +88,7 @@ export class BankClass {
     for (const { key, inFeatures, parts } of this.#groups) {
       for (const [i, part] of parts.entries()) {
         const site = adapter.sites.get(part.path);
-        this.#writeA(this.#at(loraA(key, 0), place), site, inFeatures, i, parts.length);
+        this.#writeA(this.#partOfA(key, place, i, inFeatures), site, inFeatures);
         this.#writeB(this.#at(loraB(part.path, 0), place), site, part.outFeatures);
       }
       await pause();
@@ -85,19 +98,12 @@ export class BankClass {
   /** The same from another place or class, whose rank is at most this one's. */
   async copyFrom(source: BankClass, from: number, to: number, pause: () => Promise<void>): Promise<void> {
     for (const { key, inFeatures, parts } of this.#groups) {
-      const rank = source.rank;
-      copyColumns(
-        source.#at(loraA(key, 0), from),
-        this.#at(loraA(key, 0), to),
-        inFeatures,
-        rank,
-        this.rank,
-        parts.length,
-      );
-      for (const part of parts) {
-        const target = this.#at(loraB(part.path, 0), to);
-        target.fill(0);
-        target.set(source.#at(loraB(part.path, 0), from));
+      for (const [i, part] of parts.entries()) {
+        const a = this.#partOfA(key, to, i, inFeatures);
+        copyTiles(source.#partOfA(key, from, i, inFeatures), source.rank, a, this.rank, inFeatures);
+        const b = this.#at(loraB(part.path, 0), to);
+        b.fill(0);
+        b.set(source.#at(loraB(part.path, 0), from));
       }
       await pause();
     }
@@ -109,19 +115,28 @@ export class BankClass {
     return stack.tensor.data.subarray(place * stack.stride, (place + 1) * stack.stride);
   }
 
-  /** A of part `part`: columns [part * rank, ...) of [in, parts * rank]. */
-  #writeA(target: Float32Array, site: HostSite | undefined, rows: number, part: number, parts: number): void {
-    const { rank } = this;
+  #partOfA(key: string, place: number, part: number, inFeatures: number): Float32Array {
+    const size = inFeatures * this.rank;
+    return this.#at(loraA(key, 0), place).subarray(part * size, (part + 1) * size);
+  }
+
+  /** A of one part: [in, own rank] into [tiles, in, columns], zeros behind. */
+  #writeA(target: Float32Array, site: HostSite | undefined, inFeatures: number): void {
     const source = site ? widen(site, site.a) : noValues;
     const own = site?.rank ?? 0;
-    if (parts === 1 && own === rank) {
+    const { tiles, columns } = tilesOf(this.rank);
+    if (tiles === 1 && own === columns) {
       target.set(source);
       return;
     }
-    const width = parts * rank;
-    for (let row = 0, read = 0, at = part * rank; row < rows; row++, at += width) {
-      for (let i = 0; i < own; i++) target[at + i] = source[read++] as number;
-      for (let i = own; i < rank; i++) target[at + i] = 0;
+    for (let tile = 0, at = 0; tile < tiles; tile++) {
+      const first = tile * columns;
+      const real = Math.max(0, Math.min(columns, own - first));
+      for (let row = 0; row < inFeatures; row++, at += columns) {
+        const read = row * own + first;
+        for (let i = 0; i < real; i++) target[at + i] = source[read + i] as number;
+        for (let i = real; i < columns; i++) target[at + i] = 0;
+      }
     }
   }
 
@@ -144,24 +159,21 @@ function widen(site: HostSite, values: Float32Array | Uint16Array): Float32Array
   return site.dtype === "F16" ? float16ToFloat32(values) : bfloat16ToFloat32(values);
 }
 
-function copyColumns(
-  source: Float32Array,
-  target: Float32Array,
-  rows: number,
-  from: number,
-  to: number,
-  parts: number,
-): void {
+/** One part's A from a class of rank `from` to one of rank `to`, at least as large. */
+function copyTiles(source: Float32Array, from: number, target: Float32Array, to: number, inFeatures: number): void {
   if (from === to) {
     target.set(source);
     return;
   }
   target.fill(0);
-  for (let row = 0; row < rows; row++) {
-    for (let part = 0; part < parts; part++) {
-      const read = (row * parts + part) * from;
-      const write = (row * parts + part) * to;
-      for (let i = 0; i < from; i++) target[write + i] = source[read + i] as number;
+  const [old, next] = [tilesOf(from), tilesOf(to)];
+  for (let tile = 0, read = 0; tile < old.tiles; tile++) {
+    for (let row = 0; row < inFeatures; row++) {
+      for (let i = 0; i < old.columns; i++) {
+        const column = tile * old.columns + i;
+        const newTile = Math.floor(column / next.columns);
+        target[(newTile * inFeatures + row) * next.columns + (column % next.columns)] = source[read++] as number;
+      }
     }
   }
 }

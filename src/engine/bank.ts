@@ -4,7 +4,7 @@
  */
 import type { HostAdapter } from "../adapter/types.js";
 import { assert, LorikeetError } from "../base/errors.js";
-import type { SiteGroup } from "../model/serving-adapters.js";
+import { type SiteGroup, tileColumns } from "../model/serving-adapters.js";
 import { BankClass, placeBytes } from "./bank-class.js";
 
 export interface BankOptions {
@@ -37,8 +37,8 @@ interface RankClass {
 }
 
 export const rankClasses = 2;
-const rankStep = 8;
-const roundUp = (rank: number): number => Math.ceil(rank / rankStep) * rankStep;
+/** Ranks of classes: 8, or whole tiles. */
+const roundUp = (rank: number): number => (rank <= 8 ? 8 : Math.ceil(rank / tileColumns) * tileColumns);
 
 export class AdapterBank {
   readonly #options: BankOptions;

@@ -2,7 +2,13 @@
 import { assert } from "../base/errors.js";
 import { serializeGraph } from "../graph/serialize.js";
 import { buildServingGraph } from "../model/serving.js";
-import { type AdapterAxis, type AdapterMode, indexNames, type SiteGroup } from "../model/serving-adapters.js";
+import {
+  type AdapterAxis,
+  type AdapterMode,
+  indexNames,
+  type SiteGroup,
+  tileColumns,
+} from "../model/serving-adapters.js";
 import type { DecoderConfig } from "../model/types.js";
 import type { WeightSource } from "../model/weights.js";
 import { canMap } from "../runtime/mapping.js";
@@ -50,7 +56,15 @@ interface Variant {
 }
 
 /** One adapter for all rows, or one or two rank classes mixed with bare rows; the leanest that does is run. */
-const modes: readonly AdapterMode[] = ["none", "single", ...Array.from({ length: rankClasses }, (_, i) => i + 1)];
+const modes: readonly AdapterMode[] = [
+  "none",
+  "single",
+  "tiled",
+  ...Array.from({ length: rankClasses }, (_, i) => i + 1),
+];
+
+/** Up to this rank a product over it is one sum; longer ones are cut, and Gemm's C would come first among the parts. */
+const oneSum = 128;
 
 export class Runner {
   readonly #options: RunnerOptions;
@@ -98,7 +112,7 @@ export class Runner {
     const count = rows.length;
     assert(!this.#options.evenRows || count % 2 === 0, "a step of an exact quantized base has an even number of rows");
     const adapters = rows.map((row) => row.adapter);
-    const { mode, variant, classes } = this.#variantFor(adapters);
+    const { mode, variant, classes } = this.#variantFor(adapters, bank);
     const bound = this.#bound(variant, "decode");
     const longest = Math.max(...rows.map((row) => row.length));
     const ids = this.#ints("ids", count, (i) => (rows[i] as DecodeRow).token);
@@ -128,7 +142,7 @@ export class Runner {
     const count = Math.max(2, real + (real % 2));
     assert(chunk.start + count <= this.#options.capacity, "a padded chunk fits its slot");
     const adapters = new Array<BankHold | null>(count).fill(chunk.adapter);
-    const { mode, variant, classes } = this.#variantFor(adapters);
+    const { mode, variant, classes } = this.#variantFor(adapters, bank);
     const bound = this.#bound(variant, "prefill");
     const ids = this.#ints("ids", count, (i) => chunk.tokens[Math.min(i, real - 1)] as number);
     this.#bindTokens(bound, ids, [1, count], chunk.start + count);
@@ -143,24 +157,32 @@ export class Runner {
         this.#ints("positions", count, (i) => Math.min(chunk.start + i, last)),
       );
     }
-    const logitRows = chunk.allLogits ? real : 1;
+    // Scored prompts keep to even numbers of rows too.
+    const logitRows = chunk.allLogits ? count : 1;
     bound.input(
       "logit_rows",
       this.#ints("rows", logitRows, (i) => (chunk.allLogits ? i : real - 1)),
     );
     bound.cache(cache.view(chunk.slot, 1));
     this.#bindAdapters(bound, bank, mode, classes, adapters, logitRows);
-    return this.#run(variant, bound, logitRows);
+    const logits = await this.#run(variant, bound, logitRows);
+    return chunk.allLogits ? logits.subarray(0, real * this.#options.config.vocabSize) : logits;
   }
 
   /** The leanest session for these rows, and the bank class that stands behind each of its class inputs. */
-  #variantFor(adapters: readonly (BankHold | null)[]): { mode: AdapterMode; variant: Variant; classes: number[] } {
+  #variantFor(
+    adapters: readonly (BankHold | null)[],
+    bank: AdapterBank,
+  ): { mode: AdapterMode; variant: Variant; classes: number[] } {
+    const { exact } = this.#options;
     const [first = null] = adapters;
     const classes = [...new Set(adapters.flatMap((hold) => (hold ? [hold.rankClass] : [])))].sort();
     let mode: AdapterMode = classes.length === 0 ? "none" : classes.length;
-    const same = first !== null && adapters.every((hold) => hold?.digest === first.digest);
-    // A lone row would take another kernel: where bits matter it runs as a group of two.
-    if (same && !(this.#options.exact && adapters.length === 1)) mode = "single";
+    if (first !== null && adapters.every((hold) => hold?.digest === first.digest)) {
+      const { rank } = bank.memory(first.rankClass);
+      // A lone row would take another kernel: where bits matter it runs as a group of two.
+      if (!exact || (adapters.length > 1 && rank <= oneSum)) mode = rank <= tileColumns ? "single" : "tiled";
+    }
     return { mode, variant: this.#variants.get(mode) as Variant, classes };
   }
 
@@ -193,8 +215,8 @@ export class Runner {
     logitRows: number,
   ): void {
     const [first = null] = adapters;
-    if (mode === "single" && first) {
-      for (const [name, tensor] of bank.memory(first.rankClass).place(first.place)) bound.input(`${name}.0`, tensor);
+    if (first && (mode === "single" || mode === "tiled")) {
+      for (const [name, tensor] of bank.memory(first.rankClass).place(first.place)) bound.input(name, tensor);
       return;
     }
     for (const [slot, rankClass] of classes.entries()) {
@@ -224,11 +246,11 @@ export class Runner {
   }
 
   #bindIndices(bound: BoundInputs, axis: AdapterAxis, slot: number, rows: readonly number[], groups: number): void {
-    const { members, toGroups, fromGroups, mask } = groupRows(rows, groups, this.#options.exact ? 2 : 1);
+    const { members, toGroups, products, rows: taken } = groupRows(rows, groups, this.#options.exact ? 2 : 1);
     const names = indexNames(axis, slot);
-    bound.fresh(names.toGroups, Tensor.from("int32", [groups, members], toGroups));
-    bound.fresh(names.fromGroups, Tensor.from("int32", [rows.length], fromGroups));
-    bound.fresh(names.mask, Tensor.from("float32", [groups, members, 1], mask));
+    bound.fresh(names.toGroups, Tensor.from("int32", [groups, 1, 1, members], toGroups));
+    bound.fresh(names.products, Tensor.from("int64", [taken.length, 3], products));
+    bound.fresh(names.rows, Tensor.from("int64", [taken.length, 1], taken));
   }
 
   async #run(variant: Variant, bound: BoundInputs, logitRows: number): Promise<Float32Array> {

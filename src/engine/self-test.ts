@@ -1,57 +1,107 @@
 /** What this CPU's kernels promise, measured at start: does a row's result depend on its neighbours or on chunking? */
-import type { AdapterBank } from "./bank.js";
+import type { HostAdapter, HostSite } from "../adapter/types.js";
+import { assert } from "../base/errors.js";
+import type { SiteGroup } from "../model/serving-adapters.js";
+import { AdapterBank, type BankHold } from "./bank.js";
+import { placeBytes } from "./bank-class.js";
 import type { KvCache } from "./kv-cache.js";
-import type { Runner } from "./runner.js";
+import type { DecodeRow, Runner } from "./runner.js";
 
 export interface SelfTest {
-  /** A row decodes to the same bits alone and among others. */
+  /** A row decodes to the same bits alone and among others, without an adapter and with one, whatever the others' ranks. */
   readonly rowsIndependent: boolean;
-  /** A prompt in chunks gives the same bits as a whole one. */
+  /** A prompt in chunks gives the same bits as a whole one, without an adapter and with one. */
   readonly chunksEqual: boolean;
   /** Prompt tokens a second, and milliseconds of a decode step of one row. */
   readonly prefillRate: number;
   readonly decodeMs: number;
 }
 
-/** Runs a few steps over slots 0 to 2, whose content is overwritten, before the first request comes. */
-export async function selfTest(
-  runner: Runner,
-  cache: KvCache,
-  bank: AdapterBank,
-  limits: { readonly vocabSize: number; readonly capacity: number; readonly slots: number; readonly evenRows: boolean },
-): Promise<SelfTest> {
+export interface SelfTestLimits {
+  readonly vocabSize: number;
+  readonly capacity: number;
+  readonly slots: number;
+  readonly evenRows: boolean;
+  /** Room for the adapters of the test, in the bytes that they take in a bank. */
+  readonly adapterBytes: number;
+}
+
+/** Runs a few steps over slots 0 to 3, whose content is overwritten, before the first request comes. */
+export async function selfTest(runner: Runner, cache: KvCache, limits: SelfTestLimits): Promise<SelfTest> {
   const { vocabSize } = limits;
   const length = Math.min(64, limits.capacity - 8) & ~3;
   const prompt = Array.from({ length }, (_, i) => (i * 7919 + 11) % vocabSize);
-  const prefill = (slot: number, start: number, tokens: number[]) =>
-    runner.prefill({ slot, start, tokens, allLogits: false, adapter: null }, cache, bank);
+  const bank = new AdapterBank({ groups: runner.groups, places: ranks.length, maxBytes: limits.adapterBytes });
+  const holds = await holdAdapters(bank, runner.groups, limits.adapterBytes);
+  const prefill = (slot: number, start: number, tokens: number[], adapter: BankHold | null) =>
+    runner.prefill({ slot, start, tokens, allLogits: false, adapter }, cache, bank);
+  const decode = (rows: readonly DecodeRow[]) => runner.decode(rows, cache, bank);
 
-  await prefill(0, 0, prompt);
+  await prefill(0, 0, prompt, null);
   const started = performance.now();
-  const whole = (await prefill(0, 0, prompt)).slice();
+  await prefill(0, 0, prompt, null);
   const prefillRate = length / ((performance.now() - started) / 1000);
-  const half = (length / 2) & ~1;
-  await prefill(0, 0, prompt.slice(0, half));
-  const parts = (await prefill(0, half, prompt.slice(half))).slice();
+  let decodeMs = 0;
+  let [rowsIndependent, chunksEqual] = [true, true];
+  // The base comes last: its step is the one whose time is kept.
+  for (const adapter of [...holds, null]) {
+    const whole = (await prefill(0, 0, prompt, adapter)).slice();
+    const half = (length / 2) & ~1;
+    await prefill(0, 0, prompt.slice(0, half), adapter);
+    chunksEqual &&= sameBits(whole, await prefill(0, half, prompt.slice(half), adapter));
 
-  const row = { token: prompt[0] ?? 0, length, adapter: null };
-  const padded = limits.evenRows ? [row, { token: 0, length: 0, adapter: null }] : [row];
-  await runner.decode(padded, cache, bank);
-  const decodeStarted = performance.now();
-  const alone = (await runner.decode(padded, cache, bank)).slice(0, vocabSize);
-  const decodeMs = performance.now() - decodeStarted;
-  let rowsIndependent = true;
-  for (let slot = 1; slot < Math.min(4, limits.slots); slot++) await prefill(slot, 0, prompt.slice(slot));
-  for (let rows = 2; rows <= Math.min(4, limits.slots); rows += limits.evenRows ? 2 : 1) {
-    const others = Array.from({ length: rows - 1 }, (_, i) => ({
-      token: i + 1,
-      length: length - 1 - i,
-      adapter: null,
-    }));
-    const among = (await runner.decode([row, ...others], cache, bank)).subarray(0, vocabSize);
-    rowsIndependent &&= sameBits(alone, among);
+    const row = { token: prompt[0] ?? 0, length, adapter };
+    const alone = limits.evenRows ? [row, { token: 0, length: 0, adapter: null }] : [row];
+    await decode(alone);
+    const decodeStarted = performance.now();
+    const expected = (await decode(alone)).slice(0, vocabSize);
+    decodeMs = performance.now() - decodeStarted;
+    for (let slot = 1; slot < Math.min(4, limits.slots); slot++) await prefill(slot, 0, prompt.slice(slot), null);
+    for (let rows = 2; rows <= Math.min(4, limits.slots); rows += limits.evenRows ? 2 : 1) {
+      const others = Array.from({ length: rows - 1 }, (_, i) => ({
+        token: i + 1,
+        length: length - 1 - i,
+        adapter: [adapter, ...holds, null][(i + rows) % (holds.length + 2)] ?? null,
+      }));
+      rowsIndependent &&= sameBits(expected, (await decode([row, ...others])).subarray(0, vocabSize));
+    }
   }
-  return { rowsIndependent, chunksEqual: sameBits(whole, parts), prefillRate, decodeMs };
+  for (const hold of holds) hold.release();
+  return { rowsIndependent, chunksEqual, prefillRate, decodeMs };
+}
+
+/** One of a single tile, one of two. */
+const ranks = [8, 24];
+
+/** As many of the test's adapters as there is room for. */
+async function holdAdapters(bank: AdapterBank, groups: readonly SiteGroup[], room: number): Promise<BankHold[]> {
+  const holds: BankHold[] = [];
+  for (const rank of ranks) {
+    if (bank.bytes + placeBytes(groups, 2 * rank) > room) break;
+    const hold = await bank.acquire(adapterOf(groups, rank));
+    assert(hold, "a bank that nobody else uses has room");
+    holds.push(hold);
+  }
+  return holds;
+}
+
+/** Numbers of the size that adapters have, on every site; sites of a size share them. */
+function adapterOf(groups: readonly SiteGroup[], rank: number): HostAdapter {
+  const made = new Map<number, Float32Array>();
+  const numbers = (width: number): Float32Array => {
+    const known = made.get(width);
+    if (known) return known;
+    const values = Float32Array.from({ length: width * rank }, (_, i) => ((i * 7919) % 2003) / 20030 - 0.05);
+    made.set(width, values);
+    return values;
+  };
+  const sites = new Map<string, HostSite>();
+  for (const { parts } of groups) {
+    for (const { path, inFeatures, outFeatures } of parts) {
+      sites.set(path, { rank, dtype: "F32", a: numbers(inFeatures), b: numbers(outFeatures), scale: 1 });
+    }
+  }
+  return { digest: `self-test:${rank}`, rank, bytes: 0, sites };
 }
 
 function sameBits(a: Float32Array, b: Float32Array): boolean {

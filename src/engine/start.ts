@@ -102,7 +102,13 @@ export async function startEngine(options: StartOptions): Promise<StartedEngine>
     places: options.maxBatch,
     maxBytes: options.activeAdapterBytes,
   });
-  const tested = await selfTest(runner, cache, bank, { vocabSize: config.vocabSize, capacity, slots, evenRows });
+  const tested = await selfTest(runner, cache, {
+    vocabSize: config.vocabSize,
+    capacity,
+    slots,
+    evenRows,
+    adapterBytes: options.adapters ? options.activeAdapterBytes : 0,
+  });
   logger.debug({ ...tested }, "self-test");
   const engine = new ContinuousEngine({
     runner,

@@ -1,6 +1,11 @@
 /**
- * LoRA as graph inputs. Rows keep their order; each distinct adapter of a step is a group, and two index inputs take
- * activations to groups and products back. A rank class is one stack of adapters of equal (padded) rank.
+ * LoRA as graph inputs. Rows keep their order; each distinct adapter of a step is a group. Index inputs take activations to
+ * groups and add the products to their rows; a row without an adapter is not touched. A rank class is one stack of adapters
+ * of equal (padded) rank.
+ *
+ * A stands in tiles of at most 16 columns, each a product of its own. Matrix kernels cut the sum over the inputs into blocks
+ * whose length depends on the number of columns: in tiles a row's bits depend neither on the padding of its adapter's rank
+ * nor on how many threads share the work.
  */
 import type { Ops } from "../graph/ops.js";
 import type { Value } from "../graph/types.js";
@@ -8,29 +13,41 @@ import type { LinearPart } from "./decoder.js";
 
 /** Linears that read the same input: one stacked A, one B for each. */
 export interface SiteGroup {
-  /** Name of the group's inputs: `lora_A.{key}.{class}` [groups, in, parts*rank], without the groups axis for `single`. */
+  /**
+   * Name of the group's input: `lora_A.{key}.{class}` [groups, parts, tiles, in, columns], where tiles * columns is the rank.
+   * With `single` each part has its own, `lora_A.{path}.0` [in, rank] or, with `tiled`, [tiles, in, columns].
+   */
   readonly key: string;
   readonly inFeatures: number;
-  /** Each with `lora_B.{path}.{class}` [groups, rank, out]; its columns of A are in the order of parts. */
+  /** Each with `lora_B.{path}.{class}` [groups, 1, rank, out], [rank, out] with `single` and `tiled`; in A's order of parts. */
   readonly parts: readonly LinearPart[];
 }
 
+/** Columns of a tile of A. */
+export const tileColumns = 16;
+
+/** A padded rank as tiles of equal width. */
+export function tilesOf(rank: number): { readonly tiles: number; readonly columns: number } {
+  const tiles = Math.ceil(rank / tileColumns);
+  return { tiles, columns: rank / tiles };
+}
+
 /**
- * How a graph takes adapters: not at all; `single`, one adapter for every row; or a number of rank classes, of which each
- * row has an adapter of one or none.
+ * How a graph takes adapters: not at all; one adapter for every row, of one tile (`single`) or of several (`tiled`); or a
+ * number of rank classes, of which each row has an adapter of one or none.
  */
-export type AdapterMode = "none" | "single" | number;
+export type AdapterMode = "none" | "single" | "tiled" | number;
 
 /** Which axis the group indexes: all tokens, or only the rows whose logits are wanted. */
 export type AdapterAxis = "tokens" | "logit_rows";
 
 interface ClassInputs {
-  /** Rows of the axis that each group takes, padded: int32 [groups, members]. */
+  /** Rows of the axis that each group takes, short groups padded with any row: int32 [groups, 1, 1, members]. */
   readonly toGroups: Value;
-  /** For each row of the axis its place in the flattened [groups * members]. */
-  readonly fromGroups: Value;
-  /** 1 where a member is real, 0 where it pads: float32 [groups, members, 1]. */
-  readonly mask: Value;
+  /** Where the products of this class's rows lie, as (group, 0, member): int64 [taken, 3]. */
+  readonly products: Value;
+  /** The rows that they are added to, each once: int64 [taken, 1]. */
+  readonly rows: Value;
 }
 
 export const loraA = (key: string, rankClass: number): string => `lora_A.${key}.${rankClass}`;
@@ -40,22 +57,18 @@ export const loraB = (path: string, rankClass: number): string => `lora_B.${path
 export function indexNames(axis: AdapterAxis, rankClass: number) {
   return {
     toGroups: `to_groups.${axis}.${rankClass}`,
-    fromGroups: `from_groups.${axis}.${rankClass}`,
-    mask: `mask.${axis}.${rankClass}`,
+    products: `products.${axis}.${rankClass}`,
+    rows: `rows.${axis}.${rankClass}`,
   };
 }
 
 export class AdapterInputs {
   readonly groups: SiteGroup[] = [];
   readonly #op: Ops;
-  readonly #mode: "single" | number;
+  readonly #mode: Exclude<AdapterMode, "none">;
   readonly #inputs = new Map<string, ClassInputs>();
 
-  /**
-   * With `single` every row has the same adapter, and stacks hold one place: the products need no indices. Else products
-   * of padding are masked to zero, and rows without an adapter of the class take one of those.
-   */
-  constructor(op: Ops, mode: "single" | number) {
+  constructor(op: Ops, mode: Exclude<AdapterMode, "none">) {
     this.#op = op;
     this.#mode = mode;
   }
@@ -65,67 +78,74 @@ export class AdapterInputs {
     const [first] = parts;
     if (!first) return [];
     this.groups.push({ key: first.path, inFeatures: first.inFeatures, parts });
-    if (this.#mode === "single") return this.#single(parts, x, bases);
-    let sums = [...bases];
-    for (let rankClass = 0; rankClass < this.#mode; rankClass++) {
-      const products = this.#products(parts, x, axis, rankClass);
-      sums = sums.map((sum, i) => this.#op.add(sum, products[i] as Value));
-    }
-    return sums;
+    const mode = this.#mode;
+    if (typeof mode === "string") return parts.map((part, i) => this.#forAll(part, x, bases[i] as Value));
+    let sums: readonly Value[] = bases;
+    for (let rankClass = 0; rankClass < mode; rankClass++) sums = this.#addClass(parts, x, sums, axis, rankClass);
+    return [...sums];
   }
 
-  /** The base's product is Gemm's C: one sum, rounded as a separate addition would. */
-  #single(parts: readonly LinearPart[], x: Value, bases: readonly Value[]): Value[] {
+  /** One adapter for every row. The base's product is Gemm's C: one sum, rounded as a separate addition would. */
+  #forAll({ path, inFeatures, outFeatures }: LinearPart, x: Value, base: Value): Value {
+    const op = this.#op;
+    const [tokens = 0] = x.shape;
+    const rank = `rank.${path}`;
+    const b = op.builder.input(loraB(path, 0), "float32", [rank, outFeatures]);
+    if (this.#mode === "single") {
+      const a = op.builder.input(loraA(path, 0), "float32", [inFeatures, rank]);
+      return op.gemm(op.matMul(x, a), b, base);
+    }
+    const [tiles, columns] = [`tiles.${path}`, `columns.${path}`];
+    const a = op.builder.input(loraA(path, 0), "float32", [tiles, inFeatures, columns]);
+    const h = op.transpose(op.one("MatMul", [x, a], "float32", [tiles, tokens, columns]), [1, 0, 2]);
+    const flat = op.builder.constant("int64", [2], [0, -1]);
+    return op.gemm(op.reshape(h, [tokens, rank], flat), b, base);
+  }
+
+  /** Adds the products of one class to its rows. */
+  #addClass(
+    parts: readonly LinearPart[],
+    x: Value,
+    sums: readonly Value[],
+    axis: AdapterAxis,
+    rankClass: number,
+  ): Value[] {
+    const op = this.#op;
+    const { toGroups, products, rows } = this.#indices(axis, rankClass);
+    const [taken = 0] = rows.shape;
+    const hidden = this.#hidden(parts, x, toGroups, rankClass);
+    return parts.map(({ path, outFeatures }, i) => {
+      const h = hidden[i] as Value; // [groups, 1, members, rank]
+      // Every site's group and rank axis has a name of its own: ONNX Runtime reuses buffers between equal names.
+      const shape = [`g.${path}.${rankClass}.b`, 1, `rank.${path}.${rankClass}.b`, outFeatures];
+      const b = op.builder.input(loraB(path, rankClass), "float32", shape);
+      const y = op.one("MatMul", [h, b], "float32", h.shape.with(3, outFeatures));
+      const own = op.one("GatherND", [y, products], "float32", [taken, outFeatures]);
+      const sum = sums[i] as Value;
+      return op.one("ScatterND", [sum, rows, own], "float32", sum.shape, { reduction: "add" });
+    });
+  }
+
+  /** A x for each part: [groups, 1, members, rank]. */
+  #hidden(parts: readonly LinearPart[], x: Value, toGroups: Value, rankClass: number): Value[] {
     const op = this.#op;
     const { path: key, inFeatures } = parts[0] as LinearPart;
-    const a = op.builder.input(loraA(key, 0), "float32", [inFeatures, `rank.${key}`]);
-    const slices = this.#split(op.matMul(x, a), parts.length);
-    return parts.map((part, i) => {
-      const slice = slices[i] as Value;
-      const b = op.builder.input(loraB(part.path, 0), "float32", [slice.shape[1] ?? 0, part.outFeatures]);
-      return op.gemm(slice, b, bases[i] as Value);
-    });
-  }
-
-  #products(parts: readonly LinearPart[], x: Value, axis: AdapterAxis, rankClass: number): Value[] {
-    const op = this.#op;
-    const { toGroups, fromGroups, mask } = this.#indices(axis, rankClass);
-    const [groups = 0, members = 0] = toGroups.shape;
-    const key = (parts[0] as LinearPart).path;
-    const inFeatures = (parts[0] as LinearPart).inFeatures;
-    // Every site's group and rank axis has a name of its own: ONNX Runtime reuses buffers between equal names.
-    const rank = `rank.${key}.${rankClass}`;
-    const a = op.builder.input(loraA(key, rankClass), "float32", [`g.${key}.${rankClass}`, inFeatures, rank]);
-    const grouped = op.gather(x, toGroups); // [groups, members, in]
-    const product = op.one("MatMul", [grouped, a], "float32", [groups, members, rank]);
-    const h = op.mul(product, mask);
-    const slices = this.#split(h, parts.length);
-    return parts.map((part, i) => {
-      const slice = slices[i] as Value;
-      const b = op.builder.input(loraB(part.path, rankClass), "float32", [
-        `g.${part.path}.${rankClass}.b`,
-        `rank.${part.path}.${rankClass}.b`,
-        part.outFeatures,
-      ]);
-      const y = op.one("MatMul", [slice, b], "float32", [groups, members, part.outFeatures]);
-      const flat = op.reshape(
-        y,
-        [`${groups}*${members}`, part.outFeatures],
-        op.builder.constant("int64", [2], [-1, part.outFeatures]),
-      );
-      return op.gather(flat, fromGroups);
-    });
-  }
-
-  /** Columns of h, in equal shares. */
-  #split(h: Value, count: number): Value[] {
-    if (count === 1) return [h];
-    const axis = h.shape.length - 1;
-    const outputs = Array.from({ length: count }, (_, i) => ({
-      type: h.type,
-      shape: h.shape.with(axis, `${h.shape[axis]}/${count}.${i}`),
-    }));
-    return this.#op.builder.node("Split", [h], outputs, { axis, num_outputs: count });
+    const [groups = 0, , , members = 0] = toGroups.shape;
+    const at = `${key}.${rankClass}`;
+    const [tiles, columns, rank] = [`tiles.${at}`, `columns.${at}`, `rank.${at}`];
+    const a = op.builder.input(loraA(key, rankClass), "float32", [`g.${at}`, parts.length, tiles, inFeatures, columns]);
+    const grouped = op.gather(x, toGroups); // [groups, 1, 1, members, in]
+    const tiled = op.one("MatMul", [grouped, a], "float32", [groups, parts.length, tiles, members, columns]);
+    const joined = op.reshape(
+      op.transpose(tiled, [0, 1, 3, 2, 4]),
+      [groups, parts.length, members, rank],
+      op.builder.constant("int64", [4], [0, 0, 0, -1]),
+    );
+    return op.split(
+      joined,
+      parts.map(() => 1),
+      1,
+    );
   }
 
   #indices(axis: AdapterAxis, rankClass: number): ClassInputs {
@@ -134,11 +154,10 @@ export class AdapterInputs {
     if (known) return known;
     const { builder } = this.#op;
     const names = indexNames(axis, rankClass);
-    const [groups, members] = [`groups.${key}`, `members.${key}`];
     const made: ClassInputs = {
-      toGroups: builder.input(names.toGroups, "int32", [groups, members]),
-      fromGroups: builder.input(names.fromGroups, "int32", [axis]),
-      mask: builder.input(names.mask, "float32", [groups, members, 1]),
+      toGroups: builder.input(names.toGroups, "int32", [`groups.${key}`, 1, 1, `members.${key}`]),
+      products: builder.input(names.products, "int64", [`taken.${key}`, 3]),
+      rows: builder.input(names.rows, "int64", [`taken.${key}`, 1]),
     };
     this.#inputs.set(key, made);
     return made;

@@ -1,0 +1,49 @@
+/** Adapters of seeded random numbers, written as PEFT writes them. */
+import { writeAdapter } from "../../src/adapter/format.js";
+import type { LinearSite } from "../../src/model/types.js";
+
+/** Reproducible numbers in [-0.5, 0.5). */
+export function noise(seed: number): () => number {
+  let state = (seed * 2654435761) >>> 0 || 1;
+  return () => {
+    state ^= state << 13;
+    state ^= state >>> 17;
+    state ^= state << 5;
+    return (state >>> 0) / 2 ** 32 - 0.5;
+  };
+}
+
+export interface RandomAdapter {
+  readonly rank: number;
+  readonly seed: number;
+  /** Which sites, by the end of their path; all without it. */
+  readonly targets?: readonly string[];
+  /** How much it changes: about the size of B's numbers. */
+  readonly strength?: number;
+}
+
+export async function writeRandomAdapter(
+  folder: string,
+  sites: readonly LinearSite[],
+  { rank, seed, targets, strength = 0.1 }: RandomAdapter,
+): Promise<void> {
+  const chosen = sites.filter(({ path }) => !targets || targets.some((target) => path.endsWith(target)));
+  const random = noise(seed);
+  const numbers = (length: number, size: number) => Float32Array.from({ length }, () => random() * size);
+  await writeAdapter(folder, {
+    config: {
+      r: rank,
+      loraAlpha: 2 * rank,
+      baseModelName: null,
+      targetModules: [...new Set(chosen.map(({ path }) => path.split(".").at(-1) ?? path))].sort(),
+    },
+    tensors: chosen.map(({ path, inFeatures, outFeatures }) => ({
+      path,
+      rank,
+      inFeatures,
+      outFeatures,
+      a: numbers(rank * inFeatures, 4 / Math.sqrt(inFeatures)),
+      b: numbers(outFeatures * rank, strength),
+    })),
+  });
+}
