@@ -188,13 +188,27 @@ test("preference pairs start at ln 2 and move apart", async () => {
   assert.ok(Math.abs(trained - served) < 1e-4, `${trained} as written, ${served} served`);
   assert.ok(Math.abs(results.base_validation_loss - Math.LN2) < 1e-5, `${results.base_validation_loss}`);
   assert.ok(results.validation_loss < 0.5, `${results.validation_loss}`);
+  const validations = readFileSync(join(out, "training.jsonl"), "utf8")
+    .split("\n")
+    .filter((line) => line.includes("validation_margin"))
+    .map((line) => JSON.parse(line));
+  assert.ok(Math.abs(validations[0].validation_margin) < 1e-5, `${validations[0].validation_margin}`);
+  assert.ok(validations.at(-1).validation_margin > 0.1, `${validations.at(-1).validation_margin}`);
 });
 
 test("a dry run shows rows, lengths and costs, and writes nothing; faults of the data come before anything else", async () => {
   const before = readdirSync(folder);
-  const dry = await finish("train", ...recipe, "--dry-run", "--packing", "--length", "64");
+  const mixed = join(folder, "mixed.jsonl");
+  writeFileSync(mixed, `${readFileSync(data, "utf8")}\n{"prompt":"one","completion":" two"}\n`);
+  before.push("mixed.jsonl");
+  const config = join(folder, "recipe.yaml");
+  writeFileSync(config, `data: ${mixed}\npacking: true\nlength: 64\ntargets: [q_proj, v_proj]\n`);
+  before.push("recipe.yaml");
+  const dry = await finish("train", ...recipe, "--data", mixed, "--dry-run", "--config", config);
   assert.equal(dry.code, 0, dry.err);
   assert.match(dry.out, /‹ (good|bad)<\|endoftext\|>›/);
+  assert.match(dry.out, /on 16 layers/, "the targets of the file");
+  assert.match(dry.out, /forms +mixed: label from mixed\.jsonl:1, completion from mixed\.jsonl:26/);
   assert.match(dry.out, /memory +about .* of .*\ntime +about/);
   assert.match(dry.out, /tokens of a row\n +1-/);
   const other = await finish("train", ...recipe, "--dry-run", "--data-digest", `sha256:${"0".repeat(64)}`);

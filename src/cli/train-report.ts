@@ -32,6 +32,7 @@ export function formatHeader(facts: HeaderFacts): string {
   const rows = data.train.flatMap((item) => [...item]);
   const kinds = Object.entries(data.counts.kinds).map(([kind, count]) => `${count} ${kind}`);
   const { dropped, shortened } = data.counts;
+  const forms = formsOf(data);
   const leftOut = dropped + shortened > 0 ? `; ${shortened} shortened, ${dropped} without a label dropped` : "";
   const labels = rows.reduce((sum, row) => sum + countLabels(row), 0);
   const perStep = settings.batch * settings.accumulate;
@@ -40,6 +41,7 @@ export function formatHeader(facts: HeaderFacts): string {
     ["base", baseLine(session.base)],
     ["method", methodText(settings, session, parameterCount)],
     ["rows", `${data.train.length} to train on, ${data.valid.length} to validate (${kinds.join(", ")} read${leftOut})`],
+    ...(forms.length > 1 ? [["forms", `mixed: ${forms.join(", ")}`] as const] : []),
     ["tokens", `${formatCount(tokensOf(rows))}, ${formatCount(labels)} of them learned; longest row ${longest(rows)}`],
     ["data", data.digest],
     [
@@ -63,6 +65,15 @@ function methodText({ method }: TrainSettings, session: TrainSession, parameters
   const { rank, alpha, rslora } = facts.shape;
   const share = ((100 * trained) / (parameters + trained)).toFixed(1);
   return `${method}, LoRA rank ${rank}, alpha ${alpha}${rslora ? " (rsLoRA)" : ""} on ${facts.sites.length} layers: ${formatCount(trained)} trained, ${share} %`;
+}
+
+/** Each form of rows with the line on which it comes first: a mixture may be an oversight. */
+function formsOf({ train, valid, test }: DataSet): string[] {
+  const firsts = new Map<string, string>();
+  for (const [{ kind, place }] of [...train, ...valid, ...test]) {
+    if (!firsts.has(kind)) firsts.set(kind, `${kind} from ${basename(place.file)}:${place.line}`);
+  }
+  return [...firsts.values()];
 }
 
 const tokensOf = (rows: readonly TokenRow[]): number => rows.reduce((sum, { ids }) => sum + ids.length, 0);

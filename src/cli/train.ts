@@ -71,6 +71,9 @@ async function runCommand(flags: Flags, shutdown: Shutdown, terminal: Terminal):
   });
 }
 
+/** Of losses in fp32, between the training graph and the server's. */
+const mostServedDifference = 1e-4;
+
 /** Where a person reads: stdout, unless that is for JSON. */
 const speaker = ({ flags }: TrainJob, terminal: Terminal) => (flags.json ? terminal.stderr : terminal.stdout);
 
@@ -129,12 +132,11 @@ async function trainJob(
     events: {
       started: ({ step }) => step > 0 && printLine(say, `going on after step ${step}`),
       step: progress.step,
-      validated({ step, loss, isBest }) {
+      validated({ step, loss, margin, isBest }) {
         progress.end();
-        printLine(
-          say,
-          `step ${step}/${session.totalSteps}  validation loss ${loss.toFixed(4)}${isBest ? " (best)" : ""}`,
-        );
+        const gained = margin === undefined ? "" : `, margin ${margin.toFixed(4)}`;
+        const best = isBest ? " (best)" : "";
+        printLine(say, `step ${step}/${session.totalSteps}  validation loss ${loss.toFixed(4)}${gained}${best}`);
       },
     },
   }).finally(() => progress.end());
@@ -197,6 +199,10 @@ async function report(
       say,
       `as served over ${check.dtype}: loss ${check.served.toFixed(5)} on ${check.rows} rows, ${difference} from training`,
     );
+    if (check.dtype === "fp32" && !(check.difference <= mostServedDifference)) {
+      const advice = `more than ${mostServedDifference}: please report it, with the model's config.json`;
+      printLine(terminal.stderr, `warning: the adapter answers otherwise as served than in training (${advice}).`);
+    }
   }
   const best = state.best ? `, validation loss ${state.best.loss.toFixed(4)} at step ${state.best.step}` : "";
   const peak = peakBytes();

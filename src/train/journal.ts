@@ -17,6 +17,8 @@ export interface StepRow {
 export interface ValidationRow {
   readonly step: number;
   readonly validation_loss: number;
+  /** With preferences. */
+  readonly validation_margin?: number;
 }
 
 export type JournalRow = StepRow | ValidationRow;

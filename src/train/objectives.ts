@@ -19,7 +19,13 @@ export interface Objective {
   /** The inputs with which a batch's part of a mean over `total` is computed. */
   feed(stepper: Stepper, batch: TokenBatch, total: number, signal: AbortSignal): Promise<RunOptions>;
   /** A batch's part of the mean over `total`, forwards only. */
-  evaluate(stepper: Stepper, batch: TokenBatch, total: number, signal: AbortSignal): Promise<number>;
+  evaluate(stepper: Stepper, batch: TokenBatch, total: number, signal: AbortSignal): Promise<Evaluation>;
+}
+
+export interface Evaluation {
+  readonly loss: number;
+  /** Of preferences: how much more the chosen answer is rewarded than the rejected one. */
+  readonly margin?: number;
 }
 
 /** The mean loss of all labels, however they are divided into batches. */
@@ -29,7 +35,7 @@ export const nextToken: Objective = {
   feed: async (_stepper, _batch, total) => ({ labelWeight: 1 / Math.max(total, 1) }),
   async evaluate(stepper, batch, total, signal) {
     const { tokenLosses } = await stepper.evaluate(batch, { signal });
-    return tokenLosses.reduce((sum, loss) => sum + loss, 0) / Math.max(total, 1);
+    return { loss: tokenLosses.reduce((sum, loss) => sum + loss, 0) / Math.max(total, 1) };
   },
 };
 
@@ -49,8 +55,9 @@ export function preferences(beta: number): Objective {
     async evaluate(stepper, batch, total, signal) {
       const reference = await margins(stepper, batch, false, signal);
       const now = await margins(stepper, batch, true, signal);
-      const losses = now.map((margin, pair) => Math.log1p(Math.exp(-beta * (margin - (reference[pair] ?? 0)))));
-      return losses.reduce((sum, loss) => sum + loss, 0) / Math.max(total, 1);
+      const gained = Array.from(now, (margin, pair) => beta * (margin - (reference[pair] ?? 0)));
+      const mean = (values: readonly number[]): number => values.reduce((sum, x) => sum + x, 0) / Math.max(total, 1);
+      return { loss: mean(gained.map((margin) => Math.log1p(Math.exp(-margin)))), margin: mean(gained) };
     },
   };
 }

@@ -15,13 +15,21 @@ import type { RunFolder } from "./run-folder.js";
 import type { Served } from "./served.js";
 import type { TrainSession } from "./session.js";
 import type { TrainSettings } from "./settings.js";
-import { initialState, type StepReport, type TrainEnd, type TrainState, train, validationLoss } from "./trainer.js";
+import {
+  initialState,
+  type StepReport,
+  type TrainEnd,
+  type TrainState,
+  train,
+  type ValidationReport,
+  validationLoss,
+} from "./trainer.js";
 
 export interface RunEvents {
   /** Where the run begins: 0, or the step of the checkpoint that it goes on from. */
   started?(state: Readonly<TrainState>): void;
   step?(report: StepReport): void;
-  validated?(report: { readonly step: number; readonly loss: number; readonly isBest: boolean }): void;
+  validated?(report: ValidationReport): void;
   saved?(folder: string, step: number): void;
 }
 
@@ -89,7 +97,9 @@ async function runLoop(options: RunOptions, checkpoints: Checkpoints, state: Tra
           events.step?.(report);
         },
         async validated(report) {
-          await journal.add({ step: report.step, validation_loss: report.loss });
+          const { step, loss, margin } = report;
+          const more = margin === undefined ? {} : { validation_margin: margin };
+          await journal.add({ step, validation_loss: loss, ...more });
           events.validated?.(report);
         },
         async checkpoint(current) {
@@ -143,19 +153,20 @@ async function writtenLoss({ folder, session, signal }: RunOptions): Promise<num
   const { product, validation, objective, step } = session;
   if (!product.rounds) return null;
   await product.load(folder.path);
-  return validation.length === 0 ? null : await validationLoss({ stepper: step, objective, validation, signal });
+  if (validation.length === 0) return null;
+  return (await validationLoss({ stepper: step, objective, validation, signal })).loss;
 }
 
 /** The mean loss over the labels of the compared rows, by the training graph. */
-async function trainedLoss({ session, check, signal }: RunOptions): Promise<number | null> {
+async function trainedLoss({ session, settings, check, signal }: RunOptions): Promise<number | null> {
   if (check.length === 0) return null;
   const batches = plainBatches(
     check.map((row): Item => [row]),
-    4,
+    Math.min(settings.batch, 4), // no more memory than the run itself has taken
   );
   const total = batches.reduce((sum, batch) => sum + nextToken.count(batch), 0);
   let loss = 0;
-  for (const batch of batches) loss += await nextToken.evaluate(session.step, batch, total, signal);
+  for (const batch of batches) loss += (await nextToken.evaluate(session.step, batch, total, signal)).loss;
   return loss;
 }
 

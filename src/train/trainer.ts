@@ -4,7 +4,7 @@
  */
 import { LorikeetError } from "../base/errors.js";
 import type { TokenBatch } from "./batch.js";
-import type { Objective, Stepper } from "./objectives.js";
+import type { Evaluation, Objective, Stepper } from "./objectives.js";
 import { globalNorm, type Optimizer } from "./optimizer.js";
 import type { RunOptions } from "./step.js";
 
@@ -46,10 +46,15 @@ export interface StepReport {
   readonly ms: number;
 }
 
+export interface ValidationReport extends Evaluation {
+  readonly step: number;
+  readonly isBest: boolean;
+}
+
 export interface TrainerEvents {
   /** After each step; may be asynchronous, the next step waits. */
   step(report: StepReport): Promise<void> | void;
-  validated(report: { readonly step: number; readonly loss: number; readonly isBest: boolean }): Promise<void> | void;
+  validated(report: ValidationReport): Promise<void> | void;
   /** The state is worth keeping. */
   checkpoint(state: Readonly<TrainState>): Promise<void>;
 }
@@ -122,11 +127,12 @@ function isValidationDue({ steps, validateEvery }: TrainerOptions, { step, valid
 
 async function validate(options: TrainerOptions, state: TrainState): Promise<void> {
   if (options.validation.length > 0) {
-    const loss = await validationLoss(options);
+    const found = await validationLoss(options);
+    const { loss } = found;
     const isBest = state.best === null || loss < state.best.loss;
     if (isBest) state.best = { step: state.step, loss };
     state.sinceBest = isBest ? 0 : state.sinceBest + 1;
-    await options.events.validated({ step: state.step, loss, isBest });
+    await options.events.validated({ step: state.step, ...found, isBest });
   }
   state.validatedAt = state.step;
 }
@@ -134,15 +140,16 @@ async function validate(options: TrainerOptions, state: TrainState): Promise<voi
 /** The mean over all labels (or pairs) of the validation rows, by the training graph's own forward pass. */
 export async function validationLoss(
   options: Pick<TrainerOptions, "stepper" | "objective" | "validation" | "signal">,
-): Promise<number> {
+): Promise<Evaluation> {
   const { stepper, objective, validation, signal } = options;
   const total = validation.reduce((sum, batch) => sum + objective.count(batch), 0);
-  let loss = 0;
+  let sum: Evaluation = { loss: 0 };
   for (const batch of validation) {
     signal.throwIfAborted();
-    loss += await objective.evaluate(stepper, batch, total, signal);
+    const { loss, margin } = await objective.evaluate(stepper, batch, total, signal);
+    sum = { loss: sum.loss + loss, ...(margin === undefined ? {} : { margin: (sum.margin ?? 0) + margin }) };
   }
-  return loss;
+  return sum;
 }
 
 /** One step; false when the loss has diverged, and then nothing was changed or what was is to be thrown away. */
