@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
+import { elementBytes } from "../src/graph/types.js";
 import { openCheckpoint } from "../src/model/checkpoint.js";
 import { prepareWeights } from "../src/model/convert.js";
 import { planWeights } from "../src/model/quantize-plan.js";
@@ -127,6 +128,49 @@ test("nothing is computed for the way back below the lowest adapted layer", asyn
   using step = await stepOf("llama", {}, (path) => path.startsWith("model.layers.2."));
   const walked = step.graphs.training.nodes.map(({ name }) => /^gradients\.(model\.layers\.\d)/.exec(name)?.[1]);
   assert.deepEqual([...new Set(walked.filter((layer) => layer !== undefined))], ["model.layers.2"]);
+});
+
+/** Bytes of what the forward pass makes and the way back reads, by the layer that makes it ("" outside of layers). */
+function keptBytes({ graphs, parameters }: TrainStep): Map<string, number> {
+  const sizes: Record<string, number> = { rows: 2, length: 20, labelled: 30, "labelled.0": 15, "labelled.1": 15 };
+  const sizeOf = (dim: number | string): number =>
+    String(dim)
+      .split("*")
+      .reduce((product, part) => product * (/^\d+$/.test(part) ? Number(part) : (sizes[part] ?? Number.NaN)), 1);
+  const isBack = (name: string): boolean => name.startsWith("gradients.");
+  const { nodes } = graphs.training;
+  const read = new Set(nodes.filter(({ name }) => isBack(name)).flatMap(({ inputs }) => inputs.map((x) => x?.name)));
+  const kept = new Map<string, number>();
+  for (const { name, outputs } of nodes) {
+    if (isBack(name)) continue;
+    const layer = /model\.layers\.\d/.exec(name)?.[0] ?? "";
+    for (const { name: value, type, shape } of outputs) {
+      if (!read.has(value)) continue;
+      const bytes = elementBytes[type] * shape.reduce<number>((product, dim) => product * sizeOf(dim), 1);
+      assert.ok(Number.isFinite(bytes), `${value} [${shape}] of ${name}`);
+      kept.set(layer, (kept.get(layer) ?? 0) + bytes);
+    }
+  }
+  assert.ok(parameters.length > 0);
+  return kept;
+}
+
+test("no activation is kept for the way back below the lowest adapted layer", async () => {
+  const bytesOf = async (choose: Choose): Promise<Map<string, number>> => {
+    using step = await stepOf("llama", {}, choose);
+    return keptBytes(step);
+  };
+  const whole = await bytesOf((path) => path.startsWith("model.layers."));
+  const top = await bytesOf((path) => path.startsWith("model.layers.2."));
+  const last = await bytesOf((path) => path === "model.layers.2.mlp.down_proj");
+  const at = (kept: Map<string, number>, layer: number): number => kept.get(`model.layers.${layer}`) ?? 0;
+  assert.ok(at(whole, 0) > 0 && at(whole, 1) > 0);
+  assert.deepEqual([at(top, 0), at(last, 0)], [0, 0]);
+  const hidden = 4 * 2 * 20 * 64; // one [tokens, hidden] of float32: what the top layer's norm reads
+  assert.ok(at(top, 1) <= hidden, `${at(top, 1)} bytes of the layer below`);
+  assert.ok(at(top, 2) <= at(whole, 2) && at(top, 2) > 0.9 * at(whole, 2), "and all that the top layer needs");
+  assert.equal(at(last, 1), 0);
+  assert.ok(at(last, 2) < 0.25 * at(top, 2), `${at(last, 2)} of ${at(top, 2)}`);
 });
 
 test("rows that share a packed row see only themselves: loss and gradients are those of rows apart", async () => {
