@@ -160,6 +160,14 @@ describe("adapter labels", () => {
     assert.equal(labels.size, 2);
   });
 
+  test("an adapter called as what is no adapter is counted among the rest", () => {
+    const dropped: string[] = [];
+    const labels = new AdapterLabels(4, (label) => dropped.push(label));
+    assert.deepEqual([labels.use("other"), labels.use("none")], ["other", "other"]);
+    labels.prune(() => false);
+    assert.deepEqual(dropped, [], "the rest's series stay");
+  });
+
   test("stays bounded whatever is asked for", () => {
     const labels = new AdapterLabels(3, () => {});
     for (let index = 0; index < 1000; index++) labels.use(`n${index}`);

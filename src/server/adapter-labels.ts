@@ -2,6 +2,8 @@
 
 /** Names without a label that are counted, for each that has one. */
 const watchedPerLabel = 8;
+/** Labels of what is no single adapter: one of such a name is counted among the rest. */
+const sharedLabels: ReadonlySet<string> = new Set(["other", "none"]);
 
 export class AdapterLabels {
   readonly #limit: number;
@@ -17,6 +19,7 @@ export class AdapterLabels {
 
   /** The label to count one request of an adapter under. A newcomer twice as busy as the idlest label takes its place. */
   use(name: string): string {
+    if (sharedLabels.has(name)) return "other";
     const count = this.#labelled.get(name);
     if (count !== undefined || this.#labelled.size < this.#limit) {
       this.#labelled.set(name, (count ?? 0) + 1);
