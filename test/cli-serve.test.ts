@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { cpSync, mkdtempSync, rmSync } from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -79,6 +79,57 @@ test("serve: banner, an answer, adapters by --url, and a drain that lets a runni
   assert.match(offline.out, /^moods +store /m);
 });
 
+test("adapters of a running server: what is sent, told, refused and verified", async () => {
+  const own = mkdtempSync(join(tmpdir(), "lorikeet-cli-remote-"));
+  const store = join(own, "store");
+  const moods = join(own, "moods");
+  mkdirSync(store);
+  cpSync("adapters/sentiment", moods, { recursive: true });
+  const config = join(moods, "adapter_config.json");
+  writeFileSync(
+    config,
+    JSON.stringify({ ...JSON.parse(readFileSync(config, "utf8")), base_model_name_or_path: "other" }),
+  );
+  writeFileSync(join(moods, "README.md"), "A card.");
+  writeFileSync(join(moods, "optimizer.pt"), "x");
+  const server = start(["serve", "--model", model, "--adapters", store, "--port", "0", "--max-batch", "2"]);
+  try {
+    const url = ["--url", await addressOf(server)];
+    const added = start(["adapters", "add", "org/moods", moods, ...url]);
+    assert.equal(await added.ended, 0, added.err);
+    assert.match(added.out, /^org\/moods is created on http:/);
+    assert.match(added.err, /^warning: The adapter names "other" as its base/);
+    const version = readdirSync(join(store, ".store")).find((name) => name.startsWith("sha256-"));
+    assert.equal(readFileSync(join(store, ".store", version ?? "", "README.md"), "utf8"), "A card.");
+    const again = start(["adapters", "add", "org/moods", moods, ...url]);
+    assert.equal(await again.ended, 0, again.err);
+    assert.match(again.out, /^org\/moods was stored already on http:/);
+
+    const stranger = start(["adapters", "add", "x", "test/fixtures/oracle/llama/adapters/patterns", ...url]);
+    assert.equal(await stranger.ended, 1);
+    assert.ok(stranger.err.split("\n").filter((line) => line.startsWith("  - ")).length > 10, "every fault is told");
+
+    for (const base of [[], ["--model", model]]) {
+      const verified = start(["adapters", "verify", ...url, ...base]);
+      assert.equal(await verified.ended, 0, verified.err);
+      assert.equal(verified.out, "org/moods: good\n");
+    }
+    const weights = join(store, ".store", version ?? "", "adapter_model.safetensors");
+    const bytes = readFileSync(weights);
+    bytes[bytes.length - 1] = (bytes.at(-1) ?? 0) ^ 1;
+    writeFileSync(weights, bytes);
+    const broken = start(["adapters", "verify", "--json", ...url]);
+    assert.equal(await broken.ended, 1);
+    const [verdict]: { name: string; error: string }[] = JSON.parse(broken.out);
+    assert.equal(verdict?.name, "org/moods");
+    assert.match(verdict.error, /has the digest sha256:\S+; sha256:\S+ was expected/);
+  } finally {
+    server.child.kill("SIGTERM");
+    await server.ended;
+    rmSync(own, { recursive: true, force: true });
+  }
+});
+
 test("serve: a second signal ends a drain at once", async () => {
   const server = start(["serve", "--model", model, "--port", "0", "--log-level", "silent"]);
   const address = await addressOf(server);
@@ -117,6 +168,9 @@ test("adapters on a folder: add, verify, remove, and a broken one is found", asy
   const own = mkdtempSync(join(tmpdir(), "lorikeet-cli-own-"));
   const where = ["--adapters", own, "--model", model];
   try {
+    const taken = start(["adapters", "add", "Bookworm-7m", "adapters/sentiment", ...where]);
+    assert.equal(await taken.ended, 2);
+    assert.match(taken.err, /"bookworm-7m" is the base model's name/);
     const add = start(["adapters", "add", "org/moods", "adapters/sentiment", ...where]);
     assert.equal(await add.ended, 0, add.err);
     assert.match(add.out, /^org\/moods is created: 56 modules, rank 16, sha256:/);

@@ -4,8 +4,11 @@ import { access } from "node:fs/promises";
 import { join } from "node:path";
 import type { Command } from "commander";
 import { weightFiles } from "../adapter/format.js";
+import { openCheckpoint } from "../model/checkpoint.js";
+import { linearSites } from "../model/sites.js";
 import { type LocalStore, openLocalStore } from "./local-store.js";
 import { remoteServer } from "./remote.js";
+import { verifyRemote } from "./remote-verify.js";
 import { formatTable } from "./table.js";
 import { printJson, printLine, type Terminal } from "./terminal.js";
 import { formatBytes } from "./units.js";
@@ -44,8 +47,12 @@ export function addAdapters(program: Command, terminal: Terminal): void {
 async function withStore<T>(where: Where, terminal: Terminal, task: (local: LocalStore) => Promise<T>): Promise<T> {
   const { environment } = terminal;
   const directory = where.adapters ?? (environment.LORIKEET_ADAPTERS || "adapters");
-  await using local = await openLocalStore(directory, where.model ?? (environment.LORIKEET_MODEL || null));
+  await using local = await openLocalStore(directory, modelOf(where, terminal));
   return await task(local);
+}
+
+function modelOf(where: Where, { environment }: Terminal): string | null {
+  return where.model ?? (environment.LORIKEET_MODEL || null);
 }
 
 async function list(where: Where, terminal: Terminal): Promise<void> {
@@ -83,7 +90,11 @@ type Entry = Readonly<Record<string, unknown>>;
 /** The objects of an answer `{"data":[...]}`. */
 function entriesOf(answer: unknown): Entry[] {
   const data = typeof answer === "object" && answer !== null && "data" in answer ? answer.data : [];
-  return Array.isArray(data) ? data.filter((entry): entry is Entry => typeof entry === "object" && entry !== null) : [];
+  return Array.isArray(data) ? data.filter(isEntry) : [];
+}
+
+function isEntry(value: unknown): value is Entry {
+  return typeof value === "object" && value !== null;
 }
 
 function cellOf(column: string, value: unknown): string {
@@ -94,8 +105,13 @@ function cellOf(column: string, value: unknown): string {
 
 async function put(name: string, folder: string, where: Where, terminal: Terminal): Promise<void> {
   if (where.url !== undefined) {
-    const answer = await remoteServer(where.url).put(name, folder, await findWeights(folder));
-    return report(`${name} is stored on ${where.url}.`, answer, where, terminal);
+    await requireWeights(folder);
+    const answer = await remoteServer(where.url).put(name, folder);
+    const { outcome, warnings } = replyOf(answer);
+    const line = outcome === "identical" ? "was stored already" : `is ${outcome}`;
+    report(`${name} ${line} on ${where.url}.`, answer, where, terminal);
+    for (const warning of warnings) printLine(terminal.stderr, `warning: ${warning}`);
+    return;
   }
   await withStore(where, terminal, async ({ store, isChecked }) => {
     if (!isChecked) throw new UsageError(["--model <folder> is required: an adapter is checked against its base."]);
@@ -108,16 +124,27 @@ async function put(name: string, folder: string, where: Where, terminal: Termina
       terminal,
     );
     for (const warning of record.warnings) printLine(terminal.stderr, `warning: ${warning}`);
+    if (record.ignored.length > 0) printLine(terminal.stderr, `not kept: ${record.ignored.join(", ")}`);
   });
 }
 
-async function findWeights(folder: string): Promise<string> {
+/** What a server says of an upload, as far as it says it. */
+function replyOf(answer: unknown): { readonly outcome: string; readonly warnings: readonly string[] } {
+  const reply: Entry = isEntry(answer) ? answer : {};
+  const { outcome, warnings } = reply;
+  return {
+    outcome: typeof outcome === "string" ? outcome : "stored",
+    warnings: Array.isArray(warnings) ? warnings.map(String) : [],
+  };
+}
+
+async function requireWeights(folder: string): Promise<void> {
   for (const name of weightFiles) {
     const found = await access(join(folder, name)).then(
       () => true,
       () => false,
     );
-    if (found) return name;
+    if (found) return;
   }
   throw new UsageError([`${folder} has no weights: one of ${weightFiles.join(", ")} must be in it.`]);
 }
@@ -132,19 +159,34 @@ async function remove(name: string, where: Where, terminal: Terminal): Promise<v
 }
 
 async function verify(where: Where, terminal: Terminal): Promise<void> {
-  if (where.url !== undefined) {
-    throw new UsageError(["verify reads the files themselves: name their folder with --adapters instead of --url."]);
+  const tell = (verdicts: AsyncIterable<Verdict>): Promise<boolean> => tellVerdicts(verdicts, where.json, terminal);
+  const isWhole =
+    where.url === undefined
+      ? await withStore(where, terminal, ({ store }) => tell(store.verify()))
+      : await tell(await remoteVerdicts(where.url, modelOf(where, terminal)));
+  if (!isWhole) throw new Quit(exitCodes.failed);
+}
+
+type Verdict = { readonly name: string; readonly digest: string | null; readonly error: Error | null };
+
+async function remoteVerdicts(url: string, model: string | null): Promise<AsyncIterable<Verdict>> {
+  const server = remoteServer(url);
+  const adapters = entriesOf(await server.list()).map(({ name, digest }) => ({
+    name: String(name),
+    digest: String(digest),
+  }));
+  return verifyRemote(server, adapters, model === null ? null : linearSites((await openCheckpoint(model)).config));
+}
+
+/** True when every adapter is what it was. */
+async function tellVerdicts(verdicts: AsyncIterable<Verdict>, json: boolean, terminal: Terminal): Promise<boolean> {
+  const told: { name: string; digest: string | null; error: string | null }[] = [];
+  for await (const { name, digest, error } of verdicts) {
+    told.push({ name, digest, error: error?.message ?? null });
+    if (!json) printLine(terminal.stdout, `${name}: ${error === null ? "good" : error.message}`);
   }
-  const failed = await withStore(where, terminal, async ({ store }) => {
-    const verdicts: { name: string; digest: string | null; error: string | null }[] = [];
-    for await (const { name, digest, error } of store.verify()) {
-      verdicts.push({ name, digest, error: error?.message ?? null });
-      if (!where.json) printLine(terminal.stdout, `${name}: ${error === null ? "good" : error.message}`);
-    }
-    if (where.json) printJson(terminal.stdout, verdicts);
-    return verdicts.some(({ error }) => error !== null);
-  });
-  if (failed) throw new Quit(exitCodes.failed);
+  if (json) printJson(terminal.stdout, told);
+  return told.every(({ error }) => error === null);
 }
 
 function report(line: string, value: unknown, { json }: Where, terminal: Terminal): void {

@@ -29,7 +29,12 @@ export async function openLocalStore(directory: string, model: string | null): P
   const worker = new AdapterWorker();
   try {
     const check = (folder: string) => worker.check(folder, sites, { baseNames });
-    const store = await AdapterStore.open({ directory, check, checkKey: checkKeyOf(checkpoint, baseNames) });
+    const store = await AdapterStore.open({
+      directory,
+      check,
+      reserved: [baseNames[0]],
+      checkKey: checkKeyOf(checkpoint, baseNames),
+    });
     const close = async (): Promise<void> => {
       await store.close();
       await worker.close();

@@ -1,16 +1,17 @@
 /** Speaks to a running server for the `adapters` command: its HTTP interface, nothing of its insides. */
 
-import { createReadStream } from "node:fs";
-import { stat } from "node:fs/promises";
-import { join } from "node:path";
+import { Readable } from "node:stream";
+import { packTar } from "../adapter/upload.js";
 import { RemoteError, UsageError } from "./usage.js";
 
 export interface RemoteServer {
   /** Resolves with the answer's JSON. Rejects with a RemoteError. */
   list(): Promise<unknown>;
-  /** Uploads a PEFT folder's config and weights. */
-  put(name: string, folder: string, weights: string): Promise<unknown>;
+  /** Uploads the files of a PEFT folder that a store keeps. */
+  put(name: string, folder: string): Promise<unknown>;
   remove(name: string): Promise<unknown>;
+  /** The adapter's folder as a tar. */
+  download(name: string): Promise<Readable>;
 }
 
 /** Throws a UsageError for what is no http address. */
@@ -20,17 +21,16 @@ export function remoteServer(url: string): RemoteServer {
   return {
     list: () => ask(new URL("v1/adapters", base)),
     remove: (name) => ask(at(name), { method: "DELETE" }),
-    async put(name, folder, weights) {
-      const upload = await multipart([
-        { field: "config", file: join(folder, "adapter_config.json"), type: "application/json" },
-        { field: "weights", file: join(folder, weights), type: "application/octet-stream" },
-      ]);
-      return ask(at(name), {
+    put: (name, folder) =>
+      ask(at(name), {
         method: "PUT",
-        headers: upload.headers,
-        body: upload.body,
+        headers: { "content-type": "application/x-tar" },
+        body: ReadableStream.from(packTar(folder)),
         duplex: "half",
-      });
+      }),
+    async download(name) {
+      const { body } = await answerOf(new URL(`${at(name).href}/download`), {});
+      return Readable.from(buffersOf(body), { objectMode: false });
     },
   };
 }
@@ -42,6 +42,11 @@ function parseBase(url: string): URL {
 }
 
 async function ask(url: URL, init: RequestInit = {}): Promise<unknown> {
+  return parseJson(await (await answerOf(url, init)).text());
+}
+
+/** An answer that is a success. */
+async function answerOf(url: URL, init: RequestInit): Promise<Response> {
   let response: Response;
   try {
     response = await fetch(url, init);
@@ -50,10 +55,14 @@ async function ask(url: URL, init: RequestInit = {}): Promise<unknown> {
     const reason = cause instanceof Error && "code" in cause ? String(cause.code) : String(cause);
     throw new RemoteError(`${url.origin} does not answer (${reason}).`);
   }
+  if (response.ok) return response;
   const text = await response.text();
-  const body = parseJson(text);
-  if (response.ok) return body;
-  throw new RemoteError(`${url.origin} answered ${response.status}: ${messageOf(body) ?? text.slice(0, 500)}`);
+  const { message, faults } = faultOf(parseJson(text));
+  throw new RemoteError(`${url.origin} answered ${response.status}: ${message ?? text.slice(0, 500)}`, faults);
+}
+
+async function* buffersOf(body: Response["body"]): AsyncGenerator<Buffer> {
+  for await (const chunk of body ?? []) yield Buffer.from(chunk);
 }
 
 function parseJson(text: string): unknown {
@@ -65,40 +74,10 @@ function parseJson(text: string): unknown {
 }
 
 /** The message of an error in OpenAI's shape, with every further fault. */
-function messageOf(body: unknown): string | null {
-  if (typeof body !== "object" || body === null || !("error" in body)) return null;
+function faultOf(body: unknown): { readonly message: string | null; readonly faults: readonly string[] } {
+  if (typeof body !== "object" || body === null || !("error" in body)) return { message: null, faults: [] };
   const { error } = body;
-  if (typeof error !== "object" || error === null || !("message" in error)) return null;
-  return String(error.message);
-}
-
-interface Part {
-  readonly field: string;
-  readonly file: string;
-  readonly type: string;
-}
-
-/** A multipart body that is read from disk as it is sent, with its length known beforehand. */
-async function multipart(parts: readonly Part[]): Promise<{ headers: Record<string, string>; body: ReadableStream }> {
-  const boundary = `lorikeet-${crypto.randomUUID()}`;
-  const heads = parts.map(({ field, type }) =>
-    Buffer.from(
-      `--${boundary}\r\ncontent-disposition: form-data; name="${field}"; filename="${field}"\r\ncontent-type: ${type}\r\n\r\n`,
-    ),
-  );
-  const end = Buffer.from(`--${boundary}--\r\n`);
-  const sizes = await Promise.all(parts.map(async ({ file }) => (await stat(file)).size));
-  const length = sizes.reduce((sum, size, index) => sum + size + (heads[index]?.length ?? 0) + 2, end.length);
-  async function* chunks(): AsyncGenerator<Uint8Array> {
-    for (const [index, { file }] of parts.entries()) {
-      yield heads[index] ?? end;
-      for await (const chunk of createReadStream(file)) yield chunk;
-      yield Buffer.from("\r\n");
-    }
-    yield end;
-  }
-  return {
-    headers: { "content-type": `multipart/form-data; boundary=${boundary}`, "content-length": String(length) },
-    body: ReadableStream.from(chunks()),
-  };
+  if (typeof error !== "object" || error === null || !("message" in error)) return { message: null, faults: [] };
+  const faults = "faults" in error && Array.isArray(error.faults) ? error.faults.map(String) : [];
+  return { message: String(error.message), faults };
 }

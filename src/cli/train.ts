@@ -2,7 +2,6 @@
 
 import { basename } from "node:path";
 import type { Command } from "commander";
-import { weightFiles } from "../adapter/format.js";
 import { checkName } from "../adapter/names.js";
 import { openCheckpoint } from "../model/checkpoint.js";
 import type { Checkpoint } from "../model/types.js";
@@ -212,7 +211,7 @@ async function report(
   );
   let published: unknown = null;
   if (flags.publish !== null) {
-    published = await remoteServer(flags.publish).put(basename(folder.out), folder.out, weightFiles[0]);
+    published = await remoteServer(flags.publish).put(basename(folder.out), folder.out);
     printLine(say, `published as ${basename(folder.out)} on ${flags.publish}`);
   }
   if (flags.json) {

@@ -5,6 +5,12 @@ import { type ErrorCode, LorikeetError } from "../base/errors.js";
 /** A running server's answer that is no success, in its own words, or none at all: exit code 1. */
 export class RemoteError extends Error {
   override readonly name = "RemoteError";
+  readonly faults: readonly string[];
+
+  constructor(message: string, faults: readonly string[] = []) {
+    super(message);
+    this.faults = faults;
+  }
 }
 
 /** The command line, the environment or the configuration asks for something that cannot be: exit code 2. */
@@ -40,8 +46,8 @@ export function exitCodeOf(error: unknown): number {
 
 /** One line (and one more for each further fault) for a person. A bug shows its stack. */
 export function describeFault(error: unknown): string {
-  if (error instanceof UsageError || error instanceof RemoteError) return oneLine(error.message);
-  if (error instanceof LorikeetError) {
+  if (error instanceof UsageError) return oneLine(error.message);
+  if (error instanceof LorikeetError || error instanceof RemoteError) {
     const more = error.faults.filter((fault) => !error.message.includes(fault));
     return [oneLine(error.message), ...more.map((fault) => `  - ${oneLine(fault)}`)].join("\n");
   }
