@@ -63,6 +63,8 @@ describe("pages", () => {
       assert.equal(await shake(rig, { origin }), 403, origin);
     }
     assert.equal(rig.engine.sequences.length, 0);
+    const refused = rig.lines.filter(({ fields }) => fields.method === "WS" && fields.code === "origin_not_allowed");
+    assert.equal(refused.length, strangers.length, "each refused handshake has its line in the log");
   });
 
   test("of this machine and the server's own are served, and read the house's headers", async () => {

@@ -57,6 +57,9 @@ export class Sockets {
     socket.on("error", () => socket.destroy());
     const fault = this.#refusal(req);
     if (fault) {
+      const { status, code } = fault;
+      const remote = req.socket.remoteAddress;
+      this.#deps.logger.info({ requestId: id, method: "WS", path: pathOf(req), status, code, remote }, "request");
       refuse(socket, id, fault);
       return;
     }
@@ -79,7 +82,7 @@ export class Sockets {
     } catch (error) {
       return asFault(error);
     }
-    if (req.url?.split("?", 1)[0] !== path) {
+    if (pathOf(req) !== path) {
       return new LorikeetError("route_not_found", `WebSockets are served at ${path} alone.`);
     }
     if (gate.isDraining) return new LorikeetError("draining", "The server is shutting down and takes no new requests.");
@@ -89,6 +92,9 @@ export class Sockets {
     });
   }
 }
+
+/** Without its query, which may hold a secret. */
+const pathOf = (req: IncomingMessage): string => req.url?.split("?", 1)[0] ?? "";
 
 /** Answers a handshake with an error, as plain HTTP. */
 function refuse(socket: Duplex, id: string, fault: LorikeetError): void {
