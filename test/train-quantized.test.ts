@@ -10,10 +10,12 @@ import { openCheckpoint } from "../src/model/checkpoint.js";
 import { prepareWeights } from "../src/model/convert.js";
 import { readSegment, toFloat32 } from "../src/model/convert-task.js";
 import { allLinearSites, linearSites } from "../src/model/sites.js";
+import { siteInputs } from "../src/model/training-types.js";
 import type { Checkpoint, DecoderConfig } from "../src/model/types.js";
 import type { WeightSource } from "../src/model/weights.js";
 import { type BaseWeights, openBase } from "../src/train/base-weights.js";
 import type { TokenBatch } from "../src/train/batch.js";
+import { dropoutMasks, type MaskSite } from "../src/train/dropout.js";
 import { globalNorm } from "../src/train/optimizer.js";
 import { openServed } from "../src/train/served.js";
 import { type StepOptions, TrainStep } from "../src/train/step.js";
@@ -211,4 +213,53 @@ test("the way forwards is the server's, but for activations that a last bit roun
     assert.ok(Math.max(...apart) < 0.5, `${dtype}: ${Math.max(...apart)}`);
     await base.close();
   }
+});
+
+test("neither gradient checkpointing nor a second thread changes a bit, and layers' inputs are made again", async () => {
+  const checkpoint = await openCheckpoint("models/bookworm-7m");
+  const { config } = checkpoint;
+  const batch = randomBatch(2, 64, config.vocabSize);
+  for (const dtype of ["int8", "int4"] as const) {
+    const base = await open(checkpoint, dtype);
+    using plain = stepOver(config, base.weights);
+    using frugal = stepOver(config, base.weights, { gradientCheckpointing: true });
+    using threaded = stepOver(config, base.weights, { threads: 2 });
+    const { loss } = await plain.run(batch);
+    assert.equal((await frugal.run(batch)).loss, loss);
+    assert.deepEqual(frugal.gradients, plain.gradients, dtype);
+    assert.equal((await threaded.run(batch)).loss, loss);
+    assert.deepEqual(threaded.gradients, plain.gradients, dtype);
+    const forwards = ({ graphs }: TrainStep): number =>
+      graphs.training.nodes.filter(({ op, attributes }) => op === "QuickGelu" && attributes.alpha !== undefined).length;
+    assert.equal(forwards(frugal), 2 * forwards(plain));
+    await base.close();
+  }
+});
+
+test("layers with adapters of their own ranks and scales, beside layers without, have the gradients of fp32", async () => {
+  const checkpoint = await openCheckpoint("models/bookworm-7m");
+  const { config } = checkpoint;
+  const base = await open(checkpoint, "int8");
+  const whole = await dequantizedCheckpoint(checkpoint, base.weights, mkdtempSync(join(folder, "whole-")));
+  const exactBase = await open(whole, "fp32");
+  const chosen = linearSites(config).filter(({ path }) => /(q|v|up|o)_proj$/.test(path) && !path.includes("layers.3."));
+  const sites = new Map(chosen.map(({ path }, i) => [path, { rank: 2 + (i % 3), scale: 1 + (i % 2) }]));
+  const batch = randomBatch(2, 48, config.vocabSize);
+  for (const dropout of [0, 0.5]) {
+    const rig = { sites, dropout };
+    using step = stepOver(config, base.weights, rig);
+    using exact = stepOver(config, exactBase.weights, rig);
+    const masks = chosen.map(
+      ({ path, inFeatures }): MaskSite => ({ name: siteInputs(path).mask, width: inFeatures, rows: "tokens" }),
+    );
+    const inputs =
+      dropout > 0 ? dropoutMasks(masks, dropout, { tokens: 96, labels: 94 }, { seed: 1, step: 0, run: 0 }) : new Map();
+    await step.run(batch, { inputs });
+    await exact.run(batch, { inputs });
+    for (const [i, parameter] of step.parameters.entries()) {
+      const likeness = cosine(parameter.gradient, exact.parameters[i]?.gradient ?? parameter.gradient);
+      assert.ok(likeness > 0.99, `${parameter.name}, dropout ${dropout}: ${likeness}`);
+    }
+  }
+  await base.close();
 });

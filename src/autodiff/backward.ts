@@ -43,7 +43,7 @@ export function backward(
     gradients.add(loss, seed ?? one(op, loss));
     for (const step of steps.toReversed()) {
       if (step.outputs.some(({ name }) => reached.has(name) && gradients.has(name))) {
-        builder.scope(step.name, () => pull(step, reached, gradients, again, names));
+        builder.scope(step.node.name, () => pull(step, reached, gradients, again, names));
       }
     }
     return new Map(targets.map((target) => [target, gradients.take(target) ?? independent(target, loss)]));
@@ -52,7 +52,8 @@ export function backward(
 
 /** A node, or a stretch of nodes with a gradient of its own. */
 interface Step {
-  readonly name: string;
+  /** Where it stands: of a stretch, the node that makes its last output. */
+  readonly node: Node;
   readonly inputs: readonly (Value | null)[];
   readonly outputs: readonly Value[];
   readonly rule: Node | CustomGradient;
@@ -64,11 +65,11 @@ function stepsOf(nodes: readonly Node[], custom: readonly CustomGradient[]): Ste
   const missing = new Map(custom.map((gradient) => [gradient, new Set(gradient.outputs.map(({ name }) => name))]));
   return nodes.flatMap((node): Step[] => {
     const hidden = node.outputs.map(({ name }) => owner.get(name)).find((gradient) => gradient !== undefined);
-    if (!hidden) return [{ name: node.name, inputs: node.inputs, outputs: node.outputs, rule: node }];
+    if (!hidden) return [{ node, inputs: node.inputs, outputs: node.outputs, rule: node }];
     const left = missing.get(hidden);
     for (const { name } of node.outputs) left?.delete(name);
     const { inputs, outputs } = hidden;
-    return left?.size === 0 ? [{ name: node.name, inputs, outputs, rule: hidden }] : [];
+    return left?.size === 0 ? [{ node, inputs, outputs, rule: hidden }] : [];
   });
 }
 
@@ -90,7 +91,7 @@ function reach(steps: readonly Step[], targets: readonly Value[]): Set<string> {
 
 /** Adds what the step passes back to the gradients of those of its inputs that move with the targets. */
 function pull(
-  { inputs, outputs, rule }: Step,
+  { node, inputs, outputs, rule }: Step,
   reached: ReadonlySet<string>,
   sums: Accumulator,
   again: Recomputation,
@@ -98,9 +99,11 @@ function pull(
 ): void {
   const taken = outputs.map((output) => sums.take(output));
   const wanted = inputs.map((input) => input !== null && reached.has(input.name));
-  const arrived = "op" in rule ? again.arrive(rule, taken) : taken;
+  const arrived = again.arrive(node, taken);
   const given =
-    "op" in rule ? applyRule(again.copyOf(rule), arrived, wanted, sums) : rule.vjp(sums.op, arrived, wanted);
+    "op" in rule
+      ? applyRule(again.copyOf(rule), arrived, wanted, sums)
+      : rule.vjp(sums.op, arrived, wanted, (value) => again.valueOf(value));
   inputs.forEach((input, i) => {
     const gradient = given[i];
     if (!input || !gradient || !wanted[i]) return;

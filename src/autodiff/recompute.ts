@@ -22,6 +22,8 @@ export class Recomputation {
   readonly #groups = new Map<string, Node[]>();
   readonly #groupOf: GroupOf;
   readonly #copies = new Map<Node, Node>();
+  /** By the name of the value that was copied. */
+  readonly #values = new Map<string, Value>();
   readonly #reached: ReadonlySet<string>;
   readonly #entered = new Set<string>();
   readonly #again: boolean;
@@ -64,6 +66,11 @@ export class Recomputation {
     return this.#copies.get(node) ?? node;
   }
 
+  /** The value that a gradient may read: a copy where it is not kept itself. */
+  valueOf(value: Value): Value {
+    return this.#values.get(value.name) ?? value;
+  }
+
   /** Copies a group's nodes. Unneeded copies are left to whoever prunes the graph. */
   #copy(group: string, zero: Value): void {
     const nodes = this.#groups.get(group) ?? [];
@@ -83,6 +90,7 @@ export class Recomputation {
       });
       this.#copies.set(node, { ...node, inputs, outputs });
     }
+    for (const [name, copy] of values) this.#values.set(name, copy);
   }
 
   /**

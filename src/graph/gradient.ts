@@ -11,9 +11,14 @@ export interface CustomGradient {
   readonly outputs: readonly Value[];
   /**
    * Gradients of the inputs, in their order, for those of the outputs (null: none arrived). null passes nothing on, and
-   * where `wanted` is false nothing need be made.
+   * where `wanted` is false nothing need be made. What the way forwards made is read through `kept`: it may have been made again.
    */
-  vjp(op: Ops, gradients: readonly (Value | null)[], wanted: readonly boolean[]): readonly (Value | null)[];
+  vjp(
+    op: Ops,
+    gradients: readonly (Value | null)[],
+    wanted: readonly boolean[],
+    kept: (value: Value) => Value,
+  ): readonly (Value | null)[];
 }
 
 /** `value` as a constant: nothing flows back through it to `inputs`. */
