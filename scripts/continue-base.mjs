@@ -4,8 +4,8 @@
  *
  *     node scripts/continue-base.mjs <checkpoint> <books> <work> [--seed 1] [--data-only] -- --steps 700 --rate 6e-4 ...
  *
- * <work>/data gets train.txt and valid.txt (the last 1.5 % of each book's paragraphs), <work>/rows.jsonl rows for `eval` that
- * are not trained on, <work>/model the result. Needs a build (`npm ci`).
+ * <work>/data gets train.txt and valid.txt (the last 1.5 % of each book's paragraphs), <work>/rows.jsonl rows for `eval` none
+ * of whose questions is trained on, <work>/model the result. Needs a build (`npm ci`).
  */
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
@@ -18,7 +18,7 @@ import { randomOf } from "./generate-data.mjs";
 
 const heldOut = 0.015;
 const generatedShare = 0.1;
-const judgedRows = 500;
+const reservedRows = 500;
 /** What begins a chapter must be so far behind the last beginning: tables of contents are no chapters. */
 const leastChapter = 2000;
 
@@ -78,6 +78,12 @@ function rowText({ messages, prompt, completion }, tokenizer) {
   return tokenizer.renderChat(messages, { addGenerationPrompt: false });
 }
 
+/** What a row asks, whether in a prompt or in a chat. */
+function questions({ messages, prompt }) {
+  if (!messages) return [prompt.trim()];
+  return messages.filter(({ role }) => role === "user").map(({ content }) => content);
+}
+
 function shuffle(list, below) {
   for (let i = list.length - 1; i > 0; i--) {
     const j = below(i + 1);
@@ -97,23 +103,21 @@ async function writeData(checkpoint, folder, work, seed) {
   for (const text of documents) bookTokens += await count(text);
 
   const rows = baseRows(seed);
-  const judged = Array.from({ length: judgedRows }, () => rows.next().value);
-  const keyOf = ({ messages, prompt }) =>
-    prompt ??
-    messages
-      .filter(({ role }) => role === "user")
-      .map(({ content }) => content)
-      .join("\n");
-  const seen = new Set(judged.map(keyOf));
+  const reserved = Array.from({ length: reservedRows }, () => rows.next().value);
+  const keyOf = (row) => row.prompt ?? questions(row).join("\n");
+  const reservedKeys = new Set(reserved.map(keyOf));
+  const asked = new Set();
   const chaptersCount = documents.length;
   let rowTokens = 0;
   while (rowTokens < (generatedShare / (1 - generatedShare)) * bookTokens) {
     const row = rows.next().value;
-    if (seen.has(keyOf(row))) continue;
+    if (reservedKeys.has(keyOf(row))) continue;
+    for (const question of questions(row)) asked.add(question);
     const text = rowText(row, tokenizer);
     documents.push(text);
     rowTokens += (await count(text)) + 1;
   }
+  const judged = reserved.filter((row) => !questions(row).some((question) => asked.has(question)));
   const end = "<|endoftext|>";
   const train = shuffle(documents, randomOf(seed + 1)).join(end) + end;
   const valid = parts.flatMap(([, held]) => held).join("\n\n");
@@ -129,6 +133,7 @@ async function writeData(checkpoint, folder, work, seed) {
     bookTokens,
     rows: documents.length - chaptersCount,
     rowTokens,
+    judged: judged.length,
   };
   console.log(JSON.stringify({ ...figures, train: sha256(train), valid: sha256(valid) }, null, 2));
 }
