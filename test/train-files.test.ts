@@ -60,7 +60,7 @@ for (const family of families) {
     const parameters = parametersOf(sites);
     await (await openAdapter(peft, config)).readInto(parameters);
     const out = fresh();
-    const facts = { shape, sites, targetModules: targetModules(config, [allLinear], sites), dropout: 0 };
+    const facts = { shape, sites, targetModules: targetModules(config, [allLinear], sites), dropout: 0, dora: false };
     await saveAdapter(out, { ...facts, baseModelName: family, family: config.family }, parameters);
     const bytes = (path: string): Buffer => readFileSync(join(path, "adapter_model.safetensors"));
     assert.ok(bytes(out).equals(bytes(peft)), "adapter_model.safetensors");

@@ -54,6 +54,7 @@ export async function openJob(
       parameters: checkpoint.parameterCount,
     });
     requireMethod(flags);
+    requireDora(flags);
     requireLength(settings.length, checkpoint.config.maxPositions);
     const data = await readData(model, {
       ...settings,
@@ -111,6 +112,18 @@ function requireMethod(flags: TrainFlags): void {
   );
 }
 
+/** What DoRA is not trained with, told together. */
+function requireDora(flags: TrainFlags): void {
+  if (!flags.dora) return;
+  const faults = [
+    ...(flags.method === "dpo" ? ["--dora trains with --method sft, not dpo."] : []),
+    ...(flags.baseDtype === "fp32" ? [] : [`--dora trains over an fp32 base, not ${flags.baseDtype}.`]),
+    ...(flags.dropout === 0 ? [] : [`--dora trains without dropout, not with ${flags.dropout}.`]),
+    ...(flags.publish === null ? [] : ["--publish: a server takes DoRA only merged into its base (lorikeet merge)."]),
+  ];
+  if (faults.length > 0) throw new UsageError(faults);
+}
+
 const adapterNames = [
   ...([
     "rank",
@@ -118,6 +131,7 @@ const adapterNames = [
     "targets",
     "dropout",
     "rslora",
+    "dora",
     "loraPlus",
     "saveDtype",
     "initFrom",

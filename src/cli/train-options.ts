@@ -76,6 +76,10 @@ export const trainOptions = {
     help: "part of an adapter's inputs that is dropped in training",
   }),
   rslora: given("Adapter", d.rslora, { parse: flag, help: "count alpha / sqrt(rank) times instead" }),
+  dora: given("Adapter", d.dora, {
+    parse: flag,
+    help: "train each layer's magnitude too (DoRA); servers take it merged, with lorikeet merge",
+  }),
   loraPlus: given("Adapter", d.loraPlus, {
     placeholder: "ratio",
     parse: decimal(1, 1000),
@@ -216,6 +220,7 @@ export function settingsOf(
     alpha: flags.alpha,
     dropout: flags.dropout,
     rslora: flags.rslora,
+    dora: flags.dora,
     loraPlus: flags.loraPlus,
     saveDtype: flags.saveDtype,
     targets: flags.targets,

@@ -1,11 +1,13 @@
 /** `lorikeet train`: an adapter or a whole model from a file of examples, in the folder from which it is served. */
 
-import { basename } from "node:path";
+import { basename, dirname, join } from "node:path";
 import type { Command } from "commander";
+import { removeTree } from "../adapter/durable.js";
 import { checkName } from "../adapter/names.js";
 import { openCheckpoint } from "../model/checkpoint.js";
 import type { Checkpoint } from "../model/types.js";
 import { type Estimate, measure, peakBytes } from "../train/estimate.js";
+import { mergeAdapter } from "../train/merge.js";
 import { type RunOutcome, runTraining } from "../train/run.js";
 import { RunFolder, type StartMode } from "../train/run-folder.js";
 import { openServed, type Served } from "../train/served.js";
@@ -73,11 +75,16 @@ async function runCommand(flags: Flags, shutdown: Shutdown, terminal: Terminal):
 /** Of losses in fp32, between the training graph and the server's. */
 const mostServedDifference = 1e-4;
 
+async function estimateOf({ session, stepsDone, settings }: TrainJob, signal: AbortSignal): Promise<Estimate> {
+  const { bytes, ms } = await measure(session, stepsDone, signal);
+  return { bytes, ms: Math.min(ms, settings.maxTimeMs ?? ms) };
+}
+
 /** Where a person reads: stdout, unless that is for JSON. */
 const speaker = ({ flags }: TrainJob, terminal: Terminal) => (flags.json ? terminal.stderr : terminal.stdout);
 
 async function showPlan(job: TrainJob, shutdown: Shutdown, terminal: Terminal): Promise<void> {
-  const estimate = await measure(job.session, 0, shutdown.signal);
+  const estimate = await estimateOf(job, shutdown.signal);
   const say = speaker(job, terminal);
   printLine(say, formatHeader({ ...job, estimate, memory: usableMemory(), out: job.flags.out ?? "(dry run)" }));
   printLine(say, `\n${formatRows(job.data.train, job.model.tokenizer)}`);
@@ -108,12 +115,12 @@ async function trainJob(
 ): Promise<void> {
   const { session, settings, model } = job;
   const say = speaker(job, terminal);
-  const estimate = await measure(session, job.stepsDone, signal);
+  const estimate = await estimateOf(job, signal);
   printLine(say, `${formatHeader({ ...job, estimate, memory: usableMemory(), out: folder.out })}\n`);
   await folder.start(mode);
   await folder.remember(storedOptions(job.flags));
   const progress = trainProgress(terminal.stderr, session.totalSteps);
-  const isFull = settings.method === "full";
+  const isModel = settings.method === "full" || settings.dora; // what is served has the base's weights no more
   const sampling = { tokenizer: model.tokenizer, stopIds: model.checkpoint.config.stopIds, signal };
   let [before, after]: [string[], string[]] = [[], []];
   const outcome = await runTraining({
@@ -125,7 +132,7 @@ async function trainJob(
     serve: (result) => serveResult(job, result),
     async tried(served) {
       after = await takeAnswers(served, job.check, sampling);
-      if (!isFull) before = await takeAnswers(served, job.check, sampling, false);
+      if (!isModel) before = await takeAnswers(served, job.check, sampling, false);
     },
     signal,
     events: {
@@ -148,7 +155,7 @@ async function trainJob(
     );
     throw new Quit(signalExitCode(name));
   }
-  if (isFull) {
+  if (isModel) {
     await using base = await serve(job, model.checkpoint, null);
     before = await takeAnswers(base, job.check, sampling);
   }
@@ -158,8 +165,28 @@ async function trainJob(
 
 /** What a run has made, in the serving engine: an adapter over its base, or a model of its own. */
 async function serveResult(job: TrainJob, result: string): Promise<Served> {
+  if (job.settings.dora) return serveMerged(job, result);
   if (job.settings.method === "full") return serve(job, await openCheckpoint(result), null);
   return serve(job, job.checkpoint, result);
+}
+
+/** An adapter that is served only as a part of its base: in a checkpoint beside the run, which goes when it ends. */
+async function serveMerged(job: TrainJob, adapter: string): Promise<Served> {
+  const out = join(dirname(adapter), "merged");
+  await mergeAdapter({ checkpoint: job.checkpoint, adapter, out, dtype: "fp32", overwrite: true });
+  try {
+    const served = await serve(job, await openCheckpoint(out), null);
+    return {
+      ...served,
+      async [Symbol.asyncDispose]() {
+        await served[Symbol.asyncDispose]();
+        await removeTree(out);
+      },
+    };
+  } catch (error) {
+    await removeTree(out);
+    throw error;
+  }
 }
 
 function serve(

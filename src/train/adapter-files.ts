@@ -16,6 +16,8 @@ export interface AdapterFacts {
   readonly sites: readonly LoraSite[];
   readonly targetModules: readonly string[];
   readonly dropout: number;
+  /** Weight-decomposed: each layer has a magnitude too. */
+  readonly dora: boolean;
   readonly baseModelName: string;
   readonly family: DecoderConfig["family"];
 }
@@ -23,7 +25,7 @@ export interface AdapterFacts {
 /** Writes the parameters as they are now, flushed to the disk; BF16 rounds them. */
 export async function saveAdapter(
   folder: string,
-  { shape, sites, targetModules, dropout, baseModelName, family }: AdapterFacts,
+  { shape, sites, targetModules, dropout, dora, baseModelName, family }: AdapterFacts,
   parameters: readonly Parameter[],
   dtype: AdapterDtype = "F32",
 ): Promise<void> {
@@ -39,6 +41,7 @@ export async function saveAdapter(
       r: shape.rank,
       loraAlpha: shape.alpha,
       useRslora: shape.rslora,
+      useDora: dora,
       loraDropout: dropout,
       baseModelName,
       targetModules,
@@ -52,6 +55,7 @@ export async function saveAdapter(
       outFeatures,
       a: transpose(dataOf(siteInputs(path).a), inFeatures, rank),
       b: transpose(dataOf(siteInputs(path).b), rank, outFeatures),
+      ...(dora ? { magnitude: dataOf(siteInputs(path).magnitude) } : {}),
     })),
   };
   await writeAdapter(folder, adapter, { fsync: true, dtype });

@@ -7,6 +7,7 @@ import type { Checkpoint } from "../model/types.js";
 import type { TensorToWrite } from "../tensor/safetensors-write.js";
 import { writeSafetensors } from "../tensor/safetensors-write.js";
 import { type AdapterFacts, openAdapter, saveAdapter } from "./adapter-files.js";
+import { openDora, readInto } from "./dora.js";
 import { copyModelFiles, type FloatDtype, narrow } from "./model-files.js";
 import type { Parameter } from "./step.js";
 
@@ -33,7 +34,10 @@ export function adapterProduct(
     rounds,
     save: (folder) => saveAdapter(folder, facts, parameters),
     write: (folder) => saveAdapter(folder, facts, parameters, rounds ? "BF16" : "F32"),
-    load: async (folder) => (await openAdapter(folder, config)).readInto(parameters),
+    async load(folder) {
+      if (facts.dora) readInto(await openDora(folder, config), parameters);
+      else await (await openAdapter(folder, config)).readInto(parameters);
+    },
   };
 }
 

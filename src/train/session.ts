@@ -10,6 +10,7 @@ import { type BaseWeights, openBase } from "./base-weights.js";
 import { labelledPlaces, type TokenBatch } from "./batch.js";
 import { BatchPlan, plainBatches } from "./batches.js";
 import type { DataSet } from "./data/dataset.js";
+import { startMagnitudes } from "./dora.js";
 import { dropoutMasks, type MaskSite } from "./dropout.js";
 import { chooseSites, initialize, type LoraSite, shortNames, targetModules } from "./lora.js";
 import { narrowColumns } from "./narrow.js";
@@ -86,6 +87,7 @@ export async function openSession(options: SessionOptions): Promise<TrainSession
     mode: isFull ? "full" : "lora",
     sites: new Map(sites.map(({ path, rank, scale }) => [path, { rank, scale }])),
     dropout: settings.dropout,
+    dora: settings.dora,
     maxLength: Math.max(settings.length, minTokens),
     chunks: headChunks(plan.largest(), config.vocabSize),
     threads,
@@ -96,6 +98,7 @@ export async function openSession(options: SessionOptions): Promise<TrainSession
   if (isFull) readWeights(checkpoint, step.parameters);
   else if (start) await start.readInto(step.parameters);
   else initialize(step.parameters, settings.seed);
+  if (settings.dora) startMagnitudes(checkpoint, sites, step.parameters);
   const steps = totalSteps(settings, plan.stepsPerEpoch);
   const schedule = scheduleOf(settings, steps);
   const facts: AdapterFacts | null = isFull
@@ -105,6 +108,7 @@ export async function openSession(options: SessionOptions): Promise<TrainSession
         sites,
         targetModules: start ? shortNames(config, sites) : targetModules(config, settings.targets, sites),
         dropout: settings.dropout,
+        dora: settings.dora,
         baseModelName: basename(checkpoint.directory),
         family: config.family,
       };

@@ -11,6 +11,8 @@ export interface TrainSettings {
   readonly alpha: number;
   readonly dropout: number;
   readonly rslora: boolean;
+  /** Weight-decomposed (arXiv:2402.09353). */
+  readonly dora: boolean;
   /** B's rate over A's (LoRA+, arXiv:2402.12354); 1 is plain LoRA. */
   readonly loraPlus: number;
   /** How the finished adapter's tensors are written; checkpoints are always float32. */
@@ -63,6 +65,7 @@ export const trainDefaults = {
   alpha: 32,
   dropout: 0,
   rslora: false,
+  dora: false,
   loraPlus: 1,
   saveDtype: "fp32",
   targets: ["all-linear"],

@@ -105,7 +105,7 @@ export class TrainStep implements Disposable {
         "invalid_config",
         `DoRA is trained on an fp32 base without dropout, but found ${found}.`,
         {
-          param: "dora",
+          param: "--dora",
           found,
           allowed: "fp32, dropout 0",
         },

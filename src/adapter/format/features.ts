@@ -6,7 +6,7 @@
 import { type Faults, quote } from "./faults.js";
 
 const features = {
-  dora: "DoRA (use_dora) is not supported yet; train it without use_dora",
+  dora: "DoRA (use_dora) is not served yet; `lorikeet merge` folds it into its base",
   lora_bias: "biases on lora_B (lora_bias) are not supported yet; train it without lora_bias",
   bias: 'trained biases (bias other than "none") are not supported yet; train it with bias "none"',
   modules_to_save: "whole modules saved with the adapter (modules_to_save, embeddings, heads) are not supported yet",

@@ -20,6 +20,8 @@ export interface AdapterToWrite {
     readonly targetModules: readonly string[];
     readonly loraDropout?: number;
     readonly useRslora?: boolean;
+    /** Each module has a magnitude. */
+    readonly useDora?: boolean;
     readonly rankPattern?: Readonly<Record<string, number>>;
     readonly alphaPattern?: Readonly<Record<string, number>>;
     /** true for bases that store weights as [in, out], as gpt2 does. */
@@ -36,6 +38,7 @@ export interface ModuleToWrite {
   readonly outFeatures: number;
   readonly a: Float32Array; // [rank, inFeatures]
   readonly b: Float32Array; // [outFeatures, rank]
+  readonly magnitude?: Float32Array; // [outFeatures]
 }
 
 export type AdapterDtype = "F32" | "BF16";
@@ -62,7 +65,8 @@ export async function writeAdapter(
   }
 }
 
-function toTensors({ path, rank, inFeatures, outFeatures, a, b }: ModuleToWrite, dtype: AdapterDtype): TensorToWrite[] {
+function toTensors(module: ModuleToWrite, dtype: AdapterDtype): TensorToWrite[] {
+  const { path, rank, inFeatures, outFeatures, a, b, magnitude } = module;
   assert(a.length === rank * inFeatures, `lora_A of ${path} has ${a.length} elements, not [${rank}, ${inFeatures}]`);
   assert(b.length === outFeatures * rank, `lora_B of ${path} has ${b.length} elements, not [${outFeatures}, ${rank}]`);
   const name = `base_model.model.${path}`;
@@ -70,6 +74,9 @@ function toTensors({ path, rank, inFeatures, outFeatures, a, b }: ModuleToWrite,
   return [
     { name: `${name}.lora_A.weight`, dtype, shape: [rank, inFeatures], data: stored(a) },
     { name: `${name}.lora_B.weight`, dtype, shape: [outFeatures, rank], data: stored(b) },
+    ...(magnitude
+      ? [{ name: `${name}.lora_magnitude_vector`, dtype, shape: [outFeatures], data: stored(magnitude) }]
+      : []),
   ];
 }
 
@@ -93,6 +100,7 @@ function encodeConfig(config: AdapterToWrite["config"]): string {
     revision: null,
     target_modules: [...config.targetModules].sort(),
     task_type: "CAUSAL_LM",
+    ...(config.useDora ? { use_dora: true } : {}), // releases before it do not know the key
     use_rslora: config.useRslora ?? false,
   };
   return `${JSON.stringify(keys, null, 2)}\n`;
