@@ -209,6 +209,9 @@ test("the journal drops what is done anew, and a line that a crash cut off", asy
   const svg = drawTraining([...(await readJournal(path)), { step: 3, validation_loss: 2 }], "a < b");
   assert.ok(svg.startsWith("<svg") && svg.includes("a &lt; b") && !svg.includes("NaN"));
   assert.ok(!drawTraining([], "").includes("NaN"));
+  const long = [8.1, 3.3, 0.4].map((loss, i) => ({ ...row(1 + 50 * i), loss }));
+  const numbers = [...drawTraining(long, "").matchAll(/>([\d.]+)<\/text>/g)].map(([, text]) => Number(text));
+  assert.deepEqual(numbers, [2, 4, 6, 8, 0, 50, 100, 0], "round numbers on either axis");
 });
 
 test("a merged checkpoint holds W + s B A, in either layout, and every other tensor as it was", async () => {

@@ -1,8 +1,14 @@
 /** `training.svg`: loss, validation loss and rate over steps, drawn by hand. Knows only the journal's rows. */
 import { isStepRow, type JournalRow } from "./journal.js";
 
-const size = { width: 800, height: 400, left: 60, right: 60, top: 30, bottom: 40 } as const;
-const colours = { loss: "#9ecae1", smooth: "#1f77b4", validation: "#d62728", rate: "#7f7f7f" } as const;
+const size = { width: 800, height: 400, left: 60, right: 60, top: 30, bottom: 50 } as const;
+const colours = {
+  loss: "#9ecae1",
+  smooth: "#1f77b4",
+  validation: "#d62728",
+  rate: "#7f7f7f",
+  grid: "#e8e8e8",
+} as const;
 
 interface Point {
   readonly x: number;
@@ -56,7 +62,7 @@ function scaler(most: number, low: number, high: number): Scale {
 
 /** A running mean, as strong as suits the number of points. */
 function smoothed(points: readonly Point[]): Point[] {
-  const share = Math.min(1, 20 / Math.max(points.length, 1));
+  const share = Math.min(1, 2 / (1 + points.length / 20)); // as a mean over a twentieth of them
   let mean = points[0]?.y ?? 0;
   return points.map(({ x, y }) => {
     mean += share * (y - mean);
@@ -77,14 +83,35 @@ const dot = ({ x, y }: Point): string =>
 function axes(most: number, low: number, high: number, topRate: number): string {
   const { width, height, left, right, top, bottom } = size;
   const [x0, x1, y0, y1] = [left, width - right, height - bottom, top];
+  const place = scaler(most, low, high);
+  const losses = ticks(low, high).map((loss) => {
+    const y = place({ x: 0, y: loss }).y.toFixed(1);
+    const text = `<text x="${x0 - 6}" y="${y}" dy="4" text-anchor="end">${Number(loss.toPrecision(6))}</text>`;
+    return `<path d="M${x0} ${y}H${x1}" stroke="${colours.grid}"/>\n${text}`;
+  });
+  const steps = ticks(0, most)
+    .filter(Number.isInteger)
+    .map((step) => {
+      const x = place({ x: step, y: low }).x.toFixed(1);
+      return `<path d="M${x} ${y0}v4" stroke="black"/>\n<text x="${x}" y="${y0 + 16}" text-anchor="middle">${step}</text>`;
+    });
   return [
+    ...losses,
+    ...steps,
     `<path d="M${x0} ${y1}V${y0}H${x1}V${y1}" fill="none" stroke="black"/>`,
-    `<text x="${x0 - 6}" y="${y0}" text-anchor="end">${low.toFixed(2)}</text>`,
-    `<text x="${x0 - 6}" y="${y1 + 4}" text-anchor="end">${high.toFixed(2)}</text>`,
     `<text x="${x1 + 6}" y="${y0}" fill="${colours.rate}">0</text>`,
     `<text x="${x1 + 6}" y="${y1 + 4}" fill="${colours.rate}">${topRate.toExponential(1)}</text>`,
-    `<text x="${x1}" y="${y0 + 18}" text-anchor="end">${most} steps</text>`,
+    `<text x="${x1}" y="${height - 8}" text-anchor="end">${most} steps</text>`,
   ].join("\n");
+}
+
+/** About five round numbers (1, 2 or 5 times a power of ten apart) from `low` to `high`. */
+function ticks(low: number, high: number): number[] {
+  const rough = (high - low) / 5;
+  const power = 10 ** Math.floor(Math.log10(rough));
+  const step = power * ([1, 2, 5].find((factor) => factor * power >= rough) ?? 10);
+  const first = Math.ceil(low / step);
+  return Array.from({ length: Math.floor(high / step) - first + 1 }, (_, i) => (first + i) * step);
 }
 
 function legend(): string {
@@ -95,7 +122,7 @@ function legend(): string {
   ] as const;
   return entries
     .map(
-      ([name, colour], i) => `<text x="${size.left + 130 * i}" y="${size.height - 10}" fill="${colour}">${name}</text>`,
+      ([name, colour], i) => `<text x="${size.left + 130 * i}" y="${size.height - 8}" fill="${colour}">${name}</text>`,
     )
     .join("\n");
 }
