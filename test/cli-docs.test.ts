@@ -1,10 +1,11 @@
-/** The documents that list a table of the source list it whole. `LORIKEET_UPDATE_DOCS=1` writes docs/options.md anew. */
+/** The documents that list a table of the source list it whole. `LORIKEET_UPDATE_DOCS=1` writes those of options anew. */
 
 import assert from "node:assert/strict";
 import { readFileSync, writeFileSync } from "node:fs";
 import { test } from "node:test";
 import { errorTable } from "../src/base/errors.js";
-import { environmentName, flagName, serveOptions } from "../src/cli/options.js";
+import { environmentName, flagName, type OptionTable, serveOptions } from "../src/cli/options.js";
+import { trainOptions } from "../src/cli/train-options.js";
 
 test("docs/errors.md lists every code with its status, type and waiting time, and no other", () => {
   const rows = readFileSync("docs/errors.md", "utf8").match(/^\| `.*$/gm) ?? [];
@@ -22,22 +23,43 @@ test("docs/errors.md lists every code with its status, type and waiting time, an
   assert.deepEqual(listed.sort(byCode), expected.sort(byCode));
 });
 
-test("docs/options.md is what the table of options says", () => {
-  const expected = optionsDocument();
-  if (process.env.LORIKEET_UPDATE_DOCS === "1") writeFileSync("docs/options.md", expected);
-  assert.equal(readFileSync("docs/options.md", "utf8"), expected, "run the test with LORIKEET_UPDATE_DOCS=1");
-});
+for (const [file, document] of [
+  ["docs/options.md", serveDocument],
+  ["docs/train-options.md", trainDocument],
+] as const) {
+  test(`${file} is what the table of options says`, () => {
+    const expected = document();
+    if (process.env.LORIKEET_UPDATE_DOCS === "1") writeFileSync(file, expected);
+    assert.equal(readFileSync(file, "utf8"), expected, "run the test with LORIKEET_UPDATE_DOCS=1");
+  });
+}
 
-function optionsDocument(): string {
+/** A section for each group, with a row for each option. */
+function sectionsOf(table: OptionTable): string {
   const groups = new Map<string, string[]>();
-  for (const [name, option] of Object.entries(serveOptions)) {
-    const value = "placeholder" in option && option.placeholder !== undefined ? ` <${option.placeholder}>` : "";
+  for (const [name, option] of Object.entries(table)) {
+    const value = option.placeholder === undefined ? "" : ` <${option.placeholder}>`;
     const row = `| \`--${flagName(name)}${value}\` | ${option.shown} | ${option.help} |`;
     groups.set(option.group, [...(groups.get(option.group) ?? []), row]);
   }
-  const sections = [...groups].map(
-    ([group, rows]) => `## ${group}\n\n| option | default | what it does |\n| --- | --- | --- |\n${rows.join("\n")}\n`,
-  );
+  return [...groups]
+    .map(
+      ([group, rows]) =>
+        `## ${group}\n\n| option | default | what it does |\n| --- | --- | --- |\n${rows.join("\n")}\n`,
+    )
+    .join("\n");
+}
+
+function trainDocument(): string {
+  return `# Options of \`lorikeet train\`
+
+Each is a flag, an environment variable or a key of the file that \`--config\` names, as [options.md](options.md) says; a recipe in
+YAML reads \`rank: 8\`, \`targets: [q_proj, v_proj]\`. On \`--resume\` those of the run that goes on are taken.
+
+${sectionsOf(trainOptions)}`;
+}
+
+function serveDocument(): string {
   return `# Options of \`lorikeet serve\`
 
 An option is a flag (\`--max-batch 8\`), an environment variable (\`${environmentName("maxBatch")}=8\`) or a key of the YAML or
@@ -46,5 +68,5 @@ file over the default. Sizes are bytes or have a unit of 1024 (\`512M\`, \`2GiB\
 without one). A bad value or an impossible combination is one line on stderr and exit code 2. In Kubernetes, a Service
 with the name \`lorikeet\` puts \`LORIKEET_PORT=tcp://...\` into every pod: set \`enableServiceLinks: false\`.
 
-${sections.join("\n")}`;
+${sectionsOf(serveOptions)}`;
 }

@@ -1,6 +1,6 @@
 /** What reading training data promises: every form, labels by position, faults by line, lengths, splits and digests. */
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
@@ -199,6 +199,12 @@ test("faults name file, line and reason, 50 at most, and nothing is returned", a
   assert.match((await faultsOf(load(put("p.jsonl", jsonl(pair))))).faults[0] ?? "", /--method dpo/);
   await faultsOf(load(join(folder, "missing.jsonl")));
   await faultsOf(load(folder));
+});
+
+test("a file that is longer than a text can be is refused with both sizes, before it is read", async () => {
+  const path = put("long.jsonl", "{}\n");
+  truncateSync(path, 2 ** 32); // a hole: no disk is taken
+  await assert.rejects(load(path), /4294967296 bytes; at most 536869888/);
 });
 
 test("preference pairs of both spellings share their prompt", async () => {

@@ -64,8 +64,16 @@ export interface ReadFile {
   readonly sha256: string;
 }
 
-/** Reads a whole file. Records that cannot be read are faults. */
+/** Bytes of one file: more than this is no text of Node's. */
+const maxFileBytes = 2 ** 29 - 2 ** 10;
+
+/** Reads a whole file. Records that cannot be read are faults. Throws `too_large`. */
 export async function readDataFile({ path }: DataFile, faults: DataFaults): Promise<ReadFile> {
+  const { size } = await stat(path);
+  if (size > maxFileBytes) {
+    const message = `The data ${path} has ${size} bytes; at most ${maxFileBytes} are read from one file.`;
+    throw new LorikeetError("too_large", message, { param: "--data", found: size, allowed: maxFileBytes });
+  }
   const bytes = await readFile(path);
   const sha256 = createHash("sha256").update(bytes).digest("hex");
   let text: string;
