@@ -3,13 +3,19 @@
  * piece turns gradients into updates over flat float32 arrays and keeps its own state. Knows no model and no file.
  */
 
-/** Reads and overwrites `updates` in place; `parameters` is only read. */
+/** Reads and overwrites updates in place; parameters are only read. */
 export interface Transform {
   readonly name: string;
+  /** Whether `begin` reads the updates: all of what stands before it is done by then. */
+  readonly readsAll?: boolean;
   /** State for so many parameters: arrays that a checkpoint saves and restores by name. */
   init(count: number): State;
-  update(updates: Float32Array, state: State, context: UpdateContext): void;
+  /** One step's pass over the updates, null for none. Passes run stretch by stretch, one after another while a stretch is in the cache. */
+  begin(updates: Float32Array, state: State, context: UpdateContext): Pass | null;
 }
+
+/** Treats the updates in [begin, end). */
+export type Pass = (begin: number, end: number) => void;
 
 /** Arrays and numbers that a piece remembers between steps. Updated in place. */
 export interface State {
@@ -29,16 +35,37 @@ export interface Optimizer {
   step(parameters: Float32Array, gradients: Float32Array, step: number): void;
 }
 
+/** Elements that are treated by all passes before the next are read: updates, parameters and Adam's two arrays of them fit a core's cache. */
+const stretch = 16384;
+
 /** An optimizer of `count` parameters that applies the pieces in order, and then adds what is left to the parameters. */
 export function chain(count: number, ...pieces: readonly Transform[]): Optimizer {
   const held = pieces.map((piece) => ({ piece, name: piece.name, state: piece.init(count) }));
   return {
     state: held,
     step(parameters, gradients, step) {
-      for (const { piece, state } of held) piece.update(gradients, state, { parameters, step });
-      for (let i = 0; i < parameters.length; i++) parameters[i] = at(parameters, i) + at(gradients, i);
+      let passes: Pass[] = [];
+      for (const { piece, state } of held) {
+        if (piece.readsAll) {
+          runPasses(passes, gradients.length);
+          passes = [];
+        }
+        const pass = piece.begin(gradients, state, { parameters, step });
+        if (pass) passes.push(pass);
+      }
+      const add: Pass = (begin, end) => {
+        for (let i = begin; i < end; i++) parameters[i] = at(parameters, i) + at(gradients, i);
+      };
+      runPasses([...passes, add], parameters.length);
     },
   };
+}
+
+function runPasses(passes: readonly Pass[], length: number): void {
+  for (let begin = 0; begin < length; begin += stretch) {
+    const end = Math.min(begin + stretch, length);
+    for (const pass of passes) pass(begin, end);
+  }
 }
 
 const stateless = (): State => ({ arrays: {}, numbers: {} });
@@ -54,11 +81,14 @@ export function globalNorm(values: Float32Array): number {
 export function clipByGlobalNorm(limit: number): Transform {
   return {
     name: "clip",
+    readsAll: true,
     init: stateless,
-    update(updates) {
+    begin(updates) {
       const factor = limit / (globalNorm(updates) + 1e-6);
-      if (factor >= 1) return;
-      for (let i = 0; i < updates.length; i++) updates[i] = at(updates, i) * factor;
+      if (factor >= 1) return null;
+      return (begin, end) => {
+        for (let i = begin; i < end; i++) updates[i] = at(updates, i) * factor;
+      };
     },
   };
 }
@@ -74,21 +104,23 @@ export function scaleByAdam({ beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8 }: Adam
   return {
     name: "adam",
     init: (count) => ({ arrays: { m: new Float32Array(count), v: new Float32Array(count) }, numbers: { t: 0 } }),
-    update(updates, { arrays, numbers }) {
+    begin(updates, { arrays, numbers }) {
       const { m, v } = arrays;
-      if (!m || !v) return;
+      if (!m || !v) return null;
       const t = (numbers.t ?? 0) + 1;
       numbers.t = t;
       const scale1 = 1 / (1 - beta1 ** t);
       const scale2 = 1 / Math.sqrt(1 - beta2 ** t);
-      for (let i = 0; i < updates.length; i++) {
-        const g = at(updates, i);
-        const mean = at(m, i) + (1 - beta1) * (g - at(m, i));
-        const square = beta2 * at(v, i) + (1 - beta2) * g * g;
-        m[i] = mean;
-        v[i] = square;
-        updates[i] = (mean * scale1) / (Math.sqrt(square) * scale2 + epsilon);
-      }
+      return (begin, end) => {
+        for (let i = begin; i < end; i++) {
+          const g = at(updates, i);
+          const mean = at(m, i) + (1 - beta1) * (g - at(m, i));
+          const square = beta2 * at(v, i) + (1 - beta2) * g * g;
+          m[i] = mean;
+          v[i] = square;
+          updates[i] = (mean * scale1) / (Math.sqrt(square) * scale2 + epsilon);
+        }
+      };
     },
   };
 }
@@ -98,9 +130,11 @@ export function addDecayedWeights(decay: number): Transform {
   return {
     name: "decay",
     init: stateless,
-    update(updates, _, { parameters }) {
-      if (decay === 0) return;
-      for (let i = 0; i < updates.length; i++) updates[i] = at(updates, i) + decay * at(parameters, i);
+    begin(updates, _, { parameters }) {
+      if (decay === 0) return null;
+      return (begin, end) => {
+        for (let i = begin; i < end; i++) updates[i] = at(updates, i) + decay * at(parameters, i);
+      };
     },
   };
 }
@@ -117,12 +151,15 @@ export function scaleByRate(rate: (step: number) => number, groups: readonly Rat
   return {
     name: "rate",
     init: stateless,
-    update(updates, _, { step }) {
+    begin(updates, _, { step }) {
       const base = -rate(step);
-      for (let i = 0; i < updates.length; i++) updates[i] = at(updates, i) * base;
-      for (const { begin, end, factor } of groups) {
-        for (let i = begin; i < end; i++) updates[i] = at(updates, i) * factor;
-      }
+      return (begin, end) => {
+        for (let i = begin; i < end; i++) updates[i] = at(updates, i) * base;
+        for (const group of groups) {
+          const last = Math.min(end, group.end);
+          for (let i = Math.max(begin, group.begin); i < last; i++) updates[i] = at(updates, i) * group.factor;
+        }
+      };
     },
   };
 }
