@@ -8,6 +8,7 @@ import { openCheckpoint } from "../src/model/checkpoint.js";
 import { prepareWeights } from "../src/model/convert.js";
 import { planWeights } from "../src/model/quantize-plan.js";
 import { linearSites } from "../src/model/sites.js";
+import { attentionBlocks, blockSizes } from "../src/model/training-masks.js";
 import { siteInputs } from "../src/model/training-types.js";
 import type { DecoderConfig } from "../src/model/types.js";
 import type { WeightSource } from "../src/model/weights.js";
@@ -189,6 +190,41 @@ test("rows that share a packed row see only themselves: loss and gradients are t
     assert.ok(largestShare(together.tokenLosses, tokenLosses) < 1e-5);
     assert.ok(largestShare(step.gradients, gradients) < 1e-5, `${family}: ${largestShare(step.gradients, gradients)}`);
   }
+});
+
+test("blocks of queries change nothing, empty ones neither: packed rows cut elsewhere, and one block beside eight", async () => {
+  for (const family of ["llama", "gemma2", "mistral-sliding"]) {
+    using step = await stepOf(family, { maxLength: 1024 }); // eight blocks
+    const apart = rowsOf([190, 150], 190); // two blocks of each
+    const { loss } = await step.run(apart);
+    const gradients = step.gradients.slice();
+    const real = [...apart.ids.keys()].filter((i) => apart.segments[i] !== 0);
+    const take = (data: Int32Array): Int32Array => Int32Array.from(real, (i) => data[i] as number);
+    const segments = Int32Array.from(real, (i) => 1 + Math.floor(i / 190));
+    const together = await step.run({
+      rows: 1,
+      length: 340,
+      ids: take(apart.ids),
+      labels: take(apart.labels),
+      segments,
+    });
+    assert.ok(Math.abs(together.loss - loss) < 1e-5, `${family}: ${together.loss}, apart ${loss}`);
+    assert.ok(largestShare(step.gradients, gradients) < 1e-5, `${family}: ${largestShare(step.gradients, gradients)}`);
+    using single = await stepOf(family, { maxLength: 128 });
+    for (const length of [2, 5, 128]) {
+      const short = rowsOf([length, 2], length, 1);
+      const { loss: expected } = await single.run(short);
+      assert.ok(Math.abs((await step.run(short)).loss - expected) < 1e-6, `${family}: ${length} tokens`);
+      assert.ok(largestShare(step.gradients, single.gradients) < 1e-5, `${family}: ${length} tokens`);
+    }
+  }
+});
+
+test("blocks are as equal as can be and none is shorter than it need be", () => {
+  assert.deepEqual([...blockSizes(256, attentionBlocks(256))], [128, 128]);
+  assert.deepEqual([...blockSizes(300, 8)], [0, 0, 0, 0, 0, 100, 100, 100]);
+  assert.deepEqual([...blockSizes(1, 8)], [0, 0, 0, 0, 0, 0, 0, 1]);
+  assert.deepEqual([...blockSizes(4099, attentionBlocks(8192))], [512, 512, 512, 512, 512, 513, 513, 513]);
 });
 
 test("eight steps of one row add up to one step of eight, with unequal numbers of labels", async () => {

@@ -96,6 +96,21 @@ export class Ops {
     return this.one("MatMul", [a, b], a.type, matMulShape(a.shape, b.shape));
   }
 
+  /** alpha op(a)·op(b) over the last two axes, where op may transpose them. ONNX Runtime's own. */
+  fusedMatMul(a: Value, b: Value, options: { transA?: boolean; transB?: boolean; alpha?: number } = {}): Value {
+    const { transA = false, transB = false, alpha = 1 } = options;
+    const turned = (x: Value, swap: boolean): Shape =>
+      swap ? [...x.shape.slice(0, -2), ...x.shape.slice(-2).reverse()] : x.shape;
+    return this.one(
+      "FusedMatMul",
+      [a, b],
+      a.type,
+      matMulShape(turned(a, transA), turned(b, transB), "FusedMatMul"),
+      { transA: transA ? 1 : undefined, transB: transB ? 1 : undefined, alpha: float(alpha) },
+      "com.microsoft",
+    );
+  }
+
   /** y = op(a)·op(b) + c over matrices; c broadcasts. */
   gemm(
     a: Value,

@@ -1,112 +1,173 @@
-/** Causal attention from plain products: query heads that share a key head lie under one another as rows of one product. */
+/**
+ * Causal attention from plain products: the query heads that share a key head lie as rows of one product, and blocks of
+ * queries meet only the keys that none of them is before. Its gradient is its own.
+ */
+import type { CustomGradient } from "../graph/gradient.js";
 import type { Ops } from "../graph/ops.js";
 import { dimProduct } from "../graph/shape.js";
-import type { Value } from "../graph/types.js";
+import type { Dim, Value } from "../graph/types.js";
+import { type BlockInputs, TrainingMasks } from "./training-masks.js";
 import type { DecoderConfig } from "./types.js";
 
-interface AttentionInputs {
-  /** int64 [rows, length] each. */
+export interface AttentionInputs extends BlockInputs {
+  /** int64 [rows, length]. */
   readonly ids: Value;
-  readonly positions: Value;
-  readonly segments: Value;
   /** cos and sin [positions, rotaryDim / 2]. */
   readonly rotary: readonly [Value, Value] | null;
 }
 
-/** Added to what may not be seen: e to it is 0, and unlike infinity it survives a difference. */
-const hidden = -1e30;
+/** What a block of queries leaves for its gradient. */
+interface Block {
+  readonly queries: Value;
+  /** Of the scores, where they are bent. */
+  readonly tanh: Value | null;
+  readonly shares: Value;
+}
 
 export class TrainingAttention {
   readonly #op: Ops;
   readonly #config: DecoderConfig;
   readonly #inputs: AttentionInputs;
-  readonly #masks = new Map<number | null, Value>();
-  readonly #shapes = new Map<number, Value>();
+  readonly #masks: TrainingMasks;
+  readonly #custom: CustomGradient[];
+  /** [rows, length, width] as tensors, by width: made here, outside of any layer. */
+  readonly #shapes: ReadonlyMap<number, Value>;
 
-  constructor(op: Ops, config: DecoderConfig, inputs: AttentionInputs) {
+  constructor(op: Ops, config: DecoderConfig, inputs: AttentionInputs, custom: CustomGradient[]) {
     this.#op = op;
     this.#config = config;
     this.#inputs = inputs;
+    this.#masks = new TrainingMasks(op, inputs, config.headCount / config.kvHeadCount);
+    this.#custom = custom;
+    const { headCount, kvHeadCount, headDim } = config;
+    this.#shapes = new Map([headCount * headDim, kvHeadCount * headDim].map((width) => [width, this.#rowShape(width)]));
   }
 
   /** q [tokens, heads*headDim], k and v [tokens, kvHeads*headDim] to [tokens, heads*headDim]. */
   apply(layer: number, q: Value, k: Value, v: Value): Value {
+    const { headCount, kvHeadCount, windows } = this.#config;
     const op = this.#op;
-    const { headCount, kvHeadCount, headDim, attentionScale, attentionSoftcap } = this.#config;
-    const group = headCount / kvHeadCount;
-    const [tokens = 1] = q.shape;
-    const queries = this.#queries(op.scale(this.#rotate(q, headCount), attentionScale), group); // [rows, kv, group*length, d]
-    const keys = op.transpose(this.#heads(this.#rotate(k, kvHeadCount)), [0, 2, 3, 1]); // [rows, kv, d, length]
-    const values = op.transpose(this.#heads(this.#rows(v)), [0, 2, 1, 3]); // [rows, kv, length, d]
-    let scores = op.matMul(queries, keys);
-    if (attentionSoftcap !== null) {
-      scores = op.scale(op.tanh(op.scale(scores, 1 / attentionSoftcap)), attentionSoftcap);
-    }
-    const apart = op.reshape(scores, ["rows", kvHeadCount, group, "length", "length"]);
-    const seen = op.softmax(op.add(apart, this.#mask(this.#config.windows[layer] ?? null)));
-    const mixed = op.matMul(op.reshape(seen, scores.shape), values); // [rows, kv, group*length, d]
-    const parted = op.reshape(mixed, ["rows", kvHeadCount, group, "length", headDim]);
-    const back = op.transpose(parted, [0, 3, 1, 2, 4]); // [rows, length, kv, group, d]
-    const width = headCount * headDim;
-    return op.reshape(back, [tokens, width], op.builder.constant("int64", [2], [-1, width]));
+    const queries = this.#turned(op, this.#rotate(q, headCount));
+    const keys = this.#turned(op, this.#rotate(k, kvHeadCount));
+    const values = this.#turned(op, this.#rows(op, v));
+    const masks = this.#masks.of(windows[layer] ?? null);
+    const blocks = this.#masks.partQueries(op, queries).map((part, i) => this.#block(part, keys, masks[i] ?? part, i));
+    const mixed = blocks.map(({ shares }, i) => op.matMul(shares, this.#masks.seenKeys(op, values, i)));
+    const result = this.#turnedBack(op, this.#masks.joinQueries(op, mixed), q.shape[0] ?? 1);
+    this.#custom.push({
+      inputs: [queries, keys, values],
+      outputs: [result],
+      vjp: (by, [gradient], _, kept) =>
+        gradient ? this.#gradients(by, gradient, { queries: blocks, keys, values, result }, kept) : [null, null, null],
+    });
+    return result;
+  }
+
+  /** P = softmax(scale Q Kᵀ + mask), the scores bent before the mask where the family bends them. */
+  #block(queries: Value, keys: Value, mask: Value, i: number): Block {
+    const op = this.#op;
+    const { attentionSoftcap: cap, attentionScale: alpha } = this.#config;
+    const scores = op.fusedMatMul(queries, this.#masks.seenKeys(op, keys, i), { transB: true, alpha });
+    const tanh = cap === null ? null : op.tanh(op.scale(scores, 1 / cap));
+    const bent = tanh && cap !== null ? op.scale(tanh, cap) : scores;
+    return { queries, tanh, shares: op.softmax(op.add(bent, mask)) };
+  }
+
+  /**
+   * O = P V: dV = Pᵀ G, dS = P (G Vᵀ - D) with D = Σ P (G Vᵀ) = Σ G O of each query (as in arXiv:2205.14135), then
+   * dQ = scale dS K and dK = scale dSᵀ Q. Keys and values add up what the blocks that see them pass back.
+   */
+  #gradients(
+    op: Ops,
+    gradient: Value,
+    made: { readonly queries: readonly Block[]; readonly keys: Value; readonly values: Value; readonly result: Value },
+    kept: (value: Value) => Value,
+  ): Value[] {
+    const { attentionScale: alpha } = this.#config;
+    const [keys, values] = [kept(made.keys), kept(made.values)];
+    const arrived = this.#masks.partQueries(op, this.#turned(op, this.#rows(op, gradient)));
+    const sums = this.#masks.partQueries(op, this.#headSums(op, op.mul(gradient, kept(made.result))));
+    const parts = made.queries.map((block, i) => {
+      const g = arrived[i] ?? gradient;
+      const shares = kept(block.shares);
+      const through = op.fusedMatMul(g, this.#masks.seenKeys(op, values, i), { transB: true });
+      const flat = op.mul(shares, op.sub(through, sums[i] ?? g));
+      const slope = block.tanh ? this.#slope(op, flat, kept(block.tanh)) : flat;
+      return {
+        dq: op.fusedMatMul(slope, this.#masks.seenKeys(op, keys, i), { alpha }),
+        dk: op.fusedMatMul(slope, kept(block.queries), { transA: true, alpha }),
+        dv: op.fusedMatMul(shares, g, { transA: true }),
+      };
+    });
+    return [
+      this.#masks.joinQueries(
+        op,
+        parts.map(({ dq }) => dq),
+      ),
+      this.#masks.addKeys(
+        op,
+        parts.map(({ dk }) => dk),
+      ),
+      this.#masks.addKeys(
+        op,
+        parts.map(({ dv }) => dv),
+      ),
+    ];
+  }
+
+  /** Through cap tanh(s / cap): 1 - tanh². */
+  #slope(op: Ops, g: Value, tanh: Value): Value {
+    return op.mul(g, op.sub(op.like(tanh, 1), op.mul(tanh, tanh)));
   }
 
   /** [tokens, width] as [rows, length, width]. */
-  #rows(x: Value): Value {
+  #rows(op: Ops, x: Value): Value {
     const width = Number(x.shape[1]);
-    return this.#op.reshape(x, ["rows", "length", width], this.#rowShape(width));
+    return op.reshape(x, ["rows", "length", width], this.#shapes.get(width));
   }
 
   #rowShape(width: number): Value {
     const op = this.#op;
-    const known = this.#shapes.get(width);
-    if (known) return known;
-    const made = op.concat([op.shapeOf(this.#inputs.ids), op.builder.constant("int64", [1], [width])], 0);
-    this.#shapes.set(width, made);
-    return made;
+    return op.concat([op.shapeOf(this.#inputs.ids), op.builder.constant("int64", [1], [width])], 0);
   }
 
-  /** [rows, length, heads*d] as [rows, length, heads, d]. */
-  #heads(x: Value): Value {
-    const { headDim } = this.#config;
-    return this.#op.reshape(x, ["rows", "length", Number(x.shape[2]) / headDim, headDim]);
+  /** [rows, length, heads*d] as [rows, kv, length*group, d]: a key head's query heads side by side at each token. */
+  #turned(op: Ops, x: Value): Value {
+    const { headDim, kvHeadCount } = this.#config;
+    const group = Number(x.shape[2]) / headDim / kvHeadCount;
+    const apart = op.reshape(x, ["rows", "length", kvHeadCount, group * headDim]);
+    const turned = op.transpose(apart, [0, 2, 1, 3]);
+    return op.reshape(turned, ["rows", kvHeadCount, dimProduct(["length", group]), headDim]);
   }
 
-  #queries(q: Value, group: number): Value {
-    const op = this.#op;
-    const { kvHeadCount, headDim } = this.#config;
-    const apart = op.reshape(q, ["rows", "length", kvHeadCount, group, headDim]);
-    const turned = op.transpose(apart, [0, 2, 3, 1, 4]);
-    return op.reshape(turned, ["rows", kvHeadCount, dimProduct([group, "length"]), headDim]);
+  /** The other way: [rows, kv, length*group, d] to [tokens, heads*d]. */
+  #turnedBack(op: Ops, x: Value, tokens: Dim): Value {
+    const { headCount, headDim, kvHeadCount } = this.#config;
+    const group = headCount / kvHeadCount;
+    const apart = op.reshape(x, ["rows", kvHeadCount, "length", group * headDim]);
+    const turned = op.transpose(apart, [0, 2, 1, 3]);
+    const width = headCount * headDim;
+    return op.reshape(turned, [tokens, width], op.builder.constant("int64", [2], [-1, width]));
+  }
+
+  /** The sum over each head of [tokens, heads*d]: [rows, kv, length*group, 1]. */
+  #headSums(op: Ops, x: Value): Value {
+    const { headCount, headDim, kvHeadCount } = this.#config;
+    const group = headCount / kvHeadCount;
+    const heads = op.reshape(this.#rows(op, x), ["rows", "length", headCount, headDim]);
+    const apart = op.reshape(op.sum(heads, [3], false), ["rows", "length", kvHeadCount, group]);
+    const turned = op.transpose(apart, [0, 2, 1, 3]);
+    return op.reshape(turned, ["rows", kvHeadCount, dimProduct(["length", group]), 1]);
   }
 
   /** Positions applied: [tokens, heads*d] to [rows, length, heads*d]. */
   #rotate(x: Value, heads: number): Value {
-    const rows = this.#rows(x);
+    const op = this.#op;
+    const rows = this.#rows(op, x);
     const { positions, rotary } = this.#inputs;
     const { rope, headDim } = this.#config;
     if (!rotary || !rope) return rows;
     const part = rope.rotaryDim === headDim ? {} : { num_heads: heads, rotary_embedding_dim: rope.rotaryDim };
-    return this.#op.one("RotaryEmbedding", [rows, positions, ...rotary], x.type, rows.shape, part, "com.microsoft");
-  }
-
-  /** 0 where a token may look, [rows, 1, 1, length, length]: its own segment, no later position, inside the window. */
-  #mask(window: number | null): Value {
-    const known = this.#masks.get(window);
-    if (known) return known;
-    const op = this.#op;
-    const { positions, segments } = this.#inputs;
-    const from = (x: Value): Value => op.unsqueeze(x, 2);
-    const to = (x: Value): Value => op.unsqueeze(x, 1);
-    const same = op.compare("Equal", from(segments), to(segments));
-    let seen = op.binary("And", same, op.compare("GreaterOrEqual", from(positions), to(positions)));
-    if (window !== null) {
-      const reach = op.add(to(positions), op.like(positions, window));
-      seen = op.binary("And", seen, op.compare("Less", from(positions), reach));
-    }
-    const mask = op.where(seen, op.builder.scalar("float32", 0), op.builder.scalar("float32", hidden));
-    const made = op.unsqueeze(op.unsqueeze(mask, 1), 1);
-    this.#masks.set(window, made);
-    return made;
+    return op.one("RotaryEmbedding", [rows, positions, ...rotary], x.type, rows.shape, part, "com.microsoft");
   }
 }

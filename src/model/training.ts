@@ -13,6 +13,7 @@ import { buildEmbedding } from "./serving-linear.js";
 import { TrainingAttention } from "./training-attention.js";
 import { buildTokenLosses } from "./training-head.js";
 import { TrainingLinears } from "./training-linear.js";
+import { attentionBlocks } from "./training-masks.js";
 import { Parameters, type TrainingOptions } from "./training-types.js";
 import type { DecoderConfig } from "./types.js";
 import { plainWeight } from "./weights.js";
@@ -31,7 +32,7 @@ export interface TrainingGraph {
 /**
  * Inputs, int64: `input_ids`, `positions` and `segments` [rows, length] (a token sees the tokens of its own segment at no
  * later position: 0 for padding, and one number for each of the sequences that share a row); `label_rows` [labelled], the
- * flat places, each once, whose next token is labelled; `labels` [labelled]; `chunk_sizes` [chunks], which sum to labelled.
+ * flat places, each once, whose next token is labelled; `labels` [labelled]; `chunk_sizes` [chunks], which sum to labelled; `block_sizes` [attentionBlocks], which sum to length (`blockSizes`).
  * With dropout `dropout.{path}` bool [rows * length, in] ([labelled, in] for the head), true where an element is kept. Parameters: `{path}.lora_A`
  * [in, rank], `{path}.lora_B` [rank, out], `{path}.lora_magnitude` [out] with DoRA; in mode `full` the checkpoint's tensors.
  */
@@ -69,8 +70,9 @@ class TrainingLowering implements Lowering {
     this.parameters = new Parameters(builder, options);
     this.#linears = new TrainingLinears(this.op, options, this.parameters, this.custom);
     const { ids, positions, segments } = this.#inputs;
-    const rotary = this.#rotaryTables();
-    this.#attention = new TrainingAttention(this.op, options.config, { ids, positions, segments, rotary });
+    const blocks = builder.input("block_sizes", "int64", [attentionBlocks(options.maxLength)]);
+    const inputs = { ids, positions, segments, blocks, rotary: this.#rotaryTables() };
+    this.#attention = new TrainingAttention(this.op, options.config, inputs, this.custom);
   }
 
   scope<T>(name: string, body: () => T): T {

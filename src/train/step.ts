@@ -10,6 +10,7 @@ import { pruneGraph } from "../graph/prune.js";
 import { serializeGraph } from "../graph/serialize.js";
 import type { Graph, Value } from "../graph/types.js";
 import { buildTrainingGraph } from "../model/training.js";
+import { attentionBlocks, blockSizes } from "../model/training-masks.js";
 import { siteInputs, type TrainingOptions } from "../model/training-types.js";
 import { canMap } from "../runtime/mapping.js";
 import { type Binding, Session, type SessionOptions, SharedWeights } from "../runtime/session.js";
@@ -179,6 +180,7 @@ export class TrainStep implements Disposable {
     assert(length <= this.#options.maxLength, `${length} tokens a row of at most ${this.#options.maxLength}`);
     const count = labelled.places.length;
     const shape = [rows, length];
+    const blocks = attentionBlocks(this.#options.maxLength);
     const segments = batch.segments ?? new Int32Array(rows * length).fill(1);
     const positions = batch.positions ?? countPositions(batch);
     const weights = options.labelWeights ?? new Float32Array(count).fill(options.labelWeight ?? 1 / Math.max(count, 1));
@@ -187,6 +189,7 @@ export class TrainStep implements Disposable {
       ["input_ids", int64(shape, ids)],
       ["positions", int64(shape, positions)],
       ["segments", int64(shape, segments)],
+      ["block_sizes", int64([blocks], blockSizes(length, blocks))],
       ["label_rows", int64([count], labelled.places)],
       ["labels", int64([count], labelled.labels)],
       ["chunk_sizes", int64([this.#options.chunks], chunkSizes(count, this.#options.chunks))],
