@@ -1,7 +1,5 @@
 /** `lorikeet serve`: loads a model, listens, and ends in good order. */
 
-import { once } from "node:events";
-import { createServer as createProbe } from "node:net";
 import type { Command } from "commander";
 import type { Logger } from "../base/log.js";
 import type { SelfTest } from "../engine/self-test.js";
@@ -15,7 +13,6 @@ import { openService } from "./service.js";
 import { listenForShutdown } from "./shutdown.js";
 import type { Stack } from "./stack.js";
 import { printLine, type Terminal } from "./terminal.js";
-import { UsageError } from "./usage.js";
 import { readVersion } from "./version.js";
 
 export function addServe(program: Command, terminal: Terminal): void {
@@ -27,7 +24,6 @@ export function addServe(program: Command, terminal: Terminal): void {
 
 async function serve(settings: ServeSettings, terminal: Terminal): Promise<void> {
   const logger = createLogger(settings.logLevel, terminal.stdout);
-  await checkAddress(settings.host, settings.port);
   await serveUntilSignal(settings, terminal, logger);
   logger.info({}, "stopped");
 }
@@ -36,25 +32,13 @@ async function serveUntilSignal(settings: ServeSettings, terminal: Terminal, log
   const progress = progressLine(terminal.stderr);
   await using service = await openService(settings, logger, progress.report).finally(() => progress.end());
   using shutdown = listenForShutdown(terminal);
-  const port = await service.listen();
+  const port = service.open();
   const facts = factsOf(settings, service.stack, port);
   printLine(terminal.stderr, formatBanner(facts));
   logger.info({ ...facts }, "listening");
   const signal = await shutdown.requested;
   logger.info({ signal, graceMs: settings.drainTimeout }, "draining");
   await service.server.drain(settings.drainTimeout);
-}
-
-/** Fails before a long load where the address cannot be listened on. */
-async function checkAddress(host: string, port: number): Promise<void> {
-  const probe = createProbe().listen(port, host);
-  await once(probe, "listening").catch((error: unknown) => {
-    const code = error instanceof Error && "code" in error ? error.code : null;
-    if (code !== "EADDRNOTAVAIL" && code !== "ENOTFOUND" && code !== "EINVAL") throw error;
-    throw new UsageError([`--host must be an address of this machine; ${host} is none.`]);
-  });
-  probe.close();
-  await once(probe, "close");
 }
 
 function factsOf(settings: ServeSettings, stack: Stack, port: number): BannerFacts {

@@ -6,19 +6,26 @@ import { createServer, type LorikeetServer } from "../server/server.js";
 import type { ServeSettings } from "./options.js";
 import { gatewayOptionsOf, serverOptionsOf, storeLimitsOf, uploadLimitsOf } from "./serve-options.js";
 import { openStack, type Stack } from "./stack.js";
+import { UsageError } from "./usage.js";
 
 /** Disposing of it stops listening, ends the engine and closes everything below it. */
 export interface Service extends AsyncDisposable {
   readonly stack: Stack;
   readonly server: LorikeetServer;
-  /** Listens where the settings say, looks for adapters from now on, and resolves with the port. */
-  listen(): Promise<number>;
+  /** Answers requests, and looks for adapters, from now on; gives the port. */
+  open(): number;
 }
 
-/** Throws what `openStack` throws. */
+/** Listens at once, alive but not ready, and loads the model. Throws what listening and `openStack` throw. */
 export async function openService(settings: ServeSettings, logger: Logger, progress: Progress): Promise<Service> {
   const options = serverOptionsOf(settings);
   const metrics = new Metrics(options);
+  const server = createServer({ logger, options, metrics });
+  const { port } = await listen(server, settings).catch(async (error: unknown) => {
+    metrics.close();
+    throw error;
+  });
+  logger.info({ model: settings.model, host: settings.host, port }, "loading");
   const stack = await openStack({
     settings,
     servedName: settings.servedModelName,
@@ -28,16 +35,15 @@ export async function openService(settings: ServeSettings, logger: Logger, progr
     observer: metrics.engineObserver,
     logger,
     progress,
-  }).catch((error: unknown) => {
-    metrics.close();
+  }).catch(async (error: unknown) => {
+    await server.close();
     throw error;
   });
-  const server = createServer({ gateway: stack.gateway, logger, options, metrics });
   return {
     stack,
     server,
-    listen: async () => {
-      const { port } = await server.listen(settings.host, settings.port);
+    open: () => {
+      server.open(stack.gateway);
       stack.adapters?.store.start();
       return port;
     },
@@ -46,4 +52,15 @@ export async function openService(settings: ServeSettings, logger: Logger, progr
       await stack[Symbol.asyncDispose]();
     },
   };
+}
+
+/** A host that cannot be is the user's fault; a port that is taken is not. */
+async function listen(server: LorikeetServer, { host, port }: ServeSettings) {
+  try {
+    return await server.listen(host, port);
+  } catch (error) {
+    const code = error instanceof Error && "code" in error ? error.code : null;
+    if (code !== "EADDRNOTAVAIL" && code !== "ENOTFOUND" && code !== "EINVAL") throw error;
+    throw new UsageError([`--host must be an address of this machine; ${host} is none.`]);
+  }
 }

@@ -103,7 +103,7 @@ async function findShards(directory: string, names: readonly string[]): Promise<
     const present = files.length - missing.length;
     throw new LorikeetError(
       "model_invalid",
-      `The model ${directory} lacks ${missing.join(", ")}: its index names ${files.length} shards, ${present} are there.`,
+      `The model ${directory} lacks ${missing.join(", ")}: its index names ${files.length} shards, ${present} ${present === 1 ? "is" : "are"} there.`,
       { param: directory, found: present, allowed: files.length, faults: missing.map((file) => `${file} is missing`) },
     );
   }

@@ -23,10 +23,27 @@ export interface AppParts {
   readonly options: ServerOptions;
 }
 
+/** What answers while the model is loaded: alive, not ready, and the process's own metrics. */
+export function createWaitingApp(parts: Omit<AppParts, "gateway">): Express {
+  const app = createBare(parts);
+  app.use((_req, _res, next) => {
+    parts.gate.check();
+    next();
+  });
+  return closeRoutes(app, parts);
+}
+
 type Method = "get" | "post" | "put" | "patch" | "delete";
 type Handlers = Partial<Record<Method, RequestHandler[]>>;
 
 export function createApp(parts: AppParts): Express {
+  const app = createBare(parts);
+  addApi(app, parts);
+  return closeRoutes(app, parts);
+}
+
+/** What every request goes through first, and the routes of whoever operates the server. */
+function createBare(parts: Omit<AppParts, "gateway">): Express {
   const app = express();
   app.disable("x-powered-by");
   app.disable("etag");
@@ -34,7 +51,11 @@ export function createApp(parts: AppParts): Express {
   app.use(contextMiddleware(parts.logger));
   app.use(originMiddleware(parts.origins));
   addOperations(app, parts);
-  addApi(app, parts);
+  return app;
+}
+
+/** What is no route, and whatever was thrown. */
+function closeRoutes(app: Express, parts: Omit<AppParts, "gateway">): Express {
   app.use((req, _res, next) => {
     next(new LorikeetError("route_not_found", `There is no route ${JSON.stringify(req.path.slice(0, 200))}.`));
   });
@@ -42,7 +63,7 @@ export function createApp(parts: AppParts): Express {
   return app;
 }
 
-function addOperations(app: Express, { gate, metrics }: AppParts): void {
+function addOperations(app: Express, { gate, metrics }: Pick<AppParts, "gate" | "metrics">): void {
   route(app, "/health", { get: [(_req, res) => void res.json({ status: "ok" })] });
   route(app, "/ready", {
     get: [
@@ -104,7 +125,7 @@ function route(app: Express, path: string, handlers: Handlers): void {
   });
 }
 
-function faultMiddleware({ logger, options }: AppParts) {
+function faultMiddleware({ logger, options }: Pick<AppParts, "logger" | "options">) {
   return (error: unknown, req: Request, res: Response, _next: NextFunction): void => {
     const fault = toFault(error, options.maxBodyBytes);
     const context = contextOf(res);

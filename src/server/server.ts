@@ -1,9 +1,10 @@
 /** The server: one listener for HTTP and WebSocket over one gateway, with its drain and its end. */
 import { createServer as createHttp, type Server as HttpServer } from "node:http";
 import type { AddressInfo } from "node:net";
+import { assert } from "../base/errors.js";
 import type { Logger } from "../base/log.js";
 import type { Gateway } from "../gateway/gateway.js";
-import { createApp } from "./app.js";
+import { createApp, createWaitingApp } from "./app.js";
 import { Gate } from "./drain.js";
 import { Metrics } from "./metrics.js";
 import { type ServerOptions, serverDefaults } from "./options.js";
@@ -11,7 +12,8 @@ import { Origins } from "./origins.js";
 import { Sockets } from "./sockets.js";
 
 export interface ServerParts {
-  readonly gateway: Gateway;
+  /** Without one the server is alive but not ready, until `open` hands one in. */
+  readonly gateway?: Gateway;
   readonly logger: Logger;
   readonly options?: Partial<ServerOptions>;
   /** Those whose `engineObserver` the engine was given; without them the engine's steps are not counted. */
@@ -21,6 +23,8 @@ export interface ServerParts {
 export interface LorikeetServer {
   /** Resolves with the address it listens on; port 0 takes a free one. */
   listen(host: string, port: number): Promise<AddressInfo>;
+  /** Begins to answer requests. For a server that was made without a gateway; once. */
+  open(gateway: Gateway): void;
   /** null while it does not listen. */
   address(): AddressInfo | null;
   /** Not ready, no new requests; resolves when the running ones are done, or were ended after `graceMs`, and their answers are sent. */
@@ -29,40 +33,60 @@ export interface LorikeetServer {
   close(): Promise<void>;
 }
 
+/** What there is once the model is loaded. */
+interface Service {
+  readonly gateway: Gateway;
+  readonly sockets: Sockets;
+}
+
 /** How long answers may take to be sent after their last token. */
 const flushMs = 2_000;
 
 export function createServer(parts: ServerParts): LorikeetServer {
-  const { gateway, logger } = parts;
+  const { logger } = parts;
   const options = { ...serverDefaults, ...parts.options };
   const metrics = parts.metrics ?? new Metrics(options);
-  const gate = new Gate();
+  const gate = new Gate(false);
   const origins = new Origins(options.allowedOrigins);
-  metrics.bind(gateway);
-  gateway.observe(metrics.gatewayObserver);
+  const shared = { gate, origins, metrics, logger, options };
+  let app = createWaitingApp(shared);
+  let service: Service | null = null;
   const http = createHttp(
     { maxHeaderSize: options.maxHeaderBytes, highWaterMark: options.streamBufferBytes },
-    createApp({ gateway, gate, origins, metrics, logger, options }),
+    (req, res) => app(req, res),
   );
   http.maxConnections = options.maxConnections;
   http.headersTimeout = options.headersTimeoutMs;
   http.keepAliveTimeout = options.keepAliveTimeoutMs;
   http.requestTimeout = 0; // An upload may take long: bodies have bounds of their own.
-  const sockets = new Sockets({ gateway, gate, logger, options }, origins, metrics);
-  sockets.attach(http);
-  const open = countOpen(http);
+  const openRequests = countOpen(http);
+  const open = (gateway: Gateway): void => {
+    assert(service === null, "a server is opened once");
+    metrics.bind(gateway);
+    gateway.observe(metrics.gatewayObserver);
+    app = createApp({ gateway, ...shared });
+    const sockets = new Sockets({ gateway, gate, logger, options }, origins, metrics);
+    sockets.attach(http);
+    service = { gateway, sockets };
+    gate.open();
+  };
+  if (parts.gateway) open(parts.gateway);
   return {
+    open,
     listen: (host, port) => listen(http, host, port),
     address: () => addressOf(http),
     drain: async (graceMs) => {
       const until = performance.now() + graceMs;
       gate.drain();
-      await gateway.drain(graceMs);
-      await settled(() => open() + sockets.open === 0, Math.max(flushMs, until - performance.now()));
+      await service?.gateway.drain(graceMs);
+      await settled(
+        () => openRequests() + (service?.sockets.open ?? 0) === 0,
+        Math.max(flushMs, until - performance.now()),
+      );
     },
     close: async () => {
       gate.drain();
-      sockets.close();
+      service?.sockets.close();
       const closed = new Promise<void>((resolve) => http.close(() => resolve()));
       http.closeAllConnections();
       await closed;

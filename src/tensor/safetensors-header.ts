@@ -121,7 +121,7 @@ function parseTensor(name: string, value: unknown, dataStart: number, fileBytes:
   const dataBytes = fileBytes - dataStart;
   if (begin > end || end > dataBytes) {
     throw new HeaderFault(
-      `${where} the byte range ${begin} to ${end}, outside the ${dataBytes} bytes that the file holds for tensors`,
+      `${where} the byte range ${begin} to ${end}, outside the ${dataBytes} bytes that the file holds for tensors${end > dataBytes ? " (was it cut short?)" : ""}`,
       range,
       `0 to ${dataBytes}`,
     );

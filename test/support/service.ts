@@ -23,7 +23,7 @@ export async function openService(flags: Readonly<Record<string, string>>): Prom
   const given = { dtype: "fp32", threads: "1", maxContext: "64", port: "0", ...flags };
   const settings = resolveSettings(serveOptions, { flags: given, environment: {}, file: {} });
   const service = await open(settings, silent, () => {});
-  const port = await service.listen();
+  const port = service.open();
   return { ...service, url: `http://127.0.0.1:${port}`, assertIdle: () => assertIdle(service) };
 }
 
