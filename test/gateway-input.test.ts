@@ -174,6 +174,21 @@ describe("completions", () => {
     assert.doesNotMatch(fault.message, /sesame/);
   });
 
+  test("judges how long a list or an object is before what is in it", () => {
+    const many = 10_000;
+    for (const [param, value] of [
+      ["stop", Array(many).fill("")],
+      ["logit_bias", Object.fromEntries(Array.from({ length: many }, (_, index) => [`x${index}`, 1]))],
+    ] as const) {
+      const fault = faultOf(() => completion({ model: "m", prompt: "p", [param]: value }));
+      assert.deepEqual([fault.param, fault.faults.length], [param, 1], fault.message);
+    }
+    const { faults } = faultOf(() => chat({ model: "m", messages: Array(many).fill({}) }));
+    assert.deepEqual(faults, ["`messages` must be a list of 1 to 1024 messages; found a list of 10000."]);
+    const body = Object.fromEntries(Array.from({ length: many }, (_, index) => [`k${index}`, 1]));
+    assert.match(faultOf(() => completion(body)).message, /has 10000 parameters; at most 256 are allowed/);
+  });
+
   test("refuses a logit_bias that is a list", () => {
     for (const bias of [[], [1]]) {
       const fault = faultOf(() => completion({ model: "m", prompt: "p", logit_bias: bias }));

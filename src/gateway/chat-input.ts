@@ -1,7 +1,7 @@
 /** The door of chat: an untrusted body in, a ChatRequest or every fault out. */
 import * as v from "valibot";
 import type { ChatMessage } from "../text/types.js";
-import { commonCross, commonEntries, commonNeutral, type FieldBounds, flag, integer } from "./fields.js";
+import { commonCross, commonEntries, commonNeutral, type FieldBounds, flag, integer, listOf } from "./fields.js";
 import { type Door, type Fault, invalid, isObject, type JsonObject, type NeutralTable, parse } from "./parse.js";
 import { commonOf } from "./request-common.js";
 import type { ChatRequest } from "./requests.js";
@@ -25,7 +25,7 @@ export function chatDoor(bounds: FieldBounds) {
   const rule = `must be a list of 1 to ${bounds.maxMessages} messages`;
   const entries = {
     ...commonEntries(bounds),
-    messages: v.pipe(v.array(messageField(), rule), v.minLength(1, rule), v.maxLength(bounds.maxMessages, rule)),
+    messages: listOf(messageField(), 1, bounds.maxMessages, rule),
     logprobs: v.optional(flag, false),
     top_logprobs: v.optional(integer(0, bounds.maxLogprobs)),
   };

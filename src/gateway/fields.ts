@@ -21,11 +21,16 @@ export const real = (min: number, max: number) => {
 
 export const flag = v.boolean("must be true or false");
 
+/** A list whose length is judged before any of its items: a stranger's may be very long. */
+export function listOf<const Item extends v.GenericSchema>(item: Item, min: number, max: number, rule: string) {
+  return v.pipe(v.array(v.unknown(), rule), v.minLength(min, rule), v.maxLength(max, rule), v.array(item, rule));
+}
+
 /** A schema for `stop`: one string or a few, none of them empty. */
 function stopField(bounds: FieldBounds) {
   const rule = `must be a string of 1 to ${bounds.maxStopCharacters} characters, or up to ${bounds.maxStops} of them`;
   const one = v.pipe(v.string(rule), v.minLength(1, rule), v.maxLength(bounds.maxStopCharacters, rule));
-  const many = v.pipe(v.array(one, rule), v.maxLength(bounds.maxStops, rule));
+  const many = listOf(one, 0, bounds.maxStops, rule);
   return v.pipe(
     v.union([one, many], rule),
     v.transform((stop) => (typeof stop === "string" ? [stop] : stop)),
@@ -43,9 +48,8 @@ function biasField(bounds: FieldBounds) {
   );
   const value = v.pipe(v.number(rule), v.minValue(-100, rule), v.maxValue(100, rule));
   return v.pipe(
-    v.custom<JsonObject>(isObject, rule),
+    v.custom<JsonObject>((input) => isObject(input) && Object.keys(input).length <= bounds.maxLogitBias, rule),
     v.record(id, value, rule),
-    v.check((record) => Object.keys(record).length <= bounds.maxLogitBias, rule),
     v.transform((record) => new Map(Object.entries(record).map(([key, bias]) => [Number(key), bias]))),
   );
 }

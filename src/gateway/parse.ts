@@ -24,11 +24,25 @@ export interface Door<S extends v.GenericSchema> {
 }
 
 const listedFaults = 16;
+/** Far more than there are. */
+const maxParameters = 256;
 
 /** Throws one LorikeetError that names every fault: `unsupported_parameter` or `invalid_value`, after the first of them. */
 export function parse<S extends v.GenericSchema>(door: Door<S>, input: unknown): v.InferOutput<S> {
   if (!isObject(input)) {
     throw new LorikeetError("invalid_value", `The body must be a JSON object; found ${describe(input)}.`);
+  }
+  const count = Object.keys(input).length;
+  if (count > maxParameters) {
+    throw new LorikeetError(
+      "invalid_value",
+      `The body has ${count} parameters; at most ${maxParameters} are allowed.`,
+      {
+        param: "body",
+        found: count,
+        allowed: maxParameters,
+      },
+    );
   }
   const body = withoutNulls(input);
   const faults = [...unsupportedFaults(door, body)];
