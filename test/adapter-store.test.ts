@@ -444,3 +444,25 @@ test("a directory that cannot be written is served, and a put says why it fails"
 test("a directory that is not there is refused", async () => {
   await rejects(openStore(join(directory, "nowhere")), "invalid_value", /nowhere/);
 });
+
+test("close waits for what is under way, to its whole, and nothing is written after it", async () => {
+  const check = async (folder: string) => {
+    await sleep(30);
+    return fakeCheck(folder);
+  };
+  const store = await open({ check });
+  const putting = put(store, "late", "late");
+  await sleep(5); // it is staged, and being checked
+  await store.close();
+  assert.deepEqual(await scratch(), []);
+  assert.deepEqual(await readdir(join(directory, ".store", "users")), []);
+  assert.equal((await putting).outcome, "created");
+  await rejects(put(store, "later", "later"), "draining");
+  await rejects(store.remove("late"), "draining");
+  assert.deepEqual(
+    await readdir(join(directory, ".store", "users")),
+    [],
+    "a store that is closed is not entered again",
+  );
+  assert.deepEqual(names(await open()), ["late"]);
+});

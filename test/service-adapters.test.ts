@@ -131,7 +131,7 @@ test("adapters uploaded, replaced and deleted under load: an answer is its versi
   let isOver = false;
   const seen = new Map<string, number>();
   const count = (what: string): void => void seen.set(what, (seen.get(what) ?? 0) + 1);
-  const asking = Array.from({ length: 12 }, async (_, client) => {
+  const asking = async (client: number): Promise<void> => {
     while (!isOver) {
       const response = await post(url, "/v1/completions", { ...requestOf("swap", 0), stream: client % 2 === 0 });
       if (response.status === 404) {
@@ -146,8 +146,7 @@ test("adapters uploaded, replaced and deleted under load: an answer is its versi
       assert.deepEqual(await idsOf(response), answers.get(digest), `the answer of ${digest}`);
       count(digest);
     }
-  });
-  const busy = Promise.all(asking);
+  };
   const changing = async (): Promise<void> => {
     const digests: string[] = [];
     for (let round = 0; round < 6; round++) {
@@ -156,16 +155,18 @@ test("adapters uploaded, replaced and deleted under load: an answer is its versi
       assert.equal(outcome, round % 4 === 0 ? "created" : "replaced");
       digests.push(digest);
       const wanted = (seen.get(digest) ?? 0) + 4;
-      await until(() => (seen.get(digest) ?? 0) >= wanted, `answers of ${version}`);
+      await until(() => isOver || (seen.get(digest) ?? 0) >= wanted, `answers of ${version}`);
       if (round % 4 !== 3) continue;
       await remove(url, "swap");
       const refused = (seen.get("404") ?? 0) + 4;
-      await until(() => (seen.get("404") ?? 0) >= refused, "refusals");
+      await until(() => isOver || (seen.get("404") ?? 0) >= refused, "refusals");
     }
   };
-  await Promise.race([busy, changing()]);
-  isOver = true;
-  await busy;
+  // The first that ends or fails ends all, and all have ended before anything is closed.
+  const ending = async (job: Promise<void>): Promise<void> => job.finally(() => (isOver = true));
+  const jobs = [changing(), ...Array.from({ length: 12 }, (_, client) => asking(client))];
+  const ends = await Promise.allSettled(jobs.map(ending));
+  for (const end of ends) if (end.status === "rejected") throw end.reason;
   assert.equal(seen.size, 4, `all three versions and refusals: ${[...seen.keys()]}`);
   await service.assertIdle();
   await untilVersions(service, 1); // what is replaced goes when nobody needs it any more

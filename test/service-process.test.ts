@@ -56,8 +56,11 @@ async function filesIn(folder: string): Promise<Map<string, number>> {
 const sizeOf = (files: ReadonlyMap<string, number>): number => [...files.values()].reduce((sum, size) => sum + size, 0);
 
 async function poll(holds: () => Promise<boolean>, what: string): Promise<void> {
-  const end = performance.now() + 20_000;
-  while (!(await holds())) assert.ok(performance.now() < end, `waited in vain for ${what}`);
+  const end = performance.now() + 60_000;
+  while (!(await holds())) {
+    assert.ok(performance.now() < end, `waited in vain for ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 1));
+  }
 }
 
 interface Upload {

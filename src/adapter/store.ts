@@ -34,6 +34,7 @@ import {
 } from "./store-types.js";
 import { StoredAdapters } from "./stored.js";
 import type { AdapterRecord, AdapterSummary } from "./types.js";
+import { UnderWay } from "./under-way.js";
 import type { PreparedVersion } from "./versions.js";
 
 export * from "./store-types.js";
@@ -54,6 +55,7 @@ export class AdapterStore {
   #timer: NodeJS.Timeout | undefined;
   #looking: Promise<void> | undefined;
   #background: Promise<void> = Promise.resolve();
+  readonly #underWay = new UnderWay();
 
   private constructor(options: StoreOptions) {
     this.#options = options;
@@ -131,12 +133,13 @@ export class AdapterStore {
 
   /** An empty folder on the store's disk to receive an adapter in. Whoever asked for it removes it, or hands it to `put`. */
   stage(): Promise<string> {
-    return this.#writing(() => this.#disk.staging.make());
+    return this.#underWay.run(() => this.#writing(() => this.#disk.staging.make()));
   }
 
   /** Copies a folder into a staged one; `within` bounds where its links lead. Throws `invalid_value` or `store_full`. */
   stageCopy(source: string, options: { readonly within?: string } = {}): Promise<string> {
-    return this.#writing(() => this.#disk.staging.copy(source, { ...options, maxBytes: this.#limits.totalBytes }));
+    const bounds = { ...options, maxBytes: this.#limits.totalBytes };
+    return this.#underWay.run(() => this.#writing(() => this.#disk.staging.copy(source, bounds)));
   }
 
   /**
@@ -146,24 +149,15 @@ export class AdapterStore {
   async put(name: string, staged: string, options: PutOptions = {}): Promise<PutResult> {
     assert(this.#disk.staging.owns(staged), `${staged} was staged by this store`);
     try {
-      checkName(name, this.#options.reserved);
-      const { summary } = await this.#options.check(staged);
-      this.#options.admit?.(summary);
-      return await this.#writing(() => this.#store(name, staged, summary, options));
+      return await this.#underWay.run(() => this.#checkAndStore(name, staged, options));
     } finally {
-      await removeTree(staged);
+      await removeTree(staged); // also where it was refused at the door
     }
   }
 
   /** Takes a name away, also of a refused adapter; its version stays while it is held. Throws `adapter_not_found` or `conflict`. */
   remove(name: string): Promise<Pick<AdapterRecord, "name" | "digest">> {
-    return this.#change(async () => {
-      this.#refuseFolder(name);
-      const entry = this.#stored.entry(nameKey(name));
-      if (entry?.name !== name) throw nameMissing(name);
-      await this.#disk.names.remove(name);
-      return { name, digest: entry.digest };
-    });
+    return this.#underWay.run(() => this.#change(() => this.#unname(name)));
   }
 
   /** Reads every adapter again and compares it with its digest; what is refused comes last. */
@@ -191,8 +185,28 @@ export class AdapterStore {
   async close(): Promise<void> {
     clearInterval(this.#timer);
     await this.#looking;
+    await this.#underWay.close();
     await this.#background;
     await this.#disk.leave();
+  }
+
+  async #checkAndStore(name: string, staged: string, options: PutOptions): Promise<PutResult> {
+    try {
+      checkName(name, this.#options.reserved);
+      const { summary } = await this.#options.check(staged);
+      this.#options.admit?.(summary);
+      return await this.#writing(() => this.#store(name, staged, summary, options));
+    } finally {
+      await removeTree(staged);
+    }
+  }
+
+  async #unname(name: string): Promise<Pick<AdapterRecord, "name" | "digest">> {
+    this.#refuseFolder(name);
+    const entry = this.#stored.entry(nameKey(name));
+    if (entry?.name !== name) throw nameMissing(name);
+    await this.#disk.names.remove(name);
+    return { name, digest: entry.digest };
   }
 
   async #store(name: string, staged: string, summary: AdapterSummary, options: PutOptions): Promise<PutResult> {

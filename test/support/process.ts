@@ -6,7 +6,7 @@ import { fileURLToPath } from "node:url";
 
 const isSource = import.meta.url.endsWith(".ts");
 const main = fileURLToPath(new URL(`../../src/cli/main.${isSource ? "ts" : "js"}`, import.meta.url));
-const limitMs = 60_000;
+const limitMs = 180_000;
 const children = new Set<ChildProcess>();
 
 export interface Run {
@@ -17,7 +17,7 @@ export interface Run {
   readonly ended: Promise<number | string | null>;
 }
 
-/** Runs `lorikeet` with arguments; what it writes is collected. It is killed after a minute. */
+/** Runs `lorikeet` with arguments; what it writes is collected. It is killed after three minutes. */
 export function start(args: readonly string[], environment: Record<string, string> = {}): Run {
   const child = spawn(process.execPath, [...(isSource ? ["--import", "tsx"] : []), main, ...args], {
     stdio: ["ignore", "pipe", "pipe"],

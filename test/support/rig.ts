@@ -80,9 +80,9 @@ function recorder(lines: LogLine[]): Logger {
   return { debug: write("debug"), info: write("info"), warn: write("warn"), error: write("error") };
 }
 
-/** Waits until something holds; fails after ten seconds. */
+/** Waits until something holds; fails after half a minute, which only a broken condition or a starving machine takes. */
 export async function until(holds: () => boolean, what = "the condition"): Promise<void> {
-  const end = performance.now() + 10_000;
+  const end = performance.now() + 30_000;
   while (!holds()) {
     if (performance.now() > end) throw new Error(`${what} did not come to hold`);
     await new Promise((resolve) => setTimeout(resolve, 2));

@@ -40,7 +40,7 @@ async function assertIdle({ stack }: Service): Promise<void> {
 
 /** Waits until the store has so many versions on its disk: those that lost their names go when their last reader has gone. */
 export async function untilVersions({ stack }: Service, count: number): Promise<void> {
-  const end = performance.now() + 10_000;
+  const end = performance.now() + 30_000;
   for (;;) {
     const found = (await stack.adapters?.store.usage())?.versions;
     if (found === count) return;
