@@ -1,5 +1,4 @@
-// The benchmark's random model and adapters as GGUF: layers Q4_0, embeddings and head Q8_0 (as llama-quantize leaves them where rows
-// are no multiple of 256), adapters F32 (the default of llama.cpp's converter).
+// Models of Llama's family and their adapters as GGUF. Adapters are F32, the default of llama.cpp's converter.
 
 import { mkdir, readFile, rename, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
@@ -18,8 +17,8 @@ const matrices = {
 };
 const norms = { input_layernorm: "attn_norm", post_attention_layernorm: "ffn_norm" };
 
-/** Converts once; resolves with the path. */
-export async function convertModel(folder, path) {
+/** Converts once, a `type` for the layers' matrices and one for embeddings and head; resolves with the path. */
+export async function convertModel(folder, path, { layers, embeddings }) {
   return once(path, async (temporary) => {
     const config = JSON.parse(await readFile(join(folder, "config.json"), "utf8"));
     const source = await openSafetensors(join(folder, "model.safetensors"));
@@ -29,8 +28,11 @@ export async function convertModel(folder, path) {
       dims: [...source.shape(`${from}.weight`)].reverse(),
       read: async () => change(await source.read(`${from}.weight`)),
     });
-    const tensors = [tensor("model.embed_tokens", "token_embd", "Q8_0"), tensor("model.norm", "output_norm", "F32")];
-    if (!config.tie_word_embeddings) tensors.push(tensor("lm_head", "output", "Q8_0"));
+    const tensors = [
+      tensor("model.embed_tokens", "token_embd", embeddings),
+      tensor("model.norm", "output_norm", "F32"),
+    ];
+    if (!config.tie_word_embeddings) tensors.push(tensor("lm_head", "output", embeddings));
     const factors = ropeFactors(config);
     if (factors)
       tensors.push({ name: "rope_freqs.weight", type: "F32", dims: [factors.length], read: async () => factors });
@@ -41,10 +43,10 @@ export async function convertModel(folder, path) {
       for (const [from, to] of Object.entries(matrices)) {
         const heads = headsOf(config, from);
         const change = (values) => (heads ? permute(values, heads) : values);
-        tensors.push(tensor(`model.layers.${layer}.${from}`, `blk.${layer}.${to}`, "Q4_0", change));
+        tensors.push(tensor(`model.layers.${layer}.${from}`, `blk.${layer}.${to}`, layers, change));
       }
     }
-    await writeGguf(temporary, modelMetadata(config), tensors);
+    await writeGguf(temporary, modelMetadata(config, layers), tensors);
     await source.close();
   });
 }
@@ -122,12 +124,15 @@ function ropeFactors({ rope_parameters: rope, head_dim: size }) {
   });
 }
 
-function modelMetadata(config) {
+/** llama.cpp's numbers of files that hold mostly one type. */
+const fileTypes = { F32: 0, Q4_0: 2, Q8_0: 7 };
+
+function modelMetadata(config, layers) {
   const vocab = Array.from({ length: config.vocab_size }, (_, id) => `Ġw${id}`);
   return [
     ["general.architecture", text("llama")],
     ["general.name", text("random")],
-    ["general.file_type", u32(2)], // mostly Q4_0
+    ["general.file_type", u32(fileTypes[layers])],
     ["general.quantization_version", u32(2)],
     ["llama.context_length", u32(config.max_position_embeddings)],
     ["llama.embedding_length", u32(config.hidden_size)],

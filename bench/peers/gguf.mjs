@@ -3,6 +3,7 @@
 import { open } from "node:fs/promises";
 
 const alignment = 32;
+const { fround } = Math;
 const aligned = (bytes) => Math.ceil(bytes / alignment) * alignment;
 
 /** Elements of a block, its bytes, and how a matrix's values become blocks. Block layouts are those of ggml-common.h. */
@@ -68,7 +69,10 @@ function pad(bytes) {
   return padded;
 }
 
-/** d = (the value of largest magnitude) / -8; q = x / d + 8, four bits; values 0 to 15 in the low halves. */
+/**
+ * d = (the value of largest magnitude) / -8; q = x / d + 8, four bits; values 0 to 15 in the low halves. In float32 throughout,
+ * so that ties fall as in ggml.
+ */
 function encodeQ4(values) {
   const blocks = values.length / 32;
   const out = Buffer.alloc(blocks * 18);
@@ -77,25 +81,27 @@ function encodeQ4(values) {
     for (let i = 0; i < 32; i++)
       if (Math.abs(values[block * 32 + i]) > Math.abs(extreme)) extreme = values[block * 32 + i];
     const scale = extreme / -8;
-    const inverse = scale === 0 ? 0 : 1 / scale;
-    const quantum = (i) => Math.min(15, Math.trunc(values[block * 32 + i] * inverse + 8.5));
+    const inverse = scale === 0 ? 0 : fround(1 / scale);
+    const quantum = (i) => Math.min(15, Math.trunc(fround(fround(values[block * 32 + i] * inverse) + 8.5)));
     out.writeUInt16LE(toHalf(scale), block * 18);
     for (let i = 0; i < 16; i++) out[block * 18 + 2 + i] = quantum(i) | (quantum(i + 16) << 4);
   }
   return out;
 }
 
-/** d = max |x| / 127; q = x / d, eight bits. */
+/** d = max |x| / 127; q = x / d, eight bits, ties away from zero. */
 function encodeQ8(values) {
   const blocks = values.length / 32;
   const out = Buffer.alloc(blocks * 34);
   for (let block = 0; block < blocks; block++) {
     let largest = 0;
     for (let i = 0; i < 32; i++) largest = Math.max(largest, Math.abs(values[block * 32 + i]));
-    const scale = largest / 127;
+    const scale = fround(largest / 127);
+    const inverse = scale === 0 ? 0 : fround(1 / scale);
     out.writeUInt16LE(toHalf(scale), block * 34);
     for (let i = 0; i < 32; i++) {
-      out.writeInt8(scale === 0 ? 0 : Math.round(values[block * 32 + i] / scale), block * 34 + 2 + i);
+      const exact = fround(values[block * 32 + i] * inverse);
+      out.writeInt8(Math.sign(exact) * Math.round(Math.abs(exact)), block * 34 + 2 + i);
     }
   }
   return out;
@@ -104,15 +110,22 @@ function encodeQ8(values) {
 const single = new Float32Array(1);
 const singleBits = new Uint32Array(single.buffer);
 
-/** The bits of the nearest float16; ties away from zero, which no scale will notice. */
+/** The bits of the nearest float16, of two the even one. */
 function toHalf(value) {
   single[0] = value;
   const bits = singleBits[0];
   const sign = (bits >>> 16) & 0x8000;
-  const magnitude = Math.abs(value);
+  const magnitude = Math.abs(single[0]);
   if (magnitude >= 65520) return sign | 0x7c00;
-  if (magnitude < 2 ** -14) return sign | Math.round(magnitude * 2 ** 24);
-  return sign | ((((bits & 0x7fffffff) - 0x38000000 + 0x1000) >>> 13) & 0x7fff);
+  if (magnitude < 2 ** -14) return sign | toEven(magnitude * 2 ** 24);
+  const kept = (bits & 0x7fffffff) - 0x38000000;
+  return sign | ((kept + 0x0fff + ((kept >>> 13) & 1)) >>> 13);
+}
+
+function toEven(value) {
+  const floor = Math.floor(value);
+  const rest = value - floor;
+  return rest > 0.5 || (rest === 0.5 && floor % 2 === 1) ? floor + 1 : floor;
 }
 
 function u64(value) {
