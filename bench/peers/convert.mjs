@@ -55,7 +55,7 @@ export async function convertModel(folder, path, { layers, embeddings }) {
 export async function convertAdapter(folder, model, path) {
   return once(path, async (temporary) => {
     const config = JSON.parse(await readFile(join(model, "config.json"), "utf8"));
-    const { lora_alpha: alpha } = JSON.parse(await readFile(join(folder, "adapter_config.json"), "utf8"));
+    const alpha = alphaOf(JSON.parse(await readFile(join(folder, "adapter_config.json"), "utf8")));
     const source = await openSafetensors(join(folder, "adapter_model.safetensors"));
     const tensors = source.names.map((name) => {
       const [, layer, module, side] = /layers\.(\d+)\.(.+)\.lora_([AB])\.weight$/.exec(name);
@@ -76,6 +76,13 @@ export async function convertAdapter(folder, model, path) {
     await writeGguf(temporary, metadata, tensors);
     await source.close();
   });
+}
+
+/** llama.cpp multiplies by alpha over the rank that it finds, whatever the kind of LoRA. */
+function alphaOf({ lora_alpha: alpha, r: rank, use_rslora: rootRank, alpha_pattern: alphas, rank_pattern: ranks }) {
+  if (Object.keys({ ...alphas, ...(rootRank ? ranks : {}) }).length > 0)
+    throw new Error("patterns: there is no one alpha");
+  return rootRank ? alpha * Math.sqrt(rank) : alpha;
 }
 
 async function once(path, make) {

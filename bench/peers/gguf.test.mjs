@@ -1,14 +1,17 @@
 // GGUF files read back by the description of the format, not by what wrote them. Needs nothing but Node.js.
 
 import assert from "node:assert/strict";
-import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { cp, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
-import { convertModel } from "./convert.mjs";
+import { fileURLToPath } from "node:url";
+import { convertAdapter, convertModel } from "./convert.mjs";
 import { f32, i32s, text, texts, u32, writeGguf } from "./gguf.mjs";
 import { openSafetensors } from "./safetensors.mjs";
 
+const model = fileURLToPath(new URL("../../models/bookworm-7m", import.meta.url));
+const adapter = fileURLToPath(new URL("../../adapters/plays", import.meta.url));
 const folder = await mkdtemp(join(tmpdir(), "lorikeet-gguf-"));
 after(() => rm(folder, { recursive: true, force: true }));
 
@@ -156,12 +159,11 @@ test("normal weights come back as near as ggml's own quantization brings them", 
 });
 
 test("a model keeps its shapes, and heads are laid out so that what is rotated together is next to each other", async () => {
-  const source = new URL("../../models/bookworm-7m", import.meta.url).pathname;
   const path = join(folder, "model.gguf");
-  await convertModel(source, path, { layers: "F32", embeddings: "F32" });
+  await convertModel(model, path, { layers: "F32", embeddings: "F32" });
   const { metadata, tensors } = await readGguf(path);
-  const weights = await openSafetensors(join(source, "model.safetensors"));
-  const config = JSON.parse(await readFile(join(source, "config.json"), "utf8"));
+  const weights = await openSafetensors(join(model, "model.safetensors"));
+  const config = JSON.parse(await readFile(join(model, "config.json"), "utf8"));
   assert.equal(metadata.get("llama.block_count"), config.num_hidden_layers);
   assert.equal(metadata.get("tokenizer.ggml.tokens").length, config.vocab_size);
   assert.equal(tensors.size, weights.names.length);
@@ -179,4 +181,27 @@ test("a model keeps its shapes, and heads are laid out so that what is rotated t
   const down = await weights.read("model.layers.7.mlp.down_proj.weight");
   assert.deepEqual(tensors.get("blk.7.ffn_down.weight").values, down);
   await weights.close();
+});
+
+test("an adapter's B is laid out as its base is, and its alpha stands for the factor of its kind", async () => {
+  const { tensors, metadata } = await readGguf(await convertAdapter(adapter, model, join(folder, "adapter.gguf")));
+  const weights = await openSafetensors(join(adapter, "adapter_model.safetensors"));
+  const config = JSON.parse(await readFile(join(adapter, "adapter_config.json"), "utf8"));
+  assert.equal(metadata.get("adapter.lora.alpha"), config.lora_alpha);
+  assert.equal(tensors.size, weights.names.length);
+  const theirs = await weights.read("base_model.model.model.layers.1.self_attn.q_proj.lora_B.weight");
+  const { values } = tensors.get("blk.1.attn_q.weight.lora_b");
+  const row = (all, index) => all.slice(index * config.r, (index + 1) * config.r);
+  assert.deepEqual(row(values, 3), row(theirs, 1 + 32)); // the second pair of a head of 64
+  await weights.close();
+
+  const changed = join(folder, "rslora");
+  await cp(adapter, changed, { recursive: true });
+  const save = (changes) => writeFile(join(changed, "adapter_config.json"), JSON.stringify({ ...config, ...changes }));
+  await save({ use_rslora: true });
+  const path = join(folder, "rslora.gguf");
+  const root = (await readGguf(await convertAdapter(changed, model, path))).metadata.get("adapter.lora.alpha");
+  assert.ok(Math.abs(root / config.r - config.lora_alpha / Math.sqrt(config.r)) < 1e-5);
+  await save({ alpha_pattern: { q_proj: 3 } });
+  await assert.rejects(convertAdapter(changed, model, join(folder, "pattern.gguf")), /no one alpha/);
 });
