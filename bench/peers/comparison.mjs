@@ -9,14 +9,15 @@ const aims = { "decode/base/1": 1.5, "decode/base/16": 1.8, "decode/distinct/16"
  * One row for each step: for each of Lorikeet's forms of the weights its own rate, the other engine's with the form beside it and the
  * faster attention, and their ratio; and the fastest form of one over the fastest of the other.
  *
+ * @param dtypes of the report, those to compare
  * @param cases `{id, dtype, peer, flashAttention}`, once with and once without flash attention
  * @param samples of each case, tokens a second
  */
-export function compare(report, cases, samples) {
+export function compare(report, dtypes, cases, samples) {
   const ids = [...new Set(cases.map(({ id }) => id))];
   return ids.map((id) => {
     const forms = {};
-    for (const dtype of Object.keys(report.weightBytes)) {
+    for (const dtype of dtypes) {
       const ours = report.cells.find((cell) => cell.id === `${dtype}/${id}` || cell.id === `${dtype}/${id}/greedy`);
       const theirs = cases
         .filter((one) => one.id === id && one.dtype === dtype)

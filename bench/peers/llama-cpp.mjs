@@ -2,7 +2,7 @@
 // the same machine:
 //
 //   npx lorikeet bench engine --json > report.json
-//   cd bench/peers && npm install && node llama-cpp.mjs ../../report.json [--rounds 5] [--steps 6] [--json]
+//   cd bench/peers && npm install && node llama-cpp.mjs ../../report.json [--dtype int4] [--rounds 5] [--steps 6] [--json]
 //
 // The same steps as Lorikeet's, greedy: batches of 1, 4 and 16 sequences with as many tokens of context; base, one adapter for all, an
 // adapter for each; a prompt of one chunk. A batch of llama.cpp has one set of adapters, so an adapter for each row means an
@@ -26,8 +26,11 @@ const forms = {
   fp32: { layers: "F32", embeddings: "F32" },
 };
 
-const { reportPath, rounds, steps, json } = readArguments();
+const { reportPath, dtype: only, rounds, steps, json } = readArguments();
 const report = JSON.parse(await readFile(reportPath, "utf8"));
+const dtypes = Object.keys(report.weightBytes).filter((dtype) => only === undefined || dtype === only);
+if (dtypes.length === 0)
+  throw new Error(`the report has ${Object.keys(report.weightBytes).join(" and ")}, not ${only}`);
 const { model: folder, adapters, adapterNames } = report.materials;
 const gguf = join(dirname(folder), "gguf");
 const { vocab_size: vocabSize } = JSON.parse(await readFile(join(folder, "config.json"), "utf8"));
@@ -40,9 +43,9 @@ for (const name of adapterNames.slice(0, maxRows)) {
 }
 const llama = await getLlama({ gpu: false, build: "never", maxThreads: report.threads, logLevel: "error" });
 const cases = [];
-for (const dtype of Object.keys(report.weightBytes)) cases.push(...(await openCases(dtype)));
+for (const dtype of dtypes) cases.push(...(await openCases(dtype)));
 const samples = await measure(cases);
-const comparison = compare(report, cases, samples);
+const comparison = compare(report, dtypes, cases, samples);
 const { release } = llama.llamaCppRelease;
 const info = { engine: "llama.cpp", release, threads: report.threads, shape: report.shape };
 if (json) console.log(JSON.stringify({ ...info, rows: comparison }, null, 2));
@@ -53,14 +56,17 @@ function readArguments() {
   const { values, positionals } = parseArgs({
     allowPositionals: true,
     options: {
+      dtype: { type: "string" },
       rounds: { type: "string", default: "5" },
       steps: { type: "string", default: "6" },
       json: { type: "boolean", default: false },
     },
   });
   const [reportPath] = positionals;
-  if (reportPath) return { reportPath, rounds: Number(values.rounds), steps: Number(values.steps), json: values.json };
-  console.error("usage: node llama-cpp.mjs <report of lorikeet bench engine --json> [--rounds n] [--steps n] [--json]");
+  if (reportPath) return { ...values, reportPath, rounds: Number(values.rounds), steps: Number(values.steps) };
+  console.error(
+    "usage: node llama-cpp.mjs <report of bench engine --json> [--dtype type] [--rounds n] [--steps n] [--json]",
+  );
   process.exit(2);
 }
 
