@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { AdapterLabels } from "../src/server/adapter-labels.js";
 import { Metrics } from "../src/server/metrics.js";
-import { openServerRig, type ServerRig, until } from "./support/rig.js";
+import { openRig, openServerRig, type ServerRig, until } from "./support/rig.js";
 
 const bytes = (text: string): number[] => [...Buffer.from(text)];
 
@@ -94,6 +94,22 @@ describe("the exposition", () => {
       3,
       "a second scrape counts nothing twice",
     );
+  });
+
+  test("takes the gateway's counts once a scrape", async () => {
+    await using rig = await openRig();
+    const metrics = new Metrics({ maxAdapterLabels: 4 });
+    let asked = 0;
+    const stats = () => {
+      asked++;
+      return rig.gateway.stats();
+    };
+    metrics.bind({ ...rig.gateway, stats });
+    for (const scrapes of [1, 2]) {
+      assert.match(await metrics.render(), /^lorikeet_kv_slots\{/m);
+      assert.equal(asked, scrapes);
+    }
+    metrics.close();
   });
 
   test("shows who runs, by name, and sockets", async () => {

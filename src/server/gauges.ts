@@ -1,8 +1,9 @@
 /** Gauges that are read from the gateway at each scrape: slots, bytes, tiers, and the names that Kubernetes routers look for. */
 import { Counter, Gauge, type Registry } from "prom-client";
-import type { Gateway, GatewayStats } from "../gateway/gateway.js";
+import type { GatewayStats } from "../gateway/gateway.js";
 
-export function registerGauges(registry: Registry, gateway: Gateway): void {
+/** `stats` is asked by each gauge: it should cost little. */
+export function registerGauges(registry: Registry, stats: () => GatewayStats): void {
   const registers = [registry];
   const gauge = (name: string, help: string, read: (stats: GatewayStats) => number): void => {
     new Gauge({
@@ -10,7 +11,7 @@ export function registerGauges(registry: Registry, gateway: Gateway): void {
       help,
       registers,
       collect() {
-        this.set(read(gateway.stats()));
+        this.set(read(stats()));
       },
     });
   };
@@ -21,7 +22,7 @@ export function registerGauges(registry: Registry, gateway: Gateway): void {
       registers,
       collect() {
         this.reset();
-        this.inc(read(gateway.stats()));
+        this.inc(read(stats()));
       },
     });
   };
@@ -40,17 +41,17 @@ export function registerGauges(registry: Registry, gateway: Gateway): void {
   );
   gauge("vllm:num_requests_running", "Sequences in the batch.", (stats) => stats.engine.running);
   gauge("vllm:num_requests_waiting", "Sequences in the queue.", (stats) => stats.engine.waiting);
-  registerLabelled(registers, gateway);
+  registerLabelled(registers, stats);
 }
 
-function registerLabelled(registers: Registry[], gateway: Gateway): void {
+function registerLabelled(registers: Registry[], stats: () => GatewayStats): void {
   new Gauge({
     name: "lorikeet_kv_slots",
     help: "Slots of the KV cache.",
     labelNames: ["state"],
     registers,
     collect() {
-      for (const [state, count] of Object.entries(gateway.stats().engine.slots)) this.set({ state }, count);
+      for (const [state, count] of Object.entries(stats().engine.slots)) this.set({ state }, count);
     },
   });
   new Gauge({
@@ -59,7 +60,7 @@ function registerLabelled(registers: Registry[], gateway: Gateway): void {
     labelNames: ["tier"],
     registers,
     collect() {
-      for (const [tier, count] of Object.entries(gateway.stats().tiers)) this.set({ tier }, count);
+      for (const [tier, count] of Object.entries(stats().tiers)) this.set({ tier }, count);
     },
   });
   new Gauge({
@@ -68,7 +69,7 @@ function registerLabelled(registers: Registry[], gateway: Gateway): void {
     labelNames: ["max_lora", "running_lora_adapters", "waiting_lora_adapters"],
     registers,
     collect() {
-      const { limits, runningAdapters, waitingAdapters } = gateway.stats();
+      const { limits, runningAdapters, waitingAdapters } = stats();
       this.reset();
       const labels = {
         max_lora: String(limits.maxBatch),

@@ -1,7 +1,7 @@
 /** The Prometheus side: what is counted as it happens, told by the engine and the gateway. Knows no HTTP. */
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
 import type { EngineObserver } from "../engine/types.js";
-import type { Gateway } from "../gateway/gateway.js";
+import type { Gateway, GatewayStats } from "../gateway/gateway.js";
 import type { GatewayObserver, RequestSummary } from "../gateway/observer.js";
 import { AdapterLabels } from "./adapter-labels.js";
 import { EventLoopDelay } from "./event-loop.js";
@@ -24,6 +24,8 @@ export class Metrics {
   readonly #tokens: Counter<"adapter" | "kind">;
   readonly #delay: EventLoopDelay;
   #gateway: Gateway | null = null;
+  /** Taken once a scrape: among thousands of adapters it costs more than all gauges. */
+  #stats: GatewayStats | null = null;
 
   constructor(options: { readonly maxAdapterLabels: number }) {
     const registers = [this.registry];
@@ -50,13 +52,16 @@ export class Metrics {
   /** Adds what is read at each scrape: slots, bytes, tiers. */
   bind(gateway: Gateway): void {
     this.#gateway = gateway;
-    registerGauges(this.registry, gateway);
+    registerGauges(this.registry, () => this.#stats ?? gateway.stats());
   }
 
   /** The exposition text. Series of adapters that are gone are removed first. */
   async render(): Promise<string> {
     const gateway = this.#gateway;
-    if (gateway) this.#labels.prune((name) => gateway.adapters.has(name));
+    if (gateway) {
+      this.#labels.prune((name) => gateway.adapters.has(name));
+      this.#stats = gateway.stats();
+    }
     return this.registry.metrics();
   }
 
