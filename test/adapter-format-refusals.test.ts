@@ -120,7 +120,7 @@ const unsupported: [string, Edit, RegExp][] = [
   [
     "DoRA",
     { config: { use_dora: true }, tensors: put(`${q}.lora_magnitude_vector`, [64]) },
-    /^DoRA .*not supported yet.*\(1 tensor uses it: .*lora_magnitude_vector"\)$/,
+    /^DoRA .*not served yet.*\(1 tensor uses it: .*lora_magnitude_vector"\)$/,
   ],
   ["DoRA by config alone", { config: { use_dora: true } }, /^DoRA/],
   ["lora_bias", { config: { lora_bias: true }, tensors: put(`${q}.lora_B.bias`, [64]) }, /^biases on lora_B/],

@@ -119,7 +119,6 @@ test("what cannot be is one line on stderr and exit code 2, before anything is l
     ],
     [["adapters", "list", "--url", "ftp://x"], /--url must be an address/],
     [["adapters", "add", "x", "adapters/plays", "--adapters", "test"], /--model <folder> is required/],
-    [["adapters", "verify", "--url", "http://x"], /verify reads the files themselves/],
   ];
   for (const [args, pattern, environment] of cases) {
     const { code, err } = await run(args, { LORIKEET_PORT: "0", ...environment });
