@@ -130,6 +130,17 @@ test("adapters of a running server: what is sent, told, refused and verified", a
   }
 });
 
+test("serve: goes on when nobody reads its log any more", async () => {
+  const server = start(["serve", "--model", model, "--port", "0", "--max-batch", "2"]);
+  const address = await addressOf(server);
+  server.child.stdout?.destroy();
+  server.child.stderr?.destroy();
+  const body = { model: "bookworm-7m", prompt: "It", max_tokens: 1 };
+  for (let i = 0; i < 3; i++) assert.equal((await complete(address, body)).status, 200);
+  server.child.kill("SIGTERM");
+  assert.equal(await server.ended, 0);
+});
+
 test("serve: a second signal ends a drain at once", async () => {
   const server = start(["serve", "--model", model, "--port", "0", "--log-level", "silent"]);
   const address = await addressOf(server);

@@ -4,11 +4,19 @@
 import { runProgram } from "./program.js";
 import { processTerminal } from "./terminal.js";
 
-// A reader that has seen enough (`lorikeet inspect ... | head`) is no fault.
-process.stdout.on("error", (error: NodeJS.ErrnoException) => {
-  if (error.code === "EPIPE") process.exit(0);
-  throw error;
-});
+/** These work for others than the reader of their lines. */
+const goOnUnread = ["serve", "train"];
+const isGoingOn = goOnUnread.includes(process.argv[2] ?? "");
+
+// A reader that has seen enough (`lorikeet inspect ... | head`) is no fault. A log that cannot be written, since its reader
+// has ended or its disk is full, must not end the service.
+for (const stream of [process.stdout, process.stderr]) {
+  stream.on("error", (error: NodeJS.ErrnoException) => {
+    if (isGoingOn) return;
+    if (error.code === "EPIPE") process.exit(0);
+    throw error;
+  });
+}
 
 const code = await runProgram(process.argv.slice(2), processTerminal());
 // Written text leaves first; threads that still wait for work do not keep the process.
