@@ -46,12 +46,15 @@ test("the products of a step are those of 135M, counted by hand", () => {
 
 test("a run reports every sample, a loss that falls, memory, rates and profiles", async () => {
   const prefix = join(cache, "profile");
-  const { code, out, err } = await run("--json", "--quick", "--shape", "tiny", "--length", "64", "--profile", prefix);
+  const shape = ["--shape", "tiny", "--length", "64", "--base-dtype", "fp32,int8"];
+  const { code, out, err } = await run("--json", "--quick", ...shape, "--profile", prefix);
   assert.equal(code, 0, err);
   const report: TrainReport = JSON.parse(out);
-  const [cell] = report.cells;
-  assert.ok(cell && report.cells.length === 1);
-  assert.equal(cell.baseDtype, "fp32");
+  const [cell, quantized] = report.cells;
+  assert.ok(cell && quantized && report.cells.length === 2);
+  assert.deepEqual([cell.baseDtype, quantized.baseDtype], ["fp32", "int8"]);
+  assert.ok(Math.abs((quantized.losses[0] ?? 0) - (cell.losses[0] ?? 0)) < 0.1, "the same model in another form");
+  assert.notEqual(quantized.losses[0], cell.losses[0]);
   assert.equal(cell.stepMs.samples.length, report.effort.samples);
   assert.equal(cell.losses.length, report.effort.samples + report.effort.warmups);
   assert.ok(Math.abs((cell.losses[0] ?? 0) - Math.log(1024)) < 0.5, `loss ${cell.losses[0]} of random tokens`);
@@ -61,7 +64,7 @@ test("a run reports every sample, a loss that falls, memory, rates and profiles"
   assert.deepEqual(cell.aims, [], "no aim is set for this shape");
   assert.match(formatTrainReport(report), /tiny .* fp32/);
   const profiles = (await readdir(cache)).filter((name) => name.startsWith("profile"));
-  assert.equal(profiles.length, 1);
+  assert.equal(profiles.length, 2);
 });
 
 test("a shape or a form that does not exist is a wrong command line", async () => {

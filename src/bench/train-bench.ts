@@ -5,6 +5,7 @@
 
 import { availableParallelism, cpus } from "node:os";
 import type { Progress } from "../base/log.js";
+import type { BaseDtype } from "../engine/start.js";
 import { openCheckpoint } from "../model/checkpoint.js";
 import { prepareModel } from "./materials.js";
 import { productRate, type RateForm, rateMethod } from "./product-rate.js";
@@ -16,7 +17,7 @@ import { ceilingMs, countProducts, type StepProducts } from "./train-products.js
 
 export interface TrainBenchOptions {
   readonly shapes: readonly BenchShape[];
-  readonly baseDtypes: readonly TrainDtype[];
+  readonly baseDtypes: readonly BaseDtype[];
   readonly rows: number;
   readonly length: number;
   readonly gradientCheckpointing: boolean;
@@ -27,13 +28,10 @@ export interface TrainBenchOptions {
   readonly progress?: Progress;
 }
 
-export const trainDtypes = ["fp32"] as const;
-export type TrainDtype = (typeof trainDtypes)[number];
-
 /** One model trained over one form of its weights. */
 export interface TrainCell {
   readonly shape: BenchShape;
-  readonly baseDtype: TrainDtype;
+  readonly baseDtype: BaseDtype;
   readonly parameters: number;
   readonly trainableParameters: number;
   readonly stepMs: Spread & { readonly samples: readonly number[] };
@@ -100,7 +98,7 @@ export async function runTrainBench(options: TrainBenchOptions): Promise<TrainRe
 
 async function measureCell(
   shape: BenchShape,
-  baseDtype: TrainDtype,
+  baseDtype: BaseDtype,
   effort: Effort,
   options: TrainBenchOptions,
 ): Promise<TrainCell> {
@@ -111,6 +109,7 @@ async function measureCell(
   const rates = { fp32: await productRate("fp32", size), int8: await productRate("int8", size) };
   const { warmups, samples } = effort;
   const what: TrainCase = {
+    baseDtype,
     model,
     rows,
     length,
@@ -145,7 +144,7 @@ async function measureCell(
   };
 }
 
-const rateOf = (dtype: TrainDtype): RateForm => (dtype === "fp32" ? "fp32" : "int8");
+const rateOf = (dtype: BaseDtype): RateForm => (dtype === "fp32" ? "fp32" : "int8");
 
 /** What is to be reached holds for 4 rows of 256 tokens. */
 const isAimed = ({ rows, length, gradientCheckpointing }: TrainBenchOptions): boolean =>
@@ -160,7 +159,7 @@ const aims: Partial<Record<string, { readonly tokensPerSecond: number; readonly 
   "360M/int8": { tokensPerSecond: 190 },
 };
 
-function aimsOf(shape: BenchShape, baseDtype: TrainDtype, tokensPerSecond: number, peakBytes: number): Aim[] {
+function aimsOf(shape: BenchShape, baseDtype: BaseDtype, tokensPerSecond: number, peakBytes: number): Aim[] {
   const aim = aims[`${shape}/${baseDtype}`];
   if (!aim) return [];
   const speed: Aim = { what: "tokens/s", value: aim.tokensPerSecond, met: tokensPerSecond >= aim.tokensPerSecond };

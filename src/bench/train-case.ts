@@ -1,5 +1,6 @@
 /** One training run of a benchmark, in the process that calls: the trainer's own loop over random rows, every token real and labelled. */
 
+import type { BaseDtype } from "../engine/start.js";
 import { openCheckpoint } from "../model/checkpoint.js";
 import type { DataSet, Item } from "../train/data/dataset.js";
 import { countLabels } from "../train/data/shorten.js";
@@ -13,6 +14,8 @@ import { initialState, train } from "../train/trainer.js";
 export interface TrainCase {
   /** A folder in Hugging Face layout. */
   readonly model: string;
+  /** The form of the frozen weights. */
+  readonly baseDtype: BaseDtype;
   readonly rows: number;
   readonly length: number;
   readonly gradientCheckpointing: boolean;
@@ -41,12 +44,13 @@ export const benchRank = 16;
 
 /** Throws what opening a session throws. */
 export async function runTrainCase(what: TrainCase): Promise<TrainMeasured> {
-  const { rows, length, gradientCheckpointing, threads, cacheDirectory, warmups, samples, profile } = what;
+  const { baseDtype, rows, length, gradientCheckpointing, threads, cacheDirectory, warmups, samples, profile } = what;
   const checkpoint = await openCheckpoint(what.model);
   const steps = warmups + samples;
   const data = randomRows(checkpoint.config.vocabSize, rows, length);
   const settings: TrainSettings = {
     ...trainDefaults,
+    baseDtype,
     rank: benchRank,
     batch: rows,
     accumulate: 1,
