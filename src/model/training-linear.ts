@@ -136,13 +136,16 @@ export class TrainingLinears {
     const whole = packedPart(weights, parts);
     const joined = whole ? [{ product: whole, parts }] : parts.map((part) => ({ product: part, parts: [part] }));
     const bases = whole ? [buildJoined(this.#op, weights, parts, x)] : buildLinear(this.#op, weights, parts, x);
+    const adapters = dropout === 0 ? this.#adapters(parts) : [];
     return joined.flatMap(({ product, parts: layers }, i) => {
       const back = backwardPart(product);
       const { outputs, gradient } = buildJoinedLinear(this.#op, {
         x,
         base: bases[i] ?? x,
-        sizes: layers.map(({ outFeatures }) => outFeatures),
-        adapters: dropout === 0 ? this.#adapters(layers) : [],
+        layers: layers.map((layer) => ({
+          outFeatures: layer.outFeatures,
+          adapter: adapters[parts.indexOf(layer)] ?? null,
+        })),
         back: (op, g) => buildLinear(op, weights, [back], g)[0] ?? g, // dx = g W by the transposed copy
       });
       this.#custom.push(gradient);
@@ -151,13 +154,11 @@ export class TrainingLinears {
   }
 
   /** In the order in which an fp32 base asks for them: every A, then every B. */
-  #adapters(parts: readonly LinearPart[]): JoinedAdapter[] {
-    const begins = parts.map((_, i) => parts.slice(0, i).reduce((sum, { outFeatures }) => sum + outFeatures, 0));
+  #adapters(parts: readonly LinearPart[]): (JoinedAdapter | null)[] {
     const factors = parts.map((part) => (this.site(part) ? this.#a(part) : null));
-    return parts.flatMap((part, i) => {
+    return parts.map((part, i) => {
       const [site, a] = [this.site(part), factors[i]];
-      if (!site || !a) return [];
-      return [{ ...site, a, b: this.#b(part), begin: begins[i] ?? 0, width: part.outFeatures }];
+      return site && a ? { ...site, a, b: this.#b(part) } : null;
     });
   }
 }
