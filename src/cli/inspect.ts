@@ -42,7 +42,7 @@ async function inspectAdapter(folder: string, { json, model }: InspectOptions, t
   printLine(terminal.stdout, formatFields(adapterFields(folder, description)));
   const rows = description.kinds.map(({ path, count, rank, alpha, scale, inFeatures, outFeatures, dtype }) => [
     path,
-    ...[count, rank, alpha, Number(scale.toFixed(4)), inFeatures, outFeatures].map(String),
+    ...[count, rank, Number(alpha.toFixed(4)), Number(scale.toFixed(4)), inFeatures, outFeatures].map(String),
     dtype,
   ]);
   const header = ["module", "layers", "rank", "alpha", "scale", "in", "out", "dtype"];
