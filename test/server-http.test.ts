@@ -146,6 +146,11 @@ describe("errors", () => {
     await using rig = await openServerRig({ script: { limits: { maxQueue: 0 } } });
     const response = await post(rig, "/v1/completions", { model: "base", prompt: "x" });
     assert.deepEqual([response.status, response.headers.get("retry-after")], [429, "1"]);
+    assert.equal((await post(rig, "/v1/completions", { model: "a secret", prompt: "x" })).status, 404);
+    await until(() => rig.lines.length === 2);
+    const [full, unknown] = rig.lines.map(({ fields }) => fields);
+    assert.deepEqual([full?.code, full?.model], ["queue_full", "base"], "the log says for which model");
+    assert.equal(unknown?.model, undefined, "and writes no name that does not exist");
   });
 
   test("a fault of ours says nothing of itself to the client and all to the log", async () => {

@@ -14,6 +14,8 @@ export interface RequestContext {
   fault: LorikeetError | null;
   /** The body, where the operator asked for bodies in the log. */
   body?: unknown;
+  /** The model that was asked for, where it exists: of a request that never began. */
+  model?: string;
   /** How the generation ended, when there was one. */
   summary: Promise<RequestSummary> | null;
 }
@@ -75,6 +77,7 @@ async function logAccess(
     remote: req.socket.remoteAddress,
     ...(res.writableFinished ? {} : { left: true }),
     ...(context.fault ? { code: context.fault.code, param: context.fault.param } : {}),
+    ...(context.model === undefined ? {} : { model: context.model }),
     ...summaryFields(summary),
     ...(context.body === undefined ? {} : { body: context.body }),
   };

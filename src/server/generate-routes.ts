@@ -5,6 +5,7 @@ import type { Answer } from "../gateway/answer.js";
 import type { Gateway } from "../gateway/gateway.js";
 import { asFault } from "../gateway/generation.js";
 import type { Route } from "../gateway/observer.js";
+import { askedModel } from "./asked-model.js";
 import { contextOf } from "./context.js";
 import type { ServerOptions } from "./options.js";
 import { streamAnswer } from "./sse.js";
@@ -14,6 +15,7 @@ export function generateHandler(route: Route, gateway: Gateway, options: ServerO
     const context = contextOf(res);
     const body: unknown = req.body;
     if (options.logPrompts) context.body = body;
+    Object.assign(context, askedModel(gateway, body));
     const answer = await (route === "chat"
       ? gateway.chat(body, context.signal)
       : gateway.complete(body, context.signal));

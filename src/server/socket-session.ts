@@ -5,6 +5,7 @@ import type { Logger } from "../base/log.js";
 import type { Gateway } from "../gateway/gateway.js";
 import { asFault } from "../gateway/generation.js";
 import type { RequestSummary } from "../gateway/observer.js";
+import { askedModel } from "./asked-model.js";
 import { summaryFields } from "./context.js";
 import type { Gate } from "./drain.js";
 import { errorBody } from "./fault.js";
@@ -158,13 +159,14 @@ export class SocketSession {
   }
 
   #log(ask: Ask, startedAt: number, fault: LorikeetError | null, summary: RequestSummary | null): void {
-    const { logger, options } = this.#deps;
+    const { gateway, logger, options } = this.#deps;
     const fields = {
       requestId: `${this.#requestId}/${ask.id}`,
       method: "WS",
       path: ask.type,
       ms: Math.round(performance.now() - startedAt),
       ...(fault ? { code: fault.code, param: fault.param } : {}),
+      ...askedModel(gateway, ask.body),
       ...summaryFields(summary),
       ...(options.logPrompts ? { body: ask.body } : {}),
     };
