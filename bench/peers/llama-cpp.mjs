@@ -6,7 +6,7 @@
 //
 // The same steps as Lorikeet's, greedy: batches of 1, 4 and 16 sequences with as many tokens of context; base, one adapter for all, an
 // adapter for each; a prompt of one chunk. A batch of llama.cpp has one set of adapters, so an adapter for each row means an
-// evaluation for each. Every step runs with and without flash attention, neither of which is always the faster one.
+// evaluation for each. Each batch has a context of its own size, and flash attention or none, whichever is faster for the step.
 
 import { readFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
@@ -17,7 +17,7 @@ import { convertAdapter, convertModel } from "./convert.mjs";
 import { decode, prefill, RowOpener } from "./rows.mjs";
 
 const rowCounts = [1, 4, 16];
-const maxRows = 16;
+const maxRows = Math.max(...rowCounts);
 
 /** The form of llama.cpp that stands beside each of Lorikeet's. Its head is Q8_0 as Lorikeet's is int8. */
 const forms = {
@@ -80,18 +80,23 @@ async function openCases(dtype) {
   const found = [];
   for (const flashAttention of [true, false]) {
     tell(`${peer}, ${flashAttention ? "with" : "without"} flash attention: filling contexts`);
-    const base = await opener.open(maxRows, { flashAttention });
-    const shared = await opener.open(maxRows, { flashAttention, lora: adapterPaths[0] });
+    const add = (id, sample) => found.push({ id, dtype, peer, flashAttention, sample });
+    for (const [set, lora] of [
+      ["base", null],
+      ["shared", adapterPaths[0]],
+    ]) {
+      for (const rows of rowCounts) {
+        const sequences = await opener.open(rows, { flashAttention, lora });
+        add(`decode/${set}/${rows}`, () => decode([sequences], prompt.length, steps));
+      }
+      const [sequence] = await opener.open(1, { flashAttention, lora });
+      add(`prefill/${set}/${prompt.length}`, () => prefill(sequence, prompt));
+    }
     const distinct = [];
     for (const lora of adapterPaths) distinct.push(await opener.open(1, { flashAttention, lora }));
-    const add = (id, sample) => found.push({ id, dtype, peer, flashAttention, sample });
-    for (const rows of rowCounts) {
-      add(`decode/base/${rows}`, () => decode([base.slice(0, rows)], prompt.length, steps));
-      add(`decode/shared/${rows}`, () => decode([shared.slice(0, rows)], prompt.length, steps));
-      if (rows > 1) add(`decode/distinct/${rows}`, () => decode(distinct.slice(0, rows), prompt.length, steps));
+    for (const rows of rowCounts.filter((count) => count > 1)) {
+      add(`decode/distinct/${rows}`, () => decode(distinct.slice(0, rows), prompt.length, steps));
     }
-    add(`prefill/base/${prompt.length}`, () => prefill(base[maxRows - 1], prompt));
-    add(`prefill/shared/${prompt.length}`, () => prefill(shared[maxRows - 1], prompt));
   }
   await opener.close();
   return found;
