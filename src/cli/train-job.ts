@@ -7,7 +7,7 @@ import { openAdapter } from "../train/adapter-files.js";
 import { Checkpoints } from "../train/checkpoints.js";
 import type { DataSet } from "../train/data/dataset.js";
 import type { TokenRow } from "../train/data/encode.js";
-import { countBytes } from "../train/estimate.js";
+import { countBytes, type Fitting, fitMemory } from "../train/memory.js";
 import { type RunRecord, readRecord } from "../train/record.js";
 import type { RunFolder } from "../train/run-folder.js";
 import { openSession, type TrainSession } from "../train/session.js";
@@ -197,31 +197,35 @@ function stepsOf(folder: RunFolder): Promise<number[]> {
 }
 
 /** Refuses a run that could not fit, with what would. */
-function requireMemory(session: TrainSession, checkpoint: Checkpoint, settings: TrainSettings): void {
-  const { config } = checkpoint;
+function requireMemory(session: TrainSession, { config }: Checkpoint, settings: TrainSettings): void {
+  const { rows, length } = session.plan.largest();
   const shape = {
-    config,
+    ...{ config, rows, length, trainable: session.trainableParameters },
     weightBytes: settings.method === "full" ? 0 : session.base.bytes,
-    trainable: session.trainableParameters,
-    batch: session.plan.largest(),
     gradientCheckpointing: settings.gradientCheckpointing,
   };
   const memory = usableMemory();
   const needed = countBytes(shape);
   if (needed <= memory) return;
-  const fitting = [1, 2, 4, 8, 16, 32, 64]
-    .map((parts) => ({ rows: Math.ceil(shape.batch.rows / parts), checkpointing: shape.gradientCheckpointing }))
-    .flatMap((choice) => [choice, { ...choice, checkpointing: true }])
-    .find(
-      ({ rows, checkpointing }) =>
-        countBytes({ ...shape, batch: { ...shape.batch, rows }, gradientCheckpointing: checkpointing }) <= memory,
-    );
-  const hint = fitting
-    ? `It would fit with --batch ${fitting.rows} --accumulate ${Math.ceil((settings.batch * settings.accumulate) / fitting.rows)}${fitting.checkpointing ? " --gradient-checkpointing" : ""}.`
-    : "A shorter --length or a smaller model is needed.";
+  const fitting = fitMemory(shape, memory);
+  const hint = fitting ? `It would fit with ${flagsOf(fitting, length, settings)}.` : "A smaller model is needed.";
   throw new LorikeetError(
     "out_of_memory",
     `The run needs about ${formatBytes(needed)}, more than the ${formatBytes(memory)} of this machine. ${hint}`,
     { param: "--batch", found: needed, allowed: memory },
   );
+}
+
+/** A step of about as many rows or pairs as were asked for. */
+export function flagsOf(
+  fitting: Fitting,
+  length: number,
+  { method, batch, accumulate, gradientCheckpointing }: TrainSettings,
+): string {
+  const rows = Math.max(1, Math.floor(method === "dpo" ? fitting.rows / 2 : fitting.rows));
+  return [
+    `--batch ${rows} --accumulate ${Math.ceil((batch * accumulate) / rows)}`,
+    ...(fitting.length < length ? [`--length ${fitting.length}`] : []),
+    ...(fitting.gradientCheckpointing && !gradientCheckpointing ? ["--gradient-checkpointing"] : []),
+  ].join(" ");
 }

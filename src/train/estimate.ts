@@ -1,6 +1,6 @@
 /** What a run will take in memory and time, from real runs of its own smallest and largest batches. Changes no parameter. */
-import type { DecoderConfig } from "../model/types.js";
 import type { TokenBatch } from "./batch.js";
+import { processBytes } from "./memory.js";
 import { addDecayedWeights, chain, clipByGlobalNorm, globalNorm, scaleByAdam } from "./optimizer.js";
 import type { TrainSession } from "./session.js";
 
@@ -86,30 +86,3 @@ const tokensOf = ({ rows, length }: TokenBatch): number => rows * length;
 
 /** The most memory that this process has held so far. */
 export const peakBytes = (): number => process.resourceUsage().maxRSS * 1024;
-
-export interface MemoryShape {
-  readonly config: DecoderConfig;
-  /** Of the frozen weights in the form that they are trained over, both ways. */
-  readonly weightBytes: number;
-  readonly trainable: number;
-  readonly batch: TokenBatch;
-  readonly gradientCheckpointing: boolean;
-}
-
-/**
- * Bytes that a run needs, counted before anything runs: frozen weights and their prepacked copy, what the way back reads of every
- * layer, the logits of one chunk, and the optimizer's four arrays. Coarse; meant to refuse what could never fit.
- */
-export function countBytes({ config, weightBytes, trainable, batch, gradientCheckpointing }: MemoryShape): number {
-  const { hiddenSize, intermediateSize, layerCount, headCount, kvHeadCount, headDim } = config;
-  const { rows, length } = batch;
-  const tokens = rows * length;
-  const attention = 2 * (headCount + kvHeadCount) * headDim;
-  const perLayer =
-    tokens * (6 * hiddenSize + 4 * intermediateSize + attention) + 2 * rows * headCount * length * length;
-  const kept = gradientCheckpointing ? perLayer + layerCount * tokens * hiddenSize : layerCount * perLayer;
-  return processBytes + 2 * weightBytes + 4 * (kept + 5 * trainable) + 3 * chunkBytes;
-}
-
-const processBytes = 150 * 2 ** 20;
-const chunkBytes = 64 * 2 ** 20;
