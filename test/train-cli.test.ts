@@ -79,13 +79,21 @@ test("a run is saved, judged and merged, and one that was killed or interrupted 
   assert.ok(checkpoints.length >= 3 && checkpoints.length <= 4, checkpoints.join(" "));
   assert.deepEqual(readdirSync(join(folder, "adapters")).sort(), [".training", "whole"]);
 
-  for (const [name, signal] of [
-    ["killed", "SIGKILL"],
-    ["stopped", "SIGTERM"],
+  for (const [name, signal, instant] of [
+    ["killed", "SIGKILL", "step 4/12"],
+    ["killed-late", "SIGKILL", "step 10/12"],
+    ["stopped", "SIGTERM", "step 4/12"],
   ] as const) {
     const target = join(folder, "adapters", name);
     const run = start("train", ...short, "--out", target);
-    await until(run, "step 4/12");
+    await until(run, instant);
+    if (signal === "SIGTERM") {
+      run.child.kill("SIGSTOP"); // it must not end before another has tried
+      const second = await finish("train", ...short, "--out", target);
+      assert.equal(second.code, 1);
+      assert.match(second.err, /Another process is training into/);
+      run.child.kill("SIGCONT");
+    }
     run.child.kill(signal);
     assert.equal(await run.ended, signal === "SIGTERM" ? 143 : null);
     if (signal === "SIGTERM") assert.match(run.out + run.err, /Go on with: lorikeet train --resume --out/);
