@@ -5,7 +5,7 @@ import fc from "fast-check";
 import type { HostAdapter, HostSite } from "../src/adapter/types.js";
 import { AdapterBank, type BankHold } from "../src/engine/bank.js";
 import { placeBytes } from "../src/engine/bank-class.js";
-import { tileColumns, tilesOf } from "../src/model/serving-adapters.js";
+import { tileColumns, tilesOf } from "../src/model/rank-tiles.js";
 import { bfloat16ToFloat32, float16ToFloat32, float32ToBfloat16, float32ToFloat16 } from "../src/tensor/half.js";
 import { groups } from "./support/engine-rig.js";
 

@@ -32,7 +32,7 @@ export interface AdapterSummary {
   readonly modules: number;
   /** Bytes of the tensors in host memory: the file's, unless dtypes that differ are widened or AdaLoRA is folded. */
   readonly bytes: number;
-  /** Bytes in fp32, as the engine's active set holds it. */
+  /** Bytes of its place in the engine's active set: every site of the base in fp32, at the largest rank, padded. */
   readonly activeBytes: number;
   readonly scales: { readonly min: number; readonly max: number };
   readonly warnings: readonly string[];

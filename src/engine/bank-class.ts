@@ -1,7 +1,8 @@
 /** One rank class of the adapter bank: a stack of places, each holding one adapter padded to the class's rank, in fp32. */
 import type { HostAdapter, HostSite } from "../adapter/types.js";
 import { assert } from "../base/errors.js";
-import { loraA, loraB, type SiteGroup, tilesOf } from "../model/serving-adapters.js";
+import { tilesOf } from "../model/rank-tiles.js";
+import { loraA, loraB, type SiteGroup } from "../model/serving-adapters.js";
 import { Tensor } from "../runtime/tensor.js";
 import { bfloat16ToFloat32, float16ToFloat32 } from "../tensor/half.js";
 

@@ -4,7 +4,8 @@
  */
 import type { HostAdapter } from "../adapter/types.js";
 import { assert, LorikeetError } from "../base/errors.js";
-import { type SiteGroup, tileColumns } from "../model/serving-adapters.js";
+import { paddedRank } from "../model/rank-tiles.js";
+import type { SiteGroup } from "../model/serving-adapters.js";
 import { BankClass, placeBytes } from "./bank-class.js";
 
 export interface BankOptions {
@@ -37,8 +38,6 @@ interface RankClass {
 }
 
 export const rankClasses = 2;
-/** Ranks of classes: 8, or whole tiles. */
-const roundUp = (rank: number): number => (rank <= 8 ? 8 : Math.ceil(rank / tileColumns) * tileColumns);
 
 export class AdapterBank {
   readonly #options: BankOptions;
@@ -65,7 +64,7 @@ export class AdapterBank {
   async #acquire(adapter: HostAdapter): Promise<BankHold | null> {
     const known = this.#find(adapter.digest);
     if (known) return this.#hold(known);
-    const rank = roundUp(Math.max(1, adapter.rank));
+    const rank = paddedRank(adapter.rank);
     const bytes = placeBytes(this.#options.groups, rank);
     if (bytes > this.#options.maxBytes) {
       throw new LorikeetError(

@@ -88,6 +88,8 @@ export class ContinuousEngine implements Engine {
     sequence.listen(request.signal);
     this.#admission.enqueue(sequence);
     if (request.signal?.aborted) sequence.end("cancelled");
+    // A free slot is taken at once: its adapter is copied while the step that runs now goes on.
+    if (!this.#closing) this.#admission.admit();
     this.#wakeUp();
     return sequence;
   }

@@ -1,14 +1,9 @@
 /** Runs prefill chunks and decode steps: fills the inputs, binds what changed, calls the session. Knows no request. */
 import { assert } from "../base/errors.js";
 import { serializeGraph } from "../graph/serialize.js";
+import { tileColumns } from "../model/rank-tiles.js";
 import { buildServingGraph } from "../model/serving.js";
-import {
-  type AdapterAxis,
-  type AdapterMode,
-  indexNames,
-  type SiteGroup,
-  tileColumns,
-} from "../model/serving-adapters.js";
+import { type AdapterAxis, type AdapterMode, indexNames, type SiteGroup } from "../model/serving-adapters.js";
 import type { DecoderConfig } from "../model/types.js";
 import type { WeightSource } from "../model/weights.js";
 import { canMap } from "../runtime/mapping.js";

@@ -23,15 +23,6 @@ export interface SiteGroup {
   readonly parts: readonly LinearPart[];
 }
 
-/** Columns of a tile of A. */
-export const tileColumns = 16;
-
-/** A padded rank as tiles of equal width. */
-export function tilesOf(rank: number): { readonly tiles: number; readonly columns: number } {
-  const tiles = Math.ceil(rank / tileColumns);
-  return { tiles, columns: rank / tiles };
-}
-
 /**
  * How a graph takes adapters: not at all; one adapter for every row, of one tile (`single`) or of several (`tiled`); or a
  * number of rank classes, of which each row has an adapter of one or none.
@@ -141,11 +132,8 @@ export class AdapterInputs {
       [groups, parts.length, members, rank],
       op.builder.constant("int64", [4], [0, 0, 0, -1]),
     );
-    return op.split(
-      joined,
-      parts.map(() => 1),
-      1,
-    );
+    const each = parts.map(() => 1);
+    return parts.length === 1 ? [joined] : op.split(joined, each, 1);
   }
 
   #indices(axis: AdapterAxis, rankClass: number): ClassInputs {

@@ -5,6 +5,7 @@
 
 import { join } from "node:path";
 import { LorikeetError } from "../../base/errors.js";
+import { paddedRank } from "../../model/rank-tiles.js";
 import type { LinearSite } from "../../model/types.js";
 import { dtypeSizes } from "../../tensor/dtype.js";
 import { SafetensorsFile } from "../../tensor/safetensors.js";
@@ -82,7 +83,7 @@ export async function examine(
     faults.throwIfAny(label);
     checkDigest(content.digest, options.expectedDigest, label);
     warnings.push(...content.warnings, ...baseWarning(config, options.baseNames ?? []));
-    const summary = summarize(plan.modules, content.digest, warnings, survey.ignored);
+    const summary = summarize(plan.modules, sites, content.digest, warnings, survey.ignored);
     return { summary, config: config.canonical, modules: plan.modules };
   } finally {
     await file?.close();
@@ -208,24 +209,25 @@ function lastSegment(name: string): string {
 
 function summarize(
   modules: readonly ModulePlan[],
+  sites: readonly LinearSite[] | null,
   digest: string,
   warnings: readonly string[],
   ignored: readonly string[],
 ): AdapterSummary {
-  let elements = 0;
   let bytes = 0;
   for (const module of modules) {
-    const own = module.rank * (module.inFeatures + module.outFeatures);
-    elements += own;
-    bytes += own * dtypeSizes[hostDtype(module)];
+    bytes += module.rank * (module.inFeatures + module.outFeatures) * dtypeSizes[hostDtype(module)];
   }
+  const rank = Math.max(...modules.map((module) => module.rank));
+  // A place in the active set has every site of the base, at the largest rank.
+  const width = (sites ?? modules).reduce((sum, { inFeatures, outFeatures }) => sum + inFeatures + outFeatures, 0);
   const scales = modules.map(({ scale }) => scale);
   return {
     digest,
-    rank: Math.max(...modules.map(({ rank }) => rank)),
+    rank,
     modules: modules.length,
     bytes,
-    activeBytes: elements * dtypeSizes.F32,
+    activeBytes: paddedRank(rank) * width * dtypeSizes.F32,
     scales: { min: Math.min(...scales), max: Math.max(...scales) },
     warnings,
     ignored,
