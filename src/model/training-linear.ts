@@ -4,8 +4,7 @@ import { type CustomGradient, detached } from "../graph/gradient.js";
 import type { Ops } from "../graph/ops.js";
 import type { Dim, Value } from "../graph/types.js";
 import type { LinearPart } from "./decoder.js";
-import { buildJoined, buildLinear, packedPart } from "./serving-linear.js";
-import { buildJoinedLinear, type JoinedAdapter } from "./training-joined.js";
+import { buildLinear, packedPart } from "./serving-linear.js";
 import { backwardPart, type Parameters, siteInputs, type TrainedSite, type TrainingOptions } from "./training-types.js";
 import { externalInitializer, weightOf } from "./weights.js";
 
@@ -25,11 +24,9 @@ export class TrainingLinears {
   /** One output for each part; all read x [tokens, in]. `mask` stands in for the dropout mask of a single part. */
   apply(parts: readonly LinearPart[], x: Value, mask: Value | null = null): Value[] {
     const { dora = false, dropout = 0 } = this.#options;
-    const isQuantized = parts.some(({ path }) => this.#options.weights.get(`${path}.weight`)?.form !== "fp32");
-    const bases = isQuantized
-      ? this.#quantized(parts, x)
-      : parts.map((part) => this.#base(part, x, dora && this.site(part) !== null));
-    const adapted = isQuantized && dropout === 0 ? [] : parts.filter((part) => this.site(part));
+    const quantized = this.#quantized(parts, x);
+    const bases = parts.map((part) => quantized.get(part) ?? this.#base(part, x, dora && this.site(part) !== null));
+    const adapted = parts.filter((part) => this.site(part));
     if (adapted.length === 0) return bases;
     const inner =
       dropout > 0
@@ -130,35 +127,31 @@ export class TrainingLinears {
     return this.#op.gemm(x, w, withoutBias ? null : this.#bias(part), { transB: !transposed });
   }
 
-  /** Products that only run forwards, with their adapters but where those drop inputs of their own. */
-  #quantized(parts: readonly LinearPart[], x: Value): Value[] {
-    const { weights, dropout = 0 } = this.#options;
+  /** Those parts whose products only run forwards. */
+  #quantized(parts: readonly LinearPart[], x: Value): Map<LinearPart, Value> {
+    const { weights } = this.#options;
     const whole = packedPart(weights, parts);
-    const joined = whole ? [{ product: whole, parts }] : parts.map((part) => ({ product: part, parts: [part] }));
-    const bases = whole ? [buildJoined(this.#op, weights, parts, x)] : buildLinear(this.#op, weights, parts, x);
-    const adapters = dropout === 0 ? this.#adapters(parts) : [];
-    return joined.flatMap(({ product, parts: layers }, i) => {
-      const back = backwardPart(product);
-      const { outputs, gradient } = buildJoinedLinear(this.#op, {
-        x,
-        base: bases[i] ?? x,
-        layers: layers.map((layer) => ({
-          outFeatures: layer.outFeatures,
-          adapter: adapters[parts.indexOf(layer)] ?? null,
-        })),
-        back: (op, g) => buildLinear(op, weights, [back], g)[0] ?? g, // dx = g W by the transposed copy
-      });
-      this.#custom.push(gradient);
-      return outputs;
-    });
+    const chosen = parts.filter(({ path }) => whole !== null || weightOf(weights, `${path}.weight`).form !== "fp32");
+    const made = buildLinear(this.#op, weights, chosen, x);
+    if (whole) this.#passBack(whole, x, made);
+    else for (const [i, part] of chosen.entries()) this.#passBack(part, x, made.slice(i, i + 1));
+    return new Map(chosen.map((part, i) => [part, made[i] ?? x]));
   }
 
-  /** In the order in which an fp32 base asks for them: every A, then every B. */
-  #adapters(parts: readonly LinearPart[]): (JoinedAdapter | null)[] {
-    const factors = parts.map((part) => (this.site(part) ? this.#a(part) : null));
-    return parts.map((part, i) => {
-      const [site, a] = [this.site(part), factors[i]];
-      return site && a ? { ...site, a, b: this.#b(part) } : null;
+  /** The gradient of a quantized product is the product by its transposed copy: dx = g W. `outputs` side by side are its result. */
+  #passBack(part: LinearPart, x: Value, outputs: readonly Value[]): void {
+    const { weights } = this.#options;
+    const back = backwardPart(part);
+    this.#custom.push({
+      inputs: [x],
+      outputs,
+      vjp: (op, gradients) => {
+        const arrived = gradients.filter((gradient) => gradient !== null);
+        assert(arrived.length === outputs.length, `every output of ${part.path} has a gradient`);
+        const [only] = arrived;
+        const joined = only && arrived.length === 1 ? only : op.concat(arrived, 1);
+        return [buildLinear(op, weights, [back], joined)[0] ?? null];
+      },
     });
   }
 }
