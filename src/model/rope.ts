@@ -22,8 +22,8 @@ export function inverseFrequencies(rope: Rope): number[] {
   }
 }
 
-/** cos and sin of position times frequency: each [positions, rotaryDim / 2]. */
-export function rotaryTables(rope: Rope, positions: number): { cos: Float32Array; sin: Float32Array } {
+/** cos and sin of position times frequency, each times `factor`: each [positions, rotaryDim / 2]. */
+export function rotaryTables(rope: Rope, positions: number, factor = 1): { cos: Float32Array; sin: Float32Array } {
   // transformers computes frequencies and angles in float32: do the same, so that long positions agree.
   const frequencies = Float32Array.from(inverseFrequencies(rope));
   const half = frequencies.length;
@@ -32,8 +32,8 @@ export function rotaryTables(rope: Rope, positions: number): { cos: Float32Array
   for (let position = 0; position < positions; position++) {
     for (let i = 0; i < half; i++) {
       const angle = Math.fround(position * (frequencies[i] as number));
-      cos[position * half + i] = Math.cos(angle);
-      sin[position * half + i] = Math.sin(angle);
+      cos[position * half + i] = factor * Math.cos(angle);
+      sin[position * half + i] = factor * Math.sin(angle);
     }
   }
   return { cos, sin };

@@ -139,7 +139,7 @@ class ServingLowering implements Lowering {
     const attributes: Record<string, AttributeInput> = {
       num_heads: config.headCount,
       kv_num_heads: config.kvHeadCount,
-      scale: float(config.attentionScale),
+      scale: float(1), // see #scaled
       do_rotary: this.#rotary ? 1 : 0,
       local_window_size: config.windows[layer] ?? undefined,
       softcap: config.attentionSoftcap === null ? undefined : float(config.attentionSoftcap),
@@ -147,7 +147,7 @@ class ServingLowering implements Lowering {
     const width = config.headCount * config.headDim;
     const [out, key, value] = builder.node(
       "GroupQueryAttention",
-      [split(q), split(k), split(v), past("key"), past("value"), lengths, total, ...(this.#rotary ?? [])],
+      [split(this.#scaled(q)), split(k), split(v), past("key"), past("value"), lengths, total, ...(this.#rotary ?? [])],
       [{ type: "float32", shape: ["rows", "row_tokens", width] }, present("key"), present("value")],
       attributes,
       contrib,
@@ -155,6 +155,29 @@ class ServingLowering implements Lowering {
     this.presents.push(key, value);
     const flat = builder.constant("int64", [2], [-1, width]);
     return this.op.reshape(out, ["tokens", width], flat);
+  }
+
+  /**
+   * q times the attention's scale, unless the rotation does it. The kernel takes its fast product for a single row only with a
+   * scale of 1: with another one it packs all keys of the slot anew for every head.
+   */
+  #scaled(q: Value): Value {
+    const { attentionScale: scale, headCount, headDim } = this.#options.config;
+    if (this.#rotationScales || scale === 1) return q;
+    const width = q.shape[1] as number; // of q alone, or of q, k and v side by side
+    const factors = Float32Array.from({ length: width }, (_, i) => (i < headCount * headDim ? scale : 1));
+    return this.op.mul(q, this.#inline(`attention.scale.${width}`, [width], factors));
+  }
+
+  /** Where whole heads are rotated, the tables hold the root of the scale: the product of a query and a key has all of it. */
+  get #rotationScales(): boolean {
+    const { rope, headDim } = this.#options.config;
+    return rope?.rotaryDim === headDim;
+  }
+
+  #inline(name: string, shape: readonly number[], data: Float32Array): Value {
+    const bytes = new Uint8Array(data.buffer);
+    return this.op.builder.initializer(name, "float32", shape, { kind: "inline", bytes });
   }
 
   gated(gate: Value, up: Value | null, packed: boolean): Value {
@@ -215,10 +238,9 @@ class ServingLowering implements Lowering {
   #rotaryTables(): readonly [Value, Value] | null {
     const { config, capacity } = this.#options;
     if (!config.rope) return null;
-    const { cos, sin } = rotaryTables(config.rope, capacity);
+    const factor = this.#rotationScales ? Math.sqrt(config.attentionScale) : 1;
+    const { cos, sin } = rotaryTables(config.rope, capacity, factor);
     const shape = [capacity, config.rope.rotaryDim / 2];
-    const table = (name: string, data: Float32Array): Value =>
-      this.op.builder.initializer(name, "float32", shape, { kind: "inline", bytes: new Uint8Array(data.buffer) });
-    return [table("rotary.cos", cos), table("rotary.sin", sin)];
+    return [this.#inline("rotary.cos", shape, cos), this.#inline("rotary.sin", shape, sin)];
   }
 }
