@@ -29,12 +29,13 @@ export async function measure(session: TrainSession, stepsDone: number, signal: 
   const steps = session.totalSteps - stepsDone;
   const share = widest ? validation.reduce((sum, batch) => sum + tokensOf(batch), 0) / tokensOf(widest) : 0;
   const validations = Math.ceil(steps / session.validateEvery) + (stepsDone === 0 ? 1 : 0);
-  const ms = steps * stepMs + validations * (share * forward + checkpointMs);
+  const ms = steps * stepMs + validations * (share * forward + checkpointMs(session));
   return { bytes: Math.max(peakBytes() + bytesOfSteps(session), servingBytes(session)), ms };
 }
 
-/** Flushing a checkpoint to the disk takes about so long. */
-const checkpointMs = 100;
+/** Writing a checkpoint, parameters and AdamW's moments, and flushing it to a common disk. */
+const checkpointMs = ({ step }: TrainSession): number => 100 + (3 * step.values.byteLength) / bytesAMs;
+const bytesAMs = 150_000;
 
 /** AdamW's moments, gradients that are added up, and a checkpoint's transposed copy: there when steps are taken, and not before. */
 const bytesOfSteps = ({ step }: TrainSession): number => 4 * 4 * step.values.length;
