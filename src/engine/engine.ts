@@ -13,6 +13,7 @@ import { type Chunk, findMove, plan, type Task } from "./scheduler.js";
 import { Sequence } from "./sequence.js";
 import { Slots } from "./slots.js";
 import { statsOf } from "./stats.js";
+import { tasksOf } from "./tasks.js";
 import type {
   Engine,
   EngineLimits,
@@ -23,12 +24,8 @@ import type {
   SequenceHandle,
 } from "./types.js";
 
-/** Prompt scoring keeps the logits of every token of a chunk. */
-const scoringChunk = 64;
 /** Bytes that may be moved between two steps to close a hole. */
 const maxMoveBytes = 32 << 20;
-/** A reader this far behind gets no more tokens until it reads. */
-const maxUnread = 256;
 
 export class ContinuousEngine implements Engine {
   readonly limits: EngineLimits;
@@ -165,20 +162,7 @@ export class ContinuousEngine implements Engine {
   }
 
   #tasks(): Task[] {
-    const tasks: Task[] = [];
-    for (const [slot, sequence] of this.#slots.held()) {
-      if (sequence.phase !== "running") continue;
-      tasks.push({
-        slot,
-        order: sequence.id,
-        computed: sequence.computed,
-        known: sequence.tokens.length,
-        promptTokens: sequence.promptTokens,
-        paused: sequence.paused || sequence.unread > maxUnread,
-        maxChunk: sequence.promptLogprobs ? scoringChunk : this.#parts.maxChunk,
-      });
-    }
-    return tasks;
+    return tasksOf(this.#slots.held(), this.#parts.maxChunk);
   }
 
   /** A fault of a run ends the sequences that it ran, and only those. */
