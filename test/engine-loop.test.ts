@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
+import { deferred } from "../src/base/async.js";
 import { engineRig, expectedTokens, read, sampled, settle, until } from "./support/engine-rig.js";
 
 const ids = (seed: number, length: number): number[] => Array.from({ length }, (_, i) => (seed * 31 + i * 7) % 61);
@@ -98,6 +99,25 @@ test("the queue is first in, first out", async () => {
     [0, 1, 2, 3, 4, 5, 6, 7, 8],
   );
   for (const [place, i] of order.entries()) assert.ok(Math.abs(place - i) <= 1, `order ${order}`); // two slots
+});
+
+test("a request that finds a free slot has its adapter in place while the step before it still runs", async () => {
+  await using rig = engineRig({ maxBatch: 2 });
+  const digest = rig.source.add("sha256:a", 5);
+  const running = read(rig.submit({ promptIds: ids(1, 4), maxTokens: 6 }));
+  const step = deferred<void>();
+  await new Promise<void>((resolve) => {
+    rig.runner.before = async ({ kind }) => {
+      if (kind !== "decode") return;
+      resolve();
+      await step.promise;
+    };
+  });
+  const outcome = read(rig.submit({ promptIds: ids(2, 4), maxTokens: 3, adapter: digest }), ({ type }) => {
+    if (type === "admitted") step.resolve(); // nothing else lets the step go on
+  });
+  assert.deepEqual((await outcome).tokens, expectedTokens(ids(2, 4), 3, 5));
+  assert.deepEqual((await running).tokens, expectedTokens(ids(1, 4), 6));
 });
 
 test("rows are a prefix of slots: the last moves into a hole, and keeps its keys and values", async () => {
