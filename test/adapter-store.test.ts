@@ -9,6 +9,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import fc from "fast-check";
 import { checkName, nameFault } from "../src/adapter/names.js";
 import type { AdapterStore, StoreOptions } from "../src/adapter/store.js";
+import { deferred } from "../src/base/async.js";
 import { type ErrorCode, LorikeetError } from "../src/base/errors.js";
 import { fakeCheck, openStore, stageText } from "./adapter-store-writer.js";
 
@@ -446,14 +447,18 @@ test("a directory that is not there is refused", async () => {
 });
 
 test("close waits for what is under way, to its whole, and nothing is written after it", async () => {
+  const [checking, gate] = [deferred<void>(), deferred<void>()];
   const check = async (folder: string) => {
-    await sleep(30);
+    checking.resolve();
+    await gate.promise;
     return fakeCheck(folder);
   };
   const store = await open({ check });
   const putting = put(store, "late", "late");
-  await sleep(5); // it is staged, and being checked
-  await store.close();
+  await checking.promise;
+  const closing = store.close();
+  gate.resolve();
+  await closing;
   assert.deepEqual(await scratch(), []);
   assert.deepEqual(await readdir(join(directory, ".store", "users")), []);
   assert.equal((await putting).outcome, "created");
