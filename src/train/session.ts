@@ -89,7 +89,7 @@ export async function openSession(options: SessionOptions): Promise<TrainSession
     dropout: settings.dropout,
     dora: settings.dora,
     maxLength: Math.max(settings.length, minTokens),
-    chunks: headChunks(plan.largest(), config.vocabSize),
+    chunks: headChunks(plan.largest(), config.vocabSize, settings.baseDtype === "fp32" ? chunkBytes : chunkBytes / 4),
     threads,
     loss: objective.loss,
     gradientCheckpointing: settings.gradientCheckpointing,
@@ -152,10 +152,13 @@ function optimizerOf(settings: TrainSettings, parameters: readonly Parameter[], 
 
 const chunkBytes = 64 * 2 ** 20;
 
-/** So many parts of the head that the logits of one take about 64 MiB. */
-function headChunks(batch: TokenBatch, vocabSize: number): number {
+/**
+ * So many parts of the head that the logits of one take about `bytes`: 64 MiB, and a quarter of that over a quantized base, whose
+ * head is packed once and not for every part.
+ */
+function headChunks(batch: TokenBatch, vocabSize: number, bytes: number): number {
   const logits = 4 * labelledPlaces(batch).places.length * vocabSize;
-  return Math.max(1, Math.min(64, Math.ceil(logits / chunkBytes)));
+  return Math.max(1, Math.min(64, Math.ceil(logits / bytes)));
 }
 
 function maskInputs(
