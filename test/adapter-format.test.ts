@@ -25,8 +25,7 @@ const folders = [
       `${oracle}/${family}/adapters/${name}`,
     ]),
   ),
-  ["models/bookworm-7m", "adapters/plays"],
-  ["models/bookworm-7m", "adapters/sentiment"],
+  ...["plays", "sentiment", "dates", "commands"].map((name) => ["models/bookworm-7m", `adapters/${name}`] as const),
   [`${oracle}/llama`, "test/fixtures/adapter-format/llama-regex"],
 ] as const;
 

@@ -219,7 +219,7 @@ async function report(
   const check = results?.served_check;
   if (check) {
     const written = results?.written_validation_loss ?? null;
-    if (written !== null) printLine(say, `as written, in the base's dtype: validation loss ${written.toFixed(4)}`);
+    if (written !== null) printLine(say, `as written, rounded: validation loss ${written.toFixed(4)}`);
     const difference = check.difference.toExponential(1);
     printLine(
       say,
