@@ -1,36 +1,54 @@
-// Runs the blocks of README.md that are marked for it: ```sh ci:test with `test`; ```sh ci:server and ```js ci:server, in
-// order and against one server on a free port, with `examples`.
+// Runs the blocks of the documents that are marked for it. Of README.md: ```sh ci:test with `test`; ```sh ci:server and
+// ```js ci:server, in order and against one server on a free port, with `examples`. Of docs/tutorial.md with `tutorial`:
+// ```sh ci:tutorial, and ```sh ci:served against a server of what was trained.
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { freePort, startServer } from "./server.mjs";
 
-const limits = { test: 3_600_000, server: 120_000 };
+const limits = { test: 3_600_000, server: 120_000, tutorial: 300_000, served: 60_000 };
 
-function blocks(kind) {
+/** The marked blocks of a document in order. */
+function blocks(file, ...kinds) {
   const form = /^```(sh|js) ci:(\w+)\n([\s\S]*?)^```$/gm;
-  const found = [...readFileSync("README.md", "utf8").matchAll(form)].filter(([, , tag]) => tag === kind);
-  if (found.length === 0) throw new Error(`README.md has no block marked ci:${kind}.`);
-  return found.map(([, language, , text]) => ({ language, text }));
+  const found = [...readFileSync(file, "utf8").matchAll(form)].filter(([, , kind]) => kinds.includes(kind));
+  if (found.length === 0) throw new Error(`${file} has no block marked ci:${kinds.join(" or ci:")}.`);
+  return found.map(([, language, kind, text]) => ({ file, language, kind, text }));
 }
 
-function runBlock({ language, text }, kind, environment = {}) {
-  console.log(`--- README.md, ${language}:\n${text.trimEnd()}\n---`);
+function runBlock({ file, language, kind, text }, environment = {}) {
+  console.log(`--- ${file}, ${language}:\n${text.trimEnd()}\n---`);
   const websocket = typeof WebSocket === "undefined" ? ["--experimental-websocket"] : [];
   const [command, args] =
     language === "sh"
       ? ["bash", ["-euo", "pipefail", "-c", text]]
       : ["node", [...websocket, "--input-type=module", "-e", text]];
-  const isShown = kind === "test";
+  const isShown = kind === "test" || kind === "tutorial";
   const { status, signal, error, stdout } = spawnSync(command, args, {
     stdio: ["ignore", isShown ? "inherit" : "pipe", "inherit"],
     timeout: limits[kind],
     env: { ...process.env, ...environment },
   });
   if (!isShown) console.log(String(stdout));
-  if (status !== 0) throw new Error(`This block of README.md ended with ${error?.code ?? signal ?? status}.`);
-  if (!isShown && String(stdout).trim() === "") throw new Error("This block of README.md printed nothing.");
+  if (status !== 0) throw new Error(`This block of ${file} ended with ${error?.code ?? signal ?? status}.`);
+  if (!isShown && String(stdout).trim() === "") throw new Error(`This block of ${file} printed nothing.`);
+}
+
+/** Runs blocks with the server's address in the place of the documents' one. */
+async function runServed(found, command, args) {
+  const environment = strictCurl();
+  const port = await freePort();
+  const stop = await startServer(command, [...args, "--port", String(port)], `http://127.0.0.1:${port}/ready`, {
+    env: { ...process.env, LORIKEET_LOG_LEVEL: "warn" },
+  });
+  try {
+    for (const block of found) {
+      runBlock({ ...block, text: block.text.replaceAll("localhost:8080", `127.0.0.1:${port}`) }, environment);
+    }
+  } finally {
+    await stop();
+  }
 }
 
 /** Makes curl end with a fault where the server answers with one: the examples themselves stay short. */
@@ -40,21 +58,16 @@ function strictCurl() {
   return { CURL_HOME: folder };
 }
 
-async function examples() {
-  const environment = strictCurl();
-  const port = await freePort();
-  const base = `http://127.0.0.1:${port}`;
-  const stop = await startServer("npm", ["start", "--", "--port", String(port)], `${base}/ready`, {
-    env: { ...process.env, LORIKEET_LOG_LEVEL: "warn" },
-  });
-  try {
-    for (const { language, text } of blocks("server")) {
-      runBlock({ language, text: text.replaceAll("localhost:8080", `127.0.0.1:${port}`) }, "server", environment);
-    }
-  } finally {
-    await stop();
+async function tutorial() {
+  rmSync("tutorial", { recursive: true, force: true });
+  const serve = ["lorikeet", "serve", "--model", "models/bookworm-7m", "--adapters", "tutorial/adapters"];
+  for (const block of blocks("docs/tutorial.md", "tutorial", "served")) {
+    if (block.kind === "served") await runServed([block], "npx", serve);
+    else runBlock(block);
   }
 }
 
-if (process.argv[2] === "examples") await examples();
-else for (const block of blocks("test")) runBlock(block, "test");
+const what = process.argv[2];
+if (what === "examples") await runServed(blocks("README.md", "server"), "npm", ["start", "--"]);
+else if (what === "tutorial") await tutorial();
+else for (const block of blocks("README.md", "test")) runBlock(block);
