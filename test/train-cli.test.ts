@@ -1,50 +1,18 @@
 /** `train`, `eval` and `merge` as processes, on the embedded model: what is trained is served, stopped runs go on bit for bit. */
 import assert from "node:assert/strict";
-import { type ChildProcess, spawn } from "node:child_process";
-import { once } from "node:events";
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
-import { fileURLToPath } from "node:url";
+import { finish, killAll, type Run, start } from "./support/process.js";
 
-const isSource = import.meta.url.endsWith(".ts");
-const main = fileURLToPath(new URL(`../src/cli/main.${isSource ? "ts" : "js"}`, import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), "lorikeet-train-"));
-const children = new Set<ChildProcess>();
 after(() => {
-  for (const child of children) child.kill("SIGKILL");
+  killAll();
   rmSync(folder, { recursive: true, force: true });
 });
 
-function start(...args: readonly string[]) {
-  const child = spawn(process.execPath, [...(isSource ? ["--import", "tsx"] : []), main, ...args], {
-    stdio: ["ignore", "pipe", "pipe"],
-    timeout: 180_000,
-  });
-  children.add(child);
-  const run = {
-    child,
-    out: "",
-    err: "",
-    ended: once(child, "close").then(([code]: (number | null)[]) => code ?? null),
-  };
-  child.stdout.setEncoding("utf8").on("data", (text: string) => {
-    run.out += text;
-  });
-  child.stderr.setEncoding("utf8").on("data", (text: string) => {
-    run.err += text;
-  });
-  return run;
-}
-
-async function finish(...args: readonly string[]): Promise<{ out: string; err: string; code: number | null }> {
-  const run = start(...args);
-  const code = await run.ended;
-  return { out: run.out, err: run.err, code };
-}
-
-async function until(run: ReturnType<typeof start>, text: string): Promise<void> {
+async function until(run: Run, text: string): Promise<void> {
   for (let i = 0; !run.out.includes(text); i++) {
     assert.ok(i < 1200 && run.child.exitCode === null, `${text} in ${run.out} ${run.err}`);
     await new Promise((resolve) => setTimeout(resolve, 50));
@@ -85,7 +53,7 @@ test("a run is saved, judged and merged, and one that was killed or interrupted 
     ["stopped", "SIGTERM", "step 4/12"],
   ] as const) {
     const target = join(folder, "adapters", name);
-    const run = start("train", ...short, "--out", target);
+    const run = start(["train", ...short, "--out", target]);
     await until(run, instant);
     if (signal === "SIGTERM") {
       run.child.kill("SIGSTOP"); // it must not end before another has tried
@@ -95,7 +63,7 @@ test("a run is saved, judged and merged, and one that was killed or interrupted 
       run.child.kill("SIGCONT");
     }
     run.child.kill(signal);
-    assert.equal(await run.ended, signal === "SIGTERM" ? 143 : null);
+    assert.equal(await run.ended, signal === "SIGTERM" ? 143 : signal);
     if (signal === "SIGTERM") assert.match(run.out + run.err, /Go on with: lorikeet train --resume --out/);
     assert.ok(!existsSync(target), "nothing is there until it is whole");
     const other = await finish("train", "--resume", "--out", target, "--rank", "8");
@@ -142,7 +110,7 @@ test("over a quantized base a run is served over the same, and one that was kill
     assert.match(readFileSync(join(whole, "README.md"), "utf8"), new RegExp(`trained over in ${dtype}`));
 
     const target = join(folder, "adapters", `${dtype}-killed`);
-    const run = start("train", ...asked, "--out", target);
+    const run = start(["train", ...asked, "--out", target]);
     await until(run, "step 2/6");
     run.child.kill("SIGKILL");
     await run.ended;
@@ -210,7 +178,7 @@ test("DoRA is trained, judged merged into its base, and goes on from its own che
   const refused = await finish("train", ...dora, "--dropout", "0.1", "--publish", "http://localhost:1");
   assert.equal(refused.code, 2);
   assert.match(refused.err, /without dropout.*merged into its base/);
-  const run = start("train", ...dora);
+  const run = start(["train", ...dora]);
   await until(run, "step 2/4");
   run.child.kill("SIGTERM");
   assert.equal(await run.ended, 143);

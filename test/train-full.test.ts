@@ -1,7 +1,5 @@
 /** `train --method full` as a process, on a tiny model in BF16: its checkpoint opens, answers and has the loss that training said. */
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
-import { once } from "node:events";
 import {
   copyFileSync,
   existsSync,
@@ -15,16 +13,17 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { fileURLToPath } from "node:url";
 import { openCheckpoint } from "../src/model/checkpoint.js";
 import { readSegment, toFloat32 } from "../src/model/convert-task.js";
 import { float32ToBfloat16 } from "../src/tensor/half.js";
 import { writeSafetensors } from "../src/tensor/safetensors-write.js";
+import { finish, killAll, start } from "./support/process.js";
 
-const isSource = import.meta.url.endsWith(".ts");
-const main = fileURLToPath(new URL(`../src/cli/main.${isSource ? "ts" : "js"}`, import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), "lorikeet-full-"));
-after(() => rmSync(folder, { recursive: true, force: true }));
+after(() => {
+  killAll();
+  rmSync(folder, { recursive: true, force: true });
+});
 
 const base = join(folder, "tiny");
 const data = join(folder, "data");
@@ -68,32 +67,6 @@ before(async () => {
   writeFileSync(join(data, "valid.jsonl"), rows(40, 52));
 });
 
-function start(...args: readonly string[]) {
-  const child = spawn(process.execPath, [...(isSource ? ["--import", "tsx"] : []), main, ...args], {
-    stdio: ["ignore", "pipe", "pipe"],
-    timeout: 120_000,
-  });
-  const run = {
-    child,
-    out: "",
-    err: "",
-    ended: once(child, "close").then(([code]: (number | null)[]) => code ?? null),
-  };
-  child.stdout.setEncoding("utf8").on("data", (text: string) => {
-    run.out += text;
-  });
-  child.stderr.setEncoding("utf8").on("data", (text: string) => {
-    run.err += text;
-  });
-  return run;
-}
-
-async function finish(...args: readonly string[]): Promise<{ out: string; err: string; code: number | null }> {
-  const run = start(...args);
-  const code = await run.ended;
-  return { out: run.out, err: run.err, code };
-}
-
 const weightsOf = (out: string): Buffer => readFileSync(join(out, "model.safetensors"));
 
 test("a run makes a checkpoint that is served with training's loss, and a stopped one ends with the same bytes", async () => {
@@ -135,13 +108,13 @@ test("a run makes a checkpoint that is served with training's loss, and a stoppe
 
   for (const signal of ["SIGKILL", "SIGTERM"] as const) {
     const target = join(folder, "out", signal);
-    const run = start(...recipe, "--out", target);
+    const run = start([...recipe, "--out", target]);
     for (let i = 0; !run.out.includes("step 10/40"); i++) {
       assert.ok(i < 2000 && run.child.exitCode === null, run.out + run.err);
       await new Promise((resolve) => setTimeout(resolve, 10));
     }
     run.child.kill(signal);
-    assert.equal(await run.ended, signal === "SIGTERM" ? 143 : null);
+    assert.equal(await run.ended, signal === "SIGTERM" ? 143 : signal);
     assert.ok(!existsSync(target), "nothing is there until it is whole");
     const again = await finish("train", "--resume", "--out", target);
     assert.equal(again.code, 0, again.err);

@@ -36,6 +36,15 @@ export function start(args: readonly string[], environment: Record<string, strin
   return run;
 }
 
+/** Runs `lorikeet` to its end. */
+export async function finish(
+  ...args: readonly string[]
+): Promise<Pick<Run, "out" | "err"> & { code: Awaited<Run["ended"]> }> {
+  const run = start(args);
+  const code = await run.ended;
+  return { out: run.out, err: run.err, code };
+}
+
 /** The address of a server's banner, once it listens. */
 export async function addressOf(run: Run): Promise<string> {
   for (;;) {
