@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
-import { cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { cp, mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { extname, join } from "node:path";
 import { after, before, test } from "node:test";
@@ -10,6 +10,7 @@ import { fileURLToPath } from "node:url";
 import { FolderLock } from "../src/adapter/lock.js";
 import { lifeOf, ownerKey } from "../src/adapter/owner.js";
 import type { AdapterStore } from "../src/adapter/store.js";
+import { deferred } from "../src/base/async.js";
 import { LorikeetError } from "../src/base/errors.js";
 import { type Job, openStore, stageText } from "./adapter-store-writer.js";
 
@@ -170,6 +171,24 @@ test("those who saw the same dead holder do not both follow it", async () => {
     );
   }
   assert.ok((await readdir(join(directory, "locks"))).length <= 9, "old numbers are cleared away");
+});
+
+test("who holds the lock may take its folder away; who waited then holds the only lock of a new one", async () => {
+  const directory = join(root, "taken-away");
+  await mkdir(directory, { recursive: true });
+  const held = lockIn(directory, 1_000);
+  await held.run(async () => {});
+  const [first, second] = [deferred<void>(), deferred<void>()];
+  const holding = held.run(async () => {
+    await rename(join(directory, "locks"), join(directory, "gone"));
+    first.resolve();
+    await second.promise;
+  });
+  const waiting = lockIn(directory, 20_000).run(() => readdir(join(directory, "locks")));
+  await first.promise;
+  assert.deepEqual(await waiting, ["1"], "numbers begin anew");
+  second.resolve();
+  await holding;
 });
 
 test("a task that fails gives the lock back", async () => {

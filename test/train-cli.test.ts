@@ -45,7 +45,7 @@ test("a run is saved, judged and merged, and one that was killed or interrupted 
   }
   const checkpoints = readdirSync(join(whole, "checkpoints"));
   assert.ok(checkpoints.length >= 3 && checkpoints.length <= 4, checkpoints.join(" "));
-  assert.deepEqual(readdirSync(join(folder, "adapters")).sort(), [".training", "whole"]);
+  assert.deepEqual(readdirSync(join(folder, "adapters")), ["whole"]);
 
   for (const [name, signal, instant] of [
     ["killed", "SIGKILL", "step 4/12"],
@@ -204,7 +204,7 @@ test("a dry run shows rows, lengths and costs, and writes nothing; faults of the
   assert.match(dry.out, /on 16 layers/, "the targets of the file");
   assert.match(dry.out, /forms +mixed: label from mixed\.jsonl:1, completion from mixed\.jsonl:26/);
   assert.match(dry.out, /memory +about .* of .*\ntime +about/);
-  assert.match(dry.out, /tokens of a row\n +1-/);
+  assert.match(dry.out, /tokens of a row\n +\d+(-\d+)? +█/);
   const other = await finish("train", ...recipe, "--dry-run", "--data-digest", `sha256:${"0".repeat(64)}`);
   assert.equal(other.code, 1);
   assert.match(other.err, /The data is sha256:[0-9a-f]{64}, not the sha256:0{64} of --data-digest/);
@@ -214,6 +214,6 @@ test("a dry run shows rows, lengths and costs, and writes nothing; faults of the
   const faulty = await finish("train", ...model, "--data", bad, "--out", out);
   assert.equal(faulty.code, 1);
   assert.match(faulty.err, /bad\.jsonl:1: must have a text/);
-  assert.ok(!existsSync(join(folder, "adapters", ".training", "never", "run")));
+  assert.ok(!existsSync(join(folder, "adapters", ".training")));
   assert.deepEqual(readdirSync(folder).sort(), [...before, "bad.jsonl"].sort());
 });

@@ -183,11 +183,20 @@ test("one run for each folder at a time; nothing is replaced without a word; the
   assert.equal(readFileSync(join(out, "file"), "utf8"), "one");
   assert.equal(await run.recall(), null);
   await assert.rejects(run.check("fresh"), isConflict, "a result");
-  await run.check("overwrite");
-  await run.start("overwrite");
-  writeFileSync(join(run.path, "file"), "two");
-  await run.finish();
+  assert.deepEqual(readdirSync(join(out, "..")), ["plays"], "nothing else is left of a run that has ended");
+  await run.locked(async () => {
+    await run.check("overwrite");
+    await run.start("overwrite");
+    writeFileSync(join(run.path, "file"), "two");
+    await run.finish();
+  });
   assert.equal(readFileSync(join(out, "file"), "utf8"), "two");
+  const never = join(fresh(), "deep", "never");
+  await assert.rejects(
+    new RunFolder(never).locked(() => Promise.reject(new Error("refused"))),
+    /refused/,
+  );
+  assert.ok(!existsSync(join(never, "..", "..")), "nor of one that never began");
 });
 
 test("the journal drops what is done anew, and a line that a crash cut off", async () => {

@@ -1,23 +1,12 @@
 /** `train --method full` as a process, on a tiny model in BF16: its checkpoint opens, answers and has the loss that training said. */
 import assert from "node:assert/strict";
-import {
-  copyFileSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { openCheckpoint } from "../src/model/checkpoint.js";
-import { readSegment, toFloat32 } from "../src/model/convert-task.js";
-import { float32ToBfloat16 } from "../src/tensor/half.js";
-import { writeSafetensors } from "../src/tensor/safetensors-write.js";
 import { finish, killAll, start } from "./support/process.js";
+import { writeTinyModel } from "./support/tiny-model.js";
 
 const folder = mkdtempSync(join(tmpdir(), "lorikeet-full-"));
 after(() => {
@@ -33,29 +22,8 @@ const recipe = [
   ...["--cache-dir", join(folder, "cache")],
 ];
 
-/** The oracle's llama in BF16, with the byte tokens of the embedded model's tokenizer: ids below its 320. */
 before(async () => {
-  mkdirSync(base);
-  const source = "test/fixtures/oracle/llama";
-  const { tensors } = await openCheckpoint(source);
-  await writeSafetensors(
-    join(base, "model.safetensors"),
-    [...tensors.values()].map((location) => ({
-      name: location.name,
-      dtype: "BF16" as const,
-      shape: location.shape,
-      data: float32ToBfloat16(toFloat32(location.dtype, readSegment(location))),
-    })),
-  );
-  const config = JSON.parse(readFileSync(join(source, "config.json"), "utf8"));
-  const ends = { bos_token_id: 0, eos_token_id: 0, pad_token_id: 3 };
-  writeFileSync(join(base, "config.json"), JSON.stringify({ ...config, ...ends, dtype: "bfloat16" }));
-  writeFileSync(join(base, "generation_config.json"), JSON.stringify(ends));
-  const tokenizer = JSON.parse(readFileSync("models/bookworm-7m/tokenizer.json", "utf8"));
-  const vocab = Object.entries<number>(tokenizer.model.vocab).filter(([, id]) => id < 260);
-  const model = { ...tokenizer.model, vocab: Object.fromEntries(vocab), merges: [] };
-  writeFileSync(join(base, "tokenizer.json"), JSON.stringify({ ...tokenizer, model }));
-  copyFileSync("models/bookworm-7m/tokenizer_config.json", join(base, "tokenizer_config.json"));
+  await writeTinyModel(base, "BF16");
   writeFileSync(join(base, "README.md"), "Of the base.\n");
   mkdirSync(data);
   const rows = (from: number, to: number): string =>

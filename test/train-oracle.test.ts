@@ -4,7 +4,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { noLabel } from "../src/train/batch.js";
-import { preference } from "../src/train/losses.js";
+import { preferences } from "../src/train/objectives.js";
 import {
   addDecayedWeights,
   chain,
@@ -14,7 +14,6 @@ import {
   scaleByAdam,
   scaleByRate,
 } from "../src/train/optimizer.js";
-import { preferenceInputs, preferenceScores, rewards } from "../src/train/preference.js";
 import { constant } from "../src/train/schedule.js";
 import type { TrainStep } from "../src/train/step.js";
 import {
@@ -131,30 +130,38 @@ test("llama train-dpo", { skip: !isThere("llama", "train-dpo") }, async () => {
   const column = (name: string): number[] => numbers.get(name)?.data ?? [];
   const [steps = 0, pairs = 0, length = 0] = numbers.get("chosen_ids")?.shape ?? [];
   const [prompt = 0] = column("prompt_length");
-  using step = await adapterStep(oracle, { loss: preference(beta) });
+  const objective = preferences(beta);
+  const { signal } = new AbortController();
+  using step = await adapterStep(oracle, { loss: objective.loss });
   const start = step.values.slice();
   const optimizer = adamW(step.values.length);
   const first = await readOptional(join(oracle.folder, "first-gradients.safetensors"));
-  const near = (found: Float64Array, name: string, i: number): void => {
-    column(name)
-      .slice(i * pairs, (i + 1) * pairs)
-      .forEach((x, pair) => {
-        assert.ok(Math.abs(x - (found[pair] as number)) <= 1e-4, `${name} ${i}: ${found[pair]}, expected ${x}`);
-      });
-  };
   for (let i = 0; i < steps; i++) {
-    const take = (name: string): number[] => column(name).slice(i * pairs * length, (i + 1) * pairs * length);
-    const ids = Int32Array.from([...take("chosen_ids"), ...take("rejected_ids")]);
+    const row = (name: string, pair: number): number[] => {
+      const begin = (i * pairs + pair) * length;
+      return column(name).slice(begin, begin + length);
+    };
+    const pairRows = Array.from({ length: pairs }, (_, pair) => [row("chosen_ids", pair), row("rejected_ids", pair)]);
+    const ids = Int32Array.from(pairRows.flat(2));
     const batch = { rows: 2 * pairs, length, ids, labels: ids.map((id, at) => (at % length < prompt ? noLabel : id)) };
-    const base = await step.evaluate(batch, { adapter: false });
-    const reference = preferenceScores(batch, base.labelled, base.tokenLosses);
-    near(reference.chosen, "reference_chosen", i);
-    near(reference.rejected, "reference_rejected", i);
-    const inputs = preferenceInputs(batch, base.labelled, reference, 1 / pairs);
-    const { loss, tokenLosses, labelled } = await step.run(batch, { inputs });
-    const found = rewards(beta, preferenceScores(batch, labelled, tokenLosses), reference);
-    near(found.chosen, "rewards_chosen", i);
-    near(found.rejected, "rewards_rejected", i);
+    const mine = (name: string): number[] => column(name).slice(i * pairs, (i + 1) * pairs);
+    const [chosen, rejected] = [mine("rewards_chosen"), mine("rewards_rejected")];
+    const margin = chosen.reduce((sum, reward, pair) => sum + reward - (rejected[pair] ?? 0), 0) / pairs;
+    const evaluated = await objective.evaluate(step, batch, pairs, signal);
+    assert.ok(
+      Math.abs((evaluated.margin ?? 0) - margin) <= 1e-4,
+      `margin ${i}: ${evaluated.margin}, expected ${margin}`,
+    );
+    const feed = await objective.feed(step, batch, pairs, signal);
+    const reference = feed.inputs?.get("reference_margins")?.data;
+    const [likeliest, least] = [mine("reference_chosen"), mine("reference_rejected")];
+    for (const [pair, expected] of likeliest.map((x, pair) => x - (least[pair] ?? 0)).entries()) {
+      assert.ok(
+        Math.abs(Number(reference?.[pair]) - expected) <= 1e-4,
+        `reference ${i}: ${reference?.[pair]}, ${expected}`,
+      );
+    }
+    const { loss } = await step.run(batch, feed);
     if (i === 0 && first) {
       for (const { name, gradient } of step.parameters) {
         const error = relativeDifference(gradient, fromPeft(first, name));
@@ -163,6 +170,10 @@ test("llama train-dpo", { skip: !isThere("llama", "train-dpo") }, async () => {
     }
     const [expectedLoss = Number.NaN, expectedNorm = Number.NaN] = [oracle.losses[i], oracle.norms[i]];
     assert.ok(Math.abs(loss - expectedLoss) <= 2e-5, `loss ${i}: ${loss}, expected ${expectedLoss}`);
+    assert.ok(
+      Math.abs(evaluated.loss - expectedLoss) <= 2e-5,
+      `evaluated ${i}: ${evaluated.loss}, expected ${expectedLoss}`,
+    );
     const norm = globalNorm(step.gradients);
     assert.ok(Math.abs(norm / expectedNorm - 1) <= 1e-4, `norm ${i}: ${norm}, expected ${expectedNorm}`);
     optimizer.step(step.values, step.gradients, i);
@@ -170,17 +181,17 @@ test("llama train-dpo", { skip: !isThere("llama", "train-dpo") }, async () => {
   await compareEnd(oracle, step, start);
 });
 
-test("a preference starts at ln 2 with rewards of 0 when B is 0", {
+test("a preference starts at ln 2 with a margin of 0 when B is 0", {
   skip: !isThere("llama", "train-dpo"),
 }, async () => {
-  using step = await adapterStep(await readRun("llama", "train-dpo"), { loss: preference(0.1) });
+  const objective = preferences(0.1);
+  using step = await adapterStep(await readRun("llama", "train-dpo"), { loss: objective.loss });
   for (const { name, data } of step.parameters) if (name.endsWith("lora_B")) data.fill(0);
   const ids = Int32Array.from({ length: 48 }, (_, i) => (i * 53) % 320);
   const batch = { rows: 4, length: 12, ids, labels: ids.map((id, at) => (at % 12 < 5 ? noLabel : id)) };
-  const base = await step.evaluate(batch, { adapter: false });
-  const reference = preferenceScores(batch, base.labelled, base.tokenLosses);
-  const run = await step.run(batch, { inputs: preferenceInputs(batch, base.labelled, reference, 1 / 2) });
-  assert.ok(Math.abs(run.loss - Math.LN2) < 1e-5, `${run.loss}`);
-  const { chosen, rejected } = rewards(0.1, preferenceScores(batch, run.labelled, run.tokenLosses), reference);
-  for (const reward of [...chosen, ...rejected]) assert.ok(Math.abs(reward) < 1e-5);
+  const { signal } = new AbortController();
+  const { loss } = await step.run(batch, await objective.feed(step, batch, 2, signal));
+  assert.ok(Math.abs(loss - Math.LN2) < 1e-5, `${loss}`);
+  const evaluated = await objective.evaluate(step, batch, 2, signal);
+  assert.ok(Math.abs(evaluated.loss - Math.LN2) < 1e-5 && Math.abs(evaluated.margin ?? 1) < 1e-5);
 });

@@ -5,7 +5,9 @@
  * Each taking of the lock is a folder with the next number, made elsewhere and renamed into place, which fails where that
  * number is taken. Its file `owner` says who holds it; the owner's removal gives it back. The highest number alone counts
  * and is never removed, so two processes that saw the same dead holder cannot both follow it: only one can make the next
- * number, and one that comes so late that its number has been used and cleared away finds a higher one beside it.
+ * number, and one that comes so late that its number has been used and cleared away finds a higher one beside it. Whoever
+ * holds the lock may take the whole folder away: the numbers then begin anew, and one that follows a number which is gone
+ * begins anew too.
  */
 
 import { mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
@@ -81,12 +83,14 @@ export class FolderLock {
       await rename(draft, join(folder, String(number)));
     } catch (cause) {
       await removeTree(draft);
-      if (hasCode(cause, "ENOTEMPTY", "EEXIST") || (process.platform === "win32" && hasCode(cause, "EPERM"))) {
-        return false;
-      }
+      const isTaken =
+        hasCode(cause, "ENOTEMPTY", "EEXIST") || (process.platform === "win32" && hasCode(cause, "EPERM"));
+      if (isTaken || hasCode(cause, "ENOENT")) return false; // ENOENT: the folder was taken away meanwhile
       throw cause;
     }
-    if ((await this.#numbers()).some((other) => other > number)) {
+    const numbers = await this.#numbers();
+    const followsNone = number > 1 && !numbers.includes(number - 1);
+    if (followsNone || numbers.some((other) => other > number)) {
       await removeTree(join(folder, String(number)));
       return false;
     }

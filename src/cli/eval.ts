@@ -22,11 +22,12 @@ import { usableThreads } from "./machine.js";
 import { engineOptions, flagName, given, type OptionTable, open, type Settings } from "./options.js";
 import { choosePrecision } from "./precision.js";
 import { progressLine } from "./progress.js";
+import { requireGiven } from "./settings.js";
 import { listenForShutdown, signalExitCode } from "./shutdown.js";
 import { formatFields } from "./table.js";
 import { printJson, printLine, type Terminal } from "./terminal.js";
 import { encodingOf, openTrainModel, readData, type TrainModel } from "./train-model.js";
-import { trainConfigKeys, trainOptions } from "./train-options.js";
+import { labelTemplate, trainConfigKeys, trainOptions } from "./train-options.js";
 import { flag, integer, text } from "./units.js";
 import { Quit, UsageError } from "./usage.js";
 
@@ -38,7 +39,7 @@ const evalOptions = {
   length: trainOptions.length,
   labelTemplate: open("Data", "the one that the adapter was trained with", {
     placeholder: "template",
-    parse: text,
+    parse: labelTemplate,
     help: "how rows of text and label are written; \\n is a line break",
   }),
   rows: open("Data", "all", { placeholder: "n", parse: integer(1), help: "rows to look at, the first ones" }),
@@ -85,7 +86,7 @@ export interface EvalFigures extends LossFigures {
 }
 
 async function evaluate(flags: EvalFlags, terminal: Terminal): Promise<void> {
-  if (flags.data === null) throw new UsageError(["--data <path> is required: a file of examples, or a folder."]);
+  requireGiven(evalOptions, flags, "model", "data");
   using shutdown = listenForShutdown(terminal);
   const progress = progressLine(terminal.stderr);
   await using opened = await openTrainModel(flags.model, flags.chatTemplate);

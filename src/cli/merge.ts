@@ -6,10 +6,10 @@ import { mergeAdapter } from "../train/merge.js";
 import { addOptions, readOptions } from "./command-line.js";
 import { engineOptions, flagName, given, type OptionTable, open } from "./options.js";
 import { progressLine } from "./progress.js";
+import { requireGiven } from "./settings.js";
 import { printLine, type Terminal } from "./terminal.js";
 import { trainConfigKeys } from "./train-options.js";
 import { flag, oneOf, text } from "./units.js";
-import { UsageError } from "./usage.js";
 
 const mergeOptions = {
   model: engineOptions.model,
@@ -29,10 +29,8 @@ export function addMerge(program: Command, terminal: Terminal): void {
   const command = program.command("merge").description("fold an adapter into its base, as a checkpoint of its own");
   addOptions(command, mergeOptions).action(async () => {
     const flags = readOptions(command, mergeOptions, terminal.environment, configKeys);
+    requireGiven(mergeOptions, flags, "model", "adapter", "out");
     const { model, adapter, out } = flags;
-    if (model === null || adapter === null || out === null) {
-      throw new UsageError(["--model <folder>, --adapter <folder> and --out <folder> are required."]);
-    }
     const progress = progressLine(terminal.stderr);
     const checkpoint = await openCheckpoint(model);
     const options = { ...flags, checkpoint, adapter, out, progress: progress.report };

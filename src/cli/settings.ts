@@ -41,6 +41,20 @@ export function resolveSettings<const Table extends OptionTable>(table: Table, s
   return settings as Settings<Table>;
 }
 
+/** Throws a UsageError that names every one of the options that was not given. */
+export function requireGiven<const Table extends OptionTable, Name extends keyof Table & string>(
+  table: Table,
+  settings: Settings<Table>,
+  ...names: readonly Name[]
+): asserts settings is Settings<Table> & { readonly [K in Name]: NonNullable<Settings<Table>[K]> } {
+  const missing = names.filter((name) => settings[name] === null);
+  if (missing.length === 0) return;
+  const shown = missing.map(
+    (name) => `--${flagName(name)} <${table[name]?.placeholder}> (or ${environmentName(name)})`,
+  );
+  throw new UsageError([`${shown.join(", ")} ${missing.length === 1 ? "is" : "are"} required.`]);
+}
+
 function lookUp(name: string, sources: Sources): Found | null {
   const key = flagName(name);
   const fromFlag = sources.flags[name];

@@ -2,11 +2,12 @@
 
 import { basename } from "node:path";
 import { LorikeetError } from "../base/errors.js";
-import type { Checkpoint } from "../model/types.js";
-import { openAdapter } from "../train/adapter-files.js";
+import type { Checkpoint, DecoderConfig } from "../model/types.js";
+import { type OpenedAdapter, openAdapter } from "../train/adapter-files.js";
 import { Checkpoints } from "../train/checkpoints.js";
 import type { DataSet } from "../train/data/dataset.js";
 import type { TokenRow } from "../train/data/encode.js";
+import { chooseSites, shortNames } from "../train/lora.js";
 import { countBytes, type Fitting, fitMemory } from "../train/memory.js";
 import { type RunRecord, readRecord } from "../train/record.js";
 import type { RunFolder } from "../train/run-folder.js";
@@ -15,6 +16,7 @@ import type { TrainSettings } from "../train/settings.js";
 import { usableMemory, usableThreads } from "./machine.js";
 import { flagName } from "./options.js";
 import { progressLine } from "./progress.js";
+import { requireGiven } from "./settings.js";
 import type { Terminal } from "./terminal.js";
 import { openTrainModel, readData, type TrainModel } from "./train-model.js";
 import { settingsOf, type TrainFlags, trainOptions } from "./train-options.js";
@@ -44,18 +46,20 @@ export async function openJob(
   terminal: Terminal,
   resumed: RunFolder | null = null,
 ): Promise<TrainJob> {
-  if (flags.data === null) throw new UsageError(["--data <path> is required: a file of examples, or a folder."]);
+  requireGiven(trainOptions, flags, "data");
   const progress = progressLine(terminal.stderr);
   const model = await openTrainModel(flags.model, flags.chatTemplate);
   try {
     const { checkpoint } = model;
-    const settings = settingsOf(flags, {
+    const asked = settingsOf(flags, {
       maxPositions: checkpoint.config.maxPositions,
       parameters: checkpoint.parameterCount,
     });
     requireMethod(flags);
     requireDora(flags);
-    requireLength(settings.length, checkpoint.config.maxPositions);
+    requireLength(asked.length, checkpoint.config.maxPositions);
+    const initFrom = flags.initFrom === null ? null : await openAdapter(flags.initFrom, checkpoint.config);
+    const settings = initFrom ? keepShape(asked, initFrom, checkpoint.config) : asked;
     const data = await readData(model, {
       ...settings,
       path: flags.data,
@@ -64,7 +68,6 @@ export async function openJob(
     });
     requireDigest(flags.dataDigest, data.digest);
     const threads = flags.threads ?? usableThreads();
-    const initFrom = flags.initFrom === null ? null : await openAdapter(flags.initFrom, checkpoint.config);
     const record = recordOf(model, settings, data, initFrom?.digest ?? null);
     if (resumed) requireSame(await readRecord(resumed.path), record);
     const session = await openSession({
@@ -104,6 +107,9 @@ export async function openJob(
 
 /** Every weight is trained without an adapter: what shapes one would be ignored. */
 function requireMethod(flags: TrainFlags): void {
+  if (flags.method === "dpo" && flags.packing) {
+    throw new UsageError(["--packing puts rows together, and pairs stay apart: --method dpo goes without it."]);
+  }
   if (flags.method !== "full") return;
   const given = adapterNames.filter((name) => String(flags[name]) !== String(trainOptions[name].fallback));
   if (given.length === 0) return;
@@ -139,6 +145,24 @@ const adapterNames = [
     "publish",
   ] as const),
 ];
+
+/** The settings with the shape of the adapter that is gone on with; another one that was asked for is refused. */
+function keepShape(asked: TrainSettings, { shape, sites }: OpenedAdapter, config: DecoderConfig): TrainSettings {
+  const kept = { ...asked, ...shape, targets: shortNames(config, sites) };
+  const layers = (targets: readonly string[]): string =>
+    chooseSites(config, targets, shape)
+      .map(({ path }) => path)
+      .join();
+  const isOther = (name: "rank" | "alpha" | "rslora" | "targets"): boolean => {
+    if (String(asked[name]) === String(trainOptions[name].fallback)) return false;
+    return name === "targets" ? layers(asked.targets) !== layers(kept.targets) : asked[name] !== kept[name];
+  };
+  const faults = (["rank", "alpha", "rslora", "targets"] as const)
+    .filter(isOther)
+    .map((name) => `--${name} is ${asked[name]}, but the adapter of --init-from keeps its own: ${kept[name]}.`);
+  if (faults.length > 0) throw new UsageError(faults);
+  return kept;
+}
 
 function requireDigest(allowed: string | null, found: string): void {
   if (allowed === null || allowed === found) return;

@@ -1,16 +1,23 @@
 /** The options of `train`, and which of the trainer's settings each one is. */
 
 import type { BaseDtype } from "../engine/start.js";
+import { parseLabelTemplate } from "../train/data/encode.js";
 import { allLinear } from "../train/lora.js";
 import { defaultRate, rates, type TrainSettings, trainDefaults } from "../train/settings.js";
 import { configKeys } from "./generate-options.js";
 import { engineOptions, flagName, given, type OptionTable, open, type Settings } from "./options.js";
-import { decimal, digest, duration, flag, integer, list, oneOf, text } from "./units.js";
+import { address, decimal, digest, duration, flag, integer, list, oneOf, type Parser, text } from "./units.js";
 
 const { model, cacheDir, chatTemplate, threads } = engineOptions;
 const d = trainDefaults;
 
 const shownRates = `${rates.usual}; ${rates.small} below 50 M parameters; ${rates.dpo} with dpo; ${rates.full} and ${rates.smallFull} with full`;
+
+/** As it was typed: line breaks are put in when it is used. Throws for one without its two places. */
+export const labelTemplate: Parser<string> = (value) => {
+  parseLabelTemplate(value);
+  return value;
+};
 
 export const trainOptions = {
   model,
@@ -34,7 +41,7 @@ export const trainOptions = {
   }),
   labelTemplate: given("Data", d.labelTemplate, {
     placeholder: "template",
-    parse: text,
+    parse: labelTemplate,
     shown: "{text}\\nlabel: {label}",
     help: "how rows of text and label are written; \\n is a line break",
   }),
@@ -196,7 +203,7 @@ export const trainOptions = {
   }),
   publish: open("Run", "off", {
     placeholder: "address",
-    parse: text,
+    parse: address,
     help: "a running server that gets the adapter under the folder's name",
   }),
   json: given("Run", false, { parse: flag, help: "print the results as JSON; all else goes to stderr" }),

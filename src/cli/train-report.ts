@@ -111,20 +111,22 @@ function marked({ ids, trained }: TokenRow, tokenizer: Tokenizer): string {
   return text;
 }
 
-/** How many rows have which length, in at most ten bars. */
+/** How many rows have which length, in at most ten bars from the shortest to the longest. */
 export function formatLengths(items: readonly Item[]): string {
   const lengths = items.flatMap((item) => item.map(({ ids }) => ids.length));
-  const most = Math.max(1, ...lengths);
-  const width = Math.max(1, Math.ceil(most / 10));
-  const bars = Array.from({ length: Math.ceil(most / width) }, () => 0);
+  const most = lengths.reduce((a, b) => Math.max(a, b), 1);
+  const least = lengths.reduce((a, b) => Math.min(a, b), most);
+  const width = Math.ceil((most - least + 1) / 10);
+  const bars = Array.from({ length: Math.ceil((most - least + 1) / width) }, () => 0);
   for (const length of lengths) {
-    const bar = Math.floor((length - 1) / width);
+    const bar = Math.floor((length - least) / width);
     bars[bar] = (bars[bar] ?? 0) + 1;
   }
   const highest = Math.max(1, ...bars);
   return bars
     .map((count, i) => {
-      const range = `${i * width + 1}-${(i + 1) * width}`.padStart(11);
+      const first = least + i * width;
+      const range = (width === 1 ? `${first}` : `${first}-${first + width - 1}`).padStart(11);
       return `${range}  ${"█".repeat(Math.ceil((40 * count) / highest))} ${count}`;
     })
     .join("\n");

@@ -4,6 +4,7 @@ import { basename, dirname, join } from "node:path";
 import type { Command } from "commander";
 import { removeTree } from "../adapter/durable.js";
 import { checkName } from "../adapter/names.js";
+import { assert } from "../base/errors.js";
 import { openCheckpoint } from "../model/checkpoint.js";
 import type { Checkpoint } from "../model/types.js";
 import { type Estimate, measure, peakBytes } from "../train/estimate.js";
@@ -15,6 +16,7 @@ import { divergedError } from "../train/trainer.js";
 import { addOptions } from "./command-line.js";
 import { usableMemory } from "./machine.js";
 import { remoteServer } from "./remote.js";
+import { requireGiven } from "./settings.js";
 import { listenForShutdown, type Shutdown, signalExitCode } from "./shutdown.js";
 import { printJson, printLine, type Terminal } from "./terminal.js";
 import { openJob, type TrainJob } from "./train-job.js";
@@ -52,17 +54,15 @@ const resumeLine = (out: string): string => `lorikeet train --resume --out ${JSO
 type Flags = Awaited<ReturnType<typeof readTrainOptions>>;
 
 async function runCommand(flags: Flags, shutdown: Shutdown, terminal: Terminal): Promise<void> {
+  requireGiven(trainOptions, flags, "model", "data", ...(flags.dryRun ? [] : (["out"] as const)));
+  if (flags.publish !== null && flags.out !== null) checkName(basename(flags.out));
   if (flags.dryRun) {
     await using job = await openJob(flags, terminal);
     return await showPlan(job, shutdown, terminal);
   }
   const { out } = flags;
-  if (out === null) throw new UsageError(["--out <folder> is required: where the result is put."]);
+  assert(out !== null, "the result has a folder");
   if (flags.resume && flags.overwrite) throw new UsageError(["--resume and --overwrite exclude each other."]);
-  if (flags.publish !== null) {
-    checkName(basename(out));
-    remoteServer(flags.publish);
-  }
   const folder = new RunFolder(out);
   const mode: StartMode = flags.resume ? "resume" : flags.overwrite ? "overwrite" : "fresh";
   await folder.locked(async () => {

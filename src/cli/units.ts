@@ -111,6 +111,13 @@ export const origins: Parser<readonly string[]> = (value) =>
     return `${protocol}//${host}`;
   });
 
+/** Where a server listens: `http://127.0.0.1:8080`. */
+export const address: Parser<string> = (value) => {
+  const protocol = URL.canParse(value) ? new URL(value).protocol : "";
+  if (protocol === "http:" || protocol === "https:") return value;
+  throw new Error("must be an address such as http://127.0.0.1:8080");
+};
+
 export const flag: Parser<boolean> = (value) => {
   const lower = value.toLowerCase();
   if (["true", "1", "yes", "on"].includes(lower)) return true;

@@ -5,9 +5,11 @@
  *     adapters/.training/plays/lock/    who trains adapters/plays
  *     adapters/.training/plays/run/     the run; at its end renamed to adapters/plays
  *     adapters/.training/plays/options.json   what the run was asked for, so that it can go on
+ *
+ * All of it goes with the run: a run that was refused or has ended leaves none of it.
  */
-import { mkdir, readFile, rename, stat } from "node:fs/promises";
-import { basename, dirname, join, resolve } from "node:path";
+import { mkdir, readFile, rename, rmdir, stat } from "node:fs/promises";
+import { basename, dirname, join, relative, resolve } from "node:path";
 import { orMissing, removeTree, renameDurably, replaceFile, syncTree } from "../adapter/durable.js";
 import { FolderLock } from "../adapter/lock.js";
 import { lifeOf, ownerKey } from "../adapter/owner.js";
@@ -36,18 +38,23 @@ export class RunFolder {
   /** Runs the task while no other process trains into the same folder. Throws `conflict` when one does. */
   async locked<T>(task: () => Promise<T>): Promise<T> {
     const folder = join(this.#home, "lock");
-    await mkdir(folder, { recursive: true });
+    const made = await mkdir(folder, { recursive: true });
+    const key = ownerKey();
     let entered = false;
     const lock = new FolderLock({
       folder,
-      key: ownerKey(),
+      key,
       isAlive: async (key) => lifeOf(key) !== "dead",
       waitMs: 0,
     });
     try {
-      return await lock.run(() => {
+      return await lock.run(async () => {
         entered = true;
-        return task();
+        try {
+          return await task();
+        } finally {
+          if (!(await exists(this.path))) await this.#leave(key, made);
+        }
       });
     } catch (cause) {
       if (entered || !(cause instanceof LorikeetError) || cause.code !== "conflict") throw cause;
@@ -56,6 +63,17 @@ export class RunFolder {
         found: this.out,
         cause,
       });
+    }
+  }
+
+  /** Takes away what only a run needs, lock and all; `made` is the first folder on the way that was not there before. */
+  async #leave(key: string, made: string | undefined): Promise<void> {
+    const gone = `${this.#home}.${key}`;
+    await rename(this.#home, gone);
+    await removeTree(gone);
+    let folder = dirname(this.#home);
+    while ((await removeEmpty(folder)) && made !== undefined && !relative(made, dirname(folder)).startsWith("..")) {
+      folder = dirname(folder);
     }
   }
 
@@ -106,6 +124,16 @@ export class RunFolder {
     await renameDurably(this.path, this.out);
     await removeTree(old);
     await removeTree(this.#optionsFile);
+  }
+}
+
+/** Whether the folder was empty, and is gone. */
+async function removeEmpty(folder: string): Promise<boolean> {
+  try {
+    await rmdir(folder);
+    return true;
+  } catch {
+    return false;
   }
 }
 

@@ -1,0 +1,89 @@
+/** What `train`, `eval` and `merge` refuse: by the name of the option, with what was found, and without a trace on the disk. */
+import assert from "node:assert/strict";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { run } from "./support/command.js";
+import { writeTinyModel } from "./support/tiny-model.js";
+
+const folder = mkdtempSync(join(tmpdir(), "lorikeet-refusals-"));
+after(() => rmSync(folder, { recursive: true, force: true }));
+const base = join(folder, "tiny");
+before(() => writeTinyModel(base, "F32"));
+
+const write = (name: string, rows: readonly object[]): string => {
+  const path = join(folder, name);
+  writeFileSync(path, rows.map((row) => `${JSON.stringify(row)}\n`).join(""));
+  return path;
+};
+const rows = write(
+  "rows.jsonl",
+  Array.from({ length: 12 }, (_, i) => ({ prompt: `Say ${i}:`, completion: ` it is ${i}.` })),
+);
+const pairs = write(
+  "pairs.jsonl",
+  Array.from({ length: 12 }, (_, i) => ({ prompt: `Item ${i}`, chosen: " good", rejected: " bad" })),
+);
+const common = ["--cache-dir", join(folder, "cache"), "--length", "48", "--batch", "2", "--threads", "1"];
+const train = (...args: string[]) => run(["train", "--model", base, ...common, ...args]);
+const adapters = join(folder, "adapters");
+const out = join(adapters, "new");
+
+test("all that is missing is told at once", async () => {
+  for (const [command, names] of [
+    ["train", ["--model", "--data", "--out"]],
+    ["eval", ["--model", "--data"]],
+    ["merge", ["--model", "--adapter", "--out"]],
+  ] as const) {
+    const { code, err } = await run([command]);
+    assert.equal(code, 2);
+    for (const name of names) assert.ok(err.includes(`${name} <`), `${command}: ${err}`);
+  }
+});
+
+test("what cannot go together is refused, also by a dry run", async () => {
+  for (const [args, fault] of [
+    [["--data", pairs, "--method", "dpo", "--packing"], /--packing puts rows together, and pairs stay apart/],
+    [["--data", rows, "--publish", "nowhere"], /--publish must be an address such as http:.*, not "nowhere"/],
+    [["--data", rows, "--publish", "http://localhost:1", "--out", join(adapters, "no name!")], /no name!/],
+    [["--data", rows, "--label-template", "{text}"], /--label-template must hold .*, not "\{text\}"/],
+  ] as const) {
+    for (const more of [["--out", out], ["--dry-run"]]) {
+      const { code, err } = await train(...more, ...args);
+      assert.equal(code, 2, `${args.join(" ")}: ${err}`);
+      assert.match(err, fault);
+    }
+  }
+});
+
+test("a run that is refused leaves no folder behind", async () => {
+  for (const data of [join(folder, "missing.jsonl"), pairs]) {
+    const { code, err } = await train("--data", data, "--out", out);
+    assert.equal(code, 1, err);
+  }
+  assert.ok(!existsSync(adapters), "neither the result's folder nor the run's");
+});
+
+test("an adapter that is gone on with keeps its shape, and its record says so", async () => {
+  const settings = ["--data", rows, "--steps", "1", "--rank", "4", "--alpha", "6", "--targets", "q_proj,v_proj"];
+  const first = join(folder, "made", "first");
+  assert.equal((await train(...settings, "--out", first)).code, 0);
+  const further = (name: string, ...args: string[]) =>
+    train("--data", rows, "--steps", "1", "--init-from", first, "--out", join(folder, "made", name), ...args);
+  const wrong = await further("never", "--rank", "8", "--rslora", "--targets", "k_proj");
+  assert.equal(wrong.code, 2);
+  assert.match(wrong.err, /--rank is 8, but the adapter of --init-from keeps its own: 4\./);
+  assert.match(wrong.err, /--rslora is true.*--targets is k_proj/);
+  for (const [name, same] of [
+    ["plain", []],
+    ["said", ["--rank", "4", "--targets", "v_proj,q_proj"]],
+  ] as const) {
+    const { code, err } = await further(name, ...same);
+    assert.equal(code, 0, err);
+    const { settings: kept } = JSON.parse(readFileSync(join(folder, "made", name, "lorikeet.json"), "utf8"));
+    assert.deepEqual([kept.rank, kept.alpha, kept.rslora], [4, 6, false]);
+    const config = JSON.parse(readFileSync(join(folder, "made", name, "adapter_config.json"), "utf8"));
+    assert.deepEqual([...kept.targets].sort(), [...config.target_modules].sort());
+  }
+});
