@@ -3,7 +3,6 @@ import assert from "node:assert/strict";
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { elementBytes } from "../src/graph/types.js";
 import { openCheckpoint } from "../src/model/checkpoint.js";
 import { prepareWeights } from "../src/model/convert.js";
 import { planWeights } from "../src/model/quantize-plan.js";
@@ -17,6 +16,7 @@ import { noLabel, type TokenBatch } from "../src/train/batch.js";
 import { globalNorm } from "../src/train/optimizer.js";
 import { type StepOptions, TrainStep } from "../src/train/step.js";
 import { sequence } from "./support/differences.js";
+import { keptBytes } from "./support/kept-bytes.js";
 
 const root = "test/fixtures/oracle";
 
@@ -131,35 +131,10 @@ test("nothing is computed for the way back below the lowest adapted layer", asyn
   assert.deepEqual([...new Set(walked.filter((layer) => layer !== undefined))], ["model.layers.2"]);
 });
 
-/** Bytes of what the forward pass makes and the way back reads, by the layer that makes it ("" outside of layers). */
-function keptBytes({ graphs, parameters }: TrainStep): Map<string, number> {
-  const sizes: Record<string, number> = { rows: 2, length: 20, labelled: 30, "labelled.0": 15, "labelled.1": 15 };
-  const sizeOf = (dim: number | string): number =>
-    String(dim)
-      .split("*")
-      .reduce((product, part) => product * (/^\d+$/.test(part) ? Number(part) : (sizes[part] ?? Number.NaN)), 1);
-  const isBack = (name: string): boolean => name.startsWith("gradients.");
-  const { nodes } = graphs.training;
-  const read = new Set(nodes.filter(({ name }) => isBack(name)).flatMap(({ inputs }) => inputs.map((x) => x?.name)));
-  const kept = new Map<string, number>();
-  for (const { name, outputs } of nodes) {
-    if (isBack(name)) continue;
-    const layer = /model\.layers\.\d/.exec(name)?.[0] ?? "";
-    for (const { name: value, type, shape } of outputs) {
-      if (!read.has(value)) continue;
-      const bytes = elementBytes[type] * shape.reduce<number>((product, dim) => product * sizeOf(dim), 1);
-      assert.ok(Number.isFinite(bytes), `${value} [${shape}] of ${name}`);
-      kept.set(layer, (kept.get(layer) ?? 0) + bytes);
-    }
-  }
-  assert.ok(parameters.length > 0);
-  return kept;
-}
-
 test("no activation is kept for the way back below the lowest adapted layer", async () => {
   const bytesOf = async (choose: Choose): Promise<Map<string, number>> => {
     using step = await stepOf("llama", {}, choose);
-    return keptBytes(step);
+    return keptBytes(step.graphs.training, { rows: 2, length: 20, labelled: 30, "labelled.0": 15, "labelled.1": 15 });
   };
   const whole = await bytesOf((path) => path.startsWith("model.layers."));
   const top = await bytesOf((path) => path.startsWith("model.layers.2."));
@@ -317,19 +292,4 @@ test("dropout masks are inputs: all kept at rate p scales the product, and evalu
   assert.ok(half.loss !== all.loss && half.loss !== none.loss);
   fill(plain, 3);
   assert.ok(Math.abs((await step.evaluate(batch)).loss - (await plain.evaluate(batch)).loss) < 1e-6);
-});
-
-test("gradient checkpointing gives the same bits and makes each layer's activations again", async () => {
-  const batch = rowsOf([20, 13], 20);
-  for (const family of ["llama", "gemma2", "gpt2"]) {
-    using plain = await stepOf(family);
-    using frugal = await stepOf(family, { gradientCheckpointing: true });
-    const { loss } = await plain.run(batch);
-    assert.equal((await frugal.run(batch)).loss, loss);
-    assert.deepEqual(frugal.gradients, plain.gradients, family);
-    const softmaxes = ({ graphs }: TrainStep): number =>
-      graphs.training.nodes.filter(({ op }) => op === "Softmax").length;
-    const chunks = 2;
-    assert.equal(softmaxes(frugal) - chunks, 2 * (softmaxes(plain) - chunks), "every layer's attention runs twice");
-  }
 });

@@ -1,6 +1,6 @@
 /**
  * The walk's memory: what waits for what. Activations that are made again on the way back instead of being kept (arXiv:1604.06174). A group of nodes is copied when
- * the walk enters it; only what crosses its border stays in memory.
+ * the walk enters it; only what crosses its border stays in memory, and what was left out of it.
  * And no group is entered before the one above has made its targets' gradients, or all would wait with their factors for the end.
  */
 import type { Ops } from "../graph/ops.js";
@@ -27,6 +27,8 @@ export class Recomputation {
   readonly #reached: ReadonlySet<string>;
   readonly #entered = new Set<string>();
   readonly #again: boolean;
+  /** Names of the graph's inputs. */
+  readonly #given: ReadonlySet<string>;
   /** Gradients of targets that the next group to be entered waits for. */
   #pending: Value[] = [];
 
@@ -35,6 +37,7 @@ export class Recomputation {
     this.#groupOf = groupOf;
     this.#again = again;
     this.#reached = reached;
+    this.#given = new Set(op.builder.inputs.map(({ name }) => name));
     for (const node of nodes) {
       const group = groupOf(node);
       if (group === null) continue;
@@ -71,45 +74,55 @@ export class Recomputation {
     return this.#values.get(value.name) ?? value;
   }
 
-  /** Copies a group's nodes. Unneeded copies are left to whoever prunes the graph. */
+  /** Copies what moves in a group. Unneeded copies are left to whoever prunes the graph. */
   #copy(group: string, zero: Value): void {
     const nodes = this.#groups.get(group) ?? [];
-    const values = this.#border(nodes, zero);
+    const made = new Set(nodes.flatMap(({ outputs }) => outputs.map(({ name }) => name)));
+    const tied = new Map<string, Value>();
     for (const node of nodes) {
-      const inputs = node.inputs.map((input) => input && (values.get(input.name) ?? input));
-      const outputs = this.#op.builder.node(
-        node.op,
-        inputs,
-        node.outputs.map(({ name, type, shape }) => (name === "" ? null : { type, shape })),
-        node.attributes,
-        node.domain,
-      );
-      node.outputs.forEach(({ name }, i) => {
-        const copy = outputs[i];
-        if (copy && name !== "") values.set(name, copy);
-      });
-      this.#copies.set(node, { ...node, inputs, outputs });
+      if (!node.inputs.some((input) => input && this.#values.has(input.name))) {
+        const first = this.#first(node, made, zero);
+        if (!first) continue; // it stands still
+        const late = tied.get(first.name) ?? this.#op.one("Add", [first, zero], first.type, first.shape);
+        tied.set(first.name, late);
+        this.#copyNode(node, (input) => (input.name === first.name ? late : input));
+      } else this.#copyNode(node, (input) => this.valueOf(input));
     }
-    for (const [name, copy] of values) this.#values.set(name, copy);
+  }
+
+  #copyNode(node: Node, inputOf: (value: Value) => Value): void {
+    const inputs = node.inputs.map((input) => input && inputOf(input));
+    const outputs = this.#op.builder.node(
+      node.op,
+      inputs,
+      node.outputs.map(({ name, type, shape }) => (name === "" ? null : { type, shape })),
+      node.attributes,
+      node.domain,
+    );
+    node.outputs.forEach(({ name }, i) => {
+      const copy = outputs[i];
+      if (copy && name !== "") this.#values.set(name, copy);
+    });
+    this.#copies.set(node, { ...node, inputs, outputs });
   }
 
   /**
-   * What the group reads from outside, each plus a zero that depends on the gradients so far. So no copy can run
-   * before the walk has come this far, and none is taken for the node that it copies.
+   * Of a node that reads no copy, the input to which a zero is added that depends on the gradients so far: so its copy cannot run
+   * before the walk has come this far, and is not taken for the node itself. An activation from outside, one that moves if
+   * there is one; of a normalization its gain, which is smaller. null: it reads none.
    */
-  #border(nodes: readonly Node[], zero: Value): Map<string, Value> {
-    const made = new Set(nodes.flatMap(({ outputs }) => outputs.map(({ name }) => name)));
-    const given = new Set(this.#op.builder.inputs.map(({ name }) => name));
-    const read = nodes.flatMap(({ inputs }) => inputs.filter((input) => input !== null));
-    const activations = new Map(
-      read
-        .filter(({ name, type }) => type === zero.type && !made.has(name) && !given.has(name))
-        .filter(({ name }) => !this.#op.builder.initializerOf(name))
-        .map((value) => [value.name, value] as const),
+  #first(node: Node, made: ReadonlySet<string>, zero: Value): Value | null {
+    const activations = node.inputs.filter(
+      (input): input is Value =>
+        input !== null &&
+        input.type === zero.type &&
+        !made.has(input.name) &&
+        !this.#given.has(input.name) &&
+        !this.#op.builder.initializerOf(input.name),
     );
-    const moving = [...activations.values()].filter(({ name }) => this.#reached.has(name));
-    const tied = moving.length > 0 ? moving : [...activations.values()];
-    return new Map(tied.map((value) => [value.name, this.#op.one("Add", [value, zero], value.type, value.shape)]));
+    const first = activations.find(({ name }) => this.#reached.has(name)) ?? activations[0];
+    const [x, gain] = node.inputs;
+    return first && first === x && gain && node.op.endsWith("LayerNormalization") ? gain : (first ?? null);
   }
 
   /** A zero that is known only once all these are; null for none. */

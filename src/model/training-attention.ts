@@ -16,6 +16,13 @@ export interface AttentionInputs extends BlockInputs {
   readonly rotary: readonly [Value, Value] | null;
 }
 
+/** What attention tells of itself. */
+export interface AttentionNotes {
+  readonly custom: CustomGradient[];
+  /** Names of values that take much time to make again for their size. */
+  readonly costly: Set<string>;
+}
+
 /** What a block of queries leaves for its gradient. */
 interface Block {
   readonly queries: Value;
@@ -29,16 +36,16 @@ export class TrainingAttention {
   readonly #config: DecoderConfig;
   readonly #inputs: AttentionInputs;
   readonly #masks: TrainingMasks;
-  readonly #custom: CustomGradient[];
+  readonly #notes: AttentionNotes;
   /** [rows, length, width] as tensors, by width: made here, outside of any layer. */
   readonly #shapes: ReadonlyMap<number, Value>;
 
-  constructor(op: Ops, config: DecoderConfig, inputs: AttentionInputs, custom: CustomGradient[]) {
+  constructor(op: Ops, config: DecoderConfig, inputs: AttentionInputs, notes: AttentionNotes) {
     this.#op = op;
     this.#config = config;
     this.#inputs = inputs;
     this.#masks = new TrainingMasks(op, inputs, config.headCount / config.kvHeadCount);
-    this.#custom = custom;
+    this.#notes = notes;
     const { headCount, kvHeadCount, headDim } = config;
     this.#shapes = new Map([headCount * headDim, kvHeadCount * headDim].map((width) => [width, this.#rowShape(width)]));
   }
@@ -51,10 +58,11 @@ export class TrainingAttention {
     const keys = this.#turned(op, this.#rotate(k, kvHeadCount));
     const values = this.#turned(op, this.#rows(op, v));
     const masks = this.#masks.of(windows[layer] ?? null);
+    for (const { name } of [keys, values]) this.#notes.costly.add(name);
     const blocks = this.#masks.partQueries(op, queries).map((part, i) => this.#block(part, keys, masks[i] ?? part, i));
     const mixed = blocks.map(({ shares }, i) => op.matMul(shares, this.#masks.seenKeys(op, values, i)));
     const result = this.#turnedBack(op, this.#masks.joinQueries(op, mixed), q.shape[0] ?? 1);
-    this.#custom.push({
+    this.#notes.custom.push({
       inputs: [queries, keys, values],
       outputs: [result],
       vjp: (by, [gradient], _, kept) =>

@@ -11,6 +11,7 @@ import { buildDecoder, type LinearPart, type Lowering } from "./decoder.js";
 import { rotaryTables } from "./rope.js";
 import { buildEmbedding } from "./serving-linear.js";
 import { TrainingAttention } from "./training-attention.js";
+import { gatedSilu, silu } from "./training-gate.js";
 import { buildTokenLosses } from "./training-head.js";
 import { TrainingLinears } from "./training-linear.js";
 import { attentionBlocks } from "./training-masks.js";
@@ -27,6 +28,8 @@ export interface TrainingGraph {
   readonly parameters: readonly Value[];
   /** For `backward`. */
   readonly custom: readonly CustomGradient[];
+  /** Names of values inside layers that take much time to make again for their size. */
+  readonly costly: ReadonlySet<string>;
 }
 
 /**
@@ -40,13 +43,15 @@ export function buildTrainingGraph(options: TrainingOptions): TrainingGraph {
   const builder = new GraphBuilder("training");
   const lowering = new TrainingLowering(builder, options);
   const tokenLosses = buildDecoder(lowering, options.config);
-  return { builder, tokenLosses, parameters: lowering.parameters.list, custom: lowering.custom };
+  const { custom, costly } = lowering;
+  return { builder, tokenLosses, parameters: lowering.parameters.list, custom, costly };
 }
 
 class TrainingLowering implements Lowering {
   readonly op: Ops;
   readonly parameters: Parameters;
   readonly custom: CustomGradient[] = [];
+  readonly costly = new Set<string>();
   readonly #options: TrainingOptions;
   readonly #config: DecoderConfig;
   readonly #inputs: Record<"ids" | "positions" | "segments" | "rows" | "labels" | "chunks", Value>;
@@ -72,7 +77,7 @@ class TrainingLowering implements Lowering {
     const { ids, positions, segments } = this.#inputs;
     const blocks = builder.input("block_sizes", "int64", [attentionBlocks(options.maxLength)]);
     const inputs = { ids, positions, segments, blocks, rotary: this.#rotaryTables() };
-    this.#attention = new TrainingAttention(this.op, options.config, inputs, this.custom);
+    this.#attention = new TrainingAttention(this.op, options.config, inputs, this);
   }
 
   scope<T>(name: string, body: () => T): T {
@@ -115,6 +120,7 @@ class TrainingLowering implements Lowering {
 
   addNorm(path: string, x: Value, delta: Value): { sum: Value; normed: Value } {
     const sum = this.op.add(x, delta);
+    this.costly.add(sum.name);
     return { sum, normed: this.norm(path, sum) };
   }
 
@@ -138,18 +144,19 @@ class TrainingLowering implements Lowering {
   }
 
   gated(gate: Value, up: Value | null, packed: boolean): Value {
-    const { intermediateSize } = this.#config;
-    if (packed) {
-      const [left = gate, right = gate] = this.op.split(gate, [intermediateSize, intermediateSize], 1);
-      return this.op.mul(this.#activate(left), right);
-    }
-    return up ? this.op.mul(this.#activate(gate), up) : this.#activate(gate);
+    const { intermediateSize, activation } = this.#config;
+    const [left = gate, right = up] = packed
+      ? this.op.split(gate, [intermediateSize, intermediateSize], 1)
+      : [gate, up ?? undefined];
+    if (!right) return this.#activate(left);
+    if (activation === "silu") return gatedSilu(this.op, left, right, this.custom);
+    return this.op.mul(this.#activate(left), right);
   }
 
   #activate(x: Value): Value {
     switch (this.#config.activation) {
       case "silu":
-        return this.op.one("QuickGelu", [x], x.type, x.shape, { alpha: float(1) }, "com.microsoft"); // x * sigmoid(x)
+        return silu(this.op, x);
       case "gelu":
         return this.op.gelu(x, "none");
       case "gelu_tanh":

@@ -224,14 +224,14 @@ const gradientName = (name: string): string => `gradient.${name}`;
 /** The training graph, and the same forward pass without dropout. */
 function buildGraphs(options: StepOptions): { graphs: StepGraphs; parameters: readonly Value[] } {
   const { loss: lossOf = weightedSum } = options;
-  const { builder, tokenLosses, parameters, custom } = buildTrainingGraph(options);
+  const { builder, tokenLosses, parameters, custom, costly } = buildTrainingGraph(options);
   const op = new Ops(builder);
   const loss = lossOf(op, tokenLosses);
   name(op, loss, "loss");
   name(op, tokenLosses, "token_losses");
   const gradients = backward(builder, loss, parameters, {
     custom,
-    groups: ({ name }) => layerOf(name),
+    groups: ({ name, outputs }) => (outputs.some((output) => costly.has(output.name)) ? null : layerOf(name)),
     recompute: options.gradientCheckpointing ?? false,
   });
   for (const [parameter, gradient] of gradients) name(op, gradient, gradientName(parameter.name));
