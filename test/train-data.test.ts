@@ -197,6 +197,16 @@ test("faults name file, line and reason, 50 at most, and nothing is returned", a
   assert.match(chat.faults[0] ?? "", /:1: `messages` has a message 1 that must have a `role`/);
   const pair = { prompt: "a", chosen: "b", rejected: "c" };
   assert.match((await faultsOf(load(put("p.jsonl", jsonl(pair))))).faults[0] ?? "", /--method dpo/);
+  const deep = `{"text":${"[".repeat(100_000)}${"]".repeat(100_000)}}\n{"text":null}\n{}\n`;
+  const odd = await faultsOf(load(put("odd.jsonl", deep)));
+  assert.deepEqual(
+    odd.faults.map((fault) => fault.replace(/^.*?:(?=\d)/, "").slice(0, 40)),
+    [
+      "1: must have a text as `text`, not a list",
+      "2: has the fields text (null); a row must",
+      "3: has no field; a row must have those of",
+    ].map((text) => text.slice(0, 40)),
+  );
   await faultsOf(load(join(folder, "missing.jsonl")));
   await faultsOf(load(folder));
 });

@@ -1,6 +1,8 @@
 /** What `train`, `eval` and `merge` refuse: by the name of the option, with what was found, and without a trace on the disk. */
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
@@ -86,4 +88,53 @@ test("an adapter that is gone on with keeps its shape, and its record says so", 
     const config = JSON.parse(readFileSync(join(folder, "made", name, "adapter_config.json"), "utf8"));
     assert.deepEqual([...kept.targets].sort(), [...config.target_modules].sort());
   }
+});
+
+test("a server that is down or refuses loses nothing: the result is saved, told whole, and can be published later", async () => {
+  const server = createServer((request, response) => {
+    request.resume().on("end", () => {
+      response.writeHead(507, { "content-type": "application/json" });
+      response.end(
+        JSON.stringify({ error: { message: "The disk of the adapters folder is full.", code: "store_full" } }),
+      );
+    });
+  }).listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const address = server.address();
+  assert.ok(typeof address === "object" && address !== null);
+  const url = `http://127.0.0.1:${address.port}`;
+  const publish = (name: string) =>
+    train("--data", rows, "--steps", "1", "--out", join(folder, "made", name), "--publish", url, "--json");
+  const refused = await publish("refused");
+  server.close();
+  await once(server, "close");
+  const down = await publish("down");
+  for (const [name, { code, out, err }, reason] of [
+    ["refused", refused, /answered 507: The disk of the adapters folder is full\./],
+    ["down", down, /does not answer \(ECONNREFUSED\)/],
+  ] as const) {
+    assert.equal(code, 1);
+    assert.match(err, /saved .*\n.*The adapter is saved, but not published: /);
+    assert.match(err, reason);
+    const target = join(folder, "made", name);
+    assert.ok(err.includes(`lorikeet adapters add "${name}" "${target}" --url ${url}`), err);
+    const results = JSON.parse(out);
+    assert.deepEqual([results.steps, results.out, results.published], [1, target, null]);
+    assert.ok(existsSync(join(target, "adapter_model.safetensors")));
+  }
+});
+
+test("a run that never got better than its start says so", async () => {
+  const { code, err } = await train(
+    "--data",
+    rows,
+    "--steps",
+    "4",
+    "--rate",
+    "10",
+    "--out",
+    join(folder, "made", "wild"),
+  );
+  assert.equal(code, 0, err);
+  assert.match(err, /warning: no validation was better than the one before the first step: .*lower --rate/);
 });

@@ -25,7 +25,7 @@ import { formatHeader, formatLengths, formatRows, formatTime, trainProgress } fr
 import { readTrainOptions, storedOptions } from "./train-resume.js";
 import { formatSamples, pairSamples, type Sample, takeAnswers } from "./train-samples.js";
 import { formatBytes } from "./units.js";
-import { Quit, UsageError } from "./usage.js";
+import { Quit, RemoteError, UsageError } from "./usage.js";
 
 export function addTrain(program: Command, terminal: Terminal): void {
   const command = program
@@ -236,13 +236,29 @@ async function report(
     say,
     `saved ${folder.out}: ${state.step} steps (${outcome.end}) in ${formatTime(state.elapsedMs)}${best}, at most ${formatBytes(peak)}`,
   );
-  let published: unknown = null;
-  if (flags.publish !== null) {
-    published = await remoteServer(flags.publish).put(basename(folder.out), folder.out);
-    printLine(say, `published as ${basename(folder.out)} on ${flags.publish}`);
+  if (state.best?.step === 0) {
+    const advice = "the result is where it began; try a lower --rate, or other data";
+    printLine(terminal.stderr, `warning: no validation was better than the one before the first step: ${advice}.`);
   }
+  const upload = flags.publish === null ? null : await publish(folder.out, flags.publish);
+  if (upload?.fault === null) printLine(say, `published as ${basename(folder.out)} on ${flags.publish}`);
   if (flags.json) {
     const plan = planOf(job, estimate);
+    const published = upload?.answer ?? null;
     printJson(terminal.stdout, { out: folder.out, ...plan, ...results, peak_bytes: peak, samples, published });
+  }
+  if (upload && upload.fault !== null) throw upload.fault;
+}
+
+/** The server's answer, or why there is none and how to try again: the result is saved all the same. */
+async function publish(out: string, url: string): Promise<{ readonly answer: unknown; readonly fault: Error | null }> {
+  const name = basename(out);
+  try {
+    return { answer: await remoteServer(url).put(name, out), fault: null };
+  } catch (error) {
+    if (!(error instanceof RemoteError)) throw error;
+    const later = `lorikeet adapters add ${JSON.stringify(name)} ${JSON.stringify(out)} --url ${url}`;
+    const message = `The adapter is saved, but not published: ${error.message} Publish it later with: ${later}`;
+    return { answer: null, fault: new RemoteError(message, error.faults) };
   }
 }

@@ -57,7 +57,9 @@ export async function openSession(options: SessionOptions): Promise<TrainSession
   const { checkpoint, settings, data, threads } = options;
   const { config } = checkpoint;
   if (data.train.length === 0) {
-    throw new LorikeetError("data_invalid", "The data has no row with a label to train on.", { param: "--data" });
+    const { records, dropped } = data.counts;
+    const message = `The data has no row with a label to train on: ${records} rows were read, ${dropped} have none.`;
+    throw new LorikeetError("data_invalid", message, { param: "--data", found: 0, allowed: 1 });
   }
   const isFull = settings.method === "full";
   const start = options.initFrom === null ? null : await openAdapter(options.initFrom, config);

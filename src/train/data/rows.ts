@@ -90,8 +90,9 @@ export function readExample(fields: Fields): Example {
       found.every((name) => required.includes(name) || optional.includes(name)),
   );
   if (form) return form.read(fields);
-  const names = Object.keys(fields).slice(0, 12).join(", ") || "nothing";
-  throw new RowFault(`has the fields ${names}; a row must have those of one form: ${allForms}`);
+  const named = Object.entries(fields).map(([name, value]) => (isAbsent(value) ? `${name} (null)` : name));
+  const names = named.length > 0 ? `has the fields ${named.slice(0, 12).join(", ")}` : "has no field";
+  throw new RowFault(`${names}; a row must have those of one form: ${allForms}`);
 }
 
 const isAbsent = (value: unknown): boolean => value === undefined || value === null;
@@ -132,6 +133,7 @@ function answerOf(fields: Fields, name: string): string {
 
 export function shown(value: unknown): string {
   if (value === undefined) return "nothing";
+  if (typeof value === "object" && value !== null) return Array.isArray(value) ? "a list" : "an object";
   const text = JSON.stringify(value);
   return text.length > 60 ? `${text.slice(0, 57)}...` : text;
 }
