@@ -61,6 +61,11 @@ const invalid: [string, Edit, RegExp | readonly RegExp[]][] = [
     { config: { lora_alpha: 1e300 } },
     Array(6).fill(/has scale 1\.25e\+299; a finite float32 is allowed$/),
   ],
+  [
+    "DoRA by config alone",
+    { config: { use_dora: true } },
+    Array(6).fill(/has no lora_magnitude_vector, though use_dora is set$/),
+  ],
   ["no tensors", { tensors: () => [] }, /^the file holds no tensors$/],
   [
     "a tensor of no module",
@@ -118,11 +123,10 @@ const invalid: [string, Edit, RegExp | readonly RegExp[]][] = [
 
 const unsupported: [string, Edit, RegExp][] = [
   [
-    "DoRA",
-    { config: { use_dora: true }, tensors: put(`${q}.lora_magnitude_vector`, [64]) },
-    /^DoRA .*not served yet.*\(1 tensor uses it: .*lora_magnitude_vector"\)$/,
+    "DoRA's magnitudes in a LoRA config",
+    { tensors: put(`${q}.lora_magnitude_vector`, [64]) },
+    /^DoRA.*set use_dora to true \(1 tensor uses it: .*lora_magnitude_vector"\)$/,
   ],
-  ["DoRA by config alone", { config: { use_dora: true } }, /^DoRA/],
   ["lora_bias", { config: { lora_bias: true }, tensors: put(`${q}.lora_B.bias`, [64]) }, /^biases on lora_B/],
   [
     "trained biases",
@@ -147,11 +151,6 @@ const unsupported: [string, Edit, RegExp][] = [
   ],
   ["trained tokens", { config: { trainable_token_indices: [1] } }, /^trained token rows/],
   ["AdaLoRA's tensors", { tensors: put(`${q}.lora_E`, [8, 1]) }, /^AdaLoRA/],
-  [
-    "mlx-lm's DoRA",
-    { config: JSON.stringify({ fine_tune_type: "dora", lora_parameters: { rank: 8, scale: 2 } }) },
-    /^DoRA/,
-  ],
   [
     "mlx-lm's full tuning",
     { config: JSON.stringify({ fine_tune_type: "full", lora_parameters: { rank: 8, scale: 2 } }) },
@@ -237,14 +236,14 @@ test("harmless values of refused keys, and heads that are not there, are accepte
 
 test("one answer lists every fault, and the invalid ones decide the code", async () => {
   const folder = await edited({
-    config: { use_dora: true, r: -1, init_lora_weights: "pissa", layer_replication: [1], alpha_pattern: { "(": 1 } },
+    config: { lora_bias: true, r: -1, init_lora_weights: "pissa", layer_replication: [1], alpha_pattern: { "(": 1 } },
     tensors: (all) => put("nonsense", [1])(poison(Number.NaN)(drop("layers.1.self_attn.v_proj.lora_A")(all))),
   });
   const error = await refusalOf(checkAdapter(folder, llama));
   assert.equal(error.code, "adapter_invalid");
   assert.equal(error.found, 8);
   for (const part of [
-    /^DoRA/,
+    /^biases on lora_B/,
     /^r is -1/,
     /^PiSSA/,
     /^layer_replication/,

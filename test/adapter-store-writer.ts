@@ -40,7 +40,9 @@ export async function fakeCheck(folder: string): Promise<{ readonly summary: Ada
   const digest = `sha256:${hash.digest("hex")}`;
   const ignored = names.filter((name) => !kept.includes(name));
   const scales = { min: 2, max: 2 };
-  return { summary: { digest, rank: 8, modules: 4, bytes, activeBytes: 2 * bytes, scales, warnings: [], ignored } };
+  return {
+    summary: { digest, rank: 8, dora: false, modules: 4, bytes, activeBytes: 2 * bytes, scales, warnings: [], ignored },
+  };
 }
 
 export function openStore(directory: string, options: Partial<StoreOptions> = {}): Promise<AdapterStore> {

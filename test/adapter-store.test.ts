@@ -107,6 +107,7 @@ test("what is put is there at once, and after opening again", async () => {
       source: "store",
       digest: "",
       rank: 8,
+      dora: false,
       modules: 4,
       bytes: 4,
       activeBytes: 8,

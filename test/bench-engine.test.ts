@@ -196,7 +196,8 @@ test("a random adapter is the same for the same seed, another for another, and a
 test("memory that is kept alive by a part of it counts whole", () => {
   const whole = new Float32Array(100);
   const site = { rank: 1, dtype: "F32", scale: 1, a: whole.subarray(0, 10), b: whole.subarray(50, 60) } as const;
-  assert.equal(residentBytes({ digest: "x", rank: 1, bytes: 80, sites: new Map([["site", site]]) }), 400);
+  const adapter = { digest: "x", rank: 1, bytes: 80, dora: false, sites: new Map([["site", site]]) };
+  assert.equal(residentBytes(adapter), 400);
 });
 
 test("a run measures every step, moves the bytes that it says, computes every ratio, and prints them", async () => {

@@ -5,6 +5,7 @@ import fc from "fast-check";
 import type { HostAdapter, HostSite } from "../src/adapter/types.js";
 import { AdapterBank, type BankHold } from "../src/engine/bank.js";
 import { placeBytes } from "../src/engine/bank-class.js";
+import { gainBytes } from "../src/engine/gain-stack.js";
 import { tileColumns, tilesOf } from "../src/model/rank-tiles.js";
 import { bfloat16ToFloat32, float16ToFloat32, float32ToBfloat16, float32ToFloat16 } from "../src/tensor/half.js";
 import { groups } from "./support/engine-rig.js";
@@ -23,10 +24,14 @@ function adapterOf(id: number, rank: number): HostAdapter {
     const b = fill(siteRank * outFeatures, 2);
     const dtype = (["F32", "F16", "BF16"] as const)[(id + s) % 3] ?? "F32";
     const encode = { F32: (x: Float32Array) => x, F16: float32ToFloat16, BF16: float32ToBfloat16 }[dtype];
-    own.set(path, { rank: siteRank, dtype, a: encode(a), b: encode(b), scale: dtype === "F32" ? 1 : 1.5 });
+    const site = { rank: siteRank, dtype, a: encode(a), b: encode(b), scale: dtype === "F32" ? 1 : 1.5 };
+    own.set(path, isDora(id) ? { ...site, gain: fill(outFeatures, 3) } : site);
   }
-  return { digest: `sha256:${id}`, rank, bytes: 1, sites: own };
+  return { digest: `sha256:${id}`, rank, bytes: 1, dora: isDora(id), sites: own };
 }
+
+/** Of the ids up to nine: two. */
+const isDora = (id: number): boolean => id === 7 || id === 9;
 
 const widen = (values: Float32Array | Uint16Array, dtype: HostSite["dtype"]): Float32Array =>
   values instanceof Float32Array ? values : dtype === "F16" ? float16ToFloat32(values) : bfloat16ToFloat32(values);
@@ -39,6 +44,8 @@ function assertHolds(bank: AdapterBank, hold: BankHold, adapter: HostAdapter): v
   const { tiles, columns } = tilesOf(rank);
   assert.ok(columns <= tileColumns, "no tile is wider than the kernels' narrowest block");
   const tensors = new Map(memory.view(hold.place, 1));
+  const gains = new Map(bank.gains.inputs());
+  assert.equal(hold.gain !== null, adapter.dora);
   for (const { key, inFeatures, parts } of groups) {
     const a = tensors.get(`lora_A.${key}`)?.data;
     assert.equal(a?.length, inFeatures * rank * parts.length);
@@ -51,6 +58,12 @@ function assertHolds(bank: AdapterBank, hold: BankHold, adapter: HostAdapter): v
           const tile = (p * tiles + Math.floor(r / columns)) * inFeatures + row;
           assert.equal(a?.[tile * columns + (r % columns)], expected, `${adapter.digest}: A of ${path}`);
         }
+      }
+      if (hold.gain !== null) {
+        const gain = gains
+          .get(`dora_gain.${path}`)
+          ?.data.subarray(hold.gain * outFeatures, (hold.gain + 1) * outFeatures);
+        assert.deepEqual(gain, site?.gain ?? new Float32Array(outFeatures), `${adapter.digest}: gains of ${path}`);
       }
       const b = tensors.get(`lora_B.${path}`)?.data;
       assert.equal(b?.length, rank * outFeatures);
@@ -139,6 +152,21 @@ test("an adapter that never fits is refused with both sizes; one that does not f
   assert.deepEqual([...bank.digests].sort(), ["sha256:3", "sha256:4"]);
 });
 
+test("an adapter of DoRA takes its gains' bytes too", async () => {
+  const bank = bankOf(4, placeBytes(groups, 8) + gainBytes(groups));
+  assert.equal(gainBytes(groups), 4 * (4 + 2 + 3));
+  await assert.rejects(bankOf(4, placeBytes(groups, 8)).acquire(adapterOf(7, 8)), {
+    code: "adapter_too_large",
+    found: placeBytes(groups, 8) + gainBytes(groups),
+  });
+  const hold = await take(bank, adapterOf(7, 8));
+  assert.equal(bank.bytes, placeBytes(groups, 8) + gainBytes(groups));
+  assertHolds(bank, hold, adapterOf(7, 8));
+  hold.release();
+  const plain = await take(bank, adapterOf(1, 8));
+  assert.deepEqual([bank.bytes, plain.gain], [placeBytes(groups, 8), null], "the first was given up for it");
+});
+
 test("the longest idle adapter is given up first", async () => {
   const bank = bankOf(8, 3 * placeBytes(groups, 8));
   for (const id of [1, 2, 3]) (await take(bank, adapterOf(id, 8))).release();
@@ -177,7 +205,7 @@ test("any order of acquires, releases and compactions: every hold's memory is it
   const room = fc.integer({ min: 6, max: 30 });
   await fc.assert(
     fc.asyncProperty(fc.array(step, { maxLength: 40 }), ranks, room, async (steps, ranksOf, units) => {
-      const maxBytes = units * placeBytes(groups, 8);
+      const maxBytes = units * placeBytes(groups, 8) + gainBytes(groups);
       const bank = bankOf(4, maxBytes);
       const held: { hold: BankHold; adapter: HostAdapter }[] = [];
       const pending: Promise<void>[] = [];

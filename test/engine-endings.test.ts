@@ -267,7 +267,7 @@ test("drain refuses new requests, lets running and waiting ones finish, then fre
 
 test("drain's grace ends: whoever still runs, loads or waits ends with `shutdown`; the runner is disposed once", async () => {
   let disposed = 0;
-  await using rig = engineRig({ maxBatch: 2, maxContext: 400, parts: { dispose: () => disposed++ } });
+  await using rig = engineRig({ maxBatch: 2, maxContext: 400, parts: { dispose: async () => void disposed++ } });
   rig.source.add("a", 1);
   const gate = rig.source.hold("a");
   const slow = rig.submit({ promptIds: ids(1, 3), maxTokens: 300 });

@@ -6,12 +6,15 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { loadAdapter } from "../src/adapter/format.js";
 import type { AdapterSource, HostAdapter } from "../src/adapter/types.js";
+import { foldMagnitudes } from "../src/engine/dora-gains.js";
 import { type StartOptions, startEngine } from "../src/engine/start.js";
 import { type EngineEvent, type EngineRequest, greedy } from "../src/engine/types.js";
+import { WeightNorms } from "../src/engine/weight-norms.js";
 import { openCheckpoint } from "../src/model/checkpoint.js";
 import { linearSites } from "../src/model/sites.js";
 import type { Checkpoint } from "../src/model/types.js";
 import { type Outcome, read } from "./support/engine-rig.js";
+import { weightLengths } from "./support/magnitudes.js";
 import { writeRandomAdapter } from "./support/random-adapter.js";
 
 let folder: string;
@@ -23,6 +26,7 @@ before(async () => {
   folder = await mkdtemp(join(tmpdir(), "lorikeet-exact-"));
   checkpoint = await openCheckpoint("models/bookworm-7m");
   const sites = linearSites(checkpoint.config);
+  const lengths = await weightLengths(checkpoint, sites);
   const random = [
     { rank: 1, seed: 1 },
     { rank: 4, seed: 2, targets: ["q_proj", "v_proj"] },
@@ -30,9 +34,18 @@ before(async () => {
     { rank: 64, seed: 4 },
     { rank: 160, seed: 5, targets: ["q_proj", "down_proj"] }, // products over it are cut into two sums
   ];
-  for (const options of random) await writeRandomAdapter(join(folder, `r${options.rank}`), sites, options);
-  const folders = ["adapters/plays", "adapters/sentiment", ...random.map(({ rank }) => join(folder, `r${rank}`))];
-  for (const path of folders) adapters.push(await loadAdapter(path, sites, {}));
+  const doras = [
+    { rank: 5, seed: 6, lengths },
+    { rank: 48, seed: 7, targets: ["q_proj", "gate_proj", "down_proj"], lengths },
+  ];
+  for (const options of [...random, ...doras]) {
+    await writeRandomAdapter(join(folder, `r${options.rank}`), sites, options);
+  }
+  const own = [...random, ...doras].map(({ rank }) => join(folder, `r${rank}`));
+  await using norms = new WeightNorms(checkpoint, { threads: 1 });
+  for (const path of ["adapters/plays", "adapters/sentiment", ...own]) {
+    adapters.push(await foldMagnitudes(await loadAdapter(path, sites, {}), norms));
+  }
 });
 
 after(() => rm(folder, { recursive: true, force: true }));

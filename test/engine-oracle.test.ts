@@ -5,12 +5,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { loadAdapter } from "../src/adapter/format.js";
-import { AdapterBank, type BankHold } from "../src/engine/bank.js";
-import { KvCache } from "../src/engine/kv-cache.js";
-import { type DecodeRow, Runner } from "../src/engine/runner.js";
-import { openCheckpoint } from "../src/model/checkpoint.js";
-import { prepareWeights } from "../src/model/convert.js";
-import { planWeights } from "../src/model/quantize-plan.js";
+import type { BankHold } from "../src/engine/bank.js";
+import type { DecodeRow } from "../src/engine/runner.js";
 import { linearSites } from "../src/model/sites.js";
 import { writeOldCheckpoint } from "./support/old-spelling.js";
 import {
@@ -22,79 +18,11 @@ import {
   oracleRoot,
   readExpected,
 } from "./support/oracle.js";
-
-const capacity = 64;
-const slots = 4;
-
-async function open(directory: string) {
-  const checkpoint = await openCheckpoint(directory);
-  const { config, tensors } = checkpoint;
-  const { weights } = await prepareWeights(checkpoint, planWeights(config, tensors, { dtype: "fp32" }));
-  const session = { threads: 1 };
-  const runner = await Runner.create({
-    config,
-    weights,
-    capacity,
-    maxRows: slots,
-    session,
-    exact: true,
-    evenRows: false,
-  });
-  const { layerCount: layers, kvHeadCount: kvHeads, headDim } = config;
-  const cache = new KvCache({ layers, kvHeads, headDim, slots, capacity });
-  const bank = new AdapterBank({ groups: runner.groups, places: slots, maxBytes: 1 << 26 });
-  const { vocabSize } = config;
-
-  const prefill = async (slot: number, ids: number[], chunks: number[], adapter: BankHold | null) => {
-    const logits = new Float32Array(ids.length * vocabSize);
-    let start = 0;
-    for (const size of chunks) {
-      const tokens = ids.slice(start, start + size);
-      logits.set(
-        await runner.prefill({ slot, start, tokens, allLogits: true, adapter }, cache, bank),
-        start * vocabSize,
-      );
-      start += size;
-    }
-    return logits;
-  };
-  const decode = (rows: readonly DecodeRow[]) => runner.decode(rows, cache, bank);
-  return { config, runner, bank, prefill, decode };
-}
-
-type Opened = Awaited<ReturnType<typeof open>>;
-
-function argmax(row: Float32Array): number {
-  let best = 0;
-  for (let i = 1; i < row.length; i++) if ((row[i] as number) > (row[best] as number)) best = i;
-  return best;
-}
-
-/** Greedy tokens of several sequences in one batch, prompts in two chunks. */
-async function greedy(model: Opened, rows: readonly { expected: Expected; adapter: BankHold | null }[]) {
-  const { vocabSize } = model.config;
-  const out: number[][] = [];
-  for (const [slot, { expected, adapter }] of rows.entries()) {
-    const logits = await model.prefill(slot, expected.inputIds, [14, 10], adapter);
-    out.push([...expected.inputIds, argmax(logits.subarray(23 * vocabSize))]);
-  }
-  while ((out[0]?.length ?? 0) < 48) {
-    const logits = await model.decode(
-      rows.map(({ adapter }, slot) => ({
-        token: out[slot]?.at(-1) ?? 0,
-        length: (out[slot]?.length ?? 1) - 1,
-        adapter,
-      })),
-    );
-    for (const [slot, ids] of out.entries())
-      ids.push(argmax(logits.subarray(slot * vocabSize, (slot + 1) * vocabSize)));
-  }
-  return out;
-}
+import { greedy, openModel } from "./support/served-model.js";
 
 for (const family of families) {
   test(`${family}: logits and greedy tokens of the base and every adapter equal PyTorch's, mixed in one batch`, async () => {
-    const model = await open(join(oracleRoot, family));
+    const model = await openModel(join(oracleRoot, family));
     const base = await readExpected(join(oracleRoot, family));
     const rows: { expected: Expected; adapter: BankHold | null }[] = [{ expected: base, adapter: null }];
     for (const name of adapterNames(family)) {
@@ -119,7 +47,7 @@ for (const family of families) {
     const folder = await mkdtemp(join(tmpdir(), "lorikeet-old-"));
     try {
       await writeOldCheckpoint(join(oracleRoot, family), folder);
-      const model = await open(folder);
+      const model = await openModel(folder);
       const expected = await readExpected(join(oracleRoot, family));
       const logits = await model.prefill(0, expected.inputIds, [24], null);
       assert.ok(largestDifference(logits, expected.logits) <= 1e-4);
@@ -131,7 +59,7 @@ for (const family of families) {
 }
 
 test("llama: logits and greedy tokens through an AdaLoRA adapter equal PyTorch's", async () => {
-  const model = await open(join(oracleRoot, "llama"));
+  const model = await openModel(join(oracleRoot, "llama"));
   const folder = "test/fixtures/adapter-format/adalora";
   const adapter = await model.bank.acquire(await loadAdapter(folder, linearSites(model.config), {}));
   const expected = await readExpected(folder);
@@ -144,7 +72,7 @@ test("llama: logits and greedy tokens through an AdaLoRA adapter equal PyTorch's
 });
 
 test("a row's bits do not depend on its neighbours, on their adapters or on chunking", async () => {
-  const model = await open(join(oracleRoot, "llama"));
+  const model = await openModel(join(oracleRoot, "llama"));
   const { vocabSize } = model.config;
   const { inputIds } = await readExpected(join(oracleRoot, "llama"));
   const holds: (BankHold | null)[] = [];

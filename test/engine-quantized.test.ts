@@ -7,8 +7,10 @@ import { after, before, test } from "node:test";
 import { loadAdapter } from "../src/adapter/format.js";
 import type { HostAdapter } from "../src/adapter/types.js";
 import { AdapterBank } from "../src/engine/bank.js";
+import { foldMagnitudes } from "../src/engine/dora-gains.js";
 import { KvCache } from "../src/engine/kv-cache.js";
 import { Runner } from "../src/engine/runner.js";
+import { WeightNorms } from "../src/engine/weight-norms.js";
 import { openCheckpoint } from "../src/model/checkpoint.js";
 import { prepareWeights } from "../src/model/convert.js";
 import { readWeight } from "../src/model/convert-read.js";
@@ -17,6 +19,8 @@ import { linearSites } from "../src/model/sites.js";
 import type { Checkpoint } from "../src/model/types.js";
 import { writeSafetensors } from "../src/tensor/safetensors-write.js";
 import { loadTokenizer } from "../src/text/tokenizer.js";
+import { weightLengths } from "./support/magnitudes.js";
+import { writeRandomAdapter } from "./support/random-adapter.js";
 
 // Written for this test: the model has never seen it.
 const passage = `The lamp in the upper window had been burning since seven o'clock, and still the old clockmaker did not
@@ -45,6 +49,12 @@ before(async () => {
   for (const name of ["plays", "sentiment"]) {
     adapters.push(await loadAdapter(`adapters/${name}`, linearSites(checkpoint.config), {}));
   }
+  const sites = linearSites(checkpoint.config);
+  const lengths = await weightLengths(checkpoint, sites);
+  const dora = join(folder, "dora");
+  await writeRandomAdapter(dora, sites, { rank: 8, seed: 1, strength: 0.02, lengths });
+  await using norms = new WeightNorms(checkpoint, { threads: 2 });
+  adapters.push(await foldMagnitudes(await loadAdapter(dora, sites), norms));
 });
 
 after(() => rm(folder, { recursive: true, force: true }));
@@ -71,6 +81,7 @@ async function logitsOf(source: Checkpoint, options: PlanOptions): Promise<Float
     const bank = new AdapterBank({ groups: runner.groups, places: 2, maxBytes: 1 << 28 });
     const all: Float32Array[] = [];
     for (const adapter of [null, ...adapters]) {
+      if (adapter) await runner.prepare(adapter);
       const hold = adapter && (await bank.acquire(adapter));
       const chunk = { slot: 0, start: 0, tokens: ids, allLogits: true, adapter: hold };
       all.push((await runner.prefill(chunk, cache, bank)).slice());
@@ -154,7 +165,7 @@ for (const { name, options, perplexity, withAdapters } of forms) {
     const expected = await logitsOf(await dequantized(options, name), { dtype: "fp32" });
     for (const [i, logits] of found.entries()) {
       const [maxError, maxRatio] = i === 0 ? [2e-2, perplexity] : withAdapters;
-      const what = ["base", "plays", "sentiment"][i];
+      const what = ["base", "plays", "sentiment", "DoRA"][i];
       const error = relativeError(logits, expected[i] ?? logits);
       assert.ok(error <= maxError, `${what}: relative error ${error}`);
       const ratio = perplexityRatio(logits, reference[i] ?? logits);

@@ -19,9 +19,15 @@ const flags = { model, servedModelName: "base", maxContext: "256", maxBatch: Str
 const attention = ["q_proj", "k_proj", "v_proj", "o_proj"];
 const feedForward = ["gate_proj", "up_proj", "down_proj"];
 
-/** Sixteen of mixed ranks and targets. */
+/** Sixteen of mixed ranks and targets, three of them DoRA. */
 function sixteen(): Record<string, RandomAdapter> {
-  const kinds = [{ rank: 8 }, { rank: 4, modules: attention }, { rank: 16, modules: feedForward }, { rank: 64 }];
+  const kinds = [
+    { rank: 8 },
+    { rank: 4, modules: attention },
+    { rank: 16, modules: feedForward },
+    { rank: 64 },
+    { rank: 12, dora: true },
+  ];
   const names = Array.from({ length: clients }, (_, i) => `lora-${i}`);
   return Object.fromEntries(names.map((name, i) => [name, { seed: i, ...(kinds[i % kinds.length] ?? { rank: 8 }) }]));
 }
@@ -110,7 +116,7 @@ test("adapters uploaded, replaced and deleted under load: an answer is its versi
   await using sources = await adaptersFolder({});
   await using folder = await adaptersFolder({});
   const versions = ["one", "two", "three"];
-  const kinds = versions.map((name, i) => [name, { rank: 8 << i, seed: 50 + i }] as const);
+  const kinds = versions.map((name, i) => [name, { rank: 8 << i, seed: 50 + i, dora: i === 1 }] as const);
   await writeRandomAdapters(sources.path, model, Object.fromEntries(kinds));
   await using service = await openService({ ...flags, adapters: folder.path });
   const { url } = service;

@@ -28,6 +28,8 @@ export interface AdaptedModule {
   /** The tensors' names in the file. */
   readonly aName: string;
   readonly bName: string;
+  /** DoRA's magnitudes; null without them. */
+  readonly mName: string | null;
 }
 
 export interface CheckedAdapter {
@@ -50,7 +52,7 @@ export async function checkAdapter(
   return {
     summary,
     config,
-    modules: modules.map(({ path, inFeatures, outFeatures, rank, alpha, scale, a, b }) => ({
+    modules: modules.map(({ path, inFeatures, outFeatures, rank, alpha, scale, a, b, m }) => ({
       path,
       inFeatures,
       outFeatures,
@@ -59,13 +61,14 @@ export async function checkAdapter(
       scale,
       aName: a.name,
       bName: b.name,
+      mName: m?.name ?? null,
     })),
   };
 }
 
 /**
  * Checks as `checkAdapter` does and reads the tensors into the engine's layout, in memory of their own. Holds the file's bytes
- * (modules that mix dtypes are widened to F32).
+ * (modules that mix dtypes, and DoRA's, are widened to F32). DoRA has magnitudes still: an engine's `DoraGains` makes it ready.
  */
 export async function loadAdapter(
   folder: string,
@@ -74,9 +77,9 @@ export async function loadAdapter(
 ): Promise<HostAdapter> {
   const loaded = new Map<string, HostSite>();
   let bytes = 0;
-  const { summary, modules } = await examine(folder, sites, options, (module, a, b, e) => {
-    const site = hostSite(module, a, b, e);
-    bytes += site.a.byteLength + site.b.byteLength;
+  const { summary, modules } = await examine(folder, sites, options, (module, elements) => {
+    const site = hostSite(module, elements);
+    bytes += site.a.byteLength + site.b.byteLength + (site.magnitude?.byteLength ?? 0);
     loaded.set(module.path, site);
   });
   const ordered = new Map<string, HostSite>();
@@ -84,5 +87,5 @@ export async function loadAdapter(
     const site = loaded.get(path);
     if (site) ordered.set(path, site);
   }
-  return { digest: summary.digest, rank: summary.rank, bytes, sites: ordered };
+  return { digest: summary.digest, rank: summary.rank, dora: summary.dora, bytes, sites: ordered };
 }

@@ -10,6 +10,10 @@ export interface HostSite {
   readonly b: Float32Array | Uint16Array;
   /** Still to be multiplied into B when it is copied: 1 for F32, where it is folded already. */
   readonly scale: number;
+  /** DoRA, as it is read: the length m of each output's weights, [outFeatures]. An engine takes it with gains in its place. */
+  readonly magnitude?: Float32Array;
+  /** DoRA, as it is served: g - 1 of each output, [outFeatures], where g = m / |W + s B A| is in B already. */
+  readonly gain?: Float32Array;
 }
 
 /** An adapter in host memory. Immutable; shared by every request that leases it. */
@@ -19,6 +23,8 @@ export interface HostAdapter {
   readonly rank: number;
   /** Bytes held. */
   readonly bytes: number;
+  /** Weight-decomposed (arXiv:2402.09353): every site has a magnitude or, made ready for an engine, a gain. */
+  readonly dora: boolean;
   /** Keyed by the module path of the base's linear site. */
   readonly sites: ReadonlyMap<string, HostSite>;
 }
@@ -28,9 +34,11 @@ export interface AdapterSummary {
   /** `sha256:` and 64 hex digits, over the canonical config and every tensor's name, dtype, shape and bytes. */
   readonly digest: string;
   readonly rank: number;
+  /** Weight-decomposed: a magnitude for each output beside the low-rank product. */
+  readonly dora: boolean;
   /** Number of adapted linear layers. */
   readonly modules: number;
-  /** Bytes of the tensors in host memory: the file's, unless dtypes that differ are widened or AdaLoRA is folded. */
+  /** Bytes of the tensors in host memory: the file's, unless dtypes that differ are widened, AdaLoRA is folded, or DoRA is. */
   readonly bytes: number;
   /** Bytes of its place in the engine's active set: every site of the base in fp32, at the largest rank, padded. */
   readonly activeBytes: number;

@@ -23,6 +23,7 @@ const storedSchema = v.object({
   summary: v.object({
     digest: v.pipe(text, v.regex(digestPattern)),
     rank: count,
+    dora: v.optional(v.boolean(), false), // of before there was any
     modules: count,
     bytes: count,
     activeBytes: count,

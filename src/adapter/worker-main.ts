@@ -24,8 +24,8 @@ port.on("message", async ({ id, kind, folder, sites, options }: JobRequest) => {
 
 function buffersOf({ sites }: HostAdapter): ArrayBuffer[] {
   const buffers = new Set<ArrayBuffer>();
-  for (const { a, b } of sites.values()) {
-    for (const { buffer } of [a, b]) if (buffer instanceof ArrayBuffer) buffers.add(buffer);
+  for (const { a, b, magnitude = a } of sites.values()) {
+    for (const { buffer } of [a, b, magnitude]) if (buffer instanceof ArrayBuffer) buffers.add(buffer);
   }
   return [...buffers];
 }

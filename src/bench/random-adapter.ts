@@ -12,7 +12,7 @@ export function randomAdapter(config: DecoderConfig, rank: number, seed: number)
     const { a, b } = drawSite(site, rank, seed);
     sites.set(site.path, { rank, dtype: "F32", scale: 1, a, b });
   }
-  return { digest: `random:${rank}:${seed}`, rank, bytes: adapterBytes(config, rank), sites };
+  return { digest: `random:${rank}:${seed}`, rank, bytes: adapterBytes(config, rank), dora: false, sites };
 }
 
 /**

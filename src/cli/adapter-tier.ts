@@ -6,6 +6,8 @@ import type { AdapterRecord } from "../adapter/types.js";
 import { AdapterWorker } from "../adapter/worker.js";
 import { LorikeetError } from "../base/errors.js";
 import type { Logger } from "../base/log.js";
+import { foldMagnitudes } from "../engine/dora-gains.js";
+import { WeightNorms } from "../engine/weight-norms.js";
 import { linearSites } from "../model/sites.js";
 import type { Checkpoint } from "../model/types.js";
 import { formatBytes } from "./units.js";
@@ -33,12 +35,16 @@ export async function openAdapterTier(options: AdapterTierOptions): Promise<Adap
   const sites = linearSites(checkpoint.config);
   const baseNames = [...checkpoint.names, ...reserved];
   const worker = new AdapterWorker();
+  const norms = new WeightNorms(checkpoint, { threads: 1 }); // beside steps, which have the other threads
   const known = new KnownSizes();
   const cache: AdapterCache = new AdapterCache({
     maxBytes: cacheBytes,
     sizes: known,
     logger,
-    load: async (digest) => worker.load(await store.folder(digest), sites, { expectedDigest: digest }),
+    load: async (digest) => {
+      const loaded = await worker.load(await store.folder(digest), sites, { expectedDigest: digest });
+      return foldMagnitudes(loaded, norms, `The adapter ${digest}`);
+    },
   });
   const forget = (digest: string): void => {
     known.delete(digest);
@@ -71,6 +77,7 @@ export async function openAdapterTier(options: AdapterTierOptions): Promise<Adap
   const close = async (): Promise<void> => {
     await store.close();
     await worker.close();
+    await norms[Symbol.asyncDispose]();
   };
   return { store, cache, [Symbol.asyncDispose]: close };
 }

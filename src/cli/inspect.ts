@@ -66,7 +66,8 @@ function adapterFields(folder: string, { summary, config }: AdapterDescription):
 
 function methodOf(config: CanonicalConfig): string {
   if (config.peft_type === "ADALORA") return `AdaLoRA, begun with rank ${config.r}, folded into LoRA as it is loaded`;
-  return config.use_rslora ? "LoRA, rank-stabilized (rsLoRA)" : "LoRA";
+  const name = config.use_dora ? "DoRA (a magnitude for each output)" : "LoRA";
+  return config.use_rslora ? `${name}, rank-stabilized (rsLoRA)` : name;
 }
 
 async function inspectModel(folder: string, { json }: InspectOptions, terminal: Terminal): Promise<void> {

@@ -56,10 +56,10 @@ export async function openJob(
       parameters: checkpoint.parameterCount,
     });
     requireMethod(flags);
-    requireDora(flags);
     requireLength(asked.length, checkpoint.config.maxPositions);
     const initFrom = flags.initFrom === null ? null : await openAdapter(flags.initFrom, checkpoint.config);
     const settings = initFrom ? keepShape(asked, initFrom, checkpoint.config) : asked;
+    requireDora(settings);
     const data = await readData(model, {
       ...settings,
       path: flags.data,
@@ -119,13 +119,12 @@ function requireMethod(flags: TrainFlags): void {
 }
 
 /** What DoRA is not trained with, told together. */
-function requireDora(flags: TrainFlags): void {
-  if (!flags.dora) return;
+function requireDora(settings: TrainSettings): void {
+  if (!settings.dora) return;
   const faults = [
-    ...(flags.method === "dpo" ? ["--dora trains with --method sft, not dpo."] : []),
-    ...(flags.baseDtype === "fp32" ? [] : [`--dora trains over an fp32 base, not ${flags.baseDtype}.`]),
-    ...(flags.dropout === 0 ? [] : [`--dora trains without dropout, not with ${flags.dropout}.`]),
-    ...(flags.publish === null ? [] : ["--publish: a server takes DoRA only merged into its base (lorikeet merge)."]),
+    ...(settings.method === "dpo" ? ["--dora trains with --method sft, not dpo."] : []),
+    ...(settings.baseDtype === "fp32" ? [] : [`--dora trains over an fp32 base, not ${settings.baseDtype}.`]),
+    ...(settings.dropout === 0 ? [] : [`--dora trains without dropout, not with ${settings.dropout}.`]),
   ];
   if (faults.length > 0) throw new UsageError(faults);
 }
@@ -146,9 +145,9 @@ const adapterNames = [
   ] as const),
 ];
 
-/** The settings with the shape of the adapter that is gone on with; another one that was asked for is refused. */
-function keepShape(asked: TrainSettings, { shape, sites }: OpenedAdapter, config: DecoderConfig): TrainSettings {
-  const kept = { ...asked, ...shape, targets: shortNames(config, sites) };
+/** The settings with the shape of the adapter that is gone on with; another one that was asked for is refused. LoRA may become DoRA. */
+function keepShape(asked: TrainSettings, { shape, sites, dora }: OpenedAdapter, config: DecoderConfig): TrainSettings {
+  const kept = { ...asked, ...shape, dora: asked.dora || dora, targets: shortNames(config, sites) };
   const layers = (targets: readonly string[]): string =>
     chooseSites(config, targets, shape)
       .map(({ path }) => path)

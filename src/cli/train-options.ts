@@ -85,7 +85,7 @@ export const trainOptions = {
   rslora: given("Adapter", d.rslora, { parse: flag, help: "count alpha / sqrt(rank) times instead" }),
   dora: given("Adapter", d.dora, {
     parse: flag,
-    help: "train each layer's magnitude too (DoRA); servers take it merged, with lorikeet merge",
+    help: "train each layer's magnitude too (DoRA); served as every adapter is",
   }),
   loraPlus: given("Adapter", d.loraPlus, {
     placeholder: "ratio",

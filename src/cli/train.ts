@@ -1,14 +1,12 @@
 /** `lorikeet train`: an adapter or a whole model from a file of examples, in the folder from which it is served. */
 
-import { basename, dirname, join } from "node:path";
+import { basename } from "node:path";
 import type { Command } from "commander";
-import { removeTree } from "../adapter/durable.js";
 import { checkName } from "../adapter/names.js";
 import { assert } from "../base/errors.js";
 import { openCheckpoint } from "../model/checkpoint.js";
 import type { Checkpoint } from "../model/types.js";
 import { type Estimate, measure, peakBytes } from "../train/estimate.js";
-import { mergeAdapter } from "../train/merge.js";
 import { type RunOutcome, runTraining } from "../train/run.js";
 import { RunFolder, type StartMode } from "../train/run-folder.js";
 import { openServed, type Served } from "../train/served.js";
@@ -120,7 +118,7 @@ async function trainJob(
   await folder.start(mode);
   await folder.remember(storedOptions(job.flags));
   const progress = trainProgress(terminal.stderr, session.totalSteps);
-  const isModel = settings.method === "full" || settings.dora; // what is served has the base's weights no more
+  const isModel = settings.method === "full"; // what is served has the base's weights no more
   const sampling = { tokenizer: model.tokenizer, stopIds: model.checkpoint.config.stopIds, signal };
   let [before, after]: [string[], string[]] = [[], []];
   const outcome = await runTraining({
@@ -165,28 +163,8 @@ async function trainJob(
 
 /** What a run has made, in the serving engine: an adapter over its base, or a model of its own. */
 async function serveResult(job: TrainJob, result: string): Promise<Served> {
-  if (job.settings.dora) return serveMerged(job, result);
   if (job.settings.method === "full") return serve(job, await openCheckpoint(result), null);
   return serve(job, job.checkpoint, result);
-}
-
-/** An adapter that is served only as a part of its base: in a checkpoint beside the run, which goes when it ends. */
-async function serveMerged(job: TrainJob, adapter: string): Promise<Served> {
-  const out = join(dirname(adapter), "merged");
-  await mergeAdapter({ checkpoint: job.checkpoint, adapter, out, dtype: "fp32", overwrite: true });
-  try {
-    const served = await serve(job, await openCheckpoint(out), null);
-    return {
-      ...served,
-      async [Symbol.asyncDispose]() {
-        await served[Symbol.asyncDispose]();
-        await removeTree(out);
-      },
-    };
-  } catch (error) {
-    await removeTree(out);
-    throw error;
-  }
 }
 
 function serve(

@@ -2,7 +2,7 @@
  * From the queue to a slot: leases the adapter, finds it a place in the bank, and never holds the queue up for a slow disk.
  * Those whose adapter is leased stand in one line for the bank, so that a large adapter gets its turn among small ones.
  */
-import type { AdapterSource } from "../adapter/types.js";
+import type { AdapterSource, HostAdapter } from "../adapter/types.js";
 import { assert, LorikeetError } from "../base/errors.js";
 import type { AdapterBank } from "./bank.js";
 import type { Sequence } from "./sequence.js";
@@ -13,6 +13,8 @@ export interface AdmissionOptions {
   readonly slots: Slots<Sequence>;
   readonly bank: AdapterBank;
   readonly adapters: AdapterSource | null;
+  /** Awaited before an adapter of DoRA gets its place. */
+  readonly prepare: (adapter: HostAdapter) => Promise<void>;
   readonly observer: EngineObserver;
   readonly now: () => number;
   /** Called when a sequence may run. */
@@ -87,7 +89,9 @@ export class Admission {
         lease.release();
         return;
       }
-      sequence.lease = lease;
+      sequence.lease = lease; // given back with all that the sequence holds, whatever comes
+      if (lease.adapter.dora) await this.#options.prepare(lease.adapter);
+      if (this.#ended(sequence)) return;
       observer.adapterLoaded?.({ digest, from: lease.from, seconds: lease.loadMs / 1000 });
       this.#line.push(sequence);
       await this.#serveLine();

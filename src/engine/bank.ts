@@ -7,6 +7,7 @@ import { assert, LorikeetError } from "../base/errors.js";
 import { paddedRank } from "../model/rank-tiles.js";
 import type { SiteGroup } from "../model/serving-adapters.js";
 import { BankClass, placeBytes } from "./bank-class.js";
+import { GainStack, gainBytes } from "./gain-stack.js";
 
 export interface BankOptions {
   readonly groups: readonly SiteGroup[];
@@ -29,6 +30,8 @@ export interface BankHold {
   readonly digest: string;
   readonly rankClass: number;
   readonly place: number;
+  /** Its row of the gains; null without DoRA. */
+  readonly gain: number | null;
   release(): void;
 }
 
@@ -40,6 +43,7 @@ interface RankClass {
 export const rankClasses = 2;
 
 export class AdapterBank {
+  readonly gains: GainStack;
   readonly #options: BankOptions;
   readonly #classes: RankClass[];
   #clock = 0;
@@ -48,6 +52,7 @@ export class AdapterBank {
 
   constructor(options: BankOptions) {
     this.#options = options;
+    this.gains = new GainStack(options.groups, rankClasses * options.places);
     this.#classes = Array.from({ length: rankClasses }, () => ({
       memory: null,
       residents: Array.from({ length: options.places }, () => null),
@@ -65,7 +70,7 @@ export class AdapterBank {
     const known = this.#find(adapter.digest);
     if (known) return this.#hold(known);
     const rank = paddedRank(adapter.rank);
-    const bytes = placeBytes(this.#options.groups, rank);
+    const bytes = this.#bytesOf(adapter, rank);
     if (bytes > this.#options.maxBytes) {
       throw new LorikeetError(
         "adapter_too_large",
@@ -79,10 +84,20 @@ export class AdapterBank {
     const place = this.#choosePlace(chosen);
     if (place < 0) return null;
     chosen.residents[place] = null;
-    if (!this.#makeRoom(placeBytes(this.#options.groups, this.#memory(index).rank))) return null;
+    if (!this.#makeRoom(this.#bytesOf(adapter, this.#memory(index).rank))) return null;
     await this.#memory(index).write(place, adapter, this.#pauser());
+    if (adapter.dora) this.gains.write(this.#gainRow(index, place), adapter);
     chosen.residents[place] = { digest: adapter.digest, own: adapter, place, users: 0, lastUsed: 0 };
     return this.#hold({ rankClass: index, resident: chosen.residents[place] as Resident });
+  }
+
+  #bytesOf({ dora }: HostAdapter, rank: number): number {
+    const { groups } = this.#options;
+    return placeBytes(groups, rank) + (dora ? gainBytes(groups) : 0);
+  }
+
+  #gainRow(rankClass: number, place: number): number {
+    return rankClass * this.#options.places + place;
   }
 
   /** Yields to the event loop after some milliseconds of copying. */
@@ -99,11 +114,15 @@ export class AdapterBank {
     resident.users++;
     resident.lastUsed = ++this.#clock;
     let released = false;
+    const gainOf = (place: number) => (resident.own.dora ? this.#gainRow(rankClass, place) : null);
     return {
       digest: resident.digest,
       rankClass,
       get place() {
         return resident.place;
+      },
+      get gain() {
+        return gainOf(resident.place);
       },
       release: () => {
         assert(!released, "a bank hold is released once");
@@ -216,6 +235,7 @@ export class AdapterBank {
       if (hole < 0 || !moving) continue;
       residents[hole] = null;
       await this.#memory(index).copyFrom(this.#memory(index), window.last, hole, this.#pauser());
+      if (moving.own.dora) this.gains.copy(this.#gainRow(index, window.last), this.#gainRow(index, hole));
       residents[hole] = moving;
       residents[window.last] = null;
       moving.place = hole;
@@ -246,7 +266,7 @@ export class AdapterBank {
   get bytes(): number {
     let total = 0;
     for (const { memory, residents } of this.#classes) {
-      if (memory) total += residents.filter((entry) => entry).length * placeBytes(this.#options.groups, memory.rank);
+      for (const entry of residents) if (memory && entry) total += this.#bytesOf(entry.own, memory.rank);
     }
     return total;
   }

@@ -59,6 +59,7 @@ export class ContinuousEngine implements Engine {
       slots: this.#slots,
       bank: parts.bank,
       adapters: parts.adapters,
+      prepare: (adapter) => parts.runner.prepare(adapter),
       observer: this.#observer,
       now: this.#now,
       admitted: (sequence) => this.#admitted(sequence),
@@ -138,7 +139,7 @@ export class ContinuousEngine implements Engine {
     }
     for (const [, sequence] of [...this.#slots.held()]) this.#finish(sequence, "shutdown");
     for (const sequence of [...this.#admission.waiting]) this.#finish(sequence, "shutdown");
-    this.#parts.dispose?.();
+    await this.#parts.dispose?.();
   }
 
   #endFinished(): void {

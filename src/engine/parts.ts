@@ -7,7 +7,7 @@ import type { Runner } from "./runner.js";
 import type { EngineLimits, EngineObserver } from "./types.js";
 
 export interface EngineParts {
-  readonly runner: Pick<Runner, "decode" | "prefill">;
+  readonly runner: Pick<Runner, "prepare" | "decode" | "prefill">;
   readonly cache: KvCache;
   readonly bank: AdapterBank;
   readonly adapters: AdapterSource | null;
@@ -25,5 +25,5 @@ export interface EngineParts {
   readonly logger?: Logger;
   readonly now?: () => number;
   /** Called when the loop has ended and nothing runs any more. */
-  readonly dispose?: () => void;
+  readonly dispose?: () => Promise<void>;
 }

@@ -1,9 +1,17 @@
 /** Runs prefill chunks and decode steps: fills the inputs, binds what changed, calls the session. Knows no request. */
+import type { HostAdapter } from "../adapter/types.js";
 import { assert } from "../base/errors.js";
 import { serializeGraph } from "../graph/serialize.js";
+import type { Graph } from "../graph/types.js";
 import { tileColumns } from "../model/rank-tiles.js";
 import { buildServingGraph } from "../model/serving.js";
-import { type AdapterAxis, type AdapterMode, indexNames, type SiteGroup } from "../model/serving-adapters.js";
+import {
+  type AdapterAxis,
+  type AdapterMode,
+  gainNames,
+  indexNames,
+  type SiteGroup,
+} from "../model/serving-adapters.js";
 import type { DecoderConfig } from "../model/types.js";
 import type { WeightSource } from "../model/weights.js";
 import { canMap } from "../runtime/mapping.js";
@@ -64,6 +72,9 @@ const oneSum = 128;
 export class Runner {
   readonly #options: RunnerOptions;
   readonly #variants: ReadonlyMap<AdapterMode, Variant>;
+  /** For steps with rows of DoRA, by their number of rank classes; made with the first such adapter. */
+  #gained: Promise<ReadonlyMap<AdapterMode, Variant>> | null = null;
+  #ready: ReadonlyMap<AdapterMode, Variant> | null = null;
   readonly #shared: SharedWeights | null;
   readonly #buffers = new Map<string, Tensor>();
   /** [i]: the first i + 1 rows. */
@@ -91,15 +102,32 @@ export class Runner {
     let groups: readonly SiteGroup[] = [];
     for (const adapters of modes) {
       const built = buildServingGraph({ config, weights, capacity, adapters });
-      const names = shared ? shareWeights(built.graph, shared) : [];
-      const session = await Session.create(serializeGraph(built.graph), {
-        ...options.session,
-        ...(shared ? { shared: { weights: shared, names } } : {}),
-      });
-      variants.set(adapters, { session, bindings: new Map() });
+      variants.set(adapters, await openVariant(built.graph, options, shared));
       groups = built.groups;
     }
     return new Runner(options, variants, shared, groups);
+  }
+
+  /** To be awaited before rows have this adapter: the first of DoRA brings sessions that nobody needs without one. */
+  async prepare({ dora }: Pick<HostAdapter, "dora">): Promise<void> {
+    if (!dora || this.#ready) return;
+    this.#gained ??= this.#openGained();
+    try {
+      this.#ready = await this.#gained;
+    } catch (error) {
+      this.#gained = null;
+      throw error;
+    }
+  }
+
+  async #openGained(): Promise<ReadonlyMap<AdapterMode, Variant>> {
+    const variants = new Map<AdapterMode, Variant>();
+    for (const adapters of modes) {
+      if (typeof adapters !== "number") continue;
+      const { graph } = buildServingGraph({ ...this.#options, adapters, dora: true });
+      variants.set(adapters, await openVariant(graph, this.#options, this.#shared));
+    }
+    return variants;
   }
 
   /** One token for each row; slot i is row i. Returns logits [rows, vocab], valid until the next call. */
@@ -173,6 +201,11 @@ export class Runner {
     const [first = null] = adapters;
     const classes = [...new Set(adapters.flatMap((hold) => (hold ? [hold.rankClass] : [])))].sort();
     let mode: AdapterMode = classes.length === 0 ? "none" : classes.length;
+    if (adapters.some((hold) => hold && hold.gain !== null)) {
+      const variant = this.#ready?.get(mode);
+      assert(variant, "an adapter of DoRA is prepared before rows have it");
+      return { mode, variant, classes };
+    }
     if (first !== null && adapters.every((hold) => hold?.digest === first.digest)) {
       const { rank } = bank.memory(first.rankClass);
       // A lone row would take another kernel: where bits matter it runs as a group of two.
@@ -216,6 +249,22 @@ export class Runner {
     }
     for (const [slot, rankClass] of classes.entries()) {
       this.#bindClass(bound, bank, slot, rankClass, adapters, logitRows);
+    }
+    if (adapters.some((hold) => hold && hold.gain !== null)) this.#bindGains(bound, bank, adapters, logitRows);
+  }
+
+  /** Which rows have DoRA, and where their gains are. */
+  #bindGains(bound: BoundInputs, bank: AdapterBank, adapters: readonly (BankHold | null)[], logitRows: number): void {
+    for (const [name, tensor] of bank.gains.inputs()) bound.input(name, tensor);
+    const axes = this.#adaptedHead ? (["tokens", "logit_rows"] as const) : (["tokens"] as const);
+    for (const axis of axes) {
+      const taken = axis === "tokens" ? adapters : adapters.slice(0, logitRows);
+      const gained = taken.flatMap((hold, row) => (hold && hold.gain !== null ? [{ row, place: hold.gain }] : []));
+      const indices = (values: number[]) =>
+        Tensor.from("int64", [values.length, 1], BigInt64Array.from(values, BigInt));
+      const names = gainNames(axis);
+      bound.fresh(names.rows, indices(gained.map(({ row }) => row)));
+      bound.fresh(names.places, indices(gained.map(({ place }) => place)));
     }
   }
 
@@ -290,10 +339,34 @@ export class Runner {
     return !this.#options.config.tiedHead;
   }
 
+  /** Waits for sessions that are being made, which use the same weights. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#gained?.then((variants) => {
+      this.#ready = variants;
+    }, ignore);
+    this[Symbol.dispose]();
+  }
+
   [Symbol.dispose](): void {
-    for (const { session } of this.#variants.values()) session[Symbol.dispose]();
+    assert(this.#ready || !this.#gained, "no session is being made while its weights are given up");
+    for (const { session } of [...this.#variants.values(), ...(this.#ready?.values() ?? [])]) session[Symbol.dispose]();
     this.#shared?.[Symbol.dispose]();
   }
+}
+
+const ignore = (): void => {};
+
+async function openVariant(
+  graph: Graph,
+  { session: options }: RunnerOptions,
+  shared: SharedWeights | null,
+): Promise<Variant> {
+  const names = shared ? shareWeights(graph, shared) : [];
+  const session = await Session.create(serializeGraph(graph), {
+    ...options,
+    ...(shared ? { shared: { weights: shared, names } } : {}),
+  });
+  return { session, bindings: new Map() };
 }
 
 /** A binding that only rebinds what changed. */

@@ -101,7 +101,7 @@ function adapterOf(groups: readonly SiteGroup[], rank: number): HostAdapter {
       sites.set(path, { rank, dtype: "F32", a: numbers(inFeatures), b: numbers(outFeatures), scale: 1 });
     }
   }
-  return { digest: `self-test:${rank}`, rank, bytes: 0, sites };
+  return { digest: `self-test:${rank}`, rank, bytes: 0, dora: false, sites };
 }
 
 function sameBits(a: Float32Array, b: Float32Array): boolean {

@@ -123,9 +123,9 @@ export async function startEngine(options: StartOptions): Promise<StartedEngine>
     prefillRate: tested.prefillRate,
     logger,
     ...(options.observer === undefined ? {} : { observer: options.observer }),
-    dispose: () => {
-      runner[Symbol.dispose]();
-      void prepared.close();
+    dispose: async () => {
+      await runner[Symbol.asyncDispose]();
+      await prepared.close();
     },
   });
   return {

@@ -24,6 +24,8 @@ export interface AdapterCard {
   readonly object: "adapter";
   readonly digest: string;
   readonly rank: number;
+  /** Weight-decomposed (DoRA). */
+  readonly dora: boolean;
   readonly modules: number;
   readonly bytes: number;
   readonly active_bytes: number;
@@ -202,6 +204,7 @@ export class Adapters {
       object: "adapter",
       digest,
       rank: record.rank,
+      dora: record.dora,
       modules: record.modules,
       bytes: record.bytes,
       active_bytes: record.activeBytes,

@@ -41,7 +41,14 @@ interface ClassInputs {
   readonly rows: Value;
 }
 
+interface GainInputs {
+  readonly rows: Value;
+  readonly places: Value;
+}
+
 export const loraA = (key: string, rankClass: number): string => `lora_A.${key}.${rankClass}`;
+/** DoRA's g - 1 of each output, [places, out]: of all adapters, whatever their class. */
+export const doraGain = (path: string): string => `dora_gain.${path}`;
 export const loraB = (path: string, rankClass: number): string => `lora_B.${path}.${rankClass}`;
 
 /** Names of the index inputs of one axis and class. */
@@ -53,19 +60,32 @@ export function indexNames(axis: AdapterAxis, rankClass: number) {
   };
 }
 
+/** Names of an axis's inputs that say which rows have DoRA, each once, int64 [rows, 1], and which places their gains, alike. */
+export const gainNames = (axis: AdapterAxis) => ({ rows: `gain_rows.${axis}`, places: `gain_places.${axis}` });
+
 export class AdapterInputs {
   readonly groups: SiteGroup[] = [];
   readonly #op: Ops;
   readonly #mode: Exclude<AdapterMode, "none">;
   readonly #inputs = new Map<string, ClassInputs>();
+  readonly #gains = new Map<AdapterAxis, GainInputs>();
 
   constructor(op: Ops, mode: Exclude<AdapterMode, "none">) {
     this.#op = op;
     this.#mode = mode;
   }
 
-  /** bases[i] + B_i A_i x, for each part. */
-  apply(parts: readonly LinearPart[], x: Value, bases: readonly Value[], axis: AdapterAxis): Value[] {
+  /**
+   * bases[i] + B_i A_i x, for each part. With `biases` rows of DoRA get (g - 1) (base - bias) besides, as PEFT computes it; a row
+   * without is not touched.
+   */
+  apply(
+    parts: readonly LinearPart[],
+    x: Value,
+    bases: readonly Value[],
+    axis: AdapterAxis,
+    biases: readonly (Value | null)[] | null = null,
+  ): Value[] {
     const [first] = parts;
     if (!first) return [];
     this.groups.push({ key: first.path, inFeatures: first.inFeatures, parts });
@@ -73,7 +93,38 @@ export class AdapterInputs {
     if (typeof mode === "string") return parts.map((part, i) => this.#forAll(part, x, bases[i] as Value));
     let sums: readonly Value[] = bases;
     for (let rankClass = 0; rankClass < mode; rankClass++) sums = this.#addClass(parts, x, sums, axis, rankClass);
-    return [...sums];
+    if (!biases) return [...sums];
+    return parts.map((part, i) =>
+      this.#addGain(part, { sum: sums[i] as Value, base: bases[i] as Value, bias: biases[i] ?? null }, axis),
+    );
+  }
+
+  #addGain(
+    { path, outFeatures }: LinearPart,
+    { sum, base, bias }: { readonly sum: Value; readonly base: Value; readonly bias: Value | null },
+    axis: AdapterAxis,
+  ): Value {
+    const op = this.#op;
+    const { rows, places } = this.#gainIndices(axis);
+    const shape = [rows.shape[0] ?? 0, outFeatures];
+    const gain = op.builder.input(doraGain(path), "float32", ["gain_places", outFeatures]);
+    const own = op.one("GatherND", [base, rows], "float32", shape);
+    const gained = op.mul(op.one("GatherND", [gain, places], "float32", shape), bias ? op.sub(own, bias) : own);
+    return op.one("ScatterND", [sum, rows, gained], "float32", sum.shape, { reduction: "add" });
+  }
+
+  #gainIndices(axis: AdapterAxis): GainInputs {
+    const known = this.#gains.get(axis);
+    if (known) return known;
+    const { builder } = this.#op;
+    const names = gainNames(axis);
+    const shape = [`gained.${axis}`, 1];
+    const made = {
+      rows: builder.input(names.rows, "int64", shape),
+      places: builder.input(names.places, "int64", shape),
+    };
+    this.#gains.set(axis, made);
+    return made;
   }
 
   /** One adapter for every row. The base's product is Gemm's C: one sum, rounded as a separate addition would. */

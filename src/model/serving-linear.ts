@@ -27,6 +27,17 @@ export function buildJoined(op: Ops, weights: WeightSource, parts: readonly Line
   return whole && product(op, weights, whole, x, shared(op, x));
 }
 
+/** Each part's bias, [out]; null where it has none. */
+export function biasesOf(op: Ops, weights: WeightSource, parts: readonly LinearPart[]): (Value | null)[] {
+  const whole = packedPart(weights, parts);
+  const read = ({ path }: LinearPart): Value | null =>
+    weights.has(`${path}.bias`) ? plainWeight(op.builder, weights, `${path}.bias`) : null;
+  if (!whole) return parts.map(read);
+  const joined = read(whole);
+  const sizes = parts.map((part) => part.outFeatures);
+  return joined ? op.split(joined, sizes, 0) : parts.map(() => null);
+}
+
 /** The packed layer that stands for these parts, under the name that phi3 gives it; null when they were not packed. */
 export function packedPart(weights: WeightSource, parts: readonly LinearPart[]): LinearPart | null {
   const [first] = parts;

@@ -8,7 +8,7 @@ import type { Graph, Value } from "../graph/types.js";
 import { buildDecoder, type LinearPart, type Lowering } from "./decoder.js";
 import { rotaryTables } from "./rope.js";
 import { type AdapterAxis, AdapterInputs, type AdapterMode, type SiteGroup } from "./serving-adapters.js";
-import { buildEmbedding, buildJoined, buildLinear } from "./serving-linear.js";
+import { biasesOf, buildEmbedding, buildJoined, buildLinear } from "./serving-linear.js";
 import type { DecoderConfig } from "./types.js";
 import { plainWeight, type WeightSource } from "./weights.js";
 
@@ -18,6 +18,8 @@ export interface ServingOptions {
   /** Tokens that a KV slot holds. */
   readonly capacity: number;
   readonly adapters: AdapterMode;
+  /** With rank classes: rows may have DoRA. */
+  readonly dora?: boolean;
 }
 
 export interface ServingGraph {
@@ -113,8 +115,10 @@ class ServingLowering implements Lowering {
   }
 
   #adapted(parts: readonly LinearPart[], x: Value, axis: AdapterAxis): Value[] {
-    const bases = buildLinear(this.op, this.#options.weights, parts, x);
-    return this.adapters ? this.adapters.apply(parts, x, bases, axis) : bases;
+    const { weights, dora = false } = this.#options;
+    const bases = buildLinear(this.op, weights, parts, x);
+    if (!this.adapters) return bases;
+    return this.adapters.apply(parts, x, bases, axis, dora ? biasesOf(this.op, weights, parts) : null);
   }
 
   headNorm(path: string, x: Value, heads: number): Value {

@@ -65,6 +65,10 @@ export function expectedTensors(config: DecoderConfig): ExpectedTensor[] {
 
 export const headPath = "lm_head";
 
+/** Whether a linear layer's weight is stored [in, out], as gpt2's Conv1D is. */
+export const isTransposed = ({ family }: Pick<DecoderConfig, "family">, path: string): boolean =>
+  family === "gpt2" && path !== headPath;
+
 /** The module path of a decoder layer: `model.layers.0`, `transformer.h.0`. */
 export function layerPath({ family }: DecoderConfig, layer: number): string {
   return family === "gpt2" ? `transformer.h.${layer}` : `model.layers.${layer}`;

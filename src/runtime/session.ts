@@ -145,7 +145,7 @@ export class Session implements Disposable {
 /** Inputs and outputs of a session tied to tensors. Keeps what is bound alive. */
 export class Binding implements Disposable {
   #handle: Pointer;
-  readonly #held = new Map<string, Tensor>();
+  readonly #held = new Map<string, Tensor | MappedTensor>();
 
   constructor(handle: Pointer) {
     this.#handle = handle;
@@ -156,7 +156,7 @@ export class Binding implements Disposable {
     return this.#handle;
   }
 
-  input(name: string, tensor: Tensor): void {
+  input(name: string, tensor: Tensor | MappedTensor): void {
     ort().call("BindInput", this.handle, name, tensor.handle);
     this.#held.set(`<${name}`, tensor);
   }

@@ -11,6 +11,7 @@ const kinds = {
   bool: { code: 9, bytes: 1, array: Uint8Array },
   float16: { code: 10, bytes: 2, array: Uint16Array },
   float64: { code: 11, bytes: 8, array: Float64Array },
+  bfloat16: { code: 16, bytes: 2, array: Uint16Array },
 } as const;
 
 export type TensorType = keyof typeof kinds;

@@ -70,6 +70,7 @@ function patternsOf(shape: LoraShape, sites: readonly LoraSite[]) {
 
 export interface OpenedAdapter {
   readonly digest: string;
+  readonly dora: boolean;
   readonly shape: LoraShape;
   readonly sites: readonly LoraSite[];
   /** Copies the tensors into the parameters. */
@@ -91,15 +92,17 @@ export async function openAdapter(folder: string, config: DecoderConfig): Promis
   }));
   return {
     digest: summary.digest,
+    dora: summary.dora,
     shape,
     sites,
     async readInto(parameters) {
       const byName = new Map(parameters.map((parameter) => [parameter.name, parameter]));
       await using file = await openWeights(folder);
-      for (const { path, inFeatures, outFeatures, rank, aName, bName } of modules) {
-        const { a, b } = siteInputs(path);
+      for (const { path, inFeatures, outFeatures, rank, aName, bName, mName } of modules) {
+        const { a, b, magnitude } = siteInputs(path);
         transposeInto(await file.readFloat32(aName), rank, inFeatures, byName.get(a));
         transposeInto(await file.readFloat32(bName), outFeatures, rank, byName.get(b));
+        if (mName !== null) transposeInto(await file.readFloat32(mName), 1, outFeatures, byName.get(magnitude));
       }
     },
   };

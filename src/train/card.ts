@@ -31,7 +31,7 @@ export function modelCard(name: string, record: RunRecord): string {
     isFull
       ? `${base.name} with every weight trained on, by \`lorikeet train\`. transformers and vLLM load this folder too.`
       : settings.dora
-        ? `A DoRA adapter for ${base.name}, trained by \`lorikeet train\`. PEFT loads this folder too; \`lorikeet merge\` folds it into its base.`
+        ? `A DoRA adapter for ${base.name}, trained by \`lorikeet train\`. PEFT loads this folder too.`
         : `A LoRA adapter for ${base.name}, trained by \`lorikeet train\`. PEFT and vLLM load this folder too.`,
     "",
     table([["", ""], ...facts]),

@@ -7,10 +7,10 @@ import type { HostSite } from "../adapter/types.js";
 import { assert, LorikeetError } from "../base/errors.js";
 import type { Progress } from "../base/log.js";
 import { readSegment, toFloat32 } from "../model/convert-task.js";
-import { linearSites } from "../model/sites.js";
-import type { Checkpoint, DecoderConfig, TensorLocation } from "../model/types.js";
+import { isTransposed, linearSites } from "../model/sites.js";
+import type { Checkpoint, TensorLocation } from "../model/types.js";
 import { type TensorToWrite, writeSafetensors } from "../tensor/safetensors-write.js";
-import { type DoraSite, isDora, isTransposed, openDora, rescale } from "./dora.js";
+import { rescale } from "./dora.js";
 import { addProduct } from "./low-rank.js";
 import { copyModelFiles, narrow } from "./model-files.js";
 
@@ -45,7 +45,7 @@ export async function mergeAdapter(options: MergeOptions): Promise<Merged> {
       found: out,
     });
   }
-  const sites = await openSites(options.adapter, checkpoint.config);
+  const { sites } = await loadAdapter(options.adapter, linearSites(checkpoint.config));
   const draft = join(dirname(out), `.${basename(out)}.merging`);
   await removeTree(draft);
   await mkdir(draft, { recursive: true });
@@ -67,17 +67,9 @@ export async function mergeAdapter(options: MergeOptions): Promise<Merged> {
   return { changed: sites.size, tensors: checkpoint.tensors.size };
 }
 
-/** DoRA has a magnitude for each output besides. */
-type MergedSite = HostSite & Partial<Pick<DoraSite, "magnitude">>;
-
-async function openSites(adapter: string, config: DecoderConfig): Promise<ReadonlyMap<string, MergedSite>> {
-  if (await isDora(adapter)) return openDora(adapter, config);
-  return (await loadAdapter(adapter, linearSites(config))).sites;
-}
-
 function mergedTensor(
   location: TensorLocation,
-  site: MergedSite | undefined,
+  site: HostSite | undefined,
   { dtype, checkpoint }: MergeOptions,
   done: () => void,
 ): TensorToWrite {

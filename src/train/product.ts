@@ -7,7 +7,6 @@ import type { Checkpoint } from "../model/types.js";
 import type { TensorToWrite } from "../tensor/safetensors-write.js";
 import { writeSafetensors } from "../tensor/safetensors-write.js";
 import { type AdapterFacts, openAdapter, saveAdapter } from "./adapter-files.js";
-import { openDora, readInto } from "./dora.js";
 import { copyModelFiles, type FloatDtype, narrow } from "./model-files.js";
 import type { Parameter } from "./step.js";
 
@@ -35,8 +34,7 @@ export function adapterProduct(
     save: (folder) => saveAdapter(folder, facts, parameters),
     write: (folder) => saveAdapter(folder, facts, parameters, rounds ? "BF16" : "F32"),
     async load(folder) {
-      if (facts.dora) readInto(await openDora(folder, config), parameters);
-      else await (await openAdapter(folder, config)).readInto(parameters);
+      await (await openAdapter(folder, config)).readInto(parameters);
     },
   };
 }

@@ -4,8 +4,10 @@ import type { AdapterSource, HostAdapter } from "../adapter/types.js";
 import { Semaphore } from "../base/async.js";
 import { LorikeetError } from "../base/errors.js";
 import type { Progress } from "../base/log.js";
+import { foldMagnitudes } from "../engine/dora-gains.js";
 import { type BaseDtype, startEngine } from "../engine/start.js";
 import { type EngineEvent, type EngineRequest, greedy } from "../engine/types.js";
+import { WeightNorms } from "../engine/weight-norms.js";
 import { linearSites } from "../model/sites.js";
 import type { Checkpoint } from "../model/types.js";
 
@@ -44,7 +46,7 @@ export interface ServedCall {
 /** Starts an engine. Throws what loading the adapter throws. */
 export async function openServed(options: ServedOptions): Promise<Served> {
   const { checkpoint, dtype, threads, maxContext, maxBatch } = options;
-  const adapter = options.adapter === null ? null : await loadAdapter(options.adapter, linearSites(checkpoint.config));
+  const adapter = options.adapter === null ? null : await load(options.adapter, checkpoint, threads);
   const { engine } = await startEngine({
     checkpoint,
     dtype,
@@ -94,6 +96,11 @@ export async function openServed(options: ServedOptions): Promise<Served> {
     },
     [Symbol.asyncDispose]: () => engine.close(),
   };
+}
+
+async function load(folder: string, checkpoint: Checkpoint, threads: number): Promise<HostAdapter> {
+  await using norms = new WeightNorms(checkpoint, { threads });
+  return await foldMagnitudes(await loadAdapter(folder, linearSites(checkpoint.config)), norms, folder);
 }
 
 /** All events. Throws the sequence's fault, and `cancelled` for one that was. */

@@ -26,7 +26,7 @@ export interface SessionOptions {
   readonly settings: TrainSettings;
   readonly data: DataSet;
   readonly threads: number;
-  /** A PEFT folder to go on from: its layers, ranks and scales are taken over. */
+  /** A PEFT folder to go on from: its layers, ranks, scales and magnitudes are taken over. */
   readonly initFrom: string | null;
   readonly cacheDirectory?: string;
   readonly progress?: Progress;
@@ -64,6 +64,7 @@ export async function openSession(options: SessionOptions): Promise<TrainSession
   const isFull = settings.method === "full";
   const start = options.initFrom === null ? null : await openAdapter(options.initFrom, config);
   const shape = start?.shape ?? settings;
+  const dora = settings.dora || (start?.dora ?? false);
   const sites = start?.sites ?? (isFull ? [] : chooseSites(config, settings.targets, settings));
   const minTokens = narrowColumns(
     allLinearSites(config),
@@ -89,7 +90,7 @@ export async function openSession(options: SessionOptions): Promise<TrainSession
     mode: isFull ? "full" : "lora",
     sites: new Map(sites.map(({ path, rank, scale }) => [path, { rank, scale }])),
     dropout: settings.dropout,
-    dora: settings.dora,
+    dora,
     maxLength: Math.max(settings.length, minTokens),
     chunks: headChunks(plan.largest(), config.vocabSize, settings.baseDtype === "fp32" ? chunkBytes : chunkBytes / 4),
     threads,
@@ -100,7 +101,7 @@ export async function openSession(options: SessionOptions): Promise<TrainSession
   if (isFull) readWeights(checkpoint, step.parameters);
   else if (start) await start.readInto(step.parameters);
   else initialize(step.parameters, settings.seed);
-  if (settings.dora) startMagnitudes(checkpoint, sites, step.parameters);
+  if (dora && !start?.dora) startMagnitudes(checkpoint, sites, step.parameters);
   const steps = totalSteps(settings, plan.stepsPerEpoch);
   const schedule = scheduleOf(settings, steps);
   const facts: AdapterFacts | null = isFull
@@ -110,7 +111,7 @@ export async function openSession(options: SessionOptions): Promise<TrainSession
         sites,
         targetModules: start ? shortNames(config, sites) : targetModules(config, settings.targets, sites),
         dropout: settings.dropout,
-        dora: settings.dora,
+        dora,
         baseModelName: basename(checkpoint.directory),
         family: config.family,
       };

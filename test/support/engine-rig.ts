@@ -38,7 +38,7 @@ export function markedAdapter(digest: string, marker: number, rank = 8): HostAda
     b: new Float32Array(rank * 4).fill(marker),
     scale: 1,
   };
-  return { digest, rank, bytes: rank * 28, sites: new Map([["q", site]]) };
+  return { digest, rank, bytes: rank * 28, dora: false, sites: new Map([["q", site]]) };
 }
 
 /** The token after these, for the adapter with this marker (0: the base). */
@@ -105,6 +105,8 @@ export class FakeRunner {
   before: ((call: Call) => Promise<void> | void) | null = null;
   /** The logits of decode row i become this, when it gives something. */
   spoil: ((row: number, adapter: string | null) => number | null) | null = null;
+
+  async prepare(): Promise<void> {}
 
   async prefill(chunk: PrefillChunk, cache: KvCache, bank: AdapterBank): Promise<Float32Array> {
     const { slot, start, tokens, allLogits, adapter } = chunk;

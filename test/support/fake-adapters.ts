@@ -65,6 +65,7 @@ async function checkBytes(folder: string): Promise<{ summary: AdapterSummary }> 
   const summary = {
     digest,
     rank: 8,
+    dora: false,
     modules: 2,
     bytes: weights.length,
     activeBytes: 2 * weights.length,

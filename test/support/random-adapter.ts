@@ -1,6 +1,7 @@
 /** Adapters of seeded random numbers, written as PEFT writes them. */
 import { writeAdapter } from "../../src/adapter/format.js";
 import type { LinearSite } from "../../src/model/types.js";
+import { varied } from "./magnitudes.js";
 
 /** Reproducible numbers in [-0.5, 0.5). */
 export function noise(seed: number): () => number {
@@ -20,12 +21,14 @@ export interface RandomAdapter {
   readonly targets?: readonly string[];
   /** How much it changes: about the size of B's numbers. */
   readonly strength?: number;
+  /** Weight-decomposed: the lengths of the weights, by path, from which magnitudes are made. */
+  readonly lengths?: ReadonlyMap<string, Float32Array>;
 }
 
 export async function writeRandomAdapter(
   folder: string,
   sites: readonly LinearSite[],
-  { rank, seed, targets, strength = 0.1 }: RandomAdapter,
+  { rank, seed, targets, strength = 0.1, lengths }: RandomAdapter,
 ): Promise<void> {
   const chosen = sites.filter(({ path }) => !targets || targets.some((target) => path.endsWith(target)));
   const random = noise(seed);
@@ -34,6 +37,7 @@ export async function writeRandomAdapter(
     config: {
       r: rank,
       loraAlpha: 2 * rank,
+      useDora: lengths !== undefined,
       baseModelName: null,
       targetModules: [...new Set(chosen.map(({ path }) => path.split(".").at(-1) ?? path))].sort(),
     },
@@ -44,6 +48,7 @@ export async function writeRandomAdapter(
       outFeatures,
       a: numbers(rank * inFeatures, 4 / Math.sqrt(inFeatures)),
       b: numbers(outFeatures * rank, strength),
+      ...(lengths ? { magnitude: varied(lengths.get(path), seed) } : {}),
     })),
   });
 }

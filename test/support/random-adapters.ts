@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { writeAdapter } from "../../src/adapter/format.js";
 import { openCheckpoint } from "../../src/model/checkpoint.js";
 import { allLinearSites } from "../../src/model/sites.js";
+import { varied, weightLengths } from "./magnitudes.js";
 import { gaussian } from "./synthetic-weights.js";
 
 export interface RandomAdapter {
@@ -10,6 +11,8 @@ export interface RandomAdapter {
   readonly seed: number;
   /** Modules by the end of their paths; all of them by default. */
   readonly modules?: readonly string[];
+  /** Weight-decomposed: magnitudes about a fifth away from the weights' own lengths. */
+  readonly dora?: boolean;
 }
 
 /** Writes PEFT folders by name for the model of a checkpoint's folder. What B·A·x adds is about a third of a normed input. */
@@ -18,18 +21,21 @@ export async function writeRandomAdapters(
   model: string,
   adapters: Readonly<Record<string, RandomAdapter>>,
 ): Promise<void> {
-  const sites = allLinearSites((await openCheckpoint(model)).config);
-  for (const [name, { rank, seed, modules }] of Object.entries(adapters)) {
+  const checkpoint = await openCheckpoint(model);
+  const sites = allLinearSites(checkpoint.config);
+  const lengths = await weightLengths(checkpoint, sites);
+  for (const [name, { rank, seed, modules, dora = false }] of Object.entries(adapters)) {
     const last = (path: string): string => path.split(".").at(-1) ?? path;
     const chosen = sites.filter(({ path }) => modules?.includes(last(path)) ?? true);
     const targetModules = [...new Set(chosen.map(({ path }) => last(path)))];
     await writeAdapter(join(folder, name), {
-      config: { r: rank, loraAlpha: rank, baseModelName: null, targetModules },
+      config: { r: rank, loraAlpha: rank, baseModelName: null, targetModules, useDora: dora },
       tensors: chosen.map((site, i) => ({
         ...site,
         rank,
         a: gaussian(seed * 1000 + 2 * i, rank * site.inFeatures, 1 / Math.sqrt(site.inFeatures)),
         b: gaussian(seed * 1000 + 2 * i + 1, site.outFeatures * rank, 0.3 / Math.sqrt(rank)),
+        ...(dora ? { magnitude: varied(lengths.get(site.path), seed * 1000 + i) } : {}),
       })),
     });
   }

@@ -12,6 +12,8 @@ export interface CanonicalConfig {
   readonly r: number;
   readonly lora_alpha: number;
   readonly use_rslora: boolean;
+  /** Absent without DoRA, so that the digests of all others stay what they were. */
+  readonly use_dora?: true;
   /** In the order of the file, which decides. */
   readonly rank_pattern: PatternEntries;
   readonly alpha_pattern: PatternEntries;

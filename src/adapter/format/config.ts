@@ -34,7 +34,7 @@ export async function readConfig(
   const fields = await readFields(path, maxBytes, faults);
   if (!fields) return null;
   if (fields.peft_type === undefined && isRecord(fields.lora_parameters)) {
-    return readMlx(fields, fields.lora_parameters, faults, features);
+    return readMlx(fields, fields.lora_parameters, faults);
   }
   return readPeft(fields, faults, features, warnings);
 }
@@ -94,7 +94,8 @@ function readPeft(fields: Fields, faults: Faults, features: FeatureLog, warnings
   if (!method) return null;
   const isAdaLora = method === "ADALORA";
   const field = new FieldReader(fields, faults);
-  if (field.flag("use_dora")) features.note("dora");
+  const dora = field.flag("use_dora");
+  if (dora && isAdaLora) features.note("adalora_dora");
   if (field.flag("lora_bias")) features.note("lora_bias");
   if (isSet(fields.trainable_token_indices)) features.note("trainable_tokens");
   const trainsBias = fields.bias !== undefined && fields.bias !== null && fields.bias !== "none";
@@ -110,20 +111,21 @@ function readPeft(fields: Fields, faults: Faults, features: FeatureLog, warnings
   if (fields.lora_alpha === undefined) warnings.push(`${configFile} has no lora_alpha; PEFT's default of 8 was used.`);
   field.flag("fan_in_fan_out"); // how the base stores its weights: A and B keep their shapes
   return {
-    ...(isAdaLora ? readAdaLora(field, faults) : readLora(field)),
+    ...(isAdaLora ? readAdaLora(field, faults) : readLora(field, dora)),
     baseName: field.text("base_model_name_or_path"),
     modulesToSave: field.texts("modules_to_save"),
     trainsBias,
   };
 }
 
-function readLora(field: FieldReader): MethodConfig {
+function readLora(field: FieldReader, dora: boolean): MethodConfig {
   return {
     canonical: {
       peft_type: "LORA",
       r: field.positiveInteger("r", 8),
       lora_alpha: field.number("lora_alpha", 8),
       use_rslora: field.flag("use_rslora"),
+      ...(dora ? { use_dora: true } : {}),
       rank_pattern: field.ranks("rank_pattern"),
       alpha_pattern: field.numbers("alpha_pattern"),
     },
@@ -155,11 +157,11 @@ function checkInit(init: unknown, faults: Faults): void {
   );
 }
 
-function readMlx(fields: Fields, parameters: Fields, faults: Faults, features: FeatureLog): ReadConfig | null {
+function readMlx(fields: Fields, parameters: Fields, faults: Faults): ReadConfig | null {
   const type = fields.fine_tune_type ?? "lora";
-  if (type === "dora" || fields.use_dora === true) features.note("dora");
-  else if (type !== "lora") {
-    faults.unsupported(`mlx-lm's fine_tune_type ${quote(type)} is not supported; "lora" is`);
+  const dora = type === "dora" || fields.use_dora === true;
+  if (!dora && type !== "lora") {
+    faults.unsupported(`mlx-lm's fine_tune_type ${quote(type)} is not supported; "lora" and "dora" are`);
     return null;
   }
   const field = new FieldReader(parameters, faults, "lora_parameters.");
@@ -172,6 +174,7 @@ function readMlx(fields: Fields, parameters: Fields, faults: Faults, features: F
       r: rank,
       lora_alpha: scale * rank,
       use_rslora: false,
+      ...(dora ? { use_dora: true } : {}),
       rank_pattern: [],
       alpha_pattern: [],
     },

@@ -17,7 +17,7 @@ export class AdapterDigest {
     this.#hash.update(`lorikeet adapter 1\n${JSON.stringify(sorted)}\n`);
   }
 
-  /** Call by rising module path, A before B, then E. `elements` in PEFT's layout. */
+  /** Call by rising module path, A before B, then E or M. `elements` in PEFT's layout. */
   add(path: string, role: Role, dtype: MatrixDtype, shape: readonly number[], elements: ArrayBufferView): void {
     this.#hash.update(`${JSON.stringify([`${path}.lora_${role}.weight`, dtype, shape])}\n`);
     this.#hash.update(bytesOf(elements));

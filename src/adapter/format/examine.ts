@@ -16,8 +16,8 @@ import { AdapterDigest } from "./digest.js";
 import { Faults, quote } from "./faults.js";
 import { FeatureLog } from "./features.js";
 import { configFile, surveyFolder } from "./files.js";
-import { elementsOf, hostDtype, peftLayout } from "./layout.js";
-import { type Matrix, type ModulePlan, type PlannedAdapter, planModules } from "./modules.js";
+import { elementsOf, hostDtype, type ModuleElements, peftLayout } from "./layout.js";
+import { type Matrix, type ModulePlan, type PlannedAdapter, planModules, type Vector } from "./modules.js";
 import { SiteIndex } from "./sites.js";
 import { summarizeValues, type ValueSummary } from "./values.js";
 
@@ -51,9 +51,8 @@ export interface Examined {
   readonly modules: readonly ModulePlan[];
 }
 
-type Elements = Float32Array | Uint16Array;
 /** Told of each module once its values are known to be sound; the arrays, in the file's layout, are the visitor's only until it returns. */
-type Visitor = (module: ModulePlan, a: Elements, b: Elements, e: Elements | null) => void;
+type Visitor = (module: ModulePlan, elements: ModuleElements) => void;
 
 /** `sites` null: no base is at hand and every path is taken as it is. Throws LorikeetError. */
 export async function examine(
@@ -83,7 +82,8 @@ export async function examine(
     faults.throwIfAny(label);
     checkDigest(content.digest, options.expectedDigest, label);
     warnings.push(...content.warnings, ...baseWarning(config, options.baseNames ?? []));
-    const summary = summarize(plan.modules, sites, content.digest, warnings, survey.ignored);
+    const dora = config.canonical.use_dora === true;
+    const summary = summarize(plan.modules, dora, sites, content.digest, warnings, survey.ignored);
     return { summary, config: config.canonical, modules: plan.modules };
   } finally {
     await file?.close();
@@ -126,7 +126,12 @@ async function checkValues(file: SafetensorsFile, plan: PlannedAdapter, faults: 
 }
 
 /** `factor` is what the values will be multiplied with before they are used in float32. */
-function reportValues({ name }: Matrix, { finite, largest }: ValueSummary, factor: number, faults: Faults): void {
+function reportValues(
+  { name }: Matrix | Vector,
+  { finite, largest }: ValueSummary,
+  factor: number,
+  faults: Faults,
+): void {
   if (!finite) faults.invalid(`tensor ${quote(name)} holds NaN or infinity`);
   else if (!Number.isFinite(Math.fround(largest * factor))) {
     faults.invalid(`tensor ${quote(name)} times its scale ${factor} overflows float32 (largest value ${largest})`);
@@ -143,39 +148,55 @@ async function readContent(
   const digest = new AdapterDigest(config);
   const byPath = [...plan.modules].sort((left, right) => (left.path < right.path ? -1 : 1));
   let zeros = 0;
-  for await (const [module, bytesOfA, bytesOfB, bytesOfE] of readModules(file, byPath)) {
-    const { path, rank, inFeatures, outFeatures, a, b, e } = module;
-    const values = summarizeValues(b.dtype, bytesOfB);
-    const singular = e && bytesOfE ? summarizeValues(e.dtype, bytesOfE) : null;
-    reportValues(a, summarizeValues(a.dtype, bytesOfA), singular?.finite ? singular.largest : 1, faults);
+  for await (const [module, bytes] of readModules(file, byPath)) {
+    const { path, rank, inFeatures, outFeatures, a, b, e, m } = module;
+    const values = summarizeValues(b.dtype, bytes.b);
+    const singular = e && bytes.e ? summarizeValues(e.dtype, bytes.e) : null;
+    reportValues(a, summarizeValues(a.dtype, bytes.a), singular?.finite ? singular.largest : 1, faults);
     reportValues(b, values, module.scale, faults);
     if (e && singular) reportValues(e, singular, 1, faults);
-    if (values.zero || singular?.zero) zeros++;
-    const elementsOfA = elementsOf(a.dtype, bytesOfA);
-    const elementsOfB = elementsOf(b.dtype, bytesOfB);
-    const elementsOfE = e && bytesOfE ? elementsOf(e.dtype, bytesOfE) : null;
-    digest.add(path, "A", a.dtype, [rank, inFeatures], peftLayout(a, elementsOfA));
-    digest.add(path, "B", b.dtype, [outFeatures, rank], peftLayout(b, elementsOfB));
-    if (e && elementsOfE) digest.add(path, "E", e.dtype, e.shape, elementsOfE);
-    if (faults.count === 0) visit(module, elementsOfA, elementsOfB, elementsOfE);
+    if (m && bytes.m) reportValues(m, summarizeValues(m.dtype, bytes.m), 1, faults);
+    if (!m && (values.zero || singular?.zero)) zeros++; // magnitudes change something by themselves
+    const elements: ModuleElements = {
+      a: elementsOf(a.dtype, bytes.a),
+      b: elementsOf(b.dtype, bytes.b),
+      e: e && bytes.e && elementsOf(e.dtype, bytes.e),
+      m: m && bytes.m && elementsOf(m.dtype, bytes.m),
+    };
+    digest.add(path, "A", a.dtype, [rank, inFeatures], peftLayout(a, elements.a));
+    digest.add(path, "B", b.dtype, [outFeatures, rank], peftLayout(b, elements.b));
+    if (e && elements.e) digest.add(path, "E", e.dtype, e.shape, elements.e);
+    if (m && elements.m) digest.add(path, "M", m.dtype, m.shape, elements.m);
+    if (faults.count === 0) visit(module, elements);
   }
   return { digest: digest.finish(), warnings: zeroWarning(zeros, byPath.length) };
 }
 
-/** Yields each module with the bytes of its A, B and, where it has one, E, which are not the caller's to keep. */
+interface ModuleBytes {
+  readonly a: Uint8Array;
+  readonly b: Uint8Array;
+  readonly e: Uint8Array | null;
+  readonly m: Uint8Array | null;
+}
+
+/** Yields each module with the bytes of its tensors, which are not the caller's to keep. */
 async function* readModules(
   file: SafetensorsFile,
   modules: readonly ModulePlan[],
-): AsyncGenerator<readonly [module: ModulePlan, a: Uint8Array, b: Uint8Array, e: Uint8Array | null]> {
+): AsyncGenerator<readonly [module: ModulePlan, bytes: ModuleBytes]> {
+  const named = (tensor: Matrix | Vector | null): string[] => (tensor ? [tensor.name] : []);
   const stream = streamTensors(
     file,
-    modules.flatMap(({ a, b, e }) => [a.name, b.name, ...(e ? [e.name] : [])]),
+    modules.flatMap(({ a, b, e, m }) => [a, b, e, m].flatMap(named)),
   );
+  const next = async (tensor: Matrix | Vector | null): Promise<Uint8Array | null> => {
+    const read = tensor && (await stream.next());
+    return read && !read.done ? read.value.bytes : null;
+  };
   for (const module of modules) {
-    const a = await stream.next();
-    const b = await stream.next();
-    const e = module.e ? await stream.next() : null;
-    if (!a.done && !b.done && !e?.done) yield [module, a.value.bytes, b.value.bytes, e?.value.bytes ?? null];
+    const [a, b] = [await next(module.a), await next(module.b)];
+    const [e, m] = [await next(module.e), await next(module.m)];
+    if (a && b) yield [module, { a, b, e, m }];
   }
 }
 
@@ -209,6 +230,7 @@ function lastSegment(name: string): string {
 
 function summarize(
   modules: readonly ModulePlan[],
+  dora: boolean,
   sites: readonly LinearSite[] | null,
   digest: string,
   warnings: readonly string[],
@@ -217,17 +239,20 @@ function summarize(
   let bytes = 0;
   for (const module of modules) {
     bytes += module.rank * (module.inFeatures + module.outFeatures) * dtypeSizes[hostDtype(module)];
+    if (module.m) bytes += module.outFeatures * dtypeSizes.F32;
   }
   const rank = Math.max(...modules.map((module) => module.rank));
   // A place in the active set has every site of the base, at the largest rank.
   const width = (sites ?? modules).reduce((sum, { inFeatures, outFeatures }) => sum + inFeatures + outFeatures, 0);
+  const gains = dora ? (sites ?? modules).reduce((sum, { outFeatures }) => sum + outFeatures, 0) : 0;
   const scales = modules.map(({ scale }) => scale);
   return {
     digest,
     rank,
+    dora,
     modules: modules.length,
     bytes,
-    activeBytes: paddedRank(rank) * width * dtypeSizes.F32,
+    activeBytes: (paddedRank(rank) * width + gains) * dtypeSizes.F32,
     scales: { min: Math.min(...scales), max: Math.max(...scales) },
     warnings,
     ignored,

@@ -6,7 +6,8 @@
 import { type Faults, quote } from "./faults.js";
 
 const features = {
-  dora: "DoRA (use_dora) is not served yet; `lorikeet merge` folds it into its base",
+  dora: "DoRA's magnitudes (lora_magnitude_vector) are read only where the config says so; set use_dora to true",
+  adalora_dora: "AdaLoRA with use_dora is not supported; PEFT makes none either",
   lora_bias: "biases on lora_B (lora_bias) are not supported yet; train it without lora_bias",
   bias: 'trained biases (bias other than "none") are not supported yet; train it with bias "none"',
   modules_to_save: "whole modules saved with the adapter (modules_to_save, embeddings, heads) are not supported yet",

@@ -6,12 +6,12 @@
 import type { PeftMethod } from "./canonical.js";
 import type { Feature } from "./features.js";
 
-export type Role = "A" | "B" | "E";
+export type Role = "A" | "B" | "E" | "M";
 
 export type ParsedKey =
   | {
       readonly kind: "matrix";
-      /** E: AdaLoRA's singular values. */
+      /** E: AdaLoRA's singular values; M: DoRA's magnitudes. */
       readonly role: Role;
       /** The module's path in the model that was trained, without wrappers. */
       readonly path: string;
@@ -33,6 +33,7 @@ const wholeModules = /^(embed_tokens|wte|wpe|lm_head|score|classifier)$/;
 /** Of the config: they tell what a key may be. */
 export interface KeyContext {
   readonly method: PeftMethod;
+  readonly dora: boolean;
   readonly modulesToSave: readonly string[];
   readonly trainsBias: boolean;
 }
@@ -42,10 +43,10 @@ export function parseKey(name: string, context: KeyContext): ParsedKey {
   const at = segments.findIndex((segment) => markers.test(segment));
   if (at < 0) return parsePlain(segments, context);
   const marker = segments[at] ?? "";
-  if (marker === "lora_magnitude_vector") return feature("dora");
   if (marker.startsWith("lora_embedding")) return feature("embedding");
   const path = segments.slice(0, at).join(".");
   const rest = segments.slice(at + 1);
+  if (marker === "lora_magnitude_vector") return context.dora ? parseMagnitude(path, rest) : feature("dora");
   if (context.method === "ADALORA") return parseAdaLora(marker, path, rest);
   if (marker === "lora_E") return feature("adalora");
   if (marker === "lora_a" || marker === "lora_b") {
@@ -57,6 +58,12 @@ export function parseKey(name: string, context: KeyContext): ParsedKey {
   if (last === "bias" && marker === "lora_B") return feature("lora_bias");
   if (last !== "weight") return unknown;
   return { kind: "matrix", role: marker === "lora_A" ? "A" : "B", path, transposed: false };
+}
+
+/** A bare parameter, or one of a module: nothing, the adapter's name, `weight` or both follow the marker. */
+function parseMagnitude(path: string, rest: readonly string[]): ParsedKey {
+  if (rest.length > 2 || (rest.length === 2 && rest[1] !== "weight")) return unknown;
+  return { kind: "matrix", role: "M", path, transposed: false };
 }
 
 /** AdaLoRA's are bare parameters: nothing, or the adapter's name, follows the marker. */
@@ -83,7 +90,7 @@ function parsePlain(segments: readonly string[], context: KeyContext): ParsedKey
   if (segments.includes("modules_to_save")) return feature("modules_to_save");
   if (segments.some((segment) => context.modulesToSave.includes(segment))) return feature("modules_to_save");
   const last = segments.at(-1);
-  if (last === "m") return feature("dora"); // mlx-lm's magnitude
+  if (last === "m") return context.dora ? parseMagnitude(segments.slice(0, -1).join("."), []) : feature("dora"); // mlx-lm's
   if (last === "bias" && context.trainsBias) return feature("bias");
   const owner = segments.filter((segment) => segment !== "base_layer").at(-2) ?? "";
   if ((last === "weight" || last === "bias") && wholeModules.test(owner)) return feature("modules_to_save");

@@ -6,7 +6,7 @@ import { transpose } from "../../tensor/transpose.js";
 import type { HostSite } from "../types.js";
 import type { Matrix, MatrixDtype, ModulePlan } from "./modules.js";
 
-type Elements = Float32Array | Uint16Array;
+export type Elements = Float32Array | Uint16Array;
 
 /** The matrix's elements, in the file's order. */
 export function elementsOf(dtype: MatrixDtype, bytes: Uint8Array): Elements {
@@ -23,13 +23,21 @@ function hostLayout(matrix: Matrix, elements: Elements): Elements {
   return matrix.transposed ? elements.slice() : transpose(elements, ...matrix.shape);
 }
 
-/** How a module lies in host memory: as in the file, or in F32 where its matrices differ or AdaLoRA's are folded. */
-export function hostDtype({ a, b, e }: Pick<ModulePlan, "a" | "b" | "e">): MatrixDtype {
-  return e || a.dtype !== b.dtype ? "F32" : a.dtype;
+/** How a module lies in host memory: as in the file, or in F32 where its matrices differ or something is folded into them. */
+export function hostDtype({ a, b, e, m }: Pick<ModulePlan, "a" | "b" | "e" | "m">): MatrixDtype {
+  return e || m || a.dtype !== b.dtype ? "F32" : a.dtype;
+}
+
+/** A module's tensors in the file's layout; `e` and `m` where the method has them. */
+export interface ModuleElements {
+  readonly a: Elements;
+  readonly b: Elements;
+  readonly e: Elements | null;
+  readonly m: Elements | null;
 }
 
 /** The site that the engine copies: 16-bit elements stay as they are, F32 has the scale folded into B. Owns its memory. */
-export function hostSite(module: ModulePlan, a: Elements, b: Elements, e: Elements | null): HostSite {
+export function hostSite(module: ModulePlan, { a, b, e, m }: ModuleElements): HostSite {
   const { rank, scale } = module;
   const dtype = hostDtype(module);
   const hostA = hostLayout(module.a, dtype === "F32" ? widen(module.a.dtype, a) : a);
@@ -37,7 +45,9 @@ export function hostSite(module: ModulePlan, a: Elements, b: Elements, e: Elemen
   if (dtype !== "F32") return { rank, dtype, a: hostA, b: hostB, scale };
   if (module.e && e && hostA instanceof Float32Array) multiplyColumns(hostA, widen(module.e.dtype, e));
   if (hostB instanceof Float32Array) multiply(hostB, scale);
-  return { rank, dtype, a: hostA, b: hostB, scale: 1 };
+  const site = { rank, dtype, a: hostA, b: hostB, scale: 1 };
+  if (!module.m || !m) return site;
+  return { ...site, magnitude: Float32Array.from(widen(module.m.dtype, m)) };
 }
 
 /** Of [rows, factors.length]. */

@@ -7,7 +7,7 @@ import { formatShape } from "../../tensor/shape.js";
 import type { ReadConfig } from "./config.js";
 import { type Faults, quote } from "./faults.js";
 import type { FeatureLog } from "./features.js";
-import { parseKey, type Role } from "./keys.js";
+import { parseKey } from "./keys.js";
 import { PatternTable } from "./patterns.js";
 import type { ResolvedSite, SiteIndex } from "./sites.js";
 
@@ -20,6 +20,13 @@ export interface Matrix {
   readonly shape: readonly [number, number];
   /** mlx-lm's layout: A [in, r], B [r, out]. */
   readonly transposed: boolean;
+}
+
+/** DoRA's magnitudes: [out]. */
+export interface Vector {
+  readonly name: string;
+  readonly dtype: MatrixDtype;
+  readonly shape: readonly [number];
 }
 
 export interface ModulePlan {
@@ -35,13 +42,15 @@ export interface ModulePlan {
   readonly b: Matrix;
   /** AdaLoRA's [r, 1], which scales the rows of A. */
   readonly e: Matrix | null;
+  /** DoRA's magnitude of each output. */
+  readonly m: Vector | null;
 }
 
 export interface PlannedAdapter {
   /** In the base's order; only those without a structural fault. */
   readonly modules: readonly ModulePlan[];
-  /** Every matrix of a known dtype, for the check of its values. */
-  readonly matrices: readonly Matrix[];
+  /** Every tensor of a known dtype, for the check of its values. */
+  readonly matrices: readonly (Matrix | Vector)[];
 }
 
 interface Draft {
@@ -51,6 +60,7 @@ interface Draft {
   a?: Matrix;
   b?: Matrix;
   e?: Matrix;
+  m?: Vector;
   broken: boolean;
 }
 
@@ -65,10 +75,11 @@ export interface PlanContext {
 
 export function planModules(tensors: ReadonlyMap<string, StoredTensor>, context: PlanContext): PlannedAdapter {
   const { config, sites, faults } = context;
-  const matrices: Matrix[] = [];
+  const dora = config.canonical.use_dora === true;
+  const matrices: (Matrix | Vector)[] = [];
   const drafts = new Map<string, Draft>();
   for (const [name, tensor] of tensors) {
-    const key = parseKey(name, { ...config, method: config.canonical.peft_type });
+    const key = parseKey(name, { ...config, method: config.canonical.peft_type, dora });
     if (key.kind === "unknown") faults.invalid(`tensor ${quote(name)} is neither lora_A nor lora_B of a module`);
     if (key.kind === "feature") context.features.note(key.feature, name);
     if (key.kind !== "matrix") continue;
@@ -76,8 +87,11 @@ export function planModules(tensors: ReadonlyMap<string, StoredTensor>, context:
       context.features.note("conv", name);
       continue;
     }
-    const matrix = readMatrix(name, tensor, key.transposed, context);
-    if (matrix) matrices.push(matrix);
+    const isVector = key.role === "M";
+    const matrix = isVector ? null : readMatrix(name, tensor, key.transposed, context);
+    const vector = isVector ? readVector(name, tensor, context) : null;
+    const read = matrix ?? vector;
+    if (read) matrices.push(read);
     const resolved = sites.resolve(key.path);
     if (!resolved) {
       faults.invalid(`tensor ${quote(name)} matches no linear layer of the base`);
@@ -85,7 +99,8 @@ export function planModules(tensors: ReadonlyMap<string, StoredTensor>, context:
     }
     const draft = drafts.get(resolved.path) ?? { resolved, source: key.path, broken: false };
     drafts.set(resolved.path, draft);
-    place(draft, key.role, matrix, name, faults);
+    if (key.role === "M") place(draft, "m", vector, name, faults);
+    else place(draft, slots[key.role], matrix, name, faults);
   }
   if (tensors.size === 0) faults.invalid("the file holds no tensors");
   const modules = finish(drafts, context);
@@ -93,12 +108,25 @@ export function planModules(tensors: ReadonlyMap<string, StoredTensor>, context:
   return { modules, matrices };
 }
 
+function readDtype(name: string, { dtype }: StoredTensor, { faults }: PlanContext): MatrixDtype | null {
+  if (dtype === "F32" || dtype === "F16" || dtype === "BF16") return dtype;
+  faults.invalid(`tensor ${quote(name)} is ${dtype}; F32, F16 and BF16 are allowed`);
+  return null;
+}
+
+function readVector(name: string, tensor: StoredTensor, context: PlanContext): Vector | null {
+  const dtype = readDtype(name, tensor, context);
+  if (!dtype) return null;
+  const [size, ...rest] = tensor.shape;
+  if (size !== undefined && rest.length === 0) return { name, dtype, shape: [size] };
+  context.faults.invalid(`tensor ${quote(name)} has shape ${formatShape(tensor.shape)}; one axis is allowed`);
+  return null;
+}
+
 function readMatrix(name: string, tensor: StoredTensor, transposed: boolean, context: PlanContext): Matrix | null {
-  const { dtype, shape } = tensor;
-  if (dtype !== "F32" && dtype !== "F16" && dtype !== "BF16") {
-    context.faults.invalid(`tensor ${quote(name)} is ${dtype}; F32, F16 and BF16 are allowed`);
-    return null;
-  }
+  const dtype = readDtype(name, tensor, context);
+  if (!dtype) return null;
+  const { shape } = tensor;
   const [rows, columns, ...rest] = shape;
   if (rows === undefined || columns === undefined || rest.length > 0) {
     context.faults.invalid(`tensor ${quote(name)} has shape ${formatShape(shape)}; two axes are allowed`);
@@ -109,13 +137,22 @@ function readMatrix(name: string, tensor: StoredTensor, transposed: boolean, con
 
 const slots = { A: "a", B: "b", E: "e" } as const;
 
-function place(draft: Draft, role: Role, matrix: Matrix | null, name: string, faults: Faults): void {
-  const slot = slots[role];
+const called = { a: "lora_A", b: "lora_B", e: "lora_E", m: "the magnitude" } as const;
+
+function place<S extends keyof typeof called>(
+  draft: Draft,
+  slot: S,
+  tensor: Draft[S] | null,
+  name: string,
+  faults: Faults,
+): void {
   const other = draft[slot];
-  if (other)
-    faults.invalid(`tensors ${quote(other.name)} and ${quote(name)} are both lora_${role} of ${draft.resolved.path}`);
-  else if (matrix) draft[slot] = matrix;
-  if (other || !matrix) draft.broken = true;
+  if (other) {
+    faults.invalid(
+      `tensors ${quote(other.name)} and ${quote(name)} are both ${called[slot]} of ${draft.resolved.path}`,
+    );
+  } else if (tensor) draft[slot] = tensor;
+  if (other || !tensor) draft.broken = true;
 }
 
 function finish(drafts: ReadonlyMap<string, Draft>, context: PlanContext): ModulePlan[] {
@@ -151,7 +188,7 @@ function finish(drafts: ReadonlyMap<string, Draft>, context: PlanContext): Modul
     const more = disagreeing.length > 1 ? `, and ${disagreeing.length - 1} more` : "";
     context.warnings.push(`The tensors' ranks were trusted over the config's: ${disagreeing[0]}${more}.`);
   }
-  if (modules.length > 0 && modules.every(({ scale }) => scale === 0)) {
+  if (modules.length > 0 && modules.every(({ scale, m }) => scale === 0 && !m)) {
     context.warnings.push("The adapter changes nothing: every scale is 0.");
   }
   const order = context.sites.order();
@@ -173,8 +210,8 @@ function checkPair(draft: Draft, context: PlanContext): Sizes | null {
   const { faults, maxRank } = context;
   const isAdaLora = context.config.canonical.peft_type === "ADALORA";
   const before = faults.count;
-  if (!broken && !b) faults.invalid(`module ${path} has lora_A but no lora_B`);
-  if (!broken && !a) faults.invalid(`module ${path} has lora_B but no lora_A`);
+  if (!broken && !b) faults.invalid(`module ${path} has ${a ? "lora_A" : "a magnitude"} but no lora_B`);
+  if (!broken && !a) faults.invalid(`module ${path} has ${b ? "lora_B" : "a magnitude"} but no lora_A`);
   if (!a || !b) return null;
   const [rank, inFeatures] = oriented(a);
   const [outFeatures, rankOfB] = oriented(b);
@@ -184,6 +221,7 @@ function checkPair(draft: Draft, context: PlanContext): Sizes | null {
     faults.invalid(`module ${path} has rank ${rank}; ${least} to ${maxRank} is allowed`);
   }
   if (isAdaLora) checkSingularValues(draft, rank, context);
+  if (context.config.canonical.use_dora) checkMagnitudes(draft, outFeatures, faults);
   if (site && inFeatures !== site.inFeatures) {
     faults.invalid(`module ${path} takes ${site.inFeatures} inputs in the base, but ${inFeatures} in lora_A`);
   }
@@ -191,7 +229,17 @@ function checkPair(draft: Draft, context: PlanContext): Sizes | null {
     faults.invalid(`module ${path} gives ${site.outFeatures} outputs in the base, but ${outFeatures} in lora_B`);
   }
   if (broken || faults.count > before) return null;
-  return { path, rank, inFeatures, outFeatures, a, b, e: draft.e ?? null };
+  return { path, rank, inFeatures, outFeatures, a, b, e: draft.e ?? null, m: draft.m ?? null };
+}
+
+/** DoRA: one for each output, of every module. */
+function checkMagnitudes({ resolved: { path }, m, broken }: Draft, outFeatures: number, faults: Faults): void {
+  if (!m && !broken) faults.invalid(`module ${path} has no lora_magnitude_vector, though use_dora is set`);
+  if (m && m.shape[0] !== outFeatures) {
+    faults.invalid(
+      `module ${path} has ${m.shape[0]} magnitudes; one for each of its ${outFeatures} outputs is allowed`,
+    );
+  }
 }
 
 /** AdaLoRA: lora_E is [rank, 1], and the rank is what pruning left. */

@@ -1,0 +1,77 @@
+/** An oracle's base as the runner serves it, without an engine: prompts in chunks, steps of any rows, greedy tokens of a batch. */
+import { AdapterBank, type BankHold } from "../../src/engine/bank.js";
+import { KvCache } from "../../src/engine/kv-cache.js";
+import { type DecodeRow, Runner } from "../../src/engine/runner.js";
+import { openCheckpoint } from "../../src/model/checkpoint.js";
+import { prepareWeights } from "../../src/model/convert.js";
+import { planWeights } from "../../src/model/quantize-plan.js";
+import type { Expected } from "./oracle.js";
+
+const capacity = 64;
+const slots = 4;
+
+export async function openModel(directory: string) {
+  const checkpoint = await openCheckpoint(directory);
+  const { config, tensors } = checkpoint;
+  const { weights } = await prepareWeights(checkpoint, planWeights(config, tensors, { dtype: "fp32" }));
+  const session = { threads: 1 };
+  const runner = await Runner.create({
+    config,
+    weights,
+    capacity,
+    maxRows: slots,
+    session,
+    exact: true,
+    evenRows: false,
+  });
+  const { layerCount: layers, kvHeadCount: kvHeads, headDim } = config;
+  const cache = new KvCache({ layers, kvHeads, headDim, slots, capacity });
+  const bank = new AdapterBank({ groups: runner.groups, places: slots, maxBytes: 1 << 26 });
+  const { vocabSize } = config;
+
+  const prefill = async (slot: number, ids: number[], chunks: number[], adapter: BankHold | null) => {
+    const logits = new Float32Array(ids.length * vocabSize);
+    let start = 0;
+    for (const size of chunks) {
+      const tokens = ids.slice(start, start + size);
+      logits.set(
+        await runner.prefill({ slot, start, tokens, allLogits: true, adapter }, cache, bank),
+        start * vocabSize,
+      );
+      start += size;
+    }
+    return logits;
+  };
+  const decode = (rows: readonly DecodeRow[]) => runner.decode(rows, cache, bank);
+  return { checkpoint, config, runner, bank, prefill, decode };
+}
+
+export type OpenedModel = Awaited<ReturnType<typeof openModel>>;
+
+function argmax(row: Float32Array): number {
+  let best = 0;
+  for (let i = 1; i < row.length; i++) if ((row[i] as number) > (row[best] as number)) best = i;
+  return best;
+}
+
+/** Greedy tokens of several sequences in one batch, prompts in two chunks. */
+export async function greedy(model: OpenedModel, rows: readonly { expected: Expected; adapter: BankHold | null }[]) {
+  const { vocabSize } = model.config;
+  const out: number[][] = [];
+  for (const [slot, { expected, adapter }] of rows.entries()) {
+    const logits = await model.prefill(slot, expected.inputIds, [14, 10], adapter);
+    out.push([...expected.inputIds, argmax(logits.subarray(23 * vocabSize))]);
+  }
+  while ((out[0]?.length ?? 0) < 48) {
+    const logits = await model.decode(
+      rows.map(({ adapter }, slot) => ({
+        token: out[slot]?.at(-1) ?? 0,
+        length: (out[slot]?.length ?? 1) - 1,
+        adapter,
+      })),
+    );
+    for (const [slot, ids] of out.entries())
+      ids.push(argmax(logits.subarray(slot * vocabSize, (slot + 1) * vocabSize)));
+  }
+  return out;
+}
