@@ -172,13 +172,10 @@ test("preference pairs start at ln 2 and move apart", async () => {
   assert.ok(validations.at(-1).validation_margin > 0.1, `${validations.at(-1).validation_margin}`);
 });
 
-test("DoRA is trained, judged as it is served, and goes on from its own checkpoints", async () => {
+test("DoRA is trained, judged as it is served, and goes on from its own checkpoints to the same bytes", async () => {
   const out = join(folder, "adapters", "dora");
-  const dora = [...recipe, "--dora", "--steps", "4", "--eval-every", "2", "--out", out];
-  const refused = await finish("train", ...dora, "--dropout", "0.1");
-  assert.equal(refused.code, 2);
-  assert.match(refused.err, /without dropout/);
-  const run = start(["train", ...dora]);
+  const dora = [...recipe, "--dora", "--dropout", "0.1", "--steps", "4", "--eval-every", "2"];
+  const run = start(["train", ...dora, "--out", out]);
   await until(run, "step 2/4");
   run.child.kill("SIGTERM");
   assert.equal(await run.ended, 143);
@@ -189,6 +186,48 @@ test("DoRA is trained, judged as it is served, and goes on from its own checkpoi
   assert.equal(JSON.parse(readFileSync(join(out, "adapter_config.json"), "utf8")).use_dora, true);
   const { out: judged, err: why } = await finish("eval", ...model, "--adapter", out, "--data", data, "--json");
   assert.ok(JSON.parse(judged).loss < base_validation_loss, why);
+  const whole = join(folder, "adapters", "dora-whole");
+  const other = await finish("train", ...dora, "--out", whole);
+  assert.equal(other.code, 0, other.err);
+  assert.ok(weightsOf(whole).equals(weightsOf(out)), "the same bytes");
+});
+
+test("DoRA goes on over a quantized base with its magnitudes, and learns preferences from ln 2", async () => {
+  const out = join(folder, "adapters", "dora");
+  const more = join(folder, "adapters", "dora-more");
+  const longer = [
+    "--base-dtype",
+    "int8",
+    "--init-from",
+    out,
+    "--steps",
+    "2",
+    "--rate",
+    "1e-4",
+    "--out",
+    more,
+    "--json",
+  ];
+  const run = await finish("train", ...model, "--data", data, "--batch", "4", "--accumulate", "1", ...longer);
+  assert.equal(run.code, 0, run.err);
+  assert.match(run.err, /DoRA rank 4, alpha 8/);
+  const { served_check: check, base_validation_loss } = JSON.parse(run.out);
+  const before = JSON.parse(readFileSync(join(out, "lorikeet.json"), "utf8")).results;
+  assert.ok(Math.abs(base_validation_loss - before.validation_loss) < 0.05 * before.validation_loss, run.out);
+  assert.ok(check.difference < 0.02 * check.trained, run.out);
+  assert.equal(JSON.parse(readFileSync(join(more, "adapter_config.json"), "utf8")).use_dora, true);
+
+  const pairs = join(folder, "dora-pairs.jsonl");
+  const lines = Array.from({ length: 8 }, (_, i) => ({ prompt: `Item ${i} is`, chosen: " good.", rejected: " bad." }));
+  writeFileSync(pairs, lines.map((row) => `${JSON.stringify(row)}\n`).join(""));
+  const dpo = ["--method", "dpo", "--dora", "--base-dtype", "int4", "--rate", "0.002", "--steps", "4"];
+  const small = ["--valid-share", "0.25", "--batch", "4", "--accumulate", "1"];
+  const preferred = join(folder, "adapters", "dora-dpo");
+  const learned = await finish("train", ...model, "--data", pairs, ...dpo, ...small, "--out", preferred, "--json");
+  assert.equal(learned.code, 0, learned.err);
+  const results = JSON.parse(learned.out);
+  assert.ok(Math.abs(results.base_validation_loss - Math.LN2) < 1e-5, `${results.base_validation_loss}`);
+  assert.ok(results.validation_loss < 0.6, `${results.validation_loss}`);
 });
 
 test("a dry run shows rows, lengths and costs, and writes nothing; faults of the data come before anything else", async () => {

@@ -4,6 +4,7 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
+import { WeightNorms } from "../src/engine/weight-norms.js";
 import { openCheckpoint } from "../src/model/checkpoint.js";
 import { prepareWeights } from "../src/model/convert.js";
 import { planWeights } from "../src/model/quantize-plan.js";
@@ -25,11 +26,12 @@ async function stepOf(path: string, { dora = true, alpha = 8 } = {}) {
   const checkpoint = await openCheckpoint(path);
   const { config, tensors } = checkpoint;
   const { weights } = await prepareWeights(checkpoint, planWeights(config, tensors, { dtype: "fp32" }));
+  const norms = new WeightNorms(checkpoint, { threads: 1 });
   const shape = { rank: 4, alpha, rslora: false };
   const sites = chooseSites(config, [allLinear], shape);
   const trained = new Map(sites.map(({ path: at, rank, scale }) => [at, { rank, scale }]));
   const step = TrainStep.create({
-    ...{ config, weights, sites: trained, mode: "lora", dora, maxLength: 64, chunks: 1, threads: 1 },
+    ...{ config, weights, sites: trained, mode: "lora", dora, norms, maxLength: 64, chunks: 1, threads: 1 },
   });
   return { checkpoint, step, sites, shape };
 }
@@ -68,17 +70,20 @@ test("a merged base computes what the step over base and adapter does", async ()
 
 for (const family of ["llama", "gpt2", "qwen2"]) {
   test(`${family}: with B at zero and magnitudes at the weights' own the loss is the base's`, async () => {
-    const { checkpoint, step, sites } = await stepOf(join(oracle, family));
+    const { step } = await stepOf(join(oracle, family));
     using trained = step;
     initialize(trained.parameters, 1);
-    startMagnitudes(checkpoint, sites, trained.parameters);
+    await startMagnitudes(trained);
     const plain = await stepOf(join(oracle, family), { dora: false });
     using base = plain.step;
     const { loss } = await base.evaluate(batch, { adapter: false });
     assert.ok(Math.abs((await trained.evaluate(batch)).loss - loss) < 1e-6);
+    for (const parameter of trained.parameters) parameter.data.fill(0.3);
+    assert.equal((await trained.evaluate(batch, { adapter: false })).loss, loss, "without the adapter it is the base");
+    initialize(trained.parameters, 1);
     const random = Float32Array.from(trained.values, (value, i) => value + 0.01 * Math.sin(i));
     trained.values.set(random);
-    startMagnitudes(checkpoint, sites, trained.parameters);
+    await startMagnitudes(trained);
     for (const { name, data } of base.parameters) {
       data.set(trained.parameters.find((parameter) => parameter.name === name)?.data ?? []);
     }

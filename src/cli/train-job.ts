@@ -59,7 +59,6 @@ export async function openJob(
     requireLength(asked.length, checkpoint.config.maxPositions);
     const initFrom = flags.initFrom === null ? null : await openAdapter(flags.initFrom, checkpoint.config);
     const settings = initFrom ? keepShape(asked, initFrom, checkpoint.config) : asked;
-    requireDora(settings);
     const data = await readData(model, {
       ...settings,
       path: flags.data,
@@ -116,17 +115,6 @@ function requireMethod(flags: TrainFlags): void {
   throw new UsageError(
     given.map((name) => `--${flagName(name)} is for adapters; --method full trains every weight and makes none.`),
   );
-}
-
-/** What DoRA is not trained with, told together. */
-function requireDora(settings: TrainSettings): void {
-  if (!settings.dora) return;
-  const faults = [
-    ...(settings.method === "dpo" ? ["--dora trains with --method sft, not dpo."] : []),
-    ...(settings.baseDtype === "fp32" ? [] : [`--dora trains over an fp32 base, not ${settings.baseDtype}.`]),
-    ...(settings.dropout === 0 ? [] : [`--dora trains without dropout, not with ${settings.dropout}.`]),
-  ];
-  if (faults.length > 0) throw new UsageError(faults);
 }
 
 const adapterNames = [

@@ -20,8 +20,3 @@ export interface CustomGradient {
     kept: (value: Value) => Value,
   ): readonly (Value | null)[];
 }
-
-/** `value` as a constant: nothing flows back through it to `inputs`. */
-export function detached(value: Value, inputs: readonly Value[]): CustomGradient {
-  return { inputs, outputs: [value], vjp: () => inputs.map(() => null) };
-}

@@ -11,20 +11,28 @@ const contrib = "com.microsoft";
 const blockSize = 128;
 
 /** y = x·Wᵀ + bias for each part; x is [tokens, in]. Parts that were packed run as one product. */
-export function buildLinear(op: Ops, weights: WeightSource, parts: readonly LinearPart[], x: Value): Value[] {
-  const whole = packedPart(weights, parts);
-  if (whole) {
-    const sizes = parts.map((part) => part.outFeatures);
-    return op.split(product(op, weights, whole, x, shared(op, x)), sizes, 1);
-  }
+export function buildLinear(
+  op: Ops,
+  weights: WeightSource,
+  parts: readonly LinearPart[],
+  x: Value,
+  { biased = true }: { readonly biased?: boolean } = {},
+): Value[] {
   const rows = shared(op, x);
-  return parts.map((part) => product(op, weights, part, x, rows));
+  const of = (part: LinearPart): Value => product(op, weights, part, x, rows, biased);
+  const whole = packedPart(weights, parts);
+  if (!whole) return parts.map(of);
+  return op.split(
+    of(whole),
+    parts.map((part) => part.outFeatures),
+    1,
+  );
 }
 
 /** The parts' outputs side by side, [tokens, sum of out], or null when they were not packed. */
 export function buildJoined(op: Ops, weights: WeightSource, parts: readonly LinearPart[], x: Value): Value | null {
   const whole = packedPart(weights, parts);
-  return whole && product(op, weights, whole, x, shared(op, x));
+  return whole && product(op, weights, whole, x, shared(op, x), true);
 }
 
 /** Each part's bias, [out]; null where it has none. */
@@ -48,10 +56,17 @@ export function packedPart(weights: WeightSource, parts: readonly LinearPart[]):
   return { path, inFeatures: first.inFeatures, outFeatures };
 }
 
-function product(op: Ops, weights: WeightSource, part: LinearPart, x: Value, rows: () => QuantizedRows): Value {
+function product(
+  op: Ops,
+  weights: WeightSource,
+  part: LinearPart,
+  x: Value,
+  rows: () => QuantizedRows,
+  biased: boolean,
+): Value {
   const weight = weightOf(weights, `${part.path}.weight`);
   const biasName = `${part.path}.bias`;
-  const bias = weights.has(biasName) ? plainWeight(op.builder, weights, biasName) : null;
+  const bias = biased && weights.has(biasName) ? plainWeight(op.builder, weights, biasName) : null;
   switch (weight.form) {
     case "fp32": {
       const w = externalInitializer(op.builder, weight.name, weight.data, weight.shape);

@@ -1,10 +1,10 @@
 /** Linear layers of the training graph: frozen, adapted or trained whole. */
 import { assert } from "../base/errors.js";
-import { type CustomGradient, detached } from "../graph/gradient.js";
+import type { CustomGradient } from "../graph/gradient.js";
 import type { Ops } from "../graph/ops.js";
 import type { Dim, Value } from "../graph/types.js";
 import type { LinearPart } from "./decoder.js";
-import { buildLinear, packedPart } from "./serving-linear.js";
+import { biasesOf, buildLinear, packedPart } from "./serving-linear.js";
 import { backwardPart, type Parameters, siteInputs, type TrainedSite, type TrainingOptions } from "./training-types.js";
 import { externalInitializer, weightOf } from "./weights.js";
 
@@ -13,6 +13,7 @@ export class TrainingLinears {
   readonly #options: TrainingOptions;
   readonly #parameters: Parameters;
   readonly #custom: CustomGradient[];
+  readonly #norms = new Map<string, Value>();
 
   constructor(op: Ops, options: TrainingOptions, parameters: Parameters, custom: CustomGradient[]) {
     this.#op = op;
@@ -24,18 +25,23 @@ export class TrainingLinears {
   /** One output for each part; all read x [tokens, in]. `mask` stands in for the dropout mask of a single part. */
   apply(parts: readonly LinearPart[], x: Value, mask: Value | null = null): Value[] {
     const { dora = false, dropout = 0 } = this.#options;
-    const quantized = this.#quantized(parts, x);
-    const bases = parts.map((part) => quantized.get(part) ?? this.#base(part, x, dora && this.site(part) !== null));
     const adapted = parts.filter((part) => this.site(part));
+    const decomposed = dora && adapted.length > 0;
+    const bases = this.#products(parts, x, !decomposed);
     if (adapted.length === 0) return bases;
+    const dropped =
+      dropout > 0 ? adapted.map((part) => this.#dropped(x, mask ?? this.mask(part, x.shape[0] ?? 1))) : [];
     const inner =
-      dropout > 0
-        ? adapted.map((part) => this.#narrow(part, this.#dropped(x, mask ?? this.mask(part, x.shape[0] ?? 1))))
-        : this.#joined(adapted, x);
+      dropout > 0 ? adapted.map((part, i) => this.#narrow(part, dropped[i] ?? x)) : this.#joined(adapted, x);
+    const biases = decomposed ? biasesOf(this.#op, this.#options.weights, parts) : [];
     return parts.map((part, i) => {
-      const base = bases[i] ?? x;
-      const h = inner[adapted.indexOf(part)];
-      return h ? this.#widen(part, base, h) : base;
+      const [base, bias] = [bases[i] ?? x, biases[i] ?? null];
+      const at = adapted.indexOf(part);
+      const h = inner[at];
+      if (!h) return bias ? this.#op.add(base, bias) : base;
+      if (!decomposed) return this.#widen(part, base, h);
+      const again = dropped[at] ? this.#again(part, parts, dropped[at]) : null;
+      return this.#decomposed(part, { base, bias, h, again });
     });
   }
 
@@ -60,31 +66,38 @@ export class TrainingLinears {
     return this.#op.matMul(x, this.#a(part));
   }
 
-  /** base + s B h; with DoRA the sum times its gain, and only then the bias. */
+  /** base + s B h, with s grown by what dropout left out. */
   #widen(part: LinearPart, base: Value, h: Value): Value {
-    const { dora = false, dropout = 0 } = this.#options;
-    const scale = (this.site(part)?.scale ?? 1) / (1 - dropout);
-    const sum = this.#op.gemm(h, this.#b(part), base, scale === 1 ? {} : { alpha: scale });
-    if (!dora) return sum;
-    const gained = this.#op.mul(sum, this.#gain(part));
-    const bias = this.#bias(part);
-    return bias ? this.#op.add(gained, bias) : gained;
+    const scale = (this.site(part)?.scale ?? 1) / (1 - (this.#options.dropout ?? 0));
+    return this.#op.gemm(h, this.#b(part), base, scale === 1 ? {} : { alpha: scale });
   }
 
-  /** m / |W + s B A| for each output. The norm counts as a constant, as in the paper (section 4.3). */
-  #gain(part: LinearPart): Value {
+  /**
+   * DoRA: g (base + s B h) + bias with g = m / |W + s B A| for each output; the norm is an input, since it counts as a constant
+   * (section 4.3 of the paper). With dropout PEFT keeps base whole and adds (g - 1) W x + g s B A x of the dropped x: `again` is
+   * that W x.
+   */
+  #decomposed(
+    part: LinearPart,
+    {
+      base,
+      bias,
+      h,
+      again,
+    }: { readonly base: Value; readonly bias: Value | null; readonly h: Value; readonly again: Value | null },
+  ): Value {
     const op = this.#op;
-    const { path, outFeatures } = part;
-    const magnitude = this.#parameters.input(siteInputs(path).magnitude, [outFeatures]);
-    const [a, b, w] = [this.#a(part), this.#b(part), this.#fp32(path)];
-    const alpha = this.site(part)?.scale ?? 1;
-    const whole = weightOf(this.#options.weights, `${path}.weight`).transposed
-      ? op.gemm(a, b, w, { alpha }) // [in, out]
-      : op.gemm(b, a, w, { transA: true, transB: true, alpha }); // [out, in]
-    const axis = weightOf(this.#options.weights, `${path}.weight`).transposed ? 0 : 1;
-    const norm = op.sqrt(op.sum(op.mul(whole, whole), [axis], false));
-    this.#custom.push(detached(norm, [a, b]));
-    return op.div(magnitude, norm);
+    const biased = (sum: Value): Value => (bias ? op.add(sum, bias) : sum);
+    if (!again) return biased(op.mul(this.#widen(part, base, h), this.#gain(part)));
+    const kept = op.scale(again, 1 / (1 - (this.#options.dropout ?? 0)));
+    return op.add(biased(base), op.sub(op.mul(this.#widen(part, kept, h), this.#gain(part)), kept));
+  }
+
+  #gain({ path, outFeatures }: LinearPart): Value {
+    const { magnitude, norm } = siteInputs(path);
+    const length = this.#norms.get(norm) ?? this.#op.builder.input(norm, "float32", [outFeatures]);
+    this.#norms.set(norm, length);
+    return this.#op.div(this.#parameters.input(magnitude, [outFeatures]), length);
   }
 
   #a({ path, inFeatures }: LinearPart): Value {
@@ -107,32 +120,44 @@ export class TrainingLinears {
   #bias({ path }: LinearPart): Value | null {
     const name = `${path}.bias`;
     if (!this.#options.weights.has(name)) return null;
-    return this.#parameters.trained(name) ?? this.#fp32Named(name);
+    return this.#parameters.trained(name) ?? this.#fp32(name);
   }
 
-  #fp32(path: string): Value {
-    return this.#fp32Named(`${path}.weight`);
-  }
-
-  #fp32Named(name: string): Value {
+  #fp32(name: string): Value {
     const weight = weightOf(this.#options.weights, name);
     assert(weight.form === "fp32", `${name} is fp32, not ${weight.form}`);
     return externalInitializer(this.#op.builder, name, weight.data, weight.shape);
   }
 
-  /** W x + b in fp32, W trained or frozen. */
-  #base(part: LinearPart, x: Value, withoutBias: boolean): Value {
+  /** W x + b of each part. */
+  #products(parts: readonly LinearPart[], x: Value, biased: boolean): Value[] {
+    const quantized = this.#quantized(parts, x, biased);
+    return parts.map((part) => quantized.get(part) ?? this.#base(part, x, biased));
+  }
+
+  /** In fp32, W trained or frozen. */
+  #base(part: LinearPart, x: Value, biased: boolean): Value {
     const { transposed } = weightOf(this.#options.weights, `${part.path}.weight`);
-    const w = this.#parameters.trained(`${part.path}.weight`) ?? this.#fp32(part.path);
-    return this.#op.gemm(x, w, withoutBias ? null : this.#bias(part), { transB: !transposed });
+    const w = this.#parameters.trained(`${part.path}.weight`) ?? this.#fp32(`${part.path}.weight`);
+    return this.#op.gemm(x, w, biased ? this.#bias(part) : null, { transB: !transposed });
+  }
+
+  /** W x of one of `parts` with an x of its own. */
+  #again(part: LinearPart, parts: readonly LinearPart[], x: Value): Value {
+    const op = this.#op;
+    const whole = packedPart(this.#options.weights, parts);
+    const [y = x] = this.#products([whole ?? part], x, false);
+    if (!whole) return y;
+    const first = parts.slice(0, parts.indexOf(part)).reduce((sum, { outFeatures }) => sum + outFeatures, 0);
+    return op.slice(y, 1, first, first + part.outFeatures);
   }
 
   /** Those parts whose products only run forwards. */
-  #quantized(parts: readonly LinearPart[], x: Value): Map<LinearPart, Value> {
+  #quantized(parts: readonly LinearPart[], x: Value, biased: boolean): Map<LinearPart, Value> {
     const { weights } = this.#options;
     const whole = packedPart(weights, parts);
     const chosen = parts.filter(({ path }) => whole !== null || weightOf(weights, `${path}.weight`).form !== "fp32");
-    const made = buildLinear(this.#op, weights, chosen, x);
+    const made = buildLinear(this.#op, weights, chosen, x, { biased });
     if (whole) this.#passBack(whole, x, made);
     else for (const [i, part] of chosen.entries()) this.#passBack(part, x, made.slice(i, i + 1));
     return new Map(chosen.map((part, i) => [part, made[i] ?? x]));

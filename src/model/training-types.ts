@@ -18,7 +18,7 @@ export interface TrainingOptions {
   readonly mode: "lora" | "full";
   /** Mode `lora`: the adapted layers, by module path. */
   readonly sites: ReadonlyMap<string, TrainedSite>;
-  /** Weight-decomposed (arXiv:2402.09353): a trained magnitude for each output. fp32 bases only. */
+  /** Weight-decomposed (arXiv:2402.09353): a trained magnitude for each output, over a length that is an input. */
   readonly dora?: boolean;
   /** Probability that an element of an adapter's input is dropped; the masks are inputs. Default 0. */
   readonly dropout?: number;
@@ -43,6 +43,7 @@ export const siteInputs = (path: string) => ({
   a: `${path}.lora_A`,
   b: `${path}.lora_B`,
   magnitude: `${path}.lora_magnitude`,
+  norm: `${path}.lora_norm`,
   mask: `dropout.${path}`,
 });
 

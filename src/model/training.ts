@@ -37,7 +37,8 @@ export interface TrainingGraph {
  * later position: 0 for padding, and one number for each of the sequences that share a row); `label_rows` [labelled], the
  * flat places, each once, whose next token is labelled; `labels` [labelled]; `chunk_sizes` [chunks], which sum to labelled; `block_sizes` [attentionBlocks], which sum to length (`blockSizes`).
  * With dropout `dropout.{path}` bool [rows * length, in] ([labelled, in] for the head), true where an element is kept. Parameters: `{path}.lora_A`
- * [in, rank], `{path}.lora_B` [rank, out], `{path}.lora_magnitude` [out] with DoRA; in mode `full` the checkpoint's tensors.
+ * [in, rank], `{path}.lora_B` [rank, out], `{path}.lora_magnitude` [out] with DoRA, beside which `{path}.lora_norm` [out] is read, the
+ * length of each output's adapted weights; in mode `full` the checkpoint's tensors.
  */
 export function buildTrainingGraph(options: TrainingOptions): TrainingGraph {
   const builder = new GraphBuilder("training");

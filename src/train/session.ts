@@ -2,6 +2,7 @@
 import { basename } from "node:path";
 import { LorikeetError } from "../base/errors.js";
 import type { Progress } from "../base/log.js";
+import { WeightNorms } from "../engine/weight-norms.js";
 import { allLinearSites } from "../model/sites.js";
 import type { Checkpoint } from "../model/types.js";
 import type { SessionOptions as RuntimeOptions } from "../runtime/session.js";
@@ -84,6 +85,7 @@ export async function openSession(options: SessionOptions): Promise<TrainSession
     ...(options.cacheDirectory === undefined ? {} : { cacheDirectory: options.cacheDirectory }),
     ...(options.progress === undefined ? {} : { progress: options.progress }),
   });
+  const norms = new WeightNorms(checkpoint, { threads });
   const step = TrainStep.create({
     config,
     weights: base.weights,
@@ -91,6 +93,7 @@ export async function openSession(options: SessionOptions): Promise<TrainSession
     sites: new Map(sites.map(({ path, rank, scale }) => [path, { rank, scale }])),
     dropout: settings.dropout,
     dora,
+    norms,
     maxLength: Math.max(settings.length, minTokens),
     chunks: headChunks(plan.largest(), config.vocabSize, settings.baseDtype === "fp32" ? chunkBytes : chunkBytes / 4),
     threads,
@@ -101,7 +104,7 @@ export async function openSession(options: SessionOptions): Promise<TrainSession
   if (isFull) readWeights(checkpoint, step.parameters);
   else if (start) await start.readInto(step.parameters);
   else initialize(step.parameters, settings.seed);
-  if (dora && !start?.dora) startMagnitudes(checkpoint, sites, step.parameters);
+  if (dora && !start?.dora) await startMagnitudes(step);
   const steps = totalSteps(settings, plan.stepsPerEpoch);
   const schedule = scheduleOf(settings, steps);
   const facts: AdapterFacts | null = isFull
@@ -133,6 +136,7 @@ export async function openSession(options: SessionOptions): Promise<TrainSession
     inputs: maskInputs(settings, step, sites),
     async [Symbol.asyncDispose]() {
       step[Symbol.dispose]();
+      await norms[Symbol.asyncDispose]();
       await base.close();
     },
   };

@@ -3,8 +3,9 @@
  * where they lie, and one session that runs any batch over them. Knows no data and no schedule.
  */
 import { backward } from "../autodiff/backward.js";
-import { assert, LorikeetError } from "../base/errors.js";
+import { assert } from "../base/errors.js";
 import { shareWeights } from "../engine/shared-weights.js";
+import type { WeightNorms } from "../engine/weight-norms.js";
 import { Ops } from "../graph/ops.js";
 import { pruneGraph } from "../graph/prune.js";
 import { serializeGraph } from "../graph/serialize.js";
@@ -17,9 +18,12 @@ import { type Binding, Session, type SessionOptions, SharedWeights } from "../ru
 import { Tensor } from "../runtime/tensor.js";
 import { countPositions, type Labelled, labelledPlaces, type TokenBatch } from "./batch.js";
 import { type Loss, weightedSum } from "./losses.js";
+import { SiteNorms } from "./site-norms.js";
 
 export interface StepOptions extends TrainingOptions {
   readonly threads: number;
+  /** With `dora`: where the lengths of adapted weights come from. The caller's to close, after the step. */
+  readonly norms?: Pick<WeightNorms, "of">;
   /** The loss that is minimised; `weightedSum` unless told otherwise. */
   readonly loss?: Loss;
   readonly session?: Partial<SessionOptions>;
@@ -69,6 +73,7 @@ export class TrainStep implements Disposable {
   readonly graphs: StepGraphs;
   readonly #options: StepOptions;
   readonly #bound: ReadonlyMap<string, { readonly value: Tensor; readonly gradient: Tensor }>;
+  readonly #norms: SiteNorms | null;
   /** Of a quantized base, whose kernels need their own layout: one copy for both sessions. */
   #shared: SharedWeights | null;
   #training: Runnable | null = null;
@@ -95,24 +100,26 @@ export class TrainStep implements Disposable {
       return { name, shape: dims, offset: at, data: value.data, gradient: gradient.data };
     });
     this.#bound = bound;
+    const { dora = false, norms, sites } = options;
+    assert(!dora || norms, "a step with magnitudes is told where lengths come from");
+    this.#norms = dora && norms ? new SiteNorms(norms, sites, this) : null;
   }
 
-  /** Builds the graphs; throws `invalid_config` for DoRA with dropout or over quantized weights. Parameters are zero until they are written. Sessions are made when they are first run. */
+  /** Builds the graphs. Parameters are zero until they are written. Sessions are made when they are first run. */
   static create(options: StepOptions): TrainStep {
-    const quantized = isQuantized(options);
-    if (options.dora && (options.dropout || quantized)) {
-      const found = quantized ? "a quantized base" : `dropout ${options.dropout}`;
-      throw new LorikeetError(
-        "invalid_config",
-        `DoRA is trained on an fp32 base without dropout, but found ${found}.`,
-        {
-          param: "--dora",
-          found,
-          allowed: "fp32, dropout 0",
-        },
-      );
-    }
     return new TrainStep(options);
+  }
+
+  /** With `dora`: |W + s B A| of each output as A and B are now, by the names of the magnitudes. */
+  async lengths(): Promise<ReadonlyMap<string, Float32Array>> {
+    await this.#norms?.refresh();
+    const lengths = new Map<string, Float32Array>();
+    for (const path of this.#options.sites.keys()) {
+      const { norm, magnitude } = siteInputs(path);
+      const tensor = this.#norms?.tensors.get(norm);
+      if (tensor) lengths.set(magnitude, tensor.data);
+    }
+    return lengths;
   }
 
   /** Runs forwards and backwards: the loss, and its gradients in `gradients`. */
@@ -121,11 +128,10 @@ export class TrainStep implements Disposable {
     return this.#execute(this.#training, batch, options);
   }
 
-  /** Runs forwards only, without dropout. `adapter: false` is the base alone (not with DoRA, whose base is not a zero B). */
+  /** Runs forwards only, without dropout. `adapter: false` is the base alone. */
   async evaluate(batch: TokenBatch, options: RunOptions & { readonly adapter?: boolean } = {}): Promise<StepResult> {
     this.#evaluation ??= await this.#load(this.graphs.evaluation, false);
     const { adapter = true } = options;
-    assert(adapter || !this.#options.dora, "the base of a DoRA adapter is another graph");
     if (!adapter) this.#bindParameters(this.#evaluation, true);
     try {
       return await this.#execute(this.#evaluation, batch, options);
@@ -154,17 +160,20 @@ export class TrainStep implements Disposable {
     return runnable;
   }
 
-  /** `without`: every B is bound to zeros. */
+  /** `without`: every B is bound to zeros, every magnitude and what it is divided by to ones. */
   #bindParameters({ binding, inputs }: Runnable, without: boolean): void {
-    for (const [name, { value }] of this.#bound) {
+    const all = [...this.#bound].map(([name, { value }]): [string, Tensor] => [name, value]);
+    for (const [name, value] of [...all, ...(this.#norms?.tensors ?? [])]) {
       if (!inputs.has(name)) continue;
-      const isB = without && name.endsWith(siteInputs("").b);
-      binding.input(name, isB ? Tensor.zeros("float32", value.shape) : value);
+      const { b, magnitude, norm } = siteInputs("");
+      const base = name.endsWith(b) ? 0 : name.endsWith(magnitude) || name.endsWith(norm) ? 1 : null;
+      binding.input(name, without && base !== null ? filled(value.shape, base) : value);
     }
   }
 
   async #execute(runnable: Runnable, batch: TokenBatch, options: RunOptions): Promise<StepResult> {
     const { session, binding, loss, inputs } = runnable;
+    await this.#norms?.refresh();
     const labelled = labelledPlaces(batch);
     const count = labelled.places.length;
     const tokenLosses = Tensor.zeros("float32", [count]);
@@ -218,6 +227,12 @@ interface Runnable {
 /** Whether products of the base run on integers. */
 const isQuantized = ({ weights }: StepOptions): boolean =>
   [...weights.values()].some(({ form }) => form !== "fp32" && form !== "raw");
+
+function filled(shape: readonly number[], value: number): Tensor {
+  const tensor = Tensor.zeros("float32", shape);
+  tensor.data.fill(value);
+  return tensor;
+}
 
 const gradientName = (name: string): string => `gradient.${name}`;
 

@@ -1,6 +1,7 @@
 /** The oracle's training runs: batches, losses, gradients and weights as PyTorch has them, and our parameters beside them. */
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import { WeightNorms } from "../../src/engine/weight-norms.js";
 import { openCheckpoint } from "../../src/model/checkpoint.js";
 import { prepareWeights } from "../../src/model/convert.js";
 import { planWeights } from "../../src/model/quantize-plan.js";
@@ -102,6 +103,7 @@ export async function adapterStep(run: OracleRun, options: Partial<StepOptions> 
     mode: "lora",
     sites,
     dora: json.use_dora,
+    norms: new WeightNorms(run.checkpoint, { threads: 1 }),
     maxLength: 64,
     chunks: 3,
     threads: 1,
