@@ -2,7 +2,7 @@
 import { assert } from "../base/errors.js";
 import type { GraphBuilder } from "../graph/builder.js";
 import type { Ops } from "../graph/ops.js";
-import type { Dim, Value } from "../graph/types.js";
+import type { Value } from "../graph/types.js";
 import type { PreparedWeight } from "./convert.js";
 import type { LinearPart } from "./decoder.js";
 import { externalInitializer, plainWeight, type WeightSource, weightOf } from "./weights.js";
@@ -107,10 +107,11 @@ function blocks(op: Ops, weight: PreparedWeight, part: LinearPart, x: Value, bia
   );
 }
 
-interface QuantizedRows {
+/** x as uint8 with one scale a row: (data - zero) * scale. */
+export interface QuantizedRows {
   readonly data: Value;
-  readonly scale: Value;
-  readonly zero: Value;
+  readonly scale: Value; // [rows, 1]
+  readonly zero: number;
 }
 
 /** Quantizes x when first asked, once for all that read it. */
@@ -122,42 +123,54 @@ function shared(op: Ops, x: Value): () => QuantizedRows {
   };
 }
 
+const middle = 128;
+
 /**
  * x as uint8 around 128 with one scale a row: a row's numbers never depend on its neighbours. A row of zeros has scale 0:
  * whatever integers its 0/0 become, their product is multiplied by 0.
  */
 function quantizeRows(op: Ops, x: Value): QuantizedRows {
   const largest = op.reduce("ReduceMax", op.unary("Abs", x), [1]); // [tokens, 1]
-  const scale = op.scale(largest, Math.fround(1 / 127));
+  return quantizeBy(op, x, op.scale(largest, Math.fround(1 / 127)), middle);
+}
+
+/** x [rows, columns] as uint8 around `zero` by scales [rows, 1]. */
+export function quantizeBy(op: Ops, x: Value, scale: Value, zero: number): QuantizedRows {
   // A block as long as the row: so scales keep their second axis, which the products need.
   const attributes = { axis: 1, block_size: x.shape[1] as number };
-  const data = op.one("QuantizeLinear", [x, scale, zerosLike(op, scale)], "uint8", x.shape, attributes);
-  return { data, scale, zero: zeroPoint(op) };
+  const data = op.one("QuantizeLinear", [x, scale, zerosLike(op, scale, zero)], "uint8", x.shape, attributes);
+  return { data, scale, zero };
 }
 
-function zeroPoint({ builder }: Ops): Value {
-  return builder.initializer("quantized.zero", "uint8", [], { kind: "inline", bytes: Uint8Array.of(128) });
-}
+const zeroPoint = ({ builder }: Ops, zero: number): Value =>
+  builder.initializer(`quantized.zero.${zero}`, "uint8", [], { kind: "inline", bytes: Uint8Array.of(zero) });
 
-/** Zero points by graph and number of rows: made where first asked for, shared by all layers. */
-const zeros = new WeakMap<GraphBuilder, Map<Dim, Value>>();
+/** Zero points by graph, number of rows and value: made where first asked for, shared by all layers. */
+const zeros = new WeakMap<GraphBuilder, Map<string, Value>>();
 
 /** The zero point for each row, [tokens, 1] as its scales are. */
-function zerosLike(op: Ops, scale: Value): Value {
-  const made = zeros.get(op.builder) ?? new Map<Dim, Value>();
+function zerosLike(op: Ops, scale: Value, zero: number): Value {
+  const made = zeros.get(op.builder) ?? new Map<string, Value>();
   zeros.set(op.builder, made);
-  const [rows = 0] = scale.shape;
-  const value = made.get(rows) ?? op.one("Expand", [zeroPoint(op), op.shapeOf(scale)], "uint8", scale.shape);
-  made.set(rows, value);
+  const key = `${scale.shape[0]} ${zero}`;
+  const value = made.get(key) ?? op.one("Expand", [zeroPoint(op, zero), op.shapeOf(scale)], "uint8", scale.shape);
+  made.set(key, value);
   return value;
 }
 
-function integer(op: Ops, weight: PreparedWeight, part: LinearPart, x: QuantizedRows, bias: Value | null): Value {
+/** x Wᵀ + bias over a weight of the form `int8row`. */
+export function integer(
+  op: Ops,
+  weight: PreparedWeight,
+  part: LinearPart,
+  x: QuantizedRows,
+  bias: Value | null,
+): Value {
   const w = externalInitializer(op.builder, weight.name, weight.data);
   const unit = op.builder.scalar("float32", 1);
   const y = op.one(
     "MatMulIntegerToFloat",
-    [x.data, w, unit, scalesOf(op, weight), x.zero, null],
+    [x.data, w, unit, scalesOf(op, weight), zeroPoint(op, x.zero), null],
     "float32",
     [x.data.shape[0] ?? 0, part.outFeatures],
     {},

@@ -5,7 +5,8 @@ import type { Value } from "../graph/types.js";
 import type { LinearPart } from "./decoder.js";
 import { buildEmbedding, buildLinear } from "./serving-linear.js";
 import type { TrainingLinears } from "./training-linear.js";
-import { backwardPart, type Parameters, type TrainingOptions } from "./training-types.js";
+import { buildHeadBackward } from "./training-products.js";
+import type { Parameters, TrainingOptions } from "./training-types.js";
 import { plainWeight, type WeightSource, weightOf } from "./weights.js";
 
 interface HeadContext {
@@ -86,34 +87,43 @@ function likelihood(op: Ops, logits: Value, label: Value): { p: Value; losses: V
   return { p, losses: op.squeeze(op.sub(all, atLabel), 1) };
 }
 
-/** The products of a head that is not trained, W [vocab, hidden]. */
+/** A head that is not trained, W [vocab, hidden]. */
 interface FixedHead {
   /** x Wᵀ: [rows, hidden] to [rows, vocab]. */
   logits(x: Value): Value;
-  /** p W: [rows, vocab] to [rows, hidden]. */
-  back(p: Value): Value;
-  /** W[label]: [rows] to [rows, hidden]. */
-  rows(labels: Value): Value;
+  /** What the losses pass back to their rows, (s (p - 1[label])) W: [rows, hidden]; s [rows, vocab] is the logits' slope. */
+  passBack(p: Value, label: Value, s: Value | null): Value;
 }
 
 function fixedHead(op: Ops, weights: WeightSource, part: LinearPart): FixedHead {
   const name = `${part.path}.weight`;
+  const at = (x: Value, label: Value): Value => op.one("GatherElements", [x, label], x.type, label.shape, { axis: 1 });
   if (weightOf(weights, name).form !== "fp32") {
     return {
       logits: (x) => buildLinear(op, weights, [part], x)[0] ?? x,
-      back: (p) => buildLinear(op, weights, [backwardPart(part)], p)[0] ?? p,
-      rows: (labels) => buildEmbedding(op, weights, name, labels),
+      passBack(p, label, s) {
+        // Where the label is nearly certain, p W and W[label] all but cancel, and only errors would be left: so they go apart.
+        const own = at(p, label);
+        const others = op.one("ScatterElements", [p, label, op.scale(own, 0)], p.type, p.shape, { axis: 1 });
+        const missed = op.sub(op.like(p, 1), own);
+        const rows = buildEmbedding(op, weights, name, op.squeeze(label, 1));
+        const pulls = op.mul(rows, s ? op.mul(missed, at(s, label)) : missed);
+        return op.sub(buildHeadBackward(op, weights, part, s ? op.mul(others, s) : others, true), pulls);
+      },
     };
   }
   const w = plainWeight(op.builder, weights, name);
   return {
     logits: (x) => op.gemm(x, w, null, { transB: true }),
-    back: (p) => op.gemm(p, w, null),
-    rows: (labels) => op.gather(w, labels),
+    passBack(p, label, s) {
+      const rows = op.gather(w, op.squeeze(label, 1));
+      const pulls = s ? op.mul(rows, at(s, label)) : rows;
+      return op.sub(op.gemm(s ? op.mul(p, s) : p, w, null), pulls);
+    },
   };
 }
 
-/** For a head that is not trained: the losses, and what each passes back to its row, p W - W[label]. No logits outlive this. */
+/** For a head that is not trained: the losses, and what each passes back to its row. No logits outlive this. */
 function fixedChunk(
   op: Ops,
   x: Value,
@@ -123,10 +133,7 @@ function fixedChunk(
 ): { losses: Value; slopes: Value } {
   const { logits, slope } = capped(op, head.logits(x), cap);
   const { p, losses } = likelihood(op, logits, label);
-  const rows = head.rows(op.squeeze(label, 1));
-  if (!slope) return { losses, slopes: op.sub(head.back(p), rows) };
-  const atLabel = op.one("GatherElements", [slope, label], slope.type, label.shape, { axis: 1 });
-  return { losses, slopes: op.sub(head.back(op.mul(p, slope)), op.mul(rows, atLabel)) };
+  return { losses, slopes: head.passBack(p, label, slope) };
 }
 
 /** For logits that have gradients of their own: dz = g (p - 1[label]). */

@@ -5,7 +5,8 @@ import type { Ops } from "../graph/ops.js";
 import type { Dim, Value } from "../graph/types.js";
 import type { LinearPart } from "./decoder.js";
 import { biasesOf, buildLinear, packedPart } from "./serving-linear.js";
-import { backwardPart, type Parameters, siteInputs, type TrainedSite, type TrainingOptions } from "./training-types.js";
+import { buildBackward } from "./training-products.js";
+import { type Parameters, siteInputs, type TrainedSite, type TrainingOptions } from "./training-types.js";
 import { externalInitializer, weightOf } from "./weights.js";
 
 export class TrainingLinears {
@@ -166,7 +167,6 @@ export class TrainingLinears {
   /** The gradient of a quantized product is the product by its transposed copy: dx = g W. `outputs` side by side are its result. */
   #passBack(part: LinearPart, x: Value, outputs: readonly Value[]): void {
     const { weights } = this.#options;
-    const back = backwardPart(part);
     this.#custom.push({
       inputs: [x],
       outputs,
@@ -175,7 +175,7 @@ export class TrainingLinears {
         assert(arrived.length === outputs.length, `every output of ${part.path} has a gradient`);
         const [only] = arrived;
         const joined = only && arrived.length === 1 ? only : op.concat(arrived, 1);
-        return [buildLinear(op, weights, [back], joined)[0] ?? null];
+        return [buildBackward(op, weights, part, joined)];
       },
     });
   }

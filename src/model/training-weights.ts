@@ -5,9 +5,8 @@ import type { WeightSource } from "./weights.js";
 
 /**
  * The plan of the copies for gradients of weights that are prepared for the way forwards: dx = g W with W as the product
- * forwards multiplies with, rounded, so that the gradient is that of the forward pass which ran. Layers take int8 rows, and
- * blocks where the rows' error is too large. Of a head the gradient is a distribution over the vocabulary, whose many small
- * entries one scale a row would lose: it takes blocks. Weights that are not quantized need no copy. rowLimit: as for serving.
+ * forwards multiplies with, rounded, so that the gradient is that of the forward pass which ran. They are int8 rows, and
+ * blocks where the rows' error is too large. Weights that are not quantized need no copy. rowLimit: as for serving.
  */
 export function planBackward(forward: WeightSource, rowLimit: number): WeightPlan {
   const plan = new Map<string, WeightPlanEntry>();
@@ -15,13 +14,11 @@ export function planBackward(forward: WeightSource, rowLimit: number): WeightPla
     if (form === "fp32" || form === "raw") continue;
     const rounded: Rounding = { form, rowLimit: limit };
     const turned = { sources, transposed: !transposed, rounded };
-    const entry: WeightPlanEntry = isHead(name)
-      ? { form: "int8", ...turned }
-      : { form: "int8row", maxRowError: rowErrorBound(rowLimit), rowLimit, ...turned };
+    const entry: WeightPlanEntry = { form: "int8row", maxRowError: rowErrorBound(rowLimit), rowLimit, ...turned };
     plan.set(`${backwardPath(name.replace(/\.weight$/, ""))}.weight`, entry);
   }
   return plan;
 }
 
 /** The head, or the table that it is tied to. */
-const isHead = (name: string): boolean => /^(lm_head|model\.embed_tokens|transformer\.wte)\.weight$/.test(name);
+export const isHead = (name: string): boolean => /^(lm_head|model\.embed_tokens|transformer\.wte)\.weight$/.test(name);

@@ -1,12 +1,14 @@
 /** The checkpoint that a quantized base stands for: its weights as its products multiply with them, in fp32. */
+import assert from "node:assert/strict";
 import { copyFile } from "node:fs/promises";
 import { join } from "node:path";
 import { openCheckpoint } from "../../src/model/checkpoint.js";
 import { readSegment, toFloat32 } from "../../src/model/convert-task.js";
 import { dequantizeBlocks, dequantizeRows } from "../../src/model/quantize.js";
-import type { Checkpoint } from "../../src/model/types.js";
+import type { Checkpoint, TensorLocation } from "../../src/model/types.js";
 import { type WeightSource, weightOf } from "../../src/model/weights.js";
 import { viewAs } from "../../src/tensor/dtype.js";
+import { SafetensorsFile } from "../../src/tensor/safetensors.js";
 import { writeSafetensors } from "../../src/tensor/safetensors-write.js";
 
 /** A quantized weight, [out, in]. */
@@ -49,6 +51,31 @@ export async function dequantizedCheckpoint(
     }
   }
   return changedCheckpoint(checkpoint, parts, folder);
+}
+
+/** The same base, whose layers (not the head) pass back through fp32 copies of their rounded weights. Written into an empty folder. */
+export async function exactBackward(weights: WeightSource, folder: string): Promise<WeightSource> {
+  const copies = [...weights.keys()].filter((name) => name.includes(".backward.") && !name.includes("embed_tokens"));
+  const tensors = copies
+    .filter((name) => !/^(lm_head|transformer\.wte)\./.test(name))
+    .map((name) => {
+      const forwards = name.replace(".backward.", ".");
+      const data = dequantized(weights, forwards);
+      const width = widthOf(weights, forwards);
+      return { name, dtype: "F32" as const, shape: [data.length / width, width], data };
+    });
+  const path = join(folder, "backward.safetensors");
+  await writeSafetensors(path, tensors, { format: "pt" });
+  await using file = await SafetensorsFile.open(path);
+  const exact = new Map(weights);
+  for (const { name, shape } of tensors) {
+    const place = file.tensors.get(name);
+    assert(place, `${name} was written`);
+    const { scales: _, ...rest } = weightOf(weights, name);
+    const data: TensorLocation = { ...place, name, file: path };
+    exact.set(name, { ...rest, form: "fp32", shape, transposed: true, data });
+  }
+  return exact;
 }
 
 /** Writes a checkpoint with other values for some tensors, in fp32, into an empty folder and opens it. */
