@@ -157,7 +157,7 @@ test("a head passes back what fp32 does, whether it hardly knows the label or is
   const w = dequantized(base.weights, "model.embed_tokens.weight");
   const labels = [3, 500, 1000, 2047];
   const random = sequence(5);
-  const x = Float32Array.from({ length: labels.length * hiddenSize }, () => 2 * (random() - 0.5));
+  const x = Float32Array.from({ length: labels.length * hiddenSize }, () => 10 * (random() - 0.5));
   const mean = Float32Array.from({ length: hiddenSize }, (_, j) => {
     let sum = 0;
     for (let i = j; i < w.length; i += hiddenSize) sum += w[i] ?? 0;
@@ -165,7 +165,7 @@ test("a head passes back what fp32 does, whether it hardly knows the label or is
   });
   for (const [row, label] of labels.entries()) {
     const own = w.slice(label * hiddenSize, (label + 1) * hiddenSize).map((value, j) => value - (mean[j] ?? 0));
-    const share = (8 * row) / globalNorm(own) ** 2; // by which the label's logit rises above the others' by 8 a row
+    const share = (10 * row) / globalNorm(own) ** 2; // by which the label's logit rises above the others' by 10 a row
     for (let j = 0; j < hiddenSize; j++)
       x[row * hiddenSize + j] = (x[row * hiddenSize + j] ?? 0) + share * (own[j] ?? 0);
   }
@@ -183,7 +183,9 @@ test("a head passes back what fp32 does, whether it hardly knows the label or is
       const part = (all: Float32Array): Float32Array => all.subarray(row * hiddenSize, (row + 1) * hiddenSize);
       const likeness = cosine(part(found.gradient), part(expected.gradient));
       t.diagnostic(`${form}, loss ${expected.loss[row]}: ${likeness}`);
-      assert.ok(likeness > 0.9998, `${form}, loss ${expected.loss[row]}: ${likeness}`);
+      // One int8 matrix of blocks has 0.99993. Near certainty fp32 itself has few digits of 1 - p.
+      const bound = (expected.loss[row] ?? 0) > 1e-3 ? 0.99996 : 0.999;
+      assert.ok(likeness > bound, `${form}, loss ${expected.loss[row]}: ${likeness}`);
     }
     await copy.close();
   }

@@ -142,6 +142,14 @@ export function quantizeBy(op: Ops, x: Value, scale: Value, zero: number): Quant
   return { data, scale, zero };
 }
 
+/** What rows stand for, in float32. */
+export function dequantize(op: Ops, { data, scale, zero }: QuantizedRows): Value {
+  // Not in blocks, as they were quantized: that kernel takes four times as long.
+  const scales = op.squeeze(scale, 1);
+  const zeros = zero === 0 ? null : op.squeeze(zerosLike(op, scale, zero), 1);
+  return op.one("DequantizeLinear", [data, scales, zeros], "float32", data.shape, { axis: 0 });
+}
+
 const zeroPoint = ({ builder }: Ops, zero: number): Value =>
   builder.initializer(`quantized.zero.${zero}`, "uint8", [], { kind: "inline", bytes: Uint8Array.of(zero) });
 

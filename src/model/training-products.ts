@@ -2,7 +2,7 @@
 import type { Ops } from "../graph/ops.js";
 import type { Value } from "../graph/types.js";
 import type { LinearPart } from "./decoder.js";
-import { buildLinear, integer, quantizeBy } from "./serving-linear.js";
+import { buildLinear, dequantize, integer, quantizeBy } from "./serving-linear.js";
 import { backwardPart } from "./training-types.js";
 import { isHead } from "./training-weights.js";
 import { type WeightSource, weightOf } from "./weights.js";
@@ -38,8 +38,6 @@ export function buildHeadBackward(
   }
   const [steps, zero] = isPositive ? [255, 0] : [127, 128];
   const coarse = quantizeBy(op, g, op.scale(largest, Math.fround(1 / steps)), zero);
-  const whole = op.cast(coarse.data, "float32");
-  const kept = op.mul(isPositive ? whole : op.sub(whole, op.like(g, zero)), coarse.scale);
-  const fine = quantizeBy(op, op.sub(g, kept), op.scale(coarse.scale, Math.fround(1 / 254)), 128);
+  const fine = quantizeBy(op, op.sub(g, dequantize(op, coarse)), op.scale(coarse.scale, Math.fround(1 / 254)), 128);
   return op.add(integer(op, weight, back, coarse, null), integer(op, weight, back, fine, null));
 }

@@ -95,7 +95,7 @@ export async function openSession(options: SessionOptions): Promise<TrainSession
     dora,
     norms,
     maxLength: Math.max(settings.length, minTokens),
-    chunks: headChunks(plan.largest(), config.vocabSize, settings.baseDtype === "fp32" ? chunkBytes : chunkBytes / 4),
+    chunks: headChunks(plan.largest(), config.vocabSize, settings.baseDtype === "fp32" ? chunkBytes : chunkBytes / 8),
     threads,
     loss: objective.loss,
     gradientCheckpointing: settings.gradientCheckpointing,
@@ -160,7 +160,7 @@ function optimizerOf(settings: TrainSettings, parameters: readonly Parameter[], 
 const chunkBytes = 64 * 2 ** 20;
 
 /**
- * So many parts of the head that the logits of one take about `bytes`: 64 MiB, and a quarter of that over a quantized base, whose
+ * So many parts of the head that the logits of one take about `bytes`: 64 MiB, and an eighth of that over a quantized base, whose
  * head is packed once and not for every part.
  */
 function headChunks(batch: TokenBatch, vocabSize: number, bytes: number): number {
