@@ -168,15 +168,14 @@ test("one run for each folder at a time; nothing is replaced without a word; the
       isConflict,
     );
     await run.check("fresh");
-    await run.start("fresh");
-    await run.remember({ rank: 4 });
+    await run.start("fresh", { rank: 4 });
     writeFileSync(join(run.path, "file"), "one");
   });
   assert.deepEqual(await new RunFolder(out).recall(), { rank: 4 });
   await assert.rejects(run.check("fresh"), isConflict, "an unfinished run");
   await run.locked(async () => {
     await run.check("resume");
-    await run.start("resume");
+    await run.start("resume", { rank: 4 });
     assert.ok(!existsSync(out));
     await run.finish();
   });
@@ -186,7 +185,7 @@ test("one run for each folder at a time; nothing is replaced without a word; the
   assert.deepEqual(readdirSync(join(out, "..")), ["plays"], "nothing else is left of a run that has ended");
   await run.locked(async () => {
     await run.check("overwrite");
-    await run.start("overwrite");
+    await run.start("overwrite", {});
     writeFileSync(join(run.path, "file"), "two");
     await run.finish();
   });

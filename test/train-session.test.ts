@@ -2,30 +2,43 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { openCheckpoint } from "../src/model/checkpoint.js";
+import type { Checkpoint } from "../src/model/types.js";
 import { plainBatches } from "../src/train/batches.js";
 import type { DataSet, Item } from "../src/train/data/dataset.js";
+import type { TokenRow } from "../src/train/data/encode.js";
 import { Draws } from "../src/train/random.js";
 import { openSession } from "../src/train/session.js";
 import { type TrainSettings, trainDefaults } from "../src/train/settings.js";
 import { initialState, train } from "../src/train/trainer.js";
 
 const checkpoint = await openCheckpoint("models/bookworm-7m");
+const tiny = await openCheckpoint("test/fixtures/oracle/llama");
 
-/** Rows of random tokens, the first two of each without a label. */
-function dataOf(lengths: readonly number[]): DataSet {
+/** Rows, or pairs of rows, of random tokens, the first two of each without a label. */
+function dataOf(lengths: readonly number[], pairs = false, vocabSize = 4000): DataSet {
   const draws = new Draws(7);
-  const train = lengths.map((length, i): Item => {
-    const ids = Int32Array.from({ length }, () => 4 + draws.below(4000));
+  const row = (length: number, line: number): TokenRow => {
+    const ids = Int32Array.from({ length }, () => 4 + draws.below(vocabSize - 4));
     const trained = new Uint8Array(length).fill(1, 2);
-    return [{ ids, trained, promptLength: 2, kind: "text", place: { file: "x", line: i + 1 } }];
+    return { ids, trained, promptLength: 2, kind: "text", place: { file: "x", line } };
+  };
+  const train = lengths.map((length, i): Item => {
+    const first = row(length, i + 1);
+    return pairs ? [first, row(length + 2, i + 1)] : [first];
   });
   const counts = { records: train.length, shortened: 0, dropped: 0, kinds: {} };
   return { train, valid: train.slice(0, 2), test: [], counts, labels: [], files: [], digest: "" };
 }
 
-async function learn(changes: Partial<TrainSettings>, lengths: readonly number[], threads: number) {
+async function learn(
+  changes: Partial<TrainSettings>,
+  lengths: readonly number[],
+  threads: number,
+  base: Checkpoint = checkpoint,
+) {
   const settings: TrainSettings = { ...trainDefaults, rate: 2e-3, length: 40, accumulate: 1, steps: 2, ...changes };
-  await using session = await openSession({ checkpoint, settings, data: dataOf(lengths), threads, initFrom: null });
+  const data = dataOf(lengths, settings.method === "dpo", base.config.vocabSize);
+  await using session = await openSession({ checkpoint: base, settings, data, threads, initFrom: null });
   const validated: number[] = [];
   await train(
     {
@@ -57,6 +70,30 @@ test("two threads learn the same bits as one, also from rows with fewer tokens t
     assert.ok(one.values.some((value) => value !== 0));
   }
 });
+
+const manners: Readonly<Record<string, Partial<TrainSettings>>> = {
+  "rows, dropped and accumulated": { dropout: 0.1, accumulate: 2, rslora: true, loraPlus: 16 },
+  "packed rows, layers made again": { packing: true, gradientCheckpointing: true },
+  pairs: { method: "dpo", dropout: 0.1 },
+  "every weight": { method: "full" },
+  DoRA: { dora: true },
+  "over int8": { baseDtype: "int8" },
+  "pairs over int4": { baseDtype: "int4", method: "dpo" },
+};
+for (const [name, settings] of Object.entries(manners)) {
+  test(`two threads learn the bits of one: ${name}`, async () => {
+    const few = [9, 12, 7, 38, 3, 21];
+    for (const [base, lengths] of [
+      [checkpoint, few],
+      [tiny, few],
+      [tiny, [38, 30, 36, 38]],
+    ] as const) {
+      const asked = { ...settings, batch: 4 };
+      const one = await learn(asked, lengths, 1, base);
+      assert.deepEqual(await learn(asked, lengths, 2, base), one, `${base.directory}, ${lengths}`);
+    }
+  });
+}
 
 test("padding to so many tokens changes no label, no row and no pair", () => {
   const { train: items } = dataOf([5, 33]);

@@ -6,6 +6,7 @@ import { checkName } from "../adapter/names.js";
 import { assert } from "../base/errors.js";
 import { openCheckpoint } from "../model/checkpoint.js";
 import type { Checkpoint } from "../model/types.js";
+import { Checkpoints } from "../train/checkpoints.js";
 import { type Estimate, measure, peakBytes } from "../train/estimate.js";
 import { type RunOutcome, runTraining } from "../train/run.js";
 import { RunFolder, type StartMode } from "../train/run-folder.js";
@@ -23,7 +24,7 @@ import { formatHeader, formatLengths, formatRows, formatTime, trainProgress } fr
 import { readTrainOptions, storedOptions } from "./train-resume.js";
 import { formatSamples, pairSamples, type Sample, takeAnswers } from "./train-samples.js";
 import { formatBytes } from "./units.js";
-import { Quit, RemoteError, UsageError } from "./usage.js";
+import { describeFault, exitCodeOf, Quit, RemoteError, UsageError } from "./usage.js";
 
 export function addTrain(program: Command, terminal: Terminal): void {
   const command = program
@@ -45,6 +46,13 @@ export function addTrain(program: Command, terminal: Terminal): void {
 async function stoppedLine(out: string | null): Promise<string> {
   const isBegun = out !== null && (await new RunFolder(out).recall()) !== null;
   return isBegun ? `Stopped. Go on with: ${resumeLine(out)}` : "Stopped before the first step; nothing was written.";
+}
+
+/** What a fault has left of a run, for who has mended its cause. */
+async function savedLine(folder: RunFolder): Promise<string> {
+  const last = (await Checkpoints.stepsIn(folder.checkpoints)).at(-1);
+  const saved = last === undefined ? "No checkpoint was saved yet." : `All is saved up to step ${last}.`;
+  return `${saved} Go on with: ${resumeLine(folder.out)}`;
 }
 
 const resumeLine = (out: string): string => `lorikeet train --resume --out ${JSON.stringify(out)}`;
@@ -115,8 +123,7 @@ async function trainJob(
   const say = speaker(job, terminal);
   const estimate = await estimateOf(job, signal);
   printLine(say, `${formatHeader({ ...job, estimate, memory: usableMemory(), out: folder.out })}\n`);
-  await folder.start(mode);
-  await folder.remember(storedOptions(job.flags));
+  await folder.start(mode, storedOptions(job.flags));
   const progress = trainProgress(terminal.stderr, session.totalSteps);
   const isModel = settings.method === "full"; // what is served has the base's weights no more
   const sampling = { tokenizer: model.tokenizer, stopIds: model.checkpoint.config.stopIds, signal };
@@ -143,8 +150,15 @@ async function trainJob(
         printLine(say, `step ${step}/${session.totalSteps}  validation loss ${loss.toFixed(4)}${gained}${best}`);
       },
     },
-  }).finally(() => progress.end());
-  if (outcome.end === "diverged") throw divergedError(outcome.state);
+  })
+    .finally(() => progress.end())
+    .catch(async (error: unknown) => {
+      if (signal.aborted) throw error;
+      printLine(terminal.stderr, `lorikeet: ${describeFault(error)}`);
+      printLine(terminal.stderr, await savedLine(folder));
+      throw new Quit(exitCodeOf(error));
+    });
+  if (outcome.end === "diverged") throw divergedError(outcome.state, outcome.best);
   if (outcome.end === "interrupted") {
     const name = await requested;
     printLine(

@@ -76,6 +76,12 @@ function systemFault(error: Error): string | null {
       return path === null ? null : `${path} does not exist.`;
     case "ENOSPC":
       return `The disk is full${path === null ? "" : ` (${path})`}.`;
+    case "EDQUOT":
+      return `This user's share of the disk is full${path === null ? "" : ` (${path})`}.`;
+    case "EFBIG":
+      return `A file would be larger than this process may write${path === null ? "" : ` (${path})`}.`;
+    case "EROFS":
+      return `${path ?? "The folder"} cannot be written: its disk is read-only.`;
     default:
       return null;
   }

@@ -1,5 +1,5 @@
 /**
- * How few tokens a run may have so that its bits do not depend on whether one thread computes or two. ONNX Runtime's float
+ * How few tokens, and how few labels, a run may have so that its bits do not depend on whether one thread computes or two. ONNX Runtime's float
  * product sums over blocks of 128, or longer ones where few columns are left: where there are more columns than rows it
  * divides the columns among threads, and half of 128 columns is few. With as many rows as columns it divides the rows.
  */
@@ -13,5 +13,10 @@ const joinedParts = 3;
 export function narrowColumns(linears: readonly LinearSite[], ranks: readonly number[]): number {
   const widths = linears.flatMap(({ inFeatures, outFeatures }) => [inFeatures, outFeatures]);
   const joined = [...new Set(ranks)].flatMap((rank) => Array.from({ length: joinedParts }, (_, i) => (i + 1) * rank));
-  return Math.max(1, ...[...new Set([...widths, ...joined])].filter((width) => width <= fewColumns));
+  return narrowWidths([...widths, ...joined]);
+}
+
+/** The widest narrow one, or 1: rows that a product must have so that threads divide them and not its columns. */
+export function narrowWidths(widths: readonly number[]): number {
+  return Math.max(1, ...[...new Set(widths)].filter((width) => width <= fewColumns));
 }

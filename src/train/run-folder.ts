@@ -93,18 +93,17 @@ export class RunFolder {
     }
   }
 
-  /** Makes the run's folder; only a run that goes on keeps what is in it. */
-  async start(mode: StartMode): Promise<void> {
+  /**
+   * Makes the run's folder; only a run that goes on keeps what is in it. `options`: what it was asked for, kept until it is
+   * finished. There is no run without them, whenever the process or the disk ends.
+   */
+  async start(mode: StartMode, options: Readonly<Record<string, unknown>>): Promise<void> {
     if (mode !== "resume") await removeTree(this.path);
+    await replaceFile(this.#optionsFile, `${JSON.stringify(options, null, 2)}\n`, `${this.#optionsFile}.draft`);
     await mkdir(this.path, { recursive: true });
   }
 
-  /** Keeps what the run was asked for, until it is finished. */
-  async remember(options: Readonly<Record<string, unknown>>): Promise<void> {
-    await replaceFile(this.#optionsFile, `${JSON.stringify(options, null, 2)}\n`, `${this.#optionsFile}.draft`);
-  }
-
-  /** What `remember` kept for an unfinished run; null where there is none. */
+  /** The options of an unfinished run; null where there is none. */
   async recall(): Promise<Readonly<Record<string, unknown>> | null> {
     const text = (await exists(this.path)) ? await orMissing(readFile(this.#optionsFile, "utf8")) : null;
     const value: unknown = text === null ? null : JSON.parse(text);

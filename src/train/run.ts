@@ -51,6 +51,8 @@ export interface RunOptions {
 export interface RunOutcome {
   readonly end: TrainEnd;
   readonly state: TrainState;
+  /** The folder of the best checkpoint; null before the first validation. */
+  readonly best: string | null;
   /** null where there is no result yet. */
   readonly results: RunResults | null;
 }
@@ -72,9 +74,10 @@ export async function runTraining(options: RunOptions): Promise<RunOutcome> {
   await writeRecord(folder.path, record);
   options.events?.started?.(state);
   const end = await runLoop(options, checkpoints, state);
-  if (end === "interrupted" || end === "diverged") return { end, state, results: null };
+  const best = state.best ? checkpoints.pathOf(state.best.step) : null;
+  if (end === "interrupted" || end === "diverged") return { end, state, best, results: null };
   if (state.best) await checkpoints.load(state.best.step);
-  return { end, state, results: await finish(options, end, state) };
+  return { end, state, best, results: await finish(options, end, state) };
 }
 
 async function runLoop(options: RunOptions, checkpoints: Checkpoints, state: TrainState): Promise<TrainEnd> {

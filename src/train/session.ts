@@ -14,7 +14,7 @@ import type { DataSet } from "./data/dataset.js";
 import { startMagnitudes } from "./dora.js";
 import { dropoutMasks, type MaskSite } from "./dropout.js";
 import { chooseSites, initialize, type LoraSite, shortNames, targetModules } from "./lora.js";
-import { narrowColumns } from "./narrow.js";
+import { narrowColumns, narrowWidths } from "./narrow.js";
 import { nextToken, type Objective, preferences } from "./objectives.js";
 import { addDecayedWeights, chain, clipByGlobalNorm, type Optimizer, scaleByAdam, scaleByRate } from "./optimizer.js";
 import { adapterProduct, checkpointProduct, type Product, readWeights } from "./product.js";
@@ -95,6 +95,7 @@ export async function openSession(options: SessionOptions): Promise<TrainSession
     dora,
     norms,
     maxLength: Math.max(settings.length, minTokens),
+    minLabels: narrowWidths([config.hiddenSize]),
     chunks: headChunks(plan.largest(), config.vocabSize, settings.baseDtype === "fp32" ? chunkBytes : chunkBytes / 8),
     threads,
     loss: objective.loss,

@@ -9,7 +9,7 @@ import type { WeightNorms } from "../engine/weight-norms.js";
 import { Ops } from "../graph/ops.js";
 import { pruneGraph } from "../graph/prune.js";
 import { serializeGraph } from "../graph/serialize.js";
-import type { Graph, Value } from "../graph/types.js";
+import type { Graph, Shape, Value } from "../graph/types.js";
 import { buildTrainingGraph } from "../model/training.js";
 import { attentionBlocks, blockSizes } from "../model/training-masks.js";
 import { siteInputs, type TrainingOptions } from "../model/training-types.js";
@@ -17,6 +17,7 @@ import { canMap } from "../runtime/mapping.js";
 import { type Binding, Session, type SessionOptions, SharedWeights } from "../runtime/session.js";
 import { Tensor } from "../runtime/tensor.js";
 import { countPositions, type Labelled, labelledPlaces, type TokenBatch } from "./batch.js";
+import { fillUp } from "./fill-up.js";
 import { type Loss, weightedSum } from "./losses.js";
 import { SiteNorms } from "./site-norms.js";
 
@@ -27,6 +28,8 @@ export interface StepOptions extends TrainingOptions {
   /** The loss that is minimised; `weightedSum` unless told otherwise. */
   readonly loss?: Loss;
   readonly session?: Partial<SessionOptions>;
+  /** Labels that a run computes at least: it is filled up with some that count nothing. */
+  readonly minLabels?: number;
   /** Layers' activations are made again on the way back: about a third more time, and a fraction of the memory. */
   readonly gradientCheckpointing?: boolean;
 }
@@ -152,7 +155,7 @@ export class TrainStep implements Disposable {
     const binding = session.bind();
     const loss = Tensor.zeros("float32", []);
     binding.output("loss", loss);
-    const runnable = { session, binding, loss, inputs: new Set(graph.inputs.map(({ name }) => name)) };
+    const runnable = { session, binding, loss, inputs: new Map(graph.inputs.map(({ name, shape }) => [name, shape])) };
     this.#bindParameters(runnable, false);
     if (training) {
       for (const [name, { gradient }] of this.#bound) binding.output(gradientName(name), gradient);
@@ -176,12 +179,16 @@ export class TrainStep implements Disposable {
     await this.#norms?.refresh();
     const labelled = labelledPlaces(batch);
     const count = labelled.places.length;
-    const tokenLosses = Tensor.zeros("float32", [count]);
-    for (const [name, tensor] of this.#feeds(batch, labelled, options))
-      if (inputs.has(name)) binding.input(name, tensor);
+    const computed = Math.max(count, this.#options.minLabels ?? 0);
+    const tokenLosses = Tensor.zeros("float32", [computed]);
+    for (const [name, tensor] of this.#feeds(batch, labelled, options)) {
+      const axis = inputs.get(name)?.indexOf("labelled");
+      if (axis !== undefined) binding.input(name, axis < 0 ? tensor : fillUp(tensor, axis, computed));
+    }
+    binding.input("chunk_sizes", int64([this.#options.chunks], chunkSizes(computed, this.#options.chunks)));
     binding.output("token_losses", tokenLosses);
     await session.run(binding, options.signal);
-    return { loss: loss.data[0] ?? Number.NaN, tokenLosses: tokenLosses.data, labelled };
+    return { loss: loss.data[0] ?? Number.NaN, tokenLosses: tokenLosses.data.subarray(0, count), labelled };
   }
 
   #feeds(batch: TokenBatch, labelled: Labelled, options: RunOptions): Map<string, Tensor> {
@@ -201,7 +208,6 @@ export class TrainStep implements Disposable {
       ["block_sizes", int64([blocks], blockSizes(length, blocks))],
       ["label_rows", int64([count], labelled.places)],
       ["labels", int64([count], labelled.labels)],
-      ["chunk_sizes", int64([this.#options.chunks], chunkSizes(count, this.#options.chunks))],
       ["label_weights", Tensor.from("float32", [count], weights)],
       ...(options.inputs ?? []),
     ]);
@@ -221,7 +227,7 @@ interface Runnable {
   readonly session: Session;
   readonly binding: Binding;
   readonly loss: Tensor<"float32">;
-  readonly inputs: ReadonlySet<string>;
+  readonly inputs: ReadonlyMap<string, Shape>;
 }
 
 /** Whether products of the base run on integers. */

@@ -223,10 +223,11 @@ class Clock {
 }
 
 /** Why a run cannot be trained further, for who must say it. */
-export function divergedError(state: TrainState): LorikeetError {
-  return new LorikeetError(
-    "invalid_value",
-    `The loss diverged after ${state.step} steps (it is not a number, or was above ${divergence.factor} times its start for ${divergence.steps} steps). A lower --rate or a longer --warm-up-steps may help.`,
-    { param: "--rate" },
-  );
+export function divergedError(state: TrainState, kept: string | null): LorikeetError {
+  const why = `it is not a number, or was above ${divergence.factor} times its start for ${divergence.steps} steps`;
+  const best = kept === null ? "" : ` The best checkpoint, of step ${state.best?.step ?? 0}, is kept: ${kept}.`;
+  const advice = "A lower --rate or a longer --warm-up-steps may help: begin anew with --overwrite, which removes it.";
+  return new LorikeetError("invalid_value", `The loss diverged after ${state.step} steps (${why}).${best} ${advice}`, {
+    param: "--rate",
+  });
 }

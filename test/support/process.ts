@@ -17,9 +17,18 @@ export interface Run {
   readonly ended: Promise<number | string | null>;
 }
 
+/** The words of a command line that runs `lorikeet` with arguments. */
+export const commandOf = (args: readonly string[]): string[] => [
+  process.execPath,
+  ...(isSource ? ["--import", "tsx"] : []),
+  main,
+  ...args,
+];
+
 /** Runs `lorikeet` with arguments; what it writes is collected. It is killed after three minutes. */
 export function start(args: readonly string[], environment: Record<string, string> = {}): Run {
-  const child = spawn(process.execPath, [...(isSource ? ["--import", "tsx"] : []), main, ...args], {
+  const [program = "", ...words] = commandOf(args);
+  const child = spawn(program, words, {
     stdio: ["ignore", "pipe", "pipe"],
     env: { ...process.env, ...environment },
     timeout: limitMs,

@@ -1,0 +1,132 @@
+/** Runs that are killed, interrupted, starved of disk or diverge, as processes on a tiny model: they go on bit for bit, or say what is left. */
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { commandOf, finish, killAll, type Run, start } from "./support/process.js";
+import { writeTinyModel } from "./support/tiny-model.js";
+
+const folder = mkdtempSync(join(tmpdir(), "lorikeet-stops-"));
+after(() => {
+  killAll();
+  rmSync(folder, { recursive: true, force: true });
+});
+const base = join(folder, "tiny");
+before(() => writeTinyModel(base, "F32"));
+
+const write = (name: string, row: (i: number) => object): string => {
+  const path = join(folder, name);
+  writeFileSync(path, Array.from({ length: 40 }, (_, i) => `${JSON.stringify(row(i))}\n`).join(""));
+  return path;
+};
+const rows = write("rows.jsonl", (i) => ({ prompt: `Say ${i}:`, completion: ` it is ${i}${".".repeat(i % 7)}` }));
+const pairs = write("pairs.jsonl", (i) => ({ prompt: `Item ${i} is`, chosen: " good.", rejected: " not good." }));
+
+const common = ["--model", base, "--cache-dir", join(folder, "cache"), "--length", "64", "--rate", "0.004"];
+const steps = ["--steps", "40", "--eval-every", "4", "--batch", "4", "--accumulate", "2"];
+const outOf = (name: string): string => join(folder, "out", name);
+const weightsOf = (out: string): Buffer => readFileSync(join(out, "adapter_model.safetensors"));
+
+async function until(run: Run, text: string): Promise<void> {
+  for (let i = 0; !run.out.includes(text); i++) {
+    assert.ok(i < 20_000 && run.child.exitCode === null, `${text} in ${run.out} ${run.err}`);
+    await new Promise((resolve) => setTimeout(resolve, 2));
+  }
+}
+
+const variants: Readonly<Record<string, readonly string[]>> = {
+  dropout: ["--data", rows, "--dropout", "0.2", "--lora-plus", "4", "--rslora"],
+  packing: ["--data", rows, "--packing", "--gradient-checkpointing"],
+  dpo: ["--data", pairs, "--method", "dpo", "--dropout", "0.1"],
+  int8: ["--data", rows, "--base-dtype", "int8"],
+  int4: ["--data", pairs, "--base-dtype", "int4", "--method", "dpo"],
+};
+for (const [name, options] of Object.entries(variants)) {
+  test(`${name}: a run on two threads that was killed ends with the bytes of one on one thread that was not`, async () => {
+    const asked = ["train", ...common, ...steps, ...options];
+    const whole = outOf(name);
+    const { out, err, code } = await finish(...asked, "--threads", "1", "--out", whole, "--json");
+    assert.equal(code, 0, err);
+    const { validation_loss, base_validation_loss, served_check: check } = JSON.parse(out);
+    assert.ok(validation_loss < base_validation_loss, out);
+    assert.ok(check.difference < (name.startsWith("int") ? 0.02 * check.trained : 1e-4), out);
+
+    const target = outOf(`${name}-killed`);
+    const run = start([...asked, "--threads", "2", "--out", target]);
+    await until(run, "step 12/40");
+    run.child.kill("SIGKILL");
+    await run.ended;
+    assert.ok(!existsSync(target), "nothing is there until it is whole");
+    const again = await finish("train", "--resume", "--out", target);
+    assert.equal(again.code, 0, again.err);
+    assert.match(again.out, /going on after step/);
+    assert.ok(weightsOf(target).equals(weightsOf(whole)), "the same bytes");
+    const losses = (from: string): string =>
+      readFileSync(join(from, "training.jsonl"), "utf8").replace(/,"seconds":[^}]*/g, "");
+    assert.equal(losses(target), losses(whole), "the same journal");
+  });
+}
+
+test("a first signal saves, a second ends at once, and a run that stands still keeps others out", async () => {
+  const asked = ["train", ...common, ...steps, "--data", rows];
+  const whole = outOf("signals");
+  assert.equal((await finish(...asked, "--out", whole)).code, 0);
+  for (const [name, signals, endings] of [
+    ["once", ["SIGTERM"], [143]],
+    ["twice", ["SIGINT", "SIGTERM"], [130, 143]], // whichever of the two came second
+  ] as const) {
+    const target = outOf(name);
+    const run = start([...asked, "--out", target]);
+    await until(run, "step 8/40");
+    run.child.kill("SIGSTOP"); // it must not end before another has tried, and both signals are to come together
+    const second = await finish(...asked, "--out", target);
+    assert.equal(second.code, 1);
+    assert.match(second.err, /Another process is training into/);
+    for (const signal of signals) run.child.kill(signal);
+    run.child.kill("SIGCONT");
+    const code = await run.ended;
+    assert.ok(
+      endings.some((ending) => ending === code),
+      `${code}`,
+    );
+    const told = /Stopped after step (\d+) of 40\. Go on with: lorikeet train --resume --out/.exec(run.out);
+    assert.equal(told !== null, signals.length === 1, `${run.out} ${run.err}`);
+    const other = await finish("train", "--resume", "--out", target, "--rank", "8");
+    assert.equal(other.code, 2);
+    assert.match(other.err, /--rank was 16 when this run began/);
+    const again = await finish("train", "--resume", "--out", target);
+    assert.equal(again.code, 0, again.err);
+    if (told) assert.ok(again.out.includes(`going on after step ${told[1]}\n`), again.out);
+    assert.ok(weightsOf(target).equals(weightsOf(whole)), name);
+  }
+});
+
+test("a disk without room ends a run with what was saved, and how to go on", {
+  skip: process.platform === "win32",
+}, async () => {
+  const asked = ["train", ...common, ...steps, "--data", rows, "--rank", "2"];
+  const whole = outOf("room");
+  assert.equal((await finish(...asked, "--out", whole)).code, 0);
+  const target = outOf("no-room");
+  // A shell's limit on the bytes of one file stands for a full disk: the journal passes it after some steps.
+  const limited = 'trap "" XFSZ; ulimit -f 8; exec "$@"';
+  const big = [...asked, "--out", target, "--cache-dir", join(folder, "cache")];
+  const run = spawnSync("sh", ["-c", limited, "sh", ...commandOf(big)], { encoding: "utf8" });
+  assert.equal(run.status, 1, run.stdout + run.stderr);
+  assert.match(run.stderr, /lorikeet: A file would be larger .*\n.*Go on with: lorikeet train --resume --out/);
+  const again = await finish("train", "--resume", "--out", target);
+  assert.equal(again.code, 0, again.err);
+  assert.ok(weightsOf(target).equals(weightsOf(whole)), "the same bytes");
+});
+
+test("a run that diverges keeps its best checkpoint and names it", async () => {
+  const out = outOf("diverged");
+  const wild = ["--method", "full", "--rate", "10", "--clip", "0", "--weight-decay", "10"];
+  const { code, err } = await finish("train", ...common, ...steps, "--data", rows, ...wild, "--out", out);
+  assert.equal(code, 2, err);
+  const kept =
+    /The loss diverged after \d+ steps .*The best checkpoint, of step \d+, is kept: (\S+)\. A lower --rate/.exec(err);
+  assert.ok(kept?.[1] && existsSync(join(kept[1], "model.safetensors")), err);
+});
