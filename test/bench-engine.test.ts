@@ -15,28 +15,15 @@ import { computeRatios, movedId, type RatioRule, ratioRules, readBandwidthId } f
 import { median, ratioOf, SeriesBook, spreadOf } from "../src/bench/series.js";
 import { shapeConfig } from "../src/bench/shapes.js";
 import { formatReport } from "../src/cli/bench-report.js";
-import { runProgram } from "../src/cli/program.js";
-import type { Terminal } from "../src/cli/terminal.js";
 import { readDecoderConfig } from "../src/model/config.js";
+import { runHere } from "./support/program.js";
 
 const cache = await mkdtemp(join(tmpdir(), "lorikeet-bench-"));
 after(() => rm(cache, { recursive: true, force: true }));
 
 const series = (id: string, ...samples: number[]) => ({ id, unit: "tokens/s", samples });
 
-async function run(...args: string[]): Promise<{ code: number; out: string; err: string }> {
-  let out = "";
-  let err = "";
-  const terminal: Terminal = {
-    stdout: { write: (text) => (out += text) },
-    stderr: { write: (text) => (err += text) },
-    environment: { LORIKEET_CACHE_DIR: cache },
-    onSignal: () => () => {},
-    exitNow: (code) => assert.fail(`exited with ${code}`),
-  };
-  const code = await runProgram(["bench", "engine", ...args], terminal);
-  return { code, out, err };
-}
+const run = (...args: string[]) => runHere(["bench", "engine", ...args], { LORIKEET_CACHE_DIR: cache });
 
 test("a median is the middle sample, or the mean of the two in the middle, and leaves the samples as they are", () => {
   const samples = [9, 1, 5];

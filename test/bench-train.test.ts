@@ -9,26 +9,13 @@ import { shapeConfig } from "../src/bench/shapes.js";
 import type { TrainReport } from "../src/bench/train-bench.js";
 import { ceilingMs, countProducts } from "../src/bench/train-products.js";
 import { formatTrainReport } from "../src/cli/bench-train.js";
-import { runProgram } from "../src/cli/program.js";
-import type { Terminal } from "../src/cli/terminal.js";
 import { readDecoderConfig } from "../src/model/config.js";
+import { runHere } from "./support/program.js";
 
 const cache = await mkdtemp(join(tmpdir(), "lorikeet-bench-train-"));
 after(() => rm(cache, { recursive: true, force: true }));
 
-async function run(...args: string[]): Promise<{ code: number; out: string; err: string }> {
-  let out = "";
-  let err = "";
-  const terminal: Terminal = {
-    stdout: { write: (text) => (out += text) },
-    stderr: { write: (text) => (err += text) },
-    environment: { LORIKEET_CACHE_DIR: cache },
-    onSignal: () => () => {},
-    exitNow: (code) => assert.fail(`exited with ${code}`),
-  };
-  const code = await runProgram(["bench", "train", ...args], terminal);
-  return { code, out, err };
-}
+const run = (...args: string[]) => runHere(["bench", "train", ...args], { LORIKEET_CACHE_DIR: cache });
 
 test("the products of a step are those of 135M, counted by hand", () => {
   const config = readDecoderConfig(shapeConfig("135M"));

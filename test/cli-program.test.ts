@@ -6,28 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { flagName, serveOptions } from "../src/cli/options.js";
-import { runProgram } from "../src/cli/program.js";
-import type { Terminal } from "../src/cli/terminal.js";
-
-interface Outcome {
-  readonly code: number;
-  readonly out: string;
-  readonly err: string;
-}
-
-async function run(args: readonly string[], environment: Record<string, string> = {}): Promise<Outcome> {
-  let out = "";
-  let err = "";
-  const terminal: Terminal = {
-    stdout: { write: (text) => (out += text) },
-    stderr: { write: (text) => (err += text) },
-    environment,
-    onSignal: () => () => {},
-    exitNow: (code) => assert.fail(`exited with ${code}`),
-  };
-  const code = await runProgram(args, terminal);
-  return { code, out, err };
-}
+import { runHere as run } from "./support/program.js";
 
 test("help and version go to stdout and end with 0; no command shows help and ends with 2", async () => {
   const help = await run(["--help"]);
