@@ -88,6 +88,19 @@ test("an adapter that is gone on with keeps its shape, and its record says so", 
     const config = JSON.parse(readFileSync(join(folder, "made", name, "adapter_config.json"), "utf8"));
     assert.deepEqual([...kept.targets].sort(), [...config.target_modules].sort());
   }
+  const card = readFileSync(join(folder, "made", "first", "README.md"), "utf8");
+  assert.match(
+    card,
+    /\| 1 validation rows \| before \| after \|\n.*\n\| loss \| \d\.\d{4} \| \d\.\d{4} \|\n\| perplexity /,
+  );
+  const recipe = join(folder, "again.yaml");
+  writeFileSync(recipe, /```yaml\n([^`]*)```/.exec(card)?.[1] ?? "");
+  const again = join(folder, "made", "again");
+  const args = ["--config", recipe, "--model", base, "--data", rows, "--out", again];
+  const { code, err } = await run(["train", ...args, "--cache-dir", join(folder, "cache"), "--threads", "1"]);
+  assert.equal(code, 0, err);
+  const weights = (name: string): Buffer => readFileSync(join(folder, "made", name, "adapter_model.safetensors"));
+  assert.ok(weights("again").equals(weights("first")), "the card's recipe makes the same bytes");
 });
 
 test("a server that is down or refuses loses nothing: the result is saved, told whole, and can be published later", async () => {

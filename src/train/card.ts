@@ -1,22 +1,11 @@
-/** The model card of a trained adapter or model: README.md as model hubs read it. */
-import type { RunRecord } from "./record.js";
+/** The model card of a trained adapter or model: README.md as model hubs read it, with the recipe that makes it again. */
+import type { RunRecord, RunResults } from "./record.js";
+import { type TrainSettings, trainDefaults } from "./settings.js";
 
 /** Markdown with the hubs' header. `name` is the adapter's. */
 export function modelCard(name: string, record: RunRecord): string {
   const { base, data, settings, results } = record;
-  const { counts } = data;
   const isFull = settings.method === "full";
-  const facts: [string, string][] = [
-    [
-      "base model",
-      `${base.name} (${base.parameters.toLocaleString("en-US")} parameters, trained over in ${base.dtype})`,
-    ],
-    ["method", methods[settings.method]],
-    ["rows", `${data.train_rows} for training, ${data.validation_rows} for validation`],
-    ["left out", `${counts.dropped} rows without a label; ${counts.shortened} rows were shortened`],
-    ["data", `\`${data.digest}\``],
-  ];
-  if (record.labels.length > 0 && record.labels.length <= 50) facts.push(["labels", record.labels.join(", ")]);
   return [
     "---",
     `library_name: ${isFull ? "transformers" : "peft"}`,
@@ -28,71 +17,139 @@ export function modelCard(name: string, record: RunRecord): string {
     "",
     `# ${name}`,
     "",
-    isFull
-      ? `${base.name} with every weight trained on, by \`lorikeet train\`. transformers and vLLM load this folder too.`
-      : settings.dora
-        ? `A DoRA adapter for ${base.name}, trained by \`lorikeet train\`. PEFT loads this folder too.`
-        : `A LoRA adapter for ${base.name}, trained by \`lorikeet train\`. PEFT and vLLM load this folder too.`,
+    summary(record),
     "",
-    table([["", ""], ...facts]),
-    "",
-    "## Results",
-    "",
-    results ? table([["", ""], ...resultRows(results)]) : "The run has not ended.",
-    "",
+    ...(results ? resultLines(results, record) : ["The run has not ended.", ""]),
     "![loss, validation loss and rate](training.svg)",
     "",
-    "## Settings",
+    "## Use",
     "",
-    table([["setting", "value"], ...settingRows(settings)]),
-    "",
+    ...useLines(name, record),
     "## Data",
     "",
-    table([["file", "SHA-256"], ...data.files.map(({ split, name: file, sha256 }) => [`${split}: ${file}`, sha256])]),
+    dataLine(record),
+    "",
+    table(
+      ["file", "SHA-256"],
+      data.files.map(({ split, name: file, sha256 }) => [`${split}: ${file}`, sha256]),
+    ),
+    "",
+    "## Recipe",
+    "",
+    "For `lorikeet train --config`, with `model`, `data` and `out` besides; what is not named is the default.",
+    "",
+    fence("yaml", recipe(record)),
     "",
   ].join("\n");
 }
 
-const methods = {
-  sft: "supervised fine-tuning",
-  dpo: "direct preference optimization",
-  full: "every weight trained",
-} as const satisfies Record<RunRecord["settings"]["method"], string>;
-
-function resultRows(results: NonNullable<RunRecord["results"]>): [string, string][] {
-  const rows: [string, string][] = [["ended", `${results.ended} after ${results.steps} steps`]];
-  if (results.best_step !== null) rows.push(["step kept", String(results.best_step)]);
-  if (results.base_validation_loss !== null) {
-    rows.push(["validation loss at the start", lossText(results.base_validation_loss)]);
+function summary({ base, settings }: RunRecord): string {
+  const parameters = `${base.name} (${base.parameters.toLocaleString("en-US")} parameters)`;
+  if (settings.method === "full") {
+    return `${parameters} with every weight trained on, by \`lorikeet train\`. transformers and vLLM load this folder too.`;
   }
-  if (results.validation_loss !== null) rows.push(["validation loss", lossText(results.validation_loss)]);
-  if (results.written_validation_loss !== null) {
-    rows.push(["validation loss of the written weights", lossText(results.written_validation_loss)]);
-  }
-  const { served_check: check } = results;
-  if (check) {
-    const both = `${check.trained.toFixed(5)} in training, ${check.served.toFixed(5)} as served over ${check.dtype}`;
-    rows.push([`loss of ${check.rows} validation rows`, both]);
-  }
-  const perSecond = results.seconds > 0 ? ` (${Math.round(results.tokens / results.seconds)} a second)` : "";
-  rows.push(["tokens", `${results.tokens.toLocaleString("en-US")}${perSecond}`]);
-  return rows;
+  const kind = settings.dora ? "DoRA" : settings.rslora ? "rsLoRA" : "LoRA";
+  const method = settings.method === "dpo" ? " on preferences (DPO)" : "";
+  const readers = settings.dora ? "PEFT loads" : "PEFT and vLLM load";
+  return `A ${kind} adapter of rank ${settings.rank} for ${parameters}, trained over in ${base.dtype} by \`lorikeet train\`${method}. ${readers} this folder too.`;
 }
 
-const lossText = (loss: number): string => `${loss.toFixed(4)} (perplexity ${Math.exp(loss).toFixed(2)})`;
+function resultLines(results: RunResults, { data, settings }: RunRecord): string[] {
+  const { base_validation_loss: before, validation_loss: after, written_validation_loss: written } = results;
+  const rows: string[][] = [];
+  if (before !== null && after !== null) {
+    rows.push(["loss", before.toFixed(4), after.toFixed(4)]);
+    // A preference's loss is of pairs, not of tokens.
+    if (settings.method !== "dpo") rows.push(["perplexity", perplexity(before), perplexity(after)]);
+    if (written !== null) rows.push(["loss as written, rounded", "", written.toFixed(4)]);
+  }
+  const units = settings.method === "dpo" ? "validation pairs" : "validation rows";
+  return [
+    ...(rows.length > 0 ? [table([`${data.validation_rows} ${units}`, "before", "after"], rows), ""] : []),
+    `${endings[results.ended] ?? results.ended} after ${results.steps} steps of ${settings.batch * settings.accumulate} ${settings.method === "dpo" ? "pairs" : "rows"}${keptText(results)}: ${tokensText(results)}.${servedText(results)}`,
+    "",
+  ];
+}
+
+const endings: Readonly<Record<string, string>> = {
+  done: "Done",
+  patience: "Ended, as nothing got better,",
+  time: "Ended, as its time was up,",
+};
+
+const perplexity = (loss: number): string => Math.exp(loss).toFixed(2);
+const keptText = ({ best_step: step }: RunResults): string => (step === null ? "" : `, of which step ${step} is kept`);
+const tokensText = ({ tokens, seconds }: RunResults): string =>
+  `${tokens.toLocaleString("en-US")} tokens${seconds > 0 ? `, ${Math.round(tokens / seconds)} a second` : ""}`;
+
+function servedText({ served_check: check }: RunResults): string {
+  if (!check) return "";
+  return ` On ${check.rows} of the validation rows the loss is ${check.trained.toFixed(5)} by the training graph and ${check.served.toFixed(5)} as served over ${check.dtype}.`;
+}
+
+function useLines(name: string, { base, settings, labels, label_template: template }: RunRecord): string[] {
+  const isFull = settings.method === "full";
+  const folders = isFull ? `--model ${name}` : `--model ${base.name} --adapters the-folder-that-holds-${name}`;
+  const request = JSON.stringify({ model: name, prompt: "...", max_tokens: 40 }).replaceAll("'", "'\\''");
+  const lines = [
+    `npx lorikeet serve ${folders}`,
+    "curl http://localhost:8080/v1/completions -H 'content-type: application/json' \\",
+    `  -d '${request}'`,
+  ];
+  const written = JSON.stringify(template);
+  const shown =
+    labels.length <= 50 ? labels.join(", ") : `${labels.slice(0, 50).join(", ")} and ${labels.length - 50} more`;
+  return [
+    fence("sh", lines),
+    "",
+    ...(labels.length > 0 ? [`It writes one of the labels ${shown}, in the form ${written}.`, ""] : []),
+  ];
+}
+
+function dataLine({ data, init_from: start }: RunRecord): string {
+  const { dropped, shortened } = data.counts;
+  const left = [
+    ...(dropped > 0 ? [`${dropped} without a label were left out`] : []),
+    ...(shortened > 0 ? [`${shortened} were shortened`] : []),
+  ];
+  const more = left.length > 0 ? `; ${left.join(", ")}` : "";
+  const count = (rows: number): string => rows.toLocaleString("en-US");
+  return `${count(data.train_rows)} rows to train on and ${count(data.validation_rows)} to validate${more}.${start === null ? "" : ` It began as the adapter ${start}.`}`;
+}
 
 /** What says nothing where every weight is trained. */
-const adapterSettings: readonly string[] = ["rank", "alpha", "dropout", "rslora", "loraPlus", "targets", "beta"];
+const ofAdapters: readonly string[] = [
+  "rank",
+  "alpha",
+  "dropout",
+  "rslora",
+  "dora",
+  "loraPlus",
+  "targets",
+  "saveDtype",
+];
 
-function settingRows(settings: RunRecord["settings"]): [string, string][] {
-  return Object.entries(settings)
-    .filter(([name, value]) => value !== null && !(settings.method === "full" && adapterSettings.includes(name)))
-    .map(([name, value]) => [name, Array.isArray(value) ? value.join(", ") : `${JSON.stringify(value)}`]);
+/** The options of the run as a configuration file holds them: what is usual is left out, but for what decides the most. */
+function recipe({ settings, data }: RunRecord): string[] {
+  const always: readonly string[] = ["rank", "alpha", "rate", "batch", "accumulate", "length", "seed"];
+  const isTold = ([name, value]: [string, unknown]): boolean => {
+    if (value === null || (settings.method === "full" && ofAdapters.includes(name))) return false;
+    if (name === "epochs") return settings.steps === null;
+    return always.includes(name) || String(value) !== String(trainDefaults[name as keyof TrainSettings]);
+  };
+  const lines = Object.entries(settings)
+    .filter(isTold)
+    .map(([name, value]) => (name === "maxTimeMs" ? `max-time: ${value}ms` : `${keyOf(name)}: ${textOf(value)}`));
+  return [`data-digest: ${data.digest}`, ...lines];
 }
 
-function table(rows: readonly (readonly string[])[]): string {
+const keyOf = (name: string): string => name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+const textOf = (value: unknown): string => (Array.isArray(value) ? `[${value.join(", ")}]` : JSON.stringify(value));
+
+const fence = (language: string, lines: readonly string[]): string => [`\`\`\`${language}`, ...lines, "```"].join("\n");
+
+function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
   const line = (cells: readonly string[]): string =>
     `| ${cells.map((cell) => cell.replaceAll("|", "\\|").replaceAll("\n", "\\n")).join(" | ")} |`;
-  const [head = [], ...body] = rows;
-  return [line(head), line(head.map(() => "---")), ...body.map(line)].join("\n");
+  return [line(head), line(head.map(() => "---")), ...rows.map(line)].join("\n");
 }

@@ -31,6 +31,7 @@ export function drawTraining(rows: readonly JournalRow[], title: string): string
     line(smoothed(losses), loss, colours.smooth, 2),
     line(validation, loss, colours.validation, 2),
     ...validation.map((point) => dot(loss(point))),
+    ...bestOf(validation, loss),
   ];
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${size.width} ${size.height}" font-family="sans-serif" font-size="12">`,
@@ -42,6 +43,20 @@ export function drawTraining(rows: readonly JournalRow[], title: string): string
     "</svg>",
     "",
   ].join("\n");
+}
+
+/** A ring around the lowest validation loss, and its value beside it, where there is room: above, to the left at the right end. */
+function bestOf(validation: readonly Point[], scale: Scale): string[] {
+  const [first, ...others] = validation.filter(({ y }) => Number.isFinite(y));
+  if (!first) return [];
+  const best = others.reduce((least, point) => (point.y < least.y ? point : least), first);
+  const { x, y } = scale(best);
+  const anchor = x > size.width / 2 ? "end" : "start";
+  const at = `x="${x.toFixed(1)}" y="${(y - 10).toFixed(1)}"`;
+  return [
+    `<circle cx="${x.toFixed(1)}" cy="${y.toFixed(1)}" r="6" fill="none" stroke="${colours.validation}"/>`,
+    `<text ${at} text-anchor="${anchor}" fill="${colours.validation}">${best.y.toPrecision(4)} at step ${best.x}</text>`,
+  ];
 }
 
 function rangeOf(points: readonly Point[]): [number, number] {
@@ -116,14 +131,18 @@ function ticks(low: number, high: number): number[] {
 
 function legend(): string {
   const entries = [
-    ["loss", colours.smooth],
-    ["validation loss", colours.validation],
-    ["rate", colours.rate],
+    ["loss", colours.loss, ""],
+    ["its mean", colours.smooth, ""],
+    ["validation loss", colours.validation, ""],
+    ["rate", colours.rate, ' stroke-dasharray="4 3"'],
   ] as const;
+  const y = size.height - 12;
   return entries
-    .map(
-      ([name, colour], i) => `<text x="${size.left + 130 * i}" y="${size.height - 8}" fill="${colour}">${name}</text>`,
-    )
+    .map(([name, colour, dash], i) => {
+      const x = size.left + 140 * i;
+      const line = `<path d="M${x} ${y - 4}h22" stroke="${colour}" stroke-width="2"${dash}/>`;
+      return `${line}\n<text x="${x + 28}" y="${y}">${name}</text>`;
+    })
     .join("\n");
 }
 
