@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { test } from "node:test";
-import type { Node } from "../src/graph/types.js";
+import type { Graph, Node } from "../src/graph/types.js";
 import { openCheckpoint } from "../src/model/checkpoint.js";
 import { readDecoderConfig } from "../src/model/config.js";
 import { prepareWeights } from "../src/model/convert.js";
@@ -83,4 +83,43 @@ test("at 135M, 4 x 256, at most a fifth of the activations is held, the layer th
   assert.ok(sum(all) > 1.2e9 && again.filter((bytes) => bytes > 3e7).length === config.layerCount);
   const held = sum(kept) + Math.max(...again);
   assert.ok(held <= sum(all) / 5, `${held} of ${sum(all)} bytes`);
+});
+
+/** All nodes that a value is made from. */
+function makersOf({ nodes }: Graph, names: Iterable<string>): Set<Node> {
+  const needed = new Set(names);
+  const makers = new Set<Node>();
+  for (const node of nodes.toReversed()) {
+    if (!node.outputs.some(({ name }) => needed.has(name))) continue;
+    makers.add(node);
+    for (const input of node.inputs) if (input) needed.add(input.name);
+  }
+  return makers;
+}
+
+test("what waits for nothing is not made early and kept: logits go with their chunk, a norm's way back needs its gradient", async () => {
+  for (const family of ["llama", "gemma2", "gpt2", "qwen3"]) {
+    const { config, tensors } = await openCheckpoint(join("test/fixtures/oracle", family));
+    using step = await stepOf(config, tensors, { rank: 3, maxLength: 64, chunks: 2 }, false);
+    const graph = step.graphs.training;
+    const gradients = graph.outputs.map(({ name }) => name).filter((name) => name.startsWith("gradient."));
+    const needed = makersOf(graph, gradients);
+    const readers = graph.nodes.filter(({ inputs }) =>
+      inputs.some((input) => input?.shape.includes(config.vocabSize) && /^labelled\.\d$/.test(`${input.shape[0]}`)),
+    );
+    assert.ok(
+      readers.length > 6 && readers.every((node) => needed.has(node)),
+      `${family}: losses come before gradients`,
+    );
+    const norms = graph.nodes.filter(({ name }) => /^gradients\..*LayerNormalization(\.\d+)?\.\w+(\.\d+)?$/.test(name));
+    const wide = norms.filter(({ outputs }) => outputs.some(({ shape }) => shape.at(-1) === config.hiddenSize));
+    const arrived = (node: Node): boolean =>
+      [
+        ...makersOf(
+          graph,
+          node.outputs.map(({ name }) => name),
+        ),
+      ].some(({ inputs }) => inputs.some((input) => input?.name === "label_weights"));
+    assert.ok(wide.length > 5 && wide.every(arrived), family);
+  }
 });

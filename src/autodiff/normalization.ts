@@ -19,34 +19,37 @@ function lastAxes(call: Call): number[] {
   return Array.from({ length: rank - first }, (_, i) => first + i);
 }
 
-/** y = n w, n = x r, r = (mean x² + ε)^-1/2: dx = r (u - n mean(u n)), u = g w; dw = Σ g n. r is the node's second output. */
+/**
+ * y = x r w, r = (mean x² + ε)^-1/2: dx = u r - x r³ mean(u x), u = g w; dw = Σ g x r. r is the node's second output.
+ * x r is not made: it needs no gradient, so it would run, and be kept, since the way forwards.
+ */
 const SimplifiedLayerNormalization: VjpRule = (call) => {
   const { op, g, x } = call;
   const axes = lastAxes(call);
   const r = call.output(1) ?? inverseDeviation(call, op.mean(square(op, x), axes));
-  let normal: Value | null = null;
-  const n = (): Value => {
-    normal ??= op.mul(x, r);
-    return normal;
-  };
   return [
     () => {
       const u = op.mul(g, call.input(1));
-      return op.mul(op.sub(u, op.mul(n(), op.mean(op.mul(u, n()), axes))), r);
+      const share = op.mul(op.mean(op.mul(u, x), axes), op.mul(r, square(op, r)));
+      return op.sub(op.mul(u, r), op.mul(x, share));
     },
-    () => op.mul(g, n()),
+    () => op.mul(op.mul(g, x), r),
   ];
 };
 
-/** y = n w + b, n = (x - μ) r: dx = r (u - mean u - n mean(u n)), u = g w; dw = Σ g n; db = Σ g. μ and r are later outputs. */
+/**
+ * y = n w + b, n = (x - μ) r: dx = r (u - mean u - n mean(u n)), u = g w; dw = Σ g n; db = Σ g. μ and r are later outputs.
+ * A zero that depends on g keeps n from being made, and kept, since the way forwards.
+ */
 const LayerNormalization: VjpRule = (call) => {
   const { op, g, x } = call;
   const axes = lastAxes(call);
   let normal: Value | null = null;
   let r: Value | null = null;
-  const n = (): Value => {
+  const n = (late: Value): Value => {
     if (normal) return normal;
-    const centred = op.sub(x, call.output(1) ?? op.mean(x, axes));
+    const mean = call.output(1) ?? op.mean(x, axes);
+    const centred = op.sub(x, op.add(mean, op.scale(late, 0)));
     r = call.output(2) ?? inverseDeviation(call, op.mean(square(op, centred), axes));
     normal = op.mul(centred, r);
     return normal;
@@ -54,10 +57,11 @@ const LayerNormalization: VjpRule = (call) => {
   return [
     () => {
       const u = op.mul(g, call.input(1));
-      const centred = op.sub(op.sub(u, op.mean(u, axes)), op.mul(n(), op.mean(op.mul(u, n()), axes)));
-      return op.mul(centred, r ?? call.refuse("it has no deviation"));
+      const mean = op.mean(u, axes);
+      const along = op.mul(n(mean), op.mean(op.mul(u, n(mean)), axes));
+      return op.mul(op.sub(op.sub(u, mean), along), r ?? call.refuse("it has no deviation"));
     },
-    () => op.mul(g, n()),
+    () => op.mul(g, n(op.mean(g, axes))),
     () => g,
   ];
 };

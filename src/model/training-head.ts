@@ -123,6 +123,9 @@ function fixedHead(op: Ops, weights: WeightSource, part: LinearPart): FixedHead 
   };
 }
 
+/** [rows, 1]: with it added to what is passed back, the losses are made before, and the logits are not kept for them. */
+const zeroAfter = (op: Ops, losses: Value): Value => op.unsqueeze(op.scale(losses, 0), 1);
+
 /** For a head that is not trained: the losses, and what each passes back to its row. No logits outlive this. */
 function fixedChunk(
   op: Ops,
@@ -133,7 +136,7 @@ function fixedChunk(
 ): { losses: Value; slopes: Value } {
   const { logits, slope } = capped(op, head.logits(x), cap);
   const { p, losses } = likelihood(op, logits, label);
-  return { losses, slopes: head.passBack(p, label, slope) };
+  return { losses, slopes: op.add(head.passBack(p, label, slope), zeroAfter(op, losses)) };
 }
 
 /** For logits that have gradients of their own: dz = g (p - 1[label]). */
@@ -144,7 +147,7 @@ function crossEntropy(op: Ops, logits: Value, label: Value, custom: CustomGradie
     outputs: [losses],
     vjp: (by, [g]) => {
       if (!g) return [null];
-      const up = by.unsqueeze(g, -1);
+      const up = by.add(by.unsqueeze(g, -1), zeroAfter(by, losses));
       const spread = by.mul(p, up);
       const down = by.neg(up);
       return [by.one("ScatterElements", [spread, label, down], p.type, p.shape, { axis: 1, reduction: "add" })];
