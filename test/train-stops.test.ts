@@ -91,7 +91,7 @@ test("a first signal saves, a second ends at once, and a run that stands still k
       endings.some((ending) => ending === code),
       `${code}`,
     );
-    const told = /Stopped after step (\d+) of 40\. Go on with: lorikeet train --resume --out/.exec(run.out);
+    const told = /Stopped after step (\d+) of 40\. Go on with: (?:npx )?lorikeet train --resume --out/.exec(run.out);
     assert.equal(told !== null, signals.length === 1, `${run.out} ${run.err}`);
     const other = await finish("train", "--resume", "--out", target, "--rank", "8");
     assert.equal(other.code, 2);
@@ -101,6 +101,22 @@ test("a first signal saves, a second ends at once, and a run that stands still k
     if (told) assert.ok(again.out.includes(`going on after step ${told[1]}\n`), again.out);
     assert.ok(weightsOf(target).equals(weightsOf(whole)), name);
   }
+});
+
+test("a run that is killed while its result is written goes on to the same result", async () => {
+  const asked = ["train", ...common, ...steps, "--data", rows];
+  const target = outOf("late");
+  const run = start([...asked, "--out", target]);
+  await until(run, "step 40/40  validation");
+  run.child.kill("SIGKILL");
+  await run.ended;
+  // The machine may have been quick enough to end it.
+  if (!existsSync(target)) assert.equal((await finish("train", "--resume", "--out", target)).code, 0);
+  assert.ok(
+    weightsOf(target).equals(weightsOf(outOf("signals"))),
+    "the bytes of the run before, which was not stopped",
+  );
+  assert.ok(existsSync(join(target, "README.md")));
 });
 
 test("a disk without room ends a run with what was saved, and how to go on", {
@@ -115,7 +131,7 @@ test("a disk without room ends a run with what was saved, and how to go on", {
   const big = [...asked, "--out", target, "--cache-dir", join(folder, "cache")];
   const run = spawnSync("sh", ["-c", limited, "sh", ...commandOf(big)], { encoding: "utf8" });
   assert.equal(run.status, 1, run.stdout + run.stderr);
-  assert.match(run.stderr, /lorikeet: A file would be larger .*\n.*Go on with: lorikeet train --resume --out/);
+  assert.match(run.stderr, /lorikeet: A file would be larger .*\n.*Go on with: (?:npx )?lorikeet train --resume --out/);
   const again = await finish("train", "--resume", "--out", target);
   assert.equal(again.code, 0, again.err);
   assert.ok(weightsOf(target).equals(weightsOf(whole)), "the same bytes");

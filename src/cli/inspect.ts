@@ -50,7 +50,7 @@ async function inspectAdapter(folder: string, { json, model }: InspectOptions, t
 }
 
 function adapterFields(folder: string, { summary, config }: AdapterDescription): [string, string][] {
-  const { min, max } = summary.scales;
+  const [min, max] = [summary.scales.min, summary.scales.max].map((scale) => Number(scale.toFixed(4)));
   return [
     ["adapter", folder],
     ["type", methodOf(config)],

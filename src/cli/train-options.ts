@@ -182,7 +182,7 @@ export const trainOptions = {
   seed: given("Training", d.seed, {
     placeholder: "n",
     parse: integer(0),
-    help: "the same seed and data make the same files",
+    help: "the same seed and data make the same files, on one thread or two",
   }),
   evalEvery: open("Run", "a tenth of the run", {
     placeholder: "steps",

@@ -37,25 +37,32 @@ export function addTrain(program: Command, terminal: Terminal): void {
       await runCommand(flags, shutdown, terminal);
     } catch (error) {
       if (!shutdown.signal.aborted || error instanceof Quit) throw error;
-      printLine(terminal.stderr, await stoppedLine(flags.out));
+      printLine(terminal.stderr, await stoppedLine(flags.out, terminal));
       throw new Quit(signalExitCode(await shutdown.requested));
     }
   });
 }
 
-async function stoppedLine(out: string | null): Promise<string> {
+async function stoppedLine(out: string | null, terminal: Terminal): Promise<string> {
   const isBegun = out !== null && (await new RunFolder(out).recall()) !== null;
-  return isBegun ? `Stopped. Go on with: ${resumeLine(out)}` : "Stopped before the first step; nothing was written.";
+  return isBegun
+    ? `Stopped. Go on with: ${resumeLine(out, terminal)}`
+    : "Stopped before the first step; nothing was written.";
 }
 
 /** What a fault has left of a run, for who has mended its cause. */
-async function savedLine(folder: RunFolder): Promise<string> {
+async function savedLine(folder: RunFolder, terminal: Terminal): Promise<string> {
   const last = (await Checkpoints.stepsIn(folder.checkpoints)).at(-1);
   const saved = last === undefined ? "No checkpoint was saved yet." : `All is saved up to step ${last}.`;
-  return `${saved} Go on with: ${resumeLine(folder.out)}`;
+  return `${saved} Go on with: ${resumeLine(folder.out, terminal)}`;
 }
 
-const resumeLine = (out: string): string => `lorikeet train --resume --out ${JSON.stringify(out)}`;
+const resumeLine = (out: string, terminal: Terminal): string =>
+  `${commandName(terminal)} train --resume --out ${JSON.stringify(out)}`;
+
+/** How the program was called: npx says so to what it runs. */
+const commandName = ({ environment }: Terminal): string =>
+  environment.npm_command === "exec" ? "npx lorikeet" : "lorikeet";
 
 type Flags = Awaited<ReturnType<typeof readTrainOptions>>;
 
@@ -155,7 +162,7 @@ async function trainJob(
     .catch(async (error: unknown) => {
       if (signal.aborted) throw error;
       printLine(terminal.stderr, `lorikeet: ${describeFault(error)}`);
-      printLine(terminal.stderr, await savedLine(folder));
+      printLine(terminal.stderr, await savedLine(folder, terminal));
       throw new Quit(exitCodeOf(error));
     });
   if (outcome.end === "diverged") throw divergedError(outcome.state, outcome.best);
@@ -163,7 +170,7 @@ async function trainJob(
     const name = await requested;
     printLine(
       say,
-      `Stopped after step ${outcome.state.step} of ${session.totalSteps}. Go on with: ${resumeLine(folder.out)}`,
+      `Stopped after step ${outcome.state.step} of ${session.totalSteps}. Go on with: ${resumeLine(folder.out, terminal)}`,
     );
     throw new Quit(signalExitCode(name));
   }
@@ -232,7 +239,7 @@ async function report(
     const advice = "the result is where it began; try a lower --rate, or other data";
     printLine(terminal.stderr, `warning: no validation was better than the one before the first step: ${advice}.`);
   }
-  const upload = flags.publish === null ? null : await publish(folder.out, flags.publish);
+  const upload = flags.publish === null ? null : await publish(folder.out, flags.publish, terminal);
   if (upload?.fault === null) printLine(say, `published as ${basename(folder.out)} on ${flags.publish}`);
   if (flags.json) {
     const plan = planOf(job, estimate);
@@ -243,13 +250,17 @@ async function report(
 }
 
 /** The server's answer, or why there is none and how to try again: the result is saved all the same. */
-async function publish(out: string, url: string): Promise<{ readonly answer: unknown; readonly fault: Error | null }> {
+async function publish(
+  out: string,
+  url: string,
+  terminal: Terminal,
+): Promise<{ readonly answer: unknown; readonly fault: Error | null }> {
   const name = basename(out);
   try {
     return { answer: await remoteServer(url).put(name, out), fault: null };
   } catch (error) {
     if (!(error instanceof RemoteError)) throw error;
-    const later = `lorikeet adapters add ${JSON.stringify(name)} ${JSON.stringify(out)} --url ${url}`;
+    const later = `${commandName(terminal)} adapters add ${JSON.stringify(name)} ${JSON.stringify(out)} --url ${url}`;
     const message = `The adapter is saved, but not published: ${error.message} Publish it later with: ${later}`;
     return { answer: null, fault: new RemoteError(message, error.faults) };
   }

@@ -135,6 +135,7 @@ function recipe({ settings, data }: RunRecord): string[] {
   const isTold = ([name, value]: [string, unknown]): boolean => {
     if (value === null || (settings.method === "full" && ofAdapters.includes(name))) return false;
     if (name === "epochs") return settings.steps === null;
+    if (name === "beta" && settings.method !== "dpo") return false;
     return always.includes(name) || String(value) !== String(trainDefaults[name as keyof TrainSettings]);
   };
   const lines = Object.entries(settings)

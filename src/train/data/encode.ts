@@ -79,7 +79,7 @@ export async function encodeExample(example: Example, place: Place, encoding: En
     case "chat":
       return (await encodeChat(example.messages, tokenizer)).map((row) => ({ ...row, kind: "chat", place }));
     case "preference":
-      throw new RowFault("is a preference pair, which --method dpo trains and sft does not");
+      throw new RowFault("is a preference pair, which only train --method dpo learns from");
   }
 }
 

@@ -33,7 +33,7 @@ export class DataFaults {
     const faults = order.slice(0, mostFaults).map(({ place, reason }) => `${place.file}:${place.line}: ${reason}`);
     const what = this.#count === 1 ? "1 fault" : `${this.#count} faults`;
     const more = this.#count > faults.length ? `; the first ${faults.length} follow` : "";
-    throw new LorikeetError("data_invalid", `The data has ${what}${more}. Nothing was trained.`, {
+    throw new LorikeetError("data_invalid", `The data has ${what}${more}. Nothing else was done.`, {
       param: "--data",
       found: this.#count,
       faults,
