@@ -78,7 +78,7 @@ test("over a quantized base a run is served and judged over the same", async () 
   assert.ok(over === "int8" && difference === Math.abs(trained - served) && difference < 0.02 * trained, out);
   const record = JSON.parse(readFileSync(join(whole, "lorikeet.json"), "utf8"));
   assert.deepEqual([record.base.dtype, record.results.served_check], ["int8", results.served_check]);
-  assert.match(readFileSync(join(whole, "README.md"), "utf8"), /trained over in int8/);
+  assert.match(readFileSync(join(whole, "README.md"), "utf8"), /trained over its int8 weights/);
   const few = ["--rows", "4", "--no-exact"];
   const judged = await finish(
     "eval",

@@ -51,7 +51,7 @@ function summary({ base, settings }: RunRecord): string {
   const kind = settings.dora ? "DoRA" : settings.rslora ? "rsLoRA" : "LoRA";
   const method = settings.method === "dpo" ? " on preferences (DPO)" : "";
   const readers = settings.dora ? "PEFT loads" : "PEFT and vLLM load";
-  return `A ${kind} adapter of rank ${settings.rank} for ${parameters}, trained over in ${base.dtype} by \`lorikeet train\`${method}. ${readers} this folder too.`;
+  return `A ${kind} adapter of rank ${settings.rank} for ${parameters}, trained over its ${base.dtype} weights by \`lorikeet train\`${method}. ${readers} this folder too.`;
 }
 
 function resultLines(results: RunResults, { data, settings }: RunRecord): string[] {
