@@ -3,11 +3,16 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { flagsOf } from "../src/cli/train-job.js";
 import { openCheckpoint } from "../src/model/checkpoint.js";
+import { readDecoderConfig } from "../src/model/config.js";
+import { modelShapes } from "../src/model/shapes.js";
 import { countBytes, fitMemory } from "../src/train/memory.js";
 import { trainDefaults } from "../src/train/settings.js";
 
 const { config } = await openCheckpoint("models/bookworm-7m");
-const small = { config, weightBytes: 4 * 7.3e6, trainable: 6e5, gradientCheckpointing: false };
+const small = {
+  ...{ config, baseDtype: "fp32" as const, weightBytes: 4 * 7.3e6, trainable: 6e5, trainsHead: false },
+  gradientCheckpointing: false,
+};
 const shape = { ...small, rows: 64, length: 1024 };
 const gib = 2 ** 30;
 
@@ -15,6 +20,23 @@ test("more rows, longer rows and kept layers take more memory", () => {
   const bytes = countBytes(shape);
   assert.ok(bytes > countBytes({ ...shape, rows: 32 }) && bytes > countBytes({ ...shape, length: 512 }));
   assert.ok(bytes > 3 * countBytes({ ...shape, gradientCheckpointing: true }));
+});
+
+test("a quantized base holds an eighth of the logits, and its weights twice; a trained head keeps every label's", () => {
+  const bare = { ...shape, weightBytes: 0 };
+  const quantized = { ...bare, baseDtype: "int8" as const };
+  assert.equal(countBytes(bare) - countBytes(quantized), 2 * 56 * 2 ** 20);
+  assert.equal(countBytes({ ...bare, weightBytes: 1e6 }) - countBytes(bare), 1e6);
+  assert.equal(countBytes({ ...quantized, weightBytes: 1e6 }) - countBytes(quantized), 2e6);
+  assert.equal(countBytes({ ...bare, trainsHead: true }) - countBytes(bare), 4 * 64 * 1024 * config.vocabSize);
+});
+
+test("at 135M, 4 x 256 and rank 16, the count is within a tenth of what was measured", () => {
+  const run = { ...small, config: readDecoderConfig(modelShapes["135M"]), rows: 4, length: 256, trainable: 4.9e6 };
+  const near = (bytes: number, measured: number): void => assert.ok(Math.abs(bytes / measured - 1) < 0.1, `${bytes}`);
+  near(countBytes({ ...run, weightBytes: 538e6 }), 2.4e9);
+  near(countBytes({ ...run, weightBytes: 538e6, gradientCheckpointing: true }), 1.22e9);
+  near(countBytes({ ...run, weightBytes: 275e6, baseDtype: "int8" }), 2.35e9);
 });
 
 test("what is advised fits, and is no smaller than it must be", () => {

@@ -213,6 +213,8 @@ function requireMemory(session: TrainSession, { config }: Checkpoint, settings: 
   const shape = {
     ...{ config, rows, length, trainable: session.trainableParameters },
     weightBytes: settings.method === "full" ? 0 : session.base.bytes,
+    baseDtype: settings.baseDtype,
+    trainsHead: !session.facts || session.facts.sites.some(({ path }) => path === "lm_head"),
     gradientCheckpointing: settings.gradientCheckpointing,
   };
   const memory = usableMemory();

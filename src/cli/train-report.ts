@@ -49,7 +49,10 @@ export function formatHeader(facts: HeaderFacts): string {
       `${session.totalSteps} of ${perStep} ${settings.method === "dpo" ? "pairs" : "rows"}, peak rate ${settings.rate}, validation every ${session.validateEvery}`,
     ],
     ["memory", `about ${formatBytes(estimate.bytes)} of ${formatBytes(facts.memory)}`],
-    ["time", `about ${formatTime(estimate.ms)} on ${facts.threads} ${facts.threads === 1 ? "thread" : "threads"}`],
+    [
+      "time",
+      `about ${formatTime(estimate.ms + estimate.endMs)} on ${facts.threads} ${facts.threads === 1 ? "thread" : "threads"}`,
+    ],
     ["out", facts.out],
   ]);
 }

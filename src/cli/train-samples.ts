@@ -18,6 +18,8 @@ export interface SampleOptions {
 
 const count = 2;
 const answerTokens = 48;
+/** Of all answers, before and after, at most. */
+export const mostAnswerTokens = 2 * count * answerTokens;
 /** How much of a row without a prompt stands for one. */
 const beginning = 24;
 

@@ -22,7 +22,7 @@ import { openJob, type TrainJob } from "./train-job.js";
 import { trainOptions } from "./train-options.js";
 import { formatHeader, formatLengths, formatRows, formatTime, trainProgress } from "./train-report.js";
 import { readTrainOptions, storedOptions } from "./train-resume.js";
-import { formatSamples, pairSamples, type Sample, takeAnswers } from "./train-samples.js";
+import { formatSamples, mostAnswerTokens, pairSamples, type Sample, takeAnswers } from "./train-samples.js";
 import { formatBytes } from "./units.js";
 import { describeFault, exitCodeOf, Quit, RemoteError, UsageError } from "./usage.js";
 
@@ -88,9 +88,10 @@ async function runCommand(flags: Flags, shutdown: Shutdown, terminal: Terminal):
 /** Of losses in fp32, between the training graph and the server's. */
 const mostServedDifference = 1e-4;
 
-async function estimateOf({ session, stepsDone, settings }: TrainJob, signal: AbortSignal): Promise<Estimate> {
-  const { bytes, ms } = await measure(session, stepsDone, signal);
-  return { bytes, ms: Math.min(ms, settings.maxTimeMs ?? ms) };
+/** Of the whole run; --max-time ends the training, and not what follows. */
+async function estimateOf({ session, settings, ...job }: TrainJob, signal: AbortSignal): Promise<Estimate> {
+  const estimate = await measure(session, { ...job, answerTokens: mostAnswerTokens }, signal);
+  return { ...estimate, ms: Math.min(estimate.ms, settings.maxTimeMs ?? estimate.ms) };
 }
 
 /** Where a person reads: stdout, unless that is for JSON. */
@@ -115,7 +116,7 @@ function planOf({ session, data }: TrainJob, estimate: Estimate) {
     validation_rows: data.valid.length,
     data: data.digest,
     estimated_bytes: estimate.bytes,
-    estimated_seconds: estimate.ms / 1000,
+    estimated_seconds: (estimate.ms + estimate.endMs) / 1000,
   };
 }
 
@@ -233,7 +234,7 @@ async function report(
   const peak = peakBytes();
   printLine(
     say,
-    `saved ${folder.out}: ${state.step} steps (${outcome.end}) in ${formatTime(state.elapsedMs)}${best}, at most ${formatBytes(peak)}`,
+    `saved ${folder.out}: ${state.step} steps (${outcome.end}) in ${formatTime(1000 * (results?.seconds ?? 0))}${best}, at most ${formatBytes(peak)}`,
   );
   if (state.best?.step === 0) {
     const advice = "the result is where it began; try a lower --rate, or other data";

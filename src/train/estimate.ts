@@ -1,5 +1,6 @@
 /** What a run will take in memory and time, from real runs of its own smallest and largest batches. Changes no parameter. */
 import type { TokenBatch } from "./batch.js";
+import type { TokenRow } from "./data/encode.js";
 import { processBytes } from "./memory.js";
 import { addDecayedWeights, chain, clipByGlobalNorm, globalNorm, scaleByAdam } from "./optimizer.js";
 import type { TrainSession } from "./session.js";
@@ -7,11 +8,23 @@ import type { TrainSession } from "./session.js";
 export interface Estimate {
   /** Peak of the whole process, in bytes. */
   readonly bytes: number;
+  /** From the first step to the last validation. */
   readonly ms: number;
+  /** From there to the end: the result compared as served, and answers. */
+  readonly endMs: number;
+}
+
+export interface Work {
+  readonly stepsDone: number;
+  /** Rows by which training and serving are compared. */
+  readonly check: readonly TokenRow[];
+  /** That the served result gives at most. */
+  readonly answerTokens: number;
 }
 
 /** Runs each batch until its time is known, the largest first, and adds up the rest of the run from what they took. */
-export async function measure(session: TrainSession, stepsDone: number, signal: AbortSignal): Promise<Estimate> {
+export async function measure(session: TrainSession, work: Work, signal: AbortSignal): Promise<Estimate> {
+  const { stepsDone } = work;
   const { plan, validation, objective, step } = session;
   const large = await timeRun(session, plan.largest(), signal);
   const widest = validation.at(-1); // they are in the order of their lengths
@@ -30,8 +43,33 @@ export async function measure(session: TrainSession, stepsDone: number, signal: 
   const share = widest ? validation.reduce((sum, batch) => sum + tokensOf(batch), 0) / tokensOf(widest) : 0;
   const validations = Math.ceil(steps / session.validateEvery) + (stepsDone === 0 ? 1 : 0);
   const ms = steps * stepMs + validations * (share * forward + checkpointMs(session));
-  return { bytes: Math.max(peakBytes() + bytesOfSteps(session), servingBytes(session)), ms };
+  const eachForward = widest ? forward / tokensOf(widest) : forwardShare * (large / largeTokens);
+  const written = session.product.rounds ? share * forward : 0;
+  return {
+    bytes: Math.max(peakBytes() + bytesOfSteps(session), servingBytes(session)),
+    ms,
+    endMs: written + servingMs(session, work, eachForward),
+  };
 }
+
+/** Of a run over a frozen base: forwards, and about twice that back. */
+const forwardShare = 1 / 3;
+
+/** The compared rows by the training graph and by the engine, its start (twice where the base serves apart), and answers, which read all weights for a token. */
+function servingMs({ base, facts }: TrainSession, { check, answerTokens }: Work, eachForward: number): number {
+  const tokens = check.reduce((sum, { ids }) => sum + ids.length, 0);
+  const starts = facts === null ? 2 : 1;
+  return (
+    2 * tokens * eachForward +
+    starts * (startMs + base.bytes / startBytesAMs) +
+    (answerTokens * base.bytes) / readBytesAMs
+  );
+}
+
+/** Of a common machine: an engine's start, preparing its weights, and reading them. */
+const startMs = 400;
+const startBytesAMs = 200_000;
+const readBytesAMs = 20_000_000;
 
 /** Writing a checkpoint, parameters and AdamW's moments, and flushing it to a common disk. */
 const checkpointMs = ({ step }: TrainSession): number => 100 + (3 * step.values.byteLength) / bytesAMs;

@@ -1,11 +1,16 @@
 /** Bytes that a run needs, counted before anything runs, and what would make it fit. Coarse: it refuses what could never fit. */
+import type { BaseDtype } from "../engine/start.js";
+import { attentionBlocks } from "../model/training-masks.js";
 import type { DecoderConfig } from "../model/types.js";
 
 export interface MemoryShape {
   readonly config: DecoderConfig;
+  readonly baseDtype: BaseDtype;
   /** Of the frozen weights in the form that they are trained over, both ways. */
   readonly weightBytes: number;
   readonly trainable: number;
+  /** Whether the head is trained, and so keeps a distribution for every label. */
+  readonly trainsHead: boolean;
   /** Of the largest batch. */
   readonly rows: number;
   readonly length: number;
@@ -14,23 +19,31 @@ export interface MemoryShape {
 
 /** Code, heap and the runtime. */
 export const processBytes = 150 * 2 ** 20;
-/** Logits that are held at once, at most. */
-const chunkBytes = 64 * 2 ** 20;
+
+/** Of the logits of one part of the head: 64 MiB, and an eighth of that over a quantized base, whose head is packed once and not for every part. */
+export const logitBytes = (dtype: BaseDtype): number => (dtype === "fp32" ? 64 : 8) * 2 ** 20;
+
+/** What the runtime holds for its tensors over what they take. */
+const gaps = 1.15;
 
 /**
- * Frozen weights and their prepacked copy, what the way back reads of every layer, the logits of one chunk with their
- * gradient, and the optimizer's arrays.
+ * Frozen weights and, of quantized ones, their prepacked copy; what the way back reads of every layer; the logits of one
+ * part of the head with their distribution; the optimizer's arrays.
  */
-export function countBytes({ config, weightBytes, trainable, ...run }: MemoryShape): number {
+export function countBytes({ config, baseDtype, weightBytes, trainable, trainsHead, ...run }: MemoryShape): number {
   const { hiddenSize, intermediateSize, layerCount, headCount, kvHeadCount, headDim, vocabSize } = config;
   const { rows, length, gradientCheckpointing } = run;
   const tokens = rows * length;
-  const attention = 2 * (headCount + kvHeadCount) * headDim;
-  const perLayer =
-    tokens * (6 * hiddenSize + 4 * intermediateSize + attention) + 2 * rows * headCount * length * length;
-  const kept = gradientCheckpointing ? perLayer + layerCount * tokens * hiddenSize : layerCount * perLayer;
-  const logits = Math.min(chunkBytes, 4 * tokens * vocabSize);
-  return processBytes + 2 * weightBytes + 4 * (kept + 5 * trainable) + 3 * logits;
+  const keys = 2 * kvHeadCount * headDim;
+  const queries = 2 * headCount * headDim; // and what they mix
+  const blocks = attentionBlocks(length);
+  const shares = (rows * headCount * length * length * (blocks + 1)) / (2 * blocks);
+  const perLayer = tokens * (4 * hiddenSize + 3 * intermediateSize + queries + keys) + shares;
+  const kept = gradientCheckpointing ? perLayer + layerCount * tokens * (2 * hiddenSize + keys) : layerCount * perLayer;
+  const all = 4 * tokens * vocabSize;
+  const logits = 2 * Math.min(logitBytes(baseDtype), all) + (trainsHead ? all : 0);
+  const packed = baseDtype === "fp32" ? 0 : weightBytes;
+  return processBytes + weightBytes + packed + 4 * (gaps * kept + 5 * trainable) + logits;
 }
 
 export interface Fitting {

@@ -120,6 +120,7 @@ const journalPath = (folder: string): string => join(folder, "training.jsonl");
 /** Writes the result's files, compares it with what the server computes, and renames it into place. */
 async function finish(options: RunOptions, end: TrainEnd, state: TrainState): Promise<RunResults> {
   const { folder, session, record, signal } = options;
+  const began = performance.now();
   await session.product.write(folder.path);
   const written = await writtenLoss(options);
   const trained = await trainedLoss(options);
@@ -132,7 +133,7 @@ async function finish(options: RunOptions, end: TrainEnd, state: TrainState): Pr
     steps: state.step,
     best_step: state.best?.step ?? null,
     tokens: state.tokens,
-    seconds: state.elapsedMs / 1000,
+    seconds: (state.elapsedMs + performance.now() - began) / 1000,
     base_validation_loss: first && "validation_loss" in first ? first.validation_loss : null,
     validation_loss: state.best?.loss ?? null,
     written_validation_loss: written,

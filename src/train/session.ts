@@ -14,6 +14,7 @@ import type { DataSet } from "./data/dataset.js";
 import { startMagnitudes } from "./dora.js";
 import { dropoutMasks, type MaskSite } from "./dropout.js";
 import { chooseSites, initialize, type LoraSite, shortNames, targetModules } from "./lora.js";
+import { logitBytes } from "./memory.js";
 import { narrowColumns, narrowWidths } from "./narrow.js";
 import { nextToken, type Objective, preferences } from "./objectives.js";
 import { addDecayedWeights, chain, clipByGlobalNorm, type Optimizer, scaleByAdam, scaleByRate } from "./optimizer.js";
@@ -96,7 +97,7 @@ export async function openSession(options: SessionOptions): Promise<TrainSession
     norms,
     maxLength: Math.max(settings.length, minTokens),
     minLabels: narrowWidths([config.hiddenSize]),
-    chunks: headChunks(plan.largest(), config.vocabSize, settings.baseDtype === "fp32" ? chunkBytes : chunkBytes / 8),
+    chunks: headChunks(plan.largest(), config.vocabSize, logitBytes(settings.baseDtype)),
     threads,
     loss: objective.loss,
     gradientCheckpointing: settings.gradientCheckpointing,
@@ -158,12 +159,7 @@ function optimizerOf(settings: TrainSettings, parameters: readonly Parameter[], 
   );
 }
 
-const chunkBytes = 64 * 2 ** 20;
-
-/**
- * So many parts of the head that the logits of one take about `bytes`: 64 MiB, and an eighth of that over a quantized base, whose
- * head is packed once and not for every part.
- */
+/** So many parts of the head that the logits of one take about `bytes`. */
 function headChunks(batch: TokenBatch, vocabSize: number, bytes: number): number {
   const logits = 4 * labelledPlaces(batch).places.length * vocabSize;
   return Math.max(1, Math.min(64, Math.ceil(logits / bytes)));
