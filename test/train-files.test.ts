@@ -170,6 +170,7 @@ test("one run for each folder at a time; nothing is replaced without a word; the
     await run.check("fresh");
     await run.start("fresh", { rank: 4 });
     writeFileSync(join(run.path, "file"), "one");
+    writeFileSync(join(run.path, "lorikeet.json"), "{}");
   });
   assert.deepEqual(await new RunFolder(out).recall(), { rank: 4 });
   await assert.rejects(run.check("fresh"), isConflict, "an unfinished run");

@@ -1,7 +1,7 @@
 /** What `train`, `eval` and `merge` refuse: by the name of the option, with what was found, and without a trace on the disk. */
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -142,4 +142,23 @@ test("a run that never got better than its start says so", async () => {
   const { code, err } = await train("--data", rows, ...nothing, "--out", join(folder, "made", "nothing"));
   assert.equal(code, 0, err);
   assert.match(err, /warning: no validation was better than the one before the first step: .*lower --rate/);
+});
+
+test("--overwrite replaces what a run or a merge has made, and nothing else", async () => {
+  const own = join(folder, "own");
+  mkdirSync(own);
+  writeFileSync(join(own, "letter.txt"), "Dear");
+  const adapter = join(folder, "made", "first");
+  const merge = (out: string) => run(["merge", "--model", base, "--adapter", adapter, "--out", out, "--overwrite"]);
+  for (const out of [own, join(own, "letter.txt")]) {
+    const trained = await train("--data", rows, "--steps", "1", "--out", out, "--overwrite");
+    assert.deepEqual([trained.code, /is no result of a run/.test(trained.err)], [1, true], trained.err);
+    const merged = await merge(out);
+    assert.deepEqual([merged.code, /is no checkpoint/.test(merged.err)], [1, true], merged.err);
+  }
+  assert.equal(readFileSync(join(own, "letter.txt"), "utf8"), "Dear");
+  assert.deepEqual(readdirSync(own), ["letter.txt"]);
+  for (let i = 0; i < 2; i++) assert.equal((await merge(join(folder, "merged"))).code, 0);
+  const inFile = await train("--data", rows, "--steps", "1", "--out", join(own, "letter.txt", "new"));
+  assert.deepEqual([inFile.code, inFile.err.split("\n").length], [1, 2], inFile.err);
 });

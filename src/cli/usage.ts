@@ -74,6 +74,10 @@ function systemFault(error: Error): string | null {
         : `${path} cannot be opened: permission denied.`;
     case "ENOENT":
       return path === null ? null : `${path} does not exist.`;
+    case "ENOTDIR":
+      return path === null ? null : `${path} cannot be: a part of it is a file and no folder.`;
+    case "EPERM":
+      return path === null ? null : `${path} cannot be written: the system does not permit it.`;
     case "ENOSPC":
       return `The disk is full${path === null ? "" : ` (${path})`}.`;
     case "EDQUOT":

@@ -1,5 +1,5 @@
 /** Folds an adapter into its base: a checkpoint directory that answers as the two did together. Knows no flag. */
-import { mkdir, rename, stat } from "node:fs/promises";
+import { mkdir, readdir, rename, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { orMissing, removeTree, syncTree } from "../adapter/durable.js";
 import { loadAdapter } from "../adapter/format.js";
@@ -39,11 +39,11 @@ export interface Merged {
 export async function mergeAdapter(options: MergeOptions): Promise<Merged> {
   const { checkpoint, progress } = options;
   const out = resolve(options.out);
-  if (!options.overwrite && (await orMissing(stat(out)))) {
-    throw new LorikeetError("conflict", `${out} exists already; --overwrite replaces it.`, {
-      param: "--out",
-      found: out,
-    });
+  const names = await orMissing(readdir(out));
+  const isFree = names === null ? (await orMissing(stat(out))) === null : names.length === 0;
+  if (!isFree && !options.overwrite) throw inTheWay(out, "exists already; --overwrite replaces it.");
+  if (!isFree && !names?.includes("config.json")) {
+    throw inTheWay(out, "is no checkpoint (it has no config.json), and is not replaced: choose another --out.");
   }
   const { sites } = await loadAdapter(options.adapter, linearSites(checkpoint.config));
   const draft = join(dirname(out), `.${basename(out)}.merging`);
@@ -66,6 +66,9 @@ export async function mergeAdapter(options: MergeOptions): Promise<Merged> {
   }
   return { changed: sites.size, tensors: checkpoint.tensors.size };
 }
+
+const inTheWay = (out: string, why: string): LorikeetError =>
+  new LorikeetError("conflict", `${out} ${why}`, { param: "--out", found: out });
 
 function mergedTensor(
   location: TensorLocation,

@@ -10,10 +10,11 @@
  */
 import { mkdir, readFile, rename, rmdir, stat } from "node:fs/promises";
 import { basename, dirname, join, relative, resolve } from "node:path";
-import { orMissing, removeTree, renameDurably, replaceFile, syncTree } from "../adapter/durable.js";
+import { namesIn, orMissing, removeTree, renameDurably, replaceFile, syncTree } from "../adapter/durable.js";
 import { FolderLock } from "../adapter/lock.js";
 import { lifeOf, ownerKey } from "../adapter/owner.js";
 import { LorikeetError } from "../base/errors.js";
+import { recordFile } from "./record.js";
 
 export type StartMode = "fresh" | "resume" | "overwrite";
 
@@ -79,8 +80,12 @@ export class RunFolder {
 
   /** Refuses what would be lost without a word. Changes nothing. */
   async check(mode: StartMode): Promise<void> {
-    if (mode === "overwrite") return;
     const [result, run] = [await exists(this.out), await exists(this.path)];
+    if (mode === "overwrite") {
+      if (!result || (await isResult(this.out))) return;
+      const why = `${this.out} is no result of a run (it has no ${recordFile}), and is not replaced: choose another --out.`;
+      throw conflict(why, this.out);
+    }
     if (mode === "resume") {
       if (!run) throw conflict(`There is no unfinished run into ${this.out} to resume.`, this.out);
     } else if (run) {
@@ -124,6 +129,13 @@ export class RunFolder {
     await removeTree(old);
     await removeTree(this.#optionsFile);
   }
+}
+
+/** A folder that a run has made, or an empty one: nobody else's work is lost with it. */
+async function isResult(path: string): Promise<boolean> {
+  if (!(await stat(path)).isDirectory()) return false;
+  const names = await namesIn(path);
+  return names.length === 0 || names.includes(recordFile);
 }
 
 /** Whether the folder was empty, and is gone. */
