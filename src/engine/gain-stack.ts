@@ -16,6 +16,7 @@ export class GainStack {
   readonly #groups: readonly SiteGroup[];
   readonly #rows: number;
   #tensors: ReadonlyMap<string, Tensor<"float32">> | null = null;
+  readonly #views = new Map<number, readonly (readonly [string, Tensor<"float32">])[]>();
 
   constructor(groups: readonly SiteGroup[], rows: number) {
     this.#groups = groups;
@@ -35,6 +36,15 @@ export class GainStack {
   /** Every layer's, named as the graph names its inputs. */
   *inputs(): IterableIterator<readonly [string, Tensor<"float32">]> {
     for (const [path, tensor] of this.#made) yield [doraGain(path), tensor];
+  }
+
+  /** One row of every layer's, [1, out], for a graph in which all rows have that adapter. */
+  row(row: number): readonly (readonly [string, Tensor<"float32">])[] {
+    const known = this.#views.get(row);
+    if (known) return known;
+    const views = [...this.inputs()].map(([name, tensor]) => [name, tensor.rows(row, 1)] as const);
+    this.#views.set(row, views);
+    return views;
   }
 
   /** A layer that the adapter leaves alone has a gain of 1. */

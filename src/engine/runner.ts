@@ -3,7 +3,7 @@ import type { HostAdapter } from "../adapter/types.js";
 import { assert } from "../base/errors.js";
 import { serializeGraph } from "../graph/serialize.js";
 import type { Graph } from "../graph/types.js";
-import { tileColumns } from "../model/rank-tiles.js";
+import { paddedRank, tileColumns } from "../model/rank-tiles.js";
 import { buildServingGraph } from "../model/serving.js";
 import {
   type AdapterAxis,
@@ -72,9 +72,9 @@ const oneSum = 128;
 export class Runner {
   readonly #options: RunnerOptions;
   readonly #variants: ReadonlyMap<AdapterMode, Variant>;
-  /** For steps with rows of DoRA, by their number of rank classes; made with the first such adapter. */
-  #gained: Promise<ReadonlyMap<AdapterMode, Variant>> | null = null;
-  #ready: ReadonlyMap<AdapterMode, Variant> | null = null;
+  /** For steps with rows of DoRA: made with the first such adapters. */
+  readonly #gained = new Map<AdapterMode, Variant>();
+  #making: Promise<void> = Promise.resolve();
   readonly #shared: SharedWeights | null;
   readonly #buffers = new Map<string, Tensor>();
   /** [i]: the first i + 1 rows. */
@@ -109,25 +109,21 @@ export class Runner {
   }
 
   /** To be awaited before rows have this adapter: the first of DoRA brings sessions that nobody needs without one. */
-  async prepare({ dora }: Pick<HostAdapter, "dora">): Promise<void> {
-    if (!dora || this.#ready) return;
-    this.#gained ??= this.#openGained();
-    try {
-      this.#ready = await this.#gained;
-    } catch (error) {
-      this.#gained = null;
-      throw error;
-    }
+  prepare({ dora, rank }: Pick<HostAdapter, "dora" | "rank">): Promise<void> {
+    if (!dora) return Promise.resolve();
+    const alone = paddedRank(rank) <= tileColumns ? "single" : "tiled";
+    const wanted = modes.filter((mode) => typeof mode === "number" || mode === alone);
+    const made = this.#making.then(() => this.#openGained(wanted));
+    this.#making = made.catch(() => undefined);
+    return made;
   }
 
-  async #openGained(): Promise<ReadonlyMap<AdapterMode, Variant>> {
-    const variants = new Map<AdapterMode, Variant>();
-    for (const adapters of modes) {
-      if (typeof adapters !== "number") continue;
+  async #openGained(wanted: readonly AdapterMode[]): Promise<void> {
+    for (const adapters of wanted) {
+      if (this.#gained.has(adapters)) continue;
       const { graph } = buildServingGraph({ ...this.#options, adapters, dora: true });
-      variants.set(adapters, await openVariant(graph, this.#options, this.#shared));
+      this.#gained.set(adapters, await openVariant(graph, this.#options, this.#shared));
     }
-    return variants;
   }
 
   /** One token for each row; slot i is row i. Returns logits [rows, vocab], valid until the next call. */
@@ -201,17 +197,17 @@ export class Runner {
     const [first = null] = adapters;
     const classes = [...new Set(adapters.flatMap((hold) => (hold ? [hold.rankClass] : [])))].sort();
     let mode: AdapterMode = classes.length === 0 ? "none" : classes.length;
-    if (adapters.some((hold) => hold && hold.gain !== null)) {
-      const variant = this.#ready?.get(mode);
-      assert(variant, "an adapter of DoRA is prepared before rows have it");
-      return { mode, variant, classes };
-    }
     if (first !== null && adapters.every((hold) => hold?.digest === first.digest)) {
       const { rank } = bank.memory(first.rankClass);
       // A lone row would take another kernel: where bits matter it runs as a group of two.
       if (!exact || (adapters.length > 1 && rank <= oneSum)) mode = rank <= tileColumns ? "single" : "tiled";
     }
-    return { mode, variant: this.#variants.get(mode) as Variant, classes };
+    if (!hasGains(adapters)) return { mode, variant: this.#variants.get(mode) as Variant, classes };
+    // A small adapter in a class of larger ones may lack the session for one adapter of that rank: a class does as well.
+    if (!this.#gained.has(mode)) mode = classes.length;
+    const variant = this.#gained.get(mode);
+    assert(variant, "an adapter of DoRA is prepared before rows have it");
+    return { mode, variant, classes };
   }
 
   #bound(variant: Variant, kind: string): BoundInputs {
@@ -245,12 +241,13 @@ export class Runner {
     const [first = null] = adapters;
     if (first && (mode === "single" || mode === "tiled")) {
       for (const [name, tensor] of bank.memory(first.rankClass).place(first.place)) bound.input(name, tensor);
+      for (const [name, tensor] of first.gain === null ? [] : bank.gains.row(first.gain)) bound.input(name, tensor);
       return;
     }
     for (const [slot, rankClass] of classes.entries()) {
       this.#bindClass(bound, bank, slot, rankClass, adapters, logitRows);
     }
-    if (adapters.some((hold) => hold && hold.gain !== null)) this.#bindGains(bound, bank, adapters, logitRows);
+    if (hasGains(adapters)) this.#bindGains(bound, bank, adapters, logitRows);
   }
 
   /** Which rows have DoRA, and where their gains are. */
@@ -341,20 +338,19 @@ export class Runner {
 
   /** Waits for sessions that are being made, which use the same weights. */
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#gained?.then((variants) => {
-      this.#ready = variants;
-    }, ignore);
+    await this.#making;
     this[Symbol.dispose]();
   }
 
+  /** Only while no session is being made. */
   [Symbol.dispose](): void {
-    assert(this.#ready || !this.#gained, "no session is being made while its weights are given up");
-    for (const { session } of [...this.#variants.values(), ...(this.#ready?.values() ?? [])]) session[Symbol.dispose]();
+    for (const { session } of [...this.#variants.values(), ...this.#gained.values()]) session[Symbol.dispose]();
     this.#shared?.[Symbol.dispose]();
   }
 }
 
-const ignore = (): void => {};
+const hasGains = (adapters: readonly (BankHold | null)[]): boolean =>
+  adapters.some((hold) => hold !== null && hold.gain !== null);
 
 async function openVariant(
   graph: Graph,

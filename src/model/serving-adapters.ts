@@ -47,7 +47,7 @@ interface GainInputs {
 }
 
 export const loraA = (key: string, rankClass: number): string => `lora_A.${key}.${rankClass}`;
-/** DoRA's g - 1 of each output, [places, out]: of all adapters, whatever their class. */
+/** DoRA's g - 1 of each output, [places, out]: of all adapters, whatever their class. [1, out] where one adapter is for every row. */
 export const doraGain = (path: string): string => `dora_gain.${path}`;
 export const loraB = (path: string, rankClass: number): string => `lora_B.${path}.${rankClass}`;
 
@@ -90,13 +90,29 @@ export class AdapterInputs {
     if (!first) return [];
     this.groups.push({ key: first.path, inFeatures: first.inFeatures, parts });
     const mode = this.#mode;
-    if (typeof mode === "string") return parts.map((part, i) => this.#forAll(part, x, bases[i] as Value));
+    if (typeof mode === "string") {
+      return parts.map((part, i) => {
+        const base = bases[i] as Value;
+        const sum = this.#forAll(part, x, base);
+        return biases ? this.#gained(part, { sum, base, bias: biases[i] ?? null }) : sum;
+      });
+    }
     let sums: readonly Value[] = bases;
     for (let rankClass = 0; rankClass < mode; rankClass++) sums = this.#addClass(parts, x, sums, axis, rankClass);
     if (!biases) return [...sums];
     return parts.map((part, i) =>
       this.#addGain(part, { sum: sums[i] as Value, base: bases[i] as Value, bias: biases[i] ?? null }, axis),
     );
+  }
+
+  /** (g - 1) (base - bias) added to every row. */
+  #gained(
+    { path, outFeatures }: LinearPart,
+    { sum, base, bias }: { readonly sum: Value; readonly base: Value; readonly bias: Value | null },
+  ): Value {
+    const op = this.#op;
+    const gain = op.builder.input(doraGain(path), "float32", [1, outFeatures]);
+    return op.add(sum, op.mul(gain, bias ? op.sub(base, bias) : base));
   }
 
   #addGain(

@@ -18,7 +18,7 @@ export interface ServingOptions {
   /** Tokens that a KV slot holds. */
   readonly capacity: number;
   readonly adapters: AdapterMode;
-  /** With rank classes: rows may have DoRA. */
+  /** Rows may have DoRA; with one adapter for every row it is. */
   readonly dora?: boolean;
 }
 
