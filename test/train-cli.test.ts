@@ -55,10 +55,10 @@ test("a run is saved, judged and merged", async () => {
   const lines = readFileSync(details, "utf8").trimEnd().split("\n");
   const judgedRows = lines.map((line): Record<string, unknown> => JSON.parse(line));
   const right = judgedRows.filter(({ label, choice }) => label === choice);
-  assert.deepEqual([judgedRows.length, right.length], [24, figures.labelAccuracy.right]);
+  assert.deepEqual([judgedRows.length, right.length], [24, figures.label_accuracy.right]);
   const sum = judgedRows.reduce((all, row) => all + Number(row.loss), 0);
   assert.ok(Math.abs(sum / figures.labels - figures.loss) < 1e-9);
-  assert.deepEqual(figures.labelAccuracy.names, ["bad", "good"]);
+  assert.deepEqual(figures.label_accuracy.names, ["bad", "good"]);
   const merged = join(folder, "merged");
   assert.equal((await finish("merge", ...model, "--adapter", whole, "--out", merged, "--dtype", "fp32")).code, 0);
   const folded = JSON.parse((await finish("eval", "--model", merged, "--data", data, "--json")).out);
@@ -92,7 +92,7 @@ test("over a quantized base a run is served and judged over the same", async () 
     "--json",
     ...few,
   );
-  const { loss, dtype: judgedOver, trainedOver } = JSON.parse(judged.out);
+  const { loss, dtype: judgedOver, trained_over: trainedOver } = JSON.parse(judged.out);
   assert.deepEqual([judgedOver, trainedOver, loss > 0], ["int8", "int8", true]);
 });
 

@@ -78,11 +78,11 @@ export interface EvalFigures extends LossFigures {
   /** The base's form here. */
   readonly dtype: string;
   /** The base's form in the adapter's training; null where no record says it. */
-  readonly trainedOver: string | null;
+  readonly trained_over: string | null;
   /** Rows with a label whose likeliest label is theirs; null where there are none. */
-  readonly labelAccuracy: (Share & { readonly names: readonly string[] }) | null;
+  readonly label_accuracy: (Share & { readonly names: readonly string[] }) | null;
   /** Rows whose greedy answer is theirs, to the end token; null where there are none. */
-  readonly exactMatch: Share | null;
+  readonly exact_match: Share | null;
 }
 
 async function evaluate(flags: EvalFlags, terminal: Terminal): Promise<void> {
@@ -118,8 +118,13 @@ async function evaluate(flags: EvalFlags, terminal: Terminal): Promise<void> {
     const judging = { opened, template, labels, length, exact: flags.exact, signal };
     const { figures, rows } = await judgeItems(served, items, judging);
     if (flags.details !== null) await writeFile(flags.details, formatDetails(rows, opened.tokenizer));
-    const trainedOver = record?.base?.dtype ?? null;
-    const all = { data: data.digest, adapter: served.digest, dtype: precision.dtype, trainedOver, ...figures };
+    const all = {
+      data: data.digest,
+      adapter: served.digest,
+      dtype: precision.dtype,
+      trained_over: record?.base?.dtype ?? null,
+      ...figures,
+    };
     if (flags.json) printJson(terminal.stdout, all);
     else printLine(terminal.stdout, formatFigures(all));
   } catch (error) {
@@ -134,7 +139,7 @@ function judged(data: { readonly [split in "train" | "valid" | "test"]: readonly
   return data.valid.length > 0 ? data.valid : data.train;
 }
 
-type RowFigures = Omit<EvalFigures, "data" | "adapter" | "dtype" | "trainedOver">;
+type RowFigures = Omit<EvalFigures, "data" | "adapter" | "dtype" | "trained_over">;
 
 interface Judging {
   readonly opened: TrainModel;
@@ -167,8 +172,8 @@ async function judgeItems(
   return {
     figures: {
       ...meanLoss(rows, losses),
-      labelAccuracy: choices.length === 0 ? null : { ...share, names: labels },
-      exactMatch: asked.length === 0 ? null : shareOf(answers.map(({ expected, answer }) => expected === answer)),
+      label_accuracy: choices.length === 0 ? null : { ...share, names: labels },
+      exact_match: asked.length === 0 ? null : shareOf(answers.map(({ expected, answer }) => expected === answer)),
     },
     rows: joinJudged(rows, losses, choices, answers),
   };
@@ -176,15 +181,15 @@ async function judgeItems(
 
 function formatFigures(figures: EvalFigures): string {
   const percent = ({ right, rows, share }: Share): string => `${(100 * share).toFixed(1)} % (${right} of ${rows})`;
-  const { labelAccuracy, exactMatch } = figures;
+  const { label_accuracy: labels, exact_match: exact } = figures;
   return formatFields([
     ["rows", `${figures.rows}, ${figures.labels} tokens judged`],
     ["data", figures.data],
-    ["base", `${figures.dtype}${figures.trainedOver === null ? "" : `; trained over ${figures.trainedOver}`}`],
+    ["base", `${figures.dtype}${figures.trained_over === null ? "" : `; trained over ${figures.trained_over}`}`],
     ["adapter", figures.adapter ?? "none"],
     ["loss", figures.loss.toFixed(4)],
     ["perplexity", figures.perplexity.toFixed(2)],
-    ...(labelAccuracy ? [["labels", `${percent(labelAccuracy)}, by likelihood`] as const] : []),
-    ...(exactMatch ? [["exact match", `${percent(exactMatch)}, greedy`] as const] : []),
+    ...(labels ? [["labels", `${percent(labels)}, by likelihood`] as const] : []),
+    ...(exact ? [["exact match", `${percent(exact)}, greedy`] as const] : []),
   ]);
 }
