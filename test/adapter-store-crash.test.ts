@@ -178,14 +178,16 @@ test("who holds the lock may take its folder away; who waited then holds the onl
   await mkdir(directory, { recursive: true });
   const held = lockIn(directory, 1_000);
   await held.run(async () => {});
-  const [first, second] = [deferred<void>(), deferred<void>()];
+  const [inside, asked, second] = [deferred<void>(), deferred<void>(), deferred<void>()];
   const holding = held.run(async () => {
+    inside.resolve();
+    await asked.promise;
     await rename(join(directory, "locks"), join(directory, "gone"));
-    first.resolve();
     await second.promise;
   });
+  await inside.promise;
   const waiting = lockIn(directory, 20_000).run(() => readdir(join(directory, "locks")));
-  await first.promise;
+  asked.resolve();
   assert.deepEqual(await waiting, ["1"], "numbers begin anew");
   second.resolve();
   await holding;
