@@ -9,6 +9,7 @@ import { progressLine } from "../src/cli/progress.js";
 import { listenForShutdown } from "../src/cli/shutdown.js";
 import { formatTable } from "../src/cli/table.js";
 import type { Terminal } from "../src/cli/terminal.js";
+import { trainProgress } from "../src/cli/train-report.js";
 import { describeFault, exitCodeOf, UsageError } from "../src/cli/usage.js";
 import { kvLayout } from "../src/engine/kv-cache.js";
 
@@ -175,4 +176,17 @@ test("the first signal asks for an end, the second ends at once with the shell's
   }
   send("SIGTERM");
   assert.deepEqual(exits, [130], "nothing listens after the end");
+});
+
+test("the time left of a training counts the validations between its steps", () => {
+  let time = 0;
+  const written: string[] = [];
+  const line = trainProgress({ write: (text) => written.push(text) }, 10, () => time);
+  const report = { loss: 1, rate: 1e-3, gradientNorm: 1, tokens: 100, ms: 1000 };
+  time = 1000;
+  line.step({ step: 4, ...report }); // gone on with: three steps were made before
+  time = 9000; // a step of a second, after a validation of seven
+  line.step({ step: 5, ...report });
+  assert.match(written[0] ?? "", /^step 4\/10 .* 6 s left\n$/);
+  assert.match(written[1] ?? "", /^step 5\/10 .* 100 tokens\/s {2}23 s left\n$/);
 });

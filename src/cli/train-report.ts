@@ -141,18 +141,20 @@ export interface TrainProgress {
   end(): void;
 }
 
-/** One line redrawn on a terminal, a line every five seconds elsewhere. Time left is counted from the last steps. */
+/** One line redrawn on a terminal, a line every five seconds elsewhere. Time left goes by all that passed since the first step, validations too. */
 export function trainProgress(stream: ProgressStream, total: number, now: () => number = Date.now): TrainProgress {
   const everyMs = stream.isTTY ? 100 : 5000;
   let shown = Number.NEGATIVE_INFINITY;
   let drawn = false;
-  let [rate, stepMs] = [0, 0];
+  let rate = 0;
+  let first: { readonly step: number; readonly began: number } | null = null;
   return {
     step({ step, loss, rate: learning, tokens, ms }) {
       const weight = rate === 0 ? 1 : 0.1;
       rate += weight * ((1000 * tokens) / Math.max(ms, 1e-3) - rate);
-      stepMs += weight * (ms - stepMs);
       const time = now();
+      first ??= { step: step - 1, began: time - ms };
+      const stepMs = (time - first.began) / (step - first.step);
       if (time - shown < everyMs && step < total) return;
       shown = time;
       const line = `step ${step}/${total}  loss ${loss.toFixed(4)}  rate ${learning.toExponential(2)}  ${Math.round(rate)} tokens/s  ${formatTime((total - step) * stepMs)} left`;

@@ -30,7 +30,7 @@ export interface StepOptions extends TrainingOptions {
   readonly session?: Partial<SessionOptions>;
   /** Labels that a run computes at least: it is filled up with some that count nothing. */
   readonly minLabels?: number;
-  /** Layers' activations are made again on the way back: about a third more time, and a fraction of the memory. */
+  /** Layers' activations are made again on the way back: about a quarter more time, and a fraction of the memory. */
   readonly gradientCheckpointing?: boolean;
 }
 
