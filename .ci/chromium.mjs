@@ -5,6 +5,7 @@ import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
+import { setTimeout as sleep } from "node:timers/promises";
 import { WebSocket } from "ws";
 
 const names = ["chromium", "chromium-browser", "google-chrome-stable", "google-chrome"];
@@ -74,9 +75,21 @@ export async function startChromium(path) {
       const timer = setTimeout(() => child.kill("SIGKILL"), 5_000);
       await exited;
       clearTimeout(timer);
-      rmSync(profile, { recursive: true, force: true, maxRetries: 5 });
+      await removeProfile(profile);
     },
   };
+}
+
+/** Chromium's own children may write into it for some seconds after their parent has gone; what is left then is no fault of the pages. */
+async function removeProfile(profile) {
+  for (let tries = 0; tries < 20; tries++) {
+    try {
+      return rmSync(profile, { recursive: true, force: true });
+    } catch {
+      await sleep(500);
+    }
+  }
+  console.error(`${profile} stays: Chromium still writes into it.`);
 }
 
 /** Where its DevTools listen, as it says at its start. */
