@@ -15,11 +15,12 @@ import {
 import type { DecoderConfig } from "../model/types.js";
 import type { WeightSource } from "../model/weights.js";
 import { canMap } from "../runtime/mapping.js";
-import { type Binding, Session, type SessionOptions, SharedWeights } from "../runtime/session.js";
+import { Session, type SessionOptions, SharedWeights } from "../runtime/session.js";
 import { Tensor } from "../runtime/tensor.js";
 import { type AdapterBank, type BankHold, rankClasses } from "./bank.js";
+import { BoundInputs } from "./bound-inputs.js";
 import { groupRows } from "./groups.js";
-import type { KvCache, KvView } from "./kv-cache.js";
+import type { KvCache } from "./kv-cache.js";
 import { shareWeights } from "./shared-weights.js";
 
 export interface RunnerOptions {
@@ -363,44 +364,4 @@ async function openVariant(
     ...(shared ? { shared: { weights: shared, names } } : {}),
   });
   return { session, bindings: new Map() };
-}
-
-/** A binding that only rebinds what changed. */
-class BoundInputs {
-  readonly binding: Binding;
-  readonly #last = new Map<string, Tensor>();
-  #cache: KvView | null = null;
-
-  constructor(binding: Binding) {
-    this.binding = binding;
-  }
-
-  input(name: string, tensor: Tensor): void {
-    if (this.#last.get(name) === tensor) return;
-    this.binding.input(name, tensor);
-    this.#last.set(name, tensor);
-  }
-
-  /** Binds a tensor of this step alone, and lets go of the last step's. */
-  fresh(name: string, tensor: Tensor): void {
-    const last = this.#last.get(name);
-    this.input(name, tensor);
-    last?.[Symbol.dispose]();
-  }
-
-  output(name: string, tensor: Tensor): void {
-    const key = `>${name}`;
-    if (this.#last.get(key) === tensor) return;
-    this.binding.output(name, tensor);
-    this.#last.set(key, tensor);
-  }
-
-  cache(view: KvView): void {
-    if (this.#cache === view) return;
-    this.#cache = view;
-    for (const [name, tensor] of view.entries) {
-      this.binding.input(`past.${name}`, tensor);
-      this.binding.output(`present.${name}`, tensor);
-    }
-  }
 }
