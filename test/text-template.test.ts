@@ -118,6 +118,32 @@ describe("what templates may do", () => {
   });
 });
 
+describe("what else a template may get", () => {
+  const render = (text: string, options: Parameters<ReturnType<typeof compileTemplate>>[2]) =>
+    compileTemplate({ text, origin: "here" }, new Map([["eos_token", "</s>"]]))(hi, false, options);
+
+  test("tools, documents and variables by name, which hide special tokens but not the messages", () => {
+    const text = "{{ tools[0].name }} {{ documents[0].title }} {{ eos_token }} {{ mode }} {{ messages[0].content }}";
+    const kwargs = { eos_token: "<end>", mode: "brief", messages: [], tools: [] };
+    assert.equal(render(text, { tools: [{ name: "f" }], documents: [{ title: "t" }], kwargs }), "f t <end> brief Hi");
+  });
+
+  test("a message that is continued ends the text, with its blanks unless the template trims", () => {
+    const open = [...hi, { role: "assistant", content: "Once  " }];
+    const continued = (text: string, messages = open) =>
+      compileTemplate({ text, origin: "here" }, new Map())(messages, false, { continueFinalMessage: true });
+    assert.equal(
+      continued("{% for m in messages %}<{{ m.role }}>{{ m.content }}</>{% endfor %}."),
+      "<user>Hi</><assistant>Once  ",
+    );
+    assert.equal(continued("{% for m in messages %}[{{ m.content | trim }}]{% endfor %}"), "[Hi][Once");
+    for (const text of ["{{ messages[0].content }}", "{{ messages[1].content | upper }}"]) {
+      assert.throws(() => continued(text), { code: "invalid_value", param: "continue_final_message" });
+    }
+    assert.throws(() => continued("", []), { code: "invalid_value" });
+  });
+});
+
 test("times are spelled as in C's locale", () => {
   const date = new Date(2024, 1, 9, 15, 4, 5);
   assert.equal(

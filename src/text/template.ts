@@ -2,9 +2,10 @@
 
 import { Environment, Interpreter, Template } from "@huggingface/jinja";
 import { LorikeetError } from "../base/errors.js";
+import { continueFinalMessage } from "./continue.js";
 import { asRecord, asString, describe, type JsonRecord, readIfThere } from "./json.js";
 import { strftime } from "./strftime.js";
-import type { ChatMessage } from "./types.js";
+import type { ChatMessage, RenderOptions } from "./types.js";
 
 /** A template's text and the file that it came from. */
 export interface TemplateSource {
@@ -12,7 +13,12 @@ export interface TemplateSource {
   readonly origin: string;
 }
 
-export type RenderChat = (messages: readonly ChatMessage[], addGenerationPrompt: boolean) => string;
+/** Renders a chat. The flag stands on its own because nearly every call needs nothing else. */
+export type RenderChat = (
+  messages: readonly ChatMessage[],
+  addGenerationPrompt: boolean,
+  options?: Omit<RenderOptions, "addGenerationPrompt">,
+) => string;
 
 const utf8 = (bytes: Uint8Array): string => new TextDecoder().decode(bytes);
 
@@ -72,8 +78,6 @@ const globals = {
   True: true,
   False: false,
   None: null,
-  tools: null,
-  documents: null,
   raise_exception: (message: unknown): never => {
     throw new Raised(String(message));
   },
@@ -106,13 +110,16 @@ export function compileTemplate(source: TemplateSource, variables: ReadonlyMap<s
     () => new Template(source.text).parsed,
     (cause) => fail("parsed", cause),
   );
-  return (messages, addGenerationPrompt) =>
+  const render: RenderChat = (messages, addGenerationPrompt, options = {}) =>
     attempt(
       () => {
         const values = {
           ...globals,
           ...Object.fromEntries(variables),
+          ...options.kwargs,
           messages,
+          tools: options.tools ?? null,
+          documents: options.documents ?? null,
           add_generation_prompt: addGenerationPrompt,
         };
         const environment = new Environment();
@@ -127,6 +134,10 @@ export function compileTemplate(source: TemplateSource, variables: ReadonlyMap<s
         });
       },
     );
+  return (messages, addGenerationPrompt, options = {}) =>
+    options.continueFinalMessage
+      ? continueFinalMessage(messages, (marked) => render(marked, addGenerationPrompt, options))
+      : render(messages, addGenerationPrompt, options);
 }
 
 function attempt<T>(task: () => T, otherwise: (cause: unknown) => never): T {

@@ -8,7 +8,7 @@ import { type JsonRecord, readIfThere } from "./json.js";
 import { Offload } from "./offload.js";
 import { IdStream } from "./stream.js";
 import { compileTemplate, findTemplate, type RenderChat } from "./template.js";
-import type { ChatMessage, EncodeOptions, LoadedTokenizer, TextStream } from "./types.js";
+import type { ChatMessage, EncodeOptions, LoadedTokenizer, RenderOptions, TextStream } from "./types.js";
 
 export interface TokenizerOptions {
   /** A chat template file in place of the model's own (`--chat-template`). */
@@ -115,8 +115,8 @@ class DirectoryTokenizer implements LoadedTokenizer {
     return token === undefined ? new Uint8Array() : this.#decoder.bytes(token);
   }
 
-  renderChat(messages: readonly ChatMessage[], options: { readonly addGenerationPrompt: boolean }): string {
-    if (this.#render) return this.#render(messages, options.addGenerationPrompt);
+  renderChat(messages: readonly ChatMessage[], options: RenderOptions): string {
+    if (this.#render) return this.#render(messages, options.addGenerationPrompt, options);
     throw new LorikeetError(
       "chat_template_missing",
       "The model has no chat template. Start the server with --chat-template <file> to give one.",

@@ -6,6 +6,17 @@ export interface ChatMessage {
   readonly name?: string;
 }
 
+/** What a chat template gets besides the messages. */
+export interface RenderOptions {
+  readonly addGenerationPrompt: boolean;
+  /** Ends the text with the last message's content, so that the model continues that message. Default false. */
+  readonly continueFinalMessage?: boolean | undefined;
+  readonly tools?: readonly unknown[] | null | undefined;
+  readonly documents?: readonly unknown[] | null | undefined;
+  /** Further variables by name (`chat_template_kwargs`). They hide special tokens of the same name, never the fields above. */
+  readonly kwargs?: Readonly<Record<string, unknown>> | undefined;
+}
+
 export interface EncodeOptions {
   /** false for text that a chat template rendered. */
   readonly addSpecialTokens: boolean;
@@ -26,7 +37,7 @@ export interface Tokenizer {
   /** null when the model has no template. */
   readonly chatTemplate: string | null;
   /** Throws `invalid_value` when the template raises, `chat_template_missing` when there is none. */
-  renderChat(messages: readonly ChatMessage[], options: { readonly addGenerationPrompt: boolean }): string;
+  renderChat(messages: readonly ChatMessage[], options: RenderOptions): string;
   /**
    * A decoder of one stream that never splits a character. With the ids of a prompt it goes on behind them, so that a first
    * token keeps its leading space (text completions); without, it begins a text of its own (an assistant's message).
