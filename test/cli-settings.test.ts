@@ -49,6 +49,18 @@ test("sizes, times, switches and lists of choices are read with their units from
   assert.equal(settings.dtype, "int4");
 });
 
+test("trusted proxies are addresses and networks", () => {
+  const file = { "trusted-proxies": ["10.0.0.0/8", "::1"] };
+  assert.deepEqual(resolveSettings(serveOptions, { ...nothing, file }).trustedProxies, file["trusted-proxies"]);
+  for (const wrong of ["proxy.example", "10.0.0.0/33", "fd00::/129", "10.0.0.0/", "10.0.0.0/8/8", "fe80::1%eth0"]) {
+    assert.match(
+      faultOf({ flags: { trustedProxies: wrong } }),
+      /^--trusted-proxies must be addresses or networks/,
+      wrong,
+    );
+  }
+});
+
 test("origins of pages are read as browsers spell them", () => {
   const allowed = (allowedOrigins: string) => resolveSettings(serveOptions, { ...nothing, flags: { allowedOrigins } });
   assert.equal(resolveSettings(serveOptions, nothing).allowedOrigins, null);

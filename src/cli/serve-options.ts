@@ -34,6 +34,7 @@ export function serverOptionsOf(settings: ServeSettings): ServerOptions {
   return {
     ...settings,
     allowedOrigins: settings.allowedOrigins ?? serverDefaults.allowedOrigins,
+    trustedProxies: settings.trustedProxies ?? serverDefaults.trustedProxies,
     bodyTimeoutMs: settings.bodyTimeout,
     headersTimeoutMs: settings.headersTimeout,
     keepAliveTimeoutMs: settings.keepAliveTimeout,

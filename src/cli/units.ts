@@ -1,4 +1,5 @@
 /** Turns one option's text into a value with its unit, and back into text for help and tables. Knows no option by name. */
+import { isIP } from "node:net";
 
 /** Reads one option's text. Throws an Error whose message says what is allowed: "must be ...". */
 export type Parser<T> = (text: string) => T;
@@ -109,6 +110,18 @@ export const origins: Parser<readonly string[]> = (value) =>
     }
     const { protocol, host } = new URL(origin);
     return `${protocol}//${host}`;
+  });
+
+/** Addresses and networks with commas between: `10.0.0.0/8,::1`. */
+export const networks: Parser<readonly string[]> = (value) =>
+  list(value).map((network) => {
+    const [address = "", bits, more] = network.split("/");
+    const widest = isIP(address) === 6 ? 128 : 32;
+    const isWhole = bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= widest);
+    if (isIP(address) === 0 || !isWhole || more !== undefined || address.includes("%")) {
+      throw new Error("must be addresses or networks such as 10.0.0.0/8 or ::1, with commas between");
+    }
+    return network;
   });
 
 /** Where a server listens: `http://127.0.0.1:8080`. */

@@ -4,6 +4,7 @@ import { LorikeetError } from "../base/errors.js";
 import type { Logger } from "../base/log.js";
 import type { Gateway } from "../gateway/gateway.js";
 import { adapterHandlers } from "./adapter-routes.js";
+import type { ClientAddressOf } from "./client-address.js";
 import { contextMiddleware, contextOf } from "./context.js";
 import type { Gate } from "./drain.js";
 import { sendFault, toFault } from "./fault.js";
@@ -18,6 +19,7 @@ export interface AppParts {
   readonly gateway: Gateway;
   readonly gate: Gate;
   readonly origins: Origins;
+  readonly clientAddress: ClientAddressOf;
   readonly metrics: Metrics;
   readonly logger: Logger;
   readonly options: ServerOptions;
@@ -48,7 +50,7 @@ function createBare(parts: Omit<AppParts, "gateway">): Express {
   app.disable("x-powered-by");
   app.disable("etag");
   app.set("query parser", false);
-  app.use(contextMiddleware(parts.logger));
+  app.use(contextMiddleware(parts.logger, parts.clientAddress));
   app.use(originMiddleware(parts.origins));
   addOperations(app, parts);
   return app;

@@ -5,9 +5,12 @@ import type { NextFunction, Request, Response } from "express";
 import type { LorikeetError } from "../base/errors.js";
 import type { Logger } from "../base/log.js";
 import type { RequestSummary } from "../gateway/observer.js";
+import type { ClientAddressOf } from "./client-address.js";
 
 export interface RequestContext {
   readonly id: string;
+  /** Who asks, as limits for each client count it. */
+  readonly client: string;
   /** Aborted when the client leaves before the answer is whole. */
   readonly signal: AbortSignal;
   /** The fault that was answered. */
@@ -31,12 +34,13 @@ export function requestId(headers: IncomingHttpHeaders): string {
 }
 
 /** Middleware: gives every request its context and `x-request-id`, and logs one line when it is over. */
-export function contextMiddleware(logger: Logger) {
+export function contextMiddleware(logger: Logger, clientAddress: ClientAddressOf) {
   return (req: Request, res: Response, next: NextFunction): void => {
     const startedAt = performance.now();
     const controller = new AbortController();
     const context: RequestContext = {
       id: requestId(req.headers),
+      client: clientAddress(req),
       signal: controller.signal,
       fault: null,
       summary: null,
@@ -75,6 +79,7 @@ async function logAccess(
     status: res.headersSent ? res.statusCode : 499,
     ms,
     remote: req.socket.remoteAddress,
+    client: context.client,
     ...(res.writableFinished ? {} : { left: true }),
     ...(context.fault ? { code: context.fault.code, param: context.fault.param } : {}),
     ...(context.model === undefined ? {} : { model: context.model }),

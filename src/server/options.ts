@@ -11,6 +11,8 @@ export interface ServerOptions {
   readonly maxConnections: number;
   /** Origins whose pages may use the server, beside those of this machine and its own; `*` is every page. */
   readonly allowedOrigins: readonly string[];
+  /** Addresses and networks of proxies whose `X-Forwarded-For` counts. */
+  readonly trustedProxies: readonly string[];
   /** Bytes that wait for a stream's reader before its generation is paused. */
   readonly streamBufferBytes: number;
   /** A comment line keeps an idle stream's connection alive this often. */
@@ -41,6 +43,7 @@ export const serverDefaults: ServerOptions = {
   keepAliveTimeoutMs: 65_000,
   maxConnections: 1024,
   allowedOrigins: [],
+  trustedProxies: [],
   streamBufferBytes: 64 * 1024,
   streamKeepAliveMs: 15_000,
   slowReaderMs: 30_000,

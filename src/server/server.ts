@@ -5,6 +5,7 @@ import { assert } from "../base/errors.js";
 import type { Logger } from "../base/log.js";
 import type { Gateway } from "../gateway/gateway.js";
 import { createApp, createWaitingApp } from "./app.js";
+import { ClientAddresses, type ClientAddressOf } from "./client-address.js";
 import { Gate } from "./drain.js";
 import { Metrics } from "./metrics.js";
 import { type ServerOptions, serverDefaults } from "./options.js";
@@ -48,7 +49,9 @@ export function createServer(parts: ServerParts): LorikeetServer {
   const metrics = parts.metrics ?? new Metrics(options);
   const gate = new Gate(false);
   const origins = new Origins(options.allowedOrigins);
-  const shared = { gate, origins, metrics, logger, options };
+  const clients = new ClientAddresses(options.trustedProxies);
+  const clientAddress: ClientAddressOf = (req) => clients.of(req);
+  const shared = { gate, origins, clientAddress, metrics, logger, options };
   let app = createWaitingApp(shared);
   let service: Service | null = null;
   const http = createHttp(
@@ -65,7 +68,7 @@ export function createServer(parts: ServerParts): LorikeetServer {
     metrics.bind(gateway);
     gateway.observe(metrics.gatewayObserver);
     app = createApp({ gateway, ...shared });
-    const sockets = new Sockets({ gateway, gate, logger, options }, origins, metrics);
+    const sockets = new Sockets({ gateway, gate, logger, options, clientAddress }, origins, metrics);
     sockets.attach(http);
     service = { gateway, sockets };
     gate.open();

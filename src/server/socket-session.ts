@@ -6,6 +6,7 @@ import type { Gateway } from "../gateway/gateway.js";
 import { asFault } from "../gateway/generation.js";
 import type { RequestSummary } from "../gateway/observer.js";
 import { askedModel } from "./asked-model.js";
+import type { ClientAddressOf } from "./client-address.js";
 import { summaryFields } from "./context.js";
 import type { Gate } from "./drain.js";
 import { errorBody } from "./fault.js";
@@ -19,6 +20,7 @@ type Ask = Exclude<SocketMessage, { type: "cancel" }>;
 export interface SessionDeps {
   readonly gateway: Gateway;
   readonly gate: Gate;
+  readonly clientAddress: ClientAddressOf;
   readonly logger: Logger;
   readonly options: ServerOptions;
 }
