@@ -54,7 +54,7 @@ async function scoreIds(url, model, ids, from) {
 }
 
 /** Asks for one row; gives what differs, and the largest difference of a log-probability for each of its tokens. */
-async function compareRow(url, model, row) {
+async function compareRow(url, model, row, endToken) {
   const faults = [];
   const learned = row.token_ids.length - Math.max(row.prompt_tokens, 1);
   let largest = Math.abs(-(await scoreIds(url, model, row.token_ids, row.prompt_tokens)) - row.loss) / learned;
@@ -66,7 +66,9 @@ async function compareRow(url, model, row) {
   if (row.scores !== undefined) {
     const labels = Object.keys(row.scores);
     const scores = [];
-    for (const label of labels) scores.push(await scoreText(url, model, `${row.prompt} ${label}`, row.prompt.length));
+    for (const label of labels) {
+      scores.push(await scoreText(url, model, `${row.prompt} ${label}${endToken}`, row.prompt.length));
+    }
     const choice = labels[scores.indexOf(Math.max(...scores))];
     if (choice !== row.choice) faults.push(`chose ${choice}, not ${row.choice}`);
     largest = Math.max(largest, ...labels.map((label, i) => Math.abs(scores[i] - row.scores[label])));
@@ -83,14 +85,14 @@ function mix(judged) {
   return queue.sort((left, right) => left.at - right.at || (left.name < right.name ? -1 : 1));
 }
 
-async function compare(url, judged, clients) {
+async function compare(url, judged, { clients, endToken }) {
   const queue = mix(judged);
   const results = new Map([...judged.keys()].map((name) => [name, { rows: 0, different: 0, largest: 0 }]));
   const faults = [];
   const client = async () => {
     for (let next = queue.shift(); next; next = queue.shift()) {
       const { name, row } = next;
-      const found = await compareRow(url, name, row);
+      const found = await compareRow(url, name, row, endToken);
       const result = results.get(name);
       result.rows++;
       result.largest = Math.max(result.largest, found.largest);
@@ -99,7 +101,7 @@ async function compare(url, judged, clients) {
       faults.push(`${name}, ${row.file}:${row.line}: ${found.faults.join("; ")}`);
     }
   };
-  await Promise.all(Array.from({ length: clients }, client));
+  await Promise.all(Array.from({ length: Number(clients) }, client));
   return { results, faults };
 }
 
@@ -114,6 +116,7 @@ const { positionals, values } = parseArgs({
 });
 const { model, adapters } = values;
 const [data = "recipes/data"] = positionals;
+const { eos_token: endToken } = JSON.parse(readFileSync(join(model, "tokenizer_config.json"), "utf8"));
 const names = readdirSync(adapters).filter(
   (name) => existsSync(join(adapters, name, "adapter_config.json")) && existsSync(join(data, name)),
 );
@@ -125,7 +128,7 @@ try {
   const url = `http://127.0.0.1:${port}`;
   const args = ["serve", "--model", model, "--adapters", adapters, "--dtype", "fp32", "--port", String(port)];
   const stop = await startServer(process.execPath, [main, ...args, "--log-level", "warn"], `${url}/ready`);
-  const { results, faults } = await compare(url, judged, Number(values.clients)).finally(stop);
+  const { results, faults } = await compare(url, judged, { clients: values.clients, endToken }).finally(stop);
   for (const fault of faults.slice(0, 20)) console.error(fault);
   console.log(JSON.stringify(Object.fromEntries(results)));
   if (faults.length > 0) process.exitCode = 1;

@@ -1,4 +1,5 @@
 /** What an adapter can do on rows, as served: loss, perplexity, labels by likelihood, exact answers. Prints nothing. */
+import { assert } from "../base/errors.js";
 import type { Tokenizer } from "../text/types.js";
 import type { Item } from "./data/dataset.js";
 import { type Encoding, encodeExample, type LabelSource, type TokenRow } from "./data/encode.js";
@@ -48,40 +49,53 @@ export interface LabelOptions extends ServedCall {
   readonly length: number;
 }
 
-/** A row's label beside that whose own tokens are likeliest behind its text. */
+/** A row's label beside the one that is likeliest behind its text. */
 export interface LabelChoice {
   readonly label: string;
   readonly choice: string | undefined;
-  /** Log-probability of each label's tokens; the end token does not count. */
+  /** Log-probability of each label, its end token included: without it a label would beat every longer one that begins with it. */
   readonly scores: Readonly<Record<string, number>>;
 }
 
-/** What the served model takes for each row's label, by likelihood. */
+/** What the served model takes for each row's label, by the likelihood of all that training teaches: the label, then the end token. */
 export async function chooseLabels(
   served: Served,
   sources: readonly LabelSource[],
   options: LabelOptions,
 ): Promise<LabelChoice[]> {
-  const { labels } = options;
   return Promise.all(
     sources.map(async ({ text, label }) => {
-      const scores = await Promise.all(labels.map((other) => labelScore(served, { text, label: other }, options)));
-      const choice = labels[scores.indexOf(Math.max(...scores))];
-      return { label, choice, scores: Object.fromEntries(labels.map((other, i) => [other, scores[i] ?? Number.NaN])) };
+      const scores = await scoreLabels(served, text, options);
+      const best = Math.max(...scores.values());
+      const choice = [...scores].find(([, score]) => score === best)?.[0];
+      return { label, choice, scores: Object.fromEntries(scores) };
     }),
   );
 }
 
-async function labelScore(
+/** The log-probability of each label behind a text. All stand behind the same prompt: a long one is cut for the longest label. */
+async function scoreLabels(
   served: Served,
-  source: LabelSource,
-  { encoding, length, ...call }: LabelOptions,
-): Promise<number> {
+  text: string,
+  { labels, encoding, length, ...call }: LabelOptions,
+): Promise<ReadonlyMap<string, number>> {
   const place = { file: "", line: 0 };
-  const [whole] = await encodeExample({ kind: "label", ...source }, place, { ...encoding, endId: null });
-  if (!whole) return Number.NEGATIVE_INFINITY;
-  const row = shorten(whole, length, encoding.bosId);
-  return -lossOf(row, await served.score([...row.ids], call));
+  const rows = await Promise.all(
+    labels.map(async (label) => {
+      const [row] = await encodeExample({ kind: "label", text, label }, place, encoding);
+      assert(row, "a text with a label has a row");
+      return row;
+    }),
+  );
+  const labelTokens = rows.map(({ ids, promptLength }) => ids.length - promptLength);
+  const most = Math.max(...labelTokens);
+  const scores = await Promise.all(
+    rows.map(async (row, i) => {
+      const short = shorten(row, length - most + (labelTokens[i] ?? most), encoding.bosId);
+      return -lossOf(short, await served.score([...short.ids], call));
+    }),
+  );
+  return new Map(labels.map((label, i) => [label, scores[i] ?? Number.NaN]));
 }
 
 export interface ExactOptions extends ServedCall {
