@@ -95,6 +95,23 @@ for (const [name, settings] of Object.entries(manners)) {
   });
 }
 
+for (const method of ["sft", "dpo"] as const) {
+  test(`${method}: a step of 4 x 1 is one of 1 x 4 and of 2 x 2, but for rounding`, async () => {
+    const lengths = [9, 12, 7, 38, 3, 21, 30, 15, 11, 5];
+    const split = (batch: number, accumulate: number) =>
+      learn({ method, batch, accumulate, steps: 5, lengthWindow: 2 }, lengths, 1, tiny);
+    const whole = await split(4, 1);
+    for (const other of [await split(1, 4), await split(2, 2)]) {
+      for (const [i, value] of whole.values.entries()) {
+        assert.ok(Math.abs(value - (other.values[i] ?? Number.NaN)) < 1e-4, `${value}, ${other.values[i]}`);
+      }
+      for (const [i, loss] of whole.validated.entries()) {
+        assert.ok(Math.abs(loss - (other.validated[i] ?? Number.NaN)) < 1e-5, `${loss}, ${other.validated[i]}`);
+      }
+    }
+  });
+}
+
 test("padding to so many tokens changes no label, no row and no pair", () => {
   const { train: items } = dataOf([5, 33]);
   const [padded] = plainBatches(items, 2, 128);

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { noLabel, type TokenBatch } from "../src/train/batch.js";
-import { BatchPlan, plainBatches } from "../src/train/batches.js";
+import { type BatchOptions, BatchPlan, plainBatches } from "../src/train/batches.js";
 import type { Item } from "../src/train/data/dataset.js";
 import { dropoutMasks } from "../src/train/dropout.js";
 import { nextToken, type Stepper } from "../src/train/objectives.js";
@@ -63,7 +63,7 @@ interface Saved {
 
 function runOf(changes: Partial<TrainerOptions> & { batch?: number; accumulate?: number } = {}) {
   const { batch = 2, accumulate = 2, ...options } = changes;
-  const plan = new BatchPlan(itemsOf(lengths), { batch, accumulate, seed: 3, packLength: null });
+  const plan = new BatchPlan(itemsOf(lengths), { batch, accumulate, seed: 3, lengthWindow: 4, packLength: null });
   const stepper = quadratic();
   const optimizer = chain(
     4,
@@ -123,26 +123,68 @@ test("a run that goes on from any checkpoint ends as one that was not stopped", 
   }
 });
 
-test("8 × 1, 1 × 8 and 2 × 4 rows a step learn the same, whatever their numbers of labels", async () => {
+const splits = [
+  [8, 1],
+  [1, 8],
+  [2, 4],
+  [4, 2],
+] as const;
+
+test("8 × 1, 1 × 8, 2 × 4 and 4 × 2 rows a step learn the same, whatever their numbers of labels", async () => {
   const ends = await Promise.all(
-    [
-      [8, 1],
-      [1, 8],
-      [2, 4],
-    ].map(async ([batch = 1, accumulate = 1]) => {
-      const items = itemsOf(lengths.slice(0, 8)); // one step an epoch, so that all three see the same rows
-      const plan = new BatchPlan(items, { batch, accumulate, seed: 3, packLength: null });
-      assert.equal(plan.stepsPerEpoch, 1);
+    splits.map(async ([batch, accumulate]) => {
+      const items = itemsOf(Array.from({ length: 61 }, (_, i) => 3 + ((i * 7) % 19)));
+      const plan = new BatchPlan(items, { batch, accumulate, seed: 3, lengthWindow: 2, packLength: null });
       const run = runOf({ batches: (step) => plan.step(step) });
       await train(run.all, initialState());
       return [...run.stepper.values];
     }),
   );
-  for (const end of ends)
+  for (const end of ends) {
     end.forEach((x, i) => {
       assert.ok(Math.abs(x - (ends[0]?.[i] as number)) < 1e-6);
     });
+  }
 });
+
+/** The rows of each step, by their lines, in no order. */
+function rowsOfSteps(items: readonly Item[], options: BatchOptions, steps: number): string[] {
+  const lineOf = new Map(items.map(([{ ids, place }]) => [ids.join(), place.line]));
+  const plan = new BatchPlan(items, options);
+  return Array.from({ length: steps }, (_, step) => {
+    const lines = plan.step(step).flatMap(({ rows, length, ids, segments }) =>
+      Array.from({ length: rows }, (_, row) => {
+        const begin = row * length;
+        const part = segments?.subarray(begin, begin + length) ?? new Int32Array();
+        return Array.from({ length: Math.max(...part) }, (_, i) => {
+          const own = ids.subarray(begin + part.indexOf(i + 1), begin + part.lastIndexOf(i + 1) + 1);
+          return lineOf.get(own.join());
+        });
+      }),
+    );
+    return lines
+      .flat()
+      .sort((a, b) => (a ?? 0) - (b ?? 0))
+      .join();
+  });
+}
+
+for (const [name, changes] of [
+  ["padded rows", {}],
+  ["padded rows, sorted over many steps", { lengthWindow: 32 }],
+  ["packed rows", { packLength: 40 }],
+] as const) {
+  test(`${name}: the same make a step, however it is split`, () => {
+    const items = itemsOf(Array.from({ length: 61 }, (_, i) => 3 + ((i * 7) % 19))).map(
+      ([row], i): Item => [{ ...row, ids: row.ids.map((id, t) => (t === 0 ? 100 + i : id)) }],
+    );
+    const [first, ...others] = splits.map(([batch, accumulate]) =>
+      rowsOfSteps(items, { batch, accumulate, seed: 3, lengthWindow: 4, packLength: null, ...changes }, 20),
+    );
+    for (const other of others) assert.deepEqual(other, first);
+    assert.ok(new Set(first).size > 8 && first?.every((lines) => /^\d+(,\d+)*$/.test(lines)), "each epoch has its own");
+  });
+}
 
 test("an interruption saves at the step it came in, and throws a half-done step away", async () => {
   const controller = new AbortController();
@@ -206,7 +248,7 @@ test("each epoch has every row once, in an order that seed and epoch decide", ()
         }),
       ),
     );
-  const options = { batch: 4, accumulate: 3, seed: 5, packLength: null };
+  const options = { batch: 4, accumulate: 3, seed: 5, lengthWindow: 32, packLength: null };
   const plan = new BatchPlan(items, options);
   const expected = items.map(([{ ids }]) => `${ids[0]}:${ids.length}`).sort();
   assert.deepEqual([...firsts(plan, 0)].sort(), expected);
@@ -220,7 +262,7 @@ test("each epoch has every row once, in an order that seed and epoch decide", ()
 
 test("packing puts every row somewhere once, within the length, each in a segment of its own", () => {
   const items = itemsOf(Array.from({ length: 300 }, (_, i) => 3 + ((i * 5) % 17)));
-  const plan = new BatchPlan(items, { batch: 2, accumulate: 1, seed: 5, packLength: 32 });
+  const plan = new BatchPlan(items, { batch: 2, accumulate: 1, seed: 5, lengthWindow: 4, packLength: 32 });
   for (const epoch of [0, 1]) {
     let [rows, labels] = [0, 0];
     for (let i = 0; i < plan.stepsPerEpoch; i++) {

@@ -138,6 +138,11 @@ export const trainOptions = {
     parse: integer(1, 65_536),
     help: "runs that make a step: a step learns batch times accumulate rows",
   }),
+  lengthWindow: given("Training", d.lengthWindow, {
+    placeholder: "steps",
+    parse: integer(1),
+    help: "steps whose rows are drawn together and sorted by length; more pads less, 1 mixes best",
+  }),
   epochs: given("Training", d.epochs, {
     placeholder: "n",
     parse: decimal(0.001, 100_000),
@@ -238,6 +243,7 @@ export function settingsOf(
     warmUpSteps: flags.warmUpSteps,
     batch: flags.batch,
     accumulate: flags.accumulate,
+    lengthWindow: flags.lengthWindow,
     epochs: flags.epochs,
     steps: flags.steps,
     maxTimeMs: maxTime,

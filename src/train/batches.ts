@@ -1,6 +1,7 @@
 /**
- * Which rows every step reads: a pure function of rows, seed and step, so that a run can go on anywhere. Rows of like length
- * share a batch, or short rows share a packed row. Knows no text.
+ * Which rows every step reads: a pure function of rows, seed and step, so that a run can resume anywhere. Rows of like length
+ * share a step, or short rows share a packed row. Steps are chosen first and split into runs afterwards, so the same rows make
+ * a step however it is split. Knows no text.
  */
 import { noLabel, type TokenBatch } from "./batch.js";
 import type { Item } from "./data/dataset.js";
@@ -13,6 +14,8 @@ export interface BatchOptions {
   /** Runs that make a step. */
   readonly accumulate: number;
   readonly seed: number;
+  /** Steps whose rows are drawn together and sorted by length: more is less padding, and steps that are less alike. */
+  readonly lengthWindow: number;
   /** Tokens of a packed row; null: rows are padded. */
   readonly packLength: number | null;
   /** Tokens of a run at least; shorter ones are padded. Default: any number. */
@@ -22,85 +25,87 @@ export interface BatchOptions {
 /** Items that share a row of a batch: one, or several when packed. */
 type Line = readonly Item[];
 
+/** A run: lines that the graph computes at once. */
+type Run = readonly Line[];
+
 export class BatchPlan {
   readonly stepsPerEpoch: number;
   readonly #items: readonly Item[];
   readonly #options: BatchOptions;
   #epoch = -1;
-  #batches: readonly (readonly Line[])[] = [];
+  #steps: readonly (readonly Run[])[] = [];
 
   constructor(items: readonly Item[], options: BatchOptions) {
     this.#items = items;
     this.#options = options;
-    this.stepsPerEpoch = Math.max(1, Math.ceil(this.#batchesOf(0).length / options.accumulate));
+    this.stepsPerEpoch = Math.max(1, this.#stepsOf(0).length);
   }
 
-  /** The runs of a step, counted from 0; the last step of an epoch may have fewer. */
+  /** The runs of a step, counted from 0; one step of an epoch may have fewer rows. */
   step(step: number): TokenBatch[] {
-    const { accumulate } = this.#options;
-    const begin = (step % this.stepsPerEpoch) * accumulate;
-    const batches = this.#batchesOf(Math.floor(step / this.stepsPerEpoch));
-    return batches.slice(begin, begin + accumulate).map((lines) => this.#toBatch(lines));
+    const steps = this.#stepsOf(Math.floor(step / this.stepsPerEpoch));
+    return (steps[step % this.stepsPerEpoch] ?? []).map((lines) => this.#toBatch(lines));
   }
 
   /** The batch with the most tokens, padding included: what memory must hold. */
   largest(): TokenBatch {
-    const [first = [], ...others] = this.#batchesOf(0);
+    const [first = [], ...others] = this.#stepsOf(0).flat();
     return this.#toBatch(others.reduce((most, lines) => (computed(lines) > computed(most) ? lines : most), first));
   }
 
   /** The batch with the fewest tokens. */
   smallest(): TokenBatch {
-    const [first = [], ...others] = this.#batchesOf(0);
+    const [first = [], ...others] = this.#stepsOf(0).flat();
     return this.#toBatch(others.reduce((least, lines) => (computed(lines) < computed(least) ? lines : least), first));
   }
 
   /** Tokens that each run of an epoch computes, padding included. */
   runSizes(): number[] {
-    return this.#batchesOf(0).map((lines) => computed(lines, this.#options.minTokens));
+    return this.#stepsOf(0).flatMap((runs) => runs.map((lines) => computed(lines, this.#options.minTokens)));
   }
 
-  #toBatch(lines: readonly Line[]): TokenBatch {
+  #toBatch(lines: Run): TokenBatch {
     return toBatch(lines, this.#options.minTokens);
   }
 
-  /** Always as many as in epoch 0 when padded; packed lines may differ by the order, and are cut or filled up to it. */
-  #batchesOf(epoch: number): readonly (readonly Line[])[] {
+  /** As many in every epoch. */
+  #stepsOf(epoch: number): readonly (readonly Run[])[] {
     if (epoch !== this.#epoch) {
-      this.#batches = this.#options.packLength === null ? this.#padded(epoch) : this.#packed(epoch);
+      const { batch, packLength } = this.#options;
+      const steps = packLength === null ? this.#padded(epoch) : this.#packed(epoch, packLength);
+      this.#steps = steps.map((lines) => slices(lines, batch));
       this.#epoch = epoch;
     }
-    return this.#batches;
+    return this.#steps;
   }
 
-  #padded(epoch: number): readonly (readonly Line[])[] {
-    const { batch, seed } = this.#options;
+  get #stepRows(): number {
+    return this.#options.batch * this.#options.accumulate;
+  }
+
+  #padded(epoch: number): Line[][] {
+    const { seed, lengthWindow } = this.#options;
     const order = [...new Draws(seed, purposes.shuffle, epoch).permutation(this.#items.length)];
-    const batches: Line[][] = [];
-    const bucket = batch * 32;
-    for (let at = 0; at < order.length; at += bucket) {
-      const lines = order.slice(at, at + bucket).map((i): Line => [this.#item(i)]);
+    const steps = slices(order, this.#stepRows * lengthWindow).flatMap((window) => {
+      const lines = window.map((i): Line => [this.#item(i)]);
       lines.sort((a, b) => lineLength(a) - lineLength(b)); // stable: equal lengths stay in the drawn order
-      for (let i = 0; i < lines.length; i += batch) batches.push(lines.slice(i, i + batch));
-    }
-    return shuffled(batches, new Draws(seed, purposes.shuffle, epoch, 1));
+      return slices(lines, this.#stepRows);
+    });
+    return shuffled(steps, new Draws(seed, purposes.shuffle, epoch, 1));
   }
 
   /**
    * First fit over the rows of one fixed draw, so that every epoch has the same packed rows, and as many; what differs is
    * their order.
    */
-  #packed(epoch: number): readonly (readonly Line[])[] {
-    const { batch, seed, packLength } = this.#options;
+  #packed(epoch: number, packLength: number): Line[][] {
+    const { seed } = this.#options;
     const order = new Draws(seed, purposes.shuffle, 0).permutation(this.#items.length);
     const lines = packLines(
       [...order].map((i) => this.#item(i)),
-      packLength ?? 0,
+      packLength,
     );
-    const mixed = shuffled(lines, new Draws(seed, purposes.shuffle, epoch, 1));
-    const batches: Line[][] = [];
-    for (let i = 0; i < mixed.length; i += batch) batches.push(mixed.slice(i, i + batch));
-    return batches;
+    return slices(shuffled(lines, new Draws(seed, purposes.shuffle, epoch, 1)), this.#stepRows);
   }
 
   #item(index: number): Item {
@@ -113,9 +118,12 @@ export class BatchPlan {
 /** Batches in a fixed order, without chance: for validation. */
 export function plainBatches(items: readonly Item[], batch: number, minTokens = 1): TokenBatch[] {
   const lines = items.map((item): Line => [item]).sort((a, b) => lineLength(a) - lineLength(b));
-  return Array.from({ length: Math.ceil(lines.length / batch) }, (_, i) =>
-    toBatch(lines.slice(i * batch, (i + 1) * batch), minTokens),
-  );
+  return slices(lines, batch).map((run) => toBatch(run, minTokens));
+}
+
+/** A list in pieces of `size`; the last may be shorter. */
+function slices<T>(list: readonly T[], size: number): T[][] {
+  return Array.from({ length: Math.ceil(list.length / size) }, (_, i) => list.slice(i * size, (i + 1) * size));
 }
 
 const openLines = 64; // lines that first fit looks back at: packs as well as looking at all, in linear time
@@ -147,13 +155,13 @@ function shuffled<T>(items: readonly T[], draws: Draws): T[] {
 }
 
 /** Tokens that a run over these lines computes. */
-function computed(lines: readonly Line[], minTokens = 1): number {
+function computed(lines: Run, minTokens = 1): number {
   const rows = lines.reduce((sum, line) => sum + (line[0]?.length ?? 1), 0);
   return rows * paddedLength(lines, rows, minTokens);
 }
 
 /** The longest line's length, or more where so few rows would have too few tokens. */
-function paddedLength(lines: readonly Line[], rows: number, minTokens: number): number {
+function paddedLength(lines: Run, rows: number, minTokens: number): number {
   return Math.max(Math.ceil(minTokens / rows), ...lines.map(lineLength));
 }
 
@@ -163,7 +171,7 @@ function lineLength(line: Line): number {
 }
 
 /** Lines as a batch: the rows of pairs follow each other, chosen and rejected. */
-function toBatch(lines: readonly Line[], minTokens = 1): TokenBatch {
+function toBatch(lines: Run, minTokens = 1): TokenBatch {
   const rows = lines.flatMap((line): (readonly TokenRow[])[] => {
     const [only] = line;
     return line.length === 1 && only ? only.map((row) => [row]) : [line.map(([row]) => row)];

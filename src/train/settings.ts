@@ -29,6 +29,8 @@ export interface TrainSettings {
   readonly warmUpSteps: number;
   readonly batch: number;
   readonly accumulate: number;
+  /** Steps whose rows are drawn together and sorted by length. */
+  readonly lengthWindow: number;
   readonly epochs: number;
   /** Steps in all, instead of epochs. */
   readonly steps: number | null;
@@ -76,6 +78,7 @@ export const trainDefaults = {
   warmUpSteps: 5,
   batch: 8,
   accumulate: 2,
+  lengthWindow: 4,
   epochs: 3,
   steps: null,
   maxTimeMs: null,
