@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { RandomStream, threefry2x32 } from "../src/engine/random.js";
+import { choiceSeed, RandomStream, threefry2x32 } from "../src/engine/random.js";
 import { createSamplerState, Sampler } from "../src/engine/sampler.js";
 import { TokenPool } from "../src/engine/sampler-pool.js";
 import { deepest, edgeWeight, weightAt } from "../src/engine/sampler-weight.js";
@@ -37,6 +37,17 @@ test("a stream is a function of seed, token index and draw alone", () => {
   const seeds = [0, 1, -1, 2 ** 32, 2 ** 32 + 1, -(2 ** 33), Number.MAX_SAFE_INTEGER, Number.MIN_SAFE_INTEGER];
   const values = seeds.map((seed) => new RandomStream(seed).next());
   assert.equal(new Set(values).size, seeds.length, "no two of these seeds share a stream");
+});
+
+test("each choice of a seed has a seed of its own, the first the seed itself", () => {
+  const seeds = [0, 1, 7, -1, -7, 2 ** 32, 2 ** 53 - 2, 2 ** 53 - 1, 2 ** 53, -(2 ** 53), 2 ** 62, -(2 ** 63)];
+  const all = seeds.flatMap((seed) => Array.from({ length: 64 }, (_, index) => choiceSeed(seed, index)));
+  assert.equal(new Set(all).size, all.length);
+  assert.deepEqual(
+    seeds.map((seed) => choiceSeed(seed, 0)),
+    seeds,
+  );
+  assert.equal(new Set(all.map((seed) => new RandomStream(seed).next())).size, all.length);
 });
 
 test("draws are uniform in [0, 1), along one token and across tokens", () => {

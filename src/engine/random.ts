@@ -47,6 +47,23 @@ export function threefry2x32(k0: number, k1: number, c0: number, c1: number, int
   into[1] = x1;
 }
 
+/**
+ * The seed of choice `index` of a request: its own for the first, for each other a hash of both, so that no choice of one
+ * seed is one of its neighbour's. `seed` is any integer that a double holds.
+ */
+export function choiceSeed(seed: number, index: number): number {
+  if (index === 0) return seed;
+  const block = new Uint32Array(2);
+  threefry2x32(lowWord(seed), highWord(seed), index, choiceDomain, block);
+  return ((block[0] ?? 0) >>> 11) * 2 ** 32 + (block[1] ?? 0);
+}
+
+/** Keeps the hashes of choices apart from the draws of tokens, whose counters are small. */
+const choiceDomain = 0x63686f69;
+
+const lowWord = (seed: number): number => seed | 0;
+const highWord = (seed: number): number => Math.floor(seed / 2 ** 32) | 0;
+
 /** One sequence's stream: the key is its seed, the counter is (token index, draw). */
 export class RandomStream {
   readonly #key0: number;
@@ -55,15 +72,15 @@ export class RandomStream {
   #index = 0;
   #draw = 0;
 
-  /** `seed`: a safe integer, of either sign; null takes 64 bits from the system. */
+  /** `seed`: an integer, of either sign; null takes 64 bits from the system. */
   constructor(seed: number | null) {
     if (seed === null) {
       const bytes = randomBytes(8);
       this.#key0 = bytes.readInt32LE(0);
       this.#key1 = bytes.readInt32LE(4);
     } else {
-      this.#key0 = seed | 0;
-      this.#key1 = Math.floor(seed / 2 ** 32) | 0;
+      this.#key0 = lowWord(seed);
+      this.#key1 = highWord(seed);
     }
   }
 

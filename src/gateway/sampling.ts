@@ -1,4 +1,5 @@
 /** Fills what a request left open with the defaults of the house: OpenAI's, or the model's own. */
+import { choiceSeed } from "../engine/random.js";
 import type { SamplingParams } from "../engine/types.js";
 import type { SamplingInput } from "./requests.js";
 
@@ -43,7 +44,7 @@ export function samplingDefaults(
   };
 }
 
-/** The parameters of choice `index`: a seed is shifted by it, so that choices differ and the whole request repeats. */
+/** The parameters of choice `index`: each has a seed of its own, so that choices differ and the whole request repeats. */
 export function samplingOf(
   input: SamplingInput,
   defaults: SamplingDefaults,
@@ -61,7 +62,7 @@ export function samplingOf(
     presencePenalty: input.presencePenalty ?? 0,
     frequencyPenalty: input.frequencyPenalty ?? 0,
     logitBias: input.logitBias,
-    seed: input.seed === null ? null : input.seed + index,
+    seed: input.seed === null ? null : choiceSeed(input.seed, index),
     logprobs,
   };
 }
