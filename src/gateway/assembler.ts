@@ -1,9 +1,11 @@
 /** One sequence's ids into text: holds back what may be the start of a stop string, and each token's data along with its text. Knows no engine and no wire. */
+import { assert } from "../base/errors.js";
 import type { TokenLogprob } from "../engine/types.js";
+import { characterCount } from "../text/characters.js";
 import { StopMatcher } from "../text/stop.js";
 import type { TextStream, Tokenizer } from "../text/types.js";
 
-/** A token and where its text begins, in UTF-16 units of the answer. */
+/** A token and where its text begins, in characters of the returned text. */
 export interface TokenPiece {
   readonly id: number;
   readonly offset: number;
@@ -15,87 +17,131 @@ export interface Assembled {
   readonly tokens: readonly TokenPiece[];
 }
 
+export interface AssemblerOptions {
+  readonly stops: readonly string[];
+  /** The text ends with the stop string or stop token that ended it. */
+  readonly includesStop: boolean;
+  /** Stop strings that are complete within so many tokens are passed over. */
+  readonly minTokens: number;
+  readonly keepsSpecialTokens: boolean;
+  /** The prompt's ids when the text continues it, else empty. */
+  readonly before: readonly number[];
+  /** Characters of the returned text before this one: those of an echoed prompt. */
+  readonly offset: number;
+}
+
+/** A token whose text has not come out yet, and where its text begins in the searched text. */
+interface Pending extends TokenPiece {
+  readonly at: number;
+}
+
 /** Ids of the prompt's end that a stream has to see to spell the first new token as it would in the whole text. */
 const primedIds = 8;
+const nothing: Assembled = { text: "", tokens: [] };
 
+/**
+ * Stop strings are looked for in the searched text: the returned text with every special token spelled out where it stands,
+ * although special tokens are not returned. So a stop string may be one, contain one, or begin in one.
+ */
 export class Assembler {
+  readonly #tokenizer: Tokenizer | null;
+  readonly #options: AssemblerOptions;
   readonly #stream: TextStream | null;
   readonly #matcher: StopMatcher | null;
-  #pending: TokenPiece[] = [];
-  #pushed: number;
-  #released: number;
-  #stopped = false;
+  #pending: Pending[] = [];
+  /** Stretches of the searched text that did not come out yet, in UTF-16 units. */
+  readonly #stretches: { units: number; readonly isReturned: boolean }[] = [];
+  /** UTF-16 units of the searched text so far, and those that came out. */
+  #searched = 0;
+  #certain = 0;
+  #offset: number;
+  #generated = 0;
+  #stop: string | null = null;
 
-  /**
-   * @param before the prompt's ids when the text continues it, else empty
-   * @param offset where the text begins: the length of an echoed prompt
-   */
-  constructor(tokenizer: Tokenizer | null, stops: readonly string[], before: readonly number[], offset: number) {
-    this.#stream = tokenizer?.stream() ?? null;
+  constructor(tokenizer: Tokenizer | null, options: AssemblerOptions) {
+    const { stops, keepsSpecialTokens, before, offset } = options;
+    this.#tokenizer = tokenizer;
+    this.#options = options;
+    this.#stream = tokenizer?.stream([], { keepSpecialTokens: keepsSpecialTokens }) ?? null;
     this.#matcher = stops.length > 0 ? new StopMatcher(stops) : null;
-    this.#pushed = offset;
-    this.#released = offset;
+    this.#offset = offset;
     for (const id of before.slice(-primedIds)) this.#stream?.push(id);
   }
 
-  /** True once a stop string was met: nothing more comes out. */
-  get stopped(): boolean {
-    return this.#stopped;
+  /** The stop string that was met: nothing more comes out after it. */
+  get stop(): string | null {
+    return this.#stop;
   }
 
   push(id: number, logprob: TokenLogprob | null): Assembled {
-    if (this.#stopped) return { text: "", tokens: [] };
-    this.#pending.push({ id, offset: this.#pushed, logprob });
+    if (this.#stop !== null) return nothing;
+    this.#generated++;
+    this.#pending.push({ id, offset: this.#offset, logprob, at: this.#searched });
     if (!this.#stream) return { text: "", tokens: this.#takeAll() };
-    return this.#release(this.#stream.push(id));
+    return this.#release(this.#stream.push(id), this.#hiddenText(id));
   }
 
   /** The rest, when the sequence is over. */
   finish(): Assembled {
-    if (this.#stopped || !this.#stream) return { text: "", tokens: this.#takeAll() };
-    const last = this.#release(this.#stream.flush());
-    if (this.#stopped) return last;
-    const rest = this.#matcher?.flush() ?? "";
-    this.#released += rest.length;
+    if (this.#stop !== null || !this.#stream) return { text: "", tokens: this.#takeAll() };
+    const last = this.#release(this.#stream.flush(), "");
+    if (this.#stop !== null) return last;
+    const rest = this.#returned(this.#matcher?.flush() ?? "");
     return { text: last.text + rest, tokens: [...last.tokens, ...this.#takeAll()] };
   }
 
-  #release(piece: string): Assembled {
-    this.#pushed += piece.length;
-    const found = this.#matcher?.push(piece) ?? { text: piece, stopped: null };
-    this.#released += found.text.length;
-    this.#stopped = found.stopped !== null;
-    const tokens = this.#takeReleased();
-    if (this.#stopped) this.#pending = [];
-    return { text: found.text, tokens };
+  /** The text of a token that is searched and not returned. */
+  #hiddenText(id: number): string {
+    if (!this.#matcher || this.#options.keepsSpecialTokens) return "";
+    return this.#tokenizer?.specialText(id) ?? "";
+  }
+
+  #release(text: string, hidden: string): Assembled {
+    this.#offset += characterCount(text);
+    this.#note(text, true);
+    this.#note(hidden, false);
+    const mayStop = this.#generated > this.#options.minTokens;
+    const found = this.#matcher?.push(text + hidden, mayStop) ?? { text, stopped: null };
+    const returned = this.#returned(found.text);
+    this.#stop = found.stopped;
+    if (found.stopped !== null && this.#options.includesStop) {
+      return { text: returned + found.stopped, tokens: this.#takeAll() };
+    }
+    const tokens = this.#takeCertain();
+    if (found.stopped !== null) this.#pending = [];
+    return { text: returned, tokens };
+  }
+
+  #note(text: string, isReturned: boolean): void {
+    if (text === "") return;
+    this.#searched += text.length;
+    this.#stretches.push({ units: text.length, isReturned });
+  }
+
+  /** What is returned of the next stretch of the searched text. */
+  #returned(certain: string): string {
+    this.#certain += certain.length;
+    let returned = "";
+    for (let from = 0; from < certain.length; ) {
+      const [stretch] = this.#stretches;
+      assert(stretch, "text comes out once");
+      const units = Math.min(stretch.units, certain.length - from);
+      if (stretch.isReturned) returned += certain.slice(from, from + units);
+      from += units;
+      stretch.units -= units;
+      if (stretch.units === 0) this.#stretches.shift();
+    }
+    return returned;
   }
 
   /** Tokens whose text has begun to come out: a token without text of its own waits for the next one's. */
-  #takeReleased(): TokenPiece[] {
-    const held = this.#pending.findIndex((piece) => piece.offset >= this.#released);
+  #takeCertain(): Pending[] {
+    const held = this.#pending.findIndex((piece) => piece.at >= this.#certain);
     const count = held < 0 ? this.#pending.length : held;
     return this.#pending.splice(0, count);
   }
 
-  #takeAll(): TokenPiece[] {
+  #takeAll(): Pending[] {
     return this.#pending.splice(0);
   }
-}
-
-/** A prompt's text and tokens as an echo returns them: `logprobs` has one entry a token, or none at all. */
-export function assemblePrompt(
-  tokenizer: Tokenizer | null,
-  ids: readonly number[],
-  text: string | null,
-  logprobs: readonly (TokenLogprob | null)[],
-): Assembled {
-  const stream = tokenizer?.stream() ?? null;
-  let spelled = "";
-  const tokens = ids.map((id, index) => {
-    const offset = text === null ? spelled.length : Math.min(spelled.length, text.length);
-    spelled += stream?.push(id) ?? "";
-    return { id, offset, logprob: logprobs[index] ?? null };
-  });
-  spelled += stream?.flush() ?? "";
-  return { text: text ?? spelled, tokens };
 }

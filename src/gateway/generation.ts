@@ -2,12 +2,14 @@
 import { deferred } from "../base/async.js";
 import { LorikeetError } from "../base/errors.js";
 import type { Engine, EngineEvent, SequenceHandle, TokenLogprob } from "../engine/types.js";
+import { characterCount } from "../text/characters.js";
 import type { Tokenizer } from "../text/types.js";
-import { type Assembled, Assembler, assemblePrompt } from "./assembler.js";
+import { type Assembled, Assembler } from "./assembler.js";
 import type { GatewayObserver } from "./observer.js";
 import { PartQueue } from "./part-queue.js";
 import type { ChoicePart, Usage } from "./parts.js";
 import type { Plan, SequencePlan } from "./plan.js";
+import { promptPieces } from "./prompt-pieces.js";
 
 export interface GenerationDeps {
   readonly engine: Engine;
@@ -162,7 +164,7 @@ class SequenceReader {
   }
 
   get stopped(): boolean {
-    return this.#assembler.stopped;
+    return this.#assembler.stop !== null;
   }
 
   *read(event: EngineEvent): Iterable<ChoicePart> {
@@ -190,9 +192,8 @@ class SequenceReader {
   }
 
   #promptPart(logprobs: readonly (TokenLogprob | null)[]): Assembled {
-    const { ids, text } = this.#sequence.prompt;
-    const prompt = assemblePrompt(this.#tokenizer, ids, text, logprobs);
-    this.#assembler = this.#assemblerAt(prompt.text.length);
+    const prompt = promptPieces(this.#tokenizer, this.#sequence.prompt, logprobs, false);
+    this.#assembler = this.#assemblerAt(characterCount(prompt.text));
     return logprobs.length > 0 ? prompt : { text: prompt.text, tokens: [] };
   }
 
@@ -208,8 +209,15 @@ class SequenceReader {
   }
 
   #assemblerAt(offset: number): Assembler {
-    const before = this.#plan.continuesPrompt ? this.#sequence.prompt.ids : [];
-    return new Assembler(this.#tokenizer, this.#plan.stops, before, offset);
+    const { stops, continuesPrompt } = this.#plan;
+    return new Assembler(this.#tokenizer, {
+      stops,
+      includesStop: false,
+      minTokens: 0,
+      keepsSpecialTokens: false,
+      before: continuesPrompt ? this.#sequence.prompt.ids : [],
+      offset,
+    });
   }
 }
 

@@ -2,6 +2,7 @@
 
 import { Tokenizer as HuggingFaceTokenizer } from "@huggingface/tokenizers";
 import { LorikeetError } from "../base/errors.js";
+import { wellFormed } from "./characters.js";
 import { type Definition, define } from "./definition.js";
 import { type JsonRecord, parseRecord } from "./json.js";
 
@@ -45,6 +46,3 @@ export function createEncoder(definition: Definition, config: JsonRecord): Encod
     return ids.filter((id) => id !== undefined);
   };
 }
-
-/** A lone surrogate is no character: it is encoded as U+FFFD, as it would be on its way through UTF-8. */
-const wellFormed = (text: string): string => text.replace(/\p{Surrogate}/gu, "\uFFFD");

@@ -39,7 +39,8 @@ export class StopMatcher {
     this.#state = this.#root;
   }
 
-  push(text: string): StopResult {
+  /** With `mayStop` false a stop string that this text completes is passed over. */
+  push(text: string, mayStop = true): StopResult {
     if (this.#stopped !== null) return { text: "", stopped: this.#stopped };
     if (this.#root.next.size === 0) return { text, stopped: null };
     const seen = this.#held + text;
@@ -48,7 +49,7 @@ export class StopMatcher {
       end += character.length;
       this.#state = advance(this.#root, this.#state, character);
       const { stop } = this.#state;
-      if (stop === null) continue;
+      if (stop === null || !mayStop) continue;
       this.#held = "";
       this.#stopped = stop;
       return { text: seen.slice(0, end - stop.length), stopped: stop };

@@ -124,8 +124,12 @@ class DirectoryTokenizer implements LoadedTokenizer {
     );
   }
 
-  stream(after: readonly number[] = []): TextStream {
-    const stream = new IdStream(this.#definition, this.#decoder, false);
+  specialText(id: number): string | null {
+    return this.#definition.specialIds.has(id) ? (this.#definition.tokens[id] ?? null) : null;
+  }
+
+  stream(after: readonly number[] = [], options: { readonly keepSpecialTokens?: boolean } = {}): TextStream {
+    const stream = new IdStream(this.#definition, this.#decoder, options.keepSpecialTokens ?? false);
     stream.continueAfter(after);
     return stream;
   }

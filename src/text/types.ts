@@ -34,6 +34,8 @@ export interface Tokenizer {
   tokenText(id: number): string;
   /** The bytes that the token stands for; for logprobs. */
   tokenBytes(id: number): readonly number[];
+  /** The text of a special token; null for every other token. */
+  specialText(id: number): string | null;
   /** null when the model has no template. */
   readonly chatTemplate: string | null;
   /** Throws `invalid_value` when the template raises, `chat_template_missing` when there is none. */
@@ -41,8 +43,9 @@ export interface Tokenizer {
   /**
    * A decoder of one stream that never splits a character. With the ids of a prompt it goes on behind them, so that a first
    * token keeps its leading space (text completions); without, it begins a text of its own (an assistant's message).
+   * Special tokens are left out unless asked for.
    */
-  stream(after?: readonly number[]): TextStream;
+  stream(after?: readonly number[], options?: { readonly keepSpecialTokens?: boolean }): TextStream;
 }
 
 /** What `loadTokenizer` gives: a tokenizer that holds a worker thread once long text was encoded. */

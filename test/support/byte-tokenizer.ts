@@ -28,15 +28,20 @@ export function byteTokenizer(options: ByteTokenizerOptions = {}): Tokenizer & {
     renderChat: (messages: readonly ChatMessage[], { addGenerationPrompt }: { addGenerationPrompt: boolean }) =>
       messages.map(({ role, content }) => `${role}: ${content}\n`).join("") +
       (addGenerationPrompt ? "assistant: " : ""),
-    stream: byteStream,
+    specialText: (id: number) => (id < 256 ? null : id === bosId ? "<s>" : "</s>"),
+    stream: (_after?: readonly number[], options?: { readonly keepSpecialTokens?: boolean }) =>
+      byteStream(options?.keepSpecialTokens ?? false),
   };
   return tokenizer;
 }
 
-function byteStream(): TextStream {
+function byteStream(keepSpecialTokens: boolean): TextStream {
   let decoder = new TextDecoder();
   return {
-    push: (id) => (id < 256 ? decoder.decode(Uint8Array.of(id), { stream: true }) : ""),
+    push: (id) => {
+      if (id < 256) return decoder.decode(Uint8Array.of(id), { stream: true });
+      return keepSpecialTokens ? (id === bosId ? "<s>" : "</s>") : "";
+    },
     flush: () => {
       const rest = decoder.decode();
       decoder = new TextDecoder();

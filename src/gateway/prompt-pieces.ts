@@ -1,0 +1,61 @@
+/** A prompt's text and tokens as an echo returns them. */
+import type { TokenLogprob } from "../engine/types.js";
+import { characterCount } from "../text/characters.js";
+import type { Tokenizer } from "../text/types.js";
+import type { Assembled } from "./assembler.js";
+import type { EncodedPrompt } from "./prompts.js";
+
+/** `logprobs` has one entry a token, or none at all. Offsets are in characters of the returned text. */
+export function promptPieces(
+  tokenizer: Tokenizer | null,
+  { ids, text }: EncodedPrompt,
+  logprobs: readonly (TokenLogprob | null)[],
+  keepsSpecialTokens: boolean,
+): Assembled {
+  // The text as it was written has the special tokens that it was written with, and none that the tokenizer added.
+  const stream = tokenizer?.stream([], { keepSpecialTokens: text === null && keepsSpecialTokens }) ?? null;
+  let spelled = "";
+  let at = 0;
+  let offset = 0;
+  const tokens = ids.map((id, index) => {
+    const token = { id, offset, logprob: logprobs[index] ?? null };
+    const piece = stream?.push(id) ?? "";
+    spelled += piece;
+    if (text === null) offset += characterCount(piece);
+    else {
+      const next = behindSpecial(text, follow(text, at, piece), tokenizer?.specialText(id) ?? null);
+      offset += characterCount(text.slice(at, next));
+      at = next;
+    }
+    return token;
+  });
+  spelled += stream?.flush() ?? "";
+  return { text: text ?? spelled, tokens };
+}
+
+/**
+ * Where the text goes on behind a piece of it that begins at `at`. Tokenizers swallow white space beside some added tokens and
+ * put a space of their own where words start, so either may have white space there that the other has not.
+ */
+function follow(text: string, at: number, piece: string): number {
+  const trimmed = piece.trimStart();
+  for (const spelled of [piece, trimmed]) {
+    for (const begin of [at, behindBlanks(text, at)]) {
+      if (text.startsWith(spelled, begin)) return spelled === "" ? at : begin + spelled.length;
+    }
+  }
+  return Math.min(text.length, at + piece.length);
+}
+
+/** Special tokens that the tokenizer added have no place in the text. */
+function behindSpecial(text: string, at: number, special: string | null): number {
+  const begin = behindBlanks(text, at);
+  return special !== null && text.startsWith(special, begin) ? begin + special.length : at;
+}
+
+function behindBlanks(text: string, at: number): number {
+  const blanks = /\s*/y;
+  blanks.lastIndex = at;
+  blanks.exec(text);
+  return blanks.lastIndex;
+}
