@@ -189,6 +189,68 @@ describe("completions", () => {
     assert.match(faultOf(() => completion(body)).message, /has 10000 parameters; at most 256 are allowed/);
   });
 
+  test("refuses prompts by the item at fault and its place", () => {
+    const found = (prompt: unknown) => faultOf(() => completion({ model: "m", prompt })).message.split("; found ")[1];
+    assert.equal(found([1, 100, 2]), "100 at position 1.");
+    assert.equal(found([1, "a"]), "a string of 1 character at position 1.");
+    assert.equal(found([[1], [2, -3]]), "-3 at position 1 of prompt 1.");
+    assert.equal(found([[1], []]), "an empty list at position 1.");
+    assert.equal(found(["a", "b", [1]]), "a list of 1 at position 2, after a string of 1 character.");
+    assert.equal(found([{}]), "an object at position 0.");
+    assert.equal(found({}), "an object.");
+  });
+
+  test("refuses keys of logit_bias that are not token ids in their one decimal spelling", () => {
+    for (const key of ["01", "1e1", " 1", "1 ", "+1", "-1", "1.0", "0x1", "", "x", "١", "constructor", "__proto__"]) {
+      const body = JSON.parse(`{"model":"m","prompt":"p","logit_bias":{${JSON.stringify(key)}:1}}`);
+      const fault = faultOf(() => completion(body));
+      assert.deepEqual([fault.param, fault.code], [`logit_bias.${key}`, "invalid_value"]);
+      assert.match(fault.message, /must have a token id as its key/);
+    }
+    for (const key of ["100", "4294967296", "9007199254740993"]) {
+      const fault = faultOf(() => completion({ model: "m", prompt: "p", logit_bias: { [key]: 1 } }));
+      assert.match(fault.message, /is outside the vocabulary: token ids are 0 to 99; found 1\./);
+    }
+    const { faults } = faultOf(() => completion({ model: "m", prompt: "p", logit_bias: { "1": "a", "01": 1 } }));
+    assert.equal(faults.length, 2);
+    assert.deepEqual(
+      completion({ model: "m", prompt: "p", logit_bias: { "0": 1, "99": -1 } }).sampling.logitBias.size,
+      2,
+    );
+  });
+
+  test("takes seeds of 64 bits, of either sign", () => {
+    for (const seed of [0, -1, 2 ** 53, -(2 ** 63), 2 ** 63]) {
+      assert.equal(completion({ model: "m", prompt: "p", seed }).sampling.seed, seed);
+    }
+    for (const seed of [2 ** 64, 1.5, "1", true]) {
+      assert.equal(faultOf(() => completion({ model: "m", prompt: "p", seed })).param, "seed");
+    }
+  });
+
+  test("makes half of a surrogate pair U+FFFD, wherever it stands", () => {
+    const { prompts, stops } = completion({ model: "m", prompt: ["a\ud800b", "😀"], stop: ["\udc00x", "ok"] });
+    assert.deepEqual(prompts, [
+      { kind: "text", text: "a\ufffdb" },
+      { kind: "text", text: "😀" },
+    ]);
+    assert.deepEqual(stops, ["\ufffdx", "ok"]);
+    const content = [{ type: "text", text: "\ud83d" }];
+    const request = chat({ model: "\ud800m", messages: [{ role: "user", content, name: "n\udfff" }] });
+    assert.deepEqual(request.messages, [{ role: "user", content: "\ufffd", name: "n\ufffd" }]);
+    assert.equal(request.model, "\ufffdm");
+    assert.equal(faultOf(() => completion({ model: "m", prompt: "p", "\ud800": 1 })).param, "\ufffd");
+    const long = `${"x".repeat(63)}😀${"y".repeat(9)}`;
+    assert.equal(faultOf(() => completion({ model: "m", prompt: "p", [long]: 1 })).param, `${"x".repeat(63)}\ufffd…`);
+  });
+
+  test("refuses a body that is nested deeper than any parameter is", () => {
+    const deep = JSON.parse(`{"model":"m","prompt":"p","metadata":${'{"a":'.repeat(100_000)}1${"}".repeat(100_000)}}`);
+    assert.match(faultOf(() => completion(deep)).message, /nested more than 64 levels deep/);
+    const list = JSON.parse(`{"model":"m","prompt":${"[".repeat(100_000)}${"]".repeat(100_000)}}`);
+    assert.match(faultOf(() => completion(list)).message, /nested more than 64 levels deep/);
+  });
+
   test("refuses a logit_bias that is a list", () => {
     for (const bias of [[], [1]]) {
       const fault = faultOf(() => completion({ model: "m", prompt: "p", logit_bias: bias }));
@@ -265,6 +327,31 @@ describe("chat", () => {
     assert.equal(faultOf(() => chat({ model: "m", messages: Array(1025).fill(messages[0]) })).param, "messages");
   });
 
+  test("says what is wrong with a message, and where in it", () => {
+    const found = (message: unknown) => {
+      const fault = faultOf(() => chat({ model: "m", messages: [message] }));
+      return [fault.param, fault.message.split("; found ")[1]];
+    };
+    const content = "x";
+    assert.deepEqual(found({ role: {}, content }), ["messages[0]", "an object as `role`."]);
+    assert.deepEqual(found({ role: "tool", content }), ["messages[0]", '"tool" as `role`.']);
+    assert.deepEqual(found({ role: "a secret role", content }), [
+      "messages[0]",
+      "a string of 13 characters as `role`.",
+    ]);
+    assert.deepEqual(found({ content }), ["messages[0]", "nothing as `role`."]);
+    assert.deepEqual(found({ role: "user" }), ["messages[0]", "nothing as `content`."]);
+    assert.deepEqual(found({ role: "user", content: [] }), ["messages[0]", "a list of 0 as `content`."]);
+    const parts = [
+      { type: "text", text: "a" },
+      { type: "image_url", image_url: {} },
+    ];
+    assert.deepEqual(found({ role: "user", content: parts })[1], '"image_url" as `type` at `content[1]`.');
+    assert.deepEqual(found({ role: "user", content: [{ type: "text" }] })[1], "nothing as `text` at `content[0]`.");
+    assert.deepEqual(found({ role: "user", content, name: 3 })[1], "3 as `name`.");
+    assert.deepEqual(found("x")[1], "a string of 1 character.");
+  });
+
   test("reads logprobs as chat spells them", () => {
     assert.equal(chat({ model: "m", messages }).logprobs, null);
     assert.equal(chat({ model: "m", messages, logprobs: true }).logprobs, 0);
@@ -301,9 +388,12 @@ describe("sampling", () => {
   test("seeds of choices differ and repeat; edge values mean what they say", () => {
     const { sampling } = completion({ model: "m", prompt: "p", seed: 5, top_k: -1, top_p: 0 });
     const defaults = samplingDefaults("openai", {});
+    const seeds = [0, 1, 2].map((index) => samplingOf(sampling, defaults, null, index).seed);
+    assert.equal(seeds[0], 5);
+    assert.equal(new Set(seeds).size, 3);
     assert.deepEqual(
-      [0, 1].map((index) => samplingOf(sampling, defaults, null, index).seed),
-      [5, 6],
+      seeds,
+      [0, 1, 2].map((index) => samplingOf(sampling, defaults, null, index).seed),
     );
     const { topK, topP } = samplingOf(sampling, defaults, null, 0);
     assert.deepEqual([topK, topP], [1, 1]);

@@ -2,7 +2,19 @@
 import * as v from "valibot";
 import type { ChatMessage } from "../text/types.js";
 import { commonCross, commonEntries, commonNeutral, type FieldBounds, flag, integer, listOf } from "./fields.js";
-import { type Door, type Fault, invalid, isObject, type JsonObject, type NeutralTable, parse } from "./parse.js";
+import {
+  type Door,
+  describe,
+  describeWord,
+  type Fault,
+  Found,
+  invalid,
+  isObject,
+  type JsonObject,
+  type NeutralTable,
+  parse,
+  shorten,
+} from "./parse.js";
 import { commonOf } from "./request-common.js";
 import type { ChatRequest } from "./requests.js";
 
@@ -61,36 +73,55 @@ function messageField() {
     v.unknown(),
     v.rawTransform<unknown, ChatMessage>(({ dataset, addIssue, NEVER }) => {
       const message = readMessage(dataset.value);
-      if (typeof message !== "string") return message;
-      addIssue({ message });
+      if (!("rule" in message)) return message;
+      addIssue({ message: message.rule, input: new Found(message.found) });
       return NEVER;
     }),
   );
 }
 
-/** The message, or the rule that it breaks. */
-function readMessage(value: unknown): ChatMessage | string {
-  if (!isObject(value)) return "must be an object with `role` and `content`";
+/** The rule that a message breaks, and what was found. */
+interface MessageFault {
+  readonly rule: string;
+  readonly found: string;
+}
+
+function readMessage(value: unknown): ChatMessage | MessageFault {
+  if (!isObject(value)) return { rule: "must be an object with `role` and `content`", found: describe(value) };
   const { role, content, name, ...rest } = value;
-  if (typeof role !== "string" || !roles.includes(role)) return `must have a \`role\` out of ${roles.join(", ")}`;
+  if (typeof role !== "string" || !roles.includes(role)) {
+    return { rule: `must have a \`role\` out of ${roles.join(", ")}`, found: `${describeWord(role)} as \`role\`` };
+  }
   for (const [key, extra] of Object.entries(rest)) {
     const isEmpty = extra === null || (Array.isArray(extra) && extra.length === 0);
-    if (!isEmpty || !emptyExtras.includes(key)) return `has the field \`${key.slice(0, 64)}\`, which is not supported`;
+    if (isEmpty && emptyExtras.includes(key)) continue;
+    return { rule: `has the field \`${shorten(key)}\`, which is not supported`, found: describe(extra) };
   }
-  if (name !== undefined && name !== null && typeof name !== "string") return "must have a string as `name`";
+  if (name !== undefined && name !== null && typeof name !== "string") {
+    return { rule: "must have a string as `name`", found: `${describe(name)} as \`name\`` };
+  }
   const text = readContent(content);
-  if (text === null) return 'must have a `content` that is a string or a list of {"type":"text","text":"..."} parts';
+  if (typeof text !== "string") return text;
   const base = { role: role === "developer" ? "system" : role, content: text };
   return typeof name === "string" ? { ...base, name } : base;
 }
 
-function readContent(content: unknown): string | null {
+function readContent(content: unknown): string | MessageFault {
+  const rule = 'must have a `content` that is a string or a list of {"type":"text","text":"..."} parts';
   if (typeof content === "string") return content;
-  if (!Array.isArray(content) || content.length === 0) return null;
+  if (!Array.isArray(content) || content.length === 0) return { rule, found: `${describe(content)} as \`content\`` };
   const texts: string[] = [];
-  for (const part of content) {
-    if (!isObject(part) || part.type !== "text" || typeof part.text !== "string") return null;
+  for (const [index, part] of content.entries()) {
+    const fault = partFault(part);
+    if (fault !== null) return { rule, found: `${fault} at \`content[${index}]\`` };
     texts.push(part.text);
   }
   return texts.join("\n");
+}
+
+/** What is in the place of a text part. */
+function partFault(part: unknown): string | null {
+  if (!isObject(part)) return describe(part);
+  if (part.type !== "text") return `${describeWord(part.type)} as \`type\``;
+  return typeof part.text === "string" ? null : `${describe(part.text)} as \`text\``;
 }

@@ -1,7 +1,7 @@
 /** The door of `completions`: an untrusted body in, a CompletionRequest or every fault out. */
 import * as v from "valibot";
 import { commonCross, commonEntries, commonNeutral, type FieldBounds, flag, integer } from "./fields.js";
-import { type Door, type Fault, invalid, type JsonObject, type NeutralTable, parse } from "./parse.js";
+import { type Door, describe, type Fault, Found, invalid, type JsonObject, type NeutralTable, parse } from "./parse.js";
 import { commonOf } from "./request-common.js";
 import type { CompletionRequest, Prompt } from "./requests.js";
 
@@ -49,9 +49,7 @@ function promptField(bounds: FieldBounds) {
     `must be a string, a list of up to ${bounds.maxSequences} strings, a list of token ids (0 to ${bounds.vocabSize - 1}), ` +
     `or up to ${bounds.maxSequences} such lists`;
   const isIds = (value: unknown): value is number[] =>
-    Array.isArray(value) &&
-    value.length > 0 &&
-    value.every((id) => Number.isInteger(id) && id >= 0 && id < bounds.vocabSize);
+    Array.isArray(value) && value.length > 0 && firstStranger(value, bounds.vocabSize) < 0;
   const read = (value: unknown): readonly Prompt[] | null => {
     if (typeof value === "string") return [{ kind: "text", text: value }];
     if (isIds(value)) return [{ kind: "ids", ids: value }];
@@ -64,8 +62,35 @@ function promptField(bounds: FieldBounds) {
     v.rawTransform(({ dataset, addIssue, NEVER }) => {
       const prompts = read(dataset.value);
       if (prompts) return prompts;
-      addIssue({ message: rule });
+      addIssue({ message: rule, input: whatIsWrong(dataset.value, bounds) });
       return NEVER;
     }),
   );
+}
+
+/** The place of the first item that is not a token id, or -1. */
+function firstStranger(ids: readonly unknown[], vocabSize: number): number {
+  return ids.findIndex((id) => typeof id !== "number" || !Number.isInteger(id) || id < 0 || id >= vocabSize);
+}
+
+/** The item of a list that makes it no prompt, and where it stands. */
+function whatIsWrong(value: unknown, { maxSequences, vocabSize }: FieldBounds): unknown {
+  if (!Array.isArray(value) || value.length === 0) return value;
+  const [first] = value;
+  if (typeof first === "number") return strangerIn(value, vocabSize, "") ?? value;
+  if (value.length > maxSequences) return value;
+  const other = value.findIndex((item) => typeof item !== typeof first || Array.isArray(item) !== Array.isArray(first));
+  if (other >= 0) return new Found(`${describe(value[other])} at position ${other}, after ${describe(first)}`);
+  for (const [index, ids] of value.entries()) {
+    if (!Array.isArray(ids)) return new Found(`${describe(ids)} at position ${index}`);
+    const found = strangerIn(ids, vocabSize, ` of prompt ${index}`);
+    if (found) return found;
+    if (ids.length === 0) return new Found(`an empty list at position ${index}`);
+  }
+  return value;
+}
+
+function strangerIn(ids: readonly unknown[], vocabSize: number, where: string): Found | null {
+  const at = firstStranger(ids, vocabSize);
+  return at < 0 ? null : new Found(`${describe(ids[at])} at position ${at}${where}`);
 }

@@ -37,21 +37,49 @@ function stopField(bounds: FieldBounds) {
   );
 }
 
-/** A schema for `logit_bias`: an object from token id to a number from -100 to 100. */
+/** A schema for `logit_bias`: an object from token id, as a decimal number without leading zeros, to a number from -100 to 100. */
 function biasField(bounds: FieldBounds) {
   const rule =
     `must be an object of up to ${bounds.maxLogitBias} token ids (0 to ${bounds.vocabSize - 1}) ` +
     "and numbers from -100 to 100";
-  const id = v.pipe(
-    v.string(rule),
-    v.check((key) => /^\d{1,9}$/.test(key) && Number(key) < bounds.vocabSize, rule),
-  );
-  const value = v.pipe(v.number(rule), v.minValue(-100, rule), v.maxValue(100, rule));
   return v.pipe(
-    v.custom<JsonObject>((input) => isObject(input) && Object.keys(input).length <= bounds.maxLogitBias, rule),
-    v.record(id, value, rule),
-    v.transform((record) => new Map(Object.entries(record).map(([key, bias]) => [Number(key), bias]))),
+    v.custom<Record<string, unknown>>(
+      (input) => isObject(input) && Object.keys(input).length <= bounds.maxLogitBias,
+      rule,
+    ),
+    v.rawTransform<Record<string, unknown>, ReadonlyMap<number, number>>(({ dataset, addIssue, NEVER }) => {
+      const biases = new Map<number, number>();
+      let isFaulty = false;
+      for (const [key, value] of Object.entries(dataset.value)) {
+        const message = biasFault(key, value, bounds.vocabSize);
+        if (message === null) biases.set(Number(key), Number(value));
+        else addIssue({ message, input: value, path: [keyItem(dataset.value, key)] });
+        isFaulty ||= message !== null;
+      }
+      return isFaulty ? NEVER : biases;
+    }),
   );
+}
+
+function biasFault(key: string, value: unknown, vocabSize: number): string | null {
+  if (!/^(0|[1-9]\d{0,15})$/.test(key))
+    return "must have a token id as its key, a decimal number without leading zeros";
+  if (Number(key) >= vocabSize) return `is outside the vocabulary: token ids are 0 to ${vocabSize - 1}`;
+  return typeof value === "number" && Math.abs(value) <= 100 ? null : "must be a number from -100 to 100";
+}
+
+const keyItem = (input: Record<string, unknown>, key: string): v.ObjectPathItem => ({
+  type: "object",
+  origin: "value",
+  input,
+  key,
+  value: input[key],
+});
+
+/** A schema for `seed`: OpenAI allows 64 bits, of which JSON keeps the first 53. */
+function seedField() {
+  const rule = "must be an integer of 64 bits (-2^63 to 2^63 - 1)";
+  return v.pipe(v.number(rule), v.integer(rule), v.minValue(-(2 ** 63), rule), v.maxValue(2 ** 63, rule));
 }
 
 function streamOptionsField() {
@@ -84,7 +112,7 @@ export function commonEntries(bounds: FieldBounds) {
     frequency_penalty: v.optional(real(-2, 2)),
     n: v.optional(integer(1, bounds.maxChoices), 1),
     stop: v.optional(stopField(bounds), []),
-    seed: v.optional(integer(Number.MIN_SAFE_INTEGER, Number.MAX_SAFE_INTEGER)),
+    seed: v.optional(seedField()),
     logit_bias: v.optional(biasField(bounds)),
     stream: v.optional(flag, false),
     stream_options: v.optional(streamOptionsField()),

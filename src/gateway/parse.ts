@@ -1,6 +1,10 @@
-/** Reads an untrusted JSON object through a valibot schema and reports every fault at once. Knows no particular request; its messages never repeat text that a user sent. */
+/**
+ * Reads an untrusted JSON object through a valibot schema and reports every fault at once. Knows no particular request; its
+ * messages never repeat text that a user sent. Behind it all text is well formed: half of a surrogate pair is U+FFFD.
+ */
 import * as v from "valibot";
 import { LorikeetError } from "../base/errors.js";
+import { wellFormed } from "../text/characters.js";
 
 /** One thing wrong with a request. `text` is a whole sentence. */
 export interface Fault {
@@ -26,6 +30,8 @@ export interface Door<S extends v.GenericSchema> {
 const listedFaults = 16;
 /** Far more than there are. */
 const maxParameters = 256;
+/** Lists and objects within one another: far more than any parameter has. */
+const maxDepth = 64;
 
 /** Throws one LorikeetError that names every fault: `unsupported_parameter` or `invalid_value`, after the first of them. */
 export function parse<S extends v.GenericSchema>(door: Door<S>, input: unknown): v.InferOutput<S> {
@@ -44,13 +50,47 @@ export function parse<S extends v.GenericSchema>(door: Door<S>, input: unknown):
       },
     );
   }
-  const body = withoutNulls(input);
+  const body = withoutNulls(wellFormedObject(input));
   const faults = [...unsupportedFaults(door, body)];
   const result = v.safeParse(door.schema, body, { abortPipeEarly: true });
   for (const issue of result.issues ?? []) faults.push(issueFault(issue));
   faults.push(...(door.cross?.(body) ?? []));
   if (result.success && faults.length === 0) return result.output;
   throw faultsError(faults);
+}
+
+/** Every string of it, keys included, as well-formed text. What needs no change is not copied. */
+function wellFormedObject(object: JsonObject, depth = 0): JsonObject {
+  let changed: [string, unknown][] | null = null;
+  const entries = Object.entries(object);
+  for (const [index, [key, value]] of entries.entries()) {
+    const entry: [string, unknown] = [wellFormed(key), wellFormedValue(value, depth + 1)];
+    if (entry[0] === key && entry[1] === value) continue;
+    changed ??= [...entries];
+    changed[index] = entry;
+  }
+  return changed === null ? object : Object.fromEntries(changed);
+}
+
+function wellFormedValue(value: unknown, depth: number): unknown {
+  if (typeof value === "string") return wellFormed(value);
+  if (typeof value !== "object" || value === null) return value;
+  if (depth > maxDepth) {
+    throw new LorikeetError("invalid_value", `The body is nested more than ${maxDepth} levels deep.`, {
+      param: "body",
+      allowed: maxDepth,
+    });
+  }
+  if (isObject(value)) return wellFormedObject(value, depth);
+  if (!Array.isArray(value)) return value;
+  let changed: unknown[] | null = null;
+  for (let i = 0; i < value.length; i++) {
+    const item = wellFormedValue(value[i], depth + 1);
+    if (item === value[i]) continue;
+    changed ??= [...value];
+    changed[i] = item;
+  }
+  return changed ?? value;
 }
 
 export function isObject(value: unknown): value is JsonObject {
@@ -64,13 +104,26 @@ export function withoutNulls(value: JsonObject): JsonObject {
   return kept;
 }
 
+/** What is at fault inside a value, in words: given as a fault's input where the value as a whole would say nothing. */
+export class Found {
+  constructor(readonly text: string) {}
+}
+
 /** What a value is, without what it says: numbers and booleans as they are, the rest by kind and size. */
 export function describe(value: unknown): string {
+  if (value instanceof Found) return value.text;
   if (value === undefined) return "nothing";
   if (value === null || typeof value === "number" || typeof value === "boolean") return String(value);
-  if (typeof value === "string") return `a string of ${value.length} characters`;
+  if (typeof value === "string") return `a string of ${counted(value.length, "character")}`;
   return Array.isArray(value) ? `a list of ${value.length}` : "an object";
 }
+
+/** A word of a vocabulary that requests choose from is shown as it came; anything longer, or with other characters, is not. */
+export function describeWord(value: unknown): string {
+  return typeof value === "string" && /^[a-z][a-z0-9_.-]{0,31}$/i.test(value) ? `"${value}"` : describe(value);
+}
+
+const counted = (count: number, noun: string): string => `${count} ${noun}${count === 1 ? "" : "s"}`;
 
 export function invalid(param: string, rule: string): Fault {
   return { code: "invalid_value", param, text: `\`${param}\` ${rule}.` };
@@ -111,6 +164,6 @@ function pathOf(issue: v.BaseIssue<unknown>): string {
 }
 
 /** Keys come from strangers too. */
-function shorten(key: string): string {
-  return key.length <= 64 ? key : `${key.slice(0, 64)}…`;
+export function shorten(key: string): string {
+  return key.length <= 64 ? key : `${wellFormed(key.slice(0, 64))}…`;
 }

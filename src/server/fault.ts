@@ -1,6 +1,7 @@
 /** Any thrown thing in OpenAI's form. Knows the table of errors and express's own faults. */
 import type { Response } from "express";
 import { type ErrorCode, LorikeetError } from "../base/errors.js";
+import { wellFormed } from "../text/characters.js";
 
 export interface ErrorBody {
   readonly error: {
@@ -13,10 +14,17 @@ export interface ErrorBody {
   };
 }
 
+/** Its texts may quote what somebody sent: they are made well formed, as strict parsers want them. */
 export function errorBody(error: LorikeetError): ErrorBody {
-  const { message, type, code, param, faults } = error;
+  const { type, code, param, faults } = error;
   return {
-    error: { message, type, param: param ?? null, code, ...(faults.length > 1 ? { faults } : {}) },
+    error: {
+      message: wellFormed(error.message),
+      type,
+      param: param === undefined ? null : wellFormed(param),
+      code,
+      ...(faults.length > 1 ? { faults: faults.map(wellFormed) } : {}),
+    },
   };
 }
 

@@ -1,8 +1,9 @@
 /** The messages that a WebSocket's client may send, parsed at the door. */
 import * as v from "valibot";
 import { LorikeetError } from "../base/errors.js";
+import { wellFormed } from "../text/characters.js";
 
-const id = v.pipe(v.string(), v.minLength(1), v.maxLength(128));
+const id = v.pipe(v.string(), v.minLength(1), v.maxLength(128), v.transform(wellFormed));
 const schema = v.variant("type", [
   v.strictObject({ id, type: v.literal("completions"), body: v.record(v.string(), v.unknown()) }),
   v.strictObject({ id, type: v.literal("chat.completions"), body: v.record(v.string(), v.unknown()) }),
