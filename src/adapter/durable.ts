@@ -3,6 +3,7 @@
 import { open, readdir, rename, rm, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { LorikeetError } from "../base/errors.js";
+import { handleShortage, readRegular } from "../base/files.js";
 
 /** Whether a fault of the file system has one of these codes, such as ENOENT. */
 export function hasCode(cause: unknown, ...codes: readonly string[]): boolean {
@@ -17,6 +18,11 @@ export async function orMissing<T>(work: Promise<T>): Promise<T | null> {
     if (hasCode(cause, "ENOENT", "ENOTDIR")) return null;
     throw cause;
   }
+}
+
+/** The text of a regular file, or null where there is none. */
+export async function textIn(path: string): Promise<string | null> {
+  return (await orMissing(readRegular(path)))?.toString("utf8") ?? null;
 }
 
 /** The names in a folder, or none where there is no such folder. */
@@ -69,7 +75,7 @@ export async function removeTree(path: string): Promise<void> {
   await rm(path, { recursive: true, force: true, maxRetries: 2 });
 }
 
-/** Makes a LorikeetError of what a disk may answer: `store_full` when it is full, `conflict` when it is read-only. */
+/** Makes a LorikeetError of what a disk may answer: `store_full`, `conflict` when it is read-only, `no_file_handles`. */
 export function storageFault(cause: unknown, folder: string): unknown {
   if (hasCode(cause, "ENOSPC", "EDQUOT")) {
     return new LorikeetError("store_full", `The disk of the adapters folder ${folder} is full.`, {
@@ -85,5 +91,5 @@ export function storageFault(cause: unknown, folder: string): unknown {
       cause,
     });
   }
-  return cause;
+  return handleShortage(cause) ?? cause;
 }

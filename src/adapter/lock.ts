@@ -10,12 +10,12 @@
  * begins anew too.
  */
 
-import { mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { mkdir, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Semaphore } from "../base/async.js";
 import { LorikeetError } from "../base/errors.js";
-import { hasCode, namesIn, orMissing, removeTree } from "./durable.js";
+import { hasCode, namesIn, removeTree, textIn } from "./durable.js";
 
 const kept = 8; // past numbers that stay, so that a listing during a clean-up never misses all the higher ones
 const pollMs = { first: 4, most: 50 };
@@ -69,7 +69,7 @@ export class FolderLock {
 
   /** The live process that holds a number; null when it was given back or its holder has died. */
   async #holder(number: number): Promise<string | null> {
-    const key = await orMissing(readFile(this.#ownerFile(number), "utf8"));
+    const key = await textIn(this.#ownerFile(number));
     return key !== null && (await this.#options.isAlive(key)) ? key : null;
   }
 

@@ -4,11 +4,11 @@
  */
 
 import { createHash } from "node:crypto";
-import { readFile, rm, stat } from "node:fs/promises";
+import { rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import * as v from "valibot";
 import { Semaphore } from "../base/async.js";
-import { namesIn, orMissing, replaceFile, sync } from "./durable.js";
+import { namesIn, orMissing, replaceFile, sync, textIn } from "./durable.js";
 import { nameFault, nameKey } from "./names.js";
 
 const digest = v.pipe(v.string(), v.regex(/^sha256:[0-9a-f]{64}$/));
@@ -98,7 +98,8 @@ export class NameIndex {
     const signature = `${status.ino}:${status.mtimeNs}:${status.size}`;
     const known = this.#files.get(file);
     if (known?.signature === signature) return known;
-    const text = await orMissing(readFile(path, "utf8"));
+    if (!status.isFile()) return { signature, entry: null };
+    const text = await textIn(path);
     if (text === null) return null;
     const parsed = v.safeParse(v.pipe(v.string(), v.parseJson(), schema), text);
     const entry = parsed.success && fileOf(parsed.output.name) === file ? parsed.output : null;

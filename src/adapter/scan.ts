@@ -3,6 +3,7 @@
  * folder goes. Reads them only; one that is bad is remembered with its fault and hinders no other.
  */
 
+import { dirname } from "node:path";
 import { LorikeetError } from "../base/errors.js";
 import type { Logger } from "../base/log.js";
 import { type FolderCandidate, findFolders } from "./folders.js";
@@ -46,6 +47,7 @@ export class FolderScan {
   #seen: ReadonlyMap<string, Seen> = new Map();
   #taken: ReadonlyMap<string, FolderAdapter> = new Map();
   #refused: readonly RefusedAdapter[] = [];
+  #toldUnread = false;
 
   constructor(options: ScanOptions) {
     this.#options = options;
@@ -54,17 +56,31 @@ export class FolderScan {
   /** Looks once. `eager` takes a folder at first sight, as at start. Not to be called again before it is done. */
   async look({ eager }: { readonly eager: boolean }): Promise<void> {
     const seen = new Map<string, Seen>();
-    for (const candidate of await findFolders(this.#options.directory)) {
+    const { candidates, unread } = await findFolders(this.#options.directory);
+    for (const candidate of candidates) {
       const before = this.#seen.get(candidate.folder);
       seen.set(candidate.folder, await this.#consider(candidate, before, eager));
     }
-    for (const [folder, { candidate, taken }] of this.#seen) {
-      if (taken && !seen.has(folder)) {
-        this.#options.logger.info({ adapter: candidate.name }, "The folder of an adapter is gone.");
-      }
+    for (const [folder, before] of this.#seen) {
+      if (seen.has(folder)) continue;
+      if (unread.has(folder) || unread.has(dirname(folder))) seen.set(folder, before);
+      else if (before.taken)
+        this.#options.logger.info({ adapter: before.candidate.name }, "The folder of an adapter is gone.");
     }
+    this.#tellUnread(unread);
     this.#seen = seen;
     this.#arrange();
+  }
+
+  /** Tells once of folders that cannot be read, until all can be again. */
+  #tellUnread(unread: ReadonlyMap<string, unknown>): void {
+    const [first] = unread;
+    if (first && !this.#toldUnread) {
+      const [folder, err] = first;
+      const message = "Folders could not be read; what was known of them stays in use until they can be.";
+      this.#options.logger.warn({ folder, folders: unread.size, err }, message);
+    }
+    this.#toldUnread = first !== undefined;
   }
 
   /** By the name's key. */
@@ -90,6 +106,7 @@ export class FolderScan {
   async #check(seen: Seen): Promise<void> {
     const { name, folder, signature, changedAt } = seen.candidate;
     const { check, reserved, logger } = this.#options;
+    const before = seen.taken;
     seen.checked = signature;
     seen.taken = null;
     seen.error = nameFault(name, reserved);
@@ -101,10 +118,13 @@ export class FolderScan {
         return;
       } catch (cause) {
         seen.error = asFault(cause, `The folder ${folder} could not be checked.`);
-        if (seen.error.code === "internal") seen.checked = null; // our fault, not the folder's: try again
       }
     }
     logger.warn({ adapter: name, code: seen.error.code }, seen.error.message);
+    if (!isPassing(seen.error)) return;
+    seen.checked = null; // our fault, not the folder's: what was known stays, and it is checked again
+    seen.taken = before;
+    if (before) seen.error = null;
   }
 
   /** Gives each name to one folder: names differ in more than case, and the store's come first. */
@@ -124,6 +144,11 @@ export class FolderScan {
     this.#taken = taken;
     this.#refused = refused;
   }
+}
+
+/** Whether a fault says nothing about the adapter and may be over at the next try. */
+export function isPassing({ code }: LorikeetError): boolean {
+  return code === "internal" || code === "no_file_handles";
 }
 
 export function asFault(cause: unknown, message: string): LorikeetError {

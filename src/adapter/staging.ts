@@ -4,11 +4,12 @@
  */
 
 import { constants } from "node:fs";
-import { copyFile, mkdir, readdir, realpath, stat, writeFile } from "node:fs/promises";
+import { copyFile, lstat, mkdir, readdir, realpath, stat, writeFile } from "node:fs/promises";
 import { join, sep } from "node:path";
 import { LorikeetError } from "../base/errors.js";
 import { namesIn, orMissing, removeTree } from "./durable.js";
 import { isKeptFile } from "./format.js";
+import { followsLinks } from "./kept-files.js";
 
 const maxFiles = 4096;
 
@@ -47,7 +48,7 @@ export class Staging {
 
   /**
    * Copies an adapter's folder into a fresh one: the files that a store keeps; an empty file stands for each other, so that
-   * the check can name it. Links are followed. Throws `invalid_value` or `store_full`.
+   * the check can name it. Links of config and weights are followed, others are left out. Throws `invalid_value` or `store_full`.
    */
   async copy(source: string, options: ImportOptions): Promise<string> {
     const files = await this.#survey(source, options);
@@ -85,8 +86,9 @@ export class Staging {
     for (const name of names) {
       const file = await orMissing(stat(join(source, name)));
       if (!file?.isFile()) continue;
-      if (!isKeptFile(name)) {
-        files.set(name, null);
+      const isOwn = followsLinks(name) || (await lstat(join(source, name))).isFile();
+      if (!isKeptFile(name) || !isOwn) {
+        if (!isKeptFile(name)) files.set(name, null);
         continue;
       }
       const path = await realpath(join(source, name));

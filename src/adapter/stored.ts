@@ -9,7 +9,7 @@ import type { Logger } from "../base/log.js";
 import type { StoreDisk } from "./disk.js";
 import type { NameEntry } from "./name-index.js";
 import { nameFault, nameKey } from "./names.js";
-import { asFault, type CheckFolder, type RefusedAdapter } from "./scan.js";
+import { asFault, type CheckFolder, isPassing, type RefusedAdapter } from "./scan.js";
 import { digestFault, indexDamaged, versionMissing } from "./store-faults.js";
 import type { AdapterRecord, AdapterSummary } from "./types.js";
 import { summaryFile } from "./versions.js";
@@ -47,7 +47,7 @@ export class StoredAdapters {
       for (const entry of names.entries()) {
         const key = nameKey(entry.name);
         const known = this.#views.get(key);
-        const stays = known?.entry === entry && known.error?.code !== "internal"; // a fault of ours is tried again
+        const stays = known?.entry === entry && !(known.error && isPassing(known.error));
         views.set(key, stays ? known : await this.#view(entry));
       }
       const damaged = names.damaged();

@@ -3,8 +3,7 @@
  * none of the files that it writes.
  */
 
-import { createReadStream } from "node:fs";
-import { mkdir, open, readdir, rename, stat, writeFile } from "node:fs/promises";
+import { mkdir, open, readdir, rename, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
@@ -14,6 +13,7 @@ import { LorikeetError } from "../base/errors.js";
 import { removeTree } from "./durable.js";
 import { configFile, isKeptFile } from "./format.js";
 import { type IntakeLimits, intake, type UploadBody } from "./intake.js";
+import { keptFiles, openKept } from "./kept-files.js";
 import { guardTar, type TarBounds, unpackedTooLarge } from "./tar-guard.js";
 import { type PathBounds, TarPaths } from "./tar-paths.js";
 
@@ -56,10 +56,11 @@ export function packTar(folder: string): Readable {
 }
 
 async function packFiles(folder: string, tar: Pack): Promise<void> {
-  for (const name of (await readdir(folder)).filter(isKeptFile).sort()) {
-    const path = join(folder, name);
-    const { size, mtime } = await stat(path);
-    await feedReader(tar.entry({ name, size, mtime, mode: 0o644, type: "file" }), createReadStream(path));
+  for (const name of await keptFiles(folder)) {
+    await using handle = await openKept(folder, name);
+    const { size, mtime } = await handle.stat();
+    const bytes = handle.createReadStream({ autoClose: false, start: 0, end: Math.max(0, size - 1) }); // what is added since is not the entry's
+    await feedReader(tar.entry({ name, size, mtime, mode: 0o644, type: "file" }), size > 0 ? bytes : Readable.from([]));
   }
   tar.finalize();
 }

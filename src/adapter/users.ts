@@ -3,9 +3,9 @@
  * versions that lost their names but are still held there. Decides nothing about what is deleted.
  */
 
-import { readFile, rename, rm, stat, utimes, writeFile } from "node:fs/promises";
+import { rename, rm, stat, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { hasCode, namesIn, orMissing } from "./durable.js";
+import { hasCode, namesIn, orMissing, textIn } from "./durable.js";
 import { lifeOf } from "./owner.js";
 
 const beatMs = 3_000;
@@ -50,7 +50,7 @@ export class StoreUsers {
       if (key === this.key) continue;
       if (!(await this.isAlive(key, file))) await rm(join(this.#folder, file), { force: true });
       else if (file === key) {
-        const text = (await orMissing(readFile(join(this.#folder, key), "utf8"))) ?? "";
+        const text = (await textIn(join(this.#folder, key))) ?? "";
         users.push({ key, holds: new Set(text.split(",").filter(Boolean)) });
       }
     }

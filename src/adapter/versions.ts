@@ -3,11 +3,11 @@
  * never changes once it has its folder. Knows nothing of names, and deletes only what it is told to.
  */
 
-import { readdir, readFile, rename, stat, writeFile } from "node:fs/promises";
+import { readdir, rename, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import * as v from "valibot";
 import { LorikeetError } from "../base/errors.js";
-import { namesIn, orMissing, removeTree, renameDurably, replaceFile, sync, syncTree } from "./durable.js";
+import { namesIn, orMissing, removeTree, renameDurably, replaceFile, sync, syncTree, textIn } from "./durable.js";
 import type { AdapterSummary } from "./types.js";
 
 /** The file beside an adapter's own that holds its summary; not part of the adapter. */
@@ -120,7 +120,7 @@ export class Versions {
   }
 
   async #readChecks(digest: string): Promise<StoredSummary[]> {
-    const source = await orMissing(readFile(join(this.folder(digest), summaryFile), "utf8"));
+    const source = await textIn(join(this.folder(digest), summaryFile));
     const parsed = v.safeParse(fileSchema, source);
     return parsed.success ? parsed.output.checks : [];
   }

@@ -49,6 +49,7 @@ export const errorTable = {
   runtime_failed: { status: 500, type: "server_error" },
   queue_timeout: { status: 503, type: "server_error", retryAfterSeconds: 5 },
   draining: { status: 503, type: "server_error", retryAfterSeconds: 10 },
+  no_file_handles: { status: 503, type: "server_error", retryAfterSeconds: 5 },
   not_ready: { status: 503, type: "server_error", retryAfterSeconds: 5 },
   store_full: { status: 507, type: "server_error" },
   data_invalid: invalid(400),

@@ -3,9 +3,10 @@
  * names. Links are followed to real files, as the Hugging Face cache lays them out. Knows nothing of tensors.
  */
 
-import { readdir, readFile, realpath, stat } from "node:fs/promises";
+import { readdir, realpath, stat } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { LorikeetError } from "../base/errors.js";
+import { readRegular } from "../base/files.js";
 import { isObject, shown } from "./config-fields.js";
 
 /** A weights file: absolute and free of links, and the name that the directory gives it. */
@@ -51,7 +52,7 @@ export async function readJson(directory: string, name: string): Promise<unknown
   try {
     const { size } = await stat(path);
     if (size > maxJsonBytes) throw invalid(path, `is ${size} bytes long; at most ${maxJsonBytes} are allowed`);
-    return JSON.parse(await readFile(path, "utf8"));
+    return JSON.parse((await readRegular(path)).toString("utf8"));
   } catch (cause) {
     if (cause instanceof LorikeetError) throw cause;
     throw invalid(path, `cannot be read as JSON (${reasonOf(cause)})`, cause);

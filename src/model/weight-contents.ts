@@ -4,9 +4,10 @@
  */
 
 import { createHash, randomBytes } from "node:crypto";
-import { type FileHandle, open, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { type FileHandle, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { LorikeetError } from "../base/errors.js";
+import { openRegular, readRegular } from "../base/files.js";
 
 const recordName = "contents.json";
 const maxRecords = 256;
@@ -36,13 +37,13 @@ export class WeightContents {
   /** Takes up what the cache folder remembers; nothing where that cannot be read. */
   static async open(directory: string): Promise<WeightContents> {
     const path = join(directory, recordName);
-    return new WeightContents(path, parse(await readFile(path, "utf8").catch(() => "")));
+    return new WeightContents(path, parse(await readRegular(path).then(String, () => "")));
   }
 
   /** 64 hexadecimal digits. Throws `model_invalid` for a file that cannot be read, `cancelled` when the signal stops it. */
   async digest(file: string, options: ReadOptions = {}): Promise<string> {
     try {
-      await using handle = await open(file, "r");
+      await using handle = await openRegular(file);
       const stamp = await stampOf(handle);
       const known = this.#entries.get(file);
       if (known?.[1] === stamp) return known[2];

@@ -3,9 +3,9 @@
  * file descriptor and no tensor. What the tensors mean is for others.
  */
 
-import { constants } from "node:fs";
-import { type FileHandle, open } from "node:fs/promises";
+import type { FileHandle } from "node:fs/promises";
 import { type ErrorCode, LorikeetError } from "../base/errors.js";
+import { handleShortage, NotRegularFile, openRegular } from "../base/files.js";
 import { viewAs } from "./dtype.js";
 import { bfloat16ToFloat32, float16ToFloat32 } from "./half.js";
 import { HeaderFault, parseHeader, type SafetensorsHeader, type StoredTensor } from "./safetensors-header.js";
@@ -48,16 +48,18 @@ export class SafetensorsFile {
     const fault = makeFault(options.code ?? "adapter_invalid", options.label ?? path);
     let handle: FileHandle;
     try {
-      // Not blocking, so that a named pipe cannot hang the open.
-      handle = await open(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
+      handle = await openRegular(path);
     } catch (cause) {
-      throw fault(`cannot be opened (${reasonOf(cause)})`, reasonOf(cause), "a readable file", cause);
+      if (cause instanceof NotRegularFile) throw fault("is not a regular file", "something else", "a regular file");
+      throw (
+        handleShortage(cause) ??
+        fault(`cannot be opened (${reasonOf(cause)})`, reasonOf(cause), "a readable file", cause)
+      );
     }
     try {
-      const stat = await handle.stat();
-      if (!stat.isFile()) throw fault("is not a regular file", "something else", "a regular file");
-      const header = await readHeader(handle, stat.size, options, fault);
-      return new SafetensorsFile(path, header, stat.size, handle, fault);
+      const { size } = await handle.stat();
+      const header = await readHeader(handle, size, options, fault);
+      return new SafetensorsFile(path, header, size, handle, fault);
     } catch (cause) {
       await handle.close();
       if (cause instanceof LorikeetError) throw cause;

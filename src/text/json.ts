@@ -1,7 +1,7 @@
 /** Reading JSON from disk without trusting it. Knows no format: only how to ask what a value is. */
 
-import { readFile } from "node:fs/promises";
 import { LorikeetError } from "../base/errors.js";
+import { readRegular } from "../base/files.js";
 
 export type JsonRecord = { readonly [key: string]: unknown };
 
@@ -24,7 +24,7 @@ export function describe(value: unknown): string {
 /** The bytes of a file, null where there is none. Any other fault is `model_invalid` with the path. */
 export async function readIfThere(path: string): Promise<Uint8Array | null> {
   try {
-    return await readFile(path);
+    return await readRegular(path);
   } catch (cause) {
     if (cause instanceof Error && "code" in cause && cause.code === "ENOENT") return null;
     const reason = cause instanceof Error ? cause.message : String(cause);

@@ -3,7 +3,7 @@
  * the arithmetic in ways that are not served are refused by name, keys on no list are warned of.
  */
 
-import { open } from "node:fs/promises";
+import { handleShortage, openRegular } from "../../base/files.js";
 import { jsonBounds } from "../../tensor/json-bounds.js";
 import { adaLoraKeys, readAdaLora } from "./adalora.js";
 import type { MethodConfig, PeftMethod } from "./canonical.js";
@@ -44,6 +44,8 @@ async function readFields(path: string, maxBytes: number, faults: Faults): Promi
   try {
     bytes = await readBounded(path, maxBytes + 1);
   } catch (cause) {
+    const shortage = handleShortage(cause);
+    if (shortage) throw shortage;
     const reason = cause instanceof Error && "code" in cause ? cause.code : String(cause);
     if (reason !== "ENOENT") faults.invalid(`${configFile} cannot be read (${reason})`); // a missing one is known already
     return null;
@@ -72,21 +74,15 @@ async function readFields(path: string, maxBytes: number, faults: Faults): Promi
 
 /** At most `most` bytes of a regular file. */
 async function readBounded(path: string, most: number): Promise<Buffer> {
-  const handle = await open(path, "r");
-  try {
-    const stat = await handle.stat();
-    if (!stat.isFile()) throw new Error("not a regular file");
-    const bytes = Buffer.alloc(Math.min(stat.size, most));
-    let length = 0;
-    while (length < bytes.length) {
-      const { bytesRead } = await handle.read(bytes, length, bytes.length - length, length);
-      if (bytesRead === 0) break;
-      length += bytesRead;
-    }
-    return bytes.subarray(0, length);
-  } finally {
-    await handle.close();
+  await using handle = await openRegular(path);
+  const bytes = Buffer.alloc(Math.min((await handle.stat()).size, most));
+  let length = 0;
+  while (length < bytes.length) {
+    const { bytesRead } = await handle.read(bytes, length, bytes.length - length, length);
+    if (bytesRead === 0) break;
+    length += bytesRead;
   }
+  return bytes.subarray(0, length);
 }
 
 function readPeft(fields: Fields, faults: Faults, features: FeatureLog, warnings: string[]): ReadConfig | null {

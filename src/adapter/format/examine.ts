@@ -99,7 +99,7 @@ async function openWeights(
   try {
     return await SafetensorsFile.open(join(folder, name), { ...limits, label: name });
   } catch (cause) {
-    if (!(cause instanceof LorikeetError)) throw cause;
+    if (!(cause instanceof LorikeetError) || cause.code === "no_file_handles") throw cause;
     faults.invalid(cause.message.replace(/\.$/, ""));
     return null;
   }

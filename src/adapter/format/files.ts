@@ -2,6 +2,7 @@
 
 import { opendir } from "node:fs/promises";
 import { LorikeetError } from "../../base/errors.js";
+import { handleShortage } from "../../base/files.js";
 import type { Faults } from "./faults.js";
 import { quoteList } from "./faults.js";
 
@@ -65,6 +66,8 @@ async function listNames(folder: string): Promise<string[]> {
       if (names.length > maxEntries) break;
     }
   } catch (cause) {
+    const shortage = handleShortage(cause);
+    if (shortage) throw shortage;
     const reason = cause instanceof Error && "code" in cause ? cause.code : String(cause);
     throw new LorikeetError("adapter_invalid", `The adapter folder ${folder} cannot be read (${reason}).`, {
       param: folder,
