@@ -87,6 +87,12 @@ test("a signal that is aborted already ends the request before it starts; one th
   const { signal } = new AbortController();
   await read(rig.submit({ promptIds: [1], signal }));
   assert.equal(getEventListeners(signal, "abort").length, 0);
+  await using full = engineRig({ maxBatch: 1, maxQueue: 0 });
+  const running = full.submit({ promptIds: [1], maxTokens: 50 });
+  assert.throws(() => full.submit({ promptIds: [1], signal }), { code: "queue_full" });
+  assert.throws(() => full.submit({ promptIds: [], signal }), { code: "invalid_value" });
+  assert.equal(getEventListeners(signal, "abort").length, 0, "a request that is refused leaves none");
+  running.end("cancelled");
 });
 
 test("a reader that stops reading has left", async () => {
@@ -190,7 +196,7 @@ test("a slow disk holds up nobody but those who wait for it", async () => {
   assert.deepEqual(rig.source.prefetched, ["slow", "fast"], "both were prefetched when they were queued");
 });
 
-test("more distinct adapters than the active set holds: all answer, the line is in order", async () => {
+test("more distinct adapters than the active set holds: all answer, each in order, and none is passed too often", async () => {
   await using rig = engineRig({ maxBatch: 6, bank: { maxBytes: placeBytes(groups, 8) * 2 } });
   for (let i = 0; i < 12; i++) rig.source.add(`a${i}`, i + 1);
   const admitted: number[] = [];
@@ -204,10 +210,12 @@ test("more distinct adapters than the active set holds: all answer, the line is 
   );
   for (const [i, { tokens }] of outcomes.entries())
     assert.deepEqual(tokens, expectedTokens(ids(i, 4), 5, (i % 12) + 1));
-  assert.deepEqual(
-    admitted,
-    [...admitted].sort((a, b) => a - b),
-  );
+  for (let i = 0; i < 12; i++) {
+    const [first, second] = [admitted.indexOf(i), admitted.indexOf(i + 12)];
+    assert.ok(first < second, `the requests of a${i} are in order: ${admitted}`);
+    const passers = admitted.slice(0, first).filter((other) => other % 12 > i);
+    assert.ok(passers.length <= 6 + 2, `a${i} is passed by ${passers}`);
+  }
 });
 
 test("a large adapter gets its turn, however many small ones keep coming", async () => {
@@ -232,9 +240,34 @@ test("a large adapter gets its turn, however many small ones keep coming", async
   await Promise.all(streams);
 });
 
+test("an adapter without room in the bank holds up nobody else, and is not passed for ever", async () => {
+  await using rig = engineRig({ maxBatch: 3, maxContext: 400, bank: { maxBytes: placeBytes(groups, 16) } });
+  rig.source.add("one", 1, 8);
+  rig.source.add("large", 2, 16);
+  const one = rig.submit({ promptIds: ids(1, 3), maxTokens: 390, adapter: "one" });
+  const first = read(one);
+  await until(() => rig.bank.holds === 1, "the first runs");
+  const large = read(rig.submit({ promptIds: ids(2, 3), adapter: "large" }));
+  await settle();
+  assert.deepEqual([rig.engine.stats().waiting, rig.engine.stats().slots.idle], [1, 2], "it claims no slot");
+  for (let i = 0; i < 3; i++) {
+    const beside = await read(rig.submit({ promptIds: ids(3 + i, 3), maxTokens: 2, adapter: "one" }));
+    assert.deepEqual(beside.tokens, expectedTokens(ids(3 + i, 3), 2, 1), "others go past it");
+  }
+  const kept = read(rig.submit({ promptIds: ids(7, 3), maxTokens: 2, adapter: "one" }));
+  await settle();
+  assert.deepEqual(rig.engine.stats().queues, [{ adapter: "one", waiting: 1 }], "as often as there are slots, no more");
+  const base = await read(rig.submit({ promptIds: ids(8, 3), maxTokens: 2 }));
+  assert.deepEqual(base.tokens, expectedTokens(ids(8, 3), 2), "the base needs no room in the bank");
+  one.end("cancelled");
+  await first;
+  assert.deepEqual((await large).tokens, expectedTokens(ids(2, 3), 8, 2));
+  assert.deepEqual((await kept).tokens, expectedTokens(ids(7, 3), 2, 1));
+});
+
 test("whoever leaves the line for the bank lets the next one through", async () => {
   await using rig = engineRig({ maxBatch: 3, bank: { maxBytes: placeBytes(groups, 16) } });
-  rig.source.add("one", 1, 8);
+  rig.source.add("one", 1, 16);
   rig.source.add("large", 2, 16);
   rig.source.add("two", 3, 8);
   const one = rig.submit({ promptIds: ids(1, 3), maxTokens: 100, adapter: "one" });
@@ -244,12 +277,12 @@ test("whoever leaves the line for the bank lets the next one through", async () 
   const waits = read(large);
   const two = read(rig.submit({ promptIds: ids(3, 3), maxTokens: 2, adapter: "two" }));
   await settle();
-  assert.equal(rig.engine.stats().waiting, 2, "the small one stands behind the large one");
+  assert.equal(rig.engine.stats().waiting, 2, "neither has room beside the first");
   large.end("cancelled");
   assert.equal((await waits).finish.reason, "cancelled");
-  assert.deepEqual((await two).tokens, expectedTokens(ids(3, 3), 2, 3));
   one.end("cancelled");
   await first;
+  assert.deepEqual((await two).tokens, expectedTokens(ids(3, 3), 2, 3));
 });
 
 test("drain refuses new requests, lets running and waiting ones finish, then frees everything", async () => {
@@ -272,14 +305,19 @@ test("drain's grace ends: whoever still runs, loads or waits ends with `shutdown
   const gate = rig.source.hold("a");
   const slow = rig.submit({ promptIds: ids(1, 3), maxTokens: 300 });
   slow.pause();
-  const all = [slow, rig.submit({ promptIds: ids(2, 3), adapter: "a" }), rig.submit({ promptIds: ids(3, 3) })].map(
-    (s) => read(s),
-  );
+  const second = rig.submit({ promptIds: ids(4, 3), maxTokens: 300 });
+  second.pause();
+  const all = [
+    slow,
+    second,
+    rig.submit({ promptIds: ids(2, 3), adapter: "a" }),
+    rig.submit({ promptIds: ids(3, 3) }),
+  ].map((s) => read(s));
   await settle();
   await rig.engine.drain(20);
   assert.deepEqual(
     (await Promise.all(all)).map(({ finish }) => finish.reason),
-    ["shutdown", "shutdown", "shutdown"],
+    ["shutdown", "shutdown", "shutdown", "shutdown"],
   );
   gate.resolve();
   await settle();

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { deferred } from "../src/base/async.js";
+import type { LorikeetError } from "../src/base/errors.js";
 import { engineRig, expectedTokens, read, sampled, settle, until } from "./support/engine-rig.js";
 
 const ids = (seed: number, length: number): number[] => Array.from({ length }, (_, i) => (seed * 31 + i * 7) % 61);
@@ -83,22 +84,79 @@ test("sequences of any length join and leave at any step, with and without adapt
   );
 });
 
-test("the queue is first in, first out", async () => {
+test("adapters take turns, the base as one of them, and each is served in order", async () => {
   await using rig = engineRig({ maxBatch: 2 });
   rig.source.add("a", 1);
-  const order: number[] = [];
-  await Promise.all(
-    Array.from({ length: 9 }, async (_, i) => {
-      await read(rig.submit({ promptIds: ids(i, 3), maxTokens: 3, adapter: i % 3 === 0 ? "a" : null }), ({ type }) => {
-        if (type === "admitted") order.push(i);
+  rig.source.add("other", 2);
+  const order: string[] = [];
+  const ask = (adapter: string | null, count: number) =>
+    Array.from({ length: count }, async (_, i) => {
+      await read(rig.submit({ promptIds: ids(i, 3), maxTokens: 3, adapter }), ({ type }) => {
+        if (type === "admitted") order.push(`${adapter ?? "base"}${i}`);
       });
-    }),
-  );
+    });
+  await Promise.all([...ask("a", 8), ...ask(null, 3), ...ask("other", 2)]);
+  for (const name of ["a", "base", "other"]) {
+    const own = order.filter((entry) => entry.startsWith(name));
+    assert.deepEqual(
+      own,
+      own.map((_, i) => `${name}${i}`),
+    );
+  }
+  assert.ok(order.indexOf("other1") < order.indexOf("a5") && order.indexOf("base2") < order.indexOf("a6"), `${order}`);
+});
+
+test("one adapter with 200 requests: each of ten others starts before it has had twice the batch", async () => {
+  for (const maxBatch of [1, 2, 5, 16]) {
+    await using rig = engineRig({ maxBatch, maxQueue: 300 });
+    for (let i = 0; i <= 9; i++) rig.source.add(`a${i}`, i + 1);
+    const order: string[] = [];
+    const ask = (adapter: string | null, maxTokens: number) => {
+      const sequence = rig.submit({ promptIds: ids(1, 3), maxTokens, adapter });
+      return read(sequence, ({ type }) => {
+        if (type === "admitted") order.push(adapter ?? "base");
+      });
+    };
+    const all = Array.from({ length: 200 }, (_, i) => ask("a0", 30 + (i % 20)));
+    await settle();
+    for (let i = 1; i <= 9; i++) all.push(ask(`a${i}`, 12));
+    all.push(ask(null, 12));
+    await Promise.all(all);
+    const others = order.filter((name) => name !== "a0");
+    assert.equal(new Set(others).size, 10);
+    const before = order.slice(0, order.lastIndexOf(others.at(-1) ?? "")).filter((name) => name === "a0").length;
+    assert.ok(before < 2 * maxBatch, `${before} of the one with slots ${maxBatch}`);
+  }
+});
+
+test("what one adapter may queue is bounded; a full queue gives up the newest of the longest for one with less", async () => {
+  await using rig = engineRig({ maxBatch: 1, maxQueue: 6, maxAdapterQueue: 4 });
+  rig.source.add("a", 1);
+  rig.source.add("b", 2);
+  const running = rig.submit({ promptIds: ids(0, 3), maxTokens: 100 });
+  await settle();
+  const own = Array.from({ length: 4 }, (_, i) => read(rig.submit({ promptIds: ids(i, 3), adapter: "a" })));
+  const full = { code: "adapter_queue_full", status: 429, found: 4, allowed: 4, param: "model" };
+  assert.throws(() => rig.submit({ promptIds: ids(4, 3), adapter: "a" }), full);
+  const base = [0, 1].map((i) => read(rig.submit({ promptIds: ids(i, 3) })));
+  assert.throws(() => rig.submit({ promptIds: ids(4, 3), adapter: "a" }), { code: "queue_full" });
+  const late = read(rig.submit({ promptIds: ids(5, 3), adapter: "b" }));
+  const newest = (await Promise.all(own.slice(3)))[0]?.finish.error;
+  assert.equal((newest as LorikeetError | undefined)?.code, "queue_full", "the newest of the longest");
   assert.deepEqual(
-    [...order].sort((a, b) => a - b),
-    [0, 1, 2, 3, 4, 5, 6, 7, 8],
+    rig.engine
+      .stats()
+      .queues.map(({ adapter, waiting }) => `${adapter} ${waiting}`)
+      .sort(),
+    ["a 3", "b 1", "null 2"],
   );
-  for (const [place, i] of order.entries()) assert.ok(Math.abs(place - i) <= 1, `order ${order}`); // two slots
+  const { oldestWaitMs } = rig.engine.stats();
+  assert.ok(oldestWaitMs > 0);
+  assert.throws(() => rig.submit({ promptIds: ids(6, 3) }), { code: "queue_full" }, "three against two is no reason");
+  running.end("cancelled");
+  for (const outcome of [...own.slice(0, 3), ...base, late]) assert.equal((await outcome).finish.reason, "length");
+  await read(running);
+  assert.equal(rig.engine.stats().oldestWaitMs, 0);
 });
 
 test("a request that finds a free slot has its adapter in place while the step before it still runs", async () => {

@@ -44,6 +44,7 @@ export const errorTable = {
   timeout: invalid(408),
   cancelled: invalid(499),
   queue_full: { status: 429, type: "rate_limit_error", retryAfterSeconds: 1 },
+  adapter_queue_full: { status: 429, type: "rate_limit_error", retryAfterSeconds: 1 },
   uploads_busy: { status: 429, type: "rate_limit_error", retryAfterSeconds: 5 },
   internal: { status: 500, type: "server_error" },
   runtime_failed: { status: 500, type: "server_error" },

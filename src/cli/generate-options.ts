@@ -3,7 +3,7 @@
 import { engineOptions, flagName, given, type OptionTable, open, type Settings, serveOptions } from "./options.js";
 import { decimal, flag, integer, text } from "./units.js";
 
-const { maxBatch, maxQueue, maxStallMs, ...single } = engineOptions;
+const { maxBatch, maxQueue, maxAdapterQueue, maxStallMs, ...single } = engineOptions;
 
 export const generateOptions = {
   ...single,
@@ -45,4 +45,9 @@ export type GenerateSettings = Settings<typeof generateOptions>;
 export const configKeys = [...new Set([...Object.keys(serveOptions), ...Object.keys(generateOptions)])].map(flagName);
 
 /** One sequence, alone. */
-export const singleSequence = { maxBatch: 1, maxQueue: 1, maxStallMs: maxStallMs.fallback } as const;
+export const singleSequence = {
+  maxBatch: 1,
+  maxQueue: 1,
+  maxAdapterQueue: null,
+  maxStallMs: maxStallMs.fallback,
+} as const;

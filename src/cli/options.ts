@@ -134,6 +134,11 @@ export const engineOptions = {
     parse: integer(0, 1_000_000),
     help: "sequences that may wait for a slot; one more is answered 429",
   }),
+  maxAdapterQueue: open("Engine", "seven eighths of --max-queue", {
+    placeholder: "n",
+    parse: integer(0, 1_000_000),
+    help: "sequences of one adapter, or of the base, that may wait; one more is answered 429",
+  }),
   maxStallMs: given("Engine", 120, {
     placeholder: "ms",
     parse: integer(1, 60_000),

@@ -1,91 +1,167 @@
 /**
- * From the queue to a slot: leases the adapter, finds it a place in the bank, and never holds the queue up for a slow disk.
- * Those whose adapter is leased stand in one line for the bank, so that a large adapter gets its turn among small ones.
+ * From the queue to a slot: takes turns between adapters, leases the adapter of whoever is next, finds it a place in the bank,
+ * and lets nobody hold the others up who cannot start yet: not for a slow disk, and not for want of room in the bank.
  */
 import type { AdapterSource, HostAdapter } from "../adapter/types.js";
 import { assert, LorikeetError } from "../base/errors.js";
+import { FairQueue } from "../base/fair-queue.js";
 import type { AdapterBank } from "./bank.js";
 import type { Sequence } from "./sequence.js";
 import type { Slots } from "./slots.js";
-import type { EngineObserver } from "./types.js";
+import { expectedCost, promptCost, turnTokens } from "./turn-cost.js";
+import type { EngineLimits, EngineObserver } from "./types.js";
 
 export interface AdmissionOptions {
   readonly slots: Slots<Sequence>;
   readonly bank: AdapterBank;
   readonly adapters: AdapterSource | null;
+  readonly limits: EngineLimits;
   /** Awaited before an adapter of DoRA gets its place. */
   readonly prepare: (adapter: HostAdapter) => Promise<void>;
   readonly observer: EngineObserver;
-  readonly now: () => number;
   /** Called when a sequence may run. */
   readonly admitted: (sequence: Sequence) => void;
   readonly failed: (sequence: Sequence, error: Error) => void;
 }
 
+/** null is the base, which takes turns as one of the adapters. */
+type Key = string | null;
+
 export class Admission {
   readonly #options: AdmissionOptions;
-  readonly #waiting: Sequence[] = [];
-  readonly #loading = new Set<Sequence>();
-  /** Leased, in line for a place in the bank. */
+  readonly #queue = new FairQueue<Key, Sequence>({ turn: turnTokens });
+  /** Their turn has come, and their adapter is loaded or placed. */
+  readonly #starting = new Set<Sequence>();
+  /** Those of them that cannot go on now: their adapter comes from disk, or the bank has no room for it. They claim no slot. */
+  readonly #stuck = new Set<Sequence>();
+  /** Those of them that have their lease: in line for a slot and a place in the bank. */
   readonly #line: Sequence[] = [];
   #placing = false;
   /** Counts what may have made room in the bank. */
   #releases = 0;
+  /** Adapters that were placed past the first in line since it found no room. */
+  #passed = 0;
 
   constructor(options: AdmissionOptions) {
     this.#options = options;
   }
 
-  get waiting(): readonly Sequence[] {
-    return this.#waiting;
+  /** Sequences whose turn has not come. */
+  get queued(): number {
+    return this.#queue.size;
   }
 
-  get loading(): ReadonlySet<Sequence> {
-    return this.#loading;
+  /** Those that wait for their turn, and those whose adapter is on its way. */
+  *waiting(): IterableIterator<Sequence> {
+    yield* this.#queue.waiting();
+    yield* this.#starting;
   }
 
+  /** Somebody will be in a slot soon. */
+  get busy(): boolean {
+    return this.#queue.size > 0 || this.#claims > 0 || this.#placing;
+  }
+
+  /** Throws `queue_full` or `adapter_queue_full`. A full queue takes one from an adapter that has less in it, and gives up the newest of the one that has most. */
   enqueue(sequence: Sequence): void {
-    this.#waiting.push(sequence);
-    if (sequence.request.adapter !== null) this.#options.adapters?.prefetch(sequence.request.adapter);
+    const { adapter, promptIds, maxTokens } = sequence.request;
+    this.#makeRoom(adapter);
+    const known = promptCost(promptIds.length);
+    sequence.ticket = this.#queue.push(adapter, sequence, {
+      known,
+      expected: expectedCost(promptIds.length, maxTokens),
+    });
+    if (adapter !== null) this.#options.adapters?.prefetch(adapter);
   }
 
-  /** Gives free slots to the longest waiting. */
+  #makeRoom(adapter: Key): void {
+    const { maxQueue, maxAdapterQueue } = this.#options.limits;
+    const { free } = this.#options.slots;
+    // Those who wait for the next step to take a free slot are no queue.
+    const own = this.#queue.waitingOf(adapter) - free;
+    const queued = this.#queue.size - free;
+    if (own >= maxAdapterQueue && queued < maxQueue) throw adapterQueueFull(adapter, own, maxAdapterQueue);
+    if (queued < maxQueue) return;
+    const fault = new LorikeetError("queue_full", `The queue is full: ${maxQueue} requests wait already.`, {
+      found: queued,
+      allowed: maxQueue,
+    });
+    const longest = this.#queue.newestOfLongest();
+    if (!longest || longest.waiting <= this.#queue.waitingOf(adapter) + 1) throw fault;
+    this.#options.failed(longest.item, fault);
+  }
+
+  /** Gives free slots to whose turn it is. */
   admit(): void {
-    while (this.#waiting.length > 0) {
-      const sequence = this.#waiting[0] as Sequence;
-      const slot = this.#options.slots.acquire(sequence);
-      if (slot === null) return;
-      this.#waiting.shift();
-      sequence.slot = slot;
-      if (sequence.request.adapter === null) {
-        this.#options.admitted(sequence);
-        continue;
+    void this.#serveLine();
+    while (this.#queue.size > 0 && this.#options.slots.free > this.#claims) {
+      const sequence = this.#queue.next((key) => this.#mayStart(key));
+      if (!sequence) return;
+      if (sequence.request.adapter === null) this.#seat(sequence);
+      else {
+        sequence.phase = "loading";
+        this.#starting.add(sequence);
+        void this.#load(sequence, sequence.request.adapter);
       }
-      sequence.phase = "loading";
-      this.#loading.add(sequence);
-      void this.#load(sequence, sequence.request.adapter);
     }
   }
 
-  /** To be called whenever a sequence has left: whoever stands in line for the bank may have room, or be first, now. */
+  /** To be called whenever a sequence has left: whoever stands in line may have room now. */
   retry(): void {
     this.#releases++;
+    for (const sequence of this.#line) this.#stuck.delete(sequence);
     void this.#serveLine();
   }
 
-  /** Forgets a sequence, wherever it waits. Its slot and holds are the caller's to release. */
+  /** Forgets a sequence, wherever it waits. Its slot, holds and ticket are the caller's to release. */
   remove(sequence: Sequence): void {
-    takeOut(this.#waiting, sequence);
-    takeOut(this.#line, sequence);
-    this.#loading.delete(sequence);
+    if (this.#line[0] === sequence) this.#passed = 0;
+    const at = this.#line.indexOf(sequence);
+    if (at >= 0) this.#line.splice(at, 1);
+    this.#starting.delete(sequence);
+    this.#stuck.delete(sequence);
+  }
+
+  /** Slots that are free and spoken for. */
+  get #claims(): number {
+    let claims = 0;
+    for (const sequence of this.#starting) if (sequence.slot < 0 && !this.#stuck.has(sequence)) claims++;
+    return claims;
+  }
+
+  /**
+   * The base may always start. An adapter sends one ahead until it is known to be in memory, none while that one is stuck, and
+   * none past somebody who has waited for the bank for as long as is bearable.
+   */
+  #mayStart(key: Key): boolean {
+    if (key === null) return true;
+    if (this.#starting.size >= 2 * this.#options.slots.total || this.#mustYield) return false;
+    for (const sequence of this.#starting) {
+      if (sequence.request.adapter === key && (sequence.lease === null || this.#stuck.has(sequence))) return false;
+    }
+    return true;
+  }
+
+  /** The first in line has been passed so often that adapters have to leave the bank to it. */
+  get #mustYield(): boolean {
+    return this.#passed >= this.#options.slots.total;
+  }
+
+  #seat(sequence: Sequence): void {
+    const slot = this.#options.slots.acquire(sequence);
+    assert(slot !== null, "a slot is free for whoever is admitted");
+    sequence.slot = slot;
+    this.#options.admitted(sequence);
   }
 
   async #load(sequence: Sequence, digest: string): Promise<void> {
     const { adapters, observer } = this.#options;
+    // What is in memory is there within this turn of the event loop.
+    const slow = setImmediate(() => this.#wait(sequence));
     try {
       if (!adapters) throw new LorikeetError("adapter_not_found", `No adapter can be loaded: asked for ${digest}.`);
       const lease = await adapters.acquire(digest);
-      if (sequence.phase === "finished") {
+      if (this.#ended(sequence)) {
         lease.release();
         return;
       }
@@ -93,40 +169,69 @@ export class Admission {
       if (lease.adapter.dora) await this.#options.prepare(lease.adapter);
       if (this.#ended(sequence)) return;
       observer.adapterLoaded?.({ digest, from: lease.from, seconds: lease.loadMs / 1000 });
+      this.#stuck.delete(sequence);
       this.#line.push(sequence);
-      await this.#serveLine();
     } catch (error) {
       this.#fail(sequence, error);
+      return;
+    } finally {
+      clearImmediate(slow);
     }
+    this.admit();
   }
 
-  /** Places the first in line, and the next, until one finds no room. One call at a time works; the others leave it to that one. */
+  /** Lets others have the slot that this one would take. */
+  #wait(sequence: Sequence): void {
+    if (!this.#starting.has(sequence)) return;
+    this.#stuck.add(sequence);
+    this.admit();
+  }
+
+  /** Places those in line, in order, past any that finds no room. One call at a time works; the others leave it to that one. */
   async #serveLine(): Promise<void> {
-    if (this.#placing) return;
+    let next = this.#nextInLine();
+    if (this.#placing || !next) return;
     this.#placing = true;
     try {
-      for (let first = this.#line[0]; first; first = this.#line[0]) {
+      for (; next; next = this.#nextInLine()) {
         const seen = this.#releases;
-        const isPlaced = await this.#place(first);
+        const isPlaced = await this.#place(next);
         // Room that was made while the bank was asked would otherwise be noticed by nobody.
-        if (!isPlaced && seen === this.#releases) return;
+        if (!isPlaced && seen === this.#releases && this.#starting.has(next)) this.#stuck.add(next);
       }
     } finally {
       this.#placing = false;
     }
+    this.admit(); // others may have the slots of those that found no room
+  }
+
+  #nextInLine(): Sequence | null {
+    if (this.#options.slots.free === 0) return null;
+    const [first] = this.#line;
+    if (first && this.#mustYield) return this.#stuck.has(first) ? null : first;
+    return this.#line.find((sequence) => !this.#stuck.has(sequence)) ?? null;
   }
 
   /** false: no room before somebody leaves. */
   async #place(sequence: Sequence): Promise<boolean> {
+    const { slots, bank } = this.#options;
     try {
       assert(sequence.lease, "a sequence in line for the bank has its adapter leased");
-      const hold = await this.#options.bank.acquire(sequence.lease.adapter);
+      const slot = slots.acquire(sequence);
+      assert(slot !== null, "a slot is free for whoever is placed");
+      sequence.slot = slot;
+      const hold = await bank.acquire(sequence.lease.adapter);
       if (this.#ended(sequence)) {
         hold?.release();
         return true;
       }
-      if (!hold) return false;
+      if (!hold) {
+        slots.release(sequence.slot);
+        sequence.slot = -1;
+        return false;
+      }
       sequence.hold = hold;
+      if (this.#line[0] !== sequence) this.#passed++;
       this.remove(sequence);
       this.#options.admitted(sequence);
     } catch (error) {
@@ -144,9 +249,27 @@ export class Admission {
     if (this.#ended(sequence)) return;
     this.#options.failed(sequence, error instanceof Error ? error : new Error(String(error)));
   }
+
+  /** Requests that wait for each adapter (null: the base), and when the first of them came. */
+  *queues(): IterableIterator<{ readonly adapter: string | null; readonly waiting: number; readonly since: number }> {
+    for (const [adapter, first] of this.#queue.heads()) {
+      yield { adapter, waiting: this.#queue.waitingOf(adapter), since: first.submittedAt };
+    }
+  }
+
+  /** Proves the queue's accounts. */
+  check(): void {
+    this.#queue.check();
+    for (const sequence of this.#line) assert(this.#starting.has(sequence), "whoever is in line is starting");
+    for (const sequence of this.#stuck) assert(this.#starting.has(sequence), "whoever is stuck is starting");
+  }
 }
 
-function takeOut(list: Sequence[], sequence: Sequence): void {
-  const at = list.indexOf(sequence);
-  if (at >= 0) list.splice(at, 1);
+function adapterQueueFull(adapter: Key, found: number, allowed: number): LorikeetError {
+  const whose = adapter === null ? "the base model" : "this adapter";
+  return new LorikeetError(
+    "adapter_queue_full",
+    `${found} requests wait for ${whose} already; at most ${allowed} may (--max-adapter-queue).`,
+    { param: "model", found, allowed },
+  );
 }

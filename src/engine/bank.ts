@@ -60,7 +60,10 @@ export class AdapterBank {
   }
 
   /** Resolves with a hold once the adapter is in place, or with null when no room can be made before a hold is released. Throws `adapter_too_large` when it never fits. */
-  acquire(adapter: HostAdapter): Promise<BankHold | null> {
+  async acquire(adapter: HostAdapter): Promise<BankHold | null> {
+    // Who is resident need not wait for the copy of another.
+    const known = this.#find(adapter.digest);
+    if (known) return this.#hold(known);
     const result = this.#writing.then(() => this.#acquire(adapter));
     this.#writing = result.catch(() => undefined);
     return result;
@@ -176,10 +179,10 @@ export class AdapterBank {
     const grown = placeBytes(this.#options.groups, rank) - placeBytes(this.#options.groups, old.rank);
     if (!this.#makeRoom(grown * entry.residents.filter((resident) => resident?.users).length)) return false;
     const next = new BankClass(this.#options.groups, this.#options.places, rank);
-    for (const [place, resident] of entry.residents.entries()) {
-      if (!resident) continue;
-      if (resident.users === 0) entry.residents[place] = null;
-      else await next.copyFrom(old, place, place, this.#pauser());
+    const { residents } = entry;
+    for (const [place, resident] of residents.entries()) if (resident?.users === 0) residents[place] = null;
+    for (const [place, resident] of residents.entries()) {
+      if (resident) await next.copyFrom(old, place, place, this.#pauser());
     }
     entry.memory = next;
     return true;

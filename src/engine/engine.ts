@@ -59,9 +59,9 @@ export class ContinuousEngine implements Engine {
       slots: this.#slots,
       bank: parts.bank,
       adapters: parts.adapters,
+      limits: parts.limits,
       prepare: (adapter) => parts.runner.prepare(adapter),
       observer: this.#observer,
-      now: this.#now,
       admitted: (sequence) => this.#admitted(sequence),
       failed: (sequence, error) => this.#finish(sequence, "error", { error }),
     });
@@ -71,20 +71,11 @@ export class ContinuousEngine implements Engine {
   submit(request: EngineRequest): SequenceHandle {
     if (this.#draining || this.#closing) throw new LorikeetError("draining", "The server is shutting down.");
     checkRequest(request, this.#parts.vocabSize, this.limits);
-    const { maxQueue } = this.limits;
-    // Those who wait for the next step to take a free slot are no queue.
-    const queued = this.#admission.waiting.length - this.#slots.free;
-    if (queued >= maxQueue) {
-      throw new LorikeetError("queue_full", `The queue is full: ${maxQueue} requests wait already.`, {
-        found: queued,
-        allowed: maxQueue,
-      });
-    }
     const state = createSamplerState(request.sampling, request.promptIds);
     const sequence = new Sequence(this.#nextId++, request, state, this.#now());
     sequence.onChange = () => this.#changed(sequence);
-    sequence.listen(request.signal);
     this.#admission.enqueue(sequence);
+    sequence.listen(request.signal);
     if (request.signal?.aborted) sequence.end("cancelled");
     // A free slot is taken at once: its adapter is copied while the step that runs now goes on.
     if (!this.#closing) this.#admission.admit();
@@ -138,7 +129,7 @@ export class ContinuousEngine implements Engine {
       await new Promise((resolve) => setImmediate(resolve));
     }
     for (const [, sequence] of [...this.#slots.held()]) this.#finish(sequence, "shutdown");
-    for (const sequence of [...this.#admission.waiting]) this.#finish(sequence, "shutdown");
+    for (const sequence of [...this.#admission.waiting()]) this.#finish(sequence, "shutdown");
     await this.#parts.dispose?.();
   }
 
@@ -150,7 +141,7 @@ export class ContinuousEngine implements Engine {
 
   /** Closes holes in the batch and in the bank when nobody is about to fill them. */
   async #tidy(): Promise<void> {
-    if (this.#admission.waiting.length > 0 || this.#admission.loading.size > 0) return;
+    if (this.#admission.busy) return;
     const { cache, bank } = this.#parts;
     const move = findMove(this.#tasks(), this.#slots.lowestFree(), maxMoveBytes / cache.bytesPerToken);
     if (move) {
@@ -268,6 +259,7 @@ export class ContinuousEngine implements Engine {
     const { id, logprob } = this.#sampler.sample(logits, sequence.state);
     sequence.firstTokenAt ??= this.#now();
     sequence.tokens.push(id);
+    sequence.ticket?.use(1);
     if (sequence.request.stopIds.includes(id)) {
       this.#finish(sequence, "stop", { stopId: id });
       return;
@@ -282,6 +274,8 @@ export class ContinuousEngine implements Engine {
     sequence.phase = "finished";
     sequence.unlisten();
     this.#admission.remove(sequence);
+    sequence.ticket?.end();
+    sequence.ticket = null;
     if (sequence.slot >= 0) this.#slots.release(sequence.slot);
     sequence.slot = -1;
     sequence.hold?.release();
@@ -307,18 +301,19 @@ export class ContinuousEngine implements Engine {
   }
 
   stats(): EngineStats {
-    return statsOf(this.#slots, this.#admission, this.#parts.bank);
+    return statsOf(this.#slots, this.#admission, this.#parts.bank, this.#now());
   }
 
   /** Proves that slots and holds add up. */
   check(): void {
     this.#slots.check();
+    this.#admission.check();
     const holds = [...this.#slots.held()].filter(([, sequence]) => sequence.hold).length;
     assert(holds === this.#parts.bank.holds, `${holds} sequences hold ${this.#parts.bank.holds} bank places`);
   }
 
   #notifyIdle(): void {
-    if (this.#admission.waiting.length > 0 || [...this.#slots.held()].length > 0) return;
+    if (this.#admission.waiting().next().done !== true || [...this.#slots.held()].length > 0) return;
     for (const resolve of this.#idle) resolve();
     this.#idle.clear();
   }

@@ -1,6 +1,7 @@
 /** One request on its way through the engine: its tokens, what it holds, and the stream of events that its reader takes. */
 import type { AdapterLease } from "../adapter/types.js";
 import { type Deferred, deferred } from "../base/async.js";
+import type { Ticket } from "../base/fair-queue.js";
 import type { BankHold } from "./bank.js";
 import type { SamplerState } from "./sampler.js";
 import type { EngineEvent, EngineRequest, FinishReason, SequenceHandle, TokenLogprob } from "./types.js";
@@ -19,6 +20,8 @@ export class Sequence implements SequenceHandle {
   /** Tokens whose keys and values are in the slot. */
   computed = 0;
   paused = false;
+  /** Its place in the queue, then the account of its adapter's tokens. */
+  ticket: Ticket | null = null;
   lease: AdapterLease | null = null;
   hold: BankHold | null = null;
   admittedAt: number | null = null;

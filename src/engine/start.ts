@@ -26,6 +26,8 @@ export interface StartOptions {
   readonly maxBatch: number;
   readonly maxContext: number;
   readonly maxQueue: number;
+  /** null: seven eighths of `maxQueue`, so that one adapter leaves room for others. */
+  readonly maxAdapterQueue?: number | null;
   readonly maxStallMs: number;
   /** fp32 bytes of the adapters that steps can use at once. */
   readonly activeAdapterBytes: number;
@@ -117,7 +119,12 @@ export async function startEngine(options: StartOptions): Promise<StartedEngine>
     adapters: options.adapters,
     vocabSize: config.vocabSize,
     evenRows,
-    limits: { maxBatch: options.maxBatch, maxContext: options.maxContext, maxQueue: options.maxQueue },
+    limits: {
+      maxBatch: options.maxBatch,
+      maxContext: options.maxContext,
+      maxQueue: options.maxQueue,
+      maxAdapterQueue: options.maxAdapterQueue ?? Math.ceil((options.maxQueue * 7) / 8),
+    },
     maxStallMs: options.maxStallMs,
     maxChunk: options.maxChunk ?? 512,
     prefillRate: tested.prefillRate,

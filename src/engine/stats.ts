@@ -5,13 +5,16 @@ import type { Sequence } from "./sequence.js";
 import type { Slots } from "./slots.js";
 import type { EngineStats } from "./types.js";
 
-export function statsOf(slots: Slots<Sequence>, admission: Admission, bank: AdapterBank): EngineStats {
+export function statsOf(slots: Slots<Sequence>, admission: Admission, bank: AdapterBank, now: number): EngineStats {
   const running = [...slots.held()].flatMap(([, sequence]) => (sequence.phase === "running" ? [sequence] : []));
-  const waiting = [...admission.waiting, ...admission.loading];
+  const waiting = [...admission.waiting()];
+  const queues = [...admission.queues()];
   const prefilling = running.filter(({ computed, promptTokens }) => computed < promptTokens).length;
   return {
     running: running.length,
     waiting: waiting.length,
+    queues: queues.map((queue) => ({ adapter: queue.adapter, waiting: queue.waiting })),
+    oldestWaitMs: queues.length === 0 ? 0 : now - Math.min(...queues.map(({ since }) => since)),
     slots: { decoding: running.length - prefilling, prefilling, idle: slots.free },
     runningAdapters: adaptersOf(running),
     waitingAdapters: adaptersOf(waiting),

@@ -91,6 +91,10 @@ export interface SequenceHandle extends AsyncIterable<EngineEvent> {
 export interface EngineStats {
   readonly running: number;
   readonly waiting: number;
+  /** Those of them that wait for their turn, by adapter; null is the base. */
+  readonly queues: readonly { readonly adapter: string | null; readonly waiting: number }[];
+  /** How long the first of them has waited; 0 when nobody waits. */
+  readonly oldestWaitMs: number;
   readonly slots: { readonly decoding: number; readonly prefilling: number; readonly idle: number };
   readonly runningAdapters: readonly string[];
   readonly waitingAdapters: readonly string[];
@@ -115,13 +119,15 @@ export interface EngineLimits {
   readonly maxBatch: number;
   /** Tokens a slot holds. */
   readonly maxContext: number;
-  /** Sequences that may wait; past it `submit` throws `queue_full`. */
+  /** Sequences that may wait; past it `submit` throws `queue_full`, or the newest of the longest queue ends with it. */
   readonly maxQueue: number;
+  /** Sequences of one adapter, or of the base, that may wait; past it `submit` throws `adapter_queue_full`. */
+  readonly maxAdapterQueue: number;
 }
 
 export interface Engine {
   readonly limits: EngineLimits;
-  /** Throws LorikeetError `queue_full`, `draining` or `context_length_exceeded` at once; later faults arrive as the `finish` event. */
+  /** Throws LorikeetError `queue_full`, `adapter_queue_full`, `draining` or `context_length_exceeded` at once; later faults arrive as the `finish` event. */
   submit(request: EngineRequest): SequenceHandle;
   stats(): EngineStats;
   /** Refuses new sequences, lets the running ones finish for `graceMs`, then ends the rest with `shutdown`. */

@@ -167,6 +167,7 @@ export interface RigOptions {
   readonly maxBatch?: number;
   readonly maxContext?: number;
   readonly maxQueue?: number;
+  readonly maxAdapterQueue?: number;
   readonly maxChunk?: number;
   readonly evenRows?: boolean;
   readonly prefillRate?: number;
@@ -186,7 +187,7 @@ export interface EngineRig extends AsyncDisposable {
 
 /** Disposing of it closes the engine and proves that everything was given back. */
 export function engineRig(options: RigOptions = {}): EngineRig {
-  const { maxBatch = 4, maxContext = 120, maxQueue = 64, evenRows = false } = options;
+  const { maxBatch = 4, maxContext = 120, maxQueue = 64, maxAdapterQueue = maxQueue, evenRows = false } = options;
   const slots = maxBatch + (maxBatch % 2);
   const cache = new KvCache({ layers: 1, slots, kvHeads: 1, capacity: maxContext + 8, headDim: 1 });
   const bank = new AdapterBank({ groups, places: maxBatch, maxBytes: 1 << 20, ...options.bank });
@@ -199,7 +200,7 @@ export function engineRig(options: RigOptions = {}): EngineRig {
     adapters: source,
     vocabSize,
     evenRows,
-    limits: { maxBatch, maxContext, maxQueue },
+    limits: { maxBatch, maxContext, maxQueue, maxAdapterQueue },
     maxStallMs: 120,
     maxChunk: options.maxChunk ?? 16,
     prefillRate: options.prefillRate ?? 100, // 12 tokens a chunk beside decoding rows

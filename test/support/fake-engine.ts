@@ -47,7 +47,7 @@ export function fakeLogprob(id: number, k: number): TokenLogprob {
 }
 
 export function fakeEngine(script: FakeScript = {}): FakeEngine {
-  const limits = { maxBatch: 4, maxContext: 256, maxQueue: 8, ...script.limits };
+  const limits = { maxBatch: 4, maxContext: 256, maxQueue: 8, maxAdapterQueue: 8, ...script.limits };
   const sequences: Sequence[] = [];
   let isDraining = false;
   const live = (): Sequence[] => sequences.filter((sequence) => sequence.finished === null);
@@ -69,6 +69,8 @@ export function fakeEngine(script: FakeScript = {}): FakeEngine {
     stats: () => ({
       running: live().length,
       waiting: 0,
+      queues: [],
+      oldestWaitMs: 0,
       slots: { decoding: live().length, prefilling: 0, idle: limits.maxBatch },
       runningAdapters: [],
       waitingAdapters: [],
