@@ -33,7 +33,7 @@ test("a real adapter goes from a tar through the store into memory, and a reques
   const cache = new AdapterCache({ maxBytes: 2 ** 28, load, sizes });
   const uploads = new Uploads();
   const upload = async (name: string, folder: string) =>
-    uploads.receive({ body: packTar(folder) }, store, (staged) => store.put(name, staged));
+    uploads.receive({ body: Readable.from(packTar(folder)) }, store, (staged) => store.put(name, staged));
   try {
     const { record, outcome } = await upload("plays", "adapters/plays");
     assert.equal(outcome, "created");

@@ -1,19 +1,16 @@
 /**
- * An adapter as a tar of its folder, plain or gzip: unpacked into a folder as it arrives, and packed for reading back. Opens
- * none of the files that it writes.
+ * An adapter as a tar of its folder, plain or gzip, unpacked into a folder as it arrives. Opens none of the files that it writes.
  */
 
 import { mkdir, open, readdir, rename, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { createGunzip } from "node:zlib";
-import { type Extract, extract, type Pack, pack } from "tar-stream";
+import { type Extract, extract } from "tar-stream";
 import { LorikeetError } from "../base/errors.js";
 import { removeTree } from "./durable.js";
 import { configFile, isKeptFile } from "./format.js";
 import { type IntakeLimits, intake, type UploadBody } from "./intake.js";
-import { keptFiles, openKept } from "./kept-files.js";
 import { guardTar, type TarBounds, unpackedTooLarge } from "./tar-guard.js";
 import { type PathBounds, TarPaths } from "./tar-paths.js";
 
@@ -36,6 +33,7 @@ export async function unpackTar(
   const received = intake(upload, limits, AbortSignal.any([signal, stop.signal]));
   const { isGzip, body } = await sniff(received);
   const reader = extract();
+  reader.on("error", () => {}); // told by whoever feeds it or takes from it
   const feed = (source: AsyncIterable<Buffer>): Promise<void> => feedReader(reader, guardTar(source, limits));
   const taking = takeEntries(reader, target, limits).catch((cause: unknown) => {
     stop.abort(cause);
@@ -46,23 +44,6 @@ export async function unpackTar(
   const faults = results.filter((result) => result.status === "rejected").map((result): unknown => result.reason);
   if (faults.length > 0) throw uploadFault(faults);
   await liftFolder(target);
-}
-
-/** The adapter's files as a tar, with no folder around them. Ends with an error if they cannot be read. */
-export function packTar(folder: string): Readable {
-  const tar = pack();
-  packFiles(folder, tar).catch((cause: unknown) => tar.destroy(asError(cause)));
-  return Readable.from(tar, { objectMode: false });
-}
-
-async function packFiles(folder: string, tar: Pack): Promise<void> {
-  for (const name of await keptFiles(folder)) {
-    await using handle = await openKept(folder, name);
-    const { size, mtime } = await handle.stat();
-    const bytes = handle.createReadStream({ autoClose: false, start: 0, end: Math.max(0, size - 1) }); // what is added since is not the entry's
-    await feedReader(tar.entry({ name, size, mtime, mode: 0o644, type: "file" }), size > 0 ? bytes : Readable.from([]));
-  }
-  tar.finalize();
 }
 
 /** Whether the bytes are gzip's, and the bytes. */
@@ -80,23 +61,21 @@ async function sniff(source: AsyncGenerator<Buffer>) {
   return { isGzip: head[0] === 0x1f && head[1] === 0x8b, body: body() };
 }
 
-type Sink = Pick<ReturnType<Pack["entry"]>, "write" | "end" | "destroy" | "destroying" | "on">;
-
-/** Writes at the pace of a stream of tar-stream's; stops where that has been destroyed. */
-async function feedReader(sink: Sink, source: AsyncIterable<Buffer>): Promise<void> {
+/** Writes at the pace of the reader; stops where that has been destroyed. */
+async function feedReader(reader: Extract, source: AsyncIterable<Buffer>): Promise<void> {
   let wake = (): void => {};
-  sink.on("drain", () => wake()).on("close", () => wake());
+  reader.on("drain", () => wake()).on("close", () => wake());
   try {
     for await (const chunk of source) {
-      if (sink.destroying) return;
+      if (reader.destroying) return;
       const drained = new Promise<void>((resolve) => {
         wake = resolve;
       });
-      if (!sink.write(chunk) && !sink.destroying) await drained;
+      if (!reader.write(chunk) && !reader.destroying) await drained;
     }
-    sink.end(null);
+    reader.end(null);
   } catch (cause) {
-    sink.destroy(asError(cause));
+    reader.destroy(asError(cause));
     throw cause;
   }
 }

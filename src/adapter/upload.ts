@@ -11,7 +11,7 @@ import { unpackMultipart } from "./multipart.js";
 import { type TarLimits, unpackTar } from "./tar.js";
 
 export type { UploadBody } from "./intake.js";
-export { packTar } from "./tar.js";
+export { packTar } from "./tar-pack.js";
 
 export interface UploadLimits {
   readonly receivedBytes: number;

@@ -1,5 +1,4 @@
 /** The use cases of adapters: what is there and where it lives, storing, pinning, deleting, reading back. Knows no HTTP. */
-import type { Readable } from "node:stream";
 import type { AdapterCache } from "../adapter/cache.js";
 import type { AdapterStore } from "../adapter/store.js";
 import type { AdapterRecord } from "../adapter/types.js";
@@ -55,8 +54,8 @@ export interface Stored {
 
 export interface PackedAdapter {
   readonly digest: string;
-  /** The PEFT folder as tar. Ends with an error if the folder cannot be read. */
-  readonly tar: Readable;
+  /** The PEFT folder as tar, to be read once; throws where the folder cannot be read. */
+  readonly tar: AsyncIterable<Buffer>;
 }
 
 export interface AdaptersDeps {
@@ -152,15 +151,13 @@ export class Adapters {
     return record;
   }
 
-  /** Reads an adapter back; its version is held until the stream has ended. Throws LorikeetError `adapter_not_found`. */
+  /** Reads an adapter back; its version is held until whoever reads has read it or has stopped. Throws LorikeetError `adapter_not_found`. */
   async download(name: string): Promise<PackedAdapter> {
     const { store } = this.#deps;
     const { digest } = this.#record(name);
     const release = store.hold(digest);
     try {
-      const tar = packTar(await store.folder(digest));
-      tar.once("close", release);
-      return { digest, tar };
+      return { digest, tar: packHeld(await store.folder(digest), release) };
     } catch (error) {
       release();
       throw error;
@@ -223,5 +220,13 @@ export class Adapters {
       warnings: record.warnings,
       ignored: record.ignored,
     };
+  }
+}
+
+async function* packHeld(folder: string, release: () => void): AsyncGenerator<Buffer, void, undefined> {
+  try {
+    yield* packTar(folder);
+  } finally {
+    release();
   }
 }

@@ -1,16 +1,17 @@
 /** The adapters' routes: listing, upload, pin, delete, download, and vLLM's two calls. */
-import { pipeline } from "node:stream/promises";
 import type { Request, Response } from "express";
 import * as v from "valibot";
 import { LorikeetError } from "../base/errors.js";
 import type { Gateway } from "../gateway/gateway.js";
 import { type Door, parse } from "../gateway/parse.js";
 import { contextOf } from "./context.js";
+import type { ServerOptions } from "./options.js";
+import { sendPieces } from "./send.js";
 
 const patchSchema = v.object({ pinned: v.boolean("must be true or false") }, "is required");
 const patchDoor: Door<typeof patchSchema> = { schema: patchSchema, known: ["pinned"], neutral: {} };
 
-export function adapterHandlers(gateway: Gateway) {
+export function adapterHandlers(gateway: Gateway, { slowReaderMs }: Pick<ServerOptions, "slowReaderMs">) {
   const { adapters, loraPaths } = gateway;
   return {
     list: (_req: Request, res: Response): void => {
@@ -47,7 +48,7 @@ export function adapterHandlers(gateway: Gateway) {
       res.setHeader("content-type", "application/x-tar");
       res.setHeader("content-disposition", `attachment; filename="${name.replaceAll("/", "_")}.tar"`);
       res.setHeader("x-adapter-digest", digest);
-      await pipeline(tar, res);
+      await sendPieces(res, tar, slowReaderMs);
     },
     load: async (req: Request, res: Response): Promise<void> => {
       res.type("text/plain").send(await loraPaths.load(req.body));

@@ -88,7 +88,7 @@ function addOperations(app: Express, { gate, metrics }: Pick<AppParts, "gate" | 
 
 function addApi(app: Express, { gateway, gate, options }: AppParts): void {
   const json = jsonBody(options);
-  const adapters = adapterHandlers(gateway);
+  const adapters = adapterHandlers(gateway, options);
   app.use("/v1", (_req, _res, next) => {
     gate.check();
     next();
