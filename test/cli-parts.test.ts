@@ -156,6 +156,7 @@ test("the first signal asks for an end, the second ends at once with the shell's
     stdout: { write: () => true },
     stderr: { write: () => true },
     environment: {},
+    onCrash: () => () => {},
     onSignal(listener) {
       send = listener;
       return () => {

@@ -2,10 +2,10 @@
 
 import pino from "pino";
 import type { Logger } from "../base/log.js";
-import type { ProgressStream } from "./progress.js";
+import type { LogQueue } from "./log-queue.js";
 
 /** Lines at `level` and above, with an ISO time. `silent` writes none. */
-export function createLogger(level: string, stream: ProgressStream): Logger {
+export function createLogger(level: string, queue: LogQueue): Logger {
   return pino(
     {
       level,
@@ -13,6 +13,6 @@ export function createLogger(level: string, stream: ProgressStream): Logger {
       timestamp: pino.stdTimeFunctions.isoTime,
       formatters: { level: (label) => ({ level: label }) },
     },
-    { write: (line) => void stream.write(line) },
+    { write: (line) => queue.write(line) },
   );
 }

@@ -1,9 +1,13 @@
 #!/usr/bin/env node
 /** The executable: hands the process to the program and ends with its exit code. */
 
+import "./early-end.js";
+import { exitAtOnce } from "../runtime/exit.js";
 import { runProgram } from "./program.js";
 import { processTerminal } from "./terminal.js";
 
+/** How long the last lines may take to be read. */
+const flushMs = 2_000;
 /** These work for others than the reader of their lines. */
 const goOnUnread = ["serve", "train"];
 const isGoingOn = goOnUnread.includes(process.argv[2] ?? "");
@@ -19,5 +23,8 @@ for (const stream of [process.stdout, process.stderr]) {
 }
 
 const code = await runProgram(process.argv.slice(2), processTerminal());
-// Written text leaves first; threads that still wait for work do not keep the process.
-process.stdout.write("", () => process.stderr.write("", () => process.exit(code)));
+// Written text leaves first, unless nobody reads it; threads that still wait for work, or for a disk that hangs, do not keep
+// a service.
+const exit = process.argv[2] === "serve" ? exitAtOnce : process.exit;
+setTimeout(() => exitAtOnce(code), flushMs);
+process.stdout.write("", () => process.stderr.write("", () => exit(code)));

@@ -265,6 +265,11 @@ export const serviceOptions = {
     parse: oneOf("debug", "info", "warn", "error", "silent"),
     help: "least severe log line that is written",
   }),
+  logBufferBytes: size(
+    "Logs",
+    2 ** 20,
+    "bytes of log lines that wait for a reader; lines past it are dropped and counted",
+  ),
   logPrompts: given("Logs", serverDefaults.logPrompts, {
     parse: flag,
     help: "write bodies of requests, prompts included, to the log",

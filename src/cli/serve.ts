@@ -6,14 +6,19 @@ import type { SelfTest } from "../engine/self-test.js";
 import { type BannerFacts, formatBanner } from "./banner.js";
 import { addOptions, readOptions } from "./command-line.js";
 import { configKeys } from "./generate-options.js";
+import { type Lifetime, watchLifetime } from "./lifetime.js";
+import { LogQueue } from "./log-queue.js";
 import { createLogger } from "./logging.js";
 import { type ServeSettings, serveOptions } from "./options.js";
 import { progressLine } from "./progress.js";
-import { openService } from "./service.js";
-import { listenForShutdown } from "./shutdown.js";
+import { openService, type Service } from "./service.js";
 import type { Stack } from "./stack.js";
 import { printLine, type Terminal } from "./terminal.js";
+import { exitCodes, Quit } from "./usage.js";
 import { readVersion } from "./version.js";
+
+/** After the drain: how long connections, the engine and the store may take to close. */
+const closeMs = 5_000;
 
 export function addServe(program: Command, terminal: Terminal): void {
   const command = program.command("serve").description("load a model and answer requests over HTTP and WebSocket");
@@ -23,21 +28,40 @@ export function addServe(program: Command, terminal: Terminal): void {
 }
 
 async function serve(settings: ServeSettings, terminal: Terminal): Promise<void> {
-  const logger = createLogger(settings.logLevel, terminal.stdout);
-  await serveUntilSignal(settings, terminal, logger);
+  const log = new LogQueue(terminal.stdout, settings.logBufferBytes);
+  const logger = createLogger(settings.logLevel, log);
+  log.onRecovered = (lines) => logger.warn({ lines }, "Log lines were dropped since nobody read them");
+  using lifetime = watchLifetime(terminal, logger);
+  const progress = progressLine(terminal.stderr);
+  const opening = openService(settings, logger, progress.report).finally(() => progress.end());
+  const service = await Promise.race([opening, lifetime.end.then(() => null)]);
+  if (service === null) {
+    // Loading cannot be stopped halfway, and nothing of it is needed any more.
+    logger.info({}, "stopped while the model was loaded");
+    terminal.exitNow(lifetime.exitCode);
+    return;
+  }
+  service.metrics.watchLog(() => log.dropped);
+  await serveUntilEnd(settings, service, lifetime, terminal, logger);
   logger.info({}, "stopped");
+  if (lifetime.exitCode !== exitCodes.ok) throw new Quit(lifetime.exitCode);
 }
 
-async function serveUntilSignal(settings: ServeSettings, terminal: Terminal, logger: Logger): Promise<void> {
-  const progress = progressLine(terminal.stderr);
-  await using service = await openService(settings, logger, progress.report).finally(() => progress.end());
-  using shutdown = listenForShutdown(terminal);
+async function serveUntilEnd(
+  settings: ServeSettings,
+  opened: Service,
+  lifetime: Lifetime,
+  terminal: Terminal,
+  logger: Logger,
+): Promise<void> {
+  await using service = opened;
   const port = service.open();
   const facts = factsOf(settings, service.stack, port);
   printLine(terminal.stderr, formatBanner(facts));
   logger.info({ ...facts }, "listening");
-  const signal = await shutdown.requested;
-  logger.info({ signal, graceMs: settings.drainTimeout }, "draining");
+  const cause = await lifetime.end;
+  lifetime.endWithin(settings.drainTimeout + closeMs);
+  logger.info({ signal: cause, graceMs: settings.drainTimeout }, "draining");
   await service.server.drain(settings.drainTimeout);
 }
 

@@ -12,6 +12,7 @@ import { UsageError } from "./usage.js";
 export interface Service extends AsyncDisposable {
   readonly stack: Stack;
   readonly server: LorikeetServer;
+  readonly metrics: Metrics;
   /** Answers requests, and looks for adapters, from now on; gives the port. */
   open(): number;
 }
@@ -42,6 +43,7 @@ export async function openService(settings: ServeSettings, logger: Logger, progr
   return {
     stack,
     server,
+    metrics,
     open: () => {
       server.open(stack.gateway);
       stack.adapters?.store.start();

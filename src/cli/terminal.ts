@@ -1,13 +1,18 @@
 /** What a command may touch of the process: its streams, its environment and its signals. Tests hand in their own. */
 
+import { exitAtOnce } from "../runtime/exit.js";
+import { stopEarlyEnd } from "./early-end.js";
+import type { LogStream } from "./log-queue.js";
 import type { ProgressStream } from "./progress.js";
 
 export interface Terminal {
-  readonly stdout: ProgressStream;
+  readonly stdout: LogStream;
   readonly stderr: ProgressStream;
   readonly environment: Readonly<Record<string, string | undefined>>;
   /** Calls back at each SIGINT and SIGTERM, with the signal's name; returns how to stop listening. */
   onSignal(listener: (signal: "SIGINT" | "SIGTERM") => void): () => void;
+  /** Calls back for each fault that nobody caught, which then does not end the process; returns how to stop listening. */
+  onCrash(listener: (error: unknown) => void): () => void;
   /** Ends the process without waiting for anything. */
   exitNow(code: number): void;
 }
@@ -22,9 +27,15 @@ export function processTerminal(): Terminal {
       const onInterrupt = (): void => listener("SIGINT");
       const onTerminate = (): void => listener("SIGTERM");
       process.on("SIGINT", onInterrupt).on("SIGTERM", onTerminate);
+      stopEarlyEnd();
       return () => process.off("SIGINT", onInterrupt).off("SIGTERM", onTerminate);
     },
-    exitNow: (code) => process.exit(code),
+    onCrash(listener) {
+      // Rejections that nobody handles are faults of this kind too.
+      process.on("uncaughtException", listener);
+      return () => process.off("uncaughtException", listener);
+    },
+    exitNow: exitAtOnce,
   };
 }
 

@@ -32,7 +32,8 @@ export class Quit extends Error {
   }
 }
 
-export const exitCodes = { ok: 0, failed: 1, usage: 2 } as const;
+/** `crashed`: a service ended in good order after a fault that nobody caught. `overdue`: it did not end in time and was cut off. */
+export const exitCodes = { ok: 0, failed: 1, usage: 2, crashed: 70, overdue: 75 } as const;
 
 /** Codes that say that what was typed cannot be. */
 const usageCodes: readonly ErrorCode[] = ["invalid_value", "invalid_config", "invalid_name"];

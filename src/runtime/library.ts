@@ -14,3 +14,19 @@ export function loadLibrary(path: string): Library {
   }
   return koffi.load(path);
 }
+
+/** The C library of this system; null where none is found under the names that are known. */
+export function loadSystemLibrary(): Library | null {
+  const names: Partial<Record<NodeJS.Platform, readonly string[]>> = {
+    linux: ["libc.so.6", `libc.musl-${process.arch === "x64" ? "x86_64" : "aarch64"}.so.1`],
+    darwin: ["/usr/lib/libSystem.B.dylib"],
+  };
+  for (const name of names[process.platform] ?? []) {
+    try {
+      return loadLibrary(name);
+    } catch {
+      // Another C library, perhaps.
+    }
+  }
+  return null;
+}

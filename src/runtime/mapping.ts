@@ -2,7 +2,7 @@
 import { closeSync, fstatSync, openSync } from "node:fs";
 import { assert, LorikeetError } from "../base/errors.js";
 import { ort, type Pointer } from "./api.js";
-import { type Library, loadLibrary } from "./library.js";
+import { type Library, loadSystemLibrary } from "./library.js";
 import { type TensorType, tensorCode } from "./tensor.js";
 
 interface Libc {
@@ -16,21 +16,11 @@ const privateMapping = 2;
 let libc: Libc | null | undefined;
 
 function loadLibc(): Libc | null {
-  const names: Partial<Record<NodeJS.Platform, readonly string[]>> = {
-    linux: ["libc.so.6", `libc.musl-${process.arch === "x64" ? "x86_64" : "aarch64"}.so.1`],
-    darwin: ["/usr/lib/libSystem.B.dylib"],
-  };
-  for (const name of names[process.platform] ?? []) {
-    try {
-      const library = loadLibrary(name);
-      const mmap = library.func("void *mmap(void *addr, size_t length, int prot, int flags, int fd, int64_t offset)");
-      const munmap = library.func("int munmap(void *addr, size_t length)");
-      return { library, mmap, munmap };
-    } catch {
-      // Another C library, perhaps.
-    }
-  }
-  return null;
+  const library = loadSystemLibrary();
+  if (library === null) return null;
+  const mmap = library.func("void *mmap(void *addr, size_t length, int prot, int flags, int fd, int64_t offset)");
+  const munmap = library.func("int munmap(void *addr, size_t length)");
+  return { library, mmap, munmap };
 }
 
 /** Whether this system can map files: without it every session reads its own weights. */

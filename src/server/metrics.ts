@@ -65,6 +65,19 @@ export class Metrics {
     return this.registry.metrics();
   }
 
+  /** Counts log lines that were dropped, as `read` says. */
+  watchLog(read: () => number): void {
+    new Counter({
+      name: "lorikeet_log_lines_dropped_total",
+      help: "Log lines that were dropped since nobody read them.",
+      registers: [this.registry],
+      collect() {
+        this.reset();
+        this.inc(read());
+      },
+    });
+  }
+
   close(): void {
     this.#delay.close();
     this.registry.clear();

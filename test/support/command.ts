@@ -19,6 +19,7 @@ export async function run(
     stderr: { write: (text) => (err += text) },
     environment,
     onSignal: () => () => {},
+    onCrash: () => () => {},
     exitNow: (code) => assert.fail(`exited with ${code}`),
   });
   return { code, out, err };

@@ -18,6 +18,7 @@ export async function runHere(args: readonly string[], environment: Record<strin
     stderr: { write: (text) => (err += text) },
     environment,
     onSignal: () => () => {},
+    onCrash: () => () => {},
     exitNow: (code) => assert.fail(`exited with ${code}`),
   };
   const code = await runProgram([...args], terminal);
