@@ -50,7 +50,7 @@ test("what pruning left is told: ranks, scales, modules of rank 0", async () => 
 });
 
 test("the digest follows the singular values and the first rank", async () => {
-  const digest = async (folder: string): Promise<string> => (await checkAdapter(folder, llama)).summary.digest;
+  const digest = async (folder: string): Promise<string> => (await checkAdapter(folder, llama)).summary.weightsDigest;
   const original = await digest(source);
   assert.equal(await digest(await edited({ source, config: { total_step: 99, beta1: 0.5 } })), original);
   assert.notEqual(await digest(await edited({ source, config: { init_r: 7 } })), original);
@@ -88,8 +88,8 @@ test("adapters saved before pruning ended, and those named by another adapter's 
     source,
     tensors: (all) => all.map((tensor) => ({ ...tensor, name: `${tensor.name}.default` })),
   });
-  const { digest } = (await checkAdapter(source, llama)).summary;
-  assert.equal((await checkAdapter(infixed, llama)).summary.digest, digest);
+  const { weightsDigest } = (await checkAdapter(source, llama)).summary;
+  assert.equal((await checkAdapter(infixed, llama)).summary.weightsDigest, weightsDigest);
 });
 
 const key = `${v}.lora_E`;

@@ -22,7 +22,7 @@ const q = "base_model.model.model.layers.0.self_attn.q_proj";
 const magnitude = `${q}.lora_magnitude_vector`;
 
 const digestOf = async (edit: Parameters<typeof edited>[0]): Promise<string> =>
-  (await checkAdapter(await edited({ source, ...edit }), llama)).summary.digest;
+  (await checkAdapter(await edited({ source, ...edit }), llama)).summary.weightsDigest;
 const changed = (name: string, change: (tensor: EditableTensor) => EditableTensor) => (all: EditableTensor[]) =>
   all.map((tensor) => (tensor.name === name ? change(tensor) : tensor));
 const floats = (values: readonly number[]): Uint8Array => new Uint8Array(Float32Array.from(values).buffer);
@@ -46,18 +46,18 @@ test("ranks, scales and magnitudes are PEFT's; what the engine will hold is coun
   const outputs = llama.reduce((sum, { outFeatures }) => sum + outFeatures, 0);
   const width = llama.reduce((sum, { inFeatures, outFeatures }) => sum + inFeatures + outFeatures, 0);
   assert.equal(summary.activeBytes, 4 * (8 * width + outputs));
-  assert.equal((await describeAdapter(source, null)).summary.digest, summary.digest);
+  assert.equal((await describeAdapter(source, null)).summary.weightsDigest, summary.weightsDigest);
 });
 
 test("every spelling of a magnitude is the same adapter, another number is another", async () => {
   for (const end of [".weight", ".default", ".default.weight"]) {
     const tensors = renamed((name) => name.replace(/lora_magnitude_vector$/, `lora_magnitude_vector${end}`));
-    assert.equal(await digestOf({ tensors }), plain.summary.digest, end);
+    assert.equal(await digestOf({ tensors }), plain.summary.weightsDigest, end);
   }
   const tensors = renamed((name) => name.replace("base_model.model.", "_orig_mod.base_model.model."));
-  assert.equal(await digestOf({ tensors }), plain.summary.digest);
+  assert.equal(await digestOf({ tensors }), plain.summary.weightsDigest);
   const other = changed(magnitude, (tensor) => ({ ...tensor, data: floats(Array(64).fill(1)) }));
-  assert.notEqual(await digestOf({ tensors: other }), plain.summary.digest);
+  assert.notEqual(await digestOf({ tensors: other }), plain.summary.weightsDigest);
 });
 
 test("16-bit magnitudes are widened, and the matrices with them", async () => {
@@ -122,7 +122,7 @@ test("what writeAdapter writes of DoRA is PEFT's file, byte for byte", async () 
     config: { r, loraAlpha, useDora: true, baseModelName: "llama", targetModules: ["q_proj"], ...patterns },
     tensors,
   });
-  assert.equal((await checkAdapter(folder, llama)).summary.digest, plain.summary.digest);
+  assert.equal((await checkAdapter(folder, llama)).summary.weightsDigest, plain.summary.weightsDigest);
   assert.deepEqual(
     await readTensors(`${folder}/adapter_model.safetensors`),
     await readTensors(`${source}/adapter_model.safetensors`),

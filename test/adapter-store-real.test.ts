@@ -26,10 +26,11 @@ test("a real adapter goes from a tar through the store into memory, and a reques
   await cp("adapters/sentiment", join(directory, "sentiment"), { recursive: true });
   const store = await AdapterStore.open({ directory, check, checkKey: fingerprint });
   const sizes = {
-    bytesOf: (digest: string) => store.list().find((each) => each.digest === digest)?.bytes,
+    bytesOf: (digest: string) => store.list().find((each) => each.weightsDigest === digest)?.bytes,
     largestBytes: () => 0,
   };
-  const load = async (digest: string) => worker.load(await store.folder(digest), sites, { expectedDigest: digest });
+  const load = (digest: string) =>
+    store.read(digest, (folder) => worker.load(folder, sites, { expectedDigest: digest }));
   const cache = new AdapterCache({ maxBytes: 2 ** 28, load, sizes });
   const uploads = new Uploads();
   const upload = async (name: string, folder: string) =>
@@ -47,9 +48,9 @@ test("a real adapter goes from a tar through the store into memory, and a reques
       ],
     );
 
-    const release = store.hold(record.digest);
-    const lease = await cache.acquire(record.digest);
-    assert.equal(lease.adapter.digest, record.digest);
+    const release = store.hold(record);
+    const lease = await cache.acquire(record.weightsDigest);
+    assert.equal(lease.adapter.digest, record.weightsDigest);
     assert.ok(lease.adapter.bytes <= 1.1 * record.bytes, "the file's bytes and at most a tenth");
     const replaced = await upload("plays", "adapters/sentiment");
     assert.equal(replaced.outcome, "replaced");

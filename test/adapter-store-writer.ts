@@ -9,10 +9,12 @@ import fs from "node:fs/promises";
 import { syncBuiltinESMExports } from "node:module";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { isKeptFile } from "../src/adapter/format.js";
 import { FolderLock } from "../src/adapter/lock.js";
 import { lifeOf, ownerKey } from "../src/adapter/owner.js";
 import { AdapterStore, type StoreOptions } from "../src/adapter/store.js";
 import type { AdapterSummary } from "../src/adapter/types.js";
+import { versionDigest } from "../src/adapter/version-digest.js";
 import { LorikeetError } from "../src/base/errors.js";
 
 export type Job =
@@ -23,13 +25,12 @@ export type Job =
   /** Takes the lock and keeps it until it is killed. */
   | { readonly kind: "hold"; readonly directory: string };
 
-/** A check that knows nothing of tensors: the digest is of both files; `{"bad":...}` is refused. */
+/** A check that knows nothing of tensors: the digest of weights is of both files; `{"bad":...}` is refused. */
 export async function fakeCheck(folder: string): Promise<{ readonly summary: AdapterSummary }> {
   const names = (await fs.readdir(folder)).sort();
-  const kept = ["README.md", "adapter_config.json", "adapter_model.safetensors"];
   const hash = createHash("sha256");
   let bytes = 0;
-  for (const name of kept.slice(1)) {
+  for (const name of ["adapter_config.json", "adapter_model.safetensors"]) {
     const content = await fs.readFile(join(folder, name)).catch(() => null);
     if (content === null) throw new LorikeetError("adapter_invalid", `${name} is missing.`);
     if (content.includes('"bad"'))
@@ -37,12 +38,11 @@ export async function fakeCheck(folder: string): Promise<{ readonly summary: Ada
     hash.update(content).update("\0");
     bytes += content.length;
   }
-  const digest = `sha256:${hash.digest("hex")}`;
-  const ignored = names.filter((name) => !kept.includes(name));
-  const scales = { min: 2, max: 2 };
-  return {
-    summary: { digest, rank: 8, dora: false, modules: 4, bytes, activeBytes: 2 * bytes, scales, warnings: [], ignored },
-  };
+  const weightsDigest = `sha256:${hash.digest("hex")}`;
+  const digest = await versionDigest(folder);
+  const ignored = names.filter((name) => !isKeptFile(name));
+  const sizes = { rank: 8, modules: 4, bytes, activeBytes: 2 * bytes, scales: { min: 2, max: 2 } };
+  return { summary: { digest, weightsDigest, dora: false, ...sizes, warnings: [], ignored } };
 }
 
 export function openStore(directory: string, options: Partial<StoreOptions> = {}): Promise<AdapterStore> {

@@ -101,11 +101,12 @@ test("what is put is there at once, and after opening again", async () => {
   );
   assert.equal(outcome, "created");
   assert.deepEqual(
-    { ...record, digest: "", createdAt: 0 },
+    { ...record, digest: "", weightsDigest: "", createdAt: 0 },
     {
       name: "org/plays",
       source: "store",
       digest: "",
+      weightsDigest: "",
       rank: 8,
       dora: false,
       modules: 4,
@@ -172,8 +173,9 @@ test("what does not pass the check, or can never be served, is not stored", asyn
 test("a version outlives its name until its last hold is gone", async () => {
   const deleted: string[] = [];
   const store = await open({ observer: { deleted: (digest) => deleted.push(digest) } });
-  const { digest } = (await put(store, "a", "v1")).record;
-  const holds = [store.hold(digest), store.hold(digest)];
+  const { record } = await put(store, "a", "v1");
+  const { digest } = record;
+  const holds = [store.hold(record), store.hold(record)];
   await put(store, "a", "v2");
   await store.remove("a");
   assert.equal(store.resolve("a"), null, "new requests do not find it");
@@ -191,8 +193,9 @@ test("a version outlives its name until its last hold is gone", async () => {
 
 test("a held version that gets a name again stays", async () => {
   const store = await open();
-  const { digest } = (await put(store, "a", "v1")).record;
-  const release = store.hold(digest);
+  const { record } = await put(store, "a", "v1");
+  const { digest } = record;
+  const release = store.hold(record);
   await store.remove("a");
   await put(store, "b", "v1");
   release();
@@ -328,7 +331,9 @@ test("what another opened store writes is seen at the next look, and its version
   const there = await open();
   const { digest } = (await put(there, "a", "v1")).record;
   await here.scan();
-  const release = here.hold(here.resolve("a")?.digest ?? "");
+  const known = here.resolve("a");
+  assert.ok(known);
+  const release = here.hold(known);
   await put(there, "a", "v2");
   await there.remove("a");
   await here.scan();
@@ -399,7 +404,7 @@ test("files that changed on disk, went missing, or an index that was damaged are
   await writeFile(join(await store.folder(a.digest), "adapter_model.safetensors"), "changed");
   const verdicts: string[] = [];
   for await (const { name, error } of store.verify()) verdicts.push(`${name} ${error?.code ?? "whole"}`);
-  assert.deepEqual(verdicts, ["a digest_mismatch", "b whole", "c whole"]);
+  assert.deepEqual(verdicts, ["a adapter_damaged", "b whole", "c whole"]);
   await store.close();
   await rm(await store.folder(b.digest), { recursive: true });
   const index = join(directory, ".store", "names");
@@ -408,7 +413,7 @@ test("files that changed on disk, went missing, or an index that was damaged are
   assert.deepEqual(names(again), ["a", "c"]);
   assert.deepEqual(
     again.refused().map(({ error }) => error.code),
-    ["adapter_invalid", "adapter_invalid"],
+    ["adapter_invalid", "adapter_damaged"],
   );
   assert.equal((await put(again, "b", "v2")).outcome, "replaced", "putting it again mends it");
   assert.ok(again.resolve("b"));

@@ -8,6 +8,7 @@ import type { CanonicalConfig } from "./format/config.js";
 import { type ExamineOptions, examine } from "./format/examine.js";
 import { hostSite } from "./format/layout.js";
 import type { AdapterSummary, HostAdapter, HostSite } from "./types.js";
+import { asVersion } from "./version-digest.js";
 
 export type { CanonicalConfig } from "./format/config.js";
 export { type AdapterDescription, describeAdapter, type ModuleKind } from "./format/describe.js";
@@ -50,7 +51,7 @@ export async function checkAdapter(
 ): Promise<CheckedAdapter> {
   const { summary, config, modules } = await examine(folder, sites, options);
   return {
-    summary,
+    summary: await asVersion(folder, summary),
     config,
     modules: modules.map(({ path, inFeatures, outFeatures, rank, alpha, scale, a, b, m }) => ({
       path,

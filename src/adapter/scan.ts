@@ -72,6 +72,12 @@ export class FolderScan {
     this.#arrange();
   }
 
+  /** Checks a folder at the next look, whatever its files' sizes and times say. */
+  recheck(folder: string): void {
+    const seen = this.#seen.get(folder);
+    if (seen) seen.checked = null;
+  }
+
   /** Tells once of folders that cannot be read, until all can be again. */
   #tellUnread(unread: ReadonlyMap<string, unknown>): void {
     const [first] = unread;

@@ -46,7 +46,7 @@ export function digestMissing(digest: string): LorikeetError {
 
 export function versionMissing(name: string, digest: string): LorikeetError {
   const message = `The files of "${name}" (${digest}) are missing from the store.`;
-  return new LorikeetError("adapter_invalid", message, { param: name, found: "no such version", allowed: digest });
+  return new LorikeetError("adapter_damaged", message, { param: name, found: "no such version", allowed: digest });
 }
 
 export function indexDamaged(path: string): LorikeetError {
@@ -54,11 +54,24 @@ export function indexDamaged(path: string): LorikeetError {
   return new LorikeetError("adapter_invalid", message, { param: path, allowed: "a name and its digest" });
 }
 
-/** The fault of files that no longer have the digest they were stored under, or null. */
-export function digestFault(name: string, expected: string, found: string): LorikeetError | null {
-  if (expected === found) return null;
-  const message = `The files of "${name}" have changed on disk: their digest is ${found}; ${expected} was stored.`;
-  return new LorikeetError("digest_mismatch", message, { param: name, found, allowed: expected });
+/** Of a stored version whose bytes are no longer those that were stored. */
+export function versionDamaged(digest: string, cause?: unknown): LorikeetError {
+  const message = `The stored files of the adapter ${digest} are damaged; upload it again to mend it.`;
+  return new LorikeetError("adapter_damaged", message, {
+    found: "other bytes than were stored",
+    allowed: digest,
+    cause,
+  });
+}
+
+/** Of an operator's folder that has changed since it was taken. */
+export function folderChanged(name: string, cause?: unknown): LorikeetError {
+  const message = `The folder of the adapter "${name}" has changed since it was read; it is read again, so try again shortly.`;
+  return new LorikeetError("adapter_changed", message, {
+    found: "other bytes",
+    allowed: "the bytes that were read",
+    cause,
+  });
 }
 
 /** Throws `store_full` unless one more name is allowed. */

@@ -27,6 +27,8 @@ export interface StoreObserver {
   /** A name points at a digest: it is new, or it pointed at another before. */
   named?(record: AdapterRecord): void;
   unnamed?(record: AdapterRecord): void;
+  /** No name here points at a version that computes this, and none is held. */
+  unwanted?(weightsDigest: string): void;
   /** A version's files are gone. */
   deleted?(digest: string): void;
 }

@@ -5,7 +5,7 @@
 
 import { stat } from "node:fs/promises";
 import { resolve } from "node:path";
-import { assert } from "../base/errors.js";
+import { assert, LorikeetError } from "../base/errors.js";
 import { type Logger, silent } from "../base/log.js";
 import { StoreDisk } from "./disk.js";
 import { orMissing, removeTree, storageFault } from "./durable.js";
@@ -15,13 +15,14 @@ import { asFault, FolderScan, type RefusedAdapter } from "./scan.js";
 import {
   checkCount,
   checkRoom,
-  digestFault,
   digestMissing,
+  folderChanged,
   nameExists,
   nameMissing,
   nameTaken,
   noDirectory,
   ownedByOperator,
+  versionDamaged,
 } from "./store-faults.js";
 import {
   type PutOptions,
@@ -35,6 +36,7 @@ import {
 import { StoredAdapters } from "./stored.js";
 import type { AdapterRecord, AdapterSummary } from "./types.js";
 import { UnderWay } from "./under-way.js";
+import { isVersion } from "./version-digest.js";
 import type { PreparedVersion } from "./versions.js";
 
 export * from "./store-types.js";
@@ -47,6 +49,10 @@ export class AdapterStore {
   readonly #stored: StoredAdapters;
   readonly #scan: FolderScan;
   readonly #holds = new Holds((digest) => this.#freed(digest));
+  /** What held versions compute, by their digests. */
+  readonly #heldWeights = new Map<string, string>();
+  /** How many names stand for what is computed, by its digest. */
+  readonly #namedWeights = new Map<string, number>();
   /** Held versions without a name, which go with their last hold. */
   #orphans: ReadonlySet<string> = new Set();
   /** Whether there may be something to collect that was not yet. */
@@ -119,11 +125,56 @@ export class AdapterStore {
    * Keeps the files of a version, even without a name, until the returned function is called. Call it in the same turn as
    * `resolve`. An operator's folder cannot be kept: loading one that has changed fails by its digest.
    */
-  hold(digest: string): () => void {
+  hold({ digest, weightsDigest }: Pick<AdapterRecord, "digest" | "weightsDigest">): () => void {
+    this.#heldWeights.set(digest, weightsDigest);
     return this.#holds.acquire(digest);
   }
 
-  /** Where the files of a digest lie: a stored version first, then a folder. Throws `adapter_not_found`. */
+  /** Whether a name points at a version that computes this. */
+  isNamed(weightsDigest: string): boolean {
+    return this.#namedWeights.has(weightsDigest);
+  }
+
+  /**
+   * Reads what a digest of weights stands for from any of the folders that should hold it. `use` rejects where the bytes are
+   * others: then the next folder is tried, and an operator's folder is checked again. Throws `adapter_not_found`, and
+   * `adapter_damaged` or `adapter_changed` where no folder holds it any more.
+   */
+  async read<T>(weightsDigest: string, use: (folder: string) => Promise<T>): Promise<T> {
+    let fault = digestMissing(weightsDigest);
+    for (const digest of this.#versionsOf(weightsDigest)) {
+      const { versions } = this.#disk;
+      for (let known = await versions.identity(digest); ; ) {
+        try {
+          return await use(versions.folder(digest));
+        } catch (cause) {
+          if (!isDamage(cause)) throw cause;
+          const now = await versions.identity(digest);
+          if (now === known || now === null) {
+            fault = versionDamaged(digest, cause);
+            this.#logger.error({ digest, err: cause }, fault.message);
+            break;
+          }
+          known = now; // it was replaced while it was read
+        }
+      }
+    }
+    for (const { record, folder } of this.#scan.taken.values()) {
+      if (record.weightsDigest !== weightsDigest) continue;
+      try {
+        return await use(folder);
+      } catch (cause) {
+        if (!isDamage(cause)) throw cause;
+        fault = folderChanged(record.name, cause);
+        this.#logger.warn({ adapter: record.name, err: cause }, fault.message);
+        this.#scan.recheck(folder);
+      }
+    }
+    if (fault.code === "adapter_changed") await this.scan();
+    throw fault;
+  }
+
+  /** Where the files of a version lie: a stored one first, then a folder. Throws `adapter_not_found`. */
   async folder(digest: string): Promise<string> {
     const { versions } = this.#disk;
     if (await versions.has(digest)) return versions.folder(digest);
@@ -162,11 +213,12 @@ export class AdapterStore {
 
   /** Reads every adapter again and compares it with its digest; what is refused comes last. */
   async *verify(): AsyncGenerator<Verdict> {
-    for (const { name, digest } of this.list()) {
-      const release = this.hold(digest);
+    for (const record of this.list()) {
+      const { name, digest } = record;
+      const release = this.hold(record);
       try {
         const { summary } = await this.#options.check(await this.folder(digest));
-        yield { name, digest, error: digestFault(name, digest, summary.digest) };
+        yield { name, digest, error: isVersion(summary, digest) ? null : versionDamaged(digest) };
       } catch (cause) {
         yield { name, digest, error: asFault(cause, `The adapter "${name}" could not be read.`) };
       } finally {
@@ -210,9 +262,10 @@ export class AdapterStore {
   }
 
   async #store(name: string, staged: string, summary: AdapterSummary, options: PutOptions): Promise<PutResult> {
+    const stored = await this.#findStored(summary);
     const prepared = await this.#prepare(staged, summary);
     try {
-      return await this.#change(() => this.#point(name, summary, prepared, options));
+      return await this.#change(() => this.#point(name, summary, prepared, stored, options));
     } finally {
       await removeTree(prepared.folder);
     }
@@ -229,33 +282,76 @@ export class AdapterStore {
     }
   }
 
+  /**
+   * What is stored already of a version, read through before anything is said of it. One that was stored before versions had
+   * digests of their own counts where its files are the same, byte for byte.
+   */
+  async #findStored({ digest, weightsDigest }: AdapterSummary): Promise<StoredVersion[]> {
+    const found: StoredVersion[] = [];
+    for (const place of new Set([digest, weightsDigest])) {
+      const identity = await this.#disk.versions.identity(place);
+      if (identity === null) continue;
+      const summary = await this.#checkStored(place);
+      found.push({ digest: place, identity, isSound: summary?.digest === digest });
+    }
+    return found;
+  }
+
+  /** null where the files are damaged. */
+  async #checkStored(digest: string): Promise<AdapterSummary | null> {
+    try {
+      return (await this.#options.check(this.#disk.versions.folder(digest))).summary;
+    } catch (cause) {
+      if (isDamage(cause)) return null;
+      throw cause;
+    }
+  }
+
   /** Under the lock: the version gets its folder, then the name points at it. */
   async #point(
     name: string,
     summary: AdapterSummary,
     prepared: PreparedVersion,
+    stored: readonly StoredVersion[],
     { ifNoneMatch }: PutOptions,
   ): Promise<PutResult> {
-    const { versions, names, staging } = this.#disk;
-    const { digest } = summary;
+    const { names, staging } = this.#disk;
     this.#refuseFolder(name);
     const current = this.#stored.entry(nameKey(name));
     if (current && current.name !== name) throw nameTaken(name, current.name);
     if (current && ifNoneMatch === "*") throw nameExists(name);
-    const sizes = await versions.list();
-    const record = (createdAt: number): AdapterRecord => ({ ...summary, name, source: "store", createdAt });
-    if (current?.digest === digest && sizes.has(digest)) {
-      return { record: record(current.createdAt), outcome: "identical" };
-    }
     if (!current) checkCount(this.#stored.size, this.#limits.maxNames);
-    if (!sizes.has(digest)) {
-      checkRoom(total(sizes), prepared.bytes, this.#limits.totalBytes);
-      await versions.commit(digest, prepared);
-    }
+    const { digest, isNew } = await this.#settle(summary.digest, prepared, stored);
+    const record = (createdAt: number): AdapterRecord => ({ ...summary, digest, name, source: "store", createdAt });
+    if (current?.digest === digest && !isNew) return { record: record(current.createdAt), outcome: "identical" };
     const createdAt = Date.now();
     const previous = (current ? [current.digest, ...current.previous] : []).filter((other) => other !== digest);
     await names.write({ name, digest, createdAt, previous: [...new Set(previous)].slice(0, 8) }, staging.fresh());
     return { record: record(createdAt), outcome: current ? "replaced" : "created" };
+  }
+
+  /** Under the lock: the digest that holds the version's files, put there unless they are there and sound. */
+  async #settle(
+    digest: string,
+    prepared: PreparedVersion,
+    stored: readonly StoredVersion[],
+  ): Promise<{ readonly digest: string; readonly isNew: boolean }> {
+    const { versions, staging } = this.#disk;
+    for (const version of stored) {
+      const isThere = (await versions.identity(version.digest)) === version.identity;
+      if (isThere && version.isSound) return { digest: version.digest, isNew: false };
+    }
+    const now = await versions.identity(digest);
+    const isDamaged = now !== null && stored.some((version) => version.digest === digest && version.identity === now);
+    if (now !== null && !isDamaged) return { digest, isNew: false }; // stored by another since
+    if (isDamaged) await versions.remove(digest, staging.fresh());
+    else checkRoom(total(await versions.list()), prepared.bytes, this.#limits.totalBytes);
+    await versions.commit(digest, prepared);
+    if (isDamaged) {
+      this.#logger.warn({ digest }, "The damaged files of an adapter were replaced by an upload of the same adapter.");
+      this.#stored.recheck(digest);
+    }
+    return { digest, isNew: true };
   }
 
   /** Runs a change under the lock, on a view that is current, and makes it visible. */
@@ -309,8 +405,21 @@ export class AdapterStore {
     }
   }
 
+  /** The digests of stored versions that compute this: those with a name, then those that are held. */
+  #versionsOf(weightsDigest: string): Set<string> {
+    const held = [...this.#heldWeights].filter(([, weights]) => weights === weightsDigest).map(([digest]) => digest);
+    return new Set([...this.#stored.versionsOf(weightsDigest), ...held]);
+  }
+
+  #isHeld(weightsDigest: string): boolean {
+    return [...this.#heldWeights.values()].includes(weightsDigest);
+  }
+
   /** Told by the last hold. */
   #freed(digest: string): void {
+    const weightsDigest = this.#heldWeights.get(digest);
+    this.#heldWeights.delete(digest);
+    if (weightsDigest !== undefined) this.#tellUnwanted(weightsDigest);
     if (!this.#orphans.has(digest)) return;
     this.#background = this.#background.then(() => this.#collectSafely());
   }
@@ -344,8 +453,34 @@ export class AdapterStore {
     const { named, unnamed } = this.#options.observer ?? {};
     for (const [name, record] of this.#announced) if (now.get(name)?.digest !== record.digest) unnamed?.(record);
     for (const [name, record] of now) if (this.#announced.get(name)?.digest !== record.digest) named?.(record);
+    const before = [...this.#announced.values()];
     this.#announced = now;
+    this.#namedWeights.clear();
+    for (const { weightsDigest } of now.values()) {
+      this.#namedWeights.set(weightsDigest, (this.#namedWeights.get(weightsDigest) ?? 0) + 1);
+    }
+    for (const weightsDigest of new Set(before.map((record) => record.weightsDigest)))
+      this.#tellUnwanted(weightsDigest);
   }
+
+  #tellUnwanted(weightsDigest: string): void {
+    if (this.isNamed(weightsDigest) || this.#isHeld(weightsDigest)) return;
+    this.#options.observer?.unwanted?.(weightsDigest);
+  }
+}
+
+/** A version's folder as it was when it was read through. */
+interface StoredVersion {
+  readonly digest: string;
+  readonly identity: string;
+  /** Its files are those of the version that was looked for. */
+  readonly isSound: boolean;
+}
+
+/** Whether reading an adapter that was sound when it was stored found other bytes, or none. */
+function isDamage(cause: unknown): boolean {
+  if (!(cause instanceof LorikeetError)) return false;
+  return cause.code === "adapter_invalid" || cause.code === "adapter_unsupported" || cause.code === "digest_mismatch";
 }
 
 function total(sizes: ReadonlyMap<string, number>): number {

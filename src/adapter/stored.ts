@@ -10,8 +10,9 @@ import type { StoreDisk } from "./disk.js";
 import type { NameEntry } from "./name-index.js";
 import { nameFault, nameKey } from "./names.js";
 import { asFault, type CheckFolder, isPassing, type RefusedAdapter } from "./scan.js";
-import { digestFault, indexDamaged, versionMissing } from "./store-faults.js";
+import { indexDamaged, versionDamaged, versionMissing } from "./store-faults.js";
 import type { AdapterRecord, AdapterSummary } from "./types.js";
+import { isVersion } from "./version-digest.js";
 import { summaryFile } from "./versions.js";
 
 export interface StoredOptions {
@@ -33,6 +34,7 @@ export class StoredAdapters {
   readonly #turn = new Semaphore(1);
   #views: ReadonlyMap<string, View> = new Map();
   #damaged: readonly RefusedAdapter[] = [];
+  readonly #replaced = new Set<string>();
 
   constructor(options: StoredOptions) {
     this.#options = options;
@@ -47,7 +49,8 @@ export class StoredAdapters {
       for (const entry of names.entries()) {
         const key = nameKey(entry.name);
         const known = this.#views.get(key);
-        const stays = known?.entry === entry && !(known.error && isPassing(known.error));
+        const isCurrent = known?.entry === entry && !this.#replaced.has(entry.digest);
+        const stays = isCurrent && !(known.error && isPassing(known.error));
         views.set(key, stays ? known : await this.#view(entry));
       }
       const damaged = names.damaged();
@@ -56,6 +59,7 @@ export class StoredAdapters {
         damaged.length !== this.#damaged.length ||
         [...views].some(([key, view]) => this.#views.get(key) !== view);
       this.#views = views;
+      this.#replaced.clear();
       this.#damaged = damaged.map((path) => ({ name: path, error: indexDamaged(path) }));
       return changed;
     });
@@ -86,6 +90,17 @@ export class StoredAdapters {
     return new Set([...this.#views.values()].map((view) => view.entry.digest));
   }
 
+  /** The digests of named versions that compute this. */
+  versionsOf(weightsDigest: string): string[] {
+    const records = this.records().filter((record) => record.weightsDigest === weightsDigest);
+    return [...new Set(records.map((record) => record.digest))];
+  }
+
+  /** Reads what is known of a version anew at the next refresh: its files have been replaced. */
+  recheck(digest: string): void {
+    this.#replaced.add(digest);
+  }
+
   get refused(): RefusedAdapter[] {
     const refused: RefusedAdapter[] = [...this.#damaged];
     for (const { entry, error } of this.#views.values()) if (error) refused.push({ name: entry.name, error });
@@ -114,9 +129,8 @@ export class StoredAdapters {
       throw versionMissing(name, digest);
     }
     const checked = (await check(disk.versions.folder(digest))).summary;
-    const fault = digestFault(name, digest, checked.digest);
-    if (fault) throw fault;
-    const summary = { ...checked, ignored: checked.ignored.filter((file) => file !== summaryFile) };
+    if (!isVersion(checked, digest)) throw versionDamaged(digest);
+    const summary = { ...checked, digest, ignored: checked.ignored.filter((file) => file !== summaryFile) };
     try {
       await disk.enter();
       await disk.versions.addSummary(digest, { checkKey, summary }, disk.staging.fresh());

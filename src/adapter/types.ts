@@ -18,6 +18,7 @@ export interface HostSite {
 
 /** An adapter in host memory. Immutable; shared by every request that leases it. */
 export interface HostAdapter {
+  /** Of what it computes: `weightsDigest` of every version that shares it. */
   readonly digest: string;
   /** Largest rank of any site. */
   readonly rank: number;
@@ -31,8 +32,10 @@ export interface HostAdapter {
 
 /** What checking found out about an adapter, without its tensors. */
 export interface AdapterSummary {
-  /** `sha256:` and 64 hex digits, over the canonical config and every tensor's name, dtype, shape and bytes. */
+  /** The version's: `sha256:` and 64 hex digits, over every file that is kept. Versions from before are known by `weightsDigest`. */
   readonly digest: string;
+  /** Of what it computes: over the canonical config and every tensor's name, dtype, shape and bytes. Memory is shared by it. */
+  readonly weightsDigest: string;
   readonly rank: number;
   /** Weight-decomposed: a magnitude for each output beside the low-rank product. */
   readonly dora: boolean;

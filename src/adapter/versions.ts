@@ -22,6 +22,7 @@ const storedSchema = v.object({
   checkKey: text,
   summary: v.object({
     digest: v.pipe(text, v.regex(digestPattern)),
+    weightsDigest: v.optional(v.pipe(text, v.regex(digestPattern))), // absent where it is the version's own
     rank: count,
     dora: v.optional(v.boolean(), false), // of before there was any
     modules: count,
@@ -80,7 +81,13 @@ export class Versions {
   }
 
   async has(digest: string): Promise<boolean> {
-    return (await orMissing(stat(this.folder(digest)))) !== null;
+    return (await this.identity(digest)) !== null;
+  }
+
+  /** Changes when another folder takes the version's place; null when it is not stored. */
+  async identity(digest: string): Promise<string | null> {
+    const status = await orMissing(stat(this.folder(digest), { bigint: true }));
+    return status && `${status.dev}:${status.ino}:${status.birthtimeNs}`;
   }
 
   /** Moves the kept files of a staged folder into a draft, with the summary, and flushes all of it. */
@@ -101,8 +108,8 @@ export class Versions {
 
   /** What a check under this key found out; null where there was none, or the version is not stored. */
   async readSummary(digest: string, checkKey: string): Promise<AdapterSummary | null> {
-    const stored = (await this.#readChecks(digest)).find((check) => check.checkKey === checkKey);
-    return stored?.summary.digest === digest ? stored.summary : null;
+    const summary = (await this.#readChecks(digest)).find((check) => check.checkKey === checkKey)?.summary;
+    return summary?.digest === digest ? summary : null;
   }
 
   /** Adds what another check found out; the oldest of too many goes. */
@@ -122,7 +129,11 @@ export class Versions {
   async #readChecks(digest: string): Promise<StoredSummary[]> {
     const source = await textIn(join(this.folder(digest), summaryFile));
     const parsed = v.safeParse(fileSchema, source);
-    return parsed.success ? parsed.output.checks : [];
+    const checks = parsed.success ? parsed.output.checks : [];
+    return checks.map(({ checkKey, summary }) => ({
+      checkKey,
+      summary: { ...summary, weightsDigest: summary.weightsDigest ?? summary.digest },
+    }));
   }
 }
 

@@ -84,7 +84,7 @@ export class StartBench {
     const reads: number[] = [];
     for (let i = -1; i < samples; i++) {
       const record = this.#next();
-      this.#cache.forget(record.digest);
+      this.#cache.forget(record.weightsDigest);
       const file = join(await this.#store.folder(record.digest), weightFiles[0]);
       const started = performance.now();
       await readFile(file);
@@ -98,10 +98,13 @@ export class StartBench {
   }
 
   /** Milliseconds from submission to admission: adapter in its place, slot held. */
-  async #waited({ digest }: AdapterRecord): Promise<number> {
+  async #waited({ weightsDigest }: AdapterRecord): Promise<number> {
     const { engine } = this.#stack.started;
-    assert(!engine.stats().activeAdapters.includes(digest), "an adapter that is measured is not in the active set yet");
-    const sequence = submit(engine, digest, 1);
+    assert(
+      !engine.stats().activeAdapters.includes(weightsDigest),
+      "an adapter that is measured is not in the active set yet",
+    );
+    const sequence = submit(engine, weightsDigest, 1);
     let queueMs = Number.NaN;
     for await (const event of sequence) {
       if (event.type === "admitted") queueMs = event.queueMs;
@@ -117,7 +120,7 @@ export class StartBench {
     const active = new Set(this.#stack.started.engine.stats().activeAdapters);
     for (let tries = 0; tries < this.#records.length; tries++) {
       const record = this.#records[this.#turn++ % this.#records.length];
-      if (record && !active.has(record.digest)) return record;
+      if (record && !active.has(record.weightsDigest)) return record;
     }
     throw new Error("Every adapter of the benchmark is in the active set.");
   }

@@ -42,34 +42,29 @@ export async function openAdapterTier(options: AdapterTierOptions): Promise<Adap
     sizes: known,
     logger,
     load: async (digest) => {
-      const loaded = await worker.load(await store.folder(digest), sites, { expectedDigest: digest });
+      const loaded = await store.read(digest, (folder) => worker.load(folder, sites, { expectedDigest: digest }));
       return foldMagnitudes(loaded, norms, `The adapter ${digest}`);
     },
   });
-  const forget = (digest: string): void => {
-    known.delete(digest);
-    cache.forget(digest);
-  };
   const opening = AdapterStore.open({
     directory,
     check: (folder) => worker.check(folder, sites, { baseNames }),
     checkKey: checkKeyOf(checkpoint, baseNames),
     reserved,
-    admit: ({ digest, bytes, activeBytes }) => {
-      cache.assertFits(digest, bytes);
+    admit: ({ weightsDigest, bytes, activeBytes }) => {
+      cache.assertFits(weightsDigest, bytes);
       if (activeBytes > options.activeBytes) throw tooLargeToRun(activeBytes, options.activeBytes);
     },
     limits,
     logger,
     observer: {
       named: (record) => known.add(record),
-      // An operator's folder is not kept for those that still hold it; a stored version is, until it is deleted. Either may
-      // have the other's content.
-      unnamed: ({ source, digest }) => source === "folder" && !isNamed(digest) && forget(digest),
-      deleted: (digest) => !isNamed(digest) && forget(digest),
+      unwanted: (digest) => {
+        known.delete(digest);
+        cache.forget(digest);
+      },
     },
   });
-  const isNamed = (digest: string): boolean => store.list().some((record) => record.digest === digest);
   const store = await opening.catch(async (error: unknown) => {
     await worker.close();
     throw error;
@@ -95,12 +90,12 @@ function tooLargeToRun(bytes: number, allowed: number): LorikeetError {
   );
 }
 
-/** Bytes by digest of every version that can still be asked for. */
+/** Bytes by the digest of weights, of every version that can still be asked for. */
 class KnownSizes implements AdapterSizes {
   readonly #bytes = new Map<string, number>();
 
-  add({ digest, bytes }: AdapterRecord): void {
-    this.#bytes.set(digest, bytes);
+  add({ weightsDigest, bytes }: AdapterRecord): void {
+    this.#bytes.set(weightsDigest, bytes);
   }
 
   delete(digest: string): void {

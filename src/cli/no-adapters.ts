@@ -18,6 +18,7 @@ const unknown = async (digest: string): Promise<never> => {
 const store: StorePort = {
   resolve: () => null,
   list: () => [],
+  isNamed: () => false,
   hold: () => () => {},
   stage: refuse,
   stageCopy: refuse,

@@ -5,6 +5,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type CheckOptions, describeAdapter } from "../adapter/format.js";
 import { receiveTar, uploadDefaults } from "../adapter/upload.js";
+import { isVersion } from "../adapter/version-digest.js";
+import { LorikeetError } from "../base/errors.js";
 import type { LinearSite } from "../model/types.js";
 import type { RemoteServer } from "./remote.js";
 
@@ -29,10 +31,10 @@ export async function* verifyRemote(
       const folder = join(root, "adapter");
       await mkdir(folder);
       const body = await server.download(name);
-      const options: CheckOptions = { expectedDigest: digest, label: `The adapter "${name}"` };
+      const options: CheckOptions = { label: `The adapter "${name}"` };
       const error = await receiveTar({ body }, folder, limits)
         .then(() => describeAdapter(folder, sites, options))
-        .then(() => null)
+        .then(({ summary }) => (isVersion(summary, digest) ? null : otherVersion(name, digest, summary.digest)))
         .catch((cause: unknown) => (cause instanceof Error ? cause : new Error(String(cause))));
       yield { name, digest, error };
       await rm(folder, { recursive: true, force: true });
@@ -40,4 +42,9 @@ export async function* verifyRemote(
   } finally {
     await rm(root, { recursive: true, force: true });
   }
+}
+
+function otherVersion(name: string, allowed: string, found: string): LorikeetError {
+  const message = `The adapter "${name}" has the digest ${found}; ${allowed} was expected.`;
+  return new LorikeetError("digest_mismatch", message, { param: name, found, allowed });
 }

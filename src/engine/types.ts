@@ -37,7 +37,7 @@ export interface EngineRequest {
   readonly sampling: SamplingParams;
   /** Ids that end the sequence (not emitted as text, reported as `stopId`). Empty with ignore_eos. */
   readonly stopIds: readonly number[];
-  /** The adapter's digest, or null for the base. */
+  /** The digest of what the adapter computes, or null for the base. */
   readonly adapter: string | null;
   /** null: none. k: log-probability of each prompt token and its k best alternatives. */
   readonly promptLogprobs: number | null;

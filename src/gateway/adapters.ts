@@ -11,7 +11,7 @@ import type { GatewayObserver } from "./observer.js";
 
 export type StorePort = Pick<
   AdapterStore,
-  "resolve" | "list" | "hold" | "stage" | "stageCopy" | "put" | "remove" | "folder"
+  "resolve" | "list" | "isNamed" | "hold" | "stage" | "stageCopy" | "put" | "remove" | "folder"
 >;
 export type CachePort = Pick<AdapterCache, "prefetch" | "pin" | "unpin" | "forget" | "state" | "stats">;
 
@@ -22,6 +22,8 @@ export interface AdapterCard {
   readonly name: string;
   readonly object: "adapter";
   readonly digest: string;
+  /** Of what it computes: adapters that share it share memory. */
+  readonly weights_digest: string;
   readonly rank: number;
   /** Weight-decomposed (DoRA). */
   readonly dora: boolean;
@@ -93,7 +95,7 @@ export class Adapters {
   tiers(): Record<Tier, number> {
     const tiers = { device: 0, host: 0, disk: 0 };
     const active = new Set(this.#deps.engine.stats().activeAdapters);
-    for (const { digest } of this.#deps.store.list()) tiers[this.#tier(digest, active)]++;
+    for (const { weightsDigest } of this.#deps.store.list()) tiers[this.#tier(weightsDigest, active)]++;
     return tiers;
   }
 
@@ -118,10 +120,10 @@ export class Adapters {
   async store(name: string, staged: string, onlyNew: boolean): Promise<Stored> {
     const { store, cache } = this.#deps;
     const before = store.resolve(name);
-    const wasPinned = before !== null && cache.state(before.digest).pinned;
+    const wasPinned = before !== null && cache.state(before.weightsDigest).pinned;
     const { record, outcome } = await store.put(name, staged, onlyNew ? { ifNoneMatch: "*" } : {});
-    if (before && before.digest !== record.digest) {
-      this.#giveUp(before.digest);
+    if (before && before.weightsDigest !== record.weightsDigest) {
+      this.#giveUp(before.weightsDigest);
       if (wasPinned) await this.#movePin(record);
     }
     // A version that was stored before tells of its own upload; the reply is about this one.
@@ -132,11 +134,11 @@ export class Adapters {
   /** Pins or unpins. Throws LorikeetError `adapter_not_found`, `conflict` or what loading throws. */
   async pin(name: string, pinned: boolean): Promise<AdapterCard> {
     const { store, cache } = this.#deps;
-    const { digest } = this.#record(name);
-    const release = store.hold(digest);
+    const record = this.#record(name);
+    const release = store.hold(record);
     try {
-      if (pinned) await cache.pin(digest);
-      else cache.unpin(digest);
+      if (pinned) await cache.pin(record.weightsDigest);
+      else cache.unpin(record.weightsDigest);
     } finally {
       release();
     }
@@ -145,17 +147,19 @@ export class Adapters {
 
   /** New requests do not find it from now on; running ones finish with it. Throws LorikeetError `adapter_not_found` or `conflict`. */
   async remove(name: string): Promise<Pick<AdapterRecord, "name" | "digest">> {
-    const record = await this.#deps.store.remove(name);
-    this.#giveUp(record.digest);
+    const { weightsDigest } = this.#deps.store.resolve(name) ?? {};
+    const removed = await this.#deps.store.remove(name);
+    if (weightsDigest !== undefined) this.#giveUp(weightsDigest);
     this.#deps.activity.forget(name);
-    return record;
+    return removed;
   }
 
   /** Reads an adapter back; its version is held until whoever reads has read it or has stopped. Throws LorikeetError `adapter_not_found`. */
   async download(name: string): Promise<PackedAdapter> {
     const { store } = this.#deps;
-    const { digest } = this.#record(name);
-    const release = store.hold(digest);
+    const record = this.#record(name);
+    const { digest } = record;
+    const release = store.hold(record);
     try {
       return { digest, tar: packHeld(await store.folder(digest), release) };
     } catch (error) {
@@ -164,15 +168,15 @@ export class Adapters {
     }
   }
 
-  /** Lets go of a version that has lost a name, unless another name points at it. */
-  #giveUp(digest: string): void {
+  /** Lets go of what a version that has lost a name computes, unless another name stands for it. */
+  #giveUp(weightsDigest: string): void {
     const { store, cache } = this.#deps;
-    if (!store.list().some((record) => record.digest === digest)) cache.forget(digest);
+    if (!store.isNamed(weightsDigest)) cache.forget(weightsDigest);
   }
 
   async #movePin(record: AdapterRecord): Promise<void> {
     try {
-      await this.#deps.cache.pin(record.digest);
+      await this.#deps.cache.pin(record.weightsDigest);
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error);
       this.#deps.logger.warn(
@@ -188,18 +192,19 @@ export class Adapters {
     throw new LorikeetError("adapter_not_found", `The adapter \`${name}\` does not exist.`, { param: "name" });
   }
 
-  #tier(digest: string, active: ReadonlySet<string>): Tier {
-    if (active.has(digest)) return "device";
-    return this.#deps.cache.state(digest).resident ? "host" : "disk";
+  #tier(weightsDigest: string, active: ReadonlySet<string>): Tier {
+    if (active.has(weightsDigest)) return "device";
+    return this.#deps.cache.state(weightsDigest).resident ? "host" : "disk";
   }
 
   #card(record: AdapterRecord, active: ReadonlySet<string>): AdapterCard {
     const activity = this.#deps.activity.of(record.name);
-    const { digest } = record;
+    const { digest, weightsDigest } = record;
     return {
       name: record.name,
       object: "adapter",
       digest,
+      weights_digest: weightsDigest,
       rank: record.rank,
       dora: record.dora,
       modules: record.modules,
@@ -208,8 +213,8 @@ export class Adapters {
       scales: record.scales,
       source: record.source,
       created: Math.floor(record.createdAt / 1000),
-      tier: this.#tier(digest, active),
-      pinned: this.#deps.cache.state(digest).pinned,
+      tier: this.#tier(weightsDigest, active),
+      pinned: this.#deps.cache.state(weightsDigest).pinned,
       in_flight: activity.waiting + activity.running,
       last_used: activity.lastUsedAt === null ? null : Math.floor(activity.lastUsedAt / 1000),
       counts: {

@@ -8,14 +8,17 @@ export interface AdapterNames {
   resolve(name: string): AdapterRecord | null;
   list(): readonly AdapterRecord[];
   /** Keeps a version's files until the returned function is called. */
-  hold(digest: string): () => void;
+  hold(version: Pick<AdapterRecord, "digest" | "weightsDigest">): () => void;
 }
 
 /** A name resolved and held: release it once. */
 export interface Target {
   readonly model: string;
   readonly adapter: string | null;
+  /** The version's. */
   readonly digest: string | null;
+  /** Of what it computes, by which memory holds it. */
+  readonly weightsDigest: string | null;
   release(): void;
 }
 
@@ -42,9 +45,9 @@ export interface ModelCard {
 export class Catalog {
   readonly #base: BaseModel;
   readonly #adapters: AdapterNames;
-  readonly #prefetch: (digest: string) => void;
+  readonly #prefetch: (weightsDigest: string) => void;
 
-  constructor(base: BaseModel, adapters: AdapterNames, prefetch: (digest: string) => void) {
+  constructor(base: BaseModel, adapters: AdapterNames, prefetch: (weightsDigest: string) => void) {
     this.#base = base;
     this.#adapters = adapters;
     this.#prefetch = prefetch;
@@ -52,16 +55,18 @@ export class Catalog {
 
   /** Throws LorikeetError `model_not_found`. */
   resolve(model: string): Target {
-    if (this.#base.names.includes(model)) return { model, adapter: null, digest: null, release: () => {} };
+    if (this.#base.names.includes(model)) {
+      return { model, adapter: null, digest: null, weightsDigest: null, release: () => {} };
+    }
     const record = this.#adapters.resolve(model);
     if (!record) throw notFound(model);
-    const release = this.#adapters.hold(record.digest);
-    return { model: record.name, adapter: record.name, digest: record.digest, release };
+    const { name, digest, weightsDigest } = record;
+    return { model: name, adapter: name, digest, weightsDigest, release: this.#adapters.hold(record) };
   }
 
   /** Begins to load the target's adapter, before its turn has come. */
   prefetch(target: Target): void {
-    if (target.digest !== null) this.#prefetch(target.digest);
+    if (target.weightsDigest !== null) this.#prefetch(target.weightsDigest);
   }
 
   list(): ModelCard[] {

@@ -69,7 +69,7 @@ export class Completer {
       maxContext: bounds.maxContext,
       stopIds,
       defaults,
-      digest: target.digest,
+      weightsDigest: target.weightsDigest,
     });
   }
 

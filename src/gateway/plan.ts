@@ -35,8 +35,8 @@ export interface PlanContext {
   readonly maxContext: number;
   readonly stopIds: readonly number[];
   readonly defaults: SamplingDefaults;
-  /** The adapter's digest, or null for the base. */
-  readonly digest: string | null;
+  /** Of what the adapter computes, or null for the base. */
+  readonly weightsDigest: string | null;
 }
 
 /** Throws LorikeetError `context_length_exceeded` (both numbers) or `tokenizer_missing`. */
@@ -59,7 +59,7 @@ export function planOf(request: GenerationRequest, prompts: readonly EncodedProm
         maxTokens,
         sampling: samplingOf(request.sampling, context.defaults, request.logprobs, choice),
         stopIds,
-        adapter: context.digest,
+        adapter: context.weightsDigest,
         promptLogprobs: scores ? (request.logprobs ?? 0) : null,
       };
       const index = promptIndex * request.choices + choice;

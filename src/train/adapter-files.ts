@@ -91,7 +91,7 @@ export async function openAdapter(folder: string, config: DecoderConfig): Promis
     scale,
   }));
   return {
-    digest: summary.digest,
+    digest: summary.weightsDigest,
     dora: summary.dora,
     shape,
     sites,

@@ -64,6 +64,7 @@ async function checkBytes(folder: string): Promise<{ summary: AdapterSummary }> 
   const digest = `sha256:${createHash("sha256").update(weights).digest("hex")}`;
   const summary = {
     digest,
+    weightsDigest: digest,
     rank: 8,
     dora: false,
     modules: 2,

@@ -2,6 +2,7 @@
 
 import type { LinearSite } from "../../model/types.js";
 import type { AdapterSummary } from "../types.js";
+import { asVersion } from "../version-digest.js";
 import type { CanonicalConfig } from "./config.js";
 import { type ExamineOptions, examine } from "./examine.js";
 
@@ -43,7 +44,7 @@ export async function describeAdapter(
     const dtype = a.dtype === b.dtype ? a.dtype : `${a.dtype}/${b.dtype}`;
     return { path, inFeatures, outFeatures, rank, alpha, scale, dtype };
   });
-  return { summary, config, modules: rows, kinds: fold(rows) };
+  return { summary: await asVersion(folder, summary), config, modules: rows, kinds: fold(rows) };
 }
 
 function fold(rows: readonly ModuleRow[]): ModuleKind[] {

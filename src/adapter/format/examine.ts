@@ -40,12 +40,13 @@ export interface ExamineOptions {
   /** How messages name the adapter: `The adapter` unless told otherwise. */
   readonly label?: string;
   readonly limits?: Partial<AdapterLimits>;
-  /** Throws `digest_mismatch` when the content has another digest. */
+  /** Throws `digest_mismatch` when what it computes has another digest. */
   readonly expectedDigest?: string;
 }
 
 export interface Examined {
-  readonly summary: AdapterSummary;
+  /** `digest` is of what the adapter computes. */
+  readonly summary: Omit<AdapterSummary, "weightsDigest">;
   readonly config: CanonicalConfig;
   /** In the base's order. */
   readonly modules: readonly ModulePlan[];
@@ -235,7 +236,7 @@ function summarize(
   digest: string,
   warnings: readonly string[],
   ignored: readonly string[],
-): AdapterSummary {
+): Omit<AdapterSummary, "weightsDigest"> {
   let bytes = 0;
   for (const module of modules) {
     bytes += module.rank * (module.inFeatures + module.outFeatures) * dtypeSizes[hostDtype(module)];
