@@ -1,5 +1,10 @@
 # Lorikeet on the current LTS of Node.js. Every RUN step is a script in docker/, and CI runs each of them in a fresh folder
 # as a user without rights.
+#
+# A container is reached from outside, so it does not start without an API key:
+#   docker run -p 8080:8080 -e LORIKEET_API_KEYS="$(openssl rand -hex 24)" lorikeet
+#   docker run -p 8080:8080 -v ./keys:/run/secrets/keys:ro -e LORIKEET_API_KEY_FILE=/run/secrets/keys lorikeet
+# Where something before it checks who may use it: docker run ... lorikeet serve --no-auth
 FROM node:26-slim AS build
 WORKDIR /app
 COPY docker docker

@@ -1,6 +1,7 @@
 // Walks through the Dockerfile without Docker: each stage is a fresh folder, COPY copies, RUN runs as a user without rights.
 // Then the entry point is started as the last stage's user would start it, and the health check is run against it.
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
+import { randomBytes } from "node:crypto";
 import {
   chmodSync,
   cpSync,
@@ -12,6 +13,7 @@ import {
   readFileSync,
   rmSync,
   statSync,
+  writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
@@ -92,17 +94,35 @@ const instructions = {
 
 async function runImage() {
   const port = await freePort();
-  const env = { ...environment(), LORIKEET_HOST: "127.0.0.1", LORIKEET_PORT: String(port) };
   const [program, ...args] = [...stage.entry, ...stage.command];
+  refuseWithoutKey(program, args);
+  const key = randomBytes(16).toString("hex");
+  const secrets = join(stage.root, "secrets");
+  writeFileSync(secrets, `${key}\n`);
+  give(secrets);
+  const env = { ...environment(), LORIKEET_PORT: String(port), LORIKEET_API_KEY_FILE: secrets };
   const options = { cwd: folder(), env, ...identity };
   const stop = await startServer(program, args, `http://127.0.0.1:${port}/ready`, options);
   let code;
   try {
     execFileSync(stage.healthcheck[0], stage.healthcheck.slice(1), { ...options, stdio: "inherit" });
+    const models = (headers) => fetch(`http://127.0.0.1:${port}/v1/models`, { headers });
+    const statuses = [await models({}), await models({ authorization: `Bearer ${key}` })].map(({ status }) => status);
+    if (String(statuses) !== "401,200") throw new Error(`Without and with a key the answers were ${statuses}.`);
   } finally {
     code = await stop();
   }
   if (code !== 0) throw new Error(`The server ended with ${code} after SIGTERM, not 0.`);
+}
+
+/** The image as it is listens beyond loopback: without a key it must not start. */
+function refuseWithoutKey(program, args) {
+  const options = { cwd: folder(), env: environment(), encoding: "utf8", timeout: 60_000, ...identity };
+  const { status, stderr } = spawnSync(program, args, options);
+  if (status !== 2 || !stderr.includes("LORIKEET_API_KEYS")) {
+    throw new Error(`Without a key the container ended with ${status}: ${stderr}`);
+  }
+  console.log(stderr.trim());
 }
 
 try {

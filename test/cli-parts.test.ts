@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { LorikeetError } from "../src/base/errors.js";
-import { addressOf, type BannerFacts, formatBanner, isLoopback } from "../src/cli/banner.js";
+import { addressOf, type BannerFacts, formatBanner } from "../src/cli/banner.js";
 import { planKvCache } from "../src/cli/kv-plan.js";
 import { progressLine } from "../src/cli/progress.js";
 import { listenForShutdown } from "../src/cli/shutdown.js";
@@ -12,6 +12,7 @@ import type { Terminal } from "../src/cli/terminal.js";
 import { trainProgress } from "../src/cli/train-report.js";
 import { describeFault, exitCodeOf, UsageError } from "../src/cli/usage.js";
 import { kvLayout } from "../src/engine/kv-cache.js";
+import { isLoopback } from "../src/server/loopback.js";
 
 const MiB = 1024 ** 2;
 const shape = { kvBytesPerToken: 8192, maxPositions: 1024 };
@@ -72,6 +73,7 @@ const facts: BannerFacts = {
   notes: ["The self-test found a difference."],
   host: "127.0.0.1",
   port: 8080,
+  keys: 0,
 };
 
 test("the banner tells model, weights, slots, adapters found and refused, and how far the address reaches", () => {
@@ -85,16 +87,27 @@ slots     16 of 1,024 tokens, KV cache 128 MiB when full
 adapters  1 found in adapters: plays
 refused   odd: no weights; rank 0
 note      The self-test found a difference.
-address   http://127.0.0.1:8080 (listening on loopback only; --host 0.0.0.0 opens it to the network)`,
+address   http://127.0.0.1:8080 (listening on loopback only, without keys; --host 0.0.0.0 opens it to the network)`,
   );
   assert.match(formatBanner({ ...facts, host: "0.0.0.0" }), /open to the network, without keys/);
+  assert.match(formatBanner({ ...facts, host: "0.0.0.0", keys: 2 }), /open to the network, with 2 keys\)/);
   assert.match(formatBanner({ ...facts, adapters: null }), /adapters {2}none/);
 });
 
 test("addresses", () => {
   assert.equal(addressOf("::1", 80), "http://[::1]:80");
-  for (const host of ["127.0.0.1", "127.8.8.8", "localhost", "::1"]) assert.ok(isLoopback(host), host);
-  for (const host of ["0.0.0.0", "::", "127.evil.example", "10.0.0.1"]) assert.ok(!isLoopback(host), host);
+  for (const host of [
+    "127.0.0.1",
+    "127.8.8.8",
+    "localhost",
+    "a.localhost",
+    "::1",
+    "0:0:0:0:0:0:0:1",
+    "::ffff:127.0.0.1",
+  ])
+    assert.ok(isLoopback(host), host);
+  for (const host of ["0.0.0.0", "::", "127.evil.example", "10.0.0.1", "::ffff:10.0.0.1", "xlocalhost"])
+    assert.ok(!isLoopback(host), host);
 });
 
 /** A stream that keeps what it is given, beside a clock that the test moves. */

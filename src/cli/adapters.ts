@@ -6,8 +6,9 @@ import type { Command } from "commander";
 import { weightFiles } from "../adapter/format.js";
 import { openCheckpoint } from "../model/checkpoint.js";
 import { linearSites } from "../model/sites.js";
+import { readClientKey } from "./api-keys.js";
 import { type LocalStore, openLocalStore } from "./local-store.js";
-import { remoteServer } from "./remote.js";
+import { type RemoteServer, remoteServer } from "./remote.js";
 import { verifyRemote } from "./remote-verify.js";
 import { formatTable } from "./table.js";
 import { printJson, printLine, type Terminal } from "./terminal.js";
@@ -16,6 +17,7 @@ import { exitCodes, Quit, UsageError } from "./usage.js";
 
 interface Where {
   readonly url?: string;
+  readonly apiKeyFile?: string;
   readonly adapters?: string;
   readonly model?: string;
   readonly json: boolean;
@@ -28,6 +30,10 @@ export function addAdapters(program: Command, terminal: Terminal): void {
       .command(name)
       .description(description)
       .option("--url <address>", "a running server to ask (default: none, the folder is used)")
+      .option(
+        "--api-key-file <file>",
+        "a file that holds the server's API key (default: LORIKEET_API_KEY, else LORIKEET_API_KEY_FILE)",
+      )
       .option("--adapters <folder>", "the adapters folder (default: LORIKEET_ADAPTERS, else adapters)")
       .option("--model <folder>", "the base model that adapters are checked against (default: LORIKEET_MODEL)")
       .option("--json", "print JSON", false);
@@ -51,12 +57,17 @@ async function withStore<T>(where: Where, terminal: Terminal, task: (local: Loca
   return await task(local);
 }
 
+function serverAt(url: string, { apiKeyFile }: Where, { environment }: Terminal): RemoteServer {
+  return remoteServer(url, readClientKey(apiKeyFile ?? null, environment));
+}
+
 function modelOf(where: Where, { environment }: Terminal): string | null {
   return where.model ?? (environment.LORIKEET_MODEL || null);
 }
 
 async function list(where: Where, terminal: Terminal): Promise<void> {
-  if (where.url !== undefined) return showRemoteList(await remoteServer(where.url).list(), where.json, terminal);
+  if (where.url !== undefined)
+    return showRemoteList(await serverAt(where.url, where, terminal).list(), where.json, terminal);
   await withStore(where, terminal, async ({ store }) => {
     const refused = store.refused().map(({ name, error }) => ({ name, code: error.code, message: error.message }));
     if (where.json) return printJson(terminal.stdout, { adapters: store.list(), refused });
@@ -106,7 +117,7 @@ function cellOf(column: string, value: unknown): string {
 async function put(name: string, folder: string, where: Where, terminal: Terminal): Promise<void> {
   if (where.url !== undefined) {
     await requireWeights(folder);
-    const answer = await remoteServer(where.url).put(name, folder);
+    const answer = await serverAt(where.url, where, terminal).put(name, folder);
     const { outcome, warnings } = replyOf(answer);
     const line = outcome === "identical" ? "was stored already" : `is ${outcome}`;
     report(`${name} ${line} on ${where.url}.`, answer, where, terminal);
@@ -151,7 +162,8 @@ async function requireWeights(folder: string): Promise<void> {
 
 async function remove(name: string, where: Where, terminal: Terminal): Promise<void> {
   if (where.url !== undefined) {
-    return report(`${name} is removed from ${where.url}.`, await remoteServer(where.url).remove(name), where, terminal);
+    const answer = await serverAt(where.url, where, terminal).remove(name);
+    return report(`${name} is removed from ${where.url}.`, answer, where, terminal);
   }
   await withStore(where, terminal, async ({ store }) => {
     report(`${name} is removed.`, await store.remove(name), where, terminal);
@@ -163,14 +175,13 @@ async function verify(where: Where, terminal: Terminal): Promise<void> {
   const isWhole =
     where.url === undefined
       ? await withStore(where, terminal, ({ store }) => tell(store.verify()))
-      : await tell(await remoteVerdicts(where.url, modelOf(where, terminal)));
+      : await tell(await remoteVerdicts(serverAt(where.url, where, terminal), modelOf(where, terminal)));
   if (!isWhole) throw new Quit(exitCodes.failed);
 }
 
 type Verdict = { readonly name: string; readonly digest: string | null; readonly error: Error | null };
 
-async function remoteVerdicts(url: string, model: string | null): Promise<AsyncIterable<Verdict>> {
-  const server = remoteServer(url);
+async function remoteVerdicts(server: RemoteServer, model: string | null): Promise<AsyncIterable<Verdict>> {
   const adapters = entriesOf(await server.list()).map(({ name, digest }) => ({
     name: String(name),
     digest: String(digest),

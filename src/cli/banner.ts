@@ -1,5 +1,6 @@
 /** What a server says of itself when it starts: once for a person as aligned lines, once as fields for the log. */
 
+import { isLoopback } from "../server/loopback.js";
 import { formatFields } from "./table.js";
 import { formatBytes, formatCount } from "./units.js";
 
@@ -30,6 +31,8 @@ export interface BannerFacts {
   readonly notes: readonly string[];
   readonly host: string;
   readonly port: number;
+  /** How many API keys open the server; 0: everybody may use it. */
+  readonly keys: number;
 }
 
 const mostNames = 12;
@@ -49,7 +52,7 @@ export function formatBanner(facts: BannerFacts): string {
     ],
     ...adapterLines(facts.adapters),
     ...facts.notes.map((note): [string, string] => ["note", note]),
-    ["address", `${addressOf(facts.host, facts.port)}${reachNote(facts.host)}`],
+    ["address", `${addressOf(facts.host, facts.port)}${reachNote(facts)}`],
   ];
   return `Lorikeet ${facts.version}\n${formatFields(lines)}`;
 }
@@ -59,14 +62,12 @@ export function addressOf(host: string, port: number): string {
   return `http://${host.includes(":") ? `[${host}]` : host}:${port}`;
 }
 
-export function isLoopback(host: string): boolean {
-  return host === "localhost" || host === "::1" || /^127(\.\d{1,3}){3}$/.test(host);
-}
-
-function reachNote(host: string): string {
-  return isLoopback(host)
-    ? " (listening on loopback only; --host 0.0.0.0 opens it to the network)"
-    : " (open to the network, without keys: whoever reaches it may use it)";
+function reachNote({ host, keys }: BannerFacts): string {
+  const who = keys === 0 ? "without keys" : `with ${plural(keys, "key")}`;
+  if (isLoopback(host)) return ` (listening on loopback only, ${who}; --host 0.0.0.0 opens it to the network)`;
+  return keys === 0
+    ? " (open to the network, without keys: whoever reaches it may use it)"
+    : ` (open to the network, ${who})`;
 }
 
 function adapterLines(adapters: BannerFacts["adapters"]): [string, string][] {

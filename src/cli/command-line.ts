@@ -17,7 +17,8 @@ export function addOptions(command: Command, table: OptionTable): Command {
     const value = option.placeholder === undefined ? "" : ` <${option.placeholder}>`;
     const described = `${option.help} (default: ${option.shown})`;
     command.addOption(new CommandOption(`--${key}${value}`, described).helpGroup(`${option.group}:`));
-    if (value === "") command.addOption(new CommandOption(`--no-${key}`).hideHelp());
+    // commander takes --no-auth for the opposite of --auth, which readOptions undoes.
+    if (value === "" && !isNegative(name)) command.addOption(new CommandOption(`--no-${key}`).hideHelp());
   }
   return command
     .option(
@@ -37,9 +38,23 @@ export function readOptions<const Table extends OptionTable>(
   environment: Readonly<Record<string, string | undefined>>,
   knownKeys: readonly string[],
 ): Settings<Table> {
-  const flags: Readonly<Record<string, unknown>> = command.opts();
+  const flags = flagsOf(command, table);
   const named = flags.config ?? environment.LORIKEET_CONFIG;
   const filePath = typeof named === "string" && named !== "" ? named : null;
   if (filePath === null) return resolveSettings(table, { flags, environment, file: {} });
   return resolveSettings(table, { flags, environment, file: readConfigFile(filePath), filePath, knownKeys });
 }
+
+/** What the command line gave, by option name. */
+export function flagsOf(command: Command, table: OptionTable): Readonly<Record<string, unknown>> {
+  const flags: Record<string, unknown> = command.opts();
+  for (const name of Object.keys(table).filter(isNegative)) {
+    if (command.getOptionValueSource(positiveOf(name)) === "cli") flags[name] = true;
+  }
+  return flags;
+}
+
+/** `noAuth`, whose flag is `--no-auth`. */
+const isNegative = (name: string): boolean => /^no[A-Z]/.test(name);
+
+const positiveOf = (name: string): string => name.charAt(2).toLowerCase() + name.slice(3);

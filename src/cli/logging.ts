@@ -4,8 +4,8 @@ import pino from "pino";
 import type { Logger } from "../base/log.js";
 import type { LogQueue } from "./log-queue.js";
 
-/** Lines at `level` and above, with an ISO time. `silent` writes none. */
-export function createLogger(level: string, queue: LogQueue): Logger {
+/** Lines at `level` and above, with an ISO time; `silent` writes none. A secret is never written, wherever it came from. */
+export function createLogger(level: string, queue: Pick<LogQueue, "write">, secrets: readonly string[] = []): Logger {
   return pino(
     {
       level,
@@ -13,6 +13,19 @@ export function createLogger(level: string, queue: LogQueue): Logger {
       timestamp: pino.stdTimeFunctions.isoTime,
       formatters: { level: (label) => ({ level: label }) },
     },
-    { write: (line) => queue.write(line) },
+    { write: (line) => queue.write(withoutSecrets(line, secrets)) },
   );
+}
+
+/** A client may put a key where it does not belong: into an id, a path, a prompt. Only then is the line taken apart. */
+function withoutSecrets(line: string, secrets: readonly string[]): string {
+  if (!secrets.some((secret) => line.includes(JSON.stringify(secret).slice(1, -1)))) return line;
+  return `${JSON.stringify(clean(JSON.parse(line), secrets))}\n`;
+}
+
+function clean(value: unknown, secrets: readonly string[]): unknown {
+  if (typeof value === "string") return secrets.reduce((rest, secret) => rest.replaceAll(secret, "[key]"), value);
+  if (typeof value !== "object" || value === null) return value;
+  if (Array.isArray(value)) return value.map((part) => clean(part, secrets));
+  return Object.fromEntries(Object.entries(value).map(([name, part]) => [clean(name, secrets), clean(part, secrets)]));
 }

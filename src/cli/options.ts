@@ -168,6 +168,15 @@ export const serviceOptions = {
     help: "address to listen on; 0.0.0.0 is every network",
   }),
   port: given("Server", 8080, { placeholder: "port", parse: integer(0, 65_535), help: "port; 0 takes a free one" }),
+  apiKeyFile: open("Server", "none, or LORIKEET_API_KEYS", {
+    placeholder: "file",
+    parse: text,
+    help: "file of API keys, one a line; requests must carry one of them",
+  }),
+  noAuth: given("Server", false, {
+    parse: flag,
+    help: "let everybody who reaches a --host beyond loopback use the server, without a key",
+  }),
   allowedOrigins: open("Server", "pages of this machine", {
     placeholder: "origins",
     parse: origins,

@@ -14,22 +14,23 @@ export interface RemoteServer {
   download(name: string): Promise<Readable>;
 }
 
-/** Throws a UsageError for what is no http address. */
-export function remoteServer(url: string): RemoteServer {
+/** `key` null: the server needs none. Throws a UsageError for what is no http address. */
+export function remoteServer(url: string, key: string | null): RemoteServer {
   const base = parseBase(url);
+  const headers: Record<string, string> = key === null ? {} : { authorization: `Bearer ${key}` };
   const at = (name: string): URL => new URL(`v1/adapters/${encodeURIComponent(name)}`, base);
   return {
-    list: () => ask(new URL("v1/adapters", base)),
-    remove: (name) => ask(at(name), { method: "DELETE" }),
+    list: () => ask(new URL("v1/adapters", base), { headers }),
+    remove: (name) => ask(at(name), { method: "DELETE", headers }),
     put: (name, folder) =>
       ask(at(name), {
         method: "PUT",
-        headers: { "content-type": "application/x-tar" },
+        headers: { ...headers, "content-type": "application/x-tar" },
         body: ReadableStream.from(packTar(folder)),
         duplex: "half",
       }),
     async download(name) {
-      const { body } = await answerOf(new URL(`${at(name).href}/download`), {});
+      const { body } = await answerOf(new URL(`${at(name).href}/download`), { headers });
       return Readable.from(buffersOf(body), { objectMode: false });
     },
   };
@@ -41,7 +42,7 @@ function parseBase(url: string): URL {
   throw new UsageError([`--url must be an address such as http://127.0.0.1:8080, not ${JSON.stringify(url)}.`]);
 }
 
-async function ask(url: URL, init: RequestInit = {}): Promise<unknown> {
+async function ask(url: URL, init: RequestInit): Promise<unknown> {
   return parseJson(await (await answerOf(url, init)).text());
 }
 
@@ -58,6 +59,10 @@ async function answerOf(url: URL, init: RequestInit): Promise<Response> {
   if (response.ok) return response;
   const text = await response.text();
   const { message, faults } = faultOf(parseJson(text));
+  if (response.status === 401) {
+    const how = "set LORIKEET_API_KEY, or name a file that holds a key with --api-key-file";
+    throw new RemoteError(`${url.origin} answered 401: it needs one of its API keys; ${how}.`);
+  }
   throw new RemoteError(`${url.origin} answered ${response.status}: ${message ?? text.slice(0, 500)}`, faults);
 }
 

@@ -3,6 +3,7 @@
 import type { Command } from "commander";
 import type { Logger } from "../base/log.js";
 import type { SelfTest } from "../engine/self-test.js";
+import { readServerKeys } from "./api-keys.js";
 import { type BannerFacts, formatBanner } from "./banner.js";
 import { addOptions, readOptions } from "./command-line.js";
 import { configKeys } from "./generate-options.js";
@@ -28,12 +29,13 @@ export function addServe(program: Command, terminal: Terminal): void {
 }
 
 async function serve(settings: ServeSettings, terminal: Terminal): Promise<void> {
+  const keys = readServerKeys(settings, terminal.environment);
   const log = new LogQueue(terminal.stdout, settings.logBufferBytes);
-  const logger = createLogger(settings.logLevel, log);
+  const logger = createLogger(settings.logLevel, log, keys);
   log.onRecovered = (lines) => logger.warn({ lines }, "Log lines were dropped since nobody read them");
   using lifetime = watchLifetime(terminal, logger);
   const progress = progressLine(terminal.stderr);
-  const opening = openService(settings, logger, progress.report).finally(() => progress.end());
+  const opening = openService(settings, logger, progress.report, keys).finally(() => progress.end());
   const service = await Promise.race([opening, lifetime.end.then(() => null)]);
   if (service === null) {
     // Loading cannot be stopped halfway, and nothing of it is needed any more.
@@ -42,13 +44,14 @@ async function serve(settings: ServeSettings, terminal: Terminal): Promise<void>
     return;
   }
   service.metrics.watchLog(() => log.dropped);
-  await serveUntilEnd(settings, service, lifetime, terminal, logger);
+  await serveUntilEnd(settings, keys.length, service, lifetime, terminal, logger);
   logger.info({}, "stopped");
   if (lifetime.exitCode !== exitCodes.ok) throw new Quit(lifetime.exitCode);
 }
 
 async function serveUntilEnd(
   settings: ServeSettings,
+  keyCount: number,
   opened: Service,
   lifetime: Lifetime,
   terminal: Terminal,
@@ -56,7 +59,7 @@ async function serveUntilEnd(
 ): Promise<void> {
   await using service = opened;
   const port = service.open();
-  const facts = factsOf(settings, service.stack, port);
+  const facts = { ...factsOf(settings, service.stack, port), keys: keyCount };
   printLine(terminal.stderr, formatBanner(facts));
   logger.info({ ...facts }, "listening");
   const cause = await lifetime.end;
@@ -65,7 +68,7 @@ async function serveUntilEnd(
   await service.server.drain(settings.drainTimeout);
 }
 
-function factsOf(settings: ServeSettings, stack: Stack, port: number): BannerFacts {
+function factsOf(settings: ServeSettings, stack: Stack, port: number): Omit<BannerFacts, "keys"> {
   const { checkpoint, precision, started } = stack;
   const { limits } = started.engine;
   return {

@@ -18,10 +18,15 @@ export interface Service extends AsyncDisposable {
 }
 
 /** Listens at once, alive but not ready, and loads the model. Throws what listening and `openStack` throw. */
-export async function openService(settings: ServeSettings, logger: Logger, progress: Progress): Promise<Service> {
+export async function openService(
+  settings: ServeSettings,
+  logger: Logger,
+  progress: Progress,
+  apiKeys: readonly string[] = [],
+): Promise<Service> {
   const options = serverOptionsOf(settings);
   const metrics = new Metrics(options);
-  const server = createServer({ logger, options, metrics });
+  const server = createServer({ logger, options, metrics, apiKeys });
   const { port } = await listen(server, settings).catch(async (error: unknown) => {
     metrics.close();
     throw error;

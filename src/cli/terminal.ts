@@ -1,6 +1,7 @@
 /** What a command may touch of the process: its streams, its environment and its signals. Tests hand in their own. */
 
 import { exitAtOnce } from "../runtime/exit.js";
+import { secretVariables } from "./api-keys.js";
 import { stopEarlyEnd } from "./early-end.js";
 import type { LogStream } from "./log-queue.js";
 import type { ProgressStream } from "./progress.js";
@@ -17,12 +18,14 @@ export interface Terminal {
   exitNow(code: number): void;
 }
 
-/** The process's own terminal. */
+/** The process's own terminal. Secrets of its environment stay here: reports of crashes and child processes do not get them. */
 export function processTerminal(): Terminal {
+  const environment = { ...process.env };
+  for (const name of secretVariables) delete process.env[name];
   return {
     stdout: process.stdout,
     stderr: process.stderr,
-    environment: process.env,
+    environment,
     onSignal(listener) {
       const onInterrupt = (): void => listener("SIGINT");
       const onTerminate = (): void => listener("SIGTERM");

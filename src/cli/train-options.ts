@@ -211,6 +211,11 @@ export const trainOptions = {
     parse: address,
     help: "a running server that gets the adapter under the folder's name",
   }),
+  apiKeyFile: open("Run", "LORIKEET_API_KEY, if set", {
+    placeholder: "file",
+    parse: text,
+    help: "a file that holds the API key of the server to publish to",
+  }),
   json: given("Run", false, { parse: flag, help: "print the results as JSON; all else goes to stderr" }),
 } as const satisfies OptionTable;
 

@@ -17,6 +17,7 @@ const free: readonly string[] = [
   "maxTime",
   "keep",
   "publish",
+  "apiKeyFile",
   "json",
   "config",
 ];

@@ -12,6 +12,7 @@ import { type RunOutcome, runTraining } from "../train/run.js";
 import { RunFolder, type StartMode } from "../train/run-folder.js";
 import { openServed, type Served } from "../train/served.js";
 import { divergedError } from "../train/trainer.js";
+import { readClientKey } from "./api-keys.js";
 import { addOptions } from "./command-line.js";
 import { usableMemory } from "./machine.js";
 import { remoteServer } from "./remote.js";
@@ -69,6 +70,8 @@ type Flags = Awaited<ReturnType<typeof readTrainOptions>>;
 async function runCommand(flags: Flags, shutdown: Shutdown, terminal: Terminal): Promise<void> {
   requireGiven(trainOptions, flags, "model", "data", ...(flags.dryRun ? [] : (["out"] as const)));
   if (flags.publish !== null && flags.out !== null) checkName(basename(flags.out));
+  // Read now: a missing file should not be noticed after hours of training.
+  if (flags.publish !== null) readClientKey(flags.apiKeyFile, terminal.environment);
   if (flags.dryRun) {
     await using job = await openJob(flags, terminal);
     return await showPlan(job, shutdown, terminal);
@@ -240,7 +243,7 @@ async function report(
     const advice = "the result is where it began; try a lower --rate, or other data";
     printLine(terminal.stderr, `warning: no validation was better than the one before the first step: ${advice}.`);
   }
-  const upload = flags.publish === null ? null : await publish(folder.out, flags.publish, terminal);
+  const upload = flags.publish === null ? null : await publish(folder.out, flags.publish, flags.apiKeyFile, terminal);
   if (upload?.fault === null) printLine(say, `published as ${basename(folder.out)} on ${flags.publish}`);
   if (flags.json) {
     const plan = planOf(job, estimate);
@@ -254,11 +257,13 @@ async function report(
 async function publish(
   out: string,
   url: string,
+  keyFile: string | null,
   terminal: Terminal,
 ): Promise<{ readonly answer: unknown; readonly fault: Error | null }> {
   const name = basename(out);
   try {
-    return { answer: await remoteServer(url).put(name, out), fault: null };
+    const server = remoteServer(url, readClientKey(keyFile, terminal.environment));
+    return { answer: await server.put(name, out), fault: null };
   } catch (error) {
     if (!(error instanceof RemoteError)) throw error;
     const later = `${commandName(terminal)} adapters add ${JSON.stringify(name)} ${JSON.stringify(out)} --url ${url}`;

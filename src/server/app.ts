@@ -3,6 +3,7 @@ import express, { type Express, type NextFunction, type Request, type RequestHan
 import { LorikeetError } from "../base/errors.js";
 import type { Logger } from "../base/log.js";
 import type { Gateway } from "../gateway/gateway.js";
+import { type Access, keyMiddleware, sourceMiddleware } from "./access.js";
 import { adapterHandlers } from "./adapter-routes.js";
 import type { ClientAddressOf } from "./client-address.js";
 import { contextMiddleware, contextOf } from "./context.js";
@@ -13,12 +14,11 @@ import { jsonBody } from "./json-body.js";
 import { discardBody } from "./linger.js";
 import type { Metrics } from "./metrics.js";
 import type { ServerOptions } from "./options.js";
-import { type Origins, originMiddleware } from "./origins.js";
 
 export interface AppParts {
   readonly gateway: Gateway;
   readonly gate: Gate;
-  readonly origins: Origins;
+  readonly access: Access;
   readonly clientAddress: ClientAddressOf;
   readonly metrics: Metrics;
   readonly logger: Logger;
@@ -51,8 +51,10 @@ function createBare(parts: Omit<AppParts, "gateway">): Express {
   app.disable("etag");
   app.set("query parser", false);
   app.use(contextMiddleware(parts.logger, parts.clientAddress));
-  app.use(originMiddleware(parts.origins));
-  addOperations(app, parts);
+  app.use(sourceMiddleware(parts.access));
+  addProbes(app, parts);
+  app.use(keyMiddleware(parts.access));
+  addMetrics(app, parts);
   return app;
 }
 
@@ -65,7 +67,8 @@ function closeRoutes(app: Express, parts: Omit<AppParts, "gateway">): Express {
   return app;
 }
 
-function addOperations(app: Express, { gate, metrics }: Pick<AppParts, "gate" | "metrics">): void {
+/** The only routes that need no key: whoever watches over the process asks them. */
+function addProbes(app: Express, { gate }: Pick<AppParts, "gate">): void {
   route(app, "/health", { get: [(_req, res) => void res.json({ status: "ok" })] });
   route(app, "/ready", {
     get: [
@@ -75,6 +78,9 @@ function addOperations(app: Express, { gate, metrics }: Pick<AppParts, "gate" | 
       },
     ],
   });
+}
+
+function addMetrics(app: Express, { metrics }: Pick<AppParts, "metrics">): void {
   route(app, "/metrics", {
     get: [
       async (_req, res) => {

@@ -28,10 +28,16 @@ export function errorBody(error: LorikeetError): ErrorBody {
   };
 }
 
+/** Headers that say what to do about an error. */
+export function faultHeaders({ code, retryAfterSeconds }: LorikeetError): Readonly<Record<string, string>> {
+  if (code === "invalid_api_key") return { "www-authenticate": 'Bearer realm="lorikeet"' };
+  return retryAfterSeconds === undefined ? {} : { "retry-after": String(retryAfterSeconds) };
+}
+
 /** Sends an error where nothing has been sent yet. */
 export function sendFault(res: Response, error: LorikeetError): void {
   if (res.headersSent || res.destroyed) return;
-  if (error.retryAfterSeconds !== undefined) res.setHeader("retry-after", String(error.retryAfterSeconds));
+  for (const [name, value] of Object.entries(faultHeaders(error))) res.setHeader(name, value);
   res.status(error.status).json(errorBody(error));
 }
 

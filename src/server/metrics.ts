@@ -19,6 +19,8 @@ export class Metrics {
   readonly gatewayObserver: GatewayObserver;
   /** Open WebSockets. */
   readonly sockets: Gauge;
+  /** Requests and handshakes that may not use the server. */
+  readonly refused: Counter<"code">;
   readonly #labels: AdapterLabels;
   readonly #requests: Counter<"adapter" | "route" | "outcome">;
   readonly #tokens: Counter<"adapter" | "kind">;
@@ -44,6 +46,12 @@ export class Metrics {
       registers,
     });
     this.sockets = new Gauge({ name: "lorikeet_ws_connections", help: "Open WebSockets.", registers });
+    this.refused = new Counter({
+      name: "lorikeet_access_refused_total",
+      help: "Requests refused for their host, their page's origin or their key.",
+      labelNames: ["code"],
+      registers,
+    });
     this.#labels = new AdapterLabels(options.maxAdapterLabels, (label) => this.#dropSeries(label));
     this.gatewayObserver = { ...gatewayHistograms(registers), ended: (summary) => this.#ended(summary) };
     this.engineObserver = engineHistograms(registers);

@@ -5,8 +5,9 @@
 import type { IncomingMessage } from "node:http";
 import { isIP } from "node:net";
 import { hostname } from "node:os";
-import type { NextFunction, Request, Response } from "express";
+import type { Request, Response } from "express";
 import { LorikeetError } from "../base/errors.js";
+import { isLoopback } from "./loopback.js";
 
 /** What a page may read of an answer's headers. */
 const exposed = "x-request-id, x-adapter, x-adapter-digest, x-queue-ms, x-time-to-first-token-ms, retry-after";
@@ -46,28 +47,19 @@ export class Origins {
   }
 }
 
-/** Middleware: refuses strangers' pages, answers preflights, and lets allowed pages read what they asked for. */
-export function originMiddleware(origins: Origins) {
-  return (req: Request, res: Response, next: NextFunction): void => {
-    origins.check(req);
-    const { origin } = req.headers;
-    if (origin === undefined) {
-      next();
-      return;
-    }
-    res.setHeader("access-control-allow-origin", origin);
-    res.setHeader("vary", "Origin");
-    res.setHeader("access-control-expose-headers", exposed);
-    if (req.method !== "OPTIONS" || req.headers["access-control-request-method"] === undefined) {
-      next();
-      return;
-    }
-    const asked = req.headers["access-control-request-headers"];
-    res.setHeader("access-control-allow-methods", methods);
-    if (asked !== undefined) res.setHeader("access-control-allow-headers", asked);
-    res.setHeader("access-control-max-age", String(preflightSeconds));
-    res.status(204).end();
-  };
+/** Lets an allowed page read the answer. True for a preflight, whose answer is then complete. */
+export function setPageHeaders(req: Request, res: Response): boolean {
+  const { origin } = req.headers;
+  if (origin === undefined) return false;
+  res.setHeader("access-control-allow-origin", origin);
+  res.setHeader("vary", "Origin");
+  res.setHeader("access-control-expose-headers", exposed);
+  if (req.method !== "OPTIONS" || req.headers["access-control-request-method"] === undefined) return false;
+  const asked = req.headers["access-control-request-headers"];
+  res.setHeader("access-control-allow-methods", methods);
+  if (asked !== undefined) res.setHeader("access-control-allow-headers", asked);
+  res.setHeader("access-control-max-age", String(preflightSeconds));
+  return true;
 }
 
 function refusal(clause: string, found: string): LorikeetError {
@@ -85,11 +77,7 @@ function hostnameOf(url: string): string {
   return URL.canParse(url) ? new URL(url).hostname : "";
 }
 
-const isLocal = (name: string): boolean =>
-  name === "localhost" || name.endsWith(".localhost") || isLoopback(bare(name));
-
-const isLoopback = (address: string): boolean =>
-  address === "::1" || (isIP(address) !== 0 && /^(::ffff:)?127\./.test(address));
+const isLocal = (name: string): boolean => isLoopback(bare(name));
 
 /** An IPv6 address without its brackets. */
 const bare = (name: string): string => name.replace(/^\[|\]$/g, "");

@@ -4,6 +4,7 @@ import type { AddressInfo } from "node:net";
 import { assert } from "../base/errors.js";
 import type { Logger } from "../base/log.js";
 import type { Gateway } from "../gateway/gateway.js";
+import { Access } from "./access.js";
 import { createApp, createWaitingApp } from "./app.js";
 import { ClientAddresses, type ClientAddressOf } from "./client-address.js";
 import { Gate } from "./drain.js";
@@ -17,6 +18,8 @@ export interface ServerParts {
   readonly gateway?: Gateway;
   readonly logger: Logger;
   readonly options?: Partial<ServerOptions>;
+  /** Not an option: options may be printed. Without any, everybody may use the server. */
+  readonly apiKeys?: readonly string[];
   /** Those whose `engineObserver` the engine was given; without them the engine's steps are not counted. */
   readonly metrics?: Metrics;
 }
@@ -48,10 +51,14 @@ export function createServer(parts: ServerParts): LorikeetServer {
   const options = { ...serverDefaults, ...parts.options };
   const metrics = parts.metrics ?? new Metrics(options);
   const gate = new Gate(false);
-  const origins = new Origins(options.allowedOrigins);
+  const access = new Access({
+    origins: new Origins(options.allowedOrigins),
+    keys: parts.apiKeys ?? [],
+    onRefused: (code) => metrics.refused.inc({ code }),
+  });
   const clients = new ClientAddresses(options.trustedProxies);
   const clientAddress: ClientAddressOf = (req) => clients.of(req);
-  const shared = { gate, origins, clientAddress, metrics, logger, options };
+  const shared = { gate, access, clientAddress, metrics, logger, options };
   let app = createWaitingApp(shared);
   let service: Service | null = null;
   const http = createHttp(
@@ -68,7 +75,7 @@ export function createServer(parts: ServerParts): LorikeetServer {
     metrics.bind(gateway);
     gateway.observe(metrics.gatewayObserver);
     app = createApp({ gateway, ...shared });
-    const sockets = new Sockets({ gateway, gate, logger, options, clientAddress }, origins, metrics);
+    const sockets = new Sockets({ gateway, gate, logger, options, clientAddress }, access, metrics);
     sockets.attach(http);
     service = { gateway, sockets };
     gate.open();

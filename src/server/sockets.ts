@@ -4,10 +4,10 @@ import type { Duplex } from "node:stream";
 import { WebSocketServer } from "ws";
 import { LorikeetError } from "../base/errors.js";
 import { asFault } from "../gateway/generation.js";
+import type { Access } from "./access.js";
 import { requestId } from "./context.js";
-import { errorBody } from "./fault.js";
+import { errorBody, faultHeaders } from "./fault.js";
 import type { Metrics } from "./metrics.js";
-import type { Origins } from "./origins.js";
 import { type SessionDeps, SocketSession } from "./socket-session.js";
 
 const path = "/v1/ws";
@@ -16,15 +16,15 @@ const protocol = "lorikeet";
 
 export class Sockets {
   readonly #deps: SessionDeps;
-  readonly #origins: Origins;
+  readonly #access: Access;
   readonly #metrics: Metrics;
   readonly #server: WebSocketServer;
   readonly #sessions = new Set<SocketSession>();
   readonly #ids = new WeakMap<IncomingMessage, string>();
 
-  constructor(deps: SessionDeps, origins: Origins, metrics: Metrics) {
+  constructor(deps: SessionDeps, access: Access, metrics: Metrics) {
     this.#deps = deps;
-    this.#origins = origins;
+    this.#access = access;
     this.#metrics = metrics;
     this.#server = new WebSocketServer({
       noServer: true,
@@ -78,7 +78,7 @@ export class Sockets {
   #refusal(req: IncomingMessage): LorikeetError | null {
     const { gate, options } = this.#deps;
     try {
-      this.#origins.check(req);
+      this.#access.check(req);
     } catch (error) {
       return asFault(error);
     }
@@ -104,7 +104,7 @@ function refuse(socket: Duplex, id: string, fault: LorikeetError): void {
     "content-type: application/json; charset=utf-8",
     `content-length: ${Buffer.byteLength(body)}`,
     `x-request-id: ${id}`,
-    ...(fault.retryAfterSeconds === undefined ? [] : [`retry-after: ${fault.retryAfterSeconds}`]),
+    ...Object.entries(faultHeaders(fault)).map(([name, value]) => `${name}: ${value}`),
     "connection: close",
   ];
   socket.end(`${lines.join("\r\n")}\r\n\r\n${body}`);

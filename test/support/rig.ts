@@ -16,6 +16,7 @@ export interface RigOptions {
   readonly model?: Partial<GatewayModel>;
   readonly gateway?: Partial<GatewayOptions>;
   readonly server?: Partial<ServerOptions>;
+  readonly apiKeys?: readonly string[];
   readonly uploads?: Partial<UploadLimits>;
 }
 
@@ -64,6 +65,7 @@ export async function openServerRig(options: RigOptions = {}): Promise<ServerRig
     gateway: rig.gateway,
     logger: rig.logger,
     ...(options.server ? { options: options.server } : {}),
+    ...(options.apiKeys ? { apiKeys: options.apiKeys } : {}),
   });
   const { port } = await server.listen("127.0.0.1", 0);
   const close = async (): Promise<void> => {
