@@ -3,10 +3,11 @@
 /** Bytes whose own character is printable stand for themselves; the others, in order, are spelled from U+0100 on. */
 const printable = (byte: number): boolean => (byte > 32 && byte < 127) || (byte > 160 && byte !== 173);
 
-const byteOfCharacter = new Map<string, number>();
+const characterOfByte: string[] = [];
 for (let byte = 0, next = 256; byte < 256; byte++) {
-  byteOfCharacter.set(String.fromCharCode(printable(byte) ? byte : next++), byte);
+  characterOfByte.push(String.fromCharCode(printable(byte) ? byte : next++));
 }
+const byteOfCharacter = new Map(characterOfByte.map((character, byte) => [character, byte]));
 
 const utf8 = new TextEncoder();
 
@@ -19,6 +20,13 @@ export function byteLevelBytes(token: string): Uint8Array {
     bytes[i] = byte;
   }
   return bytes;
+}
+
+/** A text's UTF-8 bytes in the byte-level alphabet. */
+export function byteLevelText(text: string): string {
+  let spelled = "";
+  for (const byte of utf8.encode(text)) spelled += characterOfByte[byte];
+  return spelled;
 }
 
 export const textBytes = (text: string): Uint8Array => utf8.encode(text);

@@ -5,12 +5,18 @@
 
 import { LorikeetError } from "../base/errors.js";
 import { asList, asRecord, asString, describe, isRecord, type JsonRecord } from "./json.js";
-import { repairSplit } from "./split.js";
 
 export interface AddedToken {
   readonly id: number;
   readonly content: string;
   readonly special: boolean;
+  /** Looked for in the normalized text, in its own normalized form. */
+  readonly normalized: boolean;
+  /** Found only where no letter, digit or underscore stands on either side. */
+  readonly singleWord: boolean;
+  /** Takes the white space before it, or behind it, with it. */
+  readonly leftStrip: boolean;
+  readonly rightStrip: boolean;
 }
 
 export interface Definition {
@@ -20,9 +26,13 @@ export interface Definition {
   readonly specialIds: ReadonlySet<number>;
   /** bos_token, eos_token and their like, by those names. */
   readonly specialTokens: ReadonlyMap<string, string>;
+  readonly added: readonly AddedToken[];
+  /** The parts of tokenizer.json, each null where the file has none. */
+  readonly normalizer: JsonRecord | null;
+  readonly preTokenizer: JsonRecord | null;
+  readonly model: JsonRecord;
+  readonly postProcessor: JsonRecord | null;
   readonly decoder: JsonRecord | null;
-  /** tokenizer.json, completed and rewritten for the encoder. */
-  readonly encoding: JsonRecord;
 }
 
 const specialNames = [
@@ -43,19 +53,21 @@ export function define(file: JsonRecord, config: JsonRecord): Definition {
   const specialTokens = namedTokens(config);
   const added = addedTokens(file, config, specialTokens, idOf);
   for (const token of added) idOf.set(token.content, token.id);
-  const encoding = {
-    ...file,
-    model,
-    added_tokens: added,
-    normalizer: asRecord(file.normalizer),
-    pre_tokenizer: repairSplit(asRecord(file.pre_tokenizer)),
-    // As in transformers, this alone decides: add_bos_token in the config is for tokenizers without a tokenizer.json.
-    post_processor: asRecord(file.post_processor),
-    decoder: null,
-  };
   const tokens = spellings(idOf, added);
   const specialIds = new Set(added.filter((token) => token.special).map((token) => token.id));
-  return { tokens, idOf, specialIds, specialTokens, decoder: asRecord(file.decoder), encoding };
+  return {
+    tokens,
+    idOf,
+    specialIds,
+    specialTokens,
+    added,
+    normalizer: asRecord(file.normalizer),
+    preTokenizer: asRecord(file.pre_tokenizer),
+    model,
+    // As in transformers, this alone decides: add_bos_token in the config is for tokenizers without a tokenizer.json.
+    postProcessor: asRecord(file.post_processor),
+    decoder: asRecord(file.decoder),
+  };
 }
 
 const invalid = (fault: string): LorikeetError =>
@@ -102,28 +114,36 @@ function namedTokens(config: JsonRecord): Map<string, string> {
 }
 
 /**
- * tokenizer.json's added tokens, then those that only tokenizer_config.json knows. A token that the config names (bos_token and
- * its like) is special whatever the list says. One that has no id anywhere is left out: the model has no row for it.
+ * tokenizer.json's added tokens, then tokenizer_config.json's, whose flags win where both name a token, as in transformers. A token
+ * that the config names (bos_token and its like) is special whatever the lists say. One that has no id anywhere is left out:
+ * the model has no row for it.
  */
 function addedTokens(
   file: JsonRecord,
   config: JsonRecord,
   named: ReadonlyMap<string, string>,
   idOf: ReadonlyMap<string, number>,
-): (AddedToken & JsonRecord)[] {
+): AddedToken[] {
   const extra = asList(config.additional_special_tokens ?? config.extra_special_tokens).map(spelling);
   const specials = new Set([...named.values(), ...extra.filter((token) => token !== null)]);
-  const added = new Map<string, AddedToken & JsonRecord>();
+  const added = new Map<string, AddedToken>();
   const add = (row: JsonRecord, id: unknown): void => {
     const content = asString(row.content);
     if (content === null || content === "") throw invalid(`an added token has no "content": ${JSON.stringify(row)}`);
-    if (added.has(content)) return;
-    const special = row.special === true || specials.has(content);
-    added.set(content, { ...row, content, id: checkedId(content, id), special });
+    const before = added.get(content);
+    added.set(content, {
+      content,
+      id: before?.id ?? checkedId(content, idOf.get(content) ?? id),
+      special: row.special === true || specials.has(content) || before?.special === true,
+      normalized: typeof row.normalized === "boolean" ? row.normalized : row.special !== true,
+      singleWord: row.single_word === true,
+      leftStrip: row.lstrip === true,
+      rightStrip: row.rstrip === true,
+    });
   };
   for (const row of asList(file.added_tokens)) add(asRecord(row) ?? {}, asRecord(row)?.id);
-  for (const [id, row] of Object.entries(asRecord(config.added_tokens_decoder) ?? {}))
-    add(asRecord(row) ?? {}, Number(id));
+  const decoder = Object.entries(asRecord(config.added_tokens_decoder) ?? {});
+  for (const [id, row] of decoder.sort(([a], [b]) => Number(a) - Number(b))) add(asRecord(row) ?? {}, Number(id));
   for (const content of specials) {
     const id = idOf.get(content);
     if (id !== undefined && !added.has(content)) add({ content, normalized: false, special: true }, id);

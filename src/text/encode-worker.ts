@@ -1,12 +1,11 @@
 /** The worker thread that encodes long texts: builds its own encoder from the same bytes, then answers one text at a time. */
 
 import { parentPort, workerData } from "node:worker_threads";
-import { createEncoder, parseFiles, type TokenizerFiles } from "./encoder.js";
+import { createEncoder, type EncodeRules, parseFiles, type TokenizerFiles } from "./encoder.js";
 
 /** What `offload.ts` sends and gets. */
-export interface EncodeRequest {
+export interface EncodeRequest extends EncodeRules {
   readonly text: string;
-  readonly addSpecialTokens: boolean;
 }
 
 export type EncodeReply = { readonly ids: Uint32Array<ArrayBuffer> } | { readonly fault: string };
@@ -15,10 +14,10 @@ const files: TokenizerFiles = workerData;
 const { definition, config } = parseFiles(files);
 const encode = createEncoder(definition, config);
 
-parentPort?.on("message", ({ text, addSpecialTokens }: EncodeRequest) => {
+parentPort?.on("message", ({ text, ...rules }: EncodeRequest) => {
   let reply: EncodeReply;
   try {
-    reply = { ids: Uint32Array.from(encode(text, addSpecialTokens)) };
+    reply = { ids: Uint32Array.from(encode(text, rules)) };
   } catch (error) {
     reply = { fault: error instanceof Error ? error.message : String(error) };
   }

@@ -4,6 +4,7 @@
  * and its Split ignores the merging behaviours; each has an equal spelling in patterns that it does handle.
  */
 
+import { LorikeetError } from "../base/errors.js";
 import { asList, asRecord, asString, type JsonRecord } from "./json.js";
 
 /** GPT-2's words, as in the Rust library's ByteLevel. */
@@ -27,6 +28,11 @@ const matches = (regex: string): JsonRecord => ({
 
 const inOrder = (...pretokenizers: readonly JsonRecord[]): JsonRecord => ({ type: "Sequence", pretokenizers });
 
+/** The Rust regular expressions' \w. */
+const wordCharacters = "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\p{Join_Control}";
+const word = `[${wordCharacters}]`;
+const punctuation = "\\p{P}\\u0021-\\u002F\\u003A-\\u0040\\u005B-\\u0060\\u007B-\\u007E";
+
 const escaped = (text: string): string => text.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&");
 
 /** The same splits in the package's hands as in the Rust library's; null where there is no pre-tokenizer. */
@@ -47,6 +53,18 @@ export function repairSplit(config: JsonRecord | null): JsonRecord | null {
       return metaspace(config);
     case "Split":
       return split(config);
+    case "Whitespace":
+      return matches(`${word}+|[^${wordCharacters}\\p{White_Space}]+`);
+    case "WhitespaceSplit":
+      return matches("\\P{White_Space}+");
+    case "Punctuation":
+      return split({ ...config, type: "Split", pattern: { Regex: `[${punctuation}]` }, invert: false });
+    case "BertPreTokenizer":
+      return matches(`[^\\p{White_Space}${punctuation}]+|[${punctuation}]`);
+    case "CharDelimiterSplit":
+      return matches(`(?:(?!${escaped(asString(config.delimiter) ?? " ")})[\\s\\S])+`);
+    case "FixedLength":
+      return matches(`[\\s\\S]{1,${typeof config.length === "number" ? config.length : 5}}`);
     default:
       return config;
   }
@@ -74,14 +92,44 @@ function split(config: JsonRecord): JsonRecord {
   const regex = asString(pattern?.Regex);
   const text = asString(pattern?.String);
   const one = regex ?? (text === null ? null : escaped(text));
-  if (one === null || config.invert === true) return config;
-  switch (asString(config.behavior)?.toLowerCase()) {
+  const behavior = asString(config.behavior)?.toLowerCase();
+  if (one === null) return config;
+  if (config.invert === true) return inverted(config, one, behavior);
+  switch (behavior) {
     case "mergedwithprevious":
       return matches(`(?:(?!${one})[\\s\\S])*(?:${one})|(?:(?!${one})[\\s\\S])+`);
     case "mergedwithnext":
       return matches(joinedToNext(one));
     case "contiguous":
       return matches(`(?:${one})+|(?:(?!${one})[\\s\\S])+`);
+    default:
+      return config;
+  }
+}
+
+/** The stretches between matches take the matches' part: with `removed` they go, isolated both stay. */
+function inverted(config: JsonRecord, one: string, behavior: string | undefined): JsonRecord {
+  if (behavior === "removed") return matches(one);
+  if (behavior === "isolated") return isolate(one);
+  throw new LorikeetError(
+    "model_unsupported",
+    `The pre-tokenizer "Split" in tokenizer.json is inverted with the behavior ${JSON.stringify(config.behavior)}, which is not supported.`,
+    { param: "tokenizer.json", found: config.behavior, allowed: ["Removed", "Isolated"] },
+  );
+}
+
+/** The same pre-tokenizer for a text that goes on behind another: it puts nothing in front of it. */
+export function withoutPrefixSpace(config: JsonRecord | null): JsonRecord | null {
+  switch (config?.type) {
+    case "Sequence":
+      return {
+        ...config,
+        pretokenizers: asList(config.pretokenizers).map((part) => withoutPrefixSpace(asRecord(part))),
+      };
+    case "ByteLevel":
+      return { ...config, add_prefix_space: false };
+    case "Metaspace":
+      return { ...config, prepend_scheme: "never" };
     default:
       return config;
   }

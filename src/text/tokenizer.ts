@@ -8,7 +8,14 @@ import { type JsonRecord, readIfThere } from "./json.js";
 import { Offload } from "./offload.js";
 import { IdStream } from "./stream.js";
 import { compileTemplate, findTemplate, type RenderChat } from "./template.js";
-import type { ChatMessage, EncodeOptions, LoadedTokenizer, RenderOptions, TextStream } from "./types.js";
+import type {
+  ChatMessage,
+  DecodeOptions,
+  EncodeOptions,
+  LoadedTokenizer,
+  RenderOptions,
+  TextStream,
+} from "./types.js";
 
 export interface TokenizerOptions {
   /** A chat template file in place of the model's own (`--chat-template`). */
@@ -89,14 +96,16 @@ class DirectoryTokenizer implements LoadedTokenizer {
     return this.#definition.tokens.length;
   }
 
-  async encode(text: string, { addSpecialTokens, signal }: EncodeOptions): Promise<number[]> {
-    if (text.length > this.#offloadCharacters) return this.#offload.encode({ text, addSpecialTokens }, signal);
+  async encode(text: string, { addSpecialTokens, continues, signal }: EncodeOptions): Promise<number[]> {
+    const rules = { addSpecialTokens, continues };
+    if (text.length > this.#offloadCharacters) return this.#offload.encode({ text, ...rules }, signal);
     if (this.#closed) throw new LorikeetError("cancelled", "The tokenizer was closed before the text was encoded.");
-    return this.#encode(text, addSpecialTokens);
+    return this.#encode(text, rules);
   }
 
-  decode(ids: readonly number[], options: { readonly keepSpecialTokens?: boolean } = {}): string {
-    const stream = new IdStream(this.#definition, this.#decoder, options.keepSpecialTokens ?? false);
+  decode(ids: readonly number[], { keepSpecialTokens = false, after = [] }: DecodeOptions = {}): string {
+    const stream = new IdStream(this.#definition, this.#decoder, keepSpecialTokens);
+    stream.continueAfter(after);
     let text = "";
     for (const id of ids) text += stream.push(id);
     return text + stream.flush();

@@ -20,8 +20,16 @@ export interface RenderOptions {
 export interface EncodeOptions {
   /** false for text that a chat template rendered. */
   readonly addSpecialTokens: boolean;
+  /** The text goes on behind other text: a tokenizer that marks the starts of words puts no mark in front of it. */
+  readonly continues?: boolean | undefined;
   /** Gives up a text that waits for its turn; rejects with `cancelled`. */
   readonly signal?: AbortSignal | undefined;
+}
+
+export interface DecodeOptions {
+  readonly keepSpecialTokens?: boolean | undefined;
+  /** The ids that stand before: the text goes on behind theirs, so its first word keeps its space. */
+  readonly after?: readonly number[] | undefined;
 }
 
 export interface Tokenizer {
@@ -29,7 +37,7 @@ export interface Tokenizer {
   /** `addSpecialTokens` false for text that a chat template rendered. Asynchronous: long text is encoded off the event loop. */
   encode(text: string, options: EncodeOptions): Promise<number[]>;
   /** All the ids at once; special tokens are left out unless asked for. */
-  decode(ids: readonly number[], options?: { readonly keepSpecialTokens?: boolean }): string;
+  decode(ids: readonly number[], options?: DecodeOptions): string;
   /** The token as the vocabulary spells it, with byte-level spelling undone as far as it is valid UTF-8; for logprobs. */
   tokenText(id: number): string;
   /** The bytes that the token stands for; for logprobs. */
