@@ -63,7 +63,8 @@ export class AddedTokenSplitter {
         const begin = token.leftStrip ? Math.max(spacesBefore(text, at), covered) : at;
         const stop = token.rightStrip ? spacesAfter(text, end) : end;
         if (covered < begin) push(covered, begin, null);
-        push(begin, stop, token.id);
+        // The white space of the token before may have covered this one.
+        if (begin < stop) push(begin, stop, token.id);
         covered = stop;
       }
       at = end;
