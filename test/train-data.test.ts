@@ -9,9 +9,10 @@ import { loadTokenizer } from "../src/text/tokenizer.js";
 import type { LoadedTokenizer } from "../src/text/types.js";
 import { CsvFault, parseCsv } from "../src/train/data/csv.js";
 import { type DataOptions, type DataSet, loadData } from "../src/train/data/dataset.js";
-import { parseLabelTemplate, type TokenRow } from "../src/train/data/encode.js";
+import { encodeExample, parseLabelTemplate, type TokenRow } from "../src/train/data/encode.js";
 import { countLabels } from "../src/train/data/shorten.js";
 import { textPieces } from "../src/train/data/text-pieces.js";
+import { families, load as loadFamily } from "./text-families.js";
 
 const folder = mkdtempSync(join(tmpdir(), "lorikeet-data-"));
 let tokenizer: LoadedTokenizer;
@@ -260,13 +261,52 @@ test("plain text becomes windows whose tokens are the text's own, the last ones 
   assert.ok(windows.every((row) => countLabels(row) === row.ids.length - 1));
 });
 
-test("long text is cut only before line breaks, and nothing is lost", async () => {
+test("long text is cut only behind words, and nothing is lost", async () => {
   const text = "Some words on a line.\n\n  And more of them, to the end.\r\n".repeat(4000);
-  const pieces = textPieces(text);
+  const pieces = await textPieces(text, tokenizer);
   assert.ok(pieces.length > 2);
   assert.equal(pieces.join(""), text);
-  assert.ok(pieces.slice(1).every((piece) => /^\r?\n/.test(piece)));
+  assert.ok(pieces.slice(1).every((piece) => /^ \p{L}/u.test(piece)));
+  const lines = await textPieces("x = 1\n".repeat(40_000), tokenizer);
+  assert.ok(lines.length > 2 && lines.slice(1).every((piece) => piece.startsWith("\n")));
 });
+
+for (const family of families) {
+  test(`${family}: a completion's row spells prompt and completion, with no space between them that the data has not`, async () => {
+    const tokenizer = await loadFamily(family);
+    const encoding = { tokenizer, endId: null, bosId: null, labelTemplate: parseLabelTemplate("{text}\n{label}") };
+    for (const [prompt, completion] of [
+      ["Answer: ", "yes"],
+      ["abc", "def"],
+      ["a, ", '"b"'],
+      ["Answer:", " yes"],
+      ["th", "e"],
+      ["Once upon a ", "time"],
+    ] as const) {
+      const [row] = await encodeExample({ kind: "completion", prompt, completion }, { file: "", line: 1 }, encoding);
+      assert.ok(row);
+      const ids = [...row.ids];
+      const [before, behind] = [ids.slice(0, row.promptLength), ids.slice(row.promptLength)];
+      assert.deepEqual(before, await tokenizer.encode(prompt, { addSpecialTokens: true }), "the server's prompt");
+      assert.equal(tokenizer.decode(behind, { after: before }), completion);
+      const start = family === "prefixed" ? " " : "";
+      assert.equal(tokenizer.decode(ids), start + prompt + completion);
+    }
+    await tokenizer.close();
+  });
+
+  test(`${family}: the ids of a long text's pieces are those of the whole`, async () => {
+    const tokenizer = await loadFamily(family);
+    const text = "It ended so... And then,\n\n  naïve she said: “no!”\r\nstop\nx = 12;\n".repeat(2200);
+    const pieces = await textPieces(text, tokenizer);
+    assert.ok(pieces.length > 1);
+    const ids: number[] = [];
+    for (const [i, piece] of pieces.entries())
+      ids.push(...(await tokenizer.encode(piece, { addSpecialTokens: i === 0, continues: i > 0 })));
+    assert.deepEqual(ids, await tokenizer.encode(text, { addSpecialTokens: true }));
+    await tokenizer.close();
+  });
+}
 
 test("csv: quotes, line breaks in fields, either ending, empty cells, and faults by line", async () => {
   const path = put("a.csv", '\ufefftext,label,note\r\n"a ""b"", c\nd",positive,\r\nplain,negative,x\r\n');

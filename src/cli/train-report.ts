@@ -107,7 +107,8 @@ function marked({ ids, trained }: TokenRow, tokenizer: Tokenizer): string {
   for (let begin = 0; begin < ids.length; ) {
     let end = begin + 1;
     while (end < ids.length && trained[end] === trained[begin]) end++;
-    const part = tokenizer.decode([...ids.subarray(begin, end)], { keepSpecialTokens: true });
+    const after = [...ids.subarray(0, begin)];
+    const part = tokenizer.decode([...ids.subarray(begin, end)], { keepSpecialTokens: true, after });
     text += trained[begin] ? `‹${part}›` : part;
     begin = end;
   }

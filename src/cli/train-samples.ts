@@ -32,7 +32,8 @@ export async function takeAnswers(
 ): Promise<string[]> {
   const answers: string[] = [];
   for (const prompt of promptsOf(rows)) {
-    answers.push(tokenizer.decode(await served.generate(prompt, answerTokens, stopIds, { adapter, signal })));
+    const ids = await served.generate(prompt, answerTokens, stopIds, { adapter, signal });
+    answers.push(tokenizer.decode(ids, { after: prompt }));
   }
   return answers;
 }

@@ -8,14 +8,7 @@ import { type JsonRecord, readIfThere } from "./json.js";
 import { Offload } from "./offload.js";
 import { IdStream } from "./stream.js";
 import { compileTemplate, findTemplate, type RenderChat } from "./template.js";
-import type {
-  ChatMessage,
-  DecodeOptions,
-  EncodeOptions,
-  LoadedTokenizer,
-  RenderOptions,
-  TextStream,
-} from "./types.js";
+import type { ChatMessage, DecodeOptions, EncodeOptions, LoadedTokenizer, RenderOptions, TextStream } from "./types.js";
 
 export interface TokenizerOptions {
   /** A chat template file in place of the model's own (`--chat-template`). */

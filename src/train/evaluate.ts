@@ -103,7 +103,7 @@ export interface ExactOptions extends ServedCall {
   readonly stopIds: readonly number[];
 }
 
-/** One greedy answer beside the row's own, both without blanks around them. */
+/** One greedy answer beside the row's own, both as they go on behind the prompt, without blanks at their end. */
 export interface Answered {
   readonly row: TokenRow;
   readonly expected: string;
@@ -121,10 +121,10 @@ export async function answerRows(
     rows.map(async (row) => {
       const prompt = [...row.ids.subarray(0, row.promptLength)];
       const completion = [...row.ids.subarray(row.promptLength)];
-      const expected = tokenizer.decode(completion).trim();
+      const expected = tokenizer.decode(completion, { after: prompt }).trimEnd();
       // A few tokens more than the right answer has: who goes on has failed already.
       const ids = await served.generate(prompt, completion.length + 4, stopIds, options);
-      return { row, expected, answer: tokenizer.decode(ids).trim() };
+      return { row, expected, answer: tokenizer.decode(ids, { after: prompt }).trimEnd() };
     }),
   );
 }

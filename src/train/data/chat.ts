@@ -58,7 +58,7 @@ async function encodeTurn(
   const joint = await tokenizer.encode(wholeText, { addSpecialTokens: false });
   const answer = startsWith(joint, prompt)
     ? joint.slice(prompt.length)
-    : await tokenizer.encode(wholeText.slice(promptText.length), { addSpecialTokens: false });
+    : await tokenizer.encode(wholeText.slice(promptText.length), { addSpecialTokens: false, continues: true });
   const after = wholeText.slice(promptText.length);
   const unsaid = after.startsWith(turn.content) ? await unsaidTokens(after.slice(turn.content.length), tokenizer) : 0;
   const said = answer.slice(0, answer.length - unsaid);
@@ -67,7 +67,7 @@ async function encodeTurn(
 
 /** How many tokens a template writes behind an answer's end-of-turn token, such as the end of the text: nobody generates them. */
 async function unsaidTokens(tail: string, tokenizer: Tokenizer): Promise<number> {
-  const ids = await tokenizer.encode(tail, { addSpecialTokens: false });
+  const ids = await tokenizer.encode(tail, { addSpecialTokens: false, continues: true });
   const end = ids.findIndex((id) => isSpecial(id, tokenizer));
   return end < 0 ? 0 : ids.length - end - 1;
 }

@@ -148,8 +148,8 @@ class Encoder {
   async #windows({ text, place }: Extract<RawRecord, { kind: "text" }>): Promise<Item[]> {
     const { length, tokenizer } = this.#options;
     const ids: number[] = [];
-    for (const [i, piece] of textPieces(text).entries()) {
-      const encoded = await tokenizer.encode(piece, { addSpecialTokens: i === 0 });
+    for (const [i, piece] of (await textPieces(text, tokenizer)).entries()) {
+      const encoded = await tokenizer.encode(piece, { addSpecialTokens: i === 0, continues: i > 0 });
       for (const id of encoded) ids.push(id);
     }
     const { endId } = this.#encoding;

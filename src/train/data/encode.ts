@@ -136,7 +136,7 @@ async function continuation(
 ): Promise<number[]> {
   const whole = await tokenizer.encode(prompt + completion, { addSpecialTokens: true });
   if (promptIds.every((id, i) => id === whole[i])) return whole.slice(promptIds.length);
-  return tokenizer.encode(completion, { addSpecialTokens: false });
+  return tokenizer.encode(completion, { addSpecialTokens: false, continues: true });
 }
 
 async function instructionRow(
