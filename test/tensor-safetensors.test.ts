@@ -96,7 +96,8 @@ test("holes between tensors are tolerated, shared empty ranges too", async () =>
 
 const refusals: [string, Buffer, RegExp][] = [
   ["an empty file", Buffer.alloc(0), /is 0 bytes long; a safetensors file has at least 10/],
-  ["a pickle", Buffer.from("PK\u0003\u0004aaaaaaaaaaaaaaaaaaaaaa"), /claims a header of \d+ bytes; at most 33554432/],
+  ["a pickle", Buffer.from("PK\u0003\u0004aaaaaaaaaaaaaaaaaaaaaa"), /is a pickle of PyTorch.* never opened/],
+  ["noise", Buffer.from("QK\u0003\u0004aaaaaaaaaaaaaaaaaaaaaa"), /claims a header of \d+ bytes; at most 33554432/],
   ["a header past the end", fileOf("{}", eight, 1000), /claims a header of 1000 bytes, but is 18 bytes long/],
   ["a header of no length", fileOf("{}", eight, 0), /claims a header of 0 bytes/],
   ["an array", fileOf([]), /not a JSON object/],

@@ -3,15 +3,28 @@
  * characters, before anything is built. Validity itself stays JSON.parse's business.
  */
 
+export interface JsonLimits {
+  readonly maxDepth: number;
+  /** Objects, lists, keys and commas together: what the parsed text takes in memory goes by them. */
+  readonly maxParts: number;
+}
+
 export interface JsonBounds {
   readonly depth: number;
+  /** Objects, lists, keys and commas. */
+  readonly parts: number;
   /** Keys that occur more than once in one object, each named once. */
   readonly duplicates: readonly string[];
 }
 
 const quote = 34;
 const backslash = 92;
+const comma = 44;
 const colon = 58;
+const openBrace = 123;
+const closeBrace = 125;
+const openBracket = 91;
+const closeBracket = 93;
 
 /** Index just past the string that starts at `start`, or the text's length when it never ends. */
 function endOfString(text: string, start: number): number {
@@ -38,29 +51,32 @@ function unescapeKey(raw: string): string {
   }
 }
 
-/** Measures `text`; stops early, with the depth reached, as soon as it nests deeper than `maxDepth`. */
-export function jsonBounds(text: string, maxDepth: number): JsonBounds {
-  const keys: Set<string>[] = []; // one set an open container
+/** Measures `text`; stops early, with what was counted so far, as soon as one of the limits is passed. */
+export function jsonBounds(text: string, { maxDepth, maxParts }: JsonLimits): JsonBounds {
+  const open: (Set<string> | null)[] = []; // the keys of each open container, once it has any
   const duplicates = new Set<string>();
   let depth = 0;
-  for (let i = 0; i < text.length; i++) {
-    const character = text[i];
-    if (character === "{" || character === "[") {
-      keys.push(new Set());
-      depth = Math.max(depth, keys.length);
-      if (depth > maxDepth) break;
-    } else if (character === "}" || character === "]") {
-      keys.pop();
-    } else if (character === '"') {
+  let parts = 0;
+  for (let i = 0; i < text.length && depth <= maxDepth && parts <= maxParts; i++) {
+    const code = text.charCodeAt(i);
+    if (code === openBrace || code === openBracket) {
+      open.push(null);
+      parts++;
+      depth = Math.max(depth, open.length);
+    } else if (code === closeBrace || code === closeBracket) {
+      open.pop();
+    } else if (code === quote) {
       const end = endOfString(text, i);
       if (isFollowedByColon(text, end)) {
         const key = unescapeKey(text.slice(i, end));
-        const seen = keys.at(-1);
-        if (seen?.has(key)) duplicates.add(key);
-        seen?.add(key);
+        const seen = open.at(-1) ?? new Set();
+        if (seen.has(key)) duplicates.add(key);
+        seen.add(key);
+        if (open.length > 0) open[open.length - 1] = seen;
+        parts++;
       }
       i = end - 1;
-    }
+    } else if (code === comma) parts++;
   }
-  return { depth, duplicates: [...duplicates] };
+  return { depth, parts, duplicates: [...duplicates] };
 }

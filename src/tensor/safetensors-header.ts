@@ -39,6 +39,9 @@ export class HeaderFault extends Error {
 
 const maxDepth = 3; // {name: {shape: [...]}}
 const maxAxes = 16;
+/** Keys, objects, lists and commas: four of each at most, and the commas of a shape. */
+const partsOfTensor = 4 + 3 + 4 + maxAxes;
+const maxMetadata = 8192;
 
 /** Throws HeaderFault. `dataStart` is the absolute offset of the first tensor byte, `fileBytes` the file's size. */
 export function parseHeader(
@@ -47,7 +50,7 @@ export function parseHeader(
   fileBytes: number,
   limits: HeaderLimits,
 ): SafetensorsHeader {
-  const entries = parseEntries(bytes);
+  const entries = parseEntries(bytes, limits);
   const count = entries.filter(([name]) => name !== "__metadata__").length;
   if (count > limits.maxTensors) {
     throw new HeaderFault(`lists ${count} tensors; at most ${limits.maxTensors} are allowed`, count, limits.maxTensors);
@@ -62,16 +65,25 @@ export function parseHeader(
   return { metadata, tensors };
 }
 
-function parseEntries(bytes: Uint8Array): [string, unknown][] {
+function parseEntries(bytes: Uint8Array, { maxTensors }: HeaderLimits): [string, unknown][] {
   let text: string;
   try {
     text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
   } catch {
     throw new HeaderFault("has a header that is not UTF-8 text", "bytes that are not UTF-8", "a JSON object in UTF-8");
   }
-  const { depth, duplicates } = jsonBounds(text, maxDepth);
+  const maxParts = maxTensors * partsOfTensor + maxMetadata;
+  const { depth, duplicates, parts } = jsonBounds(text, { maxDepth, maxParts });
   if (depth > maxDepth) {
     throw new HeaderFault(`has a header nested deeper than ${maxDepth} levels`, depth, maxDepth);
+  }
+  if (parts > maxParts) {
+    const what = `it lists more than ${maxTensors} tensors, or what is no tensor`;
+    throw new HeaderFault(
+      `has a header of more than ${maxParts} keys, objects, lists and commas: ${what}`,
+      parts,
+      maxParts,
+    );
   }
   if (duplicates.length > 0) {
     throw new HeaderFault(`names ${quoted(duplicates[0])} twice in its header`, duplicates, "each name once");

@@ -6,23 +6,41 @@
 import { dtypeSizes } from "./dtype.js";
 import type { SafetensorsFile, StoredTensor } from "./safetensors.js";
 
-const maxPieceBytes = 4 * 2 ** 20; // a larger tensor is a piece of its own
+/** Of one read, and of one band. */
+export const bandBytes = 4 * 2 ** 20;
 
 export interface StreamedTensor {
   readonly name: string;
+  /** Where the bytes begin, from the tensor's start: above 0 in the later bands of a tensor. */
+  readonly begin: number;
   /** May share its memory with neighbours: copy what you keep. Aligned for typed arrays of its dtype. */
   readonly bytes: Uint8Array<ArrayBuffer>;
 }
 
+export interface StreamOptions {
+  /** Cuts a tensor that is larger than a band into several; else it comes whole, whatever its size. */
+  readonly bands?: boolean;
+}
+
+/** A run of bytes of the file that is read at once. */
 interface Piece {
   readonly offset: number;
   end: number;
-  readonly tensors: (StoredTensor & { readonly name: string })[];
+  readonly parts: Part[];
+}
+
+interface Part extends StoredTensor {
+  readonly name: string;
+  readonly begin: number;
 }
 
 /** Yields the named tensors in the order given. */
-export async function* streamTensors(file: SafetensorsFile, names: Iterable<string>): AsyncGenerator<StreamedTensor> {
-  const pieces = planPieces(file, names);
+export async function* streamTensors(
+  file: SafetensorsFile,
+  names: Iterable<string>,
+  { bands = false }: StreamOptions = {},
+): AsyncGenerator<StreamedTensor> {
+  const pieces = planPieces(file, names, bands ? bandBytes : Number.POSITIVE_INFINITY);
   const read = ({ offset, end }: Piece): Promise<Uint8Array<ArrayBuffer>> => file.readAt(offset, end - offset);
   let ahead: Promise<Uint8Array<ArrayBuffer>> | null = null;
   for (const [place, piece] of pieces.entries()) {
@@ -30,27 +48,40 @@ export async function* streamTensors(file: SafetensorsFile, names: Iterable<stri
     const next = pieces[place + 1];
     ahead = next ? read(next) : null;
     ahead?.catch(() => {}); // awaited in the next round, unless the caller has left
-    for (const { name, dtype, offset, byteLength } of piece.tensors) {
+    for (const { name, begin, dtype, offset, byteLength } of piece.parts) {
       const start = offset - piece.offset;
       const aligned = start % dtypeSizes[dtype] === 0;
       yield {
         name,
+        begin,
         bytes: aligned ? bytes.subarray(start, start + byteLength) : bytes.slice(start, start + byteLength),
       };
     }
   }
 }
 
-function planPieces(file: SafetensorsFile, names: Iterable<string>): Piece[] {
+function planPieces(file: SafetensorsFile, names: Iterable<string>, largest: number): Piece[] {
   const pieces: Piece[] = [];
   for (const name of names) {
-    const tensor = { name, ...file.tensor(name) };
-    const end = tensor.offset + tensor.byteLength;
-    const last = pieces.at(-1);
-    if (last && last.end === tensor.offset && end - last.offset <= maxPieceBytes) {
-      last.tensors.push(tensor);
-      last.end = end;
-    } else pieces.push({ offset: tensor.offset, end, tensors: [tensor] });
+    for (const part of cut({ name, begin: 0, ...file.tensor(name) }, largest)) {
+      const end = part.offset + part.byteLength;
+      const last = pieces.at(-1);
+      if (last && last.end === part.offset && end - last.offset <= bandBytes) {
+        last.parts.push(part);
+        last.end = end;
+      } else pieces.push({ offset: part.offset, end, parts: [part] });
+    }
   }
   return pieces;
+}
+
+/** At most `largest` bytes each; a tensor without bytes is one part too. */
+function cut(whole: Part, largest: number): Part[] {
+  if (whole.byteLength <= largest) return [whole];
+  const parts: Part[] = [];
+  for (let begin = 0; begin < whole.byteLength; begin += largest) {
+    const byteLength = Math.min(largest, whole.byteLength - begin);
+    parts.push({ ...whole, begin, offset: whole.offset + begin, byteLength });
+  }
+  return parts;
 }

@@ -7,6 +7,7 @@ import type { FileHandle } from "node:fs/promises";
 import { type ErrorCode, LorikeetError } from "../base/errors.js";
 import { handleShortage, NotRegularFile, openRegular } from "../base/files.js";
 import { viewAs } from "./dtype.js";
+import { foreignBytes, foreignFormat } from "./foreign.js";
 import { bfloat16ToFloat32, float16ToFloat32 } from "./half.js";
 import { HeaderFault, parseHeader, type SafetensorsHeader, type StoredTensor } from "./safetensors-header.js";
 
@@ -149,6 +150,9 @@ async function readHeader(
   const prefix = new Uint8Array(8);
   await readFully(handle, prefix, 0, fault);
   const length = Number(new DataView(prefix.buffer).getBigUint64(0, true));
+  const plausible = length >= 2 && length <= Math.min(maxHeaderBytes, fileBytes - 8);
+  const foreign = plausible ? null : foreignFormat(await readStart(handle, fileBytes, fault));
+  if (foreign) throw fault(foreign, "another format", "a safetensors file");
   if (length > maxHeaderBytes) {
     throw fault(
       `claims a header of ${length} bytes; at most ${maxHeaderBytes} are allowed (is it a safetensors file?)`,
@@ -171,6 +175,12 @@ async function readHeader(
     if (cause instanceof HeaderFault) throw fault(cause.message, cause.found, cause.allowed);
     throw cause;
   }
+}
+
+async function readStart(handle: FileHandle, fileBytes: number, fault: Fault): Promise<Uint8Array> {
+  const start = new Uint8Array(Math.min(fileBytes, foreignBytes));
+  await readFully(handle, start, 0, fault);
+  return start;
 }
 
 /** Fills `bytes` from an absolute position; a file that has become shorter is a fault. */

@@ -17,9 +17,13 @@ export class AdapterDigest {
     this.#hash.update(`lorikeet adapter 1\n${JSON.stringify(sorted)}\n`);
   }
 
-  /** Call by rising module path, A before B, then E or M. `elements` in PEFT's layout. */
-  add(path: string, role: Role, dtype: MatrixDtype, shape: readonly number[], elements: ArrayBufferView): void {
+  /** Call by rising module path, A before B, then E or M, each followed by all of its elements. */
+  begin(path: string, role: Role, dtype: MatrixDtype, shape: readonly number[]): void {
     this.#hash.update(`${JSON.stringify([`${path}.lora_${role}.weight`, dtype, shape])}\n`);
+  }
+
+  /** The next elements, in PEFT's layout. */
+  update(elements: ArrayBufferView): void {
     this.#hash.update(bytesOf(elements));
   }
 

@@ -6,30 +6,44 @@ import type { MatrixDtype } from "./modules.js";
 
 export interface ValueSummary {
   readonly finite: boolean;
+  /** All are. */
   readonly zero: boolean;
   /** Largest magnitude; not a number to compute with when not finite. */
   readonly largest: number;
 }
 
-/** Magnitudes order like their bits without the sign, so one integer maximum tells everything. */
-export function summarizeValues(dtype: MatrixDtype, bytes: Uint8Array): ValueSummary {
-  let most: number;
-  let largest: number;
-  let infinity: number;
-  if (dtype === "F32") {
-    most = largestBits(new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4), 0x7fffffff);
-    largest = new Float32Array(Uint32Array.of(most).buffer)[0] ?? 0;
-    infinity = 0x7f800000;
-  } else {
-    most = largestBits(viewAs("BF16", bytes), 0x7fff);
-    largest = (dtype === "F16" ? float16ToFloat32 : bfloat16ToFloat32)(Uint16Array.of(most))[0] ?? 0;
-    infinity = dtype === "F16" ? 0x7c00 : 0x7f80;
+const infinities = { F32: 0x7f800000, F16: 0x7c00, BF16: 0x7f80 } as const;
+
+/** Takes a tensor piece by piece. Magnitudes order like their bits without the sign, so one integer maximum tells everything. */
+export class ValueScan {
+  readonly #dtype: MatrixDtype;
+  #most = 0;
+
+  constructor(dtype: MatrixDtype) {
+    this.#dtype = dtype;
   }
-  return { finite: most < infinity, zero: most === 0, largest };
+
+  /** Whole elements, aligned. */
+  add(bytes: Uint8Array): void {
+    this.#most =
+      this.#dtype === "F32"
+        ? largestBits(new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4), 0x7fffffff, this.#most)
+        : largestBits(viewAs("BF16", bytes), 0x7fff, this.#most);
+  }
+
+  summary(): ValueSummary {
+    const largest = fromBits(this.#dtype, this.#most);
+    return { finite: this.#most < infinities[this.#dtype], zero: this.#most === 0, largest };
+  }
 }
 
-function largestBits(bits: Uint32Array | Uint16Array, mask: number): number {
-  let most = 0;
+function fromBits(dtype: MatrixDtype, bits: number): number {
+  if (dtype === "F32") return new Float32Array(Uint32Array.of(bits).buffer)[0] ?? 0;
+  return (dtype === "F16" ? float16ToFloat32 : bfloat16ToFloat32)(Uint16Array.of(bits))[0] ?? 0;
+}
+
+function largestBits(bits: Uint32Array | Uint16Array, mask: number, least: number): number {
+  let most = least;
   for (let i = 0; i < bits.length; i++) {
     const magnitude = (bits[i] ?? 0) & mask;
     if (magnitude > most) most = magnitude;

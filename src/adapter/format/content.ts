@@ -1,0 +1,171 @@
+/**
+ * Reads the numbers of an adapter: are they finite, do they change anything, what do they hash to. In bands of a few MiB whatever
+ * the tensors' sizes, unless a visitor wants the matrices.
+ */
+
+import { dtypeSizes } from "../../tensor/dtype.js";
+import type { SafetensorsFile } from "../../tensor/safetensors.js";
+import { bandBytes, streamTensors } from "../../tensor/safetensors-stream.js";
+import type { AdapterDigest } from "./digest.js";
+import { type Faults, quote } from "./faults.js";
+import type { Role } from "./keys.js";
+import { type Elements, elementsOf, type ModuleElements, peftLayout } from "./layout.js";
+import type { Matrix, ModulePlan, Vector } from "./modules.js";
+import { productFault, type Sized, SmallOrLarge } from "./products.js";
+import { ValueScan, type ValueSummary } from "./values.js";
+
+/** Told of each module once its values are known to be sound; the arrays, in the file's layout, are the visitor's only until it returns. */
+export type Visitor = (module: ModulePlan, elements: ModuleElements) => void;
+
+export interface ContentOptions {
+  readonly faults: Faults;
+  /** null: nothing is hashed, as of an adapter that is refused already. */
+  readonly digest: AdapterDigest | null;
+  /** null: the matrices are read in bands. */
+  readonly visit: Visitor | null;
+}
+
+type Tensor = Matrix | Vector;
+
+/** Returns what to warn of. */
+export async function readContent(
+  file: SafetensorsFile,
+  modules: readonly ModulePlan[],
+  { faults, digest, visit }: ContentOptions,
+): Promise<readonly string[]> {
+  const byPath = [...modules].sort((left, right) => (left.path < right.path ? -1 : 1));
+  const reader = new TensorReader(file, byPath.flatMap(tensorsOf), { digest, whole: visit !== null });
+  const notes = new SmallOrLarge(modules.length);
+  for (const module of byPath) {
+    const { path, rank, inFeatures, outFeatures } = module;
+    const a = await reader.read(module.a, path, "A", [rank, inFeatures]);
+    const b = await reader.read(module.b, path, "B", [outFeatures, rank]);
+    const e = module.e && (await reader.read(module.e, path, "E", module.e.shape));
+    const m = module.m && (await reader.read(module.m, path, "M", module.m.shape));
+    const isSound = checkValues(module, { a: a.values, b: b.values, e: e?.values, m: m?.values }, faults);
+    if (isSound) notes.add(module, { a: a.values, b: b.values, e: e?.values ?? null });
+    if (!visit || faults.count > 0 || !a.elements || !b.elements) continue;
+    visit(module, { a: a.elements, b: b.elements, e: e?.elements ?? null, m: m?.elements ?? null });
+  }
+  return notes.warnings();
+}
+
+const tensorsOf = ({ a, b, e, m }: ModulePlan): Tensor[] => [a, b, e, m].filter((tensor) => tensor !== null);
+
+interface ModuleValues extends Sized {
+  readonly m?: ValueSummary | undefined;
+}
+
+/** False where a fault was found. */
+function checkValues(module: ModulePlan, { a, b, e, m }: ModuleValues, faults: Faults): boolean {
+  const before = faults.count;
+  reportValues(module.a, a, e?.finite ? e.largest : 1, faults);
+  reportValues(module.b, b, module.scale, faults);
+  if (module.e && e) reportValues(module.e, e, 1, faults);
+  if (module.m && m) reportValues(module.m, m, 1, faults);
+  const fault = faults.count === before ? productFault(module, { a, b, e }) : null;
+  if (fault) faults.invalid(fault);
+  return faults.count === before;
+}
+
+/** `factor` is what the values will be multiplied with before they are used in float32. */
+function reportValues({ name }: Tensor, { finite, largest }: ValueSummary, factor: number, faults: Faults): void {
+  if (!finite) faults.invalid(`tensor ${quote(name)} holds NaN or infinity`);
+  else if (!Number.isFinite(Math.fround(largest * factor))) {
+    faults.invalid(`tensor ${quote(name)} times its scale ${factor} overflows float32 (largest value ${largest})`);
+  }
+}
+
+interface ReadTensor {
+  readonly values: ValueSummary;
+  /** Where the tensors are read whole. */
+  readonly elements: Elements | null;
+}
+
+/** Reads the tensors in the order in which they were announced, scans each and hashes it. */
+class TensorReader {
+  readonly #file: SafetensorsFile;
+  readonly #digest: AdapterDigest | null;
+  readonly #whole: boolean;
+  readonly #stream: ReturnType<typeof streamTensors>;
+
+  constructor(
+    file: SafetensorsFile,
+    tensors: readonly Tensor[],
+    { digest, whole }: { readonly digest: AdapterDigest | null; readonly whole: boolean },
+  ) {
+    this.#file = file;
+    this.#digest = digest;
+    this.#whole = whole;
+    const streamed = tensors.filter((tensor) => !this.#isTurned(tensor)).map(({ name }) => name);
+    this.#stream = streamTensors(file, streamed, { bands: !whole });
+  }
+
+  async read(tensor: Tensor, path: string, role: Role, shape: readonly number[]): Promise<ReadTensor> {
+    const scan = new ValueScan(tensor.dtype);
+    this.#digest?.begin(path, role, tensor.dtype, shape);
+    if (this.#isTurned(tensor)) {
+      await this.#readTurned(tensor, scan);
+      return { values: scan.summary(), elements: null };
+    }
+    const { byteLength } = this.#file.tensor(tensor.name);
+    let elements: Elements | null = null;
+    for (let done = 0; ; ) {
+      const { value } = await this.#stream.next();
+      if (!value) break;
+      scan.add(value.bytes);
+      elements = elementsOf(tensor.dtype, value.bytes);
+      this.#digest?.update(isTransposed(tensor) ? peftLayout(tensor, elements) : elements);
+      done += value.bytes.length;
+      if (done >= byteLength) break;
+    }
+    return { values: scan.summary(), elements: this.#whole ? elements : null };
+  }
+
+  /** Whether a tensor lies in another order than it is hashed in, and is too large to be turned in memory. */
+  #isTurned(tensor: Tensor): tensor is Matrix {
+    return !this.#whole && isTransposed(tensor) && this.#file.tensor(tensor.name).byteLength > bandBytes;
+  }
+
+  /** [rows, columns] as it lies, hashed as [columns, rows]: some columns at a time, for each of which all rows are read. */
+  async #readTurned({ name, dtype, shape: [rows, columns] }: Matrix, scan: ValueScan): Promise<void> {
+    const size = dtypeSizes[dtype];
+    const held = this.#digest ? Math.min(columns, Math.max(1, Math.floor(turnedBytes / (rows * size)))) : columns;
+    const step = Math.max(1, Math.floor(bandBytes / (columns * size)));
+    for (let first = 0; first < columns; first += held) {
+      const count = Math.min(held, columns - first);
+      const turned = this.#digest && elementsOf(dtype, new Uint8Array(count * rows * size));
+      for (let row = 0; row < rows; row += step) {
+        const end = Math.min(rows, row + step);
+        const bytes = await this.#file.read(name, { begin: row * columns * size, end: end * columns * size });
+        if (first === 0) scan.add(bytes);
+        if (turned) scatter(elementsOf(dtype, bytes), turned, { row, rows, columns, first, count });
+      }
+      if (turned) this.#digest?.update(turned);
+    }
+  }
+}
+
+/** Of the columns that are turned at once. */
+const turnedBytes = 8 * bandBytes;
+
+interface Scatter {
+  /** The first row of the band, among so many. */
+  readonly row: number;
+  readonly rows: number;
+  readonly columns: number;
+  /** The columns that are taken. */
+  readonly first: number;
+  readonly count: number;
+}
+
+/** A band [rows of the band, columns] into [count, rows]. */
+function scatter(band: Elements, into: Elements, { row, rows, columns, first, count }: Scatter): void {
+  for (let i = 0; i * columns < band.length; i++) {
+    for (let j = 0; j < count; j++) into[j * rows + row + i] = band[i * columns + first + j] ?? 0;
+  }
+}
+
+function isTransposed(tensor: Tensor): tensor is Matrix {
+  return "transposed" in tensor && tensor.transposed;
+}
