@@ -103,14 +103,15 @@ async function folderOf(poisonAt: number | null = null): Promise<string> {
   return folder;
 }
 
-test("a check reads bands of 4 MiB, each byte once, and finds the digest that loading finds", async () => {
+test("a check reads bands of 4 MiB, and finds the digest that loading finds", async () => {
   const folder = await folderOf();
   let digest = "";
   const reads = await readsOf(async () => {
-    digest = (await checkAdapter(folder, wide)).summary.digest;
+    digest = (await checkAdapter(folder, wide)).summary.weightsDigest;
   });
   assert.ok(reads.largest <= bandBytes, `${reads.largest}`);
-  assert.ok(reads.total < statSync(join(folder, "adapter_model.safetensors")).size + 2 ** 16);
+  const { size } = statSync(join(folder, "adapter_model.safetensors"));
+  assert.ok(reads.total < 2 * size + 2 ** 16, "once for its numbers, once for the version's digest");
   assert.equal((await loadAdapter(folder, wide, { expectedDigest: digest })).digest, digest);
 });
 
@@ -122,7 +123,7 @@ test("a value is found whichever band it lies in", async () => {
 });
 
 test("mlx-lm's matrices, hashed in another order than they lie in, are read in bands too", async () => {
-  const peft = (await checkAdapter(await folderOf(), wide)).summary.digest;
+  const peft = (await checkAdapter(await folderOf(), wide)).summary.weightsDigest;
   const turn = (name: string, { shape: [rows = 0, columns = 0], data }: (typeof large)[string]): EditableTensor => {
     const into = new Float32Array(data.length);
     for (let i = 0; i < rows; i++) for (let j = 0; j < columns; j++) into[j * rows + i] = data[i * columns + j] ?? 0;
@@ -138,7 +139,7 @@ test("mlx-lm's matrices, hashed in another order than they lie in, are read in b
   });
   let digest = "";
   const reads = await readsOf(async () => {
-    digest = (await checkAdapter(folder, wide)).summary.digest;
+    digest = (await checkAdapter(folder, wide)).summary.weightsDigest;
   });
   assert.ok(reads.largest <= bandBytes, `${reads.largest}`);
   assert.equal((await loadAdapter(folder, wide)).digest, digest);

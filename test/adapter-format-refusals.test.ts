@@ -30,6 +30,11 @@ const poison = (value: number) => (all: EditableTensor[]) => {
   if (tensor) new Float32Array(tensor.data.buffer as ArrayBuffer)[7] = value;
   return all;
 };
+const scaled = (factor: number) => (all: EditableTensor[]) => {
+  for (const { data } of all) for (const [i, value] of view(data).entries()) view(data)[i] = value * factor;
+  return all;
+};
+const view = (data: Uint8Array): Float32Array => new Float32Array(data.buffer as ArrayBuffer);
 const reshape = (part: string, shape: readonly number[]) => (all: EditableTensor[]) =>
   all.map((tensor) =>
     tensor.name === `${q}.${part}.weight`
@@ -56,10 +61,27 @@ const invalid: [string, Edit, RegExp | readonly RegExp[]][] = [
     ],
   ],
   ["r of zero", { config: { r: 0 } }, /^r is 0; a positive whole number is allowed$/],
+  ...[0, -16, 1e30].map((alpha): [string, Edit, RegExp] => [
+    `a lora_alpha of ${alpha}`,
+    { config: { lora_alpha: alpha } },
+    new RegExp(`^lora_alpha is ${String(alpha).replace("+", "\\+")}; a number above 0, up to 1000000, is allowed$`),
+  ]),
   [
-    "a scale past float32",
-    { config: { lora_alpha: 1e300 } },
-    Array(6).fill(/has scale 1\.25e\+299; a finite float32 is allowed$/),
+    "an alpha_pattern of 0",
+    { config: { alpha_pattern: { q_proj: 0 } } },
+    /^alpha_pattern\["q_proj"\] is 0; a number above 0, up to 1000000, is allowed$/,
+  ],
+  [
+    "an alpha that is no number of JSON",
+    { config: '{"peft_type": "LORA", "lora_alpha": NaN}' },
+    /^adapter_config\.json is not JSON: it holds NaN, and only finite numbers are allowed$/,
+  ],
+  [
+    "products past float32",
+    { tensors: scaled(1e22) },
+    Array(6).fill(
+      /^the products of module .* overflow float32: values up to .* in lora_A meet values up to .* in lora_B/,
+    ),
   ],
   [
     "DoRA by config alone",

@@ -179,6 +179,26 @@ test("mlx-lm's adapters are imported: transposed, alpha = scale·r", async () =>
   sameSites(await loadAdapter(folder, llama), await loadAdapter(valid, llama));
 });
 
+test("mlx-lm of April to June 2024 wrote an alpha, which counts: scale·alpha/rank", async () => {
+  const of = async (parameters: object, more: object = {}) => {
+    const config = JSON.stringify({ lora_layers: 4, lora_parameters: { rank: 8, scale: 10, ...parameters }, ...more });
+    return edited({ config, tensors: (tensors) => tensors.map(toMlx), weightsName: "adapters.safetensors" });
+  };
+  const { summary, modules } = await checkAdapter(await of({ alpha: 16 }), llama);
+  assert.deepEqual(summary.scales, { min: 20, max: 20 });
+  assert.equal(modules[0]?.alpha, 160);
+  assert.match(summary.warnings.join(), /^lora_parameters\.alpha is 16, so the scale is 10 \* 16 \/ 8 = 20/);
+  const same = await checkAdapter(await of({ alpha: 8 }), llama);
+  assert.deepEqual([same.summary.scales.max, same.summary.warnings], [10, []]);
+  const strange = await checkAdapter(await of({ gain: 2 }, { boost: 3 }), llama);
+  assert.match(strange.summary.warnings.join(), /unknown keys, which were ignored: "boost", "lora_parameters\.gain"/);
+  for (const parameters of [{ scale: 0 }, { scale: -1 }, { scale: 1e30 }, { alpha: 0 }, { alpha: "16" }]) {
+    const [key = ""] = Object.keys(parameters);
+    const { message } = await refusalOf(checkAdapter(await of(parameters), llama));
+    assert.match(message, new RegExp(`lora_parameters\\.${key} is .*; a number above 0, up to 1000000, is allowed`));
+  }
+});
+
 test("16-bit adapters keep their bits, and the scale waits", async () => {
   for (const [dtype, narrow] of [
     ["F16", float32ToFloat16],
@@ -221,7 +241,7 @@ test("the digest follows content and scale, not spelling or order", async () => 
     (await checkAdapter(await edited(edit), llama)).summary.weightsDigest;
   assert.match(plain.summary.weightsDigest, /^sha256:[0-9a-f]{64}$/);
   assert.equal(
-    await digestOf({ config: { lora_dropout: 0.5, revision: "x", target_modules: [] } }),
+    await digestOf({ config: { lora_dropout: 0.5, revision: "x", target_modules: ".*_proj" } }),
     plain.summary.weightsDigest,
   );
   assert.notEqual(await digestOf({ config: { lora_alpha: 17 } }), plain.summary.weightsDigest);
@@ -234,7 +254,8 @@ test("the digest follows content and scale, not spelling or order", async () => 
   };
   assert.notEqual(await digestOf({ tensors: flip }), plain.summary.weightsDigest);
   const swap = renamed((name) => name.replace("q_proj", "o_proj"));
-  assert.notEqual(await digestOf({ tensors: swap }), plain.summary.weightsDigest);
+  const targets = { target_modules: ["o_proj", "v_proj"] };
+  assert.notEqual(await digestOf({ config: targets, tensors: swap }), plain.summary.weightsDigest);
 });
 
 test("another digest than expected is refused with both", async () => {
@@ -243,21 +264,33 @@ test("another digest than expected is refused with both", async () => {
   assert.match(error.message, /^The adapter plays has the digest sha256:.*; sha256:00 was expected\.$/);
 });
 
-test("zero B, zero scales, unknown keys, other bases and other ranks are warnings", async () => {
+test("matrices of zero, unknown keys, other bases and other ranks are warnings", async () => {
   const zero = (names: RegExp) => (all: EditableTensor[]) =>
     all.map((tensor) => (names.test(tensor.name) ? { ...tensor, data: new Uint8Array(tensor.data.length) } : tensor));
   const warningsOf = async (edit: Parameters<typeof edited>[0], baseName = "llama"): Promise<string> =>
     (await checkAdapter(await edited(edit), llama, { baseNames: [baseName] })).summary.warnings.join("\n");
-  assert.match(
-    await warningsOf({ tensors: zero(/lora_B/) }),
-    /^The adapter changes nothing: every lora_B or lora_E is zero\.$/,
+  assert.equal(await warningsOf({ tensors: zero(/lora_B/) }), "The adapter changes nothing: every lora_B is zero.");
+  assert.equal(await warningsOf({ tensors: zero(/lora_A/) }), "The adapter changes nothing: every lora_A is zero.");
+  assert.equal(
+    await warningsOf({ tensors: zero(/layers\.0.*lora_A|layers\.1.*lora_B/) }),
+    "4 of 6 modules change nothing: their lora_A or lora_B is zero.",
   );
-  assert.match(await warningsOf({ tensors: zero(/layers\.0.*lora_B/) }), /^\d of 6 modules change nothing/);
-  assert.equal(await warningsOf({ tensors: zero(/lora_A/) }), "");
-  assert.match(await warningsOf({ config: { lora_alpha: 0 } }), /every scale is 0/);
+  assert.equal(
+    await warningsOf({ tensors: zero(/layers\.0\.self_attn\.q_proj/) }),
+    "1 of 6 modules change nothing: their lora_A or lora_B is zero.",
+  );
   assert.match(
     await warningsOf({ config: { shiny: 1, constructor: 2 } }),
     /unknown keys, which were ignored: "shiny", "constructor"/,
+  );
+  const nested = {
+    eva_config: { rho: 2, factor: 3 },
+    runtime_config: { scale: 2 },
+    auto_mapping: { parent_library: "x" },
+  };
+  assert.match(
+    await warningsOf({ config: nested }),
+    /unknown keys, which were ignored: "runtime_config\.scale", "eva_config\.factor"\.$/,
   );
   assert.match(
     await warningsOf({ config: { r: 4 } }),
@@ -269,7 +302,7 @@ test("zero B, zero scales, unknown keys, other bases and other ranks are warning
   assert.deepEqual((await checkAdapter(await edited(), llama, several)).summary.warnings, []);
   assert.match(
     await warningsOf({ config: JSON.stringify({ peft_type: "LORA", r: 8 }) }),
-    /no lora_alpha; PEFT's default of 8/,
+    /no lora_alpha; PEFT's default of 8.*\n.*no target_modules/,
   );
 });
 
@@ -329,7 +362,7 @@ test("what writeAdapter writes is read back the same, and twice the same bytes",
     r,
     loraAlpha,
     baseModelName: "llama",
-    targetModules: ["v_proj", "q_proj"],
+    targetModules: [...new Set(read.modules.map(({ path }) => path.split(".").at(-1) ?? path))],
     rankPattern: Object.fromEntries(rank_pattern),
     alphaPattern: Object.fromEntries(alpha_pattern),
   };

@@ -12,7 +12,7 @@ import { asVersion } from "./version-digest.js";
 
 export type { CanonicalConfig } from "./format/config.js";
 export { type AdapterDescription, describeAdapter, type ModuleKind } from "./format/describe.js";
-export type { AdapterLimits } from "./format/examine.js";
+export { type AdapterLimits, adapterLimits } from "./format/examine.js";
 export { configFile, isKeptFile, weightFiles } from "./format/files.js";
 export { type AdapterDtype, type AdapterToWrite, type ModuleToWrite, writeAdapter } from "./format/write.js";
 

@@ -46,6 +46,11 @@ export interface AdapterSummary {
   /** Bytes of its place in the engine's active set: every site of the base in fp32, at the largest rank, padded. */
   readonly activeBytes: number;
   readonly scales: { readonly min: number; readonly max: number };
+  /**
+   * Of each module in the base's order, or one where all are equal: what alpha_pattern came to, so that loading the adapter reads no
+   * expression. Absent in summaries that were stored before there was any.
+   */
+  readonly alphas?: readonly number[];
   readonly warnings: readonly string[];
   /** Files of the folder that were not kept. */
   readonly ignored: readonly string[];

@@ -29,6 +29,7 @@ const storedSchema = v.object({
     bytes: count,
     activeBytes: count,
     scales: v.object({ min: v.number(), max: v.number() }),
+    alphas: v.exactOptional(v.array(v.number())), // of before there was any
     warnings: v.array(text),
     ignored: v.array(text),
   }),

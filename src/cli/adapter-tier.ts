@@ -36,13 +36,15 @@ export async function openAdapterTier(options: AdapterTierOptions): Promise<Adap
   const baseNames = [...checkpoint.names, ...reserved];
   const worker = new AdapterWorker();
   const norms = new WeightNorms(checkpoint, { threads: 1 }); // beside steps, which have the other threads
-  const known = new KnownSizes();
+  const known = new KnownAdapters();
   const cache: AdapterCache = new AdapterCache({
     maxBytes: cacheBytes,
     sizes: known,
     logger,
     load: async (digest) => {
-      const loaded = await store.read(digest, (folder) => worker.load(folder, sites, { expectedDigest: digest }));
+      const alphas = known.alphasOf(digest);
+      const options = { expectedDigest: digest, ...(alphas && { alphas }) };
+      const loaded = await store.read(digest, (folder) => worker.load(folder, sites, options));
       return foldMagnitudes(loaded, norms, `The adapter ${digest}`);
     },
   });
@@ -58,7 +60,12 @@ export async function openAdapterTier(options: AdapterTierOptions): Promise<Adap
     limits,
     logger,
     observer: {
-      named: (record) => known.add(record),
+      named: (record) => {
+        known.add(record);
+        const { name, digest, warnings } = record;
+        if (warnings.length > 0)
+          logger.warn({ adapter: name, digest, warnings }, "An adapter is served with warnings.");
+      },
       unwanted: (digest) => {
         known.delete(digest);
         cache.forget(digest);
@@ -90,25 +97,29 @@ function tooLargeToRun(bytes: number, allowed: number): LorikeetError {
   );
 }
 
-/** Bytes by the digest of weights, of every version that can still be asked for. */
-class KnownSizes implements AdapterSizes {
-  readonly #bytes = new Map<string, number>();
+/** What loading asks about every version that can still be asked for, by the digest of its weights. */
+class KnownAdapters implements AdapterSizes {
+  readonly #known = new Map<string, Pick<AdapterRecord, "bytes" | "alphas">>();
 
-  add({ weightsDigest, bytes }: AdapterRecord): void {
-    this.#bytes.set(weightsDigest, bytes);
+  add({ weightsDigest, bytes, alphas }: AdapterRecord): void {
+    this.#known.set(weightsDigest, { bytes, ...(alphas && { alphas }) });
   }
 
   delete(digest: string): void {
-    this.#bytes.delete(digest);
+    this.#known.delete(digest);
   }
 
   bytesOf(digest: string): number | undefined {
-    return this.#bytes.get(digest);
+    return this.#known.get(digest)?.bytes;
+  }
+
+  alphasOf(digest: string): readonly number[] | undefined {
+    return this.#known.get(digest)?.alphas;
   }
 
   largestBytes(except: ReadonlySet<string>): number {
     let largest = 0;
-    for (const [digest, bytes] of this.#bytes) if (!except.has(digest)) largest = Math.max(largest, bytes);
+    for (const [digest, { bytes }] of this.#known) if (!except.has(digest)) largest = Math.max(largest, bytes);
     return largest;
   }
 }

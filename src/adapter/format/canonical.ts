@@ -1,6 +1,7 @@
 /** What is left of a config once it has been understood, whatever method wrote it. Holds no behaviour. */
 
 import type { PatternEntries } from "./patterns.js";
+import type { MlxTargets, PeftTargets } from "./targets.js";
 
 /** ADALORA is folded into LoRA as it is loaded. */
 export type PeftMethod = "LORA" | "ADALORA";
@@ -26,4 +27,12 @@ export interface MethodConfig {
   readonly scaleOf: ((rank: number) => number) | null;
   /** AdaLoRA: the rank that pruning left, by module path. */
   readonly keptRanks: ReadonlyMap<string, number>;
+}
+
+export interface ReadConfig extends MethodConfig {
+  readonly baseName: string | null;
+  readonly modulesToSave: readonly string[];
+  readonly trainsBias: boolean;
+  /** Which modules it names. */
+  readonly targets: PeftTargets | MlxTargets;
 }

@@ -25,8 +25,30 @@ export class FieldReader {
     return this.#read(key, isNumber, "a finite number", fallback);
   }
 
+  /** A number above zero and at most `most`. */
+  positiveNumber(key: string, fallback: number, most: number): number {
+    const allowed = `a number above 0, up to ${most},`;
+    return this.#read(
+      key,
+      (value): value is number => isNumber(value) && value > 0 && value <= most,
+      allowed,
+      fallback,
+    );
+  }
+
   positiveInteger(key: string, fallback: number): number {
     return this.#read(key, isPositiveInteger, "a positive whole number", fallback);
+  }
+
+  wholeNumber(key: string, fallback: number): number {
+    return this.#read(key, isWholeNumber, "a whole number", fallback);
+  }
+
+  /** A whole number, as a list of one, or a list of them. */
+  wholeNumbers(key: string): readonly number[] {
+    const isEither = (value: unknown): value is number | readonly number[] =>
+      isWholeNumber(value) || (Array.isArray(value) && value.every(isWholeNumber));
+    return [this.#read<number | readonly number[]>(key, isEither, "a whole number or a list of them", [])].flat();
   }
 
   text(key: string): string | null {
@@ -37,13 +59,29 @@ export class FieldReader {
     return this.#read<readonly string[]>(key, isTexts, "a list of strings", []);
   }
 
+  /** A string or a list of strings. */
+  textOrTexts(key: string): string | readonly string[] | null {
+    const isEither = (value: unknown): value is string | readonly string[] =>
+      typeof value === "string" || isTexts(value);
+    return this.#read<string | readonly string[] | null>(key, isEither, "a string or a list of strings", null);
+  }
+
+  /** Keys of the object at `key` that are not among those that are known, with `key` in front. */
+  unknownKeys(key: string, known: ReadonlySet<string>): string[] {
+    const object = this.#read<Fields>(key, isRecord, "an object", {});
+    return Object.keys(object)
+      .filter((name) => !known.has(name))
+      .map((name) => `${this.#prefix}${key}.${name}`);
+  }
+
   /** Patterns with ranks, in the order of the file. */
   ranks(key: string): PatternEntries {
     return this.entries(key, isPositiveInteger, "a positive whole number");
   }
 
-  numbers(key: string): PatternEntries {
-    return this.entries(key, isNumber, "a finite number");
+  positiveNumbers(key: string, most: number): PatternEntries {
+    const isAllowed = (value: unknown): value is number => isNumber(value) && value > 0 && value <= most;
+    return this.entries(key, isAllowed, `a number above 0, up to ${most},`);
   }
 
   /** An object's entries whose values pass the check, in the order of the file. */
@@ -72,6 +110,10 @@ export function isRecord(value: unknown): value is Record<string, unknown> {
 
 function isNumber(value: unknown): value is number {
   return typeof value === "number" && Number.isFinite(value);
+}
+
+function isWholeNumber(value: unknown): value is number {
+  return Number.isSafeInteger(value);
 }
 
 function isPositiveInteger(value: unknown): value is number {

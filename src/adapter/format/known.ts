@@ -36,6 +36,34 @@ export const harmlessKeys: ReadonlySet<string> = new Set([
   "use_rslora",
 ]);
 
+/** Objects among them, with their own keys; of `megatron_config` any, since it is another library's. */
+export const harmlessObjects: ReadonlyMap<string, ReadonlySet<string>> = new Map([
+  ["auto_mapping", new Set(["base_model_class", "parent_library", "unsloth_fixed"])],
+  ["runtime_config", new Set(["ephemeral_gpu_offload"])],
+  ["eva_config", new Set(["rho", "tau", "use_label_mask", "label_mask_value", "whiten", "adjust_scaling_factors"])],
+  [
+    "corda_config",
+    new Set([
+      ...["cache_file", "covariance_file", "corda_method", "verbose"],
+      ...["use_float16_for_covariance", "prune_temporary_fields"],
+    ]),
+  ],
+  ["lora_ga_config", new Set(["direction", "scale", "stable_gamma"])],
+]);
+
+/** mlx-lm's: the arguments of its training, without effect on a finished adapter. */
+export const harmlessMlxKeys: ReadonlySet<string> = new Set([
+  ...["adapter_path", "batch_size", "chat_feature", "clear_cache_threshold", "completion_feature", "config", "data"],
+  ...["fine_tune_type", "fuse", "grad_accumulation_steps", "grad_checkpoint", "hf_dataset", "iters", "learning_rate"],
+  ...["lora_layers", "lora_parameters", "lr_schedule", "mask_prompt", "max_seq_length", "model", "num_layers"],
+  ...["optimizer", "optimizer_config", "project_name", "prompt_feature", "report_to"],
+  ...["resume_adapter_file", "save_every", "seed", "steps_per_eval", "steps_per_report", "test", "test_batches"],
+  ...["text_feature", "train", "trust_remote_code", "use_chat_template", "use_dora", "val_batches", "wandb"],
+]);
+
+/** Read, or of the training. */
+export const mlxParameterKeys: ReadonlySet<string> = new Set(["alpha", "dropout", "keys", "rank", "scale"]);
+
 /** Change the arithmetic: refused when set to anything but null, false or empty. */
 export const refusedKeys: ReadonlyMap<string, string> = new Map([
   ["alora_invocation_tokens", "activated LoRA"],

@@ -4,11 +4,12 @@
 
 import type { StoredTensor } from "../../tensor/safetensors.js";
 import { formatShape } from "../../tensor/shape.js";
-import type { ReadConfig } from "./config.js";
+import type { ReadConfig } from "./canonical.js";
+import { compareModules } from "./coverage.js";
 import { type Faults, quote } from "./faults.js";
 import type { FeatureLog } from "./features.js";
 import { parseKey } from "./keys.js";
-import { PatternTable } from "./patterns.js";
+import { PatternBudget, PatternTable } from "./patterns.js";
 import type { ResolvedSite, SiteIndex } from "./sites.js";
 
 export type MatrixDtype = "F32" | "F16" | "BF16";
@@ -46,13 +47,6 @@ export interface ModulePlan {
   readonly m: Vector | null;
 }
 
-export interface PlannedAdapter {
-  /** In the base's order; only those without a structural fault. */
-  readonly modules: readonly ModulePlan[];
-  /** Every tensor of a known dtype, for the check of its values. */
-  readonly matrices: readonly (Matrix | Vector)[];
-}
-
 interface Draft {
   readonly resolved: ResolvedSite;
   /** The path in the model that was trained: what the patterns were written for. */
@@ -68,15 +62,18 @@ export interface PlanContext {
   readonly config: ReadConfig;
   readonly sites: SiteIndex;
   readonly maxRank: number;
+  readonly maxPatternSize: number;
+  /** What an earlier look at the same adapter found, so that no expression of the config is read: see AdapterSummary. */
+  readonly alphas: readonly number[] | null;
   readonly faults: Faults;
   readonly features: FeatureLog;
   readonly warnings: string[];
 }
 
-export function planModules(tensors: ReadonlyMap<string, StoredTensor>, context: PlanContext): PlannedAdapter {
+/** In the base's order; only those without a structural fault, whose sizes are the base's. */
+export function planModules(tensors: ReadonlyMap<string, StoredTensor>, context: PlanContext): readonly ModulePlan[] {
   const { config, sites, faults } = context;
   const dora = config.canonical.use_dora === true;
-  const matrices: (Matrix | Vector)[] = [];
   const drafts = new Map<string, Draft>();
   for (const [name, tensor] of tensors) {
     const key = parseKey(name, { ...config, method: config.canonical.peft_type, dora });
@@ -90,8 +87,6 @@ export function planModules(tensors: ReadonlyMap<string, StoredTensor>, context:
     const isVector = key.role === "M";
     const matrix = isVector ? null : readMatrix(name, tensor, key.transposed, context);
     const vector = isVector ? readVector(name, tensor, context) : null;
-    const read = matrix ?? vector;
-    if (read) matrices.push(read);
     const resolved = sites.resolve(key.path);
     if (!resolved) {
       faults.invalid(`tensor ${quote(name)} matches no linear layer of the base`);
@@ -103,9 +98,14 @@ export function planModules(tensors: ReadonlyMap<string, StoredTensor>, context:
     else place(draft, slots[key.role], matrix, name, faults);
   }
   if (tensors.size === 0) faults.invalid("the file holds no tensors");
-  const modules = finish(drafts, context);
+  const budget = new PatternBudget(faults, context.maxPatternSize);
+  const modules = finish(drafts, context, budget);
+  if (!context.alphas) {
+    const sources = new Map([...drafts].map(([path, { source }]) => [path, source]));
+    compareModules(sources, { ...context, targets: config.targets, budget });
+  }
   warnOfRemaps(drafts, context.warnings);
-  return { modules, matrices };
+  return modules;
 }
 
 function readDtype(name: string, { dtype }: StoredTensor, { faults }: PlanContext): MatrixDtype | null {
@@ -155,44 +155,66 @@ function place<S extends keyof typeof called>(
   if (other || !tensor) draft.broken = true;
 }
 
-function finish(drafts: ReadonlyMap<string, Draft>, context: PlanContext): ModulePlan[] {
-  const { config, faults } = context;
-  const ranks = new PatternTable("rank_pattern", config.canonical.rank_pattern, faults);
-  const alphas = new PatternTable("alpha_pattern", config.canonical.alpha_pattern, faults);
-  const isAdaLora = config.canonical.peft_type === "ADALORA";
-  const modules: ModulePlan[] = [];
-  const disagreeing: string[] = [];
+function finish(
+  drafts: ReadonlyMap<string, Draft>,
+  context: PlanContext,
+  budget: PatternBudget,
+): readonly ModulePlan[] {
+  const { config, faults, sites, warnings } = context;
+  const whole: Pair[] = [];
   let pruned = 0;
   for (const draft of drafts.values()) {
-    const sizes = checkPair(draft, context);
-    if (!sizes) continue;
-    const { path, rank } = sizes;
-    if (rank === 0) {
-      pruned++;
-      continue;
-    }
-    const configured = ranks.lookup(draft.source) ?? config.canonical.r;
-    if (configured !== rank && !isAdaLora) disagreeing.push(`${path} has rank ${rank}, the config says ${configured}`);
-    const { scale, alpha } = scaleOf(rank, alphas.lookup(draft.source), config);
+    const pair = checkPair(draft, context);
+    if (pair?.rank === 0) pruned++;
+    else if (pair) whole.push(pair);
+  }
+  warnOfPruned(pruned, whole.length, context);
+  const order = sites.order();
+  whole.sort((left, right) => (order.get(left.path) ?? 0) - (order.get(right.path) ?? 0));
+  const alphas = context.alphas ?? resolveAlphas(whole, context, budget);
+  const modules = whole.map(({ source, ...pair }, i): ModulePlan => {
+    const { scale, alpha } = scaleOf(pair.rank, alphas[alphas.length === 1 ? 0 : i], config);
     if (!Number.isFinite(Math.fround(scale)))
-      faults.invalid(`module ${path} has scale ${scale}; a finite float32 is allowed`);
-    modules.push({ ...sizes, alpha, scale });
+      faults.invalid(`module ${pair.path} has scale ${scale}; a finite float32 is allowed`);
+    return { ...pair, alpha, scale };
+  });
+  if (modules.length > 0 && modules.every(({ scale, m }) => scale === 0 && !m)) {
+    warnings.push("The adapter changes nothing: every scale is 0.");
   }
-  if (pruned > 0 && modules.length === 0 && faults.count === 0) {
-    faults.invalid(`all ${pruned} modules were pruned to rank 0, so the adapter changes nothing`);
-  } else if (pruned > 0) {
-    const what = pruned === 1 ? "1 module was" : `${pruned} modules were`;
-    context.warnings.push(`${what} pruned to rank 0, which changes nothing.`);
-  }
+  return modules;
+}
+
+/** What `alpha_pattern` gives each module; warns where the config's ranks, `rank_pattern` included, are not the tensors'. */
+function resolveAlphas(
+  modules: readonly Pair[],
+  { config, faults, warnings }: PlanContext,
+  budget: PatternBudget,
+): (number | undefined)[] {
+  const { canonical } = config;
+  const ranks = new PatternTable("rank_pattern", canonical.rank_pattern, faults, budget);
+  const alphas = new PatternTable("alpha_pattern", canonical.alpha_pattern, faults, budget);
+  const disagreeing =
+    canonical.peft_type === "ADALORA"
+      ? []
+      : modules.flatMap(({ path, source, rank }) => {
+          const configured = ranks.lookup(source) ?? canonical.r;
+          return configured === rank ? [] : [`${path} has rank ${rank}, the config says ${configured}`];
+        });
   if (disagreeing.length > 0) {
     const more = disagreeing.length > 1 ? `, and ${disagreeing.length - 1} more` : "";
-    context.warnings.push(`The tensors' ranks were trusted over the config's: ${disagreeing[0]}${more}.`);
+    warnings.push(`The tensors' ranks were trusted over the config's: ${disagreeing[0]}${more}.`);
   }
-  if (modules.length > 0 && modules.every(({ scale, m }) => scale === 0 && !m)) {
-    context.warnings.push("The adapter changes nothing: every scale is 0.");
+  return modules.map(({ source }) => alphas.lookup(source));
+}
+
+function warnOfPruned(pruned: number, left: number, { faults, warnings }: PlanContext): void {
+  if (pruned === 0) return;
+  if (left === 0 && faults.count === 0) {
+    faults.invalid(`all ${pruned} modules were pruned to rank 0, so the adapter changes nothing`);
+  } else {
+    const what = pruned === 1 ? "1 module was" : `${pruned} modules were`;
+    warnings.push(`${what} pruned to rank 0, which changes nothing.`);
   }
-  const order = context.sites.order();
-  return modules.sort((left, right) => (order.get(left.path) ?? 0) - (order.get(right.path) ?? 0));
 }
 
 function scaleOf(rank: number, patterned: number | undefined, config: ReadConfig): { scale: number; alpha: number } {
@@ -201,11 +223,13 @@ function scaleOf(rank: number, patterned: number | undefined, config: ReadConfig
   return { scale: alpha / (config.canonical.use_rslora ? Math.sqrt(rank) : rank), alpha };
 }
 
-type Sizes = Omit<ModulePlan, "alpha" | "scale">;
+interface Pair extends Omit<ModulePlan, "alpha" | "scale"> {
+  readonly source: string;
+}
 
 /** null when the pair is not whole or does not fit; the reasons are among the faults. */
-function checkPair(draft: Draft, context: PlanContext): Sizes | null {
-  const { resolved, a, b, broken } = draft;
+function checkPair(draft: Draft, context: PlanContext): Pair | null {
+  const { resolved, source, a, b, broken } = draft;
   const { path, site } = resolved;
   const { faults, maxRank } = context;
   const isAdaLora = context.config.canonical.peft_type === "ADALORA";
@@ -229,7 +253,7 @@ function checkPair(draft: Draft, context: PlanContext): Sizes | null {
     faults.invalid(`module ${path} gives ${site.outFeatures} outputs in the base, but ${outFeatures} in lora_B`);
   }
   if (broken || faults.count > before) return null;
-  return { path, rank, inFeatures, outFeatures, a, b, e: draft.e ?? null, m: draft.m ?? null };
+  return { path, source, rank, inFeatures, outFeatures, a, b, e: draft.e ?? null, m: draft.m ?? null };
 }
 
 /** DoRA: one for each output, of every module. */

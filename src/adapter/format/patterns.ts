@@ -1,20 +1,99 @@
 /**
- * `rank_pattern` and `alpha_pattern`: the first key k, in order, whose expression `^(.*\.)?(k)$` matches the module's path.
- * They come from strangers, so plain names are compared by hand and all else runs on a linear-time engine within a budget.
+ * Expressions of a config, which come from strangers: plain names are compared by hand, all else runs on a linear-time engine.
+ * One budget for all expressions of a config bounds what compiling takes, by what they would compile to, and what matching takes.
  */
 
 import { RE2JS } from "re2js";
+import { ExpressionFault, measureExpression } from "./expressions.js";
 import { type Faults, quote } from "./faults.js";
 
 export type PatternEntries = readonly (readonly [pattern: string, value: number])[];
 
-const maxPatterns = 4096;
+export const maxPatterns = 4096;
 const maxPatternLength = 1024;
-/** Length times repeat counts, which bounds what compiling one pattern, and all of them, may take. */
-const maxWeight = 100_000;
-const maxTotalWeight = 250_000;
+/** Instructions of all expressions: compiling one takes about 30 µs. */
+export const maxPatternSize = 32_768;
 /** Instructions times characters: about a second at worst. */
 const maxWork = 500_000_000;
+
+export interface CompiledExpression {
+  /** Of the compiled form, at most. */
+  readonly size: number;
+  /** The groups of the match that a depth-first matcher would find first, by name; null where there is none. */
+  find(path: string): Readonly<Record<string, string | undefined>> | null;
+}
+
+/** What an expression is for, as messages name it, and what is put around it. */
+export interface ExpressionUse {
+  readonly key: string;
+  readonly wrap: (source: string) => string;
+  /** Groups of the wrapping to be read. */
+  readonly groups?: readonly string[];
+}
+
+export class PatternBudget {
+  readonly #faults: Faults;
+  readonly #maxSize: number;
+  #size = 0;
+  #work = 0;
+  #isSpent = false;
+
+  constructor(faults: Faults, maxSize = maxPatternSize) {
+    this.#faults = faults;
+    this.#maxSize = maxSize;
+  }
+
+  /** null for what is too large, which is a fault. Throws ExpressionFault for what the linear-time engine lacks. */
+  compile(pattern: string, { key, wrap, groups = [] }: ExpressionUse): CompiledExpression | null {
+    if (pattern.length > maxPatternLength) {
+      this.#faults.invalid(
+        `the pattern ${quote(pattern)} of ${key} has ${pattern.length} characters; at most ${maxPatternLength} are allowed`,
+      );
+      return null;
+    }
+    const { source, size } = measureExpression(pattern);
+    this.#size += size;
+    if (this.#size > this.#maxSize) {
+      this.#refuse(
+        `${key} is too costly to compile: all expressions together take more than ${this.#maxSize} instructions`,
+      );
+      return null;
+    }
+    const compiled = compileRe2(wrap(source));
+    return {
+      size,
+      find: (path) => {
+        const matcher = compiled.matcher(path);
+        return matcher.find()
+          ? Object.fromEntries(groups.map((name) => [name, matcher.group(name) ?? undefined]))
+          : null;
+      },
+    };
+  }
+
+  /** Accounts for matching so many instructions; false once the budget is spent, which is a fault. */
+  spend(key: string, size: number, path: string): boolean {
+    if (this.#work > maxWork) return false;
+    this.#work += size * path.length;
+    if (this.#work <= maxWork) return true;
+    this.#refuse(`${key} is too costly to match: instructions times characters pass ${maxWork}`);
+    return false;
+  }
+
+  /** Once, however many expressions are left. */
+  #refuse(fault: string): void {
+    if (!this.#isSpent) this.#faults.invalid(fault);
+    this.#isSpent = true;
+  }
+}
+
+function compileRe2(source: string): RE2JS {
+  try {
+    return RE2JS.compile(source);
+  } catch (cause) {
+    throw new ExpressionFault(cause instanceof Error ? cause.message.slice(0, 200) : "unknown");
+  }
+}
 
 interface Pattern {
   readonly value: number;
@@ -23,17 +102,18 @@ interface Pattern {
   matches(path: string): boolean;
 }
 
+/** `rank_pattern` or `alpha_pattern`: the first key k, in order, whose expression `^(.*\.)?(k)$` matches the module's path. */
 export class PatternTable {
   readonly #key: string;
   readonly #patterns: Pattern[] = [];
   readonly #faults: Faults;
-  #weight = 0;
-  #work = 0;
+  readonly #budget: PatternBudget;
 
   /** `key` is the config's key. A pattern that cannot be used is a fault, named. */
-  constructor(key: string, entries: PatternEntries, faults: Faults) {
+  constructor(key: string, entries: PatternEntries, faults: Faults, budget = new PatternBudget(faults)) {
     this.#key = key;
     this.#faults = faults;
+    this.#budget = budget;
     if (entries.length > maxPatterns) {
       faults.invalid(`${key} has ${entries.length} patterns; at most ${maxPatterns} are allowed`);
       return;
@@ -41,57 +121,31 @@ export class PatternTable {
     for (const [pattern, value] of entries) {
       const matcher = parseLiteral(pattern) ?? this.#compile(pattern);
       if (matcher) this.#patterns.push({ value, ...matcher });
-      if (this.#weight > maxTotalWeight) {
-        faults.invalid(`${key} is too costly to compile: lengths times repeat counts pass ${maxTotalWeight}`);
-        return;
-      }
     }
   }
 
   #compile(pattern: string): Omit<Pattern, "value"> | null {
-    const weight = weightOf(pattern);
-    if (pattern.length > maxPatternLength || weight > maxWeight) {
-      const most = `${maxPatternLength} characters and a weight of ${maxWeight} (length times repeat counts)`;
-      this.#faults.invalid(`the pattern ${quote(pattern)} of ${this.#key} is too large; at most ${most} are allowed`);
-      return null;
-    }
-    this.#weight += weight;
-    if (this.#weight > maxTotalWeight) return null;
     try {
-      RE2JS.compile(pattern); // alone first: what is unbalanced must not escape its group
-      const compiled = RE2JS.compile(`^(.*\\.)?(${pattern})$`);
-      return { cost: compiled.programSize(), matches: (path) => compiled.matcher(path).find() };
+      const wrap = (source: string): string => `^(.*\\.)?(${source})$`;
+      const compiled = this.#budget.compile(pattern, { key: this.#key, wrap });
+      return compiled && { cost: compiled.size, matches: (path) => compiled.find(path) !== null };
     } catch (cause) {
-      const reason = cause instanceof Error ? cause.message.slice(0, 200) : "unknown";
+      if (!(cause instanceof ExpressionFault)) throw cause;
       this.#faults.unsupported(
-        `the pattern ${quote(pattern)} of ${this.#key} is not a linear-time expression (${reason}); write it without look-around and back-references`,
+        `the pattern ${quote(pattern)} of ${this.#key} is not a linear-time expression (${cause.message}); write it without look-around and back-references`,
       );
       return null;
     }
   }
 
-  /** The value of the first pattern that matches, or undefined. Past the budget: one fault, and undefined for the rest. */
+  /** The value of the first pattern that matches, or undefined. Past the budget: undefined for the rest. */
   lookup(path: string): number | undefined {
     for (const { value, cost, matches } of this.#patterns) {
-      if (this.#work > maxWork) return undefined;
-      this.#work += cost * path.length;
-      if (this.#work > maxWork) {
-        this.#faults.invalid(`${this.#key} is too costly to match: instructions times characters pass ${maxWork}`);
-        return undefined;
-      }
+      if (!this.#budget.spend(this.#key, cost, path)) return undefined;
       if (matches(path)) return value;
     }
     return undefined;
   }
-}
-
-/** Length times the product of the repeat counts. */
-function weightOf(pattern: string): number {
-  let weight = Math.max(1, pattern.length);
-  for (const [, least, most] of pattern.matchAll(/\{(\d*)(?:,(\d*))?\}/g)) {
-    weight *= Math.max(1, Number(least) || 1, Number(most) || 1);
-  }
-  return weight;
 }
 
 /** Names, dots (which match any character) and escaped dots, maybe anchored: what configs hold nearly always. */

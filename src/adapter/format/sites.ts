@@ -34,6 +34,22 @@ export class SiteIndex {
     return site ? { path: site.path, site } : null;
   }
 
+  /** The base's modules that adapters are trained on: its linear layers, its head where it is tied too, its embeddings. */
+  modules(): readonly string[] {
+    const linear = [...(this.#byPath?.keys() ?? [])];
+    const first = linear[0];
+    if (first === undefined) return [];
+    const embeddings = first.startsWith("transformer.")
+      ? ["transformer.wte", "transformer.wpe"]
+      : ["model.embed_tokens"];
+    return [...linear, ...(this.#byPath?.has("lm_head") ? [] : ["lm_head"]), ...embeddings];
+  }
+
+  /** The wrapping segments that a path begins with, with their dots. */
+  wrapperOf(path: string): string {
+    return path.slice(0, path.length - coreOf(path).length);
+  }
+
   /** The place of a path in the base's order. */
   order(): ReadonlyMap<string, number> {
     return new Map([...(this.#byPath?.keys() ?? [])].map((path, place) => [path, place]));
