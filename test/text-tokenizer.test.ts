@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
+import { EventEmitter } from "node:events";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { extname, join } from "node:path";
@@ -166,7 +167,79 @@ describe("long text goes to a worker", () => {
   });
 });
 
+/** A thread that answers when the test says so. */
+class FakeThread extends EventEmitter {
+  readonly texts: string[] = [];
+  isEnded = false;
+
+  postMessage({ text }: { readonly text: string }): void {
+    this.texts.push(text);
+  }
+
+  ref(): void {}
+
+  unref(): void {}
+
+  async terminate(): Promise<number> {
+    this.isEnded = true;
+    return 0;
+  }
+}
+
 describe("the encoding thread", () => {
+  const filesOf = async (family: "gpt2") => {
+    const tokenizer = await readFile(`${directoryOf(family)}/tokenizer.json`);
+    return { directory: directoryOf(family), tokenizer, config: null };
+  };
+
+  test("takes turns between connections by characters, and keeps the order of each", async () => {
+    await using offload = new Offload(await filesOf("gpt2"));
+    const [crowd, victim] = [{}, {}];
+    const done: string[] = [];
+    const encode = async (name: string, characters: number, connection: object) => {
+      await offload.encode({ text: "a".repeat(characters), addSpecialTokens: false }, undefined, connection);
+      done.push(name);
+    };
+    const all = Array.from({ length: 8 }, (_, i) => encode(`crowd${i}`, 5_000, crowd));
+    for (const name of ["small", "large", "last"]) all.push(encode(name, name === "large" ? 9_000 : 10, victim));
+    await Promise.all(all);
+    const crowdOrder = done.filter((name) => name.startsWith("crowd"));
+    assert.deepEqual(crowdOrder, [...crowdOrder].sort());
+    assert.deepEqual(done.slice(0, 3), ["crowd0", "small", "large"], "one text was in work when the others came");
+    assert.ok(done.indexOf("last") < 7, `the rest is in turns: ${done}`);
+  });
+
+  test("a text that nobody waits for is given up, and if it does not end soon its thread is", async () => {
+    const threads: FakeThread[] = [];
+    const start = () => {
+      const thread = new FakeThread();
+      threads.push(thread);
+      return thread;
+    };
+    const files = { directory: "", tokenizer: new Uint8Array(), config: null };
+    await using offload = new Offload(files, { abandonedMs: 1, start });
+    const request = (text: string) => ({ text, addSpecialTokens: false });
+    const controller = new AbortController();
+    const gone = ["long", "waits"].map((text) => offload.encode(request(text), controller.signal));
+    const kept = offload.encode(request("kept"));
+    controller.abort();
+    for (const each of gone) await assert.rejects(each, { code: "cancelled" });
+    assert.equal(offload.pending, 2, "the one in work and the one that waits for it");
+    while (threads.length < 2) await new Promise((resolve) => setImmediate(resolve));
+    assert.deepEqual([threads[0]?.isEnded, threads[0]?.texts, threads[1]?.texts], [true, ["long"], ["kept"]]);
+    threads[0]?.emit("message", { ids: Uint32Array.of(1) });
+    threads[1]?.emit("message", { ids: Uint32Array.of(2) });
+    assert.deepEqual(await kept, [2], "what the old thread says counts no more");
+
+    const soon = new AbortController();
+    const short = offload.encode(request("short"), soon.signal);
+    soon.abort();
+    await assert.rejects(short, { code: "cancelled" });
+    threads[1]?.emit("message", { ids: Uint32Array.of(3) });
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    assert.deepEqual([threads[1]?.isEnded, threads.length, offload.pending], [false, 2, 0], "it ended in time");
+  });
+
   test("a thread that cannot start fails its texts one by one, and none hangs", async () => {
     const tokenizer = new TextEncoder().encode("{}");
     const offload = new Offload({ directory: "nowhere", tokenizer, config: null });

@@ -46,6 +46,7 @@ export const errorTable = {
   cancelled: invalid(499),
   queue_full: { status: 429, type: "rate_limit_error", retryAfterSeconds: 1 },
   adapter_queue_full: { status: 429, type: "rate_limit_error", retryAfterSeconds: 1 },
+  encode_queue_full: { status: 429, type: "rate_limit_error", retryAfterSeconds: 1 },
   uploads_busy: { status: 429, type: "rate_limit_error", retryAfterSeconds: 5 },
   internal: { status: 500, type: "server_error" },
   adapter_damaged: { status: 500, type: "server_error" },

@@ -231,7 +231,7 @@ export const serviceOptions = {
   queueTimeout: time(
     "Limits",
     gatewayDefaults.queueTimeoutMs,
-    "how long a request may wait for its place before it is answered 503",
+    "how long a request may wait for its place, tokenizing included, before it is answered 503",
   ),
   requestTimeout: time("Limits", gatewayDefaults.requestTimeoutMs, "how long a request may take in all"),
   maxPromptCharacters: open("Limits", "16 for each token of --max-context", {
@@ -239,6 +239,12 @@ export const serviceOptions = {
     parse: integer(1),
     help: "characters of one prompt, counted before it is tokenized",
   }),
+  maxQueuedCharacters: count(
+    "Limits",
+    gatewayDefaults.maxQueuedCharacters,
+    1,
+    "characters of prompts that may wait to be tokenized, all requests together; more are answered 429",
+  ),
   maxSequences: count("Limits", gatewayDefaults.maxSequences, 1, "prompts times choices of one request"),
   maxChoices: count("Limits", gatewayDefaults.maxChoices, 1, "choices of one request (n)"),
   maxStops: count("Limits", gatewayDefaults.maxStops, 0, "stop strings of one request"),

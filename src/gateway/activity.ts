@@ -72,6 +72,11 @@ export class ActivityBook {
     return [...this.#entries].flatMap(([name, entry]) => (entry[state] > 0 ? [name] : []));
   }
 
+  /** How many requests each adapter has in the given state; those with none are left out. */
+  counts(state: "waiting" | "running"): Map<string, number> {
+    return new Map([...this.#entries].flatMap(([name, entry]) => (entry[state] > 0 ? [[name, entry[state]]] : [])));
+  }
+
   forget(name: string): void {
     this.#entries.delete(name);
   }

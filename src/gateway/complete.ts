@@ -1,6 +1,6 @@
 /** The use case of an answer: parse, resolve, hold, prefetch, encode, submit, and give everything back at its one end. */
 import { randomUUID } from "node:crypto";
-import { errorTable, LorikeetError } from "../base/errors.js";
+import { errorTable, type LorikeetError } from "../base/errors.js";
 import type { Logger } from "../base/log.js";
 import type { Engine } from "../engine/types.js";
 import type { Tokenizer } from "../text/types.js";
@@ -9,11 +9,13 @@ import { Answer } from "./answer.js";
 import type { Catalog, Target } from "./catalog.js";
 import { chatDoor, parseChat } from "./chat-input.js";
 import { completionDoor, parseCompletion } from "./completion-input.js";
+import { Deadline } from "./deadline.js";
+import type { EncodeBudget } from "./encode-budget.js";
 import type { FieldBounds } from "./fields.js";
 import { asFault, Generation, type GenerationEnd } from "./generation.js";
 import { type GatewayObserver, outcomeOf, type RequestSummary, type Route } from "./observer.js";
-import { type Plan, planOf } from "./plan.js";
-import { encodePrompts, type PromptContext, renderPrompts } from "./prompts.js";
+import { type Plan, planOf, requireRoom } from "./plan.js";
+import { charactersOf, encodePrompts, type PromptContext, renderPrompts } from "./prompts.js";
 import type { GenerationRequest } from "./requests.js";
 import type { SamplingDefaults } from "./sampling.js";
 import { type Wire, wireOf } from "./wire.js";
@@ -27,6 +29,7 @@ export interface CompleterDeps {
   readonly logger: Logger;
   readonly bounds: FieldBounds;
   readonly prompts: PromptContext;
+  readonly encoding: EncodeBudget;
   readonly stopIds: readonly number[];
   readonly defaults: SamplingDefaults;
 }
@@ -42,43 +45,53 @@ export class Completer {
     this.#chat = chatDoor(deps.bounds);
   }
 
-  /** Resolves at admission: the adapter is leased and a slot is held. Rejects with a LorikeetError. */
-  async answer(route: Route, body: unknown, signal: AbortSignal): Promise<Answer> {
+  /** Resolves at admission: the adapter is leased and a slot is held. Rejects with a LorikeetError. `connection` is who takes turns. */
+  async answer(route: Route, body: unknown, signal: AbortSignal, connection: object = signal): Promise<Answer> {
     const call = new Call(route, this.#deps.activity, this.#deps.observer);
+    const deadline = new Deadline(this.#deps.bounds, signal);
     try {
       const request = route === "chat" ? parseChat(this.#chat, body) : parseCompletion(this.#completions, body);
       const target = this.#deps.catalog.resolve(request.model);
       call.hold(target);
-      const plan = await this.#plan(request, target);
-      if (signal.aborted) throw new LorikeetError("cancelled", "The client left before its request was queued.");
-      return await this.#run(call, request, plan, target, signal);
+      const plan = await this.#plan(request, target, deadline, connection);
+      return await this.#run(call, request, plan, target, deadline);
     } catch (error) {
+      deadline.release();
       const fault = asFault(error);
       call.end(fault, null);
       throw fault;
     }
   }
 
-  async #plan(request: GenerationRequest, target: Target): Promise<Plan> {
-    const { tokenizer, bounds, defaults, stopIds, prompts, catalog } = this.#deps;
+  async #plan(request: GenerationRequest, target: Target, deadline: Deadline, connection: object): Promise<Plan> {
+    const { tokenizer, bounds, defaults, stopIds, prompts, encoding, catalog } = this.#deps;
     const rendered = renderPrompts(request, prompts);
-    catalog.prefetch(target);
-    const encoded = await encodePrompts(rendered, prompts);
-    return planOf(request, encoded, {
-      tokenizer,
-      maxContext: bounds.maxContext,
-      stopIds,
-      defaults,
-      weightsDigest: target.weightsDigest,
-    });
+    const release = encoding.reserve(connection, charactersOf(rendered), (fault) => deadline.end(fault));
+    try {
+      catalog.prefetch(target);
+      const encoded = await encodePrompts(rendered, prompts, {
+        signal: deadline.signal,
+        connection,
+        accept: (tokens) => requireRoom(request, tokens, bounds.maxContext),
+      });
+      return planOf(request, encoded, {
+        tokenizer,
+        maxContext: bounds.maxContext,
+        stopIds,
+        defaults,
+        weightsDigest: target.weightsDigest,
+      });
+    } finally {
+      release();
+    }
   }
 
-  async #run(call: Call, request: GenerationRequest, plan: Plan, target: Target, signal: AbortSignal): Promise<Answer> {
-    const { bounds, logger } = this.#deps;
+  async #run(call: Call, request: GenerationRequest, plan: Plan, target: Target, deadline: Deadline): Promise<Answer> {
+    const { logger } = this.#deps;
     const generation = new Generation(plan, this.#deps);
-    const guard = new Guard(generation, bounds.queueTimeoutMs, bounds.requestTimeoutMs, signal);
+    deadline.onEnd((fault) => generation.end(fault));
     const ended = generation.ended.then((end) => {
-      guard.release();
+      deadline.release();
       if (end.error && end.error.status >= 500 && end.error.code !== "draining" && end.error.code !== "queue_timeout") {
         logger.error({ err: end.error, adapter: target.adapter }, "An answer failed");
       }
@@ -86,7 +99,7 @@ export class Completer {
     });
     call.handOver();
     const queueMs = await generation.admitted;
-    guard.admitted();
+    deadline.admitted();
     call.admit();
     const identity = {
       model: target.model,
@@ -164,38 +177,5 @@ class Call {
       timeToFirstTokenMs: end?.timeToFirstTokenMs ?? null,
       durationMs: performance.now() - this.#startedAt,
     };
-  }
-}
-
-/** Ends a generation that waits too long, runs too long, or whose client left. */
-class Guard {
-  readonly #signal: AbortSignal;
-  readonly #onAbort: () => void;
-  readonly #queueTimer: NodeJS.Timeout;
-  readonly #requestTimer: NodeJS.Timeout;
-
-  constructor(generation: Generation, queueTimeoutMs: number, requestTimeoutMs: number, signal: AbortSignal) {
-    this.#signal = signal;
-    this.#onAbort = () => generation.end(new LorikeetError("cancelled", "The client left."));
-    this.#queueTimer = setTimeout(() => {
-      const message = `The request waited for ${queueTimeoutMs} ms without finding a place; try again later.`;
-      generation.end(new LorikeetError("queue_timeout", message, { allowed: queueTimeoutMs }));
-    }, queueTimeoutMs);
-    this.#requestTimer = setTimeout(() => {
-      const message = `The request was not done after ${requestTimeoutMs} ms, the longest that is allowed.`;
-      generation.end(new LorikeetError("timeout", message, { allowed: requestTimeoutMs }));
-    }, requestTimeoutMs);
-    signal.addEventListener("abort", this.#onAbort, { once: true });
-    if (signal.aborted) this.#onAbort();
-  }
-
-  admitted(): void {
-    clearTimeout(this.#queueTimer);
-  }
-
-  release(): void {
-    clearTimeout(this.#queueTimer);
-    clearTimeout(this.#requestTimer);
-    this.#signal.removeEventListener("abort", this.#onAbort);
   }
 }

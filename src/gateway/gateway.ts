@@ -8,6 +8,7 @@ import { Adapters, type CachePort, type StorePort, type Tier } from "./adapters.
 import type { Answer } from "./answer.js";
 import { Catalog, type ModelCard } from "./catalog.js";
 import { Completer } from "./complete.js";
+import { EncodeBudget } from "./encode-budget.js";
 import { LoraPaths } from "./lora-path.js";
 import type { GatewayObserver } from "./observer.js";
 import { ObserverSet } from "./observer-set.js";
@@ -45,12 +46,19 @@ export interface GatewayStats {
   /** Names of adapters with a running or a waiting request. */
   readonly runningAdapters: readonly string[];
   readonly waitingAdapters: readonly string[];
+  /** Requests that wait or are tokenized, by adapter; sequences that wait for the base, by its name. */
+  readonly waitingRequests: ReadonlyMap<string, number>;
+  /** Characters that wait to be tokenized. */
+  readonly queuedCharacters: number;
 }
 
 export interface Gateway {
-  /** Answers an untrusted body. Resolves at admission; rejects with a LorikeetError. Whoever gets an Answer reads it or cancels it. */
-  complete(body: unknown, signal: AbortSignal): Promise<Answer>;
-  chat(body: unknown, signal: AbortSignal): Promise<Answer>;
+  /**
+   * Answers an untrusted body. Resolves at admission; rejects with a LorikeetError. Whoever gets an Answer reads it or cancels it.
+   * Requests of one `connection` take turns as one with those of others; without one each stands for itself.
+   */
+  complete(body: unknown, signal: AbortSignal, connection?: object): Promise<Answer>;
+  chat(body: unknown, signal: AbortSignal, connection?: object): Promise<Answer>;
   readonly models: {
     list(): ModelCard[];
     /** Throws LorikeetError `model_not_found`. */
@@ -72,6 +80,7 @@ export function createGateway(parts: GatewayParts): Gateway {
   const observer = new ObserverSet();
   const createdAt = Math.floor(Date.now() / 1000);
   const catalog = new Catalog({ names: model.names, maxContext, createdAt }, store, (digest) => cache.prefetch(digest));
+  const encoding = new EncodeBudget(options.maxQueuedCharacters);
   const completer = new Completer({
     engine,
     tokenizer,
@@ -86,6 +95,7 @@ export function createGateway(parts: GatewayParts): Gateway {
       maxSequences: options.maxSequences,
       bosId: model.bosId,
     },
+    encoding,
     stopIds: model.stopIds,
     defaults: samplingDefaults(options.generationConfig, model.generationDefaults),
   });
@@ -99,20 +109,24 @@ export function createGateway(parts: GatewayParts): Gateway {
     logger,
   });
   return {
-    complete: (body, signal) => completer.answer("completions", body, signal),
-    chat: (body, signal) => completer.answer("chat", body, signal),
+    complete: (body, signal, connection) => completer.answer("completions", body, signal, connection),
+    chat: (body, signal, connection) => completer.answer("chat", body, signal, connection),
     models: catalog,
     adapters,
     loraPaths: new LoraPaths(options.loraPathRoot, store, adapters),
     stats: () => {
       activity.prune((name) => adapters.has(name));
+      const stats = engine.stats();
+      const forBase = stats.queues.find(({ adapter }) => adapter === null)?.waiting ?? 0;
       return {
-        engine: engine.stats(),
+        engine: stats,
         limits: engine.limits,
         cache: cache.stats(),
         tiers: adapters.tiers(),
         runningAdapters: activity.names("running"),
         waitingAdapters: activity.names("waiting"),
+        waitingRequests: activity.counts("waiting").set(model.names[0], forBase),
+        queuedCharacters: encoding.characters,
       };
     },
     observe: (listener) => observer.add(listener),

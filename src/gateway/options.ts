@@ -3,6 +3,8 @@
 export interface GatewayOptions {
   /** Characters of one prompt before it is tokenized. null: 16 for each token of the context. */
   readonly maxPromptCharacters: number | null;
+  /** Characters of all requests that wait to be tokenized. */
+  readonly maxQueuedCharacters: number;
   /** Prompts times choices of one request. */
   readonly maxSequences: number;
   /** `n`. */
@@ -26,6 +28,7 @@ export interface GatewayOptions {
 
 export const gatewayDefaults: GatewayOptions = {
   maxPromptCharacters: null,
+  maxQueuedCharacters: 8 * 2 ** 20,
   maxSequences: 64,
   maxChoices: 16,
   maxStops: 4,

@@ -77,12 +77,17 @@ export function planOf(request: GenerationRequest, prompts: readonly EncodedProm
   };
 }
 
+/** Throws LorikeetError `context_length_exceeded` where a prompt of so many tokens leaves no room for what is asked for. */
+export function requireRoom(request: GenerationRequest, promptTokens: number, maxContext: number): void {
+  const least = request.maxTokens ?? 1;
+  if (promptTokens + least > maxContext) throw contextError(promptTokens, least, maxContext);
+}
+
 /** What was asked for, or the kind's default as far as the context has room for it. */
 function maxTokensOf(request: GenerationRequest, promptTokens: number, context: PlanContext): number {
   const { maxContext } = context;
+  requireRoom(request, promptTokens, maxContext);
   const room = maxContext - promptTokens;
-  const least = request.maxTokens ?? 1;
-  if (least > room) throw contextError(promptTokens, least, maxContext);
   if (request.maxTokens !== null) return request.maxTokens;
   const fallback = context.defaults.maxTokens ?? (request.kind === "completions" ? completionTokens : room);
   return Math.min(fallback, room);

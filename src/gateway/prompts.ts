@@ -52,18 +52,52 @@ export function renderPrompts(request: GenerationRequest, context: PromptContext
   return rendered;
 }
 
-export async function encodePrompts(rendered: RenderedPrompts, context: PromptContext): Promise<EncodedPrompt[]> {
+/** Characters that the event loop may encode by itself before it is given up to others. */
+const charactersPerTurn = 2048;
+
+export interface EncodeTurn {
+  /** Aborted when the request is over; its reason is the LorikeetError that says why. */
+  readonly signal: AbortSignal;
+  readonly connection: object;
+  /** Throws for a prompt of so many tokens that cannot be served: the others need not be looked at. */
+  readonly accept: (tokens: number) => void;
+}
+
+/** Encodes one prompt after another, in turns with other requests. Throws what `accept` throws, and the signal's reason. */
+export async function encodePrompts(
+  rendered: RenderedPrompts,
+  context: PromptContext,
+  { signal, connection, accept }: EncodeTurn,
+): Promise<EncodedPrompt[]> {
   const { addSpecialTokens } = rendered;
   const encoded: EncodedPrompt[] = [];
+  let characters = 0;
   for (const prompt of rendered.prompts) {
+    signal.throwIfAborted();
     if (prompt.kind === "ids") {
+      accept(prompt.ids.length);
       encoded.push({ ids: prompt.ids, text: null });
       continue;
     }
-    const ids = (await context.tokenizer?.encode(prompt.text, { addSpecialTokens })) ?? [];
+    const encoding = context.tokenizer?.encode(prompt.text, { addSpecialTokens, signal, connection });
+    const ids =
+      (await encoding?.catch((error: unknown) => {
+        throw signal.aborted ? signal.reason : error;
+      })) ?? [];
+    accept(ids.length);
     encoded.push({ ids: ids.length > 0 ? ids : emptyPrompt(context.bosId), text: prompt.text });
+    characters += prompt.text.length;
+    if (characters < charactersPerTurn) continue;
+    characters = 0;
+    await new Promise((resolve) => setImmediate(resolve));
   }
+  signal.throwIfAborted();
   return encoded;
+}
+
+/** Characters that are to be tokenized. */
+export function charactersOf({ prompts }: RenderedPrompts): number {
+  return prompts.reduce((sum, prompt) => sum + (prompt.kind === "text" ? prompt.text.length : 0), 0);
 }
 
 function renderChat(messages: Parameters<Tokenizer["renderChat"]>[0], context: PromptContext): Prompt {

@@ -37,6 +37,11 @@ export class AdapterLabels {
     return name;
   }
 
+  /** The label that an adapter has now. */
+  find(name: string): string {
+    return this.#labelled.has(name) ? name : "other";
+  }
+
   /** Drops every name that is no more. */
   prune(exists: (name: string) => boolean): void {
     for (const name of [...this.#labelled.keys()]) if (!exists(name)) this.#drop(name);

@@ -2,8 +2,8 @@
 import { Counter, Gauge, type Registry } from "prom-client";
 import type { GatewayStats } from "../gateway/gateway.js";
 
-/** `stats` is asked by each gauge: it should cost little. */
-export function registerGauges(registry: Registry, stats: () => GatewayStats): void {
+/** `stats` is asked by each gauge: it should cost little. `labelOf` gives the label that a model's series have. */
+export function registerGauges(registry: Registry, stats: () => GatewayStats, labelOf: (name: string) => string): void {
   const registers = [registry];
   const gauge = (name: string, help: string, read: (stats: GatewayStats) => number): void => {
     new Gauge({
@@ -41,7 +41,27 @@ export function registerGauges(registry: Registry, stats: () => GatewayStats): v
   );
   gauge("vllm:num_requests_running", "Sequences in the batch.", (stats) => stats.engine.running);
   gauge("vllm:num_requests_waiting", "Sequences in the queue.", (stats) => stats.engine.waiting);
+  gauge(
+    "lorikeet_queue_oldest_seconds",
+    "How long the first of the queued sequences has waited; 0 when none waits.",
+    (stats) => stats.engine.oldestWaitMs / 1000,
+  );
+  gauge(
+    "lorikeet_queued_characters",
+    "Characters of prompts that wait to be tokenized.",
+    (stats) => stats.queuedCharacters,
+  );
   registerLabelled(registers, stats);
+  new Gauge({
+    name: "lorikeet_waiting_requests",
+    help: "Requests without a place in the batch, by adapter.",
+    labelNames: ["adapter"],
+    registers,
+    collect() {
+      this.reset();
+      for (const [name, waiting] of stats().waitingRequests) this.inc({ adapter: labelOf(name) }, waiting);
+    },
+  });
 }
 
 function registerLabelled(registers: Registry[], stats: () => GatewayStats): void {

@@ -17,8 +17,8 @@ export function generateHandler(route: Route, gateway: Gateway, options: ServerO
     if (options.logPrompts) context.body = body;
     Object.assign(context, askedModel(gateway, body));
     const answer = await (route === "chat"
-      ? gateway.chat(body, context.signal)
-      : gateway.complete(body, context.signal));
+      ? gateway.chat(body, context.signal, req.socket)
+      : gateway.complete(body, context.signal, req.socket));
     context.summary = answer.ended;
     setIdentity(res, answer);
     if (answer.stream) context.fault = await streamAnswer(answer, res, options);

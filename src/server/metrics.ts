@@ -23,6 +23,7 @@ export class Metrics {
   readonly refused: Counter<"code">;
   readonly #labels: AdapterLabels;
   readonly #requests: Counter<"adapter" | "route" | "outcome">;
+  readonly #rejections: Counter<"code">;
   readonly #tokens: Counter<"adapter" | "kind">;
   readonly #delay: EventLoopDelay;
   #gateway: Gateway | null = null;
@@ -37,6 +38,12 @@ export class Metrics {
       name: "lorikeet_requests_total",
       help: "Generation requests that have ended.",
       labelNames: ["adapter", "route", "outcome"],
+      registers,
+    });
+    this.#rejections = new Counter({
+      name: "lorikeet_rejections_total",
+      help: "Generation requests for which there was no room or no time, by error code.",
+      labelNames: ["code"],
       registers,
     });
     this.#tokens = new Counter({
@@ -60,7 +67,8 @@ export class Metrics {
   /** Adds what is read at each scrape: slots, bytes, tiers. */
   bind(gateway: Gateway): void {
     this.#gateway = gateway;
-    registerGauges(this.registry, () => this.#stats ?? gateway.stats());
+    const labelOf = (name: string): string => (gateway.adapters.has(name) ? this.#labels.find(name) : name);
+    registerGauges(this.registry, () => this.#stats ?? gateway.stats(), labelOf);
   }
 
   /** The exposition text. Series of adapters that are gone are removed first. */
@@ -95,6 +103,7 @@ export class Metrics {
     const { route, outcome, usage } = summary;
     const adapter = summary.adapter === null ? (summary.model ?? "none") : this.#labels.use(summary.adapter);
     this.#requests.inc({ adapter, route, outcome });
+    if (outcome === "rejected" && summary.code) this.#rejections.inc({ code: summary.code });
     if (!usage) return;
     this.#tokens.inc({ adapter, kind: "prompt" }, usage.promptTokens);
     this.#tokens.inc({ adapter, kind: "completion" }, usage.completionTokens);

@@ -102,7 +102,7 @@ export class SocketSession {
       });
     }
     const body = { ...ask.body, stream: true };
-    return ask.type === "completions" ? gateway.complete(body, signal) : gateway.chat(body, signal);
+    return ask.type === "completions" ? gateway.complete(body, signal, this) : gateway.chat(body, signal, this);
   }
 
   #refusal(ask: Ask): LorikeetError | null {

@@ -89,9 +89,11 @@ class DirectoryTokenizer implements LoadedTokenizer {
     return this.#definition.tokens.length;
   }
 
-  async encode(text: string, { addSpecialTokens, continues, signal }: EncodeOptions): Promise<number[]> {
+  async encode(text: string, { addSpecialTokens, continues, signal, connection }: EncodeOptions): Promise<number[]> {
     const rules = { addSpecialTokens, continues };
-    if (text.length > this.#offloadCharacters) return this.#offload.encode({ text, ...rules }, signal);
+    if (text.length > this.#offloadCharacters) {
+      return this.#offload.encode({ text, ...rules }, signal, connection);
+    }
     if (this.#closed) throw new LorikeetError("cancelled", "The tokenizer was closed before the text was encoded.");
     return this.#encode(text, rules);
   }

@@ -24,6 +24,8 @@ export interface EncodeOptions {
   readonly continues?: boolean | undefined;
   /** Gives up a text that waits for its turn; rejects with `cancelled`. */
   readonly signal?: AbortSignal | undefined;
+  /** Whose text it is: long texts of different connections take turns. */
+  readonly connection?: object | undefined;
 }
 
 export interface DecodeOptions {
