@@ -3,7 +3,6 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import fs, { mkdir, mkdtemp, open, readFile, rm, stat, symlink, utimes, writeFile } from "node:fs/promises";
-import { syncBuiltinESMExports } from "node:module";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -18,6 +17,7 @@ import { openCheckpoint } from "../src/model/checkpoint.js";
 import { WeightContents } from "../src/model/weight-contents.js";
 import { loadTokenizer } from "../src/text/tokenizer.js";
 import { fakeCheck, openStore } from "./adapter-store-writer.js";
+import { withFaults } from "./support/faulty-files.js";
 
 const root = await mkdtemp(join(tmpdir(), "lorikeet-folders-"));
 let directory = "";
@@ -52,28 +52,6 @@ const pipe = (path: string): unknown => assert.equal(spawnSync("mkfifo", [path])
 const names = (store: AdapterStore): string[] => store.list().map((record) => record.name);
 const describe = (folder: string) => describeAdapter(folder, null);
 const download = async (folder: string): Promise<string> => (await buffer(packTar(folder))).toString("latin1");
-
-/** Makes calls of a function of the file system fail while `task` runs. */
-async function failing<T>(
-  name: "readdir" | "open",
-  code: string,
-  isHit: (path: string) => boolean,
-  task: () => Promise<T>,
-): Promise<T> {
-  const original: (...args: never[]) => unknown = fs[name];
-  const patched = (...args: never[]): unknown => {
-    if (!isHit(String(args[0]))) return original(...args);
-    return Promise.reject(Object.assign(new Error(`${code}: injected`), { code, syscall: name }));
-  };
-  Object.assign(fs, { [name]: patched });
-  syncBuiltinESMExports();
-  try {
-    return await task();
-  } finally {
-    Object.assign(fs, { [name]: original });
-    syncBuiltinESMExports();
-  }
-}
 
 test("pipes, sockets, devices and folders in the place of files are faults, never waited for", async () => {
   for (const file of ["adapter_config.json", "adapter_model.safetensors", "README.md", "lorikeet.json"]) {
@@ -187,23 +165,14 @@ test("adapters whose folders cannot be listed for a while stay; those that are g
   const store = await openHere({ logger });
   const isInside = (path: string): boolean => path.startsWith(directory) && !path.includes(".store");
   for (const code of ["EMFILE", "ENFILE", "EIO", "ENOMEM"]) {
-    await failing("readdir", code, isInside, () => store.scan());
-    await failing(
-      "readdir",
-      code,
-      (path) => path === folder || path.endsWith("org"),
-      () => store.scan(),
-    );
+    await withFaults({ readdir: (path) => (isInside(path) ? code : null) }, () => store.scan());
+    const isOne = (path: string): boolean => path === folder || path.endsWith("org");
+    await withFaults({ readdir: (path) => (isOne(path) ? code : null) }, () => store.scan());
     assert.deepEqual(names(store), ["org/inner", "plays"], code);
   }
   assert.ok(told.some((message) => /could not be read; what was known/.test(message)));
   assert.ok(!told.some((message) => /is gone/.test(message)));
-  await failing(
-    "readdir",
-    "EACCES",
-    (path) => path === folder,
-    () => store.scan(),
-  );
+  await withFaults({ readdir: (path) => (path === folder ? "EACCES" : null) }, () => store.scan());
   assert.deepEqual(names(store), ["org/inner"]);
 });
 
@@ -229,12 +198,8 @@ test("an adapter that cannot be checked for want of a file handle stays what it 
 test("at the limit of file handles a check says so, and does not blame the adapter", async () => {
   const folder = join("adapters", "plays");
   for (const file of ["adapter_config.json", "adapter_model.safetensors"]) {
-    await failing(
-      "open",
-      "EMFILE",
-      (path) => path.endsWith(file),
-      () =>
-        assert.rejects(describe(folder), (error) => error instanceof LorikeetError && error.code === "no_file_handles"),
+    await withFaults({ open: (path) => (path.endsWith(file) ? "EMFILE" : null) }, () =>
+      assert.rejects(describe(folder), (error) => error instanceof LorikeetError && error.code === "no_file_handles"),
     );
   }
   assert.ok((await readFile(join(folder, "adapter_config.json"))).length > 0);

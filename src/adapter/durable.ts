@@ -10,6 +10,11 @@ export function hasCode(cause: unknown, ...codes: readonly string[]): boolean {
   return cause instanceof Error && "code" in cause && typeof cause.code === "string" && codes.includes(cause.code);
 }
 
+/** Whether a disk or a quota has no room left. */
+export function isFull(cause: unknown): boolean {
+  return hasCode(cause, "ENOSPC", "EDQUOT");
+}
+
 /** The result, or null where the path does not exist. */
 export async function orMissing<T>(work: Promise<T>): Promise<T | null> {
   try {
@@ -77,7 +82,7 @@ export async function removeTree(path: string): Promise<void> {
 
 /** Makes a LorikeetError of what a disk may answer: `store_full`, `conflict` when it is read-only, `no_file_handles`. */
 export function storageFault(cause: unknown, folder: string): unknown {
-  if (hasCode(cause, "ENOSPC", "EDQUOT")) {
+  if (isFull(cause)) {
     return new LorikeetError("store_full", `The disk of the adapters folder ${folder} is full.`, {
       found: "no space left",
       allowed: "room for the adapter",

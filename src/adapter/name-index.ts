@@ -7,7 +7,6 @@ import { createHash } from "node:crypto";
 import { rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import * as v from "valibot";
-import { Semaphore } from "../base/async.js";
 import { namesIn, orMissing, replaceFile, sync, textIn } from "./durable.js";
 import { nameFault, nameKey } from "./names.js";
 
@@ -35,82 +34,102 @@ export interface NameEntry {
 interface IndexFile {
   readonly signature: string;
   readonly entry: NameEntry | null;
+  /** Of a file that cannot be understood: the digests that it may stand for, as far as can be told. */
+  readonly suspects: readonly string[];
+}
+
+/** A name that points elsewhere than before, is new or is gone. */
+export interface NameChange {
+  readonly before: NameEntry | null;
+  readonly now: NameEntry | null;
 }
 
 const filePattern = /^[0-9a-f]{64}\.json$/;
-const settledMs = 1_000; // a folder's time is coarse: a change may hide within its grain
 
 export class NameIndex {
-  readonly #folder: string;
-  /** One reading at a time, so that an older one never replaces a newer. */
-  readonly #turn = new Semaphore(1);
-  #files: ReadonlyMap<string, IndexFile> = new Map();
-  #folderTime = -1n;
+  readonly folder: string;
+  readonly #files = new Map<string, IndexFile>();
+  readonly #damaged = new Set<string>();
+  /** How many names point at a digest. */
+  readonly #pointing = new Map<string, number>();
 
   constructor(folder: string) {
-    this.#folder = folder;
+    this.folder = folder;
   }
 
-  /** Reads what changed since the last call, in this process or another; an entry that did not change stays the same object. */
-  refresh(options: { readonly force: boolean }): Promise<void> {
-    return this.#turn.run(() => this.#refresh(options.force));
+  /** Reads files of the index again, or the whole index. One call at a time. */
+  async refresh(files: Iterable<string> | null): Promise<NameChange[]> {
+    const all = files ?? new Set([...this.#files.keys(), ...(await namesIn(this.folder))]);
+    const changes: NameChange[] = [];
+    for (const file of all) {
+      if (!filePattern.test(file)) continue;
+      const before = this.#files.get(file);
+      const now = await this.#read(file, before);
+      if (now === before) continue;
+      this.#set(file, now);
+      changes.push({ before: before?.entry ?? null, now: now?.entry ?? null });
+    }
+    return changes;
   }
 
-  entries(): NameEntry[] {
-    return [...this.#files.values()].map((file) => file.entry).filter((entry) => entry !== null);
+  /** Files that hold no entry, damaged by something other than a crash, with the digests that they may stand for. */
+  damaged(): ReadonlyMap<string, readonly string[]> {
+    return new Map([...this.#damaged].map((file) => [file, this.#files.get(file)?.suspects ?? []]));
   }
 
-  /** Files that hold no entry: damaged by something other than a crash. */
-  damaged(): string[] {
-    return [...this.#files].filter(([, file]) => file.entry === null).map(([name]) => join(this.#folder, name));
+  isPointedAt(digest: string): boolean {
+    return this.#pointing.has(digest);
   }
 
   /** Call it under the lock, and `refresh` after it. */
   async write(entry: NameEntry, scratch: string): Promise<void> {
-    await replaceFile(this.#path(entry.name), `${JSON.stringify(entry, null, 2)}\n`, scratch);
+    await replaceFile(join(this.folder, nameFile(entry.name)), `${JSON.stringify(entry, null, 2)}\n`, scratch);
   }
 
   /** Call it under the lock, and `refresh` after it. */
   async remove(name: string): Promise<void> {
-    await rm(this.#path(name), { force: true });
-    await sync(this.#folder);
+    await rm(join(this.folder, nameFile(name)), { force: true });
+    await sync(this.folder);
   }
 
-  async #refresh(force: boolean): Promise<void> {
-    const now = Date.now();
-    const folder = await orMissing(stat(this.#folder, { bigint: true }));
-    if (!force && folder?.mtimeNs === this.#folderTime) return;
-    const files = new Map<string, IndexFile>();
-    for (const file of await namesIn(this.#folder)) {
-      if (!filePattern.test(file)) continue;
-      const known = await this.#read(file);
-      if (known) files.set(file, known);
-    }
-    this.#files = files;
-    const settled = folder !== null && now - Number(folder.mtimeMs) > settledMs;
-    this.#folderTime = settled ? folder.mtimeNs : -1n;
+  #set(file: string, now: IndexFile | undefined): void {
+    this.#count(this.#files.get(file)?.entry, -1);
+    this.#count(now?.entry, 1);
+    if (now) this.#files.set(file, now);
+    else this.#files.delete(file);
+    if (now && now.entry === null) this.#damaged.add(file);
+    else this.#damaged.delete(file);
   }
 
-  async #read(file: string): Promise<IndexFile | null> {
-    const path = join(this.#folder, file);
+  #count(entry: NameEntry | null | undefined, by: number): void {
+    if (!entry) return;
+    const count = (this.#pointing.get(entry.digest) ?? 0) + by;
+    if (count > 0) this.#pointing.set(entry.digest, count);
+    else this.#pointing.delete(entry.digest);
+  }
+
+  /** `known` itself where the file has not changed; undefined where there is none. */
+  async #read(file: string, known: IndexFile | undefined): Promise<IndexFile | undefined> {
+    const path = join(this.folder, file);
     const status = await orMissing(stat(path, { bigint: true }));
-    if (!status) return null;
-    const signature = `${status.ino}:${status.mtimeNs}:${status.size}`;
-    const known = this.#files.get(file);
+    if (!status) return undefined;
+    const signature = `${status.ino}:${status.mtimeNs}:${status.ctimeNs}:${status.size}`;
     if (known?.signature === signature) return known;
-    if (!status.isFile()) return { signature, entry: null };
-    const text = await textIn(path);
-    if (text === null) return null;
+    const text = status.isFile() ? await textIn(path) : "";
+    if (text === null) return undefined;
     const parsed = v.safeParse(v.pipe(v.string(), v.parseJson(), schema), text);
-    const entry = parsed.success && fileOf(parsed.output.name) === file ? parsed.output : null;
-    return { signature, entry };
-  }
-
-  #path(name: string): string {
-    return join(this.#folder, fileOf(name));
+    if (parsed.success && nameFile(parsed.output.name) === file)
+      return { signature, entry: parsed.output, suspects: [] };
+    const legible = text.match(/sha256:[0-9a-f]{64}/g) ?? [];
+    return { signature, entry: null, suspects: [...new Set([...legible, ...digestsOf(known)])] };
   }
 }
 
-function fileOf(name: string): string {
+function digestsOf(known: IndexFile | undefined): readonly string[] {
+  return known?.entry ? [known.entry.digest] : (known?.suspects ?? []);
+}
+
+/** The file of a name, below the folder of the index. */
+export function nameFile(name: string): string {
   return `${createHash("sha256").update(nameKey(name)).digest("hex")}.json`;
 }

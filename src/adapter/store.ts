@@ -10,6 +10,7 @@ import { type Logger, silent } from "../base/log.js";
 import { StoreDisk } from "./disk.js";
 import { orMissing, removeTree, storageFault } from "./durable.js";
 import { Holds } from "./holds.js";
+import type { LockTurn } from "./lock.js";
 import { checkName, nameKey } from "./names.js";
 import { asFault, FolderScan, type RefusedAdapter } from "./scan.js";
 import {
@@ -57,7 +58,8 @@ export class AdapterStore {
   #orphans: ReadonlySet<string> = new Set();
   /** Whether there may be something to collect that was not yet. */
   #uncollected = true;
-  #announced: ReadonlyMap<string, AdapterRecord> = new Map();
+  /** By the name's key. */
+  readonly #announced = new Map<string, AdapterRecord>();
   #timer: NodeJS.Timeout | undefined;
   #looking: Promise<void> | undefined;
   #background: Promise<void> = Promise.resolve();
@@ -81,10 +83,10 @@ export class AdapterStore {
     if (!status?.isDirectory()) throw noDirectory(options.directory);
     const store = new AdapterStore(options);
     await store.#join();
-    await store.#stored.refresh({ force: true });
+    await store.#stored.refresh(null);
     await store.#scan.look({ eager: true });
     await store.#collectSafely();
-    store.#announce();
+    store.#announceAll();
     return store;
   }
 
@@ -208,7 +210,7 @@ export class AdapterStore {
 
   /** Takes a name away, also of a refused adapter; its version stays while it is held. Throws `adapter_not_found` or `conflict`. */
   remove(name: string): Promise<Pick<AdapterRecord, "name" | "digest">> {
-    return this.#underWay.run(() => this.#change(() => this.#unname(name)));
+    return this.#underWay.run(() => this.#change((turn) => this.#unname(name, turn)));
   }
 
   /** Reads every adapter again and compares it with its digest; what is refused comes last. */
@@ -229,8 +231,9 @@ export class AdapterStore {
   }
 
   async usage(): Promise<StoreUsage> {
-    const sizes = await this.#disk.versions.list();
-    return { versions: sizes.size, bytes: total(sizes), totalBytes: this.#limits.totalBytes };
+    await this.#refresh(null);
+    const { sizes, bytes } = this.#disk.versions;
+    return { versions: sizes.size, bytes, totalBytes: this.#limits.totalBytes };
   }
 
   /** Stops looking, waits for what is under way and leaves the folder. */
@@ -253,11 +256,11 @@ export class AdapterStore {
     }
   }
 
-  async #unname(name: string): Promise<Pick<AdapterRecord, "name" | "digest">> {
+  async #unname(name: string, turn: LockTurn): Promise<Pick<AdapterRecord, "name" | "digest">> {
     this.#refuseFolder(name);
     const entry = this.#stored.entry(nameKey(name));
     if (entry?.name !== name) throw nameMissing(name);
-    await this.#disk.names.remove(name);
+    await this.#disk.unname(turn, name);
     return { name, digest: entry.digest };
   }
 
@@ -265,7 +268,7 @@ export class AdapterStore {
     const stored = await this.#findStored(summary);
     const prepared = await this.#prepare(staged, summary);
     try {
-      return await this.#change(() => this.#point(name, summary, prepared, stored, options));
+      return await this.#change((turn) => this.#point(name, summary, { turn, prepared, stored }, options));
     } finally {
       await removeTree(prepared.folder);
     }
@@ -311,32 +314,30 @@ export class AdapterStore {
   async #point(
     name: string,
     summary: AdapterSummary,
-    prepared: PreparedVersion,
-    stored: readonly StoredVersion[],
+    arrived: Arrived,
     { ifNoneMatch }: PutOptions,
   ): Promise<PutResult> {
-    const { names, staging } = this.#disk;
     this.#refuseFolder(name);
     const current = this.#stored.entry(nameKey(name));
     if (current && current.name !== name) throw nameTaken(name, current.name);
     if (current && ifNoneMatch === "*") throw nameExists(name);
     if (!current) checkCount(this.#stored.size, this.#limits.maxNames);
-    const { digest, isNew } = await this.#settle(summary.digest, prepared, stored);
+    const { digest, isNew } = await this.#settle(summary.digest, arrived);
     const record = (createdAt: number): AdapterRecord => ({ ...summary, digest, name, source: "store", createdAt });
     if (current?.digest === digest && !isNew) return { record: record(current.createdAt), outcome: "identical" };
     const createdAt = Date.now();
     const previous = (current ? [current.digest, ...current.previous] : []).filter((other) => other !== digest);
-    await names.write({ name, digest, createdAt, previous: [...new Set(previous)].slice(0, 8) }, staging.fresh());
+    const entry = { name, digest, createdAt, previous: [...new Set(previous)].slice(0, 8) };
+    await this.#disk.point(arrived.turn, entry);
     return { record: record(createdAt), outcome: current ? "replaced" : "created" };
   }
 
   /** Under the lock: the digest that holds the version's files, put there unless they are there and sound. */
   async #settle(
     digest: string,
-    prepared: PreparedVersion,
-    stored: readonly StoredVersion[],
+    { turn, prepared, stored }: Arrived,
   ): Promise<{ readonly digest: string; readonly isNew: boolean }> {
-    const { versions, staging } = this.#disk;
+    const { versions } = this.#disk;
     for (const version of stored) {
       const isThere = (await versions.identity(version.digest)) === version.identity;
       if (isThere && version.isSound) return { digest: version.digest, isNew: false };
@@ -344,9 +345,8 @@ export class AdapterStore {
     const now = await versions.identity(digest);
     const isDamaged = now !== null && stored.some((version) => version.digest === digest && version.identity === now);
     if (now !== null && !isDamaged) return { digest, isNew: false }; // stored by another since
-    if (isDamaged) await versions.remove(digest, staging.fresh());
-    else checkRoom(total(await versions.list()), prepared.bytes, this.#limits.totalBytes);
-    await versions.commit(digest, prepared);
+    if (!isDamaged) checkRoom(versions.bytes, prepared.bytes, this.#limits.totalBytes);
+    await this.#disk.commit(turn, digest, prepared);
     if (isDamaged) {
       this.#logger.warn({ digest }, "The damaged files of an adapter were replaced by an upload of the same adapter.");
       this.#stored.recheck(digest);
@@ -355,19 +355,25 @@ export class AdapterStore {
   }
 
   /** Runs a change under the lock, on a view that is current, and makes it visible. */
-  #change<T>(task: () => Promise<T>): Promise<T> {
+  #change<T>(task: (turn: LockTurn) => Promise<T>): Promise<T> {
     return this.#writing(() =>
-      this.#disk.lock.run(async () => {
-        await this.#stored.refresh({ force: true });
+      this.#disk.lock.run(async (turn) => {
+        await this.#refresh(turn);
         try {
-          return await task();
+          return await task(turn);
         } finally {
-          await this.#stored.refresh({ force: true });
-          this.#announce();
-          await this.#collect().catch((cause: unknown) => this.#notCollected(cause));
+          this.#announce(await this.#stored.refreshOwn(turn));
+          await this.#collect(turn).catch((cause: unknown) => this.#notCollected(cause));
         }
       }),
     );
+  }
+
+  /** Reads what others have changed. */
+  async #refresh(turn: LockTurn | null): Promise<Set<string>> {
+    const changed = await this.#stored.refresh(turn);
+    this.#announce(changed);
+    return changed;
   }
 
   async #writing<T>(task: () => Promise<T>): Promise<T> {
@@ -387,11 +393,12 @@ export class AdapterStore {
 
   async #look(): Promise<void> {
     await this.#join();
-    const changed = await this.#stored.refresh({ force: false });
+    const changed = await this.#refresh(null);
+    const before = [...this.#scan.taken.keys()];
     await this.#scan.look({ eager: false });
-    this.#announce();
+    this.#announce([...before, ...this.#scan.taken.keys()]);
     await this.#disk.users.publish(this.#namelessHolds());
-    if (changed || this.#uncollected) await this.#collectSafely();
+    if (changed.size > 0 || this.#uncollected) await this.#collectSafely();
   }
 
   /** Registers with a store that exists, and clears up after dead processes. A folder that cannot be written is only read. */
@@ -425,19 +432,23 @@ export class AdapterStore {
   }
 
   #namelessHolds(): string[] {
-    const named = this.#stored.digests();
-    for (const { record } of this.#scan.taken.values()) named.add(record.digest);
-    return this.#holds.digests().filter((digest) => !named.has(digest));
+    const folders = new Set([...this.#scan.taken.values()].map(({ record }) => record.digest));
+    return this.#holds.digests().filter((digest) => !folders.has(digest) && !this.#disk.names.isPointedAt(digest));
   }
 
   async #collectSafely(): Promise<void> {
     if (!this.#disk.entered) return;
-    await this.#disk.lock.run(() => this.#collect()).catch((cause: unknown) => this.#notCollected(cause));
+    const collecting = this.#disk.lock.run(async (turn) => {
+      await this.#refresh(turn);
+      await this.#collect(turn);
+    });
+    await collecting.catch((cause: unknown) => this.#notCollected(cause));
   }
 
   /** Under the lock. */
-  async #collect(): Promise<void> {
-    const { deleted, orphans } = await this.#disk.collect((digest) => this.#holds.has(digest));
+  async #collect(turn: LockTurn): Promise<void> {
+    const { deleted, orphans } = await this.#disk.collect(turn, (digest) => this.#holds.has(digest));
+    await this.#stored.refreshOwn(turn);
     this.#orphans = orphans;
     this.#uncollected = [...orphans].some((digest) => !this.#holds.has(digest));
     for (const digest of deleted) this.#options.observer?.deleted?.(digest);
@@ -448,25 +459,48 @@ export class AdapterStore {
     this.#logger.warn({ err: cause }, "Versions that nobody needs could not be deleted; this is tried again.");
   }
 
-  #announce(): void {
-    const now = new Map(this.list().map((record) => [record.name, record]));
+  #announceAll(): void {
+    this.#announce(this.list().map((record) => nameKey(record.name)));
+  }
+
+  /** Tells of the names of these keys that stand for something else than was told. */
+  #announce(keys: Iterable<string>): void {
     const { named, unnamed } = this.#options.observer ?? {};
-    for (const [name, record] of this.#announced) if (now.get(name)?.digest !== record.digest) unnamed?.(record);
-    for (const [name, record] of now) if (this.#announced.get(name)?.digest !== record.digest) named?.(record);
-    const before = [...this.#announced.values()];
-    this.#announced = now;
-    this.#namedWeights.clear();
-    for (const { weightsDigest } of now.values()) {
-      this.#namedWeights.set(weightsDigest, (this.#namedWeights.get(weightsDigest) ?? 0) + 1);
+    const gone: AdapterRecord[] = [];
+    const come: AdapterRecord[] = [];
+    for (const key of new Set(keys)) {
+      const before = this.#announced.get(key);
+      const now = this.#stored.has(key) ? this.#stored.record(key) : this.#scan.taken.get(key)?.record;
+      if (before?.name === now?.name && before?.digest === now?.digest) continue;
+      if (before) gone.push(before);
+      if (now) come.push(now);
+      if (now) this.#announced.set(key, now);
+      else this.#announced.delete(key);
     }
-    for (const weightsDigest of new Set(before.map((record) => record.weightsDigest)))
-      this.#tellUnwanted(weightsDigest);
+    for (const record of come) this.#count(record, 1);
+    for (const record of gone) this.#count(record, -1);
+    for (const record of gone) unnamed?.(record);
+    for (const record of come) named?.(record);
+    for (const weightsDigest of new Set(gone.map((record) => record.weightsDigest))) this.#tellUnwanted(weightsDigest);
+  }
+
+  #count({ weightsDigest }: AdapterRecord, by: number): void {
+    const count = (this.#namedWeights.get(weightsDigest) ?? 0) + by;
+    if (count > 0) this.#namedWeights.set(weightsDigest, count);
+    else this.#namedWeights.delete(weightsDigest);
   }
 
   #tellUnwanted(weightsDigest: string): void {
     if (this.isNamed(weightsDigest) || this.#isHeld(weightsDigest)) return;
     this.#options.observer?.unwanted?.(weightsDigest);
   }
+}
+
+/** A version that waits for its place. */
+interface Arrived {
+  readonly turn: LockTurn;
+  readonly prepared: PreparedVersion;
+  readonly stored: readonly StoredVersion[];
 }
 
 /** A version's folder as it was when it was read through. */
@@ -481,10 +515,4 @@ interface StoredVersion {
 function isDamage(cause: unknown): boolean {
   if (!(cause instanceof LorikeetError)) return false;
   return cause.code === "adapter_invalid" || cause.code === "adapter_unsupported" || cause.code === "digest_mismatch";
-}
-
-function total(sizes: ReadonlyMap<string, number>): number {
-  let bytes = 0;
-  for (const size of sizes.values()) bytes += size;
-  return bytes;
 }

@@ -3,11 +3,13 @@
  * it was stored for another base. Changes nothing but those summaries.
  */
 
+import { join } from "node:path";
 import { Semaphore } from "../base/async.js";
 import type { LorikeetError } from "../base/errors.js";
 import type { Logger } from "../base/log.js";
 import type { StoreDisk } from "./disk.js";
-import type { NameEntry } from "./name-index.js";
+import type { LockTurn } from "./lock.js";
+import type { NameChange, NameEntry } from "./name-index.js";
 import { nameFault, nameKey } from "./names.js";
 import { asFault, type CheckFolder, isPassing, type RefusedAdapter } from "./scan.js";
 import { indexDamaged, versionDamaged, versionMissing } from "./store-faults.js";
@@ -32,37 +34,24 @@ export class StoredAdapters {
   readonly #options: StoredOptions;
   /** One reading at a time, so that an older one never replaces a newer. */
   readonly #turn = new Semaphore(1);
-  #views: ReadonlyMap<string, View> = new Map();
-  #damaged: readonly RefusedAdapter[] = [];
+  /** By the name's key. */
+  readonly #views = new Map<string, View>();
+  readonly #keysOfWeights = new Map<string, Set<string>>();
+  /** Versions whose files were replaced since they were looked at. */
   readonly #replaced = new Set<string>();
 
   constructor(options: StoredOptions) {
     this.#options = options;
   }
 
-  /** Reads what has changed; true when something has. */
-  refresh(options: { readonly force: boolean }): Promise<boolean> {
-    return this.#turn.run(async () => {
-      const { names } = this.#options.disk;
-      await names.refresh(options);
-      const views = new Map<string, View>();
-      for (const entry of names.entries()) {
-        const key = nameKey(entry.name);
-        const known = this.#views.get(key);
-        const isCurrent = known?.entry === entry && !this.#replaced.has(entry.digest);
-        const stays = isCurrent && !(known.error && isPassing(known.error));
-        views.set(key, stays ? known : await this.#view(entry));
-      }
-      const damaged = names.damaged();
-      const changed =
-        views.size !== this.#views.size ||
-        damaged.length !== this.#damaged.length ||
-        [...views].some(([key, view]) => this.#views.get(key) !== view);
-      this.#views = views;
-      this.#replaced.clear();
-      this.#damaged = damaged.map((path) => ({ name: path, error: indexDamaged(path) }));
-      return changed;
-    });
+  /** Reads what others have changed; `turn` where the lock is held. Returns the keys of names that stand for something else now. */
+  refresh(turn: LockTurn | null): Promise<Set<string>> {
+    return this.#turn.run(async () => this.#apply(await this.#options.disk.refresh(turn)));
+  }
+
+  /** Reads what was changed here in a turn that is held still. Returns as `refresh` does. */
+  refreshOwn(turn: LockTurn): Promise<Set<string>> {
+    return this.#turn.run(async () => this.#apply(await this.#options.disk.refreshOwn(turn)));
   }
 
   has(key: string): boolean {
@@ -86,14 +75,10 @@ export class StoredAdapters {
     return this.#views.size;
   }
 
-  digests(): Set<string> {
-    return new Set([...this.#views.values()].map((view) => view.entry.digest));
-  }
-
   /** The digests of named versions that compute this. */
   versionsOf(weightsDigest: string): string[] {
-    const records = this.records().filter((record) => record.weightsDigest === weightsDigest);
-    return [...new Set(records.map((record) => record.digest))];
+    const keys = this.#keysOfWeights.get(weightsDigest) ?? [];
+    return [...new Set([...keys].map((key) => this.record(key)?.digest))].filter((digest) => digest !== undefined);
   }
 
   /** Reads what is known of a version anew at the next refresh: its files have been replaced. */
@@ -102,9 +87,39 @@ export class StoredAdapters {
   }
 
   get refused(): RefusedAdapter[] {
-    const refused: RefusedAdapter[] = [...this.#damaged];
+    const { names } = this.#options.disk;
+    const damaged = [...names.damaged().keys()].map((file) => join(names.folder, file));
+    const refused: RefusedAdapter[] = damaged.map((path) => ({ name: path, error: indexDamaged(path) }));
     for (const { entry, error } of this.#views.values()) if (error) refused.push({ name: entry.name, error });
     return refused;
+  }
+
+  async #apply(changes: readonly NameChange[]): Promise<Set<string>> {
+    const entries = new Map<string, NameEntry | null>();
+    for (const { before, now } of changes) {
+      if (before) entries.set(nameKey(before.name), null);
+      if (now) entries.set(nameKey(now.name), now);
+    }
+    for (const [key, { entry, error }] of this.#views) {
+      const isOpen = error !== null && (isPassing(error) || this.#replaced.has(entry.digest));
+      if (isOpen && !entries.has(key)) entries.set(key, entry);
+    }
+    this.#replaced.clear();
+    for (const [key, entry] of entries) this.#set(key, entry && (await this.#view(entry)));
+    return new Set(entries.keys());
+  }
+
+  #set(key: string, view: View | null): void {
+    const weights = this.#views.get(key)?.record?.weightsDigest;
+    const keys = weights === undefined ? undefined : this.#keysOfWeights.get(weights);
+    keys?.delete(key);
+    if (weights !== undefined && keys?.size === 0) this.#keysOfWeights.delete(weights);
+    if (view) this.#views.set(key, view);
+    else this.#views.delete(key);
+    if (!view?.record) return;
+    const { weightsDigest } = view.record;
+    const others = this.#keysOfWeights.get(weightsDigest) ?? new Set();
+    this.#keysOfWeights.set(weightsDigest, others.add(key));
   }
 
   async #view(entry: NameEntry): Promise<View> {

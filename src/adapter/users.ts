@@ -31,15 +31,18 @@ export class StoreUsers {
 
   /** Registers this process and keeps its sign of life fresh until `leave`. Idempotent. */
   async enter(): Promise<void> {
-    if (this.#timer) return;
+    if (this.#timer) {
+      if (!(await orMissing(stat(join(this.#folder, this.key))))) await this.#write(this.#holds()); // it was taken away
+      return;
+    }
+    await this.#write([]);
     this.#timer = setInterval(() => void this.#beat(), beatMs);
     this.#timer.unref();
-    await this.#write([]);
   }
 
   /** Tells the others which nameless versions are needed here. */
   async publish(holds: readonly string[]): Promise<void> {
-    if (this.#timer && holds.join() !== this.#published) await this.#write(holds);
+    if (this.#timer && holds.join() !== this.#published) await orMissing(this.#write(holds));
   }
 
   /** The other live processes. The files of dead ones are removed. */
@@ -71,6 +74,10 @@ export class StoreUsers {
     await rm(join(this.#folder, this.key), { force: true });
   }
 
+  #holds(): string[] {
+    return this.#published.split(",").filter(Boolean);
+  }
+
   async #write(holds: readonly string[]): Promise<void> {
     const path = join(this.#folder, this.key);
     await writeFile(path + scratchMark, holds.join());
@@ -85,7 +92,7 @@ export class StoreUsers {
     } catch (cause) {
       // Removed by a process that took this one for dead, or the folder is gone: say it again where that is possible.
       if (hasCode(cause, "ENOENT") && this.#timer) {
-        await this.#write(this.#published.split(",").filter(Boolean)).catch(() => {});
+        await this.#write(this.#holds()).catch(() => {});
       }
     }
   }

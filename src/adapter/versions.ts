@@ -7,7 +7,17 @@ import { readdir, rename, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import * as v from "valibot";
 import { LorikeetError } from "../base/errors.js";
-import { namesIn, orMissing, removeTree, renameDurably, replaceFile, sync, syncTree, textIn } from "./durable.js";
+import {
+  isFull,
+  namesIn,
+  orMissing,
+  removeTree,
+  renameDurably,
+  replaceFile,
+  sync,
+  syncTree,
+  textIn,
+} from "./durable.js";
 import type { AdapterSummary } from "./types.js";
 
 /** The file beside an adapter's own that holds its summary; not part of the adapter. */
@@ -52,6 +62,7 @@ export interface PreparedVersion {
 export class Versions {
   readonly #root: string;
   readonly #sizes = new Map<string, number>();
+  #bytes = 0;
 
   constructor(root: string) {
     this.#root = root;
@@ -67,18 +78,34 @@ export class Versions {
     });
   }
 
-  /** The digests of every stored version with their bytes on disk. */
-  async list(): Promise<ReadonlyMap<string, number>> {
-    const found = new Map<string, number>();
-    for (const name of await namesIn(this.#root)) {
-      const hex = folderPattern.exec(name)?.[1];
-      if (!hex) continue;
-      const digest = `sha256:${hex}`;
-      found.set(digest, this.#sizes.get(digest) ?? (await folderBytes(join(this.#root, name))));
+  /** Looks at versions again, or which there are. Returns those that came or went. One call at a time. */
+  async refresh(digests: Iterable<string> | null): Promise<string[]> {
+    const changed: string[] = [];
+    const there = digests === null ? new Set((await namesIn(this.#root)).flatMap(digestOf)) : null;
+    for (const digest of digests ?? new Set([...this.#sizes.keys(), ...(there ?? [])])) {
+      const known = this.#sizes.get(digest);
+      if (known !== undefined && there?.has(digest)) continue;
+      const isThere = there ? there.has(digest) : await this.has(digest);
+      if (isThere !== (known !== undefined)) changed.push(digest);
+      this.#set(digest, isThere ? await folderBytes(this.folder(digest)) : undefined);
     }
-    this.#sizes.clear();
-    for (const [digest, bytes] of found) this.#sizes.set(digest, bytes);
-    return found;
+    return changed;
+  }
+
+  /** As of the last `refresh`: the digests of every stored version with their bytes on disk. */
+  get sizes(): ReadonlyMap<string, number> {
+    return this.#sizes;
+  }
+
+  /** As of the last `refresh`: bytes of all of them. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  #set(digest: string, bytes: number | undefined): void {
+    this.#bytes += (bytes ?? 0) - (this.#sizes.get(digest) ?? 0);
+    if (bytes === undefined) this.#sizes.delete(digest);
+    else this.#sizes.set(digest, bytes);
   }
 
   async has(digest: string): Promise<boolean> {
@@ -120,9 +147,14 @@ export class Versions {
     await replaceFile(join(this.folder(digest), summaryFile), content, scratch);
   }
 
-  /** Takes a version away in one step, by way of `grave`. Call it under the lock. */
+  /** Takes a version away in one step, by way of `grave`; where a full disk has no room for that name, file by file. Call it under the lock. */
   async remove(digest: string, grave: string): Promise<void> {
-    await orMissing(rename(this.folder(digest), grave));
+    try {
+      await orMissing(rename(this.folder(digest), grave));
+    } catch (cause) {
+      if (!isFull(cause)) throw cause;
+      await removeTree(this.folder(digest)); // a crash leaves a damaged version without a name: collected, or mended when it comes again
+    }
     await sync(this.#root);
     await removeTree(grave);
   }
@@ -136,6 +168,11 @@ export class Versions {
       summary: { ...summary, weightsDigest: summary.weightsDigest ?? summary.digest },
     }));
   }
+}
+
+function digestOf(folderName: string): string[] {
+  const hex = folderPattern.exec(folderName)?.[1];
+  return hex === undefined ? [] : [`sha256:${hex}`];
 }
 
 function summaryText(checks: readonly StoredSummary[]): string {
