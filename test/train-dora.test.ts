@@ -76,10 +76,10 @@ for (const family of ["llama", "gpt2", "qwen2"]) {
     await startMagnitudes(trained);
     const plain = await stepOf(join(oracle, family), { dora: false });
     using base = plain.step;
-    const { loss } = await base.evaluate(batch, { adapter: false });
+    const { loss } = await base.evaluate(batch, { weights: "base" });
     assert.ok(Math.abs((await trained.evaluate(batch)).loss - loss) < 1e-6);
     for (const parameter of trained.parameters) parameter.data.fill(0.3);
-    assert.equal((await trained.evaluate(batch, { adapter: false })).loss, loss, "without the adapter it is the base");
+    assert.equal((await trained.evaluate(batch, { weights: "base" })).loss, loss, "without the adapter it is the base");
     initialize(trained.parameters, 1);
     const random = Float32Array.from(trained.values, (value, i) => value + 0.01 * Math.sin(i));
     trained.values.set(random);

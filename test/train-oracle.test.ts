@@ -57,6 +57,7 @@ test("the repository holds the runs that must not be skipped", () => {
   for (const family of ["llama", "gemma2", "gpt2"]) assert.ok(isThere(family, "train"), family);
   for (const family of ["llama", "qwen2", "gpt2"]) assert.ok(isThere(family, "train-full"), family);
   assert.ok(isThere("llama", "train-dora") && isThere("llama", "train-dpo"));
+  assert.ok(isThere("llama", "train-dpo-continued") && isThere("llama", "train-dpo-continued-dora"));
 });
 
 for (const [family, run] of [
@@ -123,9 +124,14 @@ for (const family of ["llama", "qwen2", "gpt2"]) {
   });
 }
 
-test("llama train-dpo", { skip: !isThere("llama", "train-dpo") }, async () => {
+/** Measured against the base, and, of runs that go on from an adapter, against that. */
+for (const run of ["train-dpo", "train-dpo-continued", "train-dpo-continued-dora"]) {
+  test(`llama ${run}`, { skip: !isThere("llama", run) }, () => comparePreferences(run));
+}
+
+async function comparePreferences(run: string): Promise<void> {
   const beta = 0.1;
-  const oracle = await readRun("llama", "train-dpo");
+  const oracle = await readRun("llama", run);
   const numbers = await readNumbers(join(oracle.folder, "batches.safetensors"));
   const column = (name: string): number[] => numbers.get(name)?.data ?? [];
   const [steps = 0, pairs = 0, length = 0] = numbers.get("chosen_ids")?.shape ?? [];
@@ -133,6 +139,7 @@ test("llama train-dpo", { skip: !isThere("llama", "train-dpo") }, async () => {
   const objective = preferences(beta);
   const { signal } = new AbortController();
   using step = await adapterStep(oracle, { loss: objective.loss });
+  if (run !== "train-dpo") await step.freezeReference();
   const start = step.values.slice();
   const optimizer = adamW(step.values.length);
   const first = await readOptional(join(oracle.folder, "first-gradients.safetensors"));
@@ -179,7 +186,7 @@ test("llama train-dpo", { skip: !isThere("llama", "train-dpo") }, async () => {
     optimizer.step(step.values, step.gradients, i);
   }
   await compareEnd(oracle, step, start);
-});
+}
 
 test("a preference starts at ln 2 with a margin of 0 when B is 0", {
   skip: !isThere("llama", "train-dpo"),

@@ -286,7 +286,7 @@ test("the way forwards is the server's, but for activations that a last bit roun
   for (const dtype of ["int8", "int4"] as const) {
     const base = await open(checkpoint, dtype);
     using step = stepOver(checkpoint.config, base.weights);
-    const { tokenLosses } = await step.evaluate(batch, { adapter: false });
+    const { tokenLosses } = await step.evaluate(batch, { weights: "base" });
     const options = { checkpoint, dtype, threads: 1, maxContext: 64, maxBatch: 2, adapter: null, cacheDirectory };
     await using served = await openServed(options);
     const rows = Array.from({ length: 24 }, (_, row) => [...batch.ids.subarray(4 * row, 4 * row + 4)]);

@@ -106,13 +106,16 @@ test("with B = 0 the loss is the base's, and evaluation without the adapter is t
   using bare = await stepOf("llama", {}, (path) => path.endsWith("layers.0.self_attn.q_proj"));
   const batch = rowsOf([20, 13], 20);
   const { loss: adapted } = await step.evaluate(batch);
-  const { loss: base } = await step.evaluate(batch, { adapter: false });
+  const { loss: base } = await step.evaluate(batch, { weights: "base" });
   assert.ok(Math.abs(adapted - base) > 1e-4, "the adapter does something");
   bare.values.fill(0);
   assert.ok(Math.abs((await bare.evaluate(batch)).loss - base) < 1e-6);
   for (const { name, data } of step.parameters) if (name.endsWith("lora_B")) data.fill(0);
   assert.ok(Math.abs((await step.run(batch)).loss - base) < 1e-6);
-  assert.ok(Math.abs((await step.evaluate(batch, { adapter: true })).loss - base) < 1e-6, "the adapter is bound again");
+  assert.ok(
+    Math.abs((await step.evaluate(batch, { weights: "trained" })).loss - base) < 1e-6,
+    "the adapter is bound again",
+  );
 });
 
 test("nothing is computed for the way back below the lowest adapted layer", async () => {
@@ -282,7 +285,7 @@ test("dropout masks are inputs: all kept at rate p scales the product, and evalu
         return [siteInputs(path).mask, Tensor.from("bool", [rows, inFeatures], data)] as const;
       }),
     );
-  const { loss: base } = await plain.evaluate(batch, { adapter: false });
+  const { loss: base } = await plain.evaluate(batch, { weights: "base" });
   const none = await step.run(batch, { inputs: masks(() => false) });
   assert.ok(Math.abs(none.loss - base) < 1e-6, "all dropped: the base");
   const all = await step.run(batch, { inputs: masks(() => true) });

@@ -17,7 +17,7 @@ export const weightedSum: Loss = (op, tokenLosses) => {
 /**
  * Direct preference optimization (arXiv:2305.18290): Σ -log σ(β (margin - reference margin)) times a weight. Inputs:
  * `pair_signs` [pairs, labelled], 1 for the tokens of a pair's chosen answer and -1 for those of the rejected one;
- * `reference_margins` [pairs], the same difference of log-likelihoods without the adapter; `pair_weights` [pairs].
+ * `reference_margins` [pairs], the same difference of log-likelihoods by the reference; `pair_weights` [pairs].
  */
 export function preference(beta: number): Loss {
   return (op, tokenLosses) => {

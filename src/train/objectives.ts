@@ -2,14 +2,14 @@
 import { Tensor } from "../runtime/tensor.js";
 import { labelledPlaces, type TokenBatch } from "./batch.js";
 import { type Loss, preference, weightedSum } from "./losses.js";
-import type { RunOptions, StepResult } from "./step.js";
+import type { EvaluateOptions, RunOptions, StepResult, Weights } from "./step.js";
 
 /** The part of a step that a run needs; tests put their own behind it. */
 export interface Stepper {
   readonly values: Float32Array;
   readonly gradients: Float32Array;
   run(batch: TokenBatch, options?: RunOptions): Promise<StepResult>;
-  evaluate(batch: TokenBatch, options?: RunOptions & { readonly adapter?: boolean }): Promise<StepResult>;
+  evaluate(batch: TokenBatch, options?: EvaluateOptions): Promise<StepResult>;
 }
 
 export interface Objective {
@@ -39,10 +39,10 @@ export const nextToken: Objective = {
   },
 };
 
-/** Direct preference optimization over pairs in neighbouring rows; the reference is the base, run without the adapter. */
+/** Direct preference optimization over pairs in neighbouring rows; the reference is the step's own: the base, or the adapter that was gone on from. */
 export function preferences(beta: number): Objective {
-  const margins = async (stepper: Stepper, batch: TokenBatch, adapter: boolean, signal: AbortSignal) => {
-    const { tokenLosses } = await stepper.evaluate(batch, { adapter, signal });
+  const margins = async (stepper: Stepper, batch: TokenBatch, weights: Weights, signal: AbortSignal) => {
+    const { tokenLosses } = await stepper.evaluate(batch, { weights, signal });
     return marginsOf(pairSigns(batch), tokenLosses);
   };
   return {
@@ -50,11 +50,11 @@ export function preferences(beta: number): Objective {
     count: ({ rows }) => rows / 2,
     async feed(stepper, batch, total, signal) {
       const weights = new Float32Array(batch.rows / 2).fill(1 / Math.max(total, 1));
-      return { inputs: inputsOf(pairSigns(batch), await margins(stepper, batch, false, signal), weights) };
+      return { inputs: inputsOf(pairSigns(batch), await margins(stepper, batch, "reference", signal), weights) };
     },
     async evaluate(stepper, batch, total, signal) {
-      const reference = await margins(stepper, batch, false, signal);
-      const now = await margins(stepper, batch, true, signal);
+      const reference = await margins(stepper, batch, "reference", signal);
+      const now = await margins(stepper, batch, "trained", signal);
       const gained = Array.from(now, (margin, pair) => beta * (margin - (reference[pair] ?? 0)));
       const mean = (values: readonly number[]): number => values.reduce((sum, x) => sum + x, 0) / Math.max(total, 1);
       return { loss: mean(gained.map((margin) => Math.log1p(Math.exp(-margin)))), margin: mean(gained) };

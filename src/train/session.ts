@@ -107,6 +107,8 @@ export async function openSession(options: SessionOptions): Promise<TrainSession
   else if (start) await start.readInto(step.parameters);
   else initialize(step.parameters, settings.seed);
   if (dora && !start?.dora) await startMagnitudes(step);
+  // As TRL has it: preferences are measured against the adapter that the run began from.
+  if (start && settings.method === "dpo") await step.freezeReference();
   const steps = totalSteps(settings, plan.stepsPerEpoch);
   const schedule = scheduleOf(settings, steps);
   const facts: AdapterFacts | null = isFull

@@ -54,6 +54,11 @@ export interface RunOptions {
   readonly signal?: AbortSignal;
 }
 
+/** What an evaluation runs with: the parameters, the base without them, or those of `freezeReference`. */
+export type Weights = "trained" | "base" | "reference";
+
+export type EvaluateOptions = RunOptions & { readonly weights?: Weights };
+
 export interface StepResult {
   readonly loss: number;
   /** -log p of each label, in the order of `labelledPlaces`. */
@@ -75,8 +80,9 @@ export class TrainStep implements Disposable {
   readonly gradients: Float32Array;
   readonly graphs: StepGraphs;
   readonly #options: StepOptions;
-  readonly #bound: ReadonlyMap<string, { readonly value: Tensor; readonly gradient: Tensor }>;
+  readonly #bound: ReadonlyMap<string, { readonly value: Tensor<"float32">; readonly gradient: Tensor }>;
   readonly #norms: SiteNorms | null;
+  #reference: ReadonlyMap<string, Tensor> | null = null;
   /** Of a quantized base, whose kernels need their own layout: one copy for both sessions. */
   #shared: SharedWeights | null;
   #training: Runnable | null = null;
@@ -92,7 +98,7 @@ export class TrainStep implements Disposable {
     this.values = new Float32Array(new ArrayBuffer(4 * total));
     this.gradients = new Float32Array(new ArrayBuffer(4 * total));
     let offset = 0;
-    const bound = new Map<string, { value: Tensor; gradient: Tensor }>();
+    const bound = new Map<string, { value: Tensor<"float32">; gradient: Tensor }>();
     this.parameters = parameters.map(({ name, shape }, i) => {
       const at = offset;
       const dims = shape.map(Number);
@@ -131,16 +137,33 @@ export class TrainStep implements Disposable {
     return this.#execute(this.#training, batch, options);
   }
 
-  /** Runs forwards only, without dropout. `adapter: false` is the base alone. */
-  async evaluate(batch: TokenBatch, options: RunOptions & { readonly adapter?: boolean } = {}): Promise<StepResult> {
+  /** Runs forwards only, without dropout, with the trained weights or others. */
+  async evaluate(batch: TokenBatch, options: EvaluateOptions = {}): Promise<StepResult> {
     this.#evaluation ??= await this.#load(this.graphs.evaluation, false);
-    const { adapter = true } = options;
-    if (!adapter) this.#bindParameters(this.#evaluation, true);
+    const { weights = "trained" } = options;
+    if (weights !== "trained") this.#bindParameters(this.#evaluation, weights);
     try {
       return await this.#execute(this.#evaluation, batch, options);
     } finally {
-      if (!adapter) this.#bindParameters(this.#evaluation, false);
+      if (weights !== "trained") this.#bindParameters(this.#evaluation, "trained");
     }
+  }
+
+  /** Makes the parameters as they are now the reference, whatever becomes of them. Before, the base is the reference. */
+  async freezeReference(): Promise<void> {
+    await this.#norms?.refresh();
+    const copies = this.#inputs().map(([name, tensor]): [string, Tensor] => {
+      const copy = Tensor.zeros("float32", tensor.shape);
+      copy.data.set(tensor.data);
+      return [name, copy];
+    });
+    this.#reference = new Map(copies);
+  }
+
+  /** The trained tensors and what belongs to them, by the names of their graph inputs. */
+  #inputs(): [name: string, Tensor<"float32">][] {
+    const bound = [...this.#bound].map(([name, { value }]): [string, Tensor<"float32">] => [name, value]);
+    return [...bound, ...(this.#norms?.tensors ?? [])];
   }
 
   async #load(graph: Graph, training: boolean): Promise<Runnable> {
@@ -156,21 +179,18 @@ export class TrainStep implements Disposable {
     const loss = Tensor.zeros("float32", []);
     binding.output("loss", loss);
     const runnable = { session, binding, loss, inputs: new Map(graph.inputs.map(({ name, shape }) => [name, shape])) };
-    this.#bindParameters(runnable, false);
+    this.#bindParameters(runnable, "trained");
     if (training) {
       for (const [name, { gradient }] of this.#bound) binding.output(gradientName(name), gradient);
     }
     return runnable;
   }
 
-  /** `without`: every B is bound to zeros, every magnitude and what it is divided by to ones. */
-  #bindParameters({ binding, inputs }: Runnable, without: boolean): void {
-    const all = [...this.#bound].map(([name, { value }]): [string, Tensor] => [name, value]);
-    for (const [name, value] of [...all, ...(this.#norms?.tensors ?? [])]) {
+  #bindParameters({ binding, inputs }: Runnable, weights: Weights): void {
+    for (const [name, tensor] of this.#inputs()) {
       if (!inputs.has(name)) continue;
-      const { b, magnitude, norm } = siteInputs("");
-      const base = name.endsWith(b) ? 0 : name.endsWith(magnitude) || name.endsWith(norm) ? 1 : null;
-      binding.input(name, without && base !== null ? filled(value.shape, base) : value);
+      const reference = weights === "reference" ? this.#reference?.get(name) : undefined;
+      binding.input(name, weights === "trained" ? tensor : (reference ?? asBase(name, tensor)));
     }
   }
 
@@ -234,10 +254,14 @@ interface Runnable {
 const isQuantized = ({ weights }: StepOptions): boolean =>
   [...weights.values()].some(({ form }) => form !== "fp32" && form !== "raw");
 
-function filled(shape: readonly number[], value: number): Tensor {
-  const tensor = Tensor.zeros("float32", shape);
-  tensor.data.fill(value);
-  return tensor;
+/** The tensor that makes an adapter the base: every B zero, every magnitude and what it is divided by one. */
+function asBase(name: string, tensor: Tensor<"float32">): Tensor {
+  const { b, magnitude, norm } = siteInputs("");
+  const value = name.endsWith(b) ? 0 : name.endsWith(magnitude) || name.endsWith(norm) ? 1 : null;
+  if (value === null) return tensor;
+  const filled = Tensor.zeros("float32", tensor.shape);
+  filled.data.fill(value);
+  return filled;
 }
 
 const gradientName = (name: string): string => `gradient.${name}`;
