@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { cgroupLimits, type ReadText, usableMemory, usableThreads } from "../src/cli/machine.js";
+import { cgroupLimits, freeMemory, type ReadText, usableMemory, usableThreads } from "../src/cli/machine.js";
 
 const files =
   (content: Record<string, string>): ReadText =>
@@ -70,6 +70,25 @@ test("memory: the smaller of what is installed and the group's limit", () => {
   assert.equal(usableMemory(files({ ...v2, "/sys/fs/cgroup/memory.max": "4096" }), 8192), 4096);
   assert.equal(usableMemory(files({ ...v2, "/sys/fs/cgroup/memory.max": "16384" }), 8192), 8192);
   assert.equal(usableMemory(files({}), 8192), 8192);
+});
+
+test("free memory: what the machine has left or what the group leaves, droppable cache counted as free", () => {
+  const meminfo = "MemTotal:       16384 kB\nMemFree:        1000 kB\nMemAvailable:       8 kB\n";
+  assert.equal(freeMemory(files({ "/proc/meminfo": meminfo }), 1), 8192);
+  assert.equal(freeMemory(files({}), 77), 77, "elsewhere than on Linux what Node says");
+  const group = (limit: string, current: string, stat = ""): ReadText =>
+    files({
+      ...v2,
+      "/proc/meminfo": meminfo,
+      "/sys/fs/cgroup/memory.max": limit,
+      "/sys/fs/cgroup/memory.current": current,
+      "/sys/fs/cgroup/memory.stat": stat,
+    });
+  assert.equal(freeMemory(group("max", "5000")), 8192);
+  assert.equal(freeMemory(group("6000", "5000")), 1000);
+  assert.equal(freeMemory(group("6000", "5000", "anon 100\ninactive_file 500\nactive_file 9\n")), 1500);
+  assert.equal(freeMemory(group("6000", "7000")), 0);
+  assert.ok(freeMemory() > 2 ** 20 && freeMemory() < usableMemory());
 });
 
 test("nonsense in the files is no limit", () => {

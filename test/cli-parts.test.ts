@@ -5,7 +5,7 @@ import { test } from "node:test";
 import { LorikeetError } from "../src/base/errors.js";
 import { addressOf, type BannerFacts, formatBanner } from "../src/cli/banner.js";
 import { planKvCache } from "../src/cli/kv-plan.js";
-import { progressLine } from "../src/cli/progress.js";
+import { progressLine, tickingLine } from "../src/cli/progress.js";
 import { listenForShutdown } from "../src/cli/shutdown.js";
 import { formatTable } from "../src/cli/table.js";
 import type { Terminal } from "../src/cli/terminal.js";
@@ -125,6 +125,23 @@ test("progress on a terminal is one line redrawn, and cleared at the end", () =>
   assert.ok(written.every((text) => text.startsWith("\r\x1b[K") && !text.includes("\n")));
   assert.equal(written[0], "\r\x1b[KConverting: 20 %, about 4 s left");
   assert.equal(written.at(-1), "\r\x1b[K");
+});
+
+test("a ticking line repeats what was said last until its end", (context) => {
+  context.mock.timers.enable({ apis: ["setInterval"] });
+  const reports: unknown[] = [];
+  const line = tickingLine({ write: () => {} }, { report: (...report) => reports.push(report), end: () => {} });
+  line.report("measuring", 0, 0);
+  context.mock.timers.tick(2000);
+  line.report("writing", 1, 3);
+  context.mock.timers.tick(1000);
+  line.end();
+  context.mock.timers.tick(5000);
+  const [measuring, writing] = [
+    ["measuring", 0, 0],
+    ["writing", 1, 3],
+  ];
+  assert.deepEqual(reports, [measuring, measuring, measuring, writing, writing]);
 });
 
 test("progress elsewhere is a line every few seconds, and nothing for quick work", () => {

@@ -2,6 +2,7 @@
 
 import { writeFile } from "node:fs/promises";
 import type { Command } from "commander";
+import type { Progress } from "../base/log.js";
 import type { Item } from "../train/data/dataset.js";
 import {
   answerable,
@@ -21,7 +22,7 @@ import { formatDetails, type JudgedRow, joinJudged } from "./eval-details.js";
 import { usableThreads } from "./machine.js";
 import { engineOptions, flagName, given, type OptionTable, open, type Settings } from "./options.js";
 import { choosePrecision } from "./precision.js";
-import { progressLine } from "./progress.js";
+import { tickingLine } from "./progress.js";
 import { requireGiven } from "./settings.js";
 import { listenForShutdown, signalExitCode } from "./shutdown.js";
 import { formatFields } from "./table.js";
@@ -88,7 +89,7 @@ export interface EvalFigures extends LossFigures {
 async function evaluate(flags: EvalFlags, terminal: Terminal): Promise<void> {
   requireGiven(evalOptions, flags, "model", "data");
   using shutdown = listenForShutdown(terminal);
-  const progress = progressLine(terminal.stderr);
+  const progress = tickingLine(terminal.stderr);
   await using opened = await openTrainModel(flags.model, flags.chatTemplate);
   const { checkpoint } = opened;
   const record = flags.adapter === null ? null : await readRecord(flags.adapter);
@@ -104,6 +105,7 @@ async function evaluate(flags: EvalFlags, terminal: Terminal): Promise<void> {
   if (items.length === 0) throw new UsageError([`${flags.data} has no row with a label to judge.`]);
   const precision = choosePrecision(checkpoint.parameterCount, flags);
   try {
+    progress.report("starting the engine", 0, 0);
     await using served = await openServed({
       checkpoint,
       ...precision,
@@ -115,8 +117,9 @@ async function evaluate(flags: EvalFlags, terminal: Terminal): Promise<void> {
     });
     const labels = record?.labels?.length ? record.labels : data.labels;
     const { signal } = shutdown;
-    const judging = { opened, template, labels, length, exact: flags.exact, signal };
+    const judging = { opened, template, labels, length, exact: flags.exact, signal, progress: progress.report };
     const { figures, rows } = await judgeItems(served, items, judging);
+    progress.end();
     if (flags.details !== null) await writeFile(flags.details, formatDetails(rows, opened.tokenizer));
     const all = {
       data: data.digest,
@@ -130,6 +133,8 @@ async function evaluate(flags: EvalFlags, terminal: Terminal): Promise<void> {
   } catch (error) {
     if (!shutdown.signal.aborted) throw error;
     throw new Quit(signalExitCode(await shutdown.requested));
+  } finally {
+    progress.end();
   }
 }
 
@@ -148,26 +153,28 @@ interface Judging {
   readonly length: number;
   readonly exact: boolean;
   readonly signal: AbortSignal;
+  readonly progress: Progress;
 }
 
 async function judgeItems(
   served: Served,
   items: readonly Item[],
-  { opened, template, labels, length, exact, signal }: Judging,
+  { opened, template, labels, length, exact, signal, progress }: Judging,
 ): Promise<{ figures: RowFigures; rows: readonly JudgedRow[] }> {
   const rows = items.map(([row]) => row);
-  const losses = await rowLosses(served, rows, { signal });
+  const losses = await rowLosses(served, rows, { signal, progress });
   const sources = rows.flatMap(({ source }) => (source ? [source] : []));
   const choices = await chooseLabels(served, sources, {
     labels,
     encoding: encodingOf(opened, template),
     length,
     signal,
+    progress,
   });
   const asked = exact ? answerable(items) : [];
   const { stopIds } = opened.checkpoint.config;
   const ends = opened.endId === null ? stopIds : [...new Set([...stopIds, opened.endId])];
-  const answers = await answerRows(served, asked, { tokenizer: opened.tokenizer, stopIds: ends, signal });
+  const answers = await answerRows(served, asked, { tokenizer: opened.tokenizer, stopIds: ends, signal, progress });
   const share = shareOf(choices.map(({ label, choice }) => label === choice));
   return {
     figures: {

@@ -1,7 +1,7 @@
 /** What this machine lets the process use: cores and memory, after CPU affinity and control groups. Knows nothing of models. */
 
 import { readFileSync } from "node:fs";
-import { availableParallelism, totalmem } from "node:os";
+import { availableParallelism, freemem, totalmem } from "node:os";
 import { posix } from "node:path";
 
 /** Reads a small text file; null when there is none. */
@@ -41,23 +41,58 @@ export function usableMemory(read: ReadText = readText, installed: number = tota
 }
 
 /**
+ * Bytes that this process could take besides those it holds: what the machine has left, page cache that can be dropped counted
+ * as free, or what its control groups leave, whichever is smaller.
+ */
+export function freeMemory(read: ReadText = readText, free: number = freemem()): number {
+  const available = /^MemAvailable:\s+(\d+) kB$/m.exec(read("/proc/meminfo") ?? "")?.[1];
+  const left = available === undefined ? free : 1024 * Number(available);
+  return Math.max(0, Math.min(left, memoryLeftInGroups(read) ?? left));
+}
+
+/** The tightest limit of a control group less what the group holds; null without one. */
+function memoryLeftInGroups(read: ReadText): number | null {
+  let left: number | null = null;
+  for (const { directory, mount } of ownGroups(read)) {
+    const limit = memoryLimit(read, directory, mount);
+    if (limit !== null) left = smaller(left, limit - memoryHeld(read, directory, mount));
+  }
+  return left;
+}
+
+/** What a group holds, without cached files that nobody has used lately: the kernel drops those first. */
+function memoryHeld(read: ReadText, directory: string, { version }: Mount): number {
+  const [usage, cached] =
+    version === 2 ? ["memory.current", "inactive_file"] : ["memory.usage_in_bytes", "total_inactive_file"];
+  const held = Number(read(posix.join(directory, usage))?.trim() || 0);
+  const statistics = read(posix.join(directory, "memory.stat")) ?? "";
+  const droppable = Number(new RegExp(`^${cached} (\\d+)$`, "m").exec(statistics)?.[1] ?? 0);
+  return Math.max(0, held - droppable);
+}
+
+/**
  * The tightest limits of this process's control groups and all their ancestors, version 1 or 2, from what
  * /proc/self/cgroup and /proc/self/mountinfo say. In a container the group's own path may lie outside the mount:
  * then the mount itself is the group.
  */
 export function cgroupLimits(read: ReadText): CgroupLimits {
-  const groups = read("/proc/self/cgroup");
-  const mountinfo = read("/proc/self/mountinfo");
-  if (groups === null || mountinfo === null) return { cpus: null, memoryBytes: null };
   let cpus: number | null = null;
   let memoryBytes: number | null = null;
-  for (const mount of parseMounts(mountinfo)) {
-    for (const directory of groupDirectories(groups, mount)) {
-      cpus = smaller(cpus, cpuQuota(read, directory, mount));
-      memoryBytes = smaller(memoryBytes, memoryLimit(read, directory, mount));
-    }
+  for (const { directory, mount } of ownGroups(read)) {
+    cpus = smaller(cpus, cpuQuota(read, directory, mount));
+    memoryBytes = smaller(memoryBytes, memoryLimit(read, directory, mount));
   }
   return { cpus, memoryBytes };
+}
+
+/** The process's control groups and their ancestors, of every mount. */
+function ownGroups(read: ReadText): { readonly directory: string; readonly mount: Mount }[] {
+  const groups = read("/proc/self/cgroup");
+  const mountinfo = read("/proc/self/mountinfo");
+  if (groups === null || mountinfo === null) return [];
+  return parseMounts(mountinfo).flatMap((mount) =>
+    groupDirectories(groups, mount).map((directory) => ({ directory, mount })),
+  );
 }
 
 function parseMounts(mountinfo: string): Mount[] {

@@ -48,6 +48,26 @@ export function progressLine(
   };
 }
 
+/** A line that repeats its last report every second until its end: work that cannot say how far it is shows that it goes on. */
+export function tickingLine(stream: ProgressStream, line: ProgressLine = progressLine(stream)): ProgressLine {
+  let timer: NodeJS.Timeout | null = null;
+  let last: Parameters<Progress> = ["", 0, 0];
+  return {
+    report(...report) {
+      last = report;
+      line.report(...last);
+      timer ??= setInterval(() => line.report(...last), tickMs).unref();
+    },
+    end() {
+      if (timer) clearInterval(timer);
+      timer = null;
+      line.end();
+    },
+  };
+}
+
+const tickMs = 1000;
+
 function describe(what: string, done: number, total: number, seconds: number): string {
   if (total <= 0) return `${what} (${seconds.toFixed(0)} s)`;
   const percent = Math.min(100, Math.floor((100 * done) / total));

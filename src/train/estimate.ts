@@ -1,4 +1,5 @@
 /** What a run will take in memory and time, from real runs of its own smallest and largest batches. Changes no parameter. */
+import type { Progress } from "../base/log.js";
 import type { TokenBatch } from "./batch.js";
 import type { TokenRow } from "./data/encode.js";
 import { processBytes } from "./memory.js";
@@ -23,14 +24,22 @@ export interface Work {
 }
 
 /** Runs each batch until its time is known, the largest first, and adds up the rest of the run from what they took. */
-export async function measure(session: TrainSession, work: Work, signal: AbortSignal): Promise<Estimate> {
+export async function measure(
+  session: TrainSession,
+  work: Work,
+  signal: AbortSignal,
+  progress?: Progress,
+): Promise<Estimate> {
   const { stepsDone } = work;
   const { plan, validation, objective, step } = session;
+  progress?.("measuring the largest batch", 0, 0);
   const large = await timeRun(session, plan.largest(), signal);
   const widest = validation.at(-1); // they are in the order of their lengths
+  if (widest) progress?.("measuring the validation", 0, 0);
   const forward = widest
     ? await timeOf(async () => void (await objective.evaluate(step, widest, 1, signal))) // in a session of its own
     : 0;
+  progress?.("measuring the smallest batch", 0, 0);
   const small = await timeRun(session, plan.smallest(), signal);
   const [largeTokens, smallTokens] = [tokensOf(plan.largest()), tokensOf(plan.smallest())];
   const spread = largeTokens - smallTokens;

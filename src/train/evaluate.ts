@@ -1,5 +1,6 @@
 /** What an adapter can do on rows, as served: loss, perplexity, labels by likelihood, exact answers. Prints nothing. */
 import { assert } from "../base/errors.js";
+import type { Progress } from "../base/log.js";
 import type { Tokenizer } from "../text/types.js";
 import type { Item } from "./data/dataset.js";
 import { type Encoding, encodeExample, type LabelSource, type TokenRow } from "./data/encode.js";
@@ -20,8 +21,28 @@ export async function evaluateLoss(served: Served, rows: readonly TokenRow[], ca
 }
 
 /** The sum of -log p over each row's labels. */
-export async function rowLosses(served: Served, rows: readonly TokenRow[], call: ServedCall): Promise<number[]> {
-  return Promise.all(rows.map(async (row) => lossOf(row, await served.score([...row.ids], call))));
+export async function rowLosses(
+  served: Served,
+  rows: readonly TokenRow[],
+  { progress, ...call }: Judged = {},
+): Promise<number[]> {
+  const jobs = rows.map(async (row) => lossOf(row, await served.score([...row.ids], call)));
+  return allOf("scoring rows", jobs, progress);
+}
+
+/** A call that says how far it is. */
+export interface Judged extends ServedCall {
+  readonly progress?: Progress;
+}
+
+function allOf<T>(what: string, jobs: readonly Promise<T>[], progress: Progress | undefined): Promise<T[]> {
+  let done = 0;
+  const told = async (job: Promise<T>): Promise<T> => {
+    const result = await job;
+    progress?.(what, ++done, jobs.length);
+    return result;
+  };
+  return Promise.all(jobs.map(told));
 }
 
 export function meanLoss(rows: readonly TokenRow[], sums: readonly number[]): LossFigures {
@@ -42,7 +63,7 @@ export interface Share {
   readonly share: number;
 }
 
-export interface LabelOptions extends ServedCall {
+export interface LabelOptions extends Judged {
   readonly labels: readonly string[];
   readonly encoding: Encoding;
   /** Tokens of the longest row. */
@@ -63,21 +84,20 @@ export async function chooseLabels(
   sources: readonly LabelSource[],
   options: LabelOptions,
 ): Promise<LabelChoice[]> {
-  return Promise.all(
-    sources.map(async ({ text, label }) => {
-      const scores = await scoreLabels(served, text, options);
-      const best = Math.max(...scores.values());
-      const choice = [...scores].find(([, score]) => score === best)?.[0];
-      return { label, choice, scores: Object.fromEntries(scores) };
-    }),
-  );
+  const jobs = sources.map(async ({ text, label }) => {
+    const scores = await scoreLabels(served, text, options);
+    const best = Math.max(...scores.values());
+    const choice = [...scores].find(([, score]) => score === best)?.[0];
+    return { label, choice, scores: Object.fromEntries(scores) };
+  });
+  return allOf("choosing labels", jobs, options.progress);
 }
 
 /** The log-probability of each label behind a text. All stand behind the same prompt: a long one is cut for the longest label. */
 async function scoreLabels(
   served: Served,
   text: string,
-  { labels, encoding, length, ...call }: LabelOptions,
+  { labels, encoding, length, progress: _, ...call }: LabelOptions,
 ): Promise<ReadonlyMap<string, number>> {
   const place = { file: "", line: 0 };
   const rows = await Promise.all(
@@ -98,7 +118,7 @@ async function scoreLabels(
   return new Map(labels.map((label, i) => [label, scores[i] ?? Number.NaN]));
 }
 
-export interface ExactOptions extends ServedCall {
+export interface ExactOptions extends Judged {
   readonly tokenizer: Tokenizer;
   readonly stopIds: readonly number[];
 }
@@ -116,17 +136,16 @@ export async function answerRows(
   rows: readonly TokenRow[],
   options: ExactOptions,
 ): Promise<Answered[]> {
-  const { tokenizer, stopIds } = options;
-  return Promise.all(
-    rows.map(async (row) => {
-      const prompt = [...row.ids.subarray(0, row.promptLength)];
-      const completion = [...row.ids.subarray(row.promptLength)];
-      const expected = tokenizer.decode(completion, { after: prompt }).trimEnd();
-      // A few tokens more than the right answer has: who goes on has failed already.
-      const ids = await served.generate(prompt, completion.length + 4, stopIds, options);
-      return { row, expected, answer: tokenizer.decode(ids, { after: prompt }).trimEnd() };
-    }),
-  );
+  const { tokenizer, stopIds, progress, ...call } = options;
+  const jobs = rows.map(async (row) => {
+    const prompt = [...row.ids.subarray(0, row.promptLength)];
+    const completion = [...row.ids.subarray(row.promptLength)];
+    const expected = tokenizer.decode(completion, { after: prompt }).trimEnd();
+    // A few tokens more than the right answer has: who goes on has failed already.
+    const ids = await served.generate(prompt, completion.length + 4, stopIds, call);
+    return { row, expected, answer: tokenizer.decode(ids, { after: prompt }).trimEnd() };
+  });
+  return allOf("answering prompts", jobs, progress);
 }
 
 export function shareOf(judged: readonly boolean[]): Share {
