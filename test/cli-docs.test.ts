@@ -6,6 +6,7 @@ import { test } from "node:test";
 import { errorTable } from "../src/base/errors.js";
 import { environmentName, flagName, type OptionTable, serveOptions } from "../src/cli/options.js";
 import { trainOptions } from "../src/cli/train-options.js";
+import { defaultRate } from "../src/train/default-rate.js";
 
 test("docs/errors.md lists every code with its status, type and waiting time, and no other", () => {
   const rows = readFileSync("docs/errors.md", "utf8").match(/^\| `.*$/gm) ?? [];
@@ -56,7 +57,34 @@ function trainDocument(): string {
 Each is a flag, an environment variable or a key of the file that \`--config\` names, as [options.md](options.md) says; a recipe in
 YAML reads \`rank: 8\`, \`targets: [q_proj, v_proj]\`. On \`--resume\` those of the run that goes on are taken.
 
-${sectionsOf(trainOptions)}`;
+${sectionsOf(trainOptions)}
+## The default rate
+
+The peak rate falls with the model's hidden size as "LoRA Without Regret" (Schulman et al., Thinking Machines Lab, 2025) found it for
+alpha 32: 10 x 5e-5 x (2000 / hidden size)^0.781, for Qwen's families ^0.0775. Full fine-tuning takes a tenth of it, preferences
+${defaultRate("dpo", { hiddenSize: 1, family: "llama" })}. The header of a run says where its rate is from.
+
+| model | hidden size | adapters | \`--method full\` |
+| --- | --- | --- | --- |
+${ratesOf().join("\n")}
+`;
+}
+
+/** From the smallest model to the largest. */
+function ratesOf(): string[] {
+  const models = [
+    ["bookworm-7m", 256, "llama"],
+    ["SmolLM2 135M", 576, "llama"],
+    ["SmolLM2 360M", 960, "llama"],
+    ["Qwen2.5 0.5B", 896, "qwen2"],
+    ["Llama 3.2 1B", 2048, "llama"],
+    ["Llama 2 7B", 4096, "llama"],
+    ["Qwen2.5 7B", 3584, "qwen2"],
+  ] as const;
+  return models.map(([name, hiddenSize, family]) => {
+    const rates = (["sft", "full"] as const).map((method) => defaultRate(method, { hiddenSize, family }));
+    return `| ${name} | ${hiddenSize} | ${rates.join(" | ")} |`;
+  });
 }
 
 function serveDocument(): string {

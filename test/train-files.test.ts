@@ -139,6 +139,25 @@ test("the last checkpoints and the best stay; a half-written one is not seen; pa
   assert.equal(await checkpointsIn(fresh(), again).checkpoints.resume(), null);
 });
 
+test("a checkpoint of another version is refused with the folder of its weights, and so is a damaged one", async () => {
+  const path = fresh();
+  const values = Float32Array.of(1);
+  const { checkpoints } = checkpointsIn(path, values);
+  const saved = await checkpoints.save({ ...initialState(), step: 7 });
+  const file = join(saved, "state.json");
+  const { format, ...old } = JSON.parse(readFileSync(file, "utf8"));
+  assert.equal(typeof format, "number");
+  writeFileSync(file, JSON.stringify({ ...old, startLoss: 1, above: 0 }));
+  await assert.rejects(checkpoints.resume(), (error) => {
+    assert.ok(error instanceof LorikeetError && error.message.includes(saved), `${error}`);
+    return /another version.*--overwrite/.test(error.message);
+  });
+  for (const damaged of ["{", "[]", "null", ""]) {
+    writeFileSync(file, damaged);
+    await assert.rejects(checkpoints.resume(), /is not the state of a run/);
+  }
+});
+
 test("a checkpoint that cannot be written leaves those before it", async () => {
   const path = fresh();
   const values = Float32Array.of(1);

@@ -51,7 +51,7 @@ test("what is advised fits, and is no smaller than it must be", () => {
 });
 
 test("the flags keep the step's rows, or pairs, and say only what changes", () => {
-  const settings = { ...trainDefaults, batch: 64, accumulate: 1 };
+  const settings = { ...trainDefaults, rate: 1e-3, batch: 64, accumulate: 1 };
   const fitting = { rows: 16, length: 1024, gradientCheckpointing: false };
   assert.equal(flagsOf(fitting, 1024, settings), "--batch 16 --accumulate 4");
   assert.equal(flagsOf(fitting, 1024, { ...settings, method: "dpo" }), "--batch 8 --accumulate 8");

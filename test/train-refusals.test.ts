@@ -91,7 +91,7 @@ test("an adapter that is gone on with keeps its shape, and its record says so", 
   const card = readFileSync(join(folder, "made", "first", "README.md"), "utf8");
   assert.match(
     card,
-    /\| 1 validation rows \| before \| after \|\n.*\n\| loss \| \d\.\d{4} \| \d\.\d{4} \|\n\| perplexity /,
+    /\| 1 validation rows \| loss \| perplexity \|\n.*\n\| before \| \d\.\d{4} \| .*\n\| last and best \(step 1, kept\) \| \d\.\d{4} \| /,
   );
   const recipe = join(folder, "again.yaml");
   writeFileSync(recipe, /```yaml\n([^`]*)```/.exec(card)?.[1] ?? "");
@@ -127,7 +127,7 @@ test("a server that is down or refuses loses nothing: the result is saved, told 
     ["down", down, /does not answer \(ECONNREFUSED\)/],
   ] as const) {
     assert.equal(code, 1);
-    assert.match(err, /saved .*\n.*The adapter is saved, but not published: /);
+    assert.match(err, /saved .*\n(.*\n)*.*The adapter is saved, but not published: /);
     assert.match(err, reason);
     const target = join(folder, "made", name);
     assert.ok(err.includes(`lorikeet adapters add "${name}" "${target}" --url ${url}`), err);

@@ -1,7 +1,7 @@
 /** Runs that are killed, interrupted, starved of disk or diverge, as processes on a tiny model: they go on bit for bit, or say what is left. */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
@@ -137,12 +137,116 @@ test("a disk without room ends a run with what was saved, and how to go on", {
   assert.ok(weightsOf(target).equals(weightsOf(whole)), "the same bytes");
 });
 
-test("a run that diverges keeps its best checkpoint and names it", async () => {
+test("a run that diverges saves its best weights and says where", async () => {
   const out = outOf("diverged");
   const wild = ["--method", "full", "--rate", "10", "--clip", "0", "--weight-decay", "10"];
   const { code, err } = await finish("train", ...common, ...steps, "--data", rows, ...wild, "--out", out);
   assert.equal(code, 2, err);
-  const kept =
-    /The loss diverged after \d+ steps .*The best checkpoint, of step \d+, is kept: (\S+)\. A lower --rate/.exec(err);
-  assert.ok(kept?.[1] && existsSync(join(kept[1], "model.safetensors")), err);
+  const kept = /The loss diverged after \d+ steps .*The weights of step \d+ are saved: (\S+)\. A lower --rate/.exec(
+    err,
+  );
+  assert.ok(kept?.[1] === out && existsSync(join(out, "model.safetensors")), err);
+  const { results } = JSON.parse(readFileSync(join(out, "lorikeet.json"), "utf8"));
+  assert.deepEqual(
+    [results.ended, results.kept_step, results.validation_loss],
+    [...["diverged", results.best_step, results.best_validation_loss]],
+  );
+  assert.ok(Number.isFinite(results.served_check.served), "what is saved answers");
+});
+
+test("the last weights are kept, or the best where that is asked for; patience asks for it; the card and the summary name both", async () => {
+  const data = join(folder, "overfit");
+  mkdirSync(data);
+  const row = (i: number, answer: string): string => `${JSON.stringify({ prompt: `Say ${i}:`, completion: answer })}\n`;
+  writeFileSync(join(data, "train.jsonl"), row(1, " yes").repeat(8));
+  writeFileSync(join(data, "valid.jsonl"), row(2, " yes") + row(3, " nonsense that nobody says"));
+  const asked = ["train", ...common, "--data", data, "--batch", "4", "--accumulate", "1", "--eval-every", "4"];
+  const fast = [...asked, "--rate", "0.05", "--schedule", "constant", "--keep", "50", "--json"];
+  const ends: Record<string, { kept_step: number; best_step: number; steps: number; validation_loss: number }> = {};
+  for (const [name, more] of Object.entries({
+    last: ["--steps", "24"],
+    best: ["--steps", "24", "--load-best-model-at-end"],
+    patience: ["--steps", "60", "--patience", "2"],
+  })) {
+    const target = outOf(`kept-${name}`);
+    const { out, err, code } = await finish(...fast, ...more, "--out", target);
+    assert.equal(code, 0, err);
+    const results = JSON.parse(out);
+    ends[name] = results;
+    assert.ok(results.best_validation_loss < results.last_validation_loss && results.best_step < results.steps, out);
+    const kept = join(target, "checkpoints", `step-${String(results.kept_step).padStart(7, "0")}`);
+    assert.ok(weightsOf(target).equals(weightsOf(kept)), `${name}: the weights of step ${results.kept_step}`);
+    const card = readFileSync(join(target, "README.md"), "utf8");
+    const [last, best] = [results.last_validation_loss.toFixed(4), results.best_validation_loss.toFixed(4)];
+    for (const text of [card, err]) {
+      assert.ok(text.includes(last) && text.includes(best), text);
+      assert.match(text, new RegExp(`step ${results.kept_step},? ?kept|weights of step ${results.kept_step}`));
+    }
+  }
+  const { last, best, patience } = ends;
+  assert.deepEqual([last?.kept_step, best?.kept_step, patience?.kept_step], [24, best?.best_step, patience?.best_step]);
+  assert.ok((patience?.steps ?? 60) < 60, "patience has ended it");
+  const never = await finish(
+    ...fast,
+    "--patience",
+    "2",
+    "--data",
+    join(data, "train.jsonl"),
+    "--valid-share",
+    "0",
+    "--out",
+    outOf("no"),
+  );
+  assert.equal(never.code, 2);
+  assert.match(never.err, /--patience goes by validation rows, and there are none/);
+});
+
+test("a run that has ended gets more steps, and at a constant rate ends with the bytes of one that had them from the start", async () => {
+  const asked = ["train", ...common, "--data", rows, "--batch", "4", "--accumulate", "1", "--schedule", "constant"];
+  const often = ["--eval-every", "4", "--rank", "2"];
+  const whole = outOf("long");
+  assert.equal((await finish(...asked, ...often, "--steps", "24", "--out", whole)).code, 0);
+  const target = outOf("longer");
+  assert.equal((await finish(...asked, ...often, "--steps", "12", "--out", target)).code, 0);
+  const short = weightsOf(target);
+  const again = (...more: string[]) => finish("train", "--resume", "--out", target, ...common.slice(0, 4), ...more);
+  const idle = await again("--data", rows);
+  assert.equal(idle.code, 2);
+  assert.match(idle.err, /The run has ended after step 12 of 12: --steps or --epochs must give it more/);
+  const other = await again("--data", pairs, "--steps", "24");
+  assert.equal(other.code, 1);
+  assert.ok(weightsOf(target).equals(short), "a refusal leaves the result");
+  assert.match((await again("--data", rows, "--steps", "24", "--rank", "4")).err, /--rank was 2 when this run began/);
+  const { out, err, code } = await again("--data", rows, "--steps", "24");
+  assert.equal(code, 0, err);
+  assert.match(out, /resumed +after step 12, at a rate of 4\.00e-3 as in any run of 24 steps/);
+  assert.ok(weightsOf(target).equals(weightsOf(whole)), "the same bytes");
+  const steps = readFileSync(join(target, "training.jsonl"), "utf8").match(/"step":\d+,"loss"/g);
+  assert.equal(steps?.length, 24);
+  const record = JSON.parse(readFileSync(join(target, "lorikeet.json"), "utf8"));
+  assert.deepEqual([record.settings.steps, record.results.steps, record.results.kept_step], [24, 24, 24]);
+});
+
+test("one that ended by patience trains on when it gets more steps", async () => {
+  const target = outOf("patient");
+  const idle = [...common.slice(0, -2), "--rate", "1e-12", "--alpha", "1e-6", "--eval-every", "2", "--patience", "2"];
+  const few = ["--batch", "4", "--accumulate", "1", "--data", rows];
+  const ended = await finish("train", ...idle, ...few, "--steps", "40", "--out", target, "--json");
+  const { ended: why, steps } = JSON.parse(ended.out);
+  assert.equal(why, "patience");
+  assert.ok(steps < 40);
+  const again = await finish(
+    "train",
+    "--resume",
+    ...common.slice(0, 2),
+    "--data",
+    rows,
+    "--steps",
+    "60",
+    "--out",
+    target,
+    "--json",
+  );
+  assert.equal(again.code, 0, again.err);
+  assert.ok(JSON.parse(again.out).steps >= steps + 4, again.out);
 });

@@ -199,7 +199,7 @@ test("an interruption saves at the step it came in, and throws a half-done step 
   assert.deepEqual([state.step, run.saved.at(-1)?.state.step], [6, 6]);
 });
 
-test("a loss that is no number stops at once and leaves the parameters alone; one far above its start does after 20 steps", async () => {
+test("a loss that is not a number stops at once and leaves the parameters alone", async () => {
   const broken = runOf();
   const run = broken.stepper.run.bind(broken.stepper);
   let runs = 0;
@@ -213,13 +213,48 @@ test("a loss that is no number stops at once and leaves the parameters alone; on
     broken.saved.every((saved) => saved.state.step < 3),
     "what is kept is from before",
   );
-  const rising = runOf({ steps: 100, validateEvery: 1000 });
-  const honest = rising.stepper.run.bind(rising.stepper);
-  let calls = 0;
-  rising.stepper.run = async (...args) => ({ ...(await honest(...args)), loss: calls++ < 2 ? 1 : 2 });
-  const risen = initialState();
-  assert.equal(await train(rising.all, risen), "diverged");
-  assert.equal(risen.step, 20, "the first step, 19 above it; the 20th is not learned");
+});
+
+/** Where a run with these losses ends, and how. */
+async function endOf(lossAt: (step: number) => number, steps = 200): Promise<[end: string, step: number]> {
+  const run = runOf({ steps, validateEvery: 1000 });
+  const honest = run.stepper.run.bind(run.stepper);
+  let runs = 0;
+  // Two runs make a step, and the loss of a step is their sum.
+  run.stepper.run = async (...args) => ({ ...(await honest(...args)), loss: lossAt(runs++ >> 1) / 2 });
+  const state = initialState();
+  return [await train({ ...run.all, batches: () => run.plan.step(0) }, state), state.step];
+}
+
+test("a loss far above its running mean for 20 steps has diverged, at the start too", async () => {
+  assert.deepEqual(await endOf((step) => (step < 100 ? 2 : 9)), ["diverged", 119]);
+  assert.deepEqual(await endOf((step) => (step < 5 ? 4 : 100)), ["diverged", 39]);
+  assert.deepEqual(await endOf((step) => (step < 50 ? 0.01 : 3)), ["diverged", 69]);
+});
+
+test("runs that learn are not ended: an easy first batch, one gone on with, waves, a spike that heals", async () => {
+  const wave = (step: number): number => 1 + Math.sin(step * 2.1);
+  const losses: Readonly<Record<string, (step: number) => number>> = {
+    "an easy first batch": (step) => (step < 2 ? 0.1 : 2.5 - step / 100),
+    "learned by heart, then other rows": (step) => 0.005 + 0.4 * Math.min(1, step / 40),
+    waves: (step) => 2 * wave(step),
+    "rare hard rows": (step) => (step % 9 === 0 ? 12 : 0.2),
+    "a spike": (step) => (step >= 60 && step < 78 ? 30 : 1),
+    falling: (step) => 8 * Math.exp(-step / 30),
+  };
+  for (const [name, lossAt] of Object.entries(losses)) assert.deepEqual(await endOf(lossAt), ["done", 200], name);
+});
+
+test("a validation that is not a number ends the run before it is saved", async () => {
+  const run = runOf();
+  const evaluate = run.stepper.evaluate.bind(run.stepper);
+  run.stepper.evaluate = async (...args) => {
+    const result = await evaluate(...args);
+    return run.losses.length < 8 ? result : { ...result, tokenLosses: result.tokenLosses.map(() => Number.NaN) };
+  };
+  const state = initialState();
+  assert.equal(await train(run.all, state), "diverged");
+  assert.deepEqual([state.step, state.last?.step, run.saved.at(-1)?.state.step], [8, 4, 4]);
 });
 
 test("patience ends a run that no longer gets better; time ends it with a validation", async () => {

@@ -50,6 +50,7 @@ export async function runTrainCase(what: TrainCase): Promise<TrainMeasured> {
   const data = randomRows(checkpoint.config.vocabSize, rows, length);
   const settings: TrainSettings = {
     ...trainDefaults,
+    rate: 2e-4,
     baseDtype,
     rank: benchRank,
     batch: rows,

@@ -1,6 +1,6 @@
 /** Everything that a run of `train` needs, opened in order and checked before anything is trained or written. */
 
-import { basename } from "node:path";
+import { basename, join } from "node:path";
 import { LorikeetError } from "../base/errors.js";
 import type { Checkpoint, DecoderConfig } from "../model/types.js";
 import { type OpenedAdapter, openAdapter } from "../train/adapter-files.js";
@@ -13,7 +13,7 @@ import { type RunRecord, readRecord } from "../train/record.js";
 import type { RunFolder } from "../train/run-folder.js";
 import { openSession, type TrainSession } from "../train/session.js";
 import type { TrainSettings } from "../train/settings.js";
-import { usableMemory, usableThreads } from "./machine.js";
+import { freeMemory, usableMemory, usableThreads } from "./machine.js";
 import { flagName } from "./options.js";
 import { progressLine } from "./progress.js";
 import { requireGiven } from "./settings.js";
@@ -34,8 +34,10 @@ export interface TrainJob extends AsyncDisposable {
   readonly record: RunRecord;
   /** Rows by which training and serving are compared, and of which samples are made. */
   readonly check: readonly TokenRow[];
-  /** Of the run that is gone on with. */
+  /** Of the run that resumes. */
   readonly stepsDone: number;
+  /** Whether that run had ended. */
+  readonly isExtended: boolean;
 }
 
 const checkedRows = 16;
@@ -51,10 +53,7 @@ export async function openJob(
   const model = await openTrainModel(flags.model, flags.chatTemplate);
   try {
     const { checkpoint } = model;
-    const asked = settingsOf(flags, {
-      maxPositions: checkpoint.config.maxPositions,
-      parameters: checkpoint.parameterCount,
-    });
+    const asked = settingsOf(flags, checkpoint.config);
     requireMethod(flags);
     requireLength(asked.length, checkpoint.config.maxPositions);
     const initFrom = flags.initFrom === null ? null : await openAdapter(flags.initFrom, checkpoint.config);
@@ -66,9 +65,11 @@ export async function openJob(
       progress: progress.report,
     });
     requireDigest(flags.dataDigest, data.digest);
+    requireValidation(flags, data);
     const threads = flags.threads ?? usableThreads();
     const record = recordOf(model, settings, data, initFrom?.digest ?? null);
-    if (resumed) requireSame(await readRecord(resumed.path), record);
+    const origin = resumed ? await resumed.origin() : null;
+    if (origin !== null) requireSame(await readRecord(origin), record);
     const session = await openSession({
       checkpoint,
       settings,
@@ -79,6 +80,9 @@ export async function openJob(
       progress: progress.report,
     });
     requireMemory(session, checkpoint, settings);
+    const stepsDone = origin === null ? 0 : ((await Checkpoints.stepsIn(join(origin, "checkpoints"))).at(-1) ?? 0);
+    const isExtended = origin !== null && origin === resumed?.out;
+    requireSteps(session.totalSteps, stepsDone, isExtended);
     const [rows] = [data.valid.length > 0 ? data.valid : data.train];
     return {
       flags,
@@ -90,7 +94,8 @@ export async function openJob(
       threads,
       record,
       check: rows.slice(0, checkedRows).map(([row]) => row),
-      stepsDone: resumed ? ((await stepsOf(resumed)).at(-1) ?? 0) : 0,
+      stepsDone,
+      isExtended,
       async [Symbol.asyncDispose]() {
         await session[Symbol.asyncDispose]();
         await model[Symbol.asyncDispose]();
@@ -160,6 +165,13 @@ function requireDigest(allowed: string | null, found: string): void {
   });
 }
 
+/** Without validation rows there is no best: an option that asks for it would be ignored. */
+function requireValidation({ patience, loadBestModelAtEnd }: TrainFlags, { valid }: DataSet): void {
+  if (valid.length > 0 || (patience === null && !loadBestModelAtEnd)) return;
+  const name = patience === null ? "--load-best-model-at-end" : "--patience";
+  throw new UsageError([`${name} goes by validation rows, and there are none: add a valid file or --valid-share.`]);
+}
+
 function requireLength(length: number, most: number): void {
   if (length <= most) return;
   throw new UsageError([`--length ${length} is more than the ${most} tokens that the model was made for.`]);
@@ -203,8 +215,11 @@ function requireSame(before: Partial<RunRecord> | null, now: RunRecord): void {
   );
 }
 
-function stepsOf(folder: RunFolder): Promise<number[]> {
-  return Checkpoints.stepsIn(folder.checkpoints);
+/** A run that has ended needs more steps to go on, one that has not at least those that it has done. */
+function requireSteps(total: number, done: number, hasEnded: boolean): void {
+  if (hasEnded ? total > done : total >= done) return;
+  const state = hasEnded ? "has ended" : "stands";
+  throw new UsageError([`The run ${state} after step ${done} of ${total}: --steps or --epochs must give it more.`]);
 }
 
 /** Refuses a run that could not fit, with what would. */
@@ -217,17 +232,23 @@ function requireMemory(session: TrainSession, { config }: Checkpoint, settings: 
     trainsHead: !session.facts || session.facts.sites.some(({ path }) => path === "lm_head"),
     gradientCheckpointing: settings.gradientCheckpointing,
   };
-  const memory = usableMemory();
   const needed = countBytes(shape);
+  const memory = memoryForRun();
   if (needed <= memory) return;
   const fitting = fitMemory(shape, memory);
   const hint = fitting ? `It would fit with ${flagsOf(fitting, length, settings)}.` : "A smaller model is needed.";
+  const isBusy = needed <= usableMemory();
+  const why = isBusy ? ` that are free of ${formatBytes(usableMemory())}` : " of this machine";
+  const advice = isBusy ? `End what else runs here, or make the run smaller. ${hint}` : hint;
   throw new LorikeetError(
     "out_of_memory",
-    `The run needs about ${formatBytes(needed)}, more than the ${formatBytes(memory)} of this machine. ${hint}`,
+    `The run needs about ${formatBytes(needed)}, more than the ${formatBytes(memory)}${why}. ${advice}`,
     { param: "--batch", found: needed, allowed: memory },
   );
 }
+
+/** What this process may hold in all: what is free, and what it holds already. */
+export const memoryForRun = (): number => Math.min(usableMemory(), freeMemory() + process.memoryUsage.rss());
 
 /** A step of about as many rows or pairs as were asked for. */
 export function flagsOf(

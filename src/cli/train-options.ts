@@ -2,16 +2,15 @@
 
 import type { BaseDtype } from "../engine/start.js";
 import { parseLabelTemplate } from "../train/data/encode.js";
+import { defaultRate, type ModelSize } from "../train/default-rate.js";
 import { allLinear } from "../train/lora.js";
-import { defaultRate, rates, type TrainSettings, trainDefaults } from "../train/settings.js";
+import { type TrainSettings, trainDefaults } from "../train/settings.js";
 import { configKeys } from "./generate-options.js";
 import { engineOptions, flagName, given, type OptionTable, open, type Settings } from "./options.js";
 import { address, decimal, digest, duration, flag, integer, list, oneOf, type Parser, text } from "./units.js";
 
 const { model, cacheDir, chatTemplate, threads } = engineOptions;
 const d = trainDefaults;
-
-const shownRates = `${rates.usual}; ${rates.small} below 50 M parameters; ${rates.dpo} with dpo; ${rates.full} and ${rates.smallFull} with full`;
 
 /** As it was typed: line breaks are put in when it is used. Throws for one without its two places. */
 export const labelTemplate: Parser<string> = (value) => {
@@ -107,7 +106,7 @@ export const trainOptions = {
     parse: oneOf("sft", "dpo", "full"),
     help: "sft learns rows, dpo learns from preference pairs; full learns rows with every weight and writes a model",
   }),
-  rate: open("Training", shownRates, {
+  rate: open("Training", "by the model's hidden size; 0.000005 with dpo", {
     placeholder: "number",
     parse: decimal(1e-12, 10),
     help: "peak learning rate",
@@ -182,7 +181,7 @@ export const trainOptions = {
   beta: given("Training", d.beta, {
     placeholder: "number",
     parse: decimal(1e-6, 100),
-    help: "strength of dpo: how far the answers may leave the base",
+    help: "strength of dpo: how far answers may leave the reference, the base or the adapter of --init-from",
   }),
   seed: given("Training", d.seed, {
     placeholder: "n",
@@ -197,10 +196,17 @@ export const trainOptions = {
   patience: open("Run", "off", {
     placeholder: "n",
     parse: integer(1),
-    help: "ends the run after so many validations without a better loss",
+    help: "ends the run after so many validations without a better loss, and keeps the best",
+  }),
+  loadBestModelAtEnd: given("Run", d.loadBestModelAtEnd, {
+    parse: flag,
+    help: "keep the weights with the best validation loss instead of the last ones",
   }),
   keep: given("Run", d.keep, { placeholder: "n", parse: integer(1), help: "last checkpoints kept besides the best" }),
-  resume: given("Run", false, { parse: flag, help: "go on with the unfinished run into --out; needs no other option" }),
+  resume: given("Run", false, {
+    parse: flag,
+    help: "go on with the unfinished run into --out, which needs no other option, or give an ended one more --steps",
+  }),
   overwrite: given("Run", false, { parse: flag, help: "replace the result or the unfinished run in --out" }),
   dryRun: given("Run", false, {
     parse: flag,
@@ -225,10 +231,7 @@ export type TrainFlags = Settings<typeof trainOptions>;
 export const trainConfigKeys = [...new Set([...configKeys, ...Object.keys(trainOptions).map(flagName)])];
 
 /** The trainer's settings. `model`: what the defaults depend on. */
-export function settingsOf(
-  flags: TrainFlags,
-  model: { readonly maxPositions: number; readonly parameters: number },
-): TrainSettings {
+export function settingsOf(flags: TrainFlags, model: ModelSize & { readonly maxPositions: number }): TrainSettings {
   const { rate, length, maxTime, labelTemplate } = flags;
   return {
     method: flags.method,
@@ -241,7 +244,7 @@ export function settingsOf(
     loraPlus: flags.loraPlus,
     saveDtype: flags.saveDtype,
     targets: flags.targets,
-    rate: rate ?? defaultRate(flags.method, model.parameters),
+    rate: rate ?? defaultRate(flags.method, model),
     schedule: flags.schedule,
     rateFloor: flags.rateFloor,
     warmUp: flags.warmUp,
@@ -263,6 +266,7 @@ export function settingsOf(
     seed: flags.seed,
     evalEvery: flags.evalEvery,
     patience: flags.patience,
+    loadBestModelAtEnd: flags.loadBestModelAtEnd || flags.patience !== null,
     validShare: flags.validShare,
     validRows: flags.validRows,
     labelTemplate: labelTemplate.replaceAll("\\n", "\n"),

@@ -1,16 +1,19 @@
 /** What `train` tells a person: header, progress, samples and the end. Computes nothing. */
 
-import { basename } from "node:path";
+import { basename, join } from "node:path";
 import type { Checkpoint } from "../model/types.js";
 import type { Tokenizer } from "../text/types.js";
 import type { BaseWeights } from "../train/base-weights.js";
+import { Checkpoints } from "../train/checkpoints.js";
 import type { DataSet, Item } from "../train/data/dataset.js";
 import type { TokenRow } from "../train/data/encode.js";
 import { countLabels } from "../train/data/shorten.js";
+import { defaultRate, rateReason } from "../train/default-rate.js";
 import type { Estimate } from "../train/estimate.js";
+import type { RunResults } from "../train/record.js";
 import type { TrainSession } from "../train/session.js";
 import type { TrainSettings } from "../train/settings.js";
-import type { StepReport } from "../train/trainer.js";
+import type { StepReport, TrainState, Validated } from "../train/trainer.js";
 import type { ProgressStream } from "./progress.js";
 import { formatFields } from "./table.js";
 import { formatBytes, formatCount } from "./units.js";
@@ -23,6 +26,8 @@ export interface HeaderFacts {
   readonly estimate: Estimate;
   readonly memory: number;
   readonly threads: number;
+  /** Steps of the run that resumes. */
+  readonly stepsDone: number;
   readonly out: string;
 }
 
@@ -46,15 +51,29 @@ export function formatHeader(facts: HeaderFacts): string {
     ["data", data.digest],
     [
       "steps",
-      `${session.totalSteps} of ${perStep} ${settings.method === "dpo" ? "pairs" : "rows"}, peak rate ${settings.rate}, validation every ${session.validateEvery}`,
+      `${session.totalSteps} of ${perStep} ${settings.method === "dpo" ? "pairs" : "rows"}, validation every ${session.validateEvery}`,
     ],
-    ["memory", `about ${formatBytes(estimate.bytes)} of ${formatBytes(facts.memory)}`],
+    ...(facts.stepsDone > 0 ? [["resumed", resumedText(facts)] as const] : []),
+    ["rate", `${settings.rate} at its peak${rateText(facts)}`],
+    ["memory", `about ${formatBytes(estimate.bytes)} of ${formatBytes(facts.memory)} free`],
     [
       "time",
       `about ${formatTime(estimate.ms + estimate.endMs)} on ${facts.threads} ${facts.threads === 1 ? "thread" : "threads"}`,
     ],
     ["out", facts.out],
   ]);
+}
+
+/** More steps stretch the schedule: the rate is what it would be here in a run that had them from the start. */
+function resumedText({ session, stepsDone }: HeaderFacts): string {
+  const { schedule, totalSteps } = session;
+  if (stepsDone >= totalSteps) return `after step ${stepsDone}, its last`;
+  return `after step ${stepsDone}, at a rate of ${schedule(stepsDone).toExponential(2)} as in any run of ${totalSteps} steps`;
+}
+
+/** A rate that nobody asked for is explained. */
+function rateText({ settings: { method, rate }, checkpoint: { config } }: HeaderFacts): string {
+  return rate === defaultRate(method, config) ? `, ${rateReason(method, config)}` : "";
 }
 
 function baseLine({ dtype, bytes, blocks }: BaseWeights): string {
@@ -134,6 +153,24 @@ export function formatLengths(items: readonly Item[]): string {
       return `${range}  ${"█".repeat(Math.ceil((40 * count) / highest))} ${count}`;
     })
     .join("\n");
+}
+
+/** The end of a run: what was saved, and the validation loss of the last weights and of the best, whichever are kept. */
+export function formatResults(
+  { ended, seconds, kept_step: kept }: RunResults,
+  { step, last, best }: TrainState,
+  out: string,
+  peakBytes: number,
+): string {
+  const validation = (at: Validated, more = ""): string =>
+    `validation loss ${at.loss.toFixed(4)} at step ${at.step}${at.step === kept ? ", kept" : more}`;
+  const checkpoint = best ? `; its weights are in ${Checkpoints.pathIn(join(out, "checkpoints"), best.step)}` : "";
+  return formatFields([
+    ["saved", `${out}, the weights of step ${kept}`],
+    ["ended", `${ended} after ${step} steps in ${formatTime(1000 * seconds)}, at most ${formatBytes(peakBytes)}`],
+    ...(last ? [["last", validation(last)] as const] : []),
+    ...(best ? [["best", validation(best, checkpoint)] as const] : []),
+  ]);
 }
 
 export interface TrainProgress {

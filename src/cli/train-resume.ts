@@ -1,6 +1,7 @@
-/** The options of a run that goes on: those it was begun with. Says which others may change. */
+/** The options of a run that resumes: those it was begun with. Says which others may change. */
 
 import type { Command } from "commander";
+import { readRecord } from "../train/record.js";
 import { RunFolder } from "../train/run-folder.js";
 import { readOptions } from "./command-line.js";
 import { flagName } from "./options.js";
@@ -8,7 +9,7 @@ import { resolveSettings } from "./settings.js";
 import { type TrainFlags, trainConfigKeys, trainOptions } from "./train-options.js";
 import { UsageError } from "./usage.js";
 
-/** What may be given anew on `--resume`: it changes nothing that is learned. */
+/** What may be given anew on `--resume`: it changes nothing that was learned so far. */
 const free: readonly string[] = [
   "resume",
   "out",
@@ -16,6 +17,9 @@ const free: readonly string[] = [
   "cacheDir",
   "maxTime",
   "keep",
+  "loadBestModelAtEnd",
+  "steps",
+  "epochs",
   "publish",
   "apiKeyFile",
   "json",
@@ -29,15 +33,20 @@ export async function readTrainOptions(
 ): Promise<TrainFlags> {
   const flags: Readonly<Record<string, unknown>> = command.opts();
   if (flags.resume !== true) return readOptions(command, trainOptions, environment, trainConfigKeys);
-  if (typeof flags.out !== "string") throw new UsageError(["--resume needs --out <folder>, the run to go on with."]);
-  const stored = await new RunFolder(flags.out).recall();
-  if (!stored) throw new UsageError([`There is no unfinished run into ${flags.out} to resume.`]);
+  if (typeof flags.out !== "string")
+    throw new UsageError(["--resume needs --out <folder>, the run or the result to go on with."]);
+  const unfinished = await new RunFolder(flags.out).recall();
+  const stored = unfinished ?? (await optionsOfResult(flags.out));
+  if (!stored)
+    throw new UsageError([`There is neither an unfinished run into ${flags.out} nor a result to go on with.`]);
+  const file = withoutSteps(stored, flags);
   const before = resolveSettings(trainOptions, { flags: {}, environment: {}, file: stored, filePath: "the run" });
-  const now = resolveSettings(trainOptions, { flags, environment: {}, file: stored, filePath: "the run" });
+  const now = resolveSettings(trainOptions, { flags, environment: {}, file, filePath: "the run" });
   const [was, is] = [storedOptions(before), storedOptions(now)];
-  const changed = Object.keys(trainOptions).filter(
-    (name) => !free.includes(name) && was[flagName(name)] !== is[flagName(name)],
+  const fixed = Object.keys(trainOptions).filter(
+    (name) => !free.includes(name) && (unfinished || !untold.includes(name)),
   );
+  const changed = fixed.filter((name) => was[flagName(name)] !== is[flagName(name)]);
   if (changed.length > 0) {
     throw new UsageError(
       changed.map((name) => {
@@ -48,6 +57,26 @@ export async function readTrainOptions(
     );
   }
   return now;
+}
+
+type Stored = Readonly<Record<string, unknown>>;
+
+/** What a result does not tell: where things lay. Its record holds their digests. */
+const untold: readonly string[] = ["model", "data", "initFrom", "chatTemplate", "dataDigest"];
+
+/** `--epochs` alone counts over the number of steps that the run began with. */
+function withoutSteps(stored: Stored, flags: Stored): Stored {
+  if (flags.epochs === undefined || flags.steps !== undefined) return stored;
+  const { steps: _, ...others } = stored;
+  return others;
+}
+
+/** The options of a run that has ended, as its record tells them; null where there is none. */
+async function optionsOfResult(out: string): Promise<Stored | null> {
+  const settings = (await readRecord(out))?.settings;
+  if (!settings) return null;
+  const told = Object.entries(settings).filter(([name, value]) => name in trainOptions && value !== null);
+  return Object.fromEntries(told.map(([name, value]) => [flagName(name), value]));
 }
 
 /** Options as a configuration file holds them, without those that are not set and those of one call only. */

@@ -14,17 +14,16 @@ import { openServed, type Served } from "../train/served.js";
 import { divergedError } from "../train/trainer.js";
 import { readClientKey } from "./api-keys.js";
 import { addOptions } from "./command-line.js";
-import { usableMemory } from "./machine.js";
+import { tickingLine } from "./progress.js";
 import { remoteServer } from "./remote.js";
 import { requireGiven } from "./settings.js";
 import { listenForShutdown, type Shutdown, signalExitCode } from "./shutdown.js";
 import { printJson, printLine, type Terminal } from "./terminal.js";
-import { openJob, type TrainJob } from "./train-job.js";
+import { memoryForRun, openJob, type TrainJob } from "./train-job.js";
 import { trainOptions } from "./train-options.js";
-import { formatHeader, formatLengths, formatRows, formatTime, trainProgress } from "./train-report.js";
+import { formatHeader, formatLengths, formatResults, formatRows, trainProgress } from "./train-report.js";
 import { readTrainOptions, storedOptions } from "./train-resume.js";
 import { formatSamples, mostAnswerTokens, pairSamples, type Sample, takeAnswers } from "./train-samples.js";
-import { formatBytes } from "./units.js";
 import { describeFault, exitCodeOf, Quit, RemoteError, UsageError } from "./usage.js";
 
 export function addTrain(program: Command, terminal: Terminal): void {
@@ -92,8 +91,14 @@ async function runCommand(flags: Flags, shutdown: Shutdown, terminal: Terminal):
 const mostServedDifference = 1e-4;
 
 /** Of the whole run; --max-time ends the training, and not what follows. */
-async function estimateOf({ session, settings, ...job }: TrainJob, signal: AbortSignal): Promise<Estimate> {
-  const estimate = await measure(session, { ...job, answerTokens: mostAnswerTokens }, signal);
+async function estimateOf(
+  { session, settings, ...job }: TrainJob,
+  signal: AbortSignal,
+  terminal: Terminal,
+): Promise<Estimate> {
+  const line = tickingLine(terminal.stderr);
+  const work = { ...job, answerTokens: mostAnswerTokens };
+  const estimate = await measure(session, work, signal, line.report).finally(() => line.end());
   return { ...estimate, ms: Math.min(estimate.ms, settings.maxTimeMs ?? estimate.ms) };
 }
 
@@ -101,9 +106,9 @@ async function estimateOf({ session, settings, ...job }: TrainJob, signal: Abort
 const speaker = ({ flags }: TrainJob, terminal: Terminal) => (flags.json ? terminal.stderr : terminal.stdout);
 
 async function showPlan(job: TrainJob, shutdown: Shutdown, terminal: Terminal): Promise<void> {
-  const estimate = await estimateOf(job, shutdown.signal);
+  const estimate = await estimateOf(job, shutdown.signal, terminal);
   const say = speaker(job, terminal);
-  printLine(say, formatHeader({ ...job, estimate, memory: usableMemory(), out: job.flags.out ?? "(dry run)" }));
+  printLine(say, formatHeader({ ...job, estimate, memory: memoryForRun(), out: job.flags.out ?? "(dry run)" }));
   printLine(say, `\n${formatRows(job.data.train, job.model.tokenizer)}`);
   printLine(say, `\ntokens of a row\n${formatLengths(job.data.train)}`);
   if (job.flags.json) printJson(terminal.stdout, planOf(job, estimate));
@@ -132,10 +137,15 @@ async function trainJob(
 ): Promise<void> {
   const { session, settings, model } = job;
   const say = speaker(job, terminal);
-  const estimate = await estimateOf(job, signal);
-  printLine(say, `${formatHeader({ ...job, estimate, memory: usableMemory(), out: folder.out })}\n`);
+  const estimate = await estimateOf(job, signal, terminal);
+  printLine(say, `${formatHeader({ ...job, estimate, memory: memoryForRun(), out: folder.out })}\n`);
   await folder.start(mode, storedOptions(job.flags));
   const progress = trainProgress(terminal.stderr, session.totalSteps);
+  const line = tickingLine(terminal.stderr);
+  const endLines = (): void => {
+    progress.end();
+    line.end();
+  };
   const isModel = settings.method === "full"; // what is served has the base's weights no more
   const sampling = { tokenizer: model.tokenizer, stopIds: model.checkpoint.config.stopIds, signal };
   let [before, after]: [string[], string[]] = [[], []];
@@ -145,31 +155,35 @@ async function trainJob(
     settings,
     record: job.record,
     check: job.check,
+    extends: job.isExtended,
     serve: (result) => serveResult(job, result),
     async tried(served) {
       after = await takeAnswers(served, job.check, sampling);
       if (!isModel) before = await takeAnswers(served, job.check, sampling, false);
     },
     signal,
+    progress: line.report,
     events: {
       started: ({ step }) => step > 0 && printLine(say, `going on after step ${step}`),
-      step: progress.step,
+      step(report) {
+        line.end();
+        progress.step(report);
+      },
       validated({ step, loss, margin, isBest }) {
-        progress.end();
+        endLines();
         const gained = margin === undefined ? "" : `, margin ${margin.toFixed(4)}`;
         const best = isBest ? " (best)" : "";
         printLine(say, `step ${step}/${session.totalSteps}  validation loss ${loss.toFixed(4)}${gained}${best}`);
       },
     },
   })
-    .finally(() => progress.end())
+    .finally(endLines)
     .catch(async (error: unknown) => {
       if (signal.aborted) throw error;
       printLine(terminal.stderr, `lorikeet: ${describeFault(error)}`);
       printLine(terminal.stderr, await savedLine(folder, terminal));
       throw new Quit(exitCodeOf(error));
     });
-  if (outcome.end === "diverged") throw divergedError(outcome.state, outcome.best);
   if (outcome.end === "interrupted") {
     const name = await requested;
     printLine(
@@ -233,23 +247,22 @@ async function report(
       printLine(terminal.stderr, `warning: the adapter answers otherwise as served than in training (${advice}).`);
     }
   }
-  const best = state.best ? `, validation loss ${state.best.loss.toFixed(4)} at step ${state.best.step}` : "";
   const peak = peakBytes();
-  printLine(
-    say,
-    `saved ${folder.out}: ${state.step} steps (${outcome.end}) in ${formatTime(1000 * (results?.seconds ?? 0))}${best}, at most ${formatBytes(peak)}`,
-  );
-  if (state.best?.step === 0) {
-    const advice = "the result is where it began; try a lower --rate, or other data";
+  if (results) printLine(say, `\n${formatResults(results, state, folder.out, peak)}`);
+  const hasDiverged = outcome.end === "diverged";
+  if (!hasDiverged && state.best?.step === 0) {
+    const advice = "try a lower --rate, or other data";
     printLine(terminal.stderr, `warning: no validation was better than the one before the first step: ${advice}.`);
   }
-  const upload = flags.publish === null ? null : await publish(folder.out, flags.publish, flags.apiKeyFile, terminal);
+  const { publish: url, apiKeyFile } = flags;
+  const upload = url === null || hasDiverged ? null : await publish(folder.out, url, apiKeyFile, terminal);
   if (upload?.fault === null) printLine(say, `published as ${basename(folder.out)} on ${flags.publish}`);
   if (flags.json) {
     const plan = planOf(job, estimate);
     const published = upload?.answer ?? null;
     printJson(terminal.stdout, { out: folder.out, ...plan, ...results, peak_bytes: peak, samples, published });
   }
+  if (hasDiverged) throw divergedError(state, results?.kept_step ?? 0, folder.out);
   if (upload && upload.fault !== null) throw upload.fault;
 }
 

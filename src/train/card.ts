@@ -55,30 +55,47 @@ function summary({ base, settings }: RunRecord): string {
 }
 
 function resultLines(results: RunResults, { data, settings }: RunRecord): string[] {
-  const { base_validation_loss: before, validation_loss: after, written_validation_loss: written } = results;
-  const rows: string[][] = [];
-  if (before !== null && after !== null) {
-    rows.push(["loss", before.toFixed(4), after.toFixed(4)]);
-    // A preference's loss is of pairs, not of tokens.
-    if (settings.method !== "dpo") rows.push(["perplexity", perplexity(before), perplexity(after)]);
-    if (written !== null) rows.push(["loss as written, rounded", "", written.toFixed(4)]);
-  }
   const units = settings.method === "dpo" ? "validation pairs" : "validation rows";
+  const rows = validationRows(results, settings);
   return [
-    ...(rows.length > 0 ? [table([`${data.validation_rows} ${units}`, "before", "after"], rows), ""] : []),
-    `${endings[results.ended] ?? results.ended} after ${results.steps} steps of ${settings.batch * settings.accumulate} ${settings.method === "dpo" ? "pairs" : "rows"}${keptText(results)}: ${tokensText(results)}.${servedText(results)}`,
+    ...(rows.length > 0
+      ? [
+          table([`${data.validation_rows} ${units}`, "loss", ...(isPreference(settings) ? [] : ["perplexity"])], rows),
+          "",
+        ]
+      : []),
+    `${endings[results.ended] ?? results.ended} after ${results.steps} steps of ${settings.batch * settings.accumulate} ${settings.method === "dpo" ? "pairs" : "rows"}; the weights of step ${results.kept_step} are kept: ${tokensText(results)}.${servedText(results)}`,
     "",
   ];
+}
+
+/** A preference's loss is of pairs, not of tokens: it has no perplexity. */
+const isPreference = ({ method }: TrainSettings): boolean => method === "dpo";
+
+/** The validation loss before the run, of its last weights, of its best, and of what was written. */
+function validationRows(results: RunResults, settings: TrainSettings): string[][] {
+  const { base_validation_loss: before, written_validation_loss: written, kept_step: kept } = results;
+  const { steps, last_validation_loss: last, best_step: bestStep, best_validation_loss: best } = results;
+  const shown = (step: number): string => `step ${step}${step === kept ? ", kept" : ""}`;
+  const entries: readonly (readonly [name: string, loss: number | null])[] = [
+    ["before", before],
+    [`${bestStep === steps ? "last and best" : "last"} (${shown(steps)})`, last],
+    [`best (${shown(bestStep ?? 0)})`, bestStep === steps ? null : best],
+    ["as written, rounded", written],
+  ];
+  return entries.flatMap(([name, loss]) =>
+    loss === null ? [] : [[name, loss.toFixed(4), ...(isPreference(settings) ? [] : [perplexity(loss)])]],
+  );
 }
 
 const endings: Readonly<Record<string, string>> = {
   done: "Done",
   patience: "Ended, as nothing got better,",
   time: "Ended, as its time was up,",
+  diverged: "Ended, as the loss diverged,",
 };
 
 const perplexity = (loss: number): string => Math.exp(loss).toFixed(2);
-const keptText = ({ best_step: step }: RunResults): string => (step === null ? "" : `, of which step ${step} is kept`);
 const tokensText = ({ tokens, seconds }: RunResults): string =>
   `${tokens.toLocaleString("en-US")} tokens${seconds > 0 ? `, ${Math.round(tokens / seconds)} a second` : ""}`;
 
@@ -136,7 +153,7 @@ function recipe({ settings, data }: RunRecord): string[] {
     if (value === null || (settings.method === "full" && ofAdapters.includes(name))) return false;
     if (name === "epochs") return settings.steps === null;
     if (name === "beta" && settings.method !== "dpo") return false;
-    return always.includes(name) || String(value) !== String(trainDefaults[name as keyof TrainSettings]);
+    return always.includes(name) || String(value) !== String(trainDefaults[name as keyof typeof trainDefaults]);
   };
   const lines = Object.entries(settings)
     .filter(isTold)

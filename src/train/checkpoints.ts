@@ -11,6 +11,9 @@ import { writeSafetensors } from "../tensor/safetensors-write.js";
 import type { Optimizer } from "./optimizer.js";
 import { initialState, type TrainState } from "./trainer.js";
 
+/** Of a checkpoint. A run of another one had other rows in its steps, so it does not resume to what it would have been. */
+const format = 2;
+
 const files = { optimizer: "optimizer.safetensors", state: "state.json" } as const;
 
 export interface CheckpointsOptions {
@@ -33,7 +36,11 @@ export class Checkpoints {
   }
 
   pathOf(step: number): string {
-    return join(this.#options.folder, `step-${String(step).padStart(7, "0")}`);
+    return Checkpoints.pathIn(this.#options.folder, step);
+  }
+
+  static pathIn(folder: string, step: number): string {
+    return join(folder, `step-${String(step).padStart(7, "0")}`);
   }
 
   steps(): Promise<number[]> {
@@ -57,7 +64,7 @@ export class Checkpoints {
       await save(draft);
       await writeSafetensors(join(draft, files.optimizer), optimizerTensors(optimizer), {}, { fsync: true });
       const numbers = optimizer.state.map((piece) => piece.state.numbers);
-      await writeFile(join(draft, files.state), `${JSON.stringify({ ...state, optimizer: numbers })}\n`);
+      await writeFile(join(draft, files.state), `${JSON.stringify({ format, ...state, optimizer: numbers })}\n`);
       await syncTree(draft);
       await removeTree(path);
       await rename(draft, path);
@@ -75,7 +82,7 @@ export class Checkpoints {
     const last = (await this.steps()).at(-1);
     if (last === undefined) return null;
     const path = this.pathOf(last);
-    const { optimizer, ...state } = await readState(join(path, files.state));
+    const { format: _, optimizer, ...state } = await readState(path);
     await this.#options.load(path);
     await using file = await SafetensorsFile.open(join(path, files.optimizer));
     for (const [i, piece] of this.#options.optimizer.state.entries()) {
@@ -114,21 +121,39 @@ function optimizerTensors({ state }: Optimizer) {
   );
 }
 
-type StoredState = TrainState & { readonly optimizer: readonly Readonly<Record<string, number>>[] };
+type StoredState = TrainState & {
+  readonly format: number;
+  readonly optimizer: readonly Readonly<Record<string, number>>[];
+};
 
-async function readState(path: string): Promise<StoredState> {
+async function readState(folder: string): Promise<StoredState> {
+  const path = join(folder, files.state);
   const text = await orMissing(readFile(path, "utf8"));
-  const value: unknown = text === null ? null : JSON.parse(text);
-  if (!isState(value)) {
-    throw new LorikeetError("invalid_value", `The checkpoint's ${path} is not one that this program wrote.`, {
+  const value = text === null ? null : parsed(text);
+  if (typeof value !== "object" || value === null || !("optimizer" in value)) {
+    throw new LorikeetError("invalid_value", `${path} is not the state of a run that this program wrote.`, {
       param: "--resume",
       found: path,
     });
   }
-  return value;
+  if (isState(value)) return value;
+  const found = "format" in value ? value.format : 1;
+  throw new LorikeetError(
+    "invalid_value",
+    `The run was begun by another version (its checkpoints are of format ${String(found)}, not ${format}) and cannot resume. --overwrite begins anew; the weights that it has learned lie in ${folder}.`,
+    { param: "--resume", found, allowed: format },
+  );
 }
 
-function isState(value: unknown): value is StoredState {
-  if (typeof value !== "object" || value === null || !("optimizer" in value)) return false;
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}
+
+function isState(value: object): value is StoredState {
+  if (!("format" in value) || value.format !== format || !("optimizer" in value)) return false;
   return Array.isArray(value.optimizer) && Object.keys(initialState()).every((key) => key in value);
 }

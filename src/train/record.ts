@@ -28,10 +28,15 @@ export interface RunRecord {
 export interface RunResults {
   readonly ended: string;
   readonly steps: number;
+  /** The step whose weights are the result: the last, or the best. */
+  readonly kept_step: number;
   readonly best_step: number | null;
+  readonly best_validation_loss: number | null;
+  readonly last_validation_loss: number | null;
   readonly tokens: number;
   readonly seconds: number;
   readonly base_validation_loss: number | null;
+  /** Of the weights that are kept. */
   readonly validation_loss: number | null;
   /** Of the weights as they were written, where that rounds them. */
   readonly written_validation_loss: number | null;

@@ -6,9 +6,10 @@
  *     adapters/.training/plays/run/     the run; at its end renamed to adapters/plays
  *     adapters/.training/plays/options.json   what the run was asked for, so that it can go on
  *
- * All of it goes with the run: a run that was refused or has ended leaves none of it.
+ * All of it goes with the run: a run that was refused or has ended leaves none of it. A result keeps its checkpoints, so that a
+ * run can begin from there again.
  */
-import { mkdir, readFile, rename, rmdir, stat } from "node:fs/promises";
+import { cp, mkdir, readFile, rename, rmdir, stat } from "node:fs/promises";
 import { basename, dirname, join, relative, resolve } from "node:path";
 import { namesIn, orMissing, removeTree, renameDurably, replaceFile, syncTree } from "../adapter/durable.js";
 import { FolderLock } from "../adapter/lock.js";
@@ -34,6 +35,11 @@ export class RunFolder {
   /** The run's checkpoints. */
   get checkpoints(): string {
     return join(this.path, "checkpoints");
+  }
+
+  /** Where a run that resumes has its checkpoints: the unfinished run, or else the result. */
+  async origin(): Promise<string> {
+    return (await exists(this.path)) ? this.path : this.out;
   }
 
   /** Runs the task while no other process trains into the same folder. Throws `conflict` when one does. */
@@ -87,7 +93,7 @@ export class RunFolder {
       throw conflict(why, this.out);
     }
     if (mode === "resume") {
-      if (!run) throw conflict(`There is no unfinished run into ${this.out} to resume.`, this.out);
+      if (!run && (await namesIn(join(this.out, "checkpoints"))).length === 0) throw nothingToResume(this.out);
     } else if (run) {
       throw conflict(
         `An unfinished run into ${this.out} was found: --resume goes on with it, --overwrite begins anew.`,
@@ -99,13 +105,26 @@ export class RunFolder {
   }
 
   /**
-   * Makes the run's folder; only a run that goes on keeps what is in it. `options`: what it was asked for, kept until it is
-   * finished. There is no run without them, whenever the process or the disk ends.
+   * Makes the run's folder; only a run that resumes keeps what is in it, or takes a copy of what its result has kept. `options`:
+   * what it was asked for, kept until it is finished. There is no run without them, whenever the process or the disk ends.
    */
   async start(mode: StartMode, options: Readonly<Record<string, unknown>>): Promise<void> {
     if (mode !== "resume") await removeTree(this.path);
     await replaceFile(this.#optionsFile, `${JSON.stringify(options, null, 2)}\n`, `${this.#optionsFile}.draft`);
+    if (mode === "resume" && !(await exists(this.path))) await this.#copyResult();
     await mkdir(this.path, { recursive: true });
+  }
+
+  async #copyResult(): Promise<void> {
+    const draft = `${this.path}.draft`;
+    await removeTree(draft);
+    await mkdir(draft, { recursive: true });
+    for (const name of keptForRuns) {
+      const from = join(this.out, name);
+      if (await exists(from)) await cp(from, join(draft, name), { recursive: true });
+    }
+    await syncTree(draft);
+    await renameDurably(draft, this.path);
   }
 
   /** The options of an unfinished run; null where there is none. */
@@ -131,6 +150,9 @@ export class RunFolder {
   }
 }
 
+/** What a result keeps for a run that resumes from it. */
+const keptForRuns = ["checkpoints", "training.jsonl", recordFile];
+
 /** A folder that a run has made, or an empty one: nobody else's work is lost with it. */
 async function isResult(path: string): Promise<boolean> {
   if (!(await stat(path)).isDirectory()) return false;
@@ -149,6 +171,9 @@ async function removeEmpty(folder: string): Promise<boolean> {
 }
 
 const exists = async (path: string): Promise<boolean> => (await orMissing(stat(path))) !== null;
+
+const nothingToResume = (out: string): LorikeetError =>
+  conflict(`There is neither an unfinished run into ${out} nor a result with checkpoints to resume from.`, out);
 
 function conflict(message: string, found: string): LorikeetError {
   return new LorikeetError("conflict", message, { param: "--out", found });

@@ -1,6 +1,7 @@
 /** One whole run: lock, resume, loop, files, and the folder that is served. Prints nothing; what happens is told by events. */
 import { writeFile } from "node:fs/promises";
 import { basename, join } from "node:path";
+import type { Progress } from "../base/log.js";
 import { plainBatches } from "./batches.js";
 import { modelCard } from "./card.js";
 import { Checkpoints } from "./checkpoints.js";
@@ -44,22 +45,25 @@ export interface RunOptions {
   readonly serve: (result: string) => Promise<Served>;
   /** More to do with what is served, before the engine ends. */
   readonly tried?: (served: Served) => Promise<void>;
+  /** Whether a run that had ended gets more steps: then its patience begins anew. */
+  readonly extends?: boolean;
   readonly signal: AbortSignal;
+  /** Told what goes on before the first and after the last step, and while it is validated. */
+  readonly progress?: Progress;
   readonly events?: RunEvents;
 }
 
 export interface RunOutcome {
   readonly end: TrainEnd;
   readonly state: TrainState;
-  /** The folder of the best checkpoint; null before the first validation. */
-  readonly best: string | null;
-  /** null where there is no result yet. */
+  /** null where there is no result yet: the run was interrupted. */
   readonly results: RunResults | null;
 }
 
 /**
- * Trains in `folder.path` and, at the end, makes it `folder.out`. Call it under the folder's lock, after `folder.start`. An
- * interrupted or diverged run leaves its checkpoints; a fault of the disk leaves those that were saved.
+ * Trains in `folder.path` and, at the end, makes it `folder.out`, also after the loss diverged: then of the best checkpoint.
+ * Call it under the folder's lock, after `folder.start`. An interrupted run leaves its checkpoints; a fault of the disk leaves
+ * those that were saved.
  */
 export async function runTraining(options: RunOptions): Promise<RunOutcome> {
   const { folder, session, settings, record } = options;
@@ -71,17 +75,43 @@ export async function runTraining(options: RunOptions): Promise<RunOutcome> {
     load: session.product.load,
   });
   const state = (await checkpoints.resume()) ?? initialState();
+  if (options.extends && settings.patience !== null && state.sinceBest >= settings.patience) {
+    state.sinceBest = 0;
+    await checkpoints.save(state); // so that it also resumes where it is stopped before its next checkpoint
+  }
   await writeRecord(folder.path, record);
   options.events?.started?.(state);
   const end = await runLoop(options, checkpoints, state);
-  const best = state.best ? checkpoints.pathOf(state.best.step) : null;
-  if (end === "interrupted" || end === "diverged") return { end, state, best, results: null };
-  if (state.best) await checkpoints.load(state.best.step);
-  return { end, state, best, results: await finish(options, end, state) };
+  if (end === "interrupted") return { end, state, results: null };
+  const kept = await keep(options, checkpoints, end, state);
+  return { end, state, results: await finish(options, end, state, kept) };
+}
+
+/** The weights that are the result, read into the parameters, and their validation loss where there was one. */
+interface Kept {
+  readonly step: number;
+  readonly loss: number | null;
+}
+
+/** The last weights, or the best where that was asked for. Those of a run that diverged are worth nothing: then the best too, or the last that were saved. */
+async function keep(
+  { settings }: RunOptions,
+  checkpoints: Checkpoints,
+  end: TrainEnd,
+  { step, best, last }: TrainState,
+): Promise<Kept> {
+  if (best && (settings.loadBestModelAtEnd || end === "diverged")) {
+    await checkpoints.load(best.step);
+    return best;
+  }
+  if (end !== "diverged") return { step, loss: last?.loss ?? null };
+  const saved = (await checkpoints.steps()).at(-1);
+  if (saved !== undefined) await checkpoints.load(saved);
+  return { step: saved ?? step, loss: null };
 }
 
 async function runLoop(options: RunOptions, checkpoints: Checkpoints, state: TrainState): Promise<TrainEnd> {
-  const { folder, session, settings, events = {}, signal } = options;
+  const { folder, session, settings, events = {}, signal, progress } = options;
   await using journal = await Journal.open(journalPath(folder.path), state);
   return await train(
     {
@@ -99,6 +129,7 @@ async function runLoop(options: RunOptions, checkpoints: Checkpoints, state: Tra
           await journal.add({ step, loss, rate, gradient_norm: gradientNorm, tokens, seconds: ms / 1000 });
           events.step?.(report);
         },
+        validating: (done, total) => progress?.("validating", done, total),
         async validated(report) {
           const { step, loss, margin } = report;
           const more = margin === undefined ? {} : { validation_margin: margin };
@@ -118,9 +149,10 @@ async function runLoop(options: RunOptions, checkpoints: Checkpoints, state: Tra
 const journalPath = (folder: string): string => join(folder, "training.jsonl");
 
 /** Writes the result's files, compares it with what the server computes, and renames it into place. */
-async function finish(options: RunOptions, end: TrainEnd, state: TrainState): Promise<RunResults> {
-  const { folder, session, record, signal } = options;
+async function finish(options: RunOptions, end: TrainEnd, state: TrainState, kept: Kept): Promise<RunResults> {
+  const { folder, session, record, signal, progress } = options;
   const began = performance.now();
+  progress?.("writing the result", 0, 0);
   await session.product.write(folder.path);
   const written = await writtenLoss(options);
   const trained = await trainedLoss(options);
@@ -131,11 +163,14 @@ async function finish(options: RunOptions, end: TrainEnd, state: TrainState): Pr
   const results: RunResults = {
     ended: end,
     steps: state.step,
+    kept_step: kept.step,
     best_step: state.best?.step ?? null,
+    best_validation_loss: state.best?.loss ?? null,
+    last_validation_loss: state.last?.loss ?? null,
     tokens: state.tokens,
     seconds: (state.elapsedMs + performance.now() - began) / 1000,
     base_validation_loss: first && "validation_loss" in first ? first.validation_loss : null,
-    validation_loss: state.best?.loss ?? null,
+    validation_loss: kept.loss,
     written_validation_loss: written,
     served_check: trained === null || servedLoss === null ? null : servedCheck(options, trained, servedLoss),
   };
@@ -153,17 +188,19 @@ function servedCheck({ check, settings }: RunOptions, trained: number, served: n
 }
 
 /** Where writing has rounded, the parameters become what was written, and its validation loss is told. */
-async function writtenLoss({ folder, session, signal }: RunOptions): Promise<number | null> {
+async function writtenLoss({ folder, session, signal, progress }: RunOptions): Promise<number | null> {
   const { product, validation, objective, step } = session;
   if (!product.rounds) return null;
   await product.load(folder.path);
   if (validation.length === 0) return null;
-  return (await validationLoss({ stepper: step, objective, validation, signal })).loss;
+  const validating = (done: number, total: number): void => progress?.("validating what was written", done, total);
+  return (await validationLoss({ stepper: step, objective, validation, signal, validating })).loss;
 }
 
 /** The mean loss over the labels of the compared rows, by the training graph. */
-async function trainedLoss({ session, settings, check, signal }: RunOptions): Promise<number | null> {
+async function trainedLoss({ session, settings, check, signal, progress }: RunOptions): Promise<number | null> {
   if (check.length === 0) return null;
+  progress?.("comparing with what is served", 0, 0);
   const batches = plainBatches(
     check.map((row): Item => [row]),
     Math.min(settings.batch, 4), // no more memory than the run itself has taken
@@ -174,9 +211,15 @@ async function trainedLoss({ session, settings, check, signal }: RunOptions): Pr
   return loss;
 }
 
-async function serveOnce({ serve, folder, check, tried }: RunOptions, signal: AbortSignal): Promise<number | null> {
+async function serveOnce(
+  { serve, folder, check, tried, progress }: RunOptions,
+  signal: AbortSignal,
+): Promise<number | null> {
+  progress?.("starting the serving engine", 0, 0);
   await using served = await serve(folder.path);
+  progress?.("comparing with what is served", 0, 0);
   const figures = check.length === 0 ? null : await evaluateLoss(served, check, { signal });
+  progress?.("answering samples", 0, 0);
   await tried?.(served);
   return figures?.loss ?? null;
 }

@@ -51,6 +51,8 @@ export interface TrainSettings {
   readonly evalEvery: number | null;
   /** Validations without a better loss after which the run ends; null: never. */
   readonly patience: number | null;
+  /** Whether the result is the best checkpoint instead of the last. */
+  readonly loadBestModelAtEnd: boolean;
   readonly validShare: number;
   readonly validRows: number;
   readonly labelTemplate: string;
@@ -60,6 +62,7 @@ export interface TrainSettings {
   readonly keep: number;
 }
 
+/** All but the rate, which depends on the model: `defaultRate`. */
 export const trainDefaults = {
   method: "sft",
   baseDtype: "fp32",
@@ -71,7 +74,6 @@ export const trainDefaults = {
   loraPlus: 1,
   saveDtype: "fp32",
   targets: ["all-linear"],
-  rate: 2e-4,
   schedule: "cosine",
   rateFloor: 0.1,
   warmUp: 0.03,
@@ -93,33 +95,16 @@ export const trainDefaults = {
   seed: 42,
   evalEvery: null,
   patience: null,
+  loadBestModelAtEnd: false,
   validShare: 0.1,
   validRows: 500,
   labelTemplate: "{text}\nlabel: {label}",
   beta: 0.1,
   keep: 3,
-} as const satisfies TrainSettings;
-
-/** Models with fewer parameters start at `small`; preferences are learned at `dpo`, whole models at `full`. */
-export const rates = {
-  usual: trainDefaults.rate,
-  small: 2e-3,
-  smallParameters: 50e6,
-  dpo: 5e-6,
-  full: 2e-5,
-  smallFull: 3e-4,
-} as const;
-
-/** The peak rate for who names none. */
-export function defaultRate(method: TrainSettings["method"], parameters: number): number {
-  if (method === "dpo") return rates.dpo;
-  const isSmall = parameters < rates.smallParameters;
-  if (method === "full") return isSmall ? rates.smallFull : rates.full;
-  return isSmall ? rates.small : rates.usual;
-}
+} as const satisfies Omit<TrainSettings, "rate">;
 
 /** The whole run's steps. */
-export function totalSteps({ steps, epochs }: TrainSettings, stepsPerEpoch: number): number {
+export function totalSteps({ steps, epochs }: Pick<TrainSettings, "steps" | "epochs">, stepsPerEpoch: number): number {
   return steps ?? Math.max(1, Math.round(epochs * stepsPerEpoch));
 }
 

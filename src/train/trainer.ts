@@ -4,6 +4,7 @@
  */
 import { LorikeetError } from "../base/errors.js";
 import type { TokenBatch } from "./batch.js";
+import { divergenceRule, follow, hasDiverged, initialLevel, type LossLevel } from "./divergence.js";
 import type { Evaluation, Objective, Stepper } from "./objectives.js";
 import { globalNorm, type Optimizer } from "./optimizer.js";
 import type { RunOptions } from "./step.js";
@@ -12,27 +13,32 @@ import type { RunOptions } from "./step.js";
 export interface TrainState {
   /** Steps done. */
   step: number;
-  best: { readonly step: number; readonly loss: number } | null;
+  /** The validation with the lowest loss, and the last one. */
+  best: Validated | null;
+  last: Validated | null;
   /** Validations since the best. */
   sinceBest: number;
   /** Steps at which the last validation ran; -1: none yet. */
   validatedAt: number;
-  /** Loss of the first step; null before it. */
-  startLoss: number | null;
-  /** Steps in a row whose loss was far above the start. */
-  above: number;
+  level: LossLevel;
   /** Tokens of the rows trained on, without padding. */
   tokens: number;
   elapsedMs: number;
 }
 
+/** A validation's loss, of the weights after so many steps. */
+export interface Validated {
+  readonly step: number;
+  readonly loss: number;
+}
+
 export const initialState = (): TrainState => ({
   step: 0,
   best: null,
+  last: null,
   sinceBest: 0,
   validatedAt: -1,
-  startLoss: null,
-  above: 0,
+  level: initialLevel,
   tokens: 0,
   elapsedMs: 0,
 });
@@ -54,6 +60,8 @@ export interface ValidationReport extends Evaluation {
 export interface TrainerEvents {
   /** After each step; may be asynchronous, the next step waits. */
   step(report: StepReport): Promise<void> | void;
+  /** Before each of the validation's batches and after the last. */
+  validating?(done: number, total: number): void;
   validated(report: ValidationReport): Promise<void> | void;
   /** The state is worth keeping. */
   checkpoint(state: Readonly<TrainState>): Promise<void>;
@@ -80,12 +88,9 @@ export interface TrainerOptions {
 
 export type TrainEnd = "done" | "patience" | "time" | "interrupted" | "diverged";
 
-/** A loss so many times the first one, for so many steps in a row, has diverged. */
-const divergence = { factor: 1.5, steps: 20 } as const;
-
 /**
  * Runs from `state` (which it advances) to the end. Resolves with why it ended; after `interrupted` the state was
- * checkpointed, after `diverged` it was not: the last checkpoint is the last good one.
+ * checkpointed, after `diverged` it was not: the last checkpoint is from before.
  */
 export async function train(options: TrainerOptions, state: TrainState): Promise<TrainEnd> {
   const clock = new Clock(state, options.now ?? performance.now.bind(performance));
@@ -93,7 +98,7 @@ export async function train(options: TrainerOptions, state: TrainState): Promise
   try {
     for (;;) {
       if (isValidationDue(options, state)) {
-        await validate(options, state);
+        if (!(await validate(options, state))) return "diverged";
         clock.stamp();
         await options.events.checkpoint(state);
         kept = state.step;
@@ -115,7 +120,7 @@ export async function train(options: TrainerOptions, state: TrainState): Promise
 /** Time is up: what was learned since the last validation counts too. */
 async function stopEarly(options: TrainerOptions, state: TrainState): Promise<TrainEnd> {
   if (state.validatedAt !== state.step) {
-    await validate(options, state);
+    if (!(await validate(options, state))) return "diverged";
     await options.events.checkpoint(state);
   }
   return "time";
@@ -125,27 +130,33 @@ function isValidationDue({ steps, validateEvery }: TrainerOptions, { step, valid
   return validatedAt !== step && (step % validateEvery === 0 || step >= steps);
 }
 
-async function validate(options: TrainerOptions, state: TrainState): Promise<void> {
+/** false when the loss is not a number: then these weights are not worth keeping. */
+async function validate(options: TrainerOptions, state: TrainState): Promise<boolean> {
   if (options.validation.length > 0) {
-    const found = await validationLoss(options);
+    const { validating } = options.events;
+    const found = await validationLoss({ ...options, ...(validating ? { validating } : {}) });
     const { loss } = found;
+    if (!Number.isFinite(loss)) return false;
     const isBest = state.best === null || loss < state.best.loss;
-    if (isBest) state.best = { step: state.step, loss };
+    state.last = { step: state.step, loss };
+    if (isBest) state.best = state.last;
     state.sinceBest = isBest ? 0 : state.sinceBest + 1;
     await options.events.validated({ step: state.step, ...found, isBest });
   }
   state.validatedAt = state.step;
+  return true;
 }
 
 /** The mean over all labels (or pairs) of the validation rows, by the training graph's own forward pass. */
 export async function validationLoss(
-  options: Pick<TrainerOptions, "stepper" | "objective" | "validation" | "signal">,
+  options: Pick<TrainerOptions, "stepper" | "objective" | "validation" | "signal"> & Pick<TrainerEvents, "validating">,
 ): Promise<Evaluation> {
-  const { stepper, objective, validation, signal } = options;
+  const { stepper, objective, validation, signal, validating } = options;
   const total = validation.reduce((sum, batch) => sum + objective.count(batch), 0);
   let sum: Evaluation = { loss: 0 };
-  for (const batch of validation) {
+  for (const [i, batch] of validation.entries()) {
     signal.throwIfAborted();
+    validating?.(i, validation.length);
     const { loss, margin } = await objective.evaluate(stepper, batch, total, signal);
     sum = { loss: sum.loss + loss, ...(margin === undefined ? {} : { margin: (sum.margin ?? 0) + margin }) };
   }
@@ -159,9 +170,8 @@ async function advance(options: TrainerOptions, state: TrainState, clock: Clock)
   const { loss, gradients, tokens } = await accumulate(options, state.step);
   const gradientNorm = globalNorm(gradients);
   if (!Number.isFinite(loss) || !Number.isFinite(gradientNorm)) return false;
-  state.startLoss ??= loss;
-  state.above = loss > divergence.factor * state.startLoss ? state.above + 1 : 0;
-  if (state.above >= divergence.steps) return false;
+  state.level = follow(state.level, loss);
+  if (hasDiverged(state.level)) return false;
   const rate = options.rate(state.step);
   optimizer.step(stepper.values, gradients, state.step);
   state.step++;
@@ -222,12 +232,13 @@ class Clock {
   }
 }
 
-/** Why a run cannot be trained further, for who must say it. */
-export function divergedError(state: TrainState, kept: string | null): LorikeetError {
-  const why = `it is not a number, or was above ${divergence.factor} times its start for ${divergence.steps} steps`;
-  const best = kept === null ? "" : ` The best checkpoint, of step ${state.best?.step ?? 0}, is kept: ${kept}.`;
-  const advice = "A lower --rate or a longer --warm-up-steps may help: begin anew with --overwrite, which removes it.";
-  return new LorikeetError("invalid_value", `The loss diverged after ${state.step} steps (${why}).${best} ${advice}`, {
+/** Why a run ended before its time, and what was saved of it: the weights of `keptStep`, in `out`. */
+export function divergedError({ step }: TrainState, keptStep: number, out: string): LorikeetError {
+  const why = `it is not a number, or was ${divergenceRule}`;
+  const saved = `The weights of step ${keptStep} are saved: ${out}.`;
+  const advice =
+    "A lower --rate or a longer --warm-up-steps may help: begin anew with --overwrite, which replaces them.";
+  return new LorikeetError("invalid_value", `The loss diverged after ${step} steps (${why}). ${saved} ${advice}`, {
     param: "--rate",
   });
 }
