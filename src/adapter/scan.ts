@@ -11,8 +11,11 @@ import { nameFault, nameKey } from "./names.js";
 import { folderNameTaken } from "./store-faults.js";
 import type { AdapterRecord, AdapterSummary } from "./types.js";
 
-/** Checks an adapter's folder against the base. Rejects with a LorikeetError that lists every fault. */
-export type CheckFolder = (folder: string) => Promise<{ readonly summary: AdapterSummary }>;
+/**
+ * Checks an adapter's folder against the base, in the turn of the client who sent it, if one did. Rejects with a LorikeetError that
+ * lists every fault.
+ */
+export type CheckFolder = (folder: string, client?: string) => Promise<{ readonly summary: AdapterSummary }>;
 
 export interface FolderAdapter {
   readonly record: AdapterRecord;

@@ -50,6 +50,8 @@ export interface StoreOptions {
 export interface PutOptions {
   /** `*`: refuse with `precondition_failed` when the name exists. */
   readonly ifNoneMatch?: "*";
+  /** Who sent it: clients take turns at the check. */
+  readonly client?: string;
 }
 
 export interface PutResult {

@@ -248,7 +248,7 @@ export class AdapterStore {
   async #checkAndStore(name: string, staged: string, options: PutOptions): Promise<PutResult> {
     try {
       checkName(name, this.#options.reserved);
-      const { summary } = await this.#options.check(staged);
+      const { summary } = await this.#options.check(staged, options.client);
       this.#options.admit?.(summary);
       return await this.#writing(() => this.#store(name, staged, summary, options));
     } finally {

@@ -1,7 +1,7 @@
 /**
  * Checks and loads adapters in a worker thread, so that hashing and converting never hold the event loop. At most two jobs at
  * once: a disk load shares libuv's pool with the engine's steps. Started at the first job; does not keep the process alive
- * while it is idle.
+ * while it is idle. A job that passes its deadline is ended with its thread.
  */
 
 import { Worker } from "node:worker_threads";
@@ -12,28 +12,34 @@ import type { CheckedAdapter, CheckOptions } from "./format.js";
 import type { HostAdapter } from "./types.js";
 import { type JobKind, type JobReply, type JobRequest, unpackError } from "./worker-messages.js";
 
-const maxJobs = 2;
-
 export interface AdapterWorkerOptions {
   /** Of JavaScript heap, in MB; 512. Bounds what a hostile header may take: the thread ends, not the process. Tensors lie outside of it. */
   readonly maxHeapMb?: number;
+  /** Jobs at once; 2. */
+  readonly atOnce?: number;
+  /** Milliseconds from a job's start to the end of its thread, and of every other job in it; none unless given. */
+  readonly deadlineMs?: number;
 }
 
 interface Pending {
+  readonly timer?: NodeJS.Timeout;
   check?: Deferred<CheckedAdapter>;
   load?: Deferred<HostAdapter>;
 }
 
 export class AdapterWorker {
-  readonly #slots = new Semaphore(maxJobs);
+  readonly #slots: Semaphore;
   readonly #pending = new Map<number, Pending>();
   #worker: Worker | null = null;
   #closed = false;
   #lastId = 0;
   readonly #maxHeapMb: number;
+  readonly #deadlineMs: number | null;
 
-  constructor({ maxHeapMb = 512 }: AdapterWorkerOptions = {}) {
+  constructor({ maxHeapMb = 512, atOnce = 2, deadlineMs }: AdapterWorkerOptions = {}) {
+    this.#slots = new Semaphore(atOnce);
     this.#maxHeapMb = maxHeapMb;
+    this.#deadlineMs = deadlineMs ?? null;
   }
 
   /** As `checkAdapter`. */
@@ -69,7 +75,9 @@ export class AdapterWorker {
     const worker = this.#worker;
     const id = ++this.#lastId;
     worker.postMessage({ id, kind, folder, sites, options } satisfies JobRequest);
-    this.#pending.set(id, pending);
+    const deadlineMs = this.#deadlineMs;
+    const timer = deadlineMs === null ? null : setTimeout(() => this.#overdue(worker, deadlineMs), deadlineMs).unref();
+    this.#pending.set(id, timer ? { ...pending, timer } : pending);
     worker.ref();
   }
 
@@ -84,6 +92,7 @@ export class AdapterWorker {
   #settle(reply: JobReply, worker: Worker): void {
     const pending = this.#pending.get(reply.id);
     this.#pending.delete(reply.id);
+    clearTimeout(pending?.timer);
     if (this.#pending.size === 0) worker.unref();
     if (reply.kind === "error") rejectJob(pending, unpackError(reply.error));
     else if (reply.kind === "check") pending?.check?.resolve(reply.value);
@@ -98,10 +107,25 @@ export class AdapterWorker {
     this.#rejectAll(new LorikeetError("internal", message, { cause }));
   }
 
+  #overdue(worker: Worker, deadlineMs: number): void {
+    if (this.#worker !== worker) return;
+    this.#worker = null;
+    this.#rejectAll(
+      new LorikeetError("validation_timeout", `Checking the adapter took longer than ${deadlineMs} ms and was ended.`, {
+        found: `more than ${deadlineMs} ms`,
+        allowed: deadlineMs,
+      }),
+    );
+    void worker.terminate();
+  }
+
   #rejectAll(error: LorikeetError): void {
     const pending = [...this.#pending.values()];
     this.#pending.clear();
-    for (const job of pending) rejectJob(job, error);
+    for (const job of pending) {
+      clearTimeout(job.timer);
+      rejectJob(job, error);
+    }
   }
 }
 

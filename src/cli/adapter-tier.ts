@@ -1,8 +1,10 @@
-/** Wires the adapters of a running process: folder and store, the thread that checks and loads, the cache in host memory. */
+/** Wires the adapters of a running process: folder and store, the threads that check and load, the cache in host memory. */
 
 import { AdapterCache, type AdapterSizes } from "../adapter/cache.js";
+import type { AdapterLimits } from "../adapter/format.js";
 import { AdapterStore, type StoreLimits } from "../adapter/store.js";
 import type { AdapterRecord } from "../adapter/types.js";
+import { Validator, type ValidatorOptions } from "../adapter/validator.js";
 import { AdapterWorker } from "../adapter/worker.js";
 import { LorikeetError } from "../base/errors.js";
 import type { Logger } from "../base/log.js";
@@ -21,7 +23,14 @@ export interface AdapterTierOptions {
   /** Of the set that steps use: an adapter that is larger could never run. */
   readonly activeBytes: number;
   readonly limits?: Partial<StoreLimits>;
+  readonly validation?: ValidationSettings;
   readonly logger: Logger;
+}
+
+/** How adapters are checked. */
+export interface ValidationSettings extends ValidatorOptions {
+  /** What an adapter may be. */
+  readonly adapterLimits?: Partial<AdapterLimits>;
 }
 
 export interface AdapterTier extends AsyncDisposable {
@@ -31,10 +40,12 @@ export interface AdapterTier extends AsyncDisposable {
 
 /** Opens the folder; nothing is looked for until `store.start`. Throws what opening the store throws. */
 export async function openAdapterTier(options: AdapterTierOptions): Promise<AdapterTier> {
-  const { directory, checkpoint, reserved, cacheBytes, limits = {}, logger } = options;
+  const { directory, checkpoint, reserved, cacheBytes, limits = {}, validation = {}, logger } = options;
+  const { adapterLimits = {}, ...validatorOptions } = validation;
   const sites = linearSites(checkpoint.config);
   const baseNames = [...checkpoint.names, ...reserved];
-  const worker = new AdapterWorker();
+  const loader = new AdapterWorker();
+  const validator = new Validator(validatorOptions);
   const norms = new WeightNorms(checkpoint, { threads: 1 }); // beside steps, which have the other threads
   const known = new KnownAdapters();
   const cache: AdapterCache = new AdapterCache({
@@ -43,14 +54,14 @@ export async function openAdapterTier(options: AdapterTierOptions): Promise<Adap
     logger,
     load: async (digest) => {
       const alphas = known.alphasOf(digest);
-      const options = { expectedDigest: digest, ...(alphas && { alphas }) };
-      const loaded = await store.read(digest, (folder) => worker.load(folder, sites, options));
+      const options = { expectedDigest: digest, limits: adapterLimits, ...(alphas && { alphas }) };
+      const loaded = await store.read(digest, (folder) => loader.load(folder, sites, options));
       return foldMagnitudes(loaded, norms, `The adapter ${digest}`);
     },
   });
   const opening = AdapterStore.open({
     directory,
-    check: (folder) => worker.check(folder, sites, { baseNames }),
+    check: (folder, client) => validator.check(folder, sites, { baseNames, limits: adapterLimits }, client),
     checkKey: checkKeyOf(checkpoint, baseNames),
     reserved,
     admit: ({ weightsDigest, bytes, activeBytes }) => {
@@ -72,13 +83,16 @@ export async function openAdapterTier(options: AdapterTierOptions): Promise<Adap
       },
     },
   });
+  const closeWorkers = async (): Promise<void> => {
+    await Promise.all([loader.close(), validator.close()]);
+  };
   const store = await opening.catch(async (error: unknown) => {
-    await worker.close();
+    await closeWorkers();
     throw error;
   });
   const close = async (): Promise<void> => {
     await store.close();
-    await worker.close();
+    await closeWorkers();
     await norms[Symbol.asyncDispose]();
   };
   return { store, cache, [Symbol.asyncDispose]: close };

@@ -3,8 +3,10 @@
  * default and help stand beside it. `generate` takes the part that concerns the engine.
  */
 
+import { adapterLimits } from "../adapter/format.js";
 import { storeDefaults } from "../adapter/store.js";
 import { uploadDefaults } from "../adapter/upload.js";
+import { validationDefaults } from "../adapter/validator.js";
 import { gatewayDefaults } from "../gateway/options.js";
 import { serverDefaults } from "../server/options.js";
 import {
@@ -275,6 +277,23 @@ export const serviceOptions = {
   maxUploadDepth: count("Adapters", uploadDefaults.depth, 1, "names in the path of an entry of an uploaded tar"),
   maxUploads: count("Adapters", uploadDefaults.atOnce, 1, "uploads at once; one more is answered 429"),
   uploadIdleTimeout: time("Adapters", uploadDefaults.idleMs, "how long an upload may go without a byte"),
+  validationTimeout: time("Adapters", validationDefaults.timeoutMs, "how long checking one adapter may take"),
+  maxValidations: count(
+    "Adapters",
+    validationDefaults.maxWaiting,
+    0,
+    "adapters of clients that may wait to be checked; one more is answered 429",
+  ),
+  maxAdapterRank: count("Adapters", adapterLimits.maxRank, 1, "rank of an adapter"),
+  maxAdapterTensors: count("Adapters", adapterLimits.maxTensors, 1, "tensors of an adapter"),
+  maxAdapterHeaderBytes: size("Adapters", adapterLimits.maxHeaderBytes, "bytes of the header of an adapter's weights"),
+  maxAdapterConfigBytes: size("Adapters", adapterLimits.maxConfigBytes, "bytes of an adapter's adapter_config.json"),
+  maxPatternSize: count(
+    "Adapters",
+    adapterLimits.maxPatternSize,
+    0,
+    "instructions that all expressions of an adapter's config compile to",
+  ),
   logLevel: given("Logs", "info", {
     placeholder: "level",
     parse: oneOf("debug", "info", "warn", "error", "silent"),

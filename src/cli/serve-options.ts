@@ -1,7 +1,9 @@
 /** Says which settings of `serve` are which options of the rooms below. The compiler holds it complete. */
 
+import type { AdapterLimits } from "../adapter/format.js";
 import type { StoreLimits } from "../adapter/store.js";
 import type { UploadLimits } from "../adapter/upload.js";
+import type { ValidationLimits } from "../adapter/validator.js";
 import type { GatewayOptions } from "../gateway/options.js";
 import { type ServerOptions, serverDefaults } from "../server/options.js";
 import type { ServeSettings } from "./options.js";
@@ -12,6 +14,20 @@ export function storeLimitsOf(settings: ServeSettings): StoreLimits {
     maxNames: settings.maxAdapters,
     scanMs: settings.scanInterval,
     lockWaitMs: settings.lockTimeout,
+  };
+}
+
+export function validationOf(settings: ServeSettings): ValidationLimits & { readonly adapterLimits: AdapterLimits } {
+  return {
+    timeoutMs: settings.validationTimeout,
+    maxWaiting: settings.maxValidations,
+    adapterLimits: {
+      maxConfigBytes: settings.maxAdapterConfigBytes,
+      maxHeaderBytes: settings.maxAdapterHeaderBytes,
+      maxTensors: settings.maxAdapterTensors,
+      maxRank: settings.maxAdapterRank,
+      maxPatternSize: settings.maxPatternSize,
+    },
   };
 }
 

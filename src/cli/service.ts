@@ -4,8 +4,8 @@ import type { Logger, Progress } from "../base/log.js";
 import { Metrics } from "../server/metrics.js";
 import { createServer, type LorikeetServer } from "../server/server.js";
 import type { ServeSettings } from "./options.js";
-import { gatewayOptionsOf, serverOptionsOf, storeLimitsOf, uploadLimitsOf } from "./serve-options.js";
-import { openStack, type Stack } from "./stack.js";
+import { gatewayOptionsOf, serverOptionsOf, storeLimitsOf, uploadLimitsOf, validationOf } from "./serve-options.js";
+import { openStack, type Stack, type StackOptions } from "./stack.js";
 import { UsageError } from "./usage.js";
 
 /** Disposing of it stops listening, ends the engine and closes everything below it. */
@@ -35,7 +35,7 @@ export async function openService(
   const stack = await openStack({
     settings,
     servedName: settings.servedModelName,
-    adapters: settings.adapters === null ? null : { directory: settings.adapters, limits: storeLimitsOf(settings) },
+    adapters: adaptersOf(settings, metrics),
     gateway: gatewayOptionsOf(settings),
     uploads: uploadLimitsOf(settings),
     observer: metrics.engineObserver,
@@ -59,6 +59,12 @@ export async function openService(
       await stack[Symbol.asyncDispose]();
     },
   };
+}
+
+function adaptersOf(settings: ServeSettings, metrics: Metrics): StackOptions["adapters"] {
+  if (settings.adapters === null) return null;
+  const validation = { ...validationOf(settings), observe: metrics.validated };
+  return { directory: settings.adapters, limits: storeLimitsOf(settings), validation };
 }
 
 /** A host that cannot be is the user's fault; a port that is taken is not. */

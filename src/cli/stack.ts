@@ -14,7 +14,7 @@ import { describeCheckpoint } from "../model/describe.js";
 import type { Checkpoint } from "../model/types.js";
 import { loadTokenizer } from "../text/tokenizer.js";
 import type { LoadedTokenizer } from "../text/types.js";
-import { type AdapterTier, openAdapterTier } from "./adapter-tier.js";
+import { type AdapterTier, openAdapterTier, type ValidationSettings } from "./adapter-tier.js";
 import { planKvCache } from "./kv-plan.js";
 import { usableMemory, usableThreads } from "./machine.js";
 import { noAdapters } from "./no-adapters.js";
@@ -27,7 +27,11 @@ export interface StackOptions {
   /** null: the model folder's name. */
   readonly servedName: string | null;
   /** null: none. */
-  readonly adapters: { readonly directory: string; readonly limits: Partial<StoreLimits> } | null;
+  readonly adapters: {
+    readonly directory: string;
+    readonly limits: Partial<StoreLimits>;
+    readonly validation?: ValidationSettings;
+  } | null;
   readonly gateway: Partial<GatewayOptions>;
   readonly uploads?: UploadLimits;
   readonly observer?: EngineObserver;

@@ -47,6 +47,8 @@ export interface Upload extends UploadBody {
   readonly name: string;
   /** Refuse with `precondition_failed` when the name exists. */
   readonly onlyNew: boolean;
+  /** Who sends it, as limits for each client count it. */
+  readonly client?: string;
 }
 
 export interface Stored {
@@ -106,7 +108,7 @@ export class Adapters {
       if (upload.onlyNew && this.has(upload.name)) {
         throw new LorikeetError("precondition_failed", `The adapter "${upload.name}" exists.`, { param: "name" });
       }
-      const keep = (staged: string): Promise<Stored> => this.store(upload.name, staged, upload.onlyNew);
+      const keep = (staged: string): Promise<Stored> => this.store(upload.name, staged, upload.onlyNew, upload.client);
       const stored = await uploads.receive(upload, store, keep, signal);
       observer.uploaded?.(stored.outcome);
       return stored;
@@ -117,11 +119,14 @@ export class Adapters {
   }
 
   /** Points a name at a staged folder. A pin stays with the name: it moves to the new version where there is room. */
-  async store(name: string, staged: string, onlyNew: boolean): Promise<Stored> {
+  async store(name: string, staged: string, onlyNew: boolean, client?: string): Promise<Stored> {
     const { store, cache } = this.#deps;
     const before = store.resolve(name);
     const wasPinned = before !== null && cache.state(before.weightsDigest).pinned;
-    const { record, outcome } = await store.put(name, staged, onlyNew ? { ifNoneMatch: "*" } : {});
+    const { record, outcome } = await store.put(name, staged, {
+      ...(onlyNew ? { ifNoneMatch: "*" } : {}),
+      client: client ?? "unknown",
+    });
     if (before && before.weightsDigest !== record.weightsDigest) {
       this.#giveUp(before.weightsDigest);
       if (wasPinned) await this.#movePin(record);

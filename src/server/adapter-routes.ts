@@ -29,6 +29,7 @@ export function adapterHandlers(gateway: Gateway, { slowReaderMs }: Pick<ServerO
           contentLength: lengthOf(req),
           contentDigest: headerOf(req, "content-digest"),
           onlyNew: wantsNew(req),
+          client: contextOf(res).client,
         },
         contextOf(res).signal,
       );

@@ -21,6 +21,8 @@ export class Metrics {
   readonly sockets: Gauge;
   /** Requests and handshakes that may not use the server. */
   readonly refused: Counter<"code">;
+  /** Told of each check of an adapter. */
+  readonly validated: (outcome: string, seconds: number) => void;
   readonly #labels: AdapterLabels;
   readonly #requests: Counter<"adapter" | "route" | "outcome">;
   readonly #rejections: Counter<"code">;
@@ -62,6 +64,7 @@ export class Metrics {
     this.#labels = new AdapterLabels(options.maxAdapterLabels, (label) => this.#dropSeries(label));
     this.gatewayObserver = { ...gatewayHistograms(registers), ended: (summary) => this.#ended(summary) };
     this.engineObserver = engineHistograms(registers);
+    this.validated = validationHistogram(registers);
   }
 
   /** Adds what is read at each scrape: slots, bytes, tiers. */
@@ -151,6 +154,17 @@ function gatewayHistograms(registers: Registry[]): GatewayObserver {
     interToken: (seconds) => interToken.observe(seconds),
     uploaded: (outcome) => uploads.inc({ outcome }),
   };
+}
+
+function validationHistogram(registers: Registry[]): Metrics["validated"] {
+  const checks = new Histogram({
+    name: "lorikeet_adapter_validation_seconds",
+    help: "Checks of adapters, by how they ended.",
+    labelNames: ["outcome"],
+    buckets: latency,
+    registers,
+  });
+  return (outcome, seconds) => checks.observe({ outcome }, seconds);
 }
 
 function engineHistograms(registers: Registry[]): EngineObserver {
