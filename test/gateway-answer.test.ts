@@ -274,6 +274,11 @@ describe("bounds", () => {
     ).collect();
     assert.equal(rig.engine.sequences[0]?.request.promptIds[0], bosId);
     assert.deepEqual(rig.engine.sequences[1]?.request.promptIds, bytes("user: x\nassistant: "));
+    await complete(rig, { prompt: "x", max_tokens: 1, add_special_tokens: false });
+    const ask = { messages: [{ role: "user", content: "x" }], max_tokens: 1, add_special_tokens: true };
+    await (await rig.gateway.chat(ask, never)).collect();
+    assert.deepEqual(rig.engine.sequences[2]?.request.promptIds, bytes("x"));
+    assert.equal(rig.engine.sequences[3]?.request.promptIds[0], bosId);
   });
 });
 

@@ -41,10 +41,20 @@ describe("completions", () => {
       logit_bias: { "3": -100, "4": 2.5 },
       logprobs: 2,
       stream: true,
-      stream_options: { include_usage: true, include_obfuscation: null },
+      stream_options: { include_usage: true, include_obfuscation: null, continuous_usage_stats: true },
       echo: true,
       ignore_eos: true,
       return_token_ids: true,
+      stop_token_ids: [9, 8],
+      min_tokens: 1,
+      include_stop_str_in_output: true,
+      skip_special_tokens: false,
+      add_special_tokens: false,
+      allowed_token_ids: [1, 2],
+      truncate_prompt_tokens: 5,
+      truncation_side: "right",
+      prompt_logprobs: 3,
+      return_tokens_as_token_ids: true,
     });
     assert.deepEqual(request, {
       kind: "completions",
@@ -55,10 +65,19 @@ describe("completions", () => {
       stops: ["a", "b"],
       stream: true,
       includeUsage: true,
+      continuousUsage: true,
       echo: true,
       logprobs: 2,
       ignoreEos: true,
       returnTokenIds: true,
+      stopTokenIds: [9, 8],
+      minTokens: 1,
+      includesStop: true,
+      keepsSpecialTokens: true,
+      addsSpecialTokens: false,
+      truncation: { tokens: 5, side: "right" },
+      promptLogprobs: 3,
+      namesTokensById: true,
       sampling: {
         temperature: 0.5,
         topK: 5,
@@ -71,6 +90,7 @@ describe("completions", () => {
           [3, -100],
           [4, 2.5],
         ]),
+        allowedIds: [1, 2],
         seed: 7,
       },
     });
@@ -108,7 +128,7 @@ describe("completions", () => {
       logprobs: null,
     };
     assert.deepEqual(completion({ model: "m", prompt: "p", ...nulls }), completion({ model: "m", prompt: "p" }));
-    assert.equal(faultOf(() => completion({ model: null, prompt: "p" })).param, "model");
+    assert.equal(faultOf(() => completion({ model: "m", prompt: null })).param, "prompt");
   });
 
   test("accepts parameters at the values that change nothing", () => {
@@ -119,10 +139,15 @@ describe("completions", () => {
       best_of: 1,
       suffix: "",
       parallel_tool_calls: true,
-      store: false,
+      store: true,
       service_tier: "auto",
       metadata: { a: "b" },
       user: "u",
+      safety_identifier: "s",
+      prompt_cache_key: "k",
+      prompt_cache_retention: "24h",
+      verbosity: "low",
+      reasoning_effort: "high",
       min_tokens: 0,
       length_penalty: 1,
       use_beam_search: false,
@@ -142,11 +167,12 @@ describe("completions", () => {
       response_format: { type: "json_object" },
       best_of: 2,
       suffix: "x",
-      store: true,
-      min_tokens: 3,
+      store: "yes",
       use_beam_search: true,
-      skip_special_tokens: false,
-      stop_token_ids: [1],
+      verbosity: "loud",
+      prompt_cache_retention: "forever",
+      reasoning_effort: 5,
+      guided_json: {},
       constructor: 1,
       toString: 1,
     })) {
@@ -163,8 +189,8 @@ describe("completions", () => {
     const fault = faultOf(() =>
       completion({ prompt: { secret: "sesame" }, temperature: 3, n: 0, stop: "", grammar: "sesame", top_p: "sesame" }),
     );
-    assert.equal(fault.faults.length, 7);
-    for (const name of ["grammar", "model", "prompt", "temperature", "n", "stop", "top_p"]) {
+    assert.equal(fault.faults.length, 6);
+    for (const name of ["grammar", "prompt", "temperature", "n", "stop", "top_p"]) {
       assert.ok(
         fault.faults.some((text) => text.includes(`\`${name}\``)),
         name,
@@ -280,6 +306,18 @@ describe("completions", () => {
     refused({ max_tokens: 1, max_completion_tokens: 2 }, "max_tokens");
     refused({ stream_options: { include_usage: true } }, "stream_options");
     refused({ stream: true, stream_options: { other: 1 } }, "stream_options.other");
+    ok({ stop_token_ids: Array(128).fill(99) });
+    refused({ stop_token_ids: Array(129).fill(99) }, "stop_token_ids");
+    refused({ stop_token_ids: [1, 100] }, "stop_token_ids");
+    refused({ allowed_token_ids: [] }, "allowed_token_ids");
+    ok({ min_tokens: 64 });
+    refused({ min_tokens: 65 }, "min_tokens");
+    for (const truncate_prompt_tokens of [-1, 1, 64]) ok({ truncate_prompt_tokens });
+    for (const tokens of [0, -2, 65, 1.5]) refused({ truncate_prompt_tokens: tokens }, "truncate_prompt_tokens");
+    refused({ truncation_side: "middle" }, "truncation_side");
+    ok({ prompt_logprobs: 20 });
+    refused({ prompt_logprobs: 21 }, "prompt_logprobs");
+    refused({ prompt_logprobs: -1 }, "prompt_logprobs");
   });
 
   test("refuses a body that is no object", () => {
@@ -350,6 +388,29 @@ describe("chat", () => {
     assert.deepEqual(found({ role: "user", content: [{ type: "text" }] })[1], "nothing as `text` at `content[0]`.");
     assert.deepEqual(found({ role: "user", content, name: 3 })[1], "3 as `name`.");
     assert.deepEqual(found("x")[1], "a string of 1 character.");
+  });
+
+  test("reads how the template is to render it", () => {
+    const template = (extra: object) => chat({ model: "m", messages, ...extra }).template;
+    assert.deepEqual(template({}), { addGenerationPrompt: true, continueFinalMessage: false, kwargs: {} });
+    assert.equal(template({ add_generation_prompt: false }).addGenerationPrompt, false);
+    const open = template({ continue_final_message: true });
+    assert.deepEqual([open.addGenerationPrompt, open.continueFinalMessage], [false, true]);
+    const kwargs = { enable_thinking: false, nested: [{ a: null }] };
+    assert.deepEqual(template({ chat_template_kwargs: kwargs, reasoning_effort: "low" }).kwargs, {
+      reasoning_effort: "low",
+      ...kwargs,
+    });
+    const refused = (extra: object) => faultOf(() => template(extra));
+    assert.equal(refused({ chat_template_kwargs: [1] }).param, "chat_template_kwargs");
+    assert.match(refused({ chat_template_kwargs: { messages: [] } }).message, /must not set `messages`/);
+    assert.equal(refused({ reasoning_effort: "huge" }).param, "reasoning_effort");
+    const both = refused({ continue_final_message: true, add_generation_prompt: true });
+    assert.equal(both.param, "continue_final_message");
+    const text = JSON.parse(
+      '{"model":"m","messages":[{"role":"user","content":"x"}],"chat_template_kwargs":{"a":"\\ud800"}}',
+    );
+    assert.deepEqual(chat(text).template.kwargs, { a: "\ufffd" });
   });
 
   test("reads logprobs as chat spells them", () => {

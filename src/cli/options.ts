@@ -251,6 +251,7 @@ export const serviceOptions = {
   maxChoices: count("Limits", gatewayDefaults.maxChoices, 1, "choices of one request (n)"),
   maxStops: count("Limits", gatewayDefaults.maxStops, 0, "stop strings of one request"),
   maxStopCharacters: count("Limits", gatewayDefaults.maxStopCharacters, 1, "characters of one stop string"),
+  maxStopTokenIds: count("Limits", gatewayDefaults.maxStopTokenIds, 0, "stop token ids of one request"),
   maxLogprobs: count("Limits", gatewayDefaults.maxLogprobs, 0, "log-probabilities of alternatives for each token"),
   maxLogitBias: count("Limits", gatewayDefaults.maxLogitBias, 0, "entries of logit_bias"),
   maxMessages: count("Limits", gatewayDefaults.maxMessages, 1, "messages of one chat request"),

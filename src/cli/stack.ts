@@ -15,6 +15,7 @@ import type { Checkpoint } from "../model/types.js";
 import { loadTokenizer } from "../text/tokenizer.js";
 import type { LoadedTokenizer } from "../text/types.js";
 import { type AdapterTier, openAdapterTier, type ValidationSettings } from "./adapter-tier.js";
+import { systemFingerprint } from "./fingerprint.js";
 import { planKvCache } from "./kv-plan.js";
 import { usableMemory, usableThreads } from "./machine.js";
 import { noAdapters } from "./no-adapters.js";
@@ -105,6 +106,7 @@ async function open(options: StackOptions, closers: Closers): Promise<Omit<Stack
       vocabSize: checkpoint.config.vocabSize,
       stopIds: checkpoint.config.stopIds,
       bosId: checkpoint.config.bosId,
+      fingerprint: await systemFingerprint(checkpoint, precision, settings, tokenizer?.chatTemplate ?? null),
       generationDefaults: checkpoint.generationDefaults,
     },
     ...(adapters ?? noAdapters()),

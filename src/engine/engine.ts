@@ -261,6 +261,7 @@ export class ContinuousEngine implements Engine {
     sequence.tokens.push(id);
     sequence.ticket?.use(1);
     if (sequence.request.stopIds.includes(id)) {
+      if (sequence.request.emitsStop) sequence.emit({ type: "token", id, logprob });
       this.#finish(sequence, "stop", { stopId: id });
       return;
     }

@@ -28,6 +28,14 @@ export function tokenLogprob(logits: Float32Array, id: number, k: number, pool: 
   return { id, logprob: (logits[id] ?? 0) - best - logTotal, top };
 }
 
+/** How many tokens of the row are likelier than `id`, and one more. */
+export function rankOf(logits: Float32Array, id: number): number {
+  const own = logits[id] ?? Number.NEGATIVE_INFINITY;
+  let rank = 1;
+  for (let i = 0; i < logits.length; i++) if ((logits[i] ?? 0) > own) rank++;
+  return rank;
+}
+
 /** The sum of exp(x - best) over the row. */
 function relativeWeight(row: Float32Array, best: number): number {
   const edges = edgeWeight;

@@ -12,6 +12,8 @@ export class SamplerState {
   readonly random: RandomStream;
   readonly #biasIds: Int32Array;
   readonly #biases: Float64Array;
+  readonly #allowedIds: Int32Array | null;
+  readonly #heldIds: Int32Array;
   readonly #penalizes: boolean;
   /** Place in `#ids` and `#outputs` of each distinct token seen. */
   readonly #places = new Map<number, number>();
@@ -26,7 +28,11 @@ export class SamplerState {
     this.random = new RandomStream(params.seed);
     this.#biasIds = Int32Array.from(params.logitBias.keys());
     this.#biases = Float64Array.from(params.logitBias.values());
-    for (const id of this.#biasIds) this.#largestId = Math.max(this.#largestId, id);
+    this.#allowedIds = params.allowedIds === null ? null : Int32Array.from(params.allowedIds);
+    this.#heldIds = Int32Array.from(params.minTokens > 0 ? params.heldIds : []);
+    for (const ids of [this.#biasIds, this.#allowedIds ?? [], this.#heldIds]) {
+      for (const id of ids) this.#largestId = Math.max(this.#largestId, id);
+    }
     this.#penalizes = params.repetitionPenalty !== 1 || params.presencePenalty !== 0 || params.frequencyPenalty !== 0;
     // Only the repetition penalty looks at the prompt.
     if (params.repetitionPenalty !== 1) for (const id of promptIds) this.#place(id);
@@ -39,13 +45,16 @@ export class SamplerState {
 
   /**
    * The row to choose from: `logits` [vocab] itself where nothing changes it, else `scratch` [vocab] with, in this order,
-   * bias added; the repetition penalty r over prompt and output (x / r for x > 0, else x * r); frequency * count + presence
-   * taken off each token of the output. Throws `invalid_value` for a biased or prompt id outside the vocabulary.
+   * all but the allowed ids at -Infinity; bias added; the repetition penalty r over prompt and output (x / r for x > 0, else x * r); frequency * count + presence
+   * taken off each token of the output; before the least number of tokens, the ids that would end it at -Infinity.
+   * Throws `invalid_value` for an id outside the vocabulary.
    */
   adjust(logits: Float32Array, scratch: Float32Array): Float32Array {
-    if (this.#biasIds.length === 0 && this.#places.size === 0) return logits;
+    const holds = this.#heldIds.length > 0 && this.#generated < this.params.minTokens;
+    if (this.#biasIds.length === 0 && this.#places.size === 0 && this.#allowedIds === null && !holds) return logits;
     this.#checkIds(logits.length);
-    scratch.set(logits);
+    if (this.#allowedIds === null) scratch.set(logits);
+    else takeOnly(this.#allowedIds, logits, scratch);
     for (let i = 0; i < this.#biasIds.length; i++) {
       const id = this.#biasIds[i] ?? 0;
       scratch[id] = (scratch[id] ?? 0) + (this.#biases[i] ?? 0);
@@ -58,6 +67,7 @@ export class SamplerState {
       const repeated = x > 0 ? x / repetitionPenalty : x * repetitionPenalty;
       scratch[id] = count === 0 ? repeated : repeated - frequencyPenalty * count - presencePenalty;
     }
+    if (holds) for (const id of this.#heldIds) scratch[id] = Number.NEGATIVE_INFINITY;
     return scratch;
   }
 
@@ -88,10 +98,15 @@ export class SamplerState {
     if (this.#largestId < vocabSize) return;
     throw new LorikeetError(
       "invalid_value",
-      `Token ${this.#largestId} is biased or penalized, but the vocabulary ends at ${vocabSize - 1}.`,
+      `Token ${this.#largestId} is named by the request, but the vocabulary ends at ${vocabSize - 1}.`,
       { param: "logit_bias", found: this.#largestId, allowed: `0 to ${vocabSize - 1}` },
     );
   }
+}
+
+function takeOnly(ids: Int32Array, logits: Float32Array, scratch: Float32Array): void {
+  scratch.fill(Number.NEGATIVE_INFINITY);
+  for (const id of ids) scratch[id] = logits[id] ?? Number.NEGATIVE_INFINITY;
 }
 
 function grown(array: Int32Array): Int32Array<ArrayBuffer> {

@@ -2,7 +2,7 @@
  * Chooses the next token of a sequence from its row of logits. Owns one scratch for all sequences and allocates nothing per
  * token but the log-probabilities that are asked for. Steps, in vLLM's order:
  *
- *   bias, repetition, frequency and presence penalties | temperature | min-p | top-k | top-p | draw
+ *   allowed ids, bias, repetition, frequency and presence penalties, ids held back | temperature | min-p | top-k | top-p | draw
  *
  * Temperature comes first: the filters act on the tempered distribution. min-p looks at all of it, top-k takes the best of
  * what min-p left, top-p its share of what both left, renormalised. Ties: tokens have one order, larger logit first, then
@@ -11,7 +11,7 @@
  */
 
 import { assert } from "../base/errors.js";
-import { tokenLogprob } from "./logprobs.js";
+import { rankOf, tokenLogprob } from "./logprobs.js";
 import { candidateFloor, Nucleus } from "./sampler-nucleus.js";
 import { TokenPool } from "./sampler-pool.js";
 import { argmax } from "./sampler-scan.js";
@@ -60,10 +60,10 @@ export class Sampler {
     return this.#result;
   }
 
-  /** log p of token `id` under the unmodified `logits` [vocab], and of the k best; as `sample` reports them. */
+  /** log p of token `id` under the unmodified `logits` [vocab], its rank, and the k best; as `sample` reports them. */
   tokenLogprob(logits: Float32Array, id: number, k: number): TokenLogprob {
     this.#check(logits);
-    return tokenLogprob(logits, id, k, this.#pool);
+    return { ...tokenLogprob(logits, id, k, this.#pool), rank: rankOf(logits, id) };
   }
 
   #choose(row: Float32Array, state: SamplerState): number {

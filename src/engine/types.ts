@@ -12,6 +12,12 @@ export interface SamplingParams {
   readonly frequencyPenalty: number;
   /** Added to the logits before anything else. */
   readonly logitBias: ReadonlyMap<number, number>;
+  /** The only ids that may come; null: all. */
+  readonly allowedIds: readonly number[] | null;
+  /** So many tokens come before any of `heldIds` may. */
+  readonly minTokens: number;
+  /** Ids that would end the sequence. */
+  readonly heldIds: readonly number[];
   readonly seed: number | null;
   /** null: no log-probabilities. k: the chosen token's and the k best alternatives'. They are of the unmodified distribution, as OpenAI's and vLLM's are. */
   readonly logprobs: number | null;
@@ -26,6 +32,9 @@ export const greedy: SamplingParams = {
   presencePenalty: 0,
   frequencyPenalty: 0,
   logitBias: new Map(),
+  allowedIds: null,
+  minTokens: 0,
+  heldIds: [],
   seed: null,
   logprobs: null,
 };
@@ -35,8 +44,10 @@ export interface EngineRequest {
   /** 0 with `promptLogprobs` scores the prompt and generates nothing. */
   readonly maxTokens: number;
   readonly sampling: SamplingParams;
-  /** Ids that end the sequence (not emitted as text, reported as `stopId`). Empty with ignore_eos. */
+  /** Ids that end the sequence, reported as `stopId`. */
   readonly stopIds: readonly number[];
+  /** The stop id is emitted as a token too, before the end. Default false. */
+  readonly emitsStop?: boolean;
   /** The digest of what the adapter computes, or null for the base. */
   readonly adapter: string | null;
   /** null: none. k: log-probability of each prompt token and its k best alternatives. */
@@ -47,6 +58,8 @@ export interface EngineRequest {
 export interface TokenLogprob {
   readonly id: number;
   readonly logprob: number;
+  /** 1 for the likeliest token. Of tokens of a prompt alone. */
+  readonly rank?: number;
   /** Best alternatives, best first; may hold `id` itself. */
   readonly top: readonly { readonly id: number; readonly logprob: number }[];
 }

@@ -37,7 +37,7 @@ interface Pending extends TokenPiece {
 
 /** Ids of the prompt's end that a stream has to see to spell the first new token as it would in the whole text. */
 const primedIds = 8;
-const nothing: Assembled = { text: "", tokens: [] };
+export const nothing: Assembled = { text: "", tokens: [] };
 
 /**
  * Stop strings are looked for in the searched text: the returned text with every special token spelled out where it stands,

@@ -53,8 +53,9 @@ export class Catalog {
     this.#prefetch = prefetch;
   }
 
-  /** Throws LorikeetError `model_not_found`. */
-  resolve(model: string): Target {
+  /** null is the base. Throws LorikeetError `model_not_found`. */
+  resolve(asked: string | null): Target {
+    const model = asked ?? this.#base.names[0];
     if (this.#base.names.includes(model)) {
       return { model, adapter: null, digest: null, weightsDigest: null, release: () => {} };
     }

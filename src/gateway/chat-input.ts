@@ -1,7 +1,9 @@
 /** The door of chat: an untrusted body in, a ChatRequest or every fault out. */
 import * as v from "valibot";
 import type { ChatMessage } from "../text/types.js";
-import { commonCross, commonEntries, commonNeutral, type FieldBounds, flag, integer, listOf } from "./fields.js";
+import { type FieldBounds, flag, integer, listOf, objectField } from "./field-kinds.js";
+import { commonCross, commonEntries } from "./fields.js";
+import { chatNeutral } from "./neutral-fields.js";
 import {
   type Door,
   describe,
@@ -11,38 +13,80 @@ import {
   invalid,
   isObject,
   type JsonObject,
-  type NeutralTable,
   parse,
   shorten,
 } from "./parse.js";
 import { commonOf } from "./request-common.js";
-import type { ChatRequest } from "./requests.js";
-
-const neutral: NeutralTable = {
-  ...commonNeutral,
-  add_special_tokens: { allowed: "false", accepts: (value) => value === false },
-  add_generation_prompt: { allowed: "true", accepts: (value) => value === true },
-  echo: { allowed: "false", accepts: (value) => value === false },
-  modalities: {
-    allowed: '["text"]',
-    accepts: (value) => Array.isArray(value) && value.length === 1 && value[0] === "text",
-  },
-};
+import type { ChatInput, ChatRequest } from "./requests.js";
 
 const roles = ["system", "developer", "user", "assistant"];
 /** Parts of an assistant's earlier answer that clients send back and that are empty here. */
 const emptyExtras = ["tool_calls", "annotations", "refusal", "audio", "function_call"];
 
-export function chatDoor(bounds: FieldBounds) {
+/** Efforts that OpenAI and vLLM know; a template may read it. */
+const efforts = ["none", "minimal", "low", "medium", "high", "xhigh"] as const;
+/** Variables that have parameters of their own, or that are not for requests to set. */
+const ownNames = [
+  "messages",
+  "tools",
+  "documents",
+  "add_generation_prompt",
+  "continue_final_message",
+  "chat_template",
+  "tokenize",
+];
+
+/** Entries of a schema for a chat and how its template renders it. */
+export function templateEntries(bounds: FieldBounds) {
   const rule = `must be a list of 1 to ${bounds.maxMessages} messages`;
+  return {
+    messages: listOf(messageField(), 1, bounds.maxMessages, rule),
+    add_generation_prompt: v.optional(flag),
+    continue_final_message: v.optional(flag, false),
+    chat_template_kwargs: v.optional(kwargsField(), {}),
+    reasoning_effort: v.optional(v.picklist(efforts, `must be one of ${efforts.join(", ")}`)),
+  };
+}
+
+function kwargsField() {
+  const rule = "must be an object of variables for the chat template";
+  return v.pipe(
+    objectField(rule),
+    v.rawTransform(({ dataset, addIssue, NEVER }) => {
+      const taken = ownNames.find((name) => Object.hasOwn(dataset.value, name));
+      if (taken === undefined) return dataset.value;
+      addIssue({ message: `must not set \`${taken}\``, input: new Found(`\`${taken}\``) });
+      return NEVER;
+    }),
+  );
+}
+
+type TemplateFields = v.InferOutput<v.ObjectSchema<ReturnType<typeof templateEntries>, undefined>>;
+
+/** A message that is continued has no prompt for another after it. */
+export function chatInputOf(fields: TemplateFields): ChatInput {
+  const { messages, reasoning_effort: effort, continue_final_message: continueFinalMessage } = fields;
+  const kwargs =
+    effort === undefined ? fields.chat_template_kwargs : { reasoning_effort: effort, ...fields.chat_template_kwargs };
+  const addGenerationPrompt = fields.add_generation_prompt ?? !continueFinalMessage;
+  return { messages, template: { addGenerationPrompt, continueFinalMessage, kwargs } };
+}
+
+export function* templateCross(body: JsonObject): Iterable<Fault> {
+  if (body.continue_final_message === true && body.add_generation_prompt === true) {
+    yield invalid("continue_final_message", "and `add_generation_prompt` must not both be true");
+  }
+}
+
+export function chatDoor(bounds: FieldBounds) {
   const entries = {
     ...commonEntries(bounds),
-    messages: listOf(messageField(), 1, bounds.maxMessages, rule),
+    ...templateEntries(bounds),
     logprobs: v.optional(flag, false),
     top_logprobs: v.optional(integer(0, bounds.maxLogprobs)),
   };
   const schema = v.object(entries, "is required");
-  return { schema, known: Object.keys(entries), neutral, cross } satisfies Door<typeof schema>;
+  return { schema, known: Object.keys(entries), neutral: chatNeutral, cross } satisfies Door<typeof schema>;
 }
 
 /** Throws LorikeetError `invalid_value` or `unsupported_parameter` with every fault. */
@@ -51,13 +95,15 @@ export function parseChat(door: ReturnType<typeof chatDoor>, body: unknown): Cha
   return {
     kind: "chat",
     ...commonOf(fields),
-    messages: fields.messages,
+    ...chatInputOf(fields),
+    addsSpecialTokens: fields.add_special_tokens ?? false,
     logprobs: fields.logprobs ? (fields.top_logprobs ?? 0) : null,
   };
 }
 
 function* crossFaults(body: JsonObject): Iterable<Fault> {
   yield* commonCross(body);
+  yield* templateCross(body);
   const name = body.max_completion_tokens === 0 ? "max_completion_tokens" : "max_tokens";
   if (body[name] === 0) yield invalid(name, "must be at least 1 in a chat");
   if (typeof body.top_logprobs === "number" && body.logprobs !== true) {

@@ -11,7 +11,7 @@ import { chatDoor, parseChat } from "./chat-input.js";
 import { completionDoor, parseCompletion } from "./completion-input.js";
 import { Deadline } from "./deadline.js";
 import type { EncodeBudget } from "./encode-budget.js";
-import type { FieldBounds } from "./fields.js";
+import type { FieldBounds } from "./field-kinds.js";
 import { asFault, Generation, type GenerationEnd } from "./generation.js";
 import { type GatewayObserver, outcomeOf, type RequestSummary, type Route } from "./observer.js";
 import { type Plan, planOf, requireRoom } from "./plan.js";
@@ -32,6 +32,8 @@ export interface CompleterDeps {
   readonly encoding: EncodeBudget;
   readonly stopIds: readonly number[];
   readonly defaults: SamplingDefaults;
+  /** Stands for the base's weights and the options that change answers. */
+  readonly fingerprint: string;
 }
 
 export class Completer {
@@ -116,11 +118,15 @@ export class Completer {
       id: `${request.kind === "chat" ? "chatcmpl" : "cmpl"}-${randomUUID()}`,
       created: Math.floor(Date.now() / 1000),
       model: target.model,
+      system_fingerprint: this.#deps.fingerprint,
       kind: request.kind,
       tokenizer: this.#deps.tokenizer,
       includeUsage: request.includeUsage,
+      continuousUsage: request.continuousUsage,
       hasLogprobs: request.logprobs !== null,
+      namesTokensById: request.namesTokensById,
       returnTokenIds: request.returnTokenIds,
+      hasOnePrompt: request.kind === "chat" || request.prompts.length === 1,
     });
   }
 }

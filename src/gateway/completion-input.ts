@@ -1,16 +1,11 @@
 /** The door of `completions`: an untrusted body in, a CompletionRequest or every fault out. */
 import * as v from "valibot";
-import { commonCross, commonEntries, commonNeutral, type FieldBounds, flag, integer } from "./fields.js";
-import { type Door, describe, type Fault, Found, invalid, type JsonObject, type NeutralTable, parse } from "./parse.js";
+import { type FieldBounds, firstStranger, flag, integer, strangerIn } from "./field-kinds.js";
+import { commonCross, commonEntries } from "./fields.js";
+import { completionNeutral } from "./neutral-fields.js";
+import { type Door, describe, type Fault, Found, invalid, type JsonObject, parse } from "./parse.js";
 import { commonOf } from "./request-common.js";
 import type { CompletionRequest, Prompt } from "./requests.js";
-
-const neutral: NeutralTable = {
-  ...commonNeutral,
-  best_of: { allowed: "1", accepts: (value) => value === 1 },
-  add_special_tokens: { allowed: "true", accepts: (value) => value === true },
-  suffix: { allowed: "an empty string", accepts: (value) => value === "" },
-};
 
 export function completionDoor(bounds: FieldBounds) {
   const entries = {
@@ -20,7 +15,7 @@ export function completionDoor(bounds: FieldBounds) {
     logprobs: v.optional(integer(0, bounds.maxLogprobs)),
   };
   const schema = v.object(entries, "is required");
-  return { schema, known: Object.keys(entries), neutral, cross } satisfies Door<typeof schema>;
+  return { schema, known: Object.keys(entries), neutral: completionNeutral, cross } satisfies Door<typeof schema>;
 }
 
 /** Throws LorikeetError `invalid_value` or `unsupported_parameter` with every fault. */
@@ -29,6 +24,7 @@ export function parseCompletion(door: ReturnType<typeof completionDoor>, body: u
   return {
     kind: "completions",
     ...commonOf(fields),
+    addsSpecialTokens: fields.add_special_tokens ?? true,
     prompts: fields.prompt,
     echo: fields.echo,
     logprobs: fields.logprobs ?? null,
@@ -68,16 +64,11 @@ function promptField(bounds: FieldBounds) {
   );
 }
 
-/** The place of the first item that is not a token id, or -1. */
-function firstStranger(ids: readonly unknown[], vocabSize: number): number {
-  return ids.findIndex((id) => typeof id !== "number" || !Number.isInteger(id) || id < 0 || id >= vocabSize);
-}
-
 /** The item of a list that makes it no prompt, and where it stands. */
 function whatIsWrong(value: unknown, { maxSequences, vocabSize }: FieldBounds): unknown {
   if (!Array.isArray(value) || value.length === 0) return value;
   const [first] = value;
-  if (typeof first === "number") return strangerIn(value, vocabSize, "") ?? value;
+  if (typeof first === "number") return strangerIn(value, vocabSize) ?? value;
   if (value.length > maxSequences) return value;
   const other = value.findIndex((item) => typeof item !== typeof first || Array.isArray(item) !== Array.isArray(first));
   if (other >= 0) return new Found(`${describe(value[other])} at position ${other}, after ${describe(first)}`);
@@ -88,9 +79,4 @@ function whatIsWrong(value: unknown, { maxSequences, vocabSize }: FieldBounds): 
     if (ids.length === 0) return new Found(`an empty list at position ${index}`);
   }
   return value;
-}
-
-function strangerIn(ids: readonly unknown[], vocabSize: number, where: string): Found | null {
-  const at = firstStranger(ids, vocabSize);
-  return at < 0 ? null : new Found(`${describe(ids[at])} at position ${at}${where}`);
 }

@@ -1,30 +1,14 @@
-/** The parameters that completions and chat share: their schemas, and the values of others that change nothing. */
+/** The parameters that completions and chat share: their schemas, and what must hold between them. */
 import * as v from "valibot";
-import type { GatewayOptions } from "./options.js";
-import { type Fault, invalid, isObject, type JsonObject, type NeutralTable } from "./parse.js";
+import { type FieldBounds, flag, integer, listOf, real, tokenIds } from "./field-kinds.js";
+import { type Fault, invalid, isObject, type JsonObject } from "./parse.js";
 
-/** What the door must know of the model and the bounds. */
-export interface FieldBounds extends GatewayOptions {
-  readonly vocabSize: number;
-  readonly maxContext: number;
-}
+const modelRule = "must be the name of a model, a string of 1 to 512 characters";
 
-export const integer = (min: number, max: number) => {
-  const rule = `must be an integer from ${min} to ${max}`;
-  return v.pipe(v.number(rule), v.integer(rule), v.minValue(min, rule), v.maxValue(max, rule));
-};
-
-export const real = (min: number, max: number) => {
-  const rule = `must be a number from ${min} to ${max}`;
-  return v.pipe(v.number(rule), v.minValue(min, rule), v.maxValue(max, rule));
-};
-
-export const flag = v.boolean("must be true or false");
-
-/** A list whose length is judged before any of its items: a stranger's may be very long. */
-export function listOf<const Item extends v.GenericSchema>(item: Item, min: number, max: number, rule: string) {
-  return v.pipe(v.array(v.unknown(), rule), v.minLength(min, rule), v.maxLength(max, rule), v.array(item, rule));
-}
+/** A schema for `model`: absent is the base. */
+export const modelField = v.optional(
+  v.pipe(v.string(modelRule), v.minLength(1, modelRule), v.maxLength(512, modelRule)),
+);
 
 /** A schema for `stop`: one string or a few, none of them empty. */
 function stopField(bounds: FieldBounds) {
@@ -82,73 +66,61 @@ function seedField() {
   return v.pipe(v.number(rule), v.integer(rule), v.minValue(-(2 ** 63), rule), v.maxValue(2 ** 63, rule));
 }
 
+function repetitionField() {
+  const rule = "must be a number above 0 and at most 10";
+  return v.pipe(v.number(rule), v.gtValue(0, rule), v.maxValue(10, rule));
+}
+
+/** A schema for `truncate_prompt_tokens`: how many are kept, or -1 for as many as there is room for. */
+function truncationField({ maxContext }: FieldBounds) {
+  const rule = `must be -1 or an integer from 1 to ${maxContext}`;
+  return v.pipe(
+    v.number(rule),
+    v.check((count) => count === -1 || (Number.isInteger(count) && count >= 1 && count <= maxContext), rule),
+  );
+}
+
 function streamOptionsField() {
-  const rule = "must be an object with `include_usage` true or false";
+  const rule = "must be an object of `include_usage`, `continuous_usage_stats` and `include_obfuscation`";
   return v.strictObject(
-    { include_usage: v.nullish(flag), include_obfuscation: v.nullish(v.literal(false, "is supported only as false")) },
+    { include_usage: v.nullish(flag), continuous_usage_stats: v.nullish(flag), include_obfuscation: v.nullish(flag) },
     rule,
   );
 }
 
 /** Entries of a schema for everything that the two kinds of request have in common. */
 export function commonEntries(bounds: FieldBounds) {
-  const modelRule = "must be the name of a model, a string of 1 to 512 characters";
   return {
-    model: v.pipe(v.string(modelRule), v.minLength(1, modelRule), v.maxLength(512, modelRule)),
+    model: modelField,
     max_tokens: v.optional(integer(0, bounds.maxContext)),
     max_completion_tokens: v.optional(integer(0, bounds.maxContext)),
+    min_tokens: v.optional(integer(0, bounds.maxContext), 0),
     temperature: v.optional(real(0, 2)),
     top_p: v.optional(real(0, 1)),
     top_k: v.optional(integer(-1, Number.MAX_SAFE_INTEGER)),
     min_p: v.optional(real(0, 1)),
-    repetition_penalty: v.optional(
-      v.pipe(
-        v.number("must be a number above 0 and at most 10"),
-        v.gtValue(0, "must be a number above 0 and at most 10"),
-        v.maxValue(10, "must be a number above 0 and at most 10"),
-      ),
-    ),
+    repetition_penalty: v.optional(repetitionField()),
     presence_penalty: v.optional(real(-2, 2)),
     frequency_penalty: v.optional(real(-2, 2)),
     n: v.optional(integer(1, bounds.maxChoices), 1),
     stop: v.optional(stopField(bounds), []),
+    stop_token_ids: v.optional(tokenIds(bounds, 0, bounds.maxStopTokenIds), []),
+    include_stop_str_in_output: v.optional(flag, false),
+    ignore_eos: v.optional(flag, false),
     seed: v.optional(seedField()),
     logit_bias: v.optional(biasField(bounds)),
+    allowed_token_ids: v.optional(tokenIds(bounds, 1, bounds.vocabSize)),
+    truncate_prompt_tokens: v.optional(truncationField(bounds)),
+    truncation_side: v.optional(v.picklist(["left", "right"], 'must be "left" or "right"'), "left"),
+    add_special_tokens: v.optional(flag),
+    skip_special_tokens: v.optional(flag, true),
+    prompt_logprobs: v.optional(integer(0, bounds.maxLogprobs)),
+    return_token_ids: v.optional(flag, false),
+    return_tokens_as_token_ids: v.optional(flag, false),
     stream: v.optional(flag, false),
     stream_options: v.optional(streamOptionsField()),
-    ignore_eos: v.optional(flag, false),
-    return_token_ids: v.optional(flag, false),
   };
 }
-
-const isString = (value: unknown): boolean => typeof value === "string";
-const isEmptyList = (value: unknown): boolean => Array.isArray(value) && value.length === 0;
-
-/** Parameters of both that change no answer, or change none at these values. */
-export const commonNeutral: NeutralTable = {
-  min_tokens: { allowed: "0", accepts: (value) => value === 0 },
-  length_penalty: { allowed: "1", accepts: (value) => value === 1 },
-  use_beam_search: { allowed: "false", accepts: (value) => value === false },
-  skip_special_tokens: { allowed: "true", accepts: (value) => value === true },
-  spaces_between_special_tokens: { allowed: "true", accepts: (value) => value === true },
-  include_stop_str_in_output: { allowed: "false", accepts: (value) => value === false },
-  stop_token_ids: { allowed: "an empty list", accepts: isEmptyList },
-  user: { allowed: "a string", accepts: isString },
-  safety_identifier: { allowed: "a string", accepts: isString },
-  prompt_cache_key: { allowed: "a string", accepts: isString },
-  store: { allowed: "false", accepts: (value) => value === false },
-  service_tier: { allowed: "a string", accepts: isString },
-  metadata: { allowed: "an object", accepts: isObject },
-  tools: { allowed: "an empty list", accepts: isEmptyList },
-  functions: { allowed: "an empty list", accepts: isEmptyList },
-  tool_choice: { allowed: '"none"', accepts: (value) => value === "none" },
-  function_call: { allowed: '"none"', accepts: (value) => value === "none" },
-  parallel_tool_calls: { allowed: "true or false", accepts: (value) => typeof value === "boolean" },
-  response_format: {
-    allowed: '{"type":"text"}',
-    accepts: (value) => isObject(value) && value.type === "text" && Object.keys(value).length === 1,
-  },
-};
 
 /** Faults between parameters of both kinds. */
 export function* commonCross(body: JsonObject): Iterable<Fault> {

@@ -22,6 +22,8 @@ export interface GatewayModel {
   readonly vocabSize: number;
   readonly stopIds: readonly number[];
   readonly bosId: number | null;
+  /** What answers name as `system_fingerprint`: the same as long as weights and options that change answers are. */
+  readonly fingerprint: string;
   /** Of generation_config.json; used with `generationConfig: "model"`. */
   readonly generationDefaults: Readonly<Record<string, number | boolean>>;
 }
@@ -93,11 +95,13 @@ export function createGateway(parts: GatewayParts): Gateway {
       tokenizer,
       maxPromptCharacters: options.maxPromptCharacters ?? 16 * maxContext,
       maxSequences: options.maxSequences,
+      maxContext,
       bosId: model.bosId,
     },
     encoding,
     stopIds: model.stopIds,
     defaults: samplingDefaults(options.generationConfig, model.generationDefaults),
+    fingerprint: model.fingerprint,
   });
   const adapters = new Adapters({
     store,

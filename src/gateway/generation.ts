@@ -4,7 +4,7 @@ import { LorikeetError } from "../base/errors.js";
 import type { Engine, EngineEvent, SequenceHandle, TokenLogprob } from "../engine/types.js";
 import { characterCount } from "../text/characters.js";
 import type { Tokenizer } from "../text/types.js";
-import { type Assembled, Assembler } from "./assembler.js";
+import { type Assembled, Assembler, nothing } from "./assembler.js";
 import type { GatewayObserver } from "./observer.js";
 import { PartQueue } from "./part-queue.js";
 import type { ChoicePart, Usage } from "./parts.js";
@@ -155,6 +155,7 @@ class SequenceReader {
   readonly #tokenizer: Tokenizer | null;
   #assembler: Assembler;
   #hasBegun = false;
+  #generated = 0;
 
   constructor(sequence: SequencePlan, plan: Plan, tokenizer: Tokenizer | null) {
     this.#sequence = sequence;
@@ -168,57 +169,89 @@ class SequenceReader {
   }
 
   *read(event: EngineEvent): Iterable<ChoicePart> {
-    const { echo, echoLogprobs, stopIds } = this.#plan;
+    const { echo, echoLogprobs, promptLogprobs, opensAtOnce } = this.#plan;
     switch (event.type) {
       case "admitted":
         // A chat's first part gives the role; a completion has nothing to say yet unless it echoes.
-        if (echo && !echoLogprobs) yield this.#begin(this.#promptPart([]));
-        else if (!this.#plan.continuesPrompt) yield this.#part("", [], null);
+        if (echo && echoLogprobs === null) yield this.#echo([]);
+        else if (opensAtOnce) yield this.#part(nothing);
         return;
-      case "prompt":
-        if (echoLogprobs) yield this.#begin(this.#promptPart(event.logprobs));
+      case "prompt": {
+        const part = echoLogprobs === null ? null : this.#echo(withTop(event.logprobs, echoLogprobs));
+        if (promptLogprobs !== null) {
+          yield { ...(part ?? this.#part(nothing)), promptLogprobs: withTop(event.logprobs, promptLogprobs) };
+        } else if (part) yield part;
         return;
+      }
       case "token": {
-        if (stopIds.has(event.id)) return;
-        const { text, tokens } = this.#assembler.push(event.id, event.logprob);
-        if (text !== "" || tokens.length > 0) yield this.#part(text, tokens, null);
+        const { text, tokens } = this.#push(event.id, event.logprob);
+        if (text !== "" || tokens.length > 0) yield this.#part({ text, tokens });
         return;
       }
-      case "finish": {
-        const { text, tokens } = this.#assembler.finish();
-        yield this.#part(text, tokens, event.reason === "length" && !this.stopped ? "length" : "stop");
-      }
+      case "finish":
+        yield this.#end(event);
     }
   }
 
-  #promptPart(logprobs: readonly (TokenLogprob | null)[]): Assembled {
-    const prompt = promptPieces(this.#tokenizer, this.#sequence.prompt, logprobs, false);
+  /** A stop token has a text only where the request wants to see it. */
+  #push(id: number, logprob: TokenLogprob | null): Assembled {
+    const { stopIds, includesStop } = this.#plan;
+    if (!stopIds.has(id)) this.#generated++;
+    else if (!includesStop) return nothing;
+    return this.#assembler.push(id, logprob);
+  }
+
+  #end(event: Finish): ChoicePart {
+    this.#generated = event.completionTokens;
+    const part = this.#part(this.#assembler.finish());
+    return {
+      ...part,
+      usage: { ...part.usage, cachedTokens: event.timings.cachedTokens },
+      finish: event.reason === "length" && !this.stopped ? "length" : "stop",
+    };
+  }
+
+  /** The prompt as an echo begins with it; without log-probabilities, its text alone. */
+  #echo(logprobs: readonly (TokenLogprob | null)[]): ChoicePart {
+    const prompt = promptPieces(this.#tokenizer, this.#sequence.prompt, logprobs, this.#plan.keepsSpecialTokens);
     this.#assembler = this.#assemblerAt(characterCount(prompt.text));
-    return logprobs.length > 0 ? prompt : { text: prompt.text, tokens: [] };
+    const tokens = logprobs.length > 0 ? prompt.tokens : [];
+    return { ...this.#part({ text: prompt.text, tokens }), echoedTokens: tokens.length };
   }
 
-  #begin(prompt: Assembled): ChoicePart {
-    return { ...this.#part(prompt.text, prompt.tokens, null), echoedTokens: prompt.tokens.length };
-  }
-
-  #part(text: string, tokens: ChoicePart["tokens"], finish: ChoicePart["finish"]): ChoicePart {
+  #part({ text, tokens }: Assembled): ChoicePart {
     const isFirst = !this.#hasBegun;
     this.#hasBegun = true;
-    const promptIds = isFirst && this.#plan.returnTokenIds ? this.#sequence.prompt.ids : null;
-    return { index: this.#sequence.index, isFirst, text, tokens, promptIds, echoedTokens: 0, finish };
+    const { index, prompt } = this.#sequence;
+    return {
+      index,
+      isFirst,
+      text,
+      tokens,
+      promptIds: isFirst && this.#plan.returnTokenIds ? prompt.ids : null,
+      echoedTokens: 0,
+      promptLogprobs: null,
+      usage: { promptTokens: prompt.ids.length, completionTokens: this.#generated, cachedTokens: 0 },
+      finish: null,
+    };
   }
 
   #assemblerAt(offset: number): Assembler {
-    const { stops, continuesPrompt } = this.#plan;
+    const { stops, includesStop, minTokens, keepsSpecialTokens, continuesPrompt } = this.#plan;
     return new Assembler(this.#tokenizer, {
       stops,
-      includesStop: false,
-      minTokens: 0,
-      keepsSpecialTokens: false,
+      includesStop,
+      minTokens,
+      keepsSpecialTokens,
       before: continuesPrompt ? this.#sequence.prompt.ids : [],
       offset,
     });
   }
+}
+
+/** The engine computes as many alternatives as any use of them needs: this one gets its own. */
+function withTop(logprobs: readonly (TokenLogprob | null)[], count: number): readonly (TokenLogprob | null)[] {
+  return logprobs.map((entry) => entry && { ...entry, top: entry.top.slice(0, count) });
 }
 
 /** Any thrown thing as a LorikeetError. */

@@ -1,4 +1,4 @@
-/** OpenAI's two spellings of log-probabilities. */
+/** OpenAI's two spellings of log-probabilities, and vLLM's of a prompt's. */
 import type { TokenLogprob } from "../engine/types.js";
 import type { Tokenizer } from "../text/types.js";
 import type { TokenPiece } from "./assembler.js";
@@ -21,9 +21,21 @@ export interface ChatLogprobs {
   readonly refusal: null;
 }
 
-/** A token's spelling: its text, its bytes where they are no whole characters, or its id where there is no tokenizer. */
-export function spell(tokenizer: Tokenizer | null, id: number): string {
-  if (!tokenizer) return `token_id:${id}`;
+/** By token id: the prompt's own token and the best alternatives. The first token of a prompt has none. */
+export type PromptLogprobs = readonly (Readonly<
+  Record<string, { readonly logprob: number; readonly rank: number; readonly decoded_token: string }>
+> | null)[];
+
+/** Gives a token its name in log-probabilities. */
+export type Spell = (id: number) => string;
+
+/** Names tokens by what they say, or by their ids where that is asked for or there is no tokenizer. */
+export function spellerOf(tokenizer: Tokenizer | null, byId: boolean): Spell {
+  return tokenizer === null || byId ? (id) => `token_id:${id}` : (id) => spell(tokenizer, id);
+}
+
+/** A token's text, or its bytes where they are no whole characters. */
+function spell(tokenizer: Tokenizer, id: number): string {
   const text = tokenizer.tokenText(id);
   if (!text.includes("\ufffd")) return text;
   const bytes = tokenizer.tokenBytes(id).map((byte) => `\\x${byte.toString(16).padStart(2, "0")}`);
@@ -31,28 +43,28 @@ export function spell(tokenizer: Tokenizer | null, id: number): string {
 }
 
 /** The legacy form: parallel lists. Each entry of `top_logprobs` holds the best alternatives and the token itself. */
-export function completionLogprobs(tokenizer: Tokenizer | null, pieces: readonly TokenPiece[]): CompletionLogprobs {
+export function completionLogprobs(spell: Spell, pieces: readonly TokenPiece[]): CompletionLogprobs {
   return {
-    tokens: pieces.map((piece) => spell(tokenizer, piece.id)),
+    tokens: pieces.map((piece) => spell(piece.id)),
     token_logprobs: pieces.map((piece) => (piece.logprob ? finite(piece.logprob.logprob) : null)),
-    top_logprobs: pieces.map((piece) => (piece.logprob ? topTable(tokenizer, piece.logprob) : null)),
+    top_logprobs: pieces.map((piece) => (piece.logprob ? topTable(spell, piece.logprob) : null)),
     text_offset: pieces.map((piece) => piece.offset),
   };
 }
 
-function topTable(tokenizer: Tokenizer | null, logprob: TokenLogprob): Record<string, number> {
+function topTable(spell: Spell, logprob: TokenLogprob): Record<string, number> {
   const table: Record<string, number> = Object.create(null);
   for (const { id, logprob: value } of [...logprob.top, logprob]) {
-    const token = spell(tokenizer, id);
+    const token = spell(id);
     // Two ids may share a spelling: the likelier one stands for it.
     table[token] = Math.max(table[token] ?? Number.NEGATIVE_INFINITY, finite(value));
   }
   return table;
 }
 
-export function chatLogprobs(tokenizer: Tokenizer | null, pieces: readonly TokenPiece[]): ChatLogprobs {
+export function chatLogprobs(spell: Spell, tokenizer: Tokenizer | null, pieces: readonly TokenPiece[]): ChatLogprobs {
   const entry = (id: number, logprob: number): ChatTokenLogprob => ({
-    token: spell(tokenizer, id),
+    token: spell(id),
     logprob: finite(logprob),
     bytes: tokenizer ? tokenizer.tokenBytes(id) : null,
   });
@@ -62,6 +74,20 @@ export function chatLogprobs(tokenizer: Tokenizer | null, pieces: readonly Token
       : [],
   );
   return { content, refusal: null };
+}
+
+export function promptLogprobs(spell: Spell, entries: readonly (TokenLogprob | null)[]): PromptLogprobs {
+  return entries.map((entry) => {
+    if (entry === null) return null;
+    const { id, logprob, rank = 0, top } = entry;
+    const ranked = [...top.map((each, index) => ({ ...each, rank: index + 1 })), { id, logprob, rank }];
+    return Object.fromEntries(
+      ranked.map((each) => [
+        String(each.id),
+        { logprob: finite(each.logprob), rank: each.rank, decoded_token: spell(each.id) },
+      ]),
+    );
+  });
 }
 
 /** JSON has no infinity: OpenAI writes -9999 for a token that cannot be. */

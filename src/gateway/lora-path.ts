@@ -4,7 +4,7 @@ import { join, resolve, sep } from "node:path";
 import * as v from "valibot";
 import { LorikeetError } from "../base/errors.js";
 import type { Adapters, StorePort } from "./adapters.js";
-import { flag } from "./fields.js";
+import { flag } from "./field-kinds.js";
 import { type Door, parse } from "./parse.js";
 
 const nameRule = "must be an adapter's name";

@@ -11,6 +11,8 @@ export interface GatewayOptions {
   readonly maxChoices: number;
   readonly maxStops: number;
   readonly maxStopCharacters: number;
+  /** Entries of `stop_token_ids`. */
+  readonly maxStopTokenIds: number;
   /** `logprobs` and `top_logprobs`. */
   readonly maxLogprobs: number;
   /** Entries of `logit_bias`. */
@@ -33,6 +35,7 @@ export const gatewayDefaults: GatewayOptions = {
   maxChoices: 16,
   maxStops: 4,
   maxStopCharacters: 256,
+  maxStopTokenIds: 128,
   maxLogprobs: 20,
   maxLogitBias: 1024,
   maxMessages: 1024,

@@ -151,7 +151,11 @@ function issueFault(issue: v.BaseIssue<unknown>): Fault {
   const param = pathOf(issue);
   const code = issue.type === "strict_object" ? "unsupported_parameter" : "invalid_value";
   const rule = code === "unsupported_parameter" ? "is not supported" : issue.message;
-  return { code, param, text: `\`${param}\` ${rule}; found ${describe(issue.input)}.` };
+  return {
+    code,
+    param,
+    text: `\`${param}\` ${rule}; found ${issue.type === "picklist" ? describeWord(issue.input) : describe(issue.input)}.`,
+  };
 }
 
 function pathOf(issue: v.BaseIssue<unknown>): string {

@@ -1,4 +1,5 @@
 /** What a generation yields, before it is given a form: parts of choices, the count of tokens, how it ended. */
+import type { TokenLogprob } from "../engine/types.js";
 import type { Assembled } from "./assembler.js";
 
 export interface ChoicePart extends Assembled {
@@ -9,6 +10,10 @@ export interface ChoicePart extends Assembled {
   readonly promptIds: readonly number[] | null;
   /** How many of `tokens`, counted from the first, are the echoed prompt's. */
   readonly echoedTokens: number;
+  /** In one part, when they were asked for: one entry a token of the prompt. */
+  readonly promptLogprobs: readonly (TokenLogprob | null)[] | null;
+  /** Tokens of this choice so far. */
+  readonly usage: Usage;
   readonly finish: "stop" | "length" | null;
 }
 
@@ -42,12 +47,15 @@ export async function collectChoices(parts: AsyncIterable<ChoicePart>): Promise<
 
 function join(parts: readonly [ChoicePart, ...ChoicePart[]]): Choice {
   const { index, promptIds, echoedTokens } = parts[0];
+  const last = parts.at(-1) ?? parts[0];
   return {
     index,
     promptIds,
     echoedTokens,
+    promptLogprobs: parts.find((part) => part.promptLogprobs !== null)?.promptLogprobs ?? null,
     text: parts.map((part) => part.text).join(""),
     tokens: parts.flatMap((part) => part.tokens),
-    finish: parts.at(-1)?.finish ?? null,
+    usage: last.usage,
+    finish: last.finish,
   };
 }

@@ -22,12 +22,18 @@ export interface Plan {
   readonly sequences: readonly SequencePlan[];
   readonly stops: readonly string[];
   readonly stopIds: ReadonlySet<number>;
+  readonly includesStop: boolean;
+  readonly minTokens: number;
+  readonly keepsSpecialTokens: boolean;
   readonly echo: boolean;
-  /** Log-probabilities of the echoed prompt too. */
-  readonly echoLogprobs: boolean;
+  /** Alternatives of the echoed prompt's tokens; null: no log-probabilities of it. */
+  readonly echoLogprobs: number | null;
+  readonly promptLogprobs: number | null;
   readonly returnTokenIds: boolean;
-  /** The text continues the prompt's, as a completion's does and a chat's does not. */
+  /** The text continues the prompt's: a completion's does, and a chat's whose last message is continued. */
   readonly continuesPrompt: boolean;
+  /** The first part comes at admission: a chat's gives the role. */
+  readonly opensAtOnce: boolean;
 }
 
 export interface PlanContext {
@@ -42,7 +48,9 @@ export interface PlanContext {
 /** Throws LorikeetError `context_length_exceeded` (both numbers) or `tokenizer_missing`. */
 export function planOf(request: GenerationRequest, prompts: readonly EncodedPrompt[], context: PlanContext): Plan {
   const echo = request.kind === "completions" && request.echo;
-  const stopIds = request.ignoreEos ? [] : context.stopIds;
+  const endIds = [...new Set([...context.stopIds, ...request.stopTokenIds])];
+  const stopIds = request.ignoreEos ? request.stopTokenIds : endIds;
+  checkAllowed(request, endIds);
   if (request.stops.length > 0 && !context.tokenizer) {
     throw new LorikeetError(
       "tokenizer_missing",
@@ -52,15 +60,20 @@ export function planOf(request: GenerationRequest, prompts: readonly EncodedProm
   }
   const sequences = prompts.flatMap((prompt, promptIndex) => {
     const maxTokens = maxTokensOf(request, prompt.ids.length, context);
-    const scores = echo && (request.logprobs !== null || maxTokens === 0);
+    checkMinTokens(request, maxTokens);
+    const promptLogprobs = promptLogprobsOf(request, echo, maxTokens);
     return Array.from({ length: request.choices }, (_, choice): SequencePlan => {
       const engineRequest: EngineRequest = {
         promptIds: prompt.ids,
         maxTokens,
-        sampling: samplingOf(request.sampling, context.defaults, request.logprobs, choice),
+        sampling: samplingOf(request.sampling, context.defaults, request.logprobs, choice, {
+          minTokens: request.minTokens,
+          endIds,
+        }),
         stopIds,
+        emitsStop: request.includesStop,
         adapter: context.weightsDigest,
-        promptLogprobs: scores ? (request.logprobs ?? 0) : null,
+        promptLogprobs,
       };
       const index = promptIndex * request.choices + choice;
       return { index, request: engineRequest, countsPrompt: choice === 0, prompt };
@@ -70,11 +83,43 @@ export function planOf(request: GenerationRequest, prompts: readonly EncodedProm
     sequences,
     stops: request.stops,
     stopIds: new Set(stopIds),
+    includesStop: request.includesStop,
+    minTokens: request.minTokens,
+    keepsSpecialTokens: request.keepsSpecialTokens,
     echo,
-    echoLogprobs: echo && request.logprobs !== null,
+    echoLogprobs: echo ? request.logprobs : null,
+    promptLogprobs: request.promptLogprobs,
     returnTokenIds: request.returnTokenIds,
-    continuesPrompt: request.kind === "completions",
+    continuesPrompt: request.kind === "completions" || request.template.continueFinalMessage === true,
+    opensAtOnce: request.kind === "chat",
   };
+}
+
+/** Alternatives of each prompt token that the engine computes; null: the prompt is not scored. */
+function promptLogprobsOf({ logprobs, promptLogprobs }: GenerationRequest, echo: boolean, maxTokens: number) {
+  const echoed = echo && (logprobs !== null || maxTokens === 0) ? (logprobs ?? 0) : null;
+  if (promptLogprobs === null) return echoed;
+  return Math.max(promptLogprobs, echoed ?? 0);
+}
+
+function checkMinTokens({ minTokens }: GenerationRequest, maxTokens: number): void {
+  if (minTokens <= maxTokens) return;
+  throw new LorikeetError(
+    "invalid_value",
+    `\`min_tokens\` is ${minTokens}, but at most ${maxTokens} tokens are generated.`,
+    { param: "min_tokens", found: minTokens, allowed: maxTokens },
+  );
+}
+
+/** Before `min_tokens` no token that ends the answer may come: another one has to be allowed. */
+function checkAllowed({ minTokens, sampling }: GenerationRequest, endIds: readonly number[]): void {
+  const ends = new Set(endIds);
+  if (minTokens === 0 || sampling.allowedIds === null || !sampling.allowedIds.every((id) => ends.has(id))) return;
+  throw new LorikeetError(
+    "invalid_value",
+    "`allowed_token_ids` holds only ids that end the answer, so `min_tokens` must be 0.",
+    { param: "allowed_token_ids" },
+  );
 }
 
 /** Throws LorikeetError `context_length_exceeded` where a prompt of so many tokens leaves no room for what is asked for. */

@@ -1,7 +1,7 @@
 /** Prompts into token ids, with a bound on characters before any work is done. Knows no engine. */
 import { LorikeetError } from "../base/errors.js";
 import type { Tokenizer } from "../text/types.js";
-import type { GenerationRequest, Prompt } from "./requests.js";
+import type { ChatInput, GenerationRequest, Prompt, Truncation } from "./requests.js";
 
 export interface EncodedPrompt {
   readonly ids: readonly number[];
@@ -13,6 +13,8 @@ export interface PromptContext {
   readonly tokenizer: Tokenizer | null;
   readonly maxPromptCharacters: number;
   readonly maxSequences: number;
+  /** Tokens of prompt and answer together. */
+  readonly maxContext: number;
   /** Stands for an empty prompt, where the model has one. */
   readonly bosId: number | null;
 }
@@ -21,6 +23,8 @@ export interface PromptContext {
 export interface RenderedPrompts {
   readonly prompts: readonly Prompt[];
   readonly addSpecialTokens: boolean;
+  /** Which tokens of each are kept; null: all. */
+  readonly truncation: Truncation | null;
 }
 
 /**
@@ -28,11 +32,8 @@ export interface RenderedPrompts {
  * Throws LorikeetError `chat_template_missing`, `tokenizer_missing`, `prompt_too_long` or `invalid_value`.
  */
 export function renderPrompts(request: GenerationRequest, context: PromptContext): RenderedPrompts {
-  const rendered =
-    request.kind === "chat"
-      ? { prompts: [renderChat(request.messages, context)], addSpecialTokens: false }
-      : { prompts: request.prompts, addSpecialTokens: true };
-  const sequences = rendered.prompts.length * request.choices;
+  const prompts = request.kind === "chat" ? [renderChat(request, context)] : request.prompts;
+  const sequences = prompts.length * request.choices;
   if (sequences > context.maxSequences) {
     throw new LorikeetError(
       "invalid_value",
@@ -40,7 +41,7 @@ export function renderPrompts(request: GenerationRequest, context: PromptContext
       { param: "n", found: sequences, allowed: context.maxSequences },
     );
   }
-  for (const prompt of rendered.prompts) {
+  for (const prompt of prompts) {
     if (prompt.kind !== "text") continue;
     if (!context.tokenizer) {
       throw new LorikeetError("tokenizer_missing", "The model has no tokenizer: `prompt` must be token ids.", {
@@ -49,7 +50,13 @@ export function renderPrompts(request: GenerationRequest, context: PromptContext
     }
     boundCharacters(prompt.text.length, context.maxPromptCharacters, "prompt");
   }
-  return rendered;
+  return { prompts, addSpecialTokens: request.addsSpecialTokens, truncation: truncationOf(request, context) };
+}
+
+/** -1 keeps what leaves room for the answer. */
+function truncationOf({ truncation, maxTokens }: GenerationRequest, { maxContext }: PromptContext): Truncation | null {
+  if (truncation?.tokens !== -1) return truncation;
+  return { ...truncation, tokens: Math.max(1, maxContext - (maxTokens ?? 1)) };
 }
 
 /** Characters that the event loop may encode by itself before it is given up to others. */
@@ -69,14 +76,18 @@ export async function encodePrompts(
   context: PromptContext,
   { signal, connection, accept }: EncodeTurn,
 ): Promise<EncodedPrompt[]> {
-  const { addSpecialTokens } = rendered;
+  const { addSpecialTokens, truncation } = rendered;
   const encoded: EncodedPrompt[] = [];
+  const add = (whole: EncodedPrompt): void => {
+    const prompt = truncate(whole, truncation);
+    accept(prompt.ids.length);
+    encoded.push(prompt);
+  };
   let characters = 0;
   for (const prompt of rendered.prompts) {
     signal.throwIfAborted();
     if (prompt.kind === "ids") {
-      accept(prompt.ids.length);
-      encoded.push({ ids: prompt.ids, text: null });
+      add({ ids: prompt.ids, text: null });
       continue;
     }
     const encoding = context.tokenizer?.encode(prompt.text, { addSpecialTokens, signal, connection });
@@ -84,8 +95,7 @@ export async function encodePrompts(
       (await encoding?.catch((error: unknown) => {
         throw signal.aborted ? signal.reason : error;
       })) ?? [];
-    accept(ids.length);
-    encoded.push({ ids: ids.length > 0 ? ids : emptyPrompt(context.bosId), text: prompt.text });
+    add({ ids: ids.length > 0 ? ids : emptyPrompt(context.bosId), text: prompt.text });
     characters += prompt.text.length;
     if (characters < charactersPerTurn) continue;
     characters = 0;
@@ -100,7 +110,14 @@ export function charactersOf({ prompts }: RenderedPrompts): number {
   return prompts.reduce((sum, prompt) => sum + (prompt.kind === "text" ? prompt.text.length : 0), 0);
 }
 
-function renderChat(messages: Parameters<Tokenizer["renderChat"]>[0], context: PromptContext): Prompt {
+/** What is left of a cut prompt is no longer the text that was written. */
+function truncate(prompt: EncodedPrompt, truncation: Truncation | null): EncodedPrompt {
+  if (truncation === null || prompt.ids.length <= truncation.tokens) return prompt;
+  const { tokens, side } = truncation;
+  return { ids: side === "left" ? prompt.ids.slice(-tokens) : prompt.ids.slice(0, tokens), text: null };
+}
+
+function renderChat({ messages, template }: ChatInput, context: PromptContext): Prompt {
   const { tokenizer, maxPromptCharacters } = context;
   if (!tokenizer) {
     throw new LorikeetError(
@@ -116,7 +133,7 @@ function renderChat(messages: Parameters<Tokenizer["renderChat"]>[0], context: P
   }
   const characters = messages.reduce((sum, message) => sum + message.content.length, 0);
   boundCharacters(characters, maxPromptCharacters, "messages");
-  const text = tokenizer.renderChat(messages, { addGenerationPrompt: true });
+  const text = tokenizer.renderChat(messages, template);
   boundCharacters(text.length, maxPromptCharacters, "messages");
   return { kind: "text", text };
 }

@@ -6,14 +6,25 @@ type CommonFields = v.InferOutput<v.ObjectSchema<ReturnType<typeof commonEntries
 
 export function commonOf(fields: CommonFields) {
   return {
-    model: fields.model,
+    model: fields.model ?? null,
     stream: fields.stream,
     includeUsage: fields.stream_options?.include_usage ?? false,
+    continuousUsage: fields.stream_options?.continuous_usage_stats ?? false,
     choices: fields.n,
     maxTokens: fields.max_tokens ?? fields.max_completion_tokens ?? null,
+    minTokens: fields.min_tokens,
     stops: fields.stop,
+    stopTokenIds: fields.stop_token_ids,
+    includesStop: fields.include_stop_str_in_output,
     ignoreEos: fields.ignore_eos,
+    keepsSpecialTokens: !fields.skip_special_tokens,
+    truncation:
+      fields.truncate_prompt_tokens === undefined
+        ? null
+        : { tokens: fields.truncate_prompt_tokens, side: fields.truncation_side },
+    promptLogprobs: fields.prompt_logprobs ?? null,
     returnTokenIds: fields.return_token_ids,
+    namesTokensById: fields.return_tokens_as_token_ids,
     sampling: {
       temperature: fields.temperature ?? null,
       topK: fields.top_k ?? null,
@@ -23,6 +34,7 @@ export function commonOf(fields: CommonFields) {
       presencePenalty: fields.presence_penalty ?? null,
       frequencyPenalty: fields.frequency_penalty ?? null,
       logitBias: fields.logit_bias ?? new Map<number, number>(),
+      allowedIds: fields.allowed_token_ids ?? null,
       seed: fields.seed ?? null,
     },
   };

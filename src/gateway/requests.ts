@@ -1,5 +1,5 @@
 /** What a request is once it has been parsed. Inside the gateway these types are trusted. */
-import type { ChatMessage } from "../text/types.js";
+import type { ChatMessage, RenderOptions } from "../text/types.js";
 
 /** Sampling as asked for: null where the request is silent. */
 export interface SamplingInput {
@@ -11,20 +11,45 @@ export interface SamplingInput {
   readonly presencePenalty: number | null;
   readonly frequencyPenalty: number | null;
   readonly logitBias: ReadonlyMap<number, number>;
+  /** null: every token may come. */
+  readonly allowedIds: readonly number[] | null;
   readonly seed: number | null;
 }
 
+/** Which tokens of a prompt are kept. */
+export interface Truncation {
+  /** -1: as many as there is room for. */
+  readonly tokens: number;
+  /** The side that is cut off. */
+  readonly side: "left" | "right";
+}
+
 interface CommonRequest {
-  readonly model: string;
+  /** null: the base. */
+  readonly model: string | null;
   readonly stream: boolean;
   readonly includeUsage: boolean;
+  /** Every chunk has its choice's usage so far. */
+  readonly continuousUsage: boolean;
   readonly choices: number;
   /** null: the kind's default. */
   readonly maxTokens: number | null;
+  /** No stop ends the answer before. */
+  readonly minTokens: number;
   readonly stops: readonly string[];
+  readonly stopTokenIds: readonly number[];
+  /** The text ends with the stop that ended it. */
+  readonly includesStop: boolean;
   readonly sampling: SamplingInput;
   readonly ignoreEos: boolean;
+  readonly keepsSpecialTokens: boolean;
+  readonly addsSpecialTokens: boolean;
+  readonly truncation: Truncation | null;
+  /** null: none. k: those of the prompt's tokens and the k best alternatives'. */
+  readonly promptLogprobs: number | null;
   readonly returnTokenIds: boolean;
+  /** Log-probabilities name tokens by their ids. */
+  readonly namesTokensById: boolean;
   /** null: none. k: each token's and the k best alternatives'. */
   readonly logprobs: number | null;
 }
@@ -39,9 +64,14 @@ export interface CompletionRequest extends CommonRequest {
   readonly echo: boolean;
 }
 
-export interface ChatRequest extends CommonRequest {
-  readonly kind: "chat";
+/** A chat and how its template renders it. */
+export interface ChatInput {
   readonly messages: readonly ChatMessage[];
+  readonly template: RenderOptions;
+}
+
+export interface ChatRequest extends CommonRequest, ChatInput {
+  readonly kind: "chat";
 }
 
 export type GenerationRequest = CompletionRequest | ChatRequest;

@@ -44,12 +44,20 @@ export function samplingDefaults(
   };
 }
 
+/** What ends a sequence, as far as sampling must know. */
+export interface Ends {
+  readonly minTokens: number;
+  /** Every id that would end it. */
+  readonly endIds: readonly number[];
+}
+
 /** The parameters of choice `index`: each has a seed of its own, so that choices differ and the whole request repeats. */
 export function samplingOf(
   input: SamplingInput,
   defaults: SamplingDefaults,
   logprobs: number | null,
   index: number,
+  { minTokens, endIds }: Ends = { minTokens: 0, endIds: [] },
 ): SamplingParams {
   const topP = input.topP ?? defaults.topP;
   return {
@@ -62,6 +70,9 @@ export function samplingOf(
     presencePenalty: input.presencePenalty ?? 0,
     frequencyPenalty: input.frequencyPenalty ?? 0,
     logitBias: input.logitBias,
+    allowedIds: input.allowedIds,
+    minTokens,
+    heldIds: endIds,
     seed: input.seed === null ? null : choiceSeed(input.seed, index),
     logprobs,
   };

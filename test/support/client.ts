@@ -16,6 +16,7 @@ export interface Choice {
   readonly text: string;
   readonly token_ids?: readonly number[];
   readonly prompt_token_ids?: readonly number[];
+  readonly prompt_logprobs?: readonly unknown[];
   readonly logprobs: Logprobs | null;
   readonly finish_reason: string | null;
 }

@@ -150,14 +150,19 @@ class Sequence implements FakeSequence {
         return;
       }
       if (request.stopIds.includes(id)) {
+        if (request.emitsStop) yield this.#token(id);
         yield this.#finish("stop", id, null);
         return;
       }
-      this.tokens++;
-      const { logprobs } = request.sampling;
-      yield { type: "token", id, logprob: logprobs === null ? null : fakeLogprob(id, logprobs) };
+      yield this.#token(id);
     }
     yield this.#finish(this.#ending ?? "length", null, null);
+  }
+
+  #token(id: number): EngineEvent {
+    this.tokens++;
+    const { logprobs } = this.request.sampling;
+    return { type: "token", id, logprob: logprobs === null ? null : fakeLogprob(id, logprobs) };
   }
 
   /** An ending comes at once, as in an engine that ends sequences between two steps. */

@@ -49,7 +49,15 @@ export async function openRig(options: RigOptions = {}): Promise<Rig> {
   const gateway = createGateway({
     engine,
     tokenizer: options.tokenizer === undefined ? byteTokenizer() : options.tokenizer,
-    model: { names: ["base", "alias"], vocabSize, stopIds: [eosId], bosId, generationDefaults: {}, ...options.model },
+    model: {
+      names: ["base", "alias"],
+      vocabSize,
+      stopIds: [eosId],
+      bosId,
+      generationDefaults: {},
+      fingerprint: "fp_0",
+      ...options.model,
+    },
     store: adapters.store,
     cache: adapters.cache,
     logger,

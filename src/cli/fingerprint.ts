@@ -1,0 +1,19 @@
+/** The `system_fingerprint` of answers: the base's weights and the options that change what is answered. */
+
+import { createHash } from "node:crypto";
+import { weightsIdentity } from "../model/identity.js";
+import type { Checkpoint } from "../model/types.js";
+import type { EngineSettings } from "./options.js";
+import type { Precision } from "./precision.js";
+import { readVersion } from "./version.js";
+
+export async function systemFingerprint(
+  checkpoint: Checkpoint,
+  { dtype, headDtype }: Precision,
+  { exact, generationConfig, device }: EngineSettings,
+  chatTemplate: string | null,
+): Promise<string> {
+  const weights = await weightsIdentity(checkpoint);
+  const parts = [readVersion(), weights, dtype, headDtype, device, exact, generationConfig, chatTemplate];
+  return `fp_${createHash("sha256").update(JSON.stringify(parts)).digest("hex").slice(0, 12)}`;
+}

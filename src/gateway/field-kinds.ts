@@ -1,0 +1,59 @@
+/** Schemas of the kinds of value that parameters have. Know no parameter. */
+import * as v from "valibot";
+import type { GatewayOptions } from "./options.js";
+import { describe, Found, isObject } from "./parse.js";
+
+/** What the door must know of the model and the bounds. */
+export interface FieldBounds extends GatewayOptions {
+  readonly vocabSize: number;
+  readonly maxContext: number;
+}
+
+export const integer = (min: number, max: number) => {
+  const rule = `must be an integer from ${min} to ${max}`;
+  return v.pipe(v.number(rule), v.integer(rule), v.minValue(min, rule), v.maxValue(max, rule));
+};
+
+export const real = (min: number, max: number) => {
+  const rule = `must be a number from ${min} to ${max}`;
+  return v.pipe(v.number(rule), v.minValue(min, rule), v.maxValue(max, rule));
+};
+
+export const flag = v.boolean("must be true or false");
+
+/** A list whose length is judged before any of its items: a stranger's may be very long. */
+export function listOf<const Item extends v.GenericSchema>(item: Item, min: number, max: number, rule: string) {
+  return v.pipe(v.array(v.unknown(), rule), v.minLength(min, rule), v.maxLength(max, rule), v.array(item, rule));
+}
+
+/** The place of the first item that is not a token id, or -1. */
+export function firstStranger(ids: readonly unknown[], vocabSize: number): number {
+  return ids.findIndex((id) => typeof id !== "number" || !Number.isInteger(id) || id < 0 || id >= vocabSize);
+}
+
+/** The first item that is not a token id, in words; null where there is none. `where` says which list it is in. */
+export function strangerIn(ids: readonly unknown[], vocabSize: number, where = ""): Found | null {
+  const at = firstStranger(ids, vocabSize);
+  return at < 0 ? null : new Found(`${describe(ids[at])} at position ${at}${where}`);
+}
+
+/** A list of `min` to `max` token ids. Names the first item that is none. */
+export function tokenIds({ vocabSize }: Pick<FieldBounds, "vocabSize">, min: number, max: number) {
+  const rule = `must be a list of ${min} to ${max} token ids (0 to ${vocabSize - 1})`;
+  return v.pipe(
+    v.array(v.unknown(), rule),
+    v.minLength(min, rule),
+    v.maxLength(max, rule),
+    v.rawTransform<unknown[], number[]>(({ dataset, addIssue, NEVER }) => {
+      const stranger = strangerIn(dataset.value, vocabSize);
+      if (!stranger) return dataset.value.map(Number);
+      addIssue({ message: rule, input: stranger });
+      return NEVER;
+    }),
+  );
+}
+
+/** An object, whatever is in it. */
+export function objectField(rule: string) {
+  return v.custom<Record<string, unknown>>(isObject, rule);
+}
