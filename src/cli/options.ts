@@ -185,7 +185,30 @@ export const serviceOptions = {
     help: "origins of web pages that may use the server too, with commas between; * is every page",
   }),
   drainTimeout: time("Server", 30_000, "how long running requests may go on after SIGTERM or SIGINT"),
-  maxConnections: count("Server", serverDefaults.maxConnections, 1, "open connections; one more is refused"),
+  maxConnections: count(
+    "Server",
+    serverDefaults.maxConnections,
+    1,
+    "open connections; past it only /health and /ready are answered, the rest is told 503",
+  ),
+  maxConnectionsPerAddress: count(
+    "Server",
+    serverDefaults.maxConnectionsPerAddress,
+    0,
+    "open connections of one client address (IPv6: /64 network), trusted proxies excepted; 0 is no limit",
+  ),
+  reservedConnections: count(
+    "Server",
+    serverDefaults.reservedConnections,
+    1,
+    "connections past a limit that are open for a moment to be answered",
+  ),
+  maxPipelined: count(
+    "Server",
+    serverDefaults.maxPipelined,
+    0,
+    "requests that wait on one connection behind the one that runs; one more closes it",
+  ),
   trustedProxies: open("Server", "none", {
     placeholder: "networks",
     parse: networks,

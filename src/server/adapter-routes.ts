@@ -5,13 +5,12 @@ import { LorikeetError } from "../base/errors.js";
 import type { Gateway } from "../gateway/gateway.js";
 import { type Door, parse } from "../gateway/parse.js";
 import { contextOf } from "./context.js";
-import type { ServerOptions } from "./options.js";
-import { sendPieces } from "./send.js";
+import { type ReaderBounds, sendPieces } from "./send.js";
 
 const patchSchema = v.object({ pinned: v.boolean("must be true or false") }, "is required");
 const patchDoor: Door<typeof patchSchema> = { schema: patchSchema, known: ["pinned"], neutral: {} };
 
-export function adapterHandlers(gateway: Gateway, { slowReaderMs }: Pick<ServerOptions, "slowReaderMs">) {
+export function adapterHandlers(gateway: Gateway, bounds: ReaderBounds) {
   const { adapters, loraPaths } = gateway;
   return {
     list: (_req: Request, res: Response): void => {
@@ -49,7 +48,7 @@ export function adapterHandlers(gateway: Gateway, { slowReaderMs }: Pick<ServerO
       res.setHeader("content-type", "application/x-tar");
       res.setHeader("content-disposition", `attachment; filename="${name.replaceAll("/", "_")}.tar"`);
       res.setHeader("x-adapter-digest", digest);
-      await sendPieces(res, tar, slowReaderMs);
+      await sendPieces(res, tar, bounds);
     },
     load: async (req: Request, res: Response): Promise<void> => {
       res.type("text/plain").send(await loraPaths.load(req.body));

@@ -6,6 +6,7 @@ import type { Gateway } from "../gateway/gateway.js";
 import { type Access, keyMiddleware, sourceMiddleware } from "./access.js";
 import { adapterHandlers } from "./adapter-routes.js";
 import type { ClientAddressOf } from "./client-address.js";
+import type { Connections } from "./connections.js";
 import { contextMiddleware, contextOf } from "./context.js";
 import type { Gate } from "./drain.js";
 import { sendFault, toFault } from "./fault.js";
@@ -20,6 +21,7 @@ export interface AppParts {
   readonly gate: Gate;
   readonly access: Access;
   readonly clientAddress: ClientAddressOf;
+  readonly connections: Connections;
   readonly metrics: Metrics;
   readonly logger: Logger;
   readonly options: ServerOptions;
@@ -34,6 +36,17 @@ export function createWaitingApp(parts: Omit<AppParts, "gateway">): Express {
   });
   return closeRoutes(app, parts);
 }
+
+/** Past a limit of connections only probes are answered, and the connection goes with the answer. */
+function roomMiddleware(connections: Connections): RequestHandler {
+  return (req, res, next) => {
+    const refusal = connections.refusalOf(req.socket);
+    if (refusal) res.setHeader("connection", "close");
+    next(refusal && !probes.has(req.path) ? refusal : undefined);
+  };
+}
+
+const probes: ReadonlySet<string> = new Set(["/health", "/ready"]);
 
 type Method = "get" | "post" | "put" | "patch" | "delete";
 type Handlers = Partial<Record<Method, RequestHandler[]>>;
@@ -50,7 +63,8 @@ function createBare(parts: Omit<AppParts, "gateway">): Express {
   app.disable("x-powered-by");
   app.disable("etag");
   app.set("query parser", false);
-  app.use(contextMiddleware(parts.logger, parts.clientAddress));
+  app.use(contextMiddleware(parts));
+  app.use(roomMiddleware(parts.connections));
   app.use(sourceMiddleware(parts.access));
   addProbes(app, parts);
   app.use(keyMiddleware(parts.access));
@@ -92,7 +106,8 @@ function addMetrics(app: Express, { metrics }: Pick<AppParts, "metrics">): void 
   });
 }
 
-function addApi(app: Express, { gateway, gate, options }: AppParts): void {
+function addApi(app: Express, { gateway, gate, metrics, ...parts }: AppParts): void {
+  const options = { ...parts.options, onSlowReader: () => metrics.limited.inc({ limit: "slow-reader" }) };
   const json = jsonBody(options);
   const adapters = adapterHandlers(gateway, options);
   app.use("/v1", (_req, _res, next) => {
@@ -101,6 +116,15 @@ function addApi(app: Express, { gateway, gate, options }: AppParts): void {
   });
   route(app, "/v1/completions", { post: [json, generateHandler("completions", gateway, options)] });
   route(app, "/v1/chat/completions", { post: [json, generateHandler("chat", gateway, options)] });
+  route(app, "/v1/ws", {
+    get: [
+      (_req, res) => {
+        res.setHeader("upgrade", "websocket");
+        res.setHeader("connection", "upgrade");
+        throw new LorikeetError("upgrade_required", "This path speaks WebSocket: send its handshake.");
+      },
+    ],
+  });
   route(app, "/v1/models", { get: [(_req, res) => void res.json({ object: "list", data: gateway.models.list() })] });
   route(app, "/v1/models/*name", {
     get: [(req, res) => void res.json(gateway.models.get([req.params.name ?? ""].flat().join("/")))],

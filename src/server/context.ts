@@ -6,6 +6,9 @@ import type { LorikeetError } from "../base/errors.js";
 import type { Logger } from "../base/log.js";
 import type { RequestSummary } from "../gateway/observer.js";
 import type { ClientAddressOf } from "./client-address.js";
+import type { Metrics } from "./metrics.js";
+import type { ServerOptions } from "./options.js";
+import { slowReaderFault } from "./send.js";
 
 export interface RequestContext {
   readonly id: string;
@@ -23,6 +26,13 @@ export interface RequestContext {
   summary: Promise<RequestSummary> | null;
 }
 
+export interface ContextParts {
+  readonly logger: Logger;
+  readonly clientAddress: ClientAddressOf;
+  readonly metrics: Metrics;
+  readonly options: Pick<ServerOptions, "slowReaderMs">;
+}
+
 const contexts = new WeakMap<Response, RequestContext>();
 /** Asked all the time by machines: their lines are for debugging. */
 const quietPaths = new Set(["/health", "/ready", "/metrics"]);
@@ -34,7 +44,8 @@ export function requestId(headers: IncomingHttpHeaders): string {
 }
 
 /** Middleware: gives every request its context and `x-request-id`, and logs one line when it is over. */
-export function contextMiddleware(logger: Logger, clientAddress: ClientAddressOf) {
+export function contextMiddleware(parts: ContextParts) {
+  const { logger, clientAddress } = parts;
   return (req: Request, res: Response, next: NextFunction): void => {
     const startedAt = performance.now();
     const controller = new AbortController();
@@ -52,8 +63,22 @@ export function contextMiddleware(logger: Logger, clientAddress: ClientAddressOf
       if (!res.writableFinished) controller.abort();
       void logAccess(logger, req, res, path, context, startedAt);
     });
+    watchReader(res, context, parts);
     next();
   };
+}
+
+/** An answer that is written but not read is given up like a stream's. */
+function watchReader(res: Response, context: RequestContext, { options, metrics }: ContextParts): void {
+  res.once("prefinish", () => {
+    const giveUp = (): void => {
+      metrics.limited.inc({ limit: "slow-reader" });
+      context.fault ??= slowReaderFault(options.slowReaderMs);
+      res.destroy();
+    };
+    const timer = setTimeout(giveUp, options.slowReaderMs);
+    res.once("close", () => clearTimeout(timer));
+  });
 }
 
 export function contextOf(res: Response): RequestContext {

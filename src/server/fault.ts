@@ -41,6 +41,21 @@ export function sendFault(res: Response, error: LorikeetError): void {
   res.status(error.status).json(errorBody(error));
 }
 
+/** What a connection is told whose bytes are not a request that Node can read. */
+export function unreadable(error: Error): LorikeetError {
+  const code = "code" in error ? error.code : null;
+  if (code === "HPE_HEADER_OVERFLOW") {
+    return new LorikeetError(
+      "headers_too_large",
+      "The request's headers are too large; `--max-header-bytes` bounds them.",
+    );
+  }
+  if (code === "ERR_HTTP_REQUEST_TIMEOUT") {
+    return new LorikeetError("timeout", "The request's headers did not arrive in time; `--headers-timeout` bounds it.");
+  }
+  return new LorikeetError("invalid_value", "The bytes on this connection are not a valid HTTP/1.1 request.");
+}
+
 /** express and its body parser throw errors of their own, told apart by `type` and `status`. */
 export function toFault(error: unknown, maxBodyBytes: number): LorikeetError {
   if (error instanceof LorikeetError) return error;

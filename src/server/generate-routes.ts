@@ -8,9 +8,10 @@ import type { Route } from "../gateway/observer.js";
 import { askedModel } from "./asked-model.js";
 import { contextOf } from "./context.js";
 import type { ServerOptions } from "./options.js";
+import type { ReaderBounds } from "./send.js";
 import { streamAnswer } from "./sse.js";
 
-export function generateHandler(route: Route, gateway: Gateway, options: ServerOptions) {
+export function generateHandler(route: Route, gateway: Gateway, options: ServerOptions & ReaderBounds) {
   return async (req: Request, res: Response): Promise<void> => {
     const context = contextOf(res);
     const body: unknown = req.body;

@@ -23,6 +23,8 @@ export class Metrics {
   readonly refused: Counter<"code">;
   /** Told of each check of an adapter. */
   readonly validated: (outcome: string, seconds: number) => void;
+  /** By the option that names the limit. */
+  readonly limited: Counter<"limit">;
   readonly #labels: AdapterLabels;
   readonly #requests: Counter<"adapter" | "route" | "outcome">;
   readonly #rejections: Counter<"code">;
@@ -59,6 +61,12 @@ export class Metrics {
       name: "lorikeet_access_refused_total",
       help: "Requests refused for their host, their page's origin or their key.",
       labelNames: ["code"],
+      registers,
+    });
+    this.limited = new Counter({
+      name: "lorikeet_limited_total",
+      help: "Connections, requests, uploads and readers that a limit of the server refused or cut off, by its option.",
+      labelNames: ["limit"],
       registers,
     });
     this.#labels = new AdapterLabels(options.maxAdapterLabels, (label) => this.#dropSeries(label));

@@ -9,6 +9,12 @@ export interface ServerOptions {
   readonly headersTimeoutMs: number;
   readonly keepAliveTimeoutMs: number;
   readonly maxConnections: number;
+  /** 0: no limit. */
+  readonly maxConnectionsPerAddress: number;
+  /** Connections past a limit that are open at once, to be told so. */
+  readonly reservedConnections: number;
+  /** Requests that wait on one connection behind the one that runs. */
+  readonly maxPipelined: number;
   /** Origins whose pages may use the server, beside those of this machine and its own; `*` is every page. */
   readonly allowedOrigins: readonly string[];
   /** Addresses and networks of proxies whose `X-Forwarded-For` counts. */
@@ -42,6 +48,9 @@ export const serverDefaults: ServerOptions = {
   headersTimeoutMs: 30_000,
   keepAliveTimeoutMs: 65_000,
   maxConnections: 1024,
+  maxConnectionsPerAddress: 512,
+  reservedConnections: 64,
+  maxPipelined: 512,
   allowedOrigins: [],
   trustedProxies: [],
   streamBufferBytes: 64 * 1024,

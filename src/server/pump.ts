@@ -1,6 +1,7 @@
 /** Carries an answer to a reader: what SSE and WebSocket have in common. A slow reader pauses its own generation, and is given up after a while. */
-import { LorikeetError } from "../base/errors.js";
+import type { LorikeetError } from "../base/errors.js";
 import type { Answer, AnswerPart } from "../gateway/answer.js";
+import { type ReaderBounds, slowReaderFault } from "./send.js";
 
 export interface Sink {
   /** False when the reader is behind: await `drained` before the next part. */
@@ -10,19 +11,19 @@ export interface Sink {
 }
 
 /** Throws the LorikeetError that ended the answer; `timeout` when the reader was behind for `slowReaderMs`. */
-export async function pumpAnswer(answer: Answer, sink: Sink, slowReaderMs: number): Promise<void> {
+export async function pumpAnswer(answer: Answer, sink: Sink, bounds: ReaderBounds): Promise<void> {
   for await (const part of answer.parts()) {
     if (sink.write(part)) continue;
     answer.pause();
-    if (await within(sink.drained(), slowReaderMs)) answer.resume();
-    else throw giveUp(answer, slowReaderMs);
+    if (await within(sink.drained(), bounds.slowReaderMs)) answer.resume();
+    else throw giveUp(answer, bounds);
   }
 }
 
-function giveUp(answer: Answer, slowReaderMs: number): LorikeetError {
-  const message = `The reader did not read for ${slowReaderMs} ms, so its request was ended.`;
-  const fault = new LorikeetError("timeout", message, { allowed: slowReaderMs });
+function giveUp(answer: Answer, { slowReaderMs, onSlowReader }: ReaderBounds): LorikeetError {
+  const fault = slowReaderFault(slowReaderMs);
   answer.cancel(fault);
+  onSlowReader?.();
   return fault;
 }
 

@@ -1,17 +1,21 @@
 /** The server: one listener for HTTP and WebSocket over one gateway, with its drain and its end. */
 import { createServer as createHttp, type Server as HttpServer } from "node:http";
-import type { AddressInfo } from "node:net";
+import type { AddressInfo, Socket } from "node:net";
 import { assert } from "../base/errors.js";
 import type { Logger } from "../base/log.js";
 import type { Gateway } from "../gateway/gateway.js";
 import { Access } from "./access.js";
 import { createApp, createWaitingApp } from "./app.js";
 import { ClientAddresses, type ClientAddressOf } from "./client-address.js";
+import { Connections } from "./connections.js";
 import { Gate } from "./drain.js";
+import { unreadable } from "./fault.js";
 import { Metrics } from "./metrics.js";
 import { type ServerOptions, serverDefaults } from "./options.js";
 import { Origins } from "./origins.js";
 import { Sockets } from "./sockets.js";
+import { RequestTurns } from "./turns.js";
+import { asksForWebSocket, readAsPlain, refuse } from "./upgrades.js";
 
 export interface ServerParts {
   /** Without one the server is alive but not ready, until `open` hands one in. */
@@ -31,6 +35,8 @@ export interface LorikeetServer {
   open(gateway: Gateway): void;
   /** null while it does not listen. */
   address(): AddressInfo | null;
+  /** Connections that are open. */
+  readonly connections: number;
   /** Not ready, no new requests; resolves when the running ones are done, or were ended after `graceMs`, and their answers are sent. */
   drain(graceMs: number): Promise<void>;
   /** Stops listening and cuts what is left. */
@@ -45,6 +51,8 @@ interface Service {
 
 /** How long answers may take to be sent after their last token. */
 const flushMs = 2_000;
+/** How often connections are looked through for headers that took too long. */
+const checkMs = 5_000;
 
 export function createServer(parts: ServerParts): LorikeetServer {
   const { logger } = parts;
@@ -58,25 +66,51 @@ export function createServer(parts: ServerParts): LorikeetServer {
   });
   const clients = new ClientAddresses(options.trustedProxies);
   const clientAddress: ClientAddressOf = (req) => clients.of(req);
-  const shared = { gate, access, clientAddress, metrics, logger, options };
+  const connections = new Connections(options, clients, (limit) => metrics.limited.inc({ limit }));
+  const shared = { gate, access, clientAddress, connections, metrics, logger, options };
   let app = createWaitingApp(shared);
   let service: Service | null = null;
-  const http = createHttp(
-    { maxHeaderSize: options.maxHeaderBytes, highWaterMark: options.streamBufferBytes },
+  const turns = new RequestTurns(
     (req, res) => app(req, res),
+    options,
+    ({ remoteAddress: remote }) => {
+      metrics.limited.inc({ limit: "max-pipelined" });
+      logger.warn({ remote, allowed: options.maxPipelined }, "A connection with too many requests at once is closed");
+    },
   );
-  http.maxConnections = options.maxConnections;
+  const http = createHttp(
+    {
+      maxHeaderSize: options.maxHeaderBytes,
+      highWaterMark: options.streamBufferBytes,
+      connectionsCheckingInterval: checkMs,
+    },
+    (req, res) => turns.take(req, res),
+  );
+  connections.attach(http);
+  http.on("upgrade", (req, socket: Socket, rest) => {
+    if (turns.isBusy(socket)) socket.destroy();
+    else if (service && asksForWebSocket(req)) service.sockets.upgrade(req, socket, rest);
+    else readAsPlain(http, req, socket, rest);
+  });
+  http.on("clientError", (error: Error, socket: Socket) => {
+    if (!socket.writable || turns.isBusy(socket)) socket.destroy();
+    else refuse(socket, unreadable(error), options.lingerMs);
+  });
+  http.on("error", (error) => http.listening && logger.error({ err: error }, "The listener failed"));
   http.headersTimeout = options.headersTimeoutMs;
   http.keepAliveTimeout = options.keepAliveTimeoutMs;
   http.requestTimeout = 0; // An upload may take long: bodies have bounds of their own.
-  const openRequests = countOpen(http);
   const open = (gateway: Gateway): void => {
     assert(service === null, "a server is opened once");
     metrics.bind(gateway);
     gateway.observe(metrics.gatewayObserver);
     app = createApp({ gateway, ...shared });
-    const sockets = new Sockets({ gateway, gate, logger, options, clientAddress }, access, metrics);
-    sockets.attach(http);
+    const onSlowReader = (): void => metrics.limited.inc({ limit: "slow-reader" });
+    const sockets = new Sockets(
+      { gateway, gate, logger, options, clientAddress, connections, onSlowReader },
+      access,
+      metrics,
+    );
     service = { gateway, sockets };
     gate.open();
   };
@@ -85,21 +119,28 @@ export function createServer(parts: ServerParts): LorikeetServer {
     open,
     listen: (host, port) => listen(http, host, port),
     address: () => addressOf(http),
+    get connections() {
+      return connections.served + connections.reserved;
+    },
     drain: async (graceMs) => {
       const until = performance.now() + graceMs;
       gate.drain();
       await service?.gateway.drain(graceMs);
       await settled(
-        () => openRequests() + (service?.sockets.open ?? 0) === 0,
+        () => turns.open + (service?.sockets.open ?? 0) === 0,
         Math.max(flushMs, until - performance.now()),
       );
     },
     close: async () => {
       gate.drain();
       service?.sockets.close();
-      const closed = new Promise<void>((resolve) => http.close(() => resolve()));
+      let isClosed = false;
+      http.close(() => {
+        isClosed = true;
+      });
       http.closeAllConnections();
-      await closed;
+      connections.destroy();
+      await settled(() => isClosed, flushMs);
       metrics.close();
     },
   };
@@ -120,16 +161,6 @@ function listen(http: HttpServer, host: string, port: number): Promise<AddressIn
 function addressOf(http: HttpServer): AddressInfo | null {
   const address = http.address();
   return typeof address === "object" ? address : null;
-}
-
-/** Counts requests whose answers are not sent yet. */
-function countOpen(http: HttpServer): () => number {
-  let open = 0;
-  http.on("request", (_req, res) => {
-    open++;
-    res.once("close", () => open--);
-  });
-  return () => open;
 }
 
 /** Waits until something holds, but not for longer than the bound. */

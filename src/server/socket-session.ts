@@ -7,6 +7,7 @@ import { asFault } from "../gateway/generation.js";
 import type { RequestSummary } from "../gateway/observer.js";
 import { askedModel } from "./asked-model.js";
 import type { ClientAddressOf } from "./client-address.js";
+import type { Connections } from "./connections.js";
 import { summaryFields } from "./context.js";
 import type { Gate } from "./drain.js";
 import { errorBody } from "./fault.js";
@@ -20,6 +21,8 @@ type Ask = Exclude<SocketMessage, { type: "cancel" }>;
 export interface SessionDeps {
   readonly gateway: Gateway;
   readonly gate: Gate;
+  readonly connections: Connections;
+  onSlowReader(): void;
   readonly clientAddress: ClientAddressOf;
   readonly logger: Logger;
   readonly options: ServerOptions;
@@ -82,7 +85,7 @@ export class SocketSession {
     try {
       const answer = await this.#answer(ask, controller.signal);
       summary = answer.ended;
-      await pumpAnswer(answer, this.#sinkOf(ask.id), this.#deps.options.slowReaderMs);
+      await pumpAnswer(answer, this.#sinkOf(ask.id), { ...this.#deps.options, onSlowReader: this.#deps.onSlowReader });
     } catch (error) {
       fault = asFault(error);
       this.#fail(ask.id, fault, controller.signal);

@@ -1,14 +1,14 @@
 /** The WebSocket endpoint: handshake, subprotocols, the set of open sockets. Knows nothing of messages. */
-import { type IncomingMessage, type Server, STATUS_CODES } from "node:http";
+import type { IncomingMessage } from "node:http";
 import type { Duplex } from "node:stream";
 import { WebSocketServer } from "ws";
 import { LorikeetError } from "../base/errors.js";
 import { asFault } from "../gateway/generation.js";
 import type { Access } from "./access.js";
 import { requestId } from "./context.js";
-import { errorBody, faultHeaders } from "./fault.js";
 import type { Metrics } from "./metrics.js";
 import { type SessionDeps, SocketSession } from "./socket-session.js";
+import { refuse } from "./upgrades.js";
 
 const path = "/v1/ws";
 /** The one subprotocol that is ever selected. Browsers offer their key as another, which is neither echoed nor logged. */
@@ -38,10 +38,6 @@ export class Sockets {
     });
   }
 
-  attach(http: Server): void {
-    http.on("upgrade", (req, socket, head) => this.#upgrade(req, socket, head));
-  }
-
   get open(): number {
     return this.#sessions.size;
   }
@@ -52,7 +48,8 @@ export class Sockets {
     this.#server.close();
   }
 
-  #upgrade(req: IncomingMessage, socket: Duplex, head: Buffer): void {
+  /** A connection that asks for a WebSocket, as Node hands it over. */
+  upgrade(req: IncomingMessage, socket: Duplex, head: Buffer): void {
     const id = requestId(req.headers);
     socket.on("error", () => socket.destroy());
     const fault = this.#refusal(req);
@@ -60,7 +57,7 @@ export class Sockets {
       const { status, code } = fault;
       const remote = req.socket.remoteAddress;
       this.#deps.logger.info({ requestId: id, method: "WS", path: pathOf(req), status, code, remote }, "request");
-      refuse(socket, id, fault);
+      refuse(socket, fault, this.#deps.options.lingerMs, id);
       return;
     }
     this.#ids.set(req, id);
@@ -76,7 +73,9 @@ export class Sockets {
   }
 
   #refusal(req: IncomingMessage): LorikeetError | null {
-    const { gate, options } = this.#deps;
+    const { gate, options, connections } = this.#deps;
+    const refusal = connections.refusalOf(req.socket);
+    if (refusal) return refusal;
     try {
       this.#access.check(req);
     } catch (error) {
@@ -95,17 +94,3 @@ export class Sockets {
 
 /** Without its query, which may hold a secret. */
 const pathOf = (req: IncomingMessage): string => req.url?.split("?", 1)[0] ?? "";
-
-/** Answers a handshake with an error, as plain HTTP. */
-function refuse(socket: Duplex, id: string, fault: LorikeetError): void {
-  const body = JSON.stringify(errorBody(fault));
-  const lines = [
-    `HTTP/1.1 ${fault.status} ${STATUS_CODES[fault.status] ?? "Error"}`,
-    "content-type: application/json; charset=utf-8",
-    `content-length: ${Buffer.byteLength(body)}`,
-    `x-request-id: ${id}`,
-    ...Object.entries(faultHeaders(fault)).map(([name, value]) => `${name}: ${value}`),
-    "connection: close",
-  ];
-  socket.end(`${lines.join("\r\n")}\r\n\r\n${body}`);
-}

@@ -5,9 +5,9 @@ import type { Answer, AnswerPart } from "../gateway/answer.js";
 import { asFault } from "../gateway/generation.js";
 import { errorBody } from "./fault.js";
 import { pumpAnswer, type Sink } from "./pump.js";
+import type { ReaderBounds } from "./send.js";
 
-export interface StreamBounds {
-  readonly slowReaderMs: number;
+export interface StreamBounds extends ReaderBounds {
   readonly streamKeepAliveMs: number;
 }
 
@@ -23,7 +23,7 @@ export async function streamAnswer(answer: Answer, res: Response, bounds: Stream
     if (!res.writableNeedDrain) res.write(": keep-alive\n\n");
   }, bounds.streamKeepAliveMs);
   try {
-    await pumpAnswer(answer, sinkOf(res), bounds.slowReaderMs);
+    await pumpAnswer(answer, sinkOf(res), bounds);
     res.end();
     return null;
   } catch (error) {
