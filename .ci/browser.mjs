@@ -135,7 +135,7 @@ async function beRefused(browser, origin) {
   await page.close();
   // The server itself, under a name that the stranger leads to it: what it answers is no secret.
   const rebound = await browser.open(`http://rebound.example:${port}/v1/models`);
-  assert.match(await rebound.run("document.body.innerText"), /"code":"origin_not_allowed"/);
+  assert.match(await rebound.run("document.body.innerText"), /"code":"host_not_allowed"/);
   assert.equal(await rebound.run("fetch('/v1/adapters').then(({ status }) => status)"), 403);
   await rebound.close();
   console.log(`A page of ${origin} was refused everything, under the server's own address too.`);

@@ -2,9 +2,12 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { type IncomingMessage, request } from "node:http";
+import { connect } from "node:net";
 import { hostname } from "node:os";
 import { describe, test } from "node:test";
 import { WebSocket } from "ws";
+import { LorikeetError } from "../src/base/errors.js";
+import { Hosts } from "../src/server/hosts.js";
 import { openServerRig, type ServerRig } from "./support/rig.js";
 
 interface Answer {
@@ -115,7 +118,8 @@ describe("pages", () => {
 test("a page that has itself led to this machine under its own name (DNS rebinding) is refused", async () => {
   await using rig = await openServerRig({ server: { allowedOrigins: ["https://chat.example"] } });
   const host = "evil.example:8080";
-  assert.equal((await send(rig, "GET", "/v1/models", { host })).code, "origin_not_allowed");
+  assert.equal((await send(rig, "GET", "/v1/models", { host })).code, "host_not_allowed");
+  assert.equal((await send(rig, "GET", "/health", { host })).status, 403);
   assert.equal((await ask(rig, { host, origin: `http://${host}` })).status, 403);
   assert.equal(await shake(rig, { host, origin: `http://${host}` }), 403);
   for (const name of [
@@ -130,4 +134,53 @@ test("a page that has itself led to this machine under its own name (DNS rebindi
     assert.equal((await ask(rig, { host: name })).status, 200, name);
   }
   assert.equal((await ask(rig, { host: "chat.example" })).status, 200, "behind a proxy that keeps an allowed name");
+});
+
+test("a name is this server's when it is an address, this machine's, or the operator's, wherever the request arrives", () => {
+  const hosts = new Hosts(["box.lan", "*.svc.example", "\u00fcber.example", "chat.example"]);
+  const passes = (host: string): boolean => {
+    try {
+      hosts.check(host);
+      return true;
+    } catch (error) {
+      assert.ok(error instanceof LorikeetError && error.code === "host_not_allowed");
+      assert.match(error.message, /`--allowed-hosts`/);
+      return false;
+    }
+  };
+  for (const host of [
+    ...[
+      "127.0.0.1:8080",
+      "10.1.2.3",
+      "[fe80::1]:80",
+      "[::ffff:10.0.0.1]",
+      "localhost",
+      "LOCALHOST.:80",
+      "a.b.localhost",
+    ],
+    ...[hostname(), hostname().toUpperCase(), "box.lan:8080", "BOX.lan.", "a.svc.example", "a.b.svc.example:1"],
+    ...["chat.example", "xn--ber-goa.example"],
+  ]) {
+    assert.ok(passes(host), host);
+  }
+  for (const host of [
+    ...["evil.example", "box.lan.evil.example", "xbox.lan", "svc.example", "xsvc.example", "localhost.evil.example"],
+    ...["127.0.0.1.evil.example", "", "a b", "evil.example@127.0.0.1", "127.0.0.1/x", "127.0.0.1#x", "127.0.0.1?x"],
+    ...["127.0.0.1:99999", "xlocalhost"],
+  ]) {
+    assert.ok(!passes(host), host);
+  }
+  new Hosts(["*"]).check("evil.example");
+});
+
+test("two Host headers are a 400, over HTTP and for a handshake", async () => {
+  await using rig = await openServerRig();
+  const { hostname: address, port } = new URL(rig.url);
+  for (const upgrade of ["", "upgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-version: 13\r\n"]) {
+    const socket = connect(Number(port), address);
+    socket.end(`GET /v1/models HTTP/1.1\r\nhost: localhost\r\nHOST: localhost\r\n${upgrade}connection: close\r\n\r\n`);
+    let text = "";
+    for await (const chunk of socket) text += chunk;
+    assert.match(text, /^HTTP\/1\.1 400 [\s\S]*one Host header, not 2/);
+  }
 });

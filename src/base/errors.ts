@@ -28,6 +28,7 @@ export const errorTable = {
   digest_mismatch: invalid(400),
   already_loaded: invalid(400),
   invalid_api_key: { status: 401, type: "authentication_error" },
+  host_not_allowed: { status: 403, type: "permission_error" },
   origin_not_allowed: { status: 403, type: "permission_error" },
   model_not_found: invalid(404),
   adapter_not_found: invalid(404),

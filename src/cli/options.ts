@@ -15,6 +15,7 @@ import {
   flag,
   formatBytes,
   formatDuration,
+  hosts,
   integer,
   networks,
   oneOf,
@@ -183,6 +184,11 @@ export const serviceOptions = {
     placeholder: "origins",
     parse: origins,
     help: "origins of web pages that may use the server too, with commas between; * is every page",
+  }),
+  allowedHosts: open("Server", "addresses, localhost, this machine's name, hosts of --allowed-origins", {
+    placeholder: "names",
+    parse: hosts,
+    help: "names by which the server may be asked too, with commas between; *.example.com for all below, * for every name",
   }),
   drainTimeout: time("Server", 30_000, "how long running requests may go on after SIGTERM or SIGINT"),
   maxConnections: count(

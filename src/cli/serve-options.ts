@@ -49,6 +49,8 @@ export function gatewayOptionsOf(settings: ServeSettings): GatewayOptions {
 export function serverOptionsOf(settings: ServeSettings): ServerOptions {
   return {
     ...settings,
+    // The name to listen on is a name of the server.
+    allowedHosts: [...(settings.allowedHosts ?? serverDefaults.allowedHosts), settings.host],
     allowedOrigins: settings.allowedOrigins ?? serverDefaults.allowedOrigins,
     trustedProxies: settings.trustedProxies ?? serverDefaults.trustedProxies,
     bodyTimeoutMs: settings.bodyTimeout,

@@ -1,7 +1,7 @@
 /** Resolves a table of options: flags over environment over a configuration file over defaults. Knows no option by name. */
 
 import { environmentName, flagName, type OptionTable, type Settings } from "./options.js";
-import { list, networks, origins } from "./units.js";
+import { hosts, list, networks, origins } from "./units.js";
 import { UsageError } from "./usage.js";
 
 export interface Sources {
@@ -78,7 +78,8 @@ function unknownKeys(table: OptionTable, sources: Sources): string[] {
     );
 }
 
-const isList = (parse: unknown): boolean => parse === list || parse === origins || parse === networks;
+const isList = (parse: unknown): boolean =>
+  parse === list || parse === origins || parse === hosts || parse === networks;
 
 /** A file may spell words with commas between as a list. */
 function asText(value: unknown, many: boolean): string {

@@ -124,6 +124,15 @@ export const networks: Parser<readonly string[]> = (value) =>
     return network;
   });
 
+/** Names of hosts without ports, with commas between: `lorikeet.example,*.svc.cluster.local`. */
+export const hosts: Parser<readonly string[]> = (value) =>
+  list(value).map((name) => {
+    if (name === "*" || /^(\*\.)?[\p{L}\p{N}_-]+(\.[\p{L}\p{N}_-]+)*\.?$/u.test(name)) return name.toLowerCase();
+    throw new Error(
+      "must be names of hosts without ports, such as chat.example or *.example, with commas between, or *",
+    );
+  });
+
 /** Where a server listens: `http://127.0.0.1:8080`. */
 export const address: Parser<string> = (value) => {
   const protocol = URL.canParse(value) ? new URL(value).protocol : "";

@@ -1,7 +1,7 @@
 /** Who may use the server: the one check that HTTP requests and WebSocket handshakes pass. First from where they come, then their key. */
 import type { IncomingMessage } from "node:http";
 import type { NextFunction, Request, Response } from "express";
-import type { ErrorCode, LorikeetError } from "../base/errors.js";
+import { type ErrorCode, LorikeetError } from "../base/errors.js";
 import { asFault } from "../gateway/generation.js";
 import { ApiKeys } from "./keys.js";
 import { type Origins, setPageHeaders } from "./origins.js";
@@ -27,7 +27,10 @@ export class Access {
 
   /** Throws a LorikeetError for a host or a page that may not use this server. Probes pass no further check. */
   checkSource(req: IncomingMessage): void {
-    this.#count(() => this.#origins.check(req));
+    this.#count(() => {
+      requireOneHost(req);
+      this.#origins.check(req);
+    });
   }
 
   /** Throws LorikeetError `invalid_api_key`. */
@@ -45,10 +48,20 @@ export class Access {
     try {
       check();
     } catch (error) {
-      const fault: LorikeetError = asFault(error);
+      const fault = asFault(error);
       this.#onRefused(fault.code);
       throw fault;
     }
+  }
+}
+
+/** Two hosts would let whoever stands before this server and the server itself read different ones. */
+function requireOneHost({ rawHeaders }: IncomingMessage): void {
+  const hosts = rawHeaders.filter((name, i) => i % 2 === 0 && name.toLowerCase() === "host");
+  if (hosts.length > 1) {
+    throw new LorikeetError("invalid_value", `A request must have one Host header, not ${hosts.length}.`, {
+      param: "Host",
+    });
   }
 }
 

@@ -17,6 +17,8 @@ export interface ServerOptions {
   readonly maxPipelined: number;
   /** Origins whose pages may use the server, beside those of this machine and its own; `*` is every page. */
   readonly allowedOrigins: readonly string[];
+  /** Names by which the server may be asked, beside addresses, localhost and this machine's; `*` is every name. */
+  readonly allowedHosts: readonly string[];
   /** Addresses and networks of proxies whose `X-Forwarded-For` counts. */
   readonly trustedProxies: readonly string[];
   /** Bytes that wait for a stream's reader before its generation is paused. */
@@ -52,6 +54,7 @@ export const serverDefaults: ServerOptions = {
   reservedConnections: 64,
   maxPipelined: 512,
   allowedOrigins: [],
+  allowedHosts: [],
   trustedProxies: [],
   streamBufferBytes: 64 * 1024,
   streamKeepAliveMs: 15_000,

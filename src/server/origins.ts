@@ -3,10 +3,9 @@
  * reaches, so a page of a stranger must not pass for its reader. Programs send no `Origin` and are not concerned.
  */
 import type { IncomingMessage } from "node:http";
-import { isIP } from "node:net";
-import { hostname } from "node:os";
 import type { Request, Response } from "express";
 import { LorikeetError } from "../base/errors.js";
+import { bare, Hosts, hostnameOf } from "./hosts.js";
 import { isLoopback } from "./loopback.js";
 
 /** What a page may read of an answer's headers. */
@@ -16,34 +15,25 @@ const preflightSeconds = 600;
 
 export class Origins {
   readonly #allowed: ReadonlySet<string>;
-  readonly #hosts: ReadonlySet<string>;
+  readonly #hosts: Hosts;
 
   /** Origins as browsers spell them, beside those of this machine and the server's own; `*` stands for all. */
-  constructor(allowed: readonly string[]) {
+  constructor(allowed: readonly string[], allowedHosts: readonly string[] = []) {
     this.#allowed = new Set(allowed);
-    this.#hosts = new Set([hostname().toLowerCase(), ...allowed.map(hostnameOf)]);
+    this.#hosts = new Hosts([...allowedHosts, ...allowed.map(hostnameOf)]);
   }
 
-  /** Throws LorikeetError `origin_not_allowed` for a request that a stranger's page has made. */
+  /** Throws LorikeetError `host_not_allowed` or `origin_not_allowed` for a request that a stranger's page may have made. */
   check(req: IncomingMessage): void {
     if (this.#allowed.has("*")) return;
     const { origin, host } = req.headers;
-    if (
-      host !== undefined &&
-      isLoopback(req.socket.localAddress ?? "") &&
-      !this.#isOurName(hostnameOf(`http://${host}`))
-    ) {
-      throw refusal(`The host ${JSON.stringify(host.slice(0, 200))} is no name of this machine`, host);
-    }
-    if (origin === undefined || this.#allowed.has(origin) || isLocal(hostnameOf(origin))) return;
+    // Whoever reaches this server by a name that is not its own may have been led there by a page (DNS rebinding).
+    if (host !== undefined) this.#hosts.check(host);
+    if (origin === undefined || this.#allowed.has(origin) || isLoopback(bare(hostnameOf(origin)))) return;
     // A page that the server's own address serves: its name was looked at above.
     if (hostOf(origin) === host) return;
-    throw refusal(`Pages of ${JSON.stringify(origin.slice(0, 200))} may not use this server`, origin);
-  }
-
-  /** Whoever reaches a loopback address by another name may have been led there by a page (DNS rebinding). */
-  #isOurName(name: string): boolean {
-    return isLocal(name) || isIP(bare(name)) !== 0 || this.#hosts.has(name);
+    const message = `Pages of ${JSON.stringify(origin.slice(0, 200))} may not use this server; its operator allows origins with \`--allowed-origins\`.`;
+    throw new LorikeetError("origin_not_allowed", message, { found: origin });
   }
 }
 
@@ -62,22 +52,7 @@ export function setPageHeaders(req: Request, res: Response): boolean {
   return true;
 }
 
-function refusal(clause: string, found: string): LorikeetError {
-  const message = `${clause}; its operator allows origins, and their hosts, with \`--allowed-origins\`.`;
-  return new LorikeetError("origin_not_allowed", message, { found });
-}
-
 /** `host:port` of an origin; the port only where it is not the scheme's own. */
 function hostOf(origin: string): string | null {
   return URL.canParse(origin) ? new URL(origin).host : null;
 }
-
-/** The name of a URL's host, without its port; empty where there is none. */
-function hostnameOf(url: string): string {
-  return URL.canParse(url) ? new URL(url).hostname : "";
-}
-
-const isLocal = (name: string): boolean => isLoopback(bare(name));
-
-/** An IPv6 address without its brackets. */
-const bare = (name: string): string => name.replace(/^\[|\]$/g, "");

@@ -60,7 +60,7 @@ export function createServer(parts: ServerParts): LorikeetServer {
   const metrics = parts.metrics ?? new Metrics(options);
   const gate = new Gate(false);
   const access = new Access({
-    origins: new Origins(options.allowedOrigins),
+    origins: new Origins(options.allowedOrigins, options.allowedHosts),
     keys: parts.apiKeys ?? [],
     onRefused: (code) => metrics.refused.inc({ code }),
   });
