@@ -83,14 +83,16 @@ export async function removeTree(path: string): Promise<void> {
 /** Makes a LorikeetError of what a disk may answer: `store_full`, `conflict` when it is read-only, `no_file_handles`. */
 export function storageFault(cause: unknown, folder: string): unknown {
   if (isFull(cause)) {
-    return new LorikeetError("store_full", `The disk of the adapters folder ${folder} is full.`, {
+    return new LorikeetError("store_full", "The disk of the adapters folder is full.", {
+      operator: `The adapters folder is ${folder}.`,
       found: "no space left",
       allowed: "room for the adapter",
       cause,
     });
   }
   if (hasCode(cause, "EROFS", "EACCES", "EPERM")) {
-    return new LorikeetError("conflict", `The adapters folder ${folder} cannot be written by this process.`, {
+    return new LorikeetError("conflict", "The adapters folder cannot be written by this process.", {
+      operator: `The adapters folder is ${folder}.`,
       found: "a folder without permission to write",
       allowed: "a folder that can be written",
       cause,

@@ -25,8 +25,13 @@ export function nameExists(name: string): LorikeetError {
 export function ownedByOperator(name: string, directory: string): LorikeetError {
   return new LorikeetError(
     "conflict",
-    `The adapter "${name}" is a folder that the operator put into ${directory}; it can be changed only there.`,
-    { param: "name", found: name, allowed: "the name of an uploaded adapter, or a new one" },
+    `The adapter "${name}" is a folder that the operator put into the adapters folder; it can be changed only there.`,
+    {
+      param: "name",
+      found: name,
+      allowed: "the name of an uploaded adapter, or a new one",
+      operator: `The adapters folder is ${directory}.`,
+    },
   );
 }
 

@@ -33,12 +33,13 @@ export interface PackedError {
   readonly found: unknown;
   readonly allowed: unknown;
   readonly faults: readonly string[];
+  readonly operator: string | undefined;
 }
 
 export function packError(error: unknown): PackedError {
   if (error instanceof LorikeetError && error.code in errorTable) {
-    const { code, message, param, found, allowed, faults } = error;
-    return { code, message, param, found: plain(found), allowed: plain(allowed), faults };
+    const { code, message, param, found, allowed, faults, operator } = error;
+    return { code, message, param, found: plain(found), allowed: plain(allowed), faults, operator };
   }
   const message = error instanceof Error ? error.message : String(error);
   return {
@@ -48,11 +49,16 @@ export function packError(error: unknown): PackedError {
     found: undefined,
     allowed: undefined,
     faults: [],
+    operator: undefined,
   };
 }
 
-export function unpackError({ code, message, param, ...rest }: PackedError): LorikeetError {
-  return new LorikeetError(code, message, param === undefined ? rest : { ...rest, param });
+export function unpackError({ code, message, param, operator, ...rest }: PackedError): LorikeetError {
+  return new LorikeetError(code, message, {
+    ...rest,
+    ...(param === undefined ? {} : { param }),
+    ...(operator === undefined ? {} : { operator }),
+  });
 }
 
 function plain(value: unknown): unknown {

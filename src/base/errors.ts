@@ -79,16 +79,22 @@ export interface ErrorDetails {
   readonly allowed?: unknown;
   /** Every fault, where several were found at once; the message holds the first or a summary. */
   readonly faults?: readonly string[];
+  /** For whoever runs the server, such as a folder's path: shown on the command line and in the log, never in an answer. */
+  readonly operator?: string;
   readonly cause?: unknown;
 }
 
-/** A fault with a stable code. `message` is a whole sentence that names what was found and what is allowed. */
+/**
+ * A fault with a stable code. `message` is a whole sentence that names what was found and what is allowed; a client may read it, so
+ * where something lies on this machine's disk belongs into `operator`.
+ */
 export class LorikeetError extends Error {
   readonly code: ErrorCode;
   readonly param: string | undefined;
   readonly found: unknown;
   readonly allowed: unknown;
   readonly faults: readonly string[];
+  readonly operator: string | undefined;
 
   constructor(code: ErrorCode, message: string, details: ErrorDetails = {}) {
     super(message, details.cause === undefined ? undefined : { cause: details.cause });
@@ -98,6 +104,7 @@ export class LorikeetError extends Error {
     this.found = details.found;
     this.allowed = details.allowed;
     this.faults = details.faults ?? [];
+    this.operator = details.operator;
   }
 
   get status(): number {

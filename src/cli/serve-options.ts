@@ -7,6 +7,7 @@ import type { ValidationLimits } from "../adapter/validator.js";
 import type { GatewayOptions } from "../gateway/options.js";
 import { type ServerOptions, serverDefaults } from "../server/options.js";
 import type { ServeSettings } from "./options.js";
+import { privateFoldersOf } from "./private-folders.js";
 
 export function storeLimitsOf(settings: ServeSettings): StoreLimits {
   return {
@@ -49,6 +50,7 @@ export function gatewayOptionsOf(settings: ServeSettings): GatewayOptions {
 export function serverOptionsOf(settings: ServeSettings): ServerOptions {
   return {
     ...settings,
+    privateFolders: privateFoldersOf(settings),
     // The name to listen on is a name of the server.
     allowedHosts: [...(settings.allowedHosts ?? serverDefaults.allowedHosts), settings.host],
     allowedOrigins: settings.allowedOrigins ?? serverDefaults.allowedOrigins,

@@ -50,7 +50,8 @@ export function describeFault(error: unknown): string {
   if (error instanceof UsageError) return oneLine(error.message);
   if (error instanceof LorikeetError || error instanceof RemoteError) {
     const more = error.faults.filter((fault) => !error.message.includes(fault));
-    return [oneLine(error.message), ...more.map((fault) => `  - ${oneLine(fault)}`)].join("\n");
+    const where = error instanceof LorikeetError && error.operator ? ` ${error.operator}` : "";
+    return [oneLine(error.message + where), ...more.map((fault) => `  - ${oneLine(fault)}`)].join("\n");
   }
   if (!(error instanceof Error)) return oneLine(String(error));
   const system = systemFault(error);

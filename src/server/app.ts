@@ -169,6 +169,6 @@ function faultMiddleware({ logger, options }: Pick<AppParts, "logger" | "options
     }
     discardBody(req, res, options.lingerMs);
     if (fault.code === "draining") res.setHeader("connection", "close");
-    sendFault(res, fault);
+    sendFault(res, fault, options.privateFolders);
   };
 }

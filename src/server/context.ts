@@ -106,13 +106,22 @@ async function logAccess(
     remote: req.socket.remoteAddress,
     client: context.client,
     ...(res.writableFinished ? {} : { left: true }),
-    ...(context.fault ? { code: context.fault.code, param: context.fault.param } : {}),
+    ...faultFields(context.fault),
     ...(context.model === undefined ? {} : { model: context.model }),
     ...summaryFields(summary),
     ...(context.body === undefined ? {} : { body: context.body }),
   };
   if (quietPaths.has(path)) logger.debug(fields, "request");
   else logger.info(fields, "request");
+}
+
+/** A fault's part of an access line: the whole message, which a client may have read without its paths, where it tells an operator more. */
+export function faultFields(fault: LorikeetError | null): object {
+  if (!fault) return {};
+  const { code, param, message, operator, status } = fault;
+  // What clients do wrong is theirs to read; it may quote what they sent.
+  if (status < 500 && operator === undefined) return { code, param };
+  return { code, param, reason: message, ...(operator === undefined ? {} : { operator }) };
 }
 
 /** A generation's part of an access line. */

@@ -2,6 +2,7 @@
 import type { Response } from "express";
 import { type ErrorCode, LorikeetError } from "../base/errors.js";
 import { wellFormed } from "../text/characters.js";
+import { hidePaths } from "./private-paths.js";
 
 export interface ErrorBody {
   readonly error: {
@@ -14,16 +15,17 @@ export interface ErrorBody {
   };
 }
 
-/** Its texts may quote what somebody sent: they are made well formed, as strict parsers want them. */
-export function errorBody(error: LorikeetError): ErrorBody {
+/** Its texts may quote what somebody sent, and are made well formed, as strict parsers want them. They name nothing below `privateFolders`. */
+export function errorBody(error: LorikeetError, privateFolders: readonly string[]): ErrorBody {
   const { type, code, param, faults } = error;
+  const clean = (text: string): string => wellFormed(hidePaths(text, privateFolders));
   return {
     error: {
-      message: wellFormed(error.message),
+      message: clean(error.message),
       type,
-      param: param === undefined ? null : wellFormed(param),
+      param: param === undefined ? null : clean(param),
       code,
-      ...(faults.length > 1 ? { faults: faults.map(wellFormed) } : {}),
+      ...(faults.length > 1 ? { faults: faults.map(clean) } : {}),
     },
   };
 }
@@ -35,10 +37,10 @@ export function faultHeaders({ code, retryAfterSeconds }: LorikeetError): Readon
 }
 
 /** Sends an error where nothing has been sent yet. */
-export function sendFault(res: Response, error: LorikeetError): void {
+export function sendFault(res: Response, error: LorikeetError, privateFolders: readonly string[]): void {
   if (res.headersSent || res.destroyed) return;
   for (const [name, value] of Object.entries(faultHeaders(error))) res.setHeader(name, value);
-  res.status(error.status).json(errorBody(error));
+  res.status(error.status).json(errorBody(error, privateFolders));
 }
 
 /** What a connection is told whose bytes are not a request that Node can read. */

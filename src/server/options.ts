@@ -19,6 +19,8 @@ export interface ServerOptions {
   readonly allowedOrigins: readonly string[];
   /** Names by which the server may be asked, beside addresses, localhost and this machine's; `*` is every name. */
   readonly allowedHosts: readonly string[];
+  /** Folders of this machine that no answer may name. */
+  readonly privateFolders: readonly string[];
   /** Addresses and networks of proxies whose `X-Forwarded-For` counts. */
   readonly trustedProxies: readonly string[];
   /** Bytes that wait for a stream's reader before its generation is paused. */
@@ -55,6 +57,7 @@ export const serverDefaults: ServerOptions = {
   maxPipelined: 512,
   allowedOrigins: [],
   allowedHosts: [],
+  privateFolders: [],
   trustedProxies: [],
   streamBufferBytes: 64 * 1024,
   streamKeepAliveMs: 15_000,

@@ -8,7 +8,7 @@ import type { RequestSummary } from "../gateway/observer.js";
 import { askedModel } from "./asked-model.js";
 import type { ClientAddressOf } from "./client-address.js";
 import type { Connections } from "./connections.js";
-import { summaryFields } from "./context.js";
+import { faultFields, summaryFields } from "./context.js";
 import type { Gate } from "./drain.js";
 import { errorBody } from "./fault.js";
 import type { ServerOptions } from "./options.js";
@@ -146,7 +146,7 @@ export class SocketSession {
   }
 
   #sendFault(id: string | null, fault: LorikeetError): void {
-    this.#writer.send({ id, type: "error", ...errorBody(fault) });
+    this.#writer.send({ id, type: "error", ...errorBody(fault, this.#deps.options.privateFolders) });
   }
 
   #ping(socket: WebSocket): void {
@@ -170,7 +170,7 @@ export class SocketSession {
       method: "WS",
       path: ask.type,
       ms: Math.round(performance.now() - startedAt),
-      ...(fault ? { code: fault.code, param: fault.param } : {}),
+      ...faultFields(fault),
       ...askedModel(gateway, ask.body),
       ...summaryFields(summary),
       ...(options.logPrompts ? { body: ask.body } : {}),

@@ -9,6 +9,7 @@ import type { ReaderBounds } from "./send.js";
 
 export interface StreamBounds extends ReaderBounds {
   readonly streamKeepAliveMs: number;
+  readonly privateFolders: readonly string[];
 }
 
 /** Sends the status at once, then every chunk, then `[DONE]`; a fault in between is one frame. Returns the fault, if any. */
@@ -27,16 +28,16 @@ export async function streamAnswer(answer: Answer, res: Response, bounds: Stream
     res.end();
     return null;
   } catch (error) {
-    return endWithFault(res, asFault(error));
+    return endWithFault(res, asFault(error), bounds.privateFolders);
   } finally {
     clearInterval(keepAlive);
   }
 }
 
-function endWithFault(res: Response, fault: LorikeetError): LorikeetError {
+function endWithFault(res: Response, fault: LorikeetError, privateFolders: readonly string[]): LorikeetError {
   // A reader that is behind would never take the frame: its connection goes.
   if (res.writableNeedDrain) res.destroy();
-  else res.end(`data: ${JSON.stringify(errorBody(fault))}\n\n`);
+  else res.end(`data: ${JSON.stringify(errorBody(fault, privateFolders))}\n\n`);
   return fault;
 }
 

@@ -44,7 +44,7 @@ const withoutOffers = (value: string): string =>
 
 /** Answers a connection that express does not have, and closes it: at the latest after `lingerMs`, whatever the client does. */
 export function refuse(socket: Duplex, fault: LorikeetError, lingerMs: number, id?: string): void {
-  const body = JSON.stringify(errorBody(fault));
+  const body = JSON.stringify(errorBody(fault, []));
   const lines = [
     `HTTP/1.1 ${fault.status} ${STATUS_CODES[fault.status] ?? "Error"}`,
     "content-type: application/json; charset=utf-8",

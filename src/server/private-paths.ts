@@ -1,0 +1,21 @@
+/** Keeps the server's disk out of its answers: whatever a room's message says, a path below a folder of ours loses its folders. */
+
+/** `/srv/models/tiny/config.json` becomes `config.json` where `/srv/models` is private; the folder itself keeps its last name. */
+export function hidePaths(text: string, folders: readonly string[]): string {
+  const roots = folders
+    .map((folder) => folder.replace(/[/\\]+$/, ""))
+    .filter((folder) => folder.length > 1)
+    .sort((a, b) => b.length - a.length)
+    .map((folder) => escapePattern(folder));
+  if (roots.length === 0) return text;
+  // Only a whole path: `adapters` is no folder of ours in `/v1/adapters/x`.
+  const path = new RegExp(`(?<![\\w./\\\\-])(?:${roots.join("|")})(?![\\w-])((?:[/\\\\][^\\s"'\`:;,)/\\\\]*)*)`, "g");
+  return text.replace(path, (found: string, below: string) => (isPath(found, below) ? lastName(found) : found));
+}
+
+/** A relative folder is a word like others unless something lies below it. */
+const isPath = (found: string, below: string): boolean => below.length > 1 || /^([/\\]|[a-z]:)/i.test(found);
+
+const lastName = (path: string): string => path.split(/[/\\]/).findLast((name) => name !== "" && name !== ".") ?? "";
+
+const escapePattern = (text: string): string => text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
