@@ -329,6 +329,56 @@ test("pickles are never opened, and refused with a way out", async () => {
   assert.match((await refusalOf(checkAdapter(join(folder, "none"), llama))).message, /cannot be read \(ENOENT\)/);
 });
 
+for (const [what, content, hint] of [
+  [
+    "a Git LFS pointer",
+    `version https://git-lfs.github.com/spec/v1\noid sha256:${"0".repeat(64)}\nsize 1\n`,
+    /is a Git LFS pointer.*git lfs pull/,
+  ],
+  ["a web page", "\n<!doctype html><html>", /is a web page \(HTML\).*download it again/],
+  ["GGUF", "GGUF\x03\0\0\0\0\0\0\0\0\0", /is a GGUF file.*use the PEFT folder/],
+  ["a pickle", "\x80\x02}q\0X\x04\0\0\0", /is a pickle.*never opened.*save_file/],
+  ["a PyTorch archive", "PK\x03\x04aaaaaaaaaaaa", /is a pickle/],
+  ["gzip", "\x1f\x8b\x08\0aaaaaaaaaa", /is compressed; unpack it first/],
+] as const) {
+  test(`${what} in place of a file is named, with what to do`, async () => {
+    for (const name of ["adapter_model.safetensors", "adapter_config.json"]) {
+      const folder = await edited();
+      writeFileSync(join(folder, name), Buffer.from(content, "latin1"));
+      const error = await refusalOf(checkAdapter(folder, llama));
+      assert.equal(error.code, "adapter_invalid");
+      if (name.endsWith("json") && /[\x80-\xff]/.test(content))
+        assert.match(error.message, /is not UTF-8|compressed|pickle/);
+      else assert.match(error.message, hint);
+    }
+  });
+}
+
+test("text in place of weights is shown, and folders without an adapter's weights say what they hold", async () => {
+  const folder = await edited();
+  writeFileSync(join(folder, "adapter_model.safetensors"), "Invalid username or password.");
+  assert.match(
+    (await refusalOf(checkAdapter(folder, llama))).message,
+    /is text, not .* begins with "Invalid username or password\."/,
+  );
+  for (const [name, code, hint] of [
+    ["adapter_model-00001-of-00002.safetensors", "adapter_unsupported", /are in shards, .*merge them into one/],
+    ["adapter_model.safetensors.index.json", "adapter_unsupported", /are in shards/],
+    ["lora-f16.gguf", "adapter_unsupported", /the only weights are GGUF/],
+    [
+      "model.safetensors",
+      "adapter_invalid",
+      /adapter_model\.safetensors is missing; "model\.safetensors" holds a whole model/,
+    ],
+  ] as const) {
+    const other = await edited({ files: { [name]: "x" } });
+    rmSync(join(other, "adapter_model.safetensors"));
+    const error = await refusalOf(checkAdapter(other, llama));
+    assert.equal(error.code, code);
+    assert.match(error.message, hint);
+  }
+});
+
 test("without a base, describe still refuses what contradicts itself", async () => {
   const error = await refusalOf(describeAdapter(await edited({ tensors: reshape("lora_B", [64, 4]) }), null));
   assert.match(error.message, /rank 8 in lora_A, but rank 4 in lora_B/);

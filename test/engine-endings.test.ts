@@ -149,11 +149,16 @@ for (const value of [Number.NaN, Number.POSITIVE_INFINITY]) {
     rig.runner.spoil = (_, adapter) => (adapter === "bad" ? value : null);
     const [good, bad] = await Promise.all([
       read(rig.submit({ promptIds: ids(1, 4), maxTokens: 30 })),
-      read(rig.submit({ promptIds: ids(2, 4), maxTokens: 30, adapter: "bad" })),
+      read(rig.submit({ promptIds: ids(2, 4), maxTokens: 30, adapter: "bad", adapterName: "Bad One" })),
     ]);
     assert.deepEqual(good.tokens, expectedTokens(ids(1, 4), 30));
     assert.deepEqual([bad.finish.reason, bad.tokens.length], ["error", 1]);
-    assert.equal((bad.finish.error as LorikeetError).code, "runtime_failed");
+    const { code, message, status } = bad.finish.error as LorikeetError;
+    assert.deepEqual([code, status], ["adapter_invalid", 422]);
+    assert.match(message, /^With the adapter "Bad One" the model computed (NaN|Infinity) in place of logits/);
+    rig.runner.spoil = () => value;
+    const base = await read(rig.submit({ promptIds: ids(1, 4), maxTokens: 30 }));
+    assert.equal((base.finish.error as LorikeetError).code, "runtime_failed");
   });
 }
 

@@ -7,7 +7,7 @@ import type { HostAdapter, HostSite } from "../adapter/types.js";
 import { assert, LorikeetError } from "../base/errors.js";
 import type { WeightNorms } from "./weight-norms.js";
 
-/** Takes over the adapter's memory. Throws `adapter_invalid` where an output's gain is no number, as over weights of zero. */
+/** Takes over the adapter's memory. Throws `adapter_invalid` where an output's gain is no number, as over weights of zero or past float32. */
 export async function foldMagnitudes(
   adapter: HostAdapter,
   norms: Pick<WeightNorms, "of">,
@@ -25,7 +25,7 @@ async function fold(path: string, site: HostSite, norms: Pick<WeightNorms, "of">
   const lengths = await norms.of({ path, rank, scale, a, b });
   const outputs = magnitude.length;
   const gains = magnitude.map((length, i) => length / (lengths[i] ?? 0));
-  const bad = gains.findIndex((gain) => !Number.isFinite(gain));
+  const bad = gains.findIndex((gain, i) => !Number.isFinite(gain) || !Number.isFinite(lengths[i]));
   if (bad >= 0) throw noGain(label, path, bad, magnitude[bad] ?? 0, lengths[bad] ?? 0);
   for (let row = 0; row < b.length; row += outputs) {
     for (let i = 0; i < outputs; i++) b[row + i] = (b[row + i] ?? 0) * scale * (gains[i] ?? 0);
@@ -37,6 +37,6 @@ function noGain(label: string, path: string, output: number, magnitude: number, 
   return new LorikeetError(
     "adapter_invalid",
     `${label} cannot be served: output ${output} of ${path} has the magnitude ${magnitude} over weights of length ${length}.`,
-    { param: path, found: length, allowed: "a length above zero" },
+    { param: path, found: length, allowed: "a finite length above zero" },
   );
 }

@@ -9,6 +9,7 @@ import type { EngineParts } from "./parts.js";
 import { checkRequest } from "./request-check.js";
 import type { DecodeRow } from "./runner.js";
 import { createSamplerState, Sampler } from "./sampler.js";
+import { RowFault } from "./sampler-scan.js";
 import { type Chunk, findMove, plan, type Task } from "./scheduler.js";
 import { Sequence } from "./sequence.js";
 import { Slots } from "./slots.js";
@@ -172,7 +173,7 @@ export class ContinuousEngine implements Engine {
     for (const slot of slots) {
       const sequence = this.#slots.owner(slot);
       if (sequence?.ending) this.#finish(sequence, sequence.ending);
-      else if (sequence) this.#finish(sequence, "error", { error });
+      else if (sequence) this.#finish(sequence, "error", { error: namingAdapter(error, sequence.request) });
     }
   }
 
@@ -337,4 +338,14 @@ export class ContinuousEngine implements Engine {
     this.#wakeUp();
     await this.#loop;
   }
+}
+
+/** Logits of a row with an adapter are the adapter's fault: the base has computed finite ones since it started. */
+function namingAdapter(error: Error, { adapter, adapterName }: EngineRequest): Error {
+  if (adapter === null || !(error instanceof RowFault)) return error;
+  const { found, allowed } = error;
+  const message =
+    `With the adapter "${adapterName ?? adapter}" the model computed ${found} in place of logits for this prompt: products with ` +
+    "the adapter's weights overflow float32.";
+  return new LorikeetError("adapter_invalid", message, { param: "model", found, allowed, cause: error });
 }

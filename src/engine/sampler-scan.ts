@@ -5,9 +5,12 @@
 
 import { LorikeetError } from "../base/errors.js";
 
+/** The logits of one row from which no token can be chosen, whatever computed them. */
+export class RowFault extends LorikeetError {}
+
 /** Refuses the row: NaN, or +Infinity, says that the computation went wrong. */
 export function refuseRow(found: number, id: number): never {
-  throw new LorikeetError(
+  throw new RowFault(
     "runtime_failed",
     `The model computed ${found} as the logit of token ${id}, so no token can be chosen; every logit must be a number below Infinity.`,
     { found, allowed: "finite numbers and -Infinity" },
@@ -16,7 +19,7 @@ export function refuseRow(found: number, id: number): never {
 
 /** Refuses a row in which every token is at -Infinity. */
 export function refuseEmptyRow(): never {
-  throw new LorikeetError(
+  throw new RowFault(
     "runtime_failed",
     "Every logit of the row is -Infinity, so no token can be chosen; at least one must be finite.",
     { found: Number.NEGATIVE_INFINITY, allowed: "one finite logit or more" },

@@ -50,6 +50,8 @@ export interface EngineRequest {
   readonly emitsStop?: boolean;
   /** The digest of what the adapter computes, or null for the base. */
   readonly adapter: string | null;
+  /** How faults of the adapter name it; its digest unless given. */
+  readonly adapterName?: string;
   /** null: none. k: log-probability of each prompt token and its k best alternatives. */
   readonly promptLogprobs: number | null;
   readonly signal?: AbortSignal;

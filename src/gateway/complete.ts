@@ -82,6 +82,7 @@ export class Completer {
         stopIds,
         defaults,
         weightsDigest: target.weightsDigest,
+        adapterName: target.adapter,
       });
     } finally {
       release();

@@ -43,6 +43,8 @@ export interface PlanContext {
   readonly defaults: SamplingDefaults;
   /** Of what the adapter computes, or null for the base. */
   readonly weightsDigest: string | null;
+  /** Names the adapter in its faults; null for the base. */
+  readonly adapterName?: string | null;
 }
 
 /** Throws LorikeetError `context_length_exceeded` (both numbers) or `tokenizer_missing`. */
@@ -74,6 +76,7 @@ export function planOf(request: GenerationRequest, prompts: readonly EncodedProm
         emitsStop: request.includesStop,
         adapter: context.weightsDigest,
         promptLogprobs,
+        ...(context.adapterName ? { adapterName: context.adapterName } : {}),
       };
       const index = promptIndex * request.choices + choice;
       return { index, request: engineRequest, countsPrompt: choice === 0, prompt };

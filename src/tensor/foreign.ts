@@ -24,3 +24,11 @@ export function foreignFormat(start: Uint8Array): string | null {
   if (head.startsWith("\x93NUMPY")) return "is a NumPy array; a safetensors file is needed";
   return null;
 }
+
+/** As `foreignFormat`, of a file that should hold tensors: text is foreign too, as the message of a download that failed is. */
+export function foreignWeights(start: Uint8Array): string | null {
+  const known = foreignFormat(start);
+  const head = Buffer.from(start.subarray(0, 80)).toString("latin1");
+  if (known || !/^[\t\n\r -~]+$/.test(head)) return known;
+  return `is text, not a safetensors file; it begins with ${JSON.stringify(head.slice(0, 60))}`;
+}

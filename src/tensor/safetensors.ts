@@ -7,7 +7,7 @@ import type { FileHandle } from "node:fs/promises";
 import { type ErrorCode, LorikeetError } from "../base/errors.js";
 import { handleShortage, NotRegularFile, openRegular } from "../base/files.js";
 import { viewAs } from "./dtype.js";
-import { foreignBytes, foreignFormat } from "./foreign.js";
+import { foreignBytes, foreignWeights } from "./foreign.js";
 import { bfloat16ToFloat32, float16ToFloat32 } from "./half.js";
 import { HeaderFault, parseHeader, type SafetensorsHeader, type StoredTensor } from "./safetensors-header.js";
 
@@ -151,7 +151,7 @@ async function readHeader(
   await readFully(handle, prefix, 0, fault);
   const length = Number(new DataView(prefix.buffer).getBigUint64(0, true));
   const plausible = length >= 2 && length <= Math.min(maxHeaderBytes, fileBytes - 8);
-  const foreign = plausible ? null : foreignFormat(await readStart(handle, fileBytes, fault));
+  const foreign = plausible ? null : foreignWeights(await readStart(handle, fileBytes, fault));
   if (foreign) throw fault(foreign, "another format", "a safetensors file");
   if (length > maxHeaderBytes) {
     throw fault(

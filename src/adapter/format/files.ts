@@ -48,14 +48,27 @@ function isWeights(name: string): boolean {
 }
 
 function reportNoWeights(names: readonly string[], faults: Faults): void {
-  const pickles = names.filter((name) => pickle.test(name) && name.startsWith("adapter"));
-  if (pickles.length === 0) faults.invalid(`${weightFiles[0]} is missing`);
-  else {
+  const [wanted] = weightFiles;
+  const like = (pattern: RegExp): string[] => names.filter((name) => pattern.test(name));
+  const pickles = like(pickle).filter((name) => name.startsWith("adapter"));
+  const shards = like(/^adapter.*-\d+-of-\d+\.(safetensors|bin)$|^adapter.*\.index\.json$/i);
+  const [gguf, whole] = [like(/\.gguf$/i), like(/^(pytorch_)?model.*\.(safetensors|bin)$/i)];
+  if (pickles.length > 0 && shards.length === 0) {
     faults.unsupported(
       `the only weights are the pickle ${quoteList(pickles)}, which could run code and is never opened; convert it where you trust ` +
-        `it: save_file(torch.load("${pickles[0]}", weights_only=True), "${weightFiles[0]}", {"format": "pt"}) of safetensors.torch`,
+        `it: save_file(torch.load("${pickles[0]}", weights_only=True), "${wanted}", {"format": "pt"}) of safetensors.torch`,
     );
-  }
+  } else if (shards.length > 0) {
+    faults.unsupported(
+      `the weights are in shards, ${quoteList(shards, 3)}, which PEFT neither writes nor reads; merge them into one ${wanted}`,
+    );
+  } else if (gguf.length > 0) {
+    faults.unsupported(
+      `the only weights are GGUF, ${quoteList(gguf, 3)}, which llama.cpp reads; send the PEFT folder with ${wanted} that they were made from`,
+    );
+  } else if (whole.length > 0) {
+    faults.invalid(`${wanted} is missing; ${quoteList(whole, 3)} holds a whole model, not an adapter on one`);
+  } else faults.invalid(`${wanted} is missing`);
 }
 
 async function listNames(folder: string): Promise<string[]> {
