@@ -364,6 +364,38 @@ test("a body that falls silent is a timeout; one that is merely slow is not", as
   assert.deepEqual(await receive({ body: slow }, { idleMs: 400 }), whole);
 });
 
+test("a body that trickles is a timeout, and so is one that takes too long in all", async () => {
+  const bytes = await plain(whole);
+  const trickle = (): Readable =>
+    Readable.from(
+      (async function* () {
+        for (let start = 0; ; start++) {
+          await sleep(5);
+          yield bytes.subarray(start, start + 1);
+        }
+      })(),
+      { objectMode: false },
+    );
+  const rate = { minRate: 100_000, rateWindowMs: 60 };
+  await refused({ body: trickle() }, "timeout", /brought \d+ bytes in \d+ ms; at least 6000 are expected/, rate);
+  await refused({ body: trickle() }, "timeout", /took longer than 60 ms/, { minRate: 0, totalMs: 60 });
+});
+
+test("one client has so many uploads at once; another has its own, and 0 is no limit", async () => {
+  const bytes = await plain(whole);
+  const gate = deferred<void>();
+  const keep = async (): Promise<string> => gate.promise.then(() => "kept");
+  const send = (uploads: Uploads, client: string): Promise<string> =>
+    uploads.receive({ ...tarUpload(bytes), client }, source, keep);
+  const bounded = new Uploads({ atOnce: 8, perClient: 1 });
+  const free = new Uploads({ atOnce: 8, perClient: 0 });
+  const running = [send(bounded, "a"), send(bounded, "b"), send(free, "a"), send(free, "a")];
+  await assert.rejects(send(bounded, "a"), { code: "address_busy" });
+  gate.resolve();
+  assert.deepEqual(await Promise.all(running), ["kept", "kept", "kept", "kept"]);
+  assert.equal(await send(bounded, "a"), "kept", "its place is free again");
+});
+
 test("a third upload at once is refused, and the place is free again after any ending", async () => {
   const uploads = new Uploads({ atOnce: 2 });
   const bytes = await plain(whole);

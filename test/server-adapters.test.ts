@@ -151,6 +151,23 @@ describe("upload", () => {
     assert.equal(after.status, 201);
     assert.equal(rig.adapters.store.resolve("slow"), null);
   });
+
+  test("one address has one upload at once: the rest are 429, and counted by the option that says so", async () => {
+    await using rig = await openServerRig({ uploads: { atOnce: 8, minRate: 1e9, rateWindowMs: 1_000 } });
+    const { hostname, port } = new URL(rig.url);
+    const socket = connect(Number(port), hostname);
+    socket.on("error", () => {});
+    socket.resume();
+    socket.write("PUT /v1/adapters/slow HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9999\r\n\r\nxxx");
+    let busy = await putTar(rig, "a", "w");
+    for (let tries = 0; busy.status === 201 && tries < 100; tries++) busy = await putTar(rig, "a", "w");
+    assert.deepEqual(await code(busy), [429, "address_busy"]);
+    await once(socket, "close");
+    assert.equal((await putTar(rig, "b", "w")).status, 201, "a sender that is too slow keeps nobody out for long");
+    const metrics = await (await fetch(`${rig.url}/metrics`)).text();
+    assert.match(metrics, /^lorikeet_limited_total\{limit="max-uploads-per-address"\} \d+$/m);
+    assert.match(metrics, /^lorikeet_limited_total\{limit="min-upload-rate"\} 1$/m);
+  });
 });
 
 describe("pin, delete, download", () => {

@@ -6,6 +6,7 @@
 import type { Readable } from "node:stream";
 import { LorikeetError } from "../base/errors.js";
 import { DigestProof } from "./content-digest.js";
+import { type PaceLimits, SenderPace } from "./sender-pace.js";
 
 /** An upload on its way in: its bytes, and what its sender says about them. */
 export interface UploadBody {
@@ -16,27 +17,30 @@ export interface UploadBody {
   readonly contentLength?: number | null;
   /** RFC 9530's field for the whole body. */
   readonly contentDigest?: string | null;
+  /** Who sends it, as limits for each client count it; nobody in particular where it is absent. */
+  readonly client?: string;
 }
 
-export interface IntakeLimits {
+export interface IntakeLimits extends PaceLimits {
   readonly receivedBytes: number;
-  /** Milliseconds without a byte. */
-  readonly idleMs: number;
 }
 
 /** The chunks of a body. Throws `too_large`, `timeout`, `cancelled`, at the end `digest_mismatch`, or why the signal fired. */
 export async function* intake(
   { body, contentLength, contentDigest }: UploadBody,
-  { receivedBytes, idleMs }: IntakeLimits,
+  limits: IntakeLimits,
   signal: AbortSignal,
 ): AsyncGenerator<Buffer, void, undefined> {
+  const { receivedBytes } = limits;
   const proof = new DigestProof(contentDigest, "The body");
   if ((contentLength ?? 0) > receivedBytes) throw tooLarge(contentLength ?? 0, receivedBytes);
+  const pace = new SenderPace(limits);
   let received = 0;
   for (;;) {
-    const chunk = await nextChunk(body, idleMs, signal);
+    const chunk = await nextChunk(body, pace, signal);
     if (chunk === null) break;
     received += chunk.length;
+    pace.received(chunk.length);
     if (received > receivedBytes) throw tooLarge(received, receivedBytes);
     proof.update(chunk);
     yield chunk;
@@ -45,18 +49,24 @@ export async function* intake(
 }
 
 /** The next bytes, or null at the end. Leaves no listener behind. */
-async function nextChunk(body: Readable, idleMs: number, signal: AbortSignal): Promise<Buffer | null> {
+async function nextChunk(body: Readable, pace: SenderPace, signal: AbortSignal): Promise<Buffer | null> {
+  let silentMs = 0;
   for (;;) {
     if (signal.aborted) throw stopped(signal.reason);
     const chunk: unknown = body.read();
     if (Buffer.isBuffer(chunk)) return chunk;
     if (body.readableEnded) return null;
     if (body.errored || body.destroyed) throw clientLeft(body.errored);
-    await readiness(body, idleMs, signal);
+    const since = performance.now();
+    await readiness(body, pace.patience(silentMs), signal);
+    const waitedMs = performance.now() - since;
+    silentMs = body.readableLength > 0 || body.readableEnded ? 0 : silentMs + waitedMs;
+    pace.waited(waitedMs, silentMs);
   }
 }
 
-function readiness(body: Readable, idleMs: number, signal: AbortSignal): Promise<void> {
+/** Waits for something to happen to the body, or for the time to pass. */
+function readiness(body: Readable, limitMs: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
     const settle = (end: () => void): void => {
       clearTimeout(timer);
@@ -66,7 +76,7 @@ function readiness(body: Readable, idleMs: number, signal: AbortSignal): Promise
     };
     const ready = (): void => settle(resolve);
     const failed = (cause: Error): void => settle(() => reject(clientLeft(cause)));
-    const timer = setTimeout(() => settle(() => reject(idle(idleMs))), idleMs);
+    const timer = setTimeout(ready, Math.ceil(limitMs) + 1); // a timer may be early by a part of a millisecond
     body.on("readable", ready).on("end", ready).on("close", ready).on("error", failed);
     signal.addEventListener("abort", ready);
   });
@@ -85,9 +95,4 @@ function stopped(reason: unknown): unknown {
 
 function clientLeft(cause: unknown): LorikeetError {
   return new LorikeetError("cancelled", "The client left before the upload was complete.", { cause });
-}
-
-function idle(idleMs: number): LorikeetError {
-  const message = `The upload brought no byte for ${idleMs} ms, the longest pause that is allowed.`;
-  return new LorikeetError("timeout", message, { found: "silence", allowed: idleMs });
 }

@@ -8,22 +8,23 @@ import { LorikeetError } from "../base/errors.js";
 import { removeTree, storageFault } from "./durable.js";
 import type { IntakeLimits, UploadBody } from "./intake.js";
 import { unpackMultipart } from "./multipart.js";
+import type { PaceLimits } from "./sender-pace.js";
 import { type TarLimits, unpackTar } from "./tar.js";
 
 export type { UploadBody } from "./intake.js";
 export { packTar } from "./tar-pack.js";
 
-export interface UploadLimits {
+export interface UploadLimits extends PaceLimits {
   readonly receivedBytes: number;
   readonly unpackedBytes: number;
   /** Of a tar. */
   readonly entries: number;
   /** Levels of a tar's paths. */
   readonly depth: number;
-  /** Milliseconds without a byte. */
-  readonly idleMs: number;
   /** Uploads at once; the next is `uploads_busy`. */
   readonly atOnce: number;
+  /** Uploads of one client at once; the next is `address_busy`. 0: no limit. */
+  readonly perClient: number;
 }
 
 export const uploadDefaults: UploadLimits = {
@@ -32,7 +33,11 @@ export const uploadDefaults: UploadLimits = {
   entries: 64,
   depth: 2,
   idleMs: 60_000,
+  minRate: 32 * 1024,
+  rateWindowMs: 10_000,
+  totalMs: 15 * 60_000,
   atOnce: 2,
+  perClient: 1,
 };
 
 const tarTypes = [
@@ -53,6 +58,7 @@ export interface StagingSource {
 export class Uploads {
   readonly #limits: UploadLimits;
   #running = 0;
+  readonly #byClient = new Map<string, number>();
 
   constructor(limits: Partial<UploadLimits> = {}) {
     this.#limits = { ...uploadDefaults, ...limits };
@@ -65,7 +71,7 @@ export class Uploads {
   /**
    * Receives an adapter into a staged folder and hands that to `keep`, usually `store.put`. The folder is removed afterwards,
    * however it ends. The body is read to its end or to the first fault and never destroyed: what is left of it is the caller's.
-   * Throws `uploads_busy`, `unsupported_media_type`, `invalid_upload`, `too_large`, `timeout`, `cancelled`,
+   * Throws `address_busy`, `uploads_busy`, `unsupported_media_type`, `invalid_upload`, `too_large`, `timeout`, `cancelled`,
    * `digest_mismatch`, `invalid_value`, or what `keep` throws.
    */
   async receive<T>(
@@ -74,12 +80,7 @@ export class Uploads {
     keep: (staged: string) => Promise<T>,
     signal: AbortSignal = new AbortController().signal,
   ): Promise<T> {
-    const { atOnce } = this.#limits;
-    if (this.#running >= atOnce) {
-      const message = `${this.#running} uploads are under way; at most ${atOnce} are allowed at once.`;
-      throw new LorikeetError("uploads_busy", message, { found: this.#running, allowed: atOnce });
-    }
-    this.#running++;
+    const release = this.#admit(upload.client);
     try {
       const unpack = unpackerOf(upload.contentType ?? null);
       const staged = await source.stage();
@@ -90,8 +91,34 @@ export class Uploads {
         await removeTree(staged);
       }
     } finally {
-      this.#running--;
+      release();
     }
+  }
+
+  #admit(client: string | undefined): () => void {
+    const { atOnce, perClient } = this.#limits;
+    const own = client === undefined ? 0 : (this.#byClient.get(client) ?? 0);
+    if (perClient > 0 && own >= perClient) {
+      const message = `${own} uploads of your address are under way; at most ${perClient} are allowed at once.`;
+      throw new LorikeetError("address_busy", message, {
+        param: "max-uploads-per-address",
+        found: own,
+        allowed: perClient,
+      });
+    }
+    if (this.#running >= atOnce) {
+      const message = `${this.#running} uploads are under way; at most ${atOnce} are allowed at once.`;
+      throw new LorikeetError("uploads_busy", message, { param: "max-uploads", found: this.#running, allowed: atOnce });
+    }
+    this.#running++;
+    if (client !== undefined) this.#byClient.set(client, own + 1);
+    return () => {
+      this.#running--;
+      if (client === undefined) return;
+      const left = (this.#byClient.get(client) ?? 1) - 1;
+      if (left > 0) this.#byClient.set(client, left);
+      else this.#byClient.delete(client);
+    };
   }
 }
 

@@ -306,7 +306,25 @@ export const serviceOptions = {
   maxUploadEntries: count("Adapters", uploadDefaults.entries, 1, "entries of an uploaded tar"),
   maxUploadDepth: count("Adapters", uploadDefaults.depth, 1, "names in the path of an entry of an uploaded tar"),
   maxUploads: count("Adapters", uploadDefaults.atOnce, 1, "uploads at once; one more is answered 429"),
+  maxUploadsPerAddress: count(
+    "Adapters",
+    uploadDefaults.perClient,
+    0,
+    "uploads of one client address at once; one more is answered 429; 0 is no limit",
+  ),
   uploadIdleTimeout: time("Adapters", uploadDefaults.idleMs, "how long an upload may go without a byte"),
+  minUploadRate: given("Adapters", uploadDefaults.minRate, {
+    placeholder: "size",
+    parse: bytes(0),
+    shown: formatBytes(uploadDefaults.minRate),
+    help: "bytes a second that an upload must bring, over each --upload-rate-window; 0 is no limit",
+  }),
+  uploadRateWindow: time(
+    "Adapters",
+    uploadDefaults.rateWindowMs,
+    "how long an upload's bytes are waited for before they are held against --min-upload-rate",
+  ),
+  uploadTimeout: time("Adapters", uploadDefaults.totalMs, "how long an upload may take to arrive in all"),
   validationTimeout: time("Adapters", validationDefaults.timeoutMs, "how long checking one adapter may take"),
   maxValidations: count(
     "Adapters",

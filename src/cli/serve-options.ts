@@ -39,7 +39,11 @@ export function uploadLimitsOf(settings: ServeSettings): UploadLimits {
     entries: settings.maxUploadEntries,
     depth: settings.maxUploadDepth,
     idleMs: settings.uploadIdleTimeout,
+    minRate: settings.minUploadRate,
+    rateWindowMs: settings.uploadRateWindow,
+    totalMs: settings.uploadTimeout,
     atOnce: settings.maxUploads,
+    perClient: settings.maxUploadsPerAddress,
   };
 }
 

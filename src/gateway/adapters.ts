@@ -47,8 +47,6 @@ export interface Upload extends UploadBody {
   readonly name: string;
   /** Refuse with `precondition_failed` when the name exists. */
   readonly onlyNew: boolean;
-  /** Who sends it, as limits for each client count it. */
-  readonly client?: string;
 }
 
 export interface Stored {

@@ -10,6 +10,12 @@ import { type ReaderBounds, sendPieces } from "./send.js";
 const patchSchema = v.object({ pinned: v.boolean("must be true or false") }, "is required");
 const patchDoor: Door<typeof patchSchema> = { schema: patchSchema, known: ["pinned"], neutral: {} };
 
+/** Options that bound an upload, as its faults name them. */
+const uploadLimits: ReadonlySet<string> = new Set([
+  ...["max-uploads", "max-uploads-per-address"],
+  ...["upload-idle-timeout", "min-upload-rate", "upload-timeout"],
+]);
+
 export function adapterHandlers(gateway: Gateway, bounds: ReaderBounds) {
   const { adapters, loraPaths } = gateway;
   return {
@@ -20,7 +26,7 @@ export function adapterHandlers(gateway: Gateway, bounds: ReaderBounds) {
       res.json(adapters.get(nameOf(req)));
     },
     put: async (req: Request, res: Response): Promise<void> => {
-      const stored = await adapters.upload(
+      const sending = adapters.upload(
         {
           name: nameOf(req),
           body: req,
@@ -32,6 +38,10 @@ export function adapterHandlers(gateway: Gateway, bounds: ReaderBounds) {
         },
         contextOf(res).signal,
       );
+      const stored = await sending.catch((error: unknown) => {
+        if (error instanceof LorikeetError && uploadLimits.has(error.param ?? "")) bounds.onLimit?.(error.param ?? "");
+        throw error;
+      });
       res.status(stored.outcome === "created" ? 201 : 200).json({ ...stored.adapter, outcome: stored.outcome });
     },
     patch: async (req: Request, res: Response): Promise<void> => {

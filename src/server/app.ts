@@ -107,7 +107,7 @@ function addMetrics(app: Express, { metrics }: Pick<AppParts, "metrics">): void 
 }
 
 function addApi(app: Express, { gateway, gate, metrics, ...parts }: AppParts): void {
-  const options = { ...parts.options, onSlowReader: () => metrics.limited.inc({ limit: "slow-reader" }) };
+  const options = { ...parts.options, onLimit: (limit: string) => metrics.limited.inc({ limit }) };
   const json = jsonBody(options);
   const adapters = adapterHandlers(gateway, options);
   app.use("/v1", (_req, _res, next) => {

@@ -20,10 +20,10 @@ export async function pumpAnswer(answer: Answer, sink: Sink, bounds: ReaderBound
   }
 }
 
-function giveUp(answer: Answer, { slowReaderMs, onSlowReader }: ReaderBounds): LorikeetError {
+function giveUp(answer: Answer, { slowReaderMs, onLimit }: ReaderBounds): LorikeetError {
   const fault = slowReaderFault(slowReaderMs);
   answer.cancel(fault);
-  onSlowReader?.();
+  onLimit?.("slow-reader");
   return fault;
 }
 

@@ -10,8 +10,8 @@ export function slowReaderFault(slowReaderMs: number): LorikeetError {
 
 export interface ReaderBounds {
   readonly slowReaderMs: number;
-  /** Told of each reader that is given up. */
-  onSlowReader?(): void;
+  /** Told of each limit that is met, by its option. */
+  onLimit?(option: string): void;
 }
 
 /**
@@ -27,7 +27,7 @@ export async function sendPieces(
   for await (const piece of pieces) {
     if (res.destroyed || res.req.method === "HEAD") break;
     if (res.write(piece) || (await drained(res, bounds.slowReaderMs))) continue;
-    bounds.onSlowReader?.();
+    bounds.onLimit?.("slow-reader");
     throw slowReaderFault(bounds.slowReaderMs);
   }
   if (!res.destroyed) res.end();

@@ -105,9 +105,9 @@ export function createServer(parts: ServerParts): LorikeetServer {
     metrics.bind(gateway);
     gateway.observe(metrics.gatewayObserver);
     app = createApp({ gateway, ...shared });
-    const onSlowReader = (): void => metrics.limited.inc({ limit: "slow-reader" });
+    const onLimit = (limit: string): void => metrics.limited.inc({ limit });
     const sockets = new Sockets(
-      { gateway, gate, logger, options, clientAddress, connections, onSlowReader },
+      { gateway, gate, logger, options, clientAddress, connections, onLimit },
       access,
       metrics,
     );

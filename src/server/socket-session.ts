@@ -22,7 +22,7 @@ export interface SessionDeps {
   readonly gateway: Gateway;
   readonly gate: Gate;
   readonly connections: Connections;
-  onSlowReader(): void;
+  onLimit(option: string): void;
   readonly clientAddress: ClientAddressOf;
   readonly logger: Logger;
   readonly options: ServerOptions;
@@ -85,7 +85,7 @@ export class SocketSession {
     try {
       const answer = await this.#answer(ask, controller.signal);
       summary = answer.ended;
-      await pumpAnswer(answer, this.#sinkOf(ask.id), { ...this.#deps.options, onSlowReader: this.#deps.onSlowReader });
+      await pumpAnswer(answer, this.#sinkOf(ask.id), { ...this.#deps.options, onLimit: this.#deps.onLimit });
     } catch (error) {
       fault = asFault(error);
       this.#fail(ask.id, fault, controller.signal);
