@@ -130,6 +130,43 @@ describe("text", () => {
 });
 
 describe("log-probabilities", () => {
+  test("are bounded for one answer, those of an echoed prompt too; the 400 names both numbers", async () => {
+    const script = { limits: { maxContext: 64 }, answer: () => bytes("ab".repeat(40)) };
+    await using rig = await openRig({ script, gateway: { maxLogprobEntries: 60 } });
+    const refused = (body: object, found: number) =>
+      assert.rejects(complete(rig, body), {
+        code: "invalid_value",
+        status: 400,
+        param: "logprobs",
+        found,
+        allowed: 60,
+        message: new RegExp(`up to ${found} log-probabilities .*; at most 60 are allowed`),
+      });
+    await refused({ prompt: "x", max_tokens: 21, logprobs: 2 }, 63);
+    await refused({ prompt: "x", max_tokens: 11, logprobs: 2, n: 2 }, 66);
+    await refused({ prompt: ["x", "y"], max_tokens: 31, logprobs: 0 }, 62);
+    await refused({ prompt: ["xyz", "uvw"], max_tokens: 0, echo: true, logprobs: 10 }, 66);
+    await refused({ prompt: "xyz", max_tokens: 8, echo: true, logprobs: 5 }, 66);
+    await complete(rig, { prompt: "x", max_tokens: 20, logprobs: 2 });
+    await complete(rig, { prompt: "x", max_tokens: 60 });
+    assert.equal(rig.engine.sequences.length, 2, "what is refused reaches no engine");
+  });
+
+  test("shorten an answer whose length was left open rather than refuse it", async () => {
+    const script = { limits: { maxContext: 64 }, answer: () => bytes("ab".repeat(40)) };
+    await using rig = await openRig({ script, gateway: { maxLogprobEntries: 60 } });
+    const ask = (top: number) => ({
+      model: "base",
+      messages: [{ role: "user", content: "x" }],
+      logprobs: true,
+      top_logprobs: top,
+    });
+    const { data } = await (await rig.gateway.chat(ask(9), never)).collect();
+    assert.deepEqual([data.usage.completion_tokens, data.choices[0]?.finish_reason], [6, "length"]);
+    await using tight = await openRig({ script, gateway: { maxLogprobEntries: 9 } });
+    await assert.rejects(tight.gateway.chat(ask(9), never), { code: "invalid_value", allowed: 9 });
+  });
+
   test("completions: parallel lists with offsets, alternatives and the token itself", async () => {
     await using rig = await openRig(saying("ab"));
     const data = await complete(rig, { prompt: "x", max_tokens: 2, logprobs: 2 });

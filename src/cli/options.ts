@@ -282,6 +282,12 @@ export const serviceOptions = {
   maxStopCharacters: count("Limits", gatewayDefaults.maxStopCharacters, 1, "characters of one stop string"),
   maxStopTokenIds: count("Limits", gatewayDefaults.maxStopTokenIds, 0, "stop token ids of one request"),
   maxLogprobs: count("Limits", gatewayDefaults.maxLogprobs, 0, "log-probabilities of alternatives for each token"),
+  maxLogprobEntries: count(
+    "Limits",
+    gatewayDefaults.maxLogprobEntries,
+    0,
+    "log-probabilities of one answer: tokens of prompts and choices, times one and the alternatives",
+  ),
   maxLogitBias: count("Limits", gatewayDefaults.maxLogitBias, 0, "entries of logit_bias"),
   maxMessages: count("Limits", gatewayDefaults.maxMessages, 1, "messages of one chat request"),
   loraPathRoot: open("Adapters", "off", {

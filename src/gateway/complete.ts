@@ -13,6 +13,7 @@ import { Deadline } from "./deadline.js";
 import type { EncodeBudget } from "./encode-budget.js";
 import type { FieldBounds } from "./field-kinds.js";
 import { asFault, Generation, type GenerationEnd } from "./generation.js";
+import { boundLogprobs } from "./logprob-bound.js";
 import { type GatewayObserver, outcomeOf, type RequestSummary, type Route } from "./observer.js";
 import { type Plan, planOf, requireRoom } from "./plan.js";
 import { charactersOf, encodePrompts, type PromptContext, renderPrompts } from "./prompts.js";
@@ -76,7 +77,7 @@ export class Completer {
         connection,
         accept: (tokens) => requireRoom(request, tokens, bounds.maxContext),
       });
-      return planOf(request, encoded, {
+      const plan = planOf(request, encoded, {
         tokenizer,
         maxContext: bounds.maxContext,
         stopIds,
@@ -84,6 +85,8 @@ export class Completer {
         weightsDigest: target.weightsDigest,
         adapterName: target.adapter,
       });
+      const bound = { limit: bounds.maxLogprobEntries, mayShorten: request.maxTokens === null };
+      return { ...plan, sequences: boundLogprobs(plan.sequences, bound) };
     } finally {
       release();
     }

@@ -15,6 +15,8 @@ export interface GatewayOptions {
   readonly maxStopTokenIds: number;
   /** `logprobs` and `top_logprobs`. */
   readonly maxLogprobs: number;
+  /** Log-probabilities of one answer: tokens of its prompts and choices, times one and the alternatives. */
+  readonly maxLogprobEntries: number;
   /** Entries of `logit_bias`. */
   readonly maxLogitBias: number;
   readonly maxMessages: number;
@@ -37,6 +39,7 @@ export const gatewayDefaults: GatewayOptions = {
   maxStopCharacters: 256,
   maxStopTokenIds: 128,
   maxLogprobs: 20,
+  maxLogprobEntries: 256 * 2 ** 10,
   maxLogitBias: 1024,
   maxMessages: 1024,
   queueTimeoutMs: 60_000,
