@@ -323,6 +323,36 @@ test("extreme rows and parameters still give a token of the support", () => {
   }
 });
 
+test("parameters at the edges of what is allowed turn no finite row into one without a token", () => {
+  const edges = fc.record({
+    temperature: fc.constantFrom(0, 5e-324, 1e-300, 1e-5, 1, 2),
+    topK: fc.constantFrom(0, 1, 2, Number.MAX_SAFE_INTEGER),
+    topP: fc.constantFrom(5e-324, 1e-300, 0.5, 1 - 2 ** -53, 1),
+    minP: fc.constantFrom(0, 5e-324, 1 - 2 ** -53, 1),
+    repetitionPenalty: fc.constantFrom(0.01, 1, 10),
+    presencePenalty: fc.constantFrom(-2, 0, 2),
+    frequencyPenalty: fc.constantFrom(-2, 0, 2),
+    seed: fc.constantFrom(0, Number.MAX_SAFE_INTEGER, Number.MIN_SAFE_INTEGER),
+    bias: fc.constantFrom(-100, 0, 100),
+  });
+  const value = fc.constantFrom(3.4028234663852886e38, -3.4028234663852886e38, 1e-45, 0, -1e5, 1e5, -Infinity);
+  const row = fc.array(value, { minLength: 1, maxLength: 12 }).filter((values) => values.some((x) => x > -Infinity));
+  fc.assert(
+    fc.property(row, edges, (values, { bias, ...params }) => {
+      const logits = Float32Array.from(values);
+      const logitBias = new Map(values.map((_, id) => [id, bias]));
+      const ids = values.map((_, id) => id);
+      const state = createSamplerState({ ...tempered(params), ...params, logitBias }, ids);
+      const sampler = new Sampler(logits.length);
+      for (let i = 0; i < 4; i++) {
+        const { id } = sampler.sample(logits, state);
+        assert.ok(at(logits, id) > -Infinity, `token ${id}`);
+      }
+    }),
+    { numRuns: 2000 },
+  );
+});
+
 test("sampling returns one result object and makes no new buffers", () => {
   const sampler = new Sampler(3000);
   const row = noise(3000, 1, 8);

@@ -300,7 +300,12 @@ describe("completions", () => {
     refused({ logit_bias: { "100": 1 } }, "logit_bias.100");
     refused({ logit_bias: { "1": 101 } }, "logit_bias.1");
     refused({ logit_bias: { x: 1 } }, "logit_bias.x");
-    refused({ repetition_penalty: 0 }, "repetition_penalty");
+    for (const penalty of [0, 1e-300, 1e-40, 0.0099, 10.1, -1]) {
+      refused({ repetition_penalty: penalty }, "repetition_penalty");
+      const { message } = faultOf(() => completion({ prompt: "x", repetition_penalty: penalty }));
+      assert.match(message, /must be a number from 0\.01 to 10/);
+    }
+    for (const penalty of [0.01, 10]) ok({ repetition_penalty: penalty });
     refused({ max_tokens: 0 }, "max_tokens");
     ok({ max_tokens: 0, echo: true });
     refused({ max_tokens: 1, max_completion_tokens: 2 }, "max_tokens");
@@ -444,6 +449,7 @@ describe("sampling", () => {
     assert.equal(defaults.maxTokens, 9);
     assert.equal(samplingDefaults("model", { ...config, do_sample: false }).temperature, 0);
     assert.equal(samplingDefaults("model", { temperature: 99 }).temperature, 1);
+    assert.equal(samplingDefaults("model", { repetition_penalty: 1e-40 }).repetitionPenalty, 1);
   });
 
   test("seeds of choices differ and repeat; edge values mean what they say", () => {

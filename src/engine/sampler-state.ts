@@ -7,6 +7,9 @@ import { LorikeetError } from "../base/errors.js";
 import { RandomStream } from "./random.js";
 import type { SamplingParams } from "./types.js";
 
+/** The largest float32. */
+const largestLogit = (2 - 2 ** -23) * 2 ** 127;
+
 export class SamplerState {
   readonly params: SamplingParams;
   readonly random: RandomStream;
@@ -65,7 +68,9 @@ export class SamplerState {
       const count = this.#outputs[place] ?? 0;
       const x = scratch[id] ?? 0;
       const repeated = x > 0 ? x / repetitionPenalty : x * repetitionPenalty;
-      scratch[id] = count === 0 ? repeated : repeated - frequencyPenalty * count - presencePenalty;
+      const value = count === 0 ? repeated : repeated - frequencyPenalty * count - presencePenalty;
+      // A finite logit stays finite: what a penalty does is no fault of the model.
+      scratch[id] = Number.isFinite(x) ? Math.max(-largestLogit, Math.min(largestLogit, value)) : value;
     }
     if (holds) for (const id of this.#heldIds) scratch[id] = Number.NEGATIVE_INFINITY;
     return scratch;

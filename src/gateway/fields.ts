@@ -2,6 +2,7 @@
 import * as v from "valibot";
 import { type FieldBounds, flag, integer, listOf, real, tokenIds } from "./field-kinds.js";
 import { type Fault, invalid, isObject, type JsonObject } from "./parse.js";
+import { repetitionBounds } from "./sampling.js";
 
 const modelRule = "must be the name of a model, a string of 1 to 512 characters";
 
@@ -66,11 +67,6 @@ function seedField() {
   return v.pipe(v.number(rule), v.integer(rule), v.minValue(-(2 ** 63), rule), v.maxValue(2 ** 63, rule));
 }
 
-function repetitionField() {
-  const rule = "must be a number above 0 and at most 10";
-  return v.pipe(v.number(rule), v.gtValue(0, rule), v.maxValue(10, rule));
-}
-
 /** A schema for `truncate_prompt_tokens`: how many are kept, or -1 for as many as there is room for. */
 function truncationField({ maxContext }: FieldBounds) {
   const rule = `must be -1 or an integer from 1 to ${maxContext}`;
@@ -99,7 +95,7 @@ export function commonEntries(bounds: FieldBounds) {
     top_p: v.optional(real(0, 1)),
     top_k: v.optional(integer(-1, Number.MAX_SAFE_INTEGER)),
     min_p: v.optional(real(0, 1)),
-    repetition_penalty: v.optional(repetitionField()),
+    repetition_penalty: v.optional(real(repetitionBounds.min, repetitionBounds.max)),
     presence_penalty: v.optional(real(-2, 2)),
     frequency_penalty: v.optional(real(-2, 2)),
     n: v.optional(integer(1, bounds.maxChoices), 1),

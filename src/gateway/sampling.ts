@@ -13,6 +13,9 @@ export interface SamplingDefaults {
   readonly maxTokens: number | null;
 }
 
+/** Logits are divided and multiplied by it: within these bounds none leaves the range of float32. */
+export const repetitionBounds = { min: 0.01, max: 10 } as const;
+
 const openAi: SamplingDefaults = {
   temperature: 1,
   topK: 0,
@@ -39,7 +42,12 @@ export function samplingDefaults(
     topK: Math.floor(number("top_k", openAi.topK, 0, Number.MAX_SAFE_INTEGER)),
     topP: number("top_p", openAi.topP, 0, 1),
     minP: number("min_p", openAi.minP, 0, 1),
-    repetitionPenalty: number("repetition_penalty", openAi.repetitionPenalty, Number.EPSILON, 10),
+    repetitionPenalty: number(
+      "repetition_penalty",
+      openAi.repetitionPenalty,
+      repetitionBounds.min,
+      repetitionBounds.max,
+    ),
     maxTokens: typeof newTokens === "number" && newTokens >= 1 ? Math.floor(newTokens) : null,
   };
 }
