@@ -1,6 +1,7 @@
 /** Any thrown thing in OpenAI's form. Knows the table of errors and express's own faults. */
 import type { Response } from "express";
 import { type ErrorCode, LorikeetError } from "../base/errors.js";
+import { handleShortage } from "../base/files.js";
 import { wellFormed } from "../text/characters.js";
 import { hidePaths } from "./private-paths.js";
 
@@ -61,6 +62,8 @@ export function unreadable(error: Error): LorikeetError {
 /** express and its body parser throw errors of their own, told apart by `type` and `status`. */
 export function toFault(error: unknown, maxBodyBytes: number): LorikeetError {
   if (error instanceof LorikeetError) return error;
+  const shortage = handleShortage(error); // also while a body is read: parsers load parts of themselves when they are first used
+  if (shortage) return shortage;
   const { type, status, found } = foreign(error);
   if (type === "entity.too.large") {
     const size = found === null ? "" : ` of ${found} bytes`;
