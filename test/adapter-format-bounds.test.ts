@@ -1,45 +1,15 @@
 import assert from "node:assert/strict";
 import { closeSync, ftruncateSync, openSync, statSync, writeFileSync } from "node:fs";
-import { type FileHandle, open } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import { checkAdapter, loadAdapter } from "../src/adapter/format.js";
 import { bandBytes } from "../src/tensor/safetensors-stream.js";
 import { writeSafetensors } from "../src/tensor/safetensors-write.js";
 import { type Edit, type EditableTensor, edited, oracle, refusalOf, sitesOf } from "./adapter-format-helpers.js";
+import { readsOf } from "./support/reads.js";
 
 const llama = await sitesOf(`${oracle}/llama`);
 const q = "model.layers.0.self_attn.q_proj";
-
-interface Reads {
-  /** Of one read. */
-  largest: number;
-  total: number;
-}
-
-/** What is read from files while the task runs: tensors are buffers of just that size. */
-async function readsOf(task: () => Promise<unknown>): Promise<Reads> {
-  const handle = await open("package.json");
-  const prototype: { read: FileHandle["read"] } = Object.getPrototypeOf(handle);
-  await handle.close();
-  const { read } = prototype;
-  const reads: Reads = { largest: 0, total: 0 };
-  prototype.read = function (this: FileHandle, ...args: unknown[]) {
-    const [buffer] = args;
-    if (ArrayBuffer.isView(buffer)) reads.largest = Math.max(reads.largest, buffer.byteLength);
-    const result = Reflect.apply(read, this, args) as Promise<{ bytesRead: number }>;
-    return result.then((done) => {
-      reads.total += done.bytesRead;
-      return done;
-    });
-  } as FileHandle["read"];
-  try {
-    await task();
-  } finally {
-    prototype.read = read;
-  }
-  return reads;
-}
 
 /** Weights whose header promises these shapes in F32, in a file with holes: it takes no room on the disk. */
 async function sparse(shapes: Readonly<Record<string, readonly number[]>>, edit: Edit = {}): Promise<string> {

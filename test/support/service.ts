@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { cp, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { silent } from "../../src/base/log.js";
+import { type Logger, silent } from "../../src/base/log.js";
 import { serveOptions } from "../../src/cli/options.js";
 import { openService as open, type Service } from "../../src/cli/service.js";
 import { resolveSettings } from "../../src/cli/settings.js";
@@ -19,10 +19,13 @@ export interface RunningService extends Service {
 }
 
 /** Flags of `serve` by their names in the table of options; fp32, one thread and 64 tokens of context unless told otherwise. */
-export async function openService(flags: Readonly<Record<string, string>>): Promise<RunningService> {
+export async function openService(
+  flags: Readonly<Record<string, string>>,
+  logger: Logger = silent,
+): Promise<RunningService> {
   const given = { dtype: "fp32", threads: "1", maxContext: "64", port: "0", ...flags };
   const settings = resolveSettings(serveOptions, { flags: given, environment: {}, file: {} });
-  const service = await open(settings, silent, () => {});
+  const service = await open(settings, logger, () => {});
   const port = service.open();
   return { ...service, url: `http://127.0.0.1:${port}`, assertIdle: () => assertIdle(service) };
 }

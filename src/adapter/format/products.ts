@@ -7,8 +7,9 @@ import { quote } from "./faults.js";
 import type { ModulePlan } from "./modules.js";
 import type { ValueSummary } from "./values.js";
 
-const largestFloat32 = 3.4028234663852886e38;
-/** What the activations that a module is given, and the sums over them, may add before float32 ends. */
+/** Every norm squares what it is given: beyond the root of float32's largest number that is infinity, and the output is zero. */
+const largest = Math.sqrt(3.4028234663852886e38);
+/** What the activations that a module is given, and the sums over them, may add before that. */
 const headroom = 1e6;
 
 /** The values of a module's tensors, each finite. */
@@ -18,11 +19,11 @@ export interface Sized {
   readonly e?: ValueSummary | null | undefined;
 }
 
-/** A clause where an entry of s·B·A may lie beyond float32. */
+/** A clause where an entry of s·B·A may lie beyond what a model can compute with in float32. */
 export function productFault({ path, scale }: ModulePlan, { a, b, e }: Sized): string | null {
   const [left, right] = [a.largest * (e?.largest ?? 1), b.largest * Math.abs(scale)];
-  if (left * right <= largestFloat32) return null;
-  return `the products of module ${path} overflow float32: values up to ${brief(left)} in lora_A meet values up to ${brief(right)} in lora_B times its scale`;
+  if (left * right <= largest) return null;
+  return `the products of module ${path} overflow float32: values up to ${brief(left)} in lora_A meet values up to ${brief(right)} in lora_B times its scale; products up to ${brief(largest)} are allowed`;
 }
 
 /** Collects modules whose products are zero or reach close to the end of float32. */
@@ -46,7 +47,7 @@ export class SmallOrLarge {
       if (b.zero) this.#idle.lora_B++;
       if (e?.zero) this.#idle.lora_E++;
     }
-    if (reachOf(module, { a, b, e }) <= largestFloat32 / headroom) return;
+    if (reachOf(module, { a, b, e }) <= largest / headroom) return;
     this.#large++;
     this.#firstLarge ??= module.path;
   }
@@ -69,11 +70,10 @@ export class SmallOrLarge {
   }
 }
 
-/** How large s·B(A x) may get for inputs of 1. DoRA also squares s·B·A, for the length of each output's weights. */
-function reachOf({ rank, inFeatures, scale, m }: ModulePlan, { a, b, e }: Sized): number {
+/** How large A x and s·B(A x) may get for inputs of 1. */
+function reachOf({ rank, inFeatures, scale }: ModulePlan, { a, b, e }: Sized): number {
   const inner = a.largest * (e?.largest ?? 1) * inFeatures;
-  const reach = inner * Math.max(1, b.largest * Math.abs(scale) * rank);
-  return m ? Math.max(reach, (reach * reach) / inFeatures) : reach;
+  return inner * Math.max(1, b.largest * Math.abs(scale) * rank);
 }
 
 const brief = (value: number): string => Number(value.toPrecision(3)).toString();
