@@ -218,6 +218,22 @@ test("a file that is longer than a text can be is refused with both sizes, befor
   await assert.rejects(load(path), /4294967296 bytes; at most 536869888/);
 });
 
+test("what is learned: the answers, the prompts too, or the last answer only, behind all that comes before it", async () => {
+  const turn = (role: string, content: string) => ({ role, content });
+  const chat = { messages: [turn("user", "a"), turn("assistant", "b"), turn("user", "c"), turn("assistant", "d")] };
+  const path = put("a.jsonl", jsonl({ prompt: "one", completion: " two" }, chat, { text: "three" }));
+  const of = async (trainOn: "answers" | "all" | "last") =>
+    (await load(path, { trainOn })).train.map(([row]) => parts(row));
+  const [answers, all, last] = [await of("answers"), await of("all"), await of("last")];
+  assert.equal(answers[0]?.learned, " two<|endoftext|>");
+  assert.equal(answers[1]?.learned, "b<|im_end|>d<|im_end|>");
+  assert.equal(last[0]?.learned, answers[0]?.learned);
+  assert.equal(last[1]?.learned, "d<|im_end|>");
+  assert.ok(last[1]?.given.endsWith("c<|im_end|>\n<|im_start|>assistant\n"), last[1]?.given);
+  assert.ok(all[0]?.learned.endsWith(" two<|endoftext|>") && all[1]?.learned.includes("user\na<|im_end|>"));
+  assert.deepEqual([all[2], last[2]], [answers[2], answers[2]], "a text is learned whole anyway");
+});
+
 test("preference pairs of both spellings share their prompt", async () => {
   const openai = {
     input: { messages: [{ role: "user", content: "q" }] },

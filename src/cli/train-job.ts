@@ -114,6 +114,9 @@ function requireMethod(flags: TrainFlags): void {
   if (flags.method === "dpo" && flags.packing) {
     throw new UsageError(["--packing puts rows together, and pairs stay apart: --method dpo goes without it."]);
   }
+  if (flags.method === "dpo" && flags.trainOn !== "answers") {
+    throw new UsageError([`--train-on ${flags.trainOn} is for rows: --method dpo compares answers, and only answers.`]);
+  }
   if (flags.method !== "full") return;
   const given = adapterNames.filter((name) => String(flags[name]) !== String(trainOptions[name].fallback));
   if (given.length === 0) return;

@@ -33,7 +33,10 @@ export async function openTrainModel(model: string | null, chatTemplate: string 
   };
 }
 
-export type ReadOptions = Pick<DataOptions, "path" | "length" | "seed" | "validShare" | "validRows" | "wants"> & {
+export type ReadOptions = Pick<
+  DataOptions,
+  "path" | "length" | "seed" | "validShare" | "validRows" | "wants" | "trainOn"
+> & {
   readonly labelTemplate: string;
   readonly progress: Progress;
 };

@@ -157,6 +157,11 @@ export const trainOptions = {
     parse: duration("s"),
     help: "ends the run after this time, with what it has learned",
   }),
+  trainOn: given("Training", d.trainOn as TrainSettings["trainOn"], {
+    placeholder: "part",
+    parse: oneOf("answers", "all", "last"),
+    help: "what of a row is learned: completions and the assistant's turns, the prompts too, or the last answer only",
+  }),
   packing: given("Training", d.packing, {
     parse: flag,
     help: "put several short rows into one of the full length; each sees only itself",
@@ -256,6 +261,7 @@ export function settingsOf(flags: TrainFlags, model: ModelSize & { readonly maxP
     steps: flags.steps,
     maxTimeMs: maxTime,
     length: length ?? Math.min(trainDefaults.length, model.maxPositions),
+    trainOn: flags.trainOn,
     packing: flags.packing,
     gradientCheckpointing: flags.gradientCheckpointing,
     weightDecay: flags.weightDecay,

@@ -1,6 +1,7 @@
 /** What a run is asked to do, with the defaults that users of other trainers know. Knows no flag. */
 import type { BaseDtype } from "../engine/start.js";
 import { constant, cosine, linear, type Schedule, warmUp } from "./schedule.js";
+import type { TrainOn } from "./train-on.js";
 
 export interface TrainSettings {
   /** Supervised rows into an adapter, preference pairs into one, or supervised rows into every weight. */
@@ -37,6 +38,8 @@ export interface TrainSettings {
   readonly maxTimeMs: number | null;
   /** Tokens of the longest row. */
   readonly length: number;
+  /** Which tokens of a row are learned. */
+  readonly trainOn: TrainOn;
   readonly packing: boolean;
   /** Make a layer's activations again on the way back: slower, in a fraction of the memory. */
   readonly gradientCheckpointing: boolean;
@@ -85,6 +88,7 @@ export const trainDefaults = {
   steps: null,
   maxTimeMs: null,
   length: 1024,
+  trainOn: "answers",
   packing: false,
   gradientCheckpointing: false,
   weightDecay: 0.01,

@@ -3,6 +3,7 @@ import { createHash } from "node:crypto";
 import type { Progress } from "../../base/log.js";
 import type { LoadedTokenizer } from "../../text/types.js";
 import { Draws, purposes } from "../random.js";
+import { type TrainOn, trainOn } from "../train-on.js";
 import {
   type Encoding,
   encodeExample,
@@ -33,8 +34,10 @@ export interface DataOptions {
   readonly validShare: number;
   /** Rows of validation at most. */
   readonly validRows: number;
-  /** `pairs`: preference pairs are wanted, and nothing else. */
-  readonly wants: "rows" | "pairs";
+  /** `pairs`: preference pairs are wanted, and nothing else; `rows`: no pairs; `both`: whatever there is. */
+  readonly wants: "rows" | "pairs" | "both";
+  /** Which tokens of a row are learned; the answers unless told otherwise. */
+  readonly trainOn?: TrainOn;
   readonly progress?: Progress;
 }
 
@@ -132,13 +135,16 @@ class Encoder {
 
   async #row({ fields, place }: Extract<RawRecord, { kind: "row" }>): Promise<Item[]> {
     const example = readExample(fields);
-    if (this.#options.wants === "pairs") {
-      if (example.kind !== "preference") throw new RowFault("is no preference pair, which --method dpo needs");
+    const { wants, trainOn: part = "answers" } = this.#options;
+    if (wants === "pairs" && example.kind !== "preference") {
+      throw new RowFault("is no preference pair, which --method dpo needs");
+    }
+    if (wants !== "rows" && example.kind === "preference") {
       this.#count("preference");
       return this.#kept([await encodePair(example, place, this.#encoding)]);
     }
     if (example.kind === "label") this.labels.add(example.label);
-    const rows = await encodeExample(example, place, this.#encoding);
+    const rows = trainOn(await encodeExample(example, place, this.#encoding), part);
     this.#count(example.kind);
     if (rows.length === 0) this.#dropped++;
     return this.#kept(rows.map((row) => [row] as const));
