@@ -134,12 +134,35 @@ test("preference pairs start at ln 2 and move apart", async () => {
   assert.ok(Math.abs(trained - served) < 1e-4, `${trained} as written, ${served} served`);
   assert.ok(Math.abs(results.base_validation_loss - Math.LN2) < 1e-5, `${results.base_validation_loss}`);
   assert.ok(results.validation_loss < 0.5, `${results.validation_loss}`);
+  const judged = await finish(
+    "eval",
+    ...model,
+    "--data",
+    pairs,
+    "--adapter",
+    out,
+    "--json",
+    "--details",
+    `${out}.jsonl`,
+  );
+  assert.equal(judged.code, 0, judged.err);
+  const { pair_accuracy, reward_accuracy } = JSON.parse(judged.out);
+  const details = readFileSync(`${out}.jsonl`, "utf8")
+    .trimEnd()
+    .split("\n")
+    .map((line) => JSON.parse(line));
+  const likelier = details.filter(({ chosen_logprob, rejected_logprob }) => chosen_logprob > rejected_logprob);
+  assert.deepEqual([pair_accuracy.rows, pair_accuracy.right], [12, likelier.length]);
+  assert.equal(reward_accuracy.right, 12, "each chosen answer has gained on its rejected one");
+  const base = JSON.parse((await finish("eval", ...model, "--data", pairs, "--json")).out);
+  assert.deepEqual([base.pair_accuracy.rows, base.reward_accuracy], [12, null]);
   const validations = readFileSync(join(out, "training.jsonl"), "utf8")
     .split("\n")
     .filter((line) => line.includes("validation_margin"))
     .map((line) => JSON.parse(line));
   assert.ok(Math.abs(validations[0].validation_margin) < 1e-5, `${validations[0].validation_margin}`);
   assert.ok(validations.at(-1).validation_margin > 0.1, `${validations.at(-1).validation_margin}`);
+  assert.equal(validations.at(-1).validation_accuracy, 1);
 });
 
 test("DoRA is trained, judged as it is served, and goes on from its own checkpoints to the same bytes", async () => {

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { parseLabelTemplate } from "../src/train/data/encode.js";
-import { chooseLabels } from "../src/train/evaluate.js";
+import { chooseLabels, prefersChosen } from "../src/train/evaluate.js";
 import type { Served } from "../src/train/served.js";
 import { byteTokenizer, eosId } from "./support/byte-tokenizer.js";
 
@@ -46,6 +46,21 @@ for (const likely of ["1", "10", "100"]) {
     assert.ok(Math.abs((choice?.scores[likely] ?? 0) - count * Math.log(0.9)) < 1e-12, JSON.stringify(choice?.scores));
   });
 }
+
+test("pairs are right where the chosen answer is likelier, and rewarded where it has gained more", () => {
+  const scores = [
+    { chosen: -1, rejected: -2 },
+    { chosen: -5, rejected: -2 },
+    { chosen: -3, rejected: -3 },
+  ];
+  const base = [
+    { chosen: 0, rejected: -2 },
+    { chosen: -9, rejected: -2 },
+    { chosen: -3, rejected: -3 },
+  ];
+  assert.deepEqual(prefersChosen(scores), [true, false, false]);
+  assert.deepEqual(prefersChosen(scores, base), [false, true, false]);
+});
 
 test("a text too long for its labels is cut alike for all of them", async () => {
   const model = served("yes");

@@ -10,8 +10,10 @@ import {
   chooseLabels,
   type LossFigures,
   meanLoss,
+  prefersChosen,
   rowLosses,
   type Share,
+  scorePairs,
   shareOf,
 } from "../train/evaluate.js";
 import { readRecord } from "../train/record.js";
@@ -82,6 +84,10 @@ export interface EvalFigures extends LossFigures {
   readonly trained_over: string | null;
   /** Rows with a label whose likeliest label is theirs; null where there are none. */
   readonly label_accuracy: (Share & { readonly names: readonly string[] }) | null;
+  /** Preference pairs whose chosen answer is likelier than the rejected one; null where there are none. */
+  readonly pair_accuracy: Share | null;
+  /** Those whose chosen answer has gained more over the base than the rejected one, as DPO rewards it; null without an adapter. */
+  readonly reward_accuracy: Share | null;
   /** Rows whose greedy answer is theirs, to the end token; null where there are none. */
   readonly exact_match: Share | null;
 }
@@ -98,7 +104,7 @@ async function evaluate(flags: EvalFlags, terminal: Terminal): Promise<void> {
   const length = flags.length ?? Math.min(trainDefaults.length, checkpoint.config.maxPositions);
   const data = await readData(opened, {
     ...{ path: flags.data, length, labelTemplate: template },
-    ...{ seed: 0, validShare: 0, validRows: Number.MAX_SAFE_INTEGER, wants: "rows" },
+    ...{ seed: 0, validShare: 0, validRows: Number.MAX_SAFE_INTEGER, wants: "both" },
     progress: progress.report,
   }).finally(() => progress.end());
   const items = judged(data).slice(0, flags.rows ?? undefined);
@@ -171,6 +177,11 @@ async function judgeItems(
     signal,
     progress,
   });
+  const pairs = items.flatMap((item) => (item.length === 2 ? [item] : []));
+  const scores = await scorePairs(served, pairs, { signal, progress });
+  const isAdapted = pairs.length > 0 && served.digest !== null;
+  const before = isAdapted ? await scorePairs(served, pairs, { adapter: false, signal, progress }) : null;
+  const byRow = new Map(scores.flatMap((pair, i) => (pairs[i] ? [[pairs[i][0], pair] as const] : [])));
   const asked = exact ? answerable(items) : [];
   const { stopIds } = opened.checkpoint.config;
   const ends = opened.endId === null ? stopIds : [...new Set([...stopIds, opened.endId])];
@@ -180,15 +191,17 @@ async function judgeItems(
     figures: {
       ...meanLoss(rows, losses),
       label_accuracy: choices.length === 0 ? null : { ...share, names: labels },
+      pair_accuracy: pairs.length === 0 ? null : shareOf(prefersChosen(scores)),
+      reward_accuracy: before === null ? null : shareOf(prefersChosen(scores, before)),
       exact_match: asked.length === 0 ? null : shareOf(answers.map(({ expected, answer }) => expected === answer)),
     },
-    rows: joinJudged(rows, losses, choices, answers),
+    rows: joinJudged(rows, losses, choices, answers, byRow),
   };
 }
 
 function formatFigures(figures: EvalFigures): string {
   const percent = ({ right, rows, share }: Share): string => `${(100 * share).toFixed(1)} % (${right} of ${rows})`;
-  const { label_accuracy: labels, exact_match: exact } = figures;
+  const { label_accuracy: labels, exact_match: exact, pair_accuracy: pairs, reward_accuracy: rewards } = figures;
   return formatFields([
     ["rows", `${figures.rows}, ${figures.labels} tokens judged`],
     ["data", figures.data],
@@ -197,6 +210,8 @@ function formatFigures(figures: EvalFigures): string {
     ["loss", figures.loss.toFixed(4)],
     ["perplexity", figures.perplexity.toFixed(2)],
     ...(labels ? [["labels", `${percent(labels)}, by likelihood`] as const] : []),
+    ...(pairs ? [["pairs", `${percent(pairs)} prefer the chosen answer`] as const] : []),
+    ...(rewards ? [["rewards", `${percent(rewards)} prefer it more than the base`] as const] : []),
     ...(exact ? [["exact match", `${percent(exact)}, greedy`] as const] : []),
   ]);
 }

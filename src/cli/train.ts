@@ -169,9 +169,10 @@ async function trainJob(
         line.end();
         progress.step(report);
       },
-      validated({ step, loss, margin, isBest }) {
+      validated({ step, loss, margin, accuracy = 0, isBest }) {
         endLines();
-        const gained = margin === undefined ? "" : `, margin ${margin.toFixed(4)}`;
+        const gained =
+          margin === undefined ? "" : `, margin ${margin.toFixed(4)}, accuracy ${(100 * accuracy).toFixed(1)} %`;
         const best = isBest ? " (best)" : "";
         printLine(say, `step ${step}/${session.totalSteps}  validation loss ${loss.toFixed(4)}${gained}${best}`);
       },

@@ -3,7 +3,7 @@ import { assert } from "../base/errors.js";
 import type { Progress } from "../base/log.js";
 import type { Tokenizer } from "../text/types.js";
 import type { Item } from "./data/dataset.js";
-import { type Encoding, encodeExample, type LabelSource, type TokenRow } from "./data/encode.js";
+import { type Encoding, encodeExample, type LabelSource, type TokenPair, type TokenRow } from "./data/encode.js";
 import { countLabels, shorten } from "./data/shorten.js";
 import type { Served, ServedCall } from "./served.js";
 
@@ -61,6 +61,31 @@ export interface Share {
   readonly rows: number;
   readonly right: number;
   readonly share: number;
+}
+
+/** The log-likelihoods of a pair's answers. */
+export interface PairScores {
+  readonly chosen: number;
+  readonly rejected: number;
+}
+
+/** What the served model, or with `adapter: false` its base, thinks of each pair's answers. */
+export async function scorePairs(
+  served: Served,
+  pairs: readonly TokenPair[],
+  { progress, ...call }: Judged = {},
+): Promise<PairScores[]> {
+  const jobs = pairs.map(async (pair): Promise<PairScores> => {
+    const [chosen = 0, rejected = 0] = await rowLosses(served, pair, call);
+    return { chosen: -chosen, rejected: -rejected };
+  });
+  return allOf("scoring pairs", jobs, progress);
+}
+
+/** Whether each pair's chosen answer is likelier; beside a reference's scores, whether it has gained more. */
+export function prefersChosen(scores: readonly PairScores[], reference?: readonly PairScores[]): boolean[] {
+  const margin = (pair: PairScores | undefined): number => (pair ? pair.chosen - pair.rejected : 0);
+  return scores.map((pair, i) => margin(pair) > margin(reference?.[i]));
 }
 
 export interface LabelOptions extends Judged {
@@ -155,7 +180,7 @@ export function shareOf(judged: readonly boolean[]): Share {
 
 /** Rows of one prompt and one completion: what a greedy answer can be compared with. */
 export function answerable(items: readonly Item[]): TokenRow[] {
-  return items.flatMap(([row]) => (row.promptLength > 0 && isOneSpan(row) ? [row] : []));
+  return items.flatMap(([row, rejected]) => (!rejected && row.promptLength > 0 && isOneSpan(row) ? [row] : []));
 }
 
 function isOneSpan({ trained, promptLength }: TokenRow): boolean {

@@ -19,6 +19,7 @@ export interface ValidationRow {
   readonly validation_loss: number;
   /** With preferences. */
   readonly validation_margin?: number;
+  readonly validation_accuracy?: number;
 }
 
 export type JournalRow = StepRow | ValidationRow;

@@ -26,6 +26,8 @@ export interface Evaluation {
   readonly loss: number;
   /** Of preferences: how much more the chosen answer is rewarded than the rejected one. */
   readonly margin?: number;
+  /** Of preferences: the share of pairs whose chosen answer is rewarded more. */
+  readonly accuracy?: number;
 }
 
 /** The mean loss of all labels, however they are divided into batches. */
@@ -57,7 +59,11 @@ export function preferences(beta: number): Objective {
       const now = await margins(stepper, batch, "trained", signal);
       const gained = Array.from(now, (margin, pair) => beta * (margin - (reference[pair] ?? 0)));
       const mean = (values: readonly number[]): number => values.reduce((sum, x) => sum + x, 0) / Math.max(total, 1);
-      return { loss: mean(gained.map((margin) => Math.log1p(Math.exp(-margin)))), margin: mean(gained) };
+      return {
+        loss: mean(gained.map((margin) => Math.log1p(Math.exp(-margin)))),
+        margin: mean(gained),
+        accuracy: mean(gained.map((margin) => (margin > 0 ? 1 : 0))),
+      };
     },
   };
 }

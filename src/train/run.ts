@@ -131,9 +131,13 @@ async function runLoop(options: RunOptions, checkpoints: Checkpoints, state: Tra
         },
         validating: (done, total) => progress?.("validating", done, total),
         async validated(report) {
-          const { step, loss, margin } = report;
-          const more = margin === undefined ? {} : { validation_margin: margin };
-          await journal.add({ step, validation_loss: loss, ...more });
+          const { step, loss, margin, accuracy } = report;
+          await journal.add({
+            step,
+            validation_loss: loss,
+            ...(margin === undefined ? {} : { validation_margin: margin }),
+            ...(accuracy === undefined ? {} : { validation_accuracy: accuracy }),
+          });
           events.validated?.(report);
         },
         async checkpoint(current) {

@@ -157,8 +157,7 @@ export async function validationLoss(
   for (const [i, batch] of validation.entries()) {
     signal.throwIfAborted();
     validating?.(i, validation.length);
-    const { loss, margin } = await objective.evaluate(stepper, batch, total, signal);
-    sum = { loss: sum.loss + loss, ...(margin === undefined ? {} : { margin: (sum.margin ?? 0) + margin }) };
+    sum = added(sum, await objective.evaluate(stepper, batch, total, signal));
   }
   return sum;
 }
@@ -196,12 +195,21 @@ async function accumulate(
     const result = await stepper.run(batch, { ...feed, inputs: more, signal });
     loss += result.loss;
     tokens += realTokens(batch);
-    if (runs.length > 1) sum = sum === null ? stepper.gradients.slice() : added(sum, stepper.gradients);
+    if (runs.length > 1) sum = sum === null ? stepper.gradients.slice() : addInto(sum, stepper.gradients);
   }
   return { loss, gradients: sum ?? stepper.gradients, tokens };
 }
 
-function added(sum: Float32Array, more: Float32Array): Float32Array {
+/** Parts of one mean. */
+function added(sum: Evaluation, { loss, margin, accuracy }: Evaluation): Evaluation {
+  return {
+    loss: sum.loss + loss,
+    ...(margin === undefined ? {} : { margin: (sum.margin ?? 0) + margin }),
+    ...(accuracy === undefined ? {} : { accuracy: (sum.accuracy ?? 0) + accuracy }),
+  };
+}
+
+function addInto(sum: Float32Array, more: Float32Array): Float32Array {
   for (let i = 0; i < sum.length; i++) sum[i] = (sum[i] ?? 0) + (more[i] ?? 0);
   return sum;
 }
