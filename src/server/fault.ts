@@ -2,6 +2,7 @@
 import type { Response } from "express";
 import { type ErrorCode, LorikeetError } from "../base/errors.js";
 import { handleShortage } from "../base/files.js";
+import { jsonBreak } from "../base/json-break.js";
 import { wellFormed } from "../text/characters.js";
 import { hidePaths } from "./private-paths.js";
 
@@ -64,7 +65,7 @@ export function toFault(error: unknown, maxBodyBytes: number): LorikeetError {
   if (error instanceof LorikeetError) return error;
   const shortage = handleShortage(error); // also while a body is read: parsers load parts of themselves when they are first used
   if (shortage) return shortage;
-  const { type, status, found } = foreign(error);
+  const { type, status, found, text } = foreign(error);
   if (type === "entity.too.large") {
     const size = found === null ? "" : ` of ${found} bytes`;
     return new LorikeetError("too_large", `The body${size} is too large; at most ${maxBodyBytes} bytes are allowed.`, {
@@ -73,7 +74,7 @@ export function toFault(error: unknown, maxBodyBytes: number): LorikeetError {
     });
   }
   if (type === "entity.parse.failed")
-    return new LorikeetError("invalid_value", "The body is not valid JSON.", { param: "body" });
+    return new LorikeetError("invalid_value", notJson("body", text), { param: "body" });
   if (type === "request.aborted") return new LorikeetError("cancelled", "The client left before its body was read.");
   if (status === 415)
     return new LorikeetError(
@@ -88,10 +89,24 @@ export function toFault(error: unknown, maxBodyBytes: number): LorikeetError {
   return new LorikeetError("internal", "The server failed to answer; its log says why.", { cause: error });
 }
 
-function foreign(error: unknown): { type: string | null; status: number | null; found: number | null } {
-  if (typeof error !== "object" || error === null) return { type: null, status: null, found: null };
+/** Says where a message breaks, and nothing of what is in it. */
+export function notJson(what: "body" | "message", text: string | null): string {
+  return `The ${what} is not valid JSON${text === null ? "" : `: ${jsonBreak(text)}`}.`;
+}
+
+interface ForeignFault {
+  readonly type: string | null;
+  readonly status: number | null;
+  readonly found: number | null;
+  /** The body that could not be parsed. */
+  readonly text: string | null;
+}
+
+function foreign(error: unknown): ForeignFault {
+  if (typeof error !== "object" || error === null) return { type: null, status: null, found: null, text: null };
   const type = "type" in error && typeof error.type === "string" ? error.type : null;
   const status = "status" in error && typeof error.status === "number" ? error.status : null;
   const length = "length" in error && typeof error.length === "number" ? error.length : null;
-  return { type, status, found: length };
+  const text = "body" in error && typeof error.body === "string" ? error.body : null;
+  return { type, status, found: length, text };
 }

@@ -2,6 +2,7 @@
 import * as v from "valibot";
 import { LorikeetError } from "../base/errors.js";
 import { wellFormed } from "../text/characters.js";
+import { notJson } from "./fault.js";
 
 const id = v.pipe(v.string(), v.minLength(1), v.maxLength(128), v.transform(wellFormed));
 const schema = v.variant("type", [
@@ -23,7 +24,7 @@ export function parseMessage(text: string): ParsedMessage {
   try {
     value = JSON.parse(text);
   } catch {
-    return { id: null, fault: new LorikeetError("invalid_value", "The message is not valid JSON.") };
+    return { id: null, fault: new LorikeetError("invalid_value", notJson("message", text)) };
   }
   const result = v.safeParse(schema, value);
   if (result.success) return { message: result.output };
