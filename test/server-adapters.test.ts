@@ -252,6 +252,12 @@ describe("vLLM's calls", () => {
       await rm(top, { recursive: true });
     }
   }
+  /** The status, which is the code too, the type, and Lorikeet's own code. */
+  async function vllmFault(response: Response): Promise<[number, string, string]> {
+    const { error }: { error: { type: string; code: number; reason: string } } = JSON.parse(await response.text());
+    assert.equal(error.code, response.status);
+    return [response.status, error.type, error.reason];
+  }
   const load = (rig: ServerRig, lora_path: string, more: object = {}) =>
     post(rig, "/v1/load_lora_adapter", { lora_name: "plays", lora_path, ...more });
 
@@ -264,8 +270,9 @@ describe("vLLM's calls", () => {
         [200, "Success: LoRA adapter 'plays' added successfully."],
       );
       const again = await load(rig, "plays");
-      assert.equal(again.status, 400);
-      assert.match(await again.text(), /The lora adapter 'plays' has already been loaded\..*load_inplace/);
+      assert.equal(again.headers.get("content-type"), "application/json");
+      assert.match(await again.clone().text(), /The lora adapter 'plays' has already been loaded\..*load_inplace/);
+      assert.deepEqual(await vllmFault(again), [400, "InvalidUserInput", "already_loaded"]);
       assert.equal((await load(rig, "plays", { load_inplace: true })).status, 200);
       const unloaded = await post(rig, "/v1/unload_lora_adapter", { lora_name: "plays" });
       assert.deepEqual(
@@ -273,7 +280,7 @@ describe("vLLM's calls", () => {
         [200, "Success: LoRA adapter 'plays' removed successfully."],
       );
       const gone = await post(rig, "/v1/unload_lora_adapter", { lora_name: "plays", lora_int_id: 1 });
-      assert.deepEqual(await code(gone), [404, "adapter_not_found"]);
+      assert.deepEqual(await vllmFault(gone), [404, "NotFoundError", "adapter_not_found"]);
     });
   });
 
@@ -297,7 +304,7 @@ describe("vLLM's calls", () => {
         "plays/adapter_config.json",
       ]) {
         const refused = await load(rig, path);
-        assert.equal(refused.status, 400, path);
+        assert.equal(refused.status, 404, path);
         messages.add(await refused.text());
       }
       assert.equal(messages.size, 1);
@@ -314,7 +321,7 @@ describe("vLLM's calls", () => {
       await using rig = await openServerRig({ gateway: { loraPathRoot: "/" } });
       assert.equal((await load(rig, outside)).status, 200);
       await using other = await openServerRig({ gateway: { loraPathRoot: join(outside, "gone") } });
-      assert.deepEqual(await code(await load(other, outside)), [400, "invalid_value"]);
+      assert.deepEqual(await vllmFault(await load(other, outside)), [404, "NotFoundError", "adapter_not_found"]);
     } finally {
       await rm(outside, { recursive: true });
     }
@@ -322,7 +329,7 @@ describe("vLLM's calls", () => {
 
   test("off by default; parameters are checked like all others", async () => {
     await using rig = await openServerRig();
-    assert.deepEqual(await code(await load(rig, "plays")), [404, "route_not_found"]);
+    assert.deepEqual(await vllmFault(await load(rig, "plays")), [404, "NotFoundError", "route_not_found"]);
     const bad = await post(rig, "/v1/load_lora_adapter", { lora_name: "", other: 1 });
     const { error }: { error: { faults: string[] } } = JSON.parse(await bad.text());
     assert.equal(error.faults.length, 3);

@@ -271,5 +271,5 @@ test("vLLM's calls load, replace and unload an adapter that answers at once", as
     [200, "Success: LoRA adapter 'sql' removed successfully."],
   );
   await assert.rejects(answer(), NotFoundError);
-  assert.equal((await load({ lora_name: "x", lora_path: "/etc" }))[0], 400, "only below --lora-path-root");
+  assert.equal((await load({ lora_name: "x", lora_path: "/etc" }))[0], 404, "only below --lora-path-root");
 });

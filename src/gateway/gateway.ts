@@ -14,6 +14,7 @@ import type { GatewayObserver } from "./observer.js";
 import { ObserverSet } from "./observer-set.js";
 import { type GatewayOptions, gatewayDefaults } from "./options.js";
 import { samplingDefaults } from "./sampling.js";
+import { Tokenization } from "./tokenize.js";
 
 /** What the gateway has to know of the base model. */
 export interface GatewayModel {
@@ -66,6 +67,7 @@ export interface Gateway {
     /** Throws LorikeetError `model_not_found`. */
     get(name: string): ModelCard;
   };
+  readonly tokenization: Pick<Tokenization, "tokenize" | "detokenize">;
   readonly adapters: Adapters;
   readonly loraPaths: LoraPaths;
   stats(): GatewayStats;
@@ -83,6 +85,14 @@ export function createGateway(parts: GatewayParts): Gateway {
   const createdAt = Math.floor(Date.now() / 1000);
   const catalog = new Catalog({ names: model.names, maxContext, createdAt }, store, (digest) => cache.prefetch(digest));
   const encoding = new EncodeBudget(options.maxQueuedCharacters);
+  const bounds = { ...options, vocabSize: model.vocabSize, maxContext };
+  const prompts = {
+    tokenizer,
+    maxPromptCharacters: options.maxPromptCharacters ?? 16 * maxContext,
+    maxSequences: options.maxSequences,
+    maxContext,
+    bosId: model.bosId,
+  };
   const completer = new Completer({
     engine,
     tokenizer,
@@ -90,14 +100,8 @@ export function createGateway(parts: GatewayParts): Gateway {
     activity,
     observer,
     logger,
-    bounds: { ...options, vocabSize: model.vocabSize, maxContext },
-    prompts: {
-      tokenizer,
-      maxPromptCharacters: options.maxPromptCharacters ?? 16 * maxContext,
-      maxSequences: options.maxSequences,
-      maxContext,
-      bosId: model.bosId,
-    },
+    bounds,
+    prompts,
     encoding,
     stopIds: model.stopIds,
     defaults: samplingDefaults(options.generationConfig, model.generationDefaults),
@@ -116,6 +120,7 @@ export function createGateway(parts: GatewayParts): Gateway {
     complete: (body, signal, connection) => completer.answer("completions", body, signal, connection),
     chat: (body, signal, connection) => completer.answer("chat", body, signal, connection),
     models: catalog,
+    tokenization: new Tokenization({ tokenizer, catalog, bounds, prompts, encoding }),
     adapters,
     loraPaths: new LoraPaths(options.loraPathRoot, store, adapters),
     stats: () => {

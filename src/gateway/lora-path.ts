@@ -42,7 +42,7 @@ export class LoraPaths {
     this.#adapters = adapters;
   }
 
-  /** Stores a copy of a folder under a name; gives vLLM's line. Throws LorikeetError `already_loaded`, `invalid_value`, `route_not_found`, or what storing throws. */
+  /** Stores a copy of a folder under a name; gives vLLM's line. Throws LorikeetError `already_loaded`, `adapter_not_found`, `route_not_found`, or what storing throws. */
   async load(body: unknown): Promise<string> {
     const { lora_name, lora_path, load_inplace } = parse(loadDoor, body);
     if (this.#root === null) {
@@ -85,8 +85,8 @@ async function folderBelow(allowed: string, path: string): Promise<{ root: strin
     // Falls through to the one fault.
   }
   throw new LorikeetError(
-    "invalid_value",
-    "`lora_path` is not a folder below the one that the operator allowed with `--lora-path-root`.",
+    "adapter_not_found",
+    "No adapter found: `lora_path` is not a folder below the one that the operator allowed with `--lora-path-root`.",
     { param: "lora_path" },
   );
 }

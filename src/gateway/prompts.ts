@@ -41,16 +41,18 @@ export function renderPrompts(request: GenerationRequest, context: PromptContext
       { param: "n", found: sequences, allowed: context.maxSequences },
     );
   }
-  for (const prompt of prompts) {
-    if (prompt.kind !== "text") continue;
-    if (!context.tokenizer) {
-      throw new LorikeetError("tokenizer_missing", "The model has no tokenizer: `prompt` must be token ids.", {
-        param: "prompt",
-      });
-    }
-    boundCharacters(prompt.text.length, context.maxPromptCharacters, "prompt");
-  }
+  for (const prompt of prompts) if (prompt.kind === "text") checkText(prompt.text, context);
   return { prompts, addSpecialTokens: request.addsSpecialTokens, truncation: truncationOf(request, context) };
+}
+
+/** Throws LorikeetError `tokenizer_missing` or `prompt_too_long`. */
+export function checkText(text: string, { tokenizer, maxPromptCharacters }: PromptContext): void {
+  if (!tokenizer) {
+    throw new LorikeetError("tokenizer_missing", "The model has no tokenizer: `prompt` must be token ids.", {
+      param: "prompt",
+    });
+  }
+  boundCharacters(text.length, maxPromptCharacters, "prompt");
 }
 
 /** -1 keeps what leaves room for the answer. */
@@ -68,13 +70,15 @@ export interface EncodeTurn {
   readonly connection: object;
   /** Throws for a prompt of so many tokens that cannot be served: the others need not be looked at. */
   readonly accept: (tokens: number) => void;
+  /** A text without a token stays as it is, for it is not generated from. Default false. */
+  readonly allowsEmpty?: boolean;
 }
 
 /** Encodes one prompt after another, in turns with other requests. Throws what `accept` throws, and the signal's reason. */
 export async function encodePrompts(
   rendered: RenderedPrompts,
   context: PromptContext,
-  { signal, connection, accept }: EncodeTurn,
+  { signal, connection, accept, allowsEmpty = false }: EncodeTurn,
 ): Promise<EncodedPrompt[]> {
   const { addSpecialTokens, truncation } = rendered;
   const encoded: EncodedPrompt[] = [];
@@ -95,7 +99,7 @@ export async function encodePrompts(
       (await encoding?.catch((error: unknown) => {
         throw signal.aborted ? signal.reason : error;
       })) ?? [];
-    add({ ids: ids.length > 0 ? ids : emptyPrompt(context.bosId), text: prompt.text });
+    add({ ids: ids.length > 0 || allowsEmpty ? ids : emptyPrompt(context.bosId), text: prompt.text });
     characters += prompt.text.length;
     if (characters < charactersPerTurn) continue;
     characters = 0;
@@ -117,7 +121,8 @@ function truncate(prompt: EncodedPrompt, truncation: Truncation | null): Encoded
   return { ids: side === "left" ? prompt.ids.slice(-tokens) : prompt.ids.slice(0, tokens), text: null };
 }
 
-function renderChat({ messages, template }: ChatInput, context: PromptContext): Prompt {
+/** Throws LorikeetError `chat_template_missing`, `tokenizer_missing`, `prompt_too_long`, and what the template throws. */
+export function renderChat({ messages, template }: ChatInput, context: PromptContext): Prompt {
   const { tokenizer, maxPromptCharacters } = context;
   if (!tokenizer) {
     throw new LorikeetError(

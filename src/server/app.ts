@@ -15,6 +15,8 @@ import { jsonBody } from "./json-body.js";
 import { discardBody } from "./linger.js";
 import type { Metrics } from "./metrics.js";
 import type { ServerOptions } from "./options.js";
+import { tokenizeHandlers } from "./tokenize-routes.js";
+import { sendVllmFault } from "./vllm-fault.js";
 
 export interface AppParts {
   readonly gateway: Gateway;
@@ -106,17 +108,22 @@ function addMetrics(app: Express, { metrics }: Pick<AppParts, "metrics">): void 
   });
 }
 
+/** Every path is there without its `/v1` too, as llama.cpp has them. */
 function addApi(app: Express, { gateway, gate, metrics, ...parts }: AppParts): void {
   const options = { ...parts.options, onLimit: (limit: string) => metrics.limited.inc({ limit }) };
   const json = jsonBody(options);
   const adapters = adapterHandlers(gateway, options);
-  app.use("/v1", (_req, _res, next) => {
+  const { tokenize, detokenize } = tokenizeHandlers(gateway, options);
+  app.use((_req, _res, next) => {
     gate.check();
     next();
   });
-  route(app, "/v1/completions", { post: [json, generateHandler("completions", gateway, options)] });
-  route(app, "/v1/chat/completions", { post: [json, generateHandler("chat", gateway, options)] });
-  route(app, "/v1/ws", {
+  const api = (path: string, handlers: Handlers): void => route(app, [`/v1${path}`, path], handlers);
+  api("/completions", { post: [json, generateHandler("completions", gateway, options)] });
+  api("/chat/completions", { post: [json, generateHandler("chat", gateway, options)] });
+  api("/tokenize", { post: [json, tokenize] });
+  api("/detokenize", { post: [json, detokenize] });
+  api("/ws", {
     get: [
       (_req, res) => {
         res.setHeader("upgrade", "websocket");
@@ -125,24 +132,30 @@ function addApi(app: Express, { gateway, gate, metrics, ...parts }: AppParts): v
       },
     ],
   });
-  route(app, "/v1/models", { get: [(_req, res) => void res.json({ object: "list", data: gateway.models.list() })] });
-  route(app, "/v1/models/*name", {
+  api("/models", { get: [(_req, res) => void res.json({ object: "list", data: gateway.models.list() })] });
+  api("/models/*name", {
     get: [(req, res) => void res.json(gateway.models.get([req.params.name ?? ""].flat().join("/")))],
   });
-  route(app, "/v1/adapters", { get: [adapters.list] });
-  route(app, "/v1/adapters/:name", {
+  api("/adapters", { get: [adapters.list] });
+  api("/adapters/:name", {
     get: [adapters.get],
     put: [adapters.put],
     patch: [json, adapters.patch],
     delete: [adapters.remove],
   });
-  route(app, "/v1/adapters/:name/download", { get: [adapters.download] });
-  route(app, "/v1/load_lora_adapter", { post: [json, adapters.load] });
-  route(app, "/v1/unload_lora_adapter", { post: [json, adapters.unload] });
+  api("/adapters/:name/download", { get: [adapters.download] });
+  api("/load_lora_adapter", { post: [likeVllm, json, adapters.load] });
+  api("/unload_lora_adapter", { post: [likeVllm, json, adapters.unload] });
 }
 
-/** Registers a path's methods; every other method is a 405 that names them. */
-function route(app: Express, path: string, handlers: Handlers): void {
+/** Faults of what follows are told in vLLM's form. */
+function likeVllm(_req: Request, res: Response, next: NextFunction): void {
+  contextOf(res).isLikeVllm = true;
+  next();
+}
+
+/** Registers the methods of a path, or of its spellings; every other method is a 405 that names them. */
+function route(app: Express, path: string | string[], handlers: Handlers): void {
   const at = app.route(path);
   const allowed: string[] = [];
   for (const method of ["get", "post", "put", "patch", "delete"] as const) {
@@ -169,6 +182,7 @@ function faultMiddleware({ logger, options }: Pick<AppParts, "logger" | "options
     }
     discardBody(req, res, options.lingerMs);
     if (fault.code === "draining") res.setHeader("connection", "close");
-    sendFault(res, fault, options.privateFolders);
+    const send = context.isLikeVllm ? sendVllmFault : sendFault;
+    send(res, fault, options.privateFolders);
   };
 }

@@ -18,6 +18,8 @@ export interface RequestContext {
   readonly signal: AbortSignal;
   /** The fault that was answered. */
   fault: LorikeetError | null;
+  /** Faults have vLLM's form. */
+  isLikeVllm?: boolean;
   /** The body, where the operator asked for bodies in the log. */
   body?: unknown;
   /** The model that was asked for, where it exists: of a request that never began. */

@@ -10,7 +10,7 @@ import type { Metrics } from "./metrics.js";
 import { type SessionDeps, SocketSession } from "./socket-session.js";
 import { refuse } from "./upgrades.js";
 
-const path = "/v1/ws";
+const paths: readonly string[] = ["/v1/ws", "/ws"];
 /** The one subprotocol that is ever selected. Browsers offer their key as another, which is neither echoed nor logged. */
 const protocol = "lorikeet";
 
@@ -81,8 +81,8 @@ export class Sockets {
     } catch (error) {
       return asFault(error);
     }
-    if (pathOf(req) !== path) {
-      return new LorikeetError("route_not_found", `WebSockets are served at ${path} alone.`);
+    if (!paths.includes(pathOf(req))) {
+      return new LorikeetError("route_not_found", `WebSockets are served at ${paths[0]} alone.`);
     }
     if (gate.isDraining) return new LorikeetError("draining", "The server is shutting down and takes no new requests.");
     if (this.#sessions.size < options.maxSockets) return null;

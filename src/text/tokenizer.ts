@@ -110,6 +110,10 @@ class DirectoryTokenizer implements LoadedTokenizer {
     return new TextDecoder("utf-8", { ignoreBOM: true }).decode(this.#bytes(id));
   }
 
+  vocabularyText(id: number): string {
+    return this.#definition.tokens[id] ?? "";
+  }
+
   tokenBytes(id: number): readonly number[] {
     return Array.from(this.#bytes(id));
   }

@@ -42,6 +42,8 @@ export interface Tokenizer {
   decode(ids: readonly number[], options?: DecodeOptions): string;
   /** The token as the vocabulary spells it, with byte-level spelling undone as far as it is valid UTF-8; for logprobs. */
   tokenText(id: number): string;
+  /** The token exactly as the vocabulary spells it, `Ġof` or `▁of` where that is its way; "" for an id without a token. */
+  vocabularyText(id: number): string;
   /** The bytes that the token stands for; for logprobs. */
   tokenBytes(id: number): readonly number[];
   /** The text of a special token; null for every other token. */

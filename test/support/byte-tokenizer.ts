@@ -24,6 +24,7 @@ export function byteTokenizer(options: ByteTokenizerOptions = {}): Tokenizer & {
     },
     decode: (ids: readonly number[]) => Buffer.from(ids.filter((id) => id < 256)).toString(),
     tokenText: (id: number) => (id < 256 ? Buffer.from([id]).toString() : id === bosId ? "<s>" : "</s>"),
+    vocabularyText: (id: number) => (id < 256 ? `<${id}>` : id === bosId ? "<s>" : "</s>"),
     tokenBytes: (id: number) => (id < 256 ? [id] : [...Buffer.from(id === bosId ? "<s>" : "</s>")]),
     renderChat: (messages: readonly ChatMessage[], { addGenerationPrompt }: { addGenerationPrompt: boolean }) =>
       messages.map(({ role, content }) => `${role}: ${content}\n`).join("") +

@@ -1,0 +1,148 @@
+/** vLLM's two calls about tokens: the ids of a text or a chat as an answer would see them, and the text of ids. Generates nothing. */
+import * as v from "valibot";
+import { LorikeetError } from "../base/errors.js";
+import type { Tokenizer } from "../text/types.js";
+import type { Catalog } from "./catalog.js";
+import { chatInputOf, templateCross, templateEntries } from "./chat-input.js";
+import { Deadline } from "./deadline.js";
+import type { EncodeBudget } from "./encode-budget.js";
+import { type FieldBounds, flag, tokenIds } from "./field-kinds.js";
+import { modelField } from "./fields.js";
+import { type Door, isObject, parse } from "./parse.js";
+import {
+  charactersOf,
+  checkText,
+  encodePrompts,
+  type PromptContext,
+  type RenderedPrompts,
+  renderChat,
+} from "./prompts.js";
+import type { Prompt } from "./requests.js";
+
+export interface TokenizeAnswer {
+  readonly count: number;
+  readonly max_model_len: number;
+  readonly tokens: readonly number[];
+  /** As the vocabulary spells them; null unless they were asked for. */
+  readonly token_strs: readonly string[] | null;
+}
+
+export interface DetokenizeAnswer {
+  readonly prompt: string;
+}
+
+export interface TokenizationDeps {
+  readonly tokenizer: Tokenizer | null;
+  readonly catalog: Pick<Catalog, "get">;
+  readonly bounds: FieldBounds;
+  readonly prompts: PromptContext;
+  readonly encoding: EncodeBudget;
+}
+
+/** Ids that the event loop turns into text before it is given up to others. */
+const idsPerTurn = 2048;
+
+export class Tokenization {
+  readonly #deps: TokenizationDeps;
+  readonly #text: ReturnType<typeof textDoor>;
+  readonly #chat: ReturnType<typeof chatTextDoor>;
+  readonly #ids: ReturnType<typeof idsDoor>;
+
+  constructor(deps: TokenizationDeps) {
+    this.#deps = deps;
+    this.#text = textDoor();
+    this.#chat = chatTextDoor(deps.bounds);
+    this.#ids = idsDoor(deps.bounds, deps.prompts.maxPromptCharacters);
+  }
+
+  /** Takes a body with `prompt` or with `messages`. Throws what an answer to it would throw before it is queued. */
+  async tokenize(body: unknown, signal: AbortSignal, connection: object = signal): Promise<TokenizeAnswer> {
+    const isChat = isObject(body) && body.messages !== undefined && body.messages !== null;
+    const fields = isChat ? parse(this.#chat, body) : parse(this.#text, body);
+    this.#check(fields.model);
+    const { bounds, tokenizer } = this.#deps;
+    const rendered = { prompts: [this.#render(fields)], addSpecialTokens: fields.add_special_tokens, truncation: null };
+    const tokens = await this.#encode(rendered, signal, connection);
+    const token_strs = fields.return_token_strs ? tokens.map((id) => tokenizer?.vocabularyText(id) ?? "") : null;
+    return { count: tokens.length, max_model_len: bounds.maxContext, tokens, token_strs };
+  }
+
+  /** Special tokens are part of the text. */
+  async detokenize(body: unknown, signal: AbortSignal): Promise<DetokenizeAnswer> {
+    const { model, tokens } = parse(this.#ids, body);
+    this.#check(model);
+    const { tokenizer } = this.#deps;
+    if (!tokenizer) throw new LorikeetError("tokenizer_missing", "The model has no tokenizer: ids have no text.");
+    const stream = tokenizer.stream([], { keepSpecialTokens: true });
+    let prompt = "";
+    for (let begin = 0; begin < tokens.length && !signal.aborted; begin += idsPerTurn) {
+      for (const id of tokens.slice(begin, begin + idsPerTurn)) prompt += stream.push(id);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    return { prompt: prompt + stream.flush() };
+  }
+
+  #render(fields: TextFields | ChatTextFields): Prompt {
+    const { prompts } = this.#deps;
+    if ("messages" in fields) return renderChat(chatInputOf(fields), prompts);
+    checkText(fields.prompt, prompts);
+    return { kind: "text", text: fields.prompt };
+  }
+
+  /** Every adapter has the base's tokenizer, and a name that nobody has is still a mistake. */
+  #check(model: string | undefined): void {
+    if (model !== undefined) this.#deps.catalog.get(model);
+  }
+
+  async #encode(rendered: RenderedPrompts, signal: AbortSignal, connection: object): Promise<readonly number[]> {
+    const { bounds, prompts, encoding } = this.#deps;
+    const deadline = new Deadline(bounds, signal);
+    const release = encoding.reserve(connection, charactersOf(rendered), (fault) => deadline.end(fault));
+    try {
+      const turn = { signal: deadline.signal, connection, accept: () => {}, allowsEmpty: true };
+      const [encoded] = await encodePrompts(rendered, prompts, turn);
+      return encoded?.ids ?? [];
+    } finally {
+      release();
+      deadline.release();
+    }
+  }
+}
+
+function textDoor() {
+  const entries = {
+    model: modelField,
+    prompt: v.string("must be a string"),
+    add_special_tokens: v.optional(flag, true),
+    return_token_strs: v.optional(flag, false),
+  };
+  const schema = v.object(entries, "is required");
+  return { schema, known: Object.keys(entries), neutral: {} } satisfies Door<typeof schema>;
+}
+
+function chatTextDoor(bounds: FieldBounds) {
+  const entries = {
+    model: modelField,
+    ...templateEntries(bounds),
+    add_special_tokens: v.optional(flag, false),
+    return_token_strs: v.optional(flag, false),
+  };
+  const schema = v.object(entries, "is required");
+  const cross: Door<typeof schema>["cross"] = (body) => [...templateCross(body)];
+  return { schema, known: Object.keys(entries), neutral: {}, cross } satisfies Door<typeof schema>;
+}
+
+function idsDoor(bounds: FieldBounds, maxIds: number) {
+  const entries = { model: modelField, tokens: tokenIds(bounds, 0, maxIds) };
+  const schema = v.object(entries, "is required");
+  return { schema, known: Object.keys(entries), neutral: {} } satisfies Door<typeof schema>;
+}
+
+type TextFields = v.InferOutput<ReturnType<typeof textDoor>["schema"]>;
+type ChatTextFields = v.InferOutput<ReturnType<typeof chatTextDoor>["schema"]>;
+
+/** Every parameter of each call. */
+export function tokenizeParameters(bounds: FieldBounds): Readonly<Record<string, readonly string[]>> {
+  const known = [...new Set([...textDoor().known, ...chatTextDoor(bounds).known])];
+  return { tokenize: known, detokenize: idsDoor(bounds, 1).known };
+}
