@@ -68,6 +68,35 @@ test("inspect says when an adapter names another base", async () => {
   }
 });
 
+test("inspect tries the chat template: the chat that it renders, or why there is none", async () => {
+  const own = await run(["inspect", "models/bookworm-7m"]);
+  assert.match(own.out, /^chats +rendered, also with a system message$/m);
+  assert.ok(own.out.includes("<|im_start|>user\nSay one word.<|im_end|>\n<|im_start|>assistant\n"));
+  const folder = mkdtempSync(join(tmpdir(), "lorikeet-inspect-"));
+  try {
+    const given = async (template: string) => {
+      const file = join(folder, "chat.jinja");
+      writeFileSync(file, template);
+      const { code, out } = await run(["inspect", "models/bookworm-7m", "--chat-template", file, "--json"]);
+      assert.equal(code, 0);
+      return JSON.parse(out).sampleChat;
+    };
+    const strict =
+      "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}{{ messages[0]['content'] }}";
+    const refused = await given(strict);
+    assert.equal(refused.text, "Hello.");
+    assert.match(refused.systemRefusal, /no system/);
+    const broken = await given("{% if %}");
+    assert.deepEqual([broken.text, broken.systemRefusal], [null, null]);
+    assert.match(broken.reason, /chat template .* cannot be/);
+    assert.match((await given("{{ messages | nosuch }}")).reason, /chat template .* cannot be/);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+  const bare = await run(["inspect", "test/fixtures/oracle/llama"]);
+  assert.match(bare.out, /^chats +none: The model has no tokenizer\.json/m);
+});
+
 test("inspect describes a model folder, as a table and as JSON", async () => {
   const table = await run(["inspect", "models/bookworm-7m"]);
   assert.equal(table.code, 0);

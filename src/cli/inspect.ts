@@ -7,6 +7,7 @@ import { type AdapterDescription, type CanonicalConfig, configFile, describeAdap
 import { openCheckpoint } from "../model/checkpoint.js";
 import { type CheckpointDescription, describeCheckpoint } from "../model/describe.js";
 import { linearSites } from "../model/sites.js";
+import { renderSampleChat, type SampleChat } from "./sample-chat.js";
 import { formatFields, formatTable } from "./table.js";
 import { printJson, printLine, type Terminal } from "./terminal.js";
 import { formatBytes, formatCount } from "./units.js";
@@ -21,6 +22,10 @@ export function addInspect(program: Command, terminal: Terminal): void {
       "--model <folder>",
       "the base model that an adapter is checked against (default: none, its own sizes are taken)",
     )
+    .option(
+      "--chat-template <file>",
+      "a chat template to try with a model, in place of its own (default: the model's own)",
+    )
     .option("--json", "print JSON", false)
     .action(async (folder: string, options: InspectOptions) => {
       if (await exists(join(folder, "config.json"))) return inspectModel(folder, options, terminal);
@@ -32,6 +37,7 @@ export function addInspect(program: Command, terminal: Terminal): void {
 interface InspectOptions {
   readonly json: boolean;
   readonly model?: string;
+  readonly chatTemplate?: string;
 }
 
 async function inspectAdapter(folder: string, { json, model }: InspectOptions, terminal: Terminal): Promise<void> {
@@ -70,10 +76,19 @@ function methodOf(config: CanonicalConfig): string {
   return config.use_rslora ? `${name}, rank-stabilized (rsLoRA)` : name;
 }
 
-async function inspectModel(folder: string, { json }: InspectOptions, terminal: Terminal): Promise<void> {
+async function inspectModel(folder: string, { json, chatTemplate }: InspectOptions, terminal: Terminal): Promise<void> {
   const description = describeCheckpoint(await openCheckpoint(folder));
-  if (json) printJson(terminal.stdout, description);
-  else printLine(terminal.stdout, formatFields(modelFields(description)));
+  const sampleChat = await renderSampleChat(description.directory, chatTemplate);
+  if (json) return printJson(terminal.stdout, { ...description, sampleChat });
+  printLine(terminal.stdout, formatFields([...modelFields(description), ...chatFields(sampleChat)]));
+  if (sampleChat.text !== null)
+    printLine(terminal.stdout, `\nA sample chat, as the model sees it:\n${sampleChat.text}`);
+}
+
+function chatFields({ reason, systemRefusal }: SampleChat): [string, string][] {
+  if (reason !== null) return [["chats", `none: ${reason}`]];
+  if (systemRefusal !== null) return [["chats", `rendered, without a system message: ${systemRefusal}`]];
+  return [["chats", "rendered, also with a system message"]];
 }
 
 function modelFields(model: CheckpointDescription): [string, string][] {
