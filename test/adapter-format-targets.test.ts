@@ -235,3 +235,16 @@ test("what an earlier check resolved spares every look at the config's expressio
   assert.deepEqual(loaded, await loadAdapter(folder, llama));
   assert.deepEqual((await checkAdapter(valid, llama)).summary.alphas, [16]);
 });
+
+test("what an earlier release accepted is loaded by its digest as it was", async () => {
+  const more = { target_modules: ["q_proj"], eva_config: 7, layers_to_transform: "x" };
+  const accepted = { ...more, lora_alpha: -8, alpha_pattern: { v_proj: 0 } };
+  const folder = await edited({ config: accepted });
+  const { message } = await refusalOf(loadAdapter(folder, llama));
+  for (const fault of [/lora_alpha is -8/, /alpha_pattern\["v_proj"\] is 0/, /; and 2 more\.$/])
+    assert.match(message, fault);
+  const unknown = await refusalOf(loadAdapter(folder, llama, { expectedDigest: "sha256:0" }));
+  assert.equal(unknown.code, "digest_mismatch");
+  const loaded = await loadAdapter(folder, llama, { expectedDigest: String(unknown.found) });
+  assert.equal(loaded.sites.size, 6);
+});

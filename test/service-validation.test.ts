@@ -101,6 +101,21 @@ test("a check that takes too long is 422, and is counted", async () => {
   assert.ok((await fetch(`${service.url}/v1/adapters/slow`)).status === 404);
 });
 
+test("a check that goes on for its whole deadline delays no load", async () => {
+  await using folder = await adaptersFolder({ mine: await edited() });
+  const limits = { maxPatternSize: String(2 ** 40), validationTimeout: "4s" }; // so that compiling alone takes minutes
+  await using service = await openService({ ...flags, adapters: folder.path, ...limits });
+  const pattern = `(?:${"a?".repeat(400)}){40}`;
+  const patterns = Object.fromEntries(Array.from({ length: 200 }, (_, i) => [`${pattern}|x${i}`, 8]));
+  const order: string[] = [];
+  const slow = upload(service.url, "slow", await edited({ config: { rank_pattern: patterns } }));
+  const waiting = slow.then(({ body: reply }) => order.push(String(reply.error?.code)));
+  only(await complete(service.url, { ...body, model: "mine" }));
+  order.push("answered");
+  await waiting;
+  assert.deepEqual(order, ["answered", "validation_timeout"]);
+});
+
 test("an adapter is loaded without its expressions being compiled again", async () => {
   const config = { alpha_pattern: { ".*layers\\.1\\..*": 4 }, target_modules: ".*[qv]_proj" };
   await using folder = await adaptersFolder({});

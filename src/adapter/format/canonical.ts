@@ -33,6 +33,6 @@ export interface ReadConfig extends MethodConfig {
   readonly baseName: string | null;
   readonly modulesToSave: readonly string[];
   readonly trainsBias: boolean;
-  /** Which modules it names. */
-  readonly targets: PeftTargets | MlxTargets;
+  /** Which modules it names; null where that was looked at before. */
+  readonly targets: PeftTargets | MlxTargets | null;
 }

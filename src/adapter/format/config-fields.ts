@@ -5,16 +5,26 @@ import type { PatternEntries } from "./patterns.js";
 
 export type Fields = Readonly<Record<string, unknown>>;
 
+export interface FieldOptions {
+  /** Put before the keys in messages. */
+  readonly prefix?: string;
+  /** Of a config that was accepted before, maybe by an earlier release: numbers may lie outside of the range that is allowed now. */
+  readonly trusted?: boolean;
+}
+
 /** Reads typed fields; null equals absent; a wrong type is a fault and reads as the default. */
 export class FieldReader {
   readonly #fields: Fields;
   readonly #faults: Faults;
   readonly #prefix: string;
 
-  constructor(fields: Fields, faults: Faults, prefix = "") {
+  readonly #trusted: boolean;
+
+  constructor(fields: Fields, faults: Faults, { prefix = "", trusted = false }: FieldOptions = {}) {
     this.#fields = fields;
     this.#faults = faults;
     this.#prefix = prefix;
+    this.#trusted = trusted;
   }
 
   flag(key: string): boolean {
@@ -27,13 +37,7 @@ export class FieldReader {
 
   /** A number above zero and at most `most`. */
   positiveNumber(key: string, fallback: number, most: number): number {
-    const allowed = `a number above 0, up to ${most},`;
-    return this.#read(
-      key,
-      (value): value is number => isNumber(value) && value > 0 && value <= most,
-      allowed,
-      fallback,
-    );
+    return this.#read(key, this.#isWithin(most), `a number above 0, up to ${most},`, fallback);
   }
 
   positiveInteger(key: string, fallback: number): number {
@@ -80,8 +84,11 @@ export class FieldReader {
   }
 
   positiveNumbers(key: string, most: number): PatternEntries {
-    const isAllowed = (value: unknown): value is number => isNumber(value) && value > 0 && value <= most;
-    return this.entries(key, isAllowed, `a number above 0, up to ${most},`);
+    return this.entries(key, this.#isWithin(most), `a number above 0, up to ${most},`);
+  }
+
+  #isWithin(most: number): (value: unknown) => value is number {
+    return (value): value is number => isNumber(value) && (this.#trusted || (value > 0 && value <= most));
   }
 
   /** An object's entries whose values pass the check, in the order of the file. */

@@ -1,20 +1,26 @@
 /** mlx-lm's `adapter_config.json`: the arguments of its training, with what it trained in `lora_parameters`. */
 
 import type { ReadConfig } from "./canonical.js";
-import { FieldReader, type Fields } from "./config-fields.js";
+import { type FieldOptions, FieldReader, type Fields } from "./config-fields.js";
 import { maxAlpha } from "./config-peft.js";
 import { type Faults, quote, quoteList } from "./faults.js";
 import { configFile } from "./files.js";
 import { harmlessMlxKeys, mlxParameterKeys } from "./known.js";
 
-export function readMlx(fields: Fields, parameters: Fields, faults: Faults, warnings: string[]): ReadConfig | null {
+export function readMlx(
+  fields: Fields,
+  parameters: Fields,
+  faults: Faults,
+  warnings: string[],
+  { trusted = false }: Pick<FieldOptions, "trusted"> = {},
+): ReadConfig | null {
   const type = fields.fine_tune_type ?? "lora";
   const dora = type === "dora" || fields.use_dora === true;
   if (!dora && type !== "lora") {
     faults.unsupported(`mlx-lm's fine_tune_type ${quote(type)} is not supported; "lora" and "dora" are`);
     return null;
   }
-  const field = new FieldReader(parameters, faults, "lora_parameters.");
+  const field = new FieldReader(parameters, faults, { prefix: "lora_parameters.", trusted });
   const rank = field.positiveInteger("rank", 8);
   if (parameters.scale === undefined) faults.invalid(`${configFile} has no lora_parameters.scale`);
   const scale = field.positiveNumber("scale", 1, maxAlpha);
@@ -40,7 +46,7 @@ export function readMlx(fields: Fields, parameters: Fields, faults: Faults, warn
     baseName: typeof fields.model === "string" ? fields.model : null,
     modulesToSave: [],
     trainsBias: false,
-    targets: { kind: "mlx", keys: readKeys(parameters, field), layers: readLayers(fields, faults) },
+    targets: trusted ? null : { kind: "mlx", keys: readKeys(parameters, field), layers: readLayers(fields, faults) },
   };
 }
 

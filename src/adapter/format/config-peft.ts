@@ -5,33 +5,40 @@
 
 import { adaLoraKeys, readAdaLora } from "./adalora.js";
 import type { MethodConfig, PeftMethod, ReadConfig } from "./canonical.js";
-import { FieldReader, type Fields } from "./config-fields.js";
+import { type FieldOptions, FieldReader, type Fields } from "./config-fields.js";
 import { type Faults, quote, quoteList } from "./faults.js";
 import type { FeatureLog } from "./features.js";
 import { configFile } from "./files.js";
-import { harmlessKeys, harmlessObjects, otherMethods, refusedInits, refusedKeys } from "./known.js";
+import { harmlessInits, harmlessKeys, harmlessObjects, otherMethods, refusedInits, refusedKeys } from "./known.js";
+import type { PeftTargets } from "./targets.js";
 
 /** Far beyond what anyone trains with; more overflows with the values of the matrices. */
 export const maxAlpha = 1_000_000;
 
-export function readPeft(fields: Fields, faults: Faults, features: FeatureLog, warnings: string[]): ReadConfig | null {
+export function readPeft(
+  fields: Fields,
+  faults: Faults,
+  features: FeatureLog,
+  warnings: string[],
+  { trusted = false }: Pick<FieldOptions, "trusted"> = {},
+): ReadConfig | null {
   const method = methodOf(fields.peft_type, faults);
   if (!method) return null;
   const isAdaLora = method === "ADALORA";
-  const field = new FieldReader(fields, faults);
+  const field = new FieldReader(fields, faults, { trusted });
   const dora = field.flag("use_dora");
   if (dora && isAdaLora) features.note("adalora_dora");
   if (field.flag("lora_bias")) features.note("lora_bias");
   if (isSet(fields.trainable_token_indices)) features.note("trainable_tokens");
   const trainsBias = fields.bias !== undefined && fields.bias !== null && fields.bias !== "none";
   if (trainsBias) features.note("bias");
-  checkInit(fields.init_lora_weights, faults);
+  checkInit(fields.init_lora_weights, faults, warnings);
   for (const [key, what] of refusedKeys) {
     if (isSet(fields[key])) faults.unsupported(`${key} is set (${what}), which is not supported`);
   }
   const isKnown = (key: string): boolean =>
     harmlessKeys.has(key) || refusedKeys.has(key) || (isAdaLora && adaLoraKeys.has(key));
-  const nested = [...harmlessObjects].flatMap(([key, known]) => field.unknownKeys(key, known));
+  const nested = trusted ? [] : [...harmlessObjects].flatMap(([key, known]) => field.unknownKeys(key, known));
   const strange = [...Object.keys(fields).filter((key) => !isKnown(key)), ...nested];
   if (strange.length > 0) warnings.push(`${configFile} has unknown keys, which were ignored: ${quoteList(strange)}.`);
   if (fields.lora_alpha === undefined) warnings.push(`${configFile} has no lora_alpha; PEFT's default of 8 was used.`);
@@ -42,14 +49,18 @@ export function readPeft(fields: Fields, faults: Faults, features: FeatureLog, w
     baseName: field.text("base_model_name_or_path"),
     modulesToSave,
     trainsBias,
-    targets: {
-      kind: "peft",
-      targetModules: field.textOrTexts("target_modules"),
-      excludeModules: field.textOrTexts("exclude_modules") ?? [],
-      layersToTransform: field.wholeNumbers("layers_to_transform"),
-      layersPattern: [field.textOrTexts("layers_pattern") ?? []].flat().filter((pattern) => pattern !== ""),
-      modulesToSave,
-    },
+    targets: trusted ? null : readTargets(field, modulesToSave),
+  };
+}
+
+function readTargets(field: FieldReader, modulesToSave: readonly string[]): PeftTargets {
+  return {
+    kind: "peft",
+    targetModules: field.textOrTexts("target_modules"),
+    excludeModules: field.textOrTexts("exclude_modules") ?? [],
+    layersToTransform: field.wholeNumbers("layers_to_transform"),
+    layersPattern: [field.textOrTexts("layers_pattern") ?? []].flat().filter((pattern) => pattern !== ""),
+    modulesToSave,
   };
 }
 
@@ -82,10 +93,13 @@ function methodOf(type: unknown, faults: Faults): PeftMethod | null {
   return null;
 }
 
-function checkInit(init: unknown, faults: Faults): void {
-  if (typeof init !== "string") return;
+function checkInit(init: unknown, faults: Faults, warnings: string[]): void {
+  if (typeof init !== "string" || harmlessInits.has(init.toLowerCase())) return;
   const refused = refusedInits.find(([prefix]) => init.toLowerCase().startsWith(prefix));
-  if (!refused) return;
+  if (!refused) {
+    warnings.push(`init_lora_weights ${quote(init)} is not known; if it changed the base, the adapter does not fit.`);
+    return;
+  }
   faults.unsupported(
     `${refused[1]} initialization (init_lora_weights ${quote(init)}) changed the base's weights, so the adapter does not fit the plain ` +
       "base; convert it to plain LoRA with PEFT's save_pretrained(path_initial_model_for_weight_conversion=...)",

@@ -6,7 +6,7 @@ import { handleShortage, openRegular } from "../../base/files.js";
 import { foreignFormat } from "../../tensor/foreign.js";
 import { jsonBounds } from "../../tensor/json-bounds.js";
 import type { ReadConfig } from "./canonical.js";
-import { type Fields, isRecord } from "./config-fields.js";
+import { type FieldOptions, type Fields, isRecord } from "./config-fields.js";
 import { readMlx } from "./config-mlx.js";
 import { readPeft } from "./config-peft.js";
 import { type Faults, quoteList } from "./faults.js";
@@ -17,20 +17,21 @@ export type { CanonicalConfig, ReadConfig } from "./canonical.js";
 
 const maxDepth = 16;
 
-/** null when it cannot be read as a LoRA config at all; the reason is among the faults. */
+/** null when it cannot be read as a LoRA config at all; the reason is among the faults. `trusted`: it was accepted before. */
 export async function readConfig(
   path: string,
   maxBytes: number,
   faults: Faults,
   features: FeatureLog,
   warnings: string[],
+  options: Pick<FieldOptions, "trusted"> = {},
 ): Promise<ReadConfig | null> {
   const fields = await readFields(path, maxBytes, faults);
   if (!fields) return null;
   if (fields.peft_type === undefined && isRecord(fields.lora_parameters)) {
-    return readMlx(fields, fields.lora_parameters, faults, warnings);
+    return readMlx(fields, fields.lora_parameters, faults, warnings, options);
   }
-  return readPeft(fields, faults, features, warnings);
+  return readPeft(fields, faults, features, warnings, options);
 }
 
 async function readFields(path: string, maxBytes: number, faults: Faults): Promise<Fields | null> {

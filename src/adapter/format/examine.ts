@@ -50,7 +50,7 @@ export interface ExamineOptions {
   readonly limits?: Partial<AdapterLimits>;
   /** Throws `digest_mismatch` when what it computes has another digest. */
   readonly expectedDigest?: string;
-  /** The summary's, of the same content: the config's expressions and target modules are then taken as looked at. */
+  /** The summary's, of the content of `expectedDigest`: no expression of the config is read then. */
   readonly alphas?: readonly number[];
 }
 
@@ -75,7 +75,9 @@ export async function examine(
   const features = new FeatureLog();
   const warnings: string[] = [];
   const survey = await surveyFolder(folder, faults);
-  const config = await readConfig(join(folder, configFile), limits.maxConfigBytes, faults, features, warnings);
+  const trusted = options.expectedDigest !== undefined; // the digest holds it to what was accepted
+  const path = join(folder, configFile);
+  const config = await readConfig(path, limits.maxConfigBytes, faults, features, warnings, { trusted });
   const file = survey.weights ? await openWeights(folder, survey.weights, limits, faults) : null;
   try {
     if (!config || !file) throw refusal(faults, features, label);

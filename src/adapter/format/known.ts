@@ -78,6 +78,9 @@ export const refusedKeys: ReadonlyMap<string, string> = new Map([
   ["velora_config", "VeLoRA"],
 ]);
 
+/** `init_lora_weights` in lower case: those that leave the base as it is. */
+export const harmlessInits: ReadonlySet<string> = new Set(["eva", "gaussian", "mica", "orthogonal"]);
+
 /** `init_lora_weights` in lower case, by prefix: those that subtract the first product from the base's weights. */
 export const refusedInits: readonly (readonly [prefix: string, name: string])[] = [
   ["pissa", "PiSSA"],

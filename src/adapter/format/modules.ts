@@ -100,7 +100,7 @@ export function planModules(tensors: ReadonlyMap<string, StoredTensor>, context:
   if (tensors.size === 0) faults.invalid("the file holds no tensors");
   const budget = new PatternBudget(faults, context.maxPatternSize);
   const modules = finish(drafts, context, budget);
-  if (!context.alphas) {
+  if (config.targets) {
     const sources = new Map([...drafts].map(([path, { source }]) => [path, source]));
     compareModules(sources, { ...context, targets: config.targets, budget });
   }
