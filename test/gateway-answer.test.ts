@@ -212,7 +212,7 @@ describe("log-probabilities", () => {
     assert.deepEqual(choice.logprobs.tokens, ["h", "i", "bytes:\\xe2", "bytes:\\x82", "bytes:\\xac"]);
     assert.deepEqual(choice.logprobs.text_offset, [0, 1, 2, 2, 2]);
     assert.deepEqual(choice.logprobs.token_logprobs, [null, -0.25, -0.25, -0.25, -0.25]);
-    assert.equal(choice.logprobs.top_logprobs[0], null);
+    assert.equal([...choice.logprobs.top_logprobs][0], null);
     assert.equal(choice.finish_reason, "length");
     assert.deepEqual(choice.token_ids, []);
     assert.deepEqual(choice.prompt_token_ids, bytes("hi€"));

@@ -3,8 +3,11 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 import { describe, test } from "node:test";
+import express from "express";
 import { WebSocket } from "ws";
 import { LorikeetError } from "../src/base/errors.js";
+import { LazyList } from "../src/base/lazy-list.js";
+import { sendJson } from "../src/server/send.js";
 import { createServer } from "../src/server/server.js";
 import { pageCharacters, wideTokenizer } from "./support/byte-tokenizer.js";
 import { openRig, openServerRig, type RigOptions, type ServerRig, until } from "./support/rig.js";
@@ -214,6 +217,63 @@ describe("readers", () => {
     socket.destroy();
   });
 });
+
+describe("large answers", () => {
+  const length = 10_000;
+  const scored: RigOptions = { script: { limits: { maxContext: 200_000 } } };
+  const body = { model: "base", prompt: "x".repeat(length), max_tokens: 0, echo: true, logprobs: 3 };
+
+  test("one is sent in pieces and arrives whole", async () => {
+    await using rig = await openServerRig(scored);
+    const response = await post(rig, "/v1/completions", body);
+    assert.equal(response.headers.get("content-length"), null);
+    assert.equal(response.headers.get("content-type"), "application/json; charset=utf-8");
+    const text = await response.text();
+    const { choices }: { choices: { logprobs: { tokens: string[]; top_logprobs: object[] } }[] } = JSON.parse(text);
+    assert.equal(text, JSON.stringify(JSON.parse(text)));
+    assert.deepEqual([choices[0]?.logprobs.tokens.length, choices[0]?.logprobs.top_logprobs.length], [length, length]);
+    const small = await post(rig, "/v1/completions", { model: "base", prompt: "x", max_tokens: 1 });
+    assert.ok(Number(small.headers.get("content-length")) > 0);
+  });
+
+  test("a large event of a stream is one event, with no comment inside", async () => {
+    await using rig = await openServerRig({ ...scored, server: { streamKeepAliveMs: 1 } });
+    const text = await (await post(rig, "/v1/completions", { ...body, stream: true })).text();
+    const events = text.split("\n\n").filter((event) => event.startsWith("data: {"));
+    const sizes = events.map((event) => {
+      const chunk: { choices: { logprobs: { tokens: string[] } | null }[] } = JSON.parse(event.slice("data: ".length));
+      return chunk.choices[0]?.logprobs?.tokens.length ?? 0;
+    });
+    assert.equal(Math.max(...sizes), length);
+  });
+
+  test("one that nobody reads is given up, and counted", async () => {
+    const ends: unknown[] = [];
+    const limits: string[] = [];
+    const app = express().get("/", (_req, res) => {
+      const value = { list: new LazyList(endless) };
+      const bounds = { slowReaderMs: 50, onLimit: (limit: string) => limits.push(limit) };
+      sendJson(res, value, bounds).then(undefined, (error) => ends.push(error));
+    });
+    const http = app.listen(0, "127.0.0.1");
+    await once(http, "listening");
+    const address = http.address();
+    const socket = connect(typeof address === "object" ? (address?.port ?? 0) : 0, "127.0.0.1");
+    socket.on("error", () => {});
+    socket.pause();
+    socket.write("GET / HTTP/1.1\r\nhost: localhost\r\n\r\n");
+    await until(() => ends.length > 0, "the end");
+    assert.ok(ends[0] instanceof LorikeetError && ends[0].code === "timeout", String(ends[0]));
+    assert.deepEqual(limits, ["slow-reader"]);
+    socket.destroy();
+    http.closeAllConnections();
+    http.close();
+  });
+});
+
+function* endless(): Generator<string, void, undefined> {
+  for (;;) yield "x".repeat(10_000);
+}
 
 describe("operations", () => {
   test("while the model is loaded: alive, not ready, 503 for everything else; then it opens", async () => {

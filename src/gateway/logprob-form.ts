@@ -1,4 +1,5 @@
 /** OpenAI's two spellings of log-probabilities, and vLLM's of a prompt's. */
+import { mapLazily } from "../base/lazy-list.js";
 import type { TokenLogprob } from "../engine/types.js";
 import type { Tokenizer } from "../text/types.js";
 import type { TokenPiece } from "./assembler.js";
@@ -6,7 +7,7 @@ import type { TokenPiece } from "./assembler.js";
 export interface CompletionLogprobs {
   readonly tokens: readonly string[];
   readonly token_logprobs: readonly (number | null)[];
-  readonly top_logprobs: readonly (Readonly<Record<string, number>> | null)[];
+  readonly top_logprobs: Iterable<Readonly<Record<string, number>> | null>;
   readonly text_offset: readonly number[];
 }
 
@@ -17,14 +18,14 @@ interface ChatTokenLogprob {
 }
 
 export interface ChatLogprobs {
-  readonly content: readonly (ChatTokenLogprob & { readonly top_logprobs: readonly ChatTokenLogprob[] })[];
+  readonly content: Iterable<ChatTokenLogprob & { readonly top_logprobs: readonly ChatTokenLogprob[] }>;
   readonly refusal: null;
 }
 
 /** By token id: the prompt's own token and the best alternatives. The first token of a prompt has none. */
-export type PromptLogprobs = readonly (Readonly<
+export type PromptLogprobs = Iterable<Readonly<
   Record<string, { readonly logprob: number; readonly rank: number; readonly decoded_token: string }>
-> | null)[];
+> | null>;
 
 /** Gives a token its name in log-probabilities. */
 export type Spell = (id: number) => string;
@@ -47,7 +48,7 @@ export function completionLogprobs(spell: Spell, pieces: readonly TokenPiece[]):
   return {
     tokens: pieces.map((piece) => spell(piece.id)),
     token_logprobs: pieces.map((piece) => (piece.logprob ? finite(piece.logprob.logprob) : null)),
-    top_logprobs: pieces.map((piece) => (piece.logprob ? topTable(spell, piece.logprob) : null)),
+    top_logprobs: mapLazily(pieces, (piece) => (piece.logprob ? topTable(spell, piece.logprob) : null)),
     text_offset: pieces.map((piece) => piece.offset),
   };
 }
@@ -68,16 +69,16 @@ export function chatLogprobs(spell: Spell, tokenizer: Tokenizer | null, pieces: 
     logprob: finite(logprob),
     bytes: tokenizer ? tokenizer.tokenBytes(id) : null,
   });
-  const content = pieces.flatMap(({ id, logprob }) =>
-    logprob
-      ? [{ ...entry(id, logprob.logprob), top_logprobs: logprob.top.map((top) => entry(top.id, top.logprob)) }]
-      : [],
-  );
+  const scored = pieces.flatMap(({ id, logprob }) => (logprob ? [{ id, logprob }] : []));
+  const content = mapLazily(scored, ({ id, logprob }) => ({
+    ...entry(id, logprob.logprob),
+    top_logprobs: logprob.top.map((top) => entry(top.id, top.logprob)),
+  }));
   return { content, refusal: null };
 }
 
 export function promptLogprobs(spell: Spell, entries: readonly (TokenLogprob | null)[]): PromptLogprobs {
-  return entries.map((entry) => {
+  return mapLazily(entries, (entry) => {
     if (entry === null) return null;
     const { id, logprob, rank = 0, top } = entry;
     const ranked = [...top.map((each, index) => ({ ...each, rank: index + 1 })), { id, logprob, rank }];

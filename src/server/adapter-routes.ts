@@ -5,7 +5,7 @@ import { LorikeetError } from "../base/errors.js";
 import type { Gateway } from "../gateway/gateway.js";
 import { type Door, parse } from "../gateway/parse.js";
 import { contextOf } from "./context.js";
-import { type ReaderBounds, sendPieces } from "./send.js";
+import { type ReaderBounds, sendJson, sendPieces } from "./send.js";
 
 const patchSchema = v.object({ pinned: v.boolean("must be true or false") }, "is required");
 const patchDoor: Door<typeof patchSchema> = { schema: patchSchema, known: ["pinned"], neutral: {} };
@@ -19,8 +19,8 @@ const uploadLimits: ReadonlySet<string> = new Set([
 export function adapterHandlers(gateway: Gateway, bounds: ReaderBounds) {
   const { adapters, loraPaths } = gateway;
   return {
-    list: (_req: Request, res: Response): void => {
-      res.json({ object: "list", data: adapters.list() });
+    list: async (_req: Request, res: Response): Promise<void> => {
+      await sendJson(res, { object: "list", data: adapters.list() }, bounds);
     },
     get: (req: Request, res: Response): void => {
       res.json(adapters.get(nameOf(req)));

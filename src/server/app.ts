@@ -15,6 +15,7 @@ import { jsonBody } from "./json-body.js";
 import { discardBody } from "./linger.js";
 import type { Metrics } from "./metrics.js";
 import type { ServerOptions } from "./options.js";
+import { sendJson } from "./send.js";
 import { tokenizeHandlers } from "./tokenize-routes.js";
 import { sendVllmFault } from "./vllm-fault.js";
 
@@ -132,7 +133,9 @@ function addApi(app: Express, { gateway, gate, metrics, ...parts }: AppParts): v
       },
     ],
   });
-  api("/models", { get: [(_req, res) => void res.json({ object: "list", data: gateway.models.list() })] });
+  api("/models", {
+    get: [(_req, res) => sendJson(res, { object: "list", data: gateway.models.list() }, options)],
+  });
   api("/models/*name", {
     get: [(req, res) => void res.json(gateway.models.get([req.params.name ?? ""].flat().join("/")))],
   });

@@ -8,7 +8,7 @@ import type { Route } from "../gateway/observer.js";
 import { askedModel } from "./asked-model.js";
 import { contextOf } from "./context.js";
 import type { ServerOptions } from "./options.js";
-import type { ReaderBounds } from "./send.js";
+import { type ReaderBounds, sendJson } from "./send.js";
 import { streamAnswer } from "./sse.js";
 
 export function generateHandler(route: Route, gateway: Gateway, options: ServerOptions & ReaderBounds) {
@@ -23,7 +23,7 @@ export function generateHandler(route: Route, gateway: Gateway, options: ServerO
     context.summary = answer.ended;
     setIdentity(res, answer);
     if (answer.stream) context.fault = await streamAnswer(answer, res, options);
-    else await sendWhole(answer, res, context.signal);
+    else await sendWhole(answer, res, context.signal, options);
   };
 }
 
@@ -33,13 +33,13 @@ function setIdentity(res: Response, answer: Answer): void {
   if (answer.digest !== null) res.setHeader("x-adapter-digest", answer.digest);
 }
 
-async function sendWhole(answer: Answer, res: Response, signal: AbortSignal): Promise<void> {
+async function sendWhole(answer: Answer, res: Response, signal: AbortSignal, bounds: ReaderBounds): Promise<void> {
   try {
     const { data, lorikeet } = await answer.collect();
     if (signal.aborted) throw new LorikeetError("cancelled", "The client left.");
     const first = lorikeet.time_to_first_token_ms;
     if (first !== null) res.setHeader("x-time-to-first-token-ms", first.toFixed(3));
-    res.json(data);
+    await sendJson(res, data, bounds);
   } catch (error) {
     answer.cancel();
     throw asFault(error);

@@ -1,6 +1,8 @@
 /** Answers that are written at their reader's pace: never more in memory than the connection takes, and never for ever. */
+import { setImmediate as nextTurn } from "node:timers/promises";
 import type { Response } from "express";
 import { LorikeetError } from "../base/errors.js";
+import { jsonPieces } from "./json-pieces.js";
 
 /** What ends an answer that nobody reads. */
 export function slowReaderFault(slowReaderMs: number): LorikeetError {
@@ -31,6 +33,26 @@ export async function sendPieces(
     throw slowReaderFault(bounds.slowReaderMs);
   }
   if (!res.destroyed) res.end();
+}
+
+/** Sends a value as JSON: a small one whole, a large one in pieces between which others get their turn. */
+export async function sendJson(res: Response, value: unknown, bounds: ReaderBounds): Promise<void> {
+  const pieces = jsonPieces(value);
+  const first = pieces.next().value ?? "";
+  const second = pieces.next();
+  res.setHeader("content-type", "application/json; charset=utf-8");
+  if (second.done) res.send(Buffer.from(first));
+  else await sendPieces(res, inTurns([first, second.value], pieces), bounds);
+}
+
+/** The pieces, each in a turn of the event loop of its own. */
+async function* inTurns(...groups: readonly Iterable<string>[]): AsyncGenerator<string, void, undefined> {
+  for (const pieces of groups) {
+    for (const piece of pieces) {
+      yield piece;
+      await nextTurn();
+    }
+  }
 }
 
 /** Whether the reader caught up, or left, in time. */

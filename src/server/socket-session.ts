@@ -125,14 +125,14 @@ export class SocketSession {
     });
   }
 
-  #sinkOf(id: string): Sink {
+  #sinkOf(id: string): Sink<object> {
     return {
-      write: (part) =>
-        this.#writer.send(
-          part.type === "chunk"
-            ? { id, type: "chunk", data: part.data }
-            : { id, type: "done", data: { usage: part.usage, lorikeet: part.lorikeet } },
-        ),
+      pieces: (part) => [
+        part.type === "chunk"
+          ? { id, type: "chunk", data: part.data }
+          : { id, type: "done", data: { usage: part.usage, lorikeet: part.lorikeet } },
+      ],
+      write: (message) => this.#writer.send(message),
       drained: () => this.#writer.drained(),
     };
   }

@@ -4,6 +4,7 @@ import type { LorikeetError } from "../base/errors.js";
 import type { Answer, AnswerPart } from "../gateway/answer.js";
 import { asFault } from "../gateway/generation.js";
 import { errorBody } from "./fault.js";
+import { jsonPieces } from "./json-pieces.js";
 import { pumpAnswer, type Sink } from "./pump.js";
 import type { ReaderBounds } from "./send.js";
 
@@ -20,11 +21,12 @@ export async function streamAnswer(answer: Answer, res: Response, bounds: Stream
     "x-accel-buffering": "no",
   });
   res.flushHeaders();
+  const sink = new EventSink(res);
   const keepAlive = setInterval(() => {
-    if (!res.writableNeedDrain) res.write(": keep-alive\n\n");
+    if (!res.writableNeedDrain && !sink.isAmidEvent) res.write(": keep-alive\n\n");
   }, bounds.streamKeepAliveMs);
   try {
-    await pumpAnswer(answer, sinkOf(res), bounds);
+    await pumpAnswer(answer, sink, bounds);
     res.end();
     return null;
   } catch (error) {
@@ -41,20 +43,51 @@ function endWithFault(res: Response, fault: LorikeetError, privateFolders: reado
   return fault;
 }
 
-function sinkOf(res: Response): Sink {
-  return {
-    write: (part: AnswerPart) =>
-      res.write(part.type === "chunk" ? `data: ${JSON.stringify(part.data)}\n\n` : "data: [DONE]\n\n"),
-    drained: () =>
-      new Promise((resolve) => {
-        if (!res.writableNeedDrain || res.destroyed) return resolve();
-        const done = (): void => {
-          res.off("drain", done);
-          res.off("close", done);
-          resolve();
-        };
-        res.on("drain", done);
-        res.on("close", done);
-      }),
-  };
+class EventSink implements Sink<string> {
+  readonly #res: Response;
+  #isAmidEvent = false;
+
+  constructor(res: Response) {
+    this.#res = res;
+  }
+
+  /** An event of several pieces is not written whole yet: nothing else may be. */
+  get isAmidEvent(): boolean {
+    return this.#isAmidEvent;
+  }
+
+  *pieces(part: AnswerPart): Generator<string, void, undefined> {
+    if (part.type === "done") {
+      yield "data: [DONE]\n\n";
+      return;
+    }
+    let before = "data: ";
+    let last = "";
+    for (const piece of jsonPieces(part.data)) {
+      if (last !== "") {
+        this.#isAmidEvent = true;
+        yield before + last;
+        before = "";
+      }
+      last = piece;
+    }
+    yield `${before}${last}\n\n`;
+    this.#isAmidEvent = false;
+  }
+
+  write(piece: string): boolean {
+    return this.#res.write(piece);
+  }
+
+  drained(): Promise<void> {
+    const res = this.#res;
+    return new Promise((resolve) => {
+      if (!res.writableNeedDrain || res.destroyed) return resolve();
+      const done = (): void => {
+        res.off("drain", done).off("close", done);
+        resolve();
+      };
+      res.on("drain", done).on("close", done);
+    });
+  }
 }

@@ -3,6 +3,7 @@ import type { Request, Response } from "express";
 import type { Gateway } from "../gateway/gateway.js";
 import { contextOf } from "./context.js";
 import type { ServerOptions } from "./options.js";
+import { sendJson } from "./send.js";
 
 export function tokenizeHandlers({ tokenization }: Gateway, options: ServerOptions) {
   const note = (req: Request, res: Response): AbortSignal => {
@@ -12,10 +13,10 @@ export function tokenizeHandlers({ tokenization }: Gateway, options: ServerOptio
   };
   return {
     tokenize: async (req: Request, res: Response): Promise<void> => {
-      res.json(await tokenization.tokenize(req.body, note(req, res), req.socket));
+      await sendJson(res, await tokenization.tokenize(req.body, note(req, res), req.socket), options);
     },
     detokenize: async (req: Request, res: Response): Promise<void> => {
-      res.json(await tokenization.detokenize(req.body, note(req, res)));
+      await sendJson(res, await tokenization.detokenize(req.body, note(req, res)), options);
     },
   };
 }
