@@ -16,7 +16,7 @@ export interface AdmissionOptions {
   readonly bank: AdapterBank;
   readonly adapters: AdapterSource | null;
   readonly limits: EngineLimits;
-  /** Awaited before an adapter of DoRA gets its place. */
+  /** Awaited before an adapter gets its place: the first of some kinds bring sessions. */
   readonly prepare: (adapter: HostAdapter) => Promise<void>;
   readonly observer: EngineObserver;
   /** Called when a sequence may run. */
@@ -166,7 +166,7 @@ export class Admission {
         return;
       }
       sequence.lease = lease; // given back with all that the sequence holds, whatever comes
-      if (lease.adapter.dora) await this.#options.prepare(lease.adapter);
+      await this.#options.prepare(lease.adapter);
       if (this.#ended(sequence)) return;
       observer.adapterLoaded?.({ digest, from: lease.from, seconds: lease.loadMs / 1000 });
       this.#stuck.delete(sequence);

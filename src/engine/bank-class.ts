@@ -1,7 +1,7 @@
 /** One rank class of the adapter bank: a stack of places, each holding one adapter padded to the class's rank, in fp32. */
 import type { HostAdapter, HostSite } from "../adapter/types.js";
 import { assert } from "../base/errors.js";
-import { tilesOf } from "../model/rank-tiles.js";
+import { blocksOf, tilesOf } from "../model/rank-tiles.js";
 import { loraA, loraB, type SiteGroup } from "../model/serving-adapters.js";
 import { Tensor } from "../runtime/tensor.js";
 import { bfloat16ToFloat32, float16ToFloat32 } from "../tensor/half.js";
@@ -62,10 +62,22 @@ export class BankClass {
     return stack;
   }
 
-  /** Places [first, first + count) of every input, named without the class suffix. */
-  *view(first: number, count: number): IterableIterator<readonly [string, Tensor<"float32">]> {
+  /** Places [first, first + count) of every input, named without the class suffix; `inBlocks` in the shapes that those graphs take. */
+  *view(first: number, count: number, inBlocks = false): IterableIterator<readonly [string, Tensor<"float32">]> {
+    const { blocks, width } = blocksOf(this.rank);
     for (const [name, { tensor }] of this.#stacks) {
-      yield [name.slice(0, -2), this.#viewed(`${name}|${first}|${count}`, () => tensor.rows(first, count))];
+      const make = (): Tensor<"float32"> => {
+        const rows = tensor.rows(first, count);
+        if (!inBlocks) return rows;
+        const [places = 0, ...rest] = rows.shape;
+        const [parts = 0, tiles = 0, inFeatures = 0, columns = 0] = rest;
+        const shape =
+          rest.length === 4
+            ? [places, parts, blocks, tiles / blocks, inFeatures, columns]
+            : [places, blocks, width, rest.at(-1) ?? 0];
+        return Tensor.over("float32", shape, rows.data.buffer, rows.data.byteOffset);
+      };
+      yield [name.slice(0, -2), this.#viewed(`${name}|${first}|${count}|${inBlocks}`, make)];
     }
   }
 

@@ -28,6 +28,8 @@ interface Resident {
 /** A counted hold on a resident adapter. Its class and place may change between steps. */
 export interface BankHold {
   readonly digest: string;
+  /** The adapter's own. */
+  readonly rank: number;
   readonly rankClass: number;
   readonly place: number;
   /** Its row of the gains; null without DoRA. */
@@ -120,6 +122,7 @@ export class AdapterBank {
     const gainOf = (place: number) => (resident.own.dora ? this.#gainRow(rankClass, place) : null);
     return {
       digest: resident.digest,
+      rank: resident.own.rank,
       rankClass,
       get place() {
         return resident.place;

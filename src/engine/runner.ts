@@ -3,7 +3,7 @@ import type { HostAdapter } from "../adapter/types.js";
 import { assert } from "../base/errors.js";
 import { serializeGraph } from "../graph/serialize.js";
 import type { Graph } from "../graph/types.js";
-import { paddedRank, tileColumns } from "../model/rank-tiles.js";
+import { oneSum, paddedRank, tileColumns } from "../model/rank-tiles.js";
 import { buildServingGraph } from "../model/serving.js";
 import {
   type AdapterAxis,
@@ -59,6 +59,14 @@ interface Variant {
   readonly bindings: Map<string, BoundInputs>;
 }
 
+/** The session that a step runs, and how its adapters are handed to it. */
+interface StepVariant {
+  readonly mode: AdapterMode;
+  readonly variant: Variant;
+  readonly classes: readonly number[];
+  readonly inBlocks: boolean;
+}
+
 /** One adapter for all rows, or one or two rank classes mixed with bare rows; the leanest that does is run. */
 const modes: readonly AdapterMode[] = [
   "none",
@@ -67,14 +75,23 @@ const modes: readonly AdapterMode[] = [
   ...Array.from({ length: rankClasses }, (_, i) => i + 1),
 ];
 
-/** Up to this rank a product over it is one sum; longer ones are cut, and Gemm's C would come first among the parts. */
-const oneSum = 128;
+/** What the rows of some steps need besides, and few servers ever see: such sessions are made with the first adapter that needs them. */
+interface Special {
+  /** Rows with DoRA. */
+  readonly dora: boolean;
+  /** Rows whose rank is more than one sum. */
+  readonly inBlocks: boolean;
+}
+
+const specialKey = (mode: AdapterMode, { dora, inBlocks }: Special): string => `${mode} ${dora} ${inBlocks}`;
 
 export class Runner {
   readonly #options: RunnerOptions;
   readonly #variants: ReadonlyMap<AdapterMode, Variant>;
-  /** For steps with rows of DoRA: made with the first such adapters. */
-  readonly #gained = new Map<AdapterMode, Variant>();
+  readonly #special = new Map<string, Variant>();
+  /** What adapters so far have needed. */
+  #hadDora = false;
+  #hadBlocks = false;
   #making: Promise<void> = Promise.resolve();
   readonly #shared: SharedWeights | null;
   readonly #buffers = new Map<string, Tensor>();
@@ -109,22 +126,35 @@ export class Runner {
     return new Runner(options, variants, shared, groups);
   }
 
-  /** To be awaited before rows have this adapter: the first of DoRA brings sessions that nobody needs without one. */
+  /** To be awaited before rows have this adapter: the first of its kind brings sessions that nobody needs without one. */
   prepare({ dora, rank }: Pick<HostAdapter, "dora" | "rank">): Promise<void> {
-    if (!dora) return Promise.resolve();
+    const inBlocks = this.#needsBlocks(rank);
+    if (!dora && !inBlocks) return Promise.resolve();
+    this.#hadDora ||= dora;
+    this.#hadBlocks ||= inBlocks;
     const alone = paddedRank(rank) <= tileColumns ? "single" : "tiled";
-    const wanted = modes.filter((mode) => typeof mode === "number" || mode === alone);
-    const made = this.#making.then(() => this.#openGained(wanted));
+    const made = this.#making.then(async () => {
+      if (dora && !inBlocks) await this.#openSpecial(alone, { dora, inBlocks });
+      // Rows of all kinds meet in a step.
+      for (const mode of modes.filter((each) => typeof each === "number")) {
+        if (this.#hadDora) await this.#openSpecial(mode, { dora: true, inBlocks: false });
+        if (this.#hadBlocks) await this.#openSpecial(mode, { dora: false, inBlocks: true });
+        if (this.#hadDora && this.#hadBlocks) await this.#openSpecial(mode, { dora: true, inBlocks: true });
+      }
+    });
     this.#making = made.catch(() => undefined);
     return made;
   }
 
-  async #openGained(wanted: readonly AdapterMode[]): Promise<void> {
-    for (const adapters of wanted) {
-      if (this.#gained.has(adapters)) continue;
-      const { graph } = buildServingGraph({ ...this.#options, adapters, dora: true });
-      this.#gained.set(adapters, await openVariant(graph, this.#options, this.#shared));
-    }
+  async #openSpecial(adapters: AdapterMode, special: Special): Promise<void> {
+    const key = specialKey(adapters, special);
+    if (this.#special.has(key)) return;
+    const { graph } = buildServingGraph({ ...this.#options, adapters, ...special });
+    this.#special.set(key, await openVariant(graph, this.#options, this.#shared));
+  }
+
+  #needsBlocks(rank: number): boolean {
+    return this.#options.exact && rank > oneSum;
   }
 
   /** One token for each row; slot i is row i. Returns logits [rows, vocab], valid until the next call. */
@@ -132,7 +162,8 @@ export class Runner {
     const count = rows.length;
     assert(!this.#options.evenRows || count % 2 === 0, "a step of an exact quantized base has an even number of rows");
     const adapters = rows.map((row) => row.adapter);
-    const { mode, variant, classes } = this.#variantFor(adapters, bank);
+    const step = this.#variantFor(adapters, bank);
+    const { variant } = step;
     const bound = this.#bound(variant, "decode");
     const longest = Math.max(...rows.map((row) => row.length));
     const ids = this.#ints("ids", count, (i) => (rows[i] as DecodeRow).token);
@@ -151,7 +182,7 @@ export class Runner {
       this.#ints("rows", count, (i) => i),
     );
     bound.cache(cache.view(0, count));
-    this.#bindAdapters(bound, bank, mode, classes, adapters, count);
+    this.#bindAdapters(bound, bank, step, adapters, count);
     return this.#run(variant, bound, count);
   }
 
@@ -162,7 +193,8 @@ export class Runner {
     const count = Math.max(2, real + (real % 2));
     assert(chunk.start + count <= this.#options.capacity, "a padded chunk fits its slot");
     const adapters = new Array<BankHold | null>(count).fill(chunk.adapter);
-    const { mode, variant, classes } = this.#variantFor(adapters, bank);
+    const step = this.#variantFor(adapters, bank);
+    const { variant } = step;
     const bound = this.#bound(variant, "prefill");
     const ids = this.#ints("ids", count, (i) => chunk.tokens[Math.min(i, real - 1)] as number);
     this.#bindTokens(bound, ids, [1, count], chunk.start + count);
@@ -184,31 +216,30 @@ export class Runner {
       this.#ints("rows", logitRows, (i) => (chunk.allLogits ? i : real - 1)),
     );
     bound.cache(cache.view(chunk.slot, 1));
-    this.#bindAdapters(bound, bank, mode, classes, adapters, logitRows);
+    this.#bindAdapters(bound, bank, step, adapters, logitRows);
     const logits = await this.#run(variant, bound, logitRows);
     return chunk.allLogits ? logits.subarray(0, real * this.#options.config.vocabSize) : logits;
   }
 
   /** The leanest session for these rows, and the bank class that stands behind each of its class inputs. */
-  #variantFor(
-    adapters: readonly (BankHold | null)[],
-    bank: AdapterBank,
-  ): { mode: AdapterMode; variant: Variant; classes: number[] } {
+  #variantFor(adapters: readonly (BankHold | null)[], bank: AdapterBank): StepVariant {
     const { exact } = this.#options;
     const [first = null] = adapters;
     const classes = [...new Set(adapters.flatMap((hold) => (hold ? [hold.rankClass] : [])))].sort();
+    const inBlocks = adapters.some((hold) => hold !== null && this.#needsBlocks(hold.rank));
     let mode: AdapterMode = classes.length === 0 ? "none" : classes.length;
-    if (first !== null && adapters.every((hold) => hold?.digest === first.digest)) {
+    if (first !== null && !inBlocks && adapters.every((hold) => hold?.digest === first.digest)) {
       const { rank } = bank.memory(first.rankClass);
-      // A lone row would take another kernel: where bits matter it runs as a group of two.
+      // A lone row would take another kernel: where bits matter it runs as a group of two. In a sum of several parts Gemm's C would be the first.
       if (!exact || (adapters.length > 1 && rank <= oneSum)) mode = rank <= tileColumns ? "single" : "tiled";
     }
-    if (!hasGains(adapters)) return { mode, variant: this.#variants.get(mode) as Variant, classes };
+    const dora = hasGains(adapters);
+    if (!dora && !inBlocks) return { mode, variant: this.#variants.get(mode) as Variant, classes, inBlocks };
     // A small adapter in a class of larger ones may lack the session for one adapter of that rank: a class does as well.
-    if (!this.#gained.has(mode)) mode = classes.length;
-    const variant = this.#gained.get(mode);
-    assert(variant, "an adapter of DoRA is prepared before rows have it");
-    return { mode, variant, classes };
+    if (!this.#special.has(specialKey(mode, { dora, inBlocks }))) mode = classes.length;
+    const variant = this.#special.get(specialKey(mode, { dora, inBlocks }));
+    assert(variant, "an adapter is prepared before rows have it");
+    return { mode, variant, classes, inBlocks };
   }
 
   #bound(variant: Variant, kind: string): BoundInputs {
@@ -234,8 +265,7 @@ export class Runner {
   #bindAdapters(
     bound: BoundInputs,
     bank: AdapterBank,
-    mode: AdapterMode,
-    classes: readonly number[],
+    { mode, classes, inBlocks }: StepVariant,
     adapters: readonly (BankHold | null)[],
     logitRows: number,
   ): void {
@@ -246,7 +276,7 @@ export class Runner {
       return;
     }
     for (const [slot, rankClass] of classes.entries()) {
-      this.#bindClass(bound, bank, slot, rankClass, adapters, logitRows);
+      this.#bindClass(bound, bank, { slot, rankClass, inBlocks }, adapters, logitRows);
     }
     if (hasGains(adapters)) this.#bindGains(bound, bank, adapters, logitRows);
   }
@@ -270,8 +300,7 @@ export class Runner {
   #bindClass(
     bound: BoundInputs,
     bank: AdapterBank,
-    slot: number,
-    rankClass: number,
+    { slot, rankClass, inBlocks }: { readonly slot: number; readonly rankClass: number; readonly inBlocks: boolean },
     adapters: readonly (BankHold | null)[],
     logitRows: number,
   ): void {
@@ -279,18 +308,25 @@ export class Runner {
     const used = own.filter((place) => place >= 0);
     const first = Math.min(...used);
     const count = Math.max(...used) - first + 1;
-    for (const [name, tensor] of bank.memory(rankClass).view(first, count)) {
+    for (const [name, tensor] of bank.memory(rankClass).view(first, count, inBlocks)) {
       bound.input(`${name}.${slot}`, tensor);
     }
     const rows = own.map((place) => (place < 0 ? -1 : place - first));
-    this.#bindIndices(bound, "tokens", slot, rows, count);
-    if (this.#adaptedHead) this.#bindIndices(bound, "logit_rows", slot, rows.slice(0, logitRows), count);
+    const bind = (axis: AdapterAxis, taken: readonly number[]): void =>
+      this.#bindIndices(bound, indexNames(axis, slot), taken, { groups: count, inBlocks });
+    bind("tokens", rows);
+    if (this.#adaptedHead) bind("logit_rows", rows.slice(0, logitRows));
   }
 
-  #bindIndices(bound: BoundInputs, axis: AdapterAxis, slot: number, rows: readonly number[], groups: number): void {
+  #bindIndices(
+    bound: BoundInputs,
+    names: ReturnType<typeof indexNames>,
+    rows: readonly number[],
+    { groups, inBlocks }: { readonly groups: number; readonly inBlocks: boolean },
+  ): void {
     const { members, toGroups, products, rows: taken } = groupRows(rows, groups, this.#options.exact ? 2 : 1);
-    const names = indexNames(axis, slot);
-    bound.fresh(names.toGroups, Tensor.from("int32", [groups, 1, 1, members], toGroups));
+    const ones = inBlocks ? [1, 1, 1] : [1, 1];
+    bound.fresh(names.toGroups, Tensor.from("int32", [groups, ...ones, members], toGroups));
     bound.fresh(names.products, Tensor.from("int64", [taken.length, 3], products));
     bound.fresh(names.rows, Tensor.from("int64", [taken.length, 1], taken));
   }
@@ -345,7 +381,7 @@ export class Runner {
 
   /** Only while no session is being made. */
   [Symbol.dispose](): void {
-    for (const { session } of [...this.#variants.values(), ...this.#gained.values()]) session[Symbol.dispose]();
+    for (const { session } of [...this.#variants.values(), ...this.#special.values()]) session[Symbol.dispose]();
     this.#shared?.[Symbol.dispose]();
   }
 }

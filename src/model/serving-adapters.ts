@@ -6,6 +6,9 @@
  * A stands in tiles of at most 16 columns, each a product of its own. Matrix kernels cut the sum over the inputs into blocks
  * whose length depends on the number of columns: in tiles a row's bits depend neither on the padding of its adapter's rank
  * nor on how many threads share the work.
+ *
+ * Above rank 128 the same holds of the sum over the rank. Where bits matter such adapters run `inBlocks`: products over 128 ranks
+ * each, added in order.
  */
 import type { Ops } from "../graph/ops.js";
 import type { Value } from "../graph/types.js";
@@ -14,12 +17,13 @@ import type { LinearPart } from "./decoder.js";
 /** Linears that read the same input: one stacked A, one B for each. */
 export interface SiteGroup {
   /**
-   * Name of the group's input: `lora_A.{key}.{class}` [groups, parts, tiles, in, columns], where tiles * columns is the rank.
+   * Name of the group's input: `lora_A.{key}.{class}` [groups, parts, tiles, in, columns], where tiles * columns is the rank;
+   * `inBlocks` [groups, parts, blocks, tiles, in, columns].
    * With `single` each part has its own, `lora_A.{path}.0` [in, rank] or, with `tiled`, [tiles, in, columns].
    */
   readonly key: string;
   readonly inFeatures: number;
-  /** Each with `lora_B.{path}.{class}` [groups, 1, rank, out], [rank, out] with `single` and `tiled`; in A's order of parts. */
+  /** Each with `lora_B.{path}.{class}` [groups, 1, rank, out], `inBlocks` [groups, blocks, width, out], [rank, out] with `single` and `tiled`; in A's order of parts. */
   readonly parts: readonly LinearPart[];
 }
 
@@ -33,7 +37,7 @@ export type AdapterMode = "none" | "single" | "tiled" | number;
 export type AdapterAxis = "tokens" | "logit_rows";
 
 interface ClassInputs {
-  /** Rows of the axis that each group takes, short groups padded with any row: int32 [groups, 1, 1, members]. */
+  /** Rows of the axis that each group takes, short groups padded with any row: int32 [groups, 1, 1, members], `inBlocks` [groups, 1, 1, 1, members]. */
   readonly toGroups: Value;
   /** Where the products of this class's rows lie, as (group, 0, member): int64 [taken, 3]. */
   readonly products: Value;
@@ -67,12 +71,15 @@ export class AdapterInputs {
   readonly groups: SiteGroup[] = [];
   readonly #op: Ops;
   readonly #mode: Exclude<AdapterMode, "none">;
+  readonly #inBlocks: boolean;
   readonly #inputs = new Map<string, ClassInputs>();
   readonly #gains = new Map<AdapterAxis, GainInputs>();
 
-  constructor(op: Ops, mode: Exclude<AdapterMode, "none">) {
+  /** `inBlocks` is for rank classes alone. */
+  constructor(op: Ops, mode: Exclude<AdapterMode, "none">, inBlocks = false) {
     this.#op = op;
     this.#mode = mode;
+    this.#inBlocks = inBlocks;
   }
 
   /**
@@ -173,34 +180,48 @@ export class AdapterInputs {
     const [taken = 0] = rows.shape;
     const hidden = this.#hidden(parts, x, toGroups, rankClass);
     return parts.map(({ path, outFeatures }, i) => {
-      const h = hidden[i] as Value; // [groups, 1, members, rank]
+      const h = hidden[i] as Value; // [groups, 1, members, rank], [groups, blocks, members, width]
       // Every site's group and rank axis has a name of its own: ONNX Runtime reuses buffers between equal names.
-      const shape = [`g.${path}.${rankClass}.b`, 1, `rank.${path}.${rankClass}.b`, outFeatures];
-      const b = op.builder.input(loraB(path, rankClass), "float32", shape);
-      const y = op.one("MatMul", [h, b], "float32", h.shape.with(3, outFeatures));
+      const at = `${path}.${rankClass}.b`;
+      const blocks = this.#inBlocks ? `blocks.${at}` : 1;
+      const b = op.builder.input(loraB(path, rankClass), "float32", [`g.${at}`, blocks, `rank.${at}`, outFeatures]);
+      const each = op.one("MatMul", [h, b], "float32", h.shape.with(3, outFeatures));
+      const y = this.#inBlocks ? op.sum(each, [1], true) : each;
       const own = op.one("GatherND", [y, products], "float32", [taken, outFeatures]);
       const sum = sums[i] as Value;
       return op.one("ScatterND", [sum, rows, own], "float32", sum.shape, { reduction: "add" });
     });
   }
 
-  /** A x for each part: [groups, 1, members, rank]. */
+  /** A x for each part: [groups, 1, members, rank], or [groups, blocks, members, width]. */
   #hidden(parts: readonly LinearPart[], x: Value, toGroups: Value, rankClass: number): Value[] {
     const op = this.#op;
     const { path: key, inFeatures } = parts[0] as LinearPart;
-    const [groups = 0, , , members = 0] = toGroups.shape;
+    const [groups = 0] = toGroups.shape;
+    const members = toGroups.shape.at(-1) ?? 0;
     const at = `${key}.${rankClass}`;
     const [tiles, columns, rank] = [`tiles.${at}`, `columns.${at}`, `rank.${at}`];
-    const a = op.builder.input(loraA(key, rankClass), "float32", [`g.${at}`, parts.length, tiles, inFeatures, columns]);
-    const grouped = op.gather(x, toGroups); // [groups, 1, 1, members, in]
-    const tiled = op.one("MatMul", [grouped, a], "float32", [groups, parts.length, tiles, members, columns]);
+    const outer = this.#inBlocks ? [parts.length, `blocks.${at}`] : [parts.length];
+    const a = op.builder.input(loraA(key, rankClass), "float32", [`g.${at}`, ...outer, tiles, inFeatures, columns]);
+    const grouped = op.gather(x, toGroups); // [groups, 1, (1,) 1, members, in]
+    const tiled = op.one("MatMul", [grouped, a], "float32", [groups, ...outer, tiles, members, columns]);
+    const first = outer.length + 1;
+    const order = [...Array(first).keys(), first + 1, first, first + 2];
+    const kept = [...Array(first + 1).keys()].map(() => 0);
     const joined = op.reshape(
-      op.transpose(tiled, [0, 1, 3, 2, 4]),
-      [groups, parts.length, members, rank],
-      op.builder.constant("int64", [4], [0, 0, 0, -1]),
+      op.transpose(tiled, order),
+      [groups, ...outer, members, rank],
+      op.builder.constant("int64", [kept.length + 1], [...kept, -1]),
     );
-    const each = parts.map(() => 1);
-    return parts.length === 1 ? [joined] : op.split(joined, each, 1);
+    const each =
+      parts.length === 1
+        ? [joined]
+        : op.split(
+            joined,
+            parts.map(() => 1),
+            1,
+          );
+    return this.#inBlocks ? each.map((part) => op.squeeze(part, 1)) : each;
   }
 
   #indices(axis: AdapterAxis, rankClass: number): ClassInputs {
@@ -209,8 +230,9 @@ export class AdapterInputs {
     if (known) return known;
     const { builder } = this.#op;
     const names = indexNames(axis, rankClass);
+    const ones = this.#inBlocks ? [1, 1, 1] : [1, 1];
     const made: ClassInputs = {
-      toGroups: builder.input(names.toGroups, "int32", [`groups.${key}`, 1, 1, `members.${key}`]),
+      toGroups: builder.input(names.toGroups, "int32", [`groups.${key}`, ...ones, `members.${key}`]),
       products: builder.input(names.products, "int64", [`taken.${key}`, 3]),
       rows: builder.input(names.rows, "int64", [`taken.${key}`, 1]),
     };

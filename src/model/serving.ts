@@ -20,6 +20,8 @@ export interface ServingOptions {
   readonly adapters: AdapterMode;
   /** Rows may have DoRA; with one adapter for every row it is. */
   readonly dora?: boolean;
+  /** Sums over ranks above 128 in blocks, so that they do not depend on the other rows; for rank classes. */
+  readonly inBlocks?: boolean;
 }
 
 export interface ServingGraph {
@@ -64,7 +66,7 @@ class ServingLowering implements Lowering {
       total: builder.input("total_sequence_length", "int32", [1]),
       rows: builder.input("logit_rows", "int32", ["logit_rows"]),
     };
-    this.adapters = options.adapters === "none" ? null : new AdapterInputs(this.op, options.adapters);
+    this.adapters = options.adapters === "none" ? null : new AdapterInputs(this.op, options.adapters, options.inBlocks);
     this.#rotary = this.#rotaryTables();
   }
 
