@@ -43,7 +43,6 @@ const doors: Readonly<Record<string, RegExp>> = {
   re2js: /^adapter\//,
   "@bufbuild/protobuf": /^onnx\//,
   "@huggingface/tokenizers": /^text\//,
-  "@huggingface/jinja": /^text\//,
   valibot: /^(server|gateway|train|model|adapter)\//,
   commander: /^cli\//,
   yaml: /^cli\/config-file/,
@@ -129,7 +128,7 @@ test("the reader of imports sees every form, and the finder of cycles finds one"
 // import x from "no";\n/* from "never" */ const f = require("f"); Array.from("g");`;
   assert.deepEqual(importsOf(source), ["a", "./b.js", "c", "d", "e", "f"]);
   assert.equal(resolveImport("engine/x.ts", "../base/log.js").to, "base/log.ts");
-  assert.equal(resolveImport("text/x.ts", "@huggingface/jinja/deep").to, "@huggingface/jinja");
+  assert.equal(resolveImport("text/x.ts", "@huggingface/tokenizers/deep").to, "@huggingface/tokenizers");
   assert.deepEqual(
     findCycle(
       new Map([

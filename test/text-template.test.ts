@@ -97,7 +97,7 @@ describe("what templates may do", () => {
 
   test("special tokens that the model does not name are empty", () =>
     assert.equal(render("[{{ bos_token }}{{ eos_token }}]"), "[</s>]"));
-  test("tools are none", () => assert.equal(render("{{ tools is none }}{{ documents is none }}"), "truetrue"));
+  test("tools are none", () => assert.equal(render("{{ tools is none }}{{ documents is none }}"), "TrueTrue"));
   test("ranges are Python's", () =>
     assert.equal(render("{% for i in range(9, 0, -4) %}{{ i }}{% endfor %}{{ range(0) | length }}"), "9510"));
   test("strftime_now is the local time", () =>

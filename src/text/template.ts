@@ -1,10 +1,10 @@
 /** Chat templates: where a model keeps its own, and turning messages into one text with it. Nothing else imports the engine. */
 
-import { Environment, Interpreter, Template } from "@huggingface/jinja";
 import { LorikeetError } from "../base/errors.js";
 import { continueFinalMessage } from "./continue.js";
+import { RaisedFault } from "./jinja/faults.js";
+import { Program } from "./jinja/program.js";
 import { asRecord, asString, describe, type JsonRecord, readIfThere } from "./json.js";
-import { strftime } from "./strftime.js";
 import type { ChatMessage, RenderOptions } from "./types.js";
 
 /** A template's text and the file that it came from. */
@@ -67,34 +67,6 @@ function ownTemplate(value: unknown): string | null {
   );
 }
 
-/** What a template throws by `raise_exception`. */
-class Raised extends Error {}
-
-/** Everything a template may call or name besides the messages. */
-const globals = {
-  true: true,
-  false: false,
-  none: null,
-  True: true,
-  False: false,
-  None: null,
-  raise_exception: (message: unknown): never => {
-    throw new Raised(String(message));
-  },
-  strftime_now: (format: unknown): string => strftime(new Date(), String(format)),
-  range: (...bounds: unknown[]): number[] => range(bounds.filter((bound) => typeof bound === "number")),
-};
-
-/** Python's range, bounded so that no template can fill the memory with it. */
-function range(bounds: readonly number[]): number[] {
-  const [first = 0, second, step = 1] = bounds;
-  const [start, stop] = second === undefined ? [0, first] : [first, second];
-  if (step === 0) throw new Error("range() must have a step that is not 0");
-  const count = Math.max(0, Math.ceil((stop - start) / step));
-  if (count > 100_000) throw new Error(`range() of ${count} numbers is too long; at most 100000 are allowed`);
-  return Array.from({ length: count }, (_, i) => start + i * step);
-}
-
 /**
  * Compiles a template once. `variables` are the special tokens by name.
  * The renderer throws LorikeetError `invalid_value` with the template's own message when the template refuses the messages.
@@ -107,27 +79,22 @@ export function compileTemplate(source: TemplateSource, variables: ReadonlyMap<s
     throw new LorikeetError("model_unsupported", message, { param: "--chat-template", found: source.origin, cause });
   };
   const program = attempt(
-    () => new Template(source.text).parsed,
+    () => new Program(source.text),
     (cause) => fail("parsed", cause),
   );
   const render: RenderChat = (messages, addGenerationPrompt, options = {}) =>
     attempt(
-      () => {
-        const values = {
-          ...globals,
+      () =>
+        program.render({
           ...Object.fromEntries(variables),
           ...options.kwargs,
           messages,
           tools: options.tools ?? null,
           documents: options.documents ?? null,
           add_generation_prompt: addGenerationPrompt,
-        };
-        const environment = new Environment();
-        for (const [name, value] of Object.entries(values)) environment.set(name, value);
-        return String(new Interpreter(environment).run(program).value);
-      },
+        }),
       (cause) => {
-        if (!(cause instanceof Raised)) return fail("rendered", cause);
+        if (!(cause instanceof RaisedFault)) return fail("rendered", cause);
         throw new LorikeetError("invalid_value", `The chat template refused the messages: ${cause.message}`, {
           param: "messages",
           cause,
