@@ -71,7 +71,11 @@ test("a command's key is the first of its file, else LORIKEET_API_KEY, else that
 
 test("the log never holds a key, wherever a client puts it", () => {
   const written: string[] = [];
-  const logger = createLogger("info", { write: (text) => void written.push(text) }, ["sk-secret", 'a"b\\c']);
+  const logger = createLogger(
+    "info",
+    { write: (text) => void written.push(text) },
+    { secrets: ["sk-secret", 'a"b\\c'] },
+  );
   const body = { prompt: ["my key is sk-secret", 'and a"b\\c'], "sk-secret": 1 };
   logger.info({ requestId: "sk-secret", path: "/v1/sk-secret", body, ms: 12 }, "request");
   const out = written.join("");
@@ -99,7 +103,7 @@ test("serve refuses a public host without a key, takes one from the environment,
   assert.equal((await fetch(`${address}/health`)).status, 200);
   const list = ["adapters", "list", "--url", address];
   const without = start(list);
-  assert.equal(await without.ended, 1);
+  assert.equal(await without.ended, 9);
   assert.match(without.err, /answered 401: .*LORIKEET_API_KEY.*--api-key-file/);
   for (const run of [start(list, { LORIKEET_API_KEY: key }), start([...list, "--api-key-file", file(`${key}\n`)])]) {
     assert.equal(await run.ended, 0, run.err);

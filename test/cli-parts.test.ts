@@ -16,10 +16,26 @@ import { isLoopback } from "../src/server/loopback.js";
 
 const MiB = 1024 ** 2;
 const shape = { kvBytesPerToken: 8192, maxPositions: 1024 };
-const request = { maxBatch: 16, maxContext: null, kvBytes: null, memoryBytes: 1024 * MiB, weightBytes: 24 * MiB };
+const request = {
+  maxBatch: 16,
+  maxContext: null,
+  neededContext: Number.POSITIVE_INFINITY,
+  kvBytes: null,
+  memoryBytes: 1024 * MiB,
+  weightBytes: 24 * MiB,
+};
 
 test("without a word about context the model's own is taken when it fits", () => {
   assert.deepEqual(planKvCache(shape, request), { maxBatch: 16, maxContext: 1024, bytes: 129 * MiB });
+});
+
+test("slots are no larger than what will be asked for, and --max-context stands over that", () => {
+  const long = { ...shape, maxPositions: 1_000_000 };
+  const one = { ...request, maxBatch: 1, neededContext: 40 };
+  assert.equal(planKvCache(long, one).maxContext, 40);
+  assert.equal(planKvCache(long, { ...one, neededContext: 3 }).maxContext, 16);
+  assert.equal(planKvCache(long, { ...one, maxContext: 512 }).maxContext, 512);
+  assert.equal(planKvCache(shape, { ...one, neededContext: 5000 }).maxContext, 1024);
 });
 
 test("a context that was not asked for shrinks to what fits the budget", () => {
@@ -167,13 +183,13 @@ test("a table aligns words to the left and numbers to the right", () => {
   );
 });
 
-test("faults become one line and an exit code: 2 for the command line, 1 for the rest", () => {
+test("faults become one line and an exit code", () => {
   const usage = new UsageError(["--port must be a number."]);
   assert.equal(describeFault(usage), "--port must be a number.");
   assert.equal(exitCodeOf(usage), 2);
   const many = new LorikeetError("model_invalid", "Two things\nare wrong.", { faults: ["first", "second"] });
   assert.equal(describeFault(many), "Two things are wrong.\n  - first\n  - second");
-  assert.equal(exitCodeOf(many), 1);
+  assert.equal(exitCodeOf(many), 3);
   const busy = Object.assign(new Error("listen"), { code: "EADDRINUSE", address: "127.0.0.1", port: 8080 });
   assert.match(describeFault(busy), /^The address 127\.0\.0\.1:8080 is in use/);
   assert.match(describeFault(new TypeError("a bug")), /TypeError: a bug\n {4}at /);

@@ -45,7 +45,7 @@ test("inspect describes an adapter folder, alone and against its base", async ()
     assert.match(out, /^model\.layers\.\*\.mlp\.down_proj +8 +8 +16 +2 +768 +256 +BF16$/m);
   }
   const wrong = await run(["inspect", "adapters/plays", "--model", "test/fixtures/oracle/llama"]);
-  assert.equal(wrong.code, 1);
+  assert.equal(wrong.code, 5);
   assert.match(wrong.err, /^lorikeet: /);
 });
 

@@ -46,7 +46,7 @@ test("serve: banner, an answer, adapters by --url, and a drain that lets a runni
   assert.equal((await complete(address, { model: "moods", prompt: "good\nlabel:", max_tokens: 2 })).status, 200);
 
   const busy = start(["serve", "--model", model, "--port", new URL(address).port]);
-  assert.equal(await busy.ended, 1);
+  assert.equal(await busy.ended, 6);
   assert.match(busy.err, /^lorikeet: The address 127\.0\.0\.1:\d+ is in use[^\n]+\n$/);
 
   const stream = complete(address, {
@@ -106,7 +106,7 @@ test("adapters of a running server: what is sent, told, refused and verified", a
     assert.match(again.out, /^org\/moods was stored already on http:/);
 
     const stranger = start(["adapters", "add", "x", "test/fixtures/oracle/llama/adapters/patterns", ...url]);
-    assert.equal(await stranger.ended, 1);
+    assert.equal(await stranger.ended, 9);
     assert.ok(stranger.err.split("\n").filter((line) => line.startsWith("  - ")).length > 10, "every fault is told");
 
     for (const base of [[], ["--model", model]]) {
@@ -206,7 +206,7 @@ test("a host or a folder that cannot be is one line and exit code 2", async () =
     ["--host", "192.0.2.1", /^lorikeet: --host must be an address of this machine; 192\.0\.2\.1 is none\.\n$/],
     ["--lora-path-root", "nowhere", /^lorikeet: --lora-path-root must be a folder; nowhere does not exist\.\n$/],
   ] as const) {
-    const run = start(["serve", "--model", model, "--port", "0", option, value]);
+    const run = start(["serve", "--model", model, "--port", "0", "--no-auth", option, value]);
     assert.equal(await run.ended, 2);
     assert.match(run.err, says);
   }
@@ -217,8 +217,8 @@ test("a port that is taken is found before the model is loaded", async () => {
   await once(holder, "listening");
   const address = holder.address();
   const port = typeof address === "object" ? String(address?.port) : "";
-  const run = start(["serve", "--model", "nowhere", "--port", port]);
-  assert.equal(await run.ended, 1);
+  const run = start(["serve", "--model", model, "--port", port]);
+  assert.equal(await run.ended, 6);
   assert.match(run.err, /is in use by another program/);
   holder.close();
 });

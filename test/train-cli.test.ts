@@ -239,13 +239,13 @@ test("a dry run shows rows, lengths and costs, and writes nothing; faults of the
   assert.match(dry.out, /memory +about .* of .*\ntime +about/);
   assert.match(dry.out, /tokens of a row\n +\d+(-\d+)? +█/);
   const other = await finish("train", ...recipe, "--dry-run", "--data-digest", `sha256:${"0".repeat(64)}`);
-  assert.equal(other.code, 1);
+  assert.equal(other.code, 4);
   assert.match(other.err, /The data is sha256:[0-9a-f]{64}, not the sha256:0{64} of --data-digest/);
   const bad = join(folder, "bad.jsonl");
   writeFileSync(bad, '{"text":1}\n');
   const out = join(folder, "adapters", "never");
   const faulty = await finish("train", ...model, "--data", bad, "--out", out);
-  assert.equal(faulty.code, 1);
+  assert.equal(faulty.code, 4);
   assert.match(faulty.err, /bad\.jsonl:1: must have a text/);
   assert.ok(!existsSync(join(folder, "adapters", ".training")));
   assert.deepEqual(readdirSync(folder).sort(), [...before, "bad.jsonl"].sort());

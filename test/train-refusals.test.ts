@@ -62,7 +62,7 @@ test("what cannot go together is refused, also by a dry run", async () => {
 test("a run that is refused leaves no folder behind", async () => {
   for (const data of [join(folder, "missing.jsonl"), pairs]) {
     const { code, err } = await train("--data", data, "--out", out);
-    assert.equal(code, 1, err);
+    assert.equal(code, 4, err);
   }
   assert.ok(!existsSync(adapters), "neither the result's folder nor the run's");
 });
@@ -126,7 +126,7 @@ test("a server that is down or refuses loses nothing: the result is saved, told 
     ["refused", refused, /answered 507: The disk of the adapters folder is full\./],
     ["down", down, /does not answer \(ECONNREFUSED\)/],
   ] as const) {
-    assert.equal(code, 1);
+    assert.equal(code, 9);
     assert.match(err, /saved .*\n(.*\n)*.*The adapter is saved, but not published: /);
     assert.match(err, reason);
     const target = join(folder, "made", name);

@@ -26,7 +26,7 @@ import { engineOptions, flagName, given, type OptionTable, open, type Settings }
 import { choosePrecision } from "./precision.js";
 import { tickingLine } from "./progress.js";
 import { requireGiven } from "./settings.js";
-import { listenForShutdown, signalExitCode } from "./shutdown.js";
+import { cancelledLine, listenForShutdown, signalExitCode } from "./shutdown.js";
 import { formatFields } from "./table.js";
 import { printJson, printLine, type Terminal } from "./terminal.js";
 import { encodingOf, openTrainModel, readData, type TrainModel } from "./train-model.js";
@@ -36,7 +36,7 @@ import { Quit, UsageError } from "./usage.js";
 
 const { model, cacheDir, chatTemplate, threads, dtype, headDtype } = engineOptions;
 
-const evalOptions = {
+export const evalOptions = {
   ...{ model, dtype, headDtype, cacheDir, chatTemplate, threads },
   data: trainOptions.data,
   length: trainOptions.length,
@@ -138,7 +138,9 @@ async function evaluate(flags: EvalFlags, terminal: Terminal): Promise<void> {
     else printLine(terminal.stdout, formatFigures(all));
   } catch (error) {
     if (!shutdown.signal.aborted) throw error;
-    throw new Quit(signalExitCode(await shutdown.requested));
+    const name = await shutdown.requested;
+    printLine(terminal.stderr, cancelledLine(name));
+    throw new Quit(signalExitCode(name));
   } finally {
     progress.end();
   }

@@ -4,10 +4,12 @@ import { text as readAll } from "node:stream/consumers";
 import type { Command } from "commander";
 import { silent } from "../base/log.js";
 import type { Answer } from "../gateway/answer.js";
+import { loadTokenizer } from "../text/tokenizer.js";
 import { addOptions, readOptions } from "./command-line.js";
 import { configKeys, type GenerateSettings, generateOptions, singleSequence } from "./generate-options.js";
+import { requireFolder } from "./paths.js";
 import { progressLine } from "./progress.js";
-import { listenForShutdown, signalExitCode } from "./shutdown.js";
+import { cancelledLine, listenForShutdown, signalExitCode } from "./shutdown.js";
 import { openStack, type Stack } from "./stack.js";
 import { printJson, printLine, type Terminal } from "./terminal.js";
 import { Quit, UsageError } from "./usage.js";
@@ -38,6 +40,7 @@ async function generate(prompt: string, settings: GenerateSettings, json: boolea
     servedName: null,
     adapters: directory === null ? null : { directory, limits: {} },
     gateway: { generationConfig: settings.generationConfig },
+    neededContext: await neededContext(prompt, settings),
     logger: silent,
     progress: progress.report,
   }).finally(() => progress.end());
@@ -52,7 +55,27 @@ async function generate(prompt: string, settings: GenerateSettings, json: boolea
   } catch (error) {
     if (!shutdown.signal.aborted) throw error;
     printLine(terminal.stdout, "");
-    throw new Quit(signalExitCode(await shutdown.requested));
+    const name = await shutdown.requested;
+    printLine(terminal.stderr, cancelledLine(name));
+    throw new Quit(signalExitCode(name));
+  }
+}
+
+/** Tokens of the prompt and the answer at most: a model may allow a million, whose cache nobody would fill. */
+async function neededContext(
+  prompt: string,
+  { model, chat, chatTemplate, maxTokens }: GenerateSettings,
+): Promise<number> {
+  if (model === null) return Number.POSITIVE_INFINITY;
+  await requireFolder("--model", model);
+  const tokenizer = await loadTokenizer(model, { chatTemplateFile: chatTemplate ?? undefined });
+  if (tokenizer === null) return Number.POSITIVE_INFINITY;
+  try {
+    const messages = [{ role: "user", content: prompt }];
+    const text = chat ? tokenizer.renderChat(messages, { addGenerationPrompt: true }) : prompt;
+    return (await tokenizer.encode(text, { addSpecialTokens: !chat })).length + maxTokens;
+  } finally {
+    await tokenizer.close();
   }
 }
 

@@ -8,6 +8,8 @@ export interface KvRequest {
   readonly maxBatch: number;
   /** null: as much as the model was made for and the memory holds. */
   readonly maxContext: number | null;
+  /** Tokens beyond which nobody will ask; counts where --max-context is not given. */
+  readonly neededContext: number;
   /** null: half of what the weights leave of the memory. */
   readonly kvBytes: number | null;
   readonly memoryBytes: number;
@@ -44,7 +46,8 @@ export function planKvCache(shape: KvShape, request: KvRequest): KvPlan {
   };
   const budget = request.kvBytes ?? Math.max(0, Math.floor((request.memoryBytes - request.weightBytes) / 2));
   const longest = longestContext(maxBatch, Math.floor(budget / shape.kvBytesPerToken));
-  const context = maxContext ?? Math.min(shape.maxPositions, longest);
+  const wide = Math.min(shape.maxPositions, Math.max(leastContext, request.neededContext));
+  const context = maxContext ?? Math.min(wide, longest);
   if (context <= longest && context >= Math.min(leastContext, shape.maxPositions)) {
     return { maxBatch, maxContext: context, bytes: bytesOf(context) };
   }

@@ -36,7 +36,7 @@ export function watchLifetime(terminal: Terminal, logger: Logger): Lifetime {
     else begin(name);
   });
   const stopCrashes = terminal.onCrash((error) => {
-    exitCode = exitCodes.crashed;
+    exitCode = exitCodes.internal;
     logger.error({ err: error }, "A fault that nobody caught: the server shuts down");
     begin("crash");
   });

@@ -1,11 +1,23 @@
-/** Makes the logger that every room is handed: pino, one JSON object a line. */
+/** Makes the logger that every room is handed: pino, one JSON object a line, or text for people. */
 
 import pino from "pino";
 import type { Logger } from "../base/log.js";
 import type { LogQueue } from "./log-queue.js";
+import { formatLine } from "./log-text.js";
 
-/** Lines at `level` and above, with an ISO time; `silent` writes none. A secret is never written, wherever it came from. */
-export function createLogger(level: string, queue: Pick<LogQueue, "write">, secrets: readonly string[] = []): Logger {
+export interface LogForm {
+  /** What is never written, wherever it came from. */
+  readonly secrets?: readonly string[];
+  /** Lines for people instead of JSON. */
+  readonly isText?: boolean;
+}
+
+/** Lines at `level` and above, with an ISO time; `silent` writes none. */
+export function createLogger(
+  level: string,
+  queue: Pick<LogQueue, "write">,
+  { secrets = [], isText = false }: LogForm = {},
+): Logger {
   return pino(
     {
       level,
@@ -13,7 +25,12 @@ export function createLogger(level: string, queue: Pick<LogQueue, "write">, secr
       timestamp: pino.stdTimeFunctions.isoTime,
       formatters: { level: (label) => ({ level: label }) },
     },
-    { write: (line) => queue.write(withoutSecrets(line, secrets)) },
+    {
+      write(line) {
+        const clean = withoutSecrets(line, secrets);
+        queue.write(isText ? formatLine(clean) : clean);
+      },
+    },
   );
 }
 

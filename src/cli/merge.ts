@@ -11,7 +11,7 @@ import { printLine, type Terminal } from "./terminal.js";
 import { trainConfigKeys } from "./train-options.js";
 import { flag, oneOf, text } from "./units.js";
 
-const mergeOptions = {
+export const mergeOptions = {
   model: engineOptions.model,
   adapter: open("Adapter", "required", { placeholder: "folder", parse: text, help: "the PEFT folder to fold in" }),
   out: open("Adapter", "required", { placeholder: "folder", parse: text, help: "the checkpoint's folder" }),

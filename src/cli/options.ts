@@ -160,7 +160,7 @@ export const serviceOptions = {
     parse: text,
     help: "folder of adapters: PEFT folders put there by hand, and the store for uploads",
   }),
-  servedModelName: open("Server", "the model folder's name", {
+  servedModelName: open("Server", "the model folder's name, or org/name in a Hugging Face cache", {
     placeholder: "name",
     parse: text,
     help: "the base model's name in requests and lists",
@@ -358,6 +358,11 @@ export const serviceOptions = {
     2 ** 20,
     "bytes of log lines that wait for a reader; lines past it are dropped and counted",
   ),
+  logFormat: given("Logs", "auto", {
+    placeholder: "format",
+    parse: oneOf("auto", "json", "text"),
+    help: "json: an object a line; text: for people; auto is text on a terminal, else json",
+  }),
   logPrompts: given("Logs", serverDefaults.logPrompts, {
     parse: flag,
     help: "write bodies of requests, prompts included, to the log",

@@ -3,18 +3,37 @@
 import { Command, CommanderError } from "commander";
 import { addAdapters } from "./adapters.js";
 import { addBench } from "./bench.js";
-import { addEval } from "./eval.js";
+import { benchOptions, benchTrainOptions } from "./bench-options.js";
+import { strangeVariables } from "./environment.js";
+import { addEval, evalOptions } from "./eval.js";
 import { addGenerate } from "./generate.js";
+import { generateOptions } from "./generate-options.js";
 import { addInspect } from "./inspect.js";
-import { addMerge } from "./merge.js";
+import { addMerge, mergeOptions } from "./merge.js";
+import { serveOptions } from "./options.js";
 import { addServe } from "./serve.js";
 import { printLine, type Terminal } from "./terminal.js";
 import { addTrain } from "./train.js";
+import { trainOptions } from "./train-options.js";
 import { describeFault, exitCodeOf, exitCodes, Quit } from "./usage.js";
 import { readVersion } from "./version.js";
 
+const tables = [
+  serveOptions,
+  generateOptions,
+  trainOptions,
+  evalOptions,
+  mergeOptions,
+  benchOptions,
+  benchTrainOptions,
+];
+const optionNames = tables.flatMap((table) => Object.keys(table));
+
 /** Runs one command line (without node and script) to its end and returns the exit code. Never throws. */
 export async function runProgram(args: readonly string[], terminal: Terminal): Promise<number> {
+  for (const line of strangeVariables(terminal.environment, optionNames)) {
+    printLine(terminal.stderr, `lorikeet: warning: ${line}`);
+  }
   try {
     await createProgram(terminal).parseAsync([...args], { from: "user" });
     return exitCodes.ok;
@@ -47,7 +66,9 @@ function endOfParsing(error: CommanderError, terminal: Terminal): number {
   if (error.exitCode === 0) return exitCodes.ok;
   if (error.code !== "commander.help") {
     const reason = error.message.replace(/^error: /, "").replace(/\s*\n\s*/g, " ");
-    printLine(terminal.stderr, `lorikeet: ${reason} (see lorikeet --help)`);
+    const hint =
+      error.code === "commander.excessArguments" ? " Values belong to options, such as --model <folder>." : "";
+    printLine(terminal.stderr, `lorikeet: ${reason}${hint} (see lorikeet --help)`);
   }
   return exitCodes.usage;
 }

@@ -15,23 +15,32 @@ import { progressLine } from "./progress.js";
 import { openService, type Service } from "./service.js";
 import type { Stack } from "./stack.js";
 import { printLine, type Terminal } from "./terminal.js";
-import { exitCodes, Quit } from "./usage.js";
+import { noTokenizerNote } from "./tokenizer-note.js";
+import { exitCodes, Quit, UsageError } from "./usage.js";
 import { readVersion } from "./version.js";
 
 /** After the drain: how long connections, the engine and the store may take to close. */
 const closeMs = 5_000;
 
 export function addServe(program: Command, terminal: Terminal): void {
-  const command = program.command("serve").description("load a model and answer requests over HTTP and WebSocket");
-  addOptions(command, serveOptions).action(() =>
-    serve(readOptions(command, serveOptions, terminal.environment, configKeys), terminal),
-  );
+  const command = program
+    .command("serve")
+    .description("load a model and answer requests over HTTP and WebSocket")
+    .argument("[model]", "the model folder, as --model");
+  addOptions(command, serveOptions).action((model: string | undefined) => {
+    const settings = readOptions(command, serveOptions, terminal.environment, configKeys);
+    if (model !== undefined && command.getOptionValueSource("model") === "cli" && settings.model !== model) {
+      throw new UsageError([`The model is named twice: ${model}, and --model ${settings.model}.`]);
+    }
+    return serve({ ...settings, model: model ?? settings.model }, terminal);
+  });
 }
 
 async function serve(settings: ServeSettings, terminal: Terminal): Promise<void> {
   const keys = readServerKeys(settings, terminal.environment);
+  const isText = settings.logFormat === "auto" ? terminal.stdout.isTTY === true : settings.logFormat === "text";
   const log = new LogQueue(terminal.stdout, settings.logBufferBytes);
-  const logger = createLogger(settings.logLevel, log, keys);
+  const logger = createLogger(settings.logLevel, log, { secrets: keys, isText });
   log.onRecovered = (lines) => logger.warn({ lines }, "Log lines were dropped since nobody read them");
   using lifetime = watchLifetime(terminal, logger);
   const progress = progressLine(terminal.stderr);
@@ -59,7 +68,7 @@ async function serveUntilEnd(
 ): Promise<void> {
   await using service = opened;
   const port = service.open();
-  const facts = { ...factsOf(settings, service.stack, port), keys: keyCount };
+  const facts = { ...(await factsOf(settings, service.stack, port)), keys: keyCount };
   printLine(terminal.stderr, formatBanner(facts));
   logger.info({ ...facts }, "listening");
   const cause = await lifetime.end;
@@ -68,7 +77,7 @@ async function serveUntilEnd(
   await service.server.drain(settings.drainTimeout);
 }
 
-function factsOf(settings: ServeSettings, stack: Stack, port: number): Omit<BannerFacts, "keys"> {
+async function factsOf(settings: ServeSettings, stack: Stack, port: number): Promise<Omit<BannerFacts, "keys">> {
   const { checkpoint, precision, started } = stack;
   const { limits } = started.engine;
   return {
@@ -89,7 +98,7 @@ function factsOf(settings: ServeSettings, stack: Stack, port: number): Omit<Bann
     threads: stack.threads,
     slots: { count: limits.maxBatch, context: limits.maxContext, kvBytes: started.kvBytes },
     adapters: adaptersOf(settings, stack),
-    notes: [...selfTestNotes(started.selfTest, settings, precision.dtype), ...textNotes(stack)],
+    notes: [...selfTestNotes(started.selfTest, settings, precision.dtype), ...(await textNotes(stack))],
     host: settings.host,
     port,
   };
@@ -111,8 +120,8 @@ function selfTestNotes(found: SelfTest, settings: ServeSettings, dtype: string):
   return [`the self-test found that on this CPU a result's last bits depend on ${what}`];
 }
 
-function textNotes({ tokenizer }: Stack): string[] {
-  if (tokenizer === null) return ["the model has no tokenizer: prompts must be token ids"];
+async function textNotes({ tokenizer, checkpoint }: Stack): Promise<string[]> {
+  if (tokenizer === null) return [await noTokenizerNote(checkpoint.directory)];
   if (tokenizer.chatTemplate === null)
     return ["the model has no chat template: /v1/chat/completions needs --chat-template"];
   return [];

@@ -5,7 +5,7 @@ import { Metrics } from "../server/metrics.js";
 import { createServer, type LorikeetServer } from "../server/server.js";
 import type { ServeSettings } from "./options.js";
 import { gatewayOptionsOf, serverOptionsOf, storeLimitsOf, uploadLimitsOf, validationOf } from "./serve-options.js";
-import { openStack, type Stack, type StackOptions } from "./stack.js";
+import { openStack, planStack, type Stack, type StackOptions } from "./stack.js";
 import { UsageError } from "./usage.js";
 
 /** Disposing of it stops listening, ends the engine and closes everything below it. */
@@ -17,7 +17,7 @@ export interface Service extends AsyncDisposable {
   open(): number;
 }
 
-/** Listens at once, alive but not ready, and loads the model. Throws what listening and `openStack` throw. */
+/** Checks the settings, listens, alive but not ready, and loads the model. Throws what listening, `planStack` and `openStack` throw. */
 export async function openService(
   settings: ServeSettings,
   logger: Logger,
@@ -27,12 +27,7 @@ export async function openService(
   const options = serverOptionsOf(settings);
   const metrics = new Metrics(options);
   const server = createServer({ logger, options, metrics, apiKeys });
-  const { port } = await listen(server, settings).catch(async (error: unknown) => {
-    metrics.close();
-    throw error;
-  });
-  logger.info({ model: settings.model, host: settings.host, port }, "loading");
-  const stack = await openStack({
+  const stackOptions: StackOptions = {
     settings,
     servedName: settings.servedModelName,
     adapters: adaptersOf(settings, metrics),
@@ -41,7 +36,15 @@ export async function openService(
     observer: metrics.engineObserver,
     logger,
     progress,
-  }).catch(async (error: unknown) => {
+  };
+  const opening = async () => {
+    const plan = await planStack(stackOptions);
+    checkTogether(settings);
+    const { port } = await listen(server, settings);
+    logger.info({ model: settings.model, host: settings.host, port }, "loading");
+    return { port, stack: await openStack(stackOptions, plan) };
+  };
+  const { port, stack } = await opening().catch(async (error: unknown) => {
     await server.close();
     throw error;
   });
@@ -59,6 +62,20 @@ export async function openService(
       await stack[Symbol.asyncDispose]();
     },
   };
+}
+
+/** Throws a UsageError for options that exclude each other. */
+function checkTogether(settings: ServeSettings): void {
+  const faults: string[] = [];
+  if (settings.socketPauseBytes > settings.socketCloseBytes) {
+    faults.push(
+      "--socket-pause-bytes must not be more than --socket-close-bytes: a reader is paused before it is closed.",
+    );
+  }
+  if (settings.loraPathRoot !== null && settings.adapters === null) {
+    faults.push("--lora-path-root needs --adapters <folder>, where the loaded adapters are stored.");
+  }
+  if (faults.length > 0) throw new UsageError(faults);
 }
 
 function adaptersOf(settings: ServeSettings, metrics: Metrics): StackOptions["adapters"] {

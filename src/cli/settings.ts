@@ -1,5 +1,6 @@
 /** Resolves a table of options: flags over environment over a configuration file over defaults. Knows no option by name. */
 
+import { nearest } from "./nearest.js";
 import { environmentName, flagName, type OptionTable, type Settings } from "./options.js";
 import { hosts, list, networks, origins } from "./units.js";
 import { UsageError } from "./usage.js";
@@ -70,12 +71,14 @@ function lookUp(name: string, sources: Sources): Found | null {
 
 function unknownKeys(table: OptionTable, sources: Sources): string[] {
   const known = sources.knownKeys ?? Object.keys(table).map(flagName);
+  const where = sources.filePath ?? "the file";
   return Object.keys(sources.file)
     .filter((key) => !known.includes(key))
-    .map(
-      (key) =>
-        `"${key}" in ${sources.filePath ?? "the file"} is not an option: its keys are the flags of --help without the dashes.`,
-    );
+    .map((key) => {
+      const meant = nearest(key, known);
+      const hint = meant === null ? "its keys are the flags of --help without the dashes" : `did you mean "${meant}"?`;
+      return `"${key}" in ${where} is not an option: ${hint}${meant === null ? "." : ""}`;
+    });
 }
 
 const isList = (parse: unknown): boolean =>

@@ -16,6 +16,11 @@ export function signalExitCode(signal: SignalName): number {
   return signal === "SIGINT" ? 130 : 143;
 }
 
+/** What a command says that a signal has ended before it was done. */
+export function cancelledLine(signal: SignalName): string {
+  return `lorikeet: cancelled by ${signal}`;
+}
+
 /** Listens until it is disposed of. */
 export function listenForShutdown(terminal: Terminal): Shutdown {
   const controller = new AbortController();

@@ -1,7 +1,5 @@
 /** Wires a model that runs: checkpoint, tokenizer, adapters, engine and gateway, from the settings of a command. */
 
-import { stat } from "node:fs/promises";
-import { basename } from "node:path";
 import type { StoreLimits } from "../adapter/store.js";
 import type { UploadLimits } from "../adapter/upload.js";
 import type { Logger, Progress } from "../base/log.js";
@@ -16,10 +14,11 @@ import { loadTokenizer } from "../text/tokenizer.js";
 import type { LoadedTokenizer } from "../text/types.js";
 import { type AdapterTier, openAdapterTier, type ValidationSettings } from "./adapter-tier.js";
 import { systemFingerprint } from "./fingerprint.js";
-import { planKvCache } from "./kv-plan.js";
+import { type KvPlan, planKvCache } from "./kv-plan.js";
 import { usableMemory, usableThreads } from "./machine.js";
 import { noAdapters } from "./no-adapters.js";
 import type { EngineSettings } from "./options.js";
+import { requireFile, requireFolder, requireNoFile } from "./paths.js";
 import { choosePrecision, type Precision } from "./precision.js";
 import { UsageError } from "./usage.js";
 
@@ -36,8 +35,18 @@ export interface StackOptions {
   readonly gateway: Partial<GatewayOptions>;
   readonly uploads?: UploadLimits;
   readonly observer?: EngineObserver;
+  /** Tokens that a sequence will have at most; slots need not be larger, whatever the model allows. */
+  readonly neededContext?: number;
   readonly logger: Logger;
   readonly progress: Progress;
+}
+
+/** What is known before anything is opened or allocated. */
+export interface StackPlan {
+  readonly name: string;
+  readonly checkpoint: Checkpoint;
+  readonly precision: Precision;
+  readonly kv: KvPlan;
 }
 
 /** Disposing of it ends the engine and closes everything below it. */
@@ -52,14 +61,38 @@ export interface Stack extends AsyncDisposable {
   readonly gateway: Gateway;
 }
 
-/** Throws a UsageError for settings that cannot be, and what opening the parts throws; what was opened is closed then. */
-export async function openStack(options: StackOptions): Promise<Stack> {
+/** Holds the settings against the disk, the model and the memory. Throws a UsageError, or what opening the model throws. */
+export async function planStack(options: Omit<StackOptions, "logger" | "progress">): Promise<StackPlan> {
+  const { settings } = options;
+  if (settings.model === null) throw new UsageError(["--model <folder> is required (or LORIKEET_MODEL)."]);
+  await requireFolder("--model", settings.model);
+  if (options.adapters !== null) await requireFolder("--adapters", options.adapters.directory);
+  if (options.gateway.loraPathRoot) await requireFolder("--lora-path-root", options.gateway.loraPathRoot);
+  if (settings.chatTemplate !== null) await requireFile("--chat-template", settings.chatTemplate);
+  if (settings.cacheDir !== null) await requireNoFile("--cache-dir", settings.cacheDir);
+  const checkpoint = await openCheckpoint(settings.model);
+  const precision = choosePrecision(checkpoint.parameterCount, settings);
+  const kv = planKvCache(
+    { ...describeCheckpoint(checkpoint), maxPositions: checkpoint.config.maxPositions },
+    {
+      ...settings,
+      neededContext: options.neededContext ?? Number.POSITIVE_INFINITY,
+      memoryBytes: usableMemory(),
+      weightBytes: precision.bytes,
+    },
+  );
+  return { name: options.servedName ?? checkpoint.names[0], checkpoint, precision, kv };
+}
+
+/** Throws what `planStack` and opening the parts throw; what was opened is closed then. */
+export async function openStack(options: StackOptions, plan?: StackPlan): Promise<Stack> {
   const closers: (() => Promise<void>)[] = [];
   const close = async (): Promise<void> => {
     for (const closer of closers.splice(0).reverse()) await closer();
   };
   try {
-    return { ...(await open(options, closers)), [Symbol.asyncDispose]: close };
+    const planned = plan ?? (await planStack(options));
+    return { ...(await open(options, planned, closers)), [Symbol.asyncDispose]: close };
   } catch (error) {
     await close();
     throw error;
@@ -68,19 +101,12 @@ export async function openStack(options: StackOptions): Promise<Stack> {
 
 type Closers = (() => Promise<void>)[];
 
-async function open(options: StackOptions, closers: Closers): Promise<Omit<Stack, keyof AsyncDisposable>> {
+async function open(
+  options: StackOptions,
+  { name, checkpoint, precision, kv }: StackPlan,
+  closers: Closers,
+): Promise<Omit<Stack, keyof AsyncDisposable>> {
   const { settings, logger } = options;
-  if (settings.model === null) throw new UsageError(["--model <folder> is required (or LORIKEET_MODEL)."]);
-  await requireFolder("--model", settings.model);
-  if (options.adapters !== null) await requireFolder("--adapters", options.adapters.directory);
-  if (options.gateway.loraPathRoot) await requireFolder("--lora-path-root", options.gateway.loraPathRoot);
-  const checkpoint = await openCheckpoint(settings.model);
-  const name = options.servedName ?? basename(checkpoint.directory);
-  const precision = choosePrecision(checkpoint.parameterCount, settings);
-  const kv = planKvCache(
-    { ...describeCheckpoint(checkpoint), maxPositions: checkpoint.config.maxPositions },
-    { ...settings, memoryBytes: usableMemory(), weightBytes: precision.bytes },
-  );
   const tokenizer = await loadTokenizer(checkpoint.directory, { chatTemplateFile: settings.chatTemplate ?? undefined });
   closers.push(async () => tokenizer?.close());
   const adapters = await openAdapters(options, checkpoint, name, closers);
@@ -134,10 +160,4 @@ async function openAdapters(
   });
   closers.push(async () => tier[Symbol.asyncDispose]());
   return tier;
-}
-
-async function requireFolder(option: string, path: string): Promise<void> {
-  const status = await stat(path).catch(() => null);
-  if (!status?.isDirectory())
-    throw new UsageError([`${option} must be a folder; ${path} ${status ? "is none" : "does not exist"}.`]);
 }

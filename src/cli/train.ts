@@ -17,7 +17,7 @@ import { addOptions } from "./command-line.js";
 import { tickingLine } from "./progress.js";
 import { remoteServer } from "./remote.js";
 import { requireGiven } from "./settings.js";
-import { listenForShutdown, type Shutdown, signalExitCode } from "./shutdown.js";
+import { cancelledLine, listenForShutdown, type Shutdown, signalExitCode } from "./shutdown.js";
 import { printJson, printLine, type Terminal } from "./terminal.js";
 import { memoryForRun, openJob, type TrainJob } from "./train-job.js";
 import { trainOptions } from "./train-options.js";
@@ -37,8 +37,10 @@ export function addTrain(program: Command, terminal: Terminal): void {
       await runCommand(flags, shutdown, terminal);
     } catch (error) {
       if (!shutdown.signal.aborted || error instanceof Quit) throw error;
+      const name = await shutdown.requested;
+      printLine(terminal.stderr, cancelledLine(name));
       printLine(terminal.stderr, await stoppedLine(flags.out, terminal));
-      throw new Quit(signalExitCode(await shutdown.requested));
+      throw new Quit(signalExitCode(name));
     }
   });
 }

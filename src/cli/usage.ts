@@ -32,17 +32,77 @@ export class Quit extends Error {
   }
 }
 
-/** `crashed`: a service ended in good order after a fault that nobody caught. `overdue`: it did not end in time and was cut off. */
-export const exitCodes = { ok: 0, failed: 1, usage: 2, crashed: 70, overdue: 75 } as const;
+/** One code for each kind of fault; docs/errors.md lists them. 70 and 75 are those of sysexits.h. */
+export const exitCodes = {
+  ok: 0,
+  /** None of the kinds below, such as a check that found damage. */
+  failed: 1,
+  usage: 2,
+  model: 3,
+  data: 4,
+  adapter: 5,
+  /** The address to listen on is in use or not allowed. */
+  address: 6,
+  memory: 7,
+  /** No room, or no permission to write. */
+  storage: 8,
+  /** A running server did not answer, or refused. */
+  remote: 9,
+  /** A bug: also of a service that ended in good order after a fault that nobody caught. */
+  internal: 70,
+  /** A service did not end in time and was cut off. */
+  overdue: 75,
+  cancelled: 130,
+} as const;
 
-/** Codes that say that what was typed cannot be. */
-const usageCodes: readonly ErrorCode[] = ["invalid_value", "invalid_config", "invalid_name"];
+type ExitKind = keyof typeof exitCodes;
+
+const kindOfCode: Partial<Record<ErrorCode, ExitKind>> = {
+  invalid_value: "usage",
+  invalid_config: "usage",
+  invalid_name: "usage",
+  model_invalid: "model",
+  model_unsupported: "model",
+  tokenizer_missing: "model",
+  chat_template_missing: "model",
+  data_invalid: "data",
+  adapter_invalid: "adapter",
+  adapter_unsupported: "adapter",
+  adapter_too_large: "adapter",
+  adapter_damaged: "adapter",
+  digest_mismatch: "adapter",
+  out_of_memory: "memory",
+  store_full: "storage",
+  cancelled: "cancelled",
+  internal: "internal",
+};
+
+const kindOfSystemCode: Readonly<Record<string, ExitKind>> = {
+  EADDRINUSE: "address",
+  EADDRNOTAVAIL: "address",
+  ENOMEM: "memory",
+  ENOSPC: "storage",
+  EDQUOT: "storage",
+  EFBIG: "storage",
+  EROFS: "storage",
+  EPERM: "storage",
+};
 
 /** The exit code for a fault that ends a command. */
 export function exitCodeOf(error: unknown): number {
-  if (error instanceof Quit) return error.exitCode;
-  if (error instanceof LorikeetError && usageCodes.includes(error.code)) return exitCodes.usage;
-  return error instanceof UsageError ? exitCodes.usage : exitCodes.failed;
+  return error instanceof Quit ? error.exitCode : exitCodes[exitKindOf(error)];
+}
+
+function exitKindOf(error: unknown): ExitKind {
+  if (error instanceof UsageError) return "usage";
+  if (error instanceof RemoteError) return "remote";
+  if (error instanceof LorikeetError) return kindOfCode[error.code] ?? "failed";
+  if (!(error instanceof Error)) return "internal";
+  if (systemFault(error) === null) return "internal";
+  const code = "code" in error ? String(error.code) : "";
+  // Permission to listen, or to open a file.
+  if (code === "EACCES") return "path" in error ? "storage" : "address";
+  return kindOfSystemCode[code] ?? "failed";
 }
 
 /** One line (and one more for each further fault) for a person. A bug shows its stack. */

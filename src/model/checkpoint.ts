@@ -48,11 +48,16 @@ export async function openCheckpoint(directory: string): Promise<Checkpoint> {
   };
 }
 
+/** The name to go by, and others that adapters may call it. */
 function namesOf(path: string, json: unknown): readonly [string, ...string[]] {
-  // A Hugging Face cache keeps a model in models--owner--name/snapshots/<revision>.
-  const repository = /[/\\]models--([^/\\]+)[/\\]snapshots[/\\][^/\\]+$/.exec(path)?.[1]?.replaceAll("--", "/") ?? "";
   const stated = isObject(json) && typeof json._name_or_path === "string" ? json._name_or_path : "";
-  return [basename(path), ...[repository, stated].filter((name) => name !== "")];
+  const [name, ...others] = [...new Set([repositoryOf(path), basename(path), stated])].filter((other) => other !== "");
+  return [name ?? path, ...others];
+}
+
+/** `owner/name` of a model in a Hugging Face cache, models--owner--name/snapshots/<revision>; empty for any other folder. */
+function repositoryOf(path: string): string {
+  return /[/\\]models--([^/\\]+)[/\\]snapshots[/\\][^/\\]+$/.exec(path)?.[1]?.replace("--", "/") ?? "";
 }
 
 /** Adds a file's tensors to `found`, and what identifies the file to `hash`. */
