@@ -80,7 +80,7 @@ test("expressions and statements have the value that Jinja2 gives them, or fail 
 });
 
 describe("no template can hang the thread or fill the memory", () => {
-  const limits = { maxSteps: 100_000, maxCharacters: 1_000_000 };
+  const limits = { maxSteps: 20_000 };
   const hostile: Record<string, string> = {
     "loops in loops": "{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}",
     "a text that doubles":
@@ -107,7 +107,7 @@ describe("no template can hang the thread or fill the memory", () => {
     "a batch filled up": "{{ [1] | batch(999999999, 0) | list }}",
     "many slices": "{{ [1] | slice(999999999) | list | length }}",
     "a replacement": "{% set a = 'a' * 1000 %}{{ a | replace('a', a) | replace('a', a) }}",
-    "a join": "{% set a = 'a' * 900 %}{{ a.join(a) | length }}{{ a.join(a) | length }}",
+    "a join": "{% set a = 'a' * 1500 %}{{ a.join(a) | length }}",
     "a macro that calls itself": "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
     "a loop that calls itself": "{% for x in [1] recursive %}{{ loop([1]) }}{% endfor %}",
     "a value inside itself": "{% set ns = namespace() %}{% set ns.x = ns %}{{ ns }}",
@@ -140,7 +140,7 @@ describe("no template can hang the thread or fill the memory", () => {
 
   test("a budget is one rendering's own", () => {
     const program = new Program("{% for i in range(900) %}{{ i }}{% endfor %}");
-    for (let i = 0; i < 20; i++) assert.equal(program.render({}, { maxSteps: 9000, maxCharacters: 9000 }).length, 2590);
+    for (let i = 0; i < 20; i++) assert.equal(program.render({}, { maxSteps: 9000 }).length, 2590);
   });
 });
 

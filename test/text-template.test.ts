@@ -144,6 +144,46 @@ describe("what else a template may get", () => {
   });
 });
 
+describe("a template that is wrong stops chats alone", async () => {
+  const directory = await mkdtemp(join(tmpdir(), "lorikeet-template-"));
+  after(() => rm(directory, { recursive: true }));
+  const wrong = async (text: string) => {
+    const file = join(directory, "wrong.jinja");
+    await writeFile(file, text);
+    return load("llama3", { chatTemplateFile: file });
+  };
+
+  test("the tokenizer works, tells the fault, and a chat is refused without the folder's name", async () => {
+    const tokenizer = await wrong("a\n{% if %}");
+    assert.ok((await tokenizer.encode("Hi", { addSpecialTokens: false })).length > 0);
+    const message = /^The chat template wrong\.jinja cannot be parsed: line 2: .* --chat-template <file>\.$/;
+    assert.match(tokenizer.templateFault?.message ?? "", message);
+    assert.throws(() => tokenizer.renderChat(hi, { addGenerationPrompt: true }), {
+      code: "model_unsupported",
+      message,
+    });
+    assert.equal((await load("llama3")).templateFault, null);
+  });
+
+  test("a fault that only some messages meet is told with those", async () => {
+    const tokenizer = await wrong("{{ messages[0].content + messages[1].content }}");
+    assert.equal(tokenizer.templateFault, null);
+    assert.throws(() => tokenizer.renderChat(hi, { addGenerationPrompt: true }), {
+      code: "model_unsupported",
+      message: /^The chat template wrong\.jinja cannot be rendered: 'list object' has no element 1\./,
+    });
+  });
+
+  test("messages that take too long are refused with the limit", async () => {
+    const text = "{% for i in range(900) %}{% for j in range(900) %}{% endfor %}{% endfor %}";
+    const render = compileTemplate({ text, origin: "here" }, new Map(), { maxSteps: 2000 });
+    assert.throws(() => render(hi, true), {
+      code: "chat_template_limit",
+      message: /2000 steps\. --max-template-steps/,
+    });
+  });
+});
+
 test("times are spelled as in C's locale", () => {
   const date = new Date(2024, 1, 9, 15, 4, 5);
   assert.equal(

@@ -21,6 +21,7 @@ export const errorTable = {
   context_length_exceeded: invalid(400),
   prompt_too_long: invalid(400),
   chat_template_missing: invalid(400),
+  chat_template_limit: invalid(400),
   tokenizer_missing: invalid(400),
   invalid_config: invalid(400),
   invalid_name: invalid(400),

@@ -9,6 +9,7 @@ import { uploadDefaults } from "../adapter/upload.js";
 import { validationDefaults } from "../adapter/validator.js";
 import { gatewayDefaults } from "../gateway/options.js";
 import { serverDefaults } from "../server/options.js";
+import { defaultRenderLimits } from "../text/jinja/budget.js";
 import {
   bytes,
   duration,
@@ -269,6 +270,11 @@ export const serviceOptions = {
     placeholder: "n",
     parse: integer(1),
     help: "characters of one prompt, counted before it is tokenized",
+  }),
+  maxTemplateSteps: given("Limits", defaultRenderLimits.maxSteps, {
+    placeholder: "n",
+    parse: integer(1000),
+    help: "what rendering one chat may take: expressions, items and each 64 characters of the template's texts",
   }),
   maxQueuedCharacters: count(
     "Limits",

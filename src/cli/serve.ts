@@ -124,5 +124,6 @@ async function textNotes({ tokenizer, checkpoint }: Stack): Promise<string[]> {
   if (tokenizer === null) return [await noTokenizerNote(checkpoint.directory)];
   if (tokenizer.chatTemplate === null)
     return ["the model has no chat template: /v1/chat/completions needs --chat-template"];
+  if (tokenizer.templateFault) return [`chats are refused, completions are served: ${tokenizer.templateFault.message}`];
   return [];
 }

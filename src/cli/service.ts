@@ -32,6 +32,7 @@ export async function openService(
     servedName: settings.servedModelName,
     adapters: adaptersOf(settings, metrics),
     gateway: gatewayOptionsOf(settings),
+    maxTemplateSteps: settings.maxTemplateSteps,
     uploads: uploadLimitsOf(settings),
     observer: metrics.engineObserver,
     logger,

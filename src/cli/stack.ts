@@ -34,6 +34,7 @@ export interface StackOptions {
   } | null;
   readonly gateway: Partial<GatewayOptions>;
   readonly uploads?: UploadLimits;
+  readonly maxTemplateSteps?: number;
   readonly observer?: EngineObserver;
   /** Tokens that a sequence will have at most; slots need not be larger, whatever the model allows. */
   readonly neededContext?: number;
@@ -107,7 +108,11 @@ async function open(
   closers: Closers,
 ): Promise<Omit<Stack, keyof AsyncDisposable>> {
   const { settings, logger } = options;
-  const tokenizer = await loadTokenizer(checkpoint.directory, { chatTemplateFile: settings.chatTemplate ?? undefined });
+  const tokenizer = await loadTokenizer(checkpoint.directory, {
+    chatTemplateFile: settings.chatTemplate ?? undefined,
+    ...(options.maxTemplateSteps === undefined ? {} : { renderLimits: { maxSteps: options.maxTemplateSteps } }),
+  });
+  if (tokenizer?.templateFault) logger.warn({ code: tokenizer.templateFault.code }, tokenizer.templateFault.message);
   closers.push(async () => tokenizer?.close());
   const adapters = await openAdapters(options, checkpoint, name, closers);
   const threads = settings.threads ?? usableThreads();

@@ -1,8 +1,10 @@
 /** Chat templates: where a model keeps its own, and turning messages into one text with it. Nothing else imports the engine. */
 
+import { basename } from "node:path";
 import { LorikeetError } from "../base/errors.js";
 import { continueFinalMessage } from "./continue.js";
-import { RaisedFault } from "./jinja/faults.js";
+import { defaultRenderLimits, type RenderLimits } from "./jinja/budget.js";
+import { RaisedFault, TemplateFault } from "./jinja/faults.js";
 import { Program } from "./jinja/program.js";
 import { asRecord, asString, describe, type JsonRecord, readIfThere } from "./json.js";
 import type { ChatMessage, RenderOptions } from "./types.js";
@@ -20,7 +22,8 @@ export type RenderChat = (
   options?: Omit<RenderOptions, "addGenerationPrompt">,
 ) => string;
 
-const utf8 = (bytes: Uint8Array): string => new TextDecoder().decode(bytes);
+/** A mark at the beginning stays, as Python keeps it. */
+const utf8 = (bytes: Uint8Array): string => new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes);
 
 /**
  * The override if one is given, else chat_template.jinja, else `chat_template` of tokenizer_config.json (a string, or a list of
@@ -68,43 +71,58 @@ function ownTemplate(value: unknown): string | null {
 }
 
 /**
- * Compiles a template once. `variables` are the special tokens by name.
- * The renderer throws LorikeetError `invalid_value` with the template's own message when the template refuses the messages.
+ * Compiles a template once. `variables` are the special tokens by name. The renderer throws LorikeetError `invalid_value` with
+ * the template's own message when the template refuses the messages, `chat_template_limit` past the limits, and
+ * `model_unsupported` for any other fault. Clients see these: they name the template's file, never its folder.
  * @throws LorikeetError `model_unsupported` when the template cannot be parsed.
  */
-export function compileTemplate(source: TemplateSource, variables: ReadonlyMap<string, string>): RenderChat {
+export function compileTemplate(
+  source: TemplateSource,
+  variables: ReadonlyMap<string, string>,
+  limits: RenderLimits = defaultRenderLimits,
+): RenderChat {
+  const file = basename(source.origin);
   const fail = (what: string, cause: unknown): never => {
     const reason = cause instanceof Error ? cause.message : String(cause);
-    const message = `The chat template in ${source.origin} cannot be ${what}: ${reason}. Another can be given with --chat-template <file>.`;
-    throw new LorikeetError("model_unsupported", message, { param: "--chat-template", found: source.origin, cause });
+    const message = `The chat template ${file} cannot be ${what}: ${reason}. Another can be given with --chat-template <file>.`;
+    throw new LorikeetError("model_unsupported", message, { param: "--chat-template", found: file, cause });
   };
   const program = attempt(
     () => new Program(source.text),
     (cause) => fail("parsed", cause),
   );
-  const render: RenderChat = (messages, addGenerationPrompt, options = {}) =>
-    attempt(
-      () =>
-        program.render({
-          ...Object.fromEntries(variables),
-          ...options.kwargs,
-          messages,
-          tools: options.tools ?? null,
-          documents: options.documents ?? null,
-          add_generation_prompt: addGenerationPrompt,
-        }),
-      (cause) => {
-        if (!(cause instanceof RaisedFault)) return fail("rendered", cause);
-        throw new LorikeetError("invalid_value", `The chat template refused the messages: ${cause.message}`, {
-          param: "messages",
-          cause,
-        });
-      },
+  const render: RenderChat = (messages, addGenerationPrompt, options = {}) => {
+    const values = {
+      ...Object.fromEntries(variables),
+      ...options.kwargs,
+      messages,
+      tools: options.tools ?? null,
+      documents: options.documents ?? null,
+      add_generation_prompt: addGenerationPrompt,
+    };
+    return attempt(
+      () => program.render(values, limits),
+      (cause) => refuse(cause, limits) ?? fail("rendered", cause),
     );
+  };
   return (messages, addGenerationPrompt, options = {}) =>
     options.continueFinalMessage
       ? continueFinalMessage(messages, (marked) => render(marked, addGenerationPrompt, options))
       : render(messages, addGenerationPrompt, options);
+}
+
+/** What the messages are to blame for; null where the template is. */
+function refuse(cause: unknown, { maxSteps }: RenderLimits): null {
+  if (cause instanceof RaisedFault) {
+    const message = `The chat template refused the messages: ${cause.message}`;
+    throw new LorikeetError("invalid_value", message, { param: "messages", cause });
+  }
+  if (!(cause instanceof TemplateFault) || cause.kind !== "LimitError") return null;
+  throw new LorikeetError(
+    "chat_template_limit",
+    `The chat template cannot render these messages: ${cause.message}. --max-template-steps sets the number of steps.`,
+    { param: "messages", allowed: maxSteps, cause },
+  );
 }
 
 function attempt<T>(task: () => T, otherwise: (cause: unknown) => never): T {

@@ -4,6 +4,7 @@ import { LorikeetError } from "../base/errors.js";
 import { createDecoder, type Decoder } from "./decoder.js";
 import type { Definition } from "./definition.js";
 import { createEncoder, type Encode, parseFiles, type TokenizerFiles } from "./encoder.js";
+import type { RenderLimits } from "./jinja/budget.js";
 import { type JsonRecord, readIfThere } from "./json.js";
 import { Offload } from "./offload.js";
 import { IdStream } from "./stream.js";
@@ -13,6 +14,8 @@ import type { ChatMessage, DecodeOptions, EncodeOptions, LoadedTokenizer, Render
 export interface TokenizerOptions {
   /** A chat template file in place of the model's own (`--chat-template`). */
   readonly chatTemplateFile?: string | undefined;
+  /** What rendering one chat may take. */
+  readonly renderLimits?: RenderLimits | undefined;
   /**
    * Texts longer than this many UTF-16 code units are encoded in a worker thread. The default keeps the worst text (one long
    * word of one character repeated) near 5 ms on the event loop; ordinary text of this length takes 1 to 2 ms.
@@ -36,14 +39,37 @@ export async function loadTokenizer(
   const config = await readIfThere(`${directory}/tokenizer_config.json`);
   const files = { directory, tokenizer: shared(tokenizer), config: config && shared(config) };
   const parsed = parseFiles(files);
-  const source = await findTemplate(directory, parsed.config, options.chatTemplateFile);
+  const chats = await openTemplate(directory, parsed, options);
   return new DirectoryTokenizer({
     ...parsed,
     files,
-    chatTemplate: source?.text ?? null,
-    render: source && compileTemplate(source, parsed.definition.specialTokens),
+    chats,
     offloadCharacters: options.offloadCharacters ?? defaultOffloadCharacters,
   });
+}
+
+interface ChatTemplate {
+  /** null where there is none. */
+  readonly text: string | null;
+  readonly render: RenderChat | null;
+  readonly fault: LorikeetError | null;
+}
+
+/** A template that is wrong is kept with its fault, for all that needs no chats works without it. */
+async function openTemplate(
+  directory: string,
+  { config, definition }: ReturnType<typeof parseFiles>,
+  { chatTemplateFile, renderLimits }: TokenizerOptions,
+): Promise<ChatTemplate> {
+  let text: string | null = null;
+  try {
+    const source = await findTemplate(directory, config, chatTemplateFile);
+    text = source?.text ?? null;
+    return { text, render: source && compileTemplate(source, definition.specialTokens, renderLimits), fault: null };
+  } catch (error) {
+    if (!(error instanceof LorikeetError) || error.code === "invalid_config") throw error;
+    return { text: text ?? "", render: null, fault: error };
+  }
 }
 
 function shared(bytes: Uint8Array): Uint8Array {
@@ -56,13 +82,13 @@ interface Parts {
   readonly files: TokenizerFiles;
   readonly definition: Definition;
   readonly config: JsonRecord;
-  readonly chatTemplate: string | null;
-  readonly render: RenderChat | null;
+  readonly chats: ChatTemplate;
   readonly offloadCharacters: number;
 }
 
 class DirectoryTokenizer implements LoadedTokenizer {
   readonly chatTemplate: string | null;
+  readonly templateFault: LorikeetError | null;
   readonly bosTokenId: number | null;
   readonly eosTokenId: number | null;
   readonly #definition: Definition;
@@ -73,14 +99,15 @@ class DirectoryTokenizer implements LoadedTokenizer {
   readonly #offloadCharacters: number;
   #closed = false;
 
-  constructor({ files, definition, config, chatTemplate, render, offloadCharacters }: Parts) {
+  constructor({ files, definition, config, chats, offloadCharacters }: Parts) {
     this.#definition = definition;
     this.#encode = createEncoder(definition, config);
     this.#decoder = createDecoder(definition.decoder);
-    this.#render = render;
+    this.#render = chats.render;
     this.#offload = new Offload(files);
     this.#offloadCharacters = offloadCharacters;
-    this.chatTemplate = chatTemplate;
+    this.chatTemplate = chats.text;
+    this.templateFault = chats.fault;
     this.bosTokenId = idOf(definition, "bos_token");
     this.eosTokenId = idOf(definition, "eos_token");
   }
@@ -125,6 +152,7 @@ class DirectoryTokenizer implements LoadedTokenizer {
 
   renderChat(messages: readonly ChatMessage[], options: RenderOptions): string {
     if (this.#render) return this.#render(messages, options.addGenerationPrompt, options);
+    if (this.templateFault) throw this.templateFault;
     throw new LorikeetError(
       "chat_template_missing",
       "The model has no chat template. Start the server with --chat-template <file> to give one.",

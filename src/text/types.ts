@@ -1,5 +1,7 @@
 /** The text side's door: strings to token ids and back. Knows nothing of tensors. */
 
+import type { LorikeetError } from "../base/errors.js";
+
 export interface ChatMessage {
   readonly role: string;
   readonly content: string;
@@ -65,6 +67,8 @@ export interface LoadedTokenizer extends Tokenizer {
   /** The id of bos_token, null where the model names none. */
   readonly bosTokenId: number | null;
   readonly eosTokenId: number | null;
+  /** Why no chat can be rendered, where there is a template that is wrong. `renderChat` throws it. */
+  readonly templateFault: LorikeetError | null;
   /** Ends the worker. Texts still being encoded, and any later ones, are rejected with `cancelled`. */
   close(): Promise<void>;
 }

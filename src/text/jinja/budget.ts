@@ -6,32 +6,31 @@
 import { fault } from "./faults.js";
 
 export interface RenderLimits {
-  /** Expressions and statements evaluated, items looped over. */
+  /** Expressions and statements evaluated, items looped over; 64 characters of a text that is made or searched are one step. */
   readonly maxSteps: number;
-  /** Characters written or put into intermediate texts, all together. */
-  readonly maxCharacters: number;
 }
 
-/** Room for a chat of several thousand messages in any template that was measured; the steps take about a second. */
-export const defaultRenderLimits: RenderLimits = { maxSteps: 5_000_000, maxCharacters: 200_000_000 };
+const charactersPerStep = 64;
+
+/** A chat of a thousand messages takes less than a tenth of it in every template that was measured. */
+export const defaultRenderLimits: RenderLimits = { maxSteps: 5_000_000 };
 
 /** Macros that call each other, loops that call themselves, values nested in values. */
 export const maxDepth = 100;
 
 let limits = defaultRenderLimits;
 let steps = 0;
-let characters = 0;
 let depth = 0;
 
 /** Runs a task with a budget of its own. */
 export function withBudget<T>(given: RenderLimits, task: () => T): T {
-  const before = { limits, steps, characters, depth };
+  const before = { limits, steps, depth };
   limits = given;
-  steps = characters = depth = 0;
+  steps = depth = 0;
   try {
     return task();
   } finally {
-    ({ limits, steps, characters, depth } = before);
+    ({ limits, steps, depth } = before);
   }
 }
 
@@ -43,10 +42,7 @@ export function spend(count = 1): void {
 
 /** Counts characters before they are made. @throws TemplateFault `LimitError` past the limit. */
 export function spendCharacters(count: number): void {
-  characters += count;
-  if (characters > limits.maxCharacters) {
-    fault("LimitError", `it handles more than ${limits.maxCharacters} characters`);
-  }
+  spend(count / charactersPerStep);
 }
 
 /** Runs a task one level deeper. @throws TemplateFault `LimitError` past the limit. */
