@@ -1,7 +1,7 @@
 /** Runs that are killed, interrupted, starved of disk or diverge, as processes on a tiny model: they go on bit for bit, or say what is left. */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
@@ -207,7 +207,8 @@ test("a run that has ended gets more steps, and at a constant rate ends with the
   const whole = outOf("long");
   assert.equal((await finish(...asked, ...often, "--steps", "24", "--out", whole)).code, 0);
   const target = outOf("longer");
-  assert.equal((await finish(...asked, ...often, "--steps", "12", "--out", target)).code, 0);
+  const told = ["--report-to", "tensorboard,wandb"];
+  assert.equal((await finish(...asked, ...often, ...told, "--steps", "12", "--out", target)).code, 0);
   const short = weightsOf(target);
   const again = (...more: string[]) => finish("train", "--resume", "--out", target, ...common.slice(0, 4), ...more);
   const idle = await again("--data", rows);
@@ -217,12 +218,14 @@ test("a run that has ended gets more steps, and at a constant rate ends with the
   assert.equal(other.code, 1);
   assert.ok(weightsOf(target).equals(short), "a refusal leaves the result");
   assert.match((await again("--data", rows, "--steps", "24", "--rank", "4")).err, /--rank was 2 when this run began/);
-  const { out, err, code } = await again("--data", rows, "--steps", "24");
+  const { out, err, code } = await again("--data", rows, "--steps", "24", ...told);
   assert.equal(code, 0, err);
   assert.match(out, /resumed +after step 12, at a rate of 4\.00e-3 as in any run of 24 steps/);
   assert.ok(weightsOf(target).equals(weightsOf(whole)), "the same bytes");
   const steps = readFileSync(join(target, "training.jsonl"), "utf8").match(/"step":\d+,"loss"/g);
   assert.equal(steps?.length, 24);
+  const reports = readdirSync(join(target, "reports")).map((name) => name.split(/[.-]/)[0]);
+  assert.deepEqual(reports.sort(), ["events", "events", "offline"], "one wandb run, two event files");
   const record = JSON.parse(readFileSync(join(target, "lorikeet.json"), "utf8"));
   assert.deepEqual([record.settings.steps, record.results.steps, record.results.kept_step], [24, 24, 24]);
 });

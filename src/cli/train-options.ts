@@ -4,6 +4,7 @@ import type { BaseDtype } from "../engine/start.js";
 import { parseLabelTemplate } from "../train/data/encode.js";
 import { defaultRate, type ModelSize } from "../train/default-rate.js";
 import { allLinear } from "../train/lora.js";
+import { type ReportTarget, reportTargets } from "../train/reports.js";
 import { type TrainSettings, trainDefaults } from "../train/settings.js";
 import { configKeys } from "./generate-options.js";
 import { engineOptions, flagName, given, type OptionTable, open, type Settings } from "./options.js";
@@ -17,6 +18,9 @@ export const labelTemplate: Parser<string> = (value) => {
   parseLabelTemplate(value);
   return value;
 };
+
+/** Names of programs with commas between. */
+const reportList: Parser<readonly ReportTarget[]> = (value) => list(value).map(oneOf(...reportTargets));
 
 export const trainOptions = {
   model,
@@ -206,6 +210,11 @@ export const trainOptions = {
   loadBestModelAtEnd: given("Run", d.loadBestModelAtEnd, {
     parse: flag,
     help: "keep the weights with the best validation loss instead of the last ones",
+  }),
+  reportTo: open("Run", "none", {
+    placeholder: "programs",
+    parse: reportList,
+    help: "programs whose files are written into --out as the run goes: tensorboard,wandb (to `wandb sync`)",
   }),
   keep: given("Run", d.keep, { placeholder: "n", parse: integer(1), help: "last checkpoints kept besides the best" }),
   resume: given("Run", false, {

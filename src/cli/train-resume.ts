@@ -17,6 +17,7 @@ const free: readonly string[] = [
   "cacheDir",
   "maxTime",
   "keep",
+  "reportTo",
   "loadBestModelAtEnd",
   "steps",
   "epochs",

@@ -158,6 +158,7 @@ async function trainJob(
     record: job.record,
     check: job.check,
     extends: job.isExtended,
+    reportTo: job.flags.reportTo ?? [],
     serve: (result) => serveResult(job, result),
     async tried(served) {
       after = await takeAnswers(served, job.check, sampling);

@@ -16,6 +16,7 @@ import { FolderLock } from "../adapter/lock.js";
 import { lifeOf, ownerKey } from "../adapter/owner.js";
 import { LorikeetError } from "../base/errors.js";
 import { recordFile } from "./record.js";
+import { reportsFolder } from "./reports.js";
 
 export type StartMode = "fresh" | "resume" | "overwrite";
 
@@ -151,7 +152,7 @@ export class RunFolder {
 }
 
 /** What a result keeps for a run that resumes from it. */
-const keptForRuns = ["checkpoints", "training.jsonl", recordFile];
+const keptForRuns = ["checkpoints", "training.jsonl", reportsFolder, recordFile];
 
 /** A folder that a run has made, or an empty one: nobody else's work is lost with it. */
 async function isResult(path: string): Promise<boolean> {

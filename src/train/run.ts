@@ -8,10 +8,11 @@ import { Checkpoints } from "./checkpoints.js";
 import type { Item } from "./data/dataset.js";
 import type { TokenRow } from "./data/encode.js";
 import { evaluateLoss } from "./evaluate.js";
-import { Journal, readJournal } from "./journal.js";
+import { Journal, type JournalRow, readJournal } from "./journal.js";
 import { nextToken } from "./objectives.js";
 import { drawTraining } from "./plot.js";
 import { type RunRecord, type RunResults, type ServedCheck, writeRecord } from "./record.js";
+import { openReports, type ReportTarget } from "./reports.js";
 import type { RunFolder } from "./run-folder.js";
 import type { Served } from "./served.js";
 import type { TrainSession } from "./session.js";
@@ -45,6 +46,8 @@ export interface RunOptions {
   readonly serve: (result: string) => Promise<Served>;
   /** More to do with what is served, before the engine ends. */
   readonly tried?: (served: Served) => Promise<void>;
+  /** Programs that read the run while it goes on. */
+  readonly reportTo?: readonly ReportTarget[];
   /** Whether a run that had ended gets more steps: then its patience begins anew. */
   readonly extends?: boolean;
   readonly signal: AbortSignal;
@@ -113,6 +116,17 @@ async function keep(
 async function runLoop(options: RunOptions, checkpoints: Checkpoints, state: TrainState): Promise<TrainEnd> {
   const { folder, session, settings, events = {}, signal, progress } = options;
   await using journal = await Journal.open(journalPath(folder.path), state);
+  await using reports = await openReports(options.reportTo ?? [], {
+    folder: folder.path,
+    name: basename(folder.out),
+    config: { ...settings },
+    step: state.step,
+    past: await readJournal(journalPath(folder.path)),
+  });
+  const tell = async (row: JournalRow): Promise<void> => {
+    await journal.add(row);
+    await reports.add(row);
+  };
   return await train(
     {
       ...session,
@@ -126,13 +140,13 @@ async function runLoop(options: RunOptions, checkpoints: Checkpoints, state: Tra
       events: {
         async step(report) {
           const { step, loss, rate, gradientNorm, tokens, ms } = report;
-          await journal.add({ step, loss, rate, gradient_norm: gradientNorm, tokens, seconds: ms / 1000 });
+          await tell({ step, loss, rate, gradient_norm: gradientNorm, tokens, seconds: ms / 1000 });
           events.step?.(report);
         },
         validating: (done, total) => progress?.("validating", done, total),
         async validated(report) {
           const { step, loss, margin, accuracy } = report;
-          await journal.add({
+          await tell({
             step,
             validation_loss: loss,
             ...(margin === undefined ? {} : { validation_margin: margin }),

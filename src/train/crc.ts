@@ -1,0 +1,22 @@
+/** Cyclic redundancy checks of 32 bits. */
+
+export type Checksum = (data: Uint8Array) => number;
+
+/** The check of a polynomial, its bits reversed. */
+function checksumOf(polynomial: number): Checksum {
+  const table = Uint32Array.from({ length: 256 }, (_, byte) => {
+    let crc = byte;
+    for (let bit = 0; bit < 8; bit++) crc = crc & 1 ? (crc >>> 1) ^ polynomial : crc >>> 1;
+    return crc >>> 0;
+  });
+  return (data) => {
+    let crc = 0xffffffff;
+    for (const byte of data) crc = (table[(crc ^ byte) & 0xff] ?? 0) ^ (crc >>> 8);
+    return ~crc >>> 0;
+  };
+}
+
+/** zlib's. */
+export const crc32 = checksumOf(0xedb88320);
+/** Castagnoli's, of RFC 3720. */
+export const crc32c = checksumOf(0x82f63b78);
