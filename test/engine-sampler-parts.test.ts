@@ -50,6 +50,23 @@ test("each choice of a seed has a seed of its own, the first the seed itself", (
   assert.equal(new Set(all.map((seed) => new RandomStream(seed).next())).size, all.length);
 });
 
+test("only allowed ids may come, and ids held back only after the least number of tokens", () => {
+  const logits = Float32Array.from([5, 4, 3, 2, 1]);
+  const scratch = new Float32Array(5);
+  const state = createSamplerState(
+    { ...greedy, allowedIds: [1, 3, 4], logitBias: new Map([[4, 9]]), minTokens: 2, heldIds: [4] },
+    [],
+  );
+  assert.deepEqual([...state.adjust(logits, scratch)], [-Infinity, 4, -Infinity, 2, -Infinity]);
+  state.accept(1);
+  state.accept(1);
+  assert.deepEqual([...state.adjust(logits, scratch)], [-Infinity, 4, -Infinity, 2, 10]);
+  assert.deepEqual([...logits], [5, 4, 3, 2, 1]);
+  const plain = createSamplerState({ ...greedy, heldIds: [0] }, []);
+  assert.equal(plain.adjust(logits, scratch), logits, "without a least number nothing is held back");
+  assert.equal(new Sampler(5).tokenLogprob(logits, 3, 1).rank, 4);
+});
+
 test("draws are uniform in [0, 1), along one token and across tokens", () => {
   const stream = new RandomStream(123);
   for (const along of [true, false]) {

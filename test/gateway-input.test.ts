@@ -215,6 +215,14 @@ describe("completions", () => {
     assert.match(faultOf(() => completion(body)).message, /has 10000 parameters; at most 256 are allowed/);
   });
 
+  test("shows numbers and booleans that came as strings, and no other string", () => {
+    const found = (temperature: unknown) =>
+      faultOf(() => completion({ model: "m", prompt: "p", temperature })).message.split("; found ")[1];
+    assert.equal(found("0.7"), 'the string "0.7".');
+    assert.equal(found("true"), 'the string "true".');
+    assert.equal(found("sesame"), "a string of 6 characters.");
+  });
+
   test("refuses prompts by the item at fault and its place", () => {
     const found = (prompt: unknown) => faultOf(() => completion({ model: "m", prompt })).message.split("; found ")[1];
     assert.equal(found([1, 100, 2]), "100 at position 1.");
@@ -235,7 +243,7 @@ describe("completions", () => {
     }
     for (const key of ["100", "4294967296", "9007199254740993"]) {
       const fault = faultOf(() => completion({ model: "m", prompt: "p", logit_bias: { [key]: 1 } }));
-      assert.match(fault.message, /is outside the vocabulary: token ids are 0 to 99; found 1\./);
+      assert.match(fault.message, /is outside the vocabulary: token ids are 0 to 99; found token id \d+\./);
     }
     const { faults } = faultOf(() => completion({ model: "m", prompt: "p", logit_bias: { "1": "a", "01": 1 } }));
     assert.equal(faults.length, 2);

@@ -57,6 +57,19 @@ describe("stop strings and special tokens", () => {
     });
   }
 
+  test("a stop string that is complete too early is passed over, one that ends later is not", () => {
+    const ids = bytes("a.b.c.");
+    assert.deepEqual(assembled(ids, { stops: ["."], minTokens: 1 }).text, "a");
+    assert.deepEqual(assembled(ids, { stops: ["."], minTokens: 2 }).text, "a.b");
+    assert.deepEqual(assembled(ids, { stops: [".b."], minTokens: 3 }).text, "a");
+    assert.deepEqual(assembled(ids, { stops: ["."], minTokens: 6 }), { text: "a.b.c.", ids, stop: null });
+  });
+
+  test("a stop string that is kept ends the text, and its tokens come with it", () => {
+    const found = assembled(answer, { stops: ["b<s>c"], includesStop: true });
+    assert.deepEqual(found, { text: "ab<s>c", ids: answer.slice(0, 4), stop: "b<s>c" });
+  });
+
   test("the engine is told, the reason is stop, and no part of the token comes out, whole or streamed", async () => {
     for (const stop of ["<s>", "<s", "b<s>"]) {
       await using rig = await saying(...answer, ...bytes("x".repeat(20)));

@@ -6,6 +6,7 @@ import { packTar, type UploadBody, type Uploads } from "../adapter/upload.js";
 import { LorikeetError } from "../base/errors.js";
 import type { Logger } from "../base/log.js";
 import type { Engine } from "../engine/types.js";
+import { wellFormed } from "../text/characters.js";
 import type { ActivityBook } from "./activity.js";
 import type { GatewayObserver } from "./observer.js";
 
@@ -130,7 +131,7 @@ export class Adapters {
       if (wasPinned) await this.#movePin(record);
     }
     // A version that was stored before tells of its own upload; the reply is about this one.
-    const { warnings, ignored } = record;
+    const [warnings, ignored] = [record.warnings.map(wellFormed), record.ignored.map(wellFormed)];
     return { outcome, adapter: { ...this.get(record.name), warnings, ignored } };
   }
 
@@ -225,8 +226,8 @@ export class Adapters {
         prompt_tokens: activity.promptTokens,
         completion_tokens: activity.completionTokens,
       },
-      warnings: record.warnings,
-      ignored: record.ignored,
+      warnings: record.warnings.map(wellFormed),
+      ignored: record.ignored.map(wellFormed),
     };
   }
 }

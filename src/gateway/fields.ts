@@ -1,7 +1,7 @@
 /** The parameters that completions and chat share: their schemas, and what must hold between them. */
 import * as v from "valibot";
 import { type FieldBounds, flag, integer, listOf, real, tokenIds } from "./field-kinds.js";
-import { type Fault, invalid, isObject, type JsonObject } from "./parse.js";
+import { type Fault, Found, invalid, isObject, type JsonObject, shorten } from "./parse.js";
 import { repetitionBounds } from "./sampling.js";
 
 const modelRule = "must be the name of a model, a string of 1 to 512 characters";
@@ -36,21 +36,27 @@ function biasField(bounds: FieldBounds) {
       const biases = new Map<number, number>();
       let isFaulty = false;
       for (const [key, value] of Object.entries(dataset.value)) {
-        const message = biasFault(key, value, bounds.vocabSize);
-        if (message === null) biases.set(Number(key), Number(value));
-        else addIssue({ message, input: value, path: [keyItem(dataset.value, key)] });
-        isFaulty ||= message !== null;
+        const fault = biasFault(key, value, bounds.vocabSize);
+        if (fault === null) biases.set(Number(key), Number(value));
+        else addIssue({ ...fault, path: [keyItem(dataset.value, key)] });
+        isFaulty ||= fault !== null;
       }
       return isFaulty ? NEVER : biases;
     }),
   );
 }
 
-function biasFault(key: string, value: unknown, vocabSize: number): string | null {
-  if (!/^(0|[1-9]\d{0,15})$/.test(key))
-    return "must have a token id as its key, a decimal number without leading zeros";
-  if (Number(key) >= vocabSize) return `is outside the vocabulary: token ids are 0 to ${vocabSize - 1}`;
-  return typeof value === "number" && Math.abs(value) <= 100 ? null : "must be a number from -100 to 100";
+function biasFault(key: string, value: unknown, vocabSize: number) {
+  if (!/^(0|[1-9]\d{0,15})$/.test(key)) {
+    const message = "must have a token id as its key, a decimal number without leading zeros";
+    return { message, input: new Found(`the key \`${shorten(key)}\``) };
+  }
+  if (Number(key) >= vocabSize) {
+    const message = `is outside the vocabulary: token ids are 0 to ${vocabSize - 1}`;
+    return { message, input: new Found(`token id ${key}`) };
+  }
+  if (typeof value === "number" && Math.abs(value) <= 100) return null;
+  return { message: "must be a number from -100 to 100", input: value };
 }
 
 const keyItem = (input: Record<string, unknown>, key: string): v.ObjectPathItem => ({

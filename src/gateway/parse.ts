@@ -109,14 +109,18 @@ export class Found {
   constructor(readonly text: string) {}
 }
 
-/** What a value is, without what it says: numbers and booleans as they are, the rest by kind and size. */
+/** What a value is, without what it says: numbers and booleans as they are, in quotes too, the rest by kind and size. */
 export function describe(value: unknown): string {
   if (value instanceof Found) return value.text;
   if (value === undefined) return "nothing";
   if (value === null || typeof value === "number" || typeof value === "boolean") return String(value);
+  if (typeof value === "string" && isPlain(value)) return `the string "${value}"`;
   if (typeof value === "string") return `a string of ${counted(value.length, "character")}`;
   return Array.isArray(value) ? `a list of ${value.length}` : "an object";
 }
+
+/** A number or a boolean that came as a string tells nothing else. */
+const isPlain = (text: string): boolean => /^(-?\d{1,16}(\.\d{1,16})?|true|false|null)$/.test(text);
 
 /** A word of a vocabulary that requests choose from is shown as it came; anything longer, or with other characters, is not. */
 export function describeWord(value: unknown): string {
