@@ -45,6 +45,8 @@ const doors: Readonly<Record<string, RegExp>> = {
   "@huggingface/tokenizers": /^text\//,
   valibot: /^(server|gateway|train|model|adapter)\//,
   commander: /^cli\//,
+  hyparquet: /^train\/data\/parquet/,
+  "hyparquet-compressors": /^train\/data\/parquet/,
   yaml: /^cli\/config-file/,
   pino: /^cli\//,
 };

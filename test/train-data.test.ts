@@ -4,9 +4,10 @@ import { mkdtempSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
+import { gzipSync } from "node:zlib";
 import { LorikeetError } from "../src/base/errors.js";
 import { loadTokenizer } from "../src/text/tokenizer.js";
-import type { LoadedTokenizer } from "../src/text/types.js";
+import type { ChatMessage, LoadedTokenizer, RenderOptions } from "../src/text/types.js";
 import { CsvFault, parseCsv } from "../src/train/data/csv.js";
 import { type DataOptions, type DataSet, loadData } from "../src/train/data/dataset.js";
 import { encodeExample, parseLabelTemplate, type TokenRow } from "../src/train/data/encode.js";
@@ -40,6 +41,7 @@ function load(path: string, options: Partial<DataOptions> = {}): Promise<DataSet
     endId: 0,
     bosId: 0,
     labelTemplate: parseLabelTemplate("{text}\nlabel: {label}"),
+    vocabSize: tokenizer.vocabSize,
     length: 256,
     seed: 1,
     validShare: 0,
@@ -121,8 +123,9 @@ test("a chat learns each assistant's turn but those of weight 0, in one row wher
   assert.deepEqual([...row.ids.subarray(0, row.promptLength)], ids, "the ids that the server computes");
 });
 
-test("a turn whose template rewrites what was said before has a row of its own", async () => {
-  const forgetful = new Proxy(tokenizer, {
+/** The same tokenizer, with a template that leaves out what was answered before. */
+function forgetful(): LoadedTokenizer {
+  return new Proxy(tokenizer, {
     get(target, key) {
       if (key !== "renderChat") {
         const value = Reflect.get(target, key, target);
@@ -140,12 +143,248 @@ test("a turn whose template rewrites what was said before has a row of its own",
           .join("") + (addGenerationPrompt ? "assistant: " : "");
     },
   });
+}
+
+test("a turn whose template rewrites what was said before has a row of its own", async () => {
   const messages = ["q", "a", "r", "b"].map((content, i) => ({ role: i % 2 ? "assistant" : "user", content }));
-  const { train } = await load(put("a.jsonl", jsonl({ messages })), { tokenizer: forgetful });
+  const { train } = await load(put("a.jsonl", jsonl({ messages })), { tokenizer: forgetful() });
   assert.deepEqual(
     train.map(([row]) => parts(row).learned),
     ["a<|im_end|>", "b<|im_end|>"],
   );
+});
+
+/** The same tokenizer, with a template that trims contents. */
+function trimming(inner: LoadedTokenizer): LoadedTokenizer {
+  return Object.create(inner, {
+    renderChat: {
+      value: (messages: ChatMessage[], options: RenderOptions) =>
+        inner.renderChat(
+          messages.map((message) => ({ ...message, content: message.content.trim() })),
+          options,
+        ),
+    },
+  });
+}
+
+test("where a template ends no turn, the model's end token is learned behind each answer, with a warning", async () => {
+  const endless = Object.create(tokenizer, {
+    renderChat: {
+      value: (messages: ChatMessage[], { addGenerationPrompt }: RenderOptions) =>
+        messages.map(({ role, content }) => `${role}: ${content}\n`).join("") +
+        (addGenerationPrompt ? "assistant:" : ""),
+    },
+    encode: { value: tokenizer.encode.bind(tokenizer) },
+    decode: { value: tokenizer.decode.bind(tokenizer) },
+    tokenText: { value: tokenizer.tokenText.bind(tokenizer) },
+  });
+  const messages = ["q", "a", "r", "b"].map((content, i) => ({ role: i % 2 ? "assistant" : "user", content }));
+  const path = put("a.jsonl", jsonl({ messages }, { messages: messages.slice(0, 2) }));
+  const { train, warnings } = await load(path, { tokenizer: endless });
+  assert.deepEqual(
+    train.map(([row]) => parts(row).learned),
+    [" a<|endoftext|>", " b<|endoftext|>", " a<|endoftext|>"],
+  );
+  assert.deepEqual(warnings, [
+    `The chat template writes no token that ends an answer: the model's end token "<|endoftext|>" is learned behind each.`,
+  ]);
+  const mute = await load(path, { tokenizer: endless, endId: null });
+  assert.match(mute.warnings[0] ?? "", /nothing teaches the adapter to stop/);
+});
+
+test("a row that contradicts itself is refused", async () => {
+  const rows = [
+    '{"prompt":"a","completion":" b","completion":" c"}',
+    '{"messages":[{"role":"user","content":"a","content":"b"},{"role":"assistant","content":"c"}]}',
+    '{"prompt":"a","completion":" b<|endoftext|> c"}',
+    '{"text":"a","label":null}',
+    '{"prompt":null,"completion":"a"}',
+    '{"text":"a \\ud800 b"}',
+    '{"messages":[{"role":"user","content":"\\udc00"},{"role":"assistant","content":"c"}]}',
+    '{"instruction":"a","output":"b","functions":[{}]}',
+    '{"messages":[{"role":"system","content":"a"},{"role":"assistant","content":"b"}],"system":"c"}',
+    '{"instruction":"a","output":"b","history":["c"]}',
+  ];
+  const { faults } = await faultsOf(load(put("a.jsonl", rows.join("\n"))));
+  assert.deepEqual(
+    faults.map((fault) => fault.replace(/^.*?:(?=\d+: )/, "")),
+    [
+      '1: has the key "completion" twice',
+      '2: has the key "content" twice',
+      '3: has text behind the end token "<|endoftext|>" in the completion',
+      "4: has null as `label`",
+      "5: has null as `prompt`",
+      "6: has half of a surrogate pair in `text`",
+      "7: has half of a surrogate pair in `messages.content`",
+      "8: has `functions`, which cannot be trained on yet",
+      "9: has both `system` and a system message",
+      '10: must have a list of [question, answer] pairs as `history`, not "c"',
+    ],
+  );
+  const llama = await loadFamily("llama2");
+  const doubled = await faultsOf(
+    load(put("b.jsonl", jsonl({ text: "<s>a" }, { prompt: "<s> a", completion: "b" })), { tokenizer: llama, bosId: 1 }),
+  );
+  assert.equal(doubled.faults.length, 2);
+  assert.match(doubled.faults[0] ?? "", /begins with "<s>", which the tokenizer puts in front of every text/);
+  await llama.close();
+});
+
+test("a token that the model has no embedding for is refused with file and line", async () => {
+  const path = put("a.jsonl", jsonl({ text: "plain" }, { prompt: "x", completion: " <|im_end|>" }));
+  const { faults } = await faultsOf(load(path, { vocabSize: 2 }));
+  assert.match(faults[1] ?? "", /:2: has the token .*, and the model has embeddings for 2 tokens only/);
+});
+
+test("other trainers' forms: ShareGPT, TRL's conversations, a system message and a history", async () => {
+  const turn = (role: string, content: string) => ({ role, content });
+  const chat = [turn("system", "be kind"), turn("user", "hi"), turn("assistant", "ho")];
+  const [expected] = (await load(put("a.jsonl", jsonl({ messages: chat })))).train;
+  const same = [
+    { system: "be kind", messages: chat.slice(1) },
+    {
+      conversations: [
+        { from: "system", value: "be kind" },
+        { from: "human", value: "hi" },
+        { from: "gpt", value: "ho" },
+      ],
+    },
+    { system: "be kind", conversations: chat.slice(1) },
+    { prompt: chat.slice(0, 2), completion: chat.slice(2) },
+    { instruction: "hi", output: "ho", system: "be kind", input: null, history: [] },
+  ];
+  for (const row of same) {
+    const [item] = (await load(put("b.jsonl", jsonl(row)))).train;
+    assert.deepEqual([...(item?.[0].ids ?? [])], [...(expected?.[0].ids ?? [])], JSON.stringify(row));
+    assert.deepEqual([...(item?.[0].trained ?? [])], [...(expected?.[0].trained ?? [])], JSON.stringify(row));
+  }
+  const earlier = { instruction: "c", output: "d", history: [["a", "b"]] };
+  assert.equal(
+    parts(only(await load(put("c.jsonl", jsonl(earlier))))).learned,
+    "d<|im_end|>",
+    "history is not learned",
+  );
+  const prompted = {
+    prompt: [turn("user", "a"), turn("assistant", "b"), turn("user", "c")],
+    completion: [turn("assistant", "d")],
+  };
+  assert.equal(parts(only(await load(put("c.jsonl", jsonl(prompted))))).learned, "d<|im_end|>");
+  const pair = {
+    chosen: [turn("user", "q"), turn("assistant", "good")],
+    rejected: [turn("user", "q"), turn("assistant", "bad")],
+  };
+  const { train } = await load(put("d.jsonl", jsonl(pair)), { wants: "pairs" });
+  assert.deepEqual(
+    train[0]?.map((row) => parts(row).learned),
+    ["good<|im_end|>", "bad<|im_end|>"],
+  );
+  const tool = await faultsOf(load(put("e.jsonl", jsonl({ conversations: [{ from: "observation", value: "x" }] }))));
+  assert.match(tool.faults[0] ?? "", /message 1 that must have a `role` out of .*, not "observation"/);
+});
+
+test("every format holds the same rows: JSON arrays, tabs, gzip and Parquet", async () => {
+  const rows = [
+    { prompt: "one\ttwo", completion: ' say "three"' },
+    { prompt: "naïve ", completion: "日本" },
+  ];
+  const ids = async (path: string): Promise<unknown> =>
+    (await load(path)).train.map(([row]) => [...row.ids, row.place.line]);
+  const expected = await ids(put("a.jsonl", jsonl(...rows)));
+  const lines = (first: number, second: number) =>
+    (expected as number[][]).map((row, i) => [...row.slice(0, -1), i === 0 ? first : second]);
+  assert.deepEqual(await ids(put("a.json", JSON.stringify(rows))), lines(1, 1));
+  assert.deepEqual(await ids(put("a.json", JSON.stringify(rows, null, 2))), lines(2, 6));
+  assert.deepEqual(await ids(put("lines.json", jsonl(...rows))), expected);
+  assert.deepEqual(await ids(put("a.jsonl.gz", gzipSync(jsonl(...rows)))), expected);
+  const csv = 'prompt,completion\n"one\ttwo"," say ""three"""\nnaïve ,日本\n';
+  assert.deepEqual(await ids(put("a.csv.gz", gzipSync(csv))), lines(2, 3));
+  assert.deepEqual(await ids("test/fixtures/train/rows.parquet"), lines(1, 2));
+  const tsv = put("a.tsv", 'text\tlabel\n"a ""quoted"" one"\tgood\nraw "quotes" inside\tbad\n"open\tbad\n');
+  assert.deepEqual(
+    (await load(tsv)).train.map(([row]) => row.source?.text),
+    ['a "quoted" one', 'raw "quotes" inside', '"open'],
+  );
+  for (const [name, text, reason] of [
+    ["a.json", '[{"text":"a"},\n5]', /:2: is not a JSON object/],
+    ["a.json", '[{"text":"a"},\n{"text":"b"', /:2: ends before the array does/],
+    ["a.json", '[{"text":"a"}]\n[]', /:2: stands behind the end of the array/],
+    ["a.json", '[\n{"text":"a","text":"b"}]', /:2: has the key "text" twice/],
+    ["a.json", '[{"text":"a"} {"text":"b"}]', /:1: is not JSON/],
+    ["a.jsonl.gz", "plain", /:1: is not a whole gzip file/],
+    ["a.parquet", "PAR1 and nothing", /:1: is not a Parquet file that can be read/],
+  ] as const) {
+    assert.match((await faultsOf(load(put(name, text)))).faults[0] ?? "", reason, text);
+  }
+});
+
+test("a folder: dev is validation, shards are one split, and what is not read is named", async () => {
+  const data = mkdtempSync(join(folder, "split-"));
+  const write = (name: string, ...texts: string[]) =>
+    writeFileSync(join(data, name), jsonl(...texts.map((text) => ({ text }))));
+  write("train-00001-of-00002.jsonl", "b");
+  write("train-00000-of-00002.jsonl", "a");
+  write("dev.jsonl", "c");
+  write("extra.jsonl", "d");
+  writeFileSync(join(data, "README.md"), "x");
+  const { train, valid, warnings } = await load(data);
+  assert.deepEqual(
+    train.map(([row]) => tokenizer.decode([...row.ids])),
+    ["a", "b"],
+  );
+  assert.equal(valid.length, 1);
+  assert.deepEqual(warnings, ["Not read, for not being named train, valid, dev or test: extra.jsonl."]);
+  write("train.jsonl", "e");
+  const { message } = await faultsOf(load(data));
+  assert.match(message, /has 3 files for train, which are not the shards of one set: train-00000/);
+});
+
+test("a chat that became several rows is on one side of the split", async () => {
+  const chats = Array.from({ length: 20 }, (_, i) => ({
+    messages: [0, 1, 2, 3].map((turn) => ({ role: turn % 2 ? "assistant" : "user", content: `say ${i} ${turn}` })),
+  }));
+  const { train, valid } = await load(put("a.jsonl", jsonl(...chats)), { tokenizer: forgetful(), validShare: 0.25 });
+  assert.equal(valid.length, 10);
+  const lines = new Set(valid.map(([row]) => row.place.line));
+  assert.ok(train.every(([row]) => !lines.has(row.place.line)));
+});
+
+test("an over-long chat keeps its last answer, and learns no answer whose start is gone", async () => {
+  const messages = Array.from({ length: 12 }, (_, i) => ({
+    role: i % 2 ? "assistant" : "user",
+    content: `word number ${i} of a long talk`,
+  }));
+  const row = only(await load(put("a.jsonl", jsonl({ messages })), { length: 40 }));
+  assert.equal(row.ids.length, 40);
+  assert.ok(parts(row).learned.endsWith("word number 11 of a long talk<|im_end|>"));
+  for (const answer of parts(row).learned.split("<|im_end|>").slice(0, -1))
+    assert.match(answer, /^word number \d+ of a long talk$/);
+});
+
+test("an over-long row that is learned with its prompt stays learned from its first token on", async () => {
+  const path = put("a.jsonl", jsonl({ prompt: "word ".repeat(100), completion: " answer" }));
+  const row = only(await load(path, { length: 16, trainOn: "all" }));
+  assert.deepEqual([row.ids.length, countLabels(row)], [16, 15]);
+});
+
+test("the rows of an over-long pair go on behind one prompt", async () => {
+  const pair = { prompt: "word ".repeat(60), chosen: " short", rejected: ` ${"long ".repeat(8)}answer` };
+  const [item] = (await load(put("a.jsonl", jsonl(pair)), { wants: "pairs", length: 24 })).train;
+  assert.ok(item?.[1]);
+  const [chosen, rejected] = item;
+  assert.equal(parts(chosen).given, parts(rejected).given);
+  assert.equal(parts(chosen).learned, " short<|endoftext|>");
+  assert.ok(parts(rejected).learned.endsWith("answer<|endoftext|>") && rejected.ids.length === 24);
+});
+
+test("an over-long text is learned whole, in windows", async () => {
+  const text = Array.from({ length: 40 }, (_, i) => `word${i}`).join(" ");
+  const { train, counts } = await load(put("a.jsonl", jsonl({ text })), { length: 32 });
+  assert.ok(train.length > 2);
+  assert.deepEqual(
+    train.flatMap(([row]) => [...row.ids]),
+    [...(await tokenizer.encode(text, { addSpecialTokens: true })), 0],
+  );
+  assert.deepEqual([counts.shortened, counts.kinds.text], [0, 1]);
 });
 
 test("what a template writes behind the end of a turn is not learned, and does not part the turns", async () => {
@@ -159,12 +398,17 @@ test("what a template writes behind the end of a turn is not learned, and does n
     decode: { value: tokenizer.decode.bind(tokenizer) },
     tokenText: { value: tokenizer.tokenText.bind(tokenizer) },
   });
-  const messages = ["q", "a <|im_end|> b", "r", "c"].map((content, i) => ({
-    role: i % 2 ? "assistant" : "user",
-    content,
-  }));
-  const row = only(await load(put("a.jsonl", jsonl({ messages })), { tokenizer: ended }));
-  assert.equal(parts(row).learned, "a <|im_end|> b<|im_end|>c<|im_end|>");
+  const chat = (first: string) => ({
+    messages: ["q", first, "r", "c"].map((content, i) => ({ role: i % 2 ? "assistant" : "user", content })),
+  });
+  for (const content of ["a", "a ", " a", "a\n", "a\n\n"]) {
+    const row = only(await load(put("a.jsonl", jsonl(chat(content))), { tokenizer: ended }));
+    assert.equal(parts(row).learned, `${content}<|im_end|>c<|im_end|>`);
+    const trimmed = only(await load(put("a.jsonl", jsonl(chat(content))), { tokenizer: trimming(ended) }));
+    assert.equal(parts(trimmed).learned, "a<|im_end|>c<|im_end|>");
+  }
+  const { faults } = await faultsOf(load(put("a.jsonl", jsonl(chat("a <|im_end|> b"))), { tokenizer: ended }));
+  assert.match(faults[0] ?? "", /:1: has text behind "<\|im_end\|>", which ends an answer/);
 });
 
 test("labels come from positions: an answer that is the end or padding token is learned", async () => {
@@ -204,7 +448,7 @@ test("faults name file, line and reason, 50 at most, and nothing is returned", a
     odd.faults.map((fault) => fault.replace(/^.*?:(?=\d)/, "").slice(0, 40)),
     [
       "1: must have a text as `text`, not a list",
-      "2: has the fields text (null); a row must",
+      "2: has null as `text`",
       "3: has no field; a row must have those of",
     ].map((text) => text.slice(0, 40)),
   );

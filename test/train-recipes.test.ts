@@ -62,7 +62,14 @@ async function digestOf(path: string): Promise<string> {
   const tokenizer = await loadTokenizer("models/bookworm-7m", {});
   assert.ok(tokenizer);
   const labelTemplate = parseLabelTemplate("{text}\nlabel: {label}");
-  const rows = { wants: "rows", length: 96, seed: 0, validShare: 0, validRows: 1 } as const;
+  const rows = {
+    wants: "rows",
+    vocabSize: tokenizer.vocabSize,
+    length: 96,
+    seed: 0,
+    validShare: 0,
+    validRows: 1,
+  } as const;
   try {
     return (await loadData({ path, tokenizer, endId: 0, bosId: null, labelTemplate, ...rows })).digest;
   } finally {

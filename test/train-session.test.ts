@@ -27,7 +27,7 @@ function dataOf(lengths: readonly number[], pairs = false, vocabSize = 4000): Da
     return pairs ? [first, row(length + 2, i + 1)] : [first];
   });
   const counts = { records: train.length, shortened: 0, dropped: 0, kinds: {} };
-  return { train, valid: train.slice(0, 2), test: [], counts, labels: [], files: [], digest: "" };
+  return { train, valid: train.slice(0, 2), test: [], counts, labels: [], files: [], digest: "", warnings: [] };
 }
 
 async function learn(

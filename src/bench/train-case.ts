@@ -117,5 +117,5 @@ function randomRows(vocabSize: number, rows: number, length: number): DataSet {
     return [{ ids, trained, promptLength: 1, kind: "text", place: { file: "random", line: row + 1 } }];
   });
   const counts = { records: rows, shortened: 0, dropped: 0, kinds: { text: rows } };
-  return { train, valid: [], test: [], counts, labels: [], files: [], digest: "random" };
+  return { train, valid: [], test: [], counts, labels: [], files: [], digest: "random", warnings: [] };
 }

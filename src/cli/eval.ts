@@ -29,7 +29,7 @@ import { requireGiven } from "./settings.js";
 import { cancelledLine, listenForShutdown, signalExitCode } from "./shutdown.js";
 import { formatFields } from "./table.js";
 import { printJson, printLine, type Terminal } from "./terminal.js";
-import { encodingOf, openTrainModel, readData, type TrainModel } from "./train-model.js";
+import { encodingOf, openTrainModel, printWarnings, readData, type TrainModel } from "./train-model.js";
 import { labelTemplate, trainConfigKeys, trainOptions } from "./train-options.js";
 import { flag, integer, text } from "./units.js";
 import { Quit, UsageError } from "./usage.js";
@@ -107,6 +107,7 @@ async function evaluate(flags: EvalFlags, terminal: Terminal): Promise<void> {
     ...{ seed: 0, validShare: 0, validRows: Number.MAX_SAFE_INTEGER, wants: "both" },
     progress: progress.report,
   }).finally(() => progress.end());
+  printWarnings(data, terminal.stderr);
   const items = judged(data).slice(0, flags.rows ?? undefined);
   if (items.length === 0) throw new UsageError([`${flags.data} has no row with a label to judge.`]);
   const precision = choosePrecision(checkpoint.parameterCount, flags);

@@ -7,6 +7,8 @@ import { loadTokenizer } from "../text/tokenizer.js";
 import type { LoadedTokenizer } from "../text/types.js";
 import { type DataOptions, type DataSet, loadData } from "../train/data/dataset.js";
 import { type Encoding, parseLabelTemplate } from "../train/data/encode.js";
+import type { ProgressStream } from "./progress.js";
+import { printLine } from "./terminal.js";
 import { UsageError } from "./usage.js";
 
 export interface TrainModel extends AsyncDisposable {
@@ -41,8 +43,14 @@ export type ReadOptions = Pick<
   readonly progress: Progress;
 };
 
-export function readData({ tokenizer, endId, bosId }: TrainModel, options: ReadOptions): Promise<DataSet> {
-  return loadData({ ...options, tokenizer, endId, bosId, labelTemplate: readTemplate(options.labelTemplate) });
+export function readData({ checkpoint, tokenizer, endId, bosId }: TrainModel, options: ReadOptions): Promise<DataSet> {
+  const { vocabSize } = checkpoint.config;
+  const labelTemplate = readTemplate(options.labelTemplate);
+  return loadData({ ...options, tokenizer, endId, bosId, vocabSize, labelTemplate });
+}
+
+export function printWarnings({ warnings }: DataSet, stderr: ProgressStream): void {
+  for (const warning of warnings) printLine(stderr, `warning: ${warning}`);
 }
 
 export function encodingOf({ tokenizer, endId, bosId }: TrainModel, template: string): Encoding {

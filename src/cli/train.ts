@@ -20,6 +20,7 @@ import { requireGiven } from "./settings.js";
 import { cancelledLine, listenForShutdown, type Shutdown, signalExitCode } from "./shutdown.js";
 import { printJson, printLine, type Terminal } from "./terminal.js";
 import { memoryForRun, openJob, type TrainJob } from "./train-job.js";
+import { printWarnings } from "./train-model.js";
 import { trainOptions } from "./train-options.js";
 import { formatHeader, formatLengths, formatResults, formatRows, trainProgress } from "./train-report.js";
 import { readTrainOptions, storedOptions } from "./train-resume.js";
@@ -111,6 +112,7 @@ async function showPlan(job: TrainJob, shutdown: Shutdown, terminal: Terminal): 
   const estimate = await estimateOf(job, shutdown.signal, terminal);
   const say = speaker(job, terminal);
   printLine(say, formatHeader({ ...job, estimate, memory: memoryForRun(), out: job.flags.out ?? "(dry run)" }));
+  printWarnings(job.data, terminal.stderr);
   printLine(say, `\n${formatRows(job.data.train, job.model.tokenizer)}`);
   printLine(say, `\ntokens of a row\n${formatLengths(job.data.train)}`);
   if (job.flags.json) printJson(terminal.stdout, planOf(job, estimate));
@@ -141,6 +143,7 @@ async function trainJob(
   const say = speaker(job, terminal);
   const estimate = await estimateOf(job, signal, terminal);
   printLine(say, `${formatHeader({ ...job, estimate, memory: memoryForRun(), out: folder.out })}\n`);
+  printWarnings(job.data, terminal.stderr);
   await folder.start(mode, storedOptions(job.flags));
   const progress = trainProgress(terminal.stderr, session.totalSteps);
   const line = tickingLine(terminal.stderr);

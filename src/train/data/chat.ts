@@ -10,6 +10,19 @@ export interface ChatRow {
   readonly promptLength: number;
 }
 
+export interface ChatEncoding {
+  /** Learned behind each answer where the template writes no end of a turn; null where the model has none. */
+  readonly endId: number | null;
+  /** Told of what is not as it should be; the same text may come many times. */
+  readonly warn?: ((message: string) => void) | undefined;
+}
+
+function withoutEnding(tokenizer: Tokenizer, endId: number | null): string {
+  const what = "The chat template writes no token that ends an answer";
+  if (endId === null) return `${what}, and the model names none: nothing teaches the adapter to stop.`;
+  return `${what}: the model's end token ${JSON.stringify(tokenizer.tokenText(endId))} is learned behind each.`;
+}
+
 interface Draft {
   ids: readonly number[];
   readonly spans: (readonly [begin: number, end: number])[];
@@ -20,11 +33,16 @@ interface Draft {
  * the template goes on from one to the next; where it rewrites what was said before (as those that drop earlier reasoning
  * do), a turn gets a row of its own. Throws RowFault.
  */
-export async function encodeChat(messages: readonly ChatTurn[], tokenizer: Tokenizer): Promise<ChatRow[]> {
+export async function encodeChat(
+  messages: readonly ChatTurn[],
+  tokenizer: Tokenizer,
+  { endId, warn }: ChatEncoding = { endId: null },
+): Promise<ChatRow[]> {
   const drafts: Draft[] = [];
   for (const [i, turn] of messages.entries()) {
     if (!turn.trained) continue;
-    const { prompt, whole } = await encodeTurn(messages.slice(0, i), turn, tokenizer);
+    const { prompt, whole, isEnded } = await encodeTurn(messages.slice(0, i), turn, tokenizer, endId);
+    if (!isEnded) warn?.(withoutEnding(tokenizer, endId));
     const last = drafts.at(-1);
     const span = [prompt.length, whole.length] as const;
     if (last && startsWith(prompt, last.ids)) {
@@ -48,28 +66,57 @@ async function encodeTurn(
   before: readonly ChatTurn[],
   turn: ChatTurn,
   tokenizer: Tokenizer,
-): Promise<{ prompt: number[]; whole: number[] }> {
+  endId: number | null,
+): Promise<{ prompt: number[]; whole: number[]; isEnded: boolean }> {
   const promptText = render(before, true, tokenizer);
   const wholeText = render([...before, turn], false, tokenizer);
   if (!wholeText.startsWith(promptText)) {
     throw new RowFault("is a chat whose template does not put an answer behind its own generation prompt");
   }
+  const tail = tailOf(before, turn, wholeText.slice(promptText.length), tokenizer);
+  const { said, ending } = await splitTail(tail, tokenizer);
+  const spoken = wholeText.slice(0, wholeText.length - tail.length) + said;
   const prompt = await tokenizer.encode(promptText, { addSpecialTokens: false });
-  const joint = await tokenizer.encode(wholeText, { addSpecialTokens: false });
+  const joint = await tokenizer.encode(spoken, { addSpecialTokens: false });
   const answer = startsWith(joint, prompt)
     ? joint.slice(prompt.length)
-    : await tokenizer.encode(wholeText.slice(promptText.length), { addSpecialTokens: false, continues: true });
-  const after = wholeText.slice(promptText.length);
-  const unsaid = after.startsWith(turn.content) ? await unsaidTokens(after.slice(turn.content.length), tokenizer) : 0;
-  const said = answer.slice(0, answer.length - unsaid);
-  return { prompt, whole: [...prompt, ...withoutBlankTail(said, tokenizer)] };
+    : await tokenizer.encode(spoken.slice(promptText.length), { addSpecialTokens: false, continues: true });
+  const whole = [...prompt, ...answer];
+  if (ending === null && endId !== null && whole.at(-1) !== endId) whole.push(endId);
+  requireOneEnd(whole.slice(prompt.length), [ending, endId], tokenizer);
+  return { prompt, whole, isEnded: ending !== null };
 }
 
-/** How many tokens a template writes behind an answer's end-of-turn token, such as the end of the text: nobody generates them. */
-async function unsaidTokens(tail: string, tokenizer: Tokenizer): Promise<number> {
+/** A content that no template looks into: what a template writes behind it, it writes behind every content. */
+const probe = "\u2060probe\u2060";
+
+/** What the template writes behind a turn's content, however it has changed that: "" where it cannot be told apart. */
+function tailOf(before: readonly ChatTurn[], turn: ChatTurn, answer: string, tokenizer: Tokenizer): string {
+  const probed = render([...before, { ...turn, content: probe }], false, tokenizer);
+  const at = probed.lastIndexOf(probe);
+  const tail = at < 0 ? "" : probed.slice(at + probe.length);
+  return answer.endsWith(tail) ? tail : "";
+}
+
+/**
+ * The part of a tail that the model is to say: up to its first special token, the end of the turn. What stands behind that (the end
+ * of the text, blanks before the next turn) nobody generates. Without a special token, all but blanks at its end.
+ */
+async function splitTail(tail: string, tokenizer: Tokenizer): Promise<{ said: string; ending: number | null }> {
   const ids = await tokenizer.encode(tail, { addSpecialTokens: false, continues: true });
   const end = ids.findIndex((id) => isSpecial(id, tokenizer));
-  return end < 0 ? 0 : ids.length - end - 1;
+  const ending = ids[end];
+  if (ending === undefined) return { said: tail.trimEnd(), ending: null };
+  const spelled = tokenizer.tokenText(ending);
+  const at = tail.indexOf(spelled);
+  return { said: at < 0 ? tail : tail.slice(0, at + spelled.length), ending };
+}
+
+/** Nobody generates what stands behind the end of a turn: a content that holds the token for it contradicts itself. */
+function requireOneEnd(answer: readonly number[], ends: readonly (number | null)[], tokenizer: Tokenizer): void {
+  const inside = answer.slice(0, -1).find((id) => ends.includes(id));
+  if (inside === undefined) return;
+  throw new RowFault(`has text behind ${JSON.stringify(tokenizer.tokenText(inside))}, which ends an answer`);
 }
 
 function render(turns: readonly ChatTurn[], addGenerationPrompt: boolean, tokenizer: Tokenizer): string {
@@ -82,19 +129,8 @@ function render(turns: readonly ChatTurn[], addGenerationPrompt: boolean, tokeni
   }
 }
 
-/** Leaves out the blanks that a template writes between an end-of-turn token and the next turn: nobody generates them. */
-function withoutBlankTail(answer: readonly number[], tokenizer: Tokenizer): readonly number[] {
-  let end = answer.length;
-  while (end > 0 && isBlank(answer[end - 1] ?? 0, tokenizer)) end--;
-  const last = answer[end - 1];
-  return last !== undefined && isSpecial(last, tokenizer) ? answer.slice(0, end) : answer;
-}
-
 const isSpecial = (id: number, tokenizer: Tokenizer): boolean =>
   tokenizer.decode([id]) === "" && tokenizer.decode([id], { keepSpecialTokens: true }) !== "";
-
-const isBlank = (id: number, tokenizer: Tokenizer): boolean =>
-  !isSpecial(id, tokenizer) && tokenizer.tokenText(id).trim() === "";
 
 const startsWith = (ids: readonly number[], prefix: readonly number[]): boolean =>
   prefix.every((id, i) => id === ids[i]);

@@ -1,4 +1,7 @@
-/** Comma-separated values (RFC 4180): quoted fields, doubled quotes, line breaks inside quotes, either line ending. Knows no columns. */
+/**
+ * Values with commas between them (RFC 4180: quoted fields, doubled quotes, line breaks inside quotes, either line ending), or with
+ * tabs, where a quote that does not enclose a whole field is a character like any other. Knows no columns.
+ */
 
 export interface CsvRecord {
   /** The line on which the record begins, from 1. */
@@ -16,19 +19,19 @@ export class CsvFault extends Error {
   }
 }
 
-/** The records of a text, blank lines left out. Throws CsvFault for a quote that is never closed or stands inside a bare field. */
-export function* parseCsv(text: string): Generator<CsvRecord> {
+/** The records of a text, blank lines left out. Throws CsvFault where commas part fields and a quote is never closed or stands inside a bare field. */
+export function* parseCsv(text: string, delimiter: "," | "\t" = ","): Generator<CsvRecord> {
   let at = text.startsWith("\ufeff") ? 1 : 0;
   let line = 1;
   while (at < text.length) {
     const begin = line;
     const fields: string[] = [];
     for (;;) {
-      const field = text[at] === '"' ? quoted(text, at, begin) : bare(text, at, begin);
+      const field = delimiter === "\t" ? tabbed(text, at) : commaSeparated(text, at, begin);
       fields.push(field.value);
       for (let i = at; i < field.end; i++) if (text[i] === "\n") line++;
       at = field.end;
-      if (text[at] !== ",") break;
+      if (text[at] !== delimiter) break;
       at++;
     }
     if (text.startsWith("\r\n", at)) at += 2;
@@ -44,13 +47,28 @@ interface Field {
   readonly end: number;
 }
 
-function bare(text: string, begin: number, line: number): Field {
+/** Where a bare field ends. */
+function endOfBare(text: string, begin: number, delimiter: string): number {
   let end = begin;
-  while (end < text.length && text[end] !== "," && text[end] !== "\n" && text[end] !== "\r") {
-    if (text[end] === '"')
-      throw new CsvFault(line, 'a field that holds " must be quoted whole, with "" for each quote');
-    end++;
-  }
+  while (end < text.length && text[end] !== delimiter && text[end] !== "\n" && text[end] !== "\r") end++;
+  return end;
+}
+
+function commaSeparated(text: string, begin: number, line: number): Field {
+  if (text[begin] === '"') return quoted(text, begin, line);
+  const end = endOfBare(text, begin, ",");
+  const value = text.slice(begin, end);
+  if (value.includes('"'))
+    throw new CsvFault(line, 'a field that holds " must be quoted whole, with "" for each quote');
+  return { value, end };
+}
+
+function tabbed(text: string, begin: number): Field {
+  const whole = /"((?:[^"\t\r\n]|"")*)"(?=[\t\r\n]|$)/y;
+  whole.lastIndex = begin;
+  const enclosed = whole.exec(text)?.[1];
+  if (enclosed !== undefined) return { value: enclosed.replaceAll('""', '"'), end: whole.lastIndex };
+  const end = endOfBare(text, begin, "\t");
   return { value: text.slice(begin, end), end };
 }
 

@@ -13,10 +13,11 @@ import {
   type TokenRow,
   wholeRow,
 } from "./encode.js";
-import { DataFaults } from "./faults.js";
-import { type DataFile, findDataFiles, type RawRecord, readDataFile, type SplitName } from "./files.js";
+import { DataFaults, type Place } from "./faults.js";
+import { type RawRecord, readDataFile } from "./files.js";
+import { type DataFile, findDataFiles, type SplitName } from "./folder.js";
 import { type ExampleKind, RowFault, readExample } from "./rows.js";
-import { countLabels, shorten } from "./shorten.js";
+import { countLabels, shorten, shortenPair } from "./shorten.js";
 import { textPieces } from "./text-pieces.js";
 
 export interface DataOptions {
@@ -27,6 +28,8 @@ export interface DataOptions {
   /** Stands for an empty prompt, as in the server; null where the model has no such token. */
   readonly bosId: number | null;
   readonly labelTemplate: LabelTemplate;
+  /** Rows of the model's table of embeddings: an id beyond them is a fault. */
+  readonly vocabSize: number;
   /** Tokens of the longest row. */
   readonly length: number;
   readonly seed: number;
@@ -64,16 +67,19 @@ export interface DataSet {
   readonly files: readonly { readonly split: SplitName; readonly path: string; readonly sha256: string }[];
   /** `sha256:` and the digest of the files' digests, in the order train, valid, test. */
   readonly digest: string;
+  /** What is not as it should be, and stops nothing: a sentence each. */
+  readonly warnings: readonly string[];
 }
 
 /** Reads, checks and encodes. Throws `data_invalid` with up to 50 faults before anything else is done with the data. */
 export async function loadData(options: DataOptions): Promise<DataSet> {
-  const files = await findDataFiles(options.path);
+  const { files, unused } = await findDataFiles(options.path);
   const faults = new DataFaults();
   const read: { file: DataFile; records: readonly RawRecord[]; sha256: string }[] = [];
   for (const file of files) read.push({ file, ...(await readDataFile(file, faults)) });
   const encoder = new Encoder(options, faults);
-  const splits: Record<SplitName, Item[]> = { train: [], valid: [], test: [] };
+  if (unused.length > 0) encoder.warnings.add(unusedText(unused));
+  const splits: Record<SplitName, (readonly Item[])[]> = { train: [], valid: [], test: [] };
   const total = read.reduce((sum, { records }) => sum + records.length, 0);
   for (const { file, records } of read) {
     for (const record of records) {
@@ -86,12 +92,18 @@ export async function loadData(options: DataOptions): Promise<DataSet> {
   return {
     train,
     valid,
-    test: splits.test,
+    test: splits.test.flat(),
     counts: encoder.counts,
     labels: [...encoder.labels].sort(),
     files: read.map(({ file, sha256 }) => ({ ...file, sha256 })),
     digest: digestOf(read.map(({ file, sha256 }) => `${file.split} ${sha256}`)),
+    warnings: [...encoder.warnings],
   };
+}
+
+function unusedText(names: readonly string[]): string {
+  const shown = names.length > 8 ? [...names.slice(0, 8), `${names.length - 8} more`] : names;
+  return `Not read, for not being named train, valid, dev or test: ${shown.join(", ")}.`;
 }
 
 function digestOf(lines: readonly string[]): string {
@@ -101,6 +113,7 @@ function digestOf(lines: readonly string[]): string {
 
 class Encoder {
   readonly labels = new Set<string>();
+  readonly warnings = new Set<string>();
   records = 0;
   readonly #options: DataOptions;
   readonly #encoding: Encoding;
@@ -113,19 +126,20 @@ class Encoder {
     const { tokenizer, endId, bosId, labelTemplate } = options;
     this.#options = options;
     this.#faults = faults;
-    this.#encoding = { tokenizer, endId, bosId, labelTemplate };
+    this.#encoding = { tokenizer, endId, bosId, labelTemplate, warn: (message) => this.warnings.add(message) };
   }
 
   get counts(): DataCounts {
     return { records: this.records, shortened: this.#shortened, dropped: this.#dropped, kinds: this.#kinds };
   }
 
-  async encode(record: RawRecord): Promise<Item[]> {
+  /** A record's items, in groups that validation takes whole: all that was made of one chat, one window of a text. */
+  async encode(record: RawRecord): Promise<(readonly Item[])[]> {
     this.records++;
     try {
       if (record.kind === "row") return await this.#row(record);
       if (this.#options.wants === "pairs") throw new RowFault("is plain text, which has no preference pairs");
-      return await this.#windows(record);
+      return this.#windows(await this.#idsOf(record.text), record.place);
     } catch (error) {
       if (!(error instanceof RowFault)) throw error;
       this.#faults.add(record.place, error.message);
@@ -133,26 +147,29 @@ class Encoder {
     }
   }
 
-  async #row({ fields, place }: Extract<RawRecord, { kind: "row" }>): Promise<Item[]> {
+  async #row({ fields, place }: Extract<RawRecord, { kind: "row" }>): Promise<(readonly Item[])[]> {
     const example = readExample(fields);
     const { wants, trainOn: part = "answers" } = this.#options;
     if (wants === "pairs" && example.kind !== "preference") {
-      throw new RowFault("is no preference pair, which --method dpo needs");
+      throw new RowFault("is not a preference pair, which --method dpo needs");
     }
     if (wants !== "rows" && example.kind === "preference") {
       this.#count("preference");
-      return this.#kept([await encodePair(example, place, this.#encoding)]);
+      return [this.#kept([await encodePair(example, place, this.#encoding)])];
     }
     if (example.kind === "label") this.labels.add(example.label);
     const rows = trainOn(await encodeExample(example, place, this.#encoding), part);
+    const [first] = rows;
+    if (example.kind === "text" && first && first.ids.length > this.#options.length) {
+      return this.#windows([...first.ids], place);
+    }
     this.#count(example.kind);
     if (rows.length === 0) this.#dropped++;
-    return this.#kept(rows.map((row) => [row] as const));
+    return [this.#kept(rows.map((row) => [row] as const))];
   }
 
-  /** A text in windows of the length, each learned whole. */
-  async #windows({ text, place }: Extract<RawRecord, { kind: "text" }>): Promise<Item[]> {
-    const { length, tokenizer } = this.#options;
+  async #idsOf(text: string): Promise<number[]> {
+    const { tokenizer } = this.#options;
     const ids: number[] = [];
     for (const [i, piece] of (await textPieces(text, tokenizer)).entries()) {
       const encoded = await tokenizer.encode(piece, { addSpecialTokens: i === 0, continues: i > 0 });
@@ -160,10 +177,18 @@ class Encoder {
     }
     const { endId } = this.#encoding;
     if (endId !== null && ids.at(-1) !== endId) ids.push(endId);
-    const windows: Item[] = [];
-    for (let at = 0; at < ids.length; at += length) windows.push([wholeRow(ids.slice(at, at + length), place)]);
+    return ids;
+  }
+
+  /** A long text in windows of the length, each learned whole: nothing of it is lost. */
+  #windows(ids: readonly number[], place: Place): (readonly Item[])[] {
+    const { length } = this.#options;
+    const windows: (readonly Item[])[] = [];
+    for (let at = 0; at < ids.length; at += length) {
+      windows.push(this.#kept([[wholeRow(ids.slice(at, at + length), place)]]));
+    }
     this.#count("text");
-    return this.#kept(windows);
+    return windows;
   }
 
   #count(kind: ExampleKind): void {
@@ -176,33 +201,49 @@ class Encoder {
     const { bosId } = this.#encoding;
     return items.flatMap((item): Item[] => {
       const [first, second] = item;
+      for (const row of item) this.#requireKnown(row);
       if (item.some(({ ids }) => ids.length > length)) this.#shortened++;
-      const short = shorten(first, length, bosId);
-      const kept: Item = second ? [short, shorten(second, length, bosId)] : [short];
+      const kept: Item = second ? shortenPair([first, second], length, bosId) : [shorten(first, length, bosId)];
       if (kept.every((row) => countLabels(row) > 0)) return [kept];
       this.#dropped++;
       return [];
     });
   }
+
+  #requireKnown({ ids }: TokenRow): void {
+    const { vocabSize, tokenizer } = this.#options;
+    const unknown = ids.find((id) => id >= vocabSize);
+    if (unknown === undefined) return;
+    const token = JSON.stringify(tokenizer.tokenText(unknown));
+    throw new RowFault(
+      `has the token ${token} (${unknown}), and the model has embeddings for ${vocabSize} tokens only`,
+    );
+  }
 }
 
 /** Takes validation rows from the training rows where the data brings none; plain text gives its last windows. */
 function divide(
-  train: readonly Item[],
-  given: readonly Item[],
+  train: readonly (readonly Item[])[],
+  given: readonly (readonly Item[])[],
   { seed, validShare, validRows }: DataOptions,
 ): { train: readonly Item[]; valid: readonly Item[] } {
-  if (given.length > 0) return { train, valid: pick(given, Math.min(given.length, validRows), seed).chosen };
-  const count = Math.min(validRows, Math.floor(train.length * validShare));
-  if (train.every(([row]) => row.kind === "text" && row.place.line === 1)) {
-    return { train: train.slice(0, train.length - count), valid: train.slice(train.length - count) };
+  if (given.length > 0) {
+    const rows = given.flat();
+    return { train: train.flat(), valid: pick(rows, Math.min(rows.length, validRows), seed).chosen };
   }
-  const { chosen, others } = pick(train, count, seed);
-  return { train: others, valid: chosen };
+  const groups = train.filter((group) => group.length > 0);
+  const count = Math.min(validRows, Math.floor(groups.length * validShare));
+  if (groups.every(([item]) => item?.[0].kind === "text" && item[0].place.line === 1)) {
+    const border = groups.length - count;
+    return { train: groups.slice(0, border).flat(), valid: groups.slice(border).flat() };
+  }
+  // A chat that became several rows is on one side whole: its turns say each other's answers.
+  const { chosen, others } = pick(groups, count, seed);
+  return { train: others.flat(), valid: chosen.flat().slice(0, validRows) };
 }
 
 /** `count` items by chance; both parts keep their order. */
-function pick(items: readonly Item[], count: number, seed: number): { chosen: Item[]; others: Item[] } {
+function pick<T>(items: readonly T[], count: number, seed: number): { chosen: T[]; others: T[] } {
   const order = new Draws(seed, purposes.split).permutation(items.length);
   const taken = new Set(order.subarray(0, count));
   return { chosen: items.filter((_, i) => taken.has(i)), others: items.filter((_, i) => !taken.has(i)) };

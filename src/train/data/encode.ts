@@ -7,7 +7,7 @@ import type { Tokenizer } from "../../text/types.js";
 import { encodeChat } from "./chat.js";
 import type { Place } from "./faults.js";
 import type { ChatTurn } from "./messages.js";
-import { type Example, type ExampleKind, type PreferenceExample, RowFault } from "./rows.js";
+import { type Example, type ExampleKind, type InstructionExample, type PreferenceExample, RowFault } from "./rows.js";
 
 export interface TokenRow {
   readonly ids: Int32Array;
@@ -36,6 +36,8 @@ export interface Encoding {
   /** Stands for an empty prompt; kept at the start of a shortened one. */
   readonly bosId: number | null;
   readonly labelTemplate: LabelTemplate;
+  /** Told of what is not as it should be; the same text may come many times. */
+  readonly warn?: ((message: string) => void) | undefined;
 }
 
 /** A template cut in two: the label's part begins with the blanks before {label}, as tokenizers spell a word with its blank. */
@@ -63,7 +65,7 @@ export function parseLabelTemplate(source: string): LabelTemplate {
 
 /** The rows of an example: one, or for a chat that its template does not extend turn by turn, one for each answer. Throws RowFault. */
 export async function encodeExample(example: Example, place: Place, encoding: Encoding): Promise<TokenRow[]> {
-  const { tokenizer, labelTemplate } = encoding;
+  const { labelTemplate } = encoding;
   switch (example.kind) {
     case "text":
       return [wholeRow(await encodeText(example.text, encoding), place)];
@@ -77,7 +79,11 @@ export async function encodeExample(example: Example, place: Place, encoding: En
     case "instruction":
       return [await instructionRow(example, place, encoding)];
     case "chat":
-      return (await encodeChat(example.messages, tokenizer)).map((row) => ({ ...row, kind: "chat", place }));
+      return (await encodeChat(example.messages, encoding.tokenizer, encoding)).map((row) => ({
+        ...row,
+        kind: "chat",
+        place,
+      }));
     case "preference":
       throw new RowFault("is a preference pair, which only train --method dpo learns from");
   }
@@ -90,7 +96,7 @@ export async function encodePair(example: PreferenceExample, place: Place, encod
     if (typeof prompt === "string") return completionRow(prompt, answer, "preference", place, encoding);
     const turns: ChatTurn[] = prompt.map((turn) => ({ ...turn, trained: false }));
     const messages = [...turns, { role: "assistant", content: answer, trained: true }];
-    const [encoded] = await encodeChat(messages, encoding.tokenizer);
+    const [encoded] = await encodeChat(messages, encoding.tokenizer, encoding);
     assert(encoded, "a chat with a trained turn has a row");
     return { ...encoded, kind: "preference", place };
   };
@@ -98,10 +104,20 @@ export async function encodePair(example: PreferenceExample, place: Place, encod
 }
 
 /** The ids of a text as the server encodes it, and the end token behind it. */
-export async function encodeText(text: string, { tokenizer, endId }: Encoding): Promise<number[]> {
+export async function encodeText(text: string, encoding: Encoding): Promise<number[]> {
+  const { tokenizer, endId } = encoding;
   const ids = await tokenizer.encode(text, { addSpecialTokens: true });
+  await requireOneBeginning(ids, encoding);
   if (endId !== null && ids.length > 0 && ids.at(-1) !== endId) ids.push(endId);
   return ids;
+}
+
+/** A token that the tokenizer puts in front of every text stands there once. */
+async function requireOneBeginning(ids: readonly number[], { tokenizer, bosId }: Encoding): Promise<void> {
+  if (bosId === null || ids[0] !== bosId || ids[1] !== bosId) return;
+  if ((await tokenizer.encode("", { addSpecialTokens: true }))[0] !== bosId) return;
+  const begin = JSON.stringify(tokenizer.tokenText(bosId));
+  throw new RowFault(`begins with ${begin}, which the tokenizer puts in front of every text`);
 }
 
 export function wholeRow(ids: readonly number[] | Int32Array, place: Place): TokenRow {
@@ -115,11 +131,17 @@ async function completionRow(
   completion: string,
   kind: ExampleKind,
   place: Place,
-  { tokenizer, endId, bosId }: Encoding,
+  encoding: Encoding,
 ): Promise<TokenRow> {
+  const { tokenizer, endId, bosId } = encoding;
   const encoded = await tokenizer.encode(prompt, { addSpecialTokens: true });
+  await requireOneBeginning(encoded, encoding);
   const promptIds = encoded.length > 0 ? encoded : bosId === null ? [] : [bosId]; // as the server begins an empty prompt
-  const ids = [...promptIds, ...(await continuation(prompt, encoded, completion, tokenizer))];
+  const answer = await continuation(prompt, encoded, completion, tokenizer);
+  if (endId !== null && answer.slice(0, -1).includes(endId)) {
+    throw new RowFault(`has text behind the end token ${JSON.stringify(tokenizer.tokenText(endId))} in the completion`);
+  }
+  const ids = [...promptIds, ...answer];
   if (endId !== null && ids.at(-1) !== endId) ids.push(endId);
   return rowOf(ids, promptIds.length, kind, place);
 }
@@ -140,20 +162,23 @@ async function continuation(
 }
 
 async function instructionRow(
-  { instruction, input, output }: Extract<Example, { kind: "instruction" }>,
+  { instruction, input, output, before }: InstructionExample,
   place: Place,
   encoding: Encoding,
 ): Promise<TokenRow> {
   const { tokenizer } = encoding;
   if (tokenizer.chatTemplate === null) {
+    if (before.length > 0)
+      throw new RowFault("has `system` or `history`, which only a model with a chat template reads");
     return completionRow(alpacaPrompt(instruction, input), output, "instruction", place, encoding);
   }
   const content = input === "" ? instruction : `${instruction}\n\n${input}`;
   const messages = [
+    ...before,
     { role: "user", content, trained: false },
     { role: "assistant", content: output, trained: true },
   ];
-  const [row] = await encodeChat(messages, tokenizer);
+  const [row] = await encodeChat(messages, encoding.tokenizer, encoding);
   assert(row, "a chat with a trained turn has a row");
   return { ...row, kind: "instruction", place };
 }

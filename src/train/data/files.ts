@@ -1,62 +1,19 @@
-/** Finds the files of a data set and reads their records, each with its line. Knows the file formats, not what a row means. */
+/** Reads the records of a data file, each with its place. Knows the file formats, not what a row means. */
 import { createHash } from "node:crypto";
-import { readdir, readFile, stat } from "node:fs/promises";
-import { basename, extname, join } from "node:path";
+import { readFile, stat } from "node:fs/promises";
+import { promisify } from "node:util";
+import { gunzip } from "node:zlib";
 import { LorikeetError } from "../../base/errors.js";
 import { CsvFault, parseCsv } from "./csv.js";
 import type { DataFaults, Place } from "./faults.js";
-
-export type SplitName = "train" | "valid" | "test";
-
-export interface DataFile {
-  readonly path: string;
-  readonly split: SplitName;
-}
+import { type DataFile, type FileFormat, formatOf } from "./folder.js";
+import { readJsonFile, readJsonLines } from "./json-rows.js";
+import { readParquet } from "./parquet.js";
 
 /** One record of a file. `text`: the whole of a .txt file, else one row's fields by name. */
 export type RawRecord =
   | { readonly kind: "text"; readonly place: Place; readonly text: string }
   | { readonly kind: "row"; readonly place: Place; readonly fields: Readonly<Record<string, unknown>> };
-
-const extensions = [".jsonl", ".csv", ".txt"];
-const splitOf: Readonly<Record<string, SplitName>> = {
-  train: "train",
-  training: "train",
-  valid: "valid",
-  validation: "valid",
-  val: "valid",
-  test: "test",
-};
-
-/**
- * The files of `--data`: one file, or those of a folder that are named train, valid (validation, val) or test. Throws
- * `data_invalid` when there is none to train on, or two for one split.
- */
-export async function findDataFiles(path: string): Promise<DataFile[]> {
-  const status = await stat(path).catch(() => null);
-  if (!status) throw invalid(`The data ${path} does not exist.`, path);
-  if (!status.isDirectory()) {
-    if (isKnown(path)) return [{ path, split: "train" }];
-    throw invalid(`The data ${path} must end in ${extensions.join(", ")}.`, path);
-  }
-  const files: DataFile[] = [];
-  for (const name of (await readdir(path)).sort()) {
-    const split = splitOf[basename(name, extname(name)).toLowerCase()];
-    if (!split || !isKnown(name)) continue;
-    const other = files.find((file) => file.split === split);
-    if (other)
-      throw invalid(`The folder ${path} has two files for ${split}: ${basename(other.path)} and ${name}.`, path);
-    files.push({ path: join(path, name), split });
-  }
-  if (files.length > 0) return files;
-  throw invalid(`The folder ${path} has no train, valid or test file that ends in ${extensions.join(", ")}.`, path);
-}
-
-const isKnown = (path: string): boolean => extensions.includes(extname(path).toLowerCase());
-
-function invalid(message: string, found: string): LorikeetError {
-  return new LorikeetError("data_invalid", message, { param: "--data", found, allowed: extensions });
-}
 
 export interface ReadFile {
   readonly records: readonly RawRecord[];
@@ -64,8 +21,11 @@ export interface ReadFile {
   readonly sha256: string;
 }
 
-/** Bytes of one file: more than this is no text of Node's. */
+/** Bytes of one file, packed or not: more than this is no text of Node's. */
 const maxFileBytes = 2 ** 29 - 2 ** 10;
+const maxParquetRows = 10_000_000;
+
+const unzip = promisify(gunzip);
 
 /** Reads a whole file. Records that cannot be read are faults. Throws `too_large`. */
 export async function readDataFile({ path }: DataFile, faults: DataFaults): Promise<ReadFile> {
@@ -76,14 +36,51 @@ export async function readDataFile({ path }: DataFile, faults: DataFaults): Prom
   }
   const bytes = await readFile(path);
   const sha256 = createHash("sha256").update(bytes).digest("hex");
+  const format = formatOf(path) ?? { extension: ".jsonl", isGzip: false };
+  const unpacked = format.isGzip ? await unpack(path, bytes, faults) : bytes;
+  const records = unpacked ? await recordsOf(path, unpacked, format, faults) : [];
+  return { records, sha256 };
+}
+
+async function unpack(path: string, bytes: Uint8Array, faults: DataFaults): Promise<Buffer<ArrayBuffer> | null> {
+  try {
+    return await unzip(bytes, { maxOutputLength: maxFileBytes });
+  } catch (cause) {
+    if (cause instanceof Error && "code" in cause && cause.code === "ERR_BUFFER_TOO_LARGE") {
+      const message = `The data ${path} unpacks to more than the ${maxFileBytes} bytes that are read from one file.`;
+      throw new LorikeetError("too_large", message, { param: "--data", allowed: maxFileBytes, cause });
+    }
+    faults.add({ file: path, line: 1 }, `is not a whole gzip file (${cause instanceof Error ? cause.message : cause})`);
+    return null;
+  }
+}
+
+async function recordsOf(
+  file: string,
+  bytes: Uint8Array<ArrayBuffer>,
+  { extension }: FileFormat,
+  faults: DataFaults,
+): Promise<RawRecord[]> {
+  if (extension === ".parquet") return parquetRows(file, bytes, faults);
   let text: string;
   try {
     text = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
   } catch {
-    faults.add({ file: path, line: firstBadLine(bytes) }, "is not UTF-8 text");
-    return { records: [], sha256 };
+    faults.add({ file, line: firstBadLine(bytes) }, "is not UTF-8 text");
+    return [];
   }
-  return { records: recordsOf(path, text, faults), sha256 };
+  switch (extension) {
+    case ".txt":
+      return text.trim() === "" ? [] : [{ kind: "text", place: { file, line: 1 }, text }];
+    case ".csv":
+      return csvRows(file, text, ",", faults);
+    case ".tsv":
+      return csvRows(file, text, "\t", faults);
+    default: {
+      const rows = extension === ".json" ? readJsonFile(file, text, faults) : readJsonLines(file, text, faults);
+      return rows.map(({ line, fields }) => ({ kind: "row", place: { file, line }, fields }));
+    }
+  }
 }
 
 function firstBadLine(bytes: Uint8Array): number {
@@ -101,38 +98,26 @@ function firstBadLine(bytes: Uint8Array): number {
   return line;
 }
 
-function recordsOf(path: string, text: string, faults: DataFaults): RawRecord[] {
-  switch (extname(path).toLowerCase()) {
-    case ".txt":
-      return text.trim() === "" ? [] : [{ kind: "text", place: { file: path, line: 1 }, text }];
-    case ".csv":
-      return csvRows(path, text, faults);
-    default:
-      return jsonRows(path, text, faults);
+/** A row's line is its number. */
+async function parquetRows(file: string, bytes: Uint8Array<ArrayBuffer>, faults: DataFaults): Promise<RawRecord[]> {
+  try {
+    const rows = await readParquet(file, bytes, maxParquetRows);
+    return rows.map((fields, i) => ({ kind: "row", place: { file, line: i + 1 }, fields }));
+  } catch (error) {
+    if (error instanceof LorikeetError) throw error;
+    faults.add(
+      { file, line: 1 },
+      `is not a Parquet file that can be read (${error instanceof Error ? error.message : error})`,
+    );
+    return [];
   }
 }
 
-function jsonRows(file: string, text: string, faults: DataFaults): RawRecord[] {
-  const rows: RawRecord[] = [];
-  for (const [i, line] of text.split("\n").entries()) {
-    if (line.trim() === "") continue;
-    const place = { file, line: i + 1 };
-    try {
-      const value: unknown = JSON.parse(line);
-      if (isRecord(value)) rows.push({ kind: "row", place, fields: value });
-      else faults.add(place, "is not a JSON object");
-    } catch (error) {
-      faults.add(place, `is not JSON (${error instanceof Error ? error.message.slice(0, 120) : "unreadable"})`);
-    }
-  }
-  return rows;
-}
-
-function csvRows(file: string, text: string, faults: DataFaults): RawRecord[] {
+function csvRows(file: string, text: string, delimiter: "," | "\t", faults: DataFaults): RawRecord[] {
   const rows: RawRecord[] = [];
   let header: readonly string[] | null = null;
   try {
-    for (const { line, fields } of parseCsv(text)) {
+    for (const { line, fields } of parseCsv(text, delimiter)) {
       const place = { file, line };
       if (!header) {
         header = fields.map((name) => name.trim());
@@ -151,8 +136,4 @@ function csvRows(file: string, text: string, faults: DataFaults): RawRecord[] {
     faults.add({ file, line: error.line }, error.message);
   }
   return rows;
-}
-
-export function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }

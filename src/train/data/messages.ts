@@ -8,6 +8,29 @@ export interface ChatTurn extends ChatMessage {
 
 export const isMessageList = (value: unknown): value is readonly unknown[] => Array.isArray(value);
 
+/** ShareGPT's names of the roles. */
+const shareGptRoles: Readonly<Record<string, string>> = {
+  system: "system",
+  human: "user",
+  user: "user",
+  gpt: "assistant",
+  chatgpt: "assistant",
+  bing: "assistant",
+  bard: "assistant",
+  assistant: "assistant",
+  model: "assistant",
+};
+
+/** ShareGPT's `{"from","value"}` in OpenAI's spelling; whatever is not of that form is left for `readMessages` to refuse. */
+export function shareGptMessages(value: unknown): unknown {
+  if (!Array.isArray(value)) return value;
+  return value.map((message: unknown) => {
+    if (typeof message !== "object" || message === null || !("from" in message)) return message;
+    const { from, value: content, ...rest }: Record<string, unknown> = { ...message };
+    return { ...rest, role: typeof from === "string" ? (shareGptRoles[from.toLowerCase()] ?? from) : from, content };
+  });
+}
+
 const roles = ["system", "developer", "user", "assistant"];
 
 /** The messages, or the rule that they break, in words that follow the field's name. */
@@ -23,9 +46,11 @@ export function readMessages(value: unknown): ChatTurn[] | string {
 }
 
 function readMessage(value: unknown): ChatTurn | string {
-  if (typeof value !== "object" || value === null || Array.isArray(value)) return "is no object";
+  if (typeof value !== "object" || value === null || Array.isArray(value)) return "is not an object";
   const { role, content, name, weight, ...rest }: Record<string, unknown> = { ...value };
-  if (typeof role !== "string" || !roles.includes(role)) return `must have a \`role\` out of ${roles.join(", ")}`;
+  if (typeof role !== "string" || !roles.includes(role)) {
+    return `must have a \`role\` out of ${roles.join(", ")}, not ${JSON.stringify(role)?.slice(0, 64)}`;
+  }
   for (const [key, extra] of Object.entries(rest)) {
     const isEmpty = extra === null || (Array.isArray(extra) && extra.length === 0);
     if (!isEmpty) return `has the field \`${key.slice(0, 64)}\`, which cannot be trained on`;

@@ -1,14 +1,23 @@
 /** Says what a row is: one of the forms that trainers know, found by its fields. Knows no token. */
-import { type ChatTurn, isMessageList, readMessages } from "./messages.js";
+import { type ChatTurn, isMessageList, readMessages, shareGptMessages } from "./messages.js";
 
 /** What a row asks to be learned. */
 export type Example =
   | { readonly kind: "text"; readonly text: string }
   | { readonly kind: "completion"; readonly prompt: string; readonly completion: string }
-  | { readonly kind: "instruction"; readonly instruction: string; readonly input: string; readonly output: string }
+  | InstructionExample
   | { readonly kind: "label"; readonly text: string; readonly label: string }
   | { readonly kind: "chat"; readonly messages: readonly ChatTurn[] }
   | PreferenceExample;
+
+export interface InstructionExample {
+  readonly kind: "instruction";
+  readonly instruction: string;
+  readonly input: string;
+  readonly output: string;
+  /** A system message and earlier turns, which only a chat template can spell. */
+  readonly before: readonly ChatTurn[];
+}
 
 export interface PreferenceExample {
   readonly kind: "preference";
@@ -36,25 +45,31 @@ const forms: readonly Form[] = [
     required: ["text", "label"],
     read: (fields) => ({ kind: "label", text: textOf(fields, "text"), label: labelOf(fields.label) }),
   },
-  {
-    required: ["prompt", "completion"],
-    read: (fields) => ({
-      kind: "completion",
-      prompt: textOf(fields, "prompt"),
-      completion: textOf(fields, "completion"),
-    }),
-  },
+  { required: ["prompt", "completion"], read: readCompletion },
   {
     required: ["instruction", "output"],
-    optional: ["input"],
+    optional: ["input", "system", "history"],
     read: (fields) => ({
       kind: "instruction",
       instruction: textOf(fields, "instruction"),
       input: isAbsent(fields.input) ? "" : textOf(fields, "input"),
       output: textOf(fields, "output"),
+      before: [...systemTurn(fields), ...historyTurns(fields.history)],
     }),
   },
-  { required: ["messages"], read: (fields) => ({ kind: "chat", messages: messagesOf(fields.messages, "messages") }) },
+  {
+    required: ["messages"],
+    optional: ["system"],
+    read: (fields) => ({ kind: "chat", messages: withSystem(fields, messagesOf(fields.messages, "messages")) }),
+  },
+  {
+    required: ["conversations"],
+    optional: ["system"],
+    read: (fields) => ({
+      kind: "chat",
+      messages: withSystem(fields, messagesOf(shareGptMessages(fields.conversations), "conversations")),
+    }),
+  },
   {
     required: ["prompt", "chosen", "rejected"],
     read: (fields) => ({
@@ -64,6 +79,7 @@ const forms: readonly Form[] = [
       rejected: answerOf(fields, "rejected"),
     }),
   },
+  { required: ["chosen", "rejected"], read: readConversations },
   {
     required: ["input", "preferred_output", "non_preferred_output"],
     read: (fields) => ({
@@ -75,6 +91,9 @@ const forms: readonly Form[] = [
   },
 ];
 
+/** Fields that say something which cannot be trained on, and must not be passed over. */
+const refusedFields = ["tools", "functions", "function_call", "images", "videos", "audios"];
+
 const knownFields = new Set(forms.flatMap(({ required, optional = [] }) => [...required, ...optional]));
 const allForms = forms
   .map(({ required, optional = [] }) => `{${[...required, ...optional.map((name) => `${name}?`)].join(", ")}}`)
@@ -82,17 +101,94 @@ const allForms = forms
 
 /** Reads a row by the fields that it has; fields of no form are left alone. Throws RowFault. */
 export function readExample(fields: Fields): Example {
-  const found = Object.keys(fields).filter((name) => knownFields.has(name) && !isAbsent(fields[name]));
-  if (!isEmptyList(fields.tools)) throw new RowFault("has `tools`, which cannot be trained on yet");
-  const form = forms.find(
-    ({ required, optional = [] }) =>
-      required.every((name) => found.includes(name)) &&
-      found.every((name) => required.includes(name) || optional.includes(name)),
+  for (const [name, value] of Object.entries(fields)) requireText(name, value);
+  const refused = refusedFields.find((name) => !isEmptyList(fields[name]));
+  if (refused !== undefined) throw new RowFault(`has \`${refused}\`, which cannot be trained on yet`);
+  const named = Object.keys(fields).filter((name) => knownFields.has(name));
+  const found = named.filter((name) => !isAbsent(fields[name]));
+  // A required field that is null is a hole in the data, not a row of another form.
+  const hole = named.find(
+    (name) => isAbsent(fields[name]) && formOf([...found, name])?.required.includes(name) === true,
   );
+  if (hole !== undefined) throw new RowFault(`has null as \`${hole}\``);
+  const form = formOf(found);
   if (form) return form.read(fields);
-  const named = Object.entries(fields).map(([name, value]) => (isAbsent(value) ? `${name} (null)` : name));
-  const names = named.length > 0 ? `has the fields ${named.slice(0, 12).join(", ")}` : "has no field";
+  const shownFields = Object.entries(fields).map(([name, value]) => (isAbsent(value) ? `${name} (null)` : name));
+  const names = shownFields.length > 0 ? `has the fields ${shownFields.slice(0, 12).join(", ")}` : "has no field";
   throw new RowFault(`${names}; a row must have those of one form: ${allForms}`);
+}
+
+function formOf(names: readonly string[]): Form | undefined {
+  return forms.find(
+    ({ required, optional = [] }) =>
+      required.every((name) => names.includes(name)) &&
+      names.every((name) => required.includes(name) || optional.includes(name)),
+  );
+}
+
+/** No form has texts deeper in its fields. */
+const deepestText = 8;
+
+/** Half of a surrogate pair is no character: it would be learned as U+FFFD. */
+function requireText(path: string, value: unknown, depth = 0): void {
+  if (typeof value === "string") {
+    if (/\p{Surrogate}/u.test(value)) throw new RowFault(`has half of a surrogate pair in \`${path.slice(0, 64)}\``);
+  } else if (typeof value === "object" && value !== null && depth < deepestText) {
+    for (const [key, inner] of Object.entries(value))
+      requireText(Array.isArray(value) ? path : `${path}.${key}`, inner, depth + 1);
+  }
+}
+
+/** Texts, or TRL's conversations: the completion's assistant turns are learned, and none of the prompt's. */
+function readCompletion(fields: Fields): Example {
+  if (!isMessageList(fields.prompt) && !isMessageList(fields.completion)) {
+    return { kind: "completion", prompt: textOf(fields, "prompt"), completion: textOf(fields, "completion") };
+  }
+  const prompt = messagesOf(fields.prompt, "prompt").map((turn) => ({ ...turn, trained: false }));
+  return { kind: "chat", messages: [...prompt, ...messagesOf(fields.completion, "completion")] };
+}
+
+/** TRL's pairs without a prompt: two conversations that begin alike and end with one answer each. */
+function readConversations(fields: Fields): PreferenceExample {
+  const [chosen, rejected] = [messagesOf(fields.chosen, "chosen"), messagesOf(fields.rejected, "rejected")];
+  const [prompt, otherPrompt] = [chosen.slice(0, -1), rejected.slice(0, -1)];
+  const isSame = JSON.stringify(prompt) === JSON.stringify(otherPrompt);
+  const [answer, other] = [chosen.at(-1), rejected.at(-1)];
+  if (!isSame || prompt.length === 0 || answer?.role !== "assistant" || other?.role !== "assistant") {
+    throw new RowFault(
+      "must have conversations as `chosen` and `rejected` that differ in the last, an assistant's, message alone",
+    );
+  }
+  return { kind: "preference", prompt, chosen: answer.content, rejected: other.content };
+}
+
+function systemTurn(fields: Fields): ChatTurn[] {
+  if (isAbsent(fields.system) || fields.system === "") return [];
+  return [{ role: "system", content: textOf(fields, "system"), trained: false }];
+}
+
+function withSystem(fields: Fields, messages: readonly ChatTurn[]): readonly ChatTurn[] {
+  const system = systemTurn(fields);
+  if (system.length > 0 && messages[0]?.role === "system") {
+    throw new RowFault("has both `system` and a system message");
+  }
+  return [...system, ...messages];
+}
+
+/** Earlier turns as `[question, answer]` pairs, which are not learned. */
+function historyTurns(history: unknown): ChatTurn[] {
+  if (isEmptyList(history)) return [];
+  const pairs: readonly unknown[] = Array.isArray(history) ? history : [history];
+  return pairs.flatMap((pair) => {
+    const [question, answer]: readonly unknown[] = Array.isArray(pair) && pair.length === 2 ? pair : [];
+    if (typeof question !== "string" || typeof answer !== "string") {
+      throw new RowFault(`must have a list of [question, answer] pairs as \`history\`, not ${shown(pair)}`);
+    }
+    return [
+      { role: "user", content: question, trained: false },
+      { role: "assistant", content: answer, trained: false },
+    ];
+  });
 }
 
 const isAbsent = (value: unknown): boolean => value === undefined || value === null;

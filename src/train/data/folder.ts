@@ -1,0 +1,107 @@
+/** Finds the files of a data set: one file, or those of a folder by the split that each is named after. Reads none of them. */
+import { readdir, stat } from "node:fs/promises";
+import { basename, extname, join } from "node:path";
+import { LorikeetError } from "../../base/errors.js";
+
+export type SplitName = "train" | "valid" | "test";
+
+export interface DataFile {
+  readonly path: string;
+  readonly split: SplitName;
+}
+
+export interface DataFolder {
+  readonly files: readonly DataFile[];
+  /** Names of data files in the folder that belong to no split, and are not read. */
+  readonly unused: readonly string[];
+}
+
+/** Each may have `.gz` behind it, but for Parquet, which compresses by itself. */
+export const extensions = [".jsonl", ".json", ".csv", ".tsv", ".txt", ".parquet"] as const;
+export type Extension = (typeof extensions)[number];
+
+export interface FileFormat {
+  readonly extension: Extension;
+  readonly isGzip: boolean;
+}
+
+/** What a file is by its name; null for a name of no format. */
+export function formatOf(path: string): FileFormat | null {
+  const name = basename(path).toLowerCase();
+  const isGzip = name.endsWith(".gz");
+  const found = extname(isGzip ? name.slice(0, -3) : name);
+  const extension = extensions.find((known) => known === found);
+  if (!extension || (isGzip && extension === ".parquet")) return null;
+  return { extension, isGzip };
+}
+
+const splitOf: Readonly<Record<string, SplitName>> = {
+  train: "train",
+  training: "train",
+  valid: "valid",
+  validation: "valid",
+  val: "valid",
+  dev: "valid",
+  test: "test",
+};
+
+/** `train.jsonl`, or one shard of several: `train-00000-of-00003.parquet`, `train_1.csv`, `train.part2.jsonl`. */
+const splitName = new RegExp(`^(${Object.keys(splitOf).join("|")})(?:[-_.](.+))?$`, "i");
+
+interface NamedFile extends DataFile {
+  readonly name: string;
+  readonly isShard: boolean;
+}
+
+/**
+ * The files of `--data`: one file, or those of a folder that are named train, valid (validation, val, dev) or test, or after one of
+ * these with a shard's number behind. Throws `data_invalid` when there is none, or when it is not clear which are meant.
+ */
+export async function findDataFiles(path: string): Promise<DataFolder> {
+  const status = await stat(path).catch(() => null);
+  if (!status) throw invalid(`The data ${path} does not exist.`, path);
+  if (!status.isDirectory()) {
+    if (formatOf(path)) return { files: [{ path, split: "train" }], unused: [] };
+    throw invalid(`The data ${path} must end in ${extensions.join(", ")}, or in one of these and .gz.`, path);
+  }
+  const files: NamedFile[] = [];
+  const unused: string[] = [];
+  for (const name of (await readdir(path)).sort()) {
+    const file = named(path, name);
+    if (file) files.push(file);
+    else if (formatOf(name)) unused.push(name);
+  }
+  for (const split of ["train", "valid", "test"] as const) requireOneSource(path, split, files);
+  if (files.length > 0) return { files: files.map(({ path: file, split }) => ({ path: file, split })), unused };
+  const others = unused.length > 0 ? `; it has ${unused.slice(0, 8).join(", ")}` : "";
+  throw invalid(
+    `The folder ${path} has no file named train, valid, dev or test that ends in ${extensions.join(", ")}${others}.`,
+    path,
+  );
+}
+
+function named(folder: string, name: string): NamedFile | null {
+  const format = formatOf(name);
+  if (!format) return null;
+  const stem = name.slice(0, name.length - format.extension.length - (format.isGzip ? 3 : 0));
+  const [, split = "", shard] = splitName.exec(stem) ?? [];
+  const known = splitOf[split.toLowerCase()];
+  return known ? { path: join(folder, name), name, split: known, isShard: shard !== undefined } : null;
+}
+
+/** A split is one file, or shards of one format: anything else may be the same rows twice. */
+function requireOneSource(folder: string, split: SplitName, files: readonly NamedFile[]): void {
+  const own = files.filter((file) => file.split === split);
+  const kinds = new Set(own.map(({ name }) => formatOf(name)?.extension));
+  if (own.length < 2 || (kinds.size === 1 && own.every(({ isShard }) => isShard))) return;
+  const names = own.map(({ name }) => name);
+  const shown = names.length > 8 ? [...names.slice(0, 8), `${names.length - 8} more`] : names;
+  throw invalid(
+    `The folder ${folder} has ${names.length} files for ${split}, which are not the shards of one set: ${shown.join(", ")}.`,
+    folder,
+  );
+}
+
+function invalid(message: string, found: string): LorikeetError {
+  return new LorikeetError("data_invalid", message, { param: "--data", found, allowed: extensions });
+}
