@@ -68,9 +68,7 @@ test("patterns are bounded in number, length and repeats", async () => {
   assert.equal(tableOf(Array.from({ length: 4096 }, (_, i) => [`a${i}`, 1])).faults.count, 0);
   assert.match(await faultsOf([["a*".repeat(513), 1]]), /has 1026 characters; at most 1024 are allowed/);
   for (const pattern of [`(${"a".repeat(900)}){1000}`, "((a{0,31}){0,31}){0,31}", "((((a{9}){9}){9}){9}){9}"]) {
-    const start = performance.now();
     assert.match(await faultsOf([[pattern, 1]]), /too costly to compile: .* more than 32768 instructions/);
-    assert.ok(performance.now() - start < 1000);
   }
 });
 

@@ -8,6 +8,8 @@ export interface MeasuredExpression {
   readonly source: string;
   /** An upper estimate of the compiled instructions, counted with the repeats unrolled and the classes weighed. */
   readonly size: number;
+  /** Expressions that must match, or must not, from where this one begins: look-ahead in front, where matching it stays linear. */
+  readonly guards: readonly { readonly source: string; readonly mustMatch: boolean }[];
 }
 
 /** Why an expression is not used: a clause such as `look-around is not linear`. */
@@ -17,23 +19,52 @@ const maxRepeat = 1000; // the engine's own bound
 const maxDepth = 100;
 const maxSize = Number.MAX_SAFE_INTEGER / (maxRepeat + 2);
 
-/** Throws ExpressionFault. */
-export function measureExpression(pattern: string): MeasuredExpression {
+/** `guarded`: look-ahead may stand in front. Throws ExpressionFault. */
+export function measureExpression(pattern: string, { guarded = false } = {}): MeasuredExpression {
   const scan = new Scan(pattern);
+  const guards = guarded ? scan.guards() : [];
   const size = scan.alternatives(0);
   if (!scan.atEnd) throw new ExpressionFault("unbalanced parenthesis");
-  return { source: scan.source, size };
+  if (guards.length > 0 && scan.hasAlternatives)
+    throw new ExpressionFault("look-around in one of several alternatives");
+  const total = guards.reduce((sum, guard) => sum + guard.size, size);
+  return { source: scan.source, size: total, guards };
 }
 
 class Scan {
   readonly #pattern: string;
   #at = 0;
   source = "";
+  /** At the outermost level. */
+  hasAlternatives = false;
 
   constructor(pattern: string) {
     this.#pattern = pattern;
     const flags = /^\(\?[ims]+\)/.exec(pattern)?.[0] ?? ""; // for the whole expression, so only in front
     this.#take(flags.length);
+  }
+
+  /** Takes look-ahead that stands in front, with the flags of the whole in each. */
+  guards(): { source: string; mustMatch: boolean; size: number }[] {
+    const flags = this.source;
+    const guards: { source: string; mustMatch: boolean; size: number }[] = [];
+    let start = flags;
+    for (;;) {
+      if (this.#next === "^") {
+        this.#at += 1;
+        start = `${flags}^`;
+      }
+      const opening = /^\(\?([=!])/.exec(this.#rest);
+      if (!opening) break;
+      this.#at += opening[0].length;
+      this.source = "";
+      const size = this.alternatives(1);
+      if (this.atEnd) throw new ExpressionFault("unbalanced parenthesis");
+      this.#at += 1;
+      guards.push({ source: `${flags}(?:${this.source})`, mustMatch: opening[1] === "=", size });
+    }
+    this.source = start;
+    return guards;
   }
 
   get atEnd(): boolean {
@@ -46,6 +77,7 @@ class Scan {
     let size = 1;
     while (!this.atEnd && this.#next !== ")") {
       if (this.#next === "|") {
+        if (depth === 0) this.hasAlternatives = true;
         this.#take(1);
         size += 1;
       } else size += this.#repeated(depth);

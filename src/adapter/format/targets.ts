@@ -5,7 +5,7 @@
 
 import { ExpressionFault } from "./expressions.js";
 import { type Faults, quote } from "./faults.js";
-import type { PatternBudget } from "./patterns.js";
+import type { CompiledExpression, ExpressionUse, PatternBudget } from "./patterns.js";
 
 export interface PeftTargets {
   readonly kind: "peft";
@@ -97,7 +97,7 @@ function suffixIn(list: ReadonlySet<string>): NamesModule {
 }
 
 const wholePath = (key: string, pattern: string, context: TargetContext): NamesModule | null =>
-  matcher(key, pattern, (source) => `^(?:${source})$`, context);
+  matcher(key, pattern, (source) => `^(?:${source})$`, context, { guarded: true });
 
 /** Throws ExpressionFault; null past the budget, which is a fault. */
 function matcher(
@@ -105,23 +105,18 @@ function matcher(
   pattern: string,
   wrap: (source: string) => string,
   { budget }: TargetContext,
+  options: Pick<ExpressionUse, "guarded"> = {},
 ): NamesModule | null {
-  const compiled = compile(key, pattern, wrap, [], budget);
+  const compiled = compile(pattern, { key, wrap, ...options }, budget);
   return compiled && ((path) => budget.spend(key, compiled.size, path) && compiled.find(path) !== null);
 }
 
-function compile(
-  key: string,
-  pattern: string,
-  wrap: (source: string) => string,
-  groups: readonly string[],
-  budget: PatternBudget,
-): ReturnType<PatternBudget["compile"]> {
+function compile(pattern: string, use: ExpressionUse, budget: PatternBudget): CompiledExpression | null {
   try {
-    return budget.compile(pattern, { key, wrap, groups });
+    return budget.compile(pattern, use);
   } catch (cause) {
     if (!(cause instanceof ExpressionFault)) throw cause;
-    throw new ExpressionFault(`${key} ${quote(pattern)} (${cause.message})`);
+    throw new ExpressionFault(`${use.key} ${quote(pattern)} (${cause.message})`);
   }
 }
 
@@ -131,8 +126,8 @@ function layerIndex(patterns: readonly string[], { budget }: TargetContext): ((p
   const wrap = (source: string): string => `^(?:(?:^|.*?\\.)${source}\\.(?P<idx>\\d+)\\.)`;
   const compiled =
     patterns.length === 0
-      ? [compile(key, ".", () => "^.*?\\.[^.]*\\.(?P<idx>\\d+)\\.", ["idx"], budget)]
-      : patterns.map((pattern) => compile(key, pattern, wrap, ["idx"], budget));
+      ? [compile(".", { key, wrap: () => "^.*?\\.[^.]*\\.(?P<idx>\\d+)\\.", groups: ["idx"] }, budget)]
+      : patterns.map((pattern) => compile(pattern, { key, wrap, groups: ["idx"] }, budget));
   if (compiled.includes(null)) return null;
   return (path) => {
     for (const expression of compiled) {
