@@ -15,6 +15,7 @@ import { jsonBody } from "./json-body.js";
 import { discardBody } from "./linger.js";
 import type { Metrics } from "./metrics.js";
 import type { ServerOptions } from "./options.js";
+import { prefersPage, sendFaultPage, sendRoot } from "./page.js";
 import { sendJson } from "./send.js";
 import { tokenizeHandlers } from "./tokenize-routes.js";
 import { sendVllmFault } from "./vllm-fault.js";
@@ -72,6 +73,7 @@ function createBare(parts: Omit<AppParts, "gateway">): Express {
   addProbes(app, parts);
   app.use(keyMiddleware(parts.access));
   addMetrics(app, parts);
+  route(app, "/", { get: [sendRoot] });
   return app;
 }
 
@@ -185,7 +187,9 @@ function faultMiddleware({ logger, options }: Pick<AppParts, "logger" | "options
     }
     discardBody(req, res, options.lingerMs);
     if (fault.code === "draining") res.setHeader("connection", "close");
-    const send = context.isLikeVllm ? sendVllmFault : sendFault;
+    // The banner's address, in a browser, of a server with keys.
+    const isForReader = req.path === "/" && fault.code === "invalid_api_key" && prefersPage(req);
+    const send = isForReader ? sendFaultPage : context.isLikeVllm ? sendVllmFault : sendFault;
     send(res, fault, options.privateFolders);
   };
 }

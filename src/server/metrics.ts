@@ -37,6 +37,9 @@ export class Metrics {
   constructor(options: { readonly maxAdapterLabels: number }) {
     const registers = [this.registry];
     collectDefaultMetrics({ register: this.registry });
+    // Gauges with the name of counters; the same numbers are there by type, under names without _total.
+    for (const what of ["handles", "requests", "resources"])
+      this.registry.removeSingleMetric(`nodejs_active_${what}_total`);
     this.#delay = new EventLoopDelay(this.registry);
     this.#requests = new Counter({
       name: "lorikeet_requests_total",
