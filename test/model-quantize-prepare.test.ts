@@ -272,7 +272,7 @@ describe("the cache", () => {
     await Promise.all([one.close(), two.close()]);
   });
 
-  it("makes a truncated, foreign or empty file anew", async () => {
+  it("makes a truncated, foreign, empty or damaged file anew", async () => {
     const first = await prepare(plan);
     await first.close();
     const { file } = first;
@@ -281,7 +281,14 @@ describe("the cache", () => {
     const other = await prepare(new Map([["a", { form: "int8" }]]));
     const foreign = await readFile(other.file ?? assert.fail());
     await other.close();
-    const damages = [() => truncate(file, bytes.length - 1), () => writeFile(file, foreign), () => writeFile(file, "")];
+    const flipped = Buffer.from(bytes);
+    flipped[bytes.length - 100] = (flipped.at(-100) ?? 0) ^ 0x80;
+    const damages = [
+      () => truncate(file, bytes.length - 1),
+      () => writeFile(file, foreign),
+      () => writeFile(file, ""),
+      () => writeFile(file, flipped),
+    ];
     for (const damage of damages) {
       await damage();
       const again = await prepare(plan);

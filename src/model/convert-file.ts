@@ -3,9 +3,11 @@
  * again. A safetensors file that other programs can read.
  */
 
-import { open } from "node:fs/promises";
+import { type FileHandle, open } from "node:fs/promises";
+import { crc32 } from "node:zlib";
 import * as v from "valibot";
 import { LorikeetError } from "../base/errors.js";
+import { openRegular } from "../base/files.js";
 import { SafetensorsFile } from "../tensor/safetensors.js";
 import { sameShape } from "../tensor/shape.js";
 import type { ConvertResult } from "./convert-task.js";
@@ -36,7 +38,9 @@ export interface PreparedWeight {
   readonly bytes: number;
 }
 
-export const formatVersion = "2";
+export const formatVersion = "3";
+
+const chunkBytes = 4 * 2 ** 20;
 
 /** How a weight's conversion ended, as the file's metadata keeps it: form, error and the error of rows that were left, to six digits, and the rows' limit, 0 for other forms. */
 const recordSchema = v.tuple([
@@ -84,7 +88,20 @@ export async function writeHeader(
     parts.push(...partsOf(weight, form).map((part, index) => ({ ...part, offset: offsets[index] ?? dataOffset })));
   }
   await using handle = await open(file, "r+");
-  await handle.write(encodeHeader(layout, parts, metadataOf(key, records)), 0, layout.dataStart, 0);
+  const checksum = await checksumFrom(handle, layout.dataStart);
+  await handle.write(encodeHeader(layout, parts, metadataOf(key, records, checksum)), 0, layout.dataStart, 0);
+}
+
+/** CRC-32 of all bytes from a position to the file's end, 8 hexadecimal digits: against damage, not against an enemy. */
+async function checksumFrom(handle: FileHandle, start: number): Promise<string> {
+  const chunk = Buffer.allocUnsafe(chunkBytes);
+  let checksum = 0;
+  for (let position = start; ; ) {
+    const { bytesRead } = await handle.read(chunk, 0, chunkBytes, position);
+    if (bytesRead === 0) return checksum.toString(16).padStart(8, "0");
+    checksum = crc32(chunk.subarray(0, bytesRead), checksum);
+    position += bytesRead;
+  }
 }
 
 function rowLimitOf({ entry }: Weight, form: WeightForm): number {
@@ -102,17 +119,17 @@ export function placeOf(layout: Layout, { name }: Weight): Place {
   throw new LorikeetError("internal", `The weight "${name}" has no place in its file.`);
 }
 
-function metadataOf(key: string, records: Record<string, ConversionRecord>): Record<string, string> {
-  return { format: "lorikeet-weights", version: formatVersion, key, weights: JSON.stringify(records) };
+function metadataOf(key: string, records: Record<string, ConversionRecord>, checksum: string): Record<string, string> {
+  return { format: "lorikeet-weights", version: formatVersion, key, crc32: checksum, weights: JSON.stringify(records) };
 }
 
 /** Metadata of at least the length that a finished file has. */
 export function longestMetadata(key: string, weights: readonly Weight[]): Record<string, string> {
   const longest: ConversionRecord = ["int8row", "0.00000000000", "0.00000000000", rowLimits.full]; // 1.23456e-300 is as long
-  return metadataOf(key, Object.fromEntries(weights.map(({ name }) => [name, longest])));
+  return metadataOf(key, Object.fromEntries(weights.map(({ name }) => [name, longest])), "0".repeat(8));
 }
 
-/** The weights of a prepared file, or undefined when it is missing, damaged or another key's. */
+/** The weights of a prepared file, or undefined when it is missing, another key's, or any of its bytes is damaged. */
 export async function readPrepared(
   path: string,
   key: string,
@@ -125,7 +142,10 @@ export async function readPrepared(
     if (!isOurs) return undefined;
     const records = v.parse(recordsSchema, JSON.parse(metadata.weights ?? "{}"));
     const prepared = weights.map((weight) => preparedOf(weight, file, records[weight.name]));
-    return prepared.every((weight) => weight !== undefined) ? prepared : undefined;
+    if (!prepared.every((weight) => weight !== undefined)) return undefined;
+    await using handle = await openRegular(path);
+    const dataStart = [...file.tensors.values()].reduce((least, { offset }) => Math.min(least, offset), file.fileBytes);
+    return (await checksumFrom(handle, dataStart)) === metadata.crc32 ? prepared : undefined;
   } catch (error) {
     if (error instanceof LorikeetError || error instanceof SyntaxError || error instanceof v.ValiError)
       return undefined;
