@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
-import { cp, mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { cp, mkdir, mkdtemp, readdir, readFile, rename, rm, utimes, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { extname, join } from "node:path";
 import { after, before, test } from "node:test";
@@ -120,6 +120,38 @@ test("two processes write at once: every put and removal of both takes effect, a
   const again = await openStore(directory);
   await assertWhole(again, directory);
   await again.close();
+});
+
+test("two containers on one volume write at once, and one that dies in a write is passed over once it is silent", async () => {
+  const directory = join(root, "containers");
+  await mkdir(directory);
+  const rounds = 4;
+  const hosts = ["x", "y"].map((mark) =>
+    ending(start({ kind: "puts", directory, mark, rounds, host: `host-${mark}` })),
+  );
+  await Promise.all(hosts);
+  const store = await openStore(directory, { limits: { lockWaitMs: 100 } });
+  const left = [1, 2].flatMap((round) => [`x-${round}`, `y-${round}`]);
+  assert.deepEqual(
+    store.list().map((record) => record.name),
+    [...left, "shared"].sort(),
+  );
+  const stuck = start({ kind: "stuck", directory, host: "host-z" });
+  await new Promise((resolve) => stuck.stdout?.once("data", resolve));
+  stuck.kill("SIGKILL");
+  await new Promise((resolve) => stuck.once("close", resolve));
+  await assert.rejects(
+    store.put("next", await stageText(store, "next")),
+    (error) => error instanceof LorikeetError && error.code === "conflict",
+  );
+  const users = join(directory, ".store", "users");
+  for (const user of await readdir(users)) await utimes(join(users, user), 1, 1); // as after a silence
+  await store.put("next", await stageText(store, "next"));
+  await store.scan();
+  assert.equal(await textOf(store, "next"), "next");
+  assert.equal(store.resolve("stuck"), null);
+  await assertWhole(store, directory);
+  await store.close();
 });
 
 function lockIn(directory: string, waitMs: number): FolderLock {

@@ -7,6 +7,7 @@ import { createHash } from "node:crypto";
 import { writeFileSync } from "node:fs";
 import fs from "node:fs/promises";
 import { syncBuiltinESMExports } from "node:module";
+import os from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { isKeptFile } from "../src/adapter/format.js";
@@ -20,7 +21,16 @@ import { LorikeetError } from "../src/base/errors.js";
 export type Job =
   /** Replaces a, adds b, removes c, and dies at the operation on the file system of this number. */
   | { readonly kind: "crash"; readonly directory: string; readonly killAt: number }
-  | { readonly kind: "puts"; readonly directory: string; readonly mark: string; readonly rounds: number }
+  /** `host`: what the machine calls itself, as in a container of its own, whose processes others cannot see. */
+  | {
+      readonly kind: "puts";
+      readonly directory: string;
+      readonly mark: string;
+      readonly rounds: number;
+      readonly host?: string;
+    }
+  /** Opens the store and keeps a put under the lock until it is killed. */
+  | { readonly kind: "stuck"; readonly directory: string; readonly host: string }
   | { readonly kind: "count"; readonly directory: string; readonly rounds: number }
   /** Takes the lock and keeps it until it is killed. */
   | { readonly kind: "hold"; readonly directory: string };
@@ -88,6 +98,13 @@ function dieAt(killAt: number): () => number {
   return () => count;
 }
 
+const { rename } = fs;
+
+function pretendHost(name: string): void {
+  os.hostname = () => name;
+  syncBuiltinESMExports();
+}
+
 async function run(job: Job): Promise<unknown> {
   if (job.kind === "crash") {
     const operations = dieAt(job.killAt);
@@ -97,6 +114,20 @@ async function run(job: Job): Promise<unknown> {
     await store.remove("c");
     await store.close();
     return operations();
+  }
+  if ("host" in job && job.host !== undefined) pretendHost(job.host);
+  if (job.kind === "stuck") {
+    const store = await openStore(job.directory);
+    const staged = await stageText(store, "stuck");
+    fs.rename = async (from, to) => {
+      if (String(to).includes("names")) {
+        process.stdout.write(`${JSON.stringify({ done: "stuck" })}\n`);
+        await new Promise(() => setInterval(() => {}, 1_000));
+      }
+      return rename(from, to);
+    };
+    syncBuiltinESMExports();
+    return store.put("stuck", staged);
   }
   if (job.kind === "puts") {
     const store = await openStore(job.directory);
