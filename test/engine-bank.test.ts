@@ -4,9 +4,10 @@ import { test } from "node:test";
 import fc from "fast-check";
 import type { HostAdapter, HostSite } from "../src/adapter/types.js";
 import { AdapterBank, type BankHold } from "../src/engine/bank.js";
-import { placeBytes } from "../src/engine/bank-class.js";
+import { BankClass, placeBytes, sliceElements } from "../src/engine/bank-class.js";
 import { gainBytes } from "../src/engine/gain-stack.js";
 import { tileColumns, tilesOf } from "../src/model/rank-tiles.js";
+import type { SiteGroup } from "../src/model/serving-adapters.js";
 import { bfloat16ToFloat32, float16ToFloat32, float32ToBfloat16, float32ToFloat16 } from "../src/tensor/half.js";
 import { groups } from "./support/engine-rig.js";
 
@@ -233,4 +234,64 @@ test("any order of acquires, releases and compactions: every hold's memory is it
     }),
     { numRuns: 150, seed: 5, includeErrorInReport: true },
   );
+});
+
+test("a large adapter is copied in slices, and who is resident does not wait for it", async () => {
+  const wide: SiteGroup[] = [{ key: "w", inFeatures: 300, parts: [{ path: "w", inFeatures: 300, outFeatures: 500 }] }];
+  const large = (digest: string, rank: number, dtype: "F32" | "BF16"): HostAdapter => {
+    const numbers = (length: number) => {
+      const values = Float32Array.from({ length }, (_, i) => (i % 251) - 125);
+      return dtype === "F32" ? values : float32ToBfloat16(values);
+    };
+    const site: HostSite = { rank, dtype, a: numbers(300 * rank), b: numbers(rank * 500), scale: 2 };
+    return { digest, rank, bytes: 0, dora: false, sites: new Map([["w", site]]) };
+  };
+  const sliced = new BankClass(wide, 2, 1024);
+  let pauses = 0;
+  const pause = async () => void pauses++;
+  const elements = 1024 * (300 + 500);
+  for (const dtype of ["F32", "BF16"] as const) {
+    pauses = 0;
+    await sliced.write(0, large("a", 1000, dtype), pause);
+    assert.ok(pauses >= Math.floor(elements / sliceElements), `${pauses} pauses for ${elements} numbers of ${dtype}`);
+  }
+  const grown = new BankClass(wide, 2, 1152);
+  for (const [source, target] of [
+    [sliced, sliced],
+    [sliced, grown],
+  ] as const) {
+    pauses = 0;
+    await target.copyFrom(source, 0, 1, pause);
+    assert.ok(pauses >= Math.floor(elements / sliceElements), `${pauses} pauses for a copy`);
+  }
+  const bank = new AdapterBank({ groups: wide, places: 3, maxBytes: 1 << 28 });
+  const small = large("small", 8, "F32");
+  const order: string[] = [];
+  const first = await bank.acquire(small);
+  const copying = bank.acquire(large("large", 1000, "BF16")).then((hold) => {
+    order.push("large");
+    return hold;
+  });
+  const again = await bank.acquire(small);
+  order.push("small");
+  assert.ok(!bank.digests.includes("large"), "no step sees half an adapter");
+  (await copying)?.release();
+  assert.deepEqual(order, ["small", "large"]);
+  first?.release();
+  again?.release();
+  assert.equal(bank.holds, 0);
+});
+
+test("an adapter too large to be moved between two steps stays where it is", async () => {
+  const wide: SiteGroup[] = [
+    { key: "w", inFeatures: 3000, parts: [{ path: "w", inFeatures: 3000, outFeatures: 3000 }] },
+  ];
+  const adapter = (digest: string): HostAdapter => ({ digest, rank: 1500, bytes: 0, dora: false, sites: new Map() });
+  const bank = new AdapterBank({ groups: wide, places: 3, maxBytes: 1 << 30 });
+  const holds = [];
+  for (const digest of ["a", "b", "c"]) holds.push(await bank.acquire(adapter(digest)));
+  holds[1]?.release();
+  assert.deepEqual([bank.scattered, await bank.compact()], [false, false]);
+  holds[0]?.release();
+  holds[2]?.release();
 });

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { getEventListeners } from "node:events";
 import { test } from "node:test";
+import { deferred } from "../src/base/async.js";
 import { LorikeetError } from "../src/base/errors.js";
 import { placeBytes } from "../src/engine/bank-class.js";
 import type { SequenceHandle } from "../src/engine/types.js";
@@ -331,4 +332,35 @@ test("drain's grace ends: whoever still runs, loads or waits ends with `shutdown
   await rig.engine.drain(1);
   assert.equal(disposed, 1);
   assert.throws(() => rig.submit({ promptIds: [1] }), { code: "draining" });
+});
+
+test("a step that hangs does not keep the engine from closing: all end, and what it ran on is disposed after it", async () => {
+  let disposed = 0;
+  const lines: string[] = [];
+  const note = (level: string) => (_: object, message: string) => void lines.push(`${level}: ${message}`);
+  const logger = { debug: note("debug"), info: note("info"), warn: note("warn"), error: note("error") };
+  for (const kind of ["decode", "prefill"]) {
+    await using rig = engineRig({ maxBatch: 2, parts: { dispose: async () => void disposed++, logger } });
+    rig.source.add("a", 1);
+    const step = deferred<void>();
+    let isRunning = false;
+    rig.runner.before = async (call) => {
+      if (call.kind !== kind) return;
+      isRunning = true;
+      await step.promise;
+    };
+    const all = [3, 4, 5].map((length) => read(rig.submit({ promptIds: ids(length, length), adapter: "a" })));
+    await until(() => isRunning, "the step runs");
+    await rig.engine.close(5);
+    for (const outcome of await Promise.all(all)) assert.equal(outcome.finish.reason, "shutdown");
+    rig.assertEmpty();
+    const before = disposed;
+    step.resolve();
+    await rig.engine.close();
+    assert.equal(disposed, before + 1);
+  }
+  assert.deepEqual(
+    lines.map((line) => line.split(":")[0]),
+    ["warn", "warn"],
+  );
 });

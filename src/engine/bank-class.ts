@@ -96,15 +96,14 @@ export class BankClass {
     return view;
   }
 
-  /** Copies an adapter into a place, site by site; `pause` is awaited between sites so that nobody waits for long. */
+  /** Copies an adapter into a place; `pause` is awaited every so many numbers, so that nobody waits for long. */
   async write(place: number, adapter: HostAdapter, pause: () => Promise<void>): Promise<void> {
     for (const { key, inFeatures, parts } of this.#groups) {
       for (const [i, part] of parts.entries()) {
         const site = adapter.sites.get(part.path);
-        this.#writeA(this.#partOfA(key, place, i, inFeatures), site, inFeatures);
-        this.#writeB(this.#at(loraB(part.path, 0), place), site, part.outFeatures);
+        await this.#writeA(this.#partOfA(key, place, i, inFeatures), site, inFeatures, pause);
+        await this.#writeB(this.#at(loraB(part.path, 0), place), site, part.outFeatures, pause);
       }
-      await pause();
     }
   }
 
@@ -113,12 +112,10 @@ export class BankClass {
     for (const { key, inFeatures, parts } of this.#groups) {
       for (const [i, part] of parts.entries()) {
         const a = this.#partOfA(key, to, i, inFeatures);
-        copyTiles(source.#partOfA(key, from, i, inFeatures), source.rank, a, this.rank, inFeatures);
+        await copyTiles(source.#partOfA(key, from, i, inFeatures), source.rank, a, this.rank, inFeatures, pause);
         const b = this.#at(loraB(part.path, 0), to);
-        b.fill(0);
-        b.set(source.#at(loraB(part.path, 0), from));
+        await copyInSlices(source.#at(loraB(part.path, 0), from), b, pause);
       }
-      await pause();
     }
   }
 
@@ -134,59 +131,110 @@ export class BankClass {
   }
 
   /** A of one part: [in, own rank] into [tiles, in, columns], zeros behind. */
-  #writeA(target: Float32Array, site: HostSite | undefined, inFeatures: number): void {
-    const source = site ? widen(site, site.a) : noValues;
+  async #writeA(
+    target: Float32Array,
+    site: HostSite | undefined,
+    inFeatures: number,
+    pause: () => Promise<void>,
+  ): Promise<void> {
     const own = site?.rank ?? 0;
     const { tiles, columns } = tilesOf(this.rank);
-    if (tiles === 1 && own === columns) {
-      target.set(source);
-      return;
-    }
-    for (let tile = 0, at = 0; tile < tiles; tile++) {
-      const first = tile * columns;
-      const real = Math.max(0, Math.min(columns, own - first));
-      for (let row = 0; row < inFeatures; row++, at += columns) {
-        const read = row * own + first;
-        for (let i = 0; i < real; i++) target[at + i] = source[read + i] as number;
-        for (let i = real; i < columns; i++) target[at + i] = 0;
-      }
+    const band = Math.max(1, Math.floor(sliceElements / this.rank));
+    for (let first = 0; first < inFeatures; first += band) {
+      const end = Math.min(inFeatures, first + band);
+      const source = site ? widen(site, site.a, first * own, end * own) : noValues;
+      if (tiles === 1 && own === columns) target.set(source, first * own);
+      else fillTiles(target, source, { first, end, own, tiles, columns, inFeatures });
+      await pause();
     }
   }
 
   /** B: the first rows of [rank, out]; the scale that is still open is applied. */
-  #writeB(target: Float32Array, site: HostSite | undefined, columns: number): void {
-    const source = site ? widen(site, site.b) : noValues;
+  async #writeB(
+    target: Float32Array,
+    site: HostSite | undefined,
+    columns: number,
+    pause: () => Promise<void>,
+  ): Promise<void> {
     const own = (site?.rank ?? 0) * columns;
     const scale = site?.scale ?? 1;
-    if (scale === 1) target.set(source);
-    else for (let i = 0; i < own; i++) target[i] = (source[i] as number) * scale;
-    target.fill(0, own);
+    for (let first = 0; first < own; first += sliceElements) {
+      const end = Math.min(own, first + sliceElements);
+      const source = site ? widen(site, site.b, first, end) : noValues;
+      if (scale === 1) target.set(source, first);
+      else for (let i = 0; i < source.length; i++) target[first + i] = (source[i] as number) * scale;
+      await pause();
+    }
+    await copyInSlices(noValues, target.subarray(own), pause);
   }
 }
 
 const noValues = new Float32Array(0);
+/** Numbers that are copied between two pauses: about a millisecond. */
+export const sliceElements = 1 << 16;
 
-/** fp32 values of one site; 16-bit ones are widened (exactly). */
-function widen(site: HostSite, values: Float32Array | Uint16Array): Float32Array {
-  if (values instanceof Float32Array) return values;
-  return site.dtype === "F16" ? float16ToFloat32(values) : bfloat16ToFloat32(values);
+/** fp32 values [first, end) of one site; 16-bit ones are widened (exactly). */
+function widen(site: HostSite, values: Float32Array | Uint16Array, first: number, end: number): Float32Array {
+  if (values instanceof Float32Array) return values.subarray(first, end);
+  const slice = values.subarray(first, end);
+  return site.dtype === "F16" ? float16ToFloat32(slice) : bfloat16ToFloat32(slice);
+}
+
+/** Rows [first, end) of A, given as [end - first, own]. */
+function fillTiles(
+  target: Float32Array,
+  source: Float32Array,
+  at: Readonly<Record<"first" | "end" | "own" | "tiles" | "columns" | "inFeatures", number>>,
+): void {
+  const { first, end, own, tiles, columns, inFeatures } = at;
+  for (let tile = 0; tile < tiles; tile++) {
+    const column = tile * columns;
+    const real = Math.max(0, Math.min(columns, own - column));
+    for (let row = first; row < end; row++) {
+      const read = (row - first) * own + column;
+      const write = (tile * inFeatures + row) * columns;
+      for (let i = 0; i < real; i++) target[write + i] = source[read + i] as number;
+      for (let i = real; i < columns; i++) target[write + i] = 0;
+    }
+  }
 }
 
 /** One part's A from a class of rank `from` to one of rank `to`, at least as large. */
-function copyTiles(source: Float32Array, from: number, target: Float32Array, to: number, inFeatures: number): void {
+async function copyTiles(
+  source: Float32Array,
+  from: number,
+  target: Float32Array,
+  to: number,
+  inFeatures: number,
+  pause: () => Promise<void>,
+): Promise<void> {
   if (from === to) {
-    target.set(source);
+    await copyInSlices(source, target, pause);
     return;
   }
-  target.fill(0);
   const [old, next] = [tilesOf(from), tilesOf(to)];
-  for (let tile = 0, read = 0; tile < old.tiles; tile++) {
-    for (let row = 0; row < inFeatures; row++) {
-      for (let i = 0; i < old.columns; i++) {
-        const column = tile * old.columns + i;
-        const newTile = Math.floor(column / next.columns);
-        target[(newTile * inFeatures + row) * next.columns + (column % next.columns)] = source[read++] as number;
+  const band = Math.max(1, Math.floor(sliceElements / to));
+  for (let first = 0; first < inFeatures; first += band) {
+    const end = Math.min(inFeatures, first + band);
+    for (let column = 0; column < to; column++) {
+      const oldTile = Math.floor(column / old.columns) * inFeatures;
+      const newTile = Math.floor(column / next.columns) * inFeatures;
+      for (let row = first; row < end; row++) {
+        const value = column < from ? (source[(oldTile + row) * old.columns + (column % old.columns)] as number) : 0;
+        target[(newTile + row) * next.columns + (column % next.columns)] = value;
       }
     }
+    await pause();
+  }
+}
+
+/** The source, then zeros. */
+async function copyInSlices(source: Float32Array, target: Float32Array, pause: () => Promise<void>): Promise<void> {
+  for (let first = 0; first < target.length; first += sliceElements) {
+    const end = Math.min(target.length, first + sliceElements);
+    const own = Math.min(Math.max(first, source.length), end);
+    target.set(source.subarray(first, own), first);
+    target.fill(0, own, end);
+    await pause();
   }
 }

@@ -44,6 +44,9 @@ interface RankClass {
 
 export const rankClasses = 2;
 
+/** Bytes of the largest adapter that is moved between two steps. */
+const maxMoveBytes = 32 << 20;
+
 export class AdapterBank {
   readonly gains: GainStack;
   readonly #options: BankOptions;
@@ -231,31 +234,35 @@ export class AdapterBank {
   }
 
   async #compact(): Promise<boolean> {
-    for (const [index, { residents }] of this.#classes.entries()) {
+    const move = this.#findMove();
+    if (!move) return false;
+    const { index, from, hole, moving } = move;
+    const { residents } = this.#classes[index] as RankClass;
+    residents[hole] = null;
+    await this.#memory(index).copyFrom(this.#memory(index), from, hole, this.#pauser());
+    if (moving.own.dora) this.gains.copy(this.#gainRow(index, from), this.#gainRow(index, hole));
+    residents[hole] = moving;
+    residents[from] = null;
+    moving.place = hole;
+    return true;
+  }
+
+  /** An adapter at the edge of its window and a hole inside, where the copy is short: steps wait for it. */
+  #findMove(): { index: number; from: number; hole: number; moving: Resident } | null {
+    for (const [index, { memory, residents }] of this.#classes.entries()) {
       const window = windowOf(residents);
-      if (!window) continue;
-      const hole = residents.findIndex(
-        (resident, place) => place > window.first && place < window.last && !resident?.users,
-      );
-      const moving = residents[window.last];
-      if (hole < 0 || !moving) continue;
-      residents[hole] = null;
-      await this.#memory(index).copyFrom(this.#memory(index), window.last, hole, this.#pauser());
-      if (moving.own.dora) this.gains.copy(this.#gainRow(index, window.last), this.#gainRow(index, hole));
-      residents[hole] = moving;
-      residents[window.last] = null;
-      moving.place = hole;
-      return true;
+      if (!window || !memory || placeBytes(this.#options.groups, memory.rank) > maxMoveBytes) continue;
+      const { first, last } = window;
+      const hole = residents.findIndex((resident, place) => place > first && place < last && !resident?.users);
+      const moving = residents[last];
+      if (hole >= 0 && moving) return { index, from: last, hole, moving };
     }
-    return false;
+    return null;
   }
 
   /** Whether `compact` would find something to do. */
   get scattered(): boolean {
-    return this.#classes.some(({ residents }) => {
-      const window = windowOf(residents);
-      return window !== null && window.used < window.last - window.first + 1;
-    });
+    return this.#findMove() !== null;
   }
 
   /** The class's memory, whose views a step binds. */

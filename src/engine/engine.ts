@@ -25,6 +25,8 @@ import type {
   SequenceHandle,
 } from "./types.js";
 
+/** How long closing waits for the step that runs. */
+const closeMs = 5_000;
 /** Bytes that may be moved between two steps to close a hole. */
 const maxMoveBytes = 32 << 20;
 
@@ -129,9 +131,13 @@ export class ContinuousEngine implements Engine {
       // Sockets and timers get their turn between two steps.
       await new Promise((resolve) => setImmediate(resolve));
     }
+    this.#endAll();
+    await this.#parts.dispose?.();
+  }
+
+  #endAll(): void {
     for (const [, sequence] of [...this.#slots.held()]) this.#finish(sequence, "shutdown");
     for (const sequence of [...this.#admission.waiting()]) this.#finish(sequence, "shutdown");
-    await this.#parts.dispose?.();
   }
 
   #endFinished(): void {
@@ -190,6 +196,7 @@ export class ContinuousEngine implements Engine {
     this.#measurePrefill(chunk.tokens, seconds);
     const adapters = sequence.hold ? 1 : 0;
     this.#observer.step?.({ kind: "prefill", seconds, rows: 1, adapters, tokens: chunk.tokens });
+    if (sequence.phase === "finished") return; // closing waited no longer for this chunk
     sequence.computed = chunk.start + chunk.tokens;
     if (allLogits) this.#score(sequence, chunk, logits);
     if (!chunk.last) return;
@@ -233,6 +240,7 @@ export class ContinuousEngine implements Engine {
     this.#observer.step?.({ kind: "decode", seconds, rows: live.length, adapters: adapters.size, tokens: live.length });
     for (const slot of live) {
       const sequence = this.#slots.owner(slot);
+      if (!sequence && this.#closing) continue; // closing waited no longer for this step
       assert(sequence, `slot ${slot} is held while it decodes`);
       sequence.computed++;
       try {
@@ -333,10 +341,18 @@ export class ContinuousEngine implements Engine {
     await this.close();
   }
 
-  async close(): Promise<void> {
+  async close(graceMs = closeMs): Promise<void> {
     this.#closing = true;
     this.#wakeUp();
-    await this.#loop;
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<"late">((resolve) => {
+      timer = setTimeout(() => resolve("late"), graceMs);
+    });
+    const ended = await Promise.race([this.#loop, late]);
+    clearTimeout(timer);
+    if (ended !== "late") return;
+    this.#logger.warn({ graceMs }, "a step did not end in time; the engine is closed without it");
+    this.#endAll();
   }
 }
 

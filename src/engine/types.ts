@@ -147,5 +147,6 @@ export interface Engine {
   stats(): EngineStats;
   /** Refuses new sequences, lets the running ones finish for `graceMs`, then ends the rest with `shutdown`. */
   drain(graceMs: number): Promise<void>;
-  close(): Promise<void>;
+  /** Ends every sequence with `shutdown` after the step that runs, or after `graceMs` whatever becomes of that step. */
+  close(graceMs?: number): Promise<void>;
 }
