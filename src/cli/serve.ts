@@ -114,7 +114,9 @@ function adaptersOf({ adapters: folder }: ServeSettings, { adapters }: Stack): B
 function selfTestNotes(found: SelfTest, settings: ServeSettings, dtype: string): string[] {
   if (found.rowsIndependent && found.chunksEqual) return [];
   if (dtype !== "fp32" && !settings.exact) {
-    return ["a result may differ in its last bits with the other rows of its batch; --exact prevents that"];
+    return [
+      "log-probabilities may move with the other rows of a batch, by up to 0.05 where that was measured; --exact prevents it",
+    ];
   }
   const what = found.rowsIndependent ? "how its prompt is divided into chunks" : "the other rows of its batch";
   return [`the self-test found that on this CPU a result's last bits depend on ${what}`];
