@@ -3,6 +3,7 @@
 import { readFileSync } from "node:fs";
 import { extname } from "node:path";
 import { parse } from "yaml";
+import { jsonBreak } from "../base/json-break.js";
 import { UsageError } from "./usage.js";
 
 /** The mapping that a file holds: YAML in `.yaml` and `.yml`, else JSON. Throws a UsageError. */
@@ -14,7 +15,9 @@ export function readConfigFile(path: string): Readonly<Record<string, unknown>> 
     value = isYaml ? parse(content, { logLevel: "error" }) : JSON.parse(content);
   } catch (error) {
     // YAML's messages go on with the lines around the fault.
-    const [reason = ""] = (error instanceof Error ? error.message : String(error)).split(":\n");
+    const [reason = ""] = isYaml
+      ? (error instanceof Error ? error.message : String(error)).split(":\n")
+      : [`${jsonBreak(content)}`];
     throw new UsageError([`The configuration file ${path} is not ${isYaml ? "YAML" : "JSON"}: ${reason}.`]);
   }
   if (isYaml && value === null) return {}; // nothing but comments

@@ -7,6 +7,7 @@ import { readdir, realpath, stat } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { LorikeetError } from "../base/errors.js";
 import { readRegular } from "../base/files.js";
+import { jsonBreak } from "../base/json-break.js";
 import { isObject, shown } from "./config-fields.js";
 
 /** A weights file: absolute and free of links, and the name that the directory gives it. */
@@ -52,10 +53,18 @@ export async function readJson(directory: string, name: string): Promise<unknown
   try {
     const { size } = await stat(path);
     if (size > maxJsonBytes) throw invalid(path, `is ${size} bytes long; at most ${maxJsonBytes} are allowed`);
-    return JSON.parse((await readRegular(path)).toString("utf8"));
+    return parseJson((await readRegular(path)).toString("utf8"), path);
   } catch (cause) {
     if (cause instanceof LorikeetError) throw cause;
     throw invalid(path, `cannot be read as JSON (${reasonOf(cause)})`, cause);
+  }
+}
+
+function parseJson(text: string, path: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw invalid(path, `cannot be read as JSON: ${jsonBreak(text)}`, cause);
   }
 }
 
@@ -71,15 +80,30 @@ export async function findWeights(directory: string, names: readonly string[]): 
   if (only !== undefined && files.length === 1 && !/-of-\d+\.safetensors$/.test(only)) {
     return [await locate(directory, only, null)];
   }
+  const absent = missingShards(files);
+  if (absent.length > 0) throw invalid(directory, `lacks ${absent.join(", ")} and the shards' ${indexName}`);
   if (files.length > 0) {
     throw invalid(directory, `holds ${files.join(", ")}, but neither ${singleName} nor the shards' ${indexName}`);
   }
   const pickle = names.find((name) => /\.(bin|pt|pth)$/.test(name));
+  const gguf = names.find((name) => name.endsWith(".gguf"));
   const hint = pickle
     ? `; ${pickle} is a Python pickle, which is never opened: convert it with transformers, ` +
       `AutoModelForCausalLM.from_pretrained(folder).save_pretrained(new_folder)`
-    : "";
+    : gguf
+      ? `; ${gguf} is a GGUF file, which is not read: give the Hugging Face model that it was made from`
+      : "";
   throw invalid(directory, `holds no *.safetensors file${hint}`);
+}
+
+/** Of files named ...-00001-of-00003.safetensors, those that are not there. */
+function missingShards(files: readonly string[]): string[] {
+  const [, stem = "", digits = "", total = ""] = /^(.*)-(\d+)-of-(\d+)\.safetensors$/.exec(files[0] ?? "") ?? [];
+  // A name can claim any number.
+  const count = Math.min(Number(total), 1024);
+  return Array.from({ length: count }, (_, i) => String(i + 1).padStart(digits.length, "0"))
+    .map((number) => `${stem}-${number}-of-${total}.safetensors`)
+    .filter((name) => !files.includes(name));
 }
 
 async function findShards(directory: string, names: readonly string[]): Promise<WeightFile[]> {

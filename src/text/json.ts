@@ -2,6 +2,7 @@
 
 import { LorikeetError } from "../base/errors.js";
 import { readRegular } from "../base/files.js";
+import { jsonBreak } from "../base/json-break.js";
 
 export type JsonRecord = { readonly [key: string]: unknown };
 
@@ -34,12 +35,18 @@ export async function readIfThere(path: string): Promise<Uint8Array | null> {
 
 /** Parses a JSON object. @throws LorikeetError `model_invalid` that names the file and what was found instead. */
 export function parseRecord(bytes: Uint8Array, path: string): JsonRecord {
+  let text: string;
+  try {
+    text = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch (cause) {
+    throw new LorikeetError("model_invalid", `${path} is not valid JSON: it is not UTF-8.`, { param: path, cause });
+  }
   let value: unknown;
   try {
-    value = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
+    value = JSON.parse(text);
   } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new LorikeetError("model_invalid", `${path} is not valid JSON: ${reason}.`, { param: path, cause });
+    const message = `${path} is not valid JSON: ${jsonBreak(text)}.`;
+    throw new LorikeetError("model_invalid", message, { param: path, cause });
   }
   if (isRecord(value)) return value;
   throw new LorikeetError("model_invalid", `${path} must hold a JSON object, and holds ${describe(value)}.`, {

@@ -3,6 +3,7 @@
  */
 
 import { handleShortage, openRegular } from "../../base/files.js";
+import { jsonBreak } from "../../base/json-break.js";
 import { foreignFormat } from "../../tensor/foreign.js";
 import { jsonBounds } from "../../tensor/json-bounds.js";
 import type { ReadConfig } from "./canonical.js";
@@ -64,10 +65,10 @@ async function readFields(path: string, maxBytes: number, faults: Faults): Promi
   try {
     const json: unknown = JSON.parse(text);
     return isRecord(json) ? json : refuse("is not a JSON object");
-  } catch (cause) {
+  } catch {
     const [, number] = /[:[,]\s{0,9}(-?(?:NaN|Infinity))\b/.exec(text) ?? [];
     if (number) return refuse(`is not JSON: it holds ${number}, and only finite numbers are allowed`);
-    return refuse(`is not JSON (${cause instanceof Error ? cause.message.slice(0, 120) : "unreadable"})`);
+    return refuse(`is not JSON: ${jsonBreak(text)}`);
   }
 }
 
