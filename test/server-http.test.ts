@@ -134,6 +134,32 @@ describe("errors", () => {
     assert.equal(rig.engine.sequences.length, 0);
   });
 
+  test("no answer holds half of a surrogate pair, whatever a request holds", async () => {
+    await using rig = await openServerRig(saying("ab"));
+    const bodies: [string, string][] = [
+      ["/v1/completions", '{"model":"\\ud800","prompt":"x"}'],
+      ["/v1/completions", '{"prompt":"a\\udc00b","echo":true,"logprobs":0,"max_tokens":1,"user":"\\ud800"}'],
+      ["/v1/completions", '{"prompt":"x","\\ud800":1,"logit_bias":{"\\udfff":1},"stream_options":{"\\ud800":1}}'],
+      ["/v1/chat/completions", '{"messages":[{"role":"\\ud800","content":"x","\\ud800":1}]}'],
+      [
+        "/v1/chat/completions",
+        '{"messages":[{"role":"user","content":"x"}],"chat_template_kwargs":{"\\ud800":"\\ud800"}}',
+      ],
+      ["/v1/tokenize", '{"model":"\\ud83d","prompt":"\\ud83d"}'],
+      ["/v1/unload_lora_adapter", '{"lora_name":"\\ud800"}'],
+    ];
+    for (const [path, body] of bodies) {
+      const text = await (await post(rig, path, body)).text();
+      assert.doesNotMatch(text, /\\ud[89a-f]/i, text);
+    }
+    const streamed = await post(
+      rig,
+      "/v1/completions",
+      '{"prompt":"\\ud800","echo":true,"max_tokens":1,"stream":true}',
+    );
+    assert.match(await streamed.text(), /"text":"\ufffd"/);
+  });
+
   test("unknown routes, other methods, malformed paths", async () => {
     await using rig = await openServerRig();
     const missing = await fetch(`${rig.url}/v2/x`);

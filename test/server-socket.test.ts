@@ -138,6 +138,8 @@ describe("messages that cannot be used", () => {
     assert.match((await client.end(null)).error?.message ?? "", /not valid JSON/);
     client.send({ id: "odd", type: "sing", body: {} });
     assert.equal((await client.end("odd")).error?.code, "invalid_value");
+    client.send('{"id":"\\ud800","type":"completions","body":{"model":"\\ud800","prompt":"x"}}');
+    assert.equal((await client.end("\ufffd")).error?.code, "model_not_found");
     client.send({ id: "extra", type: "cancel", more: 1 });
     assert.equal((await client.end("extra")).error?.code, "invalid_value");
     client.ask("bad", { temperature: 9 });

@@ -15,8 +15,9 @@ export class SamplerState {
   readonly random: RandomStream;
   readonly #biasIds: Int32Array;
   readonly #biases: Float64Array;
-  readonly #allowedIds: Int32Array | null;
-  readonly #heldIds: Int32Array;
+  /** Shared by all choices of a request: it may be as long as the vocabulary. */
+  readonly #allowedIds: readonly number[] | null;
+  readonly #heldIds: readonly number[];
   readonly #penalizes: boolean;
   /** Place in `#ids` and `#outputs` of each distinct token seen. */
   readonly #places = new Map<number, number>();
@@ -31,8 +32,8 @@ export class SamplerState {
     this.random = new RandomStream(params.seed);
     this.#biasIds = Int32Array.from(params.logitBias.keys());
     this.#biases = Float64Array.from(params.logitBias.values());
-    this.#allowedIds = params.allowedIds === null ? null : Int32Array.from(params.allowedIds);
-    this.#heldIds = Int32Array.from(params.minTokens > 0 ? params.heldIds : []);
+    this.#allowedIds = params.allowedIds;
+    this.#heldIds = params.minTokens > 0 ? params.heldIds : [];
     for (const ids of [this.#biasIds, this.#allowedIds ?? [], this.#heldIds]) {
       for (const id of ids) this.#largestId = Math.max(this.#largestId, id);
     }
@@ -109,7 +110,7 @@ export class SamplerState {
   }
 }
 
-function takeOnly(ids: Int32Array, logits: Float32Array, scratch: Float32Array): void {
+function takeOnly(ids: readonly number[], logits: Float32Array, scratch: Float32Array): void {
   scratch.fill(Number.NEGATIVE_INFINITY);
   for (const id of ids) scratch[id] = logits[id] ?? Number.NEGATIVE_INFINITY;
 }
