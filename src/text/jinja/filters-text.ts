@@ -179,9 +179,12 @@ export const textFilters: FilterTable = {
   truncate: taking(
     "length? killwords? end? leeway?",
     (value, [length, killWords = false, end = "...", leeway = null]) => {
-      if (!isText(value))
-        return sizeOf(value) === 0 ? value : typeFault(`'${typeName(value)}' object cannot be truncated`);
       const slack = leeway === null ? 5 : intArgument(leeway, 5);
+      if (!isText(value)) {
+        const size = sizeOf(value) ?? typeFault(`object of type '${typeName(value)}' has no len()`);
+        const fits = size <= intArgument(length, 255) + slack;
+        return fits ? value : typeFault(`'${typeName(value)}' object cannot be truncated`);
+      }
       return truncated(textOf(value), intArgument(length, 255), truth(killWords), textArgument(end), slack);
     },
   ),
