@@ -58,7 +58,11 @@ describe("the exposition", () => {
     ]) {
       assert.match(text, new RegExp(`^${name}[{ ]`, "m"), name);
     }
-    for (const name of ["lorikeet_step_seconds", "lorikeet_adapter_load_seconds"]) {
+    for (const name of [
+      "lorikeet_step_seconds",
+      "lorikeet_adapter_load_seconds",
+      "lorikeet_adapter_validation_seconds",
+    ]) {
       assert.match(text, new RegExp(`^# TYPE ${name} histogram$`, "m"));
     }
   });
