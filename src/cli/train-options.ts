@@ -211,6 +211,11 @@ export const trainOptions = {
     parse: flag,
     help: "keep the weights with the best validation loss instead of the last ones",
   }),
+  sampleEvery: open("Run", "at the end only", {
+    placeholder: "steps",
+    parse: integer(1),
+    help: "steps between two answers that are shown, as they would be served; takes memory for the serving engine too",
+  }),
   reportTo: open("Run", "none", {
     placeholder: "programs",
     parse: reportList,

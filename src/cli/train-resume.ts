@@ -18,6 +18,7 @@ const free: readonly string[] = [
   "maxTime",
   "keep",
   "reportTo",
+  "sampleEvery",
   "loadBestModelAtEnd",
   "steps",
   "epochs",

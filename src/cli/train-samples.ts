@@ -58,8 +58,16 @@ export function pairSamples(
 }
 
 /** The ends of long prompts are shown: they are what the answers follow. */
+const short = (text: string): string => (text.length > 300 ? `...${text.slice(-297)}` : text);
+
+/** What a run answers at a step. */
+export function formatAnswers(step: number, samples: readonly Sample[]): string {
+  return samples
+    .map(({ prompt, after }) => `step ${step}  ${JSON.stringify(short(prompt))} -> ${JSON.stringify(after)}`)
+    .join("\n");
+}
+
 export function formatSamples(samples: readonly Sample[]): string {
-  const short = (text: string): string => (text.length > 300 ? `...${text.slice(-297)}` : text);
   return samples
     .map(({ prompt, before, after }, i) =>
       [

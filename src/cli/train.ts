@@ -24,7 +24,14 @@ import { printWarnings } from "./train-model.js";
 import { trainOptions } from "./train-options.js";
 import { formatHeader, formatLengths, formatResults, formatRows, trainProgress } from "./train-report.js";
 import { readTrainOptions, storedOptions } from "./train-resume.js";
-import { formatSamples, mostAnswerTokens, pairSamples, type Sample, takeAnswers } from "./train-samples.js";
+import {
+  formatAnswers,
+  formatSamples,
+  mostAnswerTokens,
+  pairSamples,
+  type Sample,
+  takeAnswers,
+} from "./train-samples.js";
 import { describeFault, exitCodeOf, Quit, RemoteError, UsageError } from "./usage.js";
 
 export function addTrain(program: Command, terminal: Terminal): void {
@@ -100,7 +107,10 @@ async function estimateOf(
   terminal: Terminal,
 ): Promise<Estimate> {
   const line = tickingLine(terminal.stderr);
-  const work = { ...job, answerTokens: mostAnswerTokens };
+  const { stepsDone, flags } = job;
+  const left = session.totalSteps - stepsDone;
+  const samples = flags.sampleEvery === null ? 0 : Math.floor(left / flags.sampleEvery);
+  const work = { ...job, answerTokens: mostAnswerTokens, samples };
   const estimate = await measure(session, work, signal, line.report).finally(() => line.end());
   return { ...estimate, ms: Math.min(estimate.ms, settings.maxTimeMs ?? estimate.ms) };
 }
@@ -154,6 +164,11 @@ async function trainJob(
   const isModel = settings.method === "full"; // what is served has the base's weights no more
   const sampling = { tokenizer: model.tokenizer, stopIds: model.checkpoint.config.stopIds, signal };
   let [before, after]: [string[], string[]] = [[], []];
+  const sample = async (served: Served, step: number): Promise<void> => {
+    const answers = await takeAnswers(served, job.check, sampling);
+    endLines();
+    printLine(say, formatAnswers(step, pairSamples(job.check, model.tokenizer, { before: [], after: answers })));
+  };
   const outcome = await runTraining({
     folder,
     session,
@@ -162,6 +177,7 @@ async function trainJob(
     check: job.check,
     extends: job.isExtended,
     reportTo: job.flags.reportTo ?? [],
+    ...(job.flags.sampleEvery === null ? {} : { sampling: { every: job.flags.sampleEvery, take: sample } }),
     serve: (result) => serveResult(job, result),
     async tried(served) {
       after = await takeAnswers(served, job.check, sampling);

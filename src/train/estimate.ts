@@ -21,6 +21,8 @@ export interface Work {
   readonly check: readonly TokenRow[];
   /** That the served result gives at most. */
   readonly answerTokens: number;
+  /** How often the run serves its weights before its end. */
+  readonly samples?: number;
 }
 
 /** Runs each batch until its time is known, the largest first, and adds up the rest of the run from what they took. */
@@ -30,7 +32,7 @@ export async function measure(
   signal: AbortSignal,
   progress?: Progress,
 ): Promise<Estimate> {
-  const { stepsDone } = work;
+  const { stepsDone, samples = 0 } = work;
   const { plan, validation, objective, step } = session;
   progress?.("measuring the largest batch", 0, 0);
   const large = await timeRun(session, plan.largest(), signal);
@@ -51,11 +53,14 @@ export async function measure(
   const steps = session.totalSteps - stepsDone;
   const share = widest ? validation.reduce((sum, batch) => sum + tokensOf(batch), 0) / tokensOf(widest) : 0;
   const validations = Math.ceil(steps / session.validateEvery) + (stepsDone === 0 ? 1 : 0);
-  const ms = steps * stepMs + validations * (share * forward + checkpointMs(session));
+  const sampleMs = engineMs(session) + (work.answerTokens * session.base.bytes) / readBytesAMs;
+  const ms = samples * sampleMs + steps * stepMs + validations * (share * forward + checkpointMs(session));
   const eachForward = widest ? forward / tokensOf(widest) : forwardShare * (large / largeTokens);
   const written = session.product.rounds ? share * forward : 0;
+  const training = peakBytes() + bytesOfSteps(session);
+  const serving = servingBytes(session);
   return {
-    bytes: Math.max(peakBytes() + bytesOfSteps(session), servingBytes(session)),
+    bytes: samples > 0 ? training + serving - processBytes : Math.max(training, serving),
     ms,
     endMs: written + servingMs(session, work, eachForward),
   };
@@ -68,12 +73,11 @@ const forwardShare = 1 / 3;
 function servingMs({ base, facts }: TrainSession, { check, answerTokens }: Work, eachForward: number): number {
   const tokens = check.reduce((sum, { ids }) => sum + ids.length, 0);
   const starts = facts === null ? 2 : 1;
-  return (
-    2 * tokens * eachForward +
-    starts * (startMs + base.bytes / startBytesAMs) +
-    (answerTokens * base.bytes) / readBytesAMs
-  );
+  return 2 * tokens * eachForward + starts * engineMs({ base }) + (answerTokens * base.bytes) / readBytesAMs;
 }
+
+/** An engine's start. */
+const engineMs = ({ base }: Pick<TrainSession, "base">): number => startMs + base.bytes / startBytesAMs;
 
 /** Of a common machine: an engine's start, preparing its weights, and reading them. */
 const startMs = 400;

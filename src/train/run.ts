@@ -1,6 +1,7 @@
 /** One whole run: lock, resume, loop, files, and the folder that is served. Prints nothing; what happens is told by events. */
-import { writeFile } from "node:fs/promises";
+import { mkdir, writeFile } from "node:fs/promises";
 import { basename, join } from "node:path";
+import { removeTree } from "../adapter/durable.js";
 import type { Progress } from "../base/log.js";
 import { plainBatches } from "./batches.js";
 import { modelCard } from "./card.js";
@@ -46,6 +47,8 @@ export interface RunOptions {
   readonly serve: (result: string) => Promise<Served>;
   /** More to do with what is served, before the engine ends. */
   readonly tried?: (served: Served) => Promise<void>;
+  /** What to do with the weights of a step as they would be served, each so many steps. */
+  readonly sampling?: { readonly every: number; take(served: Served, step: number): Promise<void> };
   /** Programs that read the run while it goes on. */
   readonly reportTo?: readonly ReportTarget[];
   /** Whether a run that had ended gets more steps: then its patience begins anew. */
@@ -114,7 +117,7 @@ async function keep(
 }
 
 async function runLoop(options: RunOptions, checkpoints: Checkpoints, state: TrainState): Promise<TrainEnd> {
-  const { folder, session, settings, events = {}, signal, progress } = options;
+  const { folder, session, settings, events = {}, signal, progress, sampling } = options;
   await using journal = await Journal.open(journalPath(folder.path), state);
   await using reports = await openReports(options.reportTo ?? [], {
     folder: folder.path,
@@ -142,6 +145,7 @@ async function runLoop(options: RunOptions, checkpoints: Checkpoints, state: Tra
           const { step, loss, rate, gradientNorm, tokens, ms } = report;
           await tell({ step, loss, rate, gradient_norm: gradientNorm, tokens, seconds: ms / 1000 });
           events.step?.(report);
+          if (sampling && step % sampling.every === 0 && step < session.totalSteps) await sample(options, step);
         },
         validating: (done, total) => progress?.("validating", done, total),
         async validated(report) {
@@ -162,6 +166,20 @@ async function runLoop(options: RunOptions, checkpoints: Checkpoints, state: Tra
     },
     state,
   );
+}
+
+/** Serves the weights as they are now, beside the run's own session. */
+async function sample({ folder, session, serve, sampling, progress }: RunOptions, step: number): Promise<void> {
+  const draft = join(folder.path, "sample");
+  progress?.("answering samples", 0, 0);
+  try {
+    await mkdir(draft, { recursive: true });
+    await session.product.save(draft);
+    await using served = await serve(draft);
+    await sampling?.take(served, step);
+  } finally {
+    await removeTree(draft);
+  }
 }
 
 const journalPath = (folder: string): string => join(folder, "training.jsonl");
