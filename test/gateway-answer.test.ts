@@ -163,6 +163,9 @@ describe("log-probabilities", () => {
     });
     const { data } = await (await rig.gateway.chat(ask(9), never)).collect();
     assert.deepEqual([data.usage.completion_tokens, data.choices[0]?.finish_reason], [6, "length"]);
+    const least = rig.gateway.chat({ ...ask(9), min_tokens: 7 }, never);
+    await assert.rejects(least, { code: "invalid_value", param: "logprobs" }, "never below min_tokens");
+    await assert.rejects(complete(rig, { prompt: "xyz", max_tokens: 1, prompt_logprobs: 20 }), { found: 63 });
     await using tight = await openRig({ script, gateway: { maxLogprobEntries: 9 } });
     await assert.rejects(tight.gateway.chat(ask(9), never), { code: "invalid_value", allowed: 9 });
   });

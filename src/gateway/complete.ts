@@ -85,7 +85,8 @@ export class Completer {
         weightsDigest: target.weightsDigest,
         adapterName: target.adapter,
       });
-      const bound = { limit: bounds.maxLogprobEntries, mayShorten: request.maxTokens === null };
+      const least = Math.max(1, request.minTokens);
+      const bound = { limit: bounds.maxLogprobEntries, mayShortenTo: request.maxTokens === null ? least : null };
       return { ...plan, sequences: boundLogprobs(plan.sequences, bound) };
     } finally {
       release();

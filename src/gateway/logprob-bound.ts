@@ -4,19 +4,19 @@ import type { EngineRequest } from "../engine/types.js";
 import type { SequencePlan } from "./plan.js";
 
 /**
- * The sequences as they are where their log-probabilities are within `limit`. Where `mayShorten` (the request does not say how
- * many tokens it wants) as many tokens as there is room for. Throws LorikeetError `invalid_value` with both numbers.
+ * The sequences as they are where their log-probabilities are within `limit`. Where the request does not say
+ * how many tokens it wants, as many as there is room for, if that is at least `mayShortenTo`. Throws LorikeetError `invalid_value` with both numbers.
  */
 export function boundLogprobs(
   sequences: readonly SequencePlan[],
-  { limit, mayShorten }: { readonly limit: number; readonly mayShorten: boolean },
+  { limit, mayShortenTo }: { readonly limit: number; readonly mayShortenTo: number | null },
 ): readonly SequencePlan[] {
   const requests = sequences.map(({ request }) => request);
   const ofPrompts = sum(requests.map(({ promptIds, promptLogprobs }) => promptIds.length * perToken(promptLogprobs)));
   const found = ofPrompts + sum(requests.map((request) => request.maxTokens * perChosen(request)));
   if (found <= limit) return sequences;
   const room = Math.floor((limit - ofPrompts) / sum(requests.map(perChosen)));
-  if (!mayShorten || room < 1) {
+  if (mayShortenTo === null || room < mayShortenTo) {
     throw new LorikeetError(
       "invalid_value",
       `The request asks for up to ${found} log-probabilities (tokens of prompts and choices, times one and the alternatives); ` +
