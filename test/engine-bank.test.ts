@@ -246,7 +246,7 @@ test("a large adapter is copied in slices, and who is resident does not wait for
     const site: HostSite = { rank, dtype, a: numbers(300 * rank), b: numbers(rank * 500), scale: 2 };
     return { digest, rank, bytes: 0, dora: false, sites: new Map([["w", site]]) };
   };
-  const sliced = new BankClass(wide, 2, 1024);
+  const sliced = await BankClass.create(wide, 2, 1024);
   let pauses = 0;
   const pause = async () => void pauses++;
   const elements = 1024 * (300 + 500);
@@ -255,7 +255,7 @@ test("a large adapter is copied in slices, and who is resident does not wait for
     await sliced.write(0, large("a", 1000, dtype), pause);
     assert.ok(pauses >= Math.floor(elements / sliceElements), `${pauses} pauses for ${elements} numbers of ${dtype}`);
   }
-  const grown = new BankClass(wide, 2, 1152);
+  const grown = await BankClass.create(wide, 2, 1152);
   for (const [source, target] of [
     [sliced, sliced],
     [sliced, grown],

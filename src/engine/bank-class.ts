@@ -38,20 +38,36 @@ export class BankClass {
   readonly #pieces: Piece[] = [];
   readonly #views = new Map<string, Tensor<"float32">>();
 
-  /** Memory is taken lazily: a place that was never written costs nothing. */
-  constructor(groups: readonly SiteGroup[], places: number, rank: number) {
+  private constructor(groups: readonly SiteGroup[], places: number, rank: number) {
     this.rank = rank;
     this.places = places;
     this.#groups = groups;
+  }
+
+  /** Memory is taken lazily: a place that was never written costs nothing. Even so large buffers take time: `pause` is awaited between them. */
+  static async create(
+    groups: readonly SiteGroup[],
+    places: number,
+    rank: number,
+    pause: () => Promise<void> = async () => {},
+  ): Promise<BankClass> {
+    const made = new BankClass(groups, places, rank);
+    for (const group of groups) {
+      made.#addGroup(group);
+      await pause();
+    }
+    return made;
+  }
+
+  #addGroup({ key, inFeatures, parts }: SiteGroup): void {
+    const { places, rank } = this;
     const { tiles, columns } = tilesOf(rank);
-    for (const { key, inFeatures, parts } of groups) {
-      const a = this.#stack(loraA(key, 0), [places, parts.length, tiles, inFeatures, columns]);
-      const shape = tiles === 1 ? [inFeatures, columns] : [tiles, inFeatures, columns];
-      for (const [i, { path, outFeatures }] of parts.entries()) {
-        this.#pieces.push({ name: loraA(path, 0), stack: a, start: i * inFeatures * rank, shape });
-        const b = this.#stack(loraB(path, 0), [places, 1, rank, outFeatures]);
-        this.#pieces.push({ name: loraB(path, 0), stack: b, start: 0, shape: [rank, outFeatures] });
-      }
+    const a = this.#stack(loraA(key, 0), [places, parts.length, tiles, inFeatures, columns]);
+    const shape = tiles === 1 ? [inFeatures, columns] : [tiles, inFeatures, columns];
+    for (const [i, { path, outFeatures }] of parts.entries()) {
+      this.#pieces.push({ name: loraA(path, 0), stack: a, start: i * inFeatures * rank, shape });
+      const b = this.#stack(loraB(path, 0), [places, 1, rank, outFeatures]);
+      this.#pieces.push({ name: loraB(path, 0), stack: b, start: 0, shape: [rank, outFeatures] });
     }
   }
 

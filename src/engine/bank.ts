@@ -164,7 +164,7 @@ export class AdapterBank {
     if (close >= 0) return close;
     const unused = this.#classes.findIndex(({ residents }) => residents.every((entry) => !entry?.users));
     if (unused >= 0) {
-      this.#configure(unused, rank);
+      await this.#configure(unused, rank);
       return unused;
     }
     const larger = fits(Number.POSITIVE_INFINITY);
@@ -173,10 +173,14 @@ export class AdapterBank {
     return (await this.#grow(largest, rank)) ? largest : -1;
   }
 
-  #configure(index: number, rank: number): void {
+  async #configure(index: number, rank: number): Promise<void> {
     const entry = this.#classes[index] as RankClass;
     entry.residents.fill(null);
-    if (entry.memory?.rank !== rank) entry.memory = new BankClass(this.#options.groups, this.#options.places, rank);
+    if (entry.memory?.rank !== rank) entry.memory = await this.#createClass(rank);
+  }
+
+  #createClass(rank: number): Promise<BankClass> {
+    return BankClass.create(this.#options.groups, this.#options.places, rank, this.#pauser());
   }
 
   async #grow(index: number, rank: number): Promise<boolean> {
@@ -184,9 +188,9 @@ export class AdapterBank {
     const old = this.#memory(index);
     const grown = placeBytes(this.#options.groups, rank) - placeBytes(this.#options.groups, old.rank);
     if (!this.#makeRoom(grown * entry.residents.filter((resident) => resident?.users).length)) return false;
-    const next = new BankClass(this.#options.groups, this.#options.places, rank);
     const { residents } = entry;
     for (const [place, resident] of residents.entries()) if (resident?.users === 0) residents[place] = null;
+    const next = await this.#createClass(rank);
     for (const [place, resident] of residents.entries()) {
       if (resident) await next.copyFrom(old, place, place, this.#pauser());
     }
