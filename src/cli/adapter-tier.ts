@@ -98,9 +98,12 @@ export async function openAdapterTier(options: AdapterTierOptions): Promise<Adap
   return { store, cache, [Symbol.asyncDispose]: close };
 }
 
-/** What a check's result holds for: the base, and the names that an adapter may call it by. */
+/** Raised whenever checks refuse or find what they did not before: what was stored is then checked again. */
+const checksVersion = "checks 2";
+
+/** What a check's result holds for: the checks, the base, and the names that an adapter may call it by. */
 export function checkKeyOf({ fingerprint }: Checkpoint, baseNames: readonly string[]): string {
-  return [fingerprint, ...new Set(baseNames)].join(" ");
+  return [checksVersion, fingerprint, ...new Set(baseNames)].join(" ");
 }
 
 function tooLargeToRun(bytes: number, allowed: number): LorikeetError {
