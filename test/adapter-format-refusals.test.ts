@@ -51,6 +51,12 @@ const invalid: [string, Edit, RegExp | readonly RegExp[]][] = [
   ["a config too long", { config: `{"a":"${"x".repeat(2 ** 20)}"}` }, /longer than 1048576 bytes/],
   ["no peft_type", { config: '{"r":8}' }, /peft_type null; "LORA" and "ADALORA" are allowed/],
   [
+    "an infinite lora_alpha",
+    { config: '{"peft_type":"LORA","lora_alpha":1e400}' },
+    /^lora_alpha is infinite \(a number beyond 1\.8e308\); a/,
+  ],
+  ["peft_type in lower case", { config: { peft_type: "lora" } }, /peft_type "lora"; write it as PEFT does, "LORA"$/],
+  [
     "fields of wrong types",
     { config: { r: "8", lora_alpha: null, use_rslora: 1, rank_pattern: { a: 0.5 }, alpha_pattern: [] } },
     [

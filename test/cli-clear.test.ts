@@ -183,3 +183,37 @@ test("a command that a signal ends says that it was cancelled", async () => {
   assert.equal(await child.ended, 130, child.err);
   assert.match(child.err, /lorikeet: cancelled by SIGINT\n$/);
 });
+
+test("an adapter of a tied output head is refused as one, and an alpha of null is warned of", async () => {
+  const adapter = join(folder, "head");
+  mkdirSync(adapter);
+  const write = (module: string, out: number, alpha: number | null) => {
+    const shapes = { lora_A: [2, 256], lora_B: [out, 2] };
+    let end = 0;
+    const header = Object.fromEntries(
+      Object.entries(shapes).map(([part, shape]) => {
+        const begin = end;
+        end += 4 * shape.reduce((product, size) => product * size);
+        return [`base_model.model.${module}.${part}.weight`, { dtype: "F32", shape, data_offsets: [begin, end] }];
+      }),
+    );
+    const json = Buffer.from(JSON.stringify(header));
+    const length = Buffer.alloc(8);
+    length.writeBigUInt64LE(BigInt(json.length));
+    const values = Buffer.from(new Float32Array(end / 4).fill(0.01).buffer);
+    writeFileSync(join(adapter, "adapter_model.safetensors"), Buffer.concat([length, json, values]));
+    const config = { peft_type: "LORA", r: 2, lora_alpha: alpha, target_modules: [module.split(".").at(-1)] };
+    writeFileSync(join(adapter, "adapter_config.json"), JSON.stringify(config));
+  };
+  write("lm_head", 4096, 4);
+  const refused = await run(["inspect", adapter, "--model", model]);
+  assert.equal(refused.code, exitCodes.adapter);
+  assert.match(
+    refused.err,
+    /adapts the output head; in this base it is tied to the embedding, so that is not supported/,
+  );
+  write("model.layers.0.self_attn.q_proj", 256, null);
+  const warned = await run(["inspect", adapter, "--model", model]);
+  assert.equal(warned.code, 0, warned.err);
+  assert.match(warned.out, /lora_alpha null, with which PEFT itself fails/);
+});

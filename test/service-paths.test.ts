@@ -60,7 +60,7 @@ test("no answer to a faulty request names a folder of the server", async () => {
     assert.ok((await load(path)) >= 400, path);
   }
   assert.equal(await load("good"), 200);
-  assert.equal(await load("good", "plays", { load_inplace: true }), 409);
+  assert.ok((await load("good", "plays", { load_inplace: true })) >= 400);
   for (const body of ["{", "[]", "null", '{"model":"base","prompt":[[]]}']) await ask("POST", "/v1/completions", body);
   await ask("GET", "/v1/adapters/%ff");
   await ask("GET", "/nowhere");
@@ -88,7 +88,7 @@ test("no answer to a faulty request names a folder of the server", async () => {
   await ask("GET", "/v1/adapters/x1/download").catch(() => {});
   await rm(join(store, version), { recursive: true });
   await complete("x1");
-  await rm(store, { recursive: true });
+  await rm(store, { recursive: true, maxRetries: 10 });
   await ask("PUT", "/v1/adapters/z", await formOf("adapters/plays"));
   for (const path of ["/v1/models", "/v1/adapters", "/v1/adapters/plays", "/metrics"]) await ask("GET", path);
 

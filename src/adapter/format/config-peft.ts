@@ -42,6 +42,9 @@ export function readPeft(
   const strange = [...Object.keys(fields).filter((key) => !isKnown(key)), ...nested];
   if (strange.length > 0) warnings.push(`${configFile} has unknown keys, which were ignored: ${quoteList(strange)}.`);
   if (fields.lora_alpha === undefined) warnings.push(`${configFile} has no lora_alpha; PEFT's default of 8 was used.`);
+  if (fields.lora_alpha === null) {
+    warnings.push(`${configFile} has lora_alpha null, with which PEFT itself fails; its default of 8 was used.`);
+  }
   const modulesToSave = field.texts("modules_to_save");
   field.flag("fan_in_fan_out"); // how the base stores its weights: A and B keep their shapes
   return {
@@ -86,7 +89,12 @@ function methodOf(type: unknown, faults: Faults): PeftMethod | null {
     faults.invalid(`${configFile} has peft_type ${quote(type ?? null)}; "LORA" and "ADALORA" are allowed`);
     return null;
   }
-  const name = otherMethods.get(type.toUpperCase()) ?? quote(type);
+  const capitals = type.toUpperCase();
+  if (capitals === "LORA" || capitals === "ADALORA") {
+    faults.invalid(`${configFile} has peft_type ${quote(type)}; write it as PEFT does, ${quote(capitals)}`);
+    return null;
+  }
+  const name = otherMethods.get(capitals) ?? quote(type);
   faults.unsupported(
     `${name} (peft_type ${quote(type)}) is not supported; train it as LoRA, or merge it into the base`,
   );

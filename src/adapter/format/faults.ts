@@ -44,6 +44,8 @@ function summary(faults: readonly string[]): string {
 
 /** A stranger's value, quoted and cut for a message. */
 export function quote(value: unknown): string {
+  // JSON knows no such number: 1e400 is read as infinity, and would be shown as null.
+  if (typeof value === "number" && !Number.isFinite(value)) return "infinite (a number beyond 1.8e308)";
   const text = JSON.stringify(value) ?? String(value);
   return text.length > 160 ? `${text.slice(0, 157)}...` : text;
 }

@@ -89,7 +89,12 @@ export function planModules(tensors: ReadonlyMap<string, StoredTensor>, context:
     const vector = isVector ? readVector(name, tensor, context) : null;
     const resolved = sites.resolve(key.path);
     if (!resolved) {
-      faults.invalid(`tensor ${quote(name)} matches no linear layer of the base`);
+      const isHead = /(^|\.)lm_head$/.test(key.path);
+      if (isHead)
+        faults.unsupported(
+          `tensor ${quote(name)} adapts the output head; in this base it is tied to the embedding, so that is not supported`,
+        );
+      else faults.invalid(`tensor ${quote(name)} matches no linear layer of the base`);
       continue;
     }
     const draft = drafts.get(resolved.path) ?? { resolved, source: key.path, broken: false };
