@@ -166,6 +166,9 @@ test("progress elsewhere is a line every few seconds, and nothing for quick work
   line.report("Quick", 2, 2);
   for (let done = 0; done < 20; done++, clock.time += 1000) line.report("Slow", done, 20);
   line.end();
+  clock.time += 10_000;
+  line.report("Slow", 0, 20); // once more, and quick this time
+  line.end();
   assert.equal(written.length, 4);
   assert.ok(written.every((text) => text.startsWith("Slow: ") && text.endsWith("left\n")));
 });

@@ -44,6 +44,7 @@ export function progressLine(
     end() {
       if (drawn) stream.write("\r\x1b[K");
       drawn = false;
+      current = ""; // the same work, begun again, is timed anew
     },
   };
 }
