@@ -87,8 +87,11 @@ async function encodeTurn(
   return { prompt, whole, isEnded: ending !== null };
 }
 
-/** A content that no template looks into: what a template writes behind it, it writes behind every content. */
-const probe = "\u2060probe\u2060";
+/**
+ * A content that no template looks into or changes, of private characters that have no case: what a template writes behind it, it
+ * writes behind every content.
+ */
+const probe = "\uE0F0\uE0F1\uE0F2";
 
 /** What the template writes behind a turn's content, however it has changed that: "" where it cannot be told apart. */
 function tailOf(before: readonly ChatTurn[], turn: ChatTurn, answer: string, tokenizer: Tokenizer): string {
