@@ -3,7 +3,6 @@
 
 import "./early-end.js";
 import { exitAtOnce } from "../runtime/exit.js";
-import { runProgram } from "./program.js";
 import { processTerminal } from "./terminal.js";
 
 /** How long the last lines may take to be read. */
@@ -22,6 +21,10 @@ for (const stream of [process.stdout, process.stderr]) {
   });
 }
 
+// The loader opens all files of an import at once. A low limit of open files is no reason not to start: one part after the other.
+await import("../train/session.js");
+await import("../text/tokenizer.js");
+const { runProgram } = await import("./program.js");
 const code = await runProgram(process.argv.slice(2), processTerminal());
 // Written text leaves first, unless nobody reads it; threads that still wait for work, or for a disk that hangs, do not keep
 // a service.
