@@ -12,6 +12,7 @@ import { AdapterStore, type StoreOptions } from "../src/adapter/store.js";
 import { packTar, Uploads } from "../src/adapter/upload.js";
 import { versionDigest } from "../src/adapter/version-digest.js";
 import { type ErrorCode, LorikeetError } from "../src/base/errors.js";
+import { silent } from "../src/base/log.js";
 import { openCheckpoint } from "../src/model/checkpoint.js";
 import { linearSites } from "../src/model/sites.js";
 import type { LinearSite } from "../src/model/types.js";
@@ -196,6 +197,47 @@ test("an operator's folder whose bytes turn out to be others is checked again, a
   const now = store.resolve("hand");
   assert.ok(now && now.weightsDigest !== known.weightsDigest);
   assert.equal(await textOf(store, now.weightsDigest), "v2");
+});
+
+test("an operator's folder that a request holds is read without a look into the store, and a change of it is told as such", async () => {
+  const folder = join(directory, "hand");
+  await mkdir(folder);
+  await writeFile(join(folder, "adapter_config.json"), "{}");
+  await writeFile(join(folder, weights), "v1");
+  const errors: unknown[] = [];
+  const store = await openHere({ logger: { ...silent, error: (fields) => errors.push(fields) } });
+  const known = store.resolve("hand");
+  assert.ok(known);
+  const release = store.hold(known);
+  const read: string[] = [];
+  await store.read(known.weightsDigest, async (each) => read.push(each));
+  assert.deepEqual(read, [folder]);
+  await writeFile(join(folder, weights), "v2");
+  await store.scan();
+  await store.scan(); // a folder is taken once it has stayed the same
+  assert.notEqual(store.resolve("hand")?.weightsDigest, known.weightsDigest);
+  await rejects(textOf(store, known.weightsDigest), "adapter_changed");
+  release();
+  await rejects(textOf(store, known.weightsDigest), "adapter_not_found");
+  assert.deepEqual(errors, []);
+});
+
+test("a version that is held by its store's name and by a folder's is read wherever it lies", async () => {
+  const folder = join(directory, "hand");
+  await mkdir(folder);
+  await writeFile(join(folder, "adapter_config.json"), "{}");
+  await writeFile(join(folder, weights), "v1");
+  const store = await openHere();
+  const known = store.resolve("hand");
+  assert.ok(known);
+  const { record } = await put(store, "stored", "v1");
+  assert.equal(record.digest, known.digest);
+  const releases = [store.hold(known), store.hold(record)];
+  await store.remove("stored");
+  await rm(folder, { recursive: true });
+  await store.scan();
+  assert.equal(await textOf(store, record.weightsDigest), "v1");
+  for (const release of releases) release();
 });
 
 test("a fault that says nothing about an adapter's bytes is passed on", async () => {

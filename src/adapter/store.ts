@@ -50,8 +50,8 @@ export class AdapterStore {
   readonly #stored: StoredAdapters;
   readonly #scan: FolderScan;
   readonly #holds = new Holds((digest) => this.#freed(digest));
-  /** What held versions compute, by their digests. */
-  readonly #heldWeights = new Map<string, string>();
+  /** What is held, by its digest: a version that is stored, or an operator's folder. */
+  readonly #held = new Map<string, Held>();
   /** How many names stand for what is computed, by its digest. */
   readonly #namedWeights = new Map<string, number>();
   /** Held versions without a name, which go with their last hold. */
@@ -127,8 +127,8 @@ export class AdapterStore {
    * Keeps the files of a version, even without a name, until the returned function is called. Call it in the same turn as
    * `resolve`. An operator's folder cannot be kept: loading one that has changed fails by its digest.
    */
-  hold({ digest, weightsDigest }: Pick<AdapterRecord, "digest" | "weightsDigest">): () => void {
-    this.#heldWeights.set(digest, weightsDigest);
+  hold({ digest, name, source, weightsDigest }: Held & Pick<AdapterRecord, "digest">): () => void {
+    if (this.#held.get(digest)?.source !== "store") this.#held.set(digest, { name, source, weightsDigest });
     return this.#holds.acquire(digest);
   }
 
@@ -143,7 +143,10 @@ export class AdapterStore {
    * `adapter_damaged` or `adapter_changed` where no folder holds it any more.
    */
   async read<T>(weightsDigest: string, use: (folder: string) => Promise<T>): Promise<T> {
-    let fault = digestMissing(weightsDigest);
+    const operators = [...this.#held.values()].find(
+      (held) => held.source === "folder" && computes(held, weightsDigest),
+    );
+    let fault = operators ? folderChanged(operators.name) : digestMissing(weightsDigest);
     for (const digest of this.#versionsOf(weightsDigest)) {
       const { versions } = this.#disk;
       for (let known = await versions.identity(digest); ; ) {
@@ -412,21 +415,21 @@ export class AdapterStore {
     }
   }
 
-  /** The digests of stored versions that compute this: those with a name, then those that are held. */
+  /** The digests of stored versions that compute this: those with a name, then those that are held. Not of operators' folders. */
   #versionsOf(weightsDigest: string): Set<string> {
-    const held = [...this.#heldWeights].filter(([, weights]) => weights === weightsDigest).map(([digest]) => digest);
-    return new Set([...this.#stored.versionsOf(weightsDigest), ...held]);
+    const held = [...this.#held].filter(([, each]) => each.source === "store" && computes(each, weightsDigest));
+    return new Set([...this.#stored.versionsOf(weightsDigest), ...held.map(([digest]) => digest)]);
   }
 
   #isHeld(weightsDigest: string): boolean {
-    return [...this.#heldWeights.values()].includes(weightsDigest);
+    return [...this.#held.values()].some((held) => computes(held, weightsDigest));
   }
 
   /** Told by the last hold. */
   #freed(digest: string): void {
-    const weightsDigest = this.#heldWeights.get(digest);
-    this.#heldWeights.delete(digest);
-    if (weightsDigest !== undefined) this.#tellUnwanted(weightsDigest);
+    const held = this.#held.get(digest);
+    this.#held.delete(digest);
+    if (held) this.#tellUnwanted(held.weightsDigest);
     if (!this.#orphans.has(digest)) return;
     this.#background = this.#background.then(() => this.#collectSafely());
   }
@@ -494,6 +497,12 @@ export class AdapterStore {
     if (this.isNamed(weightsDigest) || this.#isHeld(weightsDigest)) return;
     this.#options.observer?.unwanted?.(weightsDigest);
   }
+}
+
+type Held = Pick<AdapterRecord, "name" | "source" | "weightsDigest">;
+
+function computes(held: Held, weightsDigest: string): boolean {
+  return held.weightsDigest === weightsDigest;
 }
 
 /** A version that waits for its place. */
