@@ -94,10 +94,10 @@ describe("pipelined requests", () => {
     await until(() => within.statuses.length === 5, "five answers");
   });
 
-  test("what follows a request that Node itself refuses ends with the connection too", async () => {
+  test("what follows a refused request ends with the connection too", async () => {
     await using rig = await openServerRig(slow);
     const raw = new Raw(rig, `GET /health HTTP/1.1\r\n\r\n${completion({ max_tokens: 200 })}`);
-    await until(() => rig.engine.running === 1 || raw.left, "the second or the end");
+    await until(() => rig.engine.running === 1, "the second");
     raw.socket.destroy();
     await until(() => rig.engine.running === 0, "its end");
     await rig.server.drain(60_000);
@@ -248,6 +248,56 @@ describe("limits", () => {
     assert.deepEqual([garbage.statuses, long.statuses], [["400"], ["431"]]);
     assert.match(garbage.text, /"code":"invalid_value"/);
     assert.match(long.text, /"code":"headers_too_large"/);
+  });
+
+  test("what Node would refuse with an empty answer is refused in the server's own form", async () => {
+    await using rig = await openServerRig({ server: { lingerMs: 20 } });
+    const json = "host: localhost\r\ncontent-type: application/json\r\n";
+    const handshake = "connection: upgrade\r\nupgrade: websocket\r\n";
+    const cases: [string, string, string][] = [
+      ["CONNECT example.com:80 HTTP/1.1\r\nhost: localhost\r\n\r\n", "405", "method_not_allowed"],
+      ["GET /v1/models HTTP/1.1\r\n\r\n", "400", "invalid_value"],
+      [`POST /v1/completions HTTP/1.1\r\n${json}transfer-encoding: chunked\r\n\r\nzz\r\n`, "400", "invalid_value"],
+      [`PUT /v1/adapters/x HTTP/1.1\r\n${json}transfer-encoding: chunked\r\n\r\n-1\r\n`, "400", "invalid_value"],
+      [get("/v1/ws", `${handshake}sec-websocket-version: 13\r\n`), "400", "invalid_value"],
+      [
+        get("/v1/ws", `${handshake}sec-websocket-version: 99\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n`),
+        "400",
+        "invalid_value",
+      ],
+      ["GET http:// HTTP/1.1\r\nhost: localhost\r\n\r\n", "404", "route_not_found"],
+      ["GET http://[::1/ HTTP/1.1\r\nhost: localhost\r\n\r\n", "404", "route_not_found"],
+    ];
+    for (const [request, status, code] of cases) {
+      const raw = new Raw(rig, request);
+      await until(() => raw.text.includes('"code"') || raw.left, request);
+      assert.deepEqual([raw.statuses, /"code":"(\w+)"/.exec(raw.text)?.[1]], [[status], code], request);
+      raw.socket.destroy();
+    }
+    await until(() => rig.server.connections === 0, "the end of the connections");
+  });
+
+  test("a whole URL is a target, and an unknown expectation is passed over", async () => {
+    await using rig = await openServerRig();
+    const raw = new Raw(rig, get("http://localhost/v1/models?x=1", "expect: the-moon\r\n") + get("/health"));
+    await until(() => raw.statuses.length === 2, "two answers");
+    assert.deepEqual(raw.statuses, ["200", "200"]);
+    assert.match(raw.text, /"object":"list"/);
+  });
+
+  test("a body that breaks off is told so where its sender still reads, however much follows", async () => {
+    await using rig = await openServerRig({ server: { lingerMs: 20 } });
+    const cut = new Raw(rig, completion().slice(0, -5));
+    cut.socket.end();
+    await until(() => cut.ended, "the answer");
+    assert.deepEqual(cut.statuses, ["400"]);
+    const head = "POST /v1/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n";
+    const noisy = new Raw(rig, `${head}transfer-encoding: chunked\r\n\r\nzz\r\n`);
+    for (let i = 0; i < 20; i++) noisy.socket.write("y".repeat(10_000));
+    await until(() => noisy.left, "the answer");
+    assert.deepEqual(noisy.statuses, ["400"]);
+    await until(() => rig.server.connections === 0, "the end of the connections");
+    assert.equal(rig.engine.sequences.length, 0);
   });
 
   test("close cuts whatever is open: silent, half open, refused", async () => {

@@ -55,14 +55,13 @@ export class Access {
   }
 }
 
-/** Two hosts would let whoever stands before this server and the server itself read different ones. */
-function requireOneHost({ rawHeaders }: IncomingMessage): void {
+/** Two hosts would let whoever stands before this server and the server itself read different ones. HTTP/1.0 knows none. */
+function requireOneHost({ rawHeaders, httpVersion }: IncomingMessage): void {
   const hosts = rawHeaders.filter((name, i) => i % 2 === 0 && name.toLowerCase() === "host");
-  if (hosts.length > 1) {
-    throw new LorikeetError("invalid_value", `A request must have one Host header, not ${hosts.length}.`, {
-      param: "Host",
-    });
-  }
+  if (hosts.length === 1 || (hosts.length === 0 && httpVersion === "1.0")) return;
+  throw new LorikeetError("invalid_value", `A request must have one Host header, not ${hosts.length}.`, {
+    param: "Host",
+  });
 }
 
 /** Middleware: refuses strangers' pages, answers preflights (which carry no key), and lets allowed pages read what they asked for. */

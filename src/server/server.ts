@@ -1,7 +1,7 @@
 /** The server: one listener for HTTP and WebSocket over one gateway, with its drain and its end. */
 import { createServer as createHttp, type Server as HttpServer } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
-import { assert } from "../base/errors.js";
+import { assert, LorikeetError } from "../base/errors.js";
 import type { Logger } from "../base/log.js";
 import type { Gateway } from "../gateway/gateway.js";
 import { Access } from "./access.js";
@@ -13,6 +13,7 @@ import { unreadable } from "./fault.js";
 import { Metrics } from "./metrics.js";
 import { type ServerOptions, serverDefaults } from "./options.js";
 import { Origins } from "./origins.js";
+import { pathTarget } from "./request-target.js";
 import { Sockets } from "./sockets.js";
 import { RequestTurns } from "./turns.js";
 import { asksForWebSocket, readAsPlain, refuse } from "./upgrades.js";
@@ -71,7 +72,10 @@ export function createServer(parts: ServerParts): LorikeetServer {
   let app = createWaitingApp(shared);
   let service: Service | null = null;
   const turns = new RequestTurns(
-    (req, res) => app(req, res),
+    (req, res) => {
+      req.url = pathTarget(req.url ?? "/");
+      app(req, res);
+    },
     options,
     ({ remoteAddress: remote }) => {
       metrics.limited.inc({ limit: "max-pipelined" });
@@ -81,20 +85,38 @@ export function createServer(parts: ServerParts): LorikeetServer {
   const http = createHttp(
     {
       maxHeaderSize: options.maxHeaderBytes,
+      requireHostHeader: false, // refused with an answer of our own
       highWaterMark: options.streamBufferBytes,
       connectionsCheckingInterval: checkMs,
     },
     (req, res) => turns.take(req, res),
   );
+  // An expectation that is not known is no reason to refuse: Node would, with an empty answer.
+  http.on("checkExpectation", (req, res) => turns.take(req, res));
   connections.attach(http);
+  http.on("connect", (_req, socket: Socket) => {
+    if (turns.isBusy(socket)) socket.destroy();
+    else
+      refuse(
+        socket,
+        new LorikeetError("method_not_allowed", "CONNECT is not allowed: this is not a proxy."),
+        options.lingerMs,
+      );
+  });
   http.on("upgrade", (req, socket: Socket, rest) => {
     if (turns.isBusy(socket)) socket.destroy();
     else if (service && asksForWebSocket(req)) service.sockets.upgrade(req, socket, rest);
     else readAsPlain(http, req, socket, rest);
   });
+  const broken = new WeakSet<Socket>();
   http.on("clientError", (error: Error, socket: Socket) => {
-    if (!socket.writable || turns.isBusy(socket)) socket.destroy();
-    else refuse(socket, unreadable(error), options.lingerMs);
+    if (broken.has(socket)) return; // more of the same, until it is closed
+    if (!socket.writable || (turns.isBusy(socket) && !turns.isReceiving(socket))) {
+      socket.destroy();
+      return;
+    }
+    broken.add(socket);
+    refuse(socket, unreadable(error), options.lingerMs);
   });
   http.on("error", (error) => http.listening && logger.error({ err: error }, "The listener failed"));
   http.headersTimeout = options.headersTimeoutMs;

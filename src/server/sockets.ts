@@ -13,6 +13,8 @@ import { refuse } from "./upgrades.js";
 const paths: readonly string[] = ["/v1/ws", "/ws"];
 /** The one subprotocol that is ever selected. Browsers offer their key as another, which is neither echoed nor logged. */
 const protocol = "lorikeet";
+/** Those that `ws` reads. */
+const spokenVersions = "13, 8";
 
 export class Sockets {
   readonly #deps: SessionDeps;
@@ -33,6 +35,10 @@ export class Sockets {
       handleProtocols: (offered) => (offered.has(protocol) ? protocol : false),
     });
     this.#server.on("headers", (headers, req) => headers.push(`x-request-id: ${this.#ids.get(req) ?? ""}`));
+    this.#server.on("wsClientError", ({ message }, socket, req) => {
+      const fault = new LorikeetError("invalid_value", `The WebSocket's handshake cannot be used: ${message}.`);
+      this.#refuse(req, socket, fault, { "sec-websocket-version": spokenVersions });
+    });
     deps.gate.onDrain(() => {
       for (const session of this.#sessions) session.drain();
     });
@@ -53,14 +59,11 @@ export class Sockets {
     const id = requestId(req.headers);
     socket.on("error", () => socket.destroy());
     const fault = this.#refusal(req);
+    this.#ids.set(req, id);
     if (fault) {
-      const { status, code } = fault;
-      const remote = req.socket.remoteAddress;
-      this.#deps.logger.info({ requestId: id, method: "WS", path: pathOf(req), status, code, remote }, "request");
-      refuse(socket, fault, this.#deps.options.lingerMs, id);
+      this.#refuse(req, socket, fault);
       return;
     }
-    this.#ids.set(req, id);
     this.#server.handleUpgrade(req, socket, head, (ws) => {
       const session = new SocketSession(ws, id, this.#deps);
       this.#sessions.add(session);
@@ -70,6 +73,15 @@ export class Sockets {
         this.#metrics.sockets.dec();
       });
     });
+  }
+
+  #refuse(req: IncomingMessage, socket: Duplex, fault: LorikeetError, headers: Record<string, string> = {}): void {
+    const { logger, options } = this.#deps;
+    const { status, code } = fault;
+    const id = this.#ids.get(req) ?? "";
+    const remote = req.socket.remoteAddress;
+    logger.info({ requestId: id, method: "WS", path: pathOf(req), status, code, remote }, "request");
+    refuse(socket, fault, options.lingerMs, { "x-request-id": id, ...headers });
   }
 
   #refusal(req: IncomingMessage): LorikeetError | null {

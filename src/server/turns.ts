@@ -42,6 +42,12 @@ export class RequestTurns {
     return Boolean(this.#lines.get(socket)?.current);
   }
 
+  /** Whether the request that runs there has no answer yet and has not arrived whole. */
+  isReceiving(socket: Socket): boolean {
+    const current = this.#lines.get(socket)?.current;
+    return Boolean(current && !current.headersSent && !current.req.complete);
+  }
+
   take(req: IncomingMessage, res: ServerResponse): void {
     const { socket } = req;
     if (socket.destroyed) return;

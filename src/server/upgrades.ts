@@ -43,14 +43,18 @@ const withoutOffers = (value: string): string =>
     .trim();
 
 /** Answers a connection that express does not have, and closes it: at the latest after `lingerMs`, whatever the client does. */
-export function refuse(socket: Duplex, fault: LorikeetError, lingerMs: number, id?: string): void {
+export function refuse(
+  socket: Duplex,
+  fault: LorikeetError,
+  lingerMs: number,
+  headers: Readonly<Record<string, string>> = {},
+): void {
   const body = JSON.stringify(errorBody(fault, []));
   const lines = [
     `HTTP/1.1 ${fault.status} ${STATUS_CODES[fault.status] ?? "Error"}`,
     "content-type: application/json; charset=utf-8",
     `content-length: ${Buffer.byteLength(body)}`,
-    ...(id === undefined ? [] : [`x-request-id: ${id}`]),
-    ...Object.entries(faultHeaders(fault)).map(([name, value]) => `${name}: ${value}`),
+    ...Object.entries({ ...headers, ...faultHeaders(fault) }).map(([name, value]) => `${name}: ${value}`),
     "connection: close",
   ];
   socket.on("error", () => {});
