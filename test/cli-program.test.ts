@@ -49,6 +49,36 @@ test("inspect describes an adapter folder, alone and against its base", async ()
   assert.match(wrong.err, /^lorikeet: /);
 });
 
+test("inspect says what a folder is that holds neither a model nor an adapter", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "lorikeet-inspect-"));
+  try {
+    const bare = await run(["inspect", folder]);
+    assert.equal(bare.code, 2);
+    assert.match(
+      bare.err,
+      /is neither a model folder \(config\.json\) nor an adapter folder \(adapter_config\.json\)\.\n$/,
+    );
+    writeFileSync(join(folder, "model-q4.gguf"), "GGUF");
+    assert.match((await run(["inspect", folder])).err, /model-q4\.gguf is a GGUF file, which is not read/);
+    const missing = await run(["inspect", join(folder, "nothing")]);
+    assert.equal(missing.code, 2);
+    assert.match(missing.err, /must be a folder; .*nothing does not exist\.\n$/);
+    const file = await run(["inspect", join(folder, "model-q4.gguf")]);
+    assert.match(file.err, /model-q4\.gguf is a file: a GGUF file is not read/);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
+
+test("generate answers an empty prompt, and one that is too long for the model with exit code 2", async () => {
+  const generate = ["generate", "--model", "models/bookworm-7m", "--threads", "1", "--temperature", "0"];
+  const empty = await run([...generate, "--max-tokens", "2", ""]);
+  assert.deepEqual([empty.code, empty.err.includes("lorikeet:")], [0, false], empty.err);
+  const long = await run([...generate, "--max-tokens", "5000", "It was"]);
+  assert.equal(long.code, 2);
+  assert.match(long.err, /1024/);
+});
+
 test("inspect says when an adapter names another base", async () => {
   const folder = mkdtempSync(join(tmpdir(), "lorikeet-inspect-"));
   try {

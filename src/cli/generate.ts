@@ -29,7 +29,9 @@ export function addGenerate(program: Command, terminal: Terminal): void {
 async function readPrompt(prompt: string | undefined): Promise<string> {
   if (prompt !== undefined && prompt !== "-") return prompt;
   if (process.stdin.isTTY) throw new UsageError(["A prompt is needed: as an argument, or on stdin."]);
-  return (await readAll(process.stdin)).replace(/\n$/, "");
+  const text = (await readAll(process.stdin)).replace(/\n$/, "");
+  if (text === "") throw new UsageError(["A prompt is needed: as an argument, or on stdin, which was empty."]);
+  return text;
 }
 
 async function generate(prompt: string, settings: GenerateSettings, json: boolean, terminal: Terminal): Promise<void> {
@@ -73,7 +75,9 @@ async function neededContext(
   try {
     const messages = [{ role: "user", content: prompt }];
     const text = chat ? tokenizer.renderChat(messages, { addGenerationPrompt: true }) : prompt;
-    return (await tokenizer.encode(text, { addSpecialTokens: !chat })).length + maxTokens;
+    const ids = await tokenizer.encode(text, { addSpecialTokens: !chat });
+    // An empty prompt runs as one token.
+    return Math.max(1, ids.length) + maxTokens;
   } finally {
     await tokenizer.close();
   }

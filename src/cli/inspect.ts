@@ -1,12 +1,14 @@
 /** `lorikeet inspect`: what a model or adapter folder holds, as a table or as JSON. Loads no weights. */
 
-import { access } from "node:fs/promises";
+import { access, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import type { Command } from "commander";
 import { type AdapterDescription, type CanonicalConfig, configFile, describeAdapter } from "../adapter/format.js";
 import { openCheckpoint } from "../model/checkpoint.js";
+import { hintAtModel } from "../model/checkpoint-files.js";
 import { type CheckpointDescription, describeCheckpoint } from "../model/describe.js";
 import { linearSites } from "../model/sites.js";
+import { requireFolder } from "./paths.js";
 import { renderSampleChat, type SampleChat } from "./sample-chat.js";
 import { formatFields, formatTable } from "./table.js";
 import { printJson, printLine, type Terminal } from "./terminal.js";
@@ -30,7 +32,11 @@ export function addInspect(program: Command, terminal: Terminal): void {
     .action(async (folder: string, options: InspectOptions) => {
       if (await exists(join(folder, "config.json"))) return inspectModel(folder, options, terminal);
       if (await exists(join(folder, configFile))) return inspectAdapter(folder, options, terminal);
-      throw new UsageError([`${folder} is no model folder (config.json) and no adapter folder (${configFile}).`]);
+      await requireFolder("<folder>", folder);
+      const hint = hintAtModel(await readdir(folder)) ?? "";
+      throw new UsageError([
+        `${folder} is neither a model folder (config.json) nor an adapter folder (${configFile})${hint}.`,
+      ]);
     });
 }
 
@@ -107,7 +113,7 @@ function modelFields(model: CheckpointDescription): [string, string][] {
     ["context", `${config.maxPositions.toLocaleString("en-US")} tokens`],
     ["vocabulary", `${config.vocabSize.toLocaleString("en-US")} tokens, ${config.tiedHead ? "tied" : "separate"} head`],
     ["KV cache", `${formatBytes(model.kvBytesPerToken)} a token`],
-    ["adapter sites", `${sites.total}: ${sites.names.join(", ")}`],
+    ["target modules", `${sites.total}: ${sites.names.join(", ")}`],
     ["stop ids", config.stopIds.join(", ") || "none"],
     ["fingerprint", model.fingerprint],
   ];

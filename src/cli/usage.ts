@@ -61,6 +61,8 @@ const kindOfCode: Partial<Record<ErrorCode, ExitKind>> = {
   invalid_value: "usage",
   invalid_config: "usage",
   invalid_name: "usage",
+  context_length_exceeded: "usage",
+  prompt_too_long: "usage",
   model_invalid: "model",
   model_unsupported: "model",
   tokenizer_missing: "model",

@@ -41,10 +41,14 @@ export async function openDirectory(directory: string): Promise<{ path: string; 
 
 function hintWithoutConfig(names: readonly string[]): string {
   if (names.includes("adapter_config.json")) return "; it is an adapter: give the folder of its base model";
+  return hintAtModel(names) ?? "; give a folder with config.json and *.safetensors";
+}
+
+/** Where the model is, or what stands in its place, if the names of a folder without a config.json tell. */
+export function hintAtModel(names: readonly string[]): string | null {
   if (names.includes("snapshots")) return "; it is a Hugging Face cache: give the folder snapshots/<revision> in it";
   const gguf = names.find((name) => name.endsWith(".gguf"));
-  if (gguf) return `; ${gguf} is a GGUF file, which is not read: give the Hugging Face model that it was made from`;
-  return "; give a folder with config.json and *.safetensors";
+  return gguf ? `; ${gguf} is a GGUF file, which is not read: give the Hugging Face model that it was made from` : null;
 }
 
 /** Reads a JSON file of the directory. Throws `model_invalid`. */
@@ -115,7 +119,7 @@ async function findShards(directory: string, names: readonly string[]): Promise<
     if (typeof file !== "string" || basename(file) !== file || !file.endsWith(".safetensors")) {
       throw invalid(
         join(directory, indexName),
-        `maps ${shown(tensor)} to ${shown(file)}, which is no .safetensors file beside it`,
+        `maps ${shown(tensor)} to ${shown(file)}, which is not a .safetensors file beside it`,
       );
     }
     const promised = shards.get(file);
