@@ -112,7 +112,7 @@ for (const [what, edit, fault] of [
     /rank 6 in lora_A, but rank_pattern keeps 1/,
   ],
   ["a mask that is none", { config: { rank_pattern: { [key]: 6 } } }, /rank_pattern\[.*is 6; a list of up to 4096/],
-  ["a mask of no module", { config: { rank_pattern: { [v]: [true] } } }, /which is no lora_E of a module/],
+  ["a mask of no module", { config: { rank_pattern: { [v]: [true] } } }, /which is not the lora_E of a module/],
   ["DoRA", { config: { use_dora: true } }, /^AdaLoRA with use_dora/],
 ] as const) {
   test(`refuses AdaLoRA with ${what}`, async () => {

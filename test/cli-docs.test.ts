@@ -54,8 +54,8 @@ function sectionsOf(table: OptionTable): string {
 function trainDocument(): string {
   return `# Options of \`lorikeet train\`
 
-Each is a flag, an environment variable or a key of the file that \`--config\` names, as [options.md](options.md) says; a recipe in
-YAML reads \`rank: 8\`, \`targets: [q_proj, v_proj]\`. On \`--resume\` those of the run that goes on are taken.
+Each is a flag, an environment variable or a key of the file that \`--config\` names, as [options.md](options.md) explains; a YAML recipe
+reads \`rank: 8\`, \`targets: [q_proj, v_proj]\`. \`--resume\` takes the options of the run that it continues.
 
 ${sectionsOf(trainOptions)}
 ## The default rate
@@ -91,10 +91,9 @@ function serveDocument(): string {
   return `# Options of \`lorikeet serve\`
 
 An option is a flag (\`--max-batch 8\`), an environment variable (\`${environmentName("maxBatch")}=8\`) or a key of the YAML or
-JSON file that \`--config\` (or \`LORIKEET_CONFIG\`) names (\`max-batch: 8\`). A flag stands over the environment, the environment over the file, the
-file over the default. Sizes are bytes or have a unit of 1024 (\`512M\`, \`2GiB\`), times have a unit (\`500ms\`, \`30s\`, \`5m\`; seconds
-without one). A bad value or an impossible combination is one line on stderr and exit code 2. In Kubernetes, a Service
-with the name \`lorikeet\` puts \`LORIKEET_PORT=tcp://...\` into every pod: set \`enableServiceLinks: false\`.
+JSON file that \`--config\` (or \`LORIKEET_CONFIG\`) names (\`max-batch: 8\`). Flags override environment variables, which override the
+file. Sizes are bytes, or have a unit that counts in 1024s (\`512M\`, \`2GiB\`); times are seconds, or have a unit (\`500ms\`, \`30s\`, \`5m\`).
+For a bad value or an impossible combination, the command prints one line to stderr and exits with 2.
 
 ${sectionsOf(serveOptions)}`;
 }

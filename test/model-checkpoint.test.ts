@@ -173,7 +173,7 @@ describe("weights that do not fit the config", () => {
       "model.layers.0.self_attn.q_proj.weight has the shape [32, 128], but must have [64, 64]",
       "model.layers.1.input_layernorm.weight is I32, but weights must be F32, F16 or BF16",
       "model.norm.weight [64] is missing",
-      '"model.layers.1.self_attn.sinks" is no tensor of a llama decoder with this config',
+      '"model.layers.1.self_attn.sinks" is not a tensor of a llama decoder with this config',
     ]);
     for (const fault of error.faults) assert(error.message.includes(fault), fault);
   });
@@ -241,7 +241,7 @@ describe("files that are not whole", () => {
     await writeFile(path, JSON.stringify({ weight_map: { ...map, "model.norm.weight": "../other.safetensors" } }));
     assert.match(
       (await refusal(directory)).message,
-      /to "..\/other.safetensors", which is no .safetensors file beside/,
+      /to "..\/other.safetensors", which is not a .safetensors file beside/,
     );
   });
 

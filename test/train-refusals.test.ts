@@ -152,9 +152,9 @@ test("--overwrite replaces what a run or a merge has made, and nothing else", as
   const merge = (out: string) => run(["merge", "--model", base, "--adapter", adapter, "--out", out, "--overwrite"]);
   for (const out of [own, join(own, "letter.txt")]) {
     const trained = await train("--data", rows, "--steps", "1", "--out", out, "--overwrite");
-    assert.deepEqual([trained.code, /is no result of a run/.test(trained.err)], [1, true], trained.err);
+    assert.deepEqual([trained.code, /is not the result of a run/.test(trained.err)], [1, true], trained.err);
     const merged = await merge(out);
-    assert.deepEqual([merged.code, /is no checkpoint/.test(merged.err)], [1, true], merged.err);
+    assert.deepEqual([merged.code, /is not a checkpoint/.test(merged.err)], [1, true], merged.err);
   }
   assert.equal(readFileSync(join(own, "letter.txt"), "utf8"), "Dear");
   assert.deepEqual(readdirSync(own), ["letter.txt"]);

@@ -7,7 +7,8 @@ import { resolveSettings } from "./settings.js";
 
 const footer = `
 Each option can also be set by an environment variable (LORIKEET_MAX_BATCH for --max-batch) or by a key of the YAML or
-JSON file that --config names (max-batch: 8). A flag stands over the environment, the environment over the file.
+JSON file that --config names (max-batch: 8). Flags override environment
+variables, which override the file.
 Sizes: 1048576, 512M, 2GiB. Times: 500ms, 30s, 5m.`;
 
 /** Adds every option of the table, grouped, each with its default, and --config. */

@@ -94,7 +94,7 @@ export const engineOptions = {
   cacheDir: open("Model", "$XDG_CACHE_HOME/lorikeet or ~/.cache/lorikeet", {
     placeholder: "folder",
     parse: text,
-    help: "where converted weights are kept for the next start",
+    help: "where converted weights are cached",
   }),
   chatTemplate: open("Model", "the model's own", {
     placeholder: "file",
@@ -124,7 +124,7 @@ export const engineOptions = {
   maxContext: open("Engine", "the model's own, or what fits --kv-bytes", {
     placeholder: "tokens",
     parse: integer(16),
-    help: "tokens of prompt and answer that one sequence may hold",
+    help: "most tokens of one sequence, prompt and answer together",
   }),
   kvBytes: open("Engine", "half of the memory that the weights leave", {
     placeholder: "size",
@@ -146,7 +146,7 @@ export const engineOptions = {
   maxStallMs: given("Engine", 120, {
     placeholder: "ms",
     parse: integer(1, 60_000),
-    help: "longest that one chunk of a prompt may hold up running sequences",
+    help: "longest time that one chunk of a prompt may delay running sequences",
   }),
   exact: given("Engine", false, {
     parse: flag,
@@ -159,7 +159,7 @@ export const serviceOptions = {
   adapters: open("Adapters", "none", {
     placeholder: "folder",
     parse: text,
-    help: "folder of adapters: PEFT folders put there by hand, and the store for uploads",
+    help: "folder of adapters: your own PEFT folders, and the store for uploads",
   }),
   servedModelName: open("Server", "the model folder's name, or org/name in a Hugging Face cache", {
     placeholder: "name",
@@ -179,17 +179,17 @@ export const serviceOptions = {
   }),
   noAuth: given("Server", false, {
     parse: flag,
-    help: "let everybody who reaches a --host beyond loopback use the server, without a key",
+    help: "listen beyond loopback without API keys: anyone who can reach the server may use it",
   }),
   allowedOrigins: open("Server", "pages of this machine", {
     placeholder: "origins",
     parse: origins,
-    help: "origins of web pages that may use the server too, with commas between; * is every page",
+    help: "origins of other web pages that may use the server, separated by commas; * allows every page",
   }),
   allowedHosts: open("Server", "addresses, localhost, this machine's name, hosts of --allowed-origins", {
     placeholder: "names",
     parse: hosts,
-    help: "names by which the server may be asked too, with commas between; *.example.com for all below, * for every name",
+    help: "other host names that clients may use, separated by commas; *.example.com allows all below it, * every name",
   }),
   drainTimeout: time("Server", 30_000, "how long running requests may go on after SIGTERM or SIGINT"),
   maxConnections: count(
@@ -219,7 +219,7 @@ export const serviceOptions = {
   trustedProxies: open("Server", "none", {
     placeholder: "networks",
     parse: networks,
-    help: "addresses and networks of proxies whose X-Forwarded-For says who a client is, with commas between",
+    help: "addresses and networks of proxies whose X-Forwarded-For is believed, separated by commas",
   }),
   maxBodyBytes: size("Server", serverDefaults.maxBodyBytes, "bytes of a JSON body"),
   bodyTimeout: time("Server", serverDefaults.bodyTimeoutMs, "how long a JSON body may take to arrive"),
@@ -274,7 +274,7 @@ export const serviceOptions = {
   maxTemplateSteps: given("Limits", defaultRenderLimits.maxSteps, {
     placeholder: "n",
     parse: integer(1000),
-    help: "what rendering one chat may take: expressions, items and each 64 characters of the template's texts",
+    help: "steps that rendering one chat may take: expressions, items, and every 64 characters of text",
   }),
   maxQueuedCharacters: count(
     "Limits",
@@ -357,7 +357,7 @@ export const serviceOptions = {
   logLevel: given("Logs", "info", {
     placeholder: "level",
     parse: oneOf("debug", "info", "warn", "error", "silent"),
-    help: "least severe log line that is written",
+    help: "least severe level that is logged",
   }),
   logBufferBytes: size(
     "Logs",
@@ -367,11 +367,11 @@ export const serviceOptions = {
   logFormat: given("Logs", "auto", {
     placeholder: "format",
     parse: oneOf("auto", "json", "text"),
-    help: "json: an object a line; text: for people; auto is text on a terminal, else json",
+    help: "json: one object per line; text: for people; auto: text on a terminal, else json",
   }),
   logPrompts: given("Logs", serverDefaults.logPrompts, {
     parse: flag,
-    help: "write bodies of requests, prompts included, to the log",
+    help: "write request bodies, prompts included, to the log",
   }),
   maxAdapterLabels: count(
     "Logs",

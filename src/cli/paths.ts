@@ -7,7 +7,7 @@ export async function requireFolder(option: string, path: string): Promise<void>
   const status = await statusOf(path);
   if (status?.isDirectory()) return;
   throw new UsageError([
-    `${option} must be a folder; ${path} ${status ? `is none${fileHint(path)}` : `does not exist${nameHint(path)}`}.`,
+    `${option} must be a folder; ${path} ${status ? `is a file${fileHint(path)}` : `does not exist${nameHint(path)}`}.`,
   ]);
 }
 
@@ -21,7 +21,7 @@ export async function requireFile(option: string, path: string): Promise<void> {
 /** For a folder that is made when it is needed. */
 export async function requireNoFile(option: string, path: string): Promise<void> {
   const status = await statusOf(path);
-  if (status && !status.isDirectory()) throw new UsageError([`${option} must be a folder; ${path} is none.`]);
+  if (status && !status.isDirectory()) throw new UsageError([`${option} must be a folder; ${path} is a file.`]);
 }
 
 function statusOf(path: string) {

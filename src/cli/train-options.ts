@@ -72,28 +72,28 @@ export const trainOptions = {
   alpha: given("Adapter", d.alpha, {
     placeholder: "number",
     parse: decimal(1e-6, 1e6),
-    help: "the adapter counts alpha / rank times",
+    help: "the adapter's output is scaled by alpha / rank",
   }),
   targets: given("Adapter", d.targets as readonly string[], {
     placeholder: "names",
     parse: list,
     shown: allLinear,
-    help: "layers to adapt, with commas between: q_proj,v_proj",
+    help: "target modules, separated by commas: q_proj,v_proj",
   }),
   dropout: given("Adapter", d.dropout, {
     placeholder: "p",
     parse: decimal(0, 0.95),
-    help: "part of an adapter's inputs that is dropped in training",
+    help: "fraction of an adapter's inputs that is dropped in training",
   }),
-  rslora: given("Adapter", d.rslora, { parse: flag, help: "count alpha / sqrt(rank) times instead" }),
+  rslora: given("Adapter", d.rslora, { parse: flag, help: "scale by alpha / sqrt(rank) instead" }),
   dora: given("Adapter", d.dora, {
     parse: flag,
-    help: "train each layer's magnitude too (DoRA); served as every adapter is",
+    help: "train each layer's magnitude too (DoRA); served like any other adapter",
   }),
   loraPlus: given("Adapter", d.loraPlus, {
     placeholder: "ratio",
     parse: decimal(1, 1000),
-    help: "B's rate over A's (LoRA+; 16 is usual)",
+    help: "learning rate of B relative to A's (LoRA+; 16 is usual)",
   }),
   saveDtype: given("Adapter", d.saveDtype as TrainSettings["saveDtype"], {
     placeholder: "type",
@@ -103,12 +103,12 @@ export const trainOptions = {
   initFrom: open("Adapter", "none", {
     placeholder: "folder",
     parse: text,
-    help: "an adapter to go on from; its rank, alpha and layers are kept",
+    help: "an adapter to start from; its rank, alpha and target modules are kept",
   }),
   method: given("Training", "sft", {
     placeholder: "method",
     parse: oneOf("sft", "dpo", "full"),
-    help: "sft learns rows, dpo learns from preference pairs; full learns rows with every weight and writes a model",
+    help: "sft: an adapter from rows; dpo: an adapter from preference pairs; full: every weight from rows, written as a model",
   }),
   rate: open("Training", "by the model's hidden size; 0.000005 with dpo", {
     placeholder: "number",
@@ -118,61 +118,65 @@ export const trainOptions = {
   schedule: given("Training", d.schedule as TrainSettings["schedule"], {
     placeholder: "shape",
     parse: oneOf("cosine", "linear", "constant"),
-    help: "how the rate falls after warm-up",
+    help: "how the learning rate falls after warm-up",
   }),
   rateFloor: given("Training", d.rateFloor, {
     placeholder: "part",
     parse: decimal(0, 1),
-    help: "part of the rate that is left at the end",
+    help: "fraction of the peak learning rate that is left at the end",
   }),
   warmUp: given("Training", d.warmUp, {
     placeholder: "part",
     parse: decimal(0, 1),
-    help: "part of the steps in which the rate rises",
+    help: "fraction of the steps in which the learning rate rises",
   }),
   warmUpSteps: given("Training", d.warmUpSteps, {
     placeholder: "n",
     parse: integer(0),
-    help: "steps in which the rate rises, at least",
+    help: "least number of steps in which the learning rate rises",
   }),
-  batch: given("Training", d.batch, { placeholder: "rows", parse: integer(1, 65_536), help: "rows run at once" }),
+  batch: given("Training", d.batch, {
+    placeholder: "rows",
+    parse: integer(1, 65_536),
+    help: "rows in one forward and backward pass",
+  }),
   accumulate: given("Training", d.accumulate, {
     placeholder: "runs",
     parse: integer(1, 65_536),
-    help: "runs that make a step: a step learns batch times accumulate rows",
+    help: "gradient accumulation: a step learns from batch times accumulate rows",
   }),
   lengthWindow: given("Training", d.lengthWindow, {
     placeholder: "steps",
     parse: integer(1),
-    help: "steps whose rows are drawn together and sorted by length; more pads less, 1 mixes best",
+    help: "steps whose rows are drawn together and sorted by length: more steps, less padding; 1 shuffles best",
   }),
   epochs: given("Training", d.epochs, {
     placeholder: "n",
     parse: decimal(0.001, 100_000),
-    help: "times that the data is gone through",
+    help: "passes over the data",
   }),
   steps: open("Training", "as many as the epochs have", {
     placeholder: "n",
     parse: integer(1),
-    help: "steps in all, instead of epochs",
+    help: "total steps, instead of epochs",
   }),
   maxTime: open("Training", "none", {
     placeholder: "time",
     parse: duration("s"),
-    help: "ends the run after this time, with what it has learned",
+    help: "ends the run after this time and keeps what it has learned",
   }),
   trainOn: given("Training", d.trainOn as TrainSettings["trainOn"], {
     placeholder: "part",
     parse: oneOf("answers", "all", "last"),
-    help: "what of a row is learned: completions and the assistant's turns, the prompts too, or the last answer only",
+    help: "what is learned of a row: completions and the assistant's turns, the prompts too, or only the last answer",
   }),
   packing: given("Training", d.packing, {
     parse: flag,
-    help: "put several short rows into one of the full length; each sees only itself",
+    help: "pack several short rows into one of full length; each attends only to itself",
   }),
   gradientCheckpointing: given("Training", d.gradientCheckpointing, {
     parse: flag,
-    help: "compute layers again on the way back: slower, in a fraction of the memory",
+    help: "recompute layers in the backward pass: slower, in a fraction of the memory",
   }),
   weightDecay: given("Training", d.weightDecay, {
     placeholder: "number",
@@ -182,7 +186,7 @@ export const trainOptions = {
   clip: given("Training", d.clip, {
     placeholder: "norm",
     parse: decimal(0, 1e9),
-    help: "longest gradient; 0 clips nothing",
+    help: "largest norm of the gradient; 0 turns clipping off",
   }),
   beta1: given("Training", d.beta1, { placeholder: "number", parse: decimal(0, 0.99999), help: "AdamW's first beta" }),
   beta2: given("Training", d.beta2, { placeholder: "number", parse: decimal(0, 0.9999999), help: "AdamW's second" }),
@@ -190,12 +194,12 @@ export const trainOptions = {
   beta: given("Training", d.beta, {
     placeholder: "number",
     parse: decimal(1e-6, 100),
-    help: "strength of dpo: how far answers may leave the reference, the base or the adapter of --init-from",
+    help: "DPO's beta: higher stays closer to the reference, which is the base or the adapter of --init-from",
   }),
   seed: given("Training", d.seed, {
     placeholder: "n",
     parse: integer(0),
-    help: "the same seed and data make the same files, on one thread or two",
+    help: "random seed; runs with the same seed and data are reproducible, byte for byte, on one or two threads",
   }),
   evalEvery: open("Run", "a tenth of the run", {
     placeholder: "steps",
@@ -205,7 +209,7 @@ export const trainOptions = {
   patience: open("Run", "off", {
     placeholder: "n",
     parse: integer(1),
-    help: "ends the run after so many validations without a better loss, and keeps the best",
+    help: "early stopping: ends the run after this many validations without a better loss, and keeps the best",
   }),
   loadBestModelAtEnd: given("Run", d.loadBestModelAtEnd, {
     parse: flag,
@@ -214,22 +218,26 @@ export const trainOptions = {
   sampleEvery: open("Run", "at the end only", {
     placeholder: "steps",
     parse: integer(1),
-    help: "steps between two answers that are shown, as they would be served; takes memory for the serving engine too",
+    help: "steps between sample answers, as they would be served; needs memory for the serving engine too",
   }),
   reportTo: open("Run", "none", {
     placeholder: "programs",
     parse: reportList,
     help: "programs whose files are written into --out as the run goes: tensorboard,wandb (to `wandb sync`)",
   }),
-  keep: given("Run", d.keep, { placeholder: "n", parse: integer(1), help: "last checkpoints kept besides the best" }),
+  keep: given("Run", d.keep, {
+    placeholder: "n",
+    parse: integer(1),
+    help: "latest checkpoints to keep besides the best",
+  }),
   resume: given("Run", false, {
     parse: flag,
-    help: "go on with the unfinished run into --out, which needs no other option, or give an ended one more --steps",
+    help: "continue the unfinished run in --out, without any other option, or extend a finished one with more --steps",
   }),
   overwrite: given("Run", false, { parse: flag, help: "replace the result or the unfinished run in --out" }),
   dryRun: given("Run", false, {
     parse: flag,
-    help: "read the data, show two rows and what the run would take; write nothing",
+    help: "read the data, show two rows and an estimate of memory and time; write nothing",
   }),
   publish: open("Run", "off", {
     placeholder: "address",

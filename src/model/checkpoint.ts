@@ -113,7 +113,7 @@ async function prove(
     await checkTiedHead(config, head, found, faults);
   }
   for (const { stored } of unclaimed.values()) {
-    faults.invalid(`${shown(stored)} is no tensor of a ${config.family} decoder with this config`);
+    faults.invalid(`${shown(stored)} is not a tensor of a ${config.family} decoder with this config`);
   }
   return tensors;
 }

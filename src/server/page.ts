@@ -62,17 +62,17 @@ const escapeHtml = (text: string): string => text.replace(/[&<>"']/g, (found) =>
 
 const what =
   "<p>This is a server for language models: one base model and many LoRA adapters over it, with OpenAI's HTTP interface. " +
-  "It is made for programs, so there is nothing to chat with on this page.</p>";
+  "It is for programs: there is no chat on this page.</p>";
 
 const linkTo = (path: string): string => `<a href="${path}"><code>${path}</code></a>`;
 
 const about =
   `${what}<ul><li>${linkTo(links.models)}: the base model and its adapters</li>` +
-  `<li>${linkTo(links.adapters)}: where the adapters live now</li>` +
+  `<li>${linkTo(links.adapters)}: the adapters, with their size and whether they are loaded</li>` +
   `<li>${linkTo(links.health)}, ${linkTo(links.ready)}: whether it is alive, and ready</li>` +
   `<li>${linkTo(links.metrics)}: for Prometheus</li></ul>` +
   "<p>A first question, with a name from the list of models:</p>" +
   `<pre>curl -sS http://this-address/v1/completions -H 'content-type: application/json' \\\n` +
   `  -d '{"model": "NAME", "prompt": "It was", "max_tokens": 20}'</pre>` +
-  "<p>Any OpenAI client works with <code>http://this-address/v1</code> as its base URL. The documentation is in the folder " +
-  "<code>docs</code> and the README of the package: options, errors, training.</p>";
+  "<p>Any OpenAI client works with <code>http://this-address/v1</code> as its base URL. The documentation is in the README and the folder " +
+  "<code>docs</code> of the package.</p>";

@@ -78,7 +78,7 @@ function parseEntries(bytes: Uint8Array, { maxTensors }: HeaderLimits): [string,
     throw new HeaderFault(`has a header nested deeper than ${maxDepth} levels`, depth, maxDepth);
   }
   if (parts > maxParts) {
-    const what = `it lists more than ${maxTensors} tensors, or what is no tensor`;
+    const what = `it lists more than ${maxTensors} tensors, or something that is not a tensor`;
     throw new HeaderFault(
       `has a header of more than ${maxParts} keys, objects, lists and commas: ${what}`,
       parts,

@@ -43,7 +43,7 @@ export async function mergeAdapter(options: MergeOptions): Promise<Merged> {
   const isFree = names === null ? (await orMissing(stat(out))) === null : names.length === 0;
   if (!isFree && !options.overwrite) throw inTheWay(out, "exists already; --overwrite replaces it.");
   if (!isFree && !names?.includes("config.json")) {
-    throw inTheWay(out, "is no checkpoint (it has no config.json), and is not replaced: choose another --out.");
+    throw inTheWay(out, "is not a checkpoint (it has no config.json), and is not replaced: choose another --out.");
   }
   const { sites } = await loadAdapter(options.adapter, linearSites(checkpoint.config));
   const draft = join(dirname(out), `.${basename(out)}.merging`);

@@ -90,7 +90,7 @@ export class RunFolder {
     const [result, run] = [await exists(this.out), await exists(this.path)];
     if (mode === "overwrite") {
       if (!result || (await isResult(this.out))) return;
-      const why = `${this.out} is no result of a run (it has no ${recordFile}), and is not replaced: choose another --out.`;
+      const why = `${this.out} is not the result of a run (it has no ${recordFile}), and is not replaced: choose another --out.`;
       throw conflict(why, this.out);
     }
     if (mode === "resume") {
