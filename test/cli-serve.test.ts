@@ -169,6 +169,12 @@ test("generate streams an answer, the same one for the same seed, as text and as
   assert.ok(text.out.length > 10);
 });
 
+test("generate without a prompt and with nothing on stdin says that it needs one", async () => {
+  const run = start(["generate", "--model", model]);
+  assert.equal(await run.ended, 2);
+  assert.match(run.err, /^lorikeet: A prompt is needed: as an argument, or on stdin, which was empty\.\n$/);
+});
+
 test("generate names the adapters that there are when it is asked for another", async () => {
   const run = start(["generate", "--model", model, "--adapters", folder, "--adapter", "nope", "x"]);
   assert.equal(await run.ended, 2);

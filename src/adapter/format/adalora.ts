@@ -50,7 +50,8 @@ function readKeptRanks(field: FieldReader, faults: Faults): Map<string, number> 
   for (const [name, mask] of field.entries("rank_pattern", isMask, allowed)) {
     const key = parseKey(name, { method: "ADALORA", dora: false, modulesToSave: [], trainsBias: false });
     if (key.kind === "matrix" && key.role === "E") kept.set(key.path, mask.filter(Boolean).length);
-    else faults.invalid(`rank_pattern names ${JSON.stringify(name.slice(0, 160))}, which is not the lora_E of a module`);
+    else
+      faults.invalid(`rank_pattern names ${JSON.stringify(name.slice(0, 160))}, which is not the lora_E of a module`);
   }
   return kept;
 }
