@@ -1,6 +1,7 @@
 /** The WebSocket: many requests on one socket, their frames and ends, the bounds, the close codes, the subprotocols. */
 import assert from "node:assert/strict";
 import { once } from "node:events";
+import { Socket } from "node:net";
 import { describe, test } from "node:test";
 import { type ClientOptions, WebSocket } from "ws";
 import { pageCharacters, wideTokenizer } from "./support/byte-tokenizer.js";
@@ -63,6 +64,13 @@ class Client {
     this.socket.terminate();
     await until(() => this.closeCode !== null);
   }
+}
+
+/** Writes frames past the client's own encoding, in one piece. */
+function flood(client: Client, frame: Buffer, count: number): void {
+  const connection: unknown = Reflect.get(client.socket, "_socket");
+  assert.ok(connection instanceof Socket);
+  connection.write(Buffer.concat(Array<Buffer>(count).fill(frame)));
 }
 
 const bytes = (text: string): number[] => [...Buffer.from(text)];
@@ -207,6 +215,38 @@ describe("bounds", () => {
     assert.equal((await client.end("a")).data?.usage?.completion_tokens, 2_000);
     assert.equal(client.text("a").length, 2_000 * pageCharacters);
     await client.close();
+  });
+
+  test("a flood of messages takes its turns: none of them keeps the event loop", async (t) => {
+    await using rig = await openServerRig();
+    const client = await Client.open(rig);
+    const calls = t.mock.method(WebSocket.prototype, "send").mock;
+    let [before, most] = [0, 0];
+    const turn = (): void => {
+      most = Math.max(most, calls.callCount() - before);
+      before = calls.callCount();
+      turns = setImmediate(turn);
+    };
+    let turns = setImmediate(turn);
+    // Text frames of one byte with a mask of zeros: as many as the kernel hands over at once.
+    flood(client, Buffer.from([0x81, 0x81, 0, 0, 0, 0, 0x78]), 2_000);
+    await until(() => client.frames.length === 2_000, "the answers");
+    clearImmediate(turns);
+    assert.ok(most <= 2, `${most} messages in one turn`);
+    await client.close();
+  });
+
+  test("what a client sent before it left is not begun, and what runs is cancelled at once", async () => {
+    await using rig = await openServerRig(slow);
+    const client = await Client.open(rig);
+    client.ask("a", { max_tokens: 200 });
+    await until(() => rig.engine.running === 1, "the request");
+    flood(client, Buffer.from([0x81, 0x81, 0, 0, 0, 0, 0x78]), 8_000);
+    client.ask("b");
+    await until(() => client.frames.some(({ type }) => type === "error"), "the first of the flood");
+    client.socket.terminate();
+    await until(() => rig.engine.running === 0, "its end");
+    assert.equal(rig.engine.sequences.length, 1);
   });
 
   test("past the second bound the socket is closed with 1013", async () => {

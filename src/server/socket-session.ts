@@ -34,6 +34,7 @@ export class SocketSession {
   readonly #requestId: string;
   readonly #running = new Map<string, AbortController>();
   #isAlive = true;
+  #hasLeft = false;
   readonly #pinging: NodeJS.Timeout;
 
   constructor(socket: WebSocket, requestId: string, deps: SessionDeps) {
@@ -47,7 +48,7 @@ export class SocketSession {
       this.#isAlive = true;
     });
     socket.on("error", (error) => deps.logger.debug({ requestId, reason: error.message }, "A WebSocket failed"));
-    socket.on("close", () => this.#closed());
+    socket.on("close", () => clearInterval(this.#pinging));
     this.#pinging = setInterval(() => this.#ping(socket), deps.options.pingMs).unref();
   }
 
@@ -60,7 +61,14 @@ export class SocketSession {
     if (this.#running.size === 0) this.#writer.close(1001, "The server is shutting down.");
   }
 
+  /** Ends what runs here. Messages that arrived before their client left may still be on their way through the WebSocket: none is begun. */
+  leave(): void {
+    this.#hasLeft = true;
+    for (const controller of this.#running.values()) controller.abort();
+  }
+
   #receive(data: RawData, isBinary: boolean): void {
+    if (this.#hasLeft) return;
     const parsed = isBinary
       ? { id: null, fault: new LorikeetError("invalid_value", "A message must be a text frame with JSON.") }
       : parseMessage(data.toString());
@@ -156,11 +164,6 @@ export class SocketSession {
     }
     this.#isAlive = false;
     socket.ping();
-  }
-
-  #closed(): void {
-    clearInterval(this.#pinging);
-    for (const controller of this.#running.values()) controller.abort();
   }
 
   #log(ask: Ask, startedAt: number, fault: LorikeetError | null, summary: RequestSummary | null): void {

@@ -32,6 +32,7 @@ export class Sockets {
       noServer: true,
       maxPayload: deps.options.maxFrameBytes,
       perMessageDeflate: false,
+      allowSynchronousEvents: false, // a message a turn: thousands of small ones come in one read, and others wait meanwhile
       handleProtocols: (offered) => (offered.has(protocol) ? protocol : false),
     });
     this.#server.on("headers", (headers, req) => headers.push(`x-request-id: ${this.#ids.get(req) ?? ""}`));
@@ -68,6 +69,7 @@ export class Sockets {
       const session = new SocketSession(ws, id, this.#deps);
       this.#sessions.add(session);
       this.#metrics.sockets.inc();
+      socket.once("close", () => session.leave());
       ws.on("close", () => {
         this.#sessions.delete(session);
         this.#metrics.sockets.dec();
