@@ -305,7 +305,19 @@ test("every format holds the same rows: JSON arrays, tabs, gzip and Parquet", as
     ['a "quoted" one', 'raw "quotes" inside', '"open'],
   );
   for (const [name, text, reason] of [
-    ["a.json", '[{"text":"a"},\n5]', /:2: is not a JSON object/],
+    ["a.json", '[{"text":"a"},\n5]', /:2: is not a JSON object, but a number/],
+    [
+      "a.jsonl",
+      '[{"text":"a"}]',
+      /:1: is not a JSON object, but an array; a file that is an array of rows must be named \.json/,
+    ],
+    ["a.json", '{\n "data": [\n  {"text":"a"}\n ]\n}', /:1: has the fields data; a row must have/],
+    ["a.json", '\n{\n "text": "a",\n "text": "b"\n}', /:2: has the key "text" twice/],
+    [
+      "a.jsonl",
+      '{"messages":[{"role":"user","content":null}]}',
+      /message 1 that must have a `content` .* parts, not null$/,
+    ],
     ["a.json", '[{"text":"a"},\n{"text":"b"', /:2: ends before the array does/],
     ["a.json", '[{"text":"a"}]\n[]', /:2: stands behind the end of the array/],
     ["a.json", '[\n{"text":"a","text":"b"}]', /:2: has the key "text" twice/],
@@ -315,6 +327,25 @@ test("every format holds the same rows: JSON arrays, tabs, gzip and Parquet", as
   ] as const) {
     assert.match((await faultsOf(load(put(name, text)))).faults[0] ?? "", reason, text);
   }
+});
+
+test("one object over several lines is a row, and fields that say nothing are passed over", async () => {
+  const row = { prompt: "one", completion: " two", tools: "", functions: [], images: null };
+  assert.equal((await load(put("a.json", JSON.stringify(row, null, 2)))).train.length, 1);
+  assert.equal((await load(put("a.jsonl", jsonl({ ...row, tools: "[]" })))).train.length, 1);
+  const { faults } = await faultsOf(load(put("a.jsonl", jsonl({ ...row, tools: '[{"name":"x"}]' }))));
+  assert.match(faults[0] ?? "", /has `tools`, which cannot be trained on yet/);
+});
+
+test("a set of shards that lacks some is refused", async () => {
+  const data = mkdtempSync(join(folder, "shards-"));
+  const write = (name: string) => writeFileSync(join(data, name), jsonl({ text: name }));
+  write("train-00000-of-00003.jsonl");
+  assert.match((await faultsOf(load(data))).message, /has 1 of the 3 shards for train: the others are missing/);
+  write("train-00002-of-00003.jsonl");
+  assert.match((await faultsOf(load(data))).message, /has 2 of the 3 shards for train/);
+  write("train-00001-of-00003-0a1b2c.jsonl");
+  assert.equal((await load(data)).train.length, 3);
 });
 
 test("a folder: dev is validation, shards are one split, and what is not read is named", async () => {

@@ -50,7 +50,8 @@ const splitName = new RegExp(`^(${Object.keys(splitOf).join("|")})(?:[-_.](.+))?
 
 interface NamedFile extends DataFile {
   readonly name: string;
-  readonly isShard: boolean;
+  /** What stands behind the split's name: `00000-of-00003`. */
+  readonly shard: string | undefined;
 }
 
 /**
@@ -86,20 +87,36 @@ function named(folder: string, name: string): NamedFile | null {
   const stem = name.slice(0, name.length - format.extension.length - (format.isGzip ? 3 : 0));
   const [, split = "", shard] = splitName.exec(stem) ?? [];
   const known = splitOf[split.toLowerCase()];
-  return known ? { path: join(folder, name), name, split: known, isShard: shard !== undefined } : null;
+  return known ? { path: join(folder, name), name, split: known, shard } : null;
 }
 
 /** A split is one file, or shards of one format: anything else may be the same rows twice. */
 function requireOneSource(folder: string, split: SplitName, files: readonly NamedFile[]): void {
   const own = files.filter((file) => file.split === split);
   const kinds = new Set(own.map(({ name }) => formatOf(name)?.extension));
-  if (own.length < 2 || (kinds.size === 1 && own.every(({ isShard }) => isShard))) return;
+  requireAllShards(folder, split, own);
+  if (own.length < 2 || (kinds.size === 1 && own.every(({ shard }) => shard !== undefined))) return;
   const names = own.map(({ name }) => name);
   const shown = names.length > 8 ? [...names.slice(0, 8), `${names.length - 8} more`] : names;
   throw invalid(
     `The folder ${folder} has ${names.length} files for ${split}, which are not the shards of one set: ${shown.join(", ")}.`,
     folder,
   );
+}
+
+/** Shards that say of how many they are must all be there, counted from 0 or from 1: rows would be missing without a word. */
+function requireAllShards(folder: string, split: SplitName, files: readonly NamedFile[]): void {
+  const numbers = new Map<number, Set<number>>();
+  for (const { shard = "" } of files) {
+    const [, number, total] = /^(\d+)-of-(\d+)(?:[-_.]|$)/.exec(shard) ?? [];
+    if (total === undefined) continue;
+    numbers.set(Number(total), (numbers.get(Number(total)) ?? new Set()).add(Number(number)));
+  }
+  for (const [total, found] of numbers) {
+    if (found.size >= total) continue;
+    const message = `The folder ${folder} has ${found.size} of the ${total} shards for ${split}: the others are missing.`;
+    throw invalid(message, folder);
+  }
 }
 
 function invalid(message: string, found: string): LorikeetError {

@@ -19,11 +19,15 @@ export function readJsonLines(file: string, text: string, faults: DataFaults): J
   return rows;
 }
 
-/** A `.json` file: an array of objects, or the lines of a `.jsonl` file under another name. */
+/** A `.json` file: an array of objects, one object over several lines, or the lines of a `.jsonl` file under another name. */
 export function readJsonFile(file: string, text: string, faults: DataFaults): JsonRow[] {
   const start = text.search(/[^\s\ufeff]/);
-  if (text[start] !== "[") return readJsonLines(file, text, faults);
   const rows: JsonRow[] = [];
+  if (text[start] === "{" && isJson(text.slice(start))) {
+    addRow(rows, text.slice(start), { file, line: 1 + newlines(text, 0, start) }, faults);
+    return rows;
+  }
+  if (text[start] !== "[") return readJsonLines(file, text, faults);
   let line = 1;
   let counted = 0;
   for (const element of elementsOf(text, start)) {
@@ -35,6 +39,15 @@ export function readJsonFile(file: string, text: string, faults: DataFaults): Js
   return rows;
 }
 
+function isJson(text: string): boolean {
+  try {
+    JSON.parse(text);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 function addRow(rows: JsonRow[], json: string, place: { file: string; line: number }, faults: DataFaults): void {
   let value: unknown;
   try {
@@ -44,9 +57,14 @@ function addRow(rows: JsonRow[], json: string, place: { file: string; line: numb
     return;
   }
   const [twice] = jsonBounds(json, limits).duplicates;
-  if (!isRecord(value)) faults.add(place, "is not a JSON object");
+  if (!isRecord(value)) faults.add(place, `is not a JSON object, but ${kindOf(value)}`);
   else if (twice !== undefined) faults.add(place, `has the key ${JSON.stringify(twice.slice(0, 64))} twice`);
   else rows.push({ line: place.line, fields: value });
+}
+
+function kindOf(value: unknown): string {
+  if (Array.isArray(value)) return "an array; a file that is an array of rows must be named .json";
+  return value === null ? "null" : `a ${typeof value}`;
 }
 
 interface Element {

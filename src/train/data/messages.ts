@@ -58,13 +58,21 @@ function readMessage(value: unknown): ChatTurn | string {
   if (name !== undefined && name !== null && typeof name !== "string") return "must have a text as `name`";
   if (weight !== undefined && weight !== null && weight !== 0 && weight !== 1) return "must have a `weight` of 0 or 1";
   const text = readContent(content);
-  if (text === null) return 'must have a `content` that is a text or a list of {"type":"text","text":"..."} parts';
+  if (text === null) {
+    return `must have a \`content\` that is a text or a list of {"type":"text","text":"..."} parts, not ${contentFound(content)}`;
+  }
   const base = {
     role: role === "developer" ? "system" : role,
     content: text,
     trained: role === "assistant" && weight !== 0,
   };
   return typeof name === "string" ? { ...base, name } : base;
+}
+
+function contentFound(content: unknown): string {
+  if (!Array.isArray(content))
+    return content === undefined ? "nothing" : content === null ? "null" : `a ${typeof content}`;
+  return content.length === 0 ? "an empty list" : "a list of other parts";
 }
 
 /** Parts are joined as the server joins them. */

@@ -102,7 +102,7 @@ const allForms = forms
 /** Reads a row by the fields that it has; fields of no form are left alone. Throws RowFault. */
 export function readExample(fields: Fields): Example {
   for (const [name, value] of Object.entries(fields)) requireText(name, value);
-  const refused = refusedFields.find((name) => !isEmptyList(fields[name]));
+  const refused = refusedFields.find((name) => !saysNothing(fields[name]));
   if (refused !== undefined) throw new RowFault(`has \`${refused}\`, which cannot be trained on yet`);
   const named = Object.keys(fields).filter((name) => knownFields.has(name));
   const found = named.filter((name) => !isAbsent(fields[name]));
@@ -193,6 +193,10 @@ function historyTurns(history: unknown): ChatTurn[] {
 
 const isAbsent = (value: unknown): boolean => value === undefined || value === null;
 const isEmptyList = (value: unknown): boolean => isAbsent(value) || (Array.isArray(value) && value.length === 0);
+
+/** What exporters write for "no tools": a list may be spelled as a text too. */
+const saysNothing = (value: unknown): boolean =>
+  isEmptyList(value) || (typeof value === "string" && ["", "[]", "{}", "null"].includes(value.trim()));
 
 function textOf(fields: Fields, name: string): string {
   const value = fields[name];
