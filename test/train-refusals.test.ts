@@ -44,6 +44,21 @@ test("all that is missing is told at once", async () => {
   }
 });
 
+test("a run that has ended goes on with the model and data that are given again", async () => {
+  const ended = join(folder, "ended");
+  mkdirSync(ended, { recursive: true });
+  writeFileSync(join(ended, "lorikeet.json"), JSON.stringify({ settings: { steps: 2 } }));
+  for (const [args, missing] of [
+    [[], "--model and --data"],
+    [["--model", base], "--data"],
+  ] as const) {
+    const { code, err } = await run(["train", "--resume", "--out", ended, "--steps", "4", ...args]);
+    assert.equal(code, 2, err);
+    assert.ok(err.includes(`a result does not tell where its model and data lay: give ${missing} again.`), err);
+  }
+  rmSync(ended, { recursive: true });
+});
+
 test("what cannot go together is refused, also by a dry run", async () => {
   for (const [args, fault] of [
     [["--data", pairs, "--method", "dpo", "--packing"], /--packing puts rows together, and pairs stay apart/],

@@ -232,7 +232,7 @@ export const trainOptions = {
   }),
   resume: given("Run", false, {
     parse: flag,
-    help: "continue the unfinished run in --out, without any other option, or extend a finished one with more --steps",
+    help: "continue the unfinished run in --out, without any other option, or extend a finished one with --model, --data and more --steps",
   }),
   overwrite: given("Run", false, { parse: flag, help: "replace the result or the unfinished run in --out" }),
   dryRun: given("Run", false, {

@@ -41,6 +41,7 @@ export async function readTrainOptions(
   const stored = unfinished ?? (await optionsOfResult(flags.out));
   if (!stored)
     throw new UsageError([`There is neither an unfinished run into ${flags.out} nor a result to go on with.`]);
+  if (!unfinished) requirePlaces(flags);
   const file = withoutSteps(stored, flags);
   const before = resolveSettings(trainOptions, { flags: {}, environment: {}, file: stored, filePath: "the run" });
   const now = resolveSettings(trainOptions, { flags, environment: {}, file, filePath: "the run" });
@@ -65,6 +66,15 @@ type Stored = Readonly<Record<string, unknown>>;
 
 /** What a result does not tell: where things lay. Its record holds their digests. */
 const untold: readonly string[] = ["model", "data", "initFrom", "chatTemplate", "dataDigest"];
+
+function requirePlaces(flags: Stored): void {
+  const missing = ["model", "data"].filter((name) => flags[name] === undefined).map((name) => `--${name}`);
+  if (missing.length === 0) return;
+  const given = missing.join(" and ");
+  throw new UsageError([
+    `The run into ${String(flags.out)} has finished, and a result does not tell where its model and data lay: give ${given} again.`,
+  ]);
+}
 
 /** `--epochs` alone counts over the number of steps that the run began with. */
 function withoutSteps(stored: Stored, flags: Stored): Stored {
