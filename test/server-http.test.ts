@@ -134,6 +134,29 @@ describe("errors", () => {
     assert.equal(rig.engine.sequences.length, 0);
   });
 
+  test("a JSON body is UTF-8, and one said to be anything else is refused", async () => {
+    await using rig = await openServerRig(saying("ab"));
+    const send = (charset: string) =>
+      post(rig, "/v1/completions", '{"model":"base","prompt":"x"}', { "content-type": `application/json${charset}` });
+    for (const charset of ["", "; charset=utf-8", ";CHARSET=UTF-8", '; charset="utf-8"'])
+      assert.equal((await send(charset)).status, 200, charset);
+    for (const name of [
+      "utf-7",
+      "utf-16",
+      "UTF-16LE",
+      "utf-32",
+      "utf-9999",
+      "latin1",
+      "",
+      '"utf-7"',
+      "utf-8; charset=utf-7",
+    ]) {
+      const refused = await send(`; charset=${name}`);
+      assert.deepEqual([refused.status, (await told(refused)).code], [415, "unsupported_media_type"], name);
+    }
+    assert.equal(rig.engine.sequences.length, 4);
+  });
+
   test("no answer holds half of a surrogate pair, whatever a request holds", async () => {
     await using rig = await openServerRig(saying("ab"));
     const bodies: [string, string][] = [

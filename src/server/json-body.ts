@@ -16,6 +16,12 @@ export function jsonBody(bounds: BodyBounds) {
       next(new LorikeetError("unsupported_media_type", message, { found, allowed: "application/json" }));
       return;
     }
+    const charset = otherCharset(req.headers["content-type"] ?? "");
+    if (charset !== undefined) {
+      const message = `The body's charset is ${JSON.stringify(charset)}; JSON must be sent as UTF-8.`;
+      next(new LorikeetError("unsupported_media_type", message, { found: charset, allowed: "utf-8" }));
+      return;
+    }
     let isOver = false;
     const finish = (error?: unknown): void => {
       if (isOver) return;
@@ -31,4 +37,10 @@ export function jsonBody(bounds: BodyBounds) {
     }, bounds.bodyTimeoutMs);
     parse(req, res, finish);
   };
+}
+
+/** The first charset that a content type names and that is not UTF-8; Express reads several, and takes some of them for others. */
+function otherCharset(contentType: string): string | undefined {
+  const named = [...contentType.matchAll(/;\s*charset\s*=\s*"?([^\s";]*)/gi)].map(([, charset = ""]) => charset);
+  return named.find((charset) => !/^utf-?8$/i.test(charset));
 }
