@@ -425,7 +425,9 @@ test("a signal stops an upload that waits for bytes", async () => {
 test("a client that leaves in the middle, over a real socket, leaves nothing; one that is refused gets its answer", async () => {
   const bytes = await plain(whole);
   const endings: string[] = [];
+  let begun = 0;
   const server = createServer((incoming, answer) => {
+    begun++;
     const contentType = incoming.headers["content-type"] ?? null;
     receive({ body: incoming, contentType }, { receivedBytes: 200_000 }).then(
       () => answer.end("kept"),
@@ -444,11 +446,11 @@ test("a client that leaves in the middle, over a real socket, leaves nothing; on
     ] as const) {
       const put = request({ port, method: "PUT", headers: { "content-type": type, "content-length": 150_000 } });
       put.on("error", () => {});
-      put.write(start.subarray(0, 60_000));
-      await sleep(50);
-      put.destroy();
       const { length } = endings;
-      for (let i = 0; endings.length === length && i < 100; i++) await sleep(10);
+      put.write(start.subarray(0, 60_000));
+      for (let i = 0; begun === length && i < 1000; i++) await sleep(10);
+      put.destroy();
+      for (let i = 0; endings.length === length && i < 1000; i++) await sleep(10);
     }
     assert.deepEqual(endings, ["cancelled", "cancelled"]);
     const status = await new Promise<number | undefined>((resolve, reject) => {

@@ -22,8 +22,8 @@ export async function measureHostMemory({ adapters }: BenchStack): Promise<Serie
   assert(adapters, "the stack has adapters");
   const host: number[] = [];
   const file: number[] = [];
-  for (const { digest } of adapters.store.list()) {
-    const lease = await adapters.cache.acquire(digest);
+  for (const { digest, weightsDigest } of adapters.store.list()) {
+    const lease = await adapters.cache.acquire(weightsDigest);
     host.push(residentBytes(lease.adapter));
     lease.release();
     file.push((await stat(join(await adapters.store.folder(digest), weightFiles[0]))).size);

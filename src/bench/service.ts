@@ -50,7 +50,7 @@ export function adapterContenders(server: BenchServer, clients: Clients, wanted:
   const records = stack.adapters?.store.list().slice(0, maxRows) ?? [];
   assert(records.length === maxRows, "the store holds an adapter for every row");
   const requests = records.map(({ name }, i) => requestOf(stack, name, i));
-  const digests = records.map(({ digest }) => digest);
+  const digests = records.map(({ weightsDigest }) => weightsDigest);
   return [
     overHttp(serviceIds.http, clients, { port, requests, wanted }),
     {

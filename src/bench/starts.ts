@@ -60,7 +60,7 @@ export class StartBench {
 
   async #fromHost(samples: number): Promise<[waitedMs: number[], stepMs: number]> {
     const cache = this.#cache;
-    for (const { digest } of this.#records) (await cache.acquire(digest)).release();
+    for (const { weightsDigest } of this.#records) (await cache.acquire(weightsDigest)).release();
     const { engine } = this.#stack.started;
     const busy = Array.from({ length: maxRows - 1 }, () => submit(engine, null, slotTokens - 8));
     const followed = busy.map(follow);
