@@ -61,7 +61,8 @@ async function compareRow(url, model, row, endToken) {
   if (row.answer !== undefined) {
     const most = learned + 4;
     const { text } = await complete(url, { model, prompt: row.prompt, max_tokens: most });
-    if (text.trim() !== row.answer) faults.push(`answered ${JSON.stringify(text.trim())}, not ${row.answer}`);
+    const answered = text.trimEnd();
+    if (answered !== row.answer) faults.push(`answered ${JSON.stringify(answered)}, not ${JSON.stringify(row.answer)}`);
   }
   if (row.scores !== undefined) {
     const labels = Object.keys(row.scores);
