@@ -1,9 +1,11 @@
 #!/usr/bin/env node
 /** The executable: hands the process to the program and ends with its exit code. */
 
+// Alone: what is imported beside it would be read from disk before any of it runs.
 import "./early-end.js";
-import { exitAtOnce } from "../runtime/exit.js";
-import { processTerminal } from "./terminal.js";
+
+const { exitAtOnce } = await import("../runtime/exit.js");
+const { processTerminal } = await import("./terminal.js");
 
 /** How long the last lines may take to be read. */
 const flushMs = 2_000;
