@@ -4,6 +4,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
+import { exactRowLimit } from "../src/engine/kernel-probe.js";
 import { planServing } from "../src/engine/start.js";
 import { GraphBuilder } from "../src/graph/builder.js";
 import type { CustomGradient } from "../src/graph/gradient.js";
@@ -11,6 +12,7 @@ import { Ops } from "../src/graph/ops.js";
 import { openCheckpoint } from "../src/model/checkpoint.js";
 import { prepareWeights } from "../src/model/convert.js";
 import { readSegment, toFloat32 } from "../src/model/convert-task.js";
+import { rowLimits } from "../src/model/quantize.js";
 import { allLinearSites, linearSites } from "../src/model/sites.js";
 import { buildTokenLosses } from "../src/model/training-head.js";
 import { TrainingLinears } from "../src/model/training-linear.js";
@@ -81,6 +83,8 @@ async function compare(path: string, dtype: "int8" | "int4") {
   return { step, whole, back, config, loss, expected };
 }
 
+/** Without VNNI rows of weights take half of int8's range: what they lose doubles. */
+const isHalfRange = (await exactRowLimit(1)) < rowLimits.full;
 const families = ["models/bookworm-7m", ...["llama", "gemma2", "gpt2", "phi3"].map((x) => `test/fixtures/oracle/${x}`)];
 
 test("over int8 and int4, the gradient is that of the forward pass which ran, in every family and tensor", async (t) => {
@@ -93,10 +97,11 @@ test("over int8 and int4, the gradient is that of the forward pass which ran, in
       );
       const overall = cosine(step.gradients, whole.gradients);
       t.diagnostic(`${path} ${dtype}: ${likeness}, at least ${Math.min(...each)}; all in fp32: ${overall}`);
-      assert.ok(likeness > 0.9995, `${path} ${dtype}: cosine ${likeness}`);
-      assert.ok(Math.min(...each) > 0.998, `${path} ${dtype}: ${Math.min(...each)}`);
+      assert.ok(likeness > (isHalfRange ? 0.999 : 0.9995), `${path} ${dtype}: cosine ${likeness}`);
+      assert.ok(Math.min(...each) > (isHalfRange ? 0.995 : 0.998), `${path} ${dtype}: ${Math.min(...each)}`);
       // Activations are rounded too. Random weights exaggerate that, gemma2's norms behind every sublayer most.
-      assert.ok(overall > (path.startsWith("models") ? 0.999 : 0.98), `${path} ${dtype}: ${overall}`);
+      const least = path.startsWith("models") ? 0.999 : 0.98;
+      assert.ok(1 - overall < (isHalfRange ? 2 : 1) * (1 - least), `${path} ${dtype}: ${overall}`);
       assert.ok(Math.abs(loss - expected) < 0.005 * expected, `${path} ${dtype}: ${loss}, in fp32 ${expected}`);
       const { nodes } = step.graphs.training;
       const products = nodes.filter(({ op }) => op === "MatMulIntegerToFloat" || op === "MatMulNBits");
@@ -251,7 +256,7 @@ test("a copy for gradients is that of the rounded weights", async () => {
         norm += x ** 2;
       }
     }
-    assert.ok(Math.sqrt(error / norm) < 0.012, `${name}: ${Math.sqrt(error / norm)}`);
+    assert.ok(Math.sqrt(error / norm) < (isHalfRange ? 0.024 : 0.012), `${name}: ${Math.sqrt(error / norm)}`);
     compared++;
   }
   assert.equal(compared, 4 * checkpoint.config.layerCount);
@@ -266,7 +271,7 @@ test("a layer with an outlier takes blocks where the measured error of its rows 
   const values = toFloat32(location.dtype, readSegment(location));
   const [rows = 0, columns = 0] = location.shape;
   // One input that every output weighs heavily: rows lose all else, while of the copy only one row is large.
-  for (let row = 0; row < rows; row++) values[row * columns + 5] = 40 + row / 100;
+  for (let row = 0; row < rows; row++) values[row * columns + 5] = 20 + row / 100;
   const changed = await changedCheckpoint(fixture, new Map([[name, values]]), mkdtempSync(join(folder, "outlier-")));
   const base = await open(changed, "int8");
   assert.deepEqual(base.blocks, [name]);
