@@ -1,5 +1,5 @@
 /** The server: one listener for HTTP and WebSocket over one gateway, with its drain and its end. */
-import { createServer as createHttp, type Server as HttpServer } from "node:http";
+import { createServer as createHttp, type Server as HttpServer, type IncomingMessage } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
 import { assert, LorikeetError } from "../base/errors.js";
 import type { Logger } from "../base/log.js";
@@ -82,8 +82,11 @@ export function createServer(parts: ServerParts): LorikeetServer {
       logger.warn({ remote, allowed: options.maxPipelined }, "A connection with too many requests at once is closed");
     },
   );
+  // Node.js 24 asks; before that, every offer ends in "upgrade", and what is not a WebSocket's is read again.
+  const upgrading = { shouldUpgradeCallback: (req: IncomingMessage) => service !== null && asksForWebSocket(req) };
   const http = createHttp(
     {
+      ...upgrading,
       maxHeaderSize: options.maxHeaderBytes,
       requireHostHeader: false, // refused with an answer of our own
       highWaterMark: options.streamBufferBytes,
