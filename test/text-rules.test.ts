@@ -113,7 +113,7 @@ describe("byte-pair encoding", () => {
     ["a merge of a token that is not there", model(["a z"]), /merge 0 needs the token "z", which the vocabulary lacks/],
     ["a merge into a token that is not there", model(["c a"]), /merge 0 needs the token "ca"/],
     ["a merge of three", model([["a", "b", "c"]]), /merge 0 must be two tokens/],
-    ["no merges", model(undefined), /no list of merges/],
+    ["no merges", model(undefined), /lacks a list of merges/],
     ["dropout", model([], { dropout: 0.1 }), /dropout of 0.1/],
   ] as const) {
     test(`${title} is refused`, () => {

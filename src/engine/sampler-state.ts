@@ -70,7 +70,7 @@ export class SamplerState {
       const x = scratch[id] ?? 0;
       const repeated = x > 0 ? x / repetitionPenalty : x * repetitionPenalty;
       const value = count === 0 ? repeated : repeated - frequencyPenalty * count - presencePenalty;
-      // A finite logit stays finite: what a penalty does is no fault of the model.
+      // A finite logit stays finite: an overflow by a penalty would not be the model's fault.
       scratch[id] = Number.isFinite(x) ? Math.max(-largestLogit, Math.min(largestLogit, value)) : value;
     }
     if (holds) for (const id of this.#heldIds) scratch[id] = Number.NEGATIVE_INFINITY;

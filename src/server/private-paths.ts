@@ -8,7 +8,7 @@ export function hidePaths(text: string, folders: readonly string[]): string {
     .sort((a, b) => b.length - a.length)
     .map((folder) => escapePattern(folder));
   if (roots.length === 0) return text;
-  // Only a whole path: `adapters` is no folder of ours in `/v1/adapters/x`.
+  // Only a whole path: `adapters` in `/v1/adapters/x` is not our folder.
   const path = new RegExp(`(?<![\\w./\\\\-])(?:${roots.join("|")})(?![\\w-])((?:[/\\\\][^\\s"'\`:;,)/\\\\]*)*)`, "g");
   return text.replace(path, (found: string, below: string) => (isPath(found, below) ? lastName(found) : found));
 }

@@ -1,6 +1,6 @@
 /**
  * Byte-pair encoding (Sennrich et al., 2016) with the merges of a tokenizer.json, as the Rust library computes it. Takes words,
- * gives ids. Knows its own vocabulary only: an added token is no part of a word.
+ * gives ids. Knows its own vocabulary only: an added token is never part of a word.
  */
 
 import { LorikeetError } from "../base/errors.js";
@@ -202,7 +202,7 @@ function byteTokens(vocab: ReadonlyMap<string, number>): (number | undefined)[] 
 
 /** Merges are `"a b"` or `["a", "b"]`. */
 function readMerges(merges: unknown): (readonly [string, string])[] {
-  if (!Array.isArray(merges)) throw invalid("its model has no list of merges");
+  if (!Array.isArray(merges)) throw invalid("its model lacks a list of merges");
   return merges.map((merge, rank) => {
     const parts: unknown[] = typeof merge === "string" ? merge.split(" ") : Array.isArray(merge) ? merge : [];
     const [left, right] = parts;

@@ -105,7 +105,7 @@ export function dictFrom(value: Value): Dict {
   );
 }
 
-/** The keyword arguments that a dict stands for. @throws TypeError where it is no dict of strings. */
+/** The keyword arguments that a dict stands for. @throws TypeError where it is not a dict of strings. */
 export function keywordsOf(value: Value): Map<string, Value> {
   if (!(value instanceof Dict)) return typeFault("argument after ** must be a mapping");
   const keywords = new Map<string, Value>();

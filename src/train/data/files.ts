@@ -21,7 +21,7 @@ export interface ReadFile {
   readonly sha256: string;
 }
 
-/** Bytes of one file, packed or not: more than this is no text of Node's. */
+/** Bytes of one file, packed or not: a string of Node.js cannot hold more. */
 const maxFileBytes = 2 ** 29 - 2 ** 10;
 const maxParquetRows = 10_000_000;
 
