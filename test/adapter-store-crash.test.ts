@@ -10,6 +10,8 @@ import { fileURLToPath } from "node:url";
 import { FolderLock } from "../src/adapter/lock.js";
 import { lifeOf, ownerKey } from "../src/adapter/owner.js";
 import type { AdapterStore } from "../src/adapter/store.js";
+import { storeDefaults } from "../src/adapter/store-types.js";
+import { silentMs } from "../src/adapter/users.js";
 import { deferred } from "../src/base/async.js";
 import { LorikeetError } from "../src/base/errors.js";
 import { type Job, openStore, stageText } from "./adapter-store-writer.js";
@@ -152,6 +154,10 @@ test("two containers on one volume write at once, and one that dies in a write i
   assert.equal(store.resolve("stuck"), null);
   await assertWhole(store, directory);
   await store.close();
+});
+
+test("a write waits for longer than a process that died elsewhere is taken for alive", () => {
+  assert.ok(storeDefaults.lockWaitMs > silentMs, `${storeDefaults.lockWaitMs} ms, ${silentMs} ms`);
 });
 
 function lockIn(directory: string, waitMs: number): FolderLock {

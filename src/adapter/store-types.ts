@@ -4,6 +4,7 @@ import type { LorikeetError } from "../base/errors.js";
 import type { Logger } from "../base/log.js";
 import type { CheckFolder } from "./scan.js";
 import type { AdapterRecord, AdapterSummary } from "./types.js";
+import { silentMs } from "./users.js";
 
 export interface StoreLimits {
   /** Bytes of all stored versions together; past it a `put` is `store_full`. Folders of the operator do not count. */
@@ -19,7 +20,7 @@ export const storeDefaults: StoreLimits = {
   totalBytes: 20 * 2 ** 30,
   maxNames: 10_000,
   scanMs: 2_000,
-  lockWaitMs: 10_000,
+  lockWaitMs: silentMs + 10_000, // outlasts a holder that was killed where its end cannot be seen
 };
 
 /** Told of what happens. Calls are synchronous and must be cheap. */

@@ -10,7 +10,8 @@ import { lifeOf } from "./owner.js";
 
 const beatMs = 3_000;
 const scratchMark = "~";
-const silentMs = 20_000; // a process elsewhere that gave no sign for so long is taken for dead
+/** A process on another machine or in another container that gave no sign of life for so long is taken for dead. */
+export const silentMs = 20_000;
 
 export interface StoreUser {
   readonly key: string;
