@@ -6,7 +6,7 @@ import { mkdtemp, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
-import { handleShortage, NotRegularFile, openRegular, readRegular } from "../src/base/files.js";
+import { handleShortage, makeFolders, NotRegularFile, openRegular, readRegular } from "../src/base/files.js";
 import { toFault } from "../src/server/fault.js";
 
 const root = await mkdtemp(join(tmpdir(), "lorikeet-files-"));
@@ -32,4 +32,17 @@ test("a fault for want of a file handle is 503, whoever met it and whatever stat
     assert.equal(toFault(met, 1).retryAfterSeconds, 5);
   }
   assert.equal(handleShortage(Object.assign(new Error("gone"), { code: "ENOENT" })), null);
+});
+
+test("folders are made with those above them, once by whoever is first, and not where a folder takes none", async () => {
+  const [top, path] = [join(root, "a"), join(root, "a", "b", "c")];
+  assert.equal(await makeFolders(path), top);
+  assert.equal(await makeFolders(path), undefined);
+  assert.equal(await makeFolders(join(path, "d")), join(path, "d"));
+  const many = Array.from({ length: 8 }, (_, i) => makeFolders(join(root, "e", "f", String(i))));
+  for (const made of await Promise.all(many)) assert.ok(made === undefined || made.startsWith(join(root, "e")));
+  await assert.rejects(makeFolders(join(root, "file", "x")), { code: "ENOTDIR" });
+  await assert.rejects(makeFolders(join(root, "file")), { code: "EEXIST" });
+  if (process.platform !== "linux") return;
+  await assert.rejects(makeFolders("/proc/none/a/b"), /\/proc\/none cannot be made: \/proc takes no new folders/);
 });

@@ -4,10 +4,11 @@
  */
 
 import { randomBytes } from "node:crypto";
-import { mkdir, open, realpath, rename, rm, statfs, utimes, writeFile } from "node:fs/promises";
+import { open, realpath, rename, rm, statfs, utimes, writeFile } from "node:fs/promises";
 import { homedir } from "node:os";
 import { isAbsolute, join } from "node:path";
 import { LorikeetError } from "../base/errors.js";
+import { makeFolders } from "../base/files.js";
 import { type CacheFile, isHeld, listCache, ownMark } from "./weight-cache-files.js";
 
 export interface WeightCacheOptions {
@@ -58,10 +59,10 @@ export class WeightCache {
   static async open(options: WeightCacheOptions = {}): Promise<WeightCache> {
     const directory = options.directory ?? defaultCacheDirectory();
     try {
-      await mkdir(directory, { recursive: true, mode: 0o700 });
+      await makeFolders(directory, 0o700);
       return new WeightCache(await realpath(directory), options.maxBytes ?? defaultMaxBytes);
     } catch (cause) {
-      throw unusable(directory, cause);
+      throw cause instanceof LorikeetError ? cause : unusable(directory, cause);
     }
   }
 

@@ -1,10 +1,11 @@
 /** Folds an adapter into its base: a checkpoint directory that answers as the two did together. Knows no flag. */
-import { mkdir, readdir, rename, stat } from "node:fs/promises";
+import { readdir, rename, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { orMissing, removeTree, syncTree } from "../adapter/durable.js";
 import { loadAdapter } from "../adapter/format.js";
 import type { HostSite } from "../adapter/types.js";
 import { assert, LorikeetError } from "../base/errors.js";
+import { makeFolders } from "../base/files.js";
 import type { Progress } from "../base/log.js";
 import { readSegment, toFloat32 } from "../model/convert-task.js";
 import { isTransposed, linearSites } from "../model/sites.js";
@@ -48,7 +49,7 @@ export async function mergeAdapter(options: MergeOptions): Promise<Merged> {
   const { sites } = await loadAdapter(options.adapter, linearSites(checkpoint.config));
   const draft = join(dirname(out), `.${basename(out)}.merging`);
   await removeTree(draft);
-  await mkdir(draft, { recursive: true });
+  await makeFolders(draft);
   try {
     await copyModelFiles(checkpoint.directory, draft, { dtype: options.dtype });
     let done = 0;

@@ -15,6 +15,7 @@ import { namesIn, orMissing, removeTree, renameDurably, replaceFile, syncTree } 
 import { FolderLock } from "../adapter/lock.js";
 import { lifeOf, ownerKey } from "../adapter/owner.js";
 import { LorikeetError } from "../base/errors.js";
+import { makeFolders } from "../base/files.js";
 import { recordFile } from "./record.js";
 import { reportsFolder } from "./reports.js";
 
@@ -46,15 +47,16 @@ export class RunFolder {
   /** Runs the task while no other process trains into the same folder. Throws `conflict` when one does. */
   async locked<T>(task: () => Promise<T>): Promise<T> {
     const folder = join(this.#home, "lock");
-    const made = await mkdir(folder, { recursive: true });
+    const made = await makeFolders(folder);
     const key = ownerKey();
     let entered = false;
-    const lock = new FolderLock({
-      folder,
-      key,
-      isAlive: async (key) => lifeOf(key) !== "dead",
-      waitMs: 0,
-    });
+    let isElsewhere = false;
+    const isAlive = async (other: string): Promise<boolean> => {
+      const life = lifeOf(other);
+      isElsewhere ||= life === "elsewhere";
+      return life !== "dead";
+    };
+    const lock = new FolderLock({ folder, key, isAlive, waitMs: 0 });
     try {
       return await lock.run(async () => {
         entered = true;
@@ -66,11 +68,11 @@ export class RunFolder {
       });
     } catch (cause) {
       if (entered || !(cause instanceof LorikeetError) || cause.code !== "conflict") throw cause;
-      throw new LorikeetError("conflict", `Another process is training into ${this.out}; one run at a time can.`, {
-        param: "--out",
-        found: this.out,
-        cause,
-      });
+      const where = isElsewhere
+        ? ` It was begun on another machine or in another container: if it is gone, delete ${folder}.`
+        : "";
+      const message = `Another process is training into ${this.out}; one run at a time can.${where}`;
+      throw new LorikeetError("conflict", message, { param: "--out", found: this.out, cause });
     }
   }
 
