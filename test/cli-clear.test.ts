@@ -35,7 +35,10 @@ test("a log line for people has the time, the message and its fields, on one lin
     line({ ...asked, model: "plays", msg: "request" }),
     "POST /v1/completions 200 35 ms  requestId=r1  model=plays\n",
   );
-  assert.equal(line({ level: "warn", msg: "odd", names: ["a", "b"], deep: { a: 1 } }), 'WARN odd  names=["a","b"]\n');
+  assert.equal(
+    line({ level: "warn", msg: "odd", names: ["a", "b"], none: [], deep: { a: 1 } }),
+    'WARN odd  names=["a","b"]\n',
+  );
   assert.equal(line({ level: "info", msg: "a\u001b[2Jb\nc", who: "x y" }), 'a\\u001b[2Jb\\u000ac  who="x y"\n');
   assert.equal(
     line({ level: "info", msg: "request", method: "GET", path: "/\u0085", body: { a: "\n" } }),

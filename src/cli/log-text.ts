@@ -32,7 +32,8 @@ function fieldText(value: unknown): string | null {
   if (value === null || value === undefined) return null;
   if (typeof value === "string") return /^[^\s"=\p{Cc}]+$/u.test(value) ? value : JSON.stringify(value);
   if (typeof value === "number" || typeof value === "boolean") return String(value);
-  return Array.isArray(value) && value.every((item) => typeof item !== "object") ? JSON.stringify(value) : null;
+  if (!Array.isArray(value) || value.length === 0) return null;
+  return value.every((item) => typeof item !== "object") ? JSON.stringify(value) : null;
 }
 
 /** The stack of a fault, indented below its line. */
