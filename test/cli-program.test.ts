@@ -156,6 +156,15 @@ test("what cannot be is one line on stderr and exit code 2, before anything is l
       /--temperature must be a number from 0 to 2/,
     ],
     [["adapters", "list", "--url", "ftp://x"], /--url must be an address/],
+    [
+      ["adapters", "list", "--url", "http://localhost:80800/"],
+      /--url must be an address with a port from 1 to 65535, not "http:.*80800/,
+    ],
+    [["adapters", "list", "--url", "http://localhost:0"], /--url must be an address with a port from 1 to 65535, not/],
+    [
+      ["adapters", "list", "--url", "http://me:secret@localhost:8080"],
+      /--url must be an address without a user name and a password/,
+    ],
     [["adapters", "add", "x", "adapters/plays", "--adapters", "test"], /--model <folder> is required/],
   ];
   for (const [args, pattern, environment] of cases) {
@@ -164,4 +173,10 @@ test("what cannot be is one line on stderr and exit code 2, before anything is l
     assert.match(err, pattern);
     assert.match(err, /^lorikeet: [^\n]+\n$/);
   }
+});
+
+test("a port that Node.js sends no HTTP request to is named", async () => {
+  const { code, err } = await run(["adapters", "list", "--url", "http://127.0.0.1:6667"]);
+  assert.equal(code, 9);
+  assert.match(err, /http:\/\/127\.0\.0\.1:6667 cannot be asked: port 6667 belongs to another protocol/);
 });

@@ -2,6 +2,7 @@
 
 import { Readable } from "node:stream";
 import { packTar } from "../adapter/upload.js";
+import { address } from "./units.js";
 import { RemoteError, UsageError } from "./usage.js";
 
 export interface RemoteServer {
@@ -37,9 +38,13 @@ export function remoteServer(url: string, key: string | null): RemoteServer {
 }
 
 function parseBase(url: string): URL {
-  const base = URL.canParse(url) ? new URL(url.endsWith("/") ? url : `${url}/`) : null;
-  if (base?.protocol === "http:" || base?.protocol === "https:") return base;
-  throw new UsageError([`--url must be an address such as http://127.0.0.1:8080, not ${JSON.stringify(url)}.`]);
+  try {
+    address(url);
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new UsageError([`--url ${reason}, not ${JSON.stringify(url)}.`]);
+  }
+  return new URL(url.endsWith("/") ? url : `${url}/`);
 }
 
 async function ask(url: URL, init: RequestInit): Promise<unknown> {
@@ -53,6 +58,10 @@ async function answerOf(url: URL, init: RequestInit): Promise<Response> {
     response = await fetch(url, init);
   } catch (error) {
     const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
+    if (cause instanceof Error && cause.message === "bad port") {
+      const why = `port ${url.port} belongs to another protocol, and Node.js sends no HTTP request to it`;
+      throw new RemoteError(`${url.origin} cannot be asked: ${why}. Let the server listen on another --port.`);
+    }
     const reason = cause instanceof Error && "code" in cause ? String(cause.code) : String(cause);
     throw new RemoteError(`${url.origin} does not answer (${reason}).`);
   }

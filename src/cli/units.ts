@@ -135,9 +135,16 @@ export const hosts: Parser<readonly string[]> = (value) =>
 
 /** Where a server listens: `http://127.0.0.1:8080`. */
 export const address: Parser<string> = (value) => {
-  const protocol = URL.canParse(value) ? new URL(value).protocol : "";
-  if (protocol === "http:" || protocol === "https:") return value;
-  throw new Error("must be an address such as http://127.0.0.1:8080");
+  const port = /^https?:\/\/[^/?#]*:(\d+)(?:[/?#]|$)/i.exec(value)?.[1];
+  if (port !== undefined && (Number(port) < 1 || Number(port) > 65_535)) {
+    throw new Error("must be an address with a port from 1 to 65535");
+  }
+  const url = URL.canParse(value) ? new URL(value) : null;
+  if (url?.protocol !== "http:" && url?.protocol !== "https:") {
+    throw new Error("must be an address such as http://127.0.0.1:8080");
+  }
+  if (url.username === "" && url.password === "") return value;
+  throw new Error("must be an address without a user name and a password, which are no API key (see --api-key-file)");
 };
 
 export const flag: Parser<boolean> = (value) => {
