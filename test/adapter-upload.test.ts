@@ -212,15 +212,15 @@ test("paths that lead elsewhere, are odd, too deep or come twice are refused", a
     ]);
     await refused(tarUpload(bytes), "invalid_upload", /is what is allowed|levels are allowed/);
   }
-  for (const pair of [
-    ["a", "a"],
-    ["A", "a"],
-    ["a/x", "A/X"],
-    ["a", "a/b"],
-    ["a/b", "a"],
+  for (const [first, second, pattern] of [
+    ["a", "a", /holds "a" twice/],
+    ["A", "a", /holds "a" twice/],
+    ["a/x", "A/X", /holds "A\/X" twice/],
+    ["a", "a/b", /holds "a" both as a file and as a folder/],
+    ["a/b", "a", /holds "a" both as a file and as a folder/],
   ] as const) {
-    const bytes = await tarOf(pair.map((name) => [name, "x"] as const));
-    await refused(tarUpload(bytes), "invalid_upload", /twice/);
+    const bytes = await tarOf([first, second].map((name) => [name, "x"] as const));
+    await refused(tarUpload(bytes), "invalid_upload", pattern);
   }
   const two = await plain({ "a/adapter_config.json": config, "b/adapter_config.json": config });
   await refused(tarUpload(two), "invalid_upload", /2 adapters, in a and b/);

@@ -48,9 +48,12 @@ export class TarPaths {
 
   #claim(levels: readonly string[], kind: EntryKind, shown: string): void {
     const key = levels.join("/").toLowerCase();
-    if (this.#kinds.has(key) && !(kind === "directory" && this.#kinds.get(key) === "directory")) {
-      throw refused(`${shown} twice`, "each path once, without regard to case");
+    const known = this.#kinds.get(key);
+    if (known !== undefined && known !== kind) {
+      const path = JSON.stringify(levels.join("/"));
+      throw refused(`${path} both as a file and as a folder`, "each path once, without regard to case");
     }
+    if (known === "file") throw refused(`${shown} twice`, "each path once, without regard to case");
     this.#kinds.set(key, kind);
     if (levels.length > 1) this.#claim(levels.slice(0, -1), "directory", shown);
   }
