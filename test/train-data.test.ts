@@ -1,6 +1,6 @@
 /** What reading training data promises: every form, labels by position, faults by line, lengths, splits and digests. */
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
@@ -367,6 +367,27 @@ test("a folder: dev is validation, shards are one split, and what is not read is
   write("train.jsonl", "e");
   const { message } = await faultsOf(load(data));
   assert.match(message, /has 3 files for train, which are not the shards of one set: train-00000/);
+});
+
+test("a folder as the hub lays it out is read from its folder data; files in any other folder are named", async () => {
+  const hub = mkdtempSync(join(folder, "hub-"));
+  const write = (name: string) => writeFileSync(join(hub, name), jsonl({ text: name }));
+  for (const name of ["data", "de", "fr"]) mkdirSync(join(hub, name));
+  write("de/train.jsonl");
+  write("fr/test.jsonl");
+  assert.match((await faultsOf(load(hub))).message, /; such files are in de, fr: give that folder\.$/);
+  write("data/train-00000-of-00001.jsonl");
+  write("data/notes.jsonl");
+  const below = await load(hub);
+  assert.equal(below.train.length, 1);
+  assert.deepEqual(below.warnings, ["Not read, for not being named train, valid, dev or test: notes.jsonl."]);
+  write("data/train.csv");
+  assert.match((await faultsOf(load(hub))).message, /data has 2 files for train, which are not the shards of one set/);
+  write("train.jsonl");
+  assert.deepEqual(
+    (await load(hub)).files.map(({ path }) => path),
+    [join(hub, "train.jsonl")],
+  );
 });
 
 test("a chat that became several rows is on one side of the split", async () => {

@@ -82,6 +82,19 @@ test("a run that is refused leaves no folder behind", async () => {
   assert.ok(!existsSync(adapters), "neither the result's folder nor the run's");
 });
 
+test("data without a file for training says which files it has, and a result where no folder can be is refused", async () => {
+  const data = join(folder, "dev-only");
+  mkdirSync(data);
+  writeFileSync(join(data, "dev.jsonl"), readFileSync(rows));
+  const { code, err } = await train("--data", data, "--out", out);
+  assert.equal(code, 4, err);
+  assert.match(err, /The data has no file for training, only dev\.jsonl for valid: name the one to train on train/);
+  if (process.platform !== "linux") return;
+  const nowhere = await train("--data", rows, "--out", "/proc/none/x");
+  assert.equal(nowhere.code, 2, nowhere.err);
+  assert.match(nowhere.err, /\/proc takes no new folders/);
+});
+
 test("an adapter that is gone on with keeps its shape, and its record says so", async () => {
   const settings = ["--data", rows, "--steps", "1", "--rank", "4", "--alpha", "6", "--targets", "q_proj,v_proj"];
   const first = join(folder, "made", "first");

@@ -35,7 +35,7 @@ export const trainOptions = {
   data: open("Data", "required", {
     placeholder: "path",
     parse: text,
-    help: "a .jsonl, .json, .csv, .tsv, .txt (each also .gz) or .parquet file, or a folder with train, valid and test files",
+    help: "a .jsonl, .json, .csv, .tsv, .txt (each also .gz) or .parquet file, or a folder with train, valid and test files, itself or in its folder data",
   }),
   length: open("Data", "1024, or the model's limit", {
     placeholder: "tokens",

@@ -59,9 +59,7 @@ export async function openSession(options: SessionOptions): Promise<TrainSession
   const { checkpoint, settings, data, threads } = options;
   const { config } = checkpoint;
   if (data.train.length === 0) {
-    const { records, dropped } = data.counts;
-    const message = `The data has no row with a label to train on: ${records} rows were read, ${dropped} have none.`;
-    throw new LorikeetError("data_invalid", message, { param: "--data", found: 0, allowed: 1 });
+    throw new LorikeetError("data_invalid", nothingToTrainOn(data), { param: "--data", found: 0, allowed: 1 });
   }
   const isFull = settings.method === "full";
   const start = options.initFrom === null ? null : await openAdapter(options.initFrom, config);
@@ -182,4 +180,12 @@ function maskInputs(
     const labels = labelledPlaces(batch).places.length;
     return dropoutMasks(masks, dropout, { tokens: batch.rows * batch.length, labels }, { seed, step: at, run });
   };
+}
+
+function nothingToTrainOn({ counts, files }: DataSet): string {
+  if (files.every(({ split }) => split !== "train")) {
+    const names = files.map(({ path, split }) => `${basename(path)} for ${split}`).join(", ");
+    return `The data has no file for training, only ${names}: name the one to train on train, such as train.jsonl.`;
+  }
+  return `The data has no row with a label to train on: ${counts.records} rows were read, ${counts.dropped} have none.`;
 }

@@ -54,9 +54,13 @@ interface NamedFile extends DataFile {
   readonly shard: string | undefined;
 }
 
+/** Where a data set of the Hugging Face hub keeps its files, unless they lie beside its README.md. */
+const hubFolder = "data";
+
 /**
- * The files of `--data`: one file, or those of a folder that are named train, valid (validation, val, dev) or test, or after one of
- * these with a shard's number behind. Throws `data_invalid` when there is none, or when it is not clear which are meant.
+ * The files of `--data`: one file, or those of a folder (or else of its folder `data`) that are named train, valid (validation,
+ * val, dev) or test, or after one of these with a shard's number behind. Throws `data_invalid` when there is none, or when it is
+ * not clear which are meant.
  */
 export async function findDataFiles(path: string): Promise<DataFolder> {
   const status = await stat(path).catch(() => null);
@@ -65,21 +69,50 @@ export async function findDataFiles(path: string): Promise<DataFolder> {
     if (formatOf(path)) return { files: [{ path, split: "train" }], unused: [] };
     throw invalid(`The data ${path} must end in ${extensions.join(", ")}, or in one of these and .gz.`, path);
   }
+  const top = await listFolder(path);
+  const inner = top.files.length === 0 && top.folders.includes(hubFolder) ? join(path, hubFolder) : null;
+  const below = inner === null ? null : await listFolder(inner);
+  const [folder, { files, unused }] = inner !== null && below?.files.length ? [inner, below] : [path, top];
+  for (const split of ["train", "valid", "test"] as const) requireOneSource(folder, split, files);
+  if (files.length > 0) return { files: files.map(({ path: file, split }) => ({ path: file, split })), unused };
+  throw invalid(
+    `The folder ${path} has no file named train, valid, dev or test that ends in ${extensions.join(", ")}${await othersIn(path, top)}.`,
+    path,
+  );
+}
+
+interface Listing {
+  readonly files: readonly NamedFile[];
+  readonly unused: readonly string[];
+  readonly folders: readonly string[];
+}
+
+async function listFolder(path: string): Promise<Listing> {
   const files: NamedFile[] = [];
   const unused: string[] = [];
+  const folders: string[] = [];
   for (const name of (await readdir(path)).sort()) {
+    if ((await stat(join(path, name)).catch(() => null))?.isDirectory()) {
+      folders.push(name);
+      continue;
+    }
     const file = named(path, name);
     if (file) files.push(file);
     else if (formatOf(name)) unused.push(name);
   }
-  for (const split of ["train", "valid", "test"] as const) requireOneSource(path, split, files);
-  if (files.length > 0) return { files: files.map(({ path: file, split }) => ({ path: file, split })), unused };
-  const others = unused.length > 0 ? `; it has ${unused.slice(0, 8).join(", ")}` : "";
-  throw invalid(
-    `The folder ${path} has no file named train, valid, dev or test that ends in ${extensions.join(", ")}${others}.`,
-    path,
-  );
+  return { files, unused, folders };
 }
+
+/** What a folder has instead, as the end of a sentence. */
+async function othersIn(path: string, { unused, folders }: Listing): Promise<string> {
+  const withFiles: string[] = [];
+  for (const name of folders) if ((await listFolder(join(path, name))).files.length > 0) withFiles.push(name);
+  if (withFiles.length > 0) return `; such files are in ${shownNames(withFiles)}: give that folder`;
+  return unused.length > 0 ? `; it has ${shownNames(unused)}` : "";
+}
+
+const shownNames = (names: readonly string[]): string =>
+  (names.length > 8 ? [...names.slice(0, 8), `${names.length - 8} more`] : names).join(", ");
 
 function named(folder: string, name: string): NamedFile | null {
   const format = formatOf(name);
@@ -97,9 +130,8 @@ function requireOneSource(folder: string, split: SplitName, files: readonly Name
   requireAllShards(folder, split, own);
   if (own.length < 2 || (kinds.size === 1 && own.every(({ shard }) => shard !== undefined))) return;
   const names = own.map(({ name }) => name);
-  const shown = names.length > 8 ? [...names.slice(0, 8), `${names.length - 8} more`] : names;
   throw invalid(
-    `The folder ${folder} has ${names.length} files for ${split}, which are not the shards of one set: ${shown.join(", ")}.`,
+    `The folder ${folder} has ${names.length} files for ${split}, which are not the shards of one set: ${shownNames(names)}.`,
     folder,
   );
 }
