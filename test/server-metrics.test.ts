@@ -79,6 +79,12 @@ describe("the exposition", () => {
       { model: "base", prompt: undefined, messages: [{ role: "user", content: "x" }] },
       "/v1/chat/completions",
     );
+    const bare = { prompt: undefined, max_tokens: undefined };
+    await ask(rig, { ...bare, model: "plays", prompt: "xy" }, "/tokenize");
+    await ask(rig, { ...bare, model: undefined, prompt: "xy" }, "/v1/tokenize");
+    await ask(rig, { ...bare, tokens: [97] }, "/detokenize");
+    await ask(rig, { ...bare, prompt: 7 }, "/tokenize");
+    await ask(rig, { ...bare, model: "gone-for-good", tokens: [97] }, "/detokenize");
     const text = await scrape(rig);
     const requests = (adapter: string, route: string, outcome: string) =>
       seriesValue(text, `lorikeet_requests_total{adapter="${adapter}",route="${route}",outcome="${outcome}"}`);
@@ -86,6 +92,11 @@ describe("the exposition", () => {
     assert.equal(requests("base", "completions", "completed"), 1);
     assert.equal(requests("base", "chat", "completed"), 1);
     assert.equal(requests("none", "completions", "refused"), 1);
+    assert.equal(requests("plays", "tokenize", "completed"), 1);
+    assert.equal(requests("base", "tokenize", "completed"), 1);
+    assert.equal(requests("base", "detokenize", "completed"), 1);
+    assert.equal(requests("none", "tokenize", "refused"), 1);
+    assert.equal(requests("none", "detokenize", "refused"), 1);
     assert.doesNotMatch(text, /gone-for-good/);
     const tokens = (kind: string) => seriesValue(text, `lorikeet_tokens_total{adapter="plays",kind="${kind}"}`);
     assert.deepEqual(["prompt", "completion", "cached"].map(tokens), [6, 4, 2]);

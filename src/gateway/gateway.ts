@@ -120,7 +120,7 @@ export function createGateway(parts: GatewayParts): Gateway {
     complete: (body, signal, connection) => completer.answer("completions", body, signal, connection),
     chat: (body, signal, connection) => completer.answer("chat", body, signal, connection),
     models: catalog,
-    tokenization: new Tokenization({ tokenizer, catalog, bounds, prompts, encoding }),
+    tokenization: new Tokenization({ tokenizer, catalog, observer, bounds, prompts, encoding }),
     adapters,
     loraPaths: new LoraPaths(options.loraPathRoot, store, adapters),
     stats: () => {

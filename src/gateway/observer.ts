@@ -2,7 +2,8 @@
 import type { ErrorCode } from "../base/errors.js";
 import type { Usage } from "./parts.js";
 
-export type Route = "completions" | "chat";
+export const routes = ["completions", "chat", "tokenize", "detokenize"] as const;
+export type Route = (typeof routes)[number];
 
 /** `refused`: the request's own fault (4xx). `rejected`: no room or no time (429, 503). `failed`: ours. */
 export type Outcome = "completed" | "cancelled" | "refused" | "rejected" | "failed";
@@ -10,7 +11,7 @@ export type Outcome = "completed" | "cancelled" | "refused" | "rejected" | "fail
 /** Everything about a request that has ended. */
 export interface RequestSummary {
   readonly route: Route;
-  /** The name asked for once it was found to exist, else null. */
+  /** The name asked for, or the base's where none was, once it was found to exist; else null. */
   readonly model: string | null;
   /** The adapter's name; null for the base and for names that do not exist. */
   readonly adapter: string | null;

@@ -1,13 +1,15 @@
 /** vLLM's two calls about tokens: the ids of a text or a chat as an answer would see them, and the text of ids. Generates nothing. */
 import * as v from "valibot";
-import { LorikeetError } from "../base/errors.js";
+import { errorTable, LorikeetError } from "../base/errors.js";
 import type { Tokenizer } from "../text/types.js";
-import type { Catalog } from "./catalog.js";
+import type { Catalog, Target } from "./catalog.js";
 import { chatInputOf, templateCross, templateEntries } from "./chat-input.js";
 import { Deadline } from "./deadline.js";
 import type { EncodeBudget } from "./encode-budget.js";
 import { type FieldBounds, flag, tokenIds } from "./field-kinds.js";
 import { modelField } from "./fields.js";
+import { asFault } from "./generation.js";
+import { type GatewayObserver, outcomeOf, type Route } from "./observer.js";
 import { type Door, isObject, parse } from "./parse.js";
 import {
   charactersOf,
@@ -33,10 +35,16 @@ export interface DetokenizeAnswer {
 
 export interface TokenizationDeps {
   readonly tokenizer: Tokenizer | null;
-  readonly catalog: Pick<Catalog, "get">;
+  readonly catalog: Pick<Catalog, "resolve">;
+  readonly observer: GatewayObserver;
   readonly bounds: FieldBounds;
   readonly prompts: PromptContext;
   readonly encoding: EncodeBudget;
+}
+
+/** One call, and what it asks, once that was found. */
+interface Call {
+  target: Target | null;
 }
 
 /** Ids that the event loop turns into text before it is given up to others. */
@@ -56,10 +64,19 @@ export class Tokenization {
   }
 
   /** Takes a body with `prompt` or with `messages`. Throws what an answer to it would throw before it is queued. */
-  async tokenize(body: unknown, signal: AbortSignal, connection: object = signal): Promise<TokenizeAnswer> {
+  tokenize(body: unknown, signal: AbortSignal, connection: object = signal): Promise<TokenizeAnswer> {
+    return this.#counted("tokenize", (call) => this.#tokenize(body, signal, connection, call));
+  }
+
+  /** Special tokens are part of the text. */
+  detokenize(body: unknown, signal: AbortSignal): Promise<DetokenizeAnswer> {
+    return this.#counted("detokenize", (call) => this.#detokenize(body, signal, call));
+  }
+
+  async #tokenize(body: unknown, signal: AbortSignal, connection: object, call: Call): Promise<TokenizeAnswer> {
     const isChat = isObject(body) && body.messages !== undefined && body.messages !== null;
     const fields = isChat ? parse(this.#chat, body) : parse(this.#text, body);
-    this.#check(fields.model);
+    call.target = this.#find(fields.model);
     const { bounds, tokenizer } = this.#deps;
     const rendered = { prompts: [this.#render(fields)], addSpecialTokens: fields.add_special_tokens, truncation: null };
     const tokens = await this.#encode(rendered, signal, connection);
@@ -67,15 +84,15 @@ export class Tokenization {
     return { count: tokens.length, max_model_len: bounds.maxContext, tokens, token_strs };
   }
 
-  /** Special tokens are part of the text. */
-  async detokenize(body: unknown, signal: AbortSignal): Promise<DetokenizeAnswer> {
+  async #detokenize(body: unknown, signal: AbortSignal, call: Call): Promise<DetokenizeAnswer> {
     const { model, tokens } = parse(this.#ids, body);
-    this.#check(model);
+    call.target = this.#find(model);
     const { tokenizer } = this.#deps;
     if (!tokenizer) throw new LorikeetError("tokenizer_missing", "The model has no tokenizer: ids have no text.");
     const stream = tokenizer.stream([], { keepSpecialTokens: true });
     let prompt = "";
-    for (let begin = 0; begin < tokens.length && !signal.aborted; begin += idsPerTurn) {
+    for (let begin = 0; begin < tokens.length; begin += idsPerTurn) {
+      if (signal.aborted) throw new LorikeetError("cancelled", "The client left.");
       for (const id of tokens.slice(begin, begin + idsPerTurn)) prompt += stream.push(id);
       await new Promise((resolve) => setImmediate(resolve));
     }
@@ -90,8 +107,36 @@ export class Tokenization {
   }
 
   /** Every adapter has the base's tokenizer, and a name that nobody has is still a mistake. */
-  #check(model: string | undefined): void {
-    if (model !== undefined) this.#deps.catalog.get(model);
+  #find(model: string | undefined): Target {
+    const target = this.#deps.catalog.resolve(model ?? null);
+    target.release();
+    return target;
+  }
+
+  /** Tells the observer how a call ended. */
+  async #counted<T>(route: Route, run: (call: Call) => Promise<T>): Promise<T> {
+    const call: Call = { target: null };
+    const startedAt = performance.now();
+    let fault: LorikeetError | null = null;
+    try {
+      return await run(call);
+    } catch (error) {
+      fault = asFault(error);
+      throw error;
+    } finally {
+      this.#deps.observer.ended?.({
+        route,
+        model: call.target?.model ?? null,
+        adapter: call.target?.adapter ?? null,
+        digest: call.target?.digest ?? null,
+        outcome: fault ? outcomeOf(fault.code, errorTable[fault.code].status) : "completed",
+        code: fault?.code ?? null,
+        usage: null,
+        queueMs: null,
+        timeToFirstTokenMs: null,
+        durationMs: performance.now() - startedAt,
+      });
+    }
   }
 
   async #encode(rendered: RenderedPrompts, signal: AbortSignal, connection: object): Promise<readonly number[]> {

@@ -2,7 +2,7 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
 import type { EngineObserver } from "../engine/types.js";
 import type { Gateway, GatewayStats } from "../gateway/gateway.js";
-import type { GatewayObserver, RequestSummary } from "../gateway/observer.js";
+import { type GatewayObserver, type RequestSummary, routes } from "../gateway/observer.js";
 import { AdapterLabels } from "./adapter-labels.js";
 import { EventLoopDelay } from "./event-loop.js";
 import { registerGauges } from "./gauges.js";
@@ -43,13 +43,13 @@ export class Metrics {
     this.#delay = new EventLoopDelay(this.registry);
     this.#requests = new Counter({
       name: "lorikeet_requests_total",
-      help: "Generation requests that have ended.",
+      help: "Requests for answers, tokens or the text of tokens that have ended.",
       labelNames: ["adapter", "route", "outcome"],
       registers,
     });
     this.#rejections = new Counter({
       name: "lorikeet_rejections_total",
-      help: "Generation requests for which there was no room or no time, by error code.",
+      help: "Such requests for which there was no room or no time, by error code.",
       labelNames: ["code"],
       registers,
     });
@@ -125,7 +125,7 @@ export class Metrics {
   }
 
   #dropSeries(adapter: string): void {
-    for (const route of ["completions", "chat"]) {
+    for (const route of routes) {
       for (const outcome of ["completed", "cancelled", "refused", "rejected", "failed"]) {
         this.#requests.remove({ adapter, route, outcome });
       }

@@ -1,14 +1,17 @@
 /** `POST /tokenize` and `POST /detokenize`, as vLLM has them. */
 import type { Request, Response } from "express";
 import type { Gateway } from "../gateway/gateway.js";
+import { askedModel } from "./asked-model.js";
 import { contextOf } from "./context.js";
 import type { ServerOptions } from "./options.js";
 import { sendJson } from "./send.js";
 
-export function tokenizeHandlers({ tokenization }: Gateway, options: ServerOptions) {
+export function tokenizeHandlers(gateway: Gateway, options: ServerOptions) {
+  const { tokenization } = gateway;
   const note = (req: Request, res: Response): AbortSignal => {
     const context = contextOf(res);
     if (options.logPrompts) context.body = req.body;
+    Object.assign(context, askedModel(gateway, req.body));
     return context.signal;
   };
   return {
