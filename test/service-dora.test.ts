@@ -1,8 +1,11 @@
 /** DoRA as a user has it: uploaded to a running server, pinned, streamed beside LoRA and the base, in every mode of the base. */
 import assert from "node:assert/strict";
+import { cp } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
-import { edited } from "./adapter-format-helpers.js";
+import { openLocalStore } from "../src/cli/local-store.js";
+import { writeSafetensors } from "../src/tensor/safetensors-write.js";
+import { type EditableTensor, edited, readTensors } from "./adapter-format-helpers.js";
 import {
   complete,
   formOf,
@@ -94,4 +97,34 @@ test("a DoRA adapter with a module that lacks its magnitude is refused by the se
   assert.equal(response.status, 422);
   assert.match(await response.text(), /lm_head has no lora_magnitude_vector/);
   assert.deepEqual(service.stack.gateway.adapters.list(), []);
+});
+
+/** With the first row of a matrix as zeros. */
+function withZeroRow(tensors: readonly EditableTensor[], name: string): EditableTensor[] {
+  return tensors.map((tensor) => {
+    if (tensor.name !== name) return tensor;
+    const data = tensor.data.slice();
+    data.fill(0, 0, data.length / (tensor.shape[0] ?? 1));
+    return { ...tensor, data };
+  });
+}
+
+test("a DoRA adapter over an output of length zero is refused where it is sent, and as a folder of the operator", async () => {
+  const source = join(peft, "llama");
+  const lora = "base_model.model.lm_head.lora_B.weight";
+  const adapter = await edited({ source, tensors: (all) => withZeroRow(all, lora) });
+  await using folder = await adaptersFolder({ mine: adapter });
+  await using home = await adaptersFolder({});
+  const model = join(home.path, "base");
+  await cp(join(oracleRoot, "llama"), model, { recursive: true });
+  const weights = join(model, "model.safetensors");
+  await writeSafetensors(weights, withZeroRow(await readTensors(weights), "lm_head.weight"), { format: "pt" });
+  await using service = await openService({ model, adapters: folder.path });
+  const response = await fetch(`${service.url}/v1/adapters/sent`, { method: "PUT", body: await formOf(adapter) });
+  assert.equal(response.status, 422);
+  assert.match(await response.text(), /output 0 of lm_head has the magnitude [0-9.]+ over weights of length 0/);
+  assert.deepEqual(service.stack.gateway.adapters.list(), []);
+  await using local = await openLocalStore(folder.path, model);
+  await local.store.scan();
+  assert.deepEqual(local.store.list(), []);
 });

@@ -12,6 +12,7 @@ import { foldMagnitudes } from "../engine/dora-gains.js";
 import { WeightNorms } from "../engine/weight-norms.js";
 import { linearSites } from "../model/sites.js";
 import type { Checkpoint } from "../model/types.js";
+import { GainCheck } from "./gain-check.js";
 import { formatBytes } from "./units.js";
 
 export interface AdapterTierOptions {
@@ -47,6 +48,7 @@ export async function openAdapterTier(options: AdapterTierOptions): Promise<Adap
   const loader = new AdapterWorker();
   const validator = new Validator(validatorOptions);
   const norms = new WeightNorms(checkpoint, { threads: 1 }); // beside steps, which have the other threads
+  const gains = new GainCheck(sites, norms, adapterLimits);
   const known = new KnownAdapters();
   const cache: AdapterCache = new AdapterCache({
     maxBytes: cacheBytes,
@@ -61,7 +63,12 @@ export async function openAdapterTier(options: AdapterTierOptions): Promise<Adap
   });
   const opening = AdapterStore.open({
     directory,
-    check: (folder, client) => validator.check(folder, sites, { baseNames, limits: adapterLimits }, client),
+    check: async (folder, client) => {
+      const checked = await validator.check(folder, sites, { baseNames, limits: adapterLimits }, client);
+      // One that is too large for the cache is refused for that.
+      if (checked.summary.bytes <= cacheBytes) await gains.check(folder, checked.summary);
+      return checked;
+    },
     checkKey: checkKeyOf(checkpoint, baseNames),
     reserved,
     admit: ({ weightsDigest, bytes, activeBytes }) => {
@@ -84,7 +91,7 @@ export async function openAdapterTier(options: AdapterTierOptions): Promise<Adap
     },
   });
   const closeWorkers = async (): Promise<void> => {
-    await Promise.all([loader.close(), validator.close()]);
+    await Promise.all([loader.close(), validator.close(), gains.close()]);
   };
   const store = await opening.catch(async (error: unknown) => {
     await closeWorkers();
@@ -99,7 +106,7 @@ export async function openAdapterTier(options: AdapterTierOptions): Promise<Adap
 }
 
 /** Raised whenever checks refuse or find what they did not before: what was stored is then checked again. */
-const checksVersion = "checks 2";
+const checksVersion = "checks 3";
 
 /** What a check's result holds for: the checks, the base, and the names that an adapter may call it by. */
 export function checkKeyOf({ fingerprint }: Checkpoint, baseNames: readonly string[]): string {

@@ -3,9 +3,11 @@
 import { describeAdapter } from "../adapter/format.js";
 import { AdapterStore } from "../adapter/store.js";
 import { AdapterWorker } from "../adapter/worker.js";
+import { WeightNorms } from "../engine/weight-norms.js";
 import { openCheckpoint } from "../model/checkpoint.js";
 import { linearSites } from "../model/sites.js";
 import { checkKeyOf } from "./adapter-tier.js";
+import { GainCheck } from "./gain-check.js";
 
 export interface LocalStore extends AsyncDisposable {
   readonly store: AdapterStore;
@@ -27,8 +29,18 @@ export async function openLocalStore(directory: string, model: string | null): P
   const baseNames = checkpoint.names;
   const sites = linearSites(checkpoint.config);
   const worker = new AdapterWorker();
+  const norms = new WeightNorms(checkpoint, { threads: 1 });
+  const gains = new GainCheck(sites, norms);
+  const closeWorkers = async (): Promise<void> => {
+    await Promise.all([worker.close(), gains.close()]);
+    await norms[Symbol.asyncDispose]();
+  };
   try {
-    const check = (folder: string) => worker.check(folder, sites, { baseNames });
+    const check = async (folder: string) => {
+      const checked = await worker.check(folder, sites, { baseNames });
+      await gains.check(folder, checked.summary);
+      return checked;
+    };
     const store = await AdapterStore.open({
       directory,
       check,
@@ -37,11 +49,11 @@ export async function openLocalStore(directory: string, model: string | null): P
     });
     const close = async (): Promise<void> => {
       await store.close();
-      await worker.close();
+      await closeWorkers();
     };
     return { store, isChecked: true, [Symbol.asyncDispose]: close };
   } catch (error) {
-    await worker.close();
+    await closeWorkers();
     throw error;
   }
 }
