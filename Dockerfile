@@ -1,4 +1,4 @@
-# Lorikeet on the current LTS of Node.js. Every RUN step is a script in docker/, and CI runs each of them in a fresh folder
+# Lorikeet on the current LTS of Node.js. Every RUN step is a script in tools/docker/, and CI runs each of them in a fresh folder
 # as a user without rights.
 #
 # A container is reached from outside, so it does not start without an API key:
@@ -7,17 +7,17 @@
 # Where something before it checks who may use it: docker run ... lorikeet serve --no-auth
 FROM node:26-slim AS build
 WORKDIR /app
-COPY docker docker
+COPY tools/docker tools/docker
 COPY package.json package-lock.json .npmrc tsconfig.json ./
-RUN docker/install.sh
+RUN tools/docker/install.sh
 COPY src src
-RUN docker/build.sh
+RUN tools/docker/build.sh
 
 FROM node:26-slim
 WORKDIR /app
 COPY --chown=node:node --from=build /app/dist dist
 COPY --chown=node:node --from=build /app/node_modules node_modules
-COPY --chown=node:node docker docker
+COPY --chown=node:node tools/docker tools/docker
 COPY --chown=node:node models models
 COPY --chown=node:node adapters adapters
 COPY --chown=node:node package.json LICENSE README.md ./
@@ -26,6 +26,6 @@ ENV LORIKEET_MODEL=models/bookworm-7m LORIKEET_ADAPTERS=adapters LORIKEET_CACHE_
 USER node
 EXPOSE 8080
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=10s --timeout=3s --start-period=60s CMD ["node", "docker/healthcheck.mjs"]
+HEALTHCHECK --interval=10s --timeout=3s --start-period=60s CMD ["node", "tools/docker/healthcheck.mjs"]
 ENTRYPOINT ["node", "dist/src/cli/main.js"]
 CMD ["serve"]

@@ -4,13 +4,13 @@
  */
 
 import type { LinearSite } from "../model/types.js";
-import type { CanonicalConfig } from "./format/config.js";
+import type { CanonicalConfig } from "./format/config/config.js";
 import { type ExamineOptions, examine } from "./format/examine.js";
 import { hostSite } from "./format/layout.js";
+import { asVersion } from "./store/version-digest.js";
 import type { AdapterSummary, HostAdapter, HostSite } from "./types.js";
-import { asVersion } from "./version-digest.js";
 
-export type { CanonicalConfig } from "./format/config.js";
+export type { CanonicalConfig } from "./format/config/config.js";
 export { type AdapterDescription, describeAdapter, type ModuleKind } from "./format/describe.js";
 export { type AdapterLimits, adapterLimits } from "./format/examine.js";
 export { configFile, isKeptFile, weightFiles } from "./format/files.js";

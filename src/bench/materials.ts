@@ -6,7 +6,7 @@
 import { mkdir, rename, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Progress } from "../base/log.js";
-import { openCheckpoint } from "../model/checkpoint.js";
+import { openCheckpoint } from "../model/checkpoint/open.js";
 import { writeRandomCheckpoint } from "../model/random.js";
 import { writeRandomAdapter } from "./random-adapter.js";
 import { type BenchShape, shapeConfig } from "./shapes.js";

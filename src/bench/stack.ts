@@ -1,7 +1,7 @@
 /** What a benchmark needs of a service that runs: the very stack that `serve` wires, handed in by whoever wires it. */
 
-import type { AdapterCache } from "../adapter/cache.js";
-import type { AdapterStore } from "../adapter/store.js";
+import type { AdapterCache } from "../adapter/cache/cache.js";
+import type { AdapterStore } from "../adapter/store/store.js";
 import type { BaseDtype, StartedEngine } from "../engine/start.js";
 import type { EngineObserver } from "../engine/types.js";
 import type { Gateway } from "../gateway/gateway.js";

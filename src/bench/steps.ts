@@ -4,11 +4,11 @@
  */
 
 import { assert } from "../base/errors.js";
-import { AdapterBank, type BankHold } from "../engine/bank.js";
-import { placeBytes } from "../engine/bank-class.js";
+import { AdapterBank, type BankHold } from "../engine/adapters/bank.js";
+import { placeBytes } from "../engine/adapters/bank-class.js";
 import type { DecodeRow } from "../engine/runner.js";
-import { createSamplerState, Sampler } from "../engine/sampler.js";
-import type { SiteGroup } from "../model/serving-adapters.js";
+import { createSamplerState, Sampler } from "../engine/sampling/sampler.js";
+import type { SiteGroup } from "../model/serving/adapters.js";
 import type { DecoderConfig } from "../model/types.js";
 import type { Contender } from "./interleave.js";
 import {

@@ -6,7 +6,7 @@
 import { availableParallelism, cpus } from "node:os";
 import type { Progress } from "../base/log.js";
 import type { BaseDtype } from "../engine/start.js";
-import { openCheckpoint } from "../model/checkpoint.js";
+import { openCheckpoint } from "../model/checkpoint/open.js";
 import { prepareModel } from "./materials.js";
 import { productRate, type RateForm, rateMethod } from "./product-rate.js";
 import { type Spread, spreadOf } from "./series.js";

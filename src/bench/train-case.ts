@@ -1,7 +1,7 @@
 /** One training run of a benchmark, in the process that calls: the trainer's own loop over random rows, every token real and labelled. */
 
 import type { BaseDtype } from "../engine/start.js";
-import { openCheckpoint } from "../model/checkpoint.js";
+import { openCheckpoint } from "../model/checkpoint/open.js";
 import type { DataSet, Item } from "../train/data/dataset.js";
 import { countLabels } from "../train/data/shorten.js";
 import { peakBytes } from "../train/estimate.js";

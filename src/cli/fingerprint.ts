@@ -1,9 +1,9 @@
 /** The `system_fingerprint` of answers: the base's weights and the options that change what is answered. */
 
 import { createHash } from "node:crypto";
-import { weightsIdentity } from "../model/identity.js";
+import { weightsIdentity } from "../model/checkpoint/identity.js";
 import type { Checkpoint } from "../model/types.js";
-import type { EngineSettings } from "./options.js";
+import type { EngineSettings } from "./options/options.js";
 import type { Precision } from "./precision.js";
 import { readVersion } from "./version.js";
 

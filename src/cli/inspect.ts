@@ -4,15 +4,15 @@ import { access, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import type { Command } from "commander";
 import { type AdapterDescription, type CanonicalConfig, configFile, describeAdapter } from "../adapter/format.js";
-import { openCheckpoint } from "../model/checkpoint.js";
-import { hintAtModel } from "../model/checkpoint-files.js";
-import { type CheckpointDescription, describeCheckpoint } from "../model/describe.js";
+import { type CheckpointDescription, describeCheckpoint } from "../model/checkpoint/describe.js";
+import { hintAtModel } from "../model/checkpoint/files.js";
+import { openCheckpoint } from "../model/checkpoint/open.js";
 import { linearSites } from "../model/sites.js";
-import { requireFolder } from "./paths.js";
+import { requireFolder } from "./options/paths.js";
+import { formatBytes, formatCount } from "./options/units.js";
 import { renderSampleChat, type SampleChat } from "./sample-chat.js";
 import { formatFields, formatTable } from "./table.js";
 import { printJson, printLine, type Terminal } from "./terminal.js";
-import { formatBytes, formatCount } from "./units.js";
 import { UsageError } from "./usage.js";
 
 export function addInspect(program: Command, terminal: Terminal): void {

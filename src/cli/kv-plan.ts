@@ -1,7 +1,7 @@
 /** Divides the memory for the KV cache into slots and tokens, and refuses what does not fit. Allocates nothing. */
 
 import { kvLayout, longestContext } from "../engine/kv-cache.js";
-import { formatBytes } from "./units.js";
+import { formatBytes } from "./options/units.js";
 import { UsageError } from "./usage.js";
 
 export interface KvRequest {

@@ -25,7 +25,7 @@ for (const stream of [process.stdout, process.stderr]) {
 
 // The loader opens all files of an import at once. A low limit of open files is no reason not to start: one part after the other.
 await import("../train/session.js");
-await import("../text/tokenizer.js");
+await import("../text/tokenizer/tokenizer.js");
 const { runProgram } = await import("./program.js");
 const code = await runProgram(process.argv.slice(2), processTerminal());
 // Written text leaves first, unless nobody reads it; threads that still wait for work, or for a disk that hangs, do not keep

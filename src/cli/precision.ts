@@ -1,8 +1,8 @@
 /** Chooses the form of the weights when the user left it open, and says why. */
 
 import type { BaseDtype } from "../engine/start.js";
-import type { EngineSettings } from "./options.js";
-import { formatCount } from "./units.js";
+import type { EngineSettings } from "./options/options.js";
+import { formatCount } from "./options/units.js";
 
 /** Up to here a step in fp32 is quick enough to be exact. */
 const mostFloatParameters = 200e6;

@@ -1,20 +1,20 @@
 /** The `lorikeet` command: its subcommands, and the one place where a fault becomes a line and an exit code. */
 
 import { Command, CommanderError } from "commander";
-import { addAdapters } from "./adapters.js";
-import { addBench } from "./bench.js";
-import { benchOptions, benchTrainOptions } from "./bench-options.js";
-import { strangeVariables } from "./environment.js";
-import { addEval, evalOptions } from "./eval.js";
-import { addGenerate } from "./generate.js";
-import { generateOptions } from "./generate-options.js";
+import { addAdapters } from "./adapters/adapters.js";
+import { addBench } from "./bench/bench.js";
+import { benchOptions, benchTrainOptions } from "./bench/options.js";
+import { addEval, evalOptions } from "./eval/eval.js";
+import { addGenerate } from "./generate/generate.js";
+import { generateOptions } from "./generate/options.js";
 import { addInspect } from "./inspect.js";
-import { addMerge, mergeOptions } from "./merge.js";
-import { serveOptions } from "./options.js";
-import { addServe } from "./serve.js";
+import { strangeVariables } from "./options/environment.js";
+import { serveOptions } from "./options/options.js";
+import { addServe } from "./serve/serve.js";
 import { printLine, type Terminal } from "./terminal.js";
-import { addTrain } from "./train.js";
-import { trainOptions } from "./train-options.js";
+import { addMerge, mergeOptions } from "./train/merge.js";
+import { trainOptions } from "./train/options.js";
+import { addTrain } from "./train/train.js";
 import { describeFault, exitCodeOf, exitCodes, Quit } from "./usage.js";
 import { readVersion } from "./version.js";
 

@@ -1,7 +1,7 @@
 /** A dry run of a model's chat template: what it makes of a small chat, or why it makes nothing. */
 
 import { LorikeetError } from "../base/errors.js";
-import { loadTokenizer } from "../text/tokenizer.js";
+import { loadTokenizer } from "../text/tokenizer/tokenizer.js";
 import type { ChatMessage, Tokenizer } from "../text/types.js";
 
 export interface SampleChat {

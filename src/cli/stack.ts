@@ -1,25 +1,25 @@
 /** Wires a model that runs: checkpoint, tokenizer, adapters, engine and gateway, from the settings of a command. */
 
-import type { StoreLimits } from "../adapter/store.js";
-import type { UploadLimits } from "../adapter/upload.js";
+import type { StoreLimits } from "../adapter/store/store.js";
+import type { UploadLimits } from "../adapter/upload/upload.js";
 import type { Logger, Progress } from "../base/log.js";
 import { type StartedEngine, startEngine } from "../engine/start.js";
 import type { EngineObserver } from "../engine/types.js";
 import { createGateway, type Gateway } from "../gateway/gateway.js";
 import type { GatewayOptions } from "../gateway/options.js";
-import { openCheckpoint } from "../model/checkpoint.js";
-import { describeCheckpoint } from "../model/describe.js";
+import { describeCheckpoint } from "../model/checkpoint/describe.js";
+import { openCheckpoint } from "../model/checkpoint/open.js";
 import type { Checkpoint } from "../model/types.js";
-import { loadTokenizer } from "../text/tokenizer.js";
+import { loadTokenizer } from "../text/tokenizer/tokenizer.js";
 import type { LoadedTokenizer } from "../text/types.js";
-import { type AdapterTier, openAdapterTier, type ValidationSettings } from "./adapter-tier.js";
 import { systemFingerprint } from "./fingerprint.js";
 import { type KvPlan, planKvCache } from "./kv-plan.js";
 import { usableMemory, usableThreads } from "./machine.js";
-import { noAdapters } from "./no-adapters.js";
-import type { EngineSettings } from "./options.js";
-import { requireFile, requireFolder, requireNoFile } from "./paths.js";
+import type { EngineSettings } from "./options/options.js";
+import { requireFile, requireFolder, requireNoFile } from "./options/paths.js";
 import { choosePrecision, type Precision } from "./precision.js";
+import { type AdapterTier, openAdapterTier, type ValidationSettings } from "./serve/adapter-tier.js";
+import { noAdapters } from "./serve/no-adapters.js";
 import { UsageError } from "./usage.js";
 
 export interface StackOptions {

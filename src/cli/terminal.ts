@@ -1,10 +1,10 @@
 /** What a command may touch of the process: its streams, its environment and its signals. Tests hand in their own. */
 
 import { exitAtOnce } from "../runtime/exit.js";
-import { secretVariables } from "./api-keys.js";
 import { stopEarlyEnd } from "./early-end.js";
-import type { LogStream } from "./log-queue.js";
+import type { LogStream } from "./log/queue.js";
 import type { ProgressStream } from "./progress.js";
+import { secretVariables } from "./serve/api-keys.js";
 
 export interface Terminal {
   readonly stdout: LogStream;

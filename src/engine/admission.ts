@@ -5,7 +5,7 @@
 import type { AdapterSource, HostAdapter } from "../adapter/types.js";
 import { assert, LorikeetError } from "../base/errors.js";
 import { FairQueue } from "../base/fair-queue.js";
-import type { AdapterBank } from "./bank.js";
+import type { AdapterBank } from "./adapters/bank.js";
 import type { Sequence } from "./sequence.js";
 import type { Slots } from "./slots.js";
 import { expectedCost, promptCost, turnTokens } from "./turn-cost.js";

@@ -4,9 +4,9 @@
  */
 import { GraphBuilder } from "../graph/builder.js";
 import { serializeGraph } from "../graph/serialize.js";
-import { rowLimits } from "../model/quantize.js";
 import { Session } from "../runtime/session.js";
 import { Tensor } from "../runtime/tensor.js";
+import { rowLimits } from "../weights/quantize.js";
 
 export type IntegerKernel = "exact" | "saturating";
 

@@ -1,7 +1,7 @@
 /** What an engine is put together from. Holds no behaviour. */
 import type { AdapterSource } from "../adapter/types.js";
 import type { Logger } from "../base/log.js";
-import type { AdapterBank } from "./bank.js";
+import type { AdapterBank } from "./adapters/bank.js";
 import type { KvCache } from "./kv-cache.js";
 import type { Runner } from "./runner.js";
 import type { EngineLimits, EngineObserver } from "./types.js";

@@ -3,25 +3,25 @@ import type { HostAdapter } from "../adapter/types.js";
 import { assert } from "../base/errors.js";
 import { serializeGraph } from "../graph/serialize.js";
 import type { Graph } from "../graph/types.js";
-import { oneSum, paddedRank, tileColumns } from "../model/rank-tiles.js";
-import { buildServingGraph } from "../model/serving.js";
 import {
   type AdapterAxis,
   type AdapterMode,
   gainNames,
   indexNames,
   type SiteGroup,
-} from "../model/serving-adapters.js";
+} from "../model/serving/adapters.js";
+import { buildServingGraph } from "../model/serving/graph.js";
+import { oneSum, paddedRank, tileColumns } from "../model/serving/rank-tiles.js";
 import type { DecoderConfig } from "../model/types.js";
 import type { WeightSource } from "../model/weights.js";
 import { canMap } from "../runtime/mapping.js";
 import { Session, type SessionOptions, SharedWeights } from "../runtime/session.js";
 import { Tensor } from "../runtime/tensor.js";
-import { type AdapterBank, type BankHold, rankClasses } from "./bank.js";
+import { shareWeights } from "../weights/sharing.js";
+import { type AdapterBank, type BankHold, rankClasses } from "./adapters/bank.js";
+import { groupRows } from "./adapters/groups.js";
 import { BoundInputs } from "./bound-inputs.js";
-import { groupRows } from "./groups.js";
 import type { KvCache } from "./kv-cache.js";
-import { shareWeights } from "./shared-weights.js";
 
 export interface RunnerOptions {
   readonly config: DecoderConfig;

@@ -1,9 +1,9 @@
 /** What this CPU's kernels promise, measured at start: does a row's result depend on its neighbours or on chunking? */
 import type { HostAdapter, HostSite } from "../adapter/types.js";
 import { assert } from "../base/errors.js";
-import type { SiteGroup } from "../model/serving-adapters.js";
-import { AdapterBank, type BankHold } from "./bank.js";
-import { placeBytes } from "./bank-class.js";
+import type { SiteGroup } from "../model/serving/adapters.js";
+import { AdapterBank, type BankHold } from "./adapters/bank.js";
+import { placeBytes } from "./adapters/bank-class.js";
 import type { KvCache } from "./kv-cache.js";
 import type { DecodeRow, Runner } from "./runner.js";
 

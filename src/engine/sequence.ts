@@ -2,8 +2,8 @@
 import type { AdapterLease } from "../adapter/types.js";
 import { type Deferred, deferred } from "../base/async.js";
 import type { Ticket } from "../base/fair-queue.js";
-import type { BankHold } from "./bank.js";
-import type { SamplerState } from "./sampler.js";
+import type { BankHold } from "./adapters/bank.js";
+import type { SamplerState } from "./sampling/sampler.js";
 import type { EngineEvent, EngineRequest, FinishReason, SequenceHandle, TokenLogprob } from "./types.js";
 
 export type Phase = "waiting" | "loading" | "running" | "finished";

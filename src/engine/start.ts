@@ -1,11 +1,11 @@
 /** Puts an engine together: weights, sessions, KV cache, bank and self-test, in that order. */
 import type { AdapterSource } from "../adapter/types.js";
 import { type Logger, type Progress, silent } from "../base/log.js";
-import { prepareWeights } from "../model/convert.js";
-import { rowLimits } from "../model/quantize.js";
-import { planWeights, type WeightPlan } from "../model/quantize-plan.js";
 import type { Checkpoint } from "../model/types.js";
-import { AdapterBank } from "./bank.js";
+import { planWeights, type WeightPlan } from "../weights/plan.js";
+import { prepareWeights } from "../weights/prepare.js";
+import { rowLimits } from "../weights/quantize.js";
+import { AdapterBank } from "./adapters/bank.js";
 import { ContinuousEngine } from "./engine.js";
 import { exactRowLimit } from "./kernel-probe.js";
 import { KvCache, kvBytesPerToken, kvLayout } from "./kv-cache.js";

@@ -1,6 +1,7 @@
 /** What the engine says about itself: who runs, who waits, what is resident. */
+
+import type { AdapterBank } from "./adapters/bank.js";
 import type { Admission } from "./admission.js";
-import type { AdapterBank } from "./bank.js";
 import type { Sequence } from "./sequence.js";
 import type { Slots } from "./slots.js";
 import type { EngineStats } from "./types.js";

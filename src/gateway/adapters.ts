@@ -1,8 +1,8 @@
 /** The use cases of adapters: what is there and where it lives, storing, pinning, deleting, reading back. Knows no HTTP. */
-import type { AdapterCache } from "../adapter/cache.js";
-import type { AdapterStore } from "../adapter/store.js";
+import type { AdapterCache } from "../adapter/cache/cache.js";
+import type { AdapterStore } from "../adapter/store/store.js";
 import type { AdapterRecord } from "../adapter/types.js";
-import { packTar, type UploadBody, type Uploads } from "../adapter/upload.js";
+import { packTar, type UploadBody, type Uploads } from "../adapter/upload/upload.js";
 import { LorikeetError } from "../base/errors.js";
 import type { Logger } from "../base/log.js";
 import type { Engine } from "../engine/types.js";

@@ -1,21 +1,11 @@
 /** The door of chat: an untrusted body in, a ChatRequest or every fault out. */
 import * as v from "valibot";
+import { isObject, type Json } from "../base/json.js";
 import type { ChatMessage } from "../text/types.js";
 import { type FieldBounds, flag, integer, listOf, objectField } from "./field-kinds.js";
 import { commonCross, commonEntries } from "./fields.js";
 import { chatNeutral } from "./neutral-fields.js";
-import {
-  type Door,
-  describe,
-  describeWord,
-  type Fault,
-  Found,
-  invalid,
-  isObject,
-  type JsonObject,
-  parse,
-  shorten,
-} from "./parse.js";
+import { type Door, describe, describeWord, type Fault, Found, invalid, parse, shorten } from "./parse.js";
 import { commonOf } from "./request-common.js";
 import type { ChatInput, ChatRequest } from "./requests.js";
 
@@ -72,7 +62,7 @@ export function chatInputOf(fields: TemplateFields): ChatInput {
   return { messages, template: { addGenerationPrompt, continueFinalMessage, kwargs } };
 }
 
-export function* templateCross(body: JsonObject): Iterable<Fault> {
+export function* templateCross(body: Json): Iterable<Fault> {
   if (body.continue_final_message === true && body.add_generation_prompt === true) {
     yield invalid("continue_final_message", "and `add_generation_prompt` must not both be true");
   }
@@ -101,7 +91,7 @@ export function parseChat(door: ReturnType<typeof chatDoor>, body: unknown): Cha
   };
 }
 
-function* crossFaults(body: JsonObject): Iterable<Fault> {
+function* crossFaults(body: Json): Iterable<Fault> {
   yield* commonCross(body);
   yield* templateCross(body);
   const name = body.max_completion_tokens === 0 ? "max_completion_tokens" : "max_tokens";
@@ -111,7 +101,7 @@ function* crossFaults(body: JsonObject): Iterable<Fault> {
   }
 }
 
-const cross = (body: JsonObject): readonly Fault[] => [...crossFaults(body)];
+const cross = (body: Json): readonly Fault[] => [...crossFaults(body)];
 
 /** A schema for one message; its faults carry the place inside the message in their words. */
 function messageField() {

@@ -1,9 +1,10 @@
 /** The door of `completions`: an untrusted body in, a CompletionRequest or every fault out. */
 import * as v from "valibot";
+import type { Json } from "../base/json.js";
 import { type FieldBounds, firstStranger, flag, integer, strangerIn } from "./field-kinds.js";
 import { commonCross, commonEntries } from "./fields.js";
 import { completionNeutral } from "./neutral-fields.js";
-import { type Door, describe, type Fault, Found, invalid, type JsonObject, parse } from "./parse.js";
+import { type Door, describe, type Fault, Found, invalid, parse } from "./parse.js";
 import { commonOf } from "./request-common.js";
 import type { CompletionRequest, Prompt } from "./requests.js";
 
@@ -31,13 +32,13 @@ export function parseCompletion(door: ReturnType<typeof completionDoor>, body: u
   };
 }
 
-function* crossFaults(body: JsonObject): Iterable<Fault> {
+function* crossFaults(body: Json): Iterable<Fault> {
   yield* commonCross(body);
   const bound = body.max_tokens ?? body.max_completion_tokens;
   if (bound === 0 && body.echo !== true) yield invalid("max_tokens", "may be 0 only with `echo` true");
 }
 
-const cross = (body: JsonObject): readonly Fault[] => [...crossFaults(body)];
+const cross = (body: Json): readonly Fault[] => [...crossFaults(body)];
 
 /** A schema for `prompt`: a string, strings, token ids, or lists of token ids. */
 function promptField(bounds: FieldBounds) {

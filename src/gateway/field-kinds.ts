@@ -1,7 +1,8 @@
 /** Schemas of the kinds of value that parameters have. Know no parameter. */
 import * as v from "valibot";
+import { isObject } from "../base/json.js";
 import type { GatewayOptions } from "./options.js";
-import { describe, Found, isObject } from "./parse.js";
+import { describe, Found } from "./parse.js";
 
 /** What the door must know of the model and the bounds. */
 export interface FieldBounds extends GatewayOptions {

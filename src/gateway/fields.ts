@@ -1,7 +1,8 @@
 /** The parameters that completions and chat share: their schemas, and what must hold between them. */
 import * as v from "valibot";
+import { isObject, type Json } from "../base/json.js";
 import { type FieldBounds, flag, integer, listOf, real, tokenIds } from "./field-kinds.js";
-import { type Fault, Found, invalid, isObject, type JsonObject, shorten } from "./parse.js";
+import { type Fault, Found, invalid, shorten } from "./parse.js";
 import { repetitionBounds } from "./sampling.js";
 
 const modelRule = "must be the name of a model, a string of 1 to 512 characters";
@@ -125,7 +126,7 @@ export function commonEntries(bounds: FieldBounds) {
 }
 
 /** Faults between parameters of both kinds. */
-export function* commonCross(body: JsonObject): Iterable<Fault> {
+export function* commonCross(body: Json): Iterable<Fault> {
   const { max_tokens: a, max_completion_tokens: b } = body;
   if (a !== undefined && b !== undefined && a !== b) {
     yield invalid(

@@ -1,5 +1,5 @@
 /** The use cases as plain calls, wired together: answers, models, adapters, counts. Knows no HTTP. */
-import { type UploadLimits, Uploads } from "../adapter/upload.js";
+import { type UploadLimits, Uploads } from "../adapter/upload/upload.js";
 import { type Logger, silent } from "../base/log.js";
 import type { Engine, EngineLimits, EngineStats } from "../engine/types.js";
 import type { Tokenizer } from "../text/types.js";

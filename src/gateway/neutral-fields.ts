@@ -1,5 +1,7 @@
 /** Parameters of completions and chats that change no answer, or change none at the values that are accepted. */
-import { isObject, type NeutralTable } from "./parse.js";
+
+import { isObject } from "../base/json.js";
+import type { NeutralTable } from "./parse.js";
 
 const isString = (value: unknown): boolean => typeof value === "string";
 const isBoolean = (value: unknown): boolean => typeof value === "boolean";

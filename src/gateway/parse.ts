@@ -2,8 +2,10 @@
  * Reads an untrusted JSON object through a valibot schema and reports every fault at once. Knows no particular request; its
  * messages never repeat text that a user sent. Behind it all text is well formed: half of a surrogate pair is U+FFFD.
  */
+
 import * as v from "valibot";
 import { LorikeetError } from "../base/errors.js";
+import { isObject, type Json } from "../base/json.js";
 import { wellFormed } from "../text/characters.js";
 
 /** One thing wrong with a request. `text` is a whole sentence. */
@@ -16,15 +18,13 @@ export interface Fault {
 /** Parameters that are not supported but may be sent with values that change nothing. */
 export type NeutralTable = Readonly<Record<string, { readonly allowed: string; accepts(value: unknown): boolean }>>;
 
-export type JsonObject = Readonly<Record<string, unknown>>;
-
 export interface Door<S extends v.GenericSchema> {
   readonly schema: S;
   /** Names of the parameters that the schema reads. */
   readonly known: readonly string[];
   readonly neutral: NeutralTable;
   /** Faults between parameters, found on the raw object so that they are reported along with the rest. */
-  cross?(body: JsonObject): readonly Fault[];
+  cross?(body: Json): readonly Fault[];
 }
 
 const listedFaults = 16;
@@ -60,7 +60,7 @@ export function parse<S extends v.GenericSchema>(door: Door<S>, input: unknown):
 }
 
 /** Every string of it, keys included, as well-formed text. What needs no change is not copied. */
-function wellFormedObject(object: JsonObject, depth = 0): JsonObject {
+function wellFormedObject(object: Json, depth = 0): Json {
   let changed: [string, unknown][] | null = null;
   const entries = Object.entries(object);
   for (const [index, [key, value]] of entries.entries()) {
@@ -93,12 +93,8 @@ function wellFormedValue(value: unknown, depth: number): unknown {
   return changed ?? value;
 }
 
-export function isObject(value: unknown): value is JsonObject {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-
 /** null equals absent, here and in the objects directly below. */
-export function withoutNulls(value: JsonObject): JsonObject {
+export function withoutNulls(value: Json): Json {
   const kept = Object.create(null) as Record<string, unknown>;
   for (const [key, item] of Object.entries(value)) if (item !== null) kept[key] = item;
   return kept;
@@ -140,7 +136,7 @@ export function faultsError(faults: readonly Fault[]): LorikeetError {
   return new LorikeetError(first.code, texts.join(" "), { param: first.param, faults: texts });
 }
 
-function* unsupportedFaults(door: Door<v.GenericSchema>, body: JsonObject): Iterable<Fault> {
+function* unsupportedFaults(door: Door<v.GenericSchema>, body: Json): Iterable<Fault> {
   for (const [param, value] of Object.entries(body)) {
     if (door.known.includes(param)) continue;
     const neutral = Object.hasOwn(door.neutral, param) ? door.neutral[param] : undefined;

@@ -1,5 +1,5 @@
 /** Fills what a request left open with the defaults of the house: OpenAI's, or the model's own. */
-import { choiceSeed } from "../engine/random.js";
+import { choiceSeed } from "../engine/sampling/random.js";
 import type { SamplingParams } from "../engine/types.js";
 import type { SamplingInput } from "./requests.js";
 

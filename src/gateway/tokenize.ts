@@ -1,6 +1,7 @@
 /** vLLM's two calls about tokens: the ids of a text or a chat as an answer would see them, and the text of ids. Generates nothing. */
 import * as v from "valibot";
 import { errorTable, LorikeetError } from "../base/errors.js";
+import { isObject } from "../base/json.js";
 import type { Tokenizer } from "../text/types.js";
 import type { Catalog, Target } from "./catalog.js";
 import { chatInputOf, templateCross, templateEntries } from "./chat-input.js";
@@ -10,7 +11,7 @@ import { type FieldBounds, flag, tokenIds } from "./field-kinds.js";
 import { modelField } from "./fields.js";
 import { asFault } from "./generation.js";
 import { type GatewayObserver, outcomeOf, type Route } from "./observer.js";
-import { type Door, isObject, parse } from "./parse.js";
+import { type Door, parse } from "./parse.js";
 import {
   charactersOf,
   checkText,

@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { float32ToBfloat16, float32ToFloat16 } from "../tensor/half.js";
 import { writeSafetensors } from "../tensor/safetensors-write.js";
 import { elementCount } from "../tensor/shape.js";
-import { readDecoderConfig } from "./config.js";
+import { readDecoderConfig } from "./config/read.js";
 import { type ExpectedTensor, expectedTensors } from "./sites.js";
 import type { DecoderConfig } from "./types.js";
 

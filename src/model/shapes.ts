@@ -1,6 +1,6 @@
 /** The model shapes that benchmarks go by name for, as the config.json of the models they are taken from. No weights. */
 
-import type { Json } from "./config-fields.js";
+import type { Json } from "../base/json.js";
 
 const smolLm2: Json = {
   architectures: ["LlamaForCausalLM"],

@@ -133,3 +133,6 @@ function linearTensors({ family }: DecoderConfig, linear: Linear): ExpectedTenso
   const weight: ExpectedTensor = { name: `${path}.weight`, shape, role: "matrix" };
   return linear.bias ? [weight, { name: `${path}.bias`, shape: [outFeatures], role: "bias" }] : [weight];
 }
+
+/** The head, or the table that it is tied to. */
+export const isHead = (name: string): boolean => /^(lm_head|model\.embed_tokens|transformer\.wte)\.weight$/.test(name);

@@ -1,10 +1,45 @@
-/** Prepared weights as initializers: external data that points to where the bytes lie. */
+/** Prepared weights: the forms they take, and initializers that point to where their bytes lie. Prepares none. */
 
 import { assert } from "../base/errors.js";
 import type { GraphBuilder } from "../graph/builder.js";
 import type { ElementType, Shape, Value } from "../graph/types.js";
-import type { PreparedWeight } from "./convert.js";
 import type { TensorLocation } from "./types.js";
+
+/**
+ * - `raw`: the stored bytes where they lie, in their own dtype (a table to gather from and cast).
+ * - `fp32`: float32 in the stored layout; where the checkpoint holds F32, its own bytes.
+ * - `int4`, `int8`: `MatMulNBits` blocks of 128, symmetric: U8 [out, blocks, 64 or 128] and F32 scales [out, blocks].
+ * - `int8row`: I8 [in, out] and F32 scales [out] for `MatMulIntegerToFloat`.
+ */
+export type WeightForm = "raw" | "fp32" | "int4" | "int8" | "int8row";
+
+/** How a weight was quantized before: its form and, of `int8row`, its limit. */
+export interface Rounding {
+  readonly form: "int4" | "int8" | "int8row";
+  readonly rowLimit: number;
+}
+
+export interface PreparedWeight {
+  readonly name: string;
+  /** The form taken: `int8` instead of the plan's `int8row` where the rows' error was too large. */
+  readonly form: WeightForm;
+  /** Stored tensors that were joined, in order; its own name alone otherwise. */
+  readonly sources: readonly string[];
+  /** As stored in the checkpoint (joined along the outputs). */
+  readonly shape: readonly number[];
+  /** The checkpoint holds [in, out]: `raw` and `fp32` data do too, quantized data lies as its form says. */
+  readonly transposed: boolean;
+  readonly data: TensorLocation;
+  /** F32; only of quantized forms. */
+  readonly scales?: TensorLocation;
+  /** Relative weight error ‖W - W'‖ / ‖W‖; 0 unless quantized. */
+  readonly error: number;
+  /** Of a weight that left `int8row` for `int8`: the relative error that its rows would have had. */
+  readonly rowError?: number;
+  /** Of `int8row`: its integers lie in [-rowLimit, rowLimit]. */
+  readonly rowLimit?: number;
+  readonly bytes: number;
+}
 
 /** By the checkpoint's names, or the joined names of packed plans. */
 export type WeightSource = ReadonlyMap<string, PreparedWeight>;

@@ -2,7 +2,7 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import type { LorikeetError } from "../base/errors.js";
 import type { Answer, AnswerPart } from "../gateway/answer.js";
-import { type ReaderBounds, slowReaderFault } from "./send.js";
+import { type ReaderBounds, slowReaderFault } from "./http/send.js";
 
 export interface Sink<Piece> {
   /** A part as it is sent: in one piece, or in several where it is large. They are written one after another. */

@@ -4,19 +4,19 @@ import type { AddressInfo, Socket } from "node:net";
 import { assert, LorikeetError } from "../base/errors.js";
 import type { Logger } from "../base/log.js";
 import type { Gateway } from "../gateway/gateway.js";
-import { Access } from "./access.js";
-import { createApp, createWaitingApp } from "./app.js";
-import { ClientAddresses, type ClientAddressOf } from "./client-address.js";
-import { Connections } from "./connections.js";
+import { Access } from "./access/access.js";
+import { ClientAddresses, type ClientAddressOf } from "./access/client-address.js";
+import { Connections } from "./access/connections.js";
+import { Origins } from "./access/origins.js";
 import { Gate } from "./drain.js";
 import { unreadable } from "./fault.js";
-import { Metrics } from "./metrics.js";
+import { createApp, createWaitingApp } from "./http/app.js";
+import { pathTarget } from "./http/request-target.js";
+import { RequestTurns } from "./http/turns.js";
+import { Metrics } from "./metrics/metrics.js";
 import { type ServerOptions, serverDefaults } from "./options.js";
-import { Origins } from "./origins.js";
-import { pathTarget } from "./request-target.js";
-import { Sockets } from "./sockets.js";
-import { RequestTurns } from "./turns.js";
-import { asksForWebSocket, readAsPlain, refuse } from "./upgrades.js";
+import { Sockets } from "./websocket/sockets.js";
+import { asksForWebSocket, readAsPlain, refuse } from "./websocket/upgrades.js";
 
 export interface ServerParts {
   /** Without one the server is alive but not ready, until `open` hands one in. */

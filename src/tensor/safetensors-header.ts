@@ -4,6 +4,7 @@
  * Format: https://github.com/huggingface/safetensors#format
  */
 
+import { isObject } from "../base/json.js";
 import { type Dtype, dtypeSizes, dtypes, isDtype } from "./dtype.js";
 import { jsonBounds } from "./json-bounds.js";
 import { formatShape } from "./shape.js";
@@ -95,12 +96,12 @@ function parseEntries(bytes: Uint8Array, { maxTensors }: HeaderLimits): [string,
     const reason = cause instanceof Error ? cause.message.slice(0, 120) : "not JSON";
     throw new HeaderFault(`has a header that is not JSON (${reason})`, text.slice(0, 40), "a JSON object");
   }
-  if (!isRecord(json)) throw new HeaderFault("has a header that is not a JSON object", typeof json, "a JSON object");
+  if (!isObject(json)) throw new HeaderFault("has a header that is not a JSON object", typeof json, "a JSON object");
   return Object.entries(json);
 }
 
 function parseMetadata(value: unknown): Record<string, string> {
-  if (!isRecord(value)) throw new HeaderFault("has __metadata__ that is not an object", value, "an object of strings");
+  if (!isObject(value)) throw new HeaderFault("has __metadata__ that is not an object", value, "an object of strings");
   const metadata: Record<string, string> = Object.create(null);
   for (const [key, text] of Object.entries(value)) {
     if (typeof text !== "string") {
@@ -113,7 +114,7 @@ function parseMetadata(value: unknown): Record<string, string> {
 
 function parseTensor(name: string, value: unknown, dataStart: number, fileBytes: number): StoredTensor {
   const where = `describes tensor ${quoted(name)} with`;
-  if (!isRecord(value)) throw new HeaderFault(`${where} no object`, value, "dtype, shape and data_offsets");
+  if (!isObject(value)) throw new HeaderFault(`${where} no object`, value, "dtype, shape and data_offsets");
   for (const key of Object.keys(value)) {
     if (key !== "dtype" && key !== "shape" && key !== "data_offsets") {
       throw new HeaderFault(`${where} the unknown key ${quoted(key)}`, key, "dtype, shape and data_offsets");
@@ -168,10 +169,6 @@ function checkOverlaps(tensors: ReadonlyMap<string, StoredTensor>): void {
       );
     }
   }
-}
-
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 function isSizes(value: unknown): value is number[] {

@@ -2,14 +2,10 @@
 
 import { LorikeetError } from "../base/errors.js";
 import { readRegular } from "../base/files.js";
+import { isObject, type Json } from "../base/json.js";
 import { jsonBreak } from "../base/json-break.js";
 
-export type JsonRecord = { readonly [key: string]: unknown };
-
-export const isRecord = (value: unknown): value is JsonRecord =>
-  typeof value === "object" && value !== null && !Array.isArray(value);
-
-export const asRecord = (value: unknown): JsonRecord | null => (isRecord(value) ? value : null);
+export const asRecord = (value: unknown): Json | null => (isObject(value) ? value : null);
 
 export const asList = (value: unknown): readonly unknown[] => (Array.isArray(value) ? value : []);
 
@@ -34,7 +30,7 @@ export async function readIfThere(path: string): Promise<Uint8Array | null> {
 }
 
 /** Parses a JSON object. @throws LorikeetError `model_invalid` that names the file and what was found instead. */
-export function parseRecord(bytes: Uint8Array, path: string): JsonRecord {
+export function parseRecord(bytes: Uint8Array, path: string): Json {
   let text: string;
   try {
     text = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
@@ -48,7 +44,7 @@ export function parseRecord(bytes: Uint8Array, path: string): JsonRecord {
     const message = `${path} is not valid JSON: ${jsonBreak(text)}.`;
     throw new LorikeetError("model_invalid", message, { param: path, cause });
   }
-  if (isRecord(value)) return value;
+  if (isObject(value)) return value;
   throw new LorikeetError("model_invalid", `${path} must hold a JSON object, and holds ${describe(value)}.`, {
     param: path,
     found: describe(value),

@@ -2,10 +2,10 @@
 import type { Progress } from "../base/log.js";
 import { exactRowLimit } from "../engine/kernel-probe.js";
 import { type BaseDtype, planServing } from "../engine/start.js";
-import { type PreparedWeights, prepareWeights } from "../model/convert.js";
-import { planBackward } from "../model/training-weights.js";
 import type { Checkpoint } from "../model/types.js";
 import type { WeightSource } from "../model/weights.js";
+import { planBackward } from "../weights/backward.js";
+import { type PreparedWeights, prepareWeights } from "../weights/prepare.js";
 
 export interface BaseOptions {
   readonly checkpoint: Checkpoint;

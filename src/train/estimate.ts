@@ -1,9 +1,9 @@
 /** What a run will take in memory and time, from real runs of its own smallest and largest batches. Changes no parameter. */
 import type { Progress } from "../base/log.js";
-import type { TokenBatch } from "./batch.js";
+import type { TokenBatch } from "./data/batch.js";
 import type { TokenRow } from "./data/encode.js";
 import { processBytes } from "./memory.js";
-import { addDecayedWeights, chain, clipByGlobalNorm, globalNorm, scaleByAdam } from "./optimizer.js";
+import { addDecayedWeights, chain, clipByGlobalNorm, globalNorm, scaleByAdam } from "./optimizer/optimizer.js";
 import type { TrainSession } from "./session.js";
 
 export interface Estimate {

@@ -1,7 +1,7 @@
 /** Which layers are adapted and with which numbers, as PEFT decides and writes it. Knows no graph and no file. */
 import { LorikeetError } from "../base/errors.js";
 import { allLinearSites, expectedTensors, linearSites } from "../model/sites.js";
-import type { TrainedSite } from "../model/training-types.js";
+import type { TrainedSite } from "../model/training/types.js";
 import type { DecoderConfig, LinearSite } from "../model/types.js";
 import { Draws, purposes } from "./random.js";
 import type { Parameter } from "./step.js";

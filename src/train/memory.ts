@@ -1,6 +1,6 @@
 /** Bytes that a run needs, counted before anything runs, and what would make it fit. Coarse: it refuses what could never fit. */
 import type { BaseDtype } from "../engine/start.js";
-import { attentionBlocks } from "../model/training-masks.js";
+import { attentionBlocks } from "../model/training/masks.js";
 import type { DecoderConfig } from "../model/types.js";
 
 export interface MemoryShape {

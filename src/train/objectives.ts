@@ -1,6 +1,6 @@
 /** What a step minimises and how a batch feeds it: next tokens (sft) or preferences (dpo). Knows no optimizer. */
 import { Tensor } from "../runtime/tensor.js";
-import { labelledPlaces, type TokenBatch } from "./batch.js";
+import { labelledPlaces, type TokenBatch } from "./data/batch.js";
 import { type Loss, preference, weightedSum } from "./losses.js";
 import type { EvaluateOptions, RunOptions, StepResult, Weights } from "./step.js";
 

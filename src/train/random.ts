@@ -1,5 +1,5 @@
 /** Random numbers as a pure function of a seed and a place: nothing depends on what was drawn before or on who drew it. */
-import { threefry2x32 } from "../engine/random.js";
+import { threefry2x32 } from "../engine/sampling/random.js";
 
 /** A stream of its own for each list of numbers (what for, epoch, step, site, ...). */
 export class Draws {

@@ -4,12 +4,12 @@ import type { AdapterSource, HostAdapter } from "../adapter/types.js";
 import { Semaphore } from "../base/async.js";
 import { LorikeetError } from "../base/errors.js";
 import type { Progress } from "../base/log.js";
-import { foldMagnitudes } from "../engine/dora-gains.js";
+import { foldMagnitudes } from "../engine/adapters/dora-gains.js";
 import { type BaseDtype, startEngine } from "../engine/start.js";
 import { type EngineEvent, type EngineRequest, greedy } from "../engine/types.js";
-import { WeightNorms } from "../engine/weight-norms.js";
 import { linearSites } from "../model/sites.js";
 import type { Checkpoint } from "../model/types.js";
+import { WeightNorms } from "../weights/norms.js";
 
 export interface ServedOptions {
   readonly checkpoint: Checkpoint;

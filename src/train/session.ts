@@ -2,24 +2,31 @@
 import { basename } from "node:path";
 import { LorikeetError } from "../base/errors.js";
 import type { Progress } from "../base/log.js";
-import { WeightNorms } from "../engine/weight-norms.js";
 import { allLinearSites } from "../model/sites.js";
 import type { Checkpoint } from "../model/types.js";
 import type { SessionOptions as RuntimeOptions } from "../runtime/session.js";
-import { type AdapterFacts, openAdapter } from "./adapter-files.js";
+import { WeightNorms } from "../weights/norms.js";
 import { type BaseWeights, openBase } from "./base-weights.js";
-import { labelledPlaces, type TokenBatch } from "./batch.js";
-import { BatchPlan, plainBatches } from "./batches.js";
+import { labelledPlaces, type TokenBatch } from "./data/batch.js";
+import { BatchPlan, plainBatches } from "./data/batches.js";
 import type { DataSet } from "./data/dataset.js";
 import { startMagnitudes } from "./dora.js";
 import { dropoutMasks, type MaskSite } from "./dropout.js";
+import { type AdapterFacts, openAdapter } from "./files/adapter-files.js";
+import { adapterProduct, checkpointProduct, type Product, readWeights } from "./files/product.js";
 import { chooseSites, initialize, type LoraSite, shortNames, targetModules } from "./lora.js";
 import { logitBytes } from "./memory.js";
 import { narrowColumns, narrowWidths } from "./narrow.js";
 import { nextToken, type Objective, preferences } from "./objectives.js";
-import { addDecayedWeights, chain, clipByGlobalNorm, type Optimizer, scaleByAdam, scaleByRate } from "./optimizer.js";
-import { adapterProduct, checkpointProduct, type Product, readWeights } from "./product.js";
-import type { Schedule } from "./schedule.js";
+import {
+  addDecayedWeights,
+  chain,
+  clipByGlobalNorm,
+  type Optimizer,
+  scaleByAdam,
+  scaleByRate,
+} from "./optimizer/optimizer.js";
+import type { Schedule } from "./optimizer/schedule.js";
 import { scheduleOf, type TrainSettings, totalSteps, validateEvery } from "./settings.js";
 import { type Parameter, type RunOptions, TrainStep } from "./step.js";
 

@@ -1,6 +1,6 @@
 /** What a run is asked to do, with the defaults that users of other trainers know. Knows no flag. */
 import type { BaseDtype } from "../engine/start.js";
-import { constant, cosine, linear, type Schedule, warmUp } from "./schedule.js";
+import { constant, cosine, linear, type Schedule, warmUp } from "./optimizer/schedule.js";
 import type { TrainOn } from "./train-on.js";
 
 export interface TrainSettings {

@@ -4,9 +4,9 @@
  */
 
 import { LorikeetError } from "../base/errors.js";
-import type { LowRank, WeightNorms } from "../engine/weight-norms.js";
-import { siteInputs, type TrainedSite } from "../model/training-types.js";
+import { siteInputs, type TrainedSite } from "../model/training/types.js";
 import { Tensor } from "../runtime/tensor.js";
+import type { LowRank, WeightNorms } from "../weights/norms.js";
 
 /** A parameter of the step. */
 interface Trained {

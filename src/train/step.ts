@@ -4,19 +4,19 @@
  */
 import { backward } from "../autodiff/backward.js";
 import { assert } from "../base/errors.js";
-import { shareWeights } from "../engine/shared-weights.js";
-import type { WeightNorms } from "../engine/weight-norms.js";
 import { Ops } from "../graph/ops.js";
 import { pruneGraph } from "../graph/prune.js";
 import { serializeGraph } from "../graph/serialize.js";
 import type { Graph, Shape, Value } from "../graph/types.js";
-import { buildTrainingGraph } from "../model/training.js";
-import { attentionBlocks, blockSizes } from "../model/training-masks.js";
-import { siteInputs, type TrainingOptions } from "../model/training-types.js";
+import { buildTrainingGraph } from "../model/training/graph.js";
+import { attentionBlocks, blockSizes } from "../model/training/masks.js";
+import { siteInputs, type TrainingOptions } from "../model/training/types.js";
 import { canMap } from "../runtime/mapping.js";
 import { type Binding, Session, type SessionOptions, SharedWeights } from "../runtime/session.js";
 import { Tensor } from "../runtime/tensor.js";
-import { countPositions, type Labelled, labelledPlaces, type TokenBatch } from "./batch.js";
+import type { WeightNorms } from "../weights/norms.js";
+import { shareWeights } from "../weights/sharing.js";
+import { countPositions, type Labelled, labelledPlaces, type TokenBatch } from "./data/batch.js";
 import { fillUp } from "./fill-up.js";
 import { type Loss, weightedSum } from "./losses.js";
 import { SiteNorms } from "./site-norms.js";

@@ -3,10 +3,10 @@
  * the parameters and the optimizer, so that a run that was stopped anywhere ends as one that was not. Knows no file.
  */
 import { LorikeetError } from "../base/errors.js";
-import type { TokenBatch } from "./batch.js";
-import { divergenceRule, follow, hasDiverged, initialLevel, type LossLevel } from "./divergence.js";
+import type { TokenBatch } from "./data/batch.js";
 import type { Evaluation, Objective, Stepper } from "./objectives.js";
-import { globalNorm, type Optimizer } from "./optimizer.js";
+import { divergenceRule, follow, hasDiverged, initialLevel, type LossLevel } from "./optimizer/divergence.js";
+import { globalNorm, type Optimizer } from "./optimizer/optimizer.js";
 import type { RunOptions } from "./step.js";
 
 /** Where a run stands. Plain data: a checkpoint holds it as JSON. */

@@ -2,14 +2,14 @@
 import assert from "node:assert/strict";
 import { copyFile } from "node:fs/promises";
 import { join } from "node:path";
-import { openCheckpoint } from "../../src/model/checkpoint.js";
-import { readSegment, toFloat32 } from "../../src/model/convert-task.js";
-import { dequantizeBlocks, dequantizeRows } from "../../src/model/quantize.js";
+import { openCheckpoint } from "../../src/model/checkpoint/open.js";
 import type { Checkpoint, TensorLocation } from "../../src/model/types.js";
 import { type WeightSource, weightOf } from "../../src/model/weights.js";
 import { viewAs } from "../../src/tensor/dtype.js";
 import { SafetensorsFile } from "../../src/tensor/safetensors.js";
 import { writeSafetensors } from "../../src/tensor/safetensors-write.js";
+import { readSegment, toFloat32 } from "../../src/weights/convert/task.js";
+import { dequantizeBlocks, dequantizeRows } from "../../src/weights/quantize.js";
 
 /** A quantized weight, [out, in]. */
 export function dequantized(weights: WeightSource, name: string): Float32Array {

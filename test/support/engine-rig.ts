@@ -7,7 +7,7 @@ import assert from "node:assert/strict";
 import type { AdapterLease, AdapterSource, HostAdapter, HostSite } from "../../src/adapter/types.js";
 import { type Deferred, deferred } from "../../src/base/async.js";
 import { LorikeetError } from "../../src/base/errors.js";
-import { AdapterBank, type BankOptions } from "../../src/engine/bank.js";
+import { AdapterBank, type BankOptions } from "../../src/engine/adapters/bank.js";
 import { ContinuousEngine } from "../../src/engine/engine.js";
 import { KvCache } from "../../src/engine/kv-cache.js";
 import type { EngineParts } from "../../src/engine/parts.js";
@@ -19,7 +19,7 @@ import {
   type SamplingParams,
   type SequenceHandle,
 } from "../../src/engine/types.js";
-import type { SiteGroup } from "../../src/model/serving-adapters.js";
+import type { SiteGroup } from "../../src/model/serving/adapters.js";
 
 export const vocabSize = 61;
 

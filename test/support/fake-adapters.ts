@@ -4,9 +4,9 @@ import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { isKeptFile } from "../../src/adapter/format.js";
-import { AdapterStore, type StoreOptions } from "../../src/adapter/store.js";
+import { AdapterStore, type StoreOptions } from "../../src/adapter/store/store.js";
+import { summaryFile } from "../../src/adapter/store/versions.js";
 import type { AdapterSummary } from "../../src/adapter/types.js";
-import { summaryFile } from "../../src/adapter/versions.js";
 import { LorikeetError } from "../../src/base/errors.js";
 import type { CachePort } from "../../src/gateway/adapters.js";
 

@@ -1,6 +1,7 @@
 /** Magnitudes for DoRA adapters of random numbers. */
-import { WeightNorms } from "../../src/engine/weight-norms.js";
+
 import type { Checkpoint, LinearSite } from "../../src/model/types.js";
+import { WeightNorms } from "../../src/weights/norms.js";
 import { gaussian } from "./synthetic-weights.js";
 
 /** The length of each output's weights, by module path. */

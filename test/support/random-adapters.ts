@@ -1,7 +1,7 @@
 /** Adapters of random numbers, strong enough that a model answers with other tokens than its base does. */
 import { join } from "node:path";
 import { writeAdapter } from "../../src/adapter/format.js";
-import { openCheckpoint } from "../../src/model/checkpoint.js";
+import { openCheckpoint } from "../../src/model/checkpoint/open.js";
 import { allLinearSites } from "../../src/model/sites.js";
 import { varied, weightLengths } from "./magnitudes.js";
 import { gaussian } from "./synthetic-weights.js";

@@ -1,5 +1,5 @@
 /** A whole service for tests over a fake engine: a gateway with a byte tokenizer, a real adapter store, and on request a listening server. */
-import type { UploadLimits } from "../../src/adapter/upload.js";
+import type { UploadLimits } from "../../src/adapter/upload/upload.js";
 import type { Logger } from "../../src/base/log.js";
 import { createGateway, type Gateway, type GatewayModel } from "../../src/gateway/gateway.js";
 import type { GatewayOptions } from "../../src/gateway/options.js";

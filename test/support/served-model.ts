@@ -1,10 +1,10 @@
 /** An oracle's base as the runner serves it, without an engine: prompts in chunks, steps of any rows, greedy tokens of a batch. */
-import { AdapterBank, type BankHold } from "../../src/engine/bank.js";
+import { AdapterBank, type BankHold } from "../../src/engine/adapters/bank.js";
 import { KvCache } from "../../src/engine/kv-cache.js";
 import { type DecodeRow, Runner } from "../../src/engine/runner.js";
-import { openCheckpoint } from "../../src/model/checkpoint.js";
-import { prepareWeights } from "../../src/model/convert.js";
-import { planWeights } from "../../src/model/quantize-plan.js";
+import { openCheckpoint } from "../../src/model/checkpoint/open.js";
+import { planWeights } from "../../src/weights/plan.js";
+import { prepareWeights } from "../../src/weights/prepare.js";
 import type { Expected } from "./oracle.js";
 
 const capacity = 64;

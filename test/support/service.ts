@@ -4,9 +4,9 @@ import { cp, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Logger, silent } from "../../src/base/log.js";
-import { serveOptions } from "../../src/cli/options.js";
-import { openService as open, type Service } from "../../src/cli/service.js";
-import { resolveSettings } from "../../src/cli/settings.js";
+import { serveOptions } from "../../src/cli/options/options.js";
+import { resolveSettings } from "../../src/cli/options/settings.js";
+import { openService as open, type Service } from "../../src/cli/serve/service.js";
 import { until } from "./rig.js";
 
 export const bookworm = "models/bookworm-7m";

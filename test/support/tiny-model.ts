@@ -1,10 +1,10 @@
 /** A model that trains in moments: the oracle's llama with a tokenizer of bytes, as a folder of its own. */
 import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { openCheckpoint } from "../../src/model/checkpoint.js";
-import { readSegment, toFloat32 } from "../../src/model/convert-task.js";
+import { openCheckpoint } from "../../src/model/checkpoint/open.js";
 import { writeSafetensors } from "../../src/tensor/safetensors-write.js";
-import { narrow } from "../../src/train/model-files.js";
+import { narrow } from "../../src/train/files/model-files.js";
+import { readSegment, toFloat32 } from "../../src/weights/convert/task.js";
 
 const source = "test/fixtures/oracle/llama";
 

@@ -1,16 +1,16 @@
 /** The oracle's training runs: batches, losses, gradients and weights as PyTorch has them, and our parameters beside them. */
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { WeightNorms } from "../../src/engine/weight-norms.js";
-import { openCheckpoint } from "../../src/model/checkpoint.js";
-import { prepareWeights } from "../../src/model/convert.js";
-import { planWeights } from "../../src/model/quantize-plan.js";
+import { openCheckpoint } from "../../src/model/checkpoint/open.js";
 import { linearSites } from "../../src/model/sites.js";
-import type { TrainedSite } from "../../src/model/training-types.js";
+import type { TrainedSite } from "../../src/model/training/types.js";
 import type { Checkpoint } from "../../src/model/types.js";
 import { SafetensorsFile } from "../../src/tensor/safetensors.js";
-import type { TokenBatch } from "../../src/train/batch.js";
+import type { TokenBatch } from "../../src/train/data/batch.js";
 import { type StepOptions, TrainStep } from "../../src/train/step.js";
+import { WeightNorms } from "../../src/weights/norms.js";
+import { planWeights } from "../../src/weights/plan.js";
+import { prepareWeights } from "../../src/weights/prepare.js";
 
 /** Elsewhere the oracle may be whole; the repository holds what its tests need. */
 export const oracleRoot = process.env.LORIKEET_ORACLE ?? "test/fixtures/oracle";

@@ -4,7 +4,7 @@
  */
 
 import type { MethodConfig } from "./canonical.js";
-import type { FieldReader } from "./config-fields.js";
+import type { FieldReader } from "./config/fields.js";
 import type { Faults } from "./faults.js";
 import { parseKey } from "./keys.js";
 

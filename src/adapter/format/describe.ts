@@ -1,9 +1,9 @@
 /** What `inspect` shows of an adapter's folder, with or without the base that it is for. */
 
 import type { LinearSite } from "../../model/types.js";
+import { asVersion } from "../store/version-digest.js";
 import type { AdapterSummary } from "../types.js";
-import { asVersion } from "../version-digest.js";
-import type { CanonicalConfig } from "./config.js";
+import type { CanonicalConfig } from "./config/config.js";
 import { type ExamineOptions, examine } from "./examine.js";
 
 export interface ModuleRow {

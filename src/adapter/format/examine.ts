@@ -5,12 +5,12 @@
 
 import { join } from "node:path";
 import { LorikeetError } from "../../base/errors.js";
-import { paddedRank } from "../../model/rank-tiles.js";
+import { paddedRank } from "../../model/serving/rank-tiles.js";
 import type { LinearSite } from "../../model/types.js";
 import { dtypeSizes } from "../../tensor/dtype.js";
 import { SafetensorsFile } from "../../tensor/safetensors.js";
 import type { AdapterSummary } from "../types.js";
-import { type CanonicalConfig, type ReadConfig, readConfig } from "./config.js";
+import { type CanonicalConfig, type ReadConfig, readConfig } from "./config/config.js";
 import { readContent, type Visitor } from "./content.js";
 import { AdapterDigest } from "./digest.js";
 import { Faults, quote } from "./faults.js";

@@ -1,6 +1,6 @@
 /** What a template may call without being given it: Jinja2's globals and those that transformers adds. */
 
-import { strftime } from "../strftime.js";
+import { strftime } from "../chat/strftime.js";
 import { intArgument, parameters, textArgument } from "./arguments.js";
 import { dictFrom, dictOf } from "./container-methods.js";
 import { fault, RaisedFault, typeFault, valueFault } from "./faults.js";

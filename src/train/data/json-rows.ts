@@ -1,4 +1,5 @@
 /** Rows of JSON lines and of JSON arrays, each with the line on which it begins. Knows no row's meaning. */
+import { isObject } from "../../base/json.js";
 import { jsonBounds } from "../../tensor/json-bounds.js";
 import type { DataFaults } from "./faults.js";
 
@@ -57,7 +58,7 @@ function addRow(rows: JsonRow[], json: string, place: { file: string; line: numb
     return;
   }
   const [twice] = jsonBounds(json, limits).duplicates;
-  if (!isRecord(value)) faults.add(place, `is not a JSON object, but ${kindOf(value)}`);
+  if (!isObject(value)) faults.add(place, `is not a JSON object, but ${kindOf(value)}`);
   else if (twice !== undefined) faults.add(place, `has the key ${JSON.stringify(twice.slice(0, 64))} twice`);
   else rows.push({ line: place.line, fields: value });
 }
@@ -113,8 +114,4 @@ function newlines(text: string, begin: number, end: number): number {
   let count = 0;
   for (let at = text.indexOf("\n", begin); at >= 0 && at < end; at = text.indexOf("\n", at + 1)) count++;
   return count;
-}
-
-export function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }

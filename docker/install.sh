@@ -1,4 +1,0 @@
-#!/bin/sh
-# Installs what the lockfile names, the compiler too. Our own `prepare` waits for docker/build.sh, which has the sources.
-set -eu
-npm ci --ignore-scripts

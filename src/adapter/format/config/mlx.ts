@@ -1,0 +1,80 @@
+/** mlx-lm's `adapter_config.json`: the arguments of its training, with what it trained in `lora_parameters`. */
+
+import type { ReadConfig } from "../canonical.js";
+import { type Faults, quote, quoteList } from "../faults.js";
+import { configFile } from "../files.js";
+import { harmlessMlxKeys, mlxParameterKeys } from "../known.js";
+import { type FieldOptions, FieldReader, type Fields } from "./fields.js";
+import { maxAlpha } from "./peft.js";
+
+export function readMlx(
+  fields: Fields,
+  parameters: Fields,
+  faults: Faults,
+  warnings: string[],
+  { trusted = false }: Pick<FieldOptions, "trusted"> = {},
+): ReadConfig | null {
+  const type = fields.fine_tune_type ?? "lora";
+  const dora = type === "dora" || fields.use_dora === true;
+  if (!dora && type !== "lora") {
+    faults.unsupported(`mlx-lm's fine_tune_type ${quote(type)} is not supported; "lora" and "dora" are`);
+    return null;
+  }
+  const field = new FieldReader(parameters, faults, { prefix: "lora_parameters.", trusted });
+  const rank = field.positiveInteger("rank", 8);
+  if (parameters.scale === undefined) faults.invalid(`${configFile} has no lora_parameters.scale`);
+  const scale = field.positiveNumber("scale", 1, maxAlpha);
+  const alpha = readAlpha(parameters, field, scale, rank, warnings);
+  const effective = alpha === null ? scale : (scale * alpha) / rank;
+  const unknown = [
+    ...Object.keys(fields).filter((key) => !harmlessMlxKeys.has(key)),
+    ...new FieldReader(fields, faults).unknownKeys("lora_parameters", mlxParameterKeys),
+  ];
+  if (unknown.length > 0) warnings.push(`${configFile} has unknown keys, which were ignored: ${quoteList(unknown)}.`);
+  return {
+    canonical: {
+      peft_type: "LORA",
+      r: rank,
+      lora_alpha: scale * (alpha ?? rank),
+      use_rslora: false,
+      ...(dora ? { use_dora: true } : {}),
+      rank_pattern: [],
+      alpha_pattern: [],
+    },
+    scaleOf: () => effective,
+    keptRanks: new Map(),
+    baseName: typeof fields.model === "string" ? fields.model : null,
+    modulesToSave: [],
+    trainsBias: false,
+    targets: trusted ? null : { kind: "mlx", keys: readKeys(parameters, field), layers: readLayers(fields, faults) },
+  };
+}
+
+/** Releases of April to June 2024 wrote an alpha and computed scale · alpha / rank; null where there is none. */
+function readAlpha(
+  { alpha }: Fields,
+  field: FieldReader,
+  scale: number,
+  rank: number,
+  warnings: string[],
+): number | null {
+  if (alpha === undefined || alpha === null) return null;
+  const given = field.positiveNumber("alpha", rank, maxAlpha);
+  if (given !== rank) {
+    warnings.push(
+      `lora_parameters.alpha is ${given}, so the scale is ${scale} * ${given} / ${rank} = ${(scale * given) / rank}, as mlx-lm of April to ` +
+        "June 2024 computed it; its other releases leave alpha out.",
+    );
+  }
+  return given;
+}
+
+function readKeys({ keys }: Fields, field: FieldReader): readonly string[] | null {
+  return keys === undefined || keys === null ? null : field.texts("keys");
+}
+
+/** `num_layers`, once `lora_layers`: the last so many; what is not positive means all. */
+function readLayers(fields: Fields, faults: Faults): number {
+  const key = fields.num_layers === undefined ? "lora_layers" : "num_layers";
+  return Math.max(0, new FieldReader(fields, faults).wholeNumber(key, 0));
+}

@@ -1,0 +1,165 @@
+/**
+ * The adapters that an operator put into a directory by hand: taken once unchanged between two looks, given up when their
+ * folder goes. Reads them only; one that is bad is remembered with its fault and hinders no other.
+ */
+
+import { dirname } from "node:path";
+import { LorikeetError } from "../../base/errors.js";
+import type { Logger } from "../../base/log.js";
+import { nameFault, nameKey } from "../names.js";
+import type { AdapterRecord, AdapterSummary } from "../types.js";
+import { folderNameTaken } from "./faults.js";
+import { type FolderCandidate, findFolders } from "./folders.js";
+
+/**
+ * Checks an adapter's folder against the base, in the turn of the client who sent it, if one did. Rejects with a LorikeetError that
+ * lists every fault.
+ */
+export type CheckFolder = (folder: string, client?: string) => Promise<{ readonly summary: AdapterSummary }>;
+
+export interface FolderAdapter {
+  readonly record: AdapterRecord;
+  readonly folder: string;
+}
+
+export interface RefusedAdapter {
+  readonly name: string;
+  readonly error: LorikeetError;
+}
+
+export interface ScanOptions {
+  readonly directory: string;
+  readonly check: CheckFolder;
+  /** Names that no adapter may have. */
+  readonly reserved: readonly string[];
+  /** Whether the store already has a name, by its key. */
+  readonly isStored: (key: string) => boolean;
+  readonly logger: Logger;
+}
+
+interface Seen {
+  readonly candidate: FolderCandidate;
+  /** Of the folder as it was checked; null while it has not been. */
+  checked: string | null;
+  taken: FolderAdapter | null;
+  error: LorikeetError | null;
+}
+
+export class FolderScan {
+  readonly #options: ScanOptions;
+  #seen: ReadonlyMap<string, Seen> = new Map();
+  #taken: ReadonlyMap<string, FolderAdapter> = new Map();
+  #refused: readonly RefusedAdapter[] = [];
+  #toldUnread = false;
+
+  constructor(options: ScanOptions) {
+    this.#options = options;
+  }
+
+  /** Looks once. `eager` takes a folder at first sight, as at start. Not to be called again before it is done. */
+  async look({ eager }: { readonly eager: boolean }): Promise<void> {
+    const seen = new Map<string, Seen>();
+    const { candidates, unread } = await findFolders(this.#options.directory);
+    for (const candidate of candidates) {
+      const before = this.#seen.get(candidate.folder);
+      seen.set(candidate.folder, await this.#consider(candidate, before, eager));
+    }
+    for (const [folder, before] of this.#seen) {
+      if (seen.has(folder)) continue;
+      if (unread.has(folder) || unread.has(dirname(folder))) seen.set(folder, before);
+      else if (before.taken)
+        this.#options.logger.info({ adapter: before.candidate.name }, "The folder of an adapter is gone.");
+    }
+    this.#tellUnread(unread);
+    this.#seen = seen;
+    this.#arrange();
+  }
+
+  /** Checks a folder at the next look, whatever its files' sizes and times say. */
+  recheck(folder: string): void {
+    const seen = this.#seen.get(folder);
+    if (seen) seen.checked = null;
+  }
+
+  /** Tells once of folders that cannot be read, until all can be again. */
+  #tellUnread(unread: ReadonlyMap<string, unknown>): void {
+    const [first] = unread;
+    if (first && !this.#toldUnread) {
+      const [folder, err] = first;
+      const message = "Folders could not be read; what was known of them stays in use until they can be.";
+      this.#options.logger.warn({ folder, folders: unread.size, err }, message);
+    }
+    this.#toldUnread = first !== undefined;
+  }
+
+  /** By the name's key. */
+  get taken(): ReadonlyMap<string, FolderAdapter> {
+    return this.#taken;
+  }
+
+  get refused(): readonly RefusedAdapter[] {
+    return this.#refused;
+  }
+
+  async #consider(candidate: FolderCandidate, before: Seen | undefined, eager: boolean): Promise<Seen> {
+    const { signature } = candidate;
+    const taken = before?.taken ?? null;
+    const error = before?.error ?? null;
+    const seen: Seen = { candidate, checked: before?.checked ?? null, taken, error };
+    if (before?.checked === signature) return seen;
+    const settled = eager || before?.candidate.signature === signature;
+    if (settled) await this.#check(seen);
+    return seen;
+  }
+
+  async #check(seen: Seen): Promise<void> {
+    const { name, folder, signature, changedAt } = seen.candidate;
+    const { check, reserved, logger } = this.#options;
+    const before = seen.taken;
+    seen.checked = signature;
+    seen.taken = null;
+    seen.error = nameFault(name, reserved);
+    if (seen.error === null) {
+      try {
+        const { summary } = await check(folder);
+        seen.taken = { folder, record: { ...summary, name, source: "folder", createdAt: Math.round(changedAt) } };
+        logger.info({ adapter: name, digest: summary.digest }, "Took an adapter from its folder.");
+        return;
+      } catch (cause) {
+        seen.error = asFault(cause, `The folder ${folder} could not be checked.`);
+      }
+    }
+    logger.warn({ adapter: name, code: seen.error.code }, seen.error.message);
+    if (!isPassing(seen.error)) return;
+    seen.checked = null; // our fault, not the folder's: what was known stays, and it is checked again
+    seen.taken = before;
+    if (before) seen.error = null;
+  }
+
+  /** Gives each name to one folder: names differ in more than case, and the store's come first. */
+  #arrange(): void {
+    const taken = new Map<string, FolderAdapter>();
+    const refused: RefusedAdapter[] = [];
+    for (const { candidate, taken: adapter, error } of this.#seen.values()) {
+      const { name } = candidate;
+      if (error) refused.push({ name, error });
+      if (!adapter) continue;
+      const key = nameKey(name);
+      const other = taken.get(key);
+      if (other) refused.push({ name, error: folderNameTaken(name, other.record.name) });
+      else if (this.#options.isStored(key)) refused.push({ name, error: folderNameTaken(name, null) });
+      else taken.set(key, adapter);
+    }
+    this.#taken = taken;
+    this.#refused = refused;
+  }
+}
+
+/** Whether a fault says nothing about the adapter and may be over at the next try. */
+export function isPassing({ code }: LorikeetError): boolean {
+  return code === "internal" || code === "no_file_handles";
+}
+
+export function asFault(cause: unknown, message: string): LorikeetError {
+  return cause instanceof LorikeetError ? cause : new LorikeetError("internal", message, { cause });
+}

@@ -1,0 +1,111 @@
+/**
+ * Scratch folders below a store, on its disk, so that a rename takes their files into it. Each carries its process's key:
+ * what a dead process left behind is swept away. Does not read what it holds.
+ */
+
+import { constants } from "node:fs";
+import { copyFile, lstat, mkdir, readdir, realpath, stat, writeFile } from "node:fs/promises";
+import { join, sep } from "node:path";
+import { namesIn, orMissing, removeTree } from "../../base/durable.js";
+import { LorikeetError } from "../../base/errors.js";
+import { isKeptFile } from "../format.js";
+import { followsLinks } from "./kept-files.js";
+
+const maxFiles = 4096;
+
+export interface ImportOptions {
+  readonly maxBytes: number;
+  /** Refuses files whose real path is not below this folder. */
+  readonly within?: string;
+}
+
+export class Staging {
+  readonly #root: string;
+  readonly #key: string;
+  #count = 0;
+
+  constructor(root: string, key: string) {
+    this.#root = root;
+    this.#key = key;
+  }
+
+  /** A path that nobody has used. */
+  fresh(): string {
+    return join(this.#root, `${this.#key}-${++this.#count}`);
+  }
+
+  /** Whether a path is scratch of this process. */
+  owns(path: string): boolean {
+    return path.startsWith(join(this.#root, `${this.#key}-`)) && !path.includes(`${sep}..`);
+  }
+
+  /** Makes an empty folder. Whoever asked for it removes it. */
+  async make(): Promise<string> {
+    const folder = this.fresh();
+    await mkdir(folder, { recursive: true });
+    return folder;
+  }
+
+  /**
+   * Copies an adapter's folder into a fresh one: the files that a store keeps; an empty file stands for each other, so that
+   * the check can name it. Links of config and weights are followed, others are left out. Throws `invalid_value` or `store_full`.
+   */
+  async copy(source: string, options: ImportOptions): Promise<string> {
+    const files = await this.#survey(source, options);
+    const target = await this.make();
+    try {
+      for (const [name, path] of files) {
+        if (path === null) await writeFile(join(target, name), "");
+        else await copyFile(path, join(target, name), constants.COPYFILE_FICLONE);
+      }
+      return target;
+    } catch (cause) {
+      await removeTree(target);
+      throw cause;
+    }
+  }
+
+  /** Removes the scratch of processes that are no more. */
+  async sweep(isAlive: (key: string) => Promise<boolean>): Promise<void> {
+    for (const name of await namesIn(this.#root)) {
+      const owner = name.split("-")[0] ?? "";
+      if (owner !== this.#key && !(await isAlive(owner))) await removeTree(join(this.#root, name));
+    }
+  }
+
+  /** By name: the real path of a file that is kept, null for one that is not. */
+  async #survey(source: string, { maxBytes, within }: ImportOptions): Promise<Map<string, string | null>> {
+    const names = await orMissing(readdir(source));
+    if (names === null) throw refused(`The folder ${source} does not exist`, source, "an adapter's folder");
+    if (names.length > maxFiles) {
+      throw refused(`The folder ${source} holds ${names.length} files`, names.length, `at most ${maxFiles} files`);
+    }
+    const root = within === undefined ? null : await realpath(within);
+    const files = new Map<string, string | null>();
+    let bytes = 0;
+    for (const name of names) {
+      const file = await orMissing(stat(join(source, name)));
+      if (!file?.isFile()) continue;
+      const isOwn = followsLinks(name) || (await lstat(join(source, name))).isFile();
+      if (!isKeptFile(name) || !isOwn) {
+        if (!isKeptFile(name)) files.set(name, null);
+        continue;
+      }
+      const path = await realpath(join(source, name));
+      if (root !== null && !path.startsWith(join(root, sep))) {
+        throw refused(`The file ${name} of ${source} lies outside ${root}`, path, `a path below ${root}`);
+      }
+      files.set(name, path);
+      bytes += file.size;
+    }
+    if (bytes > maxBytes) {
+      const message = `The adapter in ${source} is ${bytes} bytes; the store holds at most ${maxBytes}.`;
+      throw new LorikeetError("store_full", message, { found: bytes, allowed: maxBytes });
+    }
+    return files;
+  }
+}
+
+function refused(clause: string, found: unknown, allowed: string): LorikeetError {
+  return new LorikeetError("invalid_value", `${clause}; ${allowed} is expected.`, { param: "path", found, allowed });
+}

@@ -1,0 +1,157 @@
+/**
+ * The view of what is stored under names: each entry of the index with what is known about its version, checked again where
+ * it was stored for another base. Changes nothing but those summaries.
+ */
+
+import { join } from "node:path";
+import { Semaphore } from "../../base/async.js";
+import type { LorikeetError } from "../../base/errors.js";
+import type { LockTurn } from "../../base/lock.js";
+import type { Logger } from "../../base/log.js";
+import { nameFault, nameKey } from "../names.js";
+import type { AdapterRecord, AdapterSummary } from "../types.js";
+import type { StoreDisk } from "./disk.js";
+import { indexDamaged, versionDamaged, versionMissing } from "./faults.js";
+import type { NameChange, NameEntry } from "./name-index.js";
+import { asFault, type CheckFolder, isPassing, type RefusedAdapter } from "./scan.js";
+import { isVersion } from "./version-digest.js";
+import { summaryFile } from "./versions.js";
+
+export interface StoredOptions {
+  readonly disk: StoreDisk;
+  readonly check: CheckFolder;
+  readonly checkKey: string;
+  readonly reserved: readonly string[];
+  readonly logger: Logger;
+}
+
+/** An entry with its record, or with the reason why it is not served. */
+type View =
+  | { readonly entry: NameEntry; readonly record: AdapterRecord; readonly error: null }
+  | { readonly entry: NameEntry; readonly record: null; readonly error: LorikeetError };
+
+export class StoredAdapters {
+  readonly #options: StoredOptions;
+  /** One reading at a time, so that an older one never replaces a newer. */
+  readonly #turn = new Semaphore(1);
+  /** By the name's key. */
+  readonly #views = new Map<string, View>();
+  readonly #keysOfWeights = new Map<string, Set<string>>();
+  /** Versions whose files were replaced since they were looked at. */
+  readonly #replaced = new Set<string>();
+
+  constructor(options: StoredOptions) {
+    this.#options = options;
+  }
+
+  /** Reads what others have changed; `turn` where the lock is held. Returns the keys of names that stand for something else now. */
+  refresh(turn: LockTurn | null): Promise<Set<string>> {
+    return this.#turn.run(async () => this.#apply(await this.#options.disk.refresh(turn)));
+  }
+
+  /** Reads what was changed here in a turn that is held still. Returns as `refresh` does. */
+  refreshOwn(turn: LockTurn): Promise<Set<string>> {
+    return this.#turn.run(async () => this.#apply(await this.#options.disk.refreshOwn(turn)));
+  }
+
+  has(key: string): boolean {
+    return this.#views.has(key);
+  }
+
+  /** Of a name's key; also where the adapter is refused. */
+  entry(key: string): NameEntry | undefined {
+    return this.#views.get(key)?.entry;
+  }
+
+  record(key: string): AdapterRecord | null {
+    return this.#views.get(key)?.record ?? null;
+  }
+
+  records(): AdapterRecord[] {
+    return [...this.#views.values()].map((view) => view.record).filter((record) => record !== null);
+  }
+
+  get size(): number {
+    return this.#views.size;
+  }
+
+  /** The digests of named versions that compute this. */
+  versionsOf(weightsDigest: string): string[] {
+    const keys = this.#keysOfWeights.get(weightsDigest) ?? [];
+    return [...new Set([...keys].map((key) => this.record(key)?.digest))].filter((digest) => digest !== undefined);
+  }
+
+  /** Reads what is known of a version anew at the next refresh: its files have been replaced. */
+  recheck(digest: string): void {
+    this.#replaced.add(digest);
+  }
+
+  get refused(): RefusedAdapter[] {
+    const { names } = this.#options.disk;
+    const damaged = [...names.damaged().keys()].map((file) => join(names.folder, file));
+    const refused: RefusedAdapter[] = damaged.map((path) => ({ name: path, error: indexDamaged(path) }));
+    for (const { entry, error } of this.#views.values()) if (error) refused.push({ name: entry.name, error });
+    return refused;
+  }
+
+  async #apply(changes: readonly NameChange[]): Promise<Set<string>> {
+    const entries = new Map<string, NameEntry | null>();
+    for (const { before, now } of changes) {
+      if (before) entries.set(nameKey(before.name), null);
+      if (now) entries.set(nameKey(now.name), now);
+    }
+    for (const [key, { entry, error }] of this.#views) {
+      const isOpen = error !== null && (isPassing(error) || this.#replaced.has(entry.digest));
+      if (isOpen && !entries.has(key)) entries.set(key, entry);
+    }
+    this.#replaced.clear();
+    for (const [key, entry] of entries) this.#set(key, entry && (await this.#view(entry)));
+    return new Set(entries.keys());
+  }
+
+  #set(key: string, view: View | null): void {
+    const weights = this.#views.get(key)?.record?.weightsDigest;
+    const keys = weights === undefined ? undefined : this.#keysOfWeights.get(weights);
+    keys?.delete(key);
+    if (weights !== undefined && keys?.size === 0) this.#keysOfWeights.delete(weights);
+    if (view) this.#views.set(key, view);
+    else this.#views.delete(key);
+    if (!view?.record) return;
+    const { weightsDigest } = view.record;
+    const others = this.#keysOfWeights.get(weightsDigest) ?? new Set();
+    this.#keysOfWeights.set(weightsDigest, others.add(key));
+  }
+
+  async #view(entry: NameEntry): Promise<View> {
+    const { name, createdAt } = entry;
+    try {
+      const fault = nameFault(name, this.#options.reserved);
+      if (fault) throw fault;
+      const summary = await this.#summary(entry);
+      return { entry, record: { ...summary, name, source: "store", createdAt }, error: null };
+    } catch (cause) {
+      const error = asFault(cause, `The adapter "${name}" could not be read.`);
+      this.#options.logger.warn({ adapter: name, code: error.code }, error.message);
+      return { entry, record: null, error };
+    }
+  }
+
+  async #summary({ name, digest }: NameEntry): Promise<AdapterSummary> {
+    const { disk, check, checkKey, logger } = this.#options;
+    const known = await disk.versions.readSummary(digest, checkKey);
+    if (known) return known;
+    if (!(await disk.versions.has(digest))) {
+      throw versionMissing(name, digest);
+    }
+    const checked = (await check(disk.versions.folder(digest))).summary;
+    if (!isVersion(checked, digest)) throw versionDamaged(digest);
+    const summary = { ...checked, digest, ignored: checked.ignored.filter((file) => file !== summaryFile) };
+    try {
+      await disk.enter();
+      await disk.versions.addSummary(digest, { checkKey, summary }, disk.staging.fresh());
+    } catch (cause) {
+      logger.debug({ adapter: name, err: cause }, "The result of checking an adapter could not be kept.");
+    }
+    return summary;
+  }
+}

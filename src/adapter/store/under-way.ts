@@ -1,0 +1,25 @@
+/** What is being done, so that an end can wait for it. Knows nothing of what that is. */
+import { LorikeetError } from "../../base/errors.js";
+
+export class UnderWay {
+  readonly #running = new Set<Promise<unknown>>();
+  #isClosed = false;
+
+  /** Runs a task that `close` will wait for. Rejects with `draining` once it is closed. */
+  async run<T>(task: () => Promise<T>): Promise<T> {
+    if (this.#isClosed) throw new LorikeetError("draining", "The adapter store is closed.");
+    const running = task();
+    this.#running.add(running);
+    try {
+      return await running;
+    } finally {
+      this.#running.delete(running);
+    }
+  }
+
+  /** Refuses new tasks and resolves when the last has ended, however it did. */
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    await Promise.allSettled(this.#running);
+  }
+}

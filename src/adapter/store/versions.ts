@@ -1,0 +1,186 @@
+/**
+ * The stored versions: one folder per digest with the adapter's files and what checking found out about them. A version
+ * never changes once it has its folder. Knows nothing of names, and deletes only what it is told to.
+ */
+
+import { readdir, rename, stat, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import * as v from "valibot";
+import {
+  isFull,
+  namesIn,
+  orMissing,
+  removeTree,
+  renameDurably,
+  replaceFile,
+  sync,
+  syncTree,
+  textIn,
+} from "../../base/durable.js";
+import { LorikeetError } from "../../base/errors.js";
+import type { AdapterSummary } from "../types.js";
+
+/** The file beside an adapter's own that holds its summary; not part of the adapter. */
+export const summaryFile = "lorikeet-summary.json";
+
+const digestPattern = /^sha256:([0-9a-f]{64})$/;
+const folderPattern = /^sha256-([0-9a-f]{64})$/;
+
+const text = v.string();
+const count = v.pipe(v.number(), v.minValue(0));
+const storedSchema = v.object({
+  checkKey: text,
+  summary: v.object({
+    digest: v.pipe(text, v.regex(digestPattern)),
+    weightsDigest: v.optional(v.pipe(text, v.regex(digestPattern))), // absent where it is the version's own
+    rank: count,
+    dora: v.optional(v.boolean(), false), // of before there was any
+    modules: count,
+    bytes: count,
+    activeBytes: count,
+    scales: v.object({ min: v.number(), max: v.number() }),
+    alphas: v.exactOptional(v.array(v.number())), // of before there was any
+    warnings: v.array(text),
+    ignored: v.array(text),
+  }),
+});
+const fileSchema = v.pipe(text, v.parseJson(), v.object({ checks: v.array(storedSchema) }));
+const maxChecks = 4;
+
+export interface StoredSummary {
+  /** What the summary holds for: another base model has another key. */
+  readonly checkKey: string;
+  readonly summary: AdapterSummary;
+}
+
+/** A version that waits to be given its folder; all of its bytes are on the disk. */
+export interface PreparedVersion {
+  readonly folder: string;
+  readonly bytes: number;
+}
+
+export class Versions {
+  readonly #root: string;
+  readonly #sizes = new Map<string, number>();
+  #bytes = 0;
+
+  constructor(root: string) {
+    this.#root = root;
+  }
+
+  /** Where a version lies, stored or not. Throws `adapter_not_found` for what is no digest. */
+  folder(digest: string): string {
+    const hex = digestPattern.exec(digest)?.[1];
+    if (hex) return join(this.#root, `sha256-${hex}`);
+    throw new LorikeetError("adapter_not_found", `"${digest}" is not an adapter's digest.`, {
+      found: digest,
+      allowed: "sha256: and 64 hexadecimal digits",
+    });
+  }
+
+  /** Looks at versions again, or which there are. Returns those that came or went. One call at a time. */
+  async refresh(digests: Iterable<string> | null): Promise<string[]> {
+    const changed: string[] = [];
+    const there = digests === null ? new Set((await namesIn(this.#root)).flatMap(digestOf)) : null;
+    for (const digest of digests ?? new Set([...this.#sizes.keys(), ...(there ?? [])])) {
+      const known = this.#sizes.get(digest);
+      if (known !== undefined && there?.has(digest)) continue;
+      const isThere = there ? there.has(digest) : await this.has(digest);
+      if (isThere !== (known !== undefined)) changed.push(digest);
+      this.#set(digest, isThere ? await folderBytes(this.folder(digest)) : undefined);
+    }
+    return changed;
+  }
+
+  /** As of the last `refresh`: the digests of every stored version with their bytes on disk. */
+  get sizes(): ReadonlyMap<string, number> {
+    return this.#sizes;
+  }
+
+  /** As of the last `refresh`: bytes of all of them. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  #set(digest: string, bytes: number | undefined): void {
+    this.#bytes += (bytes ?? 0) - (this.#sizes.get(digest) ?? 0);
+    if (bytes === undefined) this.#sizes.delete(digest);
+    else this.#sizes.set(digest, bytes);
+  }
+
+  async has(digest: string): Promise<boolean> {
+    return (await this.identity(digest)) !== null;
+  }
+
+  /** Changes when another folder takes the version's place; null when it is not stored. */
+  async identity(digest: string): Promise<string | null> {
+    const status = await orMissing(stat(this.folder(digest), { bigint: true }));
+    return status && `${status.dev}:${status.ino}:${status.birthtimeNs}`;
+  }
+
+  /** Moves the kept files of a staged folder into a draft, with the summary, and flushes all of it. */
+  async prepare(staged: string, draft: string, stored: StoredSummary): Promise<PreparedVersion> {
+    const ignored = new Set(stored.summary.ignored);
+    for (const entry of await readdir(staged, { withFileTypes: true })) {
+      if (entry.isFile() && !ignored.has(entry.name)) await rename(join(staged, entry.name), join(draft, entry.name));
+    }
+    await writeFile(join(draft, summaryFile), summaryText([stored]));
+    await syncTree(draft);
+    return { folder: draft, bytes: await folderBytes(draft) };
+  }
+
+  /** Gives a prepared version its folder, in one step. Call it under the lock. */
+  async commit(digest: string, prepared: PreparedVersion): Promise<void> {
+    await renameDurably(prepared.folder, this.folder(digest));
+  }
+
+  /** What a check under this key found out; null where there was none, or the version is not stored. */
+  async readSummary(digest: string, checkKey: string): Promise<AdapterSummary | null> {
+    const summary = (await this.#readChecks(digest)).find((check) => check.checkKey === checkKey)?.summary;
+    return summary?.digest === digest ? summary : null;
+  }
+
+  /** Adds what another check found out; the oldest of too many goes. */
+  async addSummary(digest: string, stored: StoredSummary, scratch: string): Promise<void> {
+    const others = (await this.#readChecks(digest)).filter((check) => check.checkKey !== stored.checkKey);
+    const content = summaryText([stored, ...others].slice(0, maxChecks));
+    await replaceFile(join(this.folder(digest), summaryFile), content, scratch);
+  }
+
+  /** Takes a version away in one step, by way of `grave`; where a full disk has no room for that name, file by file. Call it under the lock. */
+  async remove(digest: string, grave: string): Promise<void> {
+    try {
+      await orMissing(rename(this.folder(digest), grave));
+    } catch (cause) {
+      if (!isFull(cause)) throw cause;
+      await removeTree(this.folder(digest)); // a crash leaves a damaged version without a name: collected, or mended when it comes again
+    }
+    await sync(this.#root);
+    await removeTree(grave);
+  }
+
+  async #readChecks(digest: string): Promise<StoredSummary[]> {
+    const source = await textIn(join(this.folder(digest), summaryFile));
+    const parsed = v.safeParse(fileSchema, source);
+    const checks = parsed.success ? parsed.output.checks : [];
+    return checks.map(({ checkKey, summary }) => ({
+      checkKey,
+      summary: { ...summary, weightsDigest: summary.weightsDigest ?? summary.digest },
+    }));
+  }
+}
+
+function digestOf(folderName: string): string[] {
+  const hex = folderPattern.exec(folderName)?.[1];
+  return hex === undefined ? [] : [`sha256:${hex}`];
+}
+
+function summaryText(checks: readonly StoredSummary[]): string {
+  return `${JSON.stringify({ checks }, null, 2)}\n`;
+}
+
+async function folderBytes(folder: string): Promise<number> {
+  let bytes = 0;
+  for (const name of await namesIn(folder)) bytes += (await orMissing(stat(join(folder, name))))?.size ?? 0;
+  return bytes;
+}

@@ -1,0 +1,140 @@
+/**
+ * An adapter as a tar of its folder, plain or gzip, unpacked into a folder as it arrives. Opens none of the files that it writes.
+ */
+
+import { mkdir, open, readdir, rename, writeFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { pipeline } from "node:stream/promises";
+import { createGunzip } from "node:zlib";
+import { type Extract, extract } from "tar-stream";
+import { removeTree } from "../../base/durable.js";
+import { LorikeetError } from "../../base/errors.js";
+import { configFile, isKeptFile } from "../format.js";
+import { type IntakeLimits, intake, type UploadBody } from "../upload/intake.js";
+import { guardTar, type TarBounds, unpackedTooLarge } from "./guard.js";
+import { type PathBounds, TarPaths } from "./paths.js";
+
+export type TarLimits = IntakeLimits & TarBounds & PathBounds;
+
+const chunkBytes = 65_536;
+
+/**
+ * Unpacks into `target`, which ends as the adapter's folder itself, also where the tar holds that folder one level down. Files
+ * that a store does not keep become empty ones, so that the check can name them. Throws `invalid_upload`, `too_large`, or
+ * what reading the body throws.
+ */
+export async function unpackTar(
+  upload: UploadBody,
+  target: string,
+  limits: TarLimits,
+  signal: AbortSignal,
+): Promise<void> {
+  const stop = new AbortController();
+  const received = intake(upload, limits, AbortSignal.any([signal, stop.signal]));
+  const { isGzip, body } = await sniff(received);
+  const reader = extract();
+  reader.on("error", () => {}); // told by whoever feeds it or takes from it
+  const feed = (source: AsyncIterable<Buffer>): Promise<void> => feedReader(reader, guardTar(source, limits));
+  const taking = takeEntries(reader, target, limits).catch((cause: unknown) => {
+    stop.abort(cause);
+    throw cause;
+  });
+  const feeding = isGzip ? pipeline(body, createGunzip({ chunkSize: chunkBytes }), feed) : feed(body);
+  const results = await Promise.allSettled([taking, feeding]);
+  const faults = results.filter((result) => result.status === "rejected").map((result): unknown => result.reason);
+  if (faults.length > 0) throw uploadFault(faults);
+  await liftFolder(target);
+}
+
+/** Whether the bytes are gzip's, and the bytes. */
+async function sniff(source: AsyncGenerator<Buffer>) {
+  let head = Buffer.alloc(0);
+  while (head.length < 2) {
+    const next = await source.next();
+    if (next.done) break;
+    head = Buffer.concat([head, next.value]);
+  }
+  async function* body(): AsyncGenerator<Buffer> {
+    yield head;
+    yield* source;
+  }
+  return { isGzip: head[0] === 0x1f && head[1] === 0x8b, body: body() };
+}
+
+/** Writes at the pace of the reader; stops where that has been destroyed. */
+async function feedReader(reader: Extract, source: AsyncIterable<Buffer>): Promise<void> {
+  let wake = (): void => {};
+  reader.on("drain", () => wake()).on("close", () => wake());
+  try {
+    for await (const chunk of source) {
+      if (reader.destroying) return;
+      const drained = new Promise<void>((resolve) => {
+        wake = resolve;
+      });
+      if (!reader.write(chunk) && !reader.destroying) await drained;
+    }
+    reader.end(null);
+  } catch (cause) {
+    reader.destroy(asError(cause));
+    throw cause;
+  }
+}
+
+async function takeEntries(reader: Extract, target: string, limits: TarLimits): Promise<void> {
+  const paths = new TarPaths(limits);
+  for await (const entry of reader) {
+    const { name, type, size } = entry.header;
+    const levels = paths.admit(name, type);
+    if (size > limits.unpackedBytes) throw unpackedTooLarge(size, limits.unpackedBytes);
+    const path = join(target, ...levels);
+    await mkdir(type === "directory" ? path : dirname(path), { recursive: true });
+    if (type === "file" && isKeptFile(levels.at(-1) ?? "")) await writeEntry(entry, path);
+    else {
+      if (type === "file") await writeFile(path, "", { flag: "wx" });
+      entry.resume();
+    }
+  }
+}
+
+async function writeEntry(entry: AsyncIterable<unknown>, path: string): Promise<void> {
+  const file = await open(path, "wx");
+  try {
+    for await (const chunk of entry) if (Buffer.isBuffer(chunk)) await file.writeFile(chunk);
+  } finally {
+    await file.close();
+  }
+}
+
+/** Where the config lies one level down, that level becomes the target. */
+async function liftFolder(target: string): Promise<void> {
+  const top = await readdir(target, { withFileTypes: true });
+  if (top.some((entry) => entry.name === configFile)) return;
+  const folders = top.filter((entry) => entry.isDirectory()).map((entry) => entry.name);
+  const found: string[] = [];
+  for (const name of folders) if ((await readdir(join(target, name))).includes(configFile)) found.push(name);
+  if (found.length > 1) {
+    const message = `The tar holds ${found.length} adapters, in ${found.join(" and ")}; one is allowed.`;
+    throw new LorikeetError("invalid_upload", message, { param: "body", found, allowed: 1 });
+  }
+  const inner = found[0] ?? (top.length === 1 ? folders[0] : undefined);
+  if (inner === undefined) return;
+  const lifted = `${target}-lifted`;
+  await rename(join(target, inner), lifted);
+  await removeTree(target);
+  await rename(lifted, target);
+}
+
+/** The fault that says most: ours, then the disk's; a broken tar or gzip otherwise. */
+function uploadFault(faults: readonly unknown[]): unknown {
+  const known = faults.find((fault) => fault instanceof LorikeetError);
+  const system = faults.find((fault) => fault instanceof Error && "syscall" in fault);
+  if (known ?? system) return known ?? system;
+  const cause = asError(faults[0]);
+  const found = cause.name === "AbortError" ? "bytes follow the end of the gzip" : cause.message;
+  const message = `The upload is not a tar, plain or gzip, that can be read (${found}).`;
+  return new LorikeetError("invalid_upload", message, { param: "body", found, allowed: "a tar", cause });
+}
+
+function asError(cause: unknown): Error {
+  return cause instanceof Error ? cause : new Error(String(cause));
+}

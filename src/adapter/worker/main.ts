@@ -1,0 +1,31 @@
+/** The adapter worker's far end: runs checks and loads as they come and hands their memory over. */
+
+import { parentPort } from "node:worker_threads";
+import { checkAdapter, loadAdapter } from "../format.js";
+import type { HostAdapter } from "../types.js";
+import { type JobReply, type JobRequest, packError } from "./messages.js";
+
+const port = parentPort;
+if (!port) throw new Error("worker-main runs in a worker thread only");
+
+port.on("message", async ({ id, kind, folder, sites, options }: JobRequest) => {
+  try {
+    if (kind === "check") {
+      const value = await checkAdapter(folder, sites, options);
+      port.postMessage({ id, kind, value } satisfies JobReply);
+    } else {
+      const value = await loadAdapter(folder, sites, options);
+      port.postMessage({ id, kind, value } satisfies JobReply, buffersOf(value));
+    }
+  } catch (error) {
+    port.postMessage({ id, kind: "error", error: packError(error) } satisfies JobReply);
+  }
+});
+
+function buffersOf({ sites }: HostAdapter): ArrayBuffer[] {
+  const buffers = new Set<ArrayBuffer>();
+  for (const { a, b, magnitude = a } of sites.values()) {
+    for (const { buffer } of [a, b, magnitude]) if (buffer instanceof ArrayBuffer) buffers.add(buffer);
+  }
+  return [...buffers];
+}

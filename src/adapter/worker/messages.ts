@@ -1,0 +1,70 @@
+/** What the adapter worker's two ends say to each other. */
+
+import { type ErrorCode, errorTable, LorikeetError } from "../../base/errors.js";
+import type { LinearSite } from "../../model/types.js";
+import type { CheckedAdapter, CheckOptions } from "../format.js";
+import type { HostAdapter } from "../types.js";
+
+export interface JobResults {
+  check: CheckedAdapter;
+  load: HostAdapter;
+}
+
+export type JobKind = keyof JobResults;
+
+export interface JobRequest {
+  readonly id: number;
+  readonly kind: JobKind;
+  readonly folder: string;
+  readonly sites: readonly LinearSite[];
+  readonly options: CheckOptions;
+}
+
+export type JobReply =
+  | { readonly id: number; readonly kind: "check"; readonly value: CheckedAdapter }
+  | { readonly id: number; readonly kind: "load"; readonly value: HostAdapter }
+  | { readonly id: number; readonly kind: "error"; readonly error: PackedError };
+
+/** A LorikeetError as plain data: structured clone drops an error's own fields. */
+export interface PackedError {
+  readonly code: ErrorCode;
+  readonly message: string;
+  readonly param: string | undefined;
+  readonly found: unknown;
+  readonly allowed: unknown;
+  readonly faults: readonly string[];
+  readonly operator: string | undefined;
+}
+
+export function packError(error: unknown): PackedError {
+  if (error instanceof LorikeetError && error.code in errorTable) {
+    const { code, message, param, found, allowed, faults, operator } = error;
+    return { code, message, param, found: plain(found), allowed: plain(allowed), faults, operator };
+  }
+  const message = error instanceof Error ? error.message : String(error);
+  return {
+    code: "internal",
+    message: `The adapter worker failed: ${message}.`,
+    param: undefined,
+    found: undefined,
+    allowed: undefined,
+    faults: [],
+    operator: undefined,
+  };
+}
+
+export function unpackError({ code, message, param, operator, ...rest }: PackedError): LorikeetError {
+  return new LorikeetError(code, message, {
+    ...rest,
+    ...(param === undefined ? {} : { param }),
+    ...(operator === undefined ? {} : { operator }),
+  });
+}
+
+function plain(value: unknown): unknown {
+  try {
+    return structuredClone(value);
+  } catch {
+    return String(value);
+  }
+}

@@ -1,0 +1,143 @@
+/**
+ * Checks and loads adapters in a worker thread, so that hashing and converting never hold the event loop. At most two jobs at
+ * once: a disk load shares libuv's pool with the engine's steps. Started at the first job; does not keep the process alive
+ * while it is idle. A job that passes its deadline is ended with its thread.
+ */
+
+import type { Worker } from "node:worker_threads";
+import { type Deferred, deferred, Semaphore } from "../../base/async.js";
+import { LorikeetError } from "../../base/errors.js";
+import { startThread } from "../../base/threads.js";
+import type { LinearSite } from "../../model/types.js";
+import type { CheckedAdapter, CheckOptions } from "../format.js";
+import type { HostAdapter } from "../types.js";
+import { type JobKind, type JobReply, type JobRequest, unpackError } from "./messages.js";
+
+export interface AdapterWorkerOptions {
+  /** Of JavaScript heap, in MB; 512. Bounds what a hostile header may take: the thread ends, not the process. Tensors lie outside of it. */
+  readonly maxHeapMb?: number;
+  /** Jobs at once; 2. */
+  readonly atOnce?: number;
+  /** Milliseconds from a job's start to the end of its thread, and of every other job in it; none unless given. */
+  readonly deadlineMs?: number;
+}
+
+interface Pending {
+  readonly timer?: NodeJS.Timeout;
+  check?: Deferred<CheckedAdapter>;
+  load?: Deferred<HostAdapter>;
+}
+
+export class AdapterWorker {
+  readonly #slots: Semaphore;
+  readonly #pending = new Map<number, Pending>();
+  #worker: Worker | null = null;
+  #closed = false;
+  #lastId = 0;
+  readonly #maxHeapMb: number;
+  readonly #deadlineMs: number | null;
+
+  constructor({ maxHeapMb = 512, atOnce = 2, deadlineMs }: AdapterWorkerOptions = {}) {
+    this.#slots = new Semaphore(atOnce);
+    this.#maxHeapMb = maxHeapMb;
+    this.#deadlineMs = deadlineMs ?? null;
+  }
+
+  /** As `checkAdapter`. */
+  check(folder: string, sites: readonly LinearSite[], options: CheckOptions = {}): Promise<CheckedAdapter> {
+    return this.#slots.run(() => {
+      const check = deferred<CheckedAdapter>();
+      this.#post("check", folder, sites, options, { check });
+      return check.promise;
+    });
+  }
+
+  /** As `loadAdapter`; the tensors' memory is handed over, not copied. */
+  load(folder: string, sites: readonly LinearSite[], options: CheckOptions = {}): Promise<HostAdapter> {
+    return this.#slots.run(() => {
+      const load = deferred<HostAdapter>();
+      this.#post("load", folder, sites, options, { load });
+      return load.promise;
+    });
+  }
+
+  /** Ends the thread; jobs that run or wait reject with `draining`, as do later ones. Idempotent. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    const worker = this.#worker;
+    this.#worker = null;
+    this.#rejectAll(closedError());
+    await worker?.terminate();
+  }
+
+  #post(kind: JobKind, folder: string, sites: readonly LinearSite[], options: CheckOptions, pending: Pending): void {
+    if (this.#closed) throw closedError();
+    this.#worker ??= this.#start();
+    const worker = this.#worker;
+    const id = ++this.#lastId;
+    worker.postMessage({ id, kind, folder, sites, options } satisfies JobRequest);
+    const deadlineMs = this.#deadlineMs;
+    const timer = deadlineMs === null ? null : setTimeout(() => this.#overdue(worker, deadlineMs), deadlineMs).unref();
+    this.#pending.set(id, timer ? { ...pending, timer } : pending);
+    worker.ref();
+  }
+
+  #start(): Worker {
+    const worker = startThread(import.meta.url, "main", {
+      name: "lorikeet-adapters",
+      resourceLimits: { maxOldGenerationSizeMb: this.#maxHeapMb },
+    });
+    worker.on("message", (reply: JobReply) => this.#settle(reply, worker));
+    worker.on("error", (cause) => this.#lost(worker, cause));
+    worker.on("exit", (code) => this.#lost(worker, new Error(`exit code ${code}`)));
+    return worker;
+  }
+
+  #settle(reply: JobReply, worker: Worker): void {
+    const pending = this.#pending.get(reply.id);
+    this.#pending.delete(reply.id);
+    clearTimeout(pending?.timer);
+    if (this.#pending.size === 0) worker.unref();
+    if (reply.kind === "error") rejectJob(pending, unpackError(reply.error));
+    else if (reply.kind === "check") pending?.check?.resolve(reply.value);
+    else pending?.load?.resolve(reply.value);
+  }
+
+  /** The thread is gone: its jobs fail, and the next job starts another. */
+  #lost(worker: Worker, cause: Error): void {
+    if (this.#worker !== worker) return;
+    this.#worker = null;
+    const message = `The adapter worker ended before its work was done (${cause.message}).`;
+    this.#rejectAll(new LorikeetError("internal", message, { cause }));
+  }
+
+  #overdue(worker: Worker, deadlineMs: number): void {
+    if (this.#worker !== worker) return;
+    this.#worker = null;
+    this.#rejectAll(
+      new LorikeetError("validation_timeout", `Checking the adapter took longer than ${deadlineMs} ms and was ended.`, {
+        found: `more than ${deadlineMs} ms`,
+        allowed: deadlineMs,
+      }),
+    );
+    void worker.terminate();
+  }
+
+  #rejectAll(error: LorikeetError): void {
+    const pending = [...this.#pending.values()];
+    this.#pending.clear();
+    for (const job of pending) {
+      clearTimeout(job.timer);
+      rejectJob(job, error);
+    }
+  }
+}
+
+function rejectJob(job: Pending | undefined, error: LorikeetError): void {
+  job?.check?.reject(error);
+  job?.load?.reject(error);
+}
+
+function closedError(): LorikeetError {
+  return new LorikeetError("draining", "The adapter worker is closed and takes no more work.");
+}

@@ -1,0 +1,102 @@
+/** Writes that survive a crash: fsync of files and folders, and replacement by rename. Knows nothing of adapters. */
+
+import { open, readdir, rename, rm, writeFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { LorikeetError } from "./errors.js";
+import { handleShortage, readRegular } from "./files.js";
+
+/** Whether a fault of the file system has one of these codes, such as ENOENT. */
+export function hasCode(cause: unknown, ...codes: readonly string[]): boolean {
+  return cause instanceof Error && "code" in cause && typeof cause.code === "string" && codes.includes(cause.code);
+}
+
+/** Whether a disk or a quota has no room left. */
+export function isFull(cause: unknown): boolean {
+  return hasCode(cause, "ENOSPC", "EDQUOT");
+}
+
+/** The result, or null where the path does not exist. */
+export async function orMissing<T>(work: Promise<T>): Promise<T | null> {
+  try {
+    return await work;
+  } catch (cause) {
+    if (hasCode(cause, "ENOENT", "ENOTDIR")) return null;
+    throw cause;
+  }
+}
+
+/** The text of a regular file, or null where there is none. */
+export async function textIn(path: string): Promise<string | null> {
+  return (await orMissing(readRegular(path)))?.toString("utf8") ?? null;
+}
+
+/** The names in a folder, or none where there is no such folder. */
+export async function namesIn(folder: string): Promise<string[]> {
+  return (await orMissing(readdir(folder))) ?? [];
+}
+
+/** Flushes a file or a folder to the disk. */
+export async function sync(path: string): Promise<void> {
+  const handle = await open(path, "r").catch((cause: unknown) => {
+    // Windows cannot open a folder; there a rename is durable by itself.
+    if (process.platform === "win32" && hasCode(cause, "EISDIR", "EPERM", "EACCES")) return null;
+    throw cause;
+  });
+  if (!handle) return;
+  try {
+    await handle.sync();
+  } catch (cause) {
+    if (!hasCode(cause, "EINVAL", "EPERM", "ENOTSUP")) throw cause; // a file system without fsync for folders
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Renames, and flushes the folder that holds the new name. */
+export async function renameDurably(from: string, to: string): Promise<void> {
+  await rename(from, to);
+  await sync(dirname(to));
+}
+
+/** Replaces a file as a whole: whoever reads it, at any moment and after any crash, sees the old text or the new. */
+export async function replaceFile(path: string, text: string, scratch: string): Promise<void> {
+  try {
+    await writeFile(scratch, text, { flush: true });
+    await renameDurably(scratch, path);
+  } catch (cause) {
+    await rm(scratch, { force: true });
+    throw cause;
+  }
+}
+
+/** Flushes every file of a flat folder, then the folder. */
+export async function syncTree(folder: string): Promise<void> {
+  for (const name of await readdir(folder)) await sync(join(folder, name));
+  await sync(folder);
+}
+
+/** Removes whatever lies there; nothing there is fine. */
+export async function removeTree(path: string): Promise<void> {
+  await rm(path, { recursive: true, force: true, maxRetries: 2 });
+}
+
+/** Makes a LorikeetError of what a disk may answer: `store_full`, `conflict` when it is read-only, `no_file_handles`. */
+export function storageFault(cause: unknown, folder: string): unknown {
+  if (isFull(cause)) {
+    return new LorikeetError("store_full", "The disk of the adapters folder is full.", {
+      operator: `The adapters folder is ${folder}.`,
+      found: "no space left",
+      allowed: "room for the adapter",
+      cause,
+    });
+  }
+  if (hasCode(cause, "EROFS", "EACCES", "EPERM")) {
+    return new LorikeetError("conflict", "The adapters folder cannot be written by this process.", {
+      operator: `The adapters folder is ${folder}.`,
+      found: "a folder without permission to write",
+      allowed: "a folder that can be written",
+      cause,
+    });
+  }
+  return handleShortage(cause) ?? cause;
+}

@@ -1,0 +1,211 @@
+/** `lorikeet adapters`: lists, adds, removes and verifies adapters, in a folder (under the store's lock) or on a running server. */
+
+import { access } from "node:fs/promises";
+import { join } from "node:path";
+import type { Command } from "commander";
+import { weightFiles } from "../../adapter/format.js";
+import { openCheckpoint } from "../../model/checkpoint/open.js";
+import { linearSites } from "../../model/sites.js";
+import { formatBytes } from "../options/units.js";
+import { readClientKey } from "../serve/api-keys.js";
+import { formatTable } from "../table.js";
+import { printJson, printLine, type Terminal } from "../terminal.js";
+import { exitCodes, Quit, UsageError } from "../usage.js";
+import { type LocalStore, openLocalStore } from "./local-store.js";
+import { type RemoteServer, remoteServer } from "./remote.js";
+import { verifyRemote } from "./remote-verify.js";
+
+interface Where {
+  readonly url?: string;
+  readonly apiKeyFile?: string;
+  readonly adapters?: string;
+  readonly model?: string;
+  readonly json: boolean;
+}
+
+export function addAdapters(program: Command, terminal: Terminal): void {
+  const adapters = program.command("adapters").description("list, add, remove or verify adapters");
+  const add = (name: string, description: string): Command =>
+    adapters
+      .command(name)
+      .description(description)
+      .option("--url <address>", "a running server to ask (default: none, the folder is used)")
+      .option(
+        "--api-key-file <file>",
+        "a file that holds the server's API key (default: LORIKEET_API_KEY, else LORIKEET_API_KEY_FILE)",
+      )
+      .option("--adapters <folder>", "the adapters folder (default: LORIKEET_ADAPTERS, else adapters)")
+      .option("--model <folder>", "the base model that adapters are checked against (default: LORIKEET_MODEL)")
+      .option("--json", "print JSON", false);
+  add("list", "list the adapters that can be served, and those that cannot").action((where: Where) =>
+    list(where, terminal),
+  );
+  add("add <name> <folder>", "check a PEFT folder and store it under a name").action(
+    (name: string, folder: string, where: Where) => put(name, folder, where, terminal),
+  );
+  add("remove <name>", "take a name away").action((name: string, where: Where) => remove(name, where, terminal));
+  add("verify", "read every adapter again and compare it with its digest").action((where: Where) =>
+    verify(where, terminal),
+  );
+}
+
+/** Runs the task on the folder's store, and closes it. */
+async function withStore<T>(where: Where, terminal: Terminal, task: (local: LocalStore) => Promise<T>): Promise<T> {
+  const { environment } = terminal;
+  const directory = where.adapters ?? (environment.LORIKEET_ADAPTERS || "adapters");
+  await using local = await openLocalStore(directory, modelOf(where, terminal));
+  return await task(local);
+}
+
+function serverAt(url: string, { apiKeyFile }: Where, { environment }: Terminal): RemoteServer {
+  return remoteServer(url, readClientKey(apiKeyFile ?? null, environment));
+}
+
+function modelOf(where: Where, { environment }: Terminal): string | null {
+  return where.model ?? (environment.LORIKEET_MODEL || null);
+}
+
+async function list(where: Where, terminal: Terminal): Promise<void> {
+  if (where.url !== undefined)
+    return showRemoteList(await serverAt(where.url, where, terminal).list(), where.json, terminal);
+  await withStore(where, terminal, async ({ store }) => {
+    const refused = store.refused().map(({ name, error }) => ({ name, code: error.code, message: error.message }));
+    if (where.json) return printJson(terminal.stdout, { adapters: store.list(), refused });
+    const rows = store
+      .list()
+      .map(({ name, source, rank, modules, bytes, digest }) => [
+        name,
+        source,
+        String(rank),
+        String(modules),
+        formatBytes(bytes),
+        shortDigest(digest),
+      ]);
+    printLine(terminal.stdout, formatTable(["name", "source", "rank", "modules", "size", "digest"], rows));
+    for (const { name, message } of refused) printLine(terminal.stderr, `refused ${name}: ${message}`);
+  });
+}
+
+function showRemoteList(answer: unknown, json: boolean, terminal: Terminal): void {
+  if (json) {
+    printJson(terminal.stdout, answer);
+    return;
+  }
+  const columns = ["name", "tier", "rank", "modules", "bytes", "digest"];
+  const rows = entriesOf(answer).map((entry) => columns.map((column) => cellOf(column, entry[column])));
+  printLine(terminal.stdout, formatTable(columns, rows));
+}
+
+type Entry = Readonly<Record<string, unknown>>;
+
+/** The objects of an answer `{"data":[...]}`. */
+function entriesOf(answer: unknown): Entry[] {
+  const data = typeof answer === "object" && answer !== null && "data" in answer ? answer.data : [];
+  return Array.isArray(data) ? data.filter(isEntry) : [];
+}
+
+function isEntry(value: unknown): value is Entry {
+  return typeof value === "object" && value !== null;
+}
+
+function cellOf(column: string, value: unknown): string {
+  if (value === undefined || value === null) return "";
+  if (column === "bytes") return formatBytes(Number(value));
+  return column === "digest" ? shortDigest(String(value)) : String(value);
+}
+
+async function put(name: string, folder: string, where: Where, terminal: Terminal): Promise<void> {
+  if (where.url !== undefined) {
+    await requireWeights(folder);
+    const answer = await serverAt(where.url, where, terminal).put(name, folder);
+    const { outcome, warnings } = replyOf(answer);
+    const line = outcome === "identical" ? "was stored already" : `is ${outcome}`;
+    report(`${name} ${line} on ${where.url}.`, answer, where, terminal);
+    for (const warning of warnings) printLine(terminal.stderr, `warning: ${warning}`);
+    return;
+  }
+  await withStore(where, terminal, async ({ store, isChecked }) => {
+    if (!isChecked) throw new UsageError(["--model <folder> is required: an adapter is checked against its base."]);
+    const { record, outcome } = await store.put(name, await store.stageCopy(folder));
+    const line = outcome === "identical" ? `${name} was stored already` : `${name} is ${outcome}`;
+    report(
+      `${line}: ${record.modules} modules, rank ${record.rank}, ${record.digest}.`,
+      { ...record, outcome },
+      where,
+      terminal,
+    );
+    for (const warning of record.warnings) printLine(terminal.stderr, `warning: ${warning}`);
+    if (record.ignored.length > 0) printLine(terminal.stderr, `not kept: ${record.ignored.join(", ")}`);
+  });
+}
+
+/** What a server says of an upload, as far as it says it. */
+function replyOf(answer: unknown): { readonly outcome: string; readonly warnings: readonly string[] } {
+  const reply: Entry = isEntry(answer) ? answer : {};
+  const { outcome, warnings } = reply;
+  return {
+    outcome: typeof outcome === "string" ? outcome : "stored",
+    warnings: Array.isArray(warnings) ? warnings.map(String) : [],
+  };
+}
+
+async function requireWeights(folder: string): Promise<void> {
+  for (const name of weightFiles) {
+    const found = await access(join(folder, name)).then(
+      () => true,
+      () => false,
+    );
+    if (found) return;
+  }
+  throw new UsageError([`${folder} has no weights: one of ${weightFiles.join(", ")} must be in it.`]);
+}
+
+async function remove(name: string, where: Where, terminal: Terminal): Promise<void> {
+  if (where.url !== undefined) {
+    const answer = await serverAt(where.url, where, terminal).remove(name);
+    return report(`${name} is removed from ${where.url}.`, answer, where, terminal);
+  }
+  await withStore(where, terminal, async ({ store }) => {
+    report(`${name} is removed.`, await store.remove(name), where, terminal);
+  });
+}
+
+async function verify(where: Where, terminal: Terminal): Promise<void> {
+  const tell = (verdicts: AsyncIterable<Verdict>): Promise<boolean> => tellVerdicts(verdicts, where.json, terminal);
+  const isWhole =
+    where.url === undefined
+      ? await withStore(where, terminal, ({ store }) => tell(store.verify()))
+      : await tell(await remoteVerdicts(serverAt(where.url, where, terminal), modelOf(where, terminal)));
+  if (!isWhole) throw new Quit(exitCodes.failed);
+}
+
+type Verdict = { readonly name: string; readonly digest: string | null; readonly error: Error | null };
+
+async function remoteVerdicts(server: RemoteServer, model: string | null): Promise<AsyncIterable<Verdict>> {
+  const adapters = entriesOf(await server.list()).map(({ name, digest }) => ({
+    name: String(name),
+    digest: String(digest),
+  }));
+  return verifyRemote(server, adapters, model === null ? null : linearSites((await openCheckpoint(model)).config));
+}
+
+/** True when every adapter is what it was. */
+async function tellVerdicts(verdicts: AsyncIterable<Verdict>, json: boolean, terminal: Terminal): Promise<boolean> {
+  const told: { name: string; digest: string | null; error: string | null }[] = [];
+  for await (const { name, digest, error } of verdicts) {
+    told.push({ name, digest, error: error?.message ?? null });
+    if (!json) printLine(terminal.stdout, `${name}: ${error === null ? "good" : error.message}`);
+  }
+  if (json) printJson(terminal.stdout, told);
+  return told.every(({ error }) => error === null);
+}
+
+function report(line: string, value: unknown, { json }: Where, terminal: Terminal): void {
+  if (json) printJson(terminal.stdout, value);
+  else printLine(terminal.stdout, line);
+}
+
+/** `sha256:` and the first 12 digits: enough to tell versions apart. */
+function shortDigest(digest: string): string {
+  return digest.slice(0, 19);
+}

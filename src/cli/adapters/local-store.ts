@@ -1,0 +1,59 @@
+/** Opens an adapters folder for one command, checked against a base where one is named. */
+
+import { describeAdapter } from "../../adapter/format.js";
+import { AdapterStore } from "../../adapter/store/store.js";
+import { AdapterWorker } from "../../adapter/worker/worker.js";
+import { openCheckpoint } from "../../model/checkpoint/open.js";
+import { linearSites } from "../../model/sites.js";
+import { WeightNorms } from "../../weights/norms.js";
+import { checkKeyOf } from "../serve/adapter-tier.js";
+import { GainCheck } from "../serve/gain-check.js";
+
+export interface LocalStore extends AsyncDisposable {
+  readonly store: AdapterStore;
+  /** Whether a base is at hand that adapters are checked against. */
+  readonly isChecked: boolean;
+}
+
+/** `model` null: adapters are checked in themselves only. Throws what opening the model and the store throw. */
+export async function openLocalStore(directory: string, model: string | null): Promise<LocalStore> {
+  if (model === null) {
+    const store = await AdapterStore.open({
+      directory,
+      check: (folder) => describeAdapter(folder, null),
+      checkKey: "no base",
+    });
+    return { store, isChecked: false, [Symbol.asyncDispose]: () => store.close() };
+  }
+  const checkpoint = await openCheckpoint(model);
+  const baseNames = checkpoint.names;
+  const sites = linearSites(checkpoint.config);
+  const worker = new AdapterWorker();
+  const norms = new WeightNorms(checkpoint, { threads: 1 });
+  const gains = new GainCheck(sites, norms);
+  const closeWorkers = async (): Promise<void> => {
+    await Promise.all([worker.close(), gains.close()]);
+    await norms[Symbol.asyncDispose]();
+  };
+  try {
+    const check = async (folder: string) => {
+      const checked = await worker.check(folder, sites, { baseNames });
+      await gains.check(folder, checked.summary);
+      return checked;
+    };
+    const store = await AdapterStore.open({
+      directory,
+      check,
+      reserved: [baseNames[0]],
+      checkKey: checkKeyOf(checkpoint, baseNames),
+    });
+    const close = async (): Promise<void> => {
+      await store.close();
+      await closeWorkers();
+    };
+    return { store, isChecked: true, [Symbol.asyncDispose]: close };
+  } catch (error) {
+    await closeWorkers();
+    throw error;
+  }
+}

@@ -1,0 +1,78 @@
+/** `lorikeet bench` and its `engine`: wires what is measured as `serve` does, and prints the report. */
+
+import type { Command } from "commander";
+import { silent } from "../../base/log.js";
+import { runEngineBench } from "../../bench/engine-bench.js";
+import type { BenchStack, StackRequest } from "../../bench/stack.js";
+import { defaultCacheDirectory } from "../../weights/cache/cache.js";
+import { configKeys } from "../generate/options.js";
+import { usableThreads } from "../machine.js";
+import { addOptions, readOptions } from "../options/command-line.js";
+import { type EngineSettings, engineOptions } from "../options/options.js";
+import { resolveSettings } from "../options/settings.js";
+import { type ProgressLine, progressLine } from "../progress.js";
+import { openStack } from "../stack.js";
+import { printJson, printLine, type Terminal } from "../terminal.js";
+import { type BenchSettings, benchKeys, benchOptions } from "./options.js";
+import { formatReport } from "./report.js";
+import { addBenchTrain } from "./train.js";
+
+export function addBench(program: Command, terminal: Terminal): void {
+  const bench = program.command("bench").description("measure this machine");
+  const command = bench
+    .command("engine")
+    .description("measure steps, service and starts on a random model, and compare them with what is to be reached")
+    .option("--json", "print JSON: every sample, spread and ratio", false);
+  addBenchTrain(bench, terminal);
+  addOptions(command, benchOptions).action(({ json }: { json: boolean }) => {
+    const keys = [...new Set([...configKeys, ...benchKeys])];
+    return benchEngine(readOptions(command, benchOptions, terminal.environment, keys), json, terminal);
+  });
+}
+
+async function benchEngine(settings: BenchSettings, json: boolean, terminal: Terminal): Promise<void> {
+  const { shape, quick } = settings;
+  const threads = settings.threads ?? usableThreads();
+  const cacheDirectory = settings.cacheDir ?? defaultCacheDirectory({ ...terminal.environment });
+  const progress = progressLine(terminal.stderr);
+  const report = await runEngineBench({
+    shape,
+    quick,
+    threads,
+    cacheDirectory,
+    dtypes: settings.dtype,
+    openStack: (request) => openBenchStack(request, { threads, cacheDirectory }, progress),
+    progress: progress.report,
+  }).finally(() => progress.end());
+  if (json) printJson(terminal.stdout, report);
+  else printLine(terminal.stdout, formatReport(report));
+}
+
+/** A stack with the defaults of `serve`, but for what the request says. */
+function openBenchStack(
+  { model, adapters, dtype, maxBatch, maxContext, adapterBytes, observer }: StackRequest,
+  { threads, cacheDirectory }: { readonly threads: number; readonly cacheDirectory: string },
+  progress: ProgressLine,
+): Promise<BenchStack> {
+  return openStack({
+    settings: {
+      ...engineDefaults,
+      model,
+      dtype,
+      threads,
+      maxBatch,
+      maxContext,
+      cacheDir: cacheDirectory,
+      adapterCacheBytes: adapterBytes,
+      activeAdapterBytes: adapterBytes,
+    },
+    servedName: "random",
+    adapters: adapters === null ? null : { directory: adapters, limits: {} },
+    gateway: {},
+    ...(observer ? { observer } : {}),
+    logger: silent,
+    progress: progress.report,
+  });
+}
+
+const engineDefaults: EngineSettings = resolveSettings(engineOptions, { flags: {}, environment: {}, file: {} });

@@ -1,0 +1,75 @@
+/** The options of `bench engine` and `bench train`. */
+
+import { type BenchShape, isBenchShape } from "../../bench/shapes.js";
+import type { BaseDtype } from "../../engine/start.js";
+import { engineOptions, flagName, given, type OptionTable, open, type Settings } from "../options/options.js";
+import { flag, integer, oneOf, type Parser, text } from "../options/units.js";
+import { trainOptions } from "../train/options.js";
+
+/** One or more names of a choice, with commas between them, each once. */
+function listOf<T extends string>(one: Parser<T>): Parser<readonly [T, ...T[]]> {
+  return (text) => {
+    const [first, ...rest] = [...new Set(text.split(",").map((name) => name.trim()))];
+    return [one(first ?? ""), ...rest.map((name) => one(name))];
+  };
+}
+
+/** One shape more than is told: the one for trying the benchmark itself. */
+const shape: Parser<BenchShape> = (text) => {
+  if (!isBenchShape(text)) throw new Error("must be one of 135M, 360M, 1B");
+  return text;
+};
+
+const dtypes: readonly [BaseDtype, ...BaseDtype[]] = ["int4", "int8"];
+
+const { threads, cacheDir } = engineOptions;
+
+export const benchOptions = {
+  shape: given("Model", "360M", { placeholder: "name", parse: shape, help: "the random model: 135M, 360M or 1B" }),
+  dtype: given("Model", dtypes, {
+    placeholder: "types",
+    parse: listOf(oneOf("fp32", "int8", "int4")),
+    shown: dtypes.join(","),
+    help: "weights of the layers, one or more of fp32, int8 and int4; the first also serves",
+  }),
+  cacheDir,
+  threads,
+  quick: given("Engine", false, { parse: flag, help: "a few samples only: to see that it runs, not how fast" }),
+} as const satisfies OptionTable;
+
+export type BenchSettings = Settings<typeof benchOptions>;
+
+export const benchKeys = Object.keys(benchOptions).map(flagName);
+
+const trainShapes: readonly BenchShape[] = ["135M"];
+const baseDtypes: readonly BaseDtype[] = ["fp32", "int8", "int4"];
+
+export const benchTrainOptions = {
+  shape: given("Model", trainShapes, {
+    placeholder: "names",
+    parse: listOf(shape),
+    shown: trainShapes.join(","),
+    help: "random models, one or more of 135M, 360M and 1B",
+  }),
+  baseDtype: given("Model", baseDtypes, {
+    placeholder: "types",
+    parse: listOf(oneOf("fp32", "int8", "int4")),
+    shown: baseDtypes.join(","),
+    help: "frozen weights, one or more of fp32, int8 and int4",
+  }),
+  cacheDir,
+  threads,
+  rows: given("Training", 4, { placeholder: "n", parse: integer(1, 4096), help: "rows of a step" }),
+  length: given("Training", 256, { placeholder: "tokens", parse: integer(2), help: "tokens of each row" }),
+  gradientCheckpointing: trainOptions.gradientCheckpointing,
+  quick: given("Run", false, { parse: flag, help: "one step after one: to see that it runs, not how fast" }),
+  profile: open("Run", "none", {
+    placeholder: "prefix",
+    parse: text,
+    help: "write ONNX Runtime's profile of every step to files that begin so",
+  }),
+} as const satisfies OptionTable;
+
+export type BenchTrainSettings = Settings<typeof benchTrainOptions>;
+
+export const benchTrainKeys = Object.keys(benchTrainOptions).map(flagName);

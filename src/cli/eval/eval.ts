@@ -1,0 +1,220 @@
+/** `lorikeet eval`: what a base or an adapter can do on data, as the server would answer. */
+
+import { writeFile } from "node:fs/promises";
+import type { Command } from "commander";
+import type { Progress } from "../../base/log.js";
+import type { Item } from "../../train/data/dataset.js";
+import {
+  answerable,
+  answerRows,
+  chooseLabels,
+  type LossFigures,
+  meanLoss,
+  prefersChosen,
+  rowLosses,
+  type Share,
+  scorePairs,
+  shareOf,
+} from "../../train/evaluate.js";
+import { readRecord } from "../../train/files/record.js";
+import { openServed, type Served } from "../../train/served.js";
+import { trainDefaults } from "../../train/settings.js";
+import { usableThreads } from "../machine.js";
+import { addOptions, readOptions } from "../options/command-line.js";
+import { engineOptions, flagName, given, type OptionTable, open, type Settings } from "../options/options.js";
+import { requireGiven } from "../options/settings.js";
+import { flag, integer, text } from "../options/units.js";
+import { choosePrecision } from "../precision.js";
+import { tickingLine } from "../progress.js";
+import { cancelledLine, listenForShutdown, signalExitCode } from "../serve/shutdown.js";
+import { formatFields } from "../table.js";
+import { printJson, printLine, type Terminal } from "../terminal.js";
+import { encodingOf, openTrainModel, printWarnings, readData, type TrainModel } from "../train/model.js";
+import { labelTemplate, trainConfigKeys, trainOptions } from "../train/options.js";
+import { Quit, UsageError } from "../usage.js";
+import { formatDetails, type JudgedRow, joinJudged } from "./details.js";
+
+const { model, cacheDir, chatTemplate, threads, dtype, headDtype } = engineOptions;
+
+export const evalOptions = {
+  ...{ model, dtype, headDtype, cacheDir, chatTemplate, threads },
+  data: trainOptions.data,
+  length: trainOptions.length,
+  labelTemplate: open("Data", "the one that the adapter was trained with", {
+    placeholder: "template",
+    parse: labelTemplate,
+    help: "how rows of text and label are written; \\n is a line break",
+  }),
+  rows: open("Data", "all", { placeholder: "n", parse: integer(1), help: "rows to look at, the first ones" }),
+  adapter: open("Adapter", "none, the bare base", {
+    placeholder: "folder",
+    parse: text,
+    help: "the PEFT folder to judge",
+  }),
+  exact: given("Run", true, {
+    parse: flag,
+    help: "answer prompts greedily too and compare whole answers; --no-exact leaves that out",
+  }),
+  maxBatch: given("Run", 8, { placeholder: "n", parse: integer(1, 256), help: "rows that run at once" }),
+  details: open("Run", "off", {
+    placeholder: "file",
+    parse: text,
+    help: "writes a line of JSON for each row: its loss, the label chosen with every score, its answer",
+  }),
+  json: given("Run", false, { parse: flag, help: "print the figures as JSON" }),
+} as const satisfies OptionTable;
+
+type EvalFlags = Settings<typeof evalOptions>;
+
+const configKeys = [...new Set([...trainConfigKeys, ...Object.keys(evalOptions).map(flagName)])];
+
+export function addEval(program: Command, terminal: Terminal): void {
+  const command = program.command("eval").description("judge a base or an adapter on data, as it is served");
+  addOptions(command, evalOptions).action(() =>
+    evaluate(readOptions(command, evalOptions, terminal.environment, configKeys), terminal),
+  );
+}
+
+export interface EvalFigures extends LossFigures {
+  readonly data: string;
+  readonly adapter: string | null;
+  /** The base's form here. */
+  readonly dtype: string;
+  /** The base's form in the adapter's training; null where no record says it. */
+  readonly trained_over: string | null;
+  /** Rows with a label whose likeliest label is theirs; null where there are none. */
+  readonly label_accuracy: (Share & { readonly names: readonly string[] }) | null;
+  /** Preference pairs whose chosen answer is likelier than the rejected one; null where there are none. */
+  readonly pair_accuracy: Share | null;
+  /** Those whose chosen answer has gained more over the base than the rejected one, as DPO rewards it; null without an adapter. */
+  readonly reward_accuracy: Share | null;
+  /** Rows whose greedy answer is theirs, to the end token; null where there are none. */
+  readonly exact_match: Share | null;
+}
+
+async function evaluate(flags: EvalFlags, terminal: Terminal): Promise<void> {
+  requireGiven(evalOptions, flags, "model", "data");
+  using shutdown = listenForShutdown(terminal);
+  const progress = tickingLine(terminal.stderr);
+  await using opened = await openTrainModel(flags.model, flags.chatTemplate);
+  const { checkpoint } = opened;
+  const record = flags.adapter === null ? null : await readRecord(flags.adapter);
+  const template =
+    flags.labelTemplate?.replaceAll("\\n", "\n") ?? record?.label_template ?? trainDefaults.labelTemplate;
+  const length = flags.length ?? Math.min(trainDefaults.length, checkpoint.config.maxPositions);
+  const data = await readData(opened, {
+    ...{ path: flags.data, length, labelTemplate: template },
+    ...{ seed: 0, validShare: 0, validRows: Number.MAX_SAFE_INTEGER, wants: "both" },
+    progress: progress.report,
+  }).finally(() => progress.end());
+  printWarnings(data, terminal.stderr);
+  const items = judged(data).slice(0, flags.rows ?? undefined);
+  if (items.length === 0) throw new UsageError([`${flags.data} has no row with a label to judge.`]);
+  const precision = choosePrecision(checkpoint.parameterCount, flags);
+  try {
+    progress.report("starting the engine", 0, 0);
+    await using served = await openServed({
+      checkpoint,
+      ...precision,
+      threads: flags.threads ?? usableThreads(),
+      maxContext: length,
+      maxBatch: flags.maxBatch,
+      adapter: flags.adapter,
+      ...(flags.cacheDir === null ? {} : { cacheDirectory: flags.cacheDir }),
+    });
+    const labels = record?.labels?.length ? record.labels : data.labels;
+    const { signal } = shutdown;
+    const judging = { opened, template, labels, length, exact: flags.exact, signal, progress: progress.report };
+    const { figures, rows } = await judgeItems(served, items, judging);
+    progress.end();
+    if (flags.details !== null) await writeFile(flags.details, formatDetails(rows, opened.tokenizer));
+    const all = {
+      data: data.digest,
+      adapter: served.digest,
+      dtype: precision.dtype,
+      trained_over: record?.base?.dtype ?? null,
+      ...figures,
+    };
+    if (flags.json) printJson(terminal.stdout, all);
+    else printLine(terminal.stdout, formatFigures(all));
+  } catch (error) {
+    if (!shutdown.signal.aborted) throw error;
+    const name = await shutdown.requested;
+    printLine(terminal.stderr, cancelledLine(name));
+    throw new Quit(signalExitCode(name));
+  } finally {
+    progress.end();
+  }
+}
+
+/** Test rows, else validation rows, else all. */
+function judged(data: { readonly [split in "train" | "valid" | "test"]: readonly Item[] }): readonly Item[] {
+  if (data.test.length > 0) return data.test;
+  return data.valid.length > 0 ? data.valid : data.train;
+}
+
+type RowFigures = Omit<EvalFigures, "data" | "adapter" | "dtype" | "trained_over">;
+
+interface Judging {
+  readonly opened: TrainModel;
+  readonly template: string;
+  readonly labels: readonly string[];
+  readonly length: number;
+  readonly exact: boolean;
+  readonly signal: AbortSignal;
+  readonly progress: Progress;
+}
+
+async function judgeItems(
+  served: Served,
+  items: readonly Item[],
+  { opened, template, labels, length, exact, signal, progress }: Judging,
+): Promise<{ figures: RowFigures; rows: readonly JudgedRow[] }> {
+  const rows = items.map(([row]) => row);
+  const losses = await rowLosses(served, rows, { signal, progress });
+  const sources = rows.flatMap(({ source }) => (source ? [source] : []));
+  const choices = await chooseLabels(served, sources, {
+    labels,
+    encoding: encodingOf(opened, template),
+    length,
+    signal,
+    progress,
+  });
+  const pairs = items.flatMap((item) => (item.length === 2 ? [item] : []));
+  const scores = await scorePairs(served, pairs, { signal, progress });
+  const isAdapted = pairs.length > 0 && served.digest !== null;
+  const before = isAdapted ? await scorePairs(served, pairs, { adapter: false, signal, progress }) : null;
+  const byRow = new Map(scores.flatMap((pair, i) => (pairs[i] ? [[pairs[i][0], pair] as const] : [])));
+  const asked = exact ? answerable(items) : [];
+  const { stopIds } = opened.checkpoint.config;
+  const ends = opened.endId === null ? stopIds : [...new Set([...stopIds, opened.endId])];
+  const answers = await answerRows(served, asked, { tokenizer: opened.tokenizer, stopIds: ends, signal, progress });
+  const share = shareOf(choices.map(({ label, choice }) => label === choice));
+  return {
+    figures: {
+      ...meanLoss(rows, losses),
+      label_accuracy: choices.length === 0 ? null : { ...share, names: labels },
+      pair_accuracy: pairs.length === 0 ? null : shareOf(prefersChosen(scores)),
+      reward_accuracy: before === null ? null : shareOf(prefersChosen(scores, before)),
+      exact_match: asked.length === 0 ? null : shareOf(answers.map(({ expected, answer }) => expected === answer)),
+    },
+    rows: joinJudged(rows, losses, choices, answers, byRow),
+  };
+}
+
+function formatFigures(figures: EvalFigures): string {
+  const percent = ({ right, rows, share }: Share): string => `${(100 * share).toFixed(1)} % (${right} of ${rows})`;
+  const { label_accuracy: labels, exact_match: exact, pair_accuracy: pairs, reward_accuracy: rewards } = figures;
+  return formatFields([
+    ["rows", `${figures.rows}, ${figures.labels} tokens judged`],
+    ["data", figures.data],
+    ["base", `${figures.dtype}${figures.trained_over === null ? "" : `; trained over ${figures.trained_over}`}`],
+    ["adapter", figures.adapter ?? "none"],
+    ["loss", figures.loss.toFixed(4)],
+    ["perplexity", figures.perplexity.toFixed(2)],
+    ...(labels ? [["labels", `${percent(labels)}, by likelihood`] as const] : []),
+    ...(pairs ? [["pairs", `${percent(pairs)} prefer the chosen answer`] as const] : []),
+    ...(rewards ? [["rewards", `${percent(rewards)} prefer it more than the base`] as const] : []),
+    ...(exact ? [["exact match", `${percent(exact)}, greedy`] as const] : []),
+  ]);
+}

@@ -1,0 +1,119 @@
+/** `lorikeet generate`: one answer, streamed to the terminal, from an engine in this process. */
+
+import { text as readAll } from "node:stream/consumers";
+import type { Command } from "commander";
+import { silent } from "../../base/log.js";
+import type { Answer } from "../../gateway/answer.js";
+import { loadTokenizer } from "../../text/tokenizer/tokenizer.js";
+import { addOptions, readOptions } from "../options/command-line.js";
+import { requireFolder } from "../options/paths.js";
+import { progressLine } from "../progress.js";
+import { cancelledLine, listenForShutdown, signalExitCode } from "../serve/shutdown.js";
+import { openStack, type Stack } from "../stack.js";
+import { printJson, printLine, type Terminal } from "../terminal.js";
+import { Quit, UsageError } from "../usage.js";
+import { configKeys, type GenerateSettings, generateOptions, singleSequence } from "./options.js";
+
+export function addGenerate(program: Command, terminal: Terminal): void {
+  const command = program
+    .command("generate")
+    .description("answer one prompt on the terminal, without a server")
+    .argument("[prompt]", "the prompt; without it, or with -, it is read from stdin")
+    .option("--json", "print the whole answer as JSON when it is done", false);
+  addOptions(command, generateOptions).action(async (prompt: string | undefined, { json }: { json: boolean }) => {
+    const settings = readOptions(command, generateOptions, terminal.environment, configKeys);
+    await generate(await readPrompt(prompt), settings, json, terminal);
+  });
+}
+
+async function readPrompt(prompt: string | undefined): Promise<string> {
+  if (prompt !== undefined && prompt !== "-") return prompt;
+  if (process.stdin.isTTY) throw new UsageError(["A prompt is needed: as an argument, or on stdin."]);
+  const text = (await readAll(process.stdin)).replace(/\n$/, "");
+  if (text === "") throw new UsageError(["A prompt is needed: as an argument, or on stdin, which was empty."]);
+  return text;
+}
+
+async function generate(prompt: string, settings: GenerateSettings, json: boolean, terminal: Terminal): Promise<void> {
+  const progress = progressLine(terminal.stderr);
+  const directory = settings.adapters ?? (settings.adapter === null ? null : "adapters");
+  await using stack = await openStack({
+    settings: { ...settings, ...singleSequence },
+    servedName: null,
+    adapters: directory === null ? null : { directory, limits: {} },
+    gateway: { generationConfig: settings.generationConfig },
+    neededContext: await neededContext(prompt, settings),
+    logger: silent,
+    progress: progress.report,
+  }).finally(() => progress.end());
+  using shutdown = listenForShutdown(terminal);
+  if (settings.adapter !== null) requireAdapter(settings.adapter, stack);
+  const body = bodyOf(prompt, settings, settings.adapter ?? stack.name, !json);
+  const { gateway } = stack;
+  const answer = await (settings.chat ? gateway.chat(body, shutdown.signal) : gateway.complete(body, shutdown.signal));
+  try {
+    if (json) printJson(terminal.stdout, (await answer.collect()).data);
+    else await stream(answer, terminal);
+  } catch (error) {
+    if (!shutdown.signal.aborted) throw error;
+    printLine(terminal.stdout, "");
+    const name = await shutdown.requested;
+    printLine(terminal.stderr, cancelledLine(name));
+    throw new Quit(signalExitCode(name));
+  }
+}
+
+/** Tokens of the prompt and the answer at most: a model may allow a million, whose cache nobody would fill. */
+async function neededContext(
+  prompt: string,
+  { model, chat, chatTemplate, maxTokens }: GenerateSettings,
+): Promise<number> {
+  if (model === null) return Number.POSITIVE_INFINITY;
+  await requireFolder("--model", model);
+  const tokenizer = await loadTokenizer(model, { chatTemplateFile: chatTemplate ?? undefined });
+  if (tokenizer === null) return Number.POSITIVE_INFINITY;
+  try {
+    const messages = [{ role: "user", content: prompt }];
+    const text = chat ? tokenizer.renderChat(messages, { addGenerationPrompt: true }) : prompt;
+    const ids = await tokenizer.encode(text, { addSpecialTokens: !chat });
+    // An empty prompt runs as one token.
+    return Math.max(1, ids.length) + maxTokens;
+  } finally {
+    await tokenizer.close();
+  }
+}
+
+function requireAdapter(name: string, { adapters }: Stack): void {
+  if (!adapters || adapters.store.resolve(name) !== null) return;
+  const refused = adapters.store.refused().find((other) => other.name === name);
+  if (refused) throw refused.error;
+  const names = adapters.store.list().map((record) => record.name);
+  throw new UsageError([`--adapter ${name} is not in the adapters folder, which has: ${names.join(", ") || "none"}.`]);
+}
+
+/** The request as a client would send it. */
+function bodyOf(prompt: string, settings: GenerateSettings, model: string, stream: boolean): object {
+  return {
+    model,
+    ...(settings.chat ? { messages: [{ role: "user", content: prompt }] } : { prompt }),
+    max_tokens: settings.maxTokens,
+    temperature: settings.temperature,
+    top_p: settings.topP,
+    top_k: settings.topK,
+    min_p: settings.minP,
+    seed: settings.seed,
+    stop: settings.stop,
+    stream,
+  };
+}
+
+async function stream(answer: Answer, terminal: Terminal): Promise<void> {
+  for await (const part of answer.parts()) {
+    if (part.type !== "chunk") continue;
+    for (const choice of part.data.choices) {
+      const piece = "text" in choice ? choice.text : choice.delta.content;
+      if (piece) terminal.stdout.write(piece);
+    }
+  }
+  printLine(terminal.stdout, "");
+}

@@ -1,0 +1,48 @@
+/** Makes the logger that every room is handed: pino, one JSON object a line, or text for people. */
+
+import pino from "pino";
+import type { Logger } from "../../base/log.js";
+import type { LogQueue } from "./queue.js";
+import { formatLine } from "./text.js";
+
+export interface LogForm {
+  /** What is never written, wherever it came from. */
+  readonly secrets?: readonly string[];
+  /** Lines for people instead of JSON. */
+  readonly isText?: boolean;
+}
+
+/** Lines at `level` and above, with an ISO time; `silent` writes none. */
+export function createLogger(
+  level: string,
+  queue: Pick<LogQueue, "write">,
+  { secrets = [], isText = false }: LogForm = {},
+): Logger {
+  return pino(
+    {
+      level,
+      base: null,
+      timestamp: pino.stdTimeFunctions.isoTime,
+      formatters: { level: (label) => ({ level: label }) },
+    },
+    {
+      write(line) {
+        const clean = withoutSecrets(line, secrets);
+        queue.write(isText ? formatLine(clean) : clean);
+      },
+    },
+  );
+}
+
+/** A client may put a key where it does not belong: into an id, a path, a prompt. Only then is the line taken apart. */
+function withoutSecrets(line: string, secrets: readonly string[]): string {
+  if (!secrets.some((secret) => line.includes(JSON.stringify(secret).slice(1, -1)))) return line;
+  return `${JSON.stringify(clean(JSON.parse(line), secrets))}\n`;
+}
+
+function clean(value: unknown, secrets: readonly string[]): unknown {
+  if (typeof value === "string") return secrets.reduce((rest, secret) => rest.replaceAll(secret, "[key]"), value);
+  if (typeof value !== "object" || value === null) return value;
+  if (Array.isArray(value)) return value.map((part) => clean(part, secrets));
+  return Object.fromEntries(Object.entries(value).map(([name, part]) => [clean(name, secrets), clean(part, secrets)]));
+}

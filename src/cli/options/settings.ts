@@ -1,0 +1,93 @@
+/** Resolves a table of options: flags over environment over a configuration file over defaults. Knows no option by name. */
+
+import { UsageError } from "../usage.js";
+import { nearest } from "./nearest.js";
+import { environmentName, flagName, type OptionTable, type Settings } from "./options.js";
+import { hosts, list, networks, origins } from "./units.js";
+
+export interface Sources {
+  /** Texts (or booleans) by option name, as the command line gave them. */
+  readonly flags: Readonly<Record<string, unknown>>;
+  readonly environment: Readonly<Record<string, string | undefined>>;
+  /** What the configuration file holds, by flag name; {} without a file. */
+  readonly file: Readonly<Record<string, unknown>>;
+  /** Names the file in messages. */
+  readonly filePath?: string;
+  /** Every key that the file may hold; keys of other tables are skipped, unknown ones are faults. */
+  readonly knownKeys?: readonly string[];
+}
+
+interface Found {
+  readonly value: unknown;
+  readonly where: string;
+}
+
+/** Throws a UsageError that names every fault: where the value came from, what was found and what is allowed. */
+export function resolveSettings<const Table extends OptionTable>(table: Table, sources: Sources): Settings<Table> {
+  const faults = unknownKeys(table, sources);
+  const settings: Record<string, unknown> = {};
+  for (const [name, option] of Object.entries(table)) {
+    const found = lookUp(name, sources);
+    settings[name] = option.fallback;
+    if (!found) continue;
+    try {
+      settings[name] = option.parse(asText(found.value, isList(option.parse)));
+    } catch (error) {
+      const message = error instanceof Error ? error.message : String(error);
+      faults.push(`${found.where} ${message}, not ${JSON.stringify(found.value)}.`);
+    }
+  }
+  if (faults.length > 0) throw new UsageError(faults);
+  // The loop above gave every name of the table a value that its own reader returned, or its default.
+  return settings as Settings<Table>;
+}
+
+/** Throws a UsageError that names every one of the options that was not given. */
+export function requireGiven<const Table extends OptionTable, Name extends keyof Table & string>(
+  table: Table,
+  settings: Settings<Table>,
+  ...names: readonly Name[]
+): asserts settings is Settings<Table> & { readonly [K in Name]: NonNullable<Settings<Table>[K]> } {
+  const missing = names.filter((name) => settings[name] === null);
+  if (missing.length === 0) return;
+  const shown = missing.map(
+    (name) => `--${flagName(name)} <${table[name]?.placeholder}> (or ${environmentName(name)})`,
+  );
+  throw new UsageError([`${shown.join(", ")} ${missing.length === 1 ? "is" : "are"} required.`]);
+}
+
+function lookUp(name: string, sources: Sources): Found | null {
+  const key = flagName(name);
+  const fromFlag = sources.flags[name];
+  if (fromFlag !== undefined) return { value: fromFlag, where: `--${key}` };
+  const variable = environmentName(name);
+  const fromEnvironment = sources.environment[variable];
+  // An empty variable is how compose files and shells spell "not set".
+  if (fromEnvironment !== undefined && fromEnvironment !== "") return { value: fromEnvironment, where: variable };
+  const fromFile = Object.hasOwn(sources.file, key) ? sources.file[key] : null;
+  if (fromFile !== null) return { value: fromFile, where: `"${key}" in ${sources.filePath ?? "the file"}` };
+  return null;
+}
+
+function unknownKeys(table: OptionTable, sources: Sources): string[] {
+  const known = sources.knownKeys ?? Object.keys(table).map(flagName);
+  const where = sources.filePath ?? "the file";
+  return Object.keys(sources.file)
+    .filter((key) => !known.includes(key))
+    .map((key) => {
+      const meant = nearest(key, known);
+      const hint = meant === null ? "its keys are the flags of --help without the dashes" : `did you mean "${meant}"?`;
+      return `"${key}" in ${where} is not an option: ${hint}${meant === null ? "." : ""}`;
+    });
+}
+
+const isList = (parse: unknown): boolean =>
+  parse === list || parse === origins || parse === hosts || parse === networks;
+
+/** A file may spell words with commas between as a list. */
+function asText(value: unknown, many: boolean): string {
+  if (many && Array.isArray(value)) return value.map((word) => asText(word, false)).join(",");
+  if (typeof value === "string") return value;
+  if (typeof value === "number" || typeof value === "boolean") return String(value);
+  throw new Error("must be a text, a number or a boolean");
+}

@@ -1,0 +1,149 @@
+/** Wires the adapters of a running process: folder and store, the threads that check and load, the cache in host memory. */
+
+import { AdapterCache, type AdapterSizes } from "../../adapter/cache/cache.js";
+import type { AdapterLimits } from "../../adapter/format.js";
+import { AdapterStore, type StoreLimits } from "../../adapter/store/store.js";
+import type { AdapterRecord } from "../../adapter/types.js";
+import { Validator, type ValidatorOptions } from "../../adapter/worker/validator.js";
+import { AdapterWorker } from "../../adapter/worker/worker.js";
+import { LorikeetError } from "../../base/errors.js";
+import type { Logger } from "../../base/log.js";
+import { foldMagnitudes } from "../../engine/adapters/dora-gains.js";
+import { linearSites } from "../../model/sites.js";
+import type { Checkpoint } from "../../model/types.js";
+import { WeightNorms } from "../../weights/norms.js";
+import { formatBytes } from "../options/units.js";
+import { GainCheck } from "./gain-check.js";
+
+export interface AdapterTierOptions {
+  readonly directory: string;
+  readonly checkpoint: Checkpoint;
+  /** The base's name and its aliases: no adapter may have them. */
+  readonly reserved: readonly string[];
+  readonly cacheBytes: number;
+  /** Of the set that steps use: an adapter that is larger could never run. */
+  readonly activeBytes: number;
+  readonly limits?: Partial<StoreLimits>;
+  readonly validation?: ValidationSettings;
+  readonly logger: Logger;
+}
+
+/** How adapters are checked. */
+export interface ValidationSettings extends ValidatorOptions {
+  /** What an adapter may be. */
+  readonly adapterLimits?: Partial<AdapterLimits>;
+}
+
+export interface AdapterTier extends AsyncDisposable {
+  readonly store: AdapterStore;
+  readonly cache: AdapterCache;
+}
+
+/** Opens the folder; nothing is looked for until `store.start`. Throws what opening the store throws. */
+export async function openAdapterTier(options: AdapterTierOptions): Promise<AdapterTier> {
+  const { directory, checkpoint, reserved, cacheBytes, limits = {}, validation = {}, logger } = options;
+  const { adapterLimits = {}, ...validatorOptions } = validation;
+  const sites = linearSites(checkpoint.config);
+  const baseNames = [...checkpoint.names, ...reserved];
+  const loader = new AdapterWorker();
+  const validator = new Validator(validatorOptions);
+  const norms = new WeightNorms(checkpoint, { threads: 1 }); // beside steps, which have the other threads
+  const gains = new GainCheck(sites, norms, adapterLimits);
+  const known = new KnownAdapters();
+  const cache: AdapterCache = new AdapterCache({
+    maxBytes: cacheBytes,
+    sizes: known,
+    logger,
+    load: async (digest) => {
+      const alphas = known.alphasOf(digest);
+      const options = { expectedDigest: digest, limits: adapterLimits, ...(alphas && { alphas }) };
+      const loaded = await store.read(digest, (folder) => loader.load(folder, sites, options));
+      return foldMagnitudes(loaded, norms, `The adapter ${digest}`);
+    },
+  });
+  const opening = AdapterStore.open({
+    directory,
+    check: async (folder, client) => {
+      const checked = await validator.check(folder, sites, { baseNames, limits: adapterLimits }, client);
+      // One that is too large for the cache is refused for that.
+      if (checked.summary.bytes <= cacheBytes) await gains.check(folder, checked.summary);
+      return checked;
+    },
+    checkKey: checkKeyOf(checkpoint, baseNames),
+    reserved,
+    admit: ({ weightsDigest, bytes, activeBytes }) => {
+      cache.assertFits(weightsDigest, bytes);
+      if (activeBytes > options.activeBytes) throw tooLargeToRun(activeBytes, options.activeBytes);
+    },
+    limits,
+    logger,
+    observer: {
+      named: (record) => {
+        known.add(record);
+        const { name, digest, warnings } = record;
+        if (warnings.length > 0)
+          logger.warn({ adapter: name, digest, warnings }, "An adapter is served with warnings.");
+      },
+      unwanted: (digest) => {
+        known.delete(digest);
+        cache.forget(digest);
+      },
+    },
+  });
+  const closeWorkers = async (): Promise<void> => {
+    await Promise.all([loader.close(), validator.close(), gains.close()]);
+  };
+  const store = await opening.catch(async (error: unknown) => {
+    await closeWorkers();
+    throw error;
+  });
+  const close = async (): Promise<void> => {
+    await store.close();
+    await closeWorkers();
+    await norms[Symbol.asyncDispose]();
+  };
+  return { store, cache, [Symbol.asyncDispose]: close };
+}
+
+/** Raised whenever checks refuse or find what they did not before: what was stored is then checked again. */
+const checksVersion = "checks 3";
+
+/** What a check's result holds for: the checks, the base, and the names that an adapter may call it by. */
+export function checkKeyOf({ fingerprint }: Checkpoint, baseNames: readonly string[]): string {
+  return [checksVersion, fingerprint, ...new Set(baseNames)].join(" ");
+}
+
+function tooLargeToRun(bytes: number, allowed: number): LorikeetError {
+  return new LorikeetError(
+    "adapter_too_large",
+    `The adapter takes ${formatBytes(bytes)} in fp32 while it runs, more than the ${formatBytes(allowed)} of --active-adapter-bytes.`,
+    { found: bytes, allowed },
+  );
+}
+
+/** What loading asks about every version that can still be asked for, by the digest of its weights. */
+class KnownAdapters implements AdapterSizes {
+  readonly #known = new Map<string, Pick<AdapterRecord, "bytes" | "alphas">>();
+
+  add({ weightsDigest, bytes, alphas }: AdapterRecord): void {
+    this.#known.set(weightsDigest, { bytes, ...(alphas && { alphas }) });
+  }
+
+  delete(digest: string): void {
+    this.#known.delete(digest);
+  }
+
+  bytesOf(digest: string): number | undefined {
+    return this.#known.get(digest)?.bytes;
+  }
+
+  alphasOf(digest: string): readonly number[] | undefined {
+    return this.#known.get(digest)?.alphas;
+  }
+
+  largestBytes(except: ReadonlySet<string>): number {
+    let largest = 0;
+    for (const [digest, { bytes }] of this.#known) if (!except.has(digest)) largest = Math.max(largest, bytes);
+    return largest;
+  }
+}

@@ -1,0 +1,69 @@
+/** Where API keys come from: a file or the environment, never the command line, which every user of the machine can read. */
+
+import { readFileSync } from "node:fs";
+import { isLoopback } from "../../server/access/loopback.js";
+import type { ServeSettings } from "../options/options.js";
+import { UsageError } from "../usage.js";
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+/** Variables that hold keys. Diagnostic reports and child processes must not see them. */
+export const secretVariables = ["LORIKEET_API_KEYS", "LORIKEET_API_KEY"] as const;
+
+/**
+ * The keys that a server accepts, from `--api-key-file` and `LORIKEET_API_KEYS`; none where it is open to everybody.
+ * Throws a UsageError where that was not asked for although other machines reach the server.
+ */
+export function readServerKeys(settings: ServeSettings, environment: Environment): readonly string[] {
+  const variable = environment.LORIKEET_API_KEYS || null;
+  const keys = [
+    ...(settings.apiKeyFile === null ? [] : readKeyFile(settings.apiKeyFile)),
+    ...(variable === null ? [] : checkKeys("LORIKEET_API_KEYS", variable.split(/[\s,]+/))),
+  ];
+  if (keys.length > 0 && settings.noAuth) {
+    throw new UsageError(["--no-auth cannot be used together with --api-key-file or LORIKEET_API_KEYS."]);
+  }
+  if (keys.length === 0 && !settings.noAuth && !isLoopback(settings.host)) {
+    throw new UsageError([
+      `--host ${settings.host} can be reached from other machines, but there is no API key: name a file of keys with --api-key-file (or LORIKEET_API_KEY_FILE), set LORIKEET_API_KEYS, or let everybody in with --no-auth.`,
+    ]);
+  }
+  return [...new Set(keys)];
+}
+
+/** The key that a command sends to a server: `--api-key-file`'s first, else LORIKEET_API_KEY, else LORIKEET_API_KEY_FILE's first. */
+export function readClientKey(file: string | null, environment: Environment): string | null {
+  const variable = environment.LORIKEET_API_KEY || null;
+  const named = file ?? (variable === null ? environment.LORIKEET_API_KEY_FILE || null : null);
+  if (named !== null) return readKeyFile(named)[0] ?? null;
+  return variable === null ? null : (checkKeys("LORIKEET_API_KEY", [variable.trim()])[0] ?? null);
+}
+
+/** One key a line; empty lines and lines that begin with # are skipped. */
+function readKeyFile(path: string): readonly string[] {
+  let content: string;
+  try {
+    content = readFileSync(path, "utf8");
+  } catch (error) {
+    const code = error instanceof Error && "code" in error ? String(error.code) : "unknown error";
+    throw new UsageError([`--api-key-file ${path} cannot be read (${code}).`]);
+  }
+  const lines = content.replace(/^\uFEFF/, "").split("\n");
+  return checkKeys(
+    `--api-key-file ${path}`,
+    lines.map((line) => line.trim()).filter((line) => !line.startsWith("#")),
+  );
+}
+
+/** Every key, as it can stand in a header. The messages never show one. */
+function checkKeys(source: string, words: readonly string[]): readonly string[] {
+  const keys = words.filter((word) => word !== "");
+  if (keys.length === 0) throw new UsageError([`${source} holds no key.`]);
+  const bad = keys.findIndex((key) => !/^[\x21-\x7e]+$/.test(key));
+  if (bad >= 0) {
+    throw new UsageError([
+      `${source}: key ${bad + 1} has a character that an HTTP header cannot carry; letters, digits and ASCII punctuation are allowed, without spaces.`,
+    ]);
+  }
+  return keys;
+}

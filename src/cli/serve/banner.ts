@@ -1,0 +1,86 @@
+/** What a server says of itself when it starts: once for a person as aligned lines, once as fields for the log. */
+
+import { isLoopback } from "../../server/access/loopback.js";
+import { formatBytes, formatCount } from "../options/units.js";
+import { formatFields } from "../table.js";
+
+export interface BannerFacts {
+  readonly version: string;
+  readonly model: {
+    readonly name: string;
+    readonly directory: string;
+    readonly family: string;
+    readonly parameters: number;
+  };
+  readonly weights: {
+    readonly dtype: string;
+    readonly headDtype: string;
+    readonly why: string;
+    readonly residentBytes: number;
+  };
+  readonly device: string;
+  readonly threads: number;
+  readonly slots: { readonly count: number; readonly context: number; readonly kvBytes: number };
+  /** null: no folder was named. */
+  readonly adapters: {
+    readonly folder: string;
+    readonly found: readonly string[];
+    readonly refused: readonly { readonly name: string; readonly reasons: readonly string[] }[];
+  } | null;
+  /** Things a person should know, each a sentence. */
+  readonly notes: readonly string[];
+  readonly host: string;
+  readonly port: number;
+  /** How many API keys open the server; 0: everybody may use it. */
+  readonly keys: number;
+}
+
+const mostNames = 12;
+
+export function formatBanner(facts: BannerFacts): string {
+  const { model, weights, slots } = facts;
+  const lines: [string, string][] = [
+    ["model", `${model.name} (${model.family}, ${formatCount(model.parameters)} parameters) from ${model.directory}`],
+    [
+      "weights",
+      `${weights.dtype}, head ${weights.headDtype} (${weights.why}), ${formatBytes(weights.residentBytes)} resident`,
+    ],
+    ["device", `${facts.device}, ${plural(facts.threads, "thread")}`],
+    [
+      "slots",
+      `${slots.count} of ${slots.context.toLocaleString("en-US")} tokens, KV cache ${formatBytes(slots.kvBytes)} when full`,
+    ],
+    ...adapterLines(facts.adapters),
+    ...facts.notes.map((note): [string, string] => ["note", note]),
+    ["address", `${addressOf(facts.host, facts.port)}${reachNote(facts)}`],
+  ];
+  return `Lorikeet ${facts.version}\n${formatFields(lines)}`;
+}
+
+/** `http://127.0.0.1:8080`; an IPv6 address in brackets. */
+export function addressOf(host: string, port: number): string {
+  return `http://${host.includes(":") ? `[${host}]` : host}:${port}`;
+}
+
+function reachNote({ host, keys }: BannerFacts): string {
+  const who = keys === 0 ? "without keys" : `with ${plural(keys, "key")}`;
+  if (isLoopback(host)) return ` (listening on loopback only, ${who}; --host 0.0.0.0 opens it to the network)`;
+  return keys === 0
+    ? " (open to the network, without keys: whoever reaches it may use it)"
+    : ` (open to the network, ${who})`;
+}
+
+function adapterLines(adapters: BannerFacts["adapters"]): [string, string][] {
+  if (adapters === null) return [["adapters", "none (--adapters <folder> names a folder)"]];
+  const { found, refused, folder } = adapters;
+  const shown = found.slice(0, mostNames).join(", ");
+  const rest = found.length > mostNames ? ` and ${found.length - mostNames} more` : "";
+  return [
+    ["adapters", `${found.length} found in ${folder}${found.length > 0 ? `: ${shown}${rest}` : ""}`],
+    ...refused.map(({ name, reasons }): [string, string] => ["refused", `${name}: ${reasons.join("; ")}`]),
+  ];
+}
+
+function plural(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? "" : "s"}`;
+}

@@ -1,0 +1,38 @@
+/** What stands in for store and cache where no adapters folder is named: empty, and clear about why it stays so. */
+
+import { AdapterCache } from "../../adapter/cache/cache.js";
+import { LorikeetError } from "../../base/errors.js";
+import type { CachePort, StorePort } from "../../gateway/adapters.js";
+
+const refuse = async (): Promise<never> => {
+  throw new LorikeetError(
+    "conflict",
+    "This server has no adapters folder; the operator names one with --adapters <folder>.",
+  );
+};
+
+const unknown = async (digest: string): Promise<never> => {
+  throw new LorikeetError("adapter_not_found", `No adapter with the digest ${digest} is stored.`, { found: digest });
+};
+
+const store: StorePort = {
+  resolve: () => null,
+  list: () => [],
+  isNamed: () => false,
+  hold: () => () => {},
+  stage: refuse,
+  stageCopy: refuse,
+  put: refuse,
+  remove: async (name) => {
+    throw new LorikeetError("adapter_not_found", `The adapter "${name}" does not exist.`, {
+      param: "name",
+      found: name,
+    });
+  },
+  folder: unknown,
+};
+
+export function noAdapters(): { readonly store: StorePort; readonly cache: AdapterCache & CachePort } {
+  const sizes = { bytesOf: () => undefined, largestBytes: () => 0 };
+  return { store, cache: new AdapterCache({ maxBytes: 1, sizes, load: unknown }) };
+}

@@ -1,0 +1,26 @@
+/** Which folders of this machine a service works in: its answers name none of them. */
+
+import { realpathSync } from "node:fs";
+import { homedir, tmpdir } from "node:os";
+import { dirname, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import type { ServeSettings } from "../options/options.js";
+
+/** As the settings spell them, as absolute paths, and where links lead. */
+export function privateFoldersOf(settings: ServeSettings): readonly string[] {
+  const { model, adapters, cacheDir, loraPathRoot, chatTemplate, apiKeyFile } = settings;
+  const named = [model, adapters, cacheDir, loraPathRoot].filter((path) => path !== null);
+  const files = [chatTemplate, apiKeyFile].filter((path) => path !== null).map((path) => dirname(resolve(path)));
+  const program = fileURLToPath(new URL("../../../..", import.meta.url));
+  const absolute = [...named.map((path) => resolve(path)), ...files, tmpdir(), homedir(), process.cwd(), program];
+  const folders = absolute.filter((path) => dirname(path) !== path);
+  return [...new Set([...named, ...folders, ...folders.map(realPath)])];
+}
+
+function realPath(path: string): string {
+  try {
+    return realpathSync(path);
+  } catch {
+    return path; // not there yet
+  }
+}

@@ -1,0 +1,131 @@
+/** `lorikeet serve`: loads a model, listens, and ends in good order. */
+
+import type { Command } from "commander";
+import type { Logger } from "../../base/log.js";
+import type { SelfTest } from "../../engine/self-test.js";
+import { configKeys } from "../generate/options.js";
+import { createLogger } from "../log/logging.js";
+import { LogQueue } from "../log/queue.js";
+import { addOptions, readOptions } from "../options/command-line.js";
+import { type ServeSettings, serveOptions } from "../options/options.js";
+import { progressLine } from "../progress.js";
+import type { Stack } from "../stack.js";
+import { printLine, type Terminal } from "../terminal.js";
+import { noTokenizerNote } from "../tokenizer-note.js";
+import { exitCodes, Quit, UsageError } from "../usage.js";
+import { readVersion } from "../version.js";
+import { readServerKeys } from "./api-keys.js";
+import { type BannerFacts, formatBanner } from "./banner.js";
+import { type Lifetime, watchLifetime } from "./lifetime.js";
+import { openService, type Service } from "./service.js";
+
+/** After the drain: how long connections, the engine and the store may take to close. */
+const closeMs = 5_000;
+
+export function addServe(program: Command, terminal: Terminal): void {
+  const command = program
+    .command("serve")
+    .description("load a model and answer requests over HTTP and WebSocket")
+    .argument("[model]", "the model folder, as --model");
+  addOptions(command, serveOptions).action((model: string | undefined) => {
+    const settings = readOptions(command, serveOptions, terminal.environment, configKeys);
+    if (model !== undefined && command.getOptionValueSource("model") === "cli" && settings.model !== model) {
+      throw new UsageError([`The model is named twice: ${model}, and --model ${settings.model}.`]);
+    }
+    return serve({ ...settings, model: model ?? settings.model }, terminal);
+  });
+}
+
+async function serve(settings: ServeSettings, terminal: Terminal): Promise<void> {
+  const keys = readServerKeys(settings, terminal.environment);
+  const isText = settings.logFormat === "auto" ? terminal.stdout.isTTY === true : settings.logFormat === "text";
+  const log = new LogQueue(terminal.stdout, settings.logBufferBytes);
+  const logger = createLogger(settings.logLevel, log, { secrets: keys, isText });
+  log.onRecovered = (lines) => logger.warn({ lines }, "Log lines were dropped since nobody read them");
+  using lifetime = watchLifetime(terminal, logger);
+  const progress = progressLine(terminal.stderr);
+  const opening = openService(settings, logger, progress.report, keys).finally(() => progress.end());
+  const service = await Promise.race([opening, lifetime.end.then(() => null)]);
+  if (service === null) {
+    // Loading cannot be stopped halfway, and nothing of it is needed any more.
+    logger.info({}, "stopped while the model was loaded");
+    terminal.exitNow(lifetime.exitCode);
+    return;
+  }
+  service.metrics.watchLog(() => log.dropped);
+  await serveUntilEnd(settings, keys.length, service, lifetime, terminal, logger);
+  logger.info({}, "stopped");
+  if (lifetime.exitCode !== exitCodes.ok) throw new Quit(lifetime.exitCode);
+}
+
+async function serveUntilEnd(
+  settings: ServeSettings,
+  keyCount: number,
+  opened: Service,
+  lifetime: Lifetime,
+  terminal: Terminal,
+  logger: Logger,
+): Promise<void> {
+  await using service = opened;
+  const port = service.open();
+  const facts = { ...(await factsOf(settings, service.stack, port)), keys: keyCount };
+  printLine(terminal.stderr, formatBanner(facts));
+  logger.info({ ...facts }, "listening");
+  const cause = await lifetime.end;
+  lifetime.endWithin(settings.drainTimeout + closeMs);
+  logger.info({ signal: cause, graceMs: settings.drainTimeout }, "draining");
+  await service.server.drain(settings.drainTimeout);
+}
+
+async function factsOf(settings: ServeSettings, stack: Stack, port: number): Promise<Omit<BannerFacts, "keys">> {
+  const { checkpoint, precision, started } = stack;
+  const { limits } = started.engine;
+  return {
+    version: readVersion(),
+    model: {
+      name: stack.name,
+      directory: checkpoint.directory,
+      family: checkpoint.config.family,
+      parameters: checkpoint.parameterCount,
+    },
+    weights: {
+      dtype: precision.dtype,
+      headDtype: precision.headDtype,
+      why: precision.why,
+      residentBytes: started.weightBytes,
+    },
+    device: settings.device,
+    threads: stack.threads,
+    slots: { count: limits.maxBatch, context: limits.maxContext, kvBytes: started.kvBytes },
+    adapters: adaptersOf(settings, stack),
+    notes: [...selfTestNotes(started.selfTest, settings, precision.dtype), ...(await textNotes(stack))],
+    host: settings.host,
+    port,
+  };
+}
+
+function adaptersOf({ adapters: folder }: ServeSettings, { adapters }: Stack): BannerFacts["adapters"] {
+  if (folder === null || adapters === null) return null;
+  const refused = adapters.store.refused().map(({ name, error }) => ({ name, reasons: [error.message] }));
+  return { folder, found: adapters.store.list().map(({ name }) => name), refused };
+}
+
+/** What the self-test at start found that a person should know. */
+function selfTestNotes(found: SelfTest, settings: ServeSettings, dtype: string): string[] {
+  if (found.rowsIndependent && found.chunksEqual) return [];
+  if (dtype !== "fp32" && !settings.exact) {
+    return [
+      "log-probabilities may move with the other rows of a batch, by up to 0.05 where that was measured; --exact prevents it",
+    ];
+  }
+  const what = found.rowsIndependent ? "how its prompt is divided into chunks" : "the other rows of its batch";
+  return [`the self-test found that on this CPU a result's last bits depend on ${what}`];
+}
+
+async function textNotes({ tokenizer, checkpoint }: Stack): Promise<string[]> {
+  if (tokenizer === null) return [await noTokenizerNote(checkpoint.directory)];
+  if (tokenizer.chatTemplate === null)
+    return ["the model has no chat template: /v1/chat/completions needs --chat-template"];
+  if (tokenizer.templateFault) return [`chats are refused, completions are served: ${tokenizer.templateFault.message}`];
+  return [];
+}

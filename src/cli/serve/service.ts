@@ -1,0 +1,97 @@
+/** Wires a service that listens: the stack of `serve`'s settings with its metrics and the server before it. */
+
+import type { Logger, Progress } from "../../base/log.js";
+import { Metrics } from "../../server/metrics/metrics.js";
+import { createServer, type LorikeetServer } from "../../server/server.js";
+import type { ServeSettings } from "../options/options.js";
+import { openStack, planStack, type Stack, type StackOptions } from "../stack.js";
+import { UsageError } from "../usage.js";
+import { gatewayOptionsOf, serverOptionsOf, storeLimitsOf, uploadLimitsOf, validationOf } from "./options.js";
+
+/** Disposing of it stops listening, ends the engine and closes everything below it. */
+export interface Service extends AsyncDisposable {
+  readonly stack: Stack;
+  readonly server: LorikeetServer;
+  readonly metrics: Metrics;
+  /** Answers requests, and looks for adapters, from now on; gives the port. */
+  open(): number;
+}
+
+/** Checks the settings, listens, alive but not ready, and loads the model. Throws what listening, `planStack` and `openStack` throw. */
+export async function openService(
+  settings: ServeSettings,
+  logger: Logger,
+  progress: Progress,
+  apiKeys: readonly string[] = [],
+): Promise<Service> {
+  const options = serverOptionsOf(settings);
+  const metrics = new Metrics(options);
+  const server = createServer({ logger, options, metrics, apiKeys });
+  const stackOptions: StackOptions = {
+    settings,
+    servedName: settings.servedModelName,
+    adapters: adaptersOf(settings, metrics),
+    gateway: gatewayOptionsOf(settings),
+    maxTemplateSteps: settings.maxTemplateSteps,
+    uploads: uploadLimitsOf(settings),
+    observer: metrics.engineObserver,
+    logger,
+    progress,
+  };
+  const opening = async () => {
+    const plan = await planStack(stackOptions);
+    checkTogether(settings);
+    const { port } = await listen(server, settings);
+    logger.info({ model: settings.model, host: settings.host, port }, "loading");
+    return { port, stack: await openStack(stackOptions, plan) };
+  };
+  const { port, stack } = await opening().catch(async (error: unknown) => {
+    await server.close();
+    throw error;
+  });
+  return {
+    stack,
+    server,
+    metrics,
+    open: () => {
+      server.open(stack.gateway);
+      stack.adapters?.store.start();
+      return port;
+    },
+    [Symbol.asyncDispose]: async () => {
+      await server.close();
+      await stack[Symbol.asyncDispose]();
+    },
+  };
+}
+
+/** Throws a UsageError for options that exclude each other. */
+function checkTogether(settings: ServeSettings): void {
+  const faults: string[] = [];
+  if (settings.socketPauseBytes > settings.socketCloseBytes) {
+    faults.push(
+      "--socket-pause-bytes must not be more than --socket-close-bytes: a reader is paused before it is closed.",
+    );
+  }
+  if (settings.loraPathRoot !== null && settings.adapters === null) {
+    faults.push("--lora-path-root needs --adapters <folder>, where the loaded adapters are stored.");
+  }
+  if (faults.length > 0) throw new UsageError(faults);
+}
+
+function adaptersOf(settings: ServeSettings, metrics: Metrics): StackOptions["adapters"] {
+  if (settings.adapters === null) return null;
+  const validation = { ...validationOf(settings), observe: metrics.validated };
+  return { directory: settings.adapters, limits: storeLimitsOf(settings), validation };
+}
+
+/** A host that cannot be is the user's fault; a port that is taken is not. */
+async function listen(server: LorikeetServer, { host, port }: ServeSettings) {
+  try {
+    return await server.listen(host, port);
+  } catch (error) {
+    const code = error instanceof Error && "code" in error ? error.code : null;
+    if (code !== "EADDRNOTAVAIL" && code !== "ENOTFOUND" && code !== "EINVAL") throw error;
+    throw new UsageError([`--host must be an address of this machine; ${host} is none.`]);
+  }
+}

@@ -1,0 +1,40 @@
+/** `lorikeet merge`: a base and an adapter made one checkpoint directory. */
+
+import type { Command } from "commander";
+import { openCheckpoint } from "../../model/checkpoint/open.js";
+import { mergeAdapter } from "../../train/files/merge.js";
+import { addOptions, readOptions } from "../options/command-line.js";
+import { engineOptions, flagName, given, type OptionTable, open } from "../options/options.js";
+import { requireGiven } from "../options/settings.js";
+import { flag, oneOf, text } from "../options/units.js";
+import { progressLine } from "../progress.js";
+import { printLine, type Terminal } from "../terminal.js";
+import { trainConfigKeys } from "./options.js";
+
+export const mergeOptions = {
+  model: engineOptions.model,
+  adapter: open("Adapter", "required", { placeholder: "folder", parse: text, help: "the PEFT folder to fold in" }),
+  out: open("Adapter", "required", { placeholder: "folder", parse: text, help: "the checkpoint's folder" }),
+  dtype: given("Adapter", "same", {
+    placeholder: "type",
+    parse: oneOf("same", "fp32"),
+    help: "same keeps each weight's own type, which rounds the sum; fp32 does not",
+  }),
+  overwrite: given("Run", false, { parse: flag, help: "replace what is in --out" }),
+} as const satisfies OptionTable;
+
+const configKeys = [...new Set([...trainConfigKeys, ...Object.keys(mergeOptions).map(flagName)])];
+
+export function addMerge(program: Command, terminal: Terminal): void {
+  const command = program.command("merge").description("fold an adapter into its base, as a checkpoint of its own");
+  addOptions(command, mergeOptions).action(async () => {
+    const flags = readOptions(command, mergeOptions, terminal.environment, configKeys);
+    requireGiven(mergeOptions, flags, "model", "adapter", "out");
+    const { model, adapter, out } = flags;
+    const progress = progressLine(terminal.stderr);
+    const checkpoint = await openCheckpoint(model);
+    const options = { ...flags, checkpoint, adapter, out, progress: progress.report };
+    const { changed, tensors } = await mergeAdapter(options).finally(() => progress.end());
+    printLine(terminal.stdout, `saved ${out}: ${changed} of ${tensors} tensors changed`);
+  });
+}

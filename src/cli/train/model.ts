@@ -1,0 +1,66 @@
+/** Opens what `train` and `eval` have in common: checkpoint, tokenizer, and the data that they read. */
+
+import type { Progress } from "../../base/log.js";
+import { openCheckpoint } from "../../model/checkpoint/open.js";
+import type { Checkpoint } from "../../model/types.js";
+import { loadTokenizer } from "../../text/tokenizer/tokenizer.js";
+import type { LoadedTokenizer } from "../../text/types.js";
+import { type DataOptions, type DataSet, loadData } from "../../train/data/dataset.js";
+import { type Encoding, parseLabelTemplate } from "../../train/data/encode.js";
+import type { ProgressStream } from "../progress.js";
+import { printLine } from "../terminal.js";
+import { UsageError } from "../usage.js";
+
+export interface TrainModel extends AsyncDisposable {
+  readonly checkpoint: Checkpoint;
+  readonly tokenizer: LoadedTokenizer;
+  /** Ends texts and completions. */
+  readonly endId: number | null;
+  /** Stands for an empty prompt, as the server has it. */
+  readonly bosId: number | null;
+}
+
+/** Throws a UsageError where there is no tokenizer: text cannot be learned without. */
+export async function openTrainModel(model: string | null, chatTemplate: string | null): Promise<TrainModel> {
+  if (model === null) throw new UsageError(["--model <folder> is required (or LORIKEET_MODEL)."]);
+  const checkpoint = await openCheckpoint(model);
+  const tokenizer = await loadTokenizer(checkpoint.directory, { chatTemplateFile: chatTemplate ?? undefined });
+  if (!tokenizer) throw new UsageError([`${model} has no tokenizer.json, which reading data needs.`]);
+  return {
+    checkpoint,
+    tokenizer,
+    endId: tokenizer.eosTokenId ?? checkpoint.config.stopIds[0] ?? null,
+    bosId: checkpoint.config.bosId ?? tokenizer.bosTokenId,
+    [Symbol.asyncDispose]: () => tokenizer.close(),
+  };
+}
+
+export type ReadOptions = Pick<
+  DataOptions,
+  "path" | "length" | "seed" | "validShare" | "validRows" | "wants" | "trainOn"
+> & {
+  readonly labelTemplate: string;
+  readonly progress: Progress;
+};
+
+export function readData({ checkpoint, tokenizer, endId, bosId }: TrainModel, options: ReadOptions): Promise<DataSet> {
+  const { vocabSize } = checkpoint.config;
+  const labelTemplate = readTemplate(options.labelTemplate);
+  return loadData({ ...options, tokenizer, endId, bosId, vocabSize, labelTemplate });
+}
+
+export function printWarnings({ warnings }: DataSet, stderr: ProgressStream): void {
+  for (const warning of warnings) printLine(stderr, `warning: ${warning}`);
+}
+
+export function encodingOf({ tokenizer, endId, bosId }: TrainModel, template: string): Encoding {
+  return { tokenizer, endId, bosId, labelTemplate: readTemplate(template) };
+}
+
+function readTemplate(template: string) {
+  try {
+    return parseLabelTemplate(template);
+  } catch (error) {
+    throw new UsageError([`--label-template ${error instanceof Error ? error.message : "is wrong"}.`]);
+  }
+}

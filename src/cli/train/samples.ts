@@ -1,0 +1,81 @@
+/** Two answers after training beside the base's, from the serving engine. */
+
+import type { Tokenizer } from "../../text/types.js";
+import type { TokenRow } from "../../train/data/encode.js";
+import type { Served } from "../../train/served.js";
+
+export interface Sample {
+  readonly prompt: string;
+  readonly before: string;
+  readonly after: string;
+}
+
+export interface SampleOptions {
+  readonly tokenizer: Tokenizer;
+  readonly stopIds: readonly number[];
+  readonly signal: AbortSignal;
+}
+
+const count = 2;
+const answerTokens = 48;
+/** Of all answers, before and after, at most. */
+export const mostAnswerTokens = 2 * count * answerTokens;
+/** How much of a row without a prompt stands for one. */
+const beginning = 24;
+
+/** Greedy answers to the prompts of the first rows: of the base with `adapter: false`, which the served may be itself. */
+export async function takeAnswers(
+  served: Served,
+  rows: readonly TokenRow[],
+  { tokenizer, stopIds, signal }: SampleOptions,
+  adapter = true,
+): Promise<string[]> {
+  const answers: string[] = [];
+  for (const prompt of promptsOf(rows)) {
+    const ids = await served.generate(prompt, answerTokens, stopIds, { adapter, signal });
+    answers.push(tokenizer.decode(ids, { after: prompt }));
+  }
+  return answers;
+}
+
+function promptsOf(rows: readonly TokenRow[]): number[][] {
+  return rows
+    .slice(0, count)
+    .map((row) => [...row.ids.subarray(0, row.promptLength || Math.min(beginning, row.ids.length))]);
+}
+
+/** The prompts of the first rows with the answers that `takeAnswers` took before and after training. */
+export function pairSamples(
+  rows: readonly TokenRow[],
+  tokenizer: Tokenizer,
+  { before, after }: { readonly before: readonly string[]; readonly after: readonly string[] },
+): Sample[] {
+  return promptsOf(rows).map((prompt, i) => ({
+    prompt: tokenizer.decode(prompt),
+    before: before[i] ?? "",
+    after: after[i] ?? "",
+  }));
+}
+
+/** The ends of long prompts are shown: they are what the answers follow. */
+const short = (text: string): string => (text.length > 300 ? `...${text.slice(-297)}` : text);
+
+/** What a run answers at a step. */
+export function formatAnswers(step: number, samples: readonly Sample[]): string {
+  return samples
+    .map(({ prompt, after }) => `step ${step}  ${JSON.stringify(short(prompt))} -> ${JSON.stringify(after)}`)
+    .join("\n");
+}
+
+export function formatSamples(samples: readonly Sample[]): string {
+  return samples
+    .map(({ prompt, before, after }, i) =>
+      [
+        `sample ${i + 1}`,
+        `  prompt  ${JSON.stringify(short(prompt))}`,
+        `  before  ${JSON.stringify(before)}`,
+        `  after   ${JSON.stringify(after)}`,
+      ].join("\n"),
+    )
+    .join("\n");
+}

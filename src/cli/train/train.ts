@@ -1,0 +1,302 @@
+/** `lorikeet train`: an adapter or a whole model from a file of examples, in the folder from which it is served. */
+
+import { basename } from "node:path";
+import type { Command } from "commander";
+import { checkName } from "../../adapter/names.js";
+import { assert } from "../../base/errors.js";
+import { openCheckpoint } from "../../model/checkpoint/open.js";
+import type { Checkpoint } from "../../model/types.js";
+import { type Estimate, measure, peakBytes } from "../../train/estimate.js";
+import { Checkpoints } from "../../train/files/checkpoints.js";
+import { RunFolder, type StartMode } from "../../train/files/run-folder.js";
+import { type RunOutcome, runTraining } from "../../train/run.js";
+import { openServed, type Served } from "../../train/served.js";
+import { divergedError } from "../../train/trainer.js";
+import { remoteServer } from "../adapters/remote.js";
+import { addOptions } from "../options/command-line.js";
+import { requireGiven } from "../options/settings.js";
+import { tickingLine } from "../progress.js";
+import { readClientKey } from "../serve/api-keys.js";
+import { cancelledLine, listenForShutdown, type Shutdown, signalExitCode } from "../serve/shutdown.js";
+import { printJson, printLine, type Terminal } from "../terminal.js";
+import { describeFault, exitCodeOf, Quit, RemoteError, UsageError } from "../usage.js";
+import { memoryForRun, openJob, type TrainJob } from "./job.js";
+import { printWarnings } from "./model.js";
+import { trainOptions } from "./options.js";
+import { formatHeader, formatLengths, formatResults, formatRows, trainProgress } from "./report.js";
+import { readTrainOptions, storedOptions } from "./resume.js";
+import { formatAnswers, formatSamples, mostAnswerTokens, pairSamples, type Sample, takeAnswers } from "./samples.js";
+
+export function addTrain(program: Command, terminal: Terminal): void {
+  const command = program
+    .command("train")
+    .description("train a new adapter or every weight on your data, in the format that is served");
+  addOptions(command, trainOptions).action(async () => {
+    const flags = await readTrainOptions(command, terminal.environment);
+    using shutdown = listenForShutdown(terminal);
+    try {
+      await runCommand(flags, shutdown, terminal);
+    } catch (error) {
+      if (!shutdown.signal.aborted || error instanceof Quit) throw error;
+      const name = await shutdown.requested;
+      printLine(terminal.stderr, cancelledLine(name));
+      printLine(terminal.stderr, await stoppedLine(flags.out, terminal));
+      throw new Quit(signalExitCode(name));
+    }
+  });
+}
+
+async function stoppedLine(out: string | null, terminal: Terminal): Promise<string> {
+  const isBegun = out !== null && (await new RunFolder(out).recall()) !== null;
+  return isBegun
+    ? `Stopped. Go on with: ${resumeLine(out, terminal)}`
+    : "Stopped before the first step; nothing was written.";
+}
+
+/** What a fault has left of a run, for who has mended its cause. */
+async function savedLine(folder: RunFolder, terminal: Terminal): Promise<string> {
+  const last = (await Checkpoints.stepsIn(folder.checkpoints)).at(-1);
+  const saved = last === undefined ? "No checkpoint was saved yet." : `All is saved up to step ${last}.`;
+  return `${saved} Go on with: ${resumeLine(folder.out, terminal)}`;
+}
+
+const resumeLine = (out: string, terminal: Terminal): string =>
+  `${commandName(terminal)} train --resume --out ${JSON.stringify(out)}`;
+
+/** How the program was called: npx says so to what it runs. */
+const commandName = ({ environment }: Terminal): string =>
+  environment.npm_command === "exec" ? "npx lorikeet" : "lorikeet";
+
+type Flags = Awaited<ReturnType<typeof readTrainOptions>>;
+
+async function runCommand(flags: Flags, shutdown: Shutdown, terminal: Terminal): Promise<void> {
+  requireGiven(trainOptions, flags, "model", "data", ...(flags.dryRun ? [] : (["out"] as const)));
+  if (flags.publish !== null && flags.out !== null) checkName(basename(flags.out));
+  // Read now: a missing file should not be noticed after hours of training.
+  if (flags.publish !== null) readClientKey(flags.apiKeyFile, terminal.environment);
+  if (flags.dryRun) {
+    await using job = await openJob(flags, terminal);
+    return await showPlan(job, shutdown, terminal);
+  }
+  const { out } = flags;
+  assert(out !== null, "the result has a folder");
+  if (flags.resume && flags.overwrite) throw new UsageError(["--resume and --overwrite exclude each other."]);
+  const folder = new RunFolder(out);
+  const mode: StartMode = flags.resume ? "resume" : flags.overwrite ? "overwrite" : "fresh";
+  await folder.locked(async () => {
+    await folder.check(mode);
+    await using job = await openJob(flags, terminal, mode === "resume" ? folder : null);
+    await trainJob(job, folder, mode, shutdown, terminal);
+  });
+}
+
+/** Of losses in fp32, between the training graph and the server's. */
+const mostServedDifference = 1e-4;
+
+/** Of the whole run; --max-time ends the training, and not what follows. */
+async function estimateOf(
+  { session, settings, ...job }: TrainJob,
+  signal: AbortSignal,
+  terminal: Terminal,
+): Promise<Estimate> {
+  const line = tickingLine(terminal.stderr);
+  const { stepsDone, flags } = job;
+  const left = session.totalSteps - stepsDone;
+  const samples = flags.sampleEvery === null ? 0 : Math.floor(left / flags.sampleEvery);
+  const work = { ...job, answerTokens: mostAnswerTokens, samples };
+  const estimate = await measure(session, work, signal, line.report).finally(() => line.end());
+  return { ...estimate, ms: Math.min(estimate.ms, settings.maxTimeMs ?? estimate.ms) };
+}
+
+/** Where a person reads: stdout, unless that is for JSON. */
+const speaker = ({ flags }: TrainJob, terminal: Terminal) => (flags.json ? terminal.stderr : terminal.stdout);
+
+async function showPlan(job: TrainJob, shutdown: Shutdown, terminal: Terminal): Promise<void> {
+  const estimate = await estimateOf(job, shutdown.signal, terminal);
+  const say = speaker(job, terminal);
+  printLine(say, formatHeader({ ...job, estimate, memory: memoryForRun(), out: job.flags.out ?? "(dry run)" }));
+  printWarnings(job.data, terminal.stderr);
+  printLine(say, `\n${formatRows(job.data.train, job.model.tokenizer)}`);
+  printLine(say, `\ntokens of a row\n${formatLengths(job.data.train)}`);
+  if (job.flags.json) printJson(terminal.stdout, planOf(job, estimate));
+}
+
+function planOf({ session, data }: TrainJob, estimate: Estimate) {
+  return {
+    steps: session.totalSteps,
+    trainable_parameters: session.trainableParameters,
+    base_dtype: session.base.dtype,
+    base_bytes: session.base.bytes,
+    train_rows: data.train.length,
+    validation_rows: data.valid.length,
+    data: data.digest,
+    estimated_bytes: estimate.bytes,
+    estimated_seconds: (estimate.ms + estimate.endMs) / 1000,
+  };
+}
+
+async function trainJob(
+  job: TrainJob,
+  folder: RunFolder,
+  mode: StartMode,
+  { signal, requested }: Shutdown,
+  terminal: Terminal,
+): Promise<void> {
+  const { session, settings, model } = job;
+  const say = speaker(job, terminal);
+  const estimate = await estimateOf(job, signal, terminal);
+  printLine(say, `${formatHeader({ ...job, estimate, memory: memoryForRun(), out: folder.out })}\n`);
+  printWarnings(job.data, terminal.stderr);
+  await folder.start(mode, storedOptions(job.flags));
+  const progress = trainProgress(terminal.stderr, session.totalSteps);
+  const line = tickingLine(terminal.stderr);
+  const endLines = (): void => {
+    progress.end();
+    line.end();
+  };
+  const isModel = settings.method === "full"; // what is served has the base's weights no more
+  const sampling = { tokenizer: model.tokenizer, stopIds: model.checkpoint.config.stopIds, signal };
+  let [before, after]: [string[], string[]] = [[], []];
+  const sample = async (served: Served, step: number): Promise<void> => {
+    const answers = await takeAnswers(served, job.check, sampling);
+    endLines();
+    printLine(say, formatAnswers(step, pairSamples(job.check, model.tokenizer, { before: [], after: answers })));
+  };
+  const outcome = await runTraining({
+    folder,
+    session,
+    settings,
+    record: job.record,
+    check: job.check,
+    extends: job.isExtended,
+    reportTo: job.flags.reportTo ?? [],
+    ...(job.flags.sampleEvery === null ? {} : { sampling: { every: job.flags.sampleEvery, take: sample } }),
+    serve: (result) => serveResult(job, result),
+    async tried(served) {
+      after = await takeAnswers(served, job.check, sampling);
+      if (!isModel) before = await takeAnswers(served, job.check, sampling, false);
+    },
+    signal,
+    progress: line.report,
+    events: {
+      started: ({ step }) => step > 0 && printLine(say, `going on after step ${step}`),
+      step(report) {
+        line.end();
+        progress.step(report);
+      },
+      validated({ step, loss, margin, accuracy = 0, isBest }) {
+        endLines();
+        const gained =
+          margin === undefined ? "" : `, margin ${margin.toFixed(4)}, accuracy ${(100 * accuracy).toFixed(1)} %`;
+        const best = isBest ? " (best)" : "";
+        printLine(say, `step ${step}/${session.totalSteps}  validation loss ${loss.toFixed(4)}${gained}${best}`);
+      },
+    },
+  })
+    .finally(endLines)
+    .catch(async (error: unknown) => {
+      if (signal.aborted) throw error;
+      printLine(terminal.stderr, `lorikeet: ${describeFault(error)}`);
+      printLine(terminal.stderr, await savedLine(folder, terminal));
+      throw new Quit(exitCodeOf(error));
+    });
+  if (outcome.end === "interrupted") {
+    const name = await requested;
+    printLine(
+      say,
+      `Stopped after step ${outcome.state.step} of ${session.totalSteps}. Go on with: ${resumeLine(folder.out, terminal)}`,
+    );
+    throw new Quit(signalExitCode(name));
+  }
+  if (isModel) {
+    await using base = await serve(job, model.checkpoint, null);
+    before = await takeAnswers(base, job.check, sampling);
+  }
+  const samples = pairSamples(job.check, model.tokenizer, { before, after });
+  await report(job, folder, estimate, { outcome, samples }, terminal);
+}
+
+/** What a run has made, in the serving engine: an adapter over its base, or a model of its own. */
+async function serveResult(job: TrainJob, result: string): Promise<Served> {
+  if (job.settings.method === "full") return serve(job, await openCheckpoint(result), null);
+  return serve(job, job.checkpoint, result);
+}
+
+function serve(
+  { flags, threads, settings }: TrainJob,
+  checkpoint: Checkpoint,
+  adapter: string | null,
+): Promise<Served> {
+  return openServed({
+    checkpoint,
+    dtype: settings.baseDtype,
+    threads,
+    maxContext: settings.length,
+    maxBatch: 4,
+    adapter,
+    ...(flags.cacheDir === null ? {} : { cacheDirectory: flags.cacheDir }),
+  });
+}
+
+async function report(
+  job: TrainJob,
+  folder: RunFolder,
+  estimate: Estimate,
+  { outcome, samples }: { readonly outcome: RunOutcome; readonly samples: readonly Sample[] },
+  terminal: Terminal,
+): Promise<void> {
+  const { flags } = job;
+  const say = speaker(job, terminal);
+  const { results, state } = outcome;
+  if (samples.length > 0) printLine(say, `\n${formatSamples(samples)}\n`);
+  const check = results?.served_check;
+  if (check) {
+    const written = results?.written_validation_loss ?? null;
+    if (written !== null) printLine(say, `as written, rounded: validation loss ${written.toFixed(4)}`);
+    const difference = check.difference.toExponential(1);
+    printLine(
+      say,
+      `as served over ${check.dtype}: loss ${check.served.toFixed(5)} on ${check.rows} rows, ${difference} from training`,
+    );
+    if (check.dtype === "fp32" && !(check.difference <= mostServedDifference)) {
+      const advice = `more than ${mostServedDifference}: please report it, with the model's config.json`;
+      printLine(terminal.stderr, `warning: the adapter answers otherwise as served than in training (${advice}).`);
+    }
+  }
+  const peak = peakBytes();
+  if (results) printLine(say, `\n${formatResults(results, state, folder.out, peak)}`);
+  const hasDiverged = outcome.end === "diverged";
+  if (!hasDiverged && state.best?.step === 0) {
+    const advice = "try a lower --rate, or other data";
+    printLine(terminal.stderr, `warning: no validation was better than the one before the first step: ${advice}.`);
+  }
+  const { publish: url, apiKeyFile } = flags;
+  const upload = url === null || hasDiverged ? null : await publish(folder.out, url, apiKeyFile, terminal);
+  if (upload?.fault === null) printLine(say, `published as ${basename(folder.out)} on ${flags.publish}`);
+  if (flags.json) {
+    const plan = planOf(job, estimate);
+    const published = upload?.answer ?? null;
+    printJson(terminal.stdout, { out: folder.out, ...plan, ...results, peak_bytes: peak, samples, published });
+  }
+  if (hasDiverged) throw divergedError(state, results?.kept_step ?? 0, folder.out);
+  if (upload && upload.fault !== null) throw upload.fault;
+}
+
+/** The server's answer, or why there is none and how to try again: the result is saved all the same. */
+async function publish(
+  out: string,
+  url: string,
+  keyFile: string | null,
+  terminal: Terminal,
+): Promise<{ readonly answer: unknown; readonly fault: Error | null }> {
+  const name = basename(out);
+  try {
+    const server = remoteServer(url, readClientKey(keyFile, terminal.environment));
+    return { answer: await server.put(name, out), fault: null };
+  } catch (error) {
+    if (!(error instanceof RemoteError)) throw error;
+    const later = `${commandName(terminal)} adapters add ${JSON.stringify(name)} ${JSON.stringify(out)} --url ${url}`;
+    const message = `The adapter is saved, but not published: ${error.message} Publish it later with: ${later}`;
+    return { answer: null, fault: new RemoteError(message, error.faults) };
+  }
+}

@@ -1,0 +1,256 @@
+/** One rank class of the adapter bank: a stack of places, each holding one adapter padded to the class's rank, in fp32. */
+import type { HostAdapter, HostSite } from "../../adapter/types.js";
+import { assert } from "../../base/errors.js";
+import { loraA, loraB, type SiteGroup } from "../../model/serving/adapters.js";
+import { blocksOf, tilesOf } from "../../model/serving/rank-tiles.js";
+import { Tensor } from "../../runtime/tensor.js";
+import { bfloat16ToFloat32, float16ToFloat32 } from "../../tensor/half.js";
+
+/** Bytes that one adapter takes at a rank. */
+export function placeBytes(groups: readonly SiteGroup[], rank: number): number {
+  let elements = 0;
+  for (const group of groups) {
+    elements += group.inFeatures * group.parts.length * rank;
+    for (const part of group.parts) elements += rank * part.outFeatures;
+  }
+  return elements * 4;
+}
+
+interface Stack {
+  readonly tensor: Tensor<"float32">;
+  /** Elements of one place. */
+  readonly stride: number;
+}
+
+/** A tensor of one place: the module path's name, and which part of the stack it is. */
+interface Piece {
+  readonly name: string;
+  readonly stack: Stack;
+  readonly start: number;
+  readonly shape: readonly number[];
+}
+
+export class BankClass {
+  readonly rank: number;
+  readonly places: number;
+  readonly #groups: readonly SiteGroup[];
+  readonly #stacks = new Map<string, Stack>();
+  readonly #pieces: Piece[] = [];
+  readonly #views = new Map<string, Tensor<"float32">>();
+
+  private constructor(groups: readonly SiteGroup[], places: number, rank: number) {
+    this.rank = rank;
+    this.places = places;
+    this.#groups = groups;
+  }
+
+  /** Memory is taken lazily: a place that was never written costs nothing. Even so large buffers take time: `pause` is awaited between them. */
+  static async create(
+    groups: readonly SiteGroup[],
+    places: number,
+    rank: number,
+    pause: () => Promise<void> = async () => {},
+  ): Promise<BankClass> {
+    const made = new BankClass(groups, places, rank);
+    for (const group of groups) {
+      made.#addGroup(group);
+      await pause();
+    }
+    return made;
+  }
+
+  #addGroup({ key, inFeatures, parts }: SiteGroup): void {
+    const { places, rank } = this;
+    const { tiles, columns } = tilesOf(rank);
+    const a = this.#stack(loraA(key, 0), [places, parts.length, tiles, inFeatures, columns]);
+    const shape = tiles === 1 ? [inFeatures, columns] : [tiles, inFeatures, columns];
+    for (const [i, { path, outFeatures }] of parts.entries()) {
+      this.#pieces.push({ name: loraA(path, 0), stack: a, start: i * inFeatures * rank, shape });
+      const b = this.#stack(loraB(path, 0), [places, 1, rank, outFeatures]);
+      this.#pieces.push({ name: loraB(path, 0), stack: b, start: 0, shape: [rank, outFeatures] });
+    }
+  }
+
+  #stack(name: string, shape: readonly [number, ...number[]]): Stack {
+    const stride = shape.slice(1).reduce((product, size) => product * size, 1);
+    const stack = { tensor: Tensor.zeros("float32", shape), stride };
+    this.#stacks.set(name, stack);
+    return stack;
+  }
+
+  /** Places [first, first + count) of every input, named without the class suffix; `inBlocks` in the shapes that those graphs take. */
+  *view(first: number, count: number, inBlocks = false): IterableIterator<readonly [string, Tensor<"float32">]> {
+    const { blocks, width } = blocksOf(this.rank);
+    for (const [name, { tensor }] of this.#stacks) {
+      const make = (): Tensor<"float32"> => {
+        const rows = tensor.rows(first, count);
+        if (!inBlocks) return rows;
+        const [places = 0, ...rest] = rows.shape;
+        const [parts = 0, tiles = 0, inFeatures = 0, columns = 0] = rest;
+        const shape =
+          rest.length === 4
+            ? [places, parts, blocks, tiles / blocks, inFeatures, columns]
+            : [places, blocks, width, rest.at(-1) ?? 0];
+        return Tensor.over("float32", shape, rows.data.buffer, rows.data.byteOffset);
+      };
+      yield [name.slice(0, -2), this.#viewed(`${name}|${first}|${count}|${inBlocks}`, make)];
+    }
+  }
+
+  /** One place, a tensor for each part's A and B, named as the graphs for one adapter name them. */
+  *place(place: number): IterableIterator<readonly [string, Tensor<"float32">]> {
+    for (const { name, stack, start, shape } of this.#pieces) {
+      const offset = (place * stack.stride + start) * 4;
+      const make = () => Tensor.over("float32", shape, stack.tensor.data.buffer, offset);
+      yield [name, this.#viewed(`${name}|${place}`, make)];
+    }
+  }
+
+  #viewed(key: string, make: () => Tensor<"float32">): Tensor<"float32"> {
+    const view = this.#views.get(key) ?? make();
+    this.#views.set(key, view);
+    return view;
+  }
+
+  /** Copies an adapter into a place; `pause` is awaited every so many numbers, so that nobody waits for long. */
+  async write(place: number, adapter: HostAdapter, pause: () => Promise<void>): Promise<void> {
+    for (const { key, inFeatures, parts } of this.#groups) {
+      for (const [i, part] of parts.entries()) {
+        const site = adapter.sites.get(part.path);
+        await this.#writeA(this.#partOfA(key, place, i, inFeatures), site, inFeatures, pause);
+        await this.#writeB(this.#at(loraB(part.path, 0), place), site, part.outFeatures, pause);
+      }
+    }
+  }
+
+  /** The same from another place or class, whose rank is at most this one's. */
+  async copyFrom(source: BankClass, from: number, to: number, pause: () => Promise<void>): Promise<void> {
+    for (const { key, inFeatures, parts } of this.#groups) {
+      for (const [i, part] of parts.entries()) {
+        const a = this.#partOfA(key, to, i, inFeatures);
+        await copyTiles(source.#partOfA(key, from, i, inFeatures), source.rank, a, this.rank, inFeatures, pause);
+        const b = this.#at(loraB(part.path, 0), to);
+        await copyInSlices(source.#at(loraB(part.path, 0), from), b, pause);
+      }
+    }
+  }
+
+  #at(name: string, place: number): Float32Array {
+    const stack = this.#stacks.get(name);
+    assert(stack, `the bank has ${name}`);
+    return stack.tensor.data.subarray(place * stack.stride, (place + 1) * stack.stride);
+  }
+
+  #partOfA(key: string, place: number, part: number, inFeatures: number): Float32Array {
+    const size = inFeatures * this.rank;
+    return this.#at(loraA(key, 0), place).subarray(part * size, (part + 1) * size);
+  }
+
+  /** A of one part: [in, own rank] into [tiles, in, columns], zeros behind. */
+  async #writeA(
+    target: Float32Array,
+    site: HostSite | undefined,
+    inFeatures: number,
+    pause: () => Promise<void>,
+  ): Promise<void> {
+    const own = site?.rank ?? 0;
+    const { tiles, columns } = tilesOf(this.rank);
+    const band = Math.max(1, Math.floor(sliceElements / this.rank));
+    for (let first = 0; first < inFeatures; first += band) {
+      const end = Math.min(inFeatures, first + band);
+      const source = site ? widen(site, site.a, first * own, end * own) : noValues;
+      if (tiles === 1 && own === columns) target.set(source, first * own);
+      else fillTiles(target, source, { first, end, own, tiles, columns, inFeatures });
+      await pause();
+    }
+  }
+
+  /** B: the first rows of [rank, out]; the scale that is still open is applied. */
+  async #writeB(
+    target: Float32Array,
+    site: HostSite | undefined,
+    columns: number,
+    pause: () => Promise<void>,
+  ): Promise<void> {
+    const own = (site?.rank ?? 0) * columns;
+    const scale = site?.scale ?? 1;
+    for (let first = 0; first < own; first += sliceElements) {
+      const end = Math.min(own, first + sliceElements);
+      const source = site ? widen(site, site.b, first, end) : noValues;
+      if (scale === 1) target.set(source, first);
+      else for (let i = 0; i < source.length; i++) target[first + i] = (source[i] as number) * scale;
+      await pause();
+    }
+    await copyInSlices(noValues, target.subarray(own), pause);
+  }
+}
+
+const noValues = new Float32Array(0);
+/** Numbers that are copied between two pauses: about a millisecond. */
+export const sliceElements = 1 << 16;
+
+/** fp32 values [first, end) of one site; 16-bit ones are widened (exactly). */
+function widen(site: HostSite, values: Float32Array | Uint16Array, first: number, end: number): Float32Array {
+  if (values instanceof Float32Array) return values.subarray(first, end);
+  const slice = values.subarray(first, end);
+  return site.dtype === "F16" ? float16ToFloat32(slice) : bfloat16ToFloat32(slice);
+}
+
+/** Rows [first, end) of A, given as [end - first, own]. */
+function fillTiles(
+  target: Float32Array,
+  source: Float32Array,
+  at: Readonly<Record<"first" | "end" | "own" | "tiles" | "columns" | "inFeatures", number>>,
+): void {
+  const { first, end, own, tiles, columns, inFeatures } = at;
+  for (let tile = 0; tile < tiles; tile++) {
+    const column = tile * columns;
+    const real = Math.max(0, Math.min(columns, own - column));
+    for (let row = first; row < end; row++) {
+      const read = (row - first) * own + column;
+      const write = (tile * inFeatures + row) * columns;
+      for (let i = 0; i < real; i++) target[write + i] = source[read + i] as number;
+      for (let i = real; i < columns; i++) target[write + i] = 0;
+    }
+  }
+}
+
+/** One part's A from a class of rank `from` to one of rank `to`, at least as large. */
+async function copyTiles(
+  source: Float32Array,
+  from: number,
+  target: Float32Array,
+  to: number,
+  inFeatures: number,
+  pause: () => Promise<void>,
+): Promise<void> {
+  if (from === to) {
+    await copyInSlices(source, target, pause);
+    return;
+  }
+  const [old, next] = [tilesOf(from), tilesOf(to)];
+  const band = Math.max(1, Math.floor(sliceElements / to));
+  for (let first = 0; first < inFeatures; first += band) {
+    const end = Math.min(inFeatures, first + band);
+    for (let column = 0; column < to; column++) {
+      const oldTile = Math.floor(column / old.columns) * inFeatures;
+      const newTile = Math.floor(column / next.columns) * inFeatures;
+      for (let row = first; row < end; row++) {
+        const value = column < from ? (source[(oldTile + row) * old.columns + (column % old.columns)] as number) : 0;
+        target[(newTile + row) * next.columns + (column % next.columns)] = value;
+      }
+    }
+    await pause();
+  }
+}
+
+/** The source, then zeros. */
+async function copyInSlices(source: Float32Array, target: Float32Array, pause: () => Promise<void>): Promise<void> {
+  for (let first = 0; first < target.length; first += sliceElements) {
+    const end = Math.min(target.length, first + sliceElements);
+    const own = Math.min(Math.max(first, source.length), end);
+    target.set(source.subarray(first, own), first);
+    target.fill(0, own, end);
+    await pause();
+  }
+}

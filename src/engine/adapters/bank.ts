@@ -1,0 +1,314 @@
+/**
+ * The active set: adapters in the layout that a step reads, at most a byte bound of them. Two rank classes keep one large
+ * rank from making every small one pay. Holds are counted; an idle adapter stays until its place is wanted.
+ */
+import type { HostAdapter } from "../../adapter/types.js";
+import { assert, LorikeetError } from "../../base/errors.js";
+import type { SiteGroup } from "../../model/serving/adapters.js";
+import { paddedRank } from "../../model/serving/rank-tiles.js";
+import { BankClass, placeBytes } from "./bank-class.js";
+import { GainStack, gainBytes } from "./gain-stack.js";
+
+export interface BankOptions {
+  readonly groups: readonly SiteGroup[];
+  /** Places of each class: no step can use more adapters than rows. */
+  readonly places: number;
+  /** Bound on fp32 bytes of all resident adapters, padding included. */
+  readonly maxBytes: number;
+}
+
+interface Resident {
+  readonly digest: string;
+  readonly own: HostAdapter;
+  place: number;
+  users: number;
+  lastUsed: number;
+}
+
+/** A counted hold on a resident adapter. Its class and place may change between steps. */
+export interface BankHold {
+  readonly digest: string;
+  /** The adapter's own. */
+  readonly rank: number;
+  readonly rankClass: number;
+  readonly place: number;
+  /** Its row of the gains; null without DoRA. */
+  readonly gain: number | null;
+  release(): void;
+}
+
+interface RankClass {
+  memory: BankClass | null;
+  readonly residents: (Resident | null)[];
+}
+
+export const rankClasses = 2;
+
+/** Bytes of the largest adapter that is moved between two steps. */
+const maxMoveBytes = 32 << 20;
+
+export class AdapterBank {
+  readonly gains: GainStack;
+  readonly #options: BankOptions;
+  readonly #classes: RankClass[];
+  #clock = 0;
+  /** Writes happen one after another. */
+  #writing: Promise<unknown> = Promise.resolve();
+
+  constructor(options: BankOptions) {
+    this.#options = options;
+    this.gains = new GainStack(options.groups, rankClasses * options.places);
+    this.#classes = Array.from({ length: rankClasses }, () => ({
+      memory: null,
+      residents: Array.from({ length: options.places }, () => null),
+    }));
+  }
+
+  /** Resolves with a hold once the adapter is in place, or with null when no room can be made before a hold is released. Throws `adapter_too_large` when it never fits. */
+  async acquire(adapter: HostAdapter): Promise<BankHold | null> {
+    // Who is resident need not wait for the copy of another.
+    const known = this.#find(adapter.digest);
+    if (known) return this.#hold(known);
+    const result = this.#writing.then(() => this.#acquire(adapter));
+    this.#writing = result.catch(() => undefined);
+    return result;
+  }
+
+  async #acquire(adapter: HostAdapter): Promise<BankHold | null> {
+    const known = this.#find(adapter.digest);
+    if (known) return this.#hold(known);
+    const rank = paddedRank(adapter.rank);
+    const bytes = this.#bytesOf(adapter, rank);
+    if (bytes > this.#options.maxBytes) {
+      throw new LorikeetError(
+        "adapter_too_large",
+        `The adapter takes ${bytes} bytes in the active set, which holds at most ${this.#options.maxBytes} (--active-adapter-bytes).`,
+        { found: bytes, allowed: this.#options.maxBytes },
+      );
+    }
+    const index = await this.#classFor(rank);
+    if (index < 0) return null;
+    const chosen = this.#classes[index] as RankClass;
+    const place = this.#choosePlace(chosen);
+    if (place < 0) return null;
+    chosen.residents[place] = null;
+    if (!this.#makeRoom(this.#bytesOf(adapter, this.#memory(index).rank))) return null;
+    await this.#memory(index).write(place, adapter, this.#pauser());
+    if (adapter.dora) this.gains.write(this.#gainRow(index, place), adapter);
+    chosen.residents[place] = { digest: adapter.digest, own: adapter, place, users: 0, lastUsed: 0 };
+    return this.#hold({ rankClass: index, resident: chosen.residents[place] as Resident });
+  }
+
+  #bytesOf({ dora }: HostAdapter, rank: number): number {
+    const { groups } = this.#options;
+    return placeBytes(groups, rank) + (dora ? gainBytes(groups) : 0);
+  }
+
+  #gainRow(rankClass: number, place: number): number {
+    return rankClass * this.#options.places + place;
+  }
+
+  /** Yields to the event loop after some milliseconds of copying. */
+  #pauser(): () => Promise<void> {
+    let since = performance.now();
+    return async () => {
+      if (performance.now() - since < 5) return;
+      await new Promise((resolve) => setImmediate(resolve));
+      since = performance.now();
+    };
+  }
+
+  #hold({ rankClass, resident }: { rankClass: number; resident: Resident }): BankHold {
+    resident.users++;
+    resident.lastUsed = ++this.#clock;
+    let released = false;
+    const gainOf = (place: number) => (resident.own.dora ? this.#gainRow(rankClass, place) : null);
+    return {
+      digest: resident.digest,
+      rank: resident.own.rank,
+      rankClass,
+      get place() {
+        return resident.place;
+      },
+      get gain() {
+        return gainOf(resident.place);
+      },
+      release: () => {
+        assert(!released, "a bank hold is released once");
+        released = true;
+        resident.users--;
+        resident.lastUsed = ++this.#clock;
+      },
+    };
+  }
+
+  #find(digest: string): { rankClass: number; resident: Resident } | null {
+    for (const [rankClass, { residents }] of this.#classes.entries()) {
+      const resident = residents.find((entry) => entry?.digest === digest);
+      if (resident) return { rankClass, resident };
+    }
+    return null;
+  }
+
+  /** The class for a padded rank: one of about that rank, else an unused one made to measure, else a larger one, else the largest grows. */
+  async #classFor(rank: number): Promise<number> {
+    const ranks = this.#classes.map(({ memory }) => memory?.rank ?? 0);
+    const fits = (limit: number): number => {
+      let best = -1;
+      for (const [i, r] of ranks.entries()) {
+        if (r >= rank && r <= limit && (best < 0 || r < (ranks[best] ?? 0))) best = i;
+      }
+      return best;
+    };
+    const close = fits(rank * 2);
+    if (close >= 0) return close;
+    const unused = this.#classes.findIndex(({ residents }) => residents.every((entry) => !entry?.users));
+    if (unused >= 0) {
+      await this.#configure(unused, rank);
+      return unused;
+    }
+    const larger = fits(Number.POSITIVE_INFINITY);
+    if (larger >= 0) return larger;
+    const largest = ranks.indexOf(Math.max(...ranks));
+    return (await this.#grow(largest, rank)) ? largest : -1;
+  }
+
+  async #configure(index: number, rank: number): Promise<void> {
+    const entry = this.#classes[index] as RankClass;
+    entry.residents.fill(null);
+    if (entry.memory?.rank !== rank) entry.memory = await this.#createClass(rank);
+  }
+
+  #createClass(rank: number): Promise<BankClass> {
+    return BankClass.create(this.#options.groups, this.#options.places, rank, this.#pauser());
+  }
+
+  async #grow(index: number, rank: number): Promise<boolean> {
+    const entry = this.#classes[index] as RankClass;
+    const old = this.#memory(index);
+    const grown = placeBytes(this.#options.groups, rank) - placeBytes(this.#options.groups, old.rank);
+    if (!this.#makeRoom(grown * entry.residents.filter((resident) => resident?.users).length)) return false;
+    const { residents } = entry;
+    for (const [place, resident] of residents.entries()) if (resident?.users === 0) residents[place] = null;
+    const next = await this.#createClass(rank);
+    for (const [place, resident] of residents.entries()) {
+      if (resident) await next.copyFrom(old, place, place, this.#pauser());
+    }
+    entry.memory = next;
+    return true;
+  }
+
+  /** A place for a new adapter: inside the window of used places, then beside it, free ones first, then the longest idle. -1: all in use. */
+  #choosePlace(entry: RankClass): number {
+    const window = windowOf(entry.residents);
+    let best = -1;
+    let bestScore = Number.POSITIVE_INFINITY;
+    for (const [place, resident] of entry.residents.entries()) {
+      if (resident?.users) continue;
+      const outside = !window ? 0 : place < window.first ? window.first - place : Math.max(0, place - window.last);
+      const score = outside * 1e9 + (resident ? 1 + resident.lastUsed / (this.#clock + 1) : 0);
+      if (score < bestScore) [best, bestScore] = [place, score];
+    }
+    return best;
+  }
+
+  /** Drops idle adapters, the longest idle first, until `bytes` more fit. */
+  #makeRoom(bytes: number): boolean {
+    while (this.bytes + bytes > this.#options.maxBytes) {
+      let oldest: { residents: (Resident | null)[]; place: number; lastUsed: number } | null = null;
+      for (const { residents } of this.#classes) {
+        for (const [place, resident] of residents.entries()) {
+          if (!resident || resident.users > 0) continue;
+          if (!oldest || resident.lastUsed < oldest.lastUsed) {
+            oldest = { residents, place, lastUsed: resident.lastUsed };
+          }
+        }
+      }
+      if (!oldest) return false;
+      oldest.residents[oldest.place] = null;
+    }
+    return true;
+  }
+
+  /** Moves one adapter at the edge of a class's window into a hole, so that steps run fewer padded groups. */
+  compact(): Promise<boolean> {
+    const result = this.#writing.then(() => this.#compact());
+    this.#writing = result.catch(() => undefined);
+    return result;
+  }
+
+  async #compact(): Promise<boolean> {
+    const move = this.#findMove();
+    if (!move) return false;
+    const { index, from, hole, moving } = move;
+    const { residents } = this.#classes[index] as RankClass;
+    residents[hole] = null;
+    await this.#memory(index).copyFrom(this.#memory(index), from, hole, this.#pauser());
+    if (moving.own.dora) this.gains.copy(this.#gainRow(index, from), this.#gainRow(index, hole));
+    residents[hole] = moving;
+    residents[from] = null;
+    moving.place = hole;
+    return true;
+  }
+
+  /** An adapter at the edge of its window and a hole inside, where the copy is short: steps wait for it. */
+  #findMove(): { index: number; from: number; hole: number; moving: Resident } | null {
+    for (const [index, { memory, residents }] of this.#classes.entries()) {
+      const window = windowOf(residents);
+      if (!window || !memory || placeBytes(this.#options.groups, memory.rank) > maxMoveBytes) continue;
+      const { first, last } = window;
+      const hole = residents.findIndex((resident, place) => place > first && place < last && !resident?.users);
+      const moving = residents[last];
+      if (hole >= 0 && moving) return { index, from: last, hole, moving };
+    }
+    return null;
+  }
+
+  /** Whether `compact` would find something to do. */
+  get scattered(): boolean {
+    return this.#findMove() !== null;
+  }
+
+  /** The class's memory, whose views a step binds. */
+  #memory(index: number): BankClass {
+    const memory = this.#classes[index]?.memory;
+    assert(memory, `rank class ${index} has memory`);
+    return memory;
+  }
+
+  memory(index: number): BankClass {
+    return this.#memory(index);
+  }
+
+  get bytes(): number {
+    let total = 0;
+    for (const { memory, residents } of this.#classes) {
+      for (const entry of residents) if (memory && entry) total += this.#bytesOf(entry.own, memory.rank);
+    }
+    return total;
+  }
+
+  get digests(): string[] {
+    return this.#classes.flatMap(({ residents }) => residents.flatMap((entry) => (entry ? [entry.digest] : [])));
+  }
+
+  get holds(): number {
+    return this.#classes.reduce(
+      (sum, { residents }) => sum + residents.reduce((users, entry) => users + (entry?.users ?? 0), 0),
+      0,
+    );
+  }
+}
+
+function windowOf(residents: readonly (Resident | null)[]): { first: number; last: number; used: number } | null {
+  let first = -1;
+  let last = -1;
+  let used = 0;
+  for (const [place, resident] of residents.entries()) {
+    if (!resident?.users) continue;
+    if (first < 0) first = place;
+    last = place;
+    used++;
+  }
+  return used > 0 ? { first, last, used } : null;
+}

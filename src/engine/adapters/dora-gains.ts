@@ -1,0 +1,42 @@
+/**
+ * Makes a weight-decomposed adapter ready for the bank: y = W x + (g - 1) W x + g s B A x with g = m / |W + s B A| for each output
+ * (PEFT's form of arXiv:2402.09353). g goes into B, and g - 1 takes the place of the magnitudes: what is kept belongs to this
+ * base. An adapter without magnitudes is handed back as it is.
+ */
+import type { HostAdapter, HostSite } from "../../adapter/types.js";
+import { assert, LorikeetError } from "../../base/errors.js";
+import type { WeightNorms } from "../../weights/norms.js";
+
+/** Takes over the adapter's memory. Throws `adapter_invalid` where an output's gain is no number, as over weights of zero or past float32. */
+export async function foldMagnitudes(
+  adapter: HostAdapter,
+  norms: Pick<WeightNorms, "of">,
+  label = "The adapter",
+): Promise<HostAdapter> {
+  if (!adapter.dora) return adapter;
+  const sites = new Map<string, HostSite>();
+  for (const [path, site] of adapter.sites) sites.set(path, await fold(path, site, norms, label));
+  return { ...adapter, sites };
+}
+
+async function fold(path: string, site: HostSite, norms: Pick<WeightNorms, "of">, label: string): Promise<HostSite> {
+  const { magnitude, a, b, rank, dtype, scale } = site;
+  assert(magnitude && a instanceof Float32Array && b instanceof Float32Array, `${path} has magnitudes, in float32`);
+  const lengths = await norms.of({ path, rank, scale, a, b });
+  const outputs = magnitude.length;
+  const gains = magnitude.map((length, i) => length / (lengths[i] ?? 0));
+  const bad = gains.findIndex((gain, i) => !Number.isFinite(gain) || !Number.isFinite(lengths[i]));
+  if (bad >= 0) throw noGain(label, path, bad, magnitude[bad] ?? 0, lengths[bad] ?? 0);
+  for (let row = 0; row < b.length; row += outputs) {
+    for (let i = 0; i < outputs; i++) b[row + i] = (b[row + i] ?? 0) * scale * (gains[i] ?? 0);
+  }
+  return { rank, dtype, scale: 1, a, b, gain: gains.map((gain) => gain - 1) };
+}
+
+function noGain(label: string, path: string, output: number, magnitude: number, length: number): LorikeetError {
+  return new LorikeetError(
+    "adapter_invalid",
+    `${label} cannot be served: output ${output} of ${path} has the magnitude ${magnitude} over weights of length ${length}.`,
+    { param: path, found: length, allowed: "a finite length above zero" },
+  );
+}

@@ -1,0 +1,59 @@
+/** What a person wants to know of a checkpoint before serving it, as plain data. Prints nothing. */
+
+import { allLinearSites, linearSites } from "../sites.js";
+import type { Checkpoint, DecoderConfig } from "../types.js";
+
+export interface CheckpointDescription {
+  readonly directory: string;
+  readonly family: DecoderConfig["family"];
+  readonly parameters: number;
+  readonly weights: {
+    /** Bytes in the files, of the tensors that are used. */
+    readonly bytes: number;
+    /** Bytes once read as float32. */
+    readonly float32Bytes: number;
+    readonly tensors: number;
+    /** Number of tensors of each dtype. */
+    readonly dtypes: Readonly<Record<string, number>>;
+    readonly files: readonly string[];
+  };
+  readonly config: DecoderConfig;
+  /** Layers with a sliding window. */
+  readonly slidingLayers: number;
+  /** Linear layers that an adapter may target; `allLinear` leaves out the head, as PEFT's all-linear does. */
+  readonly sites: { readonly total: number; readonly allLinear: number; readonly names: readonly string[] };
+  /** Bytes of keys and values that one token of context holds, in float32. */
+  readonly kvBytesPerToken: number;
+  readonly generationDefaults: Checkpoint["generationDefaults"];
+  readonly fingerprint: string;
+}
+
+export function describeCheckpoint(checkpoint: Checkpoint): CheckpointDescription {
+  const { config, directory, parameterCount, generationDefaults, fingerprint } = checkpoint;
+  const tensors = [...checkpoint.tensors.values()];
+  const dtypes: Record<string, number> = {};
+  for (const { dtype } of tensors) dtypes[dtype] = (dtypes[dtype] ?? 0) + 1;
+  const sites = linearSites(config);
+  return {
+    directory,
+    family: config.family,
+    parameters: parameterCount,
+    weights: {
+      bytes: tensors.reduce((sum, { byteLength }) => sum + byteLength, 0),
+      float32Bytes: 4 * parameterCount,
+      tensors: tensors.length,
+      dtypes,
+      files: [...new Set(tensors.map(({ file }) => file))],
+    },
+    config,
+    slidingLayers: config.windows.filter((window) => window !== null).length,
+    sites: {
+      total: sites.length,
+      allLinear: allLinearSites(config).length,
+      names: [...new Set(sites.map(({ path }) => path.split(/\.\d+\./).at(-1) ?? path))],
+    },
+    kvBytesPerToken: 2 * 4 * config.layerCount * config.kvHeadCount * config.headDim,
+    generationDefaults,
+    fingerprint,
+  };
+}

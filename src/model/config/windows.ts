@@ -1,0 +1,89 @@
+/**
+ * Which layers attend to a sliding window: `layer_types` of transformers 5, or before it a rule of the family
+ * (every layer, every other one, or those from `max_window_layers` on with `use_sliding_window`).
+ */
+
+import { shown } from "../../base/json.js";
+import type { FamilyTraits } from "./families.js";
+import type { ConfigFields } from "./fields.js";
+
+export type LayerType = "full_attention" | "sliding_attention";
+
+export interface LayerWindows {
+  readonly types: readonly LayerType[];
+  /** One entry a layer: tokens, or null for full attention. */
+  readonly windows: readonly (number | null)[];
+}
+
+/** Reads the window of every layer; faults go to `fields.faults`. */
+export function readWindows(fields: ConfigFields, traits: FamilyTraits, layerCount: number): LayerWindows {
+  const window = readWindow(fields, traits);
+  const late = traits.windows === "late" ? fields.integer("max_window_layers", 28, { min: 0 }) : 0;
+  const byRule = Array.from({ length: layerCount }, (_, layer) => typeByRule(traits.windows, layer, window, late));
+  const types = readLayerTypes(fields, layerCount) ?? byRule;
+  if (traits.windows === "never" || traits.windows === "every") {
+    const odd = types.findIndex((type, layer) => type !== byRule[layer]);
+    if (odd >= 0) {
+      fields.faults.unsupported(
+        `${fields.name("layer_types")} makes layer ${odd} ${shown(types[odd])}, but this family's layers are all ${shown(byRule[odd])}`,
+      );
+    }
+  }
+  if (window === null && types.includes("sliding_attention")) {
+    fields.faults.invalid(
+      `${fields.name("layer_types")} has sliding_attention, but no sliding window is set (sliding_window, use_sliding_window)`,
+    );
+  }
+  return { types, windows: types.map((type) => (type === "sliding_attention" ? window : null)) };
+}
+
+function readWindow(fields: ConfigFields, traits: FamilyTraits): number | null {
+  if (traits.windows === "never") return null; // a key that says otherwise is refused as foreign
+  const window = fields.integerOrNull("sliding_window", traits.slidingWindow, null);
+  const isUsed = fields.boolean("use_sliding_window", traits.windows !== "late");
+  if (isUsed || window === null) return window;
+  if (traits.windows !== "late") {
+    fields.faults.unsupported(
+      `${fields.name("use_sliding_window")} is false beside a sliding_window of ${window}, but this family has no such switch`,
+    );
+  }
+  return null;
+}
+
+function typeByRule(rule: FamilyTraits["windows"], layer: number, window: number | null, late: number): LayerType {
+  switch (rule) {
+    case "never":
+      return "full_attention";
+    case "every":
+      return window === null ? "full_attention" : "sliding_attention";
+    case "late":
+      return window !== null && layer >= late ? "sliding_attention" : "full_attention";
+    case "alternate":
+      return layer % 2 === 0 ? "sliding_attention" : "full_attention";
+  }
+}
+
+function readLayerTypes(fields: ConfigFields, layerCount: number): LayerType[] | null {
+  const value = fields.raw("layer_types");
+  if (value === undefined || value === null) return null;
+  if (!Array.isArray(value) || value.length !== layerCount) {
+    const found = Array.isArray(value) ? `a list of ${value.length}` : shown(value);
+    fields.faults.invalid(`${fields.name("layer_types")} is ${found}, but must list ${layerCount} layers`);
+    return null;
+  }
+  const named: unknown[] = value;
+  const types = named.map(layerType);
+  const unknown = [...new Set(named.filter((_, layer) => types[layer] === null).map(shown))];
+  if (unknown.length > 0) {
+    fields.faults.unsupported(
+      `${fields.name("layer_types")} has ${unknown.join(", ")}, which is not implemented; full_attention and sliding_attention are`,
+    );
+    return null;
+  }
+  return types.flatMap((type) => type ?? []);
+}
+
+function layerType(name: unknown): LayerType | null {
+  if (name === "full_attention" || name === "attention") return "full_attention";
+  return name === "sliding_attention" ? name : null;
+}

@@ -1,0 +1,242 @@
+/**
+ * LoRA as graph inputs. Rows keep their order; each distinct adapter of a step is a group. Index inputs take activations to
+ * groups and add the products to their rows; a row without an adapter is not touched. A rank class is one stack of adapters
+ * of equal (padded) rank.
+ *
+ * A stands in tiles of at most 16 columns, each a product of its own. Matrix kernels cut the sum over the inputs into blocks
+ * whose length depends on the number of columns: in tiles a row's bits depend neither on the padding of its adapter's rank
+ * nor on how many threads share the work.
+ *
+ * Above rank 128 the same holds of the sum over the rank. Where bits matter such adapters run `inBlocks`: products over 128 ranks
+ * each, added in order.
+ */
+import type { Ops } from "../../graph/ops.js";
+import type { Value } from "../../graph/types.js";
+import type { LinearPart } from "../decoder.js";
+
+/** Linears that read the same input: one stacked A, one B for each. */
+export interface SiteGroup {
+  /**
+   * Name of the group's input: `lora_A.{key}.{class}` [groups, parts, tiles, in, columns], where tiles * columns is the rank;
+   * `inBlocks` [groups, parts, blocks, tiles, in, columns].
+   * With `single` each part has its own, `lora_A.{path}.0` [in, rank] or, with `tiled`, [tiles, in, columns].
+   */
+  readonly key: string;
+  readonly inFeatures: number;
+  /** Each with `lora_B.{path}.{class}` [groups, 1, rank, out], `inBlocks` [groups, blocks, width, out], [rank, out] with `single` and `tiled`; in A's order of parts. */
+  readonly parts: readonly LinearPart[];
+}
+
+/**
+ * How a graph takes adapters: not at all; one adapter for every row, of one tile (`single`) or of several (`tiled`); or a
+ * number of rank classes, of which each row has an adapter of one or none.
+ */
+export type AdapterMode = "none" | "single" | "tiled" | number;
+
+/** Which axis the group indexes: all tokens, or only the rows whose logits are wanted. */
+export type AdapterAxis = "tokens" | "logit_rows";
+
+interface ClassInputs {
+  /** Rows of the axis that each group takes, short groups padded with any row: int32 [groups, 1, 1, members], `inBlocks` [groups, 1, 1, 1, members]. */
+  readonly toGroups: Value;
+  /** Where the products of this class's rows lie, as (group, 0, member): int64 [taken, 3]. */
+  readonly products: Value;
+  /** The rows that they are added to, each once: int64 [taken, 1]. */
+  readonly rows: Value;
+}
+
+interface GainInputs {
+  readonly rows: Value;
+  readonly places: Value;
+}
+
+export const loraA = (key: string, rankClass: number): string => `lora_A.${key}.${rankClass}`;
+/** DoRA's g - 1 of each output, [places, out]: of all adapters, whatever their class. [1, out] where one adapter is for every row. */
+export const doraGain = (path: string): string => `dora_gain.${path}`;
+export const loraB = (path: string, rankClass: number): string => `lora_B.${path}.${rankClass}`;
+
+/** Names of the index inputs of one axis and class. */
+export function indexNames(axis: AdapterAxis, rankClass: number) {
+  return {
+    toGroups: `to_groups.${axis}.${rankClass}`,
+    products: `products.${axis}.${rankClass}`,
+    rows: `rows.${axis}.${rankClass}`,
+  };
+}
+
+/** Names of an axis's inputs that say which rows have DoRA, each once, int64 [rows, 1], and which places their gains, alike. */
+export const gainNames = (axis: AdapterAxis) => ({ rows: `gain_rows.${axis}`, places: `gain_places.${axis}` });
+
+export class AdapterInputs {
+  readonly groups: SiteGroup[] = [];
+  readonly #op: Ops;
+  readonly #mode: Exclude<AdapterMode, "none">;
+  readonly #inBlocks: boolean;
+  readonly #inputs = new Map<string, ClassInputs>();
+  readonly #gains = new Map<AdapterAxis, GainInputs>();
+
+  /** `inBlocks` is for rank classes alone. */
+  constructor(op: Ops, mode: Exclude<AdapterMode, "none">, inBlocks = false) {
+    this.#op = op;
+    this.#mode = mode;
+    this.#inBlocks = inBlocks;
+  }
+
+  /**
+   * bases[i] + B_i A_i x, for each part. With `biases` rows of DoRA get (g - 1) (base - bias) besides, as PEFT computes it; a row
+   * without is not touched.
+   */
+  apply(
+    parts: readonly LinearPart[],
+    x: Value,
+    bases: readonly Value[],
+    axis: AdapterAxis,
+    biases: readonly (Value | null)[] | null = null,
+  ): Value[] {
+    const [first] = parts;
+    if (!first) return [];
+    this.groups.push({ key: first.path, inFeatures: first.inFeatures, parts });
+    const mode = this.#mode;
+    if (typeof mode === "string") {
+      return parts.map((part, i) => {
+        const base = bases[i] as Value;
+        const sum = this.#forAll(part, x, base);
+        return biases ? this.#gained(part, { sum, base, bias: biases[i] ?? null }) : sum;
+      });
+    }
+    let sums: readonly Value[] = bases;
+    for (let rankClass = 0; rankClass < mode; rankClass++) sums = this.#addClass(parts, x, sums, axis, rankClass);
+    if (!biases) return [...sums];
+    return parts.map((part, i) =>
+      this.#addGain(part, { sum: sums[i] as Value, base: bases[i] as Value, bias: biases[i] ?? null }, axis),
+    );
+  }
+
+  /** (g - 1) (base - bias) added to every row. */
+  #gained(
+    { path, outFeatures }: LinearPart,
+    { sum, base, bias }: { readonly sum: Value; readonly base: Value; readonly bias: Value | null },
+  ): Value {
+    const op = this.#op;
+    const gain = op.builder.input(doraGain(path), "float32", [1, outFeatures]);
+    return op.add(sum, op.mul(gain, bias ? op.sub(base, bias) : base));
+  }
+
+  #addGain(
+    { path, outFeatures }: LinearPart,
+    { sum, base, bias }: { readonly sum: Value; readonly base: Value; readonly bias: Value | null },
+    axis: AdapterAxis,
+  ): Value {
+    const op = this.#op;
+    const { rows, places } = this.#gainIndices(axis);
+    const shape = [rows.shape[0] ?? 0, outFeatures];
+    const gain = op.builder.input(doraGain(path), "float32", ["gain_places", outFeatures]);
+    const own = op.one("GatherND", [base, rows], "float32", shape);
+    const gained = op.mul(op.one("GatherND", [gain, places], "float32", shape), bias ? op.sub(own, bias) : own);
+    return op.one("ScatterND", [sum, rows, gained], "float32", sum.shape, { reduction: "add" });
+  }
+
+  #gainIndices(axis: AdapterAxis): GainInputs {
+    const known = this.#gains.get(axis);
+    if (known) return known;
+    const { builder } = this.#op;
+    const names = gainNames(axis);
+    const shape = [`gained.${axis}`, 1];
+    const made = {
+      rows: builder.input(names.rows, "int64", shape),
+      places: builder.input(names.places, "int64", shape),
+    };
+    this.#gains.set(axis, made);
+    return made;
+  }
+
+  /** One adapter for every row. The base's product is Gemm's C: one sum, rounded as a separate addition would. */
+  #forAll({ path, inFeatures, outFeatures }: LinearPart, x: Value, base: Value): Value {
+    const op = this.#op;
+    const [tokens = 0] = x.shape;
+    const rank = `rank.${path}`;
+    const b = op.builder.input(loraB(path, 0), "float32", [rank, outFeatures]);
+    if (this.#mode === "single") {
+      const a = op.builder.input(loraA(path, 0), "float32", [inFeatures, rank]);
+      return op.gemm(op.matMul(x, a), b, base);
+    }
+    const [tiles, columns] = [`tiles.${path}`, `columns.${path}`];
+    const a = op.builder.input(loraA(path, 0), "float32", [tiles, inFeatures, columns]);
+    const h = op.transpose(op.one("MatMul", [x, a], "float32", [tiles, tokens, columns]), [1, 0, 2]);
+    const flat = op.builder.constant("int64", [2], [0, -1]);
+    return op.gemm(op.reshape(h, [tokens, rank], flat), b, base);
+  }
+
+  /** Adds the products of one class to its rows. */
+  #addClass(
+    parts: readonly LinearPart[],
+    x: Value,
+    sums: readonly Value[],
+    axis: AdapterAxis,
+    rankClass: number,
+  ): Value[] {
+    const op = this.#op;
+    const { toGroups, products, rows } = this.#indices(axis, rankClass);
+    const [taken = 0] = rows.shape;
+    const hidden = this.#hidden(parts, x, toGroups, rankClass);
+    return parts.map(({ path, outFeatures }, i) => {
+      const h = hidden[i] as Value; // [groups, 1, members, rank], [groups, blocks, members, width]
+      // Every site's group and rank axis has a name of its own: ONNX Runtime reuses buffers between equal names.
+      const at = `${path}.${rankClass}.b`;
+      const blocks = this.#inBlocks ? `blocks.${at}` : 1;
+      const b = op.builder.input(loraB(path, rankClass), "float32", [`g.${at}`, blocks, `rank.${at}`, outFeatures]);
+      const each = op.one("MatMul", [h, b], "float32", h.shape.with(3, outFeatures));
+      const y = this.#inBlocks ? op.sum(each, [1], true) : each;
+      const own = op.one("GatherND", [y, products], "float32", [taken, outFeatures]);
+      const sum = sums[i] as Value;
+      return op.one("ScatterND", [sum, rows, own], "float32", sum.shape, { reduction: "add" });
+    });
+  }
+
+  /** A x for each part: [groups, 1, members, rank], or [groups, blocks, members, width]. */
+  #hidden(parts: readonly LinearPart[], x: Value, toGroups: Value, rankClass: number): Value[] {
+    const op = this.#op;
+    const { path: key, inFeatures } = parts[0] as LinearPart;
+    const [groups = 0] = toGroups.shape;
+    const members = toGroups.shape.at(-1) ?? 0;
+    const at = `${key}.${rankClass}`;
+    const [tiles, columns, rank] = [`tiles.${at}`, `columns.${at}`, `rank.${at}`];
+    const outer = this.#inBlocks ? [parts.length, `blocks.${at}`] : [parts.length];
+    const a = op.builder.input(loraA(key, rankClass), "float32", [`g.${at}`, ...outer, tiles, inFeatures, columns]);
+    const grouped = op.gather(x, toGroups); // [groups, 1, (1,) 1, members, in]
+    const tiled = op.one("MatMul", [grouped, a], "float32", [groups, ...outer, tiles, members, columns]);
+    const first = outer.length + 1;
+    const order = [...Array(first).keys(), first + 1, first, first + 2];
+    const kept = [...Array(first + 1).keys()].map(() => 0);
+    const joined = op.reshape(
+      op.transpose(tiled, order),
+      [groups, ...outer, members, rank],
+      op.builder.constant("int64", [kept.length + 1], [...kept, -1]),
+    );
+    const each =
+      parts.length === 1
+        ? [joined]
+        : op.split(
+            joined,
+            parts.map(() => 1),
+            1,
+          );
+    return this.#inBlocks ? each.map((part) => op.squeeze(part, 1)) : each;
+  }
+
+  #indices(axis: AdapterAxis, rankClass: number): ClassInputs {
+    const key = `${axis}.${rankClass}`;
+    const known = this.#inputs.get(key);
+    if (known) return known;
+    const { builder } = this.#op;
+    const names = indexNames(axis, rankClass);
+    const ones = this.#inBlocks ? [1, 1, 1] : [1, 1];
+    const made: ClassInputs = {
+      toGroups: builder.input(names.toGroups, "int32", [`groups.${key}`, ...ones, `members.${key}`]),
+      products: builder.input(names.products, "int64", [`taken.${key}`, 3]),
+      rows: builder.input(names.rows, "int64", [`taken.${key}`, 1]),
+    };
+    this.#inputs.set(key, made);
+    return made;
+  }
+}

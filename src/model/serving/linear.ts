@@ -1,0 +1,206 @@
+/** Linear layers as serving kernels: fp32 Gemm, MatMulNBits for blocks of int4 and int8, integer products for per-row int8. */
+import { assert } from "../../base/errors.js";
+import type { GraphBuilder } from "../../graph/builder.js";
+import type { Ops } from "../../graph/ops.js";
+import type { Value } from "../../graph/types.js";
+import type { LinearPart } from "../decoder.js";
+import { externalInitializer, type PreparedWeight, plainWeight, type WeightSource, weightOf } from "../weights.js";
+
+const contrib = "com.microsoft";
+const blockSize = 128;
+
+/** y = x·Wᵀ + bias for each part; x is [tokens, in]. Parts that were packed run as one product. */
+export function buildLinear(
+  op: Ops,
+  weights: WeightSource,
+  parts: readonly LinearPart[],
+  x: Value,
+  { biased = true }: { readonly biased?: boolean } = {},
+): Value[] {
+  const rows = shared(op, x);
+  const of = (part: LinearPart): Value => product(op, weights, part, x, rows, biased);
+  const whole = packedPart(weights, parts);
+  if (!whole) return parts.map(of);
+  return op.split(
+    of(whole),
+    parts.map((part) => part.outFeatures),
+    1,
+  );
+}
+
+/** The parts' outputs side by side, [tokens, sum of out], or null when they were not packed. */
+export function buildJoined(op: Ops, weights: WeightSource, parts: readonly LinearPart[], x: Value): Value | null {
+  const whole = packedPart(weights, parts);
+  return whole && product(op, weights, whole, x, shared(op, x), true);
+}
+
+/** Each part's bias, [out]; null where it has none. */
+export function biasesOf(op: Ops, weights: WeightSource, parts: readonly LinearPart[]): (Value | null)[] {
+  const whole = packedPart(weights, parts);
+  const read = ({ path }: LinearPart): Value | null =>
+    weights.has(`${path}.bias`) ? plainWeight(op.builder, weights, `${path}.bias`) : null;
+  if (!whole) return parts.map(read);
+  const joined = read(whole);
+  const sizes = parts.map((part) => part.outFeatures);
+  return joined ? op.split(joined, sizes, 0) : parts.map(() => null);
+}
+
+/** The packed layer that stands for these parts, under the name that phi3 gives it; null when they were not packed. */
+export function packedPart(weights: WeightSource, parts: readonly LinearPart[]): LinearPart | null {
+  const [first] = parts;
+  if (!first || parts.length < 2) return null;
+  const path = first.path.replace(/q_proj$/, "qkv_proj").replace(/gate_proj$/, "gate_up_proj");
+  if (!weights.has(`${path}.weight`)) return null;
+  const outFeatures = parts.reduce((sum, part) => sum + part.outFeatures, 0);
+  return { path, inFeatures: first.inFeatures, outFeatures };
+}
+
+function product(
+  op: Ops,
+  weights: WeightSource,
+  part: LinearPart,
+  x: Value,
+  rows: () => QuantizedRows,
+  biased: boolean,
+): Value {
+  const weight = weightOf(weights, `${part.path}.weight`);
+  const biasName = `${part.path}.bias`;
+  const bias = biased && weights.has(biasName) ? plainWeight(op.builder, weights, biasName) : null;
+  switch (weight.form) {
+    case "fp32": {
+      const w = externalInitializer(op.builder, weight.name, weight.data, weight.shape);
+      return op.gemm(x, w, bias, { transB: !weight.transposed });
+    }
+    case "int4":
+    case "int8":
+      return blocks(op, weight, part, x, bias);
+    case "int8row":
+      return integer(op, weight, part, rows(), bias);
+    case "raw": {
+      const w = op.cast(externalInitializer(op.builder, weight.name, weight.data, weight.shape), "float32");
+      return op.gemm(x, w, bias, { transB: !weight.transposed });
+    }
+  }
+}
+
+function scalesOf(op: Ops, weight: PreparedWeight, shape?: readonly number[]): Value {
+  assert(weight.scales, `${weight.name} has scales`);
+  return externalInitializer(op.builder, `${weight.name}.scales`, weight.scales, shape ?? weight.scales.shape);
+}
+
+function blocks(op: Ops, weight: PreparedWeight, part: LinearPart, x: Value, bias: Value | null): Value {
+  const data = externalInitializer(op.builder, weight.name, weight.data);
+  return op.one(
+    "MatMulNBits",
+    [x, data, scalesOf(op, weight), null, null, bias],
+    "float32",
+    [x.shape[0] ?? 0, part.outFeatures],
+    {
+      K: part.inFeatures,
+      N: part.outFeatures,
+      bits: weight.form === "int4" ? 4 : 8,
+      block_size: blockSize,
+      accuracy_level: 4,
+    },
+    contrib,
+  );
+}
+
+/** x as uint8 with one scale a row: (data - zero) * scale. */
+export interface QuantizedRows {
+  readonly data: Value;
+  readonly scale: Value; // [rows, 1]
+  readonly zero: number;
+}
+
+/** Quantizes x when first asked, once for all that read it. */
+function shared(op: Ops, x: Value): () => QuantizedRows {
+  let rows: QuantizedRows | null = null;
+  return () => {
+    rows ??= quantizeRows(op, x);
+    return rows;
+  };
+}
+
+const middle = 128;
+
+/**
+ * x as uint8 around 128 with one scale a row: a row's numbers never depend on its neighbours. A row of zeros has scale 0:
+ * whatever integers its 0/0 become, their product is multiplied by 0.
+ */
+function quantizeRows(op: Ops, x: Value): QuantizedRows {
+  const largest = op.reduce("ReduceMax", op.unary("Abs", x), [1]); // [tokens, 1]
+  return quantizeBy(op, x, op.scale(largest, Math.fround(1 / 127)), middle);
+}
+
+/** x [rows, columns] as uint8 around `zero` by scales [rows, 1]. */
+export function quantizeBy(op: Ops, x: Value, scale: Value, zero: number): QuantizedRows {
+  // A block as long as the row: so scales keep their second axis, which the products need.
+  const attributes = { axis: 1, block_size: x.shape[1] as number };
+  const data = op.one("QuantizeLinear", [x, scale, zerosLike(op, scale, zero)], "uint8", x.shape, attributes);
+  return { data, scale, zero };
+}
+
+/** What rows stand for, in float32. */
+export function dequantize(op: Ops, { data, scale, zero }: QuantizedRows): Value {
+  // Not in blocks, as they were quantized: that kernel takes four times as long.
+  const scales = op.squeeze(scale, 1);
+  const zeros = zero === 0 ? null : op.squeeze(zerosLike(op, scale, zero), 1);
+  return op.one("DequantizeLinear", [data, scales, zeros], "float32", data.shape, { axis: 0 });
+}
+
+const zeroPoint = ({ builder }: Ops, zero: number): Value =>
+  builder.initializer(`quantized.zero.${zero}`, "uint8", [], { kind: "inline", bytes: Uint8Array.of(zero) });
+
+/** Zero points by graph, number of rows and value: made where first asked for, shared by all layers. */
+const zeros = new WeakMap<GraphBuilder, Map<string, Value>>();
+
+/** The zero point for each row, [tokens, 1] as its scales are. */
+function zerosLike(op: Ops, scale: Value, zero: number): Value {
+  const made = zeros.get(op.builder) ?? new Map<string, Value>();
+  zeros.set(op.builder, made);
+  const key = `${scale.shape[0]} ${zero}`;
+  const value = made.get(key) ?? op.one("Expand", [zeroPoint(op, zero), op.shapeOf(scale)], "uint8", scale.shape);
+  made.set(key, value);
+  return value;
+}
+
+/** x Wᵀ + bias over a weight of the form `int8row`. */
+export function integer(
+  op: Ops,
+  weight: PreparedWeight,
+  part: LinearPart,
+  x: QuantizedRows,
+  bias: Value | null,
+): Value {
+  const w = externalInitializer(op.builder, weight.name, weight.data);
+  const unit = op.builder.scalar("float32", 1);
+  const y = op.one(
+    "MatMulIntegerToFloat",
+    [x.data, w, unit, scalesOf(op, weight), zeroPoint(op, x.zero), null],
+    "float32",
+    [x.data.shape[0] ?? 0, part.outFeatures],
+    {},
+    contrib,
+  );
+  const scaled = op.mul(y, x.scale);
+  return bias ? op.add(scaled, bias) : scaled;
+}
+
+/** Rows of an embedding table; an int8 table is dequantized row by row: (q - 128) * scale of its block. ids [n] to [n, hidden]. */
+export function buildEmbedding(op: Ops, weights: WeightSource, name: string, ids: Value): Value {
+  const weight = weightOf(weights, name);
+  const hidden = weight.shape[1] ?? 0;
+  if (weight.form !== "int8") {
+    const table = externalInitializer(op.builder, name, weight.data, weight.shape);
+    return op.cast(op.gather(table, ids), "float32");
+  }
+  const [vocab = 0, blockCount = 0, block = 0] = weight.data.shape;
+  assert(weight.scales, `${name} has scales`);
+  const table = externalInitializer(op.builder, `${name}.rows`, weight.data);
+  const scales = externalInitializer(op.builder, `${name}.row_scales`, weight.scales, [vocab, blockCount, 1]);
+  const q = op.cast(op.gather(table, ids), "float32"); // [tokens, blocks, block]
+  const x = op.mul(op.sub(q, op.like(q, 128)), op.gather(scales, ids));
+  const flat = op.reshape(x, [ids.shape[0] ?? "tokens", blockCount * block]);
+  return blockCount * block === hidden ? flat : op.slice(flat, 1, 0, hidden);
+}

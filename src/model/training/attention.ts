@@ -1,0 +1,181 @@
+/**
+ * Causal attention from plain products: the query heads that share a key head lie as rows of one product, and blocks of
+ * queries meet only the keys that none of them is before. Its gradient is its own.
+ */
+import type { CustomGradient } from "../../graph/gradient.js";
+import type { Ops } from "../../graph/ops.js";
+import { dimProduct } from "../../graph/shape.js";
+import type { Dim, Value } from "../../graph/types.js";
+import type { DecoderConfig } from "../types.js";
+import { type BlockInputs, TrainingMasks } from "./masks.js";
+
+export interface AttentionInputs extends BlockInputs {
+  /** int64 [rows, length]. */
+  readonly ids: Value;
+  /** cos and sin [positions, rotaryDim / 2]. */
+  readonly rotary: readonly [Value, Value] | null;
+}
+
+/** What attention tells of itself. */
+export interface AttentionNotes {
+  readonly custom: CustomGradient[];
+  /** Names of values that take much time to make again for their size. */
+  readonly costly: Set<string>;
+}
+
+/** What a block of queries leaves for its gradient. */
+interface Block {
+  readonly queries: Value;
+  /** Of the scores, where they are bent. */
+  readonly tanh: Value | null;
+  readonly shares: Value;
+}
+
+export class TrainingAttention {
+  readonly #op: Ops;
+  readonly #config: DecoderConfig;
+  readonly #inputs: AttentionInputs;
+  readonly #masks: TrainingMasks;
+  readonly #notes: AttentionNotes;
+  /** [rows, length, width] as tensors, by width: made here, outside of any layer. */
+  readonly #shapes: ReadonlyMap<number, Value>;
+
+  constructor(op: Ops, config: DecoderConfig, inputs: AttentionInputs, notes: AttentionNotes) {
+    this.#op = op;
+    this.#config = config;
+    this.#inputs = inputs;
+    this.#masks = new TrainingMasks(op, inputs, config.headCount / config.kvHeadCount);
+    this.#notes = notes;
+    const { headCount, kvHeadCount, headDim } = config;
+    this.#shapes = new Map([headCount * headDim, kvHeadCount * headDim].map((width) => [width, this.#rowShape(width)]));
+  }
+
+  /** q [tokens, heads*headDim], k and v [tokens, kvHeads*headDim] to [tokens, heads*headDim]. */
+  apply(layer: number, q: Value, k: Value, v: Value): Value {
+    const { headCount, kvHeadCount, windows } = this.#config;
+    const op = this.#op;
+    const queries = this.#turned(op, this.#rotate(q, headCount));
+    const keys = this.#turned(op, this.#rotate(k, kvHeadCount));
+    const values = this.#turned(op, this.#rows(op, v));
+    const masks = this.#masks.of(windows[layer] ?? null);
+    for (const { name } of [keys, values]) this.#notes.costly.add(name);
+    const blocks = this.#masks.partQueries(op, queries).map((part, i) => this.#block(part, keys, masks[i] ?? part, i));
+    const mixed = blocks.map(({ shares }, i) => op.matMul(shares, this.#masks.seenKeys(op, values, i)));
+    const result = this.#turnedBack(op, this.#masks.joinQueries(op, mixed), q.shape[0] ?? 1);
+    this.#notes.custom.push({
+      inputs: [queries, keys, values],
+      outputs: [result],
+      vjp: (by, [gradient], _, kept) =>
+        gradient ? this.#gradients(by, gradient, { queries: blocks, keys, values, result }, kept) : [null, null, null],
+    });
+    return result;
+  }
+
+  /** P = softmax(scale Q Kᵀ + mask), the scores bent before the mask where the family bends them. */
+  #block(queries: Value, keys: Value, mask: Value, i: number): Block {
+    const op = this.#op;
+    const { attentionSoftcap: cap, attentionScale: alpha } = this.#config;
+    const scores = op.fusedMatMul(queries, this.#masks.seenKeys(op, keys, i), { transB: true, alpha });
+    const tanh = cap === null ? null : op.tanh(op.scale(scores, 1 / cap));
+    const bent = tanh && cap !== null ? op.scale(tanh, cap) : scores;
+    return { queries, tanh, shares: op.softmax(op.add(bent, mask)) };
+  }
+
+  /**
+   * O = P V: dV = Pᵀ G, dS = P (G Vᵀ - D) with D = Σ P (G Vᵀ) = Σ G O of each query (as in arXiv:2205.14135), then
+   * dQ = scale dS K and dK = scale dSᵀ Q. Keys and values add up what the blocks that see them pass back.
+   */
+  #gradients(
+    op: Ops,
+    gradient: Value,
+    made: { readonly queries: readonly Block[]; readonly keys: Value; readonly values: Value; readonly result: Value },
+    kept: (value: Value) => Value,
+  ): Value[] {
+    const { attentionScale: alpha } = this.#config;
+    const [keys, values] = [kept(made.keys), kept(made.values)];
+    const arrived = this.#masks.partQueries(op, this.#turned(op, this.#rows(op, gradient)));
+    const sums = this.#masks.partQueries(op, this.#headSums(op, op.mul(gradient, kept(made.result))));
+    const parts = made.queries.map((block, i) => {
+      const g = arrived[i] ?? gradient;
+      const shares = kept(block.shares);
+      const through = op.fusedMatMul(g, this.#masks.seenKeys(op, values, i), { transB: true });
+      const flat = op.mul(shares, op.sub(through, sums[i] ?? g));
+      const slope = block.tanh ? this.#slope(op, flat, kept(block.tanh)) : flat;
+      return {
+        dq: op.fusedMatMul(slope, this.#masks.seenKeys(op, keys, i), { alpha }),
+        dk: op.fusedMatMul(slope, kept(block.queries), { transA: true, alpha }),
+        dv: op.fusedMatMul(shares, g, { transA: true }),
+      };
+    });
+    return [
+      this.#masks.joinQueries(
+        op,
+        parts.map(({ dq }) => dq),
+      ),
+      this.#masks.addKeys(
+        op,
+        parts.map(({ dk }) => dk),
+      ),
+      this.#masks.addKeys(
+        op,
+        parts.map(({ dv }) => dv),
+      ),
+    ];
+  }
+
+  /** Through cap tanh(s / cap): 1 - tanh². */
+  #slope(op: Ops, g: Value, tanh: Value): Value {
+    return op.mul(g, op.sub(op.like(tanh, 1), op.mul(tanh, tanh)));
+  }
+
+  /** [tokens, width] as [rows, length, width]. */
+  #rows(op: Ops, x: Value): Value {
+    const width = Number(x.shape[1]);
+    return op.reshape(x, ["rows", "length", width], this.#shapes.get(width));
+  }
+
+  #rowShape(width: number): Value {
+    const op = this.#op;
+    return op.concat([op.shapeOf(this.#inputs.ids), op.builder.constant("int64", [1], [width])], 0);
+  }
+
+  /** [rows, length, heads*d] as [rows, kv, length*group, d]: a key head's query heads side by side at each token. */
+  #turned(op: Ops, x: Value): Value {
+    const { headDim, kvHeadCount } = this.#config;
+    const group = Number(x.shape[2]) / headDim / kvHeadCount;
+    const apart = op.reshape(x, ["rows", "length", kvHeadCount, group * headDim]);
+    const turned = op.transpose(apart, [0, 2, 1, 3]);
+    return op.reshape(turned, ["rows", kvHeadCount, dimProduct(["length", group]), headDim]);
+  }
+
+  /** The other way: [rows, kv, length*group, d] to [tokens, heads*d]. */
+  #turnedBack(op: Ops, x: Value, tokens: Dim): Value {
+    const { headCount, headDim, kvHeadCount } = this.#config;
+    const group = headCount / kvHeadCount;
+    const apart = op.reshape(x, ["rows", kvHeadCount, "length", group * headDim]);
+    const turned = op.transpose(apart, [0, 2, 1, 3]);
+    const width = headCount * headDim;
+    return op.reshape(turned, [tokens, width], op.builder.constant("int64", [2], [-1, width]));
+  }
+
+  /** The sum over each head of [tokens, heads*d]: [rows, kv, length*group, 1]. */
+  #headSums(op: Ops, x: Value): Value {
+    const { headCount, headDim, kvHeadCount } = this.#config;
+    const group = headCount / kvHeadCount;
+    const heads = op.reshape(this.#rows(op, x), ["rows", "length", headCount, headDim]);
+    const apart = op.reshape(op.sum(heads, [3], false), ["rows", "length", kvHeadCount, group]);
+    const turned = op.transpose(apart, [0, 2, 1, 3]);
+    return op.reshape(turned, ["rows", kvHeadCount, dimProduct(["length", group]), 1]);
+  }
+
+  /** Positions applied: [tokens, heads*d] to [rows, length, heads*d]. */
+  #rotate(x: Value, heads: number): Value {
+    const op = this.#op;
+    const rows = this.#rows(op, x);
+    const { positions, rotary } = this.#inputs;
+    const { rope, headDim } = this.#config;
+    if (!rotary || !rope) return rows;
+    const part = rope.rotaryDim === headDim ? {} : { num_heads: heads, rotary_embedding_dim: rope.rotaryDim };
+    return op.one("RotaryEmbedding", [rows, positions, ...rotary], x.type, rows.shape, part, "com.microsoft");
+  }
+}

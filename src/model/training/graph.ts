@@ -1,0 +1,223 @@
+/**
+ * The decoder lowered for training: operators with a gradient, whole rows at once, and instead of logits the loss of every
+ * labelled token. Knows no optimizer and takes no gradient itself; where a stretch has a cheaper one it says so.
+ */
+import { float, GraphBuilder } from "../../graph/builder.js";
+import type { CustomGradient } from "../../graph/gradient.js";
+import { Ops } from "../../graph/ops.js";
+import { dimProduct } from "../../graph/shape.js";
+import type { Dim, Value } from "../../graph/types.js";
+import { buildDecoder, type LinearPart, type Lowering } from "../decoder.js";
+import { rotaryTables } from "../rope.js";
+import { buildEmbedding } from "../serving/linear.js";
+import type { DecoderConfig } from "../types.js";
+import { plainWeight } from "../weights.js";
+import { TrainingAttention } from "./attention.js";
+import { gatedSilu, silu } from "./gate.js";
+import { buildTokenLosses } from "./head.js";
+import { TrainingLinears } from "./linear.js";
+import { attentionBlocks } from "./masks.js";
+import { Parameters, type TrainingOptions } from "./types.js";
+
+export interface TrainingGraph {
+  /** Holds the forward pass; the caller adds a loss, gradients and outputs. */
+  readonly builder: GraphBuilder;
+  /** Negative log-likelihood of each label: [labelled]. */
+  readonly tokenLosses: Value;
+  /** What is trained, as graph inputs, in the order of the forward pass. */
+  readonly parameters: readonly Value[];
+  /** For `backward`. */
+  readonly custom: readonly CustomGradient[];
+  /** Names of values inside layers that take much time to make again for their size. */
+  readonly costly: ReadonlySet<string>;
+}
+
+/**
+ * Inputs, int64: `input_ids`, `positions` and `segments` [rows, length] (a token sees the tokens of its own segment at no
+ * later position: 0 for padding, and one number for each of the sequences that share a row); `label_rows` [labelled], the
+ * flat places, each once, whose next token is labelled; `labels` [labelled]; `chunk_sizes` [chunks], which sum to labelled; `block_sizes` [attentionBlocks], which sum to length (`blockSizes`).
+ * With dropout `dropout.{path}` bool [rows * length, in] ([labelled, in] for the head), true where an element is kept. Parameters: `{path}.lora_A`
+ * [in, rank], `{path}.lora_B` [rank, out], `{path}.lora_magnitude` [out] with DoRA, beside which `{path}.lora_norm` [out] is read, the
+ * length of each output's adapted weights; in mode `full` the checkpoint's tensors.
+ */
+export function buildTrainingGraph(options: TrainingOptions): TrainingGraph {
+  const builder = new GraphBuilder("training");
+  const lowering = new TrainingLowering(builder, options);
+  const tokenLosses = buildDecoder(lowering, options.config);
+  const { custom, costly } = lowering;
+  return { builder, tokenLosses, parameters: lowering.parameters.list, custom, costly };
+}
+
+class TrainingLowering implements Lowering {
+  readonly op: Ops;
+  readonly parameters: Parameters;
+  readonly custom: CustomGradient[] = [];
+  readonly costly = new Set<string>();
+  readonly #options: TrainingOptions;
+  readonly #config: DecoderConfig;
+  readonly #inputs: Record<"ids" | "positions" | "segments" | "rows" | "labels" | "chunks", Value>;
+  readonly #linears: TrainingLinears;
+  readonly #attention: TrainingAttention;
+  readonly #scattered = new Map<string, Value>();
+
+  constructor(builder: GraphBuilder, options: TrainingOptions) {
+    this.op = new Ops(builder);
+    this.#options = options;
+    this.#config = options.config;
+    const tokens = ["rows", "length"];
+    this.#inputs = {
+      ids: builder.input("input_ids", "int64", tokens),
+      positions: builder.input("positions", "int64", tokens),
+      segments: builder.input("segments", "int64", tokens),
+      rows: builder.input("label_rows", "int64", ["labelled"]),
+      labels: builder.input("labels", "int64", ["labelled"]),
+      chunks: builder.input("chunk_sizes", "int64", [options.chunks]),
+    };
+    this.parameters = new Parameters(builder, options);
+    this.#linears = new TrainingLinears(this.op, options, this.parameters, this.custom);
+    const { ids, positions, segments } = this.#inputs;
+    const blocks = builder.input("block_sizes", "int64", [attentionBlocks(options.maxLength)]);
+    const inputs = { ids, positions, segments, blocks, rotary: this.#rotaryTables() };
+    this.#attention = new TrainingAttention(this.op, options.config, inputs, this);
+  }
+
+  scope<T>(name: string, body: () => T): T {
+    return this.op.scope(name, body);
+  }
+
+  embed(path: string): Value {
+    const config = this.#config;
+    const ids = this.#flat(this.#inputs.ids);
+    const name = `${path}.weight`;
+    const trained = this.parameters.trained(name);
+    let x = trained ? this.op.gather(trained, ids) : buildEmbedding(this.op, this.#options.weights, name, ids);
+    if (config.embeddingScale !== 1) x = this.op.scale(x, Math.fround(config.embeddingScale));
+    if (config.rope === null) {
+      const table = this.#weight("transformer.wpe.weight");
+      x = this.op.add(x, this.op.gather(table, this.#flat(this.#inputs.positions)));
+    }
+    return x;
+  }
+
+  /** [rows, length] as [tokens]. */
+  #flat(x: Value): Value {
+    return this.op.reshape(x, [dimProduct(x.shape)], this.op.builder.constant("int64", [1], [-1]));
+  }
+
+  norm(path: string, x: Value): Value {
+    const { kind, epsilon } = this.#config.norm;
+    const output = { type: x.type, shape: x.shape };
+    const saved = { type: x.type, shape: x.shape.with(-1, 1) };
+    const weight = this.#weight(`${path}.weight`);
+    const attributes = { epsilon: float(epsilon) };
+    if (kind === "layer") {
+      const inputs = [x, weight, this.#weight(`${path}.bias`)];
+      return this.op.builder.node("LayerNormalization", inputs, [output, saved, saved], attributes)[0] ?? x;
+    }
+    // gemma stores w for 1 + w
+    const gain = this.#config.gemmaNorms ? this.op.add(weight, this.op.like(weight, 1)) : weight;
+    return this.op.builder.node("SimplifiedLayerNormalization", [x, gain], [output, saved], attributes)[0] ?? x;
+  }
+
+  addNorm(path: string, x: Value, delta: Value): { sum: Value; normed: Value } {
+    const sum = this.op.add(x, delta);
+    this.costly.add(sum.name);
+    return { sum, normed: this.norm(path, sum) };
+  }
+
+  linears(parts: readonly LinearPart[], x: Value): Value[] {
+    return this.#linears.apply(parts, x);
+  }
+
+  headNorm(path: string, x: Value, heads: number): Value {
+    const { headDim } = this.#config;
+    const [tokens = 1] = x.shape;
+    const normed = this.norm(path, this.op.reshape(x, [tokens, heads, headDim]));
+    return this.op.reshape(normed, [tokens, heads * headDim]);
+  }
+
+  attention(layer: number, q: Value, k: Value | null, v: Value | null): Value {
+    if (k && v) return this.#attention.apply(layer, q, k, v);
+    const { headCount, kvHeadCount, headDim } = this.#config;
+    const sizes = [headCount, kvHeadCount, kvHeadCount].map((heads) => heads * headDim);
+    const [query = q, key = q, value = q] = this.op.split(q, sizes, 1);
+    return this.#attention.apply(layer, query, key, value);
+  }
+
+  gated(gate: Value, up: Value | null, packed: boolean): Value {
+    const { intermediateSize, activation } = this.#config;
+    const [left = gate, right = up] = packed
+      ? this.op.split(gate, [intermediateSize, intermediateSize], 1)
+      : [gate, up ?? undefined];
+    if (!right) return this.#activate(left);
+    if (activation === "silu") return gatedSilu(this.op, left, right, this.custom);
+    return this.op.mul(this.#activate(left), right);
+  }
+
+  #activate(x: Value): Value {
+    switch (this.#config.activation) {
+      case "silu":
+        return silu(this.op, x);
+      case "gelu":
+        return this.op.gelu(x, "none");
+      case "gelu_tanh":
+        return this.op.gelu(x, "tanh");
+    }
+  }
+
+  /** The rows whose next token is labelled. Each is taken once, so its gradient is put back, not added up. */
+  select(x: Value): Value {
+    const { rows } = this.#inputs;
+    const picked = this.op.gather(x, rows);
+    this.custom.push({
+      inputs: [x],
+      outputs: [picked],
+      vjp: (op, [gradient]) => [gradient ? this.#scatter(op, gradient, x) : null],
+    });
+    return picked;
+  }
+
+  #scatter(op: Ops, gradient: Value, x: Value): Value {
+    // The residual sum hands the same gradient to both of its parts.
+    const known = this.#scattered.get(gradient.name);
+    if (known) return known;
+    const zeros = op.expand(op.like(x, 0), x.shape, this.#shapeOfRows(op, x.shape.at(-1) ?? 1));
+    const made = op.one("ScatterND", [zeros, op.unsqueeze(this.#inputs.rows, -1), gradient], x.type, x.shape);
+    this.#scattered.set(gradient.name, made);
+    return made;
+  }
+
+  /** [tokens, width] as a tensor. */
+  #shapeOfRows(op: Ops, width: Dim): Value {
+    const tokens = op.shapeOf(this.#flat(this.#inputs.ids));
+    return op.concat([tokens, op.builder.constant("int64", [1], [Number(width)])], 0);
+  }
+
+  /** Not logits but their losses, [labelled]. */
+  head(x: Value): Value {
+    const { labels, chunks } = this.#inputs;
+    const { parameters } = this;
+    return buildTokenLosses(this.op, this.#options, x, {
+      labels,
+      chunks,
+      parameters,
+      linears: this.#linears,
+      custom: this.custom,
+    });
+  }
+
+  #weight(name: string): Value {
+    return this.parameters.trained(name) ?? plainWeight(this.op.builder, this.#options.weights, name);
+  }
+
+  #rotaryTables(): readonly [Value, Value] | null {
+    const { rope } = this.#config;
+    if (!rope) return null;
+    const { maxLength } = this.#options;
+    const { cos, sin } = rotaryTables(rope, maxLength);
+    const shape = [maxLength, rope.rotaryDim / 2];
+    const table = (name: string, data: Float32Array): Value =>
+      this.op.builder.initializer(name, "float32", shape, { kind: "inline", bytes: new Uint8Array(data.buffer) });
+    return [table("rotary.cos", cos), table("rotary.sin", sin)];
+  }
+}

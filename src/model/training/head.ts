@@ -1,0 +1,157 @@
+/** The head and cross-entropy over the labelled rows, in chunks, so that only one chunk's logits are held at a time. */
+import type { CustomGradient } from "../../graph/gradient.js";
+import type { Ops } from "../../graph/ops.js";
+import type { Value } from "../../graph/types.js";
+import type { LinearPart } from "../decoder.js";
+import { buildEmbedding, buildLinear } from "../serving/linear.js";
+import { plainWeight, type WeightSource, weightOf } from "../weights.js";
+import type { TrainingLinears } from "./linear.js";
+import { buildHeadBackward } from "./products.js";
+import type { Parameters, TrainingOptions } from "./types.js";
+
+interface HeadContext {
+  /** int64 [labelled]. */
+  readonly labels: Value;
+  /** int64 [chunks]. */
+  readonly chunks: Value;
+  readonly parameters: Parameters;
+  readonly linears: TrainingLinears;
+  readonly custom: CustomGradient[];
+}
+
+/** -log p(label) for each row of x: [labelled, hidden] to [labelled]. */
+export function buildTokenLosses(op: Ops, options: TrainingOptions, x: Value, context: HeadContext): Value {
+  const { config, weights, chunks } = options;
+  const table = config.family === "gpt2" ? "transformer.wte" : "model.embed_tokens";
+  const part = {
+    path: config.tiedHead ? table : "lm_head",
+    inFeatures: config.hiddenSize,
+    outFeatures: config.vocabSize,
+  };
+  const name = `${part.path}.weight`;
+  const rows = parts(op, x, context.chunks, chunks);
+  const labels = parts(op, context.labels, context.chunks, chunks).map((label) => op.unsqueeze(label, -1));
+  const isFixed = !context.parameters.trained(name) && (config.tiedHead || !context.linears.site(part));
+  if (isFixed) {
+    const head = fixedHead(op, weights, part);
+    const made = rows.map((row, c) => fixedChunk(op, row, labels[c] ?? row, head, config.finalSoftcap));
+    const losses = joined(
+      op,
+      made.map(({ losses }) => losses),
+    );
+    const slopes = joined(
+      op,
+      made.map(({ slopes }) => slopes),
+    );
+    context.custom.push({
+      inputs: [x],
+      outputs: [losses],
+      vjp: (by, [g]) => [g ? by.mul(slopes, by.unsqueeze(g, -1)) : null],
+    });
+    return losses;
+  }
+  const drops = !isFixed && context.linears.site(part) !== null && (options.dropout ?? 0) > 0;
+  const masks = drops ? parts(op, context.linears.mask(part, "labelled"), context.chunks, chunks) : [];
+  const losses = rows.map((row, c) => {
+    const [logits = row] = context.linears.apply([part], row, masks[c] ?? null);
+    return crossEntropy(op, capped(op, logits, config.finalSoftcap).logits, labels[c] ?? row, context.custom);
+  });
+  return joined(op, losses);
+}
+
+/** [labelled, ...] in consecutive parts of the given sizes. */
+function parts(op: Ops, x: Value, sizes: Value, count: number): Value[] {
+  const outputs = Array.from({ length: count }, (_, c) => ({ type: x.type, shape: x.shape.with(0, `labelled.${c}`) }));
+  return op.builder.node("Split", [x, sizes], outputs, { axis: 0 });
+}
+
+function joined(op: Ops, chunks: readonly Value[]): Value {
+  const [first] = chunks;
+  if (!first) return op.concat(chunks, 0);
+  return op.one("Concat", chunks, first.type, first.shape.with(0, "labelled"), { axis: 0 });
+}
+
+/** logits = cap tanh(z / cap), and their slope 1 - tanh². */
+function capped(op: Ops, z: Value, cap: number | null): { logits: Value; slope: Value | null } {
+  if (cap === null) return { logits: z, slope: null };
+  const bent = op.tanh(op.scale(z, 1 / cap));
+  return { logits: op.scale(bent, cap), slope: op.sub(op.like(bent, 1), op.mul(bent, bent)) };
+}
+
+/** p, and max z - log max p - z[label]. */
+function likelihood(op: Ops, logits: Value, label: Value): { p: Value; losses: Value } {
+  const p = op.softmax(logits);
+  const atLabel = op.one("GatherElements", [logits, label], logits.type, label.shape, { axis: 1 });
+  const largest = op.reduce("ReduceMax", logits, [1]);
+  const all = op.sub(largest, op.log(op.reduce("ReduceMax", p, [1]))); // log Σ e^z
+  return { p, losses: op.squeeze(op.sub(all, atLabel), 1) };
+}
+
+/** A head that is not trained, W [vocab, hidden]. */
+interface FixedHead {
+  /** x Wᵀ: [rows, hidden] to [rows, vocab]. */
+  logits(x: Value): Value;
+  /** What the losses pass back to their rows, (s (p - 1[label])) W: [rows, hidden]; s [rows, vocab] is the logits' slope. */
+  passBack(p: Value, label: Value, s: Value | null): Value;
+}
+
+function fixedHead(op: Ops, weights: WeightSource, part: LinearPart): FixedHead {
+  const name = `${part.path}.weight`;
+  const at = (x: Value, label: Value): Value => op.one("GatherElements", [x, label], x.type, label.shape, { axis: 1 });
+  if (weightOf(weights, name).form !== "fp32") {
+    return {
+      logits: (x) => buildLinear(op, weights, [part], x)[0] ?? x,
+      passBack(p, label, s) {
+        // Where the label is nearly certain, p W and W[label] all but cancel, and only errors would be left: so they go apart.
+        const own = at(p, label);
+        const others = op.one("ScatterElements", [p, label, op.scale(own, 0)], p.type, p.shape, { axis: 1 });
+        const missed = op.sub(op.like(p, 1), own);
+        const rows = buildEmbedding(op, weights, name, op.squeeze(label, 1));
+        const pulls = op.mul(rows, s ? op.mul(missed, at(s, label)) : missed);
+        return op.sub(buildHeadBackward(op, weights, part, s ? op.mul(others, s) : others, true), pulls);
+      },
+    };
+  }
+  const w = plainWeight(op.builder, weights, name);
+  return {
+    logits: (x) => op.gemm(x, w, null, { transB: true }),
+    passBack(p, label, s) {
+      const rows = op.gather(w, op.squeeze(label, 1));
+      const pulls = s ? op.mul(rows, at(s, label)) : rows;
+      return op.sub(op.gemm(s ? op.mul(p, s) : p, w, null), pulls);
+    },
+  };
+}
+
+/** [rows, 1]: with it added to what is passed back, the losses are made before, and the logits are not kept for them. */
+const zeroAfter = (op: Ops, losses: Value): Value => op.unsqueeze(op.scale(losses, 0), 1);
+
+/** For a head that is not trained: the losses, and what each passes back to its row. No logits outlive this. */
+function fixedChunk(
+  op: Ops,
+  x: Value,
+  label: Value,
+  head: FixedHead,
+  cap: number | null,
+): { losses: Value; slopes: Value } {
+  const { logits, slope } = capped(op, head.logits(x), cap);
+  const { p, losses } = likelihood(op, logits, label);
+  return { losses, slopes: op.add(head.passBack(p, label, slope), zeroAfter(op, losses)) };
+}
+
+/** For logits that have gradients of their own: dz = g (p - 1[label]). */
+function crossEntropy(op: Ops, logits: Value, label: Value, custom: CustomGradient[]): Value {
+  const { p, losses } = likelihood(op, logits, label);
+  custom.push({
+    inputs: [logits],
+    outputs: [losses],
+    vjp: (by, [g]) => {
+      if (!g) return [null];
+      const up = by.add(by.unsqueeze(g, -1), zeroAfter(by, losses));
+      const spread = by.mul(p, up);
+      const down = by.neg(up);
+      return [by.one("ScatterElements", [spread, label, down], p.type, p.shape, { axis: 1, reduction: "add" })];
+    },
+  });
+  return losses;
+}

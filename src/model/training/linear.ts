@@ -1,0 +1,182 @@
+/** Linear layers of the training graph: frozen, adapted or trained whole. */
+import { assert } from "../../base/errors.js";
+import type { CustomGradient } from "../../graph/gradient.js";
+import type { Ops } from "../../graph/ops.js";
+import type { Dim, Value } from "../../graph/types.js";
+import type { LinearPart } from "../decoder.js";
+import { biasesOf, buildLinear, packedPart } from "../serving/linear.js";
+import { externalInitializer, weightOf } from "../weights.js";
+import { buildBackward } from "./products.js";
+import { type Parameters, siteInputs, type TrainedSite, type TrainingOptions } from "./types.js";
+
+export class TrainingLinears {
+  readonly #op: Ops;
+  readonly #options: TrainingOptions;
+  readonly #parameters: Parameters;
+  readonly #custom: CustomGradient[];
+  readonly #norms = new Map<string, Value>();
+
+  constructor(op: Ops, options: TrainingOptions, parameters: Parameters, custom: CustomGradient[]) {
+    this.#op = op;
+    this.#options = options;
+    this.#parameters = parameters;
+    this.#custom = custom;
+  }
+
+  /** One output for each part; all read x [tokens, in]. `mask` stands in for the dropout mask of a single part. */
+  apply(parts: readonly LinearPart[], x: Value, mask: Value | null = null): Value[] {
+    const { dora = false, dropout = 0 } = this.#options;
+    const adapted = parts.filter((part) => this.site(part));
+    const decomposed = dora && adapted.length > 0;
+    const bases = this.#products(parts, x, !decomposed);
+    if (adapted.length === 0) return bases;
+    const dropped =
+      dropout > 0 ? adapted.map((part) => this.#dropped(x, mask ?? this.mask(part, x.shape[0] ?? 1))) : [];
+    const inner =
+      dropout > 0 ? adapted.map((part, i) => this.#narrow(part, dropped[i] ?? x)) : this.#joined(adapted, x);
+    const biases = decomposed ? biasesOf(this.#op, this.#options.weights, parts) : [];
+    return parts.map((part, i) => {
+      const [base, bias] = [bases[i] ?? x, biases[i] ?? null];
+      const at = adapted.indexOf(part);
+      const h = inner[at];
+      if (!h) return bias ? this.#op.add(base, bias) : base;
+      if (!decomposed) return this.#widen(part, base, h);
+      const again = dropped[at] ? this.#again(part, parts, dropped[at]) : null;
+      return this.#decomposed(part, { base, bias, h, again });
+    });
+  }
+
+  site({ path }: LinearPart): TrainedSite | null {
+    return (this.#options.mode === "lora" && this.#options.sites.get(path)) || null;
+  }
+
+  /** A x of parts that share x, by one product over all their ranks: its gradient is one product too. */
+  #joined(parts: readonly LinearPart[], x: Value): Value[] {
+    const op = this.#op;
+    const [only, ...others] = parts;
+    if (only && others.length === 0) return [this.#narrow(only, x)];
+    const sizes = parts.map((part) => this.site(part)?.rank ?? 0);
+    const all = op.concat(
+      parts.map((part) => this.#a(part)),
+      1,
+    );
+    return op.split(op.matMul(x, all), sizes, 1);
+  }
+
+  #narrow(part: LinearPart, x: Value): Value {
+    return this.#op.matMul(x, this.#a(part));
+  }
+
+  /** base + s B h, with s grown by what dropout left out. */
+  #widen(part: LinearPart, base: Value, h: Value): Value {
+    const scale = (this.site(part)?.scale ?? 1) / (1 - (this.#options.dropout ?? 0));
+    return this.#op.gemm(h, this.#b(part), base, scale === 1 ? {} : { alpha: scale });
+  }
+
+  /**
+   * DoRA: g (base + s B h) + bias with g = m / |W + s B A| for each output; the norm is an input, since it counts as a constant
+   * (section 4.3 of the paper). With dropout PEFT keeps base whole and adds (g - 1) W x + g s B A x of the dropped x: `again` is
+   * that W x.
+   */
+  #decomposed(
+    part: LinearPart,
+    {
+      base,
+      bias,
+      h,
+      again,
+    }: { readonly base: Value; readonly bias: Value | null; readonly h: Value; readonly again: Value | null },
+  ): Value {
+    const op = this.#op;
+    const biased = (sum: Value): Value => (bias ? op.add(sum, bias) : sum);
+    if (!again) return biased(op.mul(this.#widen(part, base, h), this.#gain(part)));
+    const kept = op.scale(again, 1 / (1 - (this.#options.dropout ?? 0)));
+    return op.add(biased(base), op.sub(op.mul(this.#widen(part, kept, h), this.#gain(part)), kept));
+  }
+
+  #gain({ path, outFeatures }: LinearPart): Value {
+    const { magnitude, norm } = siteInputs(path);
+    const length = this.#norms.get(norm) ?? this.#op.builder.input(norm, "float32", [outFeatures]);
+    this.#norms.set(norm, length);
+    return this.#op.div(this.#parameters.input(magnitude, [outFeatures]), length);
+  }
+
+  #a({ path, inFeatures }: LinearPart): Value {
+    return this.#parameters.input(siteInputs(path).a, [inFeatures, this.#options.sites.get(path)?.rank ?? 0]);
+  }
+
+  #b({ path, outFeatures }: LinearPart): Value {
+    return this.#parameters.input(siteInputs(path).b, [this.#options.sites.get(path)?.rank ?? 0, outFeatures]);
+  }
+
+  /** Which elements of a part's input its adapter keeps: a graph input, bool [rows, in]. */
+  mask({ path, inFeatures }: LinearPart, rows: Dim): Value {
+    return this.#op.builder.input(siteInputs(path).mask, "bool", [rows, inFeatures]);
+  }
+
+  #dropped(x: Value, mask: Value): Value {
+    return this.#op.where(mask, x, this.#op.like(x, 0));
+  }
+
+  #bias({ path }: LinearPart): Value | null {
+    const name = `${path}.bias`;
+    if (!this.#options.weights.has(name)) return null;
+    return this.#parameters.trained(name) ?? this.#fp32(name);
+  }
+
+  #fp32(name: string): Value {
+    const weight = weightOf(this.#options.weights, name);
+    assert(weight.form === "fp32", `${name} is fp32, not ${weight.form}`);
+    return externalInitializer(this.#op.builder, name, weight.data, weight.shape);
+  }
+
+  /** W x + b of each part. */
+  #products(parts: readonly LinearPart[], x: Value, biased: boolean): Value[] {
+    const quantized = this.#quantized(parts, x, biased);
+    return parts.map((part) => quantized.get(part) ?? this.#base(part, x, biased));
+  }
+
+  /** In fp32, W trained or frozen. */
+  #base(part: LinearPart, x: Value, biased: boolean): Value {
+    const { transposed } = weightOf(this.#options.weights, `${part.path}.weight`);
+    const w = this.#parameters.trained(`${part.path}.weight`) ?? this.#fp32(`${part.path}.weight`);
+    return this.#op.gemm(x, w, biased ? this.#bias(part) : null, { transB: !transposed });
+  }
+
+  /** W x of one of `parts` with an x of its own. */
+  #again(part: LinearPart, parts: readonly LinearPart[], x: Value): Value {
+    const op = this.#op;
+    const whole = packedPart(this.#options.weights, parts);
+    const [y = x] = this.#products([whole ?? part], x, false);
+    if (!whole) return y;
+    const first = parts.slice(0, parts.indexOf(part)).reduce((sum, { outFeatures }) => sum + outFeatures, 0);
+    return op.slice(y, 1, first, first + part.outFeatures);
+  }
+
+  /** Those parts whose products only run forwards. */
+  #quantized(parts: readonly LinearPart[], x: Value, biased: boolean): Map<LinearPart, Value> {
+    const { weights } = this.#options;
+    const whole = packedPart(weights, parts);
+    const chosen = parts.filter(({ path }) => whole !== null || weightOf(weights, `${path}.weight`).form !== "fp32");
+    const made = buildLinear(this.#op, weights, chosen, x, { biased });
+    if (whole) this.#passBack(whole, x, made);
+    else for (const [i, part] of chosen.entries()) this.#passBack(part, x, made.slice(i, i + 1));
+    return new Map(chosen.map((part, i) => [part, made[i] ?? x]));
+  }
+
+  /** The gradient of a quantized product is the product by its transposed copy: dx = g W. `outputs` side by side are its result. */
+  #passBack(part: LinearPart, x: Value, outputs: readonly Value[]): void {
+    const { weights } = this.#options;
+    this.#custom.push({
+      inputs: [x],
+      outputs,
+      vjp: (op, gradients) => {
+        const arrived = gradients.filter((gradient) => gradient !== null);
+        assert(arrived.length === outputs.length, `every output of ${part.path} has a gradient`);
+        const [only] = arrived;
+        const joined = only && arrived.length === 1 ? only : op.concat(arrived, 1);
+        return [buildBackward(op, weights, part, joined)];
+      },
+    });
+  }
+}

@@ -1,0 +1,115 @@
+/**
+ * The open connections: how many there may be, in all and from one address. Whoever comes past a limit is still heard for a
+ * moment, in a small reserve, so that probes are answered and everyone else learns why not. Knows no request.
+ */
+import type { Server as HttpServer } from "node:http";
+import type { Socket } from "node:net";
+import { LorikeetError } from "../../base/errors.js";
+import { type ClientAddresses, keyOf } from "./client-address.js";
+
+export interface ConnectionBounds {
+  readonly maxConnections: number;
+  /** 0: no limit. */
+  readonly maxConnectionsPerAddress: number;
+  /** Connections past a limit that are open at once. */
+  readonly reservedConnections: number;
+}
+
+export type ConnectionLimit = "max-connections" | "max-connections-per-address";
+
+/** How long a connection of the reserve may take for its one request. */
+const reservedMs = 5_000;
+
+export class Connections {
+  readonly #bounds: ConnectionBounds;
+  readonly #clients: ClientAddresses;
+  readonly #onLimit: (limit: ConnectionLimit) => void;
+  readonly #served = new Set<Socket>();
+  readonly #byAddress = new Map<string, number>();
+  /** With what is answered there, the oldest first. */
+  readonly #reserved = new Map<Socket, LorikeetError>();
+
+  constructor(bounds: ConnectionBounds, clients: ClientAddresses, onLimit: (limit: ConnectionLimit) => void) {
+    this.#bounds = bounds;
+    this.#clients = clients;
+    this.#onLimit = onLimit;
+  }
+
+  attach(http: HttpServer): void {
+    http.on("connection", (socket: Socket) => this.#take(socket));
+  }
+
+  /** Connections that are not of the reserve. */
+  get served(): number {
+    return this.#served.size;
+  }
+
+  get reserved(): number {
+    return this.#reserved.size;
+  }
+
+  /** What a connection's request is answered, unless it is a probe; null where there is room for it. */
+  refusalOf(socket: Socket): LorikeetError | null {
+    return this.#reserved.get(socket) ?? null;
+  }
+
+  /** Cuts all of them. */
+  destroy(): void {
+    for (const socket of [...this.#served, ...this.#reserved.keys()]) socket.destroy();
+  }
+
+  #take(socket: Socket): void {
+    if (this.#served.has(socket) || this.#reserved.has(socket)) return; // read again from its beginning
+    socket.on("error", () => {}); // a reset by the other side, which `close` tells too
+    const address = socket.remoteAddress ?? "";
+    const key = this.#clients.isTrusted(address) ? null : keyOf(address);
+    const refusal = this.#refusal(key);
+    if (refusal) this.#reserve(socket, refusal);
+    else this.#serve(socket, key);
+  }
+
+  #refusal(key: string | null): LorikeetError | null {
+    const { maxConnections, maxConnectionsPerAddress } = this.#bounds;
+    if (key !== null && maxConnectionsPerAddress > 0) {
+      const found = this.#byAddress.get(key) ?? 0;
+      if (found >= maxConnectionsPerAddress) {
+        this.#onLimit("max-connections-per-address");
+        const message = `${found} connections of your address are open; at most ${maxConnectionsPerAddress} are allowed.`;
+        return new LorikeetError("address_busy", message, { found, allowed: maxConnectionsPerAddress });
+      }
+    }
+    if (this.#served.size < maxConnections) return null;
+    this.#onLimit("max-connections");
+    const message = `${this.#served.size} connections are open; at most ${maxConnections} are allowed.`;
+    return new LorikeetError("connections_full", message, { found: this.#served.size, allowed: maxConnections });
+  }
+
+  #serve(socket: Socket, key: string | null): void {
+    this.#served.add(socket);
+    if (key !== null) this.#byAddress.set(key, (this.#byAddress.get(key) ?? 0) + 1);
+    socket.once("close", () => {
+      this.#served.delete(socket);
+      if (key === null) return;
+      const left = (this.#byAddress.get(key) ?? 1) - 1;
+      if (left > 0) this.#byAddress.set(key, left);
+      else this.#byAddress.delete(key);
+    });
+  }
+
+  /** The newest is let in for the oldest: whoever only waits there keeps nobody out. */
+  #reserve(socket: Socket, refusal: LorikeetError): void {
+    if (this.#reserved.size >= this.#bounds.reservedConnections) {
+      const oldest = this.#reserved.keys().next();
+      if (!oldest.done) {
+        this.#reserved.delete(oldest.value);
+        oldest.value.destroy();
+      }
+    }
+    this.#reserved.set(socket, refusal);
+    const timer = setTimeout(() => socket.destroy(), reservedMs);
+    socket.once("close", () => {
+      clearTimeout(timer);
+      this.#reserved.delete(socket);
+    });
+  }
+}

@@ -1,0 +1,93 @@
+/** The adapters' routes: listing, upload, pin, delete, download, and vLLM's two calls. */
+import type { Request, Response } from "express";
+import * as v from "valibot";
+import { LorikeetError } from "../../base/errors.js";
+import type { Gateway } from "../../gateway/gateway.js";
+import { type Door, parse } from "../../gateway/parse.js";
+import { contextOf } from "./context.js";
+import { type ReaderBounds, sendJson, sendPieces } from "./send.js";
+
+const patchSchema = v.object({ pinned: v.boolean("must be true or false") }, "is required");
+const patchDoor: Door<typeof patchSchema> = { schema: patchSchema, known: ["pinned"], neutral: {} };
+
+/** Options that bound an upload, as its faults name them. */
+const uploadLimits: ReadonlySet<string> = new Set([
+  ...["max-uploads", "max-uploads-per-address"],
+  ...["upload-idle-timeout", "min-upload-rate", "upload-timeout"],
+]);
+
+export function adapterHandlers(gateway: Gateway, bounds: ReaderBounds) {
+  const { adapters, loraPaths } = gateway;
+  return {
+    list: async (_req: Request, res: Response): Promise<void> => {
+      await sendJson(res, { object: "list", data: adapters.list() }, bounds);
+    },
+    get: (req: Request, res: Response): void => {
+      res.json(adapters.get(nameOf(req)));
+    },
+    put: async (req: Request, res: Response): Promise<void> => {
+      const sending = adapters.upload(
+        {
+          name: nameOf(req),
+          body: req,
+          contentType: req.headers["content-type"] ?? null,
+          contentLength: lengthOf(req),
+          contentDigest: headerOf(req, "content-digest"),
+          onlyNew: wantsNew(req),
+          client: contextOf(res).client,
+        },
+        contextOf(res).signal,
+      );
+      const stored = await sending.catch((error: unknown) => {
+        if (error instanceof LorikeetError && uploadLimits.has(error.param ?? "")) bounds.onLimit?.(error.param ?? "");
+        throw error;
+      });
+      res.status(stored.outcome === "created" ? 201 : 200).json({ ...stored.adapter, outcome: stored.outcome });
+    },
+    patch: async (req: Request, res: Response): Promise<void> => {
+      const { pinned } = parse(patchDoor, req.body);
+      res.json(await adapters.pin(nameOf(req), pinned));
+    },
+    remove: async (req: Request, res: Response): Promise<void> => {
+      const { name, digest } = await adapters.remove(nameOf(req));
+      res.json({ name, object: "adapter", digest, deleted: true });
+    },
+    download: async (req: Request, res: Response): Promise<void> => {
+      const name = nameOf(req);
+      const { digest, tar } = await adapters.download(name);
+      res.setHeader("content-type", "application/x-tar");
+      res.setHeader("content-disposition", `attachment; filename="${name.replaceAll("/", "_")}.tar"`);
+      res.setHeader("x-adapter-digest", digest);
+      await sendPieces(res, tar, bounds);
+    },
+    load: async (req: Request, res: Response): Promise<void> => {
+      res.type("text/plain").send(await loraPaths.load(req.body));
+    },
+    unload: async (req: Request, res: Response): Promise<void> => {
+      res.type("text/plain").send(await loraPaths.unload(req.body));
+    },
+  };
+}
+
+function nameOf(req: Request): string {
+  const { name } = req.params;
+  return typeof name === "string" ? name : "";
+}
+
+function headerOf(req: Request, name: string): string | null {
+  const value = req.headers[name];
+  return typeof value === "string" ? value : null;
+}
+
+/** Bytes that were announced; a number that is none is Node's to refuse. */
+function lengthOf(req: Request): number | null {
+  const value = req.headers["content-length"];
+  return value === undefined ? null : Number(value);
+}
+
+function wantsNew(req: Request): boolean {
+  const value = req.headers["if-none-match"];
+  if (value === undefined) return false;
+  if (value.trim() === "*") return true;
+  throw new LorikeetError("invalid_value", "`If-None-Match` is supported only as `*`.", { param: "If-None-Match" });
+}

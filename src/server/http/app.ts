@@ -1,0 +1,195 @@
+/** The HTTP routes, wired: which handler answers which method of which path, and what every request goes through first. */
+import express, { type Express, type NextFunction, type Request, type RequestHandler, type Response } from "express";
+import { LorikeetError } from "../../base/errors.js";
+import type { Logger } from "../../base/log.js";
+import type { Gateway } from "../../gateway/gateway.js";
+import { type Access, keyMiddleware, sourceMiddleware } from "../access/access.js";
+import type { ClientAddressOf } from "../access/client-address.js";
+import type { Connections } from "../access/connections.js";
+import type { Gate } from "../drain.js";
+import { sendFault, toFault } from "../fault.js";
+import type { Metrics } from "../metrics/metrics.js";
+import type { ServerOptions } from "../options.js";
+import { adapterHandlers } from "./adapter-routes.js";
+import { contextMiddleware, contextOf } from "./context.js";
+import { generateHandler } from "./generate-routes.js";
+import { jsonBody } from "./json-body.js";
+import { discardBody } from "./linger.js";
+import { prefersPage, sendFaultPage, sendRoot } from "./page.js";
+import { sendJson } from "./send.js";
+import { tokenizeHandlers } from "./tokenize-routes.js";
+import { sendVllmFault } from "./vllm-fault.js";
+
+export interface AppParts {
+  readonly gateway: Gateway;
+  readonly gate: Gate;
+  readonly access: Access;
+  readonly clientAddress: ClientAddressOf;
+  readonly connections: Connections;
+  readonly metrics: Metrics;
+  readonly logger: Logger;
+  readonly options: ServerOptions;
+}
+
+/** What answers while the model is loaded: alive, not ready, and the process's own metrics. */
+export function createWaitingApp(parts: Omit<AppParts, "gateway">): Express {
+  const app = createBare(parts);
+  app.use((_req, _res, next) => {
+    parts.gate.check();
+    next();
+  });
+  return closeRoutes(app, parts);
+}
+
+/** Past a limit of connections only probes are answered, and the connection goes with the answer. */
+function roomMiddleware(connections: Connections): RequestHandler {
+  return (req, res, next) => {
+    const refusal = connections.refusalOf(req.socket);
+    if (refusal) res.setHeader("connection", "close");
+    next(refusal && !probes.has(req.path) ? refusal : undefined);
+  };
+}
+
+const probes: ReadonlySet<string> = new Set(["/health", "/ready"]);
+
+type Method = "get" | "post" | "put" | "patch" | "delete";
+type Handlers = Partial<Record<Method, RequestHandler[]>>;
+
+export function createApp(parts: AppParts): Express {
+  const app = createBare(parts);
+  addApi(app, parts);
+  return closeRoutes(app, parts);
+}
+
+/** What every request goes through first, and the routes of whoever operates the server. */
+function createBare(parts: Omit<AppParts, "gateway">): Express {
+  const app = express();
+  app.disable("x-powered-by");
+  app.disable("etag");
+  app.set("query parser", false);
+  app.use(contextMiddleware(parts));
+  app.use(roomMiddleware(parts.connections));
+  app.use(sourceMiddleware(parts.access));
+  addProbes(app, parts);
+  app.use(keyMiddleware(parts.access));
+  addMetrics(app, parts);
+  route(app, "/", { get: [sendRoot] });
+  return app;
+}
+
+/** What is no route, and whatever was thrown. */
+function closeRoutes(app: Express, parts: Omit<AppParts, "gateway">): Express {
+  app.use((req, _res, next) => {
+    next(new LorikeetError("route_not_found", `There is no route ${JSON.stringify(req.path.slice(0, 200))}.`));
+  });
+  app.use(faultMiddleware(parts));
+  return app;
+}
+
+/** The only routes that need no key: whoever watches over the process asks them. */
+function addProbes(app: Express, { gate }: Pick<AppParts, "gate">): void {
+  route(app, "/health", { get: [(_req, res) => void res.json({ status: "ok" })] });
+  route(app, "/ready", {
+    get: [
+      (_req, res) => {
+        gate.check();
+        res.json({ status: "ready" });
+      },
+    ],
+  });
+}
+
+function addMetrics(app: Express, { metrics }: Pick<AppParts, "metrics">): void {
+  route(app, "/metrics", {
+    get: [
+      async (_req, res) => {
+        const text = await metrics.render();
+        res.setHeader("content-type", metrics.registry.contentType);
+        res.send(text);
+      },
+    ],
+  });
+}
+
+/** Every path is there without its `/v1` too, as llama.cpp has them. */
+function addApi(app: Express, { gateway, gate, metrics, ...parts }: AppParts): void {
+  const options = { ...parts.options, onLimit: (limit: string) => metrics.limited.inc({ limit }) };
+  const json = jsonBody(options);
+  const adapters = adapterHandlers(gateway, options);
+  const { tokenize, detokenize } = tokenizeHandlers(gateway, options);
+  app.use((_req, _res, next) => {
+    gate.check();
+    next();
+  });
+  const api = (path: string, handlers: Handlers): void => route(app, [`/v1${path}`, path], handlers);
+  api("/completions", { post: [json, generateHandler("completions", gateway, options)] });
+  api("/chat/completions", { post: [json, generateHandler("chat", gateway, options)] });
+  api("/tokenize", { post: [json, tokenize] });
+  api("/detokenize", { post: [json, detokenize] });
+  api("/ws", {
+    get: [
+      (_req, res) => {
+        res.setHeader("upgrade", "websocket");
+        res.setHeader("connection", "upgrade");
+        throw new LorikeetError("upgrade_required", "This path speaks WebSocket: send its handshake.");
+      },
+    ],
+  });
+  api("/models", {
+    get: [(_req, res) => sendJson(res, { object: "list", data: gateway.models.list() }, options)],
+  });
+  api("/models/*name", {
+    get: [(req, res) => void res.json(gateway.models.get([req.params.name ?? ""].flat().join("/")))],
+  });
+  api("/adapters", { get: [adapters.list] });
+  api("/adapters/:name", {
+    get: [adapters.get],
+    put: [adapters.put],
+    patch: [json, adapters.patch],
+    delete: [adapters.remove],
+  });
+  api("/adapters/:name/download", { get: [adapters.download] });
+  api("/load_lora_adapter", { post: [likeVllm, json, adapters.load] });
+  api("/unload_lora_adapter", { post: [likeVllm, json, adapters.unload] });
+}
+
+/** Faults of what follows are told in vLLM's form. */
+function likeVllm(_req: Request, res: Response, next: NextFunction): void {
+  contextOf(res).isLikeVllm = true;
+  next();
+}
+
+/** Registers the methods of a path, or of its spellings; every other method is a 405 that names them. */
+function route(app: Express, path: string | string[], handlers: Handlers): void {
+  const at = app.route(path);
+  const allowed: string[] = [];
+  for (const method of ["get", "post", "put", "patch", "delete"] as const) {
+    const chain = handlers[method];
+    if (!chain) continue;
+    at[method](...chain);
+    allowed.push(method.toUpperCase());
+  }
+  at.all((req, res) => {
+    res.setHeader("allow", allowed.join(", "));
+    throw new LorikeetError("method_not_allowed", `${req.method} is not allowed here; allowed: ${allowed.join(", ")}.`);
+  });
+}
+
+function faultMiddleware({ logger, options }: Pick<AppParts, "logger" | "options">) {
+  return (error: unknown, req: Request, res: Response, _next: NextFunction): void => {
+    const fault = toFault(error, options.maxBodyBytes);
+    const context = contextOf(res);
+    context.fault = fault;
+    if (fault.code === "internal") logger.error({ requestId: context.id, err: error }, "A request failed");
+    if (res.headersSent) {
+      res.destroy();
+      return;
+    }
+    discardBody(req, res, options.lingerMs);
+    if (fault.code === "draining") res.setHeader("connection", "close");
+    // The banner's address, in a browser, of a server with keys.
+    const isForReader = req.path === "/" && fault.code === "invalid_api_key" && prefersPage(req);
+    const send = isForReader ? sendFaultPage : context.isLikeVllm ? sendVllmFault : sendFault;
+    send(res, fault, options.privateFolders);
+  };
+}

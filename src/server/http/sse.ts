@@ -1,0 +1,93 @@
+/** Server-sent events over one response: frames, keep-alive comments, back-pressure. Knows no request. */
+import type { Response } from "express";
+import type { LorikeetError } from "../../base/errors.js";
+import type { Answer, AnswerPart } from "../../gateway/answer.js";
+import { asFault } from "../../gateway/generation.js";
+import { errorBody } from "../fault.js";
+import { pumpAnswer, type Sink } from "../pump.js";
+import { jsonPieces } from "./json-pieces.js";
+import type { ReaderBounds } from "./send.js";
+
+export interface StreamBounds extends ReaderBounds {
+  readonly streamKeepAliveMs: number;
+  readonly privateFolders: readonly string[];
+}
+
+/** Sends the status at once, then every chunk, then `[DONE]`; a fault in between is one frame. Returns the fault, if any. */
+export async function streamAnswer(answer: Answer, res: Response, bounds: StreamBounds): Promise<LorikeetError | null> {
+  res.writeHead(200, {
+    "content-type": "text/event-stream; charset=utf-8",
+    "cache-control": "no-cache, no-transform",
+    "x-accel-buffering": "no",
+  });
+  res.flushHeaders();
+  const sink = new EventSink(res);
+  const keepAlive = setInterval(() => {
+    if (!res.writableNeedDrain && !sink.isAmidEvent) res.write(": keep-alive\n\n");
+  }, bounds.streamKeepAliveMs);
+  try {
+    await pumpAnswer(answer, sink, bounds);
+    res.end();
+    return null;
+  } catch (error) {
+    return endWithFault(res, asFault(error), bounds.privateFolders);
+  } finally {
+    clearInterval(keepAlive);
+  }
+}
+
+function endWithFault(res: Response, fault: LorikeetError, privateFolders: readonly string[]): LorikeetError {
+  // A reader that is behind would never take the frame: its connection goes.
+  if (res.writableNeedDrain) res.destroy();
+  else res.end(`data: ${JSON.stringify(errorBody(fault, privateFolders))}\n\n`);
+  return fault;
+}
+
+class EventSink implements Sink<string> {
+  readonly #res: Response;
+  #isAmidEvent = false;
+
+  constructor(res: Response) {
+    this.#res = res;
+  }
+
+  /** An event of several pieces is not written whole yet: nothing else may be. */
+  get isAmidEvent(): boolean {
+    return this.#isAmidEvent;
+  }
+
+  *pieces(part: AnswerPart): Generator<string, void, undefined> {
+    if (part.type === "done") {
+      yield "data: [DONE]\n\n";
+      return;
+    }
+    let before = "data: ";
+    let last = "";
+    for (const piece of jsonPieces(part.data)) {
+      if (last !== "") {
+        this.#isAmidEvent = true;
+        yield before + last;
+        before = "";
+      }
+      last = piece;
+    }
+    yield `${before}${last}\n\n`;
+    this.#isAmidEvent = false;
+  }
+
+  write(piece: string): boolean {
+    return this.#res.write(piece);
+  }
+
+  drained(): Promise<void> {
+    const res = this.#res;
+    return new Promise((resolve) => {
+      if (!res.writableNeedDrain || res.destroyed) return resolve();
+      const done = (): void => {
+        res.off("drain", done).off("close", done);
+        resolve();
+      };
+      res.on("drain", done).on("close", done);
+    });
+  }
+}

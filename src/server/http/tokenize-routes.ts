@@ -1,0 +1,25 @@
+/** `POST /tokenize` and `POST /detokenize`, as vLLM has them. */
+import type { Request, Response } from "express";
+import type { Gateway } from "../../gateway/gateway.js";
+import { askedModel } from "../asked-model.js";
+import type { ServerOptions } from "../options.js";
+import { contextOf } from "./context.js";
+import { sendJson } from "./send.js";
+
+export function tokenizeHandlers(gateway: Gateway, options: ServerOptions) {
+  const { tokenization } = gateway;
+  const note = (req: Request, res: Response): AbortSignal => {
+    const context = contextOf(res);
+    if (options.logPrompts) context.body = req.body;
+    Object.assign(context, askedModel(gateway, req.body));
+    return context.signal;
+  };
+  return {
+    tokenize: async (req: Request, res: Response): Promise<void> => {
+      await sendJson(res, await tokenization.tokenize(req.body, note(req, res), req.socket), options);
+    },
+    detokenize: async (req: Request, res: Response): Promise<void> => {
+      await sendJson(res, await tokenization.detokenize(req.body, note(req, res)), options);
+    },
+  };
+}

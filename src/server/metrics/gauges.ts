@@ -1,0 +1,102 @@
+/** Gauges that are read from the gateway at each scrape: slots, bytes, tiers, and the names that Kubernetes routers look for. */
+import { Counter, Gauge, type Registry } from "prom-client";
+import type { GatewayStats } from "../../gateway/gateway.js";
+
+/** `stats` is asked by each gauge: it should cost little. `labelOf` gives the label that a model's series have. */
+export function registerGauges(registry: Registry, stats: () => GatewayStats, labelOf: (name: string) => string): void {
+  const registers = [registry];
+  const gauge = (name: string, help: string, read: (stats: GatewayStats) => number): void => {
+    new Gauge({
+      name,
+      help,
+      registers,
+      collect() {
+        this.set(read(stats()));
+      },
+    });
+  };
+  const counter = (name: string, help: string, read: (stats: GatewayStats) => number): void => {
+    new Counter({
+      name,
+      help,
+      registers,
+      collect() {
+        this.reset();
+        this.inc(read(stats()));
+      },
+    });
+  };
+  gauge("lorikeet_adapter_cache_bytes", "Bytes of adapters in host memory.", (stats) => stats.cache.bytes);
+  counter(
+    "lorikeet_adapter_cache_hits_total",
+    "Adapters asked for that were in host memory.",
+    (stats) => stats.cache.hits,
+  );
+  counter("lorikeet_adapter_cache_misses_total", "Adapters asked for that were not.", (stats) => stats.cache.misses);
+  counter("lorikeet_adapter_cache_evictions_total", "Adapters given up for others.", (stats) => stats.cache.evictions);
+  gauge(
+    "lorikeet_active_adapter_bytes",
+    "Bytes of adapters on the device.",
+    (stats) => stats.engine.activeAdapterBytes,
+  );
+  gauge("vllm:num_requests_running", "Sequences in the batch.", (stats) => stats.engine.running);
+  gauge("vllm:num_requests_waiting", "Sequences in the queue.", (stats) => stats.engine.waiting);
+  gauge(
+    "lorikeet_queue_oldest_seconds",
+    "How long the first of the queued sequences has waited; 0 when none waits.",
+    (stats) => stats.engine.oldestWaitMs / 1000,
+  );
+  gauge(
+    "lorikeet_queued_characters",
+    "Characters of prompts that wait to be tokenized.",
+    (stats) => stats.queuedCharacters,
+  );
+  registerLabelled(registers, stats);
+  new Gauge({
+    name: "lorikeet_waiting_requests",
+    help: "Requests without a place in the batch, by adapter.",
+    labelNames: ["adapter"],
+    registers,
+    collect() {
+      this.reset();
+      for (const [name, waiting] of stats().waitingRequests) this.inc({ adapter: labelOf(name) }, waiting);
+    },
+  });
+}
+
+function registerLabelled(registers: Registry[], stats: () => GatewayStats): void {
+  new Gauge({
+    name: "lorikeet_kv_slots",
+    help: "Slots of the KV cache.",
+    labelNames: ["state"],
+    registers,
+    collect() {
+      for (const [state, count] of Object.entries(stats().engine.slots)) this.set({ state }, count);
+    },
+  });
+  new Gauge({
+    name: "lorikeet_adapters",
+    help: "Adapters by where they live now.",
+    labelNames: ["tier"],
+    registers,
+    collect() {
+      for (const [tier, count] of Object.entries(stats().tiers)) this.set({ tier }, count);
+    },
+  });
+  new Gauge({
+    name: "vllm:lora_requests_info",
+    help: "Running and waiting adapters; the value is the time in seconds.",
+    labelNames: ["max_lora", "running_lora_adapters", "waiting_lora_adapters"],
+    registers,
+    collect() {
+      const { limits, runningAdapters, waitingAdapters } = stats();
+      this.reset();
+      const labels = {
+        max_lora: String(limits.maxBatch),
+        running_lora_adapters: runningAdapters.join(","),
+        waiting_lora_adapters: waitingAdapters.join(","),
+      };
+      this.set(labels, Date.now() / 1000);
+    },
+  });
+}

@@ -1,0 +1,217 @@
+/** The Prometheus side: what is counted as it happens, told by the engine and the gateway. Knows no HTTP. */
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
+import type { EngineObserver } from "../../engine/types.js";
+import type { Gateway, GatewayStats } from "../../gateway/gateway.js";
+import { type GatewayObserver, type RequestSummary, routes } from "../../gateway/observer.js";
+import { AdapterLabels } from "./adapter-labels.js";
+import { EventLoopDelay } from "./event-loop.js";
+import { registerGauges } from "./gauges.js";
+
+const latency = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
+const short = [0.001, 0.0025, 0.005, 0.01, 0.02, 0.04, 0.08, 0.12, 0.25, 0.5, 1, 2.5];
+const rows = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 24, 32, 48, 64, 128];
+
+export class Metrics {
+  readonly registry = new Registry();
+  /** Hand it to the engine when it is made. */
+  readonly engineObserver: EngineObserver;
+  /** The server subscribes it to its gateway. */
+  readonly gatewayObserver: GatewayObserver;
+  /** Open WebSockets. */
+  readonly sockets: Gauge;
+  /** Requests and handshakes that may not use the server. */
+  readonly refused: Counter<"code">;
+  /** Told of each check of an adapter. */
+  readonly validated: (outcome: string, seconds: number) => void;
+  /** By the option that names the limit. */
+  readonly limited: Counter<"limit">;
+  readonly #labels: AdapterLabels;
+  readonly #requests: Counter<"adapter" | "route" | "outcome">;
+  readonly #rejections: Counter<"code">;
+  readonly #tokens: Counter<"adapter" | "kind">;
+  readonly #delay: EventLoopDelay;
+  #gateway: Gateway | null = null;
+  /** Taken once a scrape: among thousands of adapters it costs more than all gauges. */
+  #stats: GatewayStats | null = null;
+
+  constructor(options: { readonly maxAdapterLabels: number }) {
+    const registers = [this.registry];
+    collectDefaultMetrics({ register: this.registry });
+    // Gauges with the name of counters; the same numbers are there by type, under names without _total.
+    for (const what of ["handles", "requests", "resources"])
+      this.registry.removeSingleMetric(`nodejs_active_${what}_total`);
+    this.#delay = new EventLoopDelay(this.registry);
+    this.#requests = new Counter({
+      name: "lorikeet_requests_total",
+      help: "Requests for answers, tokens or the text of tokens that have ended.",
+      labelNames: ["adapter", "route", "outcome"],
+      registers,
+    });
+    this.#rejections = new Counter({
+      name: "lorikeet_rejections_total",
+      help: "Such requests for which there was no room or no time, by error code.",
+      labelNames: ["code"],
+      registers,
+    });
+    this.#tokens = new Counter({
+      name: "lorikeet_tokens_total",
+      help: "Tokens of prompts, of completions, and of prompts that were found computed.",
+      labelNames: ["adapter", "kind"],
+      registers,
+    });
+    this.sockets = new Gauge({ name: "lorikeet_ws_connections", help: "Open WebSockets.", registers });
+    this.refused = new Counter({
+      name: "lorikeet_access_refused_total",
+      help: "Requests refused for their host, their page's origin or their key.",
+      labelNames: ["code"],
+      registers,
+    });
+    this.limited = new Counter({
+      name: "lorikeet_limited_total",
+      help: "Connections, requests, uploads and readers that a limit of the server refused or cut off, by its option.",
+      labelNames: ["limit"],
+      registers,
+    });
+    this.#labels = new AdapterLabels(options.maxAdapterLabels, (label) => this.#dropSeries(label));
+    this.gatewayObserver = { ...gatewayHistograms(registers), ended: (summary) => this.#ended(summary) };
+    this.engineObserver = engineHistograms(registers);
+    this.validated = validationHistogram(registers);
+  }
+
+  /** Adds what is read at each scrape: slots, bytes, tiers. */
+  bind(gateway: Gateway): void {
+    this.#gateway = gateway;
+    const labelOf = (name: string): string => (gateway.adapters.has(name) ? this.#labels.find(name) : name);
+    registerGauges(this.registry, () => this.#stats ?? gateway.stats(), labelOf);
+  }
+
+  /** The exposition text. Series of adapters that are gone are removed first. */
+  async render(): Promise<string> {
+    const gateway = this.#gateway;
+    if (gateway) {
+      this.#labels.prune((name) => gateway.adapters.has(name));
+      this.#stats = gateway.stats();
+    }
+    return this.registry.metrics();
+  }
+
+  /** Counts log lines that were dropped, as `read` says. */
+  watchLog(read: () => number): void {
+    new Counter({
+      name: "lorikeet_log_lines_dropped_total",
+      help: "Log lines that were dropped since nobody read them.",
+      registers: [this.registry],
+      collect() {
+        this.reset();
+        this.inc(read());
+      },
+    });
+  }
+
+  close(): void {
+    this.#delay.close();
+    this.registry.clear();
+  }
+
+  #ended(summary: RequestSummary): void {
+    const { route, outcome, usage } = summary;
+    const adapter = summary.adapter === null ? (summary.model ?? "none") : this.#labels.use(summary.adapter);
+    this.#requests.inc({ adapter, route, outcome });
+    if (outcome === "rejected" && summary.code) this.#rejections.inc({ code: summary.code });
+    if (!usage) return;
+    this.#tokens.inc({ adapter, kind: "prompt" }, usage.promptTokens);
+    this.#tokens.inc({ adapter, kind: "completion" }, usage.completionTokens);
+    this.#tokens.inc({ adapter, kind: "cached" }, usage.cachedTokens);
+  }
+
+  #dropSeries(adapter: string): void {
+    for (const route of routes) {
+      for (const outcome of ["completed", "cancelled", "refused", "rejected", "failed"]) {
+        this.#requests.remove({ adapter, route, outcome });
+      }
+    }
+    for (const kind of ["prompt", "completion", "cached"]) this.#tokens.remove({ adapter, kind });
+  }
+}
+
+function gatewayHistograms(registers: Registry[]): GatewayObserver {
+  const firstToken = new Histogram({
+    name: "lorikeet_time_to_first_token_seconds",
+    help: "From a request's queueing to its first token.",
+    buckets: latency,
+    registers,
+  });
+  const interToken = new Histogram({
+    name: "lorikeet_inter_token_seconds",
+    help: "Between two tokens of one sequence.",
+    buckets: short,
+    registers,
+  });
+  const queue = new Histogram({
+    name: "lorikeet_queue_seconds",
+    help: "From a request's queueing to its admission.",
+    buckets: latency,
+    registers,
+  });
+  const uploads = new Counter({
+    name: "lorikeet_uploads_total",
+    help: "Adapters that were sent to be stored.",
+    labelNames: ["outcome"],
+    registers,
+  });
+  return {
+    queued: (seconds) => queue.observe(seconds),
+    firstToken: (seconds) => firstToken.observe(seconds),
+    interToken: (seconds) => interToken.observe(seconds),
+    uploaded: (outcome) => uploads.inc({ outcome }),
+  };
+}
+
+function validationHistogram(registers: Registry[]): Metrics["validated"] {
+  const checks = new Histogram({
+    name: "lorikeet_adapter_validation_seconds",
+    help: "Checks of adapters, by how they ended.",
+    labelNames: ["outcome"],
+    buckets: latency,
+    registers,
+  });
+  return (outcome, seconds) => checks.observe({ outcome }, seconds);
+}
+
+function engineHistograms(registers: Registry[]): EngineObserver {
+  const batchRows = new Histogram({
+    name: "lorikeet_batch_rows",
+    help: "Sequences in a decode step.",
+    buckets: rows,
+    registers,
+  });
+  const batchAdapters = new Histogram({
+    name: "lorikeet_batch_adapters",
+    help: "Distinct adapters in a decode step.",
+    buckets: rows,
+    registers,
+  });
+  const stepSeconds = new Histogram({
+    name: "lorikeet_step_seconds",
+    help: "One run of the model: a decode step or a chunk of a prompt.",
+    labelNames: ["kind"],
+    buckets: short,
+    registers,
+  });
+  const loads = new Histogram({
+    name: "lorikeet_adapter_load_seconds",
+    help: "Until an adapter was there, by where it came from.",
+    labelNames: ["from"],
+    buckets: latency,
+    registers,
+  });
+  return {
+    step: (step) => {
+      stepSeconds.observe({ kind: step.kind }, step.seconds);
+      if (step.kind !== "decode") return;
+      batchRows.observe(step.rows);
+      batchAdapters.observe(step.adapters);
+    },
+    adapterLoaded: (load) => loads.observe({ from: load.from }, load.seconds),
+  };
+}

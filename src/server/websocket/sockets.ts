@@ -1,0 +1,110 @@
+/** The WebSocket endpoint: handshake, subprotocols, the set of open sockets. Knows nothing of messages. */
+import type { IncomingMessage } from "node:http";
+import type { Duplex } from "node:stream";
+import { WebSocketServer } from "ws";
+import { LorikeetError } from "../../base/errors.js";
+import { asFault } from "../../gateway/generation.js";
+import type { Access } from "../access/access.js";
+import { requestId } from "../http/context.js";
+import type { Metrics } from "../metrics/metrics.js";
+import { type SessionDeps, SocketSession } from "./session.js";
+import { refuse } from "./upgrades.js";
+
+const paths: readonly string[] = ["/v1/ws", "/ws"];
+/** The one subprotocol that is ever selected. Browsers offer their key as another, which is neither echoed nor logged. */
+const protocol = "lorikeet";
+/** Those that `ws` reads. */
+const spokenVersions = "13, 8";
+
+export class Sockets {
+  readonly #deps: SessionDeps;
+  readonly #access: Access;
+  readonly #metrics: Metrics;
+  readonly #server: WebSocketServer;
+  readonly #sessions = new Set<SocketSession>();
+  readonly #ids = new WeakMap<IncomingMessage, string>();
+
+  constructor(deps: SessionDeps, access: Access, metrics: Metrics) {
+    this.#deps = deps;
+    this.#access = access;
+    this.#metrics = metrics;
+    this.#server = new WebSocketServer({
+      noServer: true,
+      maxPayload: deps.options.maxFrameBytes,
+      perMessageDeflate: false,
+      allowSynchronousEvents: false, // a message a turn: thousands of small ones come in one read, and others wait meanwhile
+      handleProtocols: (offered) => (offered.has(protocol) ? protocol : false),
+    });
+    this.#server.on("headers", (headers, req) => headers.push(`x-request-id: ${this.#ids.get(req) ?? ""}`));
+    this.#server.on("wsClientError", ({ message }, socket, req) => {
+      const fault = new LorikeetError("invalid_value", `The WebSocket's handshake cannot be used: ${message}.`);
+      this.#refuse(req, socket, fault, { "sec-websocket-version": spokenVersions });
+    });
+    deps.gate.onDrain(() => {
+      for (const session of this.#sessions) session.drain();
+    });
+  }
+
+  get open(): number {
+    return this.#sessions.size;
+  }
+
+  /** Cuts every socket that is still open. */
+  close(): void {
+    for (const client of this.#server.clients) client.terminate();
+    this.#server.close();
+  }
+
+  /** A connection that asks for a WebSocket, as Node hands it over. */
+  upgrade(req: IncomingMessage, socket: Duplex, head: Buffer): void {
+    const id = requestId(req.headers);
+    socket.on("error", () => socket.destroy());
+    const fault = this.#refusal(req);
+    this.#ids.set(req, id);
+    if (fault) {
+      this.#refuse(req, socket, fault);
+      return;
+    }
+    this.#server.handleUpgrade(req, socket, head, (ws) => {
+      const session = new SocketSession(ws, id, this.#deps);
+      this.#sessions.add(session);
+      this.#metrics.sockets.inc();
+      socket.once("close", () => session.leave());
+      ws.on("close", () => {
+        this.#sessions.delete(session);
+        this.#metrics.sockets.dec();
+      });
+    });
+  }
+
+  #refuse(req: IncomingMessage, socket: Duplex, fault: LorikeetError, headers: Record<string, string> = {}): void {
+    const { logger, options } = this.#deps;
+    const { status, code } = fault;
+    const id = this.#ids.get(req) ?? "";
+    const remote = req.socket.remoteAddress;
+    logger.info({ requestId: id, method: "WS", path: pathOf(req), status, code, remote }, "request");
+    refuse(socket, fault, options.lingerMs, { "x-request-id": id, ...headers });
+  }
+
+  #refusal(req: IncomingMessage): LorikeetError | null {
+    const { gate, options, connections } = this.#deps;
+    const refusal = connections.refusalOf(req.socket);
+    if (refusal) return refusal;
+    try {
+      this.#access.check(req);
+    } catch (error) {
+      return asFault(error);
+    }
+    if (!paths.includes(pathOf(req))) {
+      return new LorikeetError("route_not_found", `WebSockets are served at ${paths[0]} alone.`);
+    }
+    if (gate.isDraining) return new LorikeetError("draining", "The server is shutting down and takes no new requests.");
+    if (this.#sessions.size < options.maxSockets) return null;
+    return new LorikeetError("queue_full", `At most ${options.maxSockets} WebSockets may be open.`, {
+      allowed: options.maxSockets,
+    });
+  }
+}
+
+/** Without its query, which may hold a secret. */
+const pathOf = (req: IncomingMessage): string => req.url?.split("?", 1)[0] ?? "";

@@ -1,0 +1,135 @@
+/** Chat templates: where a model keeps its own, and turning messages into one text with it. Nothing else imports the engine. */
+
+import { basename } from "node:path";
+import { LorikeetError } from "../../base/errors.js";
+import type { Json } from "../../base/json.js";
+import { defaultRenderLimits, type RenderLimits } from "../jinja/budget.js";
+import { RaisedFault, TemplateFault } from "../jinja/faults.js";
+import { Program } from "../jinja/program.js";
+import { asRecord, asString, describe, readIfThere } from "../json.js";
+import type { ChatMessage, RenderOptions } from "../types.js";
+import { continueFinalMessage } from "./continue.js";
+
+/** A template's text and the file that it came from. */
+export interface TemplateSource {
+  readonly text: string;
+  readonly origin: string;
+}
+
+/** Renders a chat. The flag stands on its own because nearly every call needs nothing else. */
+export type RenderChat = (
+  messages: readonly ChatMessage[],
+  addGenerationPrompt: boolean,
+  options?: Omit<RenderOptions, "addGenerationPrompt">,
+) => string;
+
+/** A mark at the beginning stays, as Python keeps it. */
+const utf8 = (bytes: Uint8Array): string => new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes);
+
+/**
+ * The override if one is given, else chat_template.jinja, else `chat_template` of tokenizer_config.json (a string, or a list of
+ * named templates of which `default` is taken); null where there is none.
+ * @throws LorikeetError `invalid_config` when the override cannot be read, `model_invalid` when the model's own is malformed.
+ */
+export async function findTemplate(
+  directory: string,
+  config: Json,
+  override: string | undefined,
+): Promise<TemplateSource | null> {
+  if (override !== undefined) {
+    const bytes = await readIfThere(override).catch((cause: unknown) => unreadable(override, cause));
+    return bytes ? { text: utf8(bytes), origin: override } : unreadable(override, null);
+  }
+  const path = `${directory}/chat_template.jinja`;
+  const bytes = await readIfThere(path);
+  if (bytes) return { text: utf8(bytes), origin: path };
+  const text = ownTemplate(config.chat_template);
+  return text === null ? null : { text, origin: `${directory}/tokenizer_config.json` };
+}
+
+function unreadable(path: string, cause: unknown): never {
+  const reason = cause instanceof Error ? cause.message : "there is no such file.";
+  throw new LorikeetError("invalid_config", `The chat template ${path} cannot be read: ${reason}`, {
+    param: "--chat-template",
+    found: path,
+    cause,
+  });
+}
+
+function ownTemplate(value: unknown): string | null {
+  if (value === undefined || value === null) return null;
+  if (typeof value === "string") return value;
+  const rows = Array.isArray(value) ? value.map(asRecord) : [asRecord(value)];
+  const named = rows.find((row) => row?.name === "default");
+  const text = asString(named?.template);
+  if (text !== null) return text;
+  const names = rows.map((row) => asString(row?.name) ?? describe(row));
+  throw new LorikeetError(
+    "model_invalid",
+    `chat_template in tokenizer_config.json must be a string or a list with a template named "default"; found ${names.join(", ")}. Another can be given with --chat-template <file>.`,
+    { param: "chat_template", found: names, allowed: ["default"] },
+  );
+}
+
+/**
+ * Compiles a template once. `variables` are the special tokens by name. The renderer throws LorikeetError `invalid_value` with
+ * the template's own message when the template refuses the messages, `chat_template_limit` past the limits, and
+ * `model_unsupported` for any other fault. Clients see these: they name the template's file, never its folder.
+ * @throws LorikeetError `model_unsupported` when the template cannot be parsed.
+ */
+export function compileTemplate(
+  source: TemplateSource,
+  variables: ReadonlyMap<string, string>,
+  limits: RenderLimits = defaultRenderLimits,
+): RenderChat {
+  const file = basename(source.origin);
+  const fail = (what: string, cause: unknown): never => {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    const message = `The chat template ${file} cannot be ${what}: ${reason}. Another can be given with --chat-template <file>.`;
+    throw new LorikeetError("model_unsupported", message, { param: "--chat-template", found: file, cause });
+  };
+  const program = attempt(
+    () => new Program(source.text),
+    (cause) => fail("parsed", cause),
+  );
+  const render: RenderChat = (messages, addGenerationPrompt, options = {}) => {
+    const values = {
+      ...Object.fromEntries(variables),
+      ...options.kwargs,
+      messages,
+      tools: options.tools ?? null,
+      documents: options.documents ?? null,
+      add_generation_prompt: addGenerationPrompt,
+    };
+    return attempt(
+      () => program.render(values, limits),
+      (cause) => refuse(cause, limits) ?? fail("rendered", cause),
+    );
+  };
+  return (messages, addGenerationPrompt, options = {}) =>
+    options.continueFinalMessage
+      ? continueFinalMessage(messages, (marked) => render(marked, addGenerationPrompt, options))
+      : render(messages, addGenerationPrompt, options);
+}
+
+/** What the messages are to blame for; null where the template is. */
+function refuse(cause: unknown, { maxSteps }: RenderLimits): null {
+  if (cause instanceof RaisedFault) {
+    const message = `The chat template refused the messages: ${cause.message}`;
+    throw new LorikeetError("invalid_value", message, { param: "messages", cause });
+  }
+  if (!(cause instanceof TemplateFault) || cause.kind !== "LimitError") return null;
+  throw new LorikeetError(
+    "chat_template_limit",
+    `The chat template cannot render these messages: ${cause.message}. --max-template-steps sets the number of steps.`,
+    { param: "messages", allowed: maxSteps, cause },
+  );
+}
+
+function attempt<T>(task: () => T, otherwise: (cause: unknown) => never): T {
+  try {
+    return task();
+  } catch (cause) {
+    return otherwise(cause);
+  }
+}

@@ -1,0 +1,60 @@
+/**
+ * Sentencepiece's precompiled map of characters: a double array (Aoe, 1989; the layout of darts-clone) from UTF-8 bytes to what
+ * replaces them. Takes and gives text.
+ */
+
+import { LorikeetError } from "../../base/errors.js";
+
+/** Longer clusters are looked up character by character, as in the Rust library. */
+const longestClusterBytes = 5;
+
+const utf8 = new TextEncoder();
+const segmenter = new Intl.Segmenter("und", { granularity: "grapheme" });
+
+/** `encoded` is base64. @throws LorikeetError `model_invalid` when the map is cut short. */
+export function createCharsMap(encoded: string): (text: string) => string {
+  const bytes = Buffer.from(encoded, "base64");
+  const trieBytes = bytes.length >= 4 ? bytes.readUInt32LE(0) : 0;
+  if (bytes.length < 4 || trieBytes % 4 !== 0 || 4 + trieBytes > bytes.length) {
+    throw new LorikeetError(
+      "model_invalid",
+      `The tokenizer cannot be used: its precompiled map of characters says ${trieBytes} bytes and has ${Math.max(0, bytes.length - 4)}.`,
+      { param: "tokenizer.json" },
+    );
+  }
+  const units = Uint32Array.from({ length: trieBytes / 4 }, (_, i) => bytes.readUInt32LE(4 + 4 * i));
+  const replacements = bytes.subarray(4 + trieBytes);
+  const lookUp = (key: Uint8Array): string | null => {
+    const at = shortestPrefix(units, key);
+    if (at === null || at > replacements.length) return null;
+    const end = replacements.indexOf(0, at);
+    return replacements.toString("utf8", at, end < 0 ? replacements.length : end);
+  };
+  return (text) => {
+    let mapped = "";
+    for (const { segment } of segmenter.segment(text)) {
+      const key = utf8.encode(segment);
+      const whole = key.length <= longestClusterBytes ? lookUp(key) : null;
+      if (whole !== null) mapped += whole;
+      else for (const character of segment) mapped += lookUp(utf8.encode(character)) ?? character;
+    }
+    return mapped;
+  };
+}
+
+/** The value of the shortest key that `key` begins with. */
+function shortestPrefix(units: Uint32Array, key: Uint8Array): number | null {
+  let node = offsetOf(units[0] ?? 0);
+  for (const byte of key) {
+    if (byte === 0) return null;
+    node ^= byte;
+    const unit = units[node];
+    // The label: the low byte, and a top bit that only values have.
+    if (unit === undefined || (unit & 0x800000ff) !== byte) return null;
+    node ^= offsetOf(unit);
+    if ((unit >>> 8) & 1) return (units[node] ?? 0) & 0x7fffffff;
+  }
+  return null;
+}
+
+const offsetOf = (unit: number): number => (unit >>> 10) << ((unit & 0x200) >>> 6);

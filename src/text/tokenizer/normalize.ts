@@ -1,0 +1,131 @@
+/**
+ * The normalizers of a tokenizer.json, as the Rust library computes them. Takes and gives text; knows no tokens. White space is
+ * Unicode's here: JavaScript's own `trim` and `\s` take U+FEFF for white space and leave U+0085.
+ */
+
+import { LorikeetError } from "../../base/errors.js";
+import type { Json } from "../../base/json.js";
+import { asList, asRecord, asString } from "../json.js";
+import { byteLevelText } from "./bytes.js";
+import { createCharsMap } from "./chars-map.js";
+import { openPackage } from "./package.js";
+
+export type Normalize = (text: string) => string;
+
+const supported = [
+  "BertNormalizer",
+  "ByteLevel",
+  "Lowercase",
+  "NFC",
+  "NFD",
+  "NFKC",
+  "NFKD",
+  "Nmt",
+  "Precompiled",
+  "Prepend",
+  "Replace",
+  "Sequence",
+  "Strip",
+  "StripAccents",
+];
+
+/** @throws LorikeetError `model_unsupported` for a kind that is not known. */
+export function createNormalizer(config: Json | null): Normalize {
+  if (config === null) return (text) => text;
+  switch (config.type) {
+    case "Sequence":
+      return inOrder(asList(config.normalizers).map((part) => createNormalizer(asRecord(part))));
+    case "NFC":
+    case "NFD":
+    case "NFKC":
+    case "NFKD": {
+      const form = config.type;
+      return (text) => text.normalize(form);
+    }
+    case "Lowercase":
+      return lowercase;
+    case "Strip":
+      return strip(config.strip_left === true, config.strip_right === true);
+    case "StripAccents":
+      return (text) => text.replace(/\p{M}/gu, "");
+    case "Prepend": {
+      const prefix = asString(config.prepend) ?? "";
+      return (text) => (text === "" ? "" : prefix + text);
+    }
+    case "Replace":
+      return replace(config);
+    case "Nmt":
+      return nmt;
+    case "Precompiled":
+      return createCharsMap(asString(config.precompiled_charsmap) ?? "");
+    case "BertNormalizer":
+      return bert(config);
+    case "ByteLevel":
+      return byteLevelText;
+  }
+  throw new LorikeetError(
+    "model_unsupported",
+    `The normalizer in tokenizer.json is ${JSON.stringify(config.type)}, which is not supported. Supported are ${supported.join(", ")}.`,
+    { param: "tokenizer.json", found: config.type, allowed: supported },
+  );
+}
+
+/** The same normalizer for a text that goes on behind another: nothing is put in front of it. */
+export function withoutPrepend(config: Json | null): Json | null {
+  if (config?.type === "Prepend") return null;
+  if (config?.type !== "Sequence") return config;
+  const normalizers = asList(config.normalizers).map((part) => withoutPrepend(asRecord(part)));
+  return { ...config, normalizers: normalizers.filter((part) => part !== null) };
+}
+
+const inOrder = (steps: readonly Normalize[]): Normalize => {
+  return (text) => steps.reduce((changed, step) => step(changed), text);
+};
+
+/** Character by character: a final sigma is no special case, as it is for `toLowerCase` of a whole text. */
+function lowercase(text: string): string {
+  const lower = text.toLowerCase();
+  return text.includes("Σ") ? Array.from(text, (character) => character.toLowerCase()).join("") : lower;
+}
+
+function strip(left: boolean, right: boolean): Normalize {
+  return (text) => {
+    const begun = left ? text.replace(/^\p{White_Space}+/u, "") : text;
+    return right ? begun.replace(/\p{White_Space}+$/u, "") : begun;
+  };
+}
+
+function replace(config: Json): Normalize {
+  // In JavaScript `$` begins a reference to the match.
+  const content = (asString(config.content) ?? "").replaceAll("$", "$$$$");
+  const { normalizer } = openPackage({ normalizer: { ...config, content } });
+  return normalizer ?? ((text) => text);
+}
+
+/** Sentencepiece's NMT rules: controls go, other kinds of white space and a few marks become spaces. */
+function nmt(text: string): string {
+  const kept = Array.from(text).filter((character) => !isDroppedByNmt(character.charCodeAt(0)));
+  return kept.join("").replace(/[\t\n\f\r\u1680\u200B-\u200F\u2028\u2029\u2581\uFEFF\uFFFD]/g, " ");
+}
+
+function isDroppedByNmt(code: number): boolean {
+  if (code === 0x7f || code === 0x8f || code === 0x9f || code === 0x0b) return true;
+  return (code >= 0x01 && code <= 0x08) || (code >= 0x0e && code <= 0x1f);
+}
+
+const ideographs =
+  /[\u4E00-\u9FFF\u3400-\u4DBF\u{20000}-\u{2A6DF}\u{2A700}-\u{2B73F}\u{2B740}-\u{2B81F}\u{2B920}-\u{2CEAF}\uF900-\uFAFF\u{2F800}-\u{2FA1F}]/gu;
+
+function bert(config: Json): Normalize {
+  const steps: Normalize[] = [];
+  const isSet = (key: string): boolean => config[key] !== false && config[key] !== null;
+  if (isSet("clean_text")) {
+    steps.push((text) => text.replace(/(?![\t\n\r])[\p{C}\uFFFD]/gu, "").replace(/\p{White_Space}/gu, " "));
+  }
+  if (isSet("handle_chinese_chars")) steps.push((text) => text.replace(ideographs, " $& "));
+  const lower = isSet("lowercase");
+  if (typeof config.strip_accents === "boolean" ? config.strip_accents : lower)
+    steps.push((text) => text.normalize("NFD").replace(/\p{Mn}/gu, ""));
+  if (lower) steps.push(lowercase);
+  return inOrder(steps);
+}

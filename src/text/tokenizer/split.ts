@@ -1,0 +1,139 @@
+/**
+ * Rewrites pre-tokenizers into forms that the tokenizers package for JavaScript splits as the Rust library does. The package's
+ * own Digits knows ASCII digits only, its ByteLevel takes JavaScript's idea of white space, its Metaspace never splits words
+ * and its Split ignores the merging behaviours; each has an equal spelling in patterns that it does handle.
+ */
+
+import { LorikeetError } from "../../base/errors.js";
+import type { Json } from "../../base/json.js";
+import { asList, asRecord, asString } from "../json.js";
+
+/** GPT-2's words, as in the Rust library's ByteLevel. */
+const gpt2Words = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
+
+/** Every match is a piece, and so is every stretch between matches. */
+const isolate = (regex: string): Json => ({
+  type: "Split",
+  pattern: { Regex: regex },
+  behavior: "Isolated",
+  invert: false,
+});
+
+/** Only the matches are pieces: for patterns that match all of a text. */
+const matches = (regex: string): Json => ({
+  type: "Split",
+  pattern: { Regex: regex },
+  behavior: "Removed",
+  invert: true,
+});
+
+const inOrder = (...pretokenizers: readonly Json[]): Json => ({ type: "Sequence", pretokenizers });
+
+/** The Rust regular expressions' \w. */
+const wordCharacters = "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\p{Join_Control}";
+const word = `[${wordCharacters}]`;
+const punctuation = "\\p{P}\\u0021-\\u002F\\u003A-\\u0040\\u005B-\\u0060\\u007B-\\u007E";
+
+const escaped = (text: string): string => text.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&");
+
+/** The same splits in the package's hands as in the Rust library's; null where there is no pre-tokenizer. */
+export function repairSplit(config: Json | null): Json | null {
+  if (config === null) return null;
+  switch (config.type) {
+    case "Sequence":
+      return inOrder(
+        ...asList(config.pretokenizers)
+          .map((part) => repairSplit(asRecord(part)))
+          .filter((part) => part !== null),
+      );
+    case "Digits":
+      return isolate(config.individual_digits === true ? "\\p{N}" : "\\p{N}+");
+    case "ByteLevel":
+      return byteLevel(config);
+    case "Metaspace":
+      return metaspace(config);
+    case "Split":
+      return split(config);
+    case "Whitespace":
+      return matches(`${word}+|[^${wordCharacters}\\p{White_Space}]+`);
+    case "WhitespaceSplit":
+      return matches("\\P{White_Space}+");
+    case "Punctuation":
+      return split({ ...config, type: "Split", pattern: { Regex: `[${punctuation}]` }, invert: false });
+    case "BertPreTokenizer":
+      return matches(`[^\\p{White_Space}${punctuation}]+|[${punctuation}]`);
+    case "CharDelimiterSplit":
+      return matches(`(?:(?!${escaped(asString(config.delimiter) ?? " ")})[\\s\\S])+`);
+    case "FixedLength":
+      return matches(`[\\s\\S]{1,${typeof config.length === "number" ? config.length : 5}}`);
+    default:
+      return config;
+  }
+}
+
+function byteLevel(config: Json): Json {
+  if (config.use_regex === false) return config;
+  const bytes = { ...config, use_regex: false, add_prefix_space: false };
+  if (config.add_prefix_space !== true) return inOrder(isolate(gpt2Words), bytes);
+  // A Metaspace that replaces spaces by spaces does nothing but put one in front.
+  const prefix = { type: "Metaspace", replacement: " ", prepend_scheme: "always" };
+  return inOrder(prefix, isolate(gpt2Words), bytes);
+}
+
+function metaspace(config: Json): Json {
+  const mark = asString(config.replacement) ?? "▁";
+  const scheme = asString(config.prepend_scheme) ?? (config.add_prefix_space === false ? "never" : "always");
+  const spelled = { ...config, prepend_scheme: scheme };
+  if (config.split === false) return spelled;
+  return inOrder(spelled, matches(joinedToNext(escaped(mark))));
+}
+
+function split(config: Json): Json {
+  const pattern = asRecord(config.pattern);
+  const regex = asString(pattern?.Regex);
+  const text = asString(pattern?.String);
+  const one = regex ?? (text === null ? null : escaped(text));
+  const behavior = asString(config.behavior)?.toLowerCase();
+  if (one === null) return config;
+  if (config.invert === true) return inverted(config, one, behavior);
+  switch (behavior) {
+    case "mergedwithprevious":
+      return matches(`(?:(?!${one})[\\s\\S])*(?:${one})|(?:(?!${one})[\\s\\S])+`);
+    case "mergedwithnext":
+      return matches(joinedToNext(one));
+    case "contiguous":
+      return matches(`(?:${one})+|(?:(?!${one})[\\s\\S])+`);
+    default:
+      return config;
+  }
+}
+
+/** The stretches between matches take the matches' part: with `removed` they go, isolated both stay. */
+function inverted(config: Json, one: string, behavior: string | undefined): Json {
+  if (behavior === "removed") return matches(one);
+  if (behavior === "isolated") return isolate(one);
+  throw new LorikeetError(
+    "model_unsupported",
+    `The pre-tokenizer "Split" in tokenizer.json is inverted with the behavior ${JSON.stringify(config.behavior)}, which is not supported.`,
+    { param: "tokenizer.json", found: config.behavior, allowed: ["Removed", "Isolated"] },
+  );
+}
+
+/** The same pre-tokenizer for a text that goes on behind another: it puts nothing in front of it. */
+export function withoutPrefixSpace(config: Json | null): Json | null {
+  switch (config?.type) {
+    case "Sequence":
+      return {
+        ...config,
+        pretokenizers: asList(config.pretokenizers).map((part) => withoutPrefixSpace(asRecord(part))),
+      };
+    case "ByteLevel":
+      return { ...config, add_prefix_space: false };
+    case "Metaspace":
+      return { ...config, prepend_scheme: "never" };
+    default:
+      return config;
+  }
+}
+
+const joinedToNext = (one: string): string => `(?:${one})(?:(?!${one})[\\s\\S])*|(?:(?!${one})[\\s\\S])+`;

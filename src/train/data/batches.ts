@@ -1,0 +1,199 @@
+/**
+ * Which rows every step reads: a pure function of rows, seed and step, so that a run can resume anywhere. Rows of like length
+ * share a step, or short rows share a packed row. Steps are chosen first and split into runs afterwards, so the same rows make
+ * a step however it is split. Knows no text.
+ */
+
+import { Draws, purposes } from "../random.js";
+import { noLabel, type TokenBatch } from "./batch.js";
+import type { Item } from "./dataset.js";
+import type { TokenRow } from "./encode.js";
+
+export interface BatchOptions {
+  /** Rows of one run of the graph; with pairs, pairs. */
+  readonly batch: number;
+  /** Runs that make a step. */
+  readonly accumulate: number;
+  readonly seed: number;
+  /** Steps whose rows are drawn together and sorted by length: more is less padding, and steps that are less alike. */
+  readonly lengthWindow: number;
+  /** Tokens of a packed row; null: rows are padded. */
+  readonly packLength: number | null;
+  /** Tokens of a run at least; shorter ones are padded. Default: any number. */
+  readonly minTokens?: number;
+}
+
+/** Items that share a row of a batch: one, or several when packed. */
+type Line = readonly Item[];
+
+/** A run: lines that the graph computes at once. */
+type Run = readonly Line[];
+
+export class BatchPlan {
+  readonly stepsPerEpoch: number;
+  readonly #items: readonly Item[];
+  readonly #options: BatchOptions;
+  #epoch = -1;
+  #steps: readonly (readonly Run[])[] = [];
+
+  constructor(items: readonly Item[], options: BatchOptions) {
+    this.#items = items;
+    this.#options = options;
+    this.stepsPerEpoch = Math.max(1, this.#stepsOf(0).length);
+  }
+
+  /** The runs of a step, counted from 0; one step of an epoch may have fewer rows. */
+  step(step: number): TokenBatch[] {
+    const steps = this.#stepsOf(Math.floor(step / this.stepsPerEpoch));
+    return (steps[step % this.stepsPerEpoch] ?? []).map((lines) => this.#toBatch(lines));
+  }
+
+  /** The batch with the most tokens, padding included: what memory must hold. */
+  largest(): TokenBatch {
+    const [first = [], ...others] = this.#stepsOf(0).flat();
+    return this.#toBatch(others.reduce((most, lines) => (computed(lines) > computed(most) ? lines : most), first));
+  }
+
+  /** The batch with the fewest tokens. */
+  smallest(): TokenBatch {
+    const [first = [], ...others] = this.#stepsOf(0).flat();
+    return this.#toBatch(others.reduce((least, lines) => (computed(lines) < computed(least) ? lines : least), first));
+  }
+
+  /** Tokens that each run of an epoch computes, padding included. */
+  runSizes(): number[] {
+    return this.#stepsOf(0).flatMap((runs) => runs.map((lines) => computed(lines, this.#options.minTokens)));
+  }
+
+  #toBatch(lines: Run): TokenBatch {
+    return toBatch(lines, this.#options.minTokens);
+  }
+
+  /** As many in every epoch. */
+  #stepsOf(epoch: number): readonly (readonly Run[])[] {
+    if (epoch !== this.#epoch) {
+      const { batch, packLength } = this.#options;
+      const steps = packLength === null ? this.#padded(epoch) : this.#packed(epoch, packLength);
+      this.#steps = steps.map((lines) => slices(lines, batch));
+      this.#epoch = epoch;
+    }
+    return this.#steps;
+  }
+
+  get #stepRows(): number {
+    return this.#options.batch * this.#options.accumulate;
+  }
+
+  #padded(epoch: number): Line[][] {
+    const { seed, lengthWindow } = this.#options;
+    const order = [...new Draws(seed, purposes.shuffle, epoch).permutation(this.#items.length)];
+    const steps = slices(order, this.#stepRows * lengthWindow).flatMap((window) => {
+      const lines = window.map((i): Line => [this.#item(i)]);
+      lines.sort((a, b) => lineLength(a) - lineLength(b)); // stable: equal lengths stay in the drawn order
+      return slices(lines, this.#stepRows);
+    });
+    return shuffled(steps, new Draws(seed, purposes.shuffle, epoch, 1));
+  }
+
+  /**
+   * First fit over the rows of one fixed draw, so that every epoch has the same packed rows, and as many; what differs is
+   * their order.
+   */
+  #packed(epoch: number, packLength: number): Line[][] {
+    const { seed } = this.#options;
+    const order = new Draws(seed, purposes.shuffle, 0).permutation(this.#items.length);
+    const lines = packLines(
+      [...order].map((i) => this.#item(i)),
+      packLength,
+    );
+    return slices(shuffled(lines, new Draws(seed, purposes.shuffle, epoch, 1)), this.#stepRows);
+  }
+
+  #item(index: number): Item {
+    const item = this.#items[index];
+    if (!item) throw new RangeError(`no item ${index}`);
+    return item;
+  }
+}
+
+/** Batches in a fixed order, without chance: for validation. */
+export function plainBatches(items: readonly Item[], batch: number, minTokens = 1): TokenBatch[] {
+  const lines = items.map((item): Line => [item]).sort((a, b) => lineLength(a) - lineLength(b));
+  return slices(lines, batch).map((run) => toBatch(run, minTokens));
+}
+
+/** A list in pieces of `size`; the last may be shorter. */
+function slices<T>(list: readonly T[], size: number): T[][] {
+  return Array.from({ length: Math.ceil(list.length / size) }, (_, i) => list.slice(i * size, (i + 1) * size));
+}
+
+const openLines = 64; // lines that first fit looks back at: packs as well as looking at all, in linear time
+
+function packLines(items: readonly Item[], length: number): Item[][] {
+  const done: Item[][] = [];
+  let open: { items: Item[]; left: number }[] = [];
+  for (const item of items) {
+    const need = lineLength([item]);
+    const place = open.find(({ left }) => left >= need);
+    if (place) {
+      place.items.push(item);
+      place.left -= need;
+    } else {
+      const line = { items: [item], left: length - need };
+      done.push(line.items);
+      open.push(line);
+      if (open.length > openLines) open = open.sort((a, b) => b.left - a.left).slice(0, openLines / 2);
+    }
+  }
+  return done;
+}
+
+function shuffled<T>(items: readonly T[], draws: Draws): T[] {
+  return [...draws.permutation(items.length)].flatMap((i) => {
+    const item = items[i];
+    return item === undefined ? [] : [item];
+  });
+}
+
+/** Tokens that a run over these lines computes. */
+function computed(lines: Run, minTokens = 1): number {
+  const rows = lines.reduce((sum, line) => sum + (line[0]?.length ?? 1), 0);
+  return rows * paddedLength(lines, rows, minTokens);
+}
+
+/** The longest line's length, or more where so few rows would have too few tokens. */
+function paddedLength(lines: Run, rows: number, minTokens: number): number {
+  return Math.max(Math.ceil(minTokens / rows), ...lines.map(lineLength));
+}
+
+/** Tokens of a line; a pair lies in two lines of the longer one's length. */
+function lineLength(line: Line): number {
+  return line.reduce((sum, item) => sum + Math.max(...item.map(({ ids }) => ids.length)), 0);
+}
+
+/** Lines as a batch: the rows of pairs follow each other, chosen and rejected. */
+function toBatch(lines: Run, minTokens = 1): TokenBatch {
+  const rows = lines.flatMap((line): (readonly TokenRow[])[] => {
+    const [only] = line;
+    return line.length === 1 && only ? only.map((row) => [row]) : [line.map(([row]) => row)];
+  });
+  const length = paddedLength(lines, rows.length, minTokens);
+  const count = rows.length * length;
+  const batch = {
+    rows: rows.length,
+    length,
+    ids: new Int32Array(count),
+    labels: new Int32Array(count).fill(noLabel),
+    segments: new Int32Array(count),
+  };
+  for (const [r, parts] of rows.entries()) {
+    let at = r * length;
+    for (const [s, { ids, trained }] of parts.entries()) {
+      batch.ids.set(ids, at);
+      batch.segments.fill(s + 1, at, at + ids.length);
+      for (let i = 1; i < ids.length; i++) if (trained[i]) batch.labels[at + i] = ids[i] ?? noLabel;
+      at += ids.length;
+    }
+  }
+  return batch;
+}

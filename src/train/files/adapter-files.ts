@@ -1,0 +1,142 @@
+/** Trained parameters as PEFT files and back: our A [in, rank] and B [rank, out] are PEFT's transposed. Knows no run. */
+
+import { join } from "node:path";
+import {
+  type AdapterDtype,
+  type AdapterToWrite,
+  checkAdapter,
+  weightFiles,
+  writeAdapter,
+} from "../../adapter/format.js";
+import { assert, LorikeetError } from "../../base/errors.js";
+import { linearSites } from "../../model/sites.js";
+import { siteInputs } from "../../model/training/types.js";
+import type { DecoderConfig } from "../../model/types.js";
+import { SafetensorsFile } from "../../tensor/safetensors.js";
+import { transpose } from "../../tensor/transpose.js";
+import type { LoraShape, LoraSite } from "../lora.js";
+import type { Parameter } from "../step.js";
+
+export interface AdapterFacts {
+  readonly shape: LoraShape;
+  readonly sites: readonly LoraSite[];
+  readonly targetModules: readonly string[];
+  readonly dropout: number;
+  /** Weight-decomposed: each layer has a magnitude too. */
+  readonly dora: boolean;
+  readonly baseModelName: string;
+  readonly family: DecoderConfig["family"];
+}
+
+/** Writes the parameters as they are now, flushed to the disk; BF16 rounds them. */
+export async function saveAdapter(
+  folder: string,
+  { shape, sites, targetModules, dropout, dora, baseModelName, family }: AdapterFacts,
+  parameters: readonly Parameter[],
+  dtype: AdapterDtype = "F32",
+): Promise<void> {
+  const byName = new Map(parameters.map((parameter) => [parameter.name, parameter]));
+  const dataOf = (name: string): Float32Array => {
+    const parameter = byName.get(name);
+    assert(parameter, `the step trains ${name}`);
+    return parameter.data;
+  };
+  const patterns = patternsOf(shape, sites);
+  const adapter: AdapterToWrite = {
+    config: {
+      r: shape.rank,
+      loraAlpha: shape.alpha,
+      useRslora: shape.rslora,
+      useDora: dora,
+      loraDropout: dropout,
+      baseModelName,
+      targetModules,
+      fanInFanOut: family === "gpt2",
+      ...patterns,
+    },
+    tensors: sites.map(({ path, rank, inFeatures, outFeatures }) => ({
+      path,
+      rank,
+      inFeatures,
+      outFeatures,
+      a: transpose(dataOf(siteInputs(path).a), inFeatures, rank),
+      b: transpose(dataOf(siteInputs(path).b), rank, outFeatures),
+      ...(dora ? { magnitude: dataOf(siteInputs(path).magnitude) } : {}),
+    })),
+  };
+  await writeAdapter(folder, adapter, { fsync: true, dtype });
+}
+
+/** Layers whose rank or alpha is not the common one, by their paths. */
+function patternsOf(shape: LoraShape, sites: readonly LoraSite[]) {
+  const entries = (key: "rank" | "alpha"): Record<string, number> =>
+    Object.fromEntries(sites.filter((site) => site[key] !== shape[key]).map((site) => [site.path, site[key]]));
+  return { rankPattern: entries("rank"), alphaPattern: entries("alpha") };
+}
+
+export interface OpenedAdapter {
+  readonly digest: string;
+  readonly dora: boolean;
+  readonly shape: LoraShape;
+  readonly sites: readonly LoraSite[];
+  /** Copies the tensors into the parameters. */
+  readInto(parameters: readonly Parameter[]): Promise<void>;
+}
+
+/** Checks a PEFT folder against a base, to go on from it. Throws what checking throws. */
+export async function openAdapter(folder: string, config: DecoderConfig): Promise<OpenedAdapter> {
+  const { summary, modules, config: canonical } = await checkAdapter(folder, linearSites(config));
+  if (canonical.peft_type !== "LORA") throw notTrained(folder, canonical.peft_type);
+  const shape = { rank: canonical.r, alpha: canonical.lora_alpha, rslora: canonical.use_rslora };
+  const sites = modules.map(({ path, inFeatures, outFeatures, rank, alpha, scale }) => ({
+    path,
+    inFeatures,
+    outFeatures,
+    rank,
+    alpha,
+    scale,
+  }));
+  return {
+    digest: summary.weightsDigest,
+    dora: summary.dora,
+    shape,
+    sites,
+    async readInto(parameters) {
+      const byName = new Map(parameters.map((parameter) => [parameter.name, parameter]));
+      await using file = await openWeights(folder);
+      for (const { path, inFeatures, outFeatures, rank, aName, bName, mName } of modules) {
+        const { a, b, magnitude } = siteInputs(path);
+        transposeInto(await file.readFloat32(aName), rank, inFeatures, byName.get(a));
+        transposeInto(await file.readFloat32(bName), outFeatures, rank, byName.get(b));
+        if (mName !== null) transposeInto(await file.readFloat32(mName), 1, outFeatures, byName.get(magnitude));
+      }
+    },
+  };
+}
+
+function notTrained(folder: string, method: string): LorikeetError {
+  return new LorikeetError(
+    "adapter_unsupported",
+    `${folder} holds an adapter of peft_type ${method}; only LORA can be trained on.`,
+    { param: "--init-from", found: method, allowed: "LORA" },
+  );
+}
+
+async function openWeights(folder: string): Promise<SafetensorsFile> {
+  const [name] = weightFiles;
+  try {
+    return await SafetensorsFile.open(join(folder, name));
+  } catch (cause) {
+    throw new LorikeetError("adapter_unsupported", `${folder} holds no ${name}: only PEFT's format is trained on.`, {
+      param: "--init-from",
+      found: folder,
+      allowed: name,
+      cause,
+    });
+  }
+}
+
+function transposeInto(tensor: Float32Array, rows: number, columns: number, into: Parameter | undefined): void {
+  assert(into && into.data.length === tensor.length, "an adapter's tensor has a parameter of its size");
+  transpose(tensor, rows, columns, into.data);
+}

@@ -1,0 +1,174 @@
+/** The model card of a trained adapter or model: README.md as model hubs read it, with the recipe that makes it again. */
+
+import { type TrainSettings, trainDefaults } from "../settings.js";
+import type { RunRecord, RunResults } from "./record.js";
+
+/** Markdown with the hubs' header. `name` is the adapter's. */
+export function modelCard(name: string, record: RunRecord): string {
+  const { base, data, settings, results } = record;
+  const isFull = settings.method === "full";
+  return [
+    "---",
+    `library_name: ${isFull ? "transformers" : "peft"}`,
+    `base_model: ${base.name}`,
+    "tags:",
+    ...(isFull ? [] : ["- lora"]),
+    "- lorikeet",
+    "---",
+    "",
+    `# ${name}`,
+    "",
+    summary(record),
+    "",
+    ...(results ? resultLines(results, record) : ["The run has not ended.", ""]),
+    "![loss, validation loss and rate](training.svg)",
+    "",
+    "## Use",
+    "",
+    ...useLines(name, record),
+    "## Data",
+    "",
+    dataLine(record),
+    "",
+    table(
+      ["file", "SHA-256"],
+      data.files.map(({ split, name: file, sha256 }) => [`${split}: ${file}`, sha256]),
+    ),
+    "",
+    "## Recipe",
+    "",
+    "For `lorikeet train --config`, with `model`, `data` and `out` besides; what is not named is the default.",
+    "",
+    fence("yaml", recipe(record)),
+    "",
+  ].join("\n");
+}
+
+function summary({ base, settings }: RunRecord): string {
+  const parameters = `${base.name} (${base.parameters.toLocaleString("en-US")} parameters)`;
+  if (settings.method === "full") {
+    return `${parameters} with every weight trained on, by \`lorikeet train\`. transformers and vLLM load this folder too.`;
+  }
+  const kind = settings.dora ? "DoRA" : settings.rslora ? "rsLoRA" : "LoRA";
+  const method = settings.method === "dpo" ? " on preferences (DPO)" : "";
+  const readers = settings.dora ? "PEFT loads" : "PEFT and vLLM load";
+  return `A ${kind} adapter of rank ${settings.rank} for ${parameters}, trained over its ${base.dtype} weights by \`lorikeet train\`${method}. ${readers} this folder too.`;
+}
+
+function resultLines(results: RunResults, { data, settings }: RunRecord): string[] {
+  const units = settings.method === "dpo" ? "validation pairs" : "validation rows";
+  const rows = validationRows(results, settings);
+  return [
+    ...(rows.length > 0
+      ? [
+          table([`${data.validation_rows} ${units}`, "loss", ...(isPreference(settings) ? [] : ["perplexity"])], rows),
+          "",
+        ]
+      : []),
+    `${endings[results.ended] ?? results.ended} after ${results.steps} steps of ${settings.batch * settings.accumulate} ${settings.method === "dpo" ? "pairs" : "rows"}; the weights of step ${results.kept_step} are kept: ${tokensText(results)}.${servedText(results)}`,
+    "",
+  ];
+}
+
+/** A preference's loss is of pairs, not of tokens: it has no perplexity. */
+const isPreference = ({ method }: TrainSettings): boolean => method === "dpo";
+
+/** The validation loss before the run, of its last weights, of its best, and of what was written. */
+function validationRows(results: RunResults, settings: TrainSettings): string[][] {
+  const { base_validation_loss: before, written_validation_loss: written, kept_step: kept } = results;
+  const { steps, last_validation_loss: last, best_step: bestStep, best_validation_loss: best } = results;
+  const shown = (step: number): string => `step ${step}${step === kept ? ", kept" : ""}`;
+  const entries: readonly (readonly [name: string, loss: number | null])[] = [
+    ["before", before],
+    [`${bestStep === steps ? "last and best" : "last"} (${shown(steps)})`, last],
+    [`best (${shown(bestStep ?? 0)})`, bestStep === steps ? null : best],
+    ["as written, rounded", written],
+  ];
+  return entries.flatMap(([name, loss]) =>
+    loss === null ? [] : [[name, loss.toFixed(4), ...(isPreference(settings) ? [] : [perplexity(loss)])]],
+  );
+}
+
+const endings: Readonly<Record<string, string>> = {
+  done: "Done",
+  patience: "Ended, as nothing got better,",
+  time: "Ended, as its time was up,",
+  diverged: "Ended, as the loss diverged,",
+};
+
+const perplexity = (loss: number): string => Math.exp(loss).toFixed(2);
+const tokensText = ({ tokens, seconds }: RunResults): string =>
+  `${tokens.toLocaleString("en-US")} tokens${seconds > 0 ? `, ${Math.round(tokens / seconds)} a second` : ""}`;
+
+function servedText({ served_check: check }: RunResults): string {
+  if (!check) return "";
+  return ` On ${check.rows} of the validation rows the loss is ${check.trained.toFixed(5)} by the training graph and ${check.served.toFixed(5)} as served over ${check.dtype}.`;
+}
+
+function useLines(name: string, { base, settings, labels, label_template: template }: RunRecord): string[] {
+  const isFull = settings.method === "full";
+  const folders = isFull ? `--model ${name}` : `--model ${base.name} --adapters the-folder-that-holds-${name}`;
+  const request = JSON.stringify({ model: name, prompt: "...", max_tokens: 40 }).replaceAll("'", "'\\''");
+  const lines = [
+    `npx lorikeet serve ${folders}`,
+    "curl http://localhost:8080/v1/completions -H 'content-type: application/json' \\",
+    `  -d '${request}'`,
+  ];
+  const written = JSON.stringify(template);
+  const shown =
+    labels.length <= 50 ? labels.join(", ") : `${labels.slice(0, 50).join(", ")} and ${labels.length - 50} more`;
+  return [
+    fence("sh", lines),
+    "",
+    ...(labels.length > 0 ? [`It writes one of the labels ${shown}, in the form ${written}.`, ""] : []),
+  ];
+}
+
+function dataLine({ data, init_from: start }: RunRecord): string {
+  const { dropped, shortened } = data.counts;
+  const left = [
+    ...(dropped > 0 ? [`${dropped} without a label were left out`] : []),
+    ...(shortened > 0 ? [`${shortened} were shortened`] : []),
+  ];
+  const more = left.length > 0 ? `; ${left.join(", ")}` : "";
+  const count = (rows: number): string => rows.toLocaleString("en-US");
+  return `${count(data.train_rows)} rows to train on and ${count(data.validation_rows)} to validate${more}.${start === null ? "" : ` It began as the adapter ${start}.`}`;
+}
+
+/** What says nothing where every weight is trained. */
+const ofAdapters: readonly string[] = [
+  "rank",
+  "alpha",
+  "dropout",
+  "rslora",
+  "dora",
+  "loraPlus",
+  "targets",
+  "saveDtype",
+];
+
+/** The options of the run as a configuration file holds them: what is usual is left out, but for what decides the most. */
+function recipe({ settings, data }: RunRecord): string[] {
+  const always: readonly string[] = ["rank", "alpha", "rate", "batch", "accumulate", "length", "seed"];
+  const isTold = ([name, value]: [string, unknown]): boolean => {
+    if (value === null || (settings.method === "full" && ofAdapters.includes(name))) return false;
+    if (name === "epochs") return settings.steps === null;
+    if (name === "beta" && settings.method !== "dpo") return false;
+    return always.includes(name) || String(value) !== String(trainDefaults[name as keyof typeof trainDefaults]);
+  };
+  const lines = Object.entries(settings)
+    .filter(isTold)
+    .map(([name, value]) => (name === "maxTimeMs" ? `max-time: ${value}ms` : `${keyOf(name)}: ${textOf(value)}`));
+  return [`data-digest: ${data.digest}`, ...lines];
+}
+
+const keyOf = (name: string): string => name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+const textOf = (value: unknown): string => (Array.isArray(value) ? `[${value.join(", ")}]` : JSON.stringify(value));
+
+const fence = (language: string, lines: readonly string[]): string => [`\`\`\`${language}`, ...lines, "```"].join("\n");
+
+function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
+  const line = (cells: readonly string[]): string =>
+    `| ${cells.map((cell) => cell.replaceAll("|", "\\|").replaceAll("\n", "\\n")).join(" | ")} |`;
+  return [line(head), line(head.map(() => "---")), ...rows.map(line)].join("\n");
+}

@@ -1,0 +1,30 @@
+/** The product of an adapter's two matrices, added to a weight. Knows no file. */
+import type { HostSite } from "../../adapter/types.js";
+import { bfloat16ToFloat32, float16ToFloat32 } from "../../tensor/half.js";
+import { transpose } from "../../tensor/transpose.js";
+
+/** W += s B A, W [out, in], or [in, out] when it is transposed. */
+export function addProduct(weight: Float32Array, site: HostSite, transposed: boolean): void {
+  const { rank, scale } = site;
+  const a = widen(site.a, site.dtype); // [in, rank]
+  const b = widen(site.b, site.dtype); // [rank, out]
+  const [inputs, outputs] = [a.length / rank, b.length / rank];
+  // Rows of the weight are made of rows of one factor, weighed by columns of the other.
+  const [rows, columns] = transposed ? [inputs, outputs] : [outputs, inputs];
+  const rowFactors = transposed ? a : transpose(b, rank, outputs); // [rows, rank]
+  const columnFactors = transposed ? b : transpose(a, inputs, rank); // [rank, columns]
+  for (let row = 0; row < rows; row++) {
+    for (let r = 0; r < rank; r++) {
+      const factor = scale * (rowFactors[row * rank + r] ?? 0);
+      const from = r * columns;
+      const to = row * columns;
+      for (let i = 0; i < columns; i++)
+        weight[to + i] = (weight[to + i] ?? 0) + factor * (columnFactors[from + i] ?? 0);
+    }
+  }
+}
+
+function widen(values: Float32Array | Uint16Array, dtype: HostSite["dtype"]): Float32Array {
+  if (values instanceof Float32Array) return values;
+  return dtype === "F16" ? float16ToFloat32(values) : bfloat16ToFloat32(values);
+}

@@ -1,0 +1,94 @@
+/** Folds an adapter into its base: a checkpoint directory that answers as the two did together. Knows no flag. */
+import { readdir, rename, stat } from "node:fs/promises";
+import { basename, dirname, join, resolve } from "node:path";
+import { loadAdapter } from "../../adapter/format.js";
+import type { HostSite } from "../../adapter/types.js";
+import { orMissing, removeTree, syncTree } from "../../base/durable.js";
+import { assert, LorikeetError } from "../../base/errors.js";
+import { makeFolders } from "../../base/files.js";
+import type { Progress } from "../../base/log.js";
+import { isTransposed, linearSites } from "../../model/sites.js";
+import type { Checkpoint, TensorLocation } from "../../model/types.js";
+import { type TensorToWrite, writeSafetensors } from "../../tensor/safetensors-write.js";
+import { readSegment, toFloat32 } from "../../weights/convert/task.js";
+import { rescale } from "../dora.js";
+import { addProduct } from "./low-rank.js";
+import { copyModelFiles, narrow } from "./model-files.js";
+
+export interface MergeOptions {
+  readonly checkpoint: Checkpoint;
+  /** A PEFT folder. */
+  readonly adapter: string;
+  readonly out: string;
+  /** `same`: each tensor in its own dtype, which rounds; `fp32`: all in float32. */
+  readonly dtype: "same" | "fp32";
+  readonly overwrite: boolean;
+  readonly progress?: Progress;
+}
+
+export interface Merged {
+  /** Tensors that the adapter changed. */
+  readonly changed: number;
+  readonly tensors: number;
+}
+
+/**
+ * Writes the directory under another name and renames it: W + s B A for every adapted layer (DoRA: each output at the length
+ * of its magnitude), all other files as they are.
+ * Throws `conflict` when `out` exists, and what loading the adapter throws.
+ */
+export async function mergeAdapter(options: MergeOptions): Promise<Merged> {
+  const { checkpoint, progress } = options;
+  const out = resolve(options.out);
+  const names = await orMissing(readdir(out));
+  const isFree = names === null ? (await orMissing(stat(out))) === null : names.length === 0;
+  if (!isFree && !options.overwrite) throw inTheWay(out, "exists already; --overwrite replaces it.");
+  if (!isFree && !names?.includes("config.json")) {
+    throw inTheWay(out, "is not a checkpoint (it has no config.json), and is not replaced: choose another --out.");
+  }
+  const { sites } = await loadAdapter(options.adapter, linearSites(checkpoint.config));
+  const draft = join(dirname(out), `.${basename(out)}.merging`);
+  await removeTree(draft);
+  await makeFolders(draft);
+  try {
+    await copyModelFiles(checkpoint.directory, draft, { dtype: options.dtype });
+    let done = 0;
+    const tensors = [...checkpoint.tensors.values()].map((location): TensorToWrite => {
+      const site = sites.get(location.name.replace(/\.weight$/, ""));
+      return mergedTensor(location, site, options, () => progress?.("merging", ++done, checkpoint.tensors.size));
+    });
+    await writeSafetensors(join(draft, "model.safetensors"), tensors, { format: "pt" }, { fsync: true });
+    await syncTree(draft);
+    await removeTree(out);
+    await rename(draft, out);
+  } catch (cause) {
+    await removeTree(draft);
+    throw cause;
+  }
+  return { changed: sites.size, tensors: checkpoint.tensors.size };
+}
+
+const inTheWay = (out: string, why: string): LorikeetError =>
+  new LorikeetError("conflict", `${out} ${why}`, { param: "--out", found: out });
+
+function mergedTensor(
+  location: TensorLocation,
+  site: HostSite | undefined,
+  { dtype, checkpoint }: MergeOptions,
+  done: () => void,
+): TensorToWrite {
+  const { name, shape } = location;
+  const kept = dtype === "same" && location.dtype !== "F64" ? location.dtype : "F32";
+  const data = (): ArrayBufferView => {
+    done();
+    const bytes = readSegment(location);
+    if (!site && kept === location.dtype) return bytes;
+    const values = toFloat32(location.dtype, bytes);
+    const transposed = isTransposed(checkpoint.config, name.replace(/\.weight$/, ""));
+    if (site) addProduct(values, site, transposed);
+    if (site?.magnitude) rescale(values, site.magnitude, transposed);
+    assert(kept === "F32" || kept === "F16" || kept === "BF16", `${name} is of a dtype that can be merged into`);
+    return narrow(values, kept);
+  };
+  return { name, dtype: kept, shape, data };
+}

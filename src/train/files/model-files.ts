@@ -1,0 +1,39 @@
+/** A checkpoint directory's other files, taken along to one with new weights, and values in a stored dtype. Knows no tensor's name. */
+import { copyFile, readdir, readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { assert } from "../../base/errors.js";
+import { float32ToBfloat16, float32ToFloat16 } from "../../tensor/half.js";
+
+/** The dtypes in which weights are stored. */
+export type FloatDtype = "F32" | "F16" | "BF16";
+
+export interface CopyOptions {
+  /** `fp32`: the config says that the weights are float32. */
+  readonly dtype: "same" | "fp32";
+  /** Names that stay behind. */
+  readonly without?: readonly string[];
+}
+
+/** Weights are written anew; a pickle beside them is not taken along. */
+const weights = /\.(safetensors|bin|pt|pth|h5|msgpack|onnx|gguf)$|\.index\.json$/;
+
+/** Copies config, tokenizer and whatever else lies beside the weights, but folders and hidden files. */
+export async function copyModelFiles(from: string, to: string, { dtype, without = [] }: CopyOptions): Promise<void> {
+  for (const entry of await readdir(from, { withFileTypes: true })) {
+    const { name } = entry;
+    if (entry.isDirectory() || name.startsWith(".") || weights.test(name) || without.includes(name)) continue;
+    await copyFile(join(from, name), join(to, name));
+  }
+  if (dtype === "same") return;
+  const path = join(to, "config.json");
+  const config: unknown = JSON.parse(await readFile(path, "utf8"));
+  assert(typeof config === "object" && config !== null, "an opened checkpoint has a config");
+  const key = "torch_dtype" in config ? "torch_dtype" : "dtype";
+  await writeFile(path, `${JSON.stringify({ ...config, [key]: "float32" }, null, 2)}\n`);
+}
+
+/** Values as a file holds them, rounded to the nearest; of F32 the array itself. */
+export function narrow(values: Float32Array, dtype: FloatDtype): Float32Array | Uint16Array {
+  if (dtype === "F32") return values;
+  return dtype === "F16" ? float32ToFloat16(values) : float32ToBfloat16(values);
+}

@@ -1,0 +1,82 @@
+/** What a run makes, an adapter or a whole checkpoint: how its parameters become files and come back. Knows no loop. */
+import { join } from "node:path";
+import { assert } from "../../base/errors.js";
+import { openCheckpoint } from "../../model/checkpoint/open.js";
+import type { Checkpoint } from "../../model/types.js";
+import type { TensorToWrite } from "../../tensor/safetensors-write.js";
+import { writeSafetensors } from "../../tensor/safetensors-write.js";
+import { readSegment, toFloat32 } from "../../weights/convert/task.js";
+import type { Parameter } from "../step.js";
+import { type AdapterFacts, openAdapter, saveAdapter } from "./adapter-files.js";
+import { copyModelFiles, type FloatDtype, narrow } from "./model-files.js";
+
+export interface Product {
+  /** Whether `write` rounds: then what is served differs a little from what was trained. */
+  readonly rounds: boolean;
+  /** Writes the parameters bit for bit, to go on from; flushed. */
+  save(folder: string): Promise<void>;
+  /** Reads what `save` or `write` wrote into the parameters. */
+  load(folder: string): Promise<void>;
+  /** Writes the result; flushed. */
+  write(folder: string): Promise<void>;
+}
+
+/** A PEFT folder: saved in float32, written in `dtype`. */
+export function adapterProduct(
+  { config }: Checkpoint,
+  facts: AdapterFacts,
+  parameters: readonly Parameter[],
+  dtype: "fp32" | "bf16",
+): Product {
+  const rounds = dtype === "bf16";
+  return {
+    rounds,
+    save: (folder) => saveAdapter(folder, facts, parameters),
+    write: (folder) => saveAdapter(folder, facts, parameters, rounds ? "BF16" : "F32"),
+    async load(folder) {
+      await (await openAdapter(folder, config)).readInto(parameters);
+    },
+  };
+}
+
+/** A run writes its own beside the weights; those of the base's run tell of another one. */
+const recordsOfRuns = ["README.md", "lorikeet.json", "training.jsonl", "training.svg"];
+
+/** A checkpoint directory: saved in float32, written with each tensor in the dtype that it has in the base. */
+export function checkpointProduct(base: Checkpoint, parameters: readonly Parameter[]): Product {
+  const put = async (folder: string, dtype: "same" | "fp32"): Promise<void> => {
+    await copyModelFiles(base.directory, folder, { dtype, without: recordsOfRuns });
+    const tensors = tensorsOf(base, parameters, dtype);
+    await writeSafetensors(join(folder, "model.safetensors"), tensors, { format: "pt" }, { fsync: true });
+  };
+  return {
+    rounds: [...base.tensors.values()].some(({ dtype }) => dtype !== "F32"),
+    save: (folder) => put(folder, "fp32"),
+    load: async (folder) => readWeights(await openCheckpoint(folder), parameters),
+    write: (folder) => put(folder, "same"),
+  };
+}
+
+/** Copies a checkpoint's tensors into the parameters of their names. */
+export function readWeights({ tensors }: Pick<Checkpoint, "tensors">, parameters: readonly Parameter[]): void {
+  for (const { name, data } of parameters) {
+    const location = tensors.get(name);
+    assert(location, `the checkpoint has the trained tensor ${name}`);
+    data.set(toFloat32(location.dtype, readSegment(location)));
+  }
+}
+
+function tensorsOf(base: Checkpoint, parameters: readonly Parameter[], dtype: "same" | "fp32"): TensorToWrite[] {
+  const trained = new Map(parameters.map((parameter) => [parameter.name, parameter]));
+  return [...base.tensors.values()].map(({ name, shape, dtype: stored }): TensorToWrite => {
+    const parameter = trained.get(name);
+    assert(parameter, `the step trains ${name}`);
+    const kept = dtype === "same" ? floatOf(stored) : "F32";
+    return { name, dtype: kept, shape, data: () => narrow(parameter.data, kept) };
+  });
+}
+
+function floatOf(dtype: string): FloatDtype {
+  assert(dtype === "F32" || dtype === "F16" || dtype === "BF16", `weights are no ${dtype} in an opened checkpoint`);
+  return dtype;
+}

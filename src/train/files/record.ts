@@ -1,0 +1,70 @@
+/** `lorikeet.json`, which a run leaves beside its result: what was trained, on what, how, and what came of it. */
+import { readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { orMissing } from "../../base/durable.js";
+import type { BaseDtype } from "../../engine/start.js";
+import type { DataSet } from "../data/dataset.js";
+import type { TrainSettings } from "../settings.js";
+
+export const recordFile = "lorikeet.json";
+
+export interface RunRecord {
+  readonly base: { readonly name: string; readonly parameters: number; readonly dtype: BaseDtype };
+  readonly data: {
+    readonly digest: string;
+    readonly files: readonly { readonly split: string; readonly name: string; readonly sha256: string }[];
+    readonly counts: DataSet["counts"];
+    readonly train_rows: number;
+    readonly validation_rows: number;
+  };
+  readonly label_template: string;
+  readonly labels: readonly string[];
+  readonly settings: TrainSettings;
+  /** Digest of the adapter that the run began from. */
+  readonly init_from: string | null;
+  readonly results: RunResults | null;
+}
+
+export interface RunResults {
+  readonly ended: string;
+  readonly steps: number;
+  /** The step whose weights are the result: the last, or the best. */
+  readonly kept_step: number;
+  readonly best_step: number | null;
+  readonly best_validation_loss: number | null;
+  readonly last_validation_loss: number | null;
+  readonly tokens: number;
+  readonly seconds: number;
+  readonly base_validation_loss: number | null;
+  /** Of the weights that are kept. */
+  readonly validation_loss: number | null;
+  /** Of the weights as they were written, where that rounds them. */
+  readonly written_validation_loss: number | null;
+  readonly served_check: ServedCheck | null;
+}
+
+/** Mean loss of 16 validation rows by the training graph and by the serving engine, over the same form of the base. */
+export interface ServedCheck {
+  readonly rows: number;
+  readonly trained: number;
+  readonly served: number;
+  /** |trained - served|. */
+  readonly difference: number;
+  readonly dtype: BaseDtype;
+}
+
+export async function writeRecord(folder: string, record: RunRecord): Promise<void> {
+  await writeFile(join(folder, recordFile), `${JSON.stringify(record, null, 2)}\n`, { flush: true });
+}
+
+/** What stands in an adapter's folder; null where there is no record, or none that can be read. */
+export async function readRecord(folder: string): Promise<Partial<RunRecord> | null> {
+  const text = await orMissing(readFile(join(folder, recordFile), "utf8"));
+  if (text === null) return null;
+  try {
+    const value: unknown = JSON.parse(text);
+    return typeof value === "object" && value !== null && !Array.isArray(value) ? value : null;
+  } catch {
+    return null;
+  }
+}

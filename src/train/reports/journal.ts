@@ -1,0 +1,78 @@
+/** `training.jsonl`: a row a step, and one for each validation. Knows nothing of what the numbers mean. */
+
+import { once } from "node:events";
+import { createWriteStream, type WriteStream } from "node:fs";
+import { readFile, rename, writeFile } from "node:fs/promises";
+import { orMissing } from "../../base/durable.js";
+
+export interface StepRow {
+  readonly step: number;
+  readonly loss: number;
+  readonly rate: number;
+  readonly gradient_norm: number;
+  readonly tokens: number;
+  readonly seconds: number;
+}
+
+export interface ValidationRow {
+  readonly step: number;
+  readonly validation_loss: number;
+  /** With preferences. */
+  readonly validation_margin?: number;
+  readonly validation_accuracy?: number;
+}
+
+export type JournalRow = StepRow | ValidationRow;
+
+export const isStepRow = (row: JournalRow): row is StepRow => "loss" in row;
+
+export class Journal implements AsyncDisposable {
+  readonly #stream: WriteStream;
+  #fault: Error | null = null;
+
+  private constructor(stream: WriteStream) {
+    this.#stream = stream;
+    stream.on("error", (error) => {
+      this.#fault = error;
+    });
+  }
+
+  /** Opens the file; rows of steps and validations that are done anew after `state` are taken out. */
+  static async open(path: string, state: { readonly step: number; readonly validatedAt: number }): Promise<Journal> {
+    const kept = (await readJournal(path)).filter(
+      (row) => row.step <= (isStepRow(row) ? state.step : state.validatedAt),
+    );
+    await writeFile(`${path}.draft`, kept.map((row) => `${JSON.stringify(row)}\n`).join(""));
+    await rename(`${path}.draft`, path);
+    return new Journal(createWriteStream(path, { flags: "a" }));
+  }
+
+  /** Rejects with the disk's fault. */
+  async add(row: JournalRow): Promise<void> {
+    if (this.#fault) throw this.#fault;
+    if (!this.#stream.write(`${JSON.stringify(row)}\n`)) await once(this.#stream, "drain");
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await new Promise<void>((resolve) => this.#stream.end(resolve));
+  }
+}
+
+/** The rows of a file; a last line that was cut off by a crash is left out. */
+export async function readJournal(path: string): Promise<JournalRow[]> {
+  const text = (await orMissing(readFile(path, "utf8"))) ?? "";
+  return text.split("\n").flatMap((line): JournalRow[] => {
+    try {
+      const value: unknown = JSON.parse(line);
+      return isRow(value) ? [value] : [];
+    } catch {
+      return [];
+    }
+  });
+}
+
+function isRow(value: unknown): value is JournalRow {
+  return (
+    typeof value === "object" && value !== null && "step" in value && ("loss" in value || "validation_loss" in value)
+  );
+}

@@ -1,0 +1,45 @@
+/** Prepared weights read back as float32, exactly as the kernels understand them: for tests, training and inspection. */
+
+import { LorikeetError } from "../../base/errors.js";
+import type { TensorLocation } from "../../model/types.js";
+import type { PreparedWeight } from "../../model/weights.js";
+import { viewAs } from "../../tensor/dtype.js";
+import { elementCount } from "../../tensor/shape.js";
+import { dequantizeBlocks, dequantizeRows, transpose } from "../quantize.js";
+import { readSegment, toFloat32 } from "./task.js";
+
+/** The weight in its stored layout (`weight.shape`): float32 [out, in], or [in, out] when it is transposed. Blocks while it reads. */
+export function readWeight(weight: PreparedWeight): Float32Array {
+  const { form, shape, transposed, data } = weight;
+  const bytes = readSegment(data);
+  if (form === "raw" || form === "fp32") return toFloat32(data.dtype, bytes);
+  const [one = 1, two = 1] = shape;
+  const [rows, columns] = transposed ? [two, one] : [one, two];
+  const scales = viewAs("F32", readSegment(scalesOf(weight)));
+  const values =
+    form === "int8row"
+      ? dequantizeRows(viewAs("I8", bytes), scales, rows, columns)
+      : dequantizeBlocks(bytes, scales, rows, columns, form === "int4" ? 4 : 8);
+  return transposed ? transpose(values, rows, columns) : values;
+}
+
+/**
+ * The same bytes of an `int8` or `int4` weight [rows, columns] as a table to gather rows from:
+ * `GatherBlockQuantized(data, ids, scales)` with gather_axis 0, quantize_axis 1, block_size 128 and bits 8 or 4 gives
+ * [..., blocks * 128], of which the first `columns` are the row. Throws `internal` for other forms.
+ */
+export function rowTable(weight: PreparedWeight): { data: TensorLocation; scales: TensorLocation; bits: 4 | 8 } {
+  const { data, form } = weight;
+  if (form !== "int8" && form !== "int4") {
+    throw new LorikeetError("internal", `Rows of "${weight.name}" cannot be gathered as blocks: it is ${form}.`);
+  }
+  const [rows = 0, ...rest] = data.shape;
+  const bits = form === "int8" ? 8 : 4;
+  const table = { ...data, name: `${data.name}.rows`, shape: [rows, elementCount(rest)] };
+  return { data: table, scales: scalesOf(weight), bits };
+}
+
+function scalesOf({ name, scales }: PreparedWeight): TensorLocation {
+  if (scales) return scales;
+  throw new LorikeetError("internal", `The quantized weight "${name}" has no scales.`);
+}

@@ -1,0 +1,240 @@
+/**
+ * One piece of conversion work and how a thread does it: read stored rows, make integers or floats of them, write them to
+ * their place. Synchronous throughout, since it owns its thread. Knows no plan and no cache.
+ */
+
+import { closeSync, openSync, readSync, writeSync } from "node:fs";
+import { LorikeetError } from "../../base/errors.js";
+import type { Rounding, WeightForm } from "../../model/weights.js";
+import { bytesOf, type Dtype, viewAs } from "../../tensor/dtype.js";
+import { bfloat16ToFloat32, float16ToFloat32 } from "../../tensor/half.js";
+import { isReferenced, type Place, type Weight } from "../layout.js";
+import {
+  blockCount,
+  blockSize,
+  dequantizeBlocks,
+  dequantizeRows,
+  quantizeBlocks,
+  quantizeRows,
+  relativeError,
+  rowLimits,
+  type SquaredError,
+  transpose,
+} from "../quantize.js";
+
+interface Segment {
+  readonly file: string;
+  readonly dtype: Dtype;
+  readonly offset: number;
+  readonly byteLength: number;
+}
+
+export interface ConvertTask {
+  readonly weight: string;
+  readonly form: Exclude<WeightForm, "raw">;
+  readonly segments: readonly Segment[];
+  /** What the segments hold, [rows, columns], or [columns, rows] when transposed. */
+  readonly rows: number;
+  readonly columns: number;
+  readonly transposed: boolean;
+  readonly maxRowError: number;
+  /** Of `int8row`: its integers lie in [-rowLimit, rowLimit]. */
+  readonly rowLimit: number;
+  /** Rounds the matrix first as this form of it does along its own inputs, the rows of this one. */
+  readonly rounded: Rounding | null;
+  /** Where the results go in the prepared file. */
+  readonly dataOffset: number;
+  readonly scalesOffset: number;
+}
+
+export interface ConvertResult extends SquaredError {
+  readonly weight: string;
+  /** The form taken, where a fall-back was allowed. */
+  readonly form: WeightForm;
+  /** For rows whose error was above their bound: the squared error that they would have had. */
+  readonly rowError?: number;
+}
+
+const elementsPerTask = 1 << 20;
+
+/** Splits a weight into tasks of about a million elements; what must be transposed stays whole. */
+export function tasksOf(weight: Weight, place: Place): ConvertTask[] {
+  const { entry, sources, rows, columns, name } = weight;
+  const { form, transposed = false, maxRowError = Number.POSITIVE_INFINITY, rowLimit = rowLimits.full } = entry;
+  const { rounded = null } = entry;
+  if (form === "raw" || isReferenced(weight)) return [];
+  const common = { weight: name, form, transposed: transposed && form !== "fp32", maxRowError, rowLimit, rounded };
+  if (form === "int8row" || common.transposed || rounded) {
+    return [{ ...common, ...place, rows, columns, segments: sources }];
+  }
+  const tasks: ConvertTask[] = [];
+  let done = 0; // rows, over all sources
+  for (const { file, dtype, shape, offset, byteLength } of sources) {
+    const sourceRows = shape[0] ?? 1;
+    const rowBytes = sourceRows === 0 ? 0 : byteLength / sourceRows;
+    const rowElements = shape.slice(1).reduce((product, size) => product * size, 1);
+    const step = Math.max(1, Math.floor(elementsPerTask / Math.max(1, rowElements)));
+    for (let row = 0; row < sourceRows; row += step) {
+      const count = Math.min(step, sourceRows - row);
+      tasks.push({
+        ...common,
+        rows: count,
+        columns: rowElements,
+        segments: [{ file, dtype, offset: offset + row * rowBytes, byteLength: count * rowBytes }],
+        dataOffset: place.dataOffset + (done + row) * rowBytesOf(form, rowElements),
+        scalesOffset: place.scalesOffset + (done + row) * blockCount(rowElements) * 4,
+      });
+    }
+    done += sourceRows;
+  }
+  return tasks;
+}
+
+function rowBytesOf(form: WeightForm, columns: number): number {
+  if (form === "fp32") return columns * 4;
+  return blockCount(columns) * (form === "int4" ? blockSize / 2 : blockSize);
+}
+
+/** Does a task; `output` is a descriptor of the prepared file. Throws `model_invalid` for weights that are not numbers. */
+export function runTask(task: ConvertTask, output: number): ConvertResult {
+  if (task.form === "fp32") {
+    writeAll(output, readValues(task), task.dataOffset);
+    return { weight: task.weight, form: "fp32", error: 0, norm: 0 };
+  }
+  const { data, scales, ...result } = convert(task, turnedValues(task));
+  if (Number.isFinite(result.norm)) {
+    writeAll(output, data, task.dataOffset);
+    writeAll(output, scales, task.scalesOffset);
+    return { weight: task.weight, ...result };
+  }
+  throw new LorikeetError(
+    "model_invalid",
+    `The tensor "${task.weight}" holds values that are not finite numbers; such a weight cannot be quantized.`,
+    { param: task.weight },
+  );
+}
+
+type Conversion = Converted & Omit<ConvertResult, "weight">;
+
+interface Converted<Data = Uint8Array | Int8Array> extends SquaredError {
+  readonly data: Data;
+  readonly scales: Float32Array;
+}
+
+function toBlocks(values: Float32Array, rows: number, columns: number, bits: 4 | 8): Converted<Uint8Array> {
+  const blocks = blockCount(columns);
+  const data = new Uint8Array((rows * blocks * blockSize * bits) / 8);
+  const scales = new Float32Array(rows * blocks);
+  return { data, scales, ...quantizeBlocks(values, rows, columns, bits, data, scales) };
+}
+
+function toRows(values: Float32Array, rows: number, columns: number, limit: number): Converted<Int8Array> {
+  const data = new Int8Array(rows * columns);
+  const scales = new Float32Array(rows);
+  return { data, scales, ...quantizeRows(values, rows, columns, limit, data, scales) };
+}
+
+function convert({ form, rows, columns, maxRowError, rowLimit }: ConvertTask, values: Float32Array): Conversion {
+  if (form !== "int8row") return { form, ...toBlocks(values, rows, columns, form === "int4" ? 4 : 8) };
+  const inRows = toRows(values, rows, columns, rowLimit);
+  if (!(relativeError(inRows) > maxRowError)) return { form, ...inRows };
+  return { form: "int8", ...toBlocks(values, rows, columns, 8), rowError: inRows.error };
+}
+
+/** What is to be quantized, [rows, columns]. */
+function turnedValues(task: ConvertTask): Float32Array {
+  const { rows, columns, transposed, rounded } = task;
+  const stored = readValues(task);
+  if (!rounded) return transposed ? transpose(stored, columns, rows) : stored;
+  const forwards = transposed ? stored : transpose(stored, rows, columns);
+  const band = Math.max(1, Math.floor(elementsPerTask / Math.max(1, rows)));
+  for (let first = 0; first < columns; first += band) {
+    const part = forwards.subarray(first * rows, Math.min(columns, first + band) * rows);
+    part.set(roundedValues(part, part.length / rows, rows, rounded));
+  }
+  return transpose(forwards, columns, rows);
+}
+
+/** What a product by the quantized form of `values` [rows, columns] multiplies with. */
+function roundedValues(
+  values: Float32Array,
+  rows: number,
+  columns: number,
+  { form, rowLimit }: Rounding,
+): Float32Array {
+  if (form === "int8row") {
+    const { data, scales } = toRows(values, rows, columns, rowLimit);
+    return dequantizeRows(data, scales, rows, columns);
+  }
+  const bits = form === "int4" ? 4 : 8;
+  const { data, scales } = toBlocks(values, rows, columns, bits);
+  return dequantizeBlocks(data, scales, rows, columns, bits);
+}
+
+/** All segments of a task as float32, one after the other. */
+function readValues({ segments, rows, columns }: ConvertTask): Float32Array {
+  const values = new Float32Array(rows * columns);
+  let at = 0;
+  for (const segment of segments) {
+    const part = toFloat32(segment.dtype, readSegment(segment));
+    values.set(part, at);
+    at += part.length;
+  }
+  return values;
+}
+
+/** F32, F16, BF16 or F64 bytes as float32. */
+export function toFloat32(dtype: Dtype, bytes: Uint8Array): Float32Array {
+  switch (dtype) {
+    case "F32":
+      return viewAs("F32", bytes);
+    case "F16":
+      return float16ToFloat32(viewAs("F16", bytes));
+    case "BF16":
+      return bfloat16ToFloat32(viewAs("BF16", bytes));
+    case "F64":
+      return new Float32Array(viewAs("F64", bytes));
+    default:
+      throw new LorikeetError("internal", `Weights of dtype ${dtype} were let through to conversion.`);
+  }
+}
+
+const maxBytesAtOnce = 1 << 28;
+
+/** Reads a byte range whole. Throws `model_invalid` when the file ends before. */
+export function readSegment({ file, offset, byteLength }: Omit<Segment, "dtype">): Uint8Array {
+  const bytes = new Uint8Array(byteLength);
+  const descriptor = openToRead(file);
+  try {
+    for (let done = 0; done < byteLength; ) {
+      const count = readSync(descriptor, bytes, done, Math.min(byteLength - done, maxBytesAtOnce), offset + done);
+      if (count === 0) {
+        throw new LorikeetError(
+          "model_invalid",
+          `The file ${file} ends at byte ${offset + done}; a tensor of it reaches to byte ${offset + byteLength}.`,
+          { param: file, found: offset + done, allowed: offset + byteLength },
+        );
+      }
+      done += count;
+    }
+  } finally {
+    closeSync(descriptor);
+  }
+  return bytes;
+}
+
+function openToRead(file: string): number {
+  try {
+    return openSync(file, "r");
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new LorikeetError("model_invalid", `The file ${file} cannot be opened (${reason}).`, { param: file, cause });
+  }
+}
+
+function writeAll(descriptor: number, view: ArrayBufferView, offset: number): void {
+  const bytes = bytesOf(view);
+  for (let done = 0; done < bytes.length; ) {
+    done += writeSync(descriptor, bytes, done, Math.min(bytes.length - done, maxBytesAtOnce), offset + done);
+  }
+}

@@ -1,0 +1,206 @@
+/** What an operator may put into the adapters folder, and the disk may do to it, without a wait, a leak or a lost adapter. */
+
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import fs, { mkdir, mkdtemp, open, readFile, rm, stat, symlink, utimes, writeFile } from "node:fs/promises";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { buffer } from "node:stream/consumers";
+import { after, afterEach, beforeEach, test } from "node:test";
+import { describeAdapter } from "../../../src/adapter/format.js";
+import type { AdapterStore, StoreOptions } from "../../../src/adapter/store/store.js";
+import { packTar } from "../../../src/adapter/upload/upload.js";
+import { LorikeetError } from "../../../src/base/errors.js";
+import { openRegular } from "../../../src/base/files.js";
+import { openCheckpoint } from "../../../src/model/checkpoint/open.js";
+import { loadTokenizer } from "../../../src/text/tokenizer/tokenizer.js";
+import { WeightContents } from "../../../src/weights/cache/contents.js";
+import { withFaults } from "../../support/faulty-files.js";
+import { fakeCheck, openStore } from "./writer.js";
+
+const root = await mkdtemp(join(tmpdir(), "lorikeet-folders-"));
+let directory = "";
+let opened: AdapterStore[] = [];
+let count = 0;
+
+beforeEach(async () => {
+  directory = join(root, String(++count));
+  await mkdir(directory);
+});
+afterEach(async () => {
+  for (const store of opened) await store.close();
+  opened = [];
+});
+after(() => rm(root, { recursive: true }));
+
+async function openHere(options: Partial<StoreOptions> = {}): Promise<AdapterStore> {
+  const store = await openStore(directory, options);
+  opened.push(store);
+  return store;
+}
+
+async function drop(name: string, text: string, more: Record<string, string> = {}): Promise<string> {
+  const folder = join(directory, name);
+  await mkdir(folder, { recursive: true });
+  const files = { "adapter_config.json": "{}", "adapter_model.safetensors": text, ...more };
+  for (const [file, content] of Object.entries(files)) await writeFile(join(folder, file), content);
+  return folder;
+}
+
+const pipe = (path: string): unknown => assert.equal(spawnSync("mkfifo", [path]).status, 0);
+const names = (store: AdapterStore): string[] => store.list().map((record) => record.name);
+const describe = (folder: string) => describeAdapter(folder, null);
+const download = async (folder: string): Promise<string> => (await buffer(packTar(folder))).toString("latin1");
+
+test("pipes, sockets, devices and folders in the place of files are faults, never waited for", async () => {
+  for (const file of ["adapter_config.json", "adapter_model.safetensors", "README.md", "lorikeet.json"]) {
+    const folder = await drop(`pipe-${file}`, "v1");
+    await rm(join(folder, file), { force: true });
+    pipe(join(folder, file));
+  }
+  const device = await drop("device", "v1");
+  await rm(join(device, "adapter_config.json"));
+  await symlink("/dev/zero", join(device, "adapter_config.json"));
+  const socket = await drop("socket", "v1");
+  await rm(join(socket, "adapter_config.json"));
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(join(socket, "adapter_config.json"), resolve));
+  try {
+    const store = await openHere({ check: describe });
+    assert.deepEqual(names(store), []);
+    const reasons = store.refused().map(({ name, error }) => `${name}: ${error.message}`);
+    assert.equal(reasons.length, 6);
+    assert.match(reasons.find((reason) => reason.startsWith("pipe-adapter_config.json")) ?? "", /not a regular file/);
+    assert.match(reasons.find((reason) => reason.startsWith("device")) ?? "", /not a regular file/);
+    assert.match(reasons.find((reason) => reason.startsWith("socket")) ?? "", /not a regular file/);
+    await store.scan();
+  } finally {
+    server.close();
+  }
+});
+
+test("a pipe beside an adapter does not decide whether it is served", async () => {
+  const folder = await drop("plays", "v1");
+  pipe(join(folder, "README.md"));
+  assert.deepEqual(names(await openHere()), ["plays"]);
+  assert.doesNotMatch(await download(folder), /README/);
+});
+
+test("pipes inside the store itself are not waited for", async () => {
+  const store = await openHere();
+  await store.close();
+  const inside = join(directory, ".store");
+  for (const name of ["names", "users", "locks", "tmp"]) await mkdir(join(inside, name), { recursive: true });
+  pipe(join(inside, "names", `${"0".repeat(64)}.json`));
+  pipe(join(inside, "users", "somebody"));
+  const again = await openHere();
+  assert.equal(again.refused().length, 1);
+});
+
+test("pipes in a model's folder are faults", async () => {
+  pipe(join(directory, "config.json"));
+  await assert.rejects(openCheckpoint(directory), /not a regular file/);
+  pipe(join(directory, "tokenizer.json"));
+  await assert.rejects(loadTokenizer(directory), /not a regular file/);
+  const contents = await WeightContents.open(directory);
+  await assert.rejects(contents.digest(join(directory, "config.json")), /cannot be read/);
+  await assert.rejects(openRegular("/dev/null"), /not a regular file/);
+});
+
+test("a link beside an adapter is never followed: its target is neither downloaded nor copied", async () => {
+  await writeFile(join(root, "secret"), "the secret");
+  const folder = await drop("plays", "v1");
+  for (const file of ["README.md", "chat_template.jinja", "lorikeet.json"]) {
+    await symlink(join(root, "secret"), join(folder, file));
+  }
+  const store = await openHere();
+  assert.doesNotMatch(await download(await store.folder(store.resolve("plays")?.digest ?? "")), /secret/);
+  const staged = await store.stageCopy(folder);
+  assert.deepEqual((await fs.readdir(staged)).sort(), ["adapter_config.json", "adapter_model.safetensors"]);
+  await rm(staged, { recursive: true });
+});
+
+test("an adapter in a Hugging Face cache, whose files are links, is served", async () => {
+  const cache = join(root, "hub", "models--org--plays");
+  await mkdir(join(cache, "blobs"), { recursive: true });
+  await mkdir(join(cache, "snapshots", "abc"), { recursive: true });
+  for (const [file, text] of [
+    ["adapter_config.json", "{}"],
+    ["adapter_model.safetensors", "v1"],
+  ] as const) {
+    await writeFile(join(cache, "blobs", `of-${file}`), text);
+    await symlink(`../../blobs/of-${file}`, join(cache, "snapshots", "abc", file));
+  }
+  await symlink(join(cache, "snapshots", "abc"), join(directory, "plays"));
+  const store = await openHere();
+  assert.deepEqual(names(store), ["plays"]);
+  assert.match(await download(join(directory, "plays")), /adapter_model\.safetensors/);
+});
+
+test("a file rewritten in place with its size and times kept is noticed", async () => {
+  const folder = await drop("plays", "version 1");
+  const path = join(folder, "adapter_model.safetensors");
+  await utimes(path, 1, 1);
+  const store = await openHere();
+  const before = store.resolve("plays")?.digest;
+  const { ctimeNs } = await stat(path, { bigint: true });
+  do {
+    await using file = await open(path, "r+");
+    await file.write("version 2");
+    await file.utimes(1, 1);
+  } while ((await stat(path, { bigint: true })).ctimeNs === ctimeNs);
+  assert.equal((await stat(path)).mtimeMs, 1_000);
+  await store.scan();
+  await store.scan();
+  assert.notEqual(store.resolve("plays")?.digest, before);
+});
+
+test("adapters whose folders cannot be listed for a while stay; those that are gone or withdrawn go", async () => {
+  const folder = await drop("plays", "v1");
+  await drop("org/inner", "v2");
+  const told: string[] = [];
+  const keep = (_: object, message: string): unknown => told.push(message);
+  const logger = { debug: () => {}, info: keep, warn: keep, error: keep };
+  const store = await openHere({ logger });
+  const isInside = (path: string): boolean => path.startsWith(directory) && !path.includes(".store");
+  for (const code of ["EMFILE", "ENFILE", "EIO", "ENOMEM"]) {
+    await withFaults({ readdir: (path) => (isInside(path) ? code : null) }, () => store.scan());
+    const isOne = (path: string): boolean => path === folder || path.endsWith("org");
+    await withFaults({ readdir: (path) => (isOne(path) ? code : null) }, () => store.scan());
+    assert.deepEqual(names(store), ["org/inner", "plays"], code);
+  }
+  assert.ok(told.some((message) => /could not be read; what was known/.test(message)));
+  assert.ok(!told.some((message) => /is gone/.test(message)));
+  await withFaults({ readdir: (path) => (path === folder ? "EACCES" : null) }, () => store.scan());
+  assert.deepEqual(names(store), ["org/inner"]);
+});
+
+test("an adapter that cannot be checked for want of a file handle stays what it was, and is checked again", async () => {
+  const folder = await drop("plays", "v1");
+  let shortage = false;
+  const check: StoreOptions["check"] = async (checked) => {
+    if (shortage) throw new LorikeetError("no_file_handles", "None is free.");
+    return fakeCheck(checked);
+  };
+  const store = await openHere({ check });
+  const before = store.resolve("plays")?.digest;
+  await writeFile(join(folder, "adapter_model.safetensors"), "another");
+  shortage = true;
+  await store.scan();
+  await store.scan();
+  assert.equal(store.resolve("plays")?.digest, before);
+  shortage = false;
+  await store.scan();
+  assert.notEqual(store.resolve("plays")?.digest, before);
+});
+
+test("at the limit of file handles a check says so, and does not blame the adapter", async () => {
+  const folder = join("adapters", "plays");
+  for (const file of ["adapter_config.json", "adapter_model.safetensors"]) {
+    await withFaults({ open: (path) => (path.endsWith(file) ? "EMFILE" : null) }, () =>
+      assert.rejects(describe(folder), (error) => error instanceof LorikeetError && error.code === "no_file_handles"),
+    );
+  }
+  assert.ok((await readFile(join(folder, "adapter_config.json"))).length > 0);
+});

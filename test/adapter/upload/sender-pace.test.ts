@@ -1,0 +1,55 @@
+/** How slow a sender of an upload may be: pauses, bytes a second, the whole; and that a slow disk is not its fault. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { type PaceLimits, SenderPace } from "../../../src/adapter/upload/sender-pace.js";
+
+const limits: PaceLimits = { idleMs: 4_000, minRate: 100, rateWindowMs: 10_000, totalMs: 60_000 };
+
+/** A sender's story: so many bytes after so many milliseconds, again and again; where it ends, or the whole time that it took. */
+function play(bytes: number, everyMs: number, writtenInMs = 0, bounds = limits): string {
+  let time = 0;
+  const pace = new SenderPace(bounds, () => time);
+  try {
+    while (time < 200_000) {
+      const ms = Math.min(everyMs, pace.patience(0));
+      time += ms;
+      pace.waited(ms, ms === everyMs ? 0 : ms);
+      if (ms === everyMs) pace.received(bytes);
+      time += writtenInMs;
+    }
+    return "never ends";
+  } catch (error) {
+    return `${time}: ${error instanceof Error ? error.message : error}`;
+  }
+}
+
+test("one byte now and then is cut off after a window, whatever the pause", () => {
+  assert.match(play(1, 1_000), /^10000: The upload brought 9 bytes in 10000 ms; at least 1000 are expected\.$/);
+  assert.match(play(1, 3_999), /^10000: The upload brought 2 bytes/);
+});
+
+test("silence is cut off after the pause that is allowed", () => {
+  assert.match(play(1, 5_000), /^4000: The upload brought no byte for 4000 ms/);
+});
+
+test("a sender that is fast enough is cut off at the whole time", () => {
+  assert.match(play(200, 1_000), /^60000: The upload took longer than 60000 ms\.$/);
+  assert.match(play(1, 1_000, 0, { ...limits, minRate: 0 }), /^60000: /);
+});
+
+test("time in which nobody waits for the sender does not count as its own", () => {
+  assert.match(play(200, 1_000, 4_000), /^60000: The upload took longer/);
+});
+
+test("the bytes that are expected are those of the window", () => {
+  let time = 0;
+  const pace = new SenderPace(limits, () => time);
+  const wait = (ms: number): void => {
+    time += ms;
+    pace.waited(ms, 0);
+  };
+  pace.received(1_000_000);
+  wait(10_000);
+  pace.received(999);
+  assert.throws(() => wait(10_000), /brought 999 bytes/, "much at first does not pay for later");
+});

@@ -1,0 +1,48 @@
+/** Files are opened if they are regular ones, without a wait; a process without file handles says so, to clients too. */
+
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { mkdtemp, rm, symlink, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, test } from "node:test";
+import { handleShortage, makeFolders, NotRegularFile, openRegular, readRegular } from "../../src/base/files.js";
+import { toFault } from "../../src/server/fault.js";
+
+const root = await mkdtemp(join(tmpdir(), "lorikeet-files-"));
+after(() => rm(root, { recursive: true }));
+
+test("a regular file is read, and anything else is refused at once", async () => {
+  const [file, link, pipe] = ["file", "link", "pipe"].map((name) => join(root, name)) as [string, string, string];
+  await writeFile(file, "text");
+  await symlink(file, link);
+  assert.equal(spawnSync("mkfifo", [pipe]).status, 0);
+  assert.equal(String(await readRegular(file)), "text");
+  assert.equal(String(await readRegular(link)), "text");
+  await assert.rejects(openRegular(link, { follow: false }), NotRegularFile);
+  for (const other of [pipe, root, "/dev/zero"]) await assert.rejects(openRegular(other), NotRegularFile);
+  await assert.rejects(openRegular(join(root, "nowhere")), { code: "ENOENT" });
+});
+
+test("a fault for want of a file handle is 503, whoever met it and whatever status a parser gave it", () => {
+  for (const code of ["EMFILE", "ENFILE"]) {
+    const met = Object.assign(new Error("too many open files"), { code, status: 400, type: "encoding.unsupported" });
+    assert.equal(handleShortage(met)?.code, "no_file_handles");
+    assert.equal(toFault(met, 1).status, 503);
+    assert.equal(toFault(met, 1).retryAfterSeconds, 5);
+  }
+  assert.equal(handleShortage(Object.assign(new Error("gone"), { code: "ENOENT" })), null);
+});
+
+test("folders are made with those above them, once by whoever is first, and not where a folder takes none", async () => {
+  const [top, path] = [join(root, "a"), join(root, "a", "b", "c")];
+  assert.equal(await makeFolders(path), top);
+  assert.equal(await makeFolders(path), undefined);
+  assert.equal(await makeFolders(join(path, "d")), join(path, "d"));
+  const many = Array.from({ length: 8 }, (_, i) => makeFolders(join(root, "e", "f", String(i))));
+  for (const made of await Promise.all(many)) assert.ok(made === undefined || made.startsWith(join(root, "e")));
+  await assert.rejects(makeFolders(join(root, "file", "x")), { code: "ENOTDIR" });
+  await assert.rejects(makeFolders(join(root, "file")), { code: "EEXIST" });
+  if (process.platform !== "linux") return;
+  await assert.rejects(makeFolders("/proc/none/a/b"), /\/proc\/none cannot be made: \/proc takes no new folders/);
+});

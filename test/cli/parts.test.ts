@@ -1,0 +1,242 @@
+/** The parts of the command: KV plan, banner, progress, tables, faults and signals. */
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { LorikeetError } from "../../src/base/errors.js";
+import { planKvCache } from "../../src/cli/kv-plan.js";
+import { progressLine, tickingLine } from "../../src/cli/progress.js";
+import { addressOf, type BannerFacts, formatBanner } from "../../src/cli/serve/banner.js";
+import { listenForShutdown } from "../../src/cli/serve/shutdown.js";
+import { formatTable } from "../../src/cli/table.js";
+import type { Terminal } from "../../src/cli/terminal.js";
+import { trainProgress } from "../../src/cli/train/report.js";
+import { describeFault, exitCodeOf, UsageError } from "../../src/cli/usage.js";
+import { kvLayout } from "../../src/engine/kv-cache.js";
+import { isLoopback } from "../../src/server/access/loopback.js";
+
+const MiB = 1024 ** 2;
+const shape = { kvBytesPerToken: 8192, maxPositions: 1024 };
+const request = {
+  maxBatch: 16,
+  maxContext: null,
+  neededContext: Number.POSITIVE_INFINITY,
+  kvBytes: null,
+  memoryBytes: 1024 * MiB,
+  weightBytes: 24 * MiB,
+};
+
+test("without a word about context the model's own is taken when it fits", () => {
+  assert.deepEqual(planKvCache(shape, request), { maxBatch: 16, maxContext: 1024, bytes: 129 * MiB });
+});
+
+test("slots are no larger than what will be asked for, and --max-context stands over that", () => {
+  const long = { ...shape, maxPositions: 1_000_000 };
+  const one = { ...request, maxBatch: 1, neededContext: 40 };
+  assert.equal(planKvCache(long, one).maxContext, 40);
+  assert.equal(planKvCache(long, { ...one, neededContext: 3 }).maxContext, 16);
+  assert.equal(planKvCache(long, { ...one, maxContext: 512 }).maxContext, 512);
+  assert.equal(planKvCache(shape, { ...one, neededContext: 5000 }).maxContext, 1024);
+});
+
+test("a context that was not asked for shrinks to what fits the budget", () => {
+  assert.deepEqual(planKvCache(shape, { ...request, kvBytes: 64 * MiB }), {
+    maxBatch: 16,
+    maxContext: 504,
+    bytes: 64 * MiB,
+  });
+  assert.equal(planKvCache(shape, { ...request, memoryBytes: 56 * MiB }).maxContext, 120);
+});
+
+test("the padding of slots is part of what --kv-bytes bounds", () => {
+  for (const maxBatch of [1, 3, 16]) {
+    for (const kvBytes of [MiB, 5 * MiB + 1, 33 * MiB, 128 * MiB]) {
+      const plan = planKvCache(shape, { ...request, maxBatch, kvBytes: maxBatch * kvBytes });
+      assert.ok(plan.bytes <= maxBatch * kvBytes, `${plan.bytes} of ${maxBatch * kvBytes}`);
+      const { slots, capacity } = kvLayout(plan.maxBatch, plan.maxContext);
+      assert.equal(plan.bytes, slots * capacity * shape.kvBytesPerToken, "as the engine allocates it");
+    }
+  }
+  assert.throws(
+    () => planKvCache(shape, { ...request, maxContext: 1024, kvBytes: 128 * MiB }),
+    /16 slots of 1024 tokens need 129 MiB for the KV cache, but --kv-bytes allows 128 MiB/,
+  );
+});
+
+test("slots times context that do not fit are refused with every number", () => {
+  assert.throws(
+    () => planKvCache(shape, { ...request, maxContext: 1024, kvBytes: 64 * MiB }),
+    (error: Error) =>
+      error instanceof UsageError &&
+      error.message ===
+        "--max-batch 16 slots of 1024 tokens need 129 MiB for the KV cache, but --kv-bytes allows 64 MiB: lower --max-batch or --max-context, or raise --kv-bytes.",
+  );
+  assert.throws(() => planKvCache(shape, { ...request, kvBytes: MiB }), /16 slots of 16 tokens need 3 MiB/);
+  assert.throws(() => planKvCache(shape, { ...request, memoryBytes: MiB }), /0 B is half of the memory/);
+});
+
+test("a context past the model's own is refused with both numbers", () => {
+  assert.throws(() => planKvCache(shape, { ...request, maxContext: 2048 }), /2048 is more than the 1024 tokens/);
+});
+
+const facts: BannerFacts = {
+  version: "1.2.3",
+  model: { name: "bookworm", directory: "models/bookworm", family: "llama", parameters: 7_344_384 },
+  weights: { dtype: "fp32", headDtype: "fp32", why: "auto: up to 200 M parameters", residentBytes: 28 * MiB },
+  device: "cpu",
+  threads: 2,
+  slots: { count: 16, context: 1024, kvBytes: 128 * MiB },
+  adapters: { folder: "adapters", found: ["plays"], refused: [{ name: "odd", reasons: ["no weights", "rank 0"] }] },
+  notes: ["The self-test found a difference."],
+  host: "127.0.0.1",
+  port: 8080,
+  keys: 0,
+};
+
+test("the banner tells model, weights, slots, adapters found and refused, and how far the address reaches", () => {
+  assert.equal(
+    formatBanner(facts),
+    `Lorikeet 1.2.3
+model     bookworm (llama, 7.3 M parameters) from models/bookworm
+weights   fp32, head fp32 (auto: up to 200 M parameters), 28 MiB resident
+device    cpu, 2 threads
+slots     16 of 1,024 tokens, KV cache 128 MiB when full
+adapters  1 found in adapters: plays
+refused   odd: no weights; rank 0
+note      The self-test found a difference.
+address   http://127.0.0.1:8080 (listening on loopback only, without keys; --host 0.0.0.0 opens it to the network)`,
+  );
+  assert.match(formatBanner({ ...facts, host: "0.0.0.0" }), /open to the network, without keys/);
+  assert.match(formatBanner({ ...facts, host: "0.0.0.0", keys: 2 }), /open to the network, with 2 keys\)/);
+  assert.match(formatBanner({ ...facts, adapters: null }), /adapters {2}none/);
+});
+
+test("addresses", () => {
+  assert.equal(addressOf("::1", 80), "http://[::1]:80");
+  for (const host of [
+    "127.0.0.1",
+    "127.8.8.8",
+    "localhost",
+    "a.localhost",
+    "::1",
+    "0:0:0:0:0:0:0:1",
+    "::ffff:127.0.0.1",
+  ])
+    assert.ok(isLoopback(host), host);
+  for (const host of ["0.0.0.0", "::", "127.evil.example", "10.0.0.1", "::ffff:10.0.0.1", "xlocalhost"])
+    assert.ok(!isLoopback(host), host);
+});
+
+/** A stream that keeps what it is given, beside a clock that the test moves. */
+function recorder(isTTY: boolean) {
+  const written: string[] = [];
+  const clock = { time: 0 };
+  const stream = { isTTY, columns: 40, write: (text: string) => written.push(text) };
+  return { written, clock, line: progressLine(stream, { now: () => clock.time }) };
+}
+
+test("progress on a terminal is one line redrawn, and cleared at the end", () => {
+  const { written, clock, line } = recorder(true);
+  for (let done = 0; done <= 10; done++, clock.time += 500) line.report("Converting", done, 10);
+  line.end();
+  assert.ok(written.every((text) => text.startsWith("\r\x1b[K") && !text.includes("\n")));
+  assert.equal(written[0], "\r\x1b[KConverting: 20 %, about 4 s left");
+  assert.equal(written.at(-1), "\r\x1b[K");
+});
+
+test("a ticking line repeats what was said last until its end", (context) => {
+  context.mock.timers.enable({ apis: ["setInterval"] });
+  const reports: unknown[] = [];
+  const line = tickingLine({ write: () => {} }, { report: (...report) => reports.push(report), end: () => {} });
+  line.report("measuring", 0, 0);
+  context.mock.timers.tick(2000);
+  line.report("writing", 1, 3);
+  context.mock.timers.tick(1000);
+  line.end();
+  context.mock.timers.tick(5000);
+  const [measuring, writing] = [
+    ["measuring", 0, 0],
+    ["writing", 1, 3],
+  ];
+  assert.deepEqual(reports, [measuring, measuring, measuring, writing, writing]);
+});
+
+test("progress elsewhere is a line every few seconds, and nothing for quick work", () => {
+  const { written, clock, line } = recorder(false);
+  line.report("Quick", 0, 2);
+  line.report("Quick", 2, 2);
+  for (let done = 0; done < 20; done++, clock.time += 1000) line.report("Slow", done, 20);
+  line.end();
+  clock.time += 10_000;
+  line.report("Slow", 0, 20); // once more, and quick this time
+  line.end();
+  assert.equal(written.length, 4);
+  assert.ok(written.every((text) => text.startsWith("Slow: ") && text.endsWith("left\n")));
+});
+
+test("a table aligns words to the left and numbers to the right", () => {
+  assert.equal(
+    formatTable(
+      ["name", "rank"],
+      [
+        ["plays", "8"],
+        ["a", "16"],
+      ],
+    ),
+    "name   rank\nplays     8\na        16",
+  );
+});
+
+test("faults become one line and an exit code", () => {
+  const usage = new UsageError(["--port must be a number."]);
+  assert.equal(describeFault(usage), "--port must be a number.");
+  assert.equal(exitCodeOf(usage), 2);
+  const many = new LorikeetError("model_invalid", "Two things\nare wrong.", { faults: ["first", "second"] });
+  assert.equal(describeFault(many), "Two things are wrong.\n  - first\n  - second");
+  assert.equal(exitCodeOf(many), 3);
+  const busy = Object.assign(new Error("listen"), { code: "EADDRINUSE", address: "127.0.0.1", port: 8080 });
+  assert.match(describeFault(busy), /^The address 127\.0\.0\.1:8080 is in use/);
+  assert.match(describeFault(new TypeError("a bug")), /TypeError: a bug\n {4}at /);
+});
+
+test("the first signal asks for an end, the second ends at once with the shell's code", async () => {
+  const exits: number[] = [];
+  let send: (signal: "SIGINT" | "SIGTERM") => void = () => {};
+  const terminal: Terminal = {
+    stdout: { write: () => true },
+    stderr: { write: () => true },
+    environment: {},
+    onCrash: () => () => {},
+    onSignal(listener) {
+      send = listener;
+      return () => {
+        send = () => {};
+      };
+    },
+    exitNow: (code) => exits.push(code),
+  };
+  {
+    using shutdown = listenForShutdown(terminal);
+    assert.equal(shutdown.signal.aborted, false);
+    send("SIGTERM");
+    assert.equal(await shutdown.requested, "SIGTERM");
+    assert.ok(shutdown.signal.aborted);
+    assert.deepEqual(exits, []);
+    send("SIGINT");
+    assert.deepEqual(exits, [130]);
+  }
+  send("SIGTERM");
+  assert.deepEqual(exits, [130], "nothing listens after the end");
+});
+
+test("the time left of a training counts the validations between its steps", () => {
+  let time = 0;
+  const written: string[] = [];
+  const line = trainProgress({ write: (text) => written.push(text) }, 10, () => time);
+  const report = { loss: 1, rate: 1e-3, gradientNorm: 1, tokens: 100, ms: 1000 };
+  time = 1000;
+  line.step({ step: 4, ...report }); // gone on with: three steps were made before
+  time = 9000; // a step of a second, after a validation of seven
+  line.step({ step: 5, ...report });
+  assert.match(written[0] ?? "", /^step 4\/10 .* 6 s left\n$/);
+  assert.match(written[1] ?? "", /^step 5\/10 .* 100 tokens\/s {2}23 s left\n$/);
+});

@@ -1,0 +1,43 @@
+/** docs/api.md names every parameter and every path of the source, and no other. */
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { test } from "node:test";
+import { chatDoor } from "../../src/gateway/chat-input.js";
+import { completionDoor } from "../../src/gateway/completion-input.js";
+import { gatewayDefaults } from "../../src/gateway/options.js";
+import { tokenizeParameters } from "../../src/gateway/tokenize.js";
+
+const document = readFileSync("docs/api.md", "utf8");
+const bounds = { ...gatewayDefaults, vocabSize: 100, maxContext: 64 };
+
+/** What the first column of a section's table names, in order. */
+function named(heading: string): string[] {
+  const section = document.split(/^## /m).find((part) => part.startsWith(`${heading}\n`));
+  assert.ok(section, `there is a section ${heading}`);
+  const rows = section.match(/^\| `.*$/gm) ?? [];
+  return rows.flatMap((row) => [...(row.split("|")[1] ?? "").matchAll(/`([^`]+)`/g)].map(([, name = ""]) => name));
+}
+
+function parameters({ known, neutral }: { readonly known: readonly string[]; readonly neutral: object }): string[] {
+  return [...known, ...Object.keys(neutral)].sort();
+}
+
+test("docs/api.md lists every parameter of completions and of chats", () => {
+  const common = named("Completions and chats");
+  assert.deepEqual([...common, ...named("Completions")].sort(), parameters(completionDoor(bounds)));
+  assert.deepEqual([...common, ...named("Chats")].sort(), parameters(chatDoor(bounds)));
+});
+
+test("docs/api.md lists every parameter of tokenize and detokenize", () => {
+  const { tokenize, detokenize } = tokenizeParameters(bounds);
+  assert.deepEqual(named("Tokenize").sort(), [...(tokenize ?? [])].sort());
+  assert.deepEqual(named("Detokenize").sort(), [...(detokenize ?? [])].sort());
+});
+
+test("docs/api.md lists every path of the API", () => {
+  const source = readFileSync("src/server/http/app.ts", "utf8");
+  const paths = [...source.matchAll(/\bapi\("([^"]+)"/g)].map(([, path = ""]) => `/v1${path}`);
+  const shown = paths.map((path) => path.replace(/:(\w+)|\*(\w+)/g, "{name}"));
+  const listed = [...document.matchAll(/`(?:GET|POST|PUT|PATCH|DELETE) (\/v1[^`]*)`/g)].map(([, path = ""]) => path);
+  assert.deepEqual([...new Set(listed)].sort(), [...new Set(shown)].sort());
+});

@@ -1,0 +1,47 @@
+/** DoRA adapters that PEFT made, served as they are: PEFT's own logits and greedy tokens, among rows of LoRA and of the base. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { loadAdapter } from "../../src/adapter/format.js";
+import type { HostAdapter } from "../../src/adapter/types.js";
+import type { BankHold } from "../../src/engine/adapters/bank.js";
+import { foldMagnitudes } from "../../src/engine/adapters/dora-gains.js";
+import { linearSites } from "../../src/model/sites.js";
+import { WeightNorms } from "../../src/weights/norms.js";
+import { adapterFolder, type Expected, largestDifference, oracleRoot, readExpected } from "../support/oracle.js";
+import { greedy, type OpenedModel, openModel } from "../support/served-model.js";
+
+async function hold({ bank, runner }: OpenedModel, adapter: HostAdapter): Promise<BankHold> {
+  await runner.prepare(adapter);
+  const held = await bank.acquire(adapter);
+  assert.ok(held, "the bank has room");
+  return held;
+}
+
+for (const family of ["llama", "qwen2", "gpt2"]) {
+  test(`${family}: logits and greedy tokens of DoRA equal PEFT's, mixed with LoRA and the base in one batch`, async () => {
+    const model = await openModel(`${oracleRoot}/${family}`);
+    const sites = linearSites(model.config);
+    await using norms = new WeightNorms(model.checkpoint, { threads: 1 });
+    const folder = `test/fixtures/dora/${family}`;
+    const loaded = await loadAdapter(folder, sites);
+    assert.equal(loaded.dora, true);
+    const dora = await hold(model, await foldMagnitudes(loaded, norms));
+    const lora = await hold(model, await loadAdapter(adapterFolder(family, "patterns"), sites));
+    const small = await hold(model, await loadAdapter(adapterFolder(family, "attn-r8"), sites));
+    const expected = await readExpected(folder);
+    const logits = await model.prefill(0, expected.inputIds, [24], dora);
+    const last = logits.subarray(logits.length - expected.logits.length);
+    const difference = largestDifference(last, expected.logits);
+    assert.ok(difference <= 1e-4, `logits differ by ${difference}`);
+    const rows: { expected: Expected; adapter: BankHold | null }[] = [
+      { expected, adapter: dora },
+      { expected: await readExpected(adapterFolder(family, "patterns")), adapter: lora },
+      { expected: await readExpected(`${oracleRoot}/${family}`), adapter: null },
+      { expected: await readExpected(adapterFolder(family, "attn-r8")), adapter: small },
+    ];
+    const tokens = await greedy(model, rows);
+    for (const [i, row] of rows.entries()) assert.deepEqual(tokens[i], row.expected.greedyIds, `row ${i}`);
+    for (const { adapter } of rows) adapter?.release();
+    model.runner[Symbol.dispose]();
+  });
+}

@@ -1,0 +1,398 @@
+/** The server's own HTTP: headers, errors, bounds, slow readers, drain, the access log. */
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { connect, type Socket } from "node:net";
+import { describe, test } from "node:test";
+import express from "express";
+import { WebSocket } from "ws";
+import { LorikeetError } from "../../src/base/errors.js";
+import { LazyList } from "../../src/base/lazy-list.js";
+import { sendJson } from "../../src/server/http/send.js";
+import { createServer } from "../../src/server/server.js";
+import { pageCharacters, wideTokenizer } from "../support/byte-tokenizer.js";
+import { openRig, openServerRig, type RigOptions, type ServerRig, until } from "../support/rig.js";
+
+const bytes = (text: string): number[] => [...Buffer.from(text)];
+const saying = (text: string, tokenMs = 0): RigOptions => ({ script: { answer: () => bytes(text), tokenMs } });
+
+interface Told {
+  readonly error: {
+    readonly message: string;
+    readonly code: string;
+    readonly param: string | null;
+    readonly faults?: string[];
+  };
+}
+
+function post(rig: ServerRig, path: string, body: unknown, headers: Record<string, string> = {}): Promise<Response> {
+  return fetch(`${rig.url}${path}`, {
+    method: "POST",
+    headers: { "content-type": "application/json", ...headers },
+    body: typeof body === "string" ? body : JSON.stringify(body),
+  });
+}
+
+async function told(response: Response): Promise<Told["error"]> {
+  const value: Told = JSON.parse(await response.text());
+  return value.error;
+}
+
+/** A raw connection that has sent a request. */
+function rawPost(rig: ServerRig, path: string, body: string): Socket {
+  const { hostname, port } = new URL(rig.url);
+  const socket = connect(Number(port), hostname);
+  socket.on("error", () => {});
+  socket.write(
+    `POST ${path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
+  );
+  return socket;
+}
+
+describe("headers", () => {
+  test("a request id always; identity and times once admitted", async () => {
+    await using rig = await openServerRig(saying("ab"));
+    const digest = await rig.adapters.add("plays");
+    const mine = await post(
+      rig,
+      "/v1/completions",
+      { model: "plays", prompt: "x", max_tokens: 2 },
+      { "x-request-id": "mine-1" },
+    );
+    assert.equal(mine.headers.get("x-request-id"), "mine-1");
+    assert.equal(mine.headers.get("x-adapter"), "plays");
+    assert.equal(mine.headers.get("x-adapter-digest"), digest);
+    assert.match(mine.headers.get("x-queue-ms") ?? "", /^[\d.]+$/);
+    assert.match(mine.headers.get("x-time-to-first-token-ms") ?? "", /^[\d.]+$/);
+    const bad = await post(rig, "/v1/completions", { model: "none", prompt: "x" }, { "x-request-id": "bad id\u00e9" });
+    assert.match(bad.headers.get("x-request-id") ?? "", /^[0-9a-f-]{36}$/);
+    assert.equal(bad.headers.get("x-adapter"), null);
+    const base = await post(rig, "/v1/completions", { model: "base", prompt: "x", max_tokens: 1 });
+    assert.equal(base.headers.get("x-adapter"), null);
+  });
+
+  test("a stream's status and headers come at admission, long before a token", async () => {
+    await using rig = await openServerRig(saying("a", 60_000));
+    const controller = new AbortController();
+    const response = await fetch(`${rig.url}/v1/completions`, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify({ model: "base", prompt: "x", stream: true }),
+      signal: controller.signal,
+    });
+    assert.equal(response.status, 200);
+    assert.equal(response.headers.get("content-type"), "text/event-stream; charset=utf-8");
+    assert.ok(response.headers.get("x-queue-ms"));
+    controller.abort();
+  });
+
+  test("a load that fails is a real status code, also of a stream", async () => {
+    const error = new LorikeetError("adapter_invalid", "The file is truncated.");
+    await using rig = await openServerRig({ script: { admission: () => Promise.reject(error) } });
+    const response = await post(rig, "/v1/completions", { model: "base", prompt: "x", stream: true });
+    assert.equal(response.status, 422);
+    assert.equal((await told(response)).message, "The file is truncated.");
+  });
+
+  test("events end with [DONE]; comments keep an idle stream alive", async () => {
+    await using rig = await openServerRig({ ...saying("ab", 100), server: { streamKeepAliveMs: 10 } });
+    const text = await (
+      await post(rig, "/v1/completions", { model: "base", prompt: "x", max_tokens: 2, stream: true })
+    ).text();
+    assert.match(text, /^(: keep-alive\n\n)*data: \{/);
+    assert.match(text, /(^|\n\n): keep-alive\n\n/);
+    assert.match(text, /\n\ndata: \[DONE\]\n\n$/);
+  });
+});
+
+describe("errors", () => {
+  test("every fault of a body in one answer", async () => {
+    await using rig = await openServerRig();
+    const response = await post(rig, "/v1/chat/completions", {
+      model: "base",
+      messages: [],
+      temperature: 9,
+      grammar: "x",
+    });
+    assert.equal(response.status, 400);
+    const error = await told(response);
+    assert.equal(error.code, "unsupported_parameter");
+    assert.equal(error.param, "grammar");
+    assert.equal(error.faults?.length, 3);
+  });
+
+  test("bodies that are no JSON, not said to be, or too large", async () => {
+    await using rig = await openServerRig({ server: { maxBodyBytes: 200 } });
+    const broken = await post(rig, "/v1/completions", '{"model":');
+    assert.deepEqual([broken.status, (await told(broken)).code], [400, "invalid_value"]);
+    const form = await post(rig, "/v1/completions", "model=base", {
+      "content-type": "application/x-www-form-urlencoded",
+    });
+    assert.deepEqual([form.status, (await told(form)).code], [415, "unsupported_media_type"]);
+    const large = await post(rig, "/v1/completions", { model: "base", prompt: "x".repeat(300) });
+    assert.equal(large.status, 413);
+    assert.match((await told(large)).message, /of 328 bytes is too large; at most 200/);
+    assert.equal(rig.engine.sequences.length, 0);
+  });
+
+  test("a JSON body is UTF-8, and one said to be anything else is refused", async () => {
+    await using rig = await openServerRig(saying("ab"));
+    const send = (charset: string) =>
+      post(rig, "/v1/completions", '{"model":"base","prompt":"x"}', { "content-type": `application/json${charset}` });
+    for (const charset of ["", "; charset=utf-8", ";CHARSET=UTF-8", '; charset="utf-8"'])
+      assert.equal((await send(charset)).status, 200, charset);
+    for (const name of [
+      "utf-7",
+      "utf-16",
+      "UTF-16LE",
+      "utf-32",
+      "utf-9999",
+      "latin1",
+      "",
+      '"utf-7"',
+      "utf-8; charset=utf-7",
+    ]) {
+      const refused = await send(`; charset=${name}`);
+      assert.deepEqual([refused.status, (await told(refused)).code], [415, "unsupported_media_type"], name);
+    }
+    assert.equal(rig.engine.sequences.length, 4);
+  });
+
+  test("no answer holds half of a surrogate pair, whatever a request holds", async () => {
+    await using rig = await openServerRig(saying("ab"));
+    const bodies: [string, string][] = [
+      ["/v1/completions", '{"model":"\\ud800","prompt":"x"}'],
+      ["/v1/completions", '{"prompt":"a\\udc00b","echo":true,"logprobs":0,"max_tokens":1,"user":"\\ud800"}'],
+      ["/v1/completions", '{"prompt":"x","\\ud800":1,"logit_bias":{"\\udfff":1},"stream_options":{"\\ud800":1}}'],
+      ["/v1/chat/completions", '{"messages":[{"role":"\\ud800","content":"x","\\ud800":1}]}'],
+      [
+        "/v1/chat/completions",
+        '{"messages":[{"role":"user","content":"x"}],"chat_template_kwargs":{"\\ud800":"\\ud800"}}',
+      ],
+      ["/v1/tokenize", '{"model":"\\ud83d","prompt":"\\ud83d"}'],
+      ["/v1/unload_lora_adapter", '{"lora_name":"\\ud800"}'],
+    ];
+    for (const [path, body] of bodies) {
+      const text = await (await post(rig, path, body)).text();
+      assert.doesNotMatch(text, /\\ud[89a-f]/i, text);
+    }
+    const streamed = await post(
+      rig,
+      "/v1/completions",
+      '{"prompt":"\\ud800","echo":true,"max_tokens":1,"stream":true}',
+    );
+    assert.match(await streamed.text(), /"text":"\ufffd"/);
+  });
+
+  test("unknown routes, other methods, malformed paths", async () => {
+    await using rig = await openServerRig();
+    const missing = await fetch(`${rig.url}/v2/x`);
+    assert.deepEqual([missing.status, (await told(missing)).code], [404, "route_not_found"]);
+    assert.equal(missing.headers.get("connection"), "keep-alive", "no body is on its way");
+    const method = await fetch(`${rig.url}/v1/completions`);
+    assert.deepEqual([method.status, method.headers.get("allow")], [405, "POST"]);
+    const path = await fetch(`${rig.url}/v1/adapters/%ff`);
+    assert.deepEqual([path.status, (await told(path)).code], [400, "invalid_value"]);
+  });
+
+  test("a full queue is a 429 that says when to come again", async () => {
+    await using rig = await openServerRig({ script: { limits: { maxQueue: 0 } } });
+    const response = await post(rig, "/v1/completions", { model: "base", prompt: "x" });
+    assert.deepEqual([response.status, response.headers.get("retry-after")], [429, "1"]);
+    assert.equal((await post(rig, "/v1/completions", { model: "a secret", prompt: "x" })).status, 404);
+    await until(() => rig.lines.length === 2);
+    const [full, unknown] = rig.lines.map(({ fields }) => fields);
+    assert.deepEqual([full?.code, full?.model], ["queue_full", "base"], "the log says for which model");
+    assert.equal(unknown?.model, undefined, "and writes no name that does not exist");
+  });
+
+  test("a fault of ours says nothing of itself to the client and all to the log", async () => {
+    await using rig = await openServerRig({ script: { failAfter: { tokens: 0, error: new Error("at line 5") } } });
+    const response = await post(rig, "/v1/completions", { model: "base", prompt: "x" });
+    assert.equal(response.status, 500);
+    assert.doesNotMatch((await told(response)).message, /line 5/);
+    const logged = rig.lines.find(({ level }) => level === "error");
+    assert.match(String(logged?.fields.err instanceof Error && logged.fields.err.cause), /line 5/);
+  });
+
+  test("a body that never comes is a 408", async () => {
+    await using rig = await openServerRig({ server: { bodyTimeoutMs: 30, lingerMs: 10 } });
+    const { hostname, port } = new URL(rig.url);
+    const socket = connect(Number(port), hostname);
+    socket.write(
+      "POST /v1/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 50\r\n\r\n{",
+    );
+    const [head] = await once(socket, "data");
+    assert.match(String(head), /^HTTP\/1\.1 408/);
+    assert.match(String(head), /connection: close/i);
+    await once(socket, "close");
+  });
+});
+
+describe("readers", () => {
+  const endless: RigOptions = {
+    script: { answer: () => Array<number>(100_000).fill(97), limits: { maxContext: 200_000 } },
+    tokenizer: wideTokenizer(),
+    server: { streamBufferBytes: 1024, slowReaderMs: 60 },
+  };
+  const body = JSON.stringify({ model: "base", prompt: "x", max_tokens: 90_000, stream: true });
+
+  test("one that does not read pauses its own generation, then is ended and freed", async () => {
+    await using rig = await openServerRig(endless);
+    const socket = rawPost(rig, "/v1/completions", body);
+    socket.pause();
+    await until(() => (rig.engine.sequences[0]?.pauses ?? 0) > 0, "the pause");
+    const other = await post(rig, "/v1/completions", { model: "base", prompt: "x", max_tokens: 3 });
+    assert.equal(other.status, 200, "others are not affected");
+    await until(() => rig.engine.sequences[0]?.finished === "cancelled", "the end of the slow reader");
+    assert.ok((rig.engine.sequences[0]?.tokens ?? 0) < 90_000);
+    socket.resume();
+    await once(socket, "close");
+    await until(() => rig.lines.some(({ fields }) => fields.code === "timeout"), "its access line");
+  });
+
+  test("one that reads again goes on where it was", async () => {
+    await using rig = await openServerRig({ ...endless, server: { streamBufferBytes: 1024, slowReaderMs: 5_000 } });
+    const short = JSON.stringify({ model: "base", prompt: "x", max_tokens: 2_000, stream: true });
+    const socket = rawPost(rig, "/v1/completions", short);
+    socket.pause();
+    await until(() => (rig.engine.sequences[0]?.pauses ?? 0) > 0, "the pause");
+    const received: string[] = [];
+    socket.on("data", (chunk) => received.push(String(chunk)));
+    socket.resume();
+    while (!received.at(-1)?.includes("[DONE]")) await once(socket, "data");
+    const text = received.join("");
+    assert.equal(text.match(/"text":"a+"/g)?.join("").length, 2_000 * (pageCharacters + 9));
+    assert.equal(rig.engine.sequences[0]?.isPaused, false);
+    socket.destroy();
+  });
+});
+
+describe("large answers", () => {
+  const length = 10_000;
+  const scored: RigOptions = { script: { limits: { maxContext: 200_000 } } };
+  const body = { model: "base", prompt: "x".repeat(length), max_tokens: 0, echo: true, logprobs: 3 };
+
+  test("one is sent in pieces and arrives whole", async () => {
+    await using rig = await openServerRig(scored);
+    const response = await post(rig, "/v1/completions", body);
+    assert.equal(response.headers.get("content-length"), null);
+    assert.equal(response.headers.get("content-type"), "application/json; charset=utf-8");
+    const text = await response.text();
+    const { choices }: { choices: { logprobs: { tokens: string[]; top_logprobs: object[] } }[] } = JSON.parse(text);
+    assert.equal(text, JSON.stringify(JSON.parse(text)));
+    assert.deepEqual([choices[0]?.logprobs.tokens.length, choices[0]?.logprobs.top_logprobs.length], [length, length]);
+    const small = await post(rig, "/v1/completions", { model: "base", prompt: "x", max_tokens: 1 });
+    assert.ok(Number(small.headers.get("content-length")) > 0);
+  });
+
+  test("a large event of a stream is one event, with no comment inside", async () => {
+    await using rig = await openServerRig({ ...scored, server: { streamKeepAliveMs: 1 } });
+    const text = await (await post(rig, "/v1/completions", { ...body, stream: true })).text();
+    const events = text.split("\n\n").filter((event) => event.startsWith("data: {"));
+    const sizes = events.map((event) => {
+      const chunk: { choices: { logprobs: { tokens: string[] } | null }[] } = JSON.parse(event.slice("data: ".length));
+      return chunk.choices[0]?.logprobs?.tokens.length ?? 0;
+    });
+    assert.equal(Math.max(...sizes), length);
+  });
+
+  test("one that nobody reads is given up, and counted", async () => {
+    const ends: unknown[] = [];
+    const limits: string[] = [];
+    const app = express().get("/", (_req, res) => {
+      const value = { list: new LazyList(endless) };
+      const bounds = { slowReaderMs: 50, onLimit: (limit: string) => limits.push(limit) };
+      sendJson(res, value, bounds).then(undefined, (error) => ends.push(error));
+    });
+    const http = app.listen(0, "127.0.0.1");
+    await once(http, "listening");
+    const address = http.address();
+    const socket = connect(typeof address === "object" ? (address?.port ?? 0) : 0, "127.0.0.1");
+    socket.on("error", () => {});
+    socket.pause();
+    socket.write("GET / HTTP/1.1\r\nhost: localhost\r\n\r\n");
+    await until(() => ends.length > 0, "the end");
+    assert.ok(ends[0] instanceof LorikeetError && ends[0].code === "timeout", String(ends[0]));
+    assert.deepEqual(limits, ["slow-reader"]);
+    socket.destroy();
+    http.closeAllConnections();
+    http.close();
+  });
+});
+
+function* endless(): Generator<string, void, undefined> {
+  for (;;) yield "x".repeat(10_000);
+}
+
+describe("operations", () => {
+  test("while the model is loaded: alive, not ready, 503 for everything else; then it opens", async () => {
+    await using rig = await openRig({ script: { answer: () => bytes("a") } });
+    const server = createServer({ logger: rig.logger });
+    try {
+      const { port } = await server.listen("127.0.0.1", 0);
+      const url = `http://127.0.0.1:${port}`;
+      assert.equal((await fetch(`${url}/health`)).status, 200);
+      assert.equal((await fetch(`${url}/metrics`)).status, 200);
+      for (const path of ["/ready", "/v1/models", "/v1/ws", "/v1/adapters/x"]) {
+        const refused = await fetch(`${url}${path}`);
+        assert.deepEqual([refused.status, refused.headers.get("retry-after")], [503, "5"], path);
+        assert.equal((await told(refused)).code, "not_ready");
+      }
+      await assert.rejects(once(new WebSocket(`ws://127.0.0.1:${port}/v1/ws`), "open"), /503/);
+      server.open(rig.gateway);
+      assert.equal((await fetch(`${url}/ready`)).status, 200);
+      assert.equal((await fetch(`${url}/v1/models`)).status, 200);
+      const socket = new WebSocket(`ws://127.0.0.1:${port}/v1/ws`);
+      await once(socket, "open");
+      socket.terminate();
+    } finally {
+      await server.close();
+    }
+  });
+
+  test("drain: not ready, 503 for new requests, running ones finish", async () => {
+    await using rig = await openServerRig(saying("x".repeat(50), 4));
+    assert.equal((await fetch(`${rig.url}/ready`)).status, 200);
+    const response = await post(rig, "/v1/completions", { model: "base", prompt: "x", max_tokens: 40, stream: true });
+    const reading = response.text();
+    const draining = rig.server.drain(5_000);
+    assert.equal((await fetch(`${rig.url}/ready`)).status, 503);
+    assert.equal((await fetch(`${rig.url}/health`)).status, 200);
+    assert.equal((await fetch(`${rig.url}/metrics`)).status, 200);
+    const refused = await post(rig, "/v1/completions", { model: "base", prompt: "x" });
+    assert.deepEqual([refused.status, refused.headers.get("retry-after")], [503, "10"]);
+    assert.equal((await told(refused)).code, "draining");
+    assert.match(await reading, /"finish_reason":"length".*\[DONE\]/s);
+    await draining;
+    assert.equal(rig.engine.running, 0);
+  });
+
+  test("drain past its grace ends what is left, with a frame that says so", async () => {
+    await using rig = await openServerRig(saying("x".repeat(200), 10));
+    const response = await post(rig, "/v1/completions", { model: "base", prompt: "x", max_tokens: 200, stream: true });
+    const reading = response.text();
+    await rig.server.drain(30);
+    assert.match(await reading, /data: \{"error":\{.*"code":"draining"/);
+  });
+
+  test("one access line a request, with its id and counts and no text of the prompt", async () => {
+    await using rig = await openServerRig(saying("ab"));
+    await post(rig, "/v1/completions", { model: "base", prompt: "sesame", max_tokens: 2 }, { "x-request-id": "r-1" });
+    await post(rig, "/v1/completions", { model: "base", prompt: { sesame: 1 } });
+    await fetch(`${rig.url}/health`);
+    await until(() => rig.lines.length === 3);
+    const [first, second, third] = rig.lines;
+    const { requestId, status, path, promptTokens, completionTokens, outcome } = first?.fields ?? {};
+    assert.deepEqual(
+      [requestId, status, path, promptTokens, completionTokens, outcome],
+      ["r-1", 200, "/v1/completions", 6, 2, "completed"],
+    );
+    assert.deepEqual([second?.fields.status, second?.fields.code], [400, "invalid_value"]);
+    assert.equal(third?.level, "debug");
+    assert.doesNotMatch(JSON.stringify(rig.lines), /sesame/);
+    await using loud = await openServerRig({ ...saying("ab"), server: { logPrompts: true } });
+    await post(loud, "/v1/completions", { model: "base", prompt: "sesame", max_tokens: 2 });
+    await until(() => loud.lines.length === 1);
+    assert.match(JSON.stringify(loud.lines), /sesame/);
+  });
+});

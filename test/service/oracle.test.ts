@@ -1,0 +1,98 @@
+/**
+ * The running server against PyTorch: every family, its base and all of its adapters at once, over HTTP and WebSocket, each with
+ * its own greedy tokens and the log-probabilities of its prompt.
+ */
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { test } from "node:test";
+import {
+  type Completion,
+  complete,
+  frameTokens,
+  type Logprobs,
+  only,
+  SocketClient,
+  stream,
+  tokensOf,
+} from "../support/client.js";
+import { adapterFolder, adapterNames, type Expected, families, oracleRoot, readExpected } from "../support/oracle.js";
+import { openService } from "../support/service.js";
+
+const vocabSize = 320;
+const alternatives = 5;
+const tolerance = 1e-4;
+
+/** Log-probabilities of every id after position `row` of the prompt. */
+function expectedLogprobs({ logits }: Expected, row: number): number[] {
+  const values = [...logits.subarray(row * vocabSize, (row + 1) * vocabSize)];
+  const largest = Math.max(...values);
+  const norm = largest + Math.log(values.reduce((sum, value) => sum + Math.exp(value - largest), 0));
+  return values.map((value) => value - norm);
+}
+
+function near(found: number | null | undefined, expected: number | undefined, what: string): void {
+  const difference = Math.abs((found ?? Number.NaN) - (expected ?? Number.NaN));
+  assert.ok(difference <= tolerance, `${what}: ${found} is not ${expected}`);
+}
+
+/** The alternatives are the likeliest, each with its own value, and hold the token itself. */
+function checkAlternatives(found: Logprobs["top_logprobs"][number] | undefined, expected: number[], own: number): void {
+  const table = Object.entries(found ?? {}).map(([token, value]) => [
+    Number(/^token_id:(\d+)$/.exec(token)?.[1]),
+    value,
+  ]);
+  const ids = new Set(table.map(([id]) => id));
+  assert.ok(ids.has(own) && ids.size >= alternatives, `${ids.size} alternatives`);
+  for (const [id = -1, value] of table) near(value, expected[id], `alternative ${id}`);
+  const least = [...expected].sort((a, b) => b - a)[alternatives - 1] ?? 0;
+  const better = table.filter(([id, value = 0]) => id !== own || value >= least);
+  for (const [id = -1, value = 0] of better)
+    assert.ok(value >= least - tolerance, `alternative ${id} is among the best`);
+}
+
+function checkScores(answer: Completion, expected: Expected): void {
+  const { logprobs, token_ids, prompt_token_ids } = only(answer);
+  assert.deepEqual([prompt_token_ids, token_ids], [expected.inputIds, []]);
+  assert.equal(logprobs?.token_logprobs.length, expected.inputIds.length);
+  assert.equal(logprobs?.token_logprobs[0], null);
+  for (const [i, id] of expected.inputIds.entries()) {
+    assert.equal(logprobs?.tokens[i], `token_id:${id}`);
+    if (i === 0) continue;
+    const row = expectedLogprobs(expected, i - 1);
+    near(logprobs?.token_logprobs[i], row[id], `log-probability of token ${i}`);
+    checkAlternatives(logprobs?.top_logprobs[i], row, id);
+  }
+}
+
+for (const family of families) {
+  test(`${family}: the base and every adapter, all at once, answer with PyTorch's tokens and log-probabilities`, async () => {
+    const root = join(oracleRoot, family);
+    await using service = await openService({ model: root, adapters: join(root, "adapters"), servedModelName: "base" });
+    using socket = await SocketClient.open(service.url);
+    const models = ["base", ...adapterNames(family)];
+
+    const check = async (model: string): Promise<void> => {
+      const expected = await readExpected(model === "base" ? root : adapterFolder(family, model));
+      const answer = expected.greedyIds.slice(expected.inputIds.length);
+      const ask = { model, prompt: expected.inputIds, return_token_ids: true };
+      const greedy = { ...ask, max_tokens: answer.length, temperature: 0, ignore_eos: true };
+      const [whole, streamed, frames, scores, scored] = await Promise.all([
+        complete(service.url, { ...greedy, logprobs: 0 }),
+        tokensOf(stream(service.url, greedy)),
+        socket.ask(model, greedy),
+        complete(service.url, { ...ask, max_tokens: 0, echo: true, logprobs: alternatives }),
+        complete(service.url, { ...ask, prompt: expected.greedyIds, max_tokens: 0, echo: true, logprobs: 0 }),
+      ]);
+      assert.deepEqual(only(whole).token_ids, answer);
+      assert.deepEqual(streamed, answer);
+      assert.deepEqual(frameTokens(frames), answer);
+      checkScores(scores, expected);
+      // What decoding says of each token is what reading the whole text at once says of it.
+      const read = only(scored).logprobs?.token_logprobs.slice(expected.inputIds.length) ?? [];
+      for (const [i, value] of only(whole).logprobs?.token_logprobs.entries() ?? [])
+        near(value, read[i] ?? 0, `token ${i}`);
+    };
+    await Promise.all(models.map(check));
+    await service.assertIdle();
+  });
+}

@@ -1,0 +1,170 @@
+import assert from "node:assert/strict";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, describe, test } from "node:test";
+import { Bpe } from "../../src/text/tokenizer/bpe.js";
+import { createCharsMap } from "../../src/text/tokenizer/chars-map.js";
+import { loadTokenizer } from "../../src/text/tokenizer/tokenizer.js";
+import { WordCache } from "../../src/text/tokenizer/word-cache.js";
+import { load } from "./families.js";
+
+interface RulesFixture {
+  readonly model: { readonly vocab: Record<string, number>; readonly merges: readonly [string, string][] };
+  readonly cases: readonly {
+    readonly parts: Record<string, unknown>;
+    readonly flags: Record<string, unknown>;
+    readonly config: Record<string, unknown>;
+    readonly rows: readonly { readonly text: string; readonly ids: number[]; readonly full: number[] }[];
+  }[];
+}
+
+const fixture: RulesFixture = JSON.parse(readFileSync("test/fixtures/text/rules.json", "utf8"));
+const top = mkdtempSync(join(tmpdir(), "lorikeet-rules-"));
+after(() => rmSync(top, { recursive: true, force: true }));
+
+const post = {
+  type: "TemplateProcessing",
+  single: [{ SpecialToken: { id: "<s>" } }, { Sequence: { id: "A" } }],
+  special_tokens: { "<s>": { ids: [1] } },
+};
+
+async function open(file: object, config: object = {}) {
+  writeFileSync(join(top, "tokenizer.json"), JSON.stringify(file));
+  writeFileSync(join(top, "tokenizer_config.json"), JSON.stringify(config));
+  const tokenizer = await loadTokenizer(top);
+  assert.ok(tokenizer);
+  return tokenizer;
+}
+
+describe("every combination of rules gives the ids of the Rust library", () => {
+  for (const [i, { parts, flags, config, rows }] of fixture.cases.entries()) {
+    const kind = (part: unknown): string => (part as { type?: string } | null)?.type ?? "none";
+    test(`${i}: ${kind(parts.normalizer)}, ${kind(parts.pre_tokenizer)}`, async () => {
+      const file = {
+        ...parts,
+        post_processor: post,
+        decoder: null,
+        model: { ...fixture.model, ...flags, type: "BPE" },
+      };
+      const tokenizer = await open(file, config);
+      for (const { text, ids, full } of rows) {
+        const of = `${JSON.stringify(text)} ${JSON.stringify({ ...parts, ...flags, ...config })}`;
+        assert.deepEqual(await tokenizer.encode(text, { addSpecialTokens: false }), ids, of);
+        assert.deepEqual(await tokenizer.encode(text, { addSpecialTokens: true }), full, of);
+      }
+    });
+  }
+});
+
+describe("a text that goes on behind another", () => {
+  for (const family of ["llama2", "mistral", "phi3", "prefixed", "metaspace"] as const) {
+    test(`${family}: no mark of a word's start is put in front of it, and decoding it gives it back`, async () => {
+      const tokenizer = await load(family);
+      const before = await tokenizer.encode("Answer:", { addSpecialTokens: true });
+      for (const text of ["yes", " yes", "def ghi", "  x", ".", "and so on"]) {
+        const ids = await tokenizer.encode(text, { addSpecialTokens: false, continues: true });
+        assert.equal(tokenizer.decode(ids, { after: before }), text);
+      }
+    });
+  }
+
+  test("behind an added token a word's start is marked as ever", async () => {
+    const tokenizer = await load("llama2");
+    const alone = await tokenizer.encode("</s>yes", { addSpecialTokens: false });
+    assert.deepEqual(await tokenizer.encode("</s>yes", { addSpecialTokens: false, continues: true }), alone);
+  });
+
+  test("a tokenizer without such marks encodes it as any text", async () => {
+    const tokenizer = await load("qwen2");
+    const ids = await tokenizer.encode("yes we can", { addSpecialTokens: false });
+    assert.deepEqual(await tokenizer.encode("yes we can", { addSpecialTokens: false, continues: true }), ids);
+  });
+});
+
+describe("byte-pair encoding", () => {
+  const vocab = { a: 0, b: 1, c: 2, ab: 3, abc: 4, bc: 5, "▁": 6, "▁a": 7 };
+  const model = (merges: unknown, more: object = {}) => ({ vocab, merges, ...more });
+
+  test("the merge of the lowest rank goes first, and of equal ones the leftmost", () => {
+    assert.deepEqual(new Bpe(model(["b c", "a b", "ab c"])).encode("abc"), [0, 5]);
+    assert.deepEqual(new Bpe(model(["a b", "b c", "ab c"])).encode("abc"), [4]);
+  });
+
+  test("a long word is cut only where no merge reaches across", () => {
+    const bpe = new Bpe(model(["a b", "ab c", "▁ a"]));
+    assert.deepEqual(bpe.encode("abc▁a".repeat(40)), Array(40).fill([4, 7]).flat());
+    assert.deepEqual(bpe.encode("▁".repeat(300)), Array(300).fill(6));
+  });
+
+  test("an added token of the same spelling is not merged inside a word", async () => {
+    const file = {
+      added_tokens: [{ id: 8, content: "cab", special: false, normalized: false, single_word: true }],
+      normalizer: null,
+      pre_tokenizer: null,
+      model: { type: "BPE", ...model(["a b"], { ignore_merges: true }) },
+    };
+    const tokenizer = await open(file);
+    assert.deepEqual(await tokenizer.encode("cabcab", { addSpecialTokens: false }), [2, 3, 2, 3]);
+    assert.deepEqual(await tokenizer.encode("cab", { addSpecialTokens: false }), [8]);
+  });
+
+  for (const [title, broken, message] of [
+    ["a merge of a token that is not there", model(["a z"]), /merge 0 needs the token "z", which the vocabulary lacks/],
+    ["a merge into a token that is not there", model(["c a"]), /merge 0 needs the token "ca"/],
+    ["a merge of three", model([["a", "b", "c"]]), /merge 0 must be two tokens/],
+    ["no merges", model(undefined), /lacks a list of merges/],
+    ["dropout", model([], { dropout: 0.1 }), /dropout of 0.1/],
+  ] as const) {
+    test(`${title} is refused`, () => {
+      assert.throws(() => new Bpe(broken), message);
+    });
+  }
+});
+
+describe("the cache of words", () => {
+  test("holds at most two generations, and keeps what is used", () => {
+    const cache = new WordCache();
+    cache.set("kept", [1]);
+    for (let i = 0; i < 100_000; i++) {
+      cache.set(`word ${i}`, [i]);
+      if (i % 1000 === 0) assert.deepEqual(cache.get("kept"), [1]);
+    }
+    assert.ok(cache.size <= 2 * 16_384 + 2, `${cache.size} words`);
+    assert.equal(cache.get("word 0"), undefined);
+    assert.deepEqual(cache.get("word 99999"), [99_999]);
+  });
+});
+
+test("a precompiled map of characters replaces what the Rust library replaces", () => {
+  const { map, rows }: { map: string; rows: [string, string][] } = JSON.parse(
+    readFileSync("test/fixtures/text/chars-map.json", "utf8"),
+  );
+  const change = createCharsMap(map);
+  for (const [text, changed] of rows) assert.equal(change(text), changed, JSON.stringify(text));
+});
+
+describe("what cannot be done as a tokenizer.json asks is refused by name", () => {
+  const base = {
+    added_tokens: [],
+    normalizer: null,
+    pre_tokenizer: null,
+    model: { type: "BPE", vocab: {}, merges: [] },
+  };
+  for (const [part, config, message] of [
+    ["normalizer", { type: "Sponge" }, /normalizer in tokenizer.json is "Sponge"/],
+    ["normalizer", { type: "Precompiled", precompiled_charsmap: "/////w==" }, /precompiled map of characters/],
+    ["pre_tokenizer", { type: "UnicodeScripts" }, /UnicodeScripts/],
+    [
+      "pre_tokenizer",
+      { type: "Split", pattern: { String: "x" }, behavior: "MergedWithNext", invert: true },
+      /inverted/,
+    ],
+    ["post_processor", { type: "Sponge" }, /post-processor in tokenizer.json is "Sponge"/],
+    ["post_processor", { type: "TemplateProcessing", single: [{ SpecialToken: { id: "<s>" } }] }, /names "<s>"/],
+  ] as const) {
+    test(`${part} ${config.type}`, async () => {
+      await assert.rejects(open({ ...base, [part]: config }), message);
+    });
+  }
+});

@@ -1,0 +1,299 @@
+/** What a run leaves on the disk: PEFT's own files, checkpoints that are complete or not there, one run for each folder, the journal. */
+import assert from "node:assert/strict";
+import {
+  appendFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, test } from "node:test";
+import { checkAdapter } from "../../src/adapter/format.js";
+import { LorikeetError } from "../../src/base/errors.js";
+import { openCheckpoint } from "../../src/model/checkpoint/open.js";
+import { linearSites } from "../../src/model/sites.js";
+import { siteInputs } from "../../src/model/training/types.js";
+import { openAdapter, saveAdapter } from "../../src/train/files/adapter-files.js";
+import { Checkpoints } from "../../src/train/files/checkpoints.js";
+import { mergeAdapter } from "../../src/train/files/merge.js";
+import { RunFolder } from "../../src/train/files/run-folder.js";
+import { allLinear, chooseSites, initialize, type LoraSite, targetModules } from "../../src/train/lora.js";
+import { chain, scaleByAdam } from "../../src/train/optimizer/optimizer.js";
+import { Journal, readJournal } from "../../src/train/reports/journal.js";
+import { drawTraining } from "../../src/train/reports/plot.js";
+import type { Parameter } from "../../src/train/step.js";
+import { initialState } from "../../src/train/trainer.js";
+
+const folder = mkdtempSync(join(tmpdir(), "lorikeet-files-"));
+after(() => rmSync(folder, { recursive: true }));
+let folders = 0;
+const fresh = (): string => join(folder, String(++folders));
+
+const oracle = "test/fixtures/oracle";
+const families = readdirSync(oracle).filter((family) => existsSync(join(oracle, family, "train", "initial")));
+
+function parametersOf(sites: readonly LoraSite[]): Parameter[] {
+  return sites.flatMap(({ path, rank, inFeatures, outFeatures }) => {
+    const make = (name: string, shape: number[]): Parameter => {
+      const count = shape.reduce((a, b) => a * b, 1);
+      return { name, shape, offset: 0, data: new Float32Array(count), gradient: new Float32Array(count) };
+    };
+    const { a, b } = siteInputs(path);
+    return [make(a, [inFeatures, rank]), make(b, [rank, outFeatures])];
+  });
+}
+
+test("there are families to compare with", () => assert.ok(families.length >= 2, families.join(", ")));
+
+for (const family of families) {
+  test(`${family}: weights are PEFT's byte for byte, the config is a part of PEFT's`, async () => {
+    const peft = join(oracle, family, "train", "initial");
+    const { config } = await openCheckpoint(join(oracle, family));
+    const theirs = JSON.parse(readFileSync(join(peft, "adapter_config.json"), "utf8"));
+    const shape = { rank: theirs.r, alpha: theirs.lora_alpha, rslora: false };
+    const sites = chooseSites(config, [allLinear], shape);
+    const parameters = parametersOf(sites);
+    await (await openAdapter(peft, config)).readInto(parameters);
+    const out = fresh();
+    const facts = { shape, sites, targetModules: targetModules(config, [allLinear], sites), dropout: 0, dora: false };
+    await saveAdapter(out, { ...facts, baseModelName: family, family: config.family }, parameters);
+    const bytes = (path: string): Buffer => readFileSync(join(path, "adapter_model.safetensors"));
+    assert.ok(bytes(out).equals(bytes(peft)), "adapter_model.safetensors");
+    const ours = JSON.parse(readFileSync(join(out, "adapter_config.json"), "utf8"));
+    for (const [key, value] of Object.entries(ours)) {
+      // The oracle's B was drawn, not zero, which PEFT notes as false; both load the same.
+      if (key === "init_lora_weights") continue;
+      const expected = key === "target_modules" ? [...theirs[key]].sort() : theirs[key];
+      assert.deepEqual(value, expected, key);
+    }
+    await checkAdapter(out, linearSites(config));
+  });
+}
+
+test("A starts within 1/sqrt(in) and fills it, B at zero; the same seed makes the same numbers", async () => {
+  const { config } = await openCheckpoint(join(oracle, "llama"));
+  const parameters = parametersOf(chooseSites(config, [allLinear], { rank: 8, alpha: 8, rslora: false }));
+  initialize(parameters, 42);
+  for (const { name, shape, data } of parameters) {
+    const most = data.reduce((top, x) => Math.max(top, Math.abs(x)), 0);
+    if (name.endsWith("lora_B")) assert.equal(most, 0);
+    else assert.ok(most <= 1 / Math.sqrt(shape[0] ?? 1) && most > 0.95 / Math.sqrt(shape[0] ?? 1), name);
+  }
+  const before = parameters.map(({ data }) => data.slice());
+  initialize(parameters, 42);
+  assert.deepEqual(
+    parameters.map(({ data }) => data),
+    before,
+  );
+  assert.notDeepEqual(before[0], before[2]);
+  initialize(parameters, 43);
+  assert.notDeepEqual(parameters[0]?.data, before[0]);
+});
+
+test("targets are names or paths; one that takes no layer is refused with those that there are", async () => {
+  const { config } = await openCheckpoint(join(oracle, "llama"));
+  const shape = { rank: 2, alpha: 2, rslora: true };
+  const two = chooseSites(config, ["q_proj", "model.layers.1.mlp.up_proj"], shape);
+  assert.equal(two.length, config.layerCount + 1);
+  assert.ok(Math.abs((two[0]?.scale ?? 0) - Math.SQRT2) < 1e-12);
+  assert.throws(
+    () => chooseSites(config, ["q_proj", "query"], shape),
+    (error) => error instanceof LorikeetError && /query.*down_proj/.test(error.message),
+  );
+});
+
+function checkpointsIn(path: string, values: Float32Array, keep = 3) {
+  const optimizer = chain(values.length, scaleByAdam());
+  const checkpoints = new Checkpoints({
+    folder: path,
+    keep,
+    optimizer,
+    save: async (to) => writeFileSync(join(to, "values"), values),
+    load: async (from) => values.set(new Float32Array(new Uint8Array(readFileSync(join(from, "values"))).buffer)),
+  });
+  return { checkpoints, optimizer };
+}
+
+test("the last checkpoints and the best stay; a half-written one is not seen; parameters and optimizer come back", async () => {
+  const path = fresh();
+  const values = Float32Array.of(1, 2, 3);
+  const { checkpoints, optimizer } = checkpointsIn(path, values);
+  for (let step = 0; step <= 60; step += 10) {
+    optimizer.step(values, Float32Array.of(0.1, -0.2, 0.3), step);
+    await checkpoints.save({ ...initialState(), step, best: { step: Math.min(step, 20), loss: 1 } });
+  }
+  assert.deepEqual(await checkpoints.steps(), [20, 40, 50, 60]);
+  mkdirSync(join(path, "draft-70"));
+  const again = Float32Array.of(0, 0, 0);
+  const other = checkpointsIn(path, again);
+  const state = await other.checkpoints.resume();
+  assert.deepEqual([state?.step, state?.best?.step], [60, 20]);
+  assert.deepEqual(again, values);
+  const numbers = (pieces: typeof optimizer.state): unknown => pieces.map((piece) => piece.state);
+  assert.deepEqual(numbers(other.optimizer.state), numbers(optimizer.state));
+  assert.equal(await checkpointsIn(fresh(), again).checkpoints.resume(), null);
+});
+
+test("a checkpoint of another version is refused with the folder of its weights, and so is a damaged one", async () => {
+  const path = fresh();
+  const values = Float32Array.of(1);
+  const { checkpoints } = checkpointsIn(path, values);
+  const saved = await checkpoints.save({ ...initialState(), step: 7 });
+  const file = join(saved, "state.json");
+  const { format, ...old } = JSON.parse(readFileSync(file, "utf8"));
+  assert.equal(typeof format, "number");
+  writeFileSync(file, JSON.stringify({ ...old, startLoss: 1, above: 0 }));
+  await assert.rejects(checkpoints.resume(), (error) => {
+    assert.ok(error instanceof LorikeetError && error.message.includes(saved), `${error}`);
+    return /another version.*--overwrite/.test(error.message);
+  });
+  for (const damaged of ["{", "[]", "null", ""]) {
+    writeFileSync(file, damaged);
+    await assert.rejects(checkpoints.resume(), /is not the state of a run/);
+  }
+});
+
+test("a checkpoint that cannot be written leaves those before it", async () => {
+  const path = fresh();
+  const values = Float32Array.of(1);
+  await checkpointsIn(path, values).checkpoints.save({ ...initialState(), step: 1 });
+  const full = new Checkpoints({
+    folder: path,
+    keep: 1,
+    optimizer: chain(1),
+    save: async () => {
+      throw Object.assign(new Error("no space left"), { code: "ENOSPC" });
+    },
+    load: async () => {},
+  });
+  await assert.rejects(full.save({ ...initialState(), step: 2 }), /no space/);
+  assert.deepEqual(readdirSync(path), ["step-0000001"]);
+});
+
+test("one run for each folder at a time; nothing is replaced without a word; the result appears whole", async () => {
+  const out = join(fresh(), "plays");
+  mkdirSync(join(out, ".."), { recursive: true });
+  const run = new RunFolder(out);
+  const isConflict = (error: unknown): boolean => error instanceof LorikeetError && error.code === "conflict";
+  await assert.rejects(run.check("resume"), isConflict);
+  await run.locked(async () => {
+    await assert.rejects(
+      new RunFolder(out).locked(async () => {}),
+      isConflict,
+    );
+    await run.check("fresh");
+    await run.start("fresh", { rank: 4 });
+    writeFileSync(join(run.path, "file"), "one");
+    writeFileSync(join(run.path, "lorikeet.json"), "{}");
+  });
+  assert.deepEqual(await new RunFolder(out).recall(), { rank: 4 });
+  await assert.rejects(run.check("fresh"), isConflict, "an unfinished run");
+  await run.locked(async () => {
+    await run.check("resume");
+    await run.start("resume", { rank: 4 });
+    assert.ok(!existsSync(out));
+    await run.finish();
+  });
+  assert.equal(readFileSync(join(out, "file"), "utf8"), "one");
+  assert.equal(await run.recall(), null);
+  await assert.rejects(run.check("fresh"), isConflict, "a result");
+  assert.deepEqual(readdirSync(join(out, "..")), ["plays"], "nothing else is left of a run that has ended");
+  await run.locked(async () => {
+    await run.check("overwrite");
+    await run.start("overwrite", {});
+    writeFileSync(join(run.path, "file"), "two");
+    await run.finish();
+  });
+  assert.equal(readFileSync(join(out, "file"), "utf8"), "two");
+  const never = join(fresh(), "deep", "never");
+  await assert.rejects(
+    new RunFolder(never).locked(() => Promise.reject(new Error("refused"))),
+    /refused/,
+  );
+  assert.ok(!existsSync(join(never, "..", "..")), "nor of one that never began");
+});
+
+test("the journal drops what is done anew, and a line that a crash cut off", async () => {
+  const path = fresh();
+  const row = (step: number) => ({ step, loss: 1, rate: 1, gradient_norm: 1, tokens: 1, seconds: 1 });
+  {
+    await using journal = await Journal.open(path, { step: 0, validatedAt: -1 });
+    for (const step of [1, 2, 3]) await journal.add(row(step));
+    await journal.add({ step: 3, validation_loss: 2 });
+  }
+  appendFileSync(path, '{"step":4,"lo');
+  assert.equal((await readJournal(path)).length, 4);
+  await (await Journal.open(path, { step: 3, validatedAt: 0 }))[Symbol.asyncDispose]();
+  assert.deepEqual(
+    (await readJournal(path)).map(({ step }) => step),
+    [1, 2, 3],
+    "that validation is done anew",
+  );
+  const svg = drawTraining([...(await readJournal(path)), { step: 3, validation_loss: 2 }], "a < b");
+  assert.ok(svg.startsWith("<svg") && svg.includes("a &lt; b") && !svg.includes("NaN"));
+  assert.ok(!drawTraining([], "").includes("NaN"));
+  const long = [8.1, 3.3, 0.4].map((loss, i) => ({ ...row(1 + 50 * i), loss }));
+  const numbers = [...drawTraining(long, "").matchAll(/>([\d.]+)<\/text>/g)].map(([, text]) => Number(text));
+  assert.deepEqual(numbers, [2, 4, 6, 8, 0, 50, 100, 0], "round numbers on either axis");
+});
+
+test("a merged checkpoint holds W + s B A, in either layout, and every other tensor as it was", async () => {
+  for (const family of families.filter((name) => ["llama", "gpt2"].includes(name))) {
+    const checkpoint = await openCheckpoint(join(oracle, family));
+    const peft = join(oracle, family, "train", "initial");
+    const out = fresh();
+    const { changed } = await mergeAdapter({ checkpoint, adapter: peft, out, dtype: "same", overwrite: false });
+    const merged = await openCheckpoint(out);
+    const opened = await openAdapter(peft, checkpoint.config);
+    const parameters = parametersOf(opened.sites);
+    await opened.readInto(parameters);
+    assert.equal(changed, opened.sites.length);
+    const read = ({ tensors }: typeof merged, name: string): Float32Array => {
+      const place = tensors.get(name);
+      assert.ok(place);
+      const bytes = readFileSync(place.file).subarray(place.offset, place.offset + place.byteLength);
+      return new Float32Array(new Uint8Array(bytes).buffer);
+    };
+    for (const [i, { path, rank, inFeatures, outFeatures, scale }] of opened.sites.entries()) {
+      const [a, b] = [parameters[2 * i]?.data as Float32Array, parameters[2 * i + 1]?.data as Float32Array];
+      const [before, after] = [read(checkpoint, `${path}.weight`), read(merged, `${path}.weight`)];
+      for (const [n, k] of [
+        [0, 0],
+        [1, 2],
+        [outFeatures - 1, inFeatures - 1],
+      ] as const) {
+        const at = family === "gpt2" ? k * outFeatures + n : n * inFeatures + k;
+        let delta = 0;
+        for (let r = 0; r < rank; r++)
+          delta += scale * (a[k * rank + r] as number) * (b[r * outFeatures + n] as number);
+        assert.ok(Math.abs((after[at] as number) - (before[at] as number) - delta) < 1e-6, `${path} [${n}, ${k}]`);
+      }
+    }
+    const adapted = new Set(opened.sites.map(({ path }) => `${path}.weight`));
+    for (const name of checkpoint.tensors.keys()) {
+      if (!adapted.has(name)) assert.deepEqual(read(merged, name), read(checkpoint, name));
+    }
+    await assert.rejects(
+      mergeAdapter({ checkpoint, adapter: peft, out, dtype: "same", overwrite: false }),
+      /--overwrite/,
+    );
+  }
+});
+
+test("a lock whose holder cannot be seen from here says how to remove it, if it is gone", async () => {
+  const home = fresh();
+  const lock = join(home, ".training", "a", "lock");
+  mkdirSync(join(lock, "1"), { recursive: true });
+  writeFileSync(join(lock, "1", "owner"), "0123456789ab.1.1.01234567"); // a place that is not this machine's
+  await assert.rejects(
+    new RunFolder(join(home, "a")).locked(async () => {}),
+    (error) => error instanceof LorikeetError && error.message.endsWith(`if it is gone, delete ${lock}.`),
+  );
+  rmSync(lock, { recursive: true });
+  assert.equal(await new RunFolder(join(home, "a")).locked(async () => 1), 1);
+});

@@ -1,0 +1,91 @@
+/** What the recipes promise: the same data for a seed, no test answer that was trained on, options that `train` knows. */
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, test } from "node:test";
+import { readConfigFile } from "../../src/cli/options/config-file.js";
+import { resolveSettings } from "../../src/cli/options/settings.js";
+import { trainConfigKeys, trainOptions } from "../../src/cli/train/options.js";
+import { loadTokenizer } from "../../src/text/tokenizer/tokenizer.js";
+import { loadData } from "../../src/train/data/dataset.js";
+import { parseLabelTemplate } from "../../src/train/data/encode.js";
+
+const folder = mkdtempSync(join(tmpdir(), "lorikeet-recipes-"));
+after(() => rmSync(folder, { recursive: true }));
+
+interface Row {
+  readonly prompt: string;
+  readonly completion: string;
+}
+
+function generate(task: string, name: string, ...options: readonly string[]): Record<string, Row[]> {
+  const out = join(folder, name);
+  execFileSync(process.execPath, ["tools/scripts/generate-data.mjs", task, out, ...options]);
+  const read = (split: string): Row[] =>
+    readFileSync(join(out, `${split}.jsonl`), "utf8")
+      .trimEnd()
+      .split("\n")
+      .map((line) => JSON.parse(line));
+  return { train: read("train"), valid: read("valid"), test: read("test") };
+}
+
+const settingsOf = (name: string) =>
+  resolveSettings(trainOptions, {
+    flags: {},
+    environment: {},
+    file: readConfigFile(join("tools/recipes", name)),
+    filePath: name,
+    knownKeys: trainConfigKeys,
+  });
+
+for (const task of ["dates", "commands"]) {
+  test(`${task}: 500 test rows, none of whose answers was trained on; every value of an answer stands in its sentence`, async () => {
+    const { train = [], valid = [], test: held = [] } = generate(task, task, "--train", "20000", "--valid", "300");
+    assert.ok(held.length >= 500 && train.length === 20_000);
+    const prompts = [...train, ...valid, ...held].map(({ prompt }) => prompt);
+    assert.equal(new Set(prompts).size, prompts.length);
+    const trained = new Set([...train, ...valid].map(({ completion }) => completion));
+    for (const { prompt, completion } of held) {
+      assert.ok(!trained.has(completion), completion);
+      const { call: _, month: __, ...values }: Record<string, unknown> = JSON.parse(completion);
+      for (const value of Object.values(values)) assert.ok(prompt.includes(String(value)), `${value} in ${prompt}`);
+    }
+    assert.deepEqual(generate(task, `${task}-again`, "--train", "20000", "--valid", "300").train, train);
+    assert.notDeepEqual(generate(task, `${task}-other`, "--seed", "2").test, held);
+    assert.equal(await digestOf(join(folder, task)), settingsOf(`${task}.yaml`).dataDigest, "the recipe's digest");
+  });
+}
+
+async function digestOf(path: string): Promise<string> {
+  const tokenizer = await loadTokenizer("models/bookworm-7m", {});
+  assert.ok(tokenizer);
+  const labelTemplate = parseLabelTemplate("{text}\nlabel: {label}");
+  const rows = {
+    wants: "rows",
+    vocabSize: tokenizer.vocabSize,
+    length: 96,
+    seed: 0,
+    validShare: 0,
+    validRows: 1,
+  } as const;
+  try {
+    return (await loadData({ path, tokenizer, endId: 0, bosId: null, labelTemplate, ...rows })).digest;
+  } finally {
+    await tokenizer.close();
+  }
+}
+
+test("every shipped adapter has a recipe of options that exist, with the digest of its data", () => {
+  const shipped = readdirSync("adapters", { withFileTypes: true }).flatMap((entry) =>
+    entry.isDirectory() && !entry.name.startsWith(".") ? [`${entry.name}.yaml`] : [],
+  );
+  const recipes = readdirSync("tools/recipes").filter((name) => name.endsWith(".yaml"));
+  assert.deepEqual(shipped.sort(), recipes.sort());
+  for (const name of recipes) {
+    const settings = settingsOf(name);
+    assert.match(settings.dataDigest ?? "", /^sha256:/);
+    assert.equal(settings.out, `tools/recipes/out/${name.replace(".yaml", "")}`);
+  }
+});

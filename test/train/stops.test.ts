@@ -1,0 +1,258 @@
+/** Runs that are killed, interrupted, starved of disk or diverge, as processes on a tiny model: they go on bit for bit, or say what is left. */
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { commandOf, finish, killAll, type Run, start } from "../support/process.js";
+import { writeTinyModel } from "../support/tiny-model.js";
+
+const folder = mkdtempSync(join(tmpdir(), "lorikeet-stops-"));
+after(() => {
+  killAll();
+  rmSync(folder, { recursive: true, force: true });
+});
+const base = join(folder, "tiny");
+before(() => writeTinyModel(base, "F32"));
+
+const write = (name: string, row: (i: number) => object): string => {
+  const path = join(folder, name);
+  writeFileSync(path, Array.from({ length: 40 }, (_, i) => `${JSON.stringify(row(i))}\n`).join(""));
+  return path;
+};
+const rows = write("rows.jsonl", (i) => ({ prompt: `Say ${i}:`, completion: ` it is ${i}${".".repeat(i % 7)}` }));
+const pairs = write("pairs.jsonl", (i) => ({ prompt: `Item ${i} is`, chosen: " good.", rejected: " not good." }));
+
+const common = ["--model", base, "--cache-dir", join(folder, "cache"), "--length", "64", "--rate", "0.004"];
+const steps = ["--steps", "40", "--eval-every", "4", "--batch", "4", "--accumulate", "2"];
+const outOf = (name: string): string => join(folder, "out", name);
+const weightsOf = (out: string): Buffer => readFileSync(join(out, "adapter_model.safetensors"));
+
+async function until(run: Run, text: string): Promise<void> {
+  for (let i = 0; !run.out.includes(text); i++) {
+    assert.ok(i < 20_000 && run.child.exitCode === null, `${text} in ${run.out} ${run.err}`);
+    await new Promise((resolve) => setTimeout(resolve, 2));
+  }
+}
+
+const variants: Readonly<Record<string, readonly string[]>> = {
+  dropout: ["--data", rows, "--dropout", "0.2", "--lora-plus", "4", "--rslora"],
+  packing: ["--data", rows, "--packing", "--gradient-checkpointing"],
+  dpo: ["--data", pairs, "--method", "dpo", "--dropout", "0.1"],
+  int8: ["--data", rows, "--base-dtype", "int8"],
+  int4: ["--data", pairs, "--base-dtype", "int4", "--method", "dpo"],
+};
+for (const [name, options] of Object.entries(variants)) {
+  test(`${name}: a run on two threads that was killed ends with the bytes of one on one thread that was not`, async () => {
+    const asked = ["train", ...common, ...steps, ...options];
+    const whole = outOf(name);
+    const { out, err, code } = await finish(...asked, "--threads", "1", "--out", whole, "--json");
+    assert.equal(code, 0, err);
+    const { validation_loss, base_validation_loss, served_check: check } = JSON.parse(out);
+    assert.ok(validation_loss < base_validation_loss, out);
+    assert.ok(check.difference < (name.startsWith("int") ? 0.02 * check.trained : 1e-4), out);
+
+    const target = outOf(`${name}-killed`);
+    const run = start([...asked, "--threads", "2", "--out", target]);
+    await until(run, "step 12/40");
+    run.child.kill("SIGKILL");
+    await run.ended;
+    assert.ok(!existsSync(target), "nothing is there until it is whole");
+    const again = await finish("train", "--resume", "--out", target);
+    assert.equal(again.code, 0, again.err);
+    assert.match(again.out, /going on after step/);
+    assert.ok(weightsOf(target).equals(weightsOf(whole)), "the same bytes");
+    const losses = (from: string): string =>
+      readFileSync(join(from, "training.jsonl"), "utf8").replace(/,"seconds":[^}]*/g, "");
+    assert.equal(losses(target), losses(whole), "the same journal");
+  });
+}
+
+test("a first signal saves, a second ends at once, and a run that stands still keeps others out", async () => {
+  const asked = ["train", ...common, ...steps, "--data", rows];
+  const whole = outOf("signals");
+  assert.equal((await finish(...asked, "--out", whole)).code, 0);
+  for (const [name, signals, endings] of [
+    ["once", ["SIGTERM"], [143]],
+    ["twice", ["SIGINT", "SIGTERM"], [130, 143]], // whichever of the two came second
+  ] as const) {
+    const target = outOf(name);
+    const run = start([...asked, "--out", target]);
+    await until(run, "step 8/40");
+    run.child.kill("SIGSTOP"); // it must not end before another has tried, and both signals are to come together
+    const second = await finish(...asked, "--out", target);
+    assert.equal(second.code, 1);
+    assert.match(second.err, /Another process is training into/);
+    for (const signal of signals) run.child.kill(signal);
+    run.child.kill("SIGCONT");
+    const code = await run.ended;
+    assert.ok(
+      endings.some((ending) => ending === code),
+      `${code}`,
+    );
+    const told = /Stopped after step (\d+) of 40\. Go on with: (?:npx )?lorikeet train --resume --out/.exec(run.out);
+    assert.equal(told !== null, signals.length === 1, `${run.out} ${run.err}`);
+    const other = await finish("train", "--resume", "--out", target, "--rank", "8");
+    assert.equal(other.code, 2);
+    assert.match(other.err, /--rank was 16 when this run began/);
+    const again = await finish("train", "--resume", "--out", target);
+    assert.equal(again.code, 0, again.err);
+    if (told) assert.ok(again.out.includes(`going on after step ${told[1]}\n`), again.out);
+    assert.ok(weightsOf(target).equals(weightsOf(whole)), name);
+  }
+});
+
+test("a run that is killed while its result is written goes on to the same result", async () => {
+  const asked = ["train", ...common, ...steps, "--data", rows];
+  const target = outOf("late");
+  const run = start([...asked, "--out", target]);
+  await until(run, "step 40/40  validation");
+  run.child.kill("SIGKILL");
+  await run.ended;
+  // The machine may have been quick enough to end it.
+  if (!existsSync(target)) assert.equal((await finish("train", "--resume", "--out", target)).code, 0);
+  assert.ok(
+    weightsOf(target).equals(weightsOf(outOf("signals"))),
+    "the bytes of the run before, which was not stopped",
+  );
+  assert.ok(existsSync(join(target, "README.md")));
+});
+
+test("a disk without room ends a run with what was saved, and how to go on", {
+  skip: process.platform === "win32",
+}, async () => {
+  const asked = ["train", ...common, ...steps, "--data", rows, "--rank", "2"];
+  const whole = outOf("room");
+  assert.equal((await finish(...asked, "--out", whole)).code, 0);
+  const target = outOf("no-room");
+  // A shell's limit on the bytes of one file stands for a full disk: the journal passes it after some steps.
+  const limited = 'trap "" XFSZ; ulimit -f 8; exec "$@"';
+  const big = [...asked, "--out", target, "--cache-dir", join(folder, "cache")];
+  const run = spawnSync("sh", ["-c", limited, "sh", ...commandOf(big)], { encoding: "utf8" });
+  assert.equal(run.status, 8, run.stdout + run.stderr);
+  assert.match(run.stderr, /lorikeet: A file would be larger .*\n.*Go on with: (?:npx )?lorikeet train --resume --out/);
+  const again = await finish("train", "--resume", "--out", target);
+  assert.equal(again.code, 0, again.err);
+  assert.ok(weightsOf(target).equals(weightsOf(whole)), "the same bytes");
+});
+
+test("a run that diverges saves its best weights and says where", async () => {
+  const out = outOf("diverged");
+  const wild = ["--method", "full", "--rate", "10", "--clip", "0", "--weight-decay", "10"];
+  const { code, err } = await finish("train", ...common, ...steps, "--data", rows, ...wild, "--out", out);
+  assert.equal(code, 2, err);
+  const kept = /The loss diverged after \d+ steps .*The weights of step \d+ are saved: (\S+)\. A lower --rate/.exec(
+    err,
+  );
+  assert.ok(kept?.[1] === out && existsSync(join(out, "model.safetensors")), err);
+  const { results } = JSON.parse(readFileSync(join(out, "lorikeet.json"), "utf8"));
+  assert.deepEqual(
+    [results.ended, results.kept_step, results.validation_loss],
+    [...["diverged", results.best_step, results.best_validation_loss]],
+  );
+  assert.ok(Number.isFinite(results.served_check.served), "what is saved answers");
+});
+
+test("the last weights are kept, or the best where that is asked for; patience asks for it; the card and the summary name both", async () => {
+  const data = join(folder, "overfit");
+  mkdirSync(data);
+  const row = (i: number, answer: string): string => `${JSON.stringify({ prompt: `Say ${i}:`, completion: answer })}\n`;
+  writeFileSync(join(data, "train.jsonl"), row(1, " yes").repeat(8));
+  writeFileSync(join(data, "valid.jsonl"), row(2, " yes") + row(3, " nonsense that nobody says"));
+  const asked = ["train", ...common, "--data", data, "--batch", "4", "--accumulate", "1", "--eval-every", "4"];
+  const fast = [...asked, "--rate", "0.05", "--schedule", "constant", "--keep", "50", "--json"];
+  const ends: Record<string, { kept_step: number; best_step: number; steps: number; validation_loss: number }> = {};
+  for (const [name, more] of Object.entries({
+    last: ["--steps", "24"],
+    best: ["--steps", "24", "--load-best-model-at-end"],
+    patience: ["--steps", "60", "--patience", "2"],
+  })) {
+    const target = outOf(`kept-${name}`);
+    const { out, err, code } = await finish(...fast, ...more, "--out", target);
+    assert.equal(code, 0, err);
+    const results = JSON.parse(out);
+    ends[name] = results;
+    assert.ok(results.best_validation_loss < results.last_validation_loss && results.best_step < results.steps, out);
+    const kept = join(target, "checkpoints", `step-${String(results.kept_step).padStart(7, "0")}`);
+    assert.ok(weightsOf(target).equals(weightsOf(kept)), `${name}: the weights of step ${results.kept_step}`);
+    const card = readFileSync(join(target, "README.md"), "utf8");
+    const [last, best] = [results.last_validation_loss.toFixed(4), results.best_validation_loss.toFixed(4)];
+    for (const text of [card, err]) {
+      assert.ok(text.includes(last) && text.includes(best), text);
+      assert.match(text, new RegExp(`step ${results.kept_step},? ?kept|weights of step ${results.kept_step}`));
+    }
+  }
+  const { last, best, patience } = ends;
+  assert.deepEqual([last?.kept_step, best?.kept_step, patience?.kept_step], [24, best?.best_step, patience?.best_step]);
+  assert.ok((patience?.steps ?? 60) < 60, "patience has ended it");
+  const never = await finish(
+    ...fast,
+    "--patience",
+    "2",
+    "--data",
+    join(data, "train.jsonl"),
+    "--valid-share",
+    "0",
+    "--out",
+    outOf("no"),
+  );
+  assert.equal(never.code, 2);
+  assert.match(never.err, /--patience goes by validation rows, and there are none/);
+});
+
+test("a run that has ended gets more steps, and at a constant rate ends with the bytes of one that had them from the start", async () => {
+  const asked = ["train", ...common, "--data", rows, "--batch", "4", "--accumulate", "1", "--schedule", "constant"];
+  const often = ["--eval-every", "4", "--rank", "2"];
+  const whole = outOf("long");
+  assert.equal((await finish(...asked, ...often, "--steps", "24", "--out", whole)).code, 0);
+  const target = outOf("longer");
+  const told = ["--report-to", "tensorboard,wandb", "--sample-every", "5"];
+  const sampled = await finish(...asked, ...often, ...told, "--steps", "12", "--out", target);
+  assert.equal(sampled.code, 0, sampled.err);
+  const samples = [...sampled.out.matchAll(/^step (\d+) {2}"Say \d+:" -> ".*"$/gm)].map(([, step]) => step);
+  assert.deepEqual(samples, ["5", "5", "10", "10"]);
+  const short = weightsOf(target);
+  const again = (...more: string[]) => finish("train", "--resume", "--out", target, ...common.slice(0, 4), ...more);
+  const idle = await again("--data", rows);
+  assert.equal(idle.code, 2);
+  assert.match(idle.err, /The run has ended after step 12 of 12: --steps or --epochs must give it more/);
+  const other = await again("--data", pairs, "--steps", "24");
+  assert.equal(other.code, 4);
+  assert.ok(weightsOf(target).equals(short), "a refusal leaves the result");
+  assert.match((await again("--data", rows, "--steps", "24", "--rank", "4")).err, /--rank was 2 when this run began/);
+  const { out, err, code } = await again("--data", rows, "--steps", "24", ...told);
+  assert.equal(code, 0, err);
+  assert.match(out, /resumed +after step 12, at a rate of 4\.00e-3 as in any run of 24 steps/);
+  assert.ok(weightsOf(target).equals(weightsOf(whole)), "the same bytes");
+  const steps = readFileSync(join(target, "training.jsonl"), "utf8").match(/"step":\d+,"loss"/g);
+  assert.equal(steps?.length, 24);
+  const reports = readdirSync(join(target, "reports")).map((name) => name.split(/[.-]/)[0]);
+  assert.deepEqual(reports.sort(), ["events", "events", "offline"], "one wandb run, two event files");
+  const record = JSON.parse(readFileSync(join(target, "lorikeet.json"), "utf8"));
+  assert.deepEqual([record.settings.steps, record.results.steps, record.results.kept_step], [24, 24, 24]);
+});
+
+test("one that ended by patience trains on when it gets more steps", async () => {
+  const target = outOf("patient");
+  const idle = [...common.slice(0, -2), "--rate", "1e-12", "--alpha", "1e-6", "--eval-every", "2", "--patience", "2"];
+  const few = ["--batch", "4", "--accumulate", "1", "--data", rows];
+  const ended = await finish("train", ...idle, ...few, "--steps", "40", "--out", target, "--json");
+  const { ended: why, steps } = JSON.parse(ended.out);
+  assert.equal(why, "patience");
+  assert.ok(steps < 40);
+  const again = await finish(
+    "train",
+    "--resume",
+    ...common.slice(0, 2),
+    "--data",
+    rows,
+    "--steps",
+    "60",
+    "--out",
+    target,
+    "--json",
+  );
+  assert.equal(again.code, 0, again.err);
+  assert.ok(JSON.parse(again.out).steps >= steps + 4, again.out);
+});

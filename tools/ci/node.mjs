@@ -1,0 +1,38 @@
+// Runs the tests on the version of Node.js that the Dockerfile names, from the npm package that holds its program. No script of
+// the package is run. Tests of arithmetic alone are left out: ONNX Runtime computes the same under every version, and CI has
+// to end within 25 minutes.
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { delimiter, join } from "node:path";
+
+const major = /^FROM node:(\d+)/m.exec(readFileSync("Dockerfile", "utf8"))?.[1];
+if (major === undefined) throw new Error("The Dockerfile names no version of Node.js.");
+const name = `node-${process.platform}-${process.arch}`;
+const arithmetic = /^(autodiff|bench|engine|graph|model|onnx|train|weights)\/|^service\/alike\./;
+const folder = mkdtempSync(join(tmpdir(), "lorikeet-node-"));
+
+function run(command, args, env = process.env) {
+  const { status, signal, error, stdout } = spawnSync(command, args, { stdio: ["ignore", "pipe", "inherit"], env });
+  if (status !== 0) throw new Error(`${command} ${args[0]} ended with ${error?.code ?? signal ?? status}: ${stdout}`);
+  return String(stdout).trim();
+}
+
+try {
+  const quiet = ["--no-save", "--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts"];
+  run("npm", ["install", ...quiet, "--prefix", folder, `${name}@${major}`]);
+  const bin = join(folder, "node_modules", name, "bin");
+  const env = { ...process.env, PATH: `${bin}${delimiter}${process.env.PATH}` };
+  const version = run("node", ["--version"], env);
+  if (!version.startsWith(`v${major}.`)) throw new Error(`Node.js ${version} would run, not ${major}.`);
+  console.log(`Node.js ${version}`);
+  run("npm", ["run", "build"], env);
+  const files = readdirSync("dist/test", { recursive: true }).filter(
+    (file) => file.endsWith(".test.js") && !arithmetic.test(file),
+  );
+  const args = ["--test", "--test-concurrency=2", ...files.map((file) => join("dist/test", file))];
+  const { status } = spawnSync("node", args, { stdio: ["ignore", "inherit", "inherit"], env });
+  if (status !== 0) throw new Error(`The tests ended with ${status} on Node.js ${version}.`);
+} finally {
+  rmSync(folder, { recursive: true, force: true });
+}
