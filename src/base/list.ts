@@ -1,0 +1,30 @@
+/** Reads of lists that must succeed: each throws an `internal` error where an index, a length or a count is not what the caller relies on. */
+
+import { assert } from "./errors.js";
+
+/** What a list may hold for these helpers: anything but undefined, which stands for a missing item. */
+type Item = NonNullable<unknown> | null;
+
+/** The item at an index. Throws when there is none. */
+export function at<T extends Item>(list: ArrayLike<T>, index: number): T {
+  const item = list[index];
+  assert(item !== undefined, `no item at index ${index} of a list of ${list.length}`);
+  return item;
+}
+
+/** The last item. Throws when the list is empty. */
+export function last<T extends Item>(list: ArrayLike<T>): T {
+  return at(list, list.length - 1);
+}
+
+/** The one item of a list of exactly one. */
+export function only<T extends Item>(list: ArrayLike<T>): T {
+  assert(list.length === 1, `one item was expected in a list of ${list.length}`);
+  return at(list, 0);
+}
+
+/** Pairs of the items at the same index. Throws when the lists differ in length. */
+export function zip<A extends Item, B extends Item>(a: ArrayLike<A>, b: ArrayLike<B>): [A, B][] {
+  assert(a.length === b.length, `lists of ${a.length} and ${b.length} items cannot be zipped`);
+  return Array.from({ length: a.length }, (_, index) => [at(a, index), at(b, index)]);
+}
