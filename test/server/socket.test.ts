@@ -11,7 +11,11 @@ interface Frame {
   readonly id: string | null;
   readonly type: "chunk" | "done" | "error";
   readonly data?: {
-    readonly choices?: readonly { readonly text?: string; readonly delta?: { readonly content?: string } }[];
+    readonly choices?: readonly {
+      readonly text?: string;
+      readonly delta?: { readonly content?: string };
+      readonly logprobs?: { readonly tokens?: readonly string[] } | null;
+    }[];
     readonly usage?: { readonly completion_tokens: number };
     readonly lorikeet?: { readonly adapter: string | null };
   };
@@ -173,6 +177,57 @@ describe("messages that cannot be used", () => {
     assert.equal((await client.end("c")).error?.code, "queue_full");
     assert.equal(rig.engine.sequences.length, 2);
     await client.close();
+  });
+});
+
+describe("large messages", () => {
+  const length = 10_000;
+  const scored: RigOptions = {
+    script: { answer: () => bytes("x".repeat(200)), limits: { maxContext: 200_000, maxQueue: 64 } },
+  };
+  const large = { prompt: "x".repeat(length), max_tokens: 0, echo: true, logprobs: 3 };
+
+  test("arrive whole, and between others, though they are written a little in each turn", async (t) => {
+    const server = { socketPauseBytes: 50_000, socketCloseBytes: 200_000 }; // less than one of the messages
+    await using rig = await openServerRig({ ...scored, server });
+    const client = await Client.open(rig);
+    let [inTurn, most] = [0, 0];
+    const { send } = WebSocket.prototype;
+    t.mock.method(WebSocket.prototype, "send", function (this: WebSocket, data: string, ...rest: never[]) {
+      inTurn += data.length;
+      most = Math.max(most, inTurn);
+      return Reflect.apply(send, this, [data, ...rest]);
+    });
+    const turn = (): void => {
+      inTurn = 0;
+      turns = setImmediate(turn);
+    };
+    let turns = setImmediate(turn);
+    client.ask("a", large);
+    client.ask("b", { max_tokens: 100 });
+    client.ask("c", large);
+    client.send({ id: "odd", type: "sing" });
+    for (const id of ["a", "b", "c"]) assert.equal((await client.end(id)).type, "done");
+    clearImmediate(turns);
+    assert.equal((await client.end("odd")).error?.code, "invalid_value");
+    assert.equal(client.text("b").length, 100);
+    for (const id of ["a", "c"]) {
+      const choices = client.frames.filter((frame) => frame.id === id).flatMap(({ data }) => data?.choices ?? []);
+      assert.equal(Math.max(...choices.map(({ logprobs }) => logprobs?.tokens?.length ?? 0)), length);
+    }
+    assert.ok(most < 200_000, `${most} characters in one turn`);
+    assert.equal(client.closeCode, null);
+    await client.close();
+  });
+
+  test("one that its reader does not take closes the socket: nothing else could follow", async () => {
+    await using rig = await openServerRig({ ...scored, server: { socketPauseBytes: 1000, slowReaderMs: 500 } });
+    const client = await Client.open(rig);
+    client.socket.pause();
+    for (let i = 0; i < 32; i++) client.ask(`r${i}`, large); // more than the kernel's buffers take
+    await until(() => rig.lines.some(({ fields }) => fields.code === 1013), "the bound");
+    client.socket.resume();
+    await until(() => client.closeCode !== null, "the close");
   });
 });
 

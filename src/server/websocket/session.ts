@@ -2,6 +2,7 @@
 import type { RawData, WebSocket } from "ws";
 import { LorikeetError } from "../../base/errors.js";
 import type { Logger } from "../../base/log.js";
+import type { AnswerPart } from "../../gateway/answer.js";
 import type { Gateway } from "../../gateway/gateway.js";
 import { asFault } from "../../gateway/generation.js";
 import type { RequestSummary } from "../../gateway/observer.js";
@@ -11,10 +12,11 @@ import { askedModel } from "../asked-model.js";
 import type { Gate } from "../drain.js";
 import { errorBody } from "../fault.js";
 import { faultFields, summaryFields } from "../http/context.js";
+import { jsonPieces } from "../http/json-pieces.js";
 import type { ServerOptions } from "../options.js";
 import { pumpAnswer, type Sink } from "../pump.js";
 import { parseMessage, type SocketMessage } from "./message.js";
-import { SocketWriter } from "./writer.js";
+import { type Fragment, SocketWriter } from "./writer.js";
 
 type Ask = Exclude<SocketMessage, { type: "cancel" }>;
 
@@ -87,16 +89,17 @@ export class SocketSession {
     if (refusal) return this.#sendFault(ask.id, refusal);
     const startedAt = performance.now();
     const controller = new AbortController();
+    const sink = new SocketSink(ask.id, this.#writer);
     this.#running.set(ask.id, controller);
     let summary: Promise<RequestSummary> | null = null;
     let fault: LorikeetError | null = null;
     try {
       const answer = await this.#answer(ask, controller.signal);
       summary = answer.ended;
-      await pumpAnswer(answer, this.#sinkOf(ask.id), { ...this.#deps.options, onLimit: this.#deps.onLimit });
+      await pumpAnswer(answer, sink, { ...this.#deps.options, onLimit: this.#deps.onLimit });
     } catch (error) {
       fault = asFault(error);
-      this.#fail(ask.id, fault, controller.signal);
+      this.#fail(ask.id, fault, sink, controller.signal);
     } finally {
       this.#running.delete(ask.id);
       this.#log(ask, startedAt, fault, await summary);
@@ -133,19 +136,11 @@ export class SocketSession {
     });
   }
 
-  #sinkOf(id: string): Sink<object> {
-    return {
-      pieces: (part) => [
-        part.type === "chunk"
-          ? { id, type: "chunk", data: part.data }
-          : { id, type: "done", data: { usage: part.usage, lorikeet: part.lorikeet } },
-      ],
-      write: (message) => this.#writer.send(message),
-      drained: () => this.#writer.drained(),
-    };
-  }
-
-  #fail(id: string, fault: LorikeetError, signal: AbortSignal): void {
+  #fail(id: string, fault: LorikeetError, sink: SocketSink, signal: AbortSignal): void {
+    if (this.#writer.isAmidMessage(sink)) {
+      this.#writer.close(fault.code === "timeout" ? 1013 : 1011, "A message could not be sent whole.");
+      return;
+    }
     this.#sendFault(id, fault);
     // Not cancelled by its client and out of time: the reader may be one that will never take the frame.
     if (fault.code === "timeout" && !signal.aborted && !this.#writer.isDrained) {
@@ -179,5 +174,43 @@ export class SocketSession {
       ...(options.logPrompts ? { body: ask.body } : {}),
     };
     logger.info(fields, "request");
+  }
+}
+
+/** Writes one request's frames. */
+class SocketSink implements Sink<Fragment> {
+  readonly #id: string;
+  readonly #writer: SocketWriter;
+
+  constructor(id: string, writer: SocketWriter) {
+    this.#id = id;
+    this.#writer = writer;
+  }
+
+  *pieces(part: AnswerPart): Generator<Fragment, void, undefined> {
+    const id = this.#id;
+    const message =
+      part.type === "chunk"
+        ? { id, type: "chunk", data: part.data }
+        : { id, type: "done", data: { usage: part.usage, lorikeet: part.lorikeet } };
+    let text: string | null = null;
+    for (const piece of jsonPieces(message)) {
+      if (text !== null) yield { text, isLast: false };
+      text = piece;
+    }
+    if (text !== null) yield { text, isLast: true };
+  }
+
+  write(fragment: Fragment): boolean {
+    return this.#writer.write(this, fragment);
+  }
+
+  /** What the socket's reader takes of any request's frames: it is behind with all of them. */
+  get taken(): number {
+    return this.#writer.taken;
+  }
+
+  drained(): Promise<void> {
+    return this.#writer.drained(this);
   }
 }

@@ -1,10 +1,23 @@
-/** Sends frames over one WebSocket and knows how far its reader is behind. Past one bound writers wait, past a second the socket is closed. */
+/**
+ * Sends messages over one WebSocket and knows how far its reader is behind. Past one bound writers wait, past a second the socket
+ * is closed. A large message goes in fragments, which no other message may come between.
+ */
 import type { WebSocket } from "ws";
 
 export interface WriterBounds {
   readonly socketPauseBytes: number;
   readonly socketCloseBytes: number;
 }
+
+/** A part of a message's text. */
+export interface Fragment {
+  readonly text: string;
+  /** The message ends with it. */
+  readonly isLast: boolean;
+}
+
+/** Who writes a message: one at a time has its message under way. */
+type Writer = object;
 
 /** How long a socket that is being closed may take before it is cut. */
 const closeMs = 2_000;
@@ -13,7 +26,13 @@ export class SocketWriter {
   readonly #socket: WebSocket;
   readonly #bounds: WriterBounds;
   readonly #onClose: (code: number, reason: string) => void;
-  #waiting: (() => void)[] = [];
+  /** Whose message is under way. */
+  #current: Writer | null = null;
+  /** What others wrote meanwhile, and its characters. */
+  #held: { readonly writer: Writer; readonly fragment: Fragment }[] = [];
+  #heldCharacters = 0;
+  #sent = 0;
+  #waiting: { readonly writer: Writer; resolve(): void }[] = [];
 
   /** `onClose` is told once when this side closes the socket. */
   constructor(socket: WebSocket, bounds: WriterBounds, onClose: (code: number, reason: string) => void) {
@@ -23,26 +42,41 @@ export class SocketWriter {
     socket.on("close", () => this.#wake());
   }
 
-  /** False when the reader is behind. Sends nothing once the socket closes. */
-  send(message: object): boolean {
+  /** A whole small message. */
+  send(message: object): void {
+    this.write(message, { text: JSON.stringify(message), isLast: true });
+  }
+
+  /** The next fragment of the writer's message. False: await `drained` before the next. Sends nothing once the socket closes. */
+  write(writer: Writer, fragment: Fragment): boolean {
     if (this.#socket.readyState !== this.#socket.OPEN) return true;
-    this.#socket.send(JSON.stringify(message), () => {
-      if (!this.#isBehind) this.#wake();
-    });
-    if (this.#socket.bufferedAmount > this.#bounds.socketCloseBytes) {
+    this.#held.push({ writer, fragment });
+    this.#heldCharacters += fragment.text.length;
+    this.#sendHeld();
+    if (this.#socket.bufferedAmount + this.#heldCharacters > this.#bounds.socketCloseBytes) {
       this.close(1013, "The reader is too slow.");
     }
-    return !this.#isBehind;
+    return this.#isReady(writer);
+  }
+
+  /** Bytes that the reader has taken. */
+  get taken(): number {
+    return this.#sent - this.#socket.bufferedAmount;
   }
 
   get isDrained(): boolean {
     return !this.#isBehind;
   }
 
-  /** Resolves when the reader has caught up or the socket is closed. */
-  drained(): Promise<void> {
-    if (!this.#isBehind || this.#socket.readyState === this.#socket.CLOSED) return Promise.resolve();
-    return new Promise((resolve) => this.#waiting.push(resolve));
+  /** Whether the writer's message has begun and not ended. */
+  isAmidMessage(writer: Writer): boolean {
+    return this.#current === writer;
+  }
+
+  /** Resolves when the reader has caught up and the writer's fragment is sent, or the socket is closed. */
+  drained(writer: Writer): Promise<void> {
+    if (this.#isReady(writer)) return Promise.resolve();
+    return new Promise((resolve) => this.#waiting.push({ writer, resolve }));
   }
 
   /** Closes with a code, and cuts the connection if the other side does not answer in time. */
@@ -53,13 +87,35 @@ export class SocketWriter {
     setTimeout(() => this.#socket.terminate(), closeMs).unref();
   }
 
+  /** In the order in which they were written, but for whoever has to wait for the end of another's message. */
+  #sendHeld(): void {
+    for (;;) {
+      const next = this.#held.findIndex(({ writer }) => this.#current === null || this.#current === writer);
+      const [entry] = next < 0 ? [] : this.#held.splice(next, 1);
+      if (!entry) break;
+      const { text, isLast } = entry.fragment;
+      this.#heldCharacters -= text.length;
+      this.#current = isLast ? null : entry.writer;
+      this.#sent += Buffer.byteLength(text);
+      this.#socket.send(text, { fin: isLast }, () => this.#wake());
+    }
+  }
+
   get #isBehind(): boolean {
     return this.#socket.bufferedAmount > this.#bounds.socketPauseBytes;
+  }
+
+  #isReady(writer: Writer): boolean {
+    if (this.#socket.readyState === this.#socket.CLOSED) return true;
+    return !this.#isBehind && this.#held.every((entry) => entry.writer !== writer);
   }
 
   #wake(): void {
     const waiting = this.#waiting;
     this.#waiting = [];
-    for (const resolve of waiting) resolve();
+    for (const entry of waiting) {
+      if (this.#isReady(entry.writer)) entry.resolve();
+      else this.#waiting.push(entry);
+    }
   }
 }
