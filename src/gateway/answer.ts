@@ -94,6 +94,11 @@ export class Answer {
     this.#generation.resume();
   }
 
+  /** Whether it holds a slot, as it does while it is paused, and others wait for one. */
+  get keepsOthersWaiting(): boolean {
+    return this.#generation.keepsOthersWaiting;
+  }
+
   /** Ends it within one step, for a reason that its summary tells. Idempotent, and nothing after the end. */
   cancel(reason = new LorikeetError("cancelled", "The request was cancelled.")): void {
     this.#generation.end(reason);

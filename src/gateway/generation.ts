@@ -37,6 +37,7 @@ export class Generation {
   readonly #handles: SequenceHandle[] = [];
   readonly #admission = deferred<number>();
   readonly #submittedAt = performance.now();
+  #running = 0;
   #error: LorikeetError | null = null;
   #queueMs: number | null = null;
   #timeToFirstTokenMs: number | null = null;
@@ -55,6 +56,7 @@ export class Generation {
       for (const sequence of plan.sequences) {
         const handle = deps.engine.submit(sequence.request);
         this.#handles.push(handle);
+        this.#running++;
         pumps.push(this.#pump(sequence, handle));
       }
     } catch (error) {
@@ -79,6 +81,13 @@ export class Generation {
 
   resume(): void {
     for (const handle of this.#handles) handle.resume();
+  }
+
+  /** Whether it has not ended and others wait for a slot. */
+  get keepsOthersWaiting(): boolean {
+    if (this.#running === 0) return false;
+    const { waiting, slots } = this.#deps.engine.stats();
+    return waiting > 0 && slots.idle === 0;
   }
 
   /** Ends every sequence at once; the first reason counts, and nothing changes after the end. */
@@ -124,6 +133,7 @@ export class Generation {
   }
 
   #finish(sequence: SequencePlan, event: Finish, isStopped: boolean): void {
+    this.#running--;
     const { promptTokens, completionTokens, cachedTokens } = this.#usage;
     this.#usage = {
       promptTokens: promptTokens + (sequence.countsPrompt ? event.promptTokens : 0),

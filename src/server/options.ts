@@ -27,8 +27,12 @@ export interface ServerOptions {
   readonly streamBufferBytes: number;
   /** A comment line keeps an idle stream's connection alive this often. */
   readonly streamKeepAliveMs: number;
-  /** A reader that is paused for so long is ended. */
+  /** A reader that takes nothing for so long is ended. */
   readonly slowReaderMs: number;
+  /** Bytes a second that a reader which is behind must take, over each `slowReaderMs`; 0: any byte will do. */
+  readonly minReadRate: number;
+  /** How long a reader that is behind keeps its slot while others wait for one. */
+  readonly slowReaderSlotMs: number;
   /** How long a refused upload's connection stays to let its answer be read. */
   readonly lingerMs: number;
   readonly maxSockets: number;
@@ -62,6 +66,8 @@ export const serverDefaults: ServerOptions = {
   streamBufferBytes: 64 * 1024,
   streamKeepAliveMs: 15_000,
   slowReaderMs: 30_000,
+  minReadRate: 16 * 1024,
+  slowReaderSlotMs: 5_000,
   lingerMs: 2_000,
   maxSockets: 256,
   maxSocketRequests: 32,

@@ -250,6 +250,22 @@ describe("readers", () => {
     await until(() => rig.lines.some(({ fields }) => fields.code === "timeout"), "its access line");
   });
 
+  test("one that does not read loses its slot sooner where others wait for one", async () => {
+    let waiting = 0;
+    const script = { ...endless.script, waiting: () => waiting };
+    const server = { streamBufferBytes: 1024, slowReaderMs: 60_000, slowReaderSlotMs: 20 };
+    await using rig = await openServerRig({ ...endless, script, server });
+    const socket = rawPost(rig, "/v1/completions", body);
+    socket.pause();
+    await until(() => (rig.engine.sequences[0]?.pauses ?? 0) > 0, "the pause");
+    waiting = 1;
+    await until(() => rig.engine.sequences[0]?.finished === "cancelled", "the end of the slow reader");
+    socket.resume();
+    await once(socket, "close");
+    const metrics = await (await fetch(`${rig.url}/metrics`)).text();
+    assert.match(metrics, /^lorikeet_limited_total\{limit="slow-reader-slot"\} 1$/m);
+  });
+
   test("one that reads again goes on where it was", async () => {
     await using rig = await openServerRig({ ...endless, server: { streamBufferBytes: 1024, slowReaderMs: 5_000 } });
     const short = JSON.stringify({ model: "base", prompt: "x", max_tokens: 2_000, stream: true });
@@ -301,7 +317,7 @@ describe("large answers", () => {
     const limits: string[] = [];
     const app = express().get("/", (_req, res) => {
       const value = { list: new LazyList(endless) };
-      const bounds = { slowReaderMs: 50, onLimit: (limit: string) => limits.push(limit) };
+      const bounds = { slowReaderMs: 50, minReadRate: 0, onLimit: (limit: string) => limits.push(limit) };
       sendJson(res, value, bounds).then(undefined, (error) => ends.push(error));
     });
     const http = app.listen(0, "127.0.0.1");

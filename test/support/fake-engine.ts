@@ -21,6 +21,8 @@ export interface FakeScript {
   failAfter?: { readonly tokens: number; readonly error: Error };
   cachedTokens?: number;
   limits?: Partial<EngineLimits>;
+  /** How many more wait for a slot; with any, no slot is idle. */
+  waiting?(): number;
 }
 
 export interface FakeSequence extends SequenceHandle {
@@ -68,10 +70,10 @@ export function fakeEngine(script: FakeScript = {}): FakeEngine {
     },
     stats: () => ({
       running: live().length,
-      waiting: 0,
+      waiting: script.waiting?.() ?? 0,
       queues: [],
       oldestWaitMs: 0,
-      slots: { decoding: live().length, prefilling: 0, idle: limits.maxBatch },
+      slots: { decoding: live().length, prefilling: 0, idle: (script.waiting?.() ?? 0) > 0 ? 0 : limits.maxBatch },
       runningAdapters: [],
       waitingAdapters: [],
       activeAdapterBytes: 0,

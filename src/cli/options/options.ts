@@ -241,7 +241,22 @@ export const serviceOptions = {
     serverDefaults.streamKeepAliveMs,
     "how often an idle SSE stream gets a comment line",
   ),
-  slowReader: time("Streams", serverDefaults.slowReaderMs, "how long a reader may be paused before it is ended"),
+  slowReader: time(
+    "Streams",
+    serverDefaults.slowReaderMs,
+    "how long a reader of any answer may take nothing before it is ended",
+  ),
+  minReadRate: given("Streams", serverDefaults.minReadRate, {
+    placeholder: "size",
+    parse: bytes(0),
+    shown: formatBytes(serverDefaults.minReadRate),
+    help: "bytes a second that a reader which is behind must take, over each --slow-reader; 0 is no limit",
+  }),
+  slowReaderSlot: time(
+    "Streams",
+    serverDefaults.slowReaderSlotMs,
+    "how long a stream's reader that is behind keeps its slot while others wait for one",
+  ),
   maxSockets: count("Streams", serverDefaults.maxSockets, 1, "open WebSockets"),
   maxSocketRequests: count("Streams", serverDefaults.maxSocketRequests, 1, "requests in flight on one WebSocket"),
   maxFrameBytes: size(

@@ -64,6 +64,7 @@ export function serverOptionsOf(settings: ServeSettings): ServerOptions {
     keepAliveTimeoutMs: settings.keepAliveTimeout,
     streamKeepAliveMs: settings.streamKeepAlive,
     slowReaderMs: settings.slowReader,
+    slowReaderSlotMs: settings.slowReaderSlot,
     lingerMs: settings.linger,
     pingMs: settings.ping,
   };

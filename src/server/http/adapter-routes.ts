@@ -4,8 +4,9 @@ import * as v from "valibot";
 import { LorikeetError } from "../../base/errors.js";
 import type { Gateway } from "../../gateway/gateway.js";
 import { type Door, parse } from "../../gateway/parse.js";
+import type { ReaderBounds } from "../reader-pace.js";
 import { contextOf } from "./context.js";
-import { type ReaderBounds, sendJson, sendPieces } from "./send.js";
+import { sendJson, sendPieces } from "./send.js";
 
 const patchSchema = v.object({ pinned: v.boolean("must be true or false") }, "is required");
 const patchDoor: Door<typeof patchSchema> = { schema: patchSchema, known: ["pinned"], neutral: {} };

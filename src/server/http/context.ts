@@ -8,7 +8,7 @@ import type { RequestSummary } from "../../gateway/observer.js";
 import type { ClientAddressOf } from "../access/client-address.js";
 import type { Metrics } from "../metrics/metrics.js";
 import type { ServerOptions } from "../options.js";
-import { slowReaderFault } from "./send.js";
+import { slowReaderFault } from "../reader-pace.js";
 
 export interface RequestContext {
   readonly id: string;
@@ -75,7 +75,7 @@ function watchReader(res: Response, context: RequestContext, { options, metrics 
   res.once("prefinish", () => {
     const giveUp = (): void => {
       metrics.limited.inc({ limit: "slow-reader" });
-      context.fault ??= slowReaderFault(options.slowReaderMs);
+      context.fault ??= slowReaderFault(`did not read the end for ${options.slowReaderMs} ms`, options.slowReaderMs);
       res.destroy();
     };
     const timer = setTimeout(giveUp, options.slowReaderMs);

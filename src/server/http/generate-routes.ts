@@ -7,8 +7,9 @@ import { asFault } from "../../gateway/generation.js";
 import type { Route } from "../../gateway/observer.js";
 import { askedModel } from "../asked-model.js";
 import type { ServerOptions } from "../options.js";
+import type { ReaderBounds } from "../reader-pace.js";
 import { contextOf } from "./context.js";
-import { type ReaderBounds, sendJson } from "./send.js";
+import { sendJson } from "./send.js";
 import { streamAnswer } from "./sse.js";
 
 export function generateHandler(route: Route, gateway: Gateway, options: ServerOptions & ReaderBounds) {

@@ -4,11 +4,11 @@ import type { LorikeetError } from "../../base/errors.js";
 import type { Answer, AnswerPart } from "../../gateway/answer.js";
 import { asFault } from "../../gateway/generation.js";
 import { errorBody } from "../fault.js";
-import { pumpAnswer, type Sink } from "../pump.js";
+import { type PumpBounds, pumpAnswer, type Sink } from "../pump.js";
 import { jsonPieces } from "./json-pieces.js";
-import type { ReaderBounds } from "./send.js";
+import { ResponseReader } from "./response-reader.js";
 
-export interface StreamBounds extends ReaderBounds {
+export interface StreamBounds extends PumpBounds {
   readonly streamKeepAliveMs: number;
   readonly privateFolders: readonly string[];
 }
@@ -43,13 +43,8 @@ function endWithFault(res: Response, fault: LorikeetError, privateFolders: reado
   return fault;
 }
 
-class EventSink implements Sink<string> {
-  readonly #res: Response;
+class EventSink extends ResponseReader implements Sink<string> {
   #isAmidEvent = false;
-
-  constructor(res: Response) {
-    this.#res = res;
-  }
 
   /** An event of several pieces is not written whole yet: nothing else may be. */
   get isAmidEvent(): boolean {
@@ -73,21 +68,5 @@ class EventSink implements Sink<string> {
     }
     yield `${before}${last}\n\n`;
     this.#isAmidEvent = false;
-  }
-
-  write(piece: string): boolean {
-    return this.#res.write(piece);
-  }
-
-  drained(): Promise<void> {
-    const res = this.#res;
-    return new Promise((resolve) => {
-      if (!res.writableNeedDrain || res.destroyed) return resolve();
-      const done = (): void => {
-        res.off("drain", done).off("close", done);
-        resolve();
-      };
-      res.on("drain", done).on("close", done);
-    });
   }
 }

@@ -1,0 +1,113 @@
+/**
+ * How long a reader may stay behind. It must take so many bytes over each window in which it is waited for, and lets go of what
+ * others wait for sooner. Knows no transport, and no clock but the one it is handed.
+ */
+import { LorikeetError } from "../base/errors.js";
+
+export interface ReaderBounds {
+  /** How long a reader that takes nothing is waited for. */
+  readonly slowReaderMs: number;
+  /** Bytes a second that a reader must take over each `slowReaderMs` in which it is waited for; 0: any byte will do. */
+  readonly minReadRate: number;
+  /** Told of each limit that is met, by its option. */
+  onLimit?(option: string): void;
+}
+
+export interface Reader {
+  /** Bytes that it has taken so far. */
+  readonly taken: number;
+  /** Resolves when it has caught up or is gone. */
+  drained(): Promise<void>;
+}
+
+/** What a reader that is behind keeps from others. */
+export interface Scarce {
+  /** How long it may. */
+  readonly slowReaderSlotMs: number;
+  /** Whether others wait for it right now. */
+  isWanted(): boolean;
+}
+
+/** How often it is asked whether others wait. */
+const pollMs = 500;
+
+export class ReaderPace {
+  readonly #bounds: ReaderBounds;
+  readonly #now: () => number;
+  /** Of the window that is under way. */
+  #waitedMs = 0;
+  #bytes = 0;
+  #caughtUpAt = Number.NEGATIVE_INFINITY;
+
+  constructor(bounds: ReaderBounds, now: () => number = () => performance.now()) {
+    this.#bounds = bounds;
+    this.#now = now;
+  }
+
+  /** Resolves when the reader has caught up or is gone. Throws `timeout` when it is too slow. */
+  async catchUp(reader: Reader, scarce?: Scarce): Promise<void> {
+    const { slowReaderMs } = this.#bounds;
+    const startedAt = this.#now();
+    if (startedAt - this.#caughtUpAt >= slowReaderMs) this.#begin(); // it kept up for as long
+    const drained = reader.drained();
+    for (let isDone = false; !isDone; ) {
+      const [since, before] = [this.#now(), reader.taken];
+      isDone = await within(drained, this.#patience(since - startedAt, scarce));
+      this.#waitedMs += this.#now() - since;
+      this.#bytes += reader.taken - before;
+      if (this.#waitedMs >= slowReaderMs) this.#judge();
+      if (!isDone && scarce) this.#yield(this.#now() - startedAt, scarce);
+    }
+    this.#caughtUpAt = this.#now();
+  }
+
+  #begin(): void {
+    this.#waitedMs = 0;
+    this.#bytes = 0;
+  }
+
+  #patience(stalledMs: number, scarce: Scarce | undefined): number {
+    const window = this.#bounds.slowReaderMs - this.#waitedMs;
+    return scarce ? Math.min(window, Math.max(pollMs, scarce.slowReaderSlotMs - stalledMs)) : window;
+  }
+
+  #judge(): void {
+    const { slowReaderMs, minReadRate } = this.#bounds;
+    if (this.#bytes <= 0) throw this.#tooSlow("slow-reader", `did not read for ${slowReaderMs} ms`, slowReaderMs);
+    const least = Math.ceil((minReadRate * slowReaderMs) / 1000);
+    if (this.#bytes < least) {
+      const found = `took ${this.#bytes} bytes in ${Math.round(this.#waitedMs)} ms, where at least ${least} are expected`;
+      throw this.#tooSlow("min-read-rate", found, least);
+    }
+    this.#begin();
+  }
+
+  #yield(stalledMs: number, { slowReaderSlotMs, isWanted }: Scarce): void {
+    if (stalledMs < slowReaderSlotMs || !isWanted()) return;
+    const found = `was behind for ${Math.round(stalledMs)} ms while others waited for its slot`;
+    throw this.#tooSlow("slow-reader-slot", found, slowReaderSlotMs);
+  }
+
+  #tooSlow(option: string, clause: string, allowed: number): LorikeetError {
+    this.#bounds.onLimit?.(option);
+    return slowReaderFault(clause, allowed);
+  }
+}
+
+/** What ends an answer whose reader is too slow. */
+export function slowReaderFault(clause: string, allowed: number): LorikeetError {
+  return new LorikeetError("timeout", `The reader ${clause}, so its request was ended.`, { allowed });
+}
+
+/** Whether the work was done in time. */
+async function within(work: Promise<void>, limitMs: number): Promise<boolean> {
+  let timer: NodeJS.Timeout | undefined;
+  const expiry = new Promise<boolean>((resolve) => {
+    timer = setTimeout(() => resolve(false), Math.ceil(limitMs) + 1); // a timer may be early by a part of a millisecond
+  });
+  try {
+    return await Promise.race([work.then(() => true), expiry]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
