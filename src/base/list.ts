@@ -8,7 +8,8 @@ type Item = NonNullable<unknown> | null;
 /** The item at an index. Throws when there is none. */
 export function at<T extends Item>(list: ArrayLike<T>, index: number): T {
   const item = list[index];
-  assert(item !== undefined, `no item at index ${index} of a list of ${list.length}`);
+  // The message is built only where it is needed: this is called for every item of long lists.
+  if (item === undefined) assert(false, `no item at index ${index} of a list of ${list.length}`);
   return item;
 }
 

@@ -2,7 +2,7 @@
  * Chooses the next token of a sequence from its row of logits. Owns one scratch for all sequences and allocates nothing per
  * token but the log-probabilities that are asked for. Steps, in vLLM's order:
  *
- *   allowed ids, bias, repetition, frequency and presence penalties, ids held back | temperature | min-p | top-k | top-p | draw
+ *   logits processors (allowed tokens, bias, penalties, min tokens) | temperature | min-p | top-k | top-p | draw
  *
  * Temperature comes first: the filters act on the tempered distribution. min-p looks at all of it, top-k takes the best of
  * what min-p left, top-p its share of what both left, renormalised. Ties: tokens have one order, larger logit first, then
@@ -31,7 +31,7 @@ export interface SampleResult {
 
 export class Sampler {
   readonly vocabSize: number;
-  /** A row with bias and penalties. */
+  /** A row as the logits processors leave it. */
   readonly #adjusted: Float32Array;
   readonly #pool: TokenPool;
   readonly #nucleus = new Nucleus();

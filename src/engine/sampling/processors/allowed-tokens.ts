@@ -1,0 +1,37 @@
+/** Leaves only the allowed tokens: all others go to -Infinity. */
+
+import { at } from "../../../base/list.js";
+import type { LogitsProcessor } from "./processor.js";
+
+export class AllowedTokens implements LogitsProcessor {
+  readonly isIdle = false;
+  /** One bit for each token up to the largest that is allowed: the list itself may be as long as the vocabulary. */
+  readonly #mask: Uint32Array;
+
+  constructor(ids: readonly number[]) {
+    let largest = -1;
+    for (const id of ids) largest = Math.max(largest, id);
+    this.#mask = new Uint32Array((largest >> 5) + 1);
+    for (const id of ids) this.#mask[id >>> 5] = at(this.#mask, id >>> 5) | (1 << (id & 31));
+  }
+
+  apply(row: Float32Array): void {
+    applyMask(row, this.#mask);
+  }
+
+  accept(): void {}
+}
+
+/** Sends to -Infinity every token whose bit (bit id % 32 of word id / 32) is not set, and every token past the mask. */
+function applyMask(row: Float32Array, mask: Uint32Array): void {
+  let start = 0;
+  for (const word of mask) {
+    const end = Math.min(start + 32, row.length);
+    if (word === 0) row.fill(Number.NEGATIVE_INFINITY, start, end);
+    else if (word !== 0xffffffff) {
+      for (let id = start; id < end; id++) if ((word & (1 << (id - start))) === 0) row[id] = Number.NEGATIVE_INFINITY;
+    }
+    start = end;
+  }
+  row.fill(Number.NEGATIVE_INFINITY, start);
+}
