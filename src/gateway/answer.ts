@@ -2,7 +2,6 @@
 import { LorikeetError } from "../base/errors.js";
 import type { Generation } from "./generation.js";
 import type { RequestSummary } from "./observer.js";
-import { collectChoices, type Extras } from "./parts.js";
 import {
   type Wire,
   type WireAnswer,
@@ -11,7 +10,8 @@ import {
   type WireUsage,
   wireExtras,
   wireUsage,
-} from "./wire.js";
+} from "./openai/serialize.js";
+import { collectChoices, type Extras } from "./parts.js";
 
 /** `done` comes last, once, after the usage chunk that a request may have asked for. */
 export type AnswerPart =

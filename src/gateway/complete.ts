@@ -6,20 +6,20 @@ import type { Engine } from "../engine/types.js";
 import type { Tokenizer } from "../text/types.js";
 import type { ActivityBook, ActivityTicket } from "./activity.js";
 import { Answer } from "./answer.js";
+import type { FieldBounds } from "./body/field-kinds.js";
 import type { Catalog, Target } from "./catalog.js";
-import { chatDoor, parseChat } from "./chat-input.js";
-import { completionDoor, parseCompletion } from "./completion-input.js";
 import { Deadline } from "./deadline.js";
 import type { EncodeBudget } from "./encode-budget.js";
-import type { FieldBounds } from "./field-kinds.js";
 import { asFault, Generation, type GenerationEnd } from "./generation.js";
 import { boundLogprobs } from "./logprob-bound.js";
 import { type GatewayObserver, outcomeOf, type RequestSummary, type Route } from "./observer.js";
+import { chatFormat, parseChat } from "./openai/chat-input.js";
+import { completionFormat, parseCompletion } from "./openai/completion-input.js";
+import { type Wire, wireOf } from "./openai/serialize.js";
 import { type Plan, planOf, requireRoom } from "./plan.js";
 import { charactersOf, encodePrompts, type PromptContext, renderPrompts } from "./prompts.js";
 import type { GenerationRequest } from "./requests.js";
 import type { SamplingDefaults } from "./sampling.js";
-import { type Wire, wireOf } from "./wire.js";
 
 export interface CompleterDeps {
   readonly engine: Engine;
@@ -39,13 +39,13 @@ export interface CompleterDeps {
 
 export class Completer {
   readonly #deps: CompleterDeps;
-  readonly #completions: ReturnType<typeof completionDoor>;
-  readonly #chat: ReturnType<typeof chatDoor>;
+  readonly #completions: ReturnType<typeof completionFormat>;
+  readonly #chat: ReturnType<typeof chatFormat>;
 
   constructor(deps: CompleterDeps) {
     this.#deps = deps;
-    this.#completions = completionDoor(deps.bounds);
-    this.#chat = chatDoor(deps.bounds);
+    this.#completions = completionFormat(deps.bounds);
+    this.#chat = chatFormat(deps.bounds);
   }
 
   /** Resolves at admission: the adapter is leased and a slot is held. Rejects with a LorikeetError. `connection` is who takes turns. */

@@ -4,8 +4,8 @@ import { join, resolve, sep } from "node:path";
 import * as v from "valibot";
 import { LorikeetError } from "../base/errors.js";
 import type { Adapters, StorePort } from "./adapters.js";
-import { flag } from "./field-kinds.js";
-import { type Door, parse } from "./parse.js";
+import { flag } from "./body/field-kinds.js";
+import { type BodyFormat, parse } from "./body/parse.js";
 
 const nameRule = "must be an adapter's name";
 const pathRule = "must be the path of a folder, a string of 1 to 4096 characters";
@@ -20,15 +20,15 @@ const loadSchema = v.object(
 );
 const unloadSchema = v.object({ lora_name: name }, "is required");
 
-const loadDoor: Door<typeof loadSchema> = {
+const loadFormat: BodyFormat<typeof loadSchema> = {
   schema: loadSchema,
   known: ["lora_name", "lora_path", "load_inplace"],
-  neutral: {},
+  ignored: {},
 };
-const unloadDoor: Door<typeof unloadSchema> = {
+const unloadFormat: BodyFormat<typeof unloadSchema> = {
   schema: unloadSchema,
   known: ["lora_name"],
-  neutral: { lora_int_id: { allowed: "an integer", accepts: Number.isInteger } },
+  ignored: { lora_int_id: { allowed: "an integer", accepts: Number.isInteger } },
 };
 
 export class LoraPaths {
@@ -44,7 +44,7 @@ export class LoraPaths {
 
   /** Stores a copy of a folder under a name; gives vLLM's line. Throws LorikeetError `already_loaded`, `adapter_not_found`, `route_not_found`, or what storing throws. */
   async load(body: unknown): Promise<string> {
-    const { lora_name, lora_path, load_inplace } = parse(loadDoor, body);
+    const { lora_name, lora_path, load_inplace } = parse(loadFormat, body);
     if (this.#root === null) {
       const message = "Loading adapters by path is off; the operator turns it on with `--lora-path-root <dir>`.";
       throw new LorikeetError("route_not_found", message);
@@ -63,7 +63,7 @@ export class LoraPaths {
 
   /** Takes a name away; gives vLLM's line. Throws LorikeetError `adapter_not_found` or `conflict`. */
   async unload(body: unknown): Promise<string> {
-    const { lora_name } = parse(unloadDoor, body);
+    const { lora_name } = parse(unloadFormat, body);
     if (!this.#store.resolve(lora_name)) {
       throw new LorikeetError("adapter_not_found", `The lora adapter '${lora_name}' cannot be found.`, {
         param: "lora_name",

@@ -3,15 +3,15 @@ import * as v from "valibot";
 import { errorTable, LorikeetError } from "../base/errors.js";
 import { isObject } from "../base/json.js";
 import type { Tokenizer } from "../text/types.js";
+import { type FieldBounds, flag, tokenIds } from "./body/field-kinds.js";
+import { type BodyFormat, parse } from "./body/parse.js";
 import type { Catalog, Target } from "./catalog.js";
-import { chatInputOf, templateCross, templateEntries } from "./chat-input.js";
 import { Deadline } from "./deadline.js";
 import type { EncodeBudget } from "./encode-budget.js";
-import { type FieldBounds, flag, tokenIds } from "./field-kinds.js";
-import { modelField } from "./fields.js";
 import { asFault } from "./generation.js";
 import { type GatewayObserver, outcomeOf, type Route } from "./observer.js";
-import { type Door, parse } from "./parse.js";
+import { chatInputOf, templateCross, templateEntries } from "./openai/chat-input.js";
+import { modelField } from "./openai/fields.js";
 import {
   charactersOf,
   checkText,
@@ -53,15 +53,15 @@ const idsPerTurn = 2048;
 
 export class Tokenization {
   readonly #deps: TokenizationDeps;
-  readonly #text: ReturnType<typeof textDoor>;
-  readonly #chat: ReturnType<typeof chatTextDoor>;
-  readonly #ids: ReturnType<typeof idsDoor>;
+  readonly #text: ReturnType<typeof textFormat>;
+  readonly #chat: ReturnType<typeof chatTextFormat>;
+  readonly #ids: ReturnType<typeof idsFormat>;
 
   constructor(deps: TokenizationDeps) {
     this.#deps = deps;
-    this.#text = textDoor();
-    this.#chat = chatTextDoor(deps.bounds);
-    this.#ids = idsDoor(deps.bounds, deps.prompts.maxPromptCharacters);
+    this.#text = textFormat();
+    this.#chat = chatTextFormat(deps.bounds);
+    this.#ids = idsFormat(deps.bounds, deps.prompts.maxPromptCharacters);
   }
 
   /** Takes a body with `prompt` or with `messages`. Throws what an answer to it would throw before it is queued. */
@@ -155,7 +155,7 @@ export class Tokenization {
   }
 }
 
-function textDoor() {
+function textFormat() {
   const entries = {
     model: modelField,
     prompt: v.string("must be a string"),
@@ -163,10 +163,10 @@ function textDoor() {
     return_token_strs: v.optional(flag, false),
   };
   const schema = v.object(entries, "is required");
-  return { schema, known: Object.keys(entries), neutral: {} } satisfies Door<typeof schema>;
+  return { schema, known: Object.keys(entries), ignored: {} } satisfies BodyFormat<typeof schema>;
 }
 
-function chatTextDoor(bounds: FieldBounds) {
+function chatTextFormat(bounds: FieldBounds) {
   const entries = {
     model: modelField,
     ...templateEntries(bounds),
@@ -174,21 +174,21 @@ function chatTextDoor(bounds: FieldBounds) {
     return_token_strs: v.optional(flag, false),
   };
   const schema = v.object(entries, "is required");
-  const cross: Door<typeof schema>["cross"] = (body) => [...templateCross(body)];
-  return { schema, known: Object.keys(entries), neutral: {}, cross } satisfies Door<typeof schema>;
+  const cross: BodyFormat<typeof schema>["cross"] = (body) => [...templateCross(body)];
+  return { schema, known: Object.keys(entries), ignored: {}, cross } satisfies BodyFormat<typeof schema>;
 }
 
-function idsDoor(bounds: FieldBounds, maxIds: number) {
+function idsFormat(bounds: FieldBounds, maxIds: number) {
   const entries = { model: modelField, tokens: tokenIds(bounds, 0, maxIds) };
   const schema = v.object(entries, "is required");
-  return { schema, known: Object.keys(entries), neutral: {} } satisfies Door<typeof schema>;
+  return { schema, known: Object.keys(entries), ignored: {} } satisfies BodyFormat<typeof schema>;
 }
 
-type TextFields = v.InferOutput<ReturnType<typeof textDoor>["schema"]>;
-type ChatTextFields = v.InferOutput<ReturnType<typeof chatTextDoor>["schema"]>;
+type TextFields = v.InferOutput<ReturnType<typeof textFormat>["schema"]>;
+type ChatTextFields = v.InferOutput<ReturnType<typeof chatTextFormat>["schema"]>;
 
 /** Every parameter of each call. */
 export function tokenizeParameters(bounds: FieldBounds): Readonly<Record<string, readonly string[]>> {
-  const known = [...new Set([...textDoor().known, ...chatTextDoor(bounds).known])];
-  return { tokenize: known, detokenize: idsDoor(bounds, 1).known };
+  const known = [...new Set([...textFormat().known, ...chatTextFormat(bounds).known])];
+  return { tokenize: known, detokenize: idsFormat(bounds, 1).known };
 }

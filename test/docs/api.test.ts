@@ -2,8 +2,8 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import { chatDoor } from "../../src/gateway/chat-input.js";
-import { completionDoor } from "../../src/gateway/completion-input.js";
+import { chatFormat } from "../../src/gateway/openai/chat-input.js";
+import { completionFormat } from "../../src/gateway/openai/completion-input.js";
 import { gatewayDefaults } from "../../src/gateway/options.js";
 import { tokenizeParameters } from "../../src/gateway/tokenize.js";
 
@@ -18,14 +18,14 @@ function named(heading: string): string[] {
   return rows.flatMap((row) => [...(row.split("|")[1] ?? "").matchAll(/`([^`]+)`/g)].map(([, name = ""]) => name));
 }
 
-function parameters({ known, neutral }: { readonly known: readonly string[]; readonly neutral: object }): string[] {
-  return [...known, ...Object.keys(neutral)].sort();
+function parameters({ known, ignored }: { readonly known: readonly string[]; readonly ignored: object }): string[] {
+  return [...known, ...Object.keys(ignored)].sort();
 }
 
 test("docs/api.md lists every parameter of completions and of chats", () => {
   const common = named("Completions and chats");
-  assert.deepEqual([...common, ...named("Completions")].sort(), parameters(completionDoor(bounds)));
-  assert.deepEqual([...common, ...named("Chats")].sort(), parameters(chatDoor(bounds)));
+  assert.deepEqual([...common, ...named("Completions")].sort(), parameters(completionFormat(bounds)));
+  assert.deepEqual([...common, ...named("Chats")].sort(), parameters(chatFormat(bounds)));
 });
 
 test("docs/api.md lists every parameter of tokenize and detokenize", () => {

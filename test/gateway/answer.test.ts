@@ -4,7 +4,7 @@ import { describe, test } from "node:test";
 import { LorikeetError } from "../../src/base/errors.js";
 import type { Answer } from "../../src/gateway/answer.js";
 import type { RequestSummary } from "../../src/gateway/observer.js";
-import type { WireChunk } from "../../src/gateway/wire.js";
+import type { WireChunk } from "../../src/gateway/openai/serialize.js";
 import { bosId, byteTokenizer, eosId } from "../support/byte-tokenizer.js";
 import { openRig, type Rig, type RigOptions, until } from "../support/rig.js";
 

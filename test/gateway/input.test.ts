@@ -1,15 +1,15 @@
-/** The gateway's door: what is read, what is refused, and that every fault is reported at once. */
+/** OpenAI request bodies: what is read, what is refused, and that every fault is reported at once. */
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { LorikeetError } from "../../src/base/errors.js";
-import { chatDoor, parseChat } from "../../src/gateway/chat-input.js";
-import { completionDoor, parseCompletion } from "../../src/gateway/completion-input.js";
+import { chatFormat, parseChat } from "../../src/gateway/openai/chat-input.js";
+import { completionFormat, parseCompletion } from "../../src/gateway/openai/completion-input.js";
 import { gatewayDefaults } from "../../src/gateway/options.js";
 import { samplingDefaults, samplingOf } from "../../src/gateway/sampling.js";
 
 const bounds = { ...gatewayDefaults, vocabSize: 100, maxContext: 64 };
-const completion = (body: unknown) => parseCompletion(completionDoor(bounds), body);
-const chat = (body: unknown) => parseChat(chatDoor(bounds), body);
+const completion = (body: unknown) => parseCompletion(completionFormat(bounds), body);
+const chat = (body: unknown) => parseChat(chatFormat(bounds), body);
 const messages = [{ role: "user", content: "hi" }];
 
 function faultOf(parse: () => unknown): LorikeetError {
@@ -132,7 +132,7 @@ describe("completions", () => {
   });
 
   test("accepts parameters at the values that change nothing", () => {
-    const neutral = {
+    const ignored = {
       tools: [],
       tool_choice: "none",
       response_format: { type: "text" },
@@ -157,7 +157,7 @@ describe("completions", () => {
       add_special_tokens: true,
       stop_token_ids: [],
     };
-    assert.deepEqual(completion({ model: "m", prompt: "p", ...neutral }), completion({ model: "m", prompt: "p" }));
+    assert.deepEqual(completion({ model: "m", prompt: "p", ...ignored }), completion({ model: "m", prompt: "p" }));
   });
 
   test("names each unsupported parameter, whatever it is called", () => {

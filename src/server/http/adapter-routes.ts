@@ -2,14 +2,14 @@
 import type { Request, Response } from "express";
 import * as v from "valibot";
 import { LorikeetError } from "../../base/errors.js";
+import { type BodyFormat, parse } from "../../gateway/body/parse.js";
 import type { Gateway } from "../../gateway/gateway.js";
-import { type Door, parse } from "../../gateway/parse.js";
 import type { ReaderBounds } from "../reader-pace.js";
 import { contextOf } from "./context.js";
 import { sendJson, sendPieces } from "./send.js";
 
 const patchSchema = v.object({ pinned: v.boolean("must be true or false") }, "is required");
-const patchDoor: Door<typeof patchSchema> = { schema: patchSchema, known: ["pinned"], neutral: {} };
+const patchFormat: BodyFormat<typeof patchSchema> = { schema: patchSchema, known: ["pinned"], ignored: {} };
 
 /** Options that bound an upload, as its faults name them. */
 const uploadLimits: ReadonlySet<string> = new Set([
@@ -46,7 +46,7 @@ export function adapterHandlers(gateway: Gateway, bounds: ReaderBounds) {
       res.status(stored.outcome === "created" ? 201 : 200).json({ ...stored.adapter, outcome: stored.outcome });
     },
     patch: async (req: Request, res: Response): Promise<void> => {
-      const { pinned } = parse(patchDoor, req.body);
+      const { pinned } = parse(patchFormat, req.body);
       res.json(await adapters.pin(nameOf(req), pinned));
     },
     remove: async (req: Request, res: Response): Promise<void> => {

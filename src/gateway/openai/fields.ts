@@ -1,9 +1,9 @@
 /** The parameters that completions and chat share: their schemas, and what must hold between them. */
 import * as v from "valibot";
-import { isObject, type Json } from "../base/json.js";
-import { type FieldBounds, flag, integer, listOf, real, tokenIds } from "./field-kinds.js";
-import { type Fault, Found, invalid, shorten } from "./parse.js";
-import { repetitionBounds } from "./sampling.js";
+import { isObject, type Json } from "../../base/json.js";
+import { type FieldBounds, flag, integer, listOf, real, tokenIds } from "../body/field-kinds.js";
+import { type Fault, Found, invalid, shorten } from "../body/parse.js";
+import { repetitionBounds } from "../sampling.js";
 
 const modelRule = "must be the name of a model, a string of 1 to 512 characters";
 

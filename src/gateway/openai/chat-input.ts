@@ -1,13 +1,13 @@
-/** The door of chat: an untrusted body in, a ChatRequest or every fault out. */
+/** The body of a chat: an untrusted object in, a ChatRequest or every fault out. */
 import * as v from "valibot";
-import { isObject, type Json } from "../base/json.js";
-import type { ChatMessage } from "../text/types.js";
-import { type FieldBounds, flag, integer, listOf, objectField } from "./field-kinds.js";
+import { isObject, type Json } from "../../base/json.js";
+import type { ChatMessage } from "../../text/types.js";
+import { type FieldBounds, flag, integer, listOf, objectField } from "../body/field-kinds.js";
+import { type BodyFormat, describe, describeWord, type Fault, Found, invalid, parse, shorten } from "../body/parse.js";
+import type { ChatInput, ChatRequest } from "../requests.js";
+import { commonOf } from "./common-request.js";
 import { commonCross, commonEntries } from "./fields.js";
-import { chatNeutral } from "./neutral-fields.js";
-import { type Door, describe, describeWord, type Fault, Found, invalid, parse, shorten } from "./parse.js";
-import { commonOf } from "./request-common.js";
-import type { ChatInput, ChatRequest } from "./requests.js";
+import { chatIgnored } from "./ignored-fields.js";
 
 const roles = ["system", "developer", "user", "assistant"];
 /** Parts of an assistant's earlier answer that clients send back and that are empty here. */
@@ -68,7 +68,7 @@ export function* templateCross(body: Json): Iterable<Fault> {
   }
 }
 
-export function chatDoor(bounds: FieldBounds) {
+export function chatFormat(bounds: FieldBounds) {
   const entries = {
     ...commonEntries(bounds),
     ...templateEntries(bounds),
@@ -76,12 +76,12 @@ export function chatDoor(bounds: FieldBounds) {
     top_logprobs: v.optional(integer(0, bounds.maxLogprobs)),
   };
   const schema = v.object(entries, "is required");
-  return { schema, known: Object.keys(entries), neutral: chatNeutral, cross } satisfies Door<typeof schema>;
+  return { schema, known: Object.keys(entries), ignored: chatIgnored, cross } satisfies BodyFormat<typeof schema>;
 }
 
 /** Throws LorikeetError `invalid_value` or `unsupported_parameter` with every fault. */
-export function parseChat(door: ReturnType<typeof chatDoor>, body: unknown): ChatRequest {
-  const fields = parse(door, body);
+export function parseChat(format: ReturnType<typeof chatFormat>, body: unknown): ChatRequest {
+  const fields = parse(format, body);
   return {
     kind: "chat",
     ...commonOf(fields),

@@ -4,9 +4,9 @@
  */
 
 import * as v from "valibot";
-import { LorikeetError } from "../base/errors.js";
-import { isObject, type Json } from "../base/json.js";
-import { wellFormed } from "../text/characters.js";
+import { LorikeetError } from "../../base/errors.js";
+import { isObject, type Json } from "../../base/json.js";
+import { wellFormed } from "../../text/characters.js";
 
 /** One thing wrong with a request. `text` is a whole sentence. */
 export interface Fault {
@@ -16,13 +16,13 @@ export interface Fault {
 }
 
 /** Parameters that are not supported but may be sent with values that change nothing. */
-export type NeutralTable = Readonly<Record<string, { readonly allowed: string; accepts(value: unknown): boolean }>>;
+export type IgnoredTable = Readonly<Record<string, { readonly allowed: string; accepts(value: unknown): boolean }>>;
 
-export interface Door<S extends v.GenericSchema> {
+export interface BodyFormat<S extends v.GenericSchema> {
   readonly schema: S;
   /** Names of the parameters that the schema reads. */
   readonly known: readonly string[];
-  readonly neutral: NeutralTable;
+  readonly ignored: IgnoredTable;
   /** Faults between parameters, found on the raw object so that they are reported along with the rest. */
   cross?(body: Json): readonly Fault[];
 }
@@ -34,7 +34,7 @@ const maxParameters = 256;
 const maxDepth = 64;
 
 /** Throws one LorikeetError that names every fault: `unsupported_parameter` or `invalid_value`, after the first of them. */
-export function parse<S extends v.GenericSchema>(door: Door<S>, input: unknown): v.InferOutput<S> {
+export function parse<S extends v.GenericSchema>(format: BodyFormat<S>, input: unknown): v.InferOutput<S> {
   if (!isObject(input)) {
     throw new LorikeetError("invalid_value", `The body must be a JSON object; found ${describe(input)}.`);
   }
@@ -51,10 +51,10 @@ export function parse<S extends v.GenericSchema>(door: Door<S>, input: unknown):
     );
   }
   const body = withoutNulls(wellFormedObject(input));
-  const faults = [...unsupportedFaults(door, body)];
-  const result = v.safeParse(door.schema, body, { abortPipeEarly: true });
+  const faults = [...unsupportedFaults(format, body)];
+  const result = v.safeParse(format.schema, body, { abortPipeEarly: true });
   for (const issue of result.issues ?? []) faults.push(issueFault(issue));
-  faults.push(...(door.cross?.(body) ?? []));
+  faults.push(...(format.cross?.(body) ?? []));
   if (result.success && faults.length === 0) return result.output;
   throw faultsError(faults);
 }
@@ -136,12 +136,12 @@ export function faultsError(faults: readonly Fault[]): LorikeetError {
   return new LorikeetError(first.code, texts.join(" "), { param: first.param, faults: texts });
 }
 
-function* unsupportedFaults(door: Door<v.GenericSchema>, body: Json): Iterable<Fault> {
+function* unsupportedFaults(format: BodyFormat<v.GenericSchema>, body: Json): Iterable<Fault> {
   for (const [param, value] of Object.entries(body)) {
-    if (door.known.includes(param)) continue;
-    const neutral = Object.hasOwn(door.neutral, param) ? door.neutral[param] : undefined;
-    if (neutral?.accepts(value)) continue;
-    const hint = neutral ? `; only ${neutral.allowed} is accepted` : "";
+    if (format.known.includes(param)) continue;
+    const ignored = Object.hasOwn(format.ignored, param) ? format.ignored[param] : undefined;
+    if (ignored?.accepts(value)) continue;
+    const hint = ignored ? `; only ${ignored.allowed} is accepted` : "";
     const shown = shorten(param);
     yield { code: "unsupported_parameter", param: shown, text: `The parameter \`${shown}\` is not supported${hint}.` };
   }

@@ -1,10 +1,10 @@
 /** Schemas of the kinds of value that parameters have. Know no parameter. */
 import * as v from "valibot";
-import { isObject } from "../base/json.js";
-import type { GatewayOptions } from "./options.js";
+import { isObject } from "../../base/json.js";
+import type { GatewayOptions } from "../options.js";
 import { describe, Found } from "./parse.js";
 
-/** What the door must know of the model and the bounds. */
+/** What reading a field depends on: bounds, and the model's sizes. */
 export interface FieldBounds extends GatewayOptions {
   readonly vocabSize: number;
   readonly maxContext: number;

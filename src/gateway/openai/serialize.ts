@@ -1,5 +1,6 @@
 /** The OpenAI forms of an answer: chunks of a stream and whole answers, for completions and for chat. Pure functions of parts. */
-import type { Tokenizer } from "../text/types.js";
+import type { Tokenizer } from "../../text/types.js";
+import type { Choice, ChoicePart, Extras, Usage } from "../parts.js";
 import {
   type ChatLogprobs,
   type CompletionLogprobs,
@@ -9,8 +10,7 @@ import {
   promptLogprobs,
   type Spell,
   spellerOf,
-} from "./logprob-form.js";
-import type { Choice, ChoicePart, Extras, Usage } from "./parts.js";
+} from "./logprobs.js";
 
 export interface WireUsage {
   readonly prompt_tokens: number;

@@ -1,14 +1,14 @@
-/** The door of `completions`: an untrusted body in, a CompletionRequest or every fault out. */
+/** The body of `completions`: an untrusted object in, a CompletionRequest or every fault out. */
 import * as v from "valibot";
-import type { Json } from "../base/json.js";
-import { type FieldBounds, firstStranger, flag, integer, strangerIn } from "./field-kinds.js";
+import type { Json } from "../../base/json.js";
+import { type FieldBounds, firstStranger, flag, integer, strangerIn } from "../body/field-kinds.js";
+import { type BodyFormat, describe, type Fault, Found, invalid, parse } from "../body/parse.js";
+import type { CompletionRequest, Prompt } from "../requests.js";
+import { commonOf } from "./common-request.js";
 import { commonCross, commonEntries } from "./fields.js";
-import { completionNeutral } from "./neutral-fields.js";
-import { type Door, describe, type Fault, Found, invalid, parse } from "./parse.js";
-import { commonOf } from "./request-common.js";
-import type { CompletionRequest, Prompt } from "./requests.js";
+import { completionIgnored } from "./ignored-fields.js";
 
-export function completionDoor(bounds: FieldBounds) {
+export function completionFormat(bounds: FieldBounds) {
   const entries = {
     ...commonEntries(bounds),
     prompt: promptField(bounds),
@@ -16,12 +16,12 @@ export function completionDoor(bounds: FieldBounds) {
     logprobs: v.optional(integer(0, bounds.maxLogprobs)),
   };
   const schema = v.object(entries, "is required");
-  return { schema, known: Object.keys(entries), neutral: completionNeutral, cross } satisfies Door<typeof schema>;
+  return { schema, known: Object.keys(entries), ignored: completionIgnored, cross } satisfies BodyFormat<typeof schema>;
 }
 
 /** Throws LorikeetError `invalid_value` or `unsupported_parameter` with every fault. */
-export function parseCompletion(door: ReturnType<typeof completionDoor>, body: unknown): CompletionRequest {
-  const fields = parse(door, body);
+export function parseCompletion(format: ReturnType<typeof completionFormat>, body: unknown): CompletionRequest {
+  const fields = parse(format, body);
   return {
     kind: "completions",
     ...commonOf(fields),

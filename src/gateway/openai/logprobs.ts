@@ -1,8 +1,8 @@
 /** OpenAI's two spellings of log-probabilities, and vLLM's of a prompt's. */
-import { mapLazily } from "../base/lazy-list.js";
-import type { TokenLogprob } from "../engine/types.js";
-import type { Tokenizer } from "../text/types.js";
-import type { TokenPiece } from "./assembler.js";
+import { mapLazily } from "../../base/lazy-list.js";
+import type { TokenLogprob } from "../../engine/types.js";
+import type { Tokenizer } from "../../text/types.js";
+import type { TokenPiece } from "../assembler.js";
 
 export interface CompletionLogprobs {
   readonly tokens: readonly string[];

@@ -1,7 +1,7 @@
 /** Parameters of completions and chats that change no answer, or change none at the values that are accepted. */
 
-import { isObject } from "../base/json.js";
-import type { NeutralTable } from "./parse.js";
+import { isObject } from "../../base/json.js";
+import type { IgnoredTable } from "../body/parse.js";
 
 const isString = (value: unknown): boolean => typeof value === "string";
 const isBoolean = (value: unknown): boolean => typeof value === "boolean";
@@ -13,7 +13,7 @@ const oneOf = (...words: readonly string[]) => ({
   accepts: (value: unknown): boolean => typeof value === "string" && words.includes(value),
 });
 
-export const commonNeutral: NeutralTable = {
+export const commonIgnored: IgnoredTable = {
   length_penalty: { allowed: "1", accepts: (value) => value === 1 },
   use_beam_search: { allowed: "false", accepts: (value) => value === false },
   spaces_between_special_tokens: { allowed: "true or false", accepts: isBoolean },
@@ -36,15 +36,15 @@ export const commonNeutral: NeutralTable = {
   },
 };
 
-export const completionNeutral: NeutralTable = {
-  ...commonNeutral,
+export const completionIgnored: IgnoredTable = {
+  ...commonIgnored,
   reasoning_effort: oneOf("none", "minimal", "low", "medium", "high", "xhigh"),
   best_of: { allowed: "1", accepts: (value) => value === 1 },
   suffix: { allowed: "an empty string", accepts: (value) => value === "" },
 };
 
-export const chatNeutral: NeutralTable = {
-  ...commonNeutral,
+export const chatIgnored: IgnoredTable = {
+  ...commonIgnored,
   echo: { allowed: "false", accepts: (value) => value === false },
   documents: { allowed: "an empty list", accepts: isEmptyList },
   modalities: {
