@@ -9,6 +9,7 @@ import { test } from "node:test";
 const rooms: Readonly<Record<string, readonly string[]>> = {
   base: [],
   tensor: ["base"],
+  hub: ["base"],
   onnx: ["base", "tensor"],
   graph: ["base", "tensor", "onnx"],
   autodiff: ["base", "tensor", "onnx", "graph"],
@@ -27,7 +28,7 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   ],
   cli: [
     ...["base", "tensor", "onnx", "graph", "autodiff", "model", "weights", "adapter", "runtime"],
-    ...["engine", "text", "train", "gateway", "server", "bench"],
+    ...["engine", "text", "train", "gateway", "server", "bench", "hub"],
   ],
 };
 

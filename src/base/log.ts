@@ -12,5 +12,5 @@ const nothing = (): void => {};
 /** A logger that says nothing: the default for libraries and tests. */
 export const silent: Logger = { debug: nothing, info: nothing, warn: nothing, error: nothing };
 
-/** Reports how far a long piece of work has come; `done` and `total` are in the same unit. */
-export type Progress = (what: string, done: number, total: number) => void;
+/** Reports how far a long piece of work has come; `done` and `total` are in the same unit, which is shown where it is bytes. */
+export type Progress = (what: string, done: number, total: number, unit?: "bytes") => void;

@@ -8,7 +8,7 @@ import { type CheckpointDescription, describeCheckpoint } from "../model/checkpo
 import { hintAtModel } from "../model/checkpoint/files.js";
 import { openCheckpoint } from "../model/checkpoint/open.js";
 import { linearSites } from "../model/sites.js";
-import { requireFolder } from "./options/paths.js";
+import { locate } from "./hub/model-folder.js";
 import { formatBytes, formatCount } from "./options/units.js";
 import { renderSampleChat, type SampleChat } from "./sample-chat.js";
 import { formatFields, formatTable } from "./table.js";
@@ -19,9 +19,12 @@ export function addInspect(program: Command, terminal: Terminal): void {
   program
     .command("inspect")
     .description("show what a model or adapter folder holds, without loading it")
-    .argument("<folder>", "a model folder (config.json) or an adapter folder (adapter_config.json)")
+    .argument(
+      "<model>",
+      "a folder with a model (config.json) or an adapter (adapter_config.json), or a name (org/name)",
+    )
     .option(
-      "--model <folder>",
+      "--model <model>",
       "the base model that an adapter is checked against (default: none, its own sizes are taken)",
     )
     .option(
@@ -29,10 +32,12 @@ export function addInspect(program: Command, terminal: Terminal): void {
       "a chat template to try with a model, in place of its own (default: the model's own)",
     )
     .option("--json", "print JSON", false)
-    .action(async (folder: string, options: InspectOptions) => {
+    .action(async (name: string, { model, ...others }: InspectOptions) => {
+      const folder = await locate(name, { option: "<model>", kind: null }, terminal);
+      const base = model && (await locate(model, { option: "--model", kind: "model" }, terminal));
+      const options = { ...others, ...(base ? { model: base } : {}) };
       if (await exists(join(folder, "config.json"))) return inspectModel(folder, options, terminal);
       if (await exists(join(folder, configFile))) return inspectAdapter(folder, options, terminal);
-      await requireFolder("<folder>", folder);
       const hint = hintAtModel(await readdir(folder)) ?? "";
       throw new UsageError([
         `${folder} is neither a model folder (config.json) nor an adapter folder (${configFile})${hint}.`,

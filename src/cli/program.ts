@@ -7,6 +7,7 @@ import { benchOptions, benchTrainOptions } from "./bench/options.js";
 import { addEval, evalOptions } from "./eval/eval.js";
 import { addGenerate } from "./generate/generate.js";
 import { generateOptions } from "./generate/options.js";
+import { addPull } from "./hub/pull.js";
 import { addInspect } from "./inspect.js";
 import { strangeVariables } from "./options/environment.js";
 import { serveOptions } from "./options/options.js";
@@ -56,7 +57,7 @@ export function createProgram(terminal: Terminal): Command {
       // Told in one line by endOfParsing.
       outputError: () => {},
     });
-  for (const add of [addServe, addGenerate, addInspect, addAdapters, addBench, addTrain, addEval, addMerge])
+  for (const add of [addServe, addGenerate, addInspect, addAdapters, addBench, addTrain, addEval, addMerge, addPull])
     add(program, terminal);
   return program;
 }
@@ -67,7 +68,7 @@ function endOfParsing(error: CommanderError, terminal: Terminal): number {
   if (error.code !== "commander.help") {
     const reason = error.message.replace(/^error: /, "").replace(/\s*\n\s*/g, " ");
     const hint =
-      error.code === "commander.excessArguments" ? " Values belong to options, such as --model <folder>." : "";
+      error.code === "commander.excessArguments" ? " Values belong to options, such as --model <model>." : "";
     printLine(terminal.stderr, `lorikeet: ${reason}${hint} (see lorikeet --help)`);
   }
   return exitCodes.usage;

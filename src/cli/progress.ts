@@ -1,6 +1,7 @@
 /** Shows a person that long work goes on: one line redrawn on a terminal, a line every few seconds elsewhere. */
 
 import type { Progress } from "../base/log.js";
+import { formatBytes } from "./options/units.js";
 
 /** Where progress is written; `isTTY` chooses the form. */
 export interface ProgressStream {
@@ -22,21 +23,23 @@ export function progressLine(
 ): ProgressLine {
   const { now = Date.now, quietMs = 1000, everyMs = stream.isTTY ? 100 : 5000 } = options;
   let started = now();
+  let first = 0;
   let shown = Number.NEGATIVE_INFINITY;
   let drawn = false;
   let current = "";
   return {
-    report(what, done, total) {
+    report(what, done, total, unit) {
       if (what !== current) {
         current = what;
         started = now();
+        first = done;
       }
       const time = now();
       const due = time - started >= quietMs && time - shown >= everyMs;
       const isDone = total > 0 && done >= total;
       if (isDone ? !drawn : !due) return;
       shown = time;
-      const line = describe(what, done, total, (time - started) / 1000);
+      const line = describe({ what, done, total, first, seconds: (time - started) / 1000, isBytes: unit === "bytes" });
       if (stream.isTTY) stream.write(`\r\x1b[K${line.slice(0, (stream.columns ?? 80) - 1)}`);
       else stream.write(`${line}\n`);
       drawn = stream.isTTY === true;
@@ -69,9 +72,21 @@ export function tickingLine(stream: ProgressStream, line: ProgressLine = progres
 
 const tickMs = 1000;
 
-function describe(what: string, done: number, total: number, seconds: number): string {
+interface Report {
+  readonly what: string;
+  readonly done: number;
+  readonly total: number;
+  /** What was done when the work was first reported, as where it goes on with what an earlier run has left. */
+  readonly first: number;
+  readonly seconds: number;
+  readonly isBytes: boolean;
+}
+
+function describe({ what, done, total, first, seconds, isBytes }: Report): string {
   if (total <= 0) return `${what} (${seconds.toFixed(0)} s)`;
   const percent = Math.min(100, Math.floor((100 * done) / total));
-  const left = done > 0 && done < total ? `, about ${Math.ceil((seconds * (total - done)) / done)} s left` : "";
-  return `${what}: ${percent} %${left}`;
+  const rate = seconds > 0 ? (done - first) / seconds : 0;
+  const left = rate > 0 && done < total ? `, about ${Math.ceil((total - done) / rate)} s left` : "";
+  const sizes = isBytes ? ` of ${formatBytes(total)}, ${formatBytes(Math.max(0, Math.round(rate)))}/s` : "";
+  return `${what}: ${percent} %${sizes}${left}`;
 }

@@ -65,7 +65,7 @@ export interface Stack extends AsyncDisposable {
 /** Holds the settings against the disk, the model and the memory. Throws a UsageError, or what opening the model throws. */
 export async function planStack(options: Omit<StackOptions, "logger" | "progress">): Promise<StackPlan> {
   const { settings } = options;
-  if (settings.model === null) throw new UsageError(["--model <folder> is required (or LORIKEET_MODEL)."]);
+  if (settings.model === null) throw new UsageError(["--model <model> is required (or LORIKEET_MODEL)."]);
   await requireFolder("--model", settings.model);
   if (options.adapters !== null) await requireFolder("--adapters", options.adapters.directory);
   if (options.gateway.loraPathRoot) await requireFolder("--lora-path-root", options.gateway.loraPathRoot);

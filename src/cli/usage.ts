@@ -46,7 +46,7 @@ export const exitCodes = {
   memory: 7,
   /** No room, or no permission to write. */
   storage: 8,
-  /** A running server did not answer, or refused. */
+  /** A running server or a hub did not answer, or refused. */
   remote: 9,
   /** A bug: also of a service that ended in good order after a fault that nobody caught. */
   internal: 70,
@@ -63,6 +63,10 @@ const kindOfCode: Partial<Record<ErrorCode, ExitKind>> = {
   invalid_name: "usage",
   context_length_exceeded: "usage",
   prompt_too_long: "usage",
+  hub_not_found: "usage",
+  hub_refused: "remote",
+  hub_invalid: "remote",
+  hub_unreachable: "remote",
   model_invalid: "model",
   model_unsupported: "model",
   tokenizer_missing: "model",

@@ -124,7 +124,7 @@ export async function openSession(options: SessionOptions): Promise<TrainSession
         targetModules: start ? shortNames(config, sites) : targetModules(config, settings.targets, sites),
         dropout: settings.dropout,
         dora,
-        baseModelName: basename(checkpoint.directory),
+        baseModelName: checkpoint.names[0],
         family: config.family,
       };
   return {

@@ -104,7 +104,7 @@ test("a misspelled option names the nearest, and a stray value says where values
     (await run(["serve", "--max-bach", "4"])).err,
     /unknown option '--max-bach' \(Did you mean --max-batch\?\)/,
   );
-  assert.match((await run(["train", model])).err, /Values belong to options, such as --model <folder>/);
+  assert.match((await run(["train", model])).err, /Values belong to options, such as --model <model>/);
 });
 
 test("serve refuses what cannot be before it opens its port", async () => {
@@ -112,9 +112,9 @@ test("serve refuses what cannot be before it opens its port", async () => {
   writeFileSync(file, "");
   writeFileSync(join(folder, "m.gguf"), "GGUF");
   for (const [args, words] of [
-    [[], /--model <folder> is required/],
+    [[], /--model <model> is required/],
     [["--model", join(folder, "absent")], /--model must be a folder; .* does not exist/],
-    [["--model", "Qwen/Qwen3-0.6B"], /models are not downloaded/],
+    [["--model", "Qwen/Qwen3-0.6B"], /Qwen\/Qwen3-0\.6B is not in the Hugging Face cache.*HF_HUB_OFFLINE is set/],
     [["--model", join(folder, "m.gguf")], /GGUF/],
     [[folder], /holds no config.json/],
     [[model, "--model", "other"], /named twice/],
@@ -132,8 +132,9 @@ test("serve refuses what cannot be before it opens its port", async () => {
     [[model, "--kv-bytes", "1k"], /--kv-bytes/],
     [[model, "--api-key-file", join(folder, "absent")], /--api-key-file .* cannot be read/],
   ] as const) {
-    const { code, out, err } = await run(["serve", ...args, "--port", "0"]);
-    assert.ok(code === exitCodes.usage || code === exitCodes.model, `${args}: ${code}`);
+    const offline = { HF_HUB_OFFLINE: "1", HF_HOME: folder };
+    const { code, out, err } = await run(["serve", ...args, "--port", "0"], offline);
+    assert.ok(([exitCodes.usage, exitCodes.model, exitCodes.remote] as number[]).includes(code), `${args}: ${code}`);
     assert.match(err, words);
     assert.equal(out, "", "not even the line that says it listens");
   }

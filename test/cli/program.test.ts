@@ -139,8 +139,8 @@ test("inspect describes a model folder, as a table and as JSON", async () => {
 
 test("what cannot be is one line on stderr and exit code 2, before anything is loaded", async () => {
   const cases: [args: string[], pattern: RegExp, environment?: Record<string, string>][] = [
-    [["serve"], /--model <folder> is required/],
-    [["serve", "--model", "nowhere"], /--model must be a folder; nowhere does not exist/],
+    [["serve"], /--model <model> is required/],
+    [["serve", "--model", "nowhere"], /--model must be a folder, or a model's name \(org\/name\); nowhere is neither/],
     [
       ["serve", "--model", "models/bookworm-7m", "--port", "http"],
       /--port must be a whole number from 0 to 65535, not "http"/,
@@ -165,7 +165,7 @@ test("what cannot be is one line on stderr and exit code 2, before anything is l
       ["adapters", "list", "--url", "http://me:secret@localhost:8080"],
       /--url must be an address without a user name and a password/,
     ],
-    [["adapters", "add", "x", "adapters/plays", "--adapters", "test"], /--model <folder> is required/],
+    [["adapters", "add", "x", "adapters/plays", "--adapters", "test"], /--model <model> is required/],
   ];
   for (const [args, pattern, environment] of cases) {
     const { code, err } = await run(args, { LORIKEET_PORT: "0", ...environment });

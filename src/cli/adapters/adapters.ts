@@ -6,6 +6,7 @@ import type { Command } from "commander";
 import { weightFiles } from "../../adapter/format.js";
 import { openCheckpoint } from "../../model/checkpoint/open.js";
 import { linearSites } from "../../model/sites.js";
+import { locate } from "../hub/model-folder.js";
 import { formatBytes } from "../options/units.js";
 import { readClientKey } from "../serve/api-keys.js";
 import { formatTable } from "../table.js";
@@ -14,6 +15,7 @@ import { exitCodes, Quit, UsageError } from "../usage.js";
 import { type LocalStore, openLocalStore } from "./local-store.js";
 import { type RemoteServer, remoteServer } from "./remote.js";
 import { verifyRemote } from "./remote-verify.js";
+import { openAdapterSource } from "./source.js";
 
 interface Where {
   readonly url?: string;
@@ -35,13 +37,16 @@ export function addAdapters(program: Command, terminal: Terminal): void {
         "a file that holds the server's API key (default: LORIKEET_API_KEY, else LORIKEET_API_KEY_FILE)",
       )
       .option("--adapters <folder>", "the adapters folder (default: LORIKEET_ADAPTERS, else adapters)")
-      .option("--model <folder>", "the base model that adapters are checked against (default: LORIKEET_MODEL)")
+      .option("--model <model>", "the base model that adapters are checked against (default: LORIKEET_MODEL)")
       .option("--json", "print JSON", false);
   add("list", "list the adapters that can be served, and those that cannot").action((where: Where) =>
     list(where, terminal),
   );
-  add("add <name> <folder>", "check a PEFT folder and store it under a name").action(
-    (name: string, folder: string, where: Where) => put(name, folder, where, terminal),
+  add("add <name> <folder>", "check a PEFT folder, or hf://org/name on the hub, and store it under a name").action(
+    async (name: string, text: string, where: Where) => {
+      await using source = await openAdapterSource(text, terminal);
+      await put(name, source.folder, where, terminal);
+    },
   );
   add("remove <name>", "take a name away").action((name: string, where: Where) => remove(name, where, terminal));
   add("verify", "read every adapter again and compare it with its digest").action((where: Where) =>
@@ -53,7 +58,7 @@ export function addAdapters(program: Command, terminal: Terminal): void {
 async function withStore<T>(where: Where, terminal: Terminal, task: (local: LocalStore) => Promise<T>): Promise<T> {
   const { environment } = terminal;
   const directory = where.adapters ?? (environment.LORIKEET_ADAPTERS || "adapters");
-  await using local = await openLocalStore(directory, modelOf(where, terminal));
+  await using local = await openLocalStore(directory, await modelOf(where, terminal));
   return await task(local);
 }
 
@@ -61,8 +66,9 @@ function serverAt(url: string, { apiKeyFile }: Where, { environment }: Terminal)
   return remoteServer(url, readClientKey(apiKeyFile ?? null, environment));
 }
 
-function modelOf(where: Where, { environment }: Terminal): string | null {
-  return where.model ?? (environment.LORIKEET_MODEL || null);
+async function modelOf(where: Where, terminal: Terminal): Promise<string | null> {
+  const model = where.model ?? (terminal.environment.LORIKEET_MODEL || null);
+  return model === null ? null : await locate(model, { option: "--model", kind: "model" }, terminal);
 }
 
 async function list(where: Where, terminal: Terminal): Promise<void> {
@@ -125,7 +131,7 @@ async function put(name: string, folder: string, where: Where, terminal: Termina
     return;
   }
   await withStore(where, terminal, async ({ store, isChecked }) => {
-    if (!isChecked) throw new UsageError(["--model <folder> is required: an adapter is checked against its base."]);
+    if (!isChecked) throw new UsageError(["--model <model> is required: an adapter is checked against its base."]);
     const { record, outcome } = await store.put(name, await store.stageCopy(folder));
     const line = outcome === "identical" ? `${name} was stored already` : `${name} is ${outcome}`;
     report(
@@ -175,7 +181,7 @@ async function verify(where: Where, terminal: Terminal): Promise<void> {
   const isWhole =
     where.url === undefined
       ? await withStore(where, terminal, ({ store }) => tell(store.verify()))
-      : await tell(await remoteVerdicts(serverAt(where.url, where, terminal), modelOf(where, terminal)));
+      : await tell(await remoteVerdicts(serverAt(where.url, where, terminal), await modelOf(where, terminal)));
   if (!isWhole) throw new Quit(exitCodes.failed);
 }
 

@@ -19,6 +19,7 @@ import {
 import { readRecord } from "../../train/files/record.js";
 import { openServed, type Served } from "../../train/served.js";
 import { trainDefaults } from "../../train/settings.js";
+import { locate } from "../hub/model-folder.js";
 import { usableThreads } from "../machine.js";
 import { addOptions, readOptions } from "../options/command-line.js";
 import { engineOptions, flagName, given, type OptionTable, open, type Settings } from "../options/options.js";
@@ -94,9 +95,10 @@ export interface EvalFigures extends LossFigures {
 
 async function evaluate(flags: EvalFlags, terminal: Terminal): Promise<void> {
   requireGiven(evalOptions, flags, "model", "data");
+  const folder = await locate(flags.model, { option: "--model", kind: "model" }, terminal);
   using shutdown = listenForShutdown(terminal);
   const progress = tickingLine(terminal.stderr);
-  await using opened = await openTrainModel(flags.model, flags.chatTemplate);
+  await using opened = await openTrainModel(folder, flags.chatTemplate);
   const { checkpoint } = opened;
   const record = flags.adapter === null ? null : await readRecord(flags.adapter);
   const template =

@@ -5,8 +5,8 @@ import type { Command } from "commander";
 import { silent } from "../../base/log.js";
 import type { Answer } from "../../gateway/answer.js";
 import { loadTokenizer } from "../../text/tokenizer/tokenizer.js";
+import { locate } from "../hub/model-folder.js";
 import { addOptions, readOptions } from "../options/command-line.js";
-import { requireFolder } from "../options/paths.js";
 import { progressLine } from "../progress.js";
 import { cancelledLine, listenForShutdown, signalExitCode } from "../serve/shutdown.js";
 import { openStack, type Stack } from "../stack.js";
@@ -22,7 +22,9 @@ export function addGenerate(program: Command, terminal: Terminal): void {
     .option("--json", "print the whole answer as JSON when it is done", false);
   addOptions(command, generateOptions).action(async (prompt: string | undefined, { json }: { json: boolean }) => {
     const settings = readOptions(command, generateOptions, terminal.environment, configKeys);
-    await generate(await readPrompt(prompt), settings, json, terminal);
+    const text = await readPrompt(prompt);
+    const model = settings.model && (await locate(settings.model, { option: "--model", kind: "model" }, terminal));
+    await generate(text, { ...settings, model }, json, terminal);
   });
 }
 
@@ -69,7 +71,6 @@ async function neededContext(
   { model, chat, chatTemplate, maxTokens }: GenerateSettings,
 ): Promise<number> {
   if (model === null) return Number.POSITIVE_INFINITY;
-  await requireFolder("--model", model);
   const tokenizer = await loadTokenizer(model, { chatTemplateFile: chatTemplate ?? undefined });
   if (tokenizer === null) return Number.POSITIVE_INFINITY;
   try {

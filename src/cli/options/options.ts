@@ -77,9 +77,9 @@ const GiB = 1024 ** 3;
 /** What is needed to load a model and run it. */
 export const engineOptions = {
   model: open("Model", "required", {
-    placeholder: "folder",
+    placeholder: "model",
     parse: text,
-    help: "a model folder in Hugging Face layout: config.json, *.safetensors, tokenizer.json",
+    help: "a model folder in Hugging Face layout (config.json, *.safetensors, tokenizer.json), or a model's name on the hub: org/name or org/name@revision",
   }),
   dtype: given("Model", "auto", {
     placeholder: "type",

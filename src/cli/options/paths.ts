@@ -7,7 +7,7 @@ export async function requireFolder(option: string, path: string): Promise<void>
   const status = await statusOf(path);
   if (status?.isDirectory()) return;
   throw new UsageError([
-    `${option} must be a folder; ${path} ${status ? `is a file${fileHint(path)}` : `does not exist${nameHint(path)}`}.`,
+    `${option} must be a folder; ${path} ${status ? `is a file${fileHint(path)}` : "does not exist"}.`,
   ]);
 }
 
@@ -31,9 +31,4 @@ function statusOf(path: string) {
 function fileHint(path: string): string {
   if (/\.gguf$/i.test(path)) return ": a GGUF file is not read, give the Hugging Face folder that it was made from";
   return /\.(safetensors|bin|json)$/i.test(path) ? ": give the folder that the file is in" : "";
-}
-
-/** `owner/name` looks like a model of the Hugging Face hub. */
-function nameHint(path: string): string {
-  return /^[\w.-]+\/[\w.-]+$/.test(path) && !path.startsWith(".") ? " (models are not downloaded: give a folder)" : "";
 }

@@ -1,6 +1,7 @@
 /** Where API keys come from: a file or the environment, never the command line, which every user of the machine can read. */
 
 import { readFileSync } from "node:fs";
+import { tokenVariables } from "../../hub/environment.js";
 import { isLoopback } from "../../server/access/loopback.js";
 import type { ServeSettings } from "../options/options.js";
 import { UsageError } from "../usage.js";
@@ -8,7 +9,7 @@ import { UsageError } from "../usage.js";
 type Environment = Readonly<Record<string, string | undefined>>;
 
 /** Variables that hold keys. Diagnostic reports and child processes must not see them. */
-export const secretVariables = ["LORIKEET_API_KEYS", "LORIKEET_API_KEY"] as const;
+export const secretVariables = ["LORIKEET_API_KEYS", "LORIKEET_API_KEY", ...tokenVariables] as const;
 
 /**
  * The keys that a server accepts, from `--api-key-file` and `LORIKEET_API_KEYS`; none where it is open to everybody.

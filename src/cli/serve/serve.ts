@@ -4,6 +4,7 @@ import type { Command } from "commander";
 import type { Logger } from "../../base/log.js";
 import type { SelfTest } from "../../engine/self-test.js";
 import { configKeys } from "../generate/options.js";
+import { locate } from "../hub/model-folder.js";
 import { createLogger } from "../log/logging.js";
 import { LogQueue } from "../log/queue.js";
 import { addOptions, readOptions } from "../options/command-line.js";
@@ -26,7 +27,7 @@ export function addServe(program: Command, terminal: Terminal): void {
   const command = program
     .command("serve")
     .description("load a model and answer requests over HTTP and WebSocket")
-    .argument("[model]", "the model folder, as --model");
+    .argument("[model]", "the model, as --model");
   addOptions(command, serveOptions).action((model: string | undefined) => {
     const settings = readOptions(command, serveOptions, terminal.environment, configKeys);
     if (model !== undefined && command.getOptionValueSource("model") === "cli" && settings.model !== model) {
@@ -44,7 +45,9 @@ async function serve(settings: ServeSettings, terminal: Terminal): Promise<void>
   log.onRecovered = (lines) => logger.warn({ lines }, "Log lines were dropped since nobody read them");
   using lifetime = watchLifetime(terminal, logger);
   const progress = progressLine(terminal.stderr);
-  const opening = openService(settings, logger, progress.report, keys).finally(() => progress.end());
+  const opening = locateModel(settings, terminal)
+    .then((located) => openService(located, logger, progress.report, keys))
+    .finally(() => progress.end());
   const service = await Promise.race([opening, lifetime.end.then(() => null)]);
   if (service === null) {
     // Loading cannot be stopped halfway, and nothing of it is needed any more.
@@ -56,6 +59,12 @@ async function serve(settings: ServeSettings, terminal: Terminal): Promise<void>
   await serveUntilEnd(settings, keys.length, service, lifetime, terminal, logger);
   logger.info({}, "stopped");
   if (lifetime.exitCode !== exitCodes.ok) throw new Quit(lifetime.exitCode);
+}
+
+/** The settings with the model's folder in the place of its name. */
+async function locateModel(settings: ServeSettings, terminal: Terminal): Promise<ServeSettings> {
+  if (settings.model === null) return settings;
+  return { ...settings, model: await locate(settings.model, { option: "--model", kind: "model" }, terminal) };
 }
 
 async function serveUntilEnd(

@@ -13,6 +13,7 @@ import { chooseSites, shortNames } from "../../train/lora.js";
 import { countBytes, type Fitting, fitMemory } from "../../train/memory.js";
 import { openSession, type TrainSession } from "../../train/session.js";
 import type { TrainSettings } from "../../train/settings.js";
+import { locate } from "../hub/model-folder.js";
 import { freeMemory, usableMemory, usableThreads } from "../machine.js";
 import { flagName } from "../options/options.js";
 import { requireGiven } from "../options/settings.js";
@@ -42,15 +43,17 @@ export interface TrainJob extends AsyncDisposable {
 
 const checkedRows = 16;
 
-/** `resumed`: the run that must be the same as this one. Throws what the parts throw. */
+/** `resumed`: the run that must be the same as this one. Throws what the parts throw, and the signal's reason while it downloads. */
 export async function openJob(
   flags: TrainFlags,
   terminal: Terminal,
+  signal: AbortSignal,
   resumed: RunFolder | null = null,
 ): Promise<TrainJob> {
-  requireGiven(trainOptions, flags, "data");
+  requireGiven(trainOptions, flags, "model", "data");
   const progress = progressLine(terminal.stderr);
-  const model = await openTrainModel(flags.model, flags.chatTemplate);
+  const folder = await locate(flags.model, { option: "--model", kind: "model", signal }, terminal);
+  const model = await openTrainModel(folder, flags.chatTemplate);
   try {
     const { checkpoint } = model;
     const asked = settingsOf(flags, checkpoint.config);
@@ -187,7 +190,7 @@ function recordOf(
   initFrom: string | null,
 ): RunRecord {
   return {
-    base: { name: basename(checkpoint.directory), parameters: checkpoint.parameterCount, dtype: settings.baseDtype },
+    base: { name: checkpoint.names[0], parameters: checkpoint.parameterCount, dtype: settings.baseDtype },
     data: {
       digest: data.digest,
       files: data.files.map(({ split, path, sha256 }) => ({ split, name: basename(path), sha256 })),

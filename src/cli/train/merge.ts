@@ -3,6 +3,7 @@
 import type { Command } from "commander";
 import { openCheckpoint } from "../../model/checkpoint/open.js";
 import { mergeAdapter } from "../../train/files/merge.js";
+import { locate } from "../hub/model-folder.js";
 import { addOptions, readOptions } from "../options/command-line.js";
 import { engineOptions, flagName, given, type OptionTable, open } from "../options/options.js";
 import { requireGiven } from "../options/settings.js";
@@ -30,9 +31,9 @@ export function addMerge(program: Command, terminal: Terminal): void {
   addOptions(command, mergeOptions).action(async () => {
     const flags = readOptions(command, mergeOptions, terminal.environment, configKeys);
     requireGiven(mergeOptions, flags, "model", "adapter", "out");
-    const { model, adapter, out } = flags;
+    const { adapter, out } = flags;
     const progress = progressLine(terminal.stderr);
-    const checkpoint = await openCheckpoint(model);
+    const checkpoint = await openCheckpoint(await locate(flags.model, { option: "--model", kind: "model" }, terminal));
     const options = { ...flags, checkpoint, adapter, out, progress: progress.report };
     const { changed, tensors } = await mergeAdapter(options).finally(() => progress.end());
     printLine(terminal.stdout, `saved ${out}: ${changed} of ${tensors} tensors changed`);

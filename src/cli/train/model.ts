@@ -20,9 +20,8 @@ export interface TrainModel extends AsyncDisposable {
   readonly bosId: number | null;
 }
 
-/** Throws a UsageError where there is no tokenizer: text cannot be learned without. */
-export async function openTrainModel(model: string | null, chatTemplate: string | null): Promise<TrainModel> {
-  if (model === null) throw new UsageError(["--model <folder> is required (or LORIKEET_MODEL)."]);
+/** `model` is a folder. Throws a UsageError where there is no tokenizer: text cannot be learned without. */
+export async function openTrainModel(model: string, chatTemplate: string | null): Promise<TrainModel> {
   const checkpoint = await openCheckpoint(model);
   const tokenizer = await loadTokenizer(checkpoint.directory, { chatTemplateFile: chatTemplate ?? undefined });
   if (!tokenizer) throw new UsageError([`${model} has no tokenizer.json, which reading data needs.`]);

@@ -42,7 +42,7 @@ export function formatHeader(facts: HeaderFacts): string {
   const labels = rows.reduce((sum, row) => sum + countLabels(row), 0);
   const perStep = settings.batch * settings.accumulate;
   return formatFields([
-    ["model", `${basename(checkpoint.directory)}, ${config.family}, ${formatCount(parameterCount)} parameters`],
+    ["model", `${checkpoint.names[0]}, ${config.family}, ${formatCount(parameterCount)} parameters`],
     ["base", baseLine(session.base)],
     ["method", methodText(settings, session, parameterCount)],
     ["rows", `${data.train.length} to train on, ${data.valid.length} to validate (${kinds.join(", ")} read${leftOut})`],

@@ -75,7 +75,7 @@ async function runCommand(flags: Flags, shutdown: Shutdown, terminal: Terminal):
   // Read now: a missing file should not be noticed after hours of training.
   if (flags.publish !== null) readClientKey(flags.apiKeyFile, terminal.environment);
   if (flags.dryRun) {
-    await using job = await openJob(flags, terminal);
+    await using job = await openJob(flags, terminal, shutdown.signal);
     return await showPlan(job, shutdown, terminal);
   }
   const { out } = flags;
@@ -85,7 +85,7 @@ async function runCommand(flags: Flags, shutdown: Shutdown, terminal: Terminal):
   const mode: StartMode = flags.resume ? "resume" : flags.overwrite ? "overwrite" : "fresh";
   await folder.locked(async () => {
     await folder.check(mode);
-    await using job = await openJob(flags, terminal, mode === "resume" ? folder : null);
+    await using job = await openJob(flags, terminal, shutdown.signal, mode === "resume" ? folder : null);
     await trainJob(job, folder, mode, shutdown, terminal);
   });
 }

@@ -1,0 +1,136 @@
+/**
+ * One repository in the cache, in the layout that Python's `huggingface_hub` reads and writes: blobs by their hash, snapshots
+ * of links to them, and references from revisions to commits. Files in a snapshot have no folders here.
+ */
+
+import { randomBytes } from "node:crypto";
+import { lstat, mkdir, readdir, readFile, readlink, rename, rm, stat, symlink, writeFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { folderName, idOfFolder, isCommit, type Repository } from "./repository.js";
+
+export class RepositoryCache {
+  readonly folder: string;
+  readonly #locks: string;
+
+  constructor(root: string, repository: Repository) {
+    this.folder = join(root, folderName(repository));
+    this.#locks = join(root, ".locks", folderName(repository));
+  }
+
+  get blobs(): string {
+    return join(this.folder, "blobs");
+  }
+
+  blob(etag: string): string {
+    return join(this.blobs, etag);
+  }
+
+  /** Where the bytes of a blob gather until they are whole. */
+  incomplete(etag: string): string {
+    return `${this.blob(etag)}.incomplete`;
+  }
+
+  lock(etag: string): string {
+    return join(this.#locks, `${etag}.lock`);
+  }
+
+  snapshot(commit: string): string {
+    return join(this.folder, "snapshots", commit);
+  }
+
+  /** Creates the folders that a download writes to. */
+  async prepare(commit: string): Promise<void> {
+    for (const folder of [this.blobs, this.#locks, this.snapshot(commit)]) await mkdir(folder, { recursive: true });
+  }
+
+  /** The commit that a revision was when it was last asked for; null where the cache does not know it. */
+  async commitOf(revision: string): Promise<string | null> {
+    if (isCommit(revision)) return revision;
+    const text = await readFile(join(this.folder, "refs", revision), "utf8").catch(() => "");
+    return isCommit(text.trim()) ? text.trim() : null;
+  }
+
+  /** The names in a snapshot whose files are there: a link without its blob does not count. */
+  async namesIn(commit: string): Promise<string[]> {
+    const folder = this.snapshot(commit);
+    const names = await readdir(folder).catch(() => []);
+    const found = await Promise.all(
+      names.map(async (name) => ((await sizeOf(join(folder, name))) === null ? [] : [name])),
+    );
+    return found.flat();
+  }
+
+  /** The size of a file that a snapshot has, or that one could be given without a download; null without either. */
+  async sizeOf(commit: string, name: string, etag: string): Promise<number | null> {
+    return (await sizeOf(join(this.snapshot(commit), name))) ?? (await sizeOf(this.blob(etag)));
+  }
+
+  /** Bytes of a file that an unfinished download has left. */
+  async bytesBegun(etag: string): Promise<number> {
+    return (await sizeOf(this.incomplete(etag))) ?? 0;
+  }
+
+  /** Puts a blob into a snapshot under its name. Whoever reads meanwhile sees the file as it was before, or whole. */
+  async link(commit: string, name: string, etag: string): Promise<void> {
+    const [place, target] = [join(this.snapshot(commit), name), join("..", "..", "blobs", etag)];
+    if ((await readlink(place).catch(() => null)) === target) return;
+    if ((await lstat(place).catch(() => null))?.isFile() && (await sizeOf(this.blob(etag))) === null) return;
+    const draft = this.#draft();
+    try {
+      await symlink(target, draft);
+    } catch (error) {
+      if (!hasNoLinks(error)) throw error;
+      // As `huggingface_hub` does it where a file system has no links.
+      return await rename(this.blob(etag), place);
+    }
+    await rename(draft, place);
+  }
+
+  /** Says for `huggingface_hub` and for later starts that the repository has no file of this name. */
+  async noteAbsent(commit: string, name: string): Promise<void> {
+    const path = this.#absent(commit, name);
+    await mkdir(dirname(path), { recursive: true });
+    await writeFile(path, "");
+  }
+
+  async isAbsent(commit: string, name: string): Promise<boolean> {
+    return (await sizeOf(this.#absent(commit, name))) !== null;
+  }
+
+  async writeRef(revision: string, commit: string): Promise<void> {
+    if (isCommit(revision)) return;
+    const path = join(this.folder, "refs", revision);
+    if ((await readFile(path, "utf8").catch(() => null)) === commit) return;
+    await mkdir(dirname(path), { recursive: true });
+    const draft = this.#draft();
+    await writeFile(draft, commit);
+    await rename(draft, path).catch(async (error: unknown) => {
+      await rm(draft, { force: true });
+      throw error;
+    });
+  }
+
+  #absent(commit: string, name: string): string {
+    return join(this.folder, ".no_exist", commit, name);
+  }
+
+  #draft(): string {
+    return join(this.folder, `.draft-${randomBytes(6).toString("hex")}`);
+  }
+}
+
+/** Names of the models that a cache holds something of. */
+export async function cachedNames(root: string): Promise<string[]> {
+  const folders = await readdir(root).catch(() => []);
+  return folders.flatMap((name) => idOfFolder(name) ?? []);
+}
+
+async function sizeOf(path: string): Promise<number | null> {
+  const status = await stat(path).catch(() => null);
+  return status?.isFile() ? status.size : null;
+}
+
+function hasNoLinks(error: unknown): boolean {
+  const code = error instanceof Error && "code" in error ? error.code : null;
+  return code === "EPERM" || code === "ENOTSUP" || code === "EOPNOTSUPP" || code === "ENOSYS";
+}

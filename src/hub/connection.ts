@@ -1,0 +1,170 @@
+/**
+ * Requests to one hub. The token goes to the hub's own origin alone: a redirect to where large files lie does not carry it.
+ * Every wait is bounded.
+ */
+
+import { type Asked, faultOf, hubFault, TemporaryFault } from "./faults.js";
+import type { Repository } from "./repository.js";
+
+export interface ConnectionOptions {
+  readonly endpoint: string;
+  readonly token: string | null;
+  readonly userAgent: string;
+  readonly answerTimeoutMs: number;
+  readonly stallTimeoutMs: number;
+  readonly signal: AbortSignal;
+}
+
+const maxRedirects = 5;
+const redirects: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
+
+/** An answer whose body is read piece by piece. Disposing of it closes the connection. */
+export interface Answer extends Disposable {
+  readonly status: number;
+  readonly headers: Headers;
+  /** Throws TemporaryFault where the transfer breaks or stalls. */
+  pieces(): AsyncGenerator<Uint8Array>;
+}
+
+export class HubConnection {
+  readonly #options: ConnectionOptions;
+  readonly #origin: string;
+
+  constructor(options: ConnectionOptions) {
+    this.#options = options;
+    this.#origin = new URL(options.endpoint).origin;
+  }
+
+  /** The JSON of an answer of at most so many bytes. */
+  async json(path: string, repository: Repository, maxBytes: number): Promise<unknown> {
+    using answer = await this.get(path, repository);
+    const pieces: Uint8Array[] = [];
+    let size = 0;
+    for await (const piece of answer.pieces()) {
+      size += piece.length;
+      if (size > maxBytes) throw this.#notAHub(`an answer of more than ${maxBytes} bytes`);
+      pieces.push(piece);
+    }
+    try {
+      return JSON.parse(Buffer.concat(pieces).toString("utf8"));
+    } catch {
+      throw this.#notAHub("an answer that is not JSON");
+    }
+  }
+
+  /**
+   * A successful answer (200 or 206), or 416 where a range was asked for. Throws TemporaryFault, or a LorikeetError that says
+   * what to do.
+   */
+  async get(path: string, repository: Repository, headers: Readonly<Record<string, string>> = {}): Promise<Answer> {
+    let url = new URL(this.#options.endpoint + path);
+    for (let hops = 0; hops <= maxRedirects; hops++) {
+      const answer = await this.#request(url, headers);
+      if (redirects.has(answer.status)) {
+        answer[Symbol.dispose]();
+        url = this.#follow(url, answer.headers.get("location"));
+      } else if (answer.status === 200 || answer.status === 206 || (answer.status === 416 && headers.range)) {
+        return answer;
+      } else {
+        answer[Symbol.dispose]();
+        throw faultOf(answer, this.#asked(url, repository));
+      }
+    }
+    throw this.#notAHub(`more than ${maxRedirects} redirects`);
+  }
+
+  async #request(url: URL, headers: Readonly<Record<string, string>>): Promise<Answer> {
+    const { token, userAgent, answerTimeoutMs, stallTimeoutMs, signal } = this.#options;
+    const isHub = url.origin === this.#origin;
+    const controller = new AbortController();
+    const end = (): void => controller.abort(signal.reason);
+    signal.throwIfAborted();
+    signal.addEventListener("abort", end, { once: true });
+    const dispose = (): void => {
+      signal.removeEventListener("abort", end);
+      controller.abort();
+    };
+    try {
+      const response = await within(answerTimeoutMs, `${url.host} did not answer`, () =>
+        fetch(url, {
+          redirect: "manual",
+          signal: controller.signal,
+          headers: {
+            ...headers,
+            "user-agent": userAgent,
+            // Bytes as they are stored: a range and a hash are of those.
+            "accept-encoding": "identity",
+            ...(token !== null && isHub ? { authorization: `Bearer ${token}` } : {}),
+          },
+        }),
+      );
+      return {
+        status: response.status,
+        headers: response.headers,
+        pieces: () => readBody(response, stallTimeoutMs, url.host),
+        [Symbol.dispose]: dispose,
+      };
+    } catch (error) {
+      dispose();
+      signal.throwIfAborted();
+      throw error instanceof TemporaryFault ? error : brokenBy(error, `${url.host} does not answer`);
+    }
+  }
+
+  #follow(from: URL, location: string | null): URL {
+    const to = location !== null && URL.canParse(location, from.href) ? new URL(location, from) : null;
+    const isSafe = to?.protocol === "https:" || (to?.protocol === "http:" && from.protocol === "http:");
+    if (to === null || !isSafe || to.username !== "" || to.password !== "") {
+      throw this.#notAHub("a redirect that is not to a safe http address");
+    }
+    return to;
+  }
+
+  #asked(url: URL, repository: Repository): Asked {
+    const { endpoint, token } = this.#options;
+    return { host: url.host, endpoint, repository, hasToken: token !== null };
+  }
+
+  #notAHub(what: string) {
+    const { host } = new URL(this.#options.endpoint);
+    return hubFault("hub_invalid", `${host} sent ${what}, which a Hugging Face hub does not: is HF_ENDPOINT right?`);
+  }
+}
+
+async function* readBody({ body }: Response, stallMs: number, host: string): AsyncGenerator<Uint8Array> {
+  if (body === null) return;
+  const reader = body.getReader();
+  try {
+    for (;;) {
+      const { done, value } = await within(stallMs, `${host} sent nothing`, () => reader.read());
+      if (done) return;
+      yield value;
+    }
+  } catch (error) {
+    throw error instanceof TemporaryFault ? error : brokenBy(error, `the transfer from ${host} broke`);
+  } finally {
+    reader.cancel().catch(() => {}); // broken already
+  }
+}
+
+/** Throws TemporaryFault when the task takes longer; whoever called ends it. */
+async function within<T>(limitMs: number, what: string, task: () => Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new TemporaryFault(`${what} for ${limitMs / 1000} s`)), limitMs);
+  });
+  try {
+    const running = task();
+    running.catch(() => {}); // where the limit came first
+    return await Promise.race([running, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** fetch hides the reason in the cause, and may name whole addresses, signatures included. */
+function brokenBy(error: unknown, what: string): TemporaryFault {
+  const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
+  const code = cause instanceof Error && "code" in cause ? String(cause.code) : null;
+  return new TemporaryFault(code === null ? what : `${what} (${code})`);
+}

@@ -1,0 +1,196 @@
+/** Brings a repository into the cache: lists it, chooses files, transfers what is not there, and makes the snapshot whole. */
+
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { Semaphore } from "../base/async.js";
+import type { Progress } from "../base/log.js";
+import { RepositoryCache } from "./cache.js";
+import { HubConnection } from "./connection.js";
+import { fullDisk, requireSpace } from "./disk-space.js";
+import type { HubEnvironment } from "./environment.js";
+import { hubFault } from "./faults.js";
+import { fetchListing, type HubFile, type Listing } from "./listing.js";
+import type { TryLock } from "./lock.js";
+import { type Repository, shownName } from "./repository.js";
+import { type RetryLimits, retryDefaults, withRetries } from "./retry.js";
+import {
+  adapterConfig,
+  type Kind,
+  kindOf,
+  modelConfig,
+  selectFiles,
+  shardsOf,
+  tokenizerFile,
+  weightsIndex,
+} from "./selection.js";
+import { fetchBlob } from "./transfer.js";
+
+export interface PullOptions {
+  readonly environment: HubEnvironment;
+  /** null: whatever the repository is. */
+  readonly kind: Kind | null;
+  readonly userAgent: string;
+  readonly tryLock: TryLock;
+  readonly progress: Progress;
+  readonly signal: AbortSignal;
+  readonly retries?: RetryLimits;
+}
+
+export interface Pulled {
+  readonly kind: Kind;
+  readonly commit: string;
+  /** The snapshot: a folder as any other. */
+  readonly folder: string;
+  readonly files: readonly HubFile[];
+  /** Names of the files that were not there yet. */
+  readonly fetched: readonly string[];
+}
+
+const filesAtOnce = 4;
+const maxIndexBytes = 64 * 2 ** 20;
+const maxFiles = 4096;
+
+/** Throws a LorikeetError that says what to do, or the signal's reason. */
+export async function pullRepository(repository: Repository, options: PullOptions): Promise<Pulled> {
+  const { environment } = options;
+  if (environment.isOffline) {
+    throw hubFault(
+      "hub_unreachable",
+      `HF_HUB_OFFLINE is set, so ${shownName(repository)} cannot be asked for: unset it.`,
+    );
+  }
+  const pull = new Pull(repository, options, await environment.readToken());
+  try {
+    return await pull.run();
+  } catch (error) {
+    throw fullDisk(error, environment.cache, shownName(repository));
+  }
+}
+
+class Pull {
+  readonly #repository: Repository;
+  readonly #options: PullOptions;
+  readonly #cache: RepositoryCache;
+  readonly #connection: HubConnection;
+  readonly #controller = new AbortController();
+  readonly #signal: AbortSignal;
+  readonly #retries: RetryLimits;
+  readonly #done = new Map<string, number>();
+  #total = 0;
+
+  constructor(repository: Repository, options: PullOptions, token: string | null) {
+    const { environment, userAgent, retries = retryDefaults } = options;
+    this.#repository = repository;
+    this.#options = options;
+    this.#retries = retries;
+    this.#cache = new RepositoryCache(environment.cache, repository);
+    this.#signal = AbortSignal.any([options.signal, this.#controller.signal]);
+    this.#connection = new HubConnection({ ...environment, token, userAgent, signal: this.#signal });
+  }
+
+  async run(): Promise<Pulled> {
+    this.#options.progress(`asking for ${shownName(this.#repository)}`, 0, 0);
+    const listing = await withRetries(
+      () => fetchListing(this.#connection, this.#repository),
+      this.#retries,
+      this.#signal,
+    );
+    const kind = kindOf(listing, this.#repository, this.#options.kind);
+    const first = selectFiles(listing, this.#repository, kind);
+    await this.#cache.prepare(listing.commit);
+    const fetched = new Set<string>();
+    const index = first.find(({ name }) => name === weightsIndex);
+    const shards = index === undefined ? [] : await this.#shards(listing, index, fetched);
+    const files = [...new Map([...first, ...shards].map((file) => [file.name, file])).values()];
+    this.#check(files);
+    await this.#fetch(listing, files, fetched);
+    await this.#publish(listing, kind, files);
+    const folder = this.#cache.snapshot(listing.commit);
+    return { kind, commit: listing.commit, folder, files, fetched: [...fetched] };
+  }
+
+  /** The index is read before the disk is asked for the room of the shards. */
+  async #shards(listing: Listing, index: HubFile, fetched: Set<string>): Promise<HubFile[]> {
+    if (index.bytes > maxIndexBytes) {
+      throw hubFault(
+        "model_invalid",
+        `${weightsIndex} of ${this.#repository.id} is larger than ${maxIndexBytes} bytes.`,
+      );
+    }
+    await this.#fetch(listing, [index], fetched);
+    await this.#cache.link(listing.commit, index.name, index.etag);
+    const text = await readFile(join(this.#cache.snapshot(listing.commit), index.name), "utf8");
+    return shardsOf(parse(text), listing, this.#repository);
+  }
+
+  #check(files: readonly HubFile[]): void {
+    if (files.length <= maxFiles) return;
+    throw hubFault(
+      "model_invalid",
+      `${this.#repository.id} has its weights in ${files.length} files; ${maxFiles} are allowed.`,
+    );
+  }
+
+  async #fetch({ commit }: Listing, files: readonly HubFile[], fetched: Set<string>): Promise<void> {
+    const wanted: HubFile[] = [];
+    this.#total = 0;
+    this.#done.clear();
+    for (const file of files) {
+      const isThere = (await this.#cache.sizeOf(commit, file.name, file.etag)) === file.bytes;
+      this.#total += file.bytes;
+      this.#done.set(file.name, isThere ? file.bytes : 0);
+      if (!isThere) wanted.push(file);
+    }
+    const missing = wanted.map(async (file) => file.bytes - (await this.#cache.bytesBegun(file.etag)));
+    const bytes = (await Promise.all(missing)).reduce((sum, left) => sum + Math.max(0, left), 0);
+    await requireSpace(this.#cache.blobs, bytes, shownName(this.#repository));
+    const turns = new Semaphore(filesAtOnce);
+    const transfers = wanted.map((file) => turns.run(() => this.#transfer(file, commit, fetched)));
+    try {
+      await Promise.all(transfers);
+    } catch (error) {
+      this.#controller.abort(error);
+      await Promise.allSettled(transfers);
+      throw error;
+    }
+  }
+
+  async #transfer(file: HubFile, commit: string, fetched: Set<string>): Promise<void> {
+    this.#signal.throwIfAborted();
+    const name = shownName(this.#repository);
+    await fetchBlob(file, {
+      connection: this.#connection,
+      cache: this.#cache,
+      repository: this.#repository,
+      commit,
+      tryLock: this.#options.tryLock,
+      retries: this.#retries,
+      signal: this.#signal,
+      onBytes: (done) => {
+        this.#done.set(file.name, done);
+        const all = [...this.#done.values()].reduce((sum, bytes) => sum + bytes, 0);
+        this.#options.progress(`downloading ${name}`, all, this.#total, "bytes");
+      },
+      onWait: () => this.#options.progress(`waiting for another process that downloads ${name}`, 0, 0),
+    });
+    fetched.add(file.name);
+  }
+
+  /** Links everything, the config last: a snapshot with a config is whole. */
+  async #publish({ commit }: Listing, kind: Kind, files: readonly HubFile[]): Promise<void> {
+    const config = kind === "model" ? modelConfig : adapterConfig;
+    const order = [...files].sort((a, b) => Number(a.name === config) - Number(b.name === config));
+    for (const { name, etag } of order) await this.#cache.link(commit, name, etag);
+    const hasTokenizer = files.some(({ name }) => name === tokenizerFile);
+    if (kind === "model" && !hasTokenizer) await this.#cache.noteAbsent(commit, tokenizerFile);
+    await this.#cache.writeRef(this.#repository.revision, commit);
+  }
+}
+
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}

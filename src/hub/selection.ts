@@ -1,0 +1,117 @@
+/** Which files of a repository are downloaded: what a model or an adapter is read from, and never a pickle. */
+
+import type { LorikeetError } from "../base/errors.js";
+import { hubFault } from "./faults.js";
+import type { HubFile, Listing } from "./listing.js";
+import { type Repository, shownName } from "./repository.js";
+
+export type Kind = "model" | "adapter";
+
+export const modelConfig = "config.json";
+export const adapterConfig = "adapter_config.json";
+export const singleWeights = "model.safetensors";
+export const weightsIndex = "model.safetensors.index.json";
+export const tokenizerFile = "tokenizer.json";
+export const adapterWeights = ["adapter_model.safetensors", "adapters.safetensors"] as const;
+
+const besideModel =
+  /^(config|generation_config|tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab|chat_template)\.json$|^tokenizer\.model$|^(merges|vocab)\.txt$|^chat_template\.jinja$/;
+const besideAdapter = /^adapter_config\.json$|^README\.md$|^chat_template\.jinja$|^lorikeet\.json$/;
+const pickle = /\.(bin|pt|pth|ckpt|pkl)$/i;
+
+/** What a repository is; `wanted` where it could be both. Throws a LorikeetError that says what it is instead. */
+export function kindOf(listing: Listing, repository: Repository, wanted: Kind | null): Kind {
+  const has = (name: string): boolean => listing.files.some((file) => file.name === name);
+  const [isModel, isAdapter] = [has(modelConfig), has(adapterConfig)];
+  if (wanted === "model" && !isModel) throw notAModel(listing, repository, isAdapter);
+  if (wanted === "adapter" && !isAdapter) throw notAnAdapter(repository, isModel);
+  if (!isModel && !isAdapter) throw notAModel(listing, repository, false);
+  return wanted ?? (isModel ? "model" : "adapter");
+}
+
+/**
+ * The files beside the weights, and the weights, where one file holds them. Weights in shards: the index is among the files, and
+ * `shardsOf` picks them once it has been read. Throws a LorikeetError for a repository without safetensors.
+ */
+export function selectFiles(listing: Listing, repository: Repository, kind: Kind): HubFile[] {
+  const { files } = listing;
+  const named = (name: string): HubFile[] => files.filter((file) => file.name === name);
+  if (kind === "adapter") {
+    const weights = adapterWeights.flatMap(named).slice(0, 1);
+    if (weights.length === 0) throw withoutSafetensors(listing, repository, kind);
+    return [...files.filter(({ name }) => besideAdapter.test(name)), ...weights];
+  }
+  const beside = files.filter(({ name }) => besideModel.test(name));
+  const tensors = files.filter(({ name }) => name.endsWith(".safetensors") && !isAdapterWeights(name));
+  const weights = [...named(singleWeights), ...named(weightsIndex), ...(tensors.length === 1 ? tensors : [])].slice(
+    0,
+    1,
+  );
+  if (weights.length === 0) throw withoutSafetensors(listing, repository, kind);
+  return [...beside, ...weights];
+}
+
+/** The shards that an index names. Throws `model_invalid` for one that the repository does not have. */
+export function shardsOf(index: unknown, listing: Listing, repository: Repository): HubFile[] {
+  const map = typeof index === "object" && index !== null && "weight_map" in index ? index.weight_map : null;
+  if (typeof map !== "object" || map === null) throw invalid(repository, `${weightsIndex} has no weight_map`);
+  const names = [...new Set<unknown>(Object.values(map))];
+  return names.map((name) => {
+    const file = files(listing, name);
+    if (file !== undefined) return file;
+    throw invalid(
+      repository,
+      `${weightsIndex} names ${JSON.stringify(name)?.slice(0, 200)}, which is not a file beside it`,
+    );
+  });
+}
+
+function files({ files }: Listing, name: unknown): HubFile | undefined {
+  return typeof name === "string" && name.endsWith(".safetensors")
+    ? files.find((file) => file.name === name)
+    : undefined;
+}
+
+const isAdapterWeights = (name: string): boolean => adapterWeights.some((weights) => weights === name);
+
+function notAModel(listing: Listing, repository: Repository, isAdapter: boolean): LorikeetError {
+  const name = shownName(repository);
+  if (isAdapter) {
+    const [base = "<its base model>"] = listing.baseModels;
+    const how = `give --model ${base}, and add it with: lorikeet adapters add <name> hf://${name}`;
+    return hubFault("model_invalid", `${name} is an adapter, not a model: ${how}.`, { param: name });
+  }
+  const foreign = withoutSafetensors(listing, repository, "model");
+  if (foreign.code === "model_unsupported") return foreign;
+  return invalid(repository, `it has no ${modelConfig}, so it is not a model in Hugging Face layout`);
+}
+
+function notAnAdapter(repository: Repository, isModel: boolean): LorikeetError {
+  const name = shownName(repository);
+  const what = isModel ? `is a whole model, not an adapter: serve it with --model ${name}` : `has no ${adapterConfig}`;
+  return hubFault("adapter_invalid", `${name} ${what}.`, { param: name });
+}
+
+function withoutSafetensors(listing: Listing, repository: Repository, kind: Kind): LorikeetError {
+  const name = shownName(repository);
+  const like = (pattern: RegExp): string | undefined => listing.files.find((file) => pattern.test(file.name))?.name;
+  const [gguf, bin] = [like(/\.gguf$/i), like(pickle)];
+  const code = kind === "model" ? "model_unsupported" : "adapter_unsupported";
+  const allowed = kind === "model" ? singleWeights : adapterWeights[0];
+  if (gguf !== undefined) {
+    const [original = `the ${kind} that it was made from`] = listing.baseModels;
+    const message = `${name} has its weights only as GGUF (${gguf}), which is not read: name ${original} instead.`;
+    return hubFault(code, message, { param: name, found: gguf, allowed });
+  }
+  if (bin !== undefined) {
+    const how = "name a revision or a repository with safetensors, or convert it with save_pretrained in Python";
+    const message = `${name} has its weights only as a Python pickle (${bin}), which is never opened: ${how}.`;
+    return hubFault(code, message, { param: name, found: bin, allowed });
+  }
+  return invalid(repository, `it has no weights as safetensors (${allowed})`);
+}
+
+function invalid(repository: Repository, what: string): LorikeetError {
+  const name = shownName(repository);
+  return hubFault("model_invalid", `${name} cannot be used: ${what}.`, { param: name });
+}

@@ -1,0 +1,158 @@
+/**
+ * The transfer of one file into its blob. Bytes gather in an `.incomplete` file, which a later try or process goes on with; only
+ * when their hash is right does the file get the blob's name.
+ */
+
+import { randomBytes } from "node:crypto";
+import { type FileHandle, open, rename, rm, stat } from "node:fs/promises";
+import type { RepositoryCache } from "./cache.js";
+import type { Answer, HubConnection } from "./connection.js";
+import { feedStart, startHash } from "./content-hash.js";
+import { hubFault, TemporaryFault } from "./faults.js";
+import type { HubFile } from "./listing.js";
+import { acquireLock, type TryLock } from "./lock.js";
+import type { Repository } from "./repository.js";
+import { type RetryLimits, withRetries } from "./retry.js";
+
+export interface TransferOptions {
+  readonly connection: HubConnection;
+  readonly cache: RepositoryCache;
+  readonly repository: Repository;
+  readonly commit: string;
+  readonly tryLock: TryLock;
+  readonly retries: RetryLimits;
+  readonly signal: AbortSignal;
+  /** How many bytes of the file are there: grows, and falls where the transfer has to start over. */
+  readonly onBytes: (done: number) => void;
+  readonly onWait: () => void;
+}
+
+/** How long another process may hold the lock of a file that does not grow. */
+const lockPatienceMs = 60_000;
+/** Whole transfers whose hash was wrong, before it is given up. */
+const maxWrongHashes = 2;
+
+/** Makes the blob be there. Throws a LorikeetError, the system's fault of a full disk, or the signal's reason. */
+export async function fetchBlob(file: HubFile, options: TransferOptions): Promise<void> {
+  const { cache, signal } = options;
+  const blob = cache.blob(file.etag);
+  const shared = cache.incomplete(file.etag);
+  await using lock = await acquireLock(cache.lock(file.etag), {
+    tryLock: options.tryLock,
+    signal,
+    onWait: options.onWait,
+    holderProgress: () => bytesOf(shared),
+    patienceMs: lockPatienceMs,
+  });
+  if ((await bytesOf(blob)) === file.bytes) return options.onBytes(file.bytes);
+  // Without the lock another may write to the shared file: this process takes one of its own.
+  const path = lock === null ? `${blob}.${randomBytes(4).toString("hex")}.incomplete` : shared;
+  try {
+    await using handle = await open(path, "a+").then(async (created) => {
+      await created.close();
+      return await open(path, "r+");
+    });
+    await new Transfer(file, handle, options).run();
+    await handle.sync();
+    await rename(path, blob);
+  } catch (error) {
+    if (lock === null) await rm(path, { force: true });
+    throw error;
+  }
+}
+
+class Transfer {
+  readonly #file: HubFile;
+  readonly #handle: FileHandle;
+  readonly #options: TransferOptions;
+  #hash;
+  #done = 0;
+  /** Bytes received in all tries, those that had to be thrown away included. */
+  #received = 0;
+
+  constructor(file: HubFile, handle: FileHandle, options: TransferOptions) {
+    this.#file = file;
+    this.#handle = handle;
+    this.#options = options;
+    this.#hash = startHash(file);
+  }
+
+  async run(): Promise<void> {
+    const { retries, signal } = this.#options;
+    await this.#goOn();
+    for (let wrong = 1; ; wrong++) {
+      await withRetries(
+        () => this.#receive(),
+        retries,
+        signal,
+        () => this.#received,
+      );
+      if (this.#hash.digest("hex") === this.#file.etag) return;
+      await this.#startOver();
+      if (wrong >= maxWrongHashes) throw this.#damaged();
+    }
+  }
+
+  /** Takes over what an earlier transfer has left. */
+  async #goOn(): Promise<void> {
+    const { size } = await this.#handle.stat();
+    if (size > this.#file.bytes) return await this.#startOver();
+    await feedStart(this.#hash, this.#handle, size, this.#options.signal);
+    this.#done = size;
+    this.#options.onBytes(size);
+  }
+
+  async #startOver(): Promise<void> {
+    await this.#handle.truncate(0);
+    this.#hash = startHash(this.#file);
+    this.#done = 0;
+    this.#options.onBytes(0);
+  }
+
+  async #receive(): Promise<void> {
+    const { connection, repository, commit } = this.#options;
+    if (this.#done === this.#file.bytes) return;
+    const path = `/${repository.id}/resolve/${commit}/${encodeURIComponent(this.#file.name)}`;
+    const headers = this.#done > 0 ? { range: `bytes=${this.#done}-` } : {};
+    using answer = await connection.get(path, repository, headers);
+    if (this.#done > 0 && !this.#continues(answer)) {
+      await this.#startOver();
+      if (answer.status !== 200) throw new TemporaryFault("the hub sent another part of the file than was asked for");
+    }
+    for await (const piece of answer.pieces()) await this.#keep(piece);
+    if (this.#done < this.#file.bytes) {
+      throw new TemporaryFault(`${this.#file.name} ended after ${this.#done} of ${this.#file.bytes} bytes`);
+    }
+  }
+
+  /** Whether the answer begins where the file ends. */
+  #continues({ status, headers }: Answer): boolean {
+    const [, start, total] = /^bytes (\d+)-\d+\/(\d+|\*)$/.exec(headers.get("content-range") ?? "") ?? [];
+    const isOfFile = total === "*" || Number(total) === this.#file.bytes;
+    return status === 206 && Number(start) === this.#done && isOfFile;
+  }
+
+  async #keep(piece: Uint8Array): Promise<void> {
+    this.#received += piece.length;
+    if (this.#done + piece.length > this.#file.bytes) throw this.#damaged();
+    for (let at = 0; at < piece.length; ) {
+      const { bytesWritten } = await this.#handle.write(piece, at, piece.length - at, this.#done + at);
+      at += bytesWritten;
+    }
+    this.#hash.update(piece);
+    this.#done += piece.length;
+    this.#options.onBytes(this.#done);
+  }
+
+  #damaged() {
+    const { repository } = this.#options;
+    const message = `${this.#file.name} of ${repository.id} does not arrive as the hub lists it: its size or hash is another.`;
+    return hubFault("hub_invalid", `${message} Try again; a proxy in between may change it.`, {
+      param: this.#file.name,
+    });
+  }
+}
+
+async function bytesOf(path: string): Promise<number | null> {
+  return (await stat(path).catch(() => null))?.size ?? null;
+}

@@ -1,0 +1,201 @@
+/** Commands that are given a model or an adapter by its name, against a hub on loopback. */
+
+import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { LoopbackHub, repositoryOf } from "../support/hub.js";
+import { addressOf, killAll, start } from "../support/process.js";
+import { runHere } from "../support/program.js";
+import { writeTinyModel } from "../support/tiny-model.js";
+
+const folder = mkdtempSync(join(tmpdir(), "lorikeet-names-"));
+let hub: LoopbackHub;
+
+before(async () => {
+  await writeTinyModel(join(folder, "tiny"), "BF16");
+  const plays = repositoryOf("adapters/plays");
+  hub = await LoopbackHub.start({
+    "org/tiny": repositoryOf(join(folder, "tiny")),
+    "org/bookworm-7m": repositoryOf("models/bookworm-7m"),
+    "org/plays": { ...plays, baseModel: "org/bookworm-7m" },
+  });
+});
+
+after(async () => {
+  killAll();
+  await hub[Symbol.asyncDispose]();
+  rmSync(folder, { recursive: true });
+});
+
+const variablesOf = (home: string) => ({
+  HF_ENDPOINT: hub.endpoint,
+  HF_HOME: join(folder, home),
+  LORIKEET_CACHE_DIR: join(folder, "cache"),
+});
+const shaOf = (path: string): string => createHash("sha256").update(readFileSync(path)).digest("hex");
+const statOf = (path: string) => statSync(path, { throwIfNoEntry: false });
+const run = (home: string, ...args: string[]) => runQuietly(args, variablesOf(home));
+
+/** Without the lines that say how far a download has come, which a busy machine makes appear. */
+async function runQuietly(args: readonly string[], variables: Record<string, string>) {
+  const ended = await runHere(args, variables);
+  return { ...ended, err: ended.err.replace(/^(asking|downloading|waiting) .*\n/gm, "") };
+}
+
+test("pull says where a model is and how large, and what was there already", async () => {
+  const first = await run("pull", "pull", "org/tiny");
+  assert.deepEqual([first.code, first.err], [0, ""]);
+  assert.match(first.out, /^model\.safetensors +[\d.]+ KiB +new$/m);
+  assert.match(first.out, /^folder +.*models--org--tiny\/snapshots\/[0-9a-f]{40}$/m);
+  assert.match(first.out, /^use +lorikeet serve --model org\/tiny$/m);
+  assert.match((await run("pull", "pull", "org/tiny")).out, /nothing was new$/m);
+  const { kind, fetched_bytes: fetched } = JSON.parse((await run("pull", "pull", "hf://org/plays", "--json")).out);
+  assert.deepEqual([kind, fetched > 0], ["adapter", true]);
+});
+
+test("a name is looked up in the cache first, and the hub is asked for nothing then", async () => {
+  assert.match((await run("cached", "inspect", "org/tiny")).out, /^family +llama$/m);
+  const { length } = hub.seen;
+  const variables = variablesOf("cached");
+  for (const offline of [{}, { HF_HUB_OFFLINE: "1" }]) {
+    const { code, err } = await runQuietly(["inspect", "org/tiny@main"], { ...variables, ...offline });
+    assert.deepEqual([code, err], [0, ""]);
+  }
+  assert.equal(hub.seen.length, length);
+});
+
+test("an existing folder wins over a repository of the same name", async () => {
+  const { length } = hub.seen;
+  const { code, out } = await run("folders", "inspect", "models/bookworm-7m");
+  assert.equal(code, 0);
+  assert.match(out, /^model +.*models\/bookworm-7m$/m);
+  assert.equal(hub.seen.length, length);
+});
+
+test("where only some files were downloaded, the hub is asked for the rest, and what is there serves while it is away", async () => {
+  const pulled = JSON.parse((await run("part", "pull", "org/tiny", "--json")).out);
+  rmSync(join(pulled.folder, "tokenizer.json"));
+  const away = { ...variablesOf("part"), HF_HUB_OFFLINE: "1" };
+  assert.match((await runHere(["inspect", "org/tiny"], away)).out, /^chats +none/m);
+  assert.match((await run("part", "inspect", "org/tiny")).out, /^chats +rendered/m);
+  rmSync(join(pulled.folder, "model.safetensors"));
+  const { code, err } = await runHere(["inspect", "org/tiny"], away);
+  assert.deepEqual([code, /not whole, and HF_HUB_OFFLINE is set/.test(err)], [9, true], err);
+});
+
+test("generate, train, eval and merge take a name, and the adapter's base goes by it", async () => {
+  const data = join(folder, "rows.jsonl");
+  const rows = Array.from({ length: 8 }, (_, i) => JSON.stringify({ prompt: `${i}:`, completion: ` ${i}` }));
+  writeFileSync(data, rows.join("\n"));
+  const out = join(folder, "trained");
+  const model = ["--model", "org/tiny", "--threads", "1"];
+  const trained = await run("work", "train", ...model, "--data", data, "--out", out, "--steps", "2", "--length", "32");
+  assert.equal(trained.code, 0, trained.err);
+  assert.equal(JSON.parse(readFileSync(join(out, "adapter_config.json"), "utf8")).base_model_name_or_path, "org/tiny");
+  const judged = await run("work", "eval", ...model, "--data", data, "--adapter", out, "--length", "32");
+  assert.equal(judged.code, 0, judged.err);
+  const generated = await run("work", "generate", ...model, "--max-tokens", "2", "--temperature", "0", "1:");
+  assert.equal(generated.code, 0, generated.err);
+  const merged = join(folder, "merged");
+  const merge = await run("work", "merge", "--model", "org/tiny", "--adapter", out, "--out", merged);
+  assert.equal(merge.code, 0, merge.err);
+  assert.match((await run("work", "inspect", merged)).out, /^family +llama$/m);
+});
+
+test("an adapter on the hub is added to the folder, with its README", async () => {
+  const adapters = join(folder, "adapters");
+  mkdirSync(adapters);
+  const where = ["--adapters", adapters, "--model", "org/bookworm-7m"];
+  const added = await run("adapters", "adapters", "add", "bard", "hf://org/plays", ...where);
+  assert.deepEqual([added.code, added.err], [0, ""]);
+  assert.match(added.out, /^bard is (created|stored)/);
+  const direct = join(folder, "direct");
+  mkdirSync(direct);
+  cpSync("adapters/plays", join(folder, "plays"), { recursive: true });
+  const local = ["--adapters", direct, "--model", "org/bookworm-7m"];
+  await run("adapters", "adapters", "add", "bard", join(folder, "plays"), ...local);
+  const digestIn = async (place: string): Promise<string> => {
+    const { out } = await run("adapters", "adapters", "list", "--adapters", place, "--json");
+    return JSON.parse(out).adapters[0].digest;
+  };
+  assert.equal(await digestIn(adapters), await digestIn(direct), "the same files as those of the folder itself");
+});
+
+test("a server of a model by its name serves it so, and takes an adapter from the hub", async () => {
+  const adapters = join(folder, "served");
+  mkdirSync(adapters);
+  const variables = variablesOf("served");
+  const options = ["--port", "0", "--adapters", adapters, "--threads", "1", "--log-level", "silent"];
+  const server = start(["serve", "org/bookworm-7m", ...options], variables);
+  const url = await addressOf(server);
+  const added = await run("served", "adapters", "add", "bard", "hf://org/plays", "--url", url);
+  assert.equal(added.code, 0, added.err);
+  const listed = JSON.parse(await (await fetch(`${url}/v1/models`)).text()) as { data: { id: string }[] };
+  assert.deepEqual(listed.data.map(({ id }) => id).sort(), ["bard", "org/bookworm-7m"]);
+  server.child.kill("SIGTERM");
+  assert.equal(await server.ended, 0, server.err);
+});
+
+test("what cannot be a name, is not there, or looks like something else, is one line with a hint", async () => {
+  const variables = { ...variablesOf("faults"), HF_HUB_OFFLINE: "" };
+  await run("faults", "pull", "org/tiny");
+  const cases: [args: string[], code: number, words: RegExp][] = [
+    [["inspect", "../nowhere"], 2, /must be a folder; \.\.\/nowhere does not exist/],
+    [
+      ["serve", "--model", "nowhere"],
+      2,
+      /--model must be a folder, or a model's name \(org\/name\); nowhere is neither/,
+    ],
+    [
+      ["inspect", "models/bookworm-7n"],
+      2,
+      /has no model models\/bookworm-7n.*Did you mean the folder models\/bookworm-7m\?/,
+    ],
+    [["inspect", "org/tinny"], 2, /has no model org\/tinny.*Did you mean org\/tiny, which is in the cache\?/],
+    [["pull", "org/tiny@../x"], 2, /cannot be a revision of org\/tiny/],
+    [["pull", "nowhere"], 2, /nowhere is neither/],
+    [["serve", "--model", "org/plays"], 3, /org\/plays is an adapter, not a model: give --model org\/bookworm-7m/],
+    [["adapters", "add", "x", "hf://org/tiny"], 5, /org\/tiny is a whole model, not an adapter/],
+    [["adapters", "add", "x", "hf://nowhere"], 2, /must be hf:\/\/org\/name/],
+  ];
+  for (const [args, code, words] of cases) {
+    const ended = await runQuietly(args, variables);
+    assert.equal(ended.code, code, `${args.join(" ")}: ${ended.err}`);
+    assert.match(ended.err, words);
+    assert.match(ended.err, /^lorikeet: [^\n]+\n$/);
+  }
+  const bad = await runHere(["pull", "org/tiny"], { ...variables, HF_ENDPOINT: "hub.example" });
+  assert.deepEqual([bad.code, /HF_ENDPOINT must be/.test(bad.err)], [2, true]);
+});
+
+test("a pull that is killed is gone on with by the next", async () => {
+  hub.fail({ path: "model.safetensors", stallAfter: 4_000_000 });
+  const variables = variablesOf("killed");
+  const killed = start(["pull", "org/bookworm-7m"], { ...variables, HF_HUB_DOWNLOAD_TIMEOUT: "600" });
+  const part = join(
+    folder,
+    "killed/hub/models--org--bookworm-7m/blobs",
+    `${shaOf("models/bookworm-7m/model.safetensors")}.incomplete`,
+  );
+  while ((statOf(part)?.size ?? 0) < 4_000_000) await new Promise((resolve) => setTimeout(resolve, 20));
+  killed.child.kill("SIGKILL");
+  assert.equal(await killed.ended, "SIGKILL");
+  const { code, out } = await runHere(["pull", "org/bookworm-7m"], variables);
+  assert.equal(code, 0);
+  assert.equal(hub.seen.filter(({ host }) => host === "files").at(-1)?.range, "bytes=4000000-");
+  assert.match(out, /^model\.safetensors +14 MiB +new$/m);
+});
+
+test("two processes that pull the same model at once both end well, and one downloads it", async () => {
+  const before = hub.seen.length;
+  const variables = variablesOf("both");
+  const pulls = [start(["pull", "org/bookworm-7m"], variables), start(["pull", "org/bookworm-7m"], variables)];
+  for (const pull of pulls) assert.equal(await pull.ended, 0, pull.err);
+  const large = hub.seen
+    .slice(before)
+    .filter(({ host, path }) => host === "files" && path.endsWith("model.safetensors"));
+  assert.equal(large.length, 1);
+});

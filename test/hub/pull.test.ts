@@ -1,0 +1,373 @@
+/** Downloads into the Hugging Face cache: the layout, what is chosen, and every way in which a transfer can break. */
+
+import assert from "node:assert/strict";
+import { createHash, randomBytes } from "node:crypto";
+import {
+  appendFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, test } from "node:test";
+import { findCached } from "../../src/hub/cached.js";
+import { requireSpace } from "../../src/hub/disk-space.js";
+import { readHubEnvironment } from "../../src/hub/environment.js";
+import { type PullOptions, pullRepository } from "../../src/hub/pull.js";
+import { parseRepository } from "../../src/hub/repository.js";
+import { tryLockFile } from "../../src/runtime/file-lock.js";
+import { type HubRepository, hubToken, LoopbackHub } from "../support/hub.js";
+
+const folder = mkdtempSync(join(tmpdir(), "lorikeet-hub-"));
+after(() => rmSync(folder, { recursive: true }));
+
+const weights = randomBytes(100_000);
+const config = Buffer.from('{"model_type":"llama"}');
+const small: Readonly<Record<string, Buffer>> = {
+  "config.json": config,
+  "tokenizer.json": Buffer.from("{}"),
+  "model.safetensors": weights,
+};
+
+const repository = (
+  files: Readonly<Record<string, Buffer>>,
+  more: Omit<HubRepository, "files"> = {},
+): HubRepository => ({
+  files: new Map(Object.entries(files)),
+  ...more,
+});
+
+let homes = 0;
+const newHome = (): string => join(folder, `home-${++homes}`);
+const quick = { maxTries: 3, pauseMs: 1, maxPauseMs: 1000 };
+
+/** Pulls `org/model`, or another name, from a hub into a new cache, or that of `home`. */
+function pull(
+  hub: LoopbackHub,
+  {
+    name = "org/model",
+    home = newHome(),
+    variables = {},
+    ...more
+  }: Partial<PullOptions> & {
+    readonly name?: string;
+    readonly home?: string;
+    readonly variables?: Readonly<Record<string, string>>;
+  } = {},
+) {
+  const parsed = parseRepository(name);
+  assert.ok(parsed);
+  return pullRepository(parsed, {
+    environment: readHubEnvironment({ HF_ENDPOINT: hub.endpoint, HF_HOME: home, ...variables }),
+    kind: "model",
+    userAgent: "test",
+    tryLock: tryLockFile,
+    progress: () => {},
+    signal: new AbortController().signal,
+    retries: quick,
+    ...more,
+  });
+}
+
+const sha256 = (bytes: Buffer): string => createHash("sha256").update(bytes).digest("hex");
+const blobsOf = (home: string): string => join(home, "hub", "models--org--model", "blobs");
+
+test("a pulled model lies in the cache as huggingface_hub lays it out", async () => {
+  await using hub = await LoopbackHub.start({ "org/model": repository(small) });
+  const home = newHome();
+  const { folder: snapshot, commit, fetched } = await pull(hub, { home });
+  const root = join(home, "hub", "models--org--model");
+  assert.equal(snapshot, join(root, "snapshots", commit));
+  assert.equal(readFileSync(join(root, "refs", "main"), "utf8"), commit);
+  assert.equal(readlinkSync(join(snapshot, "model.safetensors")), `../../blobs/${sha256(weights)}`);
+  const gitHash = createHash("sha1").update(`blob ${config.length}\0`).update(config).digest("hex");
+  assert.equal(readlinkSync(join(snapshot, "config.json")), `../../blobs/${gitHash}`);
+  assert.deepEqual(readFileSync(join(snapshot, "model.safetensors")), weights);
+  assert.deepEqual(readdirSync(root).sort(), ["blobs", "refs", "snapshots"]);
+  assert.equal(readdirSync(blobsOf(home)).length, 3);
+  assert.deepEqual([...fetched].sort(), Object.keys(small).sort());
+  assert.deepEqual((await pull(hub, { home })).fetched, []);
+});
+
+test("only what a model is read from is downloaded, and of several forms of the weights only one", async () => {
+  const index = { weight_map: { a: "model-1-of-2.safetensors", b: "model-2-of-2.safetensors" } };
+  const files = {
+    ...{
+      "config.json": config,
+      "README.md": config,
+      "pytorch_model.bin": weights,
+      "consolidated.safetensors": weights,
+    },
+    ...{ "model-1-of-2.safetensors": weights, "model-2-of-2.safetensors": config, "other.safetensors": weights },
+    ...{
+      "model.safetensors.index.json": Buffer.from(JSON.stringify(index)),
+      "onnx/model.onnx": weights,
+      "x.gguf": weights,
+    },
+    ...{ "chat_template.jinja": config, "special_tokens_map.json": config, "merges.txt": config, "train.py": config },
+  };
+  await using hub = await LoopbackHub.start({ "org/model": repository(files) });
+  const home = newHome();
+  const { folder: snapshot } = await pull(hub, { home });
+  assert.deepEqual(readdirSync(snapshot).sort(), [
+    ...["chat_template.jinja", "config.json", "merges.txt", "model-1-of-2.safetensors", "model-2-of-2.safetensors"],
+    ...["model.safetensors.index.json", "special_tokens_map.json"],
+  ]);
+  // It has no tokenizer, and the cache says so: the hub need not be asked again.
+  const cached = await findCached(join(home, "hub"), { id: "org/model", revision: "main" }, "model");
+  assert.deepEqual(cached, { kind: "model", folder: snapshot, isWhole: true });
+});
+
+test("names from a hub that would leave their folder are not followed", async () => {
+  const evil = { weight_map: { a: "../../../evil.safetensors" } };
+  const files = { ...small, "../../evil.json": config, "/etc/evil": config, "a/config.json": config };
+  await using hub = await LoopbackHub.start({ "org/model": repository(files) });
+  assert.deepEqual(readdirSync((await pull(hub)).folder).sort(), Object.keys(small).sort());
+  const { "model.safetensors": _, ...others } = small;
+  const index = Buffer.from(JSON.stringify(evil));
+  hub.set(
+    "org/model",
+    repository({ ...others, "model.safetensors.index.json": index, "../../../evil.safetensors": weights }),
+  );
+  await assert.rejects(pull(hub), { code: "model_invalid", message: /evil\.safetensors.*is not a file beside it/ });
+});
+
+for (const [what, fault] of [
+  ["breaks", { breakAfter: 30_000 }],
+  ["stalls", { stallAfter: 30_000 }],
+] as const) {
+  test(`a transfer that ${what} goes on from where it was`, async () => {
+    await using hub = await LoopbackHub.start({ "org/model": repository(small) });
+    hub.fail({ path: "model.safetensors", ...fault });
+    const { folder: snapshot } = await pull(hub, { variables: { HF_HUB_DOWNLOAD_TIMEOUT: "0.5" } });
+    assert.deepEqual(readFileSync(join(snapshot, "model.safetensors")), weights);
+    const ranges = hub.seen.filter(({ host }) => host === "files").map(({ range }) => range);
+    assert.deepEqual(ranges, [null, "bytes=30000-"]);
+  });
+}
+
+test("a transfer that keeps breaking ends with one line, and the next one goes on with what has arrived", async () => {
+  await using hub = await LoopbackHub.start({ "org/model": repository(small) });
+  const home = newHome();
+  hub.fail({ path: "model.safetensors", breakAfter: 40_000 });
+  hub.fail({ path: "model.safetensors", breakAfter: 0, times: 3 });
+  await assert.rejects(pull(hub, { home }), {
+    code: "hub_unreachable",
+    message: /^The download failed: .*tried 3 times/,
+  });
+  assert.equal(readFileSync(join(blobsOf(home), `${sha256(weights)}.incomplete`)).length, 40_000);
+  assert.equal(existsSync(join(blobsOf(home), sha256(weights))), false);
+  assert.equal(await findCached(join(home, "hub"), { id: "org/model", revision: "main" }, "model"), null);
+  const { folder: snapshot, fetched } = await pull(hub, { home });
+  assert.equal(hub.seen.at(-1)?.range, "bytes=40000-");
+  assert.deepEqual(fetched, ["model.safetensors"]);
+  assert.deepEqual(readFileSync(join(snapshot, "model.safetensors")), weights);
+  assert.deepEqual(
+    readdirSync(blobsOf(home)).filter((name) => name.includes("incomplete")),
+    [],
+  );
+});
+
+test("wrong bytes never get a blob's name: once they are fetched anew, twice is a fault", async () => {
+  await using hub = await LoopbackHub.start({ "org/model": repository(small) });
+  hub.fail({ path: "model.safetensors", wrong: true });
+  const { folder: snapshot } = await pull(hub);
+  assert.deepEqual(readFileSync(join(snapshot, "model.safetensors")), weights);
+  const home = newHome();
+  hub.fail({ path: "config.json", wrong: true, times: 2 });
+  await assert.rejects(pull(hub, { home }), {
+    code: "hub_invalid",
+    message: /config\.json of org\/model does not arrive/,
+  });
+  const whole = readdirSync(blobsOf(home)).filter((name) => !name.endsWith(".incomplete"));
+  assert.ok(whole.every((name) => !readFileSync(join(blobsOf(home), name)).equals(Buffer.alloc(config.length, 7))));
+});
+
+test("a part of another file, left by somebody, is noticed by its hash", async () => {
+  await using hub = await LoopbackHub.start({ "org/model": repository(small) });
+  for (const left of [randomBytes(50_000), randomBytes(weights.length), randomBytes(weights.length + 1)]) {
+    const home = newHome();
+    mkdirSync(blobsOf(home), { recursive: true });
+    writeFileSync(join(blobsOf(home), `${sha256(weights)}.incomplete`), left);
+    const { folder: snapshot } = await pull(hub, { home });
+    assert.deepEqual(readFileSync(join(snapshot, "model.safetensors")), weights);
+  }
+});
+
+test("a server that ignores the range sends the file from its start, and it is taken so", async () => {
+  await using hub = await LoopbackHub.start({ "org/model": repository(small) });
+  hub.fail({ path: "model.safetensors", breakAfter: 30_000 });
+  hub.fail({ path: "model.safetensors", ignoreRange: true });
+  const done: number[] = [];
+  const { folder: snapshot } = await pull(hub, { progress: (_, bytes) => done.push(bytes) });
+  assert.deepEqual(readFileSync(join(snapshot, "model.safetensors")), weights);
+  assert.equal(
+    done.at(-1),
+    Object.values(small).reduce((sum, { length }) => sum + length, 0),
+  );
+});
+
+test("a busy hub is asked again, after the time that it names and not more often than is allowed", async () => {
+  await using hub = await LoopbackHub.start({ "org/model": repository(small) });
+  const patient = { maxTries: 3, pauseMs: 3_600_000, maxPauseMs: 3_600_000 };
+  hub.fail({ path: "revision/main", status: 429, headers: { "retry-after": "0" } });
+  hub.fail({ path: "model.safetensors", status: 503, headers: { "retry-after": "0" } });
+  await pull(hub, { retries: patient });
+  hub.fail({ path: "revision/main", status: 429, headers: { "retry-after": "7200" } });
+  await assert.rejects(pull(hub, { retries: patient }), {
+    code: "hub_unreachable",
+    message: /429.*again only in 7200 s/,
+  });
+  hub.fail({ path: "revision/main", status: 500, times: 3 });
+  const before = hub.seen.length;
+  await assert.rejects(pull(hub), { code: "hub_unreachable", message: /answered 500 \(tried 3 times\)/ });
+  assert.equal(hub.seen.length - before, 3);
+});
+
+test("the token goes to the hub and to no other host", async () => {
+  await using hub = await LoopbackHub.start({ "org/model": repository(small, { access: "gated" }) });
+  await pull(hub, { variables: { HF_TOKEN: hubToken } });
+  const tokens = (host: string) => new Set(hub.seen.filter((seen) => seen.host === host).map(({ token }) => token));
+  assert.deepEqual([tokens("hub"), tokens("files")], [new Set([hubToken]), new Set([null])]);
+});
+
+test("a redirect to anything but an http address, and one without an end, are refused", async () => {
+  await using hub = await LoopbackHub.start({ "org/model": repository(small) });
+  for (const location of ["file:///etc/passwd", "ftp://x/y", "http://me:secret@localhost/"]) {
+    hub.fail({ path: "revision/main", status: 302, headers: { location } });
+    await assert.rejects(pull(hub), { code: "hub_invalid", message: /not to a safe http address/ });
+  }
+  hub.fail({
+    path: "revision/main",
+    status: 302,
+    headers: { location: "/api/models/org/model/revision/main" },
+    times: 6,
+  });
+  await assert.rejects(pull(hub), { code: "hub_invalid", message: /more than 5 redirects/ });
+});
+
+test("who pulls the same model at once downloads it once", async () => {
+  await using hub = await LoopbackHub.start({ "org/model": repository(small) });
+  const home = newHome();
+  const pulls = await Promise.all([pull(hub, { home }), pull(hub, { home }), pull(hub, { home })]);
+  for (const { folder: snapshot } of pulls)
+    assert.deepEqual(readFileSync(join(snapshot, "model.safetensors")), weights);
+  assert.equal(hub.seen.filter(({ host }) => host === "files").length, 1);
+});
+
+test("without locks everybody downloads into a file of their own, and each ends well", async () => {
+  await using hub = await LoopbackHub.start({ "org/model": repository(small) });
+  const home = newHome();
+  const tryLock = () => "unsupported" as const;
+  const pulls = await Promise.all([pull(hub, { home, tryLock }), pull(hub, { home, tryLock })]);
+  for (const { folder: snapshot } of pulls)
+    assert.deepEqual(readFileSync(join(snapshot, "model.safetensors")), weights);
+  assert.equal(readdirSync(blobsOf(home)).length, 3);
+});
+
+test("a blob that has another size than the hub lists is replaced", async () => {
+  await using hub = await LoopbackHub.start({ "org/model": repository(small) });
+  const home = newHome();
+  const { folder: snapshot } = await pull(hub, { home });
+  appendFileSync(join(blobsOf(home), sha256(weights)), "x");
+  assert.deepEqual((await pull(hub, { home })).fetched, ["model.safetensors"]);
+  assert.deepEqual(readFileSync(join(snapshot, "model.safetensors")), weights);
+});
+
+test("a revision is another snapshot with the same blobs, and a moved branch is followed", async () => {
+  await using hub = await LoopbackHub.start({ "org/model": repository(small, { revisions: ["refs/pr/1", "v1"] }) });
+  const home = newHome();
+  const first = await pull(hub, { home, name: "org/model@refs/pr/1" });
+  assert.equal(readFileSync(join(home, "hub/models--org--model/refs/refs/pr/1"), "utf8"), first.commit);
+  hub.set("org/model", repository({ ...small, "config.json": Buffer.from('{"model_type":"gpt2"}') }));
+  const second = await pull(hub, { home });
+  assert.notEqual(second.commit, first.commit);
+  assert.deepEqual(second.fetched, ["config.json"]);
+  assert.equal(readFileSync(join(first.folder, "config.json"), "utf8"), config.toString());
+  assert.equal((await pull(hub, { home, name: `org/model@${second.commit}` })).folder, second.folder);
+});
+
+test("what cannot be read is one line that says what to do", async () => {
+  const bare = { "config.json": config };
+  await using hub = await LoopbackHub.start({
+    "org/model": repository(small),
+    "org/private": repository(small, { access: "private" }),
+    "org/gated": repository(small, { access: "gated" }),
+    "org/gguf": repository({ "model-q4.gguf": weights }, { baseModel: "org/model" }),
+    "org/bin": repository({ ...bare, "pytorch_model.bin": weights }),
+    "org/none": repository(bare),
+    "org/text": repository({ "README.md": config }),
+    "org/adapter": repository(
+      { "adapter_config.json": config, "adapter_model.safetensors": weights },
+      { baseModel: "org/model" },
+    ),
+    "org/pickled-adapter": repository({ "adapter_config.json": config, "adapter_model.bin": weights }),
+  });
+  const cases: [name: string, code: string, words: RegExp, more?: Parameters<typeof pull>[1]][] = [
+    ["org/absent", "hub_not_found", /has no model org\/absent, or it is private: then set HF_TOKEN/],
+    ["org/absent", "hub_not_found", /or the token may not read it/, { variables: { HF_TOKEN: hubToken } }],
+    ["org/private", "hub_not_found", /HF_TOKEN/],
+    ["org/model@v9", "hub_not_found", /has no revision v9/],
+    ["org/gated", "hub_refused", /gated.*accept its licence at http.*\/org\/gated, then set HF_TOKEN/],
+    [
+      "org/gated",
+      "hub_refused",
+      /accept its licence.*with the account of your token/,
+      { variables: { HF_TOKEN: "hf_other" } },
+    ],
+    ["org/model", "hub_refused", /does not accept the token/, { variables: { HF_TOKEN: "hf_wrong" } }],
+    ["org/gguf", "model_unsupported", /only as GGUF \(model-q4\.gguf\), which is not read: name org\/model instead/],
+    ["org/bin", "model_unsupported", /only as a Python pickle \(pytorch_model\.bin\), which is never opened/],
+    ["org/none", "model_invalid", /no weights as safetensors/],
+    ["org/text", "model_invalid", /has no config\.json/],
+    ["org/adapter", "model_invalid", /is an adapter, not a model: give --model org\/model.*hf:\/\/org\/adapter/],
+    ["org/pickled-adapter", "adapter_unsupported", /only as a Python pickle/, { kind: "adapter" }],
+    ["org/model", "adapter_invalid", /is a whole model, not an adapter/, { kind: "adapter" }],
+    ["org/model", "hub_unreachable", /HF_HUB_OFFLINE is set/, { variables: { HF_HUB_OFFLINE: "1" } }],
+  ];
+  for (const [name, code, words, more] of cases) {
+    await assert.rejects(pull(hub, { name, ...more }), (error) => {
+      assert.ok(error instanceof Error && "code" in error);
+      assert.equal(error.code, code, error.message);
+      assert.match(error.message, words);
+      assert.doesNotMatch(error.message, /\n|hf_|signature/);
+      return true;
+    });
+  }
+  const closed = hub.endpoint;
+  await hub[Symbol.asyncDispose]();
+  await assert.rejects(pull(hub, { variables: { HF_ENDPOINT: closed } }), {
+    code: "hub_unreachable",
+    message: /does not answer \(ECONNREFUSED\)/,
+  });
+});
+
+test("an answer that is not a hub's is said to be none", async () => {
+  await using hub = await LoopbackHub.start({ "org/model": repository(small) });
+  hub.fail({ path: "revision/main", status: 200 });
+  await assert.rejects(pull(hub), { code: "hub_invalid", message: /not JSON.*is HF_ENDPOINT right/ });
+  hub.fail({ path: "revision/main", status: 418 });
+  await assert.rejects(pull(hub), { code: "hub_invalid", message: /answered 418/ });
+});
+
+test("a download that cannot fit is refused before it begins", async () => {
+  await requireSpace(folder, 1, "org/model");
+  const message = /^org\/model needs \d+ MiB more on the disk of the cache, which has \d+ MiB free: .*HF_HUB_CACHE/;
+  await assert.rejects(requireSpace(folder, Number.MAX_SAFE_INTEGER, "org/model"), { code: "store_full", message });
+});
+
+test("a pull that is cancelled stops at once and keeps what has arrived", async () => {
+  await using hub = await LoopbackHub.start({ "org/model": repository(small) });
+  const home = newHome();
+  const controller = new AbortController();
+  hub.fail({ path: "model.safetensors", stallAfter: 20_000 });
+  const progress = (_: string, done: number) => done > 20_000 && controller.abort("enough");
+  await assert.rejects(pull(hub, { home, progress, signal: controller.signal }), (reason) => reason === "enough");
+  assert.equal(readFileSync(join(blobsOf(home), `${sha256(weights)}.incomplete`)).length, 20_000);
+});
