@@ -19,7 +19,8 @@ test("a browser gets a page without any other resource, a program gets JSON, and
   const policy = page.headers.get("content-security-policy") ?? "";
   assert.ok(policy.startsWith(`default-src 'none'; style-src 'sha256-${digest}'; `), policy);
   assert.doesNotMatch(policy, /unsafe/);
-  assert.doesNotMatch(html, /<(script|img|link|iframe|form)|src=|@import|url\(|style=|https?:\/\/(?!this-address)/);
+  assert.doesNotMatch(html, /<(script|img|link|iframe|form)|src=|@import|url\(|style=|https?:\/\/(?!127\.0\.0\.1:)/);
+  assert.ok(html.includes(`<pre>curl -sS ${rig.url}/v1/completions `) && html.includes(`<code>${rig.url}/v1</code>`));
   for (const [, path] of html.matchAll(/href="([^"]+)"/g))
     assert.equal((await fetch(rig.url + path)).status, 200, path);
 

@@ -33,7 +33,7 @@ export function prefersPage(req: Request): boolean {
 /** `GET /`. */
 export function sendRoot(req: Request, res: Response): void {
   res.vary("Accept");
-  if (prefersPage(req)) sendPage(res, 200, about);
+  if (prefersPage(req)) sendPage(res, 200, about(req.headers.host ?? `localhost:${req.socket.localPort}`));
   else res.json({ object: "server", name: "lorikeet", api: "/v1", websocket: "/v1/ws", links });
 }
 
@@ -66,13 +66,19 @@ const what =
 
 const linkTo = (path: string): string => `<a href="${path}"><code>${path}</code></a>`;
 
-const about =
-  `${what}<ul><li>${linkTo(links.models)}: the base model and its adapters</li>` +
-  `<li>${linkTo(links.adapters)}: the adapters, with their size and whether they are loaded</li>` +
-  `<li>${linkTo(links.health)}, ${linkTo(links.ready)}: whether it is alive, and ready</li>` +
-  `<li>${linkTo(links.metrics)}: for Prometheus</li></ul>` +
-  "<p>A first question, with a name from the list of models:</p>" +
-  `<pre>curl -sS http://this-address/v1/completions -H 'content-type: application/json' \\\n` +
-  `  -d '{"model": "NAME", "prompt": "It was", "max_tokens": 20}'</pre>` +
-  "<p>Any OpenAI client works with <code>http://this-address/v1</code> as its base URL. The documentation is in the README and the folder " +
-  "<code>docs</code> of the package.</p>";
+/** `host`: as the reader reached the server. */
+function about(host: string): string {
+  const address = escapeHtml(`http://${host}`);
+  return (
+    `${what}<ul><li>${linkTo(links.models)}: the base model and its adapters</li>` +
+    `<li>${linkTo(links.adapters)}: the adapters, with their size and whether they are loaded</li>` +
+    `<li>${linkTo(links.health)}, ${linkTo(links.ready)}: whether it is alive, and ready</li>` +
+    `<li>${linkTo(links.metrics)}: for Prometheus</li></ul>` +
+    "<p>A first question to the base model; <code>model</code> with a name from the list asks an adapter:</p>" +
+    `<pre>curl -sS ${address}/v1/completions \\\n` +
+    `  -H 'content-type: application/json' \\\n` +
+    `  -d '{"prompt": "It was", "max_tokens": 20}'</pre>` +
+    `<p>Any OpenAI client works with <code>${address}/v1</code> as its base URL. The documentation is in the README and the folder ` +
+    "<code>docs</code> of the package.</p>"
+  );
+}
