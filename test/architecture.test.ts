@@ -103,6 +103,20 @@ test("a room imports only rooms that stand below it", () => {
   assert.deepEqual(faults, []);
 });
 
+test("the use cases of the gateway know no protocol", () => {
+  const faults = imports
+    .filter(({ from, to }) => roomOf(from) === "gateway" && protocolOf(from) === null && protocolOf(to) !== null)
+    .map(({ from, to }) => `${from} imports ${to}`);
+  assert.deepEqual(faults, []);
+  assert.ok(files.some((file) => protocolOf(file) === "openai"));
+});
+
+/** The protocol that a file belongs to: every folder of the gateway is one, but for what reads the bodies of all. */
+function protocolOf(path: string): string | null {
+  const folder = /^gateway\/([^/]+)\//.exec(path)?.[1] ?? null;
+  return folder === "body" ? null : folder;
+}
+
 test("the order of the rooms itself has no cycle", () => {
   assert.equal(findCycle(new Map(Object.entries(rooms))), null);
 });

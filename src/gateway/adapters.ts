@@ -8,6 +8,7 @@ import type { Logger } from "../base/log.js";
 import type { Engine } from "../engine/types.js";
 import { wellFormed } from "../text/characters.js";
 import type { ActivityBook } from "./activity.js";
+import { folderBelow } from "./allowed-folder.js";
 import type { GatewayObserver } from "./observer.js";
 
 export type StorePort = Pick<
@@ -69,6 +70,8 @@ export interface AdaptersDeps {
   readonly activity: ActivityBook;
   readonly observer: GatewayObserver;
   readonly logger: Logger;
+  /** The only folder below which `copyFolder` may read; null refuses the call. */
+  readonly copyRoot: string | null;
 }
 
 export class Adapters {
@@ -104,9 +107,7 @@ export class Adapters {
   async upload(upload: Upload, signal: AbortSignal): Promise<Stored> {
     const { store, uploads, observer } = this.#deps;
     try {
-      if (upload.onlyNew && this.has(upload.name)) {
-        throw new LorikeetError("precondition_failed", `The adapter "${upload.name}" exists.`, { param: "name" });
-      }
+      if (upload.onlyNew && this.has(upload.name)) throw nameTaken(upload.name);
       const keep = (staged: string): Promise<Stored> => this.store(upload.name, staged, upload.onlyNew, upload.client);
       const stored = await uploads.receive(upload, store, keep, signal);
       observer.uploaded?.(stored.outcome);
@@ -133,6 +134,21 @@ export class Adapters {
     // A version that was stored before tells of its own upload; the reply is about this one.
     const [warnings, ignored] = [record.warnings.map(wellFormed), record.ignored.map(wellFormed)];
     return { outcome, adapter: { ...this.get(record.name), warnings, ignored } };
+  }
+
+  /**
+   * Stores a copy of a folder of this machine, below the one that the operator allowed. Throws LorikeetError `route_not_found` where
+   * none is, `adapter_not_found` for another folder, `precondition_failed` with `onlyNew` when the name exists, or what storing throws.
+   */
+  async copyFolder(name: string, path: string, onlyNew: boolean): Promise<Stored> {
+    const { store, copyRoot } = this.#deps;
+    if (copyRoot === null) {
+      const message = "Loading adapters by path is off; the operator turns it on with `--lora-path-root <dir>`.";
+      throw new LorikeetError("route_not_found", message);
+    }
+    if (onlyNew && this.has(name)) throw nameTaken(name);
+    const { root, folder } = await folderBelow(copyRoot, path);
+    return this.store(name, await store.stageCopy(folder, { within: root }), onlyNew);
   }
 
   /** Pins or unpins. Throws LorikeetError `adapter_not_found`, `conflict` or what loading throws. */
@@ -230,6 +246,10 @@ export class Adapters {
       ignored: record.ignored.map(wellFormed),
     };
   }
+}
+
+function nameTaken(name: string): LorikeetError {
+  return new LorikeetError("precondition_failed", `The adapter "${name}" exists.`, { param: "name" });
 }
 
 async function* packHeld(folder: string, release: () => void): AsyncGenerator<Buffer, void, undefined> {

@@ -1,21 +1,17 @@
-/** The use case of an answer: parse, resolve, hold, prefetch, encode, submit, and give everything back at its one end. */
-import { randomUUID } from "node:crypto";
-import { errorTable, type LorikeetError } from "../base/errors.js";
+/** The use case of an answer: read, resolve, hold, prefetch, encode, submit, and release everything at its one end. */
+import type { LorikeetError } from "../base/errors.js";
 import type { Logger } from "../base/log.js";
 import type { Engine } from "../engine/types.js";
 import type { Tokenizer } from "../text/types.js";
 import type { ActivityBook, ActivityTicket } from "./activity.js";
 import { Answer } from "./answer.js";
-import type { FieldBounds } from "./body/field-kinds.js";
 import type { Catalog, Target } from "./catalog.js";
 import { Deadline } from "./deadline.js";
 import type { EncodeBudget } from "./encode-budget.js";
 import { asFault, Generation, type GenerationEnd } from "./generation.js";
 import { boundLogprobs } from "./logprob-bound.js";
-import { type GatewayObserver, outcomeOf, type RequestSummary, type Route } from "./observer.js";
-import { chatFormat, parseChat } from "./openai/chat-input.js";
-import { completionFormat, parseCompletion } from "./openai/completion-input.js";
-import { type Wire, wireOf } from "./openai/serialize.js";
+import { type GatewayObserver, type RequestSummary, type Route, summaryOf } from "./observer.js";
+import type { RequestBounds } from "./options.js";
 import { type Plan, planOf, requireRoom } from "./plan.js";
 import { charactersOf, encodePrompts, type PromptContext, renderPrompts } from "./prompts.js";
 import type { GenerationRequest } from "./requests.js";
@@ -28,32 +24,36 @@ export interface CompleterDeps {
   readonly activity: ActivityBook;
   readonly observer: GatewayObserver;
   readonly logger: Logger;
-  readonly bounds: FieldBounds;
+  readonly bounds: RequestBounds;
   readonly prompts: PromptContext;
   readonly encoding: EncodeBudget;
   readonly stopIds: readonly number[];
   readonly defaults: SamplingDefaults;
-  /** Stands for the base's weights and the options that change answers. */
-  readonly fingerprint: string;
+}
+
+/** What a request counts as, and how its body is read: reading is part of the call, so a body that cannot be read is counted too. */
+export interface Reading<Request extends GenerationRequest> {
+  readonly route: Route;
+  read(): Request;
 }
 
 export class Completer {
   readonly #deps: CompleterDeps;
-  readonly #completions: ReturnType<typeof completionFormat>;
-  readonly #chat: ReturnType<typeof chatFormat>;
 
   constructor(deps: CompleterDeps) {
     this.#deps = deps;
-    this.#completions = completionFormat(deps.bounds);
-    this.#chat = chatFormat(deps.bounds);
   }
 
   /** Resolves at admission: the adapter is leased and a slot is held. Rejects with a LorikeetError. `connection` is who takes turns. */
-  async answer(route: Route, body: unknown, signal: AbortSignal, connection: object = signal): Promise<Answer> {
+  async complete<Request extends GenerationRequest>(
+    { route, read }: Reading<Request>,
+    signal: AbortSignal,
+    connection: object = signal,
+  ): Promise<Answer<Request>> {
     const call = new Call(route, this.#deps.activity, this.#deps.observer);
     const deadline = new Deadline(this.#deps.bounds, signal);
     try {
-      const request = route === "chat" ? parseChat(this.#chat, body) : parseCompletion(this.#completions, body);
+      const request = read();
       const target = this.#deps.catalog.resolve(request.model);
       call.hold(target);
       const plan = await this.#plan(request, target, deadline, connection);
@@ -93,7 +93,13 @@ export class Completer {
     }
   }
 
-  async #run(call: Call, request: GenerationRequest, plan: Plan, target: Target, deadline: Deadline): Promise<Answer> {
+  async #run<Request extends GenerationRequest>(
+    call: Call,
+    request: Request,
+    plan: Plan,
+    target: Target,
+    deadline: Deadline,
+  ): Promise<Answer<Request>> {
     const { logger } = this.#deps;
     const generation = new Generation(plan, this.#deps);
     deadline.onEnd((fault) => generation.end(fault));
@@ -108,35 +114,11 @@ export class Completer {
     const queueMs = await generation.admitted;
     deadline.admitted();
     call.admit();
-    const identity = {
-      model: target.model,
-      adapter: target.adapter,
-      digest: target.digest,
-      stream: request.stream,
-      includeUsage: request.includeUsage,
-    };
-    return new Answer(identity, queueMs, generation, this.#wire(request, target), ended);
-  }
-
-  #wire(request: GenerationRequest, target: Target): Wire {
-    return wireOf({
-      id: `${request.kind === "chat" ? "chatcmpl" : "cmpl"}-${randomUUID()}`,
-      created: Math.floor(Date.now() / 1000),
-      model: target.model,
-      system_fingerprint: this.#deps.fingerprint,
-      kind: request.kind,
-      tokenizer: this.#deps.tokenizer,
-      includeUsage: request.includeUsage,
-      continuousUsage: request.continuousUsage,
-      hasLogprobs: request.logprobs !== null,
-      namesTokensById: request.namesTokensById,
-      returnTokenIds: request.returnTokenIds,
-      hasOnePrompt: request.kind === "chat" || request.prompts.length === 1,
-    });
+    return new Answer(request, target, queueMs, generation, ended);
   }
 }
 
-/** What one call holds and how it is booked; it ends once, by itself or, after `handOver`, with its generation. */
+/** What one call holds and how it is counted; it ends once, by itself or, after `handOver`, with its generation. */
 class Call {
   readonly #route: Route;
   readonly #activity: ActivityBook;
@@ -167,26 +149,11 @@ class Call {
   }
 
   end(error: LorikeetError | null, end: GenerationEnd | null): RequestSummary {
-    const summary = this.#summary(error, end);
+    const summary = summaryOf(this.#route, this.#startedAt, this.#target, error, end);
     if (this.#isHandedOver && !end) return summary;
     this.#ticket?.end(end?.usage ?? null);
     this.#target?.release();
     this.#observer.ended?.(summary);
     return summary;
-  }
-
-  #summary(error: LorikeetError | null, end: GenerationEnd | null): RequestSummary {
-    return {
-      route: this.#route,
-      model: this.#target?.model ?? null,
-      adapter: this.#target?.adapter ?? null,
-      digest: this.#target?.digest ?? null,
-      outcome: error ? outcomeOf(error.code, errorTable[error.code].status) : "completed",
-      code: error?.code ?? null,
-      usage: end?.usage ?? null,
-      queueMs: end?.queueMs ?? null,
-      timeToFirstTokenMs: end?.timeToFirstTokenMs ?? null,
-      durationMs: performance.now() - this.#startedAt,
-    };
   }
 }

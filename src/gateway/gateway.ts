@@ -1,18 +1,15 @@
-/** The use cases as plain calls, wired together: answers, models, adapters, counts. Knows no HTTP. */
+/** The use cases as plain calls in neutral types, wired together: answers, tokens, models, adapters, counts. Knows no protocol and no HTTP. */
 import { type UploadLimits, Uploads } from "../adapter/upload/upload.js";
 import { type Logger, silent } from "../base/log.js";
 import type { Engine, EngineLimits, EngineStats } from "../engine/types.js";
 import type { Tokenizer } from "../text/types.js";
 import { ActivityBook } from "./activity.js";
 import { Adapters, type CachePort, type StorePort, type Tier } from "./adapters.js";
-import type { Answer } from "./answer.js";
 import { Catalog, type ModelCard } from "./catalog.js";
 import { Completer } from "./complete.js";
 import { EncodeBudget } from "./encode-budget.js";
-import { LoraPaths } from "./lora-path.js";
-import type { GatewayObserver } from "./observer.js";
-import { ObserverSet } from "./observer-set.js";
-import { type GatewayOptions, gatewayDefaults } from "./options.js";
+import { type GatewayObserver, ObserverSet } from "./observer.js";
+import { type GatewayOptions, gatewayDefaults, type RequestBounds } from "./options.js";
 import { samplingDefaults } from "./sampling.js";
 import { Tokenization } from "./tokenize.js";
 
@@ -57,11 +54,10 @@ export interface GatewayStats {
 
 export interface Gateway {
   /**
-   * Answers an untrusted body. Resolves at admission; rejects with a LorikeetError. Whoever gets an Answer reads it or cancels it.
-   * Requests of one `connection` take turns as one with those of others; without one each stands for itself.
+   * Answers a request, in no protocol's form. Resolves at admission; rejects with a LorikeetError. Whoever gets an Answer reads it or
+   * cancels it. Requests of one `connection` take turns as one with those of others; without one each stands for itself.
    */
-  complete(body: unknown, signal: AbortSignal, connection?: object): Promise<Answer>;
-  chat(body: unknown, signal: AbortSignal, connection?: object): Promise<Answer>;
+  readonly complete: Completer["complete"];
   readonly models: {
     list(): ModelCard[];
     /** Throws LorikeetError `model_not_found`. */
@@ -69,7 +65,11 @@ export interface Gateway {
   };
   readonly tokenization: Pick<Tokenization, "tokenize" | "detokenize">;
   readonly adapters: Adapters;
-  readonly loraPaths: LoraPaths;
+  /** What protocols need to read requests and to write answers. */
+  readonly bounds: RequestBounds;
+  readonly maxPromptCharacters: number;
+  readonly tokenizer: Tokenizer | null;
+  readonly fingerprint: string;
   stats(): GatewayStats;
   observe(observer: GatewayObserver): void;
   /** Refuses new answers, lets running ones end for `graceMs`, then ends the rest. */
@@ -105,7 +105,6 @@ export function createGateway(parts: GatewayParts): Gateway {
     encoding,
     stopIds: model.stopIds,
     defaults: samplingDefaults(options.generationConfig, model.generationDefaults),
-    fingerprint: model.fingerprint,
   });
   const adapters = new Adapters({
     store,
@@ -115,14 +114,17 @@ export function createGateway(parts: GatewayParts): Gateway {
     activity,
     observer,
     logger,
+    copyRoot: options.loraPathRoot,
   });
   return {
-    complete: (body, signal, connection) => completer.answer("completions", body, signal, connection),
-    chat: (body, signal, connection) => completer.answer("chat", body, signal, connection),
+    complete: (reading, signal, connection) => completer.complete(reading, signal, connection),
     models: catalog,
     tokenization: new Tokenization({ tokenizer, catalog, observer, bounds, prompts, encoding }),
     adapters,
-    loraPaths: new LoraPaths(options.loraPathRoot, store, adapters),
+    bounds,
+    maxPromptCharacters: prompts.maxPromptCharacters,
+    tokenizer,
+    fingerprint: model.fingerprint,
     stats: () => {
       activity.prune((name) => adapters.has(name));
       const stats = engine.stats();

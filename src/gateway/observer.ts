@@ -1,5 +1,6 @@
 /** What the gateway tells of its work, for metrics and access lines. Never a prompt's or an answer's text. */
-import type { ErrorCode } from "../base/errors.js";
+import type { ErrorCode, LorikeetError } from "../base/errors.js";
+import type { Target } from "./catalog.js";
 import type { Usage } from "./parts.js";
 
 export const routes = ["completions", "chat", "tokenize", "detokenize"] as const;
@@ -35,8 +36,59 @@ export interface GatewayObserver {
   uploaded?(outcome: UploadOutcome): void;
 }
 
-export function outcomeOf(code: ErrorCode, status: number): Outcome {
+/** `end` is null where nothing was generated. `startedAt` is of performance.now(). */
+export function summaryOf(
+  route: Route,
+  startedAt: number,
+  target: Target | null,
+  error: LorikeetError | null,
+  end: Pick<RequestSummary, "usage" | "queueMs" | "timeToFirstTokenMs"> | null,
+): RequestSummary {
+  return {
+    route,
+    model: target?.model ?? null,
+    adapter: target?.adapter ?? null,
+    digest: target?.digest ?? null,
+    outcome: error ? outcomeOf(error) : "completed",
+    code: error?.code ?? null,
+    usage: end?.usage ?? null,
+    queueMs: end?.queueMs ?? null,
+    timeToFirstTokenMs: end?.timeToFirstTokenMs ?? null,
+    durationMs: performance.now() - startedAt,
+  };
+}
+
+function outcomeOf({ code, status }: LorikeetError): Outcome {
   if (code === "cancelled") return "cancelled";
   if (status === 429 || status === 503 || code === "timeout") return "rejected";
   return status < 500 ? "refused" : "failed";
+}
+
+/** Passes what happens on to every observer. */
+export class ObserverSet implements GatewayObserver {
+  readonly #observers = new Set<GatewayObserver>();
+
+  add(observer: GatewayObserver): void {
+    this.#observers.add(observer);
+  }
+
+  queued(seconds: number): void {
+    for (const observer of this.#observers) observer.queued?.(seconds);
+  }
+
+  firstToken(seconds: number): void {
+    for (const observer of this.#observers) observer.firstToken?.(seconds);
+  }
+
+  interToken(seconds: number): void {
+    for (const observer of this.#observers) observer.interToken?.(seconds);
+  }
+
+  ended(summary: RequestSummary): void {
+    for (const observer of this.#observers) observer.ended?.(summary);
+  }
+
+  uploaded(outcome: UploadOutcome): void {
+    for (const observer of this.#observers) observer.uploaded?.(outcome);
+  }
 }

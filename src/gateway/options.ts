@@ -30,6 +30,12 @@ export interface GatewayOptions {
   readonly loraPathRoot: string | null;
 }
 
+/** What reading a request depends on: the bounds, and the model's sizes. */
+export interface RequestBounds extends GatewayOptions {
+  readonly vocabSize: number;
+  readonly maxContext: number;
+}
+
 export const gatewayDefaults: GatewayOptions = {
   maxPromptCharacters: null,
   maxQueuedCharacters: 8 * 2 ** 20,

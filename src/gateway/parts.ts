@@ -1,7 +1,9 @@
-/** What a generation yields, before it is given a form: parts of choices, the count of tokens, how it ended. */
+/** What a generation yields, in no protocol's form: parts of choices, and what their tokens count. */
+import { last } from "../base/list.js";
 import type { TokenLogprob } from "../engine/types.js";
 import type { Assembled } from "./assembler.js";
 
+/** What one event adds to a choice, or a whole choice when its parts are joined. */
 export interface ChoicePart extends Assembled {
   readonly index: number;
   /** The first part of this choice. */
@@ -23,19 +25,8 @@ export interface Usage {
   readonly cachedTokens: number;
 }
 
-/** What Lorikeet adds to usage. */
-export interface Extras {
-  readonly adapter: string | null;
-  readonly digest: string | null;
-  readonly queueMs: number;
-  readonly timeToFirstTokenMs: number | null;
-}
-
-/** A whole choice, collected from its parts. */
-export type Choice = Omit<ChoicePart, "isFirst">;
-
 /** Joins parts into choices, ordered by index. */
-export async function collectChoices(parts: AsyncIterable<ChoicePart>): Promise<Choice[]> {
+export async function collectChoices(parts: AsyncIterable<ChoicePart>): Promise<ChoicePart[]> {
   const all = new Map<number, [ChoicePart, ...ChoicePart[]]>();
   for await (const part of parts) {
     const choice = all.get(part.index);
@@ -45,17 +36,14 @@ export async function collectChoices(parts: AsyncIterable<ChoicePart>): Promise<
   return [...all.values()].map(join).sort((a, b) => a.index - b.index);
 }
 
-function join(parts: readonly [ChoicePart, ...ChoicePart[]]): Choice {
-  const { index, promptIds, echoedTokens } = parts[0];
-  const last = parts.at(-1) ?? parts[0];
+function join(parts: readonly [ChoicePart, ...ChoicePart[]]): ChoicePart {
+  const { usage, finish } = last(parts);
   return {
-    index,
-    promptIds,
-    echoedTokens,
+    ...parts[0],
     promptLogprobs: parts.find((part) => part.promptLogprobs !== null)?.promptLogprobs ?? null,
     text: parts.map((part) => part.text).join(""),
     tokens: parts.flatMap((part) => part.tokens),
-    usage: last.usage,
-    finish: last.finish,
+    usage,
+    finish,
   };
 }

@@ -27,10 +27,8 @@ export interface Truncation {
 interface CommonRequest {
   /** null: the base. */
   readonly model: string | null;
+  /** The answer is sent as it comes. */
   readonly stream: boolean;
-  readonly includeUsage: boolean;
-  /** Every chunk has its choice's usage so far. */
-  readonly continuousUsage: boolean;
   readonly choices: number;
   /** null: the kind's default. */
   readonly maxTokens: number | null;
@@ -48,8 +46,6 @@ interface CommonRequest {
   /** null: none. k: those of the prompt's tokens and the k best alternatives'. */
   readonly promptLogprobs: number | null;
   readonly returnTokenIds: boolean;
-  /** Log-probabilities name tokens by their ids. */
-  readonly namesTokensById: boolean;
   /** null: none. k: each token's and the k best alternatives'. */
   readonly logprobs: number | null;
 }
@@ -75,3 +71,18 @@ export interface ChatRequest extends CommonRequest, ChatInput {
 }
 
 export type GenerationRequest = CompletionRequest | ChatRequest;
+
+/** Which ids a text or a chat has. */
+export interface TokenizeRequest {
+  /** null: the base. */
+  readonly model: string | null;
+  readonly input: Extract<Prompt, { kind: "text" }> | ChatInput;
+  readonly addsSpecialTokens: boolean;
+}
+
+/** Which text ids have. */
+export interface DetokenizeRequest {
+  /** null: the base. */
+  readonly model: string | null;
+  readonly ids: readonly number[];
+}

@@ -1,34 +1,24 @@
-/** Any thrown thing in OpenAI's form. Knows the table of errors and express's own faults. */
+/** Any thrown thing as a fault that a client may read, and as an answer. Knows the table of errors and express's own faults. */
 import type { Response } from "express";
-import { type ErrorCode, LorikeetError } from "../base/errors.js";
+import { LorikeetError } from "../base/errors.js";
 import { handleShortage } from "../base/files.js";
 import { jsonBreak } from "../base/json-break.js";
+import { openAiErrorForm } from "../gateway/openai/errors.js";
+import type { ErrorForm, PublicFault } from "../gateway/protocol.js";
 import { wellFormed } from "../text/characters.js";
 import { hidePaths } from "./private-paths.js";
 
-export interface ErrorBody {
-  readonly error: {
-    readonly message: string;
-    readonly type: string;
-    readonly param: string | null;
-    readonly code: ErrorCode;
-    /** Every fault, where there were several. */
-    readonly faults?: readonly string[];
-  };
-}
-
-/** Its texts may quote what somebody sent, and are made well formed, as strict parsers want them. They name nothing below `privateFolders`. */
-export function errorBody(error: LorikeetError, privateFolders: readonly string[]): ErrorBody {
-  const { type, code, param, faults } = error;
+/** Texts may quote what somebody sent, and are made well formed, as strict parsers want them. They name nothing below `privateFolders`. */
+export function publicFault(error: LorikeetError, privateFolders: readonly string[]): PublicFault {
+  const { status, code, type, message, param, faults } = error;
   const clean = (text: string): string => wellFormed(hidePaths(text, privateFolders));
   return {
-    error: {
-      message: clean(error.message),
-      type,
-      param: param === undefined ? null : clean(param),
-      code,
-      ...(faults.length > 1 ? { faults: faults.map(clean) } : {}),
-    },
+    status,
+    code,
+    type,
+    message: clean(message),
+    param: param === undefined ? null : clean(param),
+    faults: faults.map(clean),
   };
 }
 
@@ -39,10 +29,18 @@ export function faultHeaders({ code, retryAfterSeconds }: LorikeetError): Readon
 }
 
 /** Sends an error where nothing has been sent yet. */
-export function sendFault(res: Response, error: LorikeetError, privateFolders: readonly string[]): void {
+export function sendFault(
+  res: Response,
+  error: LorikeetError,
+  privateFolders: readonly string[],
+  form: ErrorForm = openAiErrorForm,
+): void {
   if (res.headersSent || res.destroyed) return;
   for (const [name, value] of Object.entries(faultHeaders(error))) res.setHeader(name, value);
-  res.status(error.status).json(errorBody(error, privateFolders));
+  const { status, contentType, body } = form(publicFault(error, privateFolders));
+  res.status(status);
+  if (contentType === undefined) res.json(body);
+  else res.setHeader("content-type", contentType).end(JSON.stringify(body));
 }
 
 /** What a connection is told whose bytes are not a request that Node can read. */

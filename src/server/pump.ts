@@ -1,12 +1,13 @@
 /** Carries an answer to a reader: what SSE and WebSocket have in common. A slow reader pauses its own generation, and is given up after a while. */
 import { setImmediate as nextTurn } from "node:timers/promises";
-import type { Answer, AnswerPart } from "../gateway/answer.js";
+import type { Answer } from "../gateway/answer.js";
 import { asFault } from "../gateway/generation.js";
+import type { Frame } from "../gateway/protocol.js";
 import { type Reader, type ReaderBounds, ReaderPace, type Scarce } from "./reader-pace.js";
 
 export interface Sink<Piece> extends Reader {
-  /** A part as it is sent: in one piece, or in several where it is large. They are written one after another. */
-  pieces(part: AnswerPart): Iterable<Piece>;
+  /** A frame as it is sent: in one piece, or in several where it is large. They are written one after another. */
+  pieces(frame: Frame): Iterable<Piece>;
   /** False when the reader is behind: await `drained` before the next piece. */
   write(piece: Piece): boolean;
 }
@@ -14,13 +15,18 @@ export interface Sink<Piece> extends Reader {
 export interface PumpBounds extends ReaderBounds, Pick<Scarce, "slowReaderSlotMs"> {}
 
 /** Throws the LorikeetError that ended the answer; `timeout` when the reader was too slow. */
-export async function pumpAnswer<Piece>(answer: Answer, sink: Sink<Piece>, bounds: PumpBounds): Promise<void> {
+export async function pumpAnswer<Piece>(
+  answer: Pick<Answer, "pause" | "resume" | "cancel" | "keepsOthersWaiting">,
+  frames: AsyncIterable<Frame>,
+  sink: Sink<Piece>,
+  bounds: PumpBounds,
+): Promise<void> {
   const pace = new ReaderPace(bounds);
   const { slowReaderSlotMs } = bounds;
   const slot: Scarce = { slowReaderSlotMs, isWanted: () => answer.keepsOthersWaiting };
-  for await (const part of answer.parts()) {
+  for await (const frame of frames) {
     let isFirst = true;
-    for (const piece of sink.pieces(part)) {
+    for (const piece of sink.pieces(frame)) {
       if (!isFirst) await nextTurn();
       isFirst = false;
       if (sink.write(piece)) continue;

@@ -4,6 +4,7 @@ import type { AddressInfo, Socket } from "node:net";
 import { assert, LorikeetError } from "../base/errors.js";
 import type { Logger } from "../base/log.js";
 import type { Gateway } from "../gateway/gateway.js";
+import { openAiProtocols } from "../gateway/openai/protocol.js";
 import { Access } from "./access/access.js";
 import { ClientAddresses, type ClientAddressOf } from "./access/client-address.js";
 import { Connections } from "./access/connections.js";
@@ -132,7 +133,7 @@ export function createServer(parts: ServerParts): LorikeetServer {
     app = createApp({ gateway, ...shared });
     const onLimit = (limit: string): void => metrics.limited.inc({ limit });
     const sockets = new Sockets(
-      { gateway, gate, logger, options, clientAddress, connections, onLimit },
+      { gateway, protocols: openAiProtocols(gateway), gate, logger, options, clientAddress, connections, onLimit },
       access,
       metrics,
     );

@@ -5,7 +5,7 @@ import { test } from "node:test";
 import { chatFormat } from "../../src/gateway/openai/chat-input.js";
 import { completionFormat } from "../../src/gateway/openai/completion-input.js";
 import { gatewayDefaults } from "../../src/gateway/options.js";
-import { tokenizeParameters } from "../../src/gateway/tokenize.js";
+import { tokenizeParameters } from "../../src/gateway/vllm/tokenize.js";
 
 const document = readFileSync("docs/api.md", "utf8");
 const bounds = { ...gatewayDefaults, vocabSize: 100, maxContext: 64 };

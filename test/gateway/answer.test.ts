@@ -2,23 +2,22 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { LorikeetError } from "../../src/base/errors.js";
-import type { Answer } from "../../src/gateway/answer.js";
 import type { RequestSummary } from "../../src/gateway/observer.js";
-import type { WireChunk } from "../../src/gateway/openai/serialize.js";
+import type { AnswerChunk } from "../../src/gateway/openai/serialize.js";
 import { bosId, byteTokenizer, eosId } from "../support/byte-tokenizer.js";
-import { openRig, type Rig, type RigOptions, until } from "../support/rig.js";
+import { type OpenAiAnswer, openRig, type Rig, type RigOptions, until } from "../support/rig.js";
 
 const never = new AbortController().signal;
 const bytes = (text: string): number[] => [...Buffer.from(text)];
 const saying = (text: string): RigOptions => ({ script: { answer: () => bytes(text) } });
 
-async function chunksOf(answer: Answer): Promise<WireChunk[]> {
-  const chunks: WireChunk[] = [];
-  for await (const part of answer.parts()) if (part.type === "chunk") chunks.push(part.data);
+async function chunksOf(answer: OpenAiAnswer): Promise<AnswerChunk[]> {
+  const chunks: AnswerChunk[] = [];
+  for await (const part of answer.frames()) if (part.type === "chunk") chunks.push(part.data);
   return chunks;
 }
 
-function textOf(chunks: readonly WireChunk[], index = 0): string {
+function textOf(chunks: readonly AnswerChunk[], index = 0): string {
   return chunks
     .flatMap((chunk) => chunk.choices)
     .filter((choice) => choice.index === index)
@@ -27,7 +26,7 @@ function textOf(chunks: readonly WireChunk[], index = 0): string {
 }
 
 async function complete(rig: Rig, body: object) {
-  return (await (await rig.gateway.complete({ model: "base", ...body }, never)).collect()).data;
+  return (await rig.complete({ model: "base", ...body }, never)).whole();
 }
 
 async function refusal(promise: Promise<unknown>): Promise<LorikeetError> {
@@ -58,7 +57,7 @@ describe("text", () => {
   test("a stream keeps one id, gives the role first, a finish reason last, then usage when asked", async () => {
     await using rig = await openRig(saying("héllo"));
     const body = { model: "base", messages: [{ role: "user", content: "x" }], max_tokens: 6, stream: true };
-    const answer = await rig.gateway.chat({ ...body, stream_options: { include_usage: true } }, never);
+    const answer = await rig.chat({ ...body, stream_options: { include_usage: true } }, never);
     const chunks = await chunksOf(answer);
     assert.equal(new Set(chunks.map(({ id, created }) => `${id} ${created}`)).size, 1);
     const [first] = chunks;
@@ -81,7 +80,7 @@ describe("text", () => {
 
   test("no chunk splits a character", async () => {
     await using rig = await openRig(saying("a€😀b"));
-    const answer = await rig.gateway.complete({ model: "base", prompt: "x", max_tokens: 9, stream: true }, never);
+    const answer = await rig.complete({ model: "base", prompt: "x", max_tokens: 9, stream: true }, never);
     const texts = (await chunksOf(answer)).map((chunk) => textOf([chunk])).filter(Boolean);
     assert.deepEqual(texts, ["a", "€", "😀", "b"]);
   });
@@ -94,7 +93,7 @@ describe("text", () => {
 
   test("stop strings never leak, and the engine is told", async () => {
     await using rig = await openRig(saying("one STOP two"));
-    const answer = await rig.gateway.complete(
+    const answer = await rig.complete(
       { model: "base", prompt: "x", max_tokens: 50, stop: ["STOP"], stream: true, logprobs: 0, return_token_ids: true },
       never,
     );
@@ -161,13 +160,13 @@ describe("log-probabilities", () => {
       logprobs: true,
       top_logprobs: top,
     });
-    const { data } = await (await rig.gateway.chat(ask(9), never)).collect();
+    const data = await (await rig.chat(ask(9), never)).whole();
     assert.deepEqual([data.usage.completion_tokens, data.choices[0]?.finish_reason], [6, "length"]);
-    const least = rig.gateway.chat({ ...ask(9), min_tokens: 7 }, never);
+    const least = rig.chat({ ...ask(9), min_tokens: 7 }, never);
     await assert.rejects(least, { code: "invalid_value", param: "logprobs" }, "never below min_tokens");
     await assert.rejects(complete(rig, { prompt: "xyz", max_tokens: 1, prompt_logprobs: 20 }), { found: 63 });
     await using tight = await openRig({ script, gateway: { maxLogprobEntries: 9 } });
-    await assert.rejects(tight.gateway.chat(ask(9), never), { code: "invalid_value", allowed: 9 });
+    await assert.rejects(tight.chat(ask(9), never), { code: "invalid_value", allowed: 9 });
   });
 
   test("completions: parallel lists with offsets, alternatives and the token itself", async () => {
@@ -194,7 +193,7 @@ describe("log-probabilities", () => {
       logprobs: true,
       top_logprobs: 1,
     };
-    const { data } = await (await rig.gateway.chat(body, never)).collect();
+    const data = await (await rig.chat(body, never)).whole();
     const content = { token: "bytes:\\xc3", logprob: -0.25, bytes: [0xc3] };
     const second = { token: "bytes:\\xa9", logprob: -0.25, bytes: [0xa9] };
     assert.deepEqual(data.choices[0]?.logprobs, {
@@ -245,7 +244,7 @@ describe("bounds", () => {
     assert.equal(fault.code, "prompt_too_long");
     assert.match(fault.message, /6 characters; at most 5/);
     assert.equal(tokenizer.encoded, 0);
-    const chat = rig.gateway.chat({ model: "base", messages: [{ role: "user", content: "123456" }] }, never);
+    const chat = rig.chat({ model: "base", messages: [{ role: "user", content: "123456" }] }, never);
     assert.equal((await refusal(chat)).code, "prompt_too_long");
   });
 
@@ -258,17 +257,15 @@ describe("bounds", () => {
     await complete(rig, { prompt: "x".repeat(15) });
     await complete(rig, { prompt: "x" });
     await (
-      await rig.gateway.chat({ model: "base", messages: [{ role: "user", content: "x" }] }, never).catch(() => null)
-    )?.collect();
+      await rig.chat({ model: "base", messages: [{ role: "user", content: "x" }] }, never).catch(() => null)
+    )?.whole();
     assert.deepEqual(rig.engine.sequences.map(({ request }) => request.maxTokens).slice(0, 2), [5, 16]);
     await complete(rig, { prompt: "x".repeat(20), max_tokens: 0, echo: true, logprobs: 0 });
   });
 
   test("a chat's default is the rest of the context", async () => {
     await using rig = await openRig({ script: { limits: { maxContext: 40 } } });
-    const { data } = await (
-      await rig.gateway.chat({ model: "base", messages: [{ role: "user", content: "x" }] }, never)
-    ).collect();
+    const data = await (await rig.chat({ model: "base", messages: [{ role: "user", content: "x" }] }, never)).whole();
     assert.equal(data.usage.total_tokens, 40);
   });
 
@@ -289,7 +286,7 @@ describe("bounds", () => {
     await using rig = await openRig({ ...saying("ab"), tokenizer: null });
     assert.equal((await refusal(complete(rig, { prompt: "x" }))).code, "tokenizer_missing");
     assert.equal((await refusal(complete(rig, { prompt: [1], stop: "x" }))).code, "tokenizer_missing");
-    const chat = rig.gateway.chat({ model: "base", messages: [{ role: "user", content: "x" }] }, never);
+    const chat = rig.chat({ model: "base", messages: [{ role: "user", content: "x" }] }, never);
     assert.equal((await refusal(chat)).code, "tokenizer_missing");
     const data = await complete(rig, { prompt: [1, 2], max_tokens: 2, return_token_ids: true, logprobs: 0 });
     const [choice] = data.choices;
@@ -301,7 +298,7 @@ describe("bounds", () => {
 
   test("without a template a chat is a 400 that names the flag", async () => {
     await using rig = await openRig({ tokenizer: byteTokenizer({ chatTemplate: null }) });
-    const fault = await refusal(rig.gateway.chat({ model: "base", messages: [{ role: "user", content: "x" }] }, never));
+    const fault = await refusal(rig.chat({ model: "base", messages: [{ role: "user", content: "x" }] }, never));
     assert.equal(fault.status, 400);
     assert.match(fault.message, /--chat-template <file>/);
   });
@@ -309,14 +306,12 @@ describe("bounds", () => {
   test("special tokens are added to a prompt and not to a rendered chat", async () => {
     await using rig = await openRig({ ...saying("a"), tokenizer: byteTokenizer({ addsBos: true }) });
     await complete(rig, { prompt: "x", max_tokens: 1 });
-    await (
-      await rig.gateway.chat({ model: "base", messages: [{ role: "user", content: "x" }], max_tokens: 1 }, never)
-    ).collect();
+    await (await rig.chat({ model: "base", messages: [{ role: "user", content: "x" }], max_tokens: 1 }, never)).whole();
     assert.equal(rig.engine.sequences[0]?.request.promptIds[0], bosId);
     assert.deepEqual(rig.engine.sequences[1]?.request.promptIds, bytes("user: x\nassistant: "));
     await complete(rig, { prompt: "x", max_tokens: 1, add_special_tokens: false });
     const ask = { messages: [{ role: "user", content: "x" }], max_tokens: 1, add_special_tokens: true };
-    await (await rig.gateway.chat(ask, never)).collect();
+    await (await rig.chat(ask, never)).whole();
     assert.deepEqual(rig.engine.sequences[2]?.request.promptIds, bytes("x"));
     assert.equal(rig.engine.sequences[3]?.request.promptIds[0], bosId);
   });
@@ -326,9 +321,9 @@ describe("adapters", () => {
   test("a name is held, prefetched and run by its digest; an unknown one is never the base", async () => {
     await using rig = await openRig(saying("a"));
     const digest = await rig.adapters.add("org/plays");
-    const answer = await rig.gateway.complete({ model: "org/plays", prompt: "x", max_tokens: 1 }, never);
+    const answer = await rig.complete({ model: "org/plays", prompt: "x", max_tokens: 1 }, never);
     assert.deepEqual([answer.adapter, answer.digest], ["org/plays", digest]);
-    assert.equal((await answer.collect()).data.model, "org/plays");
+    assert.equal((await answer.whole()).model, "org/plays");
     assert.equal(rig.engine.sequences[0]?.request.adapter, digest);
     assert.deepEqual(rig.adapters.cache.prefetched, [digest]);
     const fault = await refusal(complete(rig, { model: "Org/plays", prompt: "x" }));
@@ -344,14 +339,14 @@ describe("adapters", () => {
   test("a request keeps the version that it started with, and counts are booked by name", async () => {
     await using rig = await openRig({ script: { answer: () => bytes("abcd"), tokenMs: 5 } });
     const old = await rig.adapters.add("a", "old");
-    const answer = await rig.gateway.complete({ model: "a", prompt: "x", max_tokens: 4 }, never);
+    const answer = await rig.complete({ model: "a", prompt: "x", max_tokens: 4 }, never);
     assert.equal(rig.gateway.adapters.get("a").in_flight, 1);
     assert.deepEqual(rig.gateway.stats().runningAdapters, ["a"]);
     answer.pause();
     await rig.adapters.add("a", "new");
     assert.ok(await rig.adapters.store.folder(old), "the held version is still there");
     answer.resume();
-    assert.equal((await answer.collect()).data.choices.length, 1);
+    assert.equal((await answer.whole()).choices.length, 1);
     await answer.ended;
     const card = rig.gateway.adapters.get("a");
     assert.equal(card.in_flight, 0);
@@ -378,7 +373,7 @@ describe("endings", () => {
     await using rig = await openRig(slow);
     const summaries = watch(rig);
     const controller = new AbortController();
-    const answer = await rig.gateway.complete(
+    const answer = await rig.complete(
       { model: "base", prompt: "x", n: 3, max_tokens: 100, stream: true },
       controller.signal,
     );
@@ -399,7 +394,7 @@ describe("endings", () => {
   test("an abort in the queue rejects and frees", async () => {
     await using rig = await openRig({ script: { admission: () => new Promise(() => {}) } });
     const controller = new AbortController();
-    const asking = rig.gateway.complete({ model: "base", prompt: "x" }, controller.signal);
+    const asking = rig.complete({ model: "base", prompt: "x" }, controller.signal);
     await until(() => rig.engine.running === 1);
     controller.abort();
     assert.equal((await refusal(asking)).code, "cancelled");
@@ -408,8 +403,8 @@ describe("endings", () => {
 
   test("a reader that leaves early cancels; pause and resume reach the engine", async () => {
     await using rig = await openRig(slow);
-    const answer = await rig.gateway.complete({ model: "base", prompt: "x", max_tokens: 100, stream: true }, never);
-    for await (const _part of answer.parts()) {
+    const answer = await rig.complete({ model: "base", prompt: "x", max_tokens: 100, stream: true }, never);
+    for await (const _part of answer.frames()) {
       answer.pause();
       assert.equal(rig.engine.sequences[0]?.isPaused, true);
       answer.resume();
@@ -439,11 +434,11 @@ describe("endings", () => {
     const error = new Error("disk on fire");
     await using rig = await openRig({ script: { answer: () => bytes("abcdef"), failAfter: { tokens: 3, error } } });
     const summaries = watch(rig);
-    const answer = await rig.gateway.complete({ model: "base", prompt: "x", stream: true }, never);
+    const answer = await rig.complete({ model: "base", prompt: "x", stream: true }, never);
     let text = "";
     const fault = await refusal(
       (async () => {
-        for await (const part of answer.parts()) if (part.type === "chunk") text += textOf([part.data]);
+        for await (const part of answer.frames()) if (part.type === "chunk") text += textOf([part.data]);
       })(),
     );
     assert.equal(text, "abc");

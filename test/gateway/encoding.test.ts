@@ -44,7 +44,7 @@ describe("a request's prompts", () => {
     const tokenizer = heldTokenizer();
     await using rig = await openRig({ tokenizer });
     const client = new AbortController();
-    const answer = codeOf(rig.gateway.complete(body(["one", "two", "three"]), client.signal));
+    const answer = codeOf(rig.complete(body(["one", "two", "three"]), client.signal));
     await until(() => tokenizer.works.length === 1);
     tokenizer.works[0]?.done.resolve();
     await until(() => tokenizer.works.length === 2);
@@ -59,7 +59,7 @@ describe("a request's prompts", () => {
     const tokenizer = byteTokenizer();
     await using rig = await openRig({ tokenizer, script: { limits: { maxContext: 32 } } });
     const fault = { code: "context_length_exceeded", found: 41, allowed: 32 };
-    await assert.rejects(rig.gateway.complete(body(["ab", "x".repeat(40), "cd", "ef"]), never), fault);
+    await assert.rejects(rig.complete(body(["ab", "x".repeat(40), "cd", "ef"]), never), fault);
     assert.equal(tokenizer.encoded, 2);
   });
 
@@ -70,7 +70,7 @@ describe("a request's prompts", () => {
     ] as const) {
       const tokenizer = heldTokenizer();
       await using rig = await openRig({ tokenizer, gateway });
-      assert.equal(await codeOf(rig.gateway.complete(body(["one", "two"]), never)), code);
+      assert.equal(await codeOf(rig.complete(body(["one", "two"]), never)), code);
       assert.deepEqual([tokenizer.works.length, rig.gateway.stats().queuedCharacters], [1, 0]);
     }
   });
@@ -80,9 +80,9 @@ describe("a request's prompts", () => {
     await using rig = await openRig({ gateway: { maxPromptCharacters: 4096 }, script });
     const order: string[] = [];
     const prompts = Array.from({ length: 20 }, () => "x".repeat(2048));
-    const answer = rig.gateway.complete(body(prompts), never).then((whole) => {
+    const answer = rig.complete(body(prompts), never).then((whole) => {
       order.push("prompts");
-      return whole.collect();
+      return whole.whole();
     });
     for (let turn = 0; turn < 10; turn++) await new Promise((resolve) => setImmediate(resolve));
     order.push("ten turns");
@@ -96,21 +96,21 @@ describe("the characters that wait", () => {
     const tokenizer = heldTokenizer();
     await using rig = await openRig({ tokenizer, gateway: { maxQueuedCharacters: 100 } });
     const [crowd, victim, other] = [{}, {}, {}];
-    const first = codeOf(rig.gateway.complete(body(["x".repeat(20), "y".repeat(20)]), never, crowd));
-    const second = codeOf(rig.gateway.complete(body("z".repeat(40)), never, crowd));
+    const first = codeOf(rig.complete(body(["x".repeat(20), "y".repeat(20)]), never, crowd));
+    const second = codeOf(rig.complete(body("z".repeat(40)), never, crowd));
     await until(() => tokenizer.works.length === 2);
     assert.equal(rig.gateway.stats().queuedCharacters, 80);
     const full = { code: "encode_queue_full", status: 429, found: 80, allowed: 100 };
-    await assert.rejects(rig.gateway.complete(body("w".repeat(30)), never, crowd), full);
-    const small = rig.gateway.complete(body("v".repeat(30)), never, victim);
+    await assert.rejects(rig.complete(body("w".repeat(30)), never, crowd), full);
+    const small = rig.complete(body("v".repeat(30)), never, victim);
     assert.equal(await second, "encode_queue_full", "the newest of the largest");
     assert.equal(rig.gateway.stats().queuedCharacters, 70);
-    await assert.rejects(rig.gateway.complete(body("u".repeat(45)), never, other), { code: "encode_queue_full" });
+    await assert.rejects(rig.complete(body("u".repeat(45)), never, other), { code: "encode_queue_full" });
     for (let i = 0; i < 4; i++) {
       for (const { done } of tokenizer.works) done.resolve();
       await new Promise((resolve) => setImmediate(resolve));
     }
-    await (await small).collect();
+    await (await small).whole();
     assert.equal(await first, "answered");
     assert.equal(rig.gateway.stats().queuedCharacters, 0);
   });

@@ -32,7 +32,7 @@ function assembled(ids: readonly number[], options: Partial<AssemblerOptions>) {
 }
 
 async function complete(rig: Rig, body: object) {
-  const { data } = await (await rig.gateway.complete({ model: "base", prompt: "x", ...body }, never)).collect();
+  const data = await (await rig.complete({ model: "base", prompt: "x", ...body }, never)).whole();
   const [choice] = data.choices;
   assert.ok(choice && "text" in choice);
   return choice;
@@ -77,9 +77,9 @@ describe("stop strings and special tokens", () => {
       assert.deepEqual([choice.text, choice.finish_reason], [stop.startsWith("b") ? "a" : "ab", "stop"]);
       assert.equal(rig.engine.sequences[0]?.endings[0], "stop");
       const messages = [{ role: "user", content: "x" }];
-      const streamed = await rig.gateway.chat({ model: "base", messages, stop, max_tokens: 20, stream: true }, never);
+      const streamed = await rig.chat({ model: "base", messages, stop, max_tokens: 20, stream: true }, never);
       let text = "";
-      for await (const part of streamed.parts()) {
+      for await (const part of streamed.frames()) {
         if (part.type !== "chunk") continue;
         for (const each of part.data.choices) text += "delta" in each ? (each.delta.content ?? "") : "";
       }

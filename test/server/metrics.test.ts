@@ -131,7 +131,7 @@ describe("the exposition", () => {
     await using rig = await openServerRig({ script: { answer: () => bytes("x".repeat(100)), tokenMs: 5 } });
     await rig.adapters.add("plays");
     const controller = new AbortController();
-    const answer = await rig.gateway.complete({ model: "plays", prompt: "x", max_tokens: 99 }, controller.signal);
+    const answer = await rig.complete({ model: "plays", prompt: "x", max_tokens: 99 }, controller.signal);
     const text = await scrape(rig);
     assert.match(
       text,

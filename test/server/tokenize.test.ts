@@ -47,8 +47,8 @@ describe("tokenize", () => {
     assert.deepEqual(whole.tokens, bytes("user: hi\nassistant: "));
     const [, bare] = await post(rig, "/tokenize", { messages, add_generation_prompt: false });
     assert.deepEqual(bare.tokens, bytes("user: hi\n"));
-    const chat = rig.gateway.chat({ messages, max_tokens: 1 }, new AbortController().signal);
-    await (await chat).collect();
+    const chat = rig.chat({ messages, max_tokens: 1 }, new AbortController().signal);
+    await (await chat).whole();
     assert.deepEqual(rig.engine.sequences[0]?.request.promptIds, whole.tokens);
   });
 

@@ -1,7 +1,10 @@
 /** A whole service for tests over a fake engine: a gateway with a byte tokenizer, a real adapter store, and on request a listening server. */
 import type { UploadLimits } from "../../src/adapter/upload/upload.js";
 import type { Logger } from "../../src/base/log.js";
+import type { Answer } from "../../src/gateway/answer.js";
 import { createGateway, type Gateway, type GatewayModel } from "../../src/gateway/gateway.js";
+import type { OpenAiRequest } from "../../src/gateway/openai/common-request.js";
+import { type OpenAiProtocol, openAiProtocols } from "../../src/gateway/openai/protocol.js";
 import type { GatewayOptions } from "../../src/gateway/options.js";
 import type { ServerOptions } from "../../src/server/options.js";
 import { createServer, type LorikeetServer } from "../../src/server/server.js";
@@ -26,9 +29,17 @@ export interface LogLine {
   readonly message: string;
 }
 
+/** An answer in OpenAI's form. */
+export type OpenAiAnswer = ReturnType<typeof inOpenAiForm>;
+
+type Asking = (body: unknown, signal: AbortSignal, connection?: object) => Promise<OpenAiAnswer>;
+
 export interface Rig extends AsyncDisposable {
   readonly engine: FakeEngine;
   readonly gateway: Gateway;
+  /** Answers a body as OpenAI's completions and chats. */
+  readonly complete: Asking;
+  readonly chat: Asking;
   readonly adapters: FakeAdapters;
   readonly lines: LogLine[];
   readonly logger: Logger;
@@ -64,7 +75,37 @@ export async function openRig(options: RigOptions = {}): Promise<Rig> {
     ...(options.gateway ? { options: options.gateway } : {}),
     ...(options.uploads ? { uploads: options.uploads } : {}),
   });
-  return { engine, gateway, adapters, lines, logger, [Symbol.asyncDispose]: () => adapters.close() };
+  const { completions, chat } = openAiProtocols(gateway);
+  const asking =
+    (protocol: OpenAiProtocol): Asking =>
+    async (body, signal, connection) => {
+      const reading = { route: protocol.route, read: () => protocol.read(body) };
+      return inOpenAiForm(await gateway.complete(reading, signal, connection), protocol);
+    };
+  return {
+    engine,
+    gateway,
+    adapters,
+    lines,
+    logger,
+    complete: asking(completions),
+    chat: asking(chat),
+    [Symbol.asyncDispose]: () => adapters.close(),
+  };
+}
+
+function inOpenAiForm(answer: Answer<OpenAiRequest>, protocol: OpenAiProtocol) {
+  const { adapter, digest, ended } = answer;
+  return {
+    adapter,
+    digest,
+    ended,
+    frames: () => protocol.frames(answer),
+    whole: () => protocol.whole(answer),
+    pause: () => answer.pause(),
+    resume: () => answer.resume(),
+    cancel: () => answer.cancel(),
+  };
 }
 
 export async function openServerRig(options: RigOptions = {}): Promise<ServerRig> {

@@ -4,6 +4,7 @@ import { text as readAll } from "node:stream/consumers";
 import type { Command } from "commander";
 import { silent } from "../../base/log.js";
 import type { Answer } from "../../gateway/answer.js";
+import { openAiProtocols } from "../../gateway/openai/protocol.js";
 import { loadTokenizer } from "../../text/tokenizer/tokenizer.js";
 import { locate } from "../hub/model-folder.js";
 import { addOptions, readOptions } from "../options/command-line.js";
@@ -52,9 +53,11 @@ async function generate(prompt: string, settings: GenerateSettings, json: boolea
   if (settings.adapter !== null) requireAdapter(settings.adapter, stack);
   const body = bodyOf(prompt, settings, settings.adapter ?? stack.name, !json);
   const { gateway } = stack;
-  const answer = await (settings.chat ? gateway.chat(body, shutdown.signal) : gateway.complete(body, shutdown.signal));
+  const protocol = openAiProtocols(gateway)[settings.chat ? "chat" : "completions"];
+  const reading = { route: protocol.route, read: () => protocol.read(body) };
+  const answer = await gateway.complete(reading, shutdown.signal);
   try {
-    if (json) printJson(terminal.stdout, (await answer.collect()).data);
+    if (json) printJson(terminal.stdout, await protocol.whole(answer));
     else await stream(answer, terminal);
   } catch (error) {
     if (!shutdown.signal.aborted) throw error;
@@ -108,13 +111,7 @@ function bodyOf(prompt: string, settings: GenerateSettings, model: string, strea
   };
 }
 
-async function stream(answer: Answer, terminal: Terminal): Promise<void> {
-  for await (const part of answer.parts()) {
-    if (part.type !== "chunk") continue;
-    for (const choice of part.data.choices) {
-      const piece = "text" in choice ? choice.text : choice.delta.content;
-      if (piece) terminal.stdout.write(piece);
-    }
-  }
+async function stream(answer: Pick<Answer, "parts">, terminal: Terminal): Promise<void> {
+  for await (const { text } of answer.parts()) if (text !== "") terminal.stdout.write(text);
   printLine(terminal.stdout, "");
 }

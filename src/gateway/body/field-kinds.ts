@@ -1,14 +1,8 @@
 /** Schemas of the kinds of value that parameters have. Know no parameter. */
 import * as v from "valibot";
 import { isObject } from "../../base/json.js";
-import type { GatewayOptions } from "../options.js";
+import type { RequestBounds } from "../options.js";
 import { describe, Found } from "./parse.js";
-
-/** What reading a field depends on: bounds, and the model's sizes. */
-export interface FieldBounds extends GatewayOptions {
-  readonly vocabSize: number;
-  readonly maxContext: number;
-}
 
 export const integer = (min: number, max: number) => {
   const rule = `must be an integer from ${min} to ${max}`;
@@ -39,7 +33,7 @@ export function strangerIn(ids: readonly unknown[], vocabSize: number, where = "
 }
 
 /** A list of `min` to `max` token ids. Names the first item that is none. */
-export function tokenIds({ vocabSize }: Pick<FieldBounds, "vocabSize">, min: number, max: number) {
+export function tokenIds({ vocabSize }: Pick<RequestBounds, "vocabSize">, min: number, max: number) {
   const rule = `must be a list of ${min} to ${max} token ids (0 to ${vocabSize - 1})`;
   return v.pipe(
     v.array(v.unknown(), rule),
@@ -58,3 +52,10 @@ export function tokenIds({ vocabSize }: Pick<FieldBounds, "vocabSize">, min: num
 export function objectField(rule: string) {
   return v.custom<Record<string, unknown>>(isObject, rule);
 }
+
+const modelRule = "must be the name of a model, a string of 1 to 512 characters";
+
+/** `model`: absent is the base. */
+export const modelField = v.optional(
+  v.pipe(v.string(modelRule), v.minLength(1, modelRule), v.maxLength(512, modelRule)),
+);

@@ -2,10 +2,11 @@
 import * as v from "valibot";
 import { isObject, type Json } from "../../base/json.js";
 import type { ChatMessage } from "../../text/types.js";
-import { type FieldBounds, flag, integer, listOf, objectField } from "../body/field-kinds.js";
+import { flag, integer, listOf, objectField } from "../body/field-kinds.js";
 import { type BodyFormat, describe, describeWord, type Fault, Found, invalid, parse, shorten } from "../body/parse.js";
+import type { RequestBounds } from "../options.js";
 import type { ChatInput, ChatRequest } from "../requests.js";
-import { commonOf } from "./common-request.js";
+import { type AnswerForm, commonOf } from "./common-request.js";
 import { commonCross, commonEntries } from "./fields.js";
 import { chatIgnored } from "./ignored-fields.js";
 
@@ -27,7 +28,7 @@ const ownNames = [
 ];
 
 /** Entries of a schema for a chat and how its template renders it. */
-export function templateEntries(bounds: FieldBounds) {
+export function templateEntries(bounds: RequestBounds) {
   const rule = `must be a list of 1 to ${bounds.maxMessages} messages`;
   return {
     messages: listOf(messageField(), 1, bounds.maxMessages, rule),
@@ -68,7 +69,7 @@ export function* templateCross(body: Json): Iterable<Fault> {
   }
 }
 
-export function chatFormat(bounds: FieldBounds) {
+export function chatFormat(bounds: RequestBounds) {
   const entries = {
     ...commonEntries(bounds),
     ...templateEntries(bounds),
@@ -80,7 +81,7 @@ export function chatFormat(bounds: FieldBounds) {
 }
 
 /** Throws LorikeetError `invalid_value` or `unsupported_parameter` with every fault. */
-export function parseChat(format: ReturnType<typeof chatFormat>, body: unknown): ChatRequest {
+export function parseChat(format: ReturnType<typeof chatFormat>, body: unknown): ChatRequest & AnswerForm {
   const fields = parse(format, body);
   return {
     kind: "chat",

@@ -1,6 +1,18 @@
 /** Turns the parsed fields that both kinds of request share into the request's own words. */
 import type * as v from "valibot";
+import type { GenerationRequest } from "../requests.js";
 import type { commonEntries } from "./fields.js";
+
+/** What a request says of how its answer is written, and no one but the serializer reads. */
+export interface AnswerForm {
+  readonly includeUsage: boolean;
+  /** Every chunk has its choice's usage so far. */
+  readonly continuousUsage: boolean;
+  /** Log-probabilities name tokens by their ids. */
+  readonly namesTokensById: boolean;
+}
+
+export type OpenAiRequest = GenerationRequest & AnswerForm;
 
 type CommonFields = v.InferOutput<v.ObjectSchema<ReturnType<typeof commonEntries>, undefined>>;
 

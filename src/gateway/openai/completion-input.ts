@@ -1,14 +1,15 @@
 /** The body of `completions`: an untrusted object in, a CompletionRequest or every fault out. */
 import * as v from "valibot";
 import type { Json } from "../../base/json.js";
-import { type FieldBounds, firstStranger, flag, integer, strangerIn } from "../body/field-kinds.js";
+import { firstStranger, flag, integer, strangerIn } from "../body/field-kinds.js";
 import { type BodyFormat, describe, type Fault, Found, invalid, parse } from "../body/parse.js";
+import type { RequestBounds } from "../options.js";
 import type { CompletionRequest, Prompt } from "../requests.js";
-import { commonOf } from "./common-request.js";
+import { type AnswerForm, commonOf } from "./common-request.js";
 import { commonCross, commonEntries } from "./fields.js";
 import { completionIgnored } from "./ignored-fields.js";
 
-export function completionFormat(bounds: FieldBounds) {
+export function completionFormat(bounds: RequestBounds) {
   const entries = {
     ...commonEntries(bounds),
     prompt: promptField(bounds),
@@ -20,7 +21,10 @@ export function completionFormat(bounds: FieldBounds) {
 }
 
 /** Throws LorikeetError `invalid_value` or `unsupported_parameter` with every fault. */
-export function parseCompletion(format: ReturnType<typeof completionFormat>, body: unknown): CompletionRequest {
+export function parseCompletion(
+  format: ReturnType<typeof completionFormat>,
+  body: unknown,
+): CompletionRequest & AnswerForm {
   const fields = parse(format, body);
   return {
     kind: "completions",
@@ -41,7 +45,7 @@ function* crossFaults(body: Json): Iterable<Fault> {
 const cross = (body: Json): readonly Fault[] => [...crossFaults(body)];
 
 /** A schema for `prompt`: a string, strings, token ids, or lists of token ids. */
-function promptField(bounds: FieldBounds) {
+function promptField(bounds: RequestBounds) {
   const rule =
     `must be a string, a list of up to ${bounds.maxSequences} strings, a list of token ids (0 to ${bounds.vocabSize - 1}), ` +
     `or up to ${bounds.maxSequences} such lists`;
@@ -66,7 +70,7 @@ function promptField(bounds: FieldBounds) {
 }
 
 /** The item of a list that makes it no prompt, and where it stands. */
-function whatIsWrong(value: unknown, { maxSequences, vocabSize }: FieldBounds): unknown {
+function whatIsWrong(value: unknown, { maxSequences, vocabSize }: RequestBounds): unknown {
   if (!Array.isArray(value) || value.length === 0) return value;
   const [first] = value;
   if (typeof first === "number") return strangerIn(value, vocabSize) ?? value;

@@ -1,19 +1,13 @@
 /** The parameters that completions and chat share: their schemas, and what must hold between them. */
 import * as v from "valibot";
 import { isObject, type Json } from "../../base/json.js";
-import { type FieldBounds, flag, integer, listOf, real, tokenIds } from "../body/field-kinds.js";
+import { flag, integer, listOf, modelField, real, tokenIds } from "../body/field-kinds.js";
 import { type Fault, Found, invalid, shorten } from "../body/parse.js";
+import type { RequestBounds } from "../options.js";
 import { repetitionBounds } from "../sampling.js";
 
-const modelRule = "must be the name of a model, a string of 1 to 512 characters";
-
-/** A schema for `model`: absent is the base. */
-export const modelField = v.optional(
-  v.pipe(v.string(modelRule), v.minLength(1, modelRule), v.maxLength(512, modelRule)),
-);
-
 /** A schema for `stop`: one string or a few, none of them empty. */
-function stopField(bounds: FieldBounds) {
+function stopField(bounds: RequestBounds) {
   const rule = `must be a string of 1 to ${bounds.maxStopCharacters} characters, or up to ${bounds.maxStops} of them`;
   const one = v.pipe(v.string(rule), v.minLength(1, rule), v.maxLength(bounds.maxStopCharacters, rule));
   const many = listOf(one, 0, bounds.maxStops, rule);
@@ -24,7 +18,7 @@ function stopField(bounds: FieldBounds) {
 }
 
 /** A schema for `logit_bias`: an object from token id, as a decimal number without leading zeros, to a number from -100 to 100. */
-function biasField(bounds: FieldBounds) {
+function biasField(bounds: RequestBounds) {
   const rule =
     `must be an object of up to ${bounds.maxLogitBias} token ids (0 to ${bounds.vocabSize - 1}) ` +
     "and numbers from -100 to 100";
@@ -75,7 +69,7 @@ function seedField() {
 }
 
 /** A schema for `truncate_prompt_tokens`: how many are kept, or -1 for as many as there is room for. */
-function truncationField({ maxContext }: FieldBounds) {
+function truncationField({ maxContext }: RequestBounds) {
   const rule = `must be -1 or an integer from 1 to ${maxContext}`;
   return v.pipe(
     v.number(rule),
@@ -92,7 +86,7 @@ function streamOptionsField() {
 }
 
 /** Entries of a schema for everything that the two kinds of request have in common. */
-export function commonEntries(bounds: FieldBounds) {
+export function commonEntries(bounds: RequestBounds) {
   return {
     model: modelField,
     max_tokens: v.optional(integer(0, bounds.maxContext)),

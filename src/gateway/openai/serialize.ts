@@ -1,6 +1,11 @@
-/** The OpenAI forms of an answer: chunks of a stream and whole answers, for completions and for chat. Pure functions of parts. */
+/** The OpenAI form of an answer: chunks of a stream and whole answers, for completions and for chat. */
+import { randomUUID } from "node:crypto";
+import { assert } from "../../base/errors.js";
 import type { Tokenizer } from "../../text/types.js";
-import type { Choice, ChoicePart, Extras, Usage } from "../parts.js";
+import type { Answer } from "../answer.js";
+import type { RequestSummary } from "../observer.js";
+import type { ChoicePart, Usage } from "../parts.js";
+import type { OpenAiRequest } from "./common-request.js";
 import {
   type ChatLogprobs,
   type CompletionLogprobs,
@@ -12,34 +17,35 @@ import {
   spellerOf,
 } from "./logprobs.js";
 
-export interface WireUsage {
+export interface UsageCounts {
   readonly prompt_tokens: number;
   readonly completion_tokens: number;
   readonly total_tokens: number;
-  /** Not yet known while an answer is made. */
+  /** Not yet known while an answer is generated. */
   readonly prompt_tokens_details?: { readonly cached_tokens: number };
 }
 
-export interface WireExtras {
+/** What Lorikeet adds to usage. */
+export interface LorikeetFields {
   readonly adapter: string | null;
   readonly digest: string | null;
-  readonly queue_ms: number;
+  readonly queue_ms: number | null;
   readonly time_to_first_token_ms: number | null;
 }
 
-type Finish = "stop" | "length" | null;
+type Finish = ChoicePart["finish"];
 
 interface TokenIds {
   readonly token_ids?: readonly number[];
 }
 
 /** What vLLM says of a prompt: in the choice of a completion, beside the choices of a chat. */
-interface PromptExtras {
+interface PromptFields {
   readonly prompt_token_ids?: readonly number[];
   readonly prompt_logprobs?: PromptLogprobs;
 }
 
-export interface CompletionChoice extends TokenIds, PromptExtras {
+export interface CompletionChoice extends TokenIds, PromptFields {
   readonly index: number;
   readonly text: string;
   readonly logprobs: CompletionLogprobs | null;
@@ -60,6 +66,7 @@ export interface ChatChoice extends TokenIds {
   readonly finish_reason: Finish;
 }
 
+/** What every chunk of a stream, and the whole answer, begin with. */
 interface Head {
   readonly id: string;
   readonly created: number;
@@ -68,83 +75,154 @@ interface Head {
   readonly system_fingerprint: string;
 }
 
-/**
- * One `data:` of a stream, or one WebSocket chunk. `usage` is there when it was asked for: null until the last chunk, or in
- * every chunk that of its choice so far.
- */
-export interface WireChunk extends Head, PromptExtras {
+/** `usage` is there when it was asked for: null until the last chunk, or in every chunk that of its choice so far. */
+export interface AnswerChunk extends Head, PromptFields {
   readonly object: "text_completion" | "chat.completion.chunk";
   readonly choices: readonly (CompletionChoice | ChatChunkChoice)[];
-  readonly usage?: WireUsage | null;
-  readonly lorikeet?: WireExtras;
+  readonly usage?: UsageCounts | null;
+  readonly lorikeet?: LorikeetFields;
 }
 
-export interface WireAnswer extends Head, PromptExtras {
+export interface WholeAnswer extends Head, PromptFields {
   readonly object: "text_completion" | "chat.completion";
   readonly choices: readonly (CompletionChoice | ChatChoice)[];
-  readonly usage: WireUsage;
+  readonly usage: UsageCounts;
 }
 
-export interface WireOptions extends Head {
-  readonly kind: "completions" | "chat";
+export interface SerializerContext {
   readonly tokenizer: Tokenizer | null;
-  readonly includeUsage: boolean;
-  readonly continuousUsage: boolean;
-  readonly hasLogprobs: boolean;
-  readonly namesTokensById: boolean;
-  readonly returnTokenIds: boolean;
-  /** All choices have one prompt. */
-  readonly hasOnePrompt: boolean;
+  readonly fingerprint: string;
 }
 
-/** What forms need besides a choice. */
-interface Form extends WireOptions {
-  readonly spell: Spell;
-}
+/** Writes one answer. */
+export class Serializer {
+  readonly #request: OpenAiRequest;
+  readonly #isChat: boolean;
+  readonly #head: Head;
+  readonly #tokenizer: Tokenizer | null;
+  readonly #spell: Spell;
 
-/** How one generation is spelled. */
-export interface Wire {
-  chunk(part: ChoicePart): WireChunk;
-  usageChunk(usage: Usage, extras: Extras): WireChunk;
-  answer(choices: readonly Choice[], usage: Usage): WireAnswer;
-}
+  constructor({ request, model }: Answer<OpenAiRequest>, { tokenizer, fingerprint }: SerializerContext) {
+    this.#request = request;
+    this.#isChat = request.kind === "chat";
+    this.#tokenizer = tokenizer;
+    this.#spell = spellerOf(tokenizer, request.namesTokensById);
+    this.#head = {
+      id: `${this.#isChat ? "chatcmpl" : "cmpl"}-${randomUUID()}`,
+      created: Math.floor(Date.now() / 1000),
+      model,
+      system_fingerprint: fingerprint,
+    };
+  }
 
-export function wireOf(options: WireOptions): Wire {
-  const { kind, id, created, model, system_fingerprint } = options;
-  const form = { ...options, spell: spellerOf(options.tokenizer, options.namesTokensById) };
-  const head = { id, created, model, system_fingerprint };
-  const chunkObject = kind === "chat" ? "chat.completion.chunk" : "text_completion";
-  const chunkForm = kind === "chat" ? chatChunk : completionChoice;
-  return {
-    chunk: (part) => ({
-      ...head,
-      object: chunkObject,
-      choices: [chunkForm(form, part)],
-      ...besideChoices(form, part),
-      ...usageSoFar(options, part),
-    }),
-    usageChunk: (usage, extras) => ({
-      ...head,
-      object: chunkObject,
+  chunk(part: ChoicePart): AnswerChunk {
+    return {
+      ...this.#head,
+      object: this.#chunkObject,
+      choices: [this.#isChat ? this.#chatChunk(part) : this.#completionChoice(part)],
+      ...this.#besideChoices(part),
+      ...this.#usageSoFar(part),
+    };
+  }
+
+  /** The last chunk, where usage was asked for. */
+  usageChunk(summary: RequestSummary): AnswerChunk {
+    return {
+      ...this.#head,
+      object: this.#chunkObject,
       choices: [],
-      usage: wireUsage(usage),
-      lorikeet: wireExtras(extras),
-    }),
-    answer: (choices, usage) => ({
-      ...head,
-      object: kind === "chat" ? "chat.completion" : "text_completion",
-      choices: choices.map((choice) => (kind === "chat" ? chatChoice : completionChoice)(form, choice)),
-      ...(choices[0] ? besideChoices(form, choices[0]) : {}),
-      usage: wireUsage(usage),
-    }),
-  };
+      usage: usageOf(summary),
+      lorikeet: lorikeetOf(summary),
+    };
+  }
+
+  whole(choices: readonly ChoicePart[], summary: RequestSummary): WholeAnswer {
+    const [first] = choices;
+    return {
+      ...this.#head,
+      object: this.#isChat ? "chat.completion" : "text_completion",
+      choices: choices.map((choice) => (this.#isChat ? this.#chatChoice(choice) : this.#completionChoice(choice))),
+      ...(first ? this.#besideChoices(first) : {}),
+      usage: usageOf(summary),
+    };
+  }
+
+  get #chunkObject(): AnswerChunk["object"] {
+    return this.#isChat ? "chat.completion.chunk" : "text_completion";
+  }
+
+  #usageSoFar({ usage }: ChoicePart): Pick<AnswerChunk, "usage"> {
+    if (this.#request.continuousUsage) return { usage: countsOf(usage) };
+    return this.#request.includeUsage ? { usage: null } : {};
+  }
+
+  /** The prompt's ids where there is one prompt, and for a chat all that is said of it. Once in a stream: with the first choice. */
+  #besideChoices({ index, promptIds, promptLogprobs: entries }: ChoicePart): PromptFields {
+    const hasOnePrompt = this.#request.kind === "chat" || this.#request.prompts.length === 1;
+    if (index > 0 || !hasOnePrompt) return {};
+    return {
+      ...(promptIds ? { prompt_token_ids: promptIds } : {}),
+      ...(this.#isChat ? this.#logprobsOfPrompt(entries) : {}),
+    };
+  }
+
+  #logprobsOfPrompt(entries: ChoicePart["promptLogprobs"]): Pick<PromptFields, "prompt_logprobs"> {
+    return entries ? { prompt_logprobs: promptLogprobs(this.#spell, entries) } : {};
+  }
+
+  #completionChoice(choice: ChoicePart): CompletionChoice {
+    return {
+      index: choice.index,
+      text: choice.text,
+      logprobs: this.#hasLogprobs ? completionLogprobs(this.#spell, choice.tokens) : null,
+      finish_reason: choice.finish,
+      ...this.#tokenIds(choice),
+      ...(choice.promptIds ? { prompt_token_ids: choice.promptIds } : {}),
+      ...this.#logprobsOfPrompt(choice.promptLogprobs),
+    };
+  }
+
+  #chatChunk(part: ChoicePart): ChatChunkChoice {
+    const role = part.isFirst ? { role: "assistant" as const, content: part.text } : {};
+    return {
+      index: part.index,
+      delta: part.text === "" ? role : { ...role, content: part.text },
+      logprobs: part.tokens.length > 0 ? this.#chatLogprobs(part) : null,
+      finish_reason: part.finish,
+      ...this.#tokenIds(part),
+    };
+  }
+
+  #chatChoice(choice: ChoicePart): ChatChoice {
+    return {
+      index: choice.index,
+      message: { role: "assistant", content: choice.text, refusal: null },
+      logprobs: this.#chatLogprobs(choice),
+      finish_reason: choice.finish,
+      ...this.#tokenIds(choice),
+    };
+  }
+
+  #chatLogprobs({ tokens }: ChoicePart): ChatLogprobs | null {
+    return this.#hasLogprobs ? chatLogprobs(this.#spell, this.#tokenizer, tokens) : null;
+  }
+
+  get #hasLogprobs(): boolean {
+    return this.#request.logprobs !== null;
+  }
+
+  #tokenIds({ tokens, echoedTokens }: ChoicePart): TokenIds {
+    return this.#request.returnTokenIds ? { token_ids: tokens.slice(echoedTokens).map((piece) => piece.id) } : {};
+  }
 }
 
-export function wireUsage(usage: Usage): WireUsage & Required<Pick<WireUsage, "prompt_tokens_details">> {
+/** Of an answer that has ended without a fault. */
+export function usageOf({ usage }: RequestSummary): UsageCounts {
+  assert(usage, "an answer that was generated has its tokens counted");
   return { ...countsOf(usage), prompt_tokens_details: { cached_tokens: usage.cachedTokens } };
 }
 
-function countsOf({ promptTokens, completionTokens }: Usage): WireUsage {
+function countsOf({ promptTokens, completionTokens }: Usage): UsageCounts {
   return {
     prompt_tokens: promptTokens,
     completion_tokens: completionTokens,
@@ -152,70 +230,10 @@ function countsOf({ promptTokens, completionTokens }: Usage): WireUsage {
   };
 }
 
-function usageSoFar({ includeUsage, continuousUsage }: WireOptions, { usage }: ChoicePart): Pick<WireChunk, "usage"> {
-  if (continuousUsage) return { usage: countsOf(usage) };
-  return includeUsage ? { usage: null } : {};
+export function lorikeetOf({ adapter, digest, queueMs, timeToFirstTokenMs }: RequestSummary): LorikeetFields {
+  return { adapter, digest, queue_ms: rounded(queueMs), time_to_first_token_ms: rounded(timeToFirstTokenMs) };
 }
 
-/** The prompt's ids where there is one prompt, and for a chat all that is said of it. Once in a stream: with the first choice. */
-function besideChoices(form: Form, { index, promptIds, promptLogprobs: entries }: Choice): PromptExtras {
-  if (index > 0 || !form.hasOnePrompt) return {};
-  return {
-    ...(promptIds ? { prompt_token_ids: promptIds } : {}),
-    ...(form.kind === "chat" ? logprobsOfPrompt(form, entries) : {}),
-  };
-}
-
-function logprobsOfPrompt(form: Form, entries: Choice["promptLogprobs"]): Pick<PromptExtras, "prompt_logprobs"> {
-  return entries ? { prompt_logprobs: promptLogprobs(form.spell, entries) } : {};
-}
-
-export function wireExtras(extras: Extras): WireExtras {
-  return {
-    adapter: extras.adapter,
-    digest: extras.digest,
-    queue_ms: rounded(extras.queueMs),
-    time_to_first_token_ms: extras.timeToFirstTokenMs === null ? null : rounded(extras.timeToFirstTokenMs),
-  };
-}
-
-function completionChoice(form: Form, choice: Choice): CompletionChoice {
-  return {
-    index: choice.index,
-    text: choice.text,
-    logprobs: form.hasLogprobs ? completionLogprobs(form.spell, choice.tokens) : null,
-    finish_reason: choice.finish,
-    ...tokenIds(form, choice),
-    ...(choice.promptIds ? { prompt_token_ids: choice.promptIds } : {}),
-    ...logprobsOfPrompt(form, choice.promptLogprobs),
-  };
-}
-
-function chatChunk(form: Form, part: ChoicePart): ChatChunkChoice {
-  const role = part.isFirst ? { role: "assistant" as const, content: part.text } : {};
-  return {
-    index: part.index,
-    delta: part.text === "" ? role : { ...role, content: part.text },
-    logprobs: form.hasLogprobs && part.tokens.length > 0 ? chatLogprobs(form.spell, form.tokenizer, part.tokens) : null,
-    finish_reason: part.finish,
-    ...tokenIds(form, part),
-  };
-}
-
-function chatChoice(form: Form, choice: Choice): ChatChoice {
-  return {
-    index: choice.index,
-    message: { role: "assistant", content: choice.text, refusal: null },
-    logprobs: form.hasLogprobs ? chatLogprobs(form.spell, form.tokenizer, choice.tokens) : null,
-    finish_reason: choice.finish,
-    ...tokenIds(form, choice),
-  };
-}
-
-function tokenIds({ returnTokenIds }: Form, { tokens, echoedTokens }: Choice): TokenIds {
-  return returnTokenIds ? { token_ids: tokens.slice(echoedTokens).map((piece) => piece.id) } : {};
-}
-
-function rounded(ms: number): number {
-  return Math.round(ms * 1000) / 1000;
+function rounded(ms: number | null): number | null {
+  return ms === null ? null : Math.round(ms * 1000) / 1000;
 }

@@ -4,6 +4,7 @@ import * as v from "valibot";
 import { LorikeetError } from "../../base/errors.js";
 import { type BodyFormat, parse } from "../../gateway/body/parse.js";
 import type { Gateway } from "../../gateway/gateway.js";
+import { AdapterCalls } from "../../gateway/vllm/adapter-calls.js";
 import type { ReaderBounds } from "../reader-pace.js";
 import { contextOf } from "./context.js";
 import { sendJson, sendPieces } from "./send.js";
@@ -18,7 +19,8 @@ const uploadLimits: ReadonlySet<string> = new Set([
 ]);
 
 export function adapterHandlers(gateway: Gateway, bounds: ReaderBounds) {
-  const { adapters, loraPaths } = gateway;
+  const { adapters } = gateway;
+  const calls = new AdapterCalls(adapters);
   return {
     list: async (_req: Request, res: Response): Promise<void> => {
       await sendJson(res, { object: "list", data: adapters.list() }, bounds);
@@ -62,10 +64,10 @@ export function adapterHandlers(gateway: Gateway, bounds: ReaderBounds) {
       await sendPieces(res, tar, bounds);
     },
     load: async (req: Request, res: Response): Promise<void> => {
-      res.type("text/plain").send(await loraPaths.load(req.body));
+      res.type("text/plain").send(await calls.load(req.body));
     },
     unload: async (req: Request, res: Response): Promise<void> => {
-      res.type("text/plain").send(await loraPaths.unload(req.body));
+      res.type("text/plain").send(await calls.unload(req.body));
     },
   };
 }

@@ -3,6 +3,8 @@ import express, { type Express, type NextFunction, type Request, type RequestHan
 import { LorikeetError } from "../../base/errors.js";
 import type { Logger } from "../../base/log.js";
 import type { Gateway } from "../../gateway/gateway.js";
+import { openAiProtocols } from "../../gateway/openai/protocol.js";
+import { vllmErrorForm } from "../../gateway/vllm/errors.js";
 import { type Access, keyMiddleware, sourceMiddleware } from "../access/access.js";
 import type { ClientAddressOf } from "../access/client-address.js";
 import type { Connections } from "../access/connections.js";
@@ -18,7 +20,6 @@ import { discardBody } from "./linger.js";
 import { prefersPage, sendFaultPage, sendRoot } from "./page.js";
 import { sendJson } from "./send.js";
 import { tokenizeHandlers } from "./tokenize-routes.js";
-import { sendVllmFault } from "./vllm-fault.js";
 
 export interface AppParts {
   readonly gateway: Gateway;
@@ -115,6 +116,7 @@ function addMetrics(app: Express, { metrics }: Pick<AppParts, "metrics">): void 
 function addApi(app: Express, { gateway, gate, metrics, ...parts }: AppParts): void {
   const options = { ...parts.options, onLimit: (limit: string) => metrics.limited.inc({ limit }) };
   const json = jsonBody(options);
+  const { completions, chat } = openAiProtocols(gateway);
   const adapters = adapterHandlers(gateway, options);
   const { tokenize, detokenize } = tokenizeHandlers(gateway, options);
   app.use((_req, _res, next) => {
@@ -122,8 +124,8 @@ function addApi(app: Express, { gateway, gate, metrics, ...parts }: AppParts): v
     next();
   });
   const api = (path: string, handlers: Handlers): void => route(app, [`/v1${path}`, path], handlers);
-  api("/completions", { post: [json, generateHandler("completions", gateway, options)] });
-  api("/chat/completions", { post: [json, generateHandler("chat", gateway, options)] });
+  api("/completions", { post: [json, generateHandler(completions, gateway, options)] });
+  api("/chat/completions", { post: [json, generateHandler(chat, gateway, options)] });
   api("/tokenize", { post: [json, tokenize] });
   api("/detokenize", { post: [json, detokenize] });
   api("/ws", {
@@ -149,13 +151,13 @@ function addApi(app: Express, { gateway, gate, metrics, ...parts }: AppParts): v
     delete: [adapters.remove],
   });
   api("/adapters/:name/download", { get: [adapters.download] });
-  api("/load_lora_adapter", { post: [likeVllm, json, adapters.load] });
-  api("/unload_lora_adapter", { post: [likeVllm, json, adapters.unload] });
+  api("/load_lora_adapter", { post: [vllmErrors, json, adapters.load] });
+  api("/unload_lora_adapter", { post: [vllmErrors, json, adapters.unload] });
 }
 
 /** Faults of what follows are told in vLLM's form. */
-function likeVllm(_req: Request, res: Response, next: NextFunction): void {
-  contextOf(res).isLikeVllm = true;
+function vllmErrors(_req: Request, res: Response, next: NextFunction): void {
+  contextOf(res).errorForm = vllmErrorForm;
   next();
 }
 
@@ -189,7 +191,7 @@ function faultMiddleware({ logger, options }: Pick<AppParts, "logger" | "options
     if (fault.code === "draining") res.setHeader("connection", "close");
     // The banner's address, in a browser, of a server with keys.
     const isForReader = req.path === "/" && fault.code === "invalid_api_key" && prefersPage(req);
-    const send = isForReader ? sendFaultPage : context.isLikeVllm ? sendVllmFault : sendFault;
-    send(res, fault, options.privateFolders);
+    if (isForReader) sendFaultPage(res, fault, options.privateFolders);
+    else sendFault(res, fault, options.privateFolders, context.errorForm);
   };
 }

@@ -5,6 +5,7 @@ import type { NextFunction, Request, Response } from "express";
 import type { LorikeetError } from "../../base/errors.js";
 import type { Logger } from "../../base/log.js";
 import type { RequestSummary } from "../../gateway/observer.js";
+import type { ErrorForm } from "../../gateway/protocol.js";
 import type { ClientAddressOf } from "../access/client-address.js";
 import type { Metrics } from "../metrics/metrics.js";
 import type { ServerOptions } from "../options.js";
@@ -18,8 +19,8 @@ export interface RequestContext {
   readonly signal: AbortSignal;
   /** The fault that was answered. */
   fault: LorikeetError | null;
-  /** Faults have vLLM's form. */
-  isLikeVllm?: boolean;
+  /** The form of faults, where it is not OpenAI's. */
+  errorForm?: ErrorForm;
   /** The body, where the operator asked for bodies in the log. */
   body?: unknown;
   /** The model that was asked for, where it exists: of a request that never began. */

@@ -1,10 +1,11 @@
-/** `POST /v1/completions` and `POST /v1/chat/completions`: one body in, one JSON answer or one stream of events out. */
-import type { Request, Response } from "express";
+/** The routes that generate, in any protocol: one body in, one JSON answer or one stream of events out. */
+import type { Request as HttpRequest, Response } from "express";
 import { LorikeetError } from "../../base/errors.js";
 import type { Answer } from "../../gateway/answer.js";
 import type { Gateway } from "../../gateway/gateway.js";
 import { asFault } from "../../gateway/generation.js";
-import type { Route } from "../../gateway/observer.js";
+import type { Protocol } from "../../gateway/protocol.js";
+import type { GenerationRequest } from "../../gateway/requests.js";
 import { askedModel } from "../asked-model.js";
 import type { ServerOptions } from "../options.js";
 import type { ReaderBounds } from "../reader-pace.js";
@@ -12,35 +13,47 @@ import { contextOf } from "./context.js";
 import { sendJson } from "./send.js";
 import { streamAnswer } from "./sse.js";
 
-export function generateHandler(route: Route, gateway: Gateway, options: ServerOptions & ReaderBounds) {
-  return async (req: Request, res: Response): Promise<void> => {
+export function generateHandler<Request extends GenerationRequest>(
+  protocol: Protocol<Request>,
+  gateway: Gateway,
+  options: ServerOptions & ReaderBounds,
+) {
+  return async (req: HttpRequest, res: Response): Promise<void> => {
     const context = contextOf(res);
     const body: unknown = req.body;
     if (options.logPrompts) context.body = body;
     Object.assign(context, askedModel(gateway, body));
-    const answer = await (route === "chat"
-      ? gateway.chat(body, context.signal, req.socket)
-      : gateway.complete(body, context.signal, req.socket));
+    const reading = { route: protocol.route, read: () => protocol.read(body) };
+    const answer = await gateway.complete(reading, context.signal, req.socket);
     context.summary = answer.ended;
     setIdentity(res, answer);
-    if (answer.stream) context.fault = await streamAnswer(answer, res, options);
-    else await sendWhole(answer, res, context.signal, options);
+    if (answer.request.stream) context.fault = await streamAnswer(protocol, answer, res, options);
+    else await sendWhole(protocol, answer, res, context.signal, options);
   };
 }
 
-function setIdentity(res: Response, answer: Answer): void {
-  res.setHeader("x-queue-ms", answer.queueMs.toFixed(3));
-  if (answer.adapter !== null) res.setHeader("x-adapter", answer.adapter);
-  if (answer.digest !== null) res.setHeader("x-adapter-digest", answer.digest);
+function setIdentity(
+  res: Response,
+  { queueMs, adapter, digest }: Pick<Answer, "queueMs" | "adapter" | "digest">,
+): void {
+  res.setHeader("x-queue-ms", queueMs.toFixed(3));
+  if (adapter !== null) res.setHeader("x-adapter", adapter);
+  if (digest !== null) res.setHeader("x-adapter-digest", digest);
 }
 
-async function sendWhole(answer: Answer, res: Response, signal: AbortSignal, bounds: ReaderBounds): Promise<void> {
+async function sendWhole<Request extends GenerationRequest>(
+  protocol: Protocol<Request>,
+  answer: Answer<Request>,
+  res: Response,
+  signal: AbortSignal,
+  bounds: ReaderBounds,
+): Promise<void> {
   try {
-    const { data, lorikeet } = await answer.collect();
+    const whole = await protocol.whole(answer);
     if (signal.aborted) throw new LorikeetError("cancelled", "The client left.");
-    const first = lorikeet.time_to_first_token_ms;
-    if (first !== null) res.setHeader("x-time-to-first-token-ms", first.toFixed(3));
-    await sendJson(res, data, bounds);
+    const { timeToFirstTokenMs } = await answer.ended;
+    if (timeToFirstTokenMs !== null) res.setHeader("x-time-to-first-token-ms", timeToFirstTokenMs.toFixed(3));
+    await sendJson(res, whole, bounds);
   } catch (error) {
     answer.cancel();
     throw asFault(error);

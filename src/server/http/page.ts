@@ -2,7 +2,7 @@
 import { createHash } from "node:crypto";
 import type { Request, Response } from "express";
 import type { LorikeetError } from "../../base/errors.js";
-import { errorBody, faultHeaders } from "../fault.js";
+import { faultHeaders, publicFault } from "../fault.js";
 
 const links = {
   models: "/v1/models",
@@ -41,7 +41,7 @@ export function sendRoot(req: Request, res: Response): void {
 export function sendFaultPage(res: Response, fault: LorikeetError, privateFolders: readonly string[]): void {
   res.vary("Accept");
   for (const [name, value] of Object.entries(faultHeaders(fault))) res.setHeader(name, value);
-  const { message } = errorBody(fault, privateFolders).error;
+  const { message } = publicFault(fault, privateFolders);
   sendPage(res, fault.status, `<p><strong>${escapeHtml(message)}</strong></p>${what}`);
 }
 

@@ -1,9 +1,11 @@
 /** Server-sent events over one response: frames, keep-alive comments, back-pressure. Knows no request. */
 import type { Response } from "express";
 import type { LorikeetError } from "../../base/errors.js";
-import type { Answer, AnswerPart } from "../../gateway/answer.js";
+import type { Answer } from "../../gateway/answer.js";
 import { asFault } from "../../gateway/generation.js";
-import { errorBody } from "../fault.js";
+import type { ErrorForm, Frame, Protocol } from "../../gateway/protocol.js";
+import type { GenerationRequest } from "../../gateway/requests.js";
+import { publicFault } from "../fault.js";
 import { type PumpBounds, pumpAnswer, type Sink } from "../pump.js";
 import { jsonPieces } from "./json-pieces.js";
 import { ResponseReader } from "./response-reader.js";
@@ -13,8 +15,13 @@ export interface StreamBounds extends PumpBounds {
   readonly privateFolders: readonly string[];
 }
 
-/** Sends the status at once, then every chunk, then `[DONE]`; a fault in between is one frame. Returns the fault, if any. */
-export async function streamAnswer(answer: Answer, res: Response, bounds: StreamBounds): Promise<LorikeetError | null> {
+/** Sends the status at once, then every frame; a fault in between is the last one. Returns the fault, if any. */
+export async function streamAnswer<Request extends GenerationRequest>(
+  protocol: Protocol<Request>,
+  answer: Answer<Request>,
+  res: Response,
+  bounds: StreamBounds,
+): Promise<LorikeetError | null> {
   res.writeHead(200, {
     "content-type": "text/event-stream; charset=utf-8",
     "cache-control": "no-cache, no-transform",
@@ -26,20 +33,25 @@ export async function streamAnswer(answer: Answer, res: Response, bounds: Stream
     if (!res.writableNeedDrain && !sink.isAmidEvent) res.write(": keep-alive\n\n");
   }, bounds.streamKeepAliveMs);
   try {
-    await pumpAnswer(answer, sink, bounds);
+    await pumpAnswer(answer, protocol.frames(answer), sink, bounds);
     res.end();
     return null;
   } catch (error) {
-    return endWithFault(res, asFault(error), bounds.privateFolders);
+    return endWithFault(res, asFault(error), protocol.errorForm, bounds.privateFolders);
   } finally {
     clearInterval(keepAlive);
   }
 }
 
-function endWithFault(res: Response, fault: LorikeetError, privateFolders: readonly string[]): LorikeetError {
+function endWithFault(
+  res: Response,
+  fault: LorikeetError,
+  form: ErrorForm,
+  privateFolders: readonly string[],
+): LorikeetError {
   // A reader that is behind would never take the frame: its connection goes.
   if (res.writableNeedDrain) res.destroy();
-  else res.end(`data: ${JSON.stringify(errorBody(fault, privateFolders))}\n\n`);
+  else res.end(`data: ${JSON.stringify(form(publicFault(fault, privateFolders)).body)}\n\n`);
   return fault;
 }
 
@@ -51,14 +63,14 @@ class EventSink extends ResponseReader implements Sink<string> {
     return this.#isAmidEvent;
   }
 
-  *pieces(part: AnswerPart): Generator<string, void, undefined> {
-    if (part.type === "done") {
-      yield "data: [DONE]\n\n";
+  *pieces(frame: Frame): Generator<string, void, undefined> {
+    if (frame.type === "done") {
+      yield `data: ${frame.marker}\n\n`;
       return;
     }
     let before = "data: ";
     let last = "";
-    for (const piece of jsonPieces(part.data)) {
+    for (const piece of jsonPieces(frame.data)) {
       if (last !== "") {
         this.#isAmidEvent = true;
         yield before + last;

@@ -1,13 +1,14 @@
 /** `POST /tokenize` and `POST /detokenize`, as vLLM has them. */
 import type { Request, Response } from "express";
 import type { Gateway } from "../../gateway/gateway.js";
+import { TokenCalls } from "../../gateway/vllm/tokenize.js";
 import { askedModel } from "../asked-model.js";
 import type { ServerOptions } from "../options.js";
 import { contextOf } from "./context.js";
 import { sendJson } from "./send.js";
 
 export function tokenizeHandlers(gateway: Gateway, options: ServerOptions) {
-  const { tokenization } = gateway;
+  const calls = new TokenCalls(gateway);
   const note = (req: Request, res: Response): AbortSignal => {
     const context = contextOf(res);
     if (options.logPrompts) context.body = req.body;
@@ -16,10 +17,10 @@ export function tokenizeHandlers(gateway: Gateway, options: ServerOptions) {
   };
   return {
     tokenize: async (req: Request, res: Response): Promise<void> => {
-      await sendJson(res, await tokenization.tokenize(req.body, note(req, res), req.socket), options);
+      await sendJson(res, await calls.tokenize(req.body, note(req, res), req.socket), options);
     },
     detokenize: async (req: Request, res: Response): Promise<void> => {
-      await sendJson(res, await tokenization.detokenize(req.body, note(req, res)), options);
+      await sendJson(res, await calls.detokenize(req.body, note(req, res)), options);
     },
   };
 }

@@ -2,15 +2,17 @@
 import type { RawData, WebSocket } from "ws";
 import { LorikeetError } from "../../base/errors.js";
 import type { Logger } from "../../base/log.js";
-import type { AnswerPart } from "../../gateway/answer.js";
 import type { Gateway } from "../../gateway/gateway.js";
 import { asFault } from "../../gateway/generation.js";
 import type { RequestSummary } from "../../gateway/observer.js";
+import { openAiError } from "../../gateway/openai/errors.js";
+import type { OpenAiProtocol, OpenAiProtocols } from "../../gateway/openai/protocol.js";
+import type { Frame } from "../../gateway/protocol.js";
 import type { ClientAddressOf } from "../access/client-address.js";
 import type { Connections } from "../access/connections.js";
 import { askedModel } from "../asked-model.js";
 import type { Gate } from "../drain.js";
-import { errorBody } from "../fault.js";
+import { publicFault } from "../fault.js";
 import { faultFields, summaryFields } from "../http/context.js";
 import { jsonPieces } from "../http/json-pieces.js";
 import type { ServerOptions } from "../options.js";
@@ -22,6 +24,7 @@ type Ask = Exclude<SocketMessage, { type: "cancel" }>;
 
 export interface SessionDeps {
   readonly gateway: Gateway;
+  readonly protocols: OpenAiProtocols;
   readonly gate: Gate;
   readonly connections: Connections;
   onLimit(option: string): void;
@@ -94,9 +97,11 @@ export class SocketSession {
     let summary: Promise<RequestSummary> | null = null;
     let fault: LorikeetError | null = null;
     try {
-      const answer = await this.#answer(ask, controller.signal);
+      const { completions, chat } = this.#deps.protocols;
+      const protocol = ask.type === "completions" ? completions : chat;
+      const answer = await this.#answer(protocol, ask, controller.signal);
       summary = answer.ended;
-      await pumpAnswer(answer, sink, { ...this.#deps.options, onLimit: this.#deps.onLimit });
+      await pumpAnswer(answer, protocol.frames(answer), sink, { ...this.#deps.options, onLimit: this.#deps.onLimit });
     } catch (error) {
       fault = asFault(error);
       this.#fail(ask.id, fault, sink, controller.signal);
@@ -107,7 +112,7 @@ export class SocketSession {
     }
   }
 
-  #answer(ask: Ask, signal: AbortSignal) {
+  #answer(protocol: OpenAiProtocol, ask: Ask, signal: AbortSignal) {
     const { gateway } = this.#deps;
     const { stream } = ask.body;
     if (stream !== undefined && stream !== null && stream !== true) {
@@ -116,7 +121,7 @@ export class SocketSession {
       });
     }
     const body = { ...ask.body, stream: true };
-    return ask.type === "completions" ? gateway.complete(body, signal, this) : gateway.chat(body, signal, this);
+    return gateway.complete({ route: protocol.route, read: () => protocol.read(body) }, signal, this);
   }
 
   #refusal(ask: Ask): LorikeetError | null {
@@ -149,7 +154,7 @@ export class SocketSession {
   }
 
   #sendFault(id: string | null, fault: LorikeetError): void {
-    this.#writer.send({ id, type: "error", ...errorBody(fault, this.#deps.options.privateFolders) });
+    this.#writer.send({ id, type: "error", ...openAiError(publicFault(fault, this.#deps.options.privateFolders)) });
   }
 
   #ping(socket: WebSocket): void {
@@ -187,14 +192,9 @@ class SocketSink implements Sink<Fragment> {
     this.#writer = writer;
   }
 
-  *pieces(part: AnswerPart): Generator<Fragment, void, undefined> {
-    const id = this.#id;
-    const message =
-      part.type === "chunk"
-        ? { id, type: "chunk", data: part.data }
-        : { id, type: "done", data: { usage: part.usage, lorikeet: part.lorikeet } };
+  *pieces({ type, data }: Frame): Generator<Fragment, void, undefined> {
     let text: string | null = null;
-    for (const piece of jsonPieces(message)) {
+    for (const piece of jsonPieces({ id: this.#id, type, data })) {
       if (text !== null) yield { text, isLast: false };
       text = piece;
     }

@@ -5,7 +5,8 @@
 import { type Server as HttpServer, type IncomingMessage, STATUS_CODES } from "node:http";
 import type { Duplex } from "node:stream";
 import type { LorikeetError } from "../../base/errors.js";
-import { errorBody, faultHeaders } from "../fault.js";
+import { openAiError } from "../../gateway/openai/errors.js";
+import { faultHeaders, publicFault } from "../fault.js";
 
 /** Whether this is the beginning of a WebSocket's handshake. */
 export function asksForWebSocket({ method, headers }: IncomingMessage): boolean {
@@ -49,7 +50,7 @@ export function refuse(
   lingerMs: number,
   headers: Readonly<Record<string, string>> = {},
 ): void {
-  const body = JSON.stringify(errorBody(fault, []));
+  const body = JSON.stringify(openAiError(publicFault(fault, [])));
   const lines = [
     `HTTP/1.1 ${fault.status} ${STATUS_CODES[fault.status] ?? "Error"}`,
     "content-type: application/json; charset=utf-8",
