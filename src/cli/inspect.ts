@@ -1,4 +1,4 @@
-/** `lorikeet inspect`: what a model or adapter folder holds, as a table or as JSON. Loads no weights. */
+/** `lorikeet inspect`: what a model or adapter folder holds, as a table or as JSON. Loads no weights, but those under a DoRA adapter. */
 
 import { access, readdir } from "node:fs/promises";
 import { join } from "node:path";
@@ -11,6 +11,7 @@ import { linearSites } from "../model/sites.js";
 import { locate } from "./hub/model-folder.js";
 import { formatBytes, formatCount } from "./options/units.js";
 import { renderSampleChat, type SampleChat } from "./sample-chat.js";
+import { checkGains } from "./serve/gain-check.js";
 import { formatFields, formatTable } from "./table.js";
 import { printJson, printLine, type Terminal } from "./terminal.js";
 import { UsageError } from "./usage.js";
@@ -55,6 +56,7 @@ async function inspectAdapter(folder: string, { json, model }: InspectOptions, t
   const base = model === undefined ? null : await openCheckpoint(model);
   const options = base === null ? {} : { baseNames: base.names };
   const description = await describeAdapter(folder, base && linearSites(base.config), options);
+  if (base) await checkGains(base, folder, description.summary);
   if (json) return printJson(terminal.stdout, { folder, ...description });
   printLine(terminal.stdout, formatFields(adapterFields(folder, description)));
   const rows = description.kinds.map(({ path, count, rank, alpha, scale, inFeatures, outFeatures, dtype }) => [

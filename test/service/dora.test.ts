@@ -4,6 +4,9 @@ import { cp } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import { openLocalStore } from "../../src/cli/adapters/local-store.js";
+import { GainCheck } from "../../src/cli/serve/gain-check.js";
+import { openCheckpoint } from "../../src/model/checkpoint/open.js";
+import { linearSites } from "../../src/model/sites.js";
 import { writeSafetensors } from "../../src/tensor/safetensors-write.js";
 import { type EditableTensor, edited, readTensors } from "../adapter/format/helpers.js";
 import {
@@ -19,6 +22,7 @@ import {
   tokensOf,
 } from "../support/client.js";
 import { adapterFolder, oracleRoot, readExpected } from "../support/oracle.js";
+import { runHere } from "../support/program.js";
 import { adaptersFolder, openService, untilVersions } from "../support/service.js";
 
 const peft = "test/fixtures/dora";
@@ -119,6 +123,9 @@ test("a DoRA adapter over an output of length zero is refused where it is sent, 
   await cp(join(oracleRoot, "llama"), model, { recursive: true });
   const weights = join(model, "model.safetensors");
   await writeSafetensors(weights, withZeroRow(await readTensors(weights), "lm_head.weight"), { format: "pt" });
+  const inspected = await runHere(["inspect", adapter, "--model", model]);
+  assert.equal(inspected.code, 5);
+  assert.match(inspected.err, /output 0 of lm_head has the magnitude/);
   await using service = await openService({ model, adapters: folder.path });
   const response = await fetch(`${service.url}/v1/adapters/sent`, { method: "PUT", body: await formOf(adapter) });
   assert.equal(response.status, 422);
@@ -127,4 +134,13 @@ test("a DoRA adapter over an output of length zero is refused where it is sent, 
   await using local = await openLocalStore(folder.path, model);
   await local.store.scan();
   assert.deepEqual(local.store.list(), []);
+});
+
+test("checking a DoRA adapter's magnitudes ends at its deadline", async () => {
+  const model = join(oracleRoot, "llama");
+  const { config } = await openCheckpoint(model);
+  const norms = { of: () => assert.fail("a norm was computed") };
+  const check = new GainCheck(linearSites(config), norms, { timeoutMs: 0 });
+  await assert.rejects(check.check(join(peft, "llama"), { dora: true }), { code: "validation_timeout" });
+  await check.close();
 });

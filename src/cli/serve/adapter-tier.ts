@@ -4,7 +4,7 @@ import { AdapterCache, type AdapterSizes } from "../../adapter/cache/cache.js";
 import type { AdapterLimits } from "../../adapter/format.js";
 import { AdapterStore, type StoreLimits } from "../../adapter/store/store.js";
 import type { AdapterRecord } from "../../adapter/types.js";
-import { Validator, type ValidatorOptions } from "../../adapter/worker/validator.js";
+import { Validator, type ValidatorOptions, validationDefaults } from "../../adapter/worker/validator.js";
 import { AdapterWorker } from "../../adapter/worker/worker.js";
 import { LorikeetError } from "../../base/errors.js";
 import type { Logger } from "../../base/log.js";
@@ -48,7 +48,8 @@ export async function openAdapterTier(options: AdapterTierOptions): Promise<Adap
   const loader = new AdapterWorker();
   const validator = new Validator(validatorOptions);
   const norms = new WeightNorms(checkpoint, { threads: 1 }); // beside steps, which have the other threads
-  const gains = new GainCheck(sites, norms, adapterLimits);
+  const timeoutMs = validatorOptions.timeoutMs ?? validationDefaults.timeoutMs;
+  const gains = new GainCheck(sites, norms, { limits: adapterLimits, timeoutMs });
   const known = new KnownAdapters();
   const cache: AdapterCache = new AdapterCache({
     maxBytes: cacheBytes,

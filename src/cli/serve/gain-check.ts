@@ -3,35 +3,45 @@
  * as loading does and keeps nothing, so that what cannot be served is refused when it is sent, not when it is first asked for.
  */
 
-import type { AdapterLimits } from "../../adapter/format.js";
+import { type AdapterLimits, loadAdapter } from "../../adapter/format.js";
 import type { AdapterSummary } from "../../adapter/types.js";
 import { AdapterWorker } from "../../adapter/worker/worker.js";
 import { Semaphore } from "../../base/async.js";
+import { LorikeetError } from "../../base/errors.js";
 import { foldMagnitudes } from "../../engine/adapters/dora-gains.js";
-import type { LinearSite } from "../../model/types.js";
-import type { WeightNorms } from "../../weights/norms.js";
+import { linearSites } from "../../model/sites.js";
+import type { Checkpoint, LinearSite } from "../../model/types.js";
+import { WeightNorms } from "../../weights/norms.js";
+
+export interface GainCheckOptions {
+  readonly limits?: Partial<AdapterLimits>;
+  /** How long one check may take, from when it starts; a module that is under way is finished. */
+  readonly timeoutMs?: number;
+}
 
 export class GainCheck {
   readonly #sites: readonly LinearSite[];
   readonly #norms: Pick<WeightNorms, "of">;
-  readonly #limits: Partial<AdapterLimits>;
+  readonly #options: GainCheckOptions;
   /** Apart from the thread that loads for requests. */
   readonly #worker = new AdapterWorker({ atOnce: 1 });
   /** One adapter in memory at a time. */
   readonly #turn = new Semaphore(1);
 
-  constructor(sites: readonly LinearSite[], norms: Pick<WeightNorms, "of">, limits: Partial<AdapterLimits> = {}) {
+  constructor(sites: readonly LinearSite[], norms: Pick<WeightNorms, "of">, options: GainCheckOptions = {}) {
     this.#sites = sites;
     this.#norms = norms;
-    this.#limits = limits;
+    this.#options = options;
   }
 
-  /** For a folder that has passed its check otherwise. Throws `adapter_invalid`. */
+  /** For a folder that has passed its check otherwise. Throws `adapter_invalid` or `validation_timeout`. */
   async check(folder: string, { dora, alphas }: Pick<AdapterSummary, "dora" | "alphas">): Promise<void> {
     if (!dora) return;
     await this.#turn.run(async () => {
-      const options = { limits: this.#limits, ...(alphas && { alphas }) };
-      await foldMagnitudes(await this.#worker.load(folder, this.#sites, options), this.#norms);
+      const { limits = {}, timeoutMs } = this.#options;
+      const norms = timeoutMs === undefined ? this.#norms : until(this.#norms, timeoutMs);
+      const options = { limits, ...(alphas && { alphas }) };
+      await foldMagnitudes(await this.#worker.load(folder, this.#sites, options), norms);
     });
   }
 
@@ -39,4 +49,22 @@ export class GainCheck {
   async close(): Promise<void> {
     await this.#worker.close();
   }
+}
+
+/** Checks one folder over a checkpoint. Throws `adapter_invalid`. */
+export async function checkGains(checkpoint: Checkpoint, folder: string, { dora }: AdapterSummary): Promise<void> {
+  if (!dora) return;
+  await using norms = new WeightNorms(checkpoint, { threads: 1 });
+  await foldMagnitudes(await loadAdapter(folder, linearSites(checkpoint.config)), norms);
+}
+
+function until(norms: Pick<WeightNorms, "of">, timeoutMs: number): Pick<WeightNorms, "of"> {
+  const endsAt = performance.now() + timeoutMs;
+  return {
+    of: async (site) => {
+      if (performance.now() < endsAt) return norms.of(site);
+      const message = `Checking the adapter's magnitudes took longer than ${timeoutMs} ms and was ended.`;
+      throw new LorikeetError("validation_timeout", message, { allowed: timeoutMs });
+    },
+  };
 }
