@@ -2,13 +2,14 @@
 
 import { writeAdapter } from "../adapter/format.js";
 import type { HostAdapter, HostSite } from "../adapter/types.js";
-import { allLinearSites } from "../model/sites.js";
-import type { DecoderConfig, LinearSite } from "../model/types.js";
+import type { TargetModule } from "../model/blueprint.js";
+import { layerModules } from "../model/modules.js";
+import type { DecoderConfig } from "../model/types.js";
 
 /** The adapter of a rank as the engine's bank takes it; the same numbers for the same seed. */
 export function randomAdapter(config: DecoderConfig, rank: number, seed: number): HostAdapter {
   const sites = new Map<string, HostSite>();
-  for (const site of allLinearSites(config)) {
+  for (const site of layerModules(config)) {
     const { a, b } = drawSite(site, rank, seed);
     sites.set(site.path, { rank, dtype: "F32", scale: 1, a, b });
   }
@@ -26,7 +27,7 @@ export function randomAdapters(config: DecoderConfig, rank: number, count: numbe
 
 /** Bytes of one adapter's matrices in fp32. */
 export function adapterBytes(config: DecoderConfig, rank: number): number {
-  const width = allLinearSites(config).reduce((sum, site) => sum + site.inFeatures + site.outFeatures, 0);
+  const width = layerModules(config).reduce((sum, site) => sum + site.inFeatures + site.outFeatures, 0);
   return 4 * rank * width;
 }
 
@@ -37,7 +38,7 @@ export async function writeRandomAdapter(
   rank: number,
   seed: number,
 ): Promise<void> {
-  const sites = allLinearSites(config);
+  const sites = layerModules(config);
   await writeAdapter(folder, {
     config: {
       r: rank,
@@ -50,7 +51,7 @@ export async function writeRandomAdapter(
 }
 
 /** Uniform numbers of about the size that training leaves; xorshift32 from a seed of the site's own. */
-function drawSite({ path, inFeatures, outFeatures }: LinearSite, rank: number, seed: number) {
+function drawSite({ path, inFeatures, outFeatures }: TargetModule, rank: number, seed: number) {
   const a = new Float32Array(inFeatures * rank);
   const b = new Float32Array(rank * outFeatures);
   draw(a, 1 / Math.sqrt(inFeatures), hash(`${path}.a`, seed));

@@ -1,6 +1,6 @@
 /** The matrix products of one training step, counted: what the machine must multiply whatever the rest costs. Runs nothing. */
 
-import { allLinearSites } from "../model/sites.js";
+import { layerModules } from "../model/modules.js";
 import type { DecoderConfig } from "../model/types.js";
 
 export interface StepSize {
@@ -28,7 +28,7 @@ export interface StepProducts {
 export function countProducts({ config, rows, length, labels, rank }: StepSize): StepProducts {
   const { headCount, headDim, layerCount, hiddenSize, vocabSize } = config;
   const tokens = rows * length;
-  const sites = allLinearSites(config);
+  const sites = layerModules(config);
   const sum = (of: (site: (typeof sites)[number]) => number): number => sites.reduce((n, site) => n + of(site), 0);
   const weights = sum(({ inFeatures, outFeatures }) => inFeatures * outFeatures);
   const first = sites

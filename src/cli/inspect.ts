@@ -7,7 +7,8 @@ import { type AdapterDescription, type CanonicalConfig, configFile, describeAdap
 import { type CheckpointDescription, describeCheckpoint } from "../model/checkpoint/describe.js";
 import { hintAtModel } from "../model/checkpoint/files.js";
 import { openCheckpoint } from "../model/checkpoint/open.js";
-import { linearSites } from "../model/sites.js";
+import { targetModules } from "../model/modules.js";
+import type { DecoderConfig } from "../model/types.js";
 import { locate } from "./hub/model-folder.js";
 import { formatBytes, formatCount } from "./options/units.js";
 import { renderSampleChat, type SampleChat } from "./sample-chat.js";
@@ -55,7 +56,7 @@ interface InspectOptions {
 async function inspectAdapter(folder: string, { json, model }: InspectOptions, terminal: Terminal): Promise<void> {
   const base = model === undefined ? null : await openCheckpoint(model);
   const options = base === null ? {} : { baseNames: base.names };
-  const description = await describeAdapter(folder, base && linearSites(base.config), options);
+  const description = await describeAdapter(folder, base && targetModules(base.config), options);
   if (base) await checkGains(base, folder, description.summary);
   if (json) return printJson(terminal.stdout, { folder, ...description });
   printLine(terminal.stdout, formatFields(adapterFields(folder, description)));
@@ -104,6 +105,11 @@ function chatFields({ reason, systemRefusal }: SampleChat): [string, string][] {
   return [["chats", "rendered, also with a system message"]];
 }
 
+function positionsOf({ embedding, ropes }: DecoderConfig): string {
+  if (embedding.positions) return "learned";
+  return ropes.map(({ scaling, theta }) => `rope (${scaling.kind}), theta ${theta}`).join("; ") || "none";
+}
+
 function modelFields(model: CheckpointDescription): [string, string][] {
   const { config, weights, sites } = model;
   const dtypes = Object.entries(weights.dtypes).map(([dtype, count]) => `${count} ${dtype}`);
@@ -116,9 +122,12 @@ function modelFields(model: CheckpointDescription): [string, string][] {
     ["layers", `${config.layerCount}, ${config.hiddenSize} wide, ${config.intermediateSize} intermediate`],
     ["attention", `${config.headCount} query and ${config.kvHeadCount} KV heads of ${config.headDim}`],
     ["windows", model.slidingLayers === 0 ? "none" : `${model.slidingLayers} of ${config.layerCount} layers`],
-    ["positions", config.rope === null ? "learned" : `rope (${config.rope.scaling.kind}), theta ${config.rope.theta}`],
+    ["positions", positionsOf(config)],
     ["context", `${config.maxPositions.toLocaleString("en-US")} tokens`],
-    ["vocabulary", `${config.vocabSize.toLocaleString("en-US")} tokens, ${config.tiedHead ? "tied" : "separate"} head`],
+    [
+      "vocabulary",
+      `${config.vocabSize.toLocaleString("en-US")} tokens, ${config.head.tied ? "tied" : "separate"} head`,
+    ],
     ["KV cache", `${formatBytes(model.kvBytesPerToken)} a token`],
     ["target modules", `${sites.total}: ${sites.names.join(", ")}`],
     ["stop ids", config.stopIds.join(", ") || "none"],

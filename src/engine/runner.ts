@@ -366,11 +366,11 @@ export class Runner {
   }
 
   get #learnedPositions(): boolean {
-    return this.#options.config.rope === null;
+    return this.#options.config.embedding.positions !== null;
   }
 
   get #adaptedHead(): boolean {
-    return !this.#options.config.tiedHead;
+    return !this.#options.config.head.tied;
   }
 
   /** Waits for sessions that are being made, which use the same weights. */

@@ -1,163 +1,161 @@
 /**
- * The decoder, once, for every family: embeddings, layers, head. What each step becomes (fused serving kernels or plain
- * differentiable ops) is the lowering's business; the architecture asks it for parts under the checkpoint's own names.
+ * Builds a decoder from its blueprint, once for every family: embeddings, layers, head. What each part becomes (fused serving
+ * kernels or plain differentiable ops) is up to the lowering.
  */
+import { only } from "../base/list.js";
 import type { Value } from "../graph/types.js";
-import { layerPath } from "./sites.js";
-import type { DecoderConfig } from "./types.js";
-
-/** A linear layer asked for by its module path. */
-export interface LinearPart {
-  readonly path: string;
-  readonly inFeatures: number;
-  readonly outFeatures: number;
-}
+import type {
+  Activation,
+  Attention,
+  Blueprint,
+  Embedding,
+  FeedForward,
+  Head,
+  HeadNorm,
+  Linear,
+  Norm,
+  Sublayer,
+} from "./blueprint.js";
 
 /** What a decoder is made of. Activations are [tokens, features]. */
 export interface Lowering {
-  /** Token embeddings [tokens, hidden], learned positions added where the family has them. */
-  embed(path: string): Value;
-  norm(path: string, x: Value): Value;
+  /** Token embeddings [tokens, hidden], scaled, learned positions added where there are any. */
+  embed(embedding: Embedding): Value;
+  norm(norm: Norm, x: Value): Value;
   /** sum = x + delta, and its norm. */
-  addNorm(path: string, x: Value, delta: Value): { sum: Value; normed: Value };
-  /** Linear layers that read the same input, each with its bias and adapter. */
-  linears(parts: readonly LinearPart[], x: Value): Value[];
-  /** The same layers side by side in one value, where the lowering has them so anyway; else null. */
-  joined?(parts: readonly LinearPart[], x: Value): Value | null;
-  /** Normalises each head of [tokens, heads*headDim]. */
-  headNorm(path: string, x: Value, heads: number): Value;
+  addNorm(norm: Norm, x: Value, delta: Value): { sum: Value; normed: Value };
+  add(x: Value, y: Value): Value;
+  scale(x: Value, factor: number): Value;
+  /** Linear layers that read the same input, each with its bias and adapter; their weights may be joined under a path. */
+  linears(linears: readonly Linear[], x: Value, joined?: string): Value[];
+  /** The same layers side by side in one value, where their weights are joined anyway; else null. */
+  joined?(linears: readonly Linear[], x: Value, joined: string): Value | null;
+  /** Normalizes queries or keys, [tokens, heads*headDim]. */
+  headNorm(norm: HeadNorm, x: Value, heads: number): Value;
   /** Causal attention, positions applied; `k` and `v` are null when `q` holds all three side by side. [tokens, heads*headDim]. */
-  attention(layer: number, q: Value, k: Value | null, v: Value | null): Value;
-  /** activation(gate) * up; `up` null: activation(gate); both in one value side by side when `packed`. */
-  gated(gate: Value, up: Value | null, packed: boolean): Value;
+  attend(layer: number, attention: Attention, q: Value, k: Value | null, v: Value | null): Value;
+  /** activation(x). */
+  activate(activation: Activation, x: Value): Value;
+  /** activation(gate) * up. */
+  gate(activation: Activation, gate: Value, up: Value): Value;
+  /** x in two equal halves. */
+  halves(x: Value): readonly [Value, Value];
   /** The rows whose logits are wanted: [rows, hidden]. */
   select(x: Value): Value;
-  /** Logits over the vocabulary, softcapped where the family does. */
-  head(x: Value): Value;
+  /** Logits over the vocabulary. */
+  head(head: Head, x: Value): Value;
   scope<T>(name: string, body: () => T): T;
 }
 
+/** Heads of queries, and of keys and values. */
+interface Heads {
+  readonly headCount: number;
+  readonly kvHeadCount: number;
+}
+
 /** Builds the whole decoder and returns logits [rows, vocab]. */
-export function buildDecoder(lower: Lowering, config: DecoderConfig): Value {
-  const gpt2 = config.family === "gpt2";
-  const names = gpt2 ? gpt2Names : config.gemmaNorms ? gemmaNames : llamaNames;
-  let x = lower.embed(gpt2 ? "transformer.wte" : "model.embed_tokens");
-  let delta: Value | null = null;
-  const enter = (path: string): Value => {
-    if (!delta) return lower.norm(path, x);
-    const both = lower.addNorm(path, x, delta);
-    x = both.sum;
-    return both.normed;
-  };
-  const leave = (path: string | null, y: Value): void => {
-    delta = path === null ? y : lower.norm(path, y);
-  };
-  for (let layer = 0; layer < config.layerCount; layer++) {
-    lower.scope(layerPath(config, layer), () => {
-      const at = (name: string): string => `${layerPath(config, layer)}.${name}`;
-      const attended = attention(lower, config, layer, enter(at(names.attentionNorm)));
-      leave(names.afterAttention && at(names.afterAttention), attended);
-      const mixed = mlp(lower, config, layer, enter(at(names.mlpNorm)));
-      leave(names.afterMlp && at(names.afterMlp), mixed);
+export function buildDecoder(lower: Lowering, blueprint: Blueprint & Heads): Value {
+  const stream = new ResidualStream(lower, lower.embed(blueprint.embedding));
+  for (const [i, layer] of blueprint.layers.entries()) {
+    const { path, attention, feedForward, isParallel } = layer;
+    lower.scope(path, () => {
+      const before = isParallel ? stream.read(feedForward.input) : null;
+      const attended = attend(lower, blueprint, i, attention.body, stream.read(attention.input));
+      stream.add(attention, attended);
+      const mixed = mix(lower, feedForward.body, before ?? stream.read(feedForward.input));
+      stream.add(feedForward, mixed);
     });
   }
-  const finalNorm = gpt2 ? "transformer.ln_f" : "model.norm";
-  if (delta) {
-    // Only the wanted rows are added up and normalised.
-    const { normed } = lower.addNorm(finalNorm, lower.select(x), lower.select(delta));
-    return lower.head(normed);
-  }
-  return lower.head(lower.norm(finalNorm, lower.select(x)));
+  return lower.head(blueprint.head, stream.last(blueprint.finalNorm));
 }
 
-interface LayerNames {
-  readonly attentionNorm: string;
-  readonly afterAttention: string | null;
-  readonly mlpNorm: string;
-  readonly afterMlp: string | null;
+/** The running sum of all sublayers. What a sublayer adds waits for the next norm: kernels add and normalize in one pass. */
+class ResidualStream {
+  readonly #lower: Lowering;
+  #x: Value;
+  #delta: Value | null = null;
+  /** The last norm of the sum as it is, by its path: sublayers that run side by side may share one. */
+  #normed: { readonly path: string; readonly value: Value } | null = null;
+
+  constructor(lower: Lowering, embeddings: Value) {
+    this.#lower = lower;
+    this.#x = embeddings;
+  }
+
+  /** The sum so far, normalized where there is a norm. */
+  read(norm: Norm | null): Value {
+    if (norm === null) return this.#settle();
+    if (this.#normed?.path === norm.path) return this.#normed.value;
+    const value = this.#delta ? this.#addNorm(norm, this.#delta) : this.#lower.norm(norm, this.#x);
+    this.#normed = { path: norm.path, value };
+    return value;
+  }
+
+  /** Adds what a sublayer gave. */
+  add({ output, scale }: Sublayer<unknown>, y: Value): void {
+    const normed = output === null ? y : this.#lower.norm(output, y);
+    const scaled = scale === 1 ? normed : this.#lower.scale(normed, scale);
+    this.#delta = this.#delta ? this.#lower.add(this.#delta, scaled) : scaled;
+    this.#normed = null;
+  }
+
+  /** The wanted rows of the whole sum, normalized: no others are added up. */
+  last(norm: Norm): Value {
+    const x = this.#lower.select(this.#x);
+    if (!this.#delta) return this.#lower.norm(norm, x);
+    return this.#lower.addNorm(norm, x, this.#lower.select(this.#delta)).normed;
+  }
+
+  #addNorm(norm: Norm, delta: Value): Value {
+    const { sum, normed } = this.#lower.addNorm(norm, this.#x, delta);
+    this.#x = sum;
+    this.#delta = null;
+    return normed;
+  }
+
+  #settle(): Value {
+    if (this.#delta) this.#x = this.#lower.add(this.#x, this.#delta);
+    this.#delta = null;
+    return this.#x;
+  }
 }
 
-const llamaNames: LayerNames = {
-  attentionNorm: "input_layernorm",
-  afterAttention: null,
-  mlpNorm: "post_attention_layernorm",
-  afterMlp: null,
-};
-const gemmaNames: LayerNames = {
-  attentionNorm: "input_layernorm",
-  afterAttention: "post_attention_layernorm",
-  mlpNorm: "pre_feedforward_layernorm",
-  afterMlp: "post_feedforward_layernorm",
-};
-const gpt2Names: LayerNames = { attentionNorm: "ln_1", afterAttention: null, mlpNorm: "ln_2", afterMlp: null };
-
-function attention(lower: Lowering, config: DecoderConfig, layer: number, x: Value): Value {
-  const root = layerPath(config, layer);
-  const { hiddenSize, headDim } = config;
-  const qSize = config.headCount * headDim;
-  const kvSize = config.kvHeadCount * headDim;
-  const part = (name: string, inFeatures: number, outFeatures: number): LinearPart => ({
-    path: `${root}.${name}`,
-    inFeatures,
-    outFeatures,
-  });
-  const [output, packed] =
-    config.family === "gpt2"
-      ? ["attn.c_proj", "attn.c_attn"]
-      : ["self_attn.o_proj", config.family === "phi3" ? "self_attn.qkv_proj" : null];
-  let mixed: Value;
-  if (packed !== null) {
-    const [qkv] = lower.linears([part(packed, hiddenSize, qSize + 2 * kvSize)], x);
-    mixed = lower.attention(layer, qkv as Value, null, null);
-  } else {
-    const parts = [
-      part("self_attn.q_proj", hiddenSize, qSize),
-      part("self_attn.k_proj", hiddenSize, kvSize),
-      part("self_attn.v_proj", hiddenSize, kvSize),
-    ];
-    const joined = config.qkNorm ? null : (lower.joined?.(parts, x) ?? null);
-    mixed = joined ? lower.attention(layer, joined, null, null) : separate(lower, config, layer, parts, x);
-  }
-  return lower.linears([part(output, qSize, hiddenSize)], mixed)[0] as Value;
+function attend(lower: Lowering, heads: Heads, layer: number, attention: Attention, x: Value): Value {
+  return only(lower.linears([attention.output], mixValues(lower, heads, layer, attention, x)));
 }
 
-function separate(
-  lower: Lowering,
-  config: DecoderConfig,
-  layer: number,
-  parts: readonly LinearPart[],
-  x: Value,
-): Value {
-  const root = layerPath(config, layer);
-  let [q, k, v] = lower.linears(parts, x) as [Value, Value, Value];
-  if (config.qkNorm) {
-    q = lower.headNorm(`${root}.self_attn.q_norm`, q, config.headCount);
-    k = lower.headNorm(`${root}.self_attn.k_norm`, k, config.kvHeadCount);
+function mixValues(lower: Lowering, heads: Heads, layer: number, attention: Attention, x: Value): Value {
+  const { input, queryNorm, keyNorm } = attention;
+  if (input.kind === "packed") {
+    return lower.attend(layer, attention, only(lower.linears([input.qkv], x)), null, null);
   }
-  return lower.attention(layer, q, k, v);
+  const linears = [input.q, input.k, input.v];
+  const joined = queryNorm || keyNorm ? null : (lower.joined?.(linears, x, input.joined) ?? null);
+  if (joined) return lower.attend(layer, attention, joined, null, null);
+  const [q, k, v] = lower.linears(linears, x, input.joined) as [Value, Value, Value];
+  return lower.attend(
+    layer,
+    attention,
+    queryNorm ? lower.headNorm(queryNorm, q, heads.headCount) : q,
+    keyNorm ? lower.headNorm(keyNorm, k, heads.kvHeadCount) : k,
+    v,
+  );
 }
 
-function mlp(lower: Lowering, config: DecoderConfig, layer: number, x: Value): Value {
-  const root = layerPath(config, layer);
-  const { hiddenSize, intermediateSize } = config;
-  const up = (name: string, outFeatures: number): LinearPart => ({
-    path: `${root}.mlp.${name}`,
-    inFeatures: hiddenSize,
-    outFeatures,
-  });
-  const down = (name: string): LinearPart => ({
-    path: `${root}.mlp.${name}`,
-    inFeatures: intermediateSize,
-    outFeatures: hiddenSize,
-  });
-  if (config.family === "gpt2") {
-    const [wide] = lower.linears([up("c_fc", intermediateSize)], x);
-    return lower.linears([down("c_proj")], lower.gated(wide as Value, null, false))[0] as Value;
+function mix(lower: Lowering, feedForward: FeedForward, x: Value): Value {
+  return only(lower.linears([feedForward.down], widen(lower, feedForward, x)));
+}
+
+function widen(lower: Lowering, feedForward: FeedForward, x: Value): Value {
+  const { activation } = feedForward;
+  switch (feedForward.kind) {
+    case "gated": {
+      const [gate, up] = lower.linears([feedForward.gate, feedForward.up], x, feedForward.joined) as [Value, Value];
+      return lower.gate(activation, gate, up);
+    }
+    case "packed":
+      return lower.gate(activation, ...lower.halves(only(lower.linears([feedForward.gateUp], x))));
+    case "plain":
+      return lower.activate(activation, only(lower.linears([feedForward.up], x)));
   }
-  if (config.family === "phi3") {
-    const [both] = lower.linears([up("gate_up_proj", 2 * intermediateSize)], x);
-    return lower.linears([down("down_proj")], lower.gated(both as Value, null, true))[0] as Value;
-  }
-  const [gate, wide] = lower.linears([up("gate_proj", intermediateSize), up("up_proj", intermediateSize)], x);
-  return lower.linears([down("down_proj")], lower.gated(gate as Value, wide as Value, false))[0] as Value;
 }

@@ -5,11 +5,12 @@
 
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { at } from "../base/list.js";
 import { float32ToBfloat16, float32ToFloat16 } from "../tensor/half.js";
 import { writeSafetensors } from "../tensor/safetensors-write.js";
 import { elementCount } from "../tensor/shape.js";
 import { readDecoderConfig } from "./config/read.js";
-import { type ExpectedTensor, expectedTensors } from "./sites.js";
+import { type ExpectedTensor, expectedTensors } from "./modules.js";
 import type { DecoderConfig } from "./types.js";
 
 type FloatDtype = "F32" | "F16" | "BF16";
@@ -40,15 +41,14 @@ export async function writeRandomCheckpoint(
     name: tensor.name,
     dtype,
     shape: tensor.shape,
-    data: () => fresh(tensor, config, dtype, normals, seed),
+    data: () => fresh(tensor, dtype, normals, seed),
   }));
   await writeSafetensors(join(directory, "model.safetensors"), tensors, { format: "pt" });
   return config;
 }
 
 function fresh(
-  { name, shape, role }: ExpectedTensor,
-  config: DecoderConfig,
+  { name, shape, role, initial = 0 }: ExpectedTensor,
   dtype: FloatDtype,
   normals: FloatArray,
   seed: number,
@@ -59,8 +59,7 @@ function fresh(
     case "bias":
       return values;
     case "norm": {
-      const one = encode(new Float32Array([config.gemmaNorms ? 0 : 1]), dtype);
-      return values.fill(one[0] ?? 0);
+      return values.fill(at(encode(new Float32Array([initial]), dtype), 0));
     }
     default:
       drawInto(values, normals, hash(name, seed));

@@ -1,5 +1,5 @@
 /** Rotary position tables, computed in float64 as the model's authors define them. */
-import type { Rope } from "./types.js";
+import type { Rope } from "./blueprint.js";
 
 /** Inverse frequencies, one for each pair of a head's rotated dimensions (RoFormer, arXiv:2104.09864; Llama 3.1's scaling). */
 export function inverseFrequencies(rope: Rope): number[] {

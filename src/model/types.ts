@@ -1,27 +1,11 @@
-/** What a decoder is, in numbers: the one description that config readers produce and the decoder graph is built from. */
+/** A checkpoint and its decoder, as every room sees them: sizes, special tokens, and where each tensor lies. */
 
-export type Family = "llama" | "mistral" | "qwen2" | "qwen3" | "gemma2" | "phi3" | "gpt2";
+import type { Blueprint } from "./blueprint.js";
 
-export type RopeScaling =
-  | { readonly kind: "default" }
-  | { readonly kind: "linear"; readonly factor: number }
-  | {
-      readonly kind: "llama3";
-      readonly factor: number;
-      readonly lowFreqFactor: number;
-      readonly highFreqFactor: number;
-      readonly originalMaxPositions: number;
-    };
-
-export interface Rope {
-  readonly theta: number;
-  /** Width of the rotated part of a head; equal to `headDim` unless `partial_rotary_factor` is below one. */
-  readonly rotaryDim: number;
-  readonly scaling: RopeScaling;
-}
-
-export interface DecoderConfig {
-  readonly family: Family;
+/** The sizes of a decoder that caches, samplers and reports read, its blueprint, and its special tokens. */
+export interface DecoderConfig extends Blueprint {
+  /** `model_type` of its config.json. */
+  readonly family: string;
   readonly hiddenSize: number;
   readonly intermediateSize: number;
   readonly layerCount: number;
@@ -31,35 +15,11 @@ export interface DecoderConfig {
   readonly vocabSize: number;
   /** The longest context the model was made for, in tokens. */
   readonly maxPositions: number;
-  readonly norm: { readonly kind: "rms" | "layer"; readonly epsilon: number };
-  readonly activation: "silu" | "gelu" | "gelu_tanh";
-  /** null: learned positions (gpt2). */
-  readonly rope: Rope | null;
-  /** Multiplies q·k: 1/sqrt(headDim), or 1/sqrt(query_pre_attn_scalar) for gemma2. */
-  readonly attentionScale: number;
-  readonly attentionSoftcap: number | null;
-  /** One entry a layer: the sliding window in tokens, or null for full attention. */
-  readonly windows: readonly (number | null)[];
-  readonly qkNorm: boolean;
-  readonly bias: { readonly qkv: boolean; readonly o: boolean; readonly mlp: boolean };
-  /** gemma2: weights are stored as w where 1 + w is meant, and each sublayer's output is normalised too. */
-  readonly gemmaNorms: boolean;
-  /** Multiplies the embeddings: sqrt(hiddenSize) for gemma2, else 1. */
-  readonly embeddingScale: number;
-  readonly finalSoftcap: number | null;
-  readonly tiedHead: boolean;
   /** Token ids that end a sequence: the union of config and generation_config. */
   readonly stopIds: readonly number[];
   readonly bosId: number | null;
   readonly padId: number | null;
   readonly torchDtype: string;
-}
-
-/** A linear layer that an adapter may target. `path` is the module path as in the checkpoint: `model.layers.0.self_attn.q_proj`. */
-export interface LinearSite {
-  readonly path: string;
-  readonly inFeatures: number;
-  readonly outFeatures: number;
 }
 
 /** Where one tensor's bytes lie: an absolute, symlink-free file and a byte range. */

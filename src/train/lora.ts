@@ -1,12 +1,13 @@
 /** Which layers are adapted and with which numbers, as PEFT decides and writes it. Knows no graph and no file. */
 import { LorikeetError } from "../base/errors.js";
-import { allLinearSites, expectedTensors, linearSites } from "../model/sites.js";
+import type { TargetModule } from "../model/blueprint.js";
+import { expectedTensors, layerModules, targetModules } from "../model/modules.js";
 import type { TrainedSite } from "../model/training/types.js";
-import type { DecoderConfig, LinearSite } from "../model/types.js";
+import type { DecoderConfig } from "../model/types.js";
 import { Draws, purposes } from "./random.js";
 import type { Parameter } from "./step.js";
 
-export interface LoraSite extends LinearSite, TrainedSite {
+export interface LoraSite extends TargetModule, TrainedSite {
   readonly alpha: number;
 }
 
@@ -29,9 +30,9 @@ export const allLinear = "all-linear";
 export function chooseSites(config: DecoderConfig, targets: readonly string[], shape: LoraShape): LoraSite[] {
   const scale = scaleOf(shape);
   const { rank, alpha } = shape;
-  const sized = (site: LinearSite): LoraSite => ({ ...site, rank, alpha, scale });
-  if (isAllLinear(targets)) return allLinearSites(config).map(sized);
-  const sites = linearSites(config);
+  const sized = (site: TargetModule): LoraSite => ({ ...site, rank, alpha, scale });
+  if (isAllLinear(targets)) return layerModules(config).map(sized);
+  const sites = targetModules(config);
   const unknown = targets.filter((target) => !sites.some(({ path }) => isNamed(path, target)));
   if (unknown.length > 0) {
     const allowed = [...new Set(sites.map(({ path }) => path.split(".").at(-1) ?? path))];
@@ -51,17 +52,17 @@ const isNamed = (path: string, name: string): boolean => path === name || path.e
 const manyTargets = 20;
 
 /** `target_modules` as PEFT writes them: names as they were given; of all linear layers the paths, or their shortest suffixes. */
-export function targetModules(
+export function peftTargetModules(
   config: DecoderConfig,
   targets: readonly string[],
-  sites: readonly LinearSite[],
+  sites: readonly TargetModule[],
 ): string[] {
   if (!isAllLinear(targets)) return [...targets];
   return shortNames(config, sites);
 }
 
 /** The layers' paths, or from twenty layers on the shortest suffixes that name no other module. */
-export function shortNames(config: DecoderConfig, sites: readonly LinearSite[]): string[] {
+export function shortNames(config: DecoderConfig, sites: readonly TargetModule[]): string[] {
   const paths = sites.map(({ path }) => path);
   if (paths.length < manyTargets) return paths;
   const suffixes = shortestSuffixes(paths, otherModules(config, new Set(paths)));

@@ -2,7 +2,7 @@
 import { basename } from "node:path";
 import { LorikeetError } from "../base/errors.js";
 import type { Progress } from "../base/log.js";
-import { allLinearSites } from "../model/sites.js";
+import { layerModules, transposedPaths } from "../model/modules.js";
 import type { Checkpoint } from "../model/types.js";
 import type { SessionOptions as RuntimeOptions } from "../runtime/session.js";
 import { WeightNorms } from "../weights/norms.js";
@@ -14,7 +14,7 @@ import { startMagnitudes } from "./dora.js";
 import { dropoutMasks, type MaskSite } from "./dropout.js";
 import { type AdapterFacts, openAdapter } from "./files/adapter-files.js";
 import { adapterProduct, checkpointProduct, type Product, readWeights } from "./files/product.js";
-import { chooseSites, initialize, type LoraSite, shortNames, targetModules } from "./lora.js";
+import { chooseSites, initialize, type LoraSite, peftTargetModules, shortNames } from "./lora.js";
 import { logitBytes } from "./memory.js";
 import { narrowColumns, narrowWidths } from "./narrow.js";
 import { nextToken, type Objective, preferences } from "./objectives.js";
@@ -74,7 +74,7 @@ export async function openSession(options: SessionOptions): Promise<TrainSession
   const dora = settings.dora || (start?.dora ?? false);
   const sites = start?.sites ?? (isFull ? [] : chooseSites(config, settings.targets, settings));
   const minTokens = narrowColumns(
-    allLinearSites(config),
+    layerModules(config),
     sites.map(({ rank }) => rank),
   );
   const plan = new BatchPlan(data.train, {
@@ -116,16 +116,17 @@ export async function openSession(options: SessionOptions): Promise<TrainSession
   if (start && settings.method === "dpo") await step.freezeReference();
   const steps = totalSteps(settings, plan.stepsPerEpoch);
   const schedule = scheduleOf(settings, steps);
+  const transposed = transposedPaths(config);
   const facts: AdapterFacts | null = isFull
     ? null
     : {
         shape,
         sites,
-        targetModules: start ? shortNames(config, sites) : targetModules(config, settings.targets, sites),
+        targetModules: start ? shortNames(config, sites) : peftTargetModules(config, settings.targets, sites),
         dropout: settings.dropout,
         dora,
         baseModelName: checkpoint.names[0],
-        family: config.family,
+        fanInFanOut: sites.some(({ path }) => transposed.has(path)),
       };
   return {
     step,
@@ -142,7 +143,7 @@ export async function openSession(options: SessionOptions): Promise<TrainSession
     totalSteps: steps,
     validateEvery: validateEvery(settings, steps),
     trainableParameters: step.values.length,
-    inputs: maskInputs(settings, step, sites),
+    inputs: maskInputs(settings, step, sites, config.head.linear.path),
     async [Symbol.asyncDispose]() {
       step[Symbol.dispose]();
       await norms[Symbol.asyncDispose]();
@@ -176,12 +177,13 @@ function maskInputs(
   { dropout, seed }: TrainSettings,
   step: TrainStep,
   sites: readonly LoraSite[],
+  head: string,
 ): TrainSession["inputs"] {
   if (dropout === 0) return undefined;
   const given = new Set(step.graphs.training.inputs.map(({ name }) => name));
   const masks = sites.flatMap(({ path, inFeatures }): MaskSite[] => {
     const name = `dropout.${path}`;
-    return given.has(name) ? [{ name, width: inFeatures, rows: path === "lm_head" ? "labels" : "tokens" }] : [];
+    return given.has(name) ? [{ name, width: inFeatures, rows: path === head ? "labels" : "tokens" }] : [];
   });
   return (batch, at, run) => {
     const labels = labelledPlaces(batch).places.length;

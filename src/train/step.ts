@@ -4,6 +4,7 @@
  */
 import { backward } from "../autodiff/backward.js";
 import { assert } from "../base/errors.js";
+import { at } from "../base/list.js";
 import { Ops } from "../graph/ops.js";
 import { pruneGraph } from "../graph/prune.js";
 import { serializeGraph } from "../graph/serialize.js";
@@ -11,6 +12,7 @@ import type { Graph, Shape, Value } from "../graph/types.js";
 import { buildTrainingGraph } from "../model/training/graph.js";
 import { attentionBlocks, blockSizes } from "../model/training/masks.js";
 import { siteInputs, type TrainingOptions } from "../model/training/types.js";
+import type { DecoderConfig } from "../model/types.js";
 import { canMap } from "../runtime/mapping.js";
 import { type Binding, Session, type SessionOptions, SharedWeights } from "../runtime/session.js";
 import { Tensor } from "../runtime/tensor.js";
@@ -274,6 +276,7 @@ function buildGraphs(options: StepOptions): { graphs: StepGraphs; parameters: re
   const loss = lossOf(op, tokenLosses);
   name(op, loss, "loss");
   name(op, tokenLosses, "token_losses");
+  const layerOf = layerFinder(options.config);
   const gradients = backward(builder, loss, parameters, {
     custom,
     groups: ({ name, outputs }) => (outputs.some((output) => costly.has(output.name)) ? null : layerOf(name)),
@@ -286,8 +289,15 @@ function buildGraphs(options: StepOptions): { graphs: StepGraphs; parameters: re
   };
 }
 
-/** The decoder layer whose scope a node was made in. */
-const layerOf = (node: string): string | null => /^(model\.layers|transformer\.h)\.\d+(?=\.)/.exec(node)?.[0] ?? null;
+/** Finds the decoder layer whose scope a node was created in, by the node's name. */
+function layerFinder({ layers }: DecoderConfig): (node: string) => string | null {
+  const paths = new Set(layers.map(({ path }) => path));
+  const segments = at(layers, 0).path.split(".").length;
+  return (node) => {
+    const path = node.split(".", segments).join(".");
+    return paths.has(path) ? path : null;
+  };
+}
 
 /** Its loss is the weighted sum, whatever is trained: a preference's can be told from the token losses. */
 function evaluationGraph(options: StepOptions): Graph {

@@ -9,8 +9,9 @@ import { GraphBuilder } from "../graph/builder.js";
 import { Ops } from "../graph/ops.js";
 import { serializeGraph } from "../graph/serialize.js";
 import type { Value } from "../graph/types.js";
-import { isTransposed } from "../model/sites.js";
-import type { Checkpoint, DecoderConfig, TensorLocation } from "../model/types.js";
+import type { Blueprint } from "../model/blueprint.js";
+import { transposedPaths } from "../model/modules.js";
+import type { Checkpoint, TensorLocation } from "../model/types.js";
 import { canMap, FileMapping, MappedTensor } from "../runtime/mapping.js";
 import { type Binding, Session } from "../runtime/session.js";
 import { Tensor, type TensorType } from "../runtime/tensor.js";
@@ -30,7 +31,7 @@ export interface LowRank {
 /** What is read of a checkpoint. */
 interface NormedCheckpoint {
   readonly tensors: Checkpoint["tensors"];
-  readonly config: Pick<DecoderConfig, "family">;
+  readonly config: Pick<Blueprint, "layers">;
 }
 
 export interface WeightNormsOptions {
@@ -59,6 +60,7 @@ interface Band {
 export class WeightNorms implements AsyncDisposable {
   readonly #checkpoint: NormedCheckpoint;
   readonly #options: WeightNormsOptions;
+  readonly #transposed: ReadonlySet<string>;
   readonly #mappings = new Map<string, FileMapping>();
   readonly #sessions = new Map<string, Runnable>();
   /** |W|² of each output, [out], by module path: four bytes an output of every layer that an adapter with magnitudes has. */
@@ -70,6 +72,7 @@ export class WeightNorms implements AsyncDisposable {
   constructor(checkpoint: NormedCheckpoint, options: WeightNormsOptions) {
     this.#checkpoint = checkpoint;
     this.#options = options;
+    this.#transposed = transposedPaths(checkpoint.config);
   }
 
   /** |W + s B A| of each output of a layer, [out]; NaN where it is no number. Runs on pool threads. `draining` once it is closed. */
@@ -117,7 +120,7 @@ export class WeightNorms implements AsyncDisposable {
   ): Promise<void> {
     const location = this.#checkpoint.tensors.get(`${path}.weight`);
     assert(location, `the checkpoint has the weight of ${path}`);
-    const transposed = isTransposed(this.#checkpoint.config, path);
+    const transposed = this.#transposed.has(path);
     const [rows = 1, columns = 1] = location.shape;
     const runnable = await this.#runnable(what, typeOf(location), transposed);
     const step = transposed ? rows : Math.max(1, Math.floor((this.#options.bandElements ?? bandElements) / columns));

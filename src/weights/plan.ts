@@ -4,7 +4,8 @@
  */
 
 import { LorikeetError } from "../base/errors.js";
-import { type ExpectedTensor, expectedTensors, headPath } from "../model/sites.js";
+import { at } from "../base/list.js";
+import { type ExpectedTensor, expectedTensors, type JoinableLinears, joinableLinears } from "../model/modules.js";
 import type { DecoderConfig, TensorLocation } from "../model/types.js";
 import type { Rounding, WeightForm } from "../model/weights.js";
 import { rowLimits } from "./quantize.js";
@@ -72,30 +73,36 @@ export function planWeights(
     plan.set(name, planTensor(config, tensor, stored, options));
   }
   override(plan, options.overrides);
-  return options.pack ? pack(plan) : plan;
+  return options.pack ? pack(config, plan) : plan;
 }
 
 function planTensor(
   config: DecoderConfig,
-  { name, role }: ExpectedTensor,
+  { role, transposed }: ExpectedTensor,
   stored: TensorLocation,
   options: PlanOptions,
 ): WeightPlanEntry {
   const { dtype, headDtype = dtype === "fp32" ? "fp32" : "int8" } = options;
-  if (name === `${headPath}.weight`) return { form: headDtype };
-  if (role === "embedding") {
-    const isTable = name !== "transformer.wpe.weight";
-    if (isTable && config.tiedHead) return { form: headDtype };
-    // Only gathered from: a few rows a step, cast where it is used, cost less than a converted copy.
-    return { form: isTable && stored.dtype !== "F64" ? "raw" : "fp32" };
+  switch (role) {
+    case "head":
+      return { form: headDtype };
+    case "embedding":
+      if (config.head.tied) return { form: headDtype };
+      // Only gathered from: a few rows a step, cast where it is used, cost less than a converted copy.
+      return { form: stored.dtype === "F64" ? "fp32" : "raw" };
+    case "matrix":
+      return planMatrix(transposed ? { transposed } : {}, options);
+    case "positions":
+    case "norm":
+    case "bias":
+      return { form: "fp32" };
   }
-  if (role !== "matrix") return { form: "fp32" };
-  const layout = config.family === "gpt2" ? { transposed: true } : {};
-  if (dtype === "int8" && options.int8Kind === "rows") {
-    const { rowLimit = rowLimits.full } = options;
-    return { form: "int8row", ...layout, maxRowError: options.maxRowError ?? rowErrorBound(rowLimit), rowLimit };
-  }
-  return { form: dtype, ...layout };
+}
+
+function planMatrix(layout: Pick<WeightPlanEntry, "transposed">, options: PlanOptions): WeightPlanEntry {
+  const { dtype, int8Kind, rowLimit = rowLimits.full } = options;
+  if (dtype !== "int8" || int8Kind !== "rows") return { form: dtype, ...layout };
+  return { form: "int8row", ...layout, maxRowError: options.maxRowError ?? rowErrorBound(rowLimit), rowLimit };
 }
 
 function override(plan: Map<string, WeightPlanEntry>, overrides: PlanOptions["overrides"]): void {
@@ -114,38 +121,28 @@ function override(plan: Map<string, WeightPlanEntry>, overrides: PlanOptions["ov
   }
 }
 
-const packs = [
-  { parts: ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"], whole: "self_attn.qkv_proj" },
-  { parts: ["mlp.gate_proj", "mlp.up_proj"], whole: "mlp.gate_up_proj" },
-];
-
-/** Joins neighbours of equal form; parts whose forms differ (an override) stay apart. */
-function pack(plan: WeightPlan): WeightPlan {
+/** Joins layers that read the same input and have equal forms; layers whose forms differ (an override) stay apart. */
+function pack(config: DecoderConfig, plan: WeightPlan): WeightPlan {
+  const joins = new Map(joinableLinears(config).flatMap((group) => joinsOf(plan, group)));
+  const gone = new Set([...joins.values()].flatMap(({ sources }) => sources.slice(1)));
   const packed = new Map<string, WeightPlanEntry>();
-  const joined = new Set<string>();
   for (const [name, entry] of plan) {
-    if (joined.has(name)) continue;
-    const join = joinOf(plan, name);
-    if (!join) {
-      packed.set(name, entry);
-      continue;
-    }
-    packed.set(join.name, { ...entry, sources: join.sources });
-    for (const source of join.sources) joined.add(source);
+    const join = joins.get(name);
+    if (join) packed.set(join.name, { ...entry, sources: join.sources });
+    else if (!gone.has(name)) packed.set(name, entry);
   }
   return packed;
 }
 
-function joinOf(plan: WeightPlan, name: string): { name: string; sources: string[] } | undefined {
-  for (const { parts, whole } of packs) {
-    const [first = ""] = parts;
-    const match = /^(.*)\.(weight|bias)$/.exec(name);
-    if (!match?.[1]?.endsWith(`.${first}`)) continue;
-    const base = match[1].slice(0, -first.length);
-    const sources = parts.map((part) => `${base}${part}.${match[2]}`);
-    const weights = parts.map((part) => plan.get(`${base}${part}.weight`)?.form);
-    const isUniform = new Set(weights).size === 1 && sources.every((source) => plan.has(source));
-    if (isUniform) return { name: `${base}${whole}.${match[2]}`, sources };
-  }
-  return undefined;
+/** The weights and the biases of a group as one each, by the first of their sources. */
+function joinsOf(
+  plan: WeightPlan,
+  { linears, joined }: JoinableLinears,
+): [string, { name: string; sources: string[] }][] {
+  const forms = new Set(linears.map(({ path }) => plan.get(`${path}.weight`)?.form));
+  if (forms.size > 1) return [];
+  return ["weight", "bias"]
+    .map((kind) => ({ name: `${joined}.${kind}`, sources: linears.map(({ path }) => `${path}.${kind}`) }))
+    .filter(({ sources }) => sources.every((source) => plan.has(source)))
+    .map((join) => [at(join.sources, 0), join]);
 }

@@ -5,7 +5,7 @@ import { loadAdapter } from "../../src/adapter/format.js";
 import type { HostAdapter } from "../../src/adapter/types.js";
 import type { BankHold } from "../../src/engine/adapters/bank.js";
 import { foldMagnitudes } from "../../src/engine/adapters/dora-gains.js";
-import { linearSites } from "../../src/model/sites.js";
+import { targetModules } from "../../src/model/modules.js";
 import { WeightNorms } from "../../src/weights/norms.js";
 import { adapterFolder, type Expected, largestDifference, oracleRoot, readExpected } from "../support/oracle.js";
 import { greedy, type OpenedModel, openModel } from "../support/served-model.js";
@@ -20,7 +20,7 @@ async function hold({ bank, runner }: OpenedModel, adapter: HostAdapter): Promis
 for (const family of ["llama", "qwen2", "gpt2"]) {
   test(`${family}: logits and greedy tokens of DoRA equal PEFT's, mixed with LoRA and the base in one batch`, async () => {
     const model = await openModel(`${oracleRoot}/${family}`);
-    const sites = linearSites(model.config);
+    const sites = targetModules(model.config);
     await using norms = new WeightNorms(model.checkpoint, { threads: 1 });
     const folder = `test/fixtures/dora/${family}`;
     const loaded = await loadAdapter(folder, sites);

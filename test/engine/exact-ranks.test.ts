@@ -10,7 +10,7 @@ import { foldMagnitudes } from "../../src/engine/adapters/dora-gains.js";
 import { startEngine } from "../../src/engine/start.js";
 import { type EngineRequest, greedy } from "../../src/engine/types.js";
 import { openCheckpoint } from "../../src/model/checkpoint/open.js";
-import { linearSites } from "../../src/model/sites.js";
+import { targetModules } from "../../src/model/modules.js";
 import type { Checkpoint } from "../../src/model/types.js";
 import { WeightNorms } from "../../src/weights/norms.js";
 import { type Outcome, read } from "../support/engine-rig.js";
@@ -28,13 +28,13 @@ const adapters: HostAdapter[] = [];
 before(async () => {
   folder = await mkdtemp(join(tmpdir(), "lorikeet-ranks-"));
   checkpoint = await openCheckpoint("models/bookworm-7m");
-  const sites = linearSites(checkpoint.config).filter(({ path }) => /\.(1|5)\./.test(path));
+  const sites = targetModules(checkpoint.config).filter(({ path }) => /\.(1|5)\./.test(path));
   const lengths = await weightLengths(checkpoint, sites);
   await using norms = new WeightNorms(checkpoint, { threads: 1 });
   const add = async (rank: number, dora: boolean): Promise<void> => {
     const path = join(folder, `${rank}-${dora}`);
     await writeRandomAdapter(path, sites, { rank, seed: rank, targets, ...(dora ? { lengths } : {}) });
-    adapters.push(await foldMagnitudes(await loadAdapter(path, linearSites(checkpoint.config), {}), norms));
+    adapters.push(await foldMagnitudes(await loadAdapter(path, targetModules(checkpoint.config), {}), norms));
   };
   for (const rank of ranks) await add(rank, false);
   await add(257, true);

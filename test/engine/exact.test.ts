@@ -10,7 +10,7 @@ import { foldMagnitudes } from "../../src/engine/adapters/dora-gains.js";
 import { type StartOptions, startEngine } from "../../src/engine/start.js";
 import { type EngineEvent, type EngineRequest, greedy } from "../../src/engine/types.js";
 import { openCheckpoint } from "../../src/model/checkpoint/open.js";
-import { linearSites } from "../../src/model/sites.js";
+import { targetModules } from "../../src/model/modules.js";
 import type { Checkpoint } from "../../src/model/types.js";
 import { WeightNorms } from "../../src/weights/norms.js";
 import { type Outcome, read } from "../support/engine-rig.js";
@@ -25,7 +25,7 @@ const adapters: (HostAdapter | null)[] = [null];
 before(async () => {
   folder = await mkdtemp(join(tmpdir(), "lorikeet-exact-"));
   checkpoint = await openCheckpoint("models/bookworm-7m");
-  const sites = linearSites(checkpoint.config);
+  const sites = targetModules(checkpoint.config);
   const lengths = await weightLengths(checkpoint, sites);
   const random = [
     { rank: 1, seed: 1 },

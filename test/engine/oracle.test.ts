@@ -7,7 +7,7 @@ import { test } from "node:test";
 import { loadAdapter } from "../../src/adapter/format.js";
 import type { BankHold } from "../../src/engine/adapters/bank.js";
 import type { DecodeRow } from "../../src/engine/runner.js";
-import { linearSites } from "../../src/model/sites.js";
+import { targetModules } from "../../src/model/modules.js";
 import { writeOldCheckpoint } from "../support/old-spelling.js";
 import {
   adapterFolder,
@@ -27,7 +27,7 @@ for (const family of families) {
     const rows: { expected: Expected; adapter: BankHold | null }[] = [{ expected: base, adapter: null }];
     for (const name of adapterNames(family)) {
       const folder = adapterFolder(family, name);
-      const adapter = await loadAdapter(folder, linearSites(model.config), {});
+      const adapter = await loadAdapter(folder, targetModules(model.config), {});
       const hold = await model.bank.acquire(adapter);
       assert.ok(hold, "the bank has room");
       rows.push({ expected: await readExpected(folder), adapter: hold });
@@ -61,7 +61,7 @@ for (const family of families) {
 test("llama: logits and greedy tokens through an AdaLoRA adapter equal PyTorch's", async () => {
   const model = await openModel(join(oracleRoot, "llama"));
   const folder = "test/fixtures/adapter-format/adalora";
-  const adapter = await model.bank.acquire(await loadAdapter(folder, linearSites(model.config), {}));
+  const adapter = await model.bank.acquire(await loadAdapter(folder, targetModules(model.config), {}));
   const expected = await readExpected(folder);
   const logits = await model.prefill(0, expected.inputIds, [24], adapter);
   assert.ok(largestDifference(logits, expected.logits) <= 1e-4);
@@ -78,7 +78,7 @@ test("a row's bits do not depend on its neighbours, on their adapters or on chun
   const holds: (BankHold | null)[] = [];
   for (const name of adapterNames("llama")) {
     holds.push(
-      await model.bank.acquire(await loadAdapter(adapterFolder("llama", name), linearSites(model.config), {})),
+      await model.bank.acquire(await loadAdapter(adapterFolder("llama", name), targetModules(model.config), {})),
     );
   }
   const prompts = [inputIds, inputIds.slice(3), inputIds.slice(5), inputIds.slice(1)];

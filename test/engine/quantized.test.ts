@@ -11,7 +11,7 @@ import { foldMagnitudes } from "../../src/engine/adapters/dora-gains.js";
 import { KvCache } from "../../src/engine/kv-cache.js";
 import { Runner } from "../../src/engine/runner.js";
 import { openCheckpoint } from "../../src/model/checkpoint/open.js";
-import { linearSites } from "../../src/model/sites.js";
+import { targetModules } from "../../src/model/modules.js";
 import type { Checkpoint } from "../../src/model/types.js";
 import { writeSafetensors } from "../../src/tensor/safetensors-write.js";
 import { loadTokenizer } from "../../src/text/tokenizer/tokenizer.js";
@@ -47,9 +47,9 @@ before(async () => {
   await tokenizer?.close();
   assert.ok(ids.length > 300);
   for (const name of ["plays", "sentiment"]) {
-    adapters.push(await loadAdapter(`adapters/${name}`, linearSites(checkpoint.config), {}));
+    adapters.push(await loadAdapter(`adapters/${name}`, targetModules(checkpoint.config), {}));
   }
-  const sites = linearSites(checkpoint.config);
+  const sites = targetModules(checkpoint.config);
   const lengths = await weightLengths(checkpoint, sites);
   const dora = join(folder, "dora");
   await writeRandomAdapter(dora, sites, { rank: 8, seed: 1, strength: 0.02, lengths });

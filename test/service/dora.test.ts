@@ -6,7 +6,7 @@ import { test } from "node:test";
 import { openLocalStore } from "../../src/cli/adapters/local-store.js";
 import { GainCheck } from "../../src/cli/serve/gain-check.js";
 import { openCheckpoint } from "../../src/model/checkpoint/open.js";
-import { linearSites } from "../../src/model/sites.js";
+import { targetModules } from "../../src/model/modules.js";
 import { writeSafetensors } from "../../src/tensor/safetensors-write.js";
 import { type EditableTensor, edited, readTensors } from "../adapter/format/helpers.js";
 import {
@@ -140,7 +140,7 @@ test("checking a DoRA adapter's magnitudes ends at its deadline", async () => {
   const model = join(oracleRoot, "llama");
   const { config } = await openCheckpoint(model);
   const norms = { of: () => assert.fail("a norm was computed") };
-  const check = new GainCheck(linearSites(config), norms, { timeoutMs: 0 });
+  const check = new GainCheck(targetModules(config), norms, { timeoutMs: 0 });
   await assert.rejects(check.check(join(peft, "llama"), { dora: true }), { code: "validation_timeout" });
   await check.close();
 });

@@ -1,13 +1,14 @@
 /** Magnitudes for DoRA adapters of random numbers. */
 
-import type { Checkpoint, LinearSite } from "../../src/model/types.js";
+import type { TargetModule } from "../../src/model/blueprint.js";
+import type { Checkpoint } from "../../src/model/types.js";
 import { WeightNorms } from "../../src/weights/norms.js";
 import { gaussian } from "./synthetic-weights.js";
 
 /** The length of each output's weights, by module path. */
 export async function weightLengths(
   checkpoint: Checkpoint,
-  sites: readonly LinearSite[],
+  sites: readonly TargetModule[],
 ): Promise<ReadonlyMap<string, Float32Array>> {
   await using norms = new WeightNorms(checkpoint, { threads: 1 });
   const lengths = new Map<string, Float32Array>();

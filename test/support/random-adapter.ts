@@ -1,6 +1,6 @@
 /** Adapters of seeded random numbers, written as PEFT writes them. */
 import { writeAdapter } from "../../src/adapter/format.js";
-import type { LinearSite } from "../../src/model/types.js";
+import type { TargetModule } from "../../src/model/blueprint.js";
 import { varied } from "./magnitudes.js";
 
 /** Reproducible numbers in [-0.5, 0.5). */
@@ -27,7 +27,7 @@ export interface RandomAdapter {
 
 export async function writeRandomAdapter(
   folder: string,
-  sites: readonly LinearSite[],
+  sites: readonly TargetModule[],
   { rank, seed, targets, strength = 0.1, lengths }: RandomAdapter,
 ): Promise<void> {
   const chosen = sites.filter(({ path }) => !targets || targets.some((target) => path.endsWith(target)));

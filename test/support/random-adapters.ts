@@ -2,7 +2,7 @@
 import { join } from "node:path";
 import { writeAdapter } from "../../src/adapter/format.js";
 import { openCheckpoint } from "../../src/model/checkpoint/open.js";
-import { allLinearSites } from "../../src/model/sites.js";
+import { layerModules } from "../../src/model/modules.js";
 import { varied, weightLengths } from "./magnitudes.js";
 import { gaussian } from "./synthetic-weights.js";
 
@@ -22,7 +22,7 @@ export async function writeRandomAdapters(
   adapters: Readonly<Record<string, RandomAdapter>>,
 ): Promise<void> {
   const checkpoint = await openCheckpoint(model);
-  const sites = allLinearSites(checkpoint.config);
+  const sites = layerModules(checkpoint.config);
   const lengths = await weightLengths(checkpoint, sites);
   for (const [name, { rank, seed, modules, dora = false }] of Object.entries(adapters)) {
     const last = (path: string): string => path.split(".").at(-1) ?? path;

@@ -2,7 +2,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { openCheckpoint } from "../../src/model/checkpoint/open.js";
-import { linearSites } from "../../src/model/sites.js";
+import { targetModules } from "../../src/model/modules.js";
 import type { TrainedSite } from "../../src/model/training/types.js";
 import type { Checkpoint } from "../../src/model/types.js";
 import { SafetensorsFile } from "../../src/tensor/safetensors.js";
@@ -92,7 +92,7 @@ export async function adapterStep(run: OracleRun, options: Partial<StepOptions> 
   const initial = await readTensors(join(run.folder, "initial", "adapter_model.safetensors"));
   const json = JSON.parse(readFileSync(join(run.folder, "initial", "adapter_config.json"), "utf8"));
   const sites = new Map<string, TrainedSite>();
-  for (const { path } of linearSites(config)) {
+  for (const { path } of targetModules(config)) {
     const rank = initial.get(`base_model.model.${path}.lora_A.weight`)?.shape[0];
     if (rank !== undefined) sites.set(path, { rank, scale: json.lora_alpha / rank });
   }

@@ -5,8 +5,8 @@ import { test } from "node:test";
 import type { Graph, Node } from "../../src/graph/types.js";
 import { openCheckpoint } from "../../src/model/checkpoint/open.js";
 import { readDecoderConfig } from "../../src/model/config/read.js";
+import { expectedTensors, targetModules } from "../../src/model/modules.js";
 import { modelShapes } from "../../src/model/shapes.js";
-import { expectedTensors, linearSites } from "../../src/model/sites.js";
 import type { DecoderConfig, TensorLocation } from "../../src/model/types.js";
 import { elementCount } from "../../src/tensor/shape.js";
 import { TrainStep } from "../../src/train/step.js";
@@ -28,7 +28,7 @@ async function stepOf(
   gradientCheckpointing: boolean,
 ): Promise<TrainStep> {
   const { weights } = await prepareWeights({ tensors }, planWeights(config, tensors, { dtype: "fp32" }));
-  const sites = new Map(linearSites(config).map(({ path }) => [path, { rank, scale: 2 }] as const));
+  const sites = new Map(targetModules(config).map(({ path }) => [path, { rank, scale: 2 }] as const));
   return TrainStep.create({ config, weights, sites, mode: "lora", threads: 1, gradientCheckpointing, ...shape });
 }
 

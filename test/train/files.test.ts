@@ -16,13 +16,13 @@ import { after, test } from "node:test";
 import { checkAdapter } from "../../src/adapter/format.js";
 import { LorikeetError } from "../../src/base/errors.js";
 import { openCheckpoint } from "../../src/model/checkpoint/open.js";
-import { linearSites } from "../../src/model/sites.js";
+import { targetModules } from "../../src/model/modules.js";
 import { siteInputs } from "../../src/model/training/types.js";
 import { openAdapter, saveAdapter } from "../../src/train/files/adapter-files.js";
 import { Checkpoints } from "../../src/train/files/checkpoints.js";
 import { mergeAdapter } from "../../src/train/files/merge.js";
 import { RunFolder } from "../../src/train/files/run-folder.js";
-import { allLinear, chooseSites, initialize, type LoraSite, targetModules } from "../../src/train/lora.js";
+import { allLinear, chooseSites, initialize, type LoraSite, peftTargetModules } from "../../src/train/lora.js";
 import { chain, scaleByAdam } from "../../src/train/optimizer/optimizer.js";
 import { Journal, readJournal } from "../../src/train/reports/journal.js";
 import { drawTraining } from "../../src/train/reports/plot.js";
@@ -60,8 +60,14 @@ for (const family of families) {
     const parameters = parametersOf(sites);
     await (await openAdapter(peft, config)).readInto(parameters);
     const out = fresh();
-    const facts = { shape, sites, targetModules: targetModules(config, [allLinear], sites), dropout: 0, dora: false };
-    await saveAdapter(out, { ...facts, baseModelName: family, family: config.family }, parameters);
+    const facts = {
+      shape,
+      sites,
+      targetModules: peftTargetModules(config, [allLinear], sites),
+      dropout: 0,
+      dora: false,
+    };
+    await saveAdapter(out, { ...facts, baseModelName: family, fanInFanOut: family === "gpt2" }, parameters);
     const bytes = (path: string): Buffer => readFileSync(join(path, "adapter_model.safetensors"));
     assert.ok(bytes(out).equals(bytes(peft)), "adapter_model.safetensors");
     const ours = JSON.parse(readFileSync(join(out, "adapter_config.json"), "utf8"));
@@ -71,7 +77,7 @@ for (const family of families) {
       const expected = key === "target_modules" ? [...theirs[key]].sort() : theirs[key];
       assert.deepEqual(value, expected, key);
     }
-    await checkAdapter(out, linearSites(config));
+    await checkAdapter(out, targetModules(config));
   });
 }
 

@@ -10,7 +10,7 @@ import { GraphBuilder } from "../../src/graph/builder.js";
 import type { CustomGradient } from "../../src/graph/gradient.js";
 import { Ops } from "../../src/graph/ops.js";
 import { openCheckpoint } from "../../src/model/checkpoint/open.js";
-import { allLinearSites, linearSites } from "../../src/model/sites.js";
+import { layerModules, targetModules } from "../../src/model/modules.js";
 import { buildTokenLosses } from "../../src/model/training/head.js";
 import { TrainingLinears } from "../../src/model/training/linear.js";
 import { Parameters, siteInputs } from "../../src/model/training/types.js";
@@ -41,7 +41,7 @@ function stepOver(
   config: DecoderConfig,
   weights: WeightSource,
   options: Partial<StepOptions> = {},
-  sites = allLinearSites(config),
+  sites = layerModules(config),
 ): TrainStep {
   const step = TrainStep.create({
     config,
@@ -127,7 +127,7 @@ async function headOver(
   const parameters = new Parameters(builder, options);
   const custom: CustomGradient[] = [];
   const rows = builder.input("x", "float32", ["labelled", config.hiddenSize]);
-  const losses = buildTokenLosses(op, options, rows, {
+  const losses = buildTokenLosses(op, options, config.head, rows, {
     labels: builder.input("labels", "int64", ["labelled"]),
     chunks: builder.input("chunk_sizes", "int64", [1]),
     parameters,
@@ -201,7 +201,7 @@ test("a head passes back what fp32 does, whether it hardly knows the label or is
 test("weights are the server's own, and no fp32 copy of a quantized layer is among them", async () => {
   const checkpoint = await openCheckpoint("models/bookworm-7m");
   const { config, parameterCount } = checkpoint;
-  const matrices = new Set([...linearSites(config).map(({ path }) => `${path}.weight`), "model.embed_tokens.weight"]);
+  const matrices = new Set([...targetModules(config).map(({ path }) => `${path}.weight`), "model.embed_tokens.weight"]);
   for (const [dtype, mostBytes] of [
     ["int8", 2.2],
     ["int4", 1.9],
@@ -331,7 +331,9 @@ test("layers with adapters of their own ranks and scales, beside layers without,
   const base = await open(checkpoint, "int8");
   const whole = await dequantizedCheckpoint(checkpoint, base.weights, mkdtempSync(join(folder, "whole-")));
   const exactBase = await open(whole, "fp32");
-  const chosen = linearSites(config).filter(({ path }) => /(q|v|up|o)_proj$/.test(path) && !path.includes("layers.3."));
+  const chosen = targetModules(config).filter(
+    ({ path }) => /(q|v|up|o)_proj$/.test(path) && !path.includes("layers.3."),
+  );
   const sites = new Map(chosen.map(({ path }, i) => [path, { rank: 2 + (i % 3), scale: 1 + (i % 2) }]));
   const batch = randomBatch(2, 48, config.vocabSize);
   for (const dropout of [0, 0.5]) {

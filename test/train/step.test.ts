@@ -4,7 +4,7 @@ import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { openCheckpoint } from "../../src/model/checkpoint/open.js";
-import { linearSites } from "../../src/model/sites.js";
+import { targetModules } from "../../src/model/modules.js";
 import { attentionBlocks, blockSizes } from "../../src/model/training/masks.js";
 import { siteInputs } from "../../src/model/training/types.js";
 import type { DecoderConfig } from "../../src/model/types.js";
@@ -23,7 +23,7 @@ const root = "test/fixtures/oracle";
 type Choose = (path: string) => boolean;
 
 const common = (config: DecoderConfig, weights: WeightSource, choose: Choose = () => true) => {
-  const chosen = linearSites(config).filter(({ path }) => choose(path));
+  const chosen = targetModules(config).filter(({ path }) => choose(path));
   const sites = new Map(chosen.map(({ path }, i) => [path, { rank: 2 + (i % 3), scale: 2 }]));
   return { config, weights, sites, mode: "lora" as const, maxLength: 64, chunks: 2, threads: 1 };
 };
@@ -279,7 +279,7 @@ test("dropout masks are inputs: all kept at rate p scales the product, and evalu
   const count = batch.labels.filter((label) => label !== noLabel).length;
   const masks = (keep: (i: number) => boolean): Map<string, Tensor> =>
     new Map(
-      linearSites(config).map(({ path, inFeatures }) => {
+      targetModules(config).map(({ path, inFeatures }) => {
         const rows = path === "lm_head" ? count : 40;
         const data = Uint8Array.from({ length: rows * inFeatures }, (_, i) => (keep(i) ? 1 : 0));
         return [siteInputs(path).mask, Tensor.from("bool", [rows, inFeatures], data)] as const;

@@ -5,6 +5,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { foldMagnitudes } from "../../src/engine/adapters/dora-gains.js";
+import type { FeedForward, Linear } from "../../src/model/blueprint.js";
+import type { Sizes } from "../../src/model/config/sizes.js";
+import { attention, linear, sequentialLayer, sublayer } from "../../src/model/families/parts.js";
 import { bfloat16ToFloat32, float16ToFloat32, float32ToBfloat16, float32ToFloat16 } from "../../src/tensor/half.js";
 import { WeightNorms } from "../../src/weights/norms.js";
 import { gaussian, writeCheckpoint } from "../support/synthetic-weights.js";
@@ -36,15 +39,26 @@ function expected(weight: Float32Array, scale: number, transposed: boolean): num
   });
 }
 
+/** A decoder of one layer whose packed queries, keys and values are the layer that is measured. */
+function configOf(transposed: boolean) {
+  const of = (path: string): Linear => ({ ...linear(path, inputs, outputs, false), transposed });
+  const sizes = { headDim: 8 } as Sizes;
+  const body = attention(sizes, { input: { kind: "packed", qkv: of("layer") }, output: of("output") });
+  const feedForward = { kind: "plain", activation: "gelu", up: of("up"), down: of("down") } as const;
+  return { layers: [sequentialLayer("layers.0", sublayer(body, null), sublayer<FeedForward>(feedForward, null))] };
+}
+
 for (const dtype of ["F32", "F16", "BF16", "F64"] as const) {
-  for (const family of ["llama", "gpt2"] as const) {
-    test(`${dtype} weights of ${family}`, async () => {
-      const transposed = family === "gpt2";
+  for (const transposed of [false, true]) {
+    test(`${dtype} weights stored ${transposed ? "[in, out]" : "[out, in]"}`, async () => {
       const shape = transposed ? [inputs, outputs] : [outputs, inputs];
       const odd = { dtype: "F16" as const, shape: [1], values: Float32Array.of(1) }; // what follows may lie at an odd place
       const checkpoint = await writeCheckpoint(folder, { odd, "layer.weight": { dtype, shape, values } });
       for (const bandElements of [1, 5 * inputs, 1 << 20]) {
-        await using norms = new WeightNorms({ ...checkpoint, config: { family } }, { threads: 1, bandElements });
+        await using norms = new WeightNorms(
+          { ...checkpoint, config: configOf(transposed) },
+          { threads: 1, bandElements },
+        );
         for (const scale of [2, -0.5, 0]) {
           const found = await norms.of({ path: "layer", rank, scale, a, b });
           const wanted = expected(rounded[dtype], scale, transposed);
@@ -62,7 +76,7 @@ test("gains go into B and beside it; an output without weights is refused by nam
   const shape = [outputs, inputs];
   const hollow = values.map((value, i) => (Math.floor(i / inputs) === 5 ? 0 : value));
   const tensors = { "layer.weight": { dtype: "F32", shape, values: hollow } } as const;
-  const checkpoint = { ...(await writeCheckpoint(folder, tensors)), config: { family: "llama" } } as const;
+  const checkpoint = { ...(await writeCheckpoint(folder, tensors)), config: configOf(false) } as const;
   await using norms = new WeightNorms(checkpoint, { threads: 1 });
   const adapterOf = (factors: Float32Array) => {
     const magnitude = gaussian(4, outputs);
@@ -91,7 +105,7 @@ test("what waits when it is closed is refused", async () => {
   const checkpoint = await writeCheckpoint(folder, {
     "layer.weight": { dtype: "F32", shape: [outputs, inputs], values },
   });
-  const norms = new WeightNorms({ ...checkpoint, config: { family: "llama" } }, { threads: 1 });
+  const norms = new WeightNorms({ ...checkpoint, config: configOf(false) }, { threads: 1 });
   const running = norms.of({ path: "layer", rank, scale: 1, a, b });
   const closing = norms[Symbol.asyncDispose]();
   assert.equal((await running).length, outputs, "what runs finishes");

@@ -1,6 +1,6 @@
 /** What `inspect` shows of an adapter's folder, with or without the base that it is for. */
 
-import type { LinearSite } from "../../model/types.js";
+import type { TargetModule } from "../../model/blueprint.js";
 import { asVersion } from "../store/version-digest.js";
 import type { AdapterSummary } from "../types.js";
 import type { CanonicalConfig } from "./config/config.js";
@@ -36,7 +36,7 @@ export interface AdapterDescription {
 /** Checks the folder and describes it. `sites` null: no base is at hand, so paths and outer sizes are taken as they are. */
 export async function describeAdapter(
   folder: string,
-  sites: readonly LinearSite[] | null,
+  sites: readonly TargetModule[] | null,
   options: ExamineOptions = {},
 ): Promise<AdapterDescription> {
   const { summary, config, modules } = await examine(folder, sites, options);

@@ -5,8 +5,8 @@
 
 import { join } from "node:path";
 import { LorikeetError } from "../../base/errors.js";
+import type { TargetModule } from "../../model/blueprint.js";
 import { paddedRank } from "../../model/serving/rank-tiles.js";
-import type { LinearSite } from "../../model/types.js";
 import { dtypeSizes } from "../../tensor/dtype.js";
 import { SafetensorsFile } from "../../tensor/safetensors.js";
 import type { AdapterSummary } from "../types.js";
@@ -65,7 +65,7 @@ export interface Examined {
 /** `sites` null: no base is at hand and every path is taken as it is. Throws LorikeetError. */
 export async function examine(
   folder: string,
-  sites: readonly LinearSite[] | null,
+  sites: readonly TargetModule[] | null,
   options: ExamineOptions,
   visit: Visitor | null = null,
 ): Promise<Examined> {
@@ -155,7 +155,7 @@ function lastSegment(name: string): string {
 function summarize(
   modules: readonly ModulePlan[],
   dora: boolean,
-  sites: readonly LinearSite[] | null,
+  sites: readonly TargetModule[] | null,
   digest: string,
   warnings: readonly string[],
   ignored: readonly string[],

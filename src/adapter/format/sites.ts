@@ -4,23 +4,23 @@
  * segments only.
  */
 
-import type { LinearSite } from "../../model/types.js";
+import type { TargetModule } from "../../model/blueprint.js";
 
 const wrapping: ReadonlySet<string> = new Set(["model", "language_model", "text_model", "transformer"]);
 
 export interface ResolvedSite {
   readonly path: string;
   /** null when no base is at hand: the tensors' own sizes are taken. */
-  readonly site: LinearSite | null;
+  readonly site: TargetModule | null;
 }
 
 export class SiteIndex {
-  readonly #byPath: ReadonlyMap<string, LinearSite> | null;
+  readonly #byPath: ReadonlyMap<string, TargetModule> | null;
   /** By the path without wrapping segments; null where two sites share it. */
-  readonly #byCore = new Map<string, LinearSite | null>();
+  readonly #byCore = new Map<string, TargetModule | null>();
 
   /** null: no base; every path resolves to itself. */
-  constructor(sites: readonly LinearSite[] | null) {
+  constructor(sites: readonly TargetModule[] | null) {
     this.#byPath = sites && new Map(sites.map((site) => [site.path, site]));
     for (const site of sites ?? []) {
       const core = coreOf(site.path);

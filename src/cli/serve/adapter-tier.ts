@@ -9,7 +9,7 @@ import { AdapterWorker } from "../../adapter/worker/worker.js";
 import { LorikeetError } from "../../base/errors.js";
 import type { Logger } from "../../base/log.js";
 import { foldMagnitudes } from "../../engine/adapters/dora-gains.js";
-import { linearSites } from "../../model/sites.js";
+import { targetModules } from "../../model/modules.js";
 import type { Checkpoint } from "../../model/types.js";
 import { WeightNorms } from "../../weights/norms.js";
 import { formatBytes } from "../options/units.js";
@@ -43,7 +43,7 @@ export interface AdapterTier extends AsyncDisposable {
 export async function openAdapterTier(options: AdapterTierOptions): Promise<AdapterTier> {
   const { directory, checkpoint, reserved, cacheBytes, limits = {}, validation = {}, logger } = options;
   const { adapterLimits = {}, ...validatorOptions } = validation;
-  const sites = linearSites(checkpoint.config);
+  const sites = targetModules(checkpoint.config);
   const baseNames = [...checkpoint.names, ...reserved];
   const loader = new AdapterWorker();
   const validator = new Validator(validatorOptions);

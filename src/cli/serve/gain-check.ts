@@ -9,8 +9,9 @@ import { AdapterWorker } from "../../adapter/worker/worker.js";
 import { Semaphore } from "../../base/async.js";
 import { LorikeetError } from "../../base/errors.js";
 import { foldMagnitudes } from "../../engine/adapters/dora-gains.js";
-import { linearSites } from "../../model/sites.js";
-import type { Checkpoint, LinearSite } from "../../model/types.js";
+import type { TargetModule } from "../../model/blueprint.js";
+import { targetModules } from "../../model/modules.js";
+import type { Checkpoint } from "../../model/types.js";
 import { WeightNorms } from "../../weights/norms.js";
 
 export interface GainCheckOptions {
@@ -20,7 +21,7 @@ export interface GainCheckOptions {
 }
 
 export class GainCheck {
-  readonly #sites: readonly LinearSite[];
+  readonly #sites: readonly TargetModule[];
   readonly #norms: Pick<WeightNorms, "of">;
   readonly #options: GainCheckOptions;
   /** Apart from the thread that loads for requests. */
@@ -28,7 +29,7 @@ export class GainCheck {
   /** One adapter in memory at a time. */
   readonly #turn = new Semaphore(1);
 
-  constructor(sites: readonly LinearSite[], norms: Pick<WeightNorms, "of">, options: GainCheckOptions = {}) {
+  constructor(sites: readonly TargetModule[], norms: Pick<WeightNorms, "of">, options: GainCheckOptions = {}) {
     this.#sites = sites;
     this.#norms = norms;
     this.#options = options;
@@ -55,7 +56,7 @@ export class GainCheck {
 export async function checkGains(checkpoint: Checkpoint, folder: string, { dora }: AdapterSummary): Promise<void> {
   if (!dora) return;
   await using norms = new WeightNorms(checkpoint, { threads: 1 });
-  await foldMagnitudes(await loadAdapter(folder, linearSites(checkpoint.config)), norms);
+  await foldMagnitudes(await loadAdapter(folder, targetModules(checkpoint.config)), norms);
 }
 
 function until(norms: Pick<WeightNorms, "of">, timeoutMs: number): Pick<WeightNorms, "of"> {

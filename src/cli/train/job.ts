@@ -235,7 +235,7 @@ function requireMemory(session: TrainSession, { config }: Checkpoint, settings: 
     ...{ config, rows, length, trainable: session.trainableParameters },
     weightBytes: settings.method === "full" ? 0 : session.base.bytes,
     baseDtype: settings.baseDtype,
-    trainsHead: !session.facts || session.facts.sites.some(({ path }) => path === "lm_head"),
+    trainsHead: !session.facts || session.facts.sites.some(({ path }) => path === config.head.linear.path),
     gradientCheckpointing: settings.gradientCheckpointing,
   };
   const needed = countBytes(shape);

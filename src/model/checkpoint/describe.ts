@@ -1,6 +1,6 @@
 /** What a person wants to know of a checkpoint before serving it, as plain data. Prints nothing. */
 
-import { allLinearSites, linearSites } from "../sites.js";
+import { layerModules, targetModules } from "../modules.js";
 import type { Checkpoint, DecoderConfig } from "../types.js";
 
 export interface CheckpointDescription {
@@ -33,7 +33,7 @@ export function describeCheckpoint(checkpoint: Checkpoint): CheckpointDescriptio
   const tensors = [...checkpoint.tensors.values()];
   const dtypes: Record<string, number> = {};
   for (const { dtype } of tensors) dtypes[dtype] = (dtypes[dtype] ?? 0) + 1;
-  const sites = linearSites(config);
+  const sites = targetModules(config);
   return {
     directory,
     family: config.family,
@@ -46,10 +46,10 @@ export function describeCheckpoint(checkpoint: Checkpoint): CheckpointDescriptio
       files: [...new Set(tensors.map(({ file }) => file))],
     },
     config,
-    slidingLayers: config.windows.filter((window) => window !== null).length,
+    slidingLayers: config.layers.filter(({ attention }) => attention.body.window !== null).length,
     sites: {
       total: sites.length,
-      allLinear: allLinearSites(config).length,
+      allLinear: layerModules(config).length,
       names: [...new Set(sites.map(({ path }) => path.split(/\.\d+\./).at(-1) ?? path))],
     },
     kvBytesPerToken: 2 * 4 * config.layerCount * config.kvHeadCount * config.headDim,

@@ -1,17 +1,16 @@
 /** The spellings of tensor names in the wild, brought to the one that transformers writes now. Knows no file. */
 
-import type { Family } from "../types.js";
+import { assert } from "../../base/errors.js";
+import { familyNamed } from "../families/registry.js";
 
 /**
- * The canonical name of a stored tensor, or null for a buffer that the model computes itself: gpt2's causal masks and the
- * rotary frequencies of old checkpoints. A missing `model.` or `transformer.` prefix is added.
+ * The canonical name of a stored tensor, or null for a buffer that the model computes itself: causal masks and the rotary
+ * frequencies of old checkpoints. A missing prefix is added.
  */
-export function canonicalName(family: Family, stored: string): string | null {
-  const prefix = family === "gpt2" ? "transformer." : "model.";
+export function canonicalName(familyName: string, stored: string): string | null {
+  const family = familyNamed(familyName);
+  assert(family, `${familyName} is a family`);
+  const { prefix, buffers } = family.names;
   const name = stored.startsWith(prefix) || stored.startsWith("lm_head.") ? stored : prefix + stored;
-  const isBuffer =
-    family === "gpt2"
-      ? /^transformer\.h\.\d+\.attn\.(bias|masked_bias)$/.test(name)
-      : /^model\.(layers\.\d+\.self_attn\.)?rotary_emb\.inv_freq$/.test(name);
-  return isBuffer ? null : name;
+  return buffers.test(name) ? null : name;
 }

@@ -12,7 +12,7 @@ import { elementCount, formatShape, sameShape } from "../../tensor/shape.js";
 import { Faults } from "../config/fields.js";
 import { readDecoderConfig } from "../config/read.js";
 import { readGenerationDefaults } from "../config/tokens.js";
-import { expectedTensors, headPath } from "../sites.js";
+import { expectedTensors } from "../modules.js";
 import type { Checkpoint, DecoderConfig, TensorLocation } from "../types.js";
 import { findWeights, openDirectory, readJson, type WeightFile } from "./files.js";
 import { canonicalName } from "./names.js";
@@ -109,7 +109,7 @@ async function prove(
     tensors.set(name, location);
   }
   const head = unclaimed.get(headWeight);
-  if (config.tiedHead && head) {
+  if (config.head.tied && head) {
     unclaimed.delete(headWeight);
     await checkTiedHead(config, head, found, faults);
   }
@@ -119,7 +119,8 @@ async function prove(
   return tensors;
 }
 
-const headWeight = `${headPath}.weight`;
+/** The canonical name of a head, whatever table it may be tied to. */
+const headWeight = "lm_head.weight";
 
 function missingHint(name: string): string {
   return name === headWeight ? ' (set "tie_word_embeddings" to true if the embeddings serve as the head)' : "";
@@ -137,7 +138,7 @@ async function checkTiedHead(
   found: ReadonlyMap<string, FoundTensor>,
   faults: Faults,
 ): Promise<void> {
-  const embeddings = found.get(config.family === "gpt2" ? "transformer.wte.weight" : "model.embed_tokens.weight");
+  const embeddings = found.get(`${config.embedding.path}.weight`);
   if (!embeddings || (await haveSameBytes(head, embeddings))) return;
   faults.invalid(
     `${head.stored} differs from ${embeddings.stored}, but tie_word_embeddings is true: set it to false if the model has a head of its own`,

@@ -4,15 +4,13 @@
  */
 
 import { isObject, shown } from "../../base/json.js";
-import type { Family } from "../types.js";
 import type { ConfigFields } from "./fields.js";
 
-interface Refusal {
+export interface Refusal {
   readonly keys: readonly string[];
+  /** Whether a value asks for nothing. */
   readonly isHarmless: (value: unknown) => boolean;
   readonly why: string;
-  /** Families that read the key themselves. */
-  readonly except?: readonly Family[];
 }
 
 const isOff = (value: unknown): boolean => value === false || value === 0 || value === "";
@@ -43,20 +41,17 @@ const refusals: readonly Refusal[] = [
     keys: ["attention_bias"],
     isHarmless: isOff,
     why: "this family's attention has no such biases",
-    except: ["llama", "qwen2", "qwen3", "gemma2", "gpt2"],
   },
-  { keys: ["mlp_bias"], isHarmless: isOff, why: "this family's feed-forward has no biases", except: ["llama", "gpt2"] },
+  { keys: ["mlp_bias"], isHarmless: isOff, why: "this family's feed-forward has no biases" },
   {
     keys: ["attn_logit_softcapping", "final_logit_softcapping", "query_pre_attn_scalar"],
     isHarmless: () => false,
-    why: "only gemma2 has it",
-    except: ["gemma2"],
+    why: "this family does not have it",
   },
   {
     keys: ["sliding_window"],
     isHarmless: () => false,
     why: "this family has no sliding windows",
-    except: ["mistral", "qwen2", "qwen3", "gemma2", "phi3"],
   },
   {
     keys: [
@@ -90,8 +85,7 @@ const refusals: readonly Refusal[] = [
   {
     keys: ["qk_norm", "use_qk_norm", "qk_layernorm", "use_qk_layernorm"],
     isHarmless: isOff,
-    why: "only qwen3 normalises queries and keys",
-    except: ["qwen3"],
+    why: "this family does not normalize queries and keys",
   },
   {
     keys: ["use_parallel_residual", "parallel_residual", "parallel_attn"],
@@ -127,18 +121,20 @@ const refusals: readonly Refusal[] = [
   },
 ];
 
-/** Notes a fault for every key that asks for something that is not implemented. */
-export function refuseForeignKeys(fields: ConfigFields, family: Family): void {
-  for (const { keys, isHarmless, why, except } of refusals) {
-    if (except?.includes(family)) continue;
+/**
+ * Notes a fault for every key that asks for something that is not implemented: those of every family but what this one
+ * `reads`, and what it `refuses` itself.
+ */
+export function refuseForeignKeys(
+  fields: ConfigFields,
+  { reads = [], refuses = [] }: { readonly reads?: readonly string[]; readonly refuses?: readonly Refusal[] },
+): void {
+  const own = new Set(reads);
+  for (const { keys, isHarmless, why } of [...refusals, ...refuses]) {
     for (const key of keys) {
-      if (!fields.has(key) || isHarmless(fields.raw(key))) continue;
+      if (own.has(key) || !fields.has(key) || isHarmless(fields.raw(key))) continue;
       fields.faults.unsupported(`${fields.name(key)} is ${shown(summary(fields.raw(key)))}: ${why}`);
     }
-  }
-  if (family !== "gpt2") return;
-  for (const key of ["rope_scaling", "rope_parameters", "rope_theta"]) {
-    if (fields.has(key)) fields.faults.unsupported(`${fields.name(key)} is set: gpt2 has learned positions`);
   }
 }
 

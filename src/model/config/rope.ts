@@ -4,8 +4,7 @@
  */
 
 import { isObject, shown } from "../../base/json.js";
-import type { Rope, RopeScaling } from "../types.js";
-import type { FamilyTraits } from "./families.js";
+import type { Rope, RopeScaling } from "../blueprint.js";
 import type { ConfigFields } from "./fields.js";
 import type { LayerType } from "./windows.js";
 
@@ -21,16 +20,22 @@ const knownKeys: ReadonlySet<string> = new Set([
   "original_max_position_embeddings",
 ]);
 
-interface RopeContext {
-  readonly fields: ConfigFields;
-  readonly traits: FamilyTraits;
+/** What a rope may be in a family, and the sizes that it depends on. */
+export interface RopeRules {
   readonly headDim: number;
   readonly maxPositions: number;
+  readonly types: readonly RopeScaling["kind"][];
+  /** Whether the family may rotate a part of each head. */
+  readonly partial: boolean;
+}
+
+interface RopeContext extends RopeRules {
+  readonly fields: ConfigFields;
 }
 
 /** Reads the one rope of all layers; faults go to `fields.faults`. */
-export function readRope(context: RopeContext, layerTypes: readonly LayerType[]): Rope {
-  const { fields } = context;
+export function readRope(fields: ConfigFields, rules: RopeRules, layerTypes: readonly LayerType[]): Rope {
+  const context = { fields, ...rules };
   const ropes = ["rope_parameters", "rope_scaling"].flatMap((key) => readSource(context, key, layerTypes));
   const [rope = readDictionary(context, fields.nested("rope_parameters", {})), ...others] = ropes;
   for (const other of others) {
@@ -85,11 +90,10 @@ function inheritedNumber(fields: ConfigFields, dictionary: ConfigFields, key: st
   return inside;
 }
 
-function readRotaryDim({ fields, traits, headDim }: RopeContext, dictionary: ConfigFields): number {
+function readRotaryDim({ fields, partial, headDim }: RopeContext, dictionary: ConfigFields): number {
   const factor = inheritedNumber(fields, dictionary, "partial_rotary_factor", 1);
-  const isPhi3 = traits.architectures[0] === "Phi3ForCausalLM";
-  if (factor > 1 || (factor !== 1 && !isPhi3)) {
-    const allowed = isPhi3 ? "at most 1" : "1: only phi3 rotates a part of a head";
+  if (factor > 1 || (factor !== 1 && !partial)) {
+    const allowed = partial ? "at most 1" : "1: this family rotates whole heads";
     fields.faults.unsupported(`partial_rotary_factor is ${factor}, but must be ${allowed}`);
     return headDim;
   }
@@ -97,13 +101,13 @@ function readRotaryDim({ fields, traits, headDim }: RopeContext, dictionary: Con
 }
 
 function readScaling(context: RopeContext, dictionary: ConfigFields): RopeScaling {
-  const { fields, traits, maxPositions } = context;
+  const { fields, types, maxPositions } = context;
   const older = dictionary.string("type", "default");
   const type = dictionary.string("rope_type", older);
   if (dictionary.has("type") && dictionary.has("rope_type") && older !== type) {
     fields.faults.invalid(`${dictionary.name("rope_type")} is ${shown(type)}, but its type is ${shown(older)}`);
   }
-  const kind = traits.ropeTypes.find((implemented) => implemented === type);
+  const kind = types.find((implemented) => implemented === type);
   if (kind) refuseForeignKeys(dictionary);
   if (dictionary.has("factor") && !dictionary.has("type") && !dictionary.has("rope_type")) {
     fields.faults.invalid(`${dictionary.name("rope_type")} is missing beside a factor`);
@@ -131,9 +135,9 @@ function readScaling(context: RopeContext, dictionary: ConfigFields): RopeScalin
       return scaling;
     }
     case undefined: {
-      const implemented = traits.ropeTypes.join(", ");
+      const implemented = types.join(", ");
       fields.faults.unsupported(
-        `the rope type ${shown(type)} is not implemented for this family; ${implemented} ${traits.ropeTypes.length > 1 ? "are" : "is"}`,
+        `the rope type ${shown(type)} is not implemented for this family; ${implemented} ${types.length > 1 ? "are" : "is"}`,
       );
       return { kind: "default" };
     }

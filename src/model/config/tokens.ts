@@ -1,7 +1,6 @@
 /** Special token ids and sampling defaults, from config.json and generation_config.json together. Knows no tokenizer. */
 
 import { type Json, shown } from "../../base/json.js";
-import type { FamilyTraits } from "./families.js";
 import type { ConfigFields } from "./fields.js";
 
 export interface TokenIds {
@@ -10,22 +9,29 @@ export interface TokenIds {
   readonly padId: number | null;
 }
 
+/** A family's own ids, for files that are silent about them. */
+export interface TokenDefaults {
+  readonly eosIds: readonly number[];
+  readonly bosId: number | null;
+  readonly padId: number | null;
+}
+
 /**
  * Stop ids are the union of both files, in rising order; the family's own only when neither file speaks of them. The other
  * ids are those of config.json, else of generation_config.json, else the family's. A negative id means none.
  */
-export function readTokenIds(config: ConfigFields, generation: ConfigFields, traits: FamilyTraits): TokenIds {
+export function readTokenIds(config: ConfigFields, generation: ConfigFields, defaults: TokenDefaults): TokenIds {
   const fromConfig = readIds(config, "eos_token_id");
   const fromGeneration = readIds(generation, "eos_token_id");
-  const stated = (fromConfig ?? fromGeneration) ? [...(fromConfig ?? []), ...(fromGeneration ?? [])] : traits.eosIds;
+  const stated = (fromConfig ?? fromGeneration) ? [...(fromConfig ?? []), ...(fromGeneration ?? [])] : defaults.eosIds;
   const single = (key: string, absent: number | null): number | null => {
     const ids = readIds(config, key) ?? readIds(generation, key);
     return ids === undefined ? absent : (ids[0] ?? null);
   };
   return {
     stopIds: [...new Set(stated)].sort((left, right) => left - right),
-    bosId: single("bos_token_id", traits.bosId),
-    padId: single("pad_token_id", traits.padId),
+    bosId: single("bos_token_id", defaults.bosId),
+    padId: single("pad_token_id", defaults.padId),
   };
 }
 

@@ -4,10 +4,16 @@
  */
 
 import { shown } from "../../base/json.js";
-import type { FamilyTraits } from "./families.js";
 import type { ConfigFields } from "./fields.js";
 
 export type LayerType = "full_attention" | "sliding_attention";
+
+/** Where a family has sliding windows when `layer_types` does not say it. */
+export interface WindowRules {
+  readonly layers: "never" | "every" | "late" | "alternate";
+  /** `sliding_window` when the key is missing. */
+  readonly slidingWindow: number | null;
+}
 
 export interface LayerWindows {
   readonly types: readonly LayerType[];
@@ -16,12 +22,12 @@ export interface LayerWindows {
 }
 
 /** Reads the window of every layer; faults go to `fields.faults`. */
-export function readWindows(fields: ConfigFields, traits: FamilyTraits, layerCount: number): LayerWindows {
-  const window = readWindow(fields, traits);
-  const late = traits.windows === "late" ? fields.integer("max_window_layers", 28, { min: 0 }) : 0;
-  const byRule = Array.from({ length: layerCount }, (_, layer) => typeByRule(traits.windows, layer, window, late));
+export function readWindows(fields: ConfigFields, rules: WindowRules, layerCount: number): LayerWindows {
+  const window = readWindow(fields, rules);
+  const late = rules.layers === "late" ? fields.integer("max_window_layers", 28, { min: 0 }) : 0;
+  const byRule = Array.from({ length: layerCount }, (_, layer) => typeByRule(rules.layers, layer, window, late));
   const types = readLayerTypes(fields, layerCount) ?? byRule;
-  if (traits.windows === "never" || traits.windows === "every") {
+  if (rules.layers === "never" || rules.layers === "every") {
     const odd = types.findIndex((type, layer) => type !== byRule[layer]);
     if (odd >= 0) {
       fields.faults.unsupported(
@@ -37,12 +43,12 @@ export function readWindows(fields: ConfigFields, traits: FamilyTraits, layerCou
   return { types, windows: types.map((type) => (type === "sliding_attention" ? window : null)) };
 }
 
-function readWindow(fields: ConfigFields, traits: FamilyTraits): number | null {
-  if (traits.windows === "never") return null; // a key that says otherwise is refused as foreign
-  const window = fields.integerOrNull("sliding_window", traits.slidingWindow, null);
-  const isUsed = fields.boolean("use_sliding_window", traits.windows !== "late");
+function readWindow(fields: ConfigFields, rules: WindowRules): number | null {
+  if (rules.layers === "never") return null; // a key that says otherwise is refused as foreign
+  const window = fields.integerOrNull("sliding_window", rules.slidingWindow, null);
+  const isUsed = fields.boolean("use_sliding_window", rules.layers !== "late");
   if (isUsed || window === null) return window;
-  if (traits.windows !== "late") {
+  if (rules.layers !== "late") {
     fields.faults.unsupported(
       `${fields.name("use_sliding_window")} is false beside a sliding_window of ${window}, but this family has no such switch`,
     );
@@ -50,7 +56,7 @@ function readWindow(fields: ConfigFields, traits: FamilyTraits): number | null {
   return null;
 }
 
-function typeByRule(rule: FamilyTraits["windows"], layer: number, window: number | null, late: number): LayerType {
+function typeByRule(rule: WindowRules["layers"], layer: number, window: number | null, late: number): LayerType {
   switch (rule) {
     case "never":
       return "full_attention";

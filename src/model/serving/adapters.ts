@@ -12,7 +12,7 @@
  */
 import type { Ops } from "../../graph/ops.js";
 import type { Value } from "../../graph/types.js";
-import type { LinearPart } from "../decoder.js";
+import type { TargetModule } from "../blueprint.js";
 
 /** Linears that read the same input: one stacked A, one B for each. */
 export interface SiteGroup {
@@ -24,7 +24,7 @@ export interface SiteGroup {
   readonly key: string;
   readonly inFeatures: number;
   /** Each with `lora_B.{path}.{class}` [groups, 1, rank, out], `inBlocks` [groups, blocks, width, out], [rank, out] with `single` and `tiled`; in A's order of parts. */
-  readonly parts: readonly LinearPart[];
+  readonly parts: readonly TargetModule[];
 }
 
 /**
@@ -87,7 +87,7 @@ export class AdapterInputs {
    * without is not touched.
    */
   apply(
-    parts: readonly LinearPart[],
+    parts: readonly TargetModule[],
     x: Value,
     bases: readonly Value[],
     axis: AdapterAxis,
@@ -114,7 +114,7 @@ export class AdapterInputs {
 
   /** (g - 1) (base - bias) added to every row. */
   #gained(
-    { path, outFeatures }: LinearPart,
+    { path, outFeatures }: TargetModule,
     { sum, base, bias }: { readonly sum: Value; readonly base: Value; readonly bias: Value | null },
   ): Value {
     const op = this.#op;
@@ -123,7 +123,7 @@ export class AdapterInputs {
   }
 
   #addGain(
-    { path, outFeatures }: LinearPart,
+    { path, outFeatures }: TargetModule,
     { sum, base, bias }: { readonly sum: Value; readonly base: Value; readonly bias: Value | null },
     axis: AdapterAxis,
   ): Value {
@@ -151,7 +151,7 @@ export class AdapterInputs {
   }
 
   /** One adapter for every row. The base's product is Gemm's C: one sum, rounded as a separate addition would. */
-  #forAll({ path, inFeatures, outFeatures }: LinearPart, x: Value, base: Value): Value {
+  #forAll({ path, inFeatures, outFeatures }: TargetModule, x: Value, base: Value): Value {
     const op = this.#op;
     const [tokens = 0] = x.shape;
     const rank = `rank.${path}`;
@@ -169,7 +169,7 @@ export class AdapterInputs {
 
   /** Adds the products of one class to its rows. */
   #addClass(
-    parts: readonly LinearPart[],
+    parts: readonly TargetModule[],
     x: Value,
     sums: readonly Value[],
     axis: AdapterAxis,
@@ -194,9 +194,9 @@ export class AdapterInputs {
   }
 
   /** A x for each part: [groups, 1, members, rank], or [groups, blocks, members, width]. */
-  #hidden(parts: readonly LinearPart[], x: Value, toGroups: Value, rankClass: number): Value[] {
+  #hidden(parts: readonly TargetModule[], x: Value, toGroups: Value, rankClass: number): Value[] {
     const op = this.#op;
-    const { path: key, inFeatures } = parts[0] as LinearPart;
+    const { path: key, inFeatures } = parts[0] as TargetModule;
     const [groups = 0] = toGroups.shape;
     const members = toGroups.shape.at(-1) ?? 0;
     const at = `${key}.${rankClass}`;

@@ -2,10 +2,14 @@
  * The decoder lowered for serving: ONNX Runtime's fused kernels, the KV cache written in place, adapters as graph inputs.
  * Tokens of all rows lie in one axis; a decode step has one token a row, a prefill chunk has one row.
  */
+
+import { assert } from "../../base/errors.js";
+import { at } from "../../base/list.js";
 import { type AttributeInput, float, GraphBuilder } from "../../graph/builder.js";
 import { Ops } from "../../graph/ops.js";
 import type { Graph, Value } from "../../graph/types.js";
-import { buildDecoder, type LinearPart, type Lowering } from "../decoder.js";
+import type { Activation, Attention, Embedding, Head, HeadNorm, Linear, Norm } from "../blueprint.js";
+import { buildDecoder, type Lowering } from "../decoder.js";
 import { rotaryTables } from "../rope.js";
 import type { DecoderConfig } from "../types.js";
 import { plainWeight, type WeightSource } from "../weights.js";
@@ -54,7 +58,7 @@ class ServingLowering implements Lowering {
   readonly adapters: AdapterInputs | null;
   readonly #options: ServingOptions;
   readonly #inputs: Record<"ids" | "shape" | "lengths" | "total" | "rows", Value>;
-  readonly #rotary: readonly [Value, Value] | null;
+  readonly #rotary: readonly (readonly [Value, Value])[];
 
   constructor(builder: GraphBuilder, options: ServingOptions) {
     this.op = new Ops(builder);
@@ -74,63 +78,66 @@ class ServingLowering implements Lowering {
     return this.op.scope(name, body);
   }
 
-  embed(path: string): Value {
-    const { config, weights } = this.#options;
-    let x = buildEmbedding(this.op, weights, `${path}.weight`, this.#inputs.ids);
-    if (config.embeddingScale !== 1) x = this.op.scale(x, Math.fround(config.embeddingScale));
-    if (config.rope === null) {
-      const positions = this.op.builder.input("positions", "int32", ["tokens"]);
-      x = this.op.add(x, this.op.gather(this.#weight("transformer.wpe.weight"), positions));
+  embed({ path, scale, positions }: Embedding): Value {
+    let x = buildEmbedding(this.op, this.#options.weights, `${path}.weight`, this.#inputs.ids);
+    if (scale !== 1) x = this.op.scale(x, Math.fround(scale));
+    if (positions) {
+      const rows = this.op.builder.input("positions", "int32", ["tokens"]);
+      x = this.op.add(x, this.op.gather(this.#weight(`${positions.path}.weight`), rows));
     }
     return x;
   }
 
-  norm(path: string, x: Value): Value {
-    const { norm } = this.#options.config;
-    const epsilon = float(norm.epsilon);
-    if (norm.kind === "layer") {
-      return this.op.one("LayerNormalization", [x, this.#gain(path), this.#bias(path)], x.type, x.shape, { epsilon });
-    }
-    return this.op.one("SimplifiedLayerNormalization", [x, this.#gain(path)], x.type, x.shape, { epsilon });
+  norm(norm: Norm, x: Value): Value {
+    const operator = norm.kind === "layer" ? "LayerNormalization" : "SimplifiedLayerNormalization";
+    return this.op.one(operator, [x, ...this.#normWeights(norm)], x.type, x.shape, { epsilon: float(norm.epsilon) });
   }
 
-  addNorm(path: string, x: Value, delta: Value): { sum: Value; normed: Value } {
-    const { norm } = this.#options.config;
-    const layer = norm.kind === "layer";
+  addNorm(norm: Norm, x: Value, delta: Value): { sum: Value; normed: Value } {
     const output = { type: x.type, shape: x.shape };
     const values = this.op.builder.node(
-      layer ? "SkipLayerNormalization" : "SkipSimplifiedLayerNormalization",
-      layer ? [x, delta, this.#gain(path), this.#bias(path)] : [x, delta, this.#gain(path)],
+      norm.kind === "layer" ? "SkipLayerNormalization" : "SkipSimplifiedLayerNormalization",
+      [x, delta, ...this.#normWeights(norm)],
       [output, null, null, output],
       { epsilon: float(norm.epsilon) },
       contrib,
     );
-    return { normed: values[0] as Value, sum: values[3] as Value };
+    return { normed: at(values, 0) as Value, sum: at(values, 3) as Value };
   }
 
-  linears(parts: readonly LinearPart[], x: Value): Value[] {
-    return this.#adapted(parts, x, "tokens");
+  add(x: Value, y: Value): Value {
+    return this.op.add(x, y);
   }
 
-  joined(parts: readonly LinearPart[], x: Value): Value | null {
-    return this.adapters ? null : buildJoined(this.op, this.#options.weights, parts, x);
+  scale(x: Value, factor: number): Value {
+    return this.op.scale(x, Math.fround(factor));
   }
 
-  #adapted(parts: readonly LinearPart[], x: Value, axis: AdapterAxis): Value[] {
+  linears(linears: readonly Linear[], x: Value, joined: string | null = null): Value[] {
+    return this.#adapted(linears, x, "tokens", joined);
+  }
+
+  joined(linears: readonly Linear[], x: Value, joined: string): Value | null {
+    return this.adapters ? null : buildJoined(this.op, this.#options.weights, linears, x, joined);
+  }
+
+  #adapted(linears: readonly Linear[], x: Value, axis: AdapterAxis, joined: string | null): Value[] {
     const { weights, dora = false } = this.#options;
-    const bases = buildLinear(this.op, weights, parts, x);
+    const bases = buildLinear(this.op, weights, linears, x, { joined });
     if (!this.adapters) return bases;
-    return this.adapters.apply(parts, x, bases, axis, dora ? biasesOf(this.op, weights, parts) : null);
+    const biases = dora ? biasesOf(this.op, weights, linears, joined) : null;
+    return this.adapters.apply(linears, x, bases, axis, biases);
   }
 
-  headNorm(path: string, x: Value, heads: number): Value {
-    const { headDim } = this.#options.config;
-    const rows = this.op.reshape(x, ["tokens", heads, headDim]);
-    return this.op.reshape(this.norm(path, rows), ["tokens", heads * headDim]);
+  headNorm({ scope, norm }: HeadNorm, x: Value, heads: number): Value {
+    if (scope === "whole") return this.norm(norm, x);
+    const rows = this.op.reshape(x, ["tokens", heads, norm.size]);
+    return this.op.reshape(this.norm(norm, rows), ["tokens", heads * norm.size]);
   }
 
-  attention(layer: number, q: Value, k: Value | null, v: Value | null): Value {
+  attend(layer: number, attention: Attention, q: Value, k: Value | null, v: Value | null): Value {
     const { config, capacity } = this.#options;
+    const rotary = attention.rope === null ? null : at(this.#rotary, attention.rope);
     const { shape, lengths, total } = this.#inputs;
     const { builder } = this.op;
     const split = (x: Value | null): Value | null =>
@@ -146,14 +153,23 @@ class ServingLowering implements Lowering {
       num_heads: config.headCount,
       kv_num_heads: config.kvHeadCount,
       scale: float(1), // see #scaled
-      do_rotary: this.#rotary ? 1 : 0,
-      local_window_size: config.windows[layer] ?? undefined,
-      softcap: config.attentionSoftcap === null ? undefined : float(config.attentionSoftcap),
+      do_rotary: rotary ? 1 : 0,
+      local_window_size: attention.window ?? undefined,
+      softcap: attention.softcap === null ? undefined : float(attention.softcap),
     };
     const width = config.headCount * config.headDim;
     const [out, key, value] = builder.node(
       "GroupQueryAttention",
-      [split(this.#scaled(q)), split(k), split(v), past("key"), past("value"), lengths, total, ...(this.#rotary ?? [])],
+      [
+        split(this.#scaled(attention, q)),
+        split(k),
+        split(v),
+        past("key"),
+        past("value"),
+        lengths,
+        total,
+        ...(rotary ?? []),
+      ],
       [{ type: "float32", shape: ["rows", "row_tokens", width] }, present("key"), present("value")],
       attributes,
       contrib,
@@ -167,18 +183,19 @@ class ServingLowering implements Lowering {
    * q times the attention's scale, unless the rotation does it. The kernel takes its fast product for a single row only with a
    * scale of 1: with another one it packs all keys of the slot anew for every head.
    */
-  #scaled(q: Value): Value {
-    const { attentionScale: scale, headCount, headDim } = this.#options.config;
-    if (this.#rotationScales || scale === 1) return q;
+  #scaled({ scale, rope }: Attention, q: Value): Value {
+    if (scale === 1 || (rope !== null && this.#rotationScales(rope))) return q;
+    const { headCount, headDim } = this.#options.config;
     const width = q.shape[1] as number; // of q alone, or of q, k and v side by side
+    const name = `attention.scale.${width}`;
     const factors = Float32Array.from({ length: width }, (_, i) => (i < headCount * headDim ? scale : 1));
-    return this.op.mul(q, this.#inline(`attention.scale.${width}`, [width], factors));
+    return this.op.mul(q, this.#inline(name, [width], factors));
   }
 
   /** Where whole heads are rotated, the tables hold the root of the scale: the product of a query and a key has all of it. */
-  get #rotationScales(): boolean {
-    const { rope, headDim } = this.#options.config;
-    return rope?.rotaryDim === headDim;
+  #rotationScales(rope: number): boolean {
+    const { ropes, headDim } = this.#options.config;
+    return at(ropes, rope).rotaryDim === headDim;
   }
 
   #inline(name: string, shape: readonly number[], data: Float32Array): Value {
@@ -186,17 +203,17 @@ class ServingLowering implements Lowering {
     return this.op.builder.initializer(name, "float32", shape, { kind: "inline", bytes });
   }
 
-  gated(gate: Value, up: Value | null, packed: boolean): Value {
-    const { intermediateSize } = this.#options.config;
-    if (packed) {
-      const [left, right] = this.op.split(gate, [intermediateSize, intermediateSize], 1) as [Value, Value];
-      return this.op.mul(this.#activate(left), right);
-    }
-    return up ? this.op.mul(this.#activate(gate), up) : this.#activate(gate);
+  gate(activation: Activation, gate: Value, up: Value): Value {
+    return this.op.mul(this.activate(activation, gate), up);
   }
 
-  #activate(x: Value): Value {
-    switch (this.#options.config.activation) {
+  halves(x: Value): readonly [Value, Value] {
+    const half = (x.shape[1] as number) / 2;
+    return this.op.split(x, [half, half], 1) as [Value, Value];
+  }
+
+  activate(activation: Activation, x: Value): Value {
+    switch (activation) {
       case "silu":
         return this.op.one("QuickGelu", [x], x.type, x.shape, { alpha: float(1) }, contrib); // x * sigmoid(x)
       case "gelu":
@@ -210,43 +227,37 @@ class ServingLowering implements Lowering {
     return this.op.gather(x, this.#inputs.rows);
   }
 
-  head(x: Value): Value {
-    const { config } = this.#options;
-    const table = config.family === "gpt2" ? "transformer.wte" : "model.embed_tokens";
-    const part = {
-      path: config.tiedHead ? table : "lm_head",
-      inFeatures: config.hiddenSize,
-      outFeatures: config.vocabSize,
-    };
+  head({ linear, tied, softcap }: Head, x: Value): Value {
     // A tied head is the embedding table: no adapter reaches it.
-    const [logits] = config.tiedHead
-      ? buildLinear(this.op, this.#options.weights, [part], x)
-      : this.#adapted([part], x, "logit_rows");
-    if (config.finalSoftcap === null) return logits as Value;
-    const cap = config.finalSoftcap;
-    return this.op.scale(this.op.tanh(this.op.scale(logits as Value, 1 / cap)), cap);
+    const [logits] = tied
+      ? buildLinear(this.op, this.#options.weights, [linear], x)
+      : this.#adapted([linear], x, "logit_rows", null);
+    if (softcap === null) return logits as Value;
+    return this.op.scale(this.op.tanh(this.op.scale(logits as Value, 1 / softcap)), softcap);
   }
 
   #weight(name: string): Value {
     return plainWeight(this.op.builder, this.#options.weights, name);
   }
 
-  /** The norm's weight; gemma stores w for 1 + w (folded when the session is made). */
-  #gain(path: string): Value {
-    const gain = this.#weight(`${path}.weight`);
-    return this.#options.config.gemmaNorms ? this.op.add(gain, this.op.like(gain, 1)) : gain;
+  /** A norm's factors and its bias. Gemma's offset is folded when the session is created. */
+  #normWeights({ path, offset, bias }: Norm): Value[] {
+    const weight = this.#weight(`${path}.weight`);
+    const gain = offset === 0 ? weight : this.op.add(weight, this.op.like(weight, offset));
+    return bias ? [gain, this.#weight(`${path}.bias`)] : [gain];
   }
 
-  #bias(path: string): Value {
-    return this.#weight(`${path}.bias`);
-  }
-
-  #rotaryTables(): readonly [Value, Value] | null {
+  /** cos and sin [capacity, rotaryDim / 2] of each rope. Layers that share a rope share a scale. */
+  #rotaryTables(): (readonly [Value, Value])[] {
     const { config, capacity } = this.#options;
-    if (!config.rope) return null;
-    const factor = this.#rotationScales ? Math.sqrt(config.attentionScale) : 1;
-    const { cos, sin } = rotaryTables(config.rope, capacity, factor);
-    const shape = [capacity, config.rope.rotaryDim / 2];
-    return [this.#inline("rotary.cos", shape, cos), this.#inline("rotary.sin", shape, sin)];
+    return config.ropes.map((rope, i) => {
+      const scales = config.layers.flatMap(({ attention: { body } }) => (body.rope === i ? [body.scale] : []));
+      assert(new Set(scales).size <= 1, `layers of rope ${i} share a scale`);
+      const factor = this.#rotationScales(i) ? Math.sqrt(scales[0] ?? 1) : 1;
+      const { cos, sin } = rotaryTables(rope, capacity, factor);
+      const shape = [capacity, rope.rotaryDim / 2];
+      const name = i === 0 ? "rotary" : `rotary.${i}`;
+      return [this.#inline(`${name}.cos`, shape, cos), this.#inline(`${name}.sin`, shape, sin)] as const;
+    });
   }
 }

@@ -1,25 +1,33 @@
 /** Linear layers as serving kernels: fp32 Gemm, MatMulNBits for blocks of int4 and int8, integer products for per-row int8. */
 import { assert } from "../../base/errors.js";
+import { at } from "../../base/list.js";
 import type { GraphBuilder } from "../../graph/builder.js";
 import type { Ops } from "../../graph/ops.js";
 import type { Value } from "../../graph/types.js";
-import type { LinearPart } from "../decoder.js";
+import type { TargetModule } from "../blueprint.js";
 import { externalInitializer, type PreparedWeight, plainWeight, type WeightSource, weightOf } from "../weights.js";
 
 const contrib = "com.microsoft";
 const blockSize = 128;
 
-/** y = x·Wᵀ + bias for each part; x is [tokens, in]. Parts that were packed run as one product. */
+export interface LinearOptions {
+  /** Default true. */
+  readonly biased?: boolean;
+  /** The path under which the weights of all parts may be joined. */
+  readonly joined?: string | null;
+}
+
+/** y = x·Wᵀ + bias for each part; x is [tokens, in]. Parts whose weights are joined run as one product. */
 export function buildLinear(
   op: Ops,
   weights: WeightSource,
-  parts: readonly LinearPart[],
+  parts: readonly TargetModule[],
   x: Value,
-  { biased = true }: { readonly biased?: boolean } = {},
+  { biased = true, joined = null }: LinearOptions = {},
 ): Value[] {
   const rows = shared(op, x);
-  const of = (part: LinearPart): Value => product(op, weights, part, x, rows, biased);
-  const whole = packedPart(weights, parts);
+  const of = (part: TargetModule): Value => product(op, weights, part, x, rows, biased);
+  const whole = joinedPart(weights, parts, joined);
   if (!whole) return parts.map(of);
   return op.split(
     of(whole),
@@ -28,37 +36,49 @@ export function buildLinear(
   );
 }
 
-/** The parts' outputs side by side, [tokens, sum of out], or null when they were not packed. */
-export function buildJoined(op: Ops, weights: WeightSource, parts: readonly LinearPart[], x: Value): Value | null {
-  const whole = packedPart(weights, parts);
+/** The parts' outputs side by side, [tokens, sum of out], or null when they are not joined. */
+export function buildJoined(
+  op: Ops,
+  weights: WeightSource,
+  parts: readonly TargetModule[],
+  x: Value,
+  joined: string,
+): Value | null {
+  const whole = joinedPart(weights, parts, joined);
   return whole && product(op, weights, whole, x, shared(op, x), true);
 }
 
 /** Each part's bias, [out]; null where it has none. */
-export function biasesOf(op: Ops, weights: WeightSource, parts: readonly LinearPart[]): (Value | null)[] {
-  const whole = packedPart(weights, parts);
-  const read = ({ path }: LinearPart): Value | null =>
+export function biasesOf(
+  op: Ops,
+  weights: WeightSource,
+  parts: readonly TargetModule[],
+  joined: string | null,
+): (Value | null)[] {
+  const whole = joinedPart(weights, parts, joined);
+  const read = ({ path }: TargetModule): Value | null =>
     weights.has(`${path}.bias`) ? plainWeight(op.builder, weights, `${path}.bias`) : null;
   if (!whole) return parts.map(read);
-  const joined = read(whole);
+  const bias = read(whole);
   const sizes = parts.map((part) => part.outFeatures);
-  return joined ? op.split(joined, sizes, 0) : parts.map(() => null);
+  return bias ? op.split(bias, sizes, 0) : parts.map(() => null);
 }
 
-/** The packed layer that stands for these parts, under the name that phi3 gives it; null when they were not packed. */
-export function packedPart(weights: WeightSource, parts: readonly LinearPart[]): LinearPart | null {
-  const [first] = parts;
-  if (!first || parts.length < 2) return null;
-  const path = first.path.replace(/q_proj$/, "qkv_proj").replace(/gate_proj$/, "gate_up_proj");
-  if (!weights.has(`${path}.weight`)) return null;
+/** The layer that stands for all parts under the path of their joined weights; null when they are not joined. */
+export function joinedPart(
+  weights: WeightSource,
+  parts: readonly TargetModule[],
+  path: string | null,
+): TargetModule | null {
+  if (path === null || !weights.has(`${path}.weight`)) return null;
   const outFeatures = parts.reduce((sum, part) => sum + part.outFeatures, 0);
-  return { path, inFeatures: first.inFeatures, outFeatures };
+  return { path, inFeatures: at(parts, 0).inFeatures, outFeatures };
 }
 
 function product(
   op: Ops,
   weights: WeightSource,
-  part: LinearPart,
+  part: TargetModule,
   x: Value,
   rows: () => QuantizedRows,
   biased: boolean,
@@ -88,7 +108,7 @@ function scalesOf(op: Ops, weight: PreparedWeight, shape?: readonly number[]): V
   return externalInitializer(op.builder, `${weight.name}.scales`, weight.scales, shape ?? weight.scales.shape);
 }
 
-function blocks(op: Ops, weight: PreparedWeight, part: LinearPart, x: Value, bias: Value | null): Value {
+function blocks(op: Ops, weight: PreparedWeight, part: TargetModule, x: Value, bias: Value | null): Value {
   const data = externalInitializer(op.builder, weight.name, weight.data);
   return op.one(
     "MatMulNBits",
@@ -169,7 +189,7 @@ function zerosLike(op: Ops, scale: Value, zero: number): Value {
 export function integer(
   op: Ops,
   weight: PreparedWeight,
-  part: LinearPart,
+  part: TargetModule,
   x: QuantizedRows,
   bias: Value | null,
 ): Value {

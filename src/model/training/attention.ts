@@ -2,18 +2,20 @@
  * Causal attention from plain products: the query heads that share a key head lie as rows of one product, and blocks of
  * queries meet only the keys that none of them is before. Its gradient is its own.
  */
+import { at, zip } from "../../base/list.js";
 import type { CustomGradient } from "../../graph/gradient.js";
 import type { Ops } from "../../graph/ops.js";
 import { dimProduct } from "../../graph/shape.js";
 import type { Dim, Value } from "../../graph/types.js";
+import type { Attention } from "../blueprint.js";
 import type { DecoderConfig } from "../types.js";
 import { type BlockInputs, TrainingMasks } from "./masks.js";
 
 export interface AttentionInputs extends BlockInputs {
   /** int64 [rows, length]. */
   readonly ids: Value;
-  /** cos and sin [positions, rotaryDim / 2]. */
-  readonly rotary: readonly [Value, Value] | null;
+  /** cos and sin [positions, rotaryDim / 2] of each rope. */
+  readonly rotary: readonly (readonly [Value, Value])[];
 }
 
 /** What attention tells of itself. */
@@ -51,33 +53,35 @@ export class TrainingAttention {
   }
 
   /** q [tokens, heads*headDim], k and v [tokens, kvHeads*headDim] to [tokens, heads*headDim]. */
-  apply(layer: number, q: Value, k: Value, v: Value): Value {
-    const { headCount, kvHeadCount, windows } = this.#config;
+  apply(attention: Attention, q: Value, k: Value, v: Value): Value {
+    const { headCount, kvHeadCount } = this.#config;
     const op = this.#op;
-    const queries = this.#turned(op, this.#rotate(q, headCount));
-    const keys = this.#turned(op, this.#rotate(k, kvHeadCount));
+    const queries = this.#turned(op, this.#rotate(attention, q, headCount));
+    const keys = this.#turned(op, this.#rotate(attention, k, kvHeadCount));
     const values = this.#turned(op, this.#rows(op, v));
-    const masks = this.#masks.of(windows[layer] ?? null);
+    const masks = this.#masks.of(attention.window);
     for (const { name } of [keys, values]) this.#notes.costly.add(name);
-    const blocks = this.#masks.partQueries(op, queries).map((part, i) => this.#block(part, keys, masks[i] ?? part, i));
+    const parts = zip(this.#masks.partQueries(op, queries), masks);
+    const blocks = parts.map(([part, mask], i) => this.#block(attention, part, keys, mask, i));
     const mixed = blocks.map(({ shares }, i) => op.matMul(shares, this.#masks.seenKeys(op, values, i)));
     const result = this.#turnedBack(op, this.#masks.joinQueries(op, mixed), q.shape[0] ?? 1);
     this.#notes.custom.push({
       inputs: [queries, keys, values],
       outputs: [result],
       vjp: (by, [gradient], _, kept) =>
-        gradient ? this.#gradients(by, gradient, { queries: blocks, keys, values, result }, kept) : [null, null, null],
+        gradient
+          ? this.#gradients(by, gradient, { attention, queries: blocks, keys, values, result }, kept)
+          : [null, null, null],
     });
     return result;
   }
 
   /** P = softmax(scale Q Kᵀ + mask), the scores bent before the mask where the family bends them. */
-  #block(queries: Value, keys: Value, mask: Value, i: number): Block {
+  #block({ scale, softcap }: Attention, queries: Value, keys: Value, mask: Value, i: number): Block {
     const op = this.#op;
-    const { attentionSoftcap: cap, attentionScale: alpha } = this.#config;
-    const scores = op.fusedMatMul(queries, this.#masks.seenKeys(op, keys, i), { transB: true, alpha });
-    const tanh = cap === null ? null : op.tanh(op.scale(scores, 1 / cap));
-    const bent = tanh && cap !== null ? op.scale(tanh, cap) : scores;
+    const scores = op.fusedMatMul(queries, this.#masks.seenKeys(op, keys, i), { transB: true, alpha: scale });
+    const tanh = softcap === null ? null : op.tanh(op.scale(scores, 1 / softcap));
+    const bent = tanh && softcap !== null ? op.scale(tanh, softcap) : scores;
     return { queries, tanh, shares: op.softmax(op.add(bent, mask)) };
   }
 
@@ -88,18 +92,23 @@ export class TrainingAttention {
   #gradients(
     op: Ops,
     gradient: Value,
-    made: { readonly queries: readonly Block[]; readonly keys: Value; readonly values: Value; readonly result: Value },
+    forward: {
+      readonly attention: Attention;
+      readonly queries: readonly Block[];
+      readonly keys: Value;
+      readonly values: Value;
+      readonly result: Value;
+    },
     kept: (value: Value) => Value,
   ): Value[] {
-    const { attentionScale: alpha } = this.#config;
-    const [keys, values] = [kept(made.keys), kept(made.values)];
+    const { scale: alpha } = forward.attention;
+    const [keys, values] = [kept(forward.keys), kept(forward.values)];
     const arrived = this.#masks.partQueries(op, this.#turned(op, this.#rows(op, gradient)));
-    const sums = this.#masks.partQueries(op, this.#headSums(op, op.mul(gradient, kept(made.result))));
-    const parts = made.queries.map((block, i) => {
-      const g = arrived[i] ?? gradient;
+    const sums = this.#masks.partQueries(op, this.#headSums(op, op.mul(gradient, kept(forward.result))));
+    const parts = zip(forward.queries, zip(arrived, sums)).map(([block, [g, sum]], i) => {
       const shares = kept(block.shares);
       const through = op.fusedMatMul(g, this.#masks.seenKeys(op, values, i), { transB: true });
-      const flat = op.mul(shares, op.sub(through, sums[i] ?? g));
+      const flat = op.mul(shares, op.sub(through, sum));
       const slope = block.tanh ? this.#slope(op, flat, kept(block.tanh)) : flat;
       return {
         dq: op.fusedMatMul(slope, this.#masks.seenKeys(op, keys, i), { alpha }),
@@ -169,13 +178,14 @@ export class TrainingAttention {
   }
 
   /** Positions applied: [tokens, heads*d] to [rows, length, heads*d]. */
-  #rotate(x: Value, heads: number): Value {
+  #rotate({ rope }: Attention, x: Value, heads: number): Value {
     const op = this.#op;
     const rows = this.#rows(op, x);
     const { positions, rotary } = this.#inputs;
-    const { rope, headDim } = this.#config;
-    if (!rotary || !rope) return rows;
-    const part = rope.rotaryDim === headDim ? {} : { num_heads: heads, rotary_embedding_dim: rope.rotaryDim };
-    return op.one("RotaryEmbedding", [rows, positions, ...rotary], x.type, rows.shape, part, "com.microsoft");
+    if (rope === null) return rows;
+    const { ropes, headDim } = this.#config;
+    const { rotaryDim } = at(ropes, rope);
+    const part = rotaryDim === headDim ? {} : { num_heads: heads, rotary_embedding_dim: rotaryDim };
+    return op.one("RotaryEmbedding", [rows, positions, ...at(rotary, rope)], x.type, rows.shape, part, "com.microsoft");
   }
 }

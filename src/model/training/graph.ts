@@ -2,12 +2,14 @@
  * The decoder lowered for training: operators with a gradient, whole rows at once, and instead of logits the loss of every
  * labelled token. Knows no optimizer and takes no gradient itself; where a stretch has a cheaper one it says so.
  */
+import { at } from "../../base/list.js";
 import { float, GraphBuilder } from "../../graph/builder.js";
 import type { CustomGradient } from "../../graph/gradient.js";
 import { Ops } from "../../graph/ops.js";
 import { dimProduct } from "../../graph/shape.js";
 import type { Dim, Value } from "../../graph/types.js";
-import { buildDecoder, type LinearPart, type Lowering } from "../decoder.js";
+import type { Activation, Attention, Embedding, Head, HeadNorm, Linear, Norm } from "../blueprint.js";
+import { buildDecoder, type Lowering } from "../decoder.js";
 import { rotaryTables } from "../rope.js";
 import { buildEmbedding } from "../serving/linear.js";
 import type { DecoderConfig } from "../types.js";
@@ -85,15 +87,14 @@ class TrainingLowering implements Lowering {
     return this.op.scope(name, body);
   }
 
-  embed(path: string): Value {
-    const config = this.#config;
+  embed({ path, scale, positions }: Embedding): Value {
     const ids = this.#flat(this.#inputs.ids);
     const name = `${path}.weight`;
     const trained = this.parameters.trained(name);
     let x = trained ? this.op.gather(trained, ids) : buildEmbedding(this.op, this.#options.weights, name, ids);
-    if (config.embeddingScale !== 1) x = this.op.scale(x, Math.fround(config.embeddingScale));
-    if (config.rope === null) {
-      const table = this.#weight("transformer.wpe.weight");
+    if (scale !== 1) x = this.op.scale(x, Math.fround(scale));
+    if (positions) {
+      const table = this.#weight(`${positions.path}.weight`);
       x = this.op.add(x, this.op.gather(table, this.#flat(this.#inputs.positions)));
     }
     return x;
@@ -104,58 +105,66 @@ class TrainingLowering implements Lowering {
     return this.op.reshape(x, [dimProduct(x.shape)], this.op.builder.constant("int64", [1], [-1]));
   }
 
-  norm(path: string, x: Value): Value {
-    const { kind, epsilon } = this.#config.norm;
+  norm({ kind, path, epsilon, offset, bias }: Norm, x: Value): Value {
     const output = { type: x.type, shape: x.shape };
     const saved = { type: x.type, shape: x.shape.with(-1, 1) };
     const weight = this.#weight(`${path}.weight`);
+    const gain = offset === 0 ? weight : this.op.add(weight, this.op.like(weight, offset));
+    const inputs = bias ? [x, gain, this.#weight(`${path}.bias`)] : [x, gain];
     const attributes = { epsilon: float(epsilon) };
-    if (kind === "layer") {
-      const inputs = [x, weight, this.#weight(`${path}.bias`)];
-      return this.op.builder.node("LayerNormalization", inputs, [output, saved, saved], attributes)[0] ?? x;
-    }
-    // gemma stores w for 1 + w
-    const gain = this.#config.gemmaNorms ? this.op.add(weight, this.op.like(weight, 1)) : weight;
-    return this.op.builder.node("SimplifiedLayerNormalization", [x, gain], [output, saved], attributes)[0] ?? x;
+    const [operator, outputs] =
+      kind === "layer"
+        ? ["LayerNormalization", [output, saved, saved]]
+        : ["SimplifiedLayerNormalization", [output, saved]];
+    return at(this.op.builder.node(operator, inputs, outputs, attributes), 0);
   }
 
-  addNorm(path: string, x: Value, delta: Value): { sum: Value; normed: Value } {
-    const sum = this.op.add(x, delta);
+  addNorm(norm: Norm, x: Value, delta: Value): { sum: Value; normed: Value } {
+    const sum = this.add(x, delta);
+    return { sum, normed: this.norm(norm, sum) };
+  }
+
+  add(x: Value, y: Value): Value {
+    const sum = this.op.add(x, y);
     this.costly.add(sum.name);
-    return { sum, normed: this.norm(path, sum) };
+    return sum;
   }
 
-  linears(parts: readonly LinearPart[], x: Value): Value[] {
-    return this.#linears.apply(parts, x);
+  scale(x: Value, factor: number): Value {
+    return this.op.scale(x, Math.fround(factor));
   }
 
-  headNorm(path: string, x: Value, heads: number): Value {
-    const { headDim } = this.#config;
-    const [tokens = 1] = x.shape;
-    const normed = this.norm(path, this.op.reshape(x, [tokens, heads, headDim]));
-    return this.op.reshape(normed, [tokens, heads * headDim]);
+  linears(linears: readonly Linear[], x: Value, joined: string | null = null): Value[] {
+    return this.#linears.apply(linears, x, { joined });
   }
 
-  attention(layer: number, q: Value, k: Value | null, v: Value | null): Value {
-    if (k && v) return this.#attention.apply(layer, q, k, v);
+  headNorm({ scope, norm }: HeadNorm, x: Value, heads: number): Value {
+    if (scope === "whole") return this.norm(norm, x);
+    const tokens = at(x.shape, 0);
+    const normed = this.norm(norm, this.op.reshape(x, [tokens, heads, norm.size]));
+    return this.op.reshape(normed, [tokens, heads * norm.size]);
+  }
+
+  attend(_layer: number, attention: Attention, q: Value, k: Value | null, v: Value | null): Value {
+    if (k && v) return this.#attention.apply(attention, q, k, v);
     const { headCount, kvHeadCount, headDim } = this.#config;
     const sizes = [headCount, kvHeadCount, kvHeadCount].map((heads) => heads * headDim);
-    const [query = q, key = q, value = q] = this.op.split(q, sizes, 1);
-    return this.#attention.apply(layer, query, key, value);
+    const [query, key, value] = this.op.split(q, sizes, 1) as [Value, Value, Value];
+    return this.#attention.apply(attention, query, key, value);
   }
 
-  gated(gate: Value, up: Value | null, packed: boolean): Value {
-    const { intermediateSize, activation } = this.#config;
-    const [left = gate, right = up] = packed
-      ? this.op.split(gate, [intermediateSize, intermediateSize], 1)
-      : [gate, up ?? undefined];
-    if (!right) return this.#activate(left);
-    if (activation === "silu") return gatedSilu(this.op, left, right, this.custom);
-    return this.op.mul(this.#activate(left), right);
+  gate(activation: Activation, gate: Value, up: Value): Value {
+    if (activation === "silu") return gatedSilu(this.op, gate, up, this.custom);
+    return this.op.mul(this.activate(activation, gate), up);
   }
 
-  #activate(x: Value): Value {
-    switch (this.#config.activation) {
+  halves(x: Value): readonly [Value, Value] {
+    const half = Number(x.shape[1]) / 2;
+    return this.op.split(x, [half, half], 1) as [Value, Value];
+  }
+
+  activate(activation: Activation, x: Value): Value {
+    switch (activation) {
       case "silu":
         return silu(this.op, x);
       case "gelu":
@@ -194,10 +203,10 @@ class TrainingLowering implements Lowering {
   }
 
   /** Not logits but their losses, [labelled]. */
-  head(x: Value): Value {
+  head(head: Head, x: Value): Value {
     const { labels, chunks } = this.#inputs;
     const { parameters } = this;
-    return buildTokenLosses(this.op, this.#options, x, {
+    return buildTokenLosses(this.op, this.#options, head, x, {
       labels,
       chunks,
       parameters,
@@ -210,14 +219,20 @@ class TrainingLowering implements Lowering {
     return this.parameters.trained(name) ?? plainWeight(this.op.builder, this.#options.weights, name);
   }
 
-  #rotaryTables(): readonly [Value, Value] | null {
-    const { rope } = this.#config;
-    if (!rope) return null;
+  /** cos and sin [maxLength, rotaryDim / 2] of each rope. */
+  #rotaryTables(): (readonly [Value, Value])[] {
     const { maxLength } = this.#options;
-    const { cos, sin } = rotaryTables(rope, maxLength);
-    const shape = [maxLength, rope.rotaryDim / 2];
-    const table = (name: string, data: Float32Array): Value =>
-      this.op.builder.initializer(name, "float32", shape, { kind: "inline", bytes: new Uint8Array(data.buffer) });
-    return [table("rotary.cos", cos), table("rotary.sin", sin)];
+    return this.#config.ropes.map((rope, i) => {
+      const { cos, sin } = rotaryTables(rope, maxLength);
+      const shape = [maxLength, rope.rotaryDim / 2];
+      const table = (kind: string, data: Float32Array): Value => {
+        const name = i === 0 ? `rotary.${kind}` : `rotary.${i}.${kind}`;
+        return this.op.builder.initializer(name, "float32", shape, {
+          kind: "inline",
+          bytes: new Uint8Array(data.buffer),
+        });
+      };
+      return [table("cos", cos), table("sin", sin)] as const;
+    });
   }
 }

@@ -1,8 +1,9 @@
 /** The head and cross-entropy over the labelled rows, in chunks, so that only one chunk's logits are held at a time. */
+import { at, only, zip } from "../../base/list.js";
 import type { CustomGradient } from "../../graph/gradient.js";
 import type { Ops } from "../../graph/ops.js";
 import type { Value } from "../../graph/types.js";
-import type { LinearPart } from "../decoder.js";
+import type { Head, TargetModule } from "../blueprint.js";
 import { buildEmbedding, buildLinear } from "../serving/linear.js";
 import { plainWeight, type WeightSource, weightOf } from "../weights.js";
 import type { TrainingLinears } from "./linear.js";
@@ -20,21 +21,16 @@ interface HeadContext {
 }
 
 /** -log p(label) for each row of x: [labelled, hidden] to [labelled]. */
-export function buildTokenLosses(op: Ops, options: TrainingOptions, x: Value, context: HeadContext): Value {
-  const { config, weights, chunks } = options;
-  const table = config.family === "gpt2" ? "transformer.wte" : "model.embed_tokens";
-  const part = {
-    path: config.tiedHead ? table : "lm_head",
-    inFeatures: config.hiddenSize,
-    outFeatures: config.vocabSize,
-  };
+export function buildTokenLosses(op: Ops, options: TrainingOptions, head: Head, x: Value, context: HeadContext): Value {
+  const { weights, chunks } = options;
+  const { linear: part, tied, softcap } = head;
   const name = `${part.path}.weight`;
   const rows = parts(op, x, context.chunks, chunks);
   const labels = parts(op, context.labels, context.chunks, chunks).map((label) => op.unsqueeze(label, -1));
-  const isFixed = !context.parameters.trained(name) && (config.tiedHead || !context.linears.site(part));
+  const isFixed = !context.parameters.trained(name) && (tied || !context.linears.site(part));
   if (isFixed) {
-    const head = fixedHead(op, weights, part);
-    const made = rows.map((row, c) => fixedChunk(op, row, labels[c] ?? row, head, config.finalSoftcap));
+    const fixed = fixedHead(op, weights, part);
+    const made = zip(rows, labels).map(([row, label]) => fixedChunk(op, row, label, fixed, softcap));
     const losses = joined(
       op,
       made.map(({ losses }) => losses),
@@ -52,9 +48,9 @@ export function buildTokenLosses(op: Ops, options: TrainingOptions, x: Value, co
   }
   const drops = !isFixed && context.linears.site(part) !== null && (options.dropout ?? 0) > 0;
   const masks = drops ? parts(op, context.linears.mask(part, "labelled"), context.chunks, chunks) : [];
-  const losses = rows.map((row, c) => {
-    const [logits = row] = context.linears.apply([part], row, masks[c] ?? null);
-    return crossEntropy(op, capped(op, logits, config.finalSoftcap).logits, labels[c] ?? row, context.custom);
+  const losses = zip(rows, labels).map(([row, label], c) => {
+    const logits = only(context.linears.apply([part], row, { mask: drops ? at(masks, c) : null }));
+    return crossEntropy(op, capped(op, logits, softcap).logits, label, context.custom);
   });
   return joined(op, losses);
 }
@@ -95,12 +91,12 @@ interface FixedHead {
   passBack(p: Value, label: Value, s: Value | null): Value;
 }
 
-function fixedHead(op: Ops, weights: WeightSource, part: LinearPart): FixedHead {
+function fixedHead(op: Ops, weights: WeightSource, part: TargetModule): FixedHead {
   const name = `${part.path}.weight`;
   const at = (x: Value, label: Value): Value => op.one("GatherElements", [x, label], x.type, label.shape, { axis: 1 });
   if (weightOf(weights, name).form !== "fp32") {
     return {
-      logits: (x) => buildLinear(op, weights, [part], x)[0] ?? x,
+      logits: (x) => only(buildLinear(op, weights, [part], x)),
       passBack(p, label, s) {
         // Where the label is nearly certain, p W and W[label] all but cancel, and only errors would be left: so they go apart.
         const own = at(p, label);

@@ -1,13 +1,25 @@
 /** Linear layers of the training graph: frozen, adapted or trained whole. */
 import { assert } from "../../base/errors.js";
+import { only, zip } from "../../base/list.js";
 import type { CustomGradient } from "../../graph/gradient.js";
 import type { Ops } from "../../graph/ops.js";
 import type { Dim, Value } from "../../graph/types.js";
-import type { LinearPart } from "../decoder.js";
-import { biasesOf, buildLinear, packedPart } from "../serving/linear.js";
+import type { TargetModule } from "../blueprint.js";
+import { biasesOf, buildLinear, joinedPart } from "../serving/linear.js";
 import { externalInitializer, weightOf } from "../weights.js";
-import { buildBackward } from "./products.js";
+import { buildBackward, buildHeadBackward } from "./products.js";
 import { type Parameters, siteInputs, type TrainedSite, type TrainingOptions } from "./types.js";
+
+export interface ApplyOptions {
+  readonly joined?: string | null;
+  readonly mask?: Value | null;
+}
+
+/** Parts that read one input, and the layer that stands for all of them where their weights are joined. */
+interface Group {
+  readonly parts: readonly TargetModule[];
+  readonly whole: TargetModule | null;
+}
 
 export class TrainingLinears {
   readonly #op: Ops;
@@ -23,35 +35,39 @@ export class TrainingLinears {
     this.#custom = custom;
   }
 
-  /** One output for each part; all read x [tokens, in]. `mask` stands in for the dropout mask of a single part. */
-  apply(parts: readonly LinearPart[], x: Value, mask: Value | null = null): Value[] {
+  /**
+   * One output for each part; all read x [tokens, in]. Their weights may be `joined` under a path. `mask` stands in for the
+   * dropout mask of a single part.
+   */
+  apply(parts: readonly TargetModule[], x: Value, { joined = null, mask = null }: ApplyOptions = {}): Value[] {
     const { dora = false, dropout = 0 } = this.#options;
     const adapted = parts.filter((part) => this.site(part));
     const decomposed = dora && adapted.length > 0;
-    const bases = this.#products(parts, x, !decomposed);
+    const group = { parts, whole: joinedPart(this.#options.weights, parts, joined) };
+    const bases = this.#products(group, x, !decomposed);
     if (adapted.length === 0) return bases;
     const dropped =
       dropout > 0 ? adapted.map((part) => this.#dropped(x, mask ?? this.mask(part, x.shape[0] ?? 1))) : [];
     const inner =
       dropout > 0 ? adapted.map((part, i) => this.#narrow(part, dropped[i] ?? x)) : this.#joined(adapted, x);
-    const biases = decomposed ? biasesOf(this.#op, this.#options.weights, parts) : [];
+    const biases = decomposed ? biasesOf(this.#op, this.#options.weights, parts, joined) : [];
     return parts.map((part, i) => {
       const [base, bias] = [bases[i] ?? x, biases[i] ?? null];
       const at = adapted.indexOf(part);
       const h = inner[at];
       if (!h) return bias ? this.#op.add(base, bias) : base;
       if (!decomposed) return this.#widen(part, base, h);
-      const again = dropped[at] ? this.#again(part, parts, dropped[at]) : null;
+      const again = dropped[at] ? this.#again(part, group, dropped[at]) : null;
       return this.#decomposed(part, { base, bias, h, again });
     });
   }
 
-  site({ path }: LinearPart): TrainedSite | null {
+  site({ path }: TargetModule): TrainedSite | null {
     return (this.#options.mode === "lora" && this.#options.sites.get(path)) || null;
   }
 
   /** A x of parts that share x, by one product over all their ranks: its gradient is one product too. */
-  #joined(parts: readonly LinearPart[], x: Value): Value[] {
+  #joined(parts: readonly TargetModule[], x: Value): Value[] {
     const op = this.#op;
     const [only, ...others] = parts;
     if (only && others.length === 0) return [this.#narrow(only, x)];
@@ -63,12 +79,12 @@ export class TrainingLinears {
     return op.split(op.matMul(x, all), sizes, 1);
   }
 
-  #narrow(part: LinearPart, x: Value): Value {
+  #narrow(part: TargetModule, x: Value): Value {
     return this.#op.matMul(x, this.#a(part));
   }
 
   /** base + s B h, with s grown by what dropout left out. */
-  #widen(part: LinearPart, base: Value, h: Value): Value {
+  #widen(part: TargetModule, base: Value, h: Value): Value {
     const scale = (this.site(part)?.scale ?? 1) / (1 - (this.#options.dropout ?? 0));
     return this.#op.gemm(h, this.#b(part), base, scale === 1 ? {} : { alpha: scale });
   }
@@ -79,7 +95,7 @@ export class TrainingLinears {
    * that W x.
    */
   #decomposed(
-    part: LinearPart,
+    part: TargetModule,
     {
       base,
       bias,
@@ -94,23 +110,23 @@ export class TrainingLinears {
     return op.add(biased(base), op.sub(op.mul(this.#widen(part, kept, h), this.#gain(part)), kept));
   }
 
-  #gain({ path, outFeatures }: LinearPart): Value {
+  #gain({ path, outFeatures }: TargetModule): Value {
     const { magnitude, norm } = siteInputs(path);
     const length = this.#norms.get(norm) ?? this.#op.builder.input(norm, "float32", [outFeatures]);
     this.#norms.set(norm, length);
     return this.#op.div(this.#parameters.input(magnitude, [outFeatures]), length);
   }
 
-  #a({ path, inFeatures }: LinearPart): Value {
+  #a({ path, inFeatures }: TargetModule): Value {
     return this.#parameters.input(siteInputs(path).a, [inFeatures, this.#options.sites.get(path)?.rank ?? 0]);
   }
 
-  #b({ path, outFeatures }: LinearPart): Value {
+  #b({ path, outFeatures }: TargetModule): Value {
     return this.#parameters.input(siteInputs(path).b, [this.#options.sites.get(path)?.rank ?? 0, outFeatures]);
   }
 
   /** Which elements of a part's input its adapter keeps: a graph input, bool [rows, in]. */
-  mask({ path, inFeatures }: LinearPart, rows: Dim): Value {
+  mask({ path, inFeatures }: TargetModule, rows: Dim): Value {
     return this.#op.builder.input(siteInputs(path).mask, "bool", [rows, inFeatures]);
   }
 
@@ -118,7 +134,7 @@ export class TrainingLinears {
     return this.#op.where(mask, x, this.#op.like(x, 0));
   }
 
-  #bias({ path }: LinearPart): Value | null {
+  #bias({ path }: TargetModule): Value | null {
     const name = `${path}.bias`;
     if (!this.#options.weights.has(name)) return null;
     return this.#parameters.trained(name) ?? this.#fp32(name);
@@ -131,41 +147,39 @@ export class TrainingLinears {
   }
 
   /** W x + b of each part. */
-  #products(parts: readonly LinearPart[], x: Value, biased: boolean): Value[] {
-    const quantized = this.#quantized(parts, x, biased);
-    return parts.map((part) => quantized.get(part) ?? this.#base(part, x, biased));
+  #products(group: Group, x: Value, biased: boolean): Value[] {
+    const quantized = this.#quantized(group, x, biased);
+    return group.parts.map((part) => quantized.get(part) ?? this.#base(part, x, biased));
   }
 
   /** In fp32, W trained or frozen. */
-  #base(part: LinearPart, x: Value, biased: boolean): Value {
+  #base(part: TargetModule, x: Value, biased: boolean): Value {
     const { transposed } = weightOf(this.#options.weights, `${part.path}.weight`);
     const w = this.#parameters.trained(`${part.path}.weight`) ?? this.#fp32(`${part.path}.weight`);
     return this.#op.gemm(x, w, biased ? this.#bias(part) : null, { transB: !transposed });
   }
 
-  /** W x of one of `parts` with an x of its own. */
-  #again(part: LinearPart, parts: readonly LinearPart[], x: Value): Value {
+  /** W x of one part of a group, with an x of its own. */
+  #again(part: TargetModule, { parts, whole }: Group, x: Value): Value {
     const op = this.#op;
-    const whole = packedPart(this.#options.weights, parts);
-    const [y = x] = this.#products([whole ?? part], x, false);
+    const y = only(this.#products({ parts: [whole ?? part], whole: null }, x, false));
     if (!whole) return y;
     const first = parts.slice(0, parts.indexOf(part)).reduce((sum, { outFeatures }) => sum + outFeatures, 0);
     return op.slice(y, 1, first, first + part.outFeatures);
   }
 
   /** Those parts whose products only run forwards. */
-  #quantized(parts: readonly LinearPart[], x: Value, biased: boolean): Map<LinearPart, Value> {
+  #quantized({ parts, whole }: Group, x: Value, biased: boolean): Map<TargetModule, Value> {
     const { weights } = this.#options;
-    const whole = packedPart(weights, parts);
     const chosen = parts.filter(({ path }) => whole !== null || weightOf(weights, `${path}.weight`).form !== "fp32");
-    const made = buildLinear(this.#op, weights, chosen, x, { biased });
+    const made = buildLinear(this.#op, weights, chosen, x, { biased, joined: whole?.path ?? null });
     if (whole) this.#passBack(whole, x, made);
-    else for (const [i, part] of chosen.entries()) this.#passBack(part, x, made.slice(i, i + 1));
-    return new Map(chosen.map((part, i) => [part, made[i] ?? x]));
+    else for (const [part, output] of zip(chosen, made)) this.#passBack(part, x, [output]);
+    return new Map(zip(chosen, made));
   }
 
   /** The gradient of a quantized product is the product by its transposed copy: dx = g W. `outputs` side by side are its result. */
-  #passBack(part: LinearPart, x: Value, outputs: readonly Value[]): void {
+  #passBack(part: TargetModule, x: Value, outputs: readonly Value[]): void {
     const { weights } = this.#options;
     this.#custom.push({
       inputs: [x],
@@ -175,7 +189,8 @@ export class TrainingLinears {
         assert(arrived.length === outputs.length, `every output of ${part.path} has a gradient`);
         const [only] = arrived;
         const joined = only && arrived.length === 1 ? only : op.concat(arrived, 1);
-        return [buildBackward(op, weights, part, joined)];
+        const isHead = part.path === this.#options.config.head.linear.path;
+        return [(isHead ? buildHeadBackward : buildBackward)(op, weights, part, joined)];
       },
     });
   }

@@ -1,16 +1,15 @@
 /** What frozen, quantized products pass back: dx = g W, by the copies that were made for it (`planBackward`). */
+import { only } from "../../base/list.js";
 import type { Ops } from "../../graph/ops.js";
 import type { Value } from "../../graph/types.js";
-import type { LinearPart } from "../decoder.js";
+import type { TargetModule } from "../blueprint.js";
 import { buildLinear, dequantize, integer, quantizeBy } from "../serving/linear.js";
-import { isHead } from "../sites.js";
 import { type WeightSource, weightOf } from "../weights.js";
 import { backwardPart } from "./types.js";
 
 /** g [rows, out] to [rows, in]. */
-export function buildBackward(op: Ops, weights: WeightSource, part: LinearPart, g: Value): Value {
-  if (isHead(`${part.path}.weight`)) return buildHeadBackward(op, weights, part, g);
-  return buildLinear(op, weights, [backwardPart(part)], g)[0] ?? g;
+export function buildBackward(op: Ops, weights: WeightSource, part: TargetModule, g: Value): Value {
+  return only(buildLinear(op, weights, [backwardPart(part)], g));
 }
 
 /**
@@ -22,7 +21,7 @@ export function buildBackward(op: Ops, weights: WeightSource, part: LinearPart, 
 export function buildHeadBackward(
   op: Ops,
   weights: WeightSource,
-  part: LinearPart,
+  part: TargetModule,
   g: Value,
   isPositive = false,
 ): Value {
@@ -33,8 +32,9 @@ export function buildHeadBackward(
   if (weight.form !== "int8row") {
     const isLarge = op.compare("Greater", sizes, op.scale(largest, 1 / 100));
     const large = op.where(isLarge, g, op.like(g, 0));
-    const [first = g, second = g] = [large, op.sub(g, large)].map((x) => buildLinear(op, weights, [back], x)[0]);
-    return op.add(first, second);
+    const product = (x: Value): Value => only(buildLinear(op, weights, [back], x));
+    const small = op.sub(g, large);
+    return op.add(product(large), product(small));
   }
   const [steps, zero] = isPositive ? [255, 0] : [127, 128];
   const coarse = quantizeBy(op, g, op.scale(largest, Math.fround(1 / steps)), zero);

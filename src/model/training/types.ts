@@ -1,7 +1,7 @@
 /** What a training graph is asked to train, and the graph inputs that hold it. */
 import type { GraphBuilder } from "../../graph/builder.js";
 import type { Shape, Value } from "../../graph/types.js";
-import type { LinearPart } from "../decoder.js";
+import type { TargetModule } from "../blueprint.js";
 import type { DecoderConfig } from "../types.js";
 import type { WeightSource } from "../weights.js";
 
@@ -32,7 +32,7 @@ export interface TrainingOptions {
 export const backwardPath = (path: string): string => `${path}.backward`;
 
 /** That copy as a layer: what it reads are gradients of the layer's outputs. */
-export const backwardPart = ({ path, inFeatures, outFeatures }: LinearPart): LinearPart => ({
+export const backwardPart = ({ path, inFeatures, outFeatures }: TargetModule): TargetModule => ({
   path: backwardPath(path),
   inFeatures: outFeatures,
   outFeatures: inFeatures,

@@ -9,7 +9,7 @@ import {
   writeAdapter,
 } from "../../adapter/format.js";
 import { assert, LorikeetError } from "../../base/errors.js";
-import { linearSites } from "../../model/sites.js";
+import { targetModules } from "../../model/modules.js";
 import { siteInputs } from "../../model/training/types.js";
 import type { DecoderConfig } from "../../model/types.js";
 import { SafetensorsFile } from "../../tensor/safetensors.js";
@@ -25,13 +25,14 @@ export interface AdapterFacts {
   /** Weight-decomposed: each layer has a magnitude too. */
   readonly dora: boolean;
   readonly baseModelName: string;
-  readonly family: DecoderConfig["family"];
+  /** Whether adapted layers are stored [in, out]. */
+  readonly fanInFanOut: boolean;
 }
 
 /** Writes the parameters as they are now, flushed to the disk; BF16 rounds them. */
 export async function saveAdapter(
   folder: string,
-  { shape, sites, targetModules, dropout, dora, baseModelName, family }: AdapterFacts,
+  { shape, sites, targetModules, dropout, dora, baseModelName, fanInFanOut }: AdapterFacts,
   parameters: readonly Parameter[],
   dtype: AdapterDtype = "F32",
 ): Promise<void> {
@@ -51,7 +52,7 @@ export async function saveAdapter(
       loraDropout: dropout,
       baseModelName,
       targetModules,
-      fanInFanOut: family === "gpt2",
+      fanInFanOut,
       ...patterns,
     },
     tensors: sites.map(({ path, rank, inFeatures, outFeatures }) => ({
@@ -85,7 +86,7 @@ export interface OpenedAdapter {
 
 /** Checks a PEFT folder against a base, to go on from it. Throws what checking throws. */
 export async function openAdapter(folder: string, config: DecoderConfig): Promise<OpenedAdapter> {
-  const { summary, modules, config: canonical } = await checkAdapter(folder, linearSites(config));
+  const { summary, modules, config: canonical } = await checkAdapter(folder, targetModules(config));
   if (canonical.peft_type !== "LORA") throw notTrained(folder, canonical.peft_type);
   const shape = { rank: canonical.r, alpha: canonical.lora_alpha, rslora: canonical.use_rslora };
   const sites = modules.map(({ path, inFeatures, outFeatures, rank, alpha, scale }) => ({

@@ -7,7 +7,7 @@ import { orMissing, removeTree, syncTree } from "../../base/durable.js";
 import { assert, LorikeetError } from "../../base/errors.js";
 import { makeFolders } from "../../base/files.js";
 import type { Progress } from "../../base/log.js";
-import { isTransposed, linearSites } from "../../model/sites.js";
+import { targetModules, transposedPaths } from "../../model/modules.js";
 import type { Checkpoint, TensorLocation } from "../../model/types.js";
 import { type TensorToWrite, writeSafetensors } from "../../tensor/safetensors-write.js";
 import { readSegment, toFloat32 } from "../../weights/convert/task.js";
@@ -46,16 +46,18 @@ export async function mergeAdapter(options: MergeOptions): Promise<Merged> {
   if (!isFree && !names?.includes("config.json")) {
     throw inTheWay(out, "is not a checkpoint (it has no config.json), and is not replaced: choose another --out.");
   }
-  const { sites } = await loadAdapter(options.adapter, linearSites(checkpoint.config));
+  const { sites } = await loadAdapter(options.adapter, targetModules(checkpoint.config));
   const draft = join(dirname(out), `.${basename(out)}.merging`);
   await removeTree(draft);
   await makeFolders(draft);
   try {
     await copyModelFiles(checkpoint.directory, draft, { dtype: options.dtype });
     let done = 0;
+    const transposed = transposedPaths(checkpoint.config);
     const tensors = [...checkpoint.tensors.values()].map((location): TensorToWrite => {
-      const site = sites.get(location.name.replace(/\.weight$/, ""));
-      return mergedTensor(location, site, options, () => progress?.("merging", ++done, checkpoint.tensors.size));
+      const path = location.name.replace(/\.weight$/, "");
+      const target = { site: sites.get(path), transposed: transposed.has(path) };
+      return mergedTensor(location, target, options, () => progress?.("merging", ++done, checkpoint.tensors.size));
     });
     await writeSafetensors(join(draft, "model.safetensors"), tensors, { format: "pt" }, { fsync: true });
     await syncTree(draft);
@@ -73,8 +75,8 @@ const inTheWay = (out: string, why: string): LorikeetError =>
 
 function mergedTensor(
   location: TensorLocation,
-  site: HostSite | undefined,
-  { dtype, checkpoint }: MergeOptions,
+  { site, transposed }: { readonly site: HostSite | undefined; readonly transposed: boolean },
+  { dtype }: MergeOptions,
   done: () => void,
 ): TensorToWrite {
   const { name, shape } = location;
@@ -84,7 +86,6 @@ function mergedTensor(
     const bytes = readSegment(location);
     if (!site && kept === location.dtype) return bytes;
     const values = toFloat32(location.dtype, bytes);
-    const transposed = isTransposed(checkpoint.config, name.replace(/\.weight$/, ""));
     if (site) addProduct(values, site, transposed);
     if (site?.magnitude) rescale(values, site.magnitude, transposed);
     assert(kept === "F32" || kept === "F16" || kept === "BF16", `${name} is of a dtype that can be merged into`);

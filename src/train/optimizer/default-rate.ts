@@ -2,6 +2,7 @@
  * The peak rate for who names none: a smooth function of a model's width, after "LoRA Without Regret" (Schulman et al., Thinking
  * Machines Lab, 2025). Knows no flag.
  */
+import { familyNamed } from "../../model/families/registry.js";
 import type { DecoderConfig } from "../../model/types.js";
 import type { TrainSettings } from "../settings.js";
 
@@ -9,8 +10,8 @@ import type { TrainSettings } from "../settings.js";
 const fullRate = 5e-5;
 const loraFactor = 10;
 const width = 2000;
-/** How fast the best rate falls with the width: fitted to Llama's models and to Qwen's. Other families are taken for Llama's. */
-const exponents = { llama: 0.781, qwen: 0.0775 } as const;
+/** How fast the best rate falls with the width, fitted to Llama's models: for families without an exponent of their own. */
+const llamaExponent = 0.781;
 /** Preferences: small steps from a model that answers already. */
 const preferenceRate = 5e-6;
 
@@ -19,8 +20,7 @@ export interface ModelSize {
   readonly family: DecoderConfig["family"];
 }
 
-const exponentOf = (family: ModelSize["family"]): number =>
-  family === "qwen2" || family === "qwen3" ? exponents.qwen : exponents.llama;
+const exponentOf = (family: ModelSize["family"]): number => familyNamed(family)?.learningRateExponent ?? llamaExponent;
 
 /** To two digits. */
 export function defaultRate(method: TrainSettings["method"], { hiddenSize, family }: ModelSize): number {

@@ -5,7 +5,7 @@ import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:f
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { LorikeetError } from "../../../src/base/errors.js";
-import type { LinearSite } from "../../../src/model/types.js";
+import type { TargetModule } from "../../../src/model/blueprint.js";
 import { SafetensorsFile } from "../../../src/tensor/safetensors.js";
 import { type TensorToWrite, writeSafetensors } from "../../../src/tensor/safetensors-write.js";
 
@@ -13,9 +13,9 @@ export const oracle = "test/fixtures/oracle";
 export const valid = `${oracle}/llama/adapters/attn-r8`;
 
 /** Every 2-D weight that is not an embedding; gpt2's Conv1D weights are [in, out]. */
-export async function sitesOf(checkpoint: string): Promise<LinearSite[]> {
+export async function sitesOf(checkpoint: string): Promise<TargetModule[]> {
   await using file = await SafetensorsFile.open(join(checkpoint, "model.safetensors"));
-  const sites: LinearSite[] = [];
+  const sites: TargetModule[] = [];
   for (const [name, { shape }] of file.tensors) {
     const [rows = 0, columns = 0] = shape;
     if (shape.length !== 2 || !name.endsWith(".weight") || /embed_tokens|wte|wpe/.test(name)) continue;

@@ -9,7 +9,7 @@ import { PatternBudget } from "../../../src/adapter/format/patterns.js";
 import { SiteIndex } from "../../../src/adapter/format/sites.js";
 import { peftTargets } from "../../../src/adapter/format/targets.js";
 import { checkAdapter, loadAdapter } from "../../../src/adapter/format.js";
-import type { LinearSite } from "../../../src/model/types.js";
+import type { TargetModule } from "../../../src/model/blueprint.js";
 import { type EditableTensor, edited, oracle, refusalOf, renamed, sitesOf, valid } from "./helpers.js";
 
 interface Case {
@@ -22,7 +22,7 @@ const judged: {
   readonly cases: readonly Case[];
 } = JSON.parse(readFileSync("test/fixtures/adapter-format/targets/expected.json", "utf8"));
 
-const sitesIn = (base: string): LinearSite[] =>
+const sitesIn = (base: string): TargetModule[] =>
   (judged.bases[base] ?? []).map(([path, inFeatures, outFeatures]) => ({ path, inFeatures, outFeatures }));
 
 function read(config: object) {

@@ -13,14 +13,14 @@ import { packTar, Uploads } from "../../../src/adapter/upload/upload.js";
 import { AdapterWorker } from "../../../src/adapter/worker/worker.js";
 import { LorikeetError } from "../../../src/base/errors.js";
 import { openCheckpoint } from "../../../src/model/checkpoint/open.js";
-import { linearSites } from "../../../src/model/sites.js";
+import { targetModules } from "../../../src/model/modules.js";
 
 const directory = await mkdtemp(join(tmpdir(), "lorikeet-tiers-"));
 after(() => rm(directory, { recursive: true }));
 
 test("a real adapter goes from a tar through the store into memory, and a request keeps its version", async () => {
   const { config, fingerprint } = await openCheckpoint("models/bookworm-7m");
-  const sites = linearSites(config);
+  const sites = targetModules(config);
   const worker = new AdapterWorker();
   const check = (folder: string) => worker.check(folder, sites, { baseNames: ["bookworm-7m"] });
   await cp("adapters/sentiment", join(directory, "sentiment"), { recursive: true });

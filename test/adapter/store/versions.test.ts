@@ -13,21 +13,21 @@ import { versionDigest } from "../../../src/adapter/store/version-digest.js";
 import { packTar, Uploads } from "../../../src/adapter/upload/upload.js";
 import { type ErrorCode, LorikeetError } from "../../../src/base/errors.js";
 import { silent } from "../../../src/base/log.js";
+import type { TargetModule } from "../../../src/model/blueprint.js";
 import { openCheckpoint } from "../../../src/model/checkpoint/open.js";
-import { linearSites } from "../../../src/model/sites.js";
-import type { LinearSite } from "../../../src/model/types.js";
+import { targetModules } from "../../../src/model/modules.js";
 import { openStore, stageText } from "./writer.js";
 
 const root = await mkdtemp(join(tmpdir(), "lorikeet-versions-"));
 const fixture = "test/fixtures/store-of-tensor-digests";
 const weights = "adapter_model.safetensors";
-let sites: readonly LinearSite[] = [];
+let sites: readonly TargetModule[] = [];
 let directory = "";
 let opened: AdapterStore[] = [];
 let count = 0;
 
 before(async () => {
-  sites = linearSites((await openCheckpoint("models/bookworm-7m")).config);
+  sites = targetModules((await openCheckpoint("models/bookworm-7m")).config);
 });
 beforeEach(async () => {
   directory = join(root, String(++count));

@@ -6,9 +6,9 @@ import { join } from "node:path";
 import { after, describe, it } from "node:test";
 import { openCheckpoint } from "../../src/model/checkpoint/open.js";
 import { readDecoderConfig } from "../../src/model/config/read.js";
+import { expectedTensors, layerModules, targetModules } from "../../src/model/modules.js";
 import { writeRandomCheckpoint } from "../../src/model/random.js";
 import { isShapeName, modelShapes } from "../../src/model/shapes.js";
-import { allLinearSites, expectedTensors, linearSites } from "../../src/model/sites.js";
 import { SafetensorsFile } from "../../src/tensor/safetensors.js";
 import { elementCount } from "../../src/tensor/shape.js";
 
@@ -29,9 +29,9 @@ describe("names and shapes are those of transformers", () => {
       const config = readDecoderConfig(configs.get(name));
       const expected = expectedTensors(config);
       assert.deepEqual(Object.fromEntries(expected.map((tensor) => [tensor.name, tensor.shape])), tensors);
-      const paths = linearSites(config).map(({ path }) => path);
+      const paths = targetModules(config).map(({ path }) => path);
       assert.equal(new Set(paths).size, paths.length);
-      const own = linears.filter((path: string) => !(config.tiedHead && path === "lm_head"));
+      const own = linears.filter((path: string) => !(config.head.tied && path === "lm_head"));
       assert.deepEqual([...paths].sort(), own.sort());
     });
   }
@@ -41,23 +41,23 @@ describe("linear sites", () => {
   const configOf = (family: string) => readDecoderConfig(read(`${oracle}/${family}/config.json`));
 
   it("come in the order of the forward pass, the head last", () => {
-    const sites = linearSites(configOf("llama"));
+    const sites = targetModules(configOf("llama"));
     assert.equal(sites.length, 3 * 7 + 1);
     assert.deepEqual(sites[0], { path: "model.layers.0.self_attn.q_proj", inFeatures: 64, outFeatures: 64 });
     assert.deepEqual(sites[13], { path: "model.layers.1.mlp.down_proj", inFeatures: 128, outFeatures: 64 });
     assert.deepEqual(sites[21], { path: "lm_head", inFeatures: 64, outFeatures: 320 });
   });
   it("leave the head out where it is tied, and where PEFT's all-linear does", () => {
-    assert.equal(linearSites(configOf("qwen2")).length, 21);
-    assert.equal(allLinearSites(configOf("llama")).length, 21);
+    assert.equal(targetModules(configOf("qwen2")).length, 21);
+    assert.equal(layerModules(configOf("llama")).length, 21);
   });
   it("keep packed layers whole, and gpt2's sizes the right way round", () => {
-    assert.deepEqual(linearSites(configOf("phi3"))[0], {
+    assert.deepEqual(targetModules(configOf("phi3"))[0], {
       path: "model.layers.0.self_attn.qkv_proj",
       inFeatures: 64,
       outFeatures: 128,
     });
-    assert.deepEqual(linearSites(configOf("gpt2"))[2], {
+    assert.deepEqual(targetModules(configOf("gpt2"))[2], {
       path: "transformer.h.0.mlp.c_fc",
       inFeatures: 64,
       outFeatures: 256,
@@ -66,7 +66,7 @@ describe("linear sites", () => {
 
   for (const family of readdirSync(oracle)) {
     it(`are where PEFT's adapters lie: ${family}`, async () => {
-      const sites = new Map(linearSites(configOf(family)).map((site) => [site.path, site]));
+      const sites = new Map(targetModules(configOf(family)).map((site) => [site.path, site]));
       const adapted = new Set<string>();
       for (const adapter of readdirSync(`${oracle}/${family}/adapters`)) {
         const path = `${oracle}/${family}/adapters/${adapter}/adapter_model.safetensors`;

@@ -1,0 +1,136 @@
+/**
+ * What a decoder is, as data: embeddings, layers, norms and linear layers with their sizes and their checkpoint names. A family
+ * writes it (families/); the decoder's graphs, target modules, expected tensors and the quantization plan read it.
+ */
+
+/** A linear layer that an adapter may target. `path` is the module path of the checkpoint: `model.layers.0.self_attn.q_proj`. */
+export interface TargetModule {
+  readonly path: string;
+  readonly inFeatures: number;
+  readonly outFeatures: number;
+}
+
+export interface Linear extends TargetModule {
+  readonly bias: boolean;
+  /** Its weight is stored [in, out], as GPT-2's Conv1D is; else [out, in]. */
+  readonly transposed: boolean;
+}
+
+/** RMSNorm (arXiv:1910.07467) or LayerNorm (arXiv:1607.06450) of `size` features. */
+export interface Norm {
+  readonly kind: "rms" | "layer";
+  readonly path: string;
+  readonly size: number;
+  readonly epsilon: number;
+  readonly bias: boolean;
+  /** The features are multiplied by `offset` + weight: 1 for Gemma, whose weights start at 0. */
+  readonly offset: 0 | 1;
+}
+
+export type RopeScaling =
+  | { readonly kind: "default" }
+  | { readonly kind: "linear"; readonly factor: number }
+  | {
+      readonly kind: "llama3";
+      readonly factor: number;
+      readonly lowFreqFactor: number;
+      readonly highFreqFactor: number;
+      readonly originalMaxPositions: number;
+    };
+
+/** Rotary positions (RoFormer, arXiv:2104.09864). */
+export interface Rope {
+  readonly theta: number;
+  /** Width of the rotated part of a head: `headDim` times `partial_rotary_factor`. */
+  readonly rotaryDim: number;
+  readonly scaling: RopeScaling;
+}
+
+/**
+ * What normalizes queries or keys before rotation: one norm of `headDim` for every head (`shared`), or one over all heads
+ * side by side (`whole`).
+ */
+export interface HeadNorm {
+  readonly scope: "shared" | "whole";
+  readonly norm: Norm;
+}
+
+/**
+ * Where queries, keys and values come from: three layers, or one with all of them side by side. `joined` is the path under
+ * which the weights of the three may be joined into one.
+ */
+export type QueryKeyValue =
+  | { readonly kind: "separate"; readonly q: Linear; readonly k: Linear; readonly v: Linear; readonly joined: string }
+  | { readonly kind: "packed"; readonly qkv: Linear };
+
+export interface Attention {
+  readonly input: QueryKeyValue;
+  readonly queryNorm: HeadNorm | null;
+  readonly keyNorm: HeadNorm | null;
+  readonly output: Linear;
+  /** Multiplies q·k: 1/sqrt(headDim) in most families. */
+  readonly scale: number;
+  /** Scores s become cap · tanh(s / cap). */
+  readonly softcap: number | null;
+  /** Tokens that a query sees, its own included; null: all before it. */
+  readonly window: number | null;
+  /** Which of the decoder's `ropes` turns queries and keys; null: none. */
+  readonly rope: number | null;
+}
+
+export type Activation = "silu" | "gelu" | "gelu_tanh";
+
+/** down(activation(gate(x)) · up(x)), with both in one layer where `packed` (`joined`: as of q, k and v); `plain` is down(activation(up(x))). */
+export type FeedForward =
+  | {
+      readonly kind: "gated";
+      readonly activation: Activation;
+      readonly gate: Linear;
+      readonly up: Linear;
+      readonly joined: string;
+      readonly down: Linear;
+    }
+  | { readonly kind: "packed"; readonly activation: Activation; readonly gateUp: Linear; readonly down: Linear }
+  | { readonly kind: "plain"; readonly activation: Activation; readonly up: Linear; readonly down: Linear };
+
+/** A sublayer with the norms around it: scale · output(body(input(x))) is added to the residual stream. */
+export interface Sublayer<T> {
+  readonly input: Norm | null;
+  readonly body: T;
+  readonly output: Norm | null;
+  /** 1 in most families. */
+  readonly scale: number;
+}
+
+export interface Layer {
+  /** Module path, such as `model.layers.0`. */
+  readonly path: string;
+  readonly attention: Sublayer<Attention>;
+  readonly feedForward: Sublayer<FeedForward>;
+  /** Both sublayers read the stream before either has added to it. */
+  readonly isParallel: boolean;
+}
+
+export interface Embedding {
+  readonly path: string;
+  /** Multiplies the embeddings: sqrt(hiddenSize) for Gemma, else 1. */
+  readonly scale: number;
+  /** Learned positions, added to the embeddings. */
+  readonly positions: { readonly path: string; readonly count: number } | null;
+}
+
+export interface Head {
+  /** The checkpoint's own layer, or where `tied` the embedding table under its name. */
+  readonly linear: Linear;
+  readonly tied: boolean;
+  /** Logits z become cap · tanh(z / cap). */
+  readonly softcap: number | null;
+}
+
+export interface Blueprint {
+  readonly embedding: Embedding;
+  readonly ropes: readonly Rope[];
+  readonly layers: readonly Layer[];
+  readonly finalNorm: Norm;
+  readonly head: Head;
+}

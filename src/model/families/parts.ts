@@ -1,0 +1,148 @@
+/** Parts of a blueprint that several families share, under the names that Llama gave them. */
+
+import type {
+  Activation,
+  Attention,
+  Embedding,
+  FeedForward,
+  Head,
+  HeadNorm,
+  Layer,
+  Linear,
+  Norm,
+  QueryKeyValue,
+  Sublayer,
+} from "../blueprint.js";
+import type { ConfigFields } from "../config/fields.js";
+import type { Sizes } from "../config/sizes.js";
+import type { CheckpointNames } from "./family.js";
+
+export const llamaNames: CheckpointNames = {
+  prefix: "model.",
+  buffers: /^model\.(layers\.\d+\.self_attn\.)?rotary_emb\.inv_freq$/,
+};
+
+export const linear = (path: string, inFeatures: number, outFeatures: number, bias: boolean): Linear => ({
+  path,
+  inFeatures,
+  outFeatures,
+  bias,
+  transposed: false,
+});
+
+/** RMSNorm whose features are multiplied by the weight itself. */
+export const rmsNorm = (path: string, size: number, epsilon: number): Norm => ({
+  kind: "rms",
+  path,
+  size,
+  epsilon,
+  bias: false,
+  offset: 0,
+});
+
+export const layerNorm = (path: string, size: number, epsilon: number): Norm => ({
+  kind: "layer",
+  path,
+  size,
+  epsilon,
+  bias: true,
+  offset: 0,
+});
+
+/** One norm of a head's size for every head. */
+export const sharedHeadNorm = (norm: Norm): HeadNorm => ({ scope: "shared", norm });
+
+export const layerPaths = ({ layerCount }: Sizes, prefix = "model.layers"): string[] =>
+  Array.from({ length: layerCount }, (_, layer) => `${prefix}.${layer}`);
+
+/** q_proj, k_proj and v_proj. */
+export function separateInput(path: string, sizes: Sizes, bias: boolean): QueryKeyValue {
+  const { hiddenSize, headCount, kvHeadCount, headDim } = sizes;
+  const of = (name: string, heads: number): Linear => linear(`${path}.${name}`, hiddenSize, heads * headDim, bias);
+  return {
+    kind: "separate",
+    q: of("q_proj", headCount),
+    k: of("k_proj", kvHeadCount),
+    v: of("v_proj", kvHeadCount),
+    joined: `${path}.qkv_proj`,
+  };
+}
+
+/** What most attention has in common: no softcap, no window, the decoder's first rope, and scores divided by sqrt(headDim). */
+export function attention(sizes: Sizes, parts: Pick<Attention, "input" | "output"> & Partial<Attention>): Attention {
+  const scale = 1 / Math.sqrt(sizes.headDim);
+  return { queryNorm: null, keyNorm: null, scale, softcap: null, window: null, rope: 0, ...parts };
+}
+
+/** q_proj, k_proj, v_proj and o_proj. */
+export function separateAttention(
+  path: string,
+  sizes: Sizes,
+  {
+    inputBias,
+    outputBias,
+    ...rest
+  }: { readonly inputBias: boolean; readonly outputBias: boolean } & Partial<Attention>,
+): Attention {
+  const output = linear(`${path}.o_proj`, sizes.headCount * sizes.headDim, sizes.hiddenSize, outputBias);
+  return attention(sizes, { input: separateInput(path, sizes, inputBias), output, ...rest });
+}
+
+/** gate_proj, up_proj and down_proj. */
+export function gatedFeedForward(
+  path: string,
+  { hiddenSize, intermediateSize }: Sizes,
+  activation: Activation,
+  bias: boolean,
+): FeedForward {
+  return {
+    kind: "gated",
+    activation,
+    gate: linear(`${path}.gate_proj`, hiddenSize, intermediateSize, bias),
+    up: linear(`${path}.up_proj`, hiddenSize, intermediateSize, bias),
+    joined: `${path}.gate_up_proj`,
+    down: linear(`${path}.down_proj`, intermediateSize, hiddenSize, bias),
+  };
+}
+
+export const sublayer = <T>(body: T, input: Norm | null, output: Norm | null = null): Sublayer<T> => ({
+  input,
+  body,
+  output,
+  scale: 1,
+});
+
+/** The feed-forward layers read what attention has added to. */
+export const sequentialLayer = (
+  path: string,
+  attention: Sublayer<Attention>,
+  feedForward: Sublayer<FeedForward>,
+): Layer => ({ path, attention, feedForward, isParallel: false });
+
+/** A layer whose sublayers each read a norm of the stream and are added to it, as Llama's. */
+export function preNormLayer(
+  path: string,
+  attention: Attention,
+  feedForward: FeedForward,
+  norm: (path: string) => Norm,
+): Layer {
+  return sequentialLayer(
+    path,
+    sublayer(attention, norm(`${path}.input_layernorm`)),
+    sublayer(feedForward, norm(`${path}.post_attention_layernorm`)),
+  );
+}
+
+export const embedding = (path = "model.embed_tokens", scale = 1): Embedding => ({ path, scale, positions: null });
+
+/** `lm_head`, or the embedding table where `tie_word_embeddings` says so (`tied` when it says nothing). */
+export function readHead(
+  fields: ConfigFields,
+  { hiddenSize, vocabSize }: Sizes,
+  table: Embedding,
+  options: { readonly tied: boolean } & Partial<Pick<Head, "softcap">>,
+): Head {
+  const tied = fields.boolean("tie_word_embeddings", options.tied);
+  const path = tied ? table.path : "lm_head";
+  return { linear: linear(path, hiddenSize, vocabSize, false), tied, softcap: options.softcap ?? null };
+}

@@ -1,0 +1,42 @@
+/** Every family of decoders that can be opened, and how a config names one. */
+
+import { LorikeetError } from "../../base/errors.js";
+import { isObject, shown } from "../../base/json.js";
+import type { Family } from "./family.js";
+import { gemma2 } from "./gemma2.js";
+import { gpt2 } from "./gpt2.js";
+import { llama } from "./llama.js";
+import { mistral } from "./mistral.js";
+import { phi3 } from "./phi3.js";
+import { qwen2 } from "./qwen2.js";
+import { qwen3 } from "./qwen3.js";
+
+export const families: readonly Family[] = [llama, mistral, qwen2, qwen3, gemma2, phi3, gpt2];
+
+const byName = new Map(families.map((family) => [family.name, family]));
+const supported = families.map(({ architectures: [named], name }) => `${named} (${name})`).join(", ");
+
+/** The family of that name, or undefined. */
+export const familyNamed = (name: unknown): Family | undefined =>
+  typeof name === "string" ? byName.get(name) : undefined;
+
+/**
+ * The family that `model_type` and `architectures` name. Throws `model_unsupported` with the list of what is supported
+ * when they name none or do not agree, `model_invalid` when `config` is not an object.
+ */
+export function detectFamily(config: unknown): Family {
+  if (!isObject(config)) {
+    throw new LorikeetError("model_invalid", `config.json holds ${shown(config)}, but must hold a JSON object.`);
+  }
+  const { model_type: type, architectures } = config;
+  const named: unknown[] = Array.isArray(architectures) ? architectures : [];
+  const fits = (family: Family): boolean => named.some((name) => family.architectures.some((own) => own === name));
+  const family = type === undefined || type === null ? families.find(fits) : familyNamed(type);
+  if (family && (named.length === 0 || fits(family))) return family;
+  throw new LorikeetError(
+    "model_unsupported",
+    `config.json names the architecture ${shown(named.length > 0 ? named : null)} with model_type ${shown(type ?? null)}, ` +
+      `which is not supported; supported are ${supported}.`,
+    { param: "architectures", found: { model_type: type, architectures }, allowed: supported },
+  );
+}

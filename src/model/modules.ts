@@ -1,0 +1,126 @@
+/**
+ * The modules of a decoder by name: the linear layers that adapters may target, and every tensor that its checkpoint must hold.
+ * Names are those of transformers and PEFT. Reads no file.
+ */
+
+import type { Blueprint, FeedForward, HeadNorm, Linear, Norm, QueryKeyValue, TargetModule } from "./blueprint.js";
+import type { DecoderConfig } from "./types.js";
+
+export interface ExpectedTensor {
+  readonly name: string;
+  readonly shape: readonly number[];
+  /**
+   * `embedding` is a table of token embeddings and `positions` one of learned positions, which are only gathered from. `head` is
+   * the matrix of logits.
+   */
+  readonly role: "embedding" | "positions" | "matrix" | "head" | "norm" | "bias";
+  /** A matrix that is stored [in, out]. */
+  readonly transposed?: boolean;
+  /** What the elements of a norm's weight are in a fresh model. */
+  readonly initial?: number;
+}
+
+/**
+ * Every linear layer that an adapter may target, in the order of the forward pass; the head comes last, and only when it is
+ * not tied to the embeddings. A layer that holds several side by side is one module.
+ */
+export function targetModules(config: Blueprint): TargetModule[] {
+  const { head } = config;
+  return [...layerModules(config), ...(head.tied ? [] : [asModule(head.linear)])];
+}
+
+/** What PEFT's `target_modules="all-linear"` adapts: every linear layer but the head, which must be named to be adapted. */
+export function layerModules(config: Blueprint): TargetModule[] {
+  return layerLinears(config).map(asModule);
+}
+
+/** Every linear layer of the decoder's layers, in the order of the forward pass. */
+export function layerLinears({ layers }: Pick<Blueprint, "layers">): Linear[] {
+  return layers.flatMap(({ attention, feedForward }) => [
+    ...inputLinears(attention.body.input),
+    attention.body.output,
+    ...feedForwardLinears(feedForward.body),
+  ]);
+}
+
+/** The paths of linear layers whose weights are stored [in, out]. */
+export const transposedPaths = (config: Pick<Blueprint, "layers">): ReadonlySet<string> =>
+  new Set(layerLinears(config).flatMap(({ path, transposed }) => (transposed ? [path] : [])));
+
+/** Linear layers that read the same input, and the path under which their weights may be joined into one. */
+export interface JoinableLinears {
+  readonly linears: readonly Linear[];
+  readonly joined: string;
+}
+
+export function joinableLinears({ layers }: Blueprint): JoinableLinears[] {
+  return layers.flatMap(({ attention: { body: attention }, feedForward: { body: feedForward } }) => {
+    const { input } = attention;
+    return [
+      ...(input.kind === "separate" ? [{ linears: [input.q, input.k, input.v], joined: input.joined }] : []),
+      ...(feedForward.kind === "gated"
+        ? [{ linears: [feedForward.gate, feedForward.up], joined: feedForward.joined }]
+        : []),
+    ];
+  });
+}
+
+const asModule = ({ path, inFeatures, outFeatures }: Linear): TargetModule => ({ path, inFeatures, outFeatures });
+
+const inputLinears = (input: QueryKeyValue): Linear[] =>
+  input.kind === "packed" ? [input.qkv] : [input.q, input.k, input.v];
+
+function feedForwardLinears(feedForward: FeedForward): Linear[] {
+  switch (feedForward.kind) {
+    case "gated":
+      return [feedForward.gate, feedForward.up, feedForward.down];
+    case "packed":
+      return [feedForward.gateUp, feedForward.down];
+    case "plain":
+      return [feedForward.up, feedForward.down];
+  }
+}
+
+/** Every tensor of a checkpoint under its canonical name, in the order of the forward pass. A tied head has none. */
+export function expectedTensors(config: DecoderConfig): ExpectedTensor[] {
+  const { embedding, layers, finalNorm, head, hiddenSize, vocabSize } = config;
+  const { positions } = embedding;
+  return [
+    { name: `${embedding.path}.weight`, shape: [vocabSize, hiddenSize], role: "embedding" },
+    ...(positions
+      ? [{ name: `${positions.path}.weight`, shape: [positions.count, hiddenSize], role: "positions" as const }]
+      : []),
+    ...layers.flatMap(({ attention, feedForward }) => [
+      ...uniqueNorms([attention.input, attention.output, feedForward.input, feedForward.output]),
+      ...headNormTensors(attention.body.queryNorm),
+      ...headNormTensors(attention.body.keyNorm),
+      ...inputLinears(attention.body.input).flatMap(linearTensors),
+      ...linearTensors(attention.body.output),
+      ...feedForwardLinears(feedForward.body).flatMap(linearTensors),
+    ]),
+    ...normTensors(finalNorm),
+    ...(head.tied ? [] : linearTensors(head.linear).map((tensor) => asHead(tensor))),
+  ];
+}
+
+const asHead = (tensor: ExpectedTensor): ExpectedTensor =>
+  tensor.role === "matrix" ? { ...tensor, role: "head" } : tensor;
+
+/** Sublayers that run side by side may share a norm. */
+function uniqueNorms(norms: readonly (Norm | null)[]): ExpectedTensor[] {
+  const byPath = new Map(norms.flatMap((norm) => (norm ? [[norm.path, norm] as const] : [])));
+  return [...byPath.values()].flatMap(normTensors);
+}
+
+const headNormTensors = (norm: HeadNorm | null): ExpectedTensor[] => (norm ? normTensors(norm.norm) : []);
+
+function normTensors({ path, size, bias, offset }: Norm): ExpectedTensor[] {
+  const weight: ExpectedTensor = { name: `${path}.weight`, shape: [size], role: "norm", initial: 1 - offset };
+  return bias ? [weight, { name: `${path}.bias`, shape: [size], role: "bias" }] : [weight];
+}
+
+function linearTensors({ path, inFeatures, outFeatures, bias, transposed }: Linear): ExpectedTensor[] {
+  const shape = transposed ? [inFeatures, outFeatures] : [outFeatures, inFeatures];
+  const weight: ExpectedTensor = { name: `${path}.weight`, shape, role: "matrix", transposed };
+  return bias ? [weight, { name: `${path}.bias`, shape: [outFeatures], role: "bias" }] : [weight];
+}
