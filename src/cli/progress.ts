@@ -2,6 +2,7 @@
 
 import type { Progress } from "../base/log.js";
 import { formatBytes } from "./options/units.js";
+import { formatLeft, Speed } from "./speed.js";
 
 /** Where progress is written; `isTTY` chooses the form. */
 export interface ProgressStream {
@@ -23,7 +24,7 @@ export function progressLine(
 ): ProgressLine {
   const { now = Date.now, quietMs = 1000, everyMs = stream.isTTY ? 100 : 5000 } = options;
   let started = now();
-  let first = 0;
+  let speed = new Speed();
   let shown = Number.NEGATIVE_INFINITY;
   let drawn = false;
   let current = "";
@@ -32,14 +33,16 @@ export function progressLine(
       if (what !== current) {
         current = what;
         started = now();
-        first = done;
+        speed = new Speed();
       }
       const time = now();
+      speed.add(time, done);
       const due = time - started >= quietMs && time - shown >= everyMs;
       const isDone = total > 0 && done >= total;
       if (isDone ? !drawn : !due) return;
       shown = time;
-      const line = describe({ what, done, total, first, seconds: (time - started) / 1000, isBytes: unit === "bytes" });
+      const perSecond = speed.perSecond(time, done);
+      const line = describe({ what, done, total, seconds: (time - started) / 1000, perSecond, unit });
       if (stream.isTTY) stream.write(`\r\x1b[K${line.slice(0, (stream.columns ?? 80) - 1)}`);
       else stream.write(`${line}\n`);
       drawn = stream.isTTY === true;
@@ -76,17 +79,18 @@ interface Report {
   readonly what: string;
   readonly done: number;
   readonly total: number;
-  /** What was done when the work was first reported, as where it goes on with what an earlier run has left. */
-  readonly first: number;
+  /** Since the work was first reported. */
   readonly seconds: number;
-  readonly isBytes: boolean;
+  /** Units of `done`. */
+  readonly perSecond: number;
+  readonly unit: "bytes" | undefined;
 }
 
-function describe({ what, done, total, first, seconds, isBytes }: Report): string {
+function describe({ what, done, total, seconds, perSecond, unit }: Report): string {
   if (total <= 0) return `${what} (${seconds.toFixed(0)} s)`;
   const percent = Math.min(100, Math.floor((100 * done) / total));
-  const rate = seconds > 0 ? (done - first) / seconds : 0;
-  const left = rate > 0 && done < total ? `, about ${Math.ceil((total - done) / rate)} s left` : "";
-  const sizes = isBytes ? ` of ${formatBytes(total)}, ${formatBytes(Math.max(0, Math.round(rate)))}/s` : "";
-  return `${what}: ${percent} %${sizes}${left}`;
+  const time = perSecond > 0 && done < total ? formatLeft((total - done) / perSecond) : null;
+  const left = time === null ? "" : `, about ${time} left`;
+  const speed = unit === "bytes" ? ` of ${formatBytes(total)}, ${formatBytes(Math.round(perSecond))}/s` : "";
+  return `${what}: ${percent} %${speed}${left}`;
 }

@@ -42,7 +42,7 @@ export interface Pulled {
   /** The snapshot: a folder as any other. */
   readonly folder: string;
   readonly files: readonly HubFile[];
-  /** Names of the files that were not there yet. */
+  /** Names of the files that this pull has downloaded. */
   readonly fetched: readonly string[];
 }
 
@@ -137,13 +137,12 @@ class Pull {
     this.#done.clear();
     for (const file of files) {
       const isThere = (await this.#cache.sizeOf(commit, file.name, file.etag)) === file.bytes;
+      const begun = isThere ? file.bytes : Math.min(file.bytes, await this.#cache.bytesBegun(file.etag));
       this.#total += file.bytes;
-      this.#done.set(file.name, isThere ? file.bytes : 0);
+      this.#done.set(file.name, begun);
       if (!isThere) wanted.push(file);
     }
-    const missing = wanted.map(async (file) => file.bytes - (await this.#cache.bytesBegun(file.etag)));
-    const bytes = (await Promise.all(missing)).reduce((sum, left) => sum + Math.max(0, left), 0);
-    await requireSpace(this.#cache.blobs, bytes, shownName(this.#repository));
+    await requireSpace(this.#cache.blobs, this.#total - this.#allDone(), shownName(this.#repository));
     const turns = new Semaphore(filesAtOnce);
     const transfers = wanted.map((file) => turns.run(() => this.#transfer(file, commit, fetched)));
     try {
@@ -158,7 +157,7 @@ class Pull {
   async #transfer(file: HubFile, commit: string, fetched: Set<string>): Promise<void> {
     this.#signal.throwIfAborted();
     const name = shownName(this.#repository);
-    await fetchBlob(file, {
+    const isFetched = await fetchBlob(file, {
       connection: this.#connection,
       cache: this.#cache,
       repository: this.#repository,
@@ -168,12 +167,15 @@ class Pull {
       signal: this.#signal,
       onBytes: (done) => {
         this.#done.set(file.name, done);
-        const all = [...this.#done.values()].reduce((sum, bytes) => sum + bytes, 0);
-        this.#options.progress(`downloading ${name}`, all, this.#total, "bytes");
+        this.#options.progress(`downloading ${name}`, this.#allDone(), this.#total, "bytes");
       },
       onWait: () => this.#options.progress(`waiting for another process that downloads ${name}`, 0, 0),
     });
-    fetched.add(file.name);
+    if (isFetched) fetched.add(file.name);
+  }
+
+  #allDone(): number {
+    return [...this.#done.values()].reduce((sum, bytes) => sum + bytes, 0);
   }
 
   /** Links everything, the config last: a snapshot with a config is whole. */

@@ -32,8 +32,8 @@ const lockPatienceMs = 60_000;
 /** Whole transfers whose hash was wrong, before it is given up. */
 const maxWrongHashes = 2;
 
-/** Makes the blob be there. Throws a LorikeetError, the system's fault of a full disk, or the signal's reason. */
-export async function fetchBlob(file: HubFile, options: TransferOptions): Promise<void> {
+/** Makes the blob be there; false where another process has done so meanwhile. Throws a LorikeetError, the system's fault of a full disk, or the signal's reason. */
+export async function fetchBlob(file: HubFile, options: TransferOptions): Promise<boolean> {
   const { cache, signal } = options;
   const blob = cache.blob(file.etag);
   const shared = cache.incomplete(file.etag);
@@ -44,7 +44,10 @@ export async function fetchBlob(file: HubFile, options: TransferOptions): Promis
     holderProgress: () => bytesOf(shared),
     patienceMs: lockPatienceMs,
   });
-  if ((await bytesOf(blob)) === file.bytes) return options.onBytes(file.bytes);
+  if ((await bytesOf(blob)) === file.bytes) {
+    options.onBytes(file.bytes);
+    return false;
+  }
   // Without the lock another may write to the shared file: this process takes one of its own.
   const path = lock === null ? `${blob}.${randomBytes(4).toString("hex")}.incomplete` : shared;
   try {
@@ -55,6 +58,7 @@ export async function fetchBlob(file: HubFile, options: TransferOptions): Promis
     await new Transfer(file, handle, options).run();
     await handle.sync();
     await rename(path, blob);
+    return true;
   } catch (error) {
     if (lock === null) await rm(path, { force: true });
     throw error;

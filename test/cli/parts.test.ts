@@ -143,6 +143,19 @@ test("progress on a terminal is one line redrawn, and cleared at the end", () =>
   assert.equal(written.at(-1), "\r\x1b[K");
 });
 
+test("a download shows its size, its speed of the last seconds and the time left", () => {
+  const { written, clock, line } = recorder(false);
+  const MiB = 2 ** 20;
+  // An earlier run has left 100 MiB. Then it is slow for a minute, and fast.
+  let done = 100 * MiB;
+  for (let second = 0; second <= 80; second++, clock.time += 1000) {
+    line.report("downloading org/model", done, 1000 * MiB, "bytes");
+    done += second < 60 ? MiB / 4 : 5 * MiB;
+  }
+  assert.equal(written[0], "downloading org/model: 10 % of 1000 MiB, 256 KiB/s, about 60 min left\n");
+  assert.equal(written.at(-1), "downloading org/model: 19 % of 1000 MiB, 5 MiB/s, about 161 s left\n");
+});
+
 test("a ticking line repeats what was said last until its end", (context) => {
   context.mock.timers.enable({ apis: ["setInterval"] });
   const reports: unknown[] = [];
