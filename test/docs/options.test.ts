@@ -95,5 +95,7 @@ JSON file that \`--config\` (or \`LORIKEET_CONFIG\`) names (\`max-batch: 8\`). F
 file. Sizes are bytes, or have a unit that counts in 1024s (\`512M\`, \`2GiB\`); times are seconds, or have a unit (\`500ms\`, \`30s\`, \`5m\`).
 For a bad value or an impossible combination, the command prints one line to stderr and exits with 2.
 
+How a model's name is looked up, and the variables of the Hugging Face hub: [operations.md](operations.md#models-by-name).
+
 ${sectionsOf(serveOptions)}`;
 }

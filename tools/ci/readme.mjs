@@ -1,13 +1,14 @@
 // Runs the blocks of the documents that are marked for it. Of README.md: ```sh ci:test with `test`; ```sh ci:server and
-// ```js ci:server, in order and against one server on a free port, with `examples`. Of docs/tutorial.md with `tutorial`:
-// ```sh ci:tutorial, and ```sh ci:served against a server of what was trained.
-import { spawnSync } from "node:child_process";
+// ```js ci:server, in order and against one server on a free port, and ```sh ci:hub against a hub on loopback, with `examples`.
+// Of docs/tutorial.md with `tutorial`: ```sh ci:tutorial, and ```sh ci:served against a server of what was trained.
+import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { freePort, startServer } from "./server.mjs";
 
-const limits = { test: 3_600_000, server: 120_000, tutorial: 300_000, served: 60_000 };
+const limits = { test: 3_600_000, server: 120_000, hub: 180_000, tutorial: 300_000, served: 60_000 };
 
 /** The marked blocks of a document in order. */
 function blocks(file, ...kinds) {
@@ -58,6 +59,29 @@ function strictCurl() {
   return { CURL_HOME: folder };
 }
 
+/** Runs blocks with a hub on loopback in the place of the public one: it has the embedded model under every name that they use. */
+async function runWithHub(found) {
+  const names = found.flatMap(({ text }) =>
+    [...text.matchAll(/(?:--model|pull) ([\w.-]+\/[\w.-]+)/g)].map(([, name]) => name),
+  );
+  const hub = spawn("node", ["tools/ci/hub.mjs", ...new Set(names)], { stdio: ["pipe", "pipe", "inherit"] });
+  const home = mkdtempSync(join(tmpdir(), "lorikeet-hub-"));
+  try {
+    const [address] = await once(hub.stdout, "data");
+    const environment = {
+      HF_ENDPOINT: String(address).trim(),
+      HF_HOME: home,
+      HF_HUB_CACHE: "",
+      HF_HUB_OFFLINE: "",
+      HF_TOKEN: "",
+    };
+    for (const block of found) runBlock(block, environment);
+  } finally {
+    hub.stdin.end();
+    rmSync(home, { recursive: true, force: true });
+  }
+}
+
 async function tutorial() {
   rmSync("tutorial", { recursive: true, force: true });
   const serve = ["lorikeet", "serve", "--model", "models/bookworm-7m", "--adapters", "tutorial/adapters"];
@@ -68,6 +92,8 @@ async function tutorial() {
 }
 
 const what = process.argv[2];
-if (what === "examples") await runServed(blocks("README.md", "server"), "npm", ["start", "--"]);
-else if (what === "tutorial") await tutorial();
+if (what === "examples") {
+  await runServed(blocks("README.md", "server"), "npm", ["start", "--"]);
+  await runWithHub(blocks("README.md", "hub"));
+} else if (what === "tutorial") await tutorial();
 else for (const block of blocks("README.md", "test")) runBlock(block);
