@@ -63,7 +63,7 @@ export function toFault(error: unknown, maxBodyBytes: number): LorikeetError {
   if (error instanceof LorikeetError) return error;
   const shortage = handleShortage(error); // also while a body is read: parsers load parts of themselves when they are first used
   if (shortage) return shortage;
-  const { type, status, found, text } = foreign(error);
+  const { type, status, found } = foreign(error);
   if (type === "entity.too.large") {
     const size = found === null ? "" : ` of ${found} bytes`;
     return new LorikeetError("too_large", `The body${size} is too large; at most ${maxBodyBytes} bytes are allowed.`, {
@@ -71,14 +71,9 @@ export function toFault(error: unknown, maxBodyBytes: number): LorikeetError {
       allowed: maxBodyBytes,
     });
   }
-  if (type === "entity.parse.failed")
-    return new LorikeetError("invalid_value", notJson("body", text), { param: "body" });
   if (type === "request.aborted") return new LorikeetError("cancelled", "The client left before its body was read.");
   if (status === 415)
-    return new LorikeetError(
-      "unsupported_media_type",
-      "The body's charset or encoding is not supported; send plain UTF-8 JSON.",
-    );
+    return new LorikeetError("unsupported_media_type", "The body's encoding is not supported; send it uncompressed.");
   if (status !== null && status < 500)
     return new LorikeetError(
       "invalid_value",
@@ -88,23 +83,20 @@ export function toFault(error: unknown, maxBodyBytes: number): LorikeetError {
 }
 
 /** Says where a message breaks, and nothing of what is in it. */
-export function notJson(what: "body" | "message", text: string | null): string {
-  return `The ${what} is not valid JSON${text === null ? "" : `: ${jsonBreak(text)}`}.`;
+export function notJson(what: "body" | "message", text: string): string {
+  return `The ${what} is not valid JSON: ${jsonBreak(text)}.`;
 }
 
 interface ForeignFault {
   readonly type: string | null;
   readonly status: number | null;
   readonly found: number | null;
-  /** The body that could not be parsed. */
-  readonly text: string | null;
 }
 
 function foreign(error: unknown): ForeignFault {
-  if (typeof error !== "object" || error === null) return { type: null, status: null, found: null, text: null };
+  if (typeof error !== "object" || error === null) return { type: null, status: null, found: null };
   const type = "type" in error && typeof error.type === "string" ? error.type : null;
   const status = "status" in error && typeof error.status === "number" ? error.status : null;
   const length = "length" in error && typeof error.length === "number" ? error.length : null;
-  const text = "body" in error && typeof error.body === "string" ? error.body : null;
-  return { type, status, found: length, text };
+  return { type, status, found: length };
 }

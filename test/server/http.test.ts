@@ -1,6 +1,7 @@
 /** The server's own HTTP: headers, errors, bounds, slow readers, drain, the access log. */
 import assert from "node:assert/strict";
 import { once } from "node:events";
+import { createRequire } from "node:module";
 import { connect, type Socket } from "node:net";
 import { describe, test } from "node:test";
 import express from "express";
@@ -155,6 +156,30 @@ describe("errors", () => {
       assert.deepEqual([refused.status, (await told(refused)).code], [415, "unsupported_media_type"], name);
     }
     assert.equal(rig.engine.sequences.length, 4);
+  });
+
+  test("a body that is not UTF-8 is refused, and one with a mark of byte order is read", async () => {
+    await using rig = await openServerRig(saying("ab"));
+    const send = (bytes: Buffer) =>
+      fetch(`${rig.url}/v1/completions`, {
+        method: "POST",
+        headers: { "content-type": "application/json" },
+        body: new Uint8Array(bytes),
+      });
+    const refused = await send(Buffer.from('{"prompt":"caf\xe9"}', "latin1"));
+    assert.deepEqual([refused.status, (await told(refused)).message], [400, "The body is not valid UTF-8."]);
+    assert.equal((await send(Buffer.from('\ufeff{"prompt":"x"}'))).status, 200);
+    assert.equal(rig.engine.sequences.length, 1);
+  });
+
+  test("reading a body loads nothing from disk, where no file handle may be free", async () => {
+    await using rig = await openServerRig(saying("ab"));
+    assert.equal((await post(rig, "/v1/completions", { prompt: "x" })).status, 200);
+    const loaded = Object.keys(createRequire(import.meta.url).cache);
+    assert.deepEqual(
+      loaded.filter((path) => path.includes("/iconv-lite/encodings/")),
+      [],
+    );
   });
 
   test("no answer holds half of a surrogate pair, whatever a request holds", async () => {

@@ -1,6 +1,7 @@
 /** Middleware that reads a JSON body: bounded in bytes and in time, and only where a body is said to be JSON. */
 import express, { type NextFunction, type Request, type Response } from "express";
 import { LorikeetError } from "../../base/errors.js";
+import { notJson } from "../fault.js";
 
 export interface BodyBounds {
   readonly maxBodyBytes: number;
@@ -8,7 +9,8 @@ export interface BodyBounds {
 }
 
 export function jsonBody(bounds: BodyBounds) {
-  const parse = express.json({ limit: bounds.maxBodyBytes, strict: false, inflate: false });
+  // Express's own reader of JSON loads its decoders from disk at the first body, which fails where no file handle is free.
+  const read = express.raw({ type: () => true, limit: bounds.maxBodyBytes, inflate: false });
   return (req: Request, res: Response, next: NextFunction): void => {
     if (!req.is("application/json")) {
       const message = "The body must be JSON, sent with `content-type: application/json`.";
@@ -27,7 +29,7 @@ export function jsonBody(bounds: BodyBounds) {
       if (isOver) return;
       isOver = true;
       clearTimeout(timer);
-      next(error);
+      next(error ?? parseBody(req));
     };
     const timer = setTimeout(() => {
       // What is still to come would be read as the next request: this connection ends with its answer.
@@ -35,8 +37,24 @@ export function jsonBody(bounds: BodyBounds) {
       const message = `The body did not arrive within ${bounds.bodyTimeoutMs} ms.`;
       finish(new LorikeetError("timeout", message, { allowed: bounds.bodyTimeoutMs }));
     }, bounds.bodyTimeoutMs);
-    parse(req, res, finish);
+    read(req, res, finish);
   };
+}
+
+const utf8 = new TextDecoder("utf-8", { fatal: true });
+
+/** Puts a value in the place of the bytes; nothing is an empty object. Returns the fault of a body that is not JSON. */
+function parseBody(req: Request): LorikeetError | undefined {
+  const bytes: unknown = req.body;
+  let text: string | null = null;
+  try {
+    text = Buffer.isBuffer(bytes) ? utf8.decode(bytes) : "";
+    req.body = text === "" ? {} : JSON.parse(text);
+    return undefined;
+  } catch {
+    const message = text === null ? "The body is not valid UTF-8." : notJson("body", text);
+    return new LorikeetError("invalid_value", message, { param: "body" });
+  }
 }
 
 /** The first charset that a content type names and that is not UTF-8; Express reads several, and takes some of them for others. */
