@@ -6,6 +6,7 @@
 import { randomBytes } from "node:crypto";
 import { lstat, mkdir, readdir, readFile, readlink, rename, rm, stat, symlink, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import { hasCode } from "../base/durable.js";
 import { folderName, idOfFolder, isCommit, type Repository } from "./repository.js";
 
 export class RepositoryCache {
@@ -79,7 +80,7 @@ export class RepositoryCache {
     try {
       await symlink(target, draft);
     } catch (error) {
-      if (!hasNoLinks(error)) throw error;
+      if (!hasCode(error, "EPERM", "ENOTSUP", "EOPNOTSUPP", "ENOSYS")) throw error;
       // As `huggingface_hub` does it where a file system has no links.
       return await rename(this.blob(etag), place);
     }
@@ -128,9 +129,4 @@ export async function cachedNames(root: string): Promise<string[]> {
 async function sizeOf(path: string): Promise<number | null> {
   const status = await stat(path).catch(() => null);
   return status?.isFile() ? status.size : null;
-}
-
-function hasNoLinks(error: unknown): boolean {
-  const code = error instanceof Error && "code" in error ? error.code : null;
-  return code === "EPERM" || code === "ENOTSUP" || code === "EOPNOTSUPP" || code === "ENOSYS";
 }

@@ -2,6 +2,7 @@
 
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { isObject } from "../base/json.js";
 import { RepositoryCache } from "./cache.js";
 import type { Repository } from "./repository.js";
 import {
@@ -46,8 +47,8 @@ async function hasWeights(folder: string, names: readonly string[]): Promise<boo
 async function shardNames(path: string): Promise<string[]> {
   try {
     const index: unknown = JSON.parse(await readFile(path, "utf8"));
-    const map = typeof index === "object" && index !== null && "weight_map" in index ? index.weight_map : null;
-    return typeof map === "object" && map !== null ? Object.values(map).map(String) : [];
+    const map = isObject(index) ? index.weight_map : null;
+    return isObject(map) ? Object.values(map).map(String) : [];
   } catch {
     return [];
   }

@@ -73,7 +73,20 @@ export class HubConnection {
     throw this.#notAHub(`more than ${maxRedirects} redirects`);
   }
 
-  async #request(url: URL, headers: Readonly<Record<string, string>>): Promise<Answer> {
+  /** The headers that tell of a file: those of the hub's own answer, also where it redirects to the bytes. */
+  async head(path: string, repository: Repository): Promise<Headers> {
+    let url = new URL(this.#options.endpoint + path);
+    for (let hops = 0; hops <= maxRedirects; hops++) {
+      using answer = await this.#request(url, {}, "HEAD");
+      const { status, headers } = answer;
+      if (status === 200 || (redirects.has(status) && headers.has("x-linked-etag"))) return headers;
+      if (!redirects.has(status)) throw faultOf(answer, this.#asked(url, repository));
+      url = this.#follow(url, headers.get("location"));
+    }
+    throw this.#notAHub(`more than ${maxRedirects} redirects`);
+  }
+
+  async #request(url: URL, headers: Readonly<Record<string, string>>, method = "GET"): Promise<Answer> {
     const { token, userAgent, answerTimeoutMs, stallTimeoutMs, signal } = this.#options;
     const isHub = url.origin === this.#origin;
     const controller = new AbortController();
@@ -87,6 +100,7 @@ export class HubConnection {
     try {
       const response = await within(answerTimeoutMs, `${url.host} did not answer`, () =>
         fetch(url, {
+          method,
           redirect: "manual",
           signal: controller.signal,
           headers: {

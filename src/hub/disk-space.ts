@@ -1,6 +1,7 @@
 /** Whether a download fits on its disk, asked before it begins. */
 
 import { statfs } from "node:fs/promises";
+import { isFull } from "../base/durable.js";
 import { hubFault } from "./faults.js";
 
 /** Throws `store_full`. A file system that does not tell is not a reason to stop. */
@@ -24,8 +25,7 @@ const makeRoom = "make room, or set HF_HUB_CACHE to a folder on a larger disk";
 
 /** A disk that became full on the way, in the same words; any other fault as it is. */
 export function fullDisk(error: unknown, folder: string, name: string): unknown {
-  const code = error instanceof Error && "code" in error ? error.code : null;
-  if (code !== "ENOSPC" && code !== "EDQUOT") return error;
+  if (!isFull(error)) return error;
   const message = `The disk of the cache became full while ${name} was downloaded: ${makeRoom}. What has arrived is kept.`;
-  return hubFault("store_full", message, { found: code, operator: `(${folder})`, cause: error });
+  return hubFault("store_full", message, { operator: `(${folder})`, cause: error });
 }

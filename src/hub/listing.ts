@@ -1,20 +1,27 @@
 /** What a hub says of a repository: its commit, its files with their sizes and hashes. All of it is checked. */
 
+import { isObject, type Json } from "../base/json.js";
 import type { HubConnection } from "./connection.js";
 import { hubFault } from "./faults.js";
 import { isCommit, isRepositoryId, type Repository } from "./repository.js";
 
-export interface HubFile {
+/** A file as the list has it. Some hubs, such as mirrors, list names alone. */
+export interface ListedFile {
   readonly name: string;
-  readonly bytes: number;
+  readonly bytes: number | null;
   /** The name of its blob: SHA-256 of a large file, git's SHA-1 of any other. */
+  readonly etag: string | null;
+}
+
+export interface HubFile extends ListedFile {
+  readonly bytes: number;
   readonly etag: string;
 }
 
 export interface Listing {
   readonly commit: string;
   /** Without those in folders. */
-  readonly files: readonly HubFile[];
+  readonly files: readonly ListedFile[];
   /** Repositories that this one says it was made from. */
   readonly baseModels: readonly string[];
 }
@@ -43,20 +50,45 @@ export async function fetchListing(connection: HubConnection, repository: Reposi
   };
 }
 
-type Fields = Readonly<Record<string, unknown>>;
-
-function fieldsOf(value: unknown): Fields {
-  return typeof value === "object" && value !== null ? { ...value } : {};
+/** The size and the hash of a file, asked for where the list has not told them. Throws what `HubConnection.head` throws. */
+export async function describeFile(
+  connection: HubConnection,
+  repository: Repository,
+  commit: string,
+  { name, bytes, etag }: ListedFile,
+): Promise<HubFile> {
+  if (bytes !== null && etag !== null) return { name, bytes, etag };
+  const headers = await connection.head(filePath(repository, commit, name), repository);
+  const told = (headers.get("x-linked-etag") ?? headers.get("etag") ?? "").replace(/^(?:W\/)?"(.*)"$/, "$1");
+  const size = headers.get("x-linked-size") ?? headers.get("content-length") ?? "";
+  const file = { name, bytes: sizeIn(/^\d+$/.test(size) ? Number(size) : null), etag: hashIn(told) };
+  if (file.bytes !== null && file.etag !== null) return { name, bytes: file.bytes, etag: file.etag };
+  throw hubFault("hub_invalid", `The hub does not tell the size and the hash of ${name}, so it cannot be verified.`);
 }
 
-/** null for a file whose name is not a plain one, or that has no size or hash. */
-function fileOf(sibling: unknown): HubFile | null {
+/** Where a file of a commit is. */
+export function filePath({ id }: Repository, commit: string, name: string): string {
+  return `/${id}/resolve/${commit}/${encodeURIComponent(name)}`;
+}
+
+function fieldsOf(value: unknown): Json {
+  return isObject(value) ? value : {};
+}
+
+/** null for a file whose name is not a plain one. */
+function fileOf(sibling: unknown): ListedFile | null {
   const { rfilename: name, size, blobId, lfs } = fieldsOf(sibling);
   const { sha256, size: largeSize } = fieldsOf(lfs);
-  const [etag, bytes] = [sha256 ?? blobId, largeSize ?? size];
   if (typeof name !== "string" || !isPlainName(name)) return null;
-  if (typeof etag !== "string" || !/^([0-9a-f]{40}|[0-9a-f]{64})$/.test(etag)) return null;
-  return typeof bytes === "number" && Number.isSafeInteger(bytes) && bytes >= 0 ? { name, bytes, etag } : null;
+  return { name, bytes: sizeIn(largeSize ?? size), etag: hashIn(sha256 ?? blobId) };
+}
+
+function sizeIn(value: unknown): number | null {
+  return typeof value === "number" && Number.isSafeInteger(value) && value >= 0 ? value : null;
+}
+
+function hashIn(value: unknown): string | null {
+  return typeof value === "string" && /^([0-9a-f]{40}|[0-9a-f]{64})$/.test(value) ? value : null;
 }
 
 /** It becomes a name in a folder. */

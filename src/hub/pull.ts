@@ -3,13 +3,14 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { Semaphore } from "../base/async.js";
+import { assert } from "../base/errors.js";
 import type { Progress } from "../base/log.js";
 import { RepositoryCache } from "./cache.js";
 import { HubConnection } from "./connection.js";
 import { fullDisk, requireSpace } from "./disk-space.js";
 import type { HubEnvironment } from "./environment.js";
 import { hubFault } from "./faults.js";
-import { fetchListing, type HubFile, type Listing } from "./listing.js";
+import { describeFile, fetchListing, type HubFile, type ListedFile, type Listing } from "./listing.js";
 import type { TryLock } from "./lock.js";
 import { type Repository, shownName } from "./repository.js";
 import { type RetryLimits, retryDefaults, withRetries } from "./retry.js";
@@ -101,8 +102,7 @@ class Pull {
     const fetched = new Set<string>();
     const index = first.find(({ name }) => name === weightsIndex);
     const shards = index === undefined ? [] : await this.#shards(listing, index, fetched);
-    const files = [...new Map([...first, ...shards].map((file) => [file.name, file])).values()];
-    this.#check(files);
+    const files = await this.#describe(listing, [...first, ...shards]);
     await this.#fetch(listing, files, fetched);
     await this.#publish(listing, kind, files);
     const folder = this.#cache.snapshot(listing.commit);
@@ -110,7 +110,9 @@ class Pull {
   }
 
   /** The index is read before the disk is asked for the room of the shards. */
-  async #shards(listing: Listing, index: HubFile, fetched: Set<string>): Promise<HubFile[]> {
+  async #shards(listing: Listing, listed: ListedFile, fetched: Set<string>): Promise<ListedFile[]> {
+    const [index] = await this.#describe(listing, [listed]);
+    assert(index, "one file is described for one");
     if (index.bytes > maxIndexBytes) {
       throw hubFault(
         "model_invalid",
@@ -123,12 +125,15 @@ class Pull {
     return shardsOf(parse(text), listing, this.#repository);
   }
 
-  #check(files: readonly HubFile[]): void {
-    if (files.length <= maxFiles) return;
-    throw hubFault(
-      "model_invalid",
-      `${this.#repository.id} has its weights in ${files.length} files; ${maxFiles} are allowed.`,
-    );
+  async #describe({ commit }: Listing, files: readonly ListedFile[]): Promise<HubFile[]> {
+    if (files.length > maxFiles) {
+      const message = `${this.#repository.id} has its weights in ${files.length} files; ${maxFiles} are allowed.`;
+      throw hubFault("model_invalid", message);
+    }
+    const turns = new Semaphore(filesAtOnce);
+    const describe = (file: ListedFile) => describeFile(this.#connection, this.#repository, commit, file);
+    const again = (file: ListedFile) => withRetries(() => describe(file), this.#retries, this.#signal);
+    return await Promise.all(files.map((file) => turns.run(() => again(file))));
   }
 
   async #fetch({ commit }: Listing, files: readonly HubFile[], fetched: Set<string>): Promise<void> {

@@ -1,8 +1,9 @@
 /** Which files of a repository are downloaded: what a model or an adapter is read from, and never a pickle. */
 
 import type { LorikeetError } from "../base/errors.js";
+import { isObject, shown } from "../base/json.js";
 import { hubFault } from "./faults.js";
-import type { HubFile, Listing } from "./listing.js";
+import type { ListedFile, Listing } from "./listing.js";
 import { type Repository, shownName } from "./repository.js";
 
 export type Kind = "model" | "adapter";
@@ -33,9 +34,9 @@ export function kindOf(listing: Listing, repository: Repository, wanted: Kind | 
  * The files beside the weights, and the weights, where one file holds them. Weights in shards: the index is among the files, and
  * `shardsOf` picks them once it has been read. Throws a LorikeetError for a repository without safetensors.
  */
-export function selectFiles(listing: Listing, repository: Repository, kind: Kind): HubFile[] {
+export function selectFiles(listing: Listing, repository: Repository, kind: Kind): ListedFile[] {
   const { files } = listing;
-  const named = (name: string): HubFile[] => files.filter((file) => file.name === name);
+  const named = (name: string): ListedFile[] => files.filter((file) => file.name === name);
   if (kind === "adapter") {
     const weights = adapterWeights.flatMap(named).slice(0, 1);
     if (weights.length === 0) throw withoutSafetensors(listing, repository, kind);
@@ -52,21 +53,18 @@ export function selectFiles(listing: Listing, repository: Repository, kind: Kind
 }
 
 /** The shards that an index names. Throws `model_invalid` for one that the repository does not have. */
-export function shardsOf(index: unknown, listing: Listing, repository: Repository): HubFile[] {
-  const map = typeof index === "object" && index !== null && "weight_map" in index ? index.weight_map : null;
-  if (typeof map !== "object" || map === null) throw invalid(repository, `${weightsIndex} has no weight_map`);
+export function shardsOf(index: unknown, listing: Listing, repository: Repository): ListedFile[] {
+  const map = isObject(index) ? index.weight_map : null;
+  if (!isObject(map)) throw invalid(repository, `${weightsIndex} has no weight_map`);
   const names = [...new Set<unknown>(Object.values(map))];
   return names.map((name) => {
     const file = files(listing, name);
     if (file !== undefined) return file;
-    throw invalid(
-      repository,
-      `${weightsIndex} names ${JSON.stringify(name)?.slice(0, 200)}, which is not a file beside it`,
-    );
+    throw invalid(repository, `${weightsIndex} names ${shown(name)}, which is not a file beside it`);
   });
 }
 
-function files({ files }: Listing, name: unknown): HubFile | undefined {
+function files({ files }: Listing, name: unknown): ListedFile | undefined {
   return typeof name === "string" && name.endsWith(".safetensors")
     ? files.find((file) => file.name === name)
     : undefined;

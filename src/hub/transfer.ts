@@ -9,7 +9,7 @@ import type { RepositoryCache } from "./cache.js";
 import type { Answer, HubConnection } from "./connection.js";
 import { feedStart, startHash } from "./content-hash.js";
 import { hubFault, TemporaryFault } from "./faults.js";
-import type { HubFile } from "./listing.js";
+import { filePath, type HubFile } from "./listing.js";
 import { acquireLock, type TryLock } from "./lock.js";
 import type { Repository } from "./repository.js";
 import { type RetryLimits, withRetries } from "./retry.js";
@@ -116,7 +116,7 @@ class Transfer {
   async #receive(): Promise<void> {
     const { connection, repository, commit } = this.#options;
     if (this.#done === this.#file.bytes) return;
-    const path = `/${repository.id}/resolve/${commit}/${encodeURIComponent(this.#file.name)}`;
+    const path = filePath(repository, commit, this.#file.name);
     const headers = this.#done > 0 ? { range: `bytes=${this.#done}-` } : {};
     using answer = await connection.get(path, repository, headers);
     if (this.#done > 0 && !this.#continues(answer)) {

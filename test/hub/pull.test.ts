@@ -16,9 +16,11 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
+import { LorikeetError } from "../../src/base/errors.js";
 import { findCached } from "../../src/hub/cached.js";
-import { requireSpace } from "../../src/hub/disk-space.js";
+import { fullDisk, requireSpace } from "../../src/hub/disk-space.js";
 import { readHubEnvironment } from "../../src/hub/environment.js";
+import { acquireLock } from "../../src/hub/lock.js";
 import { type PullOptions, pullRepository } from "../../src/hub/pull.js";
 import { parseRepository } from "../../src/hub/repository.js";
 import { tryLockFile } from "../../src/runtime/file-lock.js";
@@ -122,6 +124,15 @@ test("only what a model is read from is downloaded, and of several forms of the 
   // It has no tokenizer, and the cache says so: the hub need not be asked again.
   const cached = await findCached(join(home, "hub"), { id: "org/model", revision: "main" }, "model");
   assert.deepEqual(cached, { kind: "model", folder: snapshot, isWhole: true });
+});
+
+test("a mirror that lists names alone is asked for the size and the hash of each file", async () => {
+  await using hub = await LoopbackHub.start({ "org/model": repository(small, { bare: true }) });
+  const { folder: snapshot } = await pull(hub);
+  assert.equal(readlinkSync(join(snapshot, "model.safetensors")), `../../blobs/${sha256(weights)}`);
+  assert.deepEqual(readFileSync(join(snapshot, "config.json")), config);
+  assert.ok(hub.seen.every(({ host, token }) => host === "hub" || token === null));
+  assert.equal(hub.seen.filter(({ method }) => method === "HEAD").length, 3);
 });
 
 test("names from a hub that would leave their folder are not followed", async () => {
@@ -360,6 +371,40 @@ test("a download that cannot fit is refused before it begins", async () => {
   await requireSpace(folder, 1, "org/model");
   const message = /^org\/model needs \d+ MiB more on the disk of the cache, which has \d+ MiB free: .*HF_HUB_CACHE/;
   await assert.rejects(requireSpace(folder, Number.MAX_SAFE_INTEGER, "org/model"), { code: "store_full", message });
+});
+
+test("a disk that becomes full on the way is said to be full, and where it is", () => {
+  const full = Object.assign(new Error("write"), { code: "ENOSPC" });
+  const fault = fullDisk(full, "/cache", "org/model");
+  assert.ok(fault instanceof LorikeetError);
+  assert.deepEqual([fault.code, fault.operator], ["store_full", "(/cache)"]);
+  assert.match(
+    fault.message,
+    /became full while org\/model was downloaded: .*HF_HUB_CACHE.*What has arrived is kept\.$/,
+  );
+  const other = new Error("another");
+  assert.equal(fullDisk(other, "/cache", "org/model"), other);
+});
+
+test("whoever holds a lock and does not get on is not waited for without end", async () => {
+  const path = join(folder, "locks", "blob.lock");
+  const signal = new AbortController().signal;
+  const wait = { tryLock: tryLockFile, signal, onWait: () => {}, patienceMs: 50 };
+  const held = await acquireLock(path, { ...wait, holderProgress: async () => 0 });
+  assert.ok(held);
+  assert.equal(await acquireLock(path, { ...wait, holderProgress: async () => 7 }), null);
+  let bytes = 0;
+  const later = acquireLock(path, {
+    ...wait,
+    patienceMs: 60_000,
+    holderProgress: async () => {
+      if (++bytes === 3) await held[Symbol.asyncDispose]();
+      return bytes;
+    },
+  });
+  const taken = await later;
+  assert.ok(taken, "once it is given back");
+  await taken[Symbol.asyncDispose]();
 });
 
 test("a pull that is cancelled stops at once and keeps what has arrived", async () => {

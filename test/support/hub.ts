@@ -15,6 +15,8 @@ export interface HubRepository {
   readonly baseModel?: string;
   /** private: nobody knows of it without the token; gated: its files need the token. */
   readonly access?: "open" | "private" | "gated";
+  /** Lists names alone, as some mirrors do. */
+  readonly bare?: boolean;
 }
 
 /** One answer that goes wrong, for the next request of the given path's end. */
@@ -159,7 +161,7 @@ export class LoopbackHub implements AsyncDisposable {
       sendJson(response, entries);
       return;
     }
-    const hasBlobs = url.searchParams.get("blobs") === "true";
+    const hasBlobs = url.searchParams.get("blobs") === "true" && repository.bare !== true;
     const siblings = files.map(({ name, bytes, large }) => ({
       rfilename: name,
       ...(hasBlobs ? { blobId: gitHash(bytes), size: bytes.length, ...(large ? { lfs: lfs(bytes) } : {}) } : {}),
