@@ -45,6 +45,8 @@ export interface Pulled {
   readonly files: readonly HubFile[];
   /** Names of the files that this pull has downloaded. */
   readonly fetched: readonly string[];
+  /** What came over the network for them. */
+  readonly receivedBytes: number;
 }
 
 const filesAtOnce = 4;
@@ -78,6 +80,7 @@ class Pull {
   readonly #retries: RetryLimits;
   readonly #done = new Map<string, number>();
   #total = 0;
+  #received = 0;
 
   constructor(repository: Repository, options: PullOptions, token: string | null) {
     const { environment, userAgent, retries = retryDefaults } = options;
@@ -106,7 +109,7 @@ class Pull {
     await this.#fetch(listing, files, fetched);
     await this.#publish(listing, kind, files);
     const folder = this.#cache.snapshot(listing.commit);
-    return { kind, commit: listing.commit, folder, files, fetched: [...fetched] };
+    return { kind, commit: listing.commit, folder, files, fetched: [...fetched], receivedBytes: this.#received };
   }
 
   /** The index is read before the disk is asked for the room of the shards. */
@@ -173,6 +176,9 @@ class Pull {
       onBytes: (done) => {
         this.#done.set(file.name, done);
         this.#options.progress(`downloading ${name}`, this.#allDone(), this.#total, "bytes");
+      },
+      onReceived: (bytes) => {
+        this.#received += bytes;
       },
       onWait: () => this.#options.progress(`waiting for another process that downloads ${name}`, 0, 0),
     });

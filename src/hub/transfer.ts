@@ -24,6 +24,8 @@ export interface TransferOptions {
   readonly signal: AbortSignal;
   /** How many bytes of the file are there: grows, and falls where the transfer has to start over. */
   readonly onBytes: (done: number) => void;
+  /** Bytes that have come over the network just now. */
+  readonly onReceived: (bytes: number) => void;
   readonly onWait: () => void;
 }
 
@@ -138,6 +140,7 @@ class Transfer {
 
   async #keep(piece: Uint8Array): Promise<void> {
     this.#received += piece.length;
+    this.#options.onReceived(piece.length);
     if (this.#done + piece.length > this.#file.bytes) throw this.#damaged();
     for (let at = 0; at < piece.length; ) {
       const { bytesWritten } = await this.#handle.write(piece, at, piece.length - at, this.#done + at);

@@ -52,7 +52,7 @@ test("pull says where a model is and how large, and what was there already", asy
   assert.match(first.out, /^folder +.*models--org--tiny\/snapshots\/[0-9a-f]{40}$/m);
   assert.match(first.out, /^use +lorikeet serve --model org\/tiny$/m);
   assert.match((await run("pull", "pull", "org/tiny")).out, /nothing was new$/m);
-  const { kind, fetched_bytes: fetched } = JSON.parse((await run("pull", "pull", "hf://org/plays", "--json")).out);
+  const { kind, received_bytes: fetched } = JSON.parse((await run("pull", "pull", "hf://org/plays", "--json")).out);
   assert.deepEqual([kind, fetched > 0], ["adapter", true]);
 });
 

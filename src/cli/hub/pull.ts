@@ -29,14 +29,17 @@ export function addPull(program: Command, terminal: Terminal): void {
 
 async function run(text: string, json: boolean, signal: AbortSignal, terminal: Terminal): Promise<void> {
   const started = performance.now();
-  const { name, kind, commit, folder, files, fetched } = await pull(
-    text,
-    { option: "<name>", kind: null, signal },
-    terminal,
-  );
+  const {
+    name,
+    kind,
+    commit,
+    folder,
+    files,
+    fetched,
+    receivedBytes: received,
+  } = await pull(text, { option: "<name>", kind: null, signal }, terminal);
   const seconds = (performance.now() - started) / 1000;
   const sum = (chosen: typeof files): number => chosen.reduce((total, { bytes }) => total + bytes, 0);
-  const received = sum(files.filter((file) => fetched.includes(file.name)));
   if (json) {
     const listed = files.map((file) => ({ name: file.name, bytes: file.bytes, fetched: fetched.includes(file.name) }));
     return printJson(terminal.stdout, {
@@ -45,7 +48,7 @@ async function run(text: string, json: boolean, signal: AbortSignal, terminal: T
       commit,
       folder,
       bytes: sum(files),
-      fetched_bytes: received,
+      received_bytes: received,
       files: listed,
     });
   }
