@@ -17,7 +17,7 @@ import { ceilingMs, countProducts, type StepProducts } from "./train-products.js
 
 export interface TrainBenchOptions {
   readonly shapes: readonly BenchShape[];
-  readonly baseDtypes: readonly BaseDtype[];
+  readonly dtypes: readonly BaseDtype[];
   readonly rows: number;
   readonly length: number;
   readonly gradientCheckpointing: boolean;
@@ -31,7 +31,7 @@ export interface TrainBenchOptions {
 /** One model trained over one form of its weights. */
 export interface TrainCell {
   readonly shape: BenchShape;
-  readonly baseDtype: BaseDtype;
+  readonly dtype: BaseDtype;
   readonly parameters: number;
   readonly trainableParameters: number;
   readonly stepMs: Spread & { readonly samples: readonly number[] };
@@ -75,13 +75,13 @@ interface Effort {
 const efforts = { full: { warmups: 3, samples: 5 }, quick: { warmups: 1, samples: 1 } } as const;
 
 export async function runTrainBench(options: TrainBenchOptions): Promise<TrainReport> {
-  const { shapes, baseDtypes, rows, length, gradientCheckpointing, threads, quick, progress } = options;
+  const { shapes, dtypes, rows, length, gradientCheckpointing, threads, quick, progress } = options;
   const effort = quick ? efforts.quick : efforts.full;
-  const cases = shapes.flatMap((shape) => baseDtypes.map((baseDtype) => ({ shape, baseDtype })));
+  const cases = shapes.flatMap((shape) => dtypes.map((dtype) => ({ shape, dtype })));
   const cells: TrainCell[] = [];
-  for (const [i, { shape, baseDtype }] of cases.entries()) {
-    progress?.(`training ${shape} over ${baseDtype}`, i, cases.length);
-    cells.push(await measureCell(shape, baseDtype, effort, options));
+  for (const [i, { shape, dtype }] of cases.entries()) {
+    progress?.(`training ${shape} over ${dtype}`, i, cases.length);
+    cells.push(await measureCell(shape, dtype, effort, options));
   }
   return {
     machine: { cpu: cpus()[0]?.model ?? "unknown", cores: availableParallelism(), node: process.version },
@@ -98,7 +98,7 @@ export async function runTrainBench(options: TrainBenchOptions): Promise<TrainRe
 
 async function measureCell(
   shape: BenchShape,
-  baseDtype: BaseDtype,
+  dtype: BaseDtype,
   effort: Effort,
   options: TrainBenchOptions,
 ): Promise<TrainCell> {
@@ -109,7 +109,7 @@ async function measureCell(
   const rates = { fp32: await productRate("fp32", size), int8: await productRate("int8", size) };
   const { warmups, samples } = effort;
   const what: TrainCase = {
-    baseDtype,
+    dtype,
     model,
     rows,
     length,
@@ -122,13 +122,13 @@ async function measureCell(
   };
   const measured = await measureInProcess(what);
   const products = countProducts({ config, rows, length, labels: measured.labels, rank: benchRank });
-  const ceiling = ceilingMs(products, { fp32: rates.fp32, linears: rates[rateOf(baseDtype)] });
+  const ceiling = ceilingMs(products, { fp32: rates.fp32, linears: rates[rateOf(dtype)] });
   const stepMs = { ...spreadOf(measured.stepMs), samples: measured.stepMs };
   const { peakBytes, restBytes, losses, trainableParameters } = measured;
   const tokensPerSecond = (1000 * rows * length) / stepMs.median;
   return {
     shape,
-    baseDtype,
+    dtype,
     parameters: parameterCount,
     trainableParameters,
     stepMs,
@@ -140,7 +140,7 @@ async function measureCell(
     rates,
     ceilingMs: ceiling,
     ceilingShare: ceiling / stepMs.median,
-    aims: isAimed(options) ? aimsOf(shape, baseDtype, tokensPerSecond, peakBytes) : [],
+    aims: isAimed(options) ? aimsOf(shape, dtype, tokensPerSecond, peakBytes) : [],
   };
 }
 
@@ -159,8 +159,8 @@ const aims: Partial<Record<string, { readonly tokensPerSecond: number; readonly 
   "360M/int8": { tokensPerSecond: 190 },
 };
 
-function aimsOf(shape: BenchShape, baseDtype: BaseDtype, tokensPerSecond: number, peakBytes: number): Aim[] {
-  const aim = aims[`${shape}/${baseDtype}`];
+function aimsOf(shape: BenchShape, dtype: BaseDtype, tokensPerSecond: number, peakBytes: number): Aim[] {
+  const aim = aims[`${shape}/${dtype}`];
   if (!aim) return [];
   const speed: Aim = { what: "tokens/s", value: aim.tokensPerSecond, met: tokensPerSecond >= aim.tokensPerSecond };
   if (aim.peakBytes === undefined) return [speed];

@@ -15,7 +15,7 @@ export interface TrainCase {
   /** A folder in Hugging Face layout. */
   readonly model: string;
   /** The form of the frozen weights. */
-  readonly baseDtype: BaseDtype;
+  readonly dtype: BaseDtype;
   readonly rows: number;
   readonly length: number;
   readonly gradientCheckpointing: boolean;
@@ -44,19 +44,19 @@ export const benchRank = 16;
 
 /** Throws what opening a session throws. */
 export async function runTrainCase(what: TrainCase): Promise<TrainMeasured> {
-  const { baseDtype, rows, length, gradientCheckpointing, threads, cacheDirectory, warmups, samples, profile } = what;
+  const { dtype, rows, length, gradientCheckpointing, threads, cacheDirectory, warmups, samples, profile } = what;
   const checkpoint = await openCheckpoint(what.model);
   const steps = warmups + samples;
   const data = randomRows(checkpoint.config.vocabSize, rows, length);
   const settings: TrainSettings = {
     ...trainDefaults,
-    rate: 2e-4,
-    baseDtype,
-    rank: benchRank,
-    batch: rows,
-    accumulate: 1,
-    length,
-    steps,
+    learningRate: 2e-4,
+    dtype,
+    loraR: benchRank,
+    batchSize: rows,
+    gradientAccumulationSteps: 1,
+    maxLength: length,
+    maxSteps: steps,
     gradientCheckpointing,
   };
   await using session = await openSession({

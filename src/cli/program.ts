@@ -1,4 +1,4 @@
-/** The `lorikeet` command: its subcommands, and the one place where a fault becomes a line and an exit code. */
+/** The `lorikeet` command and its subcommands. Turns every error into one line and an exit code. */
 
 import { Command, CommanderError } from "commander";
 import { addAdapters } from "./adapters/adapters.js";
@@ -10,6 +10,7 @@ import { generateOptions } from "./generate/options.js";
 import { addPull } from "./hub/pull.js";
 import { addInspect } from "./inspect.js";
 import { strangeVariables } from "./options/environment.js";
+import { renamedFlags } from "./options/former-names.js";
 import { serveOptions } from "./options/options.js";
 import { addServe } from "./serve/serve.js";
 import { printLine, type Terminal } from "./terminal.js";
@@ -30,16 +31,18 @@ const tables = [
 ];
 const optionNames = tables.flatMap((table) => Object.keys(table));
 
-/** Runs one command line (without node and script) to its end and returns the exit code. Never throws. */
+/** Runs one command line (without node and script) and returns the exit code. Never throws. */
 export async function runProgram(args: readonly string[], terminal: Terminal): Promise<number> {
   for (const line of strangeVariables(terminal.environment, optionNames)) {
     printLine(terminal.stderr, `lorikeet: warning: ${line}`);
   }
+  const program = createProgram(terminal);
   try {
-    await createProgram(terminal).parseAsync([...args], { from: "user" });
+    await program.parseAsync([...args], { from: "user" });
     return exitCodes.ok;
   } catch (error) {
-    if (error instanceof CommanderError) return endOfParsing(error, terminal);
+    if (error instanceof CommanderError)
+      return endOfParsing(error, renamedFlags(args, flagsOf(program, args)), terminal);
     if (!(error instanceof Quit)) printLine(terminal.stderr, `lorikeet: ${describeFault(error)}`);
     return exitCodeOf(error);
   }
@@ -54,7 +57,7 @@ export function createProgram(terminal: Terminal): Command {
     .configureOutput({
       writeOut: (text) => void terminal.stdout.write(text),
       writeErr: (text) => void terminal.stderr.write(text),
-      // Told in one line by endOfParsing.
+      // endOfParsing prints it as one line.
       outputError: () => {},
     });
   for (const add of [addServe, addGenerate, addInspect, addAdapters, addBench, addTrain, addEval, addMerge, addPull])
@@ -62,9 +65,24 @@ export function createProgram(terminal: Terminal): Command {
   return program;
 }
 
-/** Help and version end well; everything else that commander throws is a wrong command line. */
-function endOfParsing(error: CommanderError, terminal: Terminal): number {
+/** The flags of the subcommand that the arguments name. */
+function flagsOf(program: Command, args: readonly string[]): string[] {
+  let command = program;
+  for (const arg of args) {
+    const next = command.commands.find((other) => other.name() === arg);
+    if (!next) break;
+    command = next;
+  }
+  return command.options.flatMap(({ long }) => long ?? []);
+}
+
+/** Help and version exit with 0. Anything else that commander throws is a usage error. */
+function endOfParsing(error: CommanderError, renamed: readonly string[], terminal: Terminal): number {
   if (error.exitCode === 0) return exitCodes.ok;
+  if (error.code === "commander.unknownOption" && renamed.length > 0) {
+    printLine(terminal.stderr, `lorikeet: ${renamed.join(" ")}`);
+    return exitCodes.usage;
+  }
   if (error.code !== "commander.help") {
     const reason = error.message.replace(/^error: /, "").replace(/\s*\n\s*/g, " ");
     const hint =

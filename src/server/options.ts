@@ -26,15 +26,15 @@ export interface ServerOptions {
   /** Bytes that wait for a stream's reader before its generation is paused. */
   readonly streamBufferBytes: number;
   /** A comment line keeps an idle stream's connection alive this often. */
-  readonly streamKeepAliveMs: number;
+  readonly streamKeepAliveIntervalMs: number;
   /** A reader that takes nothing for so long is ended. */
-  readonly slowReaderMs: number;
-  /** Bytes a second that a reader which is behind must take, over each `slowReaderMs`; 0: any byte will do. */
+  readonly slowReaderTimeoutMs: number;
+  /** Bytes a second that a reader which is behind must take, over each `slowReaderTimeoutMs`; 0: any byte will do. */
   readonly minReadRate: number;
   /** How long a reader that is behind keeps its slot while others wait for one. */
-  readonly slowReaderSlotMs: number;
+  readonly slowReaderSlotTimeoutMs: number;
   /** How long a refused upload's connection stays to let its answer be read. */
-  readonly lingerMs: number;
+  readonly lingerTimeoutMs: number;
   readonly maxSockets: number;
   readonly maxSocketRequests: number;
   readonly maxFrameBytes: number;
@@ -42,7 +42,7 @@ export interface ServerOptions {
   readonly socketPauseBytes: number;
   /** Bytes that wait for a socket's reader before it is closed (1013). */
   readonly socketCloseBytes: number;
-  readonly pingMs: number;
+  readonly pingIntervalMs: number;
   /** Adapters with a label of their own in the metrics; the rest are `other`. */
   readonly maxAdapterLabels: number;
   /** Writes bodies of requests, prompts included, to the log. */
@@ -64,17 +64,17 @@ export const serverDefaults: ServerOptions = {
   privateFolders: [],
   trustedProxies: [],
   streamBufferBytes: 64 * 1024,
-  streamKeepAliveMs: 15_000,
-  slowReaderMs: 30_000,
+  streamKeepAliveIntervalMs: 15_000,
+  slowReaderTimeoutMs: 30_000,
   minReadRate: 16 * 1024,
-  slowReaderSlotMs: 5_000,
-  lingerMs: 2_000,
+  slowReaderSlotTimeoutMs: 5_000,
+  lingerTimeoutMs: 2_000,
   maxSockets: 256,
   maxSocketRequests: 32,
   maxFrameBytes: 2 * 2 ** 20,
   socketPauseBytes: 256 * 1024,
   socketCloseBytes: 4 * 2 ** 20,
-  pingMs: 30_000,
+  pingIntervalMs: 30_000,
   maxAdapterLabels: 64,
   logPrompts: false,
 };

@@ -12,7 +12,7 @@ export interface Sink<Piece> extends Reader {
   write(piece: Piece): boolean;
 }
 
-export interface PumpBounds extends ReaderBounds, Pick<Scarce, "slowReaderSlotMs"> {}
+export interface PumpBounds extends ReaderBounds, Pick<Scarce, "slowReaderSlotTimeoutMs"> {}
 
 /** Throws the LorikeetError that ended the answer; `timeout` when the reader was too slow. */
 export async function pumpAnswer<Piece>(
@@ -22,8 +22,8 @@ export async function pumpAnswer<Piece>(
   bounds: PumpBounds,
 ): Promise<void> {
   const pace = new ReaderPace(bounds);
-  const { slowReaderSlotMs } = bounds;
-  const slot: Scarce = { slowReaderSlotMs, isWanted: () => answer.keepsOthersWaiting };
+  const { slowReaderSlotTimeoutMs } = bounds;
+  const slot: Scarce = { slowReaderSlotTimeoutMs, isWanted: () => answer.keepsOthersWaiting };
   for await (const frame of frames) {
     let isFirst = true;
     for (const piece of sink.pieces(frame)) {

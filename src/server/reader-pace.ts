@@ -6,8 +6,8 @@ import { LorikeetError } from "../base/errors.js";
 
 export interface ReaderBounds {
   /** How long a reader that takes nothing is waited for. */
-  readonly slowReaderMs: number;
-  /** Bytes a second that a reader must take over each `slowReaderMs` in which it is waited for; 0: any byte will do. */
+  readonly slowReaderTimeoutMs: number;
+  /** Bytes a second that a reader must take over each `slowReaderTimeoutMs` in which it is waited for; 0: any byte will do. */
   readonly minReadRate: number;
   /** Told of each limit that is met, by its option. */
   onLimit?(option: string): void;
@@ -23,7 +23,7 @@ export interface Reader {
 /** What a reader that is behind keeps from others. */
 export interface Scarce {
   /** How long it may. */
-  readonly slowReaderSlotMs: number;
+  readonly slowReaderSlotTimeoutMs: number;
   /** Whether others wait for it right now. */
   isWanted(): boolean;
 }
@@ -46,16 +46,16 @@ export class ReaderPace {
 
   /** Resolves when the reader has caught up or is gone. Throws `timeout` when it is too slow. */
   async catchUp(reader: Reader, scarce?: Scarce): Promise<void> {
-    const { slowReaderMs } = this.#bounds;
+    const { slowReaderTimeoutMs } = this.#bounds;
     const startedAt = this.#now();
-    if (startedAt - this.#caughtUpAt >= slowReaderMs) this.#begin(); // it kept up for as long
+    if (startedAt - this.#caughtUpAt >= slowReaderTimeoutMs) this.#begin(); // it kept up for as long
     const drained = reader.drained();
     for (let isDone = false; !isDone; ) {
       const [since, before] = [this.#now(), reader.taken];
       isDone = await within(drained, this.#patience(since - startedAt, scarce));
       this.#waitedMs += this.#now() - since;
       this.#bytes += reader.taken - before;
-      if (this.#waitedMs >= slowReaderMs) this.#judge();
+      if (this.#waitedMs >= slowReaderTimeoutMs) this.#judge();
       if (!isDone && scarce) this.#yield(this.#now() - startedAt, scarce);
     }
     this.#caughtUpAt = this.#now();
@@ -67,14 +67,15 @@ export class ReaderPace {
   }
 
   #patience(stalledMs: number, scarce: Scarce | undefined): number {
-    const window = this.#bounds.slowReaderMs - this.#waitedMs;
-    return scarce ? Math.min(window, Math.max(pollMs, scarce.slowReaderSlotMs - stalledMs)) : window;
+    const window = this.#bounds.slowReaderTimeoutMs - this.#waitedMs;
+    return scarce ? Math.min(window, Math.max(pollMs, scarce.slowReaderSlotTimeoutMs - stalledMs)) : window;
   }
 
   #judge(): void {
-    const { slowReaderMs, minReadRate } = this.#bounds;
-    if (this.#bytes <= 0) throw this.#tooSlow("slow-reader", `did not read for ${slowReaderMs} ms`, slowReaderMs);
-    const least = Math.ceil((minReadRate * slowReaderMs) / 1000);
+    const { slowReaderTimeoutMs, minReadRate } = this.#bounds;
+    if (this.#bytes <= 0)
+      throw this.#tooSlow("slow-reader-timeout", `did not read for ${slowReaderTimeoutMs} ms`, slowReaderTimeoutMs);
+    const least = Math.ceil((minReadRate * slowReaderTimeoutMs) / 1000);
     if (this.#bytes < least) {
       const found = `took ${this.#bytes} bytes in ${Math.round(this.#waitedMs)} ms, where at least ${least} are expected`;
       throw this.#tooSlow("min-read-rate", found, least);
@@ -82,10 +83,10 @@ export class ReaderPace {
     this.#begin();
   }
 
-  #yield(stalledMs: number, { slowReaderSlotMs, isWanted }: Scarce): void {
-    if (stalledMs < slowReaderSlotMs || !isWanted()) return;
+  #yield(stalledMs: number, { slowReaderSlotTimeoutMs, isWanted }: Scarce): void {
+    if (stalledMs < slowReaderSlotTimeoutMs || !isWanted()) return;
     const found = `was behind for ${Math.round(stalledMs)} ms while others waited for its slot`;
-    throw this.#tooSlow("slow-reader-slot", found, slowReaderSlotMs);
+    throw this.#tooSlow("slow-reader-slot-timeout", found, slowReaderSlotTimeoutMs);
   }
 
   #tooSlow(option: string, clause: string, allowed: number): LorikeetError {

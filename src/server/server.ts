@@ -104,7 +104,7 @@ export function createServer(parts: ServerParts): LorikeetServer {
       refuse(
         socket,
         new LorikeetError("method_not_allowed", "CONNECT is not allowed: this is not a proxy."),
-        options.lingerMs,
+        options.lingerTimeoutMs,
       );
   });
   http.on("upgrade", (req, socket: Socket, rest) => {
@@ -120,7 +120,7 @@ export function createServer(parts: ServerParts): LorikeetServer {
       return;
     }
     broken.add(socket);
-    refuse(socket, unreadable(error), options.lingerMs);
+    refuse(socket, unreadable(error), options.lingerTimeoutMs);
   });
   http.on("error", (error) => http.listening && logger.error({ err: error }, "The listener failed"));
   http.headersTimeout = options.headersTimeoutMs;

@@ -38,8 +38,8 @@ export function chooseSites(config: DecoderConfig, targets: readonly string[], s
     const allowed = [...new Set(sites.map(({ path }) => path.split(".").at(-1) ?? path))];
     throw new LorikeetError(
       "invalid_value",
-      `--targets names ${unknown.join(", ")}, which no linear layer of the model is called; there are ${allowed.join(", ")}, and ${allLinear}.`,
-      { param: "--targets", found: unknown, allowed },
+      `--target-modules names ${unknown.join(", ")}, which no linear layer of the model is called; there are ${allowed.join(", ")}, and ${allLinear}.`,
+      { param: "--target-modules", found: unknown, allowed },
     );
   }
   return sites.filter(({ path }) => targets.some((target) => isNamed(path, target))).map(sized);

@@ -5,7 +5,7 @@ import type { DecoderConfig } from "../model/types.js";
 
 export interface MemoryShape {
   readonly config: DecoderConfig;
-  readonly baseDtype: BaseDtype;
+  readonly dtype: BaseDtype;
   /** Of the frozen weights in the form that they are trained over, both ways. */
   readonly weightBytes: number;
   readonly trainable: number;
@@ -30,7 +30,7 @@ const gaps = 1.15;
  * Frozen weights and, of quantized ones, their prepacked copy; what the way back reads of every layer; the logits of one
  * part of the head with their distribution; the optimizer's arrays.
  */
-export function countBytes({ config, baseDtype, weightBytes, trainable, trainsHead, ...run }: MemoryShape): number {
+export function countBytes({ config, dtype, weightBytes, trainable, trainsHead, ...run }: MemoryShape): number {
   const { hiddenSize, intermediateSize, layerCount, headCount, kvHeadCount, headDim, vocabSize } = config;
   const { rows, length, gradientCheckpointing } = run;
   const tokens = rows * length;
@@ -41,8 +41,8 @@ export function countBytes({ config, baseDtype, weightBytes, trainable, trainsHe
   const perLayer = tokens * (4 * hiddenSize + 3 * intermediateSize + queries + keys) + shares;
   const kept = gradientCheckpointing ? perLayer + layerCount * tokens * (2 * hiddenSize + keys) : layerCount * perLayer;
   const all = 4 * tokens * vocabSize;
-  const logits = 2 * Math.min(logitBytes(baseDtype), all) + (trainsHead ? all : 0);
-  const packed = baseDtype === "fp32" ? 0 : weightBytes;
+  const logits = 2 * Math.min(logitBytes(dtype), all) + (trainsHead ? all : 0);
+  const packed = dtype === "fp32" ? 0 : weightBytes;
   return processBytes + weightBytes + packed + 4 * (gaps * kept + 5 * trainable) + logits;
 }
 

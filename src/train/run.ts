@@ -75,13 +75,13 @@ export async function runTraining(options: RunOptions): Promise<RunOutcome> {
   const { folder, session, settings, record } = options;
   const checkpoints = new Checkpoints({
     folder: folder.checkpoints,
-    keep: settings.keep,
+    keep: settings.saveTotalLimit,
     optimizer: session.optimizer,
     save: session.product.save,
     load: session.product.load,
   });
   const state = (await checkpoints.resume()) ?? initialState();
-  if (options.extends && settings.patience !== null && state.sinceBest >= settings.patience) {
+  if (options.extends && settings.earlyStoppingPatience !== null && state.sinceBest >= settings.earlyStoppingPatience) {
     state.sinceBest = 0;
     await checkpoints.save(state); // so that it also resumes where it is stopped before its next checkpoint
   }
@@ -137,7 +137,7 @@ async function runLoop(options: RunOptions, checkpoints: Checkpoints, state: Tra
       rate: session.schedule,
       batches: (step) => session.plan.step(step),
       steps: session.totalSteps,
-      patience: settings.patience,
+      patience: settings.earlyStoppingPatience,
       maxTimeMs: settings.maxTimeMs,
       signal,
       events: {
@@ -220,7 +220,7 @@ async function finish(options: RunOptions, end: TrainEnd, state: TrainState, kep
 }
 
 function servedCheck({ check, settings }: RunOptions, trained: number, served: number): ServedCheck {
-  return { rows: check.length, trained, served, difference: Math.abs(trained - served), dtype: settings.baseDtype };
+  return { rows: check.length, trained, served, difference: Math.abs(trained - served), dtype: settings.dtype };
 }
 
 /** Where writing has rounded, the parameters become what was written, and its validation loss is told. */
@@ -239,7 +239,7 @@ async function trainedLoss({ session, settings, check, signal, progress }: RunOp
   progress?.("comparing with what is served", 0, 0);
   const batches = plainBatches(
     check.map((row): Item => [row]),
-    Math.min(settings.batch, 4), // no more memory than the run itself has taken
+    Math.min(settings.batchSize, 4), // no more memory than the run itself has taken
   );
   const total = batches.reduce((sum, batch) => sum + nextToken.count(batch), 0);
   let loss = 0;

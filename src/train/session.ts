@@ -27,7 +27,7 @@ import {
   scaleByRate,
 } from "./optimizer/optimizer.js";
 import type { Schedule } from "./optimizer/schedule.js";
-import { scheduleOf, type TrainSettings, totalSteps, validateEvery } from "./settings.js";
+import { scheduleOf, shapeOf, type TrainSettings, totalSteps, validateEvery } from "./settings.js";
 import { type Parameter, type RunOptions, TrainStep } from "./step.js";
 
 export interface SessionOptions {
@@ -70,23 +70,23 @@ export async function openSession(options: SessionOptions): Promise<TrainSession
   }
   const isFull = settings.method === "full";
   const start = options.initFrom === null ? null : await openAdapter(options.initFrom, config);
-  const shape = start?.shape ?? settings;
-  const dora = settings.dora || (start?.dora ?? false);
-  const sites = start?.sites ?? (isFull ? [] : chooseSites(config, settings.targets, settings));
+  const shape = start?.shape ?? shapeOf(settings);
+  const dora = settings.useDora || (start?.dora ?? false);
+  const sites = start?.sites ?? (isFull ? [] : chooseSites(config, settings.targetModules, shape));
   const minTokens = narrowColumns(
     layerModules(config),
     sites.map(({ rank }) => rank),
   );
   const plan = new BatchPlan(data.train, {
     ...settings,
-    packLength: settings.packing ? settings.length : null,
+    packLength: settings.packing ? settings.maxLength : null,
     minTokens,
   });
-  const validation = plainBatches(data.valid, settings.batch, minTokens);
+  const validation = plainBatches(data.valid, settings.batchSize, minTokens);
   const objective = settings.method === "dpo" ? preferences(settings.beta) : nextToken;
   const base = await openBase({
     checkpoint,
-    dtype: settings.baseDtype,
+    dtype: settings.dtype,
     threads,
     ...(options.cacheDirectory === undefined ? {} : { cacheDirectory: options.cacheDirectory }),
     ...(options.progress === undefined ? {} : { progress: options.progress }),
@@ -97,12 +97,12 @@ export async function openSession(options: SessionOptions): Promise<TrainSession
     weights: base.weights,
     mode: isFull ? "full" : "lora",
     sites: new Map(sites.map(({ path, rank, scale }) => [path, { rank, scale }])),
-    dropout: settings.dropout,
+    dropout: settings.loraDropout,
     dora,
     norms,
-    maxLength: Math.max(settings.length, minTokens),
+    maxLength: Math.max(settings.maxLength, minTokens),
     minLabels: narrowWidths([config.hiddenSize]),
-    chunks: headChunks(plan.largest(), config.vocabSize, logitBytes(settings.baseDtype)),
+    chunks: headChunks(plan.largest(), config.vocabSize, logitBytes(settings.dtype)),
     threads,
     loss: objective.loss,
     gradientCheckpointing: settings.gradientCheckpointing,
@@ -122,8 +122,8 @@ export async function openSession(options: SessionOptions): Promise<TrainSession
     : {
         shape,
         sites,
-        targetModules: start ? shortNames(config, sites) : peftTargetModules(config, settings.targets, sites),
-        dropout: settings.dropout,
+        targetModules: start ? shortNames(config, sites) : peftTargetModules(config, settings.targetModules, sites),
+        dropout: settings.loraDropout,
         dora,
         baseModelName: checkpoint.names[0],
         fanInFanOut: sites.some(({ path }) => transposed.has(path)),
@@ -153,14 +153,14 @@ export async function openSession(options: SessionOptions): Promise<TrainSession
 }
 
 function optimizerOf(settings: TrainSettings, parameters: readonly Parameter[], schedule: Schedule): Optimizer {
-  const { clip, loraPlus, beta1, beta2, epsilon } = settings;
+  const { maxGradNorm, loraplusLrRatio: ratio, adamBeta1: beta1, adamBeta2: beta2, adamEpsilon: epsilon } = settings;
   const groups = parameters
-    .filter(({ name }) => loraPlus !== 1 && name.endsWith(".lora_B"))
-    .map(({ offset, data }) => ({ begin: offset, end: offset + data.length, factor: loraPlus }));
+    .filter(({ name }) => ratio !== 1 && name.endsWith(".lora_B"))
+    .map(({ offset, data }) => ({ begin: offset, end: offset + data.length, factor: ratio }));
   const count = parameters.reduce((sum, { data }) => sum + data.length, 0);
   return chain(
     count,
-    ...(clip > 0 ? [clipByGlobalNorm(clip)] : []),
+    ...(maxGradNorm > 0 ? [clipByGlobalNorm(maxGradNorm)] : []),
     scaleByAdam({ beta1, beta2, epsilon }),
     addDecayedWeights(settings.weightDecay),
     scaleByRate(schedule, groups),
@@ -174,7 +174,7 @@ function headChunks(batch: TokenBatch, vocabSize: number, bytes: number): number
 }
 
 function maskInputs(
-  { dropout, seed }: TrainSettings,
+  { loraDropout: dropout, seed }: TrainSettings,
   step: TrainStep,
   sites: readonly LoraSite[],
   head: string,

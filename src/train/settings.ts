@@ -1,133 +1,147 @@
-/** What a run is asked to do, with the defaults that users of other trainers know. Knows no flag. */
+/** The settings of a run and their defaults. The names are those of the options of `train`. */
 import type { BaseDtype } from "../engine/start.js";
-import { constant, cosine, linear, type Schedule, warmUp } from "./optimizer/schedule.js";
+import type { LoraShape } from "./lora.js";
+import { constant, cosine, linear, type Schedule, withWarmup } from "./optimizer/schedule.js";
 import type { TrainOn } from "./train-on.js";
 
 export interface TrainSettings {
   /** Supervised rows into an adapter, preference pairs into one, or supervised rows into every weight. */
   readonly method: "sft" | "dpo" | "full";
-  /** The form of the frozen weights that the adapter is trained over. */
-  readonly baseDtype: BaseDtype;
-  readonly rank: number;
-  readonly alpha: number;
-  readonly dropout: number;
-  readonly rslora: boolean;
+  /** Type of the frozen weights under the adapter. */
+  readonly dtype: BaseDtype;
+  readonly loraR: number;
+  readonly loraAlpha: number;
+  readonly loraDropout: number;
+  readonly useRslora: boolean;
   /** Weight-decomposed (arXiv:2402.09353). */
-  readonly dora: boolean;
-  /** B's rate over A's (LoRA+, arXiv:2402.12354); 1 is plain LoRA. */
-  readonly loraPlus: number;
-  /** How the finished adapter's tensors are written; checkpoints are always float32. */
+  readonly useDora: boolean;
+  /** Learning rate of B divided by that of A (LoRA+, arXiv:2402.12354); 1 is plain LoRA. */
+  readonly loraplusLrRatio: number;
+  /** Type of the saved adapter; checkpoints are always float32. */
   readonly saveDtype: "fp32" | "bf16";
-  /** `all-linear`, or names of layers. */
-  readonly targets: readonly string[];
-  /** Peak rate. */
-  readonly rate: number;
-  readonly schedule: "cosine" | "linear" | "constant";
-  /** What is left of the rate at the end. */
-  readonly rateFloor: number;
-  /** Part of all steps in which the rate rises, and at least so many steps. */
-  readonly warmUp: number;
-  readonly warmUpSteps: number;
-  readonly batch: number;
-  readonly accumulate: number;
+  /** `all-linear`, or names of modules. */
+  readonly targetModules: readonly string[];
+  /** At its peak. */
+  readonly learningRate: number;
+  readonly lrSchedulerType: "cosine" | "linear" | "constant";
+  /** The final learning rate, as a fraction of the peak. */
+  readonly minLrRate: number;
+  /** Steps over which the rate rises: a count, or below 1 a fraction of all steps; null: 3 %, at least 5 steps. */
+  readonly warmupSteps: number | null;
+  readonly batchSize: number;
+  readonly gradientAccumulationSteps: number;
   /** Steps whose rows are drawn together and sorted by length. */
   readonly lengthWindow: number;
   readonly epochs: number;
-  /** Steps in all, instead of epochs. */
-  readonly steps: number | null;
+  /** Overrides `epochs`. */
+  readonly maxSteps: number | null;
   readonly maxTimeMs: number | null;
   /** Tokens of the longest row. */
-  readonly length: number;
-  /** Which tokens of a row are learned. */
+  readonly maxLength: number;
+  /** Which tokens of a row count in the loss. */
   readonly trainOn: TrainOn;
   readonly packing: boolean;
-  /** Make a layer's activations again on the way back: slower, in a fraction of the memory. */
+  /** Recompute activations in the backward pass: slower, but with much less memory. */
   readonly gradientCheckpointing: boolean;
   readonly weightDecay: number;
-  /** Longest gradient; 0 clips nothing. */
-  readonly clip: number;
-  readonly beta1: number;
-  readonly beta2: number;
-  readonly epsilon: number;
+  /** 0 disables clipping. */
+  readonly maxGradNorm: number;
+  readonly adamBeta1: number;
+  readonly adamBeta2: number;
+  readonly adamEpsilon: number;
   readonly seed: number;
-  /** Steps between validations, each with a checkpoint; null: ten over the run. */
-  readonly evalEvery: number | null;
-  /** Validations without a better loss after which the run ends; null: never. */
-  readonly patience: number | null;
-  /** Whether the result is the best checkpoint instead of the last. */
+  /** Steps between validations, each of which saves a checkpoint; null: about ten over the run. */
+  readonly evalSteps: number | null;
+  /** Validations without improvement after which the run stops; null: never. */
+  readonly earlyStoppingPatience: number | null;
+  /** Whether the result is the best checkpoint rather than the last. */
   readonly loadBestModelAtEnd: boolean;
-  readonly validShare: number;
-  readonly validRows: number;
+  readonly validationSplit: number;
+  readonly maxEvalSamples: number;
   readonly labelTemplate: string;
-  /** DPO's strength. */
+  /** Of DPO: higher stays closer to the reference. */
   readonly beta: number;
-  /** Last checkpoints kept besides the best. */
-  readonly keep: number;
+  /** Most recent checkpoints to keep, besides the best. */
+  readonly saveTotalLimit: number;
 }
 
-/** All but the rate, which depends on the model: `defaultRate`. */
+/** All but the learning rate, which depends on the model: see `defaultRate`. */
 export const trainDefaults = {
   method: "sft",
-  baseDtype: "fp32",
-  rank: 16,
-  alpha: 32,
-  dropout: 0,
-  rslora: false,
-  dora: false,
-  loraPlus: 1,
+  dtype: "fp32",
+  loraR: 16,
+  loraAlpha: 32,
+  loraDropout: 0,
+  useRslora: false,
+  useDora: false,
+  loraplusLrRatio: 1,
   saveDtype: "fp32",
-  targets: ["all-linear"],
-  schedule: "cosine",
-  rateFloor: 0.1,
-  warmUp: 0.03,
-  warmUpSteps: 5,
-  batch: 8,
-  accumulate: 2,
+  targetModules: ["all-linear"],
+  lrSchedulerType: "cosine",
+  minLrRate: 0.1,
+  warmupSteps: null,
+  batchSize: 8,
+  gradientAccumulationSteps: 2,
   lengthWindow: 4,
   epochs: 3,
-  steps: null,
+  maxSteps: null,
   maxTimeMs: null,
-  length: 1024,
+  maxLength: 1024,
   trainOn: "answers",
   packing: false,
   gradientCheckpointing: false,
   weightDecay: 0.01,
-  clip: 1,
-  beta1: 0.9,
-  beta2: 0.999,
-  epsilon: 1e-8,
+  maxGradNorm: 1,
+  adamBeta1: 0.9,
+  adamBeta2: 0.999,
+  adamEpsilon: 1e-8,
   seed: 42,
-  evalEvery: null,
-  patience: null,
+  evalSteps: null,
+  earlyStoppingPatience: null,
   loadBestModelAtEnd: false,
-  validShare: 0.1,
-  validRows: 500,
+  validationSplit: 0.1,
+  maxEvalSamples: 500,
   labelTemplate: "{text}\nlabel: {label}",
   beta: 0.1,
-  keep: 3,
-} as const satisfies Omit<TrainSettings, "rate">;
+  saveTotalLimit: 3,
+} as const satisfies Omit<TrainSettings, "learningRate">;
 
-/** The whole run's steps. */
-export function totalSteps({ steps, epochs }: Pick<TrainSettings, "steps" | "epochs">, stepsPerEpoch: number): number {
-  return steps ?? Math.max(1, Math.round(epochs * stepsPerEpoch));
+export const shapeOf = ({ loraR, loraAlpha, useRslora }: TrainSettings): LoraShape => ({
+  rank: loraR,
+  alpha: loraAlpha,
+  rslora: useRslora,
+});
+
+/** Steps of the whole run. */
+export function totalSteps(
+  { maxSteps, epochs }: Pick<TrainSettings, "maxSteps" | "epochs">,
+  stepsPerEpoch: number,
+): number {
+  return maxSteps ?? Math.max(1, Math.round(epochs * stepsPerEpoch));
 }
 
-/** Warm-up, then the schedule over the steps that are left. */
+/** Warmup, then the schedule over the remaining steps. */
 export function scheduleOf(settings: TrainSettings, total: number): Schedule {
-  const { rate, rateFloor } = settings;
-  const warm = Math.min(Math.max(settings.warmUpSteps, Math.round(settings.warmUp * total)), total - 1);
-  const left = total - warm;
-  switch (settings.schedule) {
+  const { learningRate: rate, minLrRate } = settings;
+  const warmup = Math.min(warmupSteps(settings.warmupSteps, total), total - 1);
+  const remaining = total - warmup;
+  switch (settings.lrSchedulerType) {
     case "cosine":
-      return warmUp(warm, cosine(rate, left, rateFloor));
+      return withWarmup(warmup, cosine(rate, remaining, minLrRate));
     case "linear":
-      return warmUp(warm, linear(rate, left, rateFloor));
+      return withWarmup(warmup, linear(rate, remaining, minLrRate));
     case "constant":
-      return warmUp(warm, constant(rate));
+      return withWarmup(warmup, constant(rate));
   }
 }
 
-/** Steps between validations: as asked, or so that there are about ten. */
-export function validateEvery({ evalEvery }: TrainSettings, total: number): number {
-  return evalEvery ?? Math.max(1, Math.ceil(total / 10));
+/** Rounds a fraction up, as transformers does. */
+function warmupSteps(asked: number | null, total: number): number {
+  if (asked === null) return Math.max(5, Math.round(0.03 * total));
+  return asked < 1 ? Math.ceil(asked * total) : asked;
+}
+
+/** Steps between validations: as set, or so that there are about ten. */
+export function validateEvery({ evalSteps }: TrainSettings, total: number): number {
+  return evalSteps ?? Math.max(1, Math.ceil(total / 10));
 }

@@ -66,7 +66,7 @@ const bytesOf = ({ buffer, byteOffset, byteLength }: Float32Array): Buffer =>
 function noLength(path: string, output: number): LorikeetError {
   return new LorikeetError(
     "invalid_value",
-    `--dora cannot train ${path}: the weights of its output ${output} have length 0. Name other layers with --targets.`,
-    { param: "--targets", found: path },
+    `--use-dora cannot train ${path}: the weights of its output ${output} have length 0. Name other layers with --target-modules.`,
+    { param: "--target-modules", found: path },
   );
 }

@@ -245,8 +245,8 @@ export function divergedError({ step }: TrainState, keptStep: number, out: strin
   const why = `it is not a number, or was ${divergenceRule}`;
   const saved = `The weights of step ${keptStep} are saved: ${out}.`;
   const advice =
-    "A lower --rate or a longer --warm-up-steps may help: begin anew with --overwrite, which replaces them.";
+    "A lower --learning-rate or a longer --warmup-steps may help: begin anew with --overwrite, which replaces them.";
   return new LorikeetError("invalid_value", `The loss diverged after ${step} steps (${why}). ${saved} ${advice}`, {
-    param: "--rate",
+    param: "--learning-rate",
   });
 }

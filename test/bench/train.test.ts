@@ -33,13 +33,13 @@ test("the products of a step are those of 135M, counted by hand", () => {
 
 test("a run reports every sample, a loss that falls, memory, rates and profiles", async () => {
   const prefix = join(cache, "profile");
-  const shape = ["--shape", "tiny", "--length", "64", "--base-dtype", "fp32,int8"];
+  const shape = ["--shape", "tiny", "--max-length", "64", "--dtype", "fp32,int8"];
   const { code, out, err } = await run("--json", "--quick", ...shape, "--profile", prefix);
   assert.equal(code, 0, err);
   const report: TrainReport = JSON.parse(out);
   const [cell, quantized] = report.cells;
   assert.ok(cell && quantized && report.cells.length === 2);
-  assert.deepEqual([cell.baseDtype, quantized.baseDtype], ["fp32", "int8"]);
+  assert.deepEqual([cell.dtype, quantized.dtype], ["fp32", "int8"]);
   assert.ok(Math.abs((quantized.losses[0] ?? 0) - (cell.losses[0] ?? 0)) < 0.1, "the same model in another form");
   assert.notEqual(quantized.losses[0], cell.losses[0]);
   assert.equal(cell.stepMs.samples.length, report.effort.samples);
@@ -56,5 +56,5 @@ test("a run reports every sample, a loss that falls, memory, rates and profiles"
 
 test("a shape or a form that does not exist is a wrong command line", async () => {
   assert.equal((await run("--shape", "2B")).code, 2);
-  assert.equal((await run("--base-dtype", "fp8")).code, 2);
+  assert.equal((await run("--dtype", "fp8")).code, 2);
 });

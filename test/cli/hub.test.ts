@@ -92,15 +92,27 @@ test("generate, train, eval and merge take a name, and the adapter's base goes b
   writeFileSync(data, rows.join("\n"));
   const out = join(folder, "trained");
   const model = ["--model", "org/tiny", "--threads", "1"];
-  const trained = await run("work", "train", ...model, "--data", data, "--out", out, "--steps", "2", "--length", "32");
+  const trained = await run(
+    "work",
+    "train",
+    ...model,
+    "--data",
+    data,
+    "--output-dir",
+    out,
+    "--max-steps",
+    "2",
+    "--max-length",
+    "32",
+  );
   assert.equal(trained.code, 0, trained.err);
   assert.equal(JSON.parse(readFileSync(join(out, "adapter_config.json"), "utf8")).base_model_name_or_path, "org/tiny");
-  const judged = await run("work", "eval", ...model, "--data", data, "--adapter", out, "--length", "32");
+  const judged = await run("work", "eval", ...model, "--data", data, "--adapter", out, "--max-length", "32");
   assert.equal(judged.code, 0, judged.err);
   const generated = await run("work", "generate", ...model, "--max-tokens", "2", "--temperature", "0", "1:");
   assert.equal(generated.code, 0, generated.err);
   const merged = join(folder, "merged");
-  const merge = await run("work", "merge", "--model", "org/tiny", "--adapter", out, "--out", merged);
+  const merge = await run("work", "merge", "--model", "org/tiny", "--adapter", out, "--output-dir", merged);
   assert.equal(merge.code, 0, merge.err);
   assert.match((await run("work", "inspect", merged)).out, /^family +llama$/m);
 });

@@ -145,6 +145,18 @@ test("a configuration file that is missing, is not JSON or is not an object is o
   assert.deepEqual(readConfigFile(at('{"port":1}')), { port: 1 });
 });
 
+test("--warmup-steps is a whole number of steps, or a fraction below 1", () => {
+  const read = (value: string): unknown =>
+    resolveSettings(trainOptions, { ...nothing, flags: { warmupSteps: value } }).warmupSteps;
+  assert.deepEqual(["0", "0.03", "1", "40", "1e2"].map(read), [0, 0.03, 1, 40, 100]);
+  for (const wrong of ["-1", "1.5", "", "3 %", "Infinity"]) {
+    assert.throws(
+      () => read(wrong),
+      /--warmup-steps must be a whole number of steps, or a fraction of all steps below 1/,
+    );
+  }
+});
+
 test("a file may be YAML: the same keys, lists of words, and a fault with its line", () => {
   const folder = mkdtempSync(join(tmpdir(), "lorikeet-yaml-"));
   const put = (name: string, text: string): string => {
@@ -156,9 +168,9 @@ test("a file may be YAML: the same keys, lists of words, and a fault with its li
     [
       "# a recipe",
       "data: rows.jsonl",
-      "rate: 2e-4   # peak",
-      "targets: [q_proj, v_proj]",
-      "rslora: true",
+      "learning-rate: 2e-4   # peak",
+      "target-modules: [q_proj, v_proj]",
+      "use-rslora: true",
       "max-time: 90s",
       'label-template: "{text}\\n=> {label}"',
       "",
@@ -166,9 +178,9 @@ test("a file may be YAML: the same keys, lists of words, and a fault with its li
   );
   const file = readConfigFile(path);
   const settings = resolveSettings(trainOptions, { ...nothing, file, filePath: path });
-  assert.deepEqual(settings.targets, ["q_proj", "v_proj"]);
+  assert.deepEqual(settings.targetModules, ["q_proj", "v_proj"]);
   assert.deepEqual(
-    [settings.data, settings.rate, settings.rslora, settings.maxTime],
+    [settings.data, settings.learningRate, settings.useRslora, settings.maxTime],
     ["rows.jsonl", 2e-4, true, 90_000],
   );
   assert.equal(settings.labelTemplate, "{text}\n=> {label}");

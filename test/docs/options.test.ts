@@ -55,14 +55,14 @@ function trainDocument(): string {
   return `# Options of \`lorikeet train\`
 
 Each is a flag, an environment variable or a key of the file that \`--config\` names, as [options.md](options.md) explains; a YAML recipe
-reads \`rank: 8\`, \`targets: [q_proj, v_proj]\`. \`--resume\` takes the options of the run that it continues.
+reads \`lora-r: 8\`, \`target-modules: [q_proj, v_proj]\`. \`--resume\` uses the options of the run that it continues.
 
 ${sectionsOf(trainOptions)}
-## The default rate
+## The default learning rate
 
-The peak rate falls with the model's hidden size as "LoRA Without Regret" (Schulman et al., Thinking Machines Lab, 2025) found it for
-alpha 32: 10 x 5e-5 x (2000 / hidden size)^0.781, for Qwen's families ^0.0775. Full fine-tuning takes a tenth of it, preferences
-${defaultRate("dpo", { hiddenSize: 1, family: "llama" })}. The header of a run says where its rate is from.
+The peak learning rate falls with the model's hidden size, as "LoRA Without Regret" (Schulman et al., Thinking Machines Lab, 2025) found
+for alpha 32: 10 x 5e-5 x (2000 / hidden size)^0.781, for Qwen's families ^0.0775. Full fine-tuning uses a tenth of it, and DPO
+${defaultRate("dpo", { hiddenSize: 1, family: "llama" })}. The header of a run shows where its learning rate comes from.
 
 | model | hidden size | adapters | \`--method full\` |
 | --- | --- | --- | --- |

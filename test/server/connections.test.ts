@@ -151,7 +151,7 @@ describe("other protocols", () => {
   });
 
   test("a refused handshake is closed after a moment, whatever its client does", async () => {
-    await using rig = await openServerRig({ server: { lingerMs: 20 } });
+    await using rig = await openServerRig({ server: { lingerTimeoutMs: 20 } });
     const refused = [
       get("/nope", "connection: upgrade\r\nupgrade: websocket\r\n"),
       get("/v1/ws", "connection: upgrade\r\nupgrade: websocket\r\norigin: https://evil.example\r\n"),
@@ -223,7 +223,7 @@ describe("limits", () => {
   });
 
   test("a body that never comes holds its connection no longer than its answer takes to be read", async () => {
-    await using rig = await openServerRig({ server: { lingerMs: 20 } });
+    await using rig = await openServerRig({ server: { lingerTimeoutMs: 20 } });
     const held = ["GET /health", "GET /nope", "DELETE /v1/adapters/x", "PUT /v1/models"].map(
       (line) => new Raw(rig, `${line} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 5\r\n\r\n`),
     );
@@ -233,7 +233,7 @@ describe("limits", () => {
       held.flatMap(({ statuses }) => statuses),
       ["200", "404", "404", "405"],
     );
-    await using patient = await openServerRig({ server: { lingerMs: 60_000 } });
+    await using patient = await openServerRig({ server: { lingerTimeoutMs: 60_000 } });
     const late = new Raw(patient, "GET /health HTTP/1.1\r\nhost: localhost\r\ncontent-length: 5\r\n\r\n");
     await until(() => late.statuses.length === 1, "the answer");
     late.socket.write(`12345${get("/health")}`);
@@ -241,7 +241,7 @@ describe("limits", () => {
   });
 
   test("bytes that are no request are told so, and their connection closed", async () => {
-    await using rig = await openServerRig({ server: { lingerMs: 20, maxHeaderBytes: 1024 } });
+    await using rig = await openServerRig({ server: { lingerTimeoutMs: 20, maxHeaderBytes: 1024 } });
     const garbage = new Raw(rig, "\u0016\u0003\u0001 hello\r\n\r\n");
     const long = new Raw(rig, get("/health", `x: ${"y".repeat(2000)}\r\n`));
     await until(() => rig.server.connections === 0 && garbage.ended && long.ended, "their ends");
@@ -251,7 +251,7 @@ describe("limits", () => {
   });
 
   test("what Node would refuse with an empty answer is refused in the server's own form", async () => {
-    await using rig = await openServerRig({ server: { lingerMs: 20 } });
+    await using rig = await openServerRig({ server: { lingerTimeoutMs: 20 } });
     const json = "host: localhost\r\ncontent-type: application/json\r\n";
     const handshake = "connection: upgrade\r\nupgrade: websocket\r\n";
     const cases: [string, string, string][] = [
@@ -286,7 +286,7 @@ describe("limits", () => {
   });
 
   test("a body that breaks off is told so where its sender still reads, however much follows", async () => {
-    await using rig = await openServerRig({ server: { lingerMs: 20 } });
+    await using rig = await openServerRig({ server: { lingerTimeoutMs: 20 } });
     const cut = new Raw(rig, completion().slice(0, -5));
     cut.socket.end();
     await until(() => cut.ended, "the answer");
@@ -301,7 +301,7 @@ describe("limits", () => {
   });
 
   test("close cuts whatever is open: silent, half open, refused", async () => {
-    const rig = await openServerRig({ server: { lingerMs: 60_000 } });
+    const rig = await openServerRig({ server: { lingerTimeoutMs: 60_000 } });
     const open = [new Raw(rig, ""), new Raw(rig, get("/nope", "connection: upgrade\r\nupgrade: websocket\r\n"))];
     await until(() => open[1]?.ended === true && rig.server.connections === 2, "two connections");
     await rig[Symbol.asyncDispose]();

@@ -53,7 +53,7 @@ describe("readers", () => {
   });
 
   test("one that does not read is cut off after the slow reader's time", async () => {
-    const { rig } = await withFolder({ slowReaderMs: 50 });
+    const { rig } = await withFolder({ slowReaderTimeoutMs: 50 });
     await using _closing = rig;
     const socket = ask(rig);
     socket.pause();

@@ -95,7 +95,7 @@ describe("headers", () => {
   });
 
   test("events end with [DONE]; comments keep an idle stream alive", async () => {
-    await using rig = await openServerRig({ ...saying("ab", 100), server: { streamKeepAliveMs: 10 } });
+    await using rig = await openServerRig({ ...saying("ab", 100), server: { streamKeepAliveIntervalMs: 10 } });
     const text = await (
       await post(rig, "/v1/completions", { model: "base", prompt: "x", max_tokens: 2, stream: true })
     ).text();
@@ -240,7 +240,7 @@ describe("errors", () => {
   });
 
   test("a body that never comes is a 408", async () => {
-    await using rig = await openServerRig({ server: { bodyTimeoutMs: 30, lingerMs: 10 } });
+    await using rig = await openServerRig({ server: { bodyTimeoutMs: 30, lingerTimeoutMs: 10 } });
     const { hostname, port } = new URL(rig.url);
     const socket = connect(Number(port), hostname);
     socket.write(
@@ -257,7 +257,7 @@ describe("readers", () => {
   const endless: RigOptions = {
     script: { answer: () => Array<number>(100_000).fill(97), limits: { maxContext: 200_000 } },
     tokenizer: wideTokenizer(),
-    server: { streamBufferBytes: 1024, slowReaderMs: 60 },
+    server: { streamBufferBytes: 1024, slowReaderTimeoutMs: 60 },
   };
   const body = JSON.stringify({ model: "base", prompt: "x", max_tokens: 90_000, stream: true });
 
@@ -278,7 +278,7 @@ describe("readers", () => {
   test("one that does not read loses its slot sooner where others wait for one", async () => {
     let waiting = 0;
     const script = { ...endless.script, waiting: () => waiting };
-    const server = { streamBufferBytes: 1024, slowReaderMs: 60_000, slowReaderSlotMs: 20 };
+    const server = { streamBufferBytes: 1024, slowReaderTimeoutMs: 60_000, slowReaderSlotTimeoutMs: 20 };
     await using rig = await openServerRig({ ...endless, script, server });
     const socket = rawPost(rig, "/v1/completions", body);
     socket.pause();
@@ -288,11 +288,14 @@ describe("readers", () => {
     socket.resume();
     await once(socket, "close");
     const metrics = await (await fetch(`${rig.url}/metrics`)).text();
-    assert.match(metrics, /^lorikeet_limited_total\{limit="slow-reader-slot"\} 1$/m);
+    assert.match(metrics, /^lorikeet_limited_total\{limit="slow-reader-slot-timeout"\} 1$/m);
   });
 
   test("one that reads again goes on where it was", async () => {
-    await using rig = await openServerRig({ ...endless, server: { streamBufferBytes: 1024, slowReaderMs: 5_000 } });
+    await using rig = await openServerRig({
+      ...endless,
+      server: { streamBufferBytes: 1024, slowReaderTimeoutMs: 5_000 },
+    });
     const short = JSON.stringify({ model: "base", prompt: "x", max_tokens: 2_000, stream: true });
     const socket = rawPost(rig, "/v1/completions", short);
     socket.pause();
@@ -327,7 +330,7 @@ describe("large answers", () => {
   });
 
   test("a large event of a stream is one event, with no comment inside", async () => {
-    await using rig = await openServerRig({ ...scored, server: { streamKeepAliveMs: 1 } });
+    await using rig = await openServerRig({ ...scored, server: { streamKeepAliveIntervalMs: 1 } });
     const text = await (await post(rig, "/v1/completions", { ...body, stream: true })).text();
     const events = text.split("\n\n").filter((event) => event.startsWith("data: {"));
     const sizes = events.map((event) => {
@@ -342,7 +345,7 @@ describe("large answers", () => {
     const limits: string[] = [];
     const app = express().get("/", (_req, res) => {
       const value = { list: new LazyList(endless) };
-      const bounds = { slowReaderMs: 50, minReadRate: 0, onLimit: (limit: string) => limits.push(limit) };
+      const bounds = { slowReaderTimeoutMs: 50, minReadRate: 0, onLimit: (limit: string) => limits.push(limit) };
       sendJson(res, value, bounds).then(undefined, (error) => ends.push(error));
     });
     const http = app.listen(0, "127.0.0.1");
@@ -354,7 +357,7 @@ describe("large answers", () => {
     socket.write("GET / HTTP/1.1\r\nhost: localhost\r\n\r\n");
     await until(() => ends.length > 0, "the end");
     assert.ok(ends[0] instanceof LorikeetError && ends[0].code === "timeout", String(ends[0]));
-    assert.deepEqual(limits, ["slow-reader"]);
+    assert.deepEqual(limits, ["slow-reader-timeout"]);
     socket.destroy();
     http.closeAllConnections();
     http.close();

@@ -6,7 +6,7 @@ import { deferred } from "../../src/base/async.js";
 import { LorikeetError } from "../../src/base/errors.js";
 import { type ReaderBounds, ReaderPace, type Scarce } from "../../src/server/reader-pace.js";
 
-const bounds: ReaderBounds = { slowReaderMs: 30_000, minReadRate: 1024 };
+const bounds: ReaderBounds = { slowReaderTimeoutMs: 30_000, minReadRate: 1024 };
 
 /** A pace whose clock only `pass` moves. */
 function openPace(t: TestContext, given: Partial<ReaderBounds> = {}) {
@@ -46,7 +46,7 @@ test("a reader that takes nothing is given up after the window, and no sooner", 
   const { wait, limits } = openPace(t);
   await wait(29_000, 100_000);
   await assert.rejects(wait(62_000, 1), tooSlow(/did not read for 30000 ms/));
-  assert.deepEqual(limits, ["slow-reader"]);
+  assert.deepEqual(limits, ["slow-reader-timeout"]);
 });
 
 test("one that takes a little just before each window ends is given up too", async (t) => {
@@ -89,7 +89,7 @@ test("one that kept up for a window may pause again", async (t) => {
 test("one that holds what others wait for is given up sooner, and only while they wait", async (t) => {
   const { wait, limits } = openPace(t);
   let isWanted = false;
-  const slot: Scarce = { slowReaderSlotMs: 5_000, isWanted: () => isWanted };
+  const slot: Scarce = { slowReaderSlotTimeoutMs: 5_000, isWanted: () => isWanted };
   await wait(20_000, 100_000, slot);
   isWanted = true;
   await wait(4_000, 10_000, slot);
@@ -97,5 +97,5 @@ test("one that holds what others wait for is given up sooner, and only while the
     wait(6_000, 10_000, slot),
     tooSlow(/was behind for 5\d\d\d ms while others waited for its slot/),
   );
-  assert.deepEqual(limits, ["slow-reader-slot"]);
+  assert.deepEqual(limits, ["slow-reader-slot-timeout"]);
 });

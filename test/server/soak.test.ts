@@ -14,8 +14,8 @@ test("after a hundred mixed visits nothing is held, and nobody was told a lie", 
     adapters: folder.path,
     maxContext: "256",
     activeAdapterBytes: "12M",
-    slowReader: "1s",
-    linger: "100ms",
+    slowReaderTimeout: "1s",
+    lingerTimeout: "100ms",
     maxUploadsPerAddress: "0",
   });
   try {

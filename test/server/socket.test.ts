@@ -221,7 +221,7 @@ describe("large messages", () => {
   });
 
   test("one that its reader does not take closes the socket: nothing else could follow", async () => {
-    await using rig = await openServerRig({ ...scored, server: { socketPauseBytes: 1000, slowReaderMs: 500 } });
+    await using rig = await openServerRig({ ...scored, server: { socketPauseBytes: 1000, slowReaderTimeoutMs: 500 } });
     const client = await Client.open(rig);
     client.socket.pause();
     for (let i = 0; i < 32; i++) client.ask(`r${i}`, large); // more than the kernel's buffers take
@@ -247,7 +247,7 @@ describe("bounds", () => {
   const long = { max_tokens: 90_000 };
 
   test("a reader that does not read pauses its own generation, is closed after a while, and others go on", async () => {
-    await using rig = await openServerRig({ ...endless, server: { socketPauseBytes: 4096, slowReaderMs: 80 } });
+    await using rig = await openServerRig({ ...endless, server: { socketPauseBytes: 4096, slowReaderTimeoutMs: 80 } });
     const [client, other] = [await Client.open(rig), await Client.open(rig)];
     client.socket.pause();
     client.ask("a", long);
@@ -319,7 +319,7 @@ describe("bounds", () => {
   });
 
   test("a peer that does not answer pings is cut", async () => {
-    await using rig = await openServerRig({ ...slow, server: { pingMs: 20 } });
+    await using rig = await openServerRig({ ...slow, server: { pingIntervalMs: 20 } });
     const client = await Client.open(rig, [], { autoPong: false });
     client.ask("a", { max_tokens: 200 });
     await until(() => client.closeCode !== null);

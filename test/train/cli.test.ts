@@ -26,13 +26,25 @@ const rows = Array.from({ length: 24 }, (_, i) => ({
 const data = join(folder, "rows.jsonl");
 writeFileSync(data, rows.map((row) => `${JSON.stringify(row)}\n`).join(""));
 const model = ["--model", "models/bookworm-7m"];
-const recipe = [...model, "--data", data, "--rank", "4", "--alpha", "8", "--batch", "4", "--accumulate", "1"];
-const short = [...recipe, "--dropout", "0.1", "--steps", "12", "--eval-every", "2"];
+const recipe = [
+  ...model,
+  "--data",
+  data,
+  "--lora-r",
+  "4",
+  "--lora-alpha",
+  "8",
+  "--batch-size",
+  "4",
+  "--gradient-accumulation-steps",
+  "1",
+];
+const short = [...recipe, "--lora-dropout", "0.1", "--max-steps", "12", "--eval-steps", "2"];
 const weightsOf = (out: string): Buffer => readFileSync(join(out, "adapter_model.safetensors"));
 
 test("a run is saved, judged and merged", async () => {
   const whole = join(folder, "adapters", "whole");
-  const { out, err, code } = await finish("train", ...short, "--out", whole, "--json");
+  const { out, err, code } = await finish("train", ...short, "--output-dir", whole, "--json");
   assert.equal(code, 0, err);
   const results = JSON.parse(out);
   assert.equal(results.steps, 12);
@@ -60,15 +72,18 @@ test("a run is saved, judged and merged", async () => {
   assert.ok(Math.abs(sum / figures.labels - figures.loss) < 1e-9);
   assert.deepEqual(figures.label_accuracy.names, ["bad", "good"]);
   const merged = join(folder, "merged");
-  assert.equal((await finish("merge", ...model, "--adapter", whole, "--out", merged, "--dtype", "fp32")).code, 0);
+  assert.equal(
+    (await finish("merge", ...model, "--adapter", whole, "--output-dir", merged, "--dtype", "fp32")).code,
+    0,
+  );
   const folded = JSON.parse((await finish("eval", "--model", merged, "--data", data, "--json")).out);
   assert.ok(Math.abs(folded.loss - figures.loss) < 1e-4, `${folded.loss} merged, ${figures.loss} beside the base`);
 });
 
 test("over a quantized base a run is served and judged over the same", async () => {
   const whole = join(folder, "adapters", "int8");
-  const asked = [...recipe, "--base-dtype", "int8", "--steps", "4", "--eval-every", "2"];
-  const { out, err, code } = await finish("train", ...asked, "--out", whole, "--json");
+  const asked = [...recipe, "--dtype", "int8", "--max-steps", "4", "--eval-steps", "2"];
+  const { out, err, code } = await finish("train", ...asked, "--output-dir", whole, "--json");
   assert.equal(code, 0, err);
   assert.match(err, /base +int8, .* with the copies for gradients/);
   assert.match(err, /as served over int8: loss .* from training/);
@@ -79,7 +94,7 @@ test("over a quantized base a run is served and judged over the same", async () 
   const record = JSON.parse(readFileSync(join(whole, "lorikeet.json"), "utf8"));
   assert.deepEqual([record.base.dtype, record.results.served_check], ["int8", results.served_check]);
   assert.match(readFileSync(join(whole, "README.md"), "utf8"), /trained over its int8 weights/);
-  const few = ["--rows", "4", "--no-exact"];
+  const few = ["--max-eval-samples", "4", "--no-exact-match"];
   const judged = await finish(
     "eval",
     ...model,
@@ -107,21 +122,21 @@ test("preference pairs start at ln 2 and move apart", async () => {
     pairs,
     "--method",
     "dpo",
-    "--rate",
+    "--learning-rate",
     "0.002",
-    "--steps",
+    "--max-steps",
     "6",
-    "--valid-share",
+    "--validation-split",
     "0.25",
   ];
   const run = await finish(
     "train",
     ...args,
-    "--batch",
+    "--batch-size",
     "4",
-    "--accumulate",
+    "--gradient-accumulation-steps",
     "1",
-    "--out",
+    "--output-dir",
     out,
     "--save-dtype",
     "bf16",
@@ -167,12 +182,12 @@ test("preference pairs start at ln 2 and move apart", async () => {
 
 test("DoRA is trained, judged as it is served, and goes on from its own checkpoints to the same bytes", async () => {
   const out = join(folder, "adapters", "dora");
-  const dora = [...recipe, "--dora", "--dropout", "0.1", "--steps", "4", "--eval-every", "2"];
-  const run = start(["train", ...dora, "--out", out]);
+  const dora = [...recipe, "--use-dora", "--lora-dropout", "0.1", "--max-steps", "4", "--eval-steps", "2"];
+  const run = start(["train", ...dora, "--output-dir", out]);
   await until(run, "step 2/4");
   run.child.kill("SIGTERM");
   assert.equal(await run.ended, 143);
-  const { out: text, err, code } = await finish("train", "--resume", "--out", out, "--json");
+  const { out: text, err, code } = await finish("train", "--resume", "--output-dir", out, "--json");
   assert.equal(code, 0, err);
   const { served_check: check, validation_loss, base_validation_loss } = JSON.parse(text);
   assert.ok(check.difference < 1e-4 && validation_loss < base_validation_loss, text);
@@ -180,7 +195,7 @@ test("DoRA is trained, judged as it is served, and goes on from its own checkpoi
   const { out: judged, err: why } = await finish("eval", ...model, "--adapter", out, "--data", data, "--json");
   assert.ok(JSON.parse(judged).loss < base_validation_loss, why);
   const whole = join(folder, "adapters", "dora-whole");
-  const other = await finish("train", ...dora, "--out", whole);
+  const other = await finish("train", ...dora, "--output-dir", whole);
   assert.equal(other.code, 0, other.err);
   assert.ok(weightsOf(whole).equals(weightsOf(out)), "the same bytes");
 });
@@ -189,19 +204,29 @@ test("DoRA goes on over a quantized base with its magnitudes, and learns prefere
   const out = join(folder, "adapters", "dora");
   const more = join(folder, "adapters", "dora-more");
   const longer = [
-    "--base-dtype",
+    "--dtype",
     "int8",
     "--init-from",
     out,
-    "--steps",
+    "--max-steps",
     "2",
-    "--rate",
+    "--learning-rate",
     "1e-4",
-    "--out",
+    "--output-dir",
     more,
     "--json",
   ];
-  const run = await finish("train", ...model, "--data", data, "--batch", "4", "--accumulate", "1", ...longer);
+  const run = await finish(
+    "train",
+    ...model,
+    "--data",
+    data,
+    "--batch-size",
+    "4",
+    "--gradient-accumulation-steps",
+    "1",
+    ...longer,
+  );
   assert.equal(run.code, 0, run.err);
   assert.match(run.err, /DoRA rank 4, alpha 8/);
   const { served_check: check, base_validation_loss } = JSON.parse(run.out);
@@ -213,10 +238,20 @@ test("DoRA goes on over a quantized base with its magnitudes, and learns prefere
   const pairs = join(folder, "dora-pairs.jsonl");
   const lines = Array.from({ length: 8 }, (_, i) => ({ prompt: `Item ${i} is`, chosen: " good.", rejected: " bad." }));
   writeFileSync(pairs, lines.map((row) => `${JSON.stringify(row)}\n`).join(""));
-  const dpo = ["--method", "dpo", "--dora", "--base-dtype", "int4", "--rate", "0.002", "--steps", "4"];
-  const small = ["--valid-share", "0.25", "--batch", "4", "--accumulate", "1"];
+  const dpo = ["--method", "dpo", "--use-dora", "--dtype", "int4", "--learning-rate", "0.002", "--max-steps", "4"];
+  const small = ["--validation-split", "0.25", "--batch-size", "4", "--gradient-accumulation-steps", "1"];
   const preferred = join(folder, "adapters", "dora-dpo");
-  const learned = await finish("train", ...model, "--data", pairs, ...dpo, ...small, "--out", preferred, "--json");
+  const learned = await finish(
+    "train",
+    ...model,
+    "--data",
+    pairs,
+    ...dpo,
+    ...small,
+    "--output-dir",
+    preferred,
+    "--json",
+  );
   assert.equal(learned.code, 0, learned.err);
   const results = JSON.parse(learned.out);
   assert.ok(Math.abs(results.base_validation_loss - Math.LN2) < 1e-5, `${results.base_validation_loss}`);
@@ -229,7 +264,7 @@ test("a dry run shows rows, lengths and costs, and writes nothing; faults of the
   writeFileSync(mixed, `${readFileSync(data, "utf8")}\n{"prompt":"one","completion":" two"}\n`);
   before.push("mixed.jsonl");
   const config = join(folder, "recipe.yaml");
-  writeFileSync(config, `data: ${mixed}\npacking: true\nlength: 64\ntargets: [q_proj, v_proj]\n`);
+  writeFileSync(config, `data: ${mixed}\npacking: true\nmax-length: 64\ntarget-modules: [q_proj, v_proj]\n`);
   before.push("recipe.yaml");
   const dry = await finish("train", ...recipe, "--data", mixed, "--dry-run", "--config", config);
   assert.equal(dry.code, 0, dry.err);
@@ -244,7 +279,7 @@ test("a dry run shows rows, lengths and costs, and writes nothing; faults of the
   const bad = join(folder, "bad.jsonl");
   writeFileSync(bad, '{"text":1}\n');
   const out = join(folder, "adapters", "never");
-  const faulty = await finish("train", ...model, "--data", bad, "--out", out);
+  const faulty = await finish("train", ...model, "--data", bad, "--output-dir", out);
   assert.equal(faulty.code, 4);
   assert.match(faulty.err, /bad\.jsonl:1: must have a text/);
   assert.ok(!existsSync(join(folder, "adapters", ".training")));

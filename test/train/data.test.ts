@@ -42,10 +42,10 @@ function load(path: string, options: Partial<DataOptions> = {}): Promise<DataSet
     bosId: 0,
     labelTemplate: parseLabelTemplate("{text}\nlabel: {label}"),
     vocabSize: tokenizer.vocabSize,
-    length: 256,
+    maxLength: 256,
     seed: 1,
-    validShare: 0,
-    validRows: 500,
+    validationSplit: 0,
+    maxEvalSamples: 500,
     wants: "rows",
     ...options,
   });
@@ -394,7 +394,10 @@ test("a chat that became several rows is on one side of the split", async () => 
   const chats = Array.from({ length: 20 }, (_, i) => ({
     messages: [0, 1, 2, 3].map((turn) => ({ role: turn % 2 ? "assistant" : "user", content: `say ${i} ${turn}` })),
   }));
-  const { train, valid } = await load(put("a.jsonl", jsonl(...chats)), { tokenizer: forgetful(), validShare: 0.25 });
+  const { train, valid } = await load(put("a.jsonl", jsonl(...chats)), {
+    tokenizer: forgetful(),
+    validationSplit: 0.25,
+  });
   assert.equal(valid.length, 10);
   const lines = new Set(valid.map(([row]) => row.place.line));
   assert.ok(train.every(([row]) => !lines.has(row.place.line)));
@@ -405,7 +408,7 @@ test("an over-long chat keeps its last answer, and learns no answer whose start 
     role: i % 2 ? "assistant" : "user",
     content: `word number ${i} of a long talk`,
   }));
-  const row = only(await load(put("a.jsonl", jsonl({ messages })), { length: 40 }));
+  const row = only(await load(put("a.jsonl", jsonl({ messages })), { maxLength: 40 }));
   assert.equal(row.ids.length, 40);
   assert.ok(parts(row).learned.endsWith("word number 11 of a long talk<|im_end|>"));
   for (const answer of parts(row).learned.split("<|im_end|>").slice(0, -1))
@@ -414,13 +417,13 @@ test("an over-long chat keeps its last answer, and learns no answer whose start 
 
 test("an over-long row that is learned with its prompt stays learned from its first token on", async () => {
   const path = put("a.jsonl", jsonl({ prompt: "word ".repeat(100), completion: " answer" }));
-  const row = only(await load(path, { length: 16, trainOn: "all" }));
+  const row = only(await load(path, { maxLength: 16, trainOn: "all" }));
   assert.deepEqual([row.ids.length, countLabels(row)], [16, 15]);
 });
 
 test("the rows of an over-long pair go on behind one prompt", async () => {
   const pair = { prompt: "word ".repeat(60), chosen: " short", rejected: ` ${"long ".repeat(8)}answer` };
-  const [item] = (await load(put("a.jsonl", jsonl(pair)), { wants: "pairs", length: 24 })).train;
+  const [item] = (await load(put("a.jsonl", jsonl(pair)), { wants: "pairs", maxLength: 24 })).train;
   assert.ok(item?.[1]);
   const [chosen, rejected] = item;
   assert.equal(parts(chosen).given, parts(rejected).given);
@@ -430,7 +433,7 @@ test("the rows of an over-long pair go on behind one prompt", async () => {
 
 test("an over-long text is learned whole, in windows", async () => {
   const text = Array.from({ length: 40 }, (_, i) => `word${i}`).join(" ");
-  const { train, counts } = await load(put("a.jsonl", jsonl({ text })), { length: 32 });
+  const { train, counts } = await load(put("a.jsonl", jsonl({ text })), { maxLength: 32 });
   assert.ok(train.length > 2);
   assert.deepEqual(
     train.flatMap(([row]) => [...row.ids]),
@@ -554,18 +557,18 @@ test("an over-long row keeps its completion and loses the start of its prompt; w
     { messages: [{ role: "user", content: "nothing to learn" }] },
     { text: "" },
   ];
-  const data = await load(put("a.jsonl", jsonl(...rows)), { length: 16 });
+  const data = await load(put("a.jsonl", jsonl(...rows)), { maxLength: 16 });
   const row = only(data);
   assert.equal(row.ids.length, 16);
   assert.equal(parts(row).learned, " answer<|endoftext|>");
   assert.deepEqual([data.counts.shortened, data.counts.dropped, data.counts.records], [1, 2, 3]);
-  const long = only(await load(put("a.jsonl", jsonl({ prompt: "a", completion: " b".repeat(50) })), { length: 8 }));
+  const long = only(await load(put("a.jsonl", jsonl({ prompt: "a", completion: " b".repeat(50) })), { maxLength: 8 }));
   assert.equal(countLabels(long), 7, "the prompt's last token predicts the first of the answer");
 });
 
 test("plain text becomes windows whose tokens are the text's own, the last ones for validation", async () => {
   const text = Array.from({ length: 60 }, (_, i) => `Line ${i} of a longer story.`).join("\n\n");
-  const data = await load(put("a.txt", text), { length: 32, validShare: 0.2 });
+  const data = await load(put("a.txt", text), { maxLength: 32, validationSplit: 0.2 });
   const windows = [...data.train, ...data.valid].map(([row]) => row);
   const ids = windows.flatMap((row) => [...row.ids]);
   assert.deepEqual(ids, [...(await tokenizer.encode(text, { addSpecialTokens: true })), 0]);
@@ -649,12 +652,12 @@ test("csv: quotes, line breaks in fields, either ending, empty cells, and faults
 test("the split is seeded and disjoint, the digest is the bytes'", async () => {
   const path = put("a.jsonl", jsonl(...Array.from({ length: 50 }, (_, i) => ({ text: `row number ${i}` }))));
   const places = (data: DataSet): number[] => data.valid.map(([row]) => row.place.line);
-  const first = await load(path, { validShare: 0.1 });
-  assert.deepEqual(places(await load(path, { validShare: 0.1 })), places(first));
-  assert.notDeepEqual(places(await load(path, { validShare: 0.1, seed: 2 })), places(first));
+  const first = await load(path, { validationSplit: 0.1 });
+  assert.deepEqual(places(await load(path, { validationSplit: 0.1 })), places(first));
+  assert.notDeepEqual(places(await load(path, { validationSplit: 0.1, seed: 2 })), places(first));
   assert.deepEqual([first.train.length, first.valid.length], [45, 5]);
   assert.equal(new Set([...first.train, ...first.valid].map(([row]) => row.place.line)).size, 50);
-  assert.equal((await load(path, { validShare: 0.5, validRows: 3 })).valid.length, 3);
+  assert.equal((await load(path, { validationSplit: 0.5, maxEvalSamples: 3 })).valid.length, 3);
   assert.equal((await load(path, { seed: 9 })).digest, first.digest);
   assert.notEqual((await load(put("b.jsonl", jsonl({ text: "other" })))).digest, first.digest);
 });

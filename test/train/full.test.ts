@@ -17,8 +17,19 @@ after(() => {
 const base = join(folder, "tiny");
 const data = join(folder, "data");
 const recipe = [
-  ...["train", "--model", base, "--data", data, "--method", "full", "--steps", "40", "--eval-every", "5"],
-  ...["--batch", "4", "--accumulate", "2", "--length", "64", "--rate", "0.002", "--keep", "2"],
+  ...["train", "--model", base, "--data", data, "--method", "full", "--max-steps", "40", "--eval-steps", "5"],
+  ...[
+    "--batch-size",
+    "4",
+    "--gradient-accumulation-steps",
+    "2",
+    "--max-length",
+    "64",
+    "--learning-rate",
+    "0.002",
+    "--save-total-limit",
+    "2",
+  ],
   ...["--cache-dir", join(folder, "cache")],
 ];
 
@@ -39,7 +50,7 @@ const weightsOf = (out: string): Buffer => readFileSync(join(out, "model.safeten
 
 test("a run makes a checkpoint that is served with training's loss, and a stopped one ends with the same bytes", async () => {
   const whole = join(folder, "out", "whole");
-  const { out, err, code } = await finish(...recipe, "--out", whole, "--json");
+  const { out, err, code } = await finish(...recipe, "--output-dir", whole, "--json");
   assert.equal(code, 0, err);
   const results = JSON.parse(out);
   const { parameterCount } = await openCheckpoint(base);
@@ -76,7 +87,7 @@ test("a run makes a checkpoint that is served with training's loss, and a stoppe
 
   for (const signal of ["SIGKILL", "SIGTERM"] as const) {
     const target = join(folder, "out", signal);
-    const run = start([...recipe, "--out", target]);
+    const run = start([...recipe, "--output-dir", target]);
     for (let i = 0; !run.out.includes("step 10/40"); i++) {
       assert.ok(i < 2000 && run.child.exitCode === null, run.out + run.err);
       await new Promise((resolve) => setTimeout(resolve, 10));
@@ -84,24 +95,24 @@ test("a run makes a checkpoint that is served with training's loss, and a stoppe
     run.child.kill(signal);
     assert.equal(await run.ended, signal === "SIGTERM" ? 143 : signal);
     assert.ok(!existsSync(target), "nothing is there until it is whole");
-    const again = await finish("train", "--resume", "--out", target);
+    const again = await finish("train", "--resume", "--output-dir", target);
     assert.equal(again.code, 0, again.err);
     assert.match(again.out, /going on after step/);
     assert.ok(weightsOf(target).equals(weightsOf(whole)), `${signal}: the same bytes`);
   }
 
-  const further = [...recipe, "--model", whole, "--steps", "2", "--out", join(folder, "out", "further")];
+  const further = [...recipe, "--model", whole, "--max-steps", "2", "--output-dir", join(folder, "out", "further")];
   assert.equal((await finish(...further)).code, 0);
   assert.doesNotMatch(readFileSync(join(folder, "out", "further", "training.jsonl"), "utf8"), /"step":40/);
 });
 
 test("what is for adapters is refused, and a dry run writes nothing", async () => {
   const out = join(folder, "out", "never");
-  const wrong = await finish(...recipe, "--out", out, "--rank", "8", "--dropout", "0.1");
+  const wrong = await finish(...recipe, "--output-dir", out, "--lora-r", "8", "--lora-dropout", "0.1");
   assert.equal(wrong.code, 2);
-  assert.match(wrong.err, /--rank is for adapters/);
-  assert.match(wrong.err, /--dropout is for adapters/);
-  const dry = await finish(...recipe, "--out", out, "--dry-run");
+  assert.match(wrong.err, /--lora-r is for adapters/);
+  assert.match(wrong.err, /--lora-dropout is for adapters/);
+  const dry = await finish(...recipe, "--output-dir", out, "--dry-run");
   assert.equal(dry.code, 0, dry.err);
   assert.match(dry.out, /memory +about .* of .*\ntime +about/);
   assert.ok(!existsSync(out));

@@ -10,7 +10,7 @@ import { trainDefaults } from "../../src/train/settings.js";
 
 const { config } = await openCheckpoint("models/bookworm-7m");
 const small = {
-  ...{ config, baseDtype: "fp32" as const, weightBytes: 4 * 7.3e6, trainable: 6e5, trainsHead: false },
+  ...{ config, dtype: "fp32" as const, weightBytes: 4 * 7.3e6, trainable: 6e5, trainsHead: false },
   gradientCheckpointing: false,
 };
 const shape = { ...small, rows: 64, length: 1024 };
@@ -24,7 +24,7 @@ test("more rows, longer rows and kept layers take more memory", () => {
 
 test("a quantized base holds an eighth of the logits, and its weights twice; a trained head keeps every label's", () => {
   const bare = { ...shape, weightBytes: 0 };
-  const quantized = { ...bare, baseDtype: "int8" as const };
+  const quantized = { ...bare, dtype: "int8" as const };
   assert.equal(countBytes(bare) - countBytes(quantized), 2 * 56 * 2 ** 20);
   assert.equal(countBytes({ ...bare, weightBytes: 1e6 }) - countBytes(bare), 1e6);
   assert.equal(countBytes({ ...quantized, weightBytes: 1e6 }) - countBytes(quantized), 2e6);
@@ -36,7 +36,7 @@ test("at 135M, 4 x 256 and rank 16, the count is within a tenth of what was meas
   const near = (bytes: number, measured: number): void => assert.ok(Math.abs(bytes / measured - 1) < 0.1, `${bytes}`);
   near(countBytes({ ...run, weightBytes: 538e6 }), 2.4e9);
   near(countBytes({ ...run, weightBytes: 538e6, gradientCheckpointing: true }), 1.22e9);
-  near(countBytes({ ...run, weightBytes: 275e6, baseDtype: "int8" }), 2.35e9);
+  near(countBytes({ ...run, weightBytes: 275e6, dtype: "int8" }), 2.35e9);
 });
 
 test("what is advised fits, and is no smaller than it must be", () => {
@@ -51,12 +51,15 @@ test("what is advised fits, and is no smaller than it must be", () => {
 });
 
 test("the flags keep the step's rows, or pairs, and say only what changes", () => {
-  const settings = { ...trainDefaults, rate: 1e-3, batch: 64, accumulate: 1 };
+  const settings = { ...trainDefaults, learningRate: 1e-3, batchSize: 64, gradientAccumulationSteps: 1 };
   const fitting = { rows: 16, length: 1024, gradientCheckpointing: false };
-  assert.equal(flagsOf(fitting, 1024, settings), "--batch 16 --accumulate 4");
-  assert.equal(flagsOf(fitting, 1024, { ...settings, method: "dpo" }), "--batch 8 --accumulate 8");
+  assert.equal(flagsOf(fitting, 1024, settings), "--batch-size 16 --gradient-accumulation-steps 4");
+  assert.equal(
+    flagsOf(fitting, 1024, { ...settings, method: "dpo" }),
+    "--batch-size 8 --gradient-accumulation-steps 8",
+  );
   assert.equal(
     flagsOf({ rows: 1, length: 256, gradientCheckpointing: true }, 1024, settings),
-    "--batch 1 --accumulate 64 --length 256 --gradient-checkpointing",
+    "--batch-size 1 --gradient-accumulation-steps 64 --max-length 256 --gradient-checkpointing",
   );
 });

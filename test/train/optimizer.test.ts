@@ -10,7 +10,7 @@ import {
   scaleByAdam,
   scaleByRate,
 } from "../../src/train/optimizer/optimizer.js";
-import { constant, cosine, linear, warmUp } from "../../src/train/optimizer/schedule.js";
+import { constant, cosine, linear, withWarmup } from "../../src/train/optimizer/schedule.js";
 
 const near = (found: ArrayLike<number>, expected: readonly number[], bound = 1e-6): void => {
   assert.equal(found.length, expected.length);
@@ -82,7 +82,7 @@ test("the state is everything: an optimizer that takes it over goes on in the sa
 });
 
 test("schedules begin, turn and end where they say", () => {
-  const rates = warmUp(4, cosine(1, 11, 0.1));
+  const rates = withWarmup(4, cosine(1, 11, 0.1));
   near([0, 3, 4, 9, 14, 99].map(rates), [0.2, 0.8, 1, 0.55, 0.1, 0.1]);
   near([0, 5, 10, 20].map(linear(2, 11)), [2, 1, 0, 0]);
   near([0, 1000].map(constant(3)), [3, 3]);

@@ -72,8 +72,13 @@ for (const family of families) {
       const path = join(folder, `${family}-${wants}.jsonl`);
       writeFileSync(path, able.map(({ row }) => `${JSON.stringify(row)}\n`).join(""));
       const { train } = await loadData({
-        ...{ path, tokenizer, endId: tokenizer.eosTokenId, bosId, vocabSize: model.vocabSize, length: 1024, wants },
-        ...{ labelTemplate: parseLabelTemplate("{text}\nlabel: {label}"), seed: 1, validShare: 0, validRows: 0 },
+        ...{ path, tokenizer, endId: tokenizer.eosTokenId, bosId, vocabSize: model.vocabSize, maxLength: 1024, wants },
+        ...{
+          labelTemplate: parseLabelTemplate("{text}\nlabel: {label}"),
+          seed: 1,
+          validationSplit: 0,
+          maxEvalSamples: 0,
+        },
       });
       for (const [i, { prompt, messages }] of able.entries()) {
         const of = train.filter(([row]) => row.place.line === i + 1).flatMap((item): TokenRow[] => [...item]);

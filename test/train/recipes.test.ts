@@ -65,10 +65,10 @@ async function digestOf(path: string): Promise<string> {
   const rows = {
     wants: "rows",
     vocabSize: tokenizer.vocabSize,
-    length: 96,
+    maxLength: 96,
     seed: 0,
-    validShare: 0,
-    validRows: 1,
+    validationSplit: 0,
+    maxEvalSamples: 1,
   } as const;
   try {
     return (await loadData({ path, tokenizer, endId: 0, bosId: null, labelTemplate, ...rows })).digest;
@@ -86,6 +86,6 @@ test("every shipped adapter has a recipe of options that exist, with the digest 
   for (const name of recipes) {
     const settings = settingsOf(name);
     assert.match(settings.dataDigest ?? "", /^sha256:/);
-    assert.equal(settings.out, `tools/recipes/out/${name.replace(".yaml", "")}`);
+    assert.equal(settings.outputDir, `tools/recipes/out/${name.replace(".yaml", "")}`);
   }
 });

@@ -27,16 +27,16 @@ const pairs = write(
   "pairs.jsonl",
   Array.from({ length: 12 }, (_, i) => ({ prompt: `Item ${i}`, chosen: " good", rejected: " bad" })),
 );
-const common = ["--cache-dir", join(folder, "cache"), "--length", "48", "--batch", "2", "--threads", "1"];
+const common = ["--cache-dir", join(folder, "cache"), "--max-length", "48", "--batch-size", "2", "--threads", "1"];
 const train = (...args: string[]) => run(["train", "--model", base, ...common, ...args]);
 const adapters = join(folder, "adapters");
 const out = join(adapters, "new");
 
 test("all that is missing is told at once", async () => {
   for (const [command, names] of [
-    ["train", ["--model", "--data", "--out"]],
+    ["train", ["--model", "--data", "--output-dir"]],
     ["eval", ["--model", "--data"]],
-    ["merge", ["--model", "--adapter", "--out"]],
+    ["merge", ["--model", "--adapter", "--output-dir"]],
   ] as const) {
     const { code, err } = await run([command]);
     assert.equal(code, 2);
@@ -47,14 +47,14 @@ test("all that is missing is told at once", async () => {
 test("a run that has ended goes on with the model and data that are given again", async () => {
   const ended = join(folder, "ended");
   mkdirSync(ended, { recursive: true });
-  writeFileSync(join(ended, "lorikeet.json"), JSON.stringify({ settings: { steps: 2 } }));
+  writeFileSync(join(ended, "lorikeet.json"), JSON.stringify({ settings: { maxSteps: 2 } }));
   for (const [args, missing] of [
     [[], "--model and --data"],
     [["--model", base], "--data"],
   ] as const) {
-    const { code, err } = await run(["train", "--resume", "--out", ended, "--steps", "4", ...args]);
+    const { code, err } = await run(["train", "--resume", "--output-dir", ended, "--max-steps", "4", ...args]);
     assert.equal(code, 2, err);
-    assert.ok(err.includes(`a result does not tell where its model and data lay: give ${missing} again.`), err);
+    assert.ok(err.includes(`its result does not record the paths of model and data: give ${missing} again.`), err);
   }
   rmSync(ended, { recursive: true });
 });
@@ -63,10 +63,10 @@ test("what cannot go together is refused, also by a dry run", async () => {
   for (const [args, fault] of [
     [["--data", pairs, "--method", "dpo", "--packing"], /--packing puts rows together, and pairs stay apart/],
     [["--data", rows, "--publish", "nowhere"], /--publish must be an address such as http:.*, not "nowhere"/],
-    [["--data", rows, "--publish", "http://localhost:1", "--out", join(adapters, "no name!")], /no name!/],
+    [["--data", rows, "--publish", "http://localhost:1", "--output-dir", join(adapters, "no name!")], /no name!/],
     [["--data", rows, "--label-template", "{text}"], /--label-template must hold .*, not "\{text\}"/],
   ] as const) {
-    for (const more of [["--out", out], ["--dry-run"]]) {
+    for (const more of [["--output-dir", out], ["--dry-run"]]) {
       const { code, err } = await train(...more, ...args);
       assert.equal(code, 2, `${args.join(" ")}: ${err}`);
       assert.match(err, fault);
@@ -76,7 +76,7 @@ test("what cannot go together is refused, also by a dry run", async () => {
 
 test("a run that is refused leaves no folder behind", async () => {
   for (const data of [join(folder, "missing.jsonl"), pairs]) {
-    const { code, err } = await train("--data", data, "--out", out);
+    const { code, err } = await train("--data", data, "--output-dir", out);
     assert.equal(code, 4, err);
   }
   assert.ok(!existsSync(adapters), "neither the result's folder nor the run's");
@@ -86,35 +86,56 @@ test("data without a file for training says which files it has, and a result whe
   const data = join(folder, "dev-only");
   mkdirSync(data);
   writeFileSync(join(data, "dev.jsonl"), readFileSync(rows));
-  const { code, err } = await train("--data", data, "--out", out);
+  const { code, err } = await train("--data", data, "--output-dir", out);
   assert.equal(code, 4, err);
   assert.match(err, /The data has no file for training, only dev\.jsonl for valid: name the one to train on train/);
   if (process.platform !== "linux") return;
-  const nowhere = await train("--data", rows, "--out", "/proc/none/x");
+  const nowhere = await train("--data", rows, "--output-dir", "/proc/none/x");
   assert.equal(nowhere.code, 2, nowhere.err);
   assert.match(nowhere.err, /\/proc takes no new folders/);
 });
 
 test("an adapter that is gone on with keeps its shape, and its record says so", async () => {
-  const settings = ["--data", rows, "--steps", "1", "--rank", "4", "--alpha", "6", "--targets", "q_proj,v_proj"];
+  const settings = [
+    "--data",
+    rows,
+    "--max-steps",
+    "1",
+    "--lora-r",
+    "4",
+    "--lora-alpha",
+    "6",
+    "--target-modules",
+    "q_proj,v_proj",
+  ];
   const first = join(folder, "made", "first");
-  assert.equal((await train(...settings, "--out", first)).code, 0);
+  assert.equal((await train(...settings, "--output-dir", first)).code, 0);
   const further = (name: string, ...args: string[]) =>
-    train("--data", rows, "--steps", "1", "--init-from", first, "--out", join(folder, "made", name), ...args);
-  const wrong = await further("never", "--rank", "8", "--rslora", "--targets", "k_proj");
+    train(
+      "--data",
+      rows,
+      "--max-steps",
+      "1",
+      "--init-from",
+      first,
+      "--output-dir",
+      join(folder, "made", name),
+      ...args,
+    );
+  const wrong = await further("never", "--lora-r", "8", "--use-rslora", "--target-modules", "k_proj");
   assert.equal(wrong.code, 2);
-  assert.match(wrong.err, /--rank is 8, but the adapter of --init-from keeps its own: 4\./);
-  assert.match(wrong.err, /--rslora is true.*--targets is k_proj/);
+  assert.match(wrong.err, /--lora-r is 8, but the adapter of --init-from keeps its own: 4\./);
+  assert.match(wrong.err, /--use-rslora is true.*--target-modules is k_proj/);
   for (const [name, same] of [
     ["plain", []],
-    ["said", ["--rank", "4", "--targets", "v_proj,q_proj"]],
+    ["said", ["--lora-r", "4", "--target-modules", "v_proj,q_proj"]],
   ] as const) {
     const { code, err } = await further(name, ...same);
     assert.equal(code, 0, err);
     const { settings: kept } = JSON.parse(readFileSync(join(folder, "made", name, "lorikeet.json"), "utf8"));
-    assert.deepEqual([kept.rank, kept.alpha, kept.rslora], [4, 6, false]);
+    assert.deepEqual([kept.loraR, kept.loraAlpha, kept.useRslora], [4, 6, false]);
     const config = JSON.parse(readFileSync(join(folder, "made", name, "adapter_config.json"), "utf8"));
-    assert.deepEqual([...kept.targets].sort(), [...config.target_modules].sort());
+    assert.deepEqual([...kept.targetModules].sort(), [...config.target_modules].sort());
   }
   const card = readFileSync(join(folder, "made", "first", "README.md"), "utf8");
   assert.match(
@@ -124,7 +145,7 @@ test("an adapter that is gone on with keeps its shape, and its record says so", 
   const recipe = join(folder, "again.yaml");
   writeFileSync(recipe, /```yaml\n([^`]*)```/.exec(card)?.[1] ?? "");
   const again = join(folder, "made", "again");
-  const args = ["--config", recipe, "--model", base, "--data", rows, "--out", again];
+  const args = ["--config", recipe, "--model", base, "--data", rows, "--output-dir", again];
   const { code, err } = await run(["train", ...args, "--cache-dir", join(folder, "cache"), "--threads", "1"]);
   assert.equal(code, 0, err);
   const weights = (name: string): Buffer => readFileSync(join(folder, "made", name, "adapter_model.safetensors"));
@@ -145,7 +166,7 @@ test("a server that is down or refuses loses nothing: the result is saved, told 
   assert.ok(typeof address === "object" && address !== null);
   const url = `http://127.0.0.1:${address.port}`;
   const publish = (name: string) =>
-    train("--data", rows, "--steps", "1", "--out", join(folder, "made", name), "--publish", url, "--json");
+    train("--data", rows, "--max-steps", "1", "--output-dir", join(folder, "made", name), "--publish", url, "--json");
   const refused = await publish("refused");
   server.close();
   await once(server, "close");
@@ -166,10 +187,10 @@ test("a server that is down or refuses loses nothing: the result is saved, told 
 });
 
 test("a run that never got better than its start says so", async () => {
-  const nothing = ["--steps", "2", "--rate", "1e-12", "--alpha", "1e-6"];
-  const { code, err } = await train("--data", rows, ...nothing, "--out", join(folder, "made", "nothing"));
+  const nothing = ["--max-steps", "2", "--learning-rate", "1e-12", "--lora-alpha", "1e-6"];
+  const { code, err } = await train("--data", rows, ...nothing, "--output-dir", join(folder, "made", "nothing"));
   assert.equal(code, 0, err);
-  assert.match(err, /warning: no validation was better than the one before the first step: .*lower --rate/);
+  assert.match(err, /warning: no validation was better than the one before the first step: .*lower --learning-rate/);
 });
 
 test("--overwrite replaces what a run or a merge has made, and nothing else", async () => {
@@ -177,9 +198,10 @@ test("--overwrite replaces what a run or a merge has made, and nothing else", as
   mkdirSync(own);
   writeFileSync(join(own, "letter.txt"), "Dear");
   const adapter = join(folder, "made", "first");
-  const merge = (out: string) => run(["merge", "--model", base, "--adapter", adapter, "--out", out, "--overwrite"]);
+  const merge = (out: string) =>
+    run(["merge", "--model", base, "--adapter", adapter, "--output-dir", out, "--overwrite"]);
   for (const out of [own, join(own, "letter.txt")]) {
-    const trained = await train("--data", rows, "--steps", "1", "--out", out, "--overwrite");
+    const trained = await train("--data", rows, "--max-steps", "1", "--output-dir", out, "--overwrite");
     assert.deepEqual([trained.code, /is not the result of a run/.test(trained.err)], [1, true], trained.err);
     const merged = await merge(out);
     assert.deepEqual([merged.code, /is not a checkpoint/.test(merged.err)], [1, true], merged.err);
@@ -187,6 +209,6 @@ test("--overwrite replaces what a run or a merge has made, and nothing else", as
   assert.equal(readFileSync(join(own, "letter.txt"), "utf8"), "Dear");
   assert.deepEqual(readdirSync(own), ["letter.txt"]);
   for (let i = 0; i < 2; i++) assert.equal((await merge(join(folder, "merged"))).code, 0);
-  const inFile = await train("--data", rows, "--steps", "1", "--out", join(own, "letter.txt", "new"));
+  const inFile = await train("--data", rows, "--max-steps", "1", "--output-dir", join(own, "letter.txt", "new"));
   assert.deepEqual([inFile.code, inFile.err.split("\n").length], [1, 2], inFile.err);
 });

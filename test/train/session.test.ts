@@ -36,7 +36,14 @@ async function learn(
   threads: number,
   base: Checkpoint = checkpoint,
 ) {
-  const settings: TrainSettings = { ...trainDefaults, rate: 2e-3, length: 40, accumulate: 1, steps: 2, ...changes };
+  const settings: TrainSettings = {
+    ...trainDefaults,
+    learningRate: 2e-3,
+    maxLength: 40,
+    gradientAccumulationSteps: 1,
+    maxSteps: 2,
+    ...changes,
+  };
   const data = dataOf(lengths, settings.method === "dpo", base.config.vocabSize);
   await using session = await openSession({ checkpoint: base, settings, data, threads, initFrom: null });
   const validated: number[] = [];
@@ -60,9 +67,9 @@ async function learn(
 
 test("two threads learn the same bits as one, also from rows with fewer tokens than a layer has columns", async () => {
   const cases: [Partial<TrainSettings>, number[]][] = [
-    [{ batch: 1, dropout: 0.1 }, [5, 33]],
-    [{ batch: 3, rank: 5 }, [9, 12, 7, 40, 3, 21]],
-    [{ batch: 1, packing: true }, [3, 11, 8]],
+    [{ batchSize: 1, loraDropout: 0.1 }, [5, 33]],
+    [{ batchSize: 3, loraR: 5 }, [9, 12, 7, 40, 3, 21]],
+    [{ batchSize: 1, packing: true }, [3, 11, 8]],
   ];
   for (const [settings, lengths] of cases) {
     const one = await learn(settings, lengths, 1);
@@ -72,13 +79,18 @@ test("two threads learn the same bits as one, also from rows with fewer tokens t
 });
 
 const manners: Readonly<Record<string, Partial<TrainSettings>>> = {
-  "rows, dropped and accumulated": { dropout: 0.1, accumulate: 2, rslora: true, loraPlus: 16 },
-  "packed rows, layers made again": { packing: true, gradientCheckpointing: true },
-  pairs: { method: "dpo", dropout: 0.1 },
+  "rows, dropped and accumulated": {
+    loraDropout: 0.1,
+    gradientAccumulationSteps: 2,
+    useRslora: true,
+    loraplusLrRatio: 16,
+  },
+  "packed rows, activations recomputed": { packing: true, gradientCheckpointing: true },
+  pairs: { method: "dpo", loraDropout: 0.1 },
   "every weight": { method: "full" },
-  DoRA: { dora: true },
-  "over int8": { baseDtype: "int8" },
-  "pairs over int4": { baseDtype: "int4", method: "dpo" },
+  DoRA: { useDora: true },
+  "over int8": { dtype: "int8" },
+  "pairs over int4": { dtype: "int4", method: "dpo" },
 };
 for (const [name, settings] of Object.entries(manners)) {
   test(`two threads learn the bits of one: ${name}`, async () => {
@@ -88,7 +100,7 @@ for (const [name, settings] of Object.entries(manners)) {
       [tiny, few],
       [tiny, [38, 30, 36, 38]],
     ] as const) {
-      const asked = { ...settings, batch: 4 };
+      const asked = { ...settings, batchSize: 4 };
       const one = await learn(asked, lengths, 1, base);
       assert.deepEqual(await learn(asked, lengths, 2, base), one, `${base.directory}, ${lengths}`);
     }
@@ -98,8 +110,8 @@ for (const [name, settings] of Object.entries(manners)) {
 for (const method of ["sft", "dpo"] as const) {
   test(`${method}: a step of 4 x 1 is one of 1 x 4 and of 2 x 2, but for rounding`, async () => {
     const lengths = [9, 12, 7, 38, 3, 21, 30, 15, 11, 5];
-    const split = (batch: number, accumulate: number) =>
-      learn({ method, batch, accumulate, steps: 5, lengthWindow: 2 }, lengths, 1, tiny);
+    const split = (batchSize: number, gradientAccumulationSteps: number) =>
+      learn({ method, batchSize, gradientAccumulationSteps, maxSteps: 5, lengthWindow: 2 }, lengths, 1, tiny);
     const whole = await split(4, 1);
     for (const other of [await split(1, 4), await split(2, 2)]) {
       for (const [i, value] of whole.values.entries()) {

@@ -24,8 +24,17 @@ const write = (name: string, row: (i: number) => object): string => {
 const rows = write("rows.jsonl", (i) => ({ prompt: `Say ${i}:`, completion: ` it is ${i}${".".repeat(i % 7)}` }));
 const pairs = write("pairs.jsonl", (i) => ({ prompt: `Item ${i} is`, chosen: " good.", rejected: " not good." }));
 
-const common = ["--model", base, "--cache-dir", join(folder, "cache"), "--length", "64", "--rate", "0.004"];
-const steps = ["--steps", "40", "--eval-every", "4", "--batch", "4", "--accumulate", "2"];
+const common = [
+  "--model",
+  base,
+  "--cache-dir",
+  join(folder, "cache"),
+  "--max-length",
+  "64",
+  "--learning-rate",
+  "0.004",
+];
+const steps = ["--max-steps", "40", "--eval-steps", "4", "--batch-size", "4", "--gradient-accumulation-steps", "2"];
 const outOf = (name: string): string => join(folder, "out", name);
 const weightsOf = (out: string): Buffer => readFileSync(join(out, "adapter_model.safetensors"));
 
@@ -37,29 +46,29 @@ async function until(run: Run, text: string): Promise<void> {
 }
 
 const variants: Readonly<Record<string, readonly string[]>> = {
-  dropout: ["--data", rows, "--dropout", "0.2", "--lora-plus", "4", "--rslora"],
+  dropout: ["--data", rows, "--lora-dropout", "0.2", "--loraplus-lr-ratio", "4", "--use-rslora"],
   packing: ["--data", rows, "--packing", "--gradient-checkpointing"],
-  dpo: ["--data", pairs, "--method", "dpo", "--dropout", "0.1"],
-  int8: ["--data", rows, "--base-dtype", "int8"],
-  int4: ["--data", pairs, "--base-dtype", "int4", "--method", "dpo"],
+  dpo: ["--data", pairs, "--method", "dpo", "--lora-dropout", "0.1"],
+  int8: ["--data", rows, "--dtype", "int8"],
+  int4: ["--data", pairs, "--dtype", "int4", "--method", "dpo"],
 };
 for (const [name, options] of Object.entries(variants)) {
   test(`${name}: a run on two threads that was killed ends with the bytes of one on one thread that was not`, async () => {
     const asked = ["train", ...common, ...steps, ...options];
     const whole = outOf(name);
-    const { out, err, code } = await finish(...asked, "--threads", "1", "--out", whole, "--json");
+    const { out, err, code } = await finish(...asked, "--threads", "1", "--output-dir", whole, "--json");
     assert.equal(code, 0, err);
     const { validation_loss, base_validation_loss, served_check: check } = JSON.parse(out);
     assert.ok(validation_loss < base_validation_loss, out);
     assert.ok(check.difference < (name.startsWith("int") ? 0.02 * check.trained : 1e-4), out);
 
     const target = outOf(`${name}-killed`);
-    const run = start([...asked, "--threads", "2", "--out", target]);
+    const run = start([...asked, "--threads", "2", "--output-dir", target]);
     await until(run, "step 12/40");
     run.child.kill("SIGKILL");
     await run.ended;
     assert.ok(!existsSync(target), "nothing is there until it is whole");
-    const again = await finish("train", "--resume", "--out", target);
+    const again = await finish("train", "--resume", "--output-dir", target);
     assert.equal(again.code, 0, again.err);
     assert.match(again.out, /going on after step/);
     assert.ok(weightsOf(target).equals(weightsOf(whole)), "the same bytes");
@@ -72,16 +81,16 @@ for (const [name, options] of Object.entries(variants)) {
 test("a first signal saves, a second ends at once, and a run that stands still keeps others out", async () => {
   const asked = ["train", ...common, ...steps, "--data", rows];
   const whole = outOf("signals");
-  assert.equal((await finish(...asked, "--out", whole)).code, 0);
+  assert.equal((await finish(...asked, "--output-dir", whole)).code, 0);
   for (const [name, signals, endings] of [
     ["once", ["SIGTERM"], [143]],
     ["twice", ["SIGINT", "SIGTERM"], [130, 143]], // whichever of the two came second
   ] as const) {
     const target = outOf(name);
-    const run = start([...asked, "--out", target]);
+    const run = start([...asked, "--output-dir", target]);
     await until(run, "step 8/40");
     run.child.kill("SIGSTOP"); // it must not end before another has tried, and both signals are to come together
-    const second = await finish(...asked, "--out", target);
+    const second = await finish(...asked, "--output-dir", target);
     assert.equal(second.code, 1);
     assert.match(second.err, /Another process is training into/);
     for (const signal of signals) run.child.kill(signal);
@@ -91,12 +100,14 @@ test("a first signal saves, a second ends at once, and a run that stands still k
       endings.some((ending) => ending === code),
       `${code}`,
     );
-    const told = /Stopped after step (\d+) of 40\. Go on with: (?:npx )?lorikeet train --resume --out/.exec(run.out);
+    const told = /Stopped after step (\d+) of 40\. Go on with: (?:npx )?lorikeet train --resume --output-dir/.exec(
+      run.out,
+    );
     assert.equal(told !== null, signals.length === 1, `${run.out} ${run.err}`);
-    const other = await finish("train", "--resume", "--out", target, "--rank", "8");
+    const other = await finish("train", "--resume", "--output-dir", target, "--lora-r", "8");
     assert.equal(other.code, 2);
-    assert.match(other.err, /--rank was 16 when this run began/);
-    const again = await finish("train", "--resume", "--out", target);
+    assert.match(other.err, /--lora-r was 16 when this run began/);
+    const again = await finish("train", "--resume", "--output-dir", target);
     assert.equal(again.code, 0, again.err);
     if (told) assert.ok(again.out.includes(`going on after step ${told[1]}\n`), again.out);
     assert.ok(weightsOf(target).equals(weightsOf(whole)), name);
@@ -106,12 +117,12 @@ test("a first signal saves, a second ends at once, and a run that stands still k
 test("a run that is killed while its result is written goes on to the same result", async () => {
   const asked = ["train", ...common, ...steps, "--data", rows];
   const target = outOf("late");
-  const run = start([...asked, "--out", target]);
+  const run = start([...asked, "--output-dir", target]);
   await until(run, "step 40/40  validation");
   run.child.kill("SIGKILL");
   await run.ended;
   // The machine may have been quick enough to end it.
-  if (!existsSync(target)) assert.equal((await finish("train", "--resume", "--out", target)).code, 0);
+  if (!existsSync(target)) assert.equal((await finish("train", "--resume", "--output-dir", target)).code, 0);
   assert.ok(
     weightsOf(target).equals(weightsOf(outOf("signals"))),
     "the bytes of the run before, which was not stopped",
@@ -122,29 +133,31 @@ test("a run that is killed while its result is written goes on to the same resul
 test("a disk without room ends a run with what was saved, and how to go on", {
   skip: process.platform === "win32",
 }, async () => {
-  const asked = ["train", ...common, ...steps, "--data", rows, "--rank", "2"];
+  const asked = ["train", ...common, ...steps, "--data", rows, "--lora-r", "2"];
   const whole = outOf("room");
-  assert.equal((await finish(...asked, "--out", whole)).code, 0);
+  assert.equal((await finish(...asked, "--output-dir", whole)).code, 0);
   const target = outOf("no-room");
   // A shell's limit on the bytes of one file stands for a full disk: the journal passes it after some steps.
   const limited = 'trap "" XFSZ; ulimit -f 8; exec "$@"';
-  const big = [...asked, "--out", target, "--cache-dir", join(folder, "cache")];
+  const big = [...asked, "--output-dir", target, "--cache-dir", join(folder, "cache")];
   const run = spawnSync("sh", ["-c", limited, "sh", ...commandOf(big)], { encoding: "utf8" });
   assert.equal(run.status, 8, run.stdout + run.stderr);
-  assert.match(run.stderr, /lorikeet: A file would be larger .*\n.*Go on with: (?:npx )?lorikeet train --resume --out/);
-  const again = await finish("train", "--resume", "--out", target);
+  assert.match(
+    run.stderr,
+    /lorikeet: A file would be larger .*\n.*Go on with: (?:npx )?lorikeet train --resume --output-dir/,
+  );
+  const again = await finish("train", "--resume", "--output-dir", target);
   assert.equal(again.code, 0, again.err);
   assert.ok(weightsOf(target).equals(weightsOf(whole)), "the same bytes");
 });
 
 test("a run that diverges saves its best weights and says where", async () => {
   const out = outOf("diverged");
-  const wild = ["--method", "full", "--rate", "10", "--clip", "0", "--weight-decay", "10"];
-  const { code, err } = await finish("train", ...common, ...steps, "--data", rows, ...wild, "--out", out);
+  const wild = ["--method", "full", "--learning-rate", "10", "--max-grad-norm", "0", "--weight-decay", "10"];
+  const { code, err } = await finish("train", ...common, ...steps, "--data", rows, ...wild, "--output-dir", out);
   assert.equal(code, 2, err);
-  const kept = /The loss diverged after \d+ steps .*The weights of step \d+ are saved: (\S+)\. A lower --rate/.exec(
-    err,
-  );
+  const kept =
+    /The loss diverged after \d+ steps .*The weights of step \d+ are saved: (\S+)\. A lower --learning-rate/.exec(err);
   assert.ok(kept?.[1] === out && existsSync(join(out, "model.safetensors")), err);
   const { results } = JSON.parse(readFileSync(join(out, "lorikeet.json"), "utf8"));
   assert.deepEqual(
@@ -160,16 +173,36 @@ test("the last weights are kept, or the best where that is asked for; patience a
   const row = (i: number, answer: string): string => `${JSON.stringify({ prompt: `Say ${i}:`, completion: answer })}\n`;
   writeFileSync(join(data, "train.jsonl"), row(1, " yes").repeat(8));
   writeFileSync(join(data, "valid.jsonl"), row(2, " yes") + row(3, " nonsense that nobody says"));
-  const asked = ["train", ...common, "--data", data, "--batch", "4", "--accumulate", "1", "--eval-every", "4"];
-  const fast = [...asked, "--rate", "0.05", "--schedule", "constant", "--keep", "50", "--json"];
+  const asked = [
+    "train",
+    ...common,
+    "--data",
+    data,
+    "--batch-size",
+    "4",
+    "--gradient-accumulation-steps",
+    "1",
+    "--eval-steps",
+    "4",
+  ];
+  const fast = [
+    ...asked,
+    "--learning-rate",
+    "0.05",
+    "--lr-scheduler-type",
+    "constant",
+    "--save-total-limit",
+    "50",
+    "--json",
+  ];
   const ends: Record<string, { kept_step: number; best_step: number; steps: number; validation_loss: number }> = {};
   for (const [name, more] of Object.entries({
-    last: ["--steps", "24"],
-    best: ["--steps", "24", "--load-best-model-at-end"],
-    patience: ["--steps", "60", "--patience", "2"],
+    last: ["--max-steps", "24"],
+    best: ["--max-steps", "24", "--load-best-model-at-end"],
+    patience: ["--max-steps", "60", "--early-stopping-patience", "2"],
   })) {
     const target = outOf(`kept-${name}`);
-    const { out, err, code } = await finish(...fast, ...more, "--out", target);
+    const { out, err, code } = await finish(...fast, ...more, "--output-dir", target);
     assert.equal(code, 0, err);
     const results = JSON.parse(out);
     ends[name] = results;
@@ -188,40 +221,55 @@ test("the last weights are kept, or the best where that is asked for; patience a
   assert.ok((patience?.steps ?? 60) < 60, "patience has ended it");
   const never = await finish(
     ...fast,
-    "--patience",
+    "--early-stopping-patience",
     "2",
     "--data",
     join(data, "train.jsonl"),
-    "--valid-share",
+    "--validation-split",
     "0",
-    "--out",
+    "--output-dir",
     outOf("no"),
   );
   assert.equal(never.code, 2);
-  assert.match(never.err, /--patience goes by validation rows, and there are none/);
+  assert.match(never.err, /--early-stopping-patience goes by validation rows, and there are none/);
 });
 
 test("a run that has ended gets more steps, and at a constant rate ends with the bytes of one that had them from the start", async () => {
-  const asked = ["train", ...common, "--data", rows, "--batch", "4", "--accumulate", "1", "--schedule", "constant"];
-  const often = ["--eval-every", "4", "--rank", "2"];
+  const asked = [
+    "train",
+    ...common,
+    "--data",
+    rows,
+    "--batch-size",
+    "4",
+    "--gradient-accumulation-steps",
+    "1",
+    "--lr-scheduler-type",
+    "constant",
+  ];
+  const often = ["--eval-steps", "4", "--lora-r", "2"];
   const whole = outOf("long");
-  assert.equal((await finish(...asked, ...often, "--steps", "24", "--out", whole)).code, 0);
+  assert.equal((await finish(...asked, ...often, "--max-steps", "24", "--output-dir", whole)).code, 0);
   const target = outOf("longer");
   const told = ["--report-to", "tensorboard,wandb", "--sample-every", "5"];
-  const sampled = await finish(...asked, ...often, ...told, "--steps", "12", "--out", target);
+  const sampled = await finish(...asked, ...often, ...told, "--max-steps", "12", "--output-dir", target);
   assert.equal(sampled.code, 0, sampled.err);
   const samples = [...sampled.out.matchAll(/^step (\d+) {2}"Say \d+:" -> ".*"$/gm)].map(([, step]) => step);
   assert.deepEqual(samples, ["5", "5", "10", "10"]);
   const short = weightsOf(target);
-  const again = (...more: string[]) => finish("train", "--resume", "--out", target, ...common.slice(0, 4), ...more);
+  const again = (...more: string[]) =>
+    finish("train", "--resume", "--output-dir", target, ...common.slice(0, 4), ...more);
   const idle = await again("--data", rows);
   assert.equal(idle.code, 2);
-  assert.match(idle.err, /The run has ended after step 12 of 12: --steps or --epochs must give it more/);
-  const other = await again("--data", pairs, "--steps", "24");
+  assert.match(idle.err, /The run has ended after step 12 of 12: --max-steps or --epochs must give it more/);
+  const other = await again("--data", pairs, "--max-steps", "24");
   assert.equal(other.code, 4);
   assert.ok(weightsOf(target).equals(short), "a refusal leaves the result");
-  assert.match((await again("--data", rows, "--steps", "24", "--rank", "4")).err, /--rank was 2 when this run began/);
-  const { out, err, code } = await again("--data", rows, "--steps", "24", ...told);
+  assert.match(
+    (await again("--data", rows, "--max-steps", "24", "--lora-r", "4")).err,
+    /--lora-r was 2 when this run began/,
+  );
+  const { out, err, code } = await again("--data", rows, "--max-steps", "24", ...told);
   assert.equal(code, 0, err);
   assert.match(out, /resumed +after step 12, at a rate of 4\.00e-3 as in any run of 24 steps/);
   assert.ok(weightsOf(target).equals(weightsOf(whole)), "the same bytes");
@@ -230,14 +278,24 @@ test("a run that has ended gets more steps, and at a constant rate ends with the
   const reports = readdirSync(join(target, "reports")).map((name) => name.split(/[.-]/)[0]);
   assert.deepEqual(reports.sort(), ["events", "events", "offline"], "one wandb run, two event files");
   const record = JSON.parse(readFileSync(join(target, "lorikeet.json"), "utf8"));
-  assert.deepEqual([record.settings.steps, record.results.steps, record.results.kept_step], [24, 24, 24]);
+  assert.deepEqual([record.settings.maxSteps, record.results.steps, record.results.kept_step], [24, 24, 24]);
 });
 
 test("one that ended by patience trains on when it gets more steps", async () => {
   const target = outOf("patient");
-  const idle = [...common.slice(0, -2), "--rate", "1e-12", "--alpha", "1e-6", "--eval-every", "2", "--patience", "2"];
-  const few = ["--batch", "4", "--accumulate", "1", "--data", rows];
-  const ended = await finish("train", ...idle, ...few, "--steps", "40", "--out", target, "--json");
+  const idle = [
+    ...common.slice(0, -2),
+    "--learning-rate",
+    "1e-12",
+    "--lora-alpha",
+    "1e-6",
+    "--eval-steps",
+    "2",
+    "--early-stopping-patience",
+    "2",
+  ];
+  const few = ["--batch-size", "4", "--gradient-accumulation-steps", "1", "--data", rows];
+  const ended = await finish("train", ...idle, ...few, "--max-steps", "40", "--output-dir", target, "--json");
   const { ended: why, steps } = JSON.parse(ended.out);
   assert.equal(why, "patience");
   assert.ok(steps < 40);
@@ -247,9 +305,9 @@ test("one that ended by patience trains on when it gets more steps", async () =>
     ...common.slice(0, 2),
     "--data",
     rows,
-    "--steps",
+    "--max-steps",
     "60",
-    "--out",
+    "--output-dir",
     target,
     "--json",
   );

@@ -61,9 +61,15 @@ interface Saved {
   readonly optimizer: string;
 }
 
-function runOf(changes: Partial<TrainerOptions> & { batch?: number; accumulate?: number } = {}) {
-  const { batch = 2, accumulate = 2, ...options } = changes;
-  const plan = new BatchPlan(itemsOf(lengths), { batch, accumulate, seed: 3, lengthWindow: 4, packLength: null });
+function runOf(changes: Partial<TrainerOptions> & { batchSize?: number; gradientAccumulationSteps?: number } = {}) {
+  const { batchSize = 2, gradientAccumulationSteps = 2, ...options } = changes;
+  const plan = new BatchPlan(itemsOf(lengths), {
+    batchSize,
+    gradientAccumulationSteps,
+    seed: 3,
+    lengthWindow: 4,
+    packLength: null,
+  });
   const stepper = quadratic();
   const optimizer = chain(
     4,
@@ -132,9 +138,15 @@ const splits = [
 
 test("8 × 1, 1 × 8, 2 × 4 and 4 × 2 rows a step learn the same, whatever their numbers of labels", async () => {
   const ends = await Promise.all(
-    splits.map(async ([batch, accumulate]) => {
+    splits.map(async ([batchSize, gradientAccumulationSteps]) => {
       const items = itemsOf(Array.from({ length: 61 }, (_, i) => 3 + ((i * 7) % 19)));
-      const plan = new BatchPlan(items, { batch, accumulate, seed: 3, lengthWindow: 2, packLength: null });
+      const plan = new BatchPlan(items, {
+        batchSize,
+        gradientAccumulationSteps,
+        seed: 3,
+        lengthWindow: 2,
+        packLength: null,
+      });
       const run = runOf({ batches: (step) => plan.step(step) });
       await train(run.all, initialState());
       return [...run.stepper.values];
@@ -178,8 +190,12 @@ for (const [name, changes] of [
     const items = itemsOf(Array.from({ length: 61 }, (_, i) => 3 + ((i * 7) % 19))).map(
       ([row], i): Item => [{ ...row, ids: row.ids.map((id, t) => (t === 0 ? 100 + i : id)) }],
     );
-    const [first, ...others] = splits.map(([batch, accumulate]) =>
-      rowsOfSteps(items, { batch, accumulate, seed: 3, lengthWindow: 4, packLength: null, ...changes }, 20),
+    const [first, ...others] = splits.map(([batchSize, gradientAccumulationSteps]) =>
+      rowsOfSteps(
+        items,
+        { batchSize, gradientAccumulationSteps, seed: 3, lengthWindow: 4, packLength: null, ...changes },
+        20,
+      ),
     );
     for (const other of others) assert.deepEqual(other, first);
     assert.ok(new Set(first).size > 8 && first?.every((lines) => /^\d+(,\d+)*$/.test(lines)), "each epoch has its own");
@@ -283,7 +299,7 @@ test("each epoch has every row once, in an order that seed and epoch decide", ()
         }),
       ),
     );
-  const options = { batch: 4, accumulate: 3, seed: 5, lengthWindow: 32, packLength: null };
+  const options = { batchSize: 4, gradientAccumulationSteps: 3, seed: 5, lengthWindow: 32, packLength: null };
   const plan = new BatchPlan(items, options);
   const expected = items.map(([{ ids }]) => `${ids[0]}:${ids.length}`).sort();
   assert.deepEqual([...firsts(plan, 0)].sort(), expected);
@@ -297,7 +313,13 @@ test("each epoch has every row once, in an order that seed and epoch decide", ()
 
 test("packing puts every row somewhere once, within the length, each in a segment of its own", () => {
   const items = itemsOf(Array.from({ length: 300 }, (_, i) => 3 + ((i * 5) % 17)));
-  const plan = new BatchPlan(items, { batch: 2, accumulate: 1, seed: 5, lengthWindow: 4, packLength: 32 });
+  const plan = new BatchPlan(items, {
+    batchSize: 2,
+    gradientAccumulationSteps: 1,
+    seed: 5,
+    lengthWindow: 4,
+    packLength: 32,
+  });
   for (const epoch of [0, 1]) {
     let [rows, labels] = [0, 0];
     for (let i = 0; i < plan.stepsPerEpoch; i++) {
@@ -351,15 +373,24 @@ test("draws are uniform, and different for each place", () => {
   );
 });
 
+test("warmup takes a count of steps, or below 1 a fraction rounded up as in transformers", () => {
+  const peakAt = (warmupSteps: number, total: number): number => {
+    const rate = scheduleOf({ ...trainDefaults, learningRate: 1, lrSchedulerType: "constant", warmupSteps }, total);
+    return Array.from({ length: total }, (_, step) => rate(step)).indexOf(1);
+  };
+  assert.deepEqual([peakAt(0, 50), peakAt(1, 50), peakAt(7, 50), peakAt(0.1, 50), peakAt(0.1, 51)], [0, 1, 7, 5, 6]);
+  assert.equal(peakAt(100, 50), 49, "the last step has the peak at the latest");
+});
+
 test("the schedule warms up over 3 % and at least 5 steps, and falls to a tenth", () => {
-  const rate = scheduleOf({ ...trainDefaults, rate: 1 }, 1000);
+  const rate = scheduleOf({ ...trainDefaults, learningRate: 1 }, 1000);
   assert.ok(rate(0) > 0 && rate(0) < 0.05);
   assert.ok(Math.abs(rate(30) - 1) < 1e-9, `${rate(30)}`);
   assert.ok(Math.abs(rate(999) - 0.1) < 1e-6, `${rate(999)}`);
   for (const total of [1, 2, 5, 6]) {
-    const short = scheduleOf({ ...trainDefaults, rate: 1 }, total);
+    const short = scheduleOf({ ...trainDefaults, learningRate: 1 }, total);
     for (let step = 0; step < total; step++) assert.ok(short(step) > 0 && short(step) <= 1, `${step} of ${total}`);
   }
   assert.equal(totalSteps({ ...trainDefaults, epochs: 1.5 }, 10), 15);
-  assert.equal(totalSteps({ ...trainDefaults, steps: 7 }, 10), 7);
+  assert.equal(totalSteps({ ...trainDefaults, maxSteps: 7 }, 10), 7);
 });

@@ -2,7 +2,7 @@
  * The recipe of the embedded base: continues a checkpoint on a folder of books, one paragraph a line, with an end token after
  * every chapter and a tenth of generated rows, by `lorikeet train --method full`. What follows `--` is passed on to it.
  *
- *     node tools/scripts/continue-base.mjs <checkpoint> <books> <work> [--seed 1] [--data-only] -- --steps 700 --rate 6e-4 ...
+ *     node tools/scripts/continue-base.mjs <checkpoint> <books> <work> [--seed 1] [--data-only] -- --max-steps 700 --learning-rate 6e-4 ...
  *
  * <work>/data gets train.txt and valid.txt (the last 1.5 % of each book's paragraphs), <work>/rows.jsonl rows for `eval` none
  * of whose questions is trained on, <work>/model the result. Needs a build (`npm ci`).
@@ -157,7 +157,16 @@ async function main() {
   await writeData(checkpoint, books, work, Number(values.seed));
   if (values["data-only"]) return;
   const cli = fileURLToPath(new URL("../../dist/src/cli/main.js", import.meta.url));
-  const args = ["--model", checkpoint, "--data", join(work, "data"), "--out", join(work, "model"), "--method", "full"];
+  const args = [
+    "--model",
+    checkpoint,
+    "--data",
+    join(work, "data"),
+    "--output-dir",
+    join(work, "model"),
+    "--method",
+    "full",
+  ];
   const { status } = spawnSync(process.execPath, [cli, "train", ...args, ...rest], { stdio: "inherit" });
   process.exit(status ?? 1);
 }

@@ -24,7 +24,15 @@ const perToken = 1e-6;
 function judgeAlone(name, { model, adapters, data, rows, folder }) {
   const details = join(folder, `${name}.jsonl`);
   const args = ["eval", "--model", model, "--adapter", join(adapters, name), "--data", join(data, name)];
-  const more = ["--dtype", "fp32", "--details", details, "--length", "256", ...(rows ? ["--rows", rows] : [])];
+  const more = [
+    "--dtype",
+    "fp32",
+    "--details",
+    details,
+    "--max-length",
+    "256",
+    ...(rows ? ["--max-eval-samples", rows] : []),
+  ];
   execFileSync(process.execPath, [main, ...args, ...more], { stdio: ["ignore", "ignore", "inherit"] });
   const lines = readFileSync(details, "utf8").trimEnd().split("\n");
   return lines.map((line) => JSON.parse(line));

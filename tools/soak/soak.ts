@@ -29,9 +29,9 @@ const flags = {
   maxContext: "256",
   activeAdapterBytes: "12M",
   adapterCacheBytes: "8M",
-  slowReader: "1s",
-  linger: "300ms",
-  ping: "2s",
+  slowReaderTimeout: "1s",
+  lingerTimeout: "300ms",
+  pingInterval: "2s",
   maxUploadsPerAddress: "0",
   logLevel: "silent",
 };

@@ -42,7 +42,7 @@ export type BenchSettings = Settings<typeof benchOptions>;
 export const benchKeys = Object.keys(benchOptions).map(flagName);
 
 const trainShapes: readonly BenchShape[] = ["135M"];
-const baseDtypes: readonly BaseDtype[] = ["fp32", "int8", "int4"];
+const frozenDtypes: readonly BaseDtype[] = ["fp32", "int8", "int4"];
 
 export const benchTrainOptions = {
   shape: given("Model", trainShapes, {
@@ -51,16 +51,16 @@ export const benchTrainOptions = {
     shown: trainShapes.join(","),
     help: "random models, one or more of 135M, 360M and 1B",
   }),
-  baseDtype: given("Model", baseDtypes, {
+  dtype: given("Model", frozenDtypes, {
     placeholder: "types",
     parse: listOf(oneOf("fp32", "int8", "int4")),
-    shown: baseDtypes.join(","),
+    shown: frozenDtypes.join(","),
     help: "frozen weights, one or more of fp32, int8 and int4",
   }),
   cacheDir,
   threads,
-  rows: given("Training", 4, { placeholder: "n", parse: integer(1, 4096), help: "rows of a step" }),
-  length: given("Training", 256, { placeholder: "tokens", parse: integer(2), help: "tokens of each row" }),
+  batchSize: given("Training", 4, { placeholder: "n", parse: integer(1, 4096), help: "rows of a step" }),
+  maxLength: given("Training", 256, { placeholder: "tokens", parse: integer(2), help: "tokens of each row" }),
   gradientCheckpointing: trainOptions.gradientCheckpointing,
   quick: given("Run", false, { parse: flag, help: "one step after one: to see that it runs, not how fast" }),
   profile: open("Run", "none", {

@@ -24,13 +24,13 @@ export function addBenchTrain(bench: Command, terminal: Terminal): void {
 }
 
 async function benchTrain(settings: BenchTrainSettings, json: boolean, terminal: Terminal): Promise<void> {
-  const { shape, baseDtype, rows, length, gradientCheckpointing, quick, profile } = settings;
+  const { shape, dtype, batchSize, maxLength, gradientCheckpointing, quick, profile } = settings;
   const progress = progressLine(terminal.stderr);
   const report = await runTrainBench({
     shapes: shape,
-    baseDtypes: baseDtype,
-    rows,
-    length,
+    dtypes: dtype,
+    rows: batchSize,
+    length: maxLength,
     gradientCheckpointing,
     quick,
     profile,
@@ -45,7 +45,7 @@ async function benchTrain(settings: BenchTrainSettings, json: boolean, terminal:
 /** Fields of the machine and the steps, then a row for each model and form of its weights. */
 export function formatTrainReport(report: TrainReport): string {
   const { machine, threads, rows, length, rank, gradientCheckpointing, effort, rateMethod } = report;
-  const recomputed = gradientCheckpointing ? ", activations made again" : "";
+  const recomputed = gradientCheckpointing ? ", activations recomputed" : "";
   const fields = formatFields([
     ["machine", `${machine.cpu}, ${machine.cores} cores, Node.js ${machine.node}`],
     ["threads", String(threads)],
@@ -72,7 +72,7 @@ export function formatTrainReport(report: TrainReport): string {
 function rowOf({ stepMs, rates, aims, ...cell }: TrainCell): string[] {
   return [
     `${cell.shape} (${formatCount(cell.parameters)})`,
-    cell.baseDtype,
+    cell.dtype,
     cell.tokensPerSecond.toFixed(1),
     ...[stepMs.median, stepMs.min, stepMs.max].map((ms) => ms.toFixed(0)),
     formatBytes(cell.peakBytes),

@@ -40,21 +40,21 @@ const { model, cacheDir, chatTemplate, threads, dtype, headDtype } = engineOptio
 export const evalOptions = {
   ...{ model, dtype, headDtype, cacheDir, chatTemplate, threads },
   data: trainOptions.data,
-  length: trainOptions.length,
+  maxLength: trainOptions.maxLength,
   labelTemplate: open("Data", "the one that the adapter was trained with", {
     placeholder: "template",
     parse: labelTemplate,
     help: "how rows of text and label are written; \\n is a line break",
   }),
-  rows: open("Data", "all", { placeholder: "n", parse: integer(1), help: "rows to look at, the first ones" }),
+  maxEvalSamples: open("Data", "all", { placeholder: "n", parse: integer(1), help: "evaluate only the first n rows" }),
   adapter: open("Adapter", "none, the bare base", {
     placeholder: "folder",
     parse: text,
     help: "the PEFT folder to judge",
   }),
-  exact: given("Run", true, {
+  exactMatch: given("Run", true, {
     parse: flag,
-    help: "answer prompts greedily too and compare whole answers; --no-exact leaves that out",
+    help: "also answer each prompt greedily and compare the whole answer; --no-exact-match skips this",
   }),
   maxBatch: given("Run", 8, { placeholder: "n", parse: integer(1, 256), help: "rows that run at once" }),
   details: open("Run", "off", {
@@ -103,14 +103,14 @@ async function evaluate(flags: EvalFlags, terminal: Terminal): Promise<void> {
   const record = flags.adapter === null ? null : await readRecord(flags.adapter);
   const template =
     flags.labelTemplate?.replaceAll("\\n", "\n") ?? record?.label_template ?? trainDefaults.labelTemplate;
-  const length = flags.length ?? Math.min(trainDefaults.length, checkpoint.config.maxPositions);
+  const length = flags.maxLength ?? Math.min(trainDefaults.maxLength, checkpoint.config.maxPositions);
   const data = await readData(opened, {
-    ...{ path: flags.data, length, labelTemplate: template },
-    ...{ seed: 0, validShare: 0, validRows: Number.MAX_SAFE_INTEGER, wants: "both" },
+    ...{ path: flags.data, maxLength: length, labelTemplate: template },
+    ...{ seed: 0, validationSplit: 0, maxEvalSamples: Number.MAX_SAFE_INTEGER, wants: "both" },
     progress: progress.report,
   }).finally(() => progress.end());
   printWarnings(data, terminal.stderr);
-  const items = judged(data).slice(0, flags.rows ?? undefined);
+  const items = judged(data).slice(0, flags.maxEvalSamples ?? undefined);
   if (items.length === 0) throw new UsageError([`${flags.data} has no row with a label to judge.`]);
   const precision = choosePrecision(checkpoint.parameterCount, flags);
   try {
@@ -126,7 +126,7 @@ async function evaluate(flags: EvalFlags, terminal: Terminal): Promise<void> {
     });
     const labels = record?.labels?.length ? record.labels : data.labels;
     const { signal } = shutdown;
-    const judging = { opened, template, labels, length, exact: flags.exact, signal, progress: progress.report };
+    const judging = { opened, template, labels, length, exact: flags.exactMatch, signal, progress: progress.report };
     const { figures, rows } = await judgeItems(served, items, judging);
     progress.end();
     if (flags.details !== null) await writeFile(flags.details, formatDetails(rows, opened.tokenizer));

@@ -1,22 +1,27 @@
-/** Notices variables that begin like ours and are none: a misspelled one would be ignored without a word. */
+/** Finds environment variables that start with LORIKEET_ but that no command reads, such as misspelled ones. */
 
 import { secretVariables } from "../serve/api-keys.js";
+import { formerNames } from "./former-names.js";
 import { nearest } from "./nearest.js";
 import { environmentName } from "./options.js";
 
-/** What Kubernetes sets for a Service with the name `lorikeet`. */
+/** Kubernetes sets these for a Service named `lorikeet`. */
 const ofKubernetes = /^LORIKEET_(SERVICE_(HOST|PORT)|PORT(_\d+_(TCP|UDP|SCTP))?)(_|$)/;
 const prefix = "LORIKEET_";
+const former = new Set(Object.keys(formerNames).map(environmentName));
 const others: readonly string[] = ["LORIKEET_CONFIG", ...secretVariables];
 
-/** One line for each variable that no command reads. `names` are options of all commands, by their names in the tables. */
+/**
+ * One line for each variable that no command reads. `names` are the options of all commands, by their names in the tables. Former
+ * names are left to the commands that used to read them, which refuse them.
+ */
 export function strangeVariables(
   environment: Readonly<Record<string, string | undefined>>,
   names: readonly string[],
 ): string[] {
   const known = new Set([...names.map(environmentName), ...others]);
   return Object.keys(environment)
-    .filter((name) => name.startsWith(prefix) && !known.has(name) && !ofKubernetes.test(name))
+    .filter((name) => name.startsWith(prefix) && !known.has(name) && !former.has(name) && !ofKubernetes.test(name))
     .map((name) => {
       const meant = nearest(
         name.slice(prefix.length),

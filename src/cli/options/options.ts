@@ -226,9 +226,9 @@ export const serviceOptions = {
   maxHeaderBytes: size("Server", serverDefaults.maxHeaderBytes, "bytes of a request's headers"),
   headersTimeout: time("Server", serverDefaults.headersTimeoutMs, "how long a request's headers may take to arrive"),
   keepAliveTimeout: time("Server", serverDefaults.keepAliveTimeoutMs, "how long an idle connection is kept"),
-  linger: time(
+  lingerTimeout: time(
     "Server",
-    serverDefaults.lingerMs,
+    serverDefaults.lingerTimeoutMs,
     "how long the connection of a refused upload stays for its answer to be read",
   ),
   streamBufferBytes: size(
@@ -236,25 +236,25 @@ export const serviceOptions = {
     serverDefaults.streamBufferBytes,
     "bytes that wait for an SSE reader before its generation pauses",
   ),
-  streamKeepAlive: time(
+  streamKeepAliveInterval: time(
     "Streams",
-    serverDefaults.streamKeepAliveMs,
+    serverDefaults.streamKeepAliveIntervalMs,
     "how often an idle SSE stream gets a comment line",
   ),
-  slowReader: time(
+  slowReaderTimeout: time(
     "Streams",
-    serverDefaults.slowReaderMs,
+    serverDefaults.slowReaderTimeoutMs,
     "how long a reader of any answer may take nothing before it is ended",
   ),
   minReadRate: given("Streams", serverDefaults.minReadRate, {
     placeholder: "size",
     parse: bytes(0),
     shown: formatBytes(serverDefaults.minReadRate),
-    help: "bytes a second that a reader which is behind must take, over each --slow-reader; 0 is no limit",
+    help: "bytes a second that a reader which is behind must take, over each --slow-reader-timeout; 0 is no limit",
   }),
-  slowReaderSlot: time(
+  slowReaderSlotTimeout: time(
     "Streams",
-    serverDefaults.slowReaderSlotMs,
+    serverDefaults.slowReaderSlotTimeoutMs,
     "how long a stream's reader that is behind keeps its slot while others wait for one",
   ),
   maxSockets: count("Streams", serverDefaults.maxSockets, 1, "open WebSockets"),
@@ -274,7 +274,7 @@ export const serviceOptions = {
     serverDefaults.socketCloseBytes,
     "bytes that wait for a WebSocket's reader before it is closed (1013)",
   ),
-  ping: time("Streams", serverDefaults.pingMs, "how often a WebSocket is pinged"),
+  pingInterval: time("Streams", serverDefaults.pingIntervalMs, "how often a WebSocket is pinged"),
   queueTimeout: time(
     "Limits",
     gatewayDefaults.queueTimeoutMs,

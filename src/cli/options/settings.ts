@@ -1,6 +1,7 @@
 /** Resolves a table of options: flags over environment over a configuration file over defaults. Knows no option by name. */
 
 import { UsageError } from "../usage.js";
+import { renamedVariables, successorsOf } from "./former-names.js";
 import { nearest } from "./nearest.js";
 import { environmentName, flagName, type OptionTable, type Settings } from "./options.js";
 import { hosts, list, networks, origins } from "./units.js";
@@ -24,7 +25,7 @@ interface Found {
 
 /** Throws a UsageError that names every fault: where the value came from, what was found and what is allowed. */
 export function resolveSettings<const Table extends OptionTable>(table: Table, sources: Sources): Settings<Table> {
-  const faults = unknownKeys(table, sources);
+  const faults = [...unknownKeys(table, sources), ...renamedVariables(table, sources.environment)];
   const settings: Record<string, unknown> = {};
   for (const [name, option] of Object.entries(table)) {
     const found = lookUp(name, sources);
@@ -75,6 +76,8 @@ function unknownKeys(table: OptionTable, sources: Sources): string[] {
   return Object.keys(sources.file)
     .filter((key) => !known.includes(key))
     .map((key) => {
+      const successors = successorsOf(key).map((name) => `"${name}"`);
+      if (successors.length > 0) return `"${key}" in ${where} is now ${successors.join(" or ")}.`;
       const meant = nearest(key, known);
       const hint = meant === null ? "its keys are the flags of --help without the dashes" : `did you mean "${meant}"?`;
       return `"${key}" in ${where} is not an option: ${hint}${meant === null ? "." : ""}`;

@@ -62,10 +62,10 @@ export function serverOptionsOf(settings: ServeSettings): ServerOptions {
     bodyTimeoutMs: settings.bodyTimeout,
     headersTimeoutMs: settings.headersTimeout,
     keepAliveTimeoutMs: settings.keepAliveTimeout,
-    streamKeepAliveMs: settings.streamKeepAlive,
-    slowReaderMs: settings.slowReader,
-    slowReaderSlotMs: settings.slowReaderSlot,
-    lingerMs: settings.linger,
-    pingMs: settings.ping,
+    streamKeepAliveIntervalMs: settings.streamKeepAliveInterval,
+    slowReaderTimeoutMs: settings.slowReaderTimeout,
+    slowReaderSlotTimeoutMs: settings.slowReaderSlotTimeout,
+    lingerTimeoutMs: settings.lingerTimeout,
+    pingIntervalMs: settings.pingInterval,
   };
 }

@@ -58,7 +58,7 @@ export async function openJob(
     const { checkpoint } = model;
     const asked = settingsOf(flags, checkpoint.config);
     requireMethod(flags);
-    requireLength(asked.length, checkpoint.config.maxPositions);
+    requireLength(asked.maxLength, checkpoint.config.maxPositions);
     const initFrom = flags.initFrom === null ? null : await openAdapter(flags.initFrom, checkpoint.config);
     const settings = initFrom ? keepShape(asked, initFrom, checkpoint.config) : asked;
     const data = await readData(model, {
@@ -130,34 +130,48 @@ function requireMethod(flags: TrainFlags): void {
 
 const adapterNames = [
   ...([
-    "rank",
-    "alpha",
-    "targets",
-    "dropout",
-    "rslora",
-    "dora",
-    "loraPlus",
+    "loraR",
+    "loraAlpha",
+    "targetModules",
+    "loraDropout",
+    "useRslora",
+    "useDora",
+    "loraplusLrRatio",
     "saveDtype",
     "initFrom",
-    "baseDtype",
+    "dtype",
     "publish",
   ] as const),
 ];
 
+/** What an adapter that is continued keeps. */
+const shapeNames = ["loraR", "loraAlpha", "useRslora", "targetModules"] as const;
+
 /** The settings with the shape of the adapter that is gone on with; another one that was asked for is refused. LoRA may become DoRA. */
 function keepShape(asked: TrainSettings, { shape, sites, dora }: OpenedAdapter, config: DecoderConfig): TrainSettings {
-  const kept = { ...asked, ...shape, dora: asked.dora || dora, targets: shortNames(config, sites) };
+  const kept: TrainSettings = {
+    ...asked,
+    loraR: shape.rank,
+    loraAlpha: shape.alpha,
+    useRslora: shape.rslora,
+    useDora: asked.useDora || dora,
+    targetModules: shortNames(config, sites),
+  };
   const layers = (targets: readonly string[]): string =>
     chooseSites(config, targets, shape)
       .map(({ path }) => path)
       .join();
-  const isOther = (name: "rank" | "alpha" | "rslora" | "targets"): boolean => {
+  const isOther = (name: (typeof shapeNames)[number]): boolean => {
     if (String(asked[name]) === String(trainOptions[name].fallback)) return false;
-    return name === "targets" ? layers(asked.targets) !== layers(kept.targets) : asked[name] !== kept[name];
+    return name === "targetModules"
+      ? layers(asked.targetModules) !== layers(kept.targetModules)
+      : asked[name] !== kept[name];
   };
-  const faults = (["rank", "alpha", "rslora", "targets"] as const)
+  const faults = shapeNames
     .filter(isOther)
-    .map((name) => `--${name} is ${asked[name]}, but the adapter of --init-from keeps its own: ${kept[name]}.`);
+    .map(
+      (name) => `--${flagName(name)} is ${asked[name]}, but the adapter of --init-from keeps its own: ${kept[name]}.`,
+    );
   if (faults.length > 0) throw new UsageError(faults);
   return kept;
 }
@@ -172,15 +186,20 @@ function requireDigest(allowed: string | null, found: string): void {
 }
 
 /** Without validation rows there is no best: an option that asks for it would be ignored. */
-function requireValidation({ patience, loadBestModelAtEnd }: TrainFlags, { valid }: DataSet): void {
+function requireValidation(
+  { earlyStoppingPatience: patience, loadBestModelAtEnd }: TrainFlags,
+  { valid }: DataSet,
+): void {
   if (valid.length > 0 || (patience === null && !loadBestModelAtEnd)) return;
-  const name = patience === null ? "--load-best-model-at-end" : "--patience";
-  throw new UsageError([`${name} goes by validation rows, and there are none: add a valid file or --valid-share.`]);
+  const name = patience === null ? "--load-best-model-at-end" : "--early-stopping-patience";
+  throw new UsageError([
+    `${name} goes by validation rows, and there are none: add a valid file or --validation-split.`,
+  ]);
 }
 
 function requireLength(length: number, most: number): void {
   if (length <= most) return;
-  throw new UsageError([`--length ${length} is more than the ${most} tokens that the model was made for.`]);
+  throw new UsageError([`--max-length ${length} is more than the ${most} tokens that the model was made for.`]);
 }
 
 function recordOf(
@@ -190,7 +209,7 @@ function recordOf(
   initFrom: string | null,
 ): RunRecord {
   return {
-    base: { name: checkpoint.names[0], parameters: checkpoint.parameterCount, dtype: settings.baseDtype },
+    base: { name: checkpoint.names[0], parameters: checkpoint.parameterCount, dtype: settings.dtype },
     data: {
       digest: data.digest,
       files: data.files.map(({ split, path, sha256 }) => ({ split, name: basename(path), sha256 })),
@@ -225,7 +244,7 @@ function requireSame(before: Partial<RunRecord> | null, now: RunRecord): void {
 function requireSteps(total: number, done: number, hasEnded: boolean): void {
   if (hasEnded ? total > done : total >= done) return;
   const state = hasEnded ? "has ended" : "stands";
-  throw new UsageError([`The run ${state} after step ${done} of ${total}: --steps or --epochs must give it more.`]);
+  throw new UsageError([`The run ${state} after step ${done} of ${total}: --max-steps or --epochs must give it more.`]);
 }
 
 /** Refuses a run that could not fit, with what would. */
@@ -234,7 +253,7 @@ function requireMemory(session: TrainSession, { config }: Checkpoint, settings: 
   const shape = {
     ...{ config, rows, length, trainable: session.trainableParameters },
     weightBytes: settings.method === "full" ? 0 : session.base.bytes,
-    baseDtype: settings.baseDtype,
+    dtype: settings.dtype,
     trainsHead: !session.facts || session.facts.sites.some(({ path }) => path === config.head.linear.path),
     gradientCheckpointing: settings.gradientCheckpointing,
   };
@@ -249,7 +268,7 @@ function requireMemory(session: TrainSession, { config }: Checkpoint, settings: 
   throw new LorikeetError(
     "out_of_memory",
     `The run needs about ${formatBytes(needed)}, more than the ${formatBytes(memory)}${why}. ${advice}`,
-    { param: "--batch", found: needed, allowed: memory },
+    { param: "--batch-size", found: needed, allowed: memory },
   );
 }
 
@@ -260,12 +279,12 @@ export const memoryForRun = (): number => Math.min(usableMemory(), freeMemory() 
 export function flagsOf(
   fitting: Fitting,
   length: number,
-  { method, batch, accumulate, gradientCheckpointing }: TrainSettings,
+  { method, batchSize, gradientAccumulationSteps, gradientCheckpointing }: TrainSettings,
 ): string {
   const rows = Math.max(1, Math.floor(method === "dpo" ? fitting.rows / 2 : fitting.rows));
   return [
-    `--batch ${rows} --accumulate ${Math.ceil((batch * accumulate) / rows)}`,
-    ...(fitting.length < length ? [`--length ${fitting.length}`] : []),
+    `--batch-size ${rows} --gradient-accumulation-steps ${Math.ceil((batchSize * gradientAccumulationSteps) / rows)}`,
+    ...(fitting.length < length ? [`--max-length ${fitting.length}`] : []),
     ...(fitting.gradientCheckpointing && !gradientCheckpointing ? ["--gradient-checkpointing"] : []),
   ].join(" ");
 }

@@ -15,13 +15,13 @@ import { trainConfigKeys } from "./options.js";
 export const mergeOptions = {
   model: engineOptions.model,
   adapter: open("Adapter", "required", { placeholder: "folder", parse: text, help: "the PEFT folder to fold in" }),
-  out: open("Adapter", "required", { placeholder: "folder", parse: text, help: "the checkpoint's folder" }),
+  outputDir: open("Adapter", "required", { placeholder: "folder", parse: text, help: "the checkpoint's folder" }),
   dtype: given("Adapter", "same", {
     placeholder: "type",
     parse: oneOf("same", "fp32"),
     help: "same keeps each weight's own type, which rounds the sum; fp32 does not",
   }),
-  overwrite: given("Run", false, { parse: flag, help: "replace what is in --out" }),
+  overwrite: given("Run", false, { parse: flag, help: "replace what is in --output-dir" }),
 } as const satisfies OptionTable;
 
 const configKeys = [...new Set([...trainConfigKeys, ...Object.keys(mergeOptions).map(flagName)])];
@@ -30,8 +30,8 @@ export function addMerge(program: Command, terminal: Terminal): void {
   const command = program.command("merge").description("fold an adapter into its base, as a checkpoint of its own");
   addOptions(command, mergeOptions).action(async () => {
     const flags = readOptions(command, mergeOptions, terminal.environment, configKeys);
-    requireGiven(mergeOptions, flags, "model", "adapter", "out");
-    const { adapter, out } = flags;
+    requireGiven(mergeOptions, flags, "model", "adapter", "outputDir");
+    const { adapter, outputDir: out } = flags;
     const progress = progressLine(terminal.stderr);
     const checkpoint = await openCheckpoint(await locate(flags.model, { option: "--model", kind: "model" }, terminal));
     const options = { ...flags, checkpoint, adapter, out, progress: progress.report };

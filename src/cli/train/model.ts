@@ -36,7 +36,7 @@ export async function openTrainModel(model: string, chatTemplate: string | null)
 
 export type ReadOptions = Pick<
   DataOptions,
-  "path" | "length" | "seed" | "validShare" | "validRows" | "wants" | "trainOn"
+  "path" | "maxLength" | "seed" | "validationSplit" | "maxEvalSamples" | "wants" | "trainOn"
 > & {
   readonly labelTemplate: string;
   readonly progress: Progress;

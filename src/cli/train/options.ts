@@ -1,4 +1,4 @@
-/** The options of `train`, and which of the trainer's settings each one is. */
+/** The options of `train`, and the trainer's settings that they make. */
 
 import type { BaseDtype } from "../../engine/start.js";
 import { parseLabelTemplate } from "../../train/data/encode.js";
@@ -13,21 +13,28 @@ import { address, decimal, digest, duration, flag, integer, list, oneOf, type Pa
 const { model, cacheDir, chatTemplate, threads } = engineOptions;
 const d = trainDefaults;
 
-/** As it was typed: line breaks are put in when it is used. Throws for one without its two places. */
+/** The template as typed; `\\n` becomes a line break when it is used. Throws unless it holds both {text} and {label}. */
 export const labelTemplate: Parser<string> = (value) => {
   parseLabelTemplate(value);
   return value;
 };
 
-/** Names of programs with commas between. */
+/** Warmup as in transformers 5: a count of steps, or below 1 a fraction of all steps. */
+export const warmup: Parser<number> = (value) => {
+  const steps = value.trim() === "" ? Number.NaN : Number(value);
+  if ((steps >= 0 && steps < 1) || (steps >= 1 && Number.isSafeInteger(steps))) return steps;
+  throw new Error("must be a whole number of steps, or a fraction of all steps below 1");
+};
+
+/** Programs, separated by commas. */
 const reportList: Parser<readonly ReportTarget[]> = (value) => list(value).map(oneOf(...reportTargets));
 
 export const trainOptions = {
   model,
-  baseDtype: given("Model", d.baseDtype as BaseDtype, {
+  dtype: given("Model", d.dtype as BaseDtype, {
     placeholder: "type",
     parse: oneOf("fp32", "int8", "int4"),
-    help: "weights that the adapter is trained over: as the server runs them with --dtype",
+    help: "frozen weights under the adapter, as `serve --dtype` runs them",
   }),
   cacheDir,
   chatTemplate,
@@ -35,270 +42,280 @@ export const trainOptions = {
   data: open("Data", "required", {
     placeholder: "path",
     parse: text,
-    help: "a .jsonl, .json, .csv, .tsv, .txt (each also .gz) or .parquet file, or a folder with train, valid and test files, itself or in its folder data",
+    help: "a .jsonl, .json, .csv, .tsv, .txt (optionally .gz) or .parquet file, or a folder that holds train, valid and test files, directly or in a subfolder named data",
   }),
-  length: open("Data", "1024, or the model's limit", {
+  maxLength: open("Data", "1024, or the model's limit", {
     placeholder: "tokens",
     parse: integer(2),
-    help: "the longest row; a longer one loses the start of its prompt",
+    help: "tokens of the longest row; longer rows lose the start of their prompt",
   }),
   labelTemplate: given("Data", d.labelTemplate, {
     placeholder: "template",
     parse: labelTemplate,
     shown: "{text}\\nlabel: {label}",
-    help: "how rows of text and label are written; \\n is a line break",
+    help: "how a text and its label become a row; \\n is a line break",
   }),
-  validShare: given("Data", d.validShare, {
-    placeholder: "part",
+  validationSplit: given("Data", d.validationSplit, {
+    placeholder: "fraction",
     parse: decimal(0, 0.9),
-    help: "part of the rows that validates, where the data has no valid file",
+    help: "fraction of the rows held out for validation when the data has no valid file",
   }),
-  validRows: given("Data", d.validRows, {
+  maxEvalSamples: given("Data", d.maxEvalSamples, {
     placeholder: "n",
     parse: integer(0),
-    help: "rows that validate, at most",
+    help: "validation rows at most",
   }),
   dataDigest: open("Data", "any data", {
     placeholder: "sha256:...",
     parse: digest,
-    help: "the digest that the data must have, as train and eval print it",
+    help: "refuse data with any other digest; train and eval print it",
   }),
-  out: open("Adapter", "required", {
+  outputDir: open("Adapter", "required", {
     placeholder: "folder",
     parse: text,
-    help: "the folder of the adapter, or with --method full of the model",
+    help: "folder to write the adapter to, or the model with --method full",
   }),
-  rank: given("Adapter", d.rank, { placeholder: "r", parse: integer(1, 4096), help: "rank of A and B" }),
-  alpha: given("Adapter", d.alpha, {
+  loraR: given("Adapter", d.loraR, {
+    placeholder: "r",
+    parse: integer(1, 4096),
+    help: "rank of the LoRA matrices A and B",
+  }),
+  loraAlpha: given("Adapter", d.loraAlpha, {
     placeholder: "number",
     parse: decimal(1e-6, 1e6),
-    help: "the adapter's output is scaled by alpha / rank",
+    help: "scales the adapter's output by alpha / rank",
   }),
-  targets: given("Adapter", d.targets as readonly string[], {
+  targetModules: given("Adapter", d.targetModules as readonly string[], {
     placeholder: "names",
     parse: list,
     shown: allLinear,
     help: "target modules, separated by commas: q_proj,v_proj",
   }),
-  dropout: given("Adapter", d.dropout, {
+  loraDropout: given("Adapter", d.loraDropout, {
     placeholder: "p",
     parse: decimal(0, 0.95),
-    help: "fraction of an adapter's inputs that is dropped in training",
+    help: "dropout probability on the adapter's inputs",
   }),
-  rslora: given("Adapter", d.rslora, { parse: flag, help: "scale by alpha / sqrt(rank) instead" }),
-  dora: given("Adapter", d.dora, {
+  useRslora: given("Adapter", d.useRslora, { parse: flag, help: "scale by alpha / sqrt(rank) (rsLoRA)" }),
+  useDora: given("Adapter", d.useDora, {
     parse: flag,
-    help: "train each layer's magnitude too (DoRA); served like any other adapter",
+    help: "also train the magnitude of each target module (DoRA)",
   }),
-  loraPlus: given("Adapter", d.loraPlus, {
+  loraplusLrRatio: given("Adapter", d.loraplusLrRatio, {
     placeholder: "ratio",
     parse: decimal(1, 1000),
-    help: "learning rate of B relative to A's (LoRA+; 16 is usual)",
+    help: "learning rate of B divided by that of A (LoRA+; usually 16)",
   }),
   saveDtype: given("Adapter", d.saveDtype as TrainSettings["saveDtype"], {
     placeholder: "type",
     parse: oneOf("fp32", "bf16"),
-    help: "how the adapter is written; bf16 rounds it to half the size",
+    help: "type of the saved adapter; bf16 rounds and halves the size",
   }),
   initFrom: open("Adapter", "none", {
     placeholder: "folder",
     parse: text,
-    help: "an adapter to start from; its rank, alpha and target modules are kept",
+    help: "adapter to start from; keeps its rank, alpha and target modules",
   }),
   method: given("Training", "sft", {
     placeholder: "method",
     parse: oneOf("sft", "dpo", "full"),
-    help: "sft: an adapter from rows; dpo: an adapter from preference pairs; full: every weight from rows, written as a model",
+    help: "sft: train an adapter on rows; dpo: train an adapter on preference pairs; full: train every weight and save a model",
   }),
-  rate: open("Training", "by the model's hidden size; 0.000005 with dpo", {
+  learningRate: open("Training", "from the hidden size; 0.000005 with dpo", {
     placeholder: "number",
     parse: decimal(1e-12, 10),
     help: "peak learning rate",
   }),
-  schedule: given("Training", d.schedule as TrainSettings["schedule"], {
-    placeholder: "shape",
+  lrSchedulerType: given("Training", d.lrSchedulerType as TrainSettings["lrSchedulerType"], {
+    placeholder: "type",
     parse: oneOf("cosine", "linear", "constant"),
-    help: "how the learning rate falls after warm-up",
+    help: "shape of the learning rate after warmup",
   }),
-  rateFloor: given("Training", d.rateFloor, {
-    placeholder: "part",
+  minLrRate: given("Training", d.minLrRate, {
+    placeholder: "fraction",
     parse: decimal(0, 1),
-    help: "fraction of the peak learning rate that is left at the end",
+    help: "final learning rate, as a fraction of the peak",
   }),
-  warmUp: given("Training", d.warmUp, {
-    placeholder: "part",
-    parse: decimal(0, 1),
-    help: "fraction of the steps in which the learning rate rises",
-  }),
-  warmUpSteps: given("Training", d.warmUpSteps, {
+  warmupSteps: open("Training", "0.03, at least 5 steps", {
     placeholder: "n",
-    parse: integer(0),
-    help: "least number of steps in which the learning rate rises",
+    parse: warmup,
+    help: "steps over which the learning rate rises: a count, or below 1 a fraction of all steps",
   }),
-  batch: given("Training", d.batch, {
+  batchSize: given("Training", d.batchSize, {
     placeholder: "rows",
     parse: integer(1, 65_536),
     help: "rows in one forward and backward pass",
   }),
-  accumulate: given("Training", d.accumulate, {
-    placeholder: "runs",
+  gradientAccumulationSteps: given("Training", d.gradientAccumulationSteps, {
+    placeholder: "n",
     parse: integer(1, 65_536),
-    help: "gradient accumulation: a step learns from batch times accumulate rows",
+    help: "batches per optimizer step",
   }),
   lengthWindow: given("Training", d.lengthWindow, {
     placeholder: "steps",
     parse: integer(1),
-    help: "steps whose rows are drawn together and sorted by length: more steps, less padding; 1 shuffles best",
+    help: "steps whose rows are drawn together and sorted by length: more means less padding, 1 shuffles best",
   }),
   epochs: given("Training", d.epochs, {
     placeholder: "n",
     parse: decimal(0.001, 100_000),
     help: "passes over the data",
   }),
-  steps: open("Training", "as many as the epochs have", {
+  maxSteps: open("Training", "from --epochs", {
     placeholder: "n",
     parse: integer(1),
-    help: "total steps, instead of epochs",
+    help: "optimizer steps; overrides --epochs",
   }),
   maxTime: open("Training", "none", {
     placeholder: "time",
     parse: duration("s"),
-    help: "ends the run after this time and keeps what it has learned",
+    help: "stop training after this time and save the result",
   }),
   trainOn: given("Training", d.trainOn as TrainSettings["trainOn"], {
-    placeholder: "part",
+    placeholder: "tokens",
     parse: oneOf("answers", "all", "last"),
-    help: "what is learned of a row: completions and the assistant's turns, the prompts too, or only the last answer",
+    help: "tokens of a row that count in the loss: answers (completions and assistant turns), all (prompts too) or last (the final answer only)",
   }),
   packing: given("Training", d.packing, {
     parse: flag,
-    help: "pack several short rows into one of full length; each attends only to itself",
+    help: "pack short rows together up to --max-length; each attends only to itself",
   }),
   gradientCheckpointing: given("Training", d.gradientCheckpointing, {
     parse: flag,
-    help: "recompute layers in the backward pass: slower, in a fraction of the memory",
+    help: "recompute activations in the backward pass: slower, but with much less memory",
   }),
   weightDecay: given("Training", d.weightDecay, {
     placeholder: "number",
     parse: decimal(0, 10),
-    help: "AdamW's weight decay",
+    help: "weight decay of AdamW",
   }),
-  clip: given("Training", d.clip, {
+  maxGradNorm: given("Training", d.maxGradNorm, {
     placeholder: "norm",
     parse: decimal(0, 1e9),
-    help: "largest norm of the gradient; 0 turns clipping off",
+    help: "clip gradients to this norm; 0 disables clipping",
   }),
-  beta1: given("Training", d.beta1, { placeholder: "number", parse: decimal(0, 0.99999), help: "AdamW's first beta" }),
-  beta2: given("Training", d.beta2, { placeholder: "number", parse: decimal(0, 0.9999999), help: "AdamW's second" }),
-  epsilon: given("Training", d.epsilon, { placeholder: "number", parse: decimal(0, 1), help: "AdamW's epsilon" }),
+  adamBeta1: given("Training", d.adamBeta1, {
+    placeholder: "number",
+    parse: decimal(0, 0.99999),
+    help: "beta1 of AdamW",
+  }),
+  adamBeta2: given("Training", d.adamBeta2, {
+    placeholder: "number",
+    parse: decimal(0, 0.9999999),
+    help: "beta2 of AdamW",
+  }),
+  adamEpsilon: given("Training", d.adamEpsilon, {
+    placeholder: "number",
+    parse: decimal(0, 1),
+    help: "epsilon of AdamW",
+  }),
   beta: given("Training", d.beta, {
     placeholder: "number",
     parse: decimal(1e-6, 100),
-    help: "DPO's beta: higher stays closer to the reference, which is the base or the adapter of --init-from",
+    help: "beta of DPO: higher stays closer to the reference (the base model, or the --init-from adapter)",
   }),
   seed: given("Training", d.seed, {
     placeholder: "n",
     parse: integer(0),
     help: "random seed; runs with the same seed and data are reproducible, byte for byte, on one or two threads",
   }),
-  evalEvery: open("Run", "a tenth of the run", {
+  evalSteps: open("Run", "every tenth of the run", {
     placeholder: "steps",
     parse: integer(1),
-    help: "steps between validations, each with a checkpoint",
+    help: "steps between validations; each also saves a checkpoint",
   }),
-  patience: open("Run", "off", {
+  earlyStoppingPatience: open("Run", "off", {
     placeholder: "n",
     parse: integer(1),
-    help: "early stopping: ends the run after this many validations without a better loss, and keeps the best",
+    help: "stop after this many validations without improvement, and keep the best weights",
   }),
   loadBestModelAtEnd: given("Run", d.loadBestModelAtEnd, {
     parse: flag,
-    help: "keep the weights with the best validation loss instead of the last ones",
+    help: "save the weights with the best validation loss instead of the last ones",
   }),
   sampleEvery: open("Run", "at the end only", {
     placeholder: "steps",
     parse: integer(1),
-    help: "steps between sample answers, as they would be served; needs memory for the serving engine too",
+    help: "steps between sample answers from the serving engine, which needs memory of its own",
   }),
   reportTo: open("Run", "none", {
     placeholder: "programs",
     parse: reportList,
-    help: "programs whose files are written into --out as the run goes: tensorboard,wandb (to `wandb sync`)",
+    help: "write logs for tensorboard, wandb (upload them with `wandb sync`) or both into --output-dir",
   }),
-  keep: given("Run", d.keep, {
+  saveTotalLimit: given("Run", d.saveTotalLimit, {
     placeholder: "n",
     parse: integer(1),
-    help: "latest checkpoints to keep besides the best",
+    help: "most recent checkpoints to keep, besides the best",
   }),
   resume: given("Run", false, {
     parse: flag,
-    help: "continue the unfinished run in --out, without any other option, or extend a finished one with --model, --data and more --steps",
+    help: "continue the unfinished run in --output-dir, with no other option; or extend a finished one, with --model, --data and more --max-steps",
   }),
-  overwrite: given("Run", false, { parse: flag, help: "replace the result or the unfinished run in --out" }),
+  overwrite: given("Run", false, { parse: flag, help: "replace the result or unfinished run in --output-dir" }),
   dryRun: given("Run", false, {
     parse: flag,
-    help: "read the data, show two rows and an estimate of memory and time; write nothing",
+    help: "read the data, show two rows, estimate memory and time, and write nothing",
   }),
   publish: open("Run", "off", {
     placeholder: "address",
     parse: address,
-    help: "a running server that gets the adapter under the folder's name",
+    help: "upload the adapter to this server, under the name of its folder",
   }),
   apiKeyFile: open("Run", "LORIKEET_API_KEY, if set", {
     placeholder: "file",
     parse: text,
-    help: "a file that holds the API key of the server to publish to",
+    help: "file with the API key for --publish",
   }),
-  json: given("Run", false, { parse: flag, help: "print the results as JSON; all else goes to stderr" }),
+  json: given("Run", false, { parse: flag, help: "print the results as JSON on stdout and everything else on stderr" }),
 } as const satisfies OptionTable;
 
 export type TrainFlags = Settings<typeof trainOptions>;
 
-/** What a configuration file may hold for `train`: its own options and those of the other commands. */
+/** Keys that a config file may hold for `train`: its own options and those of the commands that share the file. */
 export const trainConfigKeys = [...new Set([...configKeys, ...Object.keys(trainOptions).map(flagName)])];
 
-/** The trainer's settings. `model`: what the defaults depend on. */
+/** The trainer's settings. Some defaults depend on the model. */
 export function settingsOf(flags: TrainFlags, model: ModelSize & { readonly maxPositions: number }): TrainSettings {
-  const { rate, length, maxTime, labelTemplate } = flags;
+  const { learningRate, maxLength, labelTemplate } = flags;
   return {
     method: flags.method,
-    baseDtype: flags.baseDtype,
-    rank: flags.rank,
-    alpha: flags.alpha,
-    dropout: flags.dropout,
-    rslora: flags.rslora,
-    dora: flags.dora,
-    loraPlus: flags.loraPlus,
+    dtype: flags.dtype,
+    loraR: flags.loraR,
+    loraAlpha: flags.loraAlpha,
+    loraDropout: flags.loraDropout,
+    useRslora: flags.useRslora,
+    useDora: flags.useDora,
+    loraplusLrRatio: flags.loraplusLrRatio,
     saveDtype: flags.saveDtype,
-    targets: flags.targets,
-    rate: rate ?? defaultRate(flags.method, model),
-    schedule: flags.schedule,
-    rateFloor: flags.rateFloor,
-    warmUp: flags.warmUp,
-    warmUpSteps: flags.warmUpSteps,
-    batch: flags.batch,
-    accumulate: flags.accumulate,
+    targetModules: flags.targetModules,
+    learningRate: learningRate ?? defaultRate(flags.method, model),
+    lrSchedulerType: flags.lrSchedulerType,
+    minLrRate: flags.minLrRate,
+    warmupSteps: flags.warmupSteps,
+    batchSize: flags.batchSize,
+    gradientAccumulationSteps: flags.gradientAccumulationSteps,
     lengthWindow: flags.lengthWindow,
     epochs: flags.epochs,
-    steps: flags.steps,
-    maxTimeMs: maxTime,
-    length: length ?? Math.min(trainDefaults.length, model.maxPositions),
+    maxSteps: flags.maxSteps,
+    maxTimeMs: flags.maxTime,
+    maxLength: maxLength ?? Math.min(trainDefaults.maxLength, model.maxPositions),
     trainOn: flags.trainOn,
     packing: flags.packing,
     gradientCheckpointing: flags.gradientCheckpointing,
     weightDecay: flags.weightDecay,
-    clip: flags.clip,
-    beta1: flags.beta1,
-    beta2: flags.beta2,
-    epsilon: flags.epsilon,
+    maxGradNorm: flags.maxGradNorm,
+    adamBeta1: flags.adamBeta1,
+    adamBeta2: flags.adamBeta2,
+    adamEpsilon: flags.adamEpsilon,
     seed: flags.seed,
-    evalEvery: flags.evalEvery,
-    patience: flags.patience,
-    loadBestModelAtEnd: flags.loadBestModelAtEnd || flags.patience !== null,
-    validShare: flags.validShare,
-    validRows: flags.validRows,
+    evalSteps: flags.evalSteps,
+    earlyStoppingPatience: flags.earlyStoppingPatience,
+    loadBestModelAtEnd: flags.loadBestModelAtEnd || flags.earlyStoppingPatience !== null,
+    validationSplit: flags.validationSplit,
+    maxEvalSamples: flags.maxEvalSamples,
     labelTemplate: labelTemplate.replaceAll("\\n", "\n"),
     beta: flags.beta,
-    keep: flags.keep,
+    saveTotalLimit: flags.saveTotalLimit,
   };
 }

@@ -40,7 +40,7 @@ export function formatHeader(facts: HeaderFacts): string {
   const forms = formsOf(data);
   const leftOut = dropped + shortened > 0 ? `; ${shortened} shortened, ${dropped} without a label dropped` : "";
   const labels = rows.reduce((sum, row) => sum + countLabels(row), 0);
-  const perStep = settings.batch * settings.accumulate;
+  const perStep = settings.batchSize * settings.gradientAccumulationSteps;
   return formatFields([
     ["model", `${checkpoint.names[0]}, ${config.family}, ${formatCount(parameterCount)} parameters`],
     ["base", baseLine(session.base)],
@@ -54,7 +54,7 @@ export function formatHeader(facts: HeaderFacts): string {
       `${session.totalSteps} of ${perStep} ${settings.method === "dpo" ? "pairs" : "rows"}, validation every ${session.validateEvery}`,
     ],
     ...(facts.stepsDone > 0 ? [["resumed", resumedText(facts)] as const] : []),
-    ["rate", `${settings.rate} at its peak${rateText(facts)}`],
+    ["learning rate", `${settings.learningRate} at its peak${rateText(facts)}`],
     ["memory", `about ${formatBytes(estimate.bytes)} of ${formatBytes(facts.memory)} free`],
     [
       "time",
@@ -72,8 +72,8 @@ function resumedText({ session, stepsDone }: HeaderFacts): string {
 }
 
 /** A rate that nobody asked for is explained. */
-function rateText({ settings: { method, rate }, checkpoint: { config } }: HeaderFacts): string {
-  return rate === defaultRate(method, config) ? `, ${rateReason(method, config)}` : "";
+function rateText({ settings: { method, learningRate }, checkpoint: { config } }: HeaderFacts): string {
+  return learningRate === defaultRate(method, config) ? `, ${rateReason(method, config)}` : "";
 }
 
 function baseLine({ dtype, bytes, blocks }: BaseWeights): string {

@@ -1,26 +1,28 @@
-/** The options of a run that resumes: those it was begun with. Says which others may change. */
+/** The options of a resumed run: those that it began with, but for the few that may change. */
 
 import type { Command } from "commander";
 import { readRecord } from "../../train/files/record.js";
 import { RunFolder } from "../../train/files/run-folder.js";
 import { readOptions } from "../options/command-line.js";
+import { formerNames } from "../options/former-names.js";
 import { flagName } from "../options/options.js";
 import { resolveSettings } from "../options/settings.js";
 import { UsageError } from "../usage.js";
+import { withPresentNames } from "./former-run.js";
 import { type TrainFlags, trainConfigKeys, trainOptions } from "./options.js";
 
-/** What may be given anew on `--resume`: it changes nothing that was learned so far. */
+/** May change on `--resume`, since they do not affect the steps already done. */
 const free: readonly string[] = [
   "resume",
-  "out",
+  "outputDir",
   "threads",
   "cacheDir",
   "maxTime",
-  "keep",
+  "saveTotalLimit",
   "reportTo",
   "sampleEvery",
   "loadBestModelAtEnd",
-  "steps",
+  "maxSteps",
   "epochs",
   "publish",
   "apiKeyFile",
@@ -28,19 +30,23 @@ const free: readonly string[] = [
   "config",
 ];
 
-/** The options of a command line, or with `--resume` of the run that it goes on with. Throws a UsageError. */
+/** The options of a command line, or with `--resume` those of the run that it continues. Throws a UsageError. */
 export async function readTrainOptions(
   command: Command,
   environment: Readonly<Record<string, string | undefined>>,
 ): Promise<TrainFlags> {
   const flags: Readonly<Record<string, unknown>> = command.opts();
   if (flags.resume !== true) return readOptions(command, trainOptions, environment, trainConfigKeys);
-  if (typeof flags.out !== "string")
-    throw new UsageError(["--resume needs --out <folder>, the run or the result to go on with."]);
-  const unfinished = await new RunFolder(flags.out).recall();
-  const stored = unfinished ?? (await optionsOfResult(flags.out));
-  if (!stored)
-    throw new UsageError([`There is neither an unfinished run into ${flags.out} nor a result to go on with.`]);
+  const { outputDir } = flags;
+  if (typeof outputDir !== "string") {
+    throw new UsageError(["--resume needs --output-dir <folder>: the folder of the run to continue."]);
+  }
+  const folder = new RunFolder(outputDir);
+  const unfinished = await folder.recall();
+  const found = unfinished ?? (await optionsOfResult(outputDir));
+  if (!found) throw new UsageError([`There is no run to continue in ${outputDir}, neither unfinished nor finished.`]);
+  const record = await readRecord(unfinished ? folder.path : outputDir);
+  const stored = withPresentNames(found, record, commandLineOf(command));
   if (!unfinished) requirePlaces(flags);
   const file = withoutSteps(stored, flags);
   const before = resolveSettings(trainOptions, { flags: {}, environment: {}, file: stored, filePath: "the run" });
@@ -54,8 +60,8 @@ export async function readTrainOptions(
     throw new UsageError(
       changed.map((name) => {
         const key = flagName(name);
-        const began = was[key] === undefined ? "its default" : JSON.stringify(was[key]);
-        return `--${key} was ${began} when this run began and cannot be another now.`;
+        const began = was[key] === undefined ? "not set" : JSON.stringify(was[key]);
+        return `--${key} was ${began} when this run began and cannot change.`;
       }),
     );
   }
@@ -64,7 +70,7 @@ export async function readTrainOptions(
 
 type Stored = Readonly<Record<string, unknown>>;
 
-/** What a result does not tell: where things lay. Its record holds their digests. */
+/** Paths that a finished run does not record. It records digests of what they led to. */
 const untold: readonly string[] = ["model", "data", "initFrom", "chatTemplate", "dataDigest"];
 
 function requirePlaces(flags: Stored): void {
@@ -72,26 +78,32 @@ function requirePlaces(flags: Stored): void {
   if (missing.length === 0) return;
   const given = missing.join(" and ");
   throw new UsageError([
-    `The run into ${String(flags.out)} has finished, and a result does not tell where its model and data lay: give ${given} again.`,
+    `The run into ${String(flags.outputDir)} has finished, and its result does not record the paths of model and data: give ${given} again.`,
   ]);
 }
 
-/** `--epochs` alone counts over the number of steps that the run began with. */
+/** `--epochs` alone overrides the number of steps that the run began with. */
 function withoutSteps(stored: Stored, flags: Stored): Stored {
-  if (flags.epochs === undefined || flags.steps !== undefined) return stored;
-  const { steps: _, ...others } = stored;
+  if (flags.epochs === undefined || flags.maxSteps !== undefined) return stored;
+  const { "max-steps": _, ...others } = stored;
   return others;
 }
 
-/** The options of a run that has ended, as its record tells them; null where there is none. */
+const isOption = (name: string): boolean => name in trainOptions || name in formerNames;
+
+/** What the command line gave, by flag name. */
+const commandLineOf = (command: Command): Stored =>
+  Object.fromEntries(Object.entries(command.opts()).map(([name, value]) => [flagName(name), value]));
+
+/** The options that the record of a finished run holds, by flag name; null without a record. */
 async function optionsOfResult(out: string): Promise<Stored | null> {
   const settings = (await readRecord(out))?.settings;
   if (!settings) return null;
-  const told = Object.entries(settings).filter(([name, value]) => name in trainOptions && value !== null);
-  return Object.fromEntries(told.map(([name, value]) => [flagName(name), value]));
+  const known = Object.entries(settings).filter(([name, value]) => isOption(name) && value !== null);
+  return Object.fromEntries(known.map(([name, value]) => [flagName(name), value]));
 }
 
-/** Options as a configuration file holds them, without those that are not set and those of one call only. */
+/** Options as a config file holds them, without unset ones and those that concern one call only. */
 export function storedOptions(flags: TrainFlags): Record<string, string | number | boolean> {
   const stored: Record<string, string | number | boolean> = {};
   for (const [name, value] of Object.entries(flags)) {

@@ -40,7 +40,7 @@ export function addTrain(program: Command, terminal: Terminal): void {
       if (!shutdown.signal.aborted || error instanceof Quit) throw error;
       const name = await shutdown.requested;
       printLine(terminal.stderr, cancelledLine(name));
-      printLine(terminal.stderr, await stoppedLine(flags.out, terminal));
+      printLine(terminal.stderr, await stoppedLine(flags.outputDir, terminal));
       throw new Quit(signalExitCode(name));
     }
   });
@@ -61,7 +61,7 @@ async function savedLine(folder: RunFolder, terminal: Terminal): Promise<string>
 }
 
 const resumeLine = (out: string, terminal: Terminal): string =>
-  `${commandName(terminal)} train --resume --out ${JSON.stringify(out)}`;
+  `${commandName(terminal)} train --resume --output-dir ${JSON.stringify(out)}`;
 
 /** How the program was called: npx says so to what it runs. */
 const commandName = ({ environment }: Terminal): string =>
@@ -70,15 +70,15 @@ const commandName = ({ environment }: Terminal): string =>
 type Flags = Awaited<ReturnType<typeof readTrainOptions>>;
 
 async function runCommand(flags: Flags, shutdown: Shutdown, terminal: Terminal): Promise<void> {
-  requireGiven(trainOptions, flags, "model", "data", ...(flags.dryRun ? [] : (["out"] as const)));
-  if (flags.publish !== null && flags.out !== null) checkName(basename(flags.out));
+  requireGiven(trainOptions, flags, "model", "data", ...(flags.dryRun ? [] : (["outputDir"] as const)));
+  if (flags.publish !== null && flags.outputDir !== null) checkName(basename(flags.outputDir));
   // Read now: a missing file should not be noticed after hours of training.
   if (flags.publish !== null) readClientKey(flags.apiKeyFile, terminal.environment);
   if (flags.dryRun) {
     await using job = await openJob(flags, terminal, shutdown.signal);
     return await showPlan(job, shutdown, terminal);
   }
-  const { out } = flags;
+  const { outputDir: out } = flags;
   assert(out !== null, "the result has a folder");
   if (flags.resume && flags.overwrite) throw new UsageError(["--resume and --overwrite exclude each other."]);
   const folder = new RunFolder(out);
@@ -114,7 +114,7 @@ const speaker = ({ flags }: TrainJob, terminal: Terminal) => (flags.json ? termi
 async function showPlan(job: TrainJob, shutdown: Shutdown, terminal: Terminal): Promise<void> {
   const estimate = await estimateOf(job, shutdown.signal, terminal);
   const say = speaker(job, terminal);
-  printLine(say, formatHeader({ ...job, estimate, memory: memoryForRun(), out: job.flags.out ?? "(dry run)" }));
+  printLine(say, formatHeader({ ...job, estimate, memory: memoryForRun(), out: job.flags.outputDir ?? "(dry run)" }));
   printWarnings(job.data, terminal.stderr);
   printLine(say, `\n${formatRows(job.data.train, job.model.tokenizer)}`);
   printLine(say, `\ntokens of a row\n${formatLengths(job.data.train)}`);
@@ -229,9 +229,9 @@ function serve(
 ): Promise<Served> {
   return openServed({
     checkpoint,
-    dtype: settings.baseDtype,
+    dtype: settings.dtype,
     threads,
-    maxContext: settings.length,
+    maxContext: settings.maxLength,
     maxBatch: 4,
     adapter,
     ...(flags.cacheDir === null ? {} : { cacheDirectory: flags.cacheDir }),
@@ -267,7 +267,7 @@ async function report(
   if (results) printLine(say, `\n${formatResults(results, state, folder.out, peak)}`);
   const hasDiverged = outcome.end === "diverged";
   if (!hasDiverged && state.best?.step === 0) {
-    const advice = "try a lower --rate, or other data";
+    const advice = "try a lower --learning-rate, or other data";
     printLine(terminal.stderr, `warning: no validation was better than the one before the first step: ${advice}.`);
   }
   const { publish: url, apiKeyFile } = flags;

@@ -187,7 +187,7 @@ function faultMiddleware({ logger, options }: Pick<AppParts, "logger" | "options
       res.destroy();
       return;
     }
-    discardBody(req, res, options.lingerMs);
+    discardBody(req, res, options.lingerTimeoutMs);
     if (fault.code === "draining") res.setHeader("connection", "close");
     // The banner's address, in a browser, of a server with keys.
     const isForReader = req.path === "/" && fault.code === "invalid_api_key" && prefersPage(req);

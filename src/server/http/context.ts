@@ -33,7 +33,7 @@ export interface ContextParts {
   readonly logger: Logger;
   readonly clientAddress: ClientAddressOf;
   readonly metrics: Metrics;
-  readonly options: Pick<ServerOptions, "slowReaderMs">;
+  readonly options: Pick<ServerOptions, "slowReaderTimeoutMs">;
 }
 
 const contexts = new WeakMap<Response, RequestContext>();
@@ -75,11 +75,14 @@ export function contextMiddleware(parts: ContextParts) {
 function watchReader(res: Response, context: RequestContext, { options, metrics }: ContextParts): void {
   res.once("prefinish", () => {
     const giveUp = (): void => {
-      metrics.limited.inc({ limit: "slow-reader" });
-      context.fault ??= slowReaderFault(`did not read the end for ${options.slowReaderMs} ms`, options.slowReaderMs);
+      metrics.limited.inc({ limit: "slow-reader-timeout" });
+      context.fault ??= slowReaderFault(
+        `did not read the end for ${options.slowReaderTimeoutMs} ms`,
+        options.slowReaderTimeoutMs,
+      );
       res.destroy();
     };
-    const timer = setTimeout(giveUp, options.slowReaderMs);
+    const timer = setTimeout(giveUp, options.slowReaderTimeoutMs);
     res.once("close", () => clearTimeout(timer));
   });
 }

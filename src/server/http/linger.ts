@@ -1,14 +1,14 @@
 /** What happens to a body that nobody will read: it is thrown away for a moment, so that the answer can be read, then cut. */
 import type { Request, Response } from "express";
 
-/** Call it before an error is sent. Where the body has not ended, the connection ends with the answer, at the latest after `lingerMs`. */
-export function discardBody(req: Request, res: Response, lingerMs: number): void {
+/** Call it before an error is sent. Where the body has not ended, the connection ends with the answer, at the latest after `lingerTimeoutMs`. */
+export function discardBody(req: Request, res: Response, lingerTimeoutMs: number): void {
   if (!hasBody(req) || req.complete || req.readableEnded || req.destroyed) return;
   res.setHeader("connection", "close");
   req.unpipe();
   req.resume();
   res.once("finish", () => {
-    const timer = setTimeout(() => req.socket.destroy(), lingerMs);
+    const timer = setTimeout(() => req.socket.destroy(), lingerTimeoutMs);
     req.once("close", () => clearTimeout(timer));
   });
 }

@@ -11,7 +11,7 @@ import { jsonPieces } from "./json-pieces.js";
 import { ResponseReader } from "./response-reader.js";
 
 export interface StreamBounds extends PumpBounds {
-  readonly streamKeepAliveMs: number;
+  readonly streamKeepAliveIntervalMs: number;
   readonly privateFolders: readonly string[];
 }
 
@@ -31,7 +31,7 @@ export async function streamAnswer<Request extends GenerationRequest>(
   const sink = new EventSink(res);
   const keepAlive = setInterval(() => {
     if (!res.writableNeedDrain && !sink.isAmidEvent) res.write(": keep-alive\n\n");
-  }, bounds.streamKeepAliveMs);
+  }, bounds.streamKeepAliveIntervalMs);
   try {
     await pumpAnswer(answer, protocol.frames(answer), sink, bounds);
     res.end();

@@ -9,7 +9,7 @@ export interface TurnBounds {
   /** Requests that wait on one connection behind the one that runs; one more closes the connection. */
   readonly maxPipelined: number;
   /** How long a connection stays whose request was answered before all of it had arrived. */
-  readonly lingerMs: number;
+  readonly lingerTimeoutMs: number;
 }
 
 /** The requests of one connection. */
@@ -93,7 +93,7 @@ export class RequestTurns {
 
   /** Bytes that nobody will read hold a connection no longer than it takes to read an answer. */
   #awaitRest(req: IncomingMessage): void {
-    const timer = setTimeout(() => req.socket.destroy(), this.#bounds.lingerMs);
+    const timer = setTimeout(() => req.socket.destroy(), this.#bounds.lingerTimeoutMs);
     req.once("close", () => clearTimeout(timer));
   }
 }

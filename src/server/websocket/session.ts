@@ -54,7 +54,7 @@ export class SocketSession {
     });
     socket.on("error", (error) => deps.logger.debug({ requestId, reason: error.message }, "A WebSocket failed"));
     socket.on("close", () => clearInterval(this.#pinging));
-    this.#pinging = setInterval(() => this.#ping(socket), deps.options.pingMs).unref();
+    this.#pinging = setInterval(() => this.#ping(socket), deps.options.pingIntervalMs).unref();
   }
 
   get running(): number {

@@ -83,7 +83,7 @@ export class Sockets {
     const id = this.#ids.get(req) ?? "";
     const remote = req.socket.remoteAddress;
     logger.info({ requestId: id, method: "WS", path: pathOf(req), status, code, remote }, "request");
-    refuse(socket, fault, options.lingerMs, { "x-request-id": id, ...headers });
+    refuse(socket, fault, options.lingerTimeoutMs, { "x-request-id": id, ...headers });
   }
 
   #refusal(req: IncomingMessage): LorikeetError | null {

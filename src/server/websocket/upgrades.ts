@@ -43,11 +43,11 @@ const withoutOffers = (value: string): string =>
     .join(",")
     .trim();
 
-/** Answers a connection that express does not have, and closes it: at the latest after `lingerMs`, whatever the client does. */
+/** Answers a connection that express does not have, and closes it: at the latest after `lingerTimeoutMs`, whatever the client does. */
 export function refuse(
   socket: Duplex,
   fault: LorikeetError,
-  lingerMs: number,
+  lingerTimeoutMs: number,
   headers: Readonly<Record<string, string>> = {},
 ): void {
   const body = JSON.stringify(openAiError(publicFault(fault, [])));
@@ -61,6 +61,6 @@ export function refuse(
   socket.on("error", () => {});
   socket.end(`${lines.join("\r\n")}\r\n\r\n${body}`);
   socket.resume(); // what is still on its way does not matter, but its end does
-  const timer = setTimeout(() => socket.destroy(), lingerMs);
+  const timer = setTimeout(() => socket.destroy(), lingerTimeoutMs);
   socket.once("close", () => clearTimeout(timer));
 }

@@ -11,9 +11,9 @@ import type { TokenRow } from "./encode.js";
 
 export interface BatchOptions {
   /** Rows of one run of the graph; with pairs, pairs. */
-  readonly batch: number;
+  readonly batchSize: number;
   /** Runs that make a step. */
-  readonly accumulate: number;
+  readonly gradientAccumulationSteps: number;
   readonly seed: number;
   /** Steps whose rows are drawn together and sorted by length: more is less padding, and steps that are less alike. */
   readonly lengthWindow: number;
@@ -72,16 +72,16 @@ export class BatchPlan {
   /** As many in every epoch. */
   #stepsOf(epoch: number): readonly (readonly Run[])[] {
     if (epoch !== this.#epoch) {
-      const { batch, packLength } = this.#options;
+      const { batchSize, packLength } = this.#options;
       const steps = packLength === null ? this.#padded(epoch) : this.#packed(epoch, packLength);
-      this.#steps = steps.map((lines) => slices(lines, batch));
+      this.#steps = steps.map((lines) => slices(lines, batchSize));
       this.#epoch = epoch;
     }
     return this.#steps;
   }
 
   get #stepRows(): number {
-    return this.#options.batch * this.#options.accumulate;
+    return this.#options.batchSize * this.#options.gradientAccumulationSteps;
   }
 
   #padded(epoch: number): Line[][] {

@@ -31,12 +31,12 @@ export interface DataOptions {
   /** Rows of the model's table of embeddings: an id beyond them is a fault. */
   readonly vocabSize: number;
   /** Tokens of the longest row. */
-  readonly length: number;
+  readonly maxLength: number;
   readonly seed: number;
   /** Part of the training rows that validates where the data has no such file. */
-  readonly validShare: number;
+  readonly validationSplit: number;
   /** Rows of validation at most. */
-  readonly validRows: number;
+  readonly maxEvalSamples: number;
   /** `pairs`: preference pairs are wanted, and nothing else; `rows`: no pairs; `both`: whatever there is. */
   readonly wants: "rows" | "pairs" | "both";
   /** Which tokens of a row are learned; the answers unless told otherwise. */
@@ -160,7 +160,7 @@ class Encoder {
     if (example.kind === "label") this.labels.add(example.label);
     const rows = trainOn(await encodeExample(example, place, this.#encoding), part);
     const [first] = rows;
-    if (example.kind === "text" && first && first.ids.length > this.#options.length) {
+    if (example.kind === "text" && first && first.ids.length > this.#options.maxLength) {
       return this.#windows([...first.ids], place);
     }
     this.#count(example.kind);
@@ -182,10 +182,10 @@ class Encoder {
 
   /** A long text in windows of the length, each learned whole: nothing of it is lost. */
   #windows(ids: readonly number[], place: Place): (readonly Item[])[] {
-    const { length } = this.#options;
+    const { maxLength } = this.#options;
     const windows: (readonly Item[])[] = [];
-    for (let at = 0; at < ids.length; at += length) {
-      windows.push(this.#kept([[wholeRow(ids.slice(at, at + length), place)]]));
+    for (let at = 0; at < ids.length; at += maxLength) {
+      windows.push(this.#kept([[wholeRow(ids.slice(at, at + maxLength), place)]]));
     }
     this.#count("text");
     return windows;
@@ -197,13 +197,13 @@ class Encoder {
 
   /** Items cut to the length, without those that have no label left. */
   #kept(items: readonly Item[]): Item[] {
-    const { length } = this.#options;
+    const { maxLength } = this.#options;
     const { bosId } = this.#encoding;
     return items.flatMap((item): Item[] => {
       const [first, second] = item;
       for (const row of item) this.#requireKnown(row);
-      if (item.some(({ ids }) => ids.length > length)) this.#shortened++;
-      const kept: Item = second ? shortenPair([first, second], length, bosId) : [shorten(first, length, bosId)];
+      if (item.some(({ ids }) => ids.length > maxLength)) this.#shortened++;
+      const kept: Item = second ? shortenPair([first, second], maxLength, bosId) : [shorten(first, maxLength, bosId)];
       if (kept.every((row) => countLabels(row) > 0)) return [kept];
       this.#dropped++;
       return [];
@@ -225,21 +225,21 @@ class Encoder {
 function divide(
   train: readonly (readonly Item[])[],
   given: readonly (readonly Item[])[],
-  { seed, validShare, validRows }: DataOptions,
+  { seed, validationSplit, maxEvalSamples }: DataOptions,
 ): { train: readonly Item[]; valid: readonly Item[] } {
   if (given.length > 0) {
     const rows = given.flat();
-    return { train: train.flat(), valid: pick(rows, Math.min(rows.length, validRows), seed).chosen };
+    return { train: train.flat(), valid: pick(rows, Math.min(rows.length, maxEvalSamples), seed).chosen };
   }
   const groups = train.filter((group) => group.length > 0);
-  const count = Math.min(validRows, Math.floor(groups.length * validShare));
+  const count = Math.min(maxEvalSamples, Math.floor(groups.length * validationSplit));
   if (groups.every(([item]) => item?.[0].kind === "text" && item[0].place.line === 1)) {
     const border = groups.length - count;
     return { train: groups.slice(0, border).flat(), valid: groups.slice(border).flat() };
   }
   // A chat that became several rows is on one side whole: its turns say each other's answers.
   const { chosen, others } = pick(groups, count, seed);
-  return { train: others.flat(), valid: chosen.flat().slice(0, validRows) };
+  return { train: others.flat(), valid: chosen.flat().slice(0, maxEvalSamples) };
 }
 
 /** `count` items by chance; both parts keep their order. */

@@ -37,7 +37,7 @@ export function modelCard(name: string, record: RunRecord): string {
     "",
     "## Recipe",
     "",
-    "For `lorikeet train --config`, with `model`, `data` and `out` besides; what is not named is the default.",
+    "For `lorikeet train --config`, along with `model`, `data` and `output-dir`. All other options have their defaults.",
     "",
     fence("yaml", recipe(record)),
     "",
@@ -49,10 +49,10 @@ function summary({ base, settings }: RunRecord): string {
   if (settings.method === "full") {
     return `${parameters} with every weight trained on, by \`lorikeet train\`. transformers and vLLM load this folder too.`;
   }
-  const kind = settings.dora ? "DoRA" : settings.rslora ? "rsLoRA" : "LoRA";
+  const kind = settings.useDora ? "DoRA" : settings.useRslora ? "rsLoRA" : "LoRA";
   const method = settings.method === "dpo" ? " on preferences (DPO)" : "";
-  const readers = settings.dora ? "PEFT loads" : "PEFT and vLLM load";
-  return `A ${kind} adapter of rank ${settings.rank} for ${parameters}, trained over its ${base.dtype} weights by \`lorikeet train\`${method}. ${readers} this folder too.`;
+  const readers = settings.useDora ? "PEFT loads" : "PEFT and vLLM load";
+  return `A ${kind} adapter of rank ${settings.loraR} for ${parameters}, trained over its ${base.dtype} weights by \`lorikeet train\`${method}. ${readers} this folder too.`;
 }
 
 function resultLines(results: RunResults, { data, settings }: RunRecord): string[] {
@@ -65,7 +65,7 @@ function resultLines(results: RunResults, { data, settings }: RunRecord): string
           "",
         ]
       : []),
-    `${endings[results.ended] ?? results.ended} after ${results.steps} steps of ${settings.batch * settings.accumulate} ${settings.method === "dpo" ? "pairs" : "rows"}; the weights of step ${results.kept_step} are kept: ${tokensText(results)}.${servedText(results)}`,
+    `${endings[results.ended] ?? results.ended} after ${results.steps} steps of ${settings.batchSize * settings.gradientAccumulationSteps} ${settings.method === "dpo" ? "pairs" : "rows"}; the weights of step ${results.kept_step} are kept: ${tokensText(results)}.${servedText(results)}`,
     "",
   ];
 }
@@ -137,22 +137,30 @@ function dataLine({ data, init_from: start }: RunRecord): string {
 
 /** What says nothing where every weight is trained. */
 const ofAdapters: readonly string[] = [
-  "rank",
-  "alpha",
-  "dropout",
-  "rslora",
-  "dora",
-  "loraPlus",
-  "targets",
+  "loraR",
+  "loraAlpha",
+  "loraDropout",
+  "useRslora",
+  "useDora",
+  "loraplusLrRatio",
+  "targetModules",
   "saveDtype",
 ];
 
 /** The options of the run as a configuration file holds them: what is usual is left out, but for what decides the most. */
 function recipe({ settings, data }: RunRecord): string[] {
-  const always: readonly string[] = ["rank", "alpha", "rate", "batch", "accumulate", "length", "seed"];
+  const always: readonly string[] = [
+    "loraR",
+    "loraAlpha",
+    "learningRate",
+    "batchSize",
+    "gradientAccumulationSteps",
+    "maxLength",
+    "seed",
+  ];
   const isTold = ([name, value]: [string, unknown]): boolean => {
     if (value === null || (settings.method === "full" && ofAdapters.includes(name))) return false;
-    if (name === "epochs") return settings.steps === null;
+    if (name === "epochs") return settings.maxSteps === null;
     if (name === "beta" && settings.method !== "dpo") return false;
     return always.includes(name) || String(value) !== String(trainDefaults[name as keyof typeof trainDefaults]);
   };

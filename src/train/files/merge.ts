@@ -44,7 +44,10 @@ export async function mergeAdapter(options: MergeOptions): Promise<Merged> {
   const isFree = names === null ? (await orMissing(stat(out))) === null : names.length === 0;
   if (!isFree && !options.overwrite) throw inTheWay(out, "exists already; --overwrite replaces it.");
   if (!isFree && !names?.includes("config.json")) {
-    throw inTheWay(out, "is not a checkpoint (it has no config.json), and is not replaced: choose another --out.");
+    throw inTheWay(
+      out,
+      "is not a checkpoint (it has no config.json), and is not replaced: choose another --output-dir.",
+    );
   }
   const { sites } = await loadAdapter(options.adapter, targetModules(checkpoint.config));
   const draft = join(dirname(out), `.${basename(out)}.merging`);
@@ -71,7 +74,7 @@ export async function mergeAdapter(options: MergeOptions): Promise<Merged> {
 }
 
 const inTheWay = (out: string, why: string): LorikeetError =>
-  new LorikeetError("conflict", `${out} ${why}`, { param: "--out", found: out });
+  new LorikeetError("conflict", `${out} ${why}`, { param: "--output-dir", found: out });
 
 function mergedTensor(
   location: TensorLocation,

@@ -72,7 +72,7 @@ export class RunFolder {
         ? ` It was begun on another machine or in another container: if it is gone, delete ${folder}.`
         : "";
       const message = `Another process is training into ${this.out}; one run at a time can.${where}`;
-      throw new LorikeetError("conflict", message, { param: "--out", found: this.out, cause });
+      throw new LorikeetError("conflict", message, { param: "--output-dir", found: this.out, cause });
     }
   }
 
@@ -92,7 +92,7 @@ export class RunFolder {
     const [result, run] = [await exists(this.out), await exists(this.path)];
     if (mode === "overwrite") {
       if (!result || (await isResult(this.out))) return;
-      const why = `${this.out} is not the result of a run (it has no ${recordFile}), and is not replaced: choose another --out.`;
+      const why = `${this.out} is not the result of a run (it has no ${recordFile}), and is not replaced: choose another --output-dir.`;
       throw conflict(why, this.out);
     }
     if (mode === "resume") {
@@ -179,5 +179,5 @@ const nothingToResume = (out: string): LorikeetError =>
   conflict(`There is neither an unfinished run into ${out} nor a result with checkpoints to resume from.`, out);
 
 function conflict(message: string, found: string): LorikeetError {
-  return new LorikeetError("conflict", message, { param: "--out", found });
+  return new LorikeetError("conflict", message, { param: "--output-dir", found });
 }

@@ -1,4 +1,4 @@
-/** Rates over steps, as functions of the number of steps done. */
+/** Learning rate schedules: functions of the number of steps done. */
 
 export type Schedule = (step: number) => number;
 
@@ -20,7 +20,7 @@ export function linear(rate: number, steps: number, floor = 0): Schedule {
   return (step) => rate * (1 - (1 - floor) * Math.min(step / Math.max(steps - 1, 1), 1));
 }
 
-/** Rises in `steps` equal stairs to the start of `then`, which follows; the first step is not lost on a rate of zero. */
-export function warmUp(steps: number, then: Schedule): Schedule {
+/** Rises linearly over `steps` to the start of `then`, which follows. The first step already has a rate above zero. */
+export function withWarmup(steps: number, then: Schedule): Schedule {
   return (step) => (step < steps ? (then(0) * (step + 1)) / (steps + 1) : then(step - steps));
 }
