@@ -8,8 +8,7 @@ type Item = NonNullable<unknown> | null;
 /** The item at an index. Throws when there is none. */
 export function at<T extends Item>(list: ArrayLike<T>, index: number): T {
   const item = list[index];
-  // The message is built only where it is needed: this is called for every item of long lists.
-  if (item === undefined) assert(false, `no item at index ${index} of a list of ${list.length}`);
+  if (item === undefined) missing(list, index);
   return item;
 }
 
@@ -28,4 +27,36 @@ export function only<T extends Item>(list: ArrayLike<T>): T {
 export function zip<A extends Item, B extends Item>(a: ArrayLike<A>, b: ArrayLike<B>): [A, B][] {
   assert(a.length === b.length, `lists of ${a.length} and ${b.length} items cannot be zipped`);
   return Array.from({ length: a.length }, (_, index) => [at(a, index), at(b, index)]);
+}
+
+/**
+ * `at` for the inner loops over typed arrays. A function for each type stays monomorphic, so that it is inlined and costs what the
+ * bare read costs.
+ */
+export function float32At(list: Float32Array, index: number): number {
+  const item = list[index];
+  if (item === undefined) missing(list, index);
+  return item;
+}
+
+export function float64At(list: Float64Array, index: number): number {
+  const item = list[index];
+  if (item === undefined) missing(list, index);
+  return item;
+}
+
+export function int32At(list: Int32Array, index: number): number {
+  const item = list[index];
+  if (item === undefined) missing(list, index);
+  return item;
+}
+
+export function uint32At(list: Uint32Array, index: number): number {
+  const item = list[index];
+  if (item === undefined) missing(list, index);
+  return item;
+}
+
+function missing(list: ArrayLike<unknown>, index: number): never {
+  assert(false, `no item at index ${index} of a list of ${list.length}`);
 }

@@ -5,7 +5,8 @@ import type { KvView } from "./kv-cache.js";
 
 export class BoundInputs {
   readonly binding: Binding;
-  readonly #last = new Map<string, Tensor>();
+  readonly #inputs = new Map<string, Tensor>();
+  readonly #outputs = new Map<string, Tensor>();
   #cache: KvView | null = null;
 
   constructor(binding: Binding) {
@@ -13,31 +14,31 @@ export class BoundInputs {
   }
 
   input(name: string, tensor: Tensor): void {
-    if (this.#last.get(name) === tensor) return;
+    if (this.#inputs.get(name) === tensor) return;
     this.binding.input(name, tensor);
-    this.#last.set(name, tensor);
+    this.#inputs.set(name, tensor);
   }
 
-  /** Binds a tensor of this step alone, and lets go of the last step's. */
+  /** Binds a tensor of this step alone, and disposes of the last step's. */
   fresh(name: string, tensor: Tensor): void {
-    const last = this.#last.get(name);
+    const previous = this.#inputs.get(name);
     this.input(name, tensor);
-    last?.[Symbol.dispose]();
+    previous?.[Symbol.dispose]();
   }
 
   output(name: string, tensor: Tensor): void {
-    const key = `>${name}`;
-    if (this.#last.get(key) === tensor) return;
+    if (this.#outputs.get(name) === tensor) return;
     this.binding.output(name, tensor);
-    this.#last.set(key, tensor);
+    this.#outputs.set(name, tensor);
   }
 
+  /** Binds the same memory as past and as present. */
   cache(view: KvView): void {
     if (this.#cache === view) return;
     this.#cache = view;
-    for (const [name, tensor] of view.entries) {
-      this.binding.input(`past.${name}`, tensor);
-      this.binding.output(`present.${name}`, tensor);
+    for (const { past, present, tensor } of view) {
+      this.binding.input(past, tensor);
+      this.binding.output(present, tensor);
     }
   }
 }

@@ -2,7 +2,9 @@
  * The step loop: admit, plan, run, commit. Sequences join and leave between any two steps; whatever ends one passes
  * through `#finish`, which returns everything it held.
  */
+
 import { assert, LorikeetError } from "../base/errors.js";
+import { at } from "../base/list.js";
 import { type Logger, silent } from "../base/log.js";
 import { Admission } from "./admission.js";
 import type { EngineParts } from "./parts.js";
@@ -214,11 +216,12 @@ export class ContinuousEngine implements Engine {
   #score(sequence: Sequence, chunk: Chunk, logits: Float32Array): void {
     const { vocabSize } = this.#parts;
     const { request, promptLogprobs } = sequence;
+    assert(promptLogprobs && request.promptLogprobs !== null, "a prompt is scored where that was asked for");
     for (let i = 0; i < chunk.tokens; i++) {
       const next = request.promptIds[chunk.start + i + 1];
       if (next === undefined) break;
       const row = logits.subarray(i * vocabSize, (i + 1) * vocabSize);
-      promptLogprobs?.push(this.#sampler.tokenLogprob(row, next, request.promptLogprobs ?? 0));
+      promptLogprobs.push(this.#sampler.tokenLogprob(row, next, request.promptLogprobs));
     }
   }
 
@@ -256,7 +259,7 @@ export class ContinuousEngine implements Engine {
     const sequence = this.#slots.owner(slot);
     if (!sequence) return { token: 0, length: 0, adapter: null };
     if (!live) return { token: 0, length: sequence.computed, adapter: null };
-    return { token: sequence.tokens[sequence.computed] ?? 0, length: sequence.computed, adapter: sequence.hold };
+    return { token: at(sequence.tokens, sequence.computed), length: sequence.computed, adapter: sequence.hold };
   }
 
   /** Samples a row's next token and ends the sequence if that is the last. */

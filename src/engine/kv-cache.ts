@@ -1,4 +1,5 @@
 /** Keys and values of all slots: one buffer a layer and kind, written in place by the attention kernel. */
+import { cacheKinds, pastInput, presentOutput } from "../model/serving/cache-names.js";
 import { Tensor } from "../runtime/tensor.js";
 
 export interface KvShape {
@@ -10,10 +11,15 @@ export interface KvShape {
   readonly headDim: number;
 }
 
-export interface KvView {
-  /** `past.{layer}.{kind}`'s suffix, with the tensor to bind as past and present. */
-  readonly entries: readonly (readonly [string, Tensor<"float32">])[];
+/** Keys or values of one layer, to be bound as the graph's past and as its present. */
+export interface KvBuffer {
+  readonly past: string;
+  readonly present: string;
+  readonly tensor: Tensor<"float32">;
 }
+
+/** The buffers of some slots. */
+export type KvView = readonly KvBuffer[];
 
 /** Rows of up to this many tokens are padded behind the last one. */
 const padding = 8;
@@ -33,25 +39,27 @@ export const kvBytesPerToken = (shape: Omit<KvShape, "slots" | "capacity">): num
 
 export class KvCache {
   readonly #shape: KvShape;
-  readonly #buffers = new Map<string, Tensor<"float32">>();
+  readonly #buffers: KvView;
   readonly #views = new Map<string, KvView>();
 
   constructor(shape: KvShape) {
     this.#shape = shape;
     const { slots, kvHeads, capacity, headDim } = shape;
-    for (let layer = 0; layer < shape.layers; layer++) {
-      for (const kind of ["key", "value"]) {
-        this.#buffers.set(`${layer}.${kind}`, Tensor.zeros("float32", [slots, kvHeads, capacity, headDim]));
-      }
-    }
+    this.#buffers = Array.from({ length: shape.layers }, (_, layer) =>
+      cacheKinds.map((kind) => ({
+        past: pastInput(layer, kind),
+        present: presentOutput(layer, kind),
+        tensor: Tensor.zeros("float32", [slots, kvHeads, capacity, headDim]),
+      })),
+    ).flat();
   }
 
-  /** Slots [first, first + rows), sharing memory. Views are made once. */
+  /** Slots [first, first + rows), sharing memory. Views are built once. */
   view(first: number, rows: number): KvView {
     const key = `${first}+${rows}`;
     let view = this.#views.get(key);
     if (!view) {
-      view = { entries: [...this.#buffers].map(([name, tensor]) => [name, tensor.rows(first, rows)] as const) };
+      view = this.#buffers.map((buffer) => ({ ...buffer, tensor: buffer.tensor.rows(first, rows) }));
       this.#views.set(key, view);
     }
     return view;
@@ -60,7 +68,7 @@ export class KvCache {
   /** Copies the first `tokens` tokens of a slot to another. */
   copy(from: number, to: number, tokens: number): void {
     const { kvHeads, capacity, headDim } = this.#shape;
-    for (const { data } of this.#buffers.values()) {
+    for (const { data } of this.#buffers.map(({ tensor }) => tensor)) {
       for (let head = 0; head < kvHeads; head++) {
         const source = (from * kvHeads + head) * capacity * headDim;
         const target = (to * kvHeads + head) * capacity * headDim;

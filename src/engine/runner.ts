@@ -1,6 +1,8 @@
 /** Runs prefill chunks and decode steps: fills the inputs, binds what changed, calls the session. Knows no request. */
+
 import type { HostAdapter } from "../adapter/types.js";
 import { assert } from "../base/errors.js";
+import { at } from "../base/list.js";
 import { serializeGraph } from "../graph/serialize.js";
 import type { Graph } from "../graph/types.js";
 import {
@@ -166,16 +168,16 @@ export class Runner {
     const { variant } = step;
     const bound = this.#bound(variant, "decode");
     const longest = Math.max(...rows.map((row) => row.length));
-    const ids = this.#ints("ids", count, (i) => (rows[i] as DecodeRow).token);
+    const ids = this.#ints("ids", count, (i) => at(rows, i).token);
     this.#bindTokens(bound, ids, [count, 1], longest + 1);
     bound.input(
       "seqlens_k",
-      this.#ints("lengths", count, (i) => (rows[i] as DecodeRow).length),
+      this.#ints("lengths", count, (i) => at(rows, i).length),
     );
     if (this.#learnedPositions)
       bound.input(
         "positions",
-        this.#ints("positions", count, (i) => (rows[i] as DecodeRow).length),
+        this.#ints("positions", count, (i) => at(rows, i).length),
       );
     bound.input(
       "logit_rows",
@@ -196,7 +198,7 @@ export class Runner {
     const step = this.#variantFor(adapters, bank);
     const { variant } = step;
     const bound = this.#bound(variant, "prefill");
-    const ids = this.#ints("ids", count, (i) => chunk.tokens[Math.min(i, real - 1)] as number);
+    const ids = this.#ints("ids", count, (i) => at(chunk.tokens, Math.min(i, real - 1)));
     this.#bindTokens(bound, ids, [1, count], chunk.start + count);
     bound.input(
       "seqlens_k",
@@ -234,7 +236,11 @@ export class Runner {
       if (!exact || (adapters.length > 1 && rank <= oneSum)) mode = rank <= tileColumns ? "single" : "tiled";
     }
     const dora = hasGains(adapters);
-    if (!dora && !inBlocks) return { mode, variant: this.#variants.get(mode) as Variant, classes, inBlocks };
+    if (!dora && !inBlocks) {
+      const variant = this.#variants.get(mode);
+      assert(variant, `there is a session for the mode ${mode}`);
+      return { mode, variant, classes, inBlocks };
+    }
     // A small adapter in a class of larger ones may lack the session for one adapter of that rank: a class does as well.
     if (!this.#special.has(specialKey(mode, { dora, inBlocks }))) mode = classes.length;
     const variant = this.#special.get(specialKey(mode, { dora, inBlocks }));
@@ -308,8 +314,8 @@ export class Runner {
     const used = own.filter((place) => place >= 0);
     const first = Math.min(...used);
     const count = Math.max(...used) - first + 1;
-    for (const [name, tensor] of bank.memory(rankClass).view(first, count, inBlocks)) {
-      bound.input(`${name}.${slot}`, tensor);
+    for (const [name, tensor] of bank.memory(rankClass).view(first, count, { rankClass: slot, inBlocks })) {
+      bound.input(name, tensor);
     }
     const rows = own.map((place) => (place < 0 ? -1 : place - first));
     const bind = (axis: AdapterAxis, taken: readonly number[]): void =>
@@ -341,12 +347,12 @@ export class Runner {
 
   /** Rows of the one logits buffer, which grows to what was asked for most. */
   #logitsOf(rows: number, vocabSize: number): Tensor<"float32"> {
-    if ((this.#logits[0]?.data.buffer.byteLength ?? 0) < rows * vocabSize * 4) {
+    if (this.#logits.length < rows) {
       const size = Math.max(rows, this.#options.maxRows);
       const whole = Tensor.zeros("float32", [size, vocabSize]);
       this.#logits = Array.from({ length: size }, (_, i) => whole.rows(0, i + 1));
     }
-    return this.#logits[rows - 1] as Tensor<"float32">;
+    return at(this.#logits, rows - 1);
   }
 
   #ints(name: string, count: number, value: (i: number) => number): Tensor<"int32"> {

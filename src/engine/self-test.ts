@@ -1,6 +1,8 @@
 /** What this CPU's kernels promise, measured at start: does a row's result depend on its neighbours or on chunking? */
+
 import type { HostAdapter, HostSite } from "../adapter/types.js";
 import { assert } from "../base/errors.js";
+import { at } from "../base/list.js";
 import type { SiteGroup } from "../model/serving/adapters.js";
 import { AdapterBank, type BankHold } from "./adapters/bank.js";
 import { placeBytes } from "./adapters/bank-class.js";
@@ -45,12 +47,13 @@ export async function selfTest(runner: Runner, cache: KvCache, limits: SelfTestL
   let [rowsIndependent, chunksEqual] = [true, true];
   // The base comes last: its step is the one whose time is kept.
   for (const adapter of [...holds, null]) {
+    const neighbours = [adapter, ...holds, null];
     const whole = (await prefill(0, 0, prompt, adapter)).slice();
     const half = (length / 2) & ~1;
     await prefill(0, 0, prompt.slice(0, half), adapter);
     chunksEqual &&= sameBits(whole, await prefill(0, half, prompt.slice(half), adapter));
 
-    const row = { token: prompt[0] ?? 0, length, adapter };
+    const row = { token: at(prompt, 0), length, adapter };
     const alone = limits.evenRows ? [row, { token: 0, length: 0, adapter: null }] : [row];
     await decode(alone);
     const decodeStarted = performance.now();
@@ -61,7 +64,7 @@ export async function selfTest(runner: Runner, cache: KvCache, limits: SelfTestL
       const others = Array.from({ length: rows - 1 }, (_, i) => ({
         token: i + 1,
         length: length - 1 - i,
-        adapter: [adapter, ...holds, null][(i + rows) % (holds.length + 2)] ?? null,
+        adapter: at(neighbours, (i + rows) % neighbours.length),
       }));
       rowsIndependent &&= sameBits(expected, (await decode([row, ...others])).subarray(0, vocabSize));
     }

@@ -27,14 +27,16 @@ export class Slots<T> {
     this.#owners[slot] = null;
   }
 
+  /** null for a free slot, and past the last one: a step may be padded with a row of no slot. */
   owner(slot: number): T | null {
     return this.#owners[slot] ?? null;
   }
 
   /** Gives `to`, a free slot, to the owner of `from`. */
   move(from: number, to: number): void {
-    assert(this.owner(from) !== null && this.#owners[to] === null, `slot ${from} moves to ${to}, which is free`);
-    this.#owners[to] = this.#owners[from] ?? null;
+    const owner = this.owner(from);
+    assert(owner !== null && this.#owners[to] === null, `slot ${from} moves to ${to}, which is free`);
+    this.#owners[to] = owner;
     this.#owners[from] = null;
   }
 

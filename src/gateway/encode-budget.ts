@@ -2,7 +2,7 @@
  * The characters of requests that wait to be tokenized, bounded over all and shared out by connection: when there is no room, the
  * newest request of the connection that holds most gives way to one that holds less. Tokenizes nothing.
  */
-import { LorikeetError } from "../base/errors.js";
+import { assert, LorikeetError } from "../base/errors.js";
 
 interface Reservation {
   readonly connection: object;
@@ -71,7 +71,9 @@ export class EncodeBudget {
     if (!this.#reservations.delete(reservation)) return;
     const { connection, characters } = reservation;
     this.#characters -= characters;
-    const held = (this.#held.get(connection) ?? 0) - characters;
+    const before = this.#held.get(connection);
+    assert(before !== undefined && before >= characters, "a reservation is part of what its connection holds");
+    const held = before - characters;
     if (held > 0) this.#held.set(connection, held);
     else this.#held.delete(connection);
   }

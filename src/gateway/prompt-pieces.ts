@@ -1,4 +1,5 @@
 /** A prompt's text and tokens as an echo returns them. */
+import { at } from "../base/list.js";
 import type { TokenLogprob } from "../engine/types.js";
 import { characterCount } from "../text/characters.js";
 import type { Tokenizer } from "../text/types.js";
@@ -15,17 +16,17 @@ export function promptPieces(
   // The text as it was written has the special tokens that it was written with, and none that the tokenizer added.
   const stream = tokenizer?.stream([], { keepSpecialTokens: text === null && keepsSpecialTokens }) ?? null;
   let spelled = "";
-  let at = 0;
+  let position = 0;
   let offset = 0;
   const tokens = ids.map((id, index) => {
-    const token = { id, offset, logprob: logprobs[index] ?? null };
+    const token = { id, offset, logprob: logprobs.length === 0 ? null : at(logprobs, index) };
     const piece = stream?.push(id) ?? "";
     spelled += piece;
     if (text === null) offset += characterCount(piece);
     else {
-      const next = behindSpecial(text, follow(text, at, piece), tokenizer?.specialText(id) ?? null);
-      offset += characterCount(text.slice(at, next));
-      at = next;
+      const next = behindSpecial(text, follow(text, position, piece), tokenizer?.specialText(id) ?? null);
+      offset += characterCount(text.slice(position, next));
+      position = next;
     }
     return token;
   });

@@ -1,5 +1,5 @@
 /** Prompts into token ids, with a bound on characters before any work is done. Knows no engine. */
-import { LorikeetError } from "../base/errors.js";
+import { assert, LorikeetError } from "../base/errors.js";
 import type { Tokenizer } from "../text/types.js";
 import type { ChatInput, GenerationRequest, Prompt, Truncation } from "./requests.js";
 
@@ -94,11 +94,11 @@ export async function encodePrompts(
       add({ ids: prompt.ids, text: null });
       continue;
     }
-    const encoding = context.tokenizer?.encode(prompt.text, { addSpecialTokens, signal, connection });
-    const ids =
-      (await encoding?.catch((error: unknown) => {
-        throw signal.aborted ? signal.reason : error;
-      })) ?? [];
+    assert(context.tokenizer, "a text is refused where there is no tokenizer");
+    const encoding = context.tokenizer.encode(prompt.text, { addSpecialTokens, signal, connection });
+    const ids = await encoding.catch((error: unknown) => {
+      throw signal.aborted ? signal.reason : error;
+    });
     add({ ids: ids.length > 0 || allowsEmpty ? ids : emptyPrompt(context.bosId), text: prompt.text });
     characters += prompt.text.length;
     if (characters < charactersPerTurn) continue;

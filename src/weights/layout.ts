@@ -4,6 +4,7 @@
  */
 
 import { assert, LorikeetError } from "../base/errors.js";
+import { at } from "../base/list.js";
 import type { TensorLocation } from "../model/types.js";
 import type { WeightForm } from "../model/weights.js";
 import { type Dtype, dtypeSizes } from "../tensor/dtype.js";
@@ -83,11 +84,18 @@ export function resolveWeight(
   }
   const isJoinable = entry.form !== "raw" && (!entry.transposed || entry.rounded !== undefined);
   assert(sources.length === 1 || isJoinable, `"${name}" cannot be joined`);
-  const length = sources.reduce((sum, { shape }) => sum + (shape[0] ?? 1), 0);
-  const shape = first.shape.length === 0 ? [] : [length, ...first.shape.slice(1)];
-  const [one = 1, two = 1] = shape;
-  const [rows, columns] = !isMatrix ? [elementCount(shape), 1] : entry.transposed ? [two, one] : [one, two];
+  const shape = joinedShape(sources);
+  if (!isMatrix) return { name, entry, sources, shape, rows: elementCount(shape), columns: 1 };
+  const [one, two] = [at(shape, 0), at(shape, 1)];
+  const [rows, columns] = entry.transposed ? [two, one] : [one, two];
   return { name, entry, sources, shape, rows, columns };
+}
+
+/** Of tensors joined along their first axis; a scalar stays one. */
+function joinedShape(sources: readonly TensorLocation[]): number[] {
+  const [first] = sources;
+  if (!first || first.shape.length === 0) return [];
+  return [sources.reduce((sum, { shape }) => sum + at(shape, 0), 0), ...first.shape.slice(1)];
 }
 
 /** Whether the checkpoint's own bytes serve, so that nothing is written. */

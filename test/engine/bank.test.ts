@@ -48,7 +48,7 @@ function assertHolds(bank: AdapterBank, hold: BankHold, adapter: HostAdapter): v
   const gains = new Map(bank.gains.inputs());
   assert.equal(hold.gain !== null, adapter.dora);
   for (const { key, inFeatures, parts } of groups) {
-    const a = tensors.get(`lora_A.${key}`)?.data;
+    const a = tensors.get(`lora_A.${key}.0`)?.data;
     assert.equal(a?.length, inFeatures * rank * parts.length);
     for (const [p, { path, outFeatures }] of parts.entries()) {
       const site = adapter.sites.get(path);
@@ -66,7 +66,7 @@ function assertHolds(bank: AdapterBank, hold: BankHold, adapter: HostAdapter): v
           ?.data.subarray(hold.gain * outFeatures, (hold.gain + 1) * outFeatures);
         assert.deepEqual(gain, site?.gain ?? new Float32Array(outFeatures), `${adapter.digest}: gains of ${path}`);
       }
-      const b = tensors.get(`lora_B.${path}`)?.data;
+      const b = tensors.get(`lora_B.${path}.0`)?.data;
       assert.equal(b?.length, rank * outFeatures);
       const values = site ? widen(site.b, site.dtype) : new Float32Array(0);
       for (let i = 0; i < rank * outFeatures; i++) {

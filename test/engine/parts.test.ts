@@ -126,7 +126,7 @@ test("slots: the lowest free first, moved, released once, and they add up", () =
 test("KvCache.copy takes the first tokens of every layer, kind and head, and nothing else", () => {
   const shape = { layers: 2, slots: 3, kvHeads: 2, capacity: 5, headDim: 2 };
   const cache = new KvCache(shape);
-  const data = () => cache.view(0, 3).entries.map(([, tensor]) => tensor.data);
+  const data = () => cache.view(0, 3).map(({ tensor }) => tensor.data);
   let next = 1;
   for (const buffer of data()) for (let i = 0; i < buffer.length; i++) buffer[i] = next++;
   const before = data().map((buffer) => [...buffer]);
@@ -139,8 +139,8 @@ test("KvCache.copy takes the first tokens of every layer, kind and head, and not
     }
   }
   assert.deepEqual(
-    cache.view(1, 2).entries.map(([name, { shape: own }]) => [name, own]),
-    ["0.key", "0.value", "1.key", "1.value"].map((name) => [name, [2, 2, 5, 2]]),
+    cache.view(1, 2).map(({ past, present, tensor }) => [past, present, tensor.shape]),
+    ["0.key", "0.value", "1.key", "1.value"].map((name) => [`past.${name}`, `present.${name}`, [2, 2, 5, 2]]),
   );
   assert.equal(cache.view(1, 2), cache.view(1, 2), "views are made once");
   assert.equal(cache.bytesPerToken, 2 * 2 * 2 * 2 * 4);

@@ -150,17 +150,17 @@ export class FakeRunner {
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 function slotOf(cache: KvCache, slot: number): Float32Array {
-  const entry = cache.view(slot, 1).entries[0];
-  assert.ok(entry);
-  return entry[1].data;
+  const [keys] = cache.view(slot, 1);
+  assert.ok(keys);
+  return keys.tensor.data;
 }
 
 function markerOf(bank: AdapterBank, hold: DecodeRow["adapter"]): number {
   if (!hold) return 0;
   for (const [name, tensor] of bank.memory(hold.rankClass).view(hold.place, 1)) {
-    if (name === "lora_B.q") return tensor.data[0] ?? Number.NaN;
+    if (name === "lora_B.q.0") return tensor.data[0] ?? Number.NaN;
   }
-  throw new Error("the bank has lora_B.q");
+  throw new Error("the bank has lora_B.q.0");
 }
 
 export interface RigOptions {

@@ -1,6 +1,8 @@
 /** One rank class of the adapter bank: a stack of places, each holding one adapter padded to the class's rank, in fp32. */
+
 import type { HostAdapter, HostSite } from "../../adapter/types.js";
 import { assert } from "../../base/errors.js";
+import { at, float32At, last } from "../../base/list.js";
 import { loraA, loraB, type SiteGroup } from "../../model/serving/adapters.js";
 import { blocksOf, tilesOf } from "../../model/serving/rank-tiles.js";
 import { Tensor } from "../../runtime/tensor.js";
@@ -16,13 +18,17 @@ export function placeBytes(groups: readonly SiteGroup[], rank: number): number {
   return elements * 4;
 }
 
+/** Names an input of the graph for the class that a step has in one of its places for classes. */
+type InputName = (rankClass: number) => string;
+
 interface Stack {
+  readonly input: InputName;
   readonly tensor: Tensor<"float32">;
   /** Elements of one place. */
   readonly stride: number;
 }
 
-/** A tensor of one place: the module path's name, and which part of the stack it is. */
+/** A tensor of one place: the name of its input in the graphs for one adapter, and which part of the stack it is. */
 interface Piece {
   readonly name: string;
   readonly stack: Stack;
@@ -62,38 +68,42 @@ export class BankClass {
   #addGroup({ key, inFeatures, parts }: SiteGroup): void {
     const { places, rank } = this;
     const { tiles, columns } = tilesOf(rank);
-    const a = this.#stack(loraA(key, 0), [places, parts.length, tiles, inFeatures, columns]);
+    const a = this.#stack((rankClass) => loraA(key, rankClass), [places, parts.length, tiles, inFeatures, columns]);
     const shape = tiles === 1 ? [inFeatures, columns] : [tiles, inFeatures, columns];
     for (const [i, { path, outFeatures }] of parts.entries()) {
       this.#pieces.push({ name: loraA(path, 0), stack: a, start: i * inFeatures * rank, shape });
-      const b = this.#stack(loraB(path, 0), [places, 1, rank, outFeatures]);
+      const b = this.#stack((rankClass) => loraB(path, rankClass), [places, 1, rank, outFeatures]);
       this.#pieces.push({ name: loraB(path, 0), stack: b, start: 0, shape: [rank, outFeatures] });
     }
   }
 
-  #stack(name: string, shape: readonly [number, ...number[]]): Stack {
+  #stack(input: InputName, shape: readonly [number, ...number[]]): Stack {
     const stride = shape.slice(1).reduce((product, size) => product * size, 1);
-    const stack = { tensor: Tensor.zeros("float32", shape), stride };
-    this.#stacks.set(name, stack);
+    const stack = { input, tensor: Tensor.zeros("float32", shape), stride };
+    this.#stacks.set(input(0), stack);
     return stack;
   }
 
-  /** Places [first, first + count) of every input, named without the class suffix; `inBlocks` in the shapes that those graphs take. */
-  *view(first: number, count: number, inBlocks = false): IterableIterator<readonly [string, Tensor<"float32">]> {
+  /** Places [first, first + count) of every input, named as that class of the graph; `inBlocks` in the shapes that those graphs take. */
+  *view(
+    first: number,
+    count: number,
+    { rankClass = 0, inBlocks = false }: { readonly rankClass?: number; readonly inBlocks?: boolean } = {},
+  ): IterableIterator<readonly [string, Tensor<"float32">]> {
     const { blocks, width } = blocksOf(this.rank);
-    for (const [name, { tensor }] of this.#stacks) {
+    for (const [name, { input, tensor }] of this.#stacks) {
       const make = (): Tensor<"float32"> => {
         const rows = tensor.rows(first, count);
         if (!inBlocks) return rows;
-        const [places = 0, ...rest] = rows.shape;
-        const [parts = 0, tiles = 0, inFeatures = 0, columns = 0] = rest;
+        // A's [places, parts, tiles, in, columns] or B's [places, 1, rank, out].
+        const { shape: own } = rows;
         const shape =
-          rest.length === 4
-            ? [places, parts, blocks, tiles / blocks, inFeatures, columns]
-            : [places, blocks, width, rest.at(-1) ?? 0];
+          own.length === 5
+            ? [at(own, 0), at(own, 1), blocks, at(own, 2) / blocks, at(own, 3), at(own, 4)]
+            : [at(own, 0), blocks, width, last(own)];
         return Tensor.over("float32", shape, rows.data.buffer, rows.data.byteOffset);
       };
-      yield [name.slice(0, -2), this.#viewed(`${name}|${first}|${count}|${inBlocks}`, make)];
+      yield [input(rankClass), this.#viewed(`${name}|${first}|${count}|${inBlocks}`, make)];
     }
   }
 
@@ -178,7 +188,7 @@ export class BankClass {
       const end = Math.min(own, first + sliceElements);
       const source = site ? widen(site, site.b, first, end) : noValues;
       if (scale === 1) target.set(source, first);
-      else for (let i = 0; i < source.length; i++) target[first + i] = (source[i] as number) * scale;
+      else for (let i = 0; i < source.length; i++) target[first + i] = float32At(source, i) * scale;
       await pause();
     }
     await copyInSlices(noValues, target.subarray(own), pause);
@@ -209,7 +219,7 @@ function fillTiles(
     for (let row = first; row < end; row++) {
       const read = (row - first) * own + column;
       const write = (tile * inFeatures + row) * columns;
-      for (let i = 0; i < real; i++) target[write + i] = source[read + i] as number;
+      for (let i = 0; i < real; i++) target[write + i] = float32At(source, read + i);
       for (let i = real; i < columns; i++) target[write + i] = 0;
     }
   }
@@ -236,7 +246,7 @@ async function copyTiles(
       const oldTile = Math.floor(column / old.columns) * inFeatures;
       const newTile = Math.floor(column / next.columns) * inFeatures;
       for (let row = first; row < end; row++) {
-        const value = column < from ? (source[(oldTile + row) * old.columns + (column % old.columns)] as number) : 0;
+        const value = column < from ? float32At(source, (oldTile + row) * old.columns + (column % old.columns)) : 0;
         target[(newTile + row) * next.columns + (column % next.columns)] = value;
       }
     }

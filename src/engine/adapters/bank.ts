@@ -2,8 +2,10 @@
  * The active set: adapters in the layout that a step reads, at most a byte bound of them. Two rank classes keep one large
  * rank from making every small one pay. Holds are counted; an idle adapter stays until its place is wanted.
  */
+
 import type { HostAdapter } from "../../adapter/types.js";
 import { assert, LorikeetError } from "../../base/errors.js";
+import { at } from "../../base/list.js";
 import type { SiteGroup } from "../../model/serving/adapters.js";
 import { paddedRank } from "../../model/serving/rank-tiles.js";
 import { BankClass, placeBytes } from "./bank-class.js";
@@ -88,15 +90,16 @@ export class AdapterBank {
     }
     const index = await this.#classFor(rank);
     if (index < 0) return null;
-    const chosen = this.#classes[index] as RankClass;
+    const chosen = at(this.#classes, index);
     const place = this.#choosePlace(chosen);
     if (place < 0) return null;
     chosen.residents[place] = null;
     if (!this.#makeRoom(this.#bytesOf(adapter, this.#memory(index).rank))) return null;
     await this.#memory(index).write(place, adapter, this.#pauser());
     if (adapter.dora) this.gains.write(this.#gainRow(index, place), adapter);
-    chosen.residents[place] = { digest: adapter.digest, own: adapter, place, users: 0, lastUsed: 0 };
-    return this.#hold({ rankClass: index, resident: chosen.residents[place] as Resident });
+    const resident: Resident = { digest: adapter.digest, own: adapter, place, users: 0, lastUsed: 0 };
+    chosen.residents[place] = resident;
+    return this.#hold({ rankClass: index, resident });
   }
 
   #bytesOf({ dora }: HostAdapter, rank: number): number {
@@ -156,7 +159,7 @@ export class AdapterBank {
     const fits = (limit: number): number => {
       let best = -1;
       for (const [i, r] of ranks.entries()) {
-        if (r >= rank && r <= limit && (best < 0 || r < (ranks[best] ?? 0))) best = i;
+        if (r >= rank && r <= limit && (best < 0 || r < at(ranks, best))) best = i;
       }
       return best;
     };
@@ -174,7 +177,7 @@ export class AdapterBank {
   }
 
   async #configure(index: number, rank: number): Promise<void> {
-    const entry = this.#classes[index] as RankClass;
+    const entry = at(this.#classes, index);
     entry.residents.fill(null);
     if (entry.memory?.rank !== rank) entry.memory = await this.#createClass(rank);
   }
@@ -184,7 +187,7 @@ export class AdapterBank {
   }
 
   async #grow(index: number, rank: number): Promise<boolean> {
-    const entry = this.#classes[index] as RankClass;
+    const entry = at(this.#classes, index);
     const old = this.#memory(index);
     const grown = placeBytes(this.#options.groups, rank) - placeBytes(this.#options.groups, old.rank);
     if (!this.#makeRoom(grown * entry.residents.filter((resident) => resident?.users).length)) return false;
@@ -241,7 +244,7 @@ export class AdapterBank {
     const move = this.#findMove();
     if (!move) return false;
     const { index, from, hole, moving } = move;
-    const { residents } = this.#classes[index] as RankClass;
+    const { residents } = at(this.#classes, index);
     residents[hole] = null;
     await this.#memory(index).copyFrom(this.#memory(index), from, hole, this.#pauser());
     if (moving.own.dora) this.gains.copy(this.#gainRow(index, from), this.#gainRow(index, hole));

@@ -3,8 +3,10 @@
  * (PEFT's form of arXiv:2402.09353). g goes into B, and g - 1 takes the place of the magnitudes: what is kept belongs to this
  * base. An adapter without magnitudes is handed back as it is.
  */
+
 import type { HostAdapter, HostSite } from "../../adapter/types.js";
 import { assert, LorikeetError } from "../../base/errors.js";
+import { float32At } from "../../base/list.js";
 import type { WeightNorms } from "../../weights/norms.js";
 
 /** Takes over the adapter's memory. Throws `adapter_invalid` where an output's gain is no number, as over weights of zero or past float32. */
@@ -24,11 +26,11 @@ async function fold(path: string, site: HostSite, norms: Pick<WeightNorms, "of">
   assert(magnitude && a instanceof Float32Array && b instanceof Float32Array, `${path} has magnitudes, in float32`);
   const lengths = await norms.of({ path, rank, scale, a, b });
   const outputs = magnitude.length;
-  const gains = magnitude.map((length, i) => length / (lengths[i] ?? 0));
-  const bad = gains.findIndex((gain, i) => !Number.isFinite(gain) || !Number.isFinite(lengths[i]));
-  if (bad >= 0) throw noGain(label, path, bad, magnitude[bad] ?? 0, lengths[bad] ?? 0);
+  const gains = magnitude.map((length, i) => length / float32At(lengths, i));
+  const bad = gains.findIndex((gain, i) => !Number.isFinite(gain) || !Number.isFinite(float32At(lengths, i)));
+  if (bad >= 0) throw noGain(label, path, bad, float32At(magnitude, bad), float32At(lengths, bad));
   for (let row = 0; row < b.length; row += outputs) {
-    for (let i = 0; i < outputs; i++) b[row + i] = (b[row + i] ?? 0) * scale * (gains[i] ?? 0);
+    for (let i = 0; i < outputs; i++) b[row + i] = float32At(b, row + i) * scale * float32At(gains, i);
   }
   return { rank, dtype, scale: 1, a, b, gain: gains.map((gain) => gain - 1) };
 }

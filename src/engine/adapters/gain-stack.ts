@@ -2,8 +2,10 @@
  * DoRA's gains of the adapters in the bank: g - 1 of each output, a row for every place of every class. Made with the first such
  * adapter; places of others are never written and never read.
  */
+
 import type { HostAdapter } from "../../adapter/types.js";
 import { assert } from "../../base/errors.js";
+import { last } from "../../base/list.js";
 import { doraGain, type SiteGroup } from "../../model/serving/adapters.js";
 import { Tensor } from "../../runtime/tensor.js";
 
@@ -24,7 +26,7 @@ export class GainStack {
   }
 
   /** By module path, [rows, out]. Pages of rows that were never written cost nothing. */
-  get #made(): ReadonlyMap<string, Tensor<"float32">> {
+  get #byPath(): ReadonlyMap<string, Tensor<"float32">> {
     this.#tensors ??= new Map(
       this.#groups.flatMap(({ parts }) =>
         parts.map(({ path, outFeatures }) => [path, Tensor.zeros("float32", [this.#rows, outFeatures])] as const),
@@ -35,7 +37,7 @@ export class GainStack {
 
   /** Every layer's, named as the graph names its inputs. */
   *inputs(): IterableIterator<readonly [string, Tensor<"float32">]> {
-    for (const [path, tensor] of this.#made) yield [doraGain(path), tensor];
+    for (const [path, tensor] of this.#byPath) yield [doraGain(path), tensor];
   }
 
   /** One row of every layer's, [1, out], for a graph in which all rows have that adapter. */
@@ -49,7 +51,7 @@ export class GainStack {
 
   /** A layer that the adapter leaves alone has a gain of 1. */
   write(row: number, adapter: HostAdapter): void {
-    for (const [path, tensor] of this.#made) {
+    for (const [path, tensor] of this.#byPath) {
       const site = adapter.sites.get(path);
       assert(!site || site.gain, `the magnitudes of ${path} were made gains`);
       const target = rowOf(tensor, row);
@@ -59,11 +61,11 @@ export class GainStack {
   }
 
   copy(from: number, to: number): void {
-    for (const tensor of this.#made.values()) rowOf(tensor, to).set(rowOf(tensor, from));
+    for (const tensor of this.#byPath.values()) rowOf(tensor, to).set(rowOf(tensor, from));
   }
 }
 
 function rowOf({ data, shape }: Tensor<"float32">, row: number): Float32Array {
-  const [, width = 0] = shape;
+  const width = last(shape);
   return data.subarray(row * width, (row + 1) * width);
 }

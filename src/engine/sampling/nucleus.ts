@@ -7,6 +7,7 @@
  */
 
 import { assert } from "../../base/errors.js";
+import { float32At, float64At, int32At } from "../../base/list.js";
 import type { TokenField } from "./pool.js";
 import type { RandomStream } from "./random.js";
 import { eightAtMost } from "./scan.js";
@@ -74,10 +75,10 @@ export class Nucleus {
     this.#topP = cut.topP;
     this.#outValue = Number.NEGATIVE_INFINITY;
     const partial = candidates.count < all.count && this.#limit > tailDepth;
-    this.#tail = partial ? all.count * (edgeWeight[tailDepth] ?? 0) : 0;
+    this.#tail = partial ? all.count * float64At(edgeWeight, tailDepth) : 0;
     this.#bound(this.#count(candidates));
     for (let attempt = 0; attempt < 100_000; attempt++) {
-      const within = this.#reach[this.#last] ?? 0;
+      const within = float64At(this.#reach, this.#last);
       const u = random.next() * (within + this.#tail);
       const from = u < within ? candidates : all;
       const at =
@@ -85,8 +86,8 @@ export class Nucleus {
           ? this.#drawBucket(candidates, u, random)
           : this.#drawTail(all, (u - within) / this.#tail, candidates.floor);
       if (at < 0) continue;
-      const id = from.ids === null ? at : (from.ids[at] ?? 0);
-      const value = from.values[at] ?? 0;
+      const id = from.ids === null ? at : int32At(from.ids, at);
+      const value = float32At(from.values, at);
       if (id === bestId || cut.topP >= 1) return id;
       const bucket = this.#depth(value) | 0;
       if ((u < within && bucket <= this.#sure) || this.#reaches(all, value, id, bucket)) return id;
@@ -109,28 +110,28 @@ export class Nucleus {
     const whole = count & ~3;
     let i = 0;
     for (; i < whole; i += 4) {
-      const d0 = (best - (values[i] ?? 0)) * scale;
-      const d1 = (best - (values[i + 1] ?? 0)) * scale;
-      const d2 = (best - (values[i + 2] ?? 0)) * scale;
-      const d3 = (best - (values[i + 3] ?? 0)) * scale;
+      const d0 = (best - float32At(values, i)) * scale;
+      const d1 = (best - float32At(values, i + 1)) * scale;
+      const d2 = (best - float32At(values, i + 2)) * scale;
+      const d3 = (best - float32At(values, i + 3)) * scale;
       if (d0 <= limit && d1 <= limit && d2 <= limit && d3 <= limit) {
-        counts[d0 | 0] = (counts[d0 | 0] ?? 0) + 1;
-        counts[d1 | 0] = (counts[d1 | 0] ?? 0) + 1;
-        counts[d2 | 0] = (counts[d2 | 0] ?? 0) + 1;
-        counts[d3 | 0] = (counts[d3 | 0] ?? 0) + 1;
+        counts[d0 | 0] = int32At(counts, d0 | 0) + 1;
+        counts[d1 | 0] = int32At(counts, d1 | 0) + 1;
+        counts[d2 | 0] = int32At(counts, d2 | 0) + 1;
+        counts[d3 | 0] = int32At(counts, d3 | 0) + 1;
         counted += 4;
       } else {
-        for (let j = i; j < i + 4; j++) counted += this.#countOne(values[j] ?? 0);
+        for (let j = i; j < i + 4; j++) counted += this.#countOne(float32At(values, j));
       }
     }
-    for (; i < count; i++) counted += this.#countOne(values[i] ?? 0);
+    for (; i < count; i++) counted += this.#countOne(float32At(values, i));
     return counted;
   }
 
   #countOne(value: number): number {
     const depth = this.#depth(value);
     if (!(depth <= this.#limit)) return 0;
-    this.#counts[depth | 0] = (this.#counts[depth | 0] ?? 0) + 1;
+    this.#counts[depth | 0] = int32At(this.#counts, depth | 0) + 1;
     return 1;
   }
 
@@ -144,10 +145,10 @@ export class Nucleus {
     let lower = 0;
     let end = 0;
     for (let seen = 0; seen < counted; end++) {
-      const count = counts[end] ?? 0;
+      const count = int32At(counts, end);
       seen += count;
-      upper += count * (edgeWeight[end] ?? 0);
-      lower += count * (edgeWeight[end + 1] ?? 0);
+      upper += count * float64At(edgeWeight, end);
+      lower += count * float64At(edgeWeight, end + 1);
     }
     const p = this.#topP;
     const doubt = 2 * tolerance * (upper + this.#tail);
@@ -157,9 +158,9 @@ export class Nucleus {
     this.#sure = end - 1;
     this.#last = end - 1;
     for (let b = 0; b < end; b++) {
-      const count = counts[b] ?? 0;
-      const weight = edgeWeight[b] ?? 0;
-      const floor = edgeWeight[b + 1] ?? 0;
+      const count = int32At(counts, b);
+      const weight = float64At(edgeWeight, b);
+      const floor = float64At(edgeWeight, b + 1);
       if (p < 1 && count > 0) {
         if (least * (1 - p) >= p * (upper - most + this.#tail) + doubt) {
           this.#last = b - 1;
@@ -184,25 +185,25 @@ export class Nucleus {
     let bucket = 0;
     for (let high = this.#last; bucket < high; ) {
       const middle = (bucket + high) >>> 1;
-      if ((this.#reach[middle] ?? 0) > u) high = middle;
+      if (float64At(this.#reach, middle) > u) high = middle;
       else bucket = middle + 1;
     }
-    const weight = edgeWeight[bucket] ?? 0;
-    const count = this.#counts[bucket] ?? 0;
-    const cell = (u - (bucket > 0 ? (this.#reach[bucket - 1] ?? 0) : 0)) / weight;
+    const weight = float64At(edgeWeight, bucket);
+    const count = int32At(this.#counts, bucket);
+    const cell = (u - (bucket > 0 ? float64At(this.#reach, bucket - 1) : 0)) / weight;
     const mate = Math.min(Math.floor(cell), count - 1);
     const at = this.#find(candidates, bucket, mate, count, random);
-    return (cell - mate) * weight < weightAt(edgeWeight, this.#depth(candidates.values[at] ?? 0)) ? at : -1;
+    return (cell - mate) * weight < weightAt(edgeWeight, this.#depth(float32At(candidates.values, at))) ? at : -1;
   }
 
   /** The place of a token outside the candidates, at position `u` in [0, 1) of all; -1 when rejected or a candidate. */
   #drawTail({ values, count }: TokenField, u: number, floor: number): number {
     const cell = u * count;
     const at = Math.min(Math.floor(cell), count - 1);
-    const value = values[at] ?? 0;
+    const value = float32At(values, at);
     const depth = this.#depth(value);
     if (value > floor || !(depth <= this.#limit) || value < this.#outValue) return -1;
-    return (cell - at) * (edgeWeight[tailDepth] ?? 0) < weightAt(edgeWeight, depth) ? at : -1;
+    return (cell - at) * float64At(edgeWeight, tailDepth) < weightAt(edgeWeight, depth) ? at : -1;
   }
 
   /** A uniformly chosen token of the bucket, its `mate`-th of `count` or one met by probing. */
@@ -226,10 +227,10 @@ export class Nucleus {
   }
 
   #isMember({ values, ids }: TokenField, at: number, bucket: number): boolean {
-    const value = values[at] ?? 0;
+    const value = float32At(values, at);
     const depth = (this.#best - value) * this.#scale;
     if (!(depth <= this.#limit) || (depth | 0) !== bucket || value < this.#outValue) return false;
-    return value > this.#outValue || (ids === null ? at : (ids[at] ?? 0)) < this.#outId;
+    return value > this.#outValue || (ids === null ? at : int32At(ids, at)) < this.#outId;
   }
 
   /** Whether the token is inside top-p, by the weights of all. */
@@ -242,11 +243,11 @@ export class Nucleus {
     let after = 0;
     let mates = 0;
     for (let i = 0; i < count; i++) {
-      const x = values[i] ?? 0;
+      const x = float32At(values, i);
       const depth = (best - x) * scale;
       if (!(depth <= limit)) continue;
       const weight = weightAt(edges, depth);
-      if (x > value || (x === value && (ids === null ? i : (ids[i] ?? 0)) < id)) {
+      if (x > value || (x === value && (ids === null ? i : int32At(ids, i)) < id)) {
         before += weight;
         if ((depth | 0) === bucket) mates++;
       } else {
@@ -264,8 +265,8 @@ export class Nucleus {
     if (bucket > this.#last) return;
     this.#last = bucket;
     this.#counts[bucket] = this.#mates;
-    const below = bucket > 0 ? (this.#reach[bucket - 1] ?? 0) : 0;
-    this.#reach[bucket] = below + this.#mates * (edgeWeight[bucket] ?? 0);
+    const below = bucket > 0 ? float64At(this.#reach, bucket - 1) : 0;
+    this.#reach[bucket] = below + this.#mates * float64At(edgeWeight, bucket);
     this.#tail = 0;
   }
 }

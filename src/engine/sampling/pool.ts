@@ -3,6 +3,7 @@
  * long as the vocabulary. The order of tokens is total everywhere in the sampler: larger logit first, then lower id.
  */
 
+import { float32At, int32At } from "../../base/list.js";
 import { eightAtMost, refuseEmptyRow, refuseRow } from "./scan.js";
 
 /** Tokens with their logits. `ids` null: token i is at place i, a whole row. Tokens that were left out are at `floor` or below. */
@@ -36,7 +37,7 @@ export class TokenPool implements TokenField {
   get leader(): number {
     let leader = 0;
     for (let i = 1; i < this.#count; i++) {
-      if (this.#before(i, this.values[leader] ?? 0, this.ids[leader] ?? 0)) leader = i;
+      if (this.#before(i, float32At(this.values, leader), int32At(this.ids, leader))) leader = i;
     }
     return leader;
   }
@@ -78,13 +79,13 @@ export class TokenPool implements TokenField {
   #gatherBest(row: Float32Array, begin: number, end: number, worst: number, k: number, room: number): number {
     let bar = worst;
     for (let i = begin; i < end; i++) {
-      const x = row[i] ?? 0;
+      const x = float32At(row, i);
       if (x <= bar) continue;
       if (!(x < Number.POSITIVE_INFINITY)) refuseRow(x, i);
       this.#push(x, i);
       if (this.#count === room && k < room) {
         this.#keep(k);
-        bar = this.values[k - 1] ?? 0;
+        bar = float32At(this.values, k - 1);
       }
     }
     return bar;
@@ -93,7 +94,7 @@ export class TokenPool implements TokenField {
   /** Adds those tokens of [begin, end) that are above `floor`; returns the number of all. */
   #gatherAbove(row: Float32Array, begin: number, end: number, floor: number): number {
     for (let i = begin; i < end; i++) {
-      const x = row[i] ?? 0;
+      const x = float32At(row, i);
       if (x > floor) this.#push(x, i);
     }
     return this.#count;
@@ -107,7 +108,7 @@ export class TokenPool implements TokenField {
   /** Sorts the list, best first: an insertion sort, for the few of a list of alternatives. */
   sort(): void {
     for (let i = 1; i < this.#count; i++) {
-      for (let j = i; j > 0 && this.#before(j, this.values[j - 1] ?? 0, this.ids[j - 1] ?? 0); j--)
+      for (let j = i; j > 0 && this.#before(j, float32At(this.values, j - 1), int32At(this.ids, j - 1)); j--)
         this.#swap(j, j - 1);
     }
   }
@@ -120,13 +121,15 @@ export class TokenPool implements TokenField {
     this.#count = k;
     while (low < high) {
       const middle = (low + high) >>> 1;
-      const value = values[middle] ?? 0;
-      const id = ids[middle] ?? 0;
+      const value = float32At(values, middle);
+      const id = int32At(ids, middle);
       let i = low;
       let j = high;
       while (i <= j) {
-        for (let x = values[i] ?? 0; x > value || (x === value && (ids[i] ?? 0) < id); x = values[i] ?? 0) i++;
-        for (let x = values[j] ?? 0; x < value || (x === value && (ids[j] ?? 0) > id); x = values[j] ?? 0) j--;
+        for (let x = float32At(values, i); x > value || (x === value && int32At(ids, i) < id); x = float32At(values, i))
+          i++;
+        for (let x = float32At(values, j); x < value || (x === value && int32At(ids, j) > id); x = float32At(values, j))
+          j--;
         if (i <= j) this.#swap(i++, j--);
       }
       if (k - 1 <= j) high = j;
@@ -136,15 +139,15 @@ export class TokenPool implements TokenField {
   }
 
   #before(at: number, value: number, id: number): boolean {
-    const x = this.values[at] ?? 0;
-    return x > value || (x === value && (this.ids[at] ?? 0) < id);
+    const x = float32At(this.values, at);
+    return x > value || (x === value && int32At(this.ids, at) < id);
   }
 
   #swap(a: number, b: number): void {
-    const value = this.values[a] ?? 0;
-    const id = this.ids[a] ?? 0;
-    this.values[a] = this.values[b] ?? 0;
-    this.ids[a] = this.ids[b] ?? 0;
+    const value = float32At(this.values, a);
+    const id = int32At(this.ids, a);
+    this.values[a] = float32At(this.values, b);
+    this.ids[a] = int32At(this.ids, b);
     this.values[b] = value;
     this.ids[b] = id;
   }

@@ -4,6 +4,7 @@
  */
 
 import { randomBytes } from "node:crypto";
+import { uint32At } from "../../base/list.js";
 
 const skeinParity = 0x1bd11bda;
 
@@ -55,7 +56,7 @@ export function choiceSeed(seed: number, index: number): number {
   if (index === 0) return seed;
   const block = new Uint32Array(2);
   threefry2x32(lowWord(seed), highWord(seed), index, choiceDomain, block);
-  return ((block[0] ?? 0) >>> 11) * 2 ** 32 + (block[1] ?? 0);
+  return (uint32At(block, 0) >>> 11) * 2 ** 32 + uint32At(block, 1);
 }
 
 /** Keeps the hashes of choices apart from the draws of tokens, whose counters are small. */
@@ -93,6 +94,6 @@ export class RandomStream {
   /** The next draw of this token: uniform in [0, 1), 53 bits. */
   next(): number {
     threefry2x32(this.#key0, this.#key1, this.#index, this.#draw++, this.#block);
-    return (((this.#block[0] ?? 0) >>> 5) * 2 ** 26 + ((this.#block[1] ?? 0) >>> 6)) * 2 ** -53;
+    return ((uint32At(this.#block, 0) >>> 5) * 2 ** 26 + (uint32At(this.#block, 1) >>> 6)) * 2 ** -53;
   }
 }

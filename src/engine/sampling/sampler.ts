@@ -11,6 +11,7 @@
  */
 
 import { assert } from "../../base/errors.js";
+import { float32At, int32At } from "../../base/list.js";
 import type { TokenLogprob } from "../types.js";
 import { rankOf, tokenLogprob } from "./logprobs.js";
 import { candidateFloor, Nucleus } from "./nucleus.js";
@@ -75,10 +76,10 @@ export class Sampler {
       const pool = this.#pool;
       pool.best(row, topK);
       const leader = pool.leader;
-      return this.#nucleus.draw(pool, pool, pool.values[leader] ?? 0, pool.ids[leader] ?? 0, params, random);
+      return this.#nucleus.draw(pool, pool, float32At(pool.values, leader), int32At(pool.ids, leader), params, random);
     }
     const bestId = argmax(row);
-    const best = row[bestId] ?? 0;
+    const best = float32At(row, bestId);
     this.#row.values = row;
     const candidates = this.#pool.above(row, candidateFloor(best, params)) ? this.#pool : this.#row;
     return this.#nucleus.draw(candidates, this.#row, best, bestId, params, random);

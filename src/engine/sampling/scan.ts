@@ -4,6 +4,7 @@
  */
 
 import { LorikeetError } from "../../base/errors.js";
+import { float32At } from "../../base/list.js";
 
 /** The logits of one row from which no token can be chosen, whatever computed them. */
 export class RowFault extends LorikeetError {}
@@ -32,14 +33,14 @@ export function refuseEmptyRow(): never {
  */
 export function eightAtMost(row: Float32Array, at: number, bar: number): boolean {
   return (
-    (row[at] ?? 0) <= bar &&
-    (row[at + 1] ?? 0) <= bar &&
-    (row[at + 2] ?? 0) <= bar &&
-    (row[at + 3] ?? 0) <= bar &&
-    (row[at + 4] ?? 0) <= bar &&
-    (row[at + 5] ?? 0) <= bar &&
-    (row[at + 6] ?? 0) <= bar &&
-    (row[at + 7] ?? 0) <= bar
+    float32At(row, at) <= bar &&
+    float32At(row, at + 1) <= bar &&
+    float32At(row, at + 2) <= bar &&
+    float32At(row, at + 3) <= bar &&
+    float32At(row, at + 4) <= bar &&
+    float32At(row, at + 5) <= bar &&
+    float32At(row, at + 6) <= bar &&
+    float32At(row, at + 7) <= bar
   );
 }
 
@@ -54,7 +55,7 @@ export function argmax(row: Float32Array): number {
   for (let i = 0; i < whole; i += 8) {
     if (eightAtMost(row, i, best)) continue;
     id = better(row, i, i + 8, id);
-    best = row[id] ?? best;
+    best = float32At(row, id);
   }
   id = better(row, whole, row.length, id);
   if (id < 0) refuseEmptyRow();
@@ -64,9 +65,9 @@ export function argmax(row: Float32Array): number {
 /** The best of token `id` (-1: none) and those of [begin, end). */
 function better(row: Float32Array, begin: number, end: number, id: number): number {
   let leader = id;
-  let best = id < 0 ? Number.NEGATIVE_INFINITY : (row[id] ?? 0);
+  let best = id < 0 ? Number.NEGATIVE_INFINITY : float32At(row, id);
   for (let i = begin; i < end; i++) {
-    const x = row[i] ?? 0;
+    const x = float32At(row, i);
     if (x <= best) continue;
     if (!(x < Number.POSITIVE_INFINITY)) refuseRow(x, i);
     best = x;

@@ -3,6 +3,7 @@
  * distance below the best logit, divided by the temperature, in 1/32 nat; its weight is exp(-depth / 32), its bucket the
  * depth's whole part.
  */
+import { float64At } from "../../base/list.js";
 
 export const depthsPerNat = 32;
 
@@ -22,5 +23,5 @@ export function weightAt(edges: Float64Array, depth: number): number {
   const y = (depth - bucket) * 0.03125;
   const z = y * y;
   const series = 1 - y + z * (0.5 - y * 0.16666666666666666 + z * (0.041666666666666664 - y * 0.008333333333333333));
-  return (edges[bucket] ?? 0) * series;
+  return float64At(edges, bucket) * series;
 }

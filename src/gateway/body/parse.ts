@@ -6,6 +6,7 @@
 import * as v from "valibot";
 import { LorikeetError } from "../../base/errors.js";
 import { isObject, type Json } from "../../base/json.js";
+import { at } from "../../base/list.js";
 import { wellFormed } from "../../text/characters.js";
 
 /** One thing wrong with a request. `text` is a whole sentence. */
@@ -130,7 +131,7 @@ export function invalid(param: string, rule: string): Fault {
 }
 
 export function faultsError(faults: readonly Fault[]): LorikeetError {
-  const first = faults[0] ?? invalid("body", "is not valid");
+  const first = at(faults, 0);
   const texts = faults.slice(0, listedFaults).map((fault) => fault.text);
   if (faults.length > listedFaults) texts.push(`${faults.length - listedFaults} more faults are not listed.`);
   return new LorikeetError(first.code, texts.join(" "), { param: first.param, faults: texts });

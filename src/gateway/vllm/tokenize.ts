@@ -1,5 +1,7 @@
 /** vLLM's two calls about tokens, `/tokenize` and `/detokenize`: their bodies and their answers. */
+
 import * as v from "valibot";
+import { assert } from "../../base/errors.js";
 import { isObject } from "../../base/json.js";
 import { flag, modelField, tokenIds } from "../body/field-kinds.js";
 import { type BodyFormat, parse } from "../body/parse.js";
@@ -43,7 +45,8 @@ export class TokenCalls {
   async tokenize(body: unknown, signal: AbortSignal, connection: object): Promise<TokenizeAnswer> {
     const { tokenization, tokenizer, bounds } = this.#gateway;
     const { request, ids } = await tokenization.tokenize(() => this.#read(body), signal, connection);
-    const token_strs = request.returnsTexts ? ids.map((id) => tokenizer?.vocabularyText(id) ?? "") : null;
+    assert(tokenizer, "a text is refused where there is no tokenizer");
+    const token_strs = request.returnsTexts ? ids.map((id) => tokenizer.vocabularyText(id)) : null;
     return { count: ids.length, max_model_len: bounds.maxContext, tokens: ids, token_strs };
   }
 

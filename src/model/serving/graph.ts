@@ -14,6 +14,7 @@ import { rotaryTables } from "../rope.js";
 import type { DecoderConfig } from "../types.js";
 import { plainWeight, type WeightSource } from "../weights.js";
 import { type AdapterAxis, AdapterInputs, type AdapterMode, type SiteGroup } from "./adapters.js";
+import { type CacheKind, pastInput, presentOutput } from "./cache-names.js";
 import { biasesOf, buildEmbedding, buildJoined, buildLinear } from "./linear.js";
 
 export interface ServingOptions {
@@ -143,11 +144,11 @@ class ServingLowering implements Lowering {
     const split = (x: Value | null): Value | null =>
       x && this.op.reshape(x, ["rows", "row_tokens", x.shape[1] ?? 0], shape);
     const cache = ["rows", config.kvHeadCount, capacity, config.headDim];
-    const past = (kind: string): Value => builder.input(`past.${layer}.${kind}`, "float32", cache);
-    const present = (kind: string) => ({
+    const past = (kind: CacheKind): Value => builder.input(pastInput(layer, kind), "float32", cache);
+    const present = (kind: CacheKind) => ({
       type: "float32" as const,
       shape: cache,
-      name: `present.${layer}.${kind}`,
+      name: presentOutput(layer, kind),
     });
     const attributes: Record<string, AttributeInput> = {
       num_heads: config.headCount,

@@ -2,8 +2,10 @@
  * Who is asking: the one address that limits for each client go by. Behind proxies that the operator trusts it is what
  * `X-Forwarded-For` says; from anyone else that header is only a claim and does not count.
  */
+
 import type { IncomingMessage } from "node:http";
 import { BlockList, isIP } from "node:net";
+import { at } from "../../base/list.js";
 
 /** What a request has to show: an IncomingMessage, or its part in a test. */
 export type Addressed = Pick<IncomingMessage, "headers"> & {
@@ -49,7 +51,7 @@ export class ClientAddresses {
 function plainAddress(text: string): string {
   const trimmed = text.trim();
   const bare = /^\[(.*)\](?::\d+)?$/.exec(trimmed)?.[1] ?? /^([\d.]+):\d+$/.exec(trimmed)?.[1] ?? trimmed;
-  const address = (bare.split("%", 1)[0] ?? "").replace(/^::ffff:(?=\d+\.)/i, "");
+  const address = at(bare.split("%", 1), 0).replace(/^::ffff:(?=\d+\.)/i, "");
   return isIP(address) === 0 ? "" : address;
 }
 

@@ -4,7 +4,7 @@
  */
 import type { Server as HttpServer } from "node:http";
 import type { Socket } from "node:net";
-import { LorikeetError } from "../../base/errors.js";
+import { assert, LorikeetError } from "../../base/errors.js";
 import { type ClientAddresses, keyOf } from "./client-address.js";
 
 export interface ConnectionBounds {
@@ -90,8 +90,9 @@ export class Connections {
     socket.once("close", () => {
       this.#served.delete(socket);
       if (key === null) return;
-      const left = (this.#byAddress.get(key) ?? 1) - 1;
-      if (left > 0) this.#byAddress.set(key, left);
+      const before = this.#byAddress.get(key);
+      assert(before !== undefined, "an open connection is counted for its address");
+      if (before > 1) this.#byAddress.set(key, before - 1);
       else this.#byAddress.delete(key);
     });
   }

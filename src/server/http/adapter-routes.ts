@@ -42,7 +42,8 @@ export function adapterHandlers(gateway: Gateway, bounds: ReaderBounds) {
         contextOf(res).signal,
       );
       const stored = await sending.catch((error: unknown) => {
-        if (error instanceof LorikeetError && uploadLimits.has(error.param ?? "")) bounds.onLimit?.(error.param ?? "");
+        const limit = error instanceof LorikeetError ? error.param : undefined;
+        if (limit !== undefined && uploadLimits.has(limit)) bounds.onLimit?.(limit);
         throw error;
       });
       res.status(stored.outcome === "created" ? 201 : 200).json({ ...stored.adapter, outcome: stored.outcome });

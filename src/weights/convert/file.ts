@@ -8,6 +8,7 @@ import { crc32 } from "node:zlib";
 import * as v from "valibot";
 import { LorikeetError } from "../../base/errors.js";
 import { openRegular } from "../../base/files.js";
+import { at } from "../../base/list.js";
 import type { TensorLocation } from "../../model/types.js";
 import type { PreparedWeight, WeightForm } from "../../model/weights.js";
 import { SafetensorsFile } from "../../tensor/safetensors.js";
@@ -63,7 +64,7 @@ export async function writeHeader(
     ];
     const { dataOffset, scalesOffset } = placeOf(layout, weight);
     const offsets = [dataOffset, scalesOffset];
-    parts.push(...partsOf(weight, form).map((part, index) => ({ ...part, offset: offsets[index] ?? dataOffset })));
+    parts.push(...partsOf(weight, form).map((part, index) => ({ ...part, offset: at(offsets, index) })));
   }
   await using handle = await open(file, "r+");
   const checksum = await checksumFrom(handle, layout.dataStart);

@@ -1,6 +1,7 @@
 /** Prepared weights read back as float32, exactly as the kernels understand them: for tests, training and inspection. */
 
 import { LorikeetError } from "../../base/errors.js";
+import { at } from "../../base/list.js";
 import type { TensorLocation } from "../../model/types.js";
 import type { PreparedWeight } from "../../model/weights.js";
 import { viewAs } from "../../tensor/dtype.js";
@@ -33,9 +34,9 @@ export function rowTable(weight: PreparedWeight): { data: TensorLocation; scales
   if (form !== "int8" && form !== "int4") {
     throw new LorikeetError("internal", `Rows of "${weight.name}" cannot be gathered as blocks: it is ${form}.`);
   }
-  const [rows = 0, ...rest] = data.shape;
+  const rows = at(data.shape, 0);
   const bits = form === "int8" ? 8 : 4;
-  const table = { ...data, name: `${data.name}.rows`, shape: [rows, elementCount(rest)] };
+  const table = { ...data, name: `${data.name}.rows`, shape: [rows, elementCount(data.shape.slice(1))] };
   return { data: table, scales: scalesOf(weight), bits };
 }
 

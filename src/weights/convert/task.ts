@@ -5,6 +5,7 @@
 
 import { closeSync, openSync, readSync, writeSync } from "node:fs";
 import { LorikeetError } from "../../base/errors.js";
+import { at } from "../../base/list.js";
 import type { Rounding, WeightForm } from "../../model/weights.js";
 import { bytesOf, type Dtype, viewAs } from "../../tensor/dtype.js";
 import { bfloat16ToFloat32, float16ToFloat32 } from "../../tensor/half.js";
@@ -70,7 +71,7 @@ export function tasksOf(weight: Weight, place: Place): ConvertTask[] {
   const tasks: ConvertTask[] = [];
   let done = 0; // rows, over all sources
   for (const { file, dtype, shape, offset, byteLength } of sources) {
-    const sourceRows = shape[0] ?? 1;
+    const sourceRows = shape.length === 0 ? 1 : at(shape, 0);
     const rowBytes = sourceRows === 0 ? 0 : byteLength / sourceRows;
     const rowElements = shape.slice(1).reduce((product, size) => product * size, 1);
     const step = Math.max(1, Math.floor(elementsPerTask / Math.max(1, rowElements)));

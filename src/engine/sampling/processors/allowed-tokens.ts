@@ -1,6 +1,6 @@
 /** Leaves only the allowed tokens: all others go to -Infinity. */
 
-import { at } from "../../../base/list.js";
+import { uint32At } from "../../../base/list.js";
 import type { LogitsProcessor } from "./processor.js";
 
 export class AllowedTokens implements LogitsProcessor {
@@ -12,7 +12,7 @@ export class AllowedTokens implements LogitsProcessor {
     let largest = -1;
     for (const id of ids) largest = Math.max(largest, id);
     this.#mask = new Uint32Array((largest >> 5) + 1);
-    for (const id of ids) this.#mask[id >>> 5] = at(this.#mask, id >>> 5) | (1 << (id & 31));
+    for (const id of ids) this.#mask[id >>> 5] = uint32At(this.#mask, id >>> 5) | (1 << (id & 31));
   }
 
   apply(row: Float32Array): void {

@@ -1,6 +1,6 @@
 /** Adds a fixed number to the logits of some tokens. */
 
-import { at } from "../../../base/list.js";
+import { float32At, float64At, int32At } from "../../../base/list.js";
 import type { LogitsProcessor } from "./processor.js";
 
 export class LogitBias implements LogitsProcessor {
@@ -15,8 +15,8 @@ export class LogitBias implements LogitsProcessor {
 
   apply(row: Float32Array): void {
     for (let i = 0; i < this.#ids.length; i++) {
-      const id = at(this.#ids, i);
-      row[id] = at(row, id) + at(this.#biases, i);
+      const id = int32At(this.#ids, i);
+      row[id] = float32At(row, id) + float64At(this.#biases, i);
     }
   }
 

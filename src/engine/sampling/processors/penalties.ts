@@ -3,7 +3,7 @@
  * frequency * count + presence taken off each token of the output.
  */
 
-import { at } from "../../../base/list.js";
+import { float32At, int32At } from "../../../base/list.js";
 import type { SamplingParams } from "../../types.js";
 import type { LogitsProcessor } from "./processor.js";
 
@@ -33,9 +33,9 @@ export class Penalties implements LogitsProcessor {
   apply(row: Float32Array): void {
     const { repetitionPenalty, presencePenalty, frequencyPenalty } = this.#params;
     for (let index = 0; index < this.#indices.size; index++) {
-      const id = at(this.#ids, index);
-      const count = at(this.#counts, index);
-      const x = at(row, id);
+      const id = int32At(this.#ids, index);
+      const count = int32At(this.#counts, index);
+      const x = float32At(row, id);
       const repeated = x > 0 ? x / repetitionPenalty : x * repetitionPenalty;
       const value = count === 0 ? repeated : repeated - frequencyPenalty * count - presencePenalty;
       // A finite logit stays finite: an overflow by a penalty would not be the model's fault.
@@ -45,7 +45,7 @@ export class Penalties implements LogitsProcessor {
 
   accept(token: number): void {
     const index = this.#indexOf(token);
-    this.#counts[index] = at(this.#counts, index) + 1;
+    this.#counts[index] = int32At(this.#counts, index) + 1;
   }
 
   #indexOf(id: number): number {
