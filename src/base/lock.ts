@@ -67,9 +67,9 @@ export class FolderLock {
   }
 
   /** Runs the task while no other process, and no other task here, holds the lock. `conflict` when the wait is too long. */
-  run<T>(task: (turn: LockTurn) => Promise<T>): Promise<T> {
+  run<T>(task: (turn: LockTurn) => Promise<T>, waitMs = this.#options.waitMs): Promise<T> {
     return this.#turn.run(async () => {
-      const { number, isLink } = await this.#acquire();
+      const { number, isLink } = await this.#acquire(waitMs);
       const changes = new Set<string>();
       try {
         return await task({ number, changes });
@@ -103,7 +103,7 @@ export class FolderLock {
     return isFolder ? { folder: await this.#identity(), number } : null;
   }
 
-  async #acquire(): Promise<{ readonly number: number; readonly isLink: boolean }> {
+  async #acquire(waitMs: number): Promise<{ readonly number: number; readonly isLink: boolean }> {
     const started = performance.now();
     let pause = pollMs.first;
     for (;;) {
@@ -115,7 +115,7 @@ export class FolderLock {
         continue;
       }
       const waited = performance.now() - started;
-      if (waited > this.#options.waitMs) throw this.#busy(holder, waited);
+      if (waited > waitMs) throw busy(holder, waited, waitMs);
       await sleep(pause * (0.5 + Math.random() / 2));
       pause = Math.min(pause * 2, pollMs.most);
     }
@@ -233,15 +233,14 @@ export class FolderLock {
   #draft(): string {
     return join(this.#options.folder, `${this.#options.key}-${++this.#attempts}`);
   }
+}
 
-  #busy(holder: string, waited: number): LorikeetError {
-    const { waitMs } = this.#options;
-    return new LorikeetError(
-      "conflict",
-      `Another process (id ${holder.split(".")[1] ?? "unknown"}) has been writing to the adapters folder for ${Math.round(waited)} ms; at most ${waitMs} ms are waited for it.`,
-      { found: Math.round(waited), allowed: waitMs },
-    );
-  }
+function busy(holder: string, waited: number, waitMs: number): LorikeetError {
+  return new LorikeetError(
+    "conflict",
+    `Another process (id ${holder.split(".")[1] ?? "unknown"}) has been writing to the adapters folder for ${Math.round(waited)} ms; at most ${waitMs} ms are waited for it.`,
+    { found: Math.round(waited), allowed: waitMs },
+  );
 }
 
 function noneIfLink(cause: unknown): null {

@@ -40,6 +40,9 @@ import { UnderWay } from "./under-way.js";
 import { isVersion } from "./version-digest.js";
 import type { PreparedVersion } from "./versions.js";
 
+/** How long a collection waits for another process: nobody needs it now, and every scan tries it again. */
+const collectWaitMs = 500;
+
 export * from "./types.js";
 
 export class AdapterStore {
@@ -444,7 +447,7 @@ export class AdapterStore {
     const collecting = this.#disk.lock.run(async (turn) => {
       await this.#refresh(turn);
       await this.#collect(turn);
-    });
+    }, collectWaitMs);
     await collecting.catch((cause: unknown) => this.#notCollected(cause));
   }
 
@@ -459,6 +462,7 @@ export class AdapterStore {
 
   #notCollected(cause: unknown): void {
     this.#uncollected = true;
+    if (cause instanceof LorikeetError && cause.code === "conflict") return; // another process writes
     this.#logger.warn({ err: cause }, "Versions that nobody needs could not be deleted; this is tried again.");
   }
 

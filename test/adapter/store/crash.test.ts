@@ -146,6 +146,13 @@ test("two containers on one volume write at once, and one that dies in a write i
     store.put("next", await stageText(store, "next")),
     (error) => error instanceof LorikeetError && error.code === "conflict",
   );
+  const late = await openStore(directory); // does not wait for the lock
+  assert.ok(late.resolve("shared"));
+  await late.close();
+  await assert.rejects(
+    store.put("next", await stageText(store, "next")),
+    (error) => error instanceof LorikeetError && error.code === "conflict",
+  );
   const users = join(directory, ".store", "users");
   for (const user of await readdir(users)) await utimes(join(users, user), 1, 1); // as after a silence
   await store.put("next", await stageText(store, "next"));
