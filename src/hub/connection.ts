@@ -4,6 +4,7 @@
  */
 
 import { type Asked, faultOf, hubFault, TemporaryFault } from "./faults.js";
+import { Pace } from "./pace.js";
 import type { Repository } from "./repository.js";
 
 export interface ConnectionOptions {
@@ -148,10 +149,12 @@ export class HubConnection {
 async function* readBody({ body }: Response, stallMs: number, host: string): AsyncGenerator<Uint8Array> {
   if (body === null) return;
   const reader = body.getReader();
+  const pace = new Pace(performance.now());
   try {
     for (;;) {
       const { done, value } = await within(stallMs, `${host} sent nothing`, () => reader.read());
       if (done) return;
+      if (!pace.isKept(performance.now(), value.length)) throw new TemporaryFault(`${host} sends too slowly`);
       yield value;
     }
   } catch (error) {

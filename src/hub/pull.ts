@@ -50,6 +50,8 @@ export interface Pulled {
 }
 
 const filesAtOnce = 4;
+/** Of the first request: where there is no network, it should not take half a minute to say so. */
+const maxListingTries = 4;
 const maxIndexBytes = 64 * 2 ** 20;
 const maxFiles = 4096;
 
@@ -94,11 +96,8 @@ class Pull {
 
   async run(): Promise<Pulled> {
     this.#options.progress(`asking for ${shownName(this.#repository)}`, 0, 0);
-    const listing = await withRetries(
-      () => fetchListing(this.#connection, this.#repository),
-      this.#retries,
-      this.#signal,
-    );
+    const retries = { ...this.#retries, maxTries: Math.min(this.#retries.maxTries, maxListingTries) };
+    const listing = await withRetries(() => fetchListing(this.#connection, this.#repository), retries, this.#signal);
     const kind = kindOf(listing, this.#repository, this.#options.kind);
     const first = selectFiles(listing, this.#repository, kind);
     await this.#cache.prepare(listing.commit);

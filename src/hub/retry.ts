@@ -4,19 +4,21 @@ import { setTimeout as pause } from "node:timers/promises";
 import { hubFault, TemporaryFault } from "./faults.js";
 
 export interface RetryLimits {
-  /** Tries in a row that bring nothing. */
+  /** Tries in a row that bring next to nothing. */
   readonly maxTries: number;
+  /** What a try has to bring for the next ones to count anew. */
+  readonly minBytes: number;
   /** The first pause; each next is twice as long. */
   readonly pauseMs: number;
   /** The longest pause, the hub's own wish included: a longer one ends the download. */
   readonly maxPauseMs: number;
 }
 
-export const retryDefaults: RetryLimits = { maxTries: 6, pauseMs: 1000, maxPauseMs: 120_000 };
+export const retryDefaults: RetryLimits = { maxTries: 6, minBytes: 2 ** 20, pauseMs: 1000, maxPauseMs: 120_000 };
 
 /**
- * Runs the task until it ends well. A try that made `progress` grow starts the count anew. Throws `hub_unreachable` when the tries
- * are used up; what is no TemporaryFault is thrown at once.
+ * Runs the task until it ends well. A try that made `progress` grow enough starts the count anew. Throws `hub_unreachable` when the
+ * tries are used up; what is no TemporaryFault is thrown at once.
  */
 export async function withRetries<T>(
   task: () => Promise<T>,
@@ -31,7 +33,7 @@ export async function withRetries<T>(
     } catch (error) {
       signal.throwIfAborted();
       if (!(error instanceof TemporaryFault)) throw error;
-      if (progress() > before) tries = 1;
+      if (progress() - before >= limits.minBytes) tries = 1;
       const wait = error.waitMs ?? Math.min(limits.pauseMs * 2 ** (tries - 1), limits.maxPauseMs);
       if (tries >= limits.maxTries) throw unreachable(`${error.message} (tried ${tries} times)`);
       if (wait > limits.maxPauseMs) {

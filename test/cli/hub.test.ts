@@ -6,6 +6,9 @@ import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFi
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
+import { serveOptions } from "../../src/cli/options/options.js";
+import { resolveSettings } from "../../src/cli/options/settings.js";
+import { privateFoldersOf } from "../../src/cli/serve/private-folders.js";
 import { LoopbackHub, repositoryOf } from "../support/hub.js";
 import { addressOf, killAll, start } from "../support/process.js";
 import { runHere } from "../support/program.js";
@@ -149,6 +152,12 @@ test("a server of a model by its name serves it so, and takes an adapter from th
   assert.deepEqual(listed.data.map(({ id }) => id).sort(), ["bard", "org/bookworm-7m"]);
   server.child.kill("SIGTERM");
   assert.equal(await server.ended, 0, server.err);
+});
+
+test("a server's answers name neither the snapshot of its model nor the cache around it", () => {
+  const settings = resolveSettings(serveOptions, { flags: {}, environment: {}, file: {} });
+  const folders = privateFoldersOf({ ...settings, model: "/data/hub/models--org--tiny/snapshots/0123abcd" });
+  for (const path of ["/data/hub/models--org--tiny/snapshots/0123abcd", "/data/hub"]) assert.ok(folders.includes(path));
 });
 
 test("what cannot be a name, is not there, or looks like something else, is one line with a hint", async () => {

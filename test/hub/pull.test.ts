@@ -21,6 +21,7 @@ import { findCached } from "../../src/hub/cached.js";
 import { fullDisk, requireSpace } from "../../src/hub/disk-space.js";
 import { readHubEnvironment } from "../../src/hub/environment.js";
 import { acquireLock } from "../../src/hub/lock.js";
+import { Pace } from "../../src/hub/pace.js";
 import { type PullOptions, pullRepository } from "../../src/hub/pull.js";
 import { parseRepository } from "../../src/hub/repository.js";
 import { tryLockFile } from "../../src/runtime/file-lock.js";
@@ -47,7 +48,7 @@ const repository = (
 
 let homes = 0;
 const newHome = (): string => join(folder, `home-${++homes}`);
-const quick = { maxTries: 3, pauseMs: 1, maxPauseMs: 1000 };
+const quick = { maxTries: 3, minBytes: 1000, pauseMs: 1, maxPauseMs: 1000 };
 
 /** Pulls `org/model`, or another name, from a hub into a new cache, or that of `home`. */
 function pull(
@@ -224,9 +225,32 @@ test("a server that ignores the range sends the file from its start, and it is t
   );
 });
 
+test("a hub that breaks each transfer after a few bytes is not asked without end", async () => {
+  await using hub = await LoopbackHub.start({ "org/model": repository(small) });
+  hub.fail({ path: "model.safetensors", breakAfter: 10, times: 100 });
+  await assert.rejects(pull(hub), { code: "hub_unreachable", message: /tried 3 times/ });
+  assert.equal(hub.seen.filter(({ host }) => host === "files").length, 3);
+});
+
+test("a sender that trickles is too slow once a window has brought too little", () => {
+  const pace = new Pace(0, { windowMs: 1000, minBytes: 100 });
+  assert.deepEqual(
+    [pace.isKept(500, 60), pace.isKept(1000, 40), pace.isKept(1999, 1), pace.isKept(2000, 98)],
+    [...[true, true, true, false]],
+  );
+});
+
+test("a hub that no longer has the range that is asked for sends the file anew", async () => {
+  await using hub = await LoopbackHub.start({ "org/model": repository(small) });
+  hub.fail({ path: "model.safetensors", breakAfter: 30_000 });
+  hub.fail({ path: "model.safetensors", status: 416 });
+  const { folder: snapshot } = await pull(hub);
+  assert.deepEqual(readFileSync(join(snapshot, "model.safetensors")), weights);
+});
+
 test("a busy hub is asked again, after the time that it names and not more often than is allowed", async () => {
   await using hub = await LoopbackHub.start({ "org/model": repository(small) });
-  const patient = { maxTries: 3, pauseMs: 3_600_000, maxPauseMs: 3_600_000 };
+  const patient = { maxTries: 3, minBytes: 1, pauseMs: 3_600_000, maxPauseMs: 3_600_000 };
   hub.fail({ path: "revision/main", status: 429, headers: { "retry-after": "0" } });
   hub.fail({ path: "model.safetensors", status: 503, headers: { "retry-after": "0" } });
   await pull(hub, { retries: patient });

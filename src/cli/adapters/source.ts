@@ -3,6 +3,7 @@
 import { copyFile, mkdtemp, readdir, realpath, rm, symlink } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { isKeptFile } from "../../adapter/format.js";
 import { followsLinks } from "../../adapter/store/kept-files.js";
 import { isHubAddress, locate } from "../hub/model-folder.js";
 import type { Terminal } from "../terminal.js";
@@ -18,7 +19,7 @@ export async function openAdapterSource(text: string, terminal: Terminal): Promi
   const folder = await mkdtemp(join(tmpdir(), "lorikeet-adapter-"));
   const source = { folder, [Symbol.asyncDispose]: () => rm(folder, { recursive: true, force: true }) };
   try {
-    for (const name of await readdir(snapshot)) {
+    for (const name of (await readdir(snapshot)).filter(isKeptFile)) {
       // A snapshot is a folder of links, of which a store follows those to config and weights alone.
       const file = await realpath(join(snapshot, name));
       await (followsLinks(name) ? symlink(file, join(folder, name)) : copyFile(file, join(folder, name)));

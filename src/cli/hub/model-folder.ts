@@ -8,6 +8,7 @@ import { findCached } from "../../hub/cached.js";
 import { type HubEnvironment, readHubEnvironment } from "../../hub/environment.js";
 import { type Pulled, pullRepository } from "../../hub/pull.js";
 import { parseRepository, type Repository, shownName } from "../../hub/repository.js";
+import { type RetryLimits, retryDefaults } from "../../hub/retry.js";
 import type { Kind } from "../../hub/selection.js";
 import { tryLockFile } from "../../runtime/file-lock.js";
 import { nearest } from "../options/nearest.js";
@@ -46,12 +47,13 @@ export async function locate(text: string, named: Named, terminal: Terminal): Pr
   if (cached !== null && (cached.isWhole || environment.isOffline)) return cached.folder;
   if (environment.isOffline) throw offline(repository, environment, await hintsAt(text, environment));
   try {
-    return (await pullNamed(repository, named, environment, terminal)).folder;
+    // What the cache has will do where the hub is away: then one try is enough.
+    const retries = cached === null ? retryDefaults : { ...retryDefaults, maxTries: 1 };
+    return (await pullNamed(repository, named, environment, terminal, retries)).folder;
   } catch (error) {
-    const isMissing =
-      error instanceof LorikeetError && (error.code === "hub_unreachable" || error.code === "hub_not_found");
-    if (!isMissing) throw error;
+    if (!(error instanceof LorikeetError) || !error.code.startsWith("hub_")) throw error;
     if (cached !== null) return cached.folder;
+    if (error.code === "hub_refused" || error.code === "hub_invalid") throw error;
     const hints = await hintsAt(text, environment);
     throw new LorikeetError(error.code, [error.message, ...hints].join(" "), { param: text, cause: error });
   }
@@ -74,10 +76,11 @@ async function pullNamed(
   { kind, signal = new AbortController().signal }: Named,
   environment: HubEnvironment,
   terminal: Terminal,
+  retries: RetryLimits = retryDefaults,
 ): Promise<Pulled> {
   const line = tickingLine(terminal.stderr, progressLine(terminal.stderr));
   const userAgent = `lorikeet/${readVersion()}; node/${process.versions.node}`;
-  const options = { environment, kind, userAgent, tryLock: tryLockFile, progress: line.report, signal };
+  const options = { environment, kind, userAgent, tryLock: tryLockFile, progress: line.report, signal, retries };
   return await pullRepository(repository, options).finally(() => line.end());
 }
 

@@ -9,12 +9,18 @@ import type { ServeSettings } from "../options/options.js";
 /** As the settings spell them, as absolute paths, and where links lead. */
 export function privateFoldersOf(settings: ServeSettings): readonly string[] {
   const { model, adapters, cacheDir, loraPathRoot, chatTemplate, apiKeyFile } = settings;
-  const named = [model, adapters, cacheDir, loraPathRoot].filter((path) => path !== null);
+  const cache = model === null ? null : cacheOf(resolve(model));
+  const named = [model, cache, adapters, cacheDir, loraPathRoot].filter((path) => path !== null);
   const files = [chatTemplate, apiKeyFile].filter((path) => path !== null).map((path) => dirname(resolve(path)));
   const program = fileURLToPath(new URL("../../../..", import.meta.url));
   const absolute = [...named.map((path) => resolve(path)), ...files, tmpdir(), homedir(), process.cwd(), program];
   const folders = absolute.filter((path) => dirname(path) !== path);
   return [...new Set([...named, ...folders, ...folders.map(realPath)])];
+}
+
+/** The Hugging Face cache that a model's folder is a snapshot in: its files are links to elsewhere there. */
+function cacheOf(model: string): string | null {
+  return /^(.+)[/\\]models--[^/\\]+[/\\]snapshots[/\\][^/\\]+$/.exec(model)?.[1] ?? null;
 }
 
 function realPath(path: string): string {
