@@ -20,6 +20,7 @@ import { tasksOf } from "./tasks.js";
 import type {
   Engine,
   EngineLimits,
+  EngineListener,
   EngineObserver,
   EngineRequest,
   EngineStats,
@@ -73,11 +74,11 @@ export class ContinuousEngine implements Engine {
     this.#loop = this.#run();
   }
 
-  submit(request: EngineRequest): SequenceHandle {
+  submit(request: EngineRequest, listener: EngineListener | null = null): SequenceHandle {
     if (this.#draining || this.#closing) throw new LorikeetError("draining", "The server is shutting down.");
     checkRequest(request, this.#parts.vocabSize, this.limits);
     const state = createSamplerState(request.sampling, request.promptIds);
-    const sequence = new Sequence(this.#nextId++, request, state, this.#now());
+    const sequence = new Sequence(this.#nextId++, request, state, this.#now(), listener);
     sequence.onChange = () => this.#changed(sequence);
     this.#admission.enqueue(sequence);
     sequence.listen(request.signal);

@@ -1,10 +1,18 @@
-/** One request on its way through the engine: its tokens, what it holds, and the stream of events that its reader takes. */
+/** One request on its way through the engine: its tokens, what it holds, and the events that its reader or listener takes. */
 import type { AdapterLease } from "../adapter/types.js";
-import { type Deferred, deferred } from "../base/async.js";
+import { AsyncQueue } from "../base/async-queue.js";
+import { assert } from "../base/errors.js";
 import type { Ticket } from "../base/fair-queue.js";
 import type { BankHold } from "./adapters/bank.js";
 import type { SamplerState } from "./sampling/sampler.js";
-import type { EngineEvent, EngineRequest, FinishReason, SequenceHandle, TokenLogprob } from "./types.js";
+import type {
+  EngineEvent,
+  EngineListener,
+  EngineRequest,
+  FinishReason,
+  SequenceHandle,
+  TokenLogprob,
+} from "./types.js";
 
 export type Phase = "waiting" | "loading" | "running" | "finished";
 
@@ -31,17 +39,25 @@ export class Sequence implements SequenceHandle {
   ending: FinishReason | null = null;
   onChange: () => void = () => {};
   unlisten: () => void = () => {};
-  readonly #events: EngineEvent[] = [];
-  #read = 0;
-  #arrival: Deferred<void> | null = null;
+  readonly #listener: EngineListener | null;
+  /** Without a listener. */
+  readonly #events: AsyncQueue<EngineEvent> | null;
 
-  constructor(id: number, request: EngineRequest, state: SamplerState, now: number) {
+  constructor(
+    id: number,
+    request: EngineRequest,
+    state: SamplerState,
+    now: number,
+    listener: EngineListener | null = null,
+  ) {
     this.id = id;
     this.request = request;
     this.state = state;
     this.submittedAt = now;
     this.tokens = [...request.promptIds];
     this.promptLogprobs = request.promptLogprobs === null ? null : [null];
+    this.#listener = listener;
+    this.#events = listener === null ? new AsyncQueue() : null;
   }
 
   get promptTokens(): number {
@@ -53,14 +69,16 @@ export class Sequence implements SequenceHandle {
   }
 
   emit(event: EngineEvent): void {
-    this.#events.push(event);
-    this.#arrival?.resolve();
-    this.#arrival = null;
+    const listener = this.#listener;
+    // Not within the engine's own work: a listener may call the engine.
+    if (listener) queueMicrotask(() => listener(event));
+    this.#events?.push(event);
+    if (event.type === "finish") this.#events?.end(null);
   }
 
-  /** Events that nobody has read yet: a reader that stays behind is not fed. */
+  /** Events that nobody has read yet: a reader that stays behind gets no more tokens. */
   get unread(): number {
-    return this.#events.length - this.#read;
+    return this.#events?.size ?? 0;
   }
 
   /** Ends with the signal, until `unlisten`: a signal may outlive many sequences. */
@@ -85,23 +103,13 @@ export class Sequence implements SequenceHandle {
     this.onChange();
   }
 
-  async *[Symbol.asyncIterator](): AsyncIterator<EngineEvent> {
+  async *[Symbol.asyncIterator](): AsyncGenerator<EngineEvent, void, undefined> {
+    assert(this.#events, "a sequence with a listener keeps no events");
+    let read = 0;
     try {
-      for (;;) {
-        const event = this.#events[this.#read];
-        if (!event) {
-          this.#arrival ??= deferred<void>();
-          await this.#arrival.promise;
-          continue;
-        }
-        this.#read++;
-        if (this.#read === 64) {
-          this.#events.splice(0, this.#read);
-          this.#read = 0;
-          this.onChange();
-        }
+      for await (const event of this.#events) {
+        if (++read % 64 === 0) this.onChange(); // the engine may go on for a reader that was behind
         yield event;
-        if (event.type === "finish") return;
       }
     } finally {
       // A reader that stops early has left.

@@ -93,7 +93,10 @@ export type EngineEvent =
       readonly timings: SequenceTimings;
     };
 
-/** A running sequence. Iterate it once. Exactly one `finish` event ends every sequence. */
+/** Is told every event of a sequence, each in a microtask of its own. It must not throw. */
+export type EngineListener = (event: EngineEvent) => void;
+
+/** A running sequence. Iterate it once, unless it has a listener. Exactly one `finish` event ends every sequence. */
 export interface SequenceHandle extends AsyncIterable<EngineEvent> {
   readonly id: number;
   /** Ends the sequence within one step or chunk: `stop` when the caller saw a stop string, `cancelled` when the client left. Idempotent. */
@@ -142,8 +145,8 @@ export interface EngineLimits {
 
 export interface Engine {
   readonly limits: EngineLimits;
-  /** Throws LorikeetError `queue_full`, `adapter_queue_full`, `draining` or `context_length_exceeded` at once; later faults arrive as the `finish` event. */
-  submit(request: EngineRequest): SequenceHandle;
+  /** Throws LorikeetError `queue_full`, `adapter_queue_full`, `draining` or `context_length_exceeded` at once; later faults arrive as the `finish` event. Without a `listener` the events are kept for whoever iterates the handle. */
+  submit(request: EngineRequest, listener?: EngineListener): SequenceHandle;
   stats(): EngineStats;
   /** Refuses new sequences, lets the running ones finish for `graceMs`, then ends the rest with `shutdown`. */
   drain(graceMs: number): Promise<void>;

@@ -1,12 +1,12 @@
-/** One answer while it is made: its sequences, their parts in one stream, their one ending. Knows the engine's door and no wire. */
+/** One answer while it is generated: its sequences, the one queue of their parts, their one ending. Knows no protocol. */
 import { deferred } from "../base/async.js";
+import { AsyncQueue } from "../base/async-queue.js";
 import { LorikeetError } from "../base/errors.js";
 import type { Engine, EngineEvent, SequenceHandle, TokenLogprob } from "../engine/types.js";
 import { characterCount } from "../text/characters.js";
 import type { Tokenizer } from "../text/types.js";
 import { type Assembled, Assembler, nothing } from "./assembler.js";
 import type { GatewayObserver } from "./observer.js";
-import { PartQueue } from "./part-queue.js";
 import type { ChoicePart, Usage } from "./parts.js";
 import type { Plan, SequencePlan } from "./plan.js";
 import { promptPieces } from "./prompt-pieces.js";
@@ -26,16 +26,14 @@ export interface GenerationEnd {
 
 type Finish = Extract<EngineEvent, { type: "finish" }>;
 
-/**
- * Sequences are read as fast as the engine makes them, so an ending is seen even when nobody reads; what a reader has not
- * taken yet is bounded by the tokens asked for. `pause` stops the engine's work.
- */
+/** Parts that a reader has not taken yet are bounded by the tokens asked for. `pause` stops the engine's work. */
 export class Generation {
   readonly #deps: GenerationDeps;
   readonly #plan: Plan;
-  readonly #parts = new PartQueue<ChoicePart>();
+  readonly #parts = new AsyncQueue<ChoicePart>();
   readonly #handles: SequenceHandle[] = [];
   readonly #admission = deferred<number>();
+  readonly #ended = deferred<GenerationEnd>();
   readonly #submittedAt = performance.now();
   #running = 0;
   #error: LorikeetError | null = null;
@@ -44,25 +42,21 @@ export class Generation {
   #usage: Usage = { promptTokens: 0, completionTokens: 0, cachedTokens: 0 };
 
   /** Resolves once every sequence has ended and given back what it held. Never rejects. */
-  readonly ended: Promise<GenerationEnd>;
+  get ended(): Promise<GenerationEnd> {
+    return this.#ended.promise;
+  }
 
   /** Submits every sequence. What the engine throws (`queue_full`, `draining`, ...) ends all of them and rejects `admitted`. */
   constructor(plan: Plan, deps: GenerationDeps) {
     this.#plan = plan;
     this.#deps = deps;
     this.#admission.promise.catch(() => {});
-    const pumps: Promise<void>[] = [];
     try {
-      for (const sequence of plan.sequences) {
-        const handle = deps.engine.submit(sequence.request);
-        this.#handles.push(handle);
-        this.#running++;
-        pumps.push(this.#pump(sequence, handle));
-      }
+      for (const sequence of plan.sequences) this.#submit(sequence);
     } catch (error) {
       this.end(asFault(error));
+      if (this.#running === 0) this.#conclude();
     }
-    this.ended = Promise.all(pumps).then(() => this.#conclude());
   }
 
   /** Milliseconds in the queue, once the first sequence is admitted; rejects when none ever is. */
@@ -98,21 +92,27 @@ export class Generation {
     for (const handle of this.#handles) handle.end("cancelled");
   }
 
-  async #pump(sequence: SequencePlan, handle: SequenceHandle): Promise<void> {
+  #submit(sequence: SequencePlan): void {
     const reader = new SequenceReader(sequence, this.#plan, this.#deps.tokenizer);
-    let lastTokenAt: number | null = null;
+    const handle = this.#deps.engine.submit(sequence.request, (event) => this.#take(sequence, reader, handle, event));
+    this.#handles.push(handle);
+    this.#running++;
+  }
+
+  /** An event becomes parts as soon as it comes, whether or not anybody reads them: a stop string and an ending are seen at once. */
+  #take(sequence: SequencePlan, reader: SequenceReader, handle: SequenceHandle, event: EngineEvent): void {
     try {
-      for await (const event of handle) {
-        if (event.type === "admitted") this.#admit(event.queueMs);
-        if (event.type === "token") lastTokenAt = this.#timeToken(lastTokenAt);
-        if (event.type === "finish") this.#finish(sequence, event, reader.stopped);
-        if (this.#error) continue;
+      if (event.type === "admitted") this.#admit(event.queueMs);
+      if (event.type === "token") this.#timeToken(reader);
+      if (event.type === "finish") this.#finish(sequence, event, reader.stopped);
+      if (!this.#error) {
         for (const part of reader.read(event)) this.#parts.push(part);
         if (reader.stopped) handle.end("stop");
       }
     } catch (error) {
       this.end(asFault(error));
     }
+    if (event.type === "finish" && this.#running === 0) this.#conclude();
   }
 
   #admit(queueMs: number): void {
@@ -122,14 +122,14 @@ export class Generation {
     this.#deps.observer.queued?.(queueMs / 1000);
   }
 
-  #timeToken(lastTokenAt: number | null): number {
+  #timeToken(reader: SequenceReader): void {
     const now = performance.now();
     if (this.#timeToFirstTokenMs === null) {
       this.#timeToFirstTokenMs = now - this.#submittedAt;
       this.#deps.observer.firstToken?.(this.#timeToFirstTokenMs / 1000);
     }
-    if (lastTokenAt !== null) this.#deps.observer.interToken?.((now - lastTokenAt) / 1000);
-    return now;
+    if (reader.lastTokenAt !== null) this.#deps.observer.interToken?.((now - reader.lastTokenAt) / 1000);
+    reader.lastTokenAt = now;
   }
 
   #finish(sequence: SequencePlan, event: Finish, isStopped: boolean): void {
@@ -144,17 +144,17 @@ export class Generation {
     if (fault && !(isStopped && event.reason === "cancelled")) this.end(fault);
   }
 
-  #conclude(): GenerationEnd {
+  #conclude(): void {
     this.#admission.reject(
       this.#error ?? new LorikeetError("internal", "The engine ended a request without admitting it."),
     );
     this.#parts.end(null);
-    return {
+    this.#ended.resolve({
       error: this.#error,
       usage: this.#usage,
       queueMs: this.#queueMs,
       timeToFirstTokenMs: this.#timeToFirstTokenMs,
-    };
+    });
   }
 }
 
@@ -166,6 +166,7 @@ class SequenceReader {
   #assembler: Assembler;
   #hasBegun = false;
   #generated = 0;
+  lastTokenAt: number | null = null;
 
   constructor(sequence: SequencePlan, plan: Plan, tokenizer: Tokenizer | null) {
     this.#sequence = sequence;

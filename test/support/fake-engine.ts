@@ -4,6 +4,7 @@ import type {
   Engine,
   EngineEvent,
   EngineLimits,
+  EngineListener,
   EngineRequest,
   FinishReason,
   SequenceHandle,
@@ -59,13 +60,14 @@ export function fakeEngine(script: FakeScript = {}): FakeEngine {
     get running() {
       return live().length;
     },
-    submit(request) {
+    submit(request, listener) {
       if (isDraining) throw new LorikeetError("draining", "The engine takes no new requests.");
       if (live().length >= limits.maxQueue) {
         throw new LorikeetError("queue_full", `The queue is full: ${limits.maxQueue} requests wait.`);
       }
       const sequence = new Sequence(sequences.length, request, script);
       sequences.push(sequence);
+      if (listener) void tell(sequence, listener);
       return sequence;
     },
     stats: () => ({
@@ -88,6 +90,10 @@ export function fakeEngine(script: FakeScript = {}): FakeEngine {
     },
     close: async () => {},
   };
+}
+
+async function tell(sequence: Sequence, listener: EngineListener): Promise<void> {
+  for await (const event of sequence) listener(event);
 }
 
 class Sequence implements FakeSequence {

@@ -1,12 +1,18 @@
-/** An ordered queue between one writer side and one reader; it ends or fails once. Its bound is its writers': tokens of one request. */
+/** An ordered queue between a writer and one reader that waits for it. Its bound is the writer's business. */
 
 /** Iterate it once. What was pushed before the end or the fault is delivered first. */
-export class PartQueue<T> implements AsyncIterable<T> {
+export class AsyncQueue<T extends NonNullable<unknown>> implements AsyncIterable<T> {
   #items: T[] = [];
   #next = 0;
   #ending: { readonly error: Error | null } | null = null;
   #wake: (() => void) | null = null;
 
+  /** Items that nobody has read yet. */
+  get size(): number {
+    return this.#items.length - this.#next;
+  }
+
+  /** Ignored after the end. */
   push(item: T): void {
     if (this.#ending) return;
     this.#items.push(item);
@@ -21,9 +27,9 @@ export class PartQueue<T> implements AsyncIterable<T> {
 
   async *[Symbol.asyncIterator](): AsyncGenerator<T, void, undefined> {
     while (true) {
-      while (this.#next < this.#items.length) {
-        const item = this.#items[this.#next++];
-        if (item !== undefined) yield item;
+      for (let item = this.#items[this.#next]; item !== undefined; item = this.#items[this.#next]) {
+        this.#next++;
+        yield item;
       }
       this.#items = [];
       this.#next = 0;
