@@ -47,21 +47,22 @@ export interface Rope {
 }
 
 /**
- * What normalizes queries or keys before rotation: one norm of `headDim` for every head (`shared`), or one over all heads
- * side by side (`whole`).
+ * What normalizes queries or keys before rotation: one norm of `headDim` for every head (`shared`), one over all heads side by
+ * side (`whole`), or one of `headDim` for each head (`each`; they differ in their weights only).
  */
-export interface HeadNorm {
-  readonly scope: "shared" | "whole";
-  readonly norm: Norm;
-}
+export type HeadNorm =
+  | { readonly scope: "shared"; readonly norm: Norm }
+  | { readonly scope: "whole"; readonly norm: Norm }
+  | { readonly scope: "each"; readonly norms: readonly Norm[] };
 
 /**
- * Where queries, keys and values come from: three layers, or one with all of them side by side. `joined` is the path under
- * which the weights of the three may be joined into one.
+ * Where queries, keys and values come from: three layers, or one with all of them side by side, in the `order` of all queries,
+ * keys and values (`kind`), or of the query, key and value of each head (`head`; as many key heads as query heads). `joined` is
+ * the path under which the weights of the three may be joined into one.
  */
 export type QueryKeyValue =
   | { readonly kind: "separate"; readonly q: Linear; readonly k: Linear; readonly v: Linear; readonly joined: string }
-  | { readonly kind: "packed"; readonly qkv: Linear };
+  | { readonly kind: "packed"; readonly qkv: Linear; readonly order: "kind" | "head" };
 
 export interface Attention {
   readonly input: QueryKeyValue;
@@ -107,7 +108,7 @@ export interface Layer {
   readonly path: string;
   readonly attention: Sublayer<Attention>;
   readonly feedForward: Sublayer<FeedForward>;
-  /** Both sublayers read the stream before either has added to it. */
+  /** Both sublayers read the stream before either has added to it, maybe through one norm. */
   readonly isParallel: boolean;
 }
 
@@ -123,6 +124,10 @@ export interface Head {
   /** The checkpoint's own layer, or where `tied` the embedding table under its name. */
   readonly linear: Linear;
   readonly tied: boolean;
+  /** The path of a bias that is not the layer's: a tied head may have one beside the table. */
+  readonly tiedBias: string | null;
+  /** Multiplies the logits, before the softcap: 1 in most families. */
+  readonly scale: number;
   /** Logits z become cap · tanh(z / cap). */
   readonly softcap: number | null;
 }

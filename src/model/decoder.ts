@@ -30,6 +30,8 @@ export interface Lowering {
   linears(linears: readonly Linear[], x: Value, joined?: string): Value[];
   /** The same layers side by side in one value, where their weights are joined anyway; else null. */
   joined?(linears: readonly Linear[], x: Value, joined: string): Value | null;
+  /** Queries, keys and values that lie head by head, [tokens, heads*3*headDim], as three: each [tokens, heads*headDim]. */
+  unpack(qkv: Value, heads: number): readonly [Value, Value, Value];
   /** Normalizes queries or keys, [tokens, heads*headDim]. */
   headNorm(norm: HeadNorm, x: Value, heads: number): Value;
   /** Causal attention, positions applied; `k` and `v` are null when `q` holds all three side by side. [tokens, heads*headDim]. */
@@ -127,7 +129,9 @@ function attend(lower: Lowering, heads: Heads, layer: number, attention: Attenti
 function mixValues(lower: Lowering, heads: Heads, layer: number, attention: Attention, x: Value): Value {
   const { input, queryNorm, keyNorm } = attention;
   if (input.kind === "packed") {
-    return lower.attend(layer, attention, only(lower.linears([input.qkv], x)), null, null);
+    const qkv = only(lower.linears([input.qkv], x));
+    if (input.order === "kind") return lower.attend(layer, attention, qkv, null, null);
+    return lower.attend(layer, attention, ...lower.unpack(qkv, heads.headCount));
   }
   const linears = [input.q, input.k, input.v];
   const joined = queryNorm || keyNorm ? null : (lower.joined?.(linears, x, input.joined) ?? null);

@@ -81,7 +81,7 @@ function feedForwardLinears(feedForward: FeedForward): Linear[] {
   }
 }
 
-/** Every tensor of a checkpoint under its canonical name, in the order of the forward pass. A tied head has none. */
+/** Every tensor of a checkpoint under its canonical name, in the order of the forward pass. A tied head has no weight. */
 export function expectedTensors(config: DecoderConfig): ExpectedTensor[] {
   const { embedding, layers, finalNorm, head, hiddenSize, vocabSize } = config;
   const { positions } = embedding;
@@ -100,6 +100,7 @@ export function expectedTensors(config: DecoderConfig): ExpectedTensor[] {
     ]),
     ...normTensors(finalNorm),
     ...(head.tied ? [] : linearTensors(head.linear).map((tensor) => asHead(tensor))),
+    ...(head.tiedBias ? [{ name: `${head.tiedBias}.bias`, shape: [vocabSize], role: "bias" as const }] : []),
   ];
 }
 
@@ -112,7 +113,8 @@ function uniqueNorms(norms: readonly (Norm | null)[]): ExpectedTensor[] {
   return [...byPath.values()].flatMap(normTensors);
 }
 
-const headNormTensors = (norm: HeadNorm | null): ExpectedTensor[] => (norm ? normTensors(norm.norm) : []);
+const headNormTensors = (norm: HeadNorm | null): ExpectedTensor[] =>
+  norm === null ? [] : norm.scope === "each" ? norm.norms.flatMap(normTensors) : normTensors(norm.norm);
 
 function normTensors({ path, size, bias, offset }: Norm): ExpectedTensor[] {
   const weight: ExpectedTensor = { name: `${path}.weight`, shape: [size], role: "norm", initial: 1 - offset };

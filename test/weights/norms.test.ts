@@ -43,7 +43,7 @@ function expected(weight: Float32Array, scale: number, transposed: boolean): num
 function configOf(transposed: boolean) {
   const of = (path: string): Linear => ({ ...linear(path, inputs, outputs, false), transposed });
   const sizes = { headDim: 8 } as Sizes;
-  const body = attention(sizes, { input: { kind: "packed", qkv: of("layer") }, output: of("output") });
+  const body = attention(sizes, { input: { kind: "packed", order: "kind", qkv: of("layer") }, output: of("output") });
   const feedForward = { kind: "plain", activation: "gelu", up: of("up"), down: of("down") } as const;
   return { layers: [sequentialLayer("layers.0", sublayer(body, null), sublayer<FeedForward>(feedForward, null))] };
 }

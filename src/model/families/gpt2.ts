@@ -50,7 +50,7 @@ export const gpt2: Family = {
     const norm = (path: string) => layerNorm(path, hiddenSize, epsilon);
     const layers = layerPaths(sizes, "transformer.h").map((path) => {
       const body = attention(sizes, {
-        input: { kind: "packed", qkv: conv1d(`${path}.attn.c_attn`, hiddenSize, 3 * hiddenSize) },
+        input: { kind: "packed", order: "kind", qkv: conv1d(`${path}.attn.c_attn`, hiddenSize, 3 * hiddenSize) },
         output: conv1d(`${path}.attn.c_proj`, hiddenSize, hiddenSize),
         scale,
         rope: null,

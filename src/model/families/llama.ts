@@ -51,6 +51,14 @@ export const llama: Family = {
   },
 };
 
+/** What the embeddings, the output of each sublayer, the scores q·k and the logits are multiplied by. */
+export interface Multipliers {
+  readonly embedding: number;
+  readonly residual: number;
+  readonly attention: number;
+  readonly logits: number;
+}
+
 export interface LlamaShape {
   readonly sizes: SizeDefaults;
   readonly windows: WindowRules;
@@ -60,6 +68,8 @@ export interface LlamaShape {
   readonly feedForwardBias: boolean;
   /** Whether queries and keys are normalized, head by head. */
   readonly headNorms?: boolean;
+  /** 1 unless stated, and 1/sqrt(headDim) for the scores. */
+  readonly multipliers?: Multipliers;
 }
 
 const ropeTypes: readonly RopeScaling["kind"][] = ["default", "linear", "llama3"];
@@ -67,6 +77,7 @@ const ropeTypes: readonly RopeScaling["kind"][] = ["default", "linear", "llama3"
 /** A decoder of Llama's layers. Faults go to `fields.faults`. */
 export function readLlamaShape(fields: ConfigFields, shape: LlamaShape): FamilyDecoder {
   const sizes: Sizes = readSizes(fields, shape.sizes);
+  const { multipliers } = shape;
   const { types, windows } = readWindows(fields, shape.windows, sizes.layerCount);
   const epsilon = fields.positive("rms_norm_eps", 1e-6);
   const activation = readActivation(fields, "hidden_act", "silu");
@@ -81,18 +92,20 @@ export function readLlamaShape(fields: ConfigFields, shape: LlamaShape): FamilyD
         queryNorm: headNorm(`${path}.self_attn.q_norm`),
         keyNorm: headNorm(`${path}.self_attn.k_norm`),
         window: windows[i] ?? null,
+        ...(multipliers && { scale: multipliers.attention }),
       }),
       gatedFeedForward(`${path}.mlp`, sizes, activation, shape.feedForwardBias),
       (name) => rmsNorm(name, sizes.hiddenSize, epsilon),
+      multipliers?.residual,
     ),
   );
-  const table = embedding();
+  const table = embedding("model.embed_tokens", multipliers?.embedding);
   return {
     ...sizes,
     embedding: table,
     ropes: [rope],
     layers,
     finalNorm: rmsNorm("model.norm", sizes.hiddenSize, epsilon),
-    head: readHead(fields, sizes, table, { tied: false }),
+    head: readHead(fields, sizes, table, { tied: false, scale: multipliers?.logits ?? 1 }),
   };
 }

@@ -52,6 +52,9 @@ export const layerNorm = (path: string, size: number, epsilon: number): Norm => 
 /** One norm of a head's size for every head. */
 export const sharedHeadNorm = (norm: Norm): HeadNorm => ({ scope: "shared", norm });
 
+/** One norm over all heads side by side. */
+export const wholeHeadNorm = (norm: Norm): HeadNorm => ({ scope: "whole", norm });
+
 export const layerPaths = ({ layerCount }: Sizes, prefix = "model.layers"): string[] =>
   Array.from({ length: layerCount }, (_, layer) => `${prefix}.${layer}`);
 
@@ -105,11 +108,36 @@ export function gatedFeedForward(
   };
 }
 
-export const sublayer = <T>(body: T, input: Norm | null, output: Norm | null = null): Sublayer<T> => ({
+/** One layer with gate and up side by side, and one down. */
+export const packedFeedForward = (
+  [gateUp, down]: readonly [string, string],
+  { hiddenSize, intermediateSize }: Sizes,
+  activation: Activation,
+): FeedForward => ({
+  kind: "packed",
+  activation,
+  gateUp: linear(gateUp, hiddenSize, 2 * intermediateSize, false),
+  down: linear(down, intermediateSize, hiddenSize, false),
+});
+
+/** down(activation(up(x))), both with biases or without. */
+export const plainFeedForward = (
+  [up, down]: readonly [string, string],
+  { hiddenSize, intermediateSize }: Sizes,
+  activation: Activation,
+  bias: boolean,
+): FeedForward => ({
+  kind: "plain",
+  activation,
+  up: linear(up, hiddenSize, intermediateSize, bias),
+  down: linear(down, intermediateSize, hiddenSize, bias),
+});
+
+export const sublayer = <T>(body: T, input: Norm | null, output: Norm | null = null, scale = 1): Sublayer<T> => ({
   input,
   body,
   output,
-  scale: 1,
+  scale,
 });
 
 /** The feed-forward layers read what attention has added to. */
@@ -119,30 +147,51 @@ export const sequentialLayer = (
   feedForward: Sublayer<FeedForward>,
 ): Layer => ({ path, attention, feedForward, isParallel: false });
 
-/** A layer whose sublayers each read a norm of the stream and are added to it, as Llama's. */
+/** Both sublayers read the stream as it was, each through its norm or both through one. */
+export const parallelLayer = (
+  path: string,
+  attention: Sublayer<Attention>,
+  feedForward: Sublayer<FeedForward>,
+): Layer => ({ path, attention, feedForward, isParallel: true });
+
+/** A layer whose sublayers each read a norm of the stream and are added to it, as Llama's; `scale` multiplies what they add. */
 export function preNormLayer(
   path: string,
   attention: Attention,
   feedForward: FeedForward,
   norm: (path: string) => Norm,
+  scale = 1,
 ): Layer {
   return sequentialLayer(
     path,
-    sublayer(attention, norm(`${path}.input_layernorm`)),
-    sublayer(feedForward, norm(`${path}.post_attention_layernorm`)),
+    sublayer(attention, norm(`${path}.input_layernorm`), null, scale),
+    sublayer(feedForward, norm(`${path}.post_attention_layernorm`), null, scale),
   );
 }
 
 export const embedding = (path = "model.embed_tokens", scale = 1): Embedding => ({ path, scale, positions: null });
 
-/** `lm_head`, or the embedding table where `tie_word_embeddings` says so (`tied` when it says nothing). */
+export interface HeadOptions extends Partial<Pick<Head, "softcap" | "scale">> {
+  /** When `tie_word_embeddings` says nothing. */
+  readonly tied: boolean;
+  /** `lm_head` unless stated. */
+  readonly path?: string;
+  readonly bias?: boolean;
+}
+
+/** A layer of its own, or the embedding table where `tie_word_embeddings` says so. */
 export function readHead(
   fields: ConfigFields,
   { hiddenSize, vocabSize }: Sizes,
   table: Embedding,
-  options: { readonly tied: boolean } & Partial<Pick<Head, "softcap">>,
+  { path = "lm_head", bias = false, ...options }: HeadOptions,
 ): Head {
   const tied = fields.boolean("tie_word_embeddings", options.tied);
-  const path = tied ? table.path : "lm_head";
-  return { linear: linear(path, hiddenSize, vocabSize, false), tied, softcap: options.softcap ?? null };
+  return {
+    linear: linear(tied ? table.path : path, hiddenSize, vocabSize, bias && !tied),
+    tied,
+    tiedBias: bias && tied ? path : null,
+    scale: options.scale ?? 1,
+    softcap: options.softcap ?? null,
+  };
 }

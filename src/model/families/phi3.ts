@@ -6,7 +6,17 @@ import { readSizes } from "../config/sizes.js";
 import { readWindows } from "../config/windows.js";
 import type { Family } from "./family.js";
 import { llamaSizes } from "./llama.js";
-import { attention, embedding, layerPaths, linear, llamaNames, preNormLayer, readHead, rmsNorm } from "./parts.js";
+import {
+  attention,
+  embedding,
+  layerPaths,
+  linear,
+  llamaNames,
+  packedFeedForward,
+  preNormLayer,
+  readHead,
+  rmsNorm,
+} from "./parts.js";
 
 export const phi3: Family = {
   name: "phi3",
@@ -22,7 +32,7 @@ export const phi3: Family = {
       vocabSize: 32064,
       maxPositions: 4096,
     });
-    const { hiddenSize, intermediateSize, headCount, kvHeadCount, headDim } = sizes;
+    const { hiddenSize, headCount, kvHeadCount, headDim } = sizes;
     const { types, windows } = readWindows(fields, { layers: "every", slidingWindow: null }, sizes.layerCount);
     const epsilon = fields.positive("rms_norm_eps", 1e-5);
     const activation = readActivation(fields, "hidden_act", "silu");
@@ -32,16 +42,11 @@ export const phi3: Family = {
       return preNormLayer(
         path,
         attention(sizes, {
-          input: { kind: "packed", qkv: linear(`${path}.self_attn.qkv_proj`, hiddenSize, width, false) },
+          input: { kind: "packed", order: "kind", qkv: linear(`${path}.self_attn.qkv_proj`, hiddenSize, width, false) },
           output: linear(`${path}.self_attn.o_proj`, headCount * headDim, hiddenSize, false),
           window: windows[i] ?? null,
         }),
-        {
-          kind: "packed",
-          activation,
-          gateUp: linear(`${path}.mlp.gate_up_proj`, hiddenSize, 2 * intermediateSize, false),
-          down: linear(`${path}.mlp.down_proj`, intermediateSize, hiddenSize, false),
-        },
+        packedFeedForward([`${path}.mlp.gate_up_proj`, `${path}.mlp.down_proj`], sizes, activation),
         (name) => rmsNorm(name, hiddenSize, epsilon),
       );
     });

@@ -4,12 +4,13 @@
  */
 
 import { assert } from "../../base/errors.js";
-import { at } from "../../base/list.js";
+import { at, only } from "../../base/list.js";
 import { type AttributeInput, float, GraphBuilder } from "../../graph/builder.js";
 import { Ops } from "../../graph/ops.js";
 import type { Graph, Value } from "../../graph/types.js";
 import type { Activation, Attention, Embedding, Head, HeadNorm, Linear, Norm } from "../blueprint.js";
 import { buildDecoder, type Lowering } from "../decoder.js";
+import { normalizeHeads, unpackHeads } from "../heads.js";
 import { rotaryTables } from "../rope.js";
 import type { DecoderConfig } from "../types.js";
 import { plainWeight, type WeightSource } from "../weights.js";
@@ -90,8 +91,12 @@ class ServingLowering implements Lowering {
   }
 
   norm(norm: Norm, x: Value): Value {
-    const operator = norm.kind === "layer" ? "LayerNormalization" : "SimplifiedLayerNormalization";
-    return this.op.one(operator, [x, ...this.#normWeights(norm)], x.type, x.shape, { epsilon: float(norm.epsilon) });
+    return this.#normalize(norm, x, this.#normWeights(norm));
+  }
+
+  #normalize({ kind, epsilon }: Norm, x: Value, weights: readonly Value[]): Value {
+    const operator = kind === "layer" ? "LayerNormalization" : "SimplifiedLayerNormalization";
+    return this.op.one(operator, [x, ...weights], x.type, x.shape, { epsilon: float(epsilon) });
   }
 
   addNorm(norm: Norm, x: Value, delta: Value): { sum: Value; normed: Value } {
@@ -130,10 +135,16 @@ class ServingLowering implements Lowering {
     return this.adapters.apply(linears, x, bases, axis, biases);
   }
 
-  headNorm({ scope, norm }: HeadNorm, x: Value, heads: number): Value {
-    if (scope === "whole") return this.norm(norm, x);
-    const rows = this.op.reshape(x, ["tokens", heads, norm.size]);
-    return this.op.reshape(this.norm(norm, rows), ["tokens", heads * norm.size]);
+  unpack(qkv: Value, heads: number): readonly [Value, Value, Value] {
+    return unpackHeads(this.op, qkv, heads);
+  }
+
+  headNorm(norm: HeadNorm, x: Value, heads: number): Value {
+    return normalizeHeads(this.op, norm, x, heads, {
+      norm: (one, rows) => this.norm(one, rows),
+      normBy: (one, rows, gain) => this.#normalize(one, rows, [gain]),
+      gain: (one) => this.#gain(one),
+    });
   }
 
   attend(layer: number, attention: Attention, q: Value, k: Value | null, v: Value | null): Value {
@@ -228,24 +239,30 @@ class ServingLowering implements Lowering {
     return this.op.gather(x, this.#inputs.rows);
   }
 
-  head({ linear, tied, softcap }: Head, x: Value): Value {
+  head({ linear, tied, tiedBias, scale, softcap }: Head, x: Value): Value {
     // A tied head is the embedding table: no adapter reaches it.
-    const [logits] = tied
-      ? buildLinear(this.op, this.#options.weights, [linear], x)
-      : this.#adapted([linear], x, "logit_rows", null);
-    if (softcap === null) return logits as Value;
-    return this.op.scale(this.op.tanh(this.op.scale(logits as Value, 1 / softcap)), softcap);
+    let logits = only(
+      tied ? buildLinear(this.op, this.#options.weights, [linear], x) : this.#adapted([linear], x, "logit_rows", null),
+    );
+    if (tiedBias !== null) logits = this.op.add(logits, this.#weight(`${tiedBias}.bias`));
+    if (scale !== 1) logits = this.op.scale(logits, scale);
+    if (softcap === null) return logits;
+    return this.op.scale(this.op.tanh(this.op.scale(logits, 1 / softcap)), softcap);
   }
 
   #weight(name: string): Value {
     return plainWeight(this.op.builder, this.#options.weights, name);
   }
 
-  /** A norm's factors and its bias. Gemma's offset is folded when the session is created. */
-  #normWeights({ path, offset, bias }: Norm): Value[] {
+  /** A norm's factors and its bias. An offset is folded when the session is created. */
+  #normWeights(norm: Norm): Value[] {
+    const gain = this.#gain(norm);
+    return norm.bias ? [gain, this.#weight(`${norm.path}.bias`)] : [gain];
+  }
+
+  #gain({ path, offset }: Norm): Value {
     const weight = this.#weight(`${path}.weight`);
-    const gain = offset === 0 ? weight : this.op.add(weight, this.op.like(weight, offset));
-    return bias ? [gain, this.#weight(`${path}.bias`)] : [gain];
+    return offset === 0 ? weight : this.op.add(weight, this.op.like(weight, offset));
   }
 
   /** cos and sin [capacity, rotaryDim / 2] of each rope. Layers that share a rope share a scale. */

@@ -10,6 +10,7 @@ import { dimProduct } from "../../graph/shape.js";
 import type { Dim, Value } from "../../graph/types.js";
 import type { Activation, Attention, Embedding, Head, HeadNorm, Linear, Norm } from "../blueprint.js";
 import { buildDecoder, type Lowering } from "../decoder.js";
+import { normalizeHeads, unpackHeads } from "../heads.js";
 import { rotaryTables } from "../rope.js";
 import { buildEmbedding } from "../serving/linear.js";
 import type { DecoderConfig } from "../types.js";
@@ -105,12 +106,20 @@ class TrainingLowering implements Lowering {
     return this.op.reshape(x, [dimProduct(x.shape)], this.op.builder.constant("int64", [1], [-1]));
   }
 
-  norm({ kind, path, epsilon, offset, bias }: Norm, x: Value): Value {
+  norm(norm: Norm, x: Value): Value {
+    const gain = this.#gain(norm);
+    return this.#normalize(norm, x, norm.bias ? [gain, this.#weight(`${norm.path}.bias`)] : [gain]);
+  }
+
+  #gain({ path, offset }: Norm): Value {
+    const weight = this.#weight(`${path}.weight`);
+    return offset === 0 ? weight : this.op.add(weight, this.op.like(weight, offset));
+  }
+
+  #normalize({ kind, epsilon }: Norm, x: Value, weights: readonly Value[]): Value {
     const output = { type: x.type, shape: x.shape };
     const saved = { type: x.type, shape: x.shape.with(-1, 1) };
-    const weight = this.#weight(`${path}.weight`);
-    const gain = offset === 0 ? weight : this.op.add(weight, this.op.like(weight, offset));
-    const inputs = bias ? [x, gain, this.#weight(`${path}.bias`)] : [x, gain];
+    const inputs = [x, ...weights];
     const attributes = { epsilon: float(epsilon) };
     const [operator, outputs] =
       kind === "layer"
@@ -138,11 +147,16 @@ class TrainingLowering implements Lowering {
     return this.#linears.apply(linears, x, { joined });
   }
 
-  headNorm({ scope, norm }: HeadNorm, x: Value, heads: number): Value {
-    if (scope === "whole") return this.norm(norm, x);
-    const tokens = at(x.shape, 0);
-    const normed = this.norm(norm, this.op.reshape(x, [tokens, heads, norm.size]));
-    return this.op.reshape(normed, [tokens, heads * norm.size]);
+  unpack(qkv: Value, heads: number): readonly [Value, Value, Value] {
+    return unpackHeads(this.op, qkv, heads);
+  }
+
+  headNorm(norm: HeadNorm, x: Value, heads: number): Value {
+    return normalizeHeads(this.op, norm, x, heads, {
+      norm: (one, rows) => this.norm(one, rows),
+      normBy: (one, rows, gain) => this.#normalize(one, rows, [gain]),
+      gain: (one) => this.#gain(one),
+    });
   }
 
   attend(_layer: number, attention: Attention, q: Value, k: Value | null, v: Value | null): Value {

@@ -3,7 +3,7 @@ import { at, only, zip } from "../../base/list.js";
 import type { CustomGradient } from "../../graph/gradient.js";
 import type { Ops } from "../../graph/ops.js";
 import type { Value } from "../../graph/types.js";
-import type { Head, TargetModule } from "../blueprint.js";
+import type { Head } from "../blueprint.js";
 import { buildEmbedding, buildLinear } from "../serving/linear.js";
 import { plainWeight, type WeightSource, weightOf } from "../weights.js";
 import type { TrainingLinears } from "./linear.js";
@@ -23,14 +23,14 @@ interface HeadContext {
 /** -log p(label) for each row of x: [labelled, hidden] to [labelled]. */
 export function buildTokenLosses(op: Ops, options: TrainingOptions, head: Head, x: Value, context: HeadContext): Value {
   const { weights, chunks } = options;
-  const { linear: part, tied, softcap } = head;
+  const { linear: part, tied } = head;
   const name = `${part.path}.weight`;
   const rows = parts(op, x, context.chunks, chunks);
   const labels = parts(op, context.labels, context.chunks, chunks).map((label) => op.unsqueeze(label, -1));
   const isFixed = !context.parameters.trained(name) && (tied || !context.linears.site(part));
   if (isFixed) {
-    const fixed = fixedHead(op, weights, part);
-    const made = zip(rows, labels).map(([row, label]) => fixedChunk(op, row, label, fixed, softcap));
+    const fixed = fixedHead(op, weights, head);
+    const made = zip(rows, labels).map(([row, label]) => fixedChunk(op, row, label, fixed, head));
     const losses = joined(
       op,
       made.map(({ losses }) => losses),
@@ -48,9 +48,12 @@ export function buildTokenLosses(op: Ops, options: TrainingOptions, head: Head, 
   }
   const drops = !isFixed && context.linears.site(part) !== null && (options.dropout ?? 0) > 0;
   const masks = drops ? parts(op, context.linears.mask(part, "labelled"), context.chunks, chunks) : [];
+  const biasName = head.tiedBias && `${head.tiedBias}.bias`;
+  const bias = biasName && (context.parameters.trained(biasName) ?? plainWeight(op.builder, weights, biasName));
+  const shifted = (logits: Value): Value => (bias ? op.add(logits, bias) : logits);
   const losses = zip(rows, labels).map(([row, label], c) => {
     const logits = only(context.linears.apply([part], row, { mask: drops ? at(masks, c) : null }));
-    return crossEntropy(op, capped(op, logits, softcap).logits, label, context.custom);
+    return crossEntropy(op, bent(op, shifted(logits), head).logits, label, context.custom);
   });
   return joined(op, losses);
 }
@@ -67,11 +70,16 @@ function joined(op: Ops, chunks: readonly Value[]): Value {
   return op.one("Concat", chunks, first.type, first.shape.with(0, "labelled"), { axis: 0 });
 }
 
-/** logits = cap tanh(z / cap), and their slope 1 - tanh². */
-function capped(op: Ops, z: Value, cap: number | null): { logits: Value; slope: Value | null } {
-  if (cap === null) return { logits: z, slope: null };
-  const bent = op.tanh(op.scale(z, 1 / cap));
-  return { logits: op.scale(bent, cap), slope: op.sub(op.like(bent, 1), op.mul(bent, bent)) };
+/** With y = scale z, logits = cap tanh(y / cap), and their slope over y, 1 - tanh²; null: 1. */
+function bent(
+  op: Ops,
+  z: Value,
+  { scale, softcap: cap }: Pick<Head, "scale" | "softcap">,
+): { logits: Value; slope: Value | null } {
+  const y = scale === 1 ? z : op.scale(z, scale);
+  if (cap === null) return { logits: y, slope: null };
+  const tanh = op.tanh(op.scale(y, 1 / cap));
+  return { logits: op.scale(tanh, cap), slope: op.sub(op.like(tanh, 1), op.mul(tanh, tanh)) };
 }
 
 /** p, and max z - log max p - z[label]. */
@@ -85,18 +93,23 @@ function likelihood(op: Ops, logits: Value, label: Value): { p: Value; losses: V
 
 /** A head that is not trained, W [vocab, hidden]. */
 interface FixedHead {
-  /** x Wᵀ: [rows, hidden] to [rows, vocab]. */
+  /** x Wᵀ + bias: [rows, hidden] to [rows, vocab]. */
   logits(x: Value): Value;
   /** What the losses pass back to their rows, (s (p - 1[label])) W: [rows, hidden]; s [rows, vocab] is the logits' slope. */
   passBack(p: Value, label: Value, s: Value | null): Value;
 }
 
-function fixedHead(op: Ops, weights: WeightSource, part: TargetModule): FixedHead {
+function fixedHead(op: Ops, weights: WeightSource, { linear: part, tiedBias }: Head): FixedHead {
   const name = `${part.path}.weight`;
+  const biasName = `${tiedBias ?? part.path}.bias`;
+  const bias = weights.has(biasName) ? plainWeight(op.builder, weights, biasName) : null;
   const at = (x: Value, label: Value): Value => op.one("GatherElements", [x, label], x.type, label.shape, { axis: 1 });
   if (weightOf(weights, name).form !== "fp32") {
     return {
-      logits: (x) => only(buildLinear(op, weights, [part], x)),
+      logits(x) {
+        const z = only(buildLinear(op, weights, [part], x, { biased: false }));
+        return bias ? op.add(z, bias) : z;
+      },
       passBack(p, label, s) {
         // Where the label is nearly certain, p W and W[label] all but cancel, and only errors would be left: so they go apart.
         const own = at(p, label);
@@ -110,7 +123,7 @@ function fixedHead(op: Ops, weights: WeightSource, part: TargetModule): FixedHea
   }
   const w = plainWeight(op.builder, weights, name);
   return {
-    logits: (x) => op.gemm(x, w, null, { transB: true }),
+    logits: (x) => op.gemm(x, w, bias, { transB: true }),
     passBack(p, label, s) {
       const rows = op.gather(w, op.squeeze(label, 1));
       const pulls = s ? op.mul(rows, at(s, label)) : rows;
@@ -123,16 +136,11 @@ function fixedHead(op: Ops, weights: WeightSource, part: TargetModule): FixedHea
 const zeroAfter = (op: Ops, losses: Value): Value => op.unsqueeze(op.scale(losses, 0), 1);
 
 /** For a head that is not trained: the losses, and what each passes back to its row. No logits outlive this. */
-function fixedChunk(
-  op: Ops,
-  x: Value,
-  label: Value,
-  head: FixedHead,
-  cap: number | null,
-): { losses: Value; slopes: Value } {
-  const { logits, slope } = capped(op, head.logits(x), cap);
+function fixedChunk(op: Ops, x: Value, label: Value, fixed: FixedHead, head: Head): { losses: Value; slopes: Value } {
+  const { logits, slope } = bent(op, fixed.logits(x), head);
   const { p, losses } = likelihood(op, logits, label);
-  return { losses, slopes: op.add(head.passBack(p, label, slope), zeroAfter(op, losses)) };
+  const back = fixed.passBack(p, label, slope);
+  return { losses, slopes: op.add(head.scale === 1 ? back : op.scale(back, head.scale), zeroAfter(op, losses)) };
 }
 
 /** For logits that have gradients of their own: dz = g (p - 1[label]). */

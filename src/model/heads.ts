@@ -1,0 +1,36 @@
+/** What both lowerings do with heads that lie side by side in [tokens, heads*headDim]: cut them apart, normalize each. */
+import { at } from "../base/list.js";
+import type { Ops } from "../graph/ops.js";
+import type { Value } from "../graph/types.js";
+import type { HeadNorm, Norm } from "./blueprint.js";
+
+/** Queries, keys and values of each head in turn, [tokens, heads*3*headDim], as three values [tokens, heads*headDim]. */
+export function unpackHeads(op: Ops, qkv: Value, heads: number): [Value, Value, Value] {
+  const tokens = at(qkv.shape, 0);
+  const width = Number(at(qkv.shape, 1)) / 3;
+  const headDim = width / heads;
+  const apart = op.split(op.reshape(qkv, [tokens, heads, 3 * headDim]), [headDim, headDim, headDim], 2);
+  return apart.map((part) => op.reshape(part, [tokens, width])) as [Value, Value, Value];
+}
+
+/** How a lowering normalizes the last axis by given factors, and reads the factors of a norm. */
+export interface Normalizer {
+  norm(norm: Norm, x: Value): Value;
+  normBy(norm: Norm, x: Value, gain: Value): Value;
+  gain(norm: Norm): Value;
+}
+
+/** Queries or keys [tokens, heads*headDim], normalized. */
+export function normalizeHeads(op: Ops, headNorm: HeadNorm, x: Value, heads: number, by: Normalizer): Value {
+  const { scope } = headNorm;
+  if (scope === "whole") return by.norm(headNorm.norm, x);
+  const [tokens = 1, width = 1] = x.shape;
+  const rows = op.reshape(x, [tokens, heads, Number(width) / heads]);
+  const flat = (normed: Value): Value => op.reshape(normed, [tokens, width]);
+  if (scope === "shared") return flat(by.norm(headNorm.norm, rows));
+  // The kernels take one factor for a feature of all rows: so by ones first, then by each head's own.
+  const { norms } = headNorm;
+  const first = at<Norm>(norms, 0);
+  const ones = op.expand(op.like(x, 1), [first.size]);
+  return op.mul(flat(by.normBy(first, rows, ones)), op.concat(norms.map(by.gain), 0));
+}
