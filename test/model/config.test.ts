@@ -4,6 +4,7 @@ import { describe, it } from "node:test";
 import { LorikeetError } from "../../src/base/errors.js";
 import { at, only } from "../../src/base/list.js";
 import { readDecoderConfig } from "../../src/model/config/read.js";
+import { inverseFrequencies } from "../../src/model/rope.js";
 import type { DecoderConfig } from "../../src/model/types.js";
 import { isObject, type Json, oldSpelling } from "../support/old-spelling.js";
 
@@ -44,12 +45,32 @@ function factsOf({ family: _, embedding, ropes, layers, finalNorm, head, ...size
     epsilon: finalNorm.epsilon,
     activation: feedForward.body.activation,
     rope: ropes[0] ?? null,
+    ropes: ropes.map((rope) => ({ ...rope, attentionFactor: 1, inverseFrequencies: { 1: inverseFrequencies(rope) } })),
+    layerRopes: layers.map((layer) => layer.attention.body.rope),
+    embeddingScale: embedding.scale,
+    residualScale: attention.scale,
+    logitsDivisor: 1 / head.scale,
+    parallelResidual: layers.some(({ isParallel }) => isParallel),
     attentionScale: attention.body.scale,
     attentionSoftcap: attention.body.softcap,
     windows: layers.map((layer) => layer.attention.body.window),
     finalSoftcap: head.softcap,
     tiedHead: head.tied,
   };
+}
+
+/** Every expected fact: fractions to float32's precision, which transformers computes frequencies in. */
+function near(found: unknown, expected: unknown, at = "config"): void {
+  if (typeof expected === "number" && typeof found === "number") {
+    const tolerance = Number.isInteger(expected) ? 0 : 2e-6 * Math.abs(expected);
+    assert(Math.abs(found - expected) <= tolerance, `${at}: ${found} is not ${expected}`);
+  } else if (Array.isArray(expected)) {
+    assert(Array.isArray(found) && found.length === expected.length, `${at}: ${JSON.stringify(found)}`);
+    for (const [i, value] of expected.entries()) near(found[i], value, `${at} ${i}`);
+  } else if (isObject(expected)) {
+    assert(isObject(found), `${at}: ${JSON.stringify(found)}`);
+    for (const [key, value] of Object.entries(expected)) near(found[key], value, `${at} ${key}`);
+  } else assert.deepEqual(found, expected, at);
 }
 
 const windowsOf = ({ layers }: DecoderConfig) => layers.map(({ attention }) => attention.body.window);
@@ -61,10 +82,7 @@ describe("a config means what it means to transformers", () => {
   for (const { name, config, expected } of cases) {
     it(name, () => {
       const read = readDecoderConfig(config);
-      const { attentionScale, ...facts } = factsOf(read);
-      const { attentionScale: scale, ...others } = expected;
-      assert(Math.abs(attentionScale - scale) < 1e-15, `${attentionScale} is not ${scale}`);
-      assert.deepEqual(facts, others);
+      near(factsOf(read), expected);
       assert.equal(read.family, config.model_type);
     });
   }

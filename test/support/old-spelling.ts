@@ -41,6 +41,9 @@ export function oldSpelling(family: string, config: Json): Json {
     delete old.use_bidirectional_attention;
     Object.assign(old, { hidden_act: old.hidden_activation, cache_implementation: "hybrid" });
   }
+  if (family === "granitemoehybrid") {
+    old.layers_block_type = Array.isArray(layer_types) ? layer_types.map(() => "attention") : layer_types;
+  }
   if (family === "qwen2" || family === "qwen3") {
     const types: unknown[] = Array.isArray(layer_types) ? layer_types : [];
     const first = types.indexOf("sliding_attention");

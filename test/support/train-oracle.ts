@@ -8,6 +8,7 @@ import type { Checkpoint } from "../../src/model/types.js";
 import { SafetensorsFile } from "../../src/tensor/safetensors.js";
 import type { TokenBatch } from "../../src/train/data/batch.js";
 import { type StepOptions, TrainStep } from "../../src/train/step.js";
+import { toFloat32 } from "../../src/weights/convert/task.js";
 import { WeightNorms } from "../../src/weights/norms.js";
 import { planWeights } from "../../src/weights/plan.js";
 import { prepareWeights } from "../../src/weights/prepare.js";
@@ -80,8 +81,7 @@ export async function fullStep({ checkpoint }: OracleRun, options: Partial<StepO
   for (const { name, data } of step.parameters) {
     const place = tensors.get(name);
     if (!place) throw new Error(`The checkpoint has no ${name}`);
-    const bytes = readFileSync(place.file).subarray(place.offset, place.offset + place.byteLength);
-    new Uint8Array(data.buffer, data.byteOffset, data.byteLength).set(bytes);
+    data.set(toFloat32(place.dtype, readFileSync(place.file).subarray(place.offset, place.offset + place.byteLength)));
   }
   return step;
 }

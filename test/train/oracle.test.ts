@@ -1,6 +1,6 @@
 /** Ten steps of AdamW as PyTorch and PEFT take them: losses, norms, first gradients and where the adapter ends. */
 import assert from "node:assert/strict";
-import { existsSync } from "node:fs";
+import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { noLabel } from "../../src/train/data/batch.js";
@@ -22,6 +22,7 @@ import {
   fullStep,
   isThere,
   type OracleRun,
+  oracleRoot,
   readNumbers,
   readRun,
   readTensors,
@@ -29,7 +30,7 @@ import {
   type Tensors,
 } from "../support/train-oracle.js";
 
-const families = ["llama", "qwen2", "qwen3", "gemma2", "phi3", "gpt2"];
+const families = readdirSync(oracleRoot).sort();
 
 /** As the oracle's runs were made. */
 const adamW = (count: number): Optimizer =>
@@ -54,8 +55,8 @@ async function compareEnd({ folder }: OracleRun, step: TrainStep, start: Float32
 }
 
 test("the repository holds the runs that must not be skipped", () => {
-  for (const family of ["llama", "gemma2", "gpt2"]) assert.ok(isThere(family, "train"), family);
-  for (const family of ["llama", "qwen2", "gpt2"]) assert.ok(isThere(family, "train-full"), family);
+  for (const family of ["llama", "gemma2", "gpt2", "granite", "olmo2"]) assert.ok(isThere(family, "train"), family);
+  for (const family of ["llama", "qwen2", "gpt2", "granite", "olmo2"]) assert.ok(isThere(family, "train-full"), family);
   assert.ok(isThere("llama", "train-dora") && isThere("llama", "train-dpo"));
   assert.ok(isThere("llama", "train-dpo-continued") && isThere("llama", "train-dpo-continued-dora"));
 });
@@ -93,7 +94,7 @@ for (const [family, run] of [
   });
 }
 
-for (const family of ["llama", "qwen2", "gpt2"]) {
+for (const family of families) {
   test(`${family} train-full`, { skip: !isThere(family, "train-full") }, async () => {
     const oracle = await readRun(family, "train-full");
     using step = await fullStep(oracle);

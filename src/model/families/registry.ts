@@ -5,13 +5,29 @@ import { isObject, shown } from "../../base/json.js";
 import type { Family } from "./family.js";
 import { gemma2 } from "./gemma2.js";
 import { gpt2 } from "./gpt2.js";
+import { granite } from "./granite.js";
+import { granitemoehybrid } from "./granitemoehybrid.js";
 import { llama } from "./llama.js";
 import { mistral } from "./mistral.js";
+import { olmo2 } from "./olmo2.js";
 import { phi3 } from "./phi3.js";
 import { qwen2 } from "./qwen2.js";
 import { qwen3 } from "./qwen3.js";
+import { starcoder2 } from "./starcoder2.js";
 
-export const families: readonly Family[] = [llama, mistral, qwen2, qwen3, gemma2, phi3, gpt2];
+export const families: readonly Family[] = [
+  llama,
+  mistral,
+  qwen2,
+  qwen3,
+  gemma2,
+  phi3,
+  gpt2,
+  granite,
+  granitemoehybrid,
+  olmo2,
+  starcoder2,
+];
 
 const byName = new Map(families.map((family) => [family.name, family]));
 const supported = families.map(({ architectures: [named], name }) => `${named} (${name})`).join(", ");
