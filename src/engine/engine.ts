@@ -16,7 +16,6 @@ import { type Chunk, findMove, plan, type Task } from "./scheduler.js";
 import { Sequence } from "./sequence.js";
 import { Slots } from "./slots.js";
 import { statsOf } from "./stats.js";
-import { tasksOf } from "./tasks.js";
 import type {
   Engine,
   EngineLimits,
@@ -164,7 +163,9 @@ export class ContinuousEngine implements Engine {
   }
 
   #tasks(): Task[] {
-    return tasksOf(this.#slots.held(), this.#parts.maxChunk);
+    return [...this.#slots.held()].flatMap(([, sequence]) =>
+      sequence.phase === "running" ? [sequence.task(this.#parts.maxChunk)] : [],
+    );
   }
 
   /** A fault of a run ends the sequences that it ran, and only those. */

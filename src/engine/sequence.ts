@@ -5,6 +5,7 @@ import { assert } from "../base/errors.js";
 import type { Ticket } from "../base/fair-queue.js";
 import type { BankHold } from "./adapters/bank.js";
 import type { SamplerState } from "./sampling/sampler.js";
+import type { Task } from "./scheduler.js";
 import type {
   EngineEvent,
   EngineListener,
@@ -13,6 +14,11 @@ import type {
   SequenceHandle,
   TokenLogprob,
 } from "./types.js";
+
+/** Prompt scoring keeps the logits of every token of a chunk. */
+const scoringChunk = 64;
+/** A reader this far behind gets no more tokens until it reads. */
+const maxUnread = 256;
 
 export type Phase = "waiting" | "loading" | "running" | "finished";
 
@@ -60,6 +66,19 @@ export class Sequence implements SequenceHandle {
     this.#events = listener === null ? new AsyncQueue() : null;
   }
 
+  /** The sequence as the scheduler sees it; `maxChunk` bounds the chunks of its prompt. */
+  task(maxChunk: number): Task {
+    return {
+      slot: this.slot,
+      order: this.id,
+      computed: this.computed,
+      known: this.tokens.length,
+      promptTokens: this.promptTokens,
+      paused: this.paused || (this.#events?.size ?? 0) > maxUnread,
+      maxChunk: this.promptLogprobs ? scoringChunk : maxChunk,
+    };
+  }
+
   get promptTokens(): number {
     return this.request.promptIds.length;
   }
@@ -74,11 +93,6 @@ export class Sequence implements SequenceHandle {
     if (listener) queueMicrotask(() => listener(event));
     this.#events?.push(event);
     if (event.type === "finish") this.#events?.end(null);
-  }
-
-  /** Events that nobody has read yet: a reader that stays behind gets no more tokens. */
-  get unread(): number {
-    return this.#events?.size ?? 0;
   }
 
   /** Ends with the signal, until `unlisten`: a signal may outlive many sequences. */

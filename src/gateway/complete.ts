@@ -9,7 +9,6 @@ import type { Catalog, Target } from "./catalog.js";
 import { Deadline } from "./deadline.js";
 import type { EncodeBudget } from "./encode-budget.js";
 import { asFault, Generation, type GenerationEnd } from "./generation.js";
-import { boundLogprobs } from "./logprob-bound.js";
 import { type GatewayObserver, type RequestSummary, type Route, summaryOf } from "./observer.js";
 import type { RequestBounds } from "./options.js";
 import { type Plan, planOf, requireRoom } from "./plan.js";
@@ -77,17 +76,15 @@ export class Completer {
         connection,
         accept: (tokens) => requireRoom(request, tokens, bounds.maxContext),
       });
-      const plan = planOf(request, encoded, {
+      return planOf(request, encoded, {
         tokenizer,
         maxContext: bounds.maxContext,
+        maxLogprobEntries: bounds.maxLogprobEntries,
         stopIds,
         defaults,
         weightsDigest: target.weightsDigest,
         adapterName: target.adapter,
       });
-      const least = Math.max(1, request.minTokens);
-      const bound = { limit: bounds.maxLogprobEntries, mayShortenTo: request.maxTokens === null ? least : null };
-      return { ...plan, sequences: boundLogprobs(plan.sequences, bound) };
     } finally {
       release();
     }

@@ -39,6 +39,8 @@ export interface Plan {
 export interface PlanContext {
   readonly tokenizer: Tokenizer | null;
   readonly maxContext: number;
+  /** Log-probabilities of one answer: every token of a prompt or a choice has its own and its alternatives'. */
+  readonly maxLogprobEntries: number;
   readonly stopIds: readonly number[];
   readonly defaults: SamplingDefaults;
   /** Of what the adapter computes, or null for the base. */
@@ -47,7 +49,7 @@ export interface PlanContext {
   readonly adapterName?: string | null;
 }
 
-/** Throws LorikeetError `context_length_exceeded` (both numbers) or `tokenizer_missing`. */
+/** Throws LorikeetError `context_length_exceeded` (both numbers), `invalid_value` or `tokenizer_missing`. */
 export function planOf(request: GenerationRequest, prompts: readonly EncodedPrompt[], context: PlanContext): Plan {
   const echo = request.kind === "completions" && request.echo;
   const endIds = [...new Set([...context.stopIds, ...request.stopTokenIds])];
@@ -82,8 +84,9 @@ export function planOf(request: GenerationRequest, prompts: readonly EncodedProm
       return { index, request: engineRequest, countsPrompt: choice === 0, prompt };
     });
   });
+  const mayShortenTo = request.maxTokens === null ? Math.max(1, request.minTokens) : null;
   return {
-    sequences,
+    sequences: boundLogprobs(sequences, { limit: context.maxLogprobEntries, mayShortenTo }),
     stops: request.stops,
     stopIds: new Set(stopIds),
     includesStop: request.includesStop,
@@ -153,3 +156,34 @@ function contextError(promptTokens: number, maxTokens: number, maxContext: numbe
     },
   );
 }
+
+/**
+ * The sequences as they are where their log-probabilities are within `limit`. Where the request does not say
+ * how many tokens it wants, as many as there is room for, if that is at least `mayShortenTo`. Throws LorikeetError `invalid_value` with both numbers.
+ */
+function boundLogprobs(
+  sequences: readonly SequencePlan[],
+  { limit, mayShortenTo }: { readonly limit: number; readonly mayShortenTo: number | null },
+): readonly SequencePlan[] {
+  const requests = sequences.map(({ request }) => request);
+  const ofPrompts = sum(requests.map(({ promptIds, promptLogprobs }) => promptIds.length * perToken(promptLogprobs)));
+  const found = ofPrompts + sum(requests.map((request) => request.maxTokens * perChosen(request)));
+  if (found <= limit) return sequences;
+  const room = Math.floor((limit - ofPrompts) / sum(requests.map(perChosen)));
+  if (mayShortenTo === null || room < mayShortenTo) {
+    throw new LorikeetError(
+      "invalid_value",
+      `The request asks for up to ${found} log-probabilities (tokens of prompts and choices, times one and the alternatives); ` +
+        `at most ${limit} are allowed.`,
+      { param: "logprobs", found, allowed: limit },
+    );
+  }
+  return sequences.map((sequence) => {
+    const { request } = sequence;
+    return { ...sequence, request: { ...request, maxTokens: Math.min(request.maxTokens, room) } };
+  });
+}
+
+const perToken = (alternatives: number | null): number => (alternatives === null ? 0 : 1 + alternatives);
+const perChosen = ({ sampling }: EngineRequest): number => perToken(sampling.logprobs);
+const sum = (numbers: readonly number[]): number => numbers.reduce((total, each) => total + each, 0);
