@@ -1,6 +1,6 @@
 /**
- * From the queue to a slot: takes turns between adapters, leases the adapter of whoever is next, finds it a place in the bank,
- * and lets nobody hold the others up who cannot start yet: not for a slow disk, and not for want of room in the bank.
+ * From the queue to a slot: takes turns between adapters, leases the adapter of the next sequence and finds it a place in the
+ * bank. A sequence that cannot start yet, for a slow disk or a full bank, does not hold up the others.
  */
 import type { AdapterSource, HostAdapter } from "../adapter/types.js";
 import { assert, LorikeetError } from "../base/errors.js";
@@ -69,7 +69,7 @@ export class Admission {
     yield* this.#starting;
   }
 
-  /** Somebody will be in a slot soon. */
+  /** A sequence will be in a slot soon. */
   get busy(): boolean {
     return this.#queue.size > 0 || this.#claims > 0 || this.#placing;
   }
@@ -89,7 +89,7 @@ export class Admission {
   #makeRoom(adapter: Key): void {
     const { maxQueue, maxAdapterQueue } = this.#options.limits;
     const { free } = this.#options.slots;
-    // Those who wait for the next step to take a free slot are no queue.
+    // Those that will take a free slot at the next step do not count as queued.
     const own = this.#queue.waitingOf(adapter) - free;
     const queued = this.#queue.size - free;
     if (own >= maxAdapterQueue && queued < maxQueue) throw adapterQueueFull(adapter, own, maxAdapterQueue);
@@ -103,7 +103,7 @@ export class Admission {
     this.#options.failed(longest.item, fault);
   }
 
-  /** Gives free slots to whose turn it is. */
+  /** Gives free slots to the sequences whose turn it is. */
   admit(): void {
     void this.#serveLine();
     while (this.#queue.size > 0 && this.#options.slots.free > this.#claims) {
@@ -118,7 +118,7 @@ export class Admission {
     }
   }
 
-  /** To be called whenever a sequence has left: whoever stands in line may have room now. */
+  /** To be called whenever a sequence has left: those in line may have room now. */
   retry(): void {
     this.#releases++;
     for (const sequence of this.#line) this.#stuck.delete(sequence);
@@ -143,7 +143,7 @@ export class Admission {
 
   /**
    * The base may always start. An adapter sends one ahead until it is known to be in memory, none while that one is stuck, and
-   * none past somebody who has waited for the bank for as long as is bearable.
+   * none past one that has been passed as often as it may.
    */
   #mayStart(key: Key): boolean {
     if (key === null) return true;
@@ -161,7 +161,7 @@ export class Admission {
 
   #seat(sequence: Sequence): void {
     const slot = this.#options.slots.acquire(sequence);
-    assert(slot !== null, "a slot is free for whoever is admitted");
+    assert(slot !== null, "a slot is free for a sequence that is admitted");
     sequence.slot = slot;
     this.#options.admitted(sequence);
   }
@@ -177,7 +177,7 @@ export class Admission {
         lease.release();
         return;
       }
-      sequence.lease = lease; // given back with all that the sequence holds, whatever comes
+      sequence.lease = lease; // released with all that the sequence holds, whatever comes
       await this.#options.prepare(lease.adapter);
       if (this.#ended(sequence)) return;
       observer.adapterLoaded?.({ digest, from: lease.from, seconds: lease.loadMs / 1000 });
@@ -208,7 +208,7 @@ export class Admission {
       for (; next; next = this.#nextInLine()) {
         const seen = this.#releases;
         const isPlaced = await this.#place(next);
-        // Room that was made while the bank was asked would otherwise be noticed by nobody.
+        // Room that appeared while the bank was asked would otherwise go unnoticed.
         if (!isPlaced && seen === this.#releases && this.#starting.has(next)) this.#stuck.add(next);
       }
     } finally {
@@ -224,13 +224,13 @@ export class Admission {
     return this.#line.find((sequence) => !this.#stuck.has(sequence)) ?? null;
   }
 
-  /** false: no room before somebody leaves. */
+  /** false: no room before a sequence leaves. */
   async #place(sequence: Sequence): Promise<boolean> {
     const { slots, bank } = this.#options;
     try {
       assert(sequence.lease, "a sequence in line for the bank has its adapter leased");
       const slot = slots.acquire(sequence);
-      assert(slot !== null, "a slot is free for whoever is placed");
+      assert(slot !== null, "a slot is free for a sequence that is placed");
       sequence.slot = slot;
       const hold = await bank.acquire(sequence.lease.adapter);
       if (this.#ended(sequence)) {
@@ -272,8 +272,8 @@ export class Admission {
   /** Proves the queue's accounts. */
   check(): void {
     this.#queue.check();
-    for (const sequence of this.#line) assert(this.#starting.has(sequence), "whoever is in line is starting");
-    for (const sequence of this.#stuck) assert(this.#starting.has(sequence), "whoever is stuck is starting");
+    for (const sequence of this.#line) assert(this.#starting.has(sequence), "a sequence in line is starting");
+    for (const sequence of this.#stuck) assert(this.#starting.has(sequence), "a stuck sequence is starting");
   }
 }
 

@@ -1,4 +1,4 @@
-/** A session's binding between steps: only what changed is bound anew. Knows no name of an input. */
+/** A session's binding between steps: only what changed is bound again. Knows no input by name. */
 import type { Binding } from "../runtime/session.js";
 import type { Tensor } from "../runtime/tensor.js";
 import type { KvView } from "./kv-cache.js";

@@ -148,7 +148,7 @@ export class ContinuousEngine implements Engine {
     }
   }
 
-  /** Closes holes in the batch and in the bank when nobody is about to fill them. */
+  /** Closes holes in the batch and in the bank when no sequence is about to fill them. */
   async #tidy(): Promise<void> {
     if (this.#admission.busy) return;
     const { cache, bank } = this.#parts;
@@ -251,7 +251,7 @@ export class ContinuousEngine implements Engine {
       try {
         this.#commit(sequence, logits.subarray(slot * vocabSize, (slot + 1) * vocabSize));
       } catch (cause) {
-        this.#fail([slot], cause); // a row without a token to choose is no fault of its neighbours
+        this.#fail([slot], cause); // a row from which no token can be chosen does not end its neighbours
       }
     }
   }

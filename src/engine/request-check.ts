@@ -1,4 +1,4 @@
-/** What a request must be before it may wait: a prompt of known tokens that fits a slot together with what it asks for. */
+/** What a request needs before it may wait: a prompt of known tokens that fits a slot together with the tokens it asks for. */
 import { LorikeetError } from "../base/errors.js";
 import type { EngineLimits, EngineRequest } from "./types.js";
 
@@ -9,12 +9,12 @@ export function checkRequest(
   { maxContext }: EngineLimits,
 ): void {
   if (promptIds.length === 0) throw new LorikeetError("invalid_value", "The prompt holds no token.");
-  const stranger = promptIds.find((id) => !Number.isInteger(id) || id < 0 || id >= vocabSize);
-  if (stranger !== undefined) {
+  const unknownId = promptIds.find((id) => !Number.isInteger(id) || id < 0 || id >= vocabSize);
+  if (unknownId !== undefined) {
     throw new LorikeetError(
       "invalid_value",
-      `The prompt holds token id ${stranger}; the vocabulary has 0 to ${vocabSize - 1}.`,
-      { found: stranger, allowed: vocabSize - 1 },
+      `The prompt holds token id ${unknownId}; the vocabulary has 0 to ${vocabSize - 1}.`,
+      { found: unknownId, allowed: vocabSize - 1 },
     );
   }
   const wanted = promptIds.length + maxTokens;

@@ -69,7 +69,7 @@ interface StepVariant {
   readonly inBlocks: boolean;
 }
 
-/** One adapter for all rows, or one or two rank classes mixed with bare rows; the leanest that does is run. */
+/** One adapter for all rows, or one or two rank classes mixed with rows without an adapter; a step runs the leanest that fits. */
 const modes: readonly AdapterMode[] = [
   "none",
   "single",
@@ -77,7 +77,7 @@ const modes: readonly AdapterMode[] = [
   ...Array.from({ length: rankClasses }, (_, i) => i + 1),
 ];
 
-/** What the rows of some steps need besides, and few servers ever see: such sessions are made with the first adapter that needs them. */
+/** What only some adapters need of a step. These sessions are created when the first such adapter loads, so deployments without one pay nothing. */
 interface Special {
   /** Rows with DoRA. */
   readonly dora: boolean;
@@ -94,7 +94,7 @@ export class Runner {
   /** What adapters so far have needed. */
   #hadDora = false;
   #hadBlocks = false;
-  #making: Promise<void> = Promise.resolve();
+  #opening: Promise<void> = Promise.resolve();
   readonly #shared: SharedWeights | null;
   readonly #buffers = new Map<string, Tensor>();
   /** [i]: the first i + 1 rows. */
@@ -114,7 +114,7 @@ export class Runner {
     this.groups = groups;
   }
 
-  /** Makes a session for each way of using adapters; they share the weights. */
+  /** Creates a session for each way of using adapters; they share the weights. */
   static async create(options: RunnerOptions): Promise<Runner> {
     const { config, weights, capacity } = options;
     const shared = canMap() ? new SharedWeights() : null;
@@ -128,14 +128,14 @@ export class Runner {
     return new Runner(options, variants, shared, groups);
   }
 
-  /** To be awaited before rows have this adapter: the first of its kind brings sessions that nobody needs without one. */
+  /** To be awaited before rows have this adapter: creates the sessions that the first adapter of its kind needs. */
   prepare({ dora, rank }: Pick<HostAdapter, "dora" | "rank">): Promise<void> {
     const inBlocks = this.#needsBlocks(rank);
     if (!dora && !inBlocks) return Promise.resolve();
     this.#hadDora ||= dora;
     this.#hadBlocks ||= inBlocks;
     const alone = paddedRank(rank) <= tileColumns ? "single" : "tiled";
-    const made = this.#making.then(async () => {
+    const opened = this.#opening.then(async () => {
       if (dora && !inBlocks) await this.#openSpecial(alone, { dora, inBlocks });
       // Rows of all kinds meet in a step.
       for (const mode of modes.filter((each) => typeof each === "number")) {
@@ -144,8 +144,8 @@ export class Runner {
         if (this.#hadDora && this.#hadBlocks) await this.#openSpecial(mode, { dora: true, inBlocks: true });
       }
     });
-    this.#making = made.catch(() => undefined);
-    return made;
+    this.#opening = opened.catch(() => undefined);
+    return opened;
   }
 
   async #openSpecial(adapters: AdapterMode, special: Special): Promise<void> {
@@ -379,13 +379,13 @@ export class Runner {
     return !this.#options.config.head.tied;
   }
 
-  /** Waits for sessions that are being made, which use the same weights. */
+  /** Waits for sessions that are being created, which use the same weights. */
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#making;
+    await this.#opening;
     this[Symbol.dispose]();
   }
 
-  /** Only while no session is being made. */
+  /** Only while no session is being created. */
   [Symbol.dispose](): void {
     for (const { session } of [...this.#variants.values(), ...this.#special.values()]) session[Symbol.dispose]();
     this.#shared?.[Symbol.dispose]();

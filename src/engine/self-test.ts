@@ -82,20 +82,20 @@ async function holdAdapters(bank: AdapterBank, groups: readonly SiteGroup[], roo
   for (const rank of ranks) {
     if (bank.bytes + placeBytes(groups, 2 * rank) > room) break;
     const hold = await bank.acquire(adapterOf(groups, rank));
-    assert(hold, "a bank that nobody else uses has room");
+    assert(hold, "an empty bank has room");
     holds.push(hold);
   }
   return holds;
 }
 
-/** Numbers of the size that adapters have, on every site; sites of a size share them. */
+/** Numbers of the size that adapters have, for every target module; modules of one width share them. */
 function adapterOf(groups: readonly SiteGroup[], rank: number): HostAdapter {
-  const made = new Map<number, Float32Array>();
+  const shared = new Map<number, Float32Array>();
   const numbers = (width: number): Float32Array => {
-    const known = made.get(width);
+    const known = shared.get(width);
     if (known) return known;
     const values = Float32Array.from({ length: width * rank }, (_, i) => ((i * 7919) % 2003) / 20030 - 0.05);
-    made.set(width, values);
+    shared.set(width, values);
     return values;
   };
   const sites = new Map<string, HostSite>();

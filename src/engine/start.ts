@@ -45,7 +45,7 @@ export interface StartOptions {
 
 export interface StartedEngine {
   readonly engine: ContinuousEngine;
-  /** What the engine runs. While it is idle, and only then, somebody else may run them: to measure steps without requests. */
+  /** What the engine runs. Only while it is idle may others run them, as benchmarks do to measure steps without requests. */
   readonly steps: { readonly runner: Runner; readonly cache: KvCache };
   readonly selfTest: SelfTest;
   /** Bytes of the weights in the form that runs. */

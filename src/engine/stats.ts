@@ -1,4 +1,4 @@
-/** What the engine says about itself: who runs, who waits, what is resident. */
+/** The engine's state in numbers: what runs, what waits, what is resident. */
 
 import type { AdapterBank } from "./adapters/bank.js";
 import type { Admission } from "./admission.js";

@@ -1,4 +1,4 @@
-/** The engine's door: a request of token ids in, an asynchronous stream of events out. No text, no HTTP. */
+/** The engine's interface: a request of token ids in, a stream of events out. No text, no HTTP. */
 
 export interface SamplingParams {
   /** 0 is greedy. */
@@ -111,7 +111,7 @@ export interface EngineStats {
   readonly waiting: number;
   /** Those of them that wait for their turn, by adapter; null is the base. */
   readonly queues: readonly { readonly adapter: string | null; readonly waiting: number }[];
-  /** How long the first of them has waited; 0 when nobody waits. */
+  /** How long the first of them has waited; 0 when none waits. */
   readonly oldestWaitMs: number;
   readonly slots: { readonly decoding: number; readonly prefilling: number; readonly idle: number };
   readonly runningAdapters: readonly string[];

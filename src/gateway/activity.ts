@@ -1,4 +1,4 @@
-/** What each adapter has been doing since the start: requests waiting and running, counts, when last. Bounded by the adapters there are. */
+/** What each adapter has been doing since the start: requests waiting and running, counts, last use. Bounded by the number of adapters. */
 import type { Usage } from "./parts.js";
 
 export interface AdapterActivity {
@@ -11,7 +11,7 @@ export interface AdapterActivity {
   readonly lastUsedAt: number | null;
 }
 
-/** One request's entry in the book. */
+/** One request's entry. */
 export interface ActivityTicket {
   admit(): void;
   /** Idempotent. */
@@ -81,7 +81,7 @@ export class ActivityBook {
     this.#entries.delete(name);
   }
 
-  /** Forgets idle names that are no more: an operator may take a folder away without a word. */
+  /** Forgets idle names whose adapter is gone: an operator may delete a folder without telling the server. */
   prune(exists: (name: string) => boolean): void {
     for (const [name, entry] of this.#entries) {
       if (entry.waiting + entry.running === 0 && !exists(name)) this.#entries.delete(name);

@@ -174,7 +174,7 @@ export class Adapters {
     return removed;
   }
 
-  /** Reads an adapter back; its version is held until whoever reads has read it or has stopped. Throws LorikeetError `adapter_not_found`. */
+  /** Reads an adapter back; its version is held until the reader has read it or has stopped. Throws LorikeetError `adapter_not_found`. */
   async download(name: string): Promise<PackedAdapter> {
     const { store } = this.#deps;
     const record = this.#record(name);
@@ -188,7 +188,7 @@ export class Adapters {
     }
   }
 
-  /** Lets go of what a version that has lost a name computes, unless another name stands for it. */
+  /** Drops the weights of a version that has lost a name from memory, unless another name points at them. */
   #giveUp(weightsDigest: string): void {
     const { store, cache } = this.#deps;
     if (!store.isNamed(weightsDigest)) cache.forget(weightsDigest);

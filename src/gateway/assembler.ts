@@ -1,4 +1,4 @@
-/** One sequence's ids into text: holds back what may be the start of a stop string, and each token's data along with its text. Knows no engine and no wire. */
+/** One sequence's ids into text: holds back what may be the start of a stop string, and each token's data along with its text. */
 import { assert } from "../base/errors.js";
 import type { TokenLogprob } from "../engine/types.js";
 import { characterCount } from "../text/characters.js";

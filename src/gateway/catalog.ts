@@ -1,4 +1,4 @@
-/** The names that can be asked for: the base and its aliases, and every adapter of the store. Never gives the base for a name it does not know. */
+/** The names that can be asked for: the base and its aliases, and every adapter of the store. An unknown name is an error, never the base. */
 
 import type { AdapterRecord } from "../adapter/types.js";
 import { LorikeetError } from "../base/errors.js";

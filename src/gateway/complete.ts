@@ -1,4 +1,4 @@
-/** The use case of an answer: read, resolve, hold, prefetch, encode, submit, and release everything at its one end. */
+/** The use case of generating an answer: read, resolve, hold, prefetch, encode, submit, and release everything at its one end. */
 import type { LorikeetError } from "../base/errors.js";
 import type { Logger } from "../base/log.js";
 import type { Engine } from "../engine/types.js";

@@ -1,5 +1,5 @@
 /**
- * The characters of requests that wait to be tokenized, bounded over all and shared out by connection: when there is no room, the
+ * The characters of requests that wait to be tokenized, bounded in all and shared fairly by connection: when there is no room, the
  * newest request of the connection that holds most gives way to one that holds less. Tokenizes nothing.
  */
 import { assert, LorikeetError } from "../base/errors.js";
@@ -49,7 +49,7 @@ export class EncodeBudget {
     return () => this.#release(reservation);
   }
 
-  /** Those that make room for so many more characters: each the newest of whoever then holds most, and more than `own`. */
+  /** Those that make room for so many more characters: each the newest of the connection that then holds most, and more than `own`. */
   #victims(own: number, characters: number): Reservation[] {
     const held = new Map(this.#held);
     const newestFirst = [...this.#reservations].reverse();

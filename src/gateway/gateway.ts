@@ -13,7 +13,7 @@ import { type GatewayOptions, gatewayDefaults, type RequestBounds } from "./opti
 import { samplingDefaults } from "./sampling.js";
 import { Tokenization } from "./tokenize.js";
 
-/** What the gateway has to know of the base model. */
+/** What the gateway needs to know of the base model. */
 export interface GatewayModel {
   /** The name it is served by, first, and its aliases. */
   readonly names: readonly [string, ...string[]];
@@ -54,7 +54,7 @@ export interface GatewayStats {
 
 export interface Gateway {
   /**
-   * Answers a request, in no protocol's form. Resolves at admission; rejects with a LorikeetError. Whoever gets an Answer reads it or
+   * Answers a request, in no protocol's form. Resolves at admission; rejects with a LorikeetError. The caller reads the Answer or
    * cancels it. Requests of one `connection` take turns as one with those of others; without one each stands for itself.
    */
   readonly complete: Completer["complete"];

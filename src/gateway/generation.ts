@@ -41,7 +41,7 @@ export class Generation {
   #timeToFirstTokenMs: number | null = null;
   #usage: Usage = { promptTokens: 0, completionTokens: 0, cachedTokens: 0 };
 
-  /** Resolves once every sequence has ended and given back what it held. Never rejects. */
+  /** Resolves once every sequence has ended and released what it held. Never rejects. */
   get ended(): Promise<GenerationEnd> {
     return this.#ended.promise;
   }
@@ -99,7 +99,7 @@ export class Generation {
     this.#running++;
   }
 
-  /** An event becomes parts as soon as it comes, whether or not anybody reads them: a stop string and an ending are seen at once. */
+  /** An event becomes parts as soon as it comes, whether or not they are read: a stop string and an ending are seen at once. */
   #take(sequence: SequencePlan, reader: SequenceReader, handle: SequenceHandle, event: EngineEvent): void {
     try {
       if (event.type === "admitted") this.#admit(event.queueMs);

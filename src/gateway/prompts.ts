@@ -61,7 +61,7 @@ function truncationOf({ truncation, maxTokens }: GenerationRequest, { maxContext
   return { ...truncation, tokens: Math.max(1, maxContext - (maxTokens ?? 1)) };
 }
 
-/** Characters that the event loop may encode by itself before it is given up to others. */
+/** Characters that are encoded in one turn of the event loop. */
 const charactersPerTurn = 2048;
 
 export interface EncodeTurn {
@@ -70,7 +70,7 @@ export interface EncodeTurn {
   readonly connection: object;
   /** Throws for a prompt of so many tokens that cannot be served: the others need not be looked at. */
   readonly accept: (tokens: number) => void;
-  /** A text without a token stays as it is, for it is not generated from. Default false. */
+  /** A text may have no tokens, where nothing is generated from it. Default false. */
   readonly allowsEmpty?: boolean;
 }
 

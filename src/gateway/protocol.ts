@@ -1,4 +1,4 @@
-/** What a protocol is to whoever serves it. Each protocol has a folder of its own, which nothing outside it needs but the server's routes. */
+/** What the server's routes need of a protocol. Each protocol has a folder of its own, and no use case imports one. */
 import type { ErrorCode } from "../base/errors.js";
 import type { Answer } from "./answer.js";
 import type { Route } from "./observer.js";

@@ -1,4 +1,4 @@
-/** What a request is once it has been parsed. Inside the gateway these types are trusted. */
+/** What a request is once a protocol has read it. Inside the gateway these types are trusted. */
 import type { ChatMessage, RenderOptions } from "../text/types.js";
 
 /** Sampling as asked for: null where the request is silent. */

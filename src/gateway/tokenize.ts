@@ -33,12 +33,12 @@ export interface TokenizationDeps {
   readonly encoding: EncodeBudget;
 }
 
-/** One call, and what it asks, once that was found. */
+/** One call, and the model it asks for, once that was found. */
 interface Call {
   target: Target | null;
 }
 
-/** Ids that the event loop turns into text before it is given up to others. */
+/** Ids that are turned into text in one turn of the event loop. */
 const idsPerTurn = 2048;
 
 export class Tokenization {
@@ -91,7 +91,7 @@ export class Tokenization {
     return { kind: "text", text: input.text };
   }
 
-  /** Every adapter has the base's tokenizer, and a name that nobody has is still a mistake. */
+  /** Every adapter has the base's tokenizer, but an unknown name is still an error. */
   #find(model: string | null): Target {
     const target = this.#deps.catalog.resolve(model);
     target.release();

@@ -8,7 +8,7 @@ import type { ErrorForm, PublicFault } from "../gateway/protocol.js";
 import { wellFormed } from "../text/characters.js";
 import { hidePaths } from "./private-paths.js";
 
-/** Texts may quote what somebody sent, and are made well formed, as strict parsers want them. They name nothing below `privateFolders`. */
+/** The fault as a client may read it: texts that quote a request become well formed, as strict parsers want them, and paths lose `privateFolders`. */
 export function publicFault(error: LorikeetError, privateFolders: readonly string[]): PublicFault {
   const { status, code, type, message, param, faults } = error;
   const clean = (text: string): string => wellFormed(hidePaths(text, privateFolders));

@@ -6,7 +6,7 @@ import type { Frame } from "../gateway/protocol.js";
 import { type Reader, type ReaderBounds, ReaderPace, type Scarce } from "./reader-pace.js";
 
 export interface Sink<Piece> extends Reader {
-  /** A frame as it is sent: in one piece, or in several where it is large. They are written one after another. */
+  /** A frame as it is sent: in one piece, or in several where it is large, which are written one after another. */
   pieces(frame: Frame): Iterable<Piece>;
   /** False when the reader is behind: await `drained` before the next piece. */
   write(piece: Piece): boolean;

@@ -57,12 +57,12 @@ export class BankClass {
     rank: number,
     pause: () => Promise<void> = async () => {},
   ): Promise<BankClass> {
-    const made = new BankClass(groups, places, rank);
+    const created = new BankClass(groups, places, rank);
     for (const group of groups) {
-      made.#addGroup(group);
+      created.#addGroup(group);
       await pause();
     }
-    return made;
+    return created;
   }
 
   #addGroup({ key, inFeatures, parts }: SiteGroup): void {
@@ -122,7 +122,7 @@ export class BankClass {
     return view;
   }
 
-  /** Copies an adapter into a place; `pause` is awaited every so many numbers, so that nobody waits for long. */
+  /** Copies an adapter into a place; `pause` is awaited every so many numbers, so that the event loop stays free. */
   async write(place: number, adapter: HostAdapter, pause: () => Promise<void>): Promise<void> {
     for (const { key, inFeatures, parts } of this.#groups) {
       for (const [i, part] of parts.entries()) {

@@ -66,7 +66,7 @@ export class AdapterBank {
     }));
   }
 
-  /** Resolves with a hold once the adapter is in place, or with null when no room can be made before a hold is released. Throws `adapter_too_large` when it never fits. */
+  /** Resolves with a hold once the adapter is in place, or with null when there is no room until a hold is released. Throws `adapter_too_large` when it never fits. */
   async acquire(adapter: HostAdapter): Promise<BankHold | null> {
     // Who is resident need not wait for the copy of another.
     const known = this.#find(adapter.digest);
@@ -153,7 +153,7 @@ export class AdapterBank {
     return null;
   }
 
-  /** The class for a padded rank: one of about that rank, else an unused one made to measure, else a larger one, else the largest grows. */
+  /** The class for a padded rank: one of about that rank, else an unused one set to this rank, else a larger one, else the largest grows. */
   async #classFor(rank: number): Promise<number> {
     const ranks = this.#classes.map(({ memory }) => memory?.rank ?? 0);
     const fits = (limit: number): number => {

@@ -1,7 +1,7 @@
 /**
- * Makes a weight-decomposed adapter ready for the bank: y = W x + (g - 1) W x + g s B A x with g = m / |W + s B A| for each output
+ * Prepares a weight-decomposed (DoRA) adapter for the bank: y = W x + (g - 1) W x + g s B A x with g = m / |W + s B A| for each output
  * (PEFT's form of arXiv:2402.09353). g goes into B, and g - 1 takes the place of the magnitudes: what is kept belongs to this
- * base. An adapter without magnitudes is handed back as it is.
+ * base. An adapter without magnitudes is returned unchanged.
  */
 
 import type { HostAdapter, HostSite } from "../../adapter/types.js";
@@ -9,7 +9,7 @@ import { assert, LorikeetError } from "../../base/errors.js";
 import { float32At } from "../../base/list.js";
 import type { WeightNorms } from "../../weights/norms.js";
 
-/** Takes over the adapter's memory. Throws `adapter_invalid` where an output's gain is no number, as over weights of zero or past float32. */
+/** Overwrites the adapter's memory. Throws `adapter_invalid` where an output's gain is not finite, as over weights of zero. */
 export async function foldMagnitudes(
   adapter: HostAdapter,
   norms: Pick<WeightNorms, "of">,

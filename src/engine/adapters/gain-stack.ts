@@ -1,6 +1,6 @@
 /**
- * DoRA's gains of the adapters in the bank: g - 1 of each output, a row for every place of every class. Made with the first such
- * adapter; places of others are never written and never read.
+ * DoRA's gains of the adapters in the bank: g - 1 of each output, a row for every place of every class. Allocated with the first such
+ * adapter; the places of others are never written and never read.
  */
 
 import type { HostAdapter } from "../../adapter/types.js";
@@ -53,7 +53,7 @@ export class GainStack {
   write(row: number, adapter: HostAdapter): void {
     for (const [path, tensor] of this.#byPath) {
       const site = adapter.sites.get(path);
-      assert(!site || site.gain, `the magnitudes of ${path} were made gains`);
+      assert(!site || site.gain, `the magnitudes of ${path} were turned into gains`);
       const target = rowOf(tensor, row);
       if (site?.gain) target.set(site.gain);
       else target.fill(0);

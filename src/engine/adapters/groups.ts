@@ -13,8 +13,8 @@ export interface GroupIndices {
 }
 
 /**
- * `rowGroups[i]` is row i's group, or -1 for none of this class. Short groups are padded with row 0, whose product nobody
- * takes. `minMembers` 2 keeps a row's bits independent of its neighbours.
+ * `rowGroups[i]` is row i's group, or -1 for none of this class. Short groups are padded with row 0, whose product is
+ * not used. `minMembers` 2 keeps a row's bits independent of its neighbours.
  */
 export function groupRows(rowGroups: readonly number[], groups: number, minMembers: number): GroupIndices {
   const counts = new Array<number>(groups).fill(0);

@@ -48,7 +48,7 @@ export class Nucleus {
   /** Every candidate up to bucket `#sure` is inside top-p; none past bucket `#last` is. */
   #sure = 0;
   #last = 0;
-  /** Upper bound of the weight of the tokens that are no candidates, each at the largest weight of `tailDepth`. */
+  /** Upper bound of the weight of the tokens that are not candidates, each at the largest weight of `tailDepth`. */
   #tail = 0;
   /** The best token known to be outside top-p. */
   #outValue = Number.NEGATIVE_INFINITY;

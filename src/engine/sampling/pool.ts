@@ -1,5 +1,5 @@
 /**
- * A short list of tokens taken from a logits row in one pass: the k best, or all above a cut. Its arrays are made once, as
+ * A short list of tokens taken from a logits row in one pass: the k best, or all above a cut. Its arrays are allocated once, as
  * long as the vocabulary. The order of tokens is total everywhere in the sampler: larger logit first, then lower id.
  */
 

@@ -48,7 +48,7 @@ export class Sampler {
 
   /**
    * The next token of the sequence, noted in its state; `logits` [vocab] stay as they are. The result is one object, filled
-   * anew by every call: take what you need of it at once. Throws `runtime_failed` for a row with NaN or +Infinity, or with
+   * by every call: copy what you need of it at once. Throws `runtime_failed` for a row with NaN or +Infinity, or with
    * nothing above -Infinity, and then leaves the state as it was.
    */
   sample(logits: Float32Array, state: SamplerState): SampleResult {

@@ -28,7 +28,7 @@ export function refuseEmptyRow(): never {
 }
 
 /**
- * Whether the eight values from `at` on are all at most `bar`. NaN is not, so it never passes unseen. The scans are made of
+ * Whether the eight values from `at` on are all at most `bar`. NaN is not, so it never passes unseen. The scans consist of
  * this one test, which is inlined and nearly always true.
  */
 export function eightAtMost(row: Float32Array, at: number, bar: number): boolean {

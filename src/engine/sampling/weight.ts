@@ -16,7 +16,7 @@ export const edgeWeight = Float64Array.from({ length: deepest + 2 }, (_, bucket)
 /**
  * exp(-depth / 32) for a depth in [0, deepest]: a table for the whole part, Taylor's series 1 - y + y^2/2 - y^3/6 + y^4/24 -
  * y^5/120 for the rest; relative error below 2e-12. `edges` is `edgeWeight`, held by the caller in a local: a module's
- * constant would be loaded anew for every token.
+ * constant would be loaded for every token.
  */
 export function weightAt(edges: Float64Array, depth: number): number {
   const bucket = depth | 0;

@@ -1,4 +1,4 @@
-/** Schemas of the kinds of value that parameters have. Know no parameter. */
+/** Schemas of the kinds of value that parameters of every protocol have. */
 import * as v from "valibot";
 import { isObject } from "../../base/json.js";
 import type { RequestBounds } from "../options.js";
@@ -16,19 +16,19 @@ export const real = (min: number, max: number) => {
 
 export const flag = v.boolean("must be true or false");
 
-/** A list whose length is judged before any of its items: a stranger's may be very long. */
+/** A list whose length is checked before its items, since it may be very long. */
 export function listOf<const Item extends v.GenericSchema>(item: Item, min: number, max: number, rule: string) {
   return v.pipe(v.array(v.unknown(), rule), v.minLength(min, rule), v.maxLength(max, rule), v.array(item, rule));
 }
 
-/** The place of the first item that is not a token id, or -1. */
-export function firstStranger(ids: readonly unknown[], vocabSize: number): number {
+/** The index of the first item that is not a token id, or -1. */
+export function firstInvalidId(ids: readonly unknown[], vocabSize: number): number {
   return ids.findIndex((id) => typeof id !== "number" || !Number.isInteger(id) || id < 0 || id >= vocabSize);
 }
 
 /** The first item that is not a token id, in words; null where there is none. `where` says which list it is in. */
-export function strangerIn(ids: readonly unknown[], vocabSize: number, where = ""): Found | null {
-  const at = firstStranger(ids, vocabSize);
+export function invalidIdIn(ids: readonly unknown[], vocabSize: number, where = ""): Found | null {
+  const at = firstInvalidId(ids, vocabSize);
   return at < 0 ? null : new Found(`${describe(ids[at])} at position ${at}${where}`);
 }
 
@@ -40,9 +40,9 @@ export function tokenIds({ vocabSize }: Pick<RequestBounds, "vocabSize">, min: n
     v.minLength(min, rule),
     v.maxLength(max, rule),
     v.rawTransform<unknown[], number[]>(({ dataset, addIssue, NEVER }) => {
-      const stranger = strangerIn(dataset.value, vocabSize);
-      if (!stranger) return dataset.value.map(Number);
-      addIssue({ message: rule, input: stranger });
+      const invalidId = invalidIdIn(dataset.value, vocabSize);
+      if (!invalidId) return dataset.value.map(Number);
+      addIssue({ message: rule, input: invalidId });
       return NEVER;
     }),
   );

@@ -1,6 +1,6 @@
 /**
  * Reads an untrusted JSON object through a valibot schema and reports every fault at once. Knows no particular request; its
- * messages never repeat text that a user sent. Behind it all text is well formed: half of a surrogate pair is U+FFFD.
+ * messages never repeat text that a user sent. All text that it returns is well formed: a lone surrogate becomes U+FFFD.
  */
 
 import * as v from "valibot";
@@ -31,7 +31,7 @@ export interface BodyFormat<S extends v.GenericSchema> {
 const listedFaults = 16;
 /** Far more than there are. */
 const maxParameters = 256;
-/** Lists and objects within one another: far more than any parameter has. */
+/** Levels of nested lists and objects: far more than any parameter has. */
 const maxDepth = 64;
 
 /** Throws one LorikeetError that names every fault: `unsupported_parameter` or `invalid_value`, after the first of them. */
@@ -94,7 +94,7 @@ function wellFormedValue(value: unknown, depth: number): unknown {
   return changed ?? value;
 }
 
-/** null equals absent, here and in the objects directly below. */
+/** A parameter that is null counts as absent. */
 export function withoutNulls(value: Json): Json {
   const kept = Object.create(null) as Record<string, unknown>;
   for (const [key, item] of Object.entries(value)) if (item !== null) kept[key] = item;
@@ -168,7 +168,7 @@ function pathOf(issue: v.BaseIssue<unknown>): string {
   return path === "" ? "body" : path;
 }
 
-/** Keys come from strangers too. */
+/** Keys are untrusted too: a message shows no more than this of one. */
 export function shorten(key: string): string {
   return key.length <= 64 ? key : `${wellFormed(key.slice(0, 64))}…`;
 }

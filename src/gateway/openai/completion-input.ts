@@ -1,7 +1,7 @@
 /** The body of `completions`: an untrusted object in, a CompletionRequest or every fault out. */
 import * as v from "valibot";
 import type { Json } from "../../base/json.js";
-import { firstStranger, flag, integer, strangerIn } from "../body/field-kinds.js";
+import { firstInvalidId, flag, integer, invalidIdIn } from "../body/field-kinds.js";
 import { type BodyFormat, describe, type Fault, Found, invalid, parse } from "../body/parse.js";
 import type { RequestBounds } from "../options.js";
 import type { CompletionRequest, Prompt } from "../requests.js";
@@ -50,7 +50,7 @@ function promptField(bounds: RequestBounds) {
     `must be a string, a list of up to ${bounds.maxSequences} strings, a list of token ids (0 to ${bounds.vocabSize - 1}), ` +
     `or up to ${bounds.maxSequences} such lists`;
   const isIds = (value: unknown): value is number[] =>
-    Array.isArray(value) && value.length > 0 && firstStranger(value, bounds.vocabSize) < 0;
+    Array.isArray(value) && value.length > 0 && firstInvalidId(value, bounds.vocabSize) < 0;
   const read = (value: unknown): readonly Prompt[] | null => {
     if (typeof value === "string") return [{ kind: "text", text: value }];
     if (isIds(value)) return [{ kind: "ids", ids: value }];
@@ -73,13 +73,13 @@ function promptField(bounds: RequestBounds) {
 function whatIsWrong(value: unknown, { maxSequences, vocabSize }: RequestBounds): unknown {
   if (!Array.isArray(value) || value.length === 0) return value;
   const [first] = value;
-  if (typeof first === "number") return strangerIn(value, vocabSize) ?? value;
+  if (typeof first === "number") return invalidIdIn(value, vocabSize) ?? value;
   if (value.length > maxSequences) return value;
   const other = value.findIndex((item) => typeof item !== typeof first || Array.isArray(item) !== Array.isArray(first));
   if (other >= 0) return new Found(`${describe(value[other])} at position ${other}, after ${describe(first)}`);
   for (const [index, ids] of value.entries()) {
     if (!Array.isArray(ids)) return new Found(`${describe(ids)} at position ${index}`);
-    const found = strangerIn(ids, vocabSize, ` of prompt ${index}`);
+    const found = invalidIdIn(ids, vocabSize, ` of prompt ${index}`);
     if (found) return found;
     if (ids.length === 0) return new Found(`an empty list at position ${index}`);
   }

@@ -27,15 +27,15 @@ export type PromptLogprobs = Iterable<Readonly<
   Record<string, { readonly logprob: number; readonly rank: number; readonly decoded_token: string }>
 > | null>;
 
-/** Gives a token its name in log-probabilities. */
+/** How log-probabilities name a token. */
 export type Spell = (id: number) => string;
 
-/** Names tokens by what they say, or by their ids where that is asked for or there is no tokenizer. */
+/** Names tokens by their text, or by their ids where that is asked for or there is no tokenizer. */
 export function spellerOf(tokenizer: Tokenizer | null, byId: boolean): Spell {
   return tokenizer === null || byId ? (id) => `token_id:${id}` : (id) => spell(tokenizer, id);
 }
 
-/** A token's text, or its bytes where they are no whole characters. */
+/** A token's text, or its bytes where they are not whole characters. */
 function spell(tokenizer: Tokenizer, id: number): string {
   const text = tokenizer.tokenText(id);
   if (!text.includes("\ufffd")) return text;

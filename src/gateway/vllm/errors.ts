@@ -1,4 +1,4 @@
-/** Faults of vLLM's calls about adapters in vLLM's form: its statuses, its types, and the status again as the code. */
+/** Faults of vLLM's calls about adapters in vLLM's form: its statuses, its types, and the status repeated as the code. */
 import type { ErrorForm, PublicFault } from "../protocol.js";
 
 /** Lorikeet's own code is the `reason`. */

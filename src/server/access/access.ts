@@ -73,7 +73,7 @@ export function sourceMiddleware(access: Access) {
   };
 }
 
-/** Middleware: lets nobody without a key further. */
+/** Middleware: refuses requests without a valid key. */
 export function keyMiddleware(access: Access) {
   return (req: Request, _res: Response, next: NextFunction): void => {
     access.checkKey(req);

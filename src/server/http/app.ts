@@ -62,7 +62,7 @@ export function createApp(parts: AppParts): Express {
   return closeRoutes(app, parts);
 }
 
-/** What every request goes through first, and the routes of whoever operates the server. */
+/** What every request goes through first, and the operator's routes. */
 function createBare(parts: Omit<AppParts, "gateway">): Express {
   const app = express();
   app.disable("x-powered-by");
@@ -78,7 +78,7 @@ function createBare(parts: Omit<AppParts, "gateway">): Express {
   return app;
 }
 
-/** What is no route, and whatever was thrown. */
+/** Unknown routes, and whatever was thrown. */
 function closeRoutes(app: Express, parts: Omit<AppParts, "gateway">): Express {
   app.use((req, _res, next) => {
     next(new LorikeetError("route_not_found", `There is no route ${JSON.stringify(req.path.slice(0, 200))}.`));
@@ -87,7 +87,7 @@ function closeRoutes(app: Express, parts: Omit<AppParts, "gateway">): Express {
   return app;
 }
 
-/** The only routes that need no key: whoever watches over the process asks them. */
+/** The only routes that need no key: supervisors of the process ask them. */
 function addProbes(app: Express, { gate }: Pick<AppParts, "gate">): void {
   route(app, "/health", { get: [(_req, res) => void res.json({ status: "ok" })] });
   route(app, "/ready", {

@@ -1,4 +1,4 @@
-/** What happens to a body that nobody will read: it is thrown away for a moment, so that the answer can be read, then cut. */
+/** What happens to a body that will not be read: it is discarded for a moment, so that the client can read the answer, then the connection is cut. */
 import type { Request, Response } from "express";
 
 /** Call it before an error is sent. Where the body has not ended, the connection ends with the answer, at the latest after `lingerTimeoutMs`. */

@@ -42,7 +42,7 @@ export class AdapterLabels {
     return this.#labelled.has(name) ? name : "other";
   }
 
-  /** Drops every name that is no more. */
+  /** Drops every name whose adapter is gone. */
   prune(exists: (name: string) => boolean): void {
     for (const name of [...this.#labelled.keys()]) if (!exists(name)) this.#drop(name);
     for (const name of [...this.#watched.keys()]) if (!exists(name)) this.#watched.delete(name);

@@ -13,7 +13,7 @@ const rows = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 24, 32, 
 
 export class Metrics {
   readonly registry = new Registry();
-  /** Hand it to the engine when it is made. */
+  /** To be given to the engine when it is created. */
   readonly engineObserver: EngineObserver;
   /** The server subscribes it to its gateway. */
   readonly gatewayObserver: GatewayObserver;

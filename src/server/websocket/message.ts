@@ -1,4 +1,4 @@
-/** The messages that a WebSocket's client may send, parsed at the door. */
+/** The messages that a WebSocket's client may send, parsed. */
 import * as v from "valibot";
 import { LorikeetError } from "../../base/errors.js";
 import { wellFormed } from "../../text/characters.js";
