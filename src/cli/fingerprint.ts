@@ -1,4 +1,4 @@
-/** The `system_fingerprint` of answers: the base's weights and the options that change what is answered. */
+/** The `system_fingerprint` of responses: a hash of the base model's weights and the options that affect results. */
 
 import { createHash } from "node:crypto";
 import { weightsIdentity } from "../model/checkpoint/identity.js";

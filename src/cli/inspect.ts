@@ -1,4 +1,4 @@
-/** `lorikeet inspect`: what a model or adapter folder holds, as a table or as JSON. Loads no weights, but those under a DoRA adapter. */
+/** `lorikeet inspect`: describes a model or adapter folder, as a table or JSON. Loads no weights, except those under a DoRA adapter. */
 
 import { access, readdir } from "node:fs/promises";
 import { join } from "node:path";
@@ -20,19 +20,16 @@ import { UsageError } from "./usage.js";
 export function addInspect(program: Command, terminal: Terminal): void {
   program
     .command("inspect")
-    .description("show what a model or adapter folder holds, without loading it")
+    .description("describe a model or adapter without loading it")
     .argument(
       "<model>",
       "a folder with a model (config.json) or an adapter (adapter_config.json), or a name (org/name)",
     )
     .option(
       "--model <model>",
-      "the base model that an adapter is checked against (default: none, its own sizes are taken)",
+      "base model to check an adapter against (default: none; only the adapter's own sizes are checked)",
     )
-    .option(
-      "--chat-template <file>",
-      "a chat template to try with a model, in place of its own (default: the model's own)",
-    )
+    .option("--chat-template <file>", "chat template to try with a model (default: the model's own)")
     .option("--json", "print JSON", false)
     .action(async (name: string, { model, ...others }: InspectOptions) => {
       const folder = await locate(name, { option: "<model>", kind: null }, terminal);
@@ -75,17 +72,17 @@ function adapterFields(folder: string, { summary, config }: AdapterDescription):
     ["adapter", folder],
     ["type", methodOf(config)],
     ["rank", `up to ${summary.rank}`],
-    ["modules", `${summary.modules} adapted linear layers`],
+    ["target modules", `${summary.modules} target modules`],
     ["scales", min === max ? String(min) : `${min} to ${max}`],
-    ["size", `${formatBytes(summary.bytes)}, ${formatBytes(summary.activeBytes)} while it runs`],
+    ["size", `${formatBytes(summary.bytes)}, ${formatBytes(summary.activeBytes)} in use`],
     ["digest", summary.digest],
     ...summary.warnings.map((warning): [string, string] => ["warning", warning]),
-    ["not kept", summary.ignored.join(", ") || "nothing"],
+    ["ignored", summary.ignored.join(", ") || "nothing"],
   ];
 }
 
 function methodOf(config: CanonicalConfig): string {
-  if (config.peft_type === "ADALORA") return `AdaLoRA, begun with rank ${config.r}, folded into LoRA as it is loaded`;
+  if (config.peft_type === "ADALORA") return `AdaLoRA, initial rank ${config.r}, converted to LoRA on load`;
   const name = config.use_dora ? "DoRA (a magnitude for each output)" : "LoRA";
   return config.use_rslora ? `${name}, rank-stabilized (rsLoRA)` : name;
 }
@@ -95,14 +92,13 @@ async function inspectModel(folder: string, { json, chatTemplate }: InspectOptio
   const sampleChat = await renderSampleChat(description.directory, chatTemplate);
   if (json) return printJson(terminal.stdout, { ...description, sampleChat });
   printLine(terminal.stdout, formatFields([...modelFields(description), ...chatFields(sampleChat)]));
-  if (sampleChat.text !== null)
-    printLine(terminal.stdout, `\nA sample chat, as the model sees it:\n${sampleChat.text}`);
+  if (sampleChat.text !== null) printLine(terminal.stdout, `\nA sample chat as the model sees it:\n${sampleChat.text}`);
 }
 
 function chatFields({ reason, systemRefusal }: SampleChat): [string, string][] {
   if (reason !== null) return [["chats", `none: ${reason}`]];
   if (systemRefusal !== null) return [["chats", `rendered, without a system message: ${systemRefusal}`]];
-  return [["chats", "rendered, also with a system message"]];
+  return [["chats", "rendered, with or without a system message"]];
 }
 
 function positionsOf({ embedding, ropes }: DecoderConfig): string {

@@ -1,4 +1,4 @@
-/** Divides the memory for the KV cache into slots and tokens, and refuses what does not fit. Allocates nothing. */
+/** Divides the memory for the KV cache into slots and tokens, and rejects settings that do not fit. Allocates nothing. */
 
 import { kvLayout, longestContext } from "../engine/kv-cache.js";
 import { formatBytes } from "./options/units.js";
@@ -6,11 +6,11 @@ import { UsageError } from "./usage.js";
 
 export interface KvRequest {
   readonly maxBatch: number;
-  /** null: as much as the model was made for and the memory holds. */
+  /** null: what the model supports, or what fits into memory. */
   readonly maxContext: number | null;
-  /** Tokens beyond which nobody will ask; counts where --max-context is not given. */
+  /** Maximum tokens that will be requested; used without --max-context. */
   readonly neededContext: number;
-  /** null: half of what the weights leave of the memory. */
+  /** null: half of the memory left by the weights. */
   readonly kvBytes: number | null;
   readonly memoryBytes: number;
   readonly weightBytes: number;
@@ -19,25 +19,25 @@ export interface KvRequest {
 export interface KvPlan {
   readonly maxBatch: number;
   readonly maxContext: number;
-  /** Bytes of the whole cache. */
+  /** Size of the whole cache. */
   readonly bytes: number;
 }
 
-/** A context shorter than this is of no use to anyone. */
+/** Shorter contexts are useless. */
 const leastContext = 16;
 
 export interface KvShape {
-  /** Keys and values of all layers for one token of one sequence. */
+  /** Keys and values of all layers for one token. */
   readonly kvBytesPerToken: number;
   readonly maxPositions: number;
 }
 
-/** Throws a UsageError that names the options in conflict and every number. */
+/** Throws a UsageError with the conflicting options and all numbers. */
 export function planKvCache(shape: KvShape, request: KvRequest): KvPlan {
   const { maxBatch, maxContext } = request;
   if (maxContext !== null && maxContext > shape.maxPositions) {
     throw new UsageError([
-      `--max-context ${maxContext} is more than the ${shape.maxPositions} tokens that the model was made for.`,
+      `--max-context ${maxContext} is more than the ${shape.maxPositions} tokens that the model supports.`,
     ]);
   }
   const bytesOf = (context: number): number => {
@@ -54,7 +54,7 @@ export function planKvCache(shape: KvShape, request: KvRequest): KvPlan {
   const wanted = maxContext ?? Math.min(leastContext, shape.maxPositions);
   const allowed =
     request.kvBytes === null
-      ? `${formatBytes(budget)} is half of the memory that the weights leave`
+      ? `${formatBytes(budget)} is half of the memory left by the weights`
       : `--kv-bytes allows ${formatBytes(budget)}`;
   throw new UsageError([
     `--max-batch ${maxBatch} slots of ${wanted} tokens need ${formatBytes(bytesOf(wanted))} for the KV cache, but ${allowed}: lower --max-batch or --max-context, or raise --kv-bytes.`,

@@ -1,14 +1,14 @@
-/** What this machine lets the process use: cores and memory, after CPU affinity and control groups. Knows nothing of models. */
+/** Cores and memory that this process may use, given CPU affinity and cgroups. */
 
 import { readFileSync } from "node:fs";
 import { availableParallelism, freemem, totalmem } from "node:os";
 import { posix } from "node:path";
 
-/** Reads a small text file; null when there is none. */
+/** Reads a small text file; null if it does not exist. */
 export type ReadText = (path: string) => string | null;
 
 export interface CgroupLimits {
-  /** Cores' worth of time: quota over period. null: no quota. */
+  /** CPU quota over period, in cores. null: no quota. */
   readonly cpus: number | null;
   readonly memoryBytes: number | null;
 }
@@ -16,7 +16,7 @@ export interface CgroupLimits {
 interface Mount {
   readonly version: 1 | 2;
   readonly controllers: readonly string[];
-  /** The group that is mounted, and where. */
+  /** The cgroup at the mount's root, and the mount point. */
   readonly root: string;
   readonly point: string;
 }
@@ -29,20 +29,20 @@ const readText: ReadText = (path) => {
   }
 };
 
-/** Threads for arithmetic: the smaller of the CPU affinity (which Node counts) and the whole cores of the quota; at least 1. */
+/** Threads for computation: the CPU affinity, as Node counts it, or the whole cores of the quota, whichever is smaller; at least 1. */
 export function usableThreads(read: ReadText = readText, affinity: number = availableParallelism()): number {
   const quota = cgroupLimits(read).cpus;
   return Math.max(1, Math.min(affinity, quota === null ? affinity : Math.floor(quota)));
 }
 
-/** Bytes that this process may use in all: the machine's memory or its control group's limit, whichever is smaller. */
+/** Total bytes that this process may use: the machine's memory or the cgroup's limit, whichever is smaller. */
 export function usableMemory(read: ReadText = readText, installed: number = totalmem()): number {
   return Math.min(installed, cgroupLimits(read).memoryBytes ?? installed);
 }
 
 /**
- * Bytes that this process could take besides those it holds: what the machine has left, page cache that can be dropped counted
- * as free, or what its control groups leave, whichever is smaller.
+ * Bytes that this process could still allocate: what the machine has available (counting droppable page cache) or what its cgroups
+ * leave, whichever is smaller.
  */
 export function freeMemory(read: ReadText = readText, free: number = freemem()): number {
   const available = /^MemAvailable:\s+(\d+) kB$/m.exec(read("/proc/meminfo") ?? "")?.[1];
@@ -50,7 +50,7 @@ export function freeMemory(read: ReadText = readText, free: number = freemem()):
   return Math.max(0, Math.min(left, memoryLeftInGroups(read) ?? left));
 }
 
-/** The tightest limit of a control group less what the group holds; null without one. */
+/** The smallest difference between a cgroup's limit and its usage; null without a limit. */
 function memoryLeftInGroups(read: ReadText): number | null {
   let left: number | null = null;
   for (const { directory, mount } of ownGroups(read)) {
@@ -60,7 +60,7 @@ function memoryLeftInGroups(read: ReadText): number | null {
   return left;
 }
 
-/** What a group holds, without cached files that nobody has used lately: the kernel drops those first. */
+/** A cgroup's usage without inactive file cache, which the kernel reclaims first. */
 function memoryHeld(read: ReadText, directory: string, { version }: Mount): number {
   const [usage, cached] =
     version === 2 ? ["memory.current", "inactive_file"] : ["memory.usage_in_bytes", "total_inactive_file"];
@@ -71,9 +71,8 @@ function memoryHeld(read: ReadText, directory: string, { version }: Mount): numb
 }
 
 /**
- * The tightest limits of this process's control groups and all their ancestors, version 1 or 2, from what
- * /proc/self/cgroup and /proc/self/mountinfo say. In a container the group's own path may lie outside the mount:
- * then the mount itself is the group.
+ * The tightest limits of this process's cgroups and all their ancestors, version 1 or 2, from /proc/self/cgroup and
+ * /proc/self/mountinfo. In a container the cgroup's own path may lie outside the mount: then the mount is the cgroup.
  */
 export function cgroupLimits(read: ReadText): CgroupLimits {
   let cpus: number | null = null;
@@ -85,7 +84,7 @@ export function cgroupLimits(read: ReadText): CgroupLimits {
   return { cpus, memoryBytes };
 }
 
-/** The process's control groups and their ancestors, of every mount. */
+/** The process's cgroups and their ancestors, in every mount. */
 function ownGroups(read: ReadText): { readonly directory: string; readonly mount: Mount }[] {
   const groups = read("/proc/self/cgroup");
   const mountinfo = read("/proc/self/mountinfo");
@@ -108,7 +107,7 @@ function parseMounts(mountinfo: string): Mount[] {
   return mounts;
 }
 
-/** The process's own group under `mount` and every ancestor up to the mount. */
+/** The process's own cgroup under `mount`, and its ancestors up to the mount. */
 function groupDirectories(groups: string, mount: Mount): string[] {
   let path: string | undefined;
   for (const line of groups.split("\n")) {
@@ -148,11 +147,11 @@ function memoryLimit(read: ReadText, directory: string, mount: Mount): number | 
   if (mount.version === 1 && !mount.controllers.includes("memory")) return null;
   const file = mount.version === 2 ? "memory.max" : "memory.limit_in_bytes";
   const limit = Number(read(posix.join(directory, file))?.trim() || Number.NaN);
-  // Version 1 says "no limit" with a number near 2^63.
+  // In version 1, a number near 2^63 means "no limit".
   return limit > 0 && limit < 2 ** 60 ? limit : null;
 }
 
-/** Quota over period; "max", -1 and absence mean no quota. */
+/** Quota over period; "max", -1 and a missing file mean no quota. */
 function ratio(quota: string | undefined, period: string | undefined): number | null {
   const value = Number(quota) / Number(period);
   return value > 0 && Number.isFinite(value) ? value : null;

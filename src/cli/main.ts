@@ -1,35 +1,34 @@
 #!/usr/bin/env node
-/** The executable: hands the process to the program and ends with its exit code. */
+/** The executable: runs the program and exits with its code. */
 
-// Alone: what is imported beside it would be read from disk before any of it runs.
+// Imported alone: any other static import would load before this runs.
 import "./early-end.js";
 
 const { exitAtOnce } = await import("../runtime/exit.js");
 const { processTerminal } = await import("./terminal.js");
 
-/** How long the last lines may take to be read. */
+/** Time for the last output to be read. */
 const flushMs = 2_000;
-/** These work for others than the reader of their lines. */
-const goOnUnread = ["serve", "train"];
-const isGoingOn = goOnUnread.includes(process.argv[2] ?? "");
+/** These keep running if nobody reads their output. */
+const runUnread = ["serve", "train"];
+const survivesReader = runUnread.includes(process.argv[2] ?? "");
 
-// A reader that has seen enough (`lorikeet inspect ... | head`) is no fault. A log that cannot be written, since its reader
-// has ended or its disk is full, must not end the service.
+// A reader that closes early (`lorikeet inspect ... | head`) is not an error. A log that cannot be written, because its reader is
+// gone or the disk is full, must not stop the service.
 for (const stream of [process.stdout, process.stderr]) {
   stream.on("error", (error: NodeJS.ErrnoException) => {
-    if (isGoingOn) return;
+    if (survivesReader) return;
     if (error.code === "EPIPE") process.exit(0);
     throw error;
   });
 }
 
-// The loader opens all files of an import at once. A low limit of open files is no reason not to start: one part after the other.
+// Node opens all files of an import at once. Loading in parts keeps below a low limit of open files.
 await import("../train/session.js");
 await import("../text/tokenizer/tokenizer.js");
 const { runProgram } = await import("./program.js");
 const code = await runProgram(process.argv.slice(2), processTerminal());
-// Written text leaves first, unless nobody reads it; threads that still wait for work, or for a disk that hangs, do not keep
-// a service.
+// Flush output first, unless nobody reads it. Idle threads, or threads stuck on a hanging disk, do not keep a service alive.
 const exit = process.argv[2] === "serve" ? exitAtOnce : process.exit;
 setTimeout(() => exitAtOnce(code), flushMs);
 process.stdout.write("", () => process.stderr.write("", () => exit(code)));

@@ -1,17 +1,17 @@
-/** Chooses the form of the weights when the user left it open, and says why. */
+/** Chooses the weights' types for `auto`, and explains the choice. */
 
 import type { BaseDtype } from "../engine/start.js";
 import type { EngineSettings } from "./options/options.js";
 import { formatCount } from "./options/units.js";
 
-/** Up to here a step in fp32 is quick enough to be exact. */
+/** Up to this many parameters, a step in fp32 is fast enough. */
 const mostFloatParameters = 200e6;
 
 export interface Precision {
   readonly dtype: BaseDtype;
   readonly headDtype: "fp32" | "int8";
   readonly why: string;
-  /** About what the weights will take. */
+  /** Approximate size of the weights. */
   readonly bytes: number;
 }
 
@@ -23,6 +23,6 @@ export function choosePrecision(parameters: number, settings: Pick<EngineSetting
   const headDtype = settings.headDtype === "auto" ? (dtype === "fp32" ? "fp32" : "int8") : settings.headDtype;
   const bound = `${formatCount(mostFloatParameters)} parameters`;
   const auto = isSmall ? `auto: fp32 up to ${bound}` : `auto: int8 above ${bound}`;
-  const why = settings.dtype === "auto" ? auto : "as asked for";
+  const why = settings.dtype === "auto" ? auto : "as requested";
   return { dtype, headDtype, why, bytes: parameters * bytesPerWeight[dtype] };
 }

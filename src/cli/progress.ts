@@ -1,10 +1,10 @@
-/** Shows a person that long work goes on: one line redrawn on a terminal, a line every few seconds elsewhere. */
+/** Shows the progress of long work: one redrawn line on a terminal, a line every few seconds elsewhere. */
 
 import type { Progress } from "../base/log.js";
 import { formatBytes } from "./options/units.js";
 import { formatLeft, Speed } from "./speed.js";
 
-/** Where progress is written; `isTTY` chooses the form. */
+/** Progress is written here; `isTTY` selects the form. */
 export interface ProgressStream {
   readonly isTTY?: boolean;
   readonly columns?: number;
@@ -17,7 +17,7 @@ export interface ProgressLine {
   end(): void;
 }
 
-/** Work that ends within `quietMs` is never mentioned; elsewhere than on a terminal at most one line each `everyMs`. */
+/** Work that ends within `quietMs` is not shown. Off a terminal, at most one line per `everyMs`. */
 export function progressLine(
   stream: ProgressStream,
   options: { readonly now?: () => number; readonly quietMs?: number; readonly everyMs?: number } = {},
@@ -50,12 +50,12 @@ export function progressLine(
     end() {
       if (drawn) stream.write("\r\x1b[K");
       drawn = false;
-      current = ""; // the same work, begun again, is timed anew
+      current = ""; // if the same work starts over, so does its time
     },
   };
 }
 
-/** A line that repeats its last report every second until its end: work that cannot say how far it is shows that it goes on. */
+/** Repeats the last report every second until `end`, so that work of unknown length still shows its time. */
 export function tickingLine(stream: ProgressStream, line: ProgressLine = progressLine(stream)): ProgressLine {
   let timer: NodeJS.Timeout | null = null;
   let last: Parameters<Progress> = ["", 0, 0];

@@ -1,15 +1,15 @@
-/** A dry run of a model's chat template: what it makes of a small chat, or why it makes nothing. */
+/** Renders a small chat with a model's chat template, or says why that fails. */
 
 import { LorikeetError } from "../base/errors.js";
 import { loadTokenizer } from "../text/tokenizer/tokenizer.js";
 import type { ChatMessage, Tokenizer } from "../text/types.js";
 
 export interface SampleChat {
-  /** The rendered chat; null where there is none. */
+  /** The rendered chat; null if it could not be rendered. */
   readonly text: string | null;
-  /** Why there is none, in a sentence. */
+  /** Why it could not be rendered, in a sentence. */
   readonly reason: string | null;
-  /** Why the template refuses a system message; null where it takes one, or was not asked. */
+  /** Why the template rejects a system message; null if it accepts one, or was not tried. */
   readonly systemRefusal: string | null;
 }
 
@@ -20,11 +20,11 @@ const chat: readonly ChatMessage[] = [
 ];
 const system: ChatMessage = { role: "system", content: "Be brief." };
 
-/** Never throws for a template, a tokenizer or their files: what is wrong with them is the result. */
+/** Never throws for a broken template or tokenizer: the error is part of the result. */
 export async function renderSampleChat(directory: string, chatTemplateFile: string | undefined): Promise<SampleChat> {
   try {
     const tokenizer = await loadTokenizer(directory, { chatTemplateFile });
-    if (!tokenizer) return without("The model has no tokenizer.json: it serves token ids, and no chats.");
+    if (!tokenizer) return without("The model has no tokenizer.json: it takes token ids only, not chats.");
     try {
       return sampleOf(tokenizer);
     } finally {
@@ -37,7 +37,7 @@ export async function renderSampleChat(directory: string, chatTemplateFile: stri
 
 function sampleOf(tokenizer: Tokenizer): SampleChat {
   if (tokenizer.chatTemplate === null) {
-    return without("The model has no chat template; one can be given with --chat-template <file>.");
+    return without("The model has no chat template; --chat-template <file> provides one.");
   }
   const text = tokenizer.renderChat(chat, { addGenerationPrompt: true });
   try {

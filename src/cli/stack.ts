@@ -1,4 +1,4 @@
-/** Wires a model that runs: checkpoint, tokenizer, adapters, engine and gateway, from the settings of a command. */
+/** Opens everything that a running model consists of: checkpoint, tokenizer, adapters, engine and gateway. */
 
 import type { StoreLimits } from "../adapter/store/store.js";
 import type { UploadLimits } from "../adapter/upload/upload.js";
@@ -36,13 +36,13 @@ export interface StackOptions {
   readonly uploads?: UploadLimits;
   readonly maxTemplateSteps?: number;
   readonly observer?: EngineObserver;
-  /** Tokens that a sequence will have at most; slots need not be larger, whatever the model allows. */
+  /** Maximum tokens of a sequence. Slots need not be larger, even if the model allows more. */
   readonly neededContext?: number;
   readonly logger: Logger;
   readonly progress: Progress;
 }
 
-/** What is known before anything is opened or allocated. */
+/** Decided before anything is opened or allocated. */
 export interface StackPlan {
   readonly name: string;
   readonly checkpoint: Checkpoint;
@@ -50,7 +50,7 @@ export interface StackPlan {
   readonly kv: KvPlan;
 }
 
-/** Disposing of it ends the engine and closes everything below it. */
+/** Disposing of it stops the engine and closes everything that was opened for it. */
 export interface Stack extends AsyncDisposable {
   readonly name: string;
   readonly checkpoint: Checkpoint;
@@ -62,7 +62,7 @@ export interface Stack extends AsyncDisposable {
   readonly gateway: Gateway;
 }
 
-/** Holds the settings against the disk, the model and the memory. Throws a UsageError, or what opening the model throws. */
+/** Checks the settings against disk, model and memory. Throws a UsageError, or what opening the model throws. */
 export async function planStack(options: Omit<StackOptions, "logger" | "progress">): Promise<StackPlan> {
   const { settings } = options;
   if (settings.model === null) throw new UsageError(["--model <model> is required (or LORIKEET_MODEL)."]);
@@ -85,7 +85,7 @@ export async function planStack(options: Omit<StackOptions, "logger" | "progress
   return { name: options.servedName ?? checkpoint.names[0], checkpoint, precision, kv };
 }
 
-/** Throws what `planStack` and opening the parts throw; what was opened is closed then. */
+/** Throws what `planStack` and the opening functions throw, after closing everything that was opened. */
 export async function openStack(options: StackOptions, plan?: StackPlan): Promise<Stack> {
   const closers: (() => Promise<void>)[] = [];
   const close = async (): Promise<void> => {

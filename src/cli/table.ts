@@ -1,4 +1,4 @@
-/** Aligned columns for a terminal. Knows nothing of what they mean. */
+/** Aligned columns for a terminal. */
 
 /** Rows under a header, padded to their widest cell; a column of numbers is right-aligned. */
 export function formatTable(header: readonly string[], rows: readonly (readonly string[])[]): string {

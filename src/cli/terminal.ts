@@ -1,4 +1,4 @@
-/** What a command may touch of the process: its streams, its environment and its signals. Tests hand in their own. */
+/** The parts of the process that a command uses: streams, environment and signals. Tests pass their own. */
 
 import { exitAtOnce } from "../runtime/exit.js";
 import { stopEarlyEnd } from "./early-end.js";
@@ -10,15 +10,15 @@ export interface Terminal {
   readonly stdout: LogStream;
   readonly stderr: ProgressStream;
   readonly environment: Readonly<Record<string, string | undefined>>;
-  /** Calls back at each SIGINT and SIGTERM, with the signal's name; returns how to stop listening. */
+  /** Calls the listener on each SIGINT and SIGTERM; returns a function that stops that. */
   onSignal(listener: (signal: "SIGINT" | "SIGTERM") => void): () => void;
-  /** Calls back for each fault that nobody caught, which then does not end the process; returns how to stop listening. */
+  /** Calls the listener for each uncaught error, which then does not end the process; returns a function that stops that. */
   onCrash(listener: (error: unknown) => void): () => void;
-  /** Ends the process without waiting for anything. */
+  /** Ends the process at once. */
   exitNow(code: number): void;
 }
 
-/** The process's own terminal. Secrets of its environment stay here: reports of crashes and child processes do not get them. */
+/** The process's own terminal. Removes secrets from process.env, so that crash reports and child processes do not see them. */
 export function processTerminal(): Terminal {
   const environment = { ...process.env };
   for (const name of secretVariables) delete process.env[name];
@@ -34,7 +34,7 @@ export function processTerminal(): Terminal {
       return () => process.off("SIGINT", onInterrupt).off("SIGTERM", onTerminate);
     },
     onCrash(listener) {
-      // Rejections that nobody handles are faults of this kind too.
+      // Includes unhandled rejections.
       process.on("uncaughtException", listener);
       return () => process.off("uncaughtException", listener);
     },

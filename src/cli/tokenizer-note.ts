@@ -1,8 +1,8 @@
-/** Says what a model without tokenizer.json can do, and how it gets one. */
+/** Explains what a model without tokenizer.json can do, and how to create one. */
 
 import { readdir } from "node:fs/promises";
 
-/** Tokenizers in older forms, which transformers converts. */
+/** Older tokenizer files that transformers converts. */
 const older = ["tokenizer.model", "vocab.json", "spiece.model", "tekken.json"];
 
 export async function noTokenizerNote(directory: string): Promise<string> {

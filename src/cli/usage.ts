@@ -1,8 +1,8 @@
-/** How a command ends badly: which exit code, and what one line says. */
+/** Errors that end a command: the exit code of each, and the line that it prints. */
 
 import { type ErrorCode, LorikeetError } from "../base/errors.js";
 
-/** A running server's answer that is no success, in its own words, or none at all: exit code 1. */
+/** A running server refused, or did not answer. The message holds its own words. */
 export class RemoteError extends Error {
   override readonly name = "RemoteError";
   readonly faults: readonly string[];
@@ -13,7 +13,7 @@ export class RemoteError extends Error {
   }
 }
 
-/** The command line, the environment or the configuration asks for something that cannot be: exit code 2. */
+/** Flags, environment variables or config file are wrong. */
 export class UsageError extends Error {
   constructor(faults: readonly string[]) {
     super(faults.join(" "));
@@ -21,7 +21,7 @@ export class UsageError extends Error {
   }
 }
 
-/** The command has said all there is to say; only the exit code is left. */
+/** The command has printed everything; only the exit code remains. */
 export class Quit extends Error {
   readonly exitCode: number;
 
@@ -32,25 +32,25 @@ export class Quit extends Error {
   }
 }
 
-/** One code for each kind of fault; docs/errors.md lists them. 70 and 75 are those of sysexits.h. */
+/** An exit code for each kind of error, as listed in docs/errors.md. 70 and 75 are those of sysexits.h. */
 export const exitCodes = {
   ok: 0,
-  /** None of the kinds below, such as a check that found damage. */
+  /** Any other failure, such as a check that found damage. */
   failed: 1,
   usage: 2,
   model: 3,
   data: 4,
   adapter: 5,
-  /** The address to listen on is in use or not allowed. */
+  /** The listen address is in use or not permitted. */
   address: 6,
   memory: 7,
-  /** No room, or no permission to write. */
+  /** No disk space, or no permission to write. */
   storage: 8,
-  /** A running server or a hub did not answer, or refused. */
+  /** A running server or a hub refused, or did not answer. */
   remote: 9,
-  /** A bug: also of a service that ended in good order after a fault that nobody caught. */
+  /** A bug, including a service that shut down in order after an uncaught error. */
   internal: 70,
-  /** A service did not end in time and was cut off. */
+  /** A service did not shut down in time and was killed. */
   overdue: 75,
   cancelled: 130,
 } as const;
@@ -94,7 +94,7 @@ const kindOfSystemCode: Readonly<Record<string, ExitKind>> = {
   EPERM: "storage",
 };
 
-/** The exit code for a fault that ends a command. */
+/** The exit code for an error that ends a command. */
 export function exitCodeOf(error: unknown): number {
   return error instanceof Quit ? error.exitCode : exitCodes[exitKindOf(error)];
 }
@@ -106,12 +106,12 @@ function exitKindOf(error: unknown): ExitKind {
   if (!(error instanceof Error)) return "internal";
   if (systemFault(error) === null) return "internal";
   const code = "code" in error ? String(error.code) : "";
-  // Permission to listen, or to open a file.
+  // Either a file could not be opened, or an address not listened on.
   if (code === "EACCES") return "path" in error ? "storage" : "address";
   return kindOfSystemCode[code] ?? "failed";
 }
 
-/** One line (and one more for each further fault) for a person. A bug shows its stack. */
+/** One line for the terminal, plus one for each further fault. A bug shows its stack. */
 export function describeFault(error: unknown): string {
   if (error instanceof UsageError) return oneLine(error.message);
   if (error instanceof LorikeetError || error instanceof RemoteError) {
@@ -124,7 +124,7 @@ export function describeFault(error: unknown): string {
   return system ?? error.stack ?? error.message;
 }
 
-/** Faults of the operating system that a person can mend, in words. */
+/** Explains the errors of the operating system that a user can fix. */
 function systemFault(error: Error): string | null {
   const code = "code" in error ? error.code : undefined;
   const path = "path" in error && typeof error.path === "string" ? error.path : null;
@@ -132,28 +132,28 @@ function systemFault(error: Error): string | null {
   const address = "address" in error ? String(error.address) : "";
   switch (code) {
     case "EADDRINUSE":
-      return `The address ${address}:${port} is in use by another program: choose another --port, or 0 for a free one.`;
+      return `The address ${address}:${port} is in use by another program: choose another --port, or 0 to pick a free one.`;
     case "EADDRNOTAVAIL":
     case "ENOTFOUND":
-      return `The address ${address || "that --host names"} is not one of this machine's.`;
+      return `The address ${address || "that --host names"} is not an address of this machine.`;
     case "EACCES":
       return path === null
-        ? `Listening on ${address}:${port} is not allowed for this user.`
+        ? `Listening on ${address}:${port} is not permitted for this user.`
         : `${path} cannot be opened: permission denied.`;
     case "ENOENT":
       return path === null ? null : `${path} does not exist.`;
     case "ENOTDIR":
-      return path === null ? null : `${path} cannot be: a part of it is a file and no folder.`;
+      return path === null ? null : `${path} is not a valid path: one of its folders is a file.`;
     case "EPERM":
-      return path === null ? null : `${path} cannot be written: the system does not permit it.`;
+      return path === null ? null : `${path} cannot be written: the system does not allow it.`;
     case "ENOSPC":
       return `The disk is full${path === null ? "" : ` (${path})`}.`;
     case "EDQUOT":
       return `This user's share of the disk is full${path === null ? "" : ` (${path})`}.`;
     case "EFBIG":
-      return `A file would be larger than this process may write${path === null ? "" : ` (${path})`}.`;
+      return `A file would exceed the size that this process may write${path === null ? "" : ` (${path})`}.`;
     case "EROFS":
-      return `${path ?? "The folder"} cannot be written: its disk is read-only.`;
+      return `${path ?? "The folder"} cannot be written: the disk is read-only.`;
     default:
       return null;
   }

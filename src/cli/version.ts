@@ -2,7 +2,7 @@
 
 import { readFileSync } from "node:fs";
 
-/** From the package's own package.json: compiled code lies one folder deeper than sources. */
+/** From package.json. Compiled code lies one folder deeper than the sources. */
 export function readVersion(): string {
   for (const up of ["../../package.json", "../../../package.json"]) {
     try {

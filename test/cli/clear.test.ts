@@ -117,7 +117,7 @@ test("serve refuses what cannot be before it opens its port", async () => {
     [["--model", "Qwen/Qwen3-0.6B"], /Qwen\/Qwen3-0\.6B is not in the Hugging Face cache.*HF_HUB_OFFLINE is set/],
     [["--model", join(folder, "m.gguf")], /GGUF/],
     [[folder], /holds no config.json/],
-    [[model, "--model", "other"], /named twice/],
+    [[model, "--model", "other"], /given twice/],
     [[model, "--adapters", file], /--adapters must be a folder/],
     [
       [model, "--lora-path-root", join(folder, "absent"), "--adapters", "adapters"],

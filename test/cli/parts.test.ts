@@ -103,7 +103,7 @@ slots     16 of 1,024 tokens, KV cache 128 MiB when full
 adapters  1 found in adapters: plays
 refused   odd: no weights; rank 0
 note      The self-test found a difference.
-address   http://127.0.0.1:8080 (listening on loopback only, without keys; --host 0.0.0.0 opens it to the network)`,
+address   http://127.0.0.1:8080 (listening on loopback only, without keys; use --host 0.0.0.0 to open it to the network)`,
   );
   assert.match(formatBanner({ ...facts, host: "0.0.0.0" }), /open to the network, without keys/);
   assert.match(formatBanner({ ...facts, host: "0.0.0.0", keys: 2 }), /open to the network, with 2 keys\)/);

@@ -103,7 +103,7 @@ test("adapters of a running server: what is sent, told, refused and verified", a
     assert.equal(readFileSync(join(store, ".store", version ?? "", "README.md"), "utf8"), "A card.");
     const again = start(["adapters", "add", "org/moods", moods, ...url]);
     assert.equal(await again.ended, 0, again.err);
-    assert.match(again.out, /^org\/moods was stored already on http:/);
+    assert.match(again.out, /^org\/moods is already stored on http:/);
 
     const stranger = start(["adapters", "add", "x", "test/fixtures/oracle/llama/adapters/patterns", ...url]);
     assert.equal(await stranger.ended, 9);
@@ -172,13 +172,13 @@ test("generate streams an answer, the same one for the same seed, as text and as
 test("generate without a prompt and with nothing on stdin says that it needs one", async () => {
   const run = start(["generate", "--model", model]);
   assert.equal(await run.ended, 2);
-  assert.match(run.err, /^lorikeet: A prompt is needed: as an argument, or on stdin, which was empty\.\n$/);
+  assert.match(run.err, /^lorikeet: A prompt is required, as an argument or on stdin \(which was empty\)\.\n$/);
 });
 
 test("generate names the adapters that there are when it is asked for another", async () => {
   const run = start(["generate", "--model", model, "--adapters", folder, "--adapter", "nope", "x"]);
   assert.equal(await run.ended, 2);
-  assert.match(run.err, /--adapter nope is not in the adapters folder, which has: .*plays/);
+  assert.match(run.err, /--adapter nope is not in the adapters folder, which holds: .*plays/);
 });
 
 test("adapters on a folder: add, verify, remove, and a broken one is found", async () => {
@@ -209,7 +209,7 @@ test("adapters on a folder: add, verify, remove, and a broken one is found", asy
 
 test("a host or a folder that cannot be is one line and exit code 2", async () => {
   for (const [option, value, says] of [
-    ["--host", "192.0.2.1", /^lorikeet: --host must be an address of this machine; 192\.0\.2\.1 is none\.\n$/],
+    ["--host", "192.0.2.1", /^lorikeet: --host must be an address of this machine; 192\.0\.2\.1 is not\.\n$/],
     ["--lora-path-root", "nowhere", /^lorikeet: --lora-path-root must be a folder; nowhere does not exist\.\n$/],
   ] as const) {
     const run = start(["serve", "--model", model, "--port", "0", "--no-auth", option, value]);

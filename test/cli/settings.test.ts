@@ -81,7 +81,7 @@ test("a fault names its source, what was found and what is allowed", () => {
   );
   assert.equal(
     faultOf({ file: { "max-batch": [1] }, filePath: "a.json" }),
-    '"max-batch" in a.json must be a text, a number or a boolean, not [1].',
+    '"max-batch" in a.json must be a string, a number or a boolean, not [1].',
   );
   assert.match(faultOf({ file: { maxBatch: 1 }, filePath: "a.json" }), /^"maxBatch" in a\.json is not an option/);
 });
@@ -188,5 +188,8 @@ test("a file may be YAML: the same keys, lists of words, and a fault with its li
   assert.throws(() => readConfigFile(put("twice.yml", "rank: 1\nrank: 2\n")), /twice\.yml is not YAML: .*line 2/);
   assert.throws(() => readConfigFile(put("list.yml", "- rank\n")), /must hold one mapping/);
   assert.throws(() => readConfigFile(put("rows.json", "rank: 1\n")), /is not JSON/);
-  assert.match(faultOf({ file: readConfigFile(put("deep.yml", "max-batch:\n  n: 1\n")) }), /must be a text, a number/);
+  assert.match(
+    faultOf({ file: readConfigFile(put("deep.yml", "max-batch:\n  n: 1\n")) }),
+    /must be a string, a number/,
+  );
 });

@@ -1,4 +1,4 @@
-/** `lorikeet adapters`: lists, adds, removes and verifies adapters, in a folder (under the store's lock) or on a running server. */
+/** `lorikeet adapters`: lists, adds, removes and verifies adapters, in a folder or on a running server. */
 
 import { access } from "node:fs/promises";
 import { join } from "node:path";
@@ -31,15 +31,15 @@ export function addAdapters(program: Command, terminal: Terminal): void {
     adapters
       .command(name)
       .description(description)
-      .option("--url <address>", "a running server to ask (default: none, the folder is used)")
+      .option("--url <address>", "address of a running server (default: none; works on the folder)")
       .option(
         "--api-key-file <file>",
-        "a file that holds the server's API key (default: LORIKEET_API_KEY, else LORIKEET_API_KEY_FILE)",
+        "file with the server's API key (default: LORIKEET_API_KEY, else LORIKEET_API_KEY_FILE)",
       )
-      .option("--adapters <folder>", "the adapters folder (default: LORIKEET_ADAPTERS, else adapters)")
-      .option("--model <model>", "the base model that adapters are checked against (default: LORIKEET_MODEL)")
+      .option("--adapters <folder>", "adapters folder (default: LORIKEET_ADAPTERS, else adapters)")
+      .option("--model <model>", "base model to check adapters against (default: LORIKEET_MODEL)")
       .option("--json", "print JSON", false);
-  add("list", "list the adapters that can be served, and those that cannot").action((where: Where) =>
+  add("list", "list the adapters, including those that cannot be served").action((where: Where) =>
     list(where, terminal),
   );
   add("add <name> <folder>", "check a PEFT folder, or hf://org/name on the hub, and store it under a name").action(
@@ -48,13 +48,11 @@ export function addAdapters(program: Command, terminal: Terminal): void {
       await put(name, source.folder, where, terminal);
     },
   );
-  add("remove <name>", "take a name away").action((name: string, where: Where) => remove(name, where, terminal));
-  add("verify", "read every adapter again and compare it with its digest").action((where: Where) =>
-    verify(where, terminal),
-  );
+  add("remove <name>", "remove an adapter").action((name: string, where: Where) => remove(name, where, terminal));
+  add("verify", "read every adapter and compare it with its digest").action((where: Where) => verify(where, terminal));
 }
 
-/** Runs the task on the folder's store, and closes it. */
+/** Opens the folder's store for the task. */
 async function withStore<T>(where: Where, terminal: Terminal, task: (local: LocalStore) => Promise<T>): Promise<T> {
   const { environment } = terminal;
   const directory = where.adapters ?? (environment.LORIKEET_ADAPTERS || "adapters");
@@ -104,7 +102,7 @@ function showRemoteList(answer: unknown, json: boolean, terminal: Terminal): voi
 
 type Entry = Readonly<Record<string, unknown>>;
 
-/** The objects of an answer `{"data":[...]}`. */
+/** The objects of a response `{"data":[...]}`. */
 function entriesOf(answer: unknown): Entry[] {
   const data = typeof answer === "object" && answer !== null && "data" in answer ? answer.data : [];
   return Array.isArray(data) ? data.filter(isEntry) : [];
@@ -125,15 +123,15 @@ async function put(name: string, folder: string, where: Where, terminal: Termina
     await requireWeights(folder);
     const answer = await serverAt(where.url, where, terminal).put(name, folder);
     const { outcome, warnings } = replyOf(answer);
-    const line = outcome === "identical" ? "was stored already" : `is ${outcome}`;
+    const line = outcome === "identical" ? "is already stored" : `is ${outcome}`;
     report(`${name} ${line} on ${where.url}.`, answer, where, terminal);
     for (const warning of warnings) printLine(terminal.stderr, `warning: ${warning}`);
     return;
   }
   await withStore(where, terminal, async ({ store, isChecked }) => {
-    if (!isChecked) throw new UsageError(["--model <model> is required: an adapter is checked against its base."]);
+    if (!isChecked) throw new UsageError(["--model <model> is required to check the adapter against its base model."]);
     const { record, outcome } = await store.put(name, await store.stageCopy(folder));
-    const line = outcome === "identical" ? `${name} was stored already` : `${name} is ${outcome}`;
+    const line = outcome === "identical" ? `${name} is already stored` : `${name} is ${outcome}`;
     report(
       `${line}: ${record.modules} modules, rank ${record.rank}, ${record.digest}.`,
       { ...record, outcome },
@@ -141,11 +139,11 @@ async function put(name: string, folder: string, where: Where, terminal: Termina
       terminal,
     );
     for (const warning of record.warnings) printLine(terminal.stderr, `warning: ${warning}`);
-    if (record.ignored.length > 0) printLine(terminal.stderr, `not kept: ${record.ignored.join(", ")}`);
+    if (record.ignored.length > 0) printLine(terminal.stderr, `ignored: ${record.ignored.join(", ")}`);
   });
 }
 
-/** What a server says of an upload, as far as it says it. */
+/** The known fields of a server's reply to an upload. */
 function replyOf(answer: unknown): { readonly outcome: string; readonly warnings: readonly string[] } {
   const reply: Entry = isEntry(answer) ? answer : {};
   const { outcome, warnings } = reply;
@@ -163,7 +161,7 @@ async function requireWeights(folder: string): Promise<void> {
     );
     if (found) return;
   }
-  throw new UsageError([`${folder} has no weights: one of ${weightFiles.join(", ")} must be in it.`]);
+  throw new UsageError([`${folder} has no weights: it must contain one of ${weightFiles.join(", ")}.`]);
 }
 
 async function remove(name: string, where: Where, terminal: Terminal): Promise<void> {
@@ -177,12 +175,12 @@ async function remove(name: string, where: Where, terminal: Terminal): Promise<v
 }
 
 async function verify(where: Where, terminal: Terminal): Promise<void> {
-  const tell = (verdicts: AsyncIterable<Verdict>): Promise<boolean> => tellVerdicts(verdicts, where.json, terminal);
-  const isWhole =
+  const print = (verdicts: AsyncIterable<Verdict>): Promise<boolean> => printVerdicts(verdicts, where.json, terminal);
+  const areIntact =
     where.url === undefined
-      ? await withStore(where, terminal, ({ store }) => tell(store.verify()))
-      : await tell(await remoteVerdicts(serverAt(where.url, where, terminal), await modelOf(where, terminal)));
-  if (!isWhole) throw new Quit(exitCodes.failed);
+      ? await withStore(where, terminal, ({ store }) => print(store.verify()))
+      : await print(await remoteVerdicts(serverAt(where.url, where, terminal), await modelOf(where, terminal)));
+  if (!areIntact) throw new Quit(exitCodes.failed);
 }
 
 type Verdict = { readonly name: string; readonly digest: string | null; readonly error: Error | null };
@@ -195,15 +193,15 @@ async function remoteVerdicts(server: RemoteServer, model: string | null): Promi
   return verifyRemote(server, adapters, model === null ? null : targetModules((await openCheckpoint(model)).config));
 }
 
-/** True when every adapter is what it was. */
-async function tellVerdicts(verdicts: AsyncIterable<Verdict>, json: boolean, terminal: Terminal): Promise<boolean> {
-  const told: { name: string; digest: string | null; error: string | null }[] = [];
+/** True if every adapter is intact. */
+async function printVerdicts(verdicts: AsyncIterable<Verdict>, json: boolean, terminal: Terminal): Promise<boolean> {
+  const printed: { name: string; digest: string | null; error: string | null }[] = [];
   for await (const { name, digest, error } of verdicts) {
-    told.push({ name, digest, error: error?.message ?? null });
+    printed.push({ name, digest, error: error?.message ?? null });
     if (!json) printLine(terminal.stdout, `${name}: ${error === null ? "good" : error.message}`);
   }
-  if (json) printJson(terminal.stdout, told);
-  return told.every(({ error }) => error === null);
+  if (json) printJson(terminal.stdout, printed);
+  return printed.every(({ error }) => error === null);
 }
 
 function report(line: string, value: unknown, { json }: Where, terminal: Terminal): void {
@@ -211,7 +209,7 @@ function report(line: string, value: unknown, { json }: Where, terminal: Termina
   else printLine(terminal.stdout, line);
 }
 
-/** `sha256:` and the first 12 digits: enough to tell versions apart. */
+/** `sha256:` and the first 12 digits. */
 function shortDigest(digest: string): string {
   return digest.slice(0, 19);
 }

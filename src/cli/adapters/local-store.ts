@@ -1,4 +1,4 @@
-/** Opens an adapters folder for one command, checked against a base where one is named. */
+/** Opens an adapters folder for one command. Adapters are checked against a base model if one is given. */
 
 import { describeAdapter } from "../../adapter/format.js";
 import { AdapterStore } from "../../adapter/store/store.js";
@@ -11,11 +11,11 @@ import { GainCheck } from "../serve/gain-check.js";
 
 export interface LocalStore extends AsyncDisposable {
   readonly store: AdapterStore;
-  /** Whether a base is at hand that adapters are checked against. */
+  /** Whether adapters are checked against a base model. */
   readonly isChecked: boolean;
 }
 
-/** `model` null: adapters are checked in themselves only. Throws what opening the model and the store throw. */
+/** Without a model, adapters are only checked on their own. Throws what opening the model and the store throw. */
 export async function openLocalStore(directory: string, model: string | null): Promise<LocalStore> {
   if (model === null) {
     const store = await AdapterStore.open({

@@ -1,4 +1,4 @@
-/** Checks the adapters of a running server from outside: each is read back, and what arrives must have the digest that the server names. */
+/** Verifies the adapters of a running server: downloads each one and compares it with the digest that the server reports. */
 
 import { mkdir, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -16,10 +16,10 @@ export interface RemoteVerdict {
   readonly error: Error | null;
 }
 
-/** The server has its own bounds; its answers are taken as they are. */
+/** The server has its own limits; downloads need none. */
 const limits = { ...uploadDefaults, receivedBytes: Number.MAX_SAFE_INTEGER, unpackedBytes: Number.MAX_SAFE_INTEGER };
 
-/** `sites` null: adapters are checked in themselves only. Throws a RemoteError when the server does not answer. */
+/** Without `sites`, adapters are only checked on their own. Throws a RemoteError if the server does not answer. */
 export async function* verifyRemote(
   server: RemoteServer,
   adapters: readonly { readonly name: string; readonly digest: string }[],

@@ -1,4 +1,4 @@
-/** Speaks to a running server for the `adapters` command: its HTTP interface, nothing of its insides. */
+/** A client for the adapter routes of a running server. */
 
 import { Readable } from "node:stream";
 import { packTar } from "../../adapter/upload/upload.js";
@@ -6,16 +6,16 @@ import { address } from "../options/units.js";
 import { RemoteError, UsageError } from "../usage.js";
 
 export interface RemoteServer {
-  /** Resolves with the answer's JSON. Rejects with a RemoteError. */
+  /** Resolves with the response's JSON. Rejects with a RemoteError. */
   list(): Promise<unknown>;
-  /** Uploads the files of a PEFT folder that a store keeps. */
+  /** Uploads a PEFT folder, without files that a store ignores. */
   put(name: string, folder: string): Promise<unknown>;
   remove(name: string): Promise<unknown>;
-  /** The adapter's folder as a tar. */
+  /** Downloads the adapter's folder as a tar. */
   download(name: string): Promise<Readable>;
 }
 
-/** `key` null: the server needs none. Throws a UsageError for what is no http address. */
+/** `key` null: the server needs none. Throws a UsageError unless the URL is an HTTP address. */
 export function remoteServer(url: string, key: string | null): RemoteServer {
   const base = parseBase(url);
   const headers: Record<string, string> = key === null ? {} : { authorization: `Bearer ${key}` };
@@ -51,7 +51,7 @@ async function ask(url: URL, init: RequestInit): Promise<unknown> {
   return parseJson(await (await answerOf(url, init)).text());
 }
 
-/** An answer that is a success. */
+/** The response, if it is a success. */
 async function answerOf(url: URL, init: RequestInit): Promise<Response> {
   let response: Response;
   try {
@@ -59,8 +59,8 @@ async function answerOf(url: URL, init: RequestInit): Promise<Response> {
   } catch (error) {
     const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
     if (cause instanceof Error && cause.message === "bad port") {
-      const why = `port ${url.port} belongs to another protocol, and Node.js sends no HTTP request to it`;
-      throw new RemoteError(`${url.origin} cannot be asked: ${why}. Let the server listen on another --port.`);
+      const why = `port ${url.port} belongs to another protocol, and Node.js refuses to send HTTP requests there`;
+      throw new RemoteError(`${url.origin} cannot be reached: ${why}. Run the server on another --port.`);
     }
     const reason = cause instanceof Error && "code" in cause ? String(cause.code) : String(cause);
     throw new RemoteError(`${url.origin} does not answer (${reason}).`);
@@ -69,7 +69,7 @@ async function answerOf(url: URL, init: RequestInit): Promise<Response> {
   const text = await response.text();
   const { message, faults } = faultOf(parseJson(text));
   if (response.status === 401) {
-    const how = "set LORIKEET_API_KEY, or name a file that holds a key with --api-key-file";
+    const how = "set LORIKEET_API_KEY, or give a file with a key as --api-key-file";
     throw new RemoteError(`${url.origin} answered 401: it needs one of its API keys; ${how}.`);
   }
   throw new RemoteError(`${url.origin} answered ${response.status}: ${message ?? text.slice(0, 500)}`, faults);
@@ -87,7 +87,7 @@ function parseJson(text: string): unknown {
   }
 }
 
-/** The message of an error in OpenAI's shape, with every further fault. */
+/** The message and faults of an error in OpenAI's format. */
 function faultOf(body: unknown): { readonly message: string | null; readonly faults: readonly string[] } {
   if (typeof body !== "object" || body === null || !("error" in body)) return { message: null, faults: [] };
   const { error } = body;

@@ -1,4 +1,4 @@
-/** `lorikeet bench` and its `engine`: wires what is measured as `serve` does, and prints the report. */
+/** `lorikeet bench engine`: measures an engine that is set up as in `serve`, and prints the report. */
 
 import type { Command } from "commander";
 import { silent } from "../../base/log.js";
@@ -21,7 +21,7 @@ export function addBench(program: Command, terminal: Terminal): void {
   const bench = program.command("bench").description("measure this machine");
   const command = bench
     .command("engine")
-    .description("measure steps, service and starts on a random model, and compare them with what is to be reached")
+    .description("measure steps, serving and startup on a random model, and compare them with targets")
     .option("--json", "print JSON: every sample, spread and ratio", false);
   addBenchTrain(bench, terminal);
   addOptions(command, benchOptions).action(({ json }: { json: boolean }) => {
@@ -48,7 +48,7 @@ async function benchEngine(settings: BenchSettings, json: boolean, terminal: Ter
   else printLine(terminal.stdout, formatReport(report));
 }
 
-/** A stack with the defaults of `serve`, but for what the request says. */
+/** A stack with the defaults of `serve`, except for what the request sets. */
 function openBenchStack(
   { model, adapters, dtype, maxBatch, maxContext, adapterBytes, observer }: StackRequest,
   { threads, cacheDirectory }: { readonly threads: number; readonly cacheDirectory: string },

@@ -6,7 +6,7 @@ import { engineOptions, flagName, given, type OptionTable, open, type Settings }
 import { flag, integer, oneOf, type Parser, text } from "../options/units.js";
 import { trainOptions } from "../train/options.js";
 
-/** One or more names of a choice, with commas between them, each once. */
+/** One or more choices separated by commas, without repeats. */
 function listOf<T extends string>(one: Parser<T>): Parser<readonly [T, ...T[]]> {
   return (text) => {
     const [first, ...rest] = [...new Set(text.split(",").map((name) => name.trim()))];
@@ -14,7 +14,7 @@ function listOf<T extends string>(one: Parser<T>): Parser<readonly [T, ...T[]]> 
   };
 }
 
-/** One shape more than is told: the one for trying the benchmark itself. */
+/** Accepts one more shape than it names: a tiny one for testing the benchmark itself. */
 const shape: Parser<BenchShape> = (text) => {
   if (!isBenchShape(text)) throw new Error("must be one of 135M, 360M, 1B");
   return text;
@@ -25,16 +25,20 @@ const dtypes: readonly [BaseDtype, ...BaseDtype[]] = ["int4", "int8"];
 const { threads, cacheDir } = engineOptions;
 
 export const benchOptions = {
-  shape: given("Model", "360M", { placeholder: "name", parse: shape, help: "the random model: 135M, 360M or 1B" }),
+  shape: given("Model", "360M", {
+    placeholder: "name",
+    parse: shape,
+    help: "size of the random model: 135M, 360M or 1B",
+  }),
   dtype: given("Model", dtypes, {
     placeholder: "types",
     parse: listOf(oneOf("fp32", "int8", "int4")),
     shown: dtypes.join(","),
-    help: "weights of the layers, one or more of fp32, int8 and int4; the first also serves",
+    help: "types of the layers' weights: one or more of fp32, int8 and int4; serving is measured with the first",
   }),
   cacheDir,
   threads,
-  quick: given("Engine", false, { parse: flag, help: "a few samples only: to see that it runs, not how fast" }),
+  quick: given("Engine", false, { parse: flag, help: "take few samples: a smoke test, not a measurement" }),
 } as const satisfies OptionTable;
 
 export type BenchSettings = Settings<typeof benchOptions>;
@@ -49,24 +53,28 @@ export const benchTrainOptions = {
     placeholder: "names",
     parse: listOf(shape),
     shown: trainShapes.join(","),
-    help: "random models, one or more of 135M, 360M and 1B",
+    help: "sizes of the random models: one or more of 135M, 360M and 1B",
   }),
   dtype: given("Model", frozenDtypes, {
     placeholder: "types",
     parse: listOf(oneOf("fp32", "int8", "int4")),
     shown: frozenDtypes.join(","),
-    help: "frozen weights, one or more of fp32, int8 and int4",
+    help: "types of the frozen weights: one or more of fp32, int8 and int4",
   }),
   cacheDir,
   threads,
-  batchSize: given("Training", 4, { placeholder: "n", parse: integer(1, 4096), help: "rows of a step" }),
-  maxLength: given("Training", 256, { placeholder: "tokens", parse: integer(2), help: "tokens of each row" }),
+  batchSize: given("Training", 4, { placeholder: "n", parse: integer(1, 4096), help: "rows per step" }),
+  maxLength: given("Training", 256, {
+    placeholder: "tokens",
+    parse: integer(2),
+    help: "tokens per row; all rows have this length",
+  }),
   gradientCheckpointing: trainOptions.gradientCheckpointing,
-  quick: given("Run", false, { parse: flag, help: "one step after one: to see that it runs, not how fast" }),
+  quick: given("Run", false, { parse: flag, help: "one step after one warmup step: a smoke test, not a measurement" }),
   profile: open("Run", "none", {
     placeholder: "prefix",
     parse: text,
-    help: "write ONNX Runtime's profile of every step to files that begin so",
+    help: "write ONNX Runtime's profile of every step to files with this prefix",
   }),
 } as const satisfies OptionTable;
 

@@ -1,11 +1,11 @@
-/** A benchmark's report as tables for a terminal. Measures and decides nothing. */
+/** Formats the report of a benchmark as tables for a terminal. */
 
 import type { EngineReport, StepCell } from "../../bench/engine-bench.js";
 import type { Ratio } from "../../bench/ratios.js";
 import { formatBytes, formatCount } from "../options/units.js";
 import { formatFields, formatTable } from "../table.js";
 
-/** Fields of the machine and the model, then steps, then ratios against their targets, then everything else that was timed. */
+/** Machine and model, then steps, then ratios with their targets, then all other timings. */
 export function formatReport(report: EngineReport): string {
   return [headOf(report), stepsOf(report.cells), ratiosOf(report.ratios), seriesOf(report)].join("\n\n");
 }
@@ -53,7 +53,7 @@ function ratiosOf(ratios: readonly Ratio[]): string {
   return formatTable(["ratio", "median", "min", "max", "target", ""], rows);
 }
 
-/** What is neither a step nor its bytes. */
+/** All series that are neither steps nor their bytes. */
 function seriesOf({ series, cells }: EngineReport): string {
   const steps = new Set(cells.flatMap(({ id }) => [id, `${id}/moved`]));
   const rows = series

@@ -15,8 +15,8 @@ import { type BenchTrainSettings, benchTrainKeys, benchTrainOptions } from "./op
 export function addBenchTrain(bench: Command, terminal: Terminal): void {
   const command = bench
     .command("train")
-    .description("measure whole training steps on random models, beside the machine's matrix products")
-    .option("--json", "print JSON: every sample, the products counted and the rates", false);
+    .description("measure training steps on random models, and compare them with the machine's matrix products")
+    .option("--json", "print JSON with all samples, counted products and rates", false);
   addOptions(command, benchTrainOptions).action(({ json }: { json: boolean }) => {
     const keys = [...new Set([...configKeys, ...benchTrainKeys])];
     return benchTrain(readOptions(command, benchTrainOptions, terminal.environment, keys), json, terminal);
@@ -42,7 +42,7 @@ async function benchTrain(settings: BenchTrainSettings, json: boolean, terminal:
   else printLine(terminal.stdout, formatTrainReport(report));
 }
 
-/** Fields of the machine and the steps, then a row for each model and form of its weights. */
+/** Machine and steps, then a row for each model and type of its weights. */
 export function formatTrainReport(report: TrainReport): string {
   const { machine, threads, rows, length, rank, gradientCheckpointing, effort, rateMethod } = report;
   const recomputed = gradientCheckpointing ? ", activations recomputed" : "";
@@ -50,7 +50,7 @@ export function formatTrainReport(report: TrainReport): string {
     ["machine", `${machine.cpu}, ${machine.cores} cores, Node.js ${machine.node}`],
     ["threads", String(threads)],
     ["step", `${rows} rows of ${length} tokens, all labelled; rank ${rank} on every linear layer${recomputed}`],
-    ["samples", `median of ${effort.samples} steps after ${effort.warmups}; peak of the run's own process`],
+    ["samples", `median of ${effort.samples} steps after ${effort.warmups}; peak memory of the run's own process`],
     ["rates", rateMethod],
   ]);
   const header = [

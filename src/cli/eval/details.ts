@@ -1,10 +1,10 @@
-/** What `eval --details` writes: each judged row with everything that it was judged by. */
+/** The rows that `eval --details` writes: each evaluated row with its losses, scores and answers. */
 
 import type { Tokenizer } from "../../text/types.js";
 import type { TokenRow } from "../../train/data/encode.js";
 import type { Answered, LabelChoice, PairScores } from "../../train/evaluate.js";
 
-export interface JudgedRow {
+export interface EvaluatedRow {
   readonly row: TokenRow;
   /** The sum of -log p over its labels. */
   readonly loss: number;
@@ -13,14 +13,14 @@ export interface JudgedRow {
   readonly pair: PairScores | null;
 }
 
-/** `choices` in the order of the rows with a label; `answers` and `pairs` name their rows, the chosen ones. */
-export function joinJudged(
+/** `choices` are in the order of the rows with a label; `answers` and `pairs` refer to their rows. */
+export function joinResults(
   rows: readonly TokenRow[],
   losses: readonly number[],
   choices: readonly LabelChoice[],
   answers: readonly Answered[],
   pairs: ReadonlyMap<TokenRow, PairScores>,
-): JudgedRow[] {
+): EvaluatedRow[] {
   const byRow = new Map(answers.map((answered) => [answered.row, answered]));
   const labels = choices.values();
   return rows.map((row, i) => ({
@@ -32,8 +32,8 @@ export function joinJudged(
   }));
 }
 
-/** A line of JSON for each row. `token_ids` are the row's own, of which the first `prompt_tokens` are not learned. */
-export function formatDetails(rows: readonly JudgedRow[], tokenizer: Tokenizer): string {
+/** A line of JSON for each row. The first `prompt_tokens` of `token_ids` are the prompt. */
+export function formatDetails(rows: readonly EvaluatedRow[], tokenizer: Tokenizer): string {
   return rows
     .map(({ row, loss, label, answered, pair }) => {
       const ids = [...row.ids];

@@ -1,4 +1,4 @@
-/** `lorikeet eval`: what a base or an adapter can do on data, as the server would answer. */
+/** `lorikeet eval`: evaluates a base model or an adapter on data, in the serving engine. */
 
 import { writeFile } from "node:fs/promises";
 import type { Command } from "commander";
@@ -33,7 +33,7 @@ import { printJson, printLine, type Terminal } from "../terminal.js";
 import { encodingOf, openTrainModel, printWarnings, readData, type TrainModel } from "../train/model.js";
 import { labelTemplate, trainConfigKeys, trainOptions } from "../train/options.js";
 import { Quit, UsageError } from "../usage.js";
-import { formatDetails, type JudgedRow, joinJudged } from "./details.js";
+import { type EvaluatedRow, formatDetails, joinResults } from "./details.js";
 
 const { model, cacheDir, chatTemplate, threads, dtype, headDtype } = engineOptions;
 
@@ -44,13 +44,13 @@ export const evalOptions = {
   labelTemplate: open("Data", "the one that the adapter was trained with", {
     placeholder: "template",
     parse: labelTemplate,
-    help: "how rows of text and label are written; \\n is a line break",
+    help: "how a text and its label become a row; \\n is a line break",
   }),
   maxEvalSamples: open("Data", "all", { placeholder: "n", parse: integer(1), help: "evaluate only the first n rows" }),
-  adapter: open("Adapter", "none, the bare base", {
+  adapter: open("Adapter", "none, only the base model", {
     placeholder: "folder",
     parse: text,
-    help: "the PEFT folder to judge",
+    help: "PEFT folder to evaluate",
   }),
   exactMatch: given("Run", true, {
     parse: flag,
@@ -60,9 +60,9 @@ export const evalOptions = {
   details: open("Run", "off", {
     placeholder: "file",
     parse: text,
-    help: "writes a line of JSON for each row: its loss, the label chosen with every score, its answer",
+    help: "write a line of JSON for each row to this file: loss, chosen label with all scores, and answer",
   }),
-  json: given("Run", false, { parse: flag, help: "print the figures as JSON" }),
+  json: given("Run", false, { parse: flag, help: "print the results as JSON" }),
 } as const satisfies OptionTable;
 
 type EvalFlags = Settings<typeof evalOptions>;
@@ -70,7 +70,9 @@ type EvalFlags = Settings<typeof evalOptions>;
 const configKeys = [...new Set([...trainConfigKeys, ...Object.keys(evalOptions).map(flagName)])];
 
 export function addEval(program: Command, terminal: Terminal): void {
-  const command = program.command("eval").description("judge a base or an adapter on data, as it is served");
+  const command = program
+    .command("eval")
+    .description("evaluate a base model or an adapter on data, in the serving engine");
   addOptions(command, evalOptions).action(() =>
     evaluate(readOptions(command, evalOptions, terminal.environment, configKeys), terminal),
   );
@@ -79,17 +81,17 @@ export function addEval(program: Command, terminal: Terminal): void {
 export interface EvalFigures extends LossFigures {
   readonly data: string;
   readonly adapter: string | null;
-  /** The base's form here. */
+  /** The type of the base model's weights here. */
   readonly dtype: string;
-  /** The base's form in the adapter's training; null where no record says it. */
+  /** Their type when the adapter was trained; null without a record. */
   readonly trained_over: string | null;
-  /** Rows with a label whose likeliest label is theirs; null where there are none. */
+  /** Rows whose label is the likeliest one; null if no row has a label. */
   readonly label_accuracy: (Share & { readonly names: readonly string[] }) | null;
-  /** Preference pairs whose chosen answer is likelier than the rejected one; null where there are none. */
+  /** Pairs whose chosen answer is likelier than the rejected one; null without pairs. */
   readonly pair_accuracy: Share | null;
-  /** Those whose chosen answer has gained more over the base than the rejected one, as DPO rewards it; null without an adapter. */
+  /** Pairs whose chosen answer has the higher DPO reward (gain over the base model); null without an adapter. */
   readonly reward_accuracy: Share | null;
-  /** Rows whose greedy answer is theirs, to the end token; null where there are none. */
+  /** Rows that greedy decoding answers exactly, up to the end token; null without such rows. */
   readonly exact_match: Share | null;
 }
 
@@ -110,8 +112,8 @@ async function evaluate(flags: EvalFlags, terminal: Terminal): Promise<void> {
     progress: progress.report,
   }).finally(() => progress.end());
   printWarnings(data, terminal.stderr);
-  const items = judged(data).slice(0, flags.maxEvalSamples ?? undefined);
-  if (items.length === 0) throw new UsageError([`${flags.data} has no row with a label to judge.`]);
+  const items = evaluated(data).slice(0, flags.maxEvalSamples ?? undefined);
+  if (items.length === 0) throw new UsageError([`${flags.data} has no row with tokens to evaluate.`]);
   const precision = choosePrecision(checkpoint.parameterCount, flags);
   try {
     progress.report("starting the engine", 0, 0);
@@ -126,8 +128,8 @@ async function evaluate(flags: EvalFlags, terminal: Terminal): Promise<void> {
     });
     const labels = record?.labels?.length ? record.labels : data.labels;
     const { signal } = shutdown;
-    const judging = { opened, template, labels, length, exact: flags.exactMatch, signal, progress: progress.report };
-    const { figures, rows } = await judgeItems(served, items, judging);
+    const evaluation = { opened, template, labels, length, exact: flags.exactMatch, signal, progress: progress.report };
+    const { figures, rows } = await evaluateItems(served, items, evaluation);
     progress.end();
     if (flags.details !== null) await writeFile(flags.details, formatDetails(rows, opened.tokenizer));
     const all = {
@@ -149,15 +151,15 @@ async function evaluate(flags: EvalFlags, terminal: Terminal): Promise<void> {
   }
 }
 
-/** Test rows, else validation rows, else all. */
-function judged(data: { readonly [split in "train" | "valid" | "test"]: readonly Item[] }): readonly Item[] {
+/** The test rows, or the validation rows, or all rows. */
+function evaluated(data: { readonly [split in "train" | "valid" | "test"]: readonly Item[] }): readonly Item[] {
   if (data.test.length > 0) return data.test;
   return data.valid.length > 0 ? data.valid : data.train;
 }
 
 type RowFigures = Omit<EvalFigures, "data" | "adapter" | "dtype" | "trained_over">;
 
-interface Judging {
+interface Evaluation {
   readonly opened: TrainModel;
   readonly template: string;
   readonly labels: readonly string[];
@@ -167,11 +169,11 @@ interface Judging {
   readonly progress: Progress;
 }
 
-async function judgeItems(
+async function evaluateItems(
   served: Served,
   items: readonly Item[],
-  { opened, template, labels, length, exact, signal, progress }: Judging,
-): Promise<{ figures: RowFigures; rows: readonly JudgedRow[] }> {
+  { opened, template, labels, length, exact, signal, progress }: Evaluation,
+): Promise<{ figures: RowFigures; rows: readonly EvaluatedRow[] }> {
   const rows = items.map(([row]) => row);
   const losses = await rowLosses(served, rows, { signal, progress });
   const sources = rows.flatMap(({ source }) => (source ? [source] : []));
@@ -200,7 +202,7 @@ async function judgeItems(
       reward_accuracy: before === null ? null : shareOf(prefersChosen(scores, before)),
       exact_match: asked.length === 0 ? null : shareOf(answers.map(({ expected, answer }) => expected === answer)),
     },
-    rows: joinJudged(rows, losses, choices, answers, byRow),
+    rows: joinResults(rows, losses, choices, answers, byRow),
   };
 }
 
@@ -208,7 +210,7 @@ function formatFigures(figures: EvalFigures): string {
   const percent = ({ right, rows, share }: Share): string => `${(100 * share).toFixed(1)} % (${right} of ${rows})`;
   const { label_accuracy: labels, exact_match: exact, pair_accuracy: pairs, reward_accuracy: rewards } = figures;
   return formatFields([
-    ["rows", `${figures.rows}, ${figures.labels} tokens judged`],
+    ["rows", `${figures.rows}, ${figures.labels} tokens evaluated`],
     ["data", figures.data],
     ["base", `${figures.dtype}${figures.trained_over === null ? "" : `; trained over ${figures.trained_over}`}`],
     ["adapter", figures.adapter ?? "none"],

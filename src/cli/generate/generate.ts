@@ -1,4 +1,4 @@
-/** `lorikeet generate`: one answer, streamed to the terminal, from an engine in this process. */
+/** `lorikeet generate`: streams one answer to the terminal, from an engine in this process. */
 
 import { text as readAll } from "node:stream/consumers";
 import type { Command } from "commander";
@@ -19,8 +19,8 @@ export function addGenerate(program: Command, terminal: Terminal): void {
   const command = program
     .command("generate")
     .description("answer one prompt on the terminal, without a server")
-    .argument("[prompt]", "the prompt; without it, or with -, it is read from stdin")
-    .option("--json", "print the whole answer as JSON when it is done", false);
+    .argument("[prompt]", "the prompt; if it is missing or -, it is read from stdin")
+    .option("--json", "print the complete answer as JSON at the end", false);
   addOptions(command, generateOptions).action(async (prompt: string | undefined, { json }: { json: boolean }) => {
     const settings = readOptions(command, generateOptions, terminal.environment, configKeys);
     const text = await readPrompt(prompt);
@@ -31,9 +31,9 @@ export function addGenerate(program: Command, terminal: Terminal): void {
 
 async function readPrompt(prompt: string | undefined): Promise<string> {
   if (prompt !== undefined && prompt !== "-") return prompt;
-  if (process.stdin.isTTY) throw new UsageError(["A prompt is needed: as an argument, or on stdin."]);
+  if (process.stdin.isTTY) throw new UsageError(["A prompt is required, as an argument or on stdin."]);
   const text = (await readAll(process.stdin)).replace(/\n$/, "");
-  if (text === "") throw new UsageError(["A prompt is needed: as an argument, or on stdin, which was empty."]);
+  if (text === "") throw new UsageError(["A prompt is required, as an argument or on stdin (which was empty)."]);
   return text;
 }
 
@@ -68,7 +68,7 @@ async function generate(prompt: string, settings: GenerateSettings, json: boolea
   }
 }
 
-/** Tokens of the prompt and the answer at most: a model may allow a million, whose cache nobody would fill. */
+/** Maximum tokens of prompt and answer. A model may allow a million, and the KV cache should not be that large. */
 async function neededContext(
   prompt: string,
   { model, chat, chatTemplate, maxTokens }: GenerateSettings,
@@ -92,7 +92,9 @@ function requireAdapter(name: string, { adapters }: Stack): void {
   const refused = adapters.store.refused().find((other) => other.name === name);
   if (refused) throw refused.error;
   const names = adapters.store.list().map((record) => record.name);
-  throw new UsageError([`--adapter ${name} is not in the adapters folder, which has: ${names.join(", ") || "none"}.`]);
+  throw new UsageError([
+    `--adapter ${name} is not in the adapters folder, which holds: ${names.join(", ") || "none"}.`,
+  ]);
 }
 
 /** The request as a client would send it. */

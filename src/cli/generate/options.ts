@@ -1,4 +1,4 @@
-/** The options of `generate`: the engine's, without what only a crowd needs, and those of one text. */
+/** The options of `generate`: those of the engine that matter to a single sequence, and those of the request. */
 
 import {
   engineOptions,
@@ -15,44 +15,48 @@ const { maxBatch, maxQueue, maxAdapterQueue, maxStallMs, ...single } = engineOpt
 
 export const generateOptions = {
   ...single,
-  adapter: open("Text", "none, the bare base", {
+  adapter: open("Text", "none, only the base model", {
     placeholder: "name",
     parse: text,
-    help: "the adapter to answer through",
+    help: "name of the adapter to use",
   }),
-  adapters: open("Text", "adapters", { placeholder: "folder", parse: text, help: "folder of adapters" }),
-  chat: given("Text", false, { parse: flag, help: "send the prompt as a user's message through the chat template" }),
-  maxTokens: given("Text", 128, { placeholder: "n", parse: integer(1), help: "tokens to generate at most" }),
+  adapters: open("Text", "adapters", { placeholder: "folder", parse: text, help: "adapters folder" }),
+  chat: given("Text", false, { parse: flag, help: "send the prompt as a user message, through the chat template" }),
+  maxTokens: given("Text", 128, { placeholder: "n", parse: integer(1), help: "maximum tokens to generate" }),
   temperature: open("Text", "1, or the model's", {
     placeholder: "number",
     parse: decimal(0, 2),
-    help: "randomness; 0 takes the likeliest token",
+    help: "sampling temperature; 0 is greedy",
   }),
-  topP: open("Text", "1, or the model's", { placeholder: "number", parse: decimal(0, 1), help: "nucleus sampling" }),
+  topP: open("Text", "1, or the model's", {
+    placeholder: "number",
+    parse: decimal(0, 1),
+    help: "nucleus sampling: sample from the likeliest tokens with this total probability",
+  }),
   topK: open("Text", "off, or the model's", {
     placeholder: "n",
     parse: integer(0),
-    help: "likeliest tokens to choose from",
+    help: "sample from this many of the likeliest tokens",
   }),
   minP: open("Text", "off, or the model's", {
     placeholder: "number",
     parse: decimal(0, 1),
-    help: "least probability, as a part of the likeliest token's",
+    help: "drop tokens below this fraction of the likeliest token's probability",
   }),
-  seed: open("Text", "a new one each time", {
+  seed: open("Text", "random", {
     placeholder: "n",
     parse: integer(0),
-    help: "makes the answer repeatable",
+    help: "random seed",
   }),
-  stop: open("Text", "none", { placeholder: "text", parse: text, help: "a text that ends the answer" }),
+  stop: open("Text", "none", { placeholder: "text", parse: text, help: "string that ends the answer" }),
 } as const satisfies OptionTable;
 
 export type GenerateSettings = Settings<typeof generateOptions>;
 
-/** What the one configuration file of all commands may hold. */
+/** Keys of a config file that several commands share. */
 export const configKeys = [...new Set([...Object.keys(serveOptions), ...Object.keys(generateOptions)])].map(flagName);
 
-/** One sequence, alone. */
+/** Settings for a single sequence. */
 export const singleSequence = {
   maxBatch: 1,
   maxQueue: 1,

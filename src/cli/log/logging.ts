@@ -1,4 +1,4 @@
-/** Makes the logger that every room is handed: pino, one JSON object a line, or text for people. */
+/** Creates the logger: pino, with one JSON object per line, or text for humans. */
 
 import pino from "pino";
 import type { Logger } from "../../base/log.js";
@@ -6,13 +6,13 @@ import type { LogQueue } from "./queue.js";
 import { formatLine } from "./text.js";
 
 export interface LogForm {
-  /** What is never written, wherever it came from. */
+  /** Never written to the log. */
   readonly secrets?: readonly string[];
-  /** Lines for people instead of JSON. */
+  /** Text for humans instead of JSON. */
   readonly isText?: boolean;
 }
 
-/** Lines at `level` and above, with an ISO time; `silent` writes none. */
+/** Logs lines at `level` and above, with ISO times; `silent` logs none. */
 export function createLogger(
   level: string,
   queue: Pick<LogQueue, "write">,
@@ -34,7 +34,7 @@ export function createLogger(
   );
 }
 
-/** A client may put a key where it does not belong: into an id, a path, a prompt. Only then is the line taken apart. */
+/** A client may put a key into an id, a path or a prompt. Only then is the line parsed and cleaned. */
 function withoutSecrets(line: string, secrets: readonly string[]): string {
   if (!secrets.some((secret) => line.includes(JSON.stringify(secret).slice(1, -1)))) return line;
   return `${JSON.stringify(clean(JSON.parse(line), secrets))}\n`;

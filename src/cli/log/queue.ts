@@ -1,11 +1,11 @@
 /**
- * What stands between the logger and a stream that may be slow: so many bytes wait, then lines are dropped and counted, since
- * a reader of logs that hangs must not take the server's memory.
+ * Bounds the log lines that wait for a slow stream. Beyond the limit, lines are dropped and counted: a log reader that hangs must
+ * not use up the server's memory.
  */
 
 import type { ProgressStream } from "../progress.js";
 
-/** A stream that says how much waits in it. One that says nothing is never behind. */
+/** A stream that may report how many bytes wait in it. Without that, it counts as never behind. */
 export interface LogStream extends ProgressStream {
   readonly writableLength?: number;
   once?(event: "drain", listener: () => void): unknown;
@@ -14,33 +14,33 @@ export interface LogStream extends ProgressStream {
 export class LogQueue {
   readonly #stream: LogStream;
   readonly #maxBytes: number;
-  /** Told how many lines were lost once the stream takes lines again. */
+  /** Called with the number of dropped lines once the stream has drained. */
   onRecovered: (lines: number) => void = () => {};
   #dropped = 0;
-  #untold = 0;
+  #unreported = 0;
 
   constructor(stream: LogStream, maxBytes: number) {
     this.#stream = stream;
     this.#maxBytes = maxBytes;
   }
 
-  /** Lines that were dropped since the start. */
+  /** Lines dropped since the start. */
   get dropped(): number {
     return this.#dropped;
   }
 
   write(line: string): void {
-    if (this.#untold > 0 || (this.#stream.writableLength ?? 0) > this.#maxBytes) this.#drop();
+    if (this.#unreported > 0 || (this.#stream.writableLength ?? 0) > this.#maxBytes) this.#drop();
     else this.#stream.write(line);
   }
 
-  /** The first lost line waits for the stream to be empty; those until then are lost too, so that the gap is one. */
+  /** Drops all lines until the stream has drained, so that there is a single gap. */
   #drop(): void {
     this.#dropped++;
-    if (this.#untold++ > 0) return;
+    if (this.#unreported++ > 0) return;
     this.#stream.once?.("drain", () => {
-      const lines = this.#untold;
-      this.#untold = 0;
+      const lines = this.#unreported;
+      this.#unreported = 0;
       this.onRecovered(lines);
     });
   }

@@ -1,11 +1,11 @@
-/** A log line for people: the time, the level where it is not information, the message, and the fields as key=value. */
+/** Formats a log line for humans: time, level unless it is info, message, and fields as key=value. */
 
 import { isObject } from "../../base/json.js";
 
-/** Fields that the line's own form already says. */
+/** Fields that the rest of the line shows. */
 const shownElsewhere: ReadonlySet<string> = new Set(["level", "time", "msg", "method", "path", "status", "ms", "err"]);
 
-/** `line` is one JSON object as pino writes it; the result ends in a line break too. */
+/** `line` is a JSON object as pino writes it. The result ends with a line break. */
 export function formatLine(line: string): string {
   const fields: unknown = JSON.parse(line);
   if (!isObject(fields)) return line;
@@ -29,7 +29,7 @@ function messageOf(fields: Readonly<Record<string, unknown>>): string {
     .join(" ");
 }
 
-/** null for what is nothing, or too much for a line: objects are for machines. */
+/** null for missing values, and for objects, which do not fit on a line. */
 function fieldText(value: unknown): string | null {
   if (value === null || value === undefined) return null;
   if (typeof value === "string") return /^[^\s"=\p{Cc}]+$/u.test(value) ? value : JSON.stringify(value);
@@ -38,13 +38,13 @@ function fieldText(value: unknown): string | null {
   return value.every((item) => typeof item !== "object") ? JSON.stringify(value) : null;
 }
 
-/** The stack of a fault, indented below its line. */
+/** The stack of an error, indented below its line. */
 function errorText(err: unknown): string {
   if (!isObject(err)) return "";
   const text = typeof err.stack === "string" ? err.stack : String(err.message ?? "");
   return text === "" ? "" : `\n  ${text.split("\n").map(oneLine).join("\n  ")}`;
 }
 
-/** A client's text must not move the cursor or begin a line of its own. */
+/** Escapes control characters: text from a client must not move the cursor or start a new line. */
 const oneLine = (text: string): string =>
   text.replace(/\p{Cc}/gu, (found) => `\\u${found.charCodeAt(0).toString(16).padStart(4, "0")}`);

@@ -1,6 +1,6 @@
-/** Finds the name that somebody probably meant. */
+/** Suggests the name that was probably meant. */
 
-/** The nearest of the candidates within a few typing mistakes; null when none is. `_` and `-` are the same, and case does not matter. */
+/** The candidate nearest to the name, a few typos away at most; null without one. `_` equals `-`, and case does not matter. */
 export function nearest(name: string, candidates: readonly string[]): string | null {
   const wanted = plain(name);
   const most = Math.max(1, Math.floor(wanted.length / 4));
@@ -14,7 +14,7 @@ export function nearest(name: string, candidates: readonly string[]): string | n
 
 const plain = (name: string): string => name.toLowerCase().replaceAll("_", "-");
 
-/** Letters to insert, delete or replace (Levenshtein). */
+/** Levenshtein distance. */
 function distanceOf(a: string, b: string): number {
   let row = Array.from({ length: b.length + 1 }, (_, j) => j);
   for (let i = 1; i <= a.length; i++) {

@@ -1,4 +1,4 @@
-/** Holds paths of options against the disk, before anything is begun. Each function throws a UsageError that names the option. */
+/** Checks the paths of options before anything starts. Each function throws a UsageError that names the option. */
 
 import { stat } from "node:fs/promises";
 import { UsageError } from "../usage.js";
@@ -13,12 +13,12 @@ export async function requireFolder(option: string, path: string): Promise<void>
 
 export async function requireFile(option: string, path: string): Promise<void> {
   const status = await statusOf(path);
-  // A pipe will do: it is read once.
+  // A pipe is fine: it is read once.
   if (status && !status.isDirectory()) return;
   throw new UsageError([`${option} must be a file; ${path} ${status ? "is a folder" : "does not exist"}.`]);
 }
 
-/** For a folder that is made when it is needed. */
+/** For a folder that is created on demand. */
 export async function requireNoFile(option: string, path: string): Promise<void> {
   const status = await statusOf(path);
   if (status && !status.isDirectory()) throw new UsageError([`${option} must be a folder; ${path} is a file.`]);
@@ -29,6 +29,6 @@ function statusOf(path: string) {
 }
 
 function fileHint(path: string): string {
-  if (/\.gguf$/i.test(path)) return ": a GGUF file is not read, give the Hugging Face folder that it was made from";
-  return /\.(safetensors|bin|json)$/i.test(path) ? ": give the folder that the file is in" : "";
+  if (/\.gguf$/i.test(path)) return ": GGUF is not supported; give the Hugging Face folder that it was converted from";
+  return /\.(safetensors|bin|json)$/i.test(path) ? ": give the folder that contains it" : "";
 }

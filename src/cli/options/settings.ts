@@ -1,4 +1,4 @@
-/** Resolves a table of options: flags over environment over a configuration file over defaults. Knows no option by name. */
+/** Resolves a table of options: flags override environment variables, which override the config file, which overrides defaults. */
 
 import { UsageError } from "../usage.js";
 import { renamedVariables, successorsOf } from "./former-names.js";
@@ -7,14 +7,14 @@ import { environmentName, flagName, type OptionTable, type Settings } from "./op
 import { hosts, list, networks, origins } from "./units.js";
 
 export interface Sources {
-  /** Texts (or booleans) by option name, as the command line gave them. */
+  /** Strings or booleans from the command line, by option name. */
   readonly flags: Readonly<Record<string, unknown>>;
   readonly environment: Readonly<Record<string, string | undefined>>;
-  /** What the configuration file holds, by flag name; {} without a file. */
+  /** The contents of the config file, by flag name; {} without a file. */
   readonly file: Readonly<Record<string, unknown>>;
-  /** Names the file in messages. */
+  /** For messages. */
   readonly filePath?: string;
-  /** Every key that the file may hold; keys of other tables are skipped, unknown ones are faults. */
+  /** All keys that the file may hold. Those of other tables are skipped, unknown ones are errors. */
   readonly knownKeys?: readonly string[];
 }
 
@@ -23,7 +23,7 @@ interface Found {
   readonly where: string;
 }
 
-/** Throws a UsageError that names every fault: where the value came from, what was found and what is allowed. */
+/** Throws one UsageError for all errors. Each says where the value comes from, what it is and what is allowed. */
 export function resolveSettings<const Table extends OptionTable>(table: Table, sources: Sources): Settings<Table> {
   const faults = [...unknownKeys(table, sources), ...renamedVariables(table, sources.environment)];
   const settings: Record<string, unknown> = {};
@@ -39,11 +39,11 @@ export function resolveSettings<const Table extends OptionTable>(table: Table, s
     }
   }
   if (faults.length > 0) throw new UsageError(faults);
-  // The loop above gave every name of the table a value that its own reader returned, or its default.
+  // Every value is now what its own parser returned, or its default.
   return settings as Settings<Table>;
 }
 
-/** Throws a UsageError that names every one of the options that was not given. */
+/** Throws a UsageError that names every missing option. */
 export function requireGiven<const Table extends OptionTable, Name extends keyof Table & string>(
   table: Table,
   settings: Settings<Table>,
@@ -63,7 +63,7 @@ function lookUp(name: string, sources: Sources): Found | null {
   if (fromFlag !== undefined) return { value: fromFlag, where: `--${key}` };
   const variable = environmentName(name);
   const fromEnvironment = sources.environment[variable];
-  // An empty variable is how compose files and shells spell "not set".
+  // In compose files and shells an empty variable means "not set".
   if (fromEnvironment !== undefined && fromEnvironment !== "") return { value: fromEnvironment, where: variable };
   const fromFile = Object.hasOwn(sources.file, key) ? sources.file[key] : null;
   if (fromFile !== null) return { value: fromFile, where: `"${key}" in ${sources.filePath ?? "the file"}` };
@@ -87,10 +87,10 @@ function unknownKeys(table: OptionTable, sources: Sources): string[] {
 const isList = (parse: unknown): boolean =>
   parse === list || parse === origins || parse === hosts || parse === networks;
 
-/** A file may spell words with commas between as a list. */
+/** A file may hold a list in place of words separated by commas. */
 function asText(value: unknown, many: boolean): string {
   if (many && Array.isArray(value)) return value.map((word) => asText(word, false)).join(",");
   if (typeof value === "string") return value;
   if (typeof value === "number" || typeof value === "boolean") return String(value);
-  throw new Error("must be a text, a number or a boolean");
+  throw new Error("must be a string, a number or a boolean");
 }

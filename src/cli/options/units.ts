@@ -1,7 +1,7 @@
-/** Turns one option's text into a value with its unit, and back into text for help and tables. Knows no option by name. */
+/** Parsers of option values, and formats of the same values for help and tables. */
 import { isIP } from "node:net";
 
-/** Reads one option's text. Throws an Error whose message says what is allowed: "must be ...". */
+/** Parses the text of an option. Throws an Error that says what is allowed: "must be ...". */
 export type Parser<T> = (text: string) => T;
 
 const sizeUnits: Readonly<Record<string, number>> = {
@@ -43,7 +43,7 @@ export function decimal(min: number, max: number): Parser<number> {
   };
 }
 
-/** Bytes: `1048576`, `512M`, `2GiB`. K, M, G and T are powers of 1024 however they are spelled. */
+/** Bytes: `1048576`, `512M`, `2GiB`. K, M, G and T are powers of 1024, with or without the i. */
 export function bytes(min = 1): Parser<number> {
   return (text) => {
     const found = /^(\d+(?:\.\d+)?)\s*([a-z]*)$/i.exec(text.trim());
@@ -56,13 +56,13 @@ export function bytes(min = 1): Parser<number> {
   };
 }
 
-/** Milliseconds: `500ms`, `60s`, `5m`; a bare number counts in `bareUnit`. */
+/** Milliseconds: `500ms`, `60s`, `5m`; a number without a unit is in `bareUnit`. */
 export function duration(bareUnit: "ms" | "s", minMs = 1): Parser<number> {
   return (text) => {
     const found = /^(\d+(?:\.\d+)?)\s*([a-z]*)$/i.exec(text.trim());
     const unit = durationUnits[found?.[2]?.toLowerCase() || bareUnit];
     const value = Math.round(Number(found?.[1]) * (unit ?? Number.NaN));
-    // Timers of Node take a signed 32-bit number of milliseconds; past it they fire at once.
+    // Node's timers take a signed 32-bit number of milliseconds. Larger ones fire at once.
     if (!(value >= minMs && value <= 2 ** 31 - 1)) {
       throw new Error(`must be a time from ${formatDuration(minMs)} to 24 days, such as 500ms, 30s or 5m`);
     }
@@ -85,55 +85,53 @@ export function oneOf<const T extends string>(...choices: readonly T[]): Parser<
   };
 }
 
-/** Any text but the empty one. */
+/** Any text that is not empty. */
 export const text: Parser<string> = (value) => {
   if (value.trim() === "") throw new Error("must not be empty");
   return value;
 };
 
-/** Words with commas between: `q_proj,v_proj`. */
+/** Words separated by commas: `q_proj,v_proj`. */
 export const list: Parser<readonly string[]> = (value) => {
   const words = value
     .split(",")
     .map((word) => word.trim())
     .filter((word) => word !== "");
-  if (words.length === 0) throw new Error("must be one word or several with commas between");
+  if (words.length === 0) throw new Error("must be one or more words separated by commas");
   return words;
 };
 
-/** Origins of web pages as browsers spell them, with commas between: `https://chat.example,http://10.0.0.5:3000`. */
+/** Origins of web pages as browsers spell them, separated by commas: `https://chat.example,http://10.0.0.5:3000`. */
 export const origins: Parser<readonly string[]> = (value) =>
   list(value).map((origin) => {
     if (origin === "*" || origin === "null") return origin;
     if (!/^[a-z][a-z0-9+.-]*:\/\/[^/?#@*\s]+\/?$/i.test(origin) || !URL.canParse(origin)) {
-      throw new Error("must be origins such as https://chat.example, with commas between, or *");
+      throw new Error("must be origins such as https://chat.example, separated by commas, or *");
     }
     const { protocol, host } = new URL(origin);
     return `${protocol}//${host}`;
   });
 
-/** Addresses and networks with commas between: `10.0.0.0/8,::1`. */
+/** Addresses and networks separated by commas: `10.0.0.0/8,::1`. */
 export const networks: Parser<readonly string[]> = (value) =>
   list(value).map((network) => {
     const [address = "", bits, more] = network.split("/");
     const widest = isIP(address) === 6 ? 128 : 32;
     const isWhole = bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= widest);
     if (isIP(address) === 0 || !isWhole || more !== undefined || address.includes("%")) {
-      throw new Error("must be addresses or networks such as 10.0.0.0/8 or ::1, with commas between");
+      throw new Error("must be addresses or networks such as 10.0.0.0/8 or ::1, separated by commas");
     }
     return network;
   });
 
-/** Names of hosts without ports, with commas between: `lorikeet.example,*.svc.cluster.local`. */
+/** Host names without ports, separated by commas: `lorikeet.example,*.svc.cluster.local`. */
 export const hosts: Parser<readonly string[]> = (value) =>
   list(value).map((name) => {
     if (name === "*" || /^(\*\.)?[\p{L}\p{N}_-]+(\.[\p{L}\p{N}_-]+)*\.?$/u.test(name)) return name.toLowerCase();
-    throw new Error(
-      "must be names of hosts without ports, such as chat.example or *.example, with commas between, or *",
-    );
+    throw new Error("must be host names without ports, such as chat.example or *.example, separated by commas, or *");
   });
 
-/** Where a server listens: `http://127.0.0.1:8080`. */
+/** The address of a server: `http://127.0.0.1:8080`. */
 export const address: Parser<string> = (value) => {
   const port = /^https?:\/\/[^/?#]*:(\d+)(?:[/?#]|$)/i.exec(value)?.[1];
   if (port !== undefined && (Number(port) < 1 || Number(port) > 65_535)) {
@@ -144,7 +142,7 @@ export const address: Parser<string> = (value) => {
     throw new Error("must be an address such as http://127.0.0.1:8080");
   }
   if (url.username === "" && url.password === "") return value;
-  throw new Error("must be an address without a user name and a password, which are no API key (see --api-key-file)");
+  throw new Error("must be an address without user name and password; API keys go into --api-key-file");
 };
 
 export const flag: Parser<boolean> = (value) => {

@@ -1,4 +1,4 @@
-/** Wires the adapters of a running process: folder and store, the threads that check and load, the cache in host memory. */
+/** Opens what a running process needs for adapters: the store, the threads that check and load, and the cache in memory. */
 
 import { AdapterCache, type AdapterSizes } from "../../adapter/cache/cache.js";
 import type { AdapterLimits } from "../../adapter/format.js";
@@ -18,10 +18,10 @@ import { GainCheck } from "./gain-check.js";
 export interface AdapterTierOptions {
   readonly directory: string;
   readonly checkpoint: Checkpoint;
-  /** The base's name and its aliases: no adapter may have them. */
+  /** Names of the base model, which no adapter may have. */
   readonly reserved: readonly string[];
   readonly cacheBytes: number;
-  /** Of the set that steps use: an adapter that is larger could never run. */
+  /** Limit of the adapters in use: a larger adapter could never run. */
   readonly activeBytes: number;
   readonly limits?: Partial<StoreLimits>;
   readonly validation?: ValidationSettings;
@@ -30,7 +30,7 @@ export interface AdapterTierOptions {
 
 /** How adapters are checked. */
 export interface ValidationSettings extends ValidatorOptions {
-  /** What an adapter may be. */
+  /** Limits of an adapter. */
   readonly adapterLimits?: Partial<AdapterLimits>;
 }
 
@@ -39,7 +39,7 @@ export interface AdapterTier extends AsyncDisposable {
   readonly cache: AdapterCache;
 }
 
-/** Opens the folder; nothing is looked for until `store.start`. Throws what opening the store throws. */
+/** Opens the folder, which is not scanned until `store.start`. Throws what opening the store throws. */
 export async function openAdapterTier(options: AdapterTierOptions): Promise<AdapterTier> {
   const { directory, checkpoint, reserved, cacheBytes, limits = {}, validation = {}, logger } = options;
   const { adapterLimits = {}, ...validatorOptions } = validation;
@@ -47,7 +47,7 @@ export async function openAdapterTier(options: AdapterTierOptions): Promise<Adap
   const baseNames = [...checkpoint.names, ...reserved];
   const loader = new AdapterWorker();
   const validator = new Validator(validatorOptions);
-  const norms = new WeightNorms(checkpoint, { threads: 1 }); // beside steps, which have the other threads
+  const norms = new WeightNorms(checkpoint, { threads: 1 }); // steps use the other threads
   const timeoutMs = validatorOptions.timeoutMs ?? validationDefaults.timeoutMs;
   const gains = new GainCheck(sites, norms, { limits: adapterLimits, timeoutMs });
   const known = new KnownAdapters();
@@ -66,7 +66,7 @@ export async function openAdapterTier(options: AdapterTierOptions): Promise<Adap
     directory,
     check: async (folder, client) => {
       const checked = await validator.check(folder, sites, { baseNames, limits: adapterLimits }, client);
-      // One that is too large for the cache is refused for that.
+      // If it is too large for the cache, that is the error to report.
       if (checked.summary.bytes <= cacheBytes) await gains.check(folder, checked.summary);
       return checked;
     },
@@ -82,8 +82,7 @@ export async function openAdapterTier(options: AdapterTierOptions): Promise<Adap
       named: (record) => {
         known.add(record);
         const { name, digest, warnings } = record;
-        if (warnings.length > 0)
-          logger.warn({ adapter: name, digest, warnings }, "An adapter is served with warnings.");
+        if (warnings.length > 0) logger.warn({ adapter: name, digest, warnings }, "An adapter has warnings");
       },
       unwanted: (digest) => {
         known.delete(digest);
@@ -106,10 +105,10 @@ export async function openAdapterTier(options: AdapterTierOptions): Promise<Adap
   return { store, cache, [Symbol.asyncDispose]: close };
 }
 
-/** Raised whenever checks refuse or find what they did not before: what was stored is then checked again. */
+/** Increased whenever the checks change, so that stored adapters are checked again. */
 const checksVersion = "checks 3";
 
-/** What a check's result holds for: the checks, the base, and the names that an adapter may call it by. */
+/** The key of a check's result: version of the checks, base model, and the names an adapter may use for it. */
 export function checkKeyOf({ fingerprint }: Checkpoint, baseNames: readonly string[]): string {
   return [checksVersion, fingerprint, ...new Set(baseNames)].join(" ");
 }
@@ -117,12 +116,12 @@ export function checkKeyOf({ fingerprint }: Checkpoint, baseNames: readonly stri
 function tooLargeToRun(bytes: number, allowed: number): LorikeetError {
   return new LorikeetError(
     "adapter_too_large",
-    `The adapter takes ${formatBytes(bytes)} in fp32 while it runs, more than the ${formatBytes(allowed)} of --active-adapter-bytes.`,
+    `The adapter takes ${formatBytes(bytes)} in fp32 when in use, more than the ${formatBytes(allowed)} of --active-adapter-bytes.`,
     { found: bytes, allowed },
   );
 }
 
-/** What loading asks about every version that can still be asked for, by the digest of its weights. */
+/** Sizes and alphas of all versions that may still be requested, by the digest of their weights. */
 class KnownAdapters implements AdapterSizes {
   readonly #known = new Map<string, Pick<AdapterRecord, "bytes" | "alphas">>();
 

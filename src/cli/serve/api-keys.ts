@@ -1,4 +1,4 @@
-/** Where API keys come from: a file or the environment, never the command line, which every user of the machine can read. */
+/** Reads API keys from a file or the environment, never from the command line, which every user of the machine can see. */
 
 import { readFileSync } from "node:fs";
 import { tokenVariables } from "../../hub/environment.js";
@@ -12,8 +12,8 @@ type Environment = Readonly<Record<string, string | undefined>>;
 export const secretVariables = ["LORIKEET_API_KEYS", "LORIKEET_API_KEY", ...tokenVariables] as const;
 
 /**
- * The keys that a server accepts, from `--api-key-file` and `LORIKEET_API_KEYS`; none where it is open to everybody.
- * Throws a UsageError where that was not asked for although other machines reach the server.
+ * The keys that a server accepts, from `--api-key-file` and `LORIKEET_API_KEYS`; empty if it needs none.
+ * Throws a UsageError for a server that other machines can reach without keys, unless --no-auth allows that.
  */
 export function readServerKeys(settings: ServeSettings, environment: Environment): readonly string[] {
   const variable = environment.LORIKEET_API_KEYS || null;
@@ -26,13 +26,13 @@ export function readServerKeys(settings: ServeSettings, environment: Environment
   }
   if (keys.length === 0 && !settings.noAuth && !isLoopback(settings.host)) {
     throw new UsageError([
-      `--host ${settings.host} can be reached from other machines, but there is no API key: name a file of keys with --api-key-file (or LORIKEET_API_KEY_FILE), set LORIKEET_API_KEYS, or let everybody in with --no-auth.`,
+      `--host ${settings.host} can be reached from other machines, but there is no API key: give a file of keys as --api-key-file (or LORIKEET_API_KEY_FILE), set LORIKEET_API_KEYS, or allow everyone with --no-auth.`,
     ]);
   }
   return [...new Set(keys)];
 }
 
-/** The key that a command sends to a server: `--api-key-file`'s first, else LORIKEET_API_KEY, else LORIKEET_API_KEY_FILE's first. */
+/** The key that a command sends: the first in `--api-key-file`, else LORIKEET_API_KEY, else the first in LORIKEET_API_KEY_FILE. */
 export function readClientKey(file: string | null, environment: Environment): string | null {
   const variable = environment.LORIKEET_API_KEY || null;
   const named = file ?? (variable === null ? environment.LORIKEET_API_KEY_FILE || null : null);
@@ -40,7 +40,7 @@ export function readClientKey(file: string | null, environment: Environment): st
   return variable === null ? null : (checkKeys("LORIKEET_API_KEY", [variable.trim()])[0] ?? null);
 }
 
-/** One key a line; empty lines and lines that begin with # are skipped. */
+/** One key per line; empty lines and lines that start with # are skipped. */
 function readKeyFile(path: string): readonly string[] {
   let content: string;
   try {
@@ -56,7 +56,7 @@ function readKeyFile(path: string): readonly string[] {
   );
 }
 
-/** Every key, as it can stand in a header. The messages never show one. */
+/** Checks that every key can be sent in a header. Messages never contain a key. */
 function checkKeys(source: string, words: readonly string[]): readonly string[] {
   const keys = words.filter((word) => word !== "");
   if (keys.length === 0) throw new UsageError([`${source} holds no key.`]);

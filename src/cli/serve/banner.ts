@@ -1,4 +1,4 @@
-/** What a server says of itself when it starts: once for a person as aligned lines, once as fields for the log. */
+/** The banner of a server at startup. The same facts go into the log as fields. */
 
 import { isLoopback } from "../../server/access/loopback.js";
 import { formatBytes, formatCount } from "../options/units.js";
@@ -21,17 +21,17 @@ export interface BannerFacts {
   readonly device: string;
   readonly threads: number;
   readonly slots: { readonly count: number; readonly context: number; readonly kvBytes: number };
-  /** null: no folder was named. */
+  /** null: no adapters folder. */
   readonly adapters: {
     readonly folder: string;
     readonly found: readonly string[];
     readonly refused: readonly { readonly name: string; readonly reasons: readonly string[] }[];
   } | null;
-  /** Things a person should know, each a sentence. */
+  /** Further remarks, one sentence each. */
   readonly notes: readonly string[];
   readonly host: string;
   readonly port: number;
-  /** How many API keys open the server; 0: everybody may use it. */
+  /** Number of API keys; 0: anyone can use the server. */
   readonly keys: number;
 }
 
@@ -64,14 +64,14 @@ export function addressOf(host: string, port: number): string {
 
 function reachNote({ host, keys }: BannerFacts): string {
   const who = keys === 0 ? "without keys" : `with ${plural(keys, "key")}`;
-  if (isLoopback(host)) return ` (listening on loopback only, ${who}; --host 0.0.0.0 opens it to the network)`;
+  if (isLoopback(host)) return ` (listening on loopback only, ${who}; use --host 0.0.0.0 to open it to the network)`;
   return keys === 0
-    ? " (open to the network, without keys: whoever reaches it may use it)"
+    ? " (open to the network, without keys: anyone who can reach it can use it)"
     : ` (open to the network, ${who})`;
 }
 
 function adapterLines(adapters: BannerFacts["adapters"]): [string, string][] {
-  if (adapters === null) return [["adapters", "none (--adapters <folder> names a folder)"]];
+  if (adapters === null) return [["adapters", "none (set a folder with --adapters <folder>)"]];
   const { found, refused, folder } = adapters;
   const shown = found.slice(0, mostNames).join(", ");
   const rest = found.length > mostNames ? ` and ${found.length - mostNames} more` : "";

@@ -1,6 +1,6 @@
 /**
- * The part of an adapter's check that reads the base's weights: whether every magnitude of a DoRA adapter has a gain. It folds them
- * as loading does and keeps nothing, so that what cannot be served is refused when it is sent, not when it is first asked for.
+ * The part of an adapter's check that reads the base model's weights: whether the magnitudes of a DoRA adapter can be folded into
+ * gains. It folds them as loading does and discards the result, so that a bad adapter is rejected at upload, not at first use.
  */
 
 import { type AdapterLimits, loadAdapter } from "../../adapter/format.js";
@@ -24,7 +24,7 @@ export class GainCheck {
   readonly #sites: readonly TargetModule[];
   readonly #norms: Pick<WeightNorms, "of">;
   readonly #options: GainCheckOptions;
-  /** Apart from the thread that loads for requests. */
+  /** Separate from the thread that loads for requests. */
   readonly #worker = new AdapterWorker({ atOnce: 1 });
   /** One adapter in memory at a time. */
   readonly #turn = new Semaphore(1);
@@ -35,7 +35,7 @@ export class GainCheck {
     this.#options = options;
   }
 
-  /** For a folder that has passed its check otherwise. Throws `adapter_invalid` or `validation_timeout`. */
+  /** For a folder that has passed all other checks. Throws `adapter_invalid` or `validation_timeout`. */
   async check(folder: string, { dora, alphas }: Pick<AdapterSummary, "dora" | "alphas">): Promise<void> {
     if (!dora) return;
     await this.#turn.run(async () => {
@@ -46,7 +46,7 @@ export class GainCheck {
     });
   }
 
-  /** Checks that run or wait reject with `draining`. Idempotent. */
+  /** Running and waiting checks reject with `draining`. Idempotent. */
   async close(): Promise<void> {
     await this.#worker.close();
   }

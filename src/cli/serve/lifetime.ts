@@ -1,6 +1,6 @@
 /**
- * When a service ends: at a signal, or at a fault that nobody caught. Both are the same orderly end with different exit codes,
- * and a last deadline holds whatever hangs meanwhile.
+ * Ends a service on a signal or an uncaught error. Both shut it down in order, with different exit codes. A final deadline ends
+ * whatever hangs.
  */
 
 import type { Logger } from "../../base/log.js";
@@ -11,15 +11,15 @@ import { type SignalName, signalExitCode } from "./shutdown.js";
 export type EndCause = SignalName | "crash";
 
 export interface Lifetime extends Disposable {
-  /** Resolves at the first signal or uncaught fault. */
+  /** Resolves on the first signal or uncaught error. */
   readonly end: Promise<EndCause>;
-  /** 0 after a signal; another once anything was not caught. */
+  /** 0 after a signal, nonzero after an uncaught error. */
   readonly exitCode: number;
-  /** From now on the process has so long to end by itself; then it is ended, by force and with a code of its own. */
+  /** Kills the process, with its own exit code, unless it has ended within this time. */
   endWithin(limitMs: number): void;
 }
 
-/** Watches until it is disposed of, except for the deadline, which stays. A second signal does not wait. */
+/** Watches until it is disposed of, except that the deadline stays. A second signal ends the process at once. */
 export function watchLifetime(terminal: Terminal, logger: Logger): Lifetime {
   let isEnding = false;
   let exitCode: number = exitCodes.ok;
@@ -37,7 +37,7 @@ export function watchLifetime(terminal: Terminal, logger: Logger): Lifetime {
   });
   const stopCrashes = terminal.onCrash((error) => {
     exitCode = exitCodes.internal;
-    logger.error({ err: error }, "A fault that nobody caught: the server shuts down");
+    logger.error({ err: error }, "Uncaught error: shutting down");
     begin("crash");
   });
   return {
@@ -47,7 +47,7 @@ export function watchLifetime(terminal: Terminal, logger: Logger): Lifetime {
     },
     endWithin(limitMs) {
       const cut = (): void => {
-        logger.error({ limitMs }, "The server did not end in time and is cut off");
+        logger.error({ limitMs }, "Shutdown took too long: the process is killed");
         terminal.exitNow(exitCode === exitCodes.ok ? exitCodes.overdue : exitCode);
       };
       setTimeout(cut, limitMs).unref();

@@ -1,4 +1,4 @@
-/** What stands in for store and cache where no adapters folder is named: empty, and clear about why it stays so. */
+/** Stands in for store and cache without an adapters folder. Errors explain how to set one. */
 
 import { AdapterCache } from "../../adapter/cache/cache.js";
 import { LorikeetError } from "../../base/errors.js";
@@ -7,7 +7,7 @@ import type { CachePort, StorePort } from "../../gateway/adapters.js";
 const refuse = async (): Promise<never> => {
   throw new LorikeetError(
     "conflict",
-    "This server has no adapters folder; the operator names one with --adapters <folder>.",
+    "This server has no adapters folder; the operator can set one with --adapters <folder>.",
   );
 };
 

@@ -1,4 +1,4 @@
-/** Says which settings of `serve` are which options of the rooms below. The compiler holds it complete. */
+/** Maps the settings of `serve` to the options of server, gateway and adapters. The compiler checks that none is missing. */
 
 import type { AdapterLimits } from "../../adapter/format.js";
 import type { StoreLimits } from "../../adapter/store/store.js";
@@ -55,7 +55,7 @@ export function serverOptionsOf(settings: ServeSettings): ServerOptions {
   return {
     ...settings,
     privateFolders: privateFoldersOf(settings),
-    // The name to listen on is a name of the server.
+    // The host to listen on is a valid name of the server.
     allowedHosts: [...(settings.allowedHosts ?? serverDefaults.allowedHosts), settings.host],
     allowedOrigins: settings.allowedOrigins ?? serverDefaults.allowedOrigins,
     trustedProxies: settings.trustedProxies ?? serverDefaults.trustedProxies,

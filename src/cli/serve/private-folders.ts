@@ -1,4 +1,4 @@
-/** Which folders of this machine a service works in: its answers name none of them. */
+/** The folders that a service uses. Its responses must not contain their paths. */
 
 import { realpathSync } from "node:fs";
 import { homedir, tmpdir } from "node:os";
@@ -6,7 +6,7 @@ import { dirname, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { ServeSettings } from "../options/options.js";
 
-/** As the settings spell them, as absolute paths, and where links lead. */
+/** As given in the settings, as absolute paths, and with links resolved. */
 export function privateFoldersOf(settings: ServeSettings): readonly string[] {
   const { model, adapters, cacheDir, loraPathRoot, chatTemplate, apiKeyFile } = settings;
   const cache = model === null ? null : cacheOf(resolve(model));
@@ -27,6 +27,6 @@ function realPath(path: string): string {
   try {
     return realpathSync(path);
   } catch {
-    return path; // not there yet
+    return path; // does not exist yet
   }
 }

@@ -1,4 +1,4 @@
-/** `lorikeet serve`: loads a model, listens, and ends in good order. */
+/** `lorikeet serve`: loads a model, listens, and shuts down in order. */
 
 import type { Command } from "commander";
 import type { Logger } from "../../base/log.js";
@@ -20,18 +20,18 @@ import { type BannerFacts, formatBanner } from "./banner.js";
 import { type Lifetime, watchLifetime } from "./lifetime.js";
 import { openService, type Service } from "./service.js";
 
-/** After the drain: how long connections, the engine and the store may take to close. */
+/** Time for connections, engine and store to close after the drain. */
 const closeMs = 5_000;
 
 export function addServe(program: Command, terminal: Terminal): void {
   const command = program
     .command("serve")
-    .description("load a model and answer requests over HTTP and WebSocket")
+    .description("load a model and serve requests over HTTP and WebSocket")
     .argument("[model]", "the model, as --model");
   addOptions(command, serveOptions).action((model: string | undefined) => {
     const settings = readOptions(command, serveOptions, terminal.environment, configKeys);
     if (model !== undefined && command.getOptionValueSource("model") === "cli" && settings.model !== model) {
-      throw new UsageError([`The model is named twice: ${model}, and --model ${settings.model}.`]);
+      throw new UsageError([`The model is given twice: ${model}, and --model ${settings.model}.`]);
     }
     return serve({ ...settings, model: model ?? settings.model }, terminal);
   });
@@ -42,7 +42,7 @@ async function serve(settings: ServeSettings, terminal: Terminal): Promise<void>
   const isText = settings.logFormat === "auto" ? terminal.stdout.isTTY === true : settings.logFormat === "text";
   const log = new LogQueue(terminal.stdout, settings.logBufferBytes);
   const logger = createLogger(settings.logLevel, log, { secrets: keys, isText });
-  log.onRecovered = (lines) => logger.warn({ lines }, "Log lines were dropped since nobody read them");
+  log.onRecovered = (lines) => logger.warn({ lines }, "Log lines were dropped because nobody read them");
   using lifetime = watchLifetime(terminal, logger);
   const progress = progressLine(terminal.stderr);
   const opening = locateModel(settings, terminal)
@@ -50,8 +50,8 @@ async function serve(settings: ServeSettings, terminal: Terminal): Promise<void>
     .finally(() => progress.end());
   const service = await Promise.race([opening, lifetime.end.then(() => null)]);
   if (service === null) {
-    // Loading cannot be stopped halfway, and nothing of it is needed any more.
-    logger.info({}, "stopped while the model was loaded");
+    // Loading cannot be cancelled, and nothing needs its result.
+    logger.info({}, "stopped while loading the model");
     terminal.exitNow(lifetime.exitCode);
     return;
   }
@@ -61,7 +61,7 @@ async function serve(settings: ServeSettings, terminal: Terminal): Promise<void>
   if (lifetime.exitCode !== exitCodes.ok) throw new Quit(lifetime.exitCode);
 }
 
-/** The settings with the model's folder in the place of its name. */
+/** The settings with the model's name replaced by its folder. */
 async function locateModel(settings: ServeSettings, terminal: Terminal): Promise<ServeSettings> {
   if (settings.model === null) return settings;
   return { ...settings, model: await locate(settings.model, { option: "--model", kind: "model" }, terminal) };
@@ -119,22 +119,22 @@ function adaptersOf({ adapters: folder }: ServeSettings, { adapters }: Stack): B
   return { folder, found: adapters.store.list().map(({ name }) => name), refused };
 }
 
-/** What the self-test at start found that a person should know. */
+/** Findings of the self-test at startup that users should know about. */
 function selfTestNotes(found: SelfTest, settings: ServeSettings, dtype: string): string[] {
   if (found.rowsIndependent && found.chunksEqual) return [];
   if (dtype !== "fp32" && !settings.exact) {
     return [
-      "log-probabilities may move with the other rows of a batch, by up to 0.05 where that was measured; --exact prevents it",
+      "log-probabilities may differ by up to 0.05 (as measured) depending on what else is in the batch; --exact prevents this",
     ];
   }
-  const what = found.rowsIndependent ? "how its prompt is divided into chunks" : "the other rows of its batch";
-  return [`the self-test found that on this CPU a result's last bits depend on ${what}`];
+  const what = found.rowsIndependent ? "how a prompt is split into chunks" : "what else is in the batch";
+  return [`on this CPU, the last bits of results depend on ${what} (found by the self-test)`];
 }
 
 async function textNotes({ tokenizer, checkpoint }: Stack): Promise<string[]> {
   if (tokenizer === null) return [await noTokenizerNote(checkpoint.directory)];
   if (tokenizer.chatTemplate === null)
     return ["the model has no chat template: /v1/chat/completions needs --chat-template"];
-  if (tokenizer.templateFault) return [`chats are refused, completions are served: ${tokenizer.templateFault.message}`];
+  if (tokenizer.templateFault) return [`chats are rejected, completions work: ${tokenizer.templateFault.message}`];
   return [];
 }

@@ -1,4 +1,4 @@
-/** Wires a service that listens: the stack of `serve`'s settings with its metrics and the server before it. */
+/** Opens the service of `serve`: the stack, its metrics, and the server in front. */
 
 import type { Logger, Progress } from "../../base/log.js";
 import { Metrics } from "../../server/metrics/metrics.js";
@@ -8,16 +8,16 @@ import { openStack, planStack, type Stack, type StackOptions } from "../stack.js
 import { UsageError } from "../usage.js";
 import { gatewayOptionsOf, serverOptionsOf, storeLimitsOf, uploadLimitsOf, validationOf } from "./options.js";
 
-/** Disposing of it stops listening, ends the engine and closes everything below it. */
+/** Disposing of it stops listening, stops the engine and closes everything else. */
 export interface Service extends AsyncDisposable {
   readonly stack: Stack;
   readonly server: LorikeetServer;
   readonly metrics: Metrics;
-  /** Answers requests, and looks for adapters, from now on; gives the port. */
+  /** Starts serving requests and scanning for adapters. Returns the port. */
   open(): number;
 }
 
-/** Checks the settings, listens, alive but not ready, and loads the model. Throws what listening, `planStack` and `openStack` throw. */
+/** Checks the settings, starts listening (alive, not ready) and loads the model. Throws what listening, `planStack` and `openStack` throw. */
 export async function openService(
   settings: ServeSettings,
   logger: Logger,
@@ -65,16 +65,16 @@ export async function openService(
   };
 }
 
-/** Throws a UsageError for options that exclude each other. */
+/** Throws a UsageError for options that contradict each other. */
 function checkTogether(settings: ServeSettings): void {
   const faults: string[] = [];
   if (settings.socketPauseBytes > settings.socketCloseBytes) {
     faults.push(
-      "--socket-pause-bytes must not be more than --socket-close-bytes: a reader is paused before it is closed.",
+      "--socket-pause-bytes must not exceed --socket-close-bytes: a reader is paused before its connection is closed.",
     );
   }
   if (settings.loraPathRoot !== null && settings.adapters === null) {
-    faults.push("--lora-path-root needs --adapters <folder>, where the loaded adapters are stored.");
+    faults.push("--lora-path-root needs --adapters <folder>, which stores the loaded adapters.");
   }
   if (faults.length > 0) throw new UsageError(faults);
 }
@@ -85,13 +85,13 @@ function adaptersOf(settings: ServeSettings, metrics: Metrics): StackOptions["ad
   return { directory: settings.adapters, limits: storeLimitsOf(settings), validation };
 }
 
-/** A host that cannot be is the user's fault; a port that is taken is not. */
+/** An invalid host is a usage error; a port in use is not. */
 async function listen(server: LorikeetServer, { host, port }: ServeSettings) {
   try {
     return await server.listen(host, port);
   } catch (error) {
     const code = error instanceof Error && "code" in error ? error.code : null;
     if (code !== "EADDRNOTAVAIL" && code !== "ENOTFOUND" && code !== "EINVAL") throw error;
-    throw new UsageError([`--host must be an address of this machine; ${host} is none.`]);
+    throw new UsageError([`--host must be an address of this machine; ${host} is not.`]);
   }
 }

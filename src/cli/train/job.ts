@@ -199,7 +199,7 @@ function requireValidation(
 
 function requireLength(length: number, most: number): void {
   if (length <= most) return;
-  throw new UsageError([`--max-length ${length} is more than the ${most} tokens that the model was made for.`]);
+  throw new UsageError([`--max-length ${length} is more than the ${most} tokens that the model supports.`]);
 }
 
 function recordOf(
