@@ -100,7 +100,11 @@ export class StepBench {
   async fill(): Promise<void> {
     const { runner, cache } = this.#stack.started.steps;
     const bank = this.#sets.bankOf("base");
-    await runner.prefill({ slot: 0, start: 0, tokens: this.#tokens, allLogits: false, adapter: null }, cache, bank);
+    await runner.prefill(
+      { slot: 0, start: 0, tokens: this.#tokens, length: this.#tokens.length, allLogits: false, adapter: null },
+      cache,
+      bank,
+    );
     for (let slot = 1; slot < maxRows; slot++) cache.copy(0, slot, contextTokens + 1);
   }
 
@@ -147,7 +151,7 @@ export class StepBench {
     const { runner, cache } = this.#stack.started.steps;
     const bank = this.#sets.bankOf(set);
     const adapter = this.#sets.holds.get(set)?.[0] ?? null;
-    const chunk = { slot: 0, start: 0, tokens: this.#tokens, allLogits: false, adapter };
+    const chunk = { slot: 0, start: 0, tokens: this.#tokens, length: this.#tokens.length, allLogits: false, adapter };
     const step = async (): Promise<void> => {
       await runner.prefill(chunk, cache, bank);
     };

@@ -195,7 +195,8 @@ export class ContinuousEngine implements Engine {
     const tokens = sequence.tokens.slice(chunk.start, chunk.start + chunk.tokens);
     const allLogits = sequence.promptLogprobs !== null;
     const { slot, start } = chunk;
-    const logits = await runner.prefill({ slot, start, tokens, allLogits, adapter: sequence.hold }, cache, bank);
+    const part = { slot, start, tokens, length: sequence.readTokens, allLogits, adapter: sequence.hold };
+    const logits = await runner.prefill(part, cache, bank);
     const seconds = (this.#now() - started) / 1000;
     this.#measurePrefill(chunk.tokens, seconds);
     const adapters = sequence.hold ? 1 : 0;
@@ -205,6 +206,7 @@ export class ContinuousEngine implements Engine {
     if (allLogits) this.#score(sequence, chunk, logits);
     if (!chunk.last) return;
     if (sequence.promptLogprobs) sequence.emit({ type: "prompt", logprobs: sequence.promptLogprobs });
+    sequence.promptLogprobs = null; // a text that is read again is not scored again
     if (sequence.request.maxTokens === 0) this.#finish(sequence, "length");
     else this.#commit(sequence, logits.subarray(logits.length - this.#parts.vocabSize));
   }
@@ -281,6 +283,7 @@ export class ContinuousEngine implements Engine {
     }
     sequence.emit({ type: "token", id, logprob });
     if (sequence.generated >= sequence.request.maxTokens) this.#finish(sequence, "length");
+    else if (sequence.computed === this.#parts.rereadLength) sequence.reread();
   }
 
   /** The one way out: returns slot, bank hold and lease, and tells the reader. */

@@ -15,6 +15,8 @@ export interface EngineParts {
   /** Decode steps have an even number of rows; the cache has a slot to spare where `maxBatch` is odd. */
   readonly evenRows: boolean;
   readonly limits: EngineLimits;
+  /** A text that generation takes beyond this many tokens is read again from its start; null: never. */
+  readonly rereadLength: number | null;
   /** No chunk may hold decoding rows up for longer. */
   readonly maxStallMs: number;
   /** Tokens of the largest prefill chunk. */

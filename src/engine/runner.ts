@@ -5,6 +5,7 @@ import { assert } from "../base/errors.js";
 import { at } from "../base/list.js";
 import { serializeGraph } from "../graph/serialize.js";
 import type { Graph } from "../graph/types.js";
+import { readsPositions } from "../model/modules.js";
 import {
   type AdapterAxis,
   type AdapterMode,
@@ -14,6 +15,7 @@ import {
 } from "../model/serving/adapters.js";
 import { buildServingGraph } from "../model/serving/graph.js";
 import { oneSum, paddedRank, tileColumns } from "../model/serving/rank-tiles.js";
+import { rotationFactor } from "../model/serving/rotary.js";
 import type { DecoderConfig } from "../model/types.js";
 import type { WeightSource } from "../model/weights.js";
 import { canMap } from "../runtime/mapping.js";
@@ -24,6 +26,7 @@ import { type AdapterBank, type BankHold, rankClasses } from "./adapters/bank.js
 import { groupRows } from "./adapters/groups.js";
 import { BoundInputs } from "./bound-inputs.js";
 import type { KvCache } from "./kv-cache.js";
+import { RotaryInputs } from "./rotary-inputs.js";
 
 export interface RunnerOptions {
   readonly config: DecoderConfig;
@@ -49,6 +52,8 @@ export interface DecodeRow {
 export interface PrefillChunk {
   readonly slot: number;
   readonly start: number;
+  /** Tokens of the whole text that the chunk is part of. */
+  readonly length: number;
   readonly tokens: readonly number[];
   /** Logits of every token; else of the last one only. */
   readonly allLogits: boolean;
@@ -97,6 +102,8 @@ export class Runner {
   #opening: Promise<void> = Promise.resolve();
   readonly #shared: SharedWeights | null;
   readonly #buffers = new Map<string, Tensor>();
+  readonly #readsPositions: boolean;
+  readonly #rotary: RotaryInputs;
   /** [i]: the first i + 1 rows. */
   #logits: Tensor<"float32">[] = [];
   /** Adapted linears by the input that they share. */
@@ -112,6 +119,9 @@ export class Runner {
     this.#variants = variants;
     this.#shared = shared;
     this.groups = groups;
+    this.#readsPositions = readsPositions(options.config);
+    const { config, capacity } = options;
+    this.#rotary = new RotaryInputs(config.ropes, capacity, (rope) => rotationFactor(config, rope));
   }
 
   /** Creates a session for each way of using adapters; they share the weights. */
@@ -174,11 +184,13 @@ export class Runner {
       "seqlens_k",
       this.#ints("lengths", count, (i) => at(rows, i).length),
     );
-    if (this.#learnedPositions)
+    if (this.#readsPositions) {
       bound.input(
         "positions",
         this.#ints("positions", count, (i) => at(rows, i).length),
       );
+    }
+    for (const [name, tensor] of this.#rotary.stepped()) bound.input(name, tensor);
     bound.input(
       "logit_rows",
       this.#ints("rows", count, (i) => i),
@@ -204,7 +216,8 @@ export class Runner {
       "seqlens_k",
       this.#ints("lengths", 1, () => chunk.start + count - 1),
     );
-    if (this.#learnedPositions) {
+    for (const [name, tensor] of this.#rotary.whole(chunk.length)) bound.input(name, tensor);
+    if (this.#readsPositions) {
       const last = this.#options.config.maxPositions - 1;
       bound.input(
         "positions",
@@ -369,10 +382,6 @@ export class Runner {
       this.#buffers.set(key, tensor);
     }
     return tensor as Tensor<T>;
-  }
-
-  get #learnedPositions(): boolean {
-    return this.#options.config.embedding.positions !== null;
   }
 
   get #adaptedHead(): boolean {

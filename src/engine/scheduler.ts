@@ -17,6 +17,7 @@ export interface Task {
   readonly computed: number;
   /** Tokens known so far: prompt and generated. */
   readonly known: number;
+  /** Tokens to be read in chunks before it decodes: its prompt, or all that are known where the text is read again. */
   readonly promptTokens: number;
   readonly paused: boolean;
   /** Upper bound on this task's chunk (scoring a prompt keeps logits of every token). */

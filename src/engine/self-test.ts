@@ -36,7 +36,7 @@ export async function selfTest(runner: Runner, cache: KvCache, limits: SelfTestL
   const bank = new AdapterBank({ groups: runner.groups, places: ranks.length, maxBytes: limits.adapterBytes });
   const holds = await holdAdapters(bank, runner.groups, limits.adapterBytes);
   const prefill = (slot: number, start: number, tokens: number[], adapter: BankHold | null) =>
-    runner.prefill({ slot, start, tokens, allLogits: false, adapter }, cache, bank);
+    runner.prefill({ slot, start, tokens, length, allLogits: false, adapter }, cache, bank);
   const decode = (rows: readonly DecodeRow[]) => runner.decode(rows, cache, bank);
 
   await prefill(0, 0, prompt, null);

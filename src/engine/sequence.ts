@@ -33,6 +33,8 @@ export class Sequence implements SequenceHandle {
   slot = -1;
   /** Tokens whose keys and values are in the slot. */
   computed = 0;
+  /** Tokens that are read in chunks before it decodes: the prompt, or all so far where the text is read again. */
+  readTokens: number;
   paused = false;
   /** Its place in the queue, then the account of its adapter's tokens. */
   ticket: Ticket | null = null;
@@ -61,6 +63,7 @@ export class Sequence implements SequenceHandle {
     this.state = state;
     this.submittedAt = now;
     this.tokens = [...request.promptIds];
+    this.readTokens = request.promptIds.length;
     this.promptLogprobs = request.promptLogprobs === null ? null : [null];
     this.#listener = listener;
     this.#events = listener === null ? new AsyncQueue() : null;
@@ -73,7 +76,7 @@ export class Sequence implements SequenceHandle {
       order: this.id,
       computed: this.computed,
       known: this.tokens.length,
-      promptTokens: this.promptTokens,
+      promptTokens: this.readTokens,
       paused: this.paused || (this.#events?.size ?? 0) > maxUnread,
       maxChunk: this.promptLogprobs ? scoringChunk : maxChunk,
     };
@@ -81,6 +84,12 @@ export class Sequence implements SequenceHandle {
 
   get promptTokens(): number {
     return this.request.promptIds.length;
+  }
+
+  /** Its keys and values are computed anew, from its first token on. */
+  reread(): void {
+    this.computed = 0;
+    this.readTokens = this.tokens.length;
   }
 
   get generated(): number {

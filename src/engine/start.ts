@@ -1,6 +1,7 @@
 /** Puts an engine together: weights, sessions, KV cache, bank and self-test, in that order. */
 import type { AdapterSource } from "../adapter/types.js";
 import { type Logger, type Progress, silent } from "../base/log.js";
+import { rereadLength } from "../model/modules.js";
 import type { Checkpoint } from "../model/types.js";
 import { planWeights, type WeightPlan } from "../weights/plan.js";
 import { prepareWeights } from "../weights/prepare.js";
@@ -119,6 +120,7 @@ export async function startEngine(options: StartOptions): Promise<StartedEngine>
     adapters: options.adapters,
     vocabSize: config.vocabSize,
     evenRows,
+    rereadLength: rereadLength(config),
     limits: {
       maxBatch: options.maxBatch,
       maxContext: options.maxContext,

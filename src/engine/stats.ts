@@ -10,7 +10,7 @@ export function statsOf(slots: Slots<Sequence>, admission: Admission, bank: Adap
   const running = [...slots.held()].flatMap(([, sequence]) => (sequence.phase === "running" ? [sequence] : []));
   const waiting = [...admission.waiting()];
   const queues = [...admission.queues()];
-  const prefilling = running.filter(({ computed, promptTokens }) => computed < promptTokens).length;
+  const prefilling = running.filter(({ computed, readTokens }) => computed < readTokens).length;
   return {
     running: running.length,
     waiting: waiting.length,

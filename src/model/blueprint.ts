@@ -36,6 +36,30 @@ export type RopeScaling =
       readonly lowFreqFactor: number;
       readonly highFreqFactor: number;
       readonly originalMaxPositions: number;
+    }
+  /** NTK-aware: the base grows with the length of a text beyond the original one. */
+  | { readonly kind: "dynamic"; readonly factor: number; readonly originalMaxPositions: number }
+  /** arXiv:2309.00071 */
+  | {
+      readonly kind: "yarn";
+      readonly factor: number;
+      readonly originalMaxPositions: number;
+      readonly betaFast: number;
+      readonly betaSlow: number;
+      readonly truncate: boolean;
+      /** Multiplies cos and sin. */
+      readonly attentionFactor: number;
+    }
+  /** arXiv:2402.13753: frequencies are divided by the long factors in texts beyond the original length, else by the short ones. */
+  | {
+      readonly kind: "longrope";
+      readonly originalMaxPositions: number;
+      readonly shortFactors: readonly number[]; // [rotaryDim / 2]
+      readonly longFactors: readonly number[]; // [rotaryDim / 2]
+      /** Multiplies cos and sin. */
+      readonly attentionFactor: number;
+      /** A text that outgrows the original length is read again from its start; else keys that are cached stay as they are. */
+      readonly rereads: boolean;
     };
 
 /** Rotary positions (RoFormer, arXiv:2104.09864). */
@@ -64,6 +88,12 @@ export type QueryKeyValue =
   | { readonly kind: "separate"; readonly q: Linear; readonly k: Linear; readonly v: Linear; readonly joined: string }
   | { readonly kind: "packed"; readonly qkv: Linear; readonly order: "kind" | "head" };
 
+/** Queries grow with their position beyond the original length, as in Llama 4. */
+export interface QueryGrowth {
+  readonly beta: number;
+  readonly originalMaxPositions: number;
+}
+
 export interface Attention {
   readonly input: QueryKeyValue;
   readonly queryNorm: HeadNorm | null;
@@ -71,6 +101,8 @@ export interface Attention {
   readonly output: Linear;
   /** Multiplies q·k: 1/sqrt(headDim) in most families. */
   readonly scale: number;
+  /** null: queries of all positions are as long as they are. */
+  readonly queryGrowth: QueryGrowth | null;
   /** Scores s become cap · tanh(s / cap). */
   readonly softcap: number | null;
   /** Tokens that a query sees, its own included; null: all before it. */

@@ -127,14 +127,14 @@ function attend(lower: Lowering, heads: Heads, layer: number, attention: Attenti
 }
 
 function mixValues(lower: Lowering, heads: Heads, layer: number, attention: Attention, x: Value): Value {
-  const { input, queryNorm, keyNorm } = attention;
+  const { input, queryNorm, keyNorm, queryGrowth } = attention;
   if (input.kind === "packed") {
     const qkv = only(lower.linears([input.qkv], x));
     if (input.order === "kind") return lower.attend(layer, attention, qkv, null, null);
     return lower.attend(layer, attention, ...lower.unpack(qkv, heads.headCount));
   }
   const linears = [input.q, input.k, input.v];
-  const joined = queryNorm || keyNorm ? null : (lower.joined?.(linears, x, input.joined) ?? null);
+  const joined = queryNorm || keyNorm || queryGrowth ? null : (lower.joined?.(linears, x, input.joined) ?? null);
   if (joined) return lower.attend(layer, attention, joined, null, null);
   const [q, k, v] = lower.linears(linears, x, input.joined) as [Value, Value, Value];
   return lower.attend(

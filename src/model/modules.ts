@@ -34,6 +34,18 @@ export function layerModules(config: Blueprint): TargetModule[] {
   return layerLinears(config).map(asModule);
 }
 
+/** Whether a serving graph reads the position of each token: for learned positions, and for queries that grow. */
+export const readsPositions = ({ embedding, layers }: Blueprint): boolean =>
+  embedding.positions !== null || layers.some(({ attention }) => attention.body.queryGrowth !== null);
+
+/** The text length beyond which a text is read again from its start; null: never. */
+export function rereadLength({ ropes }: Blueprint): number | null {
+  const lengths = ropes.flatMap(({ scaling }) =>
+    scaling.kind === "longrope" && scaling.rereads ? [scaling.originalMaxPositions] : [],
+  );
+  return lengths[0] ?? null;
+}
+
 /** Every linear layer of the decoder's layers, in the order of the forward pass. */
 export function layerLinears({ layers }: Pick<Blueprint, "layers">): Linear[] {
   return layers.flatMap(({ attention, feedForward }) => [

@@ -1,10 +1,22 @@
 /** Rotary position tables, computed in float64 as the model's authors define them. */
-import type { Rope } from "./blueprint.js";
+import type { QueryGrowth, Rope } from "./blueprint.js";
 
-/** Inverse frequencies, one for each pair of a head's rotated dimensions (RoFormer, arXiv:2104.09864; Llama 3.1's scaling). */
-export function inverseFrequencies(rope: Rope): number[] {
+/** cos and sin, each [positions, rotaryDim / 2]. */
+export interface RotaryTables {
+  readonly cos: Float32Array;
+  readonly sin: Float32Array;
+}
+
+/**
+ * Whether the frequencies depend on the length of the text that is read. Then a prompt's positions take those of the whole
+ * prompt, and a generated token those of the text that ends with it: as transformers computes them with a cache.
+ */
+export const dependsOnLength = ({ scaling: { kind } }: Rope): boolean => kind === "dynamic" || kind === "longrope";
+
+/** Inverse frequencies in a text of `length` tokens, one for each pair of a head's rotated dimensions. */
+export function inverseFrequencies(rope: Rope, length: number): number[] {
   const { theta, rotaryDim, scaling } = rope;
-  const plain = Array.from({ length: rotaryDim / 2 }, (_, i) => theta ** ((-2 * i) / rotaryDim));
+  const plain = powers(theta, rotaryDim);
   switch (scaling.kind) {
     case "default":
       return plain;
@@ -19,22 +31,97 @@ export function inverseFrequencies(rope: Rope): number[] {
         const smooth = (original / wavelength - low) / (high - low);
         return ((1 - smooth) * frequency) / scaling.factor + smooth * frequency;
       });
+    case "dynamic": {
+      const { factor, originalMaxPositions: original } = scaling;
+      if (length <= original) return plain;
+      const growth = (factor * length) / original - (factor - 1);
+      return powers(theta * growth ** (rotaryDim / (rotaryDim - 2)), rotaryDim);
+    }
+    case "yarn": {
+      const { factor, originalMaxPositions: original } = scaling;
+      // The pair that turns a number of times over the original length.
+      const pair = (turns: number): number =>
+        (rotaryDim * Math.log(original / (turns * 2 * Math.PI))) / (2 * Math.log(theta));
+      const [fast, slow] = [pair(scaling.betaFast), pair(scaling.betaSlow)];
+      const low = Math.max(scaling.truncate ? Math.floor(fast) : fast, 0);
+      const top = Math.min(scaling.truncate ? Math.ceil(slow) : slow, rotaryDim - 1);
+      const high = low === top ? top + 0.001 : top;
+      return plain.map((frequency, i) => {
+        const ramp = Math.min(1, Math.max(0, (i - low) / (high - low)));
+        return (frequency / factor) * ramp + frequency * (1 - ramp);
+      });
+    }
+    case "longrope": {
+      const factors = length > scaling.originalMaxPositions ? scaling.longFactors : scaling.shortFactors;
+      return plain.map((frequency, i) => frequency / (factors[i] as number));
+    }
   }
 }
 
-/** cos and sin of position times frequency, each times `factor`: each [positions, rotaryDim / 2]. */
-export function rotaryTables(rope: Rope, positions: number, factor = 1): { cos: Float32Array; sin: Float32Array } {
-  // transformers computes frequencies and angles in float32: do the same, so that long positions agree.
-  const frequencies = Float32Array.from(inverseFrequencies(rope));
-  const half = frequencies.length;
-  const cos = new Float32Array(positions * half);
-  const sin = new Float32Array(positions * half);
+const powers = (theta: number, rotaryDim: number): number[] =>
+  Array.from({ length: rotaryDim / 2 }, (_, i) => theta ** ((-2 * i) / rotaryDim));
+
+/** What cos and sin are multiplied by. */
+export const attentionFactor = ({ scaling }: Rope): number =>
+  "attentionFactor" in scaling ? scaling.attentionFactor : 1;
+
+/** For positions of one text of `length` tokens that is read at once: cos and sin of position times frequency, times `factor`. */
+export function rotaryTables(rope: Rope, positions: number, length: number, factor = 1): RotaryTables {
+  const tables = emptyTables(rope, positions);
+  const frequencies = frequenciesOf(rope, length);
+  for (let position = 0; position < positions; position++)
+    fill(tables, position, frequencies, factor * attentionFactor(rope));
+  return tables;
+}
+
+/** For tokens that are read one at a time: position p is that of a text of p + 1 tokens. */
+export function steppedTables(rope: Rope, positions: number, factor = 1): RotaryTables {
+  const tables = emptyTables(rope, positions);
+  let regime = lengthRegime(rope, 1);
+  let frequencies = frequenciesOf(rope, 1);
   for (let position = 0; position < positions; position++) {
-    for (let i = 0; i < half; i++) {
-      const angle = Math.fround(position * (frequencies[i] as number));
-      cos[position * half + i] = factor * Math.cos(angle);
-      sin[position * half + i] = factor * Math.sin(angle);
+    if (lengthRegime(rope, position + 1) !== regime) {
+      regime = lengthRegime(rope, position + 1);
+      frequencies = frequenciesOf(rope, position + 1);
     }
+    fill(tables, position, frequencies, factor * attentionFactor(rope));
   }
-  return { cos, sin };
+  return tables;
+}
+
+/** Texts of equal regimes have equal frequencies. */
+export function lengthRegime({ scaling }: Rope, length: number): number {
+  switch (scaling.kind) {
+    case "dynamic":
+      return Math.max(length, scaling.originalMaxPositions);
+    case "longrope":
+      return length > scaling.originalMaxPositions ? 1 : 0;
+    default:
+      return 0;
+  }
+}
+
+/** How much longer the query of each position gets, [positions]: 1 + beta ln(1 + floor(position / original length)). */
+export function growthTable({ beta, originalMaxPositions }: QueryGrowth, positions: number): Float32Array {
+  return Float32Array.from(
+    { length: positions },
+    (_, position) => 1 + beta * Math.log(1 + Math.floor(position / originalMaxPositions)),
+  );
+}
+
+// transformers computes frequencies and angles in float32: do the same, so that long positions agree.
+const frequenciesOf = (rope: Rope, length: number): Float32Array => Float32Array.from(inverseFrequencies(rope, length));
+
+function emptyTables({ rotaryDim }: Rope, positions: number): RotaryTables {
+  const size = (positions * rotaryDim) / 2;
+  return { cos: new Float32Array(size), sin: new Float32Array(size) };
+}
+
+function fill({ cos, sin }: RotaryTables, position: number, frequencies: Float32Array, factor: number): void {
+  const half = frequencies.length;
+  for (let i = 0; i < half; i++) {
+    const angle = Math.fround(position * (frequencies[i] as number));
+    cos[position * half + i] = factor * Math.cos(angle);
+    sin[position * half + i] = factor * Math.sin(angle);
+  }
 }

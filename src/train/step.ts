@@ -5,6 +5,7 @@
 import { backward } from "../autodiff/backward.js";
 import { assert } from "../base/errors.js";
 import { at } from "../base/list.js";
+import { RotaryInputs } from "../engine/rotary-inputs.js";
 import { Ops } from "../graph/ops.js";
 import { pruneGraph } from "../graph/prune.js";
 import { serializeGraph } from "../graph/serialize.js";
@@ -84,6 +85,7 @@ export class TrainStep implements Disposable {
   readonly #options: StepOptions;
   readonly #bound: ReadonlyMap<string, { readonly value: Tensor<"float32">; readonly gradient: Tensor }>;
   readonly #norms: SiteNorms | null;
+  readonly #rotary: RotaryInputs;
   #reference: ReadonlyMap<string, Tensor> | null = null;
   /** Of a quantized base, whose kernels need their own layout: one copy for both sessions. */
   #shared: SharedWeights | null;
@@ -114,6 +116,7 @@ export class TrainStep implements Disposable {
     const { dora = false, norms, sites } = options;
     assert(!dora || norms, "a step with magnitudes is told where lengths come from");
     this.#norms = dora && norms ? new SiteNorms(norms, sites, this) : null;
+    this.#rotary = new RotaryInputs(options.config.ropes, options.maxLength, () => 1);
   }
 
   /** Builds the graphs. Parameters are zero until they are written. Sessions are made when they are first run. */
@@ -231,6 +234,7 @@ export class TrainStep implements Disposable {
       ["label_rows", int64([count], labelled.places)],
       ["labels", int64([count], labelled.labels)],
       ["label_weights", Tensor.from("float32", [count], weights)],
+      ...this.#rotary.whole(1 + positions.reduce((most, position) => Math.max(most, position), 0)),
       ...(options.inputs ?? []),
     ]);
   }

@@ -22,8 +22,8 @@ const vocabSize = 320;
 const alternatives = 5;
 const tolerance = 1e-4;
 
-/** Log-probabilities of every id after position `row` of the prompt. */
-function expectedLogprobs({ logits }: Expected, row: number): number[] {
+/** Log-probabilities of every id by one row of logits. */
+function logprobsOf(logits: Float32Array, row: number): number[] {
   const values = [...logits.subarray(row * vocabSize, (row + 1) * vocabSize)];
   const largest = Math.max(...values);
   const norm = largest + Math.log(values.reduce((sum, value) => sum + Math.exp(value - largest), 0));
@@ -58,18 +58,22 @@ function checkScores(answer: Completion, expected: Expected): void {
   for (const [i, id] of expected.inputIds.entries()) {
     assert.equal(logprobs?.tokens[i], `token_id:${id}`);
     if (i === 0) continue;
-    const row = expectedLogprobs(expected, i - 1);
+    const row = logprobsOf(expected.logits, i - 1);
     near(logprobs?.token_logprobs[i], row[id], `log-probability of token ${i}`);
     checkAlternatives(logprobs?.top_logprobs[i], row, id);
   }
 }
 
-for (const family of families) {
+/** Its texts are longer than the server lets a context of this model become: engine/oracle.test.ts holds it. */
+const tooShort = "llama-dynamic-short";
+
+for (const family of families.filter((name) => name !== tooShort)) {
   test(`${family}: the base and every adapter, all at once, answer with PyTorch's tokens and log-probabilities`, async () => {
     const root = join(oracleRoot, family);
     await using service = await openService({ model: root, adapters: join(root, "adapters"), servedModelName: "base" });
     using socket = await SocketClient.open(service.url);
     const models = ["base", ...adapterNames(family)];
+    const isStepped = (await readExpected(root)).decodeLogits !== null;
 
     const check = async (model: string): Promise<void> => {
       const expected = await readExpected(model === "base" ? root : adapterFolder(family, model));
@@ -87,10 +91,13 @@ for (const family of families) {
       assert.deepEqual(streamed, answer);
       assert.deepEqual(frameTokens(frames), answer);
       checkScores(scores, expected);
-      // What decoding says of each token is what reading the whole text at once says of it.
+      // What decoding says of each token is what reading the whole text at once says of it, unless rotations depend on its length.
       const read = only(scored).logprobs?.token_logprobs.slice(expected.inputIds.length) ?? [];
+      const { decodeLogits } = expected;
+      const said = decodeLogits ? answer.map((id, i) => logprobsOf(decodeLogits, i)[id]) : read;
+      if (isStepped && !decodeLogits) return;
       for (const [i, value] of only(whole).logprobs?.token_logprobs.entries() ?? [])
-        near(value, read[i] ?? 0, `token ${i}`);
+        near(value, said[i] ?? 0, `token ${i}`);
     };
     await Promise.all(models.map(check));
     await service.assertIdle();

@@ -170,6 +170,7 @@ export interface RigOptions {
   readonly maxAdapterQueue?: number;
   readonly maxChunk?: number;
   readonly evenRows?: boolean;
+  readonly rereadLength?: number;
   readonly prefillRate?: number;
   readonly bank?: Partial<BankOptions>;
   readonly parts?: Partial<EngineParts>;
@@ -200,6 +201,7 @@ export function engineRig(options: RigOptions = {}): EngineRig {
     adapters: source,
     vocabSize,
     evenRows,
+    rereadLength: options.rereadLength ?? null,
     limits: { maxBatch, maxContext, maxQueue, maxAdapterQueue },
     maxStallMs: 120,
     maxChunk: options.maxChunk ?? 16,

@@ -20,6 +20,9 @@ export async function readObject(path: string): Promise<Json> {
   return json;
 }
 
+/** Whether a family was there before transformers 5, whose spelling of a config is its own. */
+export const hasOldSpelling = (family: string): boolean => family !== "ministral3";
+
 /** The same config as transformers 4 would have written it. `family` is its model_type. */
 export function oldSpelling(family: string, config: Json): Json {
   const { dtype, rope_parameters: rope, layer_types, ...old } = config;
@@ -31,7 +34,10 @@ export function oldSpelling(family: string, config: Json): Json {
     old.n_ctx = old.n_positions;
     return old;
   }
-  if (isObject(rope)) Object.assign(old, oldRope(rope));
+  // Where ropes differ by layer type, the old key states that of full attention.
+  if (isObject(rope)) Object.assign(old, oldRope(isObject(rope.full_attention) ? rope.full_attention : rope));
+  // The first versions of these families had it already.
+  if (family === "olmo3" || family === "gemma3_text" || family === "smollm3") old.layer_types = layer_types;
   const { head_dim, hidden_size, num_attention_heads: heads } = config;
   const isDerived = Number(hidden_size) / Number(heads) === head_dim;
   if (isDerived && family !== "gemma2" && family !== "qwen3") delete old.head_dim;

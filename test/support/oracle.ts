@@ -4,7 +4,8 @@ import { join } from "node:path";
 import { SafetensorsFile } from "../../src/tensor/safetensors.js";
 
 export const oracleRoot = "test/fixtures/oracle";
-export const families = readdirSync(oracleRoot).sort();
+/** Each folder is a checkpoint of one family, or of one way that a family may be set. */
+export const families: readonly string[] = readdirSync(oracleRoot).sort();
 
 export interface Expected {
   readonly inputIds: number[];
@@ -12,6 +13,8 @@ export interface Expected {
   readonly logits: Float32Array;
   /** The prompt and 24 greedy tokens. */
   readonly greedyIds: number[];
+  /** [24, 320]: the logits of each greedy token, where reading the whole text at once gives others. */
+  readonly decodeLogits: Float32Array | null;
 }
 
 export async function readExpected(folder: string): Promise<Expected> {
@@ -25,6 +28,7 @@ export async function readExpected(folder: string): Promise<Expected> {
       inputIds: await ids("input_ids"),
       logits: await file.readFloat32("logits"),
       greedyIds: await ids("greedy_ids"),
+      decodeLogits: file.tensors.has("decode_logits") ? await file.readFloat32("decode_logits") : null,
     };
   } finally {
     await file.close();

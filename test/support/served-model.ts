@@ -1,8 +1,11 @@
 /** An oracle's base as the runner serves it, without an engine: prompts in chunks, steps of any rows, greedy tokens of a batch. */
+
+import { at } from "../../src/base/list.js";
 import { AdapterBank, type BankHold } from "../../src/engine/adapters/bank.js";
 import { KvCache } from "../../src/engine/kv-cache.js";
 import { type DecodeRow, Runner } from "../../src/engine/runner.js";
 import { openCheckpoint } from "../../src/model/checkpoint/open.js";
+import { rereadLength } from "../../src/model/modules.js";
 import { planWeights } from "../../src/weights/plan.js";
 import { prepareWeights } from "../../src/weights/prepare.js";
 import type { Expected } from "./oracle.js";
@@ -29,13 +32,19 @@ export async function openModel(directory: string) {
   const bank = new AdapterBank({ groups: runner.groups, places: slots, maxBytes: 1 << 26 });
   const { vocabSize } = config;
 
-  const prefill = async (slot: number, ids: number[], chunks: number[], adapter: BankHold | null) => {
+  const prefill = async (
+    slot: number,
+    ids: number[],
+    chunks: number[],
+    adapter: BankHold | null,
+    length = ids.length,
+  ) => {
     const logits = new Float32Array(ids.length * vocabSize);
     let start = 0;
     for (const size of chunks) {
       const tokens = ids.slice(start, start + size);
       logits.set(
-        await runner.prefill({ slot, start, tokens, allLogits: true, adapter }, cache, bank),
+        await runner.prefill({ slot, start, tokens, length, allLogits: true, adapter }, cache, bank),
         start * vocabSize,
       );
       start += size;
@@ -62,6 +71,14 @@ export async function greedy(model: OpenedModel, rows: readonly { expected: Expe
     const logits = await model.prefill(slot, expected.inputIds, [14, 10], adapter);
     out.push([...expected.inputIds, argmax(logits.subarray(23 * vocabSize))]);
   }
+  // As the engine does: the keys and values of all but the newest token, computed anew as of a text that holds it too.
+  const reread = (rereadLength(model.config) ?? -1) + 1;
+  const rereadAll = async (): Promise<void> => {
+    for (const [slot, { adapter }] of rows.entries()) {
+      const ids = at(out, slot);
+      await model.prefill(slot, ids.slice(0, -1), [ids.length - 1], adapter, ids.length);
+    }
+  };
   while ((out[0]?.length ?? 0) < 48) {
     const logits = await model.decode(
       rows.map(({ adapter }, slot) => ({
@@ -70,8 +87,9 @@ export async function greedy(model: OpenedModel, rows: readonly { expected: Expe
         adapter,
       })),
     );
-    for (const [slot, ids] of out.entries())
-      ids.push(argmax(logits.subarray(slot * vocabSize, (slot + 1) * vocabSize)));
+    const picked = out.map((_, slot) => argmax(logits.subarray(slot * vocabSize, (slot + 1) * vocabSize)));
+    for (const [slot, id] of picked.entries()) at(out, slot).push(id);
+    if (out[0]?.length === reread) await rereadAll();
   }
   return out;
 }

@@ -77,6 +77,11 @@ export class ConfigFields {
     return `${this.#where} ${this.#spelled(key)}`;
   }
 
+  /** These fields with another value under a key. */
+  with(key: string, value: Json): ConfigFields {
+    return new ConfigFields({ ...this.#json, [this.#spelled(key)]: value }, this.#where, this.faults, this.#synonyms);
+  }
+
   /** The object under a key. */
   nested(key: string, json: Json): ConfigFields {
     return new ConfigFields(json, this.name(key), this.faults);

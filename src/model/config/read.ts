@@ -4,6 +4,7 @@
  */
 
 import { isObject, type Json, shown } from "../../base/json.js";
+import type { FamilyDecoder } from "../families/family.js";
 import { detectFamily } from "../families/registry.js";
 import type { DecoderConfig } from "../types.js";
 import { ConfigFields, Faults } from "./fields.js";
@@ -31,12 +32,20 @@ export function readDecoderConfig(json: unknown, generationConfig: unknown = {})
   refuseForeignKeys(fields, family);
   const config: DecoderConfig = {
     family: family.name,
-    ...family.read(fields),
+    ...withLongestText(family.read(fields)),
     ...readTokenIds(fields, generation, family.tokens),
     torchDtype: fields.string("dtype", fields.string("torch_dtype", "float32")).replace(/^torch\./, ""),
   };
   faults.throwIfAny(`This ${family.name} checkpoint cannot be served`);
   return config;
+}
+
+/** A dynamic rope stretches the context that the model was trained for by its factor. */
+function withLongestText(decoder: FamilyDecoder): FamilyDecoder {
+  const lengths = decoder.ropes.flatMap(({ scaling }) =>
+    scaling.kind === "dynamic" ? [Math.floor(scaling.originalMaxPositions * scaling.factor)] : [],
+  );
+  return { ...decoder, maxPositions: Math.max(decoder.maxPositions, ...lengths) };
 }
 
 /** Two spellings of one key must agree. */

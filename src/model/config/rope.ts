@@ -8,35 +8,41 @@ import type { Rope, RopeScaling } from "../blueprint.js";
 import type { ConfigFields } from "./fields.js";
 import type { LayerType } from "./windows.js";
 
-const defaultTheta = 10000;
-const knownKeys: ReadonlySet<string> = new Set([
-  "rope_type",
-  "type",
-  "rope_theta",
-  "partial_rotary_factor",
-  "factor",
-  "low_freq_factor",
-  "high_freq_factor",
-  "original_max_position_embeddings",
-]);
-
-/** What a rope may be in a family, and the sizes that it depends on. */
+/** How a family rotates, and the sizes that its ropes depend on. */
 export interface RopeRules {
   readonly headDim: number;
   readonly maxPositions: number;
-  readonly types: readonly RopeScaling["kind"][];
-  /** Whether the family may rotate a part of each head. */
-  readonly partial: boolean;
+  /** The scalings that the family's class accepts; all unless stated. */
+  readonly types?: readonly RopeScaling["kind"][];
+  /** Other names of a scaling in old configs of the family. */
+  readonly aliases?: Readonly<Record<string, RopeScaling["kind"]>>;
+  /** `rope_theta` when the key is missing: 10000 unless stated. */
+  readonly theta?: number;
+  /** `partial_rotary_factor` when the key is missing: 1 unless stated. */
+  readonly partialFactor?: number;
+  /** The family has a rope for each layer type; where a config states one alone, it is that of full attention. */
+  readonly sliding?: { readonly theta: number };
+  /** Text that outgrows longrope's original length is read again from its start. */
+  readonly rereads?: boolean;
+}
+
+/** The ropes of a decoder, and which of them each layer type has. */
+export interface Ropes {
+  readonly ropes: readonly Rope[];
+  of(type: LayerType): number;
 }
 
 interface RopeContext extends RopeRules {
   readonly fields: ConfigFields;
 }
 
+const ropeTypes: readonly RopeScaling["kind"][] = ["default", "linear", "dynamic", "yarn", "longrope", "llama3"];
+const sources = ["rope_parameters", "rope_scaling"] as const;
+
 /** Reads the one rope of all layers; faults go to `fields.faults`. */
 export function readRope(fields: ConfigFields, rules: RopeRules, layerTypes: readonly LayerType[]): Rope {
   const context = { fields, ...rules };
-  const ropes = ["rope_parameters", "rope_scaling"].flatMap((key) => readSource(context, key, layerTypes));
+  const ropes = sources.flatMap((key) => [...readSource(context, key, layerTypes).values()]);
   const [rope = readDictionary(context, fields.nested("rope_parameters", {})), ...others] = ropes;
   for (const other of others) {
     if (JSON.stringify(other) !== JSON.stringify(rope)) {
@@ -50,64 +56,110 @@ export function readRope(fields: ConfigFields, rules: RopeRules, layerTypes: rea
   return rope;
 }
 
-/** Every rope that one key describes: none, one, or one a layer type in use. */
-function readSource(context: RopeContext, key: string, layerTypes: readonly LayerType[]): Rope[] {
+/**
+ * Reads a rope for each layer type in use, of a family whose rules have a `sliding` rope; layer types with equal ropes share
+ * one. Faults go to `fields.faults`.
+ */
+export function readRopes(fields: ConfigFields, rules: RopeRules, layerTypes: readonly LayerType[]): Ropes {
+  const context = { fields, ...rules };
+  const found = sources.map((key) => readSource(context, key, layerTypes)).filter(({ size }) => size > 0);
+  const [stated, other] = found;
+  if (stated && other && JSON.stringify([...stated]) !== JSON.stringify([...other])) {
+    fields.faults.unsupported(`${fields.name("rope_parameters")} and its rope_scaling describe different ropes`);
+  }
+  const of = (type: LayerType): Rope => {
+    const own = stated?.get(type);
+    if (own) return own;
+    if (type === "sliding_attention" && rules.sliding) {
+      const sliding = { ...context, theta: rules.sliding.theta };
+      const rotaryDim = readRotaryDim(sliding, fields.nested("rope_parameters", {}));
+      return { theta: sliding.theta, rotaryDim, scaling: { kind: "default" } };
+    }
+    return stated?.get("full_attention") ?? readDictionary(context, fields.nested("rope_parameters", {}));
+  };
+  const ropes: Rope[] = [];
+  const places = new Map<LayerType, number>();
+  for (const type of (["full_attention", "sliding_attention"] as const).filter((one) => layerTypes.includes(one))) {
+    const rope = of(type);
+    checkKernel(context, rope);
+    const known = ropes.findIndex((one) => JSON.stringify(one) === JSON.stringify(rope));
+    if (known < 0) ropes.push(rope);
+    places.set(type, known < 0 ? ropes.length - 1 : known);
+  }
+  return { ropes, of: (type) => places.get(type) ?? 0 };
+}
+
+/** The ropes that one key describes by layer type: none, that of full attention alone, or one for each layer type in use. */
+function readSource(
+  context: RopeContext,
+  key: (typeof sources)[number],
+  layerTypes: readonly LayerType[],
+): Map<LayerType, Rope> {
   const { fields } = context;
+  const ropes = new Map<LayerType, Rope>();
   const value = fields.raw(key);
-  if (value === undefined || value === null) return [];
+  if (value === undefined || value === null) return ropes;
   if (!isObject(value)) {
     fields.faults.invalid(`${fields.name(key)} is ${shown(value)}, but must be an object or null`);
-    return [];
+    return ropes;
   }
-  if (Object.keys(value).length === 0) return [];
+  if (Object.keys(value).length === 0) return ropes;
   const outer = fields.nested(key, value);
   const isNested = Object.keys(value).some((name) => name.endsWith("_attention"));
-  if (!isNested) return [readDictionary(context, outer)];
-  return [...new Set(layerTypes)].flatMap((type) => {
+  if (!isNested) return ropes.set("full_attention", readDictionary(context, outer));
+  for (const type of new Set(layerTypes)) {
     const inner = outer.raw(type);
-    if (isObject(inner)) return [readDictionary(context, outer.nested(type, inner))];
-    fields.faults.unsupported(
-      `${outer.name(type)} is ${shown(inner ?? null)}, but layers of that type need rope parameters`,
-    );
-    return [];
-  });
+    if (isObject(inner)) ropes.set(type, readDictionary(context, outer.nested(type, inner)));
+    else {
+      fields.faults.unsupported(
+        `${outer.name(type)} is ${shown(inner ?? null)}, but layers of that type need rope parameters`,
+      );
+    }
+  }
+  return ropes;
 }
 
 function readDictionary(context: RopeContext, dictionary: ConfigFields): Rope {
-  const { fields } = context;
-  const theta = inheritedNumber(fields, dictionary, "rope_theta", defaultTheta);
-  return { theta, rotaryDim: readRotaryDim(context, dictionary), scaling: readScaling(context, dictionary) };
+  return {
+    theta: readTheta(context, dictionary),
+    rotaryDim: readRotaryDim(context, dictionary),
+    scaling: readScaling(context, dictionary),
+  };
 }
 
-/** A number that lies in the dictionary or beside it; two different ones are a fault. */
-function inheritedNumber(fields: ConfigFields, dictionary: ConfigFields, key: string, absent: number): number {
-  const outside = fields.has(key) ? fields.positive(key, absent) : absent;
-  if (!dictionary.has(key)) return outside;
-  const inside = dictionary.positive(key, absent);
-  if (fields.has(key) && inside !== outside) {
-    fields.faults.invalid(`${dictionary.name(key)} is ${inside}, but ${fields.name(key)} is ${outside}`);
+/** `rope_theta` lies in the dictionary or beside it; two different ones are a fault. */
+function readTheta({ fields, theta = 10000 }: RopeContext, dictionary: ConfigFields): number {
+  const outside = fields.has("rope_theta") ? fields.positive("rope_theta", theta) : theta;
+  if (!dictionary.has("rope_theta")) return outside;
+  const inside = dictionary.positive("rope_theta", theta);
+  if (fields.has("rope_theta") && inside !== outside) {
+    fields.faults.invalid(
+      `${dictionary.name("rope_theta")} is ${inside}, but ${fields.name("rope_theta")} is ${outside}`,
+    );
   }
   return inside;
 }
 
-function readRotaryDim({ fields, partial, headDim }: RopeContext, dictionary: ConfigFields): number {
-  const factor = inheritedNumber(fields, dictionary, "partial_rotary_factor", 1);
-  if (factor > 1 || (factor !== 1 && !partial)) {
-    const allowed = partial ? "at most 1" : "1: this family rotates whole heads";
-    fields.faults.unsupported(`partial_rotary_factor is ${factor}, but must be ${allowed}`);
+/** transformers writes the class's default beside the dictionary, whose own factor counts. */
+function readRotaryDim({ fields, partialFactor = 1, headDim }: RopeContext, dictionary: ConfigFields): number {
+  const holder = dictionary.has("partial_rotary_factor") ? dictionary : fields;
+  const factor = holder.has("partial_rotary_factor") ? holder.positive("partial_rotary_factor", 1) : partialFactor;
+  if (factor > 1) {
+    fields.faults.invalid(`${holder.name("partial_rotary_factor")} is ${factor}, but must be at most 1`);
     return headDim;
   }
   return Math.trunc(headDim * factor);
 }
 
 function readScaling(context: RopeContext, dictionary: ConfigFields): RopeScaling {
-  const { fields, types, maxPositions } = context;
+  const { fields, types = ropeTypes, aliases = {} } = context;
   const older = dictionary.string("type", "default");
   const type = dictionary.string("rope_type", older);
   if (dictionary.has("type") && dictionary.has("rope_type") && older !== type) {
     fields.faults.invalid(`${dictionary.name("rope_type")} is ${shown(type)}, but its type is ${shown(older)}`);
   }
-  const kind = types.find((implemented) => implemented === type);
+  const named = Object.hasOwn(aliases, type) ? aliases[type] : type;
+  const kind = types.find((implemented) => implemented === named);
   if (kind) refuseForeignKeys(dictionary);
   if (dictionary.has("factor") && !dictionary.has("type") && !dictionary.has("rope_type")) {
     fields.faults.invalid(`${dictionary.name("rope_type")} is missing beside a factor`);
@@ -117,32 +169,105 @@ function readScaling(context: RopeContext, dictionary: ConfigFields): RopeScalin
       return { kind };
     case "linear":
       return { kind, factor: required(dictionary, "factor") };
-    case "llama3": {
-      // A value beside the dictionary wins over the one inside, as in transformers.
-      const holder = fields.has("original_max_position_embeddings") ? fields : dictionary;
-      const scaling = {
-        kind,
-        factor: required(dictionary, "factor"),
-        lowFreqFactor: required(dictionary, "low_freq_factor"),
-        highFreqFactor: required(dictionary, "high_freq_factor"),
-        originalMaxPositions: holder.integer("original_max_position_embeddings", maxPositions),
-      } as const;
-      if (scaling.highFreqFactor <= scaling.lowFreqFactor) {
-        fields.faults.invalid(
-          `${dictionary.name("high_freq_factor")} is ${scaling.highFreqFactor}, but must be above low_freq_factor, ${scaling.lowFreqFactor}`,
-        );
-      }
-      return scaling;
-    }
+    case "dynamic":
+      return { kind, factor: required(dictionary, "factor"), originalMaxPositions: context.maxPositions };
+    case "yarn":
+      return readYarn(context, dictionary);
+    case "longrope":
+      return readLongrope(context, dictionary);
+    case "llama3":
+      return readLlama3(context, dictionary);
     case undefined: {
-      const implemented = types.join(", ");
       fields.faults.unsupported(
-        `the rope type ${shown(type)} is not implemented for this family; ${implemented} ${types.length > 1 ? "are" : "is"}`,
+        `the rope type ${shown(type)} is not implemented for this family; ${types.join(", ")} ${types.length > 1 ? "are" : "is"}`,
       );
       return { kind: "default" };
     }
   }
 }
+
+/** A value beside the dictionary wins over the one inside, as in transformers. */
+function readOriginal({ fields, maxPositions }: RopeContext, dictionary: ConfigFields): number {
+  const key = "original_max_position_embeddings";
+  return (fields.has(key) ? fields : dictionary).integer(key, maxPositions);
+}
+
+function readLlama3(context: RopeContext, dictionary: ConfigFields): RopeScaling {
+  const scaling = {
+    kind: "llama3",
+    factor: required(dictionary, "factor"),
+    lowFreqFactor: required(dictionary, "low_freq_factor"),
+    highFreqFactor: required(dictionary, "high_freq_factor"),
+    originalMaxPositions: readOriginal(context, dictionary),
+  } as const;
+  if (scaling.highFreqFactor <= scaling.lowFreqFactor) {
+    context.fields.faults.invalid(
+      `${dictionary.name("high_freq_factor")} is ${scaling.highFreqFactor}, but must be above low_freq_factor, ${scaling.lowFreqFactor}`,
+    );
+  }
+  return scaling;
+}
+
+/** YaRN (arXiv:2309.00071). A key that is missing, null or 0 has its default. */
+function readYarn(context: RopeContext, dictionary: ConfigFields): RopeScaling {
+  const originalMaxPositions = readOriginal(context, dictionary);
+  const factor = dictionary.has("factor")
+    ? dictionary.positive("factor", 1)
+    : context.maxPositions / originalMaxPositions;
+  const positive = (key: string): number | null =>
+    !dictionary.has(key) || dictionary.raw(key) === 0 ? null : dictionary.positive(key, 1);
+  const [mscale, mscaleAll] = [positive("mscale"), positive("mscale_all_dim")];
+  const byScale =
+    mscale !== null && mscaleAll !== null
+      ? magnitude(factor, mscale) / magnitude(factor, mscaleAll)
+      : magnitude(factor, 1);
+  return {
+    kind: "yarn",
+    factor,
+    originalMaxPositions,
+    betaFast: positive("beta_fast") ?? 32,
+    betaSlow: positive("beta_slow") ?? 1,
+    truncate: dictionary.boolean("truncate", true),
+    attentionFactor: positive("attention_factor") ?? byScale,
+  };
+}
+
+/** How much larger scores must be at a scale, section 3.4 of the paper. */
+const magnitude = (scale: number, weight: number): number => (scale <= 1 ? 1 : 0.1 * weight * Math.log(scale) + 1);
+
+/** LongRoPE (arXiv:2402.13753): a factor for each pair of rotated values, other ones for long texts. */
+function readLongrope(context: RopeContext, dictionary: ConfigFields): RopeScaling {
+  const { fields, maxPositions, rereads = false } = context;
+  const originalMaxPositions = readOriginal(context, dictionary);
+  const pairs = readRotaryDim(context, dictionary) / 2;
+  const factor = dictionary.has("factor") ? dictionary.positive("factor", 1) : maxPositions / originalMaxPositions;
+  const byLength = factor <= 1 ? 1 : Math.sqrt(1 + Math.log(factor) / Math.log(originalMaxPositions));
+  const factors = (key: string): number[] => {
+    const value: unknown = dictionary.raw(key);
+    const list: unknown[] = Array.isArray(value) ? value : [];
+    const numbers = list.filter((one): one is number => typeof one === "number" && one > 0);
+    if (list.length === pairs && numbers.length === pairs) return numbers;
+    fields.faults.invalid(
+      `${dictionary.name(key)} is ${shown(value ?? null)}, but must be ${pairs} numbers above zero`,
+    );
+    return new Array<number>(Math.max(0, pairs)).fill(1);
+  };
+  return {
+    kind: "longrope",
+    originalMaxPositions,
+    shortFactors: factors("short_factor"),
+    longFactors: factors("long_factor"),
+    attentionFactor: dictionary.has("attention_factor") ? dictionary.positive("attention_factor", 1) : byLength,
+    rereads,
+  };
+}
+
+const knownKeys: ReadonlySet<string> = new Set([
+  ...["rope_type", "type", "rope_theta", "partial_rotary_factor", "factor", "original_max_position_embeddings"],
+  ...["low_freq_factor", "high_freq_factor"],
+  ...["beta_fast", "beta_slow", "mscale", "mscale_all_dim", "truncate", "attention_factor"],
+  ...["short_factor", "long_factor", "max_position_embeddings", "llama_4_scaling_beta", "finetuned"],
+]);
 
 /** A key of another rope type, `mrope_section` for one. */
 function refuseForeignKeys(dictionary: ConfigFields): void {

@@ -10,7 +10,7 @@ export type LayerType = "full_attention" | "sliding_attention";
 
 /** Where a family has sliding windows when `layer_types` does not say it. */
 export interface WindowRules {
-  readonly layers: "never" | "every" | "late" | "alternate";
+  readonly layers: "never" | "every" | "late" | "alternate" | "threeOfFour";
   /** `sliding_window` when the key is missing. */
   readonly slidingWindow: number | null;
 }
@@ -66,6 +66,8 @@ function typeByRule(rule: WindowRules["layers"], layer: number, window: number |
       return window !== null && layer >= late ? "sliding_attention" : "full_attention";
     case "alternate":
       return layer % 2 === 0 ? "sliding_attention" : "full_attention";
+    case "threeOfFour":
+      return layer % 4 === 3 ? "full_attention" : "sliding_attention";
   }
 }
 

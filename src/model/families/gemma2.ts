@@ -45,8 +45,7 @@ export const gemma2: Family = {
     const scale = 1 / Math.sqrt(fields.positive("query_pre_attn_scalar", 256));
     const epsilon = fields.positive("rms_norm_eps", 1e-6);
     const activation = readActivation(fields, "hidden_activation", "gelu_pytorch_tanh");
-    const rules = { ...sizes, types: ["default", "linear", "llama3"], partial: false } as const;
-    const rope = readRope(fields, rules, types);
+    const rope = readRope(fields, sizes, types);
     const softcap = fields.positiveOrNull("attn_logit_softcapping", 50);
     const bias = fields.boolean("attention_bias", false);
     const norm = (path: string): Norm => ({ ...rmsNorm(path, sizes.hiddenSize, epsilon), offset: 1 });

@@ -39,7 +39,6 @@ export const granitemoehybrid: Family = {
     const bias = fields.boolean("attention_bias", false);
     const multipliers = readMultipliers(fields);
     const turns = fields.string("position_embedding_type", "nope") === "rope";
-    const rules = { ...sizes, types: ["default", "linear", "llama3"], partial: false } as const;
     const layers = layerPaths(sizes).map((path) => {
       const mlp = `${path}.shared_mlp`;
       return preNormLayer(
@@ -59,7 +58,7 @@ export const granitemoehybrid: Family = {
     return {
       ...sizes,
       embedding: table,
-      ropes: turns ? [readRope(fields, rules, types)] : [],
+      ropes: turns ? [readRope(fields, sizes, types)] : [],
       layers,
       finalNorm: rmsNorm("model.norm", hiddenSize, epsilon),
       head: readHead(fields, sizes, table, { tied: false, scale: multipliers.logits }),

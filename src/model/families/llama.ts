@@ -1,6 +1,5 @@
 /** Llama (arXiv:2302.13971, arXiv:2407.21783), and the shape that Mistral and Qwen share with it. */
 
-import type { RopeScaling } from "../blueprint.js";
 import { readActivation } from "../config/activation.js";
 import type { ConfigFields } from "../config/fields.js";
 import { readRope } from "../config/rope.js";
@@ -66,22 +65,22 @@ export interface LlamaShape {
   readonly inputBias: boolean;
   readonly outputBias: boolean;
   readonly feedForwardBias: boolean;
+  /** `rms_norm_eps` when the key is missing: 1e-6 unless stated. */
+  readonly epsilon?: number;
   /** Whether queries and keys are normalized, head by head. */
   readonly headNorms?: boolean;
   /** 1 unless stated, and 1/sqrt(headDim) for the scores. */
   readonly multipliers?: Multipliers;
 }
 
-const ropeTypes: readonly RopeScaling["kind"][] = ["default", "linear", "llama3"];
-
 /** A decoder of Llama's layers. Faults go to `fields.faults`. */
 export function readLlamaShape(fields: ConfigFields, shape: LlamaShape): FamilyDecoder {
   const sizes: Sizes = readSizes(fields, shape.sizes);
   const { multipliers } = shape;
   const { types, windows } = readWindows(fields, shape.windows, sizes.layerCount);
-  const epsilon = fields.positive("rms_norm_eps", 1e-6);
+  const epsilon = fields.positive("rms_norm_eps", shape.epsilon ?? 1e-6);
   const activation = readActivation(fields, "hidden_act", "silu");
-  const rope = readRope(fields, { ...sizes, types: ropeTypes, partial: false }, types);
+  const rope = readRope(fields, sizes, types);
   const headNorm = (path: string) => (shape.headNorms ? sharedHeadNorm(rmsNorm(path, sizes.headDim, epsilon)) : null);
   const layers = layerPaths(sizes).map((path, i) =>
     preNormLayer(

@@ -32,7 +32,7 @@ export const olmo2: Family = {
     const epsilon = fields.positive("rms_norm_eps", 1e-5);
     const activation = readActivation(fields, "hidden_act", "silu");
     const bias = fields.boolean("attention_bias", false);
-    const rope = readRope(fields, { ...sizes, types: ["default", "linear", "llama3"], partial: false }, types);
+    const rope = readRope(fields, sizes, types);
     const norm = (path: string, size = hiddenSize) => rmsNorm(path, size, epsilon);
     const layers = layerPaths(sizes).map((path) => {
       const attention = separateAttention(`${path}.self_attn`, sizes, {

@@ -74,7 +74,7 @@ export function separateInput(path: string, sizes: Sizes, bias: boolean): QueryK
 /** What most attention has in common: no softcap, no window, the decoder's first rope, and scores divided by sqrt(headDim). */
 export function attention(sizes: Sizes, parts: Pick<Attention, "input" | "output"> & Partial<Attention>): Attention {
   const scale = 1 / Math.sqrt(sizes.headDim);
-  return { queryNorm: null, keyNorm: null, scale, softcap: null, window: null, rope: 0, ...parts };
+  return { queryNorm: null, keyNorm: null, queryGrowth: null, scale, softcap: null, window: null, rope: 0, ...parts };
 }
 
 /** q_proj, k_proj, v_proj and o_proj. */

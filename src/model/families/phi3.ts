@@ -18,6 +18,13 @@ import {
   rmsNorm,
 } from "./parts.js";
 
+/** The family's code reads longrope under each of its older names, and rereads a text that outgrows the original length. */
+const ropeRules = {
+  types: ["default", "longrope"],
+  aliases: { su: "longrope", yarn: "longrope" },
+  rereads: true,
+} as const;
+
 export const phi3: Family = {
   name: "phi3",
   architectures: ["Phi3ForCausalLM", "Phi3Model"],
@@ -36,7 +43,7 @@ export const phi3: Family = {
     const { types, windows } = readWindows(fields, { layers: "every", slidingWindow: null }, sizes.layerCount);
     const epsilon = fields.positive("rms_norm_eps", 1e-5);
     const activation = readActivation(fields, "hidden_act", "silu");
-    const rope = readRope(fields, { ...sizes, types: ["default"], partial: true }, types);
+    const rope = readRope(fields, { ...sizes, ...ropeRules }, types);
     const layers = layerPaths(sizes).map((path, i) => {
       const width = (headCount + 2 * kvHeadCount) * headDim;
       return preNormLayer(

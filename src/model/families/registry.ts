@@ -8,8 +8,10 @@ import { gpt2 } from "./gpt2.js";
 import { granite } from "./granite.js";
 import { granitemoehybrid } from "./granitemoehybrid.js";
 import { llama } from "./llama.js";
+import { ministral3 } from "./ministral3.js";
 import { mistral } from "./mistral.js";
 import { olmo2 } from "./olmo2.js";
+import { olmo3 } from "./olmo3.js";
 import { phi3 } from "./phi3.js";
 import { qwen2 } from "./qwen2.js";
 import { qwen3 } from "./qwen3.js";
@@ -18,6 +20,7 @@ import { starcoder2 } from "./starcoder2.js";
 export const families: readonly Family[] = [
   llama,
   mistral,
+  ministral3,
   qwen2,
   qwen3,
   gemma2,
@@ -26,6 +29,7 @@ export const families: readonly Family[] = [
   granite,
   granitemoehybrid,
   olmo2,
+  olmo3,
   starcoder2,
 ];
 

@@ -46,7 +46,7 @@ export const starcoder2: Family = {
     const epsilon = fields.positive("norm_epsilon", 1e-5);
     const activation = readActivation(fields, "hidden_act", "gelu_pytorch_tanh");
     const bias = fields.boolean("use_bias", true);
-    const rope = readRope(fields, { ...sizes, types: ["default", "linear", "llama3"], partial: false }, types);
+    const rope = readRope(fields, sizes, types);
     const norm = (path: string) => layerNorm(path, sizes.hiddenSize, epsilon);
     const layers = layerPaths(sizes).map((path, i) =>
       preNormLayer(

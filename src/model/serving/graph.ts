@@ -3,7 +3,6 @@
  * Tokens of all rows lie in one axis; a decode step has one token a row, a prefill chunk has one row.
  */
 
-import { assert } from "../../base/errors.js";
 import { at, only } from "../../base/list.js";
 import { type AttributeInput, float, GraphBuilder } from "../../graph/builder.js";
 import { Ops } from "../../graph/ops.js";
@@ -11,12 +10,13 @@ import type { Graph, Value } from "../../graph/types.js";
 import type { Activation, Attention, Embedding, Head, HeadNorm, Linear, Norm } from "../blueprint.js";
 import { buildDecoder, type Lowering } from "../decoder.js";
 import { normalizeHeads, unpackHeads } from "../heads.js";
-import { rotaryTables } from "../rope.js";
+import { dependsOnLength, growthTable, steppedTables } from "../rope.js";
 import type { DecoderConfig } from "../types.js";
 import { plainWeight, type WeightSource } from "../weights.js";
 import { type AdapterAxis, AdapterInputs, type AdapterMode, type SiteGroup } from "./adapters.js";
 import { type CacheKind, pastInput, presentOutput } from "./cache-names.js";
 import { biasesOf, buildEmbedding, buildJoined, buildLinear } from "./linear.js";
+import { holdsScale, rotaryNames, rotationFactor } from "./rotary.js";
 
 export interface ServingOptions {
   readonly config: DecoderConfig;
@@ -39,7 +39,7 @@ export interface ServingGraph {
 const contrib = "com.microsoft";
 
 /**
- * Inputs: `input_ids` [tokens], `positions` [tokens] (learned positions only), `attention_shape` [3] = rows, tokens a row,
+ * Inputs: `input_ids` [tokens], `positions` [tokens] (`readsPositions`), `attention_shape` [3] = rows, tokens a row,
  * -1; `seqlens_k` int32 [rows] (total length less one), `total_sequence_length` int32 [1]; `logit_rows` [logit_rows];
  * `past.{layer}.key|value` [rows, kvHeads, capacity, headDim]; adapters' as in serving-adapters. Outputs: `logits`
  * [logit_rows, vocab] and `present.{layer}.key|value`, to be bound to the same memory as the past.
@@ -61,6 +61,8 @@ class ServingLowering implements Lowering {
   readonly #options: ServingOptions;
   readonly #inputs: Record<"ids" | "shape" | "lengths" | "total" | "rows", Value>;
   readonly #rotary: readonly (readonly [Value, Value])[];
+  #positions: Value | null = null;
+  #growth: Value | null = null;
 
   constructor(builder: GraphBuilder, options: ServingOptions) {
     this.op = new Ops(builder);
@@ -84,8 +86,7 @@ class ServingLowering implements Lowering {
     let x = buildEmbedding(this.op, this.#options.weights, `${path}.weight`, this.#inputs.ids);
     if (scale !== 1) x = this.op.scale(x, Math.fround(scale));
     if (positions) {
-      const rows = this.op.builder.input("positions", "int32", ["tokens"]);
-      x = this.op.add(x, this.op.gather(this.#weight(`${positions.path}.weight`), rows));
+      x = this.op.add(x, this.op.gather(this.#weight(`${positions.path}.weight`), this.#tokenPositions()));
     }
     return x;
   }
@@ -173,7 +174,7 @@ class ServingLowering implements Lowering {
     const [out, key, value] = builder.node(
       "GroupQueryAttention",
       [
-        split(this.#scaled(attention, q)),
+        split(this.#scaled(attention, this.#grown(attention, q))),
         split(k),
         split(v),
         past("key"),
@@ -191,23 +192,37 @@ class ServingLowering implements Lowering {
     return this.op.reshape(out, ["tokens", width], flat);
   }
 
+  /** The position of each token, [tokens]. */
+  #tokenPositions(): Value {
+    this.#positions ??= this.op.builder.input("positions", "int32", ["tokens"]);
+    return this.#positions;
+  }
+
+  /** q of each token times what its position asks for. */
+  #grown({ queryGrowth }: Attention, q: Value): Value {
+    if (!queryGrowth) return q;
+    const { capacity } = this.#options;
+    this.#growth ??= this.op.unsqueeze(
+      this.op.gather(
+        this.#inline("attention.growth", [capacity], growthTable(queryGrowth, capacity)),
+        this.#tokenPositions(),
+      ),
+      1,
+    );
+    return this.op.mul(q, this.#growth);
+  }
+
   /**
    * q times the attention's scale, unless the rotation does it. The kernel takes its fast product for a single row only with a
    * scale of 1: with another one it packs all keys of the slot anew for every head.
    */
   #scaled({ scale, rope }: Attention, q: Value): Value {
-    if (scale === 1 || (rope !== null && this.#rotationScales(rope))) return q;
+    if (scale === 1 || (rope !== null && holdsScale(this.#options.config, rope))) return q;
     const { headCount, headDim } = this.#options.config;
     const width = q.shape[1] as number; // of q alone, or of q, k and v side by side
     const name = `attention.scale.${width}`;
     const factors = Float32Array.from({ length: width }, (_, i) => (i < headCount * headDim ? scale : 1));
     return this.op.mul(q, this.#inline(name, [width], factors));
-  }
-
-  /** Where whole heads are rotated, the tables hold the root of the scale: the product of a query and a key has all of it. */
-  #rotationScales(rope: number): boolean {
-    const { ropes, headDim } = this.#options.config;
-    return at(ropes, rope).rotaryDim === headDim;
   }
 
   #inline(name: string, shape: readonly number[], data: Float32Array): Value {
@@ -265,17 +280,18 @@ class ServingLowering implements Lowering {
     return offset === 0 ? weight : this.op.add(weight, this.op.like(weight, offset));
   }
 
-  /** cos and sin [capacity, rotaryDim / 2] of each rope. Layers that share a rope share a scale. */
+  /** cos and sin [capacity, rotaryDim / 2] of each rope: inputs where they depend on the length of the text. */
   #rotaryTables(): (readonly [Value, Value])[] {
     const { config, capacity } = this.#options;
     return config.ropes.map((rope, i) => {
-      const scales = config.layers.flatMap(({ attention: { body } }) => (body.rope === i ? [body.scale] : []));
-      assert(new Set(scales).size <= 1, `layers of rope ${i} share a scale`);
-      const factor = this.#rotationScales(i) ? Math.sqrt(scales[0] ?? 1) : 1;
-      const { cos, sin } = rotaryTables(rope, capacity, factor);
+      const names = rotaryNames(i);
       const shape = [capacity, rope.rotaryDim / 2];
-      const name = i === 0 ? "rotary" : `rotary.${i}`;
-      return [this.#inline(`${name}.cos`, shape, cos), this.#inline(`${name}.sin`, shape, sin)] as const;
+      if (dependsOnLength(rope)) {
+        const { builder } = this.op;
+        return [builder.input(names.cos, "float32", shape), builder.input(names.sin, "float32", shape)] as const;
+      }
+      const { cos, sin } = steppedTables(rope, capacity, rotationFactor(config, i));
+      return [this.#inline(names.cos, shape, cos), this.#inline(names.sin, shape, sin)] as const;
     });
   }
 }

@@ -11,8 +11,9 @@ import type { Dim, Value } from "../../graph/types.js";
 import type { Activation, Attention, Embedding, Head, HeadNorm, Linear, Norm } from "../blueprint.js";
 import { buildDecoder, type Lowering } from "../decoder.js";
 import { normalizeHeads, unpackHeads } from "../heads.js";
-import { rotaryTables } from "../rope.js";
+import { dependsOnLength, growthTable, rotaryTables } from "../rope.js";
 import { buildEmbedding } from "../serving/linear.js";
+import { rotaryNames } from "../serving/rotary.js";
 import type { DecoderConfig } from "../types.js";
 import { plainWeight } from "../weights.js";
 import { TrainingAttention } from "./attention.js";
@@ -61,6 +62,7 @@ class TrainingLowering implements Lowering {
   readonly #inputs: Record<"ids" | "positions" | "segments" | "rows" | "labels" | "chunks", Value>;
   readonly #linears: TrainingLinears;
   readonly #attention: TrainingAttention;
+  #growth: Value | null = null;
   readonly #scattered = new Map<string, Value>();
 
   constructor(builder: GraphBuilder, options: TrainingOptions) {
@@ -160,11 +162,25 @@ class TrainingLowering implements Lowering {
   }
 
   attend(_layer: number, attention: Attention, q: Value, k: Value | null, v: Value | null): Value {
-    if (k && v) return this.#attention.apply(attention, q, k, v);
+    if (k && v) return this.#attention.apply(attention, this.#grown(attention, q), k, v);
     const { headCount, kvHeadCount, headDim } = this.#config;
     const sizes = [headCount, kvHeadCount, kvHeadCount].map((heads) => heads * headDim);
     const [query, key, value] = this.op.split(q, sizes, 1) as [Value, Value, Value];
     return this.#attention.apply(attention, query, key, value);
+  }
+
+  /** q of each token times what its position asks for. */
+  #grown({ queryGrowth }: Attention, q: Value): Value {
+    if (!queryGrowth) return q;
+    const { maxLength } = this.#options;
+    this.#growth ??= this.op.unsqueeze(
+      this.op.gather(
+        this.#inline("attention.growth", [maxLength], growthTable(queryGrowth, maxLength)),
+        this.#flat(this.#inputs.positions),
+      ),
+      1,
+    );
+    return this.op.mul(q, this.#growth);
   }
 
   gate(activation: Activation, gate: Value, up: Value): Value {
@@ -233,20 +249,23 @@ class TrainingLowering implements Lowering {
     return this.parameters.trained(name) ?? plainWeight(this.op.builder, this.#options.weights, name);
   }
 
-  /** cos and sin [maxLength, rotaryDim / 2] of each rope. */
+  /** cos and sin [maxLength, rotaryDim / 2] of each rope: inputs where they depend on the length of the longest row. */
   #rotaryTables(): (readonly [Value, Value])[] {
     const { maxLength } = this.#options;
     return this.#config.ropes.map((rope, i) => {
-      const { cos, sin } = rotaryTables(rope, maxLength);
+      const names = rotaryNames(i);
       const shape = [maxLength, rope.rotaryDim / 2];
-      const table = (kind: string, data: Float32Array): Value => {
-        const name = i === 0 ? `rotary.${kind}` : `rotary.${i}.${kind}`;
-        return this.op.builder.initializer(name, "float32", shape, {
-          kind: "inline",
-          bytes: new Uint8Array(data.buffer),
-        });
-      };
-      return [table("cos", cos), table("sin", sin)] as const;
+      const { builder } = this.op;
+      if (dependsOnLength(rope)) {
+        return [builder.input(names.cos, "float32", shape), builder.input(names.sin, "float32", shape)] as const;
+      }
+      const { cos, sin } = rotaryTables(rope, maxLength, maxLength);
+      return [this.#inline(names.cos, shape, cos), this.#inline(names.sin, shape, sin)] as const;
     });
+  }
+
+  #inline(name: string, shape: readonly number[], data: Float32Array): Value {
+    const bytes = new Uint8Array(data.buffer);
+    return this.op.builder.initializer(name, "float32", shape, { kind: "inline", bytes });
   }
 }
