@@ -11,7 +11,7 @@ import type { EncodeBudget } from "./encode-budget.js";
 import { asFault, Generation, type GenerationEnd } from "./generation.js";
 import { type GatewayObserver, type RequestSummary, type Route, summaryOf } from "./observer.js";
 import type { RequestBounds } from "./options.js";
-import { type Plan, planOf, requireRoom } from "./plan.js";
+import { planSequences, requireRoom, type SequencePlan } from "./plan.js";
 import { charactersOf, encodePrompts, type PromptContext, renderPrompts } from "./prompts.js";
 import type { GenerationRequest } from "./requests.js";
 import type { SamplingDefaults } from "./sampling.js";
@@ -55,8 +55,8 @@ export class Completer {
       const request = read();
       const target = this.#deps.catalog.resolve(request.model);
       call.hold(target);
-      const plan = await this.#plan(request, target, deadline, connection);
-      return await this.#run(call, request, plan, target, deadline);
+      const sequences = await this.#plan(request, target, deadline, connection);
+      return await this.#run(call, request, sequences, target, deadline);
     } catch (error) {
       deadline.release();
       const fault = asFault(error);
@@ -65,7 +65,7 @@ export class Completer {
     }
   }
 
-  async #plan(request: GenerationRequest, target: Target, deadline: Deadline, connection: object): Promise<Plan> {
+  async #plan(request: GenerationRequest, target: Target, deadline: Deadline, connection: object) {
     const { tokenizer, bounds, defaults, stopIds, prompts, encoding, catalog } = this.#deps;
     const rendered = renderPrompts(request, prompts);
     const release = encoding.reserve(connection, charactersOf(rendered), (fault) => deadline.end(fault));
@@ -76,7 +76,7 @@ export class Completer {
         connection,
         accept: (tokens) => requireRoom(request, tokens, bounds.maxContext),
       });
-      return planOf(request, encoded, {
+      return planSequences(request, encoded, {
         tokenizer,
         maxContext: bounds.maxContext,
         maxLogprobEntries: bounds.maxLogprobEntries,
@@ -93,12 +93,12 @@ export class Completer {
   async #run<Request extends GenerationRequest>(
     call: Call,
     request: Request,
-    plan: Plan,
+    sequences: readonly SequencePlan[],
     target: Target,
     deadline: Deadline,
   ): Promise<Answer<Request>> {
     const { logger } = this.#deps;
-    const generation = new Generation(plan, this.#deps);
+    const generation = new Generation(request, sequences, this.#deps);
     deadline.onEnd((fault) => generation.end(fault));
     const ended = generation.ended.then((end) => {
       deadline.release();

@@ -8,8 +8,9 @@ import type { Tokenizer } from "../text/types.js";
 import { type Assembled, Assembler, nothing } from "./assembler.js";
 import type { GatewayObserver } from "./observer.js";
 import type { ChoicePart, Usage } from "./parts.js";
-import type { Plan, SequencePlan } from "./plan.js";
+import { echoesPrompt, type SequencePlan } from "./plan.js";
 import { promptPieces } from "./prompt-pieces.js";
+import type { GenerationRequest } from "./requests.js";
 
 export interface GenerationDeps {
   readonly engine: Engine;
@@ -29,7 +30,7 @@ type Finish = Extract<EngineEvent, { type: "finish" }>;
 /** Parts that a reader has not taken yet are bounded by the tokens asked for. `pause` stops the engine's work. */
 export class Generation {
   readonly #deps: GenerationDeps;
-  readonly #plan: Plan;
+  readonly #request: GenerationRequest;
   readonly #parts = new AsyncQueue<ChoicePart>();
   readonly #handles: SequenceHandle[] = [];
   readonly #admission = deferred<number>();
@@ -47,12 +48,12 @@ export class Generation {
   }
 
   /** Submits every sequence. What the engine throws (`queue_full`, `draining`, ...) ends all of them and rejects `admitted`. */
-  constructor(plan: Plan, deps: GenerationDeps) {
-    this.#plan = plan;
+  constructor(request: GenerationRequest, sequences: readonly SequencePlan[], deps: GenerationDeps) {
+    this.#request = request;
     this.#deps = deps;
     this.#admission.promise.catch(() => {});
     try {
-      for (const sequence of plan.sequences) this.#submit(sequence);
+      for (const sequence of sequences) this.#submit(sequence);
     } catch (error) {
       this.end(asFault(error));
       if (this.#running === 0) this.#conclude();
@@ -93,7 +94,7 @@ export class Generation {
   }
 
   #submit(sequence: SequencePlan): void {
-    const reader = new SequenceReader(sequence, this.#plan, this.#deps.tokenizer);
+    const reader = new SequenceReader(sequence, this.#request, this.#deps.tokenizer);
     const handle = this.#deps.engine.submit(sequence.request, (event) => this.#take(sequence, reader, handle, event));
     this.#handles.push(handle);
     this.#running++;
@@ -160,17 +161,19 @@ export class Generation {
 
 /** One sequence's events into parts of its choice. */
 class SequenceReader {
-  readonly #plan: Plan;
+  readonly #request: GenerationRequest;
   readonly #sequence: SequencePlan;
+  readonly #stopIds: ReadonlySet<number>;
   readonly #tokenizer: Tokenizer | null;
   #assembler: Assembler;
   #hasBegun = false;
   #generated = 0;
   lastTokenAt: number | null = null;
 
-  constructor(sequence: SequencePlan, plan: Plan, tokenizer: Tokenizer | null) {
+  constructor(sequence: SequencePlan, request: GenerationRequest, tokenizer: Tokenizer | null) {
     this.#sequence = sequence;
-    this.#plan = plan;
+    this.#request = request;
+    this.#stopIds = new Set(sequence.request.stopIds);
     this.#tokenizer = tokenizer;
     this.#assembler = this.#assemblerAt(0);
   }
@@ -180,12 +183,14 @@ class SequenceReader {
   }
 
   *read(event: EngineEvent): Iterable<ChoicePart> {
-    const { echo, echoLogprobs, promptLogprobs, opensAtOnce } = this.#plan;
+    const { kind, promptLogprobs } = this.#request;
+    const echoes = echoesPrompt(this.#request);
+    const echoLogprobs = echoes ? this.#request.logprobs : null;
     switch (event.type) {
       case "admitted":
         // A chat's first part gives the role; a completion has nothing to say yet unless it echoes.
-        if (echo && echoLogprobs === null) yield this.#echo([]);
-        else if (opensAtOnce) yield this.#part(nothing);
+        if (echoes && echoLogprobs === null) yield this.#echo([]);
+        else if (kind === "chat") yield this.#part(nothing);
         return;
       case "prompt": {
         const part = echoLogprobs === null ? null : this.#echo(withTop(event.logprobs, echoLogprobs));
@@ -206,9 +211,8 @@ class SequenceReader {
 
   /** A stop token has a text only where the request wants to see it. */
   #push(id: number, logprob: TokenLogprob | null): Assembled {
-    const { stopIds, includesStop } = this.#plan;
-    if (!stopIds.has(id)) this.#generated++;
-    else if (!includesStop) return nothing;
+    if (!this.#stopIds.has(id)) this.#generated++;
+    else if (!this.#request.includesStop) return nothing;
     return this.#assembler.push(id, logprob);
   }
 
@@ -224,7 +228,7 @@ class SequenceReader {
 
   /** The prompt as an echo begins with it; without log-probabilities, its text alone. */
   #echo(logprobs: readonly (TokenLogprob | null)[]): ChoicePart {
-    const prompt = promptPieces(this.#tokenizer, this.#sequence.prompt, logprobs, this.#plan.keepsSpecialTokens);
+    const prompt = promptPieces(this.#tokenizer, this.#sequence.prompt, logprobs, this.#request.keepsSpecialTokens);
     this.#assembler = this.#assemblerAt(characterCount(prompt.text));
     const tokens = logprobs.length > 0 ? prompt.tokens : [];
     return { ...this.#part({ text: prompt.text, tokens }), echoedTokens: tokens.length };
@@ -239,7 +243,7 @@ class SequenceReader {
       isFirst,
       text,
       tokens,
-      promptIds: isFirst && this.#plan.returnTokenIds ? prompt.ids : null,
+      promptIds: isFirst && this.#request.returnTokenIds ? prompt.ids : null,
       echoedTokens: 0,
       promptLogprobs: null,
       usage: { promptTokens: prompt.ids.length, completionTokens: this.#generated, cachedTokens: 0 },
@@ -248,12 +252,11 @@ class SequenceReader {
   }
 
   #assemblerAt(offset: number): Assembler {
-    const { stops, includesStop, minTokens, keepsSpecialTokens, continuesPrompt } = this.#plan;
+    const request = this.#request;
+    // A completion's text continues the prompt's, and so does a chat's whose last message is continued.
+    const continuesPrompt = request.kind === "completions" || request.template.continueFinalMessage === true;
     return new Assembler(this.#tokenizer, {
-      stops,
-      includesStop,
-      minTokens,
-      keepsSpecialTokens,
+      ...request,
       before: continuesPrompt ? this.#sequence.prompt.ids : [],
       offset,
     });

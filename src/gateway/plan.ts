@@ -1,4 +1,4 @@
-/** What is to be generated, all decided: the engine's requests of one answer and how each becomes text. Submits nothing. */
+/** The sequences of one answer, with everything that the engine needs to be told. Submits nothing. */
 import { LorikeetError } from "../base/errors.js";
 import type { EngineRequest } from "../engine/types.js";
 import type { Tokenizer } from "../text/types.js";
@@ -18,24 +18,6 @@ export interface SequencePlan {
   readonly prompt: EncodedPrompt;
 }
 
-export interface Plan {
-  readonly sequences: readonly SequencePlan[];
-  readonly stops: readonly string[];
-  readonly stopIds: ReadonlySet<number>;
-  readonly includesStop: boolean;
-  readonly minTokens: number;
-  readonly keepsSpecialTokens: boolean;
-  readonly echo: boolean;
-  /** Alternatives of the echoed prompt's tokens; null: no log-probabilities of it. */
-  readonly echoLogprobs: number | null;
-  readonly promptLogprobs: number | null;
-  readonly returnTokenIds: boolean;
-  /** The text continues the prompt's: a completion's does, and a chat's whose last message is continued. */
-  readonly continuesPrompt: boolean;
-  /** The first part comes at admission: a chat's gives the role. */
-  readonly opensAtOnce: boolean;
-}
-
 export interface PlanContext {
   readonly tokenizer: Tokenizer | null;
   readonly maxContext: number;
@@ -50,8 +32,11 @@ export interface PlanContext {
 }
 
 /** Throws LorikeetError `context_length_exceeded` (both numbers), `invalid_value` or `tokenizer_missing`. */
-export function planOf(request: GenerationRequest, prompts: readonly EncodedPrompt[], context: PlanContext): Plan {
-  const echo = request.kind === "completions" && request.echo;
+export function planSequences(
+  request: GenerationRequest,
+  prompts: readonly EncodedPrompt[],
+  context: PlanContext,
+): readonly SequencePlan[] {
   const endIds = [...new Set([...context.stopIds, ...request.stopTokenIds])];
   const stopIds = request.ignoreEos ? request.stopTokenIds : endIds;
   checkAllowed(request, endIds);
@@ -65,7 +50,7 @@ export function planOf(request: GenerationRequest, prompts: readonly EncodedProm
   const sequences = prompts.flatMap((prompt, promptIndex) => {
     const maxTokens = maxTokensOf(request, prompt.ids.length, context);
     checkMinTokens(request, maxTokens);
-    const promptLogprobs = promptLogprobsOf(request, echo, maxTokens);
+    const promptLogprobs = promptLogprobsOf(request, maxTokens);
     return Array.from({ length: request.choices }, (_, choice): SequencePlan => {
       const engineRequest: EngineRequest = {
         promptIds: prompt.ids,
@@ -85,25 +70,18 @@ export function planOf(request: GenerationRequest, prompts: readonly EncodedProm
     });
   });
   const mayShortenTo = request.maxTokens === null ? Math.max(1, request.minTokens) : null;
-  return {
-    sequences: boundLogprobs(sequences, { limit: context.maxLogprobEntries, mayShortenTo }),
-    stops: request.stops,
-    stopIds: new Set(stopIds),
-    includesStop: request.includesStop,
-    minTokens: request.minTokens,
-    keepsSpecialTokens: request.keepsSpecialTokens,
-    echo,
-    echoLogprobs: echo ? request.logprobs : null,
-    promptLogprobs: request.promptLogprobs,
-    returnTokenIds: request.returnTokenIds,
-    continuesPrompt: request.kind === "completions" || request.template.continueFinalMessage === true,
-    opensAtOnce: request.kind === "chat",
-  };
+  return boundLogprobs(sequences, { limit: context.maxLogprobEntries, mayShortenTo });
+}
+
+/** Whether the answer begins with its prompt. */
+export function echoesPrompt(request: GenerationRequest): boolean {
+  return request.kind === "completions" && request.echo;
 }
 
 /** Alternatives of each prompt token that the engine computes; null: the prompt is not scored. */
-function promptLogprobsOf({ logprobs, promptLogprobs }: GenerationRequest, echo: boolean, maxTokens: number) {
-  const echoed = echo && (logprobs !== null || maxTokens === 0) ? (logprobs ?? 0) : null;
+function promptLogprobsOf(request: GenerationRequest, maxTokens: number): number | null {
+  const { logprobs, promptLogprobs } = request;
+  const echoed = echoesPrompt(request) && (logprobs !== null || maxTokens === 0) ? (logprobs ?? 0) : null;
   if (promptLogprobs === null) return echoed;
   return Math.max(promptLogprobs, echoed ?? 0);
 }
