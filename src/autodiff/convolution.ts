@@ -1,4 +1,5 @@
 /** Gradients of convolutions and pools. Spatial sizes must be known; batches may be named. */
+import { at } from "../base/list.js";
 import type { Ops } from "../graph/ops.js";
 import { dimProduct } from "../graph/shape.js";
 import type { Dim, Value } from "../graph/types.js";
@@ -32,11 +33,11 @@ function spatial(call: Call, x: Value): number[] {
 }
 
 /** What a transposed convolution must add behind so that its result has `size`. */
-function outputPadding(size: readonly number[], small: readonly number[], at: Geometry): number[] {
+function outputPadding(size: readonly number[], small: readonly number[], window: Geometry): number[] {
   return size.map((full, i) => {
-    const [stride, dilation, kernel] = [at.strides[i] ?? 1, at.dilations[i] ?? 1, at.kernel[i] ?? 1];
-    const pads = (at.pads[i] ?? 0) + (at.pads[i + size.length] ?? 0);
-    return full - (((small[i] ?? 1) - 1) * stride + (kernel - 1) * dilation + 1 - pads);
+    const [stride, dilation, kernel] = [at(window.strides, i), at(window.dilations, i), at(window.kernel, i)];
+    const pads = at(window.pads, i) + at(window.pads, i + size.length);
+    return full - ((at(small, i) - 1) * stride + (kernel - 1) * dilation + 1 - pads);
   });
 }
 
@@ -46,11 +47,11 @@ const shared = ({ strides, dilations, pads, group }: Geometry) => ({ strides, di
 const Conv: VjpRule = (call) => {
   const { op, g, x } = call;
   const w = call.input(1);
-  const at = geometry(call, spatial(call, w));
-  const extra = outputPadding(spatial(call, x), spatial(call, g), at);
+  const window = geometry(call, spatial(call, w));
+  const extra = outputPadding(spatial(call, x), spatial(call, g), window);
   return [
-    () => op.one("ConvTranspose", [g, w], g.type, x.shape, { ...shared(at), output_padding: extra }),
-    () => kernelGradient(call, x, g, w, at),
+    () => op.one("ConvTranspose", [g, w], g.type, x.shape, { ...shared(window), output_padding: extra }),
+    () => kernelGradient(call, x, g, w, window),
     () => channelSum(op, g),
   ];
 };
@@ -60,10 +61,10 @@ const ConvTranspose: VjpRule = (call) => {
   const { op, g, x } = call;
   const w = call.input(1);
   if (call.ints("output_shape")) call.refuse("output_shape hides its pads");
-  const at = geometry(call, spatial(call, w));
+  const window = geometry(call, spatial(call, w));
   return [
-    () => op.one("Conv", [g, w], g.type, x.shape, shared(at)),
-    () => kernelGradient(call, g, x, w, at),
+    () => op.one("Conv", [g, w], g.type, x.shape, shared(window)),
+    () => kernelGradient(call, g, x, w, window),
     () => channelSum(op, g),
   ];
 };
@@ -77,18 +78,18 @@ function channelSum(op: Ops, g: Value): Value {
  * dw[m, c, k] = Σ over n, o of wide[n, c, o stride + k dilation - pad] narrow[n, m, o]: a convolution whose batch are the
  * channels, whose channels the batch, and whose strides and dilations change places. Groups lie side by side as groups.
  */
-function kernelGradient(call: Call, wide: Value, narrow: Value, w: Value, at: Geometry): Value {
+function kernelGradient(call: Call, wide: Value, narrow: Value, w: Value, window: Geometry): Value {
   const { op } = call;
   const [batch = 1, channels] = wide.shape;
   const [, outputs] = narrow.shape;
   if (typeof channels !== "number" || typeof outputs !== "number") call.refuse("its channels are not known");
-  const inGroup = channels / at.group;
+  const inGroup = channels / window.group;
   const sizes = spatial(call, wide);
   const small = spatial(call, narrow);
   const axes = sizes.map((_, i) => i);
-  const joined = dimProduct([at.group, batch]);
+  const joined = dimProduct([window.group, batch]);
   const grouped = (value: Value, count: number, rest: readonly number[]): Value =>
-    reshape(op, value, [batch, at.group, count, ...rest]);
+    reshape(op, value, [batch, window.group, count, ...rest]);
   // [batch, group, channels, ...] to [channels, group * batch, ...]
   const images = reshape(op, op.transpose(grouped(wide, inGroup, sizes), [2, 1, 0, ...axes.map((axis) => axis + 3)]), [
     inGroup,
@@ -98,18 +99,18 @@ function kernelGradient(call: Call, wide: Value, narrow: Value, w: Value, at: Ge
   // [batch, group * outputs, ...] to [group * outputs, batch, ...]
   const kernels = op.transpose(narrow, [1, 0, ...axes.map((axis) => axis + 2)]);
   const reach = sizes.map((size, i) => {
-    const pads = (at.pads[i] ?? 0) + (at.pads[i + sizes.length] ?? 0);
-    const covered = ((small[i] ?? 1) - 1) * (at.strides[i] ?? 1) + 1;
-    return Math.floor((size + pads - covered) / (at.dilations[i] ?? 1)) + 1;
+    const pads = at(window.pads, i) + at(window.pads, i + sizes.length);
+    const covered = (at(small, i) - 1) * at(window.strides, i) + 1;
+    return Math.floor((size + pads - covered) / at(window.dilations, i)) + 1;
   });
   const product = op.one("Conv", [images, kernels], wide.type, [inGroup, outputs, ...reach], {
-    strides: at.dilations,
-    dilations: at.strides,
-    pads: at.pads,
-    group: at.group,
+    strides: window.dilations,
+    dilations: window.strides,
+    pads: window.pads,
+    group: window.group,
   });
   // A stride that does not divide evenly reaches past the kernel.
-  const cropped = at.kernel.reduce(
+  const cropped = window.kernel.reduce(
     (value, size, i) => (reach[i] === size ? value : op.slice(value, i + 2, 0, size)),
     product,
   );
@@ -148,25 +149,25 @@ const AveragePool: VjpRule = (call) => [
   () => {
     const { op, g, x } = call;
     const kernel = call.ints("kernel_shape") ?? call.refuse("it has no kernel_shape");
-    const at = geometry(call, kernel);
+    const window = geometry(call, kernel);
     const channels = x.shape[1];
     if (typeof channels !== "number") return call.refuse("its channels are not known");
     const ones = filled(op, x, [channels, 1, ...kernel]);
-    const share = op.div(g, windowCounts(call, at, spatial(call, x), spatial(call, g)));
-    const extra = outputPadding(spatial(call, x), spatial(call, g), at);
-    const attributes = { ...shared(at), group: channels, output_padding: extra };
+    const share = op.div(g, windowCounts(call, window, spatial(call, x), spatial(call, g)));
+    const extra = outputPadding(spatial(call, x), spatial(call, g), window);
+    const attributes = { ...shared(window), group: channels, output_padding: extra };
     return op.one("ConvTranspose", [share, ones], g.type, x.shape, attributes);
   },
 ];
 
 /** How many elements each place of the output is a mean of: [1, 1, ...places]. */
-function windowCounts(call: Call, at: Geometry, sizes: readonly number[], places: readonly number[]): Value {
+function windowCounts(call: Call, window: Geometry, sizes: readonly number[], places: readonly number[]): Value {
   const withPads = call.int("count_include_pad", 0) !== 0;
   const counts = places.map((count, i) =>
     Array.from({ length: count }, (_, place) => {
-      const first = place * (at.strides[i] ?? 1) - (at.pads[i] ?? 0);
-      const reached = Array.from({ length: at.kernel[i] ?? 1 }, (_, k) => first + k * (at.dilations[i] ?? 1));
-      return withPads ? reached.length : reached.filter((x) => x >= 0 && x < (sizes[i] ?? 1)).length;
+      const first = place * at(window.strides, i) - at(window.pads, i);
+      const reached = Array.from({ length: at(window.kernel, i) }, (_, k) => first + k * at(window.dilations, i));
+      return withPads ? reached.length : reached.filter((x) => x >= 0 && x < at(sizes, i)).length;
     }),
   );
   const product = counts.reduce<number[]>((all, axis) => all.flatMap((a) => axis.map((b) => a * b)), [1]);

@@ -1,4 +1,5 @@
 /** Gradients of operators that only move elements: each is undone by the operator that moves them back. */
+import { at } from "../base/list.js";
 import type { Ops } from "../graph/ops.js";
 import { normalizeAxis } from "../graph/shape.js";
 import type { Value } from "../graph/types.js";
@@ -33,7 +34,7 @@ const Concat: VjpRule = (call) => {
             inputs.map((part) => sizeOf(call, part, axis)),
             0,
           );
-    const outputs = inputs.map(({ shape }) => ({ type: g.type, shape: y.shape.with(axis, shape[axis] ?? 1) }));
+    const outputs = inputs.map(({ shape }) => ({ type: g.type, shape: y.shape.with(axis, at(shape, axis)) }));
     return op.builder.node("Split", [g, sizes], outputs, { axis });
   };
   return node.inputs.map((_, i) => () => {
@@ -63,7 +64,7 @@ const Slice: VjpRule = (call) => [
     if ((call.constant(4) ?? []).some((step) => step !== 1)) call.refuse("it has steps");
     return axes.reduceRight((gradient, given, i) => {
       const axis = given < 0 ? given + x.shape.length : given;
-      return padded(call, gradient, axis, starts[i] ?? 0, ends[i] ?? 0, y);
+      return padded(call, gradient, axis, at(starts, i), at(ends, i), y);
     }, call.g);
   },
 ];
@@ -103,7 +104,7 @@ const Pad: VjpRule = (call) => [
     if (pads.some((size) => size < 0)) call.refuse("it crops");
     return axes.reduce((gradient, given, i) => {
       const axis = given < 0 ? given + x.shape.length : given;
-      const [before, behind] = [pads[i] ?? 0, pads[i + axes.length] ?? 0];
+      const [before, behind] = [at(pads, i), at(pads, i + axes.length)];
       if (before === 0 && behind === 0) return gradient;
       return cut(op, gradient, axis, before, behind, x);
     }, g);
@@ -113,7 +114,7 @@ const Pad: VjpRule = (call) => [
 function cut(op: Ops, g: Value, axis: number, before: number, behind: number, x: Value): Value {
   const list = (value: number): Value => op.builder.constant("int64", [1], [value]);
   const end = behind === 0 ? 2 ** 31 - 1 : -behind;
-  return op.one("Slice", [g, list(before), list(end), list(axis)], g.type, g.shape.with(axis, x.shape[axis] ?? 1));
+  return op.one("Slice", [g, list(before), list(end), list(axis)], g.type, g.shape.with(axis, at(x.shape, axis)));
 }
 
 function sizeOf(call: Call, x: Value, axis: number): Value {

@@ -1,4 +1,5 @@
 /** Gradients of matrix products. */
+import { last } from "../base/list.js";
 import type { Ops } from "../graph/ops.js";
 import { dimProduct } from "../graph/shape.js";
 import type { Value } from "../graph/types.js";
@@ -48,15 +49,15 @@ function flatProduct(op: Ops, a: Value, g: Value, b: Value): Value {
 }
 
 function rows(op: Ops, x: Value): Value {
-  const last = x.shape.at(-1) ?? 1;
+  const end = last(x.shape);
   const count = dimProduct(x.shape.slice(0, -1));
-  const width = typeof last === "number" ? last : 0;
+  const width = typeof end === "number" ? end : 0;
   if (width > 0) return op.reshape(x, [count, width], op.builder.constant("int64", [2], [-1, width]));
   const target = op.concat(
     [op.builder.constant("int64", [1], [-1]), op.slice(op.shapeOf(x), 0, x.shape.length - 1, x.shape.length)],
     0,
   );
-  return op.reshape(x, [count, last], target);
+  return op.reshape(x, [count, end], target);
 }
 
 /**

@@ -1,4 +1,5 @@
 /** Sizes that only a run knows, as tensors: read from the graph's inputs, so that no activation is kept alive for its shape. */
+import { at } from "../base/list.js";
 import type { Ops } from "../graph/ops.js";
 import { broadcastShapes, sameShape } from "../graph/shape.js";
 import type { Shape, Value } from "../graph/types.js";
@@ -48,7 +49,7 @@ export class Sizes {
 
   /** Number of elements along `axes` of x, as a scalar of x's type. */
   count(x: Value, axes: readonly number[]): Value {
-    const dims = axes.map((axis) => x.shape[axis] ?? 1);
+    const dims = axes.map((axis) => at(x.shape, axis));
     if (dims.every((dim) => typeof dim === "number")) {
       return this.#op.like(
         x,

@@ -10,6 +10,7 @@
  * Above rank 128 the same holds of the sum over the rank. Where bits matter such adapters run `inBlocks`: products over 128 ranks
  * each, added in order.
  */
+import { at, last } from "../../base/list.js";
 import type { Ops } from "../../graph/ops.js";
 import type { Value } from "../../graph/types.js";
 import type { TargetModule } from "../blueprint.js";
@@ -101,14 +102,14 @@ export class AdapterInputs {
       return parts.map((part, i) => {
         const base = bases[i] as Value;
         const sum = this.#forAll(part, x, base);
-        return biases ? this.#gained(part, { sum, base, bias: biases[i] ?? null }) : sum;
+        return biases ? this.#gained(part, { sum, base, bias: at(biases, i) }) : sum;
       });
     }
     let sums: readonly Value[] = bases;
     for (let rankClass = 0; rankClass < mode; rankClass++) sums = this.#addClass(parts, x, sums, axis, rankClass);
     if (!biases) return [...sums];
     return parts.map((part, i) =>
-      this.#addGain(part, { sum: sums[i] as Value, base: bases[i] as Value, bias: biases[i] ?? null }, axis),
+      this.#addGain(part, { sum: sums[i] as Value, base: bases[i] as Value, bias: at(biases, i) }, axis),
     );
   }
 
@@ -129,7 +130,7 @@ export class AdapterInputs {
   ): Value {
     const op = this.#op;
     const { rows, places } = this.#gainIndices(axis);
-    const shape = [rows.shape[0] ?? 0, outFeatures];
+    const shape = [at(rows.shape, 0), outFeatures];
     const gain = op.builder.input(doraGain(path), "float32", ["gain_places", outFeatures]);
     const own = op.one("GatherND", [base, rows], "float32", shape);
     const gained = op.mul(op.one("GatherND", [gain, places], "float32", shape), bias ? op.sub(own, bias) : own);
@@ -198,7 +199,7 @@ export class AdapterInputs {
     const op = this.#op;
     const { path: key, inFeatures } = parts[0] as TargetModule;
     const [groups = 0] = toGroups.shape;
-    const members = toGroups.shape.at(-1) ?? 0;
+    const members = last(toGroups.shape);
     const at = `${key}.${rankClass}`;
     const [tiles, columns, rank] = [`tiles.${at}`, `columns.${at}`, `rank.${at}`];
     const outer = this.#inBlocks ? [parts.length, `blocks.${at}`] : [parts.length];

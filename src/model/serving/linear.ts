@@ -114,7 +114,7 @@ function blocks(op: Ops, weight: PreparedWeight, part: TargetModule, x: Value, b
     "MatMulNBits",
     [x, data, scalesOf(op, weight), null, null, bias],
     "float32",
-    [x.shape[0] ?? 0, part.outFeatures],
+    [at(x.shape, 0), part.outFeatures],
     {
       K: part.inFeatures,
       N: part.outFeatures,
@@ -199,7 +199,7 @@ export function integer(
     "MatMulIntegerToFloat",
     [x.data, w, unit, scalesOf(op, weight), zeroPoint(op, x.zero), null],
     "float32",
-    [x.data.shape[0] ?? 0, part.outFeatures],
+    [at(x.data.shape, 0), part.outFeatures],
     {},
     contrib,
   );
@@ -210,7 +210,7 @@ export function integer(
 /** Rows of an embedding table; an int8 table is dequantized row by row: (q - 128) * scale of its block. ids [n] to [n, hidden]. */
 export function buildEmbedding(op: Ops, weights: WeightSource, name: string, ids: Value): Value {
   const weight = weightOf(weights, name);
-  const hidden = weight.shape[1] ?? 0;
+  const hidden = at(weight.shape, 1);
   if (weight.form !== "int8") {
     const table = externalInitializer(op.builder, name, weight.data, weight.shape);
     return op.cast(op.gather(table, ids), "float32");
@@ -221,6 +221,6 @@ export function buildEmbedding(op: Ops, weights: WeightSource, name: string, ids
   const scales = externalInitializer(op.builder, `${name}.row_scales`, weight.scales, [vocab, blockCount, 1]);
   const q = op.cast(op.gather(table, ids), "float32"); // [tokens, blocks, block]
   const x = op.mul(op.sub(q, op.like(q, 128)), op.gather(scales, ids));
-  const flat = op.reshape(x, [ids.shape[0] ?? "tokens", blockCount * block]);
+  const flat = op.reshape(x, [at(ids.shape, 0), blockCount * block]);
   return blockCount * block === hidden ? flat : op.slice(flat, 1, 0, hidden);
 }

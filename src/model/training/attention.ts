@@ -64,7 +64,7 @@ export class TrainingAttention {
     const parts = zip(this.#masks.partQueries(op, queries), masks);
     const blocks = parts.map(([part, mask], i) => this.#block(attention, part, keys, mask, i));
     const mixed = blocks.map(({ shares }, i) => op.matMul(shares, this.#masks.seenKeys(op, values, i)));
-    const result = this.#turnedBack(op, this.#masks.joinQueries(op, mixed), q.shape[0] ?? 1);
+    const result = this.#turnedBack(op, this.#masks.joinQueries(op, mixed), at(q.shape, 0));
     this.#notes.custom.push({
       inputs: [queries, keys, values],
       outputs: [result],

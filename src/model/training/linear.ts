@@ -1,6 +1,6 @@
 /** Linear layers of the training graph: frozen, adapted or trained whole. */
 import { assert } from "../../base/errors.js";
-import { only, zip } from "../../base/list.js";
+import { at, only, zip } from "../../base/list.js";
 import type { CustomGradient } from "../../graph/gradient.js";
 import type { Ops } from "../../graph/ops.js";
 import type { Dim, Value } from "../../graph/types.js";
@@ -46,19 +46,23 @@ export class TrainingLinears {
     const group = { parts, whole: joinedPart(this.#options.weights, parts, joined) };
     const bases = this.#products(group, x, !decomposed);
     if (adapted.length === 0) return bases;
-    const dropped =
-      dropout > 0 ? adapted.map((part) => this.#dropped(x, mask ?? this.mask(part, x.shape[0] ?? 1))) : [];
-    const inner =
-      dropout > 0 ? adapted.map((part, i) => this.#narrow(part, dropped[i] ?? x)) : this.#joined(adapted, x);
-    const biases = decomposed ? biasesOf(this.#op, this.#options.weights, parts, joined) : [];
-    return parts.map((part, i) => {
-      const [base, bias] = [bases[i] ?? x, biases[i] ?? null];
-      const at = adapted.indexOf(part);
-      const h = inner[at];
+    const dropped = new Map(
+      dropout > 0
+        ? adapted.map((part) => [part, this.#dropped(x, mask ?? this.mask(part, at(x.shape, 0)))] as const)
+        : [],
+    );
+    const inner = new Map(
+      dropout > 0
+        ? [...dropped].map(([part, kept]) => [part, this.#narrow(part, kept)] as const)
+        : zip(adapted, this.#joined(adapted, x)),
+    );
+    const biases = decomposed ? biasesOf(this.#op, this.#options.weights, parts, joined) : parts.map(() => null);
+    return zip(parts, zip(bases, biases)).map(([part, [base, bias]]) => {
+      const h = inner.get(part);
       if (!h) return bias ? this.#op.add(base, bias) : base;
       if (!decomposed) return this.#widen(part, base, h);
-      const again = dropped[at] ? this.#again(part, group, dropped[at]) : null;
-      return this.#decomposed(part, { base, bias, h, again });
+      const kept = dropped.get(part);
+      return this.#decomposed(part, { base, bias, h, again: kept ? this.#again(part, group, kept) : null });
     });
   }
 
@@ -66,12 +70,17 @@ export class TrainingLinears {
     return (this.#options.mode === "lora" && this.#options.sites.get(path)) || null;
   }
 
+  #adapted(part: TargetModule): TrainedSite {
+    const site = this.site(part);
+    assert(site, `${part.path} is adapted`);
+    return site;
+  }
+
   /** A x of parts that share x, by one product over all their ranks: its gradient is one product too. */
   #joined(parts: readonly TargetModule[], x: Value): Value[] {
     const op = this.#op;
-    const [only, ...others] = parts;
-    if (only && others.length === 0) return [this.#narrow(only, x)];
-    const sizes = parts.map((part) => this.site(part)?.rank ?? 0);
+    if (parts.length === 1) return [this.#narrow(at(parts, 0), x)];
+    const sizes = parts.map((part) => this.#adapted(part).rank);
     const all = op.concat(
       parts.map((part) => this.#a(part)),
       1,
@@ -85,7 +94,7 @@ export class TrainingLinears {
 
   /** base + s B h, with s grown by what dropout left out. */
   #widen(part: TargetModule, base: Value, h: Value): Value {
-    const scale = (this.site(part)?.scale ?? 1) / (1 - (this.#options.dropout ?? 0));
+    const scale = this.#adapted(part).scale / (1 - (this.#options.dropout ?? 0));
     return this.#op.gemm(h, this.#b(part), base, scale === 1 ? {} : { alpha: scale });
   }
 
@@ -117,12 +126,12 @@ export class TrainingLinears {
     return this.#op.div(this.#parameters.input(magnitude, [outFeatures]), length);
   }
 
-  #a({ path, inFeatures }: TargetModule): Value {
-    return this.#parameters.input(siteInputs(path).a, [inFeatures, this.#options.sites.get(path)?.rank ?? 0]);
+  #a(part: TargetModule): Value {
+    return this.#parameters.input(siteInputs(part.path).a, [part.inFeatures, this.#adapted(part).rank]);
   }
 
-  #b({ path, outFeatures }: TargetModule): Value {
-    return this.#parameters.input(siteInputs(path).b, [this.#options.sites.get(path)?.rank ?? 0, outFeatures]);
+  #b(part: TargetModule): Value {
+    return this.#parameters.input(siteInputs(part.path).b, [this.#adapted(part).rank, part.outFeatures]);
   }
 
   /** Which elements of a part's input its adapter keeps: a graph input, bool [rows, in]. */

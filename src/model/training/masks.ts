@@ -1,4 +1,5 @@
 /** Blocks of queries along a row: which keys each one meets, what it may see of them, and how tensors are cut and joined by them. */
+import { at, zip } from "../../base/list.js";
 import type { Ops } from "../../graph/ops.js";
 import { dimProduct } from "../../graph/shape.js";
 import type { Dim, Value } from "../../graph/types.js";
@@ -74,7 +75,7 @@ export class TrainingMasks {
     if (block === this.#count - 1) return x;
     const list = (value: number): Value => op.builder.constant("int64", [1], [value]);
     const shape = x.shape.with(axis, this.#keys(block));
-    return op.one("Slice", [x, list(0), this.#ends[block] ?? null, list(axis)], x.type, shape);
+    return op.one("Slice", [x, list(0), at(this.#ends, block), list(axis)], x.type, shape);
   }
 
   /** The sum of what each block has for the keys that it meets: [rows, heads, length, .]. */
@@ -97,7 +98,7 @@ export class TrainingMasks {
       type: part.type,
       shape: part.shape.with(2, j === 0 ? this.#keys(0) : `block.${j}`),
     }));
-    return op.builder.node("Split", [part, this.#sizes[i] ?? null], outputs, { axis: 2 });
+    return op.builder.node("Split", [part, at(this.#sizes, i)], outputs, { axis: 2 });
   }
 
   /** For each block 0 where a token may look, else `hidden`, [rows, 1, queries.i, keys.i]: its own segment, no later position, inside the window. */
@@ -106,11 +107,11 @@ export class TrainingMasks {
     if (known) return known;
     const op = this.#op;
     const { positions, segments } = this.#inputs;
-    const at = this.partQueries(op, this.#spread(positions), 1).map((part) => op.unsqueeze(part, 2));
-    const own = this.partQueries(op, this.#spread(segments), 1).map((part) => op.unsqueeze(part, 2));
-    const made = at.map((from, i) => {
+    const perQuery = (x: Value): Value[] =>
+      this.partQueries(op, this.#spread(x), 1).map((part) => op.unsqueeze(part, 2));
+    const masks = zip(perQuery(positions), perQuery(segments)).map(([from, own], i) => {
       const there = op.unsqueeze(this.seenKeys(op, positions, i, 1), 1);
-      const same = op.compare("Equal", own[i] ?? from, op.unsqueeze(this.seenKeys(op, segments, i, 1), 1));
+      const same = op.compare("Equal", own, op.unsqueeze(this.seenKeys(op, segments, i, 1), 1));
       let seen = op.binary("And", same, op.compare("GreaterOrEqual", from, there));
       if (window !== null) {
         seen = op.binary("And", seen, op.compare("Less", from, op.add(there, op.like(there, window))));
@@ -118,8 +119,8 @@ export class TrainingMasks {
       const mask = op.where(seen, op.builder.scalar("float32", 0), op.builder.scalar("float32", hidden));
       return op.unsqueeze(mask, 1);
     });
-    this.#masks.set(window, made);
-    return made;
+    this.#masks.set(window, masks);
+    return masks;
   }
 
   /** [rows, length] to [rows, length*group]: every token as often as it has queries for a key head. */
@@ -135,7 +136,7 @@ export class TrainingMasks {
 }
 
 function joined(op: Ops, parts: readonly Value[], size: Dim): Value {
-  const [first] = parts;
-  if (!first || parts.length === 1) return first ?? op.concat(parts, 2);
+  const first = at(parts, 0);
+  if (parts.length === 1) return first;
   return op.one("Concat", parts, first.type, first.shape.with(2, size), { axis: 2 });
 }
