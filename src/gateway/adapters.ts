@@ -7,7 +7,7 @@ import { LorikeetError } from "../base/errors.js";
 import type { Logger } from "../base/log.js";
 import type { Engine } from "../engine/types.js";
 import { wellFormed } from "../text/characters.js";
-import type { ActivityBook } from "./activity.js";
+import type { ActivityBook, AdapterActivity } from "./activity.js";
 import { folderBelow } from "./allowed-folder.js";
 import type { GatewayObserver } from "./observer.js";
 
@@ -19,29 +19,11 @@ export type CachePort = Pick<AdapterCache, "prefetch" | "pin" | "unpin" | "forge
 
 export type Tier = "device" | "host" | "disk";
 
-/** An adapter as the API shows it. Times are seconds since 1970. */
-export interface AdapterCard {
-  readonly name: string;
-  readonly object: "adapter";
-  readonly digest: string;
-  /** Of what it computes: adapters that share it share memory. */
-  readonly weights_digest: string;
-  readonly rank: number;
-  /** Weight-decomposed (DoRA). */
-  readonly dora: boolean;
-  readonly modules: number;
-  readonly bytes: number;
-  readonly active_bytes: number;
-  readonly scales: { readonly min: number; readonly max: number };
-  readonly source: "store" | "folder";
-  readonly created: number;
+/** What is stored of an adapter, where it is now and what it has been doing. */
+export interface AdapterInfo extends AdapterRecord {
   readonly tier: Tier;
   readonly pinned: boolean;
-  readonly in_flight: number;
-  readonly last_used: number | null;
-  readonly counts: { readonly requests: number; readonly prompt_tokens: number; readonly completion_tokens: number };
-  readonly warnings: readonly string[];
-  readonly ignored: readonly string[];
+  readonly activity: AdapterActivity;
 }
 
 /** An adapter on its way in. */
@@ -53,7 +35,7 @@ export interface Upload extends UploadBody {
 
 export interface Stored {
   readonly outcome: "created" | "replaced" | "identical";
-  readonly adapter: AdapterCard;
+  readonly adapter: AdapterInfo;
 }
 
 export interface PackedAdapter {
@@ -81,9 +63,9 @@ export class Adapters {
     this.#deps = deps;
   }
 
-  list(): AdapterCard[] {
+  list(): AdapterInfo[] {
     const active = new Set(this.#deps.engine.stats().activeAdapters);
-    return this.#deps.store.list().map((record) => this.#card(record, active));
+    return this.#deps.store.list().map((record) => this.#info(record, active));
   }
 
   has(name: string): boolean {
@@ -91,8 +73,8 @@ export class Adapters {
   }
 
   /** Throws LorikeetError `adapter_not_found`. */
-  get(name: string): AdapterCard {
-    return this.#card(this.#record(name), new Set(this.#deps.engine.stats().activeAdapters));
+  get(name: string): AdapterInfo {
+    return this.#info(this.#record(name), new Set(this.#deps.engine.stats().activeAdapters));
   }
 
   /** How many adapters live where. */
@@ -152,7 +134,7 @@ export class Adapters {
   }
 
   /** Pins or unpins. Throws LorikeetError `adapter_not_found`, `conflict` or what loading throws. */
-  async pin(name: string, pinned: boolean): Promise<AdapterCard> {
+  async pin(name: string, pinned: boolean): Promise<AdapterInfo> {
     const { store, cache } = this.#deps;
     const record = this.#record(name);
     const release = store.hold(record);
@@ -217,31 +199,13 @@ export class Adapters {
     return this.#deps.cache.state(weightsDigest).resident ? "host" : "disk";
   }
 
-  #card(record: AdapterRecord, active: ReadonlySet<string>): AdapterCard {
-    const activity = this.#deps.activity.of(record.name);
-    const { digest, weightsDigest } = record;
+  /** Texts of the store may quote an adapter's files, and become well formed. */
+  #info(record: AdapterRecord, active: ReadonlySet<string>): AdapterInfo {
     return {
-      name: record.name,
-      object: "adapter",
-      digest,
-      weights_digest: weightsDigest,
-      rank: record.rank,
-      dora: record.dora,
-      modules: record.modules,
-      bytes: record.bytes,
-      active_bytes: record.activeBytes,
-      scales: record.scales,
-      source: record.source,
-      created: Math.floor(record.createdAt / 1000),
-      tier: this.#tier(weightsDigest, active),
-      pinned: this.#deps.cache.state(weightsDigest).pinned,
-      in_flight: activity.waiting + activity.running,
-      last_used: activity.lastUsedAt === null ? null : Math.floor(activity.lastUsedAt / 1000),
-      counts: {
-        requests: activity.requests,
-        prompt_tokens: activity.promptTokens,
-        completion_tokens: activity.completionTokens,
-      },
+      ...record,
+      tier: this.#tier(record.weightsDigest, active),
+      pinned: this.#deps.cache.state(record.weightsDigest).pinned,
+      activity: this.#deps.activity.of(record.name),
       warnings: record.warnings.map(wellFormed),
       ignored: record.ignored.map(wellFormed),
     };

@@ -26,20 +26,20 @@ export interface BaseModel {
   /** The name it is served by, first, and its aliases. */
   readonly names: readonly [string, ...string[]];
   readonly maxContext: number;
-  /** Seconds since 1970. */
+  /** Milliseconds since 1970. */
   readonly createdAt: number;
 }
 
-export interface ModelCard {
-  readonly id: string;
-  readonly object: "model";
-  readonly created: number;
-  readonly owned_by: "lorikeet";
+/** What can be asked for by name. */
+export interface Model {
+  readonly name: string;
+  /** Milliseconds since 1970. */
+  readonly createdAt: number;
   /** What the weights are: the base's name, or the adapter's digest. */
   readonly root: string;
   /** The base, for an adapter. */
   readonly parent: string | null;
-  readonly max_model_len: number;
+  readonly maxContext: number;
 }
 
 export class Catalog {
@@ -70,31 +70,29 @@ export class Catalog {
     if (target.weightsDigest !== null) this.#prefetch(target.weightsDigest);
   }
 
-  list(): ModelCard[] {
+  list(): Model[] {
     return [
-      ...this.#base.names.map((name) => this.#baseCard(name)),
-      ...this.#adapters.list().map((record) => this.#adapterCard(record)),
+      ...this.#base.names.map((name) => this.#baseModel(name)),
+      ...this.#adapters.list().map((record) => this.#adapterModel(record)),
     ];
   }
 
   /** Throws LorikeetError `model_not_found`. */
-  get(model: string): ModelCard {
-    if (this.#base.names.includes(model)) return this.#baseCard(model);
+  get(model: string): Model {
+    if (this.#base.names.includes(model)) return this.#baseModel(model);
     const record = this.#adapters.resolve(model);
     if (!record) throw notFound(model);
-    return this.#adapterCard(record);
+    return this.#adapterModel(record);
   }
 
-  #baseCard(name: string): ModelCard {
-    return this.#card(name, this.#base.createdAt, this.#base.names[0], null);
+  #baseModel(name: string): Model {
+    const { createdAt, maxContext, names } = this.#base;
+    return { name, createdAt, root: names[0], parent: null, maxContext };
   }
 
-  #adapterCard(record: AdapterRecord): ModelCard {
-    return this.#card(record.name, Math.floor(record.createdAt / 1000), record.digest, this.#base.names[0]);
-  }
-
-  #card(id: string, created: number, root: string, parent: string | null): ModelCard {
-    return { id, object: "model", created, owned_by: "lorikeet", root, parent, max_model_len: this.#base.maxContext };
+  #adapterModel({ name, createdAt, digest }: AdapterRecord): Model {
+    const { maxContext, names } = this.#base;
+    return { name, createdAt, root: digest, parent: names[0], maxContext };
   }
 }
 

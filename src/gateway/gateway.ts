@@ -5,7 +5,7 @@ import type { Engine, EngineLimits, EngineStats } from "../engine/types.js";
 import type { Tokenizer } from "../text/types.js";
 import { ActivityBook } from "./activity.js";
 import { Adapters, type CachePort, type StorePort, type Tier } from "./adapters.js";
-import { Catalog, type ModelCard } from "./catalog.js";
+import { Catalog, type Model } from "./catalog.js";
 import { Completer } from "./complete.js";
 import { EncodeBudget } from "./encode-budget.js";
 import { type GatewayObserver, ObserverSet } from "./observer.js";
@@ -59,9 +59,9 @@ export interface Gateway {
    */
   readonly complete: Completer["complete"];
   readonly models: {
-    list(): ModelCard[];
+    list(): Model[];
     /** Throws LorikeetError `model_not_found`. */
-    get(name: string): ModelCard;
+    get(name: string): Model;
   };
   readonly tokenization: Pick<Tokenization, "tokenize" | "detokenize">;
   readonly adapters: Adapters;
@@ -82,7 +82,7 @@ export function createGateway(parts: GatewayParts): Gateway {
   const { maxContext } = engine.limits;
   const activity = new ActivityBook();
   const observer = new ObserverSet();
-  const createdAt = Math.floor(Date.now() / 1000);
+  const createdAt = Date.now();
   const catalog = new Catalog({ names: model.names, maxContext, createdAt }, store, (digest) => cache.prefetch(digest));
   const encoding = new EncodeBudget(options.maxQueuedCharacters);
   const bounds = { ...options, vocabSize: model.vocabSize, maxContext };

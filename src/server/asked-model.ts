@@ -5,7 +5,7 @@ import type { Gateway } from "../gateway/gateway.js";
 export function askedModel(gateway: Gateway, body: unknown): { readonly model?: string } {
   if (typeof body !== "object" || body === null || !("model" in body) || typeof body.model !== "string") return {};
   try {
-    return { model: gateway.models.get(body.model).id };
+    return { model: gateway.models.get(body.model).name };
   } catch {
     return {};
   }

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { LorikeetError } from "../../src/base/errors.js";
+import { adapterObject } from "../../src/gateway/lorikeet/adapters.js";
 import type { RequestSummary } from "../../src/gateway/observer.js";
 import type { AnswerChunk } from "../../src/gateway/openai/serialize.js";
 import { bosId, byteTokenizer, eosId } from "../support/byte-tokenizer.js";
@@ -340,7 +341,7 @@ describe("adapters", () => {
     await using rig = await openRig({ script: { answer: () => bytes("abcd"), tokenMs: 5 } });
     const old = await rig.adapters.add("a", "old");
     const answer = await rig.complete({ model: "a", prompt: "x", max_tokens: 4 }, never);
-    assert.equal(rig.gateway.adapters.get("a").in_flight, 1);
+    assert.equal(rig.gateway.adapters.get("a").activity.running, 1);
     assert.deepEqual(rig.gateway.stats().runningAdapters, ["a"]);
     answer.pause();
     await rig.adapters.add("a", "new");
@@ -348,9 +349,9 @@ describe("adapters", () => {
     answer.resume();
     assert.equal((await answer.whole()).choices.length, 1);
     await answer.ended;
-    const card = rig.gateway.adapters.get("a");
-    assert.equal(card.in_flight, 0);
-    assert.deepEqual(card.counts, { requests: 1, prompt_tokens: 1, completion_tokens: 4 });
+    const { in_flight, counts } = adapterObject(rig.gateway.adapters.get("a"));
+    assert.equal(in_flight, 0);
+    assert.deepEqual(counts, { requests: 1, prompt_tokens: 1, completion_tokens: 4 });
     await assert.rejects(async () => {
       for (let tries = 0; tries < 50; tries++) {
         await rig.adapters.store.folder(old);

@@ -58,7 +58,7 @@ for (const family of ["llama", "qwen2", "gpt2"]) {
     };
     await check("dora", folders.dora); // the first of its kind, alone
     const active = (await scrape(url)).get("lorikeet_active_adapter_bytes");
-    assert.equal(active, card.active_bytes);
+    assert.equal(active, card.activeBytes);
     await Promise.all(Object.entries(folders).map(([name, path]) => check(name, path)));
     await service.assertIdle();
     await remove(url, "dora");

@@ -29,7 +29,7 @@ test("sixteen adapters where memory has room for four: all are answered as alone
   const bytes = { adapterCacheBytes: "450000", activeAdapterBytes: "450000" };
   await using service = await openService({ ...flags, ...bytes, adapters: folder.path, maxBatch: "8" });
   const { url, stack } = service;
-  const sizes = stack.gateway.adapters.list().map((adapter) => adapter.active_bytes);
+  const sizes = stack.gateway.adapters.list().map((adapter) => adapter.activeBytes);
   assert.ok(
     sizes.every((size) => 4 * size <= 450_000 && 5 * size > 450_000),
     `four of ${sizes[0]} bytes fit`,

@@ -38,7 +38,7 @@ async function assertIdle({ stack }: Service): Promise<void> {
   };
   await until(isIdle, "an idle engine");
   engine.check();
-  assert.ok(stack.gateway.adapters.list().every((adapter) => adapter.in_flight === 0));
+  assert.ok(stack.gateway.adapters.list().every(({ activity }) => activity.waiting + activity.running === 0));
 }
 
 /** Waits until the store has so many versions on its disk: those that lost their names go when their last reader has gone. */

@@ -59,7 +59,9 @@ async function report(): Promise<SoakReport> {
       waiting: engine.waiting,
       busySlots: engine.slots.decoding + engine.slots.prefilling,
       leases: cache.leased,
-      inFlight: stack.gateway.adapters.list().reduce((sum, adapter) => sum + adapter.in_flight, 0),
+      inFlight: stack.gateway.adapters
+        .list()
+        .reduce((sum, { activity }) => sum + activity.waiting + activity.running, 0),
       fileHandles: process.platform === "linux" ? readdirSync("/proc/self/fd").length : 0,
       timersAndHandles: process.getActiveResourcesInfo().filter((kind) => kind !== "Timeout").length,
     },

@@ -1,16 +1,12 @@
 /** The adapters' routes: listing, upload, pin, delete, download, and vLLM's two calls. */
 import type { Request, Response } from "express";
-import * as v from "valibot";
 import { LorikeetError } from "../../base/errors.js";
-import { type BodyFormat, parse } from "../../gateway/body/parse.js";
 import type { Gateway } from "../../gateway/gateway.js";
+import { adapterObject, parsePin } from "../../gateway/lorikeet/adapters.js";
 import { AdapterCalls } from "../../gateway/vllm/adapter-calls.js";
 import type { ReaderBounds } from "../reader-pace.js";
 import { contextOf } from "./context.js";
 import { sendJson, sendPieces } from "./send.js";
-
-const patchSchema = v.object({ pinned: v.boolean("must be true or false") }, "is required");
-const patchFormat: BodyFormat<typeof patchSchema> = { schema: patchSchema, known: ["pinned"], ignored: {} };
 
 /** Options that bound an upload, as its faults name them. */
 const uploadLimits: ReadonlySet<string> = new Set([
@@ -23,10 +19,10 @@ export function adapterHandlers(gateway: Gateway, bounds: ReaderBounds) {
   const calls = new AdapterCalls(adapters);
   return {
     list: async (_req: Request, res: Response): Promise<void> => {
-      await sendJson(res, { object: "list", data: adapters.list() }, bounds);
+      await sendJson(res, { object: "list", data: adapters.list().map(adapterObject) }, bounds);
     },
     get: (req: Request, res: Response): void => {
-      res.json(adapters.get(nameOf(req)));
+      res.json(adapterObject(adapters.get(nameOf(req))));
     },
     put: async (req: Request, res: Response): Promise<void> => {
       const sending = adapters.upload(
@@ -46,11 +42,12 @@ export function adapterHandlers(gateway: Gateway, bounds: ReaderBounds) {
         if (limit !== undefined && uploadLimits.has(limit)) bounds.onLimit?.(limit);
         throw error;
       });
-      res.status(stored.outcome === "created" ? 201 : 200).json({ ...stored.adapter, outcome: stored.outcome });
+      res
+        .status(stored.outcome === "created" ? 201 : 200)
+        .json({ ...adapterObject(stored.adapter), outcome: stored.outcome });
     },
     patch: async (req: Request, res: Response): Promise<void> => {
-      const { pinned } = parse(patchFormat, req.body);
-      res.json(await adapters.pin(nameOf(req), pinned));
+      res.json(adapterObject(await adapters.pin(nameOf(req), parsePin(req.body))));
     },
     remove: async (req: Request, res: Response): Promise<void> => {
       const { name, digest } = await adapters.remove(nameOf(req));

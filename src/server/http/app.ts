@@ -3,6 +3,7 @@ import express, { type Express, type NextFunction, type Request, type RequestHan
 import { LorikeetError } from "../../base/errors.js";
 import type { Logger } from "../../base/log.js";
 import type { Gateway } from "../../gateway/gateway.js";
+import { modelObject } from "../../gateway/openai/models.js";
 import { openAiProtocols } from "../../gateway/openai/protocol.js";
 import { vllmErrorForm } from "../../gateway/vllm/errors.js";
 import { type Access, keyMiddleware, sourceMiddleware } from "../access/access.js";
@@ -138,10 +139,10 @@ function addApi(app: Express, { gateway, gate, metrics, ...parts }: AppParts): v
     ],
   });
   api("/models", {
-    get: [(_req, res) => sendJson(res, { object: "list", data: gateway.models.list() }, options)],
+    get: [(_req, res) => sendJson(res, { object: "list", data: gateway.models.list().map(modelObject) }, options)],
   });
   api("/models/*name", {
-    get: [(req, res) => void res.json(gateway.models.get([req.params.name ?? ""].flat().join("/")))],
+    get: [(req, res) => void res.json(modelObject(gateway.models.get([req.params.name ?? ""].flat().join("/"))))],
   });
   api("/adapters", { get: [adapters.list] });
   api("/adapters/:name", {

@@ -1,0 +1,64 @@
+/** Lorikeet's own calls about adapters: how an adapter is shown, and the body that pins one. */
+import * as v from "valibot";
+import type { AdapterInfo, Tier } from "../adapters.js";
+import { type BodyFormat, parse } from "../body/parse.js";
+
+/** Times are seconds since 1970. */
+export interface AdapterObject {
+  readonly name: string;
+  readonly object: "adapter";
+  readonly digest: string;
+  readonly weights_digest: string;
+  readonly rank: number;
+  readonly dora: boolean;
+  readonly modules: number;
+  readonly bytes: number;
+  readonly active_bytes: number;
+  readonly scales: { readonly min: number; readonly max: number };
+  readonly source: "store" | "folder";
+  readonly created: number;
+  readonly tier: Tier;
+  readonly pinned: boolean;
+  readonly in_flight: number;
+  readonly last_used: number | null;
+  readonly counts: { readonly requests: number; readonly prompt_tokens: number; readonly completion_tokens: number };
+  readonly warnings: readonly string[];
+  readonly ignored: readonly string[];
+}
+
+export function adapterObject(info: AdapterInfo): AdapterObject {
+  const { activity } = info;
+  return {
+    name: info.name,
+    object: "adapter",
+    digest: info.digest,
+    weights_digest: info.weightsDigest,
+    rank: info.rank,
+    dora: info.dora,
+    modules: info.modules,
+    bytes: info.bytes,
+    active_bytes: info.activeBytes,
+    scales: info.scales,
+    source: info.source,
+    created: Math.floor(info.createdAt / 1000),
+    tier: info.tier,
+    pinned: info.pinned,
+    in_flight: activity.waiting + activity.running,
+    last_used: activity.lastUsedAt === null ? null : Math.floor(activity.lastUsedAt / 1000),
+    counts: {
+      requests: activity.requests,
+      prompt_tokens: activity.promptTokens,
+      completion_tokens: activity.completionTokens,
+    },
+    warnings: info.warnings,
+    ignored: info.ignored,
+  };
+}
+
+const pinSchema = v.object({ pinned: v.boolean("must be true or false") }, "is required");
+const pinFormat: BodyFormat<typeof pinSchema> = { schema: pinSchema, known: ["pinned"], ignored: {} };
+
+/** Whether an adapter is to be pinned. */
+export function parsePin(body: unknown): boolean {
+  return parse(pinFormat, body).pinned;
+}

@@ -1,0 +1,24 @@
+/** OpenAI's model objects, with vLLM's additions. */
+import type { Model } from "../catalog.js";
+
+export interface ModelObject {
+  readonly id: string;
+  readonly object: "model";
+  readonly created: number;
+  readonly owned_by: "lorikeet";
+  readonly root: string;
+  readonly parent: string | null;
+  readonly max_model_len: number;
+}
+
+export function modelObject({ name, createdAt, root, parent, maxContext }: Model): ModelObject {
+  return {
+    id: name,
+    object: "model",
+    created: Math.floor(createdAt / 1000),
+    owned_by: "lorikeet",
+    root,
+    parent,
+    max_model_len: maxContext,
+  };
+}
