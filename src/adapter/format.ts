@@ -6,9 +6,9 @@
 import type { TargetModule } from "../model/blueprint.js";
 import type { CanonicalConfig } from "./format/config/config.js";
 import { type ExamineOptions, examine } from "./format/examine.js";
-import { hostSite } from "./format/layout.js";
+import { hostModule } from "./format/layout.js";
 import { asVersion } from "./store/version-digest.js";
-import type { AdapterSummary, HostAdapter, HostSite } from "./types.js";
+import type { AdapterSummary, HostAdapter, HostModule } from "./types.js";
 
 export type { CanonicalConfig } from "./format/config/config.js";
 export { type AdapterDescription, describeAdapter, type ModuleKind } from "./format/describe.js";
@@ -35,7 +35,7 @@ export interface AdaptedModule {
 
 export interface CheckedAdapter {
   readonly summary: AdapterSummary;
-  /** In the order of the base's sites. */
+  /** In the order of the base's target modules. */
   readonly modules: readonly AdaptedModule[];
   readonly config: CanonicalConfig;
 }
@@ -76,17 +76,17 @@ export async function loadAdapter(
   sites: readonly TargetModule[],
   options: CheckOptions = {},
 ): Promise<HostAdapter> {
-  const loaded = new Map<string, HostSite>();
+  const loaded = new Map<string, HostModule>();
   let bytes = 0;
   const { summary, modules } = await examine(folder, sites, options, (module, elements) => {
-    const site = hostSite(module, elements);
+    const site = hostModule(module, elements);
     bytes += site.a.byteLength + site.b.byteLength + (site.magnitude?.byteLength ?? 0);
     loaded.set(module.path, site);
   });
-  const ordered = new Map<string, HostSite>();
+  const ordered = new Map<string, HostModule>();
   for (const { path } of modules) {
     const site = loaded.get(path);
     if (site) ordered.set(path, site);
   }
-  return { digest: summary.digest, rank: summary.rank, dora: summary.dora, bytes, sites: ordered };
+  return { digest: summary.digest, rank: summary.rank, dora: summary.dora, bytes, modules: ordered };
 }

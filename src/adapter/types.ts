@@ -1,7 +1,7 @@
 /** What an adapter is once it has been checked: on disk (a record), in host memory (tensors in the layout the engine copies). */
 
 /** One adapted linear layer in host memory, laid out as the engine's bank wants it. */
-export interface HostSite {
+export interface HostModule {
   readonly rank: number;
   readonly dtype: "F32" | "F16" | "BF16";
   /** [inFeatures, rank] row-major: PEFT's lora_A transposed. Uint16Array holds the raw bits of F16 and BF16. */
@@ -20,14 +20,14 @@ export interface HostSite {
 export interface HostAdapter {
   /** Of what it computes: `weightsDigest` of every version that shares it. */
   readonly digest: string;
-  /** Largest rank of any site. */
+  /** Largest rank of any module. */
   readonly rank: number;
   /** Bytes held. */
   readonly bytes: number;
-  /** Weight-decomposed (arXiv:2402.09353): every site has a magnitude or, made ready for an engine, a gain. */
+  /** Weight-decomposed (arXiv:2402.09353): every module has a magnitude or, made ready for an engine, a gain. */
   readonly dora: boolean;
-  /** Keyed by the module path of the base's linear site. */
-  readonly sites: ReadonlyMap<string, HostSite>;
+  /** Keyed by the path of the base's target module. */
+  readonly modules: ReadonlyMap<string, HostModule>;
 }
 
 /** What checking found out about an adapter, without its tensors. */
@@ -43,7 +43,7 @@ export interface AdapterSummary {
   readonly modules: number;
   /** Bytes of the tensors in host memory: the file's, unless dtypes that differ are widened, AdaLoRA is folded, or DoRA is. */
   readonly bytes: number;
-  /** Bytes of its place in the engine's active set: every site of the base in fp32, at the largest rank, padded. */
+  /** Bytes of its place in the engine's active set: every target module of the base in fp32, at the largest rank, padded. */
   readonly activeBytes: number;
   readonly scales: { readonly min: number; readonly max: number };
   /**

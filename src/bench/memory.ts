@@ -45,7 +45,7 @@ export function measureActiveMemory({ checkpoint, started }: BenchStack): Series
 }
 
 /** The memory that stays reachable: whole buffers, also where an array shows a part of one. */
-export function residentBytes({ sites }: HostAdapter): number {
-  const buffers = new Set([...sites.values()].flatMap(({ a, b, gain = a }) => [a.buffer, b.buffer, gain.buffer]));
+export function residentBytes({ modules }: HostAdapter): number {
+  const buffers = new Set([...modules.values()].flatMap(({ a, b, gain = a }) => [a.buffer, b.buffer, gain.buffer]));
   return [...buffers].reduce((sum, { byteLength }) => sum + byteLength, 0);
 }

@@ -1,19 +1,19 @@
 /** Adapters of random numbers, shaped as PEFT makes them for every linear layer of a decoder: in memory or as folders. */
 
 import { writeAdapter } from "../adapter/format.js";
-import type { HostAdapter, HostSite } from "../adapter/types.js";
+import type { HostAdapter, HostModule } from "../adapter/types.js";
 import type { TargetModule } from "../model/blueprint.js";
 import { layerModules } from "../model/modules.js";
 import type { DecoderConfig } from "../model/types.js";
 
 /** The adapter of a rank as the engine's bank takes it; the same numbers for the same seed. */
 export function randomAdapter(config: DecoderConfig, rank: number, seed: number): HostAdapter {
-  const sites = new Map<string, HostSite>();
-  for (const site of layerModules(config)) {
-    const { a, b } = drawSite(site, rank, seed);
-    sites.set(site.path, { rank, dtype: "F32", scale: 1, a, b });
+  const modules = new Map<string, HostModule>();
+  for (const module of layerModules(config)) {
+    const { a, b } = drawModule(module, rank, seed);
+    modules.set(module.path, { rank, dtype: "F32", scale: 1, a, b });
   }
-  return { digest: `random:${rank}:${seed}`, rank, bytes: adapterBytes(config, rank), dora: false, sites };
+  return { digest: `random:${rank}:${seed}`, rank, bytes: adapterBytes(config, rank), dora: false, modules };
 }
 
 /**
@@ -27,7 +27,7 @@ export function randomAdapters(config: DecoderConfig, rank: number, count: numbe
 
 /** Bytes of one adapter's matrices in fp32. */
 export function adapterBytes(config: DecoderConfig, rank: number): number {
-  const width = layerModules(config).reduce((sum, site) => sum + site.inFeatures + site.outFeatures, 0);
+  const width = layerModules(config).reduce((sum, module) => sum + module.inFeatures + module.outFeatures, 0);
   return 4 * rank * width;
 }
 
@@ -38,20 +38,20 @@ export async function writeRandomAdapter(
   rank: number,
   seed: number,
 ): Promise<void> {
-  const sites = layerModules(config);
+  const modules = layerModules(config);
   await writeAdapter(folder, {
     config: {
       r: rank,
       loraAlpha: 2 * rank,
       baseModelName: null,
-      targetModules: [...new Set(sites.map(({ path }) => path.split(".").at(-1) ?? path))],
+      targetModules: [...new Set(modules.map(({ path }) => path.split(".").at(-1) ?? path))],
     },
-    tensors: sites.map((site) => ({ ...site, rank, ...drawSite(site, rank, seed) })),
+    tensors: modules.map((module) => ({ ...module, rank, ...drawModule(module, rank, seed) })),
   });
 }
 
-/** Uniform numbers of about the size that training leaves; xorshift32 from a seed of the site's own. */
-function drawSite({ path, inFeatures, outFeatures }: TargetModule, rank: number, seed: number) {
+/** Uniform numbers of about the size that training leaves; xorshift32 seeded per module. */
+function drawModule({ path, inFeatures, outFeatures }: TargetModule, rank: number, seed: number) {
   const a = new Float32Array(inFeatures * rank);
   const b = new Float32Array(rank * outFeatures);
   draw(a, 1 / Math.sqrt(inFeatures), hash(`${path}.a`, seed));

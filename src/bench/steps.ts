@@ -8,7 +8,7 @@ import { AdapterBank, type BankHold } from "../engine/adapters/bank.js";
 import { placeBytes } from "../engine/adapters/bank-class.js";
 import type { DecodeRow } from "../engine/runner.js";
 import { createSamplerState, Sampler } from "../engine/sampling/sampler.js";
-import type { SiteGroup } from "../model/serving/adapters.js";
+import type { ModuleGroup } from "../model/serving/adapters.js";
 import type { DecoderConfig } from "../model/types.js";
 import type { Contender } from "./interleave.js";
 import {
@@ -42,7 +42,7 @@ const homes: readonly (readonly AdapterSet[])[] = [
 ];
 
 /** Fills the banks. `groups` are the same for every form of the weights, so one filling serves all. */
-export async function holdSets(config: DecoderConfig, groups: readonly SiteGroup[]): Promise<HeldSets> {
+export async function holdSets(config: DecoderConfig, groups: readonly ModuleGroup[]): Promise<HeldSets> {
   const holds = new Map<AdapterSet, readonly BankHold[]>();
   const banks = new Map<AdapterSet, AdapterBank>();
   for (const sets of homes) {
@@ -75,7 +75,7 @@ async function holdSet(bank: AdapterBank, config: DecoderConfig, ranks: readonly
 }
 
 /** fp32 bytes of a set's adapters that a step of so many rows reads. */
-export function adapterBytesOf(groups: readonly SiteGroup[], set: AdapterSet, rows: number): number {
+export function adapterBytesOf(groups: readonly ModuleGroup[], set: AdapterSet, rows: number): number {
   return setRanks[set].slice(0, rows).reduce((sum, rank) => sum + placeBytes(groups, rank), 0);
 }
 

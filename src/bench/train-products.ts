@@ -28,10 +28,11 @@ export interface StepProducts {
 export function countProducts({ config, rows, length, labels, rank }: StepSize): StepProducts {
   const { headCount, headDim, layerCount, hiddenSize, vocabSize } = config;
   const tokens = rows * length;
-  const sites = layerModules(config);
-  const sum = (of: (site: (typeof sites)[number]) => number): number => sites.reduce((n, site) => n + of(site), 0);
+  const modules = layerModules(config);
+  const sum = (of: (module: (typeof modules)[number]) => number): number =>
+    modules.reduce((n, module) => n + of(module), 0);
   const weights = sum(({ inFeatures, outFeatures }) => inFeatures * outFeatures);
-  const first = sites
+  const first = modules
     .filter(({ path }) => /\.0\.(self_attn\.(q|k|v|qkv)_proj|attn\.c_attn)$/.test(path))
     .reduce((n, { inFeatures, outFeatures }) => n + inFeatures * outFeatures, 0);
   const widths = sum(({ inFeatures, outFeatures }) => inFeatures + outFeatures);

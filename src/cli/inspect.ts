@@ -107,7 +107,7 @@ function positionsOf({ embedding, ropes }: DecoderConfig): string {
 }
 
 function modelFields(model: CheckpointDescription): [string, string][] {
-  const { config, weights, sites } = model;
+  const { config, weights, targetModules: targets } = model;
   const dtypes = Object.entries(weights.dtypes).map(([dtype, count]) => `${count} ${dtype}`);
   return [
     ["model", model.directory],
@@ -125,7 +125,7 @@ function modelFields(model: CheckpointDescription): [string, string][] {
       `${config.vocabSize.toLocaleString("en-US")} tokens, ${config.head.tied ? "tied" : "separate"} head`,
     ],
     ["KV cache", `${formatBytes(model.kvBytesPerToken)} a token`],
-    ["target modules", `${sites.total}: ${sites.names.join(", ")}`],
+    ["target modules", `${targets.total}: ${targets.names.join(", ")}`],
     ["stop ids", config.stopIds.join(", ") || "none"],
     ["fingerprint", model.fingerprint],
   ];

@@ -11,7 +11,7 @@ import {
   type AdapterMode,
   gainNames,
   indexNames,
-  type SiteGroup,
+  type ModuleGroup,
 } from "../model/serving/adapters.js";
 import { buildServingGraph } from "../model/serving/graph.js";
 import { oneSum, paddedRank, tileColumns } from "../model/serving/rank-tiles.js";
@@ -107,13 +107,13 @@ export class Runner {
   /** [i]: the first i + 1 rows. */
   #logits: Tensor<"float32">[] = [];
   /** Adapted linears by the input that they share. */
-  readonly groups: readonly SiteGroup[];
+  readonly groups: readonly ModuleGroup[];
 
   private constructor(
     options: RunnerOptions,
     variants: ReadonlyMap<AdapterMode, Variant>,
     shared: SharedWeights | null,
-    groups: readonly SiteGroup[],
+    groups: readonly ModuleGroup[],
   ) {
     this.#options = options;
     this.#variants = variants;
@@ -129,7 +129,7 @@ export class Runner {
     const { config, weights, capacity } = options;
     const shared = canMap() ? new SharedWeights() : null;
     const variants = new Map<AdapterMode, Variant>();
-    let groups: readonly SiteGroup[] = [];
+    let groups: readonly ModuleGroup[] = [];
     for (const adapters of modes) {
       const built = buildServingGraph({ config, weights, capacity, adapters });
       variants.set(adapters, await openVariant(built.graph, options, shared));

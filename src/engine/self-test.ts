@@ -1,9 +1,9 @@
 /** What this CPU's kernels promise, measured at start: does a row's result depend on its neighbours or on chunking? */
 
-import type { HostAdapter, HostSite } from "../adapter/types.js";
+import type { HostAdapter, HostModule } from "../adapter/types.js";
 import { assert } from "../base/errors.js";
 import { at } from "../base/list.js";
-import type { SiteGroup } from "../model/serving/adapters.js";
+import type { ModuleGroup } from "../model/serving/adapters.js";
 import { AdapterBank, type BankHold } from "./adapters/bank.js";
 import { placeBytes } from "./adapters/bank-class.js";
 import type { KvCache } from "./kv-cache.js";
@@ -77,7 +77,7 @@ export async function selfTest(runner: Runner, cache: KvCache, limits: SelfTestL
 const ranks = [8, 24];
 
 /** As many of the test's adapters as there is room for. */
-async function holdAdapters(bank: AdapterBank, groups: readonly SiteGroup[], room: number): Promise<BankHold[]> {
+async function holdAdapters(bank: AdapterBank, groups: readonly ModuleGroup[], room: number): Promise<BankHold[]> {
   const holds: BankHold[] = [];
   for (const rank of ranks) {
     if (bank.bytes + placeBytes(groups, 2 * rank) > room) break;
@@ -89,7 +89,7 @@ async function holdAdapters(bank: AdapterBank, groups: readonly SiteGroup[], roo
 }
 
 /** Numbers of the size that adapters have, for every target module; modules of one width share them. */
-function adapterOf(groups: readonly SiteGroup[], rank: number): HostAdapter {
+function adapterOf(groups: readonly ModuleGroup[], rank: number): HostAdapter {
   const shared = new Map<number, Float32Array>();
   const numbers = (width: number): Float32Array => {
     const known = shared.get(width);
@@ -98,13 +98,13 @@ function adapterOf(groups: readonly SiteGroup[], rank: number): HostAdapter {
     shared.set(width, values);
     return values;
   };
-  const sites = new Map<string, HostSite>();
+  const modules = new Map<string, HostModule>();
   for (const { parts } of groups) {
     for (const { path, inFeatures, outFeatures } of parts) {
-      sites.set(path, { rank, dtype: "F32", a: numbers(inFeatures), b: numbers(outFeatures), scale: 1 });
+      modules.set(path, { rank, dtype: "F32", a: numbers(inFeatures), b: numbers(outFeatures), scale: 1 });
     }
   }
-  return { digest: `self-test:${rank}`, rank, bytes: 0, dora: false, sites };
+  return { digest: `self-test:${rank}`, rank, bytes: 0, dora: false, modules };
 }
 
 function sameBits(a: Float32Array, b: Float32Array): boolean {

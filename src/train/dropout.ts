@@ -1,9 +1,9 @@
-/** Dropout masks as a pure function of seed, step, run and site. Knows nothing of what is dropped. */
+/** Dropout masks as a pure function of seed, step, run and module. Knows nothing of what is dropped. */
 import { Tensor } from "../runtime/tensor.js";
 import { Draws, purposes } from "./random.js";
 
 /** A mask input of the training graph; the head's has a row for each label, the others one for each token. */
-export interface MaskSite {
+export interface MaskedModule {
   readonly name: string;
   readonly width: number;
   readonly rows: "tokens" | "labels";
@@ -18,14 +18,14 @@ export interface MaskPlace {
 
 /** Bool masks [rows, width], true with probability 1 - `dropout` (in 2^-16ths). */
 export function dropoutMasks(
-  sites: readonly MaskSite[],
+  modules: readonly MaskedModule[],
   dropout: number,
   sizes: { readonly tokens: number; readonly labels: number },
   { seed, step, run }: MaskPlace,
 ): Map<string, Tensor> {
   const bound = Math.round(dropout * 65_536);
   const masks = new Map<string, Tensor>();
-  for (const [i, { name, width, rows }] of sites.entries()) {
+  for (const [i, { name, width, rows }] of modules.entries()) {
     const data = new Uint8Array(sizes[rows] * width);
     const draws = new Draws(seed, purposes.dropout, step, run, i);
     for (let j = 0; j < data.length; j += 2) {

@@ -2,12 +2,12 @@
 import { LorikeetError } from "../base/errors.js";
 import type { TargetModule } from "../model/blueprint.js";
 import { expectedTensors, layerModules, targetModules } from "../model/modules.js";
-import type { TrainedSite } from "../model/training/types.js";
+import type { TrainedModule } from "../model/training/types.js";
 import type { DecoderConfig } from "../model/types.js";
 import { Draws, purposes } from "./random.js";
 import type { Parameter } from "./step.js";
 
-export interface LoraSite extends TargetModule, TrainedSite {
+export interface LoraModule extends TargetModule, TrainedModule {
   readonly alpha: number;
 }
 
@@ -27,22 +27,22 @@ export const allLinear = "all-linear";
  * The adapted layers in the order of the forward pass. `targets` is `all-linear` or names and paths, each of which takes the
  * layers that are called so or end in it. Throws `invalid_value` for a name that takes none.
  */
-export function chooseSites(config: DecoderConfig, targets: readonly string[], shape: LoraShape): LoraSite[] {
+export function chooseModules(config: DecoderConfig, targets: readonly string[], shape: LoraShape): LoraModule[] {
   const scale = scaleOf(shape);
   const { rank, alpha } = shape;
-  const sized = (site: TargetModule): LoraSite => ({ ...site, rank, alpha, scale });
+  const sized = (module: TargetModule): LoraModule => ({ ...module, rank, alpha, scale });
   if (isAllLinear(targets)) return layerModules(config).map(sized);
-  const sites = targetModules(config);
-  const unknown = targets.filter((target) => !sites.some(({ path }) => isNamed(path, target)));
+  const modules = targetModules(config);
+  const unknown = targets.filter((target) => !modules.some(({ path }) => isNamed(path, target)));
   if (unknown.length > 0) {
-    const allowed = [...new Set(sites.map(({ path }) => path.split(".").at(-1) ?? path))];
+    const allowed = [...new Set(modules.map(({ path }) => path.split(".").at(-1) ?? path))];
     throw new LorikeetError(
       "invalid_value",
       `--target-modules names ${unknown.join(", ")}, which no linear layer of the model is called; there are ${allowed.join(", ")}, and ${allLinear}.`,
       { param: "--target-modules", found: unknown, allowed },
     );
   }
-  return sites.filter(({ path }) => targets.some((target) => isNamed(path, target))).map(sized);
+  return modules.filter(({ path }) => targets.some((target) => isNamed(path, target))).map(sized);
 }
 
 const isAllLinear = (targets: readonly string[]): boolean => targets.length === 1 && targets[0] === allLinear;
@@ -55,15 +55,15 @@ const manyTargets = 20;
 export function peftTargetModules(
   config: DecoderConfig,
   targets: readonly string[],
-  sites: readonly TargetModule[],
+  modules: readonly TargetModule[],
 ): string[] {
   if (!isAllLinear(targets)) return [...targets];
-  return shortNames(config, sites);
+  return shortNames(config, modules);
 }
 
 /** The layers' paths, or from twenty layers on the shortest suffixes that name no other module. */
-export function shortNames(config: DecoderConfig, sites: readonly TargetModule[]): string[] {
-  const paths = sites.map(({ path }) => path);
+export function shortNames(config: DecoderConfig, modules: readonly TargetModule[]): string[] {
+  const paths = modules.map(({ path }) => path);
   if (paths.length < manyTargets) return paths;
   const suffixes = shortestSuffixes(paths, otherModules(config, new Set(paths)));
   return suffixes.length < paths.length ? suffixes : paths;

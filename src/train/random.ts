@@ -1,7 +1,7 @@
 /** Random numbers as a pure function of a seed and a place: nothing depends on what was drawn before or on who drew it. */
 import { threefry2x32 } from "../engine/sampling/random.js";
 
-/** A stream of its own for each list of numbers (what for, epoch, step, site, ...). */
+/** A stream of its own for each list of numbers (what for, epoch, step, module, ...). */
 export class Draws {
   readonly #key = new Uint32Array(2);
   readonly #block = new Uint32Array(2);

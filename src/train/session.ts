@@ -11,10 +11,10 @@ import { labelledPlaces, type TokenBatch } from "./data/batch.js";
 import { BatchPlan, plainBatches } from "./data/batches.js";
 import type { DataSet } from "./data/dataset.js";
 import { startMagnitudes } from "./dora.js";
-import { dropoutMasks, type MaskSite } from "./dropout.js";
+import { dropoutMasks, type MaskedModule } from "./dropout.js";
 import { type AdapterFacts, openAdapter } from "./files/adapter-files.js";
 import { adapterProduct, checkpointProduct, type Product, readWeights } from "./files/product.js";
-import { chooseSites, initialize, type LoraSite, peftTargetModules, shortNames } from "./lora.js";
+import { chooseModules, initialize, type LoraModule, peftTargetModules, shortNames } from "./lora.js";
 import { logitBytes } from "./memory.js";
 import { narrowColumns, narrowWidths } from "./narrow.js";
 import { nextToken, type Objective, preferences } from "./objectives.js";
@@ -72,10 +72,10 @@ export async function openSession(options: SessionOptions): Promise<TrainSession
   const start = options.initFrom === null ? null : await openAdapter(options.initFrom, config);
   const shape = start?.shape ?? shapeOf(settings);
   const dora = settings.useDora || (start?.dora ?? false);
-  const sites = start?.sites ?? (isFull ? [] : chooseSites(config, settings.targetModules, shape));
+  const modules = start?.modules ?? (isFull ? [] : chooseModules(config, settings.targetModules, shape));
   const minTokens = narrowColumns(
     layerModules(config),
-    sites.map(({ rank }) => rank),
+    modules.map(({ rank }) => rank),
   );
   const plan = new BatchPlan(data.train, {
     ...settings,
@@ -96,7 +96,7 @@ export async function openSession(options: SessionOptions): Promise<TrainSession
     config,
     weights: base.weights,
     mode: isFull ? "full" : "lora",
-    sites: new Map(sites.map(({ path, rank, scale }) => [path, { rank, scale }])),
+    modules: new Map(modules.map(({ path, rank, scale }) => [path, { rank, scale }])),
     dropout: settings.loraDropout,
     dora,
     norms,
@@ -121,12 +121,12 @@ export async function openSession(options: SessionOptions): Promise<TrainSession
     ? null
     : {
         shape,
-        sites,
-        targetModules: start ? shortNames(config, sites) : peftTargetModules(config, settings.targetModules, sites),
+        modules,
+        targetModules: start ? shortNames(config, modules) : peftTargetModules(config, settings.targetModules, modules),
         dropout: settings.loraDropout,
         dora,
         baseModelName: checkpoint.names[0],
-        fanInFanOut: sites.some(({ path }) => transposed.has(path)),
+        fanInFanOut: modules.some(({ path }) => transposed.has(path)),
       };
   return {
     step,
@@ -143,7 +143,7 @@ export async function openSession(options: SessionOptions): Promise<TrainSession
     totalSteps: steps,
     validateEvery: validateEvery(settings, steps),
     trainableParameters: step.values.length,
-    inputs: maskInputs(settings, step, sites, config.head.linear.path),
+    inputs: maskInputs(settings, step, modules, config.head.linear.path),
     async [Symbol.asyncDispose]() {
       step[Symbol.dispose]();
       await norms[Symbol.asyncDispose]();
@@ -176,12 +176,12 @@ function headChunks(batch: TokenBatch, vocabSize: number, bytes: number): number
 function maskInputs(
   { loraDropout: dropout, seed }: TrainSettings,
   step: TrainStep,
-  sites: readonly LoraSite[],
+  modules: readonly LoraModule[],
   head: string,
 ): TrainSession["inputs"] {
   if (dropout === 0) return undefined;
   const given = new Set(step.graphs.training.inputs.map(({ name }) => name));
-  const masks = sites.flatMap(({ path, inFeatures }): MaskSite[] => {
+  const masks = modules.flatMap(({ path, inFeatures }): MaskedModule[] => {
     const name = `dropout.${path}`;
     return given.has(name) ? [{ name, width: inFeatures, rows: path === head ? "labels" : "tokens" }] : [];
   });

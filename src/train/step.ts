@@ -12,7 +12,7 @@ import { serializeGraph } from "../graph/serialize.js";
 import type { Graph, Shape, Value } from "../graph/types.js";
 import { buildTrainingGraph } from "../model/training/graph.js";
 import { attentionBlocks, blockSizes } from "../model/training/masks.js";
-import { siteInputs, type TrainingOptions } from "../model/training/types.js";
+import { moduleInputs, type TrainingOptions } from "../model/training/types.js";
 import type { DecoderConfig } from "../model/types.js";
 import { canMap } from "../runtime/mapping.js";
 import { type Binding, Session, type SessionOptions, SharedWeights } from "../runtime/session.js";
@@ -22,7 +22,7 @@ import { shareWeights } from "../weights/sharing.js";
 import { countPositions, type Labelled, labelledPlaces, type TokenBatch } from "./data/batch.js";
 import { fillUp } from "./fill-up.js";
 import { type Loss, weightedSum } from "./losses.js";
-import { SiteNorms } from "./site-norms.js";
+import { ModuleNorms } from "./module-norms.js";
 
 export interface StepOptions extends TrainingOptions {
   readonly threads: number;
@@ -84,7 +84,7 @@ export class TrainStep implements Disposable {
   readonly graphs: StepGraphs;
   readonly #options: StepOptions;
   readonly #bound: ReadonlyMap<string, { readonly value: Tensor<"float32">; readonly gradient: Tensor }>;
-  readonly #norms: SiteNorms | null;
+  readonly #norms: ModuleNorms | null;
   readonly #rotary: RotaryInputs;
   #reference: ReadonlyMap<string, Tensor> | null = null;
   /** Of a quantized base, whose kernels need their own layout: one copy for both sessions. */
@@ -113,9 +113,9 @@ export class TrainStep implements Disposable {
       return { name, shape: dims, offset: at, data: value.data, gradient: gradient.data };
     });
     this.#bound = bound;
-    const { dora = false, norms, sites } = options;
+    const { dora = false, norms, modules } = options;
     assert(!dora || norms, "a step with magnitudes is told where lengths come from");
-    this.#norms = dora && norms ? new SiteNorms(norms, sites, this) : null;
+    this.#norms = dora && norms ? new ModuleNorms(norms, modules, this) : null;
     this.#rotary = new RotaryInputs(options.config.ropes, options.maxLength, () => 1);
   }
 
@@ -128,8 +128,8 @@ export class TrainStep implements Disposable {
   async lengths(): Promise<ReadonlyMap<string, Float32Array>> {
     await this.#norms?.refresh();
     const lengths = new Map<string, Float32Array>();
-    for (const path of this.#options.sites.keys()) {
-      const { norm, magnitude } = siteInputs(path);
+    for (const path of this.#options.modules.keys()) {
+      const { norm, magnitude } = moduleInputs(path);
       const tensor = this.#norms?.tensors.get(norm);
       if (tensor) lengths.set(magnitude, tensor.data);
     }
@@ -262,7 +262,7 @@ const isQuantized = ({ weights }: StepOptions): boolean =>
 
 /** The tensor that makes an adapter the base: every B zero, every magnitude and what it is divided by one. */
 function asBase(name: string, tensor: Tensor<"float32">): Tensor {
-  const { b, magnitude, norm } = siteInputs("");
+  const { b, magnitude, norm } = moduleInputs("");
   const value = name.endsWith(b) ? 0 : name.endsWith(magnitude) || name.endsWith(norm) ? 1 : null;
   if (value === null) return tensor;
   const filled = Tensor.zeros("float32", tensor.shape);

@@ -76,18 +76,18 @@ export class WeightNorms implements AsyncDisposable {
   }
 
   /** |W + s B A| of each output of a layer, [out]; NaN where it is no number. Runs on pool threads. `draining` once it is closed. */
-  of(site: LowRank): Promise<Float32Array<ArrayBuffer>> {
+  of(module: LowRank): Promise<Float32Array<ArrayBuffer>> {
     return this.#turn.run(async () => {
       if (this.#closed) throw new LorikeetError("draining", "The adapter's weights are read no more.");
-      const outputs = site.b.length / site.rank;
-      const squares = await this.#squaresOf(site.path, outputs);
+      const outputs = module.b.length / module.rank;
+      const squares = await this.#squaresOf(module.path, outputs);
       const norms = Tensor.zeros("float32", [outputs]);
       const fixed = {
-        a: Tensor.from("float32", [site.a.length / site.rank, site.rank], inPlace(site.a)),
-        b: Tensor.from("float32", [site.rank, outputs], inPlace(site.b)),
-        scale: Tensor.from("float32", [1], Float32Array.of(site.scale)),
+        a: Tensor.from("float32", [module.a.length / module.rank, module.rank], inPlace(module.a)),
+        b: Tensor.from("float32", [module.rank, outputs], inPlace(module.b)),
+        scale: Tensor.from("float32", [1], Float32Array.of(module.scale)),
       };
-      await this.#eachBand(site.path, "norms", async ({ session, binding }, { first, count, weight }) => {
+      await this.#eachBand(module.path, "norms", async ({ session, binding }, { first, count, weight }) => {
         for (const [name, tensor] of Object.entries(fixed)) binding.input(name, tensor);
         binding.input("weight", weight);
         binding.input("from", Tensor.from("int64", [1], BigInt64Array.of(BigInt(first))));

@@ -174,16 +174,16 @@ test("a random adapter is the same for the same seed, another for another, and a
   const config = readDecoderConfig(shapeConfig("tiny"));
   const [one, same, other] = [randomAdapter(config, 8, 1), randomAdapter(config, 8, 1), randomAdapter(config, 8, 2)];
   assert.deepEqual(one, same);
-  assert.notDeepEqual(one.sites, other.sites);
-  assert.equal(one.sites.size, 7 * config.layerCount);
+  assert.notDeepEqual(one.modules, other.modules);
+  assert.equal(one.modules.size, 7 * config.layerCount);
   assert.equal(one.bytes, adapterBytes(config, 8));
   assert.equal(residentBytes(one), one.bytes);
 });
 
 test("memory that is kept alive by a part of it counts whole", () => {
   const whole = new Float32Array(100);
-  const site = { rank: 1, dtype: "F32", scale: 1, a: whole.subarray(0, 10), b: whole.subarray(50, 60) } as const;
-  const adapter = { digest: "x", rank: 1, bytes: 80, dora: false, sites: new Map([["site", site]]) };
+  const module = { rank: 1, dtype: "F32", scale: 1, a: whole.subarray(0, 10), b: whole.subarray(50, 60) } as const;
+  const adapter = { digest: "x", rank: 1, bytes: 80, dora: false, modules: new Map([["module", module]]) };
   assert.equal(residentBytes(adapter), 400);
 });
 

@@ -2,39 +2,39 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import type { HostAdapter, HostSite } from "../../src/adapter/types.js";
+import type { HostAdapter, HostModule } from "../../src/adapter/types.js";
 import { AdapterBank, type BankHold } from "../../src/engine/adapters/bank.js";
 import { BankClass, placeBytes, sliceElements } from "../../src/engine/adapters/bank-class.js";
 import { gainBytes } from "../../src/engine/adapters/gain-stack.js";
-import type { SiteGroup } from "../../src/model/serving/adapters.js";
+import type { ModuleGroup } from "../../src/model/serving/adapters.js";
 import { tileColumns, tilesOf } from "../../src/model/serving/rank-tiles.js";
 import { bfloat16ToFloat32, float16ToFloat32, float32ToBfloat16, float32ToFloat16 } from "../../src/tensor/half.js";
 import { groups } from "../support/engine-rig.js";
 
-const sites = groups.flatMap(({ parts }) => parts);
+const modules = groups.flatMap(({ parts }) => parts);
 
-/** Numbers that tell where they belong; some sites left out, some of a smaller rank, all dtypes. */
+/** Numbers that tell where they belong; some modules left out, some of a smaller rank, all dtypes. */
 function adapterOf(id: number, rank: number): HostAdapter {
-  const own = new Map<string, HostSite>();
-  for (const [s, { path, inFeatures, outFeatures }] of sites.entries()) {
+  const own = new Map<string, HostModule>();
+  for (const [s, { path, inFeatures, outFeatures }] of modules.entries()) {
     if ((id + s) % 4 === 3) continue;
-    const siteRank = s === 0 ? rank : Math.max(1, rank - ((id + s) % 3));
+    const moduleRank = s === 0 ? rank : Math.max(1, rank - ((id + s) % 3));
     const fill = (length: number, kind: number) =>
       Float32Array.from({ length }, (_, i) => ((id * 131 + s * 17 + kind * 7 + i) % 251) / 8 + 0.125);
-    const a = fill(inFeatures * siteRank, 1);
-    const b = fill(siteRank * outFeatures, 2);
+    const a = fill(inFeatures * moduleRank, 1);
+    const b = fill(moduleRank * outFeatures, 2);
     const dtype = (["F32", "F16", "BF16"] as const)[(id + s) % 3] ?? "F32";
     const encode = { F32: (x: Float32Array) => x, F16: float32ToFloat16, BF16: float32ToBfloat16 }[dtype];
-    const site = { rank: siteRank, dtype, a: encode(a), b: encode(b), scale: dtype === "F32" ? 1 : 1.5 };
-    own.set(path, isDora(id) ? { ...site, gain: fill(outFeatures, 3) } : site);
+    const module = { rank: moduleRank, dtype, a: encode(a), b: encode(b), scale: dtype === "F32" ? 1 : 1.5 };
+    own.set(path, isDora(id) ? { ...module, gain: fill(outFeatures, 3) } : module);
   }
-  return { digest: `sha256:${id}`, rank, bytes: 1, dora: isDora(id), sites: own };
+  return { digest: `sha256:${id}`, rank, bytes: 1, dora: isDora(id), modules: own };
 }
 
 /** Of the ids up to nine: two. */
 const isDora = (id: number): boolean => id === 7 || id === 9;
 
-const widen = (values: Float32Array | Uint16Array, dtype: HostSite["dtype"]): Float32Array =>
+const widen = (values: Float32Array | Uint16Array, dtype: HostModule["dtype"]): Float32Array =>
   values instanceof Float32Array ? values : dtype === "F16" ? float16ToFloat32(values) : bfloat16ToFloat32(values);
 
 /** Compares a hold's place with the adapter's own tensors: padding is zero, the scale is in B. */
@@ -51,11 +51,11 @@ function assertHolds(bank: AdapterBank, hold: BankHold, adapter: HostAdapter): v
     const a = tensors.get(`lora_A.${key}.0`)?.data;
     assert.equal(a?.length, inFeatures * rank * parts.length);
     for (const [p, { path, outFeatures }] of parts.entries()) {
-      const site = adapter.sites.get(path);
-      const own = site ? widen(site.a, site.dtype) : new Float32Array(0);
+      const module = adapter.modules.get(path);
+      const own = module ? widen(module.a, module.dtype) : new Float32Array(0);
       for (let row = 0; row < inFeatures; row++) {
         for (let r = 0; r < rank; r++) {
-          const expected = site && r < site.rank ? own[row * site.rank + r] : 0;
+          const expected = module && r < module.rank ? own[row * module.rank + r] : 0;
           const tile = (p * tiles + Math.floor(r / columns)) * inFeatures + row;
           assert.equal(a?.[tile * columns + (r % columns)], expected, `${adapter.digest}: A of ${path}`);
         }
@@ -64,13 +64,13 @@ function assertHolds(bank: AdapterBank, hold: BankHold, adapter: HostAdapter): v
         const gain = gains
           .get(`dora_gain.${path}`)
           ?.data.subarray(hold.gain * outFeatures, (hold.gain + 1) * outFeatures);
-        assert.deepEqual(gain, site?.gain ?? new Float32Array(outFeatures), `${adapter.digest}: gains of ${path}`);
+        assert.deepEqual(gain, module?.gain ?? new Float32Array(outFeatures), `${adapter.digest}: gains of ${path}`);
       }
       const b = tensors.get(`lora_B.${path}.0`)?.data;
       assert.equal(b?.length, rank * outFeatures);
-      const values = site ? widen(site.b, site.dtype) : new Float32Array(0);
+      const values = module ? widen(module.b, module.dtype) : new Float32Array(0);
       for (let i = 0; i < rank * outFeatures; i++) {
-        const expected = site && i < values.length ? Math.fround((values[i] ?? 0) * site.scale) : 0;
+        const expected = module && i < values.length ? Math.fround((values[i] ?? 0) * module.scale) : 0;
         assert.equal(b?.[i], expected, `${adapter.digest}: B of ${path} at ${i}`);
       }
     }
@@ -237,14 +237,16 @@ test("any order of acquires, releases and compactions: every hold's memory is it
 });
 
 test("a large adapter is copied in slices, and who is resident does not wait for it", async () => {
-  const wide: SiteGroup[] = [{ key: "w", inFeatures: 300, parts: [{ path: "w", inFeatures: 300, outFeatures: 500 }] }];
+  const wide: ModuleGroup[] = [
+    { key: "w", inFeatures: 300, parts: [{ path: "w", inFeatures: 300, outFeatures: 500 }] },
+  ];
   const large = (digest: string, rank: number, dtype: "F32" | "BF16"): HostAdapter => {
     const numbers = (length: number) => {
       const values = Float32Array.from({ length }, (_, i) => (i % 251) - 125);
       return dtype === "F32" ? values : float32ToBfloat16(values);
     };
-    const site: HostSite = { rank, dtype, a: numbers(300 * rank), b: numbers(rank * 500), scale: 2 };
-    return { digest, rank, bytes: 0, dora: false, sites: new Map([["w", site]]) };
+    const module: HostModule = { rank, dtype, a: numbers(300 * rank), b: numbers(rank * 500), scale: 2 };
+    return { digest, rank, bytes: 0, dora: false, modules: new Map([["w", module]]) };
   };
   const sliced = await BankClass.create(wide, 2, 1024);
   let pauses = 0;
@@ -283,10 +285,10 @@ test("a large adapter is copied in slices, and who is resident does not wait for
 });
 
 test("an adapter too large to be moved between two steps stays where it is", async () => {
-  const wide: SiteGroup[] = [
+  const wide: ModuleGroup[] = [
     { key: "w", inFeatures: 3000, parts: [{ path: "w", inFeatures: 3000, outFeatures: 3000 }] },
   ];
-  const adapter = (digest: string): HostAdapter => ({ digest, rank: 1500, bytes: 0, dora: false, sites: new Map() });
+  const adapter = (digest: string): HostAdapter => ({ digest, rank: 1500, bytes: 0, dora: false, modules: new Map() });
   const bank = new AdapterBank({ groups: wide, places: 3, maxBytes: 1 << 30 });
   const holds = [];
   for (const digest of ["a", "b", "c"]) holds.push(await bank.acquire(adapter(digest)));

@@ -20,14 +20,14 @@ async function hold({ bank, runner }: OpenedModel, adapter: HostAdapter): Promis
 for (const family of ["llama", "qwen2", "gpt2"]) {
   test(`${family}: logits and greedy tokens of DoRA equal PEFT's, mixed with LoRA and the base in one batch`, async () => {
     const model = await openModel(`${oracleRoot}/${family}`);
-    const sites = targetModules(model.config);
+    const modules = targetModules(model.config);
     await using norms = new WeightNorms(model.checkpoint, { threads: 1 });
     const folder = `test/fixtures/dora/${family}`;
-    const loaded = await loadAdapter(folder, sites);
+    const loaded = await loadAdapter(folder, modules);
     assert.equal(loaded.dora, true);
     const dora = await hold(model, await foldMagnitudes(loaded, norms));
-    const lora = await hold(model, await loadAdapter(adapterFolder(family, "patterns"), sites));
-    const small = await hold(model, await loadAdapter(adapterFolder(family, "attn-r8"), sites));
+    const lora = await hold(model, await loadAdapter(adapterFolder(family, "patterns"), modules));
+    const small = await hold(model, await loadAdapter(adapterFolder(family, "attn-r8"), modules));
     const expected = await readExpected(folder);
     const logits = await model.prefill(0, expected.inputIds, [24], dora);
     const last = logits.subarray(logits.length - expected.logits.length);

@@ -28,12 +28,12 @@ const adapters: HostAdapter[] = [];
 before(async () => {
   folder = await mkdtemp(join(tmpdir(), "lorikeet-ranks-"));
   checkpoint = await openCheckpoint("models/bookworm-7m");
-  const sites = targetModules(checkpoint.config).filter(({ path }) => /\.(1|5)\./.test(path));
-  const lengths = await weightLengths(checkpoint, sites);
+  const modules = targetModules(checkpoint.config).filter(({ path }) => /\.(1|5)\./.test(path));
+  const lengths = await weightLengths(checkpoint, modules);
   await using norms = new WeightNorms(checkpoint, { threads: 1 });
   const add = async (rank: number, dora: boolean): Promise<void> => {
     const path = join(folder, `${rank}-${dora}`);
-    await writeRandomAdapter(path, sites, { rank, seed: rank, targets, ...(dora ? { lengths } : {}) });
+    await writeRandomAdapter(path, modules, { rank, seed: rank, targets, ...(dora ? { lengths } : {}) });
     adapters.push(await foldMagnitudes(await loadAdapter(path, targetModules(checkpoint.config), {}), norms));
   };
   for (const rank of ranks) await add(rank, false);

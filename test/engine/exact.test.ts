@@ -25,8 +25,8 @@ const adapters: (HostAdapter | null)[] = [null];
 before(async () => {
   folder = await mkdtemp(join(tmpdir(), "lorikeet-exact-"));
   checkpoint = await openCheckpoint("models/bookworm-7m");
-  const sites = targetModules(checkpoint.config);
-  const lengths = await weightLengths(checkpoint, sites);
+  const modules = targetModules(checkpoint.config);
+  const lengths = await weightLengths(checkpoint, modules);
   const random = [
     { rank: 1, seed: 1 },
     { rank: 4, seed: 2, targets: ["q_proj", "v_proj"] },
@@ -39,12 +39,12 @@ before(async () => {
     { rank: 48, seed: 7, targets: ["q_proj", "gate_proj", "down_proj"], lengths },
   ];
   for (const options of [...random, ...doras]) {
-    await writeRandomAdapter(join(folder, `r${options.rank}`), sites, options);
+    await writeRandomAdapter(join(folder, `r${options.rank}`), modules, options);
   }
   const own = [...random, ...doras].map(({ rank }) => join(folder, `r${rank}`));
   await using norms = new WeightNorms(checkpoint, { threads: 1 });
   for (const path of ["adapters/plays", "adapters/sentiment", ...own]) {
-    adapters.push(await foldMagnitudes(await loadAdapter(path, sites, {}), norms));
+    adapters.push(await foldMagnitudes(await loadAdapter(path, modules, {}), norms));
   }
 });
 

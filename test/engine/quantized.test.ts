@@ -49,12 +49,12 @@ before(async () => {
   for (const name of ["plays", "sentiment"]) {
     adapters.push(await loadAdapter(`adapters/${name}`, targetModules(checkpoint.config), {}));
   }
-  const sites = targetModules(checkpoint.config);
-  const lengths = await weightLengths(checkpoint, sites);
+  const modules = targetModules(checkpoint.config);
+  const lengths = await weightLengths(checkpoint, modules);
   const dora = join(folder, "dora");
-  await writeRandomAdapter(dora, sites, { rank: 8, seed: 1, strength: 0.02, lengths });
+  await writeRandomAdapter(dora, modules, { rank: 8, seed: 1, strength: 0.02, lengths });
   await using norms = new WeightNorms(checkpoint, { threads: 2 });
-  adapters.push(await foldMagnitudes(await loadAdapter(dora, sites), norms));
+  adapters.push(await foldMagnitudes(await loadAdapter(dora, modules), norms));
 });
 
 after(() => rm(folder, { recursive: true, force: true }));

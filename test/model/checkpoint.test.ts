@@ -307,7 +307,7 @@ it("a description counts what a person asks about", async () => {
   assert.deepEqual(description.weights.dtypes, { F32: 35 });
   assert.equal(description.weights.bytes, 131904 * 4);
   assert.equal(description.kvBytesPerToken, 2 * 4 * 3 * 2 * 16);
-  assert.deepEqual([description.sites.total, description.sites.allLinear], [21, 21]);
-  assert.equal(description.sites.names[0], "self_attn.q_proj");
+  assert.deepEqual([description.targetModules.total, description.targetModules.allLinear], [21, 21]);
+  assert.equal(description.targetModules.names[0], "self_attn.q_proj");
   assert.doesNotThrow(() => JSON.stringify(description));
 });

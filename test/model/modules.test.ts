@@ -13,7 +13,7 @@ import { SafetensorsFile } from "../../src/tensor/safetensors.js";
 import { elementCount } from "../../src/tensor/shape.js";
 
 const oracle = "test/fixtures/oracle";
-const root = mkdtempSync(join(tmpdir(), "lorikeet-sites-"));
+const root = mkdtempSync(join(tmpdir(), "lorikeet-modules-"));
 after(() => rmSync(root, { recursive: true, force: true }));
 
 function read(path: string) {
@@ -37,15 +37,15 @@ describe("names and shapes are those of transformers", () => {
   }
 });
 
-describe("linear sites", () => {
+describe("target modules", () => {
   const configOf = (family: string) => readDecoderConfig(read(`${oracle}/${family}/config.json`));
 
   it("come in the order of the forward pass, the head last", () => {
-    const sites = targetModules(configOf("llama"));
-    assert.equal(sites.length, 3 * 7 + 1);
-    assert.deepEqual(sites[0], { path: "model.layers.0.self_attn.q_proj", inFeatures: 64, outFeatures: 64 });
-    assert.deepEqual(sites[13], { path: "model.layers.1.mlp.down_proj", inFeatures: 128, outFeatures: 64 });
-    assert.deepEqual(sites[21], { path: "lm_head", inFeatures: 64, outFeatures: 320 });
+    const modules = targetModules(configOf("llama"));
+    assert.equal(modules.length, 3 * 7 + 1);
+    assert.deepEqual(modules[0], { path: "model.layers.0.self_attn.q_proj", inFeatures: 64, outFeatures: 64 });
+    assert.deepEqual(modules[13], { path: "model.layers.1.mlp.down_proj", inFeatures: 128, outFeatures: 64 });
+    assert.deepEqual(modules[21], { path: "lm_head", inFeatures: 64, outFeatures: 320 });
   });
   it("leave the head out where it is tied, and where PEFT's all-linear does", () => {
     assert.equal(targetModules(configOf("qwen2")).length, 21);
@@ -66,7 +66,7 @@ describe("linear sites", () => {
 
   for (const family of readdirSync(oracle)) {
     it(`are where PEFT's adapters lie: ${family}`, async () => {
-      const sites = new Map(targetModules(configOf(family)).map((site) => [site.path, site]));
+      const modules = new Map(targetModules(configOf(family)).map((module) => [module.path, module]));
       const adapted = new Set<string>();
       for (const adapter of readdirSync(`${oracle}/${family}/adapters`)) {
         const path = `${oracle}/${family}/adapters/${adapter}/adapter_model.safetensors`;
@@ -75,14 +75,17 @@ describe("linear sites", () => {
         for (const [name, { shape }] of file.tensors) {
           const match = /^base_model\.model\.(.*)\.lora_(A|B)\.weight$/.exec(name);
           if (!match?.[1]) continue;
-          const site = sites.get(match[1]);
-          assert(site, name);
-          assert.equal(match[2] === "A" ? shape[1] : shape[0], match[2] === "A" ? site.inFeatures : site.outFeatures);
-          adapted.add(site.path);
+          const module = modules.get(match[1]);
+          assert(module, name);
+          assert.equal(
+            match[2] === "A" ? shape[1] : shape[0],
+            match[2] === "A" ? module.inFeatures : module.outFeatures,
+          );
+          adapted.add(module.path);
         }
       }
       // One of each oracle's adapters targets every linear layer.
-      assert.deepEqual([...adapted].sort(), [...sites.keys()].filter((path) => path !== "lm_head").sort());
+      assert.deepEqual([...adapted].sort(), [...modules.keys()].filter((path) => path !== "lm_head").sort());
     });
   }
 });

@@ -4,7 +4,7 @@
  * moves half a row or reads the wrong place changes the tokens.
  */
 import assert from "node:assert/strict";
-import type { AdapterLease, AdapterSource, HostAdapter, HostSite } from "../../src/adapter/types.js";
+import type { AdapterLease, AdapterSource, HostAdapter, HostModule } from "../../src/adapter/types.js";
 import { type Deferred, deferred } from "../../src/base/async.js";
 import { LorikeetError } from "../../src/base/errors.js";
 import { AdapterBank, type BankOptions } from "../../src/engine/adapters/bank.js";
@@ -19,26 +19,26 @@ import {
   type SamplingParams,
   type SequenceHandle,
 } from "../../src/engine/types.js";
-import type { SiteGroup } from "../../src/model/serving/adapters.js";
+import type { ModuleGroup } from "../../src/model/serving/adapters.js";
 
 export const vocabSize = 61;
 
 const part = (path: string, inFeatures: number, outFeatures: number) => ({ path, inFeatures, outFeatures });
-export const groups: readonly SiteGroup[] = [
+export const groups: readonly ModuleGroup[] = [
   { key: "q", inFeatures: 3, parts: [part("q", 3, 4), part("k", 3, 2)] },
   { key: "o", inFeatures: 4, parts: [part("o", 4, 3)] },
 ];
 
 /** An adapter on q alone whose B begins with `marker`, the number that the fake runner reads. */
 export function markedAdapter(digest: string, marker: number, rank = 8): HostAdapter {
-  const site: HostSite = {
+  const module: HostModule = {
     rank,
     dtype: "F32",
     a: new Float32Array(3 * rank).fill(1),
     b: new Float32Array(rank * 4).fill(marker),
     scale: 1,
   };
-  return { digest, rank, bytes: rank * 28, dora: false, sites: new Map([["q", site]]) };
+  return { digest, rank, bytes: rank * 28, dora: false, modules: new Map([["q", module]]) };
 }
 
 /** The token after these, for the adapter with this marker (0: the base). */

@@ -8,11 +8,11 @@ import { gaussian } from "./synthetic-weights.js";
 /** The length of each output's weights, by module path. */
 export async function weightLengths(
   checkpoint: Checkpoint,
-  sites: readonly TargetModule[],
+  modules: readonly TargetModule[],
 ): Promise<ReadonlyMap<string, Float32Array>> {
   await using norms = new WeightNorms(checkpoint, { threads: 1 });
   const lengths = new Map<string, Float32Array>();
-  for (const { path, inFeatures, outFeatures } of sites) {
+  for (const { path, inFeatures, outFeatures } of modules) {
     const nothing = { rank: 1, scale: 1, a: new Float32Array(inFeatures), b: new Float32Array(outFeatures) };
     lengths.set(path, await norms.of({ path, ...nothing }));
   }

@@ -17,7 +17,7 @@ export function noise(seed: number): () => number {
 export interface RandomAdapter {
   readonly rank: number;
   readonly seed: number;
-  /** Which sites, by the end of their path; all without it. */
+  /** Which modules, by the end of their path; all without it. */
   readonly targets?: readonly string[];
   /** How much it changes: about the size of B's numbers. */
   readonly strength?: number;
@@ -27,10 +27,10 @@ export interface RandomAdapter {
 
 export async function writeRandomAdapter(
   folder: string,
-  sites: readonly TargetModule[],
+  modules: readonly TargetModule[],
   { rank, seed, targets, strength = 0.1, lengths }: RandomAdapter,
 ): Promise<void> {
-  const chosen = sites.filter(({ path }) => !targets || targets.some((target) => path.endsWith(target)));
+  const chosen = modules.filter(({ path }) => !targets || targets.some((target) => path.endsWith(target)));
   const random = noise(seed);
   const numbers = (length: number, size: number) => Float32Array.from({ length }, () => random() * size);
   await writeAdapter(folder, {

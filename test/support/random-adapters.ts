@@ -22,20 +22,20 @@ export async function writeRandomAdapters(
   adapters: Readonly<Record<string, RandomAdapter>>,
 ): Promise<void> {
   const checkpoint = await openCheckpoint(model);
-  const sites = layerModules(checkpoint.config);
-  const lengths = await weightLengths(checkpoint, sites);
-  for (const [name, { rank, seed, modules, dora = false }] of Object.entries(adapters)) {
+  const modules = layerModules(checkpoint.config);
+  const lengths = await weightLengths(checkpoint, modules);
+  for (const [name, { rank, seed, modules: targets, dora = false }] of Object.entries(adapters)) {
     const last = (path: string): string => path.split(".").at(-1) ?? path;
-    const chosen = sites.filter(({ path }) => modules?.includes(last(path)) ?? true);
+    const chosen = modules.filter(({ path }) => targets?.includes(last(path)) ?? true);
     const targetModules = [...new Set(chosen.map(({ path }) => last(path)))];
     await writeAdapter(join(folder, name), {
       config: { r: rank, loraAlpha: rank, baseModelName: null, targetModules, useDora: dora },
-      tensors: chosen.map((site, i) => ({
-        ...site,
+      tensors: chosen.map((module, i) => ({
+        ...module,
         rank,
-        a: gaussian(seed * 1000 + 2 * i, rank * site.inFeatures, 1 / Math.sqrt(site.inFeatures)),
-        b: gaussian(seed * 1000 + 2 * i + 1, site.outFeatures * rank, 0.3 / Math.sqrt(rank)),
-        ...(dora ? { magnitude: varied(lengths.get(site.path), seed * 1000 + i) } : {}),
+        a: gaussian(seed * 1000 + 2 * i, rank * module.inFeatures, 1 / Math.sqrt(module.inFeatures)),
+        b: gaussian(seed * 1000 + 2 * i + 1, module.outFeatures * rank, 0.3 / Math.sqrt(rank)),
+        ...(dora ? { magnitude: varied(lengths.get(module.path), seed * 1000 + i) } : {}),
       })),
     });
   }

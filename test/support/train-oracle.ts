@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { openCheckpoint } from "../../src/model/checkpoint/open.js";
 import { targetModules } from "../../src/model/modules.js";
-import type { TrainedSite } from "../../src/model/training/types.js";
+import type { TrainedModule } from "../../src/model/training/types.js";
 import type { Checkpoint } from "../../src/model/types.js";
 import { SafetensorsFile } from "../../src/tensor/safetensors.js";
 import type { TokenBatch } from "../../src/train/data/batch.js";
@@ -77,7 +77,7 @@ export async function fullStep({ checkpoint }: OracleRun, options: Partial<StepO
   const { config, tensors } = checkpoint;
   const prepared = await prepareWeights(checkpoint, planWeights(config, tensors, { dtype: "fp32" }));
   const common = { config, weights: prepared.weights, maxLength: 64, chunks: 3, threads: 1 };
-  const step = TrainStep.create({ ...common, mode: "full", sites: new Map(), ...options });
+  const step = TrainStep.create({ ...common, mode: "full", modules: new Map(), ...options });
   for (const { name, data } of step.parameters) {
     const place = tensors.get(name);
     if (!place) throw new Error(`The checkpoint has no ${name}`);
@@ -91,17 +91,17 @@ export async function adapterStep(run: OracleRun, options: Partial<StepOptions> 
   const { config, tensors } = run.checkpoint;
   const initial = await readTensors(join(run.folder, "initial", "adapter_model.safetensors"));
   const json = JSON.parse(readFileSync(join(run.folder, "initial", "adapter_config.json"), "utf8"));
-  const sites = new Map<string, TrainedSite>();
+  const modules = new Map<string, TrainedModule>();
   for (const { path } of targetModules(config)) {
     const rank = initial.get(`base_model.model.${path}.lora_A.weight`)?.shape[0];
-    if (rank !== undefined) sites.set(path, { rank, scale: json.lora_alpha / rank });
+    if (rank !== undefined) modules.set(path, { rank, scale: json.lora_alpha / rank });
   }
   const prepared = await prepareWeights(run.checkpoint, planWeights(config, tensors, { dtype: "fp32" }));
   const step = TrainStep.create({
     config,
     weights: prepared.weights,
     mode: "lora",
-    sites,
+    modules,
     dora: json.use_dora,
     norms: new WeightNorms(run.checkpoint, { threads: 1 }),
     maxLength: 64,

@@ -28,8 +28,8 @@ async function stepOf(
   gradientCheckpointing: boolean,
 ): Promise<TrainStep> {
   const { weights } = await prepareWeights({ tensors }, planWeights(config, tensors, { dtype: "fp32" }));
-  const sites = new Map(targetModules(config).map(({ path }) => [path, { rank, scale: 2 }] as const));
-  return TrainStep.create({ config, weights, sites, mode: "lora", threads: 1, gradientCheckpointing, ...shape });
+  const modules = new Map(targetModules(config).map(({ path }) => [path, { rank, scale: 2 }] as const));
+  return TrainStep.create({ config, weights, modules, mode: "lora", threads: 1, gradientCheckpointing, ...shape });
 }
 
 const backwards = ({ name }: Node): boolean => name.startsWith("gradients.");

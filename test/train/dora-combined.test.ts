@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { openCheckpoint } from "../../src/model/checkpoint/open.js";
-import { siteInputs } from "../../src/model/training/types.js";
+import { moduleInputs } from "../../src/model/training/types.js";
 import type { Checkpoint } from "../../src/model/types.js";
 import { Tensor } from "../../src/runtime/tensor.js";
 import { openBase } from "../../src/train/base-weights.js";
@@ -37,7 +37,7 @@ async function stepOf(
     config: checkpoint.config,
     weights: base.weights,
     mode: "lora",
-    sites: new Map(adapter.sites.map(({ path, rank, scale }) => [path, { rank, scale }])),
+    modules: new Map(adapter.modules.map(({ path, rank, scale }) => [path, { rank, scale }])),
     dora: true,
     norms: new WeightNorms(lengthsOf, { threads: 1 }),
     maxLength: 64,
@@ -59,7 +59,7 @@ function masksOf(step: TrainStep): Map<string, Tensor> {
   const paths = step.parameters.filter(({ name }) => name.endsWith("lora_A")).map(({ name }) => name.slice(0, -7));
   const masks = new Map<string, Tensor>();
   for (const input of step.graphs.training.inputs.filter(({ type }) => type === "bool")) {
-    const k = paths.findIndex((path) => siteInputs(path).mask === input.name);
+    const k = paths.findIndex((path) => moduleInputs(path).mask === input.name);
     const width = Number(input.shape[1]);
     const data = Uint8Array.from({ length: 40 * width }, (_, at) =>
       (31 * Math.floor(at / width) + 7 * (at % width) + 13 * k) % 10 === 0 ? 0 : 1,

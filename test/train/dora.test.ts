@@ -8,7 +8,7 @@ import { openCheckpoint } from "../../src/model/checkpoint/open.js";
 import { startMagnitudes } from "../../src/train/dora.js";
 import { openAdapter, saveAdapter } from "../../src/train/files/adapter-files.js";
 import { mergeAdapter } from "../../src/train/files/merge.js";
-import { allLinear, chooseSites, initialize, peftTargetModules } from "../../src/train/lora.js";
+import { allLinear, chooseModules, initialize, peftTargetModules } from "../../src/train/lora.js";
 import { TrainStep } from "../../src/train/step.js";
 import { WeightNorms } from "../../src/weights/norms.js";
 import { planWeights } from "../../src/weights/plan.js";
@@ -28,22 +28,27 @@ async function stepOf(path: string, { dora = true, alpha = 8 } = {}) {
   const { weights } = await prepareWeights(checkpoint, planWeights(config, tensors, { dtype: "fp32" }));
   const norms = new WeightNorms(checkpoint, { threads: 1 });
   const shape = { rank: 4, alpha, rslora: false };
-  const sites = chooseSites(config, [allLinear], shape);
-  const trained = new Map(sites.map(({ path: at, rank, scale }) => [at, { rank, scale }]));
+  const modules = chooseModules(config, [allLinear], shape);
+  const trained = new Map(modules.map(({ path: at, rank, scale }) => [at, { rank, scale }]));
   const step = TrainStep.create({
-    ...{ config, weights, sites: trained, mode: "lora", dora, norms, maxLength: 64, chunks: 1, threads: 1 },
+    ...{ config, weights, modules: trained, mode: "lora", dora, norms, maxLength: 64, chunks: 1, threads: 1 },
   });
-  return { checkpoint, step, sites, shape };
+  return { checkpoint, step, modules, shape };
 }
 
 test("weights are PEFT's byte for byte, the config is a part of PEFT's", async () => {
-  const { checkpoint, step, sites, shape } = await stepOf(join(oracle, "llama"));
+  const { checkpoint, step, modules, shape } = await stepOf(join(oracle, "llama"));
   using _ = step;
   const opened = await openAdapter(peft, checkpoint.config);
   assert.equal(opened.dora, true);
   await opened.readInto(step.parameters);
   const out = join(folder, "saved");
-  const facts = { shape, sites, targetModules: peftTargetModules(checkpoint.config, [allLinear], sites), dropout: 0 };
+  const facts = {
+    shape,
+    modules,
+    targetModules: peftTargetModules(checkpoint.config, [allLinear], modules),
+    dropout: 0,
+  };
   const more = { dora: true, baseModelName: "llama", fanInFanOut: false };
   await saveAdapter(out, { ...facts, ...more }, step.parameters);
   const bytes = (path: string): Buffer => readFileSync(join(path, "adapter_model.safetensors"));

@@ -17,12 +17,12 @@ import { checkAdapter } from "../../src/adapter/format.js";
 import { LorikeetError } from "../../src/base/errors.js";
 import { openCheckpoint } from "../../src/model/checkpoint/open.js";
 import { targetModules } from "../../src/model/modules.js";
-import { siteInputs } from "../../src/model/training/types.js";
+import { moduleInputs } from "../../src/model/training/types.js";
 import { openAdapter, saveAdapter } from "../../src/train/files/adapter-files.js";
 import { Checkpoints } from "../../src/train/files/checkpoints.js";
 import { mergeAdapter } from "../../src/train/files/merge.js";
 import { RunFolder } from "../../src/train/files/run-folder.js";
-import { allLinear, chooseSites, initialize, type LoraSite, peftTargetModules } from "../../src/train/lora.js";
+import { allLinear, chooseModules, initialize, type LoraModule, peftTargetModules } from "../../src/train/lora.js";
 import { chain, scaleByAdam } from "../../src/train/optimizer/optimizer.js";
 import { Journal, readJournal } from "../../src/train/reports/journal.js";
 import { drawTraining } from "../../src/train/reports/plot.js";
@@ -37,13 +37,13 @@ const fresh = (): string => join(folder, String(++folders));
 const oracle = "test/fixtures/oracle";
 const families = readdirSync(oracle).filter((family) => existsSync(join(oracle, family, "train", "initial")));
 
-function parametersOf(sites: readonly LoraSite[]): Parameter[] {
-  return sites.flatMap(({ path, rank, inFeatures, outFeatures }) => {
+function parametersOf(modules: readonly LoraModule[]): Parameter[] {
+  return modules.flatMap(({ path, rank, inFeatures, outFeatures }) => {
     const make = (name: string, shape: number[]): Parameter => {
       const count = shape.reduce((a, b) => a * b, 1);
       return { name, shape, offset: 0, data: new Float32Array(count), gradient: new Float32Array(count) };
     };
-    const { a, b } = siteInputs(path);
+    const { a, b } = moduleInputs(path);
     return [make(a, [inFeatures, rank]), make(b, [rank, outFeatures])];
   });
 }
@@ -56,14 +56,14 @@ for (const family of families) {
     const { config } = await openCheckpoint(join(oracle, family));
     const theirs = JSON.parse(readFileSync(join(peft, "adapter_config.json"), "utf8"));
     const shape = { rank: theirs.r, alpha: theirs.lora_alpha, rslora: false };
-    const sites = chooseSites(config, [allLinear], shape);
-    const parameters = parametersOf(sites);
+    const modules = chooseModules(config, [allLinear], shape);
+    const parameters = parametersOf(modules);
     await (await openAdapter(peft, config)).readInto(parameters);
     const out = fresh();
     const facts = {
       shape,
-      sites,
-      targetModules: peftTargetModules(config, [allLinear], sites),
+      modules,
+      targetModules: peftTargetModules(config, [allLinear], modules),
       dropout: 0,
       dora: false,
     };
@@ -83,7 +83,7 @@ for (const family of families) {
 
 test("A starts within 1/sqrt(in) and fills it, B at zero; the same seed makes the same numbers", async () => {
   const { config } = await openCheckpoint(join(oracle, "llama"));
-  const parameters = parametersOf(chooseSites(config, [allLinear], { rank: 8, alpha: 8, rslora: false }));
+  const parameters = parametersOf(chooseModules(config, [allLinear], { rank: 8, alpha: 8, rslora: false }));
   initialize(parameters, 42);
   for (const { name, shape, data } of parameters) {
     const most = data.reduce((top, x) => Math.max(top, Math.abs(x)), 0);
@@ -104,11 +104,11 @@ test("A starts within 1/sqrt(in) and fills it, B at zero; the same seed makes th
 test("targets are names or paths; one that takes no layer is refused with those that there are", async () => {
   const { config } = await openCheckpoint(join(oracle, "llama"));
   const shape = { rank: 2, alpha: 2, rslora: true };
-  const two = chooseSites(config, ["q_proj", "model.layers.1.mlp.up_proj"], shape);
+  const two = chooseModules(config, ["q_proj", "model.layers.1.mlp.up_proj"], shape);
   assert.equal(two.length, config.layerCount + 1);
   assert.ok(Math.abs((two[0]?.scale ?? 0) - Math.SQRT2) < 1e-12);
   assert.throws(
-    () => chooseSites(config, ["q_proj", "query"], shape),
+    () => chooseModules(config, ["q_proj", "query"], shape),
     (error) => error instanceof LorikeetError && /query.*down_proj/.test(error.message),
   );
 });
@@ -256,16 +256,16 @@ test("a merged checkpoint holds W + s B A, in either layout, and every other ten
     const { changed } = await mergeAdapter({ checkpoint, adapter: peft, out, dtype: "same", overwrite: false });
     const merged = await openCheckpoint(out);
     const opened = await openAdapter(peft, checkpoint.config);
-    const parameters = parametersOf(opened.sites);
+    const parameters = parametersOf(opened.modules);
     await opened.readInto(parameters);
-    assert.equal(changed, opened.sites.length);
+    assert.equal(changed, opened.modules.length);
     const read = ({ tensors }: typeof merged, name: string): Float32Array => {
       const place = tensors.get(name);
       assert.ok(place);
       const bytes = readFileSync(place.file).subarray(place.offset, place.offset + place.byteLength);
       return new Float32Array(new Uint8Array(bytes).buffer);
     };
-    for (const [i, { path, rank, inFeatures, outFeatures, scale }] of opened.sites.entries()) {
+    for (const [i, { path, rank, inFeatures, outFeatures, scale }] of opened.modules.entries()) {
       const [a, b] = [parameters[2 * i]?.data as Float32Array, parameters[2 * i + 1]?.data as Float32Array];
       const [before, after] = [read(checkpoint, `${path}.weight`), read(merged, `${path}.weight`)];
       for (const [n, k] of [
@@ -280,7 +280,7 @@ test("a merged checkpoint holds W + s B A, in either layout, and every other ten
         assert.ok(Math.abs((after[at] as number) - (before[at] as number) - delta) < 1e-6, `${path} [${n}, ${k}]`);
       }
     }
-    const adapted = new Set(opened.sites.map(({ path }) => `${path}.weight`));
+    const adapted = new Set(opened.modules.map(({ path }) => `${path}.weight`));
     for (const name of checkpoint.tensors.keys()) {
       if (!adapted.has(name)) assert.deepEqual(read(merged, name), read(checkpoint, name));
     }

@@ -13,13 +13,13 @@ import { openCheckpoint } from "../../src/model/checkpoint/open.js";
 import { layerModules, targetModules } from "../../src/model/modules.js";
 import { buildTokenLosses } from "../../src/model/training/head.js";
 import { TrainingLinears } from "../../src/model/training/linear.js";
-import { Parameters, siteInputs } from "../../src/model/training/types.js";
+import { moduleInputs, Parameters } from "../../src/model/training/types.js";
 import type { Checkpoint, DecoderConfig } from "../../src/model/types.js";
 import type { WeightSource } from "../../src/model/weights.js";
 import { Tensor } from "../../src/runtime/tensor.js";
 import { type BaseWeights, openBase } from "../../src/train/base-weights.js";
 import type { TokenBatch } from "../../src/train/data/batch.js";
-import { dropoutMasks, type MaskSite } from "../../src/train/dropout.js";
+import { dropoutMasks, type MaskedModule } from "../../src/train/dropout.js";
 import { globalNorm } from "../../src/train/optimizer/optimizer.js";
 import { openServed } from "../../src/train/served.js";
 import { type StepOptions, TrainStep } from "../../src/train/step.js";
@@ -41,12 +41,12 @@ function stepOver(
   config: DecoderConfig,
   weights: WeightSource,
   options: Partial<StepOptions> = {},
-  sites = layerModules(config),
+  modules = layerModules(config),
 ): TrainStep {
   const step = TrainStep.create({
     config,
     weights,
-    sites: new Map(sites.map(({ path }) => [path, { rank: 4, scale: 2 }])),
+    modules: new Map(modules.map(({ path }) => [path, { rank: 4, scale: 2 }])),
     mode: "lora",
     maxLength: 64,
     chunks: 2,
@@ -121,7 +121,7 @@ async function headOver(
   x: Float32Array<ArrayBuffer>,
   labels: readonly number[],
 ) {
-  const options = { config, weights, mode: "lora", sites: new Map(), maxLength: 64, chunks: 1 } as const;
+  const options = { config, weights, mode: "lora", modules: new Map(), maxLength: 64, chunks: 1 } as const;
   const builder = new GraphBuilder("head");
   const op = new Ops(builder);
   const parameters = new Parameters(builder, options);
@@ -334,14 +334,14 @@ test("layers with adapters of their own ranks and scales, beside layers without,
   const chosen = targetModules(config).filter(
     ({ path }) => /(q|v|up|o)_proj$/.test(path) && !path.includes("layers.3."),
   );
-  const sites = new Map(chosen.map(({ path }, i) => [path, { rank: 2 + (i % 3), scale: 1 + (i % 2) }]));
+  const modules = new Map(chosen.map(({ path }, i) => [path, { rank: 2 + (i % 3), scale: 1 + (i % 2) }]));
   const batch = randomBatch(2, 48, config.vocabSize);
   for (const dropout of [0, 0.5]) {
-    const rig = { sites, dropout };
+    const rig = { modules, dropout };
     using step = stepOver(config, base.weights, rig);
     using exact = stepOver(config, exactBase.weights, rig);
     const masks = chosen.map(
-      ({ path, inFeatures }): MaskSite => ({ name: siteInputs(path).mask, width: inFeatures, rows: "tokens" }),
+      ({ path, inFeatures }): MaskedModule => ({ name: moduleInputs(path).mask, width: inFeatures, rows: "tokens" }),
     );
     const inputs =
       dropout > 0 ? dropoutMasks(masks, dropout, { tokens: 96, labels: 94 }, { seed: 1, step: 0, run: 0 }) : new Map();

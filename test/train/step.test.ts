@@ -6,7 +6,7 @@ import { test } from "node:test";
 import { openCheckpoint } from "../../src/model/checkpoint/open.js";
 import { targetModules } from "../../src/model/modules.js";
 import { attentionBlocks, blockSizes } from "../../src/model/training/masks.js";
-import { siteInputs } from "../../src/model/training/types.js";
+import { moduleInputs } from "../../src/model/training/types.js";
 import type { DecoderConfig } from "../../src/model/types.js";
 import type { WeightSource } from "../../src/model/weights.js";
 import { Tensor } from "../../src/runtime/tensor.js";
@@ -24,8 +24,8 @@ type Choose = (path: string) => boolean;
 
 const common = (config: DecoderConfig, weights: WeightSource, choose: Choose = () => true) => {
   const chosen = targetModules(config).filter(({ path }) => choose(path));
-  const sites = new Map(chosen.map(({ path }, i) => [path, { rank: 2 + (i % 3), scale: 2 }]));
-  return { config, weights, sites, mode: "lora" as const, maxLength: 64, chunks: 2, threads: 1 };
+  const modules = new Map(chosen.map(({ path }, i) => [path, { rank: 2 + (i % 3), scale: 2 }]));
+  return { config, weights, modules, mode: "lora" as const, maxLength: 64, chunks: 2, threads: 1 };
 };
 
 async function stepOf(
@@ -282,7 +282,7 @@ test("dropout masks are inputs: all kept at rate p scales the product, and evalu
       targetModules(config).map(({ path, inFeatures }) => {
         const rows = path === "lm_head" ? count : 40;
         const data = Uint8Array.from({ length: rows * inFeatures }, (_, i) => (keep(i) ? 1 : 0));
-        return [siteInputs(path).mask, Tensor.from("bool", [rows, inFeatures], data)] as const;
+        return [moduleInputs(path).mask, Tensor.from("bool", [rows, inFeatures], data)] as const;
       }),
     );
   const { loss: base } = await plain.evaluate(batch, { weights: "base" });

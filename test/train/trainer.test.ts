@@ -342,15 +342,15 @@ test("packing puts every row somewhere once, within the length, each in a segmen
   assert.ok(plan.runSizes().reduce((a, b) => a + b, 0) < 1.1 * real, "little is padding");
 });
 
-test("masks are a function of seed, step, run and site, and drop as much as they are told", () => {
-  const sites = [
+test("masks are a function of seed, step, run and module, and drop as much as they are told", () => {
+  const modules = [
     { name: "a", width: 64, rows: "tokens" as const },
     { name: "b", width: 64, rows: "tokens" as const },
   ];
   const sizes = { tokens: 200, labels: 10 };
   const at = { seed: 1, step: 2, run: 0 };
   const data = (dropout: number, place = at): number[][] =>
-    [...dropoutMasks(sites, dropout, sizes, place).values()].map((mask) => [...(mask.data as Uint8Array)]);
+    [...dropoutMasks(modules, dropout, sizes, place).values()].map((mask) => [...(mask.data as Uint8Array)]);
   const [a = [], b = []] = data(0.25);
   const kept = a.reduce((sum, x) => sum + x, 0) / a.length;
   assert.ok(Math.abs(kept - 0.75) < 0.02, `${kept}`);

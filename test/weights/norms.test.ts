@@ -80,17 +80,17 @@ test("gains go into B and beside it; an output without weights is refused by nam
   await using norms = new WeightNorms(checkpoint, { threads: 1 });
   const adapterOf = (factors: Float32Array) => {
     const magnitude = gaussian(4, outputs);
-    const site = { rank, dtype: "F32", scale: 1, a, b: factors.slice(), magnitude } as const;
-    return { digest: "sha256:1", rank, bytes: 1, dora: true, sites: new Map([["layer", site]]) };
+    const module = { rank, dtype: "F32", scale: 1, a, b: factors.slice(), magnitude } as const;
+    return { digest: "sha256:1", rank, bytes: 1, dora: true, modules: new Map([["layer", module]]) };
   };
   const adapter = adapterOf(b);
-  const site = (await foldMagnitudes(adapter, norms)).sites.get("layer");
-  assert.ok(site?.gain && !site.magnitude);
+  const module = (await foldMagnitudes(adapter, norms)).modules.get("layer");
+  assert.ok(module?.gain && !module.magnitude);
   const lengths = expected(hollow, 1, false);
   for (let i = 0; i < outputs; i++) {
-    const gain = (adapter.sites.get("layer")?.magnitude[i] ?? 0) / (lengths[i] ?? 0);
-    assert.ok(Math.abs((site.gain[i] ?? 0) - (gain - 1)) < 1e-5 * (1 + Math.abs(gain)));
-    assert.ok(Math.abs((site.b[outputs + i] ?? 0) - (b[outputs + i] ?? 0) * gain) < 1e-5 * (1 + Math.abs(gain)));
+    const gain = (adapter.modules.get("layer")?.magnitude[i] ?? 0) / (lengths[i] ?? 0);
+    assert.ok(Math.abs((module.gain[i] ?? 0) - (gain - 1)) < 1e-5 * (1 + Math.abs(gain)));
+    assert.ok(Math.abs((module.b[outputs + i] ?? 0) - (b[outputs + i] ?? 0) * gain) < 1e-5 * (1 + Math.abs(gain)));
   }
   const empty = adapterOf(b.map((value, i) => (i % outputs === 5 ? 0 : value)));
   await assert.rejects(foldMagnitudes(empty, norms, "The adapter x"), {

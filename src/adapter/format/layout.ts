@@ -3,7 +3,7 @@
 import { viewAs } from "../../tensor/dtype.js";
 import { bfloat16ToFloat32, float16ToFloat32 } from "../../tensor/half.js";
 import { transpose } from "../../tensor/transpose.js";
-import type { HostSite } from "../types.js";
+import type { HostModule } from "../types.js";
 import type { Matrix, MatrixDtype, ModulePlan } from "./modules.js";
 
 export type Elements = Float32Array | Uint16Array;
@@ -37,7 +37,7 @@ export interface ModuleElements {
 }
 
 /** The site that the engine copies: 16-bit elements stay as they are, F32 has the scale folded into B. Owns its memory. */
-export function hostSite(module: ModulePlan, { a, b, e, m }: ModuleElements): HostSite {
+export function hostModule(module: ModulePlan, { a, b, e, m }: ModuleElements): HostModule {
   const { rank, scale } = module;
   const dtype = hostDtype(module);
   const hostA = hostLayout(module.a, dtype === "F32" ? widen(module.a.dtype, a) : a);

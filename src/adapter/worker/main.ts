@@ -8,13 +8,13 @@ import { type JobReply, type JobRequest, packError } from "./messages.js";
 const port = parentPort;
 if (!port) throw new Error("worker-main runs in a worker thread only");
 
-port.on("message", async ({ id, kind, folder, sites, options }: JobRequest) => {
+port.on("message", async ({ id, kind, folder, modules, options }: JobRequest) => {
   try {
     if (kind === "check") {
-      const value = await checkAdapter(folder, sites, options);
+      const value = await checkAdapter(folder, modules, options);
       port.postMessage({ id, kind, value } satisfies JobReply);
     } else {
-      const value = await loadAdapter(folder, sites, options);
+      const value = await loadAdapter(folder, modules, options);
       port.postMessage({ id, kind, value } satisfies JobReply, buffersOf(value));
     }
   } catch (error) {
@@ -22,9 +22,9 @@ port.on("message", async ({ id, kind, folder, sites, options }: JobRequest) => {
   }
 });
 
-function buffersOf({ sites }: HostAdapter): ArrayBuffer[] {
+function buffersOf({ modules }: HostAdapter): ArrayBuffer[] {
   const buffers = new Set<ArrayBuffer>();
-  for (const { a, b, magnitude = a } of sites.values()) {
+  for (const { a, b, magnitude = a } of modules.values()) {
     for (const { buffer } of [a, b, magnitude]) if (buffer instanceof ArrayBuffer) buffers.add(buffer);
   }
   return [...buffers];

@@ -16,7 +16,7 @@ export interface JobRequest {
   readonly id: number;
   readonly kind: JobKind;
   readonly folder: string;
-  readonly sites: readonly TargetModule[];
+  readonly modules: readonly TargetModule[];
   readonly options: CheckOptions;
 }
 

@@ -59,7 +59,7 @@ export class Validator {
   /** As `checkAdapter`. `client`: who asks; null for the operator. Rejects with `validations_busy` or `validation_timeout` too. */
   async check(
     folder: string,
-    sites: readonly TargetModule[],
+    modules: readonly TargetModule[],
     options: CheckOptions = {},
     client: string | null = null,
   ): Promise<CheckedAdapter> {
@@ -70,7 +70,7 @@ export class Validator {
       const message = `${waiting} adapters wait to be checked; at most ${maxWaiting} are allowed.`;
       throw new LorikeetError("validations_busy", message, { found: waiting, allowed: maxWaiting });
     }
-    const job = { run: () => this.#worker.check(folder, sites, options), done: deferred<CheckedAdapter>() };
+    const job = { run: () => this.#worker.check(folder, modules, options), done: deferred<CheckedAdapter>() };
     const key = client ?? operator;
     const jobs = this.#waiting.get(key);
     if (jobs) jobs.push(job);

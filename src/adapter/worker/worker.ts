@@ -44,19 +44,19 @@ export class AdapterWorker {
   }
 
   /** As `checkAdapter`. */
-  check(folder: string, sites: readonly TargetModule[], options: CheckOptions = {}): Promise<CheckedAdapter> {
+  check(folder: string, modules: readonly TargetModule[], options: CheckOptions = {}): Promise<CheckedAdapter> {
     return this.#slots.run(() => {
       const check = deferred<CheckedAdapter>();
-      this.#post("check", folder, sites, options, { check });
+      this.#post("check", folder, modules, options, { check });
       return check.promise;
     });
   }
 
   /** As `loadAdapter`; the tensors' memory is handed over, not copied. */
-  load(folder: string, sites: readonly TargetModule[], options: CheckOptions = {}): Promise<HostAdapter> {
+  load(folder: string, modules: readonly TargetModule[], options: CheckOptions = {}): Promise<HostAdapter> {
     return this.#slots.run(() => {
       const load = deferred<HostAdapter>();
-      this.#post("load", folder, sites, options, { load });
+      this.#post("load", folder, modules, options, { load });
       return load.promise;
     });
   }
@@ -70,12 +70,18 @@ export class AdapterWorker {
     await worker?.terminate();
   }
 
-  #post(kind: JobKind, folder: string, sites: readonly TargetModule[], options: CheckOptions, pending: Pending): void {
+  #post(
+    kind: JobKind,
+    folder: string,
+    modules: readonly TargetModule[],
+    options: CheckOptions,
+    pending: Pending,
+  ): void {
     if (this.#closed) throw closedError();
     this.#worker ??= this.#start();
     const worker = this.#worker;
     const id = ++this.#lastId;
-    worker.postMessage({ id, kind, folder, sites, options } satisfies JobRequest);
+    worker.postMessage({ id, kind, folder, modules, options } satisfies JobRequest);
     const deadlineMs = this.#deadlineMs;
     const timer = deadlineMs === null ? null : setTimeout(() => this.#overdue(worker, deadlineMs), deadlineMs).unref();
     this.#pending.set(id, timer ? { ...pending, timer } : pending);

@@ -27,17 +27,17 @@ export async function openLocalStore(directory: string, model: string | null): P
   }
   const checkpoint = await openCheckpoint(model);
   const baseNames = checkpoint.names;
-  const sites = targetModules(checkpoint.config);
+  const modules = targetModules(checkpoint.config);
   const worker = new AdapterWorker();
   const norms = new WeightNorms(checkpoint, { threads: 1 });
-  const gains = new GainCheck(sites, norms);
+  const gains = new GainCheck(modules, norms);
   const closeWorkers = async (): Promise<void> => {
     await Promise.all([worker.close(), gains.close()]);
     await norms[Symbol.asyncDispose]();
   };
   try {
     const check = async (folder: string) => {
-      const checked = await worker.check(folder, sites, { baseNames });
+      const checked = await worker.check(folder, modules, { baseNames });
       await gains.check(folder, checked.summary);
       return checked;
     };

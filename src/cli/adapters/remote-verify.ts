@@ -19,11 +19,11 @@ export interface RemoteVerdict {
 /** The server has its own limits; downloads need none. */
 const limits = { ...uploadDefaults, receivedBytes: Number.MAX_SAFE_INTEGER, unpackedBytes: Number.MAX_SAFE_INTEGER };
 
-/** Without `sites`, adapters are only checked on their own. Throws a RemoteError if the server does not answer. */
+/** Without `modules`, adapters are only checked on their own. Throws a RemoteError if the server does not answer. */
 export async function* verifyRemote(
   server: RemoteServer,
   adapters: readonly { readonly name: string; readonly digest: string }[],
-  sites: readonly TargetModule[] | null,
+  modules: readonly TargetModule[] | null,
 ): AsyncGenerator<RemoteVerdict> {
   const root = await mkdtemp(join(tmpdir(), "lorikeet-verify-"));
   try {
@@ -33,7 +33,7 @@ export async function* verifyRemote(
       const body = await server.download(name);
       const options: CheckOptions = { label: `The adapter "${name}"` };
       const error = await receiveTar({ body }, folder, limits)
-        .then(() => describeAdapter(folder, sites, options))
+        .then(() => describeAdapter(folder, modules, options))
         .then(({ summary }) => (isVersion(summary, digest) ? null : otherVersion(name, digest, summary.digest)))
         .catch((cause: unknown) => (cause instanceof Error ? cause : new Error(String(cause))));
       yield { name, digest, error };

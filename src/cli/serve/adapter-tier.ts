@@ -43,13 +43,13 @@ export interface AdapterTier extends AsyncDisposable {
 export async function openAdapterTier(options: AdapterTierOptions): Promise<AdapterTier> {
   const { directory, checkpoint, reserved, cacheBytes, limits = {}, validation = {}, logger } = options;
   const { adapterLimits = {}, ...validatorOptions } = validation;
-  const sites = targetModules(checkpoint.config);
+  const modules = targetModules(checkpoint.config);
   const baseNames = [...checkpoint.names, ...reserved];
   const loader = new AdapterWorker();
   const validator = new Validator(validatorOptions);
   const norms = new WeightNorms(checkpoint, { threads: 1 }); // steps use the other threads
   const timeoutMs = validatorOptions.timeoutMs ?? validationDefaults.timeoutMs;
-  const gains = new GainCheck(sites, norms, { limits: adapterLimits, timeoutMs });
+  const gains = new GainCheck(modules, norms, { limits: adapterLimits, timeoutMs });
   const known = new KnownAdapters();
   const cache: AdapterCache = new AdapterCache({
     maxBytes: cacheBytes,
@@ -58,14 +58,14 @@ export async function openAdapterTier(options: AdapterTierOptions): Promise<Adap
     load: async (digest) => {
       const alphas = known.alphasOf(digest);
       const options = { expectedDigest: digest, limits: adapterLimits, ...(alphas && { alphas }) };
-      const loaded = await store.read(digest, (folder) => loader.load(folder, sites, options));
+      const loaded = await store.read(digest, (folder) => loader.load(folder, modules, options));
       return foldMagnitudes(loaded, norms, `The adapter ${digest}`);
     },
   });
   const opening = AdapterStore.open({
     directory,
     check: async (folder, client) => {
-      const checked = await validator.check(folder, sites, { baseNames, limits: adapterLimits }, client);
+      const checked = await validator.check(folder, modules, { baseNames, limits: adapterLimits }, client);
       // If it is too large for the cache, that is the error to report.
       if (checked.summary.bytes <= cacheBytes) await gains.check(folder, checked.summary);
       return checked;

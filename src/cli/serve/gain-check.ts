@@ -21,7 +21,7 @@ export interface GainCheckOptions {
 }
 
 export class GainCheck {
-  readonly #sites: readonly TargetModule[];
+  readonly #modules: readonly TargetModule[];
   readonly #norms: Pick<WeightNorms, "of">;
   readonly #options: GainCheckOptions;
   /** Separate from the thread that loads for requests. */
@@ -29,8 +29,8 @@ export class GainCheck {
   /** One adapter in memory at a time. */
   readonly #turn = new Semaphore(1);
 
-  constructor(sites: readonly TargetModule[], norms: Pick<WeightNorms, "of">, options: GainCheckOptions = {}) {
-    this.#sites = sites;
+  constructor(modules: readonly TargetModule[], norms: Pick<WeightNorms, "of">, options: GainCheckOptions = {}) {
+    this.#modules = modules;
     this.#norms = norms;
     this.#options = options;
   }
@@ -42,7 +42,7 @@ export class GainCheck {
       const { limits = {}, timeoutMs } = this.#options;
       const norms = timeoutMs === undefined ? this.#norms : until(this.#norms, timeoutMs);
       const options = { limits, ...(alphas && { alphas }) };
-      await foldMagnitudes(await this.#worker.load(folder, this.#sites, options), norms);
+      await foldMagnitudes(await this.#worker.load(folder, this.#modules, options), norms);
     });
   }
 
@@ -62,8 +62,8 @@ export async function checkGains(checkpoint: Checkpoint, folder: string, { dora 
 function until(norms: Pick<WeightNorms, "of">, timeoutMs: number): Pick<WeightNorms, "of"> {
   const endsAt = performance.now() + timeoutMs;
   return {
-    of: async (site) => {
-      if (performance.now() < endsAt) return norms.of(site);
+    of: async (module) => {
+      if (performance.now() < endsAt) return norms.of(module);
       const message = `Checking the adapter's magnitudes took longer than ${timeoutMs} ms and was ended.`;
       throw new LorikeetError("validation_timeout", message, { allowed: timeoutMs });
     },

@@ -9,7 +9,7 @@ import { type OpenedAdapter, openAdapter } from "../../train/files/adapter-files
 import { Checkpoints } from "../../train/files/checkpoints.js";
 import { type RunRecord, readRecord } from "../../train/files/record.js";
 import type { RunFolder } from "../../train/files/run-folder.js";
-import { chooseSites, shortNames } from "../../train/lora.js";
+import { chooseModules, shortNames } from "../../train/lora.js";
 import { countBytes, type Fitting, fitMemory } from "../../train/memory.js";
 import { openSession, type TrainSession } from "../../train/session.js";
 import type { TrainSettings } from "../../train/settings.js";
@@ -148,17 +148,21 @@ const adapterNames = [
 const shapeNames = ["loraR", "loraAlpha", "useRslora", "targetModules"] as const;
 
 /** The settings with the shape of the adapter that is gone on with; another one that was asked for is refused. LoRA may become DoRA. */
-function keepShape(asked: TrainSettings, { shape, sites, dora }: OpenedAdapter, config: DecoderConfig): TrainSettings {
+function keepShape(
+  asked: TrainSettings,
+  { shape, modules, dora }: OpenedAdapter,
+  config: DecoderConfig,
+): TrainSettings {
   const kept: TrainSettings = {
     ...asked,
     loraR: shape.rank,
     loraAlpha: shape.alpha,
     useRslora: shape.rslora,
     useDora: asked.useDora || dora,
-    targetModules: shortNames(config, sites),
+    targetModules: shortNames(config, modules),
   };
   const layers = (targets: readonly string[]): string =>
-    chooseSites(config, targets, shape)
+    chooseModules(config, targets, shape)
       .map(({ path }) => path)
       .join();
   const isOther = (name: (typeof shapeNames)[number]): boolean => {
@@ -254,7 +258,7 @@ function requireMemory(session: TrainSession, { config }: Checkpoint, settings: 
     ...{ config, rows, length, trainable: session.trainableParameters },
     weightBytes: settings.method === "full" ? 0 : session.base.bytes,
     dtype: settings.dtype,
-    trainsHead: !session.facts || session.facts.sites.some(({ path }) => path === config.head.linear.path),
+    trainsHead: !session.facts || session.facts.modules.some(({ path }) => path === config.head.linear.path),
     gradientCheckpointing: settings.gradientCheckpointing,
   };
   const needed = countBytes(shape);

@@ -86,7 +86,7 @@ function methodText({ method }: TrainSettings, session: TrainSession, parameters
   if (!facts) return `${method}, every weight: ${formatCount(trained)} trained`;
   const { rank, alpha, rslora } = facts.shape;
   const share = ((100 * trained) / (parameters + trained)).toFixed(1);
-  return `${method}, ${facts.dora ? "DoRA" : "LoRA"} rank ${rank}, alpha ${alpha}${rslora ? " (rsLoRA)" : ""} on ${facts.sites.length} layers: ${formatCount(trained)} trained, ${share} %`;
+  return `${method}, ${facts.dora ? "DoRA" : "LoRA"} rank ${rank}, alpha ${alpha}${rslora ? " (rsLoRA)" : ""} on ${facts.modules.length} layers: ${formatCount(trained)} trained, ${share} %`;
 }
 
 /** Each form of rows with the line on which it comes first: a mixture may be an oversight. */

@@ -1,15 +1,15 @@
 /** One rank class of the adapter bank: a stack of places, each holding one adapter padded to the class's rank, in fp32. */
 
-import type { HostAdapter, HostSite } from "../../adapter/types.js";
+import type { HostAdapter, HostModule } from "../../adapter/types.js";
 import { assert } from "../../base/errors.js";
 import { at, float32At, last } from "../../base/list.js";
-import { loraA, loraB, type SiteGroup } from "../../model/serving/adapters.js";
+import { loraA, loraB, type ModuleGroup } from "../../model/serving/adapters.js";
 import { blocksOf, tilesOf } from "../../model/serving/rank-tiles.js";
 import { Tensor } from "../../runtime/tensor.js";
 import { bfloat16ToFloat32, float16ToFloat32 } from "../../tensor/half.js";
 
 /** Bytes that one adapter takes at a rank. */
-export function placeBytes(groups: readonly SiteGroup[], rank: number): number {
+export function placeBytes(groups: readonly ModuleGroup[], rank: number): number {
   let elements = 0;
   for (const group of groups) {
     elements += group.inFeatures * group.parts.length * rank;
@@ -39,12 +39,12 @@ interface Piece {
 export class BankClass {
   readonly rank: number;
   readonly places: number;
-  readonly #groups: readonly SiteGroup[];
+  readonly #groups: readonly ModuleGroup[];
   readonly #stacks = new Map<string, Stack>();
   readonly #pieces: Piece[] = [];
   readonly #views = new Map<string, Tensor<"float32">>();
 
-  private constructor(groups: readonly SiteGroup[], places: number, rank: number) {
+  private constructor(groups: readonly ModuleGroup[], places: number, rank: number) {
     this.rank = rank;
     this.places = places;
     this.#groups = groups;
@@ -52,7 +52,7 @@ export class BankClass {
 
   /** Memory is taken lazily: a place that was never written costs nothing. Even so large buffers take time: `pause` is awaited between them. */
   static async create(
-    groups: readonly SiteGroup[],
+    groups: readonly ModuleGroup[],
     places: number,
     rank: number,
     pause: () => Promise<void> = async () => {},
@@ -65,7 +65,7 @@ export class BankClass {
     return created;
   }
 
-  #addGroup({ key, inFeatures, parts }: SiteGroup): void {
+  #addGroup({ key, inFeatures, parts }: ModuleGroup): void {
     const { places, rank } = this;
     const { tiles, columns } = tilesOf(rank);
     const a = this.#stack((rankClass) => loraA(key, rankClass), [places, parts.length, tiles, inFeatures, columns]);
@@ -126,9 +126,9 @@ export class BankClass {
   async write(place: number, adapter: HostAdapter, pause: () => Promise<void>): Promise<void> {
     for (const { key, inFeatures, parts } of this.#groups) {
       for (const [i, part] of parts.entries()) {
-        const site = adapter.sites.get(part.path);
-        await this.#writeA(this.#partOfA(key, place, i, inFeatures), site, inFeatures, pause);
-        await this.#writeB(this.#at(loraB(part.path, 0), place), site, part.outFeatures, pause);
+        const module = adapter.modules.get(part.path);
+        await this.#writeA(this.#partOfA(key, place, i, inFeatures), module, inFeatures, pause);
+        await this.#writeB(this.#at(loraB(part.path, 0), place), module, part.outFeatures, pause);
       }
     }
   }
@@ -159,16 +159,16 @@ export class BankClass {
   /** A of one part: [in, own rank] into [tiles, in, columns], zeros behind. */
   async #writeA(
     target: Float32Array,
-    site: HostSite | undefined,
+    module: HostModule | undefined,
     inFeatures: number,
     pause: () => Promise<void>,
   ): Promise<void> {
-    const own = site?.rank ?? 0;
+    const own = module?.rank ?? 0;
     const { tiles, columns } = tilesOf(this.rank);
     const band = Math.max(1, Math.floor(sliceElements / this.rank));
     for (let first = 0; first < inFeatures; first += band) {
       const end = Math.min(inFeatures, first + band);
-      const source = site ? widen(site, site.a, first * own, end * own) : noValues;
+      const source = module ? widen(module, module.a, first * own, end * own) : noValues;
       if (tiles === 1 && own === columns) target.set(source, first * own);
       else fillTiles(target, source, { first, end, own, tiles, columns, inFeatures });
       await pause();
@@ -178,15 +178,15 @@ export class BankClass {
   /** B: the first rows of [rank, out]; the scale that is still open is applied. */
   async #writeB(
     target: Float32Array,
-    site: HostSite | undefined,
+    module: HostModule | undefined,
     columns: number,
     pause: () => Promise<void>,
   ): Promise<void> {
-    const own = (site?.rank ?? 0) * columns;
-    const scale = site?.scale ?? 1;
+    const own = (module?.rank ?? 0) * columns;
+    const scale = module?.scale ?? 1;
     for (let first = 0; first < own; first += sliceElements) {
       const end = Math.min(own, first + sliceElements);
-      const source = site ? widen(site, site.b, first, end) : noValues;
+      const source = module ? widen(module, module.b, first, end) : noValues;
       if (scale === 1) target.set(source, first);
       else for (let i = 0; i < source.length; i++) target[first + i] = float32At(source, i) * scale;
       await pause();
@@ -199,11 +199,11 @@ const noValues = new Float32Array(0);
 /** Numbers that are copied between two pauses: about a millisecond. */
 export const sliceElements = 1 << 16;
 
-/** fp32 values [first, end) of one site; 16-bit ones are widened (exactly). */
-function widen(site: HostSite, values: Float32Array | Uint16Array, first: number, end: number): Float32Array {
+/** fp32 values [first, end) of one module; 16-bit ones are widened (exactly). */
+function widen(module: HostModule, values: Float32Array | Uint16Array, first: number, end: number): Float32Array {
   if (values instanceof Float32Array) return values.subarray(first, end);
   const slice = values.subarray(first, end);
-  return site.dtype === "F16" ? float16ToFloat32(slice) : bfloat16ToFloat32(slice);
+  return module.dtype === "F16" ? float16ToFloat32(slice) : bfloat16ToFloat32(slice);
 }
 
 /** Rows [first, end) of A, given as [end - first, own]. */

@@ -6,13 +6,13 @@
 import type { HostAdapter } from "../../adapter/types.js";
 import { assert, LorikeetError } from "../../base/errors.js";
 import { at } from "../../base/list.js";
-import type { SiteGroup } from "../../model/serving/adapters.js";
+import type { ModuleGroup } from "../../model/serving/adapters.js";
 import { paddedRank } from "../../model/serving/rank-tiles.js";
 import { BankClass, placeBytes } from "./bank-class.js";
 import { GainStack, gainBytes } from "./gain-stack.js";
 
 export interface BankOptions {
-  readonly groups: readonly SiteGroup[];
+  readonly groups: readonly ModuleGroup[];
   /** Places of each class: no step can use more adapters than rows. */
   readonly places: number;
   /** Bound on fp32 bytes of all resident adapters, padding included. */

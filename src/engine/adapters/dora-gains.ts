@@ -4,7 +4,7 @@
  * base. An adapter without magnitudes is returned unchanged.
  */
 
-import type { HostAdapter, HostSite } from "../../adapter/types.js";
+import type { HostAdapter, HostModule } from "../../adapter/types.js";
 import { assert, LorikeetError } from "../../base/errors.js";
 import { float32At } from "../../base/list.js";
 import type { WeightNorms } from "../../weights/norms.js";
@@ -16,13 +16,18 @@ export async function foldMagnitudes(
   label = "The adapter",
 ): Promise<HostAdapter> {
   if (!adapter.dora) return adapter;
-  const sites = new Map<string, HostSite>();
-  for (const [path, site] of adapter.sites) sites.set(path, await fold(path, site, norms, label));
-  return { ...adapter, sites };
+  const modules = new Map<string, HostModule>();
+  for (const [path, module] of adapter.modules) modules.set(path, await fold(path, module, norms, label));
+  return { ...adapter, modules };
 }
 
-async function fold(path: string, site: HostSite, norms: Pick<WeightNorms, "of">, label: string): Promise<HostSite> {
-  const { magnitude, a, b, rank, dtype, scale } = site;
+async function fold(
+  path: string,
+  module: HostModule,
+  norms: Pick<WeightNorms, "of">,
+  label: string,
+): Promise<HostModule> {
+  const { magnitude, a, b, rank, dtype, scale } = module;
   assert(magnitude && a instanceof Float32Array && b instanceof Float32Array, `${path} has magnitudes, in float32`);
   const lengths = await norms.of({ path, rank, scale, a, b });
   const outputs = magnitude.length;

@@ -6,21 +6,21 @@
 import type { HostAdapter } from "../../adapter/types.js";
 import { assert } from "../../base/errors.js";
 import { last } from "../../base/list.js";
-import { doraGain, type SiteGroup } from "../../model/serving/adapters.js";
+import { doraGain, type ModuleGroup } from "../../model/serving/adapters.js";
 import { Tensor } from "../../runtime/tensor.js";
 
 /** Bytes that the gains of one adapter take. */
-export function gainBytes(groups: readonly SiteGroup[]): number {
+export function gainBytes(groups: readonly ModuleGroup[]): number {
   return 4 * groups.reduce((sum, { parts }) => sum + parts.reduce((all, part) => all + part.outFeatures, 0), 0);
 }
 
 export class GainStack {
-  readonly #groups: readonly SiteGroup[];
+  readonly #groups: readonly ModuleGroup[];
   readonly #rows: number;
   #tensors: ReadonlyMap<string, Tensor<"float32">> | null = null;
   readonly #views = new Map<number, readonly (readonly [string, Tensor<"float32">])[]>();
 
-  constructor(groups: readonly SiteGroup[], rows: number) {
+  constructor(groups: readonly ModuleGroup[], rows: number) {
     this.#groups = groups;
     this.#rows = rows;
   }
@@ -52,10 +52,10 @@ export class GainStack {
   /** A layer that the adapter leaves alone has a gain of 1. */
   write(row: number, adapter: HostAdapter): void {
     for (const [path, tensor] of this.#byPath) {
-      const site = adapter.sites.get(path);
-      assert(!site || site.gain, `the magnitudes of ${path} were turned into gains`);
+      const module = adapter.modules.get(path);
+      assert(!module || module.gain, `the magnitudes of ${path} were turned into gains`);
       const target = rowOf(tensor, row);
-      if (site?.gain) target.set(site.gain);
+      if (module?.gain) target.set(module.gain);
       else target.fill(0);
     }
   }

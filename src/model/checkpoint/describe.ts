@@ -21,7 +21,7 @@ export interface CheckpointDescription {
   /** Layers with a sliding window. */
   readonly slidingLayers: number;
   /** Linear layers that an adapter may target; `allLinear` leaves out the head, as PEFT's all-linear does. */
-  readonly sites: { readonly total: number; readonly allLinear: number; readonly names: readonly string[] };
+  readonly targetModules: { readonly total: number; readonly allLinear: number; readonly names: readonly string[] };
   /** Bytes of keys and values that one token of context holds, in float32. */
   readonly kvBytesPerToken: number;
   readonly generationDefaults: Checkpoint["generationDefaults"];
@@ -33,7 +33,7 @@ export function describeCheckpoint(checkpoint: Checkpoint): CheckpointDescriptio
   const tensors = [...checkpoint.tensors.values()];
   const dtypes: Record<string, number> = {};
   for (const { dtype } of tensors) dtypes[dtype] = (dtypes[dtype] ?? 0) + 1;
-  const sites = targetModules(config);
+  const modules = targetModules(config);
   return {
     directory,
     family: config.family,
@@ -47,10 +47,10 @@ export function describeCheckpoint(checkpoint: Checkpoint): CheckpointDescriptio
     },
     config,
     slidingLayers: config.layers.filter(({ attention }) => attention.body.window !== null).length,
-    sites: {
-      total: sites.length,
+    targetModules: {
+      total: modules.length,
       allLinear: layerModules(config).length,
-      names: [...new Set(sites.map(({ path }) => path.split(/\.\d+\./).at(-1) ?? path))],
+      names: [...new Set(modules.map(({ path }) => path.split(/\.\d+\./).at(-1) ?? path))],
     },
     kvBytesPerToken: 2 * 4 * config.layerCount * config.kvHeadCount * config.headDim,
     generationDefaults,

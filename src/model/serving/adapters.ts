@@ -16,7 +16,7 @@ import type { Value } from "../../graph/types.js";
 import type { TargetModule } from "../blueprint.js";
 
 /** Linears that read the same input: one stacked A, one B for each. */
-export interface SiteGroup {
+export interface ModuleGroup {
   /**
    * Name of the group's input: `lora_A.{key}.{class}` [groups, parts, tiles, in, columns], where tiles * columns is the rank;
    * `inBlocks` [groups, parts, blocks, tiles, in, columns].
@@ -69,7 +69,7 @@ export function indexNames(axis: AdapterAxis, rankClass: number) {
 export const gainNames = (axis: AdapterAxis) => ({ rows: `gain_rows.${axis}`, places: `gain_places.${axis}` });
 
 export class AdapterInputs {
-  readonly groups: SiteGroup[] = [];
+  readonly groups: ModuleGroup[] = [];
   readonly #op: Ops;
   readonly #mode: Exclude<AdapterMode, "none">;
   readonly #inBlocks: boolean;
@@ -182,7 +182,7 @@ export class AdapterInputs {
     const hidden = this.#hidden(parts, x, toGroups, rankClass);
     return parts.map(({ path, outFeatures }, i) => {
       const h = hidden[i] as Value; // [groups, 1, members, rank], [groups, blocks, members, width]
-      // Every site's group and rank axis has a name of its own: ONNX Runtime reuses buffers between equal names.
+      // Every module's group and rank axis has a name of its own: ONNX Runtime reuses buffers between equal names.
       const at = `${path}.${rankClass}.b`;
       const blocks = this.#inBlocks ? `blocks.${at}` : 1;
       const b = op.builder.input(loraB(path, rankClass), "float32", [`g.${at}`, blocks, `rank.${at}`, outFeatures]);

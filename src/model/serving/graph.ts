@@ -13,7 +13,7 @@ import { normalizeHeads, unpackHeads } from "../heads.js";
 import { dependsOnLength, growthTable, steppedTables } from "../rope.js";
 import type { DecoderConfig } from "../types.js";
 import { plainWeight, type WeightSource } from "../weights.js";
-import { type AdapterAxis, AdapterInputs, type AdapterMode, type SiteGroup } from "./adapters.js";
+import { type AdapterAxis, AdapterInputs, type AdapterMode, type ModuleGroup } from "./adapters.js";
 import { type CacheKind, pastInput, presentOutput } from "./cache-names.js";
 import { biasesOf, buildEmbedding, buildJoined, buildLinear } from "./linear.js";
 import { holdsScale, rotaryNames, rotationFactor } from "./rotary.js";
@@ -33,7 +33,7 @@ export interface ServingOptions {
 export interface ServingGraph {
   readonly graph: Graph;
   /** Adapted linears by the input that they share, in graph order. Empty without adapters. */
-  readonly groups: readonly SiteGroup[];
+  readonly groups: readonly ModuleGroup[];
 }
 
 const contrib = "com.microsoft";

@@ -27,7 +27,7 @@ export function buildTokenLosses(op: Ops, options: TrainingOptions, head: Head, 
   const name = `${part.path}.weight`;
   const rows = parts(op, x, context.chunks, chunks);
   const labels = parts(op, context.labels, context.chunks, chunks).map((label) => op.unsqueeze(label, -1));
-  const isFixed = !context.parameters.trained(name) && (tied || !context.linears.site(part));
+  const isFixed = !context.parameters.trained(name) && (tied || !context.linears.module(part));
   if (isFixed) {
     const fixed = fixedHead(op, weights, head);
     const made = zip(rows, labels).map(([row, label]) => fixedChunk(op, row, label, fixed, head));
@@ -46,7 +46,7 @@ export function buildTokenLosses(op: Ops, options: TrainingOptions, head: Head, 
     });
     return losses;
   }
-  const drops = !isFixed && context.linears.site(part) !== null && (options.dropout ?? 0) > 0;
+  const drops = !isFixed && context.linears.module(part) !== null && (options.dropout ?? 0) > 0;
   const masks = drops ? parts(op, context.linears.mask(part, "labelled"), context.chunks, chunks) : [];
   const biasName = head.tiedBias && `${head.tiedBias}.bias`;
   const bias = biasName && (context.parameters.trained(biasName) ?? plainWeight(op.builder, weights, biasName));

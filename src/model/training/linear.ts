@@ -8,7 +8,7 @@ import type { TargetModule } from "../blueprint.js";
 import { biasesOf, buildLinear, joinedPart } from "../serving/linear.js";
 import { externalInitializer, weightOf } from "../weights.js";
 import { buildBackward, buildHeadBackward } from "./products.js";
-import { type Parameters, siteInputs, type TrainedSite, type TrainingOptions } from "./types.js";
+import { moduleInputs, type Parameters, type TrainedModule, type TrainingOptions } from "./types.js";
 
 export interface ApplyOptions {
   readonly joined?: string | null;
@@ -41,7 +41,7 @@ export class TrainingLinears {
    */
   apply(parts: readonly TargetModule[], x: Value, { joined = null, mask = null }: ApplyOptions = {}): Value[] {
     const { dora = false, dropout = 0 } = this.#options;
-    const adapted = parts.filter((part) => this.site(part));
+    const adapted = parts.filter((part) => this.module(part));
     const decomposed = dora && adapted.length > 0;
     const group = { parts, whole: joinedPart(this.#options.weights, parts, joined) };
     const bases = this.#products(group, x, !decomposed);
@@ -66,14 +66,14 @@ export class TrainingLinears {
     });
   }
 
-  site({ path }: TargetModule): TrainedSite | null {
-    return (this.#options.mode === "lora" && this.#options.sites.get(path)) || null;
+  module({ path }: TargetModule): TrainedModule | null {
+    return (this.#options.mode === "lora" && this.#options.modules.get(path)) || null;
   }
 
-  #adapted(part: TargetModule): TrainedSite {
-    const site = this.site(part);
-    assert(site, `${part.path} is adapted`);
-    return site;
+  #adapted(part: TargetModule): TrainedModule {
+    const module = this.module(part);
+    assert(module, `${part.path} is adapted`);
+    return module;
   }
 
   /** A x of parts that share x, by one product over all their ranks: its gradient is one product too. */
@@ -120,23 +120,23 @@ export class TrainingLinears {
   }
 
   #gain({ path, outFeatures }: TargetModule): Value {
-    const { magnitude, norm } = siteInputs(path);
+    const { magnitude, norm } = moduleInputs(path);
     const length = this.#norms.get(norm) ?? this.#op.builder.input(norm, "float32", [outFeatures]);
     this.#norms.set(norm, length);
     return this.#op.div(this.#parameters.input(magnitude, [outFeatures]), length);
   }
 
   #a(part: TargetModule): Value {
-    return this.#parameters.input(siteInputs(part.path).a, [part.inFeatures, this.#adapted(part).rank]);
+    return this.#parameters.input(moduleInputs(part.path).a, [part.inFeatures, this.#adapted(part).rank]);
   }
 
   #b(part: TargetModule): Value {
-    return this.#parameters.input(siteInputs(part.path).b, [this.#adapted(part).rank, part.outFeatures]);
+    return this.#parameters.input(moduleInputs(part.path).b, [this.#adapted(part).rank, part.outFeatures]);
   }
 
   /** Which elements of a part's input its adapter keeps: a graph input, bool [rows, in]. */
   mask({ path, inFeatures }: TargetModule, rows: Dim): Value {
-    return this.#op.builder.input(siteInputs(path).mask, "bool", [rows, inFeatures]);
+    return this.#op.builder.input(moduleInputs(path).mask, "bool", [rows, inFeatures]);
   }
 
   #dropped(x: Value, mask: Value): Value {

@@ -6,7 +6,7 @@ import type { DecoderConfig } from "../types.js";
 import type { WeightSource } from "../weights.js";
 
 /** An adapted linear layer: y = W x + scale · B (A x) + b. */
-export interface TrainedSite {
+export interface TrainedModule {
   readonly rank: number;
   readonly scale: number;
 }
@@ -17,7 +17,7 @@ export interface TrainingOptions {
   readonly weights: WeightSource;
   readonly mode: "lora" | "full";
   /** Mode `lora`: the adapted layers, by module path. */
-  readonly sites: ReadonlyMap<string, TrainedSite>;
+  readonly modules: ReadonlyMap<string, TrainedModule>;
   /** Weight-decomposed (arXiv:2402.09353): a trained magnitude for each output, over a length that is an input. */
   readonly dora?: boolean;
   /** Probability that an element of an adapter's input is dropped; the masks are inputs. Default 0. */
@@ -38,8 +38,8 @@ export const backwardPart = ({ path, inFeatures, outFeatures }: TargetModule): T
   outFeatures: inFeatures,
 });
 
-/** Names of an adapted site's graph inputs. */
-export const siteInputs = (path: string) => ({
+/** Names of an adapted module's graph inputs. */
+export const moduleInputs = (path: string) => ({
   a: `${path}.lora_A`,
   b: `${path}.lora_B`,
   magnitude: `${path}.lora_magnitude`,

@@ -10,16 +10,16 @@ import {
 } from "../../adapter/format.js";
 import { assert, LorikeetError } from "../../base/errors.js";
 import { targetModules } from "../../model/modules.js";
-import { siteInputs } from "../../model/training/types.js";
+import { moduleInputs } from "../../model/training/types.js";
 import type { DecoderConfig } from "../../model/types.js";
 import { SafetensorsFile } from "../../tensor/safetensors.js";
 import { transpose } from "../../tensor/transpose.js";
-import type { LoraShape, LoraSite } from "../lora.js";
+import type { LoraModule, LoraShape } from "../lora.js";
 import type { Parameter } from "../step.js";
 
 export interface AdapterFacts {
   readonly shape: LoraShape;
-  readonly sites: readonly LoraSite[];
+  readonly modules: readonly LoraModule[];
   readonly targetModules: readonly string[];
   readonly dropout: number;
   /** Weight-decomposed: each layer has a magnitude too. */
@@ -32,7 +32,7 @@ export interface AdapterFacts {
 /** Writes the parameters as they are now, flushed to the disk; BF16 rounds them. */
 export async function saveAdapter(
   folder: string,
-  { shape, sites, targetModules, dropout, dora, baseModelName, fanInFanOut }: AdapterFacts,
+  { shape, modules, targetModules, dropout, dora, baseModelName, fanInFanOut }: AdapterFacts,
   parameters: readonly Parameter[],
   dtype: AdapterDtype = "F32",
 ): Promise<void> {
@@ -42,7 +42,7 @@ export async function saveAdapter(
     assert(parameter, `the step trains ${name}`);
     return parameter.data;
   };
-  const patterns = patternsOf(shape, sites);
+  const patterns = patternsOf(shape, modules);
   const adapter: AdapterToWrite = {
     config: {
       r: shape.rank,
@@ -55,23 +55,25 @@ export async function saveAdapter(
       fanInFanOut,
       ...patterns,
     },
-    tensors: sites.map(({ path, rank, inFeatures, outFeatures }) => ({
+    tensors: modules.map(({ path, rank, inFeatures, outFeatures }) => ({
       path,
       rank,
       inFeatures,
       outFeatures,
-      a: transpose(dataOf(siteInputs(path).a), inFeatures, rank),
-      b: transpose(dataOf(siteInputs(path).b), rank, outFeatures),
-      ...(dora ? { magnitude: dataOf(siteInputs(path).magnitude) } : {}),
+      a: transpose(dataOf(moduleInputs(path).a), inFeatures, rank),
+      b: transpose(dataOf(moduleInputs(path).b), rank, outFeatures),
+      ...(dora ? { magnitude: dataOf(moduleInputs(path).magnitude) } : {}),
     })),
   };
   await writeAdapter(folder, adapter, { fsync: true, dtype });
 }
 
 /** Layers whose rank or alpha is not the common one, by their paths. */
-function patternsOf(shape: LoraShape, sites: readonly LoraSite[]) {
+function patternsOf(shape: LoraShape, modules: readonly LoraModule[]) {
   const entries = (key: "rank" | "alpha"): Record<string, number> =>
-    Object.fromEntries(sites.filter((site) => site[key] !== shape[key]).map((site) => [site.path, site[key]]));
+    Object.fromEntries(
+      modules.filter((module) => module[key] !== shape[key]).map((module) => [module.path, module[key]]),
+    );
   return { rankPattern: entries("rank"), alphaPattern: entries("alpha") };
 }
 
@@ -79,17 +81,17 @@ export interface OpenedAdapter {
   readonly digest: string;
   readonly dora: boolean;
   readonly shape: LoraShape;
-  readonly sites: readonly LoraSite[];
+  readonly modules: readonly LoraModule[];
   /** Copies the tensors into the parameters. */
   readInto(parameters: readonly Parameter[]): Promise<void>;
 }
 
 /** Checks a PEFT folder against a base, to go on from it. Throws what checking throws. */
 export async function openAdapter(folder: string, config: DecoderConfig): Promise<OpenedAdapter> {
-  const { summary, modules, config: canonical } = await checkAdapter(folder, targetModules(config));
+  const { summary, modules: checked, config: canonical } = await checkAdapter(folder, targetModules(config));
   if (canonical.peft_type !== "LORA") throw notTrained(folder, canonical.peft_type);
   const shape = { rank: canonical.r, alpha: canonical.lora_alpha, rslora: canonical.use_rslora };
-  const sites = modules.map(({ path, inFeatures, outFeatures, rank, alpha, scale }) => ({
+  const modules = checked.map(({ path, inFeatures, outFeatures, rank, alpha, scale }) => ({
     path,
     inFeatures,
     outFeatures,
@@ -101,12 +103,12 @@ export async function openAdapter(folder: string, config: DecoderConfig): Promis
     digest: summary.weightsDigest,
     dora: summary.dora,
     shape,
-    sites,
+    modules,
     async readInto(parameters) {
       const byName = new Map(parameters.map((parameter) => [parameter.name, parameter]));
       await using file = await openWeights(folder);
-      for (const { path, inFeatures, outFeatures, rank, aName, bName, mName } of modules) {
-        const { a, b, magnitude } = siteInputs(path);
+      for (const { path, inFeatures, outFeatures, rank, aName, bName, mName } of checked) {
+        const { a, b, magnitude } = moduleInputs(path);
         transposeInto(await file.readFloat32(aName), rank, inFeatures, byName.get(a));
         transposeInto(await file.readFloat32(bName), outFeatures, rank, byName.get(b));
         if (mName !== null) transposeInto(await file.readFloat32(mName), 1, outFeatures, byName.get(magnitude));

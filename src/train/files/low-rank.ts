@@ -1,13 +1,13 @@
 /** The product of an adapter's two matrices, added to a weight. Knows no file. */
-import type { HostSite } from "../../adapter/types.js";
+import type { HostModule } from "../../adapter/types.js";
 import { bfloat16ToFloat32, float16ToFloat32 } from "../../tensor/half.js";
 import { transpose } from "../../tensor/transpose.js";
 
 /** W += s B A, W [out, in], or [in, out] when it is transposed. */
-export function addProduct(weight: Float32Array, site: HostSite, transposed: boolean): void {
-  const { rank, scale } = site;
-  const a = widen(site.a, site.dtype); // [in, rank]
-  const b = widen(site.b, site.dtype); // [rank, out]
+export function addProduct(weight: Float32Array, module: HostModule, transposed: boolean): void {
+  const { rank, scale } = module;
+  const a = widen(module.a, module.dtype); // [in, rank]
+  const b = widen(module.b, module.dtype); // [rank, out]
   const [inputs, outputs] = [a.length / rank, b.length / rank];
   // Rows of the weight are made of rows of one factor, weighed by columns of the other.
   const [rows, columns] = transposed ? [inputs, outputs] : [outputs, inputs];
@@ -24,7 +24,7 @@ export function addProduct(weight: Float32Array, site: HostSite, transposed: boo
   }
 }
 
-function widen(values: Float32Array | Uint16Array, dtype: HostSite["dtype"]): Float32Array {
+function widen(values: Float32Array | Uint16Array, dtype: HostModule["dtype"]): Float32Array {
   if (values instanceof Float32Array) return values;
   return dtype === "F16" ? float16ToFloat32(values) : bfloat16ToFloat32(values);
 }

@@ -2,7 +2,7 @@
 import { readdir, rename, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { loadAdapter } from "../../adapter/format.js";
-import type { HostSite } from "../../adapter/types.js";
+import type { HostModule } from "../../adapter/types.js";
 import { orMissing, removeTree, syncTree } from "../../base/durable.js";
 import { assert, LorikeetError } from "../../base/errors.js";
 import { makeFolders } from "../../base/files.js";
@@ -49,7 +49,7 @@ export async function mergeAdapter(options: MergeOptions): Promise<Merged> {
       "is not a checkpoint (it has no config.json), and is not replaced: choose another --output-dir.",
     );
   }
-  const { sites } = await loadAdapter(options.adapter, targetModules(checkpoint.config));
+  const { modules } = await loadAdapter(options.adapter, targetModules(checkpoint.config));
   const draft = join(dirname(out), `.${basename(out)}.merging`);
   await removeTree(draft);
   await makeFolders(draft);
@@ -59,7 +59,7 @@ export async function mergeAdapter(options: MergeOptions): Promise<Merged> {
     const transposed = transposedPaths(checkpoint.config);
     const tensors = [...checkpoint.tensors.values()].map((location): TensorToWrite => {
       const path = location.name.replace(/\.weight$/, "");
-      const target = { site: sites.get(path), transposed: transposed.has(path) };
+      const target = { module: modules.get(path), transposed: transposed.has(path) };
       return mergedTensor(location, target, options, () => progress?.("merging", ++done, checkpoint.tensors.size));
     });
     await writeSafetensors(join(draft, "model.safetensors"), tensors, { format: "pt" }, { fsync: true });
@@ -70,7 +70,7 @@ export async function mergeAdapter(options: MergeOptions): Promise<Merged> {
     await removeTree(draft);
     throw cause;
   }
-  return { changed: sites.size, tensors: checkpoint.tensors.size };
+  return { changed: modules.size, tensors: checkpoint.tensors.size };
 }
 
 const inTheWay = (out: string, why: string): LorikeetError =>
@@ -78,7 +78,7 @@ const inTheWay = (out: string, why: string): LorikeetError =>
 
 function mergedTensor(
   location: TensorLocation,
-  { site, transposed }: { readonly site: HostSite | undefined; readonly transposed: boolean },
+  { module, transposed }: { readonly module: HostModule | undefined; readonly transposed: boolean },
   { dtype }: MergeOptions,
   done: () => void,
 ): TensorToWrite {
@@ -87,10 +87,10 @@ function mergedTensor(
   const data = (): ArrayBufferView => {
     done();
     const bytes = readSegment(location);
-    if (!site && kept === location.dtype) return bytes;
+    if (!module && kept === location.dtype) return bytes;
     const values = toFloat32(location.dtype, bytes);
-    if (site) addProduct(values, site, transposed);
-    if (site?.magnitude) rescale(values, site.magnitude, transposed);
+    if (module) addProduct(values, module, transposed);
+    if (module?.magnitude) rescale(values, module.magnitude, transposed);
     assert(kept === "F32" || kept === "F16" || kept === "BF16", `${name} is of a dtype that can be merged into`);
     return narrow(values, kept);
   };

@@ -3,9 +3,9 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { checkAdapter, describeAdapter, loadAdapter } from "../../../src/adapter/format.js";
 import { float32ToBfloat16 } from "../../../src/tensor/half.js";
-import { type EditableTensor, edited, oracle, refusalOf, sitesOf } from "./helpers.js";
+import { type EditableTensor, edited, modulesOf, oracle, refusalOf } from "./helpers.js";
 
-const llama = await sitesOf(`${oracle}/llama`);
+const llama = await modulesOf(`${oracle}/llama`);
 const source = "test/fixtures/adapter-format/adalora";
 const v = "model.layers.0.self_attn.v_proj";
 
@@ -20,10 +20,10 @@ const drop = (part: string) => (all: EditableTensor[]) => all.filter(({ name }) 
 test("singular values are folded into A, and the scale goes by the rank that training began with", async () => {
   let tensors: EditableTensor[] = [];
   const folder = await edited({ source, tensors: (all) => (tensors = all) });
-  const { sites } = await loadAdapter(folder, llama);
-  const site = sites.get(v);
-  assert.ok(site);
-  assert.deepEqual([site.rank, site.dtype, site.scale], [6, "F32", 1]);
+  const { modules } = await loadAdapter(folder, llama);
+  const module = modules.get(v);
+  assert.ok(module);
+  assert.deepEqual([module.rank, module.dtype, module.scale], [6, "F32", 1]);
   const [a, b, e] = ["lora_A", "lora_B", "lora_E"].map((part) => float32(named(tensors, part)));
   assert.ok(a && b && e);
   const inputs = a.length / 6;
@@ -33,10 +33,10 @@ test("singular values are folded into A, and the scale goes by the rank that tra
     [2, inputs - 1],
   ] as const) {
     const folded = Math.fround((a[row * inputs + column] ?? Number.NaN) * (e[row] ?? Number.NaN));
-    assert.equal(site.a[column * 6 + row], folded);
+    assert.equal(module.a[column * 6 + row], folded);
   }
   const scale = 12 / Math.fround(6 + Math.fround(1e-5));
-  assert.equal(site.b[0], Math.fround((b[0] ?? Number.NaN) * scale));
+  assert.equal(module.b[0], Math.fround((b[0] ?? Number.NaN) * scale));
 });
 
 test("what pruning left is told: ranks, scales, modules of rank 0", async () => {
@@ -77,7 +77,7 @@ test("16-bit AdaLoRA is folded in float32, and counted as what it takes", async 
   });
   const adapter = await loadAdapter(folder, llama);
   const { summary } = await checkAdapter(folder, llama);
-  assert.equal(adapter.sites.get(v)?.dtype, "F32");
+  assert.equal(adapter.modules.get(v)?.dtype, "F32");
   assert.equal(summary.bytes, adapter.bytes);
 });
 

@@ -6,9 +6,9 @@ import { checkAdapter, loadAdapter } from "../../../src/adapter/format.js";
 import { bandBytes } from "../../../src/tensor/safetensors-stream.js";
 import { writeSafetensors } from "../../../src/tensor/safetensors-write.js";
 import { readsOf } from "../../support/reads.js";
-import { type Edit, type EditableTensor, edited, oracle, refusalOf, sitesOf } from "./helpers.js";
+import { type Edit, type EditableTensor, edited, modulesOf, oracle, refusalOf } from "./helpers.js";
 
-const llama = await sitesOf(`${oracle}/llama`);
+const llama = await modulesOf(`${oracle}/llama`);
 const q = "model.layers.0.self_attn.q_proj";
 
 /** Weights whose header promises these shapes in F32, in a file with holes: it takes no room on the disk. */

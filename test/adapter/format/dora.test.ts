@@ -5,10 +5,10 @@ import { checkAdapter, describeAdapter, loadAdapter, writeAdapter } from "../../
 import { viewAs } from "../../../src/tensor/dtype.js";
 import { float16ToFloat32, float32ToBfloat16, float32ToFloat16 } from "../../../src/tensor/half.js";
 import { transpose } from "../../../src/tensor/transpose.js";
-import { type EditableTensor, edited, oracle, readTensors, refusalOf, renamed, sitesOf } from "./helpers.js";
+import { type EditableTensor, edited, modulesOf, oracle, readTensors, refusalOf, renamed } from "./helpers.js";
 
 const source = "test/fixtures/dora/llama";
-const llama = await sitesOf(`${oracle}/llama`);
+const llama = await modulesOf(`${oracle}/llama`);
 const plain = await checkAdapter(source, llama);
 const q = "base_model.model.model.layers.0.self_attn.q_proj";
 const magnitude = `${q}.lora_magnitude_vector`;
@@ -31,7 +31,7 @@ test("ranks, scales and magnitudes are PEFT's; what the engine will hold is coun
   const stored = new Map(
     (await readTensors(`${source}/adapter_model.safetensors`)).map((tensor) => [tensor.name, tensor]),
   );
-  for (const [path, { magnitude: values }] of loaded.sites) {
+  for (const [path, { magnitude: values }] of loaded.modules) {
     const tensor = stored.get(`base_model.model.${path}.lora_magnitude_vector`);
     assert.deepEqual(values, viewAs("F32", tensor?.data ?? new Uint8Array()), path);
   }
@@ -62,11 +62,11 @@ test("16-bit magnitudes are widened, and the matrices with them", async () => {
     const folder = await edited({ source, tensors });
     const loaded = await loadAdapter(folder, llama);
     assert.equal(loaded.bytes, (await checkAdapter(folder, llama)).summary.bytes);
-    for (const [path, site] of loaded.sites) {
-      assert.ok(site.dtype === "F32" && site.scale === 1 && site.magnitude, path);
+    for (const [path, module] of loaded.modules) {
+      assert.ok(module.dtype === "F32" && module.scale === 1 && module.magnitude, path);
       if (dtype !== "F16") continue;
-      const full = (await loadAdapter(source, llama)).sites.get(path)?.magnitude ?? new Float32Array();
-      assert.deepEqual(site.magnitude, float16ToFloat32(float32ToFloat16(full)));
+      const full = (await loadAdapter(source, llama)).modules.get(path)?.magnitude ?? new Float32Array();
+      assert.deepEqual(module.magnitude, float16ToFloat32(float32ToFloat16(full)));
     }
   }
 });
@@ -92,8 +92,8 @@ test("mlx-lm's DoRA is PEFT's of the same numbers", async () => {
       }),
   });
   const [one, other] = [await loadAdapter(peft, llama), await loadAdapter(folder, llama)];
-  assert.ok(one.sites.size === 3 && one.dora && other.dora);
-  assert.deepEqual(other.sites, one.sites);
+  assert.ok(one.modules.size === 3 && one.dora && other.dora);
+  assert.deepEqual(other.modules, one.modules);
 });
 
 const targetsOf = (modules: readonly { readonly path: string }[]): string[] => [

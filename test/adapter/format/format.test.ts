@@ -2,11 +2,11 @@ import assert from "node:assert/strict";
 import { readdirSync, readFileSync, statSync } from "node:fs";
 import { test } from "node:test";
 import { checkAdapter, describeAdapter, loadAdapter, writeAdapter } from "../../../src/adapter/format.js";
-import type { HostAdapter, HostSite } from "../../../src/adapter/types.js";
+import type { HostAdapter, HostModule } from "../../../src/adapter/types.js";
 import { viewAs } from "../../../src/tensor/dtype.js";
 import { bfloat16ToFloat32, float16ToFloat32, float32ToBfloat16, float32ToFloat16 } from "../../../src/tensor/half.js";
 import { transpose } from "../../../src/tensor/transpose.js";
-import { type EditableTensor, edited, oracle, readTensors, refusalOf, renamed, sitesOf, valid } from "./helpers.js";
+import { type EditableTensor, edited, modulesOf, oracle, readTensors, refusalOf, renamed, valid } from "./helpers.js";
 
 const deltas: readonly Delta[] = JSON.parse(readFileSync("test/fixtures/adapter-format/peft-deltas.json", "utf8"));
 /** Those whose products PEFT has computed. */
@@ -34,33 +34,33 @@ interface Delta {
   readonly entries: readonly (readonly [number, number, number])[];
 }
 
-const widen = { F32: (x: HostSite["a"]) => x, F16: toF32(float16ToFloat32), BF16: toF32(bfloat16ToFloat32) };
+const widen = { F32: (x: HostModule["a"]) => x, F16: toF32(float16ToFloat32), BF16: toF32(bfloat16ToFloat32) };
 function toF32(convert: (bits: Uint16Array) => Float32Array) {
-  return (x: HostSite["a"]): HostSite["a"] => (x instanceof Uint16Array ? convert(x) : x);
+  return (x: HostModule["a"]): HostModule["a"] => (x instanceof Uint16Array ? convert(x) : x);
 }
 
 /** scale·B·A at [output, input], from the engine's layout. */
-function delta(site: HostSite, inFeatures: number, outFeatures: number, output: number, input: number): number {
-  const a = widen[site.dtype](site.a);
-  const b = widen[site.dtype](site.b);
-  assert.equal(a.length, inFeatures * site.rank);
+function delta(module: HostModule, inFeatures: number, outFeatures: number, output: number, input: number): number {
+  const a = widen[module.dtype](module.a);
+  const b = widen[module.dtype](module.b);
+  assert.equal(a.length, inFeatures * module.rank);
   let sum = 0;
-  for (let r = 0; r < site.rank; r++) {
-    sum += (a[input * site.rank + r] ?? Number.NaN) * (b[r * outFeatures + output] ?? Number.NaN);
+  for (let r = 0; r < module.rank; r++) {
+    sum += (a[input * module.rank + r] ?? Number.NaN) * (b[r * outFeatures + output] ?? Number.NaN);
   }
-  return sum * site.scale;
+  return sum * module.scale;
 }
 
 for (const [base, folder] of folders) {
   test(`${folder} loads with PEFT's ranks, scales and products`, async () => {
-    const sites = await sitesOf(base);
-    const checked = await checkAdapter(folder, sites);
-    const loaded = await loadAdapter(folder, sites, { expectedDigest: checked.summary.weightsDigest });
-    assert.equal(loaded.sites.size, checked.modules.length);
+    const modules = await modulesOf(base);
+    const checked = await checkAdapter(folder, modules);
+    const loaded = await loadAdapter(folder, modules, { expectedDigest: checked.summary.weightsDigest });
+    assert.equal(loaded.modules.size, checked.modules.length);
     assert.deepEqual(checked.summary.warnings, []);
     assert.deepEqual(
-      [...loaded.sites.keys()],
-      sites.map(({ path }) => path).filter((path) => loaded.sites.has(path)),
+      [...loaded.modules.keys()],
+      modules.map(({ path }) => path).filter((path) => loaded.modules.has(path)),
     );
     const fileBytes = statSync(`${folder}/adapter_model.safetensors`).size;
     assert.equal(loaded.bytes, checked.summary.bytes);
@@ -71,21 +71,21 @@ for (const [base, folder] of folders) {
       const module = checked.modules.find((candidate) => candidate.path === path);
       assert.ok(module, path);
       assert.deepEqual([module.rank, module.alpha, module.scale], [rank, alpha, scale], path);
-      const site = loaded.sites.get(path);
-      assert.ok(site);
+      const held = loaded.modules.get(path);
+      assert.ok(held);
       for (const [output, input, value] of entries) {
-        const found = delta(site, module.inFeatures, module.outFeatures, output, input);
+        const found = delta(held, module.inFeatures, module.outFeatures, output, input);
         assert.ok(Math.abs(found - value) <= 1e-6 * Math.max(1, Math.abs(value)), `${path} ${found} ${value}`);
       }
     }
   });
 }
 
-const llama = await sitesOf(`${oracle}/llama`);
+const llama = await modulesOf(`${oracle}/llama`);
 const plain = await checkAdapter(await edited(), llama);
 
-function sameSites(left: HostAdapter, right: HostAdapter): void {
-  assert.deepEqual([...left.sites], [...right.sites]);
+function sameModules(left: HostAdapter, right: HostAdapter): void {
+  assert.deepEqual([...left.modules], [...right.modules]);
 }
 
 const spellings: [string, (name: string) => string][] = [
@@ -113,7 +113,7 @@ for (const [what, rename] of spellings) {
   });
 }
 
-test("wrappers of a language model are remapped when one site fits, with a warning", async () => {
+test("wrappers of a language model are remapped when one module fits, with a warning", async () => {
   for (const wrapper of ["model.language_model.", "language_model.model.", ""]) {
     const folder = await edited({
       tensors: renamed((name) => name.replace("model.model.model.", `model.model.${wrapper}`)),
@@ -134,10 +134,10 @@ test("a vision tower's layers are not taken for the language model's", async () 
   assert.equal(error.faults.length, 12);
 });
 
-test("a remap that fits two sites is refused", async () => {
-  const site = { path: "language_model.layers.0.self_attn.q_proj", inFeatures: 64, outFeatures: 64 };
+test("a remap that fits two modules is refused", async () => {
+  const module = { path: "language_model.layers.0.self_attn.q_proj", inFeatures: 64, outFeatures: 64 };
   const folder = await edited({ tensors: renamed((name) => name.replace("model.model.model.", "model.model.")) });
-  const error = await refusalOf(checkAdapter(folder, [...llama, site]));
+  const error = await refusalOf(checkAdapter(folder, [...llama, module]));
   assert.ok(error.faults.some((fault) => /layers\.0\.self_attn\.q_proj.* matches no linear layer/.test(fault)));
 });
 
@@ -170,7 +170,7 @@ test("mlx-lm's adapters are imported: transposed, alpha = scale·r", async () =>
   assert.equal(checked.summary.weightsDigest, plain.summary.weightsDigest);
   assert.deepEqual(checked.summary.warnings, []);
   assert.deepEqual(checked.summary.ignored, ["0000100_adapters.safetensors"]);
-  sameSites(await loadAdapter(folder, llama), await loadAdapter(valid, llama));
+  sameModules(await loadAdapter(folder, llama), await loadAdapter(valid, llama));
 });
 
 test("mlx-lm of April to June 2024 wrote an alpha, which counts: scale·alpha/rank", async () => {
@@ -203,11 +203,11 @@ test("16-bit adapters keep their bits, and the scale waits", async () => {
     const loaded = await loadAdapter(await edited({ tensors }), llama);
     const original = await loadAdapter(valid, llama);
     assert.equal(loaded.bytes * 2, original.bytes);
-    for (const [path, site] of loaded.sites) {
-      const full = original.sites.get(path);
-      assert.ok(site.a instanceof Uint16Array && full?.a instanceof Float32Array);
-      assert.deepEqual(site.a, narrow(full.a));
-      assert.equal(site.scale, plain.modules.find((module) => module.path === path)?.scale);
+    for (const [path, module] of loaded.modules) {
+      const full = original.modules.get(path);
+      assert.ok(module.a instanceof Uint16Array && full?.a instanceof Float32Array);
+      assert.deepEqual(module.a, narrow(full.a));
+      assert.equal(module.scale, plain.modules.find((module) => module.path === path)?.scale);
     }
   }
 });
@@ -220,12 +220,12 @@ test("a module that mixes dtypes is widened, with the scale folded", async () =>
         : tensor,
     );
   const folder = await edited({ tensors });
-  const { sites, bytes } = await loadAdapter(folder, llama);
+  const { modules, bytes } = await loadAdapter(folder, llama);
   const original = await loadAdapter(valid, llama);
   assert.equal(bytes, original.bytes);
-  for (const [path, site] of sites) {
-    assert.deepEqual([site.dtype, site.scale], ["F32", 1]);
-    assert.deepEqual(site.b, original.sites.get(path)?.b);
+  for (const [path, module] of modules) {
+    assert.deepEqual([module.dtype, module.scale], ["F32", 1]);
+    assert.deepEqual(module.b, original.modules.get(path)?.b);
   }
   assert.match((await describeAdapter(folder, llama)).modules[0]?.dtype ?? "", /^BF16\/F32$/);
 });
@@ -320,7 +320,7 @@ test("the summary counts what the engine will hold", () => {
     0,
   );
   const width = llama.reduce((sum, { inFeatures, outFeatures }) => sum + inFeatures + outFeatures, 0);
-  assert.equal(plain.summary.activeBytes, 4 * 8 * width, "a place has every site of the base, at the largest rank");
+  assert.equal(plain.summary.activeBytes, 4 * 8 * width, "a place has every module of the base, at the largest rank");
   assert.equal(plain.summary.bytes, 4 * elements);
   assert.deepEqual([plain.summary.rank, plain.summary.modules], [8, 6]);
   assert.deepEqual(plain.summary.scales, { min: 2, max: 2 });

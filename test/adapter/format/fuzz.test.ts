@@ -12,10 +12,10 @@ import { checkAdapter, describeAdapter, loadAdapter } from "../../../src/adapter
 import { LorikeetError } from "../../../src/base/errors.js";
 import { bandBytes } from "../../../src/tensor/safetensors-stream.js";
 import { readsOf } from "../../support/reads.js";
-import { edited, oracle, readTensors, sitesOf, valid } from "./helpers.js";
+import { edited, modulesOf, oracle, readTensors, valid } from "./helpers.js";
 
 const options = { numRuns: Number(process.env.FUZZ_RUNS ?? 120), seed: Number(process.env.FUZZ_SEED ?? 1) };
-const llama = await sitesOf(`${oracle}/llama`);
+const llama = await modulesOf(`${oracle}/llama`);
 const folder = await edited();
 const [configPath, weightsPath] = [
   join(folder, "adapter_config.json"),
@@ -45,8 +45,8 @@ async function examineAll(): Promise<void> {
 }
 
 function accept(found: Awaited<ReturnType<typeof checkAdapter | typeof loadAdapter | typeof describeAdapter>>): void {
-  const sites = "sites" in found ? [...found.sites.values()] : [];
-  for (const { a, b, scale } of sites) {
+  const modules = "bytes" in found ? [...found.modules.values()] : [];
+  for (const { a, b, scale } of modules) {
     assert.ok(Number.isFinite(scale));
     for (const values of [a, b]) if (values instanceof Float32Array) assert.ok(values.every(Number.isFinite));
   }

@@ -1,4 +1,4 @@
-/** Helpers of the adapter format's tests: sites from a checkpoint's own header, folders made by rewriting a valid adapter. */
+/** Helpers of the adapter format's tests: modules from a checkpoint's own header, folders made by rewriting a valid adapter. */
 
 import assert from "node:assert/strict";
 import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -13,17 +13,17 @@ export const oracle = "test/fixtures/oracle";
 export const valid = `${oracle}/llama/adapters/attn-r8`;
 
 /** Every 2-D weight that is not an embedding; gpt2's Conv1D weights are [in, out]. */
-export async function sitesOf(checkpoint: string): Promise<TargetModule[]> {
+export async function modulesOf(checkpoint: string): Promise<TargetModule[]> {
   await using file = await SafetensorsFile.open(join(checkpoint, "model.safetensors"));
-  const sites: TargetModule[] = [];
+  const modules: TargetModule[] = [];
   for (const [name, { shape }] of file.tensors) {
     const [rows = 0, columns = 0] = shape;
     if (shape.length !== 2 || !name.endsWith(".weight") || /embed_tokens|wte|wpe/.test(name)) continue;
     const conv1d = name.startsWith("transformer.");
     const path = name.slice(0, -".weight".length);
-    sites.push({ path, inFeatures: conv1d ? rows : columns, outFeatures: conv1d ? columns : rows });
+    modules.push({ path, inFeatures: conv1d ? rows : columns, outFeatures: conv1d ? columns : rows });
   }
-  return sites;
+  return modules;
 }
 
 export interface EditableTensor {

@@ -5,9 +5,9 @@ import { test } from "node:test";
 import fc from "fast-check";
 import { checkAdapter, describeAdapter, loadAdapter } from "../../../src/adapter/format.js";
 import { LorikeetError } from "../../../src/base/errors.js";
-import { type Edit, type EditableTensor, edited, oracle, refusalOf, renamed, sitesOf, valid } from "./helpers.js";
+import { type Edit, type EditableTensor, edited, modulesOf, oracle, refusalOf, renamed, valid } from "./helpers.js";
 
-const llama = await sitesOf(`${oracle}/llama`);
+const llama = await modulesOf(`${oracle}/llama`);
 
 function put(name: string, shape: readonly number[]) {
   const data = new Uint8Array(shape.reduce((product, size) => product * size, 4));

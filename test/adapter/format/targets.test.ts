@@ -10,7 +10,7 @@ import { SiteIndex } from "../../../src/adapter/format/sites.js";
 import { peftTargets } from "../../../src/adapter/format/targets.js";
 import { checkAdapter, loadAdapter } from "../../../src/adapter/format.js";
 import type { TargetModule } from "../../../src/model/blueprint.js";
-import { type EditableTensor, edited, oracle, refusalOf, renamed, sitesOf, valid } from "./helpers.js";
+import { type EditableTensor, edited, modulesOf, oracle, refusalOf, renamed, valid } from "./helpers.js";
 
 interface Case {
   readonly base: string;
@@ -22,7 +22,7 @@ const judged: {
   readonly cases: readonly Case[];
 } = JSON.parse(readFileSync("test/fixtures/adapter-format/targets/expected.json", "utf8"));
 
-const sitesIn = (base: string): TargetModule[] =>
+const modulesIn = (base: string): TargetModule[] =>
   (judged.bases[base] ?? []).map(([path, inFeatures, outFeatures]) => ({ path, inFeatures, outFeatures }));
 
 function read(config: object) {
@@ -39,7 +39,7 @@ for (const { base, config, matched } of judged.cases) {
     const names = peftTargets(context.targets, context);
     if (config.target_modules === null) return assert.equal(names, null);
     assert.ok(names);
-    const modules = new SiteIndex(sitesIn(base)).modules();
+    const modules = new SiteIndex(modulesIn(base)).modules();
     assert.deepEqual(new Set(modules.filter(names)), new Set(matched));
     assert.equal(context.faults.count, 0);
   });
@@ -48,7 +48,7 @@ for (const { base, config, matched } of judged.cases) {
 function compare(base: string, config: object, found: readonly (string | readonly [string, string])[]) {
   const context = read(config);
   const pairs = found.map((path): readonly [string, string] => (typeof path === "string" ? [path, path] : path));
-  compareModules(new Map(pairs), { ...context, sites: new SiteIndex(sitesIn(base)) });
+  compareModules(new Map(pairs), { ...context, sites: new SiteIndex(modulesIn(base)) });
   return context;
 }
 
@@ -74,7 +74,7 @@ test("heads and embeddings that were to be saved and are not there are warned of
   );
 });
 
-const llama = await sitesOf(`${oracle}/llama`);
+const llama = await modulesOf(`${oracle}/llama`);
 const only = (part: RegExp) => (all: EditableTensor[]) => all.filter(({ name }) => part.test(name));
 
 test("an adapter that lacks modules of its config is served with a warning", async () => {
@@ -248,5 +248,5 @@ test("what an earlier release accepted is loaded by its digest as it was", async
   const unknown = await refusalOf(loadAdapter(folder, llama, { expectedDigest: "sha256:0" }));
   assert.equal(unknown.code, "digest_mismatch");
   const loaded = await loadAdapter(folder, llama, { expectedDigest: String(unknown.found) });
-  assert.equal(loaded.sites.size, 6);
+  assert.equal(loaded.modules.size, 6);
 });

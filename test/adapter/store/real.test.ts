@@ -20,9 +20,9 @@ after(() => rm(directory, { recursive: true }));
 
 test("a real adapter goes from a tar through the store into memory, and a request keeps its version", async () => {
   const { config, fingerprint } = await openCheckpoint("models/bookworm-7m");
-  const sites = targetModules(config);
+  const modules = targetModules(config);
   const worker = new AdapterWorker();
-  const check = (folder: string) => worker.check(folder, sites, { baseNames: ["bookworm-7m"] });
+  const check = (folder: string) => worker.check(folder, modules, { baseNames: ["bookworm-7m"] });
   await cp("adapters/sentiment", join(directory, "sentiment"), { recursive: true });
   const store = await AdapterStore.open({ directory, check, checkKey: fingerprint });
   const sizes = {
@@ -30,7 +30,7 @@ test("a real adapter goes from a tar through the store into memory, and a reques
     largestBytes: () => 0,
   };
   const load = (digest: string) =>
-    store.read(digest, (folder) => worker.load(folder, sites, { expectedDigest: digest }));
+    store.read(digest, (folder) => worker.load(folder, modules, { expectedDigest: digest }));
   const cache = new AdapterCache({ maxBytes: 2 ** 28, load, sizes });
   const uploads = new Uploads();
   const upload = async (name: string, folder: string) =>
@@ -39,7 +39,7 @@ test("a real adapter goes from a tar through the store into memory, and a reques
     const { record, outcome } = await upload("plays", "adapters/plays");
     assert.equal(outcome, "created");
     assert.equal((await upload("plays", "adapters/plays")).outcome, "identical");
-    assert.equal(record.modules, sites.length);
+    assert.equal(record.modules, modules.length);
     assert.deepEqual(
       store.list().map(({ name, source }) => [name, source]),
       [

@@ -21,13 +21,13 @@ import { openStore, stageText } from "./writer.js";
 const root = await mkdtemp(join(tmpdir(), "lorikeet-versions-"));
 const fixture = "test/fixtures/store-of-tensor-digests";
 const weights = "adapter_model.safetensors";
-let sites: readonly TargetModule[] = [];
+let modules: readonly TargetModule[] = [];
 let directory = "";
 let opened: AdapterStore[] = [];
 let count = 0;
 
 before(async () => {
-  sites = targetModules((await openCheckpoint("models/bookworm-7m")).config);
+  modules = targetModules((await openCheckpoint("models/bookworm-7m")).config);
 });
 beforeEach(async () => {
   directory = join(root, String(++count));
@@ -47,7 +47,7 @@ async function openHere(options: Partial<StoreOptions> = {}): Promise<AdapterSto
 
 /** With the real check, and whatever was stored under this key taken as it is. */
 async function openReal(checkKey: string): Promise<AdapterStore> {
-  const check = (folder: string) => checkAdapter(folder, sites);
+  const check = (folder: string) => checkAdapter(folder, modules);
   const store = await AdapterStore.open({ directory, check, checkKey });
   opened.push(store);
   return store;
@@ -268,7 +268,7 @@ test("a store of versions that are known by their tensors opens unchanged, and i
       assert.equal(digest, weightsDigest);
       assert.equal((await store.folder(digest)).endsWith(digest.replace(":", "-")), true);
       const options = { expectedDigest: weightsDigest };
-      const loaded = await store.read(weightsDigest, (folder) => loadAdapter(folder, sites, options));
+      const loaded = await store.read(weightsDigest, (folder) => loadAdapter(folder, modules, options));
       assert.equal(loaded.digest, weightsDigest);
     }
     for await (const { name, error } of store.verify()) assert.equal(error, null, name);
@@ -298,7 +298,7 @@ test("in such a store the same files are identical, others are a new version, an
   await store.remove("first");
   await store.remove("third");
   assert.equal((await store.usage()).versions, 1);
-  const load = (folder: string) => loadAdapter(folder, sites, { expectedDigest: known.weightsDigest });
+  const load = (folder: string) => loadAdapter(folder, modules, { expectedDigest: known.weightsDigest });
   assert.ok(await store.read(known.weightsDigest, load));
 });
 
@@ -313,7 +313,7 @@ test("in such a store a damaged version is mended by the same weights under anot
   bytes[bytes.length - 1] = (bytes.at(-1) ?? 0) ^ 16;
   await writeFile(join(folder, weights), bytes);
   const load = () =>
-    store.read(known.weightsDigest, (from) => loadAdapter(from, sites, { expectedDigest: known.weightsDigest }));
+    store.read(known.weightsDigest, (from) => loadAdapter(from, modules, { expectedDigest: known.weightsDigest }));
   await rejects(load(), "adapter_damaged");
   await store.put("fourth", sound);
   assert.ok(await load());

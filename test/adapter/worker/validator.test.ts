@@ -6,7 +6,7 @@ import { type ValidationOutcome, Validator } from "../../../src/adapter/worker/v
 import { AdapterWorker } from "../../../src/adapter/worker/worker.js";
 import { type Deferred, deferred } from "../../../src/base/async.js";
 import { LorikeetError } from "../../../src/base/errors.js";
-import { edited, oracle, refusalOf, sitesOf, valid } from "../format/helpers.js";
+import { edited, modulesOf, oracle, refusalOf, valid } from "../format/helpers.js";
 
 const checked = {} as CheckedAdapter;
 
@@ -62,7 +62,7 @@ test("checks of clients that wait are bounded, those of the operator are not", a
   assert.deepEqual(outcomes, ["busy", "passed", "refused", "passed", "passed", "passed"]);
 });
 
-const llama = await sitesOf(`${oracle}/llama`);
+const llama = await modulesOf(`${oracle}/llama`);
 
 test("a check that passes its deadline ends with its thread, and the next one is served by another", async (t) => {
   const outcomes: ValidationOutcome[] = [];

@@ -3,9 +3,9 @@ import { writeFileSync } from "node:fs";
 import { test } from "node:test";
 import { checkAdapter, loadAdapter } from "../../../src/adapter/format.js";
 import { AdapterWorker } from "../../../src/adapter/worker/worker.js";
-import { edited, oracle, refusalOf, sitesOf, valid } from "../format/helpers.js";
+import { edited, modulesOf, oracle, refusalOf, valid } from "../format/helpers.js";
 
-const llama = await sitesOf(`${oracle}/llama`);
+const llama = await modulesOf(`${oracle}/llama`);
 
 test("the worker's answers are those of the plain calls", async (t) => {
   const worker = new AdapterWorker();
@@ -58,8 +58,8 @@ test("an idle worker does not keep the process alive", async () => {
   const at = (path: string): string => JSON.stringify(new URL(`${path}${extension}`, import.meta.url).href);
   const script = `
     import { AdapterWorker } from ${at("../../../src/adapter/worker/worker")};
-    import { sitesOf, oracle, valid } from ${at("../format/helpers")};
-    const { summary } = await new AdapterWorker().check(valid, await sitesOf(oracle + "/llama"));
+    import { modulesOf, oracle, valid } from ${at("../format/helpers")};
+    const { summary } = await new AdapterWorker().check(valid, await modulesOf(oracle + "/llama"));
     process.stdout.write(summary.digest);`;
   const loader = extension === ".ts" ? ["--import", "tsx"] : [];
   const child = spawnSync(process.execPath, [...loader, "--input-type=module", "-e", script], {

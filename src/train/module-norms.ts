@@ -4,7 +4,7 @@
  */
 
 import { LorikeetError } from "../base/errors.js";
-import { siteInputs, type TrainedSite } from "../model/training/types.js";
+import { moduleInputs, type TrainedModule } from "../model/training/types.js";
 import { Tensor } from "../runtime/tensor.js";
 import type { LowRank, WeightNorms } from "../weights/norms.js";
 
@@ -14,10 +14,10 @@ interface Trained {
   readonly data: Float32Array;
 }
 
-export class SiteNorms {
+export class ModuleNorms {
   /** By the names of the graph inputs, [out]. */
   readonly tensors: ReadonlyMap<string, Tensor<"float32">>;
-  readonly #sites: readonly { readonly site: LowRank; readonly norm: Float32Array }[];
+  readonly #modules: readonly { readonly module: LowRank; readonly norm: Float32Array }[];
   readonly #source: Pick<WeightNorms, "of">;
   readonly #values: Float32Array;
   /** The parameters that the lengths are of; null: none yet. */
@@ -26,24 +26,24 @@ export class SiteNorms {
   /** `values` holds all parameters, one after another. */
   constructor(
     source: Pick<WeightNorms, "of">,
-    sites: ReadonlyMap<string, TrainedSite>,
+    modules: ReadonlyMap<string, TrainedModule>,
     { parameters, values }: { readonly parameters: readonly Trained[]; readonly values: Float32Array },
   ) {
     this.#source = source;
     this.#values = values;
     const data = new Map(parameters.map((parameter) => [parameter.name, parameter.data]));
     const tensors = new Map<string, Tensor<"float32">>();
-    const all: { site: LowRank; norm: Float32Array }[] = [];
-    for (const [path, { rank, scale }] of sites) {
-      const names = siteInputs(path);
+    const all: { module: LowRank; norm: Float32Array }[] = [];
+    for (const [path, { rank, scale }] of modules) {
+      const names = moduleInputs(path);
       const [a, b, magnitude] = [data.get(names.a), data.get(names.b), data.get(names.magnitude)];
       if (!a || !b || !magnitude) continue; // no gradient reaches it
       const tensor = Tensor.zeros("float32", [magnitude.length]);
       tensors.set(names.norm, tensor);
-      all.push({ site: { path, rank, scale, a, b }, norm: tensor.data });
+      all.push({ module: { path, rank, scale, a, b }, norm: tensor.data });
     }
     this.tensors = tensors;
-    this.#sites = all;
+    this.#modules = all;
   }
 
   /** Makes the lengths those of the parameters as they are now. Throws `invalid_value` for a layer with an output of no length. */
@@ -51,10 +51,10 @@ export class SiteNorms {
     if (this.#seen && bytesOf(this.#seen).equals(bytesOf(this.#values))) return;
     this.#seen = null;
     const now = this.#values.slice();
-    for (const { site, norm } of this.#sites) {
-      norm.set(await this.#source.of(site));
+    for (const { module, norm } of this.#modules) {
+      norm.set(await this.#source.of(module));
       const empty = norm.indexOf(0);
-      if (empty >= 0) throw noLength(site.path, empty);
+      if (empty >= 0) throw noLength(module.path, empty);
     }
     this.#seen = now;
   }
