@@ -1,4 +1,4 @@
-/** Reads the import lines of src/ and holds what ARCHITECTURE.md draws: the order of the rooms, one door for each dependency, no cycles. */
+/** Reads the import lines of src/ and holds what ARCHITECTURE.md draws: the order of the rooms, one room for each dependency, no cycles. */
 
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
@@ -33,7 +33,7 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
 };
 
 /** The one place that knows a package. A package of dependencies that is not listed here is a fault too. */
-const doors: Readonly<Record<string, RegExp>> = {
+const importers: Readonly<Record<string, RegExp>> = {
   "onnxruntime-node": /^runtime\//,
   koffi: /^runtime\//,
   express: /^server\//,
@@ -121,10 +121,10 @@ test("the order of the rooms itself has no cycle", () => {
   assert.equal(findCycle(new Map(Object.entries(rooms))), null);
 });
 
-test("each package has one door", () => {
+test("each package is imported in one place", () => {
   const faults = imports
     .filter(({ to, local }) => !local && !to.startsWith("node:"))
-    .filter(({ from, to }) => !doors[to]?.test(from))
+    .filter(({ from, to }) => !importers[to]?.test(from))
     .map(({ from, to }) => `${from} imports ${to}`);
   assert.deepEqual(faults, []);
 });

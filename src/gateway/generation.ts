@@ -6,6 +6,7 @@ import type { Engine, EngineEvent, SequenceHandle, TokenLogprob } from "../engin
 import { characterCount } from "../text/characters.js";
 import type { Tokenizer } from "../text/types.js";
 import { type Assembled, Assembler, nothing } from "./assembler.js";
+import { asFault } from "./fault.js";
 import type { GatewayObserver } from "./observer.js";
 import type { ChoicePart, Usage } from "./parts.js";
 import { echoesPrompt, type SequencePlan } from "./plan.js";
@@ -266,12 +267,6 @@ class SequenceReader {
 /** The engine computes as many alternatives as any use of them needs: this one gets its own. */
 function withTop(logprobs: readonly (TokenLogprob | null)[], count: number): readonly (TokenLogprob | null)[] {
   return logprobs.map((entry) => entry && { ...entry, top: entry.top.slice(0, count) });
-}
-
-/** Any thrown thing as a LorikeetError. */
-export function asFault(error: unknown): LorikeetError {
-  if (error instanceof LorikeetError) return error;
-  return new LorikeetError("internal", "The server failed to answer; its log says why.", { cause: error });
 }
 
 function faultOf(event: Finish): LorikeetError | null {

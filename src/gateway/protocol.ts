@@ -1,6 +1,6 @@
 /** What the server's routes need of a protocol. Each protocol has a folder of its own, and no use case imports one. */
-import type { ErrorCode } from "../base/errors.js";
 import type { Answer } from "./answer.js";
+import type { ErrorForm } from "./fault.js";
 import type { Route } from "./observer.js";
 import type { GenerationRequest } from "./requests.js";
 
@@ -22,22 +22,3 @@ export interface Protocol<Request extends GenerationRequest = GenerationRequest>
   whole(answer: Answer<Request>): Promise<object>;
   readonly errorForm: ErrorForm;
 }
-
-/** A fault as a client may read it: its texts are well formed and name no folder of this machine. */
-export interface PublicFault {
-  readonly status: number;
-  readonly code: ErrorCode;
-  readonly type: string;
-  readonly message: string;
-  readonly param: string | null;
-  /** Every fault, where several were found at once. */
-  readonly faults: readonly string[];
-}
-
-/** How a protocol tells of a fault. */
-export type ErrorForm = (fault: PublicFault) => {
-  readonly status: number;
-  /** Where it is not `application/json; charset=utf-8`. */
-  readonly contentType?: string;
-  readonly body: object;
-};

@@ -5,7 +5,7 @@ import type { Tokenizer } from "../text/types.js";
 import type { Catalog, Target } from "./catalog.js";
 import { Deadline } from "./deadline.js";
 import type { EncodeBudget } from "./encode-budget.js";
-import { asFault } from "./generation.js";
+import { asFault } from "./fault.js";
 import { type GatewayObserver, type Route, summaryOf } from "./observer.js";
 import type { RequestBounds } from "./options.js";
 import {

@@ -3,8 +3,8 @@ import type { Response } from "express";
 import { LorikeetError } from "../base/errors.js";
 import { handleShortage } from "../base/files.js";
 import { jsonBreak } from "../base/json-break.js";
+import type { ErrorForm, PublicFault } from "../gateway/fault.js";
 import { openAiErrorForm } from "../gateway/openai/errors.js";
-import type { ErrorForm, PublicFault } from "../gateway/protocol.js";
 import { wellFormed } from "../text/characters.js";
 import { hidePaths } from "./private-paths.js";
 

@@ -1,7 +1,7 @@
 /** Carries an answer to a reader: what SSE and WebSocket have in common. A slow reader pauses its own generation, and is given up after a while. */
 import { setImmediate as nextTurn } from "node:timers/promises";
 import type { Answer } from "../gateway/answer.js";
-import { asFault } from "../gateway/generation.js";
+import { asFault } from "../gateway/fault.js";
 import type { Frame } from "../gateway/protocol.js";
 import { type Reader, type ReaderBounds, ReaderPace, type Scarce } from "./reader-pace.js";
 

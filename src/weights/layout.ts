@@ -148,12 +148,11 @@ export function layOut(weights: readonly Weight[], metadata: Readonly<Record<str
   const places = new Map<string, Place>();
   let offset = dataStart;
   for (const weight of weights) {
-    const [data = 0, scales = 0] = [0, 1].map((part) =>
-      Math.max(...possibleForms(weight).map((form) => bytesOfPart(weight, form, part))),
-    );
-    const scalesOffset = align(offset + data);
+    const most = (part: number): number =>
+      Math.max(...possibleForms(weight).map((form) => bytesOfPart(weight, form, part)));
+    const scalesOffset = align(offset + most(0));
     places.set(weight.name, { dataOffset: offset, scalesOffset });
-    offset = align(scalesOffset + scales);
+    offset = align(scalesOffset + most(1));
   }
   return { places, dataStart, fileBytes: offset };
 }

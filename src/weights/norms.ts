@@ -3,8 +3,10 @@
  * weights, whatever form the base runs in: so a gain is the same over fp32, int8 and int4, and is PEFT's. Nothing of W's size is
  * made: |W + s B A|² = |W|² + 2 s Σ_r B ⊙ (W A) + s² Σ_r B ⊙ (AᵀA B), with W read where it lies in its file, in bands.
  */
+
 import { Semaphore } from "../base/async.js";
 import { assert, LorikeetError } from "../base/errors.js";
+import { at } from "../base/list.js";
 import { GraphBuilder } from "../graph/builder.js";
 import { Ops } from "../graph/ops.js";
 import { serializeGraph } from "../graph/serialize.js";
@@ -121,7 +123,7 @@ export class WeightNorms implements AsyncDisposable {
     const location = this.#checkpoint.tensors.get(`${path}.weight`);
     assert(location, `the checkpoint has the weight of ${path}`);
     const transposed = this.#transposed.has(path);
-    const [rows = 1, columns = 1] = location.shape;
+    const [rows, columns] = [at(location.shape, 0), at(location.shape, 1)];
     const runnable = await this.#runnable(what, typeOf(location), transposed);
     const step = transposed ? rows : Math.max(1, Math.floor((this.#options.bandElements ?? bandElements) / columns));
     for (let first = 0; first < rows; first += step) {
@@ -134,7 +136,7 @@ export class WeightNorms implements AsyncDisposable {
   /** Rows of a stored matrix: mapped, or read where files cannot be. */
   #rows(location: TensorLocation, first: number, count: number): Tensor | MappedTensor {
     const { file, dtype } = location;
-    const [rows = 1, columns = 1] = location.shape;
+    const [rows, columns] = [at(location.shape, 0), at(location.shape, 1)];
     const type = typeOf(location);
     const byteLength = (location.byteLength / rows) * count;
     const offset = location.offset + (location.byteLength / rows) * first;

@@ -1,5 +1,5 @@
 /** Faults in OpenAI's form. */
-import type { ErrorForm, PublicFault } from "../protocol.js";
+import type { ErrorForm, PublicFault } from "../fault.js";
 
 export interface OpenAiError {
   readonly error: {

@@ -1,5 +1,5 @@
 /** Faults of vLLM's calls about adapters in vLLM's form: its statuses, its types, and the status repeated as the code. */
-import type { ErrorForm, PublicFault } from "../protocol.js";
+import type { ErrorForm, PublicFault } from "../fault.js";
 
 /** Lorikeet's own code is the `reason`. */
 export const vllmErrorForm: ErrorForm = (fault) => {

@@ -2,7 +2,7 @@
 import type { IncomingMessage } from "node:http";
 import type { NextFunction, Request, Response } from "express";
 import { type ErrorCode, LorikeetError } from "../../base/errors.js";
-import { asFault } from "../../gateway/generation.js";
+import { asFault } from "../../gateway/fault.js";
 import { ApiKeys } from "./keys.js";
 import { type Origins, setPageHeaders } from "./origins.js";
 

@@ -21,7 +21,7 @@ export class ClientAddresses {
   /** Addresses and networks (`10.0.0.0/8`, `::1`) of proxies whose `X-Forwarded-For` counts. */
   constructor(trustedProxies: readonly string[]) {
     for (const network of trustedProxies) {
-      const [address = "", bits] = network.split("/", 2);
+      const [address, bits] = splitOnce(network, "/");
       const family = isIP(address) === 6 ? "ipv6" : "ipv4";
       if (bits === undefined) this.#trusted.addAddress(address, family);
       else this.#trusted.addSubnet(address, Number(bits), family);
@@ -59,9 +59,16 @@ function plainAddress(text: string): string {
 export function keyOf(address: string): string {
   const plain = plainAddress(address);
   if (isIP(plain) !== 6) return plain === "" ? "unknown" : plain;
-  const [head = "", tail] = new URL(`http://[${plain}]`).hostname.slice(1, -1).split("::", 2);
-  const left = head === "" ? [] : head.split(":");
-  const right = tail === undefined || tail === "" ? [] : tail.split(":");
+  const [head, tail = ""] = splitOnce(new URL(`http://[${plain}]`).hostname.slice(1, -1), "::");
+  const [left, right] = [groupsOf(head), groupsOf(tail)];
   const groups = [...left, ...Array<string>(8 - left.length - right.length).fill("0"), ...right];
   return `${groups.slice(0, 4).join(":")}::/64`;
+}
+
+const groupsOf = (text: string): string[] => (text === "" ? [] : text.split(":"));
+
+/** What stands before and behind a separator; undefined where there is none. */
+function splitOnce(text: string, separator: string): [string, string | undefined] {
+  const parts = text.split(separator, 2);
+  return [at(parts, 0), parts[1]];
 }

@@ -2,8 +2,8 @@
 import type { Request as HttpRequest, Response } from "express";
 import { LorikeetError } from "../../base/errors.js";
 import type { Answer } from "../../gateway/answer.js";
+import { asFault } from "../../gateway/fault.js";
 import type { Gateway } from "../../gateway/gateway.js";
-import { asFault } from "../../gateway/generation.js";
 import type { Protocol } from "../../gateway/protocol.js";
 import type { GenerationRequest } from "../../gateway/requests.js";
 import { askedModel } from "../asked-model.js";

@@ -2,8 +2,9 @@
 import type { Response } from "express";
 import type { LorikeetError } from "../../base/errors.js";
 import type { Answer } from "../../gateway/answer.js";
-import { asFault } from "../../gateway/generation.js";
-import type { ErrorForm, Frame, Protocol } from "../../gateway/protocol.js";
+import type { ErrorForm } from "../../gateway/fault.js";
+import { asFault } from "../../gateway/fault.js";
+import type { Frame, Protocol } from "../../gateway/protocol.js";
 import type { GenerationRequest } from "../../gateway/requests.js";
 import { publicFault } from "../fault.js";
 import { type PumpBounds, pumpAnswer, type Sink } from "../pump.js";

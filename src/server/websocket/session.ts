@@ -2,8 +2,8 @@
 import type { RawData, WebSocket } from "ws";
 import { LorikeetError } from "../../base/errors.js";
 import type { Logger } from "../../base/log.js";
+import { asFault } from "../../gateway/fault.js";
 import type { Gateway } from "../../gateway/gateway.js";
-import { asFault } from "../../gateway/generation.js";
 import type { RequestSummary } from "../../gateway/observer.js";
 import { openAiError } from "../../gateway/openai/errors.js";
 import type { OpenAiProtocol, OpenAiProtocols } from "../../gateway/openai/protocol.js";

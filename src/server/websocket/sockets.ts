@@ -2,8 +2,8 @@
 import type { IncomingMessage } from "node:http";
 import type { Duplex } from "node:stream";
 import { WebSocketServer } from "ws";
-import { LorikeetError } from "../../base/errors.js";
-import { asFault } from "../../gateway/generation.js";
+import { assert, LorikeetError } from "../../base/errors.js";
+import { asFault } from "../../gateway/fault.js";
 import type { Access } from "../access/access.js";
 import { requestId } from "../http/context.js";
 import type { Metrics } from "../metrics/metrics.js";
@@ -35,7 +35,7 @@ export class Sockets {
       allowSynchronousEvents: false, // a message a turn: thousands of small ones come in one read, and others wait meanwhile
       handleProtocols: (offered) => (offered.has(protocol) ? protocol : false),
     });
-    this.#server.on("headers", (headers, req) => headers.push(`x-request-id: ${this.#ids.get(req) ?? ""}`));
+    this.#server.on("headers", (headers, req) => headers.push(`x-request-id: ${this.#idOf(req)}`));
     this.#server.on("wsClientError", ({ message }, socket, req) => {
       const fault = new LorikeetError("invalid_value", `The WebSocket's handshake cannot be used: ${message}.`);
       this.#refuse(req, socket, fault, { "sec-websocket-version": spokenVersions });
@@ -77,10 +77,16 @@ export class Sockets {
     });
   }
 
+  #idOf(req: IncomingMessage): string {
+    const id = this.#ids.get(req);
+    assert(id !== undefined, "an upgrade has its id before it is answered");
+    return id;
+  }
+
   #refuse(req: IncomingMessage, socket: Duplex, fault: LorikeetError, headers: Record<string, string> = {}): void {
     const { logger, options } = this.#deps;
     const { status, code } = fault;
-    const id = this.#ids.get(req) ?? "";
+    const id = this.#idOf(req);
     const remote = req.socket.remoteAddress;
     logger.info({ requestId: id, method: "WS", path: pathOf(req), status, code, remote }, "request");
     refuse(socket, fault, options.lingerTimeoutMs, { "x-request-id": id, ...headers });

@@ -2,9 +2,11 @@
  * What happens to a connection that asks for another protocol. WebSocket is the only one that is spoken; a request that offers
  * another (`Upgrade: h2c`, as Java's client and `curl --http2` do) is an ordinary one. Knows no message.
  */
+
 import { type Server as HttpServer, type IncomingMessage, STATUS_CODES } from "node:http";
 import type { Duplex } from "node:stream";
 import type { LorikeetError } from "../../base/errors.js";
+import { at } from "../../base/list.js";
 import { openAiError } from "../../gateway/openai/errors.js";
 import { faultHeaders, publicFault } from "../fault.js";
 
@@ -27,7 +29,7 @@ export function readAsPlain(http: HttpServer, req: IncomingMessage, socket: Dupl
 function plainHead({ method, url, httpVersion, rawHeaders }: IncomingMessage): Buffer {
   const lines = [`${method} ${url} HTTP/${httpVersion}`];
   for (let i = 0; i < rawHeaders.length; i += 2) {
-    const [name = "", value = ""] = rawHeaders.slice(i, i + 2);
+    const [name, value] = [at(rawHeaders, i), at(rawHeaders, i + 1)];
     const kept = name.toLowerCase() === "connection" ? withoutOffers(value) : value;
     if (!isOffer(name) && (kept !== "" || value === "")) lines.push(`${name}: ${kept}`);
   }

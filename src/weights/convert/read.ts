@@ -14,7 +14,7 @@ export function readWeight(weight: PreparedWeight): Float32Array {
   const { form, shape, transposed, data } = weight;
   const bytes = readSegment(data);
   if (form === "raw" || form === "fp32") return toFloat32(data.dtype, bytes);
-  const [one = 1, two = 1] = shape;
+  const [one, two] = [at(shape, 0), at(shape, 1)];
   const [rows, columns] = transposed ? [two, one] : [one, two];
   const scales = viewAs("F32", readSegment(scalesOf(weight)));
   const values =
