@@ -14,6 +14,7 @@ export type { CanonicalConfig } from "./format/config/config.js";
 export { type AdapterDescription, describeAdapter, type ModuleKind } from "./format/describe.js";
 export { type AdapterLimits, adapterLimits } from "./format/examine.js";
 export { configFile, isKeptFile, weightFiles } from "./format/files.js";
+export { methodOf } from "./format/methods/methods.js";
 export { type AdapterDtype, type AdapterToWrite, type ModuleToWrite, writeAdapter } from "./format/write.js";
 
 export type CheckOptions = ExamineOptions;
@@ -29,8 +30,8 @@ export interface AdaptedModule {
   /** The tensors' names in the file. */
   readonly aName: string;
   readonly bName: string;
-  /** DoRA's magnitudes; null without them. */
-  readonly mName: string | null;
+  /** Of what the method has beside A and B, such as DoRA's magnitudes. */
+  readonly sideName: string | null;
 }
 
 export interface CheckedAdapter {
@@ -53,7 +54,7 @@ export async function checkAdapter(
   return {
     summary: await asVersion(folder, summary),
     config,
-    modules: modules.map(({ path, inFeatures, outFeatures, rank, alpha, scale, a, b, m }) => ({
+    modules: modules.map(({ path, inFeatures, outFeatures, rank, alpha, scale, a, b, side }) => ({
       path,
       inFeatures,
       outFeatures,
@@ -62,7 +63,7 @@ export async function checkAdapter(
       scale,
       aName: a.name,
       bName: b.name,
-      mName: m?.name ?? null,
+      sideName: side?.name ?? null,
     })),
   };
 }

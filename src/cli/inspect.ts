@@ -3,7 +3,7 @@
 import { access, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import type { Command } from "commander";
-import { type AdapterDescription, type CanonicalConfig, configFile, describeAdapter } from "../adapter/format.js";
+import { type AdapterDescription, configFile, describeAdapter, methodOf } from "../adapter/format.js";
 import { type CheckpointDescription, describeCheckpoint } from "../model/checkpoint/describe.js";
 import { hintAtModel } from "../model/checkpoint/files.js";
 import { openCheckpoint } from "../model/checkpoint/open.js";
@@ -70,7 +70,7 @@ function adapterFields(folder: string, { summary, config }: AdapterDescription):
   const [min, max] = [summary.scales.min, summary.scales.max].map((scale) => Number(scale.toFixed(4)));
   return [
     ["adapter", folder],
-    ["type", methodOf(config)],
+    ["type", methodOf(config).describe(config)],
     ["rank", `up to ${summary.rank}`],
     ["target modules", `${summary.modules} target modules`],
     ["scales", min === max ? String(min) : `${min} to ${max}`],
@@ -79,12 +79,6 @@ function adapterFields(folder: string, { summary, config }: AdapterDescription):
     ...summary.warnings.map((warning): [string, string] => ["warning", warning]),
     ["ignored", summary.ignored.join(", ") || "nothing"],
   ];
-}
-
-function methodOf(config: CanonicalConfig): string {
-  if (config.peft_type === "ADALORA") return `AdaLoRA, initial rank ${config.r}, converted to LoRA on load`;
-  const name = config.use_dora ? "DoRA (a magnitude for each output)" : "LoRA";
-  return config.use_rslora ? `${name}, rank-stabilized (rsLoRA)` : name;
 }
 
 async function inspectModel(folder: string, { json, chatTemplate }: InspectOptions, terminal: Terminal): Promise<void> {

@@ -1,4 +1,5 @@
 /** Which layers are adapted and with which numbers, as PEFT decides and writes it. Knows no graph and no file. */
+import { methodOf } from "../adapter/format.js";
 import { LorikeetError } from "../base/errors.js";
 import type { TargetModule } from "../model/blueprint.js";
 import { expectedTensors, layerModules, targetModules } from "../model/modules.js";
@@ -18,7 +19,8 @@ export interface LoraShape {
   readonly rslora: boolean;
 }
 
-export const scaleOf = ({ rank, alpha, rslora }: LoraShape): number => alpha / (rslora ? Math.sqrt(rank) : rank);
+const scaleOf = ({ rank, alpha, rslora }: LoraShape): number =>
+  methodOf({ peft_type: "LORA", use_rslora: rslora }).scaleOf(alpha, rank);
 
 /** Every linear layer but the head. */
 export const allLinear = "all-linear";

@@ -1,14 +1,13 @@
 /** What is left of a config once it has been understood, whatever method wrote it. Holds no behaviour. */
 
 import type { PatternEntries } from "./patterns.js";
-import type { MlxTargets, PeftTargets } from "./targets.js";
 
 /** ADALORA is folded into LoRA as it is loaded. */
-export type PeftMethod = "LORA" | "ADALORA";
+export type PeftType = "LORA" | "ADALORA";
 
 /** The keys that decide what an adapter computes; part of its digest. */
 export interface CanonicalConfig {
-  readonly peft_type: PeftMethod;
+  readonly peft_type: PeftType;
   /** AdaLoRA: the rank that it began with. */
   readonly r: number;
   readonly lora_alpha: number;
@@ -20,19 +19,17 @@ export interface CanonicalConfig {
   readonly alpha_pattern: PatternEntries;
 }
 
+/** What B A x is multiplied with, and the alpha that it comes from. */
+export interface Scaling {
+  readonly scale: number;
+  readonly alpha: number;
+}
+
 /** What a method's own reading of the config finds out. */
 export interface MethodConfig {
   readonly canonical: CanonicalConfig;
-  /** Of a module of a rank, where it is not alpha over rank: mlx-lm's `scale`, AdaLoRA's own rule. */
-  readonly scaleOf: ((rank: number) => number) | null;
+  /** Of a module of this rank, for which `alpha_pattern` may have another alpha. */
+  readonly scaling: (rank: number, alpha: number | undefined) => Scaling;
   /** AdaLoRA: the rank that pruning left, by module path. */
   readonly keptRanks: ReadonlyMap<string, number>;
-}
-
-export interface ReadConfig extends MethodConfig {
-  readonly baseName: string | null;
-  readonly modulesToSave: readonly string[];
-  readonly trainsBias: boolean;
-  /** Which modules it names; null where that was looked at before. */
-  readonly targets: PeftTargets | MlxTargets | null;
 }

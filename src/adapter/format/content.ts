@@ -3,14 +3,15 @@
  * the tensors' sizes, unless a visitor wants the matrices.
  */
 
+import { at } from "../../base/list.js";
 import { dtypeSizes } from "../../tensor/dtype.js";
 import type { SafetensorsFile } from "../../tensor/safetensors.js";
 import { bandBytes, streamTensors } from "../../tensor/safetensors-stream.js";
 import type { AdapterDigest } from "./digest.js";
 import { type Faults, quote } from "./faults.js";
-import type { Role } from "./keys.js";
 import { type Elements, elementsOf, type ModuleElements, peftLayout } from "./layout.js";
-import type { Matrix, ModulePlan, Vector } from "./modules.js";
+import type { Role } from "./methods/method.js";
+import type { ModulePlan, StoredMatrix, StoredSide } from "./module-plan.js";
 import { productFault, type Sized, SmallOrLarge } from "./products.js";
 import { ValueScan, type ValueSummary } from "./values.js";
 
@@ -25,7 +26,7 @@ export interface ContentOptions {
   readonly visit: Visitor | null;
 }
 
-type Tensor = Matrix | Vector;
+type Tensor = StoredMatrix | StoredSide;
 
 /** Returns what to warn of. */
 export async function readContent(
@@ -40,30 +41,24 @@ export async function readContent(
     const { path, rank, inFeatures, outFeatures } = module;
     const a = await reader.read(module.a, path, "A", [rank, inFeatures]);
     const b = await reader.read(module.b, path, "B", [outFeatures, rank]);
-    const e = module.e && (await reader.read(module.e, path, "E", module.e.shape));
-    const m = module.m && (await reader.read(module.m, path, "M", module.m.shape));
-    const isSound = checkValues(module, { a: a.values, b: b.values, e: e?.values, m: m?.values }, faults);
-    if (isSound) notes.add(module, { a: a.values, b: b.values, e: e?.values ?? null });
+    const side = module.side && (await reader.read(module.side, path, module.side.is.role, module.side.shape));
+    const values = { a: a.values, b: b.values, side: side?.values ?? null };
+    if (checkValues(module, values, faults)) notes.add(module, values);
     if (!visit || faults.count > 0 || !a.elements || !b.elements) continue;
-    visit(module, { a: a.elements, b: b.elements, e: e?.elements ?? null, m: m?.elements ?? null });
+    visit(module, { a: a.elements, b: b.elements, side: side?.elements ?? null });
   }
   return notes.warnings();
 }
 
-const tensorsOf = ({ a, b, e, m }: ModulePlan): Tensor[] => [a, b, e, m].filter((tensor) => tensor !== null);
-
-interface ModuleValues extends Sized {
-  readonly m?: ValueSummary | undefined;
-}
+const tensorsOf = ({ a, b, side }: ModulePlan): Tensor[] => [a, b, ...(side ? [side] : [])];
 
 /** False where a fault was found. */
-function checkValues(module: ModulePlan, { a, b, e, m }: ModuleValues, faults: Faults): boolean {
+function checkValues(module: ModulePlan, { a, b, side }: Sized, faults: Faults): boolean {
   const before = faults.count;
-  reportValues(module.a, a, e?.finite ? e.largest : 1, faults);
+  reportValues(module.a, a, side?.finite && module.side?.is.isFoldedIntoA ? side.largest : 1, faults);
   reportValues(module.b, b, module.scale, faults);
-  if (module.e && e) reportValues(module.e, e, 1, faults);
-  if (module.m && m) reportValues(module.m, m, 1, faults);
-  const fault = faults.count === before ? productFault(module, { a, b, e }) : null;
+  if (module.side && side) reportValues(module.side, side, 1, faults);
+  const fault = faults.count === before ? productFault(module, { a, b, side }) : null;
   if (fault) faults.invalid(fault);
   return faults.count === before;
 }
@@ -123,12 +118,12 @@ class TensorReader {
   }
 
   /** Whether a tensor lies in another order than it is hashed in, and is too large to be turned in memory. */
-  #isTurned(tensor: Tensor): tensor is Matrix {
+  #isTurned(tensor: Tensor): tensor is StoredMatrix {
     return !this.#whole && isTransposed(tensor) && this.#file.tensor(tensor.name).byteLength > bandBytes;
   }
 
   /** [rows, columns] as it lies, hashed as [columns, rows]: some columns at a time, for each of which all rows are read. */
-  async #readTurned({ name, dtype, shape: [rows, columns] }: Matrix, scan: ValueScan): Promise<void> {
+  async #readTurned({ name, dtype, shape: [rows, columns] }: StoredMatrix, scan: ValueScan): Promise<void> {
     const size = dtypeSizes[dtype];
     const held = this.#digest ? Math.min(columns, Math.max(1, Math.floor(turnedBytes / (rows * size)))) : columns;
     const step = Math.max(1, Math.floor(bandBytes / (columns * size)));
@@ -162,10 +157,10 @@ interface Scatter {
 /** A band [rows of the band, columns] into [count, rows]. */
 function scatter(band: Elements, into: Elements, { row, rows, columns, first, count }: Scatter): void {
   for (let i = 0; i * columns < band.length; i++) {
-    for (let j = 0; j < count; j++) into[j * rows + row + i] = band[i * columns + first + j] ?? 0;
+    for (let j = 0; j < count; j++) into[j * rows + row + i] = at(band, i * columns + first + j);
   }
 }
 
-function isTransposed(tensor: Tensor): tensor is Matrix {
+function isTransposed(tensor: Tensor): tensor is StoredMatrix {
   return "transposed" in tensor && tensor.transposed;
 }

@@ -6,8 +6,8 @@
 import { createHash, type Hash } from "node:crypto";
 import { bytesOf } from "../../tensor/dtype.js";
 import type { CanonicalConfig } from "./canonical.js";
-import type { Role } from "./keys.js";
-import type { MatrixDtype } from "./modules.js";
+import type { Role } from "./methods/method.js";
+import type { MatrixDtype } from "./module-plan.js";
 
 export class AdapterDigest {
   readonly #hash: Hash = createHash("sha256");

@@ -9,6 +9,7 @@ import type { TargetModule } from "../../model/blueprint.js";
 import { paddedRank } from "../../model/serving/rank-tiles.js";
 import { dtypeSizes } from "../../tensor/dtype.js";
 import { SafetensorsFile } from "../../tensor/safetensors.js";
+import { elementCount } from "../../tensor/shape.js";
 import type { AdapterSummary } from "../types.js";
 import { type CanonicalConfig, type ReadConfig, readConfig } from "./config/config.js";
 import { readContent, type Visitor } from "./content.js";
@@ -17,7 +18,9 @@ import { Faults, quote } from "./faults.js";
 import { FeatureLog } from "./features.js";
 import { configFile, surveyFolder } from "./files.js";
 import { hostDtype } from "./layout.js";
-import { type ModulePlan, planModules } from "./modules.js";
+import type { AdapterMethod } from "./methods/method.js";
+import type { ModulePlan } from "./module-plan.js";
+import { planModules } from "./modules.js";
 import { maxPatternSize } from "./patterns.js";
 import { SiteIndex } from "./sites.js";
 
@@ -96,8 +99,7 @@ export async function examine(
     const found = digest.finish();
     checkDigest(found, options.expectedDigest, label);
     warnings.push(...notes, ...baseWarning(config, options.baseNames ?? []));
-    const dora = config.canonical.use_dora === true;
-    const summary = summarize(modules, dora, sites, found, warnings, survey.ignored);
+    const summary = summarize(modules, config.method, sites, found, warnings, survey.ignored);
     return { summary, config: config.canonical, modules };
   } finally {
     await file?.close();
@@ -154,7 +156,7 @@ function lastSegment(name: string): string {
 
 function summarize(
   modules: readonly ModulePlan[],
-  dora: boolean,
+  { hasGains }: AdapterMethod,
   sites: readonly TargetModule[] | null,
   digest: string,
   warnings: readonly string[],
@@ -163,18 +165,18 @@ function summarize(
   let bytes = 0;
   for (const module of modules) {
     bytes += module.rank * (module.inFeatures + module.outFeatures) * dtypeSizes[hostDtype(module)];
-    if (module.m) bytes += module.outFeatures * dtypeSizes.F32;
+    if (module.side && !module.side.is.isFoldedIntoA) bytes += elementCount(module.side.shape) * dtypeSizes.F32;
   }
   const rank = Math.max(...modules.map((module) => module.rank));
   // A place in the active set has every site of the base, at the largest rank.
   const width = (sites ?? modules).reduce((sum, { inFeatures, outFeatures }) => sum + inFeatures + outFeatures, 0);
-  const gains = dora ? (sites ?? modules).reduce((sum, { outFeatures }) => sum + outFeatures, 0) : 0;
+  const gains = hasGains ? (sites ?? modules).reduce((sum, { outFeatures }) => sum + outFeatures, 0) : 0;
   const scales = modules.map(({ scale }) => scale);
   const alphas = modules.map(({ alpha }) => alpha);
   return {
     digest,
     rank,
-    dora,
+    dora: hasGains,
     modules: modules.length,
     bytes,
     activeBytes: (paddedRank(rank) * width + gains) * dtypeSizes.F32,

@@ -4,7 +4,7 @@
  */
 
 import { quote } from "./faults.js";
-import type { ModulePlan } from "./modules.js";
+import type { ModulePlan } from "./module-plan.js";
 import type { ValueSummary } from "./values.js";
 
 /** Every norm squares what it is given: beyond the root of float32's largest number that is infinity, and the output is zero. */
@@ -16,12 +16,13 @@ const headroom = 1e6;
 export interface Sized {
   readonly a: ValueSummary;
   readonly b: ValueSummary;
-  readonly e?: ValueSummary | null | undefined;
+  readonly side: ValueSummary | null;
 }
 
 /** A clause where an entry of s·B·A may lie beyond what a model can compute with in float32. */
-export function productFault({ path, scale }: ModulePlan, { a, b, e }: Sized): string | null {
-  const [left, right] = [a.largest * (e?.largest ?? 1), b.largest * Math.abs(scale)];
+export function productFault(module: ModulePlan, values: Sized): string | null {
+  const { path, scale } = module;
+  const [left, right] = [largestOfA(module, values), values.b.largest * Math.abs(scale)];
   if (left * right <= largest) return null;
   return `the products of module ${path} overflow float32: values up to ${brief(left)} in lora_A meet values up to ${brief(right)} in lora_B times its scale; products up to ${brief(largest)} are allowed`;
 }
@@ -29,7 +30,8 @@ export function productFault({ path, scale }: ModulePlan, { a, b, e }: Sized): s
 /** Collects modules whose products are zero or reach close to the end of float32. */
 export class SmallOrLarge {
   readonly #modules: number;
-  readonly #idle = { lora_A: 0, lora_B: 0, lora_E: 0 };
+  /** Names of tensors of idle modules that are zero. */
+  readonly #zero = new Set<string>();
   #idleModules = 0;
   #large = 0;
   #firstLarge: string | null = null;
@@ -39,22 +41,23 @@ export class SmallOrLarge {
     this.#modules = modules;
   }
 
-  add(module: ModulePlan, { a, b, e }: Sized): void {
-    // Magnitudes change something by themselves.
-    if (!module.m && (a.zero || b.zero || e?.zero)) {
+  add(module: ModulePlan, values: Sized): void {
+    const { a, b, side } = values;
+    const changesAlone = module.side !== null && !module.side.is.isFoldedIntoA;
+    if (!changesAlone && (a.zero || b.zero || side?.zero)) {
       this.#idleModules++;
-      if (a.zero) this.#idle.lora_A++;
-      if (b.zero) this.#idle.lora_B++;
-      if (e?.zero) this.#idle.lora_E++;
+      if (a.zero) this.#zero.add("lora_A");
+      if (b.zero) this.#zero.add("lora_B");
+      if (module.side && side?.zero) this.#zero.add(module.side.is.words.the);
     }
-    if (reachOf(module, { a, b, e }) <= largest / headroom) return;
+    if (reachOf(module, values) <= largest / headroom) return;
     this.#large++;
     this.#firstLarge ??= module.path;
   }
 
   warnings(): string[] {
     const warnings: string[] = [];
-    const zero = Object.entries(this.#idle).flatMap(([name, count]) => (count > 0 ? [name] : []));
+    const zero = [...this.#zero].sort();
     const idle = this.#idleModules;
     if (idle > 0 && idle === this.#modules) {
       warnings.push(`The adapter changes nothing: every ${zero.join(" or ")} is zero.`);
@@ -71,9 +74,13 @@ export class SmallOrLarge {
 }
 
 /** How large A x and s·B(A x) may get for inputs of 1. */
-function reachOf({ rank, inFeatures, scale }: ModulePlan, { a, b, e }: Sized): number {
-  const inner = a.largest * (e?.largest ?? 1) * inFeatures;
-  return inner * Math.max(1, b.largest * Math.abs(scale) * rank);
+function reachOf(module: ModulePlan, values: Sized): number {
+  const { rank, inFeatures, scale } = module;
+  return largestOfA(module, values) * inFeatures * Math.max(1, values.b.largest * Math.abs(scale) * rank);
 }
+
+/** With what is folded into it. */
+const largestOfA = ({ side }: ModulePlan, values: Sized): number =>
+  side?.is.isFoldedIntoA && values.side ? values.a.largest * values.side.largest : values.a.largest;
 
 const brief = (value: number): string => Number(value.toPrecision(3)).toString();

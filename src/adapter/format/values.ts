@@ -2,7 +2,7 @@
 
 import { viewAs } from "../../tensor/dtype.js";
 import { bfloat16ToFloat32, float16ToFloat32 } from "../../tensor/half.js";
-import type { MatrixDtype } from "./modules.js";
+import type { MatrixDtype } from "./module-plan.js";
 
 export interface ValueSummary {
   readonly finite: boolean;

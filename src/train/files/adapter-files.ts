@@ -5,6 +5,7 @@ import {
   type AdapterDtype,
   type AdapterToWrite,
   checkAdapter,
+  methodOf,
   weightFiles,
   writeAdapter,
 } from "../../adapter/format.js";
@@ -89,7 +90,7 @@ export interface OpenedAdapter {
 /** Checks a PEFT folder against a base, to go on from it. Throws what checking throws. */
 export async function openAdapter(folder: string, config: DecoderConfig): Promise<OpenedAdapter> {
   const { summary, modules: checked, config: canonical } = await checkAdapter(folder, targetModules(config));
-  if (canonical.peft_type !== "LORA") throw notTrained(folder, canonical.peft_type);
+  if (!methodOf(canonical).isTrainable) throw notTrained(folder, canonical.peft_type);
   const shape = { rank: canonical.r, alpha: canonical.lora_alpha, rslora: canonical.use_rslora };
   const modules = checked.map(({ path, inFeatures, outFeatures, rank, alpha, scale }) => ({
     path,
@@ -107,11 +108,11 @@ export async function openAdapter(folder: string, config: DecoderConfig): Promis
     async readInto(parameters) {
       const byName = new Map(parameters.map((parameter) => [parameter.name, parameter]));
       await using file = await openWeights(folder);
-      for (const { path, inFeatures, outFeatures, rank, aName, bName, mName } of checked) {
+      for (const { path, inFeatures, outFeatures, rank, aName, bName, sideName } of checked) {
         const { a, b, magnitude } = moduleInputs(path);
         transposeInto(await file.readFloat32(aName), rank, inFeatures, byName.get(a));
         transposeInto(await file.readFloat32(bName), outFeatures, rank, byName.get(b));
-        if (mName !== null) transposeInto(await file.readFloat32(mName), 1, outFeatures, byName.get(magnitude));
+        if (sideName !== null) transposeInto(await file.readFloat32(sideName), 1, outFeatures, byName.get(magnitude));
       }
     },
   };

@@ -1,5 +1,6 @@
 /** The model card of a trained adapter or model: README.md as model hubs read it, with the recipe that makes it again. */
 
+import { methodOf } from "../../adapter/format.js";
 import { type TrainSettings, trainDefaults } from "../settings.js";
 import type { RunRecord, RunResults } from "./record.js";
 
@@ -49,7 +50,7 @@ function summary({ base, settings }: RunRecord): string {
   if (settings.method === "full") {
     return `${parameters} with every weight trained on, by \`lorikeet train\`. transformers and vLLM load this folder too.`;
   }
-  const kind = settings.useDora ? "DoRA" : settings.useRslora ? "rsLoRA" : "LoRA";
+  const kind = methodOf({ peft_type: "LORA", use_rslora: settings.useRslora, use_dora: settings.useDora }).name;
   const method = settings.method === "dpo" ? " on preferences (DPO)" : "";
   const readers = settings.useDora ? "PEFT loads" : "PEFT and vLLM load";
   return `A ${kind} adapter of rank ${settings.loraR} for ${parameters}, trained over its ${base.dtype} weights by \`lorikeet train\`${method}. ${readers} this folder too.`;

@@ -109,7 +109,7 @@ test("what writeAdapter writes of DoRA is PEFT's file, byte for byte", async () 
     ...module,
     a: of(module.aName),
     b: of(module.bName),
-    magnitude: of(module.mName),
+    magnitude: of(module.sideName),
   }));
   const { r, lora_alpha: loraAlpha, rank_pattern, alpha_pattern } = plain.config;
   const patterns = { rankPattern: Object.fromEntries(rank_pattern), alphaPattern: Object.fromEntries(alpha_pattern) };

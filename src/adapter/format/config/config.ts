@@ -7,15 +7,16 @@ import { isObject } from "../../../base/json.js";
 import { jsonBreak } from "../../../base/json-break.js";
 import { foreignFormat } from "../../../tensor/foreign.js";
 import { jsonBounds } from "../../../tensor/json-bounds.js";
-import type { ReadConfig } from "../canonical.js";
 import { type Faults, quoteList } from "../faults.js";
 import type { FeatureLog } from "../features.js";
 import { configFile } from "../files.js";
 import type { FieldOptions, Fields } from "./fields.js";
 import { readMlx } from "./mlx.js";
 import { readPeft } from "./peft.js";
+import type { ReadConfig } from "./read.js";
 
-export type { CanonicalConfig, ReadConfig } from "../canonical.js";
+export type { CanonicalConfig } from "../canonical.js";
+export type { ReadConfig } from "./read.js";
 
 const maxDepth = 16;
 

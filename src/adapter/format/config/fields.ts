@@ -4,6 +4,9 @@ import { isObject } from "../../../base/json.js";
 import { type Faults, quote } from "../faults.js";
 import type { PatternEntries } from "../patterns.js";
 
+/** Far beyond what anyone trains with; more overflows with the values of the matrices. */
+export const maxAlpha = 1_000_000;
+
 export type Fields = Readonly<Record<string, unknown>>;
 
 export interface FieldOptions {

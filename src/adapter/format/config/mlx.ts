@@ -1,11 +1,12 @@
 /** mlx-lm's `adapter_config.json`: the arguments of its training, with what it trained in `lora_parameters`. */
 
-import type { ReadConfig } from "../canonical.js";
 import { type Faults, quote, quoteList } from "../faults.js";
 import { configFile } from "../files.js";
 import { harmlessMlxKeys, mlxParameterKeys } from "../known.js";
-import { type FieldOptions, FieldReader, type Fields } from "./fields.js";
-import { maxAlpha } from "./peft.js";
+import { dora } from "../methods/dora.js";
+import { lora } from "../methods/lora.js";
+import { type FieldOptions, FieldReader, type Fields, maxAlpha } from "./fields.js";
+import type { ReadConfig } from "./read.js";
 
 export function readMlx(
   fields: Fields,
@@ -15,8 +16,8 @@ export function readMlx(
   { trusted = false }: Pick<FieldOptions, "trusted"> = {},
 ): ReadConfig | null {
   const type = fields.fine_tune_type ?? "lora";
-  const dora = type === "dora" || fields.use_dora === true;
-  if (!dora && type !== "lora") {
+  const method = type === "dora" || fields.use_dora === true ? dora : lora;
+  if (method === lora && type !== "lora") {
     faults.unsupported(`mlx-lm's fine_tune_type ${quote(type)} is not supported; "lora" and "dora" are`);
     return null;
   }
@@ -32,16 +33,16 @@ export function readMlx(
   ];
   if (unknown.length > 0) warnings.push(`${configFile} has unknown keys, which were ignored: ${quoteList(unknown)}.`);
   return {
+    method,
     canonical: {
       peft_type: "LORA",
       r: rank,
       lora_alpha: scale * (alpha ?? rank),
-      use_rslora: false,
-      ...(dora ? { use_dora: true } : {}),
+      ...method.flags,
       rank_pattern: [],
       alpha_pattern: [],
     },
-    scaleOf: () => effective,
+    scaling: (rankOfModule) => ({ scale: effective, alpha: effective * rankOfModule }),
     keptRanks: new Map(),
     baseName: typeof fields.model === "string" ? fields.model : null,
     modulesToSave: [],

@@ -3,17 +3,15 @@
  * at whatever depth they are.
  */
 
-import { adaLoraKeys, readAdaLora } from "../adalora.js";
-import type { MethodConfig, PeftMethod, ReadConfig } from "../canonical.js";
+import type { PeftType } from "../canonical.js";
 import { type Faults, quote, quoteList } from "../faults.js";
 import type { FeatureLog } from "../features.js";
 import { configFile } from "../files.js";
 import { harmlessInits, harmlessKeys, harmlessObjects, otherMethods, refusedInits, refusedKeys } from "../known.js";
+import { isPeftType, methodOf, peftTypes } from "../methods/methods.js";
 import type { PeftTargets } from "../targets.js";
 import { type FieldOptions, FieldReader, type Fields } from "./fields.js";
-
-/** Far beyond what anyone trains with; more overflows with the values of the matrices. */
-export const maxAlpha = 1_000_000;
+import type { ReadConfig } from "./read.js";
 
 export function readPeft(
   fields: Fields,
@@ -22,12 +20,12 @@ export function readPeft(
   warnings: string[],
   { trusted = false }: Pick<FieldOptions, "trusted"> = {},
 ): ReadConfig | null {
-  const method = methodOf(fields.peft_type, faults);
-  if (!method) return null;
-  const isAdaLora = method === "ADALORA";
+  const type = readType(fields.peft_type, faults);
+  if (!type) return null;
   const field = new FieldReader(fields, faults, { trusted });
   const dora = field.flag("use_dora");
-  if (dora && isAdaLora) features.note("adalora_dora");
+  const method = methodOf({ peft_type: type, use_rslora: fields.use_rslora === true, use_dora: dora });
+  if (dora && !method.hasGains) features.note("adalora_dora");
   if (field.flag("lora_bias")) features.note("lora_bias");
   if (isSet(fields.trainable_token_indices)) features.note("trainable_tokens");
   const trainsBias = fields.bias !== undefined && fields.bias !== null && fields.bias !== "none";
@@ -37,7 +35,7 @@ export function readPeft(
     if (isSet(fields[key])) faults.unsupported(`${key} is set (${what}), which is not supported`);
   }
   const isKnown = (key: string): boolean =>
-    harmlessKeys.has(key) || refusedKeys.has(key) || (isAdaLora && adaLoraKeys.has(key));
+    harmlessKeys.has(key) || refusedKeys.has(key) || method.harmlessKeys.has(key);
   const nested = trusted ? [] : [...harmlessObjects].flatMap(([key, known]) => field.unknownKeys(key, known));
   const strange = [...Object.keys(fields).filter((key) => !isKnown(key)), ...nested];
   if (strange.length > 0) warnings.push(`${configFile} has unknown keys, which were ignored: ${quoteList(strange)}.`);
@@ -48,7 +46,8 @@ export function readPeft(
   const modulesToSave = field.texts("modules_to_save");
   field.flag("fan_in_fan_out"); // how the base stores its weights: A and B keep their shapes
   return {
-    ...(isAdaLora ? readAdaLora(field, faults) : readLora(field, dora)),
+    method,
+    ...method.readConfig(field, faults),
     baseName: field.text("base_model_name_or_path"),
     modulesToSave,
     trainsBias,
@@ -67,30 +66,16 @@ function readTargets(field: FieldReader, modulesToSave: readonly string[]): Peft
   };
 }
 
-function readLora(field: FieldReader, dora: boolean): MethodConfig {
-  return {
-    canonical: {
-      peft_type: "LORA",
-      r: field.positiveInteger("r", 8),
-      lora_alpha: field.positiveNumber("lora_alpha", 8, maxAlpha),
-      use_rslora: field.flag("use_rslora"),
-      ...(dora ? { use_dora: true } : {}),
-      rank_pattern: field.ranks("rank_pattern"),
-      alpha_pattern: field.positiveNumbers("alpha_pattern", maxAlpha),
-    },
-    scaleOf: null,
-    keptRanks: new Map(),
-  };
-}
-
-function methodOf(type: unknown, faults: Faults): PeftMethod | null {
-  if (type === "LORA" || type === "ADALORA") return type;
+function readType(type: unknown, faults: Faults): PeftType | null {
+  if (isPeftType(type)) return type;
   if (typeof type !== "string") {
-    faults.invalid(`${configFile} has peft_type ${quote(type ?? null)}; "LORA" and "ADALORA" are allowed`);
+    faults.invalid(
+      `${configFile} has peft_type ${quote(type ?? null)}; ${peftTypes.map(quote).join(" and ")} are allowed`,
+    );
     return null;
   }
   const capitals = type.toUpperCase();
-  if (capitals === "LORA" || capitals === "ADALORA") {
+  if (isPeftType(capitals)) {
     faults.invalid(`${configFile} has peft_type ${quote(type)}; write it as PEFT does, ${quote(capitals)}`);
     return null;
   }

@@ -1,0 +1,36 @@
+/** A module of an adapter as its file holds it, checked. Holds no behaviour. */
+
+import type { SideTensor } from "./methods/method.js";
+
+export type MatrixDtype = "F32" | "F16" | "BF16";
+
+export interface StoredMatrix {
+  /** As in the file. */
+  readonly name: string;
+  readonly dtype: MatrixDtype;
+  readonly shape: readonly [number, number];
+  /** mlx-lm's layout: A [in, r], B [r, out]. */
+  readonly transposed: boolean;
+}
+
+/** What the method has beside A and B. */
+export interface StoredSide {
+  readonly name: string;
+  readonly dtype: MatrixDtype;
+  readonly shape: readonly number[];
+  readonly is: SideTensor;
+}
+
+export interface ModulePlan {
+  /** The base's linear site. */
+  readonly path: string;
+  readonly inFeatures: number;
+  readonly outFeatures: number;
+  readonly rank: number;
+  readonly alpha: number;
+  /** What B A x is multiplied with. */
+  readonly scale: number;
+  readonly a: StoredMatrix;
+  readonly b: StoredMatrix;
+  readonly side: StoredSide | null;
+}
