@@ -100,8 +100,16 @@ function positionsOf({ embedding, ropes }: DecoderConfig): string {
   return ropes.map(({ scaling, theta }) => `rope (${scaling.kind}), theta ${theta}`).join("; ") || "none";
 }
 
+/** The layers without attention. */
+function mixersOf({ layers, layerCount }: DecoderConfig): [string, string][] {
+  const filters = layers.flatMap(({ mixer: { body } }) => (body.kind === "convolution" ? [body.filter] : []));
+  const widths = [...new Set(filters.map(({ width }) => width))].join(", ");
+  return [["convolutions", `over ${widths} tokens, in ${filters.length} of ${layerCount} layers`]];
+}
+
 function modelFields(model: CheckpointDescription): [string, string][] {
   const { config, weights, targetModules: targets } = model;
+  const isMixed = model.attentionLayers < config.layerCount;
   const dtypes = Object.entries(weights.dtypes).map(([dtype, count]) => `${count} ${dtype}`);
   return [
     ["model", model.directory],
@@ -110,7 +118,11 @@ function modelFields(model: CheckpointDescription): [string, string][] {
     ["weights", `${formatBytes(weights.bytes)} in ${weights.files.length} file(s): ${dtypes.join(", ")}`],
     ["as fp32", formatBytes(weights.float32Bytes)],
     ["layers", `${config.layerCount}, ${config.hiddenSize} wide, ${config.intermediateSize} intermediate`],
-    ["attention", `${config.headCount} query and ${config.kvHeadCount} KV heads of ${config.headDim}`],
+    [
+      "attention",
+      `${config.headCount} query and ${config.kvHeadCount} KV heads of ${config.headDim}${isMixed ? `, in ${model.attentionLayers} of ${config.layerCount} layers` : ""}`,
+    ],
+    ...(isMixed ? mixersOf(config) : []),
     ["windows", model.slidingLayers === 0 ? "none" : `${model.slidingLayers} of ${config.layerCount} layers`],
     ["positions", positionsOf(config)],
     ["context", `${config.maxPositions.toLocaleString("en-US")} tokens`],
@@ -119,6 +131,7 @@ function modelFields(model: CheckpointDescription): [string, string][] {
       `${config.vocabSize.toLocaleString("en-US")} tokens, ${config.head.tied ? "tied" : "separate"} head`,
     ],
     ["KV cache", `${formatBytes(model.kvBytesPerToken)} a token`],
+    ...(isMixed ? [["states", `${formatBytes(model.stateBytesPerSlot)} a sequence`] as [string, string]] : []),
     ["target modules", `${targets.total}: ${targets.names.join(", ")}`],
     ["stop ids", config.stopIds.join(", ") || "none"],
     ["fingerprint", model.fingerprint],

@@ -29,6 +29,8 @@ const leastContext = 16;
 export interface KvShape {
   /** Keys and values of all layers for one token. */
   readonly kvBytesPerToken: number;
+  /** What a slot holds whatever the length of its text. */
+  readonly stateBytesPerSlot: number;
   readonly maxPositions: number;
 }
 
@@ -42,10 +44,11 @@ export function planKvCache(shape: KvShape, request: KvRequest): KvPlan {
   }
   const bytesOf = (context: number): number => {
     const { slots, capacity } = kvLayout(maxBatch, context);
-    return shape.kvBytesPerToken * slots * capacity;
+    return slots * (shape.kvBytesPerToken * capacity + shape.stateBytesPerSlot);
   };
   const budget = request.kvBytes ?? Math.max(0, Math.floor((request.memoryBytes - request.weightBytes) / 2));
-  const longest = longestContext(maxBatch, Math.floor(budget / shape.kvBytesPerToken));
+  const forTokens = budget - shape.stateBytesPerSlot * kvLayout(maxBatch, 1).slots;
+  const longest = longestContext(maxBatch, Math.floor(forTokens / shape.kvBytesPerToken));
   const wide = Math.min(shape.maxPositions, Math.max(leastContext, request.neededContext));
   const context = maxContext ?? Math.min(wide, longest);
   if (context <= longest && context >= Math.min(leastContext, shape.maxPositions)) {

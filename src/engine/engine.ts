@@ -152,7 +152,7 @@ export class ContinuousEngine implements Engine {
   async #tidy(): Promise<void> {
     if (this.#admission.busy) return;
     const { cache, bank } = this.#parts;
-    const move = findMove(this.#tasks(), this.#slots.lowestFree(), maxMoveBytes / cache.bytesPerToken);
+    const move = findMove(this.#tasks(), this.#slots.lowestFree(), cache.tokensWithin(maxMoveBytes));
     if (move) {
       cache.copy(move.from, move.to, move.tokens);
       this.#slots.move(move.from, move.to);
@@ -258,11 +258,14 @@ export class ContinuousEngine implements Engine {
     }
   }
 
-  /** A row that does not decode now writes behind its own tokens, where the next real one overwrites it. */
+  /**
+   * A row that does not decode now writes behind its own tokens, where the next real one overwrites it, and leaves its states
+   * as they are.
+   */
   #row(slot: number, live: boolean): DecodeRow {
     const sequence = this.#slots.owner(slot);
-    if (!sequence) return { token: 0, length: 0, adapter: null };
-    if (!live) return { token: 0, length: sequence.computed, adapter: null };
+    if (!sequence) return { token: 0, length: 0, adapter: null, keepsStates: true };
+    if (!live) return { token: 0, length: sequence.computed, adapter: null, keepsStates: true };
     return { token: at(sequence.tokens, sequence.computed), length: sequence.computed, adapter: sequence.hold };
   }
 

@@ -5,7 +5,7 @@ import { assert } from "../base/errors.js";
 import { at } from "../base/list.js";
 import { serializeGraph } from "../graph/serialize.js";
 import type { Graph } from "../graph/types.js";
-import { readsPositions } from "../model/modules.js";
+import { filterReach, readsPositions } from "../model/modules.js";
 import {
   type AdapterAxis,
   type AdapterMode,
@@ -47,6 +47,8 @@ export interface DecodeRow {
   /** Tokens already in the slot: the new one is written behind them. */
   readonly length: number;
   readonly adapter: BankHold | null;
+  /** Its slot's states do not take the token in: of a dummy, and of a token that is decoded again. */
+  readonly keepsStates?: boolean;
 }
 
 export interface PrefillChunk {
@@ -103,6 +105,7 @@ export class Runner {
   readonly #shared: SharedWeights | null;
   readonly #buffers = new Map<string, Tensor>();
   readonly #readsPositions: boolean;
+  readonly #filterReach: number | null;
   readonly #rotary: RotaryInputs;
   /** [i]: the first i + 1 rows. */
   #logits: Tensor<"float32">[] = [];
@@ -120,6 +123,7 @@ export class Runner {
     this.#shared = shared;
     this.groups = groups;
     this.#readsPositions = readsPositions(options.config);
+    this.#filterReach = filterReach(options.config);
     const { config, capacity } = options;
     this.#rotary = new RotaryInputs(config.ropes, capacity, (rope) => rotationFactor(config, rope));
   }
@@ -195,6 +199,7 @@ export class Runner {
       "logit_rows",
       this.#ints("rows", count, (i) => i),
     );
+    this.#bindWindows(bound, count, (row) => (at(rows, row).keepsStates ? 0 : 1));
     bound.cache(cache.view(0, count));
     this.#bindAdapters(bound, bank, step, adapters, count);
     return this.#run(variant, bound, count);
@@ -230,6 +235,8 @@ export class Runner {
       "logit_rows",
       this.#ints("rows", logitRows, (i) => (chunk.allLogits ? i : real - 1)),
     );
+    if (chunk.start === 0) cache.reset(chunk.slot);
+    this.#bindWindows(bound, 1, () => real);
     bound.cache(cache.view(chunk.slot, 1));
     this.#bindAdapters(bound, bank, step, adapters, logitRows);
     const logits = await this.#run(variant, bound, logitRows);
@@ -279,6 +286,17 @@ export class Runner {
       "total_sequence_length",
       this.#ints("total", 1, () => total),
     );
+  }
+
+  /** Which tokens a row's windows hold after the step: the last of those before it and of the first `taken` of its own. */
+  #bindWindows(bound: BoundInputs, rows: number, taken: (row: number) => number): void {
+    const reach = this.#filterReach;
+    if (reach === null) return;
+    const places = this.#buffer("windows", "int64", [rows, reach, 1]);
+    for (let row = 0; row < rows; row++) {
+      for (let i = 0; i < reach; i++) places.data[row * reach + i] = BigInt(taken(row) + i);
+    }
+    bound.input("window_places", places);
   }
 
   #bindAdapters(

@@ -37,7 +37,13 @@ export async function selfTest(runner: Runner, cache: KvCache, limits: SelfTestL
   const holds = await holdAdapters(bank, runner.groups, limits.adapterBytes);
   const prefill = (slot: number, start: number, tokens: number[], adapter: BankHold | null) =>
     runner.prefill({ slot, start, tokens, length, allLogits: false, adapter }, cache, bank);
-  const decode = (rows: readonly DecodeRow[]) => runner.decode(rows, cache, bank);
+  // The same tokens are decoded again and again.
+  const decode = (rows: readonly DecodeRow[]) =>
+    runner.decode(
+      rows.map((row) => ({ ...row, keepsStates: true })),
+      cache,
+      bank,
+    );
 
   await prefill(0, 0, prompt, null);
   const started = performance.now();

@@ -2,6 +2,7 @@
 import type { AdapterSource } from "../adapter/types.js";
 import { type Logger, type Progress, silent } from "../base/log.js";
 import { rereadLength } from "../model/modules.js";
+import { cacheShape } from "../model/serving/cache-shape.js";
 import type { Checkpoint } from "../model/types.js";
 import { planWeights, type WeightPlan } from "../weights/plan.js";
 import { prepareWeights } from "../weights/prepare.js";
@@ -9,7 +10,7 @@ import { rowLimits } from "../weights/quantize.js";
 import { AdapterBank } from "./adapters/bank.js";
 import { ContinuousEngine } from "./engine.js";
 import { exactRowLimit } from "./kernel-probe.js";
-import { KvCache, kvBytesPerToken, kvLayout } from "./kv-cache.js";
+import { cacheBytes, KvCache, kvLayout } from "./kv-cache.js";
 import { Runner } from "./runner.js";
 import { type SelfTest, selfTest } from "./self-test.js";
 import type { EngineObserver } from "./types.js";
@@ -98,8 +99,8 @@ export async function startEngine(options: StartOptions): Promise<StartedEngine>
     evenRows,
   });
   options.progress?.("building sessions", 1, 1);
-  const shape = { layers: config.layerCount, kvHeads: config.kvHeadCount, headDim: config.headDim };
-  const cache = new KvCache({ ...shape, slots, capacity });
+  const shape = { ...cacheShape(config), slots, capacity };
+  const cache = new KvCache(shape);
   const bank = new AdapterBank({
     groups: runner.groups,
     places: options.maxBatch,
@@ -142,6 +143,6 @@ export async function startEngine(options: StartOptions): Promise<StartedEngine>
     steps: { runner, cache },
     selfTest: tested,
     weightBytes: prepared.bytes,
-    kvBytes: kvBytesPerToken(shape) * slots * capacity,
+    kvBytes: cacheBytes(shape),
   };
 }

@@ -95,6 +95,7 @@ export interface QueryGrowth {
 }
 
 export interface Attention {
+  readonly kind: "attention";
   readonly input: QueryKeyValue;
   readonly queryNorm: HeadNorm | null;
   readonly keyNorm: HeadNorm | null;
@@ -110,6 +111,25 @@ export interface Attention {
   /** Which of the decoder's `ropes` turns queries and keys; null: none. */
   readonly rope: number | null;
 }
+
+/** A causal convolution of each channel by itself: over a token and the `width` - 1 before it. Its weight is [channels, 1, width]. */
+export interface CausalFilter {
+  readonly path: string;
+  readonly channels: number;
+  readonly width: number;
+  readonly bias: boolean;
+}
+
+/** A gated short convolution: output(c · filter(b · x)), where b, c and x lie side by side in what `input` gives. */
+export interface ShortConvolution {
+  readonly kind: "convolution";
+  readonly input: Linear;
+  readonly filter: CausalFilter;
+  readonly output: Linear;
+}
+
+/** What lets a token learn from those before it. */
+export type Mixer = Attention | ShortConvolution;
 
 export type Activation = "silu" | "gelu" | "gelu_tanh";
 
@@ -138,7 +158,7 @@ export interface Sublayer<T> {
 export interface Layer {
   /** Module path, such as `model.layers.0`. */
   readonly path: string;
-  readonly attention: Sublayer<Attention>;
+  readonly mixer: Sublayer<Mixer>;
   readonly feedForward: Sublayer<FeedForward>;
   /** Both sublayers read the stream before either has added to it, maybe through one norm. */
   readonly isParallel: boolean;

@@ -8,12 +8,15 @@ import type {
   Activation,
   Attention,
   Blueprint,
+  CausalFilter,
   Embedding,
   FeedForward,
   Head,
   HeadNorm,
   Linear,
+  Mixer,
   Norm,
+  ShortConvolution,
   Sublayer,
 } from "./blueprint.js";
 
@@ -36,12 +39,15 @@ export interface Lowering {
   headNorm(norm: HeadNorm, x: Value, heads: number): Value;
   /** Causal attention, positions applied; `k` and `v` are null when `q` holds all three side by side. [tokens, heads*headDim]. */
   attend(layer: number, attention: Attention, q: Value, k: Value | null, v: Value | null): Value;
+  /** A causal convolution of each channel, [tokens, channels]: it reads no token of another text. */
+  convolve(layer: number, filter: CausalFilter, x: Value): Value;
+  multiply(x: Value, y: Value): Value;
   /** activation(x). */
   activate(activation: Activation, x: Value): Value;
   /** activation(gate) * up. */
   gate(activation: Activation, gate: Value, up: Value): Value;
-  /** x in two equal halves. */
-  halves(x: Value): readonly [Value, Value];
+  /** x in parts of so many features. */
+  split(x: Value, sizes: readonly number[]): Value[];
   /** The rows whose logits are wanted: [rows, hidden]. */
   select(x: Value): Value;
   /** Logits over the vocabulary. */
@@ -59,13 +65,12 @@ interface Heads {
 export function buildDecoder(lower: Lowering, blueprint: Blueprint & Heads): Value {
   const stream = new ResidualStream(lower, lower.embed(blueprint.embedding));
   for (const [i, layer] of blueprint.layers.entries()) {
-    const { path, attention, feedForward, isParallel } = layer;
+    const { path, mixer, feedForward, isParallel } = layer;
     lower.scope(path, () => {
       const before = isParallel ? stream.read(feedForward.input) : null;
-      const attended = attend(lower, blueprint, i, attention.body, stream.read(attention.input));
-      stream.add(attention, attended);
-      const mixed = mix(lower, feedForward.body, before ?? stream.read(feedForward.input));
-      stream.add(feedForward, mixed);
+      stream.add(mixer, mix(lower, blueprint, i, mixer.body, stream.read(mixer.input)));
+      const fed = feedThrough(lower, feedForward.body, before ?? stream.read(feedForward.input));
+      stream.add(feedForward, fed);
     });
   }
   return lower.head(blueprint.head, stream.last(blueprint.finalNorm));
@@ -122,11 +127,19 @@ class ResidualStream {
   }
 }
 
-function attend(lower: Lowering, heads: Heads, layer: number, attention: Attention, x: Value): Value {
-  return only(lower.linears([attention.output], mixValues(lower, heads, layer, attention, x)));
+function mix(lower: Lowering, heads: Heads, layer: number, mixer: Mixer, x: Value): Value {
+  const mixed = mixer.kind === "attention" ? attend(lower, heads, layer, mixer, x) : convolve(lower, layer, mixer, x);
+  return only(lower.linears([mixer.output], mixed));
 }
 
-function mixValues(lower: Lowering, heads: Heads, layer: number, attention: Attention, x: Value): Value {
+function convolve(lower: Lowering, layer: number, { input, filter }: ShortConvolution, x: Value): Value {
+  const { channels } = filter;
+  const parts = lower.split(only(lower.linears([input], x)), [channels, channels, channels]);
+  const [before, behind, value] = parts as [Value, Value, Value];
+  return lower.multiply(behind, lower.convolve(layer, filter, lower.multiply(before, value)));
+}
+
+function attend(lower: Lowering, heads: Heads, layer: number, attention: Attention, x: Value): Value {
   const { input, queryNorm, keyNorm, queryGrowth } = attention;
   if (input.kind === "packed") {
     const qkv = only(lower.linears([input.qkv], x));
@@ -146,7 +159,7 @@ function mixValues(lower: Lowering, heads: Heads, layer: number, attention: Atte
   );
 }
 
-function mix(lower: Lowering, feedForward: FeedForward, x: Value): Value {
+function feedThrough(lower: Lowering, feedForward: FeedForward, x: Value): Value {
   return only(lower.linears([feedForward.down], widen(lower, feedForward, x)));
 }
 
@@ -157,8 +170,11 @@ function widen(lower: Lowering, feedForward: FeedForward, x: Value): Value {
       const [gate, up] = lower.linears([feedForward.gate, feedForward.up], x, feedForward.joined) as [Value, Value];
       return lower.gate(activation, gate, up);
     }
-    case "packed":
-      return lower.gate(activation, ...lower.halves(only(lower.linears([feedForward.gateUp], x))));
+    case "packed": {
+      const width = feedForward.down.inFeatures;
+      const [gate, up] = lower.split(only(lower.linears([feedForward.gateUp], x)), [width, width]) as [Value, Value];
+      return lower.gate(activation, gate, up);
+    }
     case "plain":
       return lower.activate(activation, only(lower.linears([feedForward.up], x)));
   }

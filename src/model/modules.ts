@@ -3,7 +3,19 @@
  * Names are those of transformers and PEFT. Reads no file.
  */
 
-import type { Blueprint, FeedForward, HeadNorm, Linear, Norm, QueryKeyValue, TargetModule } from "./blueprint.js";
+import { assert } from "../base/errors.js";
+import type {
+  Attention,
+  Blueprint,
+  CausalFilter,
+  FeedForward,
+  HeadNorm,
+  Linear,
+  Mixer,
+  Norm,
+  QueryKeyValue,
+  TargetModule,
+} from "./blueprint.js";
 import type { DecoderConfig } from "./types.js";
 
 export interface ExpectedTensor {
@@ -11,9 +23,9 @@ export interface ExpectedTensor {
   readonly shape: readonly number[];
   /**
    * `embedding` is a table of token embeddings and `positions` one of learned positions, which are only gathered from. `head` is
-   * the matrix of logits.
+   * the matrix of logits. A `filter` is what a convolution multiplies by.
    */
-  readonly role: "embedding" | "positions" | "matrix" | "head" | "norm" | "bias";
+  readonly role: "embedding" | "positions" | "matrix" | "head" | "norm" | "bias" | "filter";
   /** A matrix that is stored [in, out]. */
   readonly transposed?: boolean;
   /** What the elements of a norm's weight are in a fresh model. */
@@ -34,9 +46,21 @@ export function layerModules(config: Blueprint): TargetModule[] {
   return layerLinears(config).map(asModule);
 }
 
+/** The layers with attention, which have keys and values. */
+export const attentions = ({ layers }: Pick<Blueprint, "layers">): Attention[] =>
+  layers.flatMap(({ mixer: { body } }) => (body.kind === "attention" ? [body] : []));
+
 /** Whether a serving graph reads the position of each token: for learned positions, and for queries that grow. */
-export const readsPositions = ({ embedding, layers }: Blueprint): boolean =>
-  embedding.positions !== null || layers.some(({ attention }) => attention.body.queryGrowth !== null);
+export const readsPositions = (config: Blueprint): boolean =>
+  config.embedding.positions !== null || attentions(config).some(({ queryGrowth }) => queryGrowth !== null);
+
+/** Tokens before its own that a token's convolutions read; null without any. */
+export function filterReach({ layers }: Pick<Blueprint, "layers">): number | null {
+  const filters = layers.flatMap(({ mixer: { body } }) => (body.kind === "convolution" ? [body.filter] : []));
+  const [reach = null, ...others] = new Set(filters.map(({ width }) => width - 1));
+  assert(others.length === 0, "all convolutions of a decoder are as wide");
+  return reach;
+}
 
 /** The text length beyond which a text is read again from its start; null: never. */
 export function rereadLength({ ropes }: Blueprint): number | null {
@@ -48,9 +72,8 @@ export function rereadLength({ ropes }: Blueprint): number | null {
 
 /** Every linear layer of the decoder's layers, in the order of the forward pass. */
 export function layerLinears({ layers }: Pick<Blueprint, "layers">): Linear[] {
-  return layers.flatMap(({ attention, feedForward }) => [
-    ...inputLinears(attention.body.input),
-    attention.body.output,
+  return layers.flatMap(({ mixer, feedForward }) => [
+    ...mixerLinears(mixer.body),
     ...feedForwardLinears(feedForward.body),
   ]);
 }
@@ -66,10 +89,10 @@ export interface JoinableLinears {
 }
 
 export function joinableLinears({ layers }: Blueprint): JoinableLinears[] {
-  return layers.flatMap(({ attention: { body: attention }, feedForward: { body: feedForward } }) => {
-    const { input } = attention;
+  return layers.flatMap(({ mixer: { body: mixer }, feedForward: { body: feedForward } }) => {
+    const input = mixer.kind === "attention" ? mixer.input : null;
     return [
-      ...(input.kind === "separate" ? [{ linears: [input.q, input.k, input.v], joined: input.joined }] : []),
+      ...(input?.kind === "separate" ? [{ linears: [input.q, input.k, input.v], joined: input.joined }] : []),
       ...(feedForward.kind === "gated"
         ? [{ linears: [feedForward.gate, feedForward.up], joined: feedForward.joined }]
         : []),
@@ -78,6 +101,9 @@ export function joinableLinears({ layers }: Blueprint): JoinableLinears[] {
 }
 
 const asModule = ({ path, inFeatures, outFeatures }: Linear): TargetModule => ({ path, inFeatures, outFeatures });
+
+const mixerLinears = (mixer: Mixer): Linear[] =>
+  mixer.kind === "attention" ? [...inputLinears(mixer.input), mixer.output] : [mixer.input, mixer.output];
 
 const inputLinears = (input: QueryKeyValue): Linear[] =>
   input.kind === "packed" ? [input.qkv] : [input.q, input.k, input.v];
@@ -102,12 +128,10 @@ export function expectedTensors(config: DecoderConfig): ExpectedTensor[] {
     ...(positions
       ? [{ name: `${positions.path}.weight`, shape: [positions.count, hiddenSize], role: "positions" as const }]
       : []),
-    ...layers.flatMap(({ attention, feedForward }) => [
-      ...uniqueNorms([attention.input, attention.output, feedForward.input, feedForward.output]),
-      ...headNormTensors(attention.body.queryNorm),
-      ...headNormTensors(attention.body.keyNorm),
-      ...inputLinears(attention.body.input).flatMap(linearTensors),
-      ...linearTensors(attention.body.output),
+    ...layers.flatMap(({ mixer, feedForward }) => [
+      ...uniqueNorms([mixer.input, mixer.output, feedForward.input, feedForward.output]),
+      ...innerTensors(mixer.body),
+      ...mixerLinears(mixer.body).flatMap(linearTensors),
       ...feedForwardLinears(feedForward.body).flatMap(linearTensors),
     ]),
     ...normTensors(finalNorm),
@@ -123,6 +147,17 @@ const asHead = (tensor: ExpectedTensor): ExpectedTensor =>
 function uniqueNorms(norms: readonly (Norm | null)[]): ExpectedTensor[] {
   const byPath = new Map(norms.flatMap((norm) => (norm ? [[norm.path, norm] as const] : [])));
   return [...byPath.values()].flatMap(normTensors);
+}
+
+/** What a mixer has beside its linear layers. */
+const innerTensors = (mixer: Mixer): ExpectedTensor[] =>
+  mixer.kind === "attention"
+    ? [...headNormTensors(mixer.queryNorm), ...headNormTensors(mixer.keyNorm)]
+    : filterTensors(mixer.filter);
+
+function filterTensors({ path, channels, width, bias }: CausalFilter): ExpectedTensor[] {
+  const weight: ExpectedTensor = { name: `${path}.weight`, shape: [channels, 1, width], role: "filter" };
+  return bias ? [weight, { name: `${path}.bias`, shape: [channels], role: "bias" }] : [weight];
 }
 
 const headNormTensors = (norm: HeadNorm | null): ExpectedTensor[] =>

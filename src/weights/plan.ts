@@ -95,6 +95,7 @@ function planTensor(
     case "positions":
     case "norm":
     case "bias":
+    case "filter":
       return { form: "fp32" };
   }
 }

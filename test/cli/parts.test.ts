@@ -11,11 +11,11 @@ import { formatTable } from "../../src/cli/table.js";
 import type { Terminal } from "../../src/cli/terminal.js";
 import { trainProgress } from "../../src/cli/train/report.js";
 import { describeFault, exitCodeOf, UsageError } from "../../src/cli/usage.js";
-import { kvLayout } from "../../src/engine/kv-cache.js";
+import { cacheBytes, kvLayout } from "../../src/engine/kv-cache.js";
 import { isLoopback } from "../../src/server/access/loopback.js";
 
 const MiB = 1024 ** 2;
-const shape = { kvBytesPerToken: 8192, maxPositions: 1024 };
+const shape = { kvBytesPerToken: 8192, stateBytesPerSlot: 0, maxPositions: 1024 };
 const request = {
   maxBatch: 16,
   maxContext: null,
@@ -47,13 +47,18 @@ test("a context that was not asked for shrinks to what fits the budget", () => {
   assert.equal(planKvCache(shape, { ...request, memoryBytes: 56 * MiB }).maxContext, 120);
 });
 
-test("the padding of slots is part of what --kv-bytes bounds", () => {
-  for (const maxBatch of [1, 3, 16]) {
-    for (const kvBytes of [MiB, 5 * MiB + 1, 33 * MiB, 128 * MiB]) {
-      const plan = planKvCache(shape, { ...request, maxBatch, kvBytes: maxBatch * kvBytes });
-      assert.ok(plan.bytes <= maxBatch * kvBytes, `${plan.bytes} of ${maxBatch * kvBytes}`);
-      const { slots, capacity } = kvLayout(plan.maxBatch, plan.maxContext);
-      assert.equal(plan.bytes, slots * capacity * shape.kvBytesPerToken, "as the engine allocates it");
+test("the padding of slots and the states of layers without attention are part of what --kv-bytes bounds", () => {
+  for (const stateBytesPerSlot of [0, 98_760]) {
+    for (const maxBatch of [1, 3, 16]) {
+      for (const kvBytes of [MiB, 5 * MiB + 1, 33 * MiB, 128 * MiB]) {
+        const model = { ...shape, stateBytesPerSlot };
+        const plan = planKvCache(model, { ...request, maxBatch, kvBytes: maxBatch * kvBytes });
+        assert.ok(plan.bytes <= maxBatch * kvBytes, `${plan.bytes} of ${maxBatch * kvBytes}`);
+        const layout = kvLayout(plan.maxBatch, plan.maxContext);
+        // A layer of 8 KiB a token, and a state, as the engine allocates them.
+        const states = [{ past: "past.0.window", present: "present.0.window", shape: [stateBytesPerSlot / 4] }];
+        assert.equal(plan.bytes, cacheBytes({ ...layout, layers: [1], kvHeads: 1, headDim: 1024, states }));
+      }
     }
   }
   assert.throws(

@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { loadAdapter } from "../../src/adapter/format.js";
+import { at } from "../../src/base/list.js";
 import type { BankHold } from "../../src/engine/adapters/bank.js";
 import type { DecodeRow } from "../../src/engine/runner.js";
 import { targetModules } from "../../src/model/modules.js";
@@ -72,16 +73,22 @@ test("llama: logits and greedy tokens through an AdaLoRA adapter equal PyTorch's
   model.runner[Symbol.dispose]();
 });
 
-test("a row's bits do not depend on its neighbours, on their adapters or on chunking", async () => {
-  const model = await openModel(join(oracleRoot, "llama"));
-  const { vocabSize } = model.config;
-  const { inputIds } = await readExpected(join(oracleRoot, "llama"));
+/** A model and some of its adapters, held. */
+async function openHeld(family: string) {
+  const model = await openModel(join(oracleRoot, family));
+  const { inputIds } = await readExpected(join(oracleRoot, family));
   const holds: (BankHold | null)[] = [];
-  for (const name of adapterNames("llama")) {
+  for (const name of adapterNames(family)) {
     holds.push(
-      await model.bank.acquire(await loadAdapter(adapterFolder("llama", name), targetModules(model.config), {})),
+      await model.bank.acquire(await loadAdapter(adapterFolder(family, name), targetModules(model.config), {})),
     );
   }
+  return { model, inputIds, holds };
+}
+
+async function checkIndependence(family: string): Promise<void> {
+  const { model, inputIds, holds } = await openHeld(family);
+  const { vocabSize } = model.config;
   const prompts = [inputIds, inputIds.slice(3), inputIds.slice(5), inputIds.slice(1)];
   const adapters = [holds[0] ?? null, holds[0] ?? null, holds[1] ?? null, null];
   const step = (slot: number): DecodeRow => ({
@@ -104,4 +111,69 @@ test("a row's bits do not depend on its neighbours, on their adapters or on chun
     assert.deepEqual(alone, together.slice(slot * vocabSize, (slot + 1) * vocabSize), `row ${slot} alone`);
   }
   model.runner[Symbol.dispose]();
-});
+}
+
+/** One whose layers all have attention, and those with states beside keys and values. */
+const withStates = ["lfm2"];
+
+for (const family of ["llama", ...withStates]) {
+  test(`${family}: a row's bits do not depend on its neighbours, on their adapters or on chunking`, () =>
+    checkIndependence(family));
+}
+
+for (const family of withStates) {
+  test(`${family}: states are those of a slot's own tokens, through odd chunks, steps of other rows, moves and new texts`, async () => {
+    const { model, inputIds, holds } = await openHeld(family);
+    const { vocabSize } = model.config;
+    const [adapter = null, other = null] = holds;
+    /** Tokens in each slot: the other rows of a step write behind them. */
+    const lengths = [0, 0, 0, 0];
+    const dummy = (slot: number): DecodeRow => ({
+      token: 3,
+      length: at(lengths, slot),
+      adapter: null,
+      keepsStates: true,
+    });
+    const next = async (slot: number, hold: BankHold | null): Promise<Float32Array> => {
+      const rows = lengths.slice(0, slot).map((_, i) => dummy(i));
+      const logits = await model.decode([...rows, { token: 7, length: at(lengths, slot), adapter: hold }]);
+      return logits.slice(slot * vocabSize, (slot + 1) * vocabSize);
+    };
+    const read = async (slot: number, ids: number[], hold: BankHold | null): Promise<Float32Array> => {
+      lengths[slot] = ids.length;
+      return (await model.prefill(slot, ids, [ids.length], hold)).slice();
+    };
+    const whole = await read(1, inputIds, adapter);
+    const expected = await next(1, adapter);
+
+    // Another text was there before; its own is read in odd chunks, and steps of other rows come between them.
+    await read(1, inputIds.toReversed(), other);
+    const logits = new Float32Array(whole.length);
+    let start = 0;
+    for (const size of [1, 7, 2, 3, 1, 10]) {
+      const chunk = {
+        slot: 1,
+        start,
+        tokens: inputIds.slice(start, start + size),
+        length: 24,
+        allLogits: true,
+        adapter,
+      };
+      logits.set(await model.runner.prefill(chunk, model.cache, model.bank), start * vocabSize);
+      start += size;
+      lengths[1] = start;
+      await read(2, inputIds.slice(0, 9), other);
+      await next(2, other);
+    }
+    assert.ok(largestDifference(logits, whole) <= 1e-4, "in chunks");
+    assert.ok(largestDifference(await next(1, adapter), expected) <= 1e-4, "after chunks");
+
+    await read(1, inputIds, adapter);
+    model.cache.copy(1, 3, 24);
+    lengths[3] = 24;
+    await read(1, inputIds.toReversed(), other);
+    assert.deepEqual(await next(3, adapter), expected, "moved to another slot");
+    for (const hold of holds) hold?.release();
+    model.runner[Symbol.dispose]();
+  });
+}

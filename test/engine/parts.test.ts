@@ -3,9 +3,10 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { groupRows } from "../../src/engine/adapters/groups.js";
-import { KvCache, kvBytesPerToken } from "../../src/engine/kv-cache.js";
+import { cacheBytes, KvCache } from "../../src/engine/kv-cache.js";
 import { findMove, plan, type Task } from "../../src/engine/scheduler.js";
 import { Slots } from "../../src/engine/slots.js";
+import { kvBytesPerToken } from "../../src/model/serving/cache-shape.js";
 
 const task = (slot: number, computed: number, promptTokens: number, more: Partial<Task> = {}): Task => ({
   slot,
@@ -124,7 +125,7 @@ test("slots: the lowest free first, moved, released once, and they add up", () =
 });
 
 test("KvCache.copy takes the first tokens of every layer, kind and head, and nothing else", () => {
-  const shape = { layers: 2, slots: 3, kvHeads: 2, capacity: 5, headDim: 2 };
+  const shape = { layers: [0, 1], states: [], slots: 3, kvHeads: 2, capacity: 5, headDim: 2 };
   const cache = new KvCache(shape);
   const data = () => cache.view(0, 3).map(({ tensor }) => tensor.data);
   let next = 1;
@@ -145,6 +146,29 @@ test("KvCache.copy takes the first tokens of every layer, kind and head, and not
   assert.equal(cache.view(1, 2), cache.view(1, 2), "views are made once");
   assert.equal(cache.bytesPerToken, 2 * 2 * 2 * 2 * 4);
   assert.equal(kvBytesPerToken(shape), cache.bytesPerToken);
+});
+
+test("KvCache keeps the states of layers without attention beside keys and values of the others", () => {
+  const states = [{ past: "past.0.window", present: "present.0.window", shape: [2, 3] }];
+  const shape = { layers: [1], states, slots: 3, kvHeads: 1, capacity: 4, headDim: 2 };
+  const cache = new KvCache(shape);
+  assert.deepEqual(
+    cache.view(1, 2).map(({ past, present, tensor }) => [past, present, tensor.shape]),
+    [
+      ["past.1.key", "present.1.key", [2, 1, 4, 2]],
+      ["past.1.value", "present.1.value", [2, 1, 4, 2]],
+      ["past.0.window", "present.0.window", [2, 2, 3]],
+    ],
+  );
+  const [, , state] = cache.view(0, 3).map(({ tensor }) => tensor.data);
+  assert.ok(state);
+  for (let i = 0; i < state.length; i++) state[i] = i + 1;
+  cache.copy(2, 0, 1);
+  assert.deepEqual([...state], [13, 14, 15, 16, 17, 18, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18], "moved whole");
+  cache.reset(1);
+  assert.deepEqual([...state.subarray(6, 13)], [0, 0, 0, 0, 0, 0, 13], "and no other slot's");
+  assert.equal(cacheBytes(shape), 3 * (4 * cache.bytesPerToken + 2 * 3 * 4));
+  assert.equal(cache.tokensWithin(24 + 10 * cache.bytesPerToken), 10);
 });
 
 test("groupRows: every row of a group takes its own product of itself, once; the others take none", () => {

@@ -12,6 +12,7 @@ import { KvCache } from "../../src/engine/kv-cache.js";
 import { Runner } from "../../src/engine/runner.js";
 import { openCheckpoint } from "../../src/model/checkpoint/open.js";
 import { targetModules } from "../../src/model/modules.js";
+import { cacheShape } from "../../src/model/serving/cache-shape.js";
 import type { Checkpoint } from "../../src/model/types.js";
 import { writeSafetensors } from "../../src/tensor/safetensors-write.js";
 import { loadTokenizer } from "../../src/text/tokenizer/tokenizer.js";
@@ -66,7 +67,6 @@ async function logitsOf(source: Checkpoint, options: PlanOptions): Promise<Float
     cacheDirectory: join(folder, "cache"),
   });
   const capacity = 512;
-  const { layerCount: layers, kvHeadCount: kvHeads, headDim } = config;
   const runner = await Runner.create({
     config,
     weights: prepared.weights,
@@ -77,7 +77,7 @@ async function logitsOf(source: Checkpoint, options: PlanOptions): Promise<Float
     evenRows: false,
   });
   try {
-    const cache = new KvCache({ layers, kvHeads, headDim, slots: 1, capacity });
+    const cache = new KvCache({ ...cacheShape(config), slots: 1, capacity });
     const bank = new AdapterBank({ groups: runner.groups, places: 2, maxBytes: 1 << 28 });
     const all: Float32Array[] = [];
     for (const adapter of [null, ...adapters]) {

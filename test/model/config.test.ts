@@ -5,6 +5,7 @@ import { LorikeetError } from "../../src/base/errors.js";
 import { at, only } from "../../src/base/list.js";
 import type { Rope } from "../../src/model/blueprint.js";
 import { readDecoderConfig } from "../../src/model/config/read.js";
+import { attentions } from "../../src/model/modules.js";
 import { attentionFactor, inverseFrequencies } from "../../src/model/rope.js";
 import type { DecoderConfig } from "../../src/model/types.js";
 import { hasOldSpelling, isObject, type Json, oldSpelling } from "../support/old-spelling.js";
@@ -49,21 +50,22 @@ const ropeFacts = (rope: Rope) => ({
 
 /** A config's facts as the fixtures state them: of one layer what all layers share. */
 function factsOf({ family: _, embedding, ropes, layers, finalNorm, head, ...sizes }: DecoderConfig) {
-  const { attention, feedForward } = at(layers, 0);
+  const { mixer, feedForward } = at(layers, 0);
+  const attention = attentions({ layers });
   return {
     ...sizes,
     epsilon: finalNorm.epsilon,
     activation: feedForward.body.activation,
     rope: ropes[0] ?? null,
     ropes: ropes.map(ropeFacts),
-    layerRopes: layers.map((layer) => layer.attention.body.rope),
+    layerRopes: attention.map(({ rope }) => rope),
     embeddingScale: embedding.scale,
-    residualScale: attention.scale,
+    residualScale: mixer.scale,
     logitsDivisor: 1 / head.scale,
     parallelResidual: layers.some(({ isParallel }) => isParallel),
-    attentionScale: attention.body.scale,
-    attentionSoftcap: attention.body.softcap,
-    windows: layers.map((layer) => layer.attention.body.window),
+    attentionScale: attention[0]?.scale,
+    attentionSoftcap: attention[0]?.softcap,
+    windows: attention.map(({ window }) => window),
     finalSoftcap: head.softcap,
     tiedHead: head.tied,
   };
@@ -83,7 +85,7 @@ function near(found: unknown, expected: unknown, at = "config"): void {
   } else assert.deepEqual(found, expected, at);
 }
 
-const windowsOf = ({ layers }: DecoderConfig) => layers.map(({ attention }) => attention.body.window);
+const windowsOf = (config: DecoderConfig) => attentions(config).map(({ window }) => window);
 
 describe("a config means what it means to transformers", () => {
   // configs.json: each config as transformers 5.18's AutoConfig.for_model resolved it.

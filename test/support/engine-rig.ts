@@ -190,7 +190,7 @@ export interface EngineRig extends AsyncDisposable {
 export function engineRig(options: RigOptions = {}): EngineRig {
   const { maxBatch = 4, maxContext = 120, maxQueue = 64, maxAdapterQueue = maxQueue, evenRows = false } = options;
   const slots = maxBatch + (maxBatch % 2);
-  const cache = new KvCache({ layers: 1, slots, kvHeads: 1, capacity: maxContext + 8, headDim: 1 });
+  const cache = new KvCache({ layers: [0], states: [], slots, kvHeads: 1, capacity: maxContext + 8, headDim: 1 });
   const bank = new AdapterBank({ groups, places: maxBatch, maxBytes: 1 << 20, ...options.bank });
   const runner = new FakeRunner();
   const source = new FakeSource();

@@ -38,6 +38,14 @@ export function oldSpelling(family: string, config: Json): Json {
   if (isObject(rope)) Object.assign(old, oldRope(isObject(rope.full_attention) ? rope.full_attention : rope));
   // The first versions of these families had it already.
   if (family === "olmo3" || family === "gemma3_text" || family === "smollm3") old.layer_types = layer_types;
+  if (family === "lfm2") {
+    const types: unknown[] = Array.isArray(layer_types) ? layer_types : [];
+    old.full_attn_idxs = types.flatMap((type, layer) => (type === "full_attention" ? [layer] : []));
+    old.block_ff_dim = old.intermediate_size;
+    old.tie_embedding = old.tie_word_embeddings;
+    delete old.intermediate_size;
+    delete old.tie_word_embeddings;
+  }
   const { head_dim, hidden_size, num_attention_heads: heads } = config;
   const isDerived = Number(hidden_size) / Number(heads) === head_dim;
   if (isDerived && family !== "gemma2" && family !== "qwen3") delete old.head_dim;

@@ -6,6 +6,7 @@ import { KvCache } from "../../src/engine/kv-cache.js";
 import { type DecodeRow, Runner } from "../../src/engine/runner.js";
 import { openCheckpoint } from "../../src/model/checkpoint/open.js";
 import { rereadLength } from "../../src/model/modules.js";
+import { cacheShape } from "../../src/model/serving/cache-shape.js";
 import { planWeights } from "../../src/weights/plan.js";
 import { prepareWeights } from "../../src/weights/prepare.js";
 import type { Expected } from "./oracle.js";
@@ -27,8 +28,7 @@ export async function openModel(directory: string) {
     exact: true,
     evenRows: false,
   });
-  const { layerCount: layers, kvHeadCount: kvHeads, headDim } = config;
-  const cache = new KvCache({ layers, kvHeads, headDim, slots, capacity });
+  const cache = new KvCache({ ...cacheShape(config), slots, capacity });
   const bank = new AdapterBank({ groups: runner.groups, places: slots, maxBytes: 1 << 26 });
   const { vocabSize } = config;
 
@@ -52,7 +52,7 @@ export async function openModel(directory: string) {
     return logits;
   };
   const decode = (rows: readonly DecodeRow[]) => runner.decode(rows, cache, bank);
-  return { checkpoint, config, runner, bank, prefill, decode };
+  return { checkpoint, config, runner, cache, bank, prefill, decode };
 }
 
 export type OpenedModel = Awaited<ReturnType<typeof openModel>>;

@@ -1,6 +1,7 @@
 /** What a person wants to know of a checkpoint before serving it, as plain data. Prints nothing. */
 
-import { layerModules, targetModules } from "../modules.js";
+import { attentions, layerModules, targetModules } from "../modules.js";
+import { cacheShape, kvBytesPerToken, stateBytesPerSlot } from "../serving/cache-shape.js";
 import type { Checkpoint, DecoderConfig } from "../types.js";
 
 export interface CheckpointDescription {
@@ -18,12 +19,15 @@ export interface CheckpointDescription {
     readonly files: readonly string[];
   };
   readonly config: DecoderConfig;
-  /** Layers with a sliding window. */
+  /** Layers with attention, and those of them with a sliding window. */
+  readonly attentionLayers: number;
   readonly slidingLayers: number;
   /** Linear layers that an adapter may target; `allLinear` leaves out the head, as PEFT's all-linear does. */
   readonly targetModules: { readonly total: number; readonly allLinear: number; readonly names: readonly string[] };
   /** Bytes of keys and values that one token of context holds, in float32. */
   readonly kvBytesPerToken: number;
+  /** Bytes that layers without attention keep for each sequence, whatever its length. */
+  readonly stateBytesPerSlot: number;
   readonly generationDefaults: Checkpoint["generationDefaults"];
   readonly fingerprint: string;
 }
@@ -46,13 +50,15 @@ export function describeCheckpoint(checkpoint: Checkpoint): CheckpointDescriptio
       files: [...new Set(tensors.map(({ file }) => file))],
     },
     config,
-    slidingLayers: config.layers.filter(({ attention }) => attention.body.window !== null).length,
+    attentionLayers: attentions(config).length,
+    slidingLayers: attentions(config).filter(({ window }) => window !== null).length,
     targetModules: {
       total: modules.length,
       allLinear: layerModules(config).length,
       names: [...new Set(modules.map(({ path }) => path.split(/\.\d+\./).at(-1) ?? path))],
     },
-    kvBytesPerToken: 2 * 4 * config.layerCount * config.kvHeadCount * config.headDim,
+    kvBytesPerToken: kvBytesPerToken(cacheShape(config)),
+    stateBytesPerSlot: stateBytesPerSlot(cacheShape(config)),
     generationDefaults,
     fingerprint,
   };

@@ -48,8 +48,9 @@ export const ministral3: Family = {
     const queryGrowth = readGrowth(config, decoder.maxPositions);
     if (!queryGrowth) return decoder;
     const layers = decoder.layers.map((layer) => {
-      const { attention } = layer;
-      return { ...layer, attention: { ...attention, body: { ...attention.body, queryGrowth } } };
+      const { mixer } = layer;
+      const { body } = mixer;
+      return { ...layer, mixer: { ...mixer, body: body.kind === "attention" ? { ...body, queryGrowth } : body } };
     });
     return { ...decoder, layers };
   },

@@ -9,6 +9,7 @@ import type {
   HeadNorm,
   Layer,
   Linear,
+  Mixer,
   Norm,
   QueryKeyValue,
   Sublayer,
@@ -74,7 +75,17 @@ export function separateInput(path: string, sizes: Sizes, bias: boolean): QueryK
 /** What most attention has in common: no softcap, no window, the decoder's first rope, and scores divided by sqrt(headDim). */
 export function attention(sizes: Sizes, parts: Pick<Attention, "input" | "output"> & Partial<Attention>): Attention {
   const scale = 1 / Math.sqrt(sizes.headDim);
-  return { queryNorm: null, keyNorm: null, queryGrowth: null, scale, softcap: null, window: null, rope: 0, ...parts };
+  return {
+    kind: "attention",
+    queryNorm: null,
+    keyNorm: null,
+    queryGrowth: null,
+    scale,
+    softcap: null,
+    window: null,
+    rope: 0,
+    ...parts,
+  };
 }
 
 /** q_proj, k_proj, v_proj and o_proj. */
@@ -140,19 +151,21 @@ export const sublayer = <T>(body: T, input: Norm | null, output: Norm | null = n
   scale,
 });
 
-/** The feed-forward layers read what attention has added to. */
-export const sequentialLayer = (
-  path: string,
-  attention: Sublayer<Attention>,
-  feedForward: Sublayer<FeedForward>,
-): Layer => ({ path, attention, feedForward, isParallel: false });
+/** The feed-forward layers read what the mixer has added to. */
+export const sequentialLayer = (path: string, mixer: Sublayer<Mixer>, feedForward: Sublayer<FeedForward>): Layer => ({
+  path,
+  mixer,
+  feedForward,
+  isParallel: false,
+});
 
 /** Both sublayers read the stream as it was, each through its norm or both through one. */
-export const parallelLayer = (
-  path: string,
-  attention: Sublayer<Attention>,
-  feedForward: Sublayer<FeedForward>,
-): Layer => ({ path, attention, feedForward, isParallel: true });
+export const parallelLayer = (path: string, mixer: Sublayer<Mixer>, feedForward: Sublayer<FeedForward>): Layer => ({
+  path,
+  mixer,
+  feedForward,
+  isParallel: true,
+});
 
 /** A layer whose sublayers each read a norm of the stream and are added to it, as Llama's; `scale` multiplies what they add. */
 export function preNormLayer(

@@ -7,6 +7,7 @@ import { gemma2 } from "./gemma2.js";
 import { gpt2 } from "./gpt2.js";
 import { granite } from "./granite.js";
 import { granitemoehybrid } from "./granitemoehybrid.js";
+import { lfm2 } from "./lfm2.js";
 import { llama } from "./llama.js";
 import { ministral3 } from "./ministral3.js";
 import { mistral } from "./mistral.js";
@@ -31,6 +32,7 @@ export const families: readonly Family[] = [
   olmo2,
   olmo3,
   starcoder2,
+  lfm2,
 ];
 
 const byName = new Map(families.map((family) => [family.name, family]));

@@ -6,8 +6,8 @@
 import { at, only } from "../../base/list.js";
 import { type AttributeInput, float, GraphBuilder } from "../../graph/builder.js";
 import { Ops } from "../../graph/ops.js";
-import type { Graph, Value } from "../../graph/types.js";
-import type { Activation, Attention, Embedding, Head, HeadNorm, Linear, Norm } from "../blueprint.js";
+import type { Graph, Shape, Value } from "../../graph/types.js";
+import type { Activation, Attention, CausalFilter, Embedding, Head, HeadNorm, Linear, Norm } from "../blueprint.js";
 import { buildDecoder, type Lowering } from "../decoder.js";
 import { normalizeHeads, unpackHeads } from "../heads.js";
 import { dependsOnLength, growthTable, steppedTables } from "../rope.js";
@@ -41,8 +41,9 @@ const contrib = "com.microsoft";
 /**
  * Inputs: `input_ids` [tokens], `positions` [tokens] (`readsPositions`), `attention_shape` [3] = rows, tokens a row,
  * -1; `seqlens_k` int32 [rows] (total length less one), `total_sequence_length` int32 [1]; `logit_rows` [logit_rows];
- * `past.{layer}.key|value` [rows, kvHeads, capacity, headDim]; adapters' as in serving-adapters. Outputs: `logits`
- * [logit_rows, vocab] and `present.{layer}.key|value`, to be bound to the same memory as the past.
+ * `past.{layer}.key|value` [rows, kvHeads, capacity, headDim]; of a convolution `past.{layer}.window` [rows, reach, channels], and
+ * `window_places` [rows, reach, 1], which of the tokens of the window and the row are in the next one; adapters' as in
+ * serving-adapters. Outputs: `logits` [logit_rows, vocab] and `present.{layer}.*`, to be bound to the same memory as the past.
  */
 export function buildServingGraph(options: ServingOptions): ServingGraph {
   const builder = new GraphBuilder("decoder");
@@ -62,6 +63,7 @@ class ServingLowering implements Lowering {
   readonly #inputs: Record<"ids" | "shape" | "lengths" | "total" | "rows", Value>;
   readonly #rotary: readonly (readonly [Value, Value])[];
   #positions: Value | null = null;
+  #windowPlaces: Value | null = null;
   #growth: Value | null = null;
 
   constructor(builder: GraphBuilder, options: ServingOptions) {
@@ -234,9 +236,51 @@ class ServingLowering implements Lowering {
     return this.op.mul(this.activate(activation, gate), up);
   }
 
-  halves(x: Value): readonly [Value, Value] {
-    const half = (x.shape[1] as number) / 2;
-    return this.op.split(x, [half, half], 1) as [Value, Value];
+  split(x: Value, sizes: readonly number[]): Value[] {
+    return this.op.split(x, sizes, 1);
+  }
+
+  multiply(x: Value, y: Value): Value {
+    return this.op.mul(x, y);
+  }
+
+  /** From sums of products of each place, so that no bit depends on how the tokens before lie in steps. */
+  convolve(layer: number, filter: CausalFilter, x: Value): Value {
+    const { builder } = this.op;
+    const { path, channels, width, bias } = filter;
+    const reach = width - 1;
+    const window = ["rows", reach, channels];
+    const past = builder.input(pastInput(layer, "window"), "float32", window);
+    const own = this.op.reshape(x, ["rows", "row_tokens", channels], this.#inputs.shape);
+    const read = this.op.concat([past, own], 1);
+    this.#keepWindow(layer, read, window);
+    const weight = this.#weight(`${path}.weight`);
+    const products = Array.from({ length: width }, (_, i) =>
+      this.op.mul(this.#from(read, i, i - reach, own), this.op.reshape(this.op.slice(weight, 2, i, i + 1), [channels])),
+    );
+    const sum = products.reduce((total, product) => this.op.add(total, product));
+    const y = bias ? this.op.add(sum, this.#weight(`${path}.bias`)) : sum;
+    return this.op.reshape(y, x.shape, builder.constant("int64", [2], [-1, channels]));
+  }
+
+  /** Tokens from `start` of each row up to `behind` before its end, as many as `like` has. */
+  #from(read: Value, start: number, behind: number, like: Value): Value {
+    const list = (value: number): Value => this.op.builder.constant("int64", [1], [value]);
+    const end = behind === 0 ? 2 ** 31 - 1 : behind;
+    return this.op.one("Slice", [read, list(start), list(end), list(1)], read.type, like.shape);
+  }
+
+  /** The tokens of a row that its next one still reads. A row that takes no token in keeps those that it had. */
+  #keepWindow(layer: number, read: Value, window: Shape): void {
+    const { builder } = this.op;
+    this.#windowPlaces ??= builder.input("window_places", "int64", ["rows", window[1] ?? 0, 1]);
+    const [kept] = builder.node(
+      "GatherND",
+      [read, this.#windowPlaces],
+      [{ type: "float32", shape: window, name: presentOutput(layer, "window") }],
+      { batch_dims: 1 },
+    ) as [Value];
+    this.presents.push(kept);
   }
 
   activate(activation: Activation, x: Value): Value {

@@ -2,6 +2,7 @@
 import { assert } from "../../base/errors.js";
 import { at } from "../../base/list.js";
 import type { Blueprint } from "../blueprint.js";
+import { attentions } from "../modules.js";
 
 type Rotated = Pick<Blueprint, "ropes" | "layers"> & { readonly headDim: number };
 
@@ -17,7 +18,7 @@ export const holdsScale = ({ ropes, headDim }: Rotated, rope: number): boolean =
 /** What a rope's cos and sin are multiplied by. Layers that share a rope share a scale. */
 export function rotationFactor(config: Rotated, rope: number): number {
   if (!holdsScale(config, rope)) return 1;
-  const scales = config.layers.flatMap(({ attention: { body } }) => (body.rope === rope ? [body.scale] : []));
+  const scales = attentions(config).flatMap((attention) => (attention.rope === rope ? [attention.scale] : []));
   assert(new Set(scales).size <= 1, `layers of rope ${rope} share a scale`);
   return Math.sqrt(scales[0] ?? 1);
 }

@@ -8,9 +8,10 @@ import type { CustomGradient } from "../../graph/gradient.js";
 import { Ops } from "../../graph/ops.js";
 import { dimProduct } from "../../graph/shape.js";
 import type { Dim, Value } from "../../graph/types.js";
-import type { Activation, Attention, Embedding, Head, HeadNorm, Linear, Norm } from "../blueprint.js";
+import type { Activation, Attention, CausalFilter, Embedding, Head, HeadNorm, Linear, Norm } from "../blueprint.js";
 import { buildDecoder, type Lowering } from "../decoder.js";
 import { normalizeHeads, unpackHeads } from "../heads.js";
+import { filterReach } from "../modules.js";
 import { dependsOnLength, growthTable, rotaryTables } from "../rope.js";
 import { buildEmbedding } from "../serving/linear.js";
 import { rotaryNames } from "../serving/rotary.js";
@@ -21,6 +22,7 @@ import { gatedSilu, silu } from "./gate.js";
 import { buildTokenLosses } from "./head.js";
 import { TrainingLinears } from "./linear.js";
 import { attentionBlocks } from "./masks.js";
+import { TrainingShifts } from "./shifts.js";
 import { Parameters, type TrainingOptions } from "./types.js";
 
 export interface TrainingGraph {
@@ -62,6 +64,7 @@ class TrainingLowering implements Lowering {
   readonly #inputs: Record<"ids" | "positions" | "segments" | "rows" | "labels" | "chunks", Value>;
   readonly #linears: TrainingLinears;
   readonly #attention: TrainingAttention;
+  readonly #shifts: TrainingShifts;
   #growth: Value | null = null;
   readonly #scattered = new Map<string, Value>();
 
@@ -84,6 +87,7 @@ class TrainingLowering implements Lowering {
     const blocks = builder.input("block_sizes", "int64", [attentionBlocks(options.maxLength)]);
     const inputs = { ids, positions, segments, blocks, rotary: this.#rotaryTables() };
     this.#attention = new TrainingAttention(this.op, options.config, inputs, this);
+    this.#shifts = new TrainingShifts(this.op, segments, filterReach(options.config) ?? 0);
   }
 
   scope<T>(name: string, body: () => T): T {
@@ -188,9 +192,24 @@ class TrainingLowering implements Lowering {
     return this.op.mul(this.activate(activation, gate), up);
   }
 
-  halves(x: Value): readonly [Value, Value] {
-    const half = Number(x.shape[1]) / 2;
-    return this.op.split(x, [half, half], 1) as [Value, Value];
+  split(x: Value, sizes: readonly number[]): Value[] {
+    return this.op.split(x, sizes, 1);
+  }
+
+  multiply(x: Value, y: Value): Value {
+    return this.op.mul(x, y);
+  }
+
+  convolve(_layer: number, { path, channels, width, bias }: CausalFilter, x: Value): Value {
+    const weight = this.#weight(`${path}.weight`);
+    const products = Array.from({ length: width }, (_, i) =>
+      this.op.mul(
+        this.#shifts.before(x, width - 1 - i),
+        this.op.reshape(this.op.slice(weight, 2, i, i + 1), [channels]),
+      ),
+    );
+    const sum = products.reduce((total, product) => this.op.add(total, product));
+    return bias ? this.op.add(sum, this.#weight(`${path}.bias`)) : sum;
   }
 
   activate(activation: Activation, x: Value): Value {

@@ -1,0 +1,43 @@
+/** What a sequence keeps between steps: keys and values of every token in layers with attention, and states of a fixed size. */
+import type { DecoderConfig } from "../types.js";
+import { type CacheKind, pastInput, presentOutput } from "./cache-names.js";
+
+/** A state of one layer: what a slot holds whatever the length of its text. */
+export interface SlotState {
+  readonly past: string;
+  readonly present: string;
+  readonly shape: readonly number[];
+}
+
+export interface CacheShape {
+  /** The layers that have keys and values. */
+  readonly layers: readonly number[];
+  readonly kvHeads: number;
+  readonly headDim: number;
+  readonly states: readonly SlotState[];
+}
+
+export function cacheShape({ layers, kvHeadCount, headDim }: DecoderConfig): CacheShape {
+  const bodies = layers.map(({ mixer }) => mixer.body);
+  const state = (layer: number, kind: CacheKind, shape: readonly number[]): SlotState => ({
+    past: pastInput(layer, kind),
+    present: presentOutput(layer, kind),
+    shape,
+  });
+  return {
+    layers: bodies.flatMap(({ kind }, layer) => (kind === "attention" ? [layer] : [])),
+    kvHeads: kvHeadCount,
+    headDim,
+    states: bodies.flatMap((body, layer) =>
+      body.kind === "convolution" ? [state(layer, "window", [body.filter.width - 1, body.filter.channels])] : [],
+    ),
+  };
+}
+
+/** Bytes of the keys and values of one token. */
+export const kvBytesPerToken = ({ layers, kvHeads, headDim }: CacheShape): number =>
+  layers.length * 2 * kvHeads * headDim * 4;
+
+/** Bytes of the states of one slot. */
+export const stateBytesPerSlot = ({ states }: CacheShape): number =>
+  states.reduce((sum, { shape }) => sum + shape.reduce((product, size) => product * size, 4), 0);

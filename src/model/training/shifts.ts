@@ -1,0 +1,41 @@
+/** What lies some tokens before each token of packed rows, and 0 where that is another text's. */
+import { at } from "../../base/list.js";
+import type { Ops } from "../../graph/ops.js";
+import { dimProduct } from "../../graph/shape.js";
+import type { Dim, Value } from "../../graph/types.js";
+
+export class TrainingShifts {
+  readonly #op: Ops;
+  /** [i]: 1 where the token i + 1 before belongs to the same text, else 0; float32 [tokens, 1], made here, outside of any layer. */
+  readonly #same: readonly Value[];
+
+  /** `segments` are int64 [rows, length]. */
+  constructor(op: Ops, segments: Value, reach: number) {
+    this.#op = op;
+    this.#same = Array.from({ length: reach }, (_, i) => {
+      const same = op.compare("Equal", segments, this.#shifted(segments, 1, i + 1, -1));
+      const flat = op.builder.constant("int64", [2], [-1, 1]);
+      return op.reshape(op.cast(same, "float32"), [dimProduct(segments.shape), 1], flat);
+    });
+  }
+
+  /** x [tokens, width] of the token `distance` before. */
+  before(x: Value, distance: number): Value {
+    if (distance === 0) return x;
+    return this.#op.mul(this.#shifted(x, 0, distance, 0), at(this.#same, distance - 1));
+  }
+
+  /** x moved back along an axis, `fill` in front. */
+  #shifted(x: Value, axis: number, distance: number, fill: number): Value {
+    const op = this.#op;
+    const list = (...values: number[]): Value => op.builder.constant("int64", [values.length], values);
+    const size: Dim = `${x.shape[axis]}+${distance}`;
+    const longer = op.one(
+      "Pad",
+      [x, list(distance, 0), op.like(x, fill), list(axis)],
+      x.type,
+      x.shape.with(axis, size),
+    );
+    return op.one("Slice", [longer, list(0), list(-distance), list(axis)], x.type, x.shape);
+  }
+}
