@@ -16,7 +16,6 @@ import {
 } from "../../src/train/optimizer/optimizer.js";
 import { constant } from "../../src/train/optimizer/schedule.js";
 import type { TrainStep } from "../../src/train/step.js";
-import { families as oracleFamilies } from "../support/oracle.js";
 import {
   adapterStep,
   fromPeft,
