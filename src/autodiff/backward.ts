@@ -1,6 +1,6 @@
 /**
- * The backward walk: extends a graph by the gradients of one value with respect to others. Knows nodes only as data and the
- * operators only through the table; neither optimizers nor models.
+ * Reverse-mode differentiation: extends a graph by the gradients of one value with respect to others. Operators are known only
+ * through the table of rules.
  */
 import type { GraphBuilder } from "../graph/builder.js";
 import type { CustomGradient } from "../graph/gradient.js";
@@ -13,19 +13,19 @@ import { Sizes } from "./sizes.js";
 import { ruleOf } from "./vjp.js";
 
 export interface BackwardOptions {
-  /** The gradient of `loss`, in its shape; 1 unless told otherwise, for a loss of one element. */
+  /** The gradient of `loss`, in its shape. Default 1, for a loss of one element. */
   readonly seed?: Value;
   readonly custom?: readonly CustomGradient[];
-  /** Groups of nodes, such as layers: the targets' gradients of one are made before the walk goes on to the next below. */
+  /** Groups of nodes, such as layers. The targets' gradients in a group are computed before the backward pass enters the group below. */
   readonly groups?: GroupOf;
-  /** Results inside a group are made again on the way back rather than kept. */
+  /** Recompute the results inside a group in the backward pass instead of keeping them. */
   readonly recompute?: boolean;
 }
 
 /**
- * Adds nodes that compute d loss / d target for each target, and gives these values, each in its target's shape. Only what
- * lies between targets and loss is walked. Throws ShapeError for a target that the loss does not depend on, and for an
- * operator on the way that has no rule.
+ * Adds nodes that compute d loss / d target, and returns that value for each target, in the target's shape. Visits only nodes
+ * between the targets and the loss. Throws ShapeError if the loss does not depend on a target, or if an operator between them
+ * has no rule.
  */
 export function backward(
   builder: GraphBuilder,
@@ -38,28 +38,28 @@ export function backward(
   const op = new Ops(builder);
   return builder.scope("gradients", () => {
     const gradients = new Accumulator(op, new Sizes(op));
-    const again = new Recomputation(op, [...builder.nodes], { groupOf: groups, again: recompute, reached });
+    const recomputation = new Recomputation(op, [...builder.nodes], { groupOf: groups, recompute, reached });
     const names = new Set(targets.map(({ name }) => name));
     gradients.add(loss, seed ?? one(op, loss));
     for (const step of steps.toReversed()) {
       if (step.outputs.some(({ name }) => reached.has(name) && gradients.has(name))) {
-        builder.scope(step.node.name, () => pull(step, reached, gradients, again, names));
+        builder.scope(step.node.name, () => pull(step, reached, gradients, recomputation, names));
       }
     }
     return new Map(targets.map((target) => [target, gradients.take(target) ?? independent(target, loss)]));
   });
 }
 
-/** A node, or a stretch of nodes with a gradient of its own. */
+/** A node, or a subgraph with a custom gradient. */
 interface Step {
-  /** Where it stands: of a stretch, the node that makes its last output. */
+  /** The node; of a subgraph, the node of its last output. */
   readonly node: Node;
   readonly inputs: readonly (Value | null)[];
   readonly outputs: readonly Value[];
   readonly rule: Node | CustomGradient;
 }
 
-/** The walk's steps, in order: custom gradients stand where their last output is made, and hide the nodes that make their outputs. */
+/** The steps in forward order. A custom gradient takes the place of its last output's node and hides the nodes of all its outputs. */
 function stepsOf(nodes: readonly Node[], custom: readonly CustomGradient[]): Step[] {
   const owner = new Map(custom.flatMap((gradient) => gradient.outputs.map(({ name }) => [name, gradient] as const)));
   const missing = new Map(custom.map((gradient) => [gradient, new Set(gradient.outputs.map(({ name }) => name))]));
@@ -75,10 +75,10 @@ function stepsOf(nodes: readonly Node[], custom: readonly CustomGradient[]): Ste
 
 const floats: ReadonlySet<ElementType> = new Set(["float32", "float64", "float16", "bfloat16"]);
 
-/** Operators through which nothing flows back: their results stand still while their inputs move. */
+/** Operators with a zero gradient: piecewise constant functions. */
 const flat: ReadonlySet<string> = new Set(["Sign", "Floor", "Ceil", "Round"]);
 
-/** Names of all values that move with the targets. */
+/** Names of all values that depend on the targets. */
 function reach(steps: readonly Step[], targets: readonly Value[]): Set<string> {
   const reached = new Set(targets.map(({ name }) => name));
   for (const { inputs, outputs, rule } of steps) {
@@ -89,26 +89,26 @@ function reach(steps: readonly Step[], targets: readonly Value[]): Set<string> {
   return reached;
 }
 
-/** Adds what the step passes back to the gradients of those of its inputs that move with the targets. */
+/** Adds a step's gradients to those of its inputs that depend on the targets. */
 function pull(
   { node, inputs, outputs, rule }: Step,
   reached: ReadonlySet<string>,
   sums: Accumulator,
-  again: Recomputation,
+  recomputation: Recomputation,
   targets: ReadonlySet<string>,
 ): void {
   const taken = outputs.map((output) => sums.take(output));
   const wanted = inputs.map((input) => input !== null && reached.has(input.name));
-  const arrived = again.arrive(node, taken);
+  const arrived = recomputation.arrive(node, taken);
   const given =
     "op" in rule
-      ? applyRule(again.copyOf(rule), arrived, wanted, sums)
-      : rule.vjp(sums.op, arrived, wanted, (value) => again.valueOf(value));
+      ? applyRule(recomputation.copyOf(rule), arrived, wanted, sums)
+      : rule.vjp(sums.op, arrived, wanted, (value) => recomputation.valueOf(value));
   inputs.forEach((input, i) => {
     const gradient = given[i];
     if (!input || !gradient || !wanted[i]) return;
     sums.add(input, gradient);
-    if (targets.has(input.name)) again.made(gradient);
+    if (targets.has(input.name)) recomputation.addTargetGradient(gradient);
   });
 }
 
@@ -128,7 +128,7 @@ function applyRule(
   });
 }
 
-/** Gradients that have arrived, summed when they are taken. Undoes broadcasting, here and nowhere else. */
+/** Collects gradients and sums them when they are taken. The only place that undoes broadcasting. */
 class Accumulator {
   readonly op: Ops;
   readonly sizes: Sizes;
@@ -150,7 +150,7 @@ class Accumulator {
     else this.#parts.set(value.name, [part]);
   }
 
-  /** The sum for a value; null when nothing arrived. */
+  /** The sum of a value's gradients; null if there are none. */
   take(value: Value): Value | null {
     const [first, ...rest] = this.#parts.get(value.name) ?? [];
     if (!first) return null;
@@ -160,11 +160,11 @@ class Accumulator {
   }
 }
 
-/** Sums over the axes that broadcasting made or stretched. */
+/** Sums over the axes that broadcasting added or expanded. */
 function unbroadcast(op: Ops, gradient: Value, shape: Shape): Value {
   if (sameShape(gradient.shape, shape)) return gradient;
   const extra = gradient.shape.length - shape.length;
-  if (extra < 0) return gradient; // a seed of 1, spread by the caller
+  if (extra < 0) return gradient; // a seed of 1, which the caller expands
   const leading = Array.from({ length: extra }, (_, axis) => axis);
   const lower = extra === 0 ? gradient : op.sum(gradient, leading, false);
   const stretched = shape.flatMap((dim, axis) => (dim === 1 && lower.shape[axis] !== 1 ? [axis] : []));
@@ -173,7 +173,7 @@ function unbroadcast(op: Ops, gradient: Value, shape: Shape): Value {
 
 function one(op: Ops, loss: Value): Value {
   if (loss.shape.some((dim) => dim !== 1)) {
-    throw new ShapeError(`The loss ${loss.name} is ${showShape(loss.shape)}: one element, or a seed, is needed`);
+    throw new ShapeError(`The loss ${loss.name} is ${showShape(loss.shape)}; it needs one element, or a seed`);
   }
   return op.like(loss, 1);
 }

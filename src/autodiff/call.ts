@@ -1,14 +1,14 @@
-/** What a gradient rule sees of the node that it differentiates: its values, its attributes and the gradient that arrived. */
+/** What a gradient rule sees of its node: values, attributes and the gradient of the outputs. */
 import type { GraphBuilder } from "../graph/builder.js";
 import type { Ops } from "../graph/ops.js";
 import { ShapeError } from "../graph/shape.js";
 import type { Attribute, Node, Value } from "../graph/types.js";
 import type { Sizes } from "./sizes.js";
 
-/** Makes one input's gradient; it may be as large as the output, broadcasting is undone by the caller. */
+/** Computes one input's gradient. It may have the output's shape: the caller undoes broadcasting. */
 export type Pull = () => Value;
 
-/** One pull for each input, asked for only where the gradient is wanted; null where an input has none. */
+/** One pull per input, called only if that gradient is wanted; null for an input without a gradient. */
 export type VjpRule = (call: Call) => readonly (Pull | null)[];
 
 export class Call {
@@ -49,7 +49,7 @@ export class Call {
     return this.node.inputs[index] ?? null;
   }
 
-  /** A later output, if the node makes it. Statistics that a kernel saves are float32 whatever x is. */
+  /** A later output, if the node has it. Statistics that a kernel saves are float32, whatever the type of x. */
   output(index: number): Value | null {
     const value = this.node.outputs[index];
     return value && value.name !== "" ? value : null;
@@ -60,7 +60,7 @@ export class Call {
     return found?.kind === "int" ? found.value : fallback;
   }
 
-  /** A float; builders write whole floats as ints now and then. */
+  /** A float attribute; some builders write whole floats as ints. */
   float(name: string, fallback: number): number {
     const found = this.node.attributes[name];
     return found?.kind === "float" || found?.kind === "int" ? found.value : fallback;
@@ -80,20 +80,20 @@ export class Call {
     return this.node.attributes[name];
   }
 
-  /** The whole numbers of an input that is a constant; null when it is left out or computed. */
+  /** The integers of a constant input; null if it is omitted or computed. */
   constant(index: number): readonly number[] | null {
     const value = this.optional(index);
     return value && readInts(this.op.builder, value);
   }
 
-  /** `axes` as older operators name them (an attribute) or newer ones (an input); null when there are none. */
+  /** `axes`, an attribute of older operators and an input of newer ones; null if there are none. */
   axes(index: number): readonly number[] | null {
     const axes = this.ints("axes") ?? this.constant(index);
     if (!axes && this.optional(index)) this.refuse("its axes are computed");
     return axes?.map((axis) => (axis < 0 ? axis + this.x.shape.length : axis)) ?? null;
   }
 
-  /** Always throws: this form of the operator has no gradient here. */
+  /** Throws ShapeError: this form of the operator has no gradient. */
   refuse(why: string): never {
     throw new ShapeError(`No gradient for ${this.node.op} (${this.node.name}): ${why}`);
   }

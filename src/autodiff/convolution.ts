@@ -1,4 +1,4 @@
-/** Gradients of convolutions and pools. Spatial sizes must be known; batches may be named. */
+/** Gradients of convolutions and pools. Spatial sizes must be numbers; the batch may be named. */
 import { at } from "../base/list.js";
 import type { Ops } from "../graph/ops.js";
 import { dimProduct } from "../graph/shape.js";
@@ -9,7 +9,7 @@ interface Geometry {
   readonly kernel: readonly number[];
   readonly strides: readonly number[];
   readonly dilations: readonly number[];
-  /** Before each axis, then behind each. */
+  /** At the start of each axis, then at the end of each. */
   readonly pads: readonly number[];
   readonly group: number;
 }
@@ -32,7 +32,7 @@ function spatial(call: Call, x: Value): number[] {
   return x.shape.slice(2).map((dim) => (typeof dim === "number" ? dim : call.refuse(`the size ${dim} is not known`)));
 }
 
-/** What a transposed convolution must add behind so that its result has `size`. */
+/** The padding that a transposed convolution adds at the end so that its result has `size`. */
 function outputPadding(size: readonly number[], small: readonly number[], window: Geometry): number[] {
   return size.map((full, i) => {
     const [stride, dilation, kernel] = [at(window.strides, i), at(window.dilations, i), at(window.kernel, i)];
@@ -76,7 +76,7 @@ function channelSum(op: Ops, g: Value): Value {
 
 /**
  * dw[m, c, k] = Σ over n, o of wide[n, c, o stride + k dilation - pad] narrow[n, m, o]: a convolution whose batch are the
- * channels, whose channels the batch, and whose strides and dilations change places. Groups lie side by side as groups.
+ * channels, whose channels are the batch, and whose strides and dilations are swapped. Groups become groups of that convolution.
  */
 function kernelGradient(call: Call, wide: Value, narrow: Value, w: Value, window: Geometry): Value {
   const { op } = call;
@@ -114,8 +114,8 @@ function kernelGradient(call: Call, wide: Value, narrow: Value, w: Value, window
     (value, size, i) => (reach[i] === size ? value : op.slice(value, i + 2, 0, size)),
     product,
   );
-  const turned = op.transpose(cropped, [1, 0, ...axes.map((axis) => axis + 2)]);
-  return reshape(op, turned, w.shape);
+  const swapped = op.transpose(cropped, [1, 0, ...axes.map((axis) => axis + 2)]);
+  return reshape(op, swapped, w.shape);
 }
 
 /** Reshape with at most one named size. */
@@ -124,14 +124,14 @@ function reshape(op: Ops, x: Value, shape: readonly Dim[]): Value {
   return op.reshape(x, shape, op.builder.constant("int64", [target.length], target));
 }
 
-/** dx[i] = g where i was the largest. The places come from the node's second output, or from a second run of it. */
+/** dx[i] = g where i was the largest. The indices come from the node's second output, or from a second MaxPool. */
 const MaxPool: VjpRule = (call) => [
   () => {
     const { op, g, x, y, node, sizes } = call;
     if (call.int("storage_order", 0) !== 0) call.refuse("its indices are column-major");
-    const again = (): Value | undefined =>
+    const computed = (): Value | undefined =>
       op.builder.node("MaxPool", [x], [unnamed(y), { type: "int64", shape: y.shape }], node.attributes)[1];
-    const indices = call.output(1) ?? again() ?? call.refuse("it has no indices");
+    const indices = call.output(1) ?? computed() ?? call.refuse("it has no indices");
     const flat = op.builder.constant("int64", [1], [-1]);
     const total = dimProduct(x.shape);
     const zeros = op.reshape(sizes.zeros(x), [total], flat);
@@ -160,7 +160,7 @@ const AveragePool: VjpRule = (call) => [
   },
 ];
 
-/** How many elements each place of the output is a mean of: [1, 1, ...places]. */
+/** How many elements each output position averages: [1, 1, ...positions]. */
 function windowCounts(call: Call, window: Geometry, sizes: readonly number[], places: readonly number[]): Value {
   const withPads = call.int("count_include_pad", 0) !== 0;
   const counts = places.map((count, i) =>
@@ -184,7 +184,7 @@ function filled(op: Ops, x: Value, shape: readonly number[]): Value {
   return op.expand(op.like(x, 1), shape);
 }
 
-/** y = mean of all places: dx = g / places, spread. */
+/** y = mean of all positions: dx = g / positions, broadcast. */
 const GlobalAveragePool: VjpRule = (call) => [
   () => {
     const axes = call.x.shape.slice(2).map((_, i) => i + 2);

@@ -1,4 +1,4 @@
-/** Gradients of operators that treat every element alone. g is the gradient of y. */
+/** Gradients of elementwise operators. g is the gradient of y. */
 import type { Ops } from "../graph/ops.js";
 import type { Value } from "../graph/types.js";
 import type { Call, VjpRule } from "./call.js";
@@ -19,7 +19,7 @@ const less = (op: Ops, value: number, x: Value): Value => op.sub(op.like(x, valu
 const more = (op: Ops, x: Value, value: number): Value => op.add(x, op.like(x, value));
 const square = (op: Ops, x: Value): Value => op.mul(x, x);
 
-/** 1 where the comparison holds, 1/2 where both are equal: how a tie is shared. */
+/** 1 for the winner, 1/2 for a tie, which both share. */
 function share(op: Ops, winner: Value, loser: Value): Value {
   const above = op.cast(op.compare("Greater", winner, loser), winner.type);
   const equal = op.cast(op.compare("Equal", winner, loser), winner.type);
@@ -69,7 +69,7 @@ function chosen(op: Ops, g: Value, condition: Value) {
   return [null, () => op.where(condition, g, zero), () => op.where(condition, zero, g)];
 }
 
-/** d gelu / dx: Φ(x) + x φ(x), or that of its tanh form (arXiv:1606.08415). */
+/** d gelu / dx: Φ(x) + x φ(x), or the slope of its tanh approximation (arXiv:1606.08415). */
 function geluSlope(op: Ops, x: Value, approximate: string): Value {
   if (approximate === "none") {
     const below = op.scale(more(op, op.unary("Erf", op.scale(x, Math.SQRT1_2)), 1), 0.5); // Φ

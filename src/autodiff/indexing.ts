@@ -1,6 +1,6 @@
 /**
- * Gradients of operators that pick elements by index: each adds up where it picked. `ScatterElements` does the adding, since
- * ONNX Runtime's `ScatterND` adds from several threads without order, and two equal indices could lose one.
+ * Gradients of operators that gather elements by index: each scatters g back and adds. `ScatterElements` does this, since
+ * ONNX Runtime's `ScatterND` adds from several threads without synchronization, and equal indices could lose an update.
  */
 import type { Ops } from "../graph/ops.js";
 import { normalizeAxis } from "../graph/shape.js";
@@ -14,7 +14,7 @@ const Gather: VjpRule = (call) => [
     const indices = op.cast(call.input(1), "int64");
     const axis = normalizeAxis(call.int("axis", 0), x.shape.length, "Gather");
     if (axis === 0) return scatterRows(call, x, indices, g);
-    // The picked axis first: x[before, axis, behind] as [axis, before, behind], g likewise.
+    // The gathered axis first: x[before, axis, after] as [axis, before, after], and g likewise.
     const rank = x.shape.length;
     const perm = [axis, ...Array.from({ length: rank }, (_, i) => i).filter((i) => i !== axis)];
     const width = indices.shape.length;

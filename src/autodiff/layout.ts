@@ -1,4 +1,4 @@
-/** Gradients of operators that only move elements: each is undone by the operator that moves them back. */
+/** Gradients of operators that only move elements: each is the operator that moves them back. */
 import { at } from "../base/list.js";
 import type { Ops } from "../graph/ops.js";
 import { normalizeAxis } from "../graph/shape.js";
@@ -8,10 +8,10 @@ import type { Call, VjpRule } from "./call.js";
 /** dx = g in x's shape. */
 const reshaped: VjpRule = (call) => [() => call.sizes.reshape(call.g, call.x)];
 
-/** dx = g; the accumulation sums what was spread. */
+/** dx = g; the accumulator sums over broadcast axes. */
 const Expand: VjpRule = (call) => [() => call.g];
 
-/** dx = g with its axes put back. */
+/** dx = g with the inverse permutation. */
 const Transpose: VjpRule = (call) => {
   const { op, g, x } = call;
   const perm = call.ints("perm") ?? x.shape.map((_, axis) => x.shape.length - 1 - axis);
@@ -43,7 +43,7 @@ const Concat: VjpRule = (call) => {
   });
 };
 
-/** dx = the parts' gradients side by side. */
+/** dx = the parts' gradients, concatenated. */
 const Split: VjpRule = (call) => [
   () => {
     const { op, node, sizes } = call;
@@ -54,7 +54,7 @@ const Split: VjpRule = (call) => [
   },
 ];
 
-/** dx = g at its place among zeros. Steps must be 1. */
+/** dx = g padded with zeros. Steps must be 1. */
 const Slice: VjpRule = (call) => [
   () => {
     const { x, y } = call;
@@ -69,7 +69,7 @@ const Slice: VjpRule = (call) => [
   },
 ];
 
-/** g with zeros before and behind, so that it is as long on `axis` as x. */
+/** g padded with zeros on `axis` to the size of x. */
 function padded(call: Call, g: Value, axis: number, start: number, end: number, y: Value): Value {
   const { op, x } = call;
   const size = x.shape[axis];
@@ -81,7 +81,7 @@ function padded(call: Call, g: Value, axis: number, start: number, end: number, 
     const pads = op.builder.constant("int64", [2], [clamp(start), size - clamp(end)]);
     return op.one("Pad", [g, pads, zero, on], g.type, shape);
   }
-  // Of a size that only the run knows: what is not before the slice is behind it.
+  // A size known only at run time: what is not before the slice is after it.
   const whole = sizeOf(call, x, axis);
   const kept = op.slice(op.shapeOf(y), 0, axis, axis + 1);
   const offset = op.builder.constant("int64", [1], [start]);
@@ -94,7 +94,7 @@ function padded(call: Call, g: Value, axis: number, start: number, end: number, 
   return op.one("Pad", [g, op.concat([before, behind], 0), zero, on], g.type, shape);
 }
 
-/** dx = g without what was added; only for constant padding that adds. */
+/** dx = g without the padding. Only for constant padding that does not crop. */
 const Pad: VjpRule = (call) => [
   () => {
     const { op, x, g } = call;

@@ -21,7 +21,7 @@ function lastAxes(call: Call): number[] {
 
 /**
  * y = x r w, r = (mean x² + ε)^-1/2: dx = u r - x r³ mean(u x), u = g w; dw = Σ g x r. r is the node's second output.
- * x r is not made: it needs no gradient, so it would run, and be kept, since the way forwards.
+ * x r is never computed: it does not depend on g, so it would run, and be kept, from the forward pass on.
  */
 const SimplifiedLayerNormalization: VjpRule = (call) => {
   const { op, g, x } = call;
@@ -39,7 +39,7 @@ const SimplifiedLayerNormalization: VjpRule = (call) => {
 
 /**
  * y = n w + b, n = (x - μ) r: dx = r (u - mean u - n mean(u n)), u = g w; dw = Σ g n; db = Σ g. μ and r are later outputs.
- * A zero that depends on g keeps n from being made, and kept, since the way forwards.
+ * A zero that depends on g keeps n from being computed in the forward pass, and kept.
  */
 const LayerNormalization: VjpRule = (call) => {
   const { op, g, x } = call;

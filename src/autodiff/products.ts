@@ -17,34 +17,34 @@ const MatMul: VjpRule = (call: Call) => {
   if (isRow) up = op.unsqueeze(up, up.shape.length - 1);
   return [
     () => {
-      const da = op.matMul(up, turned(op, right));
+      const da = op.matMul(up, swapped(op, right));
       return isRow ? sizes.reshape(summed(op, da, 2), a) : da;
     },
     () => {
-      const db = right.shape.length === 2 ? flatProduct(op, left, up, right) : op.matMul(turned(op, left), up);
+      const db = right.shape.length === 2 ? flatProduct(op, left, up, right) : op.matMul(swapped(op, left), up);
       return isColumn ? sizes.reshape(db, b) : db;
     },
   ];
 };
 
-/** The last two axes exchanged. */
-export function turned(op: Ops, x: Value): Value {
+/** Swaps the last two axes. */
+export function swapped(op: Ops, x: Value): Value {
   const rank = x.shape.length;
   const perm = Array.from({ length: rank }, (_, i) => (i < rank - 2 ? i : 2 * rank - 3 - i));
   return op.transpose(x, perm);
 }
 
-/** Sum over all but the last `kept` axes. */
+/** Sums over all but the last `kept` axes. */
 function summed(op: Ops, x: Value, kept: number): Value {
   const axes = Array.from({ length: x.shape.length - kept }, (_, i) => i);
   return axes.length === 0 ? x : op.sum(x, axes, false);
 }
 
-/** aᵀ g summed over all batches: one product over the rows of them all. */
+/** aᵀ g summed over all batches, as one product over all rows. */
 function flatProduct(op: Ops, a: Value, g: Value, b: Value): Value {
   const [left, right] = a.shape.length === 2 ? [a, g] : [rows(op, a), rows(op, g)];
   return isWide(b)
-    ? turned(op, op.gemm(right, left, null, { transA: true }))
+    ? swapped(op, op.gemm(right, left, null, { transA: true }))
     : op.gemm(left, right, null, { transA: true });
 }
 
@@ -61,14 +61,14 @@ function rows(op: Ops, x: Value): Value {
 }
 
 /**
- * ONNX Runtime divides a wide product's columns among its threads, and with few columns each sums in another order: a wide
- * gradient is computed tall, so that its bytes do not depend on the number of threads.
+ * ONNX Runtime divides the columns of a wide product among its threads, and with few columns each the order of summation differs.
+ * So a wide gradient is computed transposed, and its bytes do not depend on the number of threads.
  */
 function isWide({ shape: [rows, columns] }: Value): boolean {
   return typeof rows === "number" && typeof columns === "number" && rows < columns;
 }
 
-/** y = α op(a) op(b) + β c, where op may transpose: da = α g op(b)ᵀ (turned if a was), db = α op(a)ᵀ g, dc = β g. */
+/** y = α op(a) op(b) + β c, where op may transpose: da = α g op(b)ᵀ (transposed if a was), db = α op(a)ᵀ g, dc = β g. */
 const Gemm: VjpRule = (call: Call) => {
   const { op, g } = call;
   const [a, b] = [call.input(0), call.input(1)];
@@ -85,7 +85,7 @@ const Gemm: VjpRule = (call: Call) => {
       const turnedBack = transB || isWide(b);
       if (!turnedBack) return op.gemm(a, g, null, { transA: !transA, alpha });
       const db = op.gemm(g, a, null, { transA: true, transB: transA, alpha }); // of bᵀ
-      return transB ? db : turned(op, db);
+      return transB ? db : swapped(op, db);
     },
     () => (beta === 1 ? g : op.scale(g, beta)),
   ];

@@ -1,19 +1,19 @@
 /**
- * The walk's memory: what waits for what. Activations that are made again on the way back instead of being kept (arXiv:1604.06174). A group of nodes is copied when
- * the walk enters it; only what crosses its border stays in memory, and what was left out of it.
- * And no group is entered before the one above has made its targets' gradients, or all would wait with their factors for the end.
+ * Bounds the memory of the backward pass. Activations are recomputed instead of kept (arXiv:1604.06174): the nodes of a group are
+ * copied when the pass enters it, so only values that cross its border stay in memory. And no group is entered before the
+ * targets' gradients of the group above are computed; otherwise all of them would wait, with their factors, for the end.
  */
 import type { Ops } from "../graph/ops.js";
 import type { Node, Value } from "../graph/types.js";
 
-/** The group that a node belongs to, or null: its results are kept. Groups follow one another. */
+/** The group of a node; null: its results are kept. Groups do not interleave. */
 export type GroupOf = (node: Node) => string | null;
 
 interface Plan {
   readonly groupOf: GroupOf;
-  /** Whether results are made again; else the groups only wait for one another. */
-  readonly again: boolean;
-  /** Names of what moves with the targets. */
+  /** Whether results are recomputed; otherwise the groups only wait for one another. */
+  readonly recompute: boolean;
+  /** Names of the values that depend on the targets. */
   readonly reached: ReadonlySet<string>;
 }
 
@@ -22,20 +22,20 @@ export class Recomputation {
   readonly #groups = new Map<string, Node[]>();
   readonly #groupOf: GroupOf;
   readonly #copies = new Map<Node, Node>();
-  /** By the name of the value that was copied. */
+  /** Copies by the original value's name. */
   readonly #values = new Map<string, Value>();
   readonly #reached: ReadonlySet<string>;
   readonly #entered = new Set<string>();
-  readonly #again: boolean;
+  readonly #recompute: boolean;
   /** Names of the graph's inputs. */
   readonly #given: ReadonlySet<string>;
-  /** Gradients of targets that the next group to be entered waits for. */
+  /** Gradients of targets that the next group waits for. */
   #pending: Value[] = [];
 
-  constructor(op: Ops, nodes: readonly Node[], { groupOf, again, reached }: Plan) {
+  constructor(op: Ops, nodes: readonly Node[], { groupOf, recompute, reached }: Plan) {
     this.#op = op;
     this.#groupOf = groupOf;
-    this.#again = again;
+    this.#recompute = recompute;
     this.#reached = reached;
     this.#given = new Set(op.builder.inputs.map(({ name }) => name));
     for (const node of nodes) {
@@ -46,43 +46,43 @@ export class Recomputation {
     }
   }
 
-  /** A part of a target's gradient was made. */
-  made(gradient: Value): void {
+  /** Makes the next group wait for a contribution to a target's gradient. */
+  addTargetGradient(gradient: Value): void {
     this.#pending.push(gradient);
   }
 
-  /** The gradients that arrived at a node; in a group that is new to the walk the first of them waits for the group above. */
+  /** The gradients of a node's outputs. When the pass enters a group, the first of them is made to wait for the group above. */
   arrive(node: Node, gradients: readonly (Value | null)[]): readonly (Value | null)[] {
     const group = this.#groupOf(node);
     const first = gradients.find((gradient) => gradient !== null);
     if (group === null || !first || this.#entered.has(group)) return gradients;
     this.#entered.add(group);
-    const zero = this.#zero([...this.#pending, ...(this.#again ? [first] : [])]);
+    const zero = this.#zero([...this.#pending, ...(this.#recompute ? [first] : [])]);
     this.#pending = [];
-    if (zero && this.#again) this.#copy(group, zero);
+    if (zero && this.#recompute) this.#copy(group, zero);
     const late = zero ? this.#op.add(first, zero) : first;
     return gradients.map((gradient) => (gradient === first ? late : gradient));
   }
 
-  /** The node whose values a rule may use: a copy where the node's own are not kept. */
+  /** The node whose values a rule may read: the recomputed copy if the node's own values are not kept. */
   copyOf(node: Node): Node {
     return this.#copies.get(node) ?? node;
   }
 
-  /** The value that a gradient may read: a copy where it is not kept itself. */
+  /** The value that a gradient may read: the recomputed copy if the value is not kept. */
   valueOf(value: Value): Value {
     return this.#values.get(value.name) ?? value;
   }
 
-  /** Copies what moves in a group. Unneeded copies are left to whoever prunes the graph. */
+  /** Copies the nodes of a group that depend on activations. Pruning the graph removes unneeded copies. */
   #copy(group: string, zero: Value): void {
     const nodes = this.#groups.get(group) ?? [];
-    const made = new Set(nodes.flatMap(({ outputs }) => outputs.map(({ name }) => name)));
+    const inner = new Set(nodes.flatMap(({ outputs }) => outputs.map(({ name }) => name)));
     const tied = new Map<string, Value>();
     for (const node of nodes) {
       if (!node.inputs.some((input) => input && this.#values.has(input.name))) {
-        const first = this.#first(node, made, zero);
-        if (!first) continue; // it stands still
+        const first = this.#tied(node, inner, zero);
+        if (!first) continue; // depends on no activation
         const late = tied.get(first.name) ?? this.#op.one("Add", [first, zero], first.type, first.shape);
         tied.set(first.name, late);
         this.#copyNode(node, (input) => (input.name === first.name ? late : input));
@@ -107,16 +107,16 @@ export class Recomputation {
   }
 
   /**
-   * Of a node that reads no copy, the input to which a zero is added that depends on the gradients so far: so its copy cannot run
-   * before the walk has come this far, and is not taken for the node itself. An activation from outside, one that moves if
-   * there is one; of a normalization its gain, which is smaller. null: it reads none.
+   * For a node that reads no copy: the input to which to add a zero that depends on the gradients so far. So the copy cannot run
+   * before the backward pass gets here, and is not merged with the original. An activation from outside the group, preferably one
+   * that depends on the targets; for a normalization its gain, which is smaller. null: the node reads no activation.
    */
-  #first(node: Node, made: ReadonlySet<string>, zero: Value): Value | null {
+  #tied(node: Node, inner: ReadonlySet<string>, zero: Value): Value | null {
     const activations = node.inputs.filter(
       (input): input is Value =>
         input !== null &&
         input.type === zero.type &&
-        !made.has(input.name) &&
+        !inner.has(input.name) &&
         !this.#given.has(input.name) &&
         !this.#op.builder.initializerOf(input.name),
     );
@@ -125,7 +125,7 @@ export class Recomputation {
     return first && first === x && gain && node.op.endsWith("LayerNormalization") ? gain : (first ?? null);
   }
 
-  /** A zero that is known only once all these are; null for none. */
+  /** A zero that depends on all these values; null if there are none. */
   #zero(values: readonly Value[]): Value | null {
     const op = this.#op;
     const list = (size: number, value: number): Value =>

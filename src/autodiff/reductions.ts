@@ -1,8 +1,8 @@
-/** Gradients of operators that join the elements of some axes. */
+/** Gradients of reductions. */
 import type { Value } from "../graph/types.js";
 import type { Call, VjpRule } from "./call.js";
 
-/** The axes that a reduction runs over, and a value of its output's shape put back among x's axes (with sizes of 1). */
+/** The axes of a reduction, and a function that restores them, with size 1, in a value of the output's shape. */
 function reduction(call: Call) {
   const { x, op } = call;
   const given = call.axes(1);
@@ -15,10 +15,10 @@ function reduction(call: Call) {
   return { axes, spread };
 }
 
-/** y = Σ x: dx = g, spread. */
+/** y = Σ x: dx = g, broadcast. */
 const ReduceSum: VjpRule = (call) => [() => call.sizes.expand(reduction(call).spread(call.g), call.x)];
 
-/** y = Σ x / n: dx = g / n, spread. */
+/** y = Σ x / n: dx = g / n, broadcast. */
 const ReduceMean: VjpRule = (call) => {
   const { axes, spread } = reduction(call);
   return [
@@ -29,7 +29,7 @@ const ReduceMean: VjpRule = (call) => {
   ];
 };
 
-/** y = max x: dx = g [x = y] / how many are. */
+/** y = max x: dx = g [x = y] / (number of x = y). */
 const ReduceMax: VjpRule = (call) => {
   const { op, x, g, y } = call;
   const { axes, spread } = reduction(call);

@@ -1,4 +1,4 @@
-/** Sizes that only a run knows, as tensors: read from the graph's inputs, so that no activation is kept alive for its shape. */
+/** Sizes known only at run time, as tensors. They are read from the graph's inputs, so that no activation is kept for its shape. */
 import { at } from "../base/list.js";
 import type { Ops } from "../graph/ops.js";
 import { broadcastShapes, sameShape } from "../graph/shape.js";
@@ -27,7 +27,7 @@ export class Sizes {
     });
   }
 
-  /** x with `shape` of `like`, whose elements are as many. */
+  /** x in the shape of `like`, which has as many elements. */
   reshape(x: Value, like: Value): Value {
     if (sameShape(x.shape, like.shape)) return x;
     const unknown = like.shape.filter((dim, i) => typeof dim === "string" && dim !== x.shape[i]);
@@ -36,7 +36,7 @@ export class Sizes {
     return this.#op.reshape(x, like.shape, this.#op.builder.constant("int64", [target.length], target));
   }
 
-  /** x, where its axes broadcast to those of `like`, made that large. */
+  /** x broadcast to the shape of `like`. */
   expand(x: Value, like: Value): Value {
     if (sameShape(x.shape, like.shape)) return x;
     broadcastShapes(x.shape, like.shape, "Expand");
@@ -47,7 +47,7 @@ export class Sizes {
     return this.expand(this.#op.like(like, 0), like);
   }
 
-  /** Number of elements along `axes` of x, as a scalar of x's type. */
+  /** The number of elements along `axes` of x, as a scalar of x's type. */
   count(x: Value, axes: readonly number[]): Value {
     const dims = axes.map((axis) => at(x.shape, axis));
     if (dims.every((dim) => typeof dim === "number")) {
@@ -60,7 +60,7 @@ export class Sizes {
     return this.#op.cast(this.#op.one("ReduceProd", [chosen], "int64", [], { keepdims: 0 }), x.type);
   }
 
-  /** One size as an int64 [1]; null when no input tells it. */
+  /** One size as an int64 [1]; null if no input has it. */
   #dim(dim: number | string): Value | null {
     const { builder } = this.#op;
     if (typeof dim === "number") return builder.constant("int64", [1], [dim]);
@@ -87,5 +87,5 @@ export class Sizes {
   }
 }
 
-/** Whether a shape is known before the run. */
+/** Whether all sizes are known before the graph runs. */
 export const isStatic = (shape: Shape): shape is readonly number[] => shape.every((dim) => typeof dim === "number");

@@ -1,4 +1,4 @@
-/** The table of gradient rules: one for every operator that can be differentiated. Rules emit ordinary operators. */
+/** The table of gradient rules (vector-Jacobian products), one per differentiable operator. Rules emit ordinary operators. */
 import type { Node } from "../graph/types.js";
 import type { VjpRule } from "./call.js";
 import { convolution } from "./convolution.js";
@@ -9,7 +9,7 @@ import { normalization } from "./normalization.js";
 import { products } from "./products.js";
 import { reductions } from "./reductions.js";
 
-/** Operators with a gradient. */
+/** Differentiable operators. */
 export type DiffOp =
   | ("Identity" | "Cast" | "Neg" | "Exp" | "Log" | "Sqrt" | "Reciprocal" | "Abs" | "Sin" | "Cos")
   | ("Sigmoid" | "Tanh" | "Erf" | "Relu" | "Softplus" | "Gelu" | "QuickGelu")
@@ -31,7 +31,7 @@ export const vjp: { readonly [K in DiffOp]: VjpRule } = {
   ...convolution,
 };
 
-/** Operators of ONNX Runtime's own domain that the table means; all others are ONNX's. `Gelu` is in both, with one meaning. */
+/** Entries of the table in ONNX Runtime's com.microsoft domain; all others are ONNX's. `Gelu` is in both, with the same meaning. */
 const contributed: Partial<Record<DiffOp, readonly string[]>> = {
   QuickGelu: ["com.microsoft"],
   RotaryEmbedding: ["com.microsoft"],
@@ -40,7 +40,7 @@ const contributed: Partial<Record<DiffOp, readonly string[]>> = {
 
 const isDiffOp = (op: string): op is DiffOp => Object.hasOwn(vjp, op);
 
-/** The rule for a node, or null when its operator has none. */
+/** The rule for a node, or null if its operator has none. */
 export function ruleOf({ op, domain }: Pick<Node, "op" | "domain">): VjpRule | null {
   if (!isDiffOp(op)) return null;
   return (contributed[op] ?? [""]).includes(domain) ? vjp[op] : null;

@@ -1,25 +1,25 @@
-/** An ordered queue between a writer and one reader that waits for it. Its bound is the writer's business. */
+/** An ordered queue between a writer and one reader that awaits items. The queue is unbounded: the writer limits what it pushes. */
 
-/** Iterate it once. What was pushed before the end or the fault is delivered first. */
+/** Iterate it once. Items pushed before the end or the error are delivered first. */
 export class AsyncQueue<T extends NonNullable<unknown>> implements AsyncIterable<T> {
   #items: T[] = [];
   #next = 0;
   #ending: { readonly error: Error | null } | null = null;
   #wake: (() => void) | null = null;
 
-  /** Items that nobody has read yet. */
+  /** Items not read yet. */
   get size(): number {
     return this.#items.length - this.#next;
   }
 
-  /** Ignored after the end. */
+  /** Appends an item. Ignored after the end. */
   push(item: T): void {
     if (this.#ending) return;
     this.#items.push(item);
     this.#wake?.();
   }
 
-  /** The first ending counts. */
+  /** Ends the queue, with an error or without. Later calls are ignored. */
   end(error: Error | null): void {
     this.#ending ??= { error };
     this.#wake?.();

@@ -1,6 +1,6 @@
 /** Small asynchronous helpers: a counting semaphore and single-flight calls. */
 
-/** At most `limit` tasks at once; the rest wait in order. */
+/** Runs at most `limit` tasks at once; the others wait in order. */
 export class Semaphore {
   #free: number;
   readonly #waiting: (() => void)[] = [];
@@ -43,13 +43,14 @@ export class SingleFlight<K, V> {
   }
 }
 
-/** A promise with its ends outside. */
+/** A promise that is settled from outside. */
 export interface Deferred<T> {
   readonly promise: Promise<T>;
   resolve(value: T): void;
   reject(reason: unknown): void;
 }
 
+/** A promise with its `resolve` and `reject`, as `Promise.withResolvers` of later runtimes. */
 export function deferred<T>(): Deferred<T> {
   let resolve!: (value: T) => void;
   let reject!: (reason: unknown) => void;

@@ -1,21 +1,21 @@
-/** Writes that survive a crash: fsync of files and folders, and replacement by rename. Knows nothing of adapters. */
+/** Writes that survive a crash: fsync of files and folders, and replacement by rename. */
 
 import { open, readdir, rename, rm, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { LorikeetError } from "./errors.js";
 import { handleShortage, readRegular } from "./files.js";
 
-/** Whether a fault of the file system has one of these codes, such as ENOENT. */
+/** Whether a file system error has one of these codes, such as ENOENT. */
 export function hasCode(cause: unknown, ...codes: readonly string[]): boolean {
   return cause instanceof Error && "code" in cause && typeof cause.code === "string" && codes.includes(cause.code);
 }
 
-/** Whether a disk or a quota has no room left. */
+/** Whether an error says that a disk or a quota is full. */
 export function isFull(cause: unknown): boolean {
   return hasCode(cause, "ENOSPC", "EDQUOT");
 }
 
-/** The result, or null where the path does not exist. */
+/** The result, or null if the path does not exist. */
 export async function orMissing<T>(work: Promise<T>): Promise<T | null> {
   try {
     return await work;
@@ -25,12 +25,12 @@ export async function orMissing<T>(work: Promise<T>): Promise<T | null> {
   }
 }
 
-/** The text of a regular file, or null where there is none. */
+/** The text of a regular file, or null if it does not exist. */
 export async function textIn(path: string): Promise<string | null> {
   return (await orMissing(readRegular(path)))?.toString("utf8") ?? null;
 }
 
-/** The names in a folder, or none where there is no such folder. */
+/** The names in a folder; none if the folder does not exist. */
 export async function namesIn(folder: string): Promise<string[]> {
   return (await orMissing(readdir(folder))) ?? [];
 }
@@ -58,7 +58,7 @@ export async function renameDurably(from: string, to: string): Promise<void> {
   await sync(dirname(to));
 }
 
-/** Replaces a file as a whole: whoever reads it, at any moment and after any crash, sees the old text or the new. */
+/** Replaces a file atomically: a reader sees the old text or the new one, even after a crash. */
 export async function replaceFile(path: string, text: string, scratch: string): Promise<void> {
   try {
     await writeFile(scratch, text, { flush: true });
@@ -75,26 +75,26 @@ export async function syncTree(folder: string): Promise<void> {
   await sync(folder);
 }
 
-/** Removes whatever lies there; nothing there is fine. */
+/** Removes a file or folder, if it exists. */
 export async function removeTree(path: string): Promise<void> {
   await rm(path, { recursive: true, force: true, maxRetries: 2 });
 }
 
-/** Makes a LorikeetError of what a disk may answer: `store_full`, `conflict` when it is read-only, `no_file_handles`. */
+/** Turns a disk's error into a LorikeetError where one fits: `store_full`, `conflict` for a read-only folder, or `no_file_handles`. */
 export function storageFault(cause: unknown, folder: string): unknown {
   if (isFull(cause)) {
     return new LorikeetError("store_full", "The disk of the adapters folder is full.", {
       operator: `The adapters folder is ${folder}.`,
       found: "no space left",
-      allowed: "room for the adapter",
+      allowed: "enough free space for the adapter",
       cause,
     });
   }
   if (hasCode(cause, "EROFS", "EACCES", "EPERM")) {
-    return new LorikeetError("conflict", "The adapters folder cannot be written by this process.", {
+    return new LorikeetError("conflict", "This process cannot write to the adapters folder.", {
       operator: `The adapters folder is ${folder}.`,
-      found: "a folder without permission to write",
-      allowed: "a folder that can be written",
+      found: "a folder without write permission",
+      allowed: "a writable folder",
       cause,
     });
   }

@@ -1,4 +1,4 @@
-/** The one table of faults: a stable code, the HTTP status and the OpenAI error type that go with it. Knows nothing of HTTP. */
+/** The table of errors: each stable code with its HTTP status and OpenAI error type. */
 
 interface ErrorKind {
   readonly status: number;
@@ -8,13 +8,13 @@ interface ErrorKind {
     | "permission_error"
     | "rate_limit_error"
     | "server_error";
-  /** Seconds a client may wait before it tries again, where trying again helps. */
+  /** Seconds a client should wait before it retries; absent where a retry does not help. */
   readonly retryAfterSeconds?: number;
 }
 
 const invalid = (status: number): ErrorKind => ({ status, type: "invalid_request_error" });
 
-/** Every code that a user can meet. The docs list this table whole; a test holds the two together. */
+/** Every code that a user can see. docs/errors.md lists all of them; a test compares the two. */
 export const errorTable = {
   invalid_value: invalid(400),
   unsupported_parameter: invalid(400),
@@ -82,16 +82,16 @@ export interface ErrorDetails {
   readonly found?: unknown;
   /** What is allowed. */
   readonly allowed?: unknown;
-  /** Every fault, where several were found at once; the message holds the first or a summary. */
+  /** All faults, if there are several; the message holds the first or a summary. */
   readonly faults?: readonly string[];
-  /** For whoever runs the server, such as a folder's path: shown on the command line and in the log, never in an answer. */
+  /** For the operator, such as a folder's path: shown on the command line and in the log, never in a response. */
   readonly operator?: string;
   readonly cause?: unknown;
 }
 
 /**
- * A fault with a stable code. `message` is a whole sentence that names what was found and what is allowed; a client may read it, so
- * where something lies on this machine's disk belongs into `operator`.
+ * An error with a stable code. `message` is a whole sentence that names what was found and what is allowed. Clients can read it, so
+ * paths of this machine belong in `operator`.
  */
 export class LorikeetError extends Error {
   readonly code: ErrorCode;
@@ -125,7 +125,7 @@ export class LorikeetError extends Error {
   }
 }
 
-/** Throws an `internal` error when an invariant of ours does not hold: never for bad input. */
+/** Throws an `internal` error if an invariant does not hold. Not for bad input. */
 export function assert(condition: unknown, message: string): asserts condition {
   if (!condition) throw new LorikeetError("internal", `Invariant broken: ${message}`);
 }

@@ -1,62 +1,62 @@
 /**
- * Who goes next when many wait and each belongs to a party (an adapter, a connection): deficit round robin (Shreedhar and
- * Varghese, 1995), in integers and without a clock. Every party that waits is visited once a cycle. A visit pays a turn's
- * worth; a party that owes nothing then is served one entry, which costs what it is expected to take. What it really takes
- * is corrected while it runs and when it ends. Entries of one party are served in order. Knows nothing of what it queues.
+ * A fair queue for entries that belong to parties (adapters, connections): deficit round robin (Shreedhar and Varghese, 1995),
+ * in integers and without a clock. Each cycle visits every waiting party once. A visit credits the party with one turn; if its
+ * balance is then positive, one entry is served and its expected cost is charged. The charge is corrected while the entry
+ * runs and when it ends. Entries of one party are served in order.
  *
- * - Nobody waits while something could be served: cycles that would serve nobody are paid for at once.
- * - A party that waits is passed at most once by each other party a cycle, however many entries the others have.
- * - What is used while nobody else waits is owed to nobody.
- * - A party without an entry, queued or running, is forgotten.
+ * - The queue is work-conserving: cycles that would serve nobody are credited at once.
+ * - In one cycle each other party overtakes a waiting party at most once, however many entries it has.
+ * - Use is not charged while no other party waits.
+ * - A party without waiting or running entries is forgotten.
  */
 import { assert } from "./errors.js";
 
 export interface FairQueueOptions {
-  /** What a visit pays, and the least that an entry costs. */
+  /** What a visit credits, and the minimum cost of an entry. */
   readonly turn: number;
-  /** No party ever owes more: the longest that it can be passed over is this many turns. */
-  readonly mostTurnsOwed?: number;
+  /** The largest debt of a party, in turns: the most visits that it can be passed over for. */
+  readonly maxTurnsOwed?: number;
 }
 
-/** Parties that come after these in one cycle wait for the next, so that newcomers without end keep nobody waiting. */
+/** Newcomers beyond this many join the next cycle, so that an endless stream of them cannot starve the waiting parties. */
 const newcomersPerCycle = 16;
-/** Turns that a party can have to its credit, for what it paid and did not use. */
-const mostTurnsSaved = 8;
+/** The largest credit of a party, in turns, from refunds of unused cost. */
+const maxTurnsSaved = 8;
 
 interface Party<K, T> {
   readonly key: K;
   readonly waiting: Entry<K, T>[];
   running: number;
-  /** Below zero: owed. */
+  /** Below zero: a debt. */
   balance: number;
-  /** The cycle that served it last. */
+  /** The cycle that last served it. */
   served: number;
 }
 
 interface Entry<K, T> {
   readonly party: Party<K, T>;
   readonly item: T;
-  /** What its party has paid for it. */
+  /** The cost charged to its party so far. */
   paid: number;
-  /** What it has taken so far. */
+  /** What it has used so far. */
   used: number;
   state: "waiting" | "running" | "ended";
 }
 
-/** One place in the queue, and later the account of what was taken from it. */
+/** An entry's place in the queue, and then the account of what it uses. */
 export interface Ticket {
-  /** The entry has used so much more. */
+  /** Reports that the entry has used `amount` more. */
   use(amount: number): void;
-  /** It is over, served or not. Idempotent. */
+  /** Ends the entry, served or not. Idempotent. */
   end(): void;
 }
 
 export class FairQueue<K, T> {
   readonly #turn: number;
-  readonly #mostOwed: number;
-  readonly #mostSaved: number;
+  readonly #maxDebt: number;
+  readonly #maxCredit: number;
   readonly #parties = new Map<K, Party<K, T>>();
-  /** Parties with something waiting: those that this cycle will still visit, in order, and those of the next. */
+  /** Waiting parties: those that this cycle has yet to visit, in order, and those of the next cycle. */
   #current: Party<K, T>[] = [];
   #later: Party<K, T>[] = [];
   #cycle = 0;
@@ -65,16 +65,16 @@ export class FairQueue<K, T> {
 
   constructor(options: FairQueueOptions) {
     this.#turn = options.turn;
-    this.#mostOwed = (options.mostTurnsOwed ?? 1024) * options.turn;
-    this.#mostSaved = mostTurnsSaved * options.turn;
+    this.#maxDebt = (options.maxTurnsOwed ?? 1024) * options.turn;
+    this.#maxCredit = maxTurnsSaved * options.turn;
   }
 
-  /** Entries that wait. */
+  /** Number of waiting entries. */
   get size(): number {
     return this.#size;
   }
 
-  /** Parties with an entry that waits or runs. */
+  /** Number of parties with a waiting or running entry. */
   get parties(): number {
     return this.#parties.size;
   }
@@ -87,17 +87,17 @@ export class FairQueue<K, T> {
     return this.#parties.get(key)?.running ?? 0;
   }
 
-  /** Everything that waits, party by party. */
+  /** All waiting items, party by party. */
   *waiting(): IterableIterator<T> {
     for (const party of this.#parties.values()) for (const { item } of party.waiting) yield item;
   }
 
-  /** The first that waits of each party. */
+  /** The first waiting item of each party. */
   *heads(): IterableIterator<readonly [K, T]> {
     for (const { key, waiting } of this.#parties.values()) if (waiting[0]) yield [key, waiting[0].item];
   }
 
-  /** `known` is used for certain, `expected` is the whole that the entry will probably use. */
+  /** Queues an item. `known` is the cost that it has for certain, `expected` the total that it will probably use. */
   push(key: K, item: T, cost: { readonly known: number; readonly expected: number }): Ticket {
     const party = this.#parties.get(key) ?? { key, waiting: [], running: 0, balance: 0, served: -1 };
     if (!this.#parties.has(key)) this.#parties.set(key, party);
@@ -114,7 +114,7 @@ export class FairQueue<K, T> {
     return { use: (amount) => this.#use(entry, amount), end: () => this.#end(entry) };
   }
 
-  /** Takes the next entry out, among those whose party may be served now. */
+  /** Removes and returns the next item of a party that may be served now; null if there is none. */
   next(mayServe: (key: K) => boolean = () => true): T | null {
     if (this.#size === 0) return null;
     const able = new Set([...this.#current, ...this.#later].filter(({ key }) => mayServe(key)));
@@ -132,7 +132,7 @@ export class FairQueue<K, T> {
     }
   }
 
-  /** The newest entry of whoever has most waiting: what has to go when there is no room for one with less. null: nobody waits. */
+  /** The newest entry of the party with the most waiting entries, to evict for a party with fewer; null if nothing waits. */
   newestOfLongest(): { readonly key: K; readonly item: T; readonly waiting: number } | null {
     let longest: Party<K, T> | null = null;
     for (const party of this.#parties.values()) {
@@ -142,38 +142,38 @@ export class FairQueue<K, T> {
     return longest && newest ? { key: longest.key, item: newest.item, waiting: longest.waiting.length } : null;
   }
 
-  /** Proves the accounts; throws `internal` where they do not hold. */
+  /** Checks the invariants. Throws `internal` if one does not hold. */
   check(): void {
     let waiting = 0;
     for (const party of this.#parties.values()) {
       waiting += party.waiting.length;
       const places = [...this.#current, ...this.#later].filter((other) => other === party).length;
-      assert(places === (party.waiting.length > 0 ? 1 : 0), "a party is visited once a cycle while it waits");
+      assert(places === (party.waiting.length > 0 ? 1 : 0), "a waiting party is visited once a cycle");
       assert(party.waiting.length + party.running > 0, "a party without entries is forgotten");
-      assert(party.balance >= -this.#mostOwed, "no party owes more than the bound");
+      assert(party.balance >= -this.#maxDebt, "no party's debt exceeds the limit");
     }
-    assert(waiting === this.#size, `${waiting} entries wait where ${this.#size} are counted`);
+    assert(waiting === this.#size, `${waiting} entries wait, but ${this.#size} are counted`);
   }
 
-  /** A visit: a turn is paid, whatever is left of earlier ones. true: the party owes nothing. */
+  /** Credits one turn. true: the party has a positive balance and is served. */
   #visit(party: Party<K, T>): boolean {
-    this.#pay(party, this.#turn);
+    this.#credit(party, this.#turn);
     return party.balance > 0;
   }
 
   #serve(party: Party<K, T>): T {
     const entry = party.waiting.shift();
-    assert(entry, "a party that is visited has an entry");
+    assert(entry, "a visited party has an entry");
     this.#size--;
     party.running++;
     party.served = this.#cycle;
-    this.#owe(party, entry.paid);
+    this.#charge(party, entry.paid);
     entry.state = "running";
     if (party.waiting.length > 0) this.#later.push(party);
     return entry.item;
   }
 
-  /** Begins with those that were passed over since they could not be served, and pays for the cycles that would serve nobody. */
+  /** Starts with the parties that could not be served, and credits the cycles that would serve nobody. */
   #beginCycle(passed: Party<K, T>[], able: ReadonlySet<Party<K, T>>): void {
     this.#current = [...passed, ...this.#later];
     this.#later = [];
@@ -181,18 +181,18 @@ export class FairQueue<K, T> {
     this.#newcomers = 0;
     const turn = this.#turn;
     const idle = Math.min(...[...able].map(({ balance }) => Math.ceil((1 - balance) / turn) - 1));
-    if (idle > 0) for (const party of able) this.#pay(party, idle * turn);
+    if (idle > 0) for (const party of able) this.#credit(party, idle * turn);
   }
 
-  #pay(party: Party<K, T>, amount: number): void {
-    party.balance = Math.min(this.#mostSaved, party.balance + amount);
+  #credit(party: Party<K, T>, amount: number): void {
+    party.balance = Math.min(this.#maxCredit, party.balance + amount);
   }
 
-  #owe(party: Party<K, T>, amount: number): void {
-    party.balance = Math.max(-this.#mostOwed, party.balance - amount);
+  #charge(party: Party<K, T>, amount: number): void {
+    party.balance = Math.max(-this.#maxDebt, party.balance - amount);
   }
 
-  /** Who was not served in this cycle yet still gets its visit. */
+  /** A party that this cycle has not served joins it, up to the newcomers' limit. */
   #join(party: Party<K, T>): void {
     if (party.served === this.#cycle || this.#newcomers >= newcomersPerCycle) {
       this.#later.push(party);
@@ -203,12 +203,12 @@ export class FairQueue<K, T> {
   }
 
   #use(entry: Entry<K, T>, amount: number): void {
-    assert(entry.state === "running", "only what was served is used");
+    assert(entry.state === "running", "only a served entry is used");
     const { party } = entry;
     entry.used += amount;
     if (entry.used <= entry.paid) return;
     const others = this.#size - party.waiting.length;
-    if (others > 0) this.#owe(party, entry.used - entry.paid);
+    if (others > 0) this.#charge(party, entry.used - entry.paid);
     entry.paid = entry.used;
   }
 
@@ -219,7 +219,7 @@ export class FairQueue<K, T> {
     if (state === "waiting") this.#leave(entry);
     else {
       party.running--;
-      this.#pay(party, Math.max(0, entry.paid - Math.max(this.#turn, entry.used)));
+      this.#credit(party, Math.max(0, entry.paid - Math.max(this.#turn, entry.used)));
     }
     if (party.waiting.length + party.running === 0) this.#parties.delete(party.key);
   }

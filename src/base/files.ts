@@ -1,6 +1,6 @@
 /**
- * Opens files that others put there: regular files alone, so that a pipe, a device or a socket never makes the caller wait. Makes
- * folders where others say.
+ * Opens untrusted paths: regular files only, so that a pipe, a device or a socket never blocks the caller. Creates folders at
+ * untrusted paths.
  */
 
 import { constants } from "node:fs";
@@ -9,20 +9,20 @@ import { dirname } from "node:path";
 import { LorikeetError } from "./errors.js";
 
 export interface OpenOptions {
-  /** false: a symbolic link at the end of the path is not a regular file. */
+  /** false refuses a symbolic link at the end of the path. Default true. */
   readonly follow?: boolean;
 }
 
-/** A folder, a pipe, a socket, a device, or a link that was not to be followed. */
+/** The path is a folder, a pipe, a socket, a device, or a link that must not be followed. */
 export class NotRegularFile extends Error {
   constructor() {
     super("not a regular file");
   }
 }
 
-/** Opens a regular file for reading. Throws the system's fault, or NotRegularFile. */
+/** Opens a regular file for reading. Throws NotRegularFile or the system's error. */
 export async function openRegular(path: string, { follow = true }: OpenOptions = {}): Promise<FileHandle> {
-  // Asked before it is opened, since opening a device may already do something; and again after, since it may be replaced.
+  // Checked before opening, since opening a device can have effects, and after, since the path may have been replaced.
   if (!(await (follow ? stat(path) : lstat(path))).isFile()) throw new NotRegularFile();
   const { O_RDONLY, O_NONBLOCK = 0, O_NOFOLLOW = 0 } = constants;
   const handle = await open(path, O_RDONLY | O_NONBLOCK | (follow ? 0 : O_NOFOLLOW));
@@ -35,23 +35,23 @@ export async function openRegular(path: string, { follow = true }: OpenOptions =
   }
 }
 
-/** The bytes of a regular file. Throws what `openRegular` throws. */
+/** The bytes of a regular file. Throws as `openRegular` does. */
 export async function readRegular(path: string, options: OpenOptions = {}): Promise<Buffer> {
   await using handle = await openRegular(path, options);
   return await handle.readFile();
 }
 
-/** The fault of a process that may not open one more file; null for any other. It says nothing about the file. */
+/** A `no_file_handles` error if the process has run out of file handles; else null. Says nothing about the file itself. */
 export function handleShortage(cause: unknown): LorikeetError | null {
   const code = cause instanceof Error && "code" in cause ? cause.code : null;
   if (code !== "EMFILE" && code !== "ENFILE") return null;
-  const message = "The server has no file handle free (`ulimit -n`); try again later.";
+  const message = "The server is out of file handles (`ulimit -n`); try again later.";
   return new LorikeetError("no_file_handles", message, { found: code, allowed: "a free file handle", cause });
 }
 
 /**
- * Makes a folder and those above it that are missing. Returns the topmost that was made; undefined where all are there. Throws
- * `invalid_value` where a folder takes none: there, as in /proc, a recursive `mkdir` of Node.js tries for ever.
+ * Creates a folder and its missing parents. Returns the topmost folder created, or undefined if all existed. Throws
+ * `invalid_value` where a parent accepts no new folders: there, as in /proc, a recursive `mkdir` of Node.js never returns.
  */
 export async function makeFolders(path: string, mode?: number): Promise<string | undefined> {
   const parent = dirname(path);
@@ -64,16 +64,16 @@ export async function makeFolders(path: string, mode?: number): Promise<string |
       const code = cause instanceof Error && "code" in cause ? cause.code : null;
       if (code === "EEXIST" && (await stat(path)).isDirectory()) return topmost;
       if (code !== "ENOENT" || parent === path) throw cause;
-      if (attempt > mostAttempts) throw takesNone(path, parent, cause);
+      if (attempt > maxAttempts) throw takesNone(path, parent, cause);
     }
     topmost = (await makeFolders(parent, mode)) ?? topmost;
   }
 }
 
-/** Others may take a folder away between its making and the next. */
-const mostAttempts = 3;
+/** Other processes may remove a folder between two steps. */
+const maxAttempts = 3;
 
 function takesNone(path: string, parent: string, cause: unknown): LorikeetError {
-  const message = `The folder ${path} cannot be made: ${parent} takes no new folders.`;
+  const message = `The folder ${path} cannot be created: ${parent} accepts no new folders.`;
   return new LorikeetError("invalid_value", message, { found: path, allowed: "a folder on a disk", cause });
 }

@@ -1,4 +1,4 @@
-/** Where a text stops being JSON, which the language's own parser does not always say. Reads no value. */
+/** Finds where a text stops being valid JSON, which JSON.parse does not always say. Reads no values. */
 
 const blank = /[ \t\n\r]*/y;
 const scalar = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?|true|false|null/y;
@@ -7,7 +7,7 @@ const escaped = /\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})/y;
 /** What may come next. */
 type Expected = "value" | "value or ]" | "key" | "key or }" | "colon" | "comma or end";
 
-/** Says in words where the text breaks: `line 2, column 5`. */
+/** The place of the first error in words: `line 2, column 5`. */
 export function jsonBreak(text: string): string {
   const at = breakOffset(text);
   const lines = text.slice(0, at).split("\n");
@@ -15,13 +15,13 @@ export function jsonBreak(text: string): string {
   return at >= text.length ? `it ends too early, at ${place}` : place;
 }
 
-/** The offset of the first token that cannot be; the text's length where it ends too early. */
+/** The offset of the first invalid token; the text's length if it ends too early. */
 function breakOffset(text: string): number {
   const open: ("[" | "{")[] = [];
   let expected: Expected = "value";
   let at = 0;
   for (;;) {
-    at = behind(blank, text, at);
+    at = endOf(blank, text, at);
     const character = text.charAt(at);
     const scope = open.at(-1);
     if (expected === "comma or end" && scope === undefined) return at;
@@ -44,7 +44,7 @@ function breakOffset(text: string): number {
     } else {
       const isKey: boolean = expected === "key" || expected === "key or }";
       const isString = character === '"';
-      const end = isString ? behindString(text, at) : isKey ? at : behind(scalar, text, at);
+      const end = isString ? endOfString(text, at) : isKey ? at : endOf(scalar, text, at);
       if (end === at || (isString && text.charAt(end) !== '"')) return end;
       expected = isKey ? "colon" : "comma or end";
       at = isString ? end + 1 : end;
@@ -57,17 +57,17 @@ function closes(expected: Expected, scope: "[" | "{" | undefined, character: str
   return character === "}" && scope === "{" && (expected === "key or }" || expected === "comma or end");
 }
 
-function behind(pattern: RegExp, text: string, at: number): number {
+function endOf(pattern: RegExp, text: string, at: number): number {
   pattern.lastIndex = at;
   return pattern.test(text) ? pattern.lastIndex : at;
 }
 
-/** The offset of the string's closing quote, or of the first character that it must not hold; the text's length without either. */
-function behindString(text: string, begin: number): number {
+/** The offset of the string's closing quote or of the first character not allowed in it; the text's length if there is neither. */
+function endOfString(text: string, begin: number): number {
   for (let at = begin + 1; at < text.length; ) {
     const character = text.charAt(at);
     if (character === '"' || character < " ") return at;
-    const next = character === "\\" ? behind(escaped, text, at) : at + 1;
+    const next = character === "\\" ? endOf(escaped, text, at) : at + 1;
     if (next === at) return at;
     at = next;
   }

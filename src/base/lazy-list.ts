@@ -1,4 +1,4 @@
-/** A list whose items are made when they are asked for, each time anew: a large one never lies whole in memory. */
+/** A list whose items are computed at each iteration, so that a large list never lies in memory as a whole. */
 
 export class LazyList<T> implements Iterable<T> {
   readonly #make: () => Iterable<T>;
@@ -16,7 +16,7 @@ export class LazyList<T> implements Iterable<T> {
   }
 }
 
-/** The items through a function: at once where they are few, else a lazy list. */
+/** Maps the items: at once if there are at most `few`, else lazily. */
 export function mapLazily<T, U>(items: readonly T[], map: (item: T) => U, few = 256): Iterable<U> {
   if (items.length <= few) return items.map(map);
   return new LazyList(function* () {

@@ -1,37 +1,37 @@
-/** Reads of lists that must succeed: each throws an `internal` error where an index, a length or a count is not what the caller relies on. */
+/** List reads that must succeed: each throws an `internal` error if an index, a length or a count is not what the caller relies on. */
 
 import { assert } from "./errors.js";
 
-/** What a list may hold for these helpers: anything but undefined, which stands for a missing item. */
+/** An item of such a list: anything but undefined, which stands for a missing item. */
 type Item = NonNullable<unknown> | null;
 
-/** The item at an index. Throws when there is none. */
+/** The item at an index. Throws if there is none. */
 export function at<T extends Item>(list: ArrayLike<T>, index: number): T {
   const item = list[index];
   if (item === undefined) missing(list, index);
   return item;
 }
 
-/** The last item. Throws when the list is empty. */
+/** The last item. Throws if the list is empty. */
 export function last<T extends Item>(list: ArrayLike<T>): T {
   return at(list, list.length - 1);
 }
 
-/** The one item of a list of exactly one. */
+/** The item of a list of exactly one. Throws otherwise. */
 export function only<T extends Item>(list: ArrayLike<T>): T {
   assert(list.length === 1, `one item was expected in a list of ${list.length}`);
   return at(list, 0);
 }
 
-/** Pairs of the items at the same index. Throws when the lists differ in length. */
+/** Pairs of the items at the same index. Throws if the lists differ in length. */
 export function zip<A extends Item, B extends Item>(a: ArrayLike<A>, b: ArrayLike<B>): [A, B][] {
   assert(a.length === b.length, `lists of ${a.length} and ${b.length} items cannot be zipped`);
   return Array.from({ length: a.length }, (_, index) => [at(a, index), at(b, index)]);
 }
 
 /**
- * `at` for the inner loops over typed arrays. A function for each type stays monomorphic, so that it is inlined and costs what the
- * bare read costs.
+ * `at` for inner loops over typed arrays. A function per type stays monomorphic, so it is inlined and costs no more than the bare
+ * read.
  */
 export function float32At(list: Float32Array, index: number): number {
   const item = list[index];

@@ -1,18 +1,15 @@
 /**
- * The lock of a store's folder, taken for one write at a time by servers and commands alike. It outlives no process: the
- * lock of a dead one is passed over. Decides nothing about what is written, but remembers what was: whoever reads the folder
- * next learns from the last turns what has changed since it looked.
+ * The lock of a store's folder, held by servers and commands for one write at a time. The lock of a dead process is ignored.
+ * It also keeps a history: each turn lists what it changed, so that a reader knows what is stale since it last looked.
  *
- * Each taking of the lock is a folder with the next number, made elsewhere and renamed into place, which fails where that
- * number is taken. Its file `owner` says who holds it; the owner's removal gives it back. The highest number alone counts
- * and is never removed, so two processes that saw the same dead holder cannot both follow it: only one can make the next
- * number, and one that comes so late that its number has been used and cleared away finds a higher one beside it. Whoever
- * holds the lock may take the whole folder away: the numbers then begin anew, and one that follows a number which is gone
- * begins anew too.
+ * A turn is a folder named by the next number. It is created elsewhere and renamed into place, which fails if the number is
+ * taken. Its file `owner` names the holder; removing that file releases the lock. Only the highest number counts, and it is
+ * never removed. So two processes that saw the same dead holder cannot both succeed it: only one can create the next number,
+ * and a process so late that its number was used and cleaned up finds a higher number beside it. The holder may remove the
+ * whole folder: the numbers then start over, and a process whose predecessor number is gone starts over too.
  *
- * On a full disk, where a name may still be removed, the number is a symbolic link instead: its target, which no file
- * system keeps in a block of its own, says who holds it. The target lies below the link itself, so that looking for a file
- * in it fails loudly.
+ * On a full disk, where names can still be removed, the turn is a symbolic link instead. Its target names the holder and needs
+ * no block of its own. The target lies below the link itself, so that opening a file in it fails with ELOOP.
  */
 
 import { mkdir, readlink, rename, rm, stat, symlink, writeFile } from "node:fs/promises";
@@ -22,23 +19,23 @@ import { Semaphore } from "./async.js";
 import { hasCode, isFull, namesIn, orMissing, removeTree, textIn } from "./durable.js";
 import { LorikeetError } from "./errors.js";
 
-const kept = 64; // past turns that stay, with what they changed; never all of them are missed by a listing during a clean-up
+const kept = 64; // past turns kept with their changes; so many that a listing during a clean-up never misses all of them
 const pollMs = { first: 4, most: 50 };
 const nobody = "nobody";
 
 export interface LockOptions {
   readonly folder: string;
-  /** This process. */
+  /** The key of this process. */
   readonly key: string;
   readonly isAlive: (key: string) => Promise<boolean>;
   /** How long to wait for another process. */
   readonly waitMs: number;
 }
 
-/** One holding of the lock. */
+/** One turn of holding the lock. */
 export interface LockTurn {
   readonly number: number;
-  /** What was changed, one line each; other processes read it. */
+  /** What this turn changed, one line each; other processes read it. */
   readonly changes: Set<string>;
 }
 
@@ -49,7 +46,7 @@ export interface LockMark {
 }
 
 export interface LockHistory {
-  /** The last turn that is over. */
+  /** The last turn that has ended. */
   readonly mark: LockMark;
   /** null: anything may have changed. */
   readonly changes: ReadonlySet<string> | null;
@@ -66,7 +63,7 @@ export class FolderLock {
     this.#options = options;
   }
 
-  /** Runs the task while no other process, and no other task here, holds the lock. `conflict` when the wait is too long. */
+  /** Runs the task while holding the lock, against other processes and other tasks of this one. Throws `conflict` after `waitMs`. */
   run<T>(task: (turn: LockTurn) => Promise<T>, waitMs = this.#options.waitMs): Promise<T> {
     return this.#turn.run(async () => {
       const { number, isLink } = await this.#acquire(waitMs);
@@ -80,7 +77,7 @@ export class FolderLock {
     });
   }
 
-  /** What the turns since a mark changed, but for the one of number `own`, which the caller holds. */
+  /** What the turns since a mark changed, without turn `own`, which the caller holds. */
   async historySince(since: LockMark | null, own?: number): Promise<LockHistory> {
     const folder = await this.#identity();
     const numbers = (await this.#numbers()).filter((number) => number !== own);
@@ -91,13 +88,13 @@ export class FolderLock {
     const changes = new Set<string>();
     for (let number = since.number + 1; number <= mark.number; number++) {
       const text = await this.#textIn(number, "changes");
-      if (text === null) return { mark, changes: null, isBusy }; // cleared away, or its holder died
+      if (text === null) return { mark, changes: null, isBusy }; // cleaned up, or its holder died
       for (const line of text.split("\n").filter(Boolean)) changes.add(line);
     }
     return { mark, changes, isBusy };
   }
 
-  /** The mark after a turn that is held, whose changes the caller knows; null where they will not be remembered. */
+  /** The mark after the turn that the caller holds; null if the turn's changes will not be recorded. */
   async markOf({ number }: LockTurn): Promise<LockMark | null> {
     const isFolder = (await orMissing(stat(this.#path(number)).catch(noneIfLink))) !== null;
     return isFolder ? { folder: await this.#identity(), number } : null;
@@ -121,7 +118,7 @@ export class FolderLock {
     }
   }
 
-  /** The live process that holds a number; null when it was given back or its holder has died. */
+  /** The live process that holds a turn; null if the turn was released or its holder has died. */
   async #holder(number: number): Promise<string | null> {
     const key = (await this.#textIn(number, "owner")) ?? (await this.#linkedOwner(number));
     return key !== null && (await this.#options.isAlive(key)) ? key : null;
@@ -132,7 +129,7 @@ export class FolderLock {
     return target?.split("/")[1] ?? null;
   }
 
-  /** null where another has the number. */
+  /** Takes a number; null if another process has it. */
   async #claim(number: number): Promise<"folder" | "link" | null> {
     const kind = await this.#make(number);
     if (kind === null) return null;
@@ -151,7 +148,7 @@ export class FolderLock {
       return (await this.#makeFolder(number)) ? "folder" : null;
     } catch (cause) {
       if (!isFull(cause)) throw cause;
-      await this.#clean(number - 2); // all but the last: each gives some room back
+      await this.#clean(number - 2); // all but the last: each frees some space
       return (await this.#makeLink(number, cause)) ? "link" : null;
     }
   }
@@ -168,12 +165,12 @@ export class FolderLock {
       await removeTree(draft);
       const isTaken =
         hasCode(cause, "ENOTEMPTY", "EEXIST", "ENOTDIR") || (process.platform === "win32" && hasCode(cause, "EPERM"));
-      if (isTaken || hasCode(cause, "ENOENT")) return false; // ENOENT: the folder was taken away meanwhile
+      if (isTaken || hasCode(cause, "ENOENT")) return false; // ENOENT: the folder was removed meanwhile
       throw cause;
     }
   }
 
-  /** Throws `full`, the reason why no folder could be made, where there can be no link either. */
+  /** Throws `full`, the reason why no folder could be created, if no link can be created either. */
   async #makeLink(number: number, full: unknown): Promise<boolean> {
     try {
       await symlink(join(String(number), this.#options.key), this.#path(number));
@@ -185,12 +182,12 @@ export class FolderLock {
   }
 
   async #release(number: number, changes: ReadonlySet<string>): Promise<void> {
-    // Without it others read the whole store, so a disk that is full keeps nobody from anything.
+    // Without it others reread the whole store, so a full disk blocks nobody.
     await writeFile(join(this.#path(number), "changes"), [...changes].join("\n")).catch(() => {});
     await rm(join(this.#path(number), "owner"), { force: true });
   }
 
-  /** Leaves the number where that is possible, held by nobody. */
+  /** Keeps the number, if possible, as a turn that nobody holds. */
   async #releaseLink(number: number): Promise<void> {
     const draft = this.#draft();
     try {
@@ -202,7 +199,7 @@ export class FolderLock {
     }
   }
 
-  /** Removes numbers up to a last one, and drafts of processes that died while they made them. */
+  /** Removes the numbers up to `last`, and the drafts of dead processes. */
   async #clean(last: number): Promise<void> {
     const { folder, isAlive } = this.#options;
     for (const name of await namesIn(folder)) {
@@ -216,7 +213,7 @@ export class FolderLock {
     return (await namesIn(this.#options.folder)).map(numberOf).filter((number) => number !== null);
   }
 
-  /** Another where the folder was taken away. */
+  /** Differs after the folder was removed and created again. */
   async #identity(): Promise<string> {
     const status = await orMissing(stat(this.#options.folder, { bigint: true }));
     return status ? `${status.dev}:${status.ino}:${status.birthtimeNs}` : "";
@@ -238,7 +235,7 @@ export class FolderLock {
 function busy(holder: string, waited: number, waitMs: number): LorikeetError {
   return new LorikeetError(
     "conflict",
-    `Another process (id ${holder.split(".")[1] ?? "unknown"}) has been writing to the adapters folder for ${Math.round(waited)} ms; at most ${waitMs} ms are waited for it.`,
+    `Another process (id ${holder.split(".")[1] ?? "unknown"}) has been writing to the adapters folder for ${Math.round(waited)} ms; this one waits at most ${waitMs} ms.`,
     { found: Math.round(waited), allowed: waitMs },
   );
 }
@@ -249,7 +246,7 @@ function noneIfLink(cause: unknown): null {
 }
 
 function noneIfFolder(cause: unknown): null {
-  if (hasCode(cause, "EINVAL", "UNKNOWN")) return null; // what is no link
+  if (hasCode(cause, "EINVAL", "UNKNOWN")) return null; // not a link
   throw cause;
 }
 

@@ -1,4 +1,4 @@
-/** The logger that every room takes as an argument. `cli` hands in pino; a room never makes its own. */
+/** The logger that every room takes as an argument. `cli` passes in pino; no room creates its own. */
 
 export interface Logger {
   debug(fields: object, message: string): void;
@@ -12,5 +12,5 @@ const nothing = (): void => {};
 /** A logger that says nothing: the default for libraries and tests. */
 export const silent: Logger = { debug: nothing, info: nothing, warn: nothing, error: nothing };
 
-/** Reports how far a long piece of work has come; `done` and `total` are in the same unit, which is shown where it is bytes. */
+/** Reports the progress of a long operation. `done` and `total` share a unit, which is shown if it is bytes. */
 export type Progress = (what: string, done: number, total: number, unit?: "bytes") => void;

@@ -1,6 +1,6 @@
 /**
- * Who a process is, as a short key that fits a file name, and whether that process still lives. Keys of this machine are
- * judged by process id and start time; keys of another machine or container cannot be, and are left to the caller.
+ * The identity of a process as a short key that fits a file name, and whether that process is still alive. Keys of this machine
+ * are checked by process id and start time. Keys of another machine or container cannot be checked.
  */
 
 import { createHash, randomBytes } from "node:crypto";
@@ -15,9 +15,10 @@ export function ownerKey(): string {
   return `${place()}.${process.pid}.${startOf(process.pid) ?? "0"}.${randomBytes(4).toString("hex")}`;
 }
 
-/** `elsewhere`: a process whose life cannot be seen from here. */
+/** `elsewhere`: a process of another machine or container, which cannot be checked. */
 export type Life = "alive" | "dead" | "elsewhere";
 
+/** Whether the process of a key is alive. */
 export function lifeOf(key: string): Life {
   const match = pattern.exec(key);
   if (!match) return "dead";
@@ -30,12 +31,12 @@ export function lifeOf(key: string): Life {
     if (cause instanceof Error && "code" in cause && cause.code === "ESRCH") return "dead";
   }
   if (process.platform !== "linux") return "alive";
-  return startOf(pid) === start ? "alive" : "dead"; // the id may have been given to another process since
+  return startOf(pid) === start ? "alive" : "dead"; // the id may since have gone to another process
 }
 
 let knownPlace: string | undefined;
 
-/** The machine and, on Linux, the namespace in which a process id means something. */
+/** A hash of the machine and, on Linux, of the namespace in which process ids are valid. */
 function place(): string {
   if (knownPlace === undefined) {
     let namespace = "";
@@ -49,11 +50,11 @@ function place(): string {
   return knownPlace;
 }
 
-/** A process's start time in ticks since boot (Linux); undefined for one that is gone or has ended unreaped. */
+/** A process's start time in ticks since boot (Linux); undefined for one that is gone or a zombie. */
 function startOf(pid: number): string | undefined {
   try {
     const text = readFileSync(`/proc/${pid}/stat`, "latin1");
-    const fields = text.slice(text.lastIndexOf(")") + 2).split(" "); // the name before may hold spaces
+    const fields = text.slice(text.lastIndexOf(")") + 2).split(" "); // the name before it may contain spaces
     if (fields[0] === "Z" || fields[0] === "X") return undefined;
     return fields[19];
   } catch {

@@ -1,10 +1,10 @@
-/** Starts worker threads of our own files, compiled or run from sources. Knows nothing of what they do. */
+/** Starts worker threads from files of this package, compiled or run from sources. */
 
 import { Worker, type WorkerOptions } from "node:worker_threads";
 
 /**
- * Starts `name`, a module beside the one whose `import.meta.url` is `from`. The process's own flags may forbid a file as entry
- * (`--input-type`), and no thread of ours needs any, so none is inherited.
+ * Starts the module `name` beside the one whose `import.meta.url` is `from`. The thread inherits no flags of the process: it
+ * needs none, and some (`--input-type`) forbid a file as entry.
  */
 export function startThread(from: string, name: string, options: Omit<WorkerOptions, "eval" | "execArgv">): Worker {
   const own = { ...options, execArgv: [] };

@@ -1,4 +1,4 @@
-/** Collects nodes into a graph. Names come from nested scopes; equal constants are made once. */
+/** Collects nodes into a graph. Names come from nested scopes; equal constants are shared. */
 
 import { ShapeError, showShape } from "./shape.js";
 import type { Attribute, ElementType, Graph, Initializer, InitializerData, Node, Shape, Value } from "./types.js";
@@ -6,7 +6,7 @@ import { elementBytes } from "./types.js";
 
 export type AttributeInput = number | string | readonly number[] | Attribute | undefined;
 
-/** An output to make: its element type and shape, and a name where the node's own will not do. */
+/** An output of a new node: its element type, its shape and, optionally, a name instead of a generated one. */
 export interface OutputSpec {
   readonly type: ElementType;
   readonly shape: Shape;
@@ -27,12 +27,12 @@ export class GraphBuilder {
     this.#name = name;
   }
 
-  /** A builder that goes on where a graph stops, whoever built it; the outputs are not taken over. */
+  /** A builder that extends an existing graph, from any source; the graph's outputs are not copied. */
   static from(graph: Graph): GraphBuilder {
     const builder = new GraphBuilder(graph.name);
     for (const { value, data } of graph.initializers) builder.initializer(value.name, value.type, value.shape, data);
     for (const value of graph.inputs) {
-      // An initializer that is listed as an input too is a default that a caller could replace: it stays a weight.
+      // An initializer that is also listed as an input is a default that a caller could override. Here it stays a weight.
       if (!builder.#initializers.has(value.name)) builder.input(value.name, value.type, value.shape);
     }
     for (const node of graph.nodes) {
@@ -43,7 +43,7 @@ export class GraphBuilder {
     return builder;
   }
 
-  /** Runs `body` with `name` added to the names of all that it makes. */
+  /** Runs `body` with `name` as a prefix of the names of all nodes and values that it adds. */
   scope<T>(name: string, body: () => T): T {
     this.#scopes.push(name);
     try {
@@ -64,7 +64,7 @@ export class GraphBuilder {
     return value;
   }
 
-  /** A weight under its own, whole name; asking twice gives the same value. */
+  /** A weight under its full name, without scopes. A second call with the same name returns the same value. */
   initializer(name: string, type: ElementType, shape: Shape, data: InitializerData): Value {
     const known = this.#initializers.get(name);
     if (known) return known.value;
@@ -79,7 +79,7 @@ export class GraphBuilder {
     return value;
   }
 
-  /** A small constant; equal ones are shared. */
+  /** A small constant; equal constants are shared. */
   constant(type: "float32" | "float64" | "int64" | "int32" | "bool", shape: Shape, data: readonly number[]): Value {
     const key = `${type}|${showShape(shape)}|${data.map((x) => (Object.is(x, -0) ? "-0" : x)).join()}`;
     const known = this.#constants.get(key);
@@ -94,7 +94,7 @@ export class GraphBuilder {
     return this.constant(type, [], [value]);
   }
 
-  /** Adds a node; a null output is left out. `undefined` attributes are left out. Whole numbers become ints: pass `{kind: "float"}` for a float. */
+  /** Adds a node. Null outputs and `undefined` attributes are left out. Whole numbers become ints: pass `{kind: "float"}` for a float. */
   node(
     op: string,
     inputs: readonly (Value | null)[],
@@ -119,7 +119,7 @@ export class GraphBuilder {
     this.#outputs.push(value);
   }
 
-  /** Nodes so far: `autodiff` reads them to walk back. */
+  /** The nodes so far; `autodiff` walks them backward. */
   get nodes(): readonly Node[] {
     return this.#nodes;
   }
@@ -128,7 +128,7 @@ export class GraphBuilder {
     return this.#inputs;
   }
 
-  /** The initializer of this name, if there is one. */
+  /** The initializer of this name, if any. */
   initializerOf(name: string): Initializer | undefined {
     return this.#initializers.get(name);
   }
@@ -155,7 +155,7 @@ export class GraphBuilder {
   }
 }
 
-/** Stands for an optional output that nobody asked for. */
+/** An optional output that is left out. */
 const absent: Value = { name: "", type: "float32", shape: [] };
 
 function toAttributes(input: Readonly<Record<string, AttributeInput>>): Record<string, Attribute> {
@@ -175,7 +175,7 @@ function isAttribute(value: readonly number[] | Attribute): value is Attribute {
   return !Array.isArray(value);
 }
 
-/** A float attribute, also when the number is whole. */
+/** A float attribute, even for a whole number. */
 export const float = (value: number): Attribute => ({ kind: "float", value });
 
 function pack(type: ElementType, data: readonly number[]): Uint8Array {

@@ -1,22 +1,23 @@
-/** A stretch of a graph that knows its own gradient: for products without a rule, for cheaper forms, for recomputation. */
+/** Custom gradients of a subgraph: for products without a rule, for cheaper forms, and for recomputation. */
 import type { Ops } from "./ops.js";
 import type { Value } from "./types.js";
 
 /**
- * Between `inputs` and `outputs` the backward walk asks `vjp` and not the nodes. The last output's node must stand behind
- * the nodes of all inputs.
+ * Between `inputs` and `outputs` the backward walk calls `vjp` instead of the nodes' rules. The node of the last output must come
+ * after the nodes of all inputs.
  */
 export interface CustomGradient {
   readonly inputs: readonly Value[];
   readonly outputs: readonly Value[];
   /**
-   * Gradients of the inputs, in their order, for those of the outputs (null: none arrived). null passes nothing on, and
-   * where `wanted` is false nothing need be made. What the way forwards made is read through `kept`: it may have been made again.
+   * Gradients of the inputs, in their order, from those of the outputs (null: no gradient arrived). Returns null for an input
+   * without a gradient; where `wanted` is false none is needed. Read values of the forward pass through `forward`, which
+   * returns the recomputed copy if the value was not kept.
    */
   vjp(
     op: Ops,
     gradients: readonly (Value | null)[],
     wanted: readonly boolean[],
-    kept: (value: Value) => Value,
+    forward: (value: Value) => Value,
   ): readonly (Value | null)[];
 }

@@ -1,4 +1,4 @@
-/** Typed ONNX operators over a builder: each infers its output's shape at the call, so that a mistake throws at the caller's line. */
+/** Typed ONNX operators over a builder. Each infers its output's shape at the call, so that a mistake throws at the caller's line. */
 import type { GraphBuilder } from "./builder.js";
 import { float } from "./builder.js";
 import { broadcastShapes, dimProduct, matMulShape, normalizeAxis, ShapeError, sameShape, showShape } from "./shape.js";
@@ -75,7 +75,7 @@ export class Ops {
   /** A constant of x's type. */
   like(x: Value, value: number): Value {
     if (x.type !== "float32" && x.type !== "float64" && x.type !== "int64" && x.type !== "int32") {
-      throw new ShapeError(`No constants of ${x.type}`);
+      throw new ShapeError(`There are no constants of type ${x.type}`);
     }
     return this.builder.scalar(x.type, value);
   }
@@ -96,16 +96,16 @@ export class Ops {
     return this.one("MatMul", [a, b], a.type, matMulShape(a.shape, b.shape));
   }
 
-  /** alpha op(a)·op(b) over the last two axes, where op may transpose them. ONNX Runtime's own. */
+  /** alpha op(a)·op(b) over the last two axes, where op may transpose them. An operator of com.microsoft. */
   fusedMatMul(a: Value, b: Value, options: { transA?: boolean; transB?: boolean; alpha?: number } = {}): Value {
     const { transA = false, transB = false, alpha = 1 } = options;
-    const turned = (x: Value, swap: boolean): Shape =>
+    const transposed = (x: Value, swap: boolean): Shape =>
       swap ? [...x.shape.slice(0, -2), ...x.shape.slice(-2).reverse()] : x.shape;
     return this.one(
       "FusedMatMul",
       [a, b],
       a.type,
-      matMulShape(turned(a, transA), turned(b, transB), "FusedMatMul"),
+      matMulShape(transposed(a, transA), transposed(b, transB), "FusedMatMul"),
       { transA: transA ? 1 : undefined, transB: transB ? 1 : undefined, alpha: float(alpha) },
       "com.microsoft",
     );
@@ -138,8 +138,8 @@ export class Ops {
   }
 
   /**
-   * At most one size of `shape` may be unknown to ONNX's constant form; a named size is that one, or the same name stands
-   * at the same place of the input. For shapes that only a tensor can tell, pass it as `by`.
+   * Without `by` the shape is a constant, in which at most one size is inferred. A named size is either that one or has the same
+   * name on the same axis of the input. For other shapes pass `by`, an int64 tensor of the shape. Throws ShapeError.
    */
   reshape(x: Value, shape: Shape, by?: Value): Value {
     if (by) return this.one("Reshape", [x, by], x.type, shape);
@@ -179,7 +179,7 @@ export class Ops {
 
   concat(parts: readonly Value[], axis: number): Value {
     const [first] = parts;
-    if (!first) throw new ShapeError("Concat of nothing");
+    if (!first) throw new ShapeError("Concat needs at least one input");
     const at = normalizeAxis(axis, first.shape.length, "Concat");
     for (const part of parts) {
       if (!sameShape(part.shape.toSpliced(at, 1), first.shape.toSpliced(at, 1))) {
@@ -214,17 +214,17 @@ export class Ops {
     return this.one("Slice", [x, list(start), list(end), list(at)], x.type, x.shape.with(at, end - start));
   }
 
-  /** Broadcasts to `shape`; named sizes need `by`, an int64 tensor of the shape. */
+  /** Broadcasts to `shape`. Named sizes that x does not have need `by`, an int64 tensor of the shape. Throws ShapeError. */
   expand(x: Value, shape: Shape, by?: Value): Value {
     if (!sameShape(broadcastShapes(x.shape, shape, "Expand"), shape)) {
       throw new ShapeError(`Expand: ${showShape(x.shape)} to ${showShape(shape)}`);
     }
     if (by) return this.one("Expand", [x, by], x.type, shape);
-    // Expand takes 1 for "as it is", so a named size that x already has needs no tensor.
+    // In Expand a 1 keeps the size of x, so a named size that x already has needs no tensor.
     const target = shape.map((dim, i) => {
       if (typeof dim === "number") return dim;
       if (x.shape[i - shape.length + x.shape.length] === dim) return 1;
-      throw new ShapeError(`Expand: ${showShape(shape)} needs its sizes as a tensor`);
+      throw new ShapeError(`Expand: ${showShape(shape)} needs its shape as a tensor`);
     });
     return this.one("Expand", [x, this.builder.constant("int64", [target.length], target)], x.type, shape);
   }

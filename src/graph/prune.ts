@@ -1,7 +1,7 @@
-/** Drops what no output needs: nodes and initializers that a builder made on the way. Inputs stay, used or not. */
+/** Drops nodes and initializers that no output needs. Inputs stay, used or not. */
 import type { Graph } from "./types.js";
 
-/** ONNX Runtime runs every node that it is given; this keeps those on a way to an output. */
+/** The graph with only the nodes that an output depends on: ONNX Runtime runs every node that it is given. */
 export function pruneGraph(graph: Graph): Graph {
   const needed = new Set(graph.outputs.map(({ name }) => name));
   const nodes = graph.nodes.toReversed().filter(({ inputs, outputs }) => {

@@ -1,4 +1,4 @@
-/** A graph as the bytes of an ONNX model. External data keeps its absolute path, made relative to the root folder that a session is given. */
+/** Serializes a graph as an ONNX model. Paths of external data are written relative to the root folder `/`. */
 import {
   AttributeProto_AttributeType,
   AttributeProtoSchema,
@@ -35,6 +35,7 @@ const dataType: Readonly<Record<ElementType, TensorProto_DataType>> = {
   bool: TensorProto_DataType.BOOL,
 };
 
+/** The bytes of an ONNX model. External data must have absolute paths. */
 export function serializeGraph(graph: Graph): Uint8Array {
   const domains = new Set(graph.nodes.map((node) => node.domain));
   domains.add("");

@@ -1,4 +1,4 @@
-/** Shape arithmetic over sizes and named sizes. A mistake throws with both shapes. */
+/** Shape arithmetic over sizes and named sizes. Mismatches throw ShapeError with both shapes. */
 import type { Dim, Shape } from "./types.js";
 
 export class ShapeError extends Error {
@@ -14,7 +14,7 @@ export function sameShape(a: Shape, b: Shape): boolean {
   return a.length === b.length && a.every((dim, i) => dim === b[i]);
 }
 
-/** Numpy's rule; two different names do not broadcast. */
+/** The broadcast shape by NumPy's rule; two different names do not broadcast. Throws ShapeError. */
 export function broadcastShapes(a: Shape, b: Shape, what: string): Shape {
   const rank = Math.max(a.length, b.length);
   const out: Dim[] = [];
@@ -28,7 +28,7 @@ export function broadcastShapes(a: Shape, b: Shape, what: string): Shape {
   return out;
 }
 
-/** Product of sizes, folding numbers and joining names: ["rows", 2, 3] is "rows*6"; order of names does not matter. */
+/** The product of sizes, with numbers folded and names joined in sorted order: ["rows", 2, 3] is "rows*6". */
 export function dimProduct(dims: Shape): Dim {
   let factor = 1;
   const names: string[] = [];
@@ -47,13 +47,14 @@ export function dimProduct(dims: Shape): Dim {
   return factor === 1 ? names.join("*") : [...names, factor].join("*");
 }
 
+/** The axis counted from the front. Throws ShapeError if it is out of range. */
 export function normalizeAxis(axis: number, rank: number, what: string): number {
   const out = axis < 0 ? axis + rank : axis;
   if (out < 0 || out >= rank) throw new ShapeError(`${what}: axis ${axis} of ${rank} dimensions`);
   return out;
 }
 
-/** [.., m, k] x [.., k, n] with numpy's batch broadcasting; one-dimensional operands are not supported. */
+/** The shape of [.., m, k] x [.., k, n], with NumPy's batch broadcasting. Throws ShapeError, also for one-dimensional operands. */
 export function matMulShape(a: Shape, b: Shape, what = "MatMul"): Shape {
   const [m, k1] = a.slice(-2);
   const [k2, n] = b.slice(-2);

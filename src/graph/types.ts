@@ -1,6 +1,6 @@
-/** A computation as data: values, nodes and initializers. Holds graphs that it did not build as well; knows no session and opens no file. */
+/** A computation as data: values, nodes and initializers. */
 
-/** A size, or the name of a size that is known when the graph runs. */
+/** A size, or the name of a size that is known only when the graph runs. */
 export type Dim = number | string;
 export type Shape = readonly Dim[];
 
@@ -31,9 +31,9 @@ export type Attribute =
 export interface Node {
   readonly name: string;
   readonly op: string;
-  /** "" is ONNX's own domain. */
+  /** "" is the default ONNX domain. */
   readonly domain: string;
-  /** null: an optional input left out. */
+  /** null: an omitted optional input. */
   readonly inputs: readonly (Value | null)[];
   readonly outputs: readonly Value[];
   readonly attributes: Readonly<Record<string, Attribute>>;
@@ -41,7 +41,7 @@ export interface Node {
 
 export type InitializerData =
   | { readonly kind: "inline"; readonly bytes: Uint8Array }
-  /** Bytes in a file: mapped by ONNX Runtime when the session is made, never read by us. */
+  /** Bytes in a file, which ONNX Runtime maps when it creates the session. */
   | { readonly kind: "external"; readonly file: string; readonly offset: number; readonly byteLength: number };
 
 export interface Initializer {
@@ -53,7 +53,7 @@ export interface Graph {
   readonly name: string;
   readonly inputs: readonly Value[];
   readonly outputs: readonly Value[];
-  /** In an order in which every value is made before it is used. */
+  /** In topological order: every value is computed before it is used. */
   readonly nodes: readonly Node[];
   readonly initializers: readonly Initializer[];
 }
@@ -70,6 +70,7 @@ export const elementBytes: Readonly<Record<ElementType, number>> = {
   bool: 1,
 };
 
+/** `name: type[shape]`, for messages. */
 export function describeValue(value: Value): string {
   return `${value.name}: ${value.type}[${value.shape.join(", ")}]`;
 }

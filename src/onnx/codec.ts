@@ -5,10 +5,12 @@ import { type ModelProto, ModelProtoSchema } from "./onnx_pb.js";
 export * from "./onnx_pb.js";
 export { create };
 
+/** The bytes of an ONNX file. */
 export function encodeModel(model: ModelProto): Uint8Array {
   return toBinary(ModelProtoSchema, model);
 }
 
+/** Reads the bytes of an ONNX file. Throws if they are not a valid message. */
 export function decodeModel(bytes: Uint8Array): ModelProto {
   return fromBinary(ModelProtoSchema, bytes);
 }

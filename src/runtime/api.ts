@@ -1,6 +1,6 @@
 /**
- * ONNX Runtime's C API, called through koffi. Alone in knowing where the shared library lies and what its function table
- * looks like; every status is turned into an error here. The table only ever grows at its end (onnxruntime_c_api.h).
+ * ONNX Runtime's C API, called through koffi: where the shared library lies, its function table, and its statuses as errors.
+ * The table only ever grows at its end (onnxruntime_c_api.h).
  */
 import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -9,13 +9,13 @@ import koffi from "koffi";
 import { LorikeetError } from "../base/errors.js";
 import { type Library, loadLibrary } from "./library.js";
 
-/** The C API version asked for: the functions used here are all older. */
+/** The C API version to request; all functions used here are at least as old. */
 const apiVersion = 20;
 
 /** A C pointer. */
 export type Pointer = bigint;
 
-/** Place in the table and C signature of each function that is used. A result of `S` is a status that is checked. */
+/** Table index and C signature of each function in use. A result of `S` is a status, which is checked. */
 const signatures = {
   GetErrorMessage: [2, "const char *", ["void *"]],
   CreateEnv: [3, "S", ["int", "const char *", "void *"]],
@@ -67,7 +67,7 @@ const signatures = {
   ],
 } as const satisfies Record<string, readonly [number, string, readonly string[]]>;
 
-/** A C function; `async` runs it on a pool thread and answers in a callback. */
+/** A C function; `async` runs it on a pool thread and returns through a callback. */
 interface CFunction {
   (...args: Argument[]): unknown;
   async(...args: [...Argument[], (error: unknown, result: unknown) => void]): void;
@@ -80,7 +80,7 @@ export class OrtApi {
   readonly version: string;
   readonly #library: Library;
   readonly #functions = new Map<FunctionName, CFunction>();
-  /** Arguments of running asynchronous calls: C holds their addresses, so the collector must not have them. */
+  /** Arguments of running asynchronous calls: C holds their addresses, so they must not be collected. */
   readonly #inFlight = new Set<Argument[]>();
   /** The process-wide environment; lives as long as the process. */
   readonly env: Pointer;
@@ -109,13 +109,13 @@ export class OrtApi {
     return this.#functions.get(name) as CFunction;
   }
 
-  /** Calls and checks the status. */
+  /** Calls a function and checks its status. Throws `runtime_failed`. */
   call(name: FunctionName, ...args: Argument[]): void {
     const result = this.#get(name)(...args) as Pointer | null;
     if (signatures[name][1] === "S" && result) this.#fail(name, result);
   }
 
-  /** The same on a pool thread: the event loop goes on. Arguments are kept alive until it returns; typed arrays among them must not be small views of the heap. */
+  /** `call` on a pool thread, without blocking the event loop. Keeps the arguments alive until it returns. Typed arrays must be off the JavaScript heap, where small ones lie. */
   callAsync(name: FunctionName, ...args: Argument[]): Promise<void> {
     return new Promise((resolve, reject) => {
       this.#inFlight.add(args);
@@ -151,7 +151,7 @@ export class OrtApi {
     throw new LorikeetError("runtime_failed", `ONNX Runtime's ${name} failed: ${message}`);
   }
 
-  /** Memory that ONNX Runtime owns, seen as a buffer. Valid only while its owner lives. */
+  /** A buffer over memory that ONNX Runtime owns. Valid only while the owner lives. */
   view(pointer: Pointer, byteLength: number): ArrayBuffer {
     return koffi.view(pointer, byteLength);
   }
@@ -180,12 +180,12 @@ function libraryPath(): string {
   return path;
 }
 
-/** Room for a pointer, off the JavaScript heap: a small typed array would be moved by the garbage collector during an asynchronous call. */
+/** Memory for a pointer, off the JavaScript heap: the garbage collector could move a small typed array during an asynchronous call. */
 const pointerCell = (): BigUint64Array => new BigUint64Array(new ArrayBuffer(8));
 
 let shared: OrtApi | undefined;
 
-/** The library, loaded at the first call. */
+/** The API; the first call loads the library. */
 export function ort(): OrtApi {
   shared ??= new OrtApi(libraryPath());
   return shared;

@@ -1,6 +1,6 @@
 /**
- * Ends the process at once. `process.exit` waits for threads of the pool, and one that opens a pipe or reads from a disk that
- * hangs never comes back; `_exit` waits for nothing and flushes nothing.
+ * Ends the process at once. `process.exit` waits for the thread pool, and a thread that opens a pipe or reads from a hanging disk
+ * may never return; `_exit` waits for nothing and flushes nothing.
  */
 import { loadSystemLibrary } from "./library.js";
 

@@ -1,4 +1,4 @@
-/** flock(2): a lock on an open file that other programs see, and that ends with the process. */
+/** flock(2): a lock on an open file that other programs see and that ends with the process. */
 import { constants } from "node:os";
 import koffi from "koffi";
 import { type Library, loadSystemLibrary } from "./library.js";

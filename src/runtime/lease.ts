@@ -1,7 +1,7 @@
 /**
- * Leases on open files: before another process writes to a leased file, or cuts it, it has to wait until its holder has been
- * told and has given the lease back (fcntl(2), F_SETLEASE; the wait is bounded by /proc/sys/fs/lease-break-time, 45 s). Linux
- * only, on file systems that have leases, for files of this process's user; elsewhere there is none to be had.
+ * Leases on open files (fcntl(2), F_SETLEASE): a process that wants to write to or truncate a leased file has to wait until the
+ * holder is notified and releases the lease, for at most /proc/sys/fs/lease-break-time (45 s). Only on Linux, on file systems
+ * with leases, for files of this process's user.
  */
 import { closeSync } from "node:fs";
 import { constants } from "node:os";
@@ -15,20 +15,20 @@ const setLease = 1024;
 const getLease = 1025;
 const readLock = 0;
 const unlocked = 2;
-/** Ignored by a process that does not ask for it, unlike the signal that leases send by themselves. */
+/** By default a process ignores this signal, unlike SIGIO, which leases send by default. */
 const signal = "SIGURG";
 
 let fcntl: Fcntl | null | undefined;
 const held = new Set<FileLease>();
 
 function loadFcntl(): Fcntl | null {
-  if (process.platform !== "linux" || !isMainThread) return null; // signals reach the main thread alone
+  if (process.platform !== "linux" || !isMainThread) return null; // only the main thread receives signals
   const declaration = "int fcntl(int fd, int command, int argument)";
   return (loadSystemLibrary()?.func(declaration) as Fcntl | undefined) ?? null;
 }
 
-/** Tells those whose files somebody waits to write to. */
-function tell(): void {
+/** Notifies the holders whose files a process is waiting to write to. */
+function notifyHolders(): void {
   for (const lease of held) lease.check();
 }
 
@@ -42,14 +42,14 @@ export class FileLease implements Disposable {
     this.#onWriter = onWriter;
   }
 
-  /** Takes a lease and the descriptor, which was opened for reading; null leaves both. `onWriter` is called once, from the event loop. */
+  /** Takes a lease and ownership of the descriptor, which must be open for reading; null: neither is taken. `onWriter` is called once, from the event loop. */
   static take(fd: number, onWriter: () => void): FileLease | null {
     if (fcntl === undefined) fcntl = loadFcntl();
     if (fcntl === null) return null;
-    if (held.size === 0) process.on(signal, tell);
+    if (held.size === 0) process.on(signal, notifyHolders);
     const isLeased = fcntl(fd, setSignal, constants.signals[signal]) === 0 && fcntl(fd, setLease, readLock) === 0;
     if (!isLeased) {
-      if (held.size === 0) process.off(signal, tell);
+      if (held.size === 0) process.off(signal, notifyHolders);
       return null;
     }
     const lease = new FileLease(fd, onWriter);
@@ -63,10 +63,10 @@ export class FileLease implements Disposable {
     this.#onWriter();
   }
 
-  /** Gives the lease back and closes the file. Idempotent. */
+  /** Releases the lease and closes the file. Idempotent. */
   [Symbol.dispose](): void {
     if (!held.delete(this)) return;
-    if (held.size === 0) process.off(signal, tell);
+    if (held.size === 0) process.off(signal, notifyHolders);
     fcntl?.(this.#fd, setLease, unlocked);
     closeSync(this.#fd);
   }

@@ -1,11 +1,11 @@
-/** Loads shared libraries through koffi, which takes its settings only before the first. */
+/** Loads shared libraries through koffi, which accepts settings only before the first one. */
 import koffi from "koffi";
 
 export type Library = ReturnType<typeof koffi.load>;
 
 let configured = false;
 
-/** koffi unloads a library once its handle is collected: keep it. */
+/** Loads a library. Keep the handle: koffi unloads a library when it is collected. */
 export function loadLibrary(path: string): Library {
   if (!configured) {
     // A run of ONNX Runtime needs far more stack than koffi's default of 128 KiB.
@@ -15,7 +15,7 @@ export function loadLibrary(path: string): Library {
   return koffi.load(path);
 }
 
-/** The C library of this system; null where none is found under the names that are known. */
+/** The C library of this system; null if none of the known names loads. */
 export function loadSystemLibrary(): Library | null {
   const names: Partial<Record<NodeJS.Platform, readonly string[]>> = {
     linux: ["libc.so.6", `libc.musl-${process.arch === "x64" ? "x86_64" : "aarch64"}.so.1`],

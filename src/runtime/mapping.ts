@@ -1,4 +1,4 @@
-/** Files mapped into memory, and tensors over them: weights that several sessions share without a copy. */
+/** Memory-mapped files and tensors over them, so that several sessions share weights without a copy. */
 import { closeSync, fstatSync, openSync } from "node:fs";
 import { assert, LorikeetError } from "../base/errors.js";
 import { ort, type Pointer } from "./api.js";
@@ -45,16 +45,16 @@ function loadLibc(): Libc | null {
   };
 }
 
-/** Whether this system can map files: without it every session reads its own weights. */
+/** Whether this system can map files. If not, every session reads its own weights. */
 export function canMap(): boolean {
   if (libc === undefined) libc = loadLibc();
   return libc !== null;
 }
 
 /**
- * A whole file, read-only. Pages are read when they are touched and given back under pressure. A file that is cut while it is
- * mapped would end the process where it touches what is gone, so where leases can be had, whoever wants to write to it waits
- * until its bytes have been copied into memory of their own, at the same address.
+ * A read-only mapping of a whole file. Pages are read on first access and evicted under memory pressure. If the file were
+ * truncated, reading a missing page would kill the process. So where leases exist, a writer waits until the bytes have been
+ * copied into anonymous memory at the same address.
  */
 export class FileMapping implements Disposable {
   readonly byteLength: number;
@@ -64,7 +64,7 @@ export class FileMapping implements Disposable {
   /** Settles when the bytes no longer depend on the file; null while they do. */
   #copying: Promise<void> | null = null;
 
-  /** Throws `runtime_failed` when the file cannot be mapped. */
+  /** Throws `runtime_failed` if the file cannot be mapped. */
   constructor(path: string) {
     assert(canMap() && libc, "files can be mapped here");
     this.path = path;
@@ -90,7 +90,7 @@ export class FileMapping implements Disposable {
     return this.#address;
   }
 
-  /** Whether the bytes stay what they are when the file is written to. */
+  /** Whether the bytes stay unchanged when another process writes to the file. */
   get isGuarded(): boolean {
     return this.#lease !== null;
   }
@@ -105,10 +105,10 @@ export class FileMapping implements Disposable {
     else unmap();
   }
 
-  /** Somebody waits to write to the file: its bytes are copied, the copy takes the mapping's place, and the writer goes on. */
+  /** A process waits to write to the file: copies the bytes, puts the copy in the mapping's place, and releases the lease. */
   #detach(): void {
     this.#copying = this.#copy().finally(() => this.#lease?.[Symbol.dispose]());
-    this.#copying.catch(() => {}); // no memory for a copy: the file is all there is
+    this.#copying.catch(() => {}); // no memory for a copy: the mapping stays
   }
 
   async #copy(): Promise<void> {
@@ -118,11 +118,11 @@ export class FileMapping implements Disposable {
     if (!copy || copy === failed) throw new LorikeetError("out_of_memory", `No memory for a copy of ${length} bytes.`);
     await libc.copy(copy, address, length);
     libc.mprotect(copy, length, readable);
-    libc.mremap(copy, length, length, moveOnto, address); // in one step for all threads that read there
+    libc.mremap(copy, length, length, moveOnto, address); // atomic for threads that are reading
   }
 }
 
-/** A tensor over a part of a mapping, which it keeps. */
+/** A tensor over a part of a mapping, which it keeps alive. */
 export class MappedTensor implements Disposable {
   readonly mapping: FileMapping;
   #handle: Pointer;
@@ -156,6 +156,6 @@ export class MappedTensor implements Disposable {
 }
 
 function cutShort({ path, byteLength }: FileMapping, allowed: number): LorikeetError {
-  const message = `The file ${path} is ${byteLength} bytes long; its weights need ${allowed}. It was cut short since it was read.`;
+  const message = `The file ${path} is ${byteLength} bytes long; its weights need ${allowed}. It was truncated after it was opened.`;
   return new LorikeetError("runtime_failed", message, { param: path, found: byteLength, allowed });
 }

@@ -1,17 +1,17 @@
-/** Sessions and bindings: a graph made runnable, its inputs and outputs tied to tensors, run off the event loop. */
+/** Sessions run graphs off the event loop; bindings tie their inputs and outputs to tensors. */
 import { assert, LorikeetError } from "../base/errors.js";
 import { ort, type Pointer } from "./api.js";
 import { FileMapping, MappedTensor } from "./mapping.js";
 import { Tensor, type TensorType, tensorTypeOf } from "./tensor.js";
 
 export interface SessionOptions {
-  /** Threads that one run uses, the calling one included. */
+  /** Threads that one run uses, including the calling one. */
   readonly threads: number;
-  /** Threads spin for work between runs: faster steps, but the cores are busy. Default true. */
+  /** Threads spin between runs: steps are faster, but the cores stay busy. Default true. */
   readonly spinning?: boolean;
   /** Plan memory by shapes: faster for one shape, wasteful for many. Default false. */
   readonly memoryPattern?: boolean;
-  /** Copy weights into the kernels' own layout. Default true; false keeps the mapping of the file only. */
+  /** Copy weights into the kernels' layout. Default true; false uses only the mapped file. */
   readonly prepacking?: boolean;
   /** 0 none, 1 basic, 2 extended, 99 all (default). */
   readonly optimization?: 0 | 1 | 2 | 99;
@@ -19,11 +19,11 @@ export interface SessionOptions {
   readonly config?: Readonly<Record<string, string>>;
   /** Path prefix of a profile that `endProfiling` closes. */
   readonly profile?: string;
-  /** Initializers (of this graph, by name) that are shared with other sessions. */
+  /** Initializers of this graph, by name, that are shared with other sessions. */
   readonly shared?: { readonly weights: SharedWeights; readonly names: readonly string[] };
 }
 
-/** Weights in mapped files that several sessions use, with one prepacked copy among them. */
+/** Weights in mapped files that several sessions share, with one prepacked copy for all. */
 export class SharedWeights implements Disposable {
   readonly #mappings = new Map<string, FileMapping>();
   readonly #tensors = new Map<string, MappedTensor>();
@@ -33,7 +33,7 @@ export class SharedWeights implements Disposable {
     this.container = ort().make("CreatePrepackedWeightsContainer");
   }
 
-  /** Adds an initializer by its name; adding one again does nothing. */
+  /** Adds an initializer by name. Adding it a second time does nothing. */
   add(name: string, type: TensorType, shape: readonly number[], place: FilePlace): void {
     if (this.#tensors.has(name)) return;
     let mapping = this.#mappings.get(place.file);
@@ -48,7 +48,7 @@ export class SharedWeights implements Disposable {
     return this.#tensors.get(name);
   }
 
-  /** Only after every session that uses them is disposed. */
+  /** Call only after every session that uses them is disposed. */
   [Symbol.dispose](): void {
     for (const tensor of this.#tensors.values()) tensor[Symbol.dispose]();
     ort().call("ReleasePrepackedWeightsContainer", this.container);
@@ -100,7 +100,7 @@ export class Session implements Disposable {
     return binding;
   }
 
-  /** Runs with what is bound. One run at a time a binding. `signal` stops it between two nodes. */
+  /** Runs the graph with a binding, one run per binding at a time. `signal` stops it between two nodes, which throws `cancelled`. */
   async run(binding: Binding, signal?: AbortSignal): Promise<void> {
     const options = ort().make("CreateRunOptions");
     const stop = (): void => ort().call("RunOptionsSetTerminate", options);
@@ -142,7 +142,7 @@ export class Session implements Disposable {
   }
 }
 
-/** Inputs and outputs of a session tied to tensors. Keeps what is bound alive. */
+/** Ties inputs and outputs of a session to tensors, and keeps these alive. */
 export class Binding implements Disposable {
   #handle: Pointer;
   readonly #held = new Map<string, Tensor | MappedTensor>();
@@ -171,7 +171,7 @@ export class Binding implements Disposable {
     ort().call("BindOutputToDevice", this.handle, name, ort().cpuMemory);
   }
 
-  /** Copies of all outputs, in the order they were bound. For outputs that ONNX Runtime allocated. */
+  /** Copies of all outputs that ONNX Runtime allocated, in the order in which they were bound. */
   outputs(): Tensor[] {
     const allocator = ort().make("GetAllocatorWithDefaultOptions");
     const values = new BigUint64Array(1);

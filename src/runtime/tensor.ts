@@ -1,4 +1,4 @@
-/** Tensors that ONNX Runtime reads and writes: an OrtValue over host memory that stays reachable as long as the tensor does. */
+/** Tensors that ONNX Runtime reads and writes: OrtValues over host memory, which each tensor keeps alive. */
 import { assert } from "../base/errors.js";
 import { ort, type Pointer } from "./api.js";
 
@@ -50,7 +50,7 @@ export class Tensor<T extends TensorType = TensorType> implements Disposable {
     return Tensor.over(type, shape, new ArrayBuffer(count(shape) * kinds[type].bytes));
   }
 
-  /** A tensor over memory that the caller keeps; `byteOffset` must be aligned to the element. */
+  /** A tensor over existing memory; `byteOffset` must be a multiple of the element's size. */
   static over<T extends TensorType>(
     type: T,
     shape: readonly number[],
@@ -96,7 +96,7 @@ const count = (shape: readonly number[]): number => shape.reduce((a, b) => a * b
 /** ONNX Runtime's code of an element type. */
 export const tensorCode = (type: TensorType): number => kinds[type].code;
 
-/** Name of an element type by ONNX Runtime's code. */
+/** The element type of ONNX Runtime's code. */
 export function tensorTypeOf(code: number): TensorType {
   const entry = Object.entries(kinds).find(([, kind]) => kind.code === code);
   assert(entry, `element type ${code} is known`);

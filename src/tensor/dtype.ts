@@ -1,4 +1,4 @@
-/** The number formats of tensors on disk: their sizes and the typed arrays that view them. Knows nothing of files or models. */
+/** The number formats of tensors on disk: their sizes and the typed arrays that view them. */
 
 import { assert } from "../base/errors.js";
 
@@ -22,11 +22,12 @@ export const dtypes: readonly Dtype[] = ["F64", "F32", "F16", "BF16", "I64", "I3
 
 const known: ReadonlySet<string> = new Set(dtypes);
 
+/** Whether a value names a dtype that this package reads. */
 export function isDtype(value: unknown): value is Dtype {
   return typeof value === "string" && known.has(value);
 }
 
-/** The typed array that holds each dtype; F16 and BF16 are raw bits. */
+/** The typed array for each dtype; F16 and BF16 are raw bits. */
 export interface DtypeArray {
   F64: Float64Array;
   F32: Float32Array;
@@ -54,7 +55,7 @@ const constructors = {
 };
 
 /**
- * Views bytes as the elements they are, without a copy. The bytes must start at a multiple of the element's size and
+ * Views bytes as elements, without a copy. Throws `internal` unless they start at a multiple of the element's size and
  * hold whole elements.
  */
 export function viewAs<D extends Dtype>(dtype: D, bytes: Uint8Array): DtypeArray[D] {

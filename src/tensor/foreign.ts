@@ -1,31 +1,31 @@
-/** Names what a file is that was taken for another: by its first bytes, with what to do about it. Opens none. */
+/** Recognizes files of the wrong format by their first bytes, and says what to do about them. */
 
-/** Enough of a file's start for `foreignFormat`. */
+/** How many bytes of a file's start `foreignFormat` needs. */
 export const foreignBytes = 512;
 
-/** A clause that follows the file's name, such as `is a Git LFS pointer ...`; null for what is none of the known kinds. */
+/** A clause to follow the file's name, such as `is a Git LFS pointer ...`; null for an unknown format. */
 export function foreignFormat(start: Uint8Array): string | null {
   const head = Buffer.from(start.subarray(0, foreignBytes)).toString("latin1");
   if (head.startsWith("version https://git-lfs.github.com/spec/")) {
-    return "is a Git LFS pointer, not the file itself; fetch it with git lfs pull, or download it by its resolve address";
+    return "is a Git LFS pointer, not the file itself; run git lfs pull, or download the file from its resolve URL";
   }
   if (/^\s*<(?:!doctype|html|head|\?xml)/i.test(head)) {
-    return "is a web page (HTML), not the file itself; download it again by its direct address, with an access token where one is needed";
+    return "is a web page (HTML), not the file itself; download the file from its direct URL, with an access token if it needs one";
   }
   if (head.startsWith("GGUF")) {
-    return "is a GGUF file, which llama.cpp reads; use the PEFT folder with safetensors that it was made from";
+    return "is a GGUF file, which llama.cpp reads; use the PEFT folder with safetensors that it was converted from";
   }
   if (head.startsWith("PK\x03\x04") || (start[0] === 0x80 && (start[1] ?? 0) <= 5)) {
-    return "is a pickle of PyTorch, which could run code and is never opened; convert it where you trust it, with save_file(torch.load(path, weights_only=True), ...) of safetensors.torch";
+    return "is a PyTorch pickle, which can run code and is never opened; if you trust it, convert it with save_file(torch.load(path, weights_only=True), ...) of safetensors.torch";
   }
   if (head.startsWith("\x1f\x8b") || head.startsWith("\x28\xb5\x2f\xfd")) {
     return "is compressed; unpack it first";
   }
-  if (head.startsWith("\x93NUMPY")) return "is a NumPy array; a safetensors file is needed";
+  if (head.startsWith("\x93NUMPY")) return "is a NumPy array, not a safetensors file";
   return null;
 }
 
-/** As `foreignFormat`, of a file that should hold tensors: text is foreign too, as the message of a download that failed is. */
+/** `foreignFormat` for a file that should hold tensors: text is foreign too, such as the error message of a failed download. */
 export function foreignWeights(start: Uint8Array): string | null {
   const known = foreignFormat(start);
   const head = Buffer.from(start.subarray(0, 80)).toString("latin1");

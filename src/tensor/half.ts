@@ -1,13 +1,13 @@
 /**
- * float16 and bfloat16 to float32 and back, over typed arrays. Upwards is exact, subnormals, infinities and NaN payloads
- * included; downwards rounds to nearest, ties to even, as IEEE 754 says. Half-precision arrays hold raw bits.
+ * Converts float16 and bfloat16 to float32 and back, over typed arrays. Widening is exact, including subnormals, infinities and
+ * NaN payloads. Narrowing rounds to nearest, ties to even (IEEE 754). Half-precision arrays hold raw bits.
  */
 
 import { assert } from "../base/errors.js";
 
 let table: Uint32Array | undefined;
 
-/** The float32 bits of every float16, 256 KiB, made at first use. */
+/** The float32 bits of every float16: 256 KiB, built on first use. */
 function float16Table(): Uint32Array {
   if (table) return table;
   table = new Uint32Array(65536);
@@ -66,7 +66,7 @@ function roundToFloat16(bits: number): number {
   if (magnitude > 0x7f800000) return sign | 0x7e00 | ((magnitude >>> 13) & 0x3ff);
   if (magnitude >= 0x477ff000) return sign | 0x7c00;
   if (magnitude >= 0x38800000) return sign | ((magnitude - 0x38000000 + 0xfff + ((magnitude >>> 13) & 1)) >>> 13);
-  if (magnitude <= 0x33000000) return sign; // at most 2^-25: half of the smallest subnormal, a tie that goes to zero
+  if (magnitude <= 0x33000000) return sign; // at most 2^-25, half of the smallest subnormal: a tie rounds to zero
   // Subnormal: count units of 2^-24.
   const shift = 126 - (magnitude >>> 23); // 14 to 24
   const mantissa = (magnitude & 0x7fffff) | 0x800000;
@@ -81,7 +81,7 @@ export function float32ToBfloat16(values: Float32Array, into = new Uint16Array(v
     const word = bits[i] as number;
     into[i] =
       (word & 0x7fffffff) > 0x7f800000
-        ? (word >>> 16) | 0x40 // NaN stays NaN, made quiet
+        ? (word >>> 16) | 0x40 // NaN stays NaN, as a quiet one
         : (word + 0x7fff + ((word >>> 16) & 1)) >>> 16;
   }
   return into;

@@ -1,11 +1,11 @@
 /**
- * What JSON.parse does not say about untrusted JSON: how deep it nests and which keys come twice. One pass over the
- * characters, before anything is built. Validity itself stays JSON.parse's business.
+ * Bounds on untrusted JSON that JSON.parse does not check: nesting depth, size and duplicate keys. One pass over the characters,
+ * before anything is allocated. Does not validate: JSON.parse does.
  */
 
 export interface JsonLimits {
   readonly maxDepth: number;
-  /** Objects, lists, keys and commas together: what the parsed text takes in memory goes by them. */
+  /** Objects, lists, keys and commas together: the memory of the parsed value grows with their number. */
   readonly maxParts: number;
 }
 
@@ -13,7 +13,7 @@ export interface JsonBounds {
   readonly depth: number;
   /** Objects, lists, keys and commas. */
   readonly parts: number;
-  /** Keys that occur more than once in one object, each named once. */
+  /** Keys that occur more than once in an object, each listed once. */
   readonly duplicates: readonly string[];
 }
 
@@ -47,13 +47,13 @@ function unescapeKey(raw: string): string {
   try {
     return String(JSON.parse(raw));
   } catch {
-    return raw; // JSON.parse of the whole will say what is wrong
+    return raw; // JSON.parse of the whole text reports the error
   }
 }
 
-/** Measures `text`; stops early, with what was counted so far, as soon as one of the limits is passed. */
+/** Measures `text`. Stops as soon as it exceeds a limit, with the counts so far. */
 export function jsonBounds(text: string, { maxDepth, maxParts }: JsonLimits): JsonBounds {
-  const open: (Set<string> | null)[] = []; // the keys of each open container, once it has any
+  const open: (Set<string> | null)[] = []; // the keys of each open container, once it has one
   const duplicates = new Set<string>();
   let depth = 0;
   let parts = 0;

@@ -1,6 +1,6 @@
 /**
- * The header of a safetensors file: parsed and proven before anything is allocated for a tensor. Refuses whatever does not
- * add up: dtype, shape times size against the byte range, ranges outside the file, overlaps, names that come twice.
+ * The header of a safetensors file, parsed and validated before anything is allocated for a tensor. Refuses unknown dtypes,
+ * shapes that do not match their byte range, ranges outside the file, overlaps and duplicate names.
  * Format: https://github.com/huggingface/safetensors#format
  */
 
@@ -26,7 +26,7 @@ export interface HeaderLimits {
   readonly maxTensors: number;
 }
 
-/** A fault of the header, as a clause that follows the file's name. */
+/** An invalid header. The message is a clause to follow the file's name. */
 export class HeaderFault extends Error {
   readonly found: unknown;
   readonly allowed: unknown;
@@ -40,11 +40,11 @@ export class HeaderFault extends Error {
 
 const maxDepth = 3; // {name: {shape: [...]}}
 const maxAxes = 16;
-/** Keys, objects, lists and commas: four of each at most, and the commas of a shape. */
+/** The most keys, objects, lists and commas of one tensor's entry, with the commas of a shape. */
 const partsOfTensor = 4 + 3 + 4 + maxAxes;
 const maxMetadata = 8192;
 
-/** Throws HeaderFault. `dataStart` is the absolute offset of the first tensor byte, `fileBytes` the file's size. */
+/** Parses and validates a header. `dataStart` is the offset of the first tensor byte in the file, `fileBytes` the file's size. Throws HeaderFault. */
 export function parseHeader(
   bytes: Uint8Array,
   dataStart: number,
@@ -150,7 +150,7 @@ function parseTensor(name: string, value: unknown, dataStart: number, fileBytes:
   return { dtype, shape, offset: dataStart + begin, byteLength: end - begin };
 }
 
-/** Sizes are safe integers, but their product may not be: zero wins over any overflow. */
+/** Sizes are safe integers, but their product may overflow; a zero anywhere makes it zero. */
 function byteSize(dtype: Dtype, shape: readonly number[]): number {
   return shape.includes(0) ? 0 : shape.reduce((product, size) => product * size, dtypeSizes[dtype]);
 }
@@ -163,7 +163,7 @@ function checkOverlaps(tensors: ReadonlyMap<string, StoredTensor>): void {
     const [name, tensor] = filled[i] as [string, StoredTensor];
     if (previous.offset + previous.byteLength > tensor.offset) {
       throw new HeaderFault(
-        `lays tensors ${quoted(previousName)} and ${quoted(name)} over each other`,
+        `has overlapping tensors ${quoted(previousName)} and ${quoted(name)}`,
         tensor.offset,
         `from byte ${previous.offset + previous.byteLength}`,
       );
@@ -175,7 +175,7 @@ function isSizes(value: unknown): value is number[] {
   return Array.isArray(value) && value.every((size) => Number.isSafeInteger(size) && size >= 0);
 }
 
-/** A stranger's string, quoted and cut for a message. */
+/** An untrusted string for a message: quoted and truncated. */
 function quoted(value: unknown): string {
   const text = JSON.stringify(value) ?? String(value);
   return text.length > 160 ? `${text.slice(0, 157)}..."` : text;

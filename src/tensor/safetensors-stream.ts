@@ -1,28 +1,28 @@
 /**
- * Reads many tensors of a file in turn with few, large reads: neighbours come in one piece, and the next piece is read while
- * the caller works on this one. Never more than one read is in flight, since others wait for the same pool.
+ * Reads many tensors of a file in turn with few, large reads: neighbours share a read, and the next read runs while the caller
+ * works on the last. At most one read is in flight, since all share one thread pool.
  */
 
 import { dtypeSizes } from "./dtype.js";
 import type { SafetensorsFile, StoredTensor } from "./safetensors.js";
 
-/** Of one read, and of one band. */
+/** The largest size of one read, and of one band. */
 export const bandBytes = 4 * 2 ** 20;
 
 export interface StreamedTensor {
   readonly name: string;
-  /** Where the bytes begin, from the tensor's start: above 0 in the later bands of a tensor. */
+  /** Offset of the bytes from the tensor's start; above 0 in later bands of a tensor. */
   readonly begin: number;
-  /** May share its memory with neighbours: copy what you keep. Aligned for typed arrays of its dtype. */
+  /** May share memory with neighbours: copy what you keep. Aligned for a typed array of the tensor's dtype. */
   readonly bytes: Uint8Array<ArrayBuffer>;
 }
 
 export interface StreamOptions {
-  /** Cuts a tensor that is larger than a band into several; else it comes whole, whatever its size. */
+  /** Cuts a tensor larger than `bandBytes` into bands. By default every tensor comes whole, whatever its size. */
   readonly bands?: boolean;
 }
 
-/** A run of bytes of the file that is read at once. */
+/** A byte range of the file that one read covers. */
 interface Piece {
   readonly offset: number;
   end: number;
@@ -34,7 +34,7 @@ interface Part extends StoredTensor {
   readonly begin: number;
 }
 
-/** Yields the named tensors in the order given. */
+/** Yields the named tensors in the given order. */
 export async function* streamTensors(
   file: SafetensorsFile,
   names: Iterable<string>,
@@ -47,7 +47,7 @@ export async function* streamTensors(
     const bytes = await (ahead ?? read(piece));
     const next = pieces[place + 1];
     ahead = next ? read(next) : null;
-    ahead?.catch(() => {}); // awaited in the next round, unless the caller has left
+    ahead?.catch(() => {}); // awaited in the next round, unless the caller stops early
     for (const { name, begin, dtype, offset, byteLength } of piece.parts) {
       const start = offset - piece.offset;
       const aligned = start % dtypeSizes[dtype] === 0;
@@ -75,7 +75,7 @@ function planPieces(file: SafetensorsFile, names: Iterable<string>, largest: num
   return pieces;
 }
 
-/** At most `largest` bytes each; a tensor without bytes is one part too. */
+/** Cuts a tensor into parts of at most `largest` bytes; an empty tensor is one part. */
 function cut(whole: Part, largest: number): Part[] {
   if (whole.byteLength <= largest) return [whole];
   const parts: Part[] = [];

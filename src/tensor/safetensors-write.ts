@@ -1,6 +1,6 @@
 /**
- * Writes safetensors files, byte for byte as the reference implementation does: tensors by falling dtype, then by name;
- * metadata first; the header padded with spaces to eight bytes. Streams to disk: at most one tensor is held.
+ * Writes safetensors files, byte for byte as the reference implementation does: metadata first, tensors by descending dtype, then
+ * by name, and the header padded with spaces to eight bytes. Streams to disk with at most one tensor in memory.
  */
 
 import { type FileHandle, open } from "node:fs/promises";
@@ -12,11 +12,11 @@ export interface TensorToWrite {
   readonly name: string;
   readonly dtype: Dtype;
   readonly shape: readonly number[];
-  /** The elements, little endian, or a function that makes them when their turn comes. */
+  /** The elements, little endian, or a function that returns them when their turn comes. */
   readonly data: ArrayBufferView | (() => ArrayBufferView | Promise<ArrayBufferView>);
 }
 
-/** The order of the reference's dtype enumeration (safetensors 0.8); its files put the largest first. */
+/** The order of the reference's dtype enumeration (safetensors 0.8); its files put the highest first. */
 const ranks: Readonly<Record<Dtype, number>> = {
   BOOL: 0,
   U8: 1,
@@ -31,8 +31,8 @@ const ranks: Readonly<Record<Dtype, number>> = {
 };
 
 /**
- * Writes a new file at `path`, or over the one there; the caller renames where that must be atomic. With `fsync` the bytes
- * are on the disk when it resolves. Throws LorikeetError `internal` when a tensor's data does not have its shape's size.
+ * Writes a file at `path`, replacing any that exists. Not atomic: write elsewhere and rename if it must be. With `fsync` the bytes
+ * are on the disk when it resolves. Throws LorikeetError `internal` if a tensor's data does not match its shape.
  */
 export async function writeSafetensors(
   path: string,
@@ -71,10 +71,10 @@ function encodeHeader(tensors: readonly TensorToWrite[], metadata: Readonly<Reco
   for (const tensor of tensors) {
     const { name, dtype, shape } = tensor;
     if (names.has(name))
-      throw new LorikeetError("internal", `A safetensors file cannot hold the name "${name}" twice.`);
+      throw new LorikeetError("internal", `A safetensors file cannot hold two tensors named "${name}".`);
     names.add(name);
     const end = offset + byteSize(tensor);
-    // Built by hand: an object would move names that look like numbers to its front.
+    // Built by hand: an object would sort names that look like integers first.
     entries.push(`${JSON.stringify(name)}:${JSON.stringify({ dtype, shape, data_offsets: [offset, end] })}`);
     offset = end;
   }

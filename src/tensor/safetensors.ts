@@ -1,6 +1,6 @@
 /**
- * A safetensors file, open for reading: the header is proven at open, tensors are read lazily by position. It holds one
- * file descriptor and no tensor. What the tensors mean is for others.
+ * A safetensors file, open for reading. The header is validated when the file opens; tensors are read on demand. Holds one file
+ * descriptor and no tensor data.
  */
 
 import type { FileHandle } from "node:fs/promises";
@@ -14,13 +14,13 @@ import { HeaderFault, parseHeader, type SafetensorsHeader, type StoredTensor } f
 export type { StoredTensor } from "./safetensors-header.js";
 
 export interface SafetensorsOptions {
-  /** The code of every error about the file: `adapter_invalid` unless told otherwise. */
+  /** The code of every error about the file. Default `adapter_invalid`. */
   readonly code?: ErrorCode;
-  /** How messages name the file; its path unless told otherwise. */
+  /** How messages name the file. Default: its path. */
   readonly label?: string;
-  /** Bytes of JSON; 32 MiB. */
+  /** Bytes of JSON. Default 32 MiB. */
   readonly maxHeaderBytes?: number;
-  /** 200,000. */
+  /** Default 200,000. */
   readonly maxTensors?: number;
 }
 
@@ -44,7 +44,7 @@ export class SafetensorsFile {
     this.#fault = fault;
   }
 
-  /** Opens a file and proves its header. Throws LorikeetError with `options.code`. */
+  /** Opens a file and validates its header. Throws LorikeetError with `options.code`. */
   static async open(path: string, options: SafetensorsOptions = {}): Promise<SafetensorsFile> {
     const fault = makeFault(options.code ?? "adapter_invalid", options.label ?? path);
     let handle: FileHandle;
@@ -68,7 +68,7 @@ export class SafetensorsFile {
     }
   }
 
-  /** The entry of a tensor. Throws when the file has none of that name. */
+  /** The entry of a tensor. Throws LorikeetError with `options.code` if the file has no such tensor. */
   tensor(name: string): StoredTensor {
     const tensor = this.tensors.get(name);
     if (tensor) return tensor;
@@ -76,23 +76,20 @@ export class SafetensorsFile {
   }
 
   /**
-   * Reads a tensor's bytes, or those of `range` (bytes from the tensor's start), into memory of their own that any typed
-   * array may view.
+   * Reads a tensor's bytes, or those of `range` (offsets from the tensor's start), into new memory that is aligned for any typed
+   * array.
    */
   async read(name: string, range?: { readonly begin: number; readonly end: number }): Promise<Uint8Array<ArrayBuffer>> {
     const { offset, byteLength } = this.tensor(name);
     const begin = range?.begin ?? 0;
     const end = range?.end ?? byteLength;
     if (!(begin >= 0 && begin <= end && end <= byteLength)) {
-      throw new LorikeetError(
-        "internal",
-        `Bytes ${begin} to ${end} of "${name}" do not lie in its ${byteLength} bytes.`,
-      );
+      throw new LorikeetError("internal", `Bytes ${begin} to ${end} of "${name}" lie outside its ${byteLength} bytes.`);
     }
     return this.readAt(offset + begin, end - begin);
   }
 
-  /** Reads any bytes of the file into memory of their own. `offset` from the file's start. */
+  /** Reads bytes of the file into new memory. `offset` counts from the file's start. */
   async readAt(offset: number, byteLength: number): Promise<Uint8Array<ArrayBuffer>> {
     const bytes = new Uint8Array(byteLength);
     await readFully(this.#handle, bytes, offset, this.#fault);
@@ -112,11 +109,12 @@ export class SafetensorsFile {
       case "F64":
         return new Float32Array(viewAs("F64", await this.read(name)));
       default:
-        throw this.#fault(
-          `holds tensor "${name}" as ${dtype}; F32, F16, BF16 or F64 is allowed where numbers are expected`,
-          dtype,
-          ["F32", "F16", "BF16", "F64"],
-        );
+        throw this.#fault(`holds tensor "${name}" as ${dtype}; F32, F16, BF16 or F64 is allowed`, dtype, [
+          "F32",
+          "F16",
+          "BF16",
+          "F64",
+        ]);
     }
   }
 
@@ -183,14 +181,14 @@ async function readStart(handle: FileHandle, fileBytes: number, fault: Fault): P
   return start;
 }
 
-/** Fills `bytes` from an absolute position; a file that has become shorter is a fault. */
+/** Fills `bytes` from an absolute position. Throws if the file has become shorter. */
 async function readFully(handle: FileHandle, bytes: Uint8Array, position: number, fault: Fault): Promise<void> {
   for (let done = 0; done < bytes.length; ) {
     const want = Math.min(bytes.length - done, maxReadBytes);
     const { bytesRead } = await handle.read(bytes, done, want, position + done);
     if (bytesRead === 0) {
       throw fault(
-        `ends at byte ${position + done}; ${position + bytes.length} were promised`,
+        `ends at byte ${position + done}; ${position + bytes.length} were expected`,
         position + done,
         position + bytes.length,
       );

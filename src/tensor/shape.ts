@@ -1,8 +1,8 @@
-/** Shapes as lists of sizes: counting, comparing and writing them. */
+/** Shapes as lists of sizes: count, compare and format them. */
 
 export type Shape = readonly number[];
 
-/** Number of elements; 1 for a scalar. */
+/** The number of elements; 1 for a scalar. */
 export function elementCount(shape: Shape): number {
   let count = 1;
   for (const size of shape) count *= size;

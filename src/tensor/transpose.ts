@@ -1,8 +1,8 @@
-/** Transposing matrices in typed arrays. Made for LoRA's long and narrow ones. */
+/** Transposes matrices in typed arrays; fast for LoRA's long, narrow ones. */
 
 import { assert } from "../base/errors.js";
 
-/** [rows, columns] to [columns, rows], both row-major, into `into` (a new array unless given), which must not overlap it. */
+/** Transposes [rows, columns] to [columns, rows], both row-major, into `into` (default: a new array), which must not overlap it. */
 export function transpose<T extends Float32Array | Uint16Array>(
   matrix: T,
   rows: number,
@@ -13,7 +13,7 @@ export function transpose<T extends Float32Array | Uint16Array>(
     matrix.length === rows * columns && into.length === matrix.length,
     `${matrix.length} elements are not [${rows}, ${columns}]`,
   );
-  // Four rows at once: their elements are neighbours in the result (twice as fast as one at a time).
+  // Four rows at a time: their elements are neighbours in the result, which is twice as fast as one row at a time.
   const whole = rows - (rows % 4);
   for (let row = 0; row < whole; row += 4) {
     let first = row * columns;

@@ -26,7 +26,7 @@ async function run(builder: GraphBuilder, outputs: readonly Value[], feeds: Reco
   );
 }
 
-test("gradients of a value that is used twice are added, and of an intermediate value too", async () => {
+test("gradients of a value that is used twice are added, also of an intermediate value", async () => {
   const { builder, op, inputs } = start([2]);
   const square = op.mul(inputs[0], inputs[0]);
   const loss = op.sum(op.add(op.mul(square, square), square), [0], false); // x⁴ + x²
@@ -38,7 +38,7 @@ test("gradients of a value that is used twice are added, and of an intermediate 
   assert.deepEqual(dSquare, [3, 9]);
 });
 
-test("nothing is added below the lowest target, nor for constants", () => {
+test("no nodes are added below the lowest target, nor for constants", () => {
   const deep = (targets: (layers: Value[], x: Value) => Value[]): Node[] => {
     const { builder, op, inputs } = start([2, 2]);
     const layers: Value[] = [];
@@ -61,7 +61,7 @@ test("nothing is added below the lowest target, nor for constants", () => {
   assert.equal(count(deep((_, x) => [x])), 10);
 });
 
-test("a graph from elsewhere is extended, whatever its nodes are called", async () => {
+test("a graph from another tool is extended, whatever its nodes' names", async () => {
   const value = (name: string, shape: Shape): Value => ({ name, type: "float32", shape });
   const node = (op: string, inputs: string[], output: string): Node => ({
     name: "",
@@ -92,7 +92,7 @@ test("a graph from elsewhere is extended, whatever its nodes are called", async 
   assert.deepEqual(dx, [3, 0]);
 });
 
-test("a gradient given by hand replaces what lies between its values, and a detached value passes nothing", async () => {
+test("a custom gradient replaces the nodes between its values, and a detached value passes none on", async () => {
   const { builder, op, inputs } = start([2], [2]);
   const rounded = op.one("Round", [op.mul(inputs[0], inputs[1])], "float32", [2]);
   const straight: CustomGradient = {
@@ -111,7 +111,7 @@ test("a gradient given by hand replaces what lies between its values, and a deta
   assert.deepEqual(dx, [5, 5]);
 });
 
-test("refuses what has no gradient, by name", () => {
+test("an operator without a gradient is refused by name", () => {
   const { builder, op, inputs } = start([2], [2]);
   const [x, other] = inputs;
   const loss = op.sum(x, [0], false);
@@ -130,7 +130,7 @@ test("refuses what has no gradient, by name", () => {
   assert.throws(() => backward(builder, op.sum(place, [0], false), [x]), /only reduction=add/);
 });
 
-test("an operator of another domain is not taken for ONNX's", () => {
+test("an operator of another domain does not use ONNX's rule", () => {
   const { builder, op, inputs } = start([]);
   const y = op.one("Add", [inputs[0], inputs[0]], "float32", [], {}, "somewhere.else");
   assert.throws(() => backward(builder, y, [inputs[0]]), /No gradient rule for somewhere\.else\.Add/);

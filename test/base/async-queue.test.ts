@@ -8,7 +8,7 @@ async function readAll(queue: AsyncQueue<number>): Promise<number[]> {
   return items;
 }
 
-test("a queue delivers in order what comes before its end, also to a reader that waits", async () => {
+test("a queue delivers in order the items pushed before its end, also to a waiting reader", async () => {
   const queue = new AsyncQueue<number>();
   queue.push(0);
   queue.push(1);
@@ -23,7 +23,7 @@ test("a queue delivers in order what comes before its end, also to a reader that
   assert.deepEqual(await reading, [0, 1, 2]);
 });
 
-test("a queue that fails delivers first what was pushed before", async () => {
+test("a failing queue first delivers the items pushed before", async () => {
   const queue = new AsyncQueue<number>();
   queue.push(1);
   queue.end(new Error("broken"));

@@ -79,7 +79,7 @@ test("one party with 200 entries: each of ten others starts before it has had tw
   }
 });
 
-test("parties with long and short entries have equal shares, whatever was expected of them", () => {
+test("parties with long and short entries have equal shares, whatever their expected cost", () => {
   const kinds: Record<string, () => Job> = {
     short: () => job("short", 8),
     long: () => job("long", 400, 64),
@@ -100,7 +100,7 @@ test("parties with long and short entries have equal shares, whatever was expect
   for (const share of shares) assert.ok(share > 0.22 && share < 0.28, `${shares}`);
 });
 
-test("what is used while nobody else waits is owed to nobody", () => {
+test("use while no other party waits is not charged", () => {
   const machine = new Machine(2);
   machine.submit(job("early", 4_010, 64));
   for (let i = 0; i < 4_000; i++) machine.step();
@@ -113,7 +113,7 @@ test("what is used while nobody else waits is owed to nobody", () => {
   assert.ok(passed < 12, `${passed} of the late start first, and would be 400 if all were owed`);
 });
 
-test("newcomers without end keep nobody waiting for long", () => {
+test("an endless stream of newcomers starves nobody", () => {
   const machine = new Machine(1);
   machine.submit(job("old", 100, 64));
   machine.submit(job("old", 8));
@@ -124,7 +124,7 @@ test("newcomers without end keep nobody waiting for long", () => {
   }
 });
 
-test("entries leave the queue without a trace: order, debts and memory are as if they had never come", () => {
+test("entries that leave the queue leave no trace in its order, its debts or its memory", () => {
   const queue = new FairQueue<string, number>({ turn: 8 });
   const kept = [1, 2, 3].map((item) => queue.push("a", item, { known: 0, expected: 8 }));
   const gone = queue.push("b", 9, { known: 0, expected: 1_000 });
@@ -139,7 +139,7 @@ test("entries leave the queue without a trace: order, debts and memory are as if
   queue.check();
 });
 
-test("a party that may not be served yet keeps its place and holds up nobody", () => {
+test("a party that may not be served yet keeps its place and blocks nobody", () => {
   const queue = new FairQueue<string, string>({ turn: 8 });
   for (const party of ["a", "b", "c", "b", "c"]) queue.push(party, party, { known: 0, expected: 8 });
   const notA = (party: string): boolean => party !== "a";
@@ -151,7 +151,7 @@ test("a party that may not be served yet keeps its place and holds up nobody", (
   assert.deepEqual([queue.next(), queue.next(), queue.next()], ["b", "c", null]);
 });
 
-test("whatever comes, leaves and is held back: slots are full while somebody could go, parties are in order, nothing is left", () => {
+test("with random arrivals and departures, slots stay full while anything can be served, and each party's order holds", () => {
   const event = fc.record({
     party: fc.integer({ min: 0, max: 6 }),
     used: fc.integer({ min: 1, max: 90 }),
@@ -195,7 +195,7 @@ test("whatever comes, leaves and is held back: slots are full while somebody cou
   );
 });
 
-test("a party that waits is passed by another at most as often as its debt says", () => {
+test("a waiting party is overtaken by another at most as often as its debt allows", () => {
   const size = fc.integer({ min: 1, max: 64 });
   fc.assert(
     fc.property(fc.array(size, { minLength: 2, maxLength: 6 }), fc.integer({ min: 1, max: 4 }), (sizes, slots) => {

@@ -12,7 +12,7 @@ import { toFault } from "../../src/server/fault.js";
 const root = await mkdtemp(join(tmpdir(), "lorikeet-files-"));
 after(() => rm(root, { recursive: true }));
 
-test("a regular file is read, and anything else is refused at once", async () => {
+test("a regular file is read, and anything else is refused without blocking", async () => {
   const [file, link, pipe] = ["file", "link", "pipe"].map((name) => join(root, name)) as [string, string, string];
   await writeFile(file, "text");
   await symlink(file, link);
@@ -24,7 +24,7 @@ test("a regular file is read, and anything else is refused at once", async () =>
   await assert.rejects(openRegular(join(root, "nowhere")), { code: "ENOENT" });
 });
 
-test("a fault for want of a file handle is 503, whoever met it and whatever status a parser gave it", () => {
+test("running out of file handles is a 503, whatever part met it and whatever status a parser gave it", () => {
   for (const code of ["EMFILE", "ENFILE"]) {
     const met = Object.assign(new Error("too many open files"), { code, status: 400, type: "encoding.unsupported" });
     assert.equal(handleShortage(met)?.code, "no_file_handles");
@@ -34,7 +34,7 @@ test("a fault for want of a file handle is 503, whoever met it and whatever stat
   assert.equal(handleShortage(Object.assign(new Error("gone"), { code: "ENOENT" })), null);
 });
 
-test("folders are made with those above them, once by whoever is first, and not where a folder takes none", async () => {
+test("missing folders are created with their parents, once, and refused where a parent accepts none", async () => {
   const [top, path] = [join(root, "a"), join(root, "a", "b", "c")];
   assert.equal(await makeFolders(path), top);
   assert.equal(await makeFolders(path), undefined);
@@ -44,5 +44,5 @@ test("folders are made with those above them, once by whoever is first, and not 
   await assert.rejects(makeFolders(join(root, "file", "x")), { code: "ENOTDIR" });
   await assert.rejects(makeFolders(join(root, "file")), { code: "EEXIST" });
   if (process.platform !== "linux") return;
-  await assert.rejects(makeFolders("/proc/none/a/b"), /\/proc\/none cannot be made: \/proc takes no new folders/);
+  await assert.rejects(makeFolders("/proc/none/a/b"), /\/proc\/none cannot be created: \/proc accepts no new folders/);
 });

@@ -4,7 +4,7 @@ import { test } from "node:test";
 import fc from "fast-check";
 import { jsonBreak } from "../../src/base/json-break.js";
 
-test("names the line and the column of the first character that cannot be", () => {
+test("names the line and column of the first invalid character", () => {
   const cases: [string, string][] = [
     ['{"a": 1,}', "line 1, column 9"],
     ['{"a": 1\n "b": 2}', "line 2, column 2"],
@@ -28,7 +28,7 @@ test("names the line and the column of the first character that cannot be", () =
   }
 });
 
-test("whatever was cut or changed, the text before the place goes on to be JSON, and a huge text is no trouble", () => {
+test("the text before the reported place can be completed to valid JSON, also in a huge text", () => {
   fc.assert(
     fc.property(fc.json(), fc.nat(), fc.constantFrom("", "x", "}", ",", '"'), (json, seed, inserted) => {
       const at = seed % (json.length + 1);

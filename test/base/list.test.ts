@@ -20,7 +20,7 @@ test("at throws past either end, between items and at a hole", () => {
   assert.throws(() => at(new Array<number>(3), 1), broken(/no item at index 1 of a list of 3/));
 });
 
-test("last and only name the list that does not fit them", () => {
+test("last and only refuse lists of the wrong length", () => {
   assert.equal(last([1, 2, 3]), 3);
   assert.throws(() => last([]), broken(/list of 0/));
   assert.equal(only(["a"]), "a");

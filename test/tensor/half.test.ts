@@ -15,13 +15,13 @@ function float16Value(bits: number): number {
   return exponent === 0 ? sign * fraction * 2 ** -24 : sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
 }
 
-test("every float16 becomes exactly its value", () => {
+test("every float16 widens exactly", () => {
   const values = float16ToFloat32(every16);
   for (let bits = 0; bits < 65536; bits++)
     assert.ok(Object.is(values[bits], float16Value(bits)), `0x${bits.toString(16)}`);
 });
 
-test("every float16 and bfloat16 survives the way up and down", () => {
+test("every float16 and bfloat16 survives a round trip through float32", () => {
   const f16 = float32ToFloat16(float16ToFloat32(every16));
   const bf16 = float32ToBfloat16(bfloat16ToFloat32(every16));
   for (let bits = 0; bits < 65536; bits++) {
@@ -84,7 +84,7 @@ test("float32 rounds to the nearest bfloat16, ties to even", () => {
   assert.ok(Number.isNaN(bfloat16ToFloat32(Uint16Array.of(round(Number.NaN)))[0]));
 });
 
-test("conversion works on views that do not start their buffer", () => {
+test("conversion works on views at an offset in their buffer", () => {
   const halves = new Uint16Array(new ArrayBuffer(10), 2, 3).fill(0x3c00);
   const into = new Float32Array(new ArrayBuffer(20), 4, 3);
   assert.deepEqual([...float16ToFloat32(halves, into)], [1, 1, 1]);

@@ -92,7 +92,7 @@ test("data without a file for training says which files it has, and a result whe
   if (process.platform !== "linux") return;
   const nowhere = await train("--data", rows, "--output-dir", "/proc/none/x");
   assert.equal(nowhere.code, 2, nowhere.err);
-  assert.match(nowhere.err, /\/proc takes no new folders/);
+  assert.match(nowhere.err, /\/proc accepts no new folders/);
 });
 
 test("an adapter that is gone on with keeps its shape, and its record says so", async () => {

@@ -332,10 +332,10 @@ for (const [what, content, hint] of [
     `version https://git-lfs.github.com/spec/v1\noid sha256:${"0".repeat(64)}\nsize 1\n`,
     /is a Git LFS pointer.*git lfs pull/,
   ],
-  ["a web page", "\n<!doctype html><html>", /is a web page \(HTML\).*download it again/],
+  ["a web page", "\n<!doctype html><html>", /is a web page \(HTML\).*download the file/],
   ["GGUF", "GGUF\x03\0\0\0\0\0\0\0\0\0", /is a GGUF file.*use the PEFT folder/],
-  ["a pickle", "\x80\x02}q\0X\x04\0\0\0", /is a pickle.*never opened.*save_file/],
-  ["a PyTorch archive", "PK\x03\x04aaaaaaaaaaaa", /is a pickle/],
+  ["a pickle", "\x80\x02}q\0X\x04\0\0\0", /is a PyTorch pickle.*never opened.*save_file/],
+  ["a PyTorch archive", "PK\x03\x04aaaaaaaaaaaa", /is a PyTorch pickle/],
   ["gzip", "\x1f\x8b\x08\0aaaaaaaaaa", /is compressed; unpack it first/],
 ] as const) {
   test(`${what} in place of a file is named, with what to do`, async () => {
