@@ -24,6 +24,11 @@ export async function writeTinyModel(folder: string, dtype: "F32" | "BF16"): Pro
   const named = dtype === "F32" ? "float32" : "bfloat16";
   writeFileSync(join(folder, "config.json"), JSON.stringify({ ...config, ...ends, dtype: named }));
   writeFileSync(join(folder, "generation_config.json"), JSON.stringify(ends));
+  writeByteTokenizer(folder);
+}
+
+/** Writes a tokenizer of 260 ids: the embedded model's four special tokens, its chat template, and one token for each byte. */
+export function writeByteTokenizer(folder: string): void {
   const tokenizer = JSON.parse(readFileSync("models/bookworm-7m/tokenizer.json", "utf8"));
   const vocab = Object.entries<number>(tokenizer.model.vocab).filter(([, id]) => id < 260);
   const model = { ...tokenizer.model, vocab: Object.fromEntries(vocab), merges: [] };
