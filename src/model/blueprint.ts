@@ -10,6 +10,15 @@ export interface TargetModule {
   readonly outFeatures: number;
 }
 
+/**
+ * A module of a base as adapters name it. A tied head and embeddings take no adapter: they are known by their names, so that an
+ * adapter of one is refused for what it is.
+ */
+export interface BaseModule extends TargetModule {
+  /** A linear layer of the decoder's layers unless stated. */
+  readonly role?: "head" | "tied_head" | "embedding";
+}
+
 export interface Linear extends TargetModule {
   readonly bias: boolean;
   /** Its weight is stored [in, out], as GPT-2's Conv1D is; else [out, in]. */
@@ -173,11 +182,13 @@ export interface Embedding {
 }
 
 export interface Head {
+  /** The head's own module path, also where it is tied: `lm_head` in most families. */
+  readonly path: string;
   /** The checkpoint's own layer, or where `tied` the embedding table under its name. */
   readonly linear: Linear;
   readonly tied: boolean;
-  /** The path of a bias that is not the layer's: a tied head may have one beside the table. */
-  readonly tiedBias: string | null;
+  /** A bias of the logits under the head's own path, whether the table is tied or not. */
+  readonly bias: boolean;
   /** Multiplies the logits, before the softcap: 1 in most families. */
   readonly scale: number;
   /** Logits z become cap · tanh(z / cap). */

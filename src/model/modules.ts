@@ -6,6 +6,7 @@
 import { assert } from "../base/errors.js";
 import type {
   Attention,
+  BaseModule,
   Blueprint,
   CausalFilter,
   FeedForward,
@@ -16,6 +17,7 @@ import type {
   QueryKeyValue,
   TargetModule,
 } from "./blueprint.js";
+import { kernelRotates } from "./rope.js";
 import type { DecoderConfig } from "./types.js";
 
 export interface ExpectedTensor {
@@ -41,6 +43,23 @@ export function targetModules(config: Blueprint): TargetModule[] {
   return [...layerModules(config), ...(head.tied ? [] : [asModule(head.linear)])];
 }
 
+/** The target modules, then a tied head and the embeddings: all that adapters of such a base may name. */
+export function baseModules(config: DecoderConfig): BaseModule[] {
+  const { head, embedding, vocabSize, hiddenSize } = config;
+  const tables = [{ path: embedding.path, count: vocabSize }, ...(embedding.positions ? [embedding.positions] : [])];
+  const role = head.tied ? ("tied_head" as const) : ("head" as const);
+  return [
+    ...layerModules(config),
+    { path: head.path, inFeatures: hiddenSize, outFeatures: vocabSize, role },
+    ...tables.map(({ path, count }) => ({
+      path,
+      inFeatures: count,
+      outFeatures: hiddenSize,
+      role: "embedding" as const,
+    })),
+  ];
+}
+
 /** What PEFT's `target_modules="all-linear"` adapts: every linear layer but the head, which must be named to be adapted. */
 export function layerModules(config: Blueprint): TargetModule[] {
   return layerLinears(config).map(asModule);
@@ -50,9 +69,11 @@ export function layerModules(config: Blueprint): TargetModule[] {
 export const attentions = ({ layers }: Pick<Blueprint, "layers">): Attention[] =>
   layers.flatMap(({ mixer: { body } }) => (body.kind === "attention" ? [body] : []));
 
-/** Whether a serving graph reads the position of each token: for learned positions, and for queries that grow. */
-export const readsPositions = (config: Blueprint): boolean =>
-  config.embedding.positions !== null || attentions(config).some(({ queryGrowth }) => queryGrowth !== null);
+/** Whether a serving graph reads the position of each token: for learned positions, queries that grow, and rotations of its own. */
+export const readsPositions = (config: DecoderConfig): boolean =>
+  config.embedding.positions !== null ||
+  attentions(config).some(({ queryGrowth }) => queryGrowth !== null) ||
+  config.ropes.some((rope) => !kernelRotates(rope, config.headDim));
 
 /** Tokens before its own that a token's convolutions read; null without any. */
 export function filterReach({ layers }: Pick<Blueprint, "layers">): number | null {
@@ -136,7 +157,7 @@ export function expectedTensors(config: DecoderConfig): ExpectedTensor[] {
     ]),
     ...normTensors(finalNorm),
     ...(head.tied ? [] : linearTensors(head.linear).map((tensor) => asHead(tensor))),
-    ...(head.tiedBias ? [{ name: `${head.tiedBias}.bias`, shape: [vocabSize], role: "bias" as const }] : []),
+    ...(head.tied && head.bias ? [{ name: `${head.path}.bias`, shape: [vocabSize], role: "bias" as const }] : []),
   ];
 }
 

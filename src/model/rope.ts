@@ -1,6 +1,13 @@
 /** Rotary position tables, computed in float64 as the model's authors define them. */
 import type { QueryGrowth, Rope } from "./blueprint.js";
 
+/**
+ * ONNX Runtime's GroupQueryAttention rotates 16 values at a time, in heads that are a multiple of 16. Queries and keys of other
+ * ropes are rotated before it.
+ */
+export const kernelRotates = ({ rotaryDim }: Rope, headDim: number): boolean =>
+  headDim % 16 === 0 && rotaryDim % 16 === 0;
+
 /** cos and sin, each [positions, rotaryDim / 2]. */
 export interface RotaryTables {
   readonly cos: Float32Array;

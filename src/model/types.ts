@@ -39,7 +39,7 @@ export interface Checkpoint {
   /** What it may be called: its folder's name, its repository's in a Hugging Face cache, and the name in its config. */
   readonly names: readonly [string, ...string[]];
   readonly config: DecoderConfig;
-  /** Canonical names (with the `transformer.` prefix for gpt2, without mask buffers); `lm_head.weight` is absent when tied. */
+  /** Canonical names (with the `transformer.` prefix for gpt2, without mask buffers); the head's weight is absent when tied. */
   readonly tensors: ReadonlyMap<string, TensorLocation>;
   readonly parameterCount: number;
   /** Sampling defaults of generation_config.json that the model's authors set: temperature, top_k, top_p, ... */

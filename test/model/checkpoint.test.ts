@@ -90,7 +90,8 @@ describe("a checkpoint", () => {
         assert.deepEqual(await bytesOf(other), await bytesOf(tensor), name);
       }
       await using file = await SafetensorsFile.open(join(oracle, family, "model.safetensors"));
-      assert.equal(now.tensors.size, file.tensors.size);
+      const own = [...file.tensors.keys()].filter((name) => !/^(vision_tower|multi_modal_projector)\./.test(name));
+      assert.equal(now.tensors.size, own.length);
     });
   }
 

@@ -4,6 +4,7 @@ import { readFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, it } from "node:test";
+import { canonicalName } from "../../src/model/checkpoint/names.js";
 import { openCheckpoint } from "../../src/model/checkpoint/open.js";
 import { readDecoderConfig } from "../../src/model/config/read.js";
 import { expectedTensors, layerModules, targetModules } from "../../src/model/modules.js";
@@ -28,11 +29,16 @@ describe("names and shapes are those of transformers", () => {
     it(name, () => {
       const config = readDecoderConfig(configs.get(name));
       const expected = expectedTensors(config);
-      assert.deepEqual(Object.fromEntries(expected.map((tensor) => [tensor.name, tensor.shape])), tensors);
+      const canonical = (name: string): string | null => canonicalName(config.family, name);
+      const own = Object.entries(tensors).flatMap(([name, shape]) =>
+        canonical(name) ? [[canonical(name), shape]] : [],
+      );
+      assert.deepEqual(Object.fromEntries(expected.map(({ name, shape }) => [name, shape])), Object.fromEntries(own));
       const paths = targetModules(config).map(({ path }) => path);
       assert.equal(new Set(paths).size, paths.length);
-      const own = linears.filter((path: string) => !(config.head.tied && path === "lm_head"));
-      assert.deepEqual([...paths].sort(), own.sort());
+      const named = linears.flatMap((path: string) => canonical(`${path}.weight`)?.replace(/\.weight$/, "") ?? []);
+      const adaptable = named.filter((path: string) => !(config.head.tied && path === config.head.path));
+      assert.deepEqual([...paths].sort(), adaptable.sort());
     });
   }
 });
@@ -85,7 +91,8 @@ describe("target modules", () => {
         }
       }
       // One of each oracle's adapters targets every linear layer.
-      assert.deepEqual([...adapted].sort(), [...modules.keys()].filter((path) => path !== "lm_head").sort());
+      const { head } = configOf(family);
+      assert.deepEqual([...adapted].sort(), [...modules.keys()].filter((path) => path !== head.path).sort());
     });
   }
 });

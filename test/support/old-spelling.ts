@@ -23,11 +23,18 @@ export async function readObject(path: string): Promise<Json> {
 /** Whether a family was there before transformers 5, whose spelling of a config is its own. */
 export const hasOldSpelling = (family: string): boolean => family !== "ministral3";
 
+/** Families in which a config without `num_key_value_heads` does not have as many as heads. */
+const hasOwnKvDefault: ReadonlySet<string> = new Set(["mistral", "gemma2", "gemma3_text", "smollm3", "stablelm"]);
+
 /** The same config as transformers 4 would have written it. `family` is its model_type. */
 export function oldSpelling(family: string, config: Json): Json {
   const { dtype, rope_parameters: rope, layer_types, ...old } = config;
   old.transformers_version = "4.37.2";
   old.torch_dtype = dtype;
+  if (isObject(old.text_config)) {
+    old.text_config = oldSpelling(String(old.text_config.model_type), old.text_config);
+    return old;
+  }
   if (family === "gpt2") {
     delete old.add_cross_attention;
     delete old.tie_word_embeddings; // true, as it was for every model that did not say otherwise
@@ -36,8 +43,16 @@ export function oldSpelling(family: string, config: Json): Json {
   }
   // Where ropes differ by layer type, the old key states that of full attention.
   if (isObject(rope)) Object.assign(old, oldRope(isObject(rope.full_attention) ? rope.full_attention : rope));
-  // The first versions of these families had it already.
-  if (family === "olmo3" || family === "gemma3_text" || family === "smollm3") old.layer_types = layer_types;
+  // The first versions of this family had it already.
+  if (family === "olmo3") old.layer_types = layer_types;
+  if (family === "gemma3_text" && isObject(rope) && Array.isArray(layer_types)) {
+    old.rope_local_base_freq = isObject(rope.sliding_attention) && rope.sliding_attention.rope_theta;
+    old.sliding_window_pattern = 1 + layer_types.indexOf("full_attention");
+  }
+  if (family === "gpt_neox") {
+    const { rope_theta, partial_rotary_factor, ...others } = old;
+    return { ...others, rotary_emb_base: rope_theta, rotary_pct: partial_rotary_factor };
+  }
   if (family === "lfm2") {
     const types: unknown[] = Array.isArray(layer_types) ? layer_types : [];
     old.full_attn_idxs = types.flatMap((type, layer) => (type === "full_attention" ? [layer] : []));
@@ -48,8 +63,8 @@ export function oldSpelling(family: string, config: Json): Json {
   }
   const { head_dim, hidden_size, num_attention_heads: heads } = config;
   const isDerived = Number(hidden_size) / Number(heads) === head_dim;
-  if (isDerived && family !== "gemma2" && family !== "qwen3") delete old.head_dim;
-  if (old.num_key_value_heads === heads && family !== "mistral" && family !== "gemma2") delete old.num_key_value_heads;
+  if (isDerived && !family.startsWith("gemma") && family !== "qwen3") delete old.head_dim;
+  if (old.num_key_value_heads === heads && !hasOwnKvDefault.has(family)) delete old.num_key_value_heads;
   if (family === "gemma2") {
     delete old.tie_word_embeddings;
     delete old.use_bidirectional_attention;
@@ -94,13 +109,20 @@ export async function oldTensors(family: string, config: Json, path: string): Pr
   const tensors: TensorToWrite[] = [];
   for (const [name, { dtype, shape }] of file.tensors) {
     const data = await file.read(name);
-    tensors.push({ name: family === "gpt2" ? name.replace("transformer.", "") : name, dtype, shape, data });
-    const isEmbedding = name.endsWith("embed_tokens.weight") || name.endsWith("wte.weight");
-    if (isEmbedding && config.tie_word_embeddings === true) {
-      tensors.push({ name: "lm_head.weight", dtype, shape, data });
+    tensors.push({ name: oldName(family, name), dtype, shape, data });
+    if (/\.(embed_tokens|wte|embed_in)\.weight$/.test(name) && config.tie_word_embeddings === true) {
+      tensors.push({ name: family === "gpt_neox" ? "embed_out.weight" : "lm_head.weight", dtype, shape, data });
     }
   }
-  return [...tensors, ...(family === "gpt2" ? masks(config) : frequencies(config))];
+  return [...tensors, ...(family === "gpt2" ? masks(config) : frequencies(family, config))];
+}
+
+function oldName(family: string, name: string): string {
+  if (family === "gpt2") return name.replace("transformer.", "");
+  // Some trainers saved what transformers 4.52 and later call the modules in memory.
+  if (family === "gemma3")
+    return name.replace(/^language_model\.model\./, "model.language_model.").replace(/^vision/, "model.$&");
+  return name;
 }
 
 function masks({ n_layer, n_positions }: Json): TensorToWrite[] {
@@ -112,11 +134,16 @@ function masks({ n_layer, n_positions }: Json): TensorToWrite[] {
   ]);
 }
 
-function frequencies({ num_hidden_layers, hidden_size, num_attention_heads, head_dim }: Json): TensorToWrite[] {
+function frequencies(family: string, config: Json): TensorToWrite[] {
+  const { num_hidden_layers, hidden_size, num_attention_heads, head_dim } = isObject(config.text_config)
+    ? config.text_config
+    : config;
+  const prefixes: Record<string, string> = { gpt_neox: "gpt_neox.layers", gemma3: "language_model.model.layers" };
+  const attention = family === "gpt_neox" ? "attention" : "self_attn";
   const size = Number(head_dim ?? Number(hidden_size) / Number(num_attention_heads)) / 2;
   const data = Float32Array.from({ length: size }, (_, i) => 10000 ** (-i / size));
   return layers(num_hidden_layers).map((layer) => ({
-    name: `model.layers.${layer}.self_attn.rotary_emb.inv_freq`,
+    name: `${prefixes[family] ?? "model.layers"}.${layer}.${attention}.rotary_emb.inv_freq`,
     dtype: "F32",
     shape: [size],
     data,

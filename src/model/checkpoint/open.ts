@@ -92,11 +92,14 @@ async function prove(
 ): Promise<ReadonlyMap<string, TensorLocation>> {
   const tensors = new Map<string, TensorLocation>();
   const unclaimed = new Map(found);
+  const headWeight = `${config.head.path}.weight`;
   for (const { name, shape } of expectedTensors(config)) {
     const tensor = found.get(name);
     unclaimed.delete(name);
     if (!tensor) {
-      faults.invalid(`${name} ${formatShape(shape)} is missing${missingHint(name)}`);
+      const hint =
+        name === headWeight ? ' (set "tie_word_embeddings" to true if the embeddings serve as the head)' : "";
+      faults.invalid(`${name} ${formatShape(shape)} is missing${hint}`);
       continue;
     }
     if (!sameShape(tensor.shape, shape)) {
@@ -117,13 +120,6 @@ async function prove(
     faults.invalid(`${shown(stored)} is not a tensor of a ${config.family} decoder with this config`);
   }
   return tensors;
-}
-
-/** The canonical name of a head, whatever table it may be tied to. */
-const headWeight = "lm_head.weight";
-
-function missingHint(name: string): string {
-  return name === headWeight ? ' (set "tie_word_embeddings" to true if the embeddings serve as the head)' : "";
 }
 
 function checkDtype({ stored, dtype }: FoundTensor, faults: Faults): void {

@@ -4,7 +4,7 @@
  */
 
 import { isObject, type Json, shown } from "../../base/json.js";
-import type { FamilyDecoder } from "../families/family.js";
+import type { Family, FamilyDecoder } from "../families/family.js";
 import { detectFamily } from "../families/registry.js";
 import type { DecoderConfig } from "../types.js";
 import { ConfigFields, Faults } from "./fields.js";
@@ -21,8 +21,8 @@ export function readDecoderConfig(json: unknown, generationConfig: unknown = {})
   if (!isObject(generationConfig)) {
     faults.invalid(`generation_config.json holds ${shown(generationConfig)}, but must hold a JSON object`);
   }
-  const object = isObject(json) ? json : {};
-  const fields = new ConfigFields(object, "config.json", faults, family.synonyms);
+  const { where, object } = decoderPart(isObject(json) ? json : {}, family, faults);
+  const fields = new ConfigFields(object, where, faults, family.synonyms);
   checkSynonyms(object, family.synonyms ?? {}, faults);
   const generation = new ConfigFields(
     isObject(generationConfig) ? generationConfig : {},
@@ -46,6 +46,26 @@ function withLongestText(decoder: FamilyDecoder): FamilyDecoder {
     scaling.kind === "dynamic" ? [Math.floor(scaling.originalMaxPositions * scaling.factor)] : [],
   );
   return { ...decoder, maxPositions: Math.max(decoder.maxPositions, ...lengths) };
+}
+
+const outerKeys = ["bos_token_id", "eos_token_id", "pad_token_id", "dtype", "torch_dtype", "quantization_config"];
+
+/** The config of the decoder itself, where it lies in one of several models. */
+function decoderPart(json: Json, { textConfig }: Family, faults: Faults): { where: string; object: Json } {
+  if (textConfig === undefined) return { where: "config.json", object: json };
+  const inner = json[textConfig] ?? {};
+  if (!isObject(inner)) faults.invalid(`config.json ${textConfig} is ${shown(inner)}, but must be an object`);
+  const outer = outerKeys.flatMap((key) =>
+    json[key] === undefined || json[key] === null ? [] : [[key, json[key]] as const],
+  );
+  return {
+    where: `config.json ${textConfig}`,
+    object: {
+      ...(isObject(inner) ? inner : {}),
+      tie_word_embeddings: json.tie_word_embeddings,
+      ...Object.fromEntries(outer),
+    },
+  };
 }
 
 /** Two spellings of one key must agree. */

@@ -283,13 +283,13 @@ function required(dictionary: ConfigFields, key: string): number {
   return dictionary.has(key) ? dictionary.positive(key, 1) : 1;
 }
 
-/** ONNX Runtime's GroupQueryAttention rotates 16 values at a time, in heads that are a multiple of 16. */
+/** Values turn in pairs, and ONNX Runtime's GroupQueryAttention takes heads that are a multiple of 8. */
 function checkKernel({ fields, headDim }: RopeContext, { rotaryDim }: Rope): void {
-  if (headDim % 16 !== 0) {
-    fields.faults.unsupported(`heads of ${headDim} are not implemented with rotary positions; multiples of 16 are`);
-  } else if (rotaryDim < 16 || rotaryDim % 16 !== 0) {
+  if (headDim % 8 !== 0) {
+    fields.faults.unsupported(`heads of ${headDim} are not implemented with rotary positions; multiples of 8 are`);
+  } else if (rotaryDim < 2 || rotaryDim % 2 !== 0) {
     fields.faults.unsupported(
-      `rotating ${rotaryDim} of ${headDim} values of a head is not implemented; multiples of 16 are`,
+      `rotating ${rotaryDim} of ${headDim} values of a head is not possible; they turn in pairs`,
     );
   }
 }

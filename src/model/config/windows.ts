@@ -10,9 +10,11 @@ export type LayerType = "full_attention" | "sliding_attention";
 
 /** Where a family has sliding windows when `layer_types` does not say it. */
 export interface WindowRules {
-  readonly layers: "never" | "every" | "late" | "alternate" | "threeOfFour";
+  readonly layers: "never" | "every" | "late" | "alternate" | "threeOfFour" | ((layer: number) => boolean);
   /** `sliding_window` when the key is missing. */
   readonly slidingWindow: number | null;
+  /** `use_sliding_window` must be true; so it is for `late`. */
+  readonly isSwitched?: boolean;
 }
 
 export interface LayerWindows {
@@ -44,11 +46,12 @@ export function readWindows(fields: ConfigFields, rules: WindowRules, layerCount
 }
 
 function readWindow(fields: ConfigFields, rules: WindowRules): number | null {
-  if (rules.layers === "never") return null; // a key that says otherwise is refused as foreign
-  const window = fields.integerOrNull("sliding_window", rules.slidingWindow, null);
-  const isUsed = fields.boolean("use_sliding_window", rules.layers !== "late");
+  const { layers, slidingWindow, isSwitched = layers === "late" } = rules;
+  if (layers === "never") return null; // a key that says otherwise is refused as foreign
+  const window = fields.integerOrNull("sliding_window", slidingWindow, null);
+  const isUsed = fields.boolean("use_sliding_window", !isSwitched);
   if (isUsed || window === null) return window;
-  if (rules.layers !== "late") {
+  if (!isSwitched) {
     fields.faults.unsupported(
       `${fields.name("use_sliding_window")} is false beside a sliding_window of ${window}, but this family has no such switch`,
     );
@@ -57,6 +60,7 @@ function readWindow(fields: ConfigFields, rules: WindowRules): number | null {
 }
 
 function typeByRule(rule: WindowRules["layers"], layer: number, window: number | null, late: number): LayerType {
+  if (typeof rule === "function") return window !== null && rule(layer) ? "sliding_attention" : "full_attention";
   switch (rule) {
     case "never":
       return "full_attention";

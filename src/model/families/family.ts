@@ -12,6 +12,12 @@ export type FamilyDecoder = Sizes & Blueprint;
 export interface CheckpointNames {
   /** Begins every canonical name but the head's; files that were saved from the bare decoder lack it. */
   readonly prefix: string;
+  /** The head's path: `lm_head` unless stated. */
+  readonly head?: string;
+  /** Other spellings: what stored names may begin with, each with the canonical beginning. */
+  readonly spellings?: readonly (readonly [string, string])[];
+  /** Stored tensors that are no part of the decoder and are skipped. */
+  readonly foreign?: RegExp;
   /** Buffers that the model computes itself, such as rotary frequencies: canonical names that are skipped. */
   readonly buffers: RegExp;
 }
@@ -27,6 +33,11 @@ export interface Family {
   readonly reads?: readonly string[];
   /** Keys that only this family refuses. */
   readonly refuses?: readonly Refusal[];
+  /**
+   * The key of the decoder's own config, in a config.json of several models. Of the outer one count the special tokens, the dtype
+   * and whether the head is tied.
+   */
+  readonly textConfig?: string;
   readonly tokens: TokenDefaults;
   readonly names: CheckpointNames;
   /** How fast the best learning rate falls with the width (see train/optimizer/default-rate.ts); Llama's unless stated. */

@@ -71,6 +71,12 @@ export interface LlamaShape {
   readonly headNorms?: boolean;
   /** 1 unless stated, and 1/sqrt(headDim) for the scores. */
   readonly multipliers?: Multipliers;
+  /** `rope_theta` when the key is missing, where the family has another one than most. */
+  readonly ropeTheta?: number;
+  /** Which layers rotate; all unless stated. */
+  readonly hasRope?: (layer: number) => boolean;
+  /** Whether the head is tied when the config says nothing; false unless stated. */
+  readonly tiedHead?: boolean;
 }
 
 /** A decoder of Llama's layers. Faults go to `fields.faults`. */
@@ -80,7 +86,7 @@ export function readLlamaShape(fields: ConfigFields, shape: LlamaShape): FamilyD
   const { types, windows } = readWindows(fields, shape.windows, sizes.layerCount);
   const epsilon = fields.positive("rms_norm_eps", shape.epsilon ?? 1e-6);
   const activation = readActivation(fields, "hidden_act", "silu");
-  const rope = readRope(fields, sizes, types);
+  const rope = readRope(fields, { ...sizes, ...(shape.ropeTheta && { theta: shape.ropeTheta }) }, types);
   const headNorm = (path: string) => (shape.headNorms ? sharedHeadNorm(rmsNorm(path, sizes.headDim, epsilon)) : null);
   const layers = layerPaths(sizes).map((path, i) =>
     preNormLayer(
@@ -92,6 +98,7 @@ export function readLlamaShape(fields: ConfigFields, shape: LlamaShape): FamilyD
         keyNorm: headNorm(`${path}.self_attn.k_norm`),
         window: windows[i] ?? null,
         ...(multipliers && { scale: multipliers.attention }),
+        rope: shape.hasRope?.(i) === false ? null : 0,
       }),
       gatedFeedForward(`${path}.mlp`, sizes, activation, shape.feedForwardBias),
       (name) => rmsNorm(name, sizes.hiddenSize, epsilon),
@@ -105,6 +112,6 @@ export function readLlamaShape(fields: ConfigFields, shape: LlamaShape): FamilyD
     ropes: [rope],
     layers,
     finalNorm: rmsNorm("model.norm", sizes.hiddenSize, epsilon),
-    head: readHead(fields, sizes, table, { tied: false, scale: multipliers?.logits ?? 1 }),
+    head: readHead(fields, sizes, table, { tied: shape.tiedHead ?? false, scale: multipliers?.logits ?? 1 }),
   };
 }

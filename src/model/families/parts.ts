@@ -1,5 +1,6 @@
 /** Parts of a blueprint that several families share, under the names that Llama gave them. */
 
+import { shown } from "../../base/json.js";
 import type {
   Activation,
   Attention,
@@ -70,6 +71,14 @@ export function separateInput(path: string, sizes: Sizes, bias: boolean): QueryK
     v: of("v_proj", kvHeadCount),
     joined: `${path}.qkv_proj`,
   };
+}
+
+/** Of families whose heads always share the hidden size, though their configs may have another size. */
+export function refuseHeadDim(fields: ConfigFields, { headDim }: Sizes): void {
+  if (!fields.has("head_dim") || fields.raw("head_dim") === headDim) return;
+  fields.faults.unsupported(
+    `${fields.name("head_dim")} is ${shown(fields.raw("head_dim"))}, but this family divides hidden_size by the heads: ${headDim}`,
+  );
 }
 
 /** What most attention has in common: no softcap, no window, the decoder's first rope, and scores divided by sqrt(headDim). */
@@ -201,9 +210,10 @@ export function readHead(
 ): Head {
   const tied = fields.boolean("tie_word_embeddings", options.tied);
   return {
+    path,
     linear: linear(tied ? table.path : path, hiddenSize, vocabSize, bias && !tied),
     tied,
-    tiedBias: bias && tied ? path : null,
+    bias,
     scale: options.scale ?? 1,
     softcap: options.softcap ?? null,
   };

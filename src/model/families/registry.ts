@@ -4,6 +4,8 @@ import { LorikeetError } from "../../base/errors.js";
 import { isObject, shown } from "../../base/json.js";
 import type { Family } from "./family.js";
 import { gemma2 } from "./gemma2.js";
+import { gemma3, gemma3Text } from "./gemma3.js";
+import { gptNeox } from "./gpt-neox.js";
 import { gpt2 } from "./gpt2.js";
 import { granite } from "./granite.js";
 import { granitemoehybrid } from "./granitemoehybrid.js";
@@ -13,9 +15,12 @@ import { ministral3 } from "./ministral3.js";
 import { mistral } from "./mistral.js";
 import { olmo2 } from "./olmo2.js";
 import { olmo3 } from "./olmo3.js";
+import { phi } from "./phi.js";
 import { phi3 } from "./phi3.js";
 import { qwen2 } from "./qwen2.js";
 import { qwen3 } from "./qwen3.js";
+import { smollm3 } from "./smollm3.js";
+import { stablelm } from "./stablelm.js";
 import { starcoder2 } from "./starcoder2.js";
 
 export const families: readonly Family[] = [
@@ -33,6 +38,12 @@ export const families: readonly Family[] = [
   olmo3,
   starcoder2,
   lfm2,
+  stablelm,
+  gptNeox,
+  phi,
+  smollm3,
+  gemma3Text,
+  gemma3,
 ];
 
 const byName = new Map(families.map((family) => [family.name, family]));

@@ -10,7 +10,7 @@ import type { Graph, Shape, Value } from "../../graph/types.js";
 import type { Activation, Attention, CausalFilter, Embedding, Head, HeadNorm, Linear, Norm } from "../blueprint.js";
 import { buildDecoder, type Lowering } from "../decoder.js";
 import { normalizeHeads, unpackHeads } from "../heads.js";
-import { dependsOnLength, growthTable, steppedTables } from "../rope.js";
+import { dependsOnLength, growthTable, kernelRotates, steppedTables } from "../rope.js";
 import type { DecoderConfig } from "../types.js";
 import { plainWeight, type WeightSource } from "../weights.js";
 import { type AdapterAxis, AdapterInputs, type AdapterMode, type ModuleGroup } from "./adapters.js";
@@ -64,6 +64,7 @@ class ServingLowering implements Lowering {
   readonly #rotary: readonly (readonly [Value, Value])[];
   #positions: Value | null = null;
   #windowPlaces: Value | null = null;
+  #rowPositions: Value | null = null;
   #growth: Value | null = null;
 
   constructor(builder: GraphBuilder, options: ServingOptions) {
@@ -152,11 +153,15 @@ class ServingLowering implements Lowering {
 
   attend(layer: number, attention: Attention, q: Value, k: Value | null, v: Value | null): Value {
     const { config, capacity } = this.#options;
-    const rotary = attention.rope === null ? null : at(this.#rotary, attention.rope);
+    const isTurned = attention.rope !== null && !kernelRotates(at(config.ropes, attention.rope), config.headDim);
+    const rotary = attention.rope === null || isTurned ? null : at(this.#rotary, attention.rope);
     const { shape, lengths, total } = this.#inputs;
     const { builder } = this.op;
     const split = (x: Value | null): Value | null =>
       x && this.op.reshape(x, ["rows", "row_tokens", x.shape[1] ?? 0], shape);
+    const turned = (x: Value | null, heads: number): Value | null =>
+      x && isTurned ? this.#turned(attention, x, heads) : x;
+    const [query, key, value] = isTurned && !k ? this.#parts(q) : [q, k, v];
     const cache = ["rows", config.kvHeadCount, capacity, config.headDim];
     const past = (kind: CacheKind): Value => builder.input(pastInput(layer, kind), "float32", cache);
     const present = (kind: CacheKind) => ({
@@ -173,12 +178,12 @@ class ServingLowering implements Lowering {
       softcap: attention.softcap === null ? undefined : float(attention.softcap),
     };
     const width = config.headCount * config.headDim;
-    const [out, key, value] = builder.node(
+    const [out, keys, values] = builder.node(
       "GroupQueryAttention",
       [
-        split(this.#scaled(attention, this.#grown(attention, q))),
-        split(k),
-        split(v),
+        turned(split(this.#scaled(attention, this.#grown(attention, query))), config.headCount),
+        turned(split(key), config.kvHeadCount),
+        split(value),
         past("key"),
         past("value"),
         lengths,
@@ -189,9 +194,29 @@ class ServingLowering implements Lowering {
       attributes,
       contrib,
     ) as [Value, Value, Value];
-    this.presents.push(key, value);
+    this.presents.push(keys, values);
     const flat = builder.constant("int64", [2], [-1, width]);
     return this.op.reshape(out, ["tokens", width], flat);
+  }
+
+  /** q, k and v side by side, as three. */
+  #parts(qkv: Value): [Value, Value, Value] {
+    const { headCount, kvHeadCount, headDim } = this.#options.config;
+    const sizes = [headCount, kvHeadCount, kvHeadCount].map((heads) => heads * headDim);
+    return this.op.split(qkv, sizes, 1) as [Value, Value, Value];
+  }
+
+  /** Queries or keys [rows, row_tokens, heads*headDim], rotated as the attention kernel cannot. */
+  #turned({ rope }: Attention, x: Value, heads: number): Value {
+    const { ropes } = this.#options.config;
+    const tables = at(this.#rotary, rope ?? 0);
+    this.#rowPositions ??= this.op.reshape(
+      this.op.cast(this.#tokenPositions(), "int64"),
+      ["rows", "row_tokens"],
+      this.op.slice(this.#inputs.shape, 0, 0, 2),
+    );
+    const part = { num_heads: heads, rotary_embedding_dim: at(ropes, rope ?? 0).rotaryDim };
+    return this.op.one("RotaryEmbedding", [x, this.#rowPositions, ...tables], x.type, x.shape, part, contrib);
   }
 
   /** The position of each token, [tokens]. */
@@ -298,12 +323,12 @@ class ServingLowering implements Lowering {
     return this.op.gather(x, this.#inputs.rows);
   }
 
-  head({ linear, tied, tiedBias, scale, softcap }: Head, x: Value): Value {
+  head({ path, linear, tied, bias, scale, softcap }: Head, x: Value): Value {
     // A tied head is the embedding table: no adapter reaches it.
     let logits = only(
       tied ? buildLinear(this.op, this.#options.weights, [linear], x) : this.#adapted([linear], x, "logit_rows", null),
     );
-    if (tiedBias !== null) logits = this.op.add(logits, this.#weight(`${tiedBias}.bias`));
+    if (tied && bias) logits = this.op.add(logits, this.#weight(`${path}.bias`));
     if (scale !== 1) logits = this.op.scale(logits, scale);
     if (softcap === null) return logits;
     return this.op.scale(this.op.tanh(this.op.scale(logits, 1 / softcap)), softcap);

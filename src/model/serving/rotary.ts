@@ -3,6 +3,7 @@ import { assert } from "../../base/errors.js";
 import { at } from "../../base/list.js";
 import type { Blueprint } from "../blueprint.js";
 import { attentions } from "../modules.js";
+import { kernelRotates } from "../rope.js";
 
 type Rotated = Pick<Blueprint, "ropes" | "layers"> & { readonly headDim: number };
 
@@ -12,8 +13,9 @@ export function rotaryNames(rope: number): { readonly cos: string; readonly sin:
   return { cos: `${name}.cos`, sin: `${name}.sin` };
 }
 
-/** Whether a rope turns whole heads. Its tables then hold the root of the scale: a query times a key has all of it. */
-export const holdsScale = ({ ropes, headDim }: Rotated, rope: number): boolean => at(ropes, rope).rotaryDim === headDim;
+/** Whether the kernel turns whole heads. The tables then hold the root of the scale: a query times a key has all of it. */
+export const holdsScale = ({ ropes, headDim }: Rotated, rope: number): boolean =>
+  at(ropes, rope).rotaryDim === headDim && kernelRotates(at(ropes, rope), headDim);
 
 /** What a rope's cos and sin are multiplied by. Layers that share a rope share a scale. */
 export function rotationFactor(config: Rotated, rope: number): number {

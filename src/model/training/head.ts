@@ -48,8 +48,9 @@ export function buildTokenLosses(op: Ops, options: TrainingOptions, head: Head, 
   }
   const drops = !isFixed && context.linears.module(part) !== null && (options.dropout ?? 0) > 0;
   const masks = drops ? parts(op, context.linears.mask(part, "labelled"), context.chunks, chunks) : [];
-  const biasName = head.tiedBias && `${head.tiedBias}.bias`;
-  const bias = biasName && (context.parameters.trained(biasName) ?? plainWeight(op.builder, weights, biasName));
+  const biasName = `${head.path}.bias`;
+  const hasOwnBias = tied && head.bias; // another head's is its layer's
+  const bias = hasOwnBias ? (context.parameters.trained(biasName) ?? plainWeight(op.builder, weights, biasName)) : null;
   const shifted = (logits: Value): Value => (bias ? op.add(logits, bias) : logits);
   const losses = zip(rows, labels).map(([row, label], c) => {
     const logits = only(context.linears.apply([part], row, { mask: drops ? at(masks, c) : null }));
@@ -99,10 +100,9 @@ interface FixedHead {
   passBack(p: Value, label: Value, s: Value | null): Value;
 }
 
-function fixedHead(op: Ops, weights: WeightSource, { linear: part, tiedBias }: Head): FixedHead {
+function fixedHead(op: Ops, weights: WeightSource, { path, linear: part, bias: biased }: Head): FixedHead {
   const name = `${part.path}.weight`;
-  const biasName = `${tiedBias ?? part.path}.bias`;
-  const bias = weights.has(biasName) ? plainWeight(op.builder, weights, biasName) : null;
+  const bias = biased ? plainWeight(op.builder, weights, `${path}.bias`) : null;
   const at = (x: Value, label: Value): Value => op.one("GatherElements", [x, label], x.type, label.shape, { axis: 1 });
   if (weightOf(weights, name).form !== "fp32") {
     return {
