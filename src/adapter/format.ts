@@ -3,7 +3,7 @@
  * tensor is used or the adapter is refused with all of its faults. Knows no store and no HTTP.
  */
 
-import type { TargetModule } from "../model/blueprint.js";
+import type { BaseModule } from "../model/blueprint.js";
 import type { CanonicalConfig } from "./format/config/config.js";
 import { type ExamineOptions, examine } from "./format/examine.js";
 import { hostModule } from "./format/layout.js";
@@ -47,7 +47,7 @@ export interface CheckedAdapter {
  */
 export async function checkAdapter(
   folder: string,
-  sites: readonly TargetModule[],
+  sites: readonly BaseModule[],
   options: CheckOptions = {},
 ): Promise<CheckedAdapter> {
   const { summary, config, modules } = await examine(folder, sites, options);
@@ -74,7 +74,7 @@ export async function checkAdapter(
  */
 export async function loadAdapter(
   folder: string,
-  sites: readonly TargetModule[],
+  sites: readonly BaseModule[],
   options: CheckOptions = {},
 ): Promise<HostAdapter> {
   const loaded = new Map<string, HostModule>();

@@ -7,7 +7,7 @@ import { type AdapterDescription, configFile, describeAdapter, methodOf } from "
 import { type CheckpointDescription, describeCheckpoint } from "../model/checkpoint/describe.js";
 import { hintAtModel } from "../model/checkpoint/files.js";
 import { openCheckpoint } from "../model/checkpoint/open.js";
-import { targetModules } from "../model/modules.js";
+import { baseModules } from "../model/modules.js";
 import type { DecoderConfig } from "../model/types.js";
 import { locate } from "./hub/model-folder.js";
 import { formatBytes, formatCount } from "./options/units.js";
@@ -53,7 +53,7 @@ interface InspectOptions {
 async function inspectAdapter(folder: string, { json, model }: InspectOptions, terminal: Terminal): Promise<void> {
   const base = model === undefined ? null : await openCheckpoint(model);
   const options = base === null ? {} : { baseNames: base.names };
-  const description = await describeAdapter(folder, base && targetModules(base.config), options);
+  const description = await describeAdapter(folder, base && baseModules(base.config), options);
   if (base) await checkGains(base, folder, description.summary);
   if (json) return printJson(terminal.stdout, { folder, ...description });
   printLine(terminal.stdout, formatFields(adapterFields(folder, description)));

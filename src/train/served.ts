@@ -7,7 +7,7 @@ import type { Progress } from "../base/log.js";
 import { foldMagnitudes } from "../engine/adapters/dora-gains.js";
 import { type BaseDtype, startEngine } from "../engine/start.js";
 import { type EngineEvent, type EngineRequest, greedy } from "../engine/types.js";
-import { targetModules } from "../model/modules.js";
+import { baseModules } from "../model/modules.js";
 import type { Checkpoint } from "../model/types.js";
 import { WeightNorms } from "../weights/norms.js";
 
@@ -100,7 +100,7 @@ export async function openServed(options: ServedOptions): Promise<Served> {
 
 async function load(folder: string, checkpoint: Checkpoint, threads: number): Promise<HostAdapter> {
   await using norms = new WeightNorms(checkpoint, { threads });
-  return await foldMagnitudes(await loadAdapter(folder, targetModules(checkpoint.config)), norms, folder);
+  return await foldMagnitudes(await loadAdapter(folder, baseModules(checkpoint.config)), norms, folder);
 }
 
 /** All events. Throws the sequence's fault, and `cancelled` for one that was. */

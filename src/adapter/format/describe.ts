@@ -1,6 +1,6 @@
 /** What `inspect` shows of an adapter's folder, with or without the base that it is for. */
 
-import type { TargetModule } from "../../model/blueprint.js";
+import type { BaseModule } from "../../model/blueprint.js";
 import { asVersion } from "../store/version-digest.js";
 import type { AdapterSummary } from "../types.js";
 import type { CanonicalConfig } from "./config/config.js";
@@ -33,13 +33,13 @@ export interface AdapterDescription {
   readonly kinds: readonly ModuleKind[];
 }
 
-/** Checks the folder and describes it. `sites` null: no base is at hand, so paths and outer sizes are taken as they are. */
+/** Checks the folder and describes it. `base` null: no base is at hand, so paths and outer sizes are taken as they are. */
 export async function describeAdapter(
   folder: string,
-  sites: readonly TargetModule[] | null,
+  base: readonly BaseModule[] | null,
   options: ExamineOptions = {},
 ): Promise<AdapterDescription> {
-  const { summary, config, modules } = await examine(folder, sites, options);
+  const { summary, config, modules } = await examine(folder, base, options);
   const rows = modules.map(({ path, inFeatures, outFeatures, rank, alpha, scale, a, b }): ModuleRow => {
     const dtype = a.dtype === b.dtype ? a.dtype : `${a.dtype}/${b.dtype}`;
     return { path, inFeatures, outFeatures, rank, alpha, scale, dtype };

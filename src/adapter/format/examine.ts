@@ -5,7 +5,7 @@
 
 import { join } from "node:path";
 import { LorikeetError } from "../../base/errors.js";
-import type { TargetModule } from "../../model/blueprint.js";
+import type { BaseModule, TargetModule } from "../../model/blueprint.js";
 import { paddedRank } from "../../model/serving/rank-tiles.js";
 import { dtypeSizes } from "../../tensor/dtype.js";
 import { SafetensorsFile } from "../../tensor/safetensors.js";
@@ -22,7 +22,7 @@ import type { AdapterMethod } from "./methods/method.js";
 import type { ModulePlan } from "./module-plan.js";
 import { planModules } from "./modules.js";
 import { maxPatternSize } from "./patterns.js";
-import { SiteIndex } from "./sites.js";
+import { linearModules, SiteIndex } from "./sites.js";
 
 export interface AdapterLimits {
   /** Bytes of `adapter_config.json`; 1 MiB. */
@@ -65,10 +65,10 @@ export interface Examined {
   readonly modules: readonly ModulePlan[];
 }
 
-/** `sites` null: no base is at hand and every path is taken as it is. Throws LorikeetError. */
+/** `base` null: no base is at hand and every path is taken as it is. Throws LorikeetError. */
 export async function examine(
   folder: string,
-  sites: readonly TargetModule[] | null,
+  base: readonly BaseModule[] | null,
   options: ExamineOptions,
   visit: Visitor | null = null,
 ): Promise<Examined> {
@@ -85,7 +85,7 @@ export async function examine(
   try {
     if (!config || !file) throw refusal(faults, features, label);
     const { maxRank, maxPatternSize } = limits;
-    const context = { config, sites: new SiteIndex(sites), faults, features, warnings };
+    const context = { config, sites: new SiteIndex(base), faults, features, warnings };
     const alphas = options.alphas ?? null;
     const modules = planModules(file.tensors, { ...context, maxRank, maxPatternSize, alphas });
     features.report(faults);
@@ -99,7 +99,7 @@ export async function examine(
     const found = digest.finish();
     checkDigest(found, options.expectedDigest, label);
     warnings.push(...notes, ...baseWarning(config, options.baseNames ?? []));
-    const summary = summarize(modules, config.method, sites, found, warnings, survey.ignored);
+    const summary = summarize(modules, config.method, base && linearModules(base), found, warnings, survey.ignored);
     return { summary, config: config.canonical, modules };
   } finally {
     await file?.close();

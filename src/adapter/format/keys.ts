@@ -17,13 +17,15 @@ export type ParsedKey =
 const wrappers: ReadonlySet<string> = new Set(["_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"]);
 
 const markers = /^(lora_[AB]|lora_[ab]|lora_embedding_[AB]|lora_magnitude_vector|lora_E)$/;
-const wholeModules = /^(embed_tokens|wte|wpe|lm_head|score|classifier)$/;
+const classifiers: ReadonlySet<string> = new Set(["score", "classifier"]);
 
 /** Of the config: they tell what a key may be. */
 export interface KeyContext {
   readonly method: Pick<AdapterMethod, "meaningOf">;
   readonly modulesToSave: readonly string[];
   readonly trainsBias: boolean;
+  /** Names of heads and embeddings, which a file may hold whole. */
+  readonly tableNames: ReadonlySet<string>;
 }
 
 export function parseKey(name: string, context: KeyContext): ParsedKey {
@@ -58,6 +60,7 @@ function parsePlain(segments: readonly string[], context: KeyContext): ParsedKey
   if (last === "m") return withPath(context.method.meaningOf(last, []), segments.slice(0, -1)); // mlx-lm's magnitudes
   if (last === "bias" && context.trainsBias) return feature("bias");
   const owner = segments.filter((segment) => segment !== "base_layer").at(-2) ?? "";
-  if ((last === "weight" || last === "bias") && wholeModules.test(owner)) return feature("modules_to_save");
+  const isWhole = context.tableNames.has(owner) || classifiers.has(owner);
+  if ((last === "weight" || last === "bias") && isWhole) return feature("modules_to_save");
   return unknown;
 }

@@ -41,7 +41,7 @@ export function planModules(tensors: ReadonlyMap<string, StoredTensor>, context:
   const { config, sites, faults } = context;
   const drafts = new Map<string, Draft>();
   for (const [name, tensor] of tensors) {
-    const key = parseKey(name, config);
+    const key = parseKey(name, { ...config, tableNames: sites.tableNames });
     if (key.kind === "unknown") faults.invalid(`tensor ${quote(name)} is neither lora_A nor lora_B of a module`);
     if (key.kind === "feature") context.features.note(key.feature, name);
     if (key.kind !== "matrix") continue;
@@ -52,8 +52,7 @@ export function planModules(tensors: ReadonlyMap<string, StoredTensor>, context:
     const read = readTensor(name, tensor, key, context);
     const resolved = sites.resolve(key.path);
     if (!resolved) {
-      const isHead = /(^|\.)lm_head$/.test(key.path);
-      if (isHead)
+      if (sites.isHead(key.path))
         faults.unsupported(
           `tensor ${quote(name)} adapts the output head; in this base it is tied to the embedding, so that is not supported`,
         );

@@ -4,7 +4,7 @@
  * segments only.
  */
 
-import type { TargetModule } from "../../model/blueprint.js";
+import type { BaseModule, TargetModule } from "../../model/blueprint.js";
 
 const wrapping: ReadonlySet<string> = new Set(["model", "language_model", "text_model", "transformer"]);
 
@@ -14,15 +14,34 @@ export interface ResolvedSite {
   readonly site: TargetModule | null;
 }
 
+/** Heads and embeddings by their last segment: in the common families, for when no base is at hand. */
+const commonTables = ["lm_head", "embed_tokens", "wte", "wpe"];
+/** What adapters of every family call the head. */
+const headName = "lm_head";
+
+const isTarget = ({ role }: BaseModule): boolean => role === undefined || role === "head";
+const lastSegment = (path: string): string => path.slice(path.lastIndexOf(".") + 1);
+
+/** Those that take an adapter. */
+export const linearModules = (modules: readonly BaseModule[]): readonly TargetModule[] => modules.filter(isTarget);
+
 export class SiteIndex {
   readonly #byPath: ReadonlyMap<string, TargetModule> | null;
   /** By the path without wrapping segments; null where two sites share it. */
   readonly #byCore = new Map<string, TargetModule | null>();
 
+  /** The head and the embeddings: a head that is not tied is among the linear layers, too. */
+  readonly #tables: readonly BaseModule[];
+  /** Their names, and those of the common families: what `all-linear` leaves out, and what a file may hold whole. */
+  readonly tableNames: ReadonlySet<string>;
+
   /** null: no base; every path resolves to itself. */
-  constructor(sites: readonly TargetModule[] | null) {
-    this.#byPath = sites && new Map(sites.map((site) => [site.path, site]));
-    for (const site of sites ?? []) {
+  constructor(modules: readonly BaseModule[] | null) {
+    const linears = modules && linearModules(modules);
+    this.#byPath = linears && new Map(linears.map((site) => [site.path, site]));
+    this.#tables = modules?.filter(({ role }) => role !== undefined) ?? [];
+    this.tableNames = new Set([...commonTables, ...this.#tables.map(({ path }) => lastSegment(path))]);
+    for (const site of linears ?? []) {
       const core = coreOf(site.path);
       this.#byCore.set(core, this.#byCore.has(core) ? null : site);
     }
@@ -30,19 +49,25 @@ export class SiteIndex {
 
   resolve(path: string): ResolvedSite | null {
     if (!this.#byPath) return path === "" ? null : { path, site: null };
-    const site = this.#byPath.get(path) ?? this.#byCore.get(coreOf(path));
+    const site = this.#byPath.get(path) ?? this.#byCore.get(coreOf(path)) ?? this.#headOf(path);
     return site ? { path: site.path, site } : null;
+  }
+
+  #headOf(path: string): TargetModule | undefined {
+    return coreOf(path) === headName ? this.#tables.find(({ role }) => role === "head") : undefined;
+  }
+
+  /** Whether a path is the head's, by its own name or by the common one. */
+  isHead(path: string): boolean {
+    const name = lastSegment(path);
+    return (
+      name === headName || this.#tables.some((table) => table.role !== "embedding" && lastSegment(table.path) === name)
+    );
   }
 
   /** The base's modules that adapters are trained on: its linear layers, its head where it is tied too, its embeddings. */
   modules(): readonly string[] {
-    const linear = [...(this.#byPath?.keys() ?? [])];
-    const first = linear[0];
-    if (first === undefined) return [];
-    const embeddings = first.startsWith("transformer.")
-      ? ["transformer.wte", "transformer.wpe"]
-      : ["model.embed_tokens"];
-    return [...linear, ...(this.#byPath?.has("lm_head") ? [] : ["lm_head"]), ...embeddings];
+    return [...new Set([...(this.#byPath?.keys() ?? []), ...this.#tables.map(({ path }) => path)])];
   }
 
   /** The wrapping segments that a path begins with, with their dots. */

@@ -6,6 +6,7 @@
 import { ExpressionFault } from "./expressions.js";
 import { type Faults, quote } from "./faults.js";
 import type { CompiledExpression, ExpressionUse, PatternBudget } from "./patterns.js";
+import type { SiteIndex } from "./sites.js";
 
 export interface PeftTargets {
   readonly kind: "peft";
@@ -25,6 +26,7 @@ export interface TargetContext {
   readonly budget: PatternBudget;
   readonly faults: Faults;
   readonly warnings: string[];
+  readonly sites: Pick<SiteIndex, "tableNames">;
 }
 
 /** null where the config does not say, or says it in an expression that is not evaluated: a warning tells which. */
@@ -53,14 +55,11 @@ export function peftTargets(config: PeftTargets, context: TargetContext): NamesM
   }
 }
 
-/** What `all-linear` leaves out, by the last segment. */
-const notLinear: ReadonlySet<string> = new Set(["lm_head", "embed_tokens", "wte", "wpe"]);
-
 function targets(config: PeftTargets, context: TargetContext): NamesModule | null {
   const { targetModules } = config;
   if (typeof targetModules === "string") {
     if (targetModules.toLowerCase() === "all-linear")
-      return (path) => !notLinear.has(path.slice(path.lastIndexOf(".") + 1));
+      return (path) => !context.sites.tableNames.has(path.slice(path.lastIndexOf(".") + 1));
     return wholePath("target_modules", targetModules, context);
   }
   const list = new Set(targetModules);

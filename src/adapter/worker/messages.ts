@@ -1,7 +1,7 @@
 /** What the adapter worker's two ends say to each other. */
 
 import { type ErrorCode, errorTable, LorikeetError } from "../../base/errors.js";
-import type { TargetModule } from "../../model/blueprint.js";
+import type { BaseModule } from "../../model/blueprint.js";
 import type { CheckedAdapter, CheckOptions } from "../format.js";
 import type { HostAdapter } from "../types.js";
 
@@ -16,7 +16,7 @@ export interface JobRequest {
   readonly id: number;
   readonly kind: JobKind;
   readonly folder: string;
-  readonly modules: readonly TargetModule[];
+  readonly modules: readonly BaseModule[];
   readonly options: CheckOptions;
 }
 

@@ -5,7 +5,7 @@
 
 import { type Deferred, deferred } from "../../base/async.js";
 import { LorikeetError } from "../../base/errors.js";
-import type { TargetModule } from "../../model/blueprint.js";
+import type { BaseModule } from "../../model/blueprint.js";
 import type { CheckedAdapter, CheckOptions } from "../format.js";
 import { AdapterWorker } from "./worker.js";
 
@@ -59,7 +59,7 @@ export class Validator {
   /** As `checkAdapter`. `client`: who asks; null for the operator. Rejects with `validations_busy` or `validation_timeout` too. */
   async check(
     folder: string,
-    modules: readonly TargetModule[],
+    modules: readonly BaseModule[],
     options: CheckOptions = {},
     client: string | null = null,
   ): Promise<CheckedAdapter> {

@@ -8,7 +8,7 @@ import type { Worker } from "node:worker_threads";
 import { type Deferred, deferred, Semaphore } from "../../base/async.js";
 import { LorikeetError } from "../../base/errors.js";
 import { startThread } from "../../base/threads.js";
-import type { TargetModule } from "../../model/blueprint.js";
+import type { BaseModule } from "../../model/blueprint.js";
 import type { CheckedAdapter, CheckOptions } from "../format.js";
 import type { HostAdapter } from "../types.js";
 import { type JobKind, type JobReply, type JobRequest, unpackError } from "./messages.js";
@@ -44,7 +44,7 @@ export class AdapterWorker {
   }
 
   /** As `checkAdapter`. */
-  check(folder: string, modules: readonly TargetModule[], options: CheckOptions = {}): Promise<CheckedAdapter> {
+  check(folder: string, modules: readonly BaseModule[], options: CheckOptions = {}): Promise<CheckedAdapter> {
     return this.#slots.run(() => {
       const check = deferred<CheckedAdapter>();
       this.#post("check", folder, modules, options, { check });
@@ -53,7 +53,7 @@ export class AdapterWorker {
   }
 
   /** As `loadAdapter`; the tensors' memory is handed over, not copied. */
-  load(folder: string, modules: readonly TargetModule[], options: CheckOptions = {}): Promise<HostAdapter> {
+  load(folder: string, modules: readonly BaseModule[], options: CheckOptions = {}): Promise<HostAdapter> {
     return this.#slots.run(() => {
       const load = deferred<HostAdapter>();
       this.#post("load", folder, modules, options, { load });
@@ -70,13 +70,7 @@ export class AdapterWorker {
     await worker?.terminate();
   }
 
-  #post(
-    kind: JobKind,
-    folder: string,
-    modules: readonly TargetModule[],
-    options: CheckOptions,
-    pending: Pending,
-  ): void {
+  #post(kind: JobKind, folder: string, modules: readonly BaseModule[], options: CheckOptions, pending: Pending): void {
     if (this.#closed) throw closedError();
     this.#worker ??= this.#start();
     const worker = this.#worker;

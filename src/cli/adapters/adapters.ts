@@ -5,7 +5,7 @@ import { join } from "node:path";
 import type { Command } from "commander";
 import { weightFiles } from "../../adapter/format.js";
 import { openCheckpoint } from "../../model/checkpoint/open.js";
-import { targetModules } from "../../model/modules.js";
+import { baseModules } from "../../model/modules.js";
 import { locate } from "../hub/model-folder.js";
 import { formatBytes } from "../options/units.js";
 import { readClientKey } from "../serve/api-keys.js";
@@ -190,7 +190,7 @@ async function remoteVerdicts(server: RemoteServer, model: string | null): Promi
     name: String(name),
     digest: String(digest),
   }));
-  return verifyRemote(server, adapters, model === null ? null : targetModules((await openCheckpoint(model)).config));
+  return verifyRemote(server, adapters, model === null ? null : baseModules((await openCheckpoint(model)).config));
 }
 
 /** True if every adapter is intact. */

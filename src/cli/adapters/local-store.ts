@@ -4,7 +4,7 @@ import { describeAdapter } from "../../adapter/format.js";
 import { AdapterStore } from "../../adapter/store/store.js";
 import { AdapterWorker } from "../../adapter/worker/worker.js";
 import { openCheckpoint } from "../../model/checkpoint/open.js";
-import { targetModules } from "../../model/modules.js";
+import { baseModules, targetModules } from "../../model/modules.js";
 import { WeightNorms } from "../../weights/norms.js";
 import { checkKeyOf } from "../serve/adapter-tier.js";
 import { GainCheck } from "../serve/gain-check.js";
@@ -27,10 +27,10 @@ export async function openLocalStore(directory: string, model: string | null): P
   }
   const checkpoint = await openCheckpoint(model);
   const baseNames = checkpoint.names;
-  const modules = targetModules(checkpoint.config);
+  const modules = baseModules(checkpoint.config);
   const worker = new AdapterWorker();
   const norms = new WeightNorms(checkpoint, { threads: 1 });
-  const gains = new GainCheck(modules, norms);
+  const gains = new GainCheck(targetModules(checkpoint.config), norms);
   const closeWorkers = async (): Promise<void> => {
     await Promise.all([worker.close(), gains.close()]);
     await norms[Symbol.asyncDispose]();

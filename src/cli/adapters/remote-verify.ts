@@ -7,7 +7,7 @@ import { type CheckOptions, describeAdapter } from "../../adapter/format.js";
 import { isVersion } from "../../adapter/store/version-digest.js";
 import { receiveTar, uploadDefaults } from "../../adapter/upload/upload.js";
 import { LorikeetError } from "../../base/errors.js";
-import type { TargetModule } from "../../model/blueprint.js";
+import type { BaseModule } from "../../model/blueprint.js";
 import type { RemoteServer } from "./remote.js";
 
 export interface RemoteVerdict {
@@ -23,7 +23,7 @@ const limits = { ...uploadDefaults, receivedBytes: Number.MAX_SAFE_INTEGER, unpa
 export async function* verifyRemote(
   server: RemoteServer,
   adapters: readonly { readonly name: string; readonly digest: string }[],
-  modules: readonly TargetModule[] | null,
+  modules: readonly BaseModule[] | null,
 ): AsyncGenerator<RemoteVerdict> {
   const root = await mkdtemp(join(tmpdir(), "lorikeet-verify-"));
   try {

@@ -9,7 +9,7 @@ import { AdapterWorker } from "../../adapter/worker/worker.js";
 import { LorikeetError } from "../../base/errors.js";
 import type { Logger } from "../../base/log.js";
 import { foldMagnitudes } from "../../engine/adapters/dora-gains.js";
-import { targetModules } from "../../model/modules.js";
+import { baseModules, targetModules } from "../../model/modules.js";
 import type { Checkpoint } from "../../model/types.js";
 import { WeightNorms } from "../../weights/norms.js";
 import { formatBytes } from "../options/units.js";
@@ -43,13 +43,13 @@ export interface AdapterTier extends AsyncDisposable {
 export async function openAdapterTier(options: AdapterTierOptions): Promise<AdapterTier> {
   const { directory, checkpoint, reserved, cacheBytes, limits = {}, validation = {}, logger } = options;
   const { adapterLimits = {}, ...validatorOptions } = validation;
-  const modules = targetModules(checkpoint.config);
+  const modules = baseModules(checkpoint.config);
   const baseNames = [...checkpoint.names, ...reserved];
   const loader = new AdapterWorker();
   const validator = new Validator(validatorOptions);
   const norms = new WeightNorms(checkpoint, { threads: 1 }); // steps use the other threads
   const timeoutMs = validatorOptions.timeoutMs ?? validationDefaults.timeoutMs;
-  const gains = new GainCheck(modules, norms, { limits: adapterLimits, timeoutMs });
+  const gains = new GainCheck(targetModules(checkpoint.config), norms, { limits: adapterLimits, timeoutMs });
   const known = new KnownAdapters();
   const cache: AdapterCache = new AdapterCache({
     maxBytes: cacheBytes,

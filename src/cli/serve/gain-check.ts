@@ -10,7 +10,7 @@ import { Semaphore } from "../../base/async.js";
 import { LorikeetError } from "../../base/errors.js";
 import { foldMagnitudes } from "../../engine/adapters/dora-gains.js";
 import type { TargetModule } from "../../model/blueprint.js";
-import { targetModules } from "../../model/modules.js";
+import { baseModules } from "../../model/modules.js";
 import type { Checkpoint } from "../../model/types.js";
 import { WeightNorms } from "../../weights/norms.js";
 
@@ -56,7 +56,7 @@ export class GainCheck {
 export async function checkGains(checkpoint: Checkpoint, folder: string, { dora }: AdapterSummary): Promise<void> {
   if (!dora) return;
   await using norms = new WeightNorms(checkpoint, { threads: 1 });
-  await foldMagnitudes(await loadAdapter(folder, targetModules(checkpoint.config)), norms);
+  await foldMagnitudes(await loadAdapter(folder, baseModules(checkpoint.config)), norms);
 }
 
 function until(norms: Pick<WeightNorms, "of">, timeoutMs: number): Pick<WeightNorms, "of"> {

@@ -10,7 +10,7 @@ import {
   writeAdapter,
 } from "../../adapter/format.js";
 import { assert, LorikeetError } from "../../base/errors.js";
-import { targetModules } from "../../model/modules.js";
+import { baseModules } from "../../model/modules.js";
 import { moduleInputs } from "../../model/training/types.js";
 import type { DecoderConfig } from "../../model/types.js";
 import { SafetensorsFile } from "../../tensor/safetensors.js";
@@ -89,7 +89,7 @@ export interface OpenedAdapter {
 
 /** Checks a PEFT folder against a base, to go on from it. Throws what checking throws. */
 export async function openAdapter(folder: string, config: DecoderConfig): Promise<OpenedAdapter> {
-  const { summary, modules: checked, config: canonical } = await checkAdapter(folder, targetModules(config));
+  const { summary, modules: checked, config: canonical } = await checkAdapter(folder, baseModules(config));
   if (!methodOf(canonical).isTrainable) throw notTrained(folder, canonical.peft_type);
   const shape = { rank: canonical.r, alpha: canonical.lora_alpha, rslora: canonical.use_rslora };
   const modules = checked.map(({ path, inFeatures, outFeatures, rank, alpha, scale }) => ({

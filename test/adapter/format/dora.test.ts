@@ -1,6 +1,7 @@
 /** DoRA in PEFT's and mlx-lm's spelling: read whole, in any dtype, and refused with every fault that it has. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { linearModules } from "../../../src/adapter/format/sites.js";
 import { checkAdapter, describeAdapter, loadAdapter, writeAdapter } from "../../../src/adapter/format.js";
 import { viewAs } from "../../../src/tensor/dtype.js";
 import { float16ToFloat32, float32ToBfloat16, float32ToFloat16 } from "../../../src/tensor/half.js";
@@ -35,8 +36,8 @@ test("ranks, scales and magnitudes are PEFT's; what the engine will hold is coun
     const tensor = stored.get(`base_model.model.${path}.lora_magnitude_vector`);
     assert.deepEqual(values, viewAs("F32", tensor?.data ?? new Uint8Array()), path);
   }
-  const outputs = llama.reduce((sum, { outFeatures }) => sum + outFeatures, 0);
-  const width = llama.reduce((sum, { inFeatures, outFeatures }) => sum + inFeatures + outFeatures, 0);
+  const outputs = linearModules(llama).reduce((sum, { outFeatures }) => sum + outFeatures, 0);
+  const width = linearModules(llama).reduce((sum, { inFeatures, outFeatures }) => sum + inFeatures + outFeatures, 0);
   assert.equal(summary.activeBytes, 4 * (8 * width + outputs));
   assert.equal((await describeAdapter(source, null)).summary.weightsDigest, summary.weightsDigest);
 });

@@ -5,15 +5,29 @@ import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:f
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { LorikeetError } from "../../../src/base/errors.js";
-import type { TargetModule } from "../../../src/model/blueprint.js";
+import type { BaseModule, TargetModule } from "../../../src/model/blueprint.js";
 import { SafetensorsFile } from "../../../src/tensor/safetensors.js";
 import { type TensorToWrite, writeSafetensors } from "../../../src/tensor/safetensors-write.js";
 
 export const oracle = "test/fixtures/oracle";
 export const valid = `${oracle}/llama/adapters/attn-r8`;
 
+/** A base's linear layers with its head and embeddings beside them, by the names of Llama and GPT-2. */
+export function withTables(linears: readonly TargetModule[]): BaseModule[] {
+  const [first] = linears;
+  const size = { inFeatures: first?.inFeatures ?? 1, outFeatures: first?.inFeatures ?? 1 };
+  const isGpt2 = first?.path.startsWith("transformer.") === true;
+  const tables = isGpt2 ? ["transformer.wte", "transformer.wpe"] : ["model.embed_tokens"];
+  const isHead = ({ path }: TargetModule): boolean => path === "lm_head";
+  return [
+    ...linears.map((linear): BaseModule => (isHead(linear) ? { ...linear, role: "head" } : linear)),
+    ...(linears.some(isHead) ? [] : [{ path: "lm_head", ...size, role: "tied_head" as const }]),
+    ...tables.map((path) => ({ path, ...size, role: "embedding" as const })),
+  ];
+}
+
 /** Every 2-D weight that is not an embedding; gpt2's Conv1D weights are [in, out]. */
-export async function modulesOf(checkpoint: string): Promise<TargetModule[]> {
+export async function modulesOf(checkpoint: string): Promise<BaseModule[]> {
   await using file = await SafetensorsFile.open(join(checkpoint, "model.safetensors"));
   const modules: TargetModule[] = [];
   for (const [name, { shape }] of file.tensors) {
@@ -23,7 +37,7 @@ export async function modulesOf(checkpoint: string): Promise<TargetModule[]> {
     const path = name.slice(0, -".weight".length);
     modules.push({ path, inFeatures: conv1d ? rows : columns, outFeatures: conv1d ? columns : rows });
   }
-  return modules;
+  return withTables(modules);
 }
 
 export interface EditableTensor {

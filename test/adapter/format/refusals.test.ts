@@ -5,6 +5,8 @@ import { test } from "node:test";
 import fc from "fast-check";
 import { checkAdapter, describeAdapter, loadAdapter } from "../../../src/adapter/format.js";
 import { LorikeetError } from "../../../src/base/errors.js";
+import { openCheckpoint } from "../../../src/model/checkpoint/open.js";
+import { baseModules } from "../../../src/model/modules.js";
 import { type Edit, type EditableTensor, edited, modulesOf, oracle, refusalOf, renamed, valid } from "./helpers.js";
 
 const llama = await modulesOf(`${oracle}/llama`);
@@ -413,5 +415,45 @@ test("no mutation of a config or of weights does anything but pass or be refused
       }
     }),
     { numRuns: 300 },
+  );
+});
+
+test("heads and embeddings of any family are known by the names of its base", async () => {
+  const neox = baseModules((await openCheckpoint(`${oracle}/gpt_neox`)).config);
+  const tied = baseModules((await openCheckpoint(`${oracle}/gpt_neox-sequential`)).config);
+  const source = `${oracle}/gpt_neox/adapters/attn-r8`;
+  const prefix = "base_model.model.";
+  const first = "gpt_neox.layers.0.attention.query_key_value";
+  // Either spelling of the head; its layer takes as many inputs as query_key_value, and has its own outputs.
+  for (const name of ["embed_out", "lm_head"]) {
+    const renameHead = (tensors: EditableTensor[]) =>
+      tensors
+        .filter((tensor) => tensor.name.startsWith(`${prefix}${first}.`))
+        .map((tensor) => ({
+          ...tensor,
+          name: tensor.name.replace(first, name),
+          ...(tensor.name.includes("lora_B") ? { shape: [320, 8], data: new Uint8Array(320 * 8 * 4).fill(1) } : {}),
+        }));
+    const folder = await edited({ source, config: { target_modules: [name] }, tensors: renameHead });
+    assert.deepEqual([...(await loadAdapter(folder, neox)).modules.keys()], ["embed_out"]);
+    const refused = await refusalOf(loadAdapter(folder, tied));
+    assert.match(refused.message, /adapts the output head; in this base it is tied to the embedding/);
+  }
+  const whole = await edited({
+    source,
+    tensors: (tensors) => [
+      ...tensors,
+      { name: `${prefix}gpt_neox.embed_in.weight`, dtype: "F32", shape: [2, 2], data: new Uint8Array(16) },
+    ],
+  });
+  assert.match((await refusalOf(loadAdapter(whole, neox))).message, /modules_to_save|saved whole|whole/);
+  const all = await edited({
+    source: `${oracle}/gpt_neox/adapters/all-r4-rslora`,
+    config: { target_modules: "all-linear" },
+  });
+  assert.deepEqual(
+    (await checkAdapter(all, neox)).summary.warnings,
+    [],
+    "all-linear names neither the head nor embeddings",
   );
 });

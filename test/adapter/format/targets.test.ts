@@ -9,8 +9,8 @@ import { PatternBudget } from "../../../src/adapter/format/patterns.js";
 import { SiteIndex } from "../../../src/adapter/format/sites.js";
 import { peftTargets } from "../../../src/adapter/format/targets.js";
 import { checkAdapter, loadAdapter } from "../../../src/adapter/format.js";
-import type { TargetModule } from "../../../src/model/blueprint.js";
-import { type EditableTensor, edited, modulesOf, oracle, refusalOf, renamed, valid } from "./helpers.js";
+import type { BaseModule } from "../../../src/model/blueprint.js";
+import { type EditableTensor, edited, modulesOf, oracle, refusalOf, renamed, valid, withTables } from "./helpers.js";
 
 interface Case {
   readonly base: string;
@@ -22,8 +22,8 @@ const judged: {
   readonly cases: readonly Case[];
 } = JSON.parse(readFileSync("test/fixtures/adapter-format/targets/expected.json", "utf8"));
 
-const modulesIn = (base: string): TargetModule[] =>
-  (judged.bases[base] ?? []).map(([path, inFeatures, outFeatures]) => ({ path, inFeatures, outFeatures }));
+const modulesIn = (base: string): BaseModule[] =>
+  withTables((judged.bases[base] ?? []).map(([path, inFeatures, outFeatures]) => ({ path, inFeatures, outFeatures })));
 
 function read(config: object) {
   const [faults, warnings] = [new Faults(), [] as string[]];
@@ -36,10 +36,11 @@ function read(config: object) {
 for (const { base, config, matched } of judged.cases) {
   test(`names the modules of ${base} that PEFT adapts for ${JSON.stringify(config)}`, () => {
     const context = read(config);
-    const names = peftTargets(context.targets, context);
+    const sites = new SiteIndex(modulesIn(base));
+    const names = peftTargets(context.targets, { ...context, sites });
     if (config.target_modules === null) return assert.equal(names, null);
     assert.ok(names);
-    const modules = new SiteIndex(modulesIn(base)).modules();
+    const modules = sites.modules();
     assert.deepEqual(new Set(modules.filter(names)), new Set(matched));
     assert.equal(context.faults.count, 0);
   });

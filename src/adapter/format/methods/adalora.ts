@@ -82,7 +82,7 @@ function readKeptRanks(field: FieldReader, faults: Faults): Map<string, number> 
   const kept = new Map<string, number>();
   const allowed = `a list of up to ${maxMask} times true or false`;
   for (const [name, mask] of field.entries("rank_pattern", isMask, allowed)) {
-    const key = parseKey(name, { method: adaLora, modulesToSave: [], trainsBias: false });
+    const key = parseKey(name, { method: adaLora, modulesToSave: [], trainsBias: false, tableNames: new Set() });
     if (key.kind === "matrix" && key.role === "E") kept.set(key.path, mask.filter(Boolean).length);
     else
       faults.invalid(`rank_pattern names ${JSON.stringify(name.slice(0, 160))}, which is not the lora_E of a module`);
