@@ -1,4 +1,4 @@
-/** The frozen base of a run: forwards the very weights that the server runs, and beside quantized ones the copies for gradients. */
+/** The frozen base model of a run. The forward pass uses the server's own weights; quantized ones have copies for gradients. */
 import type { Progress } from "../base/log.js";
 import { exactRowLimit } from "../engine/kernel-probe.js";
 import { type BaseDtype, planServing } from "../engine/start.js";
@@ -18,15 +18,15 @@ export interface BaseOptions {
 export interface BaseWeights {
   readonly dtype: BaseDtype;
   readonly weights: WeightSource;
-  /** Of all weights in the form that runs, both ways. */
+  /** Size of all weights, forward and backward. */
   readonly bytes: number;
-  /** Layers, either way, that took blocks because the error of their rows was too large. */
+  /** Weights, forward or backward, that are quantized in blocks because the error by row was too large. */
   readonly blocks: readonly string[];
-  /** Only after every session over them is gone. */
+  /** Call it only after all sessions that use the weights are closed. */
   close(): Promise<void>;
 }
 
-/** Prepares a base, or finds it in the cache: the way forwards under the server's own key. Throws what `prepareWeights` throws. */
+/** Prepares the weights, or finds them in the cache, where the server finds them too. Throws what `prepareWeights` throws. */
 export async function openBase(options: BaseOptions): Promise<BaseWeights> {
   const { checkpoint, dtype, threads } = options;
   const forward = await prepareWeights(checkpoint, await planServing(checkpoint, options), options);

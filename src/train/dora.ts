@@ -2,7 +2,7 @@
 import { LorikeetError } from "../base/errors.js";
 import type { TrainStep } from "./step.js";
 
-/** |w| of each of `outputs`, over a weight [out, in], or [in, out] when it is transposed. Summed in float64. */
+/** |w| of each output, for a weight [out, in], or [in, out] if transposed. Summed in float64. */
 function outputNorms(weight: Float32Array, outputs: number, transposed: boolean): Float32Array {
   const sums = new Float64Array(outputs);
   const inputs = weight.length / outputs;
@@ -13,14 +13,14 @@ function outputNorms(weight: Float32Array, outputs: number, transposed: boolean)
   return Float32Array.from(sums, Math.sqrt);
 }
 
-/** Gives each output's weights the length of its magnitude, in place. Throws `adapter_invalid` where they have none. */
+/** Scales each output's weights to the length of its magnitude, in place. Throws `adapter_invalid` for weights of length 0. */
 export function rescale(weight: Float32Array, magnitude: Float32Array, transposed: boolean): void {
   const norms = outputNorms(weight, magnitude.length, transposed);
   const empty = norms.indexOf(0);
   if (empty >= 0) {
     throw new LorikeetError(
       "adapter_invalid",
-      `The weights of output ${empty} have length 0: no magnitude scales them.`,
+      `The weights of output ${empty} have length 0, which no magnitude can scale.`,
     );
   }
   const inputs = weight.length / magnitude.length;
@@ -30,7 +30,7 @@ export function rescale(weight: Float32Array, magnitude: Float32Array, transpose
   }
 }
 
-/** Magnitudes at which the adapter computes what LoRA with the same A and B does; with B = 0 what the base does. */
+/** Initial magnitudes: the adapter equals LoRA with the same A and B, or the base model if B = 0. */
 export async function startMagnitudes(step: Pick<TrainStep, "parameters" | "lengths">): Promise<void> {
   const lengths = await step.lengths();
   for (const { name, data } of step.parameters) data.set(lengths.get(name) ?? data);

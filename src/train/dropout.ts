@@ -1,8 +1,8 @@
-/** Dropout masks as a pure function of seed, step, run and module. Knows nothing of what is dropped. */
+/** Dropout masks: a pure function of seed, step, run and target module. */
 import { Tensor } from "../runtime/tensor.js";
 import { Draws, purposes } from "./random.js";
 
-/** A mask input of the training graph; the head's has a row for each label, the others one for each token. */
+/** A mask input of the training graph: for the head, a row per label; otherwise, a row per token. */
 export interface MaskedModule {
   readonly name: string;
   readonly width: number;

@@ -1,4 +1,4 @@
-/** What a run will take in memory and time, from real runs of its own smallest and largest batches. Changes no parameter. */
+/** Estimates a run's memory and time by running its smallest and largest batches. Changes no parameters. */
 import type { Progress } from "../base/log.js";
 import type { TokenBatch } from "./data/batch.js";
 import type { TokenRow } from "./data/encode.js";
@@ -7,25 +7,25 @@ import { addDecayedWeights, chain, clipByGlobalNorm, globalNorm, scaleByAdam } f
 import type { TrainSession } from "./session.js";
 
 export interface Estimate {
-  /** Peak of the whole process, in bytes. */
+  /** Peak memory of the process. */
   readonly bytes: number;
-  /** From the first step to the last validation. */
+  /** Time from the first step to the last validation. */
   readonly ms: number;
-  /** From there to the end: the result compared as served, and answers. */
+  /** Time for the rest: comparing with the served result, and sample answers. */
   readonly endMs: number;
 }
 
 export interface Work {
   readonly stepsDone: number;
-  /** Rows by which training and serving are compared. */
+  /** Rows for the comparison of training and serving. */
   readonly check: readonly TokenRow[];
-  /** That the served result gives at most. */
+  /** Maximum tokens of all sample answers. */
   readonly answerTokens: number;
-  /** How often the run serves its weights before its end. */
+  /** How often the run serves its weights before the end. */
   readonly samples?: number;
 }
 
-/** Runs each batch until its time is known, the largest first, and adds up the rest of the run from what they took. */
+/** Times the batches, the largest first, and extrapolates to the whole run. */
 export async function measure(
   session: TrainSession,
   work: Work,
@@ -36,16 +36,16 @@ export async function measure(
   const { plan, validation, objective, step } = session;
   progress?.("measuring the largest batch", 0, 0);
   const large = await timeRun(session, plan.largest(), signal);
-  const widest = validation.at(-1); // they are in the order of their lengths
-  if (widest) progress?.("measuring the validation", 0, 0);
+  const widest = validation.at(-1); // sorted by length
+  if (widest) progress?.("measuring validation", 0, 0);
   const forward = widest
-    ? await timeOf(async () => void (await objective.evaluate(step, widest, 1, signal))) // in a session of its own
+    ? await timeOf(async () => void (await objective.evaluate(step, widest, 1, signal))) // uses its own session
     : 0;
   progress?.("measuring the smallest batch", 0, 0);
   const small = await timeRun(session, plan.smallest(), signal);
   const [largeTokens, smallTokens] = [tokensOf(plan.largest()), tokensOf(plan.smallest())];
   const spread = largeTokens - smallTokens;
-  // A line through both: what a run costs at all, and what each token costs.
+  // A line through both points: the fixed cost of a batch and the cost per token.
   const each = spread > 0 ? Math.max(0, (large - small) / spread) : large / largeTokens;
   const base = Math.max(0, large - each * largeTokens);
   const epochMs = plan.runSizes().reduce((sum, tokens) => sum + base + each * tokens, 0);
@@ -66,35 +66,35 @@ export async function measure(
   };
 }
 
-/** Of a run over a frozen base: forwards, and about twice that back. */
+/** Share of the forward pass over a frozen base model; the backward pass takes about twice as long. */
 const forwardShare = 1 / 3;
 
-/** The compared rows by the training graph and by the engine, its start (twice where the base serves apart), and answers, which read all weights for a token. */
+/** Time to compare rows in training graph and engine, to start the engine (twice if the base model is served separately), and to decode answers. */
 function servingMs({ base, facts }: TrainSession, { check, answerTokens }: Work, eachForward: number): number {
   const tokens = check.reduce((sum, { ids }) => sum + ids.length, 0);
   const starts = facts === null ? 2 : 1;
   return 2 * tokens * eachForward + starts * engineMs({ base }) + (answerTokens * base.bytes) / readBytesAMs;
 }
 
-/** An engine's start. */
+/** Startup time of an engine. */
 const engineMs = ({ base }: Pick<TrainSession, "base">): number => startMs + base.bytes / startBytesAMs;
 
-/** Of a common machine: an engine's start, preparing its weights, and reading them. */
+/** On a typical machine: starting an engine, preparing its weights, and reading them. */
 const startMs = 400;
 const startBytesAMs = 200_000;
 const readBytesAMs = 20_000_000;
 
-/** Writing a checkpoint, parameters and AdamW's moments, and flushing it to a common disk. */
+/** Time to write a checkpoint (parameters and AdamW's moments) to a typical disk. */
 const checkpointMs = ({ step }: TrainSession): number => 100 + (3 * step.values.byteLength) / bytesAMs;
 const bytesAMs = 150_000;
 
-/** AdamW's moments, gradients that are added up, and a checkpoint's transposed copy: there when steps are taken, and not before. */
+/** AdamW's moments, accumulated gradients and a checkpoint's transposed copy, which exist only during training. */
 const bytesOfSteps = ({ step }: TrainSession): number => 4 * 4 * step.values.length;
 
-/** The end of a run serves its adapter: weights as they are mapped, and as they are packed. */
+/** Memory for serving the result: mapped and prepacked weights. */
 const servingBytes = ({ base }: TrainSession): number => processBytes + 2 * base.bytes;
 
-/** The arithmetic of an optimizer's step, on a copy of as many numbers as tell. */
+/** Time of an optimizer step, extrapolated from a sample of the parameters. */
 function optimizerMs({ step }: TrainSession): number {
   const count = Math.min(step.values.length, 2 ** 18);
   const [values, gradients] = [new Float32Array(count), new Float32Array(count).fill(1)];
@@ -118,7 +118,7 @@ function timeRun(session: TrainSession, batch: TokenBatch, signal: AbortSignal):
   });
 }
 
-/** Milliseconds of some work: of its second time, or where that is short, the middle of several. The first one is slower. */
+/** Time of some work in ms: of its second run, or the median of several if it is short. The first run is slower. */
 async function timeOf(work: () => Promise<void>): Promise<number> {
   await work();
   const times: number[] = [];
@@ -136,5 +136,5 @@ const mostRuns = 5;
 
 const tokensOf = ({ rows, length }: TokenBatch): number => rows * length;
 
-/** The most memory that this process has held so far. */
+/** Peak memory of this process so far. */
 export const peakBytes = (): number => process.resourceUsage().maxRSS * 1024;

@@ -1,4 +1,4 @@
-/** What an adapter can do on rows, as served: loss, perplexity, labels by likelihood, exact answers. Prints nothing. */
+/** Evaluates a served model on rows: loss, perplexity, label accuracy and exact answers. */
 import { assert } from "../base/errors.js";
 import type { Progress } from "../base/log.js";
 import type { Tokenizer } from "../text/types.js";
@@ -30,7 +30,7 @@ export async function rowLosses(
   return allOf("scoring rows", jobs, progress);
 }
 
-/** A call that says how far it is. */
+/** A call that reports progress. */
 export interface Judged extends ServedCall {
   readonly progress?: Progress;
 }
@@ -63,13 +63,13 @@ export interface Share {
   readonly share: number;
 }
 
-/** The log-likelihoods of a pair's answers. */
+/** Log-likelihoods of a pair's answers. */
 export interface PairScores {
   readonly chosen: number;
   readonly rejected: number;
 }
 
-/** What the served model, or with `adapter: false` its base, thinks of each pair's answers. */
+/** Scores each pair's answers; `adapter: false` uses the base model. */
 export async function scorePairs(
   served: Served,
   pairs: readonly TokenPair[],
@@ -82,7 +82,7 @@ export async function scorePairs(
   return allOf("scoring pairs", jobs, progress);
 }
 
-/** Whether each pair's chosen answer is likelier; beside a reference's scores, whether it has gained more. */
+/** Whether each pair's chosen answer is likelier or, given reference scores, has gained more. */
 export function prefersChosen(scores: readonly PairScores[], reference?: readonly PairScores[]): boolean[] {
   const margin = (pair: PairScores | undefined): number => (pair ? pair.chosen - pair.rejected : 0);
   return scores.map((pair, i) => margin(pair) > margin(reference?.[i]));
@@ -95,15 +95,15 @@ export interface LabelOptions extends Judged {
   readonly length: number;
 }
 
-/** A row's label beside the one that is likeliest behind its text. */
+/** A row's label and the likeliest one for its text. */
 export interface LabelChoice {
   readonly label: string;
   readonly choice: string | undefined;
-  /** Log-probability of each label, its end token included: without it a label would beat every longer one that begins with it. */
+  /** Log-probability of each label with its end token. Without the end token, a label would beat any longer one that starts with it. */
   readonly scores: Readonly<Record<string, number>>;
 }
 
-/** What the served model takes for each row's label, by the likelihood of all that training teaches: the label, then the end token. */
+/** The likeliest label of each row, by the likelihood of label and end token, as trained. */
 export async function chooseLabels(
   served: Served,
   sources: readonly LabelSource[],
@@ -118,7 +118,7 @@ export async function chooseLabels(
   return allOf("choosing labels", jobs, options.progress);
 }
 
-/** The log-probability of each label behind a text. All stand behind the same prompt: a long one is cut for the longest label. */
+/** Log-probability of each label after a text. All follow the same prompt, shortened to fit the longest label. */
 async function scoreLabels(
   served: Served,
   text: string,
@@ -148,14 +148,14 @@ export interface ExactOptions extends Judged {
   readonly stopIds: readonly number[];
 }
 
-/** One greedy answer beside the row's own, both as they go on behind the prompt, without blanks at their end. */
+/** A greedy answer and the expected one, both without trailing whitespace. */
 export interface Answered {
   readonly row: TokenRow;
   readonly expected: string;
   readonly answer: string;
 }
 
-/** Greedy answers to the prompts of rows with one completion, to the end token. */
+/** Greedy answers to the prompts of rows with one completion, up to the end token. */
 export async function answerRows(
   served: Served,
   rows: readonly TokenRow[],
@@ -166,7 +166,7 @@ export async function answerRows(
     const prompt = [...row.ids.subarray(0, row.promptLength)];
     const completion = [...row.ids.subarray(row.promptLength)];
     const expected = tokenizer.decode(completion, { after: prompt }).trimEnd();
-    // A few tokens more than the right answer has: who goes on has failed already.
+    // A few tokens more than the expected answer: a longer one is wrong anyway.
     const ids = await served.generate(prompt, completion.length + 4, stopIds, call);
     return { row, expected, answer: tokenizer.decode(ids, { after: prompt }).trimEnd() };
   });
@@ -178,7 +178,7 @@ export function shareOf(judged: readonly boolean[]): Share {
   return { rows: judged.length, right, share: right / Math.max(judged.length, 1) };
 }
 
-/** Rows of one prompt and one completion: what a greedy answer can be compared with. */
+/** Rows with one prompt and one completion, which a greedy answer can be compared with. */
 export function answerable(items: readonly Item[]): TokenRow[] {
   return items.flatMap(([row, rejected]) => (!rejected && row.promptLength > 0 && isOneSpan(row) ? [row] : []));
 }

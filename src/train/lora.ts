@@ -1,4 +1,4 @@
-/** Which layers are adapted and with which numbers, as PEFT decides and writes it. Knows no graph and no file. */
+/** Chooses the target modules of an adapter, their ranks and scales, as PEFT does. */
 import { methodOf } from "../adapter/format.js";
 import { LorikeetError } from "../base/errors.js";
 import type { TargetModule } from "../model/blueprint.js";
@@ -26,8 +26,8 @@ const scaleOf = ({ rank, alpha, rslora }: LoraShape): number =>
 export const allLinear = "all-linear";
 
 /**
- * The adapted layers in the order of the forward pass. `targets` is `all-linear` or names and paths, each of which takes the
- * layers that are called so or end in it. Throws `invalid_value` for a name that takes none.
+ * The target modules in the order of the forward pass. `targets` is `all-linear`, or names and paths; each selects the modules
+ * whose path equals it or ends in it. Throws `invalid_value` for a name that selects none.
  */
 export function chooseModules(config: DecoderConfig, targets: readonly string[], shape: LoraShape): LoraModule[] {
   const scale = scaleOf(shape);
@@ -40,7 +40,7 @@ export function chooseModules(config: DecoderConfig, targets: readonly string[],
     const allowed = [...new Set(modules.map(({ path }) => path.split(".").at(-1) ?? path))];
     throw new LorikeetError(
       "invalid_value",
-      `--target-modules names ${unknown.join(", ")}, which no linear layer of the model is called; there are ${allowed.join(", ")}, and ${allLinear}.`,
+      `--target-modules ${unknown.join(", ")} matches no linear layer of the model; it has ${allowed.join(", ")}. ${allLinear} selects all.`,
       { param: "--target-modules", found: unknown, allowed },
     );
   }
@@ -50,10 +50,10 @@ export function chooseModules(config: DecoderConfig, targets: readonly string[],
 const isAllLinear = (targets: readonly string[]): boolean => targets.length === 1 && targets[0] === allLinear;
 const isNamed = (path: string, name: string): boolean => path === name || path.endsWith(`.${name}`);
 
-/** From this many layers on PEFT writes suffixes for what it found itself. */
+/** From this many modules on, PEFT shortens paths to suffixes. */
 const manyTargets = 20;
 
-/** `target_modules` as PEFT writes them: names as they were given; of all linear layers the paths, or their shortest suffixes. */
+/** `target_modules` as PEFT writes them: the given names, or for all-linear the paths or their shortest suffixes. */
 export function peftTargetModules(
   config: DecoderConfig,
   targets: readonly string[],
@@ -63,7 +63,7 @@ export function peftTargetModules(
   return shortNames(config, modules);
 }
 
-/** The layers' paths, or from twenty layers on the shortest suffixes that name no other module. */
+/** The modules' paths, or for twenty or more the shortest suffixes that match no other module. */
 export function shortNames(config: DecoderConfig, modules: readonly TargetModule[]): string[] {
   const paths = modules.map(({ path }) => path);
   if (paths.length < manyTargets) return paths;
@@ -98,7 +98,7 @@ function suffixesOf(path: string): string[] {
   return parts.map((_, i) => parts.slice(parts.length - 1 - i).join("."));
 }
 
-/** A from U(-1/sqrt(in), 1/sqrt(in)), B zero: PEFT's start, at which the adapter changes nothing. */
+/** Initializes A from U(-1/sqrt(in), 1/sqrt(in)) and B with zeros, as PEFT does: the adapter changes nothing at first. */
 export function initialize(parameters: readonly Parameter[], seed: number): void {
   for (const [i, { name, shape, data }] of parameters.entries()) {
     if (!name.endsWith(".lora_A")) {

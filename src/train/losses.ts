@@ -1,4 +1,4 @@
-/** Losses as functions of the token losses: what a training graph adds up. Each names the graph inputs that it reads. */
+/** Losses of the training graph, as functions of the token losses. Each documents the graph inputs that it reads. */
 import type { Ops } from "../graph/ops.js";
 import type { Value } from "../graph/types.js";
 
@@ -7,7 +7,7 @@ export type Loss = (op: Ops, tokenLosses: Value) => Value;
 
 /**
  * Σ weight · -log p. Input `label_weights` float32 [labelled]: one over the number of labels that the whole effective batch
- * holds makes it a mean, however the batch is divided into steps.
+ * holds makes it a mean, however the batch is split into runs.
  */
 export const weightedSum: Loss = (op, tokenLosses) => {
   const weights = op.builder.input("label_weights", "float32", ["labelled"]);

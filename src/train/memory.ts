@@ -1,4 +1,4 @@
-/** Bytes that a run needs, counted before anything runs, and what would make it fit. Coarse: it refuses what could never fit. */
+/** Counts the bytes that a run needs before it starts, and finds settings that fit. Coarse: only rejects what could never fit. */
 import type { BaseDtype } from "../engine/start.js";
 import { attentionBlocks } from "../model/training/masks.js";
 import type { DecoderConfig } from "../model/types.js";
@@ -6,12 +6,12 @@ import type { DecoderConfig } from "../model/types.js";
 export interface MemoryShape {
   readonly config: DecoderConfig;
   readonly dtype: BaseDtype;
-  /** Of the frozen weights in the form that they are trained over, both ways. */
+  /** Size of the frozen weights, forward and backward. */
   readonly weightBytes: number;
   readonly trainable: number;
-  /** Whether the head is trained, and so keeps a distribution for every label. */
+  /** Whether the head is trained and therefore keeps a distribution per label. */
   readonly trainsHead: boolean;
-  /** Of the largest batch. */
+  /** Rows of the largest batch. */
   readonly rows: number;
   readonly length: number;
   readonly gradientCheckpointing: boolean;
@@ -20,22 +20,22 @@ export interface MemoryShape {
 /** Code, heap and the runtime. */
 export const processBytes = 150 * 2 ** 20;
 
-/** Of the logits of one part of the head: 64 MiB, and an eighth of that over a quantized base, whose head is packed once and not for every part. */
+/** Logits of one chunk of the head: 64 MiB, or an eighth of that over a quantized base model, whose head is packed once instead of per chunk. */
 export const logitBytes = (dtype: BaseDtype): number => (dtype === "fp32" ? 64 : 8) * 2 ** 20;
 
-/** What the runtime holds for its tensors over what they take. */
+/** Overhead of the runtime's allocator. */
 const gaps = 1.15;
 
 /**
- * Frozen weights and, of quantized ones, their prepacked copy; what the way back reads of every layer; the logits of one
- * part of the head with their distribution; the optimizer's arrays.
+ * Frozen weights (and their prepacked copy if quantized); activations that the backward pass reads; logits and distribution of one
+ * chunk of the head; the optimizer's arrays.
  */
 export function countBytes({ config, dtype, weightBytes, trainable, trainsHead, ...run }: MemoryShape): number {
   const { hiddenSize, intermediateSize, layerCount, headCount, kvHeadCount, headDim, vocabSize } = config;
   const { rows, length, gradientCheckpointing } = run;
   const tokens = rows * length;
   const keys = 2 * kvHeadCount * headDim;
-  const queries = 2 * headCount * headDim; // and what they mix
+  const queries = 2 * headCount * headDim; // and the attention output
   const blocks = attentionBlocks(length);
   const shares = (rows * headCount * length * length * (blocks + 1)) / (2 * blocks);
   const perLayer = tokens * (4 * hiddenSize + 3 * intermediateSize + queries + keys) + shares;
@@ -54,7 +54,7 @@ export interface Fitting {
 
 const leastLength = 64;
 
-/** The run nearest to this one that takes at most `memory`: fewer rows, layers computed again, and only then shorter rows. */
+/** The settings nearest to these that fit into `memory`: fewer rows, then recomputation, and only then shorter rows. */
 export function fitMemory(shape: MemoryShape, memory: number): Fitting | null {
   const parts = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024];
   const all = parts

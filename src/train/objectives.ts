@@ -1,10 +1,10 @@
-/** What a step minimises and how a batch feeds it: next tokens (sft) or preferences (dpo). Knows no optimizer. */
+/** Training objectives: the loss of a step and its inputs, for next tokens (sft) or preferences (dpo). */
 import { Tensor } from "../runtime/tensor.js";
 import { labelledPlaces, type TokenBatch } from "./data/batch.js";
 import { type Loss, preference, weightedSum } from "./losses.js";
 import type { EvaluateOptions, RunOptions, StepResult, Weights } from "./step.js";
 
-/** The part of a step that a run needs; tests put their own behind it. */
+/** The part of a step that a run uses. Tests substitute their own. */
 export interface Stepper {
   readonly values: Float32Array;
   readonly gradients: Float32Array;
@@ -14,23 +14,23 @@ export interface Stepper {
 
 export interface Objective {
   readonly loss: Loss;
-  /** What the loss of a step is divided by: labels or pairs. */
+  /** The divisor of a step's loss: number of labels or pairs. */
   count(batch: TokenBatch): number;
-  /** The inputs with which a batch's part of a mean over `total` is computed. */
+  /** The inputs for a batch's part of a mean over `total`. */
   feed(stepper: Stepper, batch: TokenBatch, total: number, signal: AbortSignal): Promise<RunOptions>;
-  /** A batch's part of the mean over `total`, forwards only. */
+  /** A batch's part of the mean over `total`, by a forward pass. */
   evaluate(stepper: Stepper, batch: TokenBatch, total: number, signal: AbortSignal): Promise<Evaluation>;
 }
 
 export interface Evaluation {
   readonly loss: number;
-  /** Of preferences: how much more the chosen answer is rewarded than the rejected one. */
+  /** DPO: how much the reward of the chosen answer exceeds that of the rejected one. */
   readonly margin?: number;
-  /** Of preferences: the share of pairs whose chosen answer is rewarded more. */
+  /** DPO: the share of pairs whose chosen answer has the higher reward. */
   readonly accuracy?: number;
 }
 
-/** The mean loss of all labels, however they are divided into batches. */
+/** The mean loss of all labels, however they are split into batches. */
 export const nextToken: Objective = {
   loss: weightedSum,
   count: (batch) => labelledPlaces(batch).places.length,
@@ -41,7 +41,7 @@ export const nextToken: Objective = {
   },
 };
 
-/** Direct preference optimization over pairs in neighbouring rows; the reference is the step's own: the base, or the adapter that was gone on from. */
+/** Direct preference optimization over pairs in adjacent rows. The reference is the base model, or the --init-from adapter. */
 export function preferences(beta: number): Objective {
   const margins = async (stepper: Stepper, batch: TokenBatch, weights: Weights, signal: AbortSignal) => {
     const { tokenLosses } = await stepper.evaluate(batch, { weights, signal });
@@ -87,7 +87,7 @@ function pairSigns(batch: TokenBatch): Signs {
   return { pairs, labels: places.length, data };
 }
 
-/** Log-likelihood of the chosen answer less that of the rejected one, for each pair. */
+/** Log-likelihood of the chosen answer minus that of the rejected one, for each pair. */
 function marginsOf({ pairs, labels, data }: Signs, tokenLosses: Float32Array): Float32Array<ArrayBuffer> {
   return Float32Array.from({ length: pairs }, (_, pair) => {
     let margin = 0;

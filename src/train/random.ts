@@ -1,7 +1,7 @@
-/** Random numbers as a pure function of a seed and a place: nothing depends on what was drawn before or on who drew it. */
+/** Random numbers as a pure function of a seed and a key. They do not depend on earlier draws. */
 import { threefry2x32 } from "../engine/sampling/random.js";
 
-/** A stream of its own for each list of numbers (what for, epoch, step, module, ...). */
+/** A separate stream for each key (purpose, epoch, step, target module, ...). */
 export class Draws {
   readonly #key = new Uint32Array(2);
   readonly #block = new Uint32Array(2);
@@ -39,7 +39,7 @@ export class Draws {
     return Math.floor(this.next() * count);
   }
 
-  /** The numbers from 0 to count - 1 in a random order (Fisher and Yates). */
+  /** The numbers from 0 to count - 1 in random order (Fisher-Yates). */
   permutation(count: number): Int32Array {
     const order = Int32Array.from({ length: count }, (_, i) => i);
     for (let i = count - 1; i > 0; i--) {
@@ -52,5 +52,5 @@ export class Draws {
   }
 }
 
-/** What draws are for: the first number of a place. */
+/** Purposes of draws: the first number of a key. */
 export const purposes = { initialize: 1, split: 2, shuffle: 3, dropout: 4, samples: 5 } as const;

@@ -1,4 +1,4 @@
-/** One whole run: lock, resume, loop, files, and the folder that is served. Prints nothing; what happens is told by events. */
+/** A whole run: resume, training loop, files, and the result folder. Prints nothing; reports by events. */
 import { mkdir, writeFile } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { removeTree } from "../base/durable.js";
@@ -29,7 +29,7 @@ import {
 } from "./trainer.js";
 
 export interface RunEvents {
-  /** Where the run begins: 0, or the step of the checkpoint that it goes on from. */
+  /** The first step: 0, or the step of the checkpoint from which the run resumes. */
   started?(state: Readonly<TrainState>): void;
   step?(report: StepReport): void;
   validated?(report: ValidationReport): void;
@@ -41,20 +41,20 @@ export interface RunOptions {
   readonly session: TrainSession;
   readonly settings: TrainSettings;
   readonly record: RunRecord;
-  /** Rows by which training and serving are compared. */
+  /** Rows for the comparison of training and serving. */
   readonly check: readonly TokenRow[];
-  /** Starts the serving engine over a finished result. The run's own session is closed by then. */
+  /** Serves a finished result. The run's own session is closed by then. */
   readonly serve: (result: string) => Promise<Served>;
-  /** More to do with what is served, before the engine ends. */
-  readonly tried?: (served: Served) => Promise<void>;
-  /** What to do with the weights of a step as they would be served, each so many steps. */
+  /** Called with the served result before its engine stops. */
+  readonly onServed?: (served: Served) => Promise<void>;
+  /** Serves the weights at every so many steps. */
   readonly sampling?: { readonly every: number; take(served: Served, step: number): Promise<void> };
-  /** Programs that read the run while it goes on. */
+  /** Programs to write logs for. */
   readonly reportTo?: readonly ReportTarget[];
-  /** Whether a run that had ended gets more steps: then its patience begins anew. */
+  /** Whether a finished run gets more steps. Early stopping then starts over. */
   readonly extends?: boolean;
   readonly signal: AbortSignal;
-  /** Told what goes on before the first and after the last step, and while it is validated. */
+  /** Reports what happens before the first step, after the last one, and during validation. */
   readonly progress?: Progress;
   readonly events?: RunEvents;
 }
@@ -62,14 +62,14 @@ export interface RunOptions {
 export interface RunOutcome {
   readonly end: TrainEnd;
   readonly state: TrainState;
-  /** null where there is no result yet: the run was interrupted. */
+  /** null if the run was interrupted. */
   readonly results: RunResults | null;
 }
 
 /**
- * Trains in `folder.path` and, at the end, makes it `folder.out`, also after the loss diverged: then of the best checkpoint.
- * Call it under the folder's lock, after `folder.start`. An interrupted run leaves its checkpoints; a fault of the disk leaves
- * those that were saved.
+ * Trains in `folder.path`, and at the end renames it to `folder.out`. If the loss diverged, the result is the best checkpoint.
+ * Call it with the folder locked, after `folder.start`. An interrupted run leaves its checkpoints; a disk error leaves those that
+ * were saved.
  */
 export async function runTraining(options: RunOptions): Promise<RunOutcome> {
   const { folder, session, settings, record } = options;
@@ -83,7 +83,7 @@ export async function runTraining(options: RunOptions): Promise<RunOutcome> {
   const state = (await checkpoints.resume()) ?? initialState();
   if (options.extends && settings.earlyStoppingPatience !== null && state.sinceBest >= settings.earlyStoppingPatience) {
     state.sinceBest = 0;
-    await checkpoints.save(state); // so that it also resumes where it is stopped before its next checkpoint
+    await checkpoints.save(state); // in case it is stopped before its next checkpoint
   }
   await writeRecord(folder.path, record);
   options.events?.started?.(state);
@@ -93,13 +93,13 @@ export async function runTraining(options: RunOptions): Promise<RunOutcome> {
   return { end, state, results: await finish(options, end, state, kept) };
 }
 
-/** The weights that are the result, read into the parameters, and their validation loss where there was one. */
+/** The step whose weights are the result (they are in the parameters), and its validation loss if it has one. */
 interface Kept {
   readonly step: number;
   readonly loss: number | null;
 }
 
-/** The last weights, or the best where that was asked for. Those of a run that diverged are worth nothing: then the best too, or the last that were saved. */
+/** Selects the last weights, or the best if requested. A diverged run's last weights are useless: it keeps the best or the last saved ones. */
 async function keep(
   { settings }: RunOptions,
   checkpoints: Checkpoints,
@@ -168,7 +168,7 @@ async function runLoop(options: RunOptions, checkpoints: Checkpoints, state: Tra
   );
 }
 
-/** Serves the weights as they are now, beside the run's own session. */
+/** Serves the current weights, while the run's own session stays open. */
 async function sample({ folder, session, serve, sampling, progress }: RunOptions, step: number): Promise<void> {
   const draft = join(folder.path, "sample");
   progress?.("answering samples", 0, 0);
@@ -184,7 +184,7 @@ async function sample({ folder, session, serve, sampling, progress }: RunOptions
 
 const journalPath = (folder: string): string => join(folder, "training.jsonl");
 
-/** Writes the result's files, compares it with what the server computes, and renames it into place. */
+/** Writes the result's files, compares them with what the server computes, and renames the folder into place. */
 async function finish(options: RunOptions, end: TrainEnd, state: TrainState, kept: Kept): Promise<RunResults> {
   const { folder, session, record, signal, progress } = options;
   const began = performance.now();
@@ -223,23 +223,23 @@ function servedCheck({ check, settings }: RunOptions, trained: number, served: n
   return { rows: check.length, trained, served, difference: Math.abs(trained - served), dtype: settings.dtype };
 }
 
-/** Where writing has rounded, the parameters become what was written, and its validation loss is told. */
+/** If saving rounds, reads the saved weights into the parameters and returns their validation loss. */
 async function writtenLoss({ folder, session, signal, progress }: RunOptions): Promise<number | null> {
   const { product, validation, objective, step } = session;
   if (!product.rounds) return null;
   await product.load(folder.path);
   if (validation.length === 0) return null;
-  const validating = (done: number, total: number): void => progress?.("validating what was written", done, total);
+  const validating = (done: number, total: number): void => progress?.("validating the saved weights", done, total);
   return (await validationLoss({ stepper: step, objective, validation, signal, validating })).loss;
 }
 
 /** The mean loss over the labels of the compared rows, by the training graph. */
 async function trainedLoss({ session, settings, check, signal, progress }: RunOptions): Promise<number | null> {
   if (check.length === 0) return null;
-  progress?.("comparing with what is served", 0, 0);
+  progress?.("comparing with serving", 0, 0);
   const batches = plainBatches(
     check.map((row): Item => [row]),
-    Math.min(settings.batchSize, 4), // no more memory than the run itself has taken
+    Math.min(settings.batchSize, 4), // no more memory than the run itself
   );
   const total = batches.reduce((sum, batch) => sum + nextToken.count(batch), 0);
   let loss = 0;
@@ -248,14 +248,14 @@ async function trainedLoss({ session, settings, check, signal, progress }: RunOp
 }
 
 async function serveOnce(
-  { serve, folder, check, tried, progress }: RunOptions,
+  { serve, folder, check, onServed, progress }: RunOptions,
   signal: AbortSignal,
 ): Promise<number | null> {
   progress?.("starting the serving engine", 0, 0);
   await using served = await serve(folder.path);
-  progress?.("comparing with what is served", 0, 0);
+  progress?.("comparing with serving", 0, 0);
   const figures = check.length === 0 ? null : await evaluateLoss(served, check, { signal });
   progress?.("answering samples", 0, 0);
-  await tried?.(served);
+  await onServed?.(served);
   return figures?.loss ?? null;
 }

@@ -1,4 +1,4 @@
-/** Adapters as the server runs them: scores and greedy answers from the serving engine, over token ids. Knows no text. */
+/** A model or adapter in the serving engine: scores and greedy answers, as token ids. */
 import { loadAdapter } from "../adapter/format.js";
 import type { AdapterSource, HostAdapter } from "../adapter/types.js";
 import { Semaphore } from "../base/async.js";
@@ -17,18 +17,18 @@ export interface ServedOptions {
   readonly threads: number;
   readonly maxContext: number;
   readonly maxBatch: number;
-  /** A PEFT folder; null: the base alone. */
+  /** A PEFT folder; null: only the base model. */
   readonly adapter: string | null;
   readonly cacheDirectory?: string;
   readonly progress?: Progress;
 }
 
 export interface Served extends AsyncDisposable {
-  /** The adapter's; null without one. */
+  /** Digest of the adapter; null without one. */
   readonly digest: string | null;
-  /** Log-probability of each id given those before it; the first is 0. */
+  /** Log-probability of each id, given those before it; 0 for the first. */
   score(ids: readonly number[], options?: ServedCall): Promise<Float64Array>;
-  /** Greedy tokens to the first stop id, which is left out, or to `maxTokens`. */
+  /** Greedy tokens up to the first stop id (excluded), or `maxTokens`. */
   generate(
     ids: readonly number[],
     maxTokens: number,
@@ -38,7 +38,7 @@ export interface Served extends AsyncDisposable {
 }
 
 export interface ServedCall {
-  /** false asks the base. */
+  /** false: use the base model. */
   readonly adapter?: boolean;
   readonly signal?: AbortSignal;
 }
@@ -69,7 +69,7 @@ export async function openServed(options: ServedOptions): Promise<Served> {
   ): Promise<EngineEvent[]> =>
     turns.run(async () => {
       const digest = call.adapter === false ? null : (adapter?.digest ?? null);
-      // The engine listens to its signal for good: each sequence gets one of its own.
+      // The engine never stops listening to a signal, so each sequence gets its own.
       const controller = new AbortController();
       const abort = (): void => controller.abort();
       call.signal?.throwIfAborted();
@@ -103,7 +103,7 @@ async function load(folder: string, checkpoint: Checkpoint, threads: number): Pr
   return await foldMagnitudes(await loadAdapter(folder, baseModules(checkpoint.config)), norms, folder);
 }
 
-/** All events. Throws the sequence's fault, and `cancelled` for one that was. */
+/** All events. Throws the sequence's error, or `cancelled`. */
 async function collect(sequence: AsyncIterable<EngineEvent>): Promise<EngineEvent[]> {
   const events: EngineEvent[] = [];
   for await (const event of sequence) {

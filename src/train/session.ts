@@ -1,4 +1,4 @@
-/** Puts a run's parts together: weights, the step over them, data in batches, optimizer and schedule. Writes no file. */
+/** Assembles a run: weights, training step, batches, optimizer and schedule. */
 import { basename } from "node:path";
 import { LorikeetError } from "../base/errors.js";
 import type { Progress } from "../base/log.js";
@@ -35,18 +35,18 @@ export interface SessionOptions {
   readonly settings: TrainSettings;
   readonly data: DataSet;
   readonly threads: number;
-  /** A PEFT folder to go on from: its layers, ranks, scales and magnitudes are taken over. */
+  /** A PEFT folder to continue from, which sets target modules, ranks, scales and magnitudes. */
   readonly initFrom: string | null;
   readonly cacheDirectory?: string;
   readonly progress?: Progress;
-  /** For measurements: what the step's sessions are opened with besides the step's own. */
+  /** Further options of the step's sessions, for benchmarks. */
   readonly runtime?: Partial<RuntimeOptions>;
 }
 
 export interface TrainSession extends AsyncDisposable {
   readonly step: TrainStep;
   readonly base: BaseWeights;
-  /** Of the adapter; null where every weight is trained. */
+  /** Of the adapter; null if every weight is trained. */
   readonly facts: AdapterFacts | null;
   readonly product: Product;
   readonly objective: Objective;
@@ -61,7 +61,7 @@ export interface TrainSession extends AsyncDisposable {
   readonly inputs: ((batch: TokenBatch, step: number, run: number) => RunOptions["inputs"]) | undefined;
 }
 
-/** Throws `data_invalid` for data without a row to train on, `invalid_value` for settings that cannot be. */
+/** Throws `data_invalid` for data without rows to train on, `invalid_value` for invalid settings. */
 export async function openSession(options: SessionOptions): Promise<TrainSession> {
   const { checkpoint, settings, data, threads } = options;
   const { config } = checkpoint;
@@ -112,7 +112,7 @@ export async function openSession(options: SessionOptions): Promise<TrainSession
   else if (start) await start.readInto(step.parameters);
   else initialize(step.parameters, settings.seed);
   if (dora && !start?.dora) await startMagnitudes(step);
-  // As TRL has it: preferences are measured against the adapter that the run began from.
+  // As in TRL, the reference is the initial adapter.
   if (start && settings.method === "dpo") await step.freezeReference();
   const steps = totalSteps(settings, plan.stepsPerEpoch);
   const schedule = scheduleOf(settings, steps);
@@ -167,7 +167,7 @@ function optimizerOf(settings: TrainSettings, parameters: readonly Parameter[], 
   );
 }
 
-/** So many parts of the head that the logits of one take about `bytes`. */
+/** The number of chunks of the head at which the logits of one take about `bytes`. */
 function headChunks(batch: TokenBatch, vocabSize: number, bytes: number): number {
   const logits = 4 * labelledPlaces(batch).places.length * vocabSize;
   return Math.max(1, Math.min(64, Math.ceil(logits / bytes)));
@@ -194,7 +194,7 @@ function maskInputs(
 function nothingToTrainOn({ counts, files }: DataSet): string {
   if (files.every(({ split }) => split !== "train")) {
     const names = files.map(({ path, split }) => `${basename(path)} for ${split}`).join(", ");
-    return `The data has no file for training, only ${names}: name the one to train on train, such as train.jsonl.`;
+    return `The data has no file for training, only ${names}: name the training file train, for example train.jsonl.`;
   }
   return `The data has no row with a label to train on: ${counts.records} rows were read, ${counts.dropped} have none.`;
 }

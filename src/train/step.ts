@@ -1,6 +1,6 @@
 /**
- * One step of training without its optimizer: parameters and gradients as flat arrays that ONNX Runtime reads and writes
- * where they lie, and one session that runs any batch over them. Knows no data and no schedule.
+ * One training step without its optimizer: the loss and gradients of a batch. Parameters and gradients are flat arrays that ONNX
+ * Runtime reads and writes in place, and one session runs batches of any size.
  */
 import { backward } from "../autodiff/backward.js";
 import { assert } from "../base/errors.js";
@@ -20,24 +20,24 @@ import { Tensor } from "../runtime/tensor.js";
 import type { WeightNorms } from "../weights/norms.js";
 import { shareWeights } from "../weights/sharing.js";
 import { countPositions, type Labelled, labelledPlaces, type TokenBatch } from "./data/batch.js";
-import { fillUp } from "./fill-up.js";
 import { type Loss, weightedSum } from "./losses.js";
 import { ModuleNorms } from "./module-norms.js";
+import { padEnd } from "./pad.js";
 
 export interface StepOptions extends TrainingOptions {
   readonly threads: number;
-  /** With `dora`: where the lengths of adapted weights come from. The caller's to close, after the step. */
+  /** With `dora`: computes the lengths of adapted weights. The caller closes it, after the step. */
   readonly norms?: Pick<WeightNorms, "of">;
-  /** The loss that is minimised; `weightedSum` unless told otherwise. */
+  /** Default: `weightedSum`. */
   readonly loss?: Loss;
   readonly session?: Partial<SessionOptions>;
-  /** Labels that a run computes at least: it is filled up with some that count nothing. */
+  /** Minimum labels of a run. It is padded with labels of weight 0. */
   readonly minLabels?: number;
-  /** Layers' activations are made again on the way back: about a quarter more time, and a fraction of the memory. */
+  /** Recompute the layers' activations in the backward pass: about a quarter slower, with much less memory. */
   readonly gradientCheckpointing?: boolean;
 }
 
-/** One trained tensor: `data` is its stretch of the flat parameters. */
+/** A trained tensor. `data` is a view of the flat parameters. */
 export interface Parameter {
   readonly name: string;
   readonly shape: readonly number[];
@@ -46,18 +46,18 @@ export interface Parameter {
   readonly gradient: Float32Array;
 }
 
-/** What a run needs besides the batch. */
+/** Inputs of a run besides the batch. */
 export interface RunOptions {
-  /** Each label's share of the loss: one over the labels of the whole effective batch. */
+  /** Weight of each label in the loss: one over the labels of the whole effective batch. */
   readonly labelWeight?: number;
-  /** A weight for each labelled place, in the order of `labelledPlaces`, instead. */
+  /** Alternatively, a weight for each label, in the order of `labelledPlaces`. */
   readonly labelWeights?: Float32Array<ArrayBuffer>;
-  /** Further inputs: dropout masks, what a loss reads. */
+  /** Further inputs: dropout masks, and inputs of the loss. */
   readonly inputs?: ReadonlyMap<string, Tensor>;
   readonly signal?: AbortSignal;
 }
 
-/** What an evaluation runs with: the parameters, the base without them, or those of `freezeReference`. */
+/** Weights of an evaluation: the parameters, the base model without them, or those of `freezeReference`. */
 export type Weights = "trained" | "base" | "reference";
 
 export type EvaluateOptions = RunOptions & { readonly weights?: Weights };
@@ -77,9 +77,9 @@ export interface StepGraphs {
 
 export class TrainStep implements Disposable {
   readonly parameters: readonly Parameter[];
-  /** All parameters, one after another. */
+  /** All parameters, concatenated. */
   readonly values: Float32Array;
-  /** Written anew by every `run`. */
+  /** Overwritten by every `run`. */
   readonly gradients: Float32Array;
   readonly graphs: StepGraphs;
   readonly #options: StepOptions;
@@ -87,7 +87,7 @@ export class TrainStep implements Disposable {
   readonly #norms: ModuleNorms | null;
   readonly #rotary: RotaryInputs;
   #reference: ReadonlyMap<string, Tensor> | null = null;
-  /** Of a quantized base, whose kernels need their own layout: one copy for both sessions. */
+  /** Prepacked weights of a quantized base model: one copy for both sessions. */
   #shared: SharedWeights | null;
   #training: Runnable | null = null;
   #evaluation: Runnable | null = null;
@@ -114,17 +114,17 @@ export class TrainStep implements Disposable {
     });
     this.#bound = bound;
     const { dora = false, norms, modules } = options;
-    assert(!dora || norms, "a step with magnitudes is told where lengths come from");
+    assert(!dora || norms, "a step with magnitudes has norms");
     this.#norms = dora && norms ? new ModuleNorms(norms, modules, this) : null;
     this.#rotary = new RotaryInputs(options.config.ropes, options.maxLength, () => 1);
   }
 
-  /** Builds the graphs. Parameters are zero until they are written. Sessions are made when they are first run. */
+  /** Builds the graphs. Parameters start at zero. Sessions are created on first use. */
   static create(options: StepOptions): TrainStep {
     return new TrainStep(options);
   }
 
-  /** With `dora`: |W + s B A| of each output as A and B are now, by the names of the magnitudes. */
+  /** With `dora`: the current |W + s B A| of each output, by the names of the magnitudes. */
   async lengths(): Promise<ReadonlyMap<string, Float32Array>> {
     await this.#norms?.refresh();
     const lengths = new Map<string, Float32Array>();
@@ -136,13 +136,13 @@ export class TrainStep implements Disposable {
     return lengths;
   }
 
-  /** Runs forwards and backwards: the loss, and its gradients in `gradients`. */
+  /** Forward and backward pass: returns the loss and writes its gradients to `gradients`. */
   async run(batch: TokenBatch, options: RunOptions = {}): Promise<StepResult> {
     this.#training ??= await this.#load(this.graphs.training, true);
     return this.#execute(this.#training, batch, options);
   }
 
-  /** Runs forwards only, without dropout, with the trained weights or others. */
+  /** Forward pass only, without dropout, with the trained weights or others. */
   async evaluate(batch: TokenBatch, options: EvaluateOptions = {}): Promise<StepResult> {
     this.#evaluation ??= await this.#load(this.graphs.evaluation, false);
     const { weights = "trained" } = options;
@@ -154,7 +154,7 @@ export class TrainStep implements Disposable {
     }
   }
 
-  /** Makes the parameters as they are now the reference, whatever becomes of them. Before, the base is the reference. */
+  /** Copies the current parameters as the reference. Until then, the base model is the reference. */
   async freezeReference(): Promise<void> {
     await this.#norms?.refresh();
     const copies = this.#inputs().map(([name, tensor]): [string, Tensor] => {
@@ -165,7 +165,7 @@ export class TrainStep implements Disposable {
     this.#reference = new Map(copies);
   }
 
-  /** The trained tensors and what belongs to them, by the names of their graph inputs. */
+  /** The trained tensors and related inputs, by the names of their graph inputs. */
   #inputs(): [name: string, Tensor<"float32">][] {
     const bound = [...this.#bound].map(([name, { value }]): [string, Tensor<"float32">] => [name, value]);
     return [...bound, ...(this.#norms?.tensors ?? [])];
@@ -208,7 +208,7 @@ export class TrainStep implements Disposable {
     const tokenLosses = Tensor.zeros("float32", [computed]);
     for (const [name, tensor] of this.#feeds(batch, labelled, options)) {
       const axis = inputs.get(name)?.indexOf("labelled");
-      if (axis !== undefined) binding.input(name, axis < 0 ? tensor : fillUp(tensor, axis, computed));
+      if (axis !== undefined) binding.input(name, axis < 0 ? tensor : padEnd(tensor, axis, computed));
     }
     binding.input("chunk_sizes", int64([this.#options.chunks], chunkSizes(computed, this.#options.chunks)));
     binding.output("token_losses", tokenLosses);
@@ -256,11 +256,11 @@ interface Runnable {
   readonly inputs: ReadonlyMap<string, Shape>;
 }
 
-/** Whether products of the base run on integers. */
+/** Whether the base model multiplies integers. */
 const isQuantized = ({ weights }: StepOptions): boolean =>
   [...weights.values()].some(({ form }) => form !== "fp32" && form !== "raw");
 
-/** The tensor that makes an adapter the base: every B zero, every magnitude and what it is divided by one. */
+/** The tensor that disables an adapter: zero for B, one for magnitudes and norms. */
 function asBase(name: string, tensor: Tensor<"float32">): Tensor {
   const { b, magnitude, norm } = moduleInputs("");
   const value = name.endsWith(b) ? 0 : name.endsWith(magnitude) || name.endsWith(norm) ? 1 : null;
@@ -303,7 +303,7 @@ function layerFinder({ layers }: DecoderConfig): (node: string) => string | null
   };
 }
 
-/** Its loss is the weighted sum, whatever is trained: a preference's can be told from the token losses. */
+/** Its loss is always the weighted sum. The loss of preferences can be computed from the token losses. */
 function evaluationGraph(options: StepOptions): Graph {
   const { builder, tokenLosses } = buildTrainingGraph({ ...options, dropout: 0 });
   const op = new Ops(builder);
@@ -312,13 +312,13 @@ function evaluationGraph(options: StepOptions): Graph {
   return pruneGraph(builder.build());
 }
 
-/** Makes a value an output under a name of its own. */
+/** Adds a value to the outputs, under a name. */
 function name(op: Ops, value: Value, as: string): void {
   const { type, shape } = value;
   for (const output of op.builder.node("Identity", [value], [{ type, shape, name: as }])) op.builder.output(output);
 }
 
-/** `total` in `count` parts as equal as can be, the larger first. */
+/** Splits `total` into `count` parts that are as equal as possible, larger ones first. */
 function chunkSizes(total: number, count: number): Int32Array {
   return Int32Array.from({ length: count }, (_, i) => Math.floor(total / count) + (i < total % count ? 1 : 0));
 }

@@ -1,10 +1,10 @@
-/** Which of a row's tokens are learned: the answers, all of them, or the last answer only. Knows no text. */
+/** Which tokens of a row count in the loss: the answers, all tokens, or only the last answer. */
 import type { TokenRow } from "./data/encode.js";
 
-/** `answers`: completions and the assistant's turns; `all`: what stands before and between them too; `last`: the last of them. */
+/** `answers`: completions and assistant turns; `all`: also everything before and between them; `last`: only the last one. */
 export type TrainOn = "answers" | "all" | "last";
 
-/** The rows of one example with other tokens to learn. */
+/** The rows of an example, with the loss on these tokens. */
 export function trainOn(rows: readonly TokenRow[], part: TrainOn): readonly TokenRow[] {
   switch (part) {
     case "answers":
@@ -16,7 +16,7 @@ export function trainOn(rows: readonly TokenRow[], part: TrainOn): readonly Toke
   }
 }
 
-/** What stands before the last answer is its prompt. */
+/** Everything before the last answer is its prompt. */
 function lastSpan(row: TokenRow): TokenRow {
   const end = row.trained.lastIndexOf(1) + 1;
   const begin = row.trained.lastIndexOf(0, end - 1) + 1;

@@ -1,6 +1,6 @@
 /**
- * The loop of a run: batches, gradients, optimizer, validation, checkpoints. All that decides how it goes on is in its state,
- * the parameters and the optimizer, so that a run that was stopped anywhere ends as one that was not. Knows no file.
+ * The training loop: batches, gradients, optimizer, validation, checkpoints. State, parameters and optimizer determine the rest of
+ * a run, so a run that was interrupted anywhere ends like one that was not.
  */
 import { LorikeetError } from "../base/errors.js";
 import type { TokenBatch } from "./data/batch.js";
@@ -9,7 +9,7 @@ import { divergenceRule, follow, hasDiverged, initialLevel, type LossLevel } fro
 import { globalNorm, type Optimizer } from "./optimizer/optimizer.js";
 import type { RunOptions } from "./step.js";
 
-/** Where a run stands. Plain data: a checkpoint holds it as JSON. */
+/** Progress of a run. Checkpoints hold it as JSON. */
 export interface TrainState {
   /** Steps done. */
   step: number;
@@ -26,7 +26,7 @@ export interface TrainState {
   elapsedMs: number;
 }
 
-/** A validation's loss, of the weights after so many steps. */
+/** Loss of a validation, and the step that it followed. */
 export interface Validated {
   readonly step: number;
   readonly loss: number;
@@ -58,12 +58,12 @@ export interface ValidationReport extends Evaluation {
 }
 
 export interface TrainerEvents {
-  /** After each step; may be asynchronous, the next step waits. */
+  /** After each step. The next step waits for it. */
   step(report: StepReport): Promise<void> | void;
-  /** Before each of the validation's batches and after the last. */
+  /** Before each batch of a validation, and after the last. */
   validating?(done: number, total: number): void;
   validated(report: ValidationReport): Promise<void> | void;
-  /** The state is worth keeping. */
+  /** Saves the state. */
   checkpoint(state: Readonly<TrainState>): Promise<void>;
 }
 
@@ -81,7 +81,7 @@ export interface TrainerOptions {
   readonly patience: number | null;
   readonly maxTimeMs: number | null;
   readonly events: TrainerEvents;
-  /** Stops between two graph runs, with a checkpoint. */
+  /** Stops the run between two graph runs, with a checkpoint. */
   readonly signal: AbortSignal;
   readonly now?: () => number;
 }
@@ -89,8 +89,8 @@ export interface TrainerOptions {
 export type TrainEnd = "done" | "patience" | "time" | "interrupted" | "diverged";
 
 /**
- * Runs from `state` (which it advances) to the end. Resolves with why it ended; after `interrupted` the state was
- * checkpointed, after `diverged` it was not: the last checkpoint is from before.
+ * Runs from `state`, which it updates, to the end. Resolves with the reason. After `interrupted` the state is checkpointed; after
+ * `diverged` the last checkpoint is older.
  */
 export async function train(options: TrainerOptions, state: TrainState): Promise<TrainEnd> {
   const clock = new Clock(state, options.now ?? performance.now.bind(performance));
@@ -117,7 +117,7 @@ export async function train(options: TrainerOptions, state: TrainState): Promise
   }
 }
 
-/** Time is up: what was learned since the last validation counts too. */
+/** Out of time: validates and saves the latest weights too. */
 async function stopEarly(options: TrainerOptions, state: TrainState): Promise<TrainEnd> {
   if (state.validatedAt !== state.step) {
     if (!(await validate(options, state))) return "diverged";
@@ -130,7 +130,7 @@ function isValidationDue({ steps, validateEvery }: TrainerOptions, { step, valid
   return validatedAt !== step && (step % validateEvery === 0 || step >= steps);
 }
 
-/** false when the loss is not a number: then these weights are not worth keeping. */
+/** false if the loss is not a number: these weights are useless. */
 async function validate(options: TrainerOptions, state: TrainState): Promise<boolean> {
   if (options.validation.length > 0) {
     const { validating } = options.events;
@@ -162,7 +162,7 @@ export async function validationLoss(
   return sum;
 }
 
-/** One step; false when the loss has diverged, and then nothing was changed or what was is to be thrown away. */
+/** One step; false if the loss has diverged. The parameters are useless then. */
 async function advance(options: TrainerOptions, state: TrainState, clock: Clock): Promise<boolean> {
   const { stepper, optimizer, events } = options;
   const began = clock.stamp();
@@ -179,7 +179,7 @@ async function advance(options: TrainerOptions, state: TrainState, clock: Clock)
   return true;
 }
 
-/** The step's loss and gradients, summed over its runs: each run's part is of the mean over the whole step. */
+/** The step's loss and gradients, summed over its runs. Each run adds its part of the mean over the whole step. */
 async function accumulate(
   { stepper, objective, batches, inputs, signal }: TrainerOptions,
   step: number,
@@ -219,7 +219,7 @@ export function realTokens({ segments, rows, length }: TokenBatch): number {
   return segments ? segments.reduce((count, segment) => count + (segment === 0 ? 0 : 1), 0) : rows * length;
 }
 
-/** Adds the time that passes to the state. */
+/** Adds elapsed time to the state. */
 class Clock {
   readonly #state: TrainState;
   readonly #now: () => number;
@@ -240,12 +240,11 @@ class Clock {
   }
 }
 
-/** Why a run ended before its time, and what was saved of it: the weights of `keptStep`, in `out`. */
+/** The error of a diverged run; it says that the weights of `keptStep` are in `out`. */
 export function divergedError({ step }: TrainState, keptStep: number, out: string): LorikeetError {
-  const why = `it is not a number, or was ${divergenceRule}`;
+  const why = `it is not a number, or it was ${divergenceRule}`;
   const saved = `The weights of step ${keptStep} are saved: ${out}.`;
-  const advice =
-    "A lower --learning-rate or a longer --warmup-steps may help: begin anew with --overwrite, which replaces them.";
+  const advice = "Try a lower --learning-rate or a larger --warmup-steps, with --overwrite to replace the result.";
   return new LorikeetError("invalid_value", `The loss diverged after ${step} steps (${why}). ${saved} ${advice}`, {
     param: "--learning-rate",
   });

@@ -85,8 +85,8 @@ test("over a quantized base a run is served and judged over the same", async () 
   const asked = [...recipe, "--dtype", "int8", "--max-steps", "4", "--eval-steps", "2"];
   const { out, err, code } = await finish("train", ...asked, "--output-dir", whole, "--json");
   assert.equal(code, 0, err);
-  assert.match(err, /base +int8, .* with the copies for gradients/);
-  assert.match(err, /as served over int8: loss .* from training/);
+  assert.match(err, /base +int8, .* including copies for gradients/);
+  assert.match(err, /as served with int8 weights: loss .* from training/);
   const results = JSON.parse(out);
   assert.ok(results.validation_loss < results.base_validation_loss);
   const { trained, served, difference, dtype: over } = results.served_check;

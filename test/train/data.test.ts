@@ -186,10 +186,10 @@ test("where a template ends no turn, the model's end token is learned behind eac
     [" a<|endoftext|>", " b<|endoftext|>", " a<|endoftext|>"],
   );
   assert.deepEqual(warnings, [
-    `The chat template writes no token that ends an answer: the model's end token "<|endoftext|>" is learned behind each.`,
+    `The chat template writes no token that ends an answer: the model's end token "<|endoftext|>" is appended to each.`,
   ]);
   const mute = await load(path, { tokenizer: endless, endId: null });
-  assert.match(mute.warnings[0] ?? "", /nothing teaches the adapter to stop/);
+  assert.match(mute.warnings[0] ?? "", /the adapter will not learn to stop/);
 });
 
 test("a row that contradicts itself is refused", async () => {
@@ -211,7 +211,7 @@ test("a row that contradicts itself is refused", async () => {
     [
       '1: has the key "completion" twice',
       '2: has the key "content" twice',
-      '3: has text behind the end token "<|endoftext|>" in the completion',
+      '3: has text after the end token "<|endoftext|>" in the completion',
       "4: has null as `label`",
       "5: has null as `prompt`",
       "6: has half of a surrogate pair in `text`",
@@ -226,14 +226,14 @@ test("a row that contradicts itself is refused", async () => {
     load(put("b.jsonl", jsonl({ text: "<s>a" }, { prompt: "<s> a", completion: "b" })), { tokenizer: llama, bosId: 1 }),
   );
   assert.equal(doubled.faults.length, 2);
-  assert.match(doubled.faults[0] ?? "", /begins with "<s>", which the tokenizer puts in front of every text/);
+  assert.match(doubled.faults[0] ?? "", /begins with "<s>", which the tokenizer prepends to every text/);
   await llama.close();
 });
 
 test("a token that the model has no embedding for is refused with file and line", async () => {
   const path = put("a.jsonl", jsonl({ text: "plain" }, { prompt: "x", completion: " <|im_end|>" }));
   const { faults } = await faultsOf(load(path, { vocabSize: 2 }));
-  assert.match(faults[1] ?? "", /:2: has the token .*, and the model has embeddings for 2 tokens only/);
+  assert.match(faults[1] ?? "", /:2: has the token .*, but the model has embeddings for only 2 tokens/);
 });
 
 test("other trainers' forms: ShareGPT, TRL's conversations, a system message and a history", async () => {
@@ -319,7 +319,7 @@ test("every format holds the same rows: JSON arrays, tabs, gzip and Parquet", as
       /message 1 that must have a `content` .* parts, not null$/,
     ],
     ["a.json", '[{"text":"a"},\n{"text":"b"', /:2: ends before the array does/],
-    ["a.json", '[{"text":"a"}]\n[]', /:2: stands behind the end of the array/],
+    ["a.json", '[{"text":"a"}]\n[]', /:2: follows the end of the array/],
     ["a.json", '[\n{"text":"a","text":"b"}]', /:2: has the key "text" twice/],
     ["a.json", '[{"text":"a"} {"text":"b"}]', /:1: is not JSON/],
     ["a.jsonl.gz", "plain", /:1: is not a whole gzip file/],
@@ -363,7 +363,7 @@ test("a folder: dev is validation, shards are one split, and what is not read is
     ["a", "b"],
   );
   assert.equal(valid.length, 1);
-  assert.deepEqual(warnings, ["Not read, for not being named train, valid, dev or test: extra.jsonl."]);
+  assert.deepEqual(warnings, ["Ignored, because not named train, valid, dev or test: extra.jsonl."]);
   write("train.jsonl", "e");
   const { message } = await faultsOf(load(data));
   assert.match(message, /has 3 files for train, which are not the shards of one set: train-00000/);
@@ -380,7 +380,7 @@ test("a folder as the hub lays it out is read from its folder data; files in any
   write("data/notes.jsonl");
   const below = await load(hub);
   assert.equal(below.train.length, 1);
-  assert.deepEqual(below.warnings, ["Not read, for not being named train, valid, dev or test: notes.jsonl."]);
+  assert.deepEqual(below.warnings, ["Ignored, because not named train, valid, dev or test: notes.jsonl."]);
   write("data/train.csv");
   assert.match((await faultsOf(load(hub))).message, /data has 2 files for train, which are not the shards of one set/);
   write("train.jsonl");
@@ -463,7 +463,7 @@ test("what a template writes behind the end of a turn is not learned, and does n
     assert.equal(parts(trimmed).learned, "a<|im_end|>c<|im_end|>");
   }
   const { faults } = await faultsOf(load(put("a.jsonl", jsonl(chat("a <|im_end|> b"))), { tokenizer: ended }));
-  assert.match(faults[0] ?? "", /:1: has text behind "<\|im_end\|>", which ends an answer/);
+  assert.match(faults[0] ?? "", /:1: has text after "<\|im_end\|>", which ends an answer/);
 });
 
 test("labels come from positions: an answer that is the end or padding token is learned", async () => {

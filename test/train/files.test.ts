@@ -298,7 +298,7 @@ test("a lock whose holder cannot be seen from here says how to remove it, if it 
   writeFileSync(join(lock, "1", "owner"), "0123456789ab.1.1.01234567"); // a place that is not this machine's
   await assert.rejects(
     new RunFolder(join(home, "a")).locked(async () => {}),
-    (error) => error instanceof LorikeetError && error.message.endsWith(`if it is gone, delete ${lock}.`),
+    (error) => error instanceof LorikeetError && error.message.endsWith(`If it is gone, delete ${lock}.`),
   );
   rmSync(lock, { recursive: true });
   assert.equal(await new RunFolder(join(home, "a")).locked(async () => 1), 1);

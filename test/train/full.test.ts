@@ -97,7 +97,7 @@ test("a run makes a checkpoint that is served with training's loss, and a stoppe
     assert.ok(!existsSync(target), "nothing is there until it is whole");
     const again = await finish("train", "--resume", "--output-dir", target);
     assert.equal(again.code, 0, again.err);
-    assert.match(again.out, /going on after step/);
+    assert.match(again.out, /resuming after step/);
     assert.ok(weightsOf(target).equals(weightsOf(whole)), `${signal}: the same bytes`);
   }
 

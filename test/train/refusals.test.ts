@@ -61,7 +61,7 @@ test("a run that has ended goes on with the model and data that are given again"
 
 test("what cannot go together is refused, also by a dry run", async () => {
   for (const [args, fault] of [
-    [["--data", pairs, "--method", "dpo", "--packing"], /--packing puts rows together, and pairs stay apart/],
+    [["--data", pairs, "--method", "dpo", "--packing"], /--packing does not work with --method dpo/],
     [["--data", rows, "--publish", "nowhere"], /--publish must be an address such as http:.*, not "nowhere"/],
     [["--data", rows, "--publish", "http://localhost:1", "--output-dir", join(adapters, "no name!")], /no name!/],
     [["--data", rows, "--label-template", "{text}"], /--label-template must hold .*, not "\{text\}"/],
@@ -88,7 +88,7 @@ test("data without a file for training says which files it has, and a result whe
   writeFileSync(join(data, "dev.jsonl"), readFileSync(rows));
   const { code, err } = await train("--data", data, "--output-dir", out);
   assert.equal(code, 4, err);
-  assert.match(err, /The data has no file for training, only dev\.jsonl for valid: name the one to train on train/);
+  assert.match(err, /The data has no file for training, only dev\.jsonl for valid: name the training file train/);
   if (process.platform !== "linux") return;
   const nowhere = await train("--data", rows, "--output-dir", "/proc/none/x");
   assert.equal(nowhere.code, 2, nowhere.err);
@@ -176,7 +176,7 @@ test("a server that is down or refuses loses nothing: the result is saved, told 
     ["down", down, /does not answer \(ECONNREFUSED\)/],
   ] as const) {
     assert.equal(code, 9);
-    assert.match(err, /saved .*\n(.*\n)*.*The adapter is saved, but not published: /);
+    assert.match(err, /saved .*\n(.*\n)*.*The adapter is saved but not published: /);
     assert.match(err, reason);
     const target = join(folder, "made", name);
     assert.ok(err.includes(`lorikeet adapters add "${name}" "${target}" --url ${url}`), err);
@@ -190,7 +190,7 @@ test("a run that never got better than its start says so", async () => {
   const nothing = ["--max-steps", "2", "--learning-rate", "1e-12", "--lora-alpha", "1e-6"];
   const { code, err } = await train("--data", rows, ...nothing, "--output-dir", join(folder, "made", "nothing"));
   assert.equal(code, 0, err);
-  assert.match(err, /warning: no validation was better than the one before the first step: .*lower --learning-rate/);
+  assert.match(err, /warning: no validation improved on the one before the first step: .*lower --learning-rate/);
 });
 
 test("--overwrite replaces what a run or a merge has made, and nothing else", async () => {

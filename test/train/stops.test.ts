@@ -70,7 +70,7 @@ for (const [name, options] of Object.entries(variants)) {
     assert.ok(!existsSync(target), "nothing is there until it is whole");
     const again = await finish("train", "--resume", "--output-dir", target);
     assert.equal(again.code, 0, again.err);
-    assert.match(again.out, /going on after step/);
+    assert.match(again.out, /resuming after step/);
     assert.ok(weightsOf(target).equals(weightsOf(whole)), "the same bytes");
     const losses = (from: string): string =>
       readFileSync(join(from, "training.jsonl"), "utf8").replace(/,"seconds":[^}]*/g, "");
@@ -100,7 +100,7 @@ test("a first signal saves, a second ends at once, and a run that stands still k
       endings.some((ending) => ending === code),
       `${code}`,
     );
-    const told = /Stopped after step (\d+) of 40\. Go on with: (?:npx )?lorikeet train --resume --output-dir/.exec(
+    const told = /Stopped after step (\d+) of 40\. Resume with: (?:npx )?lorikeet train --resume --output-dir/.exec(
       run.out,
     );
     assert.equal(told !== null, signals.length === 1, `${run.out} ${run.err}`);
@@ -109,7 +109,7 @@ test("a first signal saves, a second ends at once, and a run that stands still k
     assert.match(other.err, /--lora-r was 16 when this run began/);
     const again = await finish("train", "--resume", "--output-dir", target);
     assert.equal(again.code, 0, again.err);
-    if (told) assert.ok(again.out.includes(`going on after step ${told[1]}\n`), again.out);
+    if (told) assert.ok(again.out.includes(`resuming after step ${told[1]}\n`), again.out);
     assert.ok(weightsOf(target).equals(weightsOf(whole)), name);
   }
 });
@@ -144,7 +144,7 @@ test("a disk without room ends a run with what was saved, and how to go on", {
   assert.equal(run.status, 8, run.stdout + run.stderr);
   assert.match(
     run.stderr,
-    /lorikeet: A file would be larger .*\n.*Go on with: (?:npx )?lorikeet train --resume --output-dir/,
+    /lorikeet: A file would be larger .*\n.*Resume with: (?:npx )?lorikeet train --resume --output-dir/,
   );
   const again = await finish("train", "--resume", "--output-dir", target);
   assert.equal(again.code, 0, again.err);
@@ -231,7 +231,7 @@ test("the last weights are kept, or the best where that is asked for; patience a
     outOf("no"),
   );
   assert.equal(never.code, 2);
-  assert.match(never.err, /--early-stopping-patience goes by validation rows, and there are none/);
+  assert.match(never.err, /--early-stopping-patience needs validation rows/);
 });
 
 test("a run that has ended gets more steps, and at a constant rate ends with the bytes of one that had them from the start", async () => {
@@ -271,7 +271,7 @@ test("a run that has ended gets more steps, and at a constant rate ends with the
   );
   const { out, err, code } = await again("--data", rows, "--max-steps", "24", ...told);
   assert.equal(code, 0, err);
-  assert.match(out, /resumed +after step 12, at a rate of 4\.00e-3 as in any run of 24 steps/);
+  assert.match(out, /resumed +after step 12, at a learning rate of 4\.00e-3 as in any run of 24 steps/);
   assert.ok(weightsOf(target).equals(weightsOf(whole)), "the same bytes");
   const steps = readFileSync(join(target, "training.jsonl"), "utf8").match(/"step":\d+,"loss"/g);
   assert.equal(steps?.length, 24);

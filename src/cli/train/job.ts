@@ -1,4 +1,4 @@
-/** Everything that a run of `train` needs, opened in order and checked before anything is trained or written. */
+/** Opens and checks everything that a run of `train` needs, before anything is trained or written. */
 
 import { basename, join } from "node:path";
 import { LorikeetError } from "../../base/errors.js";
@@ -33,17 +33,17 @@ export interface TrainJob extends AsyncDisposable {
   readonly session: TrainSession;
   readonly threads: number;
   readonly record: RunRecord;
-  /** Rows by which training and serving are compared, and of which samples are made. */
+  /** Rows for the comparison of training and serving, and for sample answers. */
   readonly check: readonly TokenRow[];
-  /** Of the run that resumes. */
+  /** Steps done before, if the run is resumed. */
   readonly stepsDone: number;
-  /** Whether that run had ended. */
+  /** Whether the resumed run had ended. */
   readonly isExtended: boolean;
 }
 
 const checkedRows = 16;
 
-/** `resumed`: the run that must be the same as this one. Throws what the parts throw, and the signal's reason while it downloads. */
+/** `resumed`: the run to continue, which must match. Throws what the opening functions throw, or the signal's reason during a download. */
 export async function openJob(
   flags: TrainFlags,
   terminal: Terminal,
@@ -112,20 +112,18 @@ export async function openJob(
   }
 }
 
-/** Every weight is trained without an adapter: what shapes one would be ignored. */
+/** Rejects options that the method would ignore. */
 function requireMethod(flags: TrainFlags): void {
   if (flags.method === "dpo" && flags.packing) {
-    throw new UsageError(["--packing puts rows together, and pairs stay apart: --method dpo goes without it."]);
+    throw new UsageError(["--packing does not work with --method dpo."]);
   }
   if (flags.method === "dpo" && flags.trainOn !== "answers") {
-    throw new UsageError([`--train-on ${flags.trainOn} is for rows: --method dpo compares answers, and only answers.`]);
+    throw new UsageError([`--train-on ${flags.trainOn} does not work with --method dpo, which compares answers only.`]);
   }
   if (flags.method !== "full") return;
   const given = adapterNames.filter((name) => String(flags[name]) !== String(trainOptions[name].fallback));
   if (given.length === 0) return;
-  throw new UsageError(
-    given.map((name) => `--${flagName(name)} is for adapters; --method full trains every weight and makes none.`),
-  );
+  throw new UsageError(given.map((name) => `--${flagName(name)} is for adapters; --method full does not train one.`));
 }
 
 const adapterNames = [
@@ -144,10 +142,10 @@ const adapterNames = [
   ] as const),
 ];
 
-/** What an adapter that is continued keeps. */
+/** Options that --init-from takes from the adapter. */
 const shapeNames = ["loraR", "loraAlpha", "useRslora", "targetModules"] as const;
 
-/** The settings with the shape of the adapter that is gone on with; another one that was asked for is refused. LoRA may become DoRA. */
+/** The settings with the shape of the --init-from adapter. Rejects a different shape; LoRA may become DoRA. */
 function keepShape(
   asked: TrainSettings,
   { shape, modules, dora }: OpenedAdapter,
@@ -189,16 +187,14 @@ function requireDigest(allowed: string | null, found: string): void {
   });
 }
 
-/** Without validation rows there is no best: an option that asks for it would be ignored. */
+/** Without validation rows there are no best weights, so options about them are rejected. */
 function requireValidation(
   { earlyStoppingPatience: patience, loadBestModelAtEnd }: TrainFlags,
   { valid }: DataSet,
 ): void {
   if (valid.length > 0 || (patience === null && !loadBestModelAtEnd)) return;
   const name = patience === null ? "--load-best-model-at-end" : "--early-stopping-patience";
-  throw new UsageError([
-    `${name} goes by validation rows, and there are none: add a valid file or --validation-split.`,
-  ]);
+  throw new UsageError([`${name} needs validation rows: add a valid file or set --validation-split.`]);
 }
 
 function requireLength(length: number, most: number): void {
@@ -229,9 +225,9 @@ function recordOf(
   };
 }
 
-/** A run goes on only with what it began with. */
+/** A run can only resume with the same model, data and adapter. */
 function requireSame(before: Partial<RunRecord> | null, now: RunRecord): void {
-  if (!before) return; // it was stopped before it had written anything
+  if (!before) return; // stopped before it wrote anything
   const same = (key: "base" | "data" | "init_from"): boolean =>
     JSON.stringify(before[key]) === JSON.stringify(now[key]);
   const names = { base: "base model", data: "data", init_from: "adapter of --init-from" } as const;
@@ -239,19 +235,19 @@ function requireSame(before: Partial<RunRecord> | null, now: RunRecord): void {
   if (changed.length === 0) return;
   throw new LorikeetError(
     "conflict",
-    `The run cannot go on: the ${changed.join(" and the ")} has changed since it began. --overwrite begins anew.`,
+    `The run cannot resume: the ${changed.join(" and the ")} has changed since it began. --overwrite starts over.`,
     { param: "--resume", found: changed },
   );
 }
 
-/** A run that has ended needs more steps to go on, one that has not at least those that it has done. */
+/** A finished run needs more steps, an unfinished one at least those that it has done. */
 function requireSteps(total: number, done: number, hasEnded: boolean): void {
   if (hasEnded ? total > done : total >= done) return;
   const state = hasEnded ? "has ended" : "stands";
-  throw new UsageError([`The run ${state} after step ${done} of ${total}: --max-steps or --epochs must give it more.`]);
+  throw new UsageError([`The run ${state} after step ${done} of ${total}: --max-steps or --epochs must allow more.`]);
 }
 
-/** Refuses a run that could not fit, with what would. */
+/** Rejects a run that does not fit into memory, and suggests one that does. */
 function requireMemory(session: TrainSession, { config }: Checkpoint, settings: TrainSettings): void {
   const { rows, length } = session.plan.largest();
   const shape = {
@@ -265,10 +261,10 @@ function requireMemory(session: TrainSession, { config }: Checkpoint, settings: 
   const memory = memoryForRun();
   if (needed <= memory) return;
   const fitting = fitMemory(shape, memory);
-  const hint = fitting ? `It would fit with ${flagsOf(fitting, length, settings)}.` : "A smaller model is needed.";
+  const hint = fitting ? `It would fit with ${flagsOf(fitting, length, settings)}.` : "Use a smaller model.";
   const isBusy = needed <= usableMemory();
-  const why = isBusy ? ` that are free of ${formatBytes(usableMemory())}` : " of this machine";
-  const advice = isBusy ? `End what else runs here, or make the run smaller. ${hint}` : hint;
+  const why = isBusy ? ` available (of ${formatBytes(usableMemory())})` : " of this machine";
+  const advice = isBusy ? `Stop other programs, or make the run smaller. ${hint}` : hint;
   throw new LorikeetError(
     "out_of_memory",
     `The run needs about ${formatBytes(needed)}, more than the ${formatBytes(memory)}${why}. ${advice}`,
@@ -276,10 +272,10 @@ function requireMemory(session: TrainSession, { config }: Checkpoint, settings: 
   );
 }
 
-/** What this process may hold in all: what is free, and what it holds already. */
+/** Total memory that this process may use: what is free, plus what it uses already. */
 export const memoryForRun = (): number => Math.min(usableMemory(), freeMemory() + process.memoryUsage.rss());
 
-/** A step of about as many rows or pairs as were asked for. */
+/** The options of a run that fits, with about as many rows per step as requested. */
 export function flagsOf(
   fitting: Fitting,
   length: number,

@@ -1,4 +1,4 @@
-/** `lorikeet merge`: a base and an adapter made one checkpoint directory. */
+/** `lorikeet merge`: merges an adapter into its base model and saves a checkpoint. */
 
 import type { Command } from "commander";
 import { openCheckpoint } from "../../model/checkpoint/open.js";
@@ -14,20 +14,24 @@ import { trainConfigKeys } from "./options.js";
 
 export const mergeOptions = {
   model: engineOptions.model,
-  adapter: open("Adapter", "required", { placeholder: "folder", parse: text, help: "the PEFT folder to fold in" }),
-  outputDir: open("Adapter", "required", { placeholder: "folder", parse: text, help: "the checkpoint's folder" }),
+  adapter: open("Adapter", "required", { placeholder: "folder", parse: text, help: "PEFT folder to merge" }),
+  outputDir: open("Adapter", "required", {
+    placeholder: "folder",
+    parse: text,
+    help: "folder to write the merged model to",
+  }),
   dtype: given("Adapter", "same", {
     placeholder: "type",
     parse: oneOf("same", "fp32"),
-    help: "same keeps each weight's own type, which rounds the sum; fp32 does not",
+    help: "type of the merged weights: same keeps each weight's type, which rounds; fp32 does not",
   }),
-  overwrite: given("Run", false, { parse: flag, help: "replace what is in --output-dir" }),
+  overwrite: given("Run", false, { parse: flag, help: "replace the contents of --output-dir" }),
 } as const satisfies OptionTable;
 
 const configKeys = [...new Set([...trainConfigKeys, ...Object.keys(mergeOptions).map(flagName)])];
 
 export function addMerge(program: Command, terminal: Terminal): void {
-  const command = program.command("merge").description("fold an adapter into its base, as a checkpoint of its own");
+  const command = program.command("merge").description("merge an adapter into its base model");
   addOptions(command, mergeOptions).action(async () => {
     const flags = readOptions(command, mergeOptions, terminal.environment, configKeys);
     requireGiven(mergeOptions, flags, "model", "adapter", "outputDir");

@@ -1,4 +1,4 @@
-/** Opens what `train` and `eval` have in common: checkpoint, tokenizer, and the data that they read. */
+/** Opens what `train` and `eval` share: checkpoint, tokenizer and data. */
 
 import type { Progress } from "../../base/log.js";
 import { openCheckpoint } from "../../model/checkpoint/open.js";
@@ -14,17 +14,17 @@ import { UsageError } from "../usage.js";
 export interface TrainModel extends AsyncDisposable {
   readonly checkpoint: Checkpoint;
   readonly tokenizer: LoadedTokenizer;
-  /** Ends texts and completions. */
+  /** The token that ends texts and completions. */
   readonly endId: number | null;
-  /** Stands for an empty prompt, as the server has it. */
+  /** Replaces an empty prompt, as in the server. */
   readonly bosId: number | null;
 }
 
-/** `model` is a folder. Throws a UsageError where there is no tokenizer: text cannot be learned without. */
+/** `model` is a folder. Throws a UsageError if it has no tokenizer, which training on text needs. */
 export async function openTrainModel(model: string, chatTemplate: string | null): Promise<TrainModel> {
   const checkpoint = await openCheckpoint(model);
   const tokenizer = await loadTokenizer(checkpoint.directory, { chatTemplateFile: chatTemplate ?? undefined });
-  if (!tokenizer) throw new UsageError([`${model} has no tokenizer.json, which reading data needs.`]);
+  if (!tokenizer) throw new UsageError([`${model} has no tokenizer.json, which is required to read data.`]);
   return {
     checkpoint,
     tokenizer,

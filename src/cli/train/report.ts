@@ -1,4 +1,4 @@
-/** What `train` tells a person: header, progress, samples and the end. Computes nothing. */
+/** The output of `train` for humans: header, progress, samples and results. */
 
 import { basename, join } from "node:path";
 import type { Checkpoint } from "../../model/types.js";
@@ -26,7 +26,7 @@ export interface HeaderFacts {
   readonly estimate: Estimate;
   readonly memory: number;
   readonly threads: number;
-  /** Steps of the run that resumes. */
+  /** Steps already done, if the run is resumed. */
   readonly stepsDone: number;
   readonly out: string;
 }
@@ -38,7 +38,7 @@ export function formatHeader(facts: HeaderFacts): string {
   const kinds = Object.entries(data.counts.kinds).map(([kind, count]) => `${count} ${kind}`);
   const { dropped, shortened } = data.counts;
   const forms = formsOf(data);
-  const leftOut = dropped + shortened > 0 ? `; ${shortened} shortened, ${dropped} without a label dropped` : "";
+  const leftOut = dropped + shortened > 0 ? `; ${shortened} shortened, ${dropped} without a label skipped` : "";
   const labels = rows.reduce((sum, row) => sum + countLabels(row), 0);
   const perStep = settings.batchSize * settings.gradientAccumulationSteps;
   return formatFields([
@@ -47,14 +47,17 @@ export function formatHeader(facts: HeaderFacts): string {
     ["method", methodText(settings, session, parameterCount)],
     ["rows", `${data.train.length} to train on, ${data.valid.length} to validate (${kinds.join(", ")} read${leftOut})`],
     ...(forms.length > 1 ? [["forms", `mixed: ${forms.join(", ")}`] as const] : []),
-    ["tokens", `${formatCount(tokensOf(rows))}, ${formatCount(labels)} of them learned; longest row ${longest(rows)}`],
+    [
+      "tokens",
+      `${formatCount(tokensOf(rows))}, ${formatCount(labels)} of them in the loss; longest row ${longest(rows)}`,
+    ],
     ["data", data.digest],
     [
       "steps",
       `${session.totalSteps} of ${perStep} ${settings.method === "dpo" ? "pairs" : "rows"}, validation every ${session.validateEvery}`,
     ],
     ...(facts.stepsDone > 0 ? [["resumed", resumedText(facts)] as const] : []),
-    ["learning rate", `${settings.learningRate} at its peak${rateText(facts)}`],
+    ["learning rate", `${settings.learningRate} at the peak${rateText(facts)}`],
     ["memory", `about ${formatBytes(estimate.bytes)} of ${formatBytes(facts.memory)} free`],
     [
       "time",
@@ -64,21 +67,22 @@ export function formatHeader(facts: HeaderFacts): string {
   ]);
 }
 
-/** More steps stretch the schedule: the rate is what it would be here in a run that had them from the start. */
+/** More steps stretch the schedule: the rate is that of a run that had them from the start. */
 function resumedText({ session, stepsDone }: HeaderFacts): string {
   const { schedule, totalSteps } = session;
-  if (stepsDone >= totalSteps) return `after step ${stepsDone}, its last`;
-  return `after step ${stepsDone}, at a rate of ${schedule(stepsDone).toExponential(2)} as in any run of ${totalSteps} steps`;
+  if (stepsDone >= totalSteps) return `after step ${stepsDone}, the last one`;
+  return `after step ${stepsDone}, at a learning rate of ${schedule(stepsDone).toExponential(2)} as in any run of ${totalSteps} steps`;
 }
 
-/** A rate that nobody asked for is explained. */
+/** Explains a default learning rate. */
 function rateText({ settings: { method, learningRate }, checkpoint: { config } }: HeaderFacts): string {
   return learningRate === defaultRate(method, config) ? `, ${rateReason(method, config)}` : "";
 }
 
 function baseLine({ dtype, bytes, blocks }: BaseWeights): string {
-  const fallen = blocks.length > 0 ? `; ${blocks.length} products in int8 blocks, for the error of their rows` : "";
-  return `${dtype}, ${formatBytes(bytes)}${dtype === "fp32" ? "" : " with the copies for gradients"}${fallen}`;
+  const fallen =
+    blocks.length > 0 ? `; ${blocks.length} weights in int8 blocks, because the error of their rows is too large` : "";
+  return `${dtype}, ${formatBytes(bytes)}${dtype === "fp32" ? "" : " including copies for gradients"}${fallen}`;
 }
 
 function methodText({ method }: TrainSettings, session: TrainSession, parameters: number): string {
@@ -89,7 +93,7 @@ function methodText({ method }: TrainSettings, session: TrainSession, parameters
   return `${method}, ${facts.dora ? "DoRA" : "LoRA"} rank ${rank}, alpha ${alpha}${rslora ? " (rsLoRA)" : ""} on ${facts.modules.length} layers: ${formatCount(trained)} trained, ${share} %`;
 }
 
-/** Each form of rows with the line on which it comes first: a mixture may be an oversight. */
+/** Each form of rows with its first line: mixed forms may be a mistake. */
 function formsOf({ train, valid, test }: DataSet): string[] {
   const firsts = new Map<string, string>();
   for (const [{ kind, place }] of [...train, ...valid, ...test]) {
@@ -110,7 +114,7 @@ export function formatTime(ms: number): string {
   return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
-/** Two rows with the learned tokens between ‹ and ›. */
+/** Two rows, with ‹ and › around the tokens that count in the loss. */
 export function formatRows(items: readonly Item[], tokenizer: Tokenizer): string {
   return items
     .slice(0, 2)
@@ -134,7 +138,7 @@ function marked({ ids, trained }: TokenRow, tokenizer: Tokenizer): string {
   return text;
 }
 
-/** How many rows have which length, in at most ten bars from the shortest to the longest. */
+/** A histogram of row lengths, in at most ten bars. */
 export function formatLengths(items: readonly Item[]): string {
   const lengths = items.flatMap((item) => item.map(({ ids }) => ids.length));
   const most = lengths.reduce((a, b) => Math.max(a, b), 1);
@@ -155,7 +159,7 @@ export function formatLengths(items: readonly Item[]): string {
     .join("\n");
 }
 
-/** The end of a run: what was saved, and the validation loss of the last weights and of the best, whichever are kept. */
+/** The result of a run: what was saved, and the validation loss of the last and of the best weights. */
 export function formatResults(
   { ended, seconds, kept_step: kept }: RunResults,
   { step, last, best }: TrainState,
@@ -167,7 +171,7 @@ export function formatResults(
   const checkpoint = best ? `; its weights are in ${Checkpoints.pathIn(join(out, "checkpoints"), best.step)}` : "";
   return formatFields([
     ["saved", `${out}, the weights of step ${kept}`],
-    ["ended", `${ended} after ${step} steps in ${formatTime(1000 * seconds)}, at most ${formatBytes(peakBytes)}`],
+    ["ended", `${ended} after ${step} steps in ${formatTime(1000 * seconds)}, peak memory ${formatBytes(peakBytes)}`],
     ...(last ? [["last", validation(last)] as const] : []),
     ...(best ? [["best", validation(best, checkpoint)] as const] : []),
   ]);
@@ -175,11 +179,11 @@ export function formatResults(
 
 export interface TrainProgress {
   step(report: StepReport): void;
-  /** Clears the terminal's line. Call it before anything else is printed. */
+  /** Clears the line. Call it before printing anything else. */
   end(): void;
 }
 
-/** One line redrawn on a terminal, a line every five seconds elsewhere. Time left goes by all that passed since the first step, validations too. */
+/** One redrawn line on a terminal, a line every five seconds elsewhere. The time left is based on all time since the first step, validations included. */
 export function trainProgress(stream: ProgressStream, total: number, now: () => number = Date.now): TrainProgress {
   const everyMs = stream.isTTY ? 100 : 5000;
   let shown = Number.NEGATIVE_INFINITY;

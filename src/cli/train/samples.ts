@@ -1,4 +1,4 @@
-/** Two answers after training beside the base's, from the serving engine. */
+/** Two sample answers from the serving engine, before and after training. */
 
 import type { Tokenizer } from "../../text/types.js";
 import type { TokenRow } from "../../train/data/encode.js";
@@ -18,12 +18,12 @@ export interface SampleOptions {
 
 const count = 2;
 const answerTokens = 48;
-/** Of all answers, before and after, at most. */
+/** Maximum tokens of all answers, before and after. */
 export const mostAnswerTokens = 2 * count * answerTokens;
-/** How much of a row without a prompt stands for one. */
+/** Tokens of a row without a prompt that serve as its prompt. */
 const beginning = 24;
 
-/** Greedy answers to the prompts of the first rows: of the base with `adapter: false`, which the served may be itself. */
+/** Greedy answers to the prompts of the first rows; `adapter: false` asks the base model. */
 export async function takeAnswers(
   served: Served,
   rows: readonly TokenRow[],
@@ -44,7 +44,7 @@ function promptsOf(rows: readonly TokenRow[]): number[][] {
     .map((row) => [...row.ids.subarray(0, row.promptLength || Math.min(beginning, row.ids.length))]);
 }
 
-/** The prompts of the first rows with the answers that `takeAnswers` took before and after training. */
+/** The prompts of the first rows with their answers before and after training. */
 export function pairSamples(
   rows: readonly TokenRow[],
   tokenizer: Tokenizer,
@@ -57,10 +57,10 @@ export function pairSamples(
   }));
 }
 
-/** The ends of long prompts are shown: they are what the answers follow. */
+/** Shows the end of a long prompt, which the answer continues. */
 const short = (text: string): string => (text.length > 300 ? `...${text.slice(-297)}` : text);
 
-/** What a run answers at a step. */
+/** The answers at a step. */
 export function formatAnswers(step: number, samples: readonly Sample[]): string {
   return samples
     .map(({ prompt, after }) => `step ${step}  ${JSON.stringify(short(prompt))} -> ${JSON.stringify(after)}`)

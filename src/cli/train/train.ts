@@ -1,4 +1,4 @@
-/** `lorikeet train`: an adapter or a whole model from a file of examples, in the folder from which it is served. */
+/** `lorikeet train`: trains an adapter, or every weight, on a file of examples. The result can be served as it is. */
 
 import { basename } from "node:path";
 import type { Command } from "commander";
@@ -28,9 +28,7 @@ import { readTrainOptions, storedOptions } from "./resume.js";
 import { formatAnswers, formatSamples, mostAnswerTokens, pairSamples, type Sample, takeAnswers } from "./samples.js";
 
 export function addTrain(program: Command, terminal: Terminal): void {
-  const command = program
-    .command("train")
-    .description("train a new adapter or every weight on your data, in the format that is served");
+  const command = program.command("train").description("train an adapter, or every weight, on your data");
   addOptions(command, trainOptions).action(async () => {
     const flags = await readTrainOptions(command, terminal.environment);
     using shutdown = listenForShutdown(terminal);
@@ -49,21 +47,21 @@ export function addTrain(program: Command, terminal: Terminal): void {
 async function stoppedLine(out: string | null, terminal: Terminal): Promise<string> {
   const isBegun = out !== null && (await new RunFolder(out).recall()) !== null;
   return isBegun
-    ? `Stopped. Go on with: ${resumeLine(out, terminal)}`
+    ? `Stopped. Resume with: ${resumeLine(out, terminal)}`
     : "Stopped before the first step; nothing was written.";
 }
 
-/** What a fault has left of a run, for who has mended its cause. */
+/** Says what an error left of a run, and how to resume it. */
 async function savedLine(folder: RunFolder, terminal: Terminal): Promise<string> {
   const last = (await Checkpoints.stepsIn(folder.checkpoints)).at(-1);
-  const saved = last === undefined ? "No checkpoint was saved yet." : `All is saved up to step ${last}.`;
-  return `${saved} Go on with: ${resumeLine(folder.out, terminal)}`;
+  const saved = last === undefined ? "No checkpoint was saved yet." : `Everything up to step ${last} is saved.`;
+  return `${saved} Resume with: ${resumeLine(folder.out, terminal)}`;
 }
 
 const resumeLine = (out: string, terminal: Terminal): string =>
   `${commandName(terminal)} train --resume --output-dir ${JSON.stringify(out)}`;
 
-/** How the program was called: npx says so to what it runs. */
+/** How the program was called. npx sets npm_command. */
 const commandName = ({ environment }: Terminal): string =>
   environment.npm_command === "exec" ? "npx lorikeet" : "lorikeet";
 
@@ -72,7 +70,7 @@ type Flags = Awaited<ReturnType<typeof readTrainOptions>>;
 async function runCommand(flags: Flags, shutdown: Shutdown, terminal: Terminal): Promise<void> {
   requireGiven(trainOptions, flags, "model", "data", ...(flags.dryRun ? [] : (["outputDir"] as const)));
   if (flags.publish !== null && flags.outputDir !== null) checkName(basename(flags.outputDir));
-  // Read now: a missing file should not be noticed after hours of training.
+  // Read it now: a missing file should not surface after hours of training.
   if (flags.publish !== null) readClientKey(flags.apiKeyFile, terminal.environment);
   if (flags.dryRun) {
     await using job = await openJob(flags, terminal, shutdown.signal);
@@ -80,7 +78,7 @@ async function runCommand(flags: Flags, shutdown: Shutdown, terminal: Terminal):
   }
   const { outputDir: out } = flags;
   assert(out !== null, "the result has a folder");
-  if (flags.resume && flags.overwrite) throw new UsageError(["--resume and --overwrite exclude each other."]);
+  if (flags.resume && flags.overwrite) throw new UsageError(["--resume and --overwrite cannot be combined."]);
   const folder = new RunFolder(out);
   const mode: StartMode = flags.resume ? "resume" : flags.overwrite ? "overwrite" : "fresh";
   await folder.locked(async () => {
@@ -90,10 +88,10 @@ async function runCommand(flags: Flags, shutdown: Shutdown, terminal: Terminal):
   });
 }
 
-/** Of losses in fp32, between the training graph and the server's. */
+/** Largest acceptable difference between the losses of the training graph and the server, in fp32. */
 const mostServedDifference = 1e-4;
 
-/** Of the whole run; --max-time ends the training, and not what follows. */
+/** Estimates the whole run. --max-time limits the training, not what follows it. */
 async function estimateOf(
   { session, settings, ...job }: TrainJob,
   signal: AbortSignal,
@@ -108,12 +106,12 @@ async function estimateOf(
   return { ...estimate, ms: Math.min(estimate.ms, settings.maxTimeMs ?? estimate.ms) };
 }
 
-/** Where a person reads: stdout, unless that is for JSON. */
-const speaker = ({ flags }: TrainJob, terminal: Terminal) => (flags.json ? terminal.stderr : terminal.stdout);
+/** The stream for human-readable output: stdout, unless that carries JSON. */
+const outputOf = ({ flags }: TrainJob, terminal: Terminal) => (flags.json ? terminal.stderr : terminal.stdout);
 
 async function showPlan(job: TrainJob, shutdown: Shutdown, terminal: Terminal): Promise<void> {
   const estimate = await estimateOf(job, shutdown.signal, terminal);
-  const say = speaker(job, terminal);
+  const say = outputOf(job, terminal);
   printLine(say, formatHeader({ ...job, estimate, memory: memoryForRun(), out: job.flags.outputDir ?? "(dry run)" }));
   printWarnings(job.data, terminal.stderr);
   printLine(say, `\n${formatRows(job.data.train, job.model.tokenizer)}`);
@@ -143,7 +141,7 @@ async function trainJob(
   terminal: Terminal,
 ): Promise<void> {
   const { session, settings, model } = job;
-  const say = speaker(job, terminal);
+  const say = outputOf(job, terminal);
   const estimate = await estimateOf(job, signal, terminal);
   printLine(say, `${formatHeader({ ...job, estimate, memory: memoryForRun(), out: folder.out })}\n`);
   printWarnings(job.data, terminal.stderr);
@@ -154,7 +152,7 @@ async function trainJob(
     progress.end();
     line.end();
   };
-  const isModel = settings.method === "full"; // what is served has the base's weights no more
+  const isModel = settings.method === "full"; // the result no longer contains the base model's weights
   const sampling = { tokenizer: model.tokenizer, stopIds: model.checkpoint.config.stopIds, signal };
   let [before, after]: [string[], string[]] = [[], []];
   const sample = async (served: Served, step: number): Promise<void> => {
@@ -172,14 +170,14 @@ async function trainJob(
     reportTo: job.flags.reportTo ?? [],
     ...(job.flags.sampleEvery === null ? {} : { sampling: { every: job.flags.sampleEvery, take: sample } }),
     serve: (result) => serveResult(job, result),
-    async tried(served) {
+    async onServed(served) {
       after = await takeAnswers(served, job.check, sampling);
       if (!isModel) before = await takeAnswers(served, job.check, sampling, false);
     },
     signal,
     progress: line.report,
     events: {
-      started: ({ step }) => step > 0 && printLine(say, `going on after step ${step}`),
+      started: ({ step }) => step > 0 && printLine(say, `resuming after step ${step}`),
       step(report) {
         line.end();
         progress.step(report);
@@ -204,7 +202,7 @@ async function trainJob(
     const name = await requested;
     printLine(
       say,
-      `Stopped after step ${outcome.state.step} of ${session.totalSteps}. Go on with: ${resumeLine(folder.out, terminal)}`,
+      `Stopped after step ${outcome.state.step} of ${session.totalSteps}. Resume with: ${resumeLine(folder.out, terminal)}`,
     );
     throw new Quit(signalExitCode(name));
   }
@@ -216,7 +214,7 @@ async function trainJob(
   await report(job, folder, estimate, { outcome, samples }, terminal);
 }
 
-/** What a run has made, in the serving engine: an adapter over its base, or a model of its own. */
+/** Serves the result of a run: an adapter over its base model, or a whole model. */
 async function serveResult(job: TrainJob, result: string): Promise<Served> {
   if (job.settings.method === "full") return serve(job, await openCheckpoint(result), null);
   return serve(job, job.checkpoint, result);
@@ -246,21 +244,21 @@ async function report(
   terminal: Terminal,
 ): Promise<void> {
   const { flags } = job;
-  const say = speaker(job, terminal);
+  const say = outputOf(job, terminal);
   const { results, state } = outcome;
   if (samples.length > 0) printLine(say, `\n${formatSamples(samples)}\n`);
   const check = results?.served_check;
   if (check) {
     const written = results?.written_validation_loss ?? null;
-    if (written !== null) printLine(say, `as written, rounded: validation loss ${written.toFixed(4)}`);
+    if (written !== null) printLine(say, `as saved, rounded: validation loss ${written.toFixed(4)}`);
     const difference = check.difference.toExponential(1);
     printLine(
       say,
-      `as served over ${check.dtype}: loss ${check.served.toFixed(5)} on ${check.rows} rows, ${difference} from training`,
+      `as served with ${check.dtype} weights: loss ${check.served.toFixed(5)} on ${check.rows} rows, ${difference} from training`,
     );
     if (check.dtype === "fp32" && !(check.difference <= mostServedDifference)) {
       const advice = `more than ${mostServedDifference}: please report it, with the model's config.json`;
-      printLine(terminal.stderr, `warning: the adapter answers otherwise as served than in training (${advice}).`);
+      printLine(terminal.stderr, `warning: the adapter behaves differently when served than in training (${advice}).`);
     }
   }
   const peak = peakBytes();
@@ -268,7 +266,7 @@ async function report(
   const hasDiverged = outcome.end === "diverged";
   if (!hasDiverged && state.best?.step === 0) {
     const advice = "try a lower --learning-rate, or other data";
-    printLine(terminal.stderr, `warning: no validation was better than the one before the first step: ${advice}.`);
+    printLine(terminal.stderr, `warning: no validation improved on the one before the first step: ${advice}.`);
   }
   const { publish: url, apiKeyFile } = flags;
   const upload = url === null || hasDiverged ? null : await publish(folder.out, url, apiKeyFile, terminal);
@@ -282,7 +280,7 @@ async function report(
   if (upload && upload.fault !== null) throw upload.fault;
 }
 
-/** The server's answer, or why there is none and how to try again: the result is saved all the same. */
+/** The server's reply, or an error that says how to publish later. The result is saved either way. */
 async function publish(
   out: string,
   url: string,
@@ -296,7 +294,7 @@ async function publish(
   } catch (error) {
     if (!(error instanceof RemoteError)) throw error;
     const later = `${commandName(terminal)} adapters add ${JSON.stringify(name)} ${JSON.stringify(out)} --url ${url}`;
-    const message = `The adapter is saved, but not published: ${error.message} Publish it later with: ${later}`;
+    const message = `The adapter is saved but not published: ${error.message} Publish it later with: ${later}`;
     return { answer: null, fault: new RemoteError(message, error.faults) };
   }
 }

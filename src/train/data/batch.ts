@@ -1,4 +1,4 @@
-/** A batch of token rows as a step reads it, and the places in it that carry a label. Knows no text and no file. */
+/** A batch of token rows, and the positions in it that have labels. */
 import { assert } from "../../base/errors.js";
 
 /** Rows of equal length, padded or packed. All arrays are [rows * length], row after row. */
@@ -6,25 +6,25 @@ export interface TokenBatch {
   readonly rows: number;
   readonly length: number;
   readonly ids: Int32Array;
-  /** The token at each place where its prediction counts; -100 elsewhere. The first of a sequence has nothing to be predicted from. */
+  /** The token at each position whose prediction counts; -100 elsewhere. The first token of a sequence cannot be predicted. */
   readonly labels: Int32Array;
-  /** One number for each sequence of a row, 0 for padding; a row is one sequence unless told otherwise. */
+  /** A number for each sequence of a row, 0 for padding. Default: each row is one sequence. */
   readonly segments?: Int32Array;
-  /** Each token's place in its sequence; counted from each segment's start unless told otherwise. */
+  /** Position of each token in its sequence. Default: counted from the start of each segment. */
   readonly positions?: Int32Array;
 }
 
 export const noLabel = -100;
 
-/** Where predictions count. */
+/** The positions whose predictions count. */
 export interface Labelled {
-  /** Flat places of the tokens that predict, rising. */
+  /** Flat positions of the predicting tokens, in ascending order. */
   readonly places: Int32Array;
-  /** What each should predict. */
+  /** The token that each should predict. */
   readonly labels: Int32Array;
 }
 
-/** The labelled places of a batch: labels[t] is predicted at t - 1 of the same sequence. */
+/** labels[t] is predicted at t - 1 of the same sequence. */
 export function labelledPlaces(batch: TokenBatch): Labelled {
   const { rows, length, labels, segments } = batch;
   assert(labels.length === rows * length && batch.ids.length === rows * length, `a batch of ${rows} by ${length}`);
@@ -40,7 +40,7 @@ export function labelledPlaces(batch: TokenBatch): Labelled {
   };
 }
 
-/** Positions that start at 0 with every row and segment; padding stays at 0, wherever the model's positions end. */
+/** Positions that restart at 0 with every row and segment. Padding has position 0, which every model has. */
 export function countPositions({
   rows,
   length,

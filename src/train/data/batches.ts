@@ -1,7 +1,7 @@
 /**
- * Which rows every step reads: a pure function of rows, seed and step, so that a run can resume anywhere. Rows of like length
- * share a step, or short rows share a packed row. Steps are chosen first and split into runs afterwards, so the same rows make
- * a step however it is split. Knows no text.
+ * Chooses the rows of every step, as a pure function of rows, seed and step, so that a run can resume anywhere. Rows of similar length
+ * share a step, or short rows share a packed row. Steps are chosen before they are split into runs, so batch size and gradient
+ * accumulation do not change the rows of a step.
  */
 
 import { Draws, purposes } from "../random.js";
@@ -10,23 +10,23 @@ import type { Item } from "./dataset.js";
 import type { TokenRow } from "./encode.js";
 
 export interface BatchOptions {
-  /** Rows of one run of the graph; with pairs, pairs. */
+  /** Rows (or pairs) per run of the graph. */
   readonly batchSize: number;
-  /** Runs that make a step. */
+  /** Runs per step. */
   readonly gradientAccumulationSteps: number;
   readonly seed: number;
-  /** Steps whose rows are drawn together and sorted by length: more is less padding, and steps that are less alike. */
+  /** Steps whose rows are drawn together and sorted by length. More means less padding, but steps that differ more. */
   readonly lengthWindow: number;
   /** Tokens of a packed row; null: rows are padded. */
   readonly packLength: number | null;
-  /** Tokens of a run at least; shorter ones are padded. Default: any number. */
+  /** Minimum tokens of a run; shorter ones are padded. Default: none. */
   readonly minTokens?: number;
 }
 
 /** Items that share a row of a batch: one, or several when packed. */
 type Line = readonly Item[];
 
-/** A run: lines that the graph computes at once. */
+/** Lines that the graph computes at once. */
 type Run = readonly Line[];
 
 export class BatchPlan {
@@ -42,13 +42,13 @@ export class BatchPlan {
     this.stepsPerEpoch = Math.max(1, this.#stepsOf(0).length);
   }
 
-  /** The runs of a step, counted from 0; one step of an epoch may have fewer rows. */
+  /** The runs of a step, counted from 0. One step of an epoch may have fewer rows. */
   step(step: number): TokenBatch[] {
     const steps = this.#stepsOf(Math.floor(step / this.stepsPerEpoch));
     return (steps[step % this.stepsPerEpoch] ?? []).map((lines) => this.#toBatch(lines));
   }
 
-  /** The batch with the most tokens, padding included: what memory must hold. */
+  /** The batch with the most tokens, including padding; it determines the memory. */
   largest(): TokenBatch {
     const [first = [], ...others] = this.#stepsOf(0).flat();
     return this.#toBatch(others.reduce((most, lines) => (computed(lines) > computed(most) ? lines : most), first));
@@ -69,7 +69,7 @@ export class BatchPlan {
     return toBatch(lines, this.#options.minTokens);
   }
 
-  /** As many in every epoch. */
+  /** The number is the same in every epoch. */
   #stepsOf(epoch: number): readonly (readonly Run[])[] {
     if (epoch !== this.#epoch) {
       const { batchSize, packLength } = this.#options;
@@ -96,8 +96,7 @@ export class BatchPlan {
   }
 
   /**
-   * First fit over the rows of one fixed draw, so that every epoch has the same packed rows, and as many; what differs is
-   * their order.
+   * First fit over the rows in one fixed random order, so that every epoch has the same packed rows. Only their order differs.
    */
   #packed(epoch: number, packLength: number): Line[][] {
     const { seed } = this.#options;
@@ -116,18 +115,18 @@ export class BatchPlan {
   }
 }
 
-/** Batches in a fixed order, without chance: for validation. */
+/** Batches in a fixed order, for validation. */
 export function plainBatches(items: readonly Item[], batch: number, minTokens = 1): TokenBatch[] {
   const lines = items.map((item): Line => [item]).sort((a, b) => lineLength(a) - lineLength(b));
   return slices(lines, batch).map((run) => toBatch(run, minTokens));
 }
 
-/** A list in pieces of `size`; the last may be shorter. */
+/** Splits a list into pieces of `size`; the last may be shorter. */
 function slices<T>(list: readonly T[], size: number): T[][] {
   return Array.from({ length: Math.ceil(list.length / size) }, (_, i) => list.slice(i * size, (i + 1) * size));
 }
 
-const openLines = 64; // lines that first fit looks back at: packs as well as looking at all, in linear time
+const openLines = 64; // first fit considers this many lines: packs as well as with all, in linear time
 
 function packLines(items: readonly Item[], length: number): Item[][] {
   const done: Item[][] = [];
@@ -161,17 +160,17 @@ function computed(lines: Run, minTokens = 1): number {
   return rows * paddedLength(lines, rows, minTokens);
 }
 
-/** The longest line's length, or more where so few rows would have too few tokens. */
+/** Length of the longest line, or more if the run would have too few tokens. */
 function paddedLength(lines: Run, rows: number, minTokens: number): number {
   return Math.max(Math.ceil(minTokens / rows), ...lines.map(lineLength));
 }
 
-/** Tokens of a line; a pair lies in two lines of the longer one's length. */
+/** Tokens of a line. Both lines of a pair have the longer one's length. */
 function lineLength(line: Line): number {
   return line.reduce((sum, item) => sum + Math.max(...item.map(({ ids }) => ids.length)), 0);
 }
 
-/** Lines as a batch: the rows of pairs follow each other, chosen and rejected. */
+/** Lines as a batch. The rows of a pair are adjacent: chosen, then rejected. */
 function toBatch(lines: Run, minTokens = 1): TokenBatch {
   const rows = lines.flatMap((line): (readonly TokenRow[])[] => {
     const [only] = line;

@@ -1,4 +1,4 @@
-/** Chats into token rows through the model's template, with the loss on the assistant's turns. Knows no file. */
+/** Encodes chats with the model's template, with the loss on the assistant's turns. */
 import { LorikeetError } from "../../base/errors.js";
 import type { Tokenizer } from "../../text/types.js";
 import type { ChatTurn } from "./messages.js";
@@ -11,16 +11,16 @@ export interface ChatRow {
 }
 
 export interface ChatEncoding {
-  /** Learned behind each answer where the template writes no end of a turn; null where the model has none. */
+  /** Appended to each answer if the template does not end turns; null if the model has none. */
   readonly endId: number | null;
-  /** Told of what is not as it should be; the same text may come many times. */
+  /** Called with warnings; the same one may repeat. */
   readonly warn?: ((message: string) => void) | undefined;
 }
 
 function withoutEnding(tokenizer: Tokenizer, endId: number | null): string {
   const what = "The chat template writes no token that ends an answer";
-  if (endId === null) return `${what}, and the model names none: nothing teaches the adapter to stop.`;
-  return `${what}: the model's end token ${JSON.stringify(tokenizer.tokenText(endId))} is learned behind each.`;
+  if (endId === null) return `${what}, and the model has none: the adapter will not learn to stop.`;
+  return `${what}: the model's end token ${JSON.stringify(tokenizer.tokenText(endId))} is appended to each.`;
 }
 
 interface Draft {
@@ -29,9 +29,9 @@ interface Draft {
 }
 
 /**
- * Each trained turn stands behind the very ids that the server computes for the messages before it. Turns share a row where
- * the template goes on from one to the next; where it rewrites what was said before (as those that drop earlier reasoning
- * do), a turn gets a row of its own. Throws RowFault.
+ * Each trained turn follows exactly the ids that the server computes for the messages before it. Turns share a row as long as the
+ * template only appends; if it rewrites earlier turns (as templates that drop earlier reasoning do), a turn gets its own row.
+ * Throws RowFault.
  */
 export async function encodeChat(
   messages: readonly ChatTurn[],
@@ -61,7 +61,7 @@ function finish({ ids, spans }: Draft): ChatRow {
   return { ids: Int32Array.from(ids), trained, promptLength: spans[0]?.[0] ?? 0 };
 }
 
-/** The ids before a turn, and those to the end of it. */
+/** The ids before a turn, and up to its end. */
 async function encodeTurn(
   before: readonly ChatTurn[],
   turn: ChatTurn,
@@ -71,7 +71,7 @@ async function encodeTurn(
   const promptText = render(before, true, tokenizer);
   const wholeText = render([...before, turn], false, tokenizer);
   if (!wholeText.startsWith(promptText)) {
-    throw new RowFault("is a chat whose template does not put an answer behind its own generation prompt");
+    throw new RowFault("is a chat whose template does not put answers after its own generation prompt");
   }
   const tail = tailOf(before, turn, wholeText.slice(promptText.length), tokenizer);
   const { said, ending } = await splitTail(tail, tokenizer);
@@ -88,12 +88,12 @@ async function encodeTurn(
 }
 
 /**
- * A content that no template looks into or changes, of private characters that have no case: what a template writes behind it, it
- * writes behind every content.
+ * Content that no template inspects or changes: private-use characters, which have no case. Whatever a template writes after it, it
+ * writes after any content.
  */
 const probe = "\uE0F0\uE0F1\uE0F2";
 
-/** What the template writes behind a turn's content, however it has changed that: "" where it cannot be told apart. */
+/** What the template writes after a turn's content, even if it changes the content; "" if that cannot be determined. */
 function tailOf(before: readonly ChatTurn[], turn: ChatTurn, answer: string, tokenizer: Tokenizer): string {
   const probed = render([...before, { ...turn, content: probe }], false, tokenizer);
   const at = probed.lastIndexOf(probe);
@@ -102,8 +102,8 @@ function tailOf(before: readonly ChatTurn[], turn: ChatTurn, answer: string, tok
 }
 
 /**
- * The part of a tail that the model is to say: up to its first special token, the end of the turn. What stands behind that (the end
- * of the text, blanks before the next turn) nobody generates. Without a special token, all but blanks at its end.
+ * The part of a tail that the model generates: up to its first special token, which ends the turn. Nobody generates what follows it
+ * (the end of the text, whitespace before the next turn). Without a special token: everything but trailing whitespace.
  */
 async function splitTail(tail: string, tokenizer: Tokenizer): Promise<{ said: string; ending: number | null }> {
   const ids = await tokenizer.encode(tail, { addSpecialTokens: false, continues: true });
@@ -115,11 +115,11 @@ async function splitTail(tail: string, tokenizer: Tokenizer): Promise<{ said: st
   return { said: at < 0 ? tail : tail.slice(0, at + spelled.length), ending };
 }
 
-/** Nobody generates what stands behind the end of a turn: a content that holds the token for it contradicts itself. */
+/** Rejects content that contains the token for the end of a turn: nothing could be generated after it. */
 function requireOneEnd(answer: readonly number[], ends: readonly (number | null)[], tokenizer: Tokenizer): void {
   const inside = answer.slice(0, -1).find((id) => ends.includes(id));
   if (inside === undefined) return;
-  throw new RowFault(`has text behind ${JSON.stringify(tokenizer.tokenText(inside))}, which ends an answer`);
+  throw new RowFault(`has text after ${JSON.stringify(tokenizer.tokenText(inside))}, which ends an answer`);
 }
 
 function render(turns: readonly ChatTurn[], addGenerationPrompt: boolean, tokenizer: Tokenizer): string {

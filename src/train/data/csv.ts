@@ -1,6 +1,6 @@
 /**
- * Values with commas between them (RFC 4180: quoted fields, doubled quotes, line breaks inside quotes, either line ending), or with
- * tabs, where a quote that does not enclose a whole field is a character like any other. Knows no columns.
+ * Reads CSV (RFC 4180: quoted fields, doubled quotes, line breaks inside quotes, either line ending) and TSV, where a quote that does not
+ * enclose a whole field is an ordinary character.
  */
 
 export interface CsvRecord {
@@ -9,7 +9,7 @@ export interface CsvRecord {
   readonly fields: readonly string[];
 }
 
-/** A fault of the text itself; `line` is where the record begins. */
+/** Malformed text; `line` is the first line of the record. */
 export class CsvFault extends Error {
   readonly line: number;
 
@@ -43,7 +43,7 @@ export function* parseCsv(text: string, delimiter: "," | "\t" = ","): Generator<
 
 interface Field {
   readonly value: string;
-  /** The place of the comma or line ending that follows, or the text's end. */
+  /** Position of the next comma or line ending, or the end of the text. */
   readonly end: number;
 }
 

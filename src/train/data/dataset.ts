@@ -1,4 +1,4 @@
-/** A data set, read and encoded whole: rows for training, validation and test, and what was left out. Knows no batch. */
+/** Reads and encodes a data set: rows for training, validation and test, with counts and warnings. */
 import { createHash } from "node:crypto";
 import type { Progress } from "../../base/log.js";
 import type { LoadedTokenizer } from "../../text/types.js";
@@ -23,36 +23,36 @@ import { textPieces } from "./text-pieces.js";
 export interface DataOptions {
   readonly path: string;
   readonly tokenizer: LoadedTokenizer;
-  /** Ends texts and completions; null where the model has no end token. */
+  /** The token that ends texts and completions; null if the model has none. */
   readonly endId: number | null;
-  /** Stands for an empty prompt, as in the server; null where the model has no such token. */
+  /** Replaces an empty prompt, as in the server; null if the model has no such token. */
   readonly bosId: number | null;
   readonly labelTemplate: LabelTemplate;
-  /** Rows of the model's table of embeddings: an id beyond them is a fault. */
+  /** Size of the embedding table: larger ids are errors. */
   readonly vocabSize: number;
   /** Tokens of the longest row. */
   readonly maxLength: number;
   readonly seed: number;
-  /** Part of the training rows that validates where the data has no such file. */
+  /** Fraction of the training rows to hold out for validation when the data has no valid file. */
   readonly validationSplit: number;
-  /** Rows of validation at most. */
+  /** Maximum number of validation rows. */
   readonly maxEvalSamples: number;
-  /** `pairs`: preference pairs are wanted, and nothing else; `rows`: no pairs; `both`: whatever there is. */
+  /** `pairs`: only preference pairs; `rows`: no pairs; `both`: anything. */
   readonly wants: "rows" | "pairs" | "both";
-  /** Which tokens of a row are learned; the answers unless told otherwise. */
+  /** Tokens that count in the loss. Default: the answers. */
   readonly trainOn?: TrainOn;
   readonly progress?: Progress;
 }
 
-/** One unit of training: a row, or the two of a pair. */
+/** A unit of training: a row, or the two rows of a pair. */
 export type Item = readonly [TokenRow] | TokenPair;
 
 export interface DataCounts {
   /** Records of all files. */
   readonly records: number;
-  /** Rows that were longer than the length. */
+  /** Rows longer than `maxLength`. */
   readonly shortened: number;
-  /** Rows without a label, which are not trained on. */
+  /** Rows without a label, which are skipped. */
   readonly dropped: number;
   readonly kinds: Readonly<Partial<Record<ExampleKind, number>>>;
 }
@@ -62,16 +62,16 @@ export interface DataSet {
   readonly valid: readonly Item[];
   readonly test: readonly Item[];
   readonly counts: DataCounts;
-  /** Labels of the label form, sorted. */
+  /** Labels of rows with text and label, sorted. */
   readonly labels: readonly string[];
   readonly files: readonly { readonly split: SplitName; readonly path: string; readonly sha256: string }[];
   /** `sha256:` and the digest of the files' digests, in the order train, valid, test. */
   readonly digest: string;
-  /** What is not as it should be, and stops nothing: a sentence each. */
+  /** Problems that are not errors, one sentence each. */
   readonly warnings: readonly string[];
 }
 
-/** Reads, checks and encodes. Throws `data_invalid` with up to 50 faults before anything else is done with the data. */
+/** Throws `data_invalid` with up to 50 faults. */
 export async function loadData(options: DataOptions): Promise<DataSet> {
   const { files, unused } = await findDataFiles(options.path);
   const faults = new DataFaults();
@@ -103,7 +103,7 @@ export async function loadData(options: DataOptions): Promise<DataSet> {
 
 function unusedText(names: readonly string[]): string {
   const shown = names.length > 8 ? [...names.slice(0, 8), `${names.length - 8} more`] : names;
-  return `Not read, for not being named train, valid, dev or test: ${shown.join(", ")}.`;
+  return `Ignored, because not named train, valid, dev or test: ${shown.join(", ")}.`;
 }
 
 function digestOf(lines: readonly string[]): string {
@@ -133,7 +133,7 @@ class Encoder {
     return { records: this.records, shortened: this.#shortened, dropped: this.#dropped, kinds: this.#kinds };
   }
 
-  /** A record's items, in groups that validation takes whole: all that was made of one chat, one window of a text. */
+  /** A record's items in groups that are not split between training and validation: all rows of a chat, one window of a text. */
   async encode(record: RawRecord): Promise<(readonly Item[])[]> {
     this.records++;
     try {
@@ -180,7 +180,7 @@ class Encoder {
     return ids;
   }
 
-  /** A long text in windows of the length, each learned whole: nothing of it is lost. */
+  /** Splits a long text into windows of `maxLength` tokens. */
   #windows(ids: readonly number[], place: Place): (readonly Item[])[] {
     const { maxLength } = this.#options;
     const windows: (readonly Item[])[] = [];
@@ -195,7 +195,7 @@ class Encoder {
     this.#kinds[kind] = (this.#kinds[kind] ?? 0) + 1;
   }
 
-  /** Items cut to the length, without those that have no label left. */
+  /** Items cut to `maxLength`, without those that have no label left. */
   #kept(items: readonly Item[]): Item[] {
     const { maxLength } = this.#options;
     const { bosId } = this.#encoding;
@@ -216,12 +216,12 @@ class Encoder {
     if (unknown === undefined) return;
     const token = JSON.stringify(tokenizer.tokenText(unknown));
     throw new RowFault(
-      `has the token ${token} (${unknown}), and the model has embeddings for ${vocabSize} tokens only`,
+      `has the token ${token} (${unknown}), but the model has embeddings for only ${vocabSize} tokens`,
     );
   }
 }
 
-/** Takes validation rows from the training rows where the data brings none; plain text gives its last windows. */
+/** Holds out validation rows if the data has no valid file; for plain text, the last windows. */
 function divide(
   train: readonly (readonly Item[])[],
   given: readonly (readonly Item[])[],
@@ -237,12 +237,12 @@ function divide(
     const border = groups.length - count;
     return { train: groups.slice(0, border).flat(), valid: groups.slice(border).flat() };
   }
-  // A chat that became several rows is on one side whole: its turns say each other's answers.
+  // Rows of the same chat stay together, since they contain each other's answers.
   const { chosen, others } = pick(groups, count, seed);
   return { train: others.flat(), valid: chosen.flat().slice(0, maxEvalSamples) };
 }
 
-/** `count` items by chance; both parts keep their order. */
+/** Picks `count` items at random. Both parts keep their order. */
 function pick<T>(items: readonly T[], count: number, seed: number): { chosen: T[]; others: T[] } {
   const order = new Draws(seed, purposes.split).permutation(items.length);
   const taken = new Set(order.subarray(0, count));

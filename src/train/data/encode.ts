@@ -1,6 +1,6 @@
 /**
- * Examples into token rows with the places where the loss counts. A prompt's ids are those that the server computes for the
- * same request; labels come from positions, never from an id. Knows no file.
+ * Encodes examples into token rows, with the positions that count in the loss. A prompt has the ids that the server computes for the
+ * same request. Labels depend on positions, never on ids.
  */
 import { assert } from "../../base/errors.js";
 import type { Tokenizer } from "../../text/types.js";
@@ -11,13 +11,13 @@ import { type Example, type ExampleKind, type InstructionExample, type Preferenc
 
 export interface TokenRow {
   readonly ids: Int32Array;
-  /** 1 where the token is to be learned. The first token never is: nothing predicts it. */
+  /** 1 for tokens that count in the loss. The first never does: nothing predicts it. */
   readonly trained: Uint8Array;
   /** Tokens before the first trained one. */
   readonly promptLength: number;
   readonly kind: ExampleKind;
   readonly place: Place;
-  /** What a row with a label was made from, so that other labels can be put in its place. */
+  /** Source of a row with a label, to score other labels in its place. */
   readonly source?: LabelSource;
 }
 
@@ -31,23 +31,23 @@ export type TokenPair = readonly [TokenRow, TokenRow];
 
 export interface Encoding {
   readonly tokenizer: Tokenizer;
-  /** Ends a text or a completion; null where the model has none. */
+  /** The token that ends a text or completion; null if the model has none. */
   readonly endId: number | null;
-  /** Stands for an empty prompt; kept at the start of a shortened one. */
+  /** Replaces an empty prompt, and stays at the start of a shortened one. */
   readonly bosId: number | null;
   readonly labelTemplate: LabelTemplate;
-  /** Told of what is not as it should be; the same text may come many times. */
+  /** Called with warnings; the same one may repeat. */
   readonly warn?: ((message: string) => void) | undefined;
 }
 
-/** A template cut in two: the label's part begins with the blanks before {label}, as tokenizers spell a word with its blank. */
+/** A template in two parts. Whitespace before {label} belongs to the label, as tokenizers attach it to the next word. */
 export interface LabelTemplate {
   readonly source: string;
   prompt(text: string): string;
   completion(label: string): string;
 }
 
-/** Throws RowFault where {text} or {label} is missing, comes twice, or {text} stands behind. */
+/** Throws RowFault unless {text} and {label} each occur once, in this order. */
 export function parseLabelTemplate(source: string): LabelTemplate {
   const texts = source.split("{text}");
   const [before = "", between = ""] = texts;
@@ -63,7 +63,7 @@ export function parseLabelTemplate(source: string): LabelTemplate {
   };
 }
 
-/** The rows of an example: one, or for a chat that its template does not extend turn by turn, one for each answer. Throws RowFault. */
+/** The rows of an example: one, or one per answer for a chat whose template does not extend turn by turn. Throws RowFault. */
 export async function encodeExample(example: Example, place: Place, encoding: Encoding): Promise<TokenRow[]> {
   const { labelTemplate } = encoding;
   switch (example.kind) {
@@ -103,7 +103,7 @@ export async function encodePair(example: PreferenceExample, place: Place, encod
   return [await row(example.chosen), await row(example.rejected)];
 }
 
-/** The ids of a text as the server encodes it, and the end token behind it. */
+/** The ids of a text as the server encodes it, followed by the end token. */
 export async function encodeText(text: string, encoding: Encoding): Promise<number[]> {
   const { tokenizer, endId } = encoding;
   const ids = await tokenizer.encode(text, { addSpecialTokens: true });
@@ -112,12 +112,12 @@ export async function encodeText(text: string, encoding: Encoding): Promise<numb
   return ids;
 }
 
-/** A token that the tokenizer puts in front of every text stands there once. */
+/** Rejects text that starts with the token that the tokenizer prepends anyway. */
 async function requireOneBeginning(ids: readonly number[], { tokenizer, bosId }: Encoding): Promise<void> {
   if (bosId === null || ids[0] !== bosId || ids[1] !== bosId) return;
   if ((await tokenizer.encode("", { addSpecialTokens: true }))[0] !== bosId) return;
   const begin = JSON.stringify(tokenizer.tokenText(bosId));
-  throw new RowFault(`begins with ${begin}, which the tokenizer puts in front of every text`);
+  throw new RowFault(`begins with ${begin}, which the tokenizer prepends to every text`);
 }
 
 export function wholeRow(ids: readonly number[] | Int32Array, place: Place): TokenRow {
@@ -136,10 +136,10 @@ async function completionRow(
   const { tokenizer, endId, bosId } = encoding;
   const encoded = await tokenizer.encode(prompt, { addSpecialTokens: true });
   await requireOneBeginning(encoded, encoding);
-  const promptIds = encoded.length > 0 ? encoded : bosId === null ? [] : [bosId]; // as the server begins an empty prompt
+  const promptIds = encoded.length > 0 ? encoded : bosId === null ? [] : [bosId]; // as in the server
   const answer = await continuation(prompt, encoded, completion, tokenizer);
   if (endId !== null && answer.slice(0, -1).includes(endId)) {
-    throw new RowFault(`has text behind the end token ${JSON.stringify(tokenizer.tokenText(endId))} in the completion`);
+    throw new RowFault(`has text after the end token ${JSON.stringify(tokenizer.tokenText(endId))} in the completion`);
   }
   const ids = [...promptIds, ...answer];
   if (endId !== null && ids.at(-1) !== endId) ids.push(endId);
@@ -147,8 +147,8 @@ async function completionRow(
 }
 
 /**
- * The ids that follow a prompt's own: those of the whole text where they begin with the prompt's, as nearly always, else
- * those of the completion alone.
+ * The ids that follow the prompt's: from the encoding of the whole text if that starts with the prompt's ids, as it nearly always
+ * does, else from that of the completion alone.
  */
 async function continuation(
   prompt: string,
@@ -183,7 +183,7 @@ async function instructionRow(
   return { ...row, kind: "instruction", place };
 }
 
-/** The prompt of Stanford Alpaca, which models without a template are commonly trained on. */
+/** Stanford Alpaca's prompt, which is common for models without a chat template. */
 function alpacaPrompt(instruction: string, input: string): string {
   const task = `### Instruction:\n${instruction}\n\n`;
   if (input === "") {

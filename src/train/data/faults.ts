@@ -1,4 +1,4 @@
-/** Collects what is wrong with data, each fault with its file and line. Decides nothing about what is right. */
+/** Collects the faults of data, each with its file and line. */
 import { LorikeetError } from "../../base/errors.js";
 
 /** Where a row was read: the file as the user named it, and the line (from 1) on which the row begins. */
@@ -8,7 +8,7 @@ export interface Place {
 }
 
 const mostFaults = 50;
-/** Faults held until they are sorted; of a file that is wrong in every line the rest is only counted. */
+/** Faults kept for sorting; the rest are only counted. */
 const mostHeld = 10_000;
 
 export class DataFaults {
@@ -24,7 +24,7 @@ export class DataFaults {
     return this.#count;
   }
 
-  /** Throws `data_invalid` with the first 50 faults as `file:line: reason`, if there are any. */
+  /** Throws `data_invalid` with the first 50 faults as `file:line: reason`, if any. */
   throwIfAny(): void {
     if (this.#count === 0) return;
     const order = [...this.#held].sort(

@@ -1,4 +1,4 @@
-/** Reads the records of a data file, each with its place. Knows the file formats, not what a row means. */
+/** Reads the records of a data file, each with its file and line. */
 import { createHash } from "node:crypto";
 import { readFile, stat } from "node:fs/promises";
 import { promisify } from "node:util";
@@ -21,13 +21,13 @@ export interface ReadFile {
   readonly sha256: string;
 }
 
-/** Bytes of one file, packed or not: a string of Node.js cannot hold more. */
+/** Maximum bytes of a file, compressed or not: a string of Node.js cannot hold more. */
 const maxFileBytes = 2 ** 29 - 2 ** 10;
 const maxParquetRows = 10_000_000;
 
 const unzip = promisify(gunzip);
 
-/** Reads a whole file. Records that cannot be read are faults. Throws `too_large`. */
+/** Reads a whole file. Unreadable records become faults. Throws `too_large`. */
 export async function readDataFile({ path }: DataFile, faults: DataFaults): Promise<ReadFile> {
   const { size } = await stat(path);
   if (size > maxFileBytes) {
@@ -126,7 +126,7 @@ function csvRows(file: string, text: string, delimiter: "," | "\t", faults: Data
       } else if (fields.length !== header.length) {
         faults.add(place, `has ${fields.length} fields where the first line names ${header.length}`);
       } else {
-        // A cell that holds nothing is a field that is not there.
+        // An empty cell is a missing field.
         const pairs = header.map((name, i): [string, string] => [name, fields[i] ?? ""]);
         rows.push({ kind: "row", place, fields: Object.fromEntries(pairs.filter(([, value]) => value !== "")) });
       }

@@ -1,4 +1,4 @@
-/** Finds the files of a data set: one file, or those of a folder by the split that each is named after. Reads none of them. */
+/** Finds the files of a data set: one file, or the files of a folder, which are named after their splits. */
 import { readdir, stat } from "node:fs/promises";
 import { basename, extname, join } from "node:path";
 import { LorikeetError } from "../../base/errors.js";
@@ -12,11 +12,11 @@ export interface DataFile {
 
 export interface DataFolder {
   readonly files: readonly DataFile[];
-  /** Names of data files in the folder that belong to no split, and are not read. */
+  /** Data files in the folder that belong to no split and are ignored. */
   readonly unused: readonly string[];
 }
 
-/** Each may have `.gz` behind it, but for Parquet, which compresses by itself. */
+/** Each may end in `.gz`, except Parquet, which has its own compression. */
 export const extensions = [".jsonl", ".json", ".csv", ".tsv", ".txt", ".parquet"] as const;
 export type Extension = (typeof extensions)[number];
 
@@ -25,7 +25,7 @@ export interface FileFormat {
   readonly isGzip: boolean;
 }
 
-/** What a file is by its name; null for a name of no format. */
+/** A file's format and split by its name; null for an unknown format. */
 export function formatOf(path: string): FileFormat | null {
   const name = basename(path).toLowerCase();
   const isGzip = name.endsWith(".gz");
@@ -50,11 +50,11 @@ const splitName = new RegExp(`^(${Object.keys(splitOf).join("|")})(?:[-_.](.+))?
 
 interface NamedFile extends DataFile {
   readonly name: string;
-  /** What stands behind the split's name: `00000-of-00003`. */
+  /** The part after the split's name: `00000-of-00003`. */
   readonly shard: string | undefined;
 }
 
-/** Where a data set of the Hugging Face hub keeps its files, unless they lie beside its README.md. */
+/** The folder of a Hugging Face data set's files, unless they are beside its README.md. */
 const hubFolder = "data";
 
 /**
@@ -103,7 +103,7 @@ async function listFolder(path: string): Promise<Listing> {
   return { files, unused, folders };
 }
 
-/** What a folder has instead, as the end of a sentence. */
+/** What a folder contains instead, as the end of a sentence. */
 async function othersIn(path: string, { unused, folders }: Listing): Promise<string> {
   const withFiles: string[] = [];
   for (const name of folders) if ((await listFolder(join(path, name))).files.length > 0) withFiles.push(name);
@@ -123,7 +123,7 @@ function named(folder: string, name: string): NamedFile | null {
   return known ? { path: join(folder, name), name, split: known, shard } : null;
 }
 
-/** A split is one file, or shards of one format: anything else may be the same rows twice. */
+/** A split must be one file, or shards of one format. Anything else may repeat rows. */
 function requireOneSource(folder: string, split: SplitName, files: readonly NamedFile[]): void {
   const own = files.filter((file) => file.split === split);
   const kinds = new Set(own.map(({ name }) => formatOf(name)?.extension));
@@ -136,7 +136,7 @@ function requireOneSource(folder: string, split: SplitName, files: readonly Name
   );
 }
 
-/** Shards that say of how many they are must all be there, counted from 0 or from 1: rows would be missing without a word. */
+/** Numbered shards must be complete, counted from 0 or 1. Otherwise rows would be missing silently. */
 function requireAllShards(folder: string, split: SplitName, files: readonly NamedFile[]): void {
   const numbers = new Map<number, Set<number>>();
   for (const { shard = "" } of files) {

@@ -1,4 +1,4 @@
-/** Rows of JSON lines and of JSON arrays, each with the line on which it begins. Knows no row's meaning. */
+/** Rows of JSON lines and JSON arrays, each with its first line. */
 import { isObject } from "../../base/json.js";
 import { jsonBounds } from "../../tensor/json-bounds.js";
 import type { DataFaults } from "./faults.js";
@@ -8,10 +8,10 @@ export interface JsonRow {
   readonly fields: Readonly<Record<string, unknown>>;
 }
 
-/** Deeper than this, keys that come twice are not looked for; a row is a person's own, and may be as long as it is. */
+/** Depth down to which duplicate keys are found. */
 const limits = { maxDepth: 256, maxParts: Number.POSITIVE_INFINITY };
 
-/** One object a line; blank lines are left out. */
+/** One object per line; blank lines are skipped. */
 export function readJsonLines(file: string, text: string, faults: DataFaults): JsonRow[] {
   const rows: JsonRow[] = [];
   for (const [i, line] of text.split("\n").entries()) {
@@ -74,7 +74,7 @@ interface Element {
   readonly fault: string | null;
 }
 
-/** The elements of the array that begins at `start`, by a walk over brackets and strings; what they hold is not looked at. */
+/** The elements of the array that starts at `start`, found by scanning brackets and strings only. */
 function* elementsOf(text: string, start: number): Generator<Element> {
   let depth = 0;
   let begin = -1;
@@ -89,7 +89,7 @@ function* elementsOf(text: string, start: number): Generator<Element> {
       const rest = text.slice(at + 1).search(/\S/);
       if (rest >= 0) {
         at += 1 + rest;
-        yield fault("stands behind the end of the array");
+        yield fault("follows the end of the array");
       }
       return;
     }
@@ -101,7 +101,7 @@ function* elementsOf(text: string, start: number): Generator<Element> {
   yield fault("ends before the array does");
 }
 
-/** The place of the closing quote; the text's end where there is none. */
+/** Position of the closing quote, or the end of the text. */
 function endOfString(text: string, quote: number): number {
   for (let at = quote + 1; at < text.length; at++) {
     if (text[at] === "\\") at++;

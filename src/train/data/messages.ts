@@ -1,4 +1,4 @@
-/** Chat messages of a row, as OpenAI's fine-tuning files spell them. Knows no template. */
+/** Chat messages of a row, in the format of OpenAI's fine-tuning files. */
 import type { ChatMessage } from "../../text/types.js";
 
 export interface ChatTurn extends ChatMessage {
@@ -21,7 +21,7 @@ const shareGptRoles: Readonly<Record<string, string>> = {
   model: "assistant",
 };
 
-/** ShareGPT's `{"from","value"}` in OpenAI's spelling; whatever is not of that form is left for `readMessages` to refuse. */
+/** Converts ShareGPT's `{"from","value"}` to OpenAI's format. Anything else is left for `readMessages` to reject. */
 export function shareGptMessages(value: unknown): unknown {
   if (!Array.isArray(value)) return value;
   return value.map((message: unknown) => {
@@ -33,7 +33,7 @@ export function shareGptMessages(value: unknown): unknown {
 
 const roles = ["system", "developer", "user", "assistant"];
 
-/** The messages, or the rule that they break, in words that follow the field's name. */
+/** The messages, or the rule that they break, as the rest of a sentence after the field's name. */
 export function readMessages(value: unknown): ChatTurn[] | string {
   if (!Array.isArray(value) || value.length === 0) return "must be a list of messages";
   const turns: ChatTurn[] = [];
@@ -75,7 +75,7 @@ function contentFound(content: unknown): string {
   return content.length === 0 ? "an empty list" : "a list of other parts";
 }
 
-/** Parts are joined as the server joins them. */
+/** Joins parts as the server does. */
 function readContent(content: unknown): string | null {
   if (typeof content === "string") return content;
   if (!Array.isArray(content) || content.length === 0) return null;

@@ -1,9 +1,9 @@
-/** Rows of a Parquet file, as plain values. The one door to the package that reads them. */
+/** Rows of a Parquet file as plain values. The only file that imports the Parquet package. */
 import { parquetMetadata, parquetReadObjects } from "hyparquet";
 import { compressors } from "hyparquet-compressors";
 import { LorikeetError } from "../../base/errors.js";
 
-/** Throws `too_large` for more rows than `maxRows`; whatever the package throws for a broken file. */
+/** Throws `too_large` for more than `maxRows` rows, and the package's errors for a broken file. */
 export async function readParquet(
   path: string,
   bytes: Uint8Array<ArrayBuffer>,
@@ -25,7 +25,7 @@ function plainRecord(row: object): Readonly<Record<string, unknown>> {
   return Object.fromEntries(Object.entries(row).map(([key, value]) => [key, plain(value)]));
 }
 
-/** 64-bit integers as numbers, times as ISO 8601, lists as arrays: what JSON would have held. */
+/** Converts values to JSON's: 64-bit integers to numbers, times to ISO 8601, lists to arrays. */
 function plain(value: unknown): unknown {
   if (typeof value === "bigint") return Number(value);
   if (value instanceof Date) return value.toISOString();

@@ -1,7 +1,7 @@
-/** Says what a row is: one of the forms that trainers know, found by its fields. Knows no token. */
+/** Determines the form of a row by its fields, among the forms that other trainers use. */
 import { type ChatTurn, isMessageList, readMessages, shareGptMessages } from "./messages.js";
 
-/** What a row asks to be learned. */
+/** An example to train on. */
 export type Example =
   | { readonly kind: "text"; readonly text: string }
   | { readonly kind: "completion"; readonly prompt: string; readonly completion: string }
@@ -15,7 +15,7 @@ export interface InstructionExample {
   readonly instruction: string;
   readonly input: string;
   readonly output: string;
-  /** A system message and earlier turns, which only a chat template can spell. */
+  /** A system message and earlier turns, which need a chat template. */
   readonly before: readonly ChatTurn[];
 }
 
@@ -28,7 +28,7 @@ export interface PreferenceExample {
 
 export type ExampleKind = Example["kind"];
 
-/** A reason why a row is no example, in words that follow "file:line: ". */
+/** Why a row is invalid, as the rest of a sentence after "file:line: ". */
 export class RowFault extends Error {}
 
 interface Form {
@@ -91,7 +91,7 @@ const forms: readonly Form[] = [
   },
 ];
 
-/** Fields that say something which cannot be trained on, and must not be passed over. */
+/** Fields that cannot be trained on and must not be ignored. */
 const refusedFields = ["tools", "functions", "function_call", "images", "videos", "audios"];
 
 const knownFields = new Set(forms.flatMap(({ required, optional = [] }) => [...required, ...optional]));
@@ -99,14 +99,14 @@ const allForms = forms
   .map(({ required, optional = [] }) => `{${[...required, ...optional.map((name) => `${name}?`)].join(", ")}}`)
   .join(", ");
 
-/** Reads a row by the fields that it has; fields of no form are left alone. Throws RowFault. */
+/** Reads a row by its fields and ignores unknown ones. Throws RowFault. */
 export function readExample(fields: Fields): Example {
   for (const [name, value] of Object.entries(fields)) requireText(name, value);
   const refused = refusedFields.find((name) => !saysNothing(fields[name]));
   if (refused !== undefined) throw new RowFault(`has \`${refused}\`, which cannot be trained on yet`);
   const named = Object.keys(fields).filter((name) => knownFields.has(name));
   const found = named.filter((name) => !isAbsent(fields[name]));
-  // A required field that is null is a hole in the data, not a row of another form.
+  // A required field that is null is missing data, not another form.
   const hole = named.find(
     (name) => isAbsent(fields[name]) && formOf([...found, name])?.required.includes(name) === true,
   );
@@ -126,10 +126,10 @@ function formOf(names: readonly string[]): Form | undefined {
   );
 }
 
-/** No form has texts deeper in its fields. */
+/** No form has strings deeper in its fields. */
 const deepestText = 8;
 
-/** Half of a surrogate pair is no character: it would be learned as U+FFFD. */
+/** Half of a surrogate pair is not a character and would be trained as U+FFFD. */
 function requireText(path: string, value: unknown, depth = 0): void {
   if (typeof value === "string") {
     if (/\p{Surrogate}/u.test(value)) throw new RowFault(`has half of a surrogate pair in \`${path.slice(0, 64)}\``);
@@ -139,7 +139,7 @@ function requireText(path: string, value: unknown, depth = 0): void {
   }
 }
 
-/** Texts, or TRL's conversations: the completion's assistant turns are learned, and none of the prompt's. */
+/** Strings, or TRL's conversations: only the completion's assistant turns count in the loss. */
 function readCompletion(fields: Fields): Example {
   if (!isMessageList(fields.prompt) && !isMessageList(fields.completion)) {
     return { kind: "completion", prompt: textOf(fields, "prompt"), completion: textOf(fields, "completion") };
@@ -148,7 +148,7 @@ function readCompletion(fields: Fields): Example {
   return { kind: "chat", messages: [...prompt, ...messagesOf(fields.completion, "completion")] };
 }
 
-/** TRL's pairs without a prompt: two conversations that begin alike and end with one answer each. */
+/** TRL's pairs without a prompt: two conversations that differ only in the last answer. */
 function readConversations(fields: Fields): PreferenceExample {
   const [chosen, rejected] = [messagesOf(fields.chosen, "chosen"), messagesOf(fields.rejected, "rejected")];
   const [prompt, otherPrompt] = [chosen.slice(0, -1), rejected.slice(0, -1)];
@@ -175,7 +175,7 @@ function withSystem(fields: Fields, messages: readonly ChatTurn[]): readonly Cha
   return [...system, ...messages];
 }
 
-/** Earlier turns as `[question, answer]` pairs, which are not learned. */
+/** Earlier turns as `[question, answer]` pairs, which do not count in the loss. */
 function historyTurns(history: unknown): ChatTurn[] {
   if (isEmptyList(history)) return [];
   const pairs: readonly unknown[] = Array.isArray(history) ? history : [history];
@@ -194,7 +194,7 @@ function historyTurns(history: unknown): ChatTurn[] {
 const isAbsent = (value: unknown): boolean => value === undefined || value === null;
 const isEmptyList = (value: unknown): boolean => isAbsent(value) || (Array.isArray(value) && value.length === 0);
 
-/** What exporters write for "no tools": a list may be spelled as a text too. */
+/** What exporters write for "no tools"; some write a list as a string. */
 const saysNothing = (value: unknown): boolean =>
   isEmptyList(value) || (typeof value === "string" && ["", "[]", "{}", "null"].includes(value.trim()));
 
@@ -216,13 +216,13 @@ function messagesOf(value: unknown, name: string): ChatTurn[] {
   return read;
 }
 
-/** OpenAI's preference rows keep the messages in an object. */
+/** OpenAI's preference rows wrap the messages in an object. */
 function inputMessages(value: unknown): ChatTurn[] {
   const messages = typeof value === "object" && value !== null && "messages" in value ? value.messages : value;
   return messagesOf(messages, "input");
 }
 
-/** An answer: a text, or a list of one assistant's message. */
+/** An answer: a string, or a list with one assistant message. */
 function answerOf(fields: Fields, name: string): string {
   const value = fields[name];
   if (!isMessageList(value)) return textOf(fields, name);

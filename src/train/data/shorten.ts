@@ -1,7 +1,7 @@
-/** Rows cut to a length, and the labels that they have. Knows no text. */
+/** Cuts rows to a length, and counts their labels. */
 import type { TokenPair, TokenRow } from "./encode.js";
 
-/** Tokens that are learned and that something predicts. */
+/** Number of tokens that count in the loss. */
 export function countLabels({ trained }: TokenRow): number {
   let count = 0;
   for (let i = 1; i < trained.length; i++) count += trained[i] ?? 0;
@@ -9,31 +9,31 @@ export function countLabels({ trained }: TokenRow): number {
 }
 
 /**
- * A row of at most `length` tokens that keeps its last answer. The start of what stands before that goes first, but for a
- * beginning-of-text token and the token that predicts the answer's first; then the end of the answer. What is left of an earlier
- * answer whose start is gone is not learned: it would be learned behind nothing.
+ * Cuts a row to at most `length` tokens and keeps its last answer. First it cuts the start of what precedes the answer, except a
+ * beginning-of-text token and the token that predicts the answer's first; then the end of the answer. The rest of an earlier answer
+ * that lost its start does not count in the loss.
  */
 export function shorten(row: TokenRow, length: number, bosId: number | null): TokenRow {
   return cutFront(row, mostCut(row, length, bosId), length, bosId);
 }
 
-/** Both rows of a pair, cut at the same place: they go on behind one prompt. */
+/** Cuts both rows of a pair at the same position, since they share a prompt. */
 export function shortenPair([chosen, rejected]: TokenPair, length: number, bosId: number | null): TokenPair {
   const cut = Math.max(mostCut(chosen, length, bosId), mostCut(rejected, length, bosId));
   return [cutFront(chosen, cut, length, bosId), cutFront(rejected, cut, length, bosId)];
 }
 
-/** Tokens to take from the start: the excess, as far as what stands before the last answer goes. */
+/** Tokens to cut from the start: the excess, up to the tokens before the last answer. */
 function mostCut(row: TokenRow, length: number, bosId: number | null): number {
   const excess = row.ids.length - length;
   return Math.max(0, Math.min(excess, lastAnswer(row) - headOf(row, bosId) - 1));
 }
 
-/** 1 for a row whose first token begins the text. */
+/** 1 if the first token is a beginning-of-text token. */
 const headOf = ({ ids, promptLength }: TokenRow, bosId: number | null): number =>
   bosId !== null && ids[0] === bosId && promptLength > 1 ? 1 : 0;
 
-/** Where the last stretch of learned tokens begins. */
+/** Start of the last run of tokens that count in the loss. */
 function lastAnswer({ trained, promptLength }: TokenRow): number {
   const end = trained.lastIndexOf(1);
   return end < 0 ? promptLength : Math.max(trained.lastIndexOf(0, end) + 1, promptLength);

@@ -1,15 +1,15 @@
-/** Long text in pieces that are encoded one by one, with the ids of the whole. */
+/** Splits long text into pieces that can be encoded separately with the same ids. */
 import type { Tokenizer } from "../../text/types.js";
 
 const pieceCharacters = 65_536;
-/** Characters on either side of a cut that are encoded to see whether it changes ids. */
+/** Characters on either side of a cut that are encoded to check that it does not change ids. */
 const contextCharacters = 64;
-/** Places that are tried before a text is left whole. */
+/** Attempts to find a cut before the text is left whole. */
 const mostTries = 256;
 
 /**
- * Cuts behind a word, between two letters with one space between them or before a line break, where most pre-tokenizers begin a
- * new word. Some vocabularies join even there, so a cut is made only where the ids around it stay the same.
+ * Cuts after a word, at a single space between two letters or before a line break, where most pre-tokenizers start a new word. Some
+ * vocabularies merge even there, so it cuts only where the surrounding ids stay the same.
  */
 export async function textPieces(text: string, tokenizer: Tokenizer): Promise<string[]> {
   const pieces: string[] = [];
@@ -36,7 +36,7 @@ async function cutAfter(text: string, least: number, tokenizer: Tokenizer): Prom
   return null;
 }
 
-/** Whether the ids around a place are those of what stands before it and of what stands behind it. */
+/** Whether a cut leaves the ids around it unchanged. */
 async function isSeam(text: string, at: number, tokenizer: Tokenizer): Promise<boolean> {
   const encode = (begin: number, end: number): Promise<number[]> =>
     tokenizer.encode(text.slice(Math.max(0, begin), end), { addSpecialTokens: false, continues: true });

@@ -1,4 +1,4 @@
-/** Trained parameters as PEFT files and back: our A [in, rank] and B [rank, out] are PEFT's transposed. Knows no run. */
+/** Converts trained parameters to PEFT files and back. Our A [in, rank] and B [rank, out] are PEFT's, transposed. */
 
 import { join } from "node:path";
 import {
@@ -23,14 +23,14 @@ export interface AdapterFacts {
   readonly modules: readonly LoraModule[];
   readonly targetModules: readonly string[];
   readonly dropout: number;
-  /** Weight-decomposed: each layer has a magnitude too. */
+  /** DoRA: each target module also has a magnitude. */
   readonly dora: boolean;
   readonly baseModelName: string;
   /** Whether adapted layers are stored [in, out]. */
   readonly fanInFanOut: boolean;
 }
 
-/** Writes the parameters as they are now, flushed to the disk; BF16 rounds them. */
+/** Writes the current parameters and flushes them to disk. BF16 rounds them. */
 export async function saveAdapter(
   folder: string,
   { shape, modules, targetModules, dropout, dora, baseModelName, fanInFanOut }: AdapterFacts,
@@ -69,7 +69,7 @@ export async function saveAdapter(
   await writeAdapter(folder, adapter, { fsync: true, dtype });
 }
 
-/** Layers whose rank or alpha is not the common one, by their paths. */
+/** Target modules whose rank or alpha differs from the common one, by path. */
 function patternsOf(shape: LoraShape, modules: readonly LoraModule[]) {
   const entries = (key: "rank" | "alpha"): Record<string, number> =>
     Object.fromEntries(
@@ -87,7 +87,7 @@ export interface OpenedAdapter {
   readInto(parameters: readonly Parameter[]): Promise<void>;
 }
 
-/** Checks a PEFT folder against a base, to go on from it. Throws what checking throws. */
+/** Opens a PEFT folder to continue training, after checking it against its base model. Throws what the check throws. */
 export async function openAdapter(folder: string, config: DecoderConfig): Promise<OpenedAdapter> {
   const { summary, modules: checked, config: canonical } = await checkAdapter(folder, baseModules(config));
   if (!methodOf(canonical).isTrainable) throw notTrained(folder, canonical.peft_type);
@@ -121,7 +121,7 @@ export async function openAdapter(folder: string, config: DecoderConfig): Promis
 function notTrained(folder: string, method: string): LorikeetError {
   return new LorikeetError(
     "adapter_unsupported",
-    `${folder} holds an adapter of peft_type ${method}; only LORA can be trained on.`,
+    `${folder} holds an adapter of peft_type ${method}; only LORA can be continued.`,
     { param: "--init-from", found: method, allowed: "LORA" },
   );
 }
@@ -131,16 +131,20 @@ async function openWeights(folder: string): Promise<SafetensorsFile> {
   try {
     return await SafetensorsFile.open(join(folder, name));
   } catch (cause) {
-    throw new LorikeetError("adapter_unsupported", `${folder} holds no ${name}: only PEFT's format is trained on.`, {
-      param: "--init-from",
-      found: folder,
-      allowed: name,
-      cause,
-    });
+    throw new LorikeetError(
+      "adapter_unsupported",
+      `${folder} holds no ${name}: only adapters in PEFT's format can be continued.`,
+      {
+        param: "--init-from",
+        found: folder,
+        allowed: name,
+        cause,
+      },
+    );
   }
 }
 
 function transposeInto(tensor: Float32Array, rows: number, columns: number, into: Parameter | undefined): void {
-  assert(into && into.data.length === tensor.length, "an adapter's tensor has a parameter of its size");
+  assert(into && into.data.length === tensor.length, "each tensor of an adapter has a parameter of its size");
   transpose(tensor, rows, columns, into.data);
 }

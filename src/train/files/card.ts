@@ -1,10 +1,10 @@
-/** The model card of a trained adapter or model: README.md as model hubs read it, with the recipe that makes it again. */
+/** The model card of a trained adapter or model: a README.md for model hubs, with the recipe that reproduces it. */
 
 import { methodOf } from "../../adapter/format.js";
 import { type TrainSettings, trainDefaults } from "../settings.js";
 import type { RunRecord, RunResults } from "./record.js";
 
-/** Markdown with the hubs' header. `name` is the adapter's. */
+/** Markdown with the hubs' front matter. `name` is the adapter's. */
 export function modelCard(name: string, record: RunRecord): string {
   const { base, data, settings, results } = record;
   const isFull = settings.method === "full";
@@ -21,8 +21,8 @@ export function modelCard(name: string, record: RunRecord): string {
     "",
     summary(record),
     "",
-    ...(results ? resultLines(results, record) : ["The run has not ended.", ""]),
-    "![loss, validation loss and rate](training.svg)",
+    ...(results ? resultLines(results, record) : ["The run has not finished.", ""]),
+    "![loss, validation loss and learning rate](training.svg)",
     "",
     "## Use",
     "",
@@ -48,7 +48,7 @@ export function modelCard(name: string, record: RunRecord): string {
 function summary({ base, settings }: RunRecord): string {
   const parameters = `${base.name} (${base.parameters.toLocaleString("en-US")} parameters)`;
   if (settings.method === "full") {
-    return `${parameters} with every weight trained on, by \`lorikeet train\`. transformers and vLLM load this folder too.`;
+    return `${parameters} with every weight trained by \`lorikeet train\`. transformers and vLLM load this folder too.`;
   }
   const kind = methodOf({ peft_type: "LORA", use_rslora: settings.useRslora, use_dora: settings.useDora }).name;
   const method = settings.method === "dpo" ? " on preferences (DPO)" : "";
@@ -66,15 +66,15 @@ function resultLines(results: RunResults, { data, settings }: RunRecord): string
           "",
         ]
       : []),
-    `${endings[results.ended] ?? results.ended} after ${results.steps} steps of ${settings.batchSize * settings.gradientAccumulationSteps} ${settings.method === "dpo" ? "pairs" : "rows"}; the weights of step ${results.kept_step} are kept: ${tokensText(results)}.${servedText(results)}`,
+    `${endings[results.ended] ?? results.ended} after ${results.steps} steps of ${settings.batchSize * settings.gradientAccumulationSteps} ${settings.method === "dpo" ? "pairs" : "rows"}; the weights of step ${results.kept_step} are saved: ${tokensText(results)}.${servedText(results)}`,
     "",
   ];
 }
 
-/** A preference's loss is of pairs, not of tokens: it has no perplexity. */
+/** The loss of DPO is per pair, not per token, so there is no perplexity. */
 const isPreference = ({ method }: TrainSettings): boolean => method === "dpo";
 
-/** The validation loss before the run, of its last weights, of its best, and of what was written. */
+/** Validation losses: before the run, of the last and of the best weights, and of the saved ones. */
 function validationRows(results: RunResults, settings: TrainSettings): string[][] {
   const { base_validation_loss: before, written_validation_loss: written, kept_step: kept } = results;
   const { steps, last_validation_loss: last, best_step: bestStep, best_validation_loss: best } = results;
@@ -83,7 +83,7 @@ function validationRows(results: RunResults, settings: TrainSettings): string[][
     ["before", before],
     [`${bestStep === steps ? "last and best" : "last"} (${shown(steps)})`, last],
     [`best (${shown(bestStep ?? 0)})`, bestStep === steps ? null : best],
-    ["as written, rounded", written],
+    ["as saved, rounded", written],
   ];
   return entries.flatMap(([name, loss]) =>
     loss === null ? [] : [[name, loss.toFixed(4), ...(isPreference(settings) ? [] : [perplexity(loss)])]],
@@ -92,9 +92,9 @@ function validationRows(results: RunResults, settings: TrainSettings): string[][
 
 const endings: Readonly<Record<string, string>> = {
   done: "Done",
-  patience: "Ended, as nothing got better,",
-  time: "Ended, as its time was up,",
-  diverged: "Ended, as the loss diverged,",
+  patience: "Stopped early, without further improvement,",
+  time: "Stopped at its time limit",
+  diverged: "Stopped because the loss diverged,",
 };
 
 const perplexity = (loss: number): string => Math.exp(loss).toFixed(2);
@@ -121,22 +121,22 @@ function useLines(name: string, { base, settings, labels, label_template: templa
   return [
     fence("sh", lines),
     "",
-    ...(labels.length > 0 ? [`It writes one of the labels ${shown}, in the form ${written}.`, ""] : []),
+    ...(labels.length > 0 ? [`It answers with one of the labels ${shown}, in the form ${written}.`, ""] : []),
   ];
 }
 
 function dataLine({ data, init_from: start }: RunRecord): string {
   const { dropped, shortened } = data.counts;
   const left = [
-    ...(dropped > 0 ? [`${dropped} without a label were left out`] : []),
+    ...(dropped > 0 ? [`${dropped} without a label were skipped`] : []),
     ...(shortened > 0 ? [`${shortened} were shortened`] : []),
   ];
   const more = left.length > 0 ? `; ${left.join(", ")}` : "";
   const count = (rows: number): string => rows.toLocaleString("en-US");
-  return `${count(data.train_rows)} rows to train on and ${count(data.validation_rows)} to validate${more}.${start === null ? "" : ` It began as the adapter ${start}.`}`;
+  return `${count(data.train_rows)} rows to train on and ${count(data.validation_rows)} to validate${more}.${start === null ? "" : ` It started from the adapter ${start}.`}`;
 }
 
-/** What says nothing where every weight is trained. */
+/** Settings that do not apply when every weight is trained. */
 const ofAdapters: readonly string[] = [
   "loraR",
   "loraAlpha",
@@ -148,7 +148,7 @@ const ofAdapters: readonly string[] = [
   "saveDtype",
 ];
 
-/** The options of the run as a configuration file holds them: what is usual is left out, but for what decides the most. */
+/** The run's options as lines of a config file. Defaults are left out, except the most important ones. */
 function recipe({ settings, data }: RunRecord): string[] {
   const always: readonly string[] = [
     "loraR",

@@ -1,6 +1,6 @@
 /**
- * Checkpoints of a run: each the folder of an adapter or a model with the optimizer's state and the run's position beside it, complete or
- * not there at all. Knows no loop.
+ * Checkpoints of a run. Each is the folder of an adapter or model, plus the state of optimizer and run. A checkpoint is either complete
+ * or absent.
  */
 import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -11,15 +11,15 @@ import { writeSafetensors } from "../../tensor/safetensors-write.js";
 import type { Optimizer } from "../optimizer/optimizer.js";
 import { initialState, type TrainState } from "../trainer.js";
 
-/** Of a checkpoint. A run of another one had other rows in its steps, so it does not resume to what it would have been. */
+/** Version of checkpoints. Runs of other versions had other rows in their steps, so they cannot resume exactly. */
 const format = 2;
 
 const files = { optimizer: "optimizer.safetensors", state: "state.json" } as const;
 
 export interface CheckpointsOptions {
-  /** Made when the first is saved. */
+  /** Created with the first checkpoint. */
   readonly folder: string;
-  /** Last ones kept, besides the best. */
+  /** Most recent checkpoints to keep, besides the best. */
   readonly keep: number;
   readonly optimizer: Optimizer;
   /** Writes the parameters' files, flushed. */
@@ -47,13 +47,13 @@ export class Checkpoints {
     return Checkpoints.stepsIn(this.#options.folder);
   }
 
-  /** Steps of the complete checkpoints, rising. */
+  /** Steps of the complete checkpoints, in ascending order. */
   static async stepsIn(folder: string): Promise<number[]> {
     const names = await namesIn(folder);
     return names.flatMap((name) => (/^step-\d{7,}$/.test(name) ? [Number(name.slice(5))] : [])).sort((a, b) => a - b);
   }
 
-  /** Writes under another name and renames; then removes those that are neither the best nor among the last. */
+  /** Writes a draft and renames it, then removes checkpoints that are neither the best nor recent. */
   async save(state: Readonly<TrainState>): Promise<string> {
     const { folder, optimizer, save } = this.#options;
     const path = this.pathOf(state.step);
@@ -77,7 +77,7 @@ export class Checkpoints {
     return path;
   }
 
-  /** Reads the last checkpoint into parameters and optimizer; null when there is none. */
+  /** Reads the last checkpoint into parameters and optimizer; null without one. */
   async resume(): Promise<TrainState | null> {
     const last = (await this.steps()).at(-1);
     if (last === undefined) return null;
@@ -140,7 +140,7 @@ async function readState(folder: string): Promise<StoredState> {
   const found = "format" in value ? value.format : 1;
   throw new LorikeetError(
     "invalid_value",
-    `The run was begun by another version (its checkpoints are of format ${String(found)}, not ${format}) and cannot resume. --overwrite begins anew; the weights that it has learned lie in ${folder}.`,
+    `The run began with another version (its checkpoints have format ${String(found)}, not ${format}) and cannot resume. --overwrite starts over; its weights are in ${folder}.`,
     { param: "--resume", found, allowed: format },
   );
 }

@@ -1,15 +1,15 @@
-/** The product of an adapter's two matrices, added to a weight. Knows no file. */
+/** Adds the product of an adapter's two matrices to a weight. */
 import type { HostModule } from "../../adapter/types.js";
 import { bfloat16ToFloat32, float16ToFloat32 } from "../../tensor/half.js";
 import { transpose } from "../../tensor/transpose.js";
 
-/** W += s B A, W [out, in], or [in, out] when it is transposed. */
+/** W += s B A, for W [out, in], or [in, out] if transposed. */
 export function addProduct(weight: Float32Array, module: HostModule, transposed: boolean): void {
   const { rank, scale } = module;
   const a = widen(module.a, module.dtype); // [in, rank]
   const b = widen(module.b, module.dtype); // [rank, out]
   const [inputs, outputs] = [a.length / rank, b.length / rank];
-  // Rows of the weight are made of rows of one factor, weighed by columns of the other.
+  // Each row of the weight gets a sum of rows of one factor, weighted by the other.
   const [rows, columns] = transposed ? [inputs, outputs] : [outputs, inputs];
   const rowFactors = transposed ? a : transpose(b, rank, outputs); // [rows, rank]
   const columnFactors = transposed ? b : transpose(a, inputs, rank); // [rank, columns]

@@ -1,4 +1,4 @@
-/** Folds an adapter into its base: a checkpoint directory that answers as the two did together. Knows no flag. */
+/** Merges an adapter into its base model and writes the result as a checkpoint directory. */
 import { readdir, rename, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { loadAdapter } from "../../adapter/format.js";
@@ -33,20 +33,19 @@ export interface Merged {
 }
 
 /**
- * Writes the directory under another name and renames it: W + s B A for every adapted layer (DoRA: each output at the length
- * of its magnitude), all other files as they are.
- * Throws `conflict` when `out` exists, and what loading the adapter throws.
+ * Writes a draft and renames it: W + s B A for every target module (DoRA: each output scaled to its magnitude), and all other files
+ * unchanged. Throws `conflict` if `out` exists, and what loading the adapter throws.
  */
 export async function mergeAdapter(options: MergeOptions): Promise<Merged> {
   const { checkpoint, progress } = options;
   const out = resolve(options.out);
   const names = await orMissing(readdir(out));
   const isFree = names === null ? (await orMissing(stat(out))) === null : names.length === 0;
-  if (!isFree && !options.overwrite) throw inTheWay(out, "exists already; --overwrite replaces it.");
+  if (!isFree && !options.overwrite) throw inTheWay(out, "already exists; --overwrite replaces it.");
   if (!isFree && !names?.includes("config.json")) {
     throw inTheWay(
       out,
-      "is not a checkpoint (it has no config.json), and is not replaced: choose another --output-dir.",
+      "is not a checkpoint (it has no config.json), so it is not replaced: choose another --output-dir.",
     );
   }
   const { modules } = await loadAdapter(options.adapter, baseModules(checkpoint.config));

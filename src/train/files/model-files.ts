@@ -1,4 +1,4 @@
-/** A checkpoint directory's other files, taken along to one with new weights, and values in a stored dtype. Knows no tensor's name. */
+/** Copies the other files of a checkpoint directory to one with new weights, and converts values to stored types. */
 import { copyFile, readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { assert } from "../../base/errors.js";
@@ -10,14 +10,14 @@ export type FloatDtype = "F32" | "F16" | "BF16";
 export interface CopyOptions {
   /** `fp32`: the config says that the weights are float32. */
   readonly dtype: "same" | "fp32";
-  /** Names that stay behind. */
+  /** Names that are not copied. */
   readonly without?: readonly string[];
 }
 
-/** Weights are written anew; a pickle beside them is not taken along. */
+/** Weights, which are written separately, and pickles, which are not copied. */
 const weights = /\.(safetensors|bin|pt|pth|h5|msgpack|onnx|gguf)$|\.index\.json$/;
 
-/** Copies config, tokenizer and whatever else lies beside the weights, but folders and hidden files. */
+/** Copies config, tokenizer and all other files beside the weights, except folders and hidden files. */
 export async function copyModelFiles(from: string, to: string, { dtype, without = [] }: CopyOptions): Promise<void> {
   for (const entry of await readdir(from, { withFileTypes: true })) {
     const { name } = entry;
@@ -32,7 +32,7 @@ export async function copyModelFiles(from: string, to: string, { dtype, without 
   await writeFile(path, `${JSON.stringify({ ...config, [key]: "float32" }, null, 2)}\n`);
 }
 
-/** Values as a file holds them, rounded to the nearest; of F32 the array itself. */
+/** Values in a stored type, rounded to nearest; for F32 the array itself. */
 export function narrow(values: Float32Array, dtype: FloatDtype): Float32Array | Uint16Array {
   if (dtype === "F32") return values;
   return dtype === "F16" ? float32ToFloat16(values) : float32ToBfloat16(values);

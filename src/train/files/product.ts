@@ -1,4 +1,4 @@
-/** What a run makes, an adapter or a whole checkpoint: how its parameters become files and come back. Knows no loop. */
+/** The result of a run, an adapter or a whole checkpoint: writes its parameters to files and reads them back. */
 import { join } from "node:path";
 import { assert } from "../../base/errors.js";
 import { openCheckpoint } from "../../model/checkpoint/open.js";
@@ -11,17 +11,17 @@ import { type AdapterFacts, openAdapter, saveAdapter } from "./adapter-files.js"
 import { copyModelFiles, type FloatDtype, narrow } from "./model-files.js";
 
 export interface Product {
-  /** Whether `write` rounds: then what is served differs a little from what was trained. */
+  /** Whether `write` rounds, so that the served weights differ slightly from the trained ones. */
   readonly rounds: boolean;
-  /** Writes the parameters bit for bit, to go on from; flushed. */
+  /** Writes the parameters exactly, for checkpoints, and flushes them. */
   save(folder: string): Promise<void>;
-  /** Reads what `save` or `write` wrote into the parameters. */
+  /** Reads files of `save` or `write` into the parameters. */
   load(folder: string): Promise<void>;
-  /** Writes the result; flushed. */
+  /** Writes the result and flushes it. */
   write(folder: string): Promise<void>;
 }
 
-/** A PEFT folder: saved in float32, written in `dtype`. */
+/** A PEFT folder: checkpoints in float32, the result in `dtype`. */
 export function adapterProduct(
   { config }: Checkpoint,
   facts: AdapterFacts,
@@ -39,10 +39,10 @@ export function adapterProduct(
   };
 }
 
-/** A run writes its own beside the weights; those of the base's run tell of another one. */
+/** A run writes its own records. Those of the base model's run are not copied. */
 const recordsOfRuns = ["README.md", "lorikeet.json", "training.jsonl", "training.svg"];
 
-/** A checkpoint directory: saved in float32, written with each tensor in the dtype that it has in the base. */
+/** A checkpoint directory: checkpoints in float32, the result with each tensor in the type of the base model's. */
 export function checkpointProduct(base: Checkpoint, parameters: readonly Parameter[]): Product {
   const put = async (folder: string, dtype: "same" | "fp32"): Promise<void> => {
     await copyModelFiles(base.directory, folder, { dtype, without: recordsOfRuns });
@@ -57,7 +57,7 @@ export function checkpointProduct(base: Checkpoint, parameters: readonly Paramet
   };
 }
 
-/** Copies a checkpoint's tensors into the parameters of their names. */
+/** Copies a checkpoint's tensors into the parameters of the same names. */
 export function readWeights({ tensors }: Pick<Checkpoint, "tensors">, parameters: readonly Parameter[]): void {
   for (const { name, data } of parameters) {
     const location = tensors.get(name);
@@ -77,6 +77,6 @@ function tensorsOf(base: Checkpoint, parameters: readonly Parameter[], dtype: "s
 }
 
 function floatOf(dtype: string): FloatDtype {
-  assert(dtype === "F32" || dtype === "F16" || dtype === "BF16", `weights are no ${dtype} in an opened checkpoint`);
+  assert(dtype === "F32" || dtype === "F16" || dtype === "BF16", `weights of an opened checkpoint are not ${dtype}`);
   return dtype;
 }

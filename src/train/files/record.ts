@@ -1,4 +1,4 @@
-/** `lorikeet.json`, which a run leaves beside its result: what was trained, on what, how, and what came of it. */
+/** `lorikeet.json`, the record of a run beside its result: base model, data, settings and results. */
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { orMissing } from "../../base/durable.js";
@@ -20,7 +20,7 @@ export interface RunRecord {
   readonly label_template: string;
   readonly labels: readonly string[];
   readonly settings: TrainSettings;
-  /** Digest of the adapter that the run began from. */
+  /** Digest of the --init-from adapter. */
   readonly init_from: string | null;
   readonly results: RunResults | null;
 }
@@ -28,7 +28,7 @@ export interface RunRecord {
 export interface RunResults {
   readonly ended: string;
   readonly steps: number;
-  /** The step whose weights are the result: the last, or the best. */
+  /** The step whose weights are the result: the last or the best. */
   readonly kept_step: number;
   readonly best_step: number | null;
   readonly best_validation_loss: number | null;
@@ -36,14 +36,14 @@ export interface RunResults {
   readonly tokens: number;
   readonly seconds: number;
   readonly base_validation_loss: number | null;
-  /** Of the weights that are kept. */
+  /** Of the weights that are the result. */
   readonly validation_loss: number | null;
-  /** Of the weights as they were written, where that rounds them. */
+  /** Of the saved weights, if saving rounds. */
   readonly written_validation_loss: number | null;
   readonly served_check: ServedCheck | null;
 }
 
-/** Mean loss of 16 validation rows by the training graph and by the serving engine, over the same form of the base. */
+/** Mean loss of 16 validation rows in the training graph and in the serving engine, over the same base weights. */
 export interface ServedCheck {
   readonly rows: number;
   readonly trained: number;
@@ -57,7 +57,7 @@ export async function writeRecord(folder: string, record: RunRecord): Promise<vo
   await writeFile(join(folder, recordFile), `${JSON.stringify(record, null, 2)}\n`, { flush: true });
 }
 
-/** What stands in an adapter's folder; null where there is no record, or none that can be read. */
+/** The record in a result's folder; null if it is missing or unreadable. */
 export async function readRecord(folder: string): Promise<Partial<RunRecord> | null> {
   const text = await orMissing(readFile(join(folder, recordFile), "utf8"));
   if (text === null) return null;

@@ -1,13 +1,11 @@
 /**
- * Where a run lives: a hidden folder beside the result, locked by one process, that becomes the result by one rename. Knows
- * names, not what is in the files.
+ * The folder of a run: hidden beside the result, locked by one process, and renamed to become the result.
  *
- *     adapters/.training/plays/lock/    who trains adapters/plays
- *     adapters/.training/plays/run/     the run; at its end renamed to adapters/plays
- *     adapters/.training/plays/options.json   what the run was asked for, so that it can go on
+ *     adapters/.training/plays/lock/    held by the process that trains adapters/plays
+ *     adapters/.training/plays/run/     the run; renamed to adapters/plays at the end
+ *     adapters/.training/plays/options.json   the run's options, for --resume
  *
- * All of it goes with the run: a run that was refused or has ended leaves none of it. A result keeps its checkpoints, so that a
- * run can begin from there again.
+ * A run that was rejected or has ended leaves none of these. A result keeps its checkpoints, so that a run can be extended.
  */
 import { cp, mkdir, readFile, rename, rmdir, stat } from "node:fs/promises";
 import { basename, dirname, join, relative, resolve } from "node:path";
@@ -22,9 +20,9 @@ import { recordFile } from "./record.js";
 export type StartMode = "fresh" | "resume" | "overwrite";
 
 export class RunFolder {
-  /** The result, absolute. */
+  /** Absolute path of the result. */
   readonly out: string;
-  /** Where the run writes. */
+  /** The folder that the run writes to. */
   readonly path: string;
   readonly #home: string;
 
@@ -39,15 +37,15 @@ export class RunFolder {
     return join(this.path, "checkpoints");
   }
 
-  /** Where a run that resumes has its checkpoints: the unfinished run, or else the result. */
+  /** The folder from which a run resumes: the unfinished run, or else the result. */
   async origin(): Promise<string> {
     return (await exists(this.path)) ? this.path : this.out;
   }
 
-  /** Runs the task while no other process trains into the same folder. Throws `conflict` when one does. */
+  /** Runs the task with the folder locked. Throws `conflict` if another process trains into it. */
   async locked<T>(task: () => Promise<T>): Promise<T> {
     const folder = join(this.#home, "lock");
-    const made = await makeFolders(folder);
+    const created = await makeFolders(folder);
     const key = ownerKey();
     let entered = false;
     let isElsewhere = false;
@@ -63,53 +61,57 @@ export class RunFolder {
         try {
           return await task();
         } finally {
-          if (!(await exists(this.path))) await this.#leave(key, made);
+          if (!(await exists(this.path))) await this.#leave(key, created);
         }
       });
     } catch (cause) {
       if (entered || !(cause instanceof LorikeetError) || cause.code !== "conflict") throw cause;
       const where = isElsewhere
-        ? ` It was begun on another machine or in another container: if it is gone, delete ${folder}.`
+        ? ` It runs on another machine or in another container. If it is gone, delete ${folder}.`
         : "";
-      const message = `Another process is training into ${this.out}; one run at a time can.${where}`;
+      const message = `Another process is training into ${this.out}; only one run at a time can.${where}`;
       throw new LorikeetError("conflict", message, { param: "--output-dir", found: this.out, cause });
     }
   }
 
-  /** Takes away what only a run needs, lock and all; `made` is the first folder on the way that was not there before. */
-  async #leave(key: string, made: string | undefined): Promise<void> {
+  /** Removes the run's files, including the lock, and the folders that were created for it; `created` is the topmost of these. */
+  async #leave(key: string, created: string | undefined): Promise<void> {
     const gone = `${this.#home}.${key}`;
     await rename(this.#home, gone);
     await removeTree(gone);
     let folder = dirname(this.#home);
-    while ((await removeEmpty(folder)) && made !== undefined && !relative(made, dirname(folder)).startsWith("..")) {
+    while (
+      (await removeEmpty(folder)) &&
+      created !== undefined &&
+      !relative(created, dirname(folder)).startsWith("..")
+    ) {
       folder = dirname(folder);
     }
   }
 
-  /** Refuses what would be lost without a word. Changes nothing. */
+  /** Throws `conflict` if a run or result would be lost. Changes nothing. */
   async check(mode: StartMode): Promise<void> {
     const [result, run] = [await exists(this.out), await exists(this.path)];
     if (mode === "overwrite") {
       if (!result || (await isResult(this.out))) return;
-      const why = `${this.out} is not the result of a run (it has no ${recordFile}), and is not replaced: choose another --output-dir.`;
+      const why = `${this.out} is not the result of a run (it has no ${recordFile}), so it is not replaced: choose another --output-dir.`;
       throw conflict(why, this.out);
     }
     if (mode === "resume") {
       if (!run && (await namesIn(join(this.out, "checkpoints"))).length === 0) throw nothingToResume(this.out);
     } else if (run) {
       throw conflict(
-        `An unfinished run into ${this.out} was found: --resume goes on with it, --overwrite begins anew.`,
+        `There is an unfinished run into ${this.out}: --resume continues it, --overwrite starts over.`,
         this.out,
       );
     } else if (result) {
-      throw conflict(`${this.out} exists already; --overwrite replaces it.`, this.out);
+      throw conflict(`${this.out} already exists; --overwrite replaces it.`, this.out);
     }
   }
 
   /**
-   * Makes the run's folder; only a run that resumes keeps what is in it, or takes a copy of what its result has kept. `options`:
-   * what it was asked for, kept until it is finished. There is no run without them, whenever the process or the disk ends.
+   * Creates the run's folder. On resume it keeps its contents, or copies what the result has kept. `options` are stored first, so
+   * that a run always has them, whenever the process or the disk fails.
    */
   async start(mode: StartMode, options: Readonly<Record<string, unknown>>): Promise<void> {
     if (mode !== "resume") await removeTree(this.path);
@@ -141,7 +143,7 @@ export class RunFolder {
     return join(this.#home, "options.json");
   }
 
-  /** Makes the run the result, in place of one that is there. */
+  /** Renames the run to the result, replacing an existing one. */
   async finish(): Promise<void> {
     await syncTree(this.path);
     const old = join(this.#home, "old");
@@ -153,17 +155,17 @@ export class RunFolder {
   }
 }
 
-/** What a result keeps for a run that resumes from it. */
+/** What a result keeps so that a run can be extended. */
 const keptForRuns = ["checkpoints", "training.jsonl", reportsFolder, recordFile];
 
-/** A folder that a run has made, or an empty one: nobody else's work is lost with it. */
+/** Whether the folder is a run's result, or empty, so that it can be replaced. */
 async function isResult(path: string): Promise<boolean> {
   if (!(await stat(path)).isDirectory()) return false;
   const names = await namesIn(path);
   return names.length === 0 || names.includes(recordFile);
 }
 
-/** Whether the folder was empty, and is gone. */
+/** Removes the folder if it is empty; returns whether it was. */
 async function removeEmpty(folder: string): Promise<boolean> {
   try {
     await rmdir(folder);

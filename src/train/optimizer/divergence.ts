@@ -1,26 +1,26 @@
-/** Tells a loss that has left for good from one that only wavers. Knows no step and no file. */
+/** Tells a diverged loss from a noisy one. */
 
-/** What is known of a run's losses so far. Plain data: a checkpoint holds it as JSON. */
+/** Statistics of the losses so far. Checkpoints hold them as JSON. */
 export interface LossLevel {
-  /** Losses followed. */
+  /** Number of losses. */
   readonly count: number;
-  /** Their running mean; losses far above it do not enter it. */
+  /** Their running mean, without losses far above it. */
   readonly mean: number;
-  /** How many losses in a row were far above it. */
+  /** Consecutive losses far above the mean. */
   readonly above: number;
 }
 
 export const initialLevel: LossLevel = { count: 0, mean: 0, above: 0 };
 
-/** Losses that are only averaged at first, over how many the mean runs, and how many in a row must be far above it. */
+/** Losses that are only averaged at first; window of the mean; consecutive losses that must be far above it. */
 const patienceSteps = 20;
 const factor = 1.5;
-/** So that a run which has learned its rows by heart may waver between 0.001 and 0.1. */
+/** A run that has memorized its rows may fluctuate between 0.001 and 0.1. */
 const slack = 1;
 
 const limitOf = (mean: number): number => factor * mean + slack;
 
-/** The level after one more loss. One far above the mean counts as its limit at first and not at all later: the mean does not follow a run that diverges. */
+/** Adds a loss. One far above the mean is clipped at first and ignored later, so that the mean does not follow a diverging run. */
 export function follow({ count, mean, above }: LossLevel, loss: number): LossLevel {
   const limit = count === 0 ? loss : limitOf(mean);
   if (count < patienceSteps) {
@@ -32,5 +32,5 @@ export function follow({ count, mean, above }: LossLevel, loss: number): LossLev
 
 export const hasDiverged = ({ above }: LossLevel): boolean => above >= patienceSteps;
 
-/** What `hasDiverged` means, for who must say it. */
+/** The rule of `hasDiverged`, for messages. */
 export const divergenceRule = `above ${factor} times its running mean plus ${slack} for ${patienceSteps} steps`;

@@ -1,23 +1,23 @@
 /**
- * Optimizers as sentences: `chain(clipByGlobalNorm(1), scaleByAdam(), addDecayedWeights(0.01), scaleByRate(rate))`. Each
- * piece turns gradients into updates over flat float32 arrays and keeps its own state. Knows no model and no file.
+ * Composable optimizers: `chain(clipByGlobalNorm(1), scaleByAdam(), addDecayedWeights(0.01), scaleByRate(rate))`. Each part
+ * transforms gradients into updates, over flat float32 arrays, and keeps its own state.
  */
 
-/** Reads and overwrites updates in place; parameters are only read. */
+/** Transforms updates in place. Parameters are only read. */
 export interface Transform {
   readonly name: string;
-  /** Whether `begin` reads the updates: all of what stands before it is done by then. */
+  /** Whether `begin` reads the updates, which must then be complete. */
   readonly readsAll?: boolean;
-  /** State for so many parameters: arrays that a checkpoint saves and restores by name. */
+  /** State for `count` parameters: arrays that checkpoints save by name. */
   init(count: number): State;
-  /** One step's pass over the updates, null for none. Passes run stretch by stretch, one after another while a stretch is in the cache. */
+  /** A step's pass over the updates, or null. All passes run on one block before the next, while it is in the CPU cache. */
   begin(updates: Float32Array, state: State, context: UpdateContext): Pass | null;
 }
 
-/** Treats the updates in [begin, end). */
+/** Processes the updates in [begin, end). */
 export type Pass = (begin: number, end: number) => void;
 
-/** Arrays and numbers that a piece remembers between steps. Updated in place. */
+/** State of a part between steps. Updated in place. */
 export interface State {
   readonly arrays: Readonly<Record<string, Float32Array>>;
   readonly numbers: Record<string, number>;
@@ -31,14 +31,14 @@ export interface UpdateContext {
 
 export interface Optimizer {
   readonly state: readonly { readonly name: string; readonly state: State }[];
-  /** Applies one step: `gradients` is overwritten, `parameters` moves. */
+  /** Applies one step: overwrites `gradients` and updates `parameters`. */
   step(parameters: Float32Array, gradients: Float32Array, step: number): void;
 }
 
-/** Elements that are treated by all passes before the next are read: updates, parameters and Adam's two arrays of them fit a core's cache. */
+/** Elements of a block: its updates, parameters and Adam's two arrays fit into a core's cache. */
 const stretch = 16384;
 
-/** An optimizer of `count` parameters that applies the pieces in order, and then adds what is left to the parameters. */
+/** An optimizer of `count` parameters that applies the parts in order and adds the result to the parameters. */
 export function chain(count: number, ...pieces: readonly Transform[]): Optimizer {
   const held = pieces.map((piece) => ({ piece, name: piece.name, state: piece.init(count) }));
   return {
@@ -70,14 +70,14 @@ function runPasses(passes: readonly Pass[], length: number): void {
 
 const stateless = (): State => ({ arrays: {}, numbers: {} });
 
-/** The length of a vector, summed in float64. Not a number when an element is not. */
+/** The norm of a vector, summed in float64. NaN if an element is NaN. */
 export function globalNorm(values: Float32Array): number {
   let sum = 0;
   for (let i = 0; i < values.length; i++) sum += at(values, i) ** 2;
   return Math.sqrt(sum);
 }
 
-/** Shortens gradients that are longer than `limit`, as torch's clip_grad_norm_ does. */
+/** Clips gradients to the norm `limit`, as torch's clip_grad_norm_ does. */
 export function clipByGlobalNorm(limit: number): Transform {
   return {
     name: "clip",
@@ -139,14 +139,14 @@ export function addDecayedWeights(decay: number): Transform {
   };
 }
 
-/** A stretch of the parameters [begin, end) whose rate is `factor` times the others'. */
+/** Parameters [begin, end) whose rate is multiplied by `factor`. */
 export interface RateGroup {
   readonly begin: number;
   readonly end: number;
   readonly factor: number;
 }
 
-/** Times minus the schedule's rate; groups have rates of their own (LoRA+, arXiv:2402.12354). */
+/** Multiplies by minus the schedule's rate. Groups have their own rates (LoRA+, arXiv:2402.12354). */
 export function scaleByRate(rate: (step: number) => number, groups: readonly RateGroup[] = []): Transform {
   return {
     name: "rate",
@@ -164,5 +164,5 @@ export function scaleByRate(rate: (step: number) => number, groups: readonly Rat
   };
 }
 
-// Indices here are below the length: a missing element cannot be.
+// The index is always below the length.
 const at = (values: Float32Array, i: number): number => values[i] ?? 0;

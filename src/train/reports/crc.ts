@@ -1,8 +1,8 @@
-/** Cyclic redundancy checks of 32 bits. */
+/** CRC-32 checksums. */
 
 export type Checksum = (data: Uint8Array) => number;
 
-/** The check of a polynomial, its bits reversed. */
+/** The checksum function of a bit-reversed polynomial. */
 function checksumOf(polynomial: number): Checksum {
   const table = Uint32Array.from({ length: 256 }, (_, byte) => {
     let crc = byte;

@@ -1,4 +1,4 @@
-/** `training.jsonl`: a row a step, and one for each validation. Knows nothing of what the numbers mean. */
+/** `training.jsonl`: a row per step and per validation. */
 
 import { once } from "node:events";
 import { createWriteStream, type WriteStream } from "node:fs";
@@ -17,7 +17,7 @@ export interface StepRow {
 export interface ValidationRow {
   readonly step: number;
   readonly validation_loss: number;
-  /** With preferences. */
+  /** With DPO. */
   readonly validation_margin?: number;
   readonly validation_accuracy?: number;
 }
@@ -37,7 +37,7 @@ export class Journal implements AsyncDisposable {
     });
   }
 
-  /** Opens the file; rows of steps and validations that are done anew after `state` are taken out. */
+  /** Opens the file and removes rows after `state`, which will be repeated. */
   static async open(path: string, state: { readonly step: number; readonly validatedAt: number }): Promise<Journal> {
     const kept = (await readJournal(path)).filter(
       (row) => row.step <= (isStepRow(row) ? state.step : state.validatedAt),
@@ -47,7 +47,7 @@ export class Journal implements AsyncDisposable {
     return new Journal(createWriteStream(path, { flags: "a" }));
   }
 
-  /** Rejects with the disk's fault. */
+  /** Rejects with an earlier write error. */
   async add(row: JournalRow): Promise<void> {
     if (this.#fault) throw this.#fault;
     if (!this.#stream.write(`${JSON.stringify(row)}\n`)) await once(this.#stream, "drain");
@@ -58,7 +58,7 @@ export class Journal implements AsyncDisposable {
   }
 }
 
-/** The rows of a file; a last line that was cut off by a crash is left out. */
+/** The rows of a file, without a last line that was cut off by a crash. */
 export async function readJournal(path: string): Promise<JournalRow[]> {
   const text = (await orMissing(readFile(path, "utf8"))) ?? "";
   return text.split("\n").flatMap((line): JournalRow[] => {

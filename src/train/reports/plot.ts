@@ -1,4 +1,4 @@
-/** `training.svg`: loss, validation loss and rate over steps, drawn by hand. Knows only the journal's rows. */
+/** Draws `training.svg`: loss, validation loss and learning rate over steps. */
 import { isStepRow, type JournalRow } from "./journal.js";
 
 const size = { width: 800, height: 400, left: 60, right: 60, top: 30, bottom: 50 } as const;
@@ -15,7 +15,7 @@ interface Point {
   readonly y: number;
 }
 
-/** A whole SVG document; of no rows at all an empty frame. */
+/** An SVG document; an empty frame without rows. */
 export function drawTraining(rows: readonly JournalRow[], title: string): string {
   const steps = rows.filter(isStepRow);
   const losses = steps.map(({ step, loss }) => ({ x: step, y: loss }));
@@ -45,7 +45,7 @@ export function drawTraining(rows: readonly JournalRow[], title: string): string
   ].join("\n");
 }
 
-/** A ring around the lowest validation loss, and its value beside it, where there is room: above, to the left at the right end. */
+/** Marks the lowest validation loss with a circle and its value, placed where there is room. */
 function bestOf(validation: readonly Point[], scale: Scale): string[] {
   const [first, ...others] = validation.filter(({ y }) => Number.isFinite(y));
   if (!first) return [];
@@ -75,7 +75,7 @@ function scaler(most: number, low: number, high: number): Scale {
   return ({ x, y }) => ({ x: size.left + (x / most) * width, y: size.top + (1 - (y - low) / (high - low)) * height });
 }
 
-/** A running mean, as strong as suits the number of points. */
+/** A running mean whose strength depends on the number of points. */
 function smoothed(points: readonly Point[]): Point[] {
   const share = Math.min(1, 2 / (1 + points.length / 20)); // as a mean over a twentieth of them
   let mean = points[0]?.y ?? 0;

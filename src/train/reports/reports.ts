@@ -1,4 +1,4 @@
-/** What a run tells other programs as it goes, under the names that Hugging Face's trainers use. Knows no file format. */
+/** Logs a run for other programs, under the metric names of Hugging Face's Trainer. */
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { isStepRow, type JournalRow } from "./journal.js";
@@ -6,11 +6,11 @@ import type { ScalarFile, Scalars } from "./scalars.js";
 import { openEventFile } from "./tensorboard.js";
 import { openWandbRun } from "./wandb.js";
 
-/** Programs that read a run. */
+/** Programs to write logs for. */
 export const reportTargets = ["tensorboard", "wandb"] as const;
 export type ReportTarget = (typeof reportTargets)[number];
 
-/** Of a run's folder, where its reports lie. */
+/** The subfolder of a run for reports. */
 export const reportsFolder = "reports";
 
 export interface Reports extends AsyncDisposable {
@@ -24,11 +24,11 @@ export interface ReportedRun {
   readonly config: Readonly<Record<string, unknown>>;
   /** Steps done. */
   readonly step: number;
-  /** What was told of them. */
+  /** What was logged for them. */
   readonly past: readonly JournalRow[];
 }
 
-/** Reports of a run from its next step on. */
+/** Opens the logs of a run, from its next step on. */
 export async function openReports(targets: readonly ReportTarget[], run: ReportedRun): Promise<Reports> {
   const path = join(run.folder, reportsFolder);
   if (targets.length > 0) await mkdir(path, { recursive: true });

@@ -1,9 +1,9 @@
-/** Numbers of a run over its steps, as other programs are told them. */
+/** Scalar metrics of a run. */
 
 /** Numbers by name. */
 export type Scalars = Readonly<Record<string, number>>;
 
-/** A file of scalars over steps; steps rise. */
+/** A log of scalars. Steps are in ascending order. */
 export interface ScalarFile extends AsyncDisposable {
   add(step: number, scalars: Scalars): Promise<void>;
 }

@@ -1,19 +1,19 @@
 /**
  * Event files as TensorBoard reads them: TFRecords (length, data and a masked CRC-32C of each) of Event messages from
- * tensorflow's event.proto. Knows scalars alone.
+ * tensorflow's event.proto. Scalars only.
  */
 import { open } from "node:fs/promises";
 import { join } from "node:path";
 import { namesIn } from "../../base/durable.js";
 import { crc32c } from "./crc.js";
+import { bytes, double, float, message, varint } from "./protobuf.js";
 import type { ScalarFile } from "./scalars.js";
-import { bytes, double, float, message, varint } from "./wire.js";
 
 const prefix = "events.out.tfevents.";
 
 /**
- * Opens a file of its own in the folder, which TensorBoard reads after those that are there. It forgets what they say from
- * `firstStep` on: a run that resumes takes those steps again.
+ * Opens a new file in the folder, which TensorBoard reads after the existing ones. It discards their steps from `firstStep` on, since
+ * a resumed run repeats them.
  */
 export async function openEventFile(
   folder: string,

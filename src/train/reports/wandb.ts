@@ -1,24 +1,24 @@
 /**
- * A run as `wandb sync` uploads it: a folder `offline-run-*` with a log of wandb's records, in LevelDB's framing. Knows scalars
- * alone.
+ * An offline run that `wandb sync` uploads: a folder `offline-run-*` with a log of wandb's records, in LevelDB's framing. Scalars
+ * only.
  */
 import { randomInt } from "node:crypto";
 import { type FileHandle, mkdir, open, rename } from "node:fs/promises";
 import { join } from "node:path";
 import { namesIn } from "../../base/durable.js";
 import { crc32 } from "./crc.js";
+import { bytes, message, varint } from "./protobuf.js";
 import type { ScalarFile, Scalars } from "./scalars.js";
-import { bytes, message, varint } from "./wire.js";
 
 export interface WandbRun {
   readonly name: string;
   /** Shown as the run's configuration. */
   readonly config: Readonly<Record<string, unknown>>;
-  /** What the run has told before it is resumed, by rising steps. */
+  /** Metrics from before the run was resumed, in ascending steps. */
   readonly past: readonly (readonly [step: number, scalars: Scalars])[];
 }
 
-/** Opens the run's log in the folder, or writes it anew from the past: one run however often it is resumed. */
+/** Creates the run's log in the folder, or rewrites it, so that a resumed run stays one run. */
 export async function openWandbRun(
   folder: string,
   { name, config, past }: WandbRun,
@@ -58,7 +58,7 @@ function runFields(id: string, name: string, config: WandbRun["config"], ms: num
 
 const item = (key: string, value: unknown): Buffer => message(bytes(1, key), bytes(16, JSON.stringify(value)));
 
-/** One record a step: wandb takes no step twice, and a validation comes after its step's loss. */
+/** One record per step: wandb accepts a step only once, and a validation follows its step's loss. */
 class History {
   readonly #log: RecordLog;
   #step = 0;
@@ -96,11 +96,11 @@ class History {
 
 const blockBytes = 32_768;
 const headBytes = 7;
-/** ":W&B", a number of its own and the version. */
+/** ":W&B", a magic number and the version. */
 const magic = Buffer.from([0x3a, 0x57, 0x26, 0x42, 0xe1, 0xbe, 0]);
 const kinds = { full: 1, first: 2, middle: 3, last: 4 } as const;
 
-/** Records cut into chunks that lie within blocks; each has its checksum, length and kind before it. */
+/** Splits records into chunks within blocks. Each chunk starts with checksum, length and type. */
 class RecordLog {
   readonly #file: FileHandle;
   #offset = magic.length;
@@ -116,7 +116,7 @@ class RecordLog {
     return new RecordLog(file);
   }
 
-  /** One of wandb's records with one field. */
+  /** A wandb record with one field. */
   async add(number: number, value: Uint8Array): Promise<void> {
     const data = message(varint(1, ++this.#count), bytes(number, value));
     const parts: Buffer[] = [];

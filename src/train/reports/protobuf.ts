@@ -1,11 +1,11 @@
-/** The wire format of protocol buffers, as much as reports need: a field's number and kind, then its value. Knows no message. */
+/** Encodes the parts of protocol buffers that reports need. */
 
 /** Fields as a message. */
 export const message = (...fields: readonly Uint8Array[]): Buffer => Buffer.concat(fields);
 
 const key = (field: number, kind: 0 | 1 | 2 | 5): number[] => digits(field * 8 + kind);
 
-/** A whole number in sevens of bits, the lowest first. */
+/** A varint: groups of 7 bits, lowest first. */
 function digits(value: number): number[] {
   const out: number[] = [];
   for (let left = value; ; left = Math.floor(left / 128)) {
@@ -14,7 +14,7 @@ function digits(value: number): number[] {
   }
 }
 
-/** A whole number that is not negative. */
+/** A non-negative integer. */
 export const varint = (field: number, value: number): Buffer => Buffer.from([...key(field, 0), ...digits(value)]);
 
 /** A message, a string or bytes. */
