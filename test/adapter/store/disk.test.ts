@@ -11,8 +11,9 @@ import { deferred } from "../../../src/base/async.js";
 import { type ErrorCode, LorikeetError } from "../../../src/base/errors.js";
 import { FolderLock } from "../../../src/base/lock.js";
 import { lifeOf, ownerKey } from "../../../src/base/owner.js";
+import { stageText } from "../../support/fake-check.js";
 import { type Faults, fullDisk, withFaults } from "../../support/faulty-files.js";
-import { openStore, stageText } from "./writer.js";
+import { openStore } from "./writer.js";
 
 const root = await mkdtemp(join(tmpdir(), "lorikeet-disk-"));
 let directory = "";

@@ -16,8 +16,9 @@ import { openRegular } from "../../../src/base/files.js";
 import { openCheckpoint } from "../../../src/model/checkpoint/open.js";
 import { loadTokenizer } from "../../../src/text/tokenizer/tokenizer.js";
 import { WeightContents } from "../../../src/weights/cache/contents.js";
+import { fakeCheck } from "../../support/fake-check.js";
 import { withFaults } from "../../support/faulty-files.js";
-import { fakeCheck, openStore } from "./writer.js";
+import { openStore } from "./writer.js";
 
 const root = await mkdtemp(join(tmpdir(), "lorikeet-folders-"));
 let directory = "";

@@ -1,4 +1,4 @@
-/** What an adapter store promises: names, versions, holds, bounds, and the folders that an operator puts beside it. */
+/** What the store in a folder has beyond the contract of stores: its names, its layout, and the folders that an operator puts beside it. */
 
 import assert from "node:assert/strict";
 import { chmod, mkdir, mkdtemp, readdir, readFile, rename, rm, symlink, utimes, writeFile } from "node:fs/promises";
@@ -9,9 +9,9 @@ import { setTimeout as sleep } from "node:timers/promises";
 import fc from "fast-check";
 import { checkName, nameFault } from "../../../src/adapter/names.js";
 import type { AdapterStore, StoreOptions } from "../../../src/adapter/store/store.js";
-import { deferred } from "../../../src/base/async.js";
 import { type ErrorCode, LorikeetError } from "../../../src/base/errors.js";
-import { fakeCheck, openStore, stageText } from "./writer.js";
+import { fakeCheck, stageText } from "../../support/fake-check.js";
+import { openStore } from "./writer.js";
 
 const root = await mkdtemp(join(tmpdir(), "lorikeet-store-"));
 let directory = "";
@@ -93,126 +93,16 @@ test("a name is one part or two, of letters, digits, dots, underscores and hyphe
   );
 });
 
-test("what is put is there at once, and after opening again", async () => {
+test("a version's folder is named by its digest, and holds what it was found to be", async () => {
   const store = await open();
-  const { record, outcome } = await store.put(
-    "org/plays",
-    await stageText(store, "v1", { "README.md": "# Plays", "x.pt": "" }),
-  );
-  assert.equal(outcome, "created");
-  assert.deepEqual(
-    { ...record, digest: "", weightsDigest: "", createdAt: 0 },
-    {
-      name: "org/plays",
-      source: "store",
-      digest: "",
-      weightsDigest: "",
-      rank: 8,
-      dora: false,
-      modules: 4,
-      bytes: 4,
-      activeBytes: 8,
-      createdAt: 0,
-      scales: { min: 2, max: 2 },
-      warnings: [],
-      ignored: ["x.pt"],
-    },
-  );
-  assert.deepEqual(store.resolve("org/plays"), record);
+  const { record } = await put(store, "a", "v1");
   const folder = await store.folder(record.digest);
-  assert.ok(folder.endsWith(join(".store", record.digest.replace(":", "-"))), "its place comes from its digest");
+  assert.ok(folder.endsWith(join(".store", record.digest.replace(":", "-"))));
   assert.deepEqual((await readdir(folder)).sort(), [
-    "README.md",
     "adapter_config.json",
     "adapter_model.safetensors",
     "lorikeet-summary.json",
   ]);
-  assert.deepEqual(await scratch(), []);
-  await store.close();
-  const again = await open({ check: () => Promise.reject(new Error("needs no check")) });
-  assert.deepEqual(again.list(), [record]);
-});
-
-test("a put says what it did; the same content again changes nothing, and two names share one version", async () => {
-  const store = await open();
-  const first = await put(store, "a", "v1");
-  const same = await put(store, "a", "v1");
-  assert.equal(same.outcome, "identical");
-  assert.equal(same.record.createdAt, first.record.createdAt);
-  assert.equal((await put(store, "b", "v1")).outcome, "created");
-  assert.equal(await versions(store), 1);
-  assert.equal((await put(store, "a", "v2")).outcome, "replaced");
-  assert.equal(await versions(store), 2);
-  await store.remove("b");
-  assert.equal(await versions(store), 1);
-  assert.deepEqual(names(store), ["a"]);
-});
-
-test("If-None-Match: * refuses a name that exists; names differ in more than case", async () => {
-  const store = await open({ reserved: ["base"] });
-  await put(store, "Plays", "v1", { ifNoneMatch: "*" });
-  await rejects(put(store, "Plays", "v2", { ifNoneMatch: "*" }), "precondition_failed");
-  await rejects(put(store, "plays", "v2"), "conflict", /only in case/);
-  await rejects(put(store, "Base", "v2"), "invalid_name");
-  await rejects(put(store, "../x", "v2"), "invalid_name");
-  assert.equal(store.resolve("plays"), null);
-  await rejects(store.remove("plays"), "adapter_not_found");
-  assert.deepEqual([await versions(store), await scratch()], [1, []]);
-});
-
-test("what does not pass the check, or can never be served, is not stored", async () => {
-  const admit = (summary: { readonly bytes: number }): void => {
-    if (summary.bytes > 100) throw new LorikeetError("adapter_too_large", "Too large.");
-  };
-  const store = await open({ admit });
-  await rejects(put(store, "a", '"bad"'), "adapter_invalid", /bad/);
-  await rejects(put(store, "a", "x".repeat(200)), "adapter_too_large");
-  assert.deepEqual([names(store), await versions(store), await scratch()], [[], 0, []]);
-});
-
-test("a version outlives its name until its last hold is gone", async () => {
-  const deleted: string[] = [];
-  const store = await open({ observer: { deleted: (digest) => deleted.push(digest) } });
-  const { record } = await put(store, "a", "v1");
-  const { digest } = record;
-  const holds = [store.hold(record), store.hold(record)];
-  await put(store, "a", "v2");
-  await store.remove("a");
-  assert.equal(store.resolve("a"), null, "new requests do not find it");
-  const file = join(await store.folder(digest), "adapter_model.safetensors");
-  assert.equal(await readFile(file, "utf8"), "v1");
-  holds[0]?.();
-  holds[0]?.(); // a second call must not count
-  await store.scan();
-  assert.equal(await readFile(file, "utf8"), "v1");
-  holds[1]?.();
-  await store.close();
-  assert.equal(deleted.includes(digest), true);
-  await rejects(store.folder(digest), "adapter_not_found");
-});
-
-test("a held version that gets a name again stays", async () => {
-  const store = await open();
-  const { record } = await put(store, "a", "v1");
-  const { digest } = record;
-  const release = store.hold(record);
-  await store.remove("a");
-  await put(store, "b", "v1");
-  release();
-  await store.close();
-  assert.equal((await open()).resolve("b")?.digest, digest);
-});
-
-test("the bytes and names of a store are bounded", async () => {
-  const store = await open({ limits: { totalBytes: 3_000, maxNames: 2 } });
-  await put(store, "a", "a".repeat(1_500));
-  await rejects(put(store, "b", "b".repeat(1_500)), "store_full", /at most 3000/);
-  await put(store, "b", "a".repeat(1_500));
-  await rejects(put(store, "c", "a".repeat(1_500)), "store_full", /at most 2 /);
-  await store.remove("a");
-  await store.remove("b");
-  await put(store, "b", "b".repeat(1_500));
-  assert.equal(await versions(store), 1);
 });
 
 test("a folder is copied in with the files that are kept; links out of the allowed place are refused", async () => {
@@ -326,77 +216,6 @@ test("start looks by itself", async () => {
   assert.ok(store.resolve("late"));
 });
 
-test("what another opened store writes is seen at the next look, and its versions stay while they are held here", async () => {
-  const here = await open();
-  const there = await open();
-  const { digest } = (await put(there, "a", "v1")).record;
-  await here.scan();
-  const known = here.resolve("a");
-  assert.ok(known);
-  const release = here.hold(known);
-  await put(there, "a", "v2");
-  await there.remove("a");
-  await here.scan();
-  assert.equal(here.resolve("a"), null);
-  await there.scan();
-  assert.ok(await here.folder(digest));
-  await there.close();
-  release();
-  await here.scan();
-  await rejects(here.folder(digest), "adapter_not_found");
-  assert.equal(await versions(here), 0);
-});
-
-test("a put sees what another store wrote just before, without a look between", async () => {
-  const here = await open();
-  const there = await open();
-  await put(there, "a", "v1");
-  await rejects(put(here, "a", "v2", { ifNoneMatch: "*" }), "precondition_failed");
-  assert.equal((await put(here, "a", "v1")).outcome, "identical");
-  await there.remove("a");
-  await rejects(here.remove("a"), "adapter_not_found");
-});
-
-test("puts and removals of one name at once happen one after the other", async () => {
-  const store = await open();
-  const outcomes = await Promise.all(
-    Array.from({ length: 8 }, async (_, i) => (await put(store, "a", `v${i % 3}`)).outcome),
-  );
-  assert.equal(outcomes.filter((outcome) => outcome === "created").length, 1);
-  assert.equal(await versions(store), 1);
-  const removals = await Promise.allSettled([store.remove("a"), store.remove("a")]);
-  assert.deepEqual(removals.map((result) => result.status).sort(), ["fulfilled", "rejected"]);
-});
-
-test("for another base every stored adapter is checked again, and one that does not fit is refused but can be removed", async () => {
-  const store = await open();
-  await put(store, "a", "fits");
-  await put(store, "b", "does not");
-  await store.close();
-  const check: StoreOptions["check"] = async (folder) => {
-    const text = await readFile(join(folder, "adapter_model.safetensors"), "utf8");
-    if (text !== "fits") throw new LorikeetError("adapter_invalid", "It does not fit this base.");
-    const { summary } = await fakeCheck(folder);
-    return { summary: { ...summary, modules: 7 } };
-  };
-  const other = await open({ check, checkKey: "another" });
-  assert.deepEqual(
-    other.list().map(({ name, modules, ignored }) => [name, modules, ignored]),
-    [["a", 7, []]],
-  );
-  assert.deepEqual(
-    other.refused().map(({ name, error }) => [name, error.message]),
-    [["b", "It does not fit this base."]],
-  );
-  assert.equal((await other.remove("b")).name, "b");
-  assert.equal(await versions(other), 1);
-  await other.close();
-  for (const checkKey of ["another", "base"]) {
-    const again = await open({ check: () => Promise.reject(new Error("needs no check")), checkKey });
-    assert.equal(again.resolve("a")?.modules, checkKey === "base" ? 4 : 7);
-  }
-});
-
 test("files that changed on disk, went missing, or an index that was damaged are told, and hinder no other", async () => {
   const store = await open();
   const [a, b] = [(await put(store, "a", "v1")).record, (await put(store, "b", "v2")).record];
@@ -450,30 +269,4 @@ test("a directory that cannot be written is served, and a put says why it fails"
 
 test("a directory that is not there is refused", async () => {
   await rejects(openStore(join(directory, "nowhere")), "invalid_value", /nowhere/);
-});
-
-test("close waits for what is under way, to its whole, and nothing is written after it", async () => {
-  const [checking, gate] = [deferred<void>(), deferred<void>()];
-  const check = async (folder: string) => {
-    checking.resolve();
-    await gate.promise;
-    return fakeCheck(folder);
-  };
-  const store = await open({ check });
-  const putting = put(store, "late", "late");
-  await checking.promise;
-  const closing = store.close();
-  gate.resolve();
-  await closing;
-  assert.deepEqual(await scratch(), []);
-  assert.deepEqual(await readdir(join(directory, ".store", "users")), []);
-  assert.equal((await putting).outcome, "created");
-  await rejects(put(store, "later", "later"), "draining");
-  await rejects(store.remove("late"), "draining");
-  assert.deepEqual(
-    await readdir(join(directory, ".store", "users")),
-    [],
-    "a store that is closed is not entered again",
-  );
-  assert.deepEqual(names(await open()), ["late"]);
 });

@@ -16,7 +16,8 @@ import { silent } from "../../../src/base/log.js";
 import type { TargetModule } from "../../../src/model/blueprint.js";
 import { openCheckpoint } from "../../../src/model/checkpoint/open.js";
 import { targetModules } from "../../../src/model/modules.js";
-import { openStore, stageText } from "./writer.js";
+import { stageText } from "../../support/fake-check.js";
+import { openStore } from "./writer.js";
 
 const root = await mkdtemp(join(tmpdir(), "lorikeet-versions-"));
 const fixture = "test/fixtures/store-of-tensor-digests";
@@ -92,28 +93,6 @@ test("a version's digest covers every kept file, and no other", async () => {
     await writeFile(join(changed, file), " ", { flag: "a" });
     assert.notEqual(await versionDigest(changed), first, file);
   }
-});
-
-test("uploads with the same weights and other files beside them are versions of their own, and give back what was sent", async () => {
-  const unwanted: string[] = [];
-  const store = await openHere({ observer: { unwanted: (digest) => unwanted.push(digest) } });
-  const first = await put(store, "one", "v1", { "README.md": "version one" });
-  const second = await put(store, "one", "v1", { "README.md": "version TWO", "lorikeet.json": "{}" });
-  const other = await put(store, "other", "v1");
-  assert.deepEqual([first.outcome, second.outcome, other.outcome], ["created", "replaced", "created"]);
-  assert.equal(new Set([first, second, other].map(({ record }) => record.digest)).size, 3);
-  assert.equal(new Set([first, second, other].map(({ record }) => record.weightsDigest)).size, 1);
-  assert.match(await contentOf(store, "one"), /version TWO/);
-  assert.match(await contentOf(store, "one"), /lorikeet\.json/);
-  assert.doesNotMatch(await contentOf(store, "other"), /version/);
-  assert.equal((await put(store, "other", "v1")).outcome, "identical");
-  assert.deepEqual(unwanted, [], "what they compute is still named");
-  const release = store.hold(other.record);
-  await store.remove("one");
-  await store.remove("other");
-  assert.deepEqual([store.isNamed(other.record.weightsDigest), unwanted], [false, []]);
-  release();
-  assert.deepEqual(unwanted, [other.record.weightsDigest]);
 });
 
 test("a damaged version is told as a fault of the server, and mended by the same files under any name", async () => {
@@ -238,17 +217,6 @@ test("a version that is held by its store's name and by a folder's is read where
   await store.scan();
   assert.equal(await textOf(store, record.weightsDigest), "v1");
   for (const release of releases) release();
-});
-
-test("a fault that says nothing about an adapter's bytes is passed on", async () => {
-  const store = await openHere();
-  const { record } = await put(store, "a", "v1");
-  const shortage = new LorikeetError("no_file_handles", "None is free.");
-  await rejects(
-    store.read(record.weightsDigest, () => Promise.reject(shortage)),
-    "no_file_handles",
-  );
-  await rejects(textOf(store, `sha256:${"0".repeat(64)}`), "adapter_not_found");
 });
 
 test("a store of versions that are known by their tensors opens unchanged, and its adapters load", async () => {

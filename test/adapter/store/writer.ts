@@ -3,20 +3,16 @@
  * job as JSON; says `{"done":...}` on its standard output.
  */
 
-import { createHash } from "node:crypto";
 import { writeFileSync } from "node:fs";
 import fs from "node:fs/promises";
 import { syncBuiltinESMExports } from "node:module";
 import os from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { isKeptFile } from "../../../src/adapter/format.js";
 import { AdapterStore, type StoreOptions } from "../../../src/adapter/store/store.js";
-import { versionDigest } from "../../../src/adapter/store/version-digest.js";
-import type { AdapterSummary } from "../../../src/adapter/types.js";
-import { LorikeetError } from "../../../src/base/errors.js";
 import { FolderLock } from "../../../src/base/lock.js";
 import { lifeOf, ownerKey } from "../../../src/base/owner.js";
+import { fakeCheck, stageText } from "../../support/fake-check.js";
 
 export type Job =
   /** Replaces a, adds b, removes c, and dies at the operation on the file system of this number. */
@@ -35,36 +31,8 @@ export type Job =
   /** Takes the lock and keeps it until it is killed. */
   | { readonly kind: "hold"; readonly directory: string };
 
-/** A check that knows nothing of tensors: the digest of weights is of both files; `{"bad":...}` is refused. */
-export async function fakeCheck(folder: string): Promise<{ readonly summary: AdapterSummary }> {
-  const names = (await fs.readdir(folder)).sort();
-  const hash = createHash("sha256");
-  let bytes = 0;
-  for (const name of ["adapter_config.json", "adapter_model.safetensors"]) {
-    const content = await fs.readFile(join(folder, name)).catch(() => null);
-    if (content === null) throw new LorikeetError("adapter_invalid", `${name} is missing.`);
-    if (content.includes('"bad"'))
-      throw new LorikeetError("adapter_invalid", "The config is bad.", { faults: ["bad"] });
-    hash.update(content).update("\0");
-    bytes += content.length;
-  }
-  const weightsDigest = `sha256:${hash.digest("hex")}`;
-  const digest = await versionDigest(folder);
-  const ignored = names.filter((name) => !isKeptFile(name));
-  const sizes = { rank: 8, modules: 4, bytes, activeBytes: 2 * bytes, scales: { min: 2, max: 2 } };
-  return { summary: { digest, weightsDigest, dora: false, ...sizes, warnings: [], ignored } };
-}
-
 export function openStore(directory: string, options: Partial<StoreOptions> = {}): Promise<AdapterStore> {
   return AdapterStore.open({ directory, check: fakeCheck, checkKey: "base", ...options });
-}
-
-/** Stages an adapter of this content. */
-export async function stageText(store: AdapterStore, text: string, more: Record<string, string> = {}): Promise<string> {
-  const staged = await store.stage();
-  const files = { "adapter_config.json": "{}", "adapter_model.safetensors": text, ...more };
-  for (const [name, content] of Object.entries(files)) await fs.writeFile(join(staged, name), content);
-  return staged;
 }
 
 /** Counts what changes the disk, and kills this process before (a write: in the middle of) the operation of that number. */
