@@ -1,7 +1,7 @@
-/** Which model an untrusted body asks for, for the log: only a name that exists is a name that may be written there. */
+/** The model that an untrusted body asks for, for the log. Only existing names may be logged. */
 import type { Gateway } from "../gateway/gateway.js";
 
-/** {} where the body names none, or none that there is. */
+/** {} if the body names no model, or one that does not exist. */
 export function askedModel(gateway: Gateway, body: unknown): { readonly model?: string } {
   if (typeof body !== "object" || body === null || !("model" in body) || typeof body.model !== "string") return {};
   try {

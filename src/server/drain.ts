@@ -1,4 +1,4 @@
-/** Whether the server takes new work: the one switch that readiness, requests and sockets ask. */
+/** Whether the server accepts new work. Readiness, requests and WebSockets all depend on it. */
 import { LorikeetError } from "../base/errors.js";
 
 export class Gate {

@@ -1,4 +1,4 @@
-/** Any thrown thing as a fault that a client may read, and as an answer. Knows the table of errors and express's own faults. */
+/** Converts any thrown value, including express's own errors, to a fault that clients may read, and to a response. */
 import type { Response } from "express";
 import { LorikeetError } from "../base/errors.js";
 import { handleShortage } from "../base/files.js";
@@ -22,13 +22,13 @@ export function publicFault(error: LorikeetError, privateFolders: readonly strin
   };
 }
 
-/** Headers that say what to do about an error. */
+/** Headers that tell clients how to handle an error. */
 export function faultHeaders({ code, retryAfterSeconds }: LorikeetError): Readonly<Record<string, string>> {
   if (code === "invalid_api_key") return { "www-authenticate": 'Bearer realm="lorikeet"' };
   return retryAfterSeconds === undefined ? {} : { "retry-after": String(retryAfterSeconds) };
 }
 
-/** Sends an error where nothing has been sent yet. */
+/** Sends an error, unless the response has already started. */
 export function sendFault(
   res: Response,
   error: LorikeetError,
@@ -82,7 +82,7 @@ export function toFault(error: unknown, maxBodyBytes: number): LorikeetError {
   return new LorikeetError("internal", "The server failed to answer; its log says why.", { cause: error });
 }
 
-/** Says where a message breaks, and nothing of what is in it. */
+/** Says where a message is malformed, without quoting it. */
 export function notJson(what: "body" | "message", text: string): string {
   return `The ${what} is not valid JSON: ${jsonBreak(text)}.`;
 }

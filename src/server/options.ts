@@ -1,7 +1,7 @@
-/** Every bound of the transport: one named option each, with its default. */
+/** Limits of the HTTP and WebSocket server, with their defaults. */
 
 export interface ServerOptions {
-  /** Bytes of a JSON body. Small enough that parsing it never holds the event loop for long. */
+  /** Bytes of a JSON body. Small enough that parsing never blocks the event loop for long. */
   readonly maxBodyBytes: number;
   /** How long a JSON body may take to arrive. */
   readonly bodyTimeoutMs: number;
@@ -11,41 +11,41 @@ export interface ServerOptions {
   readonly maxConnections: number;
   /** 0: no limit. */
   readonly maxConnectionsPerAddress: number;
-  /** Connections past a limit that are open at once, to be told so. */
+  /** Connections beyond a limit that are kept open just to send the refusal. */
   readonly reservedConnections: number;
-  /** Requests that wait on one connection behind the one that runs. */
+  /** Pipelined requests that may wait on a connection. */
   readonly maxPipelined: number;
-  /** Origins whose pages may use the server, beside those of this machine and its own; `*` is every page. */
+  /** Origins of pages that may use the server, besides its own and those of this machine; `*` allows all. */
   readonly allowedOrigins: readonly string[];
-  /** Names by which the server may be asked, beside addresses, localhost and this machine's; `*` is every name. */
+  /** Host names that clients may use, besides addresses, localhost and this machine's name; `*` allows all. */
   readonly allowedHosts: readonly string[];
-  /** Folders of this machine that no answer may name. */
+  /** Folders whose paths must not appear in responses. */
   readonly privateFolders: readonly string[];
-  /** Addresses and networks of proxies whose `X-Forwarded-For` counts. */
+  /** Addresses and networks of proxies whose `X-Forwarded-For` is trusted. */
   readonly trustedProxies: readonly string[];
-  /** Bytes that wait for a stream's reader before its generation is paused. */
+  /** Unsent bytes of a stream at which its generation pauses. */
   readonly streamBufferBytes: number;
-  /** A comment line keeps an idle stream's connection alive this often. */
+  /** How often an idle stream sends a comment line. */
   readonly streamKeepAliveIntervalMs: number;
-  /** A reader that takes nothing for so long is ended. */
+  /** How long a client may read nothing before its request ends. */
   readonly slowReaderTimeoutMs: number;
-  /** Bytes a second that a reader which is behind must take, over each `slowReaderTimeoutMs`; 0: any byte will do. */
+  /** Bytes per second that a lagging client must read, measured over each `slowReaderTimeoutMs`; 0: any byte will do. */
   readonly minReadRate: number;
-  /** How long a reader that is behind keeps its slot while others wait for one. */
+  /** How long the stream of a lagging client keeps its slot while others wait for one. */
   readonly slowReaderSlotTimeoutMs: number;
-  /** How long a refused upload's connection stays to let its answer be read. */
+  /** How long the connection of a refused upload stays open for its response to be read. */
   readonly lingerTimeoutMs: number;
   readonly maxSockets: number;
   readonly maxSocketRequests: number;
   readonly maxFrameBytes: number;
-  /** Bytes that wait for a socket's reader before its generations are paused. */
+  /** Unsent bytes of a WebSocket at which its generations pause. */
   readonly socketPauseBytes: number;
-  /** Bytes that wait for a socket's reader before it is closed (1013). */
+  /** Unsent bytes of a WebSocket at which it is closed (1013). */
   readonly socketCloseBytes: number;
   readonly pingIntervalMs: number;
-  /** Adapters with a label of their own in the metrics; the rest are `other`. */
+  /** Adapters with their own label in the metrics; the rest share `other`. */
   readonly maxAdapterLabels: number;
-  /** Writes bodies of requests, prompts included, to the log. */
+  /** Logs request bodies, including prompts. */
   readonly logPrompts: boolean;
 }
 

@@ -1,4 +1,4 @@
-/** Keeps the server's disk out of its answers: whatever a room's message says, a path below a folder of ours loses its folders. */
+/** Removes the folders from paths below the server's own folders, in any message that a client may read. */
 
 /** `/srv/models/tiny/config.json` becomes `config.json` where `/srv/models` is private; the folder itself keeps its last name. */
 export function hidePaths(text: string, folders: readonly string[]): string {
@@ -8,7 +8,7 @@ export function hidePaths(text: string, folders: readonly string[]): string {
     .sort((a, b) => b.length - a.length)
     .map((folder) => escapePattern(folder));
   if (roots.length === 0) return text;
-  // Only a whole path: `adapters` in `/v1/adapters/x` is not our folder.
+  // Only whole paths: `adapters` in `/v1/adapters/x` is not our folder.
   const path = new RegExp(`(?<![\\w./\\\\-])(?:${roots.join("|")})(?![\\w-])((?:[/\\\\][^\\s"'\`:;,)/\\\\]*)*)`, "g");
   return text.replace(path, (found: string, below: string) => (isPath(found, below) ? lastName(found) : found));
 }

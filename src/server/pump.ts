@@ -1,4 +1,4 @@
-/** Carries an answer to a reader: what SSE and WebSocket have in common. A slow reader pauses its own generation, and is given up after a while. */
+/** Sends an answer to a client, by SSE or WebSocket. A slow client pauses its own generation, and is disconnected after a while. */
 import { setImmediate as nextTurn } from "node:timers/promises";
 import type { Answer } from "../gateway/answer.js";
 import { asFault } from "../gateway/fault.js";

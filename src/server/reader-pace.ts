@@ -1,11 +1,11 @@
 /**
- * How long a reader may stay behind. It must take so many bytes over each window in which it is waited for, and lets go of what
- * others wait for sooner. Knows no transport, and no clock but the one it is handed.
+ * Bounds how long a reader may lag. It must read enough bytes in each window of waiting, and gives up its slot sooner if others wait
+ * for one. Transport and clock are passed in.
  */
 import { LorikeetError } from "../base/errors.js";
 
 export interface ReaderBounds {
-  /** How long a reader that takes nothing is waited for. */
+  /** How long to wait for a reader that reads nothing. */
   readonly slowReaderTimeoutMs: number;
   /** Bytes a second that a reader must take over each `slowReaderTimeoutMs` in which it is waited for; 0: any byte will do. */
   readonly minReadRate: number;
@@ -14,9 +14,9 @@ export interface ReaderBounds {
 }
 
 export interface Reader {
-  /** Bytes that it has taken so far. */
+  /** Bytes read so far. */
   readonly taken: number;
-  /** Resolves when it has caught up or is gone. */
+  /** Resolves once it has caught up or is gone. */
   drained(): Promise<void>;
 }
 
@@ -95,12 +95,12 @@ export class ReaderPace {
   }
 }
 
-/** What ends an answer whose reader is too slow. */
+/** The error that ends an answer whose reader is too slow. */
 export function slowReaderFault(clause: string, allowed: number): LorikeetError {
   return new LorikeetError("timeout", `The reader ${clause}, so its request was ended.`, { allowed });
 }
 
-/** Whether the work was done in time. */
+/** Whether the work finished in time. */
 async function within(work: Promise<void>, limitMs: number): Promise<boolean> {
   let timer: NodeJS.Timeout | undefined;
   const expiry = new Promise<boolean>((resolve) => {

@@ -1,4 +1,4 @@
-/** The server: one listener for HTTP and WebSocket over one gateway, with its drain and its end. */
+/** The server: a listener for HTTP and WebSocket in front of a gateway, with drain and shutdown. */
 import { createServer as createHttp, type Server as HttpServer, type IncomingMessage } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
 import { assert, LorikeetError } from "../base/errors.js";
@@ -31,17 +31,17 @@ export interface ServerParts {
 }
 
 export interface LorikeetServer {
-  /** Resolves with the address it listens on; port 0 takes a free one. */
+  /** Resolves with its address; port 0 picks a free one. */
   listen(host: string, port: number): Promise<AddressInfo>;
-  /** Begins to answer requests. For a server that was made without a gateway; once. */
+  /** Starts serving requests. Call it once, on a server created without a gateway. */
   open(gateway: Gateway): void;
-  /** null while it does not listen. */
+  /** null unless it is listening. */
   address(): AddressInfo | null;
-  /** Connections that are open. */
+  /** Number of open connections. */
   readonly connections: number;
   /** Not ready, no new requests; resolves when the running ones are done, or were ended after `graceMs`, and their answers are sent. */
   drain(graceMs: number): Promise<void>;
-  /** Stops listening and cuts what is left. */
+  /** Stops listening and closes remaining connections. */
   close(): Promise<void>;
 }
 
@@ -51,9 +51,9 @@ interface Service {
   readonly sockets: Sockets;
 }
 
-/** How long answers may take to be sent after their last token. */
+/** Time to send answers after their last token. */
 const flushMs = 2_000;
-/** How often connections are looked through for headers that took too long. */
+/** How often connections are checked for headers that take too long. */
 const checkMs = 5_000;
 
 export function createServer(parts: ServerParts): LorikeetServer {
@@ -89,7 +89,7 @@ export function createServer(parts: ServerParts): LorikeetServer {
     {
       ...upgrading,
       maxHeaderSize: options.maxHeaderBytes,
-      requireHostHeader: false, // refused with an answer of our own
+      requireHostHeader: false, // we send our own error
       highWaterMark: options.streamBufferBytes,
       connectionsCheckingInterval: checkMs,
     },

@@ -26,14 +26,14 @@ export function registerGauges(registry: Registry, stats: () => GatewayStats, la
       },
     });
   };
-  gauge("lorikeet_adapter_cache_bytes", "Bytes of adapters in host memory.", (stats) => stats.cache.bytes);
+  gauge("lorikeet_adapter_cache_bytes", "Bytes of adapters in the host memory cache.", (stats) => stats.cache.bytes);
   counter(
     "lorikeet_adapter_cache_hits_total",
-    "Adapters asked for that were in host memory.",
+    "Adapter lookups that hit the host memory cache.",
     (stats) => stats.cache.hits,
   );
-  counter("lorikeet_adapter_cache_misses_total", "Adapters asked for that were not.", (stats) => stats.cache.misses);
-  counter("lorikeet_adapter_cache_evictions_total", "Adapters given up for others.", (stats) => stats.cache.evictions);
+  counter("lorikeet_adapter_cache_misses_total", "Adapter lookups that missed it.", (stats) => stats.cache.misses);
+  counter("lorikeet_adapter_cache_evictions_total", "Adapters evicted from it.", (stats) => stats.cache.evictions);
   gauge(
     "lorikeet_active_adapter_bytes",
     "Bytes of adapters on the device.",
@@ -43,18 +43,18 @@ export function registerGauges(registry: Registry, stats: () => GatewayStats, la
   gauge("vllm:num_requests_waiting", "Sequences in the queue.", (stats) => stats.engine.waiting);
   gauge(
     "lorikeet_queue_oldest_seconds",
-    "How long the first of the queued sequences has waited; 0 when none waits.",
+    "Waiting time of the first queued sequence; 0 without one.",
     (stats) => stats.engine.oldestWaitMs / 1000,
   );
   gauge(
     "lorikeet_queued_characters",
-    "Characters of prompts that wait to be tokenized.",
+    "Characters of prompts waiting for tokenization.",
     (stats) => stats.queuedCharacters,
   );
   registerLabelled(registers, stats);
   new Gauge({
     name: "lorikeet_waiting_requests",
-    help: "Requests without a place in the batch, by adapter.",
+    help: "Queued requests, by adapter.",
     labelNames: ["adapter"],
     registers,
     collect() {
@@ -76,7 +76,7 @@ function registerLabelled(registers: Registry[], stats: () => GatewayStats): voi
   });
   new Gauge({
     name: "lorikeet_adapters",
-    help: "Adapters by where they live now.",
+    help: "Adapters by tier.",
     labelNames: ["tier"],
     registers,
     collect() {

@@ -19,7 +19,7 @@ export class Metrics {
   readonly gatewayObserver: GatewayObserver;
   /** Open WebSockets. */
   readonly sockets: Gauge;
-  /** Requests and handshakes that may not use the server. */
+  /** Requests and handshakes without access. */
   readonly refused: Counter<"code">;
   /** Told of each check of an adapter. */
   readonly validated: (outcome: string, seconds: number) => void;
@@ -43,32 +43,32 @@ export class Metrics {
     this.#delay = new EventLoopDelay(this.registry);
     this.#requests = new Counter({
       name: "lorikeet_requests_total",
-      help: "Requests for answers, tokens or the text of tokens that have ended.",
+      help: "Completed generation, tokenize and detokenize requests.",
       labelNames: ["adapter", "route", "outcome"],
       registers,
     });
     this.#rejections = new Counter({
       name: "lorikeet_rejections_total",
-      help: "Such requests for which there was no room or no time, by error code.",
+      help: "Such requests rejected for lack of capacity or time, by error code.",
       labelNames: ["code"],
       registers,
     });
     this.#tokens = new Counter({
       name: "lorikeet_tokens_total",
-      help: "Tokens of prompts, of completions, and of prompts that were found computed.",
+      help: "Tokens of prompts, of completions, and of prompts that were already computed.",
       labelNames: ["adapter", "kind"],
       registers,
     });
     this.sockets = new Gauge({ name: "lorikeet_ws_connections", help: "Open WebSockets.", registers });
     this.refused = new Counter({
       name: "lorikeet_access_refused_total",
-      help: "Requests refused for their host, their page's origin or their key.",
+      help: "Requests rejected because of host, origin or API key.",
       labelNames: ["code"],
       registers,
     });
     this.limited = new Counter({
       name: "lorikeet_limited_total",
-      help: "Connections, requests, uploads and readers that a limit of the server refused or cut off, by its option.",
+      help: "Connections, requests, uploads and readers that hit a limit of the server, by option.",
       labelNames: ["limit"],
       registers,
     });
@@ -99,7 +99,7 @@ export class Metrics {
   watchLog(read: () => number): void {
     new Counter({
       name: "lorikeet_log_lines_dropped_total",
-      help: "Log lines that were dropped since nobody read them.",
+      help: "Log lines dropped because nobody read them.",
       registers: [this.registry],
       collect() {
         this.reset();
@@ -137,25 +137,25 @@ export class Metrics {
 function gatewayHistograms(registers: Registry[]): GatewayObserver {
   const firstToken = new Histogram({
     name: "lorikeet_time_to_first_token_seconds",
-    help: "From a request's queueing to its first token.",
+    help: "Time from queueing a request to its first token.",
     buckets: latency,
     registers,
   });
   const interToken = new Histogram({
     name: "lorikeet_inter_token_seconds",
-    help: "Between two tokens of one sequence.",
+    help: "Time between two tokens of a sequence.",
     buckets: short,
     registers,
   });
   const queue = new Histogram({
     name: "lorikeet_queue_seconds",
-    help: "From a request's queueing to its admission.",
+    help: "Time from queueing a request to its admission.",
     buckets: latency,
     registers,
   });
   const uploads = new Counter({
     name: "lorikeet_uploads_total",
-    help: "Adapters that were sent to be stored.",
+    help: "Uploaded adapters, by outcome.",
     labelNames: ["outcome"],
     registers,
   });
@@ -170,7 +170,7 @@ function gatewayHistograms(registers: Registry[]): GatewayObserver {
 function validationHistogram(registers: Registry[]): Metrics["validated"] {
   const checks = new Histogram({
     name: "lorikeet_adapter_validation_seconds",
-    help: "Checks of adapters, by how they ended.",
+    help: "Checks of adapters, by outcome.",
     labelNames: ["outcome"],
     buckets: latency,
     registers,
@@ -193,14 +193,14 @@ function engineHistograms(registers: Registry[]): EngineObserver {
   });
   const stepSeconds = new Histogram({
     name: "lorikeet_step_seconds",
-    help: "One run of the model: a decode step or a chunk of a prompt.",
+    help: "Duration of a run of the model: a decode step or a chunk of a prompt.",
     labelNames: ["kind"],
     buckets: short,
     registers,
   });
   const loads = new Histogram({
     name: "lorikeet_adapter_load_seconds",
-    help: "Until an adapter was there, by where it came from.",
+    help: "Time to make an adapter available, by source.",
     labelNames: ["from"],
     buckets: latency,
     registers,
