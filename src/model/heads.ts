@@ -1,4 +1,4 @@
-/** What both lowerings do with heads that lie side by side in [tokens, heads*headDim]: cut them apart, normalize each. */
+/** Operations on heads in [tokens, heads*headDim] that both lowerings share: splitting them and normalizing each. */
 import { at } from "../base/list.js";
 import type { Ops } from "../graph/ops.js";
 import type { Value } from "../graph/types.js";
@@ -13,14 +13,14 @@ export function unpackHeads(op: Ops, qkv: Value, heads: number): [Value, Value, 
   return apart.map((part) => op.reshape(part, [tokens, width])) as [Value, Value, Value];
 }
 
-/** How a lowering normalizes the last axis by given factors, and reads the factors of a norm. */
+/** How a lowering normalizes the last axis with given factors, and reads a norm's factors. */
 export interface Normalizer {
   norm(norm: Norm, x: Value): Value;
   normBy(norm: Norm, x: Value, gain: Value): Value;
   gain(norm: Norm): Value;
 }
 
-/** Queries or keys [tokens, heads*headDim], normalized. */
+/** Normalizes queries or keys, [tokens, heads*headDim]. */
 export function normalizeHeads(op: Ops, headNorm: HeadNorm, x: Value, heads: number, by: Normalizer): Value {
   const { scope } = headNorm;
   if (scope === "whole") return by.norm(headNorm.norm, x);
@@ -28,7 +28,7 @@ export function normalizeHeads(op: Ops, headNorm: HeadNorm, x: Value, heads: num
   const rows = op.reshape(x, [tokens, heads, Number(width) / heads]);
   const flat = (normed: Value): Value => op.reshape(normed, [tokens, width]);
   if (scope === "shared") return flat(by.norm(headNorm.norm, rows));
-  // The kernels take one factor for a feature of all rows: so by ones first, then by each head's own.
+  // The kernels take one factor per feature for all rows: so normalize with ones first, then multiply by each head's factors.
   const { norms } = headNorm;
   const first = at<Norm>(norms, 0);
   const ones = op.expand(op.like(x, 1), [first.size]);

@@ -1,6 +1,6 @@
 /**
- * Checkpoints of random weights: any supported config, the same bytes for the same seed. For benchmarks and tests, where
- * the shape of a model matters and its words do not.
+ * Writes checkpoints of random weights, for any supported config and reproducible from a seed. For benchmarks and tests in which
+ * only a model's shape matters.
  */
 
 import { mkdir, writeFile } from "node:fs/promises";
@@ -18,15 +18,15 @@ type FloatArray = Float32Array | Uint16Array;
 
 export interface RandomCheckpointOptions {
   readonly seed?: number;
-  /** BF16 unless told otherwise. */
+  /** Default BF16. */
   readonly dtype?: FloatDtype;
-  /** Standard deviation of matrices and embeddings: 0.02. */
+  /** Standard deviation of matrices and embeddings. Default 0.02. */
   readonly deviation?: number;
 }
 
 /**
- * Writes config.json and model.safetensors into `directory`, which is made if need be: matrices and embeddings normal,
- * norms one, biases zero. Holds one tensor at a time. Throws what readDecoderConfig throws. Returns the config.
+ * Writes config.json and model.safetensors into `directory`, which is created if missing. Matrices and embeddings are normal,
+ * norms one, biases zero. Holds one tensor in memory at a time. Returns the config. Throws what readDecoderConfig throws.
  */
 export async function writeRandomCheckpoint(
   directory: string,
@@ -69,7 +69,7 @@ function fresh(
 
 const tableBits = 16;
 
-/** The quantiles of a normal distribution at 2^16 even probabilities, float32: drawing one at random draws a normal number. */
+/** The quantiles of a normal distribution at 2^16 equal steps, float32: a random entry is a normal draw. */
 function normalTable(deviation: number): Float32Array {
   const size = 2 ** tableBits;
   const table = new Float32Array(size);
@@ -77,7 +77,7 @@ function normalTable(deviation: number): Float32Array {
   return table;
 }
 
-/** Winitzki's approximation through the inverse error function, within 5e-3: plenty for weights that mean nothing. */
+/** Winitzki's approximation through the inverse error function, within 5e-3, which is enough for random weights. */
 function normalQuantile(probability: number): number {
   const x = 2 * probability - 1;
   const a = 0.147;
@@ -86,7 +86,7 @@ function normalQuantile(probability: number): number {
   return Math.SQRT2 * Math.sign(x) * Math.sqrt(Math.sqrt(half * half - logarithm / a) - half);
 }
 
-/** Fills with draws from the table by xorshift32; a loop of integers, since a model has a thousand million of them. */
+/** Fills with draws from the table by xorshift32. Integer arithmetic, since a model can have 10^9 weights. */
 function drawInto(values: FloatArray, table: FloatArray, start: number): void {
   let state = start || 1;
   for (let i = 0; i < values.length; i++) {
@@ -97,7 +97,7 @@ function drawInto(values: FloatArray, table: FloatArray, start: number): void {
   }
 }
 
-/** FNV-1a over the name, mixed with the seed: every tensor has a stream of its own, whatever the order of writing. */
+/** FNV-1a over the name, mixed with the seed: each tensor has its own stream, independent of the order of writing. */
 function hash(name: string, seed: number): number {
   let state = (0x811c9dc5 ^ Math.imul(seed, 0x9e3779b1)) >>> 0;
   for (const byte of Buffer.from(name)) state = Math.imul(state ^ byte, 0x01000193) >>> 0;

@@ -1,4 +1,4 @@
-/** The model shapes that benchmarks go by name for, as the config.json of the models they are taken from. No weights. */
+/** Named model shapes for benchmarks, as config.json of real models. No weights. */
 
 import type { Json } from "../base/json.js";
 

@@ -1,4 +1,4 @@
-/** Prepared weights: the forms they take, and initializers that point to where their bytes lie. Prepares none. */
+/** Prepared weights: their forms, and initializers that refer to their bytes on disk. */
 
 import { assert } from "../base/errors.js";
 import type { GraphBuilder } from "../graph/builder.js";
@@ -6,14 +6,14 @@ import type { ElementType, Shape, Value } from "../graph/types.js";
 import type { TensorLocation } from "./types.js";
 
 /**
- * - `raw`: the stored bytes where they lie, in their own dtype (a table to gather from and cast).
- * - `fp32`: float32 in the stored layout; where the checkpoint holds F32, its own bytes.
+ * - `raw`: the stored bytes in their dtype (a table to gather from and cast).
+ * - `fp32`: float32 in the stored layout; the checkpoint's bytes if it holds F32.
  * - `int4`, `int8`: `MatMulNBits` blocks of 128, symmetric: U8 [out, blocks, 64 or 128] and F32 scales [out, blocks].
  * - `int8row`: I8 [in, out] and F32 scales [out] for `MatMulIntegerToFloat`.
  */
 export type WeightForm = "raw" | "fp32" | "int4" | "int8" | "int8row";
 
-/** How a weight was quantized before: its form and, of `int8row`, its limit. */
+/** How a weight was already quantized: its form and, for `int8row`, its limit. */
 export interface Rounding {
   readonly form: "int4" | "int8" | "int8row";
   readonly rowLimit: number;
@@ -21,22 +21,22 @@ export interface Rounding {
 
 export interface PreparedWeight {
   readonly name: string;
-  /** The form taken: `int8` instead of the plan's `int8row` where the rows' error was too large. */
+  /** The resulting form: `int8` instead of the plan's `int8row` if the rows' error was too large. */
   readonly form: WeightForm;
-  /** Stored tensors that were joined, in order; its own name alone otherwise. */
+  /** The joined stored tensors, in order; otherwise only the weight's own name. */
   readonly sources: readonly string[];
   /** As stored in the checkpoint (joined along the outputs). */
   readonly shape: readonly number[];
-  /** The checkpoint holds [in, out]: `raw` and `fp32` data do too, quantized data lies as its form says. */
+  /** The checkpoint stores [in, out]. So do `raw` and `fp32`; the layout of quantized data depends on its form. */
   readonly transposed: boolean;
   readonly data: TensorLocation;
-  /** F32; only of quantized forms. */
+  /** F32; only for quantized forms. */
   readonly scales?: TensorLocation;
   /** Relative weight error ‖W - W'‖ / ‖W‖; 0 unless quantized. */
   readonly error: number;
-  /** Of a weight that left `int8row` for `int8`: the relative error that its rows would have had. */
+  /** For a weight that fell back from `int8row` to `int8`: the relative error that its rows would have had. */
   readonly rowError?: number;
-  /** Of `int8row`: its integers lie in [-rowLimit, rowLimit]. */
+  /** For `int8row`: the integers lie in [-rowLimit, rowLimit]. */
   readonly rowLimit?: number;
   readonly bytes: number;
 }
@@ -44,6 +44,7 @@ export interface PreparedWeight {
 /** By the checkpoint's names, or the joined names of packed plans. */
 export type WeightSource = ReadonlyMap<string, PreparedWeight>;
 
+/** A weight by name. Throws `internal` if there is none. */
 export function weightOf(weights: WeightSource, name: string): PreparedWeight {
   const weight = weights.get(name);
   assert(weight, `weight ${name} is prepared`);
@@ -58,7 +59,7 @@ const elementTypes: Partial<Record<TensorLocation["dtype"], ElementType>> = {
   I8: "int8",
 };
 
-/** A stored tensor as an initializer that points into its file; `shape` may regroup its elements. */
+/** A stored tensor as an initializer that refers to its file; `shape` may regroup its elements. */
 export function externalInitializer(
   builder: GraphBuilder,
   name: string,
@@ -66,7 +67,7 @@ export function externalInitializer(
   shape: Shape = location.shape,
 ): Value {
   const type = elementTypes[location.dtype];
-  assert(type, `${name}: an initializer may be ${location.dtype}`);
+  assert(type, `${name}: an initializer can be ${location.dtype}`);
   const { file, offset, byteLength } = location;
   return builder.initializer(name, type, shape, { kind: "external", file, offset, byteLength });
 }

@@ -1,6 +1,6 @@
 /**
- * Where everything will lie in a prepared file before a single weight is read: parts and their shapes, byte ranges aligned
- * to 64, and the header that names them afterwards. A safetensors file throughout: gaps are tensors named `pad.<offset>`.
+ * The layout of a prepared file, known before any weight is read: parts and their shapes, byte ranges aligned to 64, and the
+ * header. It is a valid safetensors file: gaps are tensors named `pad.<offset>`.
  */
 
 import { assert, LorikeetError } from "../base/errors.js";
@@ -14,16 +14,16 @@ import { blockCount, blockSize } from "./quantize.js";
 
 export const alignment = 64;
 
-/** A weight of the plan with the stored tensors that make it up. */
+/** A weight of the plan with its stored tensors. */
 export interface Weight {
   readonly name: string;
   readonly entry: WeightPlanEntry;
   readonly sources: readonly TensorLocation[];
-  /** As stored, joined along the outputs (of the weight that was turned, for a rounded copy). */
+  /** As stored, joined along the outputs (for a rounded copy, those of the original weight). */
   readonly shape: readonly number[];
-  /** Of a matrix: its outputs; else its elements. */
+  /** The outputs of a matrix; else the number of elements. */
   readonly rows: number;
-  /** Of a matrix: its inputs; else 1. */
+  /** The inputs of a matrix; else 1. */
   readonly columns: number;
 }
 
@@ -33,7 +33,7 @@ export interface Part {
   readonly shape: readonly number[];
 }
 
-/** The byte ranges that a weight's parts get, large enough for every form that it may take. */
+/** The byte ranges of a weight's parts, large enough for any form that it may take. */
 export interface Place {
   readonly dataOffset: number;
   readonly scalesOffset: number;
@@ -41,7 +41,7 @@ export interface Place {
 
 export interface Layout {
   readonly places: ReadonlyMap<string, Place>;
-  /** Where the header's JSON may end and the data begins. */
+  /** Where the data begins: the upper bound of the header. */
   readonly dataStart: number;
   readonly fileBytes: number;
 }
@@ -91,14 +91,14 @@ export function resolveWeight(
   return { name, entry, sources, shape, rows, columns };
 }
 
-/** Of tensors joined along their first axis; a scalar stays one. */
+/** The shape of tensors joined along their first axis; a scalar stays a scalar. */
 function joinedShape(sources: readonly TensorLocation[]): number[] {
   const [first] = sources;
   if (!first || first.shape.length === 0) return [];
   return [sources.reduce((sum, { shape }) => sum + at(shape, 0), 0), ...first.shape.slice(1)];
 }
 
-/** Whether the checkpoint's own bytes serve, so that nothing is written. */
+/** Whether the checkpoint's bytes are used as they are, so nothing is written. */
 export function isReferenced({ entry: { form }, sources }: Weight): boolean {
   return form === "raw" || (form === "fp32" && sources.length === 1 && sources[0]?.dtype === "F32");
 }
@@ -124,17 +124,19 @@ export function partsOf({ name, shape, rows, columns }: Weight, form: WeightForm
   }
 }
 
+/** The size of a part in bytes. */
 export function partBytes({ dtype, shape }: Part): number {
   return elementCount(shape) * dtypeSizes[dtype];
 }
 
-/** Every form that a weight may end in. */
+/** Every form that a weight may take. */
 function possibleForms({ entry }: Weight): WeightForm[] {
   return entry.form === "int8row" && entry.maxRowError !== undefined ? ["int8row", "int8"] : [entry.form];
 }
 
+/** Lays out all weights. `metadata` must be at least as long as that of the finished file. */
 export function layOut(weights: readonly Weight[], metadata: Readonly<Record<string, string>>): Layout {
-  // Every number of the header at its longest, and a gap behind every part.
+  // The longest possible header: every number at its longest, and a gap after every part.
   const longest = 2 ** 52;
   const worst = weights.flatMap((weight) =>
     possibleForms(weight).flatMap((form) =>
@@ -183,7 +185,7 @@ export function encodeHeader(
   }
   pad(layout.fileBytes);
   const json = Buffer.from(joinHeader(lines, metadata));
-  assert(json.length <= layout.dataStart - 8, "the header fits the room that was left for it");
+  assert(json.length <= layout.dataStart - 8, "the header fits the space reserved for it");
   const header = Buffer.alloc(layout.dataStart, " ");
   header.writeBigUInt64LE(BigInt(layout.dataStart - 8));
   json.copy(header, 8);

@@ -1,7 +1,7 @@
 /**
- * The length of each output's adapted weights, |W + s B A|, as DoRA divides by (arXiv:2402.09353). W are the checkpoint's own
- * weights, whatever form the base runs in: so a gain is the same over fp32, int8 and int4, and is PEFT's. Nothing of W's size is
- * made: |W + s B A|² = |W|² + 2 s Σ_r B ⊙ (W A) + s² Σ_r B ⊙ (AᵀA B), with W read where it lies in its file, in bands.
+ * The norm of each output's adapted weights, |W + s B A|, by which DoRA divides (arXiv:2402.09353). W is the checkpoint's weight,
+ * whatever form the base runs in, so a gain is the same over fp32, int8 and int4, and equals PEFT's. Nothing of W's size is
+ * allocated: |W + s B A|² = |W|² + 2 s Σ_r B ⊙ (W A) + s² Σ_r B ⊙ (AᵀA B), with W read from its file in bands.
  */
 
 import { Semaphore } from "../base/async.js";
@@ -20,7 +20,7 @@ import { Tensor, type TensorType } from "../runtime/tensor.js";
 import { dtypeSizes } from "../tensor/dtype.js";
 import { readSegment } from "./convert/task.js";
 
-/** An adapter's matrices on one layer. */
+/** An adapter's matrices for one target module. */
 export interface LowRank {
   readonly path: string;
   readonly rank: number;
@@ -30,7 +30,7 @@ export interface LowRank {
   readonly b: Float32Array; // [rank, out]
 }
 
-/** What is read of a checkpoint. */
+/** The part of a checkpoint that is read here. */
 interface NormedCheckpoint {
   readonly tensors: Checkpoint["tensors"];
   readonly config: Pick<Blueprint, "layers">;
@@ -38,7 +38,7 @@ interface NormedCheckpoint {
 
 export interface WeightNormsOptions {
   readonly threads: number;
-  /** Outputs by inputs that one run reads, unless the weight is stored [in, out]: 2^24, 64 MiB in float32. */
+  /** The most elements (outputs times inputs) that one run reads, unless the weight is stored [in, out]. Default 2^24, 64 MiB in float32. */
   readonly bandElements?: number;
 }
 
@@ -52,7 +52,7 @@ interface Runnable {
   readonly binding: Binding;
 }
 
-/** Some outputs of a layer: all of them where the weight is stored [in, out]. */
+/** A range of a layer's outputs; all of them if the weight is stored [in, out]. */
 interface Band {
   readonly first: number;
   readonly count: number;
@@ -65,9 +65,9 @@ export class WeightNorms implements AsyncDisposable {
   readonly #transposed: ReadonlySet<string>;
   readonly #mappings = new Map<string, FileMapping>();
   readonly #sessions = new Map<string, Runnable>();
-  /** |W|² of each output, [out], by module path: four bytes an output of every layer that an adapter with magnitudes has. */
+  /** |W|² of each output, [out], by module path, for every target module of a DoRA adapter so far. */
   readonly #squares = new Map<string, Float32Array>();
-  /** One run at a time: whatever waits here shares the machine with steps. */
+  /** One run at a time: these runs share the machine with engine steps. */
   readonly #turn = new Semaphore(1);
   #closed = false;
 
@@ -77,10 +77,11 @@ export class WeightNorms implements AsyncDisposable {
     this.#transposed = transposedPaths(checkpoint.config);
   }
 
-  /** |W + s B A| of each output of a layer, [out]; NaN where it is no number. Runs on pool threads. `draining` once it is closed. */
+  /** |W + s B A| of each output, [out]; NaN where it is not a number. Runs on pool threads. Throws `draining` after it is closed. */
   of(module: LowRank): Promise<Float32Array<ArrayBuffer>> {
     return this.#turn.run(async () => {
-      if (this.#closed) throw new LorikeetError("draining", "The adapter's weights are read no more.");
+      if (this.#closed)
+        throw new LorikeetError("draining", "The server is shutting down, so the adapter's weights cannot be read.");
       const outputs = module.b.length / module.rank;
       const squares = await this.#squaresOf(module.path, outputs);
       const norms = Tensor.zeros("float32", [outputs]);
@@ -133,7 +134,7 @@ export class WeightNorms implements AsyncDisposable {
     }
   }
 
-  /** Rows of a stored matrix: mapped, or read where files cannot be. */
+  /** Rows of a stored matrix: mapped, or read where files cannot be mapped. */
   #rows(location: TensorLocation, first: number, count: number): Tensor | MappedTensor {
     const { file, dtype } = location;
     const [rows, columns] = [at(location.shape, 0), at(location.shape, 1)];
@@ -155,12 +156,12 @@ export class WeightNorms implements AsyncDisposable {
     if (known) return known;
     const graph = (what === "norms" ? normsGraph : squaresGraph)(type, transposed);
     const session = await Session.create(graph, { threads: this.#options.threads, spinning: false });
-    const made = { session, binding: session.bind() };
-    this.#sessions.set(key, made);
-    return made;
+    const runnable = { session, binding: session.bind() };
+    this.#sessions.set(key, runnable);
+    return runnable;
   }
 
-  /** Lets what runs finish; who waits is refused. Idempotent. */
+  /** Waits for the current run; waiting calls are refused. Idempotent. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closed = true;
     await this.#turn.run(async () => {
@@ -177,7 +178,7 @@ function typeOf({ name, dtype }: TensorLocation): Stored {
   return types[dtype];
 }
 
-/** The array itself where a tensor can lie over it, else a copy. */
+/** The array itself if a tensor can use its memory, else a copy. */
 const inPlace = (values: Float32Array): Float32Array<ArrayBuffer> =>
   values.buffer instanceof ArrayBuffer ? (values as Float32Array<ArrayBuffer>) : Float32Array.from(values);
 
@@ -188,7 +189,7 @@ function squaresGraph(type: TensorType, transposed: boolean): Uint8Array {
   return finish(op, op.sum(op.mul(w, w), [transposed ? 0 : 1], false), "squares");
 }
 
-/** `norms` [out] of a band of outputs [from, to), of which `weight` and `squares` are; `a` and `b` are whole. */
+/** `norms` [out] of a band of outputs; `weight` and `squares` belong to the band, `a` and `b` are whole. */
 function normsGraph(type: TensorType, transposed: boolean): Uint8Array {
   const op = new Ops(new GraphBuilder("norms"));
   const { builder } = op;
@@ -200,8 +201,8 @@ function normsGraph(type: TensorType, transposed: boolean): Uint8Array {
   const taken = op.one("Slice", [whole, ...bounds, axis], "float32", ["rank", "out"]);
   const b = op.mul(taken, builder.input("scale", "float32", [1]));
   const product = op.transpose(op.gemm(w, a, null, { transA: transposed }), [1, 0]); // [rank, out]
-  const own = op.matMul(op.fusedMatMul(a, a, { transA: true }), b); // AᵀA B
-  const added = op.sum(op.mul(b, op.add(op.add(product, product), own)), [0], false);
+  const gram = op.matMul(op.fusedMatMul(a, a, { transA: true }), b); // AᵀA B
+  const added = op.sum(op.mul(b, op.add(op.add(product, product), gram)), [0], false);
   return finish(op, op.sqrt(op.add(builder.input("squares", "float32", ["out"]), added)), "norms");
 }
 

@@ -1,6 +1,6 @@
 /**
- * Which form every weight of a decoder takes for a chosen precision. A plan is data: it is hashed into the cache's key, and
- * a caller may change single entries. Reads no weight.
+ * Plans the form of every weight of a decoder for a precision. A plan is data: it is hashed into the cache's key, and a caller
+ * may change single entries. Reads no weights.
  */
 
 import { LorikeetError } from "../base/errors.js";
@@ -12,52 +12,52 @@ import { rowLimits } from "./quantize.js";
 
 export interface WeightPlanEntry {
   readonly form: WeightForm;
-  /** Stored tensors joined along their outputs into one weight; the entry's own name unless told otherwise. */
+  /** Stored tensors to join along their outputs. Default: the tensor of the entry's name. */
   readonly sources?: readonly string[];
   /** The stored matrix is [in, out] (gpt2's Conv1D). */
   readonly transposed?: boolean;
-  /** `int8row` only: with a relative weight error above this the weight takes the form `int8` instead. */
+  /** `int8row` only: if the relative weight error exceeds this, the weight takes the form `int8`. */
   readonly maxRowError?: number;
-  /** `int8row` only: its integers lie in [-rowLimit, rowLimit]; 127 unless told otherwise. */
+  /** `int8row` only: the integers lie in [-rowLimit, rowLimit]. Default 127. */
   readonly rowLimit?: number;
   /**
-   * A copy that is read the other way round: its inputs are the outputs of the weight that this one was made from, and what
-   * is quantized is not the stored matrix but what that weight stands for, rounded along its own inputs.
+   * For a transposed copy of a quantized weight: its inputs are that weight's outputs. The copy quantizes not the stored matrix but
+   * the values of that weight, rounded along its own inputs.
    */
   readonly rounded?: Rounding;
 }
 
-/** By the weight's name: its tensor's, or for joined weights the name that phi3 gives them (`...self_attn.qkv_proj.weight`). */
+/** By the weight's name: its tensor's, or for joined weights Phi-3's name (`...self_attn.qkv_proj.weight`). */
 export type WeightPlan = ReadonlyMap<string, WeightPlanEntry>;
 
 export interface PlanOptions {
   readonly dtype: "fp32" | "int8" | "int4";
-  /** For dtype int8: blocks for `MatMulNBits` (the default) or rows for `MatMulIntegerToFloat`. */
+  /** For dtype int8: blocks for `MatMulNBits` (default) or rows for `MatMulIntegerToFloat`. */
   readonly int8Kind?: "blocks" | "rows";
-  /** int8 unless dtype is fp32. An int8 head that is tied shares its bytes with the embedding table. */
+  /** Default int8, or fp32 if dtype is fp32. A tied int8 head shares its bytes with the embedding table. */
   readonly headDtype?: "fp32" | "int8";
-  /** Above this relative weight error a layer leaves the rows for blocks; 0.02, or 0.04 with a reduced `rowLimit`. */
+  /** Layers with a larger relative weight error use blocks instead of rows. Default 0.02, or 0.04 with a reduced `rowLimit`. */
   readonly maxRowError?: number;
-  /** 127, or 64 where the kernel saturates with larger integers (see kernel-probe); 127. */
+  /** 127, or 64 where the kernel saturates with larger integers (see kernel-probe). Default 127. */
   readonly rowLimit?: number;
-  /** Join q, k and v, and gate and up, into one weight each (and their biases): fewer products a step. Default false. */
+  /** Join q, k and v, and gate and up, into one weight each, with their biases: fewer products per step. Default false. */
   readonly pack?: boolean;
-  /** Module paths (`model.layers.0.mlp.down_proj`) that take another form: mixed precision by layer. */
+  /** Other forms by module path (`model.layers.0.mlp.down_proj`): mixed precision. */
   readonly overrides?: ReadonlyMap<string, WeightForm>;
 }
 
 /**
- * Half the range doubles a row's error, so that either bound sends the same layers to blocks, which are three times slower.
+ * Half the range doubles a row's error, so both bounds send the same layers to blocks, which are three times slower.
  * Measured on the embedded model, all layers in rows: perplexity on held-out books grows by 0.09 % at an error of 0.014,
  * 0.14 % at 0.037, 0.20 % at 0.054 and 0.37 % at 0.07 (0.03 % in blocks), and by at most 0.5 % under an adapter; 1 % is the bound.
  */
 const maxRowErrors = { full: 0.02, reduced: 0.04 } as const;
 
-/** The relative error up to which a layer stays in rows of a limit. */
+/** The largest relative error of a layer in rows, by the rows' limit. */
 export const rowErrorBound = (rowLimit: number): number =>
   rowLimit > rowLimits.reduced ? maxRowErrors.full : maxRowErrors.reduced;
 
-/** The plan for a checkpoint's tensors. Throws `model_invalid` when one is missing, `invalid_value` for an unknown override. */
+/** The plan for a checkpoint's tensors. Throws `model_invalid` if a tensor is missing, `invalid_value` for an unknown override. */
 export function planWeights(
   config: DecoderConfig,
   tensors: ReadonlyMap<string, TensorLocation>,
@@ -88,7 +88,7 @@ function planTensor(
       return { form: headDtype };
     case "embedding":
       if (config.head.tied) return { form: headDtype };
-      // Only gathered from: a few rows a step, cast where it is used, cost less than a converted copy.
+      // Only gathered from: casting a few rows per step costs less than a converted copy.
       return { form: stored.dtype === "F64" ? "fp32" : "raw" };
     case "matrix":
       return planMatrix(transposed ? { transposed } : {}, options);
@@ -111,7 +111,7 @@ function override(plan: Map<string, WeightPlanEntry>, overrides: PlanOptions["ov
     const name = `${path}.weight`;
     const entry = plan.get(name);
     if (!entry) {
-      throw new LorikeetError("invalid_value", `No weight "${name}" exists whose form could be ${form}.`, {
+      throw new LorikeetError("invalid_value", `There is no weight "${name}" that could take the form ${form}.`, {
         param: name,
         found: path,
         allowed: [...plan.keys()],
@@ -122,7 +122,7 @@ function override(plan: Map<string, WeightPlanEntry>, overrides: PlanOptions["ov
   }
 }
 
-/** Joins layers that read the same input and have equal forms; layers whose forms differ (an override) stay apart. */
+/** Joins layers that read the same input and have equal forms; layers with different forms (overrides) stay separate. */
 function pack(config: DecoderConfig, plan: WeightPlan): WeightPlan {
   const joins = new Map(joinableLinears(config).flatMap((group) => joinsOf(plan, group)));
   const gone = new Set([...joins.values()].flatMap(({ sources }) => sources.slice(1)));
@@ -135,7 +135,7 @@ function pack(config: DecoderConfig, plan: WeightPlan): WeightPlan {
   return packed;
 }
 
-/** The weights and the biases of a group as one each, by the first of their sources. */
+/** The joined weight and the joined bias of a group, by the first of their sources. */
 function joinsOf(
   plan: WeightPlan,
   { linears, joined }: JoinableLinears,

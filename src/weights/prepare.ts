@@ -1,6 +1,6 @@
 /**
- * Turns a checkpoint's weights into what the graph's initializers need, once, and says where the bytes lie. Orchestrates
- * plan, threads and cache; the arithmetic is `quantize`'s, the folder `weight-cache`'s.
+ * Converts a checkpoint's weights to the forms of a plan, once, and says where the bytes lie. Coordinates the plan, the
+ * conversion threads and the cache.
  */
 
 import { createHash } from "node:crypto";
@@ -28,31 +28,31 @@ import type { WeightPlan } from "./plan.js";
 
 export interface PreparedWeights {
   readonly weights: ReadonlyMap<string, PreparedWeight>;
-  /** The cache's file, or null when the checkpoint's own bytes serve for everything. */
+  /** The cache's file; null if the checkpoint's bytes are used for everything. */
   readonly file: string | null;
   /** Whether nothing had to be converted. */
   readonly cached: boolean;
-  /** Of all weights, referenced ones included. */
+  /** The size of all weights, including referenced ones. */
   readonly bytes: number;
-  /** Lets the cache remove the file when it needs room: only after every session over it is gone. Idempotent. */
+  /** Lets the cache remove the file. Call only after every session that uses it is disposed. Idempotent. */
   close(): Promise<void>;
 }
 
 export interface PrepareOptions {
-  /** `$XDG_CACHE_HOME/lorikeet` or `~/.cache/lorikeet` unless told otherwise. */
+  /** Default `$XDG_CACHE_HOME/lorikeet`, or `~/.cache/lorikeet`. */
   readonly cacheDirectory?: string;
-  /** Bytes that the cache folder may take in all; 64 GiB. */
+  /** The largest total size of the cache folder, in bytes. Default 64 GiB. */
   readonly cacheBytes?: number;
-  /** Called with parameters done and to do. */
+  /** Called with the number of parameters converted and the total. */
   readonly progress?: Progress;
-  /** Conversion threads; as many as the machine has unless told otherwise. */
+  /** Conversion threads. Default: the number of cores. */
   readonly threads?: number;
   readonly signal?: AbortSignal;
 }
 
 /**
- * Prepares every weight of the plan. Throws `model_invalid` for weights that cannot be converted, `store_full` when the
- * cache has no room, `invalid_value` when its folder cannot be written, `cancelled` when the signal stops it.
+ * Prepares every weight of the plan. Throws `model_invalid` for weights that cannot be converted, `store_full` if the cache has
+ * no room, `invalid_value` if its folder cannot be written, `cancelled` if the signal aborts.
  */
 export async function prepareWeights(
   checkpoint: Pick<Checkpoint, "tensors">,
@@ -98,7 +98,7 @@ function collect(
   return { weights, bytes, ...rest };
 }
 
-/** Every source of the weights by what it holds, not by where it lies: its file's content and its place in it. */
+/** Identifies every source by content, not by path: the digest of its file and its place in it. */
 async function readSources(
   weights: readonly Weight[],
   contents: WeightContents,
@@ -119,7 +119,7 @@ async function readSources(
   return tensors.map(({ file, dtype, shape, offset }) => [digests.get(file), dtype, shape, offset]);
 }
 
-/** What a plan's result depends on: the weights' content, the plan in its order, and how this code converts. */
+/** All that the result depends on: the weights' content, the plan in its order, and the version of the conversion. */
 function keyOf(sources: readonly unknown[], plan: WeightPlan): string {
   const content = [...plan].map(([name, entry]) => {
     const { form, sources = [name], transposed = false, maxRowError = null, rowLimit = null, rounded } = entry;

@@ -1,9 +1,9 @@
 /**
- * Weights to integers and back, exactly as ONNX Runtime's kernels understand them. Every scale is found by search for the
- * least squared error, not only from the maximum. Pure arithmetic on typed arrays: no files, no threads.
+ * Quantizes weights for ONNX Runtime's kernels, and back. Each scale is searched for the least squared error, not just derived
+ * from the maximum. Pure arithmetic on typed arrays.
  *
- * Blocks (`MatMulNBits`): W[n,k] = (q - 2^(bits-1)) * scale[n, floor(k/128)], symmetric; scales may be negative, which lets
- * the element of greatest magnitude have the longer, negative side. Rows (`MatMulIntegerToFloat`): W[n,k] = q[k,n] * scale[n].
+ * Blocks (`MatMulNBits`): W[n,k] = (q - 2^(bits-1)) * scale[n, floor(k/128)], symmetric; scales may be negative, so that
+ * the element of greatest magnitude can use the longer, negative side. Rows (`MatMulIntegerToFloat`): W[n,k] = q[k,n] * scale[n].
  */
 
 import { assert } from "../base/errors.js";
@@ -11,7 +11,7 @@ import { assert } from "../base/errors.js";
 /** Elements of one row that share a scale. */
 export const blockSize = 128;
 
-/** Sums over all weights: of the squared differences, and of the squared weights themselves. */
+/** Sums over all weights: of the squared errors and of the squared weights. */
 export interface SquaredError {
   readonly error: number;
   readonly norm: number;
@@ -22,21 +22,22 @@ export function relativeError({ error, norm }: SquaredError): number {
   return norm === 0 ? 0 : Math.sqrt(error / norm);
 }
 
+/** The number of blocks in a row. */
 export function blockCount(columns: number): number {
   return Math.ceil(columns / blockSize);
 }
 
-/** The integers a scale is searched for: q in [0, top], standing for q - zero. */
+/** A range of integers: q in [0, top] stands for q - zero. */
 interface Grid {
   readonly zero: number;
   readonly top: number;
-  /** Where the element of greatest magnitude is tried, in steps from zero; beyond the grid's end it is clipped. */
+  /** Candidate positions of the element of greatest magnitude, in steps from zero; beyond the range it is clipped. */
   readonly trials: readonly number[];
-  /** How often the best trial's fitted scale may be rounded and fitted again. */
+  /** How often the best trial's scale may be refined by another rounding and fit. */
   readonly refinements: number;
 }
 
-// Few trials: each is a pass over the weights. More of them, or more refinements, gain less than 0.3 % of the error.
+// Few trials, since each is a pass over the weights. More trials or refinements reduce the error by less than 0.3 %.
 const grids = {
   int4: { zero: 8, top: 15, trials: [-8.1, -9, 7], refinements: 1 },
   int8: { zero: 128, top: 255, trials: [-128.4, 127], refinements: 0 },
@@ -48,12 +49,12 @@ function rowGrid(limit: number): Grid {
 }
 
 /**
- * The two ranges that rows take: all of int8, or what keeps the pair sums of uint8·int8 kernels that add in 16 bits exact:
- * 2 · 255 · 64 = 32,640 is below 2^15.
+ * The two limits of rows: all of int8, or the largest that keeps the pair sums of uint8·int8 kernels exact in 16 bits:
+ * 2 · 255 · 64 = 32,640 < 2^15.
  */
 export const rowLimits = { full: 127, reduced: 64 } as const;
 
-const smallest = 1e-30; // below this a block counts as zero: its inverse scale would leave float32
+const smallest = 1e-30; // a smaller block counts as zero: its inverse scale would overflow float32
 
 /**
  * Quantizes [rows, columns] in blocks of 128 along the columns. Fills `data` [rows, blocks, 128 * bits / 8] (low nibble
@@ -103,8 +104,8 @@ function packNibbles(steps: Uint8Array, data: Uint8Array, offset: number): void 
 const panelRows = 64;
 
 /**
- * Quantizes [rows, columns] with one symmetric scale a row to steps in [-limit, limit], limit at most 127. Fills `data`
- * [columns, rows], transposed as the product wants it, and `scales` [rows].
+ * Quantizes [rows, columns] with one symmetric scale per row to steps in [-limit, limit], limit at most 127. Fills `data`
+ * [columns, rows], transposed as the kernel expects, and `scales` [rows].
  */
 export function quantizeRows(
   weights: Float32Array,
@@ -118,7 +119,7 @@ export function quantizeRows(
   assert(data.length === rows * columns && scales.length === rows, "the outputs have the rows' sizes");
   assert(Number.isInteger(limit) && limit >= 1 && limit <= 127, `${limit} is a limit of int8 steps`);
   const grid = rowGrid(limit);
-  const panel = new Uint8Array(panelRows * columns); // transposed panel by panel, so that writes run along a row
+  const panel = new Uint8Array(panelRows * columns); // transposed in panels, so that writes run along a row
   let error = 0;
   let norm = 0;
   for (let first = 0; first < rows; first += panelRows) {
@@ -141,8 +142,8 @@ export function quantizeRows(
 }
 
 /**
- * The scale of least squared error that the search finds. For steps q fixed, the best scale is Σxq / Σqq and the error
- * Σxx - (Σxq)² / Σqq: so each trial is judged by (Σxq)² / Σqq, and the best is refined by rounding again with its scale.
+ * Searches the scale of least squared error. For fixed steps q the best scale is Σxq / Σqq with the error Σxx - (Σxq)² / Σqq. So
+ * trials are compared by (Σxq)² / Σqq, and the best is refined by rounding with its fitted scale.
  */
 function bestScale(weights: Float32Array, begin: number, end: number, grid: Grid): number {
   const extreme = measure(weights, begin, end);
@@ -167,13 +168,13 @@ function bestScale(weights: Float32Array, begin: number, end: number, grid: Grid
   return Math.fround(scale);
 }
 
-// What `measure` and `fit` found besides: variables of the module, since an object a call would be most of its cost. Never
-// written inside a loop: each write costs as much as several elements.
+// Further results of `measure` and `fit`. Module variables, since allocating an object per call would dominate their cost. Never
+// written inside a loop: a write costs as much as several elements.
 let squares = 0;
 let fitScale = 0;
 let fitGain = 0;
 
-/** The element of greatest magnitude, the positive one where two are as great; leaves the sum of squares in `squares`. */
+/** The element of greatest magnitude, the positive one in a tie. Leaves the sum of squares in `squares`. */
 function measure(weights: Float32Array, begin: number, end: number): number {
   let lowest = 0;
   let highest = 0;
@@ -195,16 +196,16 @@ function fit(weights: Float32Array, begin: number, end: number, inverse: number,
   let qq = 0;
   for (let i = begin; i < end; i++) {
     const x = weights[i] as number;
-    let step = (x * inverse + shift) | 0; // rounds to nearest; what lies outside is clipped next
+    let step = (x * inverse + shift) | 0; // rounds to nearest; clipped in the next line
     step = ((step < 0 ? 0 : step > top ? top : step) - zero) | 0;
     xq += x * step;
-    qq += Math.imul(step, step); // a plain product would be checked for -0
+    qq += Math.imul(step, step); // a plain product would need a check for -0
   }
   fitScale = qq === 0 ? 0 : xq / qq;
   fitGain = qq === 0 ? 0 : xq * fitScale;
 }
 
-/** Writes the steps of a block at its final scale and gives the squared error. */
+/** Writes the steps of a block at its final scale and returns the squared error. */
 function roundTo(
   weights: Float32Array,
   begin: number,
@@ -227,7 +228,7 @@ function roundTo(
   return error;
 }
 
-/** What `MatMulNBits` multiplies with: `data` [rows, blocks, 128 * bits / 8] and `scales` [rows, blocks] to [rows, columns]. */
+/** The values that `MatMulNBits` multiplies by: `data` [rows, blocks, 128 * bits / 8] and `scales` [rows, blocks] to [rows, columns]. */
 export function dequantizeBlocks(
   data: Uint8Array,
   scales: Float32Array,
@@ -253,7 +254,7 @@ export function dequantizeBlocks(
   return weights;
 }
 
-/** What `MatMulIntegerToFloat` multiplies with: `data` [columns, rows] and `scales` [rows] to [rows, columns]. */
+/** The values that `MatMulIntegerToFloat` multiplies by: `data` [columns, rows] and `scales` [rows] to [rows, columns]. */
 export function dequantizeRows(data: Int8Array, scales: Float32Array, rows: number, columns: number): Float32Array {
   assert(data.length === rows * columns && scales.length === rows, "the inputs have the rows' sizes");
   const weights = new Float32Array(rows * columns);
@@ -266,12 +267,12 @@ export function dequantizeRows(data: Int8Array, scales: Float32Array, rows: numb
   return weights;
 }
 
-/** [rows, columns] to [columns, rows]. */
+/** Transposes [rows, columns] to [columns, rows]. */
 export function transpose(values: Float32Array, rows: number, columns: number): Float32Array {
   assert(values.length === rows * columns, `${values.length} values are not [${rows}, ${columns}]`);
-  const turned = new Float32Array(values.length);
+  const transposed = new Float32Array(values.length);
   for (let row = 0, from = 0; row < rows; row++) {
-    for (let column = 0; column < columns; column++, from++) turned[column * rows + row] = values[from] as number;
+    for (let column = 0; column < columns; column++, from++) transposed[column * rows + row] = values[from] as number;
   }
-  return turned;
+  return transposed;
 }

@@ -1,4 +1,4 @@
-/** Which weights of a graph several sessions can use from one mapping, with one prepacked copy among them. */
+/** Shares a graph's weights among sessions: one mapping of the file and one prepacked copy. */
 import type { Graph } from "../graph/types.js";
 import type { SharedWeights } from "../runtime/session.js";
 

@@ -59,7 +59,7 @@ test("inspect says what a folder is that holds neither a model nor an adapter", 
       /is neither a model folder \(config\.json\) nor an adapter folder \(adapter_config\.json\)\.\n$/,
     );
     writeFileSync(join(folder, "model-q4.gguf"), "GGUF");
-    assert.match((await run(["inspect", folder])).err, /model-q4\.gguf is a GGUF file, which is not read/);
+    assert.match((await run(["inspect", folder])).err, /model-q4\.gguf is a GGUF file, which is not supported/);
     const missing = await run(["inspect", join(folder, "nothing")]);
     assert.equal(missing.code, 2);
     assert.match(missing.err, /must be a folder; .*nothing does not exist\.\n$/);

@@ -77,7 +77,7 @@ async function bytesOf({ file, offset, byteLength }: TensorLocation): Promise<Bu
 
 describe("a checkpoint", () => {
   for (const family of readdirSync(oracle).filter(hasOldSpelling)) {
-    it(`opens, and is the same in the old spelling: ${family}`, async () => {
+    it(`opens, and equals its old spelling: ${family}`, async () => {
       const target = join(root, `old-${family}`);
       await writeOldCheckpoint(join(oracle, family), target);
       const [now, old] = await Promise.all([openCheckpoint(join(oracle, family)), openCheckpoint(target)]);
@@ -95,7 +95,7 @@ describe("a checkpoint", () => {
     });
   }
 
-  it("says where each tensor's bytes are", async () => {
+  it("locates each tensor's bytes", async () => {
     const { tensors } = await openCheckpoint(join(oracle, "llama"));
     await using file = await SafetensorsFile.open(join(oracle, "llama/model.safetensors"));
     for (const [name, tensor] of tensors) {
@@ -121,7 +121,7 @@ describe("a checkpoint", () => {
     assert.equal(new Set([...tensors.values()].map(({ file }) => file)).size, 3);
   });
 
-  it("may be links into a cache: locations are real files", async () => {
+  it("may consist of links into a cache: locations are real files", async () => {
     const blobs = copyOf("llama");
     renameSync(join(blobs, "model.safetensors"), join(blobs, "0a1b2c"));
     const snapshot = join(root, "snapshot");
@@ -189,19 +189,19 @@ describe("weights that do not fit the config", () => {
     assert.match(error.message, /and 3565 more/);
   });
 
-  it("lack a head: the message says how to tie it", async () => {
+  it("are refused without a head, with a hint how to tie it", async () => {
     const directory = copyOf("llama");
     await rewrite(directory, (tensor) => (tensor.name === "lm_head.weight" ? [] : [tensor]));
     assert.match((await refusal(directory)).message, /lm_head.weight .* is missing \(set "tie_word_embeddings"/);
   });
 
-  it("hold a head of their own although it is tied", async () => {
+  it("are refused with a different head although it is tied", async () => {
     const directory = copyOf("llama");
     await setConfig(directory, { tie_word_embeddings: true });
     assert.match((await refusal(directory)).message, /lm_head.weight differs from model.embed_tokens.weight/);
   });
 
-  it("hold a tensor twice, with and without its prefix", async () => {
+  it("are refused with a tensor twice, with and without its prefix", async () => {
     const directory = copyOf("gpt2");
     await rewrite(directory, (tensor) =>
       tensor.name === "transformer.ln_f.bias" ? [tensor, { ...tensor, name: "ln_f.bias" }] : [tensor],
@@ -210,7 +210,7 @@ describe("weights that do not fit the config", () => {
   });
 });
 
-describe("files that are not whole", () => {
+describe("incomplete files", () => {
   it("a missing shard is named", async () => {
     const directory = copyOf("llama");
     await shard(directory, 3);
@@ -230,7 +230,7 @@ describe("files that are not whole", () => {
     );
   });
 
-  it("an index that promises what a shard does not hold, or points elsewhere, is refused", async () => {
+  it("an index that names tensors missing from a shard, or points elsewhere, is refused", async () => {
     const directory = copyOf("llama");
     await shard(directory, 2);
     const path = join(directory, "model.safetensors.index.json");
@@ -246,7 +246,7 @@ describe("files that are not whole", () => {
     );
   });
 
-  it("a truncated file is one clear error", async () => {
+  it("a truncated file gives one clear error", async () => {
     const directory = copyOf("llama");
     for (const bytes of [400_000, 1000, 4]) {
       await truncate(join(directory, "model.safetensors"), bytes);
@@ -257,7 +257,7 @@ describe("files that are not whole", () => {
     }
   });
 
-  it("a config that is no JSON is named", async () => {
+  it("a config that is not JSON is named", async () => {
     const directory = copyOf("llama");
     await writeFile(join(directory, "config.json"), "{");
     assert.match((await refusal(directory)).message, /config.json cannot be read as JSON/);
@@ -271,7 +271,7 @@ describe("files that are not whole", () => {
   });
 });
 
-describe("a folder that is no checkpoint", () => {
+describe("a folder that is not a checkpoint", () => {
   const empty = (name: string, ...files: string[]): string => {
     const directory = join(root, name);
     mkdirSync(directory);
@@ -301,7 +301,7 @@ describe("a folder that is no checkpoint", () => {
   }
 });
 
-it("a description counts what a person asks about", async () => {
+it("a description has the right counts", async () => {
   const description = describeCheckpoint(await openCheckpoint(join(oracle, "gemma2")));
   assert.equal(description.parameters, 131904);
   assert.equal(description.slidingLayers, 2);

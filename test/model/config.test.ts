@@ -100,7 +100,7 @@ describe("a config means what it means to transformers", () => {
   }
 });
 
-describe("both spellings of a config", () => {
+describe("the two spellings of a config", () => {
   for (const name of readdirSync(oracle).filter(hasOldSpelling)) {
     it(`read alike: ${name}`, () => {
       const config = readConfig(name);
@@ -130,7 +130,7 @@ describe("both spellings of a config", () => {
     assert.deepEqual(readDecoderConfig(byType), config);
   });
 
-  it("may stand side by side when they agree", () => {
+  it("may both be present if they agree", () => {
     const rope = { rope_type: "linear", factor: 2, rope_theta: 500 };
     const both = small("llama", {
       rope_parameters: rope,
@@ -140,7 +140,7 @@ describe("both spellings of a config", () => {
     assert.deepEqual(readDecoderConfig(both), readDecoderConfig(small("llama", { rope_parameters: rope })));
   });
 
-  it("are refused side by side when they do not", () => {
+  it("are refused together if they differ", () => {
     const rope_parameters = { rope_type: "linear", factor: 2, rope_theta: 500 };
     const scaling = { rope_parameters, rope_scaling: { type: "linear", factor: 4 }, rope_theta: 500 };
     assert.match(refusal(small("llama", scaling)).message, /two different ropes/);
@@ -160,7 +160,7 @@ describe("special tokens", () => {
     assert.deepEqual(stops({ eos_token_id: 7 }, { eos_token_id: [9, 3, 7] }), [3, 7, 9]);
     assert.deepEqual(stops({ eos_token_id: [5, 6] }, { eos_token_id: null }), [5, 6]);
   });
-  it("the family's stop id counts only when neither file speaks of one", () => {
+  it("the family's stop id is used only if neither file has one", () => {
     assert.deepEqual(stops({}), [2]);
     assert.deepEqual(stops({}, { eos_token_id: 9 }), [9]);
     assert.deepEqual(stops({ eos_token_id: null }), []);
@@ -169,13 +169,13 @@ describe("special tokens", () => {
     const config = readDecoderConfig(small("llama", { pad_token_id: -1, bos_token_id: null, eos_token_id: [-1, 4] }));
     assert.deepEqual([config.padId, config.bosId, config.stopIds], [null, null, [4]]);
   });
-  it("an id that is no number is a fault", () => {
+  it("an id that is not a number is refused", () => {
     assert.match(refusal(small("llama"), { eos_token_id: "</s>" }).message, /generation_config.json eos_token_id/);
     assert.equal(refusal(small("llama"), []).code, "model_invalid");
   });
 });
 
-describe("what is not implemented is refused by its name", () => {
+describe("what is not implemented is refused by name", () => {
   const rope = (type: string): Json => ({ rope_scaling: { type, factor: 4 } });
   const cases: [string, Json, RegExp][] = [
     ["longrope without factors", small("llama", rope("longrope")), /short_factor is null, but must be 16 numbers/],
@@ -245,7 +245,7 @@ describe("what is not implemented is refused by its name", () => {
   });
 });
 
-describe("a config that is wrong", () => {
+describe("an invalid config", () => {
   it("names every fault in one error", () => {
     const error = refusal(
       small("llama", {
@@ -261,27 +261,27 @@ describe("a config that is wrong", () => {
     assert.equal(error.faults.length, 6, error.faults.join("\n"));
     for (const fault of error.faults) assert(error.message.includes(fault), fault);
   });
-  it("counts as unsupported once one fault is that", () => {
+  it("is unsupported if one fault is", () => {
     assert.equal(refusal(small("llama", { hidden_size: -1, hidden_act: "relu" })).code, "model_unsupported");
   });
   it("cannot ask for an enormous number of layers", () => {
     assert.match(refusal(small("llama", { num_hidden_layers: 1e9 })).message, /from 1 to 4096/);
   });
-  it("has windows that add up", () => {
+  it("must have consistent windows", () => {
     const types = ["sliding_attention", "full_attention", "full_attention"];
     assert.match(refusal(small("qwen2", { layer_types: types })).message, /list of 3, but must list 4 layers/);
     const sliding = small("qwen2", { layer_types: [...types, "full_attention"] });
     assert.match(refusal(sliding).message, /no sliding window is set/);
   });
-  it("has heads that divide the width", () => {
+  it("must have heads that divide the width", () => {
     const { head_dim, ...config } = small("llama", { num_attention_heads: 6 });
     assert.match(refusal(config).message, /hidden_size is 128, but must be a multiple of num_attention_heads, 6/);
   });
-  it("is an object", () => assert.equal(refusal([]).code, "model_invalid"));
+  it("must be an object", () => assert.equal(refusal([]).code, "model_invalid"));
 });
 
 describe("the architecture", () => {
-  it("that is unknown is refused with the list of those supported", () => {
+  it("is refused with the list of supported ones if it is unknown", () => {
     const error = refusal({ architectures: ["MambaForCausalLM"], model_type: "mamba" });
     assert.equal(error.code, "model_unsupported");
     assert.match(error.message, /MambaForCausalLM.*LlamaForCausalLM \(llama\).*GPT2LMHeadModel \(gpt2\)/);
@@ -291,9 +291,9 @@ describe("the architecture", () => {
     assert.equal(error.code, "model_unsupported");
     assert.equal(refusal(small("llama", { architectures: ["LlamaForSequenceClassification"] })).code, error.code);
   });
-  it("is enough without a model type", () => {
+  it("is sufficient without a model type", () => {
     const { model_type, ...config } = small("x", { architectures: ["Qwen3ForCausalLM"] });
     assert.equal(readDecoderConfig(config).family, "qwen3");
   });
-  it("or the type is missing: refused", () => assert.equal(refusal({}).code, "model_unsupported"));
+  it("is required if the model type is missing", () => assert.equal(refusal({}).code, "model_unsupported"));
 });

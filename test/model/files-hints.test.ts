@@ -8,7 +8,7 @@ import { readConfigFile } from "../../src/cli/options/config-file.js";
 import { findWeights, readJson } from "../../src/model/checkpoint/files.js";
 import { parseRecord } from "../../src/text/json.js";
 
-test("a JSON file that breaks is told with its line and column", async () => {
+test("invalid JSON is reported with its line and column", async () => {
   const broken = '{\n  "model": "x",\n  oops\n}';
   assert.throws(() => parseRecord(Buffer.from(broken), "tokenizer.json"), /line 3, column 3/);
   assert.throws(() => parseRecord(Buffer.from([0xff]), "tokenizer.json"), /not UTF-8/);
@@ -22,7 +22,7 @@ test("a JSON file that breaks is told with its line and column", async () => {
   }
 });
 
-test("shards that are missing, and a GGUF file in the place of weights, are named", async () => {
+test("missing shards, and a GGUF file in place of weights, are named", async () => {
   await assert.rejects(
     findWeights("m", ["config.json", "model-00002-of-00003.safetensors"]),
     /lacks model-00001-of-00003\.safetensors, model-00003-of-00003\.safetensors and the shards' model\.safetensors\.index\.json/,

@@ -53,11 +53,11 @@ describe("target modules", () => {
     assert.deepEqual(modules[13], { path: "model.layers.1.mlp.down_proj", inFeatures: 128, outFeatures: 64 });
     assert.deepEqual(modules[21], { path: "lm_head", inFeatures: 64, outFeatures: 320 });
   });
-  it("leave the head out where it is tied, and where PEFT's all-linear does", () => {
+  it("exclude a tied head, and exclude the head where PEFT's all-linear does", () => {
     assert.equal(targetModules(configOf("qwen2")).length, 21);
     assert.equal(layerModules(configOf("llama")).length, 21);
   });
-  it("keep packed layers whole, and gpt2's sizes the right way round", () => {
+  it("keep packed layers whole, and gpt2's inputs and outputs in the right order", () => {
     assert.deepEqual(targetModules(configOf("phi3"))[0], {
       path: "model.layers.0.self_attn.qkv_proj",
       inFeatures: 64,
@@ -71,7 +71,7 @@ describe("target modules", () => {
   });
 
   for (const family of readdirSync(oracle)) {
-    it(`are where PEFT's adapters lie: ${family}`, async () => {
+    it(`are those of PEFT's adapters: ${family}`, async () => {
       const modules = new Map(targetModules(configOf(family)).map((module) => [module.path, module]));
       const adapted = new Set<string>();
       for (const adapter of readdirSync(`${oracle}/${family}/adapters`)) {
@@ -112,7 +112,7 @@ describe("random checkpoints", () => {
     });
   }
 
-  it("are the same bytes for the same seed, and others for another", async () => {
+  it("have the same bytes for the same seed, and different ones for another", async () => {
     const bytes: Buffer[] = [];
     for (const [i, seed] of [7, 7, 8].entries()) {
       await writeRandomCheckpoint(join(root, `seed-${i}`), llama(), { seed, dtype: "F32" });
@@ -141,7 +141,7 @@ describe("random checkpoints", () => {
     });
   }
 
-  it("have gemma norms of zero, where 1 + w is meant, and biases of zero", async () => {
+  it("have zero norms in gemma, which adds 1, and zero biases", async () => {
     await writeRandomCheckpoint(join(root, "gemma-norms"), gemma(), { dtype: "F32" });
     await using file = await SafetensorsFile.open(join(root, "gemma-norms/model.safetensors"));
     assert.deepEqual(await file.readFloat32("model.norm.weight"), new Float32Array(64));
@@ -167,5 +167,5 @@ describe("named shapes", () => {
       assert.equal(total, count);
     });
   }
-  it("are only those", () => assert(!isShapeName("7B") && !isShapeName("toString")));
+  it("include no other name", () => assert(!isShapeName("7B") && !isShapeName("toString")));
 });

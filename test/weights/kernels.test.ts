@@ -35,12 +35,12 @@ after(async () => {
   await rm(directory, { recursive: true });
 });
 
-describe("the kernels understand prepared bytes as readWeight does", () => {
+describe("the kernels read prepared bytes as readWeight does", () => {
   it("MatMulNBits of 4 bits", () => checkProduct("int4", 0.012, nBits(4)));
   it("MatMulNBits of 8 bits", () => checkProduct("int8", 0.012, nBits(8)));
   it("MatMulIntegerToFloat by rows", () => checkProduct("int8row", 1e-5, byRows));
 
-  it("GatherBlockQuantized over the very bytes of an int8 or int4 product", async () => {
+  it("GatherBlockQuantized on the same bytes as an int8 or int4 product", async () => {
     for (const form of ["int8", "int4"] as const) {
       const weight = weightOf(form);
       const { data, scales, bits } = rowTable(weight);

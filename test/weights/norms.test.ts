@@ -72,7 +72,7 @@ for (const dtype of ["F32", "F16", "BF16", "F64"] as const) {
   }
 }
 
-test("gains go into B and beside it; an output without weights is refused by name", async () => {
+test("gains scale B and are kept beside it; an output without weights is refused by name", async () => {
   const shape = [outputs, inputs];
   const hollow = values.map((value, i) => (Math.floor(i / inputs) === 5 ? 0 : value));
   const tensors = { "layer.weight": { dtype: "F32", shape, values: hollow } } as const;
@@ -101,7 +101,7 @@ test("gains go into B and beside it; an output without weights is refused by nam
   assert.equal(await foldMagnitudes(plain, norms), plain);
 });
 
-test("what waits when it is closed is refused", async () => {
+test("calls that wait when the norms close are refused", async () => {
   const checkpoint = await writeCheckpoint(folder, {
     "layer.weight": { dtype: "F32", shape: [outputs, inputs], values },
   });

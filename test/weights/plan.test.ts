@@ -22,20 +22,20 @@ describe("planWeights", () => {
     else assert.equal(plan.get("model.embed_tokens.weight")?.form, "int8");
   });
 
-  it("gives a tied head and its embeddings one form, by headDtype where it is told", async () => {
+  it("gives a tied head and its embeddings the same form, headDtype if set", async () => {
     assert.equal((await planOf("qwen2", { dtype: "int8" })).get("model.embed_tokens.weight")?.form, "int8");
     const exact = await planOf("qwen2", { dtype: "int4", headDtype: "fp32" });
     assert.equal(exact.get("model.embed_tokens.weight")?.form, "fp32");
   });
 
-  it("knows gpt2's layout and keeps its learned positions exact", async () => {
+  it("respects gpt2's layout and keeps its learned positions exact", async () => {
     const plan = await planOf("gpt2", { dtype: "int8", int8Kind: "rows", maxRowError: 0.01, rowLimit: 64 });
     const expected = { form: "int8row", transposed: true, maxRowError: 0.01, rowLimit: 64 };
     assert.deepEqual(plan.get("transformer.h.0.mlp.c_fc.weight"), expected);
     assert.equal(plan.get("transformer.wpe.weight")?.form, "fp32");
   });
 
-  it("lets rows of half the range have twice the error before they become blocks", async () => {
+  it("allows rows of half the range twice the error before they become blocks", async () => {
     const rows = async (options: Partial<PlanOptions>) => {
       const plan = await planOf("llama", { dtype: "int8", int8Kind: "rows", ...options });
       return plan.get("model.layers.0.mlp.up_proj.weight");
@@ -44,7 +44,7 @@ describe("planWeights", () => {
     assert.deepEqual(await rows({ rowLimit: 64 }), { form: "int8row", maxRowError: 0.04, rowLimit: 64 });
   });
 
-  it("packs q, k, v and gate, up, with their biases, where all take one form", async () => {
+  it("packs q, k, v and gate, up, with their biases, where all have the same form", async () => {
     const overrides = new Map([["model.layers.1.mlp.up_proj", "int8" as const]]);
     const plan = await planOf("qwen2", { dtype: "int4", pack: true, overrides });
     const attention = "model.layers.0.self_attn";
@@ -57,7 +57,7 @@ describe("planWeights", () => {
     assert.equal(plan.get("model.layers.1.mlp.gate_proj.weight")?.form, "int4");
   });
 
-  it("refuses an override that names nothing, and a checkpoint that lacks a tensor", async () => {
+  it("refuses an override without a weight, and a checkpoint that lacks a tensor", async () => {
     const { config, tensors } = await openCheckpoint("test/fixtures/oracle/llama");
     const overrides = new Map([["model.layers.9.mlp.up_proj", "int8" as const]]);
     assert.throws(() => planWeights(config, tensors, { dtype: "int4", overrides }), hasCode("invalid_value"));

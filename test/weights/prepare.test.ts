@@ -55,7 +55,7 @@ const filesOf = async (suffix: string): Promise<string[]> =>
   (await readdir(cacheDirectory)).filter((name) => name.endsWith(suffix));
 
 describe("forms", () => {
-  it("leave F32 and raw weights where they lie, and then touch no folder", async () => {
+  it("reference F32 and raw weights in place, without touching the cache", async () => {
     const prepared = await prepare(
       new Map([
         ["a", { form: "fp32" }],
@@ -111,7 +111,7 @@ describe("forms", () => {
     }
   });
 
-  it("leave rows for blocks where the rows' error is too large", async () => {
+  it("fall back from rows to blocks where the rows' error is too large", async () => {
     const values = gaussian(9, 4 * 512, 0.1);
     for (let row = 0; row < 4; row++) values[row * 512] = 300 * (values[row * 512] ?? 0);
     const spiky = await writeCheckpoint(await mkdtemp(join(root, "spiky-")), {
@@ -141,7 +141,7 @@ describe("forms", () => {
     await prepared.close();
   });
 
-  it("keep rows within their limit, and know another limit as another file", async () => {
+  it("keep rows within their limit, and cache another limit as another file", async () => {
     const rows = (rowLimit: number) => prepare(new Map([["a", { form: "int8row", rowLimit }]] as const));
     const [full, reduced] = [await rows(127), await rows(64)];
     assert.notEqual(full.file, reduced.file);
@@ -160,7 +160,7 @@ describe("forms", () => {
     await Promise.all([full, reduced, again].map((prepared) => prepared.close()));
   });
 
-  it("refuse weights that are not numbers, or not there, by name, and leave nothing behind", async () => {
+  it("refuse weights that are not finite or missing, by name, and leave no files behind", async () => {
     const bad = new Float32Array(256);
     bad[200] = Number.NaN;
     const checkpoint = await writeCheckpoint(await mkdtemp(join(root, "bad-")), {
@@ -184,7 +184,7 @@ describe("forms", () => {
 });
 
 describe("the embedded model", () => {
-  it("takes each precision with small errors, in bytes that are aligned and whole", async () => {
+  it("has small errors in each precision, and complete, aligned bytes", async () => {
     const checkpoint = await openCheckpoint("models/bookworm-7m");
     for (const [dtype, limit] of [
       ["int4", 0.11],
@@ -210,7 +210,7 @@ describe("the embedded model", () => {
 });
 
 describe("the cache", () => {
-  it("is found again, and not for another plan or checkpoint", async () => {
+  it("is hit by the same plan and checkpoint only", async () => {
     const first = await prepare(plan);
     const again = await prepare(plan);
     assert.deepEqual([first.cached, again.cached, again.file], [false, true, first.file]);
@@ -222,7 +222,7 @@ describe("the cache", () => {
     assert.deepEqual(await filesOf(".lease"), []);
   });
 
-  it("knows a copy by its content, wherever it lies, and reads it once", async () => {
+  it("recognizes a copy at another path by its content, and reads it once", async () => {
     const first = await prepare(plan);
     const folder = await mkdtemp(join(root, "copy-"));
     const { file, ...place } = source.tensors.get("a") ?? assert.fail();
@@ -239,7 +239,7 @@ describe("the cache", () => {
     await Promise.all([first, again, third].map((prepared) => prepared.close()));
   });
 
-  it("never takes another model in the same place, of the same size and time, for the first", async () => {
+  it("does not mistake another model of the same path, size and time for the first", async () => {
     const here = await another(41);
     const { file } = here.tensors.get("a") ?? assert.fail();
     await utimes(file, 1, 1); // as images and stores that are built reproducibly set it
@@ -253,7 +253,7 @@ describe("the cache", () => {
     await Promise.all([first, second].map((prepared) => prepared.close()));
   });
 
-  it("reads the weights again where what it remembered is nonsense", async () => {
+  it("rereads the weights if the remembered digests are invalid", async () => {
     const first = await prepare(plan);
     await first.close();
     for (const nonsense of ["{", "[1]", '[["a"]]', "null"]) {
@@ -264,7 +264,7 @@ describe("the cache", () => {
     }
   });
 
-  it("gives the same bytes at any number of threads", async () => {
+  it("holds the same bytes with any number of threads", async () => {
     const one = await prepare(plan, { threads: 1 });
     const two = await prepare(plan, { threads: 3, cacheDirectory: `${cacheDirectory}-b` });
     assert(one.file && two.file);
@@ -272,7 +272,7 @@ describe("the cache", () => {
     await Promise.all([one.close(), two.close()]);
   });
 
-  it("makes a truncated, foreign, empty or damaged file anew", async () => {
+  it("rewrites a truncated, foreign, empty or damaged file", async () => {
     const first = await prepare(plan);
     await first.close();
     const { file } = first;
@@ -298,7 +298,7 @@ describe("the cache", () => {
     }
   });
 
-  it("serves callers that start at once, all from one file", async () => {
+  it("serves concurrent callers from one file", async () => {
     const all = await Promise.all([1, 2, 3].map(() => prepare(plan)));
     assert.equal(new Set(all.map(({ file }) => file)).size, 1);
     for (const { weights } of all) assert.deepEqual(weights, all[0]?.weights);
@@ -307,7 +307,7 @@ describe("the cache", () => {
     assert.equal((await filesOf(".safetensors")).length, 1);
   });
 
-  it("removes the least recently used for room, but none in use", async () => {
+  it("removes the least recently used files for room, but none in use", async () => {
     const measured = await prepare(plan);
     await measured.close();
     const { size } = await stat(measured.file ?? "");
@@ -328,7 +328,7 @@ describe("the cache", () => {
     await Promise.all([fresh.close(), more.close()]);
   });
 
-  it("says how many bytes it needs when limit or disk have no room, and removes nothing in vain", async () => {
+  it("says how many bytes it needs if the limit or the disk has no room, and removes nothing in vain", async () => {
     const kept = await prepare(plan);
     await kept.close();
     const location = source.tensors.get("a") ?? assert.fail();
@@ -340,7 +340,7 @@ describe("the cache", () => {
     assert.deepEqual(await filesOf(".safetensors"), [kept.file?.split("/").at(-1)]);
   });
 
-  it("clears what dead processes left: half-made files and leases", async () => {
+  it("removes unfinished files and leases of dead processes", async () => {
     const kept = await prepare(plan);
     await kept.close();
     const key = "0".repeat(64);
@@ -359,7 +359,7 @@ describe("the cache", () => {
     await next.close();
   });
 
-  it("stops at an abort and leaves nothing half-made", async () => {
+  it("stops at an abort and leaves no unfinished file", async () => {
     const stop = new AbortController();
     const progress = (): void => stop.abort();
     await assert.rejects(prepare(plan, { signal: stop.signal, progress }), has("cancelled", "stopped"));

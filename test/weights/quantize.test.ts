@@ -51,7 +51,7 @@ function errorByMaximum(weights: Float32Array, span: number, top: number): numbe
 }
 
 describe("blocks", () => {
-  it("have scales of less error than the maximum gives", () => {
+  it("have scales with less error than those from the maximum", () => {
     const weights = gaussian(3, 64 * 256);
     assert(relativeError(inBlocks(weights, 64, 256, 4).squared) < 0.87 * errorByMaximum(weights, 128, 7));
     assert(relativeError(inBlocks(weights, 64, 256, 8).squared) < errorByMaximum(weights, 128, 127));
@@ -74,7 +74,7 @@ describe("blocks", () => {
     assert(data.subarray(65).every((byte) => byte === 0x88));
   });
 
-  it("give back exactly what lies on a grid", () => {
+  it("reproduce values on a grid exactly", () => {
     for (const [bits, top] of [
       [4, 8],
       [8, 128],
@@ -89,7 +89,7 @@ describe("blocks", () => {
     }
   });
 
-  it("give back a symmetric grid too, as other programs leave them behind", () => {
+  it("reproduce a symmetric grid, as other programs write it", () => {
     for (const [bits, top] of [
       [4, 7],
       [8, 127],
@@ -99,7 +99,7 @@ describe("blocks", () => {
     }
   });
 
-  it("report the very error of what the kernel will use, for any shape", () => {
+  it("report the exact error of the values that the kernel uses, for any shape", () => {
     const shape = fc.tuple(fc.integer({ min: 1, max: 5 }), fc.integer({ min: 1, max: 300 }), fc.integer());
     fc.assert(
       fc.property(shape, fc.constantFrom(4 as const, 8 as const), ([rows, columns, seed], bits) => {
@@ -112,7 +112,7 @@ describe("blocks", () => {
     );
   });
 
-  it("survive zeros, the smallest numbers and the largest", () => {
+  it("handle zeros and the smallest and largest numbers", () => {
     for (const value of [0, 1e-42, -1e-35, 3e38]) {
       for (const bits of [4, 8] as const) {
         const { back, scales } = inBlocks(new Float32Array(128).fill(value), 1, 128, bits);
@@ -122,7 +122,7 @@ describe("blocks", () => {
     }
   });
 
-  it("let what is not a number show in the norm", () => {
+  it("show NaN and infinity in the norm", () => {
     for (const bad of [Number.NaN, Number.POSITIVE_INFINITY]) {
       const weights = new Float32Array(128).fill(1);
       weights[7] = bad;
@@ -134,7 +134,7 @@ describe("blocks", () => {
 
 describe("rows", () => {
   for (const limit of [127, 64])
-    it(`lie transposed, with one scale a row, and never leave ±${limit}`, () => {
+    it(`are transposed, with one scale per row, and stay within ±${limit}`, () => {
       const [rows, columns] = [70, 130]; // more than one panel
       const weights = gaussian(6, rows * columns, 0.1);
       const { data, scales, back, squared } = inRows(weights, rows, columns, limit);
@@ -153,13 +153,13 @@ describe("rows", () => {
     assert(relativeError(inRows(weights, 1, 4000, 24).squared) < 0.95 * errorByMaximum(weights, 4000, 24));
   });
 
-  it("refuse a limit that int8 does not hold", () => {
+  it("refuse a limit outside int8", () => {
     for (const limit of [0, 128, 63.5]) assert.throws(() => inRows(new Float32Array(4), 1, 4, limit));
   });
 });
 
 describe("transpose", () => {
-  it("undoes itself", () => {
+  it("is its own inverse", () => {
     const values = gaussian(7, 15);
     assert.deepEqual(transpose(transpose(values, 3, 5), 5, 3), values);
     assert.equal(transpose(values, 3, 5)[1], values[5]);

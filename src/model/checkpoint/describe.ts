@@ -1,4 +1,4 @@
-/** What a person wants to know of a checkpoint before serving it, as plain data. Prints nothing. */
+/** Describes a checkpoint before it is served, as plain data. */
 
 import { attentions, layerModules, targetModules } from "../modules.js";
 import { cacheShape, kvBytesPerToken, stateBytesPerSlot } from "../serving/cache-shape.js";
@@ -9,9 +9,9 @@ export interface CheckpointDescription {
   readonly family: DecoderConfig["family"];
   readonly parameters: number;
   readonly weights: {
-    /** Bytes in the files, of the tensors that are used. */
+    /** Bytes of the used tensors in the files. */
     readonly bytes: number;
-    /** Bytes once read as float32. */
+    /** Bytes of these tensors as float32. */
     readonly float32Bytes: number;
     readonly tensors: number;
     /** Number of tensors of each dtype. */
@@ -22,9 +22,9 @@ export interface CheckpointDescription {
   /** Layers with attention, and those of them with a sliding window. */
   readonly attentionLayers: number;
   readonly slidingLayers: number;
-  /** Linear layers that an adapter may target; `allLinear` leaves out the head, as PEFT's all-linear does. */
+  /** Target modules of adapters; `allLinear` excludes the head, as PEFT's all-linear does. */
   readonly targetModules: { readonly total: number; readonly allLinear: number; readonly names: readonly string[] };
-  /** Bytes of keys and values that one token of context holds, in float32. */
+  /** Bytes of keys and values per token of context, in float32. */
   readonly kvBytesPerToken: number;
   /** Bytes that layers without attention keep for each sequence, whatever its length. */
   readonly stateBytesPerSlot: number;
@@ -32,6 +32,7 @@ export interface CheckpointDescription {
   readonly fingerprint: string;
 }
 
+/** Describes an open checkpoint. */
 export function describeCheckpoint(checkpoint: Checkpoint): CheckpointDescription {
   const { config, directory, parameterCount, generationDefaults, fingerprint } = checkpoint;
   const tensors = [...checkpoint.tensors.values()];

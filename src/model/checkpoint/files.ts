@@ -1,6 +1,6 @@
 /**
- * Finds the files of a checkpoint directory: config.json, and the weights in one file or in the shards that an index
- * names. Links are followed to real files, as the Hugging Face cache lays them out. Knows nothing of tensors.
+ * Finds the files of a checkpoint directory: config.json, and the weights in one file or in the shards of an index. Follows
+ * symbolic links to the real files, which the Hugging Face cache uses.
  */
 
 import { readdir, realpath, stat } from "node:fs/promises";
@@ -10,11 +10,11 @@ import { readRegular } from "../../base/files.js";
 import { isObject, shown } from "../../base/json.js";
 import { jsonBreak } from "../../base/json-break.js";
 
-/** A weights file: absolute and free of links, and the name that the directory gives it. */
+/** A weights file: its absolute path without symbolic links, and its name in the directory. */
 export interface WeightFile {
   readonly label: string;
   readonly path: string;
-  /** Tensor names that the index promises in this file; null without an index. */
+  /** Tensor names that the index maps to this file; null without an index. */
   readonly promised: readonly string[] | null;
 }
 
@@ -22,7 +22,7 @@ const maxJsonBytes = 64 * 2 ** 20;
 const singleName = "model.safetensors";
 const indexName = "model.safetensors.index.json";
 
-/** The real path of a model directory and its file names. Throws `model_invalid` with a hint when it is none. */
+/** The real path of a model directory and its file names. Throws `model_invalid`, with a hint, if it is not a model. */
 export async function openDirectory(directory: string): Promise<{ path: string; names: readonly string[] }> {
   let path: string;
   try {
@@ -44,11 +44,13 @@ function hintWithoutConfig(names: readonly string[]): string {
   return hintAtModel(names) ?? "; give a folder with config.json and *.safetensors";
 }
 
-/** Where the model is, or what stands in its place, if the names of a folder without a config.json tell. */
+/** A hint for a folder without config.json, from its file names: where the model is, or what the folder holds instead. */
 export function hintAtModel(names: readonly string[]): string | null {
   if (names.includes("snapshots")) return "; it is a Hugging Face cache: give the folder snapshots/<revision> in it";
   const gguf = names.find((name) => name.endsWith(".gguf"));
-  return gguf ? `; ${gguf} is a GGUF file, which is not read: give the Hugging Face model that it was made from` : null;
+  return gguf
+    ? `; ${gguf} is a GGUF file, which is not supported: use the Hugging Face model that it was converted from`
+    : null;
 }
 
 /** Reads a JSON file of the directory. Throws `model_invalid`. */
@@ -74,7 +76,7 @@ function parseJson(text: string, path: string): unknown {
 
 /**
  * The weight files of a directory. As in transformers, `model.safetensors` comes before an index; failing both, the only
- * `.safetensors` file there is. Throws `model_invalid` naming every shard that is missing.
+ * `.safetensors` file counts. Throws `model_invalid` with the names of all missing shards.
  */
 export async function findWeights(directory: string, names: readonly string[]): Promise<WeightFile[]> {
   if (names.includes(singleName)) return [await locate(directory, singleName, null)];
@@ -95,15 +97,15 @@ export async function findWeights(directory: string, names: readonly string[]): 
     ? `; ${pickle} is a Python pickle, which is never opened: convert it with transformers, ` +
       `AutoModelForCausalLM.from_pretrained(folder).save_pretrained(new_folder)`
     : gguf
-      ? `; ${gguf} is a GGUF file, which is not read: give the Hugging Face model that it was made from`
+      ? `; ${gguf} is a GGUF file, which is not supported: use the Hugging Face model that it was converted from`
       : "";
   throw invalid(directory, `holds no *.safetensors file${hint}`);
 }
 
-/** Of files named ...-00001-of-00003.safetensors, those that are not there. */
+/** The missing ones among files named ...-00001-of-00003.safetensors. */
 function missingShards(files: readonly string[]): string[] {
   const [, stem = "", digits = "", total = ""] = /^(.*)-(\d+)-of-(\d+)\.safetensors$/.exec(files[0] ?? "") ?? [];
-  // A name can claim any number.
+  // The number in a name is untrusted.
   const count = Math.min(Number(total), 1024);
   return Array.from({ length: count }, (_, i) => String(i + 1).padStart(digits.length, "0"))
     .map((number) => `${stem}-${number}-of-${total}.safetensors`)

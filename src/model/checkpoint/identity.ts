@@ -1,4 +1,4 @@
-/** What a checkpoint is, in few reads: the same for a copy of it, another for other weights. */
+/** Identifies a checkpoint by few reads: equal for copies, different for other weights. */
 
 import { createHash } from "node:crypto";
 import { open } from "node:fs/promises";
@@ -7,7 +7,7 @@ import type { Checkpoint } from "../types.js";
 const samples = 16;
 const sampleBytes = 4096;
 
-/** 64 hexadecimal digits of the shapes of all weights and of a sample of their bytes. Knows no place and no time of a file. */
+/** A digest of 64 hexadecimal digits over the shapes of all weights and a sample of their bytes, independent of paths and times. */
 export async function weightsIdentity({ config, tensors }: Checkpoint): Promise<string> {
   const hash = createHash("sha256").update(JSON.stringify(config));
   const layout = [...tensors.values()].map(({ name, dtype, shape, offset }) => [name, dtype, shape, offset]);

@@ -1,4 +1,4 @@
-/** The activation of a feed-forward layer by the names that configs give it. Knows no family. */
+/** Reads the activation of a feed-forward layer by its names in configs. */
 
 import { shown } from "../../base/json.js";
 import type { Activation } from "../blueprint.js";
@@ -18,7 +18,7 @@ const activations: ReadonlyMap<string, Activation> = new Map([
 
 /**
  * The activation under the key that the family reads. Some checkpoints have `hidden_act` instead, which the family ignores: it
- * must at least mean the same as the default. Faults go to `fields.faults`.
+ * must mean the same as the default. Faults go to `fields.faults`.
  */
 export function readActivation(fields: ConfigFields, ownKey: string, absent: string): Activation {
   const key = fields.has(ownKey) ? ownKey : "hidden_act";

@@ -1,12 +1,12 @@
 /**
- * Typed reads of one JSON object, each fault noted and none thrown: a read that fails gives its default, so that one pass
- * finds every fault. Knows nothing of models.
+ * Typed reads of a JSON object. Faults are collected, not thrown: a failed read returns its default, so that one pass finds all
+ * faults.
  */
 
 import { LorikeetError } from "../../base/errors.js";
 import { type Json, shown } from "../../base/json.js";
 
-/** Collects what is wrong with a model, and what is right but not implemented. */
+/** Collects the faults of a model: what is invalid, and what is valid but not supported. */
 export class Faults {
   readonly #list: string[] = [];
   #unsupported = false;
@@ -24,7 +24,7 @@ export class Faults {
     this.#list.push(fault);
   }
 
-  /** Throws one error that names the first faults and carries them all, if there are any. */
+  /** Throws one error with all faults, if there are any; its message names the first ones. */
   throwIfAny(subject: string): void {
     const { length } = this.#list;
     if (length === 0) return;
@@ -50,7 +50,7 @@ export class ConfigFields {
   readonly #synonyms: Readonly<Record<string, string>>;
   readonly faults: Faults;
 
-  /** `synonyms` gives, by the key that the code asks for, another key that holds the value where it is there. */
+  /** `synonyms` maps a key to another one that takes precedence if it is present. */
   constructor(json: Json, where: string, faults: Faults, synonyms: Readonly<Record<string, string>> = {}) {
     this.#json = json;
     this.#where = where;
@@ -62,13 +62,13 @@ export class ConfigFields {
     return Object.keys(this.#json);
   }
 
-  /** The value of a key of its own, or undefined. */
+  /** The value of an own key, or undefined. */
   raw(key: string): unknown {
     const spelled = this.#spelled(key);
     return Object.hasOwn(this.#json, spelled) ? this.#json[spelled] : undefined;
   }
 
-  /** True when the key is there and is not null. */
+  /** Whether the key is present and not null. */
   has(key: string): boolean {
     return this.raw(key) !== undefined && this.raw(key) !== null;
   }
@@ -87,7 +87,7 @@ export class ConfigFields {
     return new ConfigFields(json, this.name(key), this.faults);
   }
 
-  /** A whole number within bounds (1 to 2^31 − 1 unless told otherwise); `absent` when the key is missing. */
+  /** A whole number within bounds (default 1 to 2^31 − 1); `absent` if the key is missing. */
   integer(key: string, absent: number, bounds: NumberBounds = {}): number {
     const { min = 1, max = maxInteger } = bounds;
     const value = this.raw(key);
@@ -96,7 +96,7 @@ export class ConfigFields {
     return this.#wrong(key, value, `a whole number from ${min} to ${max}`, absent);
   }
 
-  /** A whole number, or `whenNull` when the key holds null. */
+  /** A whole number, or `whenNull` if the key holds null. */
   integerOrNull<N extends number | null>(key: string, absent: number | N, whenNull: N): number | N {
     if (this.raw(key) === undefined) return absent;
     if (this.raw(key) === null) return whenNull;

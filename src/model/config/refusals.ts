@@ -1,6 +1,6 @@
 /**
- * Keys of a config that would change what the decoder computes and that it does not implement. transformers ignores most
- * of them in these families; a checkpoint that sets them was made by, or for, another program, so it is refused by name.
+ * Config keys that would change what the decoder computes and that it does not implement. transformers ignores most of them in
+ * these families. But a checkpoint that sets them was written for another program, so it is refused by the key's name.
  */
 
 import { isObject, shown } from "../../base/json.js";
@@ -8,7 +8,7 @@ import type { ConfigFields } from "./fields.js";
 
 export interface Refusal {
   readonly keys: readonly string[];
-  /** Whether a value asks for nothing. */
+  /** Whether a value changes nothing. */
   readonly isHarmless: (value: unknown) => boolean;
   readonly why: string;
 }
@@ -122,8 +122,8 @@ const refusals: readonly Refusal[] = [
 ];
 
 /**
- * Notes a fault for every key that asks for something that is not implemented: those of every family but what this one
- * `reads`, and what it `refuses` itself.
+ * Adds a fault for every key that requires something not implemented: the keys refused in all families, except those that this
+ * family `reads`, and those that it `refuses` itself.
  */
 export function refuseForeignKeys(
   fields: ConfigFields,
@@ -138,7 +138,7 @@ export function refuseForeignKeys(
   }
 }
 
-/** Of a quantization's settings only its method is worth naming. */
+/** Shows only the method of a quantization config. */
 function summary(value: unknown): unknown {
   return isObject(value) && typeof value.quant_method === "string" ? value.quant_method : value;
 }

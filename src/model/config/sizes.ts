@@ -1,19 +1,19 @@
-/** The sizes that every family's config states: widths, layers, heads, vocabulary, positions. Knows no family. */
+/** Reads the sizes common to all families: widths, layers, heads, vocabulary, positions. */
 
 import type { ConfigFields } from "./fields.js";
 
 const maxLayers = 4096;
 
-/** What a size is when config.json is silent about it. */
+/** The sizes' defaults where config.json lacks them. */
 export interface SizeDefaults {
   readonly hiddenSize: number;
   /** null: four times the hidden size. */
   readonly intermediateSize: number | null;
   readonly layerCount: number;
   readonly headCount: number;
-  /** null: as many as query heads. `none`: the family has no such key, and as many key heads as query heads. */
+  /** null: as many as query heads. `none`: the family has no such key and always as many key heads as query heads. */
   readonly kvHeadCount: number | null | "none";
-  /** null: the hidden size divided by the heads. `none`: always that, since the family has no such key. */
+  /** null: the hidden size divided by the heads. `none`: the family has no such key and always uses that. */
   readonly headDim: number | null | "none";
   readonly vocabSize: number;
   readonly maxPositions: number;

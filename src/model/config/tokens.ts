@@ -1,4 +1,4 @@
-/** Special token ids and sampling defaults, from config.json and generation_config.json together. Knows no tokenizer. */
+/** Reads special token ids and sampling defaults from config.json and generation_config.json. */
 
 import { type Json, shown } from "../../base/json.js";
 import type { ConfigFields } from "./fields.js";
@@ -9,7 +9,7 @@ export interface TokenIds {
   readonly padId: number | null;
 }
 
-/** A family's own ids, for files that are silent about them. */
+/** A family's default ids, for files without them. */
 export interface TokenDefaults {
   readonly eosIds: readonly number[];
   readonly bosId: number | null;
@@ -17,8 +17,8 @@ export interface TokenDefaults {
 }
 
 /**
- * Stop ids are the union of both files, in rising order; the family's own only when neither file speaks of them. The other
- * ids are those of config.json, else of generation_config.json, else the family's. A negative id means none.
+ * Reads the token ids. Stop ids are the union of both files, in ascending order, or the family's defaults if neither file has
+ * any. The other ids come from config.json, else generation_config.json, else the family. A negative id means none.
  */
 export function readTokenIds(config: ConfigFields, generation: ConfigFields, defaults: TokenDefaults): TokenIds {
   const fromConfig = readIds(config, "eos_token_id");
@@ -35,7 +35,7 @@ export function readTokenIds(config: ConfigFields, generation: ConfigFields, def
   };
 }
 
-/** undefined when the file does not speak of it. */
+/** The ids of a key; undefined if the file lacks it. */
 function readIds(fields: ConfigFields, key: string): number[] | undefined {
   const value = fields.raw(key);
   if (value === undefined) return undefined;
@@ -61,7 +61,7 @@ const samplingKeys = [
   "max_new_tokens",
 ] as const;
 
-/** The sampling settings that a generation_config.json states, under its own names. */
+/** The sampling settings of a generation_config.json, under its own names. */
 export function readGenerationDefaults(generation: Json): Record<string, number | boolean> {
   const defaults: Record<string, number | boolean> = {};
   for (const key of samplingKeys) {

@@ -1,21 +1,21 @@
 /**
- * LoRA as graph inputs. Rows keep their order; each distinct adapter of a step is a group. Index inputs take activations to
- * groups and add the products to their rows; a row without an adapter is not touched. A rank class is one stack of adapters
+ * LoRA as graph inputs. Rows keep their order; each distinct adapter of a step is a group. Index inputs gather activations into
+ * groups and add the products to their rows; rows without an adapter are not touched. A rank class is one stack of adapters
  * of equal (padded) rank.
  *
- * A stands in tiles of at most 16 columns, each a product of its own. Matrix kernels cut the sum over the inputs into blocks
- * whose length depends on the number of columns: in tiles a row's bits depend neither on the padding of its adapter's rank
- * nor on how many threads share the work.
+ * A is stored in tiles of at most 16 columns, and each tile is a separate product. Matrix kernels split the sum over the inputs
+ * into blocks whose length depends on the number of columns. With tiles a row's bits depend neither on the padding of its
+ * adapter's rank nor on the number of threads.
  *
- * Above rank 128 the same holds of the sum over the rank. Where bits matter such adapters run `inBlocks`: products over 128 ranks
- * each, added in order.
+ * Above rank 128 the same applies to the sum over the rank. Where bits matter such adapters run `inBlocks`: one product per 128
+ * ranks, added in order.
  */
 import { at, last } from "../../base/list.js";
 import type { Ops } from "../../graph/ops.js";
 import type { Value } from "../../graph/types.js";
 import type { TargetModule } from "../blueprint.js";
 
-/** Linears that read the same input: one stacked A, one B for each. */
+/** Target modules that read the same input: one stacked A, and one B each. */
 export interface ModuleGroup {
   /**
    * Name of the group's input: `lora_A.{key}.{class}` [groups, parts, tiles, in, columns], where tiles * columns is the rank;
@@ -24,25 +24,25 @@ export interface ModuleGroup {
    */
   readonly key: string;
   readonly inFeatures: number;
-  /** Each with `lora_B.{path}.{class}` [groups, 1, rank, out], `inBlocks` [groups, blocks, width, out], [rank, out] with `single` and `tiled`; in A's order of parts. */
+  /** In A's order of parts. Each has `lora_B.{path}.{class}` [groups, 1, rank, out], `inBlocks` [groups, blocks, width, out], or [rank, out] with `single` and `tiled`. */
   readonly parts: readonly TargetModule[];
 }
 
 /**
- * How a graph takes adapters: not at all; one adapter for every row, of one tile (`single`) or of several (`tiled`); or a
- * number of rank classes, of which each row has an adapter of one or none.
+ * How a graph takes adapters: none; one adapter for all rows, of one tile (`single`) or several (`tiled`); or a number of rank
+ * classes, where each row has at most one adapter of one class.
  */
 export type AdapterMode = "none" | "single" | "tiled" | number;
 
-/** Which axis the group indexes: all tokens, or only the rows whose logits are wanted. */
+/** The axis that the groups index: all tokens, or only the rows whose logits are needed. */
 export type AdapterAxis = "tokens" | "logit_rows";
 
 interface ClassInputs {
   /** Rows of the axis that each group takes, short groups padded with any row: int32 [groups, 1, 1, members], `inBlocks` [groups, 1, 1, 1, members]. */
   readonly toGroups: Value;
-  /** Where the products of this class's rows lie, as (group, 0, member): int64 [taken, 3]. */
+  /** Where this class's rows find their products, as (group, 0, member): int64 [taken, 3]. */
   readonly products: Value;
-  /** The rows that they are added to, each once: int64 [taken, 1]. */
+  /** The rows to add them to, each once: int64 [taken, 1]. */
   readonly rows: Value;
 }
 
@@ -52,7 +52,7 @@ interface GainInputs {
 }
 
 export const loraA = (key: string, rankClass: number): string => `lora_A.${key}.${rankClass}`;
-/** DoRA's g - 1 of each output, [places, out]: of all adapters, whatever their class. [1, out] where one adapter is for every row. */
+/** DoRA's g - 1 of each output, [places, out], for adapters of all classes; [1, out] with one adapter for all rows. */
 export const doraGain = (path: string): string => `dora_gain.${path}`;
 export const loraB = (path: string, rankClass: number): string => `lora_B.${path}.${rankClass}`;
 
@@ -65,7 +65,7 @@ export function indexNames(axis: AdapterAxis, rankClass: number) {
   };
 }
 
-/** Names of an axis's inputs that say which rows have DoRA, each once, int64 [rows, 1], and which places their gains, alike. */
+/** Names of an axis's inputs for DoRA: its rows, each once, int64 [rows, 1], and the places of their gains, likewise. */
 export const gainNames = (axis: AdapterAxis) => ({ rows: `gain_rows.${axis}`, places: `gain_places.${axis}` });
 
 export class AdapterInputs {
@@ -76,7 +76,7 @@ export class AdapterInputs {
   readonly #inputs = new Map<string, ClassInputs>();
   readonly #gains = new Map<AdapterAxis, GainInputs>();
 
-  /** `inBlocks` is for rank classes alone. */
+  /** `inBlocks` only with rank classes. */
   constructor(op: Ops, mode: Exclude<AdapterMode, "none">, inBlocks = false) {
     this.#op = op;
     this.#mode = mode;
@@ -84,8 +84,8 @@ export class AdapterInputs {
   }
 
   /**
-   * bases[i] + B_i A_i x, for each part. With `biases` rows of DoRA get (g - 1) (base - bias) besides, as PEFT computes it; a row
-   * without is not touched.
+   * bases[i] + B_i A_i x, for each part. With `biases` rows with DoRA also get (g - 1) (base - bias), as PEFT computes it; other
+   * rows are not touched.
    */
   apply(
     parts: readonly TargetModule[],
@@ -113,7 +113,7 @@ export class AdapterInputs {
     );
   }
 
-  /** (g - 1) (base - bias) added to every row. */
+  /** Adds (g - 1) (base - bias) to every row. */
   #gained(
     { path, outFeatures }: TargetModule,
     { sum, base, bias }: { readonly sum: Value; readonly base: Value; readonly bias: Value | null },
@@ -143,15 +143,15 @@ export class AdapterInputs {
     const { builder } = this.#op;
     const names = gainNames(axis);
     const shape = [`gained.${axis}`, 1];
-    const made = {
+    const inputs = {
       rows: builder.input(names.rows, "int64", shape),
       places: builder.input(names.places, "int64", shape),
     };
-    this.#gains.set(axis, made);
-    return made;
+    this.#gains.set(axis, inputs);
+    return inputs;
   }
 
-  /** One adapter for every row. The base's product is Gemm's C: one sum, rounded as a separate addition would. */
+  /** One adapter for all rows. The base's product is Gemm's C: rounded as a separate addition would be. */
   #forAll({ path, inFeatures, outFeatures }: TargetModule, x: Value, base: Value): Value {
     const op = this.#op;
     const [tokens = 0] = x.shape;
@@ -182,7 +182,7 @@ export class AdapterInputs {
     const hidden = this.#hidden(parts, x, toGroups, rankClass);
     return parts.map(({ path, outFeatures }, i) => {
       const h = hidden[i] as Value; // [groups, 1, members, rank], [groups, blocks, members, width]
-      // Every module's group and rank axis has a name of its own: ONNX Runtime reuses buffers between equal names.
+      // Every module names its group and rank axes differently: ONNX Runtime reuses buffers between equal names.
       const at = `${path}.${rankClass}.b`;
       const blocks = this.#inBlocks ? `blocks.${at}` : 1;
       const b = op.builder.input(loraB(path, rankClass), "float32", [`g.${at}`, blocks, `rank.${at}`, outFeatures]);
@@ -232,12 +232,12 @@ export class AdapterInputs {
     const { builder } = this.#op;
     const names = indexNames(axis, rankClass);
     const ones = this.#inBlocks ? [1, 1, 1] : [1, 1];
-    const made: ClassInputs = {
+    const inputs: ClassInputs = {
       toGroups: builder.input(names.toGroups, "int32", [`groups.${key}`, ...ones, `members.${key}`]),
       products: builder.input(names.products, "int64", [`taken.${key}`, 3]),
       rows: builder.input(names.rows, "int64", [`taken.${key}`, 1]),
     };
-    this.#inputs.set(key, made);
-    return made;
+    this.#inputs.set(key, inputs);
+    return inputs;
   }
 }

@@ -1,4 +1,4 @@
-/** Linear layers as serving kernels: fp32 Gemm, MatMulNBits for blocks of int4 and int8, integer products for per-row int8. */
+/** Linear layers as serving kernels: fp32 Gemm, MatMulNBits for int4 and int8 blocks, integer products for per-row int8. */
 import { assert } from "../../base/errors.js";
 import { at } from "../../base/list.js";
 import type { GraphBuilder } from "../../graph/builder.js";
@@ -13,11 +13,11 @@ const blockSize = 128;
 export interface LinearOptions {
   /** Default true. */
   readonly biased?: boolean;
-  /** The path under which the weights of all parts may be joined. */
+  /** The path of the parts' joined weights, if they are joined. */
   readonly joined?: string | null;
 }
 
-/** y = x·Wᵀ + bias for each part; x is [tokens, in]. Parts whose weights are joined run as one product. */
+/** y = x·Wᵀ + bias for each part; x is [tokens, in]. Joined parts run as one product. */
 export function buildLinear(
   op: Ops,
   weights: WeightSource,
@@ -36,7 +36,7 @@ export function buildLinear(
   );
 }
 
-/** The parts' outputs side by side, [tokens, sum of out], or null when they are not joined. */
+/** The parts' concatenated outputs, [tokens, sum of out]; null if they are not joined. */
 export function buildJoined(
   op: Ops,
   weights: WeightSource,
@@ -48,7 +48,7 @@ export function buildJoined(
   return whole && product(op, weights, whole, x, shared(op, x), true);
 }
 
-/** Each part's bias, [out]; null where it has none. */
+/** Each part's bias, [out]; null if it has none. */
 export function biasesOf(
   op: Ops,
   weights: WeightSource,
@@ -64,7 +64,7 @@ export function biasesOf(
   return bias ? op.split(bias, sizes, 0) : parts.map(() => null);
 }
 
-/** The layer that stands for all parts under the path of their joined weights; null when they are not joined. */
+/** The joined layer of all parts; null if they are not joined. */
 export function joinedPart(
   weights: WeightSource,
   parts: readonly TargetModule[],
@@ -126,14 +126,14 @@ function blocks(op: Ops, weight: PreparedWeight, part: TargetModule, x: Value, b
   );
 }
 
-/** x as uint8 with one scale a row: (data - zero) * scale. */
+/** x as uint8 with one scale per row: (data - zero) * scale. */
 export interface QuantizedRows {
   readonly data: Value;
   readonly scale: Value; // [rows, 1]
   readonly zero: number;
 }
 
-/** Quantizes x when first asked, once for all that read it. */
+/** Quantizes x on first use, once for all readers. */
 function shared(op: Ops, x: Value): () => QuantizedRows {
   let rows: QuantizedRows | null = null;
   return () => {
@@ -145,8 +145,8 @@ function shared(op: Ops, x: Value): () => QuantizedRows {
 const middle = 128;
 
 /**
- * x as uint8 around 128 with one scale a row: a row's numbers never depend on its neighbours. A row of zeros has scale 0:
- * whatever integers its 0/0 become, their product is multiplied by 0.
+ * x as uint8 around 128 with one scale per row, so that a row does not depend on its neighbours. A row of zeros has scale 0:
+ * its 0/0 becomes arbitrary integers, whose product is multiplied by 0.
  */
 function quantizeRows(op: Ops, x: Value): QuantizedRows {
   const largest = op.reduce("ReduceMax", op.unary("Abs", x), [1]); // [tokens, 1]
@@ -155,15 +155,15 @@ function quantizeRows(op: Ops, x: Value): QuantizedRows {
 
 /** x [rows, columns] as uint8 around `zero` by scales [rows, 1]. */
 export function quantizeBy(op: Ops, x: Value, scale: Value, zero: number): QuantizedRows {
-  // A block as long as the row: so scales keep their second axis, which the products need.
+  // One block per row, so that scales keep the second axis, which the products need.
   const attributes = { axis: 1, block_size: x.shape[1] as number };
   const data = op.one("QuantizeLinear", [x, scale, zerosLike(op, scale, zero)], "uint8", x.shape, attributes);
   return { data, scale, zero };
 }
 
-/** What rows stand for, in float32. */
+/** The values of quantized rows, in float32. */
 export function dequantize(op: Ops, { data, scale, zero }: QuantizedRows): Value {
-  // Not in blocks, as they were quantized: that kernel takes four times as long.
+  // Not in blocks, as in quantization: that kernel takes four times as long.
   const scales = op.squeeze(scale, 1);
   const zeros = zero === 0 ? null : op.squeeze(zerosLike(op, scale, zero), 1);
   return op.one("DequantizeLinear", [data, scales, zeros], "float32", data.shape, { axis: 0 });
@@ -172,20 +172,20 @@ export function dequantize(op: Ops, { data, scale, zero }: QuantizedRows): Value
 const zeroPoint = ({ builder }: Ops, zero: number): Value =>
   builder.initializer(`quantized.zero.${zero}`, "uint8", [], { kind: "inline", bytes: Uint8Array.of(zero) });
 
-/** Zero points by graph, number of rows and value: made where first asked for, shared by all layers. */
+/** Zero points by graph, number of rows and value: created on first use and shared by all layers. */
 const zeros = new WeakMap<GraphBuilder, Map<string, Value>>();
 
-/** The zero point for each row, [tokens, 1] as its scales are. */
+/** The zero point of each row, [tokens, 1], like its scales. */
 function zerosLike(op: Ops, scale: Value, zero: number): Value {
-  const made = zeros.get(op.builder) ?? new Map<string, Value>();
-  zeros.set(op.builder, made);
+  const cached = zeros.get(op.builder) ?? new Map<string, Value>();
+  zeros.set(op.builder, cached);
   const key = `${scale.shape[0]} ${zero}`;
-  const value = made.get(key) ?? op.one("Expand", [zeroPoint(op, zero), op.shapeOf(scale)], "uint8", scale.shape);
-  made.set(key, value);
+  const value = cached.get(key) ?? op.one("Expand", [zeroPoint(op, zero), op.shapeOf(scale)], "uint8", scale.shape);
+  cached.set(key, value);
   return value;
 }
 
-/** x Wᵀ + bias over a weight of the form `int8row`. */
+/** x Wᵀ + bias for a weight of the form `int8row`. */
 export function integer(
   op: Ops,
   weight: PreparedWeight,
@@ -207,7 +207,7 @@ export function integer(
   return bias ? op.add(scaled, bias) : scaled;
 }
 
-/** Rows of an embedding table; an int8 table is dequantized row by row: (q - 128) * scale of its block. ids [n] to [n, hidden]. */
+/** Gathers rows of an embedding table: ids [n] to [n, hidden]. Rows of an int8 table are dequantized: (q - 128) * scale of the block. */
 export function buildEmbedding(op: Ops, weights: WeightSource, name: string, ids: Value): Value {
   const weight = weightOf(weights, name);
   const hidden = at(weight.shape, 1);

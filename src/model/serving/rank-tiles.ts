@@ -1,12 +1,12 @@
-/** How an adapter's rank is padded and cut into tiles, wherever its matrices are laid out or counted. */
+/** How ranks are padded and split into tiles and blocks. */
 
 /** Columns of a tile of A. */
 export const tileColumns = 16;
 
-/** Up to this rank a product over it is one sum; kernels cut longer ones, where depends on the columns and rows that a thread has. */
+/** Up to this rank kernels compute the product as one sum. They split longer ones, at places that depend on a thread's rows and columns. */
 export const oneSum = 128;
 
-/** The rank that a place for adapters of this one has: 8, whole tiles, or above one sum whole blocks. */
+/** The padded rank of a place in the stack: 8, whole tiles, or above one sum whole blocks. */
 export function paddedRank(rank: number): number {
   const step = rank <= 8 ? 8 : rank <= oneSum ? tileColumns : oneSum;
   return Math.ceil(rank / step) * step;
@@ -18,7 +18,7 @@ export function tilesOf(rank: number): { readonly tiles: number; readonly column
   return { tiles, columns: rank / tiles };
 }
 
-/** A padded rank as blocks whose products are one sum each: cut at the same places, whatever larger rank it is padded to. */
+/** A padded rank as blocks of one sum each. The cuts do not depend on the padding. */
 export function blocksOf(rank: number): { readonly blocks: number; readonly width: number } {
   return rank <= oneSum ? { blocks: 1, width: rank } : { blocks: rank / oneSum, width: oneSum };
 }

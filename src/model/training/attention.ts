@@ -1,6 +1,6 @@
 /**
- * Causal attention from plain products: the query heads that share a key head lie as rows of one product, and blocks of
- * queries meet only the keys that none of them is before. Its gradient is its own.
+ * Causal attention from plain products, with a custom gradient. Query heads that share a key head are rows of one product, and a
+ * block of queries meets only the keys up to its end.
  */
 import { at, zip } from "../../base/list.js";
 import type { CustomGradient } from "../../graph/gradient.js";
@@ -18,17 +18,17 @@ export interface AttentionInputs extends BlockInputs {
   readonly rotary: readonly (readonly [Value, Value])[];
 }
 
-/** What attention tells of itself. */
+/** What attention reports to the graph. */
 export interface AttentionNotes {
   readonly custom: CustomGradient[];
-  /** Names of values that take much time to make again for their size. */
+  /** Names of values that are expensive to recompute for their size. */
   readonly costly: Set<string>;
 }
 
-/** What a block of queries leaves for its gradient. */
+/** What a block of queries keeps for its gradient. */
 interface Block {
   readonly queries: Value;
-  /** Of the scores, where they are bent. */
+  /** tanh of the scores, if they have a softcap. */
   readonly tanh: Value | null;
   readonly shares: Value;
 }
@@ -39,7 +39,7 @@ export class TrainingAttention {
   readonly #inputs: AttentionInputs;
   readonly #masks: TrainingMasks;
   readonly #notes: AttentionNotes;
-  /** [rows, length, width] as tensors, by width: made here, outside of any layer. */
+  /** [rows, length, width] as tensors, by width: created here, outside of any layer. */
   readonly #shapes: ReadonlyMap<number, Value>;
 
   constructor(op: Ops, config: DecoderConfig, inputs: AttentionInputs, notes: AttentionNotes) {
@@ -56,38 +56,38 @@ export class TrainingAttention {
   apply(attention: Attention, q: Value, k: Value, v: Value): Value {
     const { headCount, kvHeadCount } = this.#config;
     const op = this.#op;
-    const queries = this.#turned(op, this.#rotate(attention, q, headCount));
-    const keys = this.#turned(op, this.#rotate(attention, k, kvHeadCount));
-    const values = this.#turned(op, this.#rows(op, v));
+    const queries = this.#toKeyHeads(op, this.#rotate(attention, q, headCount));
+    const keys = this.#toKeyHeads(op, this.#rotate(attention, k, kvHeadCount));
+    const values = this.#toKeyHeads(op, this.#rows(op, v));
     const masks = this.#masks.of(attention.window);
     for (const { name } of [keys, values]) this.#notes.costly.add(name);
     const parts = zip(this.#masks.partQueries(op, queries), masks);
     const blocks = parts.map(([part, mask], i) => this.#block(attention, part, keys, mask, i));
     const mixed = blocks.map(({ shares }, i) => op.matMul(shares, this.#masks.seenKeys(op, values, i)));
-    const result = this.#turnedBack(op, this.#masks.joinQueries(op, mixed), at(q.shape, 0));
+    const result = this.#fromKeyHeads(op, this.#masks.joinQueries(op, mixed), at(q.shape, 0));
     this.#notes.custom.push({
       inputs: [queries, keys, values],
       outputs: [result],
-      vjp: (by, [gradient], _, kept) =>
+      vjp: (by, [gradient], _, forwardOf) =>
         gradient
-          ? this.#gradients(by, gradient, { attention, queries: blocks, keys, values, result }, kept)
+          ? this.#gradients(by, gradient, { attention, queries: blocks, keys, values, result }, forwardOf)
           : [null, null, null],
     });
     return result;
   }
 
-  /** P = softmax(scale Q Kᵀ + mask), the scores bent before the mask where the family bends them. */
+  /** P = softmax(scale Q Kᵀ + mask), with the softcap applied before the mask. */
   #block({ scale, softcap }: Attention, queries: Value, keys: Value, mask: Value, i: number): Block {
     const op = this.#op;
     const scores = op.fusedMatMul(queries, this.#masks.seenKeys(op, keys, i), { transB: true, alpha: scale });
     const tanh = softcap === null ? null : op.tanh(op.scale(scores, 1 / softcap));
-    const bent = tanh && softcap !== null ? op.scale(tanh, softcap) : scores;
-    return { queries, tanh, shares: op.softmax(op.add(bent, mask)) };
+    const capped = tanh && softcap !== null ? op.scale(tanh, softcap) : scores;
+    return { queries, tanh, shares: op.softmax(op.add(capped, mask)) };
   }
 
   /**
    * O = P V: dV = Pᵀ G, dS = P (G Vᵀ - D) with D = Σ P (G Vᵀ) = Σ G O of each query (as in arXiv:2205.14135), then
-   * dQ = scale dS K and dK = scale dSᵀ Q. Keys and values add up what the blocks that see them pass back.
+   * dQ = scale dS K and dK = scale dSᵀ Q. The gradients of keys and values are sums over the blocks that see them.
    */
   #gradients(
     op: Ops,
@@ -99,20 +99,20 @@ export class TrainingAttention {
       readonly values: Value;
       readonly result: Value;
     },
-    kept: (value: Value) => Value,
+    forwardOf: (value: Value) => Value,
   ): Value[] {
     const { scale: alpha } = forward.attention;
-    const [keys, values] = [kept(forward.keys), kept(forward.values)];
-    const arrived = this.#masks.partQueries(op, this.#turned(op, this.#rows(op, gradient)));
-    const sums = this.#masks.partQueries(op, this.#headSums(op, op.mul(gradient, kept(forward.result))));
+    const [keys, values] = [forwardOf(forward.keys), forwardOf(forward.values)];
+    const arrived = this.#masks.partQueries(op, this.#toKeyHeads(op, this.#rows(op, gradient)));
+    const sums = this.#masks.partQueries(op, this.#headSums(op, op.mul(gradient, forwardOf(forward.result))));
     const parts = zip(forward.queries, zip(arrived, sums)).map(([block, [g, sum]], i) => {
-      const shares = kept(block.shares);
+      const shares = forwardOf(block.shares);
       const through = op.fusedMatMul(g, this.#masks.seenKeys(op, values, i), { transB: true });
       const flat = op.mul(shares, op.sub(through, sum));
-      const slope = block.tanh ? this.#slope(op, flat, kept(block.tanh)) : flat;
+      const slope = block.tanh ? this.#slope(op, flat, forwardOf(block.tanh)) : flat;
       return {
         dq: op.fusedMatMul(slope, this.#masks.seenKeys(op, keys, i), { alpha }),
-        dk: op.fusedMatMul(slope, kept(block.queries), { transA: true, alpha }),
+        dk: op.fusedMatMul(slope, forwardOf(block.queries), { transA: true, alpha }),
         dv: op.fusedMatMul(shares, g, { transA: true }),
       };
     });
@@ -148,8 +148,8 @@ export class TrainingAttention {
     return op.concat([op.shapeOf(this.#inputs.ids), op.builder.constant("int64", [1], [width])], 0);
   }
 
-  /** [rows, length, heads*d] as [rows, kv, length*group, d]: a key head's query heads side by side at each token. */
-  #turned(op: Ops, x: Value): Value {
+  /** [rows, length, heads*d] as [rows, kv, length*group, d]: a key head's query heads at each token are adjacent. */
+  #toKeyHeads(op: Ops, x: Value): Value {
     const { headDim, kvHeadCount } = this.#config;
     const group = Number(x.shape[2]) / headDim / kvHeadCount;
     const apart = op.reshape(x, ["rows", "length", kvHeadCount, group * headDim]);
@@ -157,8 +157,8 @@ export class TrainingAttention {
     return op.reshape(turned, ["rows", kvHeadCount, dimProduct(["length", group]), headDim]);
   }
 
-  /** The other way: [rows, kv, length*group, d] to [tokens, heads*d]. */
-  #turnedBack(op: Ops, x: Value, tokens: Dim): Value {
+  /** The inverse: [rows, kv, length*group, d] to [tokens, heads*d]. */
+  #fromKeyHeads(op: Ops, x: Value, tokens: Dim): Value {
     const { headCount, headDim, kvHeadCount } = this.#config;
     const group = headCount / kvHeadCount;
     const apart = op.reshape(x, ["rows", kvHeadCount, "length", group * headDim]);
@@ -177,7 +177,7 @@ export class TrainingAttention {
     return op.reshape(turned, ["rows", kvHeadCount, dimProduct(["length", group]), 1]);
   }
 
-  /** Positions applied: [tokens, heads*d] to [rows, length, heads*d]. */
+  /** Applies rotary positions: [tokens, heads*d] to [rows, length, heads*d]. */
   #rotate({ rope }: Attention, x: Value, heads: number): Value {
     const op = this.#op;
     const rows = this.#rows(op, x);

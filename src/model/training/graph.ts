@@ -1,6 +1,6 @@
 /**
  * The decoder lowered for training: operators with a gradient, whole rows at once, and instead of logits the loss of every
- * labelled token. Knows no optimizer and takes no gradient itself; where a stretch has a cheaper one it says so.
+ * labelled token. Does not differentiate; it only lists custom gradients where they are cheaper.
  */
 import { at } from "../../base/list.js";
 import { float, GraphBuilder } from "../../graph/builder.js";
@@ -30,18 +30,18 @@ export interface TrainingGraph {
   readonly builder: GraphBuilder;
   /** Negative log-likelihood of each label: [labelled]. */
   readonly tokenLosses: Value;
-  /** What is trained, as graph inputs, in the order of the forward pass. */
+  /** The trained parameters, graph inputs in the order of the forward pass. */
   readonly parameters: readonly Value[];
   /** For `backward`. */
   readonly custom: readonly CustomGradient[];
-  /** Names of values inside layers that take much time to make again for their size. */
+  /** Names of values inside layers that are expensive to recompute for their size. */
   readonly costly: ReadonlySet<string>;
 }
 
 /**
- * Inputs, int64: `input_ids`, `positions` and `segments` [rows, length] (a token sees the tokens of its own segment at no
- * later position: 0 for padding, and one number for each of the sequences that share a row); `label_rows` [labelled], the
- * flat places, each once, whose next token is labelled; `labels` [labelled]; `chunk_sizes` [chunks], which sum to labelled; `block_sizes` [attentionBlocks], which sum to length (`blockSizes`).
+ * Inputs, int64: `input_ids`, `positions` and `segments` [rows, length] (a token sees the tokens of its own segment up to its
+ * position; segment 0 is padding, and each sequence that shares a row has its own number); `label_rows` [labelled], the
+ * flat positions, each once, whose next token is labelled; `labels` [labelled]; `chunk_sizes` [chunks], which sum to labelled; `block_sizes` [attentionBlocks], which sum to length (`blockSizes`).
  * With dropout `dropout.{path}` bool [rows * length, in] ([labelled, in] for the head), true where an element is kept. Parameters: `{path}.lora_A`
  * [in, rank], `{path}.lora_B` [rank, out], `{path}.lora_magnitude` [out] with DoRA, beside which `{path}.lora_norm` [out] is read, the
  * length of each output's adapted weights; in mode `full` the checkpoint's tensors.
@@ -173,7 +173,7 @@ class TrainingLowering implements Lowering {
     return this.#attention.apply(attention, query, key, value);
   }
 
-  /** q of each token times what its position asks for. */
+  /** q of each token times the growth at its position. */
   #grown({ queryGrowth }: Attention, q: Value): Value {
     if (!queryGrowth) return q;
     const { maxLength } = this.#options;
@@ -223,7 +223,7 @@ class TrainingLowering implements Lowering {
     }
   }
 
-  /** The rows whose next token is labelled. Each is taken once, so its gradient is put back, not added up. */
+  /** The rows whose next token is labelled. Each is taken once, so its gradient is scattered without adding. */
   select(x: Value): Value {
     const { rows } = this.#inputs;
     const picked = this.op.gather(x, rows);
@@ -236,13 +236,13 @@ class TrainingLowering implements Lowering {
   }
 
   #scatter(op: Ops, gradient: Value, x: Value): Value {
-    // The residual sum hands the same gradient to both of its parts.
+    // The residual sum passes the same gradient to both of its terms.
     const known = this.#scattered.get(gradient.name);
     if (known) return known;
     const zeros = op.expand(op.like(x, 0), x.shape, this.#shapeOfRows(op, x.shape.at(-1) ?? 1));
-    const made = op.one("ScatterND", [zeros, op.unsqueeze(this.#inputs.rows, -1), gradient], x.type, x.shape);
-    this.#scattered.set(gradient.name, made);
-    return made;
+    const scattered = op.one("ScatterND", [zeros, op.unsqueeze(this.#inputs.rows, -1), gradient], x.type, x.shape);
+    this.#scattered.set(gradient.name, scattered);
+    return scattered;
   }
 
   /** [tokens, width] as a tensor. */
@@ -251,7 +251,7 @@ class TrainingLowering implements Lowering {
     return op.concat([tokens, op.builder.constant("int64", [1], [Number(width)])], 0);
   }
 
-  /** Not logits but their losses, [labelled]. */
+  /** Token losses instead of logits, [labelled]. */
   head(head: Head, x: Value): Value {
     const { labels, chunks } = this.#inputs;
     const { parameters } = this;

@@ -30,14 +30,14 @@ export function buildTokenLosses(op: Ops, options: TrainingOptions, head: Head, 
   const isFixed = !context.parameters.trained(name) && (tied || !context.linears.module(part));
   if (isFixed) {
     const fixed = fixedHead(op, weights, head);
-    const made = zip(rows, labels).map(([row, label]) => fixedChunk(op, row, label, fixed, head));
+    const results = zip(rows, labels).map(([row, label]) => fixedChunk(op, row, label, fixed, head));
     const losses = joined(
       op,
-      made.map(({ losses }) => losses),
+      results.map(({ losses }) => losses),
     );
     const slopes = joined(
       op,
-      made.map(({ slopes }) => slopes),
+      results.map(({ slopes }) => slopes),
     );
     context.custom.push({
       inputs: [x],
@@ -59,7 +59,7 @@ export function buildTokenLosses(op: Ops, options: TrainingOptions, head: Head, 
   return joined(op, losses);
 }
 
-/** [labelled, ...] in consecutive parts of the given sizes. */
+/** Splits [labelled, ...] into consecutive parts of the given sizes. */
 function parts(op: Ops, x: Value, sizes: Value, count: number): Value[] {
   const outputs = Array.from({ length: count }, (_, c) => ({ type: x.type, shape: x.shape.with(0, `labelled.${c}`) }));
   return op.builder.node("Split", [x, sizes], outputs, { axis: 0 });
@@ -92,11 +92,11 @@ function likelihood(op: Ops, logits: Value, label: Value): { p: Value; losses: V
   return { p, losses: op.squeeze(op.sub(all, atLabel), 1) };
 }
 
-/** A head that is not trained, W [vocab, hidden]. */
+/** A frozen head, W [vocab, hidden]. */
 interface FixedHead {
   /** x Wᵀ + bias: [rows, hidden] to [rows, vocab]. */
   logits(x: Value): Value;
-  /** What the losses pass back to their rows, (s (p - 1[label])) W: [rows, hidden]; s [rows, vocab] is the logits' slope. */
+  /** The losses' gradient over x, (s (p - 1[label])) W: [rows, hidden]; s [rows, vocab] is the logits' slope. */
   passBack(p: Value, label: Value, s: Value | null): Value;
 }
 
@@ -111,7 +111,7 @@ function fixedHead(op: Ops, weights: WeightSource, { path, linear: part, bias: b
         return bias ? op.add(z, bias) : z;
       },
       passBack(p, label, s) {
-        // Where the label is nearly certain, p W and W[label] all but cancel, and only errors would be left: so they go apart.
+        // If the label is nearly certain, p W and W[label] almost cancel and only rounding errors remain. So they are kept apart.
         const own = at(p, label);
         const others = op.one("ScatterElements", [p, label, op.scale(own, 0)], p.type, p.shape, { axis: 1 });
         const missed = op.sub(op.like(p, 1), own);
@@ -132,10 +132,10 @@ function fixedHead(op: Ops, weights: WeightSource, { path, linear: part, bias: b
   };
 }
 
-/** [rows, 1]: with it added to what is passed back, the losses are made before, and the logits are not kept for them. */
+/** A zero [rows, 1] that depends on the losses: adding it to a gradient orders the losses first, so the logits are not kept for them. */
 const zeroAfter = (op: Ops, losses: Value): Value => op.unsqueeze(op.scale(losses, 0), 1);
 
-/** For a head that is not trained: the losses, and what each passes back to its row. No logits outlive this. */
+/** For a frozen head: the losses, and the gradient of each over its row. No logits are kept. */
 function fixedChunk(op: Ops, x: Value, label: Value, fixed: FixedHead, head: Head): { losses: Value; slopes: Value } {
   const { logits, slope } = bent(op, fixed.logits(x), head);
   const { p, losses } = likelihood(op, logits, label);
@@ -143,7 +143,7 @@ function fixedChunk(op: Ops, x: Value, label: Value, fixed: FixedHead, head: Hea
   return { losses, slopes: op.add(head.scale === 1 ? back : op.scale(back, head.scale), zeroAfter(op, losses)) };
 }
 
-/** For logits that have gradients of their own: dz = g (p - 1[label]). */
+/** For logits that need a gradient: dz = g (p - 1[label]). */
 function crossEntropy(op: Ops, logits: Value, label: Value, custom: CustomGradient[]): Value {
   const { p, losses } = likelihood(op, logits, label);
   custom.push({

@@ -1,4 +1,4 @@
-/** Linear layers of the training graph: frozen, adapted or trained whole. */
+/** Linear layers of the training graph: frozen, adapted or fully trained. */
 import { assert } from "../../base/errors.js";
 import { at, only, zip } from "../../base/list.js";
 import type { CustomGradient } from "../../graph/gradient.js";
@@ -15,7 +15,7 @@ export interface ApplyOptions {
   readonly mask?: Value | null;
 }
 
-/** Parts that read one input, and the layer that stands for all of them where their weights are joined. */
+/** Parts that read the same input, and their joined layer if their weights are joined. */
 interface Group {
   readonly parts: readonly TargetModule[];
   readonly whole: TargetModule | null;
@@ -36,8 +36,8 @@ export class TrainingLinears {
   }
 
   /**
-   * One output for each part; all read x [tokens, in]. Their weights may be `joined` under a path. `mask` stands in for the
-   * dropout mask of a single part.
+   * One output per part; all read x [tokens, in]. Their weights may be `joined` under a path. `mask` replaces the dropout mask of a
+   * single part.
    */
   apply(parts: readonly TargetModule[], x: Value, { joined = null, mask = null }: ApplyOptions = {}): Value[] {
     const { dora = false, dropout = 0 } = this.#options;
@@ -53,7 +53,7 @@ export class TrainingLinears {
     );
     const inner = new Map(
       dropout > 0
-        ? [...dropped].map(([part, kept]) => [part, this.#narrow(part, kept)] as const)
+        ? [...dropped].map(([part, input]) => [part, this.#narrow(part, input)] as const)
         : zip(adapted, this.#joined(adapted, x)),
     );
     const biases = decomposed ? biasesOf(this.#op, this.#options.weights, parts, joined) : parts.map(() => null);
@@ -61,11 +61,12 @@ export class TrainingLinears {
       const h = inner.get(part);
       if (!h) return bias ? this.#op.add(base, bias) : base;
       if (!decomposed) return this.#widen(part, base, h);
-      const kept = dropped.get(part);
-      return this.#decomposed(part, { base, bias, h, again: kept ? this.#again(part, group, kept) : null });
+      const input = dropped.get(part);
+      return this.#decomposed(part, { base, bias, h, dropped: input ? this.#productOf(part, group, input) : null });
     });
   }
 
+  /** The adapted module of a part; null if it is not adapted. */
   module({ path }: TargetModule): TrainedModule | null {
     return (this.#options.mode === "lora" && this.#options.modules.get(path)) || null;
   }
@@ -76,7 +77,7 @@ export class TrainingLinears {
     return module;
   }
 
-  /** A x of parts that share x, by one product over all their ranks: its gradient is one product too. */
+  /** A x of parts that share x, as one product over all their ranks; its gradient is one product too. */
   #joined(parts: readonly TargetModule[], x: Value): Value[] {
     const op = this.#op;
     if (parts.length === 1) return [this.#narrow(at(parts, 0), x)];
@@ -92,16 +93,16 @@ export class TrainingLinears {
     return this.#op.matMul(x, this.#a(part));
   }
 
-  /** base + s B h, with s grown by what dropout left out. */
+  /** base + s B h, with s divided by dropout's keep probability. */
   #widen(part: TargetModule, base: Value, h: Value): Value {
     const scale = this.#adapted(part).scale / (1 - (this.#options.dropout ?? 0));
     return this.#op.gemm(h, this.#b(part), base, scale === 1 ? {} : { alpha: scale });
   }
 
   /**
-   * DoRA: g (base + s B h) + bias with g = m / |W + s B A| for each output; the norm is an input, since it counts as a constant
-   * (section 4.3 of the paper). With dropout PEFT keeps base whole and adds (g - 1) W x + g s B A x of the dropped x: `again` is
-   * that W x.
+   * DoRA: g (base + s B h) + bias with g = m / |W + s B A| for each output. The norm is an input, since it is treated as a constant
+   * (section 4.3 of the paper). With dropout PEFT keeps base undropped and adds (g - 1) W x + g s B A x of the dropped x;
+   * `dropped` is that W x.
    */
   #decomposed(
     part: TargetModule,
@@ -109,14 +110,14 @@ export class TrainingLinears {
       base,
       bias,
       h,
-      again,
-    }: { readonly base: Value; readonly bias: Value | null; readonly h: Value; readonly again: Value | null },
+      dropped,
+    }: { readonly base: Value; readonly bias: Value | null; readonly h: Value; readonly dropped: Value | null },
   ): Value {
     const op = this.#op;
     const biased = (sum: Value): Value => (bias ? op.add(sum, bias) : sum);
-    if (!again) return biased(op.mul(this.#widen(part, base, h), this.#gain(part)));
-    const kept = op.scale(again, 1 / (1 - (this.#options.dropout ?? 0)));
-    return op.add(biased(base), op.sub(op.mul(this.#widen(part, kept, h), this.#gain(part)), kept));
+    if (!dropped) return biased(op.mul(this.#widen(part, base, h), this.#gain(part)));
+    const scaled = op.scale(dropped, 1 / (1 - (this.#options.dropout ?? 0)));
+    return op.add(biased(base), op.sub(op.mul(this.#widen(part, scaled, h), this.#gain(part)), scaled));
   }
 
   #gain({ path, outFeatures }: TargetModule): Value {
@@ -161,15 +162,15 @@ export class TrainingLinears {
     return group.parts.map((part) => quantized.get(part) ?? this.#base(part, x, biased));
   }
 
-  /** In fp32, W trained or frozen. */
+  /** The product in fp32, with W trained or frozen. */
   #base(part: TargetModule, x: Value, biased: boolean): Value {
     const { transposed } = weightOf(this.#options.weights, `${part.path}.weight`);
     const w = this.#parameters.trained(`${part.path}.weight`) ?? this.#fp32(`${part.path}.weight`);
     return this.#op.gemm(x, w, biased ? this.#bias(part) : null, { transB: !transposed });
   }
 
-  /** W x of one part of a group, with an x of its own. */
-  #again(part: TargetModule, { parts, whole }: Group, x: Value): Value {
+  /** W x of one part of a group, for another x. */
+  #productOf(part: TargetModule, { parts, whole }: Group, x: Value): Value {
     const op = this.#op;
     const y = only(this.#products({ parts: [whole ?? part], whole: null }, x, false));
     if (!whole) return y;
@@ -177,17 +178,17 @@ export class TrainingLinears {
     return op.slice(y, 1, first, first + part.outFeatures);
   }
 
-  /** Those parts whose products only run forwards. */
+  /** The parts with quantized weights, whose products need a custom gradient. */
   #quantized({ parts, whole }: Group, x: Value, biased: boolean): Map<TargetModule, Value> {
     const { weights } = this.#options;
     const chosen = parts.filter(({ path }) => whole !== null || weightOf(weights, `${path}.weight`).form !== "fp32");
-    const made = buildLinear(this.#op, weights, chosen, x, { biased, joined: whole?.path ?? null });
-    if (whole) this.#passBack(whole, x, made);
-    else for (const [part, output] of zip(chosen, made)) this.#passBack(part, x, [output]);
-    return new Map(zip(chosen, made));
+    const outputs = buildLinear(this.#op, weights, chosen, x, { biased, joined: whole?.path ?? null });
+    if (whole) this.#passBack(whole, x, outputs);
+    else for (const [part, output] of zip(chosen, outputs)) this.#passBack(part, x, [output]);
+    return new Map(zip(chosen, outputs));
   }
 
-  /** The gradient of a quantized product is the product by its transposed copy: dx = g W. `outputs` side by side are its result. */
+  /** The gradient of a quantized product is a product with the weight's transposed copy: dx = g W. The product's result is `outputs`, concatenated. */
   #passBack(part: TargetModule, x: Value, outputs: readonly Value[]): void {
     const { weights } = this.#options;
     this.#custom.push({

@@ -1,4 +1,4 @@
-/** Blocks of queries along a row: which keys each one meets, what it may see of them, and how tensors are cut and joined by them. */
+/** Blocks of queries along a row: the keys that each block meets, the masks over them, and splitting and joining tensors by block. */
 import { at, zip } from "../../base/list.js";
 import type { Ops } from "../../graph/ops.js";
 import { dimProduct } from "../../graph/shape.js";
@@ -12,19 +12,19 @@ export interface BlockInputs {
   readonly blocks: Value;
 }
 
-/** Added to what may not be seen: e to it is 0, and unlike infinity it survives a difference. */
+/** Added to hidden scores: its exponential is 0 and, unlike infinity, differences of it are finite. */
 const hidden = -1e30;
 
 const blockTokens = 128;
-const mostBlocks = 8;
+const maxBlocks = 8;
 
-/** Blocks that a graph for rows of up to `maxLength` tokens has: half the work of one, at most, is saved. */
+/** The number of blocks in a graph for rows of up to `maxLength` tokens. Blocks save at most half the work. */
 export const attentionBlocks = (maxLength: number): number =>
-  Math.min(mostBlocks, Math.max(1, Math.ceil(maxLength / blockTokens)));
+  Math.min(maxBlocks, Math.max(1, Math.ceil(maxLength / blockTokens)));
 
 /**
- * Tokens of each of `blocks` blocks of a row: as equal as can be, none shorter than need be. In a short row the first ones
- * are empty and meet no keys; an empty block that met some would pass them sums of nothing, which ONNX Runtime leaves undefined.
+ * The tokens of each of `blocks` blocks of a row: as few blocks as `blockTokens` allows, of nearly equal size. In a short row the
+ * first blocks are empty and meet no keys: an empty block with keys would need sums over nothing, which ONNX Runtime leaves undefined.
  */
 export function blockSizes(length: number, blocks: number): Int32Array {
   const used = Math.min(blocks, Math.max(1, Math.ceil(length / blockTokens)));
@@ -33,14 +33,14 @@ export function blockSizes(length: number, blocks: number): Int32Array {
   return Int32Array.from({ length: blocks }, (_, i) => (i < blocks - used ? 0 : size + (i >= longer ? 1 : 0)));
 }
 
-/** Queries are [rows, heads, length*group, .], keys and values [rows, heads, length, .]. Position i of a row sees none behind it. */
+/** Queries are [rows, heads, length*group, .], keys and values [rows, heads, length, .]. Position i of a row does not see later positions. */
 export class TrainingMasks {
   readonly #op: Ops;
   readonly #inputs: BlockInputs;
   readonly #group: number;
   readonly #count: number;
   readonly #masks = new Map<number | null, readonly Value[]>();
-  /** int64, made here, outside of any layer: queries of each block; tokens before each block's end; those of the blocks up to it. */
+  /** int64, created outside of any layer: queries of each block; tokens before each block's end; tokens of the blocks up to it. */
   readonly #querySizes: Value;
   readonly #ends: readonly Value[];
   readonly #sizes: readonly Value[];
@@ -78,7 +78,7 @@ export class TrainingMasks {
     return op.one("Slice", [x, list(0), at(this.#ends, block), list(axis)], x.type, shape);
   }
 
-  /** The sum of what each block has for the keys that it meets: [rows, heads, length, .]. */
+  /** The sum of the blocks' contributions to their keys: [rows, heads, length, .]. */
   addKeys(op: Ops, parts: readonly Value[]): Value {
     const sums: Value[] = [];
     parts.forEach((part, i) => {
@@ -91,7 +91,7 @@ export class TrainingMasks {
     return joined(op, sums, "length");
   }
 
-  /** What block i has for its keys, cut where the blocks end. */
+  /** Block i's contribution to its keys, split where the blocks end. */
   #piecesOf(op: Ops, part: Value, i: number): Value[] {
     if (i === 0) return [part];
     const outputs = Array.from({ length: i + 1 }, (_, j) => ({
@@ -101,7 +101,7 @@ export class TrainingMasks {
     return op.builder.node("Split", [part, at(this.#sizes, i)], outputs, { axis: 2 });
   }
 
-  /** For each block 0 where a token may look, else `hidden`, [rows, 1, queries.i, keys.i]: its own segment, no later position, inside the window. */
+  /** For each block 0 where a query sees a key, else `hidden`, [rows, 1, queries.i, keys.i]: its own segment, no later position, inside the window. */
   of(window: number | null): readonly Value[] {
     const known = this.#masks.get(window);
     if (known) return known;
@@ -123,7 +123,7 @@ export class TrainingMasks {
     return masks;
   }
 
-  /** [rows, length] to [rows, length*group]: every token as often as it has queries for a key head. */
+  /** [rows, length] to [rows, length*group]: each token once per query head of a key head. */
   #spread(x: Value): Value {
     if (this.#group === 1) return x;
     const op = this.#op;

@@ -1,4 +1,4 @@
-/** What frozen, quantized products pass back: dx = g W, by the copies that were made for it (`planBackward`). */
+/** Gradients of frozen, quantized products: dx = g W, with the transposed copies that `planBackward` plans. */
 import { only } from "../../base/list.js";
 import type { Ops } from "../../graph/ops.js";
 import type { Value } from "../../graph/types.js";
@@ -7,16 +7,16 @@ import { buildLinear, dequantize, integer, quantizeBy } from "../serving/linear.
 import { type WeightSource, weightOf } from "../weights.js";
 import { backwardPart } from "./types.js";
 
-/** g [rows, out] to [rows, in]. */
+/** dx = g W: g [rows, out] to [rows, in]. */
 export function buildBackward(op: Ops, weights: WeightSource, part: TargetModule, g: Value): Value {
   return only(buildLinear(op, weights, [backwardPart(part)], g));
 }
 
 /**
- * The same for a head, whose g is made of distributions over the vocabulary. Their many small entries count as much as the
- * few large ones, and int8 loses them: the gradient's cosine is 0.91 with a scale for each row on the embedded model, 0.998
- * with one for each block. So g is the sum of two matrices, the second of what the first has rounded away. `isPositive`: no
- * entry of g is below 0, which leaves a bit more for each.
+ * The same for a head, whose g consists of distributions over the vocabulary. Their many small entries matter as much as the few
+ * large ones, but int8 loses them: on the embedded model the gradient's cosine is 0.91 with a scale per row, 0.998 with one
+ * per block. So g is the sum of two matrices, of which the second holds the first one's rounding error. `isPositive`: g has no
+ * negative entries, which gains a bit of precision.
  */
 export function buildHeadBackward(
   op: Ops,

@@ -1,4 +1,4 @@
-/** What a training graph is asked to train, and the graph inputs that hold it. */
+/** What a training graph trains, and the graph inputs of the trained values. */
 import type { GraphBuilder } from "../../graph/builder.js";
 import type { Shape, Value } from "../../graph/types.js";
 import type { TargetModule } from "../blueprint.js";
@@ -13,25 +13,25 @@ export interface TrainedModule {
 
 export interface TrainingOptions {
   readonly config: DecoderConfig;
-  /** Frozen weights; quantized linears need a second copy for the way back, see `backwardPath`. In mode `full` only shapes are read. */
+  /** Frozen weights. Quantized ones need a second copy for the backward pass, see `backwardPath`. In mode `full` only shapes are read. */
   readonly weights: WeightSource;
   readonly mode: "lora" | "full";
-  /** Mode `lora`: the adapted layers, by module path. */
+  /** Mode `lora`: the target modules, by path. */
   readonly modules: ReadonlyMap<string, TrainedModule>;
-  /** Weight-decomposed (arXiv:2402.09353): a trained magnitude for each output, over a length that is an input. */
+  /** DoRA (arXiv:2402.09353): a trained magnitude per output, divided by a norm that is an input. */
   readonly dora?: boolean;
   /** Probability that an element of an adapter's input is dropped; the masks are inputs. Default 0. */
   readonly dropout?: number;
-  /** Positions that the rotary tables hold. */
+  /** Number of positions in the rotary tables. */
   readonly maxLength: number;
-  /** The head runs over labelled rows in this many chunks: the logits of one are held at a time. */
+  /** The number of chunks of labelled rows in the head: only one chunk's logits are held at a time. */
   readonly chunks: number;
 }
 
-/** The path under which a quantized linear's transposed copy, for gradients, stands among the weights. */
+/** The path of a quantized layer's transposed copy for gradients. */
 export const backwardPath = (path: string): string => `${path}.backward`;
 
-/** That copy as a layer: what it reads are gradients of the layer's outputs. */
+/** That copy as a layer: its inputs are gradients of the layer's outputs. */
 export const backwardPart = ({ path, inFeatures, outFeatures }: TargetModule): TargetModule => ({
   path: backwardPath(path),
   inFeatures: outFeatures,
@@ -47,11 +47,11 @@ export const moduleInputs = (path: string) => ({
   mask: `dropout.${path}`,
 });
 
-/** Trained values, each a graph input made when it is first asked for. */
+/** Trained values: graph inputs, created on first use. */
 export class Parameters {
   readonly #builder: GraphBuilder;
   readonly #options: TrainingOptions;
-  readonly #made = new Map<string, Value>();
+  readonly #inputs = new Map<string, Value>();
 
   constructor(builder: GraphBuilder, options: TrainingOptions) {
     this.#builder = builder;
@@ -59,16 +59,16 @@ export class Parameters {
   }
 
   get list(): Value[] {
-    return [...this.#made.values()];
+    return [...this.#inputs.values()];
   }
 
   input(name: string, shape: Shape): Value {
-    const value = this.#made.get(name) ?? this.#builder.input(name, "float32", shape);
-    this.#made.set(name, value);
+    const value = this.#inputs.get(name) ?? this.#builder.input(name, "float32", shape);
+    this.#inputs.set(name, value);
     return value;
   }
 
-  /** A tensor of the checkpoint where all of them are trained; null where it is frozen. */
+  /** A tensor of the checkpoint as a parameter; null if it is frozen. */
   trained(name: string): Value | null {
     if (this.#options.mode === "lora") return null;
     const weight = this.#options.weights.get(name);

@@ -1,6 +1,6 @@
 /**
- * The folder of prepared weights: one file a key, made under a temporary name and renamed, least recently used removed
- * when the folder's limit asks for it, never one that a living process holds. Does not know what the files say.
+ * The cache folder of prepared weights. Each key has one file, written under a temporary name and renamed. If the folder exceeds
+ * its limit, the least recently used files are removed, except those that a live process uses.
  */
 
 import { randomBytes } from "node:crypto";
@@ -12,18 +12,18 @@ import { makeFolders } from "../../base/files.js";
 import { type CacheFile, isHeld, listCache, ownMark } from "./files.js";
 
 export interface WeightCacheOptions {
-  /** `$XDG_CACHE_HOME/lorikeet` or `~/.cache/lorikeet` unless told otherwise. */
+  /** Default `$XDG_CACHE_HOME/lorikeet`, or `~/.cache/lorikeet`. */
   readonly directory?: string;
-  /** Bytes that all files together may take; 64 GiB. */
+  /** The largest total size of all files, in bytes. Default 64 GiB. */
   readonly maxBytes?: number;
 }
 
 export interface CacheRequest<T> {
   /** 64 hexadecimal digits. */
   readonly key: string;
-  /** Size of the file that `fill` makes. */
+  /** The size of the file that `fill` writes. */
   readonly bytes: number;
-  /** What the file says, or undefined when it is not whole or not this key's. */
+  /** Reads the file; undefined if it is incomplete or belongs to another key. */
   readonly verify: (file: string) => Promise<T | undefined>;
   /** Writes into an existing file of `bytes` zeros. */
   readonly fill: (file: string) => Promise<void>;
@@ -31,16 +31,17 @@ export interface CacheRequest<T> {
 
 export interface CacheEntry<T> {
   readonly value: T;
-  /** Absolute and free of symbolic links. */
+  /** Absolute, without symbolic links. */
   readonly file: string;
-  /** Whether it was there already. */
+  /** Whether the file existed. */
   readonly found: boolean;
-  /** Until then the file stays. Idempotent. */
+  /** Lets the cache remove the file. Idempotent. */
   release(): Promise<void>;
 }
 
 const defaultMaxBytes = 64 * 2 ** 30;
 
+/** `$XDG_CACHE_HOME/lorikeet`, or `~/.cache/lorikeet`. */
 export function defaultCacheDirectory(env: NodeJS.ProcessEnv = process.env): string {
   const { XDG_CACHE_HOME: base } = env;
   return join(base && isAbsolute(base) ? base : join(homedir(), ".cache"), "lorikeet");
@@ -55,7 +56,7 @@ export class WeightCache {
     this.maxBytes = maxBytes;
   }
 
-  /** Makes the folder. Throws `invalid_value` when it cannot be used. */
+  /** Opens the folder, and creates it if missing. Throws `invalid_value` if it cannot be used. */
   static async open(options: WeightCacheOptions = {}): Promise<WeightCache> {
     const directory = options.directory ?? defaultCacheDirectory();
     try {
@@ -67,8 +68,8 @@ export class WeightCache {
   }
 
   /**
-   * The file of a key, made when it is missing or not valid. Several processes may ask at once: the first to finish wins,
-   * the others take its file. Throws `store_full` when disk or limit have no room, and what `fill` throws.
+   * The file of a key, written if it is missing or invalid. Several processes may write it at once: the first to finish wins, and
+   * the others use its file. Throws `store_full` if the disk or the limit has no room, and what `fill` throws.
    */
   async obtain<T>(request: CacheRequest<T>): Promise<CacheEntry<T>> {
     const file = join(this.directory, `${request.key}.safetensors`);
@@ -88,12 +89,12 @@ export class WeightCache {
 
   async #find<T>(file: string, { verify }: CacheRequest<T>): Promise<T | undefined> {
     const value = await verify(file);
-    // The time of last use, for the order of removal; a folder that may only be read serves all the same.
+    // The time of last use, for the order of removal. A read-only folder still works.
     if (value !== undefined) await utimes(file, new Date(), new Date()).catch(() => {});
     return value;
   }
 
-  /** Marks a key as in use by this process. */
+  /** Marks a key as used by this process. */
   async #lease(key: string): Promise<() => Promise<void>> {
     const path = join(this.directory, `${key}.${ownMark()}.${randomBytes(6).toString("hex")}.lease`);
     try {
@@ -127,8 +128,8 @@ export class WeightCache {
   }
 
   /**
-   * Removes what crashed processes left, then the least recently used, until `bytes` more fit the limit and the disk. When
-   * they cannot be made to fit, nothing that serves is removed.
+   * Removes what crashed processes left, then the least recently used files, until `bytes` more fit the limit and the disk. If they
+   * cannot fit, no usable file is removed.
    */
   async #makeRoom(bytes: number): Promise<void> {
     const files: CacheFile[] = [];
@@ -147,7 +148,7 @@ export class WeightCache {
     if (bytes > free + totalBytes(idle)) throw this.#noRoom(bytes, free);
     for (const file of idle) {
       if (total + bytes <= this.maxBytes && bytes <= (await this.#free())) break;
-      if (await isHeld(this.directory, file.key)) continue; // taken since
+      if (await isHeld(this.directory, file.key)) continue; // in use since
       await rm(file.path, { force: true });
       total -= file.bytes;
     }
@@ -160,7 +161,7 @@ export class WeightCache {
   }
 
   async #syncDirectory(): Promise<void> {
-    if (process.platform === "win32") return; // directories cannot be opened there
+    if (process.platform === "win32") return; // folders cannot be opened there
     await using handle = await open(this.directory, "r");
     await handle.sync();
   }
@@ -168,7 +169,7 @@ export class WeightCache {
   #overLimit(bytes: number, held: number): LorikeetError {
     return new LorikeetError(
       "store_full",
-      `The cache folder ${this.directory} may take ${this.maxBytes} bytes and ${held} of them are in use; the prepared weights need ${bytes}. Raise the limit or name another folder.`,
+      `The cache folder ${this.directory} is limited to ${this.maxBytes} bytes, of which ${held} are in use; the prepared weights need ${bytes}. Raise the limit or use another folder.`,
       { param: this.directory, found: held + bytes, allowed: this.maxBytes },
     );
   }
@@ -190,7 +191,7 @@ function unusable(directory: string, cause: unknown): LorikeetError {
   const reason = codeOf(cause) ?? String(cause);
   return new LorikeetError(
     "invalid_value",
-    `The cache folder ${directory} cannot be written (${reason}); prepared weights need a folder that can.`,
+    `The cache folder ${directory} cannot be written (${reason}); prepared weights need a writable folder.`,
     { param: directory, found: reason, allowed: "a writable folder", cause },
   );
 }

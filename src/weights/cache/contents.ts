@@ -1,6 +1,6 @@
 /**
- * What a weights file holds, as SHA-256: read through once, then remembered by the file's place, size and times and a sample
- * of its bytes. So a copy is known for what it is, and another model in the same place is never taken for the first.
+ * SHA-256 digests of weight files. A file is read once; then its digest is remembered by path, size, times and a sample of its
+ * bytes. So a copy is recognized, and another model at the same path is not mistaken for the first.
  */
 
 import { createHash, randomBytes } from "node:crypto";
@@ -15,11 +15,11 @@ const chunkBytes = 4 * 2 ** 20;
 const samples = 16;
 const sampleBytes = 4096;
 
-/** A file as it was when it was read, and what was in it. */
+/** A file as it was when it was read, with its digest. */
 type Entry = readonly [file: string, stamp: string, digest: string];
 
 export interface ReadOptions {
-  /** Called with each run of bytes that was read. */
+  /** Called with the size of each chunk read. */
   readonly onBytes?: (bytes: number) => void;
   readonly signal?: AbortSignal | undefined;
 }
@@ -34,13 +34,13 @@ export class WeightContents {
     this.#entries = new Map(entries.map((entry) => [entry[0], entry]));
   }
 
-  /** Takes up what the cache folder remembers; nothing where that cannot be read. */
+  /** Loads the digests saved in the cache folder, if they can be read. */
   static async open(directory: string): Promise<WeightContents> {
     const path = join(directory, recordName);
     return new WeightContents(path, parse(await readRegular(path).then(String, () => "")));
   }
 
-  /** 64 hexadecimal digits. Throws `model_invalid` for a file that cannot be read, `cancelled` when the signal stops it. */
+  /** The digest of a file, 64 hexadecimal digits. Throws `model_invalid` if the file cannot be read, `cancelled` if the signal aborts. */
   async digest(file: string, options: ReadOptions = {}): Promise<string> {
     try {
       await using handle = await openRegular(file);
@@ -59,7 +59,7 @@ export class WeightContents {
     }
   }
 
-  /** Remembers for the next start. A folder that may only be read remembers nothing. */
+  /** Saves the digests for the next start. Does nothing in a read-only folder. */
   async save(): Promise<void> {
     if (!this.#isNew) return;
     const scratch = `${this.#path}.${randomBytes(6).toString("hex")}`;

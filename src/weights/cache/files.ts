@@ -1,6 +1,6 @@
 /**
- * The names in the cache folder: `<key>.safetensors` is a prepared file, `<key>.<host>.<pid>.<random>.tmp` one in the
- * making, `.lease` a process that uses one. Other names belong to others and are left alone.
+ * Names in the cache folder: `<key>.safetensors` is a prepared file, `<key>.<host>.<pid>.<random>.tmp` an unfinished one, and
+ * `.lease` the mark of a process that uses one. Other names are ignored.
  */
 
 import { readdir, rm, stat } from "node:fs/promises";
@@ -12,9 +12,9 @@ export interface CacheFile {
   readonly key: string;
   readonly kind: "prepared" | "temporary" | "lease";
   readonly bytes: number;
-  /** Time of the last use, milliseconds. */
+  /** Time of the last use, in milliseconds. */
   readonly usedMs: number;
-  /** For marks: the process that made it lives, as far as one can tell. */
+  /** For marks: the process that created it is alive, as far as can be told. */
   readonly isOwned: boolean;
 }
 
@@ -25,23 +25,24 @@ const kinds: Readonly<Record<string, CacheFile["kind"]>> = {
   lease: "lease",
 };
 
-/** Processes of another host cannot be asked: their marks count for a day. */
+/** Processes of another host cannot be checked: their marks are valid for a day. */
 const foreignMarkMs = 24 * 60 * 60 * 1000;
 
 const host = hostname().replace(/[^\w-]/g, "_") || "host";
 
-/** The part of a mark's name that says whose it is. */
+/** The part of a mark's name that identifies this process. */
 export function ownMark(): string {
   return `${host}.${process.pid}`;
 }
 
+/** All prepared files and marks in the folder. */
 export async function listCache(directory: string): Promise<CacheFile[]> {
   const names = await readdir(directory);
   const files = await Promise.all(names.map((name) => describe(directory, name)));
   return files.filter((file) => file !== undefined);
 }
 
-/** Whether a living process uses a key. Marks of dead processes are removed on the way. */
+/** Whether a live process uses a key. Also removes the marks of dead processes. */
 export async function isHeld(directory: string, key: string): Promise<boolean> {
   let isUsed = false;
   for (const file of await listCache(directory)) {
@@ -60,7 +61,7 @@ async function describe(directory: string, name: string): Promise<CacheFile | un
   try {
     const { blocks = 0, size, mtimeMs } = await stat(path);
     const kind = kinds[prepared ?? suffix ?? ""] ?? "lease";
-    const bytes = kind === "temporary" ? Math.max(size, blocks * 512) : size; // one in the making will grow to its size
+    const bytes = kind === "temporary" ? Math.max(size, blocks * 512) : size; // an unfinished file grows to its size
     return { path, key, kind, bytes, usedMs: mtimeMs, isOwned: isAlive(owner, Number(pid), mtimeMs) };
   } catch {
     return undefined; // removed meanwhile
@@ -71,7 +72,7 @@ function isAlive(owner: string | undefined, pid: number, markedMs: number): bool
   if (owner === undefined) return false;
   if (owner !== host) return Date.now() - markedMs < foreignMarkMs;
   try {
-    process.kill(pid, 0); // asks, does not kill
+    process.kill(pid, 0); // only checks
     return true;
   } catch (error) {
     return error instanceof Error && "code" in error && error.code === "EPERM";

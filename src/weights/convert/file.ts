@@ -1,6 +1,6 @@
 /**
- * The prepared file: what its header says of every weight, written when all are converted and proven when it is found
- * again. A safetensors file that other programs can read.
+ * The prepared file: its header is written when all weights are converted and verified when the file is read from the cache. It
+ * is a safetensors file that other programs can read.
  */
 
 import { type FileHandle, open } from "node:fs/promises";
@@ -21,7 +21,7 @@ export const formatVersion = "3";
 
 const chunkBytes = 4 * 2 ** 20;
 
-/** How a weight's conversion ended, as the file's metadata keeps it: form, error and the error of rows that were left, to six digits, and the rows' limit, 0 for other forms. */
+/** The result of a weight's conversion in the file's metadata: form, error, the error of abandoned rows (both to six digits), and the rows' limit, 0 for other forms. */
 const recordSchema = v.tuple([
   v.picklist(["raw", "fp32", "int4", "int8", "int8row"]),
   v.string(),
@@ -39,11 +39,12 @@ export interface Outcome {
   readonly rowError: number | undefined;
 }
 
+/** Adds a task's result to the sum of its weight's. */
 export function addResult(sum: Outcome | undefined, { form, error, norm, rowError }: ConvertResult): Outcome {
   return { form, error: (sum?.error ?? 0) + error, norm: (sum?.norm ?? 0) + norm, rowError };
 }
 
-/** Writes the header over the room that the layout left for it. */
+/** Writes the header into the space that the layout reserved. */
 export async function writeHeader(
   file: string,
   key: string,
@@ -71,7 +72,7 @@ export async function writeHeader(
   await handle.write(encodeHeader(layout, parts, metadataOf(key, records, checksum)), 0, layout.dataStart, 0);
 }
 
-/** CRC-32 of all bytes from a position to the file's end, 8 hexadecimal digits: against damage, not against an enemy. */
+/** CRC-32 of all bytes from a position to the file's end, 8 hexadecimal digits. Detects damage, not tampering. */
 async function checksumFrom(handle: FileHandle, start: number): Promise<string> {
   const chunk = Buffer.allocUnsafe(chunkBytes);
   let checksum = 0;
@@ -92,6 +93,7 @@ function emptyOutcome({ entry }: Weight): Outcome {
   return { form: entry.form, error: 0, norm: 0, rowError: undefined };
 }
 
+/** The place of a weight in the layout. Throws `internal` if it has none. */
 export function placeOf(layout: Layout, { name }: Weight): Place {
   const place = layout.places.get(name);
   if (place) return place;
@@ -102,13 +104,13 @@ function metadataOf(key: string, records: Record<string, ConversionRecord>, chec
   return { format: "lorikeet-weights", version: formatVersion, key, crc32: checksum, weights: JSON.stringify(records) };
 }
 
-/** Metadata of at least the length that a finished file has. */
+/** Metadata at least as long as that of any finished file. */
 export function longestMetadata(key: string, weights: readonly Weight[]): Record<string, string> {
   const longest: ConversionRecord = ["int8row", "0.00000000000", "0.00000000000", rowLimits.full]; // 1.23456e-300 is as long
   return metadataOf(key, Object.fromEntries(weights.map(({ name }) => [name, longest])), "0".repeat(8));
 }
 
-/** The weights of a prepared file, or undefined when it is missing, another key's, or any of its bytes is damaged. */
+/** The weights of a prepared file; undefined if it is missing, damaged, or belongs to another key. */
 export async function readPrepared(
   path: string,
   key: string,
@@ -159,7 +161,7 @@ function preparedOf(
   };
 }
 
-/** A weight that needs no conversion: the checkpoint's own bytes. */
+/** A weight that needs no conversion: a reference to the checkpoint's bytes. */
 export function referenceOf(weight: Weight): PreparedWeight {
   const [data] = weight.sources;
   if (!data) throw new LorikeetError("internal", `The weight "${weight.name}" has no source.`);

@@ -1,4 +1,4 @@
-/** Threads that convert weights: hands tasks out in order, gathers results, ends all of them at the first fault or abort. */
+/** A pool of conversion threads: distributes tasks in order, collects results, and stops at the first error or abort. */
 
 import type { Worker } from "node:worker_threads";
 import { deferred } from "../../base/async.js";
@@ -16,7 +16,7 @@ export interface PoolOptions {
   readonly onResult: (result: ConvertResult, task: ConvertTask) => void;
 }
 
-/** A system's refusal (`ENOSPC`, `EIO`) met in a thread. */
+/** A system error (`ENOSPC`, `EIO`) in a thread. */
 export class ThreadFault extends Error {
   readonly code: string | undefined;
 
@@ -27,8 +27,8 @@ export class ThreadFault extends Error {
 }
 
 /**
- * Runs every task, writing into the existing file `output`. When it rejects, no thread writes any more. Throws `cancelled`
- * when the signal stops it, ThreadFault for the system's refusals, else what the task threw.
+ * Runs all tasks, writing into the existing file `output`. When it rejects, no thread is still writing. Throws `cancelled` if the
+ * signal aborts, ThreadFault for a system error, else what the task threw.
  */
 export async function runTasks(output: string, tasks: readonly ConvertTask[], options: PoolOptions): Promise<void> {
   const { signal } = options;
@@ -50,7 +50,7 @@ export async function runTasks(output: string, tasks: readonly ConvertTask[], op
   }
 }
 
-/** One worker takes tasks until none is left. */
+/** Feeds tasks to one worker until none is left. */
 function drain(worker: Worker, queue: Iterator<ConvertTask>, { onResult }: PoolOptions): Promise<void> {
   const end = deferred<void>();
   let current: ConvertTask | undefined;

@@ -1,4 +1,4 @@
-/** Prepared weights read back as float32, exactly as the kernels understand them: for tests, training and inspection. */
+/** Reads prepared weights as the float32 values that the kernels multiply by: for tests, training and inspection. */
 
 import { LorikeetError } from "../../base/errors.js";
 import { at } from "../../base/list.js";
@@ -9,7 +9,7 @@ import { elementCount } from "../../tensor/shape.js";
 import { dequantizeBlocks, dequantizeRows, transpose } from "../quantize.js";
 import { readSegment, toFloat32 } from "./task.js";
 
-/** The weight in its stored layout (`weight.shape`): float32 [out, in], or [in, out] when it is transposed. Blocks while it reads. */
+/** The weight in its stored layout (`weight.shape`): float32 [out, in], or [in, out] if transposed. Synchronous. */
 export function readWeight(weight: PreparedWeight): Float32Array {
   const { form, shape, transposed, data } = weight;
   const bytes = readSegment(data);
@@ -25,9 +25,9 @@ export function readWeight(weight: PreparedWeight): Float32Array {
 }
 
 /**
- * The same bytes of an `int8` or `int4` weight [rows, columns] as a table to gather rows from:
+ * An `int8` or `int4` weight [rows, columns] as a table to gather rows from:
  * `GatherBlockQuantized(data, ids, scales)` with gather_axis 0, quantize_axis 1, block_size 128 and bits 8 or 4 gives
- * [..., blocks * 128], of which the first `columns` are the row. Throws `internal` for other forms.
+ * [..., blocks * 128], whose first `columns` are the row. Throws `internal` for other forms.
  */
 export function rowTable(weight: PreparedWeight): { data: TensorLocation; scales: TensorLocation; bits: 4 | 8 } {
   const { data, form } = weight;

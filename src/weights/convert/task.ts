@@ -1,6 +1,6 @@
 /**
- * One piece of conversion work and how a thread does it: read stored rows, make integers or floats of them, write them to
- * their place. Synchronous throughout, since it owns its thread. Knows no plan and no cache.
+ * One unit of conversion work: read stored rows, convert them, write the result to its place. Synchronous, since it runs on a
+ * thread of its own.
  */
 
 import { closeSync, openSync, readSync, writeSync } from "node:fs";
@@ -34,31 +34,31 @@ export interface ConvertTask {
   readonly weight: string;
   readonly form: Exclude<WeightForm, "raw">;
   readonly segments: readonly Segment[];
-  /** What the segments hold, [rows, columns], or [columns, rows] when transposed. */
+  /** The shape of the segments: [rows, columns], or [columns, rows] if transposed. */
   readonly rows: number;
   readonly columns: number;
   readonly transposed: boolean;
   readonly maxRowError: number;
-  /** Of `int8row`: its integers lie in [-rowLimit, rowLimit]. */
+  /** For `int8row`: the integers lie in [-rowLimit, rowLimit]. */
   readonly rowLimit: number;
-  /** Rounds the matrix first as this form of it does along its own inputs, the rows of this one. */
+  /** First rounds the matrix as this form rounds it along its inputs, which are the rows here. */
   readonly rounded: Rounding | null;
-  /** Where the results go in the prepared file. */
+  /** Where the result goes in the prepared file. */
   readonly dataOffset: number;
   readonly scalesOffset: number;
 }
 
 export interface ConvertResult extends SquaredError {
   readonly weight: string;
-  /** The form taken, where a fall-back was allowed. */
+  /** The resulting form: the task's, or its fallback. */
   readonly form: WeightForm;
-  /** For rows whose error was above their bound: the squared error that they would have had. */
+  /** For rows that exceeded their error bound: the squared error that they would have had. */
   readonly rowError?: number;
 }
 
 const elementsPerTask = 1 << 20;
 
-/** Splits a weight into tasks of about a million elements; what must be transposed stays whole. */
+/** Splits a weight into tasks of about a million elements. Transposed weights stay whole. */
 export function tasksOf(weight: Weight, place: Place): ConvertTask[] {
   const { entry, sources, rows, columns, name } = weight;
   const { form, transposed = false, maxRowError = Number.POSITIVE_INFINITY, rowLimit = rowLimits.full } = entry;
@@ -96,13 +96,13 @@ function rowBytesOf(form: WeightForm, columns: number): number {
   return blockCount(columns) * (form === "int4" ? blockSize / 2 : blockSize);
 }
 
-/** Does a task; `output` is a descriptor of the prepared file. Throws `model_invalid` for weights that are not numbers. */
+/** Runs a task; `output` is a descriptor of the prepared file. Throws `model_invalid` for weights that are not finite. */
 export function runTask(task: ConvertTask, output: number): ConvertResult {
   if (task.form === "fp32") {
     writeAll(output, readValues(task), task.dataOffset);
     return { weight: task.weight, form: "fp32", error: 0, norm: 0 };
   }
-  const { data, scales, ...result } = convert(task, turnedValues(task));
+  const { data, scales, ...result } = convert(task, valuesToQuantize(task));
   if (Number.isFinite(result.norm)) {
     writeAll(output, data, task.dataOffset);
     writeAll(output, scales, task.scalesOffset);
@@ -142,8 +142,8 @@ function convert({ form, rows, columns, maxRowError, rowLimit }: ConvertTask, va
   return { form: "int8", ...toBlocks(values, rows, columns, 8), rowError: inRows.error };
 }
 
-/** What is to be quantized, [rows, columns]. */
-function turnedValues(task: ConvertTask): Float32Array {
+/** The values to quantize, [rows, columns]. */
+function valuesToQuantize(task: ConvertTask): Float32Array {
   const { rows, columns, transposed, rounded } = task;
   const stored = readValues(task);
   if (!rounded) return transposed ? transpose(stored, columns, rows) : stored;
@@ -156,7 +156,7 @@ function turnedValues(task: ConvertTask): Float32Array {
   return transpose(forwards, columns, rows);
 }
 
-/** What a product by the quantized form of `values` [rows, columns] multiplies with. */
+/** The values that a product by the quantized form of `values` [rows, columns] multiplies by. */
 function roundedValues(
   values: Float32Array,
   rows: number,
@@ -172,7 +172,7 @@ function roundedValues(
   return dequantizeBlocks(data, scales, rows, columns, bits);
 }
 
-/** All segments of a task as float32, one after the other. */
+/** All segments of a task as float32, concatenated. */
 function readValues({ segments, rows, columns }: ConvertTask): Float32Array {
   const values = new Float32Array(rows * columns);
   let at = 0;
@@ -196,13 +196,13 @@ export function toFloat32(dtype: Dtype, bytes: Uint8Array): Float32Array {
     case "F64":
       return new Float32Array(viewAs("F64", bytes));
     default:
-      throw new LorikeetError("internal", `Weights of dtype ${dtype} were let through to conversion.`);
+      throw new LorikeetError("internal", `Weights of dtype ${dtype} cannot be converted.`);
   }
 }
 
 const maxBytesAtOnce = 1 << 28;
 
-/** Reads a byte range whole. Throws `model_invalid` when the file ends before. */
+/** Reads a whole byte range. Throws `model_invalid` if the file ends before it. */
 export function readSegment({ file, offset, byteLength }: Omit<Segment, "dtype">): Uint8Array {
   const bytes = new Uint8Array(byteLength);
   const descriptor = openToRead(file);

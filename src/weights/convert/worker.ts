@@ -1,4 +1,4 @@
-/** The entry of a conversion thread: does the tasks that it is sent, one at a time, and answers each. */
+/** The entry point of a conversion thread: runs the tasks that it receives, one at a time, and answers each. */
 
 import { openSync } from "node:fs";
 import { parentPort, workerData } from "node:worker_threads";
@@ -12,7 +12,7 @@ const output = openSync(String(workerData), "r+");
 
 port.on("message", (task: ConvertTask) => port.postMessage(answer(task)));
 
-/** Errors lose their class between threads, so that what matters of them is sent instead. */
+/** Errors lose their class between threads, so their fields are sent instead. */
 function answer(task: ConvertTask): Answer {
   try {
     return { ok: true, result: runTask(task, output) };
