@@ -144,7 +144,7 @@ test("a disk without room ends a run with what was saved, and how to go on", {
   assert.equal(run.status, 8, run.stdout + run.stderr);
   assert.match(
     run.stderr,
-    /lorikeet: A file would be larger .*\n.*Resume with: (?:npx )?lorikeet train --resume --output-dir/,
+    /lorikeet: A file would exceed .*\n.*Resume with: (?:npx )?lorikeet train --resume --output-dir/,
   );
   const again = await finish("train", "--resume", "--output-dir", target);
   assert.equal(again.code, 0, again.err);
@@ -261,7 +261,7 @@ test("a run that has ended gets more steps, and at a constant rate ends with the
     finish("train", "--resume", "--output-dir", target, ...common.slice(0, 4), ...more);
   const idle = await again("--data", rows);
   assert.equal(idle.code, 2);
-  assert.match(idle.err, /The run has ended after step 12 of 12: --max-steps or --epochs must give it more/);
+  assert.match(idle.err, /The run has ended after step 12 of 12: --max-steps or --epochs must allow more/);
   const other = await again("--data", pairs, "--max-steps", "24");
   assert.equal(other.code, 4);
   assert.ok(weightsOf(target).equals(short), "a refusal leaves the result");
