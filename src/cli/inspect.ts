@@ -102,9 +102,14 @@ function positionsOf({ embedding, ropes }: DecoderConfig): string {
 
 /** The layers without attention. */
 function mixersOf({ layers, layerCount }: DecoderConfig): [string, string][] {
-  const filters = layers.flatMap(({ mixer: { body } }) => (body.kind === "convolution" ? [body.filter] : []));
+  const bodies = layers.map(({ mixer }) => mixer.body);
+  const filters = bodies.flatMap((body) => (body.kind === "attention" ? [] : [body.filter]));
   const widths = [...new Set(filters.map(({ width }) => width))].join(", ");
-  return [["convolutions", `over ${widths} tokens, in ${filters.length} of ${layerCount} layers`]];
+  const deltas = bodies.filter(({ kind }) => kind === "delta");
+  return [
+    ["convolutions", `over ${widths} tokens, in ${filters.length} of ${layerCount} layers`],
+    ...(deltas.length === 0 ? [] : [["delta rule", `in ${deltas.length} of ${layerCount} layers`] as [string, string]]),
+  ];
 }
 
 function modelFields(model: CheckpointDescription): [string, string][] {

@@ -5,7 +5,7 @@ import { assert } from "../base/errors.js";
 import { at } from "../base/list.js";
 import { serializeGraph } from "../graph/serialize.js";
 import type { Graph } from "../graph/types.js";
-import { filterReach, readsPositions } from "../model/modules.js";
+import { filterReach, hasMemory, readsPositions } from "../model/modules.js";
 import {
   type AdapterAxis,
   type AdapterMode,
@@ -106,6 +106,7 @@ export class Runner {
   readonly #buffers = new Map<string, Tensor>();
   readonly #readsPositions: boolean;
   readonly #filterReach: number | null;
+  readonly #hasMemory: boolean;
   readonly #rotary: RotaryInputs;
   /** [i]: the first i + 1 rows. */
   #logits: Tensor<"float32">[] = [];
@@ -124,6 +125,7 @@ export class Runner {
     this.groups = groups;
     this.#readsPositions = readsPositions(options.config);
     this.#filterReach = filterReach(options.config);
+    this.#hasMemory = hasMemory(options.config);
     const { config, capacity } = options;
     this.#rotary = new RotaryInputs(config.ropes, capacity, (rope) => rotationFactor(config, rope));
   }
@@ -199,7 +201,7 @@ export class Runner {
       "logit_rows",
       this.#ints("rows", count, (i) => i),
     );
-    this.#bindWindows(bound, count, (row) => (at(rows, row).keepsStates ? 0 : 1));
+    this.#bindStates(bound, [count, 1], (row) => (at(rows, row).keepsStates ? 0 : 1));
     bound.cache(cache.view(0, count));
     this.#bindAdapters(bound, bank, step, adapters, count);
     return this.#run(variant, bound, count);
@@ -236,7 +238,7 @@ export class Runner {
       this.#ints("rows", logitRows, (i) => (chunk.allLogits ? i : real - 1)),
     );
     if (chunk.start === 0) cache.reset(chunk.slot);
-    this.#bindWindows(bound, 1, () => real);
+    this.#bindStates(bound, [1, count], () => real);
     bound.cache(cache.view(chunk.slot, 1));
     this.#bindAdapters(bound, bank, step, adapters, logitRows);
     const logits = await this.#run(variant, bound, logitRows);
@@ -288,15 +290,23 @@ export class Runner {
     );
   }
 
-  /** Which tokens a row's windows hold after the step: the last of those before it and of the first `taken` of its own. */
-  #bindWindows(bound: BoundInputs, rows: number, taken: (row: number) => number): void {
+  /**
+   * The states of a row take in the first `taken` of its tokens: a window then holds the last of those and of the ones before,
+   * and a memory skips the others.
+   */
+  #bindStates(bound: BoundInputs, [rows, length]: readonly [number, number], taken: (row: number) => number): void {
     const reach = this.#filterReach;
-    if (reach === null) return;
-    const places = this.#buffer("windows", "int64", [rows, reach, 1]);
-    for (let row = 0; row < rows; row++) {
-      for (let i = 0; i < reach; i++) places.data[row * reach + i] = BigInt(taken(row) + i);
+    if (reach !== null) {
+      const places = this.#buffer("windows", "int64", [rows, reach, 1]);
+      for (let row = 0; row < rows; row++) {
+        for (let i = 0; i < reach; i++) places.data[row * reach + i] = BigInt(taken(row) + i);
+      }
+      bound.input("window_places", places);
     }
-    bound.input("window_places", places);
+    if (!this.#hasMemory) return;
+    const flags = this.#buffer("taken", "float32", [rows * length, 1]);
+    for (let i = 0; i < rows * length; i++) flags.data[i] = i % length < taken(Math.floor(i / length)) ? 1 : 0;
+    bound.input("taken", flags);
   }
 
   #bindAdapters(
@@ -392,7 +402,7 @@ export class Runner {
     return tensor;
   }
 
-  #buffer<T extends "int32" | "int64">(name: string, type: T, shape: readonly number[]): Tensor<T> {
+  #buffer<T extends "int32" | "int64" | "float32">(name: string, type: T, shape: readonly number[]): Tensor<T> {
     const key = `${name}[${shape}]`;
     let tensor = this.#buffers.get(key);
     if (!tensor) {

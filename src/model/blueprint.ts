@@ -23,6 +23,8 @@ export interface Linear extends TargetModule {
   readonly bias: boolean;
   /** Its weight is stored [in, out], as GPT-2's Conv1D is; else [out, in]. */
   readonly transposed: boolean;
+  /** It has few outputs, on which much depends: its weight is never quantized. */
+  readonly precise?: boolean;
 }
 
 /** RMSNorm (arXiv:1910.07467) or LayerNorm (arXiv:1607.06450) of `size` features. */
@@ -106,6 +108,8 @@ export interface QueryGrowth {
 export interface Attention {
   readonly kind: "attention";
   readonly input: QueryKeyValue;
+  /** Of each head, the query layer gives a query and then a gate: sigmoid(gate) multiplies what the head has found. */
+  readonly isGated: boolean;
   readonly queryNorm: HeadNorm | null;
   readonly keyNorm: HeadNorm | null;
   readonly output: Linear;
@@ -137,8 +141,34 @@ export interface ShortConvolution {
   readonly output: Linear;
 }
 
+/**
+ * Linear attention by the gated delta rule (arXiv:2412.06464). Each value head has a memory [keyDim, valueDim]: a token lets it
+ * decay, corrects what it holds under the token's key towards the token's value, and reads it by the token's query.
+ */
+export interface GatedDelta {
+  readonly kind: "delta";
+  readonly keyHeads: number;
+  readonly valueHeads: number;
+  readonly keyDim: number;
+  readonly valueDim: number;
+  /** Queries and keys of all key heads and values of all value heads, side by side; then through `filter` and `activation`. */
+  readonly input: Linear;
+  readonly filter: CausalFilter;
+  readonly activation: Activation;
+  /** The share of the correction that is made, for each value head: sigmoid(rate(x)). */
+  readonly rate: Linear;
+  /** The logarithm of the decay, for each value head: -exp(decayLog) · softplus(decay(x) + decayBias), by the names of two tensors. */
+  readonly decay: Linear;
+  readonly decayLog: string;
+  readonly decayBias: string;
+  /** What is read is normalized, head by head, and multiplied by activation(gate(x)). */
+  readonly norm: Norm;
+  readonly gate: Linear;
+  readonly output: Linear;
+}
+
 /** What lets a token learn from those before it. */
-export type Mixer = Attention | ShortConvolution;
+export type Mixer = Attention | ShortConvolution | GatedDelta;
 
 export type Activation = "silu" | "gelu" | "gelu_tanh";
 

@@ -11,6 +11,7 @@ import type {
   CausalFilter,
   Embedding,
   FeedForward,
+  GatedDelta,
   Head,
   HeadNorm,
   Linear,
@@ -33,15 +34,18 @@ export interface Lowering {
   linears(linears: readonly Linear[], x: Value, joined?: string): Value[];
   /** The same layers side by side in one value, where their weights are joined anyway; else null. */
   joined?(linears: readonly Linear[], x: Value, joined: string): Value | null;
-  /** Queries, keys and values that lie head by head, [tokens, heads*3*headDim], as three: each [tokens, heads*headDim]. */
-  unpack(qkv: Value, heads: number): readonly [Value, Value, Value];
+  /** What lies head by head in so many parts, [tokens, heads*parts*headDim], as values [tokens, heads*headDim]. */
+  unpack(x: Value, heads: number, parts: number): Value[];
   /** Normalizes queries or keys, [tokens, heads*headDim]. */
   headNorm(norm: HeadNorm, x: Value, heads: number): Value;
   /** Causal attention, positions applied; `k` and `v` are null when `q` holds all three side by side. [tokens, heads*headDim]. */
   attend(layer: number, attention: Attention, q: Value, k: Value | null, v: Value | null): Value;
   /** A causal convolution of each channel, [tokens, channels]: it reads no token of another text. */
   convolve(layer: number, filter: CausalFilter, x: Value): Value;
+  /** What memories of the gated delta rule give: [tokens, valueHeads*valueDim]. `mixed` has queries, keys and values side by side. */
+  recall(layer: number, delta: GatedDelta, mixed: Value, rate: Value, decay: Value): Value;
   multiply(x: Value, y: Value): Value;
+  sigmoid(x: Value): Value;
   /** activation(x). */
   activate(activation: Activation, x: Value): Value;
   /** activation(gate) * up. */
@@ -128,8 +132,27 @@ class ResidualStream {
 }
 
 function mix(lower: Lowering, heads: Heads, layer: number, mixer: Mixer, x: Value): Value {
-  const mixed = mixer.kind === "attention" ? attend(lower, heads, layer, mixer, x) : convolve(lower, layer, mixer, x);
-  return only(lower.linears([mixer.output], mixed));
+  return only(lower.linears([mixer.output], mixed(lower, heads, layer, mixer, x)));
+}
+
+function mixed(lower: Lowering, heads: Heads, layer: number, mixer: Mixer, x: Value): Value {
+  switch (mixer.kind) {
+    case "attention":
+      return attend(lower, heads, layer, mixer, x);
+    case "convolution":
+      return convolve(lower, layer, mixer, x);
+    case "delta":
+      return recall(lower, layer, mixer, x);
+  }
+}
+
+function recall(lower: Lowering, layer: number, delta: GatedDelta, x: Value): Value {
+  const { activation, filter, valueHeads } = delta;
+  const linears = [delta.input, delta.gate, delta.rate, delta.decay];
+  const [input, gate, rate, decay] = lower.linears(linears, x) as [Value, Value, Value, Value];
+  const convolved = lower.activate(activation, lower.convolve(layer, filter, input));
+  const found = lower.recall(layer, delta, convolved, rate, decay);
+  return lower.gate(activation, gate, lower.headNorm({ scope: "shared", norm: delta.norm }, found, valueHeads));
 }
 
 function convolve(lower: Lowering, layer: number, { input, filter }: ShortConvolution, x: Value): Value {
@@ -140,23 +163,27 @@ function convolve(lower: Lowering, layer: number, { input, filter }: ShortConvol
 }
 
 function attend(lower: Lowering, heads: Heads, layer: number, attention: Attention, x: Value): Value {
-  const { input, queryNorm, keyNorm, queryGrowth } = attention;
+  const { input, isGated, queryNorm, keyNorm, queryGrowth } = attention;
   if (input.kind === "packed") {
     const qkv = only(lower.linears([input.qkv], x));
     if (input.order === "kind") return lower.attend(layer, attention, qkv, null, null);
-    return lower.attend(layer, attention, ...lower.unpack(qkv, heads.headCount));
+    const [q, k, v] = lower.unpack(qkv, heads.headCount, 3) as [Value, Value, Value];
+    return lower.attend(layer, attention, q, k, v);
   }
   const linears = [input.q, input.k, input.v];
-  const joined = queryNorm || keyNorm || queryGrowth ? null : (lower.joined?.(linears, x, input.joined) ?? null);
+  const joined =
+    isGated || queryNorm || keyNorm || queryGrowth ? null : (lower.joined?.(linears, x, input.joined) ?? null);
   if (joined) return lower.attend(layer, attention, joined, null, null);
-  const [q, k, v] = lower.linears(linears, x, input.joined) as [Value, Value, Value];
-  return lower.attend(
+  const [first, k, v] = lower.linears(linears, x, input.joined) as [Value, Value, Value];
+  const [q = first, gate = null] = isGated ? lower.unpack(first, heads.headCount, 2) : [];
+  const found = lower.attend(
     layer,
     attention,
     queryNorm ? lower.headNorm(queryNorm, q, heads.headCount) : q,
     keyNorm ? lower.headNorm(keyNorm, k, heads.kvHeadCount) : k,
     v,
   );
+  return gate ? lower.multiply(found, lower.sigmoid(gate)) : found;
 }
 
 function feedThrough(lower: Lowering, feedForward: FeedForward, x: Value): Value {

@@ -4,13 +4,14 @@ import type { Ops } from "../graph/ops.js";
 import type { Value } from "../graph/types.js";
 import type { HeadNorm, Norm } from "./blueprint.js";
 
-/** Queries, keys and values of each head in turn, [tokens, heads*3*headDim], as three values [tokens, heads*headDim]. */
-export function unpackHeads(op: Ops, qkv: Value, heads: number): [Value, Value, Value] {
-  const tokens = at(qkv.shape, 0);
-  const width = Number(at(qkv.shape, 1)) / 3;
+/** So many parts of each head in turn, [tokens, heads*parts*headDim], as values [tokens, heads*headDim]. */
+export function unpackHeads(op: Ops, x: Value, heads: number, parts: number): Value[] {
+  const tokens = at(x.shape, 0);
+  const width = Number(at(x.shape, 1)) / parts;
   const headDim = width / heads;
-  const apart = op.split(op.reshape(qkv, [tokens, heads, 3 * headDim]), [headDim, headDim, headDim], 2);
-  return apart.map((part) => op.reshape(part, [tokens, width])) as [Value, Value, Value];
+  const sizes = new Array<number>(parts).fill(headDim);
+  const apart = op.split(op.reshape(x, [tokens, heads, parts * headDim]), sizes, 2);
+  return apart.map((part) => op.reshape(part, [tokens, width]));
 }
 
 /** How a lowering normalizes the last axis with given factors, and reads a norm's factors. */

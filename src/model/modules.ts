@@ -28,6 +28,8 @@ export interface ExpectedTensor {
    * the matrix of logits. A `filter` is what a convolution multiplies by.
    */
   readonly role: "embedding" | "positions" | "matrix" | "head" | "norm" | "bias" | "filter";
+  /** A matrix that is never quantized. */
+  readonly precise?: boolean;
   /** A matrix that is stored [in, out]. */
   readonly transposed?: boolean;
   /** What the elements of a norm's weight are in a fresh model. */
@@ -77,11 +79,15 @@ export const readsPositions = (config: DecoderConfig): boolean =>
 
 /** Tokens before its own that a token's convolutions read; null without any. */
 export function filterReach({ layers }: Pick<Blueprint, "layers">): number | null {
-  const filters = layers.flatMap(({ mixer: { body } }) => (body.kind === "convolution" ? [body.filter] : []));
+  const filters = layers.flatMap(({ mixer: { body } }) => (body.kind === "attention" ? [] : [body.filter]));
   const [reach = null, ...others] = new Set(filters.map(({ width }) => width - 1));
   assert(others.length === 0, "all convolutions of a decoder are as wide");
   return reach;
 }
+
+/** Whether layers have the memory of linear attention. */
+export const hasMemory = ({ layers }: Pick<Blueprint, "layers">): boolean =>
+  layers.some(({ mixer }) => mixer.body.kind === "delta");
 
 /** The text length beyond which a text is read again from its start; null: never. */
 export function rereadLength({ ropes }: Blueprint): number | null {
@@ -123,8 +129,16 @@ export function joinableLinears({ layers }: Blueprint): JoinableLinears[] {
 
 const asModule = ({ path, inFeatures, outFeatures }: Linear): TargetModule => ({ path, inFeatures, outFeatures });
 
-const mixerLinears = (mixer: Mixer): Linear[] =>
-  mixer.kind === "attention" ? [...inputLinears(mixer.input), mixer.output] : [mixer.input, mixer.output];
+function mixerLinears(mixer: Mixer): Linear[] {
+  switch (mixer.kind) {
+    case "attention":
+      return [...inputLinears(mixer.input), mixer.output];
+    case "convolution":
+      return [mixer.input, mixer.output];
+    case "delta":
+      return [mixer.input, mixer.gate, mixer.rate, mixer.decay, mixer.output];
+  }
+}
 
 const inputLinears = (input: QueryKeyValue): Linear[] =>
   input.kind === "packed" ? [input.qkv] : [input.q, input.k, input.v];
@@ -171,10 +185,22 @@ function uniqueNorms(norms: readonly (Norm | null)[]): ExpectedTensor[] {
 }
 
 /** What a mixer has beside its linear layers. */
-const innerTensors = (mixer: Mixer): ExpectedTensor[] =>
-  mixer.kind === "attention"
-    ? [...headNormTensors(mixer.queryNorm), ...headNormTensors(mixer.keyNorm)]
-    : filterTensors(mixer.filter);
+function innerTensors(mixer: Mixer): ExpectedTensor[] {
+  switch (mixer.kind) {
+    case "attention":
+      return [...headNormTensors(mixer.queryNorm), ...headNormTensors(mixer.keyNorm)];
+    case "convolution":
+      return filterTensors(mixer.filter);
+    case "delta": {
+      const decay = [mixer.decayLog, mixer.decayBias];
+      return [
+        ...decay.map((name) => ({ name, shape: [mixer.valueHeads], role: "bias" as const })),
+        ...filterTensors(mixer.filter),
+        ...normTensors(mixer.norm),
+      ];
+    }
+  }
+}
 
 function filterTensors({ path, channels, width, bias }: CausalFilter): ExpectedTensor[] {
   const weight: ExpectedTensor = { name: `${path}.weight`, shape: [channels, 1, width], role: "filter" };
@@ -189,8 +215,8 @@ function normTensors({ path, size, bias, offset }: Norm): ExpectedTensor[] {
   return bias ? [weight, { name: `${path}.bias`, shape: [size], role: "bias" }] : [weight];
 }
 
-function linearTensors({ path, inFeatures, outFeatures, bias, transposed }: Linear): ExpectedTensor[] {
+function linearTensors({ path, inFeatures, outFeatures, bias, transposed, precise = false }: Linear): ExpectedTensor[] {
   const shape = transposed ? [inFeatures, outFeatures] : [outFeatures, inFeatures];
-  const weight: ExpectedTensor = { name: `${path}.weight`, shape, role: "matrix", transposed };
+  const weight: ExpectedTensor = { name: `${path}.weight`, shape, role: "matrix", transposed, precise };
   return bias ? [weight, { name: `${path}.bias`, shape: [outFeatures], role: "bias" }] : [weight];
 }

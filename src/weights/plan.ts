@@ -78,7 +78,7 @@ export function planWeights(
 
 function planTensor(
   config: DecoderConfig,
-  { role, transposed }: ExpectedTensor,
+  { role, transposed, precise = false }: ExpectedTensor,
   stored: TensorLocation,
   options: PlanOptions,
 ): WeightPlanEntry {
@@ -91,7 +91,7 @@ function planTensor(
       // Only gathered from: casting a few rows per step costs less than a converted copy.
       return { form: stored.dtype === "F64" ? "fp32" : "raw" };
     case "matrix":
-      return planMatrix(transposed ? { transposed } : {}, options);
+      return planMatrix(transposed ? { transposed } : {}, precise ? { ...options, dtype: "fp32" } : options);
     case "positions":
     case "norm":
     case "bias":

@@ -30,6 +30,16 @@ const configs = {
     block_auto_adjust_ff_dim: false,
     layer_types: ["conv", "conv", "full_attention", "conv"],
   },
+  qwen3_5_text: {
+    ...sizes,
+    model_type: "qwen3_5_text",
+    head_dim: 64,
+    linear_key_head_dim: 32,
+    linear_value_head_dim: 32,
+    linear_num_key_heads: 4,
+    linear_num_value_heads: 8,
+    full_attention_interval: 2,
+  },
 };
 
 const answerOf = (outcome: Outcome | undefined): EngineEvent[] =>

@@ -114,7 +114,7 @@ async function checkIndependence(family: string): Promise<void> {
 }
 
 /** One whose layers all have attention, and those with states beside keys and values. */
-const withStates = ["lfm2"];
+const withStates = ["lfm2", "qwen3_5_text"];
 
 for (const family of ["llama", ...withStates]) {
   test(`${family}: a row's bits do not depend on its neighbours, on their adapters or on chunking`, () =>

@@ -21,7 +21,7 @@ export async function readObject(path: string): Promise<Json> {
 }
 
 /** Whether a family was there before transformers 5, whose spelling of a config is its own. */
-export const hasOldSpelling = (family: string): boolean => family !== "ministral3";
+export const hasOldSpelling = (family: string): boolean => family !== "ministral3" && family !== "qwen3_5_text";
 
 /** Families in which a config without `num_key_value_heads` does not have as many as heads. */
 const hasOwnKvDefault: ReadonlySet<string> = new Set(["mistral", "gemma2", "gemma3_text", "smollm3", "stablelm"]);

@@ -153,7 +153,7 @@ test("no activation is kept for the way back below the lowest adapted layer", as
 });
 
 test("rows that share a packed row see only themselves: loss and gradients are those of rows apart", async () => {
-  for (const family of ["llama", "gemma2", "mistral-sliding", "gpt2", "lfm2"]) {
+  for (const family of ["llama", "gemma2", "mistral-sliding", "gpt2", "lfm2", "qwen3_5_text"]) {
     using step = await stepOf(family);
     const apart = rowsOf([20, 13, 7], 20);
     const { loss, tokenLosses } = await step.run(apart);

@@ -22,6 +22,8 @@ export interface RopeRules {
   readonly partialFactor?: number;
   /** The family has a rope for each layer type; where a config states one alone, it is that of full attention. */
   readonly sliding?: { readonly theta: number };
+  /** Keys that mean nothing for text alone. */
+  readonly ignores?: readonly string[];
   /** Text that outgrows longrope's original length is read again from its start. */
   readonly rereads?: boolean;
 }
@@ -160,7 +162,7 @@ function readScaling(context: RopeContext, dictionary: ConfigFields): RopeScalin
   }
   const named = Object.hasOwn(aliases, type) ? aliases[type] : type;
   const kind = types.find((implemented) => implemented === named);
-  if (kind) refuseForeignKeys(dictionary);
+  if (kind) refuseForeignKeys(dictionary, context.ignores);
   if (dictionary.has("factor") && !dictionary.has("type") && !dictionary.has("rope_type")) {
     fields.faults.invalid(`${dictionary.name("rope_type")} is missing beside a factor`);
   }
@@ -270,9 +272,9 @@ const knownKeys: ReadonlySet<string> = new Set([
 ]);
 
 /** A key of another rope type, `mrope_section` for one. */
-function refuseForeignKeys(dictionary: ConfigFields): void {
+function refuseForeignKeys(dictionary: ConfigFields, ignored: readonly string[] = []): void {
   for (const key of dictionary.keys) {
-    if (!knownKeys.has(key) && dictionary.has(key)) {
+    if (!knownKeys.has(key) && !ignored.includes(key) && dictionary.has(key)) {
       dictionary.faults.unsupported(`${dictionary.name(key)} (${shown(dictionary.raw(key))}) is not implemented`);
     }
   }

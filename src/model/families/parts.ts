@@ -86,6 +86,7 @@ export function attention(sizes: Sizes, parts: Pick<Attention, "input" | "output
   const scale = 1 / Math.sqrt(sizes.headDim);
   return {
     kind: "attention",
+    isGated: false,
     queryNorm: null,
     keyNorm: null,
     queryGrowth: null,

@@ -19,6 +19,7 @@ import { phi } from "./phi.js";
 import { phi3 } from "./phi3.js";
 import { qwen2 } from "./qwen2.js";
 import { qwen3 } from "./qwen3.js";
+import { qwen35 } from "./qwen3-5.js";
 import { smollm3 } from "./smollm3.js";
 import { stablelm } from "./stablelm.js";
 import { starcoder2 } from "./starcoder2.js";
@@ -44,6 +45,7 @@ export const families: readonly Family[] = [
   smollm3,
   gemma3Text,
   gemma3,
+  qwen35,
 ];
 
 const byName = new Map(families.map((family) => [family.name, family]));

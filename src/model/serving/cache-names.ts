@@ -2,8 +2,8 @@
 
 export const cacheKinds = ["key", "value"] as const;
 
-/** Keys and values; a `window` holds the tokens before the next one that a convolution reads. */
-export type CacheKind = (typeof cacheKinds)[number] | "window";
+/** Keys and values; the `window` of a convolution, the tokens before the next one that it reads; the `memory` of linear attention. */
+export type CacheKind = (typeof cacheKinds)[number] | "window" | "memory";
 
 export const pastInput = (layer: number, kind: CacheKind): string => `past.${layer}.${kind}`;
 export const presentOutput = (layer: number, kind: CacheKind): string => `present.${layer}.${kind}`;

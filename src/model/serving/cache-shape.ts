@@ -28,9 +28,12 @@ export function cacheShape({ layers, kvHeadCount, headDim }: DecoderConfig): Cac
     layers: bodies.flatMap(({ kind }, layer) => (kind === "attention" ? [layer] : [])),
     kvHeads: kvHeadCount,
     headDim,
-    states: bodies.flatMap((body, layer) =>
-      body.kind === "convolution" ? [state(layer, "window", [body.filter.width - 1, body.filter.channels])] : [],
-    ),
+    states: bodies.flatMap((body, layer) => {
+      if (body.kind === "attention") return [];
+      const window = state(layer, "window", [body.filter.width - 1, body.filter.channels]);
+      if (body.kind === "convolution") return [window];
+      return [window, state(layer, "memory", [body.valueHeads, body.keyDim, body.valueDim])];
+    }),
   };
 }
 

@@ -7,7 +7,17 @@ import { at, only } from "../../base/list.js";
 import { type AttributeInput, float, GraphBuilder } from "../../graph/builder.js";
 import { Ops } from "../../graph/ops.js";
 import type { Graph, Shape, Value } from "../../graph/types.js";
-import type { Activation, Attention, CausalFilter, Embedding, Head, HeadNorm, Linear, Norm } from "../blueprint.js";
+import type {
+  Activation,
+  Attention,
+  CausalFilter,
+  Embedding,
+  GatedDelta,
+  Head,
+  HeadNorm,
+  Linear,
+  Norm,
+} from "../blueprint.js";
 import { buildDecoder, type Lowering } from "../decoder.js";
 import { normalizeHeads, unpackHeads } from "../heads.js";
 import { dependsOnLength, growthTable, kernelRotates, steppedTables } from "../rope.js";
@@ -42,8 +52,9 @@ const contrib = "com.microsoft";
  * Inputs: `input_ids` [tokens], `positions` [tokens] (`readsPositions`), `attention_shape` [3] = rows, tokens a row,
  * -1; `seqlens_k` int32 [rows] (total length less one), `total_sequence_length` int32 [1]; `logit_rows` [logit_rows];
  * `past.{layer}.key|value` [rows, kvHeads, capacity, headDim]; of a convolution `past.{layer}.window` [rows, reach, channels], and
- * `window_places` [rows, reach, 1], which of the tokens of the window and the row are in the next one; adapters' as in
- * serving-adapters. Outputs: `logits` [logit_rows, vocab] and `present.{layer}.*`, to be bound to the same memory as the past.
+ * `window_places` [rows, reach, 1], which of the tokens of the window and the row are in the next one; of linear attention
+ * `past.{layer}.memory` [rows, valueHeads, keyDim, valueDim], and `taken` [tokens, 1], 1 for a token that memories take in, else 0;
+ * adapters' as in serving-adapters. Outputs: `logits` [logit_rows, vocab] and `present.{layer}.*`, to be bound to the same memory as the past.
  */
 export function buildServingGraph(options: ServingOptions): ServingGraph {
   const builder = new GraphBuilder("decoder");
@@ -65,6 +76,7 @@ class ServingLowering implements Lowering {
   #positions: Value | null = null;
   #windowPlaces: Value | null = null;
   #rowPositions: Value | null = null;
+  #taken: Value | null = null;
   #growth: Value | null = null;
 
   constructor(builder: GraphBuilder, options: ServingOptions) {
@@ -98,7 +110,7 @@ class ServingLowering implements Lowering {
     return this.#normalize(norm, x, this.#normWeights(norm));
   }
 
-  #normalize({ kind, epsilon }: Norm, x: Value, weights: readonly Value[]): Value {
+  #normalize({ kind, epsilon }: Pick<Norm, "kind" | "epsilon">, x: Value, weights: readonly Value[]): Value {
     const operator = kind === "layer" ? "LayerNormalization" : "SimplifiedLayerNormalization";
     return this.op.one(operator, [x, ...weights], x.type, x.shape, { epsilon: float(epsilon) });
   }
@@ -139,8 +151,8 @@ class ServingLowering implements Lowering {
     return this.adapters.apply(linears, x, bases, axis, biases);
   }
 
-  unpack(qkv: Value, heads: number): readonly [Value, Value, Value] {
-    return unpackHeads(this.op, qkv, heads);
+  unpack(x: Value, heads: number, parts: number): Value[] {
+    return unpackHeads(this.op, x, heads, parts);
   }
 
   headNorm(norm: HeadNorm, x: Value, heads: number): Value {
@@ -265,8 +277,61 @@ class ServingLowering implements Lowering {
     return this.op.split(x, sizes, 1);
   }
 
+  /** A token that a row does not take in neither lets its memory decay nor corrects it: it stays as it is, to the last bit. */
+  recall(layer: number, delta: GatedDelta, mixed: Value, rate: Value, decay: Value): Value {
+    const { builder } = this.op;
+    const { keyHeads, valueHeads, keyDim, valueDim } = delta;
+    const keys = keyHeads * keyDim;
+    const width = valueHeads * valueDim;
+    const rows = (x: Value): Value => this.op.reshape(x, ["rows", "row_tokens", x.shape[1] ?? 0], this.#inputs.shape);
+    this.#taken ??= builder.input("taken", "float32", ["tokens", 1]);
+    const taken = this.#taken;
+    const [q, k, v] = this.op.split(mixed, [keys, keys, width], 1) as [Value, Value, Value];
+    const logDecay = this.op.mul(
+      this.op.neg(this.op.exp(this.#weight(delta.decayLog))),
+      this.op.unary("Softplus", this.op.add(decay, this.#weight(delta.decayBias))),
+    );
+    const memory = ["rows", valueHeads, keyDim, valueDim];
+    const [found, present] = builder.node(
+      "LinearAttention",
+      [
+        rows(this.#unitHeads(q, keyHeads, keyDim)),
+        rows(this.#unitHeads(k, keyHeads, keyDim)),
+        rows(v),
+        builder.input(pastInput(layer, "memory"), "float32", memory),
+        rows(this.op.mul(logDecay, taken)),
+        rows(this.op.mul(this.op.sigmoid(rate), taken)),
+      ],
+      [
+        { type: "float32", shape: ["rows", "row_tokens", width] },
+        { type: "float32", shape: memory, name: presentOutput(layer, "memory") },
+      ],
+      {
+        update_rule: "gated_delta",
+        q_num_heads: keyHeads,
+        kv_num_heads: valueHeads,
+        scale: float(1 / Math.sqrt(keyDim)),
+      },
+      contrib,
+    ) as [Value, Value];
+    this.presents.push(present);
+    return this.op.reshape(found, ["tokens", width], builder.constant("int64", [2], [-1, width]));
+  }
+
+  /** Each head of length 1, in the sense of x / sqrt(|x|² + 1e-6). */
+  #unitHeads(x: Value, heads: number, size: number): Value {
+    const gain = this.#inline(`unit.${size}`, [size], new Float32Array(size).fill(1 / Math.sqrt(size)));
+    const apart = this.op.reshape(x, ["tokens", heads, size]);
+    const unit = this.#normalize({ kind: "rms", epsilon: 1e-6 / size }, apart, [gain]);
+    return this.op.reshape(unit, x.shape);
+  }
+
   multiply(x: Value, y: Value): Value {
     return this.op.mul(x, y);
+  }
+
+  sigmoid(x: Value): Value {
+    return this.op.sigmoid(x);
   }
 
   /** From sums of products of each place, so that no bit depends on how the tokens before lie in steps. */

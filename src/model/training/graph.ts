@@ -2,22 +2,34 @@
  * The decoder lowered for training: operators with a gradient, whole rows at once, and instead of logits the loss of every
  * labelled token. Does not differentiate; it only lists custom gradients where they are cheaper.
  */
+import { assert } from "../../base/errors.js";
 import { at } from "../../base/list.js";
 import { float, GraphBuilder } from "../../graph/builder.js";
 import type { CustomGradient } from "../../graph/gradient.js";
 import { Ops } from "../../graph/ops.js";
 import { dimProduct } from "../../graph/shape.js";
 import type { Dim, Value } from "../../graph/types.js";
-import type { Activation, Attention, CausalFilter, Embedding, Head, HeadNorm, Linear, Norm } from "../blueprint.js";
+import type {
+  Activation,
+  Attention,
+  CausalFilter,
+  Embedding,
+  GatedDelta,
+  Head,
+  HeadNorm,
+  Linear,
+  Norm,
+} from "../blueprint.js";
 import { buildDecoder, type Lowering } from "../decoder.js";
 import { normalizeHeads, unpackHeads } from "../heads.js";
-import { filterReach } from "../modules.js";
+import { filterReach, hasMemory } from "../modules.js";
 import { dependsOnLength, growthTable, rotaryTables } from "../rope.js";
 import { buildEmbedding } from "../serving/linear.js";
 import { rotaryNames } from "../serving/rotary.js";
 import type { DecoderConfig } from "../types.js";
 import { plainWeight } from "../weights.js";
 import { TrainingAttention } from "./attention.js";
+import { TrainingDelta } from "./delta.js";
 import { gatedSilu, silu } from "./gate.js";
 import { buildTokenLosses } from "./head.js";
 import { TrainingLinears } from "./linear.js";
@@ -65,6 +77,7 @@ class TrainingLowering implements Lowering {
   readonly #linears: TrainingLinears;
   readonly #attention: TrainingAttention;
   readonly #shifts: TrainingShifts;
+  readonly #delta: TrainingDelta | null;
   #growth: Value | null = null;
   readonly #scattered = new Map<string, Value>();
 
@@ -88,6 +101,7 @@ class TrainingLowering implements Lowering {
     const inputs = { ids, positions, segments, blocks, rotary: this.#rotaryTables() };
     this.#attention = new TrainingAttention(this.op, options.config, inputs, this);
     this.#shifts = new TrainingShifts(this.op, segments, filterReach(options.config) ?? 0);
+    this.#delta = hasMemory(options.config) ? new TrainingDelta(this.op, inputs, options.maxLength) : null;
   }
 
   scope<T>(name: string, body: () => T): T {
@@ -153,8 +167,8 @@ class TrainingLowering implements Lowering {
     return this.#linears.apply(linears, x, { joined });
   }
 
-  unpack(qkv: Value, heads: number): readonly [Value, Value, Value] {
-    return unpackHeads(this.op, qkv, heads);
+  unpack(x: Value, heads: number, parts: number): Value[] {
+    return unpackHeads(this.op, x, heads, parts);
   }
 
   headNorm(norm: HeadNorm, x: Value, heads: number): Value {
@@ -196,8 +210,22 @@ class TrainingLowering implements Lowering {
     return this.op.split(x, sizes, 1);
   }
 
+  recall(_layer: number, delta: GatedDelta, mixed: Value, rate: Value, decay: Value): Value {
+    assert(this.#delta, "a decoder with memories has what computes them");
+    const { op } = this;
+    const logDecay = op.mul(
+      op.neg(op.exp(this.#weight(delta.decayLog))),
+      op.unary("Softplus", op.add(decay, this.#weight(delta.decayBias))),
+    );
+    return this.#delta.apply(delta, mixed, { logDecay, rate: op.sigmoid(rate) });
+  }
+
   multiply(x: Value, y: Value): Value {
     return this.op.mul(x, y);
+  }
+
+  sigmoid(x: Value): Value {
+    return this.op.sigmoid(x);
   }
 
   convolve(_layer: number, { path, channels, width, bias }: CausalFilter, x: Value): Value {
