@@ -6,9 +6,7 @@
 import { type FileHandle, mkdir, open, stat } from "node:fs/promises";
 import { dirname } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
-
-/** Tries to lock an open file for this process alone. `unsupported`: this system, or this file system, has no such lock. */
-export type TryLock = (fd: number) => "locked" | "busy" | "unsupported";
+import type { TryLock } from "../base/try-lock.js";
 
 export interface LockWait {
   readonly tryLock: TryLock;

@@ -5,13 +5,13 @@ import { join } from "node:path";
 import { Semaphore } from "../base/async.js";
 import { assert } from "../base/errors.js";
 import type { Progress } from "../base/log.js";
+import type { TryLock } from "../base/try-lock.js";
 import { RepositoryCache } from "./cache.js";
 import { HubConnection } from "./connection.js";
 import { fullDisk, requireSpace } from "./disk-space.js";
 import type { HubEnvironment } from "./environment.js";
 import { hubFault } from "./faults.js";
 import { describeFile, fetchListing, type HubFile, type ListedFile, type Listing } from "./listing.js";
-import type { TryLock } from "./lock.js";
 import { type Repository, shownName } from "./repository.js";
 import { type RetryLimits, retryDefaults, withRetries } from "./retry.js";
 import {

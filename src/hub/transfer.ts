@@ -5,12 +5,13 @@
 
 import { randomBytes } from "node:crypto";
 import { type FileHandle, open, rename, rm, stat } from "node:fs/promises";
+import type { TryLock } from "../base/try-lock.js";
 import type { RepositoryCache } from "./cache.js";
 import type { Answer, HubConnection } from "./connection.js";
 import { feedStart, startHash } from "./content-hash.js";
 import { hubFault, TemporaryFault } from "./faults.js";
 import { filePath, type HubFile } from "./listing.js";
-import { acquireLock, type TryLock } from "./lock.js";
+import { acquireLock } from "./lock.js";
 import type { Repository } from "./repository.js";
 import { type RetryLimits, withRetries } from "./retry.js";
 

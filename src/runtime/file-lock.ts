@@ -1,11 +1,12 @@
 /** flock(2): a lock on an open file that other programs see and that ends with the process. */
 import { constants } from "node:os";
 import koffi from "koffi";
+import type { TryLock } from "../base/try-lock.js";
 import { type Library, loadSystemLibrary } from "./library.js";
 
 type Flock = (fd: number, operation: number) => number;
 
-const exclusive = 2;
+const operations = { shared: 1, exclusive: 2 } as const;
 const withoutWaiting = 4;
 // koffi unloads a library once its handle is collected.
 let loaded: { readonly library: Library; readonly flock: Flock } | null | undefined;
@@ -15,12 +16,12 @@ function load() {
   return library === null ? null : { library, flock: library.func("int flock(int fd, int operation)") as Flock };
 }
 
-/** Tries to lock an open file for this process alone, until it is closed. `unsupported`: the system or the file system has no such lock. */
-export function tryLockFile(fd: number): "locked" | "busy" | "unsupported" {
+/** Tries to lock an open file until it is closed. */
+export const tryLockFile: TryLock = (fd, mode = "exclusive") => {
   if (loaded === undefined) loaded = load();
   if (loaded === null) return "unsupported";
-  if (loaded.flock(fd, exclusive | withoutWaiting) === 0) return "locked";
+  if (loaded.flock(fd, operations[mode] | withoutWaiting) === 0) return "locked";
   const { EAGAIN, EACCES } = constants.errno;
   const errno = koffi.errno();
   return errno === EAGAIN || errno === EACCES ? "busy" : "unsupported";
-}
+};

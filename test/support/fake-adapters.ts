@@ -9,6 +9,7 @@ import { summaryFile } from "../../src/adapter/store/versions.js";
 import type { AdapterSummary } from "../../src/adapter/types.js";
 import { LorikeetError } from "../../src/base/errors.js";
 import type { CachePort } from "../../src/gateway/adapters.js";
+import { tryLockFile } from "../../src/runtime/file-lock.js";
 
 export interface FakeCache extends CachePort {
   readonly prefetched: string[];
@@ -33,6 +34,7 @@ export async function fakeAdapters(options: Partial<StoreOptions> = {}): Promise
     directory,
     check: checkBytes,
     checkKey: "test",
+    tryLock: tryLockFile,
     reserved: ["base"],
     ...options,
   });

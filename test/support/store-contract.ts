@@ -313,6 +313,19 @@ export function testStore(kind: string, newPlace: () => Promise<StorePlace>): vo
         assert.equal(await versions(here), 0);
       });
 
+      test("a version without a name goes once every open store knows that the name is gone, not sooner", async () => {
+        const here = await open();
+        const there = await open();
+        await put(here, "a", "v1");
+        await there.scan();
+        await put(here, "a", "v2");
+        await here.scan();
+        assert.equal(await versions(here), 2, "there may be a request for it");
+        await there.scan();
+        await here.scan();
+        assert.equal(await versions(here), 1);
+      });
+
       test("a put sees what another wrote just before, without a look between", async () => {
         const here = await open();
         const there = await open();

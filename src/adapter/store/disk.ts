@@ -8,12 +8,11 @@ import { join } from "node:path";
 import { hasCode, orMissing } from "../../base/durable.js";
 import { FolderLock, type LockMark, type LockTurn } from "../../base/lock.js";
 import { ownerKey } from "../../base/owner.js";
+import type { TryLock } from "../../base/try-lock.js";
 import { type NameChange, type NameEntry, NameIndex, nameFile } from "./name-index.js";
 import { Staging } from "./staging.js";
 import { StoreUsers } from "./users.js";
 import { type PreparedVersion, Versions } from "./versions.js";
-
-const graceMs = 15_000; // longer than any other process needs to see that a name is gone and to say what it holds
 
 export interface Collected {
   readonly deleted: readonly string[];
@@ -27,24 +26,25 @@ export class StoreDisk {
   readonly staging: Staging;
   readonly lock: FolderLock;
   readonly users: StoreUsers;
-  readonly #orphanedAt = new Map<string, number>();
+  /** The turn in which a version was first seen without a name, by its digest. */
+  readonly #orphanedAt = new Map<string, LockMark>();
   /** Stored versions that no name points at. */
   readonly #nameless = new Set<string>();
   /** By a damaged file of which nothing can be read: the versions that had no name when it was first seen, one of which may be its own. */
   readonly #spared = new Map<string, ReadonlySet<string>>();
-  /** Up to where changes were read; null: nothing was, or not all. */
   #mark: LockMark | null = null;
   #stamp: string | null = null;
   #opened = false;
   #entering: Promise<void> | null = null;
 
-  constructor(directory: string, lockWaitMs: number) {
+  constructor(directory: string, { lockWaitMs, tryLock }: { readonly lockWaitMs: number; readonly tryLock: TryLock }) {
     this.root = join(directory, ".store");
     const key = ownerKey();
     this.versions = new Versions(this.root);
     this.names = new NameIndex(join(this.root, "names"));
     this.staging = new Staging(join(this.root, "tmp"), key);
-    this.users = new StoreUsers(join(this.root, "users"), key);
+    const folders = { users: join(this.root, "users"), notes: join(this.root, "notes") };
+    this.users = new StoreUsers(folders, key, tryLock);
     const isAlive = (other: string) => this.users.isAlive(other);
     this.lock = new FolderLock({ folder: join(this.root, "locks"), key, isAlive, waitMs: lockWaitMs });
   }
@@ -62,7 +62,7 @@ export class StoreDisk {
 
   async #enter(): Promise<void> {
     // One by one: made all at once, a missing permission is told as a missing folder.
-    for (const name of ["", "names", "tmp", "locks", "users"]) {
+    for (const name of ["", "names", "tmp", "locks", "users", "notes"]) {
       await mkdir(join(this.root, name)).catch((cause: unknown) => {
         if (!hasCode(cause, "EEXIST")) throw cause;
       });
@@ -79,6 +79,11 @@ export class StoreDisk {
 
   get entered(): boolean {
     return this.#opened;
+  }
+
+  /** Up to where changes were read; null: not everything was. */
+  get mark(): LockMark | null {
+    return this.#mark;
   }
 
   /** Reads what has changed since the last call: what the lock's turns tell of, or everything where they do not explain it. One call at a time. */
@@ -122,8 +127,8 @@ export class StoreDisk {
   }
 
   /**
-   * Deletes the versions that nobody needs: no name points at them, nothing here holds them, and every other process has had
-   * the time to say that it does. Returns what was deleted and which versions without a name are left. Call it under the lock,
+   * Deletes the versions that nobody needs: no name points at them, nothing here holds them, and every other process knows
+   * that their names are gone and does not hold them either. Returns what was deleted and which versions without a name are left. Call it under the lock,
    * after `refresh`.
    */
   async collect(turn: LockTurn, isHeld: (digest: string) => boolean): Promise<Collected> {
@@ -131,11 +136,13 @@ export class StoreDisk {
     for (const digest of this.#orphanedAt.keys()) if (!orphans.has(digest)) this.#orphanedAt.delete(digest);
     const suspects = this.#suspects();
     if (orphans.size === 0) return { deleted: [], orphans };
+    const now = await this.lock.markOf(turn);
     const others = await this.users.others();
     const deleted: string[] = [];
     for (const digest of orphans) {
-      if (isHeld(digest) || others.some((other) => other.holds.has(digest)) || suspects.has(digest)) continue;
-      if (others.length > 0 && this.#orphanedFor(digest) < graceMs) continue;
+      const since = this.#orphanedSince(digest, now);
+      if (isHeld(digest) || suspects.has(digest)) continue;
+      if (others.some(({ seen, holds }) => holds.has(digest) || !hasSeen(seen, since))) continue;
       turn.changes.add(`version ${digest}`);
       await this.versions.remove(digest, this.staging.fresh());
       deleted.push(digest);
@@ -186,11 +193,16 @@ export class StoreDisk {
     return suspects;
   }
 
-  /** Milliseconds since the version was first seen without a name. */
-  #orphanedFor(digest: string): number {
-    const now = performance.now();
-    const since = this.#orphanedAt.get(digest) ?? now;
-    this.#orphanedAt.set(digest, since);
-    return now - since;
+  /** The turn in which a version was first seen without a name; null where the present turn will not be remembered. */
+  #orphanedSince(digest: string, now: LockMark | null): LockMark | null {
+    const known = this.#orphanedAt.get(digest);
+    if (known && known.folder === now?.folder) return known;
+    if (now) this.#orphanedAt.set(digest, now);
+    return now;
   }
+}
+
+/** Whether a process that has read the store up to here knows of a turn. */
+function hasSeen(seen: LockMark | null, turn: LockMark | null): boolean {
+  return seen !== null && turn !== null && seen.folder === turn.folder && seen.number >= turn.number;
 }

@@ -75,7 +75,7 @@ export class AdapterStore {
     const directory = resolve(options.directory);
     const { check, checkKey, reserved = [] } = options;
     const logger = this.#logger;
-    this.#disk = new StoreDisk(directory, this.#limits.lockWaitMs);
+    this.#disk = new StoreDisk(directory, { ...this.#limits, tryLock: options.tryLock });
     this.#stored = new StoredAdapters({ disk: this.#disk, check, checkKey, reserved, logger });
     this.#scan = new FolderScan({ directory, check, reserved, isStored: (key) => this.#stored.has(key), logger });
   }
@@ -90,6 +90,7 @@ export class AdapterStore {
     await store.#scan.look({ eager: true });
     await store.#collectSafely();
     store.#announceAll();
+    await store.#publish();
     return store;
   }
 
@@ -403,7 +404,7 @@ export class AdapterStore {
     const before = [...this.#scan.taken.keys()];
     await this.#scan.look({ eager: false });
     this.#announce([...before, ...this.#scan.taken.keys()]);
-    await this.#disk.users.publish(this.#namelessHolds());
+    await this.#publish();
     if (changed.size > 0 || this.#uncollected) await this.#collectSafely();
   }
 
@@ -437,9 +438,20 @@ export class AdapterStore {
     this.#background = this.#background.then(() => this.#collectSafely());
   }
 
-  #namelessHolds(): string[] {
+  /** Lets other processes delete what this one has seen go and does not hold. Where this fails they keep it. */
+  async #publish(): Promise<void> {
+    if (!this.#disk.entered) return;
+    try {
+      await this.#disk.users.publish({ seen: this.#stored.seen, holds: this.#namelessHolds() });
+    } catch (cause) {
+      this.#logger.debug({ err: cause }, "Other processes could not be told which versions are needed here.");
+    }
+  }
+
+  #namelessHolds(): Set<string> {
     const folders = new Set([...this.#scan.taken.values()].map(({ record }) => record.digest));
-    return this.#holds.digests().filter((digest) => !folders.has(digest) && !this.#disk.names.isPointedAt(digest));
+    const digests = this.#holds.digests();
+    return new Set(digests.filter((digest) => !folders.has(digest) && !this.#disk.names.isPointedAt(digest)));
   }
 
   async #collectSafely(): Promise<void> {

@@ -6,7 +6,7 @@
 import { join } from "node:path";
 import { Semaphore } from "../../base/async.js";
 import type { LorikeetError } from "../../base/errors.js";
-import type { LockTurn } from "../../base/lock.js";
+import type { LockMark, LockTurn } from "../../base/lock.js";
 import type { Logger } from "../../base/log.js";
 import { nameFault, nameKey } from "../names.js";
 import type { AdapterRecord, AdapterSummary } from "../types.js";
@@ -39,6 +39,7 @@ export class StoredAdapters {
   readonly #keysOfWeights = new Map<string, Set<string>>();
   /** Versions whose files were replaced since they were looked at. */
   readonly #replaced = new Set<string>();
+  #seen: LockMark | null = null;
 
   constructor(options: StoredOptions) {
     this.#options = options;
@@ -46,12 +47,17 @@ export class StoredAdapters {
 
   /** Reads what others have changed; `turn` where the lock is held. Returns the keys of names that stand for something else now. */
   refresh(turn: LockTurn | null): Promise<Set<string>> {
-    return this.#turn.run(async () => this.#apply(await this.#options.disk.refresh(turn)));
+    return this.#turn.run(() => this.#read((disk) => disk.refresh(turn)));
   }
 
   /** Reads what was changed here in a turn that is held still. Returns as `refresh` does. */
   refreshOwn(turn: LockTurn): Promise<Set<string>> {
-    return this.#turn.run(async () => this.#apply(await this.#options.disk.refreshOwn(turn)));
+    return this.#turn.run(() => this.#read((disk) => disk.refreshOwn(turn)));
+  }
+
+  /** Up to where the view is current; null: that is not known. */
+  get seen(): LockMark | null {
+    return this.#seen;
   }
 
   has(key: string): boolean {
@@ -92,6 +98,14 @@ export class StoredAdapters {
     const refused: RefusedAdapter[] = damaged.map((path) => ({ name: path, error: indexDamaged(path) }));
     for (const { entry, error } of this.#views.values()) if (error) refused.push({ name: entry.name, error });
     return refused;
+  }
+
+  async #read(changes: (disk: StoreDisk) => Promise<readonly NameChange[]>): Promise<Set<string>> {
+    const { disk } = this.#options;
+    this.#seen = null;
+    const keys = await this.#apply(await changes(disk));
+    this.#seen = disk.mark;
+    return keys;
   }
 
   async #apply(changes: readonly NameChange[]): Promise<Set<string>> {

@@ -2,9 +2,9 @@
 
 import type { LorikeetError } from "../../base/errors.js";
 import type { Logger } from "../../base/log.js";
+import type { TryLock } from "../../base/try-lock.js";
 import type { AdapterRecord, AdapterSummary } from "../types.js";
 import type { CheckFolder } from "./scan.js";
-import { silentMs } from "./users.js";
 
 export interface StoreLimits {
   /** Bytes of all stored versions together; past it a `put` is `store_full`. Folders of the operator do not count. */
@@ -20,7 +20,7 @@ export const storeDefaults: StoreLimits = {
   totalBytes: 20 * 2 ** 30,
   maxNames: 10_000,
   scanMs: 2_000,
-  lockWaitMs: silentMs + 10_000, // outlasts a holder that was killed where its end cannot be seen
+  lockWaitMs: 30_000,
 };
 
 /** Told of what happens. Calls are synchronous and must be cheap. */
@@ -39,6 +39,8 @@ export interface StoreOptions {
   readonly check: CheckFolder;
   /** What a check's result holds for: the base model's fingerprint. Another key makes stored versions be checked again. */
   readonly checkKey: string;
+  /** By which the processes that share the directory see which of them are alive. */
+  readonly tryLock: TryLock;
   /** The base's name and its aliases. */
   readonly reserved?: readonly string[];
   /** Throws for an adapter that passed the check but can never be served here, such as one larger than the host cache. */

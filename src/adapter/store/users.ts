@@ -1,100 +1,152 @@
 /**
- * The processes that have a store open, one small file each: a sign of life that other machines can see too, and the
- * versions that lost their names but are still held there. Decides nothing about what is deleted.
+ * The processes of this host that have a store open. Each locks a file of its own, and the kernel releases that lock when the process
+ * ends: so others see whether it lives, also from another container, where its process id means nothing. Beside it each notes up to
+ * where it has read the store and which versions without a name it still needs. Decides nothing about what is deleted.
  */
 
-import { rename, rm, stat, utimes, writeFile } from "node:fs/promises";
+import { type FileHandle, open, rename, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { hasCode, namesIn, orMissing, textIn } from "../../base/durable.js";
+import { NotRegularFile, openRegular } from "../../base/files.js";
+import { isObject } from "../../base/json.js";
+import type { LockMark } from "../../base/lock.js";
 import { lifeOf } from "../../base/owner.js";
+import type { TryLock } from "../../base/try-lock.js";
 
-const beatMs = 3_000;
+/** On files that are not in place yet. */
 const scratchMark = "~";
-/** A process on another machine or in another container that gave no sign of life for so long is taken for dead. */
-export const silentMs = 20_000;
 
-export interface StoreUser {
-  readonly key: string;
+export interface StoreNote {
+  /** The last turn of the store's lock whose changes the process knows; null: it cannot tell. */
+  readonly seen: LockMark | null;
   /** Digests without a name that the process still needs. */
   readonly holds: ReadonlySet<string>;
 }
 
+export interface UserFolders {
+  readonly users: string;
+  readonly notes: string;
+}
+
 export class StoreUsers {
   readonly key: string;
-  readonly #folder: string;
-  #timer: NodeJS.Timeout | undefined;
+  readonly #folders: UserFolders;
+  readonly #tryLock: TryLock;
+  /** Open and locked while this process is registered. */
+  #registration: FileHandle | null = null;
   #published = "";
 
-  constructor(folder: string, key: string) {
-    this.#folder = folder;
+  constructor(folders: UserFolders, key: string, tryLock: TryLock) {
+    this.#folders = folders;
     this.key = key;
+    this.#tryLock = tryLock;
   }
 
-  /** Registers this process and keeps its sign of life fresh until `leave`. Idempotent. */
+  /** Registers this process until `leave`, again where its file was taken away. One call at a time. */
   async enter(): Promise<void> {
-    if (this.#timer) {
-      if (!(await orMissing(stat(join(this.#folder, this.key))))) await this.#write(this.#holds()); // it was taken away
-      return;
-    }
-    await this.#write([]);
-    this.#timer = setInterval(() => void this.#beat(), beatMs);
-    this.#timer.unref();
+    if (this.#registration && (await orMissing(stat(join(this.#folders.users, this.key))))) return;
+    await this.#registration?.close();
+    this.#registration = null;
+    this.#published = "";
+    this.#registration = await this.#register();
   }
 
-  /** Tells the others which nameless versions are needed here. */
-  async publish(holds: readonly string[]): Promise<void> {
-    if (this.#timer && holds.join() !== this.#published) await orMissing(this.#write(holds));
+  /** Tells the others what this process knows and needs, both as of the same moment. */
+  async publish({ seen, holds }: StoreNote): Promise<void> {
+    const text = JSON.stringify({ seen, holds: [...holds] });
+    if (this.#registration === null || text === this.#published) return;
+    const path = join(this.#folders.notes, this.key);
+    await writeFile(path + scratchMark, text);
+    await rename(path + scratchMark, path); // whole or not at all: a list read too short would free what is needed
+    this.#published = text;
   }
 
-  /** The other live processes. The files of dead ones are removed. */
-  async others(): Promise<StoreUser[]> {
-    const users: StoreUser[] = [];
-    for (const file of await namesIn(this.#folder)) {
-      const key = file.replace(scratchMark, "");
+  /** What the other live processes noted. The files of dead ones are removed. */
+  async others(): Promise<StoreNote[]> {
+    const { users, notes } = this.#folders;
+    const alive = new Set([this.key]);
+    for (const file of await namesIn(users)) {
+      const key = keyOf(file);
       if (key === this.key) continue;
-      if (!(await this.isAlive(key, file))) await rm(join(this.#folder, file), { force: true });
-      else if (file === key) {
-        const text = (await textIn(join(this.#folder, key))) ?? "";
-        users.push({ key, holds: new Set(text.split(",").filter(Boolean)) });
-      }
+      if (!(await this.#isAlive(key, file))) await rm(join(users, file), { force: true });
+      else if (file === key) alive.add(key);
     }
-    return users;
+    for (const file of await namesIn(notes)) {
+      if (!alive.has(keyOf(file))) await rm(join(notes, file), { force: true });
+    }
+    alive.delete(this.key);
+    return Promise.all([...alive].map(async (key) => readNote(await textIn(join(notes, key)))));
   }
 
-  /** Whether the process of a key lives: seen directly on this machine, by its sign of life on another. */
-  async isAlive(key: string, file = key): Promise<boolean> {
-    const life = lifeOf(key);
-    if (life !== "elsewhere") return life === "alive";
-    const sign = await orMissing(stat(join(this.#folder, file)));
-    return sign !== null && Date.now() - sign.mtimeMs < silentMs;
+  isAlive(key: string): Promise<boolean> {
+    return this.#isAlive(key, key);
   }
 
   async leave(): Promise<void> {
-    clearInterval(this.#timer);
-    this.#timer = undefined;
-    await rm(join(this.#folder, this.key), { force: true });
-  }
-
-  #holds(): string[] {
-    return this.#published.split(",").filter(Boolean);
-  }
-
-  async #write(holds: readonly string[]): Promise<void> {
-    const path = join(this.#folder, this.key);
-    await writeFile(path + scratchMark, holds.join());
-    await rename(path + scratchMark, path); // whole or not at all: a list read too short would free what is needed
-    this.#published = holds.join();
-  }
-
-  async #beat(): Promise<void> {
-    const now = new Date();
+    const registration = this.#registration;
+    if (registration === null) return;
+    this.#registration = null;
     try {
-      await utimes(join(this.#folder, this.key), now, now);
-    } catch (cause) {
-      // Removed by a process that took this one for dead, or the folder is gone: say it again where that is possible.
-      if (hasCode(cause, "ENOENT") && this.#timer) {
-        await this.#write(this.#holds()).catch(() => {});
-      }
+      await rm(join(this.#folders.notes, this.key), { force: true });
+      await rm(join(this.#folders.users, this.key), { force: true });
+    } finally {
+      await registration.close();
     }
   }
+
+  /** The file gets its name once it is locked: without its lock it would tell of a dead process. */
+  async #register(): Promise<FileHandle> {
+    const path = join(this.#folders.users, this.key);
+    for (;;) {
+      const handle = await open(path + scratchMark, "w");
+      try {
+        const isLocked = this.#tryLock(handle.fd) !== "busy";
+        if (isLocked && (await isRenamed(path + scratchMark, path))) return handle;
+      } catch (cause) {
+        await handle.close();
+        throw cause;
+      }
+      await handle.close(); // another process looked at the file before it was locked, and may have removed it
+    }
+  }
+
+  async #isAlive(key: string, file: string): Promise<boolean> {
+    const handle = await openRegular(join(this.#folders.users, file)).catch(noneIfGone);
+    if (handle === null) return false;
+    try {
+      const state = this.#tryLock(handle.fd, "shared");
+      // Where the file system has no locks, a process of another container counts as alive.
+      return state === "unsupported" ? lifeOf(key) !== "dead" : state === "busy";
+    } finally {
+      await handle.close();
+    }
+  }
+}
+
+const keyOf = (file: string): string => file.replace(scratchMark, "");
+
+/** A note that is missing or cannot be read tells nothing, so that nothing is deleted for its sake. */
+function readNote(text: string | null): StoreNote {
+  const nothing = { seen: null, holds: new Set<string>() };
+  try {
+    const note: unknown = JSON.parse(text ?? "null");
+    if (!isObject(note) || !Array.isArray(note.holds) || !isMark(note.seen)) return nothing;
+    return { seen: note.seen, holds: new Set(note.holds.map(String)) };
+  } catch {
+    return nothing;
+  }
+}
+
+function isMark(value: unknown): value is LockMark {
+  return isObject(value) && typeof value.folder === "string" && typeof value.number === "number";
+}
+
+/** false where the file is gone. */
+async function isRenamed(from: string, to: string): Promise<boolean> {
+  return (await orMissing(rename(from, to).then(() => true))) ?? false;
+}
+
+function noneIfGone(cause: unknown): null {
+  if (cause instanceof NotRegularFile || hasCode(cause, "ENOENT", "ENOTDIR")) return null;
+  throw cause;
 }

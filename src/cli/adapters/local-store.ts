@@ -5,6 +5,7 @@ import { AdapterStore } from "../../adapter/store/store.js";
 import { AdapterWorker } from "../../adapter/worker/worker.js";
 import { openCheckpoint } from "../../model/checkpoint/open.js";
 import { baseModules, targetModules } from "../../model/modules.js";
+import { tryLockFile } from "../../runtime/file-lock.js";
 import { WeightNorms } from "../../weights/norms.js";
 import { checkKeyOf } from "../serve/adapter-tier.js";
 import { GainCheck } from "../serve/gain-check.js";
@@ -22,6 +23,7 @@ export async function openLocalStore(directory: string, model: string | null): P
       directory,
       check: (folder) => describeAdapter(folder, null),
       checkKey: "no base",
+      tryLock: tryLockFile,
     });
     return { store, isChecked: false, [Symbol.asyncDispose]: () => store.close() };
   }
@@ -46,6 +48,7 @@ export async function openLocalStore(directory: string, model: string | null): P
       check,
       reserved: [baseNames[0]],
       checkKey: checkKeyOf(checkpoint, baseNames),
+      tryLock: tryLockFile,
     });
     const close = async (): Promise<void> => {
       await store.close();

@@ -11,6 +11,7 @@ import type { Logger } from "../../base/log.js";
 import { foldMagnitudes } from "../../engine/adapters/dora-gains.js";
 import { baseModules, targetModules } from "../../model/modules.js";
 import type { Checkpoint } from "../../model/types.js";
+import { tryLockFile } from "../../runtime/file-lock.js";
 import { WeightNorms } from "../../weights/norms.js";
 import { formatBytes } from "../options/units.js";
 import { GainCheck } from "./gain-check.js";
@@ -71,6 +72,7 @@ export async function openAdapterTier(options: AdapterTierOptions): Promise<Adap
       return checked;
     },
     checkKey: checkKeyOf(checkpoint, baseNames),
+    tryLock: tryLockFile,
     reserved,
     admit: ({ weightsDigest, bytes, activeBytes }) => {
       cache.assertFits(weightsDigest, bytes);

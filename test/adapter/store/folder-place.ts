@@ -6,6 +6,7 @@ import { extname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { AdapterStore } from "../../../src/adapter/store/store.js";
 import { namesIn } from "../../../src/base/durable.js";
+import { tryLockFile } from "../../../src/runtime/file-lock.js";
 import type { JobEnd, StorePlace } from "../../support/store-contract.js";
 import type { Job } from "./writer.js";
 
@@ -13,13 +14,14 @@ import type { Job } from "./writer.js";
 export function folderPlace(directory: string): StorePlace {
   const inside = (name: string): Promise<string[]> => namesIn(join(directory, ".store", name));
   return {
-    open: (options) => AdapterStore.open({ directory, ...options }),
+    open: (options) => AdapterStore.open({ directory, tryLock: tryLockFile, ...options }),
     elsewhere: (job) => ending(start({ directory, ...job })),
     async leftovers(openStores) {
       const users = await inside("users");
       return [
         ...(await inside("tmp")),
         ...(users.length > openStores ? users : []),
+        ...(await inside("notes")).filter((file) => !users.includes(file)),
         ...(await inside("names")).filter((file) => !/^[0-9a-f]{64}\.json$/.test(file)),
         ...(await inside("locks")).filter((file) => !/^[0-9]+$/.test(file)),
       ];
@@ -27,12 +29,13 @@ export function folderPlace(directory: string): StorePlace {
   };
 }
 
-/** Starts writer.ts with a job. */
-export function start(job: Job): ChildProcess {
+/** Starts writer.ts with a job; `under` is a command that runs it. */
+export function start(job: Job, { under = [] }: { readonly under?: readonly string[] } = {}): ChildProcess {
   const extension = extname(fileURLToPath(import.meta.url)); // .ts under a loader, .js when compiled
   const writer = fileURLToPath(new URL(`./writer${extension}`, import.meta.url));
   const loader = extension === ".ts" ? ["--import", "tsx"] : [];
-  return spawn(process.execPath, [...loader, writer, JSON.stringify(job)], { stdio: ["ignore", "pipe", "inherit"] });
+  const [command = "", ...args] = [...under, process.execPath, ...loader, writer, JSON.stringify(job)];
+  return spawn(command, args, { stdio: ["ignore", "pipe", "inherit"] });
 }
 
 /** How a process ended. */

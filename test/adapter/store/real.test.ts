@@ -14,6 +14,7 @@ import { AdapterWorker } from "../../../src/adapter/worker/worker.js";
 import { LorikeetError } from "../../../src/base/errors.js";
 import { openCheckpoint } from "../../../src/model/checkpoint/open.js";
 import { targetModules } from "../../../src/model/modules.js";
+import { tryLockFile } from "../../../src/runtime/file-lock.js";
 
 const directory = await mkdtemp(join(tmpdir(), "lorikeet-tiers-"));
 after(() => rm(directory, { recursive: true }));
@@ -24,7 +25,7 @@ test("a real adapter goes from a tar through the store into memory, and a reques
   const worker = new AdapterWorker();
   const check = (folder: string) => worker.check(folder, modules, { baseNames: ["bookworm-7m"] });
   await cp("adapters/sentiment", join(directory, "sentiment"), { recursive: true });
-  const store = await AdapterStore.open({ directory, check, checkKey: fingerprint });
+  const store = await AdapterStore.open({ directory, check, checkKey: fingerprint, tryLock: tryLockFile });
   const sizes = {
     bytesOf: (digest: string) => store.list().find((each) => each.weightsDigest === digest)?.bytes,
     largestBytes: () => 0,

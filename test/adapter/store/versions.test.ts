@@ -16,6 +16,7 @@ import { silent } from "../../../src/base/log.js";
 import type { TargetModule } from "../../../src/model/blueprint.js";
 import { openCheckpoint } from "../../../src/model/checkpoint/open.js";
 import { targetModules } from "../../../src/model/modules.js";
+import { tryLockFile } from "../../../src/runtime/file-lock.js";
 import { stageText } from "../../support/fake-check.js";
 import { openStore } from "./writer.js";
 
@@ -49,7 +50,7 @@ async function openHere(options: Partial<StoreOptions> = {}): Promise<AdapterSto
 /** With the real check, and whatever was stored under this key taken as it is. */
 async function openReal(checkKey: string): Promise<AdapterStore> {
   const check = (folder: string) => checkAdapter(folder, modules);
-  const store = await AdapterStore.open({ directory, check, checkKey });
+  const store = await AdapterStore.open({ directory, check, checkKey, tryLock: tryLockFile });
   opened.push(store);
   return store;
 }

@@ -6,33 +6,26 @@
 import { writeFileSync } from "node:fs";
 import fs from "node:fs/promises";
 import { syncBuiltinESMExports } from "node:module";
-import os from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { AdapterStore, type StoreOptions } from "../../../src/adapter/store/store.js";
 import { FolderLock } from "../../../src/base/lock.js";
 import { lifeOf, ownerKey } from "../../../src/base/owner.js";
+import { tryLockFile } from "../../../src/runtime/file-lock.js";
 import { fakeCheck, stageText } from "../../support/fake-check.js";
 
 export type Job =
   /** Replaces a, adds b, removes c, and dies at the operation on the file system of this number. */
   | { readonly kind: "crash"; readonly directory: string; readonly killAt: number }
-  /** `host`: what the machine calls itself, as in a container of its own, whose processes others cannot see. */
-  | {
-      readonly kind: "puts";
-      readonly directory: string;
-      readonly mark: string;
-      readonly rounds: number;
-      readonly host?: string;
-    }
+  | { readonly kind: "puts"; readonly directory: string; readonly mark: string; readonly rounds: number }
   /** Opens the store and keeps a put under the lock until it is killed. */
-  | { readonly kind: "stuck"; readonly directory: string; readonly host: string }
+  | { readonly kind: "stuck"; readonly directory: string }
   | { readonly kind: "count"; readonly directory: string; readonly rounds: number }
   /** Takes the lock and keeps it until it is killed. */
   | { readonly kind: "hold"; readonly directory: string };
 
 export function openStore(directory: string, options: Partial<StoreOptions> = {}): Promise<AdapterStore> {
-  return AdapterStore.open({ directory, check: fakeCheck, checkKey: "base", ...options });
+  return AdapterStore.open({ directory, check: fakeCheck, checkKey: "base", tryLock: tryLockFile, ...options });
 }
 
 /** Counts what changes the disk, and kills this process before (a write: in the middle of) the operation of that number. */
@@ -44,7 +37,7 @@ function dieAt(killAt: number): () => number {
     process.kill(process.pid, "SIGKILL");
     for (;;); // the signal is on its way
   };
-  const { writeFile, rename, mkdir, rm, utimes, open } = fs;
+  const { writeFile, rename, mkdir, rm, open } = fs;
   fs.writeFile = (path, data, options) => {
     next(() => {
       if (typeof path === "string" && typeof data === "string") writeFileSync(path, data.slice(0, data.length / 2));
@@ -59,7 +52,6 @@ function dieAt(killAt: number): () => number {
     };
   fs.rename = counted(rename);
   fs.rm = counted(rm);
-  fs.utimes = counted(utimes);
   fs.open = counted(open);
   Object.assign(fs, { mkdir: counted((path: string, options: { recursive: true }) => mkdir(path, options)) });
   syncBuiltinESMExports();
@@ -67,11 +59,6 @@ function dieAt(killAt: number): () => number {
 }
 
 const { rename } = fs;
-
-function pretendHost(name: string): void {
-  os.hostname = () => name;
-  syncBuiltinESMExports();
-}
 
 async function run(job: Job): Promise<unknown> {
   if (job.kind === "crash") {
@@ -83,7 +70,6 @@ async function run(job: Job): Promise<unknown> {
     await store.close();
     return operations();
   }
-  if ("host" in job && job.host !== undefined) pretendHost(job.host);
   if (job.kind === "stuck") {
     const store = await openStore(job.directory);
     const staged = await stageText(store, "stuck");
