@@ -1,9 +1,9 @@
-/** The bound on a prompt that is checked before any work is done for it. */
+/** The limit on a prompt's length, checked before any work. */
 
 import { LorikeetError } from "../base/errors.js";
 
 /**
- * Refuses a prompt longer than `maxPromptCharacters` UTF-16 code units, which JavaScript counts without looking at the text.
+ * Refuses a prompt longer than `maxPromptCharacters` UTF-16 code units, a count that costs nothing.
  * @throws LorikeetError `prompt_too_long` with both numbers.
  */
 export function checkPromptCharacters(text: string, maxPromptCharacters: number, param = "prompt"): void {

@@ -1,6 +1,6 @@
-/** Text as clients count it: in characters (code points), never in halves of one. */
+/** Text as clients count it: in characters (code points), not in surrogates. */
 
-/** Characters of well-formed text. A pair of surrogates is one. */
+/** The number of characters in well-formed text. A surrogate pair counts as one. */
 export function characterCount(text: string): number {
   let count = text.length;
   for (let i = 0; i < text.length; i++) {
@@ -10,7 +10,7 @@ export function characterCount(text: string): number {
   return count;
 }
 
-/** Each lone surrogate as U+FFFD, which is what it becomes on its way through UTF-8. */
+/** Replaces each lone surrogate with U+FFFD, as encoding in UTF-8 does. */
 export function wellFormed(text: string): string {
   return loneSurrogate.test(text) ? text.replace(/\p{Surrogate}/gu, "\uFFFD") : text;
 }

@@ -1,4 +1,4 @@
-/** Reading JSON from disk without trusting it. Knows no format: only how to ask what a value is. */
+/** Reads untrusted JSON from disk, and checks the kinds of its values. */
 
 import { LorikeetError } from "../base/errors.js";
 import { readRegular } from "../base/files.js";
@@ -11,14 +11,14 @@ export const asList = (value: unknown): readonly unknown[] => (Array.isArray(val
 
 export const asString = (value: unknown): string | null => (typeof value === "string" ? value : null);
 
-/** What a value is, in a word, for messages: "a list", "null", "a number". */
+/** The kind of a value, for messages: "a list", "null", "a number". */
 export function describe(value: unknown): string {
   if (value === null || value === undefined) return String(value);
   if (Array.isArray(value)) return "a list";
   return typeof value === "object" ? "an object" : `a ${typeof value}`;
 }
 
-/** The bytes of a file, null where there is none. Any other fault is `model_invalid` with the path. */
+/** The bytes of a file; null if it does not exist. @throws LorikeetError `model_invalid` for any other error, with the path. */
 export async function readIfThere(path: string): Promise<Uint8Array | null> {
   try {
     return await readRegular(path);
@@ -29,7 +29,7 @@ export async function readIfThere(path: string): Promise<Uint8Array | null> {
   }
 }
 
-/** Parses a JSON object. @throws LorikeetError `model_invalid` that names the file and what was found instead. */
+/** Parses a JSON object. @throws LorikeetError `model_invalid` with the file and what was found instead. */
 export function parseRecord(bytes: Uint8Array, path: string): Json {
   let text: string;
   try {
@@ -45,7 +45,7 @@ export function parseRecord(bytes: Uint8Array, path: string): Json {
     throw new LorikeetError("model_invalid", message, { param: path, cause });
   }
   if (isObject(value)) return value;
-  throw new LorikeetError("model_invalid", `${path} must hold a JSON object, and holds ${describe(value)}.`, {
+  throw new LorikeetError("model_invalid", `${path} must hold a JSON object, but holds ${describe(value)}.`, {
     param: path,
     found: describe(value),
   });

@@ -1,35 +1,35 @@
 /**
- * Finds stop strings in text that arrives in pieces, and holds back whatever may turn out to be the beginning of one. Knows
- * nothing of tokens. The machine is Aho and Corasick's (1975): each character is looked at once, however many strings there are.
+ * Finds stop strings in text that arrives in pieces, and holds back text that may be the beginning of one. An Aho-Corasick
+ * automaton (1975): each character is read once, however many strings there are.
  */
 
 import { LorikeetError } from "../base/errors.js";
 
 interface State {
-  /** Code units of the longest beginning of a stop string that the text ends with. */
+  /** Code units of the longest prefix of a stop string that the text ends with. */
   readonly depth: number;
   readonly next: Map<string, State>;
-  /** The state of the next shorter such beginning. */
+  /** The state of the next shorter such prefix. */
   fail: State | null;
   /** The longest stop string that the text ends with. */
   stop: string | null;
 }
 
 export interface StopResult {
-  /** Text that is certainly before any stop string. */
+  /** Text that is certain to come before any stop string. */
   readonly text: string;
-  /** The stop string that was met, by now or earlier. */
+  /** The stop string found, now or earlier. */
   readonly stopped: string | null;
 }
 
 /**
- * The match that is complete first wins; of several that end at the same character, the longest. So the result does not depend
- * on how the text was cut. Text behind the match is dropped.
+ * The first complete match wins; of several that end at the same character, the longest. So the result does not depend on how
+ * the text was cut. Text after the match is dropped.
  */
 export class StopMatcher {
   readonly #root: State;
   #state: State;
-  /** The text of `#state`: what is held back. */
+  /** The text of `#state`, which is held back. */
   #held = "";
   #stopped: string | null = null;
 
@@ -39,7 +39,7 @@ export class StopMatcher {
     this.#state = this.#root;
   }
 
-  /** With `mayStop` false a stop string that this text completes is passed over. */
+  /** With `mayStop` false a stop string that this text completes is ignored. */
   push(text: string, mayStop = true): StopResult {
     if (this.#stopped !== null) return { text: "", stopped: this.#stopped };
     if (this.#root.next.size === 0) return { text, stopped: null };
@@ -59,7 +59,7 @@ export class StopMatcher {
     return { text: seen.slice(0, certain), stopped: null };
   }
 
-  /** The text is over: what was held back is no stop string. */
+  /** Ends the text and returns what was held back. */
   flush(): string {
     const rest = this.#held;
     this.#held = "";
@@ -93,7 +93,7 @@ function automaton(stops: readonly string[]): State {
     }
     state.stop = stop;
   }
-  // Breadth first, so that a state's shorter endings are complete before it asks them.
+  // Breadth first, so that the states of shorter suffixes are complete first.
   const queue = [root];
   for (const state of queue) {
     for (const [character, next] of state.next) {

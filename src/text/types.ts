@@ -1,4 +1,4 @@
-/** The text side's door: strings to token ids and back. Knows nothing of tensors. */
+/** The interface of tokenizers: text to token ids and back, and chats. */
 
 import type { LorikeetError } from "../base/errors.js";
 
@@ -8,7 +8,7 @@ export interface ChatMessage {
   readonly name?: string;
 }
 
-/** What a chat template gets besides the messages. */
+/** The variables of a chat template besides the messages. */
 export interface RenderOptions {
   readonly addGenerationPrompt: boolean;
   /** Ends the text with the last message's content, so that the model continues that message. Default false. */
@@ -22,17 +22,17 @@ export interface RenderOptions {
 export interface EncodeOptions {
   /** false for text that a chat template rendered. */
   readonly addSpecialTokens: boolean;
-  /** The text goes on behind other text: a tokenizer that marks the starts of words puts no mark in front of it. */
+  /** The text continues other text: a tokenizer that marks word starts puts no mark in front of it. */
   readonly continues?: boolean | undefined;
-  /** Gives up a text that waits for its turn; rejects with `cancelled`. */
+  /** Cancels the encoding; it rejects with `cancelled`. */
   readonly signal?: AbortSignal | undefined;
-  /** Whose text it is: long texts of different connections take turns. */
+  /** The client's connection: long texts of different connections take turns. */
   readonly connection?: object | undefined;
 }
 
 export interface DecodeOptions {
   readonly keepSpecialTokens?: boolean | undefined;
-  /** The ids that stand before: the text goes on behind theirs, so its first word keeps its space. */
+  /** The preceding ids: the text continues theirs, so its first word keeps its space. */
   readonly after?: readonly number[] | undefined;
 }
 
@@ -40,40 +40,40 @@ export interface Tokenizer {
   readonly vocabSize: number;
   /** `addSpecialTokens` false for text that a chat template rendered. Asynchronous: long text is encoded off the event loop. */
   encode(text: string, options: EncodeOptions): Promise<number[]>;
-  /** All the ids at once; special tokens are left out unless asked for. */
+  /** The text of all ids; skips special tokens by default. */
   decode(ids: readonly number[], options?: DecodeOptions): string;
-  /** The token as the vocabulary spells it, with byte-level spelling undone as far as it is valid UTF-8; for logprobs. */
+  /** The token as the vocabulary spells it, with byte-level spelling decoded as far as it is valid UTF-8; for logprobs. */
   tokenText(id: number): string;
-  /** The token exactly as the vocabulary spells it, `Ġof` or `▁of` where that is its way; "" for an id without a token. */
+  /** The token exactly as the vocabulary spells it, such as `Ġof` or `▁of`; "" for an id without a token. */
   vocabularyText(id: number): string;
-  /** The bytes that the token stands for; for logprobs. */
+  /** The token's bytes; for logprobs. */
   tokenBytes(id: number): readonly number[];
   /** The text of a special token; null for every other token. */
   specialText(id: number): string | null;
-  /** null when the model has no template. */
+  /** null if the model has no template. */
   readonly chatTemplate: string | null;
-  /** Throws `invalid_value` when the template raises, `chat_template_missing` when there is none. */
+  /** Renders a chat as text. Throws `invalid_value` if the template raises, `chat_template_missing` if there is none. */
   renderChat(messages: readonly ChatMessage[], options: RenderOptions): string;
   /**
-   * A decoder of one stream that never splits a character. With the ids of a prompt it goes on behind them, so that a first
-   * token keeps its leading space (text completions); without, it begins a text of its own (an assistant's message).
-   * Special tokens are left out unless asked for.
+   * A streaming decoder that never splits a character. With the ids of a prompt it continues them, so that the first token keeps
+   * its leading space (text completions); without, it starts a new text (an assistant's message). Skips special tokens by
+   * default.
    */
   stream(after?: readonly number[], options?: { readonly keepSpecialTokens?: boolean }): TextStream;
 }
 
-/** What `loadTokenizer` gives: a tokenizer that holds a worker thread once long text was encoded. */
+/** The result of `loadTokenizer`: a tokenizer that owns a worker thread once it has encoded a long text. */
 export interface LoadedTokenizer extends Tokenizer {
-  /** The id of bos_token, null where the model names none. */
+  /** The id of bos_token; null if the model has none. */
   readonly bosTokenId: number | null;
   readonly eosTokenId: number | null;
-  /** Why no chat can be rendered, where there is a template that is wrong. `renderChat` throws it. */
+  /** The error of an invalid template, which `renderChat` throws; null if there is none. */
   readonly templateFault: LorikeetError | null;
-  /** Ends the worker. Texts still being encoded, and any later ones, are rejected with `cancelled`. */
+  /** Terminates the worker. Texts still being encoded, and later ones, are rejected with `cancelled`. */
   close(): Promise<void>;
 }
 
-/** Turns a stream of ids into text. `push` returns what is certain by now (maybe ""); `flush` the rest. */
+/** Decodes a stream of ids. `push` returns the text that is final so far (maybe ""), `flush` the rest. */
 export interface TextStream {
   push(id: number): string;
   flush(): string;

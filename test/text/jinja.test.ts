@@ -68,7 +68,7 @@ describe("templates in the style of every family are rendered as transformers re
   test("there are enough of them", () => assert.ok(Object.keys(styles).length >= 60 && chats.length >= 10));
 });
 
-test("expressions and statements have the value that Jinja2 gives them, or fail where it does", () => {
+test("expressions and statements have Jinja2's values, and fail where Jinja2 fails", () => {
   const { variables, rows } = readJson<Expressions>("expressions.json");
   const wrong: unknown[] = [];
   for (const [source, text] of rows) {
@@ -79,7 +79,7 @@ test("expressions and statements have the value that Jinja2 gives them, or fail 
   assert.ok(rows.length > 1000);
 });
 
-describe("no template can hang the thread or fill the memory", () => {
+describe("no template can hang the thread or exhaust memory", () => {
   const limits = { maxSteps: 20_000 };
   const hostile: Record<string, string> = {
     "loops in loops": "{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}",
@@ -138,13 +138,13 @@ describe("no template can hang the thread or fill the memory", () => {
     assert.throws(() => new Program("{{ x }}").render({ x: value }), { kind: "LimitError" });
   });
 
-  test("a budget is one rendering's own", () => {
+  test("each rendering has its own budget", () => {
     const program = new Program("{% for i in range(900) %}{{ i }}{% endfor %}");
     for (let i = 0; i < 20; i++) assert.equal(program.render({}, { maxSteps: 9000 }).length, 2590);
   });
 });
 
-describe("a fault says what and where", () => {
+describe("an error says what is wrong, and where", () => {
   const fails = (source: string, message: RegExp) =>
     assert.match(outcomeOf(source, { messages: [] }).fails ?? "no fault", message, source);
 
@@ -176,7 +176,7 @@ test("a program keeps nothing from one rendering to the next", () => {
   assert.equal(program.render({}) + program.render({}), "False1False1");
 });
 
-test("variables cannot reach JavaScript's own members", () => {
+test("variables cannot access JavaScript's members", () => {
   for (const name of ["constructor", "toString", "__proto__", "hasOwnProperty", "valueOf"]) {
     assert.equal(new Program(`{{ ${name} is defined }}`).render({ messages: [] }), "False", name);
     for (const value of ["messages", "'a'", "{}", "1", "namespace()", "range(3)", "messages.items", "none"]) {

@@ -37,7 +37,7 @@ async function open(file: object, config: object = {}) {
   return tokenizer;
 }
 
-describe("every combination of rules gives the ids of the Rust library", () => {
+describe("every combination of rules encodes to the ids of the Rust library", () => {
   for (const [i, { parts, flags, config, rows }] of fixture.cases.entries()) {
     const kind = (part: unknown): string => (part as { type?: string } | null)?.type ?? "none";
     test(`${i}: ${kind(parts.normalizer)}, ${kind(parts.pre_tokenizer)}`, async () => {
@@ -57,9 +57,9 @@ describe("every combination of rules gives the ids of the Rust library", () => {
   }
 });
 
-describe("a text that goes on behind another", () => {
+describe("a text that continues another", () => {
   for (const family of ["llama2", "mistral", "phi3", "prefixed", "metaspace"] as const) {
-    test(`${family}: no mark of a word's start is put in front of it, and decoding it gives it back`, async () => {
+    test(`${family}: no word-start mark is put in front of it, and it survives a round trip`, async () => {
       const tokenizer = await load(family);
       const before = await tokenizer.encode("Answer:", { addSpecialTokens: true });
       for (const text of ["yes", " yes", "def ghi", "  x", ".", "and so on"]) {
@@ -69,7 +69,7 @@ describe("a text that goes on behind another", () => {
     });
   }
 
-  test("behind an added token a word's start is marked as ever", async () => {
+  test("after an added token a word start is marked as usual", async () => {
     const tokenizer = await load("llama2");
     const alone = await tokenizer.encode("</s>yes", { addSpecialTokens: false });
     assert.deepEqual(await tokenizer.encode("</s>yes", { addSpecialTokens: false, continues: true }), alone);
@@ -86,12 +86,12 @@ describe("byte-pair encoding", () => {
   const vocab = { a: 0, b: 1, c: 2, ab: 3, abc: 4, bc: 5, "▁": 6, "▁a": 7 };
   const model = (merges: unknown, more: object = {}) => ({ vocab, merges, ...more });
 
-  test("the merge of the lowest rank goes first, and of equal ones the leftmost", () => {
+  test("the merge of lowest rank goes first, the leftmost in a tie", () => {
     assert.deepEqual(new Bpe(model(["b c", "a b", "ab c"])).encode("abc"), [0, 5]);
     assert.deepEqual(new Bpe(model(["a b", "b c", "ab c"])).encode("abc"), [4]);
   });
 
-  test("a long word is cut only where no merge reaches across", () => {
+  test("a long word is cut only where no merge crosses", () => {
     const bpe = new Bpe(model(["a b", "ab c", "▁ a"]));
     assert.deepEqual(bpe.encode("abc▁a".repeat(40)), Array(40).fill([4, 7]).flat());
     assert.deepEqual(bpe.encode("▁".repeat(300)), Array(300).fill(6));
@@ -123,7 +123,7 @@ describe("byte-pair encoding", () => {
 });
 
 describe("the cache of words", () => {
-  test("holds at most two generations, and keeps what is used", () => {
+  test("holds at most two generations, and keeps used words", () => {
     const cache = new WordCache();
     cache.set("kept", [1]);
     for (let i = 0; i < 100_000; i++) {
@@ -144,7 +144,7 @@ test("a precompiled map of characters replaces what the Rust library replaces", 
   for (const [text, changed] of rows) assert.equal(change(text), changed, JSON.stringify(text));
 });
 
-describe("what cannot be done as a tokenizer.json asks is refused by name", () => {
+describe("unsupported parts of a tokenizer.json are refused by name", () => {
   const base = {
     added_tokens: [],
     normalizer: null,

@@ -37,13 +37,13 @@ describe("texts are split as the Rust library splits them", () => {
 
   const metaspace = { type: "Metaspace", replacement: "▁" };
   const spaced = "a  b c ";
-  test("Metaspace splits words unless told not to", () => {
+  test("Metaspace splits words by default", () => {
     assert.deepEqual(split({ ...metaspace, split: true }, spaced), ["▁a", "▁", "▁b", "▁c", "▁"]);
     assert.deepEqual(split({ ...metaspace, prepend_scheme: "never" }, spaced), ["a", "▁", "▁b", "▁c", "▁"]);
     assert.deepEqual(split({ ...metaspace, prepend_scheme: "first", split: false }, spaced), ["▁a▁▁b▁c▁"]);
   });
 
-  test("Metaspace as it was written before there were schemes", () => {
+  test("Metaspace in its old spelling, without schemes", () => {
     assert.deepEqual(split({ ...metaspace, add_prefix_space: false, split: false }, spaced), ["a▁▁b▁c▁"]);
     assert.deepEqual(split({ ...metaspace, add_prefix_space: true, split: false }, spaced), ["▁a▁▁b▁c▁"]);
   });

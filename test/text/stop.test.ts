@@ -31,7 +31,7 @@ const stopWords = fc.array(
 );
 
 describe("stop strings", () => {
-  test("any text cut anywhere ends where a search of the whole says", () => {
+  test("a text cut anywhere stops where a search of the whole text finds the stop string", () => {
     fc.assert(
       fc.property(fc.array(word(6), { maxLength: 12 }), stopWords, (pieces, stops) => {
         assert.deepEqual(run(pieces, stops), naive(pieces.join(""), stops));
@@ -40,7 +40,7 @@ describe("stop strings", () => {
     );
   });
 
-  test("what was given out is never part of a stop string that is completed later", () => {
+  test("emitted text is never part of a stop string that is completed later", () => {
     fc.assert(
       fc.property(word(30), stopWords, (text, stops) => {
         const end = naive(text, stops).text.length;
@@ -55,7 +55,7 @@ describe("stop strings", () => {
     );
   });
 
-  test("no more is held back than could begin a stop string", () => {
+  test("only text that could begin a stop string is held back", () => {
     fc.assert(
       fc.property(word(20), stopWords, (text, stops) => {
         const result = new StopMatcher(stops).push(text);
@@ -82,7 +82,7 @@ describe("stop strings", () => {
     test(name, () => assert.deepEqual(run(pieces, stops), { text, stopped }));
   }
 
-  test("after a match nothing more comes out", () => {
+  test("nothing is emitted after a match", () => {
     const matcher = new StopMatcher(["."]);
     assert.deepEqual(matcher.push("a.b"), { text: "a", stopped: "." });
     assert.deepEqual(matcher.push("c"), { text: "", stopped: "." });

@@ -65,7 +65,7 @@ const isWellFormed = (text: string) => !/\p{Surrogate}/u.test(text);
 
 describe("a stream of ids", () => {
   for (const family of families) {
-    test(`${family}: the pieces of any ids make what decoding all at once makes`, async () => {
+    test(`${family}: the pieces of any ids add up to decoding all at once`, async () => {
       const tokenizer = await load(family);
       const naive = naiveDecoder(family);
       const size = tokenizer.vocabSize;
@@ -91,7 +91,7 @@ describe("a stream of ids", () => {
       }
     });
 
-    test(`${family}: behind a prompt, the text goes on as if decoded with it`, async () => {
+    test(`${family}: after a prompt, the text continues as if decoded with it`, async () => {
       const tokenizer = await load(family);
       const text = "Once upon a time, naïve 日本 😀 things  happened here.";
       const ids = await tokenizer.encode(text, { addSpecialTokens: true });
@@ -104,7 +104,7 @@ describe("a stream of ids", () => {
     });
   }
 
-  test("what is incomplete at the end is U+FFFD at the flush, and the stream can begin again", async () => {
+  test("an incomplete character becomes U+FFFD at the flush, and the stream is ready for a new text", async () => {
     const tokenizer = await load("qwen2");
     const ids = await tokenizer.encode("日", { addSpecialTokens: false });
     const stream = tokenizer.stream();
@@ -113,7 +113,7 @@ describe("a stream of ids", () => {
     assert.equal(ids.map((id) => stream.push(id)).join("") + stream.flush(), "日");
   });
 
-  test("a stream costs the same for each token however long it is", async () => {
+  test("a stream takes constant time per token", async () => {
     const tokenizer = await load("llama2");
     const ids = await tokenizer.encode("word 日本 ", { addSpecialTokens: false });
     const stream = tokenizer.stream();
@@ -124,8 +124,8 @@ describe("a stream of ids", () => {
   });
 });
 
-describe("the steps of decoders", () => {
-  test("UTF-8 in pieces decodes as UTF-8 in one", () => {
+describe("the stages of decoders", () => {
+  test("UTF-8 in pieces decodes as the whole", () => {
     const bytes = fc.array(
       fc.oneof(
         fc.integer({ min: 0, max: 255 }),
@@ -162,16 +162,16 @@ describe("the steps of decoders", () => {
     );
   });
 
-  test("stripping tokens takes from both ends no more than asked", () => {
+  test("stripping tokens removes no more than configured from either end", () => {
     assert.equal(tokenStripStage("_", 1, 2).push("__a___"), "_a_");
     assert.equal(tokenStripStage("_", 3, 3).push("__"), "");
   });
 
-  test("a replacement is taken as it is", () => {
+  test("a replacement is literal", () => {
     assert.equal(replaceStage(/x/gu, "$&$1").push("axb"), "a$&$1b");
   });
 
-  test("a token between two byte tokens parts their bytes", () => {
+  test("a token between two byte tokens separates their bytes", () => {
     const stage = byteFallbackStage();
     const pieces = ["<0xE2>", "<0x82>", "x", "<0xAC>", "<0xZZ>"].map((token) => stage.push(token));
     assert.equal(pieces.join("") + stage.flush(), "\uFFFDx\uFFFD<0xZZ>");

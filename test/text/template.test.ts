@@ -37,12 +37,12 @@ describe("where a template comes from", async () => {
   const file = join(directory, "mine.jinja");
   await writeFile(file, "{{ bos_token }}mine:{{ messages[0].content }}");
 
-  test("a file given by the operator goes before the model's own", async () => {
+  test("the operator's file takes precedence over the model's template", async () => {
     const tokenizer = await load("llama3", { chatTemplateFile: file });
     assert.equal(tokenizer.renderChat(hi, { addGenerationPrompt: false }), "<|begin_of_text|>mine:Hi");
   });
 
-  test("chat_template.jinja goes before tokenizer_config.json", async () => {
+  test("chat_template.jinja takes precedence over tokenizer_config.json", async () => {
     await writeFile(join(directory, "chat_template.jinja"), "from the file");
     const found = await findTemplate(directory, { chat_template: "from the config" }, undefined);
     assert.equal(found?.text, "from the file");
@@ -53,7 +53,7 @@ describe("where a template comes from", async () => {
     );
   });
 
-  test("a given file that is not there is an invalid configuration", async () => {
+  test("a missing --chat-template file is an invalid configuration", async () => {
     await assert.rejects(load("llama3", { chatTemplateFile: join(directory, "none") }), {
       code: "invalid_config",
       param: "--chat-template",
@@ -76,7 +76,7 @@ describe("where a template comes from", async () => {
     await assert.rejects(findTemplate(directory, { chat_template: 7 }, undefined), { code: "model_invalid" });
   });
 
-  test("a model without a template says how to give one", async () => {
+  test("a model without a template says how to set one", async () => {
     const tokenizer = await load("gpt2");
     assert.equal(tokenizer.chatTemplate, null);
     assert.throws(() => tokenizer.renderChat(hi, { addGenerationPrompt: true }), {
@@ -85,7 +85,7 @@ describe("where a template comes from", async () => {
     });
   });
 
-  test("the template's text is known", async () => {
+  test("the template's text is available", async () => {
     assert.match((await load("llama3")).chatTemplate ?? "", /start_header_id/);
     assert.equal(directoryOf("bookworm"), "models/bookworm-7m");
   });
@@ -97,12 +97,12 @@ describe("what templates may do", () => {
 
   test("special tokens that the model does not name are empty", () =>
     assert.equal(render("[{{ bos_token }}{{ eos_token }}]"), "[</s>]"));
-  test("tools are none", () => assert.equal(render("{{ tools is none }}{{ documents is none }}"), "TrueTrue"));
+  test("tools default to none", () => assert.equal(render("{{ tools is none }}{{ documents is none }}"), "TrueTrue"));
   test("ranges are Python's", () =>
     assert.equal(render("{% for i in range(9, 0, -4) %}{{ i }}{% endfor %}{{ range(0) | length }}"), "9510"));
   test("strftime_now is the local time", () =>
     assert.match(render("{{ strftime_now('%d %b %Y') }}"), /^\d\d [A-Z][a-z]{2} \d{4}$/));
-  test("one rendering leaves nothing to the next", () => {
+  test("one rendering leaves no state for the next", () => {
     const text = "{% if x is defined %}again{% endif %}{% set x = 1 %}";
     const compiled = compileTemplate({ text, origin: "here" }, new Map());
     assert.equal(compiled(hi, true) + compiled(hi, true), "");
@@ -118,7 +118,7 @@ describe("what templates may do", () => {
   });
 });
 
-describe("what else a template may get", () => {
+describe("what else templates receive", () => {
   const render = (text: string, options: Parameters<ReturnType<typeof compileTemplate>>[2]) =>
     compileTemplate({ text, origin: "here" }, new Map([["eos_token", "</s>"]]))(hi, false, options);
 
@@ -128,7 +128,7 @@ describe("what else a template may get", () => {
     assert.equal(render(text, { tools: [{ name: "f" }], documents: [{ title: "t" }], kwargs }), "f t <end> brief Hi");
   });
 
-  test("a message that is continued ends the text, with its blanks unless the template trims", () => {
+  test("a continued message ends the text, with its white space unless the template trims", () => {
     const open = [...hi, { role: "assistant", content: "Once  " }];
     const continued = (text: string, messages = open) =>
       compileTemplate({ text, origin: "here" }, new Map())(messages, false, { continueFinalMessage: true });
@@ -144,7 +144,7 @@ describe("what else a template may get", () => {
   });
 });
 
-describe("a template that is wrong stops chats alone", async () => {
+describe("an invalid template stops only chats", async () => {
   const directory = await mkdtemp(join(tmpdir(), "lorikeet-template-"));
   after(() => rm(directory, { recursive: true }));
   const wrong = async (text: string) => {
@@ -153,10 +153,11 @@ describe("a template that is wrong stops chats alone", async () => {
     return load("llama3", { chatTemplateFile: file });
   };
 
-  test("the tokenizer works, tells the fault, and a chat is refused without the folder's name", async () => {
+  test("the tokenizer works and reports the error, and a chat is refused without the folder's name", async () => {
     const tokenizer = await wrong("a\n{% if %}");
     assert.ok((await tokenizer.encode("Hi", { addSpecialTokens: false })).length > 0);
-    const message = /^The chat template wrong\.jinja cannot be parsed: line 2: .* --chat-template <file>\.$/;
+    const message =
+      /^The chat template wrong\.jinja cannot be parsed: line 2: .* Use --chat-template <file> to set another one\.$/;
     assert.match(tokenizer.templateFault?.message ?? "", message);
     assert.throws(() => tokenizer.renderChat(hi, { addGenerationPrompt: true }), {
       code: "model_unsupported",
@@ -165,7 +166,7 @@ describe("a template that is wrong stops chats alone", async () => {
     assert.equal((await load("llama3")).templateFault, null);
   });
 
-  test("a fault that only some messages meet is told with those", async () => {
+  test("an error that only some messages trigger is reported with those", async () => {
     const tokenizer = await wrong("{{ messages[0].content + messages[1].content }}");
     assert.equal(tokenizer.templateFault, null);
     assert.throws(() => tokenizer.renderChat(hi, { addGenerationPrompt: true }), {
@@ -184,7 +185,7 @@ describe("a template that is wrong stops chats alone", async () => {
   });
 });
 
-test("times are spelled as in C's locale", () => {
+test("times are formatted as in the C locale", () => {
   const date = new Date(2024, 1, 9, 15, 4, 5);
   assert.equal(
     strftime(date, "%A %a %d %-d %B %b %Y %y %H:%M:%S %I%p %j %F %T %% %Q"),

@@ -68,7 +68,7 @@ describe("ids and texts are those of Hugging Face's tokenizers", () => {
 });
 
 describe("special tokens", () => {
-  test("a rendered chat gets no second beginning, and its special tokens are recognised", async () => {
+  test("a rendered chat gets no second BOS token, and its special tokens are recognized", async () => {
     const tokenizer = await load("llama3");
     const text = tokenizer.renderChat([{ role: "user", content: "Hi" }], { addGenerationPrompt: true });
     const ids = await tokenizer.encode(text, { addSpecialTokens: false });
@@ -77,7 +77,7 @@ describe("special tokens", () => {
     assert.ok(tokenizer.eosTokenId !== null && ids.includes(tokenizer.eosTokenId));
   });
 
-  test("bos and eos ids are the named tokens', null where the model names none", async () => {
+  test("BOS and EOS ids are those of the named tokens, null if the model names none", async () => {
     const qwen = await load("qwen2");
     assert.equal(qwen.bosTokenId, null);
     assert.equal(qwen.tokenText(qwen.eosTokenId ?? -1), "<|im_end|>");
@@ -86,7 +86,7 @@ describe("special tokens", () => {
 
 describe("single tokens", () => {
   for (const family of families) {
-    test(`${family}: the bytes of all tokens of a text, one after another, are the text`, async () => {
+    test(`${family}: the bytes of a text's tokens add up to the text`, async () => {
       const tokenizer = await load(family);
       // The vocabulary of this one leaves other characters to byte tokens that its decoder spells out.
       const text = family === "metaspace" ? "Hello, world" : "Hello, wörld! 日本 😀 x  y\n";
@@ -101,7 +101,7 @@ describe("single tokens", () => {
 
 describe("long text goes to a worker", () => {
   for (const family of ["bookworm", "gemma", "prefixed"] as const) {
-    test(`${family}: the same ids, while the event loop goes on`, async () => {
+    test(`${family}: the same ids, without blocking the event loop`, async () => {
       const inline = await load(family, { offloadCharacters: Number.POSITIVE_INFINITY });
       const offloaded = await load(family, { offloadCharacters: 0 });
       const text = expectedOf(family)
@@ -136,7 +136,7 @@ describe("long text goes to a worker", () => {
     await tokenizer.close();
   });
 
-  test("close rejects the text in work, those that wait, and later ones", async () => {
+  test("close rejects the current text, waiting texts and later ones", async () => {
     const tokenizer = await load("qwen2", { offloadCharacters: 10 });
     const answers = [1, 2, 3].map(() => tokenizer.encode("word ".repeat(20_000), { addSpecialTokens: false }));
     const settled = Promise.allSettled(answers);
@@ -151,7 +151,7 @@ describe("long text goes to a worker", () => {
     await tokenizer.close();
   });
 
-  test("a signal gives up one text and leaves the others alone", async () => {
+  test("a signal cancels one text and not the others", async () => {
     const tokenizer = await load("qwen2", { offloadCharacters: 0 });
     const controller = new AbortController();
     const { signal } = controller;
@@ -209,7 +209,7 @@ describe("the encoding thread", () => {
     assert.ok(done.indexOf("last") < 7, `the rest is in turns: ${done}`);
   });
 
-  test("a text that nobody waits for is given up, and if it does not end soon its thread is", async () => {
+  test("an abandoned text that does not finish soon ends with its thread", async () => {
     const threads: FakeThread[] = [];
     const start = () => {
       const thread = new FakeThread();
@@ -240,7 +240,7 @@ describe("the encoding thread", () => {
     assert.deepEqual([threads[1]?.isEnded, threads.length, offload.pending], [false, 2, 0], "it ended in time");
   });
 
-  test("a thread that cannot start fails its texts one by one, and none hangs", async () => {
+  test("a thread that cannot start fails each of its texts, and none hangs", async () => {
     const tokenizer = new TextEncoder().encode("{}");
     const offload = new Offload({ directory: "nowhere", tokenizer, config: null });
     const request = { text: "a", addSpecialTokens: false };
@@ -266,7 +266,7 @@ describe("the encoding thread", () => {
   });
 });
 
-describe("faults", async () => {
+describe("errors", async () => {
   const directory = await mkdtemp(join(tmpdir(), "lorikeet-text-"));
   after(() => rm(directory, { recursive: true }));
   const good = JSON.parse(await readFile(`${directoryOf("gpt2")}/tokenizer.json`, "utf8"));
@@ -281,10 +281,10 @@ describe("faults", async () => {
   const cases: [string, unknown, string, RegExp][] = [
     ["broken JSON", "{", "model_invalid", /tokenizer\.json is not valid JSON/],
     ["bytes that are no UTF-8", "\u00ff", "model_invalid", /tokenizer\.json is not valid JSON/],
-    ["a list", [], "model_invalid", /must hold a JSON object, and holds a list/],
-    ["no model", {}, "model_invalid", /object named "model", and has undefined/],
+    ["a list", [], "model_invalid", /must hold a JSON object, but holds a list/],
+    ["no model", {}, "model_invalid", /object named "model", but has undefined/],
     ["no vocabulary", { ...good, model: { type: "BPE" } }, "model_invalid", /vocabulary must be an object or a list/],
-    ["an id that is no id", { ...good, model: { ...good.model, vocab: { a: -1 } } }, "model_invalid", /"a".*has -1/],
+    ["an invalid id", { ...good, model: { ...good.model, vocab: { a: -1 } } }, "model_invalid", /"a".*has -1/],
     ["an id beyond bounds", { ...good, model: { ...good.model, vocab: { a: 2e9 } } }, "model_invalid", /2000000000/],
     ["a nameless added token", { ...good, added_tokens: [{ id: 3 }] }, "model_invalid", /no "content"/],
     ["an unknown pre-tokenizer", { ...good, pre_tokenizer: { type: "Magic" } }, "model_unsupported", /Magic/],
@@ -306,7 +306,7 @@ describe("faults", async () => {
   });
 });
 
-test("a prompt past its bound is refused with both numbers", () => {
+test("a prompt that is too long is refused with both numbers", () => {
   checkPromptCharacters("12345", 5);
   assert.throws(() => checkPromptCharacters("123456", 5), {
     code: "prompt_too_long",

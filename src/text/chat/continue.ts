@@ -1,14 +1,14 @@
-/** A chat whose last message is not finished: its text ends where that message ends. Knows no template language. */
+/** Renders a chat whose last message is to be continued: the text ends where that message's content ends. */
 
 import { LorikeetError } from "../../base/errors.js";
 import type { ChatMessage } from "../types.js";
 
-/** The blank at its end tells a template that trims contents from one that keeps them, as in transformers. */
+/** The space at its end tells whether a template trims contents, as in transformers. */
 const mark = "CONTINUE_FINAL_MESSAGE_TAG ";
 
 /**
- * Renders the chat with a mark behind the last message's content and cuts the text there.
- * @throws LorikeetError `invalid_value` when there is no last message, or the template drops or rewrites its content.
+ * Renders the chat with a mark after the last message's content and cuts the text there.
+ * @throws LorikeetError `invalid_value` if there is no message, or the template drops or rewrites the last one's content.
  */
 export function continueFinalMessage(
   messages: readonly ChatMessage[],

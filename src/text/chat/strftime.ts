@@ -1,4 +1,4 @@
-/** Python's strftime for `strftime_now` in chat templates: English names whatever the locale, local time. */
+/** Python's strftime for `strftime_now` in chat templates: English names in any locale, local time. */
 
 const days = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
 const months = [
@@ -18,7 +18,7 @@ const months = [
 
 const pad = (value: number, width = 2): string => String(value).padStart(width, "0");
 
-/** Days since the first of January, that day being 1. */
+/** The day of the year, from 1. */
 function dayOfYear(date: Date): number {
   const day = Date.UTC(date.getFullYear(), date.getMonth(), date.getDate());
   return (day - Date.UTC(date.getFullYear(), 0, 1)) / 86_400_000 + 1;
@@ -45,7 +45,7 @@ const directives: Readonly<Record<string, (date: Date) => string>> = {
   "%": () => "%",
 };
 
-/** A directive that is not known, or follows `-` as in glibc to drop padding, is treated as glibc does where it can be. */
+/** Formats a date. As in glibc, `-` drops padding, and unknown directives stay as they are where possible. */
 export function strftime(date: Date, format: string): string {
   return format.replace(/%(-?)([A-Za-z%])/g, (whole, dash: string, letter: string) => {
     const text = directives[letter]?.(date);

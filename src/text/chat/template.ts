@@ -1,4 +1,4 @@
-/** Chat templates: where a model keeps its own, and turning messages into one text with it. Nothing else imports the engine. */
+/** Chat templates: finds a model's template and renders messages with it. Nothing else imports the template engine. */
 
 import { basename } from "node:path";
 import { LorikeetError } from "../../base/errors.js";
@@ -10,26 +10,26 @@ import { asRecord, asString, describe, readIfThere } from "../json.js";
 import type { ChatMessage, RenderOptions } from "../types.js";
 import { continueFinalMessage } from "./continue.js";
 
-/** A template's text and the file that it came from. */
+/** A template's text and its file. */
 export interface TemplateSource {
   readonly text: string;
   readonly origin: string;
 }
 
-/** Renders a chat. The flag stands on its own because nearly every call needs nothing else. */
+/** Renders a chat. The flag is separate because most calls need nothing else. */
 export type RenderChat = (
   messages: readonly ChatMessage[],
   addGenerationPrompt: boolean,
   options?: Omit<RenderOptions, "addGenerationPrompt">,
 ) => string;
 
-/** A mark at the beginning stays, as Python keeps it. */
+/** Keeps a byte order mark, as Python does. */
 const utf8 = (bytes: Uint8Array): string => new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes);
 
 /**
  * The override if one is given, else chat_template.jinja, else `chat_template` of tokenizer_config.json (a string, or a list of
- * named templates of which `default` is taken); null where there is none.
- * @throws LorikeetError `invalid_config` when the override cannot be read, `model_invalid` when the model's own is malformed.
+ * named templates, from which `default` is used); null if there is none.
+ * @throws LorikeetError `invalid_config` if the override cannot be read, `model_invalid` if the model's template is malformed.
  */
 export async function findTemplate(
   directory: string,
@@ -66,16 +66,16 @@ function ownTemplate(value: unknown): string | null {
   const names = rows.map((row) => asString(row?.name) ?? describe(row));
   throw new LorikeetError(
     "model_invalid",
-    `chat_template in tokenizer_config.json must be a string or a list with a template named "default"; found ${names.join(", ")}. Another can be given with --chat-template <file>.`,
+    `chat_template in tokenizer_config.json must be a string or a list with a template named "default"; found ${names.join(", ")}. Use --chat-template <file> to set another one.`,
     { param: "chat_template", found: names, allowed: ["default"] },
   );
 }
 
 /**
- * Compiles a template once. `variables` are the special tokens by name. The renderer throws LorikeetError `invalid_value` with
- * the template's own message when the template refuses the messages, `chat_template_limit` past the limits, and
- * `model_unsupported` for any other fault. Clients see these: they name the template's file, never its folder.
- * @throws LorikeetError `model_unsupported` when the template cannot be parsed.
+ * Compiles a template. `variables` are the special tokens by name. The renderer throws LorikeetError `invalid_value` with the
+ * template's message if it refuses the messages, `chat_template_limit` beyond the limits, and `model_unsupported` for any other
+ * error. Clients see these messages: they name the template's file, never its folder.
+ * @throws LorikeetError `model_unsupported` if the template cannot be parsed.
  */
 export function compileTemplate(
   source: TemplateSource,
@@ -85,7 +85,7 @@ export function compileTemplate(
   const file = basename(source.origin);
   const fail = (what: string, cause: unknown): never => {
     const reason = cause instanceof Error ? cause.message : String(cause);
-    const message = `The chat template ${file} cannot be ${what}: ${reason}. Another can be given with --chat-template <file>.`;
+    const message = `The chat template ${file} cannot be ${what}: ${reason}. Use --chat-template <file> to set another one.`;
     throw new LorikeetError("model_unsupported", message, { param: "--chat-template", found: file, cause });
   };
   const program = attempt(
@@ -112,7 +112,7 @@ export function compileTemplate(
       : render(messages, addGenerationPrompt, options);
 }
 
-/** What the messages are to blame for; null where the template is. */
+/** Throws if the messages caused the error; returns null if the template did. */
 function refuse(cause: unknown, { maxSteps }: RenderLimits): null {
   if (cause instanceof RaisedFault) {
     const message = `The chat template refused the messages: ${cause.message}`;

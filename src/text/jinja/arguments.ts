@@ -1,4 +1,4 @@
-/** Arguments of a call put to the parameters of what is called. */
+/** Binds the arguments of a call to parameters. */
 
 import { typeFault } from "./faults.js";
 import { type Int, indexOf, isInt } from "./numbers.js";
@@ -6,12 +6,12 @@ import { type Arguments, isText, textOf, typeName, Undefined, type Value } from 
 
 export const noArguments: Arguments = { positional: [], keyword: new Map() };
 
-/** Values in the order of the parameters; undefined where none was given. */
+/** Values in the order of the parameters; undefined for a missing argument. */
 export type Bound = readonly (Value | undefined)[];
 
 /**
- * Makes a binder from names with blanks between: "old new count?" has one optional parameter. A "/" before all of them says
- * that none goes by name.
+ * Creates a binder from parameter names separated by spaces: "old new count?" has one optional parameter. A leading "/" makes all of
+ * them positional-only.
  */
 export function parameters(spec: string): (args: Arguments, callee: string) => Bound {
   const positionalOnly = spec.startsWith("/");
@@ -41,11 +41,11 @@ export function textArgument(value: Value | undefined): string {
   return typeFault(`expected a string, found ${value === undefined ? "nothing" : typeName(value)}`);
 }
 
-/** A text or None or nothing. */
+/** A text, None or a missing argument. */
 export const optionalText = (value: Value | undefined): string | null =>
   value === undefined || value === null ? null : textArgument(value);
 
-/** A count or a place. */
+/** A count or an index. */
 export function intArgument(value: Value | undefined, otherwise: number): number {
   if (value === undefined) return otherwise;
   if (value instanceof Undefined) value.fail();

@@ -1,4 +1,4 @@
-/** `value.name` and `value[key]` as Jinja2's immutable sandbox has them: what is unsafe is undefined. */
+/** `value.name` and `value[key]` as in Jinja2's immutable sandbox: unsafe attributes are undefined. */
 
 import { hashKey } from "./compare.js";
 import { TemplateFault } from "./faults.js";
@@ -9,13 +9,13 @@ import { itemAt } from "./sequences.js";
 import { formatMethod } from "./str-format.js";
 import { Callable, Dict, isHost, isList, isText, textOf, typeName, Undefined, type Value } from "./values.js";
 
-/** Methods that change a value: a sandboxed template sees them as undefined. */
+/** Methods that mutate a value; undefined in the sandbox. */
 const mutators = {
   list: new Set(["append", "clear", "extend", "insert", "pop", "remove", "reverse", "sort"]),
   dict: new Set(["clear", "pop", "popitem", "setdefault", "update"]),
 };
 
-/** Attributes of every Python object, of which a template gets none. */
+/** Attributes of every Python object; undefined in the sandbox. */
 const special = new Set(
   "class delattr dir doc eq format ge getattribute getstate gt hash init init_subclass le lt ne new reduce reduce_ex repr setattr sizeof str subclasshook"
     .split(" ")
@@ -74,7 +74,7 @@ function itemOf(value: Value, key: Value): Value | undefined {
   return isInt(key) ? itemAt(value, Number(key)) : undefined;
 }
 
-/** undefined for a key that no dict can have. */
+/** undefined for an unhashable key. */
 function hashOf(key: Value): ReturnType<typeof hashKey> | undefined {
   try {
     return hashKey(key);

@@ -1,28 +1,28 @@
 /**
- * What one rendering may use. Rendering is synchronous, so one budget is current at a time: everything that loops over a
- * template's values spends from it, and no template can hang the thread or fill the memory.
+ * The budget of one rendering. Rendering is synchronous, so there is one current budget. Every loop over a template's values spends
+ * from it, so that no template can hang the thread or exhaust memory.
  */
 
 import { fault } from "./faults.js";
 
 export interface RenderLimits {
-  /** Expressions and statements evaluated, items looped over; 64 characters of a text that is made or searched are one step. */
+  /** Steps: evaluated expressions and statements, loop items, and every 64 characters of a text created or searched. */
   readonly maxSteps: number;
 }
 
 const charactersPerStep = 64;
 
-/** A chat of a thousand messages takes less than a tenth of it in every template that was measured. */
+/** A chat of a thousand messages takes less than a tenth of this in every measured template. */
 export const defaultRenderLimits: RenderLimits = { maxSteps: 5_000_000 };
 
-/** Macros that call each other, loops that call themselves, values nested in values. */
+/** The deepest nesting of macro calls, recursive loops and values. */
 export const maxDepth = 100;
 
 let limits = defaultRenderLimits;
 let steps = 0;
 let depth = 0;
 
-/** Runs a task with a budget of its own. */
+/** Runs a task with a new budget. */
 export function withBudget<T>(given: RenderLimits, task: () => T): T {
   const before = { limits, steps, depth };
   limits = given;
@@ -40,7 +40,7 @@ export function spend(count = 1): void {
   if (steps > limits.maxSteps) fault("LimitError", `it takes more than ${limits.maxSteps} steps`);
 }
 
-/** Counts characters before they are made. @throws TemplateFault `LimitError` past the limit. */
+/** Counts characters before a text is created. @throws TemplateFault `LimitError` past the limit. */
 export function spendCharacters(count: number): void {
   spend(count / charactersPerStep);
 }

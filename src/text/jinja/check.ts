@@ -1,4 +1,4 @@
-/** What Jinja2 refuses before a template runs, though it parses. */
+/** Refuses what Jinja2 refuses in a parsed template before it runs. */
 
 import { TemplateSyntaxFault } from "./faults.js";
 import { isFilter, unsupportedFilters } from "./filters.js";
@@ -12,7 +12,7 @@ export function check(template: readonly Statement[]): void {
 }
 
 interface Place {
-  /** Inside a condition, filters and tests that there are not fail only when they are reached. */
+  /** Inside a condition unknown filters and tests fail only when they are reached. */
   readonly soft: boolean;
   readonly inLoop: boolean;
 }

@@ -1,4 +1,4 @@
-/** Equality, order, hashing and membership as Python has them, across types. */
+/** Python's equality, order, hashing and membership, across types. */
 
 import { nested, spend, spendCharacters } from "./budget.js";
 import { typeFault } from "./faults.js";
@@ -46,7 +46,7 @@ export function equals(a: Value, b: Value): boolean {
   return a instanceof Undefined && b instanceof Undefined;
 }
 
-/** What containers do: one and the same object equals itself, even NaN. */
+/** Equality in containers: an object equals itself, even NaN. */
 const same = (a: Value, b: Value): boolean => a === b || equals(a, b);
 
 const allEqual = (a: readonly Value[], b: readonly Value[]): boolean =>
@@ -106,7 +106,7 @@ function compareItems(operator: Comparison, a: readonly Value[], b: readonly Val
   return holds[operator](a.length - b.length);
 }
 
-/** What a dict looks a key up by. @throws TypeError for a list, a dict or what holds one. */
+/** The hash key of a dict's key. @throws TypeError for a list, a dict, or a value that contains one. */
 export function hashKey(value: Value): HashKey {
   if (typeof value === "string") return value.startsWith("\0") ? `\0s${value}` : value;
   if (value === null) return null;
@@ -121,7 +121,7 @@ export function hashKey(value: Value): HashKey {
   return value;
 }
 
-/** A whole float has the hash of the int that it equals. */
+/** An integral float hashes as the equal int. */
 function hashNumber(value: number | bigint): number | bigint {
   if (typeof value === "bigint" || Number.isSafeInteger(value) || !Number.isInteger(value)) return value;
   return BigInt(value);

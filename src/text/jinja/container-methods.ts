@@ -1,4 +1,4 @@
-/** The methods of dicts, lists, tuples and ranges that leave them as they are. */
+/** The methods of dicts, lists, tuples and ranges that do not mutate them. */
 
 import { type Bound, intArgument, parameters } from "./arguments.js";
 import { spend } from "./budget.js";
@@ -65,7 +65,7 @@ const viewMethods: Readonly<Record<string, Method<View>>> = {
   ],
 };
 
-/** A method bound to its value; undefined where there is none. */
+/** A method bound to its value; undefined if there is none. */
 export function containerMethod(value: Value, name: string): Callable["call"] | undefined {
   if (value instanceof Dict) return bindTo(value, dictMethods, name);
   if (isList(value)) return bindTo(value, listMethods, name);
@@ -80,7 +80,7 @@ function bindTo<T>(self: T, methods: Readonly<Record<string, Method<T>>>, name: 
   return method && ((args) => method[1](self, method[0](args, name)));
 }
 
-/** A dict of pairs; the last value of equal keys counts, in the place of the first. */
+/** A dict of pairs; of equal keys the first position and the last value count. */
 export function dictOf(pairs: Iterable<readonly [Value, Value]>): Dict {
   const entries = new Map<HashKey, readonly [Value, Value]>();
   for (const [key, value] of pairs) {
@@ -105,7 +105,7 @@ export function dictFrom(value: Value): Dict {
   );
 }
 
-/** The keyword arguments that a dict stands for. @throws TypeError where it is not a dict of strings. */
+/** The keyword arguments in a dict. @throws TypeError unless it is a dict with string keys. */
 export function keywordsOf(value: Value): Map<string, Value> {
   if (!(value instanceof Dict)) return typeFault("argument after ** must be a mapping");
   const keywords = new Map<string, Value>();

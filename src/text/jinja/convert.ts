@@ -14,7 +14,7 @@ export function toFloat(value: Value): number {
   return parseFloatText(textOf(value)) ?? valueFault(`could not convert string to float: ${repr(value)}`);
 }
 
-/** int(value, base); the base counts for texts alone. @throws TypeError, ValueError, OverflowError */
+/** int(value, base); the base applies to texts only. @throws TypeError, ValueError, OverflowError */
 export function toInt(value: Value, base: number): Int {
   if (value instanceof Float) return truncate(value.value);
   if (isInt(value)) return asInt(value);
@@ -24,7 +24,7 @@ export function toInt(value: Value, base: number): Int {
   return parseInteger(textOf(value), base) ?? valueFault(`invalid literal for int() with base ${base}: ${repr(value)}`);
 }
 
-/** A task's result, null where it ends in one of these faults. */
+/** A task's result; null if it throws one of these faults. */
 export function attempt<T>(task: () => T, kinds: readonly TemplateFault["kind"][]): T | null {
   try {
     return task();

@@ -1,8 +1,8 @@
-/** Floats into decimal digits: exactly and rounded half to even, as Python prints them. */
+/** Converts floats to decimal digits exactly, rounded half to even, as Python prints them. */
 
 import { spendCharacters } from "./budget.js";
 
-/** digits × 10^(point - digits.length): `point` is where the decimal point stands, counted from the first digit. */
+/** digits × 10^(point - digits.length): `point` is the position of the decimal point, counted from the first digit. */
 interface Decimal {
   readonly digits: string;
   readonly point: number;
@@ -19,7 +19,7 @@ export function reprFloat(value: number): string {
   return sign + (text.includes(".") ? text : `${text}.0`);
 }
 
-/** The shortest digits, none of them a trailing zero. */
+/** The shortest digits that read back as the same float, without trailing zeros. */
 export function shortest(value: number): Decimal {
   if (value === 0) return { digits: "0", point: 1 };
   const [mantissa = "", exponent = "0"] = value.toExponential().split("e");
@@ -63,7 +63,7 @@ export function scaledHalfEven(value: number, places: number): bigint {
   return places >= 0 ? divideHalfEven(numerator * scale, denominator) : divideHalfEven(numerator, denominator * scale);
 }
 
-/** A non-negative float with that many digits behind the point. */
+/** A non-negative float with `places` digits after the point. */
 export function fixed(value: number, places: number): string {
   spendCharacters(places * 8);
   const digits = scaledHalfEven(value, places)
@@ -72,7 +72,7 @@ export function fixed(value: number, places: number): string {
   return places === 0 ? digits : `${digits.slice(0, -places)}.${digits.slice(-places)}`;
 }
 
-/** A non-negative float with that many significant digits. */
+/** A non-negative float with `count` significant digits. */
 export function significant(value: number, count: number): Decimal {
   spendCharacters(count * 8);
   if (value === 0) return { digits: "0".repeat(count), point: 1 };

@@ -1,4 +1,4 @@
-/** Expressions into values. Knows no statements. */
+/** Evaluates expressions. */
 
 import { getAttribute, getItem } from "./attributes.js";
 import { spend, spendCharacters } from "./budget.js";
@@ -16,7 +16,7 @@ import { listOf, slice, truth } from "./sequences.js";
 import { testNamed } from "./tests.js";
 import { type Arguments, Callable, isHost, Tuple, typeName, Undefined, type Value } from "./values.js";
 
-/** Filters and tests by name, for each other. */
+/** Filters and tests by name, for filters that call others. */
 export const registry: Registry = {
   filter: (name, value, args) => (filterNamed(name) ?? noFilter(name))(value, args, registry),
   test: (name, value, args) => testNamed(name)(value, args, registry),
@@ -91,7 +91,7 @@ function evaluateUnary({ operator, operand }: Extract<Expression, { kind: "unary
   return operator === "-" ? negate(value) : affirm(value);
 }
 
-/** A chain holds where every link does, and stops at the first that does not. */
+/** A chained comparison is true if all are, and stops at the first false one. */
 function evaluateComparison({ first, rest }: Extract<Expression, { kind: "compare" }>, scope: Scope): boolean {
   let left = evaluate(first, scope);
   for (const [operator, other] of rest) {
@@ -117,7 +117,7 @@ function compared(operator: CompareOperator, left: Value, right: Value): boolean
   }
 }
 
-/** @param body what a filter without an operand gets. */
+/** @param body the value for a filter without an operand. */
 export function applyFilter(filter: Filter, scope: Scope, body: Value): Value {
   const of = filter.of;
   const value = of === null ? body : of.kind === "filter" ? applyFilter(of, scope, body) : evaluate(of, scope);

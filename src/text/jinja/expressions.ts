@@ -1,4 +1,4 @@
-/** The grammar of expressions, one function for each strength of binding as in Jinja2's parser. Knows no statements. */
+/** Parses expressions, with one function per precedence level, as Jinja2's parser. */
 
 import type { Token } from "./lexer.js";
 import { floatLiteral, integerLiteral } from "./literals.js";
@@ -29,7 +29,7 @@ export class ExpressionParser {
     this.#tokens = tokens;
   }
 
-  /** An expression, or several with commas between as a tuple. */
+  /** An expression, or a tuple of several separated by commas. */
   tuple(options: TupleOptions = {}): Expression {
     const tokens = this.#tokens;
     const items: Expression[] = [];
@@ -127,7 +127,7 @@ export class ExpressionParser {
     return this.#binary(["*", "/", "//", "%"], () => this.#power());
   }
 
-  /** From left to right, unlike Python's. */
+  /** Left-associative, unlike Python's. */
   #power(): Expression {
     return this.#binary(["**"], () => this.#unary(true));
   }
@@ -181,7 +181,7 @@ export class ExpressionParser {
     return constant === undefined ? { kind: "name", name } : { kind: "constant", value: constant };
   }
 
-  /** Strings beside each other are one. */
+  /** Adjacent strings are concatenated. */
   #strings(): Expression {
     let text = "";
     while (this.#tokens.is("string")) text += this.#tokens.next().text;
@@ -206,7 +206,7 @@ export class ExpressionParser {
     return [key, this.expression()];
   }
 
-  /** Items with commas between, one behind the last allowed, to a closing bracket. */
+  /** Items separated by commas, with an optional trailing comma, up to a closing bracket. */
   #until<T>(end: string, item: () => T): T[] {
     const tokens = this.#tokens;
     const items: T[] = [];
@@ -251,7 +251,7 @@ export class ExpressionParser {
     const [only] = parts;
     if (parts.length === 1 && Array.isArray(only)) return { kind: "slice", of, parts: only };
     const keys = parts.filter((part): part is Expression => !Array.isArray(part));
-    if (keys.length < parts.length) tokens.fail("a slice cannot stand beside other keys", line);
+    if (keys.length < parts.length) tokens.fail("a slice cannot be combined with other keys", line);
     const [key] = keys;
     return { kind: "item", of, key: keys.length === 1 && key ? key : { kind: "tuple", items: keys } };
   }
@@ -278,7 +278,7 @@ export class ExpressionParser {
     }
   }
 
-  /** `| name(...)`, any number of them. In a block's tag the first one has no `|`. */
+  /** Any number of `| name(...)`. In a block's tag the first has no `|`. */
   filters(of: Expression, inline?: false): Expression;
   filters(of: Expression | null, inline?: boolean): Filter | null;
   filters(of: Expression | null, inline = false): Expression | null {
@@ -311,7 +311,7 @@ export class ExpressionParser {
     return negated ? { kind: "unary", operator: "not", operand: test } : test;
   }
 
-  /** In parentheses, or one value without. */
+  /** Arguments in parentheses, or one value without them. */
   #testArguments(): CallArguments {
     const tokens = this.#tokens;
     if (tokens.isOperator("(")) return this.#arguments();

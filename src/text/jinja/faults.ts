@@ -1,6 +1,6 @@
-/** What stops a template. Knows nothing of requests: `template.ts` says what a fault means to a client. */
+/** The errors of a template. `template.ts` maps them to client errors. */
 
-/** The Python exceptions that templates meet; some filters go on after some of them. */
+/** The Python exceptions of templates; some filters catch some of them. */
 export type FaultKind =
   | "TypeError"
   | "ValueError"
@@ -13,7 +13,7 @@ export type FaultKind =
   | "LimitError"
   | "NotSupported";
 
-/** A fault while a template is rendered. */
+/** An error while a template is rendered. */
 export class TemplateFault extends Error {
   readonly kind: FaultKind;
 
@@ -24,7 +24,7 @@ export class TemplateFault extends Error {
   }
 }
 
-/** A template that is not well formed. `line` counts from 1. */
+/** A syntax error in a template. `line` counts from 1. */
 export class TemplateSyntaxFault extends Error {
   readonly line: number;
 
@@ -35,7 +35,7 @@ export class TemplateSyntaxFault extends Error {
   }
 }
 
-/** What a template says with `raise_exception`. */
+/** The error of a template's call of `raise_exception`. */
 export class RaisedFault extends Error {
   constructor(message: string) {
     super(message);

@@ -1,10 +1,10 @@
-/** What filters look at in items: attributes by path, tests and filters by name. Knows no single filter. */
+/** How filters access items: attributes by path, tests and filters by name. */
 
 import { getItem } from "./attributes.js";
 import { compare } from "./compare.js";
 import { isText, textOf, Undefined, type Value } from "./values.js";
 
-/** A function of an item, from `attribute`: a path with dots, a number, or None for the item itself. */
+/** A getter for an item's `attribute`: a dotted path, an index, or None for the item itself. */
 export function attributeGetter(attribute: Value, fallback: Value | undefined = undefined): (item: Value) => Value {
   const parts = pathOf(attribute);
   return (item) => {
@@ -25,14 +25,14 @@ function pathOf(attribute: Value): Value[] {
     .map((part) => (/^\p{Nd}+$/u.test(part) ? Number(part) : part));
 }
 
-/** Several paths with commas between, for sorting. */
+/** A getter for several paths separated by commas, for sorting. */
 export function attributesGetter(attribute: Value): (item: Value) => Value[] {
   const paths = isText(attribute) ? textOf(attribute).split(",") : [attribute];
   const getters = paths.map((path) => attributeGetter(path));
   return (item) => getters.map((get) => get(item));
 }
 
-/** Texts compare in lower case unless the case matters. */
+/** Lower-cases texts for comparison unless case matters. */
 export const foldCase =
   (caseSensitive: boolean) =>
   (value: Value): Value =>

@@ -1,9 +1,9 @@
-/** The shape of filters and tests. */
+/** The types of filters and tests. */
 
 import { type Bound, parameters } from "./arguments.js";
 import type { Arguments, Value } from "./values.js";
 
-/** How filters such as `map` and `select` reach others by name. */
+/** How filters such as `map` and `select` find others by name. */
 export interface Registry {
   filter(name: string, value: Value, args: Arguments): Value;
   test(name: string, value: Value, args: Arguments): boolean;
@@ -14,7 +14,7 @@ export type TestFunction = (value: Value, args: Arguments, registry: Registry) =
 export type FilterTable = Readonly<Record<string, FilterFunction>>;
 export type TestTable = Readonly<Record<string, TestFunction>>;
 
-/** A function of a value and of arguments bound to these parameters (see `parameters`). */
+/** A filter or test whose arguments are bound to these parameters (see `parameters`). */
 export function taking<T>(spec: string, run: (value: Value, args: Bound) => T): (value: Value, args: Arguments) => T {
   const bind = parameters(spec);
   return (value, args) => run(value, bind(args, "filter or test"));

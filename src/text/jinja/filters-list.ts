@@ -1,4 +1,4 @@
-/** The filters that go through items. Most give an iterator, as Jinja2's do. */
+/** The filters over items. Most return an iterator, as in Jinja2. */
 
 import { type Bound, intArgument } from "./arguments.js";
 import { spend } from "./budget.js";
@@ -114,7 +114,7 @@ function* items(value: Value): Generator<Value> {
   for (const pair of value.entries.values()) yield new Tuple(pair);
 }
 
-/** The first argument as a name, and the arguments behind it. */
+/** The argument at `place` as a name, and the arguments after it. */
 function named(args: Arguments, place: number): { name: string; rest: Arguments } | null {
   const name = args.positional[place];
   if (name === undefined) return null;

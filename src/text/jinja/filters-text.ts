@@ -1,4 +1,4 @@
-/** The filters that make a text. */
+/** The filters that return a text. */
 
 import { type Bound, intArgument, optionalText, textArgument } from "./arguments.js";
 import { spendCharacters } from "./budget.js";
@@ -30,7 +30,7 @@ import {
 } from "./values.js";
 import { wrapLines } from "./wrap.js";
 
-/** A text as it is, anything else printed: a Markup stays one. */
+/** A text or Markup as it is; anything else as its str(). */
 const soft = (value: Value): string | Markup => (isText(value) ? value : str(value));
 
 function change(value: Value, apply: (text: string) => string): string | Markup {

@@ -1,4 +1,4 @@
-/** Every filter by its name. */
+/** All filters by name. */
 
 import { intArgument, textArgument, wholeArgument } from "./arguments.js";
 import { getOnlyAttribute } from "./attributes.js";
@@ -17,7 +17,7 @@ const fallback = taking("default_value? boolean?", (value, [otherwise = "", bool
   value instanceof Undefined || (truth(boolean) && !truth(value)) ? otherwise : value,
 );
 
-/** round(value, precision), to even at the half. */
+/** round(value, precision), half to even. */
 function roundHalfEven(value: Value, precision: Value): Value {
   if (value instanceof Float) {
     if (precision === null) return truncate(roundFloat(value.value, 0));
@@ -71,14 +71,14 @@ const otherFilters: FilterTable = {
   ),
 };
 
-/** Filters of Jinja2 that are left out: they need HTML, chance or a printer for debugging, and no chat template uses them. */
+/** Filters of Jinja2 that are not supported: they need HTML, randomness or a debug printer, and no chat template uses them. */
 export const unsupportedFilters: ReadonlySet<string> = new Set(["pprint", "random", "striptags", "urlize"]);
 
 const filters: FilterTable = { ...otherFilters, ...textFilters, ...listFilters };
 
 export const isFilter = (name: string): boolean => Object.hasOwn(filters, name) || unsupportedFilters.has(name);
 
-/** @throws TemplateRuntimeError for a name that there is not. */
+/** @throws TemplateRuntimeError for an unknown name. */
 export function filterNamed(name: string): FilterTable[string] {
   const filter = Object.hasOwn(filters, name) ? filters[name] : undefined;
   if (filter) return filter;

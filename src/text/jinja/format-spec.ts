@@ -1,4 +1,4 @@
-/** Format specifications: one value into text as `"{:>8.2f}"` and `"%8.2f"` ask. */
+/** Formats one value by a format specification, as in `"{:>8.2f}"` and `"%8.2f"`. */
 
 import { spendCharacters } from "./budget.js";
 import { fixed, positional, reprFloat, scientific, significant } from "./decimal.js";
@@ -8,7 +8,7 @@ import { str } from "./print.js";
 import { codePoints, lengthOf } from "./unicode.js";
 import { isText, textOf, typeName, type Value } from "./values.js";
 
-/** Longer paddings and precisions than any template needs. */
+/** The largest width and precision; more than any template needs. */
 const maxWidth = 10_000;
 
 interface Spec {
@@ -124,7 +124,7 @@ export function floatDigits(
 const withPoint = (text: string, alternate: boolean): string =>
   alternate && !text.includes(".") ? text.replace(/^\d+/, "$&.") : text;
 
-/** The shorter of the two ways; without a type a whole number keeps ".0". */
+/** The shorter of fixed and scientific notation; without a type an integral value keeps ".0". */
 function general(value: number, count: number, letter: string, plain: boolean, alternate: boolean): string {
   const decimal = significant(value, count);
   const digits = alternate ? decimal.digits : decimal.digits.replace(/(?!^)0+$/, "");
@@ -156,7 +156,7 @@ function number(
   return head + spec.fill.repeat(missing) + filled + rest;
 }
 
-/** Digits in groups, with zeros before them to a width that a separator never begins. */
+/** Grouped digits, zero-padded to a width; a separator never comes first. */
 function grouped(digits: string, separator: string, size: number, width: number): string {
   if (separator === "") return digits.padStart(width, "0");
   const join = (text: string): string => text.replace(new RegExp(`\\B(?=(?:[0-9a-fA-F]{${size}})+$)`, "g"), separator);

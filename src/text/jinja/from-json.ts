@@ -1,14 +1,14 @@
-/** What JSON holds as a template's values. */
+/** Converts JSON to template values. */
 
 import { fault } from "./faults.js";
 import { Dict, Float, type HashKey, type Value } from "./values.js";
 
-/** Deeper than any message or tool, and than JSON parsers of other languages go. */
+/** Deeper than any real message or tool. */
 const maxDepth = 90;
 
 /**
- * A whole number becomes an int, any other a float: JSON.parse has forgotten whether 1.0 was written.
- * @throws TemplateFault `LimitError` for what nests deeper than 90 levels.
+ * An integral number becomes an int, any other a float: JSON.parse does not distinguish 1.0 from 1.
+ * @throws TemplateFault `LimitError` for a value nested deeper than 90 levels.
  */
 export function fromJson(value: unknown, depth = 0): Value {
   if (depth > maxDepth) fault("LimitError", `a value nests more than ${maxDepth} levels deep`);

@@ -1,4 +1,4 @@
-/** What a template may call without being given it: Jinja2's globals and those that transformers adds. */
+/** The globals of templates: Jinja2's, and those that transformers adds. */
 
 import { strftime } from "../chat/strftime.js";
 import { intArgument, parameters, textArgument } from "./arguments.js";
@@ -10,7 +10,7 @@ import { type Arguments, Callable, Dict, type HostObject, Range, Undefined, type
 /** As in Jinja2's sandbox. */
 const maxRange = 100_000;
 
-/** What `{% set ns.name = value %}` may write to. */
+/** The target of `{% set ns.name = value %}`. */
 export class Namespace implements HostObject {
   readonly typeName = "Namespace";
   readonly #members: Map<string, Value>;
@@ -105,7 +105,7 @@ function range({ positional, keyword }: Arguments): Range {
   return fault("OverflowError", `Range too big. The sandbox blocks ranges larger than MAX_RANGE (${maxRange}).`);
 }
 
-/** The one dict or list of pairs that dict() and namespace() take, and the keyword arguments over it. */
+/** The dict or list of pairs given to dict() or namespace(), updated with the keyword arguments. */
 function members({ positional, keyword }: Arguments): Dict {
   if (positional.length > 1) typeFault(`dict expected at most 1 argument, got ${positional.length}`);
   const given = positional[0] === undefined ? new Dict() : dictFrom(positional[0]);

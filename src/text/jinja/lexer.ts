@@ -1,5 +1,5 @@
 /**
- * A template's text into tokens, as Jinja2's lexer with `trim_blocks` and `lstrip_blocks` makes them. Knows no grammar.
+ * Splits a template into tokens, as Jinja2's lexer with `trim_blocks` and `lstrip_blocks`.
  */
 
 import { TemplateSyntaxFault } from "./faults.js";
@@ -61,7 +61,7 @@ class Lexer {
   readonly #tokens: Token[] = [];
   #at = 0;
   #line = 1;
-  /** Whether what was read last ended a line. */
+  /** Whether the last text or tag ended a line. */
   #atLineStart = true;
 
   constructor(text: string) {
@@ -82,7 +82,7 @@ class Lexer {
     throw new TemplateSyntaxFault(message, this.#line);
   }
 
-  /** Moves on, counting lines. */
+  /** Advances, counting lines. */
   #advance(to: number): void {
     for (let at = this.#text.indexOf("\n", this.#at); at >= 0 && at < to; at = this.#text.indexOf("\n", at + 1))
       this.#line++;
@@ -115,7 +115,7 @@ class Lexer {
     return;
   }
 
-  /** Text before a tag: a `-` strips it, and a block's own line loses its indentation. */
+  /** Text before a tag: `-` strips it, and a block tag at the start of a line loses its indentation. */
   #data(end: number, sign: string, isBlock: boolean): void {
     let text = this.#text.slice(this.#at, end);
     if (sign === "-") text = strip(text, null, "right");
@@ -192,7 +192,7 @@ class Lexer {
     if (open !== operator) this.#fail(`unexpected "${operator}", expected "${open}"`);
   }
 
-  /** Python's escapes. A backslash before a character beyond ASCII leaves that character spelled as an escape. */
+  /** Python's escapes. A backslash before a non-ASCII character turns that character into its escape. */
   #unescape(text: string): string {
     return text.replace(
       /\\(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|([0-7]{1,3})|(.))/gsu,

@@ -1,4 +1,4 @@
-/** Numbers as a template spells them, and as int() and float() read them. */
+/** Parses numbers of template literals and of int() and float(). */
 
 import { TemplateSyntaxFault } from "./faults.js";
 import type { Token } from "./lexer.js";
@@ -13,7 +13,7 @@ export function integerLiteral({ text, line }: Token): Int {
 
 export const floatLiteral = (text: string): Float => new Float(Number(ascii(text.replaceAll("_", ""))));
 
-/** Digits of any script as ASCII ones. */
+/** Converts digits of any script to ASCII. */
 function ascii(text: string): string {
   return text.replace(/[^\p{ASCII}]/gu, (character) => String(digitValue(character) ?? character));
 }
@@ -21,7 +21,7 @@ function ascii(text: string): string {
 const alphabet = "0123456789abcdefghijklmnopqrstuvwxyz";
 const prefixes: Readonly<Record<string, number>> = { "0b": 2, "0o": 8, "0x": 16 };
 
-/** int(text, base); null where Python raises a ValueError. A base of 0 takes the prefix's. */
+/** int(text, base); null where Python raises a ValueError. Base 0 uses the prefix. */
 export function parseInteger(text: string, base: number): Int | null {
   const match = /^([+-]?)(.*)$/s.exec(ascii(strip(text)).toLowerCase());
   let digits = match?.[2] ?? "";

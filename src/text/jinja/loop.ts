@@ -1,4 +1,4 @@
-/** The `loop` variable: where a loop stands in its items, looking one item ahead on demand. */
+/** The `loop` variable: a loop's position in its items, with one item of lookahead on demand. */
 
 import { equals } from "./compare.js";
 import { fault, typeFault } from "./faults.js";
@@ -12,7 +12,7 @@ export class Loop implements HostObject {
   #items: Iterator<Value>;
   #length: number | null;
   #index0 = -1;
-  /** The item after the current one, once it was asked for. */
+  /** The item after the current one, once it was read. */
   #ahead: { readonly item: Value } | "end" | null = null;
   #current: Value = null;
   #previous: Value = null;
@@ -44,7 +44,7 @@ export class Loop implements HostObject {
     return this.#ahead;
   }
 
-  /** Goes through the rest where the length is not known. */
+  /** Reads the remaining items if the length is unknown. */
   #count(): number {
     if (this.#length !== null) return this.#length;
     const rest: Value[] = [];
@@ -109,11 +109,11 @@ export class Loop implements HostObject {
     return `<LoopContext ${this.#index0 + 1}/${this.#count()}>`;
   }
 
-  /** loop(items): the loop's body over other items, one level deeper. */
+  /** loop(items): runs the loop's body over other items, one level deeper. */
   readonly call = (args: Arguments): Value => {
     const [items, ...more] = args.positional;
     if (items === undefined || more.length > 0 || args.keyword.size > 0)
-      return typeFault("loop() takes the items to go through");
+      return typeFault("loop() takes the items to iterate over");
     if (this.#recurse) return this.#recurse(items, this.depth0 + 1);
     return fault("TypeError", "The loop must have the 'recursive' marker to be called recursively.");
   };

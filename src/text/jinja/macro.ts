@@ -1,4 +1,4 @@
-/** Arguments of a macro's call put to its parameters, with Jinja2's `caller`, `kwargs` and `varargs`. */
+/** Binds the arguments of a macro's call to its parameters, with Jinja2's `caller`, `kwargs` and `varargs`. */
 
 import { dictOf } from "./container-methods.js";
 import { typeFault } from "./faults.js";
@@ -6,7 +6,7 @@ import type { Signature } from "./nodes.js";
 import { type Arguments, Tuple, Undefined, type Value } from "./values.js";
 import { readsName } from "./walk.js";
 
-/** What a macro takes besides its parameters: what its body reads. */
+/** The extra names that a macro accepts: those that its body reads. */
 export interface Extras {
   readonly caller: boolean;
   readonly kwargs: boolean;
@@ -27,7 +27,7 @@ export function extrasOf(signature: Signature): Extras {
   return extras;
 }
 
-/** Values by name; a parameter that was not given has none. @throws TypeError for arguments that fit no parameter. */
+/** Values by name, without missing parameters. @throws TypeError for arguments that fit no parameter. */
 export function bindMacro(
   name: string,
   { parameters }: Signature,

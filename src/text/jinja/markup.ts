@@ -1,4 +1,4 @@
-/** Escaped HTML, as markupsafe has it: what is joined to a Markup is escaped first. */
+/** Escaped HTML, as in markupsafe: text joined to a Markup is escaped first. */
 
 import { spendCharacters } from "./budget.js";
 import { str } from "./print.js";
@@ -17,10 +17,10 @@ export function escapeText(text: string): string {
   return text.replace(/[&<>'"]/g, (character) => entities[character] ?? character);
 }
 
-/** The text of a value for HTML: a Markup's own, anything else escaped. */
+/** A value as HTML: a Markup's text, anything else escaped. */
 export const escaped = (value: Value): string => (value instanceof Markup ? value.text : escapeText(str(value)));
 
-/** A text method's result as a Markup's: texts become Markup, in lists and tuples too. */
+/** The result of a Markup's text method: texts become Markup, also in lists and tuples. */
 export function marked(value: Value): Value {
   if (typeof value === "string") return new Markup(value);
   if (isList(value)) return value.map(marked);

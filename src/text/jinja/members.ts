@@ -1,4 +1,4 @@
-/** The attributes of Python's own types: bound methods, and the few plain ones. */
+/** The attributes of Python's builtin types: bound methods and a few plain ones. */
 
 import { containerMethod } from "./container-methods.js";
 import { asInt, isInt } from "./numbers.js";

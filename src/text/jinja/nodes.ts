@@ -1,4 +1,4 @@
-/** The tree of a parsed template. Knows neither text nor values, save constants. */
+/** The syntax tree of a template. */
 
 import type { Value } from "./values.js";
 
@@ -96,7 +96,7 @@ export type Statement = { readonly line: number } & (
   | { readonly kind: "generation"; readonly body: readonly Statement[] }
   | Block
   | { readonly kind: "break" | "continue" }
-  /** Other templates: `{% include %}` and its like parse, and fail when they are reached. */
+  /** `{% include %}` and others that load templates: they parse, but fail when reached. */
   | { readonly kind: "loader"; readonly tag: string; readonly stores: readonly string[] }
 );
 

@@ -6,7 +6,7 @@ import { Float, typeName, type Value } from "./values.js";
 export type Int = number | bigint;
 export type Numeric = Int | boolean | Float;
 
-/** Python refuses to print longer ints, too. */
+/** The bits of 4,300 digits, the longest int that Python prints. */
 const maxBits = 14_280;
 const largest = 1n << BigInt(maxBits);
 
@@ -16,7 +16,7 @@ export const isNumeric = (value: Value): value is Numeric =>
 export const isInt = (value: Value): value is Int | boolean =>
   typeof value === "number" || typeof value === "boolean" || typeof value === "bigint";
 
-/** The one form that an int has. @throws TemplateFault `LimitError` past 4,300 digits. */
+/** The canonical form of an int. @throws TemplateFault `LimitError` past 4,300 digits. */
 export function intOf(value: bigint): Int {
   if (value >= largest || value <= -largest) fault("LimitError", "it computes an integer of more than 4300 digits");
   const small = Number(value);
@@ -182,7 +182,7 @@ export function absolute(value: Value): Numeric {
   return int < 0 ? negate(int) : int;
 }
 
-/** An int as a count or a place: clamped, since nothing here is longer. @throws TemplateFault `TypeError` for anything else. */
+/** An int as a count or an index, clamped to the safe range. @throws TemplateFault `TypeError` for anything else. */
 export function indexOf(value: Value): number {
   if (!isInt(value)) return typeFault(`'${typeName(value)}' object cannot be interpreted as an integer`);
   return Math.max(-Number.MAX_SAFE_INTEGER, Math.min(Number.MAX_SAFE_INTEGER, Number(value)));

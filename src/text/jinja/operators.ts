@@ -9,7 +9,7 @@ import { percentFormat } from "./percent.js";
 import { repeatText } from "./text-methods.js";
 import { isList, isText, Markup, Tuple, textOf, typeName, Undefined, type Value } from "./values.js";
 
-/** @throws TypeError for operands that do not go together, UndefinedError for undefined ones. */
+/** @throws TypeError for unsupported operand types, UndefinedError for undefined operands. */
 export function operate(operator: BinaryOperator, left: Value, right: Value): Value {
   if (isNumeric(left) && isNumeric(right)) return calculate(operator, left, right);
   if (operator === "%" && isText(left)) return formatted(left, right);
@@ -31,7 +31,7 @@ function add(left: Value, right: Value): Value | undefined {
   return new Tuple([...left.items, ...right.items]);
 }
 
-/** Joining keeps both texts as they are in memory: only the shorter one counts. */
+/** JavaScript concatenates without copying, so only the shorter text is charged. */
 function joined(left: string | Markup, right: string | Markup): string | Markup {
   const [a, b] = [textOf(left), textOf(right)];
   spendCharacters(Math.min(a.length, b.length));

@@ -1,4 +1,4 @@
-/** The grammar of statements. Knows no values: `check.ts` looks at names, `render.ts` runs the tree. */
+/** Parses statements. `check.ts` then checks names, and `render.ts` runs the tree. */
 
 import { ExpressionParser } from "./expressions.js";
 import { tokenize } from "./lexer.js";
@@ -18,7 +18,7 @@ type Shape = Statement extends infer S ? (S extends Statement ? Omit<S, "line"> 
 class Parser {
   readonly #tokens: Tokens;
   readonly #expressions: ExpressionParser;
-  /** How many loops are open that `break` may leave: 0 again inside a macro. */
+  /** The number of enclosing loops that `break` can leave; 0 inside a macro. */
   #loops = 0;
 
   constructor(tokens: Tokens) {
@@ -30,7 +30,7 @@ class Parser {
     return this.#statements([]);
   }
 
-  /** Statements up to a tag of one of these names, which is left to be read. */
+  /** Statements up to a tag with one of these names, which is not consumed. */
   #statements(ends: readonly string[]): Statement[] {
     const tokens = this.#tokens;
     const statements: Statement[] = [];
@@ -51,7 +51,7 @@ class Parser {
     return statements;
   }
 
-  /** What stands between a tag and the one that ends it, which is left to be read. */
+  /** The statements between a tag and its end tag, which is not consumed. */
   #body(...ends: readonly string[]): Statement[] {
     this.#tokens.skip("operator", ":");
     this.#tokens.expect("block_end");
@@ -193,7 +193,7 @@ class Parser {
     return { kind: "block", name, scoped, required, body };
   }
 
-  /** The tags that need other templates: read to their end, so that what surrounds them parses. */
+  /** A tag that loads other templates: skipped to its end, so that the rest parses. */
   #loader(tag: string): Shape {
     const tokens = this.#tokens;
     this.#expressions.expression();
@@ -244,7 +244,7 @@ class Parser {
     return text;
   }
 
-  /** One name or several with commas between; `set` may also assign to a namespace's members. */
+  /** One name or several separated by commas; `set` may also assign to a namespace's members. */
   #target(options: { readonly ends?: readonly string[]; readonly members?: boolean }): Target {
     const tokens = this.#tokens;
     const items: Target[] = [];

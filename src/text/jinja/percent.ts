@@ -18,7 +18,7 @@ interface Directive {
   readonly type: string;
 }
 
-/** @param printed how %s prints a value; a Markup escapes it. */
+/** @param printed how %s formats a value; a Markup escapes it. */
 export function percentFormat(format: string, given: Value, printed: (value: Value) => string = str): string {
   spendCharacters(format.length);
   const values = given instanceof Tuple ? [...given.items] : [given];

@@ -19,7 +19,7 @@ import {
   View,
 } from "./values.js";
 
-/** What Python prints in place of an address is not the same twice: nobody can rely on it. */
+/** Stands for an address, which differs in every Python process, so that no template can rely on it. */
 const address = "0x7f0000000000";
 
 export function str(value: Value): string {
@@ -63,7 +63,7 @@ const reprRange = ({ start, stop, step }: Range): string =>
 const named: Readonly<Record<string, string>> = { "\n": "\\n", "\r": "\\r", "\t": "\\t", "\\": "\\\\" };
 const unprintable = /[\p{C}\p{Zl}\p{Zp}\p{Zs}\\]/gu;
 
-/** A text in quotes as Python writes it: single ones, unless only single ones stand in it. */
+/** A text quoted as Python does: in single quotes, unless it contains single but no double quotes. */
 export function quote(text: string): string {
   spendCharacters(text.length);
   const mark = text.includes("'") && !text.includes('"') ? '"' : "'";
@@ -75,7 +75,7 @@ function escaped(character: string): string {
   return character === " " ? character : (named[character] ?? escapeCode(character));
 }
 
-/** A character as \x, \u or \U with as many digits as it needs. */
+/** A character as a \x, \u or \U escape. */
 export function escapeCode(character: string): string {
   const code = character.codePointAt(0) ?? 0;
   if (code < 0x100) return `\\x${code.toString(16).padStart(2, "0")}`;

@@ -1,4 +1,4 @@
-/** The door of the template language: a text into a program, a program and variables into a text. */
+/** The interface of the template engine: compiles a template and renders it. */
 
 import { defaultRenderLimits, type RenderLimits, withBudget } from "./budget.js";
 import { check } from "./check.js";
@@ -21,9 +21,9 @@ export class Program {
   }
 
   /**
-   * Renders with variables that hold what JSON can.
-   * @throws TemplateFault when the template does what Python would not, or more than the limits allow; RaisedFault with the
-   * template's own words.
+   * Renders with variables of JSON values.
+   * @throws TemplateFault for what raises an exception in Python, or exceeds the limits; RaisedFault with the
+   * message of `raise_exception`.
    */
   render(variables: Readonly<Record<string, unknown>>, limits: RenderLimits = defaultRenderLimits): string {
     return withBudget(limits, () => {

@@ -1,4 +1,4 @@
-/** Runs a template's statements. Knows no text of the template: only its tree. */
+/** Runs a template's statements. */
 
 import { nested, spend, spendCharacters } from "./budget.js";
 import { applyFilter, call, evaluate, evaluateArguments } from "./evaluate.js";
@@ -13,7 +13,7 @@ import { iterate, truth } from "./sequences.js";
 import type { Hidden } from "./symbols.js";
 import { Callable, Iter, Undefined, type Value } from "./values.js";
 
-/** What leaves a loop's body before its end. */
+/** What leaves a loop's body early. */
 type Jump = "break" | "continue" | null;
 
 /** @throws TemplateFault, RaisedFault */
@@ -47,12 +47,12 @@ class Renderer {
     return this.#capture(this.#template, this.#root).text;
   }
 
-  /** A part's own scope. */
+  /** The scope of a template part. */
   #inside(part: object, around: Scope): Scope {
     return new Scope(around, this.#hidden.get(part));
   }
 
-  /** What a body writes, and how it ended. */
+  /** A body's output, and how it ended. */
   #capture(body: readonly Statement[], scope: Scope): { text: string; jump: Jump } {
     const out = new Output();
     const jump = this.#body(body, scope, out);
@@ -186,13 +186,13 @@ class Renderer {
       assign(statement.target, next.item, inside);
       const jump = this.#body(statement.body, inside, out);
       if (jump === "break") break;
-      // As in Jinja2, a loop whose bodies were all left early counts as one that did not run.
+      // As in Jinja2, a loop that left every iteration early counts as not run.
       if (!jump) complete = true;
     }
     return complete ? null : this.#body(statement.otherwise, this.#inside(statement.otherwise, scope), out);
   }
 
-  /** The items for which a loop's test holds, one by one as they are needed. */
+  /** The items that pass a loop's test, lazily. */
   #filtered(statement: For, test: Expression, over: Value, scope: Scope): Iter {
     const items = iterate(over);
     const inside = this.#inside(statement, scope);

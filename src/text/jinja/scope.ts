@@ -1,9 +1,9 @@
-/** Names and their values: one scope for each part of a template that is running, inside the scope of the part around it. */
+/** Variables: one scope per running template part, nested in the scope of the enclosing part. */
 
 import { repr } from "./print.js";
 import { Undefined, type Value } from "./values.js";
 
-/** Stands for a name that is assigned later in its part. */
+/** Marks a name that is assigned later in its part. */
 const unassigned = Symbol("unassigned");
 
 export class Scope {

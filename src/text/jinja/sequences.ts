@@ -1,4 +1,4 @@
-/** Going through values: what iterates, how long it is, whether it is true, and taking it apart by place. */
+/** Sequence operations: iteration, length, truth, indexing and slicing. */
 
 import { spend, spendCharacters } from "./budget.js";
 import { typeFault, valueFault } from "./faults.js";
@@ -21,7 +21,7 @@ import {
   View,
 } from "./values.js";
 
-/** The items of a value, each a step. @throws TypeError for what does not iterate. */
+/** The items of a value, one step each. @throws TypeError if it is not iterable. */
 export function* iterate(value: Value): Generator<Value, void, undefined> {
   for (const item of itemsOf(value)) {
     spend();
@@ -58,7 +58,7 @@ function* rangeItems({ start, step, length }: Range): Generator<Value> {
 
 export const listOf = (value: Value): readonly Value[] => [...iterate(value)];
 
-/** The items last to first. @throws TypeError for what has no end to begin from. */
+/** The items in reverse. @throws TypeError if the value is not reversible. */
 export function reversed(value: Value): readonly Value[] {
   if (value instanceof Iter || value === null || isHost(value)) {
     return typeFault(`'${typeName(value)}' object is not reversible`);
@@ -66,7 +66,7 @@ export function reversed(value: Value): readonly Value[] {
   return [...iterate(value)].reverse();
 }
 
-/** len(value), null where it has none. */
+/** len(value); null if it has none. */
 export function sizeOf(value: Value): number | null {
   if (isList(value)) return value.length;
   if (isText(value)) return lengthOf(textOf(value));
@@ -86,7 +86,7 @@ export function truth(value: Value): boolean {
   return sizeOf(value) !== 0;
 }
 
-/** The item at a place, counted from the end where negative; undefined past the ends or in what has no places. */
+/** The item at an index, counted from the end if negative; undefined if out of range or not a sequence. */
 export function itemAt(value: Value, place: number): Value | undefined {
   if (isText(value)) {
     const item = characterAt(textOf(value), place);
@@ -105,7 +105,7 @@ function characterAt(text: string, place: number): string | undefined {
   return Array.from(text).at(place);
 }
 
-/** Where a slice begins, ends and how it goes, for a sequence of that length, as Python's slice.indices. */
+/** The start, stop and step of a slice of a sequence of that length, as Python's slice.indices. */
 function bounds(length: number, start: Value, stop: Value, step: Value): [number, number, number] {
   const by = step === null ? 1 : sliceIndex(step);
   if (by === 0) valueFault("slice step cannot be zero");
@@ -137,7 +137,7 @@ function pick<T>(
   return picked;
 }
 
-/** value[start:stop:step]. @throws TypeError for what cannot be sliced. */
+/** value[start:stop:step]. @throws TypeError if the value cannot be sliced. */
 export function slice(value: Value, start: Value, stop: Value, step: Value): Value {
   if (isText(value)) {
     const text = sliceText(textOf(value), start, stop, step);

@@ -1,10 +1,10 @@
-/** Taking texts apart and replacing in them, as str.split, str.rsplit and str.replace do. */
+/** str.split, str.rsplit and str.replace. */
 
 import { spend, spendCharacters } from "./budget.js";
 import { valueFault } from "./faults.js";
 import { codePoints, isSpace } from "./unicode.js";
 
-/** Splits from the left, at most `times` times where that is not negative. Without a separator at runs of white space. */
+/** Splits from the left, at most `times` times unless negative; without a separator at runs of white space. */
 export function splitText(text: string, separator: string | null, times: number): string[] {
   spendCharacters(text.length);
   if (separator === null) return splitSpaces(text, times);
@@ -65,7 +65,7 @@ function splitSpacesRight(text: string, times: number): string[] {
   return parts.reverse();
 }
 
-/** Replaces from the left, at most `times` times where that is not negative. Nothing stands between all characters. */
+/** Replaces from the left, at most `times` times unless negative. An empty `from` matches between all characters. */
 export function replaceText(text: string, from: string, to: string, times: number): string {
   spendCharacters(text.length);
   const parts = from === "" ? ["", ...codePoints(text), ""] : text.split(from);

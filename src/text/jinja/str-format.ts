@@ -1,4 +1,4 @@
-/** str.format and str.format_map, sandboxed: fields reach attributes only as templates do. */
+/** str.format and str.format_map, sandboxed: fields access attributes only as templates do. */
 
 import { spend, spendCharacters } from "./budget.js";
 import { keywordsOf } from "./container-methods.js";
@@ -16,13 +16,13 @@ interface Field {
 
 type Piece = string | Field;
 
-/** How a field reaches into a value. */
+/** How a field accesses a value. */
 export interface Access {
   attribute(value: Value, name: string): Value;
   item(value: Value, key: Value): Value;
 }
 
-/** `text.format` or `text.format_map`. A Markup escapes what it is given. */
+/** `text.format` or `text.format_map`. A Markup escapes its arguments. */
 export function formatMethod(self: string | Markup, name: "format" | "format_map", access: Access): Callable["call"] {
   return (args) => new Formatter(self, name === "format" ? args : mapArguments(args), access).run();
 }
@@ -37,7 +37,7 @@ class Formatter {
   readonly #self: string | Markup;
   readonly #args: Arguments;
   readonly #access: Access;
-  /** The place that the next field without a name takes; null once places are given by number. */
+  /** The index of the next unnamed field; null once fields are numbered. */
   #next: number | null = 0;
 
   constructor(self: string | Markup, args: Arguments, access: Access) {
@@ -88,7 +88,7 @@ class Formatter {
     return this.#follow(given === undefined ? fault("KeyError", repr(first)) : given, path);
   }
 
-  /** The attributes and items behind a field's first name. */
+  /** Follows the attributes and items after a field's first name. */
   #follow(value: Value, path: string): Value {
     if (path === "") return value;
     const found = /^(?:\.([^.[]+)|\[([^\]]+)\])/s.exec(path);

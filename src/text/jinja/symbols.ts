@@ -1,13 +1,13 @@
 /**
- * Which names stand for nothing when a part of a template begins. Jinja2 decides for a whole part, before it runs, where each
- * name comes from: one that the part assigns, and neither reads first nor finds in a part around it, is undefined until then,
- * even if the chat's variables have it.
+ * Finds the names that are undefined when a part of a template begins. Jinja2 resolves names per part, before it runs. A name
+ * that the part assigns, but neither reads first nor finds in an enclosing part, is undefined until the assignment, even if the
+ * chat's variables contain it.
  */
 
 import type { Expression, For, Signature, Statement, Target } from "./nodes.js";
 import { namesIn, targetMembers, targetNames } from "./walk.js";
 
-/** Names to hide when a body begins. A loop's test is a part too. */
+/** The names to hide when a body begins, by body. A loop's test is a part too. */
 export type Hidden = ReadonlyMap<object, readonly string[]>;
 
 type Source = "given" | "around" | "outside" | "nothing";
@@ -50,7 +50,7 @@ class Symbols {
     if (!this.sources.has(name)) this.sources.set(name, this.#around?.has(name) ? "around" : "nothing");
   }
 
-  /** The symbols after a part that may not run. */
+  /** The symbols after a branch that may not run. */
   branch(visit: (symbols: Symbols) => void): Symbols {
     const copy = new Symbols(this.#around);
     copy.sources = new Map(this.sources);
@@ -59,7 +59,7 @@ class Symbols {
     return copy;
   }
 
-  /** What only some branch assigns may come from outside. */
+  /** A name that only some branches assign may come from outside. */
   join(branches: readonly Symbols[]): void {
     const fresh = branches.flatMap(({ assigned }) => [...assigned]).filter((name) => !this.assigned.has(name));
     for (const { sources, assigned } of branches) {
@@ -83,7 +83,7 @@ export function hiddenNames(template: readonly Statement[]): Hidden {
 class Analysis {
   readonly hidden = new Map<object, readonly string[]>();
 
-  /** A part with symbols of its own: first its own names, then its statements, then the parts inside. */
+  /** A part with its own symbols: first its names, then its statements, then the parts inside. */
   part(
     key: object,
     around: Symbols | null,
@@ -100,7 +100,7 @@ class Analysis {
     for (const statement of body) this.#inside(statement, symbols);
   }
 
-  /** What a statement does to the names of the part that it stands in. */
+  /** Applies a statement's reads and writes to the names of its part. */
   #visit(statement: Statement, symbols: Symbols): void {
     switch (statement.kind) {
       case "output":

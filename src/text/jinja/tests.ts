@@ -1,4 +1,4 @@
-/** Every test by its name: what may stand behind `is`. */
+/** All tests by name: what can follow `is`. */
 
 import { type Comparison, compare, contains, equals } from "./compare.js";
 import { fault, typeFault } from "./faults.js";
@@ -73,7 +73,7 @@ const tests: TestTable = {
   upper: is((value) => isOfClass(str(value), "isupper")),
 };
 
-/** Python's `is`: texts and small ints of one value are one object, as a rule. */
+/** Python's `is`: equal texts and small ints usually are the same object. */
 const isSame = (value: Value, other: Value): boolean => value === other;
 
 function hasName(value: Value, has: (name: string) => boolean): boolean {
@@ -86,7 +86,7 @@ export function isTest(name: string): boolean {
   return Object.hasOwn(tests, name);
 }
 
-/** @throws TemplateRuntimeError for a name that there is not. */
+/** @throws TemplateRuntimeError for an unknown name. */
 export function testNamed(name: string): TestFunction {
   const test = Object.hasOwn(tests, name) ? tests[name] : undefined;
   return test ?? fault("TemplateRuntimeError", `No test named '${name}' found.`);

@@ -1,4 +1,4 @@
-/** The methods of str. On a Markup they give Markup. */
+/** The methods of str. On a Markup they return Markup. */
 
 import { type Bound, intArgument, optionalText, parameters, textArgument } from "./arguments.js";
 import { spend, spendCharacters } from "./budget.js";
@@ -27,7 +27,7 @@ interface Method {
 
 const method = (spec: string, run: Method["run"]): Method => ({ bind: parameters(spec), run });
 
-/** A method that makes a text as long as its own, without arguments. */
+/** A method without arguments whose result is as long as its text. */
 const plain = (change: (text: string) => string): Method =>
   method("", (text) => {
     spendCharacters(text.length);
@@ -56,10 +56,10 @@ export function padText(
   return fill.repeat(before) + text + fill.repeat(missing - before);
 }
 
-/** Where str.center puts the odd one. */
+/** The left padding of str.center, which decides where an odd space goes. */
 export const centered = (missing: number, width: number): number => Math.floor(missing / 2) + (missing & width & 1);
 
-/** The part of a text that `find` and its like look at, and how many characters stand before it; null past the end. */
+/** The part of a text that `find` and similar methods search, and the number of characters before it; null past the end. */
 function within(
   text: string,
   start: Value | undefined,
@@ -208,7 +208,7 @@ const methods: Readonly<Record<string, Method>> = {
   ...Object.fromEntries(characterClasses.map((name) => [name, method("", (text) => isOfClass(text, name))])),
 };
 
-/** A method bound to its text; undefined where str has none of that name. */
+/** A method bound to its text; undefined if str has none of that name. */
 export function textMethod(self: string | Markup, name: string): Callable["call"] | undefined {
   const text = textOf(self);
   const known = Object.hasOwn(methods, name) ? methods[name] : undefined;
@@ -217,7 +217,7 @@ export function textMethod(self: string | Markup, name: string): Callable["call"
   return (args) => known.run(text, known.bind(args, name));
 }
 
-/** What comes into a Markup from outside is escaped. */
+/** Escapes the arguments of a Markup's method. */
 function escapeArguments(name: string, args: Bound): Bound {
   if (name === "join") return [Array.from(iterate(args[0] ?? null), escaped), ...args.slice(1)];
   const place = { replace: 1, ljust: 1, rjust: 1, center: 1 }[name];

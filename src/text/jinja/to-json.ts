@@ -9,14 +9,14 @@ import { Dict, Float, isList, isText, Tuple, textOf, typeName, type Value } from
 
 export interface JsonStyle {
   readonly ensureAscii: boolean;
-  /** What each level is indented by; null for one line. */
+  /** The indentation of each level; null for one line. */
   readonly indent: string | null;
   readonly itemSeparator: string;
   readonly keySeparator: string;
   readonly sortKeys: boolean;
 }
 
-/** @throws TypeError for what JSON has no form for, undefined values among it. */
+/** @throws TypeError for values that JSON cannot represent, such as undefined ones. */
 export function toJson(value: Value, style: JsonStyle): string {
   return write(value, style, 0);
 }
@@ -100,7 +100,7 @@ const named: Readonly<Record<string, string>> = {
   "\b": "\\b",
 };
 
-/** What must be escaped: controls below U+0020, quotes, backslashes; on demand everything beyond ASCII and U+007F. */
+/** Escapes controls below U+0020, quotes and backslashes; with `ensureAscii` also U+007F and everything beyond ASCII. */
 function quote(text: string, { ensureAscii }: JsonStyle): string {
   spendCharacters(text.length);
   const pattern = ensureAscii ? /["\\]|[^ -~]/g : /["\\\p{Cc}]/gu;

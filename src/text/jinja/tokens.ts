@@ -1,15 +1,15 @@
-/** A parser's place in the tokens of a template. */
+/** A parser's position in the tokens of a template. */
 
 import { TemplateSyntaxFault } from "./faults.js";
 import type { Token, TokenKind } from "./lexer.js";
 
-/** Parentheses, tags and chains of operators may nest so deep. */
+/** The deepest nesting of parentheses, tags and operators. */
 const maxNesting = 200;
 
 const words: Readonly<Partial<Record<TokenKind, string>>> = {
   variable_end: 'the end of "{{"',
   block_end: 'the end of "{%"',
-  block_begin: "the begin of a tag",
+  block_begin: "the start of a tag",
   eof: "the end of the template",
   name: "a name",
 };

@@ -1,8 +1,8 @@
-/** Characters as Python sees them: code points, its white space, its classes and its letter cases. */
+/** Python's view of characters: code points, white space, classes and case. */
 
 import { spendCharacters } from "./budget.js";
 
-/** Python's white space as the inside of a character class; JavaScript's has U+FEFF and lacks U+001C to U+001F and U+0085. */
+/** Python's white space, for a character class. JavaScript's includes U+FEFF and lacks U+001C to U+001F and U+0085. */
 export const spaceClass = "\\t-\\r\\x1c-\\x20\\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000";
 
 const space = new RegExp(`^[${spaceClass}]$`);
@@ -17,7 +17,7 @@ export const isSpace = (unit: number): boolean => spaces.has(unit);
 
 const surrogate = /[\ud800-\udfff]/;
 
-/** Whether code units and code points may be counted differently. */
+/** Whether the numbers of code units and code points may differ. */
 export function hasSurrogates(text: string): boolean {
   spendCharacters(text.length);
   return surrogate.test(text);
@@ -45,10 +45,10 @@ export function compareTexts(a: string, b: string): number {
   return rank(a.charCodeAt(at)) - rank(b.charCodeAt(at));
 }
 
-/** Surrogates stand for code points above all others. */
+/** Surrogates represent code points above all others. */
 const rank = (unit: number): number => (unit >= 0xd800 && unit <= 0xdfff ? unit + 0x10000 : unit);
 
-/** The parts of a text between line ends, Python's nine kinds of them. */
+/** The lines of a text, split at Python's nine kinds of line ends. */
 export function splitLines(text: string, keepEnds = false): string[] {
   spendCharacters(text.length);
   const lines: string[] = [];
@@ -71,7 +71,7 @@ const isLineEnd = (unit: number): boolean =>
   unit === 0x2028 ||
   unit === 0x2029;
 
-/** Where stripping ends: [begin, end). `chars` null stands for white space. */
+/** The range [begin, end) left after stripping; `chars` null means white space. */
 export function stripBounds(text: string, chars: string | null, sides: "left" | "right" | "both"): [number, number] {
   spendCharacters(chars?.length ?? 0);
   const set = chars === null ? null : new Set(chars);
@@ -129,13 +129,13 @@ export function capitalize(text: string): string {
   return titleCase(first) + lowerAfter(first, text.slice(first.length));
 }
 
-/** Lower case as a part of a word: a final sigma looks at what stands before it. */
+/** Lower case within a word: a final sigma depends on the preceding text. */
 const lowerAfter = (before: string, text: string): string =>
   (before + text).toLowerCase().slice(before.toLowerCase().length);
 
 const cased = /\p{Cased}/u;
 
-/** str.title: every letter behind an uncased character in title case. */
+/** str.title: every letter after an uncased character in title case. */
 export function titleWords(text: string): string {
   let [out, inWord] = ["", false];
   const lower = text.toLowerCase();
@@ -160,7 +160,7 @@ export function swapCase(text: string): string {
   return out;
 }
 
-/** str.casefold: Cherokee folds to its upper case, and a dotless i stays. */
+/** str.casefold: Cherokee folds to upper case, and a dotless i stays. */
 export function caseFold(text: string): string {
   return text.replace(/[\u13a0-\u13ff\uab70-\uabbf]|\u0131|[^\u0131\u13a0-\u13ff\uab70-\uabbf]+/g, (part) => {
     if (part === "\u0131") return part;
@@ -169,11 +169,11 @@ export function caseFold(text: string): string {
   });
 }
 
-/** Characters of the numeric type "digit" that are no decimals: superscripts, circled digits and their like. */
+/** Characters of the numeric type "digit" that are not decimals: superscripts, circled digits and so on. */
 const otherDigits =
   "\\u00b2\\u00b3\\u00b9\\u1369-\\u1371\\u19da\\u2070\\u2074-\\u2079\\u2080-\\u2089\\u2460-\\u2468\\u2474-\\u247c\\u2488-\\u2490\\u24ea\\u24f5-\\u24fd\\u24ff\\u2776-\\u277e\\u2780-\\u2788\\u278a-\\u2792\\u{10a40}-\\u{10a43}\\u{10e60}-\\u{10e68}\\u{11052}-\\u{1105a}\\u{1f100}-\\u{1f10a}";
 
-/** Ideographs that stand for numbers. */
+/** Ideographs of numbers. */
 const numerals =
   "\\u3405\\u3483\\u382a\\u3b4d\\u4e00\\u4e03\\u4e07\\u4e09\\u4e5d\\u4e8c\\u4e94\\u4e96\\u4ebf\\u4ec0\\u4edf\\u4ee8\\u4f0d\\u4f70\\u5104\\u5146\\u5169\\u516b\\u516d\\u5341\\u5343-\\u5345\\u534c\\u53c1-\\u53c4\\u56db\\u58f1\\u58f9\\u5e7a\\u5efe\\u5eff\\u5f0c-\\u5f0e\\u5f10\\u62fe\\u634c\\u67d2\\u6f06\\u7396\\u767e\\u8086\\u842c\\u8cae\\u8cb3\\u8d30\\u9621\\u9646\\u964c\\u9678\\u96f6\\uf96b\\uf973\\uf978\\uf9b2\\uf9d1\\uf9d3\\uf9fd\\u{20001}\\u{20064}\\u{200e2}\\u{20121}\\u{2092a}\\u{20983}\\u{2098c}\\u{2099c}\\u{20aea}\\u{20afd}\\u{20b19}\\u{22390}\\u{22998}\\u{23b1b}\\u{2626d}\\u{2f890}";
 
@@ -208,7 +208,7 @@ export const characterClasses: readonly CharacterClass[] = [
   "istitle",
 ];
 
-/** str.isalpha and its like, for the whole text. */
+/** str.isalpha and similar methods, for the whole text. */
 export function isOfClass(text: string, name: CharacterClass): boolean {
   spendCharacters(text.length);
   if (name === "islower") return /\p{Lowercase}/u.test(text) && !/[\p{Uppercase}\p{Lt}]/u.test(text);
@@ -229,7 +229,7 @@ function isTitle(text: string): boolean {
   return found;
 }
 
-/** The value of a decimal digit of any script: each script's ten stand in a row. */
+/** The value of a decimal digit of any script: each script's ten digits are consecutive. */
 export function digitValue(character: string): number | null {
   if (character >= "0" && character <= "9") return character.charCodeAt(0) - 48;
   if (!/^\p{Nd}$/u.test(character)) return null;

@@ -1,4 +1,4 @@
-/** The values of a template: Python's, as far as templates meet them. Knows no operation on them. */
+/** The values of a template: Python's, as far as templates need them. */
 
 import { fault } from "./faults.js";
 
@@ -29,7 +29,7 @@ export class Float {
   }
 }
 
-/** A text that is escaped HTML already. What is joined to it gets escaped. */
+/** A text of escaped HTML. Text joined to it is escaped. */
 export class Markup {
   readonly text: string;
 
@@ -52,7 +52,7 @@ export class Tuple {
 /** Equal keys have equal hash keys: 1, 1.0 and True are one key. */
 export type HashKey = string | number | bigint | null | object;
 
-/** A dict in the order of insertion. `hash.ts` makes the keys. */
+/** A dict in insertion order. `compare.ts` computes the hash keys. */
 export class Dict {
   readonly entries: Map<HashKey, readonly [key: Value, value: Value]>;
 
@@ -65,7 +65,7 @@ export class Range {
   readonly start: number;
   readonly step: number;
   readonly length: number;
-  /** As it was given, for printing. */
+  /** The original stop, for printing. */
   readonly stop: number;
 
   constructor(start: number, stop: number, step: number) {
@@ -76,7 +76,7 @@ export class Range {
   }
 }
 
-/** What keys(), values() and items() of a dict give. */
+/** The result of a dict's keys(), values() or items(). */
 export class View {
   readonly dict: Dict;
   readonly kind: "keys" | "values" | "items";
@@ -87,7 +87,7 @@ export class View {
   }
 }
 
-/** An iterator, such as most filters give: it can be gone through once, and is always true. */
+/** An iterator, which most filters return: it can be read once, and is always true. */
 export class Iter implements Iterable<Value> {
   readonly typeName: string;
   readonly #items: Iterator<Value>;
@@ -102,7 +102,7 @@ export class Iter implements Iterable<Value> {
   }
 }
 
-/** A name, attribute or item that is not there: prints as nothing, is false and empty, and refuses all else. */
+/** A missing name, attribute or item: prints as an empty text, is false and empty, and refuses everything else. */
 export class Undefined {
   readonly #reason: string | (() => string);
   readonly #kind: "UndefinedError" | "SecurityError";
@@ -124,7 +124,7 @@ export interface Arguments {
 
 export class Callable {
   readonly call: (args: Arguments) => Value;
-  /** How it is printed. */
+  /** Its str(). */
   readonly description: string;
 
   constructor(description: string, call: (args: Arguments) => Value) {
@@ -133,10 +133,10 @@ export class Callable {
   }
 }
 
-/** An object of the engine's own: a loop, a namespace. */
+/** An object of the template engine: a loop, a namespace. */
 export interface HostObject {
   readonly typeName: string;
-  /** undefined where there is no such attribute. */
+  /** undefined if there is no such attribute. */
   attribute(name: string): Value | undefined;
   describe(): string;
   readonly call?: (args: Arguments) => Value;
@@ -158,7 +158,7 @@ const classNames: readonly (readonly [new (...args: never[]) => object, string])
   [Callable, "function"],
 ];
 
-/** What Python's `type(value).__name__` is. */
+/** Python's `type(value).__name__`. */
 export function typeName(value: Value): string {
   if (value === null) return "NoneType";
   if (typeof value === "boolean") return "bool";
@@ -170,7 +170,7 @@ export function typeName(value: Value): string {
   return "typeName" in value ? value.typeName : "object";
 }
 
-/** The engine's own objects are what is of none of the other classes. */
+/** Host objects are those of none of the other classes. */
 export function isHost(value: Value): value is HostObject {
   return typeof value === "object" && value !== null && "describe" in value;
 }

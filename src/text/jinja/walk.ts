@@ -1,4 +1,4 @@
-/** Going through a template's tree. Knows no meaning of it. */
+/** Traversal of a template's syntax tree. */
 
 import type { CallArguments, Expression, Statement, Target } from "./nodes.js";
 
@@ -9,7 +9,7 @@ const ofArguments = ({ positional, keyword, rest, keywordRest }: CallArguments):
   ...(keywordRest ? [keywordRest] : []),
 ];
 
-/** The expressions right inside an expression, in the order of the text. */
+/** The direct subexpressions of an expression, in source order. */
 export function partsOf(expression: Expression): readonly Expression[] {
   switch (expression.kind) {
     case "constant":
@@ -78,7 +78,7 @@ function* usesInAll(bodies: readonly (readonly Statement[])[]): Generator<Use> {
   for (const body of bodies) for (const statement of body) yield* usesIn(statement);
 }
 
-/** Every use of a name in a statement and in all that it holds, but for blocks, in the order that Jinja2 looks at them. */
+/** Every use of a name in a statement and its children, except blocks, in the order in which Jinja2 visits them. */
 function* usesIn(statement: Statement): Generator<Use> {
   switch (statement.kind) {
     case "output":

@@ -1,4 +1,4 @@
-/** Wrapping lines as Python's textwrap does, each line of a text as a paragraph of its own. */
+/** Wraps lines as Python's textwrap does, each line of a text as a separate paragraph. */
 
 import { spend, spendCharacters } from "./budget.js";
 import { valueFault } from "./faults.js";
@@ -25,7 +25,7 @@ const [space, solid, word, punctuation, letter] = [
   "[\\p{L}\\p{N}_!\"'&.,?]",
   "[\\p{L}_]",
 ];
-/** White space, dashes between words, or a word with the hyphen that it may be broken behind. */
+/** White space, dashes between words, or a word up to a hyphen after which it may break. */
 const chunkPattern = new RegExp(
   `(${space}+|(?<=${punctuation})-{2,}(?=${word})|${solid}+?(?:-(?:(?<=${letter}{2}-)|(?<=${letter}-${punctuation}-))(?=${letter}-?${letter})|(?=${space}|$)|(?<=${punctuation})(?=-{2,}${word})))`,
   "u",
@@ -59,7 +59,7 @@ function wrapParagraph(line: string, { width, breakLongWords, breakOnHyphens }: 
 
 const isBlank = (chunk: string | undefined): boolean => chunk !== undefined && chunk.trim() === "";
 
-/** Takes what fits off the last chunk, up to a hyphen where there is one. */
+/** Removes and returns what fits of the last chunk, up to a hyphen if there is one. */
 function breakWord(chunks: string[], room: number, breakOnHyphens: boolean): string {
   const points = codePoints(chunks.pop() ?? "");
   let end = room;

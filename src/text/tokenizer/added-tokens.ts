@@ -1,16 +1,16 @@
 /**
- * Finds added tokens in a text, as the Rust library does: leftmost and longest first, whole words only where a token asks for
- * it, with the white space around a token that asks for that. Knows no vocabulary.
+ * Finds added tokens in a text, as the Rust library does: leftmost and longest first, only as whole words for tokens with
+ * `single_word`, and with the surrounding white space for tokens with `lstrip` or `rstrip`.
  */
 
 import type { AddedToken } from "./definition.js";
 
-/** A stretch of text, or an added token in its place. */
+/** A section of text, or an added token. */
 export interface Section {
   readonly text: string;
   /** null for text. */
   readonly id: number | null;
-  /** Whether the section begins where the text does. */
+  /** Whether the section starts at the start of the text. */
   readonly isFirst: boolean;
 }
 
@@ -19,14 +19,14 @@ interface State {
   token: AddedToken | null;
 }
 
-// The Rust library's \s and \w; JavaScript's \s has U+FEFF and lacks U+0085, and its \w is ASCII.
+// The Rust library's \s and \w; JavaScript's \s includes U+FEFF and lacks U+0085, and its \w is ASCII.
 const startsWithWord = /^[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}]/u;
 const isSpace = /^\p{White_Space}$/u;
 
 export class AddedTokenSplitter {
   readonly #root: State = { next: new Map(), token: null };
 
-  /** Tokens by the text to look for: their content, or its normalized form. */
+  /** Tokens by the text to find: their content, or its normalized form. */
   constructor(tokens: Iterable<readonly [text: string, token: AddedToken]>) {
     for (const [text, token] of tokens) {
       let state = this.#root;
@@ -57,12 +57,12 @@ export class AddedTokenSplitter {
         continue;
       }
       const { token, end } = found;
-      // A match that is not a whole word is passed over as a whole.
+      // A match that is not a whole word is skipped entirely.
       if (!token.singleWord || isWholeWord(text, at, end)) {
         const begin = token.leftStrip ? Math.max(spacesBefore(text, at), covered) : at;
         const stop = token.rightStrip ? spacesAfter(text, end) : end;
         if (covered < begin) push(covered, begin, null);
-        // The white space of the token before may have covered this one.
+        // The previous token's white space may have covered this one.
         if (begin < stop) push(begin, stop, token.id);
         covered = stop;
       }
@@ -87,13 +87,13 @@ function isWholeWord(text: string, begin: number, end: number): boolean {
   return !startsWithWord.test(characterBefore(text, begin)) && !startsWithWord.test(text.slice(end, end + 2));
 }
 
-/** Empty at the text's start. A class before `$` would do, but V8 14 misses characters of two code units there. */
+/** Empty at the text's start. A character class before `$` would be simpler, but V8 14 misses characters of two code units there. */
 function characterBefore(text: string, end: number): string {
   const isPair = /^[\uDC00-\uDFFF]$/.test(text.charAt(end - 1)) && /^[\uD800-\uDBFF]$/.test(text.charAt(end - 2));
   return text.slice(Math.max(0, end - (isPair ? 2 : 1)), end);
 }
 
-/** Where the white space that ends at `end` begins. All of it lies in the basic plane: one code unit each. */
+/** The start of the white space that ends at `end`. White space lies in the basic plane: one code unit each. */
 function spacesBefore(text: string, end: number): number {
   let begin = end;
   while (begin > 0 && isSpace.test(text.charAt(begin - 1))) begin--;

@@ -1,6 +1,6 @@
 /**
- * Byte-pair encoding (Sennrich et al., 2016) with the merges of a tokenizer.json, as the Rust library computes it. Takes words,
- * gives ids. Knows its own vocabulary only: an added token is never part of a word.
+ * Byte-pair encoding (Sennrich et al., 2016) of words to ids, with the merges of a tokenizer.json, as the Rust library computes it.
+ * Uses the model's vocabulary only: an added token is never part of a word.
  */
 
 import { LorikeetError } from "../../base/errors.js";
@@ -8,11 +8,11 @@ import { isObject, type Json } from "../../base/json.js";
 import { asString } from "../json.js";
 import { WordCache } from "./word-cache.js";
 
-/** Words up to this many UTF-16 code units are remembered. */
+/** The longest word to cache, in UTF-16 code units. */
 const longestCachedWord = 256;
-/** Words longer than this are cut where no merge can reach across. */
+/** Longer words are cut where no merge can cross. */
 const longestUncutWord = 16;
-/** Positions in a word stay below this, so that a rank and a position share one number without rounding. */
+/** The bound on positions in a word, so that a rank and a position fit exactly into one number. */
 const positions = 2 ** 27;
 
 const invalid = (fault: string): LorikeetError =>
@@ -21,7 +21,7 @@ const invalid = (fault: string): LorikeetError =>
 export class Bpe {
   readonly #vocab = new Map<string, number>();
   readonly #merges: Merges;
-  /** Pairs of neighbouring characters inside some merged token; null where words cannot be cut. */
+  /** Adjacent characters inside any merged token; null if words cannot be cut. */
   readonly #joined: ReadonlySet<number> | null;
   readonly #unkId: number | null;
   readonly #fuseUnk: boolean;
@@ -33,14 +33,14 @@ export class Bpe {
   readonly #scratch = new Scratch();
 
   /**
-   * `model` is the model of a tokenizer.json with its vocabulary checked.
-   * @throws LorikeetError `model_invalid` for merges that name tokens which the vocabulary lacks.
+   * `model` is the model of a tokenizer.json, with a validated vocabulary.
+   * @throws LorikeetError `model_invalid` for merges with tokens that the vocabulary lacks.
    */
   constructor(model: Json) {
     if (typeof model.dropout === "number" && model.dropout > 0)
       throw new LorikeetError(
         "model_unsupported",
-        `tokenizer.json asks for a BPE dropout of ${model.dropout}, which makes encoding random and is not supported.`,
+        `tokenizer.json has a BPE dropout of ${model.dropout}, which makes encoding random and is not supported.`,
         { param: "tokenizer.json", found: model.dropout, allowed: 0 },
       );
     for (const [token, id] of Object.entries(isObject(model.vocab) ? model.vocab : {}))
@@ -57,7 +57,7 @@ export class Bpe {
     this.#joined = this.#prefix === "" && this.#suffix === "" ? joinedCharacters(pairs) : null;
   }
 
-  /** The ids of one word: what a pre-tokenizer gives, or a whole text where there is none. */
+  /** The ids of one word from the pre-tokenizer, or of a whole text without one. */
   encode(word: string): readonly number[] {
     if (this.#ignoreMerges) {
       const id = this.#vocab.get(word);
@@ -70,8 +70,8 @@ export class Bpe {
   }
 
   /**
-   * Cuts between two known characters that stand side by side in no merged token: no merge reaches across, so the parts' ids
-   * are the word's. Without a pre-tokenizer this is what keeps a long text from being one long word.
+   * Cuts a word between two known characters that are adjacent in no merged token. No merge crosses such a cut, so the parts' ids
+   * are the word's. Without a pre-tokenizer this avoids one long word.
    */
   *#cut(word: string, joined: ReadonlySet<number>): Iterable<string> {
     let begin = 0;
@@ -102,7 +102,7 @@ export class Bpe {
     return ids;
   }
 
-  /** A word's characters as ids: unknown ones as byte tokens where the model has them, else as the unknown token. */
+  /** The ids of a word's characters; unknown ones become byte tokens if the model has them, else the unknown token. */
   #symbols(word: string): number[] {
     const ids: number[] = [];
     let unknown = false;
@@ -145,7 +145,7 @@ export class Bpe {
     return ids;
   }
 
-  /** Merges the pair of the lowest rank first, of equal ranks the leftmost, until no pair of neighbours has a rank. */
+  /** Merges the pair of lowest rank, the leftmost in a tie, until no adjacent pair has a rank. */
   #merge(ids: number[]): readonly number[] {
     if (ids.length < 2) return ids;
     const merges = this.#merges;
@@ -162,7 +162,7 @@ export class Bpe {
       const leftId = ids[left] ?? -1;
       if (leftId < 0 || right < 0) continue;
       const merged = merges.idOf((lowest - left) / positions);
-      // The pair may have changed since it was offered.
+      // The pair may have changed since it was queued.
       const rank = merges.rankOf(leftId, ids[right] ?? -1);
       if (rank < 0 || merges.idOf(rank) !== merged) continue;
       ids[left] = merged;
@@ -208,7 +208,7 @@ function readMerges(merges: unknown): (readonly [string, string])[] {
     const parts: unknown[] = typeof merge === "string" ? merge.split(" ") : Array.isArray(merge) ? merge : [];
     const [left, right] = parts;
     if (parts.length === 2 && typeof left === "string" && typeof right === "string") return [left, right];
-    throw invalid(`merge ${rank} must be two tokens, and is ${JSON.stringify(merge)?.slice(0, 80)}`);
+    throw invalid(`merge ${rank} must be two tokens, but is ${JSON.stringify(merge)?.slice(0, 80)}`);
   });
 }
 
@@ -227,7 +227,7 @@ function joinedCharacters(pairs: readonly (readonly [string, string])[]): Set<nu
   return joined;
 }
 
-/** Rank and merged token of each pair of ids: a hash table with open addressing, since a Map of pairs costs several times as much. */
+/** The rank and merged token of each pair of ids: a hash table with open addressing, several times cheaper than a Map. */
 class Merges {
   readonly #mask: number;
   readonly #left: Int32Array;
@@ -244,7 +244,7 @@ class Merges {
     this.#merged = new Int32Array(count);
   }
 
-  /** A pair that comes twice keeps its later rank, as in the Rust library. */
+  /** A duplicate pair keeps its later rank, as in the Rust library. */
   set(left: number, right: number, rank: number, merged: number): void {
     const at = this.#find(left, right);
     this.#left[at] = left;
@@ -253,7 +253,7 @@ class Merges {
     this.#merged[rank] = merged;
   }
 
-  /** -1 where the pair has none. */
+  /** -1 if the pair has none. */
   rankOf(left: number, right: number): number {
     const at = this.#find(left, right);
     return this.#left[at] === -1 ? -1 : (this.#rank[at] ?? -1);
@@ -271,7 +271,7 @@ class Merges {
   }
 }
 
-/** Numbers, the least first. */
+/** A min-heap of numbers. */
 class Heap {
   #items = new Float64Array(64);
   size = 0;
@@ -294,7 +294,7 @@ class Heap {
     items[at] = item;
   }
 
-  /** Only while `size` is above zero. */
+  /** Call only while `size` is above zero. */
   pop(): number {
     const items = this.#items;
     const least = items[0] ?? 0;
@@ -314,7 +314,7 @@ class Heap {
   }
 }
 
-/** Neighbours and the heap of one word, reused for the next. */
+/** The neighbours and the heap of one word, reused for the next. */
 class Scratch {
   next = new Int32Array(64);
   previous = new Int32Array(64);

@@ -1,6 +1,6 @@
-/** Bytes under the text: the byte-level alphabet of GPT-2, byte-fallback tokens, and UTF-8 that arrives in pieces. */
+/** Byte-level text: GPT-2's byte alphabet, byte-fallback tokens, and UTF-8 that arrives in pieces. */
 
-/** Bytes whose own character is printable stand for themselves; the others, in order, are spelled from U+0100 on. */
+/** Bytes with a printable character map to it; the others, in order, map to U+0100 and up. */
 const printable = (byte: number): boolean => (byte > 32 && byte < 127) || (byte > 160 && byte !== 173);
 
 const characterOfByte: string[] = [];
@@ -11,7 +11,7 @@ const byteOfCharacter = new Map(characterOfByte.map((character, byte) => [charac
 
 const utf8 = new TextEncoder();
 
-/** The bytes of a token in the byte-level alphabet; a token with any other character is taken as plain text. */
+/** The bytes of a token in the byte-level alphabet; a token with any other character counts as plain text. */
 export function byteLevelBytes(token: string): Uint8Array {
   const bytes = new Uint8Array(token.length);
   for (let i = 0; i < token.length; i++) {
@@ -31,14 +31,14 @@ export function byteLevelText(text: string): string {
 
 export const textBytes = (text: string): Uint8Array => utf8.encode(text);
 
-/** The byte that a byte-fallback token such as `<0xE2>` stands for, null for any other token. */
+/** The byte of a byte-fallback token such as `<0xE2>`; null for any other token. */
 export function fallbackByte(token: string): number | null {
   return /^<0x[0-9A-Fa-f]{2}>$/.test(token) ? Number.parseInt(token.slice(3, 5), 16) : null;
 }
 
 /**
- * Decodes UTF-8 as it arrives: a character is given out when its last byte is in. What is invalid becomes U+FFFD, one for each
- * longest beginning of a character, as in the WHATWG Encoding Standard.
+ * Decodes UTF-8 as it arrives: emits a character when its last byte arrives. Invalid bytes become U+FFFD, one per maximal
+ * subpart, as in the WHATWG Encoding Standard.
  */
 export class Utf8Stream {
   readonly #decoder = new TextDecoder("utf-8", { ignoreBOM: true });
@@ -47,7 +47,7 @@ export class Utf8Stream {
     return this.#decoder.decode(bytes, { stream: true });
   }
 
-  /** Whatever is incomplete, as U+FFFD; the stream can then be used for a new text. */
+  /** Ends the text: an incomplete character becomes U+FFFD. The stream is then ready for a new text. */
   flush(): string {
     return this.#decoder.decode();
   }

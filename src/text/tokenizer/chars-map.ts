@@ -1,6 +1,6 @@
 /**
- * Sentencepiece's precompiled map of characters: a double array (Aoe, 1989; the layout of darts-clone) from UTF-8 bytes to what
- * replaces them. Takes and gives text.
+ * SentencePiece's precompiled character map: a double-array trie (Aoe, 1989; the layout of darts-clone) from UTF-8 bytes to their
+ * replacement.
  */
 
 import { LorikeetError } from "../../base/errors.js";
@@ -11,7 +11,7 @@ const longestClusterBytes = 5;
 const utf8 = new TextEncoder();
 const segmenter = new Intl.Segmenter("und", { granularity: "grapheme" });
 
-/** `encoded` is base64. @throws LorikeetError `model_invalid` when the map is cut short. */
+/** `encoded` is base64. @throws LorikeetError `model_invalid` if the map is truncated. */
 export function createCharsMap(encoded: string): (text: string) => string {
   const bytes = Buffer.from(encoded, "base64");
   const trieBytes = bytes.length >= 4 ? bytes.readUInt32LE(0) : 0;

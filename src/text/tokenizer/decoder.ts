@@ -1,6 +1,6 @@
 /**
- * Reads the decoder of tokenizer.json once and makes the steps of a stream from it, and the bytes of a single token.
- * Refuses decoders that it cannot run as a stream.
+ * Reads the decoder of tokenizer.json: creates the stages of a stream, and the bytes of single tokens. Refuses decoders that
+ * cannot run on a stream.
  */
 
 import { LorikeetError } from "../../base/errors.js";
@@ -19,20 +19,20 @@ import {
   tokenStripStage,
 } from "./stage.js";
 
-/** One step, readable from a single token too: its bytes where the step settles them, else the token changed. */
+/** One step, also for a single token: the token's bytes if this step determines them, else the changed token. */
 interface Step {
   readonly stage: () => Stage;
   readonly spell: (token: string) => string | Uint8Array;
 }
 
 export interface Decoder {
-  /** The steps of one stream, in order. */
+  /** The stages of a new stream, in order. */
   stages(): Stage[];
-  /** The bytes that a token stands for in the middle of a text. */
+  /** The bytes of a token in the middle of a text. */
   bytes(token: string): Uint8Array;
 }
 
-/** @throws LorikeetError `model_unsupported` that names the step which cannot be run and those which can. */
+/** @throws LorikeetError `model_unsupported` with the unsupported step and the supported ones. */
 export function createDecoder(config: Json | null): Decoder {
   const steps: Step[] = [];
   let fused = false;
@@ -95,7 +95,7 @@ function replace(config: Json, fused: boolean): Step {
   const pattern = asRecord(config.pattern);
   const text = asString(pattern?.String);
   const regex = asString(pattern?.Regex);
-  // In a fused text a longer pattern could lie across two tokens.
+  // In a fused text a longer pattern could span two tokens.
   if (fused && (text === null || Array.from(text).length !== 1))
     throw unsupported('"Replace" of a pattern in fused text');
   let expression: RegExp;

@@ -1,6 +1,6 @@
 /**
- * What tokenizer.json and tokenizer_config.json say together: the vocabulary, the added tokens, which of them are special, and
- * the rules handed to the encoder and the decoder. Refuses to know how either works.
+ * Merges tokenizer.json and tokenizer_config.json: the vocabulary, the added and special tokens, and the configs of the encoder
+ * and the decoder.
  */
 
 import { LorikeetError } from "../../base/errors.js";
@@ -11,24 +11,24 @@ export interface AddedToken {
   readonly id: number;
   readonly content: string;
   readonly special: boolean;
-  /** Looked for in the normalized text, in its own normalized form. */
+  /** Matched in the normalized text, in its normalized form. */
   readonly normalized: boolean;
-  /** Found only where no letter, digit or underscore stands on either side. */
+  /** Matched only without a letter, digit or underscore on either side. */
   readonly singleWord: boolean;
-  /** Takes the white space before it, or behind it, with it. */
+  /** Includes the white space before it (`leftStrip`) or after it (`rightStrip`). */
   readonly leftStrip: boolean;
   readonly rightStrip: boolean;
 }
 
 export interface Definition {
-  /** The token of each id as the vocabulary spells it; undefined where ids are skipped. */
+  /** The token of each id as the vocabulary spells it; undefined for unused ids. */
   readonly tokens: readonly (string | undefined)[];
   readonly idOf: ReadonlyMap<string, number>;
   readonly specialIds: ReadonlySet<number>;
-  /** bos_token, eos_token and their like, by those names. */
+  /** bos_token, eos_token and so on, by those names. */
   readonly specialTokens: ReadonlyMap<string, string>;
   readonly added: readonly AddedToken[];
-  /** The parts of tokenizer.json, each null where the file has none. */
+  /** The parts of tokenizer.json; null if the file lacks them. */
   readonly normalizer: Json | null;
   readonly preTokenizer: Json | null;
   readonly model: Json;
@@ -46,10 +46,10 @@ const specialNames = [
   "mask_token",
 ] as const;
 
-/** Joins the two files. @throws LorikeetError `model_invalid` when tokenizer.json has no usable vocabulary. */
+/** Joins the two files. @throws LorikeetError `model_invalid` if tokenizer.json has no valid vocabulary. */
 export function define(file: Json, config: Json): Definition {
   const model = asRecord(file.model);
-  if (!model) throw invalid(`tokenizer.json must have an object named "model", and has ${describe(file.model)}`);
+  if (!model) throw invalid(`tokenizer.json must have an object named "model", but has ${describe(file.model)}`);
   const idOf = vocabulary(model);
   const specialTokens = namedTokens(config);
   const added = addedTokens(file, config, specialTokens, idOf);
@@ -83,22 +83,22 @@ function vocabulary(model: Json): Map<string, number> {
   } else if (Array.isArray(vocab)) {
     for (const [id, row] of vocab.entries()) {
       const token = asString(asList(row)[0]);
-      if (token === null) throw invalid(`row ${id} of the vocabulary must be [token, score], and is ${describe(row)}`);
+      if (token === null) throw invalid(`row ${id} of the vocabulary must be [token, score], but is ${describe(row)}`);
       idOf.set(token, id);
     }
   } else {
-    throw invalid(`its vocabulary must be an object or a list, and is ${describe(vocab)}`);
+    throw invalid(`its vocabulary must be an object or a list, but is ${describe(vocab)}`);
   }
   return idOf;
 }
 
-/** Ids far beyond any vocabulary are refused, since the table of spellings is as long as the largest. */
+/** The largest id allowed, since the table of spellings is as long as the largest id. */
 const maxTokenId = 16_777_215;
 
 function checkedId(token: string, id: unknown): number {
   if (typeof id === "number" && Number.isInteger(id) && id >= 0 && id <= maxTokenId) return id;
   throw invalid(
-    `the token ${JSON.stringify(token)} must have an id from 0 to ${maxTokenId}, and has ${JSON.stringify(id)}`,
+    `the token ${JSON.stringify(token)} must have an id from 0 to ${maxTokenId}, but has ${JSON.stringify(id)}`,
   );
 }
 
@@ -115,9 +115,9 @@ function namedTokens(config: Json): Map<string, string> {
 }
 
 /**
- * tokenizer.json's added tokens, then tokenizer_config.json's, whose flags win where both name a token, as in transformers. A token
- * that the config names (bos_token and its like) is special whatever the lists say. One that has no id anywhere is left out:
- * the model has no row for it.
+ * tokenizer.json's added tokens, then tokenizer_config.json's, whose flags win if both have a token, as in transformers. A token
+ * that the config names (bos_token and so on) is special in any case. One without an id is left out: the model has no row for
+ * it.
  */
 function addedTokens(
   file: Json,

@@ -1,9 +1,9 @@
-/** The worker thread that encodes long texts: builds its own encoder from the same bytes, then answers one text at a time. */
+/** The worker thread that encodes long texts: builds its own encoder from the same bytes, then encodes one text at a time. */
 
 import { parentPort, workerData } from "node:worker_threads";
 import { createEncoder, type EncodeRules, parseFiles, type TokenizerFiles } from "./encoder.js";
 
-/** What `offload.ts` sends and gets. */
+/** The messages between `offload.ts` and the worker. */
 export interface EncodeRequest extends EncodeRules {
   readonly text: string;
 }

@@ -1,6 +1,6 @@
 /**
- * Text to ids by the rules of one tokenizer.json, at once and on the calling thread. Added tokens, byte-pair encoding and special
- * tokens are our own; pre-tokenizers and the other models come from a package.
+ * Encodes text to ids by the rules of a tokenizer.json, synchronously. Added tokens, byte-pair encoding and special tokens are
+ * implemented here; pre-tokenizers and other models come from a package.
  */
 
 import type { Json } from "../../base/json.js";
@@ -14,30 +14,30 @@ import { openPackage } from "./package.js";
 import { createPostProcessor } from "./post-processor.js";
 import { repairSplit, withoutPrefixSpace } from "./split.js";
 
-/** The two files as they lay on disk. In shared memory, so that a worker reads the same bytes without a copy. */
+/** The bytes of the two files, in shared memory, so that a worker reads them without a copy. */
 export interface TokenizerFiles {
   readonly directory: string;
   readonly tokenizer: Uint8Array;
-  /** null where there is no tokenizer_config.json. */
+  /** null without a tokenizer_config.json. */
   readonly config: Uint8Array | null;
 }
 
 export interface EncodeRules {
   readonly addSpecialTokens: boolean;
-  /** The text goes on behind other text: no mark of a word's start is put in front of it. */
+  /** The text continues other text: no word-start mark is put in front of it. */
   readonly continues?: boolean | undefined;
 }
 
 export type Encode = (text: string, rules: EncodeRules) => number[];
 
-/** Reads the files' bytes. @throws LorikeetError `model_invalid` with what was found. */
+/** Parses the files. @throws LorikeetError `model_invalid` with what was found. */
 export function parseFiles(files: TokenizerFiles): { definition: Definition; config: Json } {
   const config = files.config ? parseRecord(files.config, `${files.directory}/tokenizer_config.json`) : {};
   const file = parseRecord(files.tokenizer, `${files.directory}/tokenizer.json`);
   return { definition: define(file, config), config };
 }
 
-/** @throws LorikeetError `model_unsupported` when a part of tokenizer.json is not known, `model_invalid` when it is broken. */
+/** @throws LorikeetError `model_unsupported` for an unknown part of tokenizer.json, `model_invalid` for an invalid one. */
 export function createEncoder(definition: Definition, config: Json): Encode {
   const { normalizer, preTokenizer } = definition;
   const model = createModel(definition, config);
@@ -70,7 +70,7 @@ export function createEncoder(definition: Definition, config: Json): Encode {
 
 interface Pipeline {
   normalize(text: string): string;
-  /** `isFirst`: whether the stretch begins where the whole text does. */
+  /** `isFirst`: whether the section starts at the start of the text. */
   words(text: string, isFirst: boolean): readonly string[];
 }
 
@@ -96,7 +96,7 @@ function createModel({ model }: Definition, config: Json): (word: string) => rea
       .filter((id) => id !== null);
 }
 
-/** The model's own vocabulary: `{token: id}`, or for Unigram `[[token, score]]`. */
+/** The model's vocabulary: `{token: id}`, or for Unigram `[[token, score]]`. */
 function modelIds({ vocab }: Json): Map<string, number> {
   const rows: [unknown, unknown][] = Array.isArray(vocab)
     ? vocab.map((row: unknown, id) => [Array.isArray(row) ? row[0] : row, id])
@@ -106,7 +106,7 @@ function modelIds({ vocab }: Json): Map<string, number> {
   return ids;
 }
 
-/** Tokens looked for in the text as written, and those looked for after normalizing. */
+/** Splitters for the tokens matched in the raw text and for those matched after normalizing. */
 function createSplitters(
   added: readonly AddedToken[],
   normalize: (text: string) => string,

@@ -1,6 +1,6 @@
 /**
- * The normalizers of a tokenizer.json, as the Rust library computes them. Takes and gives text; knows no tokens. White space is
- * Unicode's here: JavaScript's own `trim` and `\s` take U+FEFF for white space and leave U+0085.
+ * The normalizers of a tokenizer.json, as the Rust library computes them. White space is Unicode's: JavaScript's `trim` and `\s`
+ * include U+FEFF and lack U+0085.
  */
 
 import { LorikeetError } from "../../base/errors.js";
@@ -29,7 +29,7 @@ const supported = [
   "StripAccents",
 ];
 
-/** @throws LorikeetError `model_unsupported` for a kind that is not known. */
+/** @throws LorikeetError `model_unsupported` for an unknown kind. */
 export function createNormalizer(config: Json | null): Normalize {
   if (config === null) return (text) => text;
   switch (config.type) {
@@ -70,7 +70,7 @@ export function createNormalizer(config: Json | null): Normalize {
   );
 }
 
-/** The same normalizer for a text that goes on behind another: nothing is put in front of it. */
+/** The same normalizer for a text that continues another: nothing is put in front of it. */
 export function withoutPrepend(config: Json | null): Json | null {
   if (config?.type === "Prepend") return null;
   if (config?.type !== "Sequence") return config;
@@ -82,7 +82,7 @@ const inOrder = (steps: readonly Normalize[]): Normalize => {
   return (text) => steps.reduce((changed, step) => step(changed), text);
 };
 
-/** Character by character: a final sigma is no special case, as it is for `toLowerCase` of a whole text. */
+/** Character by character: a final sigma is not a special case, unlike in `toLowerCase` of a whole text. */
 function lowercase(text: string): string {
   const lower = text.toLowerCase();
   return text.includes("Σ") ? Array.from(text, (character) => character.toLowerCase()).join("") : lower;
@@ -102,7 +102,7 @@ function replace(config: Json): Normalize {
   return normalizer ?? ((text) => text);
 }
 
-/** Sentencepiece's NMT rules: controls go, other kinds of white space and a few marks become spaces. */
+/** SentencePiece's NMT rules: controls are removed; other white space and a few marks become spaces. */
 function nmt(text: string): string {
   const kept = Array.from(text).filter((character) => !isDroppedByNmt(character.charCodeAt(0)));
   return kept.join("").replace(/[\t\n\f\r\u1680\u200B-\u200F\u2028\u2029\u2581\uFEFF\uFFFD]/g, " ");

@@ -1,7 +1,6 @@
 /**
- * Encoding off the event loop: one worker thread, started with the first long text, that answers one text after another and
- * takes turns between connections by characters. It keeps the process alive only while a text is waiting. Knows the worker's
- * messages and nothing of tokens.
+ * Encodes off the event loop, in one worker thread that starts with the first long text. Connections take turns, measured in
+ * characters. The thread keeps the process alive only while a text is waiting.
  */
 
 import { type Deferred, deferred } from "../../base/async.js";
@@ -19,13 +18,13 @@ interface Job {
 }
 
 export interface OffloadOptions {
-  /** How long a text that nobody waits for any more may keep the thread before the thread is ended. */
+  /** How long an abandoned text may occupy the thread before the thread is terminated. */
   readonly abandonedMs?: number;
-  /** In place of a worker thread. */
+  /** Starts the thread; for tests. */
   readonly start?: () => Thread;
 }
 
-/** What is needed of a worker thread. */
+/** The interface of a worker thread used here. */
 export interface Thread {
   on(event: "message", listener: (reply: EncodeReply) => void): unknown;
   on(event: "error", listener: (error: Error) => void): unknown;
@@ -38,9 +37,9 @@ export interface Thread {
 
 /** Characters of one turn. */
 const turnCharacters = 2048;
-/** Long enough for ordinary texts to end by themselves: a new thread has to read the tokenizer first. */
+/** Long enough for ordinary texts to finish: a new thread must load the tokenizer first. */
 const abandonedMs = 1_000;
-/** Of texts without a connection. */
+/** The connection of texts without one. */
 const nobody = {};
 
 const closedError = (): LorikeetError =>
@@ -65,12 +64,12 @@ export class Offload implements AsyncDisposable {
       (() => startThread(import.meta.url, "encode-worker", { workerData: files, name: "lorikeet-encode" }));
   }
 
-  /** Texts waiting, the one in work included. */
+  /** Number of waiting texts, including the one being encoded. */
   get pending(): number {
     return this.#queue.size + (this.#running ? 1 : 0);
   }
 
-  /** @throws LorikeetError `cancelled` when the signal fires or `close` is called first, `internal` when the worker fails. */
+  /** @throws LorikeetError `cancelled` if the signal aborts or `close` is called first, `internal` if the worker fails. */
   async encode(request: EncodeRequest, signal?: AbortSignal, connection: object = nobody): Promise<number[]> {
     if (this.#closed) throw closedError();
     if (signal?.aborted) throw abortError();
@@ -87,7 +86,7 @@ export class Offload implements AsyncDisposable {
     }
   }
 
-  /** Ends the worker, in the middle of a text if need be. Every text that waits is rejected. */
+  /** Terminates the worker, even in the middle of a text, and rejects every waiting text. */
   async close(): Promise<void> {
     this.#closed = true;
     clearTimeout(this.#deadline);
@@ -105,7 +104,7 @@ export class Offload implements AsyncDisposable {
     return this.close();
   }
 
-  /** A text that waits is taken out; one in work has a moment to end before its thread is. */
+  /** Removes a waiting text. A text being encoded has `abandonedMs` to finish before its thread is terminated. */
   #abandon(job: Job): void {
     job.answer.reject(abortError());
     if (job !== this.#running) {
@@ -115,7 +114,7 @@ export class Offload implements AsyncDisposable {
     const worker = this.#worker;
     this.#deadline = setTimeout(() => {
       if (!worker || job !== this.#running) return;
-      this.#lost(worker, "its text was given up");
+      this.#lost(worker, "its text was abandoned");
       void worker.terminate();
     }, this.#abandonedMs);
   }
@@ -132,7 +131,7 @@ export class Offload implements AsyncDisposable {
     this.#worker.postMessage(this.#running.request);
   }
 
-  /** The text in work is over, whatever became of it. */
+  /** Ends the current text, whatever its result. */
   #settle(): Job | null {
     const job = this.#running;
     this.#running = null;
@@ -157,7 +156,7 @@ export class Offload implements AsyncDisposable {
     this.#next();
   }
 
-  /** A worker that dies takes its own text with it; the next text gets a new worker. */
+  /** A worker that dies fails its text; the next text gets a new worker. */
   #lost(worker: Thread, reason: string): void {
     if (worker !== this.#worker) return;
     this.#worker = null;

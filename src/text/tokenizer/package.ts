@@ -1,10 +1,10 @@
-/** The door to the tokenizers package for JavaScript. Nothing else imports it. */
+/** The tokenizers package for JavaScript. Nothing else imports it. */
 
 import { Tokenizer } from "@huggingface/tokenizers";
 import { LorikeetError } from "../../base/errors.js";
 import type { Json } from "../../base/json.js";
 
-/** What the package offers of itself; its own declarations cannot be resolved by Node's rules. */
+/** The part of the package's interface used here; its own declarations do not resolve by Node's rules. */
 interface Package {
   readonly normalizer: ((text: string) => string) | null;
   readonly pre_tokenizer: ((text: string, options: { section_index: number }) => string[]) | null;
@@ -21,8 +21,8 @@ const nothing = {
 };
 
 /**
- * Opens the given parts of a tokenizer.json, and no others.
- * @throws LorikeetError `model_unsupported` when the package does not know one of them.
+ * Opens only the given parts of a tokenizer.json.
+ * @throws LorikeetError `model_unsupported` if the package does not support one of them.
  */
 export function openPackage(parts: Json, config: Json = {}): Package {
   try {

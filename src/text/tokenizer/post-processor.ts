@@ -1,5 +1,5 @@
 /**
- * The special tokens that a tokenizer.json puts around a text. Takes and gives ids; knows no text.
+ * The special tokens that a tokenizer.json puts around the ids of a text.
  */
 
 import { LorikeetError } from "../../base/errors.js";
@@ -11,11 +11,11 @@ export type PostProcess = (ids: readonly number[]) => number[];
 
 const supported = ["BertProcessing", "ByteLevel", "RobertaProcessing", "Sequence", "TemplateProcessing"];
 
-/** @throws LorikeetError `model_unsupported` for a kind that is not known, `model_invalid` for a part that is not as its kind asks. */
+/** @throws LorikeetError `model_unsupported` for an unknown kind, `model_invalid` for an invalid config. */
 export function createPostProcessor(config: Json | null): PostProcess {
   if (config === null) return (ids) => [...ids];
   switch (config.type) {
-    case "ByteLevel": // moves offsets only
+    case "ByteLevel": // only changes offsets
       return (ids) => [...ids];
     case "Sequence": {
       const steps = asList(config.processors).map((part) => createPostProcessor(asRecord(part)));

@@ -1,7 +1,7 @@
 /**
- * Rewrites pre-tokenizers into forms that the tokenizers package for JavaScript splits as the Rust library does. The package's
- * own Digits knows ASCII digits only, its ByteLevel takes JavaScript's idea of white space, its Metaspace never splits words
- * and its Split ignores the merging behaviours; each has an equal spelling in patterns that it does handle.
+ * Rewrites pre-tokenizers so that the tokenizers package for JavaScript splits as the Rust library does. The package's Digits
+ * matches ASCII digits only, its ByteLevel uses JavaScript's white space, its Metaspace does not split words, and its Split
+ * ignores the merging behaviors. Each has an equivalent in patterns that the package handles.
  */
 
 import { LorikeetError } from "../../base/errors.js";
@@ -11,7 +11,7 @@ import { asList, asRecord, asString } from "../json.js";
 /** GPT-2's words, as in the Rust library's ByteLevel. */
 const gpt2Words = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
 
-/** Every match is a piece, and so is every stretch between matches. */
+/** Every match is a piece, and so is the text between matches. */
 const isolate = (regex: string): Json => ({
   type: "Split",
   pattern: { Regex: regex },
@@ -19,7 +19,7 @@ const isolate = (regex: string): Json => ({
   invert: false,
 });
 
-/** Only the matches are pieces: for patterns that match all of a text. */
+/** Only the matches are pieces: for patterns that cover the whole text. */
 const matches = (regex: string): Json => ({
   type: "Split",
   pattern: { Regex: regex },
@@ -29,14 +29,14 @@ const matches = (regex: string): Json => ({
 
 const inOrder = (...pretokenizers: readonly Json[]): Json => ({ type: "Sequence", pretokenizers });
 
-/** The Rust regular expressions' \w. */
+/** \w of the Rust regular expressions. */
 const wordCharacters = "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\p{Join_Control}";
 const word = `[${wordCharacters}]`;
 const punctuation = "\\p{P}\\u0021-\\u002F\\u003A-\\u0040\\u005B-\\u0060\\u007B-\\u007E";
 
 const escaped = (text: string): string => text.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&");
 
-/** The same splits in the package's hands as in the Rust library's; null where there is no pre-tokenizer. */
+/** A pre-tokenizer that the package splits as the Rust library splits `config`; null if there is none. */
 export function repairSplit(config: Json | null): Json | null {
   if (config === null) return null;
   switch (config.type) {
@@ -75,7 +75,7 @@ function byteLevel(config: Json): Json {
   if (config.use_regex === false) return config;
   const bytes = { ...config, use_regex: false, add_prefix_space: false };
   if (config.add_prefix_space !== true) return inOrder(isolate(gpt2Words), bytes);
-  // A Metaspace that replaces spaces by spaces does nothing but put one in front.
+  // A Metaspace that replaces spaces with spaces only adds one in front.
   const prefix = { type: "Metaspace", replacement: " ", prepend_scheme: "always" };
   return inOrder(prefix, isolate(gpt2Words), bytes);
 }
@@ -108,7 +108,7 @@ function split(config: Json): Json {
   }
 }
 
-/** The stretches between matches take the matches' part: with `removed` they go, isolated both stay. */
+/** The text between matches takes the role of the matches: `removed` drops it, `isolated` keeps both. */
 function inverted(config: Json, one: string, behavior: string | undefined): Json {
   if (behavior === "removed") return matches(one);
   if (behavior === "isolated") return isolate(one);
@@ -119,7 +119,7 @@ function inverted(config: Json, one: string, behavior: string | undefined): Json
   );
 }
 
-/** The same pre-tokenizer for a text that goes on behind another: it puts nothing in front of it. */
+/** The same pre-tokenizer for a text that continues another: it puts nothing in front. */
 export function withoutPrefixSpace(config: Json | null): Json | null {
   switch (config?.type) {
     case "Sequence":

@@ -1,11 +1,11 @@
 /**
- * The steps of a decoder, each a machine that takes tokens one at a time and holds back what a later token may still change.
- * A step knows nothing of ids or of the steps beside it. The rules are those of the Rust tokenizers library.
+ * The stages of a streaming decoder. A stage takes tokens one at a time and holds back text that a later token may still change.
+ * The rules are those of the Rust tokenizers library.
  */
 
 import { byteLevelBytes, fallbackByte, Utf8Stream } from "./bytes.js";
 
-/** `push` takes one token (after fusing: a piece of text), `flush` ends the text. Both give what is certain by now. */
+/** `push` takes one token (after fusing, a piece of text); `flush` ends the text. Both return the text that is final. */
 export interface Stage {
   push(piece: string): string;
   flush(): string;
@@ -18,7 +18,7 @@ export const fuseStage = (): Stage => stateless((piece) => piece);
 export const replaceStage = (pattern: RegExp, content: string): Stage =>
   stateless((piece) => piece.replace(pattern, () => content));
 
-/** Takes up to `start` and `stop` copies of one character off the ends of every token. */
+/** Strips up to `start` and `stop` copies of a character from the ends of every token. */
 export function tokenStripStage(character: string, start: number, stop: number): Stage {
   return stateless((piece) => {
     const characters = Array.from(piece);
@@ -30,7 +30,7 @@ export function tokenStripStage(character: string, start: number, stop: number):
   });
 }
 
-/** The same at the ends of the whole text. At most `stop` characters are held back. */
+/** Strips the same from the ends of the whole text. Holds back at most `stop` characters. */
 export function textStripStage(character: string, start: number, stop: number): Stage {
   let left = start;
   let held = "";
@@ -57,7 +57,7 @@ export function textStripStage(character: string, start: number, stop: number): 
   };
 }
 
-/** Byte-level tokens become bytes, and bytes text. */
+/** Byte-level tokens to bytes, and bytes to text. */
 export function byteLevelStage(): Stage {
   const utf8 = new Utf8Stream();
   return { push: (piece) => utf8.push(byteLevelBytes(piece)), flush: () => utf8.flush() };
@@ -75,7 +75,7 @@ export function byteFallbackStage(): Stage {
   };
 }
 
-/** The mark is a space, save in the first token where it stands for nothing if encoding put it there. */
+/** Replaces the mark with a space, or drops it at the start of the text if encoding prepended it. */
 export function metaspaceStage(mark: string, prepended: boolean): Stage {
   let first = true;
   return {
@@ -91,7 +91,7 @@ export function metaspaceStage(mark: string, prepended: boolean): Stage {
   };
 }
 
-/** What the library does where tokenizer.json has no decoder: tokens with spaces between. */
+/** The Rust library's default without a decoder: joins tokens with spaces. */
 export function joinStage(): Stage {
   let first = true;
   return {

@@ -1,16 +1,16 @@
-/** Ids into text as they come, each id once: nothing is decoded again. Knows the decoder's steps and nothing of requests. */
+/** Decodes ids to text as they arrive. Each id is decoded once. */
 
 import type { TextStream } from "../types.js";
 import type { Decoder } from "./decoder.js";
 import type { Definition } from "./definition.js";
 import type { Stage } from "./stage.js";
 
-/** A character has at most four bytes, so this many tokens before it settle the state of every step. */
+/** A character has at most four bytes, so this many previous tokens determine the state of every stage. */
 const primingTokens = 8;
 
 /**
- * A stream of one text. Special tokens are left out unless asked for, ids without a token always. After `flush` it can be used
- * for a new text.
+ * The stream of one text. Skips special tokens by default, and ids without a token always. After `flush` it is ready for a new
+ * text.
  */
 export class IdStream implements TextStream {
   readonly #definition: Definition;
@@ -23,7 +23,7 @@ export class IdStream implements TextStream {
     this.#keepSpecialTokens = keepSpecialTokens;
   }
 
-  /** Goes on behind `ids`, whose own text is not given out: the next token is not a first one. */
+  /** Continues after `ids`, whose text is not emitted: the next token is not the first one. */
   continueAfter(ids: readonly number[]): void {
     const last: number[] = [];
     for (let i = ids.length - 1; i >= 0 && last.length < primingTokens; i--) {

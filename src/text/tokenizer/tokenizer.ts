@@ -1,4 +1,4 @@
-/** The tokenizer of one model directory, put together from its files. Owns the worker that encodes long text. */
+/** The tokenizer of a model directory. Owns the worker that encodes long texts. */
 
 import { LorikeetError } from "../../base/errors.js";
 import type { Json } from "../../base/json.js";
@@ -20,9 +20,9 @@ import { Offload } from "./offload.js";
 import { IdStream } from "./stream.js";
 
 export interface TokenizerOptions {
-  /** A chat template file in place of the model's own (`--chat-template`). */
+  /** A chat template file that replaces the model's (`--chat-template`). */
   readonly chatTemplateFile?: string | undefined;
-  /** What rendering one chat may take. */
+  /** The limits of rendering one chat. */
   readonly renderLimits?: RenderLimits | undefined;
   /**
    * Texts longer than this many UTF-16 code units are encoded in a worker thread. The default keeps the worst text (one long
@@ -35,8 +35,8 @@ const defaultOffloadCharacters = 2048;
 
 /**
  * Loads tokenizer.json, tokenizer_config.json and the chat template of a Hugging Face directory.
- * null where there is no tokenizer.json: such a model serves token ids only.
- * @throws LorikeetError `model_invalid` or `model_unsupported` with what was found, `invalid_config` for the override.
+ * Returns null without a tokenizer.json: such a model serves token ids only.
+ * @throws LorikeetError `model_invalid` or `model_unsupported` with what was found, `invalid_config` for the template file.
  */
 export async function loadTokenizer(
   directory: string,
@@ -57,13 +57,13 @@ export async function loadTokenizer(
 }
 
 interface ChatTemplate {
-  /** null where there is none. */
+  /** null if there is none. */
   readonly text: string | null;
   readonly render: RenderChat | null;
   readonly fault: LorikeetError | null;
 }
 
-/** A template that is wrong is kept with its fault, for all that needs no chats works without it. */
+/** Keeps the error of an invalid template, since everything but chats works without it. */
 async function openTemplate(
   directory: string,
   { config, definition }: ReturnType<typeof parseFiles>,
@@ -163,7 +163,7 @@ class DirectoryTokenizer implements LoadedTokenizer {
     if (this.templateFault) throw this.templateFault;
     throw new LorikeetError(
       "chat_template_missing",
-      "The model has no chat template. Start the server with --chat-template <file> to give one.",
+      "The model has no chat template. Use --chat-template <file> to set one.",
       { param: "messages", allowed: "--chat-template <file>" },
     );
   }

@@ -1,6 +1,6 @@
 /**
- * A bounded cache of encoded words in two generations: once the young one is full it becomes the old one, whose words move back
- * when they are used. Every call costs the same, however full the cache is. Knows no tokens.
+ * A bounded cache of encoded words in two generations. When the young generation is full it replaces the old one; words of the
+ * old one move back when used. Every operation takes constant time.
  */
 
 const maxWords = 16_384;
@@ -29,7 +29,7 @@ export class WordCache {
     this.#characters += word.length;
   }
 
-  /** Words held, at most twice what one generation holds. */
+  /** Number of cached words, at most two generations. */
   get size(): number {
     return this.#young.size + this.#old.size;
   }
