@@ -7,17 +7,19 @@ import { type DecodeRow, Runner } from "../../src/engine/runner.js";
 import { openCheckpoint } from "../../src/model/checkpoint/open.js";
 import { rereadLength } from "../../src/model/modules.js";
 import { cacheShape } from "../../src/model/serving/cache-shape.js";
-import { planWeights } from "../../src/weights/plan.js";
+import { type PlanOptions, planWeights } from "../../src/weights/plan.js";
 import { prepareWeights } from "../../src/weights/prepare.js";
 import type { Expected } from "./oracle.js";
 
 const capacity = 64;
 const slots = 4;
 
-export async function openModel(directory: string) {
+/** Quantized weights are kept in `cacheDirectory`. */
+export async function openModel(directory: string, options: PlanOptions = { dtype: "fp32" }, cacheDirectory?: string) {
   const checkpoint = await openCheckpoint(directory);
   const { config, tensors } = checkpoint;
-  const { weights } = await prepareWeights(checkpoint, planWeights(config, tensors, { dtype: "fp32" }));
+  const plan = planWeights(config, tensors, options);
+  const { weights } = await prepareWeights(checkpoint, plan, cacheDirectory === undefined ? {} : { cacheDirectory });
   const session = { threads: 1 };
   const runner = await Runner.create({
     config,
@@ -52,7 +54,7 @@ export async function openModel(directory: string) {
     return logits;
   };
   const decode = (rows: readonly DecodeRow[]) => runner.decode(rows, cache, bank);
-  return { checkpoint, config, runner, cache, bank, prefill, decode };
+  return { checkpoint, config, weights, runner, cache, bank, prefill, decode };
 }
 
 export type OpenedModel = Awaited<ReturnType<typeof openModel>>;
