@@ -41,6 +41,8 @@ export interface Checkpoint {
   readonly config: DecoderConfig;
   /** Canonical names (with the `transformer.` prefix for gpt2, without mask buffers); the head's weight is absent when tied. */
   readonly tensors: ReadonlyMap<string, TensorLocation>;
+  /** Tensors of other models that the files hold, under their stored names. */
+  readonly foreign: readonly TensorLocation[];
   readonly parameterCount: number;
   /** Sampling defaults of generation_config.json that the model's authors set: temperature, top_k, top_p, ... */
   readonly generationDefaults: Readonly<Record<string, number | boolean>>;

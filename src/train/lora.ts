@@ -2,6 +2,7 @@
 import { methodOf } from "../adapter/format.js";
 import { LorikeetError } from "../base/errors.js";
 import type { TargetModule } from "../model/blueprint.js";
+import { hasForeign } from "../model/checkpoint/names.js";
 import { expectedTensors, layerModules, targetModules } from "../model/modules.js";
 import type { TrainedModule } from "../model/training/types.js";
 import type { DecoderConfig } from "../model/types.js";
@@ -59,20 +60,23 @@ export function peftTargetModules(
   targets: readonly string[],
   modules: readonly TargetModule[],
 ): string[] {
-  if (!isAllLinear(targets)) return [...targets];
+  if (!isAllLinear(targets) && !hasForeign(config.family)) return [...targets];
   return shortNames(config, modules);
 }
 
-/** The modules' paths, or for twenty or more the shortest suffixes that match no other module. */
+/**
+ * The modules' paths, or for twenty or more the shortest suffixes that match no other module. Beside other models, whose modules
+ * are not known here, always the paths.
+ */
 export function shortNames(config: DecoderConfig, modules: readonly TargetModule[]): string[] {
   const paths = modules.map(({ path }) => path);
-  if (paths.length < manyTargets) return paths;
+  if (paths.length < manyTargets || hasForeign(config.family)) return paths;
   const suffixes = shortestSuffixes(paths, otherModules(config, new Set(paths)));
   return suffixes.length < paths.length ? suffixes : paths;
 }
 
 function otherModules(config: DecoderConfig, taken: ReadonlySet<string>): string[] {
-  const modules = new Set<string>(["lm_head"]);
+  const modules = new Set<string>([config.head.path]);
   for (const { name } of expectedTensors(config)) {
     const parts = name.split(".").slice(0, -1);
     for (let i = 1; i <= parts.length; i++) modules.add(parts.slice(0, i).join("."));

@@ -18,6 +18,7 @@ import { LorikeetError } from "../../src/base/errors.js";
 import { openCheckpoint } from "../../src/model/checkpoint/open.js";
 import { targetModules } from "../../src/model/modules.js";
 import { moduleInputs } from "../../src/model/training/types.js";
+import { SafetensorsFile } from "../../src/tensor/safetensors.js";
 import { openAdapter, saveAdapter } from "../../src/train/files/adapter-files.js";
 import { Checkpoints } from "../../src/train/files/checkpoints.js";
 import { mergeAdapter } from "../../src/train/files/merge.js";
@@ -302,4 +303,24 @@ test("a lock whose holder cannot be seen from here says how to remove it, if it 
   );
   rmSync(lock, { recursive: true });
   assert.equal(await new RunFolder(join(home, "a")).locked(async () => 1), 1);
+});
+
+test("of a checkpoint with other models beside the decoder those are kept, and target modules are whole paths", async () => {
+  const base = join(oracle, "gemma3");
+  const checkpoint = await openCheckpoint(base);
+  const out = fresh();
+  const adapter = join(base, "adapters", "all-r4-rslora");
+  await mergeAdapter({ checkpoint, adapter, out, dtype: "fp32", overwrite: false });
+  await using before = await SafetensorsFile.open(join(base, "model.safetensors"));
+  await using after = await SafetensorsFile.open(join(out, "model.safetensors"));
+  assert.equal(after.tensors.size, before.tensors.size);
+  const others = [...before.tensors.keys()].filter((name) => /^(vision_tower|multi_modal_projector)/.test(name));
+  assert.ok(others.length > 20);
+  for (const name of others) assert.deepEqual(await after.read(name), await before.read(name), name);
+  assert.deepEqual((await openCheckpoint(out)).config, { ...checkpoint.config, torchDtype: "float32" });
+  // `q_proj` alone would name modules of the vision tower too.
+  const shape = { rank: 4, alpha: 8, rslora: false };
+  const modules = chooseModules(checkpoint.config, ["q_proj"], shape);
+  const paths = [0, 1, 2].map((layer) => `model.language_model.layers.${layer}.self_attn.q_proj`);
+  assert.deepEqual(peftTargetModules(checkpoint.config, ["q_proj"], modules), paths);
 });

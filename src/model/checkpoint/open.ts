@@ -15,7 +15,7 @@ import { readGenerationDefaults } from "../config/tokens.js";
 import { expectedTensors } from "../modules.js";
 import type { Checkpoint, DecoderConfig, TensorLocation } from "../types.js";
 import { findWeights, openDirectory, readJson, type WeightFile } from "./files.js";
-import { canonicalName } from "./names.js";
+import { canonicalName, isForeign } from "./names.js";
 
 interface FoundTensor extends TensorLocation {
   /** The name as the file spells it. */
@@ -35,7 +35,8 @@ export async function openCheckpoint(directory: string): Promise<Checkpoint> {
   const hash = createHash("sha256").update(JSON.stringify(json));
   const faults = new Faults();
   const found = new Map<string, FoundTensor>();
-  for (const file of await findWeights(path, names)) await readHeader(file, config, found, faults, hash);
+  const foreign: TensorLocation[] = [];
+  for (const file of await findWeights(path, names)) await readHeader(file, config, { found, foreign }, faults, hash);
   const tensors = await prove(config, found, faults);
   faults.throwIfAny(`The weights of ${directory} are not those of its config.json`);
   return {
@@ -43,6 +44,7 @@ export async function openCheckpoint(directory: string): Promise<Checkpoint> {
     names: namesOf(path, json),
     config,
     tensors,
+    foreign,
     parameterCount: [...tensors.values()].reduce((sum, { shape }) => sum + elementCount(shape), 0),
     generationDefaults: isObject(generation) ? readGenerationDefaults(generation) : {},
     fingerprint: hash.digest("hex"),
@@ -61,11 +63,11 @@ function repositoryOf(path: string): string {
   return /[/\\]models--([^/\\]+)[/\\]snapshots[/\\][^/\\]+$/.exec(path)?.[1]?.replace("--", "/") ?? "";
 }
 
-/** Adds a file's tensors to `found`, and what identifies the file to `hash`. */
+/** Sorts a file's tensors into those of the decoder and others, and adds what identifies the file to `hash`. */
 async function readHeader(
   { label, path, promised }: WeightFile,
   { family }: DecoderConfig,
-  found: Map<string, FoundTensor>,
+  { found, foreign }: { readonly found: Map<string, FoundTensor>; readonly foreign: TensorLocation[] },
   faults: Faults,
   hash: Hash,
 ): Promise<void> {
@@ -76,6 +78,10 @@ async function readHeader(
     if (!file.tensors.has(name)) faults.invalid(`${shown(name)} is not in ${label}, where the index puts it`);
   }
   for (const [stored, tensor] of file.tensors) {
+    if (isForeign(family, stored)) {
+      foreign.push({ name: stored, file: path, ...tensor });
+      continue;
+    }
     const name = canonicalName(family, stored);
     if (name === null) continue;
     const other = found.get(name);

@@ -61,7 +61,15 @@ export async function mergeAdapter(options: MergeOptions): Promise<Merged> {
       const target = { module: modules.get(path), transposed: transposed.has(path) };
       return mergedTensor(location, target, options, () => progress?.("merging", ++done, checkpoint.tensors.size));
     });
-    await writeSafetensors(join(draft, "model.safetensors"), tensors, { format: "pt" }, { fsync: true });
+    const others = checkpoint.foreign.map(
+      (location): TensorToWrite => ({ ...location, data: () => readSegment(location) }),
+    );
+    await writeSafetensors(
+      join(draft, "model.safetensors"),
+      [...tensors, ...others],
+      { format: "pt" },
+      { fsync: true },
+    );
     await syncTree(draft);
     await removeTree(out);
     await rename(draft, out);

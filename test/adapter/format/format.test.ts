@@ -137,6 +137,25 @@ test("a vision tower's layers are not taken for the language model's", async () 
   assert.equal(error.faults.length, 12);
 });
 
+test("adapters of a Gemma 3 checkpoint are found under the paths of every version, and of its text model alone", async () => {
+  const base = `${oracle}/gemma3`;
+  const modules = baseModules((await openCheckpoint(base)).config);
+  const source = `${base}/adapters/all-r4-rslora`;
+  const { modules: own } = await loadAdapter(source, modules);
+  for (const wrapper of ["language_model.model.", "model."]) {
+    const folder = await edited({ source, tensors: renamed((name) => name.replace("model.language_model.", wrapper)) });
+    assert.deepEqual([...(await loadAdapter(folder, modules)).modules.keys()], [...own.keys()], wrapper);
+  }
+  const seen = await edited({
+    source,
+    tensors: renamed((name) => name.replace("language_model.", "vision_tower.encoder.")),
+  });
+  assert.match(
+    (await refusalOf(loadAdapter(seen, modules))).message,
+    /vision_tower.* matches no linear layer of the base/,
+  );
+});
+
 test("a remap that fits two modules is refused", async () => {
   const module = { path: "language_model.layers.0.self_attn.q_proj", inFeatures: 64, outFeatures: 64 };
   const folder = await edited({ tensors: renamed((name) => name.replace("model.model.model.", "model.model.")) });
