@@ -1,4 +1,4 @@
-/** How fast work is getting on: over its last seconds, since a speed from long ago says little about the time left. */
+/** Measures the speed of work over its last seconds. Older speed says little about the time left. */
 
 interface Sample {
   readonly ms: number;
@@ -11,23 +11,23 @@ const spacingMs = 500;
 export class Speed {
   #samples: Sample[] = [];
 
-  /** `done` at its first call may be more than 0: what an earlier run has left is not work of this one. */
+  /** `done` may start above 0: work that an earlier run finished does not count. */
   add(ms: number, done: number): void {
     const last = this.#samples.at(-1);
-    if (last && done < last.done) this.#samples = []; // begun anew
+    if (last && done < last.done) this.#samples = []; // the work restarted
     if (last && done >= last.done && ms - last.ms < spacingMs) return;
     this.#samples.push({ ms, done });
     while ((this.#samples[1]?.ms ?? ms) < ms - windowMs) this.#samples.shift();
   }
 
-  /** Units of `done` a second, up to this moment. */
+  /** The current speed, in units of `done` per second. */
   perSecond(ms: number, done: number): number {
     const [oldest] = this.#samples;
     return oldest && ms > oldest.ms ? Math.max(0, ((done - oldest.done) * 1000) / (ms - oldest.ms)) : 0;
   }
 }
 
-/** `100` → "100 s", `1000` → "17 min"; null where it is more than two days, which is a guess. */
+/** `100` → "100 s", `1000` → "17 min"; null past two days, where an estimate is a guess. */
 export function formatLeft(seconds: number): string | null {
   if (seconds > 172_800) return null;
   if (seconds < 600) return `${Math.ceil(seconds)} s`;

@@ -1,4 +1,4 @@
-/** Who may use the server: the one check that HTTP requests and WebSocket handshakes pass. First from where they come, then their key. */
+/** Decides who may use the server. HTTP requests and WebSocket handshakes pass the same check: their source first, then their API key. */
 import type { IncomingMessage } from "node:http";
 import type { NextFunction, Request, Response } from "express";
 import { type ErrorCode, LorikeetError } from "../../base/errors.js";
@@ -8,9 +8,9 @@ import { type Origins, setPageHeaders } from "./origins.js";
 
 export interface AccessParts {
   readonly origins: Origins;
-  /** Without any, everybody may use the server. */
+  /** Without keys, the server is open to everyone. */
   readonly keys: readonly string[];
-  /** Told of every request that is refused. */
+  /** Called for each refused request. */
   readonly onRefused: (code: ErrorCode) => void;
 }
 
@@ -25,7 +25,7 @@ export class Access {
     this.#onRefused = onRefused;
   }
 
-  /** Throws a LorikeetError for a host or a page that may not use this server. Probes pass no further check. */
+  /** Throws a LorikeetError if the request's host or page may not use this server. The only check for probes. */
   checkSource(req: IncomingMessage): void {
     this.#count(() => {
       requireOneHost(req);
@@ -38,7 +38,7 @@ export class Access {
     this.#count(() => this.#keys.check(req.headers));
   }
 
-  /** Both checks, for a handshake. */
+  /** Runs both checks, for a WebSocket handshake. */
   check(req: IncomingMessage): void {
     this.checkSource(req);
     this.checkKey(req);
@@ -55,7 +55,7 @@ export class Access {
   }
 }
 
-/** Two hosts would let whoever stands before this server and the server itself read different ones. HTTP/1.0 knows none. */
+/** With two Host headers, a proxy and this server could act on different ones. HTTP/1.0 allows none. */
 function requireOneHost({ rawHeaders, httpVersion }: IncomingMessage): void {
   const hosts = rawHeaders.filter((name, i) => i % 2 === 0 && name.toLowerCase() === "host");
   if (hosts.length === 1 || (hosts.length === 0 && httpVersion === "1.0")) return;
@@ -64,7 +64,7 @@ function requireOneHost({ rawHeaders, httpVersion }: IncomingMessage): void {
   });
 }
 
-/** Middleware: refuses strangers' pages, answers preflights (which carry no key), and lets allowed pages read what they asked for. */
+/** Middleware: refuses pages of other origins, answers preflights (which carry no key), and sets CORS headers for allowed pages. */
 export function sourceMiddleware(access: Access) {
   return (req: Request, res: Response, next: NextFunction): void => {
     access.checkSource(req);

@@ -1,18 +1,18 @@
 /**
- * Who is asking: the one address that limits for each client go by. Behind proxies that the operator trusts it is what
- * `X-Forwarded-For` says; from anyone else that header is only a claim and does not count.
+ * The client address that per-client limits use. `X-Forwarded-For` counts only when it comes from a proxy that the operator
+ * trusts: anyone else could put anything there.
  */
 
 import type { IncomingMessage } from "node:http";
 import { BlockList, isIP } from "node:net";
 import { at } from "../../base/list.js";
 
-/** What a request has to show: an IncomingMessage, or its part in a test. */
+/** The fields of an IncomingMessage that give the address. */
 export type Addressed = Pick<IncomingMessage, "headers"> & {
   readonly socket: { readonly remoteAddress?: string | undefined };
 };
 
-/** The client's key for limits: an IPv4 address, or the /64 network of an IPv6 address, which one customer is given whole. */
+/** The client's key for limits: an IPv4 address, or the /64 of an IPv6 address, since providers assign a whole /64 per customer. */
 export type ClientAddressOf = (req: Addressed) => string;
 
 export class ClientAddresses {
@@ -28,7 +28,7 @@ export class ClientAddresses {
     }
   }
 
-  /** The rightmost hop that is no trusted proxy: whatever stands left of it was written by someone unknown. */
+  /** The rightmost hop that is not a trusted proxy. Anything to its left may be forged. */
   of({ headers, socket }: Addressed): string {
     let client = plainAddress(socket.remoteAddress ?? "");
     const hops = [headers["x-forwarded-for"] ?? []].flat().join(",").split(",");
@@ -40,14 +40,14 @@ export class ClientAddresses {
     return keyOf(client);
   }
 
-  /** Whether connections from here carry other clients' requests. */
+  /** Whether the address is a trusted proxy, which forwards other clients' requests. */
   isTrusted(address: string): boolean {
     const plain = plainAddress(address);
     return plain !== "" && this.#trusted.check(plain, isIP(plain) === 6 ? "ipv6" : "ipv4");
   }
 }
 
-/** An address without brackets, port, zone and the prefix of an IPv4 address in IPv6; empty where it is none. */
+/** The address without brackets, port, zone or IPv4-mapped prefix; empty if the text is not an address. */
 function plainAddress(text: string): string {
   const trimmed = text.trim();
   const bare = /^\[(.*)\](?::\d+)?$/.exec(trimmed)?.[1] ?? /^([\d.]+):\d+$/.exec(trimmed)?.[1] ?? trimmed;
@@ -55,7 +55,7 @@ function plainAddress(text: string): string {
   return isIP(address) === 0 ? "" : address;
 }
 
-/** One key for all spellings. */
+/** The same key for every spelling of an address. */
 export function keyOf(address: string): string {
   const plain = plainAddress(address);
   if (isIP(plain) !== 6) return plain === "" ? "unknown" : plain;
@@ -67,7 +67,7 @@ export function keyOf(address: string): string {
 
 const groupsOf = (text: string): string[] => (text === "" ? [] : text.split(":"));
 
-/** What stands before and behind a separator; undefined where there is none. */
+/** The text before and after the first separator; undefined if there is none. */
 function splitOnce(text: string, separator: string): [string, string | undefined] {
   const parts = text.split(separator, 2);
   return [at(parts, 0), parts[1]];

@@ -1,6 +1,6 @@
 /**
- * The open connections: how many there may be, in all and from one address. Whoever comes past a limit is still heard for a
- * moment, in a small reserve, so that probes are answered and everyone else learns why not. Knows no request.
+ * Bounds the open connections, in total and per address. A connection past a limit goes into a small reserve for a moment, so
+ * that probes are still answered and other clients get a refusal that says why. Knows nothing of requests.
  */
 import type { Server as HttpServer } from "node:http";
 import type { Socket } from "node:net";
@@ -11,13 +11,13 @@ export interface ConnectionBounds {
   readonly maxConnections: number;
   /** 0: no limit. */
   readonly maxConnectionsPerAddress: number;
-  /** Connections past a limit that are open at once. */
+  /** How many connections past a limit may be open at once. */
   readonly reservedConnections: number;
 }
 
 export type ConnectionLimit = "max-connections" | "max-connections-per-address";
 
-/** How long a connection of the reserve may take for its one request. */
+/** How long a reserved connection may take for its one request. */
 const reservedMs = 5_000;
 
 export class Connections {
@@ -26,7 +26,7 @@ export class Connections {
   readonly #onLimit: (limit: ConnectionLimit) => void;
   readonly #served = new Set<Socket>();
   readonly #byAddress = new Map<string, number>();
-  /** With what is answered there, the oldest first. */
+  /** Each reserved connection with its refusal, oldest first. */
   readonly #reserved = new Map<Socket, LorikeetError>();
 
   constructor(bounds: ConnectionBounds, clients: ClientAddresses, onLimit: (limit: ConnectionLimit) => void) {
@@ -39,7 +39,7 @@ export class Connections {
     http.on("connection", (socket: Socket) => this.#take(socket));
   }
 
-  /** Connections that are not of the reserve. */
+  /** Connections outside the reserve. */
   get served(): number {
     return this.#served.size;
   }
@@ -48,19 +48,19 @@ export class Connections {
     return this.#reserved.size;
   }
 
-  /** What a connection's request is answered, unless it is a probe; null where there is room for it. */
+  /** The refusal for any request on this connection but a probe; null for a connection within the limits. */
   refusalOf(socket: Socket): LorikeetError | null {
     return this.#reserved.get(socket) ?? null;
   }
 
-  /** Cuts all of them. */
+  /** Destroys every connection. */
   destroy(): void {
     for (const socket of [...this.#served, ...this.#reserved.keys()]) socket.destroy();
   }
 
   #take(socket: Socket): void {
-    if (this.#served.has(socket) || this.#reserved.has(socket)) return; // read again from its beginning
-    socket.on("error", () => {}); // a reset by the other side, which `close` tells too
+    if (this.#served.has(socket) || this.#reserved.has(socket)) return; // emitted twice: see readAsPlain
+    socket.on("error", () => {}); // a reset by the client also emits `close`
     const address = socket.remoteAddress ?? "";
     const key = this.#clients.isTrusted(address) ? null : keyOf(address);
     const refusal = this.#refusal(key);
@@ -97,7 +97,7 @@ export class Connections {
     });
   }
 
-  /** The newest is let in for the oldest: whoever only waits there keeps nobody out. */
+  /** A full reserve drops its oldest connection, so idle ones cannot keep others out. */
   #reserve(socket: Socket, refusal: LorikeetError): void {
     if (this.#reserved.size >= this.#bounds.reservedConnections) {
       const oldest = this.#reserved.keys().next();

@@ -1,4 +1,4 @@
-/** By which names the server may be asked. A page can lead a name of its own to any address (DNS rebinding), so only known names pass. */
+/** The host names that this server answers to. A page can point a name of its own at any address (DNS rebinding), so only known names pass. */
 import { isIP } from "node:net";
 import { hostname } from "node:os";
 import { LorikeetError } from "../../base/errors.js";
@@ -9,7 +9,7 @@ export class Hosts {
   /** `.example.com` for `*.example.com`. */
   readonly #suffixes: readonly string[];
 
-  /** Names beside addresses, those of loopback and this machine's own: `box.lan`, `*.example.com`, or `*` for every name. */
+  /** Names to allow besides addresses, loopback names and this machine's name: `box.lan`, `*.example.com`, or `*` for any. */
   constructor(allowed: readonly string[]) {
     this.#names = new Set([hostname(), ...allowed].map((name) => hostnameOf(`http://${name}`) || plain(name)));
     this.#suffixes = allowed.filter((name) => name.startsWith("*.")).map((name) => plain(name.slice(1)));
@@ -35,7 +35,7 @@ export class Hosts {
   }
 }
 
-/** The name of a URL's host in lower case, without its port or a root's dot; empty where there is none, or more than a host. */
+/** The URL's host name in lower case, without its port or trailing dot; empty if the URL is invalid or holds more than a host. */
 export function hostnameOf(url: string): string {
   if (!URL.canParse(url)) return "";
   const { hostname, username, password, pathname, search, hash } = new URL(url);

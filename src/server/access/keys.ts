@@ -1,6 +1,6 @@
 /**
- * The API keys of the server. A request carries its key as `Authorization: Bearer`, as `x-api-key`, or, from a browser that opens a
- * WebSocket and cannot set headers, as the subprotocol `lorikeet.bearer.<key>`. Keeps digests only: a key is in no dump of this object.
+ * The server's API keys. A request carries its key as `Authorization: Bearer` or `x-api-key`. A browser cannot set headers on a
+ * WebSocket, so there the key is a subprotocol, `lorikeet.bearer.<key>`. Only digests are kept, so a memory dump shows no key.
  */
 import { createHash, timingSafeEqual } from "node:crypto";
 import type { IncomingHttpHeaders } from "node:http";
@@ -11,7 +11,7 @@ const subprotocolPrefix = "lorikeet.bearer.";
 export class ApiKeys {
   readonly #digests: readonly Buffer[];
 
-  /** Without any key everybody may use the server. */
+  /** Without keys, every request passes. */
   constructor(keys: readonly string[]) {
     this.#digests = keys.map(digestOf);
   }
@@ -20,7 +20,7 @@ export class ApiKeys {
   check(headers: IncomingHttpHeaders): void {
     if (this.#digests.length === 0) return;
     const offered = offeredKeys(headers);
-    // Every candidate is compared: how long it takes does not tell which header or which key was nearly right.
+    // Compares every candidate, so that timing does not reveal which header or key was nearly right.
     const known = offered.filter((key) => this.#has(key));
     if (known.length > 0) return;
     const clause = offered.length === 0 ? "This server needs an API key" : "The API key is not one of this server's";
@@ -36,7 +36,7 @@ export class ApiKeys {
   }
 }
 
-/** What may be a key among a request's headers. */
+/** Every header value that may be a key. */
 function offeredKeys(headers: IncomingHttpHeaders): string[] {
   const bearer = /^bearer +(\S+) *$/i.exec(headers.authorization ?? "")?.[1];
   const plain = headers["x-api-key"];
@@ -45,7 +45,7 @@ function offeredKeys(headers: IncomingHttpHeaders): string[] {
   );
 }
 
-/** A subprotocol may not have every character of a key, so a key comes as it is or in base64url. */
+/** Subprotocols allow fewer characters than keys do, so a key comes as it is or in base64url. */
 function fromSubprotocols(headers: IncomingHttpHeaders): string[] {
   const offered = headers["sec-websocket-protocol"]?.split(",").map((name) => name.trim()) ?? [];
   const carrier = offered.find((name) => name.startsWith(subprotocolPrefix));

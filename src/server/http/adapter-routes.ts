@@ -1,4 +1,4 @@
-/** The adapters' routes: listing, upload, pin, delete, download, and vLLM's two calls. */
+/** The adapter routes: list, upload, pin, delete and download, and vLLM's load and unload calls. */
 import type { Request, Response } from "express";
 import { LorikeetError } from "../../base/errors.js";
 import type { Gateway } from "../../gateway/gateway.js";
@@ -8,7 +8,7 @@ import type { ReaderBounds } from "../reader-pace.js";
 import { contextOf } from "./context.js";
 import { sendJson, sendPieces } from "./send.js";
 
-/** Options that bound an upload, as its faults name them. */
+/** The options that bound an upload, by the names that its errors use. */
 const uploadLimits: ReadonlySet<string> = new Set([
   ...["max-uploads", "max-uploads-per-address"],
   ...["upload-idle-timeout", "min-upload-rate", "upload-timeout"],
@@ -80,7 +80,7 @@ function headerOf(req: Request, name: string): string | null {
   return typeof value === "string" ? value : null;
 }
 
-/** Bytes that were announced; a number that is none is Node's to refuse. */
+/** The announced content length. Node refuses invalid ones itself. */
 function lengthOf(req: Request): number | null {
   const value = req.headers["content-length"];
   return value === undefined ? null : Number(value);

@@ -1,4 +1,4 @@
-/** The HTTP routes, wired: which handler answers which method of which path, and what every request goes through first. */
+/** Builds the Express app: middleware for every request, then a handler for each path and method. */
 import express, { type Express, type NextFunction, type Request, type RequestHandler, type Response } from "express";
 import { LorikeetError } from "../../base/errors.js";
 import type { Logger } from "../../base/log.js";
@@ -33,7 +33,7 @@ export interface AppParts {
   readonly options: ServerOptions;
 }
 
-/** What answers while the model is loaded: alive, not ready, and the process's own metrics. */
+/** The app that answers while the model loads: alive, not ready, process metrics only. */
 export function createWaitingApp(parts: Omit<AppParts, "gateway">): Express {
   const app = createBare(parts);
   app.use((_req, _res, next) => {
@@ -43,7 +43,7 @@ export function createWaitingApp(parts: Omit<AppParts, "gateway">): Express {
   return closeRoutes(app, parts);
 }
 
-/** Past a limit of connections only probes are answered, and the connection goes with the answer. */
+/** A connection past the limits gets answers to probes only, and closes after one. */
 function roomMiddleware(connections: Connections): RequestHandler {
   return (req, res, next) => {
     const refusal = connections.refusalOf(req.socket);
@@ -63,7 +63,7 @@ export function createApp(parts: AppParts): Express {
   return closeRoutes(app, parts);
 }
 
-/** What every request goes through first, and the operator's routes. */
+/** The middleware that every request passes, and the operator's routes. */
 function createBare(parts: Omit<AppParts, "gateway">): Express {
   const app = express();
   app.disable("x-powered-by");
@@ -79,7 +79,7 @@ function createBare(parts: Omit<AppParts, "gateway">): Express {
   return app;
 }
 
-/** Unknown routes, and whatever was thrown. */
+/** Answers unknown routes and thrown errors. */
 function closeRoutes(app: Express, parts: Omit<AppParts, "gateway">): Express {
   app.use((req, _res, next) => {
     next(new LorikeetError("route_not_found", `There is no route ${JSON.stringify(req.path.slice(0, 200))}.`));
@@ -88,7 +88,7 @@ function closeRoutes(app: Express, parts: Omit<AppParts, "gateway">): Express {
   return app;
 }
 
-/** The only routes that need no key: supervisors of the process ask them. */
+/** The only routes that need no key, so that supervisors can probe them. */
 function addProbes(app: Express, { gate }: Pick<AppParts, "gate">): void {
   route(app, "/health", { get: [(_req, res) => void res.json({ status: "ok" })] });
   route(app, "/ready", {
@@ -113,7 +113,7 @@ function addMetrics(app: Express, { metrics }: Pick<AppParts, "metrics">): void 
   });
 }
 
-/** Every path is there without its `/v1` too, as llama.cpp has them. */
+/** Each path also without `/v1`, as in llama.cpp. */
 function addApi(app: Express, { gateway, gate, metrics, ...parts }: AppParts): void {
   const options = { ...parts.options, onLimit: (limit: string) => metrics.limited.inc({ limit }) };
   const json = jsonBody(options);
@@ -156,13 +156,13 @@ function addApi(app: Express, { gateway, gate, metrics, ...parts }: AppParts): v
   api("/unload_lora_adapter", { post: [vllmErrors, json, adapters.unload] });
 }
 
-/** Faults of what follows are told in vLLM's form. */
+/** Middleware: errors of the handlers after it use vLLM's format. */
 function vllmErrors(_req: Request, res: Response, next: NextFunction): void {
   contextOf(res).errorForm = vllmErrorForm;
   next();
 }
 
-/** Registers the methods of a path, or of its spellings; every other method is a 405 that names them. */
+/** Registers handlers for a path or its spellings; any other method gets a 405 that lists the allowed ones. */
 function route(app: Express, path: string | string[], handlers: Handlers): void {
   const at = app.route(path);
   const allowed: string[] = [];
@@ -190,7 +190,7 @@ function faultMiddleware({ logger, options }: Pick<AppParts, "logger" | "options
     }
     discardBody(req, res, options.lingerTimeoutMs);
     if (fault.code === "draining") res.setHeader("connection", "close");
-    // The banner's address, in a browser, of a server with keys.
+    // Someone opened the banner's address in a browser, and the server has keys.
     const isForReader = req.path === "/" && fault.code === "invalid_api_key" && prefersPage(req);
     if (isForReader) sendFaultPage(res, fault, options.privateFolders);
     else sendFault(res, fault, options.privateFolders, context.errorForm);

@@ -1,4 +1,4 @@
-/** What belongs to one HTTP request: its id, its end as a signal, and its one access line. */
+/** The context of one HTTP request: its id, its abort signal and its access log line. */
 import { randomUUID } from "node:crypto";
 import type { IncomingHttpHeaders } from "node:http";
 import type { NextFunction, Request, Response } from "express";
@@ -13,19 +13,19 @@ import { slowReaderFault } from "../reader-pace.js";
 
 export interface RequestContext {
   readonly id: string;
-  /** Who asks, as limits for each client count it. */
+  /** The client's key for per-client limits. */
   readonly client: string;
-  /** Aborted when the client leaves before the answer is whole. */
+  /** Aborts when the client disconnects before the response is complete. */
   readonly signal: AbortSignal;
-  /** The fault that was answered. */
+  /** The error that was sent. */
   fault: LorikeetError | null;
-  /** The form of faults, where it is not OpenAI's. */
+  /** The error format, if it is not OpenAI's. */
   errorForm?: ErrorForm;
-  /** The body, where the operator asked for bodies in the log. */
+  /** The request body, if the operator wants bodies in the log. */
   body?: unknown;
-  /** The model that was asked for, where it exists: of a request that never began. */
+  /** The requested model, if it exists. Logged for requests that never began. */
   model?: string;
-  /** How the generation ended, when there was one. */
+  /** How the generation ended, if there was one. */
   summary: Promise<RequestSummary> | null;
 }
 
@@ -37,16 +37,16 @@ export interface ContextParts {
 }
 
 const contexts = new WeakMap<Response, RequestContext>();
-/** Asked all the time by machines: their lines are for debugging. */
+/** Polled by machines, so logged at debug level only. */
 const quietPaths = new Set(["/health", "/ready", "/metrics"]);
 
-/** A client's own id where it has one that is safe to write into logs and headers. */
+/** The client's own id, if it is safe in logs and headers; otherwise a new one. */
 export function requestId(headers: IncomingHttpHeaders): string {
   const given = headers["x-request-id"];
   return typeof given === "string" && /^[A-Za-z0-9._:-]{1,128}$/.test(given) ? given : randomUUID();
 }
 
-/** Middleware: gives every request its context and `x-request-id`, and logs one line when it is over. */
+/** Middleware: gives each request a context and an `x-request-id`, and logs one line when it ends. */
 export function contextMiddleware(parts: ContextParts) {
   const { logger, clientAddress } = parts;
   return (req: Request, res: Response, next: NextFunction): void => {
@@ -71,7 +71,7 @@ export function contextMiddleware(parts: ContextParts) {
   };
 }
 
-/** An answer that is written but not read is given up like a stream's. */
+/** Closes the connection if its client does not read the end of a fully written response in time. */
 function watchReader(res: Response, context: RequestContext, { options, metrics }: ContextParts): void {
   res.once("prefinish", () => {
     const giveUp = (): void => {
@@ -121,16 +121,16 @@ async function logAccess(
   else logger.info(fields, "request");
 }
 
-/** A fault's part of an access line: the whole message, which a client may have read without its paths, where it tells an operator more. */
+/** The error fields of an access line. The log keeps paths that the client's copy of the message lacks. */
 export function faultFields(fault: LorikeetError | null): object {
   if (!fault) return {};
   const { code, param, message, operator, status } = fault;
-  // What clients do wrong is theirs to read; it may quote what they sent.
+  // Messages of client errors may quote the request, so they stay out of the log.
   if (status < 500 && operator === undefined) return { code, param };
   return { code, param, reason: message, ...(operator === undefined ? {} : { operator }) };
 }
 
-/** A generation's part of an access line. */
+/** The generation fields of an access line. */
 export function summaryFields(summary: RequestSummary | null): object {
   if (!summary) return {};
   return {

@@ -1,4 +1,4 @@
-/** The routes that generate, in any protocol: one body in, one JSON answer or one stream of events out. */
+/** The generation routes of any protocol: one body in, one JSON response or one event stream out. */
 import type { Request as HttpRequest, Response } from "express";
 import { LorikeetError } from "../../base/errors.js";
 import type { Answer } from "../../gateway/answer.js";

@@ -1,4 +1,4 @@
-/** Middleware that reads a JSON body: bounded in bytes and in time, and only where a body is said to be JSON. */
+/** Middleware that reads a JSON body, bounded in bytes and time. Other content types are refused. */
 import express, { type NextFunction, type Request, type Response } from "express";
 import { LorikeetError } from "../../base/errors.js";
 import { notJson } from "../fault.js";
@@ -9,7 +9,7 @@ export interface BodyBounds {
 }
 
 export function jsonBody(bounds: BodyBounds) {
-  // Express's own reader of JSON loads its decoders from disk at the first body, which fails where no file handle is free.
+  // express.json() loads its decoders from disk at the first body, which fails when no file handle is free.
   const read = express.raw({ type: () => true, limit: bounds.maxBodyBytes, inflate: false });
   return (req: Request, res: Response, next: NextFunction): void => {
     if (!req.is("application/json")) {
@@ -32,7 +32,7 @@ export function jsonBody(bounds: BodyBounds) {
       next(error ?? parseBody(req));
     };
     const timer = setTimeout(() => {
-      // What is still to come would be read as the next request: this connection ends with its answer.
+      // The rest of the body would be read as the next request, so this connection closes after the response.
       res.setHeader("connection", "close");
       const message = `The body did not arrive within ${bounds.bodyTimeoutMs} ms.`;
       finish(new LorikeetError("timeout", message, { allowed: bounds.bodyTimeoutMs }));
@@ -43,7 +43,7 @@ export function jsonBody(bounds: BodyBounds) {
 
 const utf8 = new TextDecoder("utf-8", { fatal: true });
 
-/** Puts a value in the place of the bytes; nothing is an empty object. Returns the fault of a body that is not JSON. */
+/** Replaces the body's bytes with the parsed value, or an empty object. Returns an error if the body is not JSON. */
 function parseBody(req: Request): LorikeetError | undefined {
   const bytes: unknown = req.body;
   let text: string | null = null;
@@ -57,7 +57,7 @@ function parseBody(req: Request): LorikeetError | undefined {
   }
 }
 
-/** The first charset that a content type names and that is not UTF-8; Express reads several, and takes some of them for others. */
+/** The first charset in the content type that is not UTF-8. Express would decode several, some of them wrongly. */
 function otherCharset(contentType: string): string | undefined {
   const named = [...contentType.matchAll(/;\s*charset\s*=\s*"?([^\s";]*)/gi)].map(([, charset = ""]) => charset);
   return named.find((charset) => !/^utf-?8$/i.test(charset));

@@ -1,13 +1,13 @@
 /**
- * JSON text in pieces, the same as `JSON.stringify` writes: whoever takes one after another never holds a large answer twice,
- * and others get their turn in between.
+ * Serializes JSON in pieces. Joined, they equal the output of `JSON.stringify`. A large response is never in memory twice, and
+ * other requests run between the pieces.
  */
 import { LazyList } from "../../base/lazy-list.js";
 
 const pieceCharacters = 32_768;
-/** What a value may weigh to be written in one go, with its neighbours: about a piece. */
+/** The most weight that one `JSON.stringify` call takes: about one piece. */
 const fewValues = 1024;
-/** So many characters weigh as much as one value more. */
+/** This many characters weigh as much as one value. */
 const charactersPerValue = 32;
 
 /** Pieces of about 32 KiB, at least one. */
@@ -29,7 +29,7 @@ function* partsOf(value: unknown): Generator<string, void, undefined> {
   else yield* objectParts(value);
 }
 
-/** Only what `partsOf` takes apart: an object without a form of its own, which a lazy list has only for those who want it whole. */
+/** Whether `partsOf` can split the value. It cannot split an object with its own `toJSON`, except a lazy list. */
 function isLarge(value: unknown): value is object {
   if (typeof value !== "object" || value === null) return false;
   if (value instanceof LazyList) return true;
@@ -76,7 +76,7 @@ function* objectParts(object: object): Generator<string, void, undefined> {
   yield before === "{" ? "{}" : "}";
 }
 
-/** In slices that divide no surrogate pair. */
+/** Slices that never split a surrogate pair. */
 function* stringParts(text: string): Generator<string, void, undefined> {
   if (text.length <= pieceCharacters) {
     yield JSON.stringify(text);
@@ -94,7 +94,7 @@ function* stringParts(text: string): Generator<string, void, undefined> {
 
 const isHighSurrogate = (unit: number): boolean => unit >= 0xd800 && unit <= 0xdbff;
 
-/** How many values, keys and long texts there are; counting stops past the limit. */
+/** Weighs values, keys and long strings; stops once past the limit. */
 function weigh(value: unknown, limit: number): number {
   if (typeof value === "string") return 1 + value.length / charactersPerValue;
   if (typeof value !== "object" || value === null) return 1;

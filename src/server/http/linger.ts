@@ -1,7 +1,7 @@
-/** What happens to a body that will not be read: it is discarded for a moment, so that the client can read the answer, then the connection is cut. */
+/** Discards an unwanted body for a moment, so that the client can read the response, then closes the connection. */
 import type { Request, Response } from "express";
 
-/** Call it before an error is sent. Where the body has not ended, the connection ends with the answer, at the latest after `lingerTimeoutMs`. */
+/** Call this before sending an error. If the body has not ended, the connection closes after the response, within `lingerTimeoutMs`. */
 export function discardBody(req: Request, res: Response, lingerTimeoutMs: number): void {
   if (!hasBody(req) || req.complete || req.readableEnded || req.destroyed) return;
   res.setHeader("connection", "close");

@@ -1,4 +1,4 @@
-/** What answers at the server's own address: a page for people, a few links for programs. Holds nothing of any client. */
+/** The response at `/`: a short page for people, links for programs. Shows no client data. */
 import { createHash } from "node:crypto";
 import type { Request, Response } from "express";
 import type { LorikeetError } from "../../base/errors.js";
@@ -16,7 +16,7 @@ const style =
   "body{font:16px/1.5 system-ui,sans-serif;max-width:42rem;margin:3rem auto;padding:0 1rem;color:#222;background:#fff}" +
   "code,pre{font-family:ui-monospace,monospace;background:#f3f3f3}code{padding:.1em .3em}pre{padding:.8em;overflow-x:auto}";
 
-/** Nothing but the style below, which its digest names. */
+/** Allows only the inline style above, by its digest. */
 const policy = [
   "default-src 'none'",
   `style-src 'sha256-${createHash("sha256").update(style).digest("base64")}'`,
@@ -25,7 +25,7 @@ const policy = [
   "frame-ancestors 'none'",
 ].join("; ");
 
-/** Whether a person's browser asks, rather than a program that takes anything. */
+/** Whether the request comes from a browser rather than a program that accepts anything. */
 export function prefersPage(req: Request): boolean {
   return req.accepts(["json", "html"]) === "html";
 }
@@ -37,12 +37,12 @@ export function sendRoot(req: Request, res: Response): void {
   else res.json({ object: "server", name: "lorikeet", api: "/v1", websocket: "/v1/ws", links });
 }
 
-/** A refusal at the server's own address, for a person. */
+/** An error as a page, for a person who opened `/`. */
 export function sendFaultPage(res: Response, fault: LorikeetError, privateFolders: readonly string[]): void {
   res.vary("Accept");
   for (const [name, value] of Object.entries(faultHeaders(fault))) res.setHeader(name, value);
   const { message } = publicFault(fault, privateFolders);
-  sendPage(res, fault.status, `<p><strong>${escapeHtml(message)}</strong></p>${what}`);
+  sendPage(res, fault.status, `<p><strong>${escapeHtml(message)}</strong></p>${introduction}`);
 }
 
 function sendPage(res: Response, status: number, body: string): void {
@@ -60,25 +60,25 @@ function sendPage(res: Response, status: number, body: string): void {
 
 const escapeHtml = (text: string): string => text.replace(/[&<>"']/g, (found) => `&#${found.charCodeAt(0)};`);
 
-const what =
-  "<p>This is a server for language models: one base model and many LoRA adapters over it, with OpenAI's HTTP interface. " +
-  "It is for programs: there is no chat on this page.</p>";
+const introduction =
+  "<p>This server runs one base model with many LoRA adapters behind OpenAI's HTTP API. " +
+  "It is meant for programs: this page has no chat.</p>";
 
 const linkTo = (path: string): string => `<a href="${path}"><code>${path}</code></a>`;
 
-/** `host`: as the reader reached the server. */
+/** `host` is the name by which the reader reached the server. */
 function about(host: string): string {
   const address = escapeHtml(`http://${host}`);
   return (
-    `${what}<ul><li>${linkTo(links.models)}: the base model and its adapters</li>` +
+    `${introduction}<ul><li>${linkTo(links.models)}: the base model and its adapters</li>` +
     `<li>${linkTo(links.adapters)}: the adapters, with their size and whether they are loaded</li>` +
-    `<li>${linkTo(links.health)}, ${linkTo(links.ready)}: whether it is alive, and ready</li>` +
-    `<li>${linkTo(links.metrics)}: for Prometheus</li></ul>` +
-    "<p>A first question to the base model; <code>model</code> with a name from the list asks an adapter:</p>" +
+    `<li>${linkTo(links.health)}, ${linkTo(links.ready)}: whether it is alive and ready</li>` +
+    `<li>${linkTo(links.metrics)}: metrics for Prometheus</li></ul>` +
+    "<p>Ask the base model. To ask an adapter, set <code>model</code> to its name:</p>" +
     `<pre>curl -sS ${address}/v1/completions \\\n` +
     `  -H 'content-type: application/json' \\\n` +
     `  -d '{"prompt": "It was", "max_tokens": 20}'</pre>` +
-    `<p>Any OpenAI client works with <code>${address}/v1</code> as its base URL. The documentation is in the README and the folder ` +
+    `<p>Any OpenAI client works with <code>${address}/v1</code> as its base URL. See also the README and the folder ` +
     "<code>docs</code> of the package.</p>"
   );
 }

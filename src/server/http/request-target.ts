@@ -1,8 +1,8 @@
-/** What a request line asks for. Knows no route. */
+/** Normalizes the target of a request line. */
 
 /**
- * The target as a path: that of a whole URL, which clients of a proxy send. Express passes by every check for a target in which it finds
- * no path (`GET http://`): such a one becomes a path that no route has.
+ * The target as a path. Clients behind a proxy may send a full URL. For a target without a path (`GET http://`) Express would
+ * skip all middleware, so it becomes a path that no route has.
  */
 export function pathTarget(target: string): string {
   if (target.startsWith("/") || target === "*") return target;

@@ -1,4 +1,4 @@
-/** The reader of a response: what was written for it, and how much of that it has taken. */
+/** Counts the bytes written to a response and the bytes that its reader has taken. */
 import type { Response } from "express";
 import type { Reader } from "../reader-pace.js";
 

@@ -1,4 +1,4 @@
-/** Answers that are written at their reader's pace: never more in memory than the connection takes, and never for ever. */
+/** Writes responses at their reader's pace: bounded in memory, and bounded in time for a slow reader. */
 import { setImmediate as nextTurn } from "node:timers/promises";
 import type { Response } from "express";
 import { type ReaderBounds, ReaderPace } from "../reader-pace.js";
@@ -6,9 +6,9 @@ import { jsonPieces } from "./json-pieces.js";
 import { ResponseReader } from "./response-reader.js";
 
 /**
- * Sends pieces as they come, and ends the answer; its head goes out with the first, so that a fault before it is a real status.
- * Returns once all is written or the reader has left. Throws what making a piece throws, and `timeout` for a reader that is
- * too slow.
+ * Sends pieces as they come, then ends the response. The head goes out with the first piece, so an earlier error still gets its
+ * own status. Returns when everything is written or the client has disconnected. Throws what `pieces` throws, and `timeout` for
+ * a reader that is too slow.
  */
 export async function sendPieces(
   res: Response,
@@ -24,7 +24,7 @@ export async function sendPieces(
   if (!res.destroyed) res.end();
 }
 
-/** Sends a value as JSON: a small one whole, a large one in pieces between which others get their turn. */
+/** Sends a value as JSON: a small one at once, a large one in pieces so that other requests run in between. */
 export async function sendJson(res: Response, value: unknown, bounds: ReaderBounds): Promise<void> {
   const pieces = jsonPieces(value);
   const first = pieces.next().value ?? "";
@@ -34,7 +34,7 @@ export async function sendJson(res: Response, value: unknown, bounds: ReaderBoun
   else await sendPieces(res, inTurns([first, second.value], pieces), bounds);
 }
 
-/** The pieces, each in a turn of the event loop of its own. */
+/** Yields each piece in its own turn of the event loop. */
 async function* inTurns(...groups: readonly Iterable<string>[]): AsyncGenerator<string, void, undefined> {
   for (const pieces of groups) {
     for (const piece of pieces) {

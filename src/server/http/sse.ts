@@ -1,4 +1,4 @@
-/** Server-sent events over one response: frames, keep-alive comments, back-pressure. Knows no request. */
+/** Server-sent events over one response: frames, keep-alive comments and back-pressure. */
 import type { Response } from "express";
 import type { LorikeetError } from "../../base/errors.js";
 import type { Answer } from "../../gateway/answer.js";
@@ -16,7 +16,7 @@ export interface StreamBounds extends PumpBounds {
   readonly privateFolders: readonly string[];
 }
 
-/** Sends the status at once, then every frame; a fault in between is the last one. Returns the fault, if any. */
+/** Sends the status at once, then every frame. An error on the way becomes the last frame and is returned. */
 export async function streamAnswer<Request extends GenerationRequest>(
   protocol: Protocol<Request>,
   answer: Answer<Request>,
@@ -50,7 +50,7 @@ function endWithFault(
   form: ErrorForm,
   privateFolders: readonly string[],
 ): LorikeetError {
-  // A reader that is behind would never take the frame: its connection goes.
+  // A reader that is behind would never take the frame, so its connection is closed.
   if (res.writableNeedDrain) res.destroy();
   else res.end(`data: ${JSON.stringify(form(publicFault(fault, privateFolders)).body)}\n\n`);
   return fault;
@@ -59,7 +59,7 @@ function endWithFault(
 class EventSink extends ResponseReader implements Sink<string> {
   #isAmidEvent = false;
 
-  /** An event of several pieces is not written whole yet: nothing else may be. */
+  /** True while an event of several pieces is incomplete. Nothing else may be written then. */
   get isAmidEvent(): boolean {
     return this.#isAmidEvent;
   }

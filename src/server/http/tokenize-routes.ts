@@ -1,4 +1,4 @@
-/** `POST /tokenize` and `POST /detokenize`, as vLLM has them. */
+/** vLLM's `POST /tokenize` and `POST /detokenize`. */
 import type { Request, Response } from "express";
 import type { Gateway } from "../../gateway/gateway.js";
 import { TokenCalls } from "../../gateway/vllm/tokenize.js";

@@ -1,14 +1,14 @@
 /**
- * One request of a connection at a time: a client may send the next ones before it has its answer, but they wait, and all of
- * them end with the connection. Knows no route.
+ * Runs one request per connection at a time. A client may pipeline more: they wait for their turn, and all of them end with the
+ * connection.
  */
 import type { IncomingMessage, RequestListener, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 
 export interface TurnBounds {
-  /** Requests that wait on one connection behind the one that runs; one more closes the connection. */
+  /** How many requests may wait on a connection behind the running one. One more closes the connection. */
   readonly maxPipelined: number;
-  /** How long a connection stays whose request was answered before all of it had arrived. */
+  /** How long a connection stays open after a response that was sent before the request had arrived in full. */
   readonly lingerTimeoutMs: number;
 }
 
@@ -24,14 +24,14 @@ export class RequestTurns {
   readonly #onFull: (socket: Socket) => void;
   readonly #lines = new Map<Socket, Line>();
 
-  /** `onFull` is told of a connection that is closed for the requests that it piled up. */
+  /** Calls `onFull` for a connection that is closed because too many requests wait on it. */
   constructor(run: RequestListener, bounds: TurnBounds, onFull: (socket: Socket) => void) {
     this.#run = run;
     this.#bounds = bounds;
     this.#onFull = onFull;
   }
 
-  /** Requests that run or wait. */
+  /** Running and waiting requests. */
   get open(): number {
     let open = 0;
     for (const { current, waiting } of this.#lines.values()) open += (current ? 1 : 0) + waiting.length;
@@ -42,7 +42,7 @@ export class RequestTurns {
     return Boolean(this.#lines.get(socket)?.current);
   }
 
-  /** Whether the request that runs there has no answer yet and has not arrived whole. */
+  /** Whether the running request is still arriving and has no response yet. */
   isReceiving(socket: Socket): boolean {
     const current = this.#lines.get(socket)?.current;
     return Boolean(current && !current.headersSent && !current.req.complete);
@@ -51,7 +51,7 @@ export class RequestTurns {
   take(req: IncomingMessage, res: ServerResponse): void {
     const { socket } = req;
     if (socket.destroyed) return;
-    // A fault that nobody listens for would be one of the process.
+    // Without a listener, an error event would crash the process.
     req.on("error", () => {});
     res.on("error", () => {});
     const line = this.#lineOf(socket);
@@ -73,7 +73,7 @@ export class RequestTurns {
     socket.once("close", () => {
       this.#lines.delete(socket);
       line.waiting = [];
-      // An answer that Node had not connected yet would not learn of it.
+      // A response that Node has not assigned to the socket yet would not see it close.
       if (line.current?.socket === null) line.current.emit("close");
     });
     return line;
@@ -91,7 +91,7 @@ export class RequestTurns {
     this.#run(req, res);
   }
 
-  /** Bytes that nobody will read hold a connection no longer than it takes to read an answer. */
+  /** Closes the connection if the rest of an answered request does not arrive in time. */
   #awaitRest(req: IncomingMessage): void {
     const timer = setTimeout(() => req.socket.destroy(), this.#bounds.lingerTimeoutMs);
     req.once("close", () => clearTimeout(timer));

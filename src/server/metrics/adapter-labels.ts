@@ -1,8 +1,8 @@
-/** Which adapters have a label of their own in the metrics: the busiest few. The rest share one, so that series stay bounded. */
+/** Gives the busiest adapters metric labels of their own. The rest share one, so that the number of series stays bounded. */
 
-/** Names without a label that are counted, for each that has one. */
+/** How many names without a label are counted for each name with one. */
 const watchedPerLabel = 8;
-/** Labels of what is no single adapter: one of such a name is counted among the rest. */
+/** Labels with a special meaning. An adapter with such a name is counted as `other`. */
 const sharedLabels: ReadonlySet<string> = new Set(["other", "none"]);
 
 export class AdapterLabels {
@@ -11,13 +11,13 @@ export class AdapterLabels {
   readonly #labelled = new Map<string, number>();
   readonly #watched = new Map<string, number>();
 
-  /** `onDrop` is told of a label whose series have to go. */
+  /** Calls `onDrop` with a label whose series must be removed. */
   constructor(limit: number, onDrop: (label: string) => void) {
     this.#limit = limit;
     this.#onDrop = onDrop;
   }
 
-  /** The label to count one request of an adapter under. A newcomer twice as busy as the idlest label takes its place. */
+  /** Counts one request and returns its label. An adapter twice as busy as the least busy label replaces it. */
   use(name: string): string {
     if (sharedLabels.has(name)) return "other";
     const count = this.#labelled.get(name);
@@ -37,12 +37,12 @@ export class AdapterLabels {
     return name;
   }
 
-  /** The label that an adapter has now. */
+  /** The adapter's current label. */
   find(name: string): string {
     return this.#labelled.has(name) ? name : "other";
   }
 
-  /** Drops every name whose adapter is gone. */
+  /** Drops names whose adapters no longer exist. */
   prune(exists: (name: string) => boolean): void {
     for (const name of [...this.#labelled.keys()]) if (!exists(name)) this.#drop(name);
     for (const name of [...this.#watched.keys()]) if (!exists(name)) this.#watched.delete(name);

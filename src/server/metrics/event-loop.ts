@@ -1,12 +1,12 @@
-/** How late the event loop is, as quantiles of the time since the last scrape. */
+/** Event loop delay since the last scrape, as quantiles. */
 import { type IntervalHistogram, monitorEventLoopDelay } from "node:perf_hooks";
 import { Gauge, type Registry, Summary } from "prom-client";
 
 const resolutionMs = 10;
 
-/** Quantiles that come from elsewhere, exposed as the summary that they are: prom-client's own would count them anew. */
+/** A summary whose quantiles are computed elsewhere, which prom-client's Summary cannot take. */
 class Quantiles extends Gauge<"quantile"> {
-  readonly #form = new Summary({ name: "form", help: "Knows what a summary is called.", registers: [] });
+  readonly #form = new Summary({ name: "form", help: "Gives the type name of a summary.", registers: [] });
 
   override async get() {
     const { type } = await this.#form.get();
@@ -20,7 +20,7 @@ export class EventLoopDelay {
   constructor(registry: Registry) {
     const histogram = this.#histogram;
     histogram.enable();
-    // The histogram holds whole intervals, of which the timer's own is no delay.
+    // The histogram records whole intervals; the timer's period is not delay.
     const seconds = (nanoseconds: number): number => Math.max(0, nanoseconds / 1e9 - resolutionMs / 1000) || 0;
     new Quantiles({
       name: "lorikeet_event_loop_delay_seconds",

@@ -1,8 +1,8 @@
-/** Gauges that are read from the gateway at each scrape: slots, bytes, tiers, and the names that Kubernetes routers look for. */
+/** Gauges read from the gateway at each scrape: slots, bytes, tiers, and the metric names that Kubernetes routers expect. */
 import { Counter, Gauge, type Registry } from "prom-client";
 import type { GatewayStats } from "../../gateway/gateway.js";
 
-/** `stats` is asked by each gauge: it should cost little. `labelOf` gives the label that a model's series have. */
+/** Each gauge calls `stats`, so it must be cheap. `labelOf` returns the label of a model's series. */
 export function registerGauges(registry: Registry, stats: () => GatewayStats, labelOf: (name: string) => string): void {
   const registers = [registry];
   const gauge = (name: string, help: string, read: (stats: GatewayStats) => number): void => {

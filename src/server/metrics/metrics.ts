@@ -1,4 +1,4 @@
-/** The Prometheus side: what is counted as it happens, told by the engine and the gateway. Knows no HTTP. */
+/** Prometheus metrics, updated by observers of the engine and the gateway. Knows nothing of HTTP. */
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
 import type { EngineObserver } from "../../engine/types.js";
 import type { Gateway, GatewayStats } from "../../gateway/gateway.js";
@@ -13,17 +13,17 @@ const rows = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 24, 32, 
 
 export class Metrics {
   readonly registry = new Registry();
-  /** To be given to the engine when it is created. */
+  /** Pass this to the engine when it is created. */
   readonly engineObserver: EngineObserver;
-  /** The server subscribes it to its gateway. */
+  /** The server subscribes this to its gateway. */
   readonly gatewayObserver: GatewayObserver;
   /** Open WebSockets. */
   readonly sockets: Gauge;
-  /** Requests and handshakes without access. */
+  /** Requests and handshakes that access control refused. */
   readonly refused: Counter<"code">;
-  /** Told of each check of an adapter. */
+  /** Called after each adapter check. */
   readonly validated: (outcome: string, seconds: number) => void;
-  /** By the option that names the limit. */
+  /** Hits of each limit, by its option. */
   readonly limited: Counter<"limit">;
   readonly #labels: AdapterLabels;
   readonly #requests: Counter<"adapter" | "route" | "outcome">;
@@ -31,13 +31,13 @@ export class Metrics {
   readonly #tokens: Counter<"adapter" | "kind">;
   readonly #delay: EventLoopDelay;
   #gateway: Gateway | null = null;
-  /** Taken once a scrape: among thousands of adapters it costs more than all gauges. */
+  /** Computed once per scrape: with thousands of adapters it costs more than all gauges together. */
   #stats: GatewayStats | null = null;
 
   constructor(options: { readonly maxAdapterLabels: number }) {
     const registers = [this.registry];
     collectDefaultMetrics({ register: this.registry });
-    // Gauges with the name of counters; the same numbers are there by type, under names without _total.
+    // Gauges named like counters. The same numbers exist by type under names without _total.
     for (const what of ["handles", "requests", "resources"])
       this.registry.removeSingleMetric(`nodejs_active_${what}_total`);
     this.#delay = new EventLoopDelay(this.registry);
@@ -78,14 +78,14 @@ export class Metrics {
     this.validated = validationHistogram(registers);
   }
 
-  /** Adds what is read at each scrape: slots, bytes, tiers. */
+  /** Adds the gauges that are read at each scrape: slots, bytes and tiers. */
   bind(gateway: Gateway): void {
     this.#gateway = gateway;
     const labelOf = (name: string): string => (gateway.adapters.has(name) ? this.#labels.find(name) : name);
     registerGauges(this.registry, () => this.#stats ?? gateway.stats(), labelOf);
   }
 
-  /** The exposition text. Series of adapters that are gone are removed first. */
+  /** The exposition text, without series of removed adapters. */
   async render(): Promise<string> {
     const gateway = this.#gateway;
     if (gateway) {
@@ -95,11 +95,11 @@ export class Metrics {
     return this.registry.metrics();
   }
 
-  /** Counts log lines that were dropped, as `read` says. */
+  /** Adds a counter of dropped log lines, whose value `read` returns. */
   watchLog(read: () => number): void {
     new Counter({
       name: "lorikeet_log_lines_dropped_total",
-      help: "Log lines dropped because nobody read them.",
+      help: "Log lines dropped because their reader fell behind.",
       registers: [this.registry],
       collect() {
         this.reset();

@@ -1,4 +1,4 @@
-/** The messages that a WebSocket's client may send, parsed. */
+/** Parses the messages of a WebSocket client. */
 import * as v from "valibot";
 import { LorikeetError } from "../../base/errors.js";
 import { wellFormed } from "../../text/characters.js";
@@ -14,7 +14,7 @@ const named = v.object({ id });
 
 export type SocketMessage = v.InferOutput<typeof schema>;
 
-/** The message, or a fault with the id it was sent under, as far as one can be read. */
+/** The message, or an error with the message's id if it has a readable one. */
 export type ParsedMessage =
   | { readonly message: SocketMessage }
   | { readonly id: string | null; readonly fault: LorikeetError };

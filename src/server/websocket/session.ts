@@ -1,4 +1,4 @@
-/** One WebSocket: many requests at once, each with its own frames and its own end. Knows no handshake. */
+/** One WebSocket: many concurrent requests, each with its own frames and its own ending. Knows nothing of the handshake. */
 import type { RawData, WebSocket } from "ws";
 import { LorikeetError } from "../../base/errors.js";
 import type { Logger } from "../../base/log.js";
@@ -66,7 +66,7 @@ export class SocketSession {
     if (this.#running.size === 0) this.#writer.close(1001, "The server is shutting down.");
   }
 
-  /** Ends what runs here. Messages that arrived before their client left may still be on their way through the WebSocket: none is begun. */
+  /** Cancels the running requests. Messages that `ws` has buffered may still arrive afterwards; they are ignored. */
   leave(): void {
     this.#hasLeft = true;
     for (const controller of this.#running.values()) controller.abort();
@@ -86,7 +86,7 @@ export class SocketSession {
     else void this.#run(message);
   }
 
-  /** One request from its message to its last frame. Never rejects. */
+  /** Runs one request from its message to its last frame. Never rejects. */
   async #run(ask: Ask): Promise<void> {
     const refusal = this.#refusal(ask);
     if (refusal) return this.#sendFault(ask.id, refusal);
@@ -143,11 +143,11 @@ export class SocketSession {
 
   #fail(id: string, fault: LorikeetError, sink: SocketSink, signal: AbortSignal): void {
     if (this.#writer.isAmidMessage(sink)) {
-      this.#writer.close(fault.code === "timeout" ? 1013 : 1011, "A message could not be sent whole.");
+      this.#writer.close(fault.code === "timeout" ? 1013 : 1011, "A message could not be sent in full.");
       return;
     }
     this.#sendFault(id, fault);
-    // Not cancelled by its client and out of time: the reader may be one that will never take the frame.
+    // A timeout that the client did not cause: this reader may never take the frame.
     if (fault.code === "timeout" && !signal.aborted && !this.#writer.isDrained) {
       this.#writer.close(1013, "The reader is too slow.");
     }
@@ -182,7 +182,7 @@ export class SocketSession {
   }
 }
 
-/** Writes one request's frames. */
+/** Writes the frames of one request. */
 class SocketSink implements Sink<Fragment> {
   readonly #id: string;
   readonly #writer: SocketWriter;
@@ -205,7 +205,7 @@ class SocketSink implements Sink<Fragment> {
     return this.#writer.write(this, fragment);
   }
 
-  /** What the socket's reader takes of any request's frames: it is behind with all of them. */
+  /** Counts all requests of the socket: its reader is behind with all of them or none. */
   get taken(): number {
     return this.#writer.taken;
   }

@@ -1,4 +1,4 @@
-/** The WebSocket endpoint: handshake, subprotocols, the set of open sockets. Knows nothing of messages. */
+/** The WebSocket endpoint: handshakes, subprotocols and the open sockets. Knows nothing of messages. */
 import type { IncomingMessage } from "node:http";
 import type { Duplex } from "node:stream";
 import { WebSocketServer } from "ws";
@@ -11,9 +11,9 @@ import { type SessionDeps, SocketSession } from "./session.js";
 import { refuse } from "./upgrades.js";
 
 const paths: readonly string[] = ["/v1/ws", "/ws"];
-/** The one subprotocol that is ever selected. Browsers offer their key as another, which is neither echoed nor logged. */
+/** The only subprotocol that is selected. Browsers offer their key as another one, which is neither echoed nor logged. */
 const protocol = "lorikeet";
-/** Those that `ws` reads. */
+/** The protocol versions that `ws` supports. */
 const spokenVersions = "13, 8";
 
 export class Sockets {
@@ -32,12 +32,12 @@ export class Sockets {
       noServer: true,
       maxPayload: deps.options.maxFrameBytes,
       perMessageDeflate: false,
-      allowSynchronousEvents: false, // a message a turn: thousands of small ones come in one read, and others wait meanwhile
+      allowSynchronousEvents: false, // one message per turn: thousands may arrive in one read
       handleProtocols: (offered) => (offered.has(protocol) ? protocol : false),
     });
     this.#server.on("headers", (headers, req) => headers.push(`x-request-id: ${this.#idOf(req)}`));
     this.#server.on("wsClientError", ({ message }, socket, req) => {
-      const fault = new LorikeetError("invalid_value", `The WebSocket's handshake cannot be used: ${message}.`);
+      const fault = new LorikeetError("invalid_value", `The WebSocket handshake is invalid: ${message}.`);
       this.#refuse(req, socket, fault, { "sec-websocket-version": spokenVersions });
     });
     deps.gate.onDrain(() => {
@@ -49,13 +49,13 @@ export class Sockets {
     return this.#sessions.size;
   }
 
-  /** Cuts every socket that is still open. */
+  /** Terminates every open socket. */
   close(): void {
     for (const client of this.#server.clients) client.terminate();
     this.#server.close();
   }
 
-  /** A connection that asks for a WebSocket, as Node hands it over. */
+  /** Handles Node's `upgrade` event. */
   upgrade(req: IncomingMessage, socket: Duplex, head: Buffer): void {
     const id = requestId(req.headers);
     socket.on("error", () => socket.destroy());
@@ -79,7 +79,7 @@ export class Sockets {
 
   #idOf(req: IncomingMessage): string {
     const id = this.#ids.get(req);
-    assert(id !== undefined, "an upgrade has its id before it is answered");
+    assert(id !== undefined, "every upgrade has an id before its response");
     return id;
   }
 
@@ -102,7 +102,7 @@ export class Sockets {
       return asFault(error);
     }
     if (!paths.includes(pathOf(req))) {
-      return new LorikeetError("route_not_found", `WebSockets are served at ${paths[0]} alone.`);
+      return new LorikeetError("route_not_found", `WebSockets are served at ${paths[0]} only.`);
     }
     if (gate.isDraining) return new LorikeetError("draining", "The server is shutting down and takes no new requests.");
     if (this.#sessions.size < options.maxSockets) return null;

@@ -1,6 +1,6 @@
 /**
- * What happens to a connection that asks for another protocol. WebSocket is the only one that is spoken; a request that offers
- * another (`Upgrade: h2c`, as Java's client and `curl --http2` do) is an ordinary one. Knows no message.
+ * Handles requests that offer to switch protocols. Only WebSocket is accepted; a request that offers another protocol
+ * (`Upgrade: h2c`, as from Java's client or `curl --http2`) runs as plain HTTP. Knows nothing of messages.
  */
 
 import { type Server as HttpServer, type IncomingMessage, STATUS_CODES } from "node:http";
@@ -10,22 +10,22 @@ import { at } from "../../base/list.js";
 import { openAiError } from "../../gateway/openai/errors.js";
 import { faultHeaders, publicFault } from "../fault.js";
 
-/** Whether this is the beginning of a WebSocket's handshake. */
+/** Whether a request starts a WebSocket handshake. */
 export function asksForWebSocket({ method, headers }: IncomingMessage): boolean {
   return method === "GET" && headers.upgrade?.trim().toLowerCase() === "websocket";
 }
 
 /**
- * Reads a request again as one that asks for no other protocol: Node has let go of its connection, so its head is put back
- * before what follows it. For a connection on which nothing else runs.
+ * Replays a request without its upgrade offer. Node has detached the connection, so the head is pushed back in front of the
+ * bytes that follow it. Call this only when nothing else runs on the connection.
  */
 export function readAsPlain(http: HttpServer, req: IncomingMessage, socket: Duplex, rest: Buffer): void {
-  socket.removeAllListeners("timeout"); // those of the connection's first reading
+  socket.removeAllListeners("timeout"); // left from the first parse of this connection
   socket.unshift(Buffer.concat([plainHead(req), rest]));
   http.emit("connection", socket);
 }
 
-/** The head without what offers another protocol. */
+/** The request head without its upgrade offer. */
 function plainHead({ method, url, httpVersion, rawHeaders }: IncomingMessage): Buffer {
   const lines = [`${method} ${url} HTTP/${httpVersion}`];
   for (let i = 0; i < rawHeaders.length; i += 2) {
@@ -45,7 +45,7 @@ const withoutOffers = (value: string): string =>
     .join(",")
     .trim();
 
-/** Answers a connection that express does not have, and closes it: at the latest after `lingerTimeoutMs`, whatever the client does. */
+/** Sends an error on a connection outside Express and closes it, after `lingerTimeoutMs` at the latest. */
 export function refuse(
   socket: Duplex,
   fault: LorikeetError,
@@ -62,7 +62,7 @@ export function refuse(
   ];
   socket.on("error", () => {});
   socket.end(`${lines.join("\r\n")}\r\n\r\n${body}`);
-  socket.resume(); // what is still on its way does not matter, but its end does
+  socket.resume(); // discards the remaining bytes, but notices their end
   const timer = setTimeout(() => socket.destroy(), lingerTimeoutMs);
   socket.once("close", () => clearTimeout(timer));
 }

@@ -1,6 +1,6 @@
 /**
- * Sends messages over one WebSocket and knows how far its reader is behind. Past one bound writers wait, past a second the socket
- * is closed. A large message goes in fragments, which no other message may come between.
+ * Sends messages over one WebSocket and tracks how far its reader is behind. Past one bound writers wait; past a second one the
+ * socket closes. A large message is sent in fragments, and no other message may come between them.
  */
 import type { WebSocket } from "ws";
 
@@ -9,32 +9,32 @@ export interface WriterBounds {
   readonly socketCloseBytes: number;
 }
 
-/** A part of a message's text. */
+/** A fragment of a message's text. */
 export interface Fragment {
   readonly text: string;
-  /** The message ends with it. */
+  /** Whether this is the message's last fragment. */
   readonly isLast: boolean;
 }
 
-/** Who writes a message: one at a time has its message under way. */
+/** Identifies a writer. Only one writer at a time has an unfinished message. */
 type Writer = object;
 
-/** How long a socket that is being closed may take before it is cut. */
+/** How long the closing handshake may take before the connection is terminated. */
 const closeMs = 2_000;
 
 export class SocketWriter {
   readonly #socket: WebSocket;
   readonly #bounds: WriterBounds;
   readonly #onClose: (code: number, reason: string) => void;
-  /** Whose message is under way. */
+  /** The writer whose message is unfinished. */
   #current: Writer | null = null;
-  /** What others wrote meanwhile, and its characters. */
+  /** Messages that wait for its end, and their total characters. */
   #held: { readonly writer: Writer; readonly fragment: Fragment }[] = [];
   #heldCharacters = 0;
   #sent = 0;
   #waiting: { readonly writer: Writer; resolve(): void }[] = [];
 
-  /** `onClose` is told once when this side closes the socket. */
+  /** Calls `onClose` once, when this side closes the socket. */
   constructor(socket: WebSocket, bounds: WriterBounds, onClose: (code: number, reason: string) => void) {
     this.#socket = socket;
     this.#onClose = onClose;
@@ -42,12 +42,12 @@ export class SocketWriter {
     socket.on("close", () => this.#wake());
   }
 
-  /** A whole small message. */
+  /** Sends a small message in one piece. */
   send(message: object): void {
     this.write(message, { text: JSON.stringify(message), isLast: true });
   }
 
-  /** The next fragment of the writer's message. False: await `drained` before the next. Sends nothing once the socket closes. */
+  /** Sends the next fragment of the writer's message. False: await `drained` first. Sends nothing once the socket closes. */
   write(writer: Writer, fragment: Fragment): boolean {
     if (this.#socket.readyState !== this.#socket.OPEN) return true;
     this.#held.push({ writer, fragment });
@@ -68,7 +68,7 @@ export class SocketWriter {
     return !this.#isBehind;
   }
 
-  /** Whether the writer's message has begun and not ended. */
+  /** Whether the writer's message is unfinished. */
   isAmidMessage(writer: Writer): boolean {
     return this.#current === writer;
   }
@@ -79,7 +79,7 @@ export class SocketWriter {
     return new Promise((resolve) => this.#waiting.push({ writer, resolve }));
   }
 
-  /** Closes with a code, and cuts the connection if the other side does not answer in time. */
+  /** Closes with a code, and terminates the connection if the client does not complete the closing handshake in time. */
   close(code: number, reason: string): void {
     if (this.#socket.readyState !== this.#socket.OPEN) return;
     this.#onClose(code, reason);
@@ -87,7 +87,7 @@ export class SocketWriter {
     setTimeout(() => this.#socket.terminate(), closeMs).unref();
   }
 
-  /** In the order in which they were written, but for whoever has to wait for the end of another's message. */
+  /** Sends in the order of writing, except that a message waits until another writer's message is complete. */
   #sendHeld(): void {
     for (;;) {
       const next = this.#held.findIndex(({ writer }) => this.#current === null || this.#current === writer);
