@@ -23,6 +23,9 @@ export const processBytes = 150 * 2 ** 20;
 /** Logits of one chunk of the head: 64 MiB, or an eighth of that over a quantized base model, whose head is packed once instead of per chunk. */
 export const logitBytes = (dtype: BaseDtype): number => (dtype === "fp32" ? 64 : 8) * 2 ** 20;
 
+/** Matrices [length, length] of each head that the backward pass of linear attention reads: decays, products, inverses. */
+const deltaMatrices = 10;
+
 /** Overhead of the runtime's allocator. */
 const gaps = 1.15;
 
@@ -38,12 +41,19 @@ export function countBytes({ config, dtype, weightBytes, trainable, trainsHead, 
   const queries = 2 * headCount * headDim; // and the attention output
   const blocks = attentionBlocks(length);
   const shares = (rows * headCount * length * length * (blocks + 1)) / (2 * blocks);
-  const perLayer = tokens * (4 * hiddenSize + 3 * intermediateSize + queries + keys) + shares;
+  const mixed = Math.max(shares, deltaElements(config, run));
+  const perLayer = tokens * (4 * hiddenSize + 3 * intermediateSize + queries + keys) + mixed;
   const kept = gradientCheckpointing ? perLayer + layerCount * tokens * (2 * hiddenSize + keys) : layerCount * perLayer;
   const all = 4 * tokens * vocabSize;
   const logits = 2 * Math.min(logitBytes(dtype), all) + (trainsHead ? all : 0);
   const packed = dtype === "fp32" ? 0 : weightBytes;
   return processBytes + weightBytes + packed + 4 * (gaps * kept + 5 * trainable) + logits;
+}
+
+/** Elements of the square matrices that a layer of linear attention keeps: its rows are padded to a power of two. */
+function deltaElements({ layers }: DecoderConfig, { rows, length }: Pick<MemoryShape, "rows" | "length">): number {
+  const heads = layers.map(({ mixer: { body } }) => (body.kind === "delta" ? body.valueHeads : 0));
+  return deltaMatrices * rows * Math.max(0, ...heads) * (2 ** Math.ceil(Math.log2(length))) ** 2;
 }
 
 export interface Fitting {

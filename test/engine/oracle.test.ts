@@ -20,6 +20,7 @@ import {
   readExpected,
 } from "../support/oracle.js";
 import { greedy, openModel } from "../support/served-model.js";
+import { writeWrapped } from "../support/wrapped-model.js";
 
 for (const family of families) {
   test(`${family}: logits and greedy tokens of the base and every adapter equal PyTorch's, mixed in one batch`, async () => {
@@ -59,6 +60,20 @@ for (const family of families) {
     }
   });
 }
+
+test("qwen3_5: the text part of a checkpoint that reads images gives the logits of the text checkpoint", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "lorikeet-wrapped-"));
+  try {
+    await writeWrapped(join(oracleRoot, "qwen3_5_text"), folder);
+    const model = await openModel(folder);
+    const expected = await readExpected(join(oracleRoot, "qwen3_5_text"));
+    const logits = await model.prefill(0, expected.inputIds, [24], null);
+    assert.ok(largestDifference(logits, expected.logits) <= 1e-4);
+    model.runner[Symbol.dispose]();
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+});
 
 test("llama: logits and greedy tokens through an AdaLoRA adapter equal PyTorch's", async () => {
   const model = await openModel(join(oracleRoot, "llama"));

@@ -1,4 +1,4 @@
-/** The text decoder of Qwen 3.5 (Alibaba, 2026): linear attention by the gated delta rule in most layers, gated attention in the others. */
+/** Qwen 3.5 (Alibaba, 2026), and the text part of its checkpoints that read images: linear attention by the gated delta rule in most layers, gated attention in the others. */
 
 import { shown } from "../../base/json.js";
 import type { Activation, Mixer, Norm } from "../blueprint.js";
@@ -6,7 +6,7 @@ import { readActivation } from "../config/activation.js";
 import type { ConfigFields } from "../config/fields.js";
 import { readRope } from "../config/rope.js";
 import { readSizes, type Sizes } from "../config/sizes.js";
-import type { Family } from "./family.js";
+import type { Family, FamilyDecoder } from "./family.js";
 import {
   attention,
   embedding,
@@ -22,56 +22,80 @@ import {
 } from "./parts.js";
 import { qwenLearningRateExponent, qwenTokens } from "./qwen2.js";
 
-export const qwen35: Family = {
-  name: "qwen3_5_text",
-  architectures: ["Qwen3_5ForCausalLM", "Qwen3_5TextModel"],
+const common = {
   reads: ["attention_bias"],
   refuses: [
-    { keys: ["attn_output_gate"], isHarmless: (value) => value === true, why: "attention of this family is gated" },
+    {
+      keys: ["attn_output_gate"],
+      isHarmless: (value: unknown) => value === true,
+      why: "attention of this family is gated",
+    },
   ],
   tokens: qwenTokens,
-  names: llamaNames,
   learningRateExponent: qwenLearningRateExponent,
-  read(fields) {
-    const sizes = readSizes(fields, {
-      hiddenSize: 4096,
-      intermediateSize: 12288,
-      layerCount: 32,
-      headCount: 16,
-      kvHeadCount: 4,
-      headDim: 256,
-      vocabSize: 248320,
-      maxPositions: 32768,
-    });
-    const { hiddenSize } = sizes;
-    const epsilon = fields.positive("rms_norm_eps", 1e-6);
-    const activation = readActivation(fields, "hidden_act", "silu");
-    const bias = fields.boolean("attention_bias", false);
-    const isAttention = readAttentionLayers(fields, sizes.layerCount);
-    const norm = (path: string, size = hiddenSize): Norm => ({ ...rmsNorm(path, size, epsilon), offset: 1 });
-    const layers = layerPaths(sizes).map((path, layer) => {
-      const mixer = isAttention(layer)
-        ? gatedAttention(`${path}.self_attn`, sizes, bias, norm)
-        : readDelta(fields, `${path}.linear_attn`, hiddenSize, { activation, epsilon });
-      return sequentialLayer(
-        path,
-        sublayer(mixer, norm(`${path}.input_layernorm`)),
-        sublayer(gatedFeedForward(`${path}.mlp`, sizes, activation, false), norm(`${path}.post_attention_layernorm`)),
-      );
-    });
-    const table = embedding();
-    // Positions of three axes are one in text.
-    const rope = { ...sizes, partialFactor: 0.25, ignores: ["mrope_section", "mrope_interleaved"] };
-    return {
-      ...sizes,
-      embedding: table,
-      ropes: [readRope(fields, rope, ["full_attention"])],
-      layers,
-      finalNorm: norm("model.norm"),
-      head: readHead(fields, sizes, table, { tied: false }),
-    };
-  },
 };
+
+export const qwen35Text: Family = {
+  name: "qwen3_5_text",
+  architectures: ["Qwen3_5ForCausalLM", "Qwen3_5TextModel"],
+  ...common,
+  names: { ...llamaNames, foreign: /^mtp\./ },
+  read: (fields) => readQwen35(fields, "model"),
+};
+
+/** The whole checkpoint, of whose parts only the one that reads text is served. */
+export const qwen35: Family = {
+  name: "qwen3_5",
+  architectures: ["Qwen3_5ForConditionalGeneration", "Qwen3_5Model"],
+  ...common,
+  names: {
+    prefix: "model.language_model.",
+    foreign: /^(mtp|(model\.)?visual)\./,
+    buffers: /^model\.language_model\.rotary_emb\.inv_freq$/,
+  },
+  textConfig: "text_config",
+  read: (fields) => readQwen35(fields, "model.language_model"),
+};
+
+function readQwen35(fields: ConfigFields, root: string): FamilyDecoder {
+  const sizes = readSizes(fields, {
+    hiddenSize: 4096,
+    intermediateSize: 12288,
+    layerCount: 32,
+    headCount: 16,
+    kvHeadCount: 4,
+    headDim: 256,
+    vocabSize: 248320,
+    maxPositions: 32768,
+  });
+  const { hiddenSize } = sizes;
+  const epsilon = fields.positive("rms_norm_eps", 1e-6);
+  const activation = readActivation(fields, "hidden_act", "silu");
+  const bias = fields.boolean("attention_bias", false);
+  const isAttention = readAttentionLayers(fields, sizes.layerCount);
+  const norm = (path: string, size = hiddenSize): Norm => ({ ...rmsNorm(path, size, epsilon), offset: 1 });
+  const layers = layerPaths(sizes, `${root}.layers`).map((path, layer) => {
+    const mixer = isAttention(layer)
+      ? gatedAttention(`${path}.self_attn`, sizes, bias, norm)
+      : readDelta(fields, `${path}.linear_attn`, hiddenSize, { activation, epsilon });
+    return sequentialLayer(
+      path,
+      sublayer(mixer, norm(`${path}.input_layernorm`)),
+      sublayer(gatedFeedForward(`${path}.mlp`, sizes, activation, false), norm(`${path}.post_attention_layernorm`)),
+    );
+  });
+  const table = embedding(`${root}.embed_tokens`);
+  // Positions of three axes are one in text.
+  const rope = { ...sizes, partialFactor: 0.25, ignores: ["mrope_section", "mrope_interleaved"] };
+  return {
+    ...sizes,
+    embedding: table,
+    ropes: [readRope(fields, rope, ["full_attention"])],
+    layers,
+    finalNorm: norm(`${root}.norm`),
+    head: readHead(fields, sizes, table, { tied: false }),
+  };
+}
 
 function gatedAttention(path: string, sizes: Sizes, bias: boolean, norm: (path: string, size: number) => Norm): Mixer {
   const { hiddenSize, headCount, kvHeadCount, headDim } = sizes;

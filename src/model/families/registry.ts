@@ -19,7 +19,7 @@ import { phi } from "./phi.js";
 import { phi3 } from "./phi3.js";
 import { qwen2 } from "./qwen2.js";
 import { qwen3 } from "./qwen3.js";
-import { qwen35 } from "./qwen3-5.js";
+import { qwen35, qwen35Text } from "./qwen3-5.js";
 import { smollm3 } from "./smollm3.js";
 import { stablelm } from "./stablelm.js";
 import { starcoder2 } from "./starcoder2.js";
@@ -45,6 +45,7 @@ export const families: readonly Family[] = [
   smollm3,
   gemma3Text,
   gemma3,
+  qwen35Text,
   qwen35,
 ];
 
