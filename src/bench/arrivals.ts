@@ -1,27 +1,27 @@
-/** When the tokens of several streams arrive, and how fast they come while all of them run. Knows no wire and no clock. */
+/** Token arrivals of concurrent streams, and their steady rate while all streams run. */
 
-/** Milliseconds of each token of a stream, ascending. */
+/** The times of a stream's tokens in milliseconds, ascending. */
 export type Arrivals = readonly number[];
 
 /**
- * Tokens a second from the moment when the last stream had its first token until the first stream had its last: starts and
- * ends, when fewer rows run, do not enter. Throws RangeError when the streams never ran all at once.
+ * Tokens per second from the last stream's first token to the first stream's last token. So starts and ends, when fewer rows run,
+ * do not count. Throws RangeError if the streams never all ran at once.
  */
 export function steadyRate(streams: readonly Arrivals[]): number {
   const from = Math.max(...streams.map((arrivals) => arrivals[0] ?? Number.POSITIVE_INFINITY));
   const to = Math.min(...streams.map((arrivals) => arrivals.at(-1) ?? Number.NEGATIVE_INFINITY));
-  if (!(to > from)) throw new RangeError(`${streams.length} streams never ran all at once (from ${from} to ${to} ms)`);
+  if (!(to > from)) throw new RangeError(`${streams.length} streams never all ran at once (from ${from} to ${to} ms)`);
   let tokens = 0;
   for (const arrivals of streams) for (const at of arrivals) if (at > from && at <= to) tokens++;
   return (tokens * 1000) / (to - from);
 }
 
-/** Notes tokens as they come, and calls `done` once when every stream has brought `wanted` since the last one began. */
+/** Counts tokens as they arrive, and calls `done` once every stream has produced `wanted` tokens since the last one started. */
 export class StreamWatch {
   readonly #streams: number[][];
   readonly #wanted: number;
   readonly #done: () => void;
-  /** Tokens of each stream since all have begun. */
+  /** Tokens of each stream since all have started. */
   #together: number[] | null = null;
   #isDone = false;
 
@@ -31,7 +31,7 @@ export class StreamWatch {
     this.#done = done;
   }
 
-  /** A token of a stream came. After `done` none counts. */
+  /** Records a token of a stream. Ignored after `done`. */
   note(stream: number, atMs: number): void {
     if (this.#isDone) return;
     this.#streams[stream]?.push(atMs);

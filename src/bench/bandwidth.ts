@@ -1,6 +1,6 @@
 /**
- * How fast this machine reads memory: every thread reads 8 bytes of each 64-byte line of a large array of its own, at the
- * same time; the lines come whole. Owns its threads.
+ * Measures this machine's read bandwidth: all threads at once read 8 bytes of each 64-byte line of their own large arrays. Memory
+ * is read in whole lines.
  */
 
 import { once } from "node:events";
@@ -8,21 +8,21 @@ import { Worker } from "node:worker_threads";
 
 export interface ReadTestOptions {
   readonly threads: number;
-  /** Of all arrays together: many times what the caches hold. */
+  /** The size of all arrays together: many times that of the caches. */
   readonly bytes: number;
 }
 
 const lineBytes = 64;
-/** A pass reads its array so often: telling threads to begin takes a while. */
+/** How often a pass reads its array, since starting the threads takes a while. */
 const sweeps = 2;
 const passesOfSample = 4;
 
 export const readTestMethod =
-  "each thread sums one float64 of every 64-byte line of its own array, all threads at once; best of four passes a round";
+  "each thread sums one float64 of every 64-byte line of its own array, all threads at once; best of four passes per round";
 
 export class ReadTest implements AsyncDisposable {
   readonly #workers: readonly Worker[];
-  /** Read by all threads together in a pass. */
+  /** Bytes that all threads together read in a pass. */
   readonly #passBytes: number;
 
   private constructor(workers: readonly Worker[], passBytes: number) {
@@ -30,7 +30,7 @@ export class ReadTest implements AsyncDisposable {
     this.#passBytes = passBytes;
   }
 
-  /** Starts the threads and lets each touch its array. */
+  /** Starts the threads; each initializes its array. */
   static async start({ threads, bytes }: ReadTestOptions): Promise<ReadTest> {
     const share = Math.max(lineBytes, Math.floor(bytes / threads / lineBytes) * lineBytes);
     const workers = Array.from({ length: threads }, () => new Worker(reader, { eval: true, workerData: share }));
@@ -38,7 +38,7 @@ export class ReadTest implements AsyncDisposable {
     return new ReadTest(workers, share * threads * sweeps);
   }
 
-  /** Bytes a second of the best of a few passes. */
+  /** Bytes per second of the best of a few passes. */
   async sample(): Promise<number> {
     let best = 0;
     for (let pass = 0; pass < passesOfSample; pass++) {
@@ -56,7 +56,7 @@ export class ReadTest implements AsyncDisposable {
   }
 }
 
-/** One sum, one load a line: any more arithmetic and it is the adding that is measured. */
+/** One sum and one load per line: with more arithmetic the additions would be measured. */
 const reader = `
 const { parentPort, workerData } = require("node:worker_threads");
 const values = new Float64Array(workerData / 8).fill(1);

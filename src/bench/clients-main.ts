@@ -1,4 +1,4 @@
-/** The process of the benchmark's clients: streams completions over SSE, reports when tokens came, and leaves when it has enough. */
+/** The process of the benchmark's clients: streams completions over SSE, reports token arrivals, and disconnects when it has enough. */
 
 import { type ClientRequest, request as httpRequest } from "node:http";
 import { type Arrivals, StreamWatch } from "./arrivals.js";
@@ -11,14 +11,14 @@ process.on("message", (round: ClientRound) => {
   );
 });
 process.once("disconnect", () => process.exit(0));
-// Says that the listener above is there.
+// Tells the parent that the listener is ready.
 process.send?.("ready");
 
 function answer(message: ClientAnswer): void {
   process.send?.(message);
 }
 
-/** Streams every request at once until each has brought `wanted` tokens beside all others. */
+/** Streams all requests at once until each has produced `wanted` tokens while all run. */
 async function run({ port, requests, wanted }: ClientRound): Promise<readonly Arrivals[]> {
   const open: ClientRequest[] = [];
   try {
@@ -33,7 +33,7 @@ async function run({ port, requests, wanted }: ClientRound): Promise<readonly Ar
   }
 }
 
-/** Calls `token` for each token, and `failed` when the stream ends before anybody left it. */
+/** Calls `token` for each token, and `failed` if the stream ends before the client disconnects. */
 function stream(
   port: number,
   { model, prompt, maxTokens }: StreamRequest,
@@ -74,7 +74,7 @@ interface Chunk {
   readonly choices?: readonly { readonly token_ids?: readonly number[] }[];
 }
 
-/** New tokens of one line of the stream. */
+/** The number of new tokens in one line of the stream. */
 function tokensOf(line: string): number {
   if (!line.startsWith("data: ") || line === "data: [DONE]") return 0;
   const chunk: Chunk = JSON.parse(line.slice("data: ".length));

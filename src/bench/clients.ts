@@ -1,4 +1,4 @@
-/** Clients of a running server in a process of their own, so that reading streams does not delay the server's event loop. */
+/** Clients of a running server in a separate process, so that reading streams does not delay the server's event loop. */
 
 import { type ChildProcess, fork } from "node:child_process";
 import { once } from "node:events";
@@ -12,7 +12,7 @@ export interface StreamRequest {
   readonly maxTokens: number;
 }
 
-/** One round of requests, sent all at once, and left when each has brought `wanted` tokens while all ran. */
+/** One round of requests, sent at once and ended when each has produced `wanted` tokens while all ran. */
 export interface ClientRound {
   readonly port: number;
   readonly requests: readonly StreamRequest[];
@@ -38,7 +38,7 @@ export class Clients implements AsyncDisposable {
   static async start(): Promise<Clients> {
     const extension = import.meta.url.endsWith(".ts") ? "ts" : "js";
     const entry = fileURLToPath(new URL(`./clients-main.${extension}`, import.meta.url));
-    // What loads sources here loads them there; a test runner's own flags are not for it.
+    // Pass on the flags that load sources, but not those of the test runner.
     const execArgv = process.execArgv.filter((argument) => !argument.startsWith("--test"));
     const child = fork(entry, { execArgv, stdio: ["ignore", "inherit", "inherit", "ipc"] });
     const clients = new Clients(child);
@@ -46,7 +46,7 @@ export class Clients implements AsyncDisposable {
     return clients;
   }
 
-  /** Resolves with the arrivals of each stream's tokens. Rejects when a stream fails or ends on its own. */
+  /** Resolves with the arrivals of each stream's tokens. Rejects if a stream fails or ends early. */
   async run(round: ClientRound): Promise<readonly Arrivals[]> {
     const answered = once(this.#child, "message");
     this.#child.send(round);

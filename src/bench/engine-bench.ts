@@ -1,6 +1,6 @@
 /**
- * `lorikeet bench engine`: makes what it runs on, measures steps, service, starts and memory, and reports numbers and
- * ratios. Prints nothing. Every stack is opened by whoever calls, as `serve` opens it.
+ * `lorikeet bench engine`: prepares the model and adapters, measures steps, service, starts and memory, and reports numbers and
+ * ratios. The caller opens every stack, as `serve` does.
  */
 
 import { availableParallelism, cpus } from "node:os";
@@ -26,19 +26,19 @@ export interface EngineBenchOptions {
   readonly dtypes: readonly [BaseDtype, ...BaseDtype[]];
   readonly threads: number;
   readonly quick: boolean;
-  /** Model, adapters and converted weights are kept here. */
+  /** Where the model, the adapters and the converted weights are cached. */
   readonly cacheDirectory: string;
   readonly openStack: OpenStack;
   readonly progress?: Progress;
 }
 
-/** A measured step: what it was, how fast, and what it moved. */
+/** A measured step: its case, its speed and the bytes it read. */
 export interface StepCell {
   readonly id: string;
   readonly step: StepCase;
   readonly tokensPerSecond: Spread;
   readonly bytesPerStep: number;
-  /** Bytes moved a second, as a share of the read bandwidth. */
+  /** Bytes read per second, as a share of the read bandwidth. */
   readonly bandwidthShare: number;
 }
 
@@ -51,15 +51,16 @@ export interface EngineReport {
   readonly contextTokens: number;
   readonly slotTokens: number;
   readonly weightBytes: Readonly<Record<string, number>>;
-  /** Bytes a second. */
+  /** Bytes per second. */
   readonly readTest: Spread & { readonly bytes: number; readonly how: string };
   readonly cells: readonly StepCell[];
   readonly series: readonly (Series & Spread)[];
   readonly ratios: readonly Ratio[];
-  /** What another engine needs to run on the same model and adapters. */
+  /** The model and adapters, for running another engine on them. */
   readonly materials: Materials;
 }
 
+/** Runs the benchmark. */
 export async function runEngineBench(options: EngineBenchOptions): Promise<EngineReport> {
   const { shape, dtypes, threads, progress } = options;
   const effort: Effort = shape === "tiny" ? efforts.trial : options.quick ? efforts.quick : efforts.full;
@@ -93,7 +94,7 @@ interface FormStack {
   readonly stack: BenchStack;
 }
 
-/** One stack for each form of the weights; the first one has the adapters and serves. */
+/** One stack for each form of the weights; the first one has the adapters and serves requests. */
 class Stacks implements AsyncDisposable {
   readonly all: FormStack[] = [];
   readonly #open: OpenStack;
@@ -114,7 +115,7 @@ class Stacks implements AsyncDisposable {
     this.all.push({ dtype, stack: await this.start(dtype, log) });
   }
 
-  /** Without a log it has no adapters either. The caller disposes of it. */
+  /** Starts a stack, without adapters if `log` is null. The caller disposes it. */
   start(dtype: BaseDtype, log: StepLog | null): Promise<BenchStack> {
     const { model, adapters } = this.#materials;
     const request = { model, dtype, maxBatch: maxRows, maxContext: slotTokens, adapterBytes: 4 * 2 ** 30 };
@@ -127,7 +128,7 @@ class Stacks implements AsyncDisposable {
   }
 }
 
-/** All steps of all forms in the same rounds. */
+/** Measures all steps of all forms in the same rounds. */
 async function measureSteps(
   stacks: readonly FormStack[],
   book: SeriesBook,
@@ -166,7 +167,7 @@ async function measureSteps(
   );
 }
 
-/** HTTP, starts and memory, on the first form of the weights. */
+/** Measures HTTP, starts and memory, with the first form of the weights. */
 async function measureService(stacks: Stacks, log: StepLog, effort: Effort, progress?: Progress): Promise<Series[]> {
   const stack = stacks.first;
   const rounds = { rounds: effort.serviceRounds, warmups: effort.warmups, ...(progress ? { progress } : {}) };
@@ -196,5 +197,5 @@ async function measureBase(
   await using bareStack = await stacks.start(first.dtype, null);
   await using bare = await BenchServer.listen(bareStack);
   const contenders = baseContenders(full, bare, clients, effort.serviceTokens);
-  return await interleave(contenders, { ...rounds, what: "measuring a full server beside a bare one" });
+  return await interleave(contenders, { ...rounds, what: "measuring a server full of adapters against one without" });
 }

@@ -1,9 +1,9 @@
-/** Runs what is to be compared in turns, since a machine drifts: A B C, then C B A, and so on. Knows not what it runs. */
+/** Interleaves the contenders of a comparison, since a machine drifts: A B C, then C B A, and so on. */
 
 import type { Progress } from "../base/log.js";
 import type { Series } from "./series.js";
 
-/** One of those that are compared. Each call takes one sample, after whatever warm-up it needs. */
+/** A contender of a comparison. Each call takes one sample, after any warm-up it needs. */
 export interface Contender {
   readonly id: string;
   readonly unit: string;
@@ -12,13 +12,13 @@ export interface Contender {
 
 export interface InterleaveOptions {
   readonly rounds: number;
-  /** Rounds before them whose samples are thrown away. */
+  /** Warm-up rounds, whose samples are discarded. */
   readonly warmups: number;
   readonly what: string;
   readonly progress?: Progress;
 }
 
-/** One series for each contender, with one sample a round. */
+/** Runs all rounds: one series per contender, one sample per round. */
 export async function interleave(contenders: readonly Contender[], options: InterleaveOptions): Promise<Series[]> {
   const { rounds, warmups, what, progress } = options;
   const samples = new Map<string, number[]>(contenders.map(({ id }) => [id, []]));

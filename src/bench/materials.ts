@@ -1,6 +1,6 @@
 /**
- * What a benchmark of a shape runs on, made once below the cache folder: a random model with a tokenizer of made-up words,
- * and random adapters as PEFT folders. A folder appears whole, by one rename.
+ * The model and adapters of a benchmark, created once in the cache folder: a random model with a tokenizer of made-up words, and
+ * random adapters as PEFT folders. Each folder appears atomically, by a rename.
  */
 
 import { mkdir, rename, rm, stat, writeFile } from "node:fs/promises";
@@ -19,13 +19,14 @@ export interface Materials {
   readonly adapterNames: readonly string[];
 }
 
-/** One more than a step has rows: taken in turns, the next one is never in the active set. */
+/** One more than the rows of a step: in rotation, the next adapter is never in the active set. */
 const adapterCount = 17;
 export const folderRank = 16;
 
-/** Raised when what is made changes. */
+/** Increased when the content changes. */
 const version = 1;
 
+/** Prepares the model and the adapters of a shape. */
 export async function prepareMaterials(
   cacheDirectory: string,
   shape: BenchShape,
@@ -36,27 +37,27 @@ export async function prepareMaterials(
   const { config } = await openCheckpoint(model);
   const adapterNames = Array.from({ length: adapterCount }, (_, i) => `random-${String(i).padStart(2, "0")}`);
   for (const [i, name] of adapterNames.entries()) {
-    progress?.("making random adapters", i, adapterCount);
-    await makeOnce(join(adapters, name), (folder) => writeRandomAdapter(folder, config, folderRank, i));
+    progress?.("creating random adapters", i, adapterCount);
+    await createOnce(join(adapters, name), (folder) => writeRandomAdapter(folder, config, folderRank, i));
   }
   return { model, adapters, adapterNames };
 }
 
-/** The random model alone; its folder. */
+/** Prepares only the random model. Returns its folder. */
 export async function prepareModel(cacheDirectory: string, shape: BenchShape, progress?: Progress): Promise<string> {
   const model = join(cacheDirectory, "bench", `${shape}.${version}`, "model");
-  await makeOnce(model, async (folder) => {
-    progress?.("making a random model", 0, 0);
+  await createOnce(model, async (folder) => {
+    progress?.("creating a random model", 0, 0);
     const config = await writeRandomCheckpoint(folder, shapeConfig(shape));
     await writeFile(join(folder, "tokenizer.json"), JSON.stringify(wordTokenizer(config.vocabSize)));
   });
   return model;
 }
 
-async function makeOnce(folder: string, make: (folder: string) => Promise<void>): Promise<void> {
+async function createOnce(folder: string, make: (folder: string) => Promise<void>): Promise<void> {
   if (await isThere(folder)) return;
-  // Hidden, so that nothing takes it for an adapter.
-  const temporary = join(folder, "..", `.making-${process.pid}`);
+  // Hidden, so that it is not taken for an adapter.
+  const temporary = join(folder, "..", `.creating-${process.pid}`);
   await rm(temporary, { recursive: true, force: true });
   await mkdir(temporary, { recursive: true });
   try {
@@ -64,7 +65,7 @@ async function makeOnce(folder: string, make: (folder: string) => Promise<void>)
     await rename(temporary, folder);
   } catch (error) {
     await rm(temporary, { recursive: true, force: true });
-    if (!(await isThere(folder))) throw error; // else another process was faster
+    if (!(await isThere(folder))) throw error; // otherwise another process was faster
   }
 }
 
@@ -75,7 +76,7 @@ async function isThere(folder: string): Promise<boolean> {
   );
 }
 
-/** Spells token 7 as " w7": enough for answers to be text, as they are with real models. */
+/** A tokenizer that spells token 7 as " w7", so that answers are text, as with real models. */
 function wordTokenizer(vocabSize: number): object {
   const vocab: Record<string, number> = {};
   for (let id = 0; id < vocabSize; id++) vocab[`Ġw${id}`] = id;

@@ -1,4 +1,4 @@
-/** What adapters take: in host memory beside their files, in the active set beside one fp32 copy. */
+/** Measures the memory of adapters: in host memory against their files, in the active set against one fp32 copy. */
 
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
@@ -17,7 +17,7 @@ export const memoryIds = {
   copies: "memory/one fp32 copy",
 } as const;
 
-/** Bytes of each adapter in host memory and of its file, one sample an adapter. */
+/** Bytes of each adapter in host memory and of its file, one sample per adapter. */
 export async function measureHostMemory({ adapters }: BenchStack): Promise<Series[]> {
   assert(adapters, "the stack has adapters");
   const host: number[] = [];
@@ -34,7 +34,7 @@ export async function measureHostMemory({ adapters }: BenchStack): Promise<Serie
   ];
 }
 
-/** Bytes of the active set as it is now, and of one fp32 copy of each adapter in it. */
+/** Bytes of the current active set, and of one fp32 copy of each adapter in it. */
 export function measureActiveMemory({ checkpoint, started }: BenchStack): Series[] {
   const { activeAdapterBytes, activeAdapters } = started.engine.stats();
   const copies = activeAdapters.length * adapterBytes(checkpoint.config, folderRank);
@@ -44,7 +44,7 @@ export function measureActiveMemory({ checkpoint, started }: BenchStack): Series
   ];
 }
 
-/** The memory that stays reachable: whole buffers, also where an array shows a part of one. */
+/** The memory that an adapter keeps alive: whole buffers, even where an array views only a part. */
 export function residentBytes({ modules }: HostAdapter): number {
   const buffers = new Set([...modules.values()].flatMap(({ a, b, gain = a }) => [a.buffer, b.buffer, gain.buffer]));
   return [...buffers].reduce((sum, { byteLength }) => sum + byteLength, 0);

@@ -1,19 +1,19 @@
-/** The sizes of a run, and which steps it measures. Data only; what a step is called here is what every other file calls it. */
+/** The sizes of a run, the steps that it measures, and their names in all reports. Data only. */
 
 import type { BaseDtype } from "../engine/start.js";
 import { greedy, type SamplingParams } from "../engine/types.js";
 
 export const rowCounts = [1, 4, 16] as const;
 export const maxRows = 16;
-/** Tokens that each row's slot holds already, of `slotTokens`. */
+/** Tokens already in each row's slot, of `slotTokens`. */
 export const contextTokens = 256;
 export const slotTokens = 1024;
 export const chunkTokens = 256;
 
-/** Which adapters the rows of a step use, one entry a row: an index into the ranks of a set, or null for the base. */
+/** The adapters of a step's rows, one entry per row: an index into the ranks of a set, or null for the base. */
 export type AdapterSet = "base" | "shared" | "distinct" | "shared r64" | "distinct r64" | "16 r8" | "15 r8 + r64";
 
-/** The ranks of the adapters that a set holds. */
+/** The ranks of a set's adapters. */
 export const setRanks: Readonly<Record<AdapterSet, readonly number[]>> = {
   base: [],
   shared: [16],
@@ -55,7 +55,7 @@ export function caseId({ dtype, kind, set, rows, sampling }: StepCase): string {
   return [dtype, kind, set, rows, ...(sampling === null ? [] : [sampling])].join("/");
 }
 
-/** Every step of a weights' form that is measured. */
+/** All measured steps of a form of the weights. */
 export function stepCases(dtype: BaseDtype): StepCase[] {
   const cases: StepCase[] = [];
   const decode = (set: AdapterSet, rows: number, sampling: Sampling): void => {
@@ -76,19 +76,19 @@ export function stepCases(dtype: BaseDtype): StepCase[] {
   return cases;
 }
 
-/** How much of everything is measured. */
+/** How much is measured. */
 export interface Effort {
   readonly rounds: number;
   readonly warmups: number;
-  /** Steps of one sample, at least. */
+  /** The fewest steps of one sample. */
   readonly steps: number;
-  /** How long a sample's steps take, at least; and so long steps run before it that do not count. */
+  /** The minimum duration of a sample's steps, and of the uncounted steps before it. */
   readonly sampleMs: number;
   readonly serviceRounds: number;
-  /** Tokens of each stream while all run. */
+  /** Tokens of each stream while all streams run. */
   readonly serviceTokens: number;
   readonly starts: number;
-  /** Memory of the read test. */
+  /** Memory of the bandwidth test. */
   readonly readBytes: number;
 }
 
@@ -96,7 +96,7 @@ const full: Effort = {
   rounds: 5,
   warmups: 1,
   steps: 3,
-  // After another session's step that one's threads spin on for tens of milliseconds.
+  // After a step of another session its threads keep spinning for tens of milliseconds.
   sampleMs: 80,
   serviceRounds: 3,
   serviceTokens: 40,
@@ -107,7 +107,7 @@ const full: Effort = {
 export const efforts = {
   full,
   quick: { ...full, rounds: 3, sampleMs: 30, serviceRounds: 1, serviceTokens: 24, starts: 3 },
-  /** For the shape that stands for none. */
+  /** For the tiny shape, which represents no real model. */
   trial: {
     rounds: 2,
     warmups: 0,

@@ -1,4 +1,4 @@
-/** How fast this machine multiplies matrices, in fp32 and int8: ONNX Runtime's own products, with weights constant as a model's are. */
+/** Measures this machine's matrix products in fp32 and int8: ONNX Runtime's kernels with constant weights, as in a model. */
 
 import { GraphBuilder } from "../graph/builder.js";
 import { Ops } from "../graph/ops.js";
@@ -20,7 +20,7 @@ const runs = { warmups: 3, samples: 10 } as const;
 
 export const rateMethod = `[tokens, hidden] by [hidden, intermediate], the best of ${runs.samples} after ${runs.warmups}`;
 
-/** Operations a second of the best of a few products; a multiplication and an addition are two. */
+/** Operations per second of the best of a few products; a multiplication and an addition count as two. */
 export async function productRate(form: RateForm, options: RateOptions): Promise<number> {
   const { rows, columns, inner, threads } = options;
   using session = await Session.create(serializeGraph(productGraph(form, options)), { threads });

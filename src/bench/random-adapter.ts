@@ -1,4 +1,4 @@
-/** Adapters of random numbers, shaped as PEFT makes them for every linear layer of a decoder: in memory or as folders. */
+/** Random adapters for every linear layer of a decoder, in PEFT's shapes: in memory or as folders. */
 
 import { writeAdapter } from "../adapter/format.js";
 import type { HostAdapter, HostModule } from "../adapter/types.js";
@@ -6,7 +6,7 @@ import type { TargetModule } from "../model/blueprint.js";
 import { layerModules } from "../model/modules.js";
 import type { DecoderConfig } from "../model/types.js";
 
-/** The adapter of a rank as the engine's bank takes it; the same numbers for the same seed. */
+/** A random adapter in memory, reproducible from the seed. */
 export function randomAdapter(config: DecoderConfig, rank: number, seed: number): HostAdapter {
   const modules = new Map<string, HostModule>();
   for (const module of layerModules(config)) {
@@ -17,8 +17,8 @@ export function randomAdapter(config: DecoderConfig, rank: number, seed: number)
 }
 
 /**
- * `count` adapters that the engine takes for different ones. They share their numbers: what a step reads are the bank's
- * copies, and those are apart.
+ * `count` adapters that are different ones to the engine. They share their numbers, but a step reads the bank's copies, which are
+ * separate.
  */
 export function randomAdapters(config: DecoderConfig, rank: number, count: number): HostAdapter[] {
   const first = randomAdapter(config, rank, 0);
@@ -50,7 +50,7 @@ export async function writeRandomAdapter(
   });
 }
 
-/** Uniform numbers of about the size that training leaves; xorshift32 seeded per module. */
+/** Uniform numbers of about the size of trained ones; xorshift32 seeded per module. */
 function drawModule({ path, inFeatures, outFeatures }: TargetModule, rank: number, seed: number) {
   const a = new Float32Array(inFeatures * rank);
   const b = new Float32Array(rank * outFeatures);

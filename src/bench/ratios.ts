@@ -1,4 +1,4 @@
-/** The ratios that the project is held to: which series stands over which, and what is to be reached. Pure. */
+/** The ratios of the benchmark's series, with their targets. */
 
 import type { BaseDtype } from "../engine/start.js";
 import { memoryIds } from "./memory.js";
@@ -9,28 +9,28 @@ import { startIds } from "./starts.js";
 
 export interface RatioRule {
   readonly label: string;
-  /** Series. `under` null: the number itself. */
+  /** Series ids. `under` null: the number itself. */
   readonly over: string;
   readonly under: string | null;
-  /** null: shown only. */
+  /** null: only shown. */
   readonly target: { readonly atLeast: number } | { readonly atMost: number } | null;
 }
 
 export interface Ratio extends RatioRule {
   readonly value: Spread;
-  /** Of the median; null without a target. */
+  /** Whether the median meets the target; null without one. */
   readonly met: boolean | null;
 }
 
 export const readBandwidthId = "read bandwidth";
 export const batchAdaptersId = "service/adapters of a step";
-/** Bytes that a case moves a second. */
+/** The id of a case's series of bytes read per second. */
 export const movedId = (caseName: string): string => `${caseName}/moved`;
 
-/** A ratio of equal things wavers by so much on a quiet machine. */
+/** The target for equal speed: on a quiet machine such a ratio varies this much. */
 const asFast = 0.97;
 
-/** Every ratio of a run over these forms of the weights. */
+/** All ratios of a run with these forms of the weights. */
 export function ratioRules(dtypes: readonly BaseDtype[]): RatioRule[] {
   return [...dtypes.flatMap(stepRules), ...formRules(dtypes), ...serviceRules];
 }
@@ -80,7 +80,7 @@ function stepRules(dtype: BaseDtype): RatioRule[] {
   ];
 }
 
-/** int8 per row against int4 in blocks, where both were measured. */
+/** int8 rows against int4 blocks, if both were measured. */
 function formRules(dtypes: readonly BaseDtype[]): RatioRule[] {
   if (!dtypes.includes("int4") || !dtypes.includes("int8")) return [];
   const batch = (dtype: BaseDtype): string =>
@@ -123,7 +123,7 @@ const serviceRules: readonly RatioRule[] = [
   },
 ];
 
-/** The ratios of a run. Throws `internal` when a series is missing. */
+/** The ratios of a run. Throws `internal` if a series is missing. */
 export function computeRatios(rules: readonly RatioRule[], book: SeriesBook): Ratio[] {
   return rules.map((rule) => {
     const over = book.get(rule.over);

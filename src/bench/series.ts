@@ -1,8 +1,8 @@
-/** Measured numbers and what is made of them: spreads, and ratios of what was measured side by side. Measures nothing. */
+/** Series of samples, their spreads, and ratios of series measured in the same rounds. */
 
 import { assert } from "../base/errors.js";
 
-/** Samples of one quantity in the order of the rounds. Series that were measured in the same rounds are compared round by round. */
+/** Samples of one quantity in the order of the rounds. Series of the same rounds are compared round by round. */
 export interface Series {
   readonly id: string;
   readonly unit: string;
@@ -15,9 +15,9 @@ export interface Spread {
   readonly max: number;
 }
 
-/** The middle of sorted samples; of an even number the mean of the two middle ones. */
+/** The median; of an even number of samples the mean of the two middle ones. */
 export function median(samples: readonly number[]): number {
-  assert(samples.length > 0, "a median is of one sample at least");
+  assert(samples.length > 0, "a median needs at least one sample");
   const sorted = [...samples].sort((a, b) => a - b);
   const upper = sorted.length >> 1;
   const lower = sorted.length % 2 === 0 ? upper - 1 : upper;
@@ -29,8 +29,8 @@ export function spreadOf(samples: readonly number[]): Spread {
 }
 
 /**
- * over / under: with as many samples on both sides the spread of the ratios of each round, so that a machine that drifts
- * from round to round does not enter; else the ratio of the medians.
+ * over / under: with equal numbers of samples the spread of each round's ratio, which cancels the machine's drift between rounds;
+ * else the ratio of the medians.
  */
 export function ratioOf(over: Series, under: Series): Spread {
   if (over.samples.length === under.samples.length) {
@@ -50,7 +50,7 @@ export class SeriesBook {
     this.#series.set(series.id, series);
   }
 
-  /** A series made of another, sample by sample. */
+  /** Adds a series derived from another, sample by sample. */
   derive(id: string, unit: string, from: string, change: (sample: number) => number): void {
     this.add({ id, unit, samples: this.get(from).samples.map(change) });
   }

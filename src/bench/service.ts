@@ -1,4 +1,4 @@
-/** The service against its engine: sixteen streams over HTTP beside the same sixteen without, and a full server beside a bare one. */
+/** Compares the service with its engine (sixteen streams over HTTP and in process), and a server full of adapters with one without. */
 
 import { assert } from "../base/errors.js";
 import { silent } from "../base/log.js";
@@ -12,7 +12,7 @@ import type { BenchStack } from "./stack.js";
 
 const promptTokens = 32;
 
-/** The names of its series. */
+/** The ids of the service's series. */
 export const serviceIds = {
   http: "service/http/distinct/16",
   engine: "service/engine/distinct/16",
@@ -20,7 +20,7 @@ export const serviceIds = {
   bare: "service/http/base/16/bare",
 } as const;
 
-/** A stack with a listener on a free port of loopback. */
+/** A stack that listens on a free loopback port. */
 export class BenchServer implements AsyncDisposable {
   readonly stack: BenchStack;
   readonly port: number;
@@ -38,13 +38,13 @@ export class BenchServer implements AsyncDisposable {
     return new BenchServer(stack, server, port);
   }
 
-  /** Disposing of the stack is its owner's. */
+  /** Does not dispose the stack, which its owner does. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#server.close();
   }
 }
 
-/** Sixteen requests, each through another adapter of the store, over HTTP and straight into the engine. */
+/** Sixteen requests, each with a different adapter, over HTTP and directly to the engine. */
 export function adapterContenders(server: BenchServer, clients: Clients, wanted: number): Contender[] {
   const { stack, port } = server;
   const records = stack.adapters?.store.list().slice(0, maxRows) ?? [];
@@ -61,7 +61,7 @@ export function adapterContenders(server: BenchServer, clients: Clients, wanted:
   ];
 }
 
-/** Sixteen requests to the base, of a server whose tiers are full of adapters and of one that has none. */
+/** Sixteen requests to the base, on a server whose tiers are full of adapters and on one without any. */
 export function baseContenders(full: BenchServer, bare: BenchServer, clients: Clients, wanted: number): Contender[] {
   return [[serviceIds.full, full] as const, [serviceIds.bare, bare] as const].map(([id, { stack, port }]) => {
     const requests = Array.from({ length: maxRows }, (_, i) => requestOf(stack, stack.name, i));
@@ -73,14 +73,14 @@ function overHttp(id: string, clients: Clients, round: ClientRound): Contender {
   return { id, unit: "tokens/s", sample: async () => steadyRate(await clients.run(round)) };
 }
 
-/** Longer than anybody reads it: streams that start late still find the others running. */
+/** Longer than the clients read, so that streams that start late still run beside the others. */
 function requestOf(stack: BenchStack, model: string, seed: number): StreamRequest {
   const { vocabSize } = stack.checkpoint.config;
   const prompt = Array.from({ length: promptTokens }, (_, i) => (i * 7919 + seed * 104_729 + 11) % vocabSize);
   return { model, prompt, maxTokens: slotTokens - promptTokens };
 }
 
-/** What the clients do, without HTTP. */
+/** The clients' work, without HTTP. */
 async function inProcess(
   engine: Engine,
   requests: readonly StreamRequest[],

@@ -1,10 +1,10 @@
-/** The shapes that a benchmark may be run on: those of real models, and one for trying the benchmark itself. */
+/** The shapes of a benchmark: those of real models, and one for testing the benchmark itself. */
 
 import { isShapeName, modelShapes, type ShapeName } from "../model/shapes.js";
 
 export type BenchShape = ShapeName | "tiny";
 
-/** As many kinds of layers as the others have, and nothing to wait for. */
+/** All kinds of layers of the other shapes, at a size that takes no time. */
 const tiny = {
   ...modelShapes["135M"],
   hidden_size: 128,

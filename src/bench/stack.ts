@@ -1,4 +1,4 @@
-/** What a benchmark needs of a service that runs: the very stack that `serve` wires, handed in by whoever wires it. */
+/** The running service that a benchmark uses: the same stack as in `serve`, passed in by the CLI. */
 
 import type { AdapterCache } from "../adapter/cache/cache.js";
 import type { AdapterStore } from "../adapter/store/store.js";
@@ -7,9 +7,9 @@ import type { EngineObserver } from "../engine/types.js";
 import type { Gateway } from "../gateway/gateway.js";
 import type { Checkpoint } from "../model/types.js";
 
-/** Disposing of it ends the engine and closes everything below it. */
+/** Disposing it stops the engine and closes everything below. */
 export interface BenchStack extends AsyncDisposable {
-  /** The base's name on the wire. */
+  /** The base's name in requests. */
   readonly name: string;
   readonly checkpoint: Checkpoint;
   readonly started: StartedEngine;
@@ -24,7 +24,7 @@ export interface StackRequest {
   readonly dtype: BaseDtype;
   readonly maxBatch: number;
   readonly maxContext: number;
-  /** Room for so many bytes of adapters, in host memory and in the active set each. */
+  /** Bytes for adapters, in host memory and in the active set each. */
   readonly adapterBytes: number;
   readonly observer?: EngineObserver;
 }

@@ -1,4 +1,4 @@
-/** How long a request waits for its adapter: from host memory while fifteen others decode, and from disk. */
+/** Measures how long a request waits for its adapter: from host memory while fifteen others decode, and from disk. */
 
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -34,7 +34,7 @@ export class StartBench {
     assert(this.#records.length > maxRows, "there are more adapters than places in the active set");
   }
 
-  /** The engine is idle before and after. */
+  /** Runs the benchmark. The engine is idle before and after. */
   async run(samples: number): Promise<Series[]> {
     const copyMs = this.#copyMs();
     const [waited, stepMs] = await this.#fromHost(samples);
@@ -50,7 +50,7 @@ export class StartBench {
     ];
   }
 
-  /** Milliseconds to copy an adapter's bytes from memory to memory that was used before. */
+  /** Milliseconds to copy an adapter's bytes between buffers that are already in use. */
   #copyMs(): number[] {
     const [record] = this.#records;
     const source = new Float32Array((record?.bytes ?? 0) / 4).fill(1);
@@ -78,7 +78,7 @@ export class StartBench {
     }
   }
 
-  /** The bytes are read, and the request is made, in turns; both find the file in the page cache. */
+  /** Alternates between reading the file and requesting the adapter; both find the file in the page cache. */
   async #fromDisk(samples: number): Promise<[waitedMs: number[], readMs: number[]]> {
     const waited: number[] = [];
     const reads: number[] = [];
@@ -90,20 +90,17 @@ export class StartBench {
       await readFile(file);
       const readMs = performance.now() - started;
       const waitedMs = await this.#waited(record);
-      if (i < 0) continue; // the first read finds nothing warm
+      if (i < 0) continue; // the first read is cold
       reads.push(readMs);
       waited.push(waitedMs);
     }
     return [waited, reads];
   }
 
-  /** Milliseconds from submission to admission: adapter in its place, slot held. */
+  /** Milliseconds from submission to admission, when the adapter is active and a slot is held. */
   async #waited({ weightsDigest }: AdapterRecord): Promise<number> {
     const { engine } = this.#stack.started;
-    assert(
-      !engine.stats().activeAdapters.includes(weightsDigest),
-      "an adapter that is measured is not in the active set yet",
-    );
+    assert(!engine.stats().activeAdapters.includes(weightsDigest), "a measured adapter is not in the active set yet");
     const sequence = submit(engine, weightsDigest, 1);
     let queueMs = Number.NaN;
     for await (const event of sequence) {
@@ -115,7 +112,7 @@ export class StartBench {
     return queueMs;
   }
 
-  /** In turns, so that the active set, which drops the longest unused, never holds the next one. */
+  /** The next adapter in rotation, which the active set, an LRU, never holds. */
   #next(): AdapterRecord {
     const active = new Set(this.#stack.started.engine.stats().activeAdapters);
     for (let tries = 0; tries < this.#records.length; tries++) {
@@ -147,7 +144,7 @@ function submit(engine: Engine, adapter: string | null, maxTokens: number): Sequ
   });
 }
 
-/** Reads a sequence to its end: `started` with its first token, or with its end where none came. */
+/** Reads a sequence to its end. `started` resolves with its first token, or with its end if there was none. */
 function follow(sequence: SequenceHandle): { readonly started: Promise<void>; readonly ended: Promise<void> } {
   const started = deferred<void>();
   const read = async (): Promise<void> => {

@@ -1,4 +1,4 @@
-/** Listens to an engine and keeps what its decode steps were like. */
+/** Records the decode steps of an engine. */
 
 import type { EngineObserver } from "../engine/types.js";
 
@@ -23,12 +23,12 @@ export class StepLog {
     this.#steps = [];
   }
 
-  /** Resolves once so many steps were kept. */
+  /** Resolves once `count` steps are recorded. */
   async until(count: number): Promise<void> {
     while (this.#steps.length < count) await new Promise<void>((resolve) => this.#waiting.push(resolve));
   }
 
-  /** Milliseconds from each step's end to the next one's: all that a step costs, sampling and events included. */
+  /** Milliseconds from each step's end to the next one's: the full cost of a step, including sampling and events. */
   decodeIntervals(): number[] {
     return this.#steps.slice(1).map(({ at }, i) => at - (this.#steps[i]?.at ?? at));
   }

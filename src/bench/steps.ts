@@ -1,6 +1,6 @@
 /**
- * Steps of an engine without its requests: the runner and the sampler as the step loop uses them, over slots that hold real
- * tokens. Every step decodes the same position again, so that all of them cost the same.
+ * Benchmarks an engine's steps without requests: the runner and the sampler, as the step loop uses them, over slots of real
+ * tokens. Every step decodes the same position, so that all cost the same.
  */
 
 import { assert } from "../base/errors.js";
@@ -28,20 +28,20 @@ import { randomAdapters } from "./random-adapter.js";
 import { median } from "./series.js";
 import type { BenchStack } from "./stack.js";
 
-/** Adapters of each set, held in banks of their own: a set never pays for another's rank. */
+/** The adapters of each set in separate banks, so that a set does not pay for another's rank. */
 export interface HeldSets {
   readonly holds: ReadonlyMap<AdapterSet, readonly BankHold[]>;
   bankOf(set: AdapterSet): AdapterBank;
 }
 
-/** Banks by the sets that live in them; a set of one adapter is a part of a larger one. */
+/** The sets of each bank; a set of one adapter is part of a larger one. */
 const homes: readonly (readonly AdapterSet[])[] = [
   ["distinct", "shared", "base"],
   ["distinct r64", "shared r64"],
   ["15 r8 + r64", "16 r8"],
 ];
 
-/** Fills the banks. `groups` are the same for every form of the weights, so one filling serves all. */
+/** Fills the banks. `groups` are equal for all forms of the weights, so all share them. */
 export async function holdSets(config: DecoderConfig, groups: readonly ModuleGroup[]): Promise<HeldSets> {
   const holds = new Map<AdapterSet, readonly BankHold[]>();
   const banks = new Map<AdapterSet, AdapterBank>();
@@ -74,15 +74,15 @@ async function holdSet(bank: AdapterBank, config: DecoderConfig, ranks: readonly
   return holds;
 }
 
-/** fp32 bytes of a set's adapters that a step of so many rows reads. */
+/** Bytes in fp32 of the adapters that a step of `rows` rows reads. */
 export function adapterBytesOf(groups: readonly ModuleGroup[], set: AdapterSet, rows: number): number {
   return setRanks[set].slice(0, rows).reduce((sum, rank) => sum + placeBytes(groups, rank), 0);
 }
 
-/** How long a sample is. */
+/** The length of a sample. */
 type StepEffort = Pick<Effort, "steps" | "sampleMs">;
 
-/** The stepping of one stack, whose engine must be idle all the while. */
+/** Runs steps of one stack, whose engine must stay idle. */
 export class StepBench {
   readonly #stack: BenchStack;
   readonly #sets: HeldSets;
@@ -96,7 +96,7 @@ export class StepBench {
     this.#effort = effort;
   }
 
-  /** Puts `contextTokens` real tokens into every slot: memory that was never written reads faster than it should. */
+  /** Puts `contextTokens` real tokens into every slot, since unwritten memory reads too fast. */
   async fill(): Promise<void> {
     const { runner, cache } = this.#stack.started.steps;
     const bank = this.#sets.bankOf("base");
@@ -108,13 +108,13 @@ export class StepBench {
     for (let slot = 1; slot < maxRows; slot++) cache.copy(0, slot, contextTokens + 1);
   }
 
-  /** Tokens a second of a case, in samples of some steps each. */
+  /** A contender that samples a case's tokens per second over several steps. */
   contender(step: StepCase): Contender {
     const sample = step.kind === "decode" ? this.#decode(step) : this.#prefill(step);
     return { id: caseId(step), unit: "tokens/s", sample };
   }
 
-  /** Bytes that one step of a case has to read: the weights in their form, the slots' tokens, the adapters. */
+  /** Bytes that one step of a case reads: the weights in their form, the slots' tokens, the adapters. */
   bytesOf(step: StepCase): number {
     const { runner, cache } = this.#stack.started.steps;
     const [rows, tokens] = step.kind === "decode" ? [step.rows, contextTokens + 1] : [1, chunkTokens];
@@ -158,13 +158,13 @@ export class StepBench {
     return async () => (chunkTokens * 1000) / (await this.#time(step));
   }
 
-  /** Median milliseconds of a sample's steps, after some that bind anew and wait for another session's threads to rest. */
+  /** Median milliseconds of a sample's steps, after uncounted steps that rebind and let other sessions' threads go idle. */
   async #time(step: () => Promise<void>): Promise<number> {
     await this.#repeat(step, 1);
     return median(await this.#repeat(step, this.#effort.steps));
   }
 
-  /** Milliseconds of each of at least so many steps that together take at least `sampleMs`. */
+  /** Milliseconds of each of at least `steps` steps, which together take at least `sampleMs`. */
   async #repeat(step: () => Promise<void>, steps: number): Promise<number[]> {
     const times: number[] = [];
     for (let total = 0; times.length < steps || total < this.#effort.sampleMs; ) {

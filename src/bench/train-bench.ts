@@ -1,6 +1,6 @@
 /**
- * `lorikeet bench train`: whole steps of the trainer on random models, each form of the base in a process of its own, beside
- * the machine's own matrix products. Prints nothing.
+ * `lorikeet bench train`: whole steps of the trainer on random models, each form of the base in its own process, compared with the
+ * machine's matrix products.
  */
 
 import { availableParallelism, cpus } from "node:os";
@@ -28,7 +28,7 @@ export interface TrainBenchOptions {
   readonly progress?: Progress;
 }
 
-/** One model trained over one form of its weights. */
+/** One model trained with one form of its weights. */
 export interface TrainCell {
   readonly shape: BenchShape;
   readonly dtype: BaseDtype;
@@ -37,13 +37,13 @@ export interface TrainCell {
   readonly stepMs: Spread & { readonly samples: readonly number[] };
   readonly tokensPerSecond: number;
   readonly peakBytes: number;
-  /** The process without activations. */
+  /** The process's memory without activations. */
   readonly restBytes: number;
   readonly losses: readonly number[];
   readonly products: StepProducts;
-  /** The machine's products beside this run, operations a second. */
+  /** The machine's product rates during this run, in operations per second. */
   readonly rates: Readonly<Record<RateForm, number>>;
-  /** What the step's products take at those rates, and that as a share of the step. */
+  /** The time of the step's products at those rates, and its share of the step. */
   readonly ceilingMs: number;
   readonly ceilingShare: number;
   readonly aims: readonly Aim[];
@@ -74,6 +74,7 @@ interface Effort {
 
 const efforts = { full: { warmups: 3, samples: 5 }, quick: { warmups: 1, samples: 1 } } as const;
 
+/** Runs the benchmark. */
 export async function runTrainBench(options: TrainBenchOptions): Promise<TrainReport> {
   const { shapes, dtypes, rows, length, gradientCheckpointing, threads, quick, progress } = options;
   const effort = quick ? efforts.quick : efforts.full;
@@ -146,11 +147,11 @@ async function measureCell(
 
 const rateOf = (dtype: BaseDtype): RateForm => (dtype === "fp32" ? "fp32" : "int8");
 
-/** What is to be reached holds for 4 rows of 256 tokens. */
+/** The targets are for 4 rows of 256 tokens. */
 const isAimed = ({ rows, length, gradientCheckpointing }: TrainBenchOptions): boolean =>
   rows === 4 && length === 256 && !gradientCheckpointing;
 
-/** Tokens a second at least, bytes at most. */
+/** Minimum tokens per second, maximum bytes. */
 const aims: Partial<Record<string, { readonly tokensPerSecond: number; readonly peakBytes?: number }>> = {
   "135M/fp32": { tokensPerSecond: 250, peakBytes: 3.6e9 },
   "135M/int8": { tokensPerSecond: 500, peakBytes: 2.9e9 },

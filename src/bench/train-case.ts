@@ -1,4 +1,4 @@
-/** One training run of a benchmark, in the process that calls: the trainer's own loop over random rows, every token real and labelled. */
+/** One training run of a benchmark, in this process: the trainer's loop over random rows without padding, with every token labelled. */
 
 import type { BaseDtype } from "../engine/start.js";
 import { openCheckpoint } from "../model/checkpoint/open.js";
@@ -10,7 +10,7 @@ import { openSession } from "../train/session.js";
 import { type TrainSettings, trainDefaults } from "../train/settings.js";
 import { initialState, train } from "../train/trainer.js";
 
-/** Plain data: it is sent to a process of its own. */
+/** Plain data, since it is sent to another process. */
 export interface TrainCase {
   /** A folder in Hugging Face layout. */
   readonly model: string;
@@ -28,11 +28,11 @@ export interface TrainCase {
 }
 
 export interface TrainMeasured {
-  /** Of whole steps: feeds, forward, backward, clipping, AdamW. */
+  /** Durations of whole steps: feeds, forward, backward, clipping, AdamW. */
   readonly stepMs: readonly number[];
-  /** Of every step, warm-ups included. */
+  /** Losses of every step, including warm-ups. */
   readonly losses: readonly number[];
-  /** The most memory that the process held. */
+  /** The peak memory of the process. */
   readonly peakBytes: number;
   /** The same after one step of two tokens: weights, their prepacked copies and the runtime, without activations. */
   readonly restBytes: number;
@@ -42,7 +42,7 @@ export interface TrainMeasured {
 
 export const benchRank = 16;
 
-/** Throws what opening a session throws. */
+/** Runs the case. Throws what opening a session throws. */
 export async function runTrainCase(what: TrainCase): Promise<TrainMeasured> {
   const { dtype, rows, length, gradientCheckpointing, threads, cacheDirectory, warmups, samples, profile } = what;
   const checkpoint = await openCheckpoint(what.model);
@@ -108,7 +108,7 @@ export async function runTrainCase(what: TrainCase): Promise<TrainMeasured> {
   };
 }
 
-/** As many rows as a step has, each as long as a row may be; all tokens but the first are labelled. */
+/** The rows of one step, each of full length; all tokens but the first are labelled. */
 function randomRows(vocabSize: number, rows: number, length: number): DataSet {
   const train = Array.from({ length: rows }, (_, row): Item => {
     const draws = new Draws(1, purposes.shuffle, row);

@@ -1,4 +1,4 @@
-/** The process of one training run of a benchmark: nothing else has held memory in it. */
+/** The process of one training run of a benchmark, so that its peak memory is the run's. */
 
 import { runTrainCase, type TrainCase, type TrainMeasured } from "./train-case.js";
 
@@ -13,7 +13,7 @@ process.once("message", (what: TrainCase) => {
   );
 });
 process.once("disconnect", () => process.exit(0));
-// Says that the listener above is there.
+// Tells the parent that the listener is ready.
 process.send?.("ready");
 
 function answer(message: TrainAnswer): void {

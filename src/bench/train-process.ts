@@ -1,4 +1,4 @@
-/** A training run in a process of its own, whose peak of memory is its own too. */
+/** Runs a training case in its own process, so that its peak memory is measured alone. */
 
 import { fork } from "node:child_process";
 import { once } from "node:events";
@@ -7,11 +7,11 @@ import { LorikeetError } from "../base/errors.js";
 import type { TrainCase, TrainMeasured } from "./train-case.js";
 import type { TrainAnswer } from "./train-main.js";
 
-/** Throws `internal` with the run's reason when it fails. */
+/** Throws `internal` with the reason if the run fails. */
 export async function measureInProcess(what: TrainCase): Promise<TrainMeasured> {
   const extension = import.meta.url.endsWith(".ts") ? "ts" : "js";
   const entry = fileURLToPath(new URL(`./train-main.${extension}`, import.meta.url));
-  // What loads sources here loads them there; a test runner's own flags are not for it.
+  // Pass on the flags that load sources, but not those of the test runner.
   const execArgv = process.execArgv.filter((argument) => !argument.startsWith("--test"));
   const child = fork(entry, { execArgv, stdio: ["ignore", "inherit", "inherit", "ipc"] });
   const gone = once(child, "exit").then(([code, signal]) => {

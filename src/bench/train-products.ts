@@ -1,4 +1,4 @@
-/** The matrix products of one training step, counted: what the machine must multiply whatever the rest costs. Runs nothing. */
+/** Counts the matrix products of one training step, which bound its duration. */
 
 import { layerModules } from "../model/modules.js";
 import type { DecoderConfig } from "../model/types.js";
@@ -13,17 +13,17 @@ export interface StepSize {
 
 /** Floating-point operations of one step, a multiplication and an addition counted as two. */
 export interface StepProducts {
-  /** The frozen layers forwards, and the gradients of their inputs. */
+  /** The forward pass of the frozen layers, and the gradients of their inputs. */
   readonly linears: number;
   readonly adapters: number;
-  /** Scores and mixtures over whole squares, as they run: the hidden half is computed too. */
+  /** Scores and attention outputs over whole squares, as they run: the masked half is computed too. */
   readonly attention: number;
   readonly head: number;
 }
 
 /**
- * A frozen base needs forward and dx, two thirds of what training every weight would take. The first layer's q, k and v pass
- * nothing on. An adapter takes x A, h B, and four products backwards.
+ * Counts the products. A frozen base needs forward and dx, two thirds of training every weight. The first layer's q, k and v need
+ * no dx. An adapter takes x A, h B, and four products in the backward pass.
  */
 export function countProducts({ config, rows, length, labels, rank }: StepSize): StepProducts {
   const { headCount, headDim, layerCount, hiddenSize, vocabSize } = config;
@@ -44,7 +44,7 @@ export function countProducts({ config, rows, length, labels, rank }: StepSize):
   };
 }
 
-/** Milliseconds that the products take at the machine's rates (operations a second); the linears at their own form's. */
+/** Milliseconds that the products take at the machine's rates (operations a second); the linear layers at the rate of their form. */
 export function ceilingMs(
   { linears, adapters, attention, head }: StepProducts,
   rates: { readonly fp32: number; readonly linears: number },

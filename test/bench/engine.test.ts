@@ -25,7 +25,7 @@ const series = (id: string, ...samples: number[]) => ({ id, unit: "tokens/s", sa
 
 const run = (...args: string[]) => runHere(["bench", "engine", ...args], { LORIKEET_CACHE_DIR: cache });
 
-test("a median is the middle sample, or the mean of the two in the middle, and leaves the samples as they are", () => {
+test("a median is the middle sample, or the mean of the two in the middle, and does not reorder the samples", () => {
   const samples = [9, 1, 5];
   assert.equal(median(samples), 5);
   assert.deepEqual(samples, [9, 1, 5]);
@@ -34,7 +34,7 @@ test("a median is the middle sample, or the mean of the two in the middle, and l
   assert.throws(() => median([]), /one sample/);
 });
 
-test("a ratio is taken round by round, so that drift does not enter; series of other lengths by their medians", () => {
+test("a ratio is taken round by round, which cancels drift; for series of different lengths from their medians", () => {
   // Each round is twice as slow as the one before it; within each, one is 0.8 of the other.
   assert.deepEqual(ratioOf(series("a", 80, 40, 20), series("b", 100, 50, 25)), { min: 0.8, median: 0.8, max: 0.8 });
   // The medians would say 2 / 2.
@@ -42,7 +42,7 @@ test("a ratio is taken round by round, so that drift does not enter; series of o
   assert.equal(ratioOf(series("a", 6), series("b", 1, 2, 3)).median, 3);
 });
 
-test("a book refuses a series twice, an empty one, and one that nobody measured", () => {
+test("a book refuses a duplicate series, an empty one, and one that was not measured", () => {
   const book = new SeriesBook();
   book.add(series("a", 1, 2));
   book.derive("b", "bytes/s", "a", (sample) => 10 * sample);
@@ -52,7 +52,7 @@ test("a book refuses a series twice, an empty one, and one that nobody measured"
   assert.throws(() => book.get("d"), /d was measured/);
 });
 
-test("contenders take turns in alternating order, and warm-up rounds leave no sample", async () => {
+test("contenders take turns in alternating order, and warm-up rounds give no samples", async () => {
   const order: string[] = [];
   const contender = (id: string) => ({ id, unit: "x", sample: async () => order.push(id) });
   const measured = await interleave(["a", "b", "c"].map(contender), { rounds: 2, warmups: 1, what: "test" });
@@ -67,16 +67,16 @@ test("contenders take turns in alternating order, and warm-up rounds leave no sa
   );
 });
 
-test("the steady rate counts what came while all streams ran, and nothing of their starts and ends", () => {
+test("the steady rate counts only tokens that arrived while all streams ran", () => {
   const early = [0, 100, 200, 300, 400];
   const late = [200, 300, 400, 500, 600];
   // From 200 (excluded) to 400: two tokens of each in 0.2 s.
   assert.equal(steadyRate([early, late]), 20);
-  assert.throws(() => steadyRate([early, [400, 500]]), /never ran all at once/);
-  assert.throws(() => steadyRate([early, []]), /never ran all at once/);
+  assert.throws(() => steadyRate([early, [400, 500]]), /never all ran at once/);
+  assert.throws(() => steadyRate([early, []]), /never all ran at once/);
 });
 
-test("a watch is done when every stream has brought its tokens beside all others, once, and counts nothing after", () => {
+test("a watch calls done once, when every stream has produced its tokens while all ran", () => {
   let done = 0;
   const watch = new StreamWatch(2, 2, () => done++);
   const notes = [0, 0, 0, 0, 1, 0, 0, 1, 0, 1];
@@ -94,7 +94,7 @@ test("a watch is done when every stream has brought its tokens beside all others
   ]);
 });
 
-test("each ratio stands on its own two series", () => {
+test("each ratio uses its own two series", () => {
   const cases = stepCases("int4").concat(stepCases("int8"));
   const speeds = new Map(cases.map((step, i) => [caseId(step), 1000 + 7 * i]));
   const book = new SeriesBook();
@@ -162,7 +162,7 @@ test("a ratio is met at its target and on the right side of it; without a target
   );
 });
 
-test("forms are compared only where both were measured, and int4's targets are int4's", () => {
+test("forms are compared only if both were measured, and int4's targets apply to int4 only", () => {
   const labels = (...dtypes: ("int4" | "int8")[]) => ratioRules(dtypes).map(({ label }) => label);
   assert.ok(!labels("int4").some((label) => label.startsWith("int8")));
   assert.equal(labels("int4", "int8").filter((label) => label.startsWith("int8 over int4")).length, 2);
@@ -170,7 +170,7 @@ test("forms are compared only where both were measured, and int4's targets are i
   assert.equal(scaled?.target, null);
 });
 
-test("a random adapter is the same for the same seed, another for another, and as large as it says", () => {
+test("a random adapter is determined by its seed, and its size is as reported", () => {
   const config = readDecoderConfig(shapeConfig("tiny"));
   const [one, same, other] = [randomAdapter(config, 8, 1), randomAdapter(config, 8, 1), randomAdapter(config, 8, 2)];
   assert.deepEqual(one, same);
@@ -180,14 +180,14 @@ test("a random adapter is the same for the same seed, another for another, and a
   assert.equal(residentBytes(one), one.bytes);
 });
 
-test("memory that is kept alive by a part of it counts whole", () => {
+test("a buffer that is kept alive by a view counts whole", () => {
   const whole = new Float32Array(100);
   const module = { rank: 1, dtype: "F32", scale: 1, a: whole.subarray(0, 10), b: whole.subarray(50, 60) } as const;
   const adapter = { digest: "x", rank: 1, bytes: 80, dora: false, modules: new Map([["module", module]]) };
   assert.equal(residentBytes(adapter), 400);
 });
 
-test("a run measures every step, moves the bytes that it says, computes every ratio, and prints them", async () => {
+test("a run measures every step, reads the reported bytes, computes every ratio, and prints them", async () => {
   const { code, out, err } = await run("--shape", "tiny", "--dtype", "int4,int8", "--threads", "1", "--json");
   assert.equal(code, 0, err);
   const report: EngineReport = JSON.parse(out);

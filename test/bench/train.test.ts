@@ -17,7 +17,7 @@ after(() => rm(cache, { recursive: true, force: true }));
 
 const run = (...args: string[]) => runHere(["bench", "train", ...args], { LORIKEET_CACHE_DIR: cache });
 
-test("the products of a step are those of 135M, counted by hand", () => {
+test("the counted products of a step equal those of 135M, counted by hand", () => {
   const config = readDecoderConfig(shapeConfig("135M"));
   const products = countProducts({ config, rows: 4, length: 256, labels: 1020, rank: 16 });
   const layer = 576 * 576 * 2 + 2 * 576 * 192 + 3 * 576 * 1536;

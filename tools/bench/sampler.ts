@@ -1,4 +1,4 @@
-/** Milliseconds to choose a token for each of 16 rows of 49,152 logits, the least of many rounds. By hand: `npm run build && node dist/bench/sampler.js`. */
+/** Milliseconds to sample a token for each of 16 rows of 49,152 logits, the minimum of many rounds. Run by hand: `npm run build && node dist/tools/bench/sampler.js`. */
 
 import { createSamplerState, Sampler } from "../../src/engine/sampling/sampler.js";
 import { greedy, type SamplingParams } from "../../src/engine/types.js";
@@ -7,7 +7,7 @@ const vocabSize = 49_152;
 const rowCount = 16;
 const rounds = Number(process.argv[2] ?? 200);
 
-/** Normal noise of deviation `sigma`; with `peaks`, a dozen tokens that stand out by some of `peaks` nats, as a trained model's do. */
+/** Normal noise of deviation `sigma`; with `peaks`, a dozen tokens that stand out by a share of `peaks` nats, as in a trained model. */
 function makeRows(sigma: number, peaks: number): Float32Array[] {
   let state = 1;
   const uniform = (): number => {

@@ -1,5 +1,5 @@
-// A real browser against a real server: a page of this machine streams over WebSocket and SSE and uploads an adapter, a page
-// that the operator named does too, a stranger's page is refused, and a tab that is closed frees what it held.
+// A real browser against a real server: a local page and a page of an allowed origin stream over WebSocket and SSE and upload an
+// adapter; a page of another origin is refused; and a closed tab frees what it held.
 import assert from "node:assert/strict";
 import { cpSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { createServer } from "node:http";
@@ -10,7 +10,7 @@ import { freePort, startServer } from "./server.mjs";
 
 const path = findChromium();
 if (path === null) {
-  console.log("No Chromium is installed, and this user cannot install one: the browser's check is left out.");
+  console.log("No Chromium is installed, and this user cannot install one: the browser check is skipped.");
   process.exit(0);
 }
 
@@ -24,7 +24,7 @@ const pagePort = pages.address().port;
 const local = `http://127.0.0.1:${port}`;
 const friend = `http://friend.example:${pagePort}`;
 
-/** What a page does. Each function runs in the browser, with the server's address before its own arguments. */
+/** The actions of a page. Each function runs in the browser, with the server's address as its first argument. */
 const scripts = {
   overSocket: (server, body) =>
     new Promise((resolve, reject) => {
@@ -76,7 +76,7 @@ const scripts = {
   },
   remove: async (server, name) => (await fetch(`${server}/v1/adapters/${name}`, { method: "DELETE" })).status,
   read: async (server, path) => (await fetch(server + path)).status,
-  /** Two streams that nobody ends. */
+  /** Two streams that never end. */
   hold: async (server, body) => {
     const headers = { "content-type": "application/json" };
     const options = { method: "POST", headers, body: JSON.stringify({ ...body, stream: true }) };
@@ -117,7 +117,7 @@ async function useEverything(browser, origin) {
   const uploaded = await run(page, "overSse", { ...body, model: "from-a-page" });
   assert.deepEqual(uploaded, { ...sse, adapter: "from-a-page" });
   assert.equal(await run(page, "remove", "from-a-page"), 200);
-  console.log(`A page of ${origin} streamed over WebSocket and SSE, uploaded an adapter and asked it.`);
+  console.log(`A page of ${origin} streamed over WebSocket and SSE, uploaded an adapter and used it.`);
   await page.close();
 }
 
@@ -130,15 +130,15 @@ async function beRefused(browser, origin) {
     ["remove", "plays"],
     ["read", "/v1/models"],
   ]) {
-    await assert.rejects(run(page, name, ...args), `a stranger's page may not ${name}`);
+    await assert.rejects(run(page, name, ...args), `a page of another origin may not ${name}`);
   }
   await page.close();
-  // The server itself, under a name that the stranger leads to it: what it answers is no secret.
+  // The server itself, under the other origin's host name (DNS rebinding).
   const rebound = await browser.open(`http://rebound.example:${port}/v1/models`);
   assert.match(await rebound.run("document.body.innerText"), /"code":"host_not_allowed"/);
   assert.equal(await rebound.run("fetch('/v1/adapters').then(({ status }) => status)"), 403);
   await rebound.close();
-  console.log(`A page of ${origin} was refused everything, under the server's own address too.`);
+  console.log(`A page of ${origin} was refused everything, also under the server's own address.`);
 }
 
 async function leave(browser) {
@@ -150,7 +150,7 @@ async function leave(browser) {
   while ((await metric("vllm:num_requests_running")) + (await metric("lorikeet_ws_connections")) > 0) {
     assert.ok(Date.now() < until, "a closed tab frees what it held");
   }
-  console.log("A tab that was closed in the middle of two streams freed both.");
+  console.log("A tab closed during two streams freed both.");
 }
 
 const folder = mkdtempSync(join(tmpdir(), "lorikeet-browser-"));
@@ -171,6 +171,6 @@ try {
 } finally {
   pages.close();
   pages.closeAllConnections();
-  assert.equal(await stop(), 0, "the server ends in good order");
+  assert.equal(await stop(), 0, "the server exits cleanly");
   rmSync(folder, { recursive: true });
 }

@@ -1,4 +1,4 @@
-// A headless Chromium for a check: found, or installed where that is possible, and driven over its DevTools protocol.
+// A headless Chromium for a check: found, or installed if possible, and driven over the DevTools protocol.
 import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, mkdtempSync, rmSync } from "node:fs";
@@ -10,7 +10,7 @@ import { WebSocket } from "ws";
 
 const names = ["chromium", "chromium-browser", "google-chrome-stable", "google-chrome"];
 
-/** The path of a Chromium, or null. Debian's is installed where there is none and the user is root. */
+/** The path of a Chromium, or null. Installs Debian's if there is none and the user is root. */
 export function findChromium() {
   const found = () =>
     (process.env.PATH ?? "")
@@ -25,7 +25,7 @@ export function findChromium() {
   return found();
 }
 
-/** Starts it with every name but this machine's own leading to loopback. */
+/** Starts it with every host name except this machine's resolving to loopback. */
 export async function startChromium(path) {
   const profile = mkdtempSync(join(tmpdir(), "lorikeet-chromium-"));
   const child = spawn(
@@ -51,7 +51,7 @@ export async function startChromium(path) {
   const protocol = new Protocol(await addressOf(child));
   await protocol.opened;
   return {
-    /** Opens a page in a tab of its own; `run` gives what an expression comes to there. */
+    /** Opens a page in a new tab; `run` evaluates an expression in it. */
     async open(url) {
       const { targetId } = await protocol.send("Target.createTarget", { url: "about:blank" });
       const { sessionId } = await protocol.send("Target.attachToTarget", { targetId, flatten: true });
@@ -80,7 +80,7 @@ export async function startChromium(path) {
   };
 }
 
-/** Chromium's own children may write into it for some seconds after their parent has gone; what is left then is no fault of the pages. */
+/** Removes the profile. Chromium's children may write into it for some seconds after their parent has exited; leftovers are not an error. */
 async function removeProfile(profile) {
   for (let tries = 0; tries < 20; tries++) {
     try {
@@ -92,7 +92,7 @@ async function removeProfile(profile) {
   console.error(`${profile} stays: Chromium still writes into it.`);
 }
 
-/** Where its DevTools listen, as it says at its start. */
+/** The address of its DevTools, which it prints at startup. */
 function addressOf(child) {
   return new Promise((resolve, reject) => {
     const timer = setTimeout(() => reject(new Error("Chromium did not start within a minute.")), 60_000);

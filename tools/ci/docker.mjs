@@ -1,5 +1,5 @@
-// Walks through the Dockerfile without Docker: each stage is a fresh folder, COPY copies, RUN runs as a user without rights.
-// Then the entry point is started as the last stage's user would start it, and the health check is run against it.
+// Runs the Dockerfile without Docker: each stage is a fresh folder, COPY copies, RUN runs as an unprivileged user. Then it starts
+// the entry point as the last stage's user, and runs the health check against it.
 import { execFileSync, spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import {
@@ -21,7 +21,7 @@ import { freePort, startServer } from "./server.mjs";
 
 const top = mkdtempSync(join(tmpdir(), "lorikeet-docker-"));
 chmodSync(top, 0o755);
-// nobody and nogroup on Debian; a user that is not root keeps its own rights.
+// nobody and nogroup on Debian; a user other than root keeps its rights.
 const identity = process.getuid() === 0 ? { uid: 65534, gid: 65534 } : {};
 const stages = [];
 let stage;
@@ -108,14 +108,14 @@ async function runImage() {
     execFileSync(stage.healthcheck[0], stage.healthcheck.slice(1), { ...options, stdio: "inherit" });
     const models = (headers) => fetch(`http://127.0.0.1:${port}/v1/models`, { headers });
     const statuses = [await models({}), await models({ authorization: `Bearer ${key}` })].map(({ status }) => status);
-    if (String(statuses) !== "401,200") throw new Error(`Without and with a key the answers were ${statuses}.`);
+    if (String(statuses) !== "401,200") throw new Error(`The statuses without and with a key were ${statuses}.`);
   } finally {
     code = await stop();
   }
   if (code !== 0) throw new Error(`The server ended with ${code} after SIGTERM, not 0.`);
 }
 
-/** The image as it is listens beyond loopback: without a key it must not start. */
+/** The image listens beyond loopback by default: without a key it must not start. */
 function refuseWithoutKey(program, args) {
   const options = { cwd: folder(), env: environment(), encoding: "utf8", timeout: 60_000, ...identity };
   const { status, stderr } = spawnSync(program, args, options);
@@ -129,7 +129,7 @@ try {
   for (const line of readFileSync("Dockerfile", "utf8").replace(/\\\n/g, " ").split("\n")) {
     const [, word, rest] = /^([A-Z]+)\s+(.*)$/.exec(line) ?? [];
     if (word === undefined) continue;
-    if (!(word in instructions)) throw new Error(`The Dockerfile's ${word} is not known here.`);
+    if (!(word in instructions)) throw new Error(`The instruction ${word} of the Dockerfile is not supported here.`);
     console.log(line);
     instructions[word](rest);
   }

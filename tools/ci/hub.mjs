@@ -1,5 +1,5 @@
-// A hub on loopback for the documents' examples: serves models/bookworm-7m under the names that it is given, prints its address,
-// and ends with its stdin.
+// A hub on loopback for the documents' examples: serves models/bookworm-7m under the given names, prints its
+// address, and exits when its stdin closes.
 import { LoopbackHub, repositoryOf } from "../../dist/test/support/hub.js";
 
 const model = repositoryOf("models/bookworm-7m");

@@ -1,6 +1,6 @@
-// Runs the tests on the version of Node.js that the Dockerfile names, from the npm package that holds its program. No script of
-// the package is run. Tests of arithmetic alone are left out: ONNX Runtime computes the same under every version, and CI has
-// to end within 25 minutes.
+// Runs the tests on the version of Node.js that the Dockerfile names, from the npm package with its binary. Runs no script of the
+// package. Skips tests of pure arithmetic: ONNX Runtime computes the same under every version, and CI must finish within 25
+// minutes.
 import { spawnSync } from "node:child_process";
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";

@@ -1,4 +1,4 @@
-// Packs the project as npm would publish it, installs the tarball into an empty folder as README.md says, and lets it answer.
+// Packs the project as npm would publish it, installs the tarball into an empty folder as README.md says, and generates text with it.
 import { execFileSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -7,7 +7,7 @@ import { join } from "node:path";
 const top = mkdtempSync(join(tmpdir(), "lorikeet-pack-"));
 const folder = join(top, "empty");
 mkdirSync(folder);
-// An installation of ONNX Runtime's CUDA libraries would have to be asked for.
+// ONNX Runtime's CUDA libraries must not be installed by default.
 const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^(npm_|ONNXRUNTIME_)/i.test(name)));
 const run = (command, args, cwd) =>
   execFileSync(command, args, { cwd, env, encoding: "utf8", stdio: ["ignore", "pipe", "inherit"], timeout: 300_000 });

@@ -1,6 +1,6 @@
-// Runs the blocks of the documents that are marked for it. Of README.md: ```sh ci:test with `test`; ```sh ci:server and
+// Runs the marked code blocks of the documents. Of README.md: ```sh ci:test with `test`; ```sh ci:server and
 // ```js ci:server, in order and against one server on a free port, and ```sh ci:hub against a hub on loopback, with `examples`.
-// Of docs/tutorial.md with `tutorial`: ```sh ci:tutorial, and ```sh ci:served against a server of what was trained.
+// Of docs/tutorial.md with `tutorial`: ```sh ci:tutorial, and ```sh ci:served against a server of the trained adapter.
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -36,7 +36,7 @@ function runBlock({ file, language, kind, text }, environment = {}) {
   if (!isShown && String(stdout).trim() === "") throw new Error(`This block of ${file} printed nothing.`);
 }
 
-/** Runs blocks with the server's address in the place of the documents' one. */
+/** Runs blocks with the address in the documents replaced by the server's. */
 async function runServed(found, command, args) {
   const environment = strictCurl();
   const port = await freePort();
@@ -52,14 +52,14 @@ async function runServed(found, command, args) {
   }
 }
 
-/** Makes curl end with a fault where the server answers with one: the examples themselves stay short. */
+/** Makes curl fail on an error response, so that the examples stay short. */
 function strictCurl() {
   const folder = mkdtempSync(join(tmpdir(), "lorikeet-curl-"));
   writeFileSync(join(folder, ".curlrc"), "fail-with-body\n");
   return { CURL_HOME: folder };
 }
 
-/** Runs blocks with a hub on loopback in the place of the public one: it has the embedded model under every name that they use. */
+/** Runs blocks with a loopback hub instead of the public one. It serves the embedded model under every name in them. */
 async function runWithHub(found) {
   const names = found.flatMap(({ text }) =>
     [...text.matchAll(/(?:--model|pull) ([\w.-]+\/[\w.-]+)/g)].map(([, name]) => name),

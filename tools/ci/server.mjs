@@ -2,7 +2,7 @@
 import { spawn } from "node:child_process";
 import { createServer } from "node:net";
 
-/** A port of 127.0.0.1 that was free a moment ago. */
+/** A free port of 127.0.0.1. */
 export function freePort() {
   return new Promise((resolve, reject) => {
     const probe = createServer();
@@ -13,7 +13,7 @@ export function freePort() {
   });
 }
 
-/** Runs `command` in a group of its own until `url` answers 200; returns how to end it. */
+/** Starts `command` in its own process group, waits until `url` answers 200, and returns a function that stops it. */
 export async function startServer(command, args, url, options) {
   const child = spawn(command, args, { stdio: ["ignore", "inherit", "inherit"], detached: true, ...options });
   const exited = new Promise((resolve) => child.once("exit", (code, signal) => resolve(code ?? signal)));

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Compiles, then drops what a running server does not need: the compiler, and ONNX Runtime's libraries for other machines.
+# Compiles, then removes what a running server does not need: the compiler, and ONNX Runtime's libraries for other platforms.
 set -eu
 npm run build
 npm prune --omit=dev --ignore-scripts

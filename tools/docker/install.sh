@@ -1,4 +1,4 @@
 #!/bin/sh
-# Installs what the lockfile names, the compiler too. Our own `prepare` waits for tools/docker/build.sh, which has the sources.
+# Installs the lockfile's packages, including the compiler. The `prepare` script is left to tools/docker/build.sh, which has the sources.
 set -eu
 npm ci --ignore-scripts

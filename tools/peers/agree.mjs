@@ -1,9 +1,9 @@
-// Whether llama.cpp gives Lorikeet's log-probabilities for a text, so that the two may be compared for speed:
+// Checks that llama.cpp and Lorikeet compute the same log-probabilities for a text, so that their speed can be compared:
 //
 //   node agree.mjs <model folder> [--adapter <folder>] [--text <file>] [--length 512] [--layers F32|Q4_0|Q8_0]
 //
-// Lorikeet answers in fp32 through its server. llama.cpp runs the same weights as F32, which must agree, or quantized: then the
-// difference is what its quantization costs. `length` is the beginning of the text in characters, or that many arbitrary tokens.
+// Lorikeet answers in fp32 through its server. llama.cpp runs the same weights as F32, which must agree, or quantized:
+// then the difference is the cost of its quantization. `length` is a number of characters of the text, or of arbitrary tokens.
 
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -14,10 +14,10 @@ import { getLlama } from "node-llama-cpp";
 import { freePort, startServer } from "../ci/server.mjs";
 import { convertAdapter, convertModel } from "./convert.mjs";
 
-/** Keys and values as Lorikeet has them, and no kernel of flash attention, which rounds. */
+/** Keys and values as in Lorikeet, without flash attention, which rounds. */
 const exact = { experimentalKvCacheKeyType: "F32", experimentalKvCacheValueType: "F32", flashAttention: false };
 
-/** Log-probabilities further apart than this do not agree. */
+/** The largest difference of log-probabilities that agree. */
 const tolerance = 1e-3;
 
 const { values: flags, positionals } = parseArgs({

@@ -1,17 +1,17 @@
-// What another engine's samples say beside a report of `lorikeet bench engine`. Measures nothing.
+// Compares another engine's samples with a report of `lorikeet bench engine`.
 
 import { median } from "./rows.mjs";
 
-/** What Lorikeet aims at: so many times as fast. */
+/** Lorikeet's targets: how many times as fast. */
 const aims = { "decode/base/1": 1.5, "decode/base/16": 1.8, "decode/distinct/16": 4 };
 
 /**
- * One row for each step: for each of Lorikeet's forms of the weights its own rate, the other engine's with the form beside it and the
- * faster attention, and their ratio; and the fastest form of one over the fastest of the other.
+ * One row per step. For each of Lorikeet's forms of the weights: its rate, the other engine's rate with the matching form and the
+ * faster attention, and their ratio. Then the ratio of both engines' fastest forms.
  *
  * @param dtypes of the report, those to compare
  * @param cases `{id, dtype, peer, flashAttention}`, once with and once without flash attention
- * @param samples of each case, tokens a second
+ * @param samples of each case, tokens per second
  */
 export function compare(report, dtypes, cases, samples) {
   const ids = [...new Set(cases.map(({ id }) => id))];

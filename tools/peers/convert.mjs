@@ -1,4 +1,4 @@
-// Models of Llama's family and their adapters as GGUF. Adapters are F32, the default of llama.cpp's converter.
+// Converts models of Llama's family and their adapters to GGUF. Adapters become F32, the default of llama.cpp's converter.
 
 import { mkdir, readFile, rename, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
@@ -17,7 +17,7 @@ const matrices = {
 };
 const norms = { input_layernorm: "attn_norm", post_attention_layernorm: "ffn_norm" };
 
-/** Converts once, a `type` for the layers' matrices and one for embeddings and head; resolves with the path. */
+/** Converts a model once, with one `type` for the layers' matrices and one for embeddings and head. Resolves with the path. */
 export async function convertModel(folder, path, { layers, embeddings }) {
   return once(path, async (temporary) => {
     const config = JSON.parse(await readFile(join(folder, "config.json"), "utf8"));
@@ -51,7 +51,7 @@ export async function convertModel(folder, path, { layers, embeddings }) {
   });
 }
 
-/** Converts a PEFT folder once; resolves with the path. */
+/** Converts a PEFT folder once. Resolves with the path. */
 export async function convertAdapter(folder, model, path) {
   return once(path, async (temporary) => {
     const config = JSON.parse(await readFile(join(model, "config.json"), "utf8"));
@@ -78,10 +78,10 @@ export async function convertAdapter(folder, model, path) {
   });
 }
 
-/** llama.cpp multiplies by alpha over the rank that it finds, whatever the kind of LoRA. */
+/** llama.cpp always scales by alpha / rank, whatever the method. */
 function alphaOf({ lora_alpha: alpha, r: rank, use_rslora: rootRank, alpha_pattern: alphas, rank_pattern: ranks }) {
   if (Object.keys({ ...alphas, ...(rootRank ? ranks : {}) }).length > 0)
-    throw new Error("patterns: there is no one alpha");
+    throw new Error("rank or alpha patterns are not supported");
   return rootRank ? alpha * Math.sqrt(rank) : alpha;
 }
 
@@ -99,7 +99,7 @@ function headsOf(config, module) {
   return null;
 }
 
-/** Rows of a head as llama.cpp rotates them: neighbours, where Hugging Face rotates a row with the one half a head away. */
+/** Reorders a head's rows: llama.cpp rotates adjacent rows, Hugging Face rows half a head apart. */
 function permute(values, { count, size }) {
   const width = values.length / (count * size);
   const out = new Float32Array(values.length);
@@ -112,7 +112,7 @@ function permute(values, { count, size }) {
   return out;
 }
 
-/** What llama3 scaling divides each frequency by; null without it. */
+/** The divisor of each frequency under llama3 scaling; null without it. */
 function ropeFactors({ rope_parameters: rope, head_dim: size }) {
   if (rope.rope_type !== "llama3") return null;
   const {
@@ -131,7 +131,7 @@ function ropeFactors({ rope_parameters: rope, head_dim: size }) {
   });
 }
 
-/** llama.cpp's numbers of files that hold mostly one type. */
+/** llama.cpp's file types by the type of most tensors. */
 const fileTypes = { F32: 0, Q4_0: 2, Q8_0: 7 };
 
 function modelMetadata(config, layers) {

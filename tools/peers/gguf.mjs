@@ -6,7 +6,7 @@ const alignment = 32;
 const { fround } = Math;
 const aligned = (bytes) => Math.ceil(bytes / alignment) * alignment;
 
-/** Elements of a block, its bytes, and how a matrix's values become blocks. Block layouts are those of ggml-common.h. */
+/** Elements per block, bytes per block, and the encoding of values. Block layouts are those of ggml-common.h. */
 const types = {
   F32: {
     code: 0,
@@ -31,7 +31,7 @@ export const i32s = (values) =>
 
 /**
  * @param metadata [key, value] pairs
- * @param tensors `{name, type, dims, read}`: dims as GGUF counts them (the contiguous one first), `read` resolves with float32
+ * @param tensors `{name, type, dims, read}`: dims in GGUF's order (the contiguous one first), `read` resolves with float32
  */
 export async function writeGguf(path, metadata, tensors) {
   const file = await open(path, "w");
@@ -70,8 +70,8 @@ function pad(bytes) {
 }
 
 /**
- * d = (the value of largest magnitude) / -8; q = x / d + 8, four bits; values 0 to 15 in the low halves. In float32 throughout,
- * so that ties fall as in ggml.
+ * d = (the value of largest magnitude) / -8; q = x / d + 8, four bits; values 0 to 15 in the low halves. All in float32,
+ * so that ties round as in ggml.
  */
 function encodeQ4(values) {
   const blocks = values.length / 32;
@@ -110,7 +110,7 @@ function encodeQ8(values) {
 const single = new Float32Array(1);
 const singleBits = new Uint32Array(single.buffer);
 
-/** The bits of the nearest float16, of two the even one. */
+/** The bits of the nearest float16, ties to even. */
 function toHalf(value) {
   single[0] = value;
   const bits = singleBits[0];

@@ -1,4 +1,4 @@
-// GGUF files read back by the description of the format, not by what wrote them. Needs nothing but Node.js.
+// Reads GGUF files back with an independent reader, written from the format's description. Needs only Node.js.
 
 import assert from "node:assert/strict";
 import { cp, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
@@ -15,7 +15,7 @@ const adapter = fileURLToPath(new URL("../../adapters/plays", import.meta.url));
 const folder = await mkdtemp(join(tmpdir(), "lorikeet-gguf-"));
 after(() => rm(folder, { recursive: true, force: true }));
 
-/** Half precision as IEEE 754 has it. */
+/** Half precision, IEEE 754. */
 function fromHalf(bits) {
   const [sign, exponent, fraction] = [bits >> 15 ? -1 : 1, (bits >> 10) & 31, bits & 1023];
   return sign * (exponent === 0 ? fraction * 2 ** -24 : (1024 + fraction) * 2 ** (exponent - 25));
@@ -95,7 +95,7 @@ async function roundTrip(type, values) {
   return (await readGguf(path)).tensors.get("w").values;
 }
 
-/** About normal, the same each time. */
+/** Roughly normal numbers, deterministic. */
 function normal(count) {
   let state = 1;
   const uniform = () => {
@@ -113,7 +113,7 @@ function relativeError(actual, expected) {
   return Math.sqrt(power(actual.map((value, i) => value - expected[i])) / power(expected));
 }
 
-test("metadata and tensors of any length come back, each tensor where 32 divides its place", async () => {
+test("metadata and tensors of any length are read back, with tensors aligned to 32 bytes", async () => {
   const path = join(folder, "mixed.gguf");
   const metadata = [
     ["a", u32(7)],
@@ -131,7 +131,7 @@ test("metadata and tensors of any length come back, each tensor where 32 divides
   assert.deepEqual(found.tensors.get("more").values, more);
 });
 
-test("Q4_0 keeps its sixteen steps exactly, and clips the one that four bits lack", async () => {
+test("Q4_0 keeps its sixteen steps exactly, and clips the step that four bits lack", async () => {
   for (const scale of [0.25, -0.25, 2 ** -20]) {
     const values = Float32Array.from({ length: 32 }, (_, i) => scale * ((i % 16) - 8));
     assert.deepEqual(await roundTrip("Q4_0", values), values);
@@ -147,7 +147,7 @@ test("Q8_0 keeps its 255 steps exactly", async () => {
   assert.ok((await roundTrip("Q8_0", new Float32Array(32))).every((value) => value === 0));
 });
 
-test("normal weights come back as near as ggml's own quantization brings them", async () => {
+test("normal weights have the error of ggml's quantization", async () => {
   const values = normal(32 * 4096);
   for (const [type, expected] of [
     ["Q4_0", 0.0859],
@@ -158,7 +158,7 @@ test("normal weights come back as near as ggml's own quantization brings them", 
   }
 });
 
-test("a model keeps its shapes, and heads are laid out so that what is rotated together is next to each other", async () => {
+test("a model keeps its shapes, and rows that are rotated together become adjacent", async () => {
   const path = join(folder, "model.gguf");
   await convertModel(model, path, { layers: "F32", embeddings: "F32" });
   const { metadata, tensors } = await readGguf(path);
@@ -183,7 +183,7 @@ test("a model keeps its shapes, and heads are laid out so that what is rotated t
   await weights.close();
 });
 
-test("an adapter's B is laid out as its base is, and its alpha stands for the factor of its kind", async () => {
+test("an adapter's B is reordered like its base, and its alpha gives its method's scale", async () => {
   const { tensors, metadata } = await readGguf(await convertAdapter(adapter, model, join(folder, "adapter.gguf")));
   const weights = await openSafetensors(join(adapter, "adapter_model.safetensors"));
   const config = JSON.parse(await readFile(join(adapter, "adapter_config.json"), "utf8"));
@@ -203,5 +203,5 @@ test("an adapter's B is laid out as its base is, and its alpha stands for the fa
   const root = (await readGguf(await convertAdapter(changed, model, path))).metadata.get("adapter.lora.alpha");
   assert.ok(Math.abs(root / config.r - config.lora_alpha / Math.sqrt(config.r)) < 1e-5);
   await save({ alpha_pattern: { q_proj: 3 } });
-  await assert.rejects(convertAdapter(changed, model, join(folder, "pattern.gguf")), /no one alpha/);
+  await assert.rejects(convertAdapter(changed, model, join(folder, "pattern.gguf")), /patterns are not supported/);
 });

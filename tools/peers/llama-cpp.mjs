@@ -1,12 +1,12 @@
-// llama.cpp (through node-llama-cpp) on the model and adapters of a report of `lorikeet bench engine --json`, in the same session on
-// the same machine:
+// Runs llama.cpp (through node-llama-cpp) on the model and adapters of a report of `lorikeet bench engine --json`. Run both on the same
+// machine, one after the other:
 //
 //   npx lorikeet bench engine --json > report.json
 //   cd tools/peers && npm install && node llama-cpp.mjs ../../report.json [--dtype int4] [--rounds 5] [--steps 6] [--json]
 //
-// The same steps as Lorikeet's, greedy: batches of 1, 4 and 16 sequences with as many tokens of context; base, one adapter for all, an
-// adapter for each; a prompt of one chunk. A batch of llama.cpp has one set of adapters, so an adapter for each row means an
-// evaluation for each. Each batch has a context of its own size, and flash attention or none, whichever is faster for the step.
+// The same greedy steps as Lorikeet's: batches of 1, 4 and 16 sequences with as many tokens of context; base, one adapter for all, one
+// adapter each; and a prompt of one chunk. A llama.cpp batch has one set of adapters, so one adapter per row means one evaluation
+// per row. Each batch has a context of its own size, with or without flash attention, whichever is faster for the step.
 
 import { readFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
@@ -19,7 +19,7 @@ import { decode, prefill, RowOpener } from "./rows.mjs";
 const rowCounts = [1, 4, 16];
 const maxRows = Math.max(...rowCounts);
 
-/** The form of llama.cpp that stands beside each of Lorikeet's. Its head is Q8_0 as Lorikeet's is int8. */
+/** llama.cpp's counterpart of each of Lorikeet's forms. Its head is Q8_0, as Lorikeet's is int8. */
 const forms = {
   int4: { layers: "Q4_0", embeddings: "Q8_0" },
   int8: { layers: "Q8_0", embeddings: "Q8_0" },
@@ -36,7 +36,7 @@ const gguf = join(dirname(folder), "gguf");
 const { vocab_size: vocabSize } = JSON.parse(await readFile(join(folder, "config.json"), "utf8"));
 const prompt = Array.from({ length: report.contextTokens }, (_, i) => (i * 7919 + 11) % vocabSize);
 
-tell("converting, where that was not done before");
+tell("converting, unless cached");
 const adapterPaths = [];
 for (const name of adapterNames.slice(0, maxRows)) {
   adapterPaths.push(await convertAdapter(join(adapters, name), folder, join(gguf, `${name}.gguf`)));
@@ -102,7 +102,7 @@ async function openCases(dtype) {
   return found;
 }
 
-/** Samples of every case, taken in turns, there and back, after a round that does not count. */
+/** Samples of every case, interleaved back and forth, after an uncounted round. */
 async function measure(cases) {
   const samples = new Map(cases.map((one) => [one, []]));
   for (let round = -1; round < rounds; round++) {

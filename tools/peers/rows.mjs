@@ -1,14 +1,14 @@
-// Sequences of llama.cpp that hold a prompt, and how fast they go on. Knows no model but the one it is given, and no report.
+// Decoding speed of llama.cpp sequences that hold a prompt.
 
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
 
-/** Room for the tokens that a sample decodes. */
+/** Context for the tokens that a sample decodes. */
 const spareTokens = 64;
 
 /**
- * Opens contexts of one model. The prompt is computed once for each layout of the keys and values; other contexts read them from a file
- * in `folder`: what they hold does not matter to the speed, only that they are there.
+ * Opens contexts of one model. The prompt is computed once per layout of keys and values; other contexts load them from a file in
+ * `folder`. Their values do not affect the speed.
  */
 export class RowOpener {
   #model;
@@ -57,8 +57,8 @@ export class RowOpener {
 }
 
 /**
- * Tokens a second of `groups` of sequences, greedy, from the prompt's end: in each step one group after another, the median
- * of `steps` after one that does not count.
+ * Tokens per second of `groups` of sequences, greedy, from the prompt's end. Each step evaluates one group after another. Returns
+ * the median of `steps` after an uncounted one.
  */
 export async function decode(groups, promptTokens, steps) {
   const running = [];
@@ -77,7 +77,7 @@ export async function decode(groups, promptTokens, steps) {
   return (groups.flat().length * 1000) / median(times);
 }
 
-/** A generator for each of some sequences, set back to the prompt's end. */
+/** A generator per sequence, reset to the prompt's end. */
 function restart(sequences, promptTokens) {
   return Promise.all(
     sequences.map(async (sequence) => {
@@ -88,7 +88,7 @@ function restart(sequences, promptTokens) {
   );
 }
 
-/** Tokens a second of a whole prompt in an empty sequence. */
+/** Tokens per second of a whole prompt in an empty sequence. */
 export async function prefill(sequence, prompt) {
   await sequence.clearHistory();
   const started = performance.now();

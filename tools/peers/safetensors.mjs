@@ -1,4 +1,4 @@
-// Reads tensors of a safetensors file as float32. No more than the benchmark's own files need: F32 and BF16.
+// Reads tensors of a safetensors file as float32. Only the dtypes of the benchmark's files: F32 and BF16.
 
 import { open } from "node:fs/promises";
 
@@ -30,7 +30,7 @@ export async function openSafetensors(path) {
 
 function toFloats(dtype, bytes) {
   if (dtype === "F32") return new Float32Array(bytes.buffer);
-  if (dtype !== "BF16") throw new Error(`${dtype} is not read here`);
+  if (dtype !== "BF16") throw new Error(`${dtype} is not supported here`);
   const halves = new Uint16Array(bytes.buffer);
   const bits = new Uint32Array(halves.length);
   for (let i = 0; i < halves.length; i++) bits[i] = halves[i] << 16;

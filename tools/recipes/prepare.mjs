@@ -1,6 +1,6 @@
 /**
- * Writes the data of a recipe into tools/recipes/data/<name>. What it was made from is named in the recipe, which also holds the
- * digest of what is written here: `lorikeet train` refuses other data.
+ * Writes the data of a recipe into tools/recipes/data/<name>. The recipe names the source and holds the digest of the
+ * data written here: `lorikeet train` refuses other data.
  *
  *     node tools/recipes/prepare.mjs plays <shakespeare.txt>
  *     node tools/recipes/prepare.mjs sentiment <folder with train.jsonl and valid.jsonl>
@@ -12,7 +12,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { generate, writeLists } from "../scripts/generate-data.mjs";
 
-/** The files of each data set by name, from what the command line names. */
+/** The files of each data set by name, from the paths on the command line. */
 const makers = {
   /** The last tenth of the characters validates. */
   plays(source) {

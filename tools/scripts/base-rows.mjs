@@ -1,6 +1,6 @@
 /**
- * Rows from which the embedded base learns what its books do not teach: to answer in turns and stop, to copy digits and words,
- * to write dates and JSON. Seeded: the same seed gives the same rows. No sentence here is one of `generate-data.mjs`.
+ * Generated rows that teach the embedded base what its books do not: to answer in turns and stop, to copy digits and words, to
+ * write dates and JSON. Deterministic by seed. No sentence here is one of `generate-data.mjs`.
  *
  *     import { baseRows } from "./base-rows.mjs";   // { messages } or { prompt, completion }, as training data has them
  */
@@ -35,7 +35,7 @@ function ordinal(n) {
   return `${n}${["th", "st", "nd", "rd"][n % 10] ?? "th"}`;
 }
 
-/** Two that are not the same. */
+/** Two different items. */
 function different(below, list) {
   const first = below(list.length);
   return [list[first], list[(first + 1 + below(list.length - 1)) % list.length]];
@@ -50,7 +50,7 @@ function anyDate(below) {
   return { day: 1 + below(days[month]), month: month + 1, name: months[month], year: 1600 + below(450) };
 }
 
-/** Each gives a question and its only right answer. */
+/** Each returns a question and its only right answer. */
 const copies = [
   (below) => {
     const number = digits(below, 1 + below(8));
@@ -217,7 +217,7 @@ function chat(below) {
   return { messages };
 }
 
-/** Rows for ever, two chats for every three prompts with a completion. */
+/** Endless rows: two chats for every three prompts with a completion. */
 export function* baseRows(seed) {
   const below = randomOf(seed);
   for (;;) {

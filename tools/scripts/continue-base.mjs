@@ -19,7 +19,7 @@ import { randomOf } from "./generate-data.mjs";
 const heldOut = 0.015;
 const generatedShare = 0.1;
 const reservedRows = 500;
-/** What begins a chapter must be so far behind the last beginning: tables of contents are no chapters. */
+/** The minimum distance between chapter starts, which excludes tables of contents. */
 const leastChapter = 2000;
 
 /** `CHAPTER IV. The Bell`, `IV`, `IV. The Bell`, `THE BELL`. */
@@ -32,7 +32,7 @@ const isHead = (line) => heads.some((head) => head.test(line));
 
 const sha256 = (bytes) => createHash("sha256").update(bytes).digest("hex");
 
-/** The books in the order of their names, each as its paragraphs, and what identifies them. */
+/** The books sorted by name, each as its paragraphs, with a digest. */
 export function readBooks(folder) {
   const files = readdirSync(folder)
     .filter((name) => name.endsWith(".txt"))
@@ -72,13 +72,13 @@ export function chapters(paragraphs) {
   return texts;
 }
 
-/** A row as the text that it is in training: a chat in the model's template. */
+/** A row as text for training: a chat in the model's template. */
 function rowText({ messages, prompt, completion }, tokenizer) {
   if (!messages) return prompt + completion;
   return tokenizer.renderChat(messages, { addGenerationPrompt: false });
 }
 
-/** What a row asks, whether in a prompt or in a chat. */
+/** The question of a row, from its prompt or its chat. */
 function questions({ messages, prompt }) {
   if (!messages) return [prompt.trim()];
   return messages.filter(({ role }) => role === "user").map(({ content }) => content);

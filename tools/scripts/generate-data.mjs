@@ -1,8 +1,8 @@
 /**
  * Two seeded data sets for small adapters: `dates` (a dated sentence to JSON) and `commands` (a command in words to a JSON
- * call). Writes train.jsonl, valid.jsonl and test.jsonl; no sentence comes twice, and no answer of one file is in another: a
- * model must read the sentence to be right. Sentence forms, names, rooms and things are closed lists; days, years, times and
- * numbers are drawn. The same seed writes the same bytes.
+ * call). Writes train.jsonl, valid.jsonl and test.jsonl. No sentence repeats, and no answer is in two files, so a model must read
+ * the sentence to be right. Sentence forms, names, rooms and things are closed lists; days, years, times and numbers are drawn.
+ * Deterministic by seed, byte for byte.
  *
  *     node tools/scripts/generate-data.mjs dates data/dates [--seed 1] [--train 6000] [--valid 200] [--test 500]
  */
@@ -100,7 +100,7 @@ function command(below) {
 
 const makers = { dates: date, commands: command };
 
-/** Of ten answers the first is for the test, the second for validation, by a hash: which is it? */
+/** The split of an answer by its hash: one tenth for testing, one tenth for validation. */
 function shareOf(answer, seed) {
   let hash = 0x811c9dc5 ^ seed;
   for (let i = 0; i < answer.length; i++) hash = Math.imul(hash ^ answer.charCodeAt(i), 0x01000193);
@@ -108,7 +108,7 @@ function shareOf(answer, seed) {
   return (Math.imul(hash, 0x2c1b3c6d) >>> 0) % 10;
 }
 
-/** Rows for training, validation and test: no prompt comes twice, and no answer is in two lists. Throws where there are too few. */
+/** Rows for training, validation and test: no prompt repeats, and no answer is in two lists. Throws if there are too few. */
 export function generate(task, seed, { train, valid, test }) {
   const below = randomOf(seed);
   const seen = new Set();

@@ -1,7 +1,7 @@
 /**
- * Holds a server to what `lorikeet eval` says, row for row: judges each adapter alone, then serves all of them at once and
- * asks for the same rows over HTTP, mixed, with so many clients at a time. In fp32, so that rounding hides nothing: chosen
- * labels and greedy answers must be the same, log-probabilities within 1e-6 a token. Exits with 1 where a row differs.
+ * Compares a server with `lorikeet eval`, row by row: evaluates each adapter alone, then serves all of them at once and requests
+ * the same rows over HTTP, mixed, with many clients. In fp32, so that rounding hides nothing: chosen labels and greedy answers
+ * must be equal, and log-probabilities within 1e-6 per token. Exits with 1 if a row differs.
  *
  *     npm run build
  *     node tools/scripts/judge-server.mjs <folder of data folders> [--model models/bookworm-7m] [--adapters adapters]
@@ -20,7 +20,7 @@ import { freePort, startServer } from "../ci/server.mjs";
 const main = fileURLToPath(new URL("../../dist/src/cli/main.js", import.meta.url));
 const perToken = 1e-6;
 
-/** What `eval` says of an adapter's rows. */
+/** The results of `eval` for an adapter's rows. */
 function judgeAlone(name, { model, adapters, data, rows, folder }) {
   const details = join(folder, `${name}.jsonl`);
   const args = ["eval", "--model", model, "--adapter", join(adapters, name), "--data", join(data, name)];
@@ -49,7 +49,7 @@ async function complete(url, body) {
   return answer.choices[0];
 }
 
-/** Log-probability of what follows the first `from` characters of a text. */
+/** The log-probability of a text after its first `from` characters. */
 async function scoreText(url, model, text, from) {
   const { logprobs } = await complete(url, { model, prompt: text, max_tokens: 0, echo: true, logprobs: 0 });
   const { token_logprobs: values, text_offset: offsets } = logprobs;
@@ -61,7 +61,7 @@ async function scoreIds(url, model, ids, from) {
   return logprobs.token_logprobs.slice(Math.max(from, 1)).reduce((sum, value) => sum + value, 0);
 }
 
-/** Asks for one row; gives what differs, and the largest difference of a log-probability for each of its tokens. */
+/** Requests one row. Returns what differs, and the largest difference of log-probabilities per token. */
 async function compareRow(url, model, row, endToken) {
   const faults = [];
   const learned = row.token_ids.length - Math.max(row.prompt_tokens, 1);
@@ -129,7 +129,7 @@ const { eos_token: endToken } = JSON.parse(readFileSync(join(model, "tokenizer_c
 const names = readdirSync(adapters).filter(
   (name) => existsSync(join(adapters, name, "adapter_config.json")) && existsSync(join(data, name)),
 );
-if (names.length === 0) throw new Error(`No folder of ${data} has the name of an adapter in ${adapters}.`);
+if (names.length === 0) throw new Error(`No folder in ${data} is named after an adapter in ${adapters}.`);
 const folder = mkdtempSync(join(tmpdir(), "lorikeet-judged-"));
 try {
   const judged = new Map(names.map((name) => [name, judgeAlone(name, { ...values, data, folder })]));

@@ -1,4 +1,4 @@
-/** Clients of all kinds for a soak: those that ask, and those that leave, stall, send nonsense or never finish. Each ends by itself. */
+/** Clients of a soak test: some make requests, others disconnect, stall, send garbage or never finish. Each ends by itself. */
 import { once } from "node:events";
 import { request } from "node:http";
 import { connect, type Socket } from "node:net";
@@ -7,15 +7,15 @@ import { WebSocket } from "ws";
 
 export interface SoakTarget {
   readonly port: number;
-  /** The base's name, and those of adapters that are never replaced. */
+  /** The names of the base and of adapters that are never replaced. */
   readonly models: readonly string[];
-  /** Names that uploads take and give back. */
+  /** Names that uploads use and free. */
   readonly names: readonly string[];
-  /** A PEFT folder as tar, and the same with other weights for each call. */
+  /** A PEFT folder as tar, with other weights at each call. */
   freshTar(): Buffer;
 }
 
-/** A number in [0, 1), the same ones in every run. */
+/** A number in [0, 1), from the same sequence in every run. */
 export type Random = () => number;
 
 export function seededRandom(seed: number): Random {
@@ -26,7 +26,7 @@ export function seededRandom(seed: number): Random {
   };
 }
 
-/** Does one client's whole visit, and resolves with what came of it. Rejects only where the server broke its word. */
+/** Runs one client's visit and resolves with its outcome. Rejects only if the server broke its contract. */
 type Visit = () => Promise<string>;
 
 interface Kind {
@@ -43,7 +43,7 @@ interface Answer {
 /** Long enough for a machine that is busy with other work. */
 const limitMs = 5 * 60_000;
 
-/** One visit of a kind that is drawn. */
+/** One visit of a random kind. */
 export function soakVisits(target: SoakTarget, random: Random): () => Promise<string> {
   const clients = new SoakClients(target, random);
   const { kinds } = clients;
@@ -168,7 +168,7 @@ class SoakClients {
     return statusOf(await this.#ask("PUT", this.#adapter(), body, "application/x-tar"));
   }
 
-  /** Sends bytes and leaves once so many have come back, or after a moment. */
+  /** Sends bytes and disconnects once `count` bytes have arrived, or after a moment. */
   async #leave(bytes: string, after: number): Promise<string> {
     using raw = await this.#open(bytes);
     const wanted = this.#below(after);
@@ -216,7 +216,7 @@ class SoakClients {
     return "answered";
   }
 
-  /** Sends what is no whole request, or is refused, and neither reads on nor closes for a while. */
+  /** Sends an incomplete or refused request, and then neither reads nor closes for a while. */
   async #stall(bytes: string): Promise<string> {
     using _raw = await this.#open(bytes);
     await sleep(50 + this.#below(400));

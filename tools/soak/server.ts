@@ -1,4 +1,4 @@
-/** The server of a soak: a process of its own that says on request what it holds. */
+/** The server of a soak test: a separate process that reports on request what it holds. */
 import { readdirSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { silent } from "../../src/base/log.js";
@@ -6,7 +6,7 @@ import { serveOptions } from "../../src/cli/options/options.js";
 import { resolveSettings } from "../../src/cli/options/settings.js";
 import { openService } from "../../src/cli/serve/service.js";
 
-/** What must be the same before and after. */
+/** What must be equal before and after. */
 export interface Holdings {
   readonly connections: number;
   readonly sockets: number;
@@ -15,7 +15,7 @@ export interface Holdings {
   readonly busySlots: number;
   readonly leases: number;
   readonly inFlight: number;
-  /** Of the system; 0 where it does not say. */
+  /** Reported by the system; 0 if it is not available. */
   readonly fileHandles: number;
   readonly timersAndHandles: number;
 }
@@ -24,7 +24,7 @@ export interface SoakReport {
   readonly holdings: Holdings;
   readonly rssBytes: number;
   readonly heapBytes: number;
-  /** Faults that nobody caught. */
+  /** Uncaught errors. */
   readonly crashes: number;
 }
 

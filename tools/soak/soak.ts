@@ -1,6 +1,6 @@
 /**
- * A soak of the server: thousands of mixed requests, many of which are left, stalled, cut or nonsense, over loopback. Ends with
- * 1 unless everything that was held is given back and memory stays where it was after the first tenth. Stops by itself.
+ * A soak test of the server: thousands of mixed requests over loopback, many of them abandoned, stalled, cut or invalid. Exits with
+ * 1 unless everything is released and memory does not grow after the first tenth. Stops by itself.
  *
  *     npm run soak [requests]
  */
@@ -53,7 +53,7 @@ async function soak(): Promise<boolean> {
     const answered = once(child, "message");
     child.send("report");
     const [value]: SoakReport[] = await answered;
-    if (!value) throw new Error("the server says nothing");
+    if (!value) throw new Error("the server does not report");
     return value;
   };
   const target: SoakTarget = {
@@ -104,12 +104,12 @@ async function soak(): Promise<boolean> {
   for (const [what, count] of [...counts].sort()) console.log(`${String(count).padStart(6)}  ${what}`);
   child.disconnect();
   const wrong = [
-    ...faults.map((fault) => `a client met a fault: ${fault}`),
+    ...faults.map((fault) => `a client failed: ${fault}`),
     ...differences(before, after),
-    ...(isIdle(after) ? [] : ["something is still held"]),
-    ...(after.crashes > 0 ? [`${after.crashes} faults that nobody caught`] : []),
+    ...(isIdle(after) ? [] : ["something was not released"]),
+    ...(after.crashes > 0 ? [`${after.crashes} uncaught errors`] : []),
     ...(after.rssBytes - before.rssBytes > allowedGrowth ? ["resident memory has grown by more than 40 MB"] : []),
-    ...(performance.now() > until ? ["the time was up before all requests were made"] : []),
+    ...(performance.now() > until ? ["the time was up before all requests were sent"] : []),
   ];
   for (const what of wrong.slice(0, 20)) console.log(`WRONG: ${what}`);
   return wrong.length === 0;
