@@ -277,6 +277,18 @@ describe("an invalid config", () => {
     const { head_dim, ...config } = small("llama", { num_attention_heads: 6 });
     assert.match(refusal(config).message, /hidden_size is 128, but must be a multiple of num_attention_heads, 6/);
   });
+  it("must not ask for a list of factors as long as its heads are wide", () => {
+    const longrope = {
+      rope_type: "longrope",
+      original_max_position_embeddings: 32,
+      short_factor: [1],
+      long_factor: [1],
+    };
+    for (const head_dim of [2 ** 31 - 8, 17]) {
+      const { message } = refusal(small("llama", { head_dim, rope_parameters: longrope }));
+      assert.match(message, /short_factor is \[1\], but must be [\d.]+ numbers above zero/);
+    }
+  });
   it("must be an object", () => assert.equal(refusal([]).code, "model_invalid"));
 });
 

@@ -252,7 +252,7 @@ function readLongrope(context: RopeContext, dictionary: ConfigFields): RopeScali
     fields.faults.invalid(
       `${dictionary.name(key)} is ${shown(value ?? null)}, but must be ${pairs} numbers above zero`,
     );
-    return new Array<number>(Math.max(0, pairs)).fill(1);
+    return []; // not so many ones: a config can state heads of any size
   };
   return {
     kind: "longrope",
