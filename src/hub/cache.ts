@@ -4,7 +4,7 @@
  */
 
 import { randomBytes } from "node:crypto";
-import { lstat, mkdir, readdir, readFile, readlink, rename, rm, stat, symlink, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, readlink, rename, rm, stat, symlink, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { hasCode } from "../base/durable.js";
 import { folderName, idOfFolder, isCommit, type Repository } from "./repository.js";
@@ -75,7 +75,8 @@ export class RepositoryCache {
   async link(commit: string, name: string, etag: string): Promise<void> {
     const [place, target] = [join(this.snapshot(commit), name), join("..", "..", "blobs", etag)];
     if ((await readlink(place).catch(() => null)) === target) return;
-    if ((await lstat(place).catch(() => null))?.isFile() && (await sizeOf(this.blob(etag))) === null) return;
+    // A copy, or a link to a blob that another program has named after another etag of the hub.
+    if ((await sizeOf(this.blob(etag))) === null && (await sizeOf(place)) !== null) return;
     const draft = this.#draft();
     try {
       await symlink(target, draft);

@@ -41,6 +41,10 @@ export async function fetchListing(connection: HubConnection, repository: Reposi
       `The hub's list of ${repository.id} has no commit or no files: is HF_ENDPOINT right?`,
     );
   }
+  if (isCommit(repository.revision) && sha !== repository.revision) {
+    const message = `The hub answered with commit ${sha} of ${repository.id} instead of ${repository.revision}.`;
+    throw hubFault("hub_invalid", message, { found: sha, allowed: repository.revision });
+  }
   const stated = fieldsOf(cardData).base_model;
   const baseModels = (Array.isArray(stated) ? stated : [stated]).filter((name) => typeof name === "string");
   return {

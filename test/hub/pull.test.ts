@@ -10,7 +10,9 @@ import {
   readdirSync,
   readFileSync,
   readlinkSync,
+  renameSync,
   rmSync,
+  symlinkSync,
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
@@ -313,6 +315,25 @@ test("a blob that has another size than the hub lists is replaced", async () => 
   appendFileSync(join(blobsOf(home), sha256(weights)), "x");
   assert.deepEqual((await pull(hub, { home })).fetched, ["model.safetensors"]);
   assert.deepEqual(readFileSync(join(snapshot, "model.safetensors")), weights);
+});
+
+test("a link to a blob that another program named after another etag stays", async () => {
+  await using hub = await LoopbackHub.start({ "org/model": repository(small) });
+  const home = newHome();
+  const { folder: snapshot } = await pull(hub, { home });
+  const [place, other] = [join(snapshot, "model.safetensors"), join(blobsOf(home), "md5-of-a-mirror")];
+  renameSync(join(blobsOf(home), sha256(weights)), other);
+  rmSync(place);
+  symlinkSync("../../blobs/md5-of-a-mirror", place);
+  assert.deepEqual((await pull(hub, { home })).fetched, []);
+  assert.deepEqual(readFileSync(place), weights);
+});
+
+test("a hub that answers with another commit than is asked for is refused", async () => {
+  await using hub = await LoopbackHub.start();
+  const revision = "0".repeat(40);
+  hub.set("org/model", repository(small, { revisions: [revision] }));
+  await assert.rejects(pull(hub, { name: `org/model@${revision}` }), /^LorikeetError: .* instead of 0{40}\.$/);
 });
 
 test("a revision is another snapshot with the same blobs, and a moved branch is followed", async () => {
