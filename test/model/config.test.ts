@@ -230,6 +230,12 @@ describe("what is not implemented is refused by name", () => {
     ],
     ["layer type", small("qwen2", { layer_types: Array(4).fill("linear_attention") }), /"linear_attention"/],
     ["mixed mistral", small("mistral", { layer_types: Array(4).fill("full_attention") }), /layers are all/],
+    ["other text model", { model_type: "gemma3", text_config: { model_type: "llama" } }, /model_type is "llama"/],
+    ["Mamba", small("granitemoehybrid", { num_local_experts: 0, layer_types: Array(4).fill("mamba") }), /has "mamba"/],
+    ["experts unless stated", small("granitemoehybrid"), /num_local_experts is missing/],
+    ["heads of another size", small("gpt_neox", { head_dim: 64 }), /head_dim is 64/],
+    ["layers of unknown ropes", small("smollm3", { no_rope_layers: [1, 0] }), /no_rope_layers is \[1,0\]/],
+    ["parallel llama", small("llama", { use_parallel_residual: true }), /use_parallel_residual is true/],
     ["rope in gpt2", { model_type: "gpt2", rope_theta: 10000 }, /gpt2 has learned positions/],
   ];
   for (const [name, config, message] of cases) {

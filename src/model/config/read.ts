@@ -53,13 +53,17 @@ const outerKeys = ["bos_token_id", "eos_token_id", "pad_token_id", "dtype", "tor
 /** The config of the decoder itself, where it lies in one of several models. */
 function decoderPart(json: Json, { textConfig }: Family, faults: Faults): { where: string; object: Json } {
   if (textConfig === undefined) return { where: "config.json", object: json };
-  const inner = json[textConfig] ?? {};
-  if (!isObject(inner)) faults.invalid(`config.json ${textConfig} is ${shown(inner)}, but must be an object`);
+  const { key, type } = textConfig;
+  const where = `config.json ${key}`;
+  const inner = json[key] ?? {};
+  if (!isObject(inner)) faults.invalid(`${where} is ${shown(inner)}, but must be an object`);
+  const found = isObject(inner) ? (inner.model_type ?? type) : type;
+  if (found !== type) faults.unsupported(`${where} model_type is ${shown(found)}, but ${type} is implemented`);
   const outer = outerKeys.flatMap((key) =>
     json[key] === undefined || json[key] === null ? [] : [[key, json[key]] as const],
   );
   return {
-    where: `config.json ${textConfig}`,
+    where,
     object: {
       ...(isObject(inner) ? inner : {}),
       tie_word_embeddings: json.tie_word_embeddings,

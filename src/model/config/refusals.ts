@@ -90,7 +90,7 @@ const refusals: readonly Refusal[] = [
   {
     keys: ["use_parallel_residual", "parallel_residual", "parallel_attn"],
     isHarmless: isOff,
-    why: "parallel residuals are not implemented",
+    why: "this family's sublayers run one after the other",
   },
   {
     keys: [
@@ -105,7 +105,7 @@ const refusals: readonly Refusal[] = [
       "rotary_emb_fraction",
     ],
     isHarmless: isOne,
-    why: "this scaling is not implemented",
+    why: "this family does not have this scaling",
   },
   {
     keys: [

@@ -34,10 +34,10 @@ export interface Family {
   /** Keys that only this family refuses. */
   readonly refuses?: readonly Refusal[];
   /**
-   * The key of the decoder's own config, in a config.json of several models. Of the outer one count the special tokens, the dtype
-   * and whether the head is tied.
+   * The decoder's own config in a config.json of several models: its key, and its `model_type`. Of the outer one count the
+   * special tokens, the dtype and whether the head is tied.
    */
-  readonly textConfig?: string;
+  readonly textConfig?: { readonly key: string; readonly type: string };
   readonly tokens: TokenDefaults;
   readonly names: CheckpointNames;
   /** How fast the best learning rate falls with the width (see train/optimizer/default-rate.ts); Llama's unless stated. */

@@ -54,7 +54,7 @@ export const gemma3: Family = {
     foreign: /^(model\.)?(vision_tower|multi_modal_projector)\./,
     buffers: /^model\.language_model\.(layers\.\d+\.self_attn\.)?rotary_emb(_local)?\.inv_freq$/,
   },
-  textConfig: "text_config",
+  textConfig: { key: "text_config", type: gemma3Text.name },
   read: (fields) => readGemma3(fields, "model.language_model"),
 };
 

@@ -53,7 +53,7 @@ export const qwen35: Family = {
     foreign: /^(mtp|(model\.)?visual)\./,
     buffers: /^model\.language_model\.rotary_emb\.inv_freq$/,
   },
-  textConfig: "text_config",
+  textConfig: { key: "text_config", type: "qwen3_5_text" },
   read: (fields) => readQwen35(fields, "model.language_model"),
 };
 
