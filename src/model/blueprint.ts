@@ -69,7 +69,7 @@ export type RopeScaling =
       readonly longFactors: readonly number[]; // [rotaryDim / 2]
       /** Multiplies cos and sin. */
       readonly attentionFactor: number;
-      /** A text that outgrows the original length is read again from its start; else keys that are cached stay as they are. */
+      /** A text that outgrows the original length is recomputed from its start; otherwise cached keys stay unchanged. */
       readonly rereads: boolean;
     };
 
@@ -82,8 +82,8 @@ export interface Rope {
 }
 
 /**
- * What normalizes queries or keys before rotation: one norm of `headDim` for every head (`shared`), one over all heads side by
- * side (`whole`), or one of `headDim` for each head (`each`; they differ in their weights only).
+ * How queries or keys are normalized before rotation: one norm of `headDim` for every head (`shared`), one over all concatenated
+ * heads (`whole`), or one of `headDim` for each head (`each`; they differ in their weights only).
  */
 export type HeadNorm =
   | { readonly scope: "shared"; readonly norm: Norm }
@@ -99,7 +99,7 @@ export type QueryKeyValue =
   | { readonly kind: "separate"; readonly q: Linear; readonly k: Linear; readonly v: Linear; readonly joined: string }
   | { readonly kind: "packed"; readonly qkv: Linear; readonly order: "kind" | "head" };
 
-/** Queries grow with their position beyond the original length, as in Llama 4. */
+/** Queries are scaled up with their position beyond the original length, as in Llama 4. */
 export interface QueryGrowth {
   readonly beta: number;
   readonly originalMaxPositions: number;
@@ -115,13 +115,13 @@ export interface Attention {
   readonly output: Linear;
   /** Multiplies q·k: 1/sqrt(headDim) in most families. */
   readonly scale: number;
-  /** null: queries of all positions are as long as they are. */
+  /** null: queries are not scaled by position. */
   readonly queryGrowth: QueryGrowth | null;
   /** Scores s become cap · tanh(s / cap). */
   readonly softcap: number | null;
-  /** Tokens that a query sees, its own included; null: all before it. */
+  /** Tokens that a query sees, including its own; null: all up to it. */
   readonly window: number | null;
-  /** Which of the decoder's `ropes` turns queries and keys; null: none. */
+  /** Index into the decoder's `ropes`; null: no rotary positions. */
   readonly rope: number | null;
 }
 
@@ -199,7 +199,7 @@ export interface Layer {
   readonly path: string;
   readonly mixer: Sublayer<Mixer>;
   readonly feedForward: Sublayer<FeedForward>;
-  /** Both sublayers read the stream before either has added to it, maybe through one norm. */
+  /** Both sublayers read the residual stream before either adds to it; they may share a norm. */
   readonly isParallel: boolean;
 }
 

@@ -1,6 +1,6 @@
 /**
- * Builds a decoder from its blueprint, once for every family: embeddings, layers, head. What each part becomes (fused serving
- * kernels or plain differentiable ops) is up to the lowering.
+ * Builds a decoder from its blueprint, once for every family: embeddings, layers, head. The lowering decides what each part becomes: fused serving
+ * kernels or plain differentiable ops.
  */
 import { only } from "../base/list.js";
 import type { Value } from "../graph/types.js";
@@ -23,7 +23,7 @@ import type {
 
 /** What a decoder is made of. Activations are [tokens, features]. */
 export interface Lowering {
-  /** Token embeddings [tokens, hidden], scaled, learned positions added where there are any. */
+  /** Token embeddings [tokens, hidden], scaled, plus learned positions if any. */
   embed(embedding: Embedding): Value;
   norm(norm: Norm, x: Value): Value;
   /** sum = x + delta, and its norm. */
@@ -32,13 +32,13 @@ export interface Lowering {
   scale(x: Value, factor: number): Value;
   /** Linear layers that read the same input, each with its bias and adapter; their weights may be joined under a path. */
   linears(linears: readonly Linear[], x: Value, joined?: string): Value[];
-  /** The same layers side by side in one value, where their weights are joined anyway; else null. */
+  /** The same layers' concatenated outputs if their weights are joined; else null. */
   joined?(linears: readonly Linear[], x: Value, joined: string): Value | null;
   /** What lies head by head in so many parts, [tokens, heads*parts*headDim], as values [tokens, heads*headDim]. */
   unpack(x: Value, heads: number, parts: number): Value[];
   /** Normalizes queries or keys, [tokens, heads*headDim]. */
   headNorm(norm: HeadNorm, x: Value, heads: number): Value;
-  /** Causal attention, positions applied; `k` and `v` are null when `q` holds all three side by side. [tokens, heads*headDim]. */
+  /** Causal attention with rotary positions; `k` and `v` are null if `q` holds all three concatenated. [tokens, heads*headDim]. */
   attend(layer: number, attention: Attention, q: Value, k: Value | null, v: Value | null): Value;
   /** A causal convolution of each channel, [tokens, channels]: it reads no token of another text. */
   convolve(layer: number, filter: CausalFilter, x: Value): Value;
@@ -52,7 +52,7 @@ export interface Lowering {
   gate(activation: Activation, gate: Value, up: Value): Value;
   /** x in parts of so many features. */
   split(x: Value, sizes: readonly number[]): Value[];
-  /** The rows whose logits are wanted: [rows, hidden]. */
+  /** The rows whose logits are needed: [rows, hidden]. */
   select(x: Value): Value;
   /** Logits over the vocabulary. */
   head(head: Head, x: Value): Value;
@@ -80,12 +80,12 @@ export function buildDecoder(lower: Lowering, blueprint: Blueprint & Heads): Val
   return lower.head(blueprint.head, stream.last(blueprint.finalNorm));
 }
 
-/** The running sum of all sublayers. What a sublayer adds waits for the next norm: kernels add and normalize in one pass. */
+/** The residual stream. A sublayer's output is added at the next norm, since kernels add and normalize in one pass. */
 class ResidualStream {
   readonly #lower: Lowering;
   #x: Value;
   #delta: Value | null = null;
-  /** The last norm of the sum as it is, by its path: sublayers that run side by side may share one. */
+  /** The last norm of the current sum, by path: parallel sublayers may share one. */
   #normed: { readonly path: string; readonly value: Value } | null = null;
 
   constructor(lower: Lowering, embeddings: Value) {
@@ -93,7 +93,7 @@ class ResidualStream {
     this.#x = embeddings;
   }
 
-  /** The sum so far, normalized where there is a norm. */
+  /** The current sum, normalized if there is a norm. */
   read(norm: Norm | null): Value {
     if (norm === null) return this.#settle();
     if (this.#normed?.path === norm.path) return this.#normed.value;
@@ -102,7 +102,7 @@ class ResidualStream {
     return value;
   }
 
-  /** Adds what a sublayer gave. */
+  /** Adds a sublayer's output. */
   add({ output, scale }: Sublayer<unknown>, y: Value): void {
     const normed = output === null ? y : this.#lower.norm(output, y);
     const scaled = scale === 1 ? normed : this.#lower.scale(normed, scale);
@@ -110,7 +110,7 @@ class ResidualStream {
     this.#normed = null;
   }
 
-  /** The wanted rows of the whole sum, normalized: no others are added up. */
+  /** The selected rows of the sum, normalized; only these are added. */
   last(norm: Norm): Value {
     const x = this.#lower.select(this.#x);
     if (!this.#delta) return this.#lower.norm(norm, x);

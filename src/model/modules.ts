@@ -1,6 +1,6 @@
 /**
  * The modules of a decoder by name: the linear layers that adapters may target, and every tensor that its checkpoint must hold.
- * Names are those of transformers and PEFT. Reads no file.
+ * Names are those of transformers and PEFT.
  */
 
 import { assert } from "../base/errors.js";
@@ -32,13 +32,13 @@ export interface ExpectedTensor {
   readonly precise?: boolean;
   /** A matrix that is stored [in, out]. */
   readonly transposed?: boolean;
-  /** What the elements of a norm's weight are in a fresh model. */
+  /** The initial value of a norm's weight in a new model. */
   readonly initial?: number;
 }
 
 /**
  * Every linear layer that an adapter may target, in the order of the forward pass; the head comes last, and only when it is
- * not tied to the embeddings. A layer that holds several side by side is one module.
+ * not tied to the embeddings. A packed layer is one module.
  */
 export function targetModules(config: Blueprint): TargetModule[] {
   const { head } = config;
@@ -89,7 +89,7 @@ export function filterReach({ layers }: Pick<Blueprint, "layers">): number | nul
 export const hasMemory = ({ layers }: Pick<Blueprint, "layers">): boolean =>
   layers.some(({ mixer }) => mixer.body.kind === "delta");
 
-/** The text length beyond which a text is read again from its start; null: never. */
+/** The length beyond which a text is recomputed from its start; null: never. */
 export function rereadLength({ ropes }: Blueprint): number | null {
   const lengths = ropes.flatMap(({ scaling }) =>
     scaling.kind === "longrope" && scaling.rereads ? [scaling.originalMaxPositions] : [],

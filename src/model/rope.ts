@@ -68,7 +68,7 @@ export function inverseFrequencies(rope: Rope, length: number): number[] {
 const powers = (theta: number, rotaryDim: number): number[] =>
   Array.from({ length: rotaryDim / 2 }, (_, i) => theta ** ((-2 * i) / rotaryDim));
 
-/** What cos and sin are multiplied by. */
+/** The factor of cos and sin. */
 export const attentionFactor = ({ scaling }: Rope): number =>
   "attentionFactor" in scaling ? scaling.attentionFactor : 1;
 
@@ -81,7 +81,7 @@ export function rotaryTables(rope: Rope, positions: number, length: number, fact
   return tables;
 }
 
-/** For tokens that are read one at a time: position p is that of a text of p + 1 tokens. */
+/** For tokens read one at a time: position p has the frequencies of a text of p + 1 tokens. */
 export function steppedTables(rope: Rope, positions: number, factor = 1): RotaryTables {
   const tables = emptyTables(rope, positions);
   let regime = lengthRegime(rope, 1);
@@ -108,7 +108,7 @@ export function lengthRegime({ scaling }: Rope, length: number): number {
   }
 }
 
-/** How much longer the query of each position gets, [positions]: 1 + beta ln(1 + floor(position / original length)). */
+/** The scale of the query at each position, [positions]: 1 + beta ln(1 + floor(position / original length)). */
 export function growthTable({ beta, originalMaxPositions }: QueryGrowth, positions: number): Float32Array {
   return Float32Array.from(
     { length: positions },

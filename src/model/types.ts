@@ -13,7 +13,7 @@ export interface DecoderConfig extends Blueprint {
   readonly kvHeadCount: number;
   readonly headDim: number;
   readonly vocabSize: number;
-  /** The longest context the model was made for, in tokens. */
+  /** The longest context of the model, in tokens. */
   readonly maxPositions: number;
   /** Token ids that end a sequence: the union of config and generation_config. */
   readonly stopIds: readonly number[];
@@ -22,7 +22,7 @@ export interface DecoderConfig extends Blueprint {
   readonly torchDtype: string;
 }
 
-/** Where one tensor's bytes lie: an absolute, symlink-free file and a byte range. */
+/** The location of a tensor's bytes: an absolute file without symbolic links, and a byte range. */
 export interface TensorLocation {
   /** The canonical name; the file itself may spell it otherwise, so read by place. */
   readonly name: string;
@@ -33,10 +33,10 @@ export interface TensorLocation {
   readonly byteLength: number;
 }
 
-/** A checkpoint directory, opened: its config, and every tensor's place. No weight is read. */
+/** An open checkpoint directory: its config and the location of every tensor. No weights are read. */
 export interface Checkpoint {
   readonly directory: string;
-  /** What it may be called: its folder's name, its repository's in a Hugging Face cache, and the name in its config. */
+  /** Its names: the folder's, the repository's in a Hugging Face cache, and the one in its config. */
   readonly names: readonly [string, ...string[]];
   readonly config: DecoderConfig;
   /** Canonical names (with the `transformer.` prefix for gpt2, without mask buffers); the head's weight is absent when tied. */

@@ -1,4 +1,4 @@
-/** The spellings of tensor names in the wild, brought to the one that transformers writes now. Knows no file. */
+/** Maps the spellings of tensor names to the one that transformers writes now. */
 
 import { assert } from "../../base/errors.js";
 import type { CheckpointNames } from "../families/family.js";

@@ -1,6 +1,6 @@
 /**
- * A checkpoint directory, opened: its config read, and every tensor that the decoder needs located and proven by name,
- * shape and dtype. Reads headers, never weights (but for a second copy of a tied head, which must be one).
+ * A checkpoint directory, opened: its config read, and every tensor that the decoder needs located and validated by name,
+ * shape and dtype. Reads headers, not weights, except to check that a second copy of a tied head is equal.
  */
 
 import { createHash, type Hash } from "node:crypto";
@@ -23,8 +23,8 @@ interface FoundTensor extends TensorLocation {
 }
 
 /**
- * Opens a Hugging Face model directory. Throws LorikeetError `model_invalid` or `model_unsupported`, one error for all that
- * is wrong with the config, or with the weights.
+ * Opens a Hugging Face model directory. Throws LorikeetError `model_invalid` or `model_unsupported`, one error for all
+ * faults of the config, or of the weights.
  */
 export async function openCheckpoint(directory: string): Promise<Checkpoint> {
   const { path, names } = await openDirectory(directory);
@@ -51,7 +51,7 @@ export async function openCheckpoint(directory: string): Promise<Checkpoint> {
   };
 }
 
-/** The name to go by, and others that adapters may call it. */
+/** The checkpoint's name, and other names that adapters may use for it. */
 function namesOf(path: string, json: unknown): readonly [string, ...string[]] {
   const stated = isObject(json) && typeof json._name_or_path === "string" ? json._name_or_path : "";
   const [name, ...others] = [...new Set([repositoryOf(path), basename(path), stated])].filter((other) => other !== "");
@@ -90,7 +90,7 @@ async function readHeader(
   }
 }
 
-/** The tensors of the decoder in order, once each is there and nothing else is. */
+/** The tensors of the decoder in order. Checks that all are present and that there are no others. */
 async function prove(
   config: DecoderConfig,
   found: ReadonlyMap<string, FoundTensor>,
@@ -133,7 +133,7 @@ function checkDtype({ stored, dtype }: FoundTensor, faults: Faults): void {
   faults.unsupported(`${stored} is ${dtype}, but weights must be F32, F16 or BF16`);
 }
 
-/** A tied head may be stored a second time; a different one would be dropped silently, so it is a fault. */
+/** A tied head may be stored a second time. A different one would be ignored silently, so it is refused. */
 async function checkTiedHead(
   config: DecoderConfig,
   head: FoundTensor,

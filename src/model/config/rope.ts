@@ -1,6 +1,6 @@
 /**
  * Rotary positions of a config: `rope_parameters` (flat, or one entry a layer type) of transformers 5, and `rope_theta`
- * with `rope_scaling` before it. What is not implemented is named and refused, never replaced by the default.
+ * with `rope_scaling` before it. What is not implemented is refused by name, never replaced by the default.
  */
 
 import { isObject, shown } from "../../base/json.js";
@@ -24,7 +24,7 @@ export interface RopeRules {
   readonly sliding?: { readonly theta: number };
   /** Keys that mean nothing for text alone. */
   readonly ignores?: readonly string[];
-  /** Text that outgrows longrope's original length is read again from its start. */
+  /** A text that outgrows longrope's original length is recomputed from its start. */
   readonly rereads?: boolean;
 }
 

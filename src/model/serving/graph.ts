@@ -1,6 +1,6 @@
 /**
  * The decoder lowered for serving: ONNX Runtime's fused kernels, the KV cache written in place, adapters as graph inputs.
- * Tokens of all rows lie in one axis; a decode step has one token a row, a prefill chunk has one row.
+ * Tokens of all rows share one axis; a decode step has one token per row, a prefill chunk one row.
  */
 
 import { at, only } from "../../base/list.js";
@@ -34,15 +34,15 @@ export interface ServingOptions {
   /** Tokens that a KV slot holds. */
   readonly capacity: number;
   readonly adapters: AdapterMode;
-  /** Rows may have DoRA; with one adapter for every row it is. */
+  /** Rows may have DoRA; with one adapter for all rows, it is DoRA. */
   readonly dora?: boolean;
-  /** Sums over ranks above 128 in blocks, so that they do not depend on the other rows; for rank classes. */
+  /** Sum over ranks above 128 in blocks, so that a row does not depend on the others. Only with rank classes. */
   readonly inBlocks?: boolean;
 }
 
 export interface ServingGraph {
   readonly graph: Graph;
-  /** Adapted linears by the input that they share, in graph order. Empty without adapters. */
+  /** Target modules grouped by the input that they share, in graph order. Empty without adapters. */
   readonly groups: readonly ModuleGroup[];
 }
 
@@ -237,7 +237,7 @@ class ServingLowering implements Lowering {
     return this.#positions;
   }
 
-  /** q of each token times what its position asks for. */
+  /** q of each token times the growth at its position. */
   #grown({ queryGrowth }: Attention, q: Value): Value {
     if (!queryGrowth) return q;
     const { capacity } = this.#options;
@@ -253,7 +253,7 @@ class ServingLowering implements Lowering {
 
   /**
    * q times the attention's scale, unless the rotation does it. The kernel takes its fast product for a single row only with a
-   * scale of 1: with another one it packs all keys of the slot anew for every head.
+   * scale of 1: with another one it repacks all keys of the slot for every head.
    */
   #scaled({ scale, rope }: Attention, q: Value): Value {
     if (scale === 1 || (rope !== null && holdsScale(this.#options.config, rope))) return q;

@@ -1,4 +1,4 @@
-/** Names and factors of the rotary tables that a serving graph reads, for whoever builds or binds them. */
+/** Names and factors of the rotary tables that a serving graph reads. */
 import { assert } from "../../base/errors.js";
 import { at } from "../../base/list.js";
 import type { Blueprint } from "../blueprint.js";
@@ -17,7 +17,7 @@ export function rotaryNames(rope: number): { readonly cos: string; readonly sin:
 export const holdsScale = ({ ropes, headDim }: Rotated, rope: number): boolean =>
   at(ropes, rope).rotaryDim === headDim && kernelRotates(at(ropes, rope), headDim);
 
-/** What a rope's cos and sin are multiplied by. Layers that share a rope share a scale. */
+/** The factor of a rope's cos and sin. Layers that share a rope share a scale. */
 export function rotationFactor(config: Rotated, rope: number): number {
   if (!holdsScale(config, rope)) return 1;
   const scales = attentions(config).flatMap((attention) => (attention.rope === rope ? [attention.scale] : []));
