@@ -41,8 +41,7 @@ export async function runProgram(args: readonly string[], terminal: Terminal): P
     await program.parseAsync([...args], { from: "user" });
     return exitCodes.ok;
   } catch (error) {
-    if (error instanceof CommanderError)
-      return endOfParsing(error, renamedFlags(args, flagsOf(program, args)), terminal);
+    if (error instanceof CommanderError) return endOfParsing(error, commandOf(program, args), args, terminal);
     if (!(error instanceof Quit)) printLine(terminal.stderr, `lorikeet: ${describeFault(error)}`);
     return exitCodeOf(error);
   }
@@ -65,20 +64,29 @@ export function createProgram(terminal: Terminal): Command {
   return program;
 }
 
-/** The flags of the subcommand that the arguments name. */
-function flagsOf(program: Command, args: readonly string[]): string[] {
+/** The subcommand that the arguments name, and its words. */
+function commandOf(program: Command, args: readonly string[]): { command: Command; words: string } {
+  const words = [program.name()];
   let command = program;
   for (const arg of args) {
     const next = command.commands.find((other) => other.name() === arg);
     if (!next) break;
     command = next;
+    words.push(arg);
   }
-  return command.options.flatMap(({ long }) => long ?? []);
+  return { command, words: words.join(" ") };
 }
 
 /** Help and version exit with 0. Anything else that commander throws is a usage error. */
-function endOfParsing(error: CommanderError, renamed: readonly string[], terminal: Terminal): number {
+function endOfParsing(
+  error: CommanderError,
+  { command, words }: ReturnType<typeof commandOf>,
+  args: readonly string[],
+  terminal: Terminal,
+): number {
   if (error.exitCode === 0) return exitCodes.ok;
+  const flags = command.options.flatMap(({ long }) => long ?? []);
+  const renamed = renamedFlags(args, flags);
   if (error.code === "commander.unknownOption" && renamed.length > 0) {
     printLine(terminal.stderr, `lorikeet: ${renamed.join(" ")}`);
     return exitCodes.usage;
@@ -87,7 +95,7 @@ function endOfParsing(error: CommanderError, renamed: readonly string[], termina
     const reason = error.message.replace(/^error: /, "").replace(/\s*\n\s*/g, " ");
     const hint =
       error.code === "commander.excessArguments" ? " Values belong to options, such as --model <model>." : "";
-    printLine(terminal.stderr, `lorikeet: ${reason}${hint} (see lorikeet --help)`);
+    printLine(terminal.stderr, `lorikeet: ${reason}${hint} (see ${words} --help)`);
   }
   return exitCodes.usage;
 }

@@ -19,6 +19,28 @@ test("help and version go to stdout and end with 0; no command shows help and en
   assert.equal((await run([])).code, 2);
 });
 
+test("a usage error names the help of the command that was called", async () => {
+  for (const [args, help] of [
+    [["srve"], "lorikeet --help"],
+    [["pull"], "lorikeet pull --help"],
+    [["train", "--lr", "3"], "lorikeet train --help"],
+    [["adapters", "add", "plays"], "lorikeet adapters add --help"],
+  ] as const) {
+    const { code, err } = await run([...args]);
+    assert.equal(code, 2);
+    assert.ok(err.endsWith(`(see ${help})\n`), err);
+  }
+});
+
+test("help ends with the options of no group, and its example is an option of the command", async () => {
+  for (const command of ["serve", "train", "merge"]) {
+    const { out } = await run([command, "--help"]);
+    assert.equal(out.match(/^[A-Z]\w*:$/gm)?.at(-1), "Options:");
+    const flag = /variable \(LORIKEET_\w+ for (--[\w-]+)\)/.exec(out)?.[1];
+    assert.match(out, new RegExp(`^ {2}${flag} `, "m"));
+  }
+});
+
 test("the help of serve shows every option with its default", async () => {
   const { code, out } = await run(["serve", "--help"]);
   const words = out.replace(/\s+/g, " ");

@@ -2,12 +2,13 @@
 
 import { type Command, Option as CommandOption } from "commander";
 import { readConfigFile } from "./config-file.js";
-import { flagName, type OptionTable, type Settings } from "./options.js";
+import { environmentName, flagName, type OptionTable, type Settings } from "./options.js";
 import { resolveSettings } from "./settings.js";
 
-const footer = `
-Each option can also be set by an environment variable (LORIKEET_MAX_BATCH for --max-batch), or by a key in the YAML or
-JSON file given with --config (max-batch: 8). Flags override environment variables, which override the file.
+/** The end of the help. Its example is an option that the command has. */
+const footerOf = (name: string): string => `
+Each option can also be set by an environment variable (${environmentName(name)} for --${flagName(name)}), or by a key in the YAML or
+JSON file given with --config (${flagName(name)}: ...). Flags override environment variables, which override the file.
 Sizes: 1048576, 512M, 2GiB. Times: 500ms, 30s, 5m.`;
 
 /** Adds the options by group, each with its default, and --config. */
@@ -18,14 +19,17 @@ export function addOptions(command: Command, table: OptionTable): Command {
     const described = `${option.help} (default: ${option.shown})`;
     command.addOption(new CommandOption(`--${key}${value}`, described).helpGroup(`${option.group}:`));
     // commander reads --no-auth as the opposite of --auth; flagsOf undoes that.
-    if (value === "" && !isNegative(name)) command.addOption(new CommandOption(`--no-${key}`).hideHelp());
+    // The hidden one is in the same group: groups are shown in the order in which their first options were added.
+    if (value === "" && !isNegative(name)) {
+      command.addOption(new CommandOption(`--no-${key}`).hideHelp().helpGroup(`${option.group}:`));
+    }
   }
   return command
     .option(
       "--config <file>",
       "YAML (.yaml, .yml) or JSON file of these options (default: none; environment: LORIKEET_CONFIG)",
     )
-    .addHelpText("after", footer);
+    .addHelpText("after", footerOf(Object.keys(table).at(0) ?? ""));
 }
 
 /**
