@@ -120,7 +120,10 @@ function modelFields(model: CheckpointDescription): [string, string][] {
     ["model", model.directory],
     ["family", model.family],
     ["parameters", `${formatCount(model.parameters)} (${model.parameters.toLocaleString("en-US")})`],
-    ["weights", `${formatBytes(weights.bytes)} in ${weights.files.length} file(s): ${dtypes.join(", ")}`],
+    [
+      "weights",
+      `${formatBytes(weights.bytes)} in ${weights.files.length} ${weights.files.length === 1 ? "file" : "files"}: ${dtypes.join(", ")}`,
+    ],
     ["as fp32", formatBytes(weights.float32Bytes)],
     ["layers", `${config.layerCount}, ${config.hiddenSize} wide, ${config.intermediateSize} intermediate`],
     [

@@ -75,8 +75,8 @@ function gated({ host, endpoint, repository: { id }, hasToken }: Asked): Lorikee
 
 function missing(status: number, { host, repository: { id }, hasToken }: Asked): LorikeetError {
   const how = hasToken
-    ? "or the token may not read it"
-    : "or it is private: then set HF_TOKEN to a token that may read it";
+    ? "or this token is not allowed to read it"
+    : "or it is private; to read a private one, set HF_TOKEN";
   return hubFault("hub_not_found", `${host} has no model ${id}, ${how}.`, { param: id, found: status });
 }
 

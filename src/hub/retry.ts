@@ -47,6 +47,6 @@ export async function withRetries<T>(
 function unreachable(what: string) {
   return hubFault(
     "hub_unreachable",
-    `The download failed: ${what}. What has arrived is kept; run the command again to go on.`,
+    `The download failed: ${what}. What has arrived is kept; run the command again to continue.`,
   );
 }

@@ -54,7 +54,7 @@ test("pull says where a model is and how large, and what was there already", asy
   assert.match(first.out, /^model\.safetensors +[\d.]+ KiB +new$/m);
   assert.match(first.out, /^folder +.*models--org--tiny\/snapshots\/[0-9a-f]{40}$/m);
   assert.match(first.out, /^use +lorikeet serve --model org\/tiny$/m);
-  assert.match((await run("pull", "pull", "org/tiny")).out, /nothing was new$/m);
+  assert.match((await run("pull", "pull", "org/tiny")).out, /up to date$/m);
   const { kind, received_bytes: fetched } = JSON.parse((await run("pull", "pull", "hf://org/plays", "--json")).out);
   assert.deepEqual([kind, fetched > 0], ["adapter", true]);
 });
@@ -86,7 +86,7 @@ test("where only some files were downloaded, the hub is asked for the rest, and 
   assert.match((await run("part", "inspect", "org/tiny")).out, /^chats +rendered/m);
   rmSync(join(pulled.folder, "model.safetensors"));
   const { code, err } = await runHere(["inspect", "org/tiny"], away);
-  assert.deepEqual([code, /not whole, and HF_HUB_OFFLINE is set/.test(err)], [9, true], err);
+  assert.deepEqual([code, /or incomplete, and HF_HUB_OFFLINE is set/.test(err)], [9, true], err);
 });
 
 test("generate, train, eval and merge take a name, and the adapter's base goes by it", async () => {

@@ -366,8 +366,8 @@ test("what cannot be read is one line that says what to do", async () => {
     "org/pickled-adapter": repository({ "adapter_config.json": config, "adapter_model.bin": weights }),
   });
   const cases: [name: string, code: string, words: RegExp, more?: Parameters<typeof pull>[1]][] = [
-    ["org/absent", "hub_not_found", /has no model org\/absent, or it is private: then set HF_TOKEN/],
-    ["org/absent", "hub_not_found", /or the token may not read it/, { variables: { HF_TOKEN: hubToken } }],
+    ["org/absent", "hub_not_found", /has no model org\/absent, or it is private; to read a private one, set HF_TOKEN/],
+    ["org/absent", "hub_not_found", /or this token is not allowed to read it/, { variables: { HF_TOKEN: hubToken } }],
     ["org/private", "hub_not_found", /HF_TOKEN/],
     ["org/model@v9", "hub_not_found", /has no revision v9/],
     ["org/gated", "hub_refused", /gated.*accept its licence at http.*\/org\/gated, then set HF_TOKEN/],

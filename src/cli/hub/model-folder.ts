@@ -95,7 +95,7 @@ function requireRepository(text: string, { option, kind }: Named): Repository {
 
 function offline(repository: Repository, { cache }: HubEnvironment, hints: readonly string[]): LorikeetError {
   const how = "run lorikeet pull while the hub can be reached, or unset HF_HUB_OFFLINE";
-  const message = `${shownName(repository)} is not in the Hugging Face cache, or not whole, and HF_HUB_OFFLINE is set: ${how}.`;
+  const message = `${shownName(repository)} is missing from the Hugging Face cache or incomplete, and HF_HUB_OFFLINE is set: ${how}.`;
   return new LorikeetError("hub_unreachable", [message, ...hints].join(" "), { operator: `(${cache})` });
 }
 

@@ -12,7 +12,7 @@ export function addPull(program: Command, terminal: Terminal): void {
   program
     .command("pull")
     .description("download a model or an adapter into the Hugging Face cache, or bring it up to date")
-    .argument("<name>", "org/name, or org/name@revision; hf:// may stand before it")
+    .argument("<name>", "org/name, or org/name@revision; with or without hf:// before it")
     .option("--json", "print JSON", false)
     .action(async (name: string, { json }: { json: boolean }) => {
       using shutdown = listenForShutdown(terminal);
@@ -21,7 +21,7 @@ export function addPull(program: Command, terminal: Terminal): void {
       } catch (error) {
         if (!shutdown.signal.aborted) throw error;
         const signal = await shutdown.requested;
-        printLine(terminal.stderr, `${cancelledLine(signal)}; what has arrived is kept, run it again to go on`);
+        printLine(terminal.stderr, `${cancelledLine(signal)}; what has arrived is kept; run it again to continue`);
         throw new Quit(signalExitCode(signal));
       }
     });
@@ -55,10 +55,10 @@ async function run(text: string, json: boolean, signal: AbortSignal, terminal: T
   const rows = files.map((file) => [
     file.name,
     formatBytes(file.bytes),
-    fetched.includes(file.name) ? "new" : "was there",
+    fetched.includes(file.name) ? "new" : "cached",
   ]);
   printLine(terminal.stdout, formatTable(["file", "size", ""], rows));
-  const news = received === 0 ? "nothing was new" : `${formatBytes(received)} in ${seconds.toFixed(1)} s`;
+  const news = received === 0 ? "up to date" : `${formatBytes(received)} in ${seconds.toFixed(1)} s`;
   const bare = isHubAddress(text) ? text.slice("hf://".length) : text;
   printLine(
     terminal.stdout,
