@@ -85,7 +85,10 @@ async function compare(path: string, dtype: "int8" | "int4") {
 
 /** Without VNNI rows of weights take half of int8's range: what they lose doubles. */
 const isHalfRange = (await exactRowLimit(1)) < rowLimits.full;
-const families = ["models/bookworm-7m", ...["llama", "gemma2", "gpt2", "phi3"].map((x) => `test/fixtures/oracle/${x}`)];
+const families = [
+  "models/bookworm-7m",
+  ...["llama", "gemma2", "gpt2", "phi3", "lfm2", "qwen3_5_text"].map((x) => `test/fixtures/oracle/${x}`),
+];
 
 test("over int8 and int4, the gradient is that of the forward pass which ran, in every family and tensor", async (t) => {
   for (const path of families) {
@@ -108,8 +111,11 @@ test("over int8 and int4, the gradient is that of the forward pass which ran, in
       const layers = products.filter(({ name }) => /layers\.\d|\.h\.\d/.test(name));
       const backwards = layers.filter(({ name }) => name.startsWith("gradients."));
       // Joined where checkpoints keep q, k and v, and gate and up, apart: as they are served.
-      assert.equal(layers.length - backwards.length, 4 * config.layerCount, "every layer forwards");
-      assert.equal(backwards.length, 4 * config.layerCount - 1, "and all but the lowest backwards");
+      // Linear attention has two inputs, of values and of gates.
+      const inputs = config.layers.map(({ mixer }) => (mixer.body.kind === "delta" ? 2 : 1));
+      const expectedProducts = inputs.reduce<number>((sum, count) => sum + count + 3, 0);
+      assert.equal(layers.length - backwards.length, expectedProducts, "every layer forwards");
+      assert.equal(backwards.length, expectedProducts - (inputs[0] ?? 0), "and all but the lowest backwards");
     }
   }
 });
