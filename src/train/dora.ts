@@ -1,5 +1,7 @@
 /** Weight-decomposed adapters (DoRA, arXiv:2402.09353): W' = m / |W + s B A| · (W + s B A), by output. */
+
 import { LorikeetError } from "../base/errors.js";
+import { float32At, float64At } from "../base/list.js";
 import type { TrainStep } from "./step.js";
 
 /** |w| of each output, for a weight [out, in], or [in, out] if transposed. Summed in float64. */
@@ -8,7 +10,7 @@ function outputNorms(weight: Float32Array, outputs: number, transposed: boolean)
   const inputs = weight.length / outputs;
   for (let i = 0; i < weight.length; i++) {
     const output = transposed ? i % outputs : Math.floor(i / inputs);
-    sums[output] = (sums[output] ?? 0) + (weight[i] ?? 0) ** 2;
+    sums[output] = float64At(sums, output) + float32At(weight, i) ** 2;
   }
   return Float32Array.from(sums, Math.sqrt);
 }
@@ -26,7 +28,7 @@ export function rescale(weight: Float32Array, magnitude: Float32Array, transpose
   const inputs = weight.length / magnitude.length;
   for (let i = 0; i < weight.length; i++) {
     const output = transposed ? i % magnitude.length : Math.floor(i / inputs);
-    weight[i] = ((weight[i] ?? 0) * (magnitude[output] ?? 0)) / (norms[output] ?? 1);
+    weight[i] = (float32At(weight, i) * float32At(magnitude, output)) / float32At(norms, output);
   }
 }
 

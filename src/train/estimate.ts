@@ -1,4 +1,5 @@
 /** Estimates a run's memory and time by running its smallest and largest batches. Changes no parameters. */
+import { at } from "../base/list.js";
 import type { Progress } from "../base/log.js";
 import type { TokenBatch } from "./data/batch.js";
 import type { TokenRow } from "./data/encode.js";
@@ -125,10 +126,14 @@ async function timeOf(work: () => Promise<void>): Promise<number> {
   for (let total = 0; times.length === 0 || (total < enoughMs && times.length < mostRuns); ) {
     const began = performance.now();
     await work();
-    times.push(performance.now() - began);
-    total += times.at(-1) ?? 0;
+    const took = performance.now() - began;
+    times.push(took);
+    total += took;
   }
-  return times.sort((a, b) => a - b)[times.length >> 1] ?? 0;
+  return at(
+    times.sort((a, b) => a - b),
+    times.length >> 1,
+  );
 }
 
 const enoughMs = 500;

@@ -1,5 +1,7 @@
 /** Evaluates a served model on rows: loss, perplexity, label accuracy and exact answers. */
+
 import { assert } from "../base/errors.js";
+import { at, float64At, zip } from "../base/list.js";
 import type { Progress } from "../base/log.js";
 import type { Tokenizer } from "../text/types.js";
 import type { Item } from "./data/dataset.js";
@@ -53,7 +55,7 @@ export function meanLoss(rows: readonly TokenRow[], sums: readonly number[]): Lo
 
 function lossOf({ trained }: TokenRow, logprobs: Float64Array): number {
   let loss = 0;
-  for (let i = 1; i < trained.length; i++) if (trained[i]) loss -= logprobs[i] ?? 0;
+  for (let i = 1; i < trained.length; i++) if (trained[i]) loss -= float64At(logprobs, i);
   return loss;
 }
 
@@ -136,11 +138,11 @@ async function scoreLabels(
   const most = Math.max(...labelTokens);
   const scores = await Promise.all(
     rows.map(async (row, i) => {
-      const short = shorten(row, length - most + (labelTokens[i] ?? most), encoding.bosId);
+      const short = shorten(row, length - most + at(labelTokens, i), encoding.bosId);
       return -lossOf(short, await served.score([...short.ids], call));
     }),
   );
-  return new Map(labels.map((label, i) => [label, scores[i] ?? Number.NaN]));
+  return new Map(zip(labels, scores));
 }
 
 export interface ExactOptions extends Judged {

@@ -1,6 +1,8 @@
 /** Chooses the target modules of an adapter, their ranks and scales, as PEFT does. */
+
 import { methodOf } from "../adapter/format.js";
 import { LorikeetError } from "../base/errors.js";
+import { at, last } from "../base/list.js";
 import type { TargetModule } from "../model/blueprint.js";
 import { hasForeign } from "../model/checkpoint/names.js";
 import { expectedTensors, layerModules, targetModules } from "../model/modules.js";
@@ -38,7 +40,7 @@ export function chooseModules(config: DecoderConfig, targets: readonly string[],
   const modules = targetModules(config);
   const unknown = targets.filter((target) => !modules.some(({ path }) => isNamed(path, target)));
   if (unknown.length > 0) {
-    const allowed = [...new Set(modules.map(({ path }) => path.split(".").at(-1) ?? path))];
+    const allowed = [...new Set(modules.map(({ path }) => last(path.split("."))))];
     throw new LorikeetError(
       "invalid_value",
       `--target-modules ${unknown.join(", ")} matches no linear layer of the model; it has ${allowed.join(", ")}. ${allLinear} selects all.`,
@@ -109,7 +111,7 @@ export function initialize(parameters: readonly Parameter[], seed: number): void
       data.fill(0);
       continue;
     }
-    const bound = 1 / Math.sqrt(shape[0] ?? 1); // [in, rank]
+    const bound = 1 / Math.sqrt(at(shape, 0)); // [in, rank]
     const draws = new Draws(seed, purposes.initialize, i);
     for (let j = 0; j < data.length; j++) data[j] = bound * (2 * draws.next() - 1);
   }

@@ -1,4 +1,5 @@
 /** Training objectives: the loss of a step and its inputs, for next tokens (sft) or preferences (dpo). */
+import { float32At } from "../base/list.js";
 import { Tensor } from "../runtime/tensor.js";
 import { labelledPlaces, type TokenBatch } from "./data/batch.js";
 import { type Loss, preference, weightedSum } from "./losses.js";
@@ -57,7 +58,7 @@ export function preferences(beta: number): Objective {
     async evaluate(stepper, batch, total, signal) {
       const reference = await margins(stepper, batch, "reference", signal);
       const now = await margins(stepper, batch, "trained", signal);
-      const gained = Array.from(now, (margin, pair) => beta * (margin - (reference[pair] ?? 0)));
+      const gained = Array.from(now, (margin, pair) => beta * (margin - float32At(reference, pair)));
       const mean = (values: readonly number[]): number => values.reduce((sum, x) => sum + x, 0) / Math.max(total, 1);
       return {
         loss: mean(gained.map((margin) => Math.log1p(Math.exp(-margin)))),
@@ -91,7 +92,7 @@ function pairSigns(batch: TokenBatch): Signs {
 function marginsOf({ pairs, labels, data }: Signs, tokenLosses: Float32Array): Float32Array<ArrayBuffer> {
   return Float32Array.from({ length: pairs }, (_, pair) => {
     let margin = 0;
-    for (let i = 0; i < labels; i++) margin -= (data[pair * labels + i] ?? 0) * (tokenLosses[i] ?? 0);
+    for (let i = 0; i < labels; i++) margin -= float32At(data, pair * labels + i) * float32At(tokenLosses, i);
     return margin;
   });
 }

@@ -1,10 +1,11 @@
 /** Pads tensors with zeros along an axis. */
+import { at } from "../base/list.js";
 import { Tensor } from "../runtime/tensor.js";
 
 /** Returns the tensor itself if the axis already has `size` elements. */
 export function padEnd(tensor: Tensor, axis: number, size: number): Tensor {
   const { type, shape, data } = tensor;
-  const length = shape[axis] ?? size;
+  const length = at(shape, axis);
   if (length >= size) return tensor;
   const padded = Tensor.zeros(
     type,

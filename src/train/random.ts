@@ -1,4 +1,5 @@
 /** Random numbers as a pure function of a seed and a key. They do not depend on earlier draws. */
+import { int32At, uint32At } from "../base/list.js";
 import { threefry2x32 } from "../engine/sampling/random.js";
 
 /** A separate stream for each key (purpose, epoch, step, target module, ...). */
@@ -26,7 +27,7 @@ export class Draws {
       this.#left = 2;
     }
     this.#left--;
-    return this.#block[this.#left] ?? 0;
+    return uint32At(this.#block, this.#left);
   }
 
   /** Uniform in [0, 1). */
@@ -44,8 +45,8 @@ export class Draws {
     const order = Int32Array.from({ length: count }, (_, i) => i);
     for (let i = count - 1; i > 0; i--) {
       const j = this.below(i + 1);
-      const held = order[i] ?? 0;
-      order[i] = order[j] ?? 0;
+      const held = int32At(order, i);
+      order[i] = int32At(order, j);
       order[j] = held;
     }
     return order;

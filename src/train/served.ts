@@ -2,7 +2,7 @@
 import { loadAdapter } from "../adapter/format.js";
 import type { AdapterSource, HostAdapter } from "../adapter/types.js";
 import { Semaphore } from "../base/async.js";
-import { LorikeetError } from "../base/errors.js";
+import { assert, LorikeetError } from "../base/errors.js";
 import type { Progress } from "../base/log.js";
 import { foldMagnitudes } from "../engine/adapters/dora-gains.js";
 import { type BaseDtype, startEngine } from "../engine/start.js";
@@ -86,7 +86,8 @@ export async function openServed(options: ServedOptions): Promise<Served> {
     async score(ids, call = {}) {
       const events = await run(call, { promptIds: ids, maxTokens: 0, stopIds: [], promptLogprobs: 0 });
       const prompt = events.find((event) => event.type === "prompt");
-      return Float64Array.from(prompt?.logprobs ?? [], (entry) => entry?.logprob ?? 0);
+      assert(prompt, "a request for the prompt's log-probabilities is told them");
+      return Float64Array.from(prompt.logprobs, (entry) => entry?.logprob ?? 0);
     },
     async generate(ids, maxTokens, stopIds, call = {}) {
       const room = Math.min(maxTokens, maxContext - ids.length);

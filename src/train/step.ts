@@ -4,7 +4,7 @@
  */
 import { backward } from "../autodiff/backward.js";
 import { assert } from "../base/errors.js";
-import { at } from "../base/list.js";
+import { at, float32At } from "../base/list.js";
 import { RotaryInputs } from "../engine/rotary-inputs.js";
 import { Ops } from "../graph/ops.js";
 import { pruneGraph } from "../graph/prune.js";
@@ -104,13 +104,13 @@ export class TrainStep implements Disposable {
     let offset = 0;
     const bound = new Map<string, { value: Tensor<"float32">; gradient: Tensor }>();
     this.parameters = parameters.map(({ name, shape }, i) => {
-      const at = offset;
+      const begin = offset;
       const dims = shape.map(Number);
-      offset += sizes[i] ?? 0;
-      const value = Tensor.over("float32", dims, this.values.buffer, 4 * at);
-      const gradient = Tensor.over("float32", dims, this.gradients.buffer, 4 * at);
+      offset += at(sizes, i);
+      const value = Tensor.over("float32", dims, this.values.buffer, 4 * begin);
+      const gradient = Tensor.over("float32", dims, this.gradients.buffer, 4 * begin);
       bound.set(name, { value, gradient });
-      return { name, shape: dims, offset: at, data: value.data, gradient: gradient.data };
+      return { name, shape: dims, offset: begin, data: value.data, gradient: gradient.data };
     });
     this.#bound = bound;
     const { dora = false, norms, modules } = options;
@@ -213,7 +213,7 @@ export class TrainStep implements Disposable {
     binding.input("chunk_sizes", int64([this.#options.chunks], chunkSizes(computed, this.#options.chunks)));
     binding.output("token_losses", tokenLosses);
     await session.run(binding, options.signal);
-    return { loss: loss.data[0] ?? Number.NaN, tokenLosses: tokenLosses.data.subarray(0, count), labelled };
+    return { loss: float32At(loss.data, 0), tokenLosses: tokenLosses.data.subarray(0, count), labelled };
   }
 
   #feeds(batch: TokenBatch, labelled: Labelled, options: RunOptions): Map<string, Tensor> {

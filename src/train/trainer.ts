@@ -2,7 +2,9 @@
  * The training loop: batches, gradients, optimizer, validation, checkpoints. State, parameters and optimizer determine the rest of
  * a run, so a run that was interrupted anywhere ends like one that was not.
  */
+
 import { LorikeetError } from "../base/errors.js";
+import { float32At } from "../base/list.js";
 import type { TokenBatch } from "./data/batch.js";
 import type { Evaluation, Objective, Stepper } from "./objectives.js";
 import { divergenceRule, follow, hasDiverged, initialLevel, type LossLevel } from "./optimizer/divergence.js";
@@ -210,7 +212,7 @@ function added(sum: Evaluation, { loss, margin, accuracy }: Evaluation): Evaluat
 }
 
 function addInto(sum: Float32Array, more: Float32Array): Float32Array {
-  for (let i = 0; i < sum.length; i++) sum[i] = (sum[i] ?? 0) + (more[i] ?? 0);
+  for (let i = 0; i < sum.length; i++) sum[i] = float32At(sum, i) + float32At(more, i);
   return sum;
 }
 

@@ -3,6 +3,7 @@
  * Knows no base model.
  */
 
+import { at } from "../../base/list.js";
 import { type AdapterMethod, feature, type TensorMeaning, unknown } from "./methods/method.js";
 
 export type ParsedKey =
@@ -30,11 +31,11 @@ export interface KeyContext {
 
 export function parseKey(name: string, context: KeyContext): ParsedKey {
   const segments = stripWrappers(name.split("."));
-  const at = segments.findIndex((segment) => markers.test(segment));
-  if (at < 0) return parsePlain(segments, context);
-  const marker = segments[at] ?? "";
+  const place = segments.findIndex((segment) => markers.test(segment));
+  if (place < 0) return parsePlain(segments, context);
+  const marker = at(segments, place);
   if (marker.startsWith("lora_embedding")) return feature("embedding");
-  return withPath(context.method.meaningOf(marker, segments.slice(at + 1)), segments.slice(0, at));
+  return withPath(context.method.meaningOf(marker, segments.slice(place + 1)), segments.slice(0, place));
 }
 
 const withPath = (meaning: TensorMeaning, segments: readonly string[]): ParsedKey =>

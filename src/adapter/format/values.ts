@@ -1,5 +1,6 @@
 /** Looks at the numbers of a tensor without converting them: is one not finite, are all zero, how large is the largest. */
 
+import { float32At } from "../../base/list.js";
 import { viewAs } from "../../tensor/dtype.js";
 import { bfloat16ToFloat32, float16ToFloat32 } from "../../tensor/half.js";
 import type { MatrixDtype } from "./module-plan.js";
@@ -38,8 +39,8 @@ export class ValueScan {
 }
 
 function fromBits(dtype: MatrixDtype, bits: number): number {
-  if (dtype === "F32") return new Float32Array(Uint32Array.of(bits).buffer)[0] ?? 0;
-  return (dtype === "F16" ? float16ToFloat32 : bfloat16ToFloat32)(Uint16Array.of(bits))[0] ?? 0;
+  if (dtype === "F32") return float32At(new Float32Array(Uint32Array.of(bits).buffer), 0);
+  return float32At((dtype === "F16" ? float16ToFloat32 : bfloat16ToFloat32)(Uint16Array.of(bits)), 0);
 }
 
 function largestBits(bits: Uint32Array | Uint16Array, mask: number, least: number): number {

@@ -8,6 +8,7 @@ import { copyFile, lstat, mkdir, readdir, realpath, stat, writeFile } from "node
 import { join, sep } from "node:path";
 import { namesIn, orMissing, removeTree } from "../../base/durable.js";
 import { LorikeetError } from "../../base/errors.js";
+import { at } from "../../base/list.js";
 import { isKeptFile } from "../format.js";
 import { followsLinks } from "./kept-files.js";
 
@@ -68,7 +69,7 @@ export class Staging {
   /** Removes the scratch of processes that are no more. */
   async sweep(isAlive: (key: string) => Promise<boolean>): Promise<void> {
     for (const name of await namesIn(this.#root)) {
-      const owner = name.split("-")[0] ?? "";
+      const owner = at(name.split("-"), 0);
       if (owner !== this.#key && !(await isAlive(owner))) await removeTree(join(this.#root, name));
     }
   }

@@ -7,6 +7,7 @@
  */
 
 import { LorikeetError } from "../../base/errors.js";
+import { at } from "../../base/list.js";
 
 const blockBytes = 512;
 const typeOffset = 156;
@@ -64,7 +65,7 @@ class BlockGuard {
   }
 
   #judge(bytes: Buffer, start: number): void {
-    if (!extendedTypes.has(bytes[start + typeOffset] ?? 0)) return;
+    if (!extendedTypes.has(at(bytes, start + typeOffset))) return;
     if (bytes.toString("latin1", start + magicOffset, start + magicOffset + magic.length) !== magic) return;
     this.#extended++;
     const text = bytes.toString("latin1", start + sizeOffset, start + sizeOffset + 12);

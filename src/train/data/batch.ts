@@ -1,5 +1,7 @@
 /** A batch of token rows, and the positions in it that have labels. */
+
 import { assert } from "../../base/errors.js";
+import { int32At } from "../../base/list.js";
 
 /** Rows of equal length, padded or packed. All arrays are [rows * length], row after row. */
 export interface TokenBatch {
@@ -36,7 +38,7 @@ export function labelledPlaces(batch: TokenBatch): Labelled {
   }
   return {
     places: Int32Array.from(places),
-    labels: Int32Array.from(places, (place) => labels[place + 1] ?? noLabel),
+    labels: Int32Array.from(places, (place) => int32At(labels, place + 1)),
   };
 }
 
@@ -50,7 +52,7 @@ export function countPositions({
   for (let at = 0; at < positions.length; at++) {
     const starts =
       at % length === 0 || (segments !== undefined && (segments[at] === 0 || segments[at] !== segments[at - 1]));
-    positions[at] = starts ? 0 : (positions[at - 1] ?? 0) + 1;
+    positions[at] = starts ? 0 : int32At(positions, at - 1) + 1;
   }
   return positions;
 }

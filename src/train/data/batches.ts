@@ -4,6 +4,7 @@
  * accumulation do not change the rows of a step.
  */
 
+import { at } from "../../base/list.js";
 import { Draws, purposes } from "../random.js";
 import { noLabel, type TokenBatch } from "./batch.js";
 import type { Item } from "./dataset.js";
@@ -147,16 +148,13 @@ function packLines(items: readonly Item[], length: number): Item[][] {
   return done;
 }
 
-function shuffled<T>(items: readonly T[], draws: Draws): T[] {
-  return [...draws.permutation(items.length)].flatMap((i) => {
-    const item = items[i];
-    return item === undefined ? [] : [item];
-  });
+function shuffled<T extends NonNullable<unknown>>(items: readonly T[], draws: Draws): T[] {
+  return [...draws.permutation(items.length)].map((i) => at(items, i));
 }
 
 /** Tokens that a run over these lines computes. */
 function computed(lines: Run, minTokens = 1): number {
-  const rows = lines.reduce((sum, line) => sum + (line[0]?.length ?? 1), 0);
+  const rows = lines.reduce((sum, line) => sum + at(line, 0).length, 0);
   return rows * paddedLength(lines, rows, minTokens);
 }
 

@@ -1,5 +1,7 @@
 /** Encodes chats with the model's template, with the loss on the assistant's turns. */
+
 import { LorikeetError } from "../../base/errors.js";
+import { at } from "../../base/list.js";
 import type { Tokenizer } from "../../text/types.js";
 import type { ChatTurn } from "./messages.js";
 import { RowFault } from "./rows.js";
@@ -58,7 +60,7 @@ export async function encodeChat(
 function finish({ ids, spans }: Draft): ChatRow {
   const trained = new Uint8Array(ids.length);
   for (const [begin, end] of spans) trained.fill(1, begin, end);
-  return { ids: Int32Array.from(ids), trained, promptLength: spans[0]?.[0] ?? 0 };
+  return { ids: Int32Array.from(ids), trained, promptLength: at(spans, 0)[0] };
 }
 
 /** The ids before a turn, and up to its end. */

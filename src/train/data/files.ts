@@ -1,9 +1,11 @@
 /** Reads the records of a data file, each with its file and line. */
+
 import { createHash } from "node:crypto";
 import { readFile, stat } from "node:fs/promises";
 import { promisify } from "node:util";
 import { gunzip } from "node:zlib";
 import { LorikeetError } from "../../base/errors.js";
+import { zip } from "../../base/list.js";
 import { CsvFault, parseCsv } from "./csv.js";
 import type { DataFaults, Place } from "./faults.js";
 import { type DataFile, type FileFormat, formatOf } from "./folder.js";
@@ -127,7 +129,7 @@ function csvRows(file: string, text: string, delimiter: "," | "\t", faults: Data
         faults.add(place, `has ${fields.length} fields where the first line names ${header.length}`);
       } else {
         // An empty cell is a missing field.
-        const pairs = header.map((name, i): [string, string] => [name, fields[i] ?? ""]);
+        const pairs = zip(header, fields);
         rows.push({ kind: "row", place, fields: Object.fromEntries(pairs.filter(([, value]) => value !== "")) });
       }
     }

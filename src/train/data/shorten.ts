@@ -1,10 +1,11 @@
 /** Cuts rows to a length, and counts their labels. */
+import { at, int32At } from "../../base/list.js";
 import type { TokenPair, TokenRow } from "./encode.js";
 
 /** Number of tokens that count in the loss. */
 export function countLabels({ trained }: TokenRow): number {
   let count = 0;
-  for (let i = 1; i < trained.length; i++) count += trained[i] ?? 0;
+  for (let i = 1; i < trained.length; i++) count += at(trained, i);
   return count;
 }
 
@@ -44,14 +45,14 @@ function cutFront(row: TokenRow, cut: number, length: number, bosId: number | nu
   if (ids.length <= length && cut === 0) return row;
   const head = headOf(row, bosId);
   const places = Int32Array.from({ length: Math.min(ids.length - cut, length) }, (_, i) => (i < head ? i : i + cut));
-  const kept = Uint8Array.from(places, (place) => trained[place] ?? 0);
+  const kept = Uint8Array.from(places, (place) => at(trained, place));
   const first = head + cut;
   if (cut > 0 && trained[first] === 1 && trained[first - 1] === 1 && trained.indexOf(0, first) >= 0) {
     for (let i = head; i < kept.length && kept[i] === 1; i++) kept[i] = 0;
   }
   return {
     ...row,
-    ids: places.map((place) => ids[place] ?? 0),
+    ids: places.map((place) => int32At(ids, place)),
     trained: kept,
     promptLength: cut === 0 ? promptLength : Math.max(head, kept.indexOf(1)),
   };

@@ -1,5 +1,7 @@
 /** Adds the product of an adapter's two matrices to a weight. */
+
 import type { HostModule } from "../../adapter/types.js";
+import { float32At } from "../../base/list.js";
 import { bfloat16ToFloat32, float16ToFloat32 } from "../../tensor/half.js";
 import { transpose } from "../../tensor/transpose.js";
 
@@ -15,11 +17,11 @@ export function addProduct(weight: Float32Array, module: HostModule, transposed:
   const columnFactors = transposed ? b : transpose(a, inputs, rank); // [rank, columns]
   for (let row = 0; row < rows; row++) {
     for (let r = 0; r < rank; r++) {
-      const factor = scale * (rowFactors[row * rank + r] ?? 0);
+      const factor = scale * float32At(rowFactors, row * rank + r);
       const from = r * columns;
       const to = row * columns;
       for (let i = 0; i < columns; i++)
-        weight[to + i] = (weight[to + i] ?? 0) + factor * (columnFactors[from + i] ?? 0);
+        weight[to + i] = float32At(weight, to + i) + factor * float32At(columnFactors, from + i);
     }
   }
 }

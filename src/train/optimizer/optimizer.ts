@@ -2,6 +2,8 @@
  * Composable optimizers: `chain(clipByGlobalNorm(1), scaleByAdam(), addDecayedWeights(0.01), scaleByRate(rate))`. Each part
  * transforms gradients into updates, over flat float32 arrays, and keeps its own state.
  */
+import { assert } from "../../base/errors.js";
+import { float32At as at } from "../../base/list.js";
 
 /** Transforms updates in place. Parameters are only read. */
 export interface Transform {
@@ -106,7 +108,7 @@ export function scaleByAdam({ beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8 }: Adam
     init: (count) => ({ arrays: { m: new Float32Array(count), v: new Float32Array(count) }, numbers: { t: 0 } }),
     begin(updates, { arrays, numbers }) {
       const { m, v } = arrays;
-      if (!m || !v) return null;
+      assert(m && v, "the state of adam has both means");
       const t = (numbers.t ?? 0) + 1;
       numbers.t = t;
       const scale1 = 1 / (1 - beta1 ** t);
@@ -163,6 +165,3 @@ export function scaleByRate(rate: (step: number) => number, groups: readonly Rat
     },
   };
 }
-
-// The index is always below the length.
-const at = (values: Float32Array, i: number): number => values[i] ?? 0;

@@ -1,4 +1,5 @@
 /** CRC-32 checksums. */
+import { uint32At } from "../../base/list.js";
 
 export type Checksum = (data: Uint8Array) => number;
 
@@ -11,7 +12,7 @@ function checksumOf(polynomial: number): Checksum {
   });
   return (data) => {
     let crc = 0xffffffff;
-    for (const byte of data) crc = (table[(crc ^ byte) & 0xff] ?? 0) ^ (crc >>> 8);
+    for (const byte of data) crc = uint32At(table, (crc ^ byte) & 0xff) ^ (crc >>> 8);
     return ~crc >>> 0;
   };
 }
