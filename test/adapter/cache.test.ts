@@ -125,7 +125,7 @@ test("at most two adapters are read from disk at once", async () => {
   assert.equal(disk.mostRunning, 2);
 });
 
-test("those who find no room are served in order, and a small one does not overtake a large one", async () => {
+test("requests without room are served in order, and a small one does not overtake a large one", async () => {
   const { disk, cache } = setUp(100, { a: 50, b: 50, large: 90, small: 10 });
   const a = await leased(disk, cache, "a");
   const b = await leased(disk, cache, "b");
@@ -167,7 +167,7 @@ test("an adapter larger than the cache, or than what pins leave, is refused with
   cache.check();
 });
 
-test("a failed load rejects everyone who waited for it, frees its room, and is tried again by the next", async () => {
+test("a failed load rejects every waiting request, frees its room, and the next request reloads", async () => {
   const { disk, cache } = setUp(100, { a: 80 });
   const asked = [cache.acquire("a"), cache.acquire("a")];
   const refused = asked.map((each) => assert.rejects(each, withCode("digest_mismatch")));
@@ -280,7 +280,7 @@ test("a forgotten adapter goes at once, with its last lease, or when its load la
   cache.check();
 });
 
-test("an adapter larger than was said is taken at its real size, and waits again when that does not fit", async () => {
+test("an adapter larger than announced counts at its real size, and waits if that does not fit", async () => {
   const { disk, cache } = setUp(100, { a: 50, b: 40 });
   disk.actual.set("b", 60);
   const a = await leased(disk, cache, "a");
@@ -306,7 +306,7 @@ type Step = {
   readonly n: number;
 };
 
-test("in any sequence of calls the accounts add up, nothing leased is lost, and everyone is served in the end", async () => {
+test("in any sequence of calls the byte counts add up, no lease is lost, and every request is served", async () => {
   const sizes = { a: 10, b: 20, c: 30, d: 40, e: 55 };
   const digests = Object.keys(sizes);
   const kind = fc.constantFrom<Step["kind"]>(

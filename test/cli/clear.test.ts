@@ -59,7 +59,7 @@ test("the logger writes JSON, or text where that is asked for", () => {
   assert.match(written[1] ?? "", /^\d\d:\d\d:\d\d hello {2}a=\[key\]\n$/);
 });
 
-test("the nearest name is found through a few mistakes, and none where nothing is near", () => {
+test("the nearest name is suggested despite a few typos, and none if nothing is near", () => {
   const names = ["max-batch", "max-context", "model", "host"];
   for (const [word, found] of [
     ["max_batch", "max-batch"],
@@ -107,7 +107,7 @@ test("a misspelled option names the nearest, and a stray value says where values
   assert.match((await run(["train", model])).err, /Values belong to options, such as --model <model>/);
 });
 
-test("serve refuses what cannot be before it opens its port", async () => {
+test("serve refuses impossible settings before it opens its port", async () => {
   const file = join(folder, "file");
   writeFileSync(file, "");
   writeFileSync(join(folder, "m.gguf"), "GGUF");
@@ -154,7 +154,7 @@ test("a model in a Hugging Face cache goes by its owner and name", async () => {
   assert.match(await noTokenizerNote(snapshot), /has tokenizer\.model but no tokenizer\.json.*save_pretrained/);
 });
 
-test("each kind of fault has an exit code of its own, and the documents list them", () => {
+test("each kind of fault has its own exit code, and the docs list them", () => {
   const system = (code: string, more = {}) => Object.assign(new Error(code), { code, ...more });
   const cases: [unknown, number][] = [
     [new UsageError(["x"]), 2],
@@ -188,7 +188,7 @@ test("a command that a signal ends says that it was cancelled", async () => {
   assert.match(child.err, /lorikeet: cancelled by SIGINT\n$/);
 });
 
-test("an adapter of a tied output head is refused as one, and an alpha of null is warned of", async () => {
+test("an adapter on a tied output head is refused as such, and a null alpha is a warning", async () => {
   const adapter = join(folder, "head");
   mkdirSync(adapter);
   const write = (module: string, out: number, alpha: number | null) => {

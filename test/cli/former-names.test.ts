@@ -72,7 +72,7 @@ for (const [args, table] of commands) {
   });
 }
 
-test("all former flags of a command line are told at once, negated ones too", async () => {
+test("all former flags of a command line are reported together, negated ones too", async () => {
   const { code, err } = await run(["train", "--rank", "8", "--no-dora", "--rate=1e-4", "--model", "x"]);
   assert.equal(code, 2);
   assert.equal(

@@ -37,7 +37,7 @@ test("a server's keys are the lines of a file and the words of a variable", () =
   assert.deepEqual(keysOf({}, { LORIKEET_API_KEYS: "" }), []);
 });
 
-test("a source that holds no usable key is refused, without a word of what it holds", () => {
+test("a source without a valid key is refused, and the message shows nothing of its contents", () => {
   for (const content of ["", "\n\n", "# only a remark\n", "sec ret\n", "good-key\ns\u00e9cret\n", "sec\u0000ret"]) {
     assert.throws(
       () => keysOf({ apiKeyFile: file(content) }),

@@ -31,7 +31,7 @@ test("version 2: the tightest quota and limit of the group and its ancestors cou
   assert.deepEqual(limits, { cpus: 1.5, memoryBytes: 1024 ** 3 });
 });
 
-test("version 1: the controllers lie in their own mounts, and huge numbers mean no limit", () => {
+test("version 1: each controller has its own mount, and huge numbers mean no limit", () => {
   const base = {
     "/proc/self/cgroup": "4:memory:/docker/ab\n1:cpu,cpuacct:/docker/ab\n",
     "/proc/self/mountinfo": v1Mounts,
@@ -57,7 +57,7 @@ test("in a container whose mount is the group itself the mount's own files count
   assert.deepEqual(limits, { cpus: 0.5, memoryBytes: 2048 });
 });
 
-test("threads: the smaller of affinity and the quota's whole cores, and never none", () => {
+test("threads: the smaller of affinity and the quota's whole cores, and at least one", () => {
   const quota = (text: string): ReadText => files({ ...v2, "/sys/fs/cgroup/cpu.max": text });
   assert.equal(usableThreads(quota("250000 100000"), 8), 2);
   assert.equal(usableThreads(quota("50000 100000"), 8), 1);
@@ -91,7 +91,7 @@ test("free memory: what the machine has left or what the group leaves, droppable
   assert.ok(freeMemory() > 2 ** 20 && freeMemory() < usableMemory());
 });
 
-test("nonsense in the files is no limit", () => {
+test("invalid contents of the files mean no limit", () => {
   const read = files({ ...v2, "/sys/fs/cgroup/cpu.max": "x y", "/sys/fs/cgroup/memory.max": "" });
   assert.deepEqual(cgroupLimits(read), { cpus: null, memoryBytes: null });
 });

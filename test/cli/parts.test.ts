@@ -25,11 +25,11 @@ const request = {
   weightBytes: 24 * MiB,
 };
 
-test("without a word about context the model's own is taken when it fits", () => {
+test("the context defaults to the model's own if it fits", () => {
   assert.deepEqual(planKvCache(shape, request), { maxBatch: 16, maxContext: 1024, bytes: 129 * MiB });
 });
 
-test("slots are no larger than what will be asked for, and --max-context stands over that", () => {
+test("slots are no larger than requests need, unless --max-context says so", () => {
   const long = { ...shape, maxPositions: 1_000_000 };
   const one = { ...request, maxBatch: 1, neededContext: 40 };
   assert.equal(planKvCache(long, one).maxContext, 40);
@@ -97,7 +97,7 @@ const facts: BannerFacts = {
   keys: 0,
 };
 
-test("the banner tells model, weights, slots, adapters found and refused, and how far the address reaches", () => {
+test("the banner shows the model, weights, slots, adapters found and refused, and the address's reach", () => {
   assert.equal(
     formatBanner(facts),
     `Lorikeet 1.2.3
@@ -161,7 +161,7 @@ test("a download shows its size, its speed of the last seconds and the time left
   assert.equal(written.at(-1), "downloading org/model: 19 % of 1000 MiB, 5 MiB/s, about 161 s left\n");
 });
 
-test("a ticking line repeats what was said last until its end", (context) => {
+test("a ticking line repeats the last message until it ends", (context) => {
   context.mock.timers.enable({ apis: ["setInterval"] });
   const reports: unknown[] = [];
   const line = tickingLine({ write: () => {} }, { report: (...report) => reports.push(report), end: () => {} });
@@ -246,7 +246,7 @@ test("the first signal asks for an end, the second ends at once with the shell's
   assert.deepEqual(exits, [130], "nothing listens after the end");
 });
 
-test("the time left of a training counts the validations between its steps", () => {
+test("the time left of a training run includes the remaining validations", () => {
   let time = 0;
   const written: string[] = [];
   const line = trainProgress({ write: (text) => written.push(text) }, 10, () => time);

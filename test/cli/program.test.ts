@@ -71,7 +71,7 @@ test("inspect describes an adapter folder, alone and against its base", async ()
   assert.match(wrong.err, /^lorikeet: /);
 });
 
-test("inspect says what a folder is that holds neither a model nor an adapter", async () => {
+test("inspect says that a folder holds neither a model nor an adapter", async () => {
   const folder = mkdtempSync(join(tmpdir(), "lorikeet-inspect-"));
   try {
     const bare = await run(["inspect", folder]);
@@ -120,7 +120,7 @@ test("inspect says when an adapter names another base", async () => {
   }
 });
 
-test("inspect tries the chat template: the chat that it renders, or why there is none", async () => {
+test("inspect shows a chat rendered with the template, or why it cannot", async () => {
   const own = await run(["inspect", "models/bookworm-7m"]);
   assert.match(own.out, /^chats +rendered, with or without a system message$/m);
   assert.ok(own.out.includes("<|im_start|>user\nSay one word.<|im_end|>\n<|im_start|>assistant\n"));
@@ -159,7 +159,7 @@ test("inspect describes a model folder, as a table and as JSON", async () => {
   assert.equal(json.parameters, 7_344_384);
 });
 
-test("what cannot be is one line on stderr and exit code 2, before anything is loaded", async () => {
+test("impossible arguments are one line on stderr and exit code 2, before anything is loaded", async () => {
   const cases: [args: string[], pattern: RegExp, environment?: Record<string, string>][] = [
     [["serve"], /--model <model> is required/],
     [["serve", "--model", "nowhere"], /--model must be a folder, or a model's name \(org\/name\); nowhere is neither/],
@@ -197,7 +197,7 @@ test("what cannot be is one line on stderr and exit code 2, before anything is l
   }
 });
 
-test("a port that Node.js sends no HTTP request to is named", async () => {
+test("a port that Node.js blocks for HTTP requests is named", async () => {
   const { code, err } = await run(["adapters", "list", "--url", "http://127.0.0.1:6667"]);
   assert.equal(code, 9);
   assert.match(err, /http:\/\/127\.0\.0\.1:6667 cannot be reached: port 6667 belongs to another protocol/);

@@ -24,7 +24,7 @@ function faultOf(sources: Partial<Sources>): string {
   return assert.fail("no fault was found");
 }
 
-test("flags stand over environment, environment over file, file over default", () => {
+test("flags override environment variables, which override the config file, which overrides defaults", () => {
   const file = { "max-batch": 3, port: 1, "log-level": "warn" };
   const environment = { LORIKEET_MAX_BATCH: "4", LORIKEET_PORT: "2" };
   const settings = resolveSettings(serveOptions, { flags: { maxBatch: "5" }, environment, file });
@@ -61,7 +61,7 @@ test("trusted proxies are addresses and networks", () => {
   }
 });
 
-test("origins of pages are read as browsers spell them", () => {
+test("origins are read as browsers spell them", () => {
   const allowed = (allowedOrigins: string) => resolveSettings(serveOptions, { ...nothing, flags: { allowedOrigins } });
   assert.equal(resolveSettings(serveOptions, nothing).allowedOrigins, null);
   const found = allowed("HTTPS://Chat.Example:443/, http://10.0.0.5:3000,app://lorikeet,null,*").allowedOrigins;
@@ -86,12 +86,12 @@ test("a fault names its source, what was found and what is allowed", () => {
   assert.match(faultOf({ file: { maxBatch: 1 }, filePath: "a.json" }), /^"maxBatch" in a\.json is not an option/);
 });
 
-test("every fault is told at once", () => {
+test("all faults are reported together", () => {
   const message = faultOf({ flags: { port: "-1", maxBatch: "0", kvBytes: "12 parsecs" } });
   for (const name of ["--port", "--max-batch", "--kv-bytes"]) assert.match(message, new RegExp(name));
 });
 
-test("an empty variable and a null in the file are as if they were not there", () => {
+test("an empty variable and a null in the file count as absent", () => {
   const settings = resolveSettings(serveOptions, {
     flags: {},
     environment: { LORIKEET_PORT: "" },
@@ -100,7 +100,7 @@ test("an empty variable and a null in the file are as if they were not there", (
   assert.equal(settings.port, 8080);
 });
 
-test("every default passes its own reader, and every option explains itself", () => {
+test("every default is valid, and every option has a description", () => {
   for (const [name, option] of Object.entries(serveOptions)) {
     if (option.fallback !== null)
       assert.equal(
@@ -132,7 +132,7 @@ test("units", () => {
   assert.equal(formatCount(7_343_360), "7.3 M");
 });
 
-test("a configuration file that is missing, is not JSON or is not an object is one clear fault", () => {
+test("a configuration file that is missing, not JSON or not an object is one clear error", () => {
   const folder = mkdtempSync(join(tmpdir(), "lorikeet-settings-"));
   const at = (content: string): string => {
     const path = join(folder, "config.json");
@@ -157,7 +157,7 @@ test("--warmup-steps is a whole number of steps, or a fraction below 1", () => {
   }
 });
 
-test("a file may be YAML: the same keys, lists of words, and a fault with its line", () => {
+test("a file may be YAML, with the same keys, lists of words, and errors with their line", () => {
   const folder = mkdtempSync(join(tmpdir(), "lorikeet-yaml-"));
   const put = (name: string, text: string): string => {
     writeFileSync(join(folder, name), text);

@@ -85,7 +85,7 @@ async function take(bank: AdapterBank, adapter: HostAdapter): Promise<BankHold> 
   return hold;
 }
 
-test("the same adapter is resident once, whoever holds it, and stays until its place is wanted", async () => {
+test("an adapter is resident once, however many hold it, and stays until its space is needed", async () => {
   const bank = bankOf(2);
   const adapter = adapterOf(1, 5);
   const [one, two] = await Promise.all([take(bank, adapter), take(bank, adapter)]);
@@ -126,7 +126,7 @@ test("two rank classes: near ranks share one, a far larger one gets its own, a t
   }
 });
 
-test("a class that nobody uses is made anew for a rank that fits no other", async () => {
+test("an unused class is rebuilt for a rank that fits no other", async () => {
   const bank = bankOf(4);
   const large = await take(bank, adapterOf(1, 64));
   (await take(bank, adapterOf(2, 8))).release();
@@ -153,7 +153,7 @@ test("an adapter that never fits is refused with both sizes; one that does not f
   assert.deepEqual([...bank.digests].sort(), ["sha256:3", "sha256:4"]);
 });
 
-test("an adapter of DoRA takes its gains' bytes too", async () => {
+test("a DoRA adapter's gains count towards its bytes", async () => {
   const bank = bankOf(4, placeBytes(groups, 8) + gainBytes(groups));
   assert.equal(gainBytes(groups), 4 * (4 + 2 + 3));
   await assert.rejects(bankOf(4, placeBytes(groups, 8)).acquire(adapterOf(7, 8)), {
@@ -168,7 +168,7 @@ test("an adapter of DoRA takes its gains' bytes too", async () => {
   assert.deepEqual([bank.bytes, plain.gain], [placeBytes(groups, 8), null], "the first was given up for it");
 });
 
-test("the longest idle adapter is given up first", async () => {
+test("the longest idle adapter is evicted first", async () => {
   const bank = bankOf(8, 3 * placeBytes(groups, 8));
   for (const id of [1, 2, 3]) (await take(bank, adapterOf(id, 8))).release();
   (await take(bank, adapterOf(1, 8))).release();
@@ -236,7 +236,7 @@ test("any order of acquires, releases and compactions: every hold's memory is it
   );
 });
 
-test("a large adapter is copied in slices, and who is resident does not wait for it", async () => {
+test("a large adapter is copied in slices, and resident ones do not wait for it", async () => {
   const wide: ModuleGroup[] = [
     { key: "w", inFeatures: 300, parts: [{ path: "w", inFeatures: 300, outFeatures: 500 }] },
   ];

@@ -81,7 +81,7 @@ for (const [phase, enter] of Object.entries(phases)) {
   }
 }
 
-test("a signal that is aborted already ends the request before it starts; one that outlives it is let go", async () => {
+test("an aborted signal ends the request before it starts; a signal that outlives it is released", async () => {
   await using rig = engineRig();
   const { finish } = await read(rig.submit({ promptIds: [1], signal: AbortSignal.abort() }));
   assert.deepEqual([finish.reason, rig.runner.calls.length], ["cancelled", 0]);
@@ -96,7 +96,7 @@ test("a signal that is aborted already ends the request before it starts; one th
   running.end("cancelled");
 });
 
-test("a reader that stops reading has left", async () => {
+test("a reader that stops reading cancels the request", async () => {
   await using rig = engineRig();
   rig.source.add("a", 3);
   for await (const { type } of rig.submit({ promptIds: ids(1, 3), maxTokens: 100, adapter: "a" })) {
@@ -189,7 +189,7 @@ test("an engine without adapters refuses a request for one", async () => {
   assert.equal((finish.error as LorikeetError).code, "adapter_not_found");
 });
 
-test("a slow disk holds up nobody but those who wait for it", async () => {
+test("a slow disk delays only requests that wait for it", async () => {
   await using rig = engineRig({ maxBatch: 3 });
   rig.source.add("slow", 1);
   rig.source.add("fast", 2);
@@ -246,7 +246,7 @@ test("a large adapter gets its turn, however many small ones keep coming", async
   await Promise.all(streams);
 });
 
-test("an adapter without room in the bank holds up nobody else, and is not passed for ever", async () => {
+test("an adapter without room in the bank delays no other, and is not passed over for ever", async () => {
   await using rig = engineRig({ maxBatch: 3, maxContext: 400, bank: { maxBytes: placeBytes(groups, 16) } });
   rig.source.add("one", 1, 8);
   rig.source.add("large", 2, 16);
@@ -271,7 +271,7 @@ test("an adapter without room in the bank holds up nobody else, and is not passe
   assert.deepEqual((await kept).tokens, expectedTokens(ids(7, 3), 2, 1));
 });
 
-test("whoever leaves the line for the bank lets the next one through", async () => {
+test("a request that leaves the queue for the bank lets the next one through", async () => {
   await using rig = engineRig({ maxBatch: 3, bank: { maxBytes: placeBytes(groups, 16) } });
   rig.source.add("one", 1, 16);
   rig.source.add("large", 2, 16);
@@ -304,7 +304,7 @@ test("drain refuses new requests, lets running and waiting ones finish, then fre
   assert.deepEqual(reasons, ["length", "length"]);
 });
 
-test("drain's grace ends: whoever still runs, loads or waits ends with `shutdown`; the runner is disposed once", async () => {
+test("after drain's grace, running, loading and waiting requests end with `shutdown`; the runner is disposed once", async () => {
   let disposed = 0;
   await using rig = engineRig({ maxBatch: 2, maxContext: 400, parts: { dispose: async () => void disposed++ } });
   rig.source.add("a", 1);
@@ -334,7 +334,7 @@ test("drain's grace ends: whoever still runs, loads or waits ends with `shutdown
   assert.throws(() => rig.submit({ promptIds: [1] }), { code: "draining" });
 });
 
-test("a step that hangs does not keep the engine from closing: all end, and what it ran on is disposed after it", async () => {
+test("a hanging step does not keep the engine from closing: all requests end, and its resources are disposed after it", async () => {
   let disposed = 0;
   const lines: string[] = [];
   const note = (level: string) => (_: object, message: string) => void lines.push(`${level}: ${message}`);

@@ -87,7 +87,7 @@ const answerOf = (outcome: Outcome | undefined): EngineEvent[] =>
   outcome?.events.filter(({ type }) => type === "token" || type === "prompt") ?? [];
 
 for (const { name, ...precision } of cases) {
-  test(`${name}: sixteen mixed requests, joining at any time, equal each alone, token for token`, async () => {
+  test(`${name}: sixteen mixed requests, joining at any time, match each one alone, token for token`, async () => {
     const { engine, selfTest } = await startEngine({
       ...precision,
       checkpoint,

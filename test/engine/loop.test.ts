@@ -106,7 +106,7 @@ test("adapters take turns, the base as one of them, and each is served in order"
   assert.ok(order.indexOf("other1") < order.indexOf("a5") && order.indexOf("base2") < order.indexOf("a6"), `${order}`);
 });
 
-test("one adapter with 200 requests: each of ten others starts before it has had twice the batch", async () => {
+test("an adapter with 200 requests starts fewer than two batches before each of ten others starts", async () => {
   for (const maxBatch of [1, 2, 5, 16]) {
     await using rig = engineRig({ maxBatch, maxQueue: 300 });
     for (let i = 0; i <= 9; i++) rig.source.add(`a${i}`, i + 1);
@@ -129,7 +129,7 @@ test("one adapter with 200 requests: each of ten others starts before it has had
   }
 });
 
-test("what one adapter may queue is bounded; a full queue gives up the newest of the longest for one with less", async () => {
+test("each adapter's queue is bounded; a full queue drops the newest of the longest for a shorter one", async () => {
   await using rig = engineRig({ maxBatch: 1, maxQueue: 6, maxAdapterQueue: 4 });
   rig.source.add("a", 1);
   rig.source.add("b", 2);
@@ -284,7 +284,7 @@ test("the queue is bounded: also when all come in one turn, before any could get
   assert.equal((await read(rig.submit({ promptIds: [1] }))).finish.reason, "length");
 });
 
-test("a request that comes in answer to another's end is not forgotten", async () => {
+test("a request submitted when another ends is not lost", async () => {
   await using rig = engineRig({ maxBatch: 1 });
   const first = rig.submit({ promptIds: ids(1, 3), maxTokens: 100 });
   first.pause();
@@ -294,7 +294,7 @@ test("a request that comes in answer to another's end is not forgotten", async (
   assert.equal((await chain).finish.reason, "length");
 });
 
-test("a paused sequence keeps its slot and lease, and goes on where it stood", async () => {
+test("a paused sequence keeps its slot and lease, and resumes where it stopped", async () => {
   await using rig = engineRig();
   rig.source.add("a", 5);
   const sequence = rig.submit({ promptIds: ids(4, 4), maxTokens: 20, adapter: "a" });

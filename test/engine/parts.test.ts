@@ -44,7 +44,7 @@ test("plan: the oldest prefills first and the budget is shared out while others 
   });
 });
 
-test("plan: alone a prompt takes the largest chunk; a scoring one its own bound; budget 0 still moves on", () => {
+test("plan: a prompt alone takes the largest chunk, a scoring one its own bound; budget 0 still progresses", () => {
   assert.deepEqual(plan([task(0, 0, 40)], 2, options).prefill, [{ slot: 0, start: 0, tokens: 16, last: false }]);
   assert.deepEqual(plan([task(0, 0, 40, { maxChunk: 6 })], 2, options).prefill, [
     { slot: 0, start: 0, tokens: 6, last: false },
@@ -54,7 +54,7 @@ test("plan: alone a prompt takes the largest chunk; a scoring one its own bound;
   ]);
 });
 
-test("plan: whatever the tasks, chunks go on where they stood, stay in the budget, and are even until the last", () => {
+test("plan: whatever the tasks, chunks continue where they stopped, stay in the budget, and are even until the last", () => {
   const arbitrary = fc.array(
     fc.record({
       prompt: fc.integer({ min: 1, max: 60 }),

@@ -180,7 +180,7 @@ for (const { name, options, perplexity, withAdapters } of forms) {
   });
 }
 
-test("the passage is of the kind that the model was made for", async () => {
+test("the passage resembles the model's training data", async () => {
   reference ??= await logitsOf(checkpoint, { dtype: "fp32" });
   assert.ok(loss(reference[0] ?? new Float32Array()) < 4.5);
 });

@@ -107,7 +107,7 @@ describe("text", () => {
     assert.equal(chunks.at(-1)?.choices[0]?.finish_reason, "stop");
   });
 
-  test("what only began as a stop string comes out in the end, its tokens with it", async () => {
+  test("a partial stop string is returned at the end, with its tokens", async () => {
     await using rig = await openRig(saying("go ST"));
     const answer = await complete(rig, { prompt: "x", max_tokens: 5, stop: "STOP", return_token_ids: true });
     const [choice] = answer.choices;
@@ -116,7 +116,7 @@ describe("text", () => {
     assert.equal(choice?.finish_reason, "length");
   });
 
-  test("a stop id ends it as stop; ignore_eos takes the stop ids away", async () => {
+  test("a stop id ends it with reason stop; ignore_eos ignores the stop ids", async () => {
     await using rig = await openRig({ script: { answer: () => [...bytes("ab"), eosId, ...bytes("cd")] } });
     const stopped = await complete(rig, { prompt: "x", max_tokens: 9 });
     assert.equal(stopped.choices[0]?.finish_reason, "stop");
@@ -185,7 +185,7 @@ describe("log-probabilities", () => {
     });
   });
 
-  test("chat: content entries with bytes; a token that is no character has its bytes as its name", async () => {
+  test("chat: content entries with bytes; a token that is not a whole character is named by its bytes", async () => {
     await using rig = await openRig(saying("é"));
     const body = {
       model: "base",
@@ -224,7 +224,7 @@ describe("log-probabilities", () => {
     assert.deepEqual([maxTokens, promptLogprobs], [0, 1]);
   });
 
-  test("echo goes on with the completion, and offsets with it", async () => {
+  test("echo is followed by the completion, and offsets continue", async () => {
     await using rig = await openRig(saying("yz"));
     const data = await complete(rig, { prompt: "ab", max_tokens: 2, echo: true, logprobs: 0 });
     const [choice] = data.choices;
@@ -249,7 +249,7 @@ describe("bounds", () => {
     assert.equal((await refusal(chat)).code, "prompt_too_long");
   });
 
-  test("tokens are bounded after, with both numbers; silence takes what room there is", async () => {
+  test("tokens are bounded afterwards, with both numbers; without max_tokens an answer may fill the context", async () => {
     await using rig = await openRig({ script: { limits: { maxContext: 20 } } });
     const fault = await refusal(complete(rig, { prompt: "x".repeat(15), max_tokens: 6 }));
     assert.equal(fault.code, "context_length_exceeded");
@@ -319,7 +319,7 @@ describe("bounds", () => {
 });
 
 describe("adapters", () => {
-  test("a name is held, prefetched and run by its digest; an unknown one is never the base", async () => {
+  test("a name is leased, prefetched and run by its digest; an unknown one never falls back to the base", async () => {
     await using rig = await openRig(saying("a"));
     const digest = await rig.adapters.add("org/plays");
     const answer = await rig.complete({ model: "org/plays", prompt: "x", max_tokens: 1 }, never);
@@ -416,7 +416,7 @@ describe("endings", () => {
     assert.equal(rig.engine.sequences[0]?.finished, "cancelled");
   });
 
-  test("a failed load is a fault before any part; one choice's fault ends the others", async () => {
+  test("a failed load is an error before any part; one choice's error ends the others", async () => {
     const error = new LorikeetError("adapter_invalid", "It is broken.");
     await using rig = await openRig({
       script: {
@@ -431,7 +431,7 @@ describe("endings", () => {
     assert.equal(rig.engine.sequences[0]?.finished, "cancelled");
   });
 
-  test("a fault in mid-stream comes after the parts before it, and is logged when it is ours", async () => {
+  test("an error in mid-stream comes after the parts before it, and is logged if it is internal", async () => {
     const error = new Error("disk on fire");
     await using rig = await openRig({ script: { answer: () => bytes("abcdef"), failAfter: { tokens: 3, error } } });
     const summaries = watch(rig);

@@ -40,7 +40,7 @@ const codeOf = (promise: Promise<unknown>): Promise<string> =>
   );
 
 describe("a request's prompts", () => {
-  test("are encoded no further once the client has left", async () => {
+  test("are not encoded further once the client has disconnected", async () => {
     const tokenizer = heldTokenizer();
     await using rig = await openRig({ tokenizer });
     const client = new AbortController();
@@ -55,7 +55,7 @@ describe("a request's prompts", () => {
     assert.equal(getEventListeners(client.signal, "abort").length, 0);
   });
 
-  test("are encoded no further past the first that is too long", async () => {
+  test("are not encoded further past the first that is too long", async () => {
     const tokenizer = byteTokenizer();
     await using rig = await openRig({ tokenizer, script: { limits: { maxContext: 32 } } });
     const fault = { code: "context_length_exceeded", found: 41, allowed: 32 };
@@ -63,7 +63,7 @@ describe("a request's prompts", () => {
     assert.equal(tokenizer.encoded, 2);
   });
 
-  test("count inside the queue's and the request's time", async () => {
+  test("count towards the queue's and the request's time limits", async () => {
     for (const [gateway, code] of [
       [{ queueTimeoutMs: 20 }, "queue_timeout"],
       [{ requestTimeoutMs: 20 }, "timeout"],
@@ -75,7 +75,7 @@ describe("a request's prompts", () => {
     }
   });
 
-  test("leave the event loop to others between two of them", async () => {
+  test("yield to the event loop between two of them", async () => {
     const script = { limits: { maxContext: 4096, maxQueue: 64 } };
     await using rig = await openRig({ gateway: { maxPromptCharacters: 4096 }, script });
     const order: string[] = [];
@@ -115,7 +115,7 @@ describe("the characters that wait", () => {
     assert.equal(rig.gateway.stats().queuedCharacters, 0);
   });
 
-  test("one request larger than all of the room is let in when nobody else waits", () => {
+  test("a request larger than the bound is admitted when no other waits", () => {
     const budget = new EncodeBudget(10);
     const faults: LorikeetError[] = [];
     const [one, two] = [{}, {}];
@@ -131,7 +131,7 @@ describe("the characters that wait", () => {
     assert.equal(budget.connections, 0);
   });
 
-  test("nobody gives way where that would not make room", () => {
+  test("no request gives way if that would not free enough room", () => {
     const budget = new EncodeBudget(100);
     const [a, b, c] = [{}, {}, {}];
     let gone = 0;
@@ -141,7 +141,7 @@ describe("the characters that wait", () => {
     assert.deepEqual([gone, budget.characters], [0, 100]);
   });
 
-  test("a gauge tells how many they are, and a counter who was turned away", async () => {
+  test("a gauge shows their number, and a counter the rejected requests", async () => {
     const tokenizer = heldTokenizer();
     await using rig = await openServerRig({ tokenizer, gateway: { maxQueuedCharacters: 10 } });
     const ask = (prompt: string) =>
@@ -163,7 +163,7 @@ describe("the characters that wait", () => {
     assert.equal((await first).status, 200);
   });
 
-  test("requests of one connection are of one party, those of others are not", async () => {
+  test("requests of one connection count together, those of different connections apart", async () => {
     const tokenizer = heldTokenizer();
     await using rig = await openServerRig({ tokenizer });
     const socket = new WebSocket(`${rig.url.replace("http", "ws")}/v1/ws`);

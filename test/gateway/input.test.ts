@@ -109,7 +109,7 @@ describe("completions", () => {
     ]);
   });
 
-  test("refuses prompts of no form, and ids outside the vocabulary", () => {
+  test("refuses prompts of unknown forms, and ids outside the vocabulary", () => {
     for (const prompt of [[], [[]], [1, "a"], [100], [-1], [1.5], {}, 5, [["a"]], Array(65).fill("a")]) {
       const fault = faultOf(() => completion({ model: "m", prompt }));
       assert.equal(fault.param, "prompt");
@@ -200,7 +200,7 @@ describe("completions", () => {
     assert.doesNotMatch(fault.message, /sesame/);
   });
 
-  test("judges how long a list or an object is before what is in it", () => {
+  test("checks the length of a list or an object before its contents", () => {
     const many = 10_000;
     for (const [param, value] of [
       ["stop", Array(many).fill("")],
@@ -223,7 +223,7 @@ describe("completions", () => {
     assert.equal(found("sesame"), "a string of 6 characters.");
   });
 
-  test("refuses prompts by the item at fault and its place", () => {
+  test("names the faulty item of a prompt and its position", () => {
     const found = (prompt: unknown) => faultOf(() => completion({ model: "m", prompt })).message.split("; found ")[1];
     assert.equal(found([1, 100, 2]), "100 at position 1.");
     assert.equal(found([1, "a"]), "a string of 1 character at position 1.");
@@ -262,7 +262,7 @@ describe("completions", () => {
     }
   });
 
-  test("makes half of a surrogate pair U+FFFD, wherever it stands", () => {
+  test("replaces lone surrogates with U+FFFD everywhere", () => {
     const { prompts, stops } = completion({ model: "m", prompt: ["a\ud800b", "😀"], stop: ["\udc00x", "ok"] });
     assert.deepEqual(prompts, [
       { kind: "text", text: "a\ufffdb" },
@@ -292,7 +292,7 @@ describe("completions", () => {
     }
   });
 
-  test("holds each bound to the letter", () => {
+  test("enforces each bound exactly", () => {
     const ok = (extra: object) => completion({ model: "m", prompt: "p", ...extra });
     const refused = (extra: object, param: string) => assert.equal(faultOf(() => ok(extra)).param, param);
     ok({ stop: Array(4).fill("x") });
@@ -333,7 +333,7 @@ describe("completions", () => {
     refused({ prompt_logprobs: -1 }, "prompt_logprobs");
   });
 
-  test("refuses a body that is no object", () => {
+  test("refuses a body that is not an object", () => {
     for (const body of [null, undefined, 3, "x", []])
       assert.match(faultOf(() => completion(body)).message, /JSON object/);
   });
@@ -403,7 +403,7 @@ describe("chat", () => {
     assert.deepEqual(found("x")[1], "a string of 1 character.");
   });
 
-  test("reads how the template is to render it", () => {
+  test("reads the template's rendering parameters", () => {
     const template = (extra: object) => chat({ model: "m", messages, ...extra }).template;
     assert.deepEqual(template({}), { addGenerationPrompt: true, continueFinalMessage: false, kwargs: {} });
     assert.equal(template({ add_generation_prompt: false }).addGenerationPrompt, false);

@@ -48,7 +48,7 @@ test("a protocol reads its bodies and writes its answers around the same use cas
   assert.deepEqual(await protocol.whole(await ask("xyz")), { shouts: ["XYZ"] });
 });
 
-test("a body that a protocol cannot read is a refused request, counted once", async () => {
+test("a body that a protocol cannot read counts as one refused request", async () => {
   await using rig = await openRig();
   const protocol = shoutingProtocol(rig);
   const summaries: RequestSummary[] = [];

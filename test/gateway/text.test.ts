@@ -57,7 +57,7 @@ describe("stop strings and special tokens", () => {
     });
   }
 
-  test("a stop string that is complete too early is passed over, one that ends later is not", () => {
+  test("a stop string that ends before min_tokens is ignored, one that ends later is not", () => {
     const ids = bytes("a.b.c.");
     assert.deepEqual(assembled(ids, { stops: ["."], minTokens: 1 }).text, "a");
     assert.deepEqual(assembled(ids, { stops: ["."], minTokens: 2 }).text, "a.b");
@@ -87,7 +87,7 @@ describe("stop strings and special tokens", () => {
     }
   });
 
-  test("whatever is searched, a stop string ends the text where a search of the whole says", () => {
+  test("an incremental stop string search ends the text where a search of the whole would", () => {
     const id = fc.constantFrom(97, 98, 60, 115, 62, 0xc3, 0xa9, bosId);
     const stop = fc.stringMatching(/^[ab<s>é]{1,4}$/);
     fc.assert(
@@ -133,7 +133,7 @@ describe("offsets", () => {
     assert.deepEqual(logprobs.text_offset, [0, 0, 0, 0, 1, 2, 2, 2, 2, 3, 3, 4, 4]);
   });
 
-  test("an echoed prompt's special tokens take the room that they have in it; added ones take none", async () => {
+  test("offsets count an echoed prompt's own special tokens, but not added ones", async () => {
     for (const family of ["bookworm", "llama3", "phi3", "qwen2"] as const) {
       const real = await load(family);
       const special = { bookworm: "<|im_start|>", llama3: "<|eot_id|>", phi3: "<|user|>", qwen2: "<|im_start|>" }[

@@ -56,7 +56,7 @@ function patch(rig: ServerRig, name: string, body: object): Promise<Response> {
 }
 
 describe("upload", () => {
-  test("a tar is 201, the same again 200 identical, another 200 replaced; it answers at once", async () => {
+  test("a new tar is 201, the same one 200 identical, another one 200 replaced; each serves at once", async () => {
     await using rig = await openServerRig({ script: { answer: () => bytes("a") } });
     const first = await putTar(rig, "org/plays", "one");
     assert.equal(first.status, 201);
@@ -118,7 +118,7 @@ describe("upload", () => {
     );
   });
 
-  test("what cannot be served is refused, every fault told, and nothing stays", async () => {
+  test("an adapter that cannot be served is refused with every fault, and nothing is left behind", async () => {
     await using rig = await openServerRig({ uploads: { receivedBytes: 20_000 } });
     const bad = await putTar(rig, "a", "bad");
     assert.equal(bad.status, 422);
@@ -134,7 +134,7 @@ describe("upload", () => {
     assert.deepEqual(rig.adapters.store.list(), []);
   });
 
-  test("only so many at once; a client that leaves frees its place", async () => {
+  test("concurrent uploads are bounded; a client that disconnects frees its place", async () => {
     await using rig = await openServerRig({ uploads: { atOnce: 1 } });
     const { hostname, port } = new URL(rig.url);
     const socket = connect(Number(port), hostname);
@@ -152,7 +152,7 @@ describe("upload", () => {
     assert.equal(rig.adapters.store.resolve("slow"), null);
   });
 
-  test("one address has one upload at once: the rest are 429, and counted by the option that says so", async () => {
+  test("uploads past the limit of an address are 429 and counted by the option", async () => {
     await using rig = await openServerRig({ uploads: { atOnce: 8, minRate: 1e9, rateWindowMs: 1_000 } });
     const { hostname, port } = new URL(rig.url);
     const socket = connect(Number(port), hostname);
@@ -221,7 +221,7 @@ describe("pin, delete, download", () => {
     assert.deepEqual(await code(await fetch(`${rig.url}/v1/adapters/byhand`, { method: "DELETE" })), [409, "conflict"]);
   });
 
-  test("what was uploaded comes back as the same adapter", async () => {
+  test("a download is the uploaded adapter", async () => {
     await using rig = await openServerRig();
     const { digest } = await json(await putTar(rig, "org/a", "weights"));
     const download = await fetch(`${rig.url}/v1/adapters/org%2Fa/download`);
@@ -261,7 +261,7 @@ describe("vLLM's calls", () => {
   const load = (rig: ServerRig, lora_path: string, more: object = {}) =>
     post(rig, "/v1/load_lora_adapter", { lora_name: "plays", lora_path, ...more });
 
-  test("load, load again, load in place, unload, unload again", async () => {
+  test("load, repeat the load, load in place, unload, repeat the unload", async () => {
     await inRoot(async (rig, root) => {
       const loaded = await load(rig, join(root, "plays"));
       assert.match(loaded.headers.get("content-type") ?? "", /^text\/plain/);
@@ -284,7 +284,7 @@ describe("vLLM's calls", () => {
     });
   });
 
-  test("nothing outside the allowed folder is read, and all of it looks alike", async () => {
+  test("nothing outside the allowed folder is read, and every refusal looks the same", async () => {
     await inRoot(async (rig, root) => {
       await symlink(join(root, "..", "outside"), join(root, "link"));
       await mkdir(join(root, "mixed"));
@@ -313,7 +313,7 @@ describe("vLLM's calls", () => {
     });
   });
 
-  test("the whole disk may be allowed; a folder that has gone since allows nothing", async () => {
+  test("the whole disk may be allowed; a folder that no longer exists allows nothing", async () => {
     const outside = await mkdtemp(join(tmpdir(), "lorikeet-anywhere-"));
     try {
       await writeFile(join(outside, "adapter_config.json"), "{}");

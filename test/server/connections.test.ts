@@ -72,7 +72,7 @@ describe("pipelined requests", () => {
     assert.match(raw.text, /\{"status":"ok"\}$/);
   });
 
-  test("all of them end when their client leaves: what runs is cancelled, what waits never begins", async () => {
+  test("a client's disconnect cancels the running request and drops the waiting ones", async () => {
     await using rig = await openServerRig(slow);
     const raw = new Raw(rig, completion({ max_tokens: 200 }).repeat(50));
     await until(() => rig.engine.running === 1, "the first");
@@ -83,7 +83,7 @@ describe("pipelined requests", () => {
     await rig.server.drain(60_000);
   });
 
-  test("one more than may wait closes the connection, and cancels what runs there", async () => {
+  test("one waiting request too many closes the connection and cancels the running one", async () => {
     await using rig = await openServerRig({ ...slow, server: { maxPipelined: 4 } });
     const raw = new Raw(rig, completion({ max_tokens: 200 }).repeat(6));
     await until(() => raw.left, "the end of the connection");
@@ -94,7 +94,7 @@ describe("pipelined requests", () => {
     await until(() => within.statuses.length === 5, "five answers");
   });
 
-  test("what follows a refused request ends with the connection too", async () => {
+  test("requests behind a refused one end with the connection", async () => {
     await using rig = await openServerRig(slow);
     const raw = new Raw(rig, `GET /health HTTP/1.1\r\n\r\n${completion({ max_tokens: 200 })}`);
     await until(() => rig.engine.running === 1, "the second");
@@ -117,7 +117,7 @@ describe("pipelined requests", () => {
 describe("other protocols", () => {
   const h2c = "connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABkAARAAAAAAAIAAAAA\r\n";
 
-  test("one that is offered is ignored: the request is answered, and the connection stays", async () => {
+  test("an offered protocol is ignored: the request is answered, and the connection stays open", async () => {
     await using rig = await openServerRig(slow);
     const raw = new Raw(rig, get("/health", h2c));
     await until(() => raw.statuses.length === 1, "the first answer");
@@ -132,7 +132,7 @@ describe("other protocols", () => {
     assert.equal(raw.statuses.at(-1), "426");
   });
 
-  test("a body in pieces behind an offer is read whole", async () => {
+  test("a body that arrives in pieces after an upgrade offer is read in full", async () => {
     await using rig = await openServerRig(slow);
     const text = completion({ user: "x".repeat(500) }, h2c);
     const raw = new Raw(rig, text.slice(0, 400));
@@ -142,7 +142,7 @@ describe("other protocols", () => {
     assert.equal(raw.statuses[0], "200", raw.text);
   });
 
-  test("the WebSocket's path without a handshake is a 426 that says how", async () => {
+  test("the WebSocket path without a handshake answers 426 and says how to connect", async () => {
     await using rig = await openServerRig();
     const response = await fetch(`${rig.url}/v1/ws`);
     assert.deepEqual([response.status, response.headers.get("upgrade")], [426, "websocket"]);
@@ -150,7 +150,7 @@ describe("other protocols", () => {
     assert.equal((await fetch(`${rig.url}/v1/ws`, { method: "POST" })).status, 405);
   });
 
-  test("a refused handshake is closed after a moment, whatever its client does", async () => {
+  test("a refused handshake's connection is closed after a moment, whatever its client does", async () => {
     await using rig = await openServerRig({ server: { lingerTimeoutMs: 20 } });
     const refused = [
       get("/nope", "connection: upgrade\r\nupgrade: websocket\r\n"),
@@ -171,7 +171,7 @@ describe("other protocols", () => {
 });
 
 describe("limits", () => {
-  test("past the total only probes are answered; the rest is told 503; a place that is free again is given", async () => {
+  test("past the total, probes are answered and other requests get 503, until a connection closes", async () => {
     await using rig = await openServerRig({ server: { maxConnections: 2 } });
     const held = [new Raw(rig, get("/health")), new Raw(rig, get("/health"))];
     await until(() => held.every(({ statuses }) => statuses.length === 1), "two connections");
@@ -191,7 +191,7 @@ describe("limits", () => {
     assert.equal(await limited(rig, "max-connections"), 5);
   });
 
-  test("the reserve is bounded: the oldest goes for the newest, so that waiting there keeps nobody out", async () => {
+  test("a full reserve drops its oldest connection, so idle ones cannot keep others out", async () => {
     await using rig = await openServerRig({ server: { maxConnections: 1, reservedConnections: 3 } });
     const held = new Raw(rig, get("/health"));
     await until(() => held.statuses.length === 1, "the one connection");
@@ -203,7 +203,7 @@ describe("limits", () => {
     assert.ok(!held.left);
   });
 
-  test("one address has so many connections, one more is told 429; 0 is no limit; a trusted proxy has none", async () => {
+  test("connections past the limit of an address get 429; 0 and trusted proxies mean no limit", async () => {
     const server = { maxConnectionsPerAddress: 2 };
     await using rig = await openServerRig({ server });
     const held = [new Raw(rig, get("/health")), new Raw(rig, get("/health"))];
@@ -222,7 +222,7 @@ describe("limits", () => {
     }
   });
 
-  test("a body that never comes holds its connection no longer than its answer takes to be read", async () => {
+  test("a connection whose body never arrives closes soon after the response", async () => {
     await using rig = await openServerRig({ server: { lingerTimeoutMs: 20 } });
     const held = ["GET /health", "GET /nope", "DELETE /v1/adapters/x", "PUT /v1/models"].map(
       (line) => new Raw(rig, `${line} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 5\r\n\r\n`),
@@ -240,7 +240,7 @@ describe("limits", () => {
     await until(() => late.statuses.length === 2, "the next answer on the same connection");
   });
 
-  test("bytes that are no request are told so, and their connection closed", async () => {
+  test("bytes that are not a request get an error, and the connection closes", async () => {
     await using rig = await openServerRig({ server: { lingerTimeoutMs: 20, maxHeaderBytes: 1024 } });
     const garbage = new Raw(rig, "\u0016\u0003\u0001 hello\r\n\r\n");
     const long = new Raw(rig, get("/health", `x: ${"y".repeat(2000)}\r\n`));
@@ -250,7 +250,7 @@ describe("limits", () => {
     assert.match(long.text, /"code":"headers_too_large"/);
   });
 
-  test("what Node would refuse with an empty answer is refused in the server's own form", async () => {
+  test("requests that Node would refuse with an empty response get the server's error format", async () => {
     await using rig = await openServerRig({ server: { lingerTimeoutMs: 20 } });
     const json = "host: localhost\r\ncontent-type: application/json\r\n";
     const handshake = "connection: upgrade\r\nupgrade: websocket\r\n";
@@ -277,7 +277,7 @@ describe("limits", () => {
     await until(() => rig.server.connections === 0, "the end of the connections");
   });
 
-  test("a whole URL is a target, and an unknown expectation is passed over", async () => {
+  test("a full URL is a valid target, and an unknown Expect header is ignored", async () => {
     await using rig = await openServerRig();
     const raw = new Raw(rig, get("http://localhost/v1/models?x=1", "expect: the-moon\r\n") + get("/health"));
     await until(() => raw.statuses.length === 2, "two answers");
@@ -285,7 +285,7 @@ describe("limits", () => {
     assert.match(raw.text, /"object":"list"/);
   });
 
-  test("a body that breaks off is told so where its sender still reads, however much follows", async () => {
+  test("a truncated body gets an error if its sender still reads, however much follows", async () => {
     await using rig = await openServerRig({ server: { lingerTimeoutMs: 20 } });
     const cut = new Raw(rig, completion().slice(0, -5));
     cut.socket.end();
@@ -300,7 +300,7 @@ describe("limits", () => {
     assert.equal(rig.engine.sequences.length, 0);
   });
 
-  test("close cuts whatever is open: silent, half open, refused", async () => {
+  test("close ends every connection: silent, half open or refused", async () => {
     const rig = await openServerRig({ server: { lingerTimeoutMs: 60_000 } });
     const open = [new Raw(rig, ""), new Raw(rig, get("/nope", "connection: upgrade\r\nupgrade: websocket\r\n"))];
     await until(() => open[1]?.ended === true && rig.server.connections === 2, "two connections");

@@ -35,7 +35,7 @@ const isLogged = (rig: ServerRig, pattern: RegExp): boolean =>
   rig.lines.some(({ fields }) => pattern.test(String(fields.err)));
 
 describe("readers", () => {
-  test("one that leaves at any byte ends nothing but its own download", async () => {
+  test("a reader that disconnects at any byte ends only its own download", async () => {
     const { rig } = await withFolder();
     await using _closing = rig;
     for (const bytes of [0, 1, 700, 100_000, 1_000_000]) {
@@ -52,7 +52,7 @@ describe("readers", () => {
     assert.ok(await isAlive(rig));
   });
 
-  test("one that does not read is cut off after the slow reader's time", async () => {
+  test("a reader that stops is cut off after the slow reader timeout", async () => {
     const { rig } = await withFolder({ slowReaderTimeoutMs: 50 });
     await using _closing = rig;
     const socket = ask(rig);
@@ -62,7 +62,7 @@ describe("readers", () => {
     await once(socket, "close");
   });
 
-  test("HEAD reads no more than the head", async () => {
+  test("HEAD reads no file contents", async () => {
     const { rig } = await withFolder();
     await using _closing = rig;
     const response = await fetch(`${rig.url}/v1/adapters/byhand/download`, { method: "HEAD" });
@@ -71,7 +71,7 @@ describe("readers", () => {
 });
 
 describe("files", () => {
-  test("one that shrinks while it is sent cuts the connection, and the log says why", async () => {
+  test("a file that shrinks while it is sent closes the connection, and the log says why", async () => {
     const { rig, folder } = await withFolder();
     await using _closing = rig;
     const socket = ask(rig);
@@ -85,7 +85,7 @@ describe("files", () => {
     assert.ok(await isAlive(rig));
   });
 
-  test("one that grows while it is sent is sent as long as it was", async () => {
+  test("a file that grows while it is sent is sent at its first length", async () => {
     const { rig, folder } = await withFolder();
     await using _closing = rig;
     const packing = packTar(folder);
@@ -96,7 +96,7 @@ describe("files", () => {
     assert.equal(rest.subarray(0, 2).toString(), '{"');
   });
 
-  test("a folder, or a link to nothing, that is named like a companion is left out", async () => {
+  test("a folder or a dangling link with a companion file's name is left out", async () => {
     const { rig, folder } = await withFolder();
     await using _closing = rig;
     const whole = await buffer(packTar(folder));

@@ -86,7 +86,7 @@ describe("headers", () => {
     controller.abort();
   });
 
-  test("a load that fails is a real status code, also of a stream", async () => {
+  test("a failed load has its own status code, for streams too", async () => {
     const error = new LorikeetError("adapter_invalid", "The file is truncated.");
     await using rig = await openServerRig({ script: { admission: () => Promise.reject(error) } });
     const response = await post(rig, "/v1/completions", { model: "base", prompt: "x", stream: true });
@@ -106,7 +106,7 @@ describe("headers", () => {
 });
 
 describe("errors", () => {
-  test("every fault of a body in one answer", async () => {
+  test("one response lists every fault of a body", async () => {
     await using rig = await openServerRig();
     const response = await post(rig, "/v1/chat/completions", {
       model: "base",
@@ -121,7 +121,7 @@ describe("errors", () => {
     assert.equal(error.faults?.length, 3);
   });
 
-  test("bodies that are no JSON, not said to be, or too large", async () => {
+  test("bodies that are not JSON, not declared as JSON, or too large are refused", async () => {
     await using rig = await openServerRig({ server: { maxBodyBytes: 200 } });
     const broken = await post(rig, "/v1/completions", '{"model":');
     assert.deepEqual([broken.status, (await told(broken)).code], [400, "invalid_value"]);
@@ -135,7 +135,7 @@ describe("errors", () => {
     assert.equal(rig.engine.sequences.length, 0);
   });
 
-  test("a JSON body is UTF-8, and one said to be anything else is refused", async () => {
+  test("a JSON body must be UTF-8; any other declared charset is refused", async () => {
     await using rig = await openServerRig(saying("ab"));
     const send = (charset: string) =>
       post(rig, "/v1/completions", '{"model":"base","prompt":"x"}', { "content-type": `application/json${charset}` });
@@ -158,7 +158,7 @@ describe("errors", () => {
     assert.equal(rig.engine.sequences.length, 4);
   });
 
-  test("a body that is not UTF-8 is refused, and one with a mark of byte order is read", async () => {
+  test("a body that is not valid UTF-8 is refused, and one with a byte order mark is read", async () => {
     await using rig = await openServerRig(saying("ab"));
     const send = (bytes: Buffer) =>
       fetch(`${rig.url}/v1/completions`, {
@@ -172,7 +172,7 @@ describe("errors", () => {
     assert.equal(rig.engine.sequences.length, 1);
   });
 
-  test("reading a body loads nothing from disk, where no file handle may be free", async () => {
+  test("reading a body opens no file, so it works without free file handles", async () => {
     await using rig = await openServerRig(saying("ab"));
     assert.equal((await post(rig, "/v1/completions", { prompt: "x" })).status, 200);
     const loaded = Object.keys(createRequire(import.meta.url).cache);
@@ -182,7 +182,7 @@ describe("errors", () => {
     );
   });
 
-  test("no answer holds half of a surrogate pair, whatever a request holds", async () => {
+  test("no response contains a lone surrogate, whatever the request contains", async () => {
     await using rig = await openServerRig(saying("ab"));
     const bodies: [string, string][] = [
       ["/v1/completions", '{"model":"\\ud800","prompt":"x"}'],
@@ -219,7 +219,7 @@ describe("errors", () => {
     assert.deepEqual([path.status, (await told(path)).code], [400, "invalid_value"]);
   });
 
-  test("a full queue is a 429 that says when to come again", async () => {
+  test("a full queue answers 429 with a Retry-After", async () => {
     await using rig = await openServerRig({ script: { limits: { maxQueue: 0 } } });
     const response = await post(rig, "/v1/completions", { model: "base", prompt: "x" });
     assert.deepEqual([response.status, response.headers.get("retry-after")], [429, "1"]);
@@ -230,7 +230,7 @@ describe("errors", () => {
     assert.equal(unknown?.model, undefined, "and writes no name that does not exist");
   });
 
-  test("a fault of ours says nothing of itself to the client and all to the log", async () => {
+  test("an internal error hides its details from the client and logs them", async () => {
     await using rig = await openServerRig({ script: { failAfter: { tokens: 0, error: new Error("at line 5") } } });
     const response = await post(rig, "/v1/completions", { model: "base", prompt: "x" });
     assert.equal(response.status, 500);
@@ -239,7 +239,7 @@ describe("errors", () => {
     assert.match(String(logged?.fields.err instanceof Error && logged.fields.err.cause), /line 5/);
   });
 
-  test("a body that never comes is a 408", async () => {
+  test("a body that never arrives is a 408", async () => {
     await using rig = await openServerRig({ server: { bodyTimeoutMs: 30, lingerTimeoutMs: 10 } });
     const { hostname, port } = new URL(rig.url);
     const socket = connect(Number(port), hostname);
@@ -261,7 +261,7 @@ describe("readers", () => {
   };
   const body = JSON.stringify({ model: "base", prompt: "x", max_tokens: 90_000, stream: true });
 
-  test("one that does not read pauses its own generation, then is ended and freed", async () => {
+  test("a reader that stops pauses its own generation, then is ended and freed", async () => {
     await using rig = await openServerRig(endless);
     const socket = rawPost(rig, "/v1/completions", body);
     socket.pause();
@@ -275,7 +275,7 @@ describe("readers", () => {
     await until(() => rig.lines.some(({ fields }) => fields.code === "timeout"), "its access line");
   });
 
-  test("one that does not read loses its slot sooner where others wait for one", async () => {
+  test("a reader that stops loses its slot sooner if others wait for one", async () => {
     let waiting = 0;
     const script = { ...endless.script, waiting: () => waiting };
     const server = { streamBufferBytes: 1024, slowReaderTimeoutMs: 60_000, slowReaderSlotTimeoutMs: 20 };
@@ -291,7 +291,7 @@ describe("readers", () => {
     assert.match(metrics, /^lorikeet_limited_total\{limit="slow-reader-slot-timeout"\} 1$/m);
   });
 
-  test("one that reads again goes on where it was", async () => {
+  test("a reader that resumes continues where it stopped", async () => {
     await using rig = await openServerRig({
       ...endless,
       server: { streamBufferBytes: 1024, slowReaderTimeoutMs: 5_000 },
@@ -316,7 +316,7 @@ describe("large answers", () => {
   const scored: RigOptions = { script: { limits: { maxContext: 200_000 } } };
   const body = { model: "base", prompt: "x".repeat(length), max_tokens: 0, echo: true, logprobs: 3 };
 
-  test("one is sent in pieces and arrives whole", async () => {
+  test("a large response is sent in pieces and arrives complete", async () => {
     await using rig = await openServerRig(scored);
     const response = await post(rig, "/v1/completions", body);
     assert.equal(response.headers.get("content-length"), null);
@@ -329,7 +329,7 @@ describe("large answers", () => {
     assert.ok(Number(small.headers.get("content-length")) > 0);
   });
 
-  test("a large event of a stream is one event, with no comment inside", async () => {
+  test("a large event of a stream stays one event, without a comment inside", async () => {
     await using rig = await openServerRig({ ...scored, server: { streamKeepAliveIntervalMs: 1 } });
     const text = await (await post(rig, "/v1/completions", { ...body, stream: true })).text();
     const events = text.split("\n\n").filter((event) => event.startsWith("data: {"));
@@ -340,7 +340,7 @@ describe("large answers", () => {
     assert.equal(Math.max(...sizes), length);
   });
 
-  test("one that nobody reads is given up, and counted", async () => {
+  test("a large response without a reader is abandoned and counted", async () => {
     const ends: unknown[] = [];
     const limits: string[] = [];
     const app = express().get("/", (_req, res) => {
@@ -369,7 +369,7 @@ function* endless(): Generator<string, void, undefined> {
 }
 
 describe("operations", () => {
-  test("while the model is loaded: alive, not ready, 503 for everything else; then it opens", async () => {
+  test("while the model loads: alive, not ready, 503 for everything else; then it serves", async () => {
     await using rig = await openRig({ script: { answer: () => bytes("a") } });
     const server = createServer({ logger: rig.logger });
     try {

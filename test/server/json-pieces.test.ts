@@ -8,7 +8,7 @@ import { jsonPieces } from "../../src/server/http/json-pieces.js";
 const whole = (value: unknown): string => [...jsonPieces(value)].join("");
 
 describe("pieces of JSON", () => {
-  test("joined are what JSON.stringify writes, for any value", () => {
+  test("joined, they equal JSON.stringify, for any value", () => {
     fc.assert(
       fc.property(fc.anything({ withDate: true, withNullPrototype: true, maxDepth: 4 }), (value) => {
         assert.equal(whole(value), JSON.stringify(value) ?? "null");
@@ -17,7 +17,7 @@ describe("pieces of JSON", () => {
     );
   });
 
-  test("joined are what JSON.stringify writes, where every part is large", () => {
+  test("joined, they equal JSON.stringify, even if every part is large", () => {
     const texts = Array.from({ length: 3 }, (_, i) => `${"a".repeat(32_767 + i)}\u{1f600}"\n${"b".repeat(70_000)}`);
     const nested = Array.from({ length: 400 }, (_, i) => ({ i, skipped: undefined, list: Array(i % 7).fill(null) }));
     const value = {
@@ -31,7 +31,7 @@ describe("pieces of JSON", () => {
     assert.equal(whole("\ud83d".repeat(40_000)), JSON.stringify("\ud83d".repeat(40_000)));
   });
 
-  test("are bounded, and few where the value is small", () => {
+  test("are bounded in size, and few for a small value", () => {
     const value = Array.from({ length: 50_000 }, (_, i) => ({ token: `t${i}`, logprob: -i / 7 }));
     const sizes = [...jsonPieces(value)].map(({ length }) => length);
     assert.ok(Math.max(...sizes) < 100_000, `${Math.max(...sizes)}`);
@@ -39,7 +39,7 @@ describe("pieces of JSON", () => {
     assert.equal([...jsonPieces({ a: [1, 2, 3], b: "text" })].length, 1);
   });
 
-  test("of a lazy list are made when they are taken, and its text is that of its items", () => {
+  test("of a lazy list are created on demand and equal the JSON of its items", () => {
     let made = 0;
     const items = Array.from({ length: 10_000 }, (_, i) => i);
     const lazy = mapLazily(items, (i) => {

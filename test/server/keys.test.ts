@@ -71,7 +71,7 @@ const everywhere: readonly (readonly [string, string])[] = [
 ];
 
 describe("a server with keys", () => {
-  test("answers 401 to whoever has none, everywhere but for the probes", async () => {
+  test("answers 401 to requests without a key, except for probes", async () => {
     await using rig = await openServerRig({ apiKeys });
     for (const path of ["/health", "/ready", "/Health/"])
       assert.equal((await send(rig, "GET", path)).status, 200, path);
@@ -86,7 +86,7 @@ describe("a server with keys", () => {
     assert.match(text, new RegExp(`lorikeet_access_refused_total\\{code="invalid_api_key"\\} ${everywhere.length}\n`));
   });
 
-  test("takes each of its keys as a bearer token or as x-api-key, and nothing like them", async () => {
+  test("accepts each of its keys as a bearer token or as x-api-key, and no similar value", async () => {
     await using rig = await openServerRig({ apiKeys });
     const status = async (headers: Record<string, string>) =>
       (await send(rig, "POST", "/v1/completions", headers)).status;
@@ -112,7 +112,7 @@ describe("a server with keys", () => {
     await assert.rejects(client("none").models.list(), OpenAI.AuthenticationError);
   });
 
-  test("takes a key with a WebSocket's handshake: a header, or a subprotocol that is never echoed", async () => {
+  test("accepts a key in a WebSocket handshake: as a header, or as a subprotocol that is never echoed", async () => {
     await using rig = await openServerRig({ apiKeys });
     const encoded = Buffer.from(second).toString("base64url");
     for (const [protocols, headers] of [

@@ -62,7 +62,7 @@ function lint({ name, help, type, labels }: Family): string[] {
   return faults;
 }
 
-test("every metric keeps to promtool's rules", async () => {
+test("every metric follows promtool's rules", async () => {
   await using rig = await openServerRig();
   await rig.adapters.add("plays");
   for (const model of ["base", "plays", "none"]) {

@@ -111,7 +111,7 @@ describe("the exposition", () => {
     );
   });
 
-  test("takes the gateway's counts once a scrape", async () => {
+  test("reads the gateway's counts once per scrape", async () => {
     await using rig = await openRig();
     const metrics = new Metrics({ maxAdapterLabels: 4 });
     let asked = 0;
@@ -144,7 +144,7 @@ describe("the exposition", () => {
     assert.match(await scrape(rig), /running_lora_adapters=""/);
   });
 
-  test("series go with their adapter", async () => {
+  test("an adapter's series are removed with it", async () => {
     await using rig = await openServerRig({ script: { answer: () => bytes("ab") } });
     await rig.adapters.add("plays");
     await ask(rig, { model: "plays" });
@@ -153,7 +153,7 @@ describe("the exposition", () => {
     assert.doesNotMatch(await scrape(rig), /adapter="plays"/);
   });
 
-  test("labels are capped; the rest are other", async () => {
+  test("labels are capped, and further adapters count as other", async () => {
     await using rig = await openServerRig({ script: { answer: () => bytes("ab") }, server: { maxAdapterLabels: 1 } });
     for (const name of ["a", "b", "c"]) await rig.adapters.add(name);
     for (const model of ["a", "b", "c"]) await ask(rig, { model });
@@ -180,7 +180,7 @@ describe("the exposition", () => {
 });
 
 describe("adapter labels", () => {
-  test("a newcomer that is twice as busy takes the idlest one's place, whose series go", () => {
+  test("an adapter twice as busy as the least busy label replaces it and its series", () => {
     const dropped: string[] = [];
     const labels = new AdapterLabels(2, (label) => dropped.push(label));
     for (const name of ["a", "a", "a", "b"]) assert.equal(labels.use(name), name);
@@ -191,7 +191,7 @@ describe("adapter labels", () => {
     assert.equal(labels.size, 2);
   });
 
-  test("an adapter called as what is no adapter is counted among the rest", () => {
+  test("an adapter named like a special label is counted as other", () => {
     const dropped: string[] = [];
     const labels = new AdapterLabels(4, (label) => dropped.push(label));
     assert.deepEqual([labels.use("other"), labels.use("none")], ["other", "other"]);

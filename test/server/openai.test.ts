@@ -90,7 +90,7 @@ describe("the openai package", () => {
     });
   });
 
-  test("a fault in mid-stream is thrown by the iterator, after the text before it", async () => {
+  test("an error in mid-stream is thrown by the iterator, after the text before it", async () => {
     await using rig = await openServerRig({
       script: { answer: () => bytes("abcdef"), failAfter: { tokens: 3, error: new Error("secret") } },
     });
@@ -108,7 +108,7 @@ describe("the openai package", () => {
     assert.equal(text, "abc");
   });
 
-  test("a client that leaves in mid-stream frees the sequence, and so does one that waits for a whole answer", async () => {
+  test("a client that disconnects frees its sequence, in mid-stream or while it waits for a whole answer", async () => {
     await using rig = await openServerRig(saying("x".repeat(200), 5));
     const client = clientOf(rig);
     const stream = await client.completions.create({ model: "base", prompt: "x", max_tokens: 200, stream: true });

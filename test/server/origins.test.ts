@@ -52,7 +52,7 @@ const strangers = [
 ];
 
 describe("pages", () => {
-  test("of strangers are refused everything, before anything is done", async () => {
+  test("of unknown origins are refused everything, before anything runs", async () => {
     await using rig = await openServerRig();
     for (const origin of strangers) {
       const { status, code, headers } = await ask(rig, { origin });
@@ -70,7 +70,7 @@ describe("pages", () => {
     assert.equal(refused.length, strangers.length, "each refused handshake has its line in the log");
   });
 
-  test("of this machine and the server's own are served, and read the house's headers", async () => {
+  test("of this machine and the server itself are served, and may read Lorikeet's headers", async () => {
     await using rig = await openServerRig();
     const own = new URL(rig.url).host;
     for (const origin of ["http://localhost:3000", "http://127.0.0.1:5173", "http://[::1]:80", `http://${own}`]) {
@@ -104,7 +104,7 @@ describe("pages", () => {
     assert.equal(plain.status, 405, "OPTIONS that is no preflight is a method like others");
   });
 
-  test("of everybody are served with *, those without an origin of their own where null is named", async () => {
+  test("of any origin are served with *, and those with an opaque origin if null is allowed", async () => {
     await using all = await openServerRig({ server: { allowedOrigins: ["*"] } });
     for (const origin of strangers) assert.equal((await ask(all, { origin })).status, 200, origin);
     assert.equal((await ask(all, { host: "evil.example", origin: "http://evil.example" })).status, 200);
@@ -115,7 +115,7 @@ describe("pages", () => {
   });
 });
 
-test("a page that has itself led to this machine under its own name (DNS rebinding) is refused", async () => {
+test("a page that rebinds its own host name to this machine is refused", async () => {
   await using rig = await openServerRig({ server: { allowedOrigins: ["https://chat.example"] } });
   const host = "evil.example:8080";
   assert.equal((await send(rig, "GET", "/v1/models", { host })).code, "host_not_allowed");
@@ -136,7 +136,7 @@ test("a page that has itself led to this machine under its own name (DNS rebindi
   assert.equal((await ask(rig, { host: "chat.example" })).status, 200, "behind a proxy that keeps an allowed name");
 });
 
-test("a name is this server's when it is an address, this machine's, or the operator's, wherever the request arrives", () => {
+test("a host is allowed if it is an address, this machine's name or one that the operator allows", () => {
   const hosts = new Hosts(["box.lan", "*.svc.example", "\u00fcber.example", "chat.example"]);
   const passes = (host: string): boolean => {
     try {

@@ -6,7 +6,7 @@ import { openServerRig } from "../support/rig.js";
 
 const browser = "text/html,application/xhtml+xml,application/xml;q=0.9,image/webp,*/*;q=0.8";
 
-test("a browser gets a page without any other resource, a program gets JSON, and every link of both answers", async () => {
+test("a browser gets a self-contained page, a program gets JSON, and every link in both works", async () => {
   await using rig = await openServerRig();
   const page = await fetch(rig.url, { headers: { accept: browser } });
   assert.equal(page.status, 200);
@@ -34,7 +34,7 @@ test("a browser gets a page without any other resource, a program gets JSON, and
   assert.equal((await fetch(rig.url, { method: "POST" })).status, 405);
 });
 
-test("a browser without a key is told in a page that the server needs one", async () => {
+test("a browser without a key gets a page that says the server needs one", async () => {
   await using rig = await openServerRig({ apiKeys: ["sk-1234567890"] });
   const page = await fetch(rig.url, { headers: { accept: browser } });
   assert.equal(page.status, 401);

@@ -42,14 +42,14 @@ function openPace(t: TestContext, given: Partial<ReaderBounds> = {}) {
 const tooSlow = (pattern: RegExp) => (error: unknown) =>
   error instanceof LorikeetError && error.code === "timeout" && pattern.test(error.message);
 
-test("a reader that takes nothing is given up after the window, and no sooner", async (t) => {
+test("a reader that takes nothing times out after the window, and no sooner", async (t) => {
   const { wait, limits } = openPace(t);
   await wait(29_000, 100_000);
   await assert.rejects(wait(62_000, 1), tooSlow(/did not read for 30000 ms/));
   assert.deepEqual(limits, ["slow-reader-timeout"]);
 });
 
-test("one that takes a little just before each window ends is given up too", async (t) => {
+test("a reader that takes a little just before each window ends times out too", async (t) => {
   const { wait, limits } = openPace(t);
   await wait(29_000, 8_000);
   await assert.rejects(
@@ -59,13 +59,13 @@ test("one that takes a little just before each window ends is given up too", asy
   assert.deepEqual(limits, ["min-read-rate"]);
 });
 
-test("without a least rate any byte will do", async (t) => {
+test("without a minimum rate any byte is enough", async (t) => {
   const { wait, limits } = openPace(t, { minReadRate: 0 });
   for (let round = 0; round < 5; round++) await wait(29_000, 1);
   assert.deepEqual(limits, []);
 });
 
-test("one that is slow and steady goes on for ever, also through one long wait", async (t) => {
+test("a slow but steady reader never times out, even through one long wait", async (t) => {
   const { wait, reader, pass, limits } = openPace(t);
   for (let round = 0; round < 20; round++) await wait(10_000, 11_000);
   const long = wait(120_000, 0);
@@ -77,7 +77,7 @@ test("one that is slow and steady goes on for ever, also through one long wait",
   assert.deepEqual(limits, []);
 });
 
-test("one that kept up for a window may pause again", async (t) => {
+test("a reader that kept up for a window may pause once more", async (t) => {
   const { wait, pass, limits } = openPace(t);
   for (let round = 0; round < 5; round++) {
     await wait(20_000, 1000);
@@ -86,7 +86,7 @@ test("one that kept up for a window may pause again", async (t) => {
   assert.deepEqual(limits, []);
 });
 
-test("one that holds what others wait for is given up sooner, and only while they wait", async (t) => {
+test("a reader that holds what others wait for times out sooner, but only while they wait", async (t) => {
   const { wait, limits } = openPace(t);
   let isWanted = false;
   const slot: Scarce = { slowReaderSlotTimeoutMs: 5_000, isWanted: () => isWanted };

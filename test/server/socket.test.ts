@@ -112,7 +112,7 @@ describe("requests", () => {
     await client.close();
   });
 
-  test("cancel stops one and leaves the others; an unknown id to cancel is nothing", async () => {
+  test("cancel stops one request and leaves the others; an unknown id is ignored", async () => {
     await using rig = await openServerRig(slow);
     const client = await Client.open(rig);
     client.ask("a", { max_tokens: 200 });
@@ -126,7 +126,7 @@ describe("requests", () => {
     await client.close();
   });
 
-  test("closing the socket stops all of its requests, and those of no other", async () => {
+  test("closing a socket stops its own requests only", async () => {
     await using rig = await openServerRig(slow);
     const [client, other] = [await Client.open(rig), await Client.open(rig)];
     for (const id of ["a", "b", "c"]) client.ask(id, { max_tokens: 200 });
@@ -142,7 +142,7 @@ describe("requests", () => {
 });
 
 describe("messages that cannot be used", () => {
-  test("are an error frame for that message alone", async () => {
+  test("get an error frame each and affect no other message", async () => {
     await using rig = await openServerRig(slow);
     const client = await Client.open(rig);
     client.ask("good", { max_tokens: 20 });
@@ -166,7 +166,7 @@ describe("messages that cannot be used", () => {
     await client.close();
   });
 
-  test("an id in use and a request too many are refused", async () => {
+  test("an id in use and a request past the limit are refused", async () => {
     await using rig = await openServerRig({ ...slow, server: { maxSocketRequests: 2 } });
     const client = await Client.open(rig);
     client.ask("a", { max_tokens: 200 });
@@ -187,7 +187,7 @@ describe("large messages", () => {
   };
   const large = { prompt: "x".repeat(length), max_tokens: 0, echo: true, logprobs: 3 };
 
-  test("arrive whole, and between others, though they are written a little in each turn", async (t) => {
+  test("arrive complete, between others, though they are written in fragments", async (t) => {
     const server = { socketPauseBytes: 50_000, socketCloseBytes: 200_000 }; // less than one of the messages
     await using rig = await openServerRig({ ...scored, server });
     const client = await Client.open(rig);
@@ -220,7 +220,7 @@ describe("large messages", () => {
     await client.close();
   });
 
-  test("one that its reader does not take closes the socket: nothing else could follow", async () => {
+  test("one that its reader does not take closes the socket, since nothing could follow it", async () => {
     await using rig = await openServerRig({ ...scored, server: { socketPauseBytes: 1000, slowReaderTimeoutMs: 500 } });
     const client = await Client.open(rig);
     client.socket.pause();
@@ -232,7 +232,7 @@ describe("large messages", () => {
 });
 
 describe("bounds", () => {
-  test("a frame too large closes with 1009", async () => {
+  test("a frame that is too large closes with 1009", async () => {
     await using rig = await openServerRig({ server: { maxFrameBytes: 1000 } });
     const client = await Client.open(rig);
     client.ask("a", { prompt: "x".repeat(2000) });
@@ -246,7 +246,7 @@ describe("bounds", () => {
   };
   const long = { max_tokens: 90_000 };
 
-  test("a reader that does not read pauses its own generation, is closed after a while, and others go on", async () => {
+  test("a reader that stops pauses its own generation and is closed in time; others continue", async () => {
     await using rig = await openServerRig({ ...endless, server: { socketPauseBytes: 4096, slowReaderTimeoutMs: 80 } });
     const [client, other] = [await Client.open(rig), await Client.open(rig)];
     client.socket.pause();
@@ -260,7 +260,7 @@ describe("bounds", () => {
     await other.close();
   });
 
-  test("one that reads again goes on", async () => {
+  test("a reader that resumes continues", async () => {
     await using rig = await openServerRig({ ...endless, server: { socketPauseBytes: 4096 } });
     const client = await Client.open(rig);
     client.socket.pause();
@@ -272,7 +272,7 @@ describe("bounds", () => {
     await client.close();
   });
 
-  test("a flood of messages takes its turns: none of them keeps the event loop", async (t) => {
+  test("a flood of messages does not block the event loop", async (t) => {
     await using rig = await openServerRig();
     const client = await Client.open(rig);
     const calls = t.mock.method(WebSocket.prototype, "send").mock;
@@ -291,7 +291,7 @@ describe("bounds", () => {
     await client.close();
   });
 
-  test("what a client sent before it left is not begun, and what runs is cancelled at once", async () => {
+  test("after a disconnect no received message is run, and running requests are cancelled at once", async () => {
     await using rig = await openServerRig(slow);
     const client = await Client.open(rig);
     client.ask("a", { max_tokens: 200 });
@@ -318,7 +318,7 @@ describe("bounds", () => {
     assert.equal(client.closeCode, 1013);
   });
 
-  test("a peer that does not answer pings is cut", async () => {
+  test("a client that does not answer pings is disconnected", async () => {
     await using rig = await openServerRig({ ...slow, server: { pingIntervalMs: 20 } });
     const client = await Client.open(rig, [], { autoPong: false });
     client.ask("a", { max_tokens: 200 });
@@ -327,7 +327,7 @@ describe("bounds", () => {
     await until(() => rig.engine.running === 0);
   });
 
-  test("sockets are bounded", async () => {
+  test("the number of open sockets is bounded", async () => {
     await using rig = await openServerRig({ server: { maxSockets: 1 } });
     const client = await Client.open(rig);
     const [, response] = await once(new Client(rig).socket, "unexpected-response");

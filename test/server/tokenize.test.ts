@@ -52,7 +52,7 @@ describe("tokenize", () => {
     assert.deepEqual(rig.engine.sequences[0]?.request.promptIds, whole.tokens);
   });
 
-  test("an adapter's name is the base's tokenizer, an unknown one a 404, and faults are those of an answer", async () => {
+  test("an adapter's name uses the base's tokenizer, an unknown name is a 404, and errors are those of a completion", async () => {
     await using rig = await openServerRig({ gateway: { maxPromptCharacters: 8 } });
     await rig.adapters.add("plays");
     assert.equal((await post(rig, "/tokenize", { model: "plays", prompt: "x" }))[0], 200);
@@ -80,7 +80,7 @@ test("detokenize gives the text of ids, special tokens too", async () => {
   assert.deepEqual(await post(rig, "/detokenize", { tokens: [] }), [200, { prompt: "" }]);
 });
 
-test("real tokenizers: there and back again, and spelled as their vocabulary is", async () => {
+test("real tokenizers round-trip, and tokens are spelled as in the vocabulary", async () => {
   const cases = { bookworm: "Ġdark", llama2: "▁dark", qwen2: "Ġdark" } as const;
   for (const family of ["bookworm", "llama2", "qwen2"] as const) {
     const tokenizer = await load(family);
@@ -99,7 +99,7 @@ test("real tokenizers: there and back again, and spelled as their vocabulary is"
   }
 });
 
-test("every path of the API is there without /v1", async () => {
+test("every path of the API also works without /v1", async () => {
   await using rig = await openServerRig({ script: { answer: () => bytes("ab") } });
   await rig.adapters.add("plays");
   const body = { prompt: "x", max_tokens: 2 };

@@ -61,7 +61,7 @@ function medianAdapters(before: ReadonlyMap<string, number>, after: ReadonlyMap<
   return { median, steps };
 }
 
-test("sixteen clients on sixteen adapters: their steps are shared, and each answer is the one of its request alone", async () => {
+test("sixteen clients on sixteen adapters share steps, and each gets the answer that it gets alone", async () => {
   await using folder = await adaptersFolder({});
   await writeRandomAdapters(folder.path, model, sixteen());
   await using service = await openService({ ...flags, adapters: folder.path });
@@ -190,7 +190,7 @@ async function idsOf(response: Response): Promise<number[]> {
   });
 }
 
-test("a stream keeps its version when its adapter is replaced, and another keeps the next when that is deleted", async () => {
+test("streams keep the version that they began with when the adapter is replaced or deleted", async () => {
   await using sources = await adaptersFolder({});
   await using folder = await adaptersFolder({});
   await writeRandomAdapters(sources.path, bookworm, { one: { rank: 8, seed: 1 }, two: { rank: 16, seed: 2 } });
@@ -239,7 +239,7 @@ test("a stream keeps its version when its adapter is replaced, and another keeps
   assert.deepEqual(late, only(await complete(url, request("two", late.length))).token_ids);
 });
 
-test("a copy of an operator's folder that is uploaded, asked and deleted takes nothing from the folder", async () => {
+test("uploading, using and deleting a copy of an operator's folder leaves the folder unchanged", async () => {
   await using folder = await adaptersFolder({});
   await writeRandomAdapters(folder.path, model, { mine: { rank: 8, seed: 1 } });
   await using service = await openService({ ...flags, adapters: folder.path });

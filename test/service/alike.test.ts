@@ -26,7 +26,7 @@ function write(name: string, rows: readonly object[]): void {
   writeFileSync(join(folder, name, "test.jsonl"), rows.map((row) => `${JSON.stringify(row)}\n`).join(""));
 }
 
-test("every adapter's rows are answered alike alone and among the others", () => {
+test("every adapter answers its rows the same alone and in a mixed batch", () => {
   write(
     "plays",
     verses.map((text) => ({ text })),

@@ -143,7 +143,7 @@ describe("the openai package", () => {
     );
   });
 
-  test("gets n choices: a seed repeats them all, and each is another", async () => {
+  test("gets n different choices, which a seed reproduces", async () => {
     const ask = { model, prompt: "She said", max_tokens: 12, n: 4, temperature: 1, seed: 11 };
     const [first, again] = await Promise.all([client.completions.create(ask), client.completions.create(ask)]);
     const texts = first.choices.map(({ text }) => text);
@@ -197,7 +197,7 @@ describe("the openai package", () => {
     assert.ok(new Set(varied).size > new Set(repeated).size, "a penalty makes it repeat itself less");
   });
 
-  test("meets faults with both numbers, and unknown models as its own classes", async () => {
+  test("gets errors with both numbers, and unknown models as the package's own classes", async () => {
     const tooLong = client.completions.create({ model, prompt: "word ".repeat(200), max_tokens: 5 });
     await assert.rejects(tooLong, (error) => {
       assert.ok(error instanceof BadRequestError);
@@ -240,7 +240,7 @@ test("a ws client has many requests on one socket, each with its own answer, and
   await service.assertIdle();
 });
 
-test("vLLM's calls load, replace and unload an adapter that answers at once", async () => {
+test("vLLM's calls load, replace and unload an adapter, which serves at once", async () => {
   const { url } = service;
   const load = async (body: object): Promise<[number, string]> => {
     const response = await post(url, "/v1/load_lora_adapter", body);

@@ -67,7 +67,7 @@ for (const family of ["llama", "qwen2", "gpt2"]) {
 }
 
 for (const dtype of ["int8", "int4"]) {
-  test(`${dtype}: DoRA's rows have the tokens that they have alone, and others keep theirs`, async () => {
+  test(`${dtype}: DoRA rows and their neighbours get the same tokens alone and in a mixed batch`, async () => {
     await using folder = await adaptersFolder({ lora: adapterFolder("qwen2", "patterns"), dora: join(peft, "qwen2") });
     const model = join(oracleRoot, "qwen2");
     const flags = { model, adapters: folder.path, servedModelName: "base", dtype, exact: "true" };
@@ -89,7 +89,7 @@ for (const dtype of ["int8", "int4"]) {
   });
 }
 
-test("a DoRA adapter with a module that lacks its magnitude is refused by the server, and none is stored", async () => {
+test("a DoRA adapter with a module that lacks its magnitude is refused, and nothing is stored", async () => {
   await using folder = await adaptersFolder({});
   await using service = await openService({ model: join(oracleRoot, "llama"), adapters: folder.path });
   const broken = await edited({
@@ -113,7 +113,7 @@ function withZeroRow(tensors: readonly EditableTensor[], name: string): Editable
   });
 }
 
-test("a DoRA adapter over an output of length zero is refused where it is sent, and as a folder of the operator", async () => {
+test("a DoRA adapter over an output of length zero is refused as an upload and as an operator's folder", async () => {
   const source = join(peft, "llama");
   const lora = "base_model.model.lm_head.lora_B.weight";
   const adapter = await edited({ source, tensors: (all) => withZeroRow(all, lora) });

@@ -46,7 +46,7 @@ async function assertGivenBack(left: number, leave: () => Promise<void>): Promis
   assert.deepEqual(only(await complete(service.url, { ...endless, max_tokens: 6 })).token_ids, begin);
 }
 
-test("a stream's client that leaves after a few tokens", async () => {
+test("a streaming client that disconnects after a few tokens", async () => {
   await assertGivenBack(1, async () => {
     let received = 0;
     for await (const { choices } of stream(service.url, endless)) {
@@ -57,7 +57,7 @@ test("a stream's client that leaves after a few tokens", async () => {
   });
 });
 
-test("a client that waits for a whole answer and leaves", async () => {
+test("a client that disconnects while it waits for a whole answer", async () => {
   await assertGivenBack(1, async () => {
     const leaving = new AbortController();
     const asking = post(service.url, "/v1/completions", endless, leaving.signal);
@@ -67,7 +67,7 @@ test("a client that waits for a whole answer and leaves", async () => {
   });
 });
 
-test("one that leaves while its prompt is scored", async () => {
+test("a client that disconnects while its prompt is scored", async () => {
   await assertGivenBack(1, async () => {
     const leaving = new AbortController();
     const long = Array.from({ length: 1000 }, (_, i) => 5 + ((i * 7919) % 4000));
@@ -79,7 +79,7 @@ test("one that leaves while its prompt is scored", async () => {
   });
 });
 
-test("a socket that is cut with requests that run and one that waits", async () => {
+test("a socket that closes with running requests and a waiting one", async () => {
   await assertGivenBack(3, async () => {
     using socket = await SocketClient.open(service.url);
     for (const id of ["a", "b", "c"]) void socket.ask(id, endless);
@@ -87,7 +87,7 @@ test("a socket that is cut with requests that run and one that waits", async () 
   });
 });
 
-test("one that is cancelled on a socket makes room for the one that waits, and its neighbour goes on", async () => {
+test("a request cancelled on a socket makes room for the waiting one, and the others continue", async () => {
   await assertGivenBack(1, async () => {
     using socket = await SocketClient.open(service.url);
     const first = socket.ask("first", endless);
@@ -102,7 +102,7 @@ test("one that is cancelled on a socket makes room for the one that waits, and i
   });
 });
 
-test("one that leaves while it waits in the queue", async () => {
+test("a client that disconnects while it waits in the queue", async () => {
   await assertGivenBack(3, async () => {
     using socket = await SocketClient.open(service.url);
     for (const id of ["a", "b"]) void socket.ask(id, endless);

@@ -89,7 +89,7 @@ async function refusal(body: object, path?: string): Promise<[string | undefined
 }
 
 describe("what ends an answer", () => {
-  test("stop_token_ids ends it before that token, with ignore_eos too, and by itself for an adapter", async () => {
+  test("stop_token_ids ends it before that token, with ignore_eos too, for the base and an adapter", async () => {
     for (const model of [undefined, "one"]) {
       const plain = only(await complete({ model }));
       const id = plain.ids[4] ?? -1;
@@ -139,7 +139,7 @@ describe("what ends an answer", () => {
 });
 
 describe("which tokens come", () => {
-  test("allowed_token_ids lets no other token come, greedy or drawn, for each choice", async () => {
+  test("allowed_token_ids admits no other token, greedy or sampled, in any choice", async () => {
     const allowed = [77, 300, 1200];
     for (const temperature of [0, 1.5]) {
       const { choices } = await complete({ allowed_token_ids: allowed, temperature, n: 3, seed: 1 });
@@ -218,14 +218,14 @@ describe("the prompt", () => {
     );
   });
 
-  test("add_generation_prompt false leaves the prompt for an answer out", async () => {
+  test("add_generation_prompt false omits the start of the answer", async () => {
     const plain = (await chat({})).prompt_token_ids ?? [];
     const bare = (await chat({ add_generation_prompt: false })).prompt_token_ids ?? [];
     assert.ok(bare.length < plain.length);
     assert.deepEqual(plain.slice(0, bare.length), bare);
   });
 
-  test("continue_final_message goes on with the last message, whole and streamed", async () => {
+  test("continue_final_message continues the last message, whole and streamed", async () => {
     const open = [...messages, { role: "assistant", content: "The night was" }];
     const body = { messages: open, continue_final_message: true };
     const tokenizer = await load("bookworm");
@@ -317,7 +317,7 @@ describe("the form of an answer", () => {
     assert.ok(without.slice(0, -1).every(({ usage }) => usage === null));
   });
 
-  test("system_fingerprint is one of the base, in answers and chunks of all", async () => {
+  test("system_fingerprint is the base's, in the answers and chunks of every model", async () => {
     const { system_fingerprint: fingerprint } = await complete({});
     assert.match(fingerprint, /^fp_[0-9a-f]{12}$/);
     for (const body of [await chat({}), await complete({ model: "one" }), ...(await chunksOf({ prompt }))]) {
@@ -325,14 +325,14 @@ describe("the form of an answer", () => {
     }
   });
 
-  test("a model left out is the base", async () => {
+  test("a request without a model goes to the base", async () => {
     const [named, unnamed] = [await complete({ model: "bookworm-7m" }), await complete({ model: null })];
     assert.equal(unnamed.model, "bookworm-7m");
     assert.equal(only(unnamed).said, only(named).said);
     assert.notEqual(only(await complete({ model: "one" })).said, only(named).said);
   });
 
-  test("what OpenAI's newer clients send changes nothing", async () => {
+  test("parameters that OpenAI's newer clients send change nothing", async () => {
     const extras = {
       ...{
         verbosity: "low",
@@ -348,7 +348,7 @@ describe("the form of an answer", () => {
     assert.equal(textOf(await chunksOf({ messages, ...extras, stream_options }, chatPath)), only(await chat({})).said);
   });
 
-  test("over a WebSocket all of it holds", async () => {
+  test("every parameter works over a WebSocket", async () => {
     using socket = await SocketClient.open(service.url);
     const plain = only(await complete({}));
     const id = plain.ids[3] ?? -1;

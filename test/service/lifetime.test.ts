@@ -25,7 +25,7 @@ const planted = (code: string): Record<string, string> => ({
 });
 
 describe("signals", () => {
-  test("one that arrives while the model is loaded ends the process with 0, wherever it is", async () => {
+  test("a signal at any point of loading the model ends the process with 0", async () => {
     for (const waitMs of [150, 450, 900]) {
       const run = start([...serve, "--log-level", "silent"]);
       await new Promise((resolve) => setTimeout(resolve, waitMs));
@@ -36,7 +36,7 @@ describe("signals", () => {
     }
   });
 
-  test("the first is known with its name, the second ends at once", async () => {
+  test("the first is reported by name, the second ends the process at once", async () => {
     const exits: number[] = [];
     const { terminal, signal } = fakeTerminal(exits);
     using lifetime = watchLifetime(terminal, silent);
@@ -47,7 +47,7 @@ describe("signals", () => {
     assert.deepEqual(exits, [130]);
   });
 
-  test("a thread that hangs does not keep the process", async () => {
+  test("a thread that hangs does not keep the process alive", async () => {
     const hang =
       'import("node:fs").then((fs) => { for (let i = 0; i < 2; i++) fs.open(process.env.PIPE, "r", () => {}) })';
     const pipe = `/tmp/lorikeet-pipe-${process.pid}`;
@@ -61,7 +61,7 @@ describe("signals", () => {
   });
 });
 
-describe("faults that nobody caught", () => {
+describe("uncaught errors", () => {
   test("each is logged with its stack, running requests are answered, and the exit code is 70", async () => {
     const faults = 'void Promise.reject(new Error("rejected")); setImmediate(() => { throw new Error("thrown") })';
     const run = start(serve, planted(faults));
@@ -82,7 +82,7 @@ describe("faults that nobody caught", () => {
     );
   });
 
-  test("after one the exit code stays its own, and the deadline does not hide it", async () => {
+  test("the exit code stays 70, even if the drain deadline passes", async () => {
     const exits: number[] = [];
     const { terminal, crash, signal } = fakeTerminal(exits);
     using lifetime = watchLifetime(terminal, silent);
@@ -95,7 +95,7 @@ describe("faults that nobody caught", () => {
     assert.deepEqual(exits, [70]);
   });
 
-  test("a deadline that passes after a signal has an exit code of its own", async () => {
+  test("a drain deadline that passes after a signal has its own exit code", async () => {
     const exits: number[] = [];
     const { terminal } = fakeTerminal(exits);
     using lifetime = watchLifetime(terminal, silent);
@@ -105,8 +105,8 @@ describe("faults that nobody caught", () => {
   });
 });
 
-describe("logs that nobody reads", () => {
-  test("lines past the bound are dropped, counted, and told once when the reader reads again", () => {
+describe("logs without a reader", () => {
+  test("lines past the bound are dropped, counted, and reported once when the reader resumes", () => {
     const written: string[] = [];
     let drained = (): void => {};
     const stream = {
@@ -129,7 +129,7 @@ describe("logs that nobody reads", () => {
     assert.equal(queue.dropped, 2);
   });
 
-  test("a pipe that nobody reads takes a bounded amount of memory, and does not keep the process", async () => {
+  test("a pipe without a reader takes bounded memory and does not keep the process alive", async () => {
     const [program = "", ...words] = commandOf([...serve, "--log-buffer-bytes", "4096"]);
     const child = spawn(program, words, { stdio: ["ignore", "pipe", "pipe"] });
     spawned.push(child);

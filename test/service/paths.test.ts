@@ -9,7 +9,7 @@ import { hidePaths } from "../../src/server/private-paths.js";
 import { formOf } from "../support/client.js";
 import { adaptersFolder, bookworm, openService } from "../support/service.js";
 
-test("no answer to a faulty request names a folder of the server", async () => {
+test("no error response names a folder of the server", async () => {
   await using folder = await adaptersFolder({
     plays: "adapters/plays",
     dates: "adapters/dates",
@@ -101,7 +101,7 @@ test("no answer to a faulty request names a folder of the server", async () => {
   }
 });
 
-test("paths below a private folder lose their folders, and nothing else changes", () => {
+test("paths below a private folder are shortened to file names, and other text stays", () => {
   const folders = ["/srv/models/tiny", "/srv/adapters/", "adapters", "/tmp", "/"];
   for (const [text, shown] of [
     ["The file /srv/models/tiny/config.json is broken.", "The file config.json is broken."],
@@ -116,7 +116,7 @@ test("paths below a private folder lose their folders, and nothing else changes"
   }
 });
 
-test("what is for the operator alone is on the command line and not in the message", () => {
+test("details for the operator appear on the command line, not in the message", () => {
   const fault = new LorikeetError("store_full", "The disk is full.", { operator: "The adapters folder is /srv/a." });
   assert.equal(describeFault(fault), "The disk is full. The adapters folder is /srv/a.");
   assert.equal(fault.message, "The disk is full.");

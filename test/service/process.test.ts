@@ -158,7 +158,7 @@ test("a server killed at any moment of an upload serves the old adapter or the n
   assert.equal(await versionBytes(), 0);
 });
 
-test("SIGTERM: what runs is answered whole, over SSE, WebSocket and as JSON; what is new is refused; the exit code is 0", async () => {
+test("SIGTERM: running requests finish over SSE, WebSocket and JSON; new ones are refused; the exit code is 0", async () => {
   const flags = ["--max-context", "512", "--threads", "1", "--dtype", "fp32", "--log-level", "warn"];
   const run = start(["serve", "--model", bookworm, "--port", "0", ...flags]);
   const url = await addressOf(run);

@@ -18,7 +18,7 @@ async function alone({ url }: RunningService, name: string, length = 20): Promis
   return only(await complete(url, requestOf(name, length))).token_ids;
 }
 
-test("sixteen adapters where memory has room for four: all are answered as alone, and no bound is passed", async () => {
+test("sixteen adapters with memory for four: each answers as it does alone, and every bound holds", async () => {
   await using folder = await adaptersFolder({});
   const names = Array.from({ length: 16 }, (_, i) => `lora-${i}`);
   await writeRandomAdapters(
@@ -64,7 +64,7 @@ test("sixteen adapters where memory has room for four: all are answered as alone
   await service.assertIdle();
 });
 
-test("a folder put in by hand is served, followed when it changes, and gone when it is taken away, while streams keep what they began with", async () => {
+test("an operator's folder is served, reloaded when it changes and dropped when it is removed; streams keep their version", async () => {
   await using sources = await adaptersFolder({});
   await using folder = await adaptersFolder({});
   await writeRandomAdapters(sources.path, model, { one: { rank: 8, seed: 1 }, two: { rank: 4, seed: 2 } });

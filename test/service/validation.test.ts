@@ -55,7 +55,7 @@ test("a partial adapter is served with a warning in the reply, the list, the car
   assert.equal(counts.get('lorikeet_adapter_validation_seconds_count{outcome="passed"}'), 2);
 });
 
-test("an adapter whose products overflow is 422 with its name, and its neighbours are answered", async () => {
+test("an adapter whose products overflow is a 422 with its name, and other rows of the batch are answered", async () => {
   // Beyond what the check can refuse: products that a prompt makes infinite.
   const loud = await edited({
     source: join(oracleRoot, "llama/adapters/all-r4-rslora"),
@@ -101,7 +101,7 @@ test("a check that takes too long is 422, and is counted", async () => {
   assert.ok((await fetch(`${service.url}/v1/adapters/slow`)).status === 404);
 });
 
-test("a check that goes on for its whole deadline delays no load", async () => {
+test("a check that runs until its deadline delays no load", async () => {
   await using folder = await adaptersFolder({ mine: await edited() });
   const limits = { maxPatternSize: String(2 ** 40), validationTimeout: "4s" }; // so that compiling alone takes minutes
   await using service = await openService({ ...flags, adapters: folder.path, ...limits });
@@ -116,7 +116,7 @@ test("a check that goes on for its whole deadline delays no load", async () => {
   assert.deepEqual(order, ["answered", "validation_timeout"]);
 });
 
-test("an adapter is loaded without its expressions being compiled again", async () => {
+test("loading an adapter does not recompile its expressions", async () => {
   const config = { alpha_pattern: { ".*layers\\.1\\..*": 4 }, target_modules: ".*[qv]_proj" };
   await using folder = await adaptersFolder({});
   const alphas = await edited({ config });

@@ -65,7 +65,7 @@ test("chapters end with the end token, the last paragraphs are held out, a tenth
 
 const lines = (name: string, from: number): string[] => Array.from({ length: 60 }, (_, i) => paragraph(name, from + i));
 
-test("nothing that the base learns is a row of the adapters' data", () => {
+test("no row of the adapters' data is in the base's training data", () => {
   const data = join(folder, "commands");
   execFileSync(process.execPath, ["tools/scripts/generate-data.mjs", "commands", data, "--train", "2000"]);
   const prompts = new Set(

@@ -34,7 +34,7 @@ async function stepOf(
 
 const backwards = ({ name }: Node): boolean => name.startsWith("gradients.");
 
-test("gradient checkpointing gives the same bits and makes each layer's activations again", async () => {
+test("gradient checkpointing recomputes each layer's activations and gives the same bits", async () => {
   const random = sequence(11);
   const ids = Int32Array.from({ length: 40 }, () => Math.floor(random() * 320));
   const batch = { rows: 2, length: 20, ids, labels: ids };
@@ -71,7 +71,7 @@ const sizes = {
   ...{ "labelled.0": 255, "labelled.1": 255, "labelled.2": 255, "labelled.3": 255 },
 };
 
-test("at 135M, 4 x 256, at most a fifth of the activations is held, the layer that is made again counted in", async () => {
+test("at 135M, 4 x 256, at most a fifth of the activations is kept, including the recomputed layer", async () => {
   const config = readDecoderConfig(modelShapes["135M"]);
   const shape = { rank: 16, maxLength: 256, chunks: 4 };
   using plain = await stepOf(config, tensorsOf(config), shape, false);
@@ -97,7 +97,7 @@ function makersOf({ nodes }: Graph, names: Iterable<string>): Set<Node> {
   return makers;
 }
 
-test("what waits for nothing is not made early and kept: logits go with their chunk, a norm's way back needs its gradient", async () => {
+test("nothing is computed early and kept: a chunk's logits are freed with it, and a norm's backward pass waits for its gradient", async () => {
   for (const family of ["llama", "gemma2", "gpt2", "qwen3"]) {
     const { config, tensors } = await openCheckpoint(join("test/fixtures/oracle", family));
     using step = await stepOf(config, tensors, { rank: 3, maxLength: 64, chunks: 2 }, false);

@@ -42,7 +42,7 @@ const recipe = [
 const short = [...recipe, "--lora-dropout", "0.1", "--max-steps", "12", "--eval-steps", "2"];
 const weightsOf = (out: string): Buffer => readFileSync(join(out, "adapter_model.safetensors"));
 
-test("a run is saved, judged and merged", async () => {
+test("a run is saved, evaluated and merged", async () => {
   const whole = join(folder, "adapters", "whole");
   const { out, err, code } = await finish("train", ...short, "--output-dir", whole, "--json");
   assert.equal(code, 0, err);
@@ -80,7 +80,7 @@ test("a run is saved, judged and merged", async () => {
   assert.ok(Math.abs(folded.loss - figures.loss) < 1e-4, `${folded.loss} merged, ${figures.loss} beside the base`);
 });
 
-test("over a quantized base a run is served and judged over the same", async () => {
+test("a run over a quantized base is served and evaluated over the same base", async () => {
   const whole = join(folder, "adapters", "int8");
   const asked = [...recipe, "--dtype", "int8", "--max-steps", "4", "--eval-steps", "2"];
   const { out, err, code } = await finish("train", ...asked, "--output-dir", whole, "--json");
@@ -180,7 +180,7 @@ test("preference pairs start at ln 2 and move apart", async () => {
   assert.equal(validations.at(-1).validation_accuracy, 1);
 });
 
-test("DoRA is trained, judged as it is served, and goes on from its own checkpoints to the same bytes", async () => {
+test("DoRA trains, is evaluated as it is served, and resumes from its checkpoints to the same bytes", async () => {
   const out = join(folder, "adapters", "dora");
   const dora = [...recipe, "--use-dora", "--lora-dropout", "0.1", "--max-steps", "4", "--eval-steps", "2"];
   const run = start(["train", ...dora, "--output-dir", out]);
@@ -200,7 +200,7 @@ test("DoRA is trained, judged as it is served, and goes on from its own checkpoi
   assert.ok(weightsOf(whole).equals(weightsOf(out)), "the same bytes");
 });
 
-test("DoRA goes on over a quantized base with its magnitudes, and learns preferences from ln 2", async () => {
+test("DoRA resumes over a quantized base with its magnitudes, and learns preferences from ln 2", async () => {
   const out = join(folder, "adapters", "dora");
   const more = join(folder, "adapters", "dora-more");
   const longer = [

@@ -75,7 +75,7 @@ async function faultsOf(work: Promise<unknown>): Promise<LorikeetError> {
   return error;
 }
 
-test("each form is found by its fields, and the loss lies on what is to be said", async () => {
+test("each row format is recognized by its fields, and the loss is on the answer", async () => {
   const cases: [unknown, string, string][] = [
     [{ prompt: "one two", completion: " three" }, " three<|endoftext|>", "one two"],
     [{ text: "fine film", label: "positive" }, " positive<|endoftext|>", "fine film\nlabel:"],
@@ -104,7 +104,7 @@ test("each form is found by its fields, and the loss lies on what is to be said"
   assert.equal(countLabels(whole), whole.ids.length - 1, "all but the first, which nothing predicts");
 });
 
-test("a chat learns each assistant's turn but those of weight 0, in one row where the template goes on", async () => {
+test("a chat trains every assistant turn except those of weight 0, in one row if the template only appends", async () => {
   const messages = [
     { role: "system", content: "be kind" },
     { role: "user", content: "a" },
@@ -145,7 +145,7 @@ function forgetful(): LoadedTokenizer {
   });
 }
 
-test("a turn whose template rewrites what was said before has a row of its own", async () => {
+test("a turn for which the template rewrites earlier ones gets its own row", async () => {
   const messages = ["q", "a", "r", "b"].map((content, i) => ({ role: i % 2 ? "assistant" : "user", content }));
   const { train } = await load(put("a.jsonl", jsonl({ messages })), { tokenizer: forgetful() });
   assert.deepEqual(
@@ -167,7 +167,7 @@ function trimming(inner: LoadedTokenizer): LoadedTokenizer {
   });
 }
 
-test("where a template ends no turn, the model's end token is learned behind each answer, with a warning", async () => {
+test("if a template does not end turns, the model's end token follows each answer, with a warning", async () => {
   const endless = Object.create(tokenizer, {
     renderChat: {
       value: (messages: ChatMessage[], { addGenerationPrompt }: RenderOptions) =>
@@ -236,7 +236,7 @@ test("a token that the model has no embedding for is refused with file and line"
   assert.match(faults[1] ?? "", /:2: has the token .*, but the model has embeddings for only 2 tokens/);
 });
 
-test("other trainers' forms: ShareGPT, TRL's conversations, a system message and a history", async () => {
+test("other trainers' formats: ShareGPT, TRL's conversations, a system message and a history", async () => {
   const turn = (role: string, content: string) => ({ role, content });
   const chat = [turn("system", "be kind"), turn("user", "hi"), turn("assistant", "ho")];
   const [expected] = (await load(put("a.jsonl", jsonl({ messages: chat })))).train;
@@ -329,7 +329,7 @@ test("every format holds the same rows: JSON arrays, tabs, gzip and Parquet", as
   }
 });
 
-test("one object over several lines is a row, and fields that say nothing are passed over", async () => {
+test("one object over several lines is a row, and empty fields are ignored", async () => {
   const row = { prompt: "one", completion: " two", tools: "", functions: [], images: null };
   assert.equal((await load(put("a.json", JSON.stringify(row, null, 2)))).train.length, 1);
   assert.equal((await load(put("a.jsonl", jsonl({ ...row, tools: "[]" })))).train.length, 1);
@@ -337,7 +337,7 @@ test("one object over several lines is a row, and fields that say nothing are pa
   assert.match(faults[0] ?? "", /has `tools`, which cannot be trained on yet/);
 });
 
-test("a set of shards that lacks some is refused", async () => {
+test("an incomplete set of shards is refused", async () => {
   const data = mkdtempSync(join(folder, "shards-"));
   const write = (name: string) => writeFileSync(join(data, name), jsonl({ text: name }));
   write("train-00000-of-00003.jsonl");
@@ -369,7 +369,7 @@ test("a folder: dev is validation, shards are one split, and what is not read is
   assert.match(message, /has 3 files for train, which are not the shards of one set: train-00000/);
 });
 
-test("a folder as the hub lays it out is read from its folder data; files in any other folder are named", async () => {
+test("a folder in the hub's layout is read from its data folder, and files in other folders are named", async () => {
   const hub = mkdtempSync(join(folder, "hub-"));
   const write = (name: string) => writeFileSync(join(hub, name), jsonl({ text: name }));
   for (const name of ["data", "de", "fr"]) mkdirSync(join(hub, name));
@@ -421,7 +421,7 @@ test("an over-long row that is learned with its prompt stays learned from its fi
   assert.deepEqual([row.ids.length, countLabels(row)], [16, 15]);
 });
 
-test("the rows of an over-long pair go on behind one prompt", async () => {
+test("both rows of an over-long pair keep the same prompt", async () => {
   const pair = { prompt: "word ".repeat(60), chosen: " short", rejected: ` ${"long ".repeat(8)}answer` };
   const [item] = (await load(put("a.jsonl", jsonl(pair)), { wants: "pairs", maxLength: 24 })).train;
   assert.ok(item?.[1]);
@@ -442,7 +442,7 @@ test("an over-long text is learned whole, in windows", async () => {
   assert.deepEqual([counts.shortened, counts.kinds.text], [0, 1]);
 });
 
-test("what a template writes behind the end of a turn is not learned, and does not part the turns", async () => {
+test("text that a template writes after the end of a turn is not trained and does not split the turns", async () => {
   const ended = Object.create(tokenizer, {
     renderChat: {
       value: (messages: { role: string; content: string }[], options: { addGenerationPrompt: boolean }) =>
@@ -517,7 +517,7 @@ test("a file that is longer than a text can be is refused with both sizes, befor
   await assert.rejects(load(path), /4294967296 bytes; at most 536869888/);
 });
 
-test("what is learned: the answers, the prompts too, or the last answer only, behind all that comes before it", async () => {
+test("trains the answers, the prompts too, or only the last answer after everything before it", async () => {
   const turn = (role: string, content: string) => ({ role, content });
   const chat = { messages: [turn("user", "a"), turn("assistant", "b"), turn("user", "c"), turn("assistant", "d")] };
   const path = put("a.jsonl", jsonl({ prompt: "one", completion: " two" }, chat, { text: "three" }));
@@ -551,7 +551,7 @@ test("preference pairs of both spellings share their prompt", async () => {
   for (const [chosen, rejected] of train) assert.equal(parts(chosen).given, parts(rejected as TokenRow).given);
 });
 
-test("an over-long row keeps its completion and loses the start of its prompt; what has no label is dropped; both are counted", async () => {
+test("an over-long row keeps its completion and loses the start of its prompt; a row without labels is dropped; both are counted", async () => {
   const rows = [
     { prompt: "word ".repeat(100), completion: " answer" },
     { messages: [{ role: "user", content: "nothing to learn" }] },
@@ -576,7 +576,7 @@ test("plain text becomes windows whose tokens are the text's own, the last ones 
   assert.ok(windows.every((row) => countLabels(row) === row.ids.length - 1));
 });
 
-test("long text is cut only behind words, and nothing is lost", async () => {
+test("long text is split only after words, and nothing is lost", async () => {
   const text = "Some words on a line.\n\n  And more of them, to the end.\r\n".repeat(4000);
   const pieces = await textPieces(text, tokenizer);
   assert.ok(pieces.length > 2);
@@ -662,7 +662,7 @@ test("the split is seeded and disjoint, the digest is the bytes'", async () => {
   assert.notEqual((await load(put("b.jsonl", jsonl({ text: "other" })))).digest, first.digest);
 });
 
-test("the label's template needs both places, in order", () => {
+test("the label template needs both placeholders, in order", () => {
   for (const bad of ["{text}", "{label}", "{label} {text}", "{text} {label} {label}", "{text}{text}{label}"]) {
     assert.throws(() => parseLabelTemplate(bad), /must hold/);
   }

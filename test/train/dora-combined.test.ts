@@ -69,7 +69,7 @@ function masksOf(step: TrainStep): Map<string, Tensor> {
   return masks;
 }
 
-test("with dropout loss and gradients are PEFT's, whose base counts whole and whose magnitudes see the dropped input", async () => {
+test("with dropout, loss and gradients are PEFT's: the base gets the full input, the magnitudes the dropped one", async () => {
   const checkpoint = await openCheckpoint(join(oracleRoot, "qwen2"));
   for (const gradientCheckpointing of [false, true]) {
     using step = await stepOf(checkpoint, "qwen2", { dropout: 0.25, gradientCheckpointing });

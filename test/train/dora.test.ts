@@ -61,7 +61,7 @@ test("weights are PEFT's byte for byte, the config is a part of PEFT's", async (
   }
 });
 
-test("a merged base computes what the step over base and adapter does", async () => {
+test("a merged base computes the same as base and adapter", async () => {
   const { checkpoint, step } = await stepOf(join(oracle, "llama"));
   using _ = step;
   await (await openAdapter(peft, checkpoint.config)).readInto(step.parameters);

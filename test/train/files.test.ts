@@ -82,7 +82,7 @@ for (const family of families) {
   });
 }
 
-test("A starts within 1/sqrt(in) and fills it, B at zero; the same seed makes the same numbers", async () => {
+test("A starts uniform within 1/sqrt(in), B at zero; the same seed gives the same numbers", async () => {
   const { config } = await openCheckpoint(join(oracle, "llama"));
   const parameters = parametersOf(chooseModules(config, [allLinear], { rank: 8, alpha: 8, rslora: false }));
   initialize(parameters, 42);
@@ -102,7 +102,7 @@ test("A starts within 1/sqrt(in) and fills it, B at zero; the same seed makes th
   assert.notDeepEqual(parameters[0]?.data, before[0]);
 });
 
-test("targets are names or paths; one that takes no layer is refused with those that there are", async () => {
+test("targets are names or paths; one that matches no layer is refused with a list of layers", async () => {
   const { config } = await openCheckpoint(join(oracle, "llama"));
   const shape = { rank: 2, alpha: 2, rslora: true };
   const two = chooseModules(config, ["q_proj", "model.layers.1.mlp.up_proj"], shape);
@@ -126,7 +126,7 @@ function checkpointsIn(path: string, values: Float32Array, keep = 3) {
   return { checkpoints, optimizer };
 }
 
-test("the last checkpoints and the best stay; a half-written one is not seen; parameters and optimizer come back", async () => {
+test("the last checkpoints and the best are kept, a half-written one is ignored, and parameters and optimizer are restored", async () => {
   const path = fresh();
   const values = Float32Array.of(1, 2, 3);
   const { checkpoints, optimizer } = checkpointsIn(path, values);
@@ -165,7 +165,7 @@ test("a checkpoint of another version is refused with the folder of its weights,
   }
 });
 
-test("a checkpoint that cannot be written leaves those before it", async () => {
+test("a checkpoint that cannot be written leaves the earlier ones", async () => {
   const path = fresh();
   const values = Float32Array.of(1);
   await checkpointsIn(path, values).checkpoints.save({ ...initialState(), step: 1 });
@@ -182,7 +182,7 @@ test("a checkpoint that cannot be written leaves those before it", async () => {
   assert.deepEqual(readdirSync(path), ["step-0000001"]);
 });
 
-test("one run for each folder at a time; nothing is replaced without a word; the result appears whole", async () => {
+test("a folder has one run at a time, nothing is replaced unasked, and the result appears complete", async () => {
   const out = join(fresh(), "plays");
   mkdirSync(join(out, ".."), { recursive: true });
   const run = new RunFolder(out);
@@ -225,7 +225,7 @@ test("one run for each folder at a time; nothing is replaced without a word; the
   assert.ok(!existsSync(join(never, "..", "..")), "nor of one that never began");
 });
 
-test("the journal drops what is done anew, and a line that a crash cut off", async () => {
+test("the journal drops repeated steps and a line truncated by a crash", async () => {
   const path = fresh();
   const row = (step: number) => ({ step, loss: 1, rate: 1, gradient_norm: 1, tokens: 1, seconds: 1 });
   {
@@ -249,7 +249,7 @@ test("the journal drops what is done anew, and a line that a crash cut off", asy
   assert.deepEqual(numbers, [2, 4, 6, 8, 0, 50, 100, 0], "round numbers on either axis");
 });
 
-test("a merged checkpoint holds W + s B A, in either layout, and every other tensor as it was", async () => {
+test("a merged checkpoint contains W + s B A, in either layout, and every other tensor unchanged", async () => {
   for (const family of families.filter((name) => ["llama", "gpt2"].includes(name))) {
     const checkpoint = await openCheckpoint(join(oracle, family));
     const peft = join(oracle, family, "train", "initial");
@@ -292,7 +292,7 @@ test("a merged checkpoint holds W + s B A, in either layout, and every other ten
   }
 });
 
-test("a lock whose holder cannot be seen from here says how to remove it, if it is gone", async () => {
+test("a lock of another machine says how to remove it if its holder is dead", async () => {
   const home = fresh();
   const lock = join(home, ".training", "a", "lock");
   mkdirSync(join(lock, "1"), { recursive: true });

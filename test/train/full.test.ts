@@ -48,7 +48,7 @@ before(async () => {
 
 const weightsOf = (out: string): Buffer => readFileSync(join(out, "model.safetensors"));
 
-test("a run makes a checkpoint that is served with training's loss, and a stopped one ends with the same bytes", async () => {
+test("a run's checkpoint serves with training's loss, and a resumed run ends with the same bytes", async () => {
   const whole = join(folder, "out", "whole");
   const { out, err, code } = await finish(...recipe, "--output-dir", whole, "--json");
   assert.equal(code, 0, err);
@@ -106,7 +106,7 @@ test("a run makes a checkpoint that is served with training's loss, and a stoppe
   assert.doesNotMatch(readFileSync(join(folder, "out", "further", "training.jsonl"), "utf8"), /"step":40/);
 });
 
-test("what is for adapters is refused, and a dry run writes nothing", async () => {
+test("adapter options are refused, and a dry run writes nothing", async () => {
   const out = join(folder, "out", "never");
   const wrong = await finish(...recipe, "--output-dir", out, "--lora-r", "8", "--lora-dropout", "0.1");
   assert.equal(wrong.code, 2);

@@ -22,7 +22,7 @@ test("more rows, longer rows and kept layers take more memory", () => {
   assert.ok(bytes > 3 * countBytes({ ...shape, gradientCheckpointing: true }));
 });
 
-test("a quantized base holds an eighth of the logits, and its weights twice; a trained head keeps every label's", () => {
+test("a quantized base counts an eighth of the logits and its weights twice; a trained head counts every label's logits", () => {
   const bare = { ...shape, weightBytes: 0 };
   const quantized = { ...bare, dtype: "int8" as const };
   assert.equal(countBytes(bare) - countBytes(quantized), 2 * 56 * 2 ** 20);
@@ -31,7 +31,7 @@ test("a quantized base holds an eighth of the logits, and its weights twice; a t
   assert.equal(countBytes({ ...bare, trainsHead: true }) - countBytes(bare), 4 * 64 * 1024 * config.vocabSize);
 });
 
-test("at 135M, 4 x 256 and rank 16, the count is within a tenth of what was measured", () => {
+test("at 135M, 4 x 256 and rank 16, the estimate is within a tenth of the measured memory", () => {
   const run = { ...small, config: readDecoderConfig(modelShapes["135M"]), rows: 4, length: 256, trainable: 4.9e6 };
   const near = (bytes: number, measured: number): void => assert.ok(Math.abs(bytes / measured - 1) < 0.1, `${bytes}`);
   near(countBytes({ ...run, weightBytes: 538e6 }), 2.4e9);
@@ -39,7 +39,7 @@ test("at 135M, 4 x 256 and rank 16, the count is within a tenth of what was meas
   near(countBytes({ ...run, weightBytes: 275e6, dtype: "int8" }), 2.35e9);
 });
 
-test("what is advised fits, and is no smaller than it must be", () => {
+test("the suggested settings fit and are no smaller than necessary", () => {
   assert.deepEqual(fitMemory(shape, 100 * gib), { rows: 64, length: 1024, gradientCheckpointing: false });
   assert.deepEqual(fitMemory(shape, 8 * gib), { rows: 64, length: 1024, gradientCheckpointing: true });
   for (const memory of [8, 4, 2, 1, 0.5, 0.3].map((size) => size * gib)) {
@@ -50,7 +50,7 @@ test("what is advised fits, and is no smaller than it must be", () => {
   assert.equal(fitMemory(shape, 0.1 * gib), null);
 });
 
-test("the flags keep the step's rows, or pairs, and say only what changes", () => {
+test("the suggested flags keep the rows or pairs per step and list only what changes", () => {
   const settings = { ...trainDefaults, learningRate: 1e-3, batchSize: 64, gradientAccumulationSteps: 1 };
   const fitting = { rows: 16, length: 1024, gradientCheckpointing: false };
   assert.equal(flagsOf(fitting, 1024, settings), "--batch-size 16 --gradient-accumulation-steps 4");

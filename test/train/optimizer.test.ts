@@ -19,7 +19,7 @@ const near = (found: ArrayLike<number>, expected: readonly number[], bound = 1e-
   });
 };
 
-test("clipping shortens long gradients only, and shows what is not a number", () => {
+test("clipping scales only large gradients, and the norm of NaN is NaN", () => {
   const clip = (...values: number[]): Float32Array => {
     const gradients = Float32Array.from(values);
     chain(values.length, clipByGlobalNorm(1)).step(new Float32Array(values.length), gradients, 0);
@@ -57,14 +57,14 @@ test("decay moves parameters whose gradient is zero, and no decay leaves them", 
   near([run(0.1), run(0)], [4 - 0.5 * 0.1 * 4, 4]);
 });
 
-test("groups have rates of their own", () => {
+test("groups have their own learning rates", () => {
   const parameters = new Float32Array(4);
   const rate = scaleByRate(constant(1), [{ begin: 1, end: 3, factor: 16 }]);
   chain(4, rate).step(parameters, Float32Array.of(1, 1, 1, 1), 0);
   near(parameters, [-1, -16, -16, -1], 0);
 });
 
-test("the state is everything: an optimizer that takes it over goes on in the same bits", () => {
+test("the state is complete: an optimizer that restores it continues bit for bit", () => {
   const make = () => chain(3, clipByGlobalNorm(1), scaleByAdam(), addDecayedWeights(0.01), scaleByRate(constant(0.1)));
   const gradient = (i: number): Float32Array => Float32Array.of(Math.sin(i), Math.cos(2 * i), 0.1 * i);
   const whole = { optimizer: make(), parameters: Float32Array.of(1, 2, 3) };
@@ -89,7 +89,7 @@ test("schedules begin, turn and end where they say", () => {
   near([cosine(1, 1)(0)], [1]);
 });
 
-test("labels are found one place before their token, never across rows or sequences", () => {
+test("a label's position is one before its token, never across rows or sequences", () => {
   const labels = Int32Array.of(9, 8, noLabel, 7, 6, 5, noLabel, 4);
   const batch = { rows: 2, length: 4, ids: new Int32Array(8), labels };
   assert.deepEqual(labelledPlaces(batch), { places: Int32Array.of(0, 2, 4, 6), labels: Int32Array.of(8, 7, 5, 4) });

@@ -90,7 +90,7 @@ const families = [
   ...["llama", "gemma2", "gpt2", "phi3", "lfm2", "qwen3_5_text"].map((x) => `test/fixtures/oracle/${x}`),
 ];
 
-test("over int8 and int4, the gradient is that of the forward pass which ran, in every family and tensor", async (t) => {
+test("over int8 and int4, gradients match the quantized forward pass, in every family and tensor", async (t) => {
   for (const path of families) {
     for (const dtype of ["int8", "int4"] as const) {
       const { step, back, whole, config, loss, expected } = await compare(path, dtype);
@@ -158,7 +158,7 @@ async function headOver(
   return { gradient: gradient.data, loss: loss.data };
 }
 
-test("a head passes back what fp32 does, whether it hardly knows the label or is nearly certain", async (t) => {
+test("a quantized head's gradient matches fp32, for unlikely and nearly certain labels", async (t) => {
   const checkpoint = await openCheckpoint("models/bookworm-7m");
   const { config } = checkpoint;
   const { hiddenSize } = config;
@@ -245,7 +245,7 @@ test("weights are the server's own, and no fp32 copy of a quantized layer is amo
   }
 });
 
-test("a copy for gradients is that of the rounded weights", async () => {
+test("the copy for gradients holds the rounded weights", async () => {
   const checkpoint = await openCheckpoint("test/fixtures/oracle/gpt2");
   const base = await open(checkpoint, "int4");
   let compared = 0;
@@ -269,7 +269,7 @@ test("a copy for gradients is that of the rounded weights", async () => {
   await base.close();
 });
 
-test("a layer with an outlier takes blocks where the measured error of its rows is too large", async () => {
+test("a layer with an outlier is quantized in blocks if its rows' measured error is too large", async () => {
   const fixture = await openCheckpoint("test/fixtures/oracle/llama");
   const name = "model.layers.1.mlp.down_proj.weight";
   const location = fixture.tensors.get(name);
@@ -291,7 +291,7 @@ test("a layer with an outlier takes blocks where the measured error of its rows 
   assert.ok(Number.isFinite((await step.run(randomBatch(1, 8, 320))).loss));
 });
 
-test("the way forwards is the server's, but for activations that a last bit rounds to the other side", async () => {
+test("the forward pass is the server's, except for activations that a last bit rounds the other way", async () => {
   const checkpoint = await openCheckpoint("models/bookworm-7m");
   const batch = randomBatch(24, 4, 4096);
   for (const dtype of ["int8", "int4"] as const) {
@@ -310,7 +310,7 @@ test("the way forwards is the server's, but for activations that a last bit roun
   }
 });
 
-test("neither gradient checkpointing nor a second thread changes a bit, and layers' inputs are made again", async () => {
+test("neither gradient checkpointing nor a second thread changes a bit, and layer inputs are recomputed", async () => {
   const checkpoint = await openCheckpoint("models/bookworm-7m");
   const { config } = checkpoint;
   const batch = randomBatch(2, 64, config.vocabSize);

@@ -41,7 +41,7 @@ const settingsOf = (name: string) =>
   });
 
 for (const task of ["dates", "commands"]) {
-  test(`${task}: 500 test rows, none of whose answers was trained on; every value of an answer stands in its sentence`, async () => {
+  test(`${task}: 500 test rows, none of whose answers was trained on; every value of an answer occurs in its sentence`, async () => {
     const { train = [], valid = [], test: held = [] } = generate(task, task, "--train", "20000", "--valid", "300");
     assert.ok(held.length >= 500 && train.length === 20_000);
     const prompts = [...train, ...valid, ...held].map(({ prompt }) => prompt);

@@ -32,7 +32,7 @@ const train = (...args: string[]) => run(["train", "--model", base, ...common, .
 const adapters = join(folder, "adapters");
 const out = join(adapters, "new");
 
-test("all that is missing is told at once", async () => {
+test("all missing options are reported together", async () => {
   for (const [command, names] of [
     ["train", ["--model", "--data", "--output-dir"]],
     ["eval", ["--model", "--data"]],
@@ -44,7 +44,7 @@ test("all that is missing is told at once", async () => {
   }
 });
 
-test("a run that has ended goes on with the model and data that are given again", async () => {
+test("a finished run whose record has no paths needs --model and --data to continue", async () => {
   const ended = join(folder, "ended");
   mkdirSync(ended, { recursive: true });
   writeFileSync(join(ended, "lorikeet.json"), JSON.stringify({ settings: { maxSteps: 2 } }));
@@ -59,7 +59,7 @@ test("a run that has ended goes on with the model and data that are given again"
   rmSync(ended, { recursive: true });
 });
 
-test("what cannot go together is refused, also by a dry run", async () => {
+test("conflicting options are refused, also by a dry run", async () => {
   for (const [args, fault] of [
     [["--data", pairs, "--method", "dpo", "--packing"], /--packing does not work with --method dpo/],
     [["--data", rows, "--publish", "nowhere"], /--publish must be an address such as http:.*, not "nowhere"/],
@@ -82,7 +82,7 @@ test("a run that is refused leaves no folder behind", async () => {
   assert.ok(!existsSync(adapters), "neither the result's folder nor the run's");
 });
 
-test("data without a file for training says which files it has, and a result where no folder can be is refused", async () => {
+test("data without a training file lists its files, and an impossible output folder is refused", async () => {
   const data = join(folder, "dev-only");
   mkdirSync(data);
   writeFileSync(join(data, "dev.jsonl"), readFileSync(rows));
@@ -95,7 +95,7 @@ test("data without a file for training says which files it has, and a result whe
   assert.match(nowhere.err, /\/proc accepts no new folders/);
 });
 
-test("an adapter that is gone on with keeps its shape, and its record says so", async () => {
+test("an adapter that is trained further keeps its shape, and its record says so", async () => {
   const settings = [
     "--data",
     rows,
@@ -152,7 +152,7 @@ test("an adapter that is gone on with keeps its shape, and its record says so", 
   assert.ok(weights("again").equals(weights("first")), "the card's recipe makes the same bytes");
 });
 
-test("a server that is down or refuses loses nothing: the result is saved, told whole, and can be published later", async () => {
+test("a failed publish loses nothing: the result is saved and reported, and can be published later", async () => {
   const server = createServer((request, response) => {
     request.resume().on("end", () => {
       response.writeHead(507, { "content-type": "application/json" });
@@ -186,14 +186,14 @@ test("a server that is down or refuses loses nothing: the result is saved, told 
   }
 });
 
-test("a run that never got better than its start says so", async () => {
+test("a run that never improves on its start says so", async () => {
   const nothing = ["--max-steps", "2", "--learning-rate", "1e-12", "--lora-alpha", "1e-6"];
   const { code, err } = await train("--data", rows, ...nothing, "--output-dir", join(folder, "made", "nothing"));
   assert.equal(code, 0, err);
   assert.match(err, /warning: no validation improved on the one before the first step: .*lower --learning-rate/);
 });
 
-test("--overwrite replaces what a run or a merge has made, and nothing else", async () => {
+test("--overwrite replaces the output of a run or a merge, and nothing else", async () => {
   const own = join(folder, "own");
   mkdirSync(own);
   writeFileSync(join(own, "letter.txt"), "Dear");

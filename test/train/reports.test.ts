@@ -94,12 +94,12 @@ const stepRow = (step: number): JournalRow => ({
   ...{ step, loss: 1 / step, rate: 0.001, gradient_norm: 2, tokens: 64, seconds: 0.1 },
 });
 
-test("the checksums are the known ones", () => {
+test("checksums match published values", () => {
   assert.equal(crc32(Buffer.from("123456789")), 0xcbf43926);
   assert.equal(crc32c(Buffer.from("123456789")), 0xe3069283);
 });
 
-test("a run that is stopped after step 900 of 1,000, as saved at 700, is told once and whole", async () => {
+test("a run stopped at step 900 and resumed from 700 is reported once and completely", async () => {
   // Wide enough that records cross blocks, and that some end just before one ends.
   const config = { rank: 8, long: "x".repeat(40_000) };
   const run = { folder, name: "plays", config, step: 0, past: [] as JournalRow[] };

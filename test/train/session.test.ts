@@ -124,7 +124,7 @@ for (const method of ["sft", "dpo"] as const) {
   });
 }
 
-test("padding to so many tokens changes no label, no row and no pair", () => {
+test("padding to a multiple of tokens changes no label, row or pair", () => {
   const { train: items } = dataOf([5, 33]);
   const [padded] = plainBatches(items, 2, 128);
   const [plain] = plainBatches(items, 2);

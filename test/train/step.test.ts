@@ -118,7 +118,7 @@ test("with B = 0 the loss is the base's, and evaluation without the adapter is t
   );
 });
 
-test("nothing is computed for the way back below the lowest adapted layer", async () => {
+test("the backward pass stops at the lowest adapted layer", async () => {
   const backwards = async (choose: Choose): Promise<number> => {
     using step = await stepOf("llama", {}, choose);
     return step.graphs.training.nodes.filter(({ name }) => name.startsWith("gradients.")).length;
@@ -134,7 +134,7 @@ test("nothing is computed for the way back below the lowest adapted layer", asyn
   assert.deepEqual([...new Set(walked.filter((layer) => layer !== undefined))], ["model.layers.2"]);
 });
 
-test("no activation is kept for the way back below the lowest adapted layer", async () => {
+test("no activation below the lowest adapted layer is kept", async () => {
   const bytesOf = async (choose: Choose): Promise<Map<string, number>> => {
     using step = await stepOf("llama", {}, choose);
     return keptBytes(step.graphs.training, { rows: 2, length: 20, labelled: 30, "labelled.0": 15, "labelled.1": 15 });
@@ -152,7 +152,7 @@ test("no activation is kept for the way back below the lowest adapted layer", as
   assert.ok(at(last, 2) < 0.25 * at(top, 2), `${at(last, 2)} of ${at(top, 2)}`);
 });
 
-test("rows that share a packed row see only themselves: loss and gradients are those of rows apart", async () => {
+test("rows in one packed row see only themselves: loss and gradients equal those of separate rows", async () => {
   for (const family of ["llama", "gemma2", "mistral-sliding", "gpt2", "lfm2", "qwen3_5_text"]) {
     using step = await stepOf(family);
     const apart = rowsOf([20, 13, 7], 20);
@@ -170,7 +170,7 @@ test("rows that share a packed row see only themselves: loss and gradients are t
   }
 });
 
-test("blocks of queries change nothing, empty ones neither: packed rows cut elsewhere, and one block beside eight", async () => {
+test("the split into query blocks changes nothing, with empty blocks too: packed rows, one block against eight", async () => {
   for (const family of ["llama", "gemma2", "mistral-sliding"]) {
     using step = await stepOf(family, { maxLength: 1024 }); // eight blocks
     const apart = rowsOf([190, 150], 190); // two blocks of each
@@ -198,7 +198,7 @@ test("blocks of queries change nothing, empty ones neither: packed rows cut else
   }
 });
 
-test("blocks are as equal as can be and none is shorter than it need be", () => {
+test("blocks are of nearly equal size, and none is shorter than necessary", () => {
   assert.deepEqual([...blockSizes(256, attentionBlocks(256))], [128, 128]);
   assert.deepEqual([...blockSizes(300, 8)], [0, 0, 0, 0, 0, 100, 100, 100]);
   assert.deepEqual([...blockSizes(1, 8)], [0, 0, 0, 0, 0, 0, 0, 1]);
@@ -225,7 +225,7 @@ test("eight steps of one row add up to one step of eight, with unequal numbers o
   assert.ok(largestShare(sum, expected) < 1e-5, `${largestShare(sum, expected)}`);
 });
 
-test("the number of chunks changes nothing, not even where there are fewer labels than chunks", async () => {
+test("the number of chunks changes nothing, even with fewer labels than chunks", async () => {
   const batch = rowsOf([6], 6, 3);
   const results: Float32Array[] = [];
   for (const chunks of [1, 2, 5]) {
@@ -271,7 +271,7 @@ test("an adapted head is trained, and its gradient is the slope", async () => {
   assert.ok(Math.abs(slope / norm - 1) < 2e-3, `slope ${slope}, gradient ${norm}`);
 });
 
-test("dropout masks are inputs: all kept at rate p scales the product, and evaluation takes none", async () => {
+test("dropout masks are inputs: a mask that keeps all scales the product, and evaluation uses none", async () => {
   const { config } = await openCheckpoint(join(root, "llama"));
   using step = await stepOf("llama", { dropout: 0.5 });
   using plain = await stepOf("llama");

@@ -53,7 +53,7 @@ const variants: Readonly<Record<string, readonly string[]>> = {
   int4: ["--data", pairs, "--dtype", "int4", "--method", "dpo"],
 };
 for (const [name, options] of Object.entries(variants)) {
-  test(`${name}: a run on two threads that was killed ends with the bytes of one on one thread that was not`, async () => {
+  test(`${name}: a killed and resumed run on two threads ends with the bytes of an uninterrupted one on one thread`, async () => {
     const asked = ["train", ...common, ...steps, ...options];
     const whole = outOf(name);
     const { out, err, code } = await finish(...asked, "--threads", "1", "--output-dir", whole, "--json");
@@ -78,7 +78,7 @@ for (const [name, options] of Object.entries(variants)) {
   });
 }
 
-test("a first signal saves, a second ends at once, and a run that stands still keeps others out", async () => {
+test("a first signal saves, a second ends at once, and a suspended run keeps its lock", async () => {
   const asked = ["train", ...common, ...steps, "--data", rows];
   const whole = outOf("signals");
   assert.equal((await finish(...asked, "--output-dir", whole)).code, 0);
@@ -114,7 +114,7 @@ test("a first signal saves, a second ends at once, and a run that stands still k
   }
 });
 
-test("a run that is killed while its result is written goes on to the same result", async () => {
+test("a run killed while it writes its result resumes to the same result", async () => {
   const asked = ["train", ...common, ...steps, "--data", rows];
   const target = outOf("late");
   const run = start([...asked, "--output-dir", target]);
@@ -130,7 +130,7 @@ test("a run that is killed while its result is written goes on to the same resul
   assert.ok(existsSync(join(target, "README.md")));
 });
 
-test("a disk without room ends a run with what was saved, and how to go on", {
+test("a full disk ends a run with its last checkpoint and says how to resume", {
   skip: process.platform === "win32",
 }, async () => {
   const asked = ["train", ...common, ...steps, "--data", rows, "--lora-r", "2"];
@@ -151,7 +151,7 @@ test("a disk without room ends a run with what was saved, and how to go on", {
   assert.ok(weightsOf(target).equals(weightsOf(whole)), "the same bytes");
 });
 
-test("a run that diverges saves its best weights and says where", async () => {
+test("a diverging run saves its best weights and says where", async () => {
   const out = outOf("diverged");
   const wild = ["--method", "full", "--learning-rate", "10", "--max-grad-norm", "0", "--weight-decay", "10"];
   const { code, err } = await finish("train", ...common, ...steps, "--data", rows, ...wild, "--output-dir", out);
@@ -167,7 +167,7 @@ test("a run that diverges saves its best weights and says where", async () => {
   assert.ok(Number.isFinite(results.served_check.served), "what is saved answers");
 });
 
-test("the last weights are kept, or the best where that is asked for; patience asks for it; the card and the summary name both", async () => {
+test("the result has the last weights, or the best on request or with early stopping; the card and the summary name both", async () => {
   const data = join(folder, "overfit");
   mkdirSync(data);
   const row = (i: number, answer: string): string => `${JSON.stringify({ prompt: `Say ${i}:`, completion: answer })}\n`;
@@ -234,7 +234,7 @@ test("the last weights are kept, or the best where that is asked for; patience a
   assert.match(never.err, /--early-stopping-patience needs validation rows/);
 });
 
-test("a run that has ended gets more steps, and at a constant rate ends with the bytes of one that had them from the start", async () => {
+test("a finished run gets more steps, and at a constant learning rate ends with the bytes of one longer run", async () => {
   const asked = [
     "train",
     ...common,
@@ -281,7 +281,7 @@ test("a run that has ended gets more steps, and at a constant rate ends with the
   assert.deepEqual([record.settings.maxSteps, record.results.steps, record.results.kept_step], [24, 24, 24]);
 });
 
-test("one that ended by patience trains on when it gets more steps", async () => {
+test("a run that stopped early continues when it gets more steps", async () => {
   const target = outOf("patient");
   const idle = [
     ...common.slice(0, -2),

@@ -106,7 +106,7 @@ function runOf(changes: Partial<TrainerOptions> & { batchSize?: number; gradient
   return { all, stepper, optimizer, saved, losses, plan };
 }
 
-test("a run that goes on from any checkpoint ends as one that was not stopped", async () => {
+test("a run resumed from any checkpoint ends like an uninterrupted one", async () => {
   const whole = runOf();
   assert.equal(await train(whole.all, initialState()), "done");
   assert.deepEqual(
@@ -136,7 +136,7 @@ const splits = [
   [4, 2],
 ] as const;
 
-test("8 × 1, 1 × 8, 2 × 4 and 4 × 2 rows a step learn the same, whatever their numbers of labels", async () => {
+test("8 × 1, 1 × 8, 2 × 4 and 4 × 2 rows per step learn the same, whatever their numbers of labels", async () => {
   const ends = await Promise.all(
     splits.map(async ([batchSize, gradientAccumulationSteps]) => {
       const items = itemsOf(Array.from({ length: 61 }, (_, i) => 3 + ((i * 7) % 19)));
@@ -202,7 +202,7 @@ for (const [name, changes] of [
   });
 }
 
-test("an interruption saves at the step it came in, and throws a half-done step away", async () => {
+test("an interruption saves the last whole step and discards a partial one", async () => {
   const controller = new AbortController();
   const run = runOf({ signal: controller.signal });
   const { step } = run.all.events;
@@ -248,7 +248,7 @@ test("a loss far above its running mean for 20 steps has diverged, at the start 
   assert.deepEqual(await endOf((step) => (step < 50 ? 0.01 : 3)), ["diverged", 69]);
 });
 
-test("runs that learn are not ended: an easy first batch, one gone on with, waves, a spike that heals", async () => {
+test("runs that learn are not ended: an easy first batch, a resumed run, waves, a spike that recovers", async () => {
   const wave = (step: number): number => 1 + Math.sin(step * 2.1);
   const losses: Readonly<Record<string, (step: number) => number>> = {
     "an easy first batch": (step) => (step < 2 ? 0.1 : 2.5 - step / 100),
@@ -273,7 +273,7 @@ test("a validation that is not a number ends the run before it is saved", async 
   assert.deepEqual([state.step, state.last?.step, run.saved.at(-1)?.state.step], [8, 4, 4]);
 });
 
-test("patience ends a run that no longer gets better; time ends it with a validation", async () => {
+test("early stopping ends a run that no longer improves; the time limit ends one with a validation", async () => {
   const idle = runOf({ rate: () => 0, optimizer: chain(4), patience: 2, steps: 100 });
   idle.all.stepper.values.fill(0.3);
   const still = { ...idle.all, optimizer: { state: [], step: () => {} } };
@@ -311,7 +311,7 @@ test("each epoch has every row once, in an order that seed and epoch decide", ()
   assert.ok(computed < 1.35 * items.reduce((sum, [{ ids }]) => sum + ids.length, 0), "like lengths lie together");
 });
 
-test("packing puts every row somewhere once, within the length, each in a segment of its own", () => {
+test("packing places every row once, within the length, each in its own segment", () => {
   const items = itemsOf(Array.from({ length: 300 }, (_, i) => 3 + ((i * 5) % 17)));
   const plan = new BatchPlan(items, {
     batchSize: 2,
@@ -342,7 +342,7 @@ test("packing puts every row somewhere once, within the length, each in a segmen
   assert.ok(plan.runSizes().reduce((a, b) => a + b, 0) < 1.1 * real, "little is padding");
 });
 
-test("masks are a function of seed, step, run and module, and drop as much as they are told", () => {
+test("masks depend only on seed, step, run and module, and drop the given fraction", () => {
   const modules = [
     { name: "a", width: 64, rows: "tokens" as const },
     { name: "b", width: 64, rows: "tokens" as const },

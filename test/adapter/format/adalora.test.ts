@@ -39,7 +39,7 @@ test("singular values are folded into A, and the scale goes by the rank that tra
   assert.equal(module.b[0], Math.fround((b[0] ?? Number.NaN) * scale));
 });
 
-test("what pruning left is told: ranks, scales, modules of rank 0", async () => {
+test("the summary shows what pruning left: ranks, scales, modules of rank 0", async () => {
   const { summary, modules, config } = await describeAdapter(source, llama);
   assert.equal(config.peft_type, "ADALORA");
   assert.equal(summary.modules, 8);

@@ -42,7 +42,7 @@ test("ranks, scales and magnitudes are PEFT's; what the engine will hold is coun
   assert.equal((await describeAdapter(source, null)).summary.weightsDigest, summary.weightsDigest);
 });
 
-test("every spelling of a magnitude is the same adapter, another number is another", async () => {
+test("every spelling of a magnitude is the same adapter, another value is a different one", async () => {
   for (const end of [".weight", ".default", ".default.weight"]) {
     const tensors = renamed((name) => name.replace(/lora_magnitude_vector$/, `lora_magnitude_vector${end}`));
     assert.equal(await digestOf({ tensors }), plain.summary.weightsDigest, end);
@@ -101,7 +101,7 @@ const targetsOf = (modules: readonly { readonly path: string }[]): string[] => [
   ...new Set(modules.map(({ path }) => path.split(".").at(-1) ?? path)),
 ];
 
-test("what writeAdapter writes of DoRA is PEFT's file, byte for byte", async () => {
+test("writeAdapter writes DoRA as PEFT does, byte for byte", async () => {
   const data = new Map(
     (await readTensors(`${source}/adapter_model.safetensors`)).map((tensor) => [tensor.name, tensor.data]),
   );

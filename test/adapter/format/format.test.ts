@@ -274,7 +274,7 @@ test("the digest follows content and scale, not spelling or order", async () => 
   assert.notEqual(await digestOf({ config: targets, tensors: swap }), plain.summary.weightsDigest);
 });
 
-test("another digest than expected is refused with both", async () => {
+test("an unexpected digest is refused with both digests", async () => {
   const error = await refusalOf(loadAdapter(valid, llama, { expectedDigest: "sha256:00", label: "The adapter plays" }));
   assert.equal(error.code, "digest_mismatch");
   assert.match(error.message, /^The adapter plays has the digest sha256:.*; sha256:00 was expected\.$/);
@@ -324,7 +324,7 @@ test("matrices of zero, unknown keys, other bases and other ranks are warnings",
   );
 });
 
-test("files that are not kept are named, never opened", async () => {
+test("ignored files are named, never opened", async () => {
   const files = {
     "README.md": "",
     "chat_template.jinja": "",
@@ -361,7 +361,7 @@ test("describe folds equal layers, with a base and without", async () => {
 });
 const byPath = (left: { path: string }, right: { path: string }): number => (left.path < right.path ? -1 : 1);
 
-test("what writeAdapter writes is read back the same, and twice the same bytes", async () => {
+test("writeAdapter round-trips, and writes the same bytes twice", async () => {
   const source = `${oracle}/llama/adapters/patterns`;
   const read = await checkAdapter(source, llama);
   const data = new Map(

@@ -86,7 +86,7 @@ test("all expressions of a config share one budget, counted before anything cost
   assert.equal(faults.count, 1);
 });
 
-test("what Python's re does not know, or reads otherwise, is refused by name", async () => {
+test("syntax that Python's re lacks or reads differently is refused by name", async () => {
   for (const [pattern, reason] of [
     ["(?i)\\p{L}", 'the escape "\\\\p" is not known'],
     ["\\x{61}", 'the escape "\\\\x" is not known'],

@@ -255,7 +255,7 @@ test("harmless values of refused keys, and heads that are not there, are accepte
   assert.deepEqual(summary.warnings, []);
 });
 
-test("one answer lists every fault, and the invalid ones decide the code", async () => {
+test("one error lists every fault, and invalid ones decide the code", async () => {
   const folder = await edited({
     config: { lora_bias: true, r: -1, init_lora_weights: "pissa", layer_replication: [1], alpha_pattern: { "(": 1 } },
     tensors: (all) => put("nonsense", [1])(poison(Number.NaN)(drop("layers.1.self_attn.v_proj.lora_A")(all))),
@@ -316,7 +316,7 @@ test("limits are options", async () => {
   }
 });
 
-test("pickles are never opened, and refused with a way out", async () => {
+test("pickles are never opened, and the refusal says what to do", async () => {
   const folder = await edited();
   renameSync(join(folder, "adapter_model.safetensors"), join(folder, "adapter_model.bin"));
   const error = await refusalOf(checkAdapter(folder, llama));
@@ -353,7 +353,7 @@ for (const [what, content, hint] of [
   });
 }
 
-test("text in place of weights is shown, and folders without an adapter's weights say what they hold", async () => {
+test("text in place of weights is quoted, and folders without weights list what they contain", async () => {
   const folder = await edited();
   writeFileSync(join(folder, "adapter_model.safetensors"), "Invalid username or password.");
   assert.match(
@@ -378,12 +378,12 @@ test("text in place of weights is shown, and folders without an adapter's weight
   }
 });
 
-test("without a base, describe still refuses what contradicts itself", async () => {
+test("without a base, describe still refuses contradictions", async () => {
   const error = await refusalOf(describeAdapter(await edited({ tensors: reshape("lora_B", [64, 4]) }), null));
   assert.match(error.message, /rank 8 in lora_A, but rank 4 in lora_B/);
 });
 
-test("no mutation of a config or of weights does anything but pass or be refused", async () => {
+test("every mutated config or weights file either passes or is refused", async () => {
   const folder = await edited();
   const files = ["adapter_config.json", "adapter_model.safetensors"] as const;
   const originals = files.map((name) => readFileSync(join(folder, name)));

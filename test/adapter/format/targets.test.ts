@@ -53,7 +53,7 @@ function compare(base: string, config: object, found: readonly (string | readonl
   return context;
 }
 
-test("missing modules are warned of in the names of the base, whatever wraps the model that was trained", () => {
+test("missing modules are reported by the base's names, whatever wrapped the trained model", () => {
   const targets = { target_modules: ["self_attn.q_proj", "lm_head"], layers_to_transform: [0, 2, 11] };
   const q = (layer: number): string => `model.layers.${layer}.self_attn.q_proj`;
   const wrapped = (layer: number) => [q(layer), `model.language_model.layers.${layer}.self_attn.q_proj`] as const;
@@ -64,7 +64,7 @@ test("missing modules are warned of in the names of the base, whatever wraps the
   ]);
 });
 
-test("heads and embeddings that were to be saved and are not there are warned of where the base has them", () => {
+test("modules_to_save that are missing are a warning if the base has them", () => {
   const saved = (names: string[]) =>
     compare("gpt2", { target_modules: ["c_attn"], modules_to_save: names }, all).warnings;
   const all = [0, 1, 2].map((layer) => `transformer.h.${layer}.attn.c_attn`);
@@ -126,7 +126,7 @@ test("tensors that the config does not name are refused", async () => {
   }
 });
 
-test("a config that cannot be compared with is served with a warning that says so", async () => {
+test("a config that cannot be compared is served with a warning that says so", async () => {
   for (const [config, warning] of [
     [{ target_modules: null }, /^The config has no target_modules/],
     [{ target_modules: "(?:q_proj|(?!.*x).*v_proj)" }, /were not compared .*target_modules .*look-around/],
@@ -177,7 +177,7 @@ const turned = ({ name, dtype, shape: [rows = 0, columns = 0], data }: EditableT
   return { name: mlxName, dtype, shape: [columns, rows], data: new Uint8Array(into.buffer) };
 };
 
-test("mlx-lm's layers and keys are promises too", async () => {
+test("mlx-lm's layers and keys are compared too", async () => {
   const of = async (more: object, parameters: object, part = /./) =>
     edited({
       config: JSON.stringify({ ...more, lora_parameters: { rank: 8, scale: 2, ...parameters } }),
@@ -218,7 +218,7 @@ test("a wrapped model's config is compared by its own names", async () => {
   assert.match(error.message, /holds 4 modules that the config does not name/);
 });
 
-test("what an earlier check resolved spares every look at the config's expressions", async () => {
+test("targets resolved by an earlier check are reused without evaluating expressions", async () => {
   const config = { alpha_pattern: { "layers.1.self_attn.q_proj": 4, ".*v_proj": 2 }, target_modules: ".*[qv]_proj" };
   const folder = await edited({ config });
   const { summary, modules } = await checkAdapter(folder, llama);
@@ -239,7 +239,7 @@ test("what an earlier check resolved spares every look at the config's expressio
   assert.deepEqual((await checkAdapter(valid, llama)).summary.alphas, [16]);
 });
 
-test("what an earlier release accepted is loaded by its digest as it was", async () => {
+test("an adapter that an earlier release accepted loads by its digest unchanged", async () => {
   const more = { target_modules: ["q_proj"], eva_config: 7, layers_to_transform: "x" };
   const accepted = { ...more, lora_alpha: -8, alpha_pattern: { v_proj: 0 } };
   const folder = await edited({ config: accepted });

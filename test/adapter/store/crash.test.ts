@@ -122,7 +122,7 @@ test("a lock is waited for while its holder lives, for so long, and passed over 
   assert.equal(await waiting, "mine");
 });
 
-test("those who saw the same dead holder do not both follow it", async () => {
+test("two processes that see the same dead holder do not both take its lock", async () => {
   const directory = join(root, "race");
   let inside = 0;
   for (let round = 0; round < 5; round++) {
@@ -140,7 +140,7 @@ test("those who saw the same dead holder do not both follow it", async () => {
   assert.ok((await readdir(join(directory, "locks"))).length <= 65, "old numbers are cleared away");
 });
 
-test("who holds the lock may take its folder away; who waited then holds the only lock of a new one", async () => {
+test("the holder may delete the lock's folder; a waiting process then holds the only lock of the new one", async () => {
   const directory = join(root, "taken-away");
   await mkdir(directory, { recursive: true });
   const held = lockIn(directory, 1_000);
@@ -160,7 +160,7 @@ test("who holds the lock may take its folder away; who waited then holds the onl
   await holding;
 });
 
-test("a task that fails gives the lock back", async () => {
+test("a task that fails releases the lock", async () => {
   const lock = lockIn(join(root, "failing"), 1_000);
   await assert.rejects(
     lock.run(() => Promise.reject(new Error("no"))),

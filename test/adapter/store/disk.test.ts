@@ -68,7 +68,7 @@ async function addNames(digest: string, from: number, to: number): Promise<void>
   }
 }
 
-test("a put, a removal and a look read as much among 300 names as among 10, of this store or of another", async () => {
+test("a put, a removal and a refresh read as much among 300 names as among 10, of this store or another", async () => {
   const first = await openHere();
   const { digest } = (await put(first, "a", "v1")).record;
   await first.close();
@@ -102,7 +102,7 @@ test("a put, a removal and a look read as much among 300 names as among 10, of t
   }
 });
 
-test("what others did is known after a gap in the lock's history, and after a hand has changed the index", async () => {
+test("changes by others are seen after a gap in the lock's history and after a manual edit of the index", async () => {
   const here = await openHere();
   const there = await openHere();
   await put(here, "a", "v1");
@@ -199,7 +199,7 @@ test("where a full disk has no room for a link either, a removal says that it is
   await store.remove("a");
 });
 
-test("a store that is taken away while it is open is empty, and is made anew by the next upload", async () => {
+test("a store deleted while it is open is empty, and the next upload recreates it", async () => {
   const store = await openHere();
   const other = await openHere();
   await put(store, "a", "v1");

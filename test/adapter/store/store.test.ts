@@ -93,7 +93,7 @@ test("a name is one part or two, of letters, digits, dots, underscores and hyphe
   );
 });
 
-test("a version's folder is named by its digest, and holds what it was found to be", async () => {
+test("a version's folder is named by its digest and contains its check result", async () => {
   const store = await open();
   const { record } = await put(store, "a", "v1");
   const folder = await store.folder(record.digest);
@@ -163,7 +163,7 @@ test("a folder belongs to the operator: its name can be neither put nor removed"
   assert.equal(await readFile(join(folder, "adapter_model.safetensors"), "utf8"), "v1");
 });
 
-test("one bad folder hinders no other, is listed with its reason, and is tried again when it changes", async () => {
+test("a bad folder affects no other, is listed with its reason, and is rechecked when it changes", async () => {
   await drop("good", "v1");
   const bad = await drop("bad", '"bad"');
   await drop("with space", "v1");
@@ -208,7 +208,7 @@ test("where a folder and a stored adapter share a name, the first stays and the 
   assert.deepEqual(store.refused(), []);
 });
 
-test("start looks by itself", async () => {
+test("start scans periodically", async () => {
   const store = await open({ limits: { scanMs: 10 } });
   store.start();
   await drop("late", "v1");
@@ -216,7 +216,7 @@ test("start looks by itself", async () => {
   assert.ok(store.resolve("late"));
 });
 
-test("files that changed on disk, went missing, or an index that was damaged are told, and hinder no other", async () => {
+test("changed files, missing files and a damaged index are reported and affect no other adapter", async () => {
   const store = await open();
   const [a, b] = [(await put(store, "a", "v1")).record, (await put(store, "b", "v2")).record];
   await put(store, "c", "v3");
@@ -267,6 +267,6 @@ test("a directory that cannot be written is served, and a put says why it fails"
   }
 });
 
-test("a directory that is not there is refused", async () => {
+test("a missing directory is refused", async () => {
   await rejects(openStore(join(directory, "nowhere")), "invalid_value", /nowhere/);
 });

@@ -23,25 +23,25 @@ function play(bytes: number, everyMs: number, writtenInMs = 0, bounds = limits):
   }
 }
 
-test("one byte now and then is cut off after a window, whatever the pause", () => {
+test("a sender of one byte now and then is cut off after a window, whatever the pause", () => {
   assert.match(play(1, 1_000), /^10000: The upload brought 9 bytes in 10000 ms; at least 1000 are expected\.$/);
   assert.match(play(1, 3_999), /^10000: The upload brought 2 bytes/);
 });
 
-test("silence is cut off after the pause that is allowed", () => {
+test("a silent sender is cut off after the allowed pause", () => {
   assert.match(play(1, 5_000), /^4000: The upload brought no byte for 4000 ms/);
 });
 
-test("a sender that is fast enough is cut off at the whole time", () => {
+test("a fast enough sender is cut off at the total time limit", () => {
   assert.match(play(200, 1_000), /^60000: The upload took longer than 60000 ms\.$/);
   assert.match(play(1, 1_000, 0, { ...limits, minRate: 0 }), /^60000: /);
 });
 
-test("time in which nobody waits for the sender does not count as its own", () => {
+test("time in which the server is not reading does not count against the sender", () => {
   assert.match(play(200, 1_000, 4_000), /^60000: The upload took longer/);
 });
 
-test("the bytes that are expected are those of the window", () => {
+test("the expected bytes are those of one window", () => {
   let time = 0;
   const pace = new SenderPace(limits, () => time);
   const wait = (ms: number): void => {

@@ -133,7 +133,7 @@ test("a tar of the folder arrives whole: plain, gzip, one folder down, with ./ b
   );
 });
 
-test("files that a store does not keep arrive as their names alone", async () => {
+test("files that a store ignores are received as names only", async () => {
   const bytes = await plain({ ...whole, "optimizer.pt": "secret", "README.md": "# Plays", "logs/run.txt": "x" });
   assert.deepEqual(await receive(tarUpload(bytes)), {
     ...whole,
@@ -164,7 +164,7 @@ test("a form of config and weights arrives whole, in any pieces", async () => {
   );
 });
 
-test("what undici's FormData sends is understood", async () => {
+test("undici's FormData is read", async () => {
   const data = new FormData();
   data.set("config", new Blob([config]), "adapter_config.json");
   data.set("weights", new Blob([weights]), "adapter_model.safetensors");
@@ -187,7 +187,7 @@ test("links, devices, pipes and unknown types are refused", async () => {
   await refused(tarUpload(sparse), "invalid_upload", /unknown type/);
 });
 
-test("paths that lead elsewhere, are odd, too deep or come twice are refused", async () => {
+test("paths that escape, are malformed, too deep or repeated are refused", async () => {
   const names = [
     "/etc/passwd",
     "../x",
@@ -268,7 +268,7 @@ test("extended headers are bounded in size and number, wherever the pieces are c
   await refused({ body: body(many, 700) }, "invalid_upload", /more than 8 extended headers/, { entries: 2 });
 });
 
-test("what is no tar, or a broken one, is refused: garbage, truncation anywhere, a damaged gzip", async () => {
+test("a body that is not an intact tar is refused: garbage, truncation anywhere, a damaged gzip", async () => {
   await refused(tarUpload(Buffer.from("PK\u0003\u0004".repeat(300))), "invalid_upload", /not a tar/);
   const bytes = await plain({ "adapter_config.json": config, "adapter_model.safetensors": "w".repeat(600) });
   for (const end of [1, 511, 513, 600, 1025, 1600]) {
@@ -280,7 +280,7 @@ test("what is no tar, or a broken one, is refused: garbage, truncation anywhere,
   await refused(tarUpload(zipped), "invalid_upload", /not a tar/);
 });
 
-test("a form that is broken off anywhere is refused, never waited for", async () => {
+test("a form truncated anywhere is refused at once", async () => {
   const bytes = form([
     [part("config"), config],
     [part("weights"), "w".repeat(40)],
@@ -381,7 +381,7 @@ test("a body that trickles is a timeout, and so is one that takes too long in al
   await refused({ body: trickle() }, "timeout", /took longer than 60 ms/, { minRate: 0, totalMs: 60 });
 });
 
-test("one client has so many uploads at once; another has its own, and 0 is no limit", async () => {
+test("concurrent uploads are bounded per client, and 0 is no limit", async () => {
   const bytes = await plain(whole);
   const gate = deferred<void>();
   const keep = async (): Promise<string> => gate.promise.then(() => "kept");
@@ -396,7 +396,7 @@ test("one client has so many uploads at once; another has its own, and 0 is no l
   assert.equal(await send(bounded, "a"), "kept", "its place is free again");
 });
 
-test("a third upload at once is refused, and the place is free again after any ending", async () => {
+test("a third concurrent upload is refused, and any ending frees its place", async () => {
   const uploads = new Uploads({ atOnce: 2 });
   const bytes = await plain(whole);
   const gate = deferred<void>();
@@ -409,7 +409,7 @@ test("a third upload at once is refused, and the place is free again after any e
   assert.equal(uploads.running, 0);
 });
 
-test("what keeping an upload throws is thrown, and the staged folder goes", async () => {
+test("an error while storing an upload is thrown, and the staged folder is removed", async () => {
   const bytes = await plain(whole);
   const keep = (): Promise<never> => Promise.reject(new LorikeetError("adapter_invalid", "It does not fit."));
   await assert.rejects(new Uploads().receive(tarUpload(bytes), source, keep), /does not fit/);

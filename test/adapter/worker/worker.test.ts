@@ -7,7 +7,7 @@ import { edited, modulesOf, oracle, refusalOf, valid } from "../format/helpers.j
 
 const llama = await modulesOf(`${oracle}/llama`);
 
-test("the worker's answers are those of the plain calls", async (t) => {
+test("the worker returns what direct calls return", async (t) => {
   const worker = new AdapterWorker();
   t.after(() => worker.close());
   const checked = await worker.check(valid, llama, { baseNames: ["other"] });
@@ -15,7 +15,7 @@ test("the worker's answers are those of the plain calls", async (t) => {
   assert.deepEqual(await worker.load(valid, llama), await loadAdapter(valid, llama));
 });
 
-test("errors come back whole", async (t) => {
+test("errors keep every field", async (t) => {
   const worker = new AdapterWorker();
   t.after(() => worker.close());
   const folder = await edited({ config: { use_dora: true, r: 0 } });
@@ -42,7 +42,7 @@ test("many jobs at once each get their own answer", async (t) => {
   }
 });
 
-test("closing ends running, waiting and later jobs, and twice is once", async () => {
+test("closing ends running, waiting and later jobs, and is idempotent", async () => {
   const worker = new AdapterWorker();
   const jobs = Array.from({ length: 5 }, () => refusalOf(worker.load(valid, llama)));
   await worker.close();

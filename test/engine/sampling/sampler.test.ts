@@ -251,7 +251,7 @@ test("penalties act on what the sampler itself has chosen", () => {
   assert.equal(sampler.sample(row, biased).id, 3);
 });
 
-test("a seed gives the same tokens again, alone or among neighbours; another seed gives others", () => {
+test("a seed reproduces its tokens, alone or in a batch; another seed gives others", () => {
   const rows = [noise(2000, 1, 1), noise(2000, 3, 2), noise(2000, 1, 3)];
   const params = (seed: number): SamplingParams => tempered({ seed, topP: 0.95 });
   const alone = rows.map((row, i) => drawMany(row, params(i), 30));
@@ -353,7 +353,7 @@ test("parameters at the edges of what is allowed turn no finite row into one wit
   );
 });
 
-test("sampling returns one result object and makes no new buffers", () => {
+test("sampling returns one result object and allocates no buffers", () => {
   const sampler = new Sampler(3000);
   const row = noise(3000, 1, 8);
   const kinds = [greedy, tempered({ topP: 0.9 }), tempered({ topK: 20 }), { ...greedy, logprobs: 5 }];
