@@ -157,7 +157,9 @@ test("a diverging run saves its best weights and says where", async () => {
   const { code, err } = await finish("train", ...common, ...steps, "--data", rows, ...wild, "--output-dir", out);
   assert.equal(code, 2, err);
   const kept =
-    /The loss diverged after \d+ steps .*The weights of step \d+ are saved: (\S+)\. Try a lower --learning-rate/.exec(err);
+    /The loss diverged after \d+ steps .*The weights of step \d+ are saved: (\S+)\. Try a lower --learning-rate/.exec(
+      err,
+    );
   assert.ok(kept?.[1] === out && existsSync(join(out, "model.safetensors")), err);
   const { results } = JSON.parse(readFileSync(join(out, "lorikeet.json"), "utf8"));
   assert.deepEqual(
