@@ -23,7 +23,7 @@ export function readDecoderConfig(json: unknown, generationConfig: unknown = {})
   }
   const { where, object } = decoderPart(isObject(json) ? json : {}, family, faults);
   const fields = new ConfigFields(object, where, faults, family.synonyms);
-  checkSynonyms(object, family.synonyms ?? {}, faults);
+  checkSynonyms(object, family, faults);
   const generation = new ConfigFields(
     isObject(generationConfig) ? generationConfig : {},
     "generation_config.json",
@@ -72,9 +72,10 @@ function decoderPart(json: Json, { textConfig }: Family, faults: Faults): { wher
   };
 }
 
-/** Two spellings of one key must agree. */
-function checkSynonyms(json: Json, synonyms: Readonly<Record<string, string>>, faults: Faults): void {
+/** Two spellings of one key must agree, unless the family's own overrides the common one. */
+function checkSynonyms(json: Json, { synonyms = {}, overridden = [] }: Family, faults: Faults): void {
   for (const [common, own] of Object.entries(synonyms)) {
+    if (overridden.includes(common)) continue;
     const values = [own, common].map((key) => json[key]).filter((value) => value !== undefined);
     if (values.length === 2 && values[0] !== values[1]) {
       faults.invalid(`config.json ${own} is ${shown(values[0])}, but its ${common} is ${shown(values[1])}`);

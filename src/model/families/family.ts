@@ -29,6 +29,8 @@ export interface Family {
   readonly architectures: readonly [string, string];
   /** Keys that the family spells differently: its own spelling by the common one. transformers takes either. */
   readonly synonyms?: Readonly<Record<string, string>>;
+  /** Of these common keys the family's own spelling counts where both are there; else they must agree. */
+  readonly overridden?: readonly string[];
   /** Keys that the family reads and that are refused elsewhere (config/refusals.ts). */
   readonly reads?: readonly string[];
   /** Keys that only this family refuses. */

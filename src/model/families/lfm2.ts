@@ -24,6 +24,7 @@ export const lfm2: Family = {
   name: "lfm2",
   architectures: ["Lfm2ForCausalLM", "Lfm2Model"],
   synonyms: { intermediate_size: "block_ff_dim", tie_word_embeddings: "tie_embedding" },
+  overridden: ["intermediate_size"],
   tokens: { eosIds: [2], bosId: 1, padId: 0 },
   names: llamaNames,
   read(fields) {
