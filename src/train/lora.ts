@@ -4,7 +4,7 @@ import { methodOf } from "../adapter/format.js";
 import { LorikeetError } from "../base/errors.js";
 import { at, last } from "../base/list.js";
 import type { TargetModule } from "../model/blueprint.js";
-import { hasForeign } from "../model/checkpoint/names.js";
+import { isWrapped } from "../model/checkpoint/names.js";
 import { expectedTensors, layerModules, targetModules } from "../model/modules.js";
 import type { TrainedModule } from "../model/training/types.js";
 import type { DecoderConfig } from "../model/types.js";
@@ -62,7 +62,7 @@ export function peftTargetModules(
   targets: readonly string[],
   modules: readonly TargetModule[],
 ): string[] {
-  if (!isAllLinear(targets) && !hasForeign(config.family)) return [...targets];
+  if (!isAllLinear(targets) && !isWrapped(config.family)) return [...targets];
   return shortNames(config, modules);
 }
 
@@ -72,7 +72,7 @@ export function peftTargetModules(
  */
 export function shortNames(config: DecoderConfig, modules: readonly TargetModule[]): string[] {
   const paths = modules.map(({ path }) => path);
-  if (paths.length < manyTargets || hasForeign(config.family)) return paths;
+  if (paths.length < manyTargets || isWrapped(config.family)) return paths;
   const suffixes = shortestSuffixes(paths, otherModules(config, new Set(paths)));
   return suffixes.length < paths.length ? suffixes : paths;
 }
