@@ -75,7 +75,7 @@ export class Ops {
   /** A constant of x's type. */
   like(x: Value, value: number): Value {
     if (x.type !== "float32" && x.type !== "float64" && x.type !== "int64" && x.type !== "int32") {
-      throw new ShapeError(`There are no constants of type ${x.type}`);
+      throw new ShapeError(`Constants of type ${x.type} are not supported`);
     }
     return this.builder.scalar(x.type, value);
   }

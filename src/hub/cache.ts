@@ -88,7 +88,7 @@ export class RepositoryCache {
     await rename(draft, place);
   }
 
-  /** Says for `huggingface_hub` and for later starts that the repository has no file of this name. */
+  /** Records that the repository has no file of this name, for later starts and for `huggingface_hub`. */
   async noteAbsent(commit: string, name: string): Promise<void> {
     const path = this.#absent(commit, name);
     await mkdir(dirname(path), { recursive: true });

@@ -18,7 +18,7 @@ export const retryDefaults: RetryLimits = { maxTries: 6, minBytes: 2 ** 20, paus
 
 /**
  * Runs the task until it ends well. A try that made `progress` grow enough starts the count anew. Throws `hub_unreachable` when the
- * tries are used up; what is no TemporaryFault is thrown at once.
+ * attempts are used up; any other fault is thrown at once.
  */
 export async function withRetries<T>(
   task: () => Promise<T>,

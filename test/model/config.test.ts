@@ -184,6 +184,7 @@ describe("what is not implemented is refused by name", () => {
       small("phi3", { rope_scaling: { type: "su", short_factor: [1], long_factor: [2] } }),
       /long_factor is \[2\], but must be 16 numbers above zero/,
     ],
+    ["angles that overflow", small("llama", { rope_theta: 1e-300 }), /whose angles are not finite numbers/],
     ["dynamic without a factor", small("llama", { rope_scaling: { type: "dynamic" } }), /factor is missing/],
     ["an unknown rope", small("qwen2", rope("xpos")), /rope type "xpos" is not implemented/],
     ["linear in phi3, as in transformers", small("phi3", rope("linear")), /rope type "linear"/],

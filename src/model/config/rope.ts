@@ -5,6 +5,7 @@
 
 import { isObject, shown } from "../../base/json.js";
 import type { Rope, RopeScaling } from "../blueprint.js";
+import { inverseFrequencies } from "../rope.js";
 import type { ConfigFields } from "./fields.js";
 import type { LayerType } from "./windows.js";
 
@@ -54,7 +55,7 @@ export function readRope(fields: ConfigFields, rules: RopeRules, layerTypes: rea
       break;
     }
   }
-  checkKernel(context, rope);
+  checkRope(context, rope);
   return rope;
 }
 
@@ -83,7 +84,7 @@ export function readRopes(fields: ConfigFields, rules: RopeRules, layerTypes: re
   const places = new Map<LayerType, number>();
   for (const type of (["full_attention", "sliding_attention"] as const).filter((one) => layerTypes.includes(one))) {
     const rope = of(type);
-    checkKernel(context, rope);
+    checkRope(context, rope);
     const known = ropes.findIndex((one) => JSON.stringify(one) === JSON.stringify(rope));
     if (known < 0) ropes.push(rope);
     places.set(type, known < 0 ? ropes.length - 1 : known);
@@ -285,13 +286,22 @@ function required(dictionary: ConfigFields, key: string): number {
   return dictionary.has(key) ? dictionary.positive(key, 1) : 1;
 }
 
-/** Values turn in pairs, and ONNX Runtime's GroupQueryAttention takes heads that are a multiple of 8. */
-function checkKernel({ fields, headDim }: RopeContext, { rotaryDim }: Rope): void {
+/** Heads are rotated in pairs, and every angle up to the last position must be a float32. */
+function checkRope({ fields, headDim, maxPositions }: RopeContext, rope: Rope): void {
+  const { rotaryDim } = rope;
   if (headDim % 8 !== 0) {
     fields.faults.unsupported(`heads of ${headDim} are not implemented with rotary positions; multiples of 8 are`);
   } else if (rotaryDim < 2 || rotaryDim % 2 !== 0) {
     fields.faults.unsupported(
       `rotating ${rotaryDim} of ${headDim} values of a head is not possible; they turn in pairs`,
     );
+  } else if (rotaryDim <= maxChecked) {
+    const fastest = Math.max(...inverseFrequencies(rope, maxPositions));
+    if (!Number.isFinite(Math.fround(fastest * maxPositions))) {
+      fields.faults.invalid(`config.json describes a rope, ${shown(rope)}, whose angles are not finite numbers`);
+    }
   }
 }
+
+/** A wider head has no checkpoint: its frequencies are not listed for a config alone. */
+const maxChecked = 4096;

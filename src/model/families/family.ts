@@ -16,7 +16,7 @@ export interface CheckpointNames {
   readonly head?: string;
   /** Other spellings: what stored names may begin with, each with the canonical beginning. */
   readonly spellings?: readonly (readonly [string, string])[];
-  /** Stored tensors that are no part of the decoder and are skipped. */
+  /** Stored tensors that do not belong to the decoder; they are skipped. */
   readonly foreign?: RegExp;
   /** Buffers that the model computes itself, such as rotary frequencies: canonical names that are skipped. */
   readonly buffers: RegExp;
