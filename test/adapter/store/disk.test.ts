@@ -2,44 +2,25 @@
 
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
-import { mkdir, mkdtemp, readdir, readFile, readlink, rm, symlink, utimes, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { readdir, readFile, readlink, rm, symlink, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { after, afterEach, beforeEach, test } from "node:test";
-import type { AdapterStore, StoreOptions } from "../../../src/adapter/store/store.js";
+import { test } from "node:test";
+import type { AdapterStore } from "../../../src/adapter/store/store.js";
 import { deferred } from "../../../src/base/async.js";
 import { type ErrorCode, LorikeetError } from "../../../src/base/errors.js";
 import { FolderLock } from "../../../src/base/lock.js";
 import { lifeOf, ownerKey } from "../../../src/base/owner.js";
 import { stageText } from "../../support/fake-check.js";
 import { type Faults, fullDisk, withFaults } from "../../support/faulty-files.js";
-import { openStore } from "./writer.js";
+import { freshStores } from "./fresh.js";
 
-const root = await mkdtemp(join(tmpdir(), "lorikeet-disk-"));
-let directory = "";
-let opened: AdapterStore[] = [];
-let count = 0;
-
-beforeEach(async () => {
-  directory = join(root, String(++count));
-  await mkdir(directory);
-});
-afterEach(async () => {
-  for (const store of opened) await store.close();
-  opened = [];
-});
-after(() => rm(root, { recursive: true }));
-
-async function openHere(options: Partial<StoreOptions> = {}): Promise<AdapterStore> {
-  const store = await openStore(directory, options);
-  opened.push(store);
-  return store;
-}
+const fresh = await freshStores("disk");
+const { open: openHere } = fresh;
 
 const put = async (store: AdapterStore, name: string, text: string) => store.put(name, await stageText(store, text));
 const names = (store: AdapterStore): string[] => store.list().map((record) => record.name);
 const versions = async (store: AdapterStore): Promise<number> => (await store.usage()).versions;
-const inStore = (...path: string[]): string => join(directory, ".store", ...path);
+const inStore = (...path: string[]): string => join(fresh.directory, ".store", ...path);
 
 async function rejects(work: Promise<unknown>, code: ErrorCode): Promise<void> {
   await assert.rejects(work, (error) => {
@@ -163,7 +144,7 @@ test("a removal on a full disk is seen by another store, whether or not its lock
 
 function lockHere(waitMs = 20_000): FolderLock {
   const isAlive = async (key: string): Promise<boolean> => lifeOf(key) === "alive";
-  return new FolderLock({ folder: join(directory, "locks"), key: ownerKey(), isAlive, waitMs });
+  return new FolderLock({ folder: join(fresh.directory, "locks"), key: ownerKey(), isAlive, waitMs });
 }
 
 test("a lock that was taken on a full disk holds against everyone else, and is passed over when its holder is dead", async () => {
@@ -176,7 +157,7 @@ test("a lock that was taken on a full disk holds against everyone else, and is p
     await leave.promise;
   });
   await withFaults(fullDisk, () => inside.promise);
-  assert.match(await readlink(join(directory, "locks", "2")), /^2\//);
+  assert.match(await readlink(join(fresh.directory, "locks", "2")), /^2\//);
   assert.equal((await second.historySince(before.mark)).isBusy, true);
   await rejects(
     lockHere(50).run(async () => {}),
@@ -187,7 +168,7 @@ test("a lock that was taken on a full disk holds against everyone else, and is p
   assert.equal((await second.historySince(before.mark)).changes, null, "anything may have changed");
   assert.equal(await second.run(async ({ number }) => number), 3);
   const dead = ownerKey().replace(/\.\d+\./, ".1073741823.");
-  await symlink(`4/${dead}`, join(directory, "locks", "4"));
+  await symlink(`4/${dead}`, join(fresh.directory, "locks", "4"));
   assert.equal(await lockHere().run(async ({ number }) => number), 5);
 });
 

@@ -2,12 +2,11 @@
 
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import fs, { mkdir, mkdtemp, open, readFile, rm, stat, symlink, utimes, writeFile } from "node:fs/promises";
+import fs, { mkdir, open, readFile, rm, stat, symlink, utimes, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { buffer } from "node:stream/consumers";
-import { after, afterEach, beforeEach, test } from "node:test";
+import { test } from "node:test";
 import { describeAdapter } from "../../../src/adapter/format.js";
 import type { AdapterStore, StoreOptions } from "../../../src/adapter/store/store.js";
 import { packTar } from "../../../src/adapter/upload/upload.js";
@@ -18,31 +17,13 @@ import { loadTokenizer } from "../../../src/text/tokenizer/tokenizer.js";
 import { WeightContents } from "../../../src/weights/cache/contents.js";
 import { fakeCheck } from "../../support/fake-check.js";
 import { withFaults } from "../../support/faulty-files.js";
-import { openStore } from "./writer.js";
+import { freshStores } from "./fresh.js";
 
-const root = await mkdtemp(join(tmpdir(), "lorikeet-folders-"));
-let directory = "";
-let opened: AdapterStore[] = [];
-let count = 0;
-
-beforeEach(async () => {
-  directory = join(root, String(++count));
-  await mkdir(directory);
-});
-afterEach(async () => {
-  for (const store of opened) await store.close();
-  opened = [];
-});
-after(() => rm(root, { recursive: true }));
-
-async function openHere(options: Partial<StoreOptions> = {}): Promise<AdapterStore> {
-  const store = await openStore(directory, options);
-  opened.push(store);
-  return store;
-}
+const fresh = await freshStores("folders");
+const { root, open: openHere } = fresh;
 
 async function drop(name: string, text: string, more: Record<string, string> = {}): Promise<string> {
-  const folder = join(directory, name);
+  const folder = join(fresh.directory, name);
   await mkdir(folder, { recursive: true });
   const files = { "adapter_config.json": "{}", "adapter_model.safetensors": text, ...more };
   for (const [file, content] of Object.entries(files)) await writeFile(join(folder, file), content);
@@ -91,7 +72,7 @@ test("a pipe beside an adapter does not decide whether it is served", async () =
 test("pipes inside the store itself are not waited for", async () => {
   const store = await openHere();
   await store.close();
-  const inside = join(directory, ".store");
+  const inside = join(fresh.directory, ".store");
   for (const name of ["names", "users", "locks", "tmp"]) await mkdir(join(inside, name), { recursive: true });
   pipe(join(inside, "names", `${"0".repeat(64)}.json`));
   pipe(join(inside, "users", "somebody"));
@@ -100,12 +81,12 @@ test("pipes inside the store itself are not waited for", async () => {
 });
 
 test("pipes in a model's folder are faults", async () => {
-  pipe(join(directory, "config.json"));
-  await assert.rejects(openCheckpoint(directory), /not a regular file/);
-  pipe(join(directory, "tokenizer.json"));
-  await assert.rejects(loadTokenizer(directory), /not a regular file/);
-  const contents = await WeightContents.open(directory);
-  await assert.rejects(contents.digest(join(directory, "config.json")), /cannot be read/);
+  pipe(join(fresh.directory, "config.json"));
+  await assert.rejects(openCheckpoint(fresh.directory), /not a regular file/);
+  pipe(join(fresh.directory, "tokenizer.json"));
+  await assert.rejects(loadTokenizer(fresh.directory), /not a regular file/);
+  const contents = await WeightContents.open(fresh.directory);
+  await assert.rejects(contents.digest(join(fresh.directory, "config.json")), /cannot be read/);
   await assert.rejects(openRegular("/dev/null"), /not a regular file/);
 });
 
@@ -133,10 +114,10 @@ test("an adapter in a Hugging Face cache, whose files are links, is served", asy
     await writeFile(join(cache, "blobs", `of-${file}`), text);
     await symlink(`../../blobs/of-${file}`, join(cache, "snapshots", "abc", file));
   }
-  await symlink(join(cache, "snapshots", "abc"), join(directory, "plays"));
+  await symlink(join(cache, "snapshots", "abc"), join(fresh.directory, "plays"));
   const store = await openHere();
   assert.deepEqual(names(store), ["plays"]);
-  assert.match(await download(join(directory, "plays")), /adapter_model\.safetensors/);
+  assert.match(await download(join(fresh.directory, "plays")), /adapter_model\.safetensors/);
 });
 
 test("a file rewritten in place with its size and times kept is noticed", async () => {
@@ -164,7 +145,7 @@ test("adapters whose folders cannot be listed for a while stay; those that are g
   const keep = (_: object, message: string): unknown => told.push(message);
   const logger = { debug: () => {}, info: keep, warn: keep, error: keep };
   const store = await openHere({ logger });
-  const isInside = (path: string): boolean => path.startsWith(directory) && !path.includes(".store");
+  const isInside = (path: string): boolean => path.startsWith(fresh.directory) && !path.includes(".store");
   for (const code of ["EMFILE", "ENFILE", "EIO", "ENOMEM"]) {
     await withFaults({ readdir: (path) => (isInside(path) ? code : null) }, () => store.scan());
     const isOne = (path: string): boolean => path === folder || path.endsWith("org");

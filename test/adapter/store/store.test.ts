@@ -1,38 +1,20 @@
 /** What the store in a folder has beyond the contract of stores: its names, its layout, and the folders that an operator puts beside it. */
 
 import assert from "node:assert/strict";
-import { chmod, mkdir, mkdtemp, readdir, readFile, rename, rm, symlink, utimes, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { chmod, mkdir, readdir, readFile, rename, rm, symlink, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { after, afterEach, beforeEach, test } from "node:test";
+import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import fc from "fast-check";
 import { checkName, nameFault } from "../../../src/adapter/names.js";
 import type { AdapterStore, StoreOptions } from "../../../src/adapter/store/store.js";
 import { type ErrorCode, LorikeetError } from "../../../src/base/errors.js";
 import { fakeCheck, stageText } from "../../support/fake-check.js";
+import { freshStores } from "./fresh.js";
 import { openStore } from "./writer.js";
 
-const root = await mkdtemp(join(tmpdir(), "lorikeet-store-"));
-let directory = "";
-let opened: AdapterStore[] = [];
-let count = 0;
-
-beforeEach(async () => {
-  directory = join(root, String(++count));
-  await mkdir(directory);
-});
-afterEach(async () => {
-  for (const store of opened) await store.close();
-  opened = [];
-});
-after(() => rm(root, { recursive: true }));
-
-async function open(options: Partial<StoreOptions> = {}): Promise<AdapterStore> {
-  const store = await openStore(directory, options);
-  opened.push(store);
-  return store;
-}
+const fresh = await freshStores("store");
+const { root, open } = fresh;
 
 async function put(store: AdapterStore, name: string, text: string, options: { readonly ifNoneMatch?: "*" } = {}) {
   return store.put(name, await stageText(store, text), options);
@@ -48,7 +30,7 @@ async function rejects(work: Promise<unknown>, code: ErrorCode, message: RegExp 
 }
 
 async function drop(name: string, text: string): Promise<string> {
-  const folder = join(directory, name);
+  const folder = join(fresh.directory, name);
   await mkdir(folder, { recursive: true });
   await writeFile(join(folder, "adapter_config.json"), "{}");
   await writeFile(join(folder, "adapter_model.safetensors"), text);
@@ -57,7 +39,7 @@ async function drop(name: string, text: string): Promise<string> {
 
 const names = (store: AdapterStore): string[] => store.list().map((record) => record.name);
 const versions = async (store: AdapterStore): Promise<number> => (await store.usage()).versions;
-const scratch = async (): Promise<string[]> => readdir(join(directory, ".store", "tmp"));
+const scratch = async (): Promise<string[]> => readdir(join(fresh.directory, ".store", "tmp"));
 
 test("a name is one part or two, of letters, digits, dots, underscores and hyphens, and none of the base's", () => {
   for (const name of ["a", "A1", "org/name", "a.b_c-d", "x".repeat(96), `${"x".repeat(96)}/${"y".repeat(96)}`]) {
@@ -125,7 +107,7 @@ test("a folder is copied in with the files that are kept; links out of the allow
 test("folders are taken at the start at once, later when unchanged between two looks, and given up when they go", async () => {
   await drop("plays", "v1");
   await drop("org/inner", "v2");
-  await mkdir(join(directory, "not-an-adapter"));
+  await mkdir(join(fresh.directory, "not-an-adapter"));
   const events: string[] = [];
   const observer = {
     named: (record: { readonly name: string }) => events.push(`+${record.name}`),
@@ -151,7 +133,11 @@ test("folders are taken at the start at once, later when unchanged between two l
   await store.scan();
   assert.equal(store.resolve("late"), null);
   assert.deepEqual(events, ["+org/inner", "+plays", "+late", "-late", "+late", "-late"]);
-  await assert.rejects(readdir(join(directory, ".store")), /ENOENT/, "a directory that is only read stays as it is");
+  await assert.rejects(
+    readdir(join(fresh.directory, ".store")),
+    /ENOENT/,
+    "a directory that is only read stays as it is",
+  );
 });
 
 test("a folder belongs to the operator: its name can be neither put nor removed", async () => {
@@ -168,8 +154,8 @@ test("a bad folder affects no other, is listed with its reason, and is rechecked
   const bad = await drop("bad", '"bad"');
   await drop("with space", "v1");
   await drop("Base", "v1");
-  await mkdir(join(directory, "empty"));
-  await writeFile(join(directory, "empty", "adapter_model.bin"), "");
+  await mkdir(join(fresh.directory, "empty"));
+  await writeFile(join(fresh.directory, "empty", "adapter_model.bin"), "");
   const checked: string[] = [];
   const check: StoreOptions["check"] = (folder) => {
     checked.push(folder);
@@ -226,7 +212,7 @@ test("changed files, missing files and a damaged index are reported and affect n
   assert.deepEqual(verdicts, ["a adapter_damaged", "b whole", "c whole"]);
   await store.close();
   await rm(await store.folder(b.digest), { recursive: true });
-  const index = join(directory, ".store", "names");
+  const index = join(fresh.directory, ".store", "names");
   await writeFile(join(index, `${"0".repeat(64)}.json`), "{");
   const again = await open();
   assert.deepEqual(names(again), ["a", "c"]);
@@ -241,7 +227,7 @@ test("changed files, missing files and a damaged index are reported and affect n
 test("while the index is damaged no version is deleted", async () => {
   const store = await open();
   await put(store, "a", "v1");
-  const index = join(directory, ".store", "names");
+  const index = join(fresh.directory, ".store", "names");
   const [file = ""] = await readdir(index);
   const text = await readFile(join(index, file), "utf8");
   await writeFile(join(index, file), text.slice(0, 20));
@@ -257,16 +243,16 @@ test("a directory that cannot be written is served, and a put says why it fails"
   skip: process.getuid?.() === 0,
 }, async () => {
   await drop("plays", "v1");
-  await chmod(directory, 0o555);
+  await chmod(fresh.directory, 0o555);
   try {
     const store = await open();
     assert.deepEqual(names(store), ["plays"]);
     await rejects(store.stage(), "conflict", /cannot be written/);
   } finally {
-    await chmod(directory, 0o755);
+    await chmod(fresh.directory, 0o755);
   }
 });
 
 test("a missing directory is refused", async () => {
-  await rejects(openStore(join(directory, "nowhere")), "invalid_value", /nowhere/);
+  await rejects(openStore(join(fresh.directory, "nowhere")), "invalid_value", /nowhere/);
 });
