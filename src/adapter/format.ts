@@ -31,7 +31,7 @@ export interface AdaptedModule {
   readonly aName: string;
   readonly bName: string;
   /** Of what the method has beside A and B, such as DoRA's magnitudes. */
-  readonly sideName: string | null;
+  readonly extraName: string | null;
 }
 
 export interface CheckedAdapter {
@@ -47,14 +47,14 @@ export interface CheckedAdapter {
  */
 export async function checkAdapter(
   folder: string,
-  sites: readonly BaseModule[],
+  baseModules: readonly BaseModule[],
   options: CheckOptions = {},
 ): Promise<CheckedAdapter> {
-  const { summary, config, modules } = await examine(folder, sites, options);
+  const { summary, config, modules } = await examine(folder, baseModules, options);
   return {
     summary: await asVersion(folder, summary),
     config,
-    modules: modules.map(({ path, inFeatures, outFeatures, rank, alpha, scale, a, b, side }) => ({
+    modules: modules.map(({ path, inFeatures, outFeatures, rank, alpha, scale, a, b, extra }) => ({
       path,
       inFeatures,
       outFeatures,
@@ -63,7 +63,7 @@ export async function checkAdapter(
       scale,
       aName: a.name,
       bName: b.name,
-      sideName: side?.name ?? null,
+      extraName: extra?.name ?? null,
     })),
   };
 }
@@ -74,20 +74,20 @@ export async function checkAdapter(
  */
 export async function loadAdapter(
   folder: string,
-  sites: readonly BaseModule[],
+  baseModules: readonly BaseModule[],
   options: CheckOptions = {},
 ): Promise<HostAdapter> {
   const loaded = new Map<string, HostModule>();
   let bytes = 0;
-  const { summary, modules } = await examine(folder, sites, options, (module, elements) => {
-    const site = hostModule(module, elements);
-    bytes += site.a.byteLength + site.b.byteLength + (site.magnitude?.byteLength ?? 0);
-    loaded.set(module.path, site);
+  const { summary, modules } = await examine(folder, baseModules, options, (module, elements) => {
+    const host = hostModule(module, elements);
+    bytes += host.a.byteLength + host.b.byteLength + (host.magnitude?.byteLength ?? 0);
+    loaded.set(module.path, host);
   });
   const ordered = new Map<string, HostModule>();
   for (const { path } of modules) {
-    const site = loaded.get(path);
-    if (site) ordered.set(path, site);
+    const module = loaded.get(path);
+    if (module) ordered.set(path, module);
   }
-  return { digest: summary.digest, rank: summary.rank, dora: summary.dora, bytes, modules: ordered };
+  return { digest: summary.digest, rank: summary.rank, hasGains: summary.dora, bytes, modules: ordered };
 }

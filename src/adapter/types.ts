@@ -24,8 +24,8 @@ export interface HostAdapter {
   readonly rank: number;
   /** Bytes held. */
   readonly bytes: number;
-  /** Weight-decomposed (arXiv:2402.09353): every module has a magnitude or, made ready for an engine, a gain. */
-  readonly dora: boolean;
+  /** As its method has: every module has a magnitude or, once prepared for an engine, a gain for each output. */
+  readonly hasGains: boolean;
   /** Keyed by the path of the base's target module. */
   readonly modules: ReadonlyMap<string, HostModule>;
 }

@@ -13,7 +13,7 @@ export function randomAdapter(config: DecoderConfig, rank: number, seed: number)
     const { a, b } = drawModule(module, rank, seed);
     modules.set(module.path, { rank, dtype: "F32", scale: 1, a, b });
   }
-  return { digest: `random:${rank}:${seed}`, rank, bytes: adapterBytes(config, rank), dora: false, modules };
+  return { digest: `random:${rank}:${seed}`, rank, bytes: adapterBytes(config, rank), hasGains: false, modules };
 }
 
 /**

@@ -86,20 +86,20 @@ const modes: readonly AdapterMode[] = [
 
 /** What only some adapters need of a step. These sessions are created when the first such adapter loads, so deployments without one pay nothing. */
 interface Special {
-  /** Rows with DoRA. */
-  readonly dora: boolean;
+  /** Rows have gains, as DoRA's. */
+  readonly gains: boolean;
   /** Rows whose rank is more than one sum. */
   readonly inBlocks: boolean;
 }
 
-const specialKey = (mode: AdapterMode, { dora, inBlocks }: Special): string => `${mode} ${dora} ${inBlocks}`;
+const specialKey = (mode: AdapterMode, { gains, inBlocks }: Special): string => `${mode} ${gains} ${inBlocks}`;
 
 export class Runner {
   readonly #options: RunnerOptions;
   readonly #variants: ReadonlyMap<AdapterMode, Variant>;
   readonly #special = new Map<string, Variant>();
   /** What adapters so far have needed. */
-  #hadDora = false;
+  #hadGains = false;
   #hadBlocks = false;
   #opening: Promise<void> = Promise.resolve();
   readonly #shared: SharedWeights | null;
@@ -145,19 +145,19 @@ export class Runner {
   }
 
   /** To be awaited before rows have this adapter: creates the sessions that the first adapter of its kind needs. */
-  prepare({ dora, rank }: Pick<HostAdapter, "dora" | "rank">): Promise<void> {
+  prepare({ hasGains: gains, rank }: Pick<HostAdapter, "hasGains" | "rank">): Promise<void> {
     const inBlocks = this.#needsBlocks(rank);
-    if (!dora && !inBlocks) return Promise.resolve();
-    this.#hadDora ||= dora;
+    if (!gains && !inBlocks) return Promise.resolve();
+    this.#hadGains ||= gains;
     this.#hadBlocks ||= inBlocks;
     const alone = paddedRank(rank) <= tileColumns ? "single" : "tiled";
     const opened = this.#opening.then(async () => {
-      if (dora && !inBlocks) await this.#openSpecial(alone, { dora, inBlocks });
+      if (gains && !inBlocks) await this.#openSpecial(alone, { gains, inBlocks });
       // Rows of all kinds meet in a step.
       for (const mode of modes.filter((each) => typeof each === "number")) {
-        if (this.#hadDora) await this.#openSpecial(mode, { dora: true, inBlocks: false });
-        if (this.#hadBlocks) await this.#openSpecial(mode, { dora: false, inBlocks: true });
-        if (this.#hadDora && this.#hadBlocks) await this.#openSpecial(mode, { dora: true, inBlocks: true });
+        if (this.#hadGains) await this.#openSpecial(mode, { gains: true, inBlocks: false });
+        if (this.#hadBlocks) await this.#openSpecial(mode, { gains: false, inBlocks: true });
+        if (this.#hadGains && this.#hadBlocks) await this.#openSpecial(mode, { gains: true, inBlocks: true });
       }
     });
     this.#opening = opened.catch(() => undefined);
@@ -257,15 +257,15 @@ export class Runner {
       // A lone row would take another kernel: where bits matter it runs as a group of two. In a sum of several parts Gemm's C would be the first.
       if (!exact || (adapters.length > 1 && rank <= oneSum)) mode = rank <= tileColumns ? "single" : "tiled";
     }
-    const dora = hasGains(adapters);
-    if (!dora && !inBlocks) {
+    const gains = hasGains(adapters);
+    if (!gains && !inBlocks) {
       const variant = this.#variants.get(mode);
       assert(variant, `there is a session for the mode ${mode}`);
       return { mode, variant, classes, inBlocks };
     }
     // A small adapter in a class of larger ones may lack the session for one adapter of that rank: a class does as well.
-    if (!this.#special.has(specialKey(mode, { dora, inBlocks }))) mode = classes.length;
-    const variant = this.#special.get(specialKey(mode, { dora, inBlocks }));
+    if (!this.#special.has(specialKey(mode, { gains, inBlocks }))) mode = classes.length;
+    const variant = this.#special.get(specialKey(mode, { gains, inBlocks }));
     assert(variant, "an adapter is prepared before rows have it");
     return { mode, variant, classes, inBlocks };
   }

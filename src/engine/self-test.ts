@@ -110,7 +110,7 @@ function adapterOf(groups: readonly ModuleGroup[], rank: number): HostAdapter {
       modules.set(path, { rank, dtype: "F32", a: numbers(inFeatures), b: numbers(outFeatures), scale: 1 });
     }
   }
-  return { digest: `self-test:${rank}`, rank, bytes: 0, dora: false, modules };
+  return { digest: `self-test:${rank}`, rank, bytes: 0, hasGains: false, modules };
 }
 
 function sameBits(a: Float32Array, b: Float32Array): boolean {

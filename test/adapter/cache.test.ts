@@ -41,7 +41,7 @@ class FakeDisk {
     if (!next) return;
     const bytes = this.actual.get(next.digest) ?? this.sizes.get(next.digest) ?? 0;
     if (fault) next.done.reject(fault);
-    else next.done.resolve({ digest: next.digest, rank: 1, bytes, dora: false, modules: new Map() });
+    else next.done.resolve({ digest: next.digest, rank: 1, bytes, hasGains: false, modules: new Map() });
     await turn();
   }
 
@@ -183,7 +183,7 @@ test("a load that brings another adapter than was asked for is refused", async (
   const { cache } = setUp(100, {});
   const wrong = new AdapterCache({
     maxBytes: 100,
-    load: async () => ({ digest: "b", rank: 1, bytes: 1, dora: false, modules: new Map() }),
+    load: async () => ({ digest: "b", rank: 1, bytes: 1, hasGains: false, modules: new Map() }),
     sizes: { bytesOf: () => 1, largestBytes: () => 1 },
   });
   await assert.rejects(wrong.acquire("a"), withCode("digest_mismatch"));

@@ -183,7 +183,7 @@ test("a random adapter is determined by its seed, and its size is as reported", 
 test("a buffer that is kept alive by a view counts whole", () => {
   const whole = new Float32Array(100);
   const module = { rank: 1, dtype: "F32", scale: 1, a: whole.subarray(0, 10), b: whole.subarray(50, 60) } as const;
-  const adapter = { digest: "x", rank: 1, bytes: 80, dora: false, modules: new Map([["module", module]]) };
+  const adapter = { digest: "x", rank: 1, bytes: 80, hasGains: false, modules: new Map([["module", module]]) };
   assert.equal(residentBytes(adapter), 400);
 });
 

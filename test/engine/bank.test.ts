@@ -28,7 +28,7 @@ function adapterOf(id: number, rank: number): HostAdapter {
     const module = { rank: moduleRank, dtype, a: encode(a), b: encode(b), scale: dtype === "F32" ? 1 : 1.5 };
     own.set(path, isDora(id) ? { ...module, gain: fill(outFeatures, 3) } : module);
   }
-  return { digest: `sha256:${id}`, rank, bytes: 1, dora: isDora(id), modules: own };
+  return { digest: `sha256:${id}`, rank, bytes: 1, hasGains: isDora(id), modules: own };
 }
 
 /** Of the ids up to nine: two. */
@@ -46,7 +46,7 @@ function assertHolds(bank: AdapterBank, hold: BankHold, adapter: HostAdapter): v
   assert.ok(columns <= tileColumns, "no tile is wider than the kernels' narrowest block");
   const tensors = new Map(memory.view(hold.place, 1));
   const gains = new Map(bank.gains.inputs());
-  assert.equal(hold.gain !== null, adapter.dora);
+  assert.equal(hold.gain !== null, adapter.hasGains);
   for (const { key, inFeatures, parts } of groups) {
     const a = tensors.get(`lora_A.${key}.0`)?.data;
     assert.equal(a?.length, inFeatures * rank * parts.length);
@@ -246,7 +246,7 @@ test("a large adapter is copied in slices, and resident ones do not wait for it"
       return dtype === "F32" ? values : float32ToBfloat16(values);
     };
     const module: HostModule = { rank, dtype, a: numbers(300 * rank), b: numbers(rank * 500), scale: 2 };
-    return { digest, rank, bytes: 0, dora: false, modules: new Map([["w", module]]) };
+    return { digest, rank, bytes: 0, hasGains: false, modules: new Map([["w", module]]) };
   };
   const sliced = await BankClass.create(wide, 2, 1024);
   let pauses = 0;
@@ -288,7 +288,13 @@ test("an adapter too large to be moved between two steps stays where it is", asy
   const wide: ModuleGroup[] = [
     { key: "w", inFeatures: 3000, parts: [{ path: "w", inFeatures: 3000, outFeatures: 3000 }] },
   ];
-  const adapter = (digest: string): HostAdapter => ({ digest, rank: 1500, bytes: 0, dora: false, modules: new Map() });
+  const adapter = (digest: string): HostAdapter => ({
+    digest,
+    rank: 1500,
+    bytes: 0,
+    hasGains: false,
+    modules: new Map(),
+  });
   const bank = new AdapterBank({ groups: wide, places: 3, maxBytes: 1 << 30 });
   const holds = [];
   for (const digest of ["a", "b", "c"]) holds.push(await bank.acquire(adapter(digest)));

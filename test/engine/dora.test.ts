@@ -24,7 +24,7 @@ for (const family of ["llama", "qwen2", "gpt2"]) {
     await using norms = new WeightNorms(model.checkpoint, { threads: 1 });
     const folder = `test/fixtures/dora/${family}`;
     const loaded = await loadAdapter(folder, modules);
-    assert.equal(loaded.dora, true);
+    assert.equal(loaded.hasGains, true);
     const dora = await hold(model, await foldMagnitudes(loaded, norms));
     const lora = await hold(model, await loadAdapter(adapterFolder(family, "patterns"), modules));
     const small = await hold(model, await loadAdapter(adapterFolder(family, "attn-r8"), modules));

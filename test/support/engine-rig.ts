@@ -38,7 +38,7 @@ export function markedAdapter(digest: string, marker: number, rank = 8): HostAda
     b: new Float32Array(rank * 4).fill(marker),
     scale: 1,
   };
-  return { digest, rank, bytes: rank * 28, dora: false, modules: new Map([["q", module]]) };
+  return { digest, rank, bytes: rank * 28, hasGains: false, modules: new Map([["q", module]]) };
 }
 
 /** The token after these, for the adapter with this marker (0: the base). */

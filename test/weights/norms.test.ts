@@ -81,7 +81,7 @@ test("gains scale B and are kept beside it; an output without weights is refused
   const adapterOf = (factors: Float32Array) => {
     const magnitude = gaussian(4, outputs);
     const module = { rank, dtype: "F32", scale: 1, a, b: factors.slice(), magnitude } as const;
-    return { digest: "sha256:1", rank, bytes: 1, dora: true, modules: new Map([["layer", module]]) };
+    return { digest: "sha256:1", rank, bytes: 1, hasGains: true, modules: new Map([["layer", module]]) };
   };
   const adapter = adapterOf(b);
   const module = (await foldMagnitudes(adapter, norms)).modules.get("layer");
@@ -97,7 +97,7 @@ test("gains scale B and are kept beside it; an output without weights is refused
     code: "adapter_invalid",
     message: /^The adapter x cannot be served: output 5 of layer has the magnitude .* over weights of length 0\.$/,
   });
-  const plain = { ...empty, dora: false };
+  const plain = { ...empty, hasGains: false };
   assert.equal(await foldMagnitudes(plain, norms), plain);
 });
 

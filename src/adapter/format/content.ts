@@ -11,7 +11,7 @@ import type { AdapterDigest } from "./digest.js";
 import { type Faults, quote } from "./faults.js";
 import { type Elements, elementsOf, type ModuleElements, peftLayout } from "./layout.js";
 import type { Role } from "./methods/method.js";
-import type { ModulePlan, StoredMatrix, StoredSide } from "./module-plan.js";
+import type { ModulePlan, StoredExtra, StoredMatrix } from "./module-plan.js";
 import { productFault, type Sized, SmallOrLarge } from "./products.js";
 import { ValueScan, type ValueSummary } from "./values.js";
 
@@ -26,7 +26,7 @@ export interface ContentOptions {
   readonly visit: Visitor | null;
 }
 
-type Tensor = StoredMatrix | StoredSide;
+type Tensor = StoredMatrix | StoredExtra;
 
 /** Returns what to warn of. */
 export async function readContent(
@@ -41,24 +41,24 @@ export async function readContent(
     const { path, rank, inFeatures, outFeatures } = module;
     const a = await reader.read(module.a, path, "A", [rank, inFeatures]);
     const b = await reader.read(module.b, path, "B", [outFeatures, rank]);
-    const side = module.side && (await reader.read(module.side, path, module.side.is.role, module.side.shape));
-    const values = { a: a.values, b: b.values, side: side?.values ?? null };
+    const extra = module.extra && (await reader.read(module.extra, path, module.extra.spec.role, module.extra.shape));
+    const values = { a: a.values, b: b.values, extra: extra?.values ?? null };
     if (checkValues(module, values, faults)) notes.add(module, values);
     if (!visit || faults.count > 0 || !a.elements || !b.elements) continue;
-    visit(module, { a: a.elements, b: b.elements, side: side?.elements ?? null });
+    visit(module, { a: a.elements, b: b.elements, extra: extra?.elements ?? null });
   }
   return notes.warnings();
 }
 
-const tensorsOf = ({ a, b, side }: ModulePlan): Tensor[] => [a, b, ...(side ? [side] : [])];
+const tensorsOf = ({ a, b, extra }: ModulePlan): Tensor[] => [a, b, ...(extra ? [extra] : [])];
 
 /** False where a fault was found. */
-function checkValues(module: ModulePlan, { a, b, side }: Sized, faults: Faults): boolean {
+function checkValues(module: ModulePlan, { a, b, extra }: Sized, faults: Faults): boolean {
   const before = faults.count;
-  reportValues(module.a, a, side?.finite && module.side?.is.isFoldedIntoA ? side.largest : 1, faults);
+  reportValues(module.a, a, extra?.finite && module.extra?.spec.isFoldedIntoA ? extra.largest : 1, faults);
   reportValues(module.b, b, module.scale, faults);
-  if (module.side && side) reportValues(module.side, side, 1, faults);
-  const fault = faults.count === before ? productFault(module, { a, b, side }) : null;
+  if (module.extra && extra) reportValues(module.extra, extra, 1, faults);
+  const fault = faults.count === before ? productFault(module, { a, b, extra }) : null;
   if (fault) faults.invalid(fault);
   return faults.count === before;
 }

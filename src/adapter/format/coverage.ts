@@ -5,12 +5,12 @@
 
 import { type Faults, quoteList } from "./faults.js";
 import type { PatternBudget } from "./patterns.js";
-import type { SiteIndex } from "./sites.js";
+import type { TargetModuleIndex } from "./target-modules.js";
 import { layerPlace, type MlxTargets, mlxTargets, type PeftTargets, peftTargets } from "./targets.js";
 
 export interface CoverageContext {
   readonly targets: PeftTargets | MlxTargets;
-  readonly sites: SiteIndex;
+  readonly targetModules: TargetModuleIndex;
   readonly budget: PatternBudget;
   readonly faults: Faults;
   readonly warnings: string[];
@@ -18,13 +18,13 @@ export interface CoverageContext {
 
 /** `found`: by the base's path, each module's path in the model that was trained. */
 export function compareModules(found: ReadonlyMap<string, string>, context: CoverageContext): void {
-  const { targets, sites, faults } = context;
-  const base = sites.modules();
+  const { targets, targetModules, faults } = context;
+  const base = targetModules.modules();
   const names = targets.kind === "peft" ? peftTargets(targets, context) : mlxTargets(targets, layerCount(base));
   if (!names || found.size === 0) return;
   const before = faults.count;
   const unnamed = [...found].filter(([, source]) => !names(source)).map(([, source]) => source);
-  const toSource = sourceNaming(found, sites);
+  const toSource = sourceNaming(found, targetModules);
   const promised = base.filter((path) => !found.has(path) && names(toSource(path)) && isTold(targets, path, found));
   if (faults.count > before) return; // the budget was spent on the way: nothing that follows is known
   if (unnamed.length > 0) {
@@ -42,11 +42,11 @@ function isTold(targets: PeftTargets | MlxTargets, path: string, found: Readonly
 }
 
 /** From the base's paths to those of the model that was trained, as far as the file shows how they differ. */
-function sourceNaming(found: ReadonlyMap<string, string>, sites: SiteIndex): (path: string) => string {
+function sourceNaming(found: ReadonlyMap<string, string>, targetModules: TargetModuleIndex): (path: string) => string {
   for (const [path, source] of found) {
-    const [own, other] = [sites.wrapperOf(path), sites.wrapperOf(source)];
+    const [own, other] = [targetModules.wrapperOf(path), targetModules.wrapperOf(source)];
     if (own === other) continue;
-    return (any) => (sites.wrapperOf(any) === own ? other + any.slice(own.length) : any);
+    return (any) => (targetModules.wrapperOf(any) === own ? other + any.slice(own.length) : any);
   }
   return (path) => path;
 }

@@ -22,7 +22,7 @@ import type { AdapterMethod } from "./methods/method.js";
 import type { ModulePlan } from "./module-plan.js";
 import { planModules } from "./modules.js";
 import { maxPatternSize } from "./patterns.js";
-import { linearModules, SiteIndex } from "./sites.js";
+import { TargetModuleIndex, targetModulesOf } from "./target-modules.js";
 
 export interface AdapterLimits {
   /** Bytes of `adapter_config.json`; 1 MiB. */
@@ -48,7 +48,7 @@ export const adapterLimits: AdapterLimits = {
 export interface ExamineOptions {
   /** The base's names, to compare with what the adapter says it was trained on. */
   readonly baseNames?: readonly string[];
-  /** How messages name the adapter: `The adapter` unless told otherwise. */
+  /** How messages name the adapter: `The adapter` by default. */
   readonly label?: string;
   readonly limits?: Partial<AdapterLimits>;
   /** Throws `digest_mismatch` when what it computes has another digest. */
@@ -85,7 +85,7 @@ export async function examine(
   try {
     if (!config || !file) throw refusal(faults, features, label);
     const { maxRank, maxPatternSize } = limits;
-    const context = { config, sites: new SiteIndex(base), faults, features, warnings };
+    const context = { config, targetModules: new TargetModuleIndex(base), faults, features, warnings };
     const alphas = options.alphas ?? null;
     const modules = planModules(file.tensors, { ...context, maxRank, maxPatternSize, alphas });
     features.report(faults);
@@ -99,7 +99,7 @@ export async function examine(
     const found = digest.finish();
     checkDigest(found, options.expectedDigest, label);
     warnings.push(...notes, ...baseWarning(config, options.baseNames ?? []));
-    const summary = summarize(modules, config.method, base && linearModules(base), found, warnings, survey.ignored);
+    const summary = summarize(modules, config.method, base && targetModulesOf(base), found, warnings, survey.ignored);
     return { summary, config: config.canonical, modules };
   } finally {
     await file?.close();
@@ -140,7 +140,7 @@ function checkDigest(found: string, expected: string | undefined, label: string)
   });
 }
 
-/** Names are compared by their last segment: one side is often a path or has an owner. */
+/** Names are compared by their last segment: a name is often a path or has an owner. */
 function baseWarning({ baseName }: ReadConfig, expected: readonly string[]): string[] {
   const [first] = expected;
   if (baseName === null || baseName === "" || first === undefined) return [];
@@ -157,7 +157,7 @@ function lastSegment(name: string): string {
 function summarize(
   modules: readonly ModulePlan[],
   { hasGains }: AdapterMethod,
-  sites: readonly TargetModule[] | null,
+  targetModules: readonly TargetModule[] | null,
   digest: string,
   warnings: readonly string[],
   ignored: readonly string[],
@@ -165,12 +165,13 @@ function summarize(
   let bytes = 0;
   for (const module of modules) {
     bytes += module.rank * (module.inFeatures + module.outFeatures) * dtypeSizes[hostDtype(module)];
-    if (module.side && !module.side.is.isFoldedIntoA) bytes += elementCount(module.side.shape) * dtypeSizes.F32;
+    if (module.extra && !module.extra.spec.isFoldedIntoA) bytes += elementCount(module.extra.shape) * dtypeSizes.F32;
   }
   const rank = Math.max(...modules.map((module) => module.rank));
-  // A place in the active set has every site of the base, at the largest rank.
-  const width = (sites ?? modules).reduce((sum, { inFeatures, outFeatures }) => sum + inFeatures + outFeatures, 0);
-  const gains = hasGains ? (sites ?? modules).reduce((sum, { outFeatures }) => sum + outFeatures, 0) : 0;
+  // In the active set an adapter takes every target module of the base, at its largest rank.
+  const active = targetModules ?? modules;
+  const width = active.reduce((sum, { inFeatures, outFeatures }) => sum + inFeatures + outFeatures, 0);
+  const gains = hasGains ? active.reduce((sum, { outFeatures }) => sum + outFeatures, 0) : 0;
   const scales = modules.map(({ scale }) => scale);
   const alphas = modules.map(({ alpha }) => alpha);
   return {

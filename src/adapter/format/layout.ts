@@ -24,20 +24,20 @@ function hostLayout(matrix: StoredMatrix, elements: Elements): Elements {
   return matrix.transposed ? elements.slice() : transpose(elements, ...matrix.shape);
 }
 
-/** How a module lies in host memory: as in the file, or in F32 where its matrices differ or there is a side tensor. */
-export function hostDtype({ a, b, side }: Pick<ModulePlan, "a" | "b" | "side">): MatrixDtype {
-  return side || a.dtype !== b.dtype ? "F32" : a.dtype;
+/** How a module lies in host memory: as in the file, or in F32 where its matrices differ or the method has an extra tensor. */
+export function hostDtype({ a, b, extra }: Pick<ModulePlan, "a" | "b" | "extra">): MatrixDtype {
+  return extra || a.dtype !== b.dtype ? "F32" : a.dtype;
 }
 
-/** A module's tensors in the file's layout; `side` where the method has one. */
+/** A module's tensors in the file's layout; `extra` where the method has one. */
 export interface ModuleElements {
   readonly a: Elements;
   readonly b: Elements;
-  readonly side: Elements | null;
+  readonly extra: Elements | null;
 }
 
-/** The site that the engine copies: 16-bit elements stay as they are, F32 has the scale folded into B. Owns its memory. */
-export function hostModule(module: ModulePlan, { a, b, side }: ModuleElements): HostModule {
+/** The module as the engine copies it: 16-bit elements stay as they are, F32 has the scale folded into B. Owns its memory. */
+export function hostModule(module: ModulePlan, { a, b, extra }: ModuleElements): HostModule {
   const { rank, scale } = module;
   const dtype = hostDtype(module);
   const hostA = hostLayout(module.a, dtype === "F32" ? widen(module.a.dtype, a) : a);
@@ -45,7 +45,7 @@ export function hostModule(module: ModulePlan, { a, b, side }: ModuleElements): 
   if (dtype !== "F32") return { rank, dtype, a: hostA, b: hostB, scale };
   if (hostB instanceof Float32Array) multiply(hostB, scale);
   const host = { rank, dtype, a: hostA, b: hostB, scale: 1 };
-  return module.side && side ? module.side.is.addTo(host, widen(module.side.dtype, side)) : host;
+  return module.extra && extra ? module.extra.spec.addTo(host, widen(module.extra.dtype, extra)) : host;
 }
 
 function multiply(values: Float32Array, factor: number): void {

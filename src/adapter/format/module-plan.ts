@@ -1,6 +1,6 @@
 /** A module of an adapter as its file holds it, checked. Holds no behaviour. */
 
-import type { SideTensor } from "./methods/method.js";
+import type { ExtraTensor } from "./methods/method.js";
 
 export type MatrixDtype = "F32" | "F16" | "BF16";
 
@@ -14,15 +14,15 @@ export interface StoredMatrix {
 }
 
 /** What the method has beside A and B. */
-export interface StoredSide {
+export interface StoredExtra {
   readonly name: string;
   readonly dtype: MatrixDtype;
   readonly shape: readonly number[];
-  readonly is: SideTensor;
+  readonly spec: ExtraTensor;
 }
 
 export interface ModulePlan {
-  /** The base's linear site. */
+  /** Of the base's target module. */
   readonly path: string;
   readonly inFeatures: number;
   readonly outFeatures: number;
@@ -32,5 +32,5 @@ export interface ModulePlan {
   readonly scale: number;
   readonly a: StoredMatrix;
   readonly b: StoredMatrix;
-  readonly side: StoredSide | null;
+  readonly extra: StoredExtra | null;
 }

@@ -10,23 +10,23 @@ import { type Faults, quote } from "./faults.js";
 import type { FeatureLog } from "./features.js";
 import { parseKey } from "./keys.js";
 import type { Role } from "./methods/method.js";
-import type { MatrixDtype, ModulePlan, StoredMatrix, StoredSide } from "./module-plan.js";
+import type { MatrixDtype, ModulePlan, StoredExtra, StoredMatrix } from "./module-plan.js";
 import { PatternBudget, PatternTable } from "./patterns.js";
-import type { ResolvedSite, SiteIndex } from "./sites.js";
+import type { ResolvedModule, TargetModuleIndex } from "./target-modules.js";
 
 interface Draft {
-  readonly resolved: ResolvedSite;
+  readonly resolved: ResolvedModule;
   /** The path in the model that was trained: what the patterns were written for. */
   readonly source: string;
   a?: StoredMatrix;
   b?: StoredMatrix;
-  side?: StoredSide;
+  extra?: StoredExtra;
   broken: boolean;
 }
 
 export interface PlanContext {
   readonly config: ReadConfig;
-  readonly sites: SiteIndex;
+  readonly targetModules: TargetModuleIndex;
   readonly maxRank: number;
   readonly maxPatternSize: number;
   /** What an earlier look at the same adapter found, so that no expression of the config is read: see AdapterSummary. */
@@ -38,10 +38,10 @@ export interface PlanContext {
 
 /** In the base's order; only those without a structural fault, whose sizes are the base's. */
 export function planModules(tensors: ReadonlyMap<string, StoredTensor>, context: PlanContext): readonly ModulePlan[] {
-  const { config, sites, faults } = context;
+  const { config, targetModules, faults } = context;
   const drafts = new Map<string, Draft>();
   for (const [name, tensor] of tensors) {
-    const key = parseKey(name, { ...config, tableNames: sites.tableNames });
+    const key = parseKey(name, { ...config, tableNames: targetModules.tableNames });
     if (key.kind === "unknown") faults.invalid(`tensor ${quote(name)} is neither lora_A nor lora_B of a module`);
     if (key.kind === "feature") context.features.note(key.feature, name);
     if (key.kind !== "matrix") continue;
@@ -50,9 +50,9 @@ export function planModules(tensors: ReadonlyMap<string, StoredTensor>, context:
       continue;
     }
     const read = readTensor(name, tensor, key, context);
-    const resolved = sites.resolve(key.path);
+    const resolved = targetModules.resolve(key.path);
     if (!resolved) {
-      if (sites.isHead(key.path))
+      if (targetModules.isHead(key.path))
         faults.unsupported(
           `tensor ${quote(name)} adapts the output head; in this base it is tied to the embedding, so that is not supported`,
         );
@@ -80,7 +80,7 @@ function readDtype(name: string, { dtype }: StoredTensor, { faults }: PlanContex
   return null;
 }
 
-type DraftTensor = Pick<Draft, "a"> | Pick<Draft, "b"> | Pick<Draft, "side">;
+type DraftTensor = Pick<Draft, "a"> | Pick<Draft, "b"> | Pick<Draft, "extra">;
 
 /** The field of the draft that the tensor fills; null where its dtype or its axes are a fault. */
 function readTensor(
@@ -89,13 +89,13 @@ function readTensor(
   { role, transposed }: { readonly role: Role; readonly transposed: boolean },
   context: PlanContext,
 ): DraftTensor | null {
-  const { sideTensor } = context.config.method;
+  const { extraTensor } = context.config.method;
   const dtype = readDtype(name, tensor, context);
   if (!dtype) return null;
   const { shape } = tensor;
-  if (sideTensor?.role === role) {
-    if (shape.length === sideTensor.axes) return { side: { name, dtype, shape, is: sideTensor } };
-    const allowed = sideTensor.axes === 1 ? "one axis is" : "two axes are";
+  if (extraTensor?.role === role) {
+    if (shape.length === extraTensor.axes) return { extra: { name, dtype, shape, spec: extraTensor } };
+    const allowed = extraTensor.axes === 1 ? "one axis is" : "two axes are";
     context.faults.invalid(`tensor ${quote(name)} has shape ${formatShape(shape)}; ${allowed} allowed`);
     return null;
   }
@@ -109,9 +109,9 @@ function readTensor(
 }
 
 function place(draft: Draft, role: Role, tensor: DraftTensor | null, name: string, faults: Faults): void {
-  const other = role === "A" ? draft.a : role === "B" ? draft.b : draft.side;
+  const other = role === "A" ? draft.a : role === "B" ? draft.b : draft.extra;
   if (other) {
-    const called = "is" in other ? other.is.words.the : `lora_${role}`;
+    const called = "spec" in other ? other.spec.words.the : `lora_${role}`;
     faults.invalid(`tensors ${quote(other.name)} and ${quote(name)} are both ${called} of ${draft.resolved.path}`);
   } else Object.assign(draft, tensor);
   if (other || !tensor) draft.broken = true;
@@ -122,7 +122,7 @@ function finish(
   context: PlanContext,
   budget: PatternBudget,
 ): readonly ModulePlan[] {
-  const { config, faults, sites, warnings } = context;
+  const { config, faults, targetModules, warnings } = context;
   const whole: Pair[] = [];
   let pruned = 0;
   for (const draft of drafts.values()) {
@@ -131,8 +131,8 @@ function finish(
     else if (pair) whole.push(pair);
   }
   warnOfPruned(pruned, whole.length, context);
-  const order = sites.order();
-  whole.sort((left, right) => (order.get(left.path) ?? 0) - (order.get(right.path) ?? 0));
+  const positions = targetModules.positions();
+  whole.sort((left, right) => (positions.get(left.path) ?? 0) - (positions.get(right.path) ?? 0));
   const alphas = context.alphas ?? resolveAlphas(whole, context, budget);
   const modules = whole.map(({ source, ...pair }, i): ModulePlan => {
     const { scale, alpha } = config.scaling(pair.rank, alphas[alphas.length === 1 ? 0 : i]);
@@ -184,12 +184,12 @@ interface Pair extends Omit<ModulePlan, "alpha" | "scale"> {
 
 /** null when the pair is not whole or does not fit; the reasons are among the faults. */
 function checkPair(draft: Draft, context: PlanContext): Pair | null {
-  const { resolved, source, a, b, side, broken } = draft;
-  const { path, site } = resolved;
+  const { resolved, source, a, b, extra, broken } = draft;
+  const { path, module } = resolved;
   const { faults, maxRank, config } = context;
-  const { sideTensor, prunesRanks } = config.method;
+  const { extraTensor, prunesRanks } = config.method;
   const before = faults.count;
-  const present = a ? "lora_A" : b ? "lora_B" : side?.is.words.a;
+  const present = a ? "lora_A" : b ? "lora_B" : extra?.spec.words.a;
   if (!broken && !b) faults.invalid(`module ${path} has ${present} but no lora_B`);
   if (!broken && !a) faults.invalid(`module ${path} has ${present} but no lora_A`);
   if (!a || !b) return null;
@@ -200,19 +200,19 @@ function checkPair(draft: Draft, context: PlanContext): Pair | null {
   if (rank < least || rank > maxRank) {
     faults.invalid(`module ${path} has rank ${rank}; ${least} to ${maxRank} is allowed`);
   }
-  if (side || !broken) sideTensor?.check({ path, rank, outFeatures }, side?.shape ?? null, faults);
+  if (extra || !broken) extraTensor?.check({ path, rank, outFeatures }, extra?.shape ?? null, faults);
   const kept = config.keptRanks.get(source);
   if (kept !== undefined && kept !== rank) {
     faults.invalid(`module ${path} has rank ${rank} in lora_A, but rank_pattern keeps ${kept}`);
   }
-  if (site && inFeatures !== site.inFeatures) {
-    faults.invalid(`module ${path} takes ${site.inFeatures} inputs in the base, but ${inFeatures} in lora_A`);
+  if (module && inFeatures !== module.inFeatures) {
+    faults.invalid(`module ${path} takes ${module.inFeatures} inputs in the base, but ${inFeatures} in lora_A`);
   }
-  if (site && outFeatures !== site.outFeatures) {
-    faults.invalid(`module ${path} gives ${site.outFeatures} outputs in the base, but ${outFeatures} in lora_B`);
+  if (module && outFeatures !== module.outFeatures) {
+    faults.invalid(`module ${path} gives ${module.outFeatures} outputs in the base, but ${outFeatures} in lora_B`);
   }
   if (broken || faults.count > before) return null;
-  return { path, source, rank, inFeatures, outFeatures, a, b, side: side ?? null };
+  return { path, source, rank, inFeatures, outFeatures, a, b, extra: extra ?? null };
 }
 
 /** PEFT's sizes: [r, in] of A, [out, r] of B. */

@@ -16,7 +16,7 @@ const headroom = 1e6;
 export interface Sized {
   readonly a: ValueSummary;
   readonly b: ValueSummary;
-  readonly side: ValueSummary | null;
+  readonly extra: ValueSummary | null;
 }
 
 /** A clause where an entry of s·B·A may lie beyond what a model can compute with in float32. */
@@ -42,13 +42,13 @@ export class SmallOrLarge {
   }
 
   add(module: ModulePlan, values: Sized): void {
-    const { a, b, side } = values;
-    const changesAlone = module.side !== null && !module.side.is.isFoldedIntoA;
-    if (!changesAlone && (a.zero || b.zero || side?.zero)) {
+    const { a, b, extra } = values;
+    const changesAlone = module.extra !== null && !module.extra.spec.isFoldedIntoA;
+    if (!changesAlone && (a.zero || b.zero || extra?.zero)) {
       this.#idleModules++;
       if (a.zero) this.#zero.add("lora_A");
       if (b.zero) this.#zero.add("lora_B");
-      if (module.side && side?.zero) this.#zero.add(module.side.is.words.the);
+      if (module.extra && extra?.zero) this.#zero.add(module.extra.spec.words.the);
     }
     if (reachOf(module, values) <= largest / headroom) return;
     this.#large++;
@@ -80,7 +80,7 @@ function reachOf(module: ModulePlan, values: Sized): number {
 }
 
 /** With what is folded into it. */
-const largestOfA = ({ side }: ModulePlan, values: Sized): number =>
-  side?.is.isFoldedIntoA && values.side ? values.a.largest * values.side.largest : values.a.largest;
+const largestOfA = ({ extra }: ModulePlan, values: Sized): number =>
+  extra?.spec.isFoldedIntoA && values.extra ? values.a.largest * values.extra.largest : values.a.largest;
 
 const brief = (value: number): string => Number(value.toPrecision(3)).toString();

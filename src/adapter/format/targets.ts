@@ -6,7 +6,7 @@
 import { ExpressionFault } from "./expressions.js";
 import { type Faults, quote } from "./faults.js";
 import type { CompiledExpression, ExpressionUse, PatternBudget } from "./patterns.js";
-import type { SiteIndex } from "./sites.js";
+import type { TargetModuleIndex } from "./target-modules.js";
 
 export interface PeftTargets {
   readonly kind: "peft";
@@ -26,7 +26,7 @@ export interface TargetContext {
   readonly budget: PatternBudget;
   readonly faults: Faults;
   readonly warnings: string[];
-  readonly sites: Pick<SiteIndex, "tableNames">;
+  readonly targetModules: Pick<TargetModuleIndex, "tableNames">;
 }
 
 /** null where the config does not say, or says it in an expression that is not evaluated: a warning tells which. */
@@ -59,7 +59,7 @@ function targets(config: PeftTargets, context: TargetContext): NamesModule | nul
   const { targetModules } = config;
   if (typeof targetModules === "string") {
     if (targetModules.toLowerCase() === "all-linear")
-      return (path) => !context.sites.tableNames.has(path.slice(path.lastIndexOf(".") + 1));
+      return (path) => !context.targetModules.tableNames.has(path.slice(path.lastIndexOf(".") + 1));
     return wholePath("target_modules", targetModules, context);
   }
   const list = new Set(targetModules);

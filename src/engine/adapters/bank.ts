@@ -96,15 +96,15 @@ export class AdapterBank {
     chosen.residents[place] = null;
     if (!this.#makeRoom(this.#bytesOf(adapter, this.#memory(index).rank))) return null;
     await this.#memory(index).write(place, adapter, this.#pauser());
-    if (adapter.dora) this.gains.write(this.#gainRow(index, place), adapter);
+    if (adapter.hasGains) this.gains.write(this.#gainRow(index, place), adapter);
     const resident: Resident = { digest: adapter.digest, own: adapter, place, users: 0, lastUsed: 0 };
     chosen.residents[place] = resident;
     return this.#hold({ rankClass: index, resident });
   }
 
-  #bytesOf({ dora }: HostAdapter, rank: number): number {
+  #bytesOf({ hasGains }: HostAdapter, rank: number): number {
     const { groups } = this.#options;
-    return placeBytes(groups, rank) + (dora ? gainBytes(groups) : 0);
+    return placeBytes(groups, rank) + (hasGains ? gainBytes(groups) : 0);
   }
 
   #gainRow(rankClass: number, place: number): number {
@@ -125,7 +125,7 @@ export class AdapterBank {
     resident.users++;
     resident.lastUsed = ++this.#clock;
     let released = false;
-    const gainOf = (place: number) => (resident.own.dora ? this.#gainRow(rankClass, place) : null);
+    const gainOf = (place: number) => (resident.own.hasGains ? this.#gainRow(rankClass, place) : null);
     return {
       digest: resident.digest,
       rank: resident.own.rank,
@@ -247,7 +247,7 @@ export class AdapterBank {
     const { residents } = at(this.#classes, index);
     residents[hole] = null;
     await this.#memory(index).copyFrom(this.#memory(index), from, hole, this.#pauser());
-    if (moving.own.dora) this.gains.copy(this.#gainRow(index, from), this.#gainRow(index, hole));
+    if (moving.own.hasGains) this.gains.copy(this.#gainRow(index, from), this.#gainRow(index, hole));
     residents[hole] = moving;
     residents[from] = null;
     moving.place = hole;

@@ -15,7 +15,7 @@ export async function foldMagnitudes(
   norms: Pick<WeightNorms, "of">,
   label = "The adapter",
 ): Promise<HostAdapter> {
-  if (!adapter.dora) return adapter;
+  if (!adapter.hasGains) return adapter;
   const modules = new Map<string, HostModule>();
   for (const [path, module] of adapter.modules) modules.set(path, await fold(path, module, norms, label));
   return { ...adapter, modules };

@@ -34,8 +34,8 @@ export interface ServingOptions {
   /** Tokens that a KV slot holds. */
   readonly capacity: number;
   readonly adapters: AdapterMode;
-  /** Rows may have DoRA; with one adapter for all rows, it is DoRA. */
-  readonly dora?: boolean;
+  /** Rows may have a gain for each output, as DoRA's have; with one adapter for all rows, it has them. */
+  readonly gains?: boolean;
   /** Sum over ranks above 128 in blocks, so that a row does not depend on the others. Only with rank classes. */
   readonly inBlocks?: boolean;
 }
@@ -144,10 +144,10 @@ class ServingLowering implements Lowering {
   }
 
   #adapted(linears: readonly Linear[], x: Value, axis: AdapterAxis, joined: string | null): Value[] {
-    const { weights, dora = false } = this.#options;
+    const { weights, gains = false } = this.#options;
     const bases = buildLinear(this.op, weights, linears, x, { joined });
     if (!this.adapters) return bases;
-    const biases = dora ? biasesOf(this.op, weights, linears, joined) : null;
+    const biases = gains ? biasesOf(this.op, weights, linears, joined) : null;
     return this.adapters.apply(linears, x, bases, axis, biases);
   }
 

@@ -108,11 +108,11 @@ export async function openAdapter(folder: string, config: DecoderConfig): Promis
     async readInto(parameters) {
       const byName = new Map(parameters.map((parameter) => [parameter.name, parameter]));
       await using file = await openWeights(folder);
-      for (const { path, inFeatures, outFeatures, rank, aName, bName, sideName } of checked) {
+      for (const { path, inFeatures, outFeatures, rank, aName, bName, extraName } of checked) {
         const { a, b, magnitude } = moduleInputs(path);
         transposeInto(await file.readFloat32(aName), rank, inFeatures, byName.get(a));
         transposeInto(await file.readFloat32(bName), outFeatures, rank, byName.get(b));
-        if (sideName !== null) transposeInto(await file.readFloat32(sideName), 1, outFeatures, byName.get(magnitude));
+        if (extraName !== null) transposeInto(await file.readFloat32(extraName), 1, outFeatures, byName.get(magnitude));
       }
     },
   };

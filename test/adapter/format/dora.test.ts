@@ -1,7 +1,7 @@
 /** DoRA in PEFT's and mlx-lm's spelling: read whole, in any dtype, and refused with every fault that it has. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { linearModules } from "../../../src/adapter/format/sites.js";
+import { targetModulesOf } from "../../../src/adapter/format/target-modules.js";
 import { checkAdapter, describeAdapter, loadAdapter, writeAdapter } from "../../../src/adapter/format.js";
 import { viewAs } from "../../../src/tensor/dtype.js";
 import { float16ToFloat32, float32ToBfloat16, float32ToFloat16 } from "../../../src/tensor/half.js";
@@ -28,7 +28,7 @@ test("ranks, scales and magnitudes are PEFT's; what the engine will hold is coun
   assert.deepEqual([of("0.self_attn.q_proj")?.rank, of("0.self_attn.q_proj")?.scale], [4, 3]);
   assert.deepEqual([of("lm_head")?.rank, of("lm_head")?.scale], [2, 2]);
   const loaded = await loadAdapter(source, llama);
-  assert.deepEqual([loaded.dora, loaded.bytes], [true, summary.bytes]);
+  assert.deepEqual([loaded.hasGains, loaded.bytes], [true, summary.bytes]);
   const stored = new Map(
     (await readTensors(`${source}/adapter_model.safetensors`)).map((tensor) => [tensor.name, tensor]),
   );
@@ -36,8 +36,8 @@ test("ranks, scales and magnitudes are PEFT's; what the engine will hold is coun
     const tensor = stored.get(`base_model.model.${path}.lora_magnitude_vector`);
     assert.deepEqual(values, viewAs("F32", tensor?.data ?? new Uint8Array()), path);
   }
-  const outputs = linearModules(llama).reduce((sum, { outFeatures }) => sum + outFeatures, 0);
-  const width = linearModules(llama).reduce((sum, { inFeatures, outFeatures }) => sum + inFeatures + outFeatures, 0);
+  const outputs = targetModulesOf(llama).reduce((sum, { outFeatures }) => sum + outFeatures, 0);
+  const width = targetModulesOf(llama).reduce((sum, { inFeatures, outFeatures }) => sum + inFeatures + outFeatures, 0);
   assert.equal(summary.activeBytes, 4 * (8 * width + outputs));
   assert.equal((await describeAdapter(source, null)).summary.weightsDigest, summary.weightsDigest);
 });
@@ -93,7 +93,7 @@ test("mlx-lm's DoRA is PEFT's of the same numbers", async () => {
       }),
   });
   const [one, other] = [await loadAdapter(peft, llama), await loadAdapter(folder, llama)];
-  assert.ok(one.modules.size === 3 && one.dora && other.dora);
+  assert.ok(one.modules.size === 3 && one.hasGains && other.hasGains);
   assert.deepEqual(other.modules, one.modules);
 });
 
@@ -110,7 +110,7 @@ test("writeAdapter writes DoRA as PEFT does, byte for byte", async () => {
     ...module,
     a: of(module.aName),
     b: of(module.bName),
-    magnitude: of(module.sideName),
+    magnitude: of(module.extraName),
   }));
   const { r, lora_alpha: loraAlpha, rank_pattern, alpha_pattern } = plain.config;
   const patterns = { rankPattern: Object.fromEntries(rank_pattern), alphaPattern: Object.fromEntries(alpha_pattern) };

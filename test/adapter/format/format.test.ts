@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync, statSync } from "node:fs";
 import { test } from "node:test";
-import { linearModules } from "../../../src/adapter/format/sites.js";
+import { targetModulesOf } from "../../../src/adapter/format/target-modules.js";
 import { checkAdapter, describeAdapter, loadAdapter, writeAdapter } from "../../../src/adapter/format.js";
 import type { HostAdapter, HostModule } from "../../../src/adapter/types.js";
 import { openCheckpoint } from "../../../src/model/checkpoint/open.js";
@@ -341,7 +341,7 @@ test("the summary counts what the engine will hold", () => {
     (sum, { rank, inFeatures, outFeatures }) => sum + rank * (inFeatures + outFeatures),
     0,
   );
-  const width = linearModules(llama).reduce((sum, { inFeatures, outFeatures }) => sum + inFeatures + outFeatures, 0);
+  const width = targetModulesOf(llama).reduce((sum, { inFeatures, outFeatures }) => sum + inFeatures + outFeatures, 0);
   assert.equal(plain.summary.activeBytes, 4 * 8 * width, "a place has every module of the base, at the largest rank");
   assert.equal(plain.summary.bytes, 4 * elements);
   assert.deepEqual([plain.summary.rank, plain.summary.modules], [8, 6]);

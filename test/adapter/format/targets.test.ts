@@ -6,7 +6,7 @@ import { compareModules } from "../../../src/adapter/format/coverage.js";
 import { Faults } from "../../../src/adapter/format/faults.js";
 import { FeatureLog } from "../../../src/adapter/format/features.js";
 import { PatternBudget } from "../../../src/adapter/format/patterns.js";
-import { SiteIndex } from "../../../src/adapter/format/sites.js";
+import { TargetModuleIndex } from "../../../src/adapter/format/target-modules.js";
 import { peftTargets } from "../../../src/adapter/format/targets.js";
 import { checkAdapter, loadAdapter } from "../../../src/adapter/format.js";
 import type { BaseModule } from "../../../src/model/blueprint.js";
@@ -36,11 +36,11 @@ function read(config: object) {
 for (const { base, config, matched } of judged.cases) {
   test(`names the modules of ${base} that PEFT adapts for ${JSON.stringify(config)}`, () => {
     const context = read(config);
-    const sites = new SiteIndex(modulesIn(base));
-    const names = peftTargets(context.targets, { ...context, sites });
+    const targetModules = new TargetModuleIndex(modulesIn(base));
+    const names = peftTargets(context.targets, { ...context, targetModules });
     if (config.target_modules === null) return assert.equal(names, null);
     assert.ok(names);
-    const modules = sites.modules();
+    const modules = targetModules.modules();
     assert.deepEqual(new Set(modules.filter(names)), new Set(matched));
     assert.equal(context.faults.count, 0);
   });
@@ -49,7 +49,7 @@ for (const { base, config, matched } of judged.cases) {
 function compare(base: string, config: object, found: readonly (string | readonly [string, string])[]) {
   const context = read(config);
   const pairs = found.map((path): readonly [string, string] => (typeof path === "string" ? [path, path] : path));
-  compareModules(new Map(pairs), { ...context, sites: new SiteIndex(modulesIn(base)) });
+  compareModules(new Map(pairs), { ...context, targetModules: new TargetModuleIndex(modulesIn(base)) });
   return context;
 }
 

@@ -11,12 +11,12 @@ import type { FieldReader } from "../config/fields.js";
 import type { Faults } from "../faults.js";
 import { parseKey } from "../keys.js";
 import { lora } from "./lora.js";
-import { type AdapterMethod, feature, matrix, type SideTensor, unknown } from "./method.js";
+import { type AdapterMethod, type ExtraTensor, feature, matrix, unknown } from "./method.js";
 
 const defaultRank = 12;
 const maxMask = 4096;
 
-const singularValues: SideTensor = {
+const singularValues: ExtraTensor = {
   role: "E",
   words: { the: "lora_E", a: "lora_E" },
   axes: 2,
@@ -42,7 +42,7 @@ export const adaLora: AdapterMethod = {
     ...["beta1", "beta2", "deltaT", "init_r", "orth_reg_weight", "target_r", "tfinal", "tinit", "total_step"],
   ]),
   prunesRanks: true,
-  sideTensor: singularValues,
+  extraTensor: singularValues,
   isTrainable: false,
   describe: ({ r }) => `AdaLoRA, begun with rank ${r}, folded into LoRA as it is loaded`,
   readConfig,

@@ -4,10 +4,10 @@
  */
 
 import { lora, readLora } from "./lora.js";
-import { type AdapterMethod, matrix, type SideTensor, unknown } from "./method.js";
+import { type AdapterMethod, type ExtraTensor, matrix, unknown } from "./method.js";
 import { rsLora } from "./rslora.js";
 
-const magnitudes: SideTensor = {
+const magnitudes: ExtraTensor = {
   role: "M",
   words: { the: "the magnitude", a: "a magnitude" },
   axes: 1,
@@ -31,7 +31,7 @@ function withMagnitudes(undecomposed: AdapterMethod, description: string): Adapt
     ...undecomposed,
     name: "DoRA",
     flags: { ...undecomposed.flags, use_dora: true },
-    sideTensor: magnitudes,
+    extraTensor: magnitudes,
     hasGains: true,
     describe: () => description,
     readConfig: (field) => readLora(field, method),

@@ -9,7 +9,7 @@ export const lora: AdapterMethod = {
   flags: { use_rslora: false },
   harmlessKeys: new Set(),
   prunesRanks: false,
-  sideTensor: null,
+  extraTensor: null,
   hasGains: false,
   isTrainable: true,
   scaleOf: (alpha, rank) => alpha / rank,

@@ -37,7 +37,7 @@ export interface AdapterMethod {
   /** Whether training prunes ranks, even to 0, so that the config's are not those of the tensors. */
   readonly prunesRanks: boolean;
   /** What each module has beside lora_A and lora_B. */
-  readonly sideTensor: SideTensor | null;
+  readonly extraTensor: ExtraTensor | null;
   /** Whether the engine's bank holds a gain for each output beside A and B. */
   readonly hasGains: boolean;
   /** Whether training can start from such an adapter. */
@@ -60,7 +60,7 @@ export interface ModuleSizes {
 }
 
 /** A tensor that each module of a method has beside lora_A and lora_B. */
-export interface SideTensor {
+export interface ExtraTensor {
   readonly role: Exclude<Role, "A" | "B">;
   /** In messages, with either article where it has one. */
   readonly words: { readonly the: string; readonly a: string };
