@@ -111,13 +111,17 @@ function exitKindOf(error: unknown): ExitKind {
   return kindOfSystemCode[code] ?? "failed";
 }
 
-/** One line for the terminal, plus one for each further fault. A bug shows its stack. */
+const maxFaultsShown = 12;
+
+/** One line for the terminal, plus one for each of the first further faults. A bug shows its stack. */
 export function describeFault(error: unknown): string {
   if (error instanceof UsageError) return oneLine(error.message);
   if (error instanceof LorikeetError || error instanceof RemoteError) {
     const more = error.faults.filter((fault) => !error.message.includes(fault));
     const where = error instanceof LorikeetError && error.operator ? ` ${error.operator}` : "";
-    return [oneLine(error.message + where), ...more.map((fault) => `  - ${oneLine(fault)}`)].join("\n");
+    const shown = more.slice(0, maxFaultsShown);
+    if (more.length > shown.length) shown.push(`and ${more.length - shown.length} more`);
+    return [oneLine(error.message + where), ...shown.map((fault) => `  - ${oneLine(fault)}`)].join("\n");
   }
   if (!(error instanceof Error)) return oneLine(String(error));
   const system = systemFault(error);

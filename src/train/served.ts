@@ -101,7 +101,8 @@ export async function openServed(options: ServedOptions): Promise<Served> {
 
 async function load(folder: string, checkpoint: Checkpoint, threads: number): Promise<HostAdapter> {
   await using norms = new WeightNorms(checkpoint, { threads });
-  return await foldMagnitudes(await loadAdapter(folder, baseModules(checkpoint.config)), norms, folder);
+  const options = { baseNames: checkpoint.names };
+  return await foldMagnitudes(await loadAdapter(folder, baseModules(checkpoint.config), options), norms, folder);
 }
 
 /** All events. Throws the sequence's error, or `cancelled`. */

@@ -210,6 +210,9 @@ test("faults become one line and an exit code", () => {
   assert.equal(exitCodeOf(usage), 2);
   const many = new LorikeetError("model_invalid", "Two things\nare wrong.", { faults: ["first", "second"] });
   assert.equal(describeFault(many), "Two things are wrong.\n  - first\n  - second");
+  const faults = Array.from({ length: 112 }, (_, i) => `fault ${i}`);
+  const lines = describeFault(new LorikeetError("adapter_invalid", "Wrong.", { faults })).split("\n");
+  assert.deepEqual([lines.length, lines.at(-2), lines.at(-1)], [14, "  - fault 11", "  - and 100 more"]);
   assert.equal(exitCodeOf(many), 3);
   const busy = Object.assign(new Error("listen"), { code: "EADDRINUSE", address: "127.0.0.1", port: 8080 });
   assert.match(describeFault(busy), /^The address 127\.0\.0\.1:8080 is in use/);

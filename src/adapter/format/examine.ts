@@ -84,6 +84,7 @@ export async function examine(
   const file = survey.weights ? await openWeights(folder, survey.weights, limits, faults) : null;
   try {
     if (!config || !file) throw refusal(faults, features, label);
+    const bases = { named: config.baseName, own: options.baseNames?.[0] };
     const { maxRank, maxPatternSize } = limits;
     const context = { config, targetModules: new TargetModuleIndex(base), faults, features, warnings };
     const alphas = options.alphas ?? null;
@@ -91,7 +92,7 @@ export async function examine(
     features.report(faults);
     if (faults.count > 0) {
       await readContent(file, modules, { faults, digest: null, visit: null });
-      faults.throwIfAny(label);
+      faults.throwIfAny(label, bases);
     }
     const digest = new AdapterDigest(config.canonical);
     const notes = await readContent(file, modules, { faults, digest, visit });

@@ -3,13 +3,30 @@
 import { LorikeetError } from "../../base/errors.js";
 
 const maxListed = 1000;
+/** Of an adapter that was made for another base: all its modules differ, and the first ones tell how. */
+const maxMisfitsListed = 12;
 const maxInMessage = 3;
+
+/** What the message says of the bases. */
+export interface Bases {
+  /** The base that the adapter's config names. */
+  readonly named?: string | null;
+  /** The name of the base that it is checked against. */
+  readonly own?: string | undefined;
+}
+
+interface Misfit {
+  readonly module: string;
+  readonly fault: string;
+}
 
 export class Faults {
   readonly #invalid: string[] = [];
   readonly #unsupported: string[] = [];
+  readonly #shapes: Misfit[] = [];
+  readonly #strangers: Misfit[] = [];
 
-  /** The adapter contradicts itself, the format or the base. A clause without a full stop. */
+  /** The adapter contradicts itself or the format. A clause without a full stop. */
   invalid(fault: string): void {
     this.#invalid.push(fault);
   }
@@ -19,22 +36,55 @@ export class Faults {
     this.#unsupported.push(fault);
   }
 
+  /** The base has the module, with other sizes. */
+  otherShape(module: string, fault: string): void {
+    this.#shapes.push({ module, fault });
+  }
+
+  /** The base lacks the module. */
+  otherModule(module: string, fault: string): void {
+    this.#strangers.push({ module, fault });
+  }
+
   get count(): number {
-    return this.#invalid.length + this.#unsupported.length;
+    return this.#invalid.length + this.#unsupported.length + this.#shapes.length + this.#strangers.length;
   }
 
   /** Throws `adapter_unsupported` when only that was found, `adapter_invalid` when anything else was. */
-  throwIfAny(label: string): void {
+  throwIfAny(label: string, bases: Bases = {}): void {
     if (this.count === 0) return;
-    const all = [...this.#unsupported, ...this.#invalid];
-    const faults = all.slice(0, maxListed);
-    if (all.length > maxListed) faults.push(`${all.length - maxListed} more faults, not listed`);
+    const misfits = [...this.#shapes, ...this.#strangers];
+    // A few modules that do not fit may be a slip; many are an adapter for another base.
+    if (misfits.length === this.count && misfits.length > maxInMessage) throw misfit(label, misfits, bases);
+    const all = [...this.#unsupported, ...this.#invalid, ...misfits.map(({ fault }) => fault)];
     throw new LorikeetError(
-      this.#invalid.length > 0 ? "adapter_invalid" : "adapter_unsupported",
+      this.#unsupported.length < all.length ? "adapter_invalid" : "adapter_unsupported",
       `${label} was refused for ${all.length === 1 ? "1 fault" : `${all.length} faults`}: ${summary(all)}.`,
-      { faults, found: all.length, allowed: 0 },
+      { faults: listed(all, maxListed), found: all.length, allowed: 0 },
     );
   }
+}
+
+/** One sentence for an adapter of another base, with one fault for each of the first modules. */
+function misfit(label: string, misfits: readonly Misfit[], { named, own }: Bases): LorikeetError {
+  const firsts = new Map<string, string>();
+  for (const { module, fault } of misfits) if (!firsts.has(module)) firsts.set(module, fault);
+  const base = own === undefined ? "this base" : `the base ${quote(own)}`;
+  const differences = summary([...firsts.values()]);
+  const origin = named ? ` (its config names ${quote(named)})` : "";
+  return new LorikeetError("adapter_invalid", `${label} does not fit ${base}${origin}: ${differences}.`, {
+    faults: listed(
+      misfits.map(({ fault }) => fault),
+      maxMisfitsListed,
+    ),
+    found: misfits.length,
+    allowed: 0,
+  });
+}
+
+function listed(faults: readonly string[], most: number): string[] {
+  const first = faults.slice(0, most);
+  return faults.length > most ? [...first, `${faults.length - most} more faults, not listed`] : first;
 }
 
 function summary(faults: readonly string[]): string {

@@ -56,7 +56,7 @@ export function planModules(tensors: ReadonlyMap<string, StoredTensor>, context:
         faults.unsupported(
           `tensor ${quote(name)} adapts the output head; in this base it is tied to the embedding, so that is not supported`,
         );
-      else faults.invalid(`tensor ${quote(name)} matches no linear layer of the base`);
+      else faults.otherModule(key.path, `tensor ${quote(name)} matches no linear layer of the base`);
       continue;
     }
     const draft = drafts.get(resolved.path) ?? { resolved, source: key.path, broken: false };
@@ -206,10 +206,16 @@ function checkPair(draft: Draft, context: PlanContext): Pair | null {
     faults.invalid(`module ${path} has rank ${rank} in lora_A, but rank_pattern keeps ${kept}`);
   }
   if (module && inFeatures !== module.inFeatures) {
-    faults.invalid(`module ${path} takes ${module.inFeatures} inputs in the base, but ${inFeatures} in lora_A`);
+    faults.otherShape(
+      path,
+      `module ${path} takes ${module.inFeatures} inputs in the base, but ${inFeatures} in lora_A`,
+    );
   }
   if (module && outFeatures !== module.outFeatures) {
-    faults.invalid(`module ${path} gives ${module.outFeatures} outputs in the base, but ${outFeatures} in lora_B`);
+    faults.otherShape(
+      path,
+      `module ${path} gives ${module.outFeatures} outputs in the base, but ${outFeatures} in lora_B`,
+    );
   }
   if (broken || faults.count > before) return null;
   return { path, source, rank, inFeatures, outFeatures, a, b, extra: extra ?? null };

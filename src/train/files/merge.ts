@@ -48,7 +48,9 @@ export async function mergeAdapter(options: MergeOptions): Promise<Merged> {
       "is not a checkpoint (it has no config.json), so it is not replaced: choose another --output-dir.",
     );
   }
-  const { modules } = await loadAdapter(options.adapter, baseModules(checkpoint.config));
+  const { modules } = await loadAdapter(options.adapter, baseModules(checkpoint.config), {
+    baseNames: checkpoint.names,
+  });
   const draft = join(dirname(out), `.${basename(out)}.merging`);
   await removeTree(draft);
   await makeFolders(draft);

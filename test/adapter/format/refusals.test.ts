@@ -457,3 +457,25 @@ test("heads and embeddings of any family are known by the names of its base", as
     "all-linear names neither the head nor embeddings",
   );
 });
+
+test("an adapter made for another base is refused in one sentence that names both bases and the first differences", async () => {
+  const own = await openCheckpoint("models/bookworm-7m");
+  for (const named of ["org/other-8b", null]) {
+    const folder = await edited({ source: "adapters/plays", config: { base_model_name_or_path: named } });
+    const error = await refusalOf(checkAdapter(folder, llama, { baseNames: ["tiny-llama"] }));
+    assert.equal(error.code, "adapter_invalid");
+    const origin = named === null ? "" : ` \\(its config names "${named}"\\)`;
+    const pattern = `^The adapter does not fit the base "tiny-llama"${origin}: module model\\.layers\\.0\\.mlp\\.down_proj takes \\d+ inputs in the base, but 768 in lora_A; `;
+    assert.match(error.message, new RegExp(pattern));
+    assert.match(error.message, /; and \d+ more\.$/);
+    assert.ok(error.message.length < 500, error.message);
+    assert.equal(error.faults.length, 13);
+    assert.match(error.faults.at(-1) ?? "", /^\d+ more faults, not listed$/);
+    await checkAdapter(folder, baseModules(own.config));
+  }
+  const both = await edited({ source: "adapters/plays", tensors: put("foo.bar", [1]) });
+  assert.match(
+    (await refusalOf(checkAdapter(both, llama))).message,
+    /^The adapter was refused for \d+ faults: tensor "foo/,
+  );
+});
