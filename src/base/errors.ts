@@ -71,6 +71,9 @@ export const errorTable = {
   store_full: { status: 507, type: "server_error" },
   data_invalid: invalid(400),
   out_of_memory: invalid(400),
+  device_unavailable: invalid(400),
+  device_memory: { status: 500, type: "server_error" },
+  device_lost: { status: 503, type: "server_error", retryAfterSeconds: 10 },
 } as const satisfies Record<string, ErrorKind>;
 
 export type ErrorCode = keyof typeof errorTable;

@@ -48,6 +48,10 @@ export const exitCodes = {
   storage: 8,
   /** A running server or a hub refused, or did not answer. */
   remote: 9,
+  /** The device that --device names cannot run here. */
+  device: 10,
+  /** The device was lost while it was in use. */
+  deviceLost: 11,
   /** A bug, including a service that shut down in order after an uncaught error. */
   internal: 70,
   /** A service did not shut down in time and was killed. */
@@ -78,6 +82,9 @@ const kindOfCode: Partial<Record<ErrorCode, ExitKind>> = {
   adapter_damaged: "adapter",
   digest_mismatch: "adapter",
   out_of_memory: "memory",
+  device_memory: "memory",
+  device_unavailable: "device",
+  device_lost: "deviceLost",
   store_full: "storage",
   cancelled: "cancelled",
   internal: "internal",
