@@ -50,7 +50,7 @@ const repository = (
 
 let homes = 0;
 const newHome = (): string => join(folder, `home-${++homes}`);
-const quick = { maxTries: 3, minBytes: 1000, pauseMs: 1, maxPauseMs: 1000 };
+const quick = { maxAttempts: 3, minBytes: 1000, pauseMs: 1, maxPauseMs: 1000 };
 
 /** Pulls `org/model`, or another name, from a hub into a new cache, or that of `home`. */
 function pull(
@@ -166,14 +166,14 @@ for (const [what, fault] of [
   });
 }
 
-test("a transfer that keeps breaking ends with one line, and the next one goes on with what has arrived", async () => {
+test("a transfer that keeps breaking ends with one line, and the next one resumes it", async () => {
   await using hub = await LoopbackHub.start({ "org/model": repository(small) });
   const home = newHome();
   hub.fail({ path: "model.safetensors", breakAfter: 40_000 });
   hub.fail({ path: "model.safetensors", breakAfter: 0, times: 3 });
   await assert.rejects(pull(hub, { home }), {
     code: "hub_unreachable",
-    message: /^The download failed: .*tried 3 times/,
+    message: /^The download failed: .*after 3 attempts/,
   });
   assert.equal(readFileSync(join(blobsOf(home), `${sha256(weights)}.incomplete`)).length, 40_000);
   assert.equal(existsSync(join(blobsOf(home), sha256(weights))), false);
@@ -230,7 +230,7 @@ test("a server that ignores the range sends the file from its start, and it is t
 test("a hub that breaks each transfer after a few bytes is not asked without end", async () => {
   await using hub = await LoopbackHub.start({ "org/model": repository(small) });
   hub.fail({ path: "model.safetensors", breakAfter: 10, times: 100 });
-  await assert.rejects(pull(hub), { code: "hub_unreachable", message: /tried 3 times/ });
+  await assert.rejects(pull(hub), { code: "hub_unreachable", message: /after 3 attempts/ });
   assert.equal(hub.seen.filter(({ host }) => host === "files").length, 3);
 });
 
@@ -252,7 +252,7 @@ test("a hub that no longer has the range that is asked for sends the file anew",
 
 test("a busy hub is asked again, after the time that it names and not more often than is allowed", async () => {
   await using hub = await LoopbackHub.start({ "org/model": repository(small) });
-  const patient = { maxTries: 3, minBytes: 1, pauseMs: 3_600_000, maxPauseMs: 3_600_000 };
+  const patient = { maxAttempts: 3, minBytes: 1, pauseMs: 3_600_000, maxPauseMs: 3_600_000 };
   hub.fail({ path: "revision/main", status: 429, headers: { "retry-after": "0" } });
   hub.fail({ path: "model.safetensors", status: 503, headers: { "retry-after": "0" } });
   await pull(hub, { retries: patient });
@@ -263,7 +263,7 @@ test("a busy hub is asked again, after the time that it names and not more often
   });
   hub.fail({ path: "revision/main", status: 500, times: 3 });
   const before = hub.seen.length;
-  await assert.rejects(pull(hub), { code: "hub_unreachable", message: /answered 500 \(tried 3 times\)/ });
+  await assert.rejects(pull(hub), { code: "hub_unreachable", message: /answered 500 \(after 3 attempts\)/ });
   assert.equal(hub.seen.length - before, 3);
 });
 
@@ -425,7 +425,7 @@ test("a disk that becomes full on the way is said to be full, and where it is", 
   assert.deepEqual([fault.code, fault.operator], ["store_full", "(/cache)"]);
   assert.match(
     fault.message,
-    /became full while org\/model was downloaded: .*HF_HUB_CACHE.*What has arrived is kept\.$/,
+    /filled up while org\/model was being downloaded: .*HF_HUB_CACHE.*The partial download is kept\.$/,
   );
   const other = new Error("another");
   assert.equal(fullDisk(other, "/cache", "org/model"), other);
@@ -452,7 +452,7 @@ test("whoever holds a lock and does not get on is not waited for without end", a
   await taken[Symbol.asyncDispose]();
 });
 
-test("a pull that is cancelled stops at once and keeps what has arrived", async () => {
+test("a cancelled pull stops at once and keeps its partial download", async () => {
   await using hub = await LoopbackHub.start({ "org/model": repository(small) });
   const home = newHome();
   const controller = new AbortController();
