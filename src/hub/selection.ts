@@ -60,7 +60,7 @@ export function shardsOf(index: unknown, listing: Listing, repository: Repositor
   return names.map((name) => {
     const file = files(listing, name);
     if (file !== undefined) return file;
-    throw invalid(repository, `${weightsIndex} names ${shown(name)}, which the repository does not have`);
+    throw invalid(repository, `${weightsIndex} names ${shown(name)}, which is not a file next to it`);
   });
 }
 

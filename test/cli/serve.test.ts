@@ -97,7 +97,7 @@ test("adapters on a running server: add, list, refuse and verify", async () => {
     const url = ["--url", await addressOf(server)];
     const added = start(["adapters", "add", "org/moods", moods, ...url]);
     assert.equal(await added.ended, 0, added.err);
-    assert.match(added.out, /^org\/moods is created on http:/);
+    assert.match(added.out, /^org\/moods was created on http:/);
     assert.match(added.err, /^warning: The adapter names "other" as its base/);
     const version = readdirSync(join(store, ".store")).find((name) => name.startsWith("sha256-"));
     assert.equal(readFileSync(join(store, ".store", version ?? "", "README.md"), "utf8"), "A card.");
@@ -190,7 +190,7 @@ test("adapters on a folder: add, verify, remove, and detect a broken one", async
     assert.match(taken.err, /"bookworm-7m" is the base model's name/);
     const add = start(["adapters", "add", "org/moods", "adapters/sentiment", ...where]);
     assert.equal(await add.ended, 0, add.err);
-    assert.match(add.out, /^org\/moods is created: 56 modules, rank 8, sha256:/);
+    assert.match(add.out, /^org\/moods was created: 56 modules, rank 8, sha256:/);
     const verify = start(["adapters", "verify", ...where]);
     assert.equal(await verify.ended, 0, verify.err);
     assert.equal(verify.out, "org/moods: intact\n");
