@@ -3,20 +3,21 @@ import { LorikeetError } from "../base/errors.js";
 
 export class Gate {
   #isOpen: boolean;
-  #isDraining = false;
+  #refusal: LorikeetError | null = null;
   readonly #listeners = new Set<() => void>();
 
   constructor(isOpen = true) {
     this.#isOpen = isOpen;
   }
 
-  get isDraining(): boolean {
-    return this.#isDraining;
+  /** Why the server no longer takes requests; null while it does. */
+  get refusal(): LorikeetError | null {
+    return this.#refusal;
   }
 
-  /** Throws LorikeetError `not_ready` until the model is loaded, `draining` once the server no longer takes requests. */
+  /** Throws `not_ready` until the model is loaded, and the refusal once the server no longer takes requests. */
   check(): void {
-    if (this.#isDraining) throw drainingFault();
+    if (this.#refusal) throw this.#refusal;
     if (!this.#isOpen) throw new LorikeetError("not_ready", "The model is still being loaded; try again later.");
   }
 
@@ -28,13 +29,14 @@ export class Gate {
     this.#listeners.add(listener);
   }
 
-  drain(): void {
-    if (this.#isDraining) return;
-    this.#isDraining = true;
+  /** The first reason stays. */
+  drain(reason: LorikeetError = drainingFault()): void {
+    if (this.#refusal) return;
+    this.#refusal = reason;
     for (const listener of this.#listeners) listener();
   }
 }
 
-export function drainingFault(): LorikeetError {
+function drainingFault(): LorikeetError {
   return new LorikeetError("draining", "The server is shutting down and takes no new requests.");
 }

@@ -39,8 +39,11 @@ export interface LorikeetServer {
   address(): AddressInfo | null;
   /** Number of open connections. */
   readonly connections: number;
-  /** Not ready, no new requests; resolves when the running ones are done, or were ended after `graceMs`, and their answers are sent. */
-  drain(graceMs: number): Promise<void>;
+  /**
+   * Not ready, no new requests: they are refused with `reason`, by default `draining`. Resolves when the running ones are done, or
+   * were ended after `graceMs`, and their answers are sent.
+   */
+  drain(graceMs: number, reason?: LorikeetError): Promise<void>;
   /** Stops listening and closes remaining connections. */
   close(): Promise<void>;
 }
@@ -148,9 +151,9 @@ export function createServer(parts: ServerParts): LorikeetServer {
     get connections() {
       return connections.served + connections.reserved;
     },
-    drain: async (graceMs) => {
+    drain: async (graceMs, reason) => {
       const until = performance.now() + graceMs;
-      gate.drain();
+      gate.drain(reason);
       await service?.gateway.drain(graceMs);
       await settled(
         () => turns.open + (service?.sockets.open ?? 0) === 0,

@@ -419,6 +419,23 @@ describe("operations", () => {
     assert.match(await reading, /data: \{"error":\{.*"code":"draining"/);
   });
 
+  test("a lost device: not ready, 503 by its code for new requests, an error frame on the running stream", async () => {
+    const lost = new LorikeetError("device_lost", "The device was lost.");
+    await using rig = await openServerRig({ script: { tokenMs: 2, failAfter: { tokens: 3, error: lost } } });
+    const response = await post(rig, "/v1/completions", { model: "base", prompt: "x", max_tokens: 40, stream: true });
+    const draining = rig.server.drain(5_000, lost);
+    for (const path of ["/ready", "/v1/models"]) {
+      const refused = await fetch(rig.url + path);
+      assert.deepEqual([refused.status, refused.headers.get("retry-after")], [503, "10"]);
+      assert.equal((await told(refused)).code, "device_lost");
+    }
+    assert.equal((await fetch(`${rig.url}/health`)).status, 200);
+    const late = await post(rig, "/v1/completions", { model: "base", prompt: "x" });
+    assert.deepEqual([late.status, (await told(late)).code], [503, "device_lost"]);
+    assert.match(await response.text(), /data: \{"error":\{.*"code":"device_lost"/);
+    await draining;
+  });
+
   test("one access line a request, with its id and counts and no text of the prompt", async () => {
     await using rig = await openServerRig(saying("ab"));
     await post(rig, "/v1/completions", { model: "base", prompt: "sesame", max_tokens: 2 }, { "x-request-id": "r-1" });

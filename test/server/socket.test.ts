@@ -4,6 +4,7 @@ import { once } from "node:events";
 import { Socket } from "node:net";
 import { describe, test } from "node:test";
 import { type ClientOptions, WebSocket } from "ws";
+import { LorikeetError } from "../../src/base/errors.js";
 import { pageCharacters, wideTokenizer } from "../support/byte-tokenizer.js";
 import { openServerRig, type RigOptions, type ServerRig, until } from "../support/rig.js";
 
@@ -362,6 +363,21 @@ describe("handshake and end", () => {
     const [upgrade] = await once(good.socket, "upgrade");
     assert.ok(upgrade.headers["x-request-id"]);
     await good.close();
+  });
+
+  test("a lost device ends running requests with a frame, refuses new ones and closes", async () => {
+    const lost = new LorikeetError("device_lost", "The device was lost.");
+    await using rig = await openServerRig({ script: { tokenMs: 2, failAfter: { tokens: 3, error: lost } } });
+    const client = await Client.open(rig);
+    client.ask("a", { max_tokens: 20 });
+    await until(() => rig.engine.running === 1);
+    const draining = rig.server.drain(5_000, lost);
+    client.ask("late");
+    assert.equal((await client.end("late")).error?.code, "device_lost");
+    assert.equal((await client.end("a")).error?.code, "device_lost");
+    await until(() => client.closeCode !== null);
+    assert.equal(client.closeCode, 1001);
+    await draining;
   });
 
   test("drain closes idle sockets with 1001 at once, busy ones after their last frame", async () => {

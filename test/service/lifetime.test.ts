@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { after, describe, test } from "node:test";
+import { LorikeetError } from "../../src/base/errors.js";
 import { silent } from "../../src/base/log.js";
 import { LogQueue } from "../../src/cli/log/queue.js";
 import { watchLifetime } from "../../src/cli/serve/lifetime.js";
@@ -102,6 +103,31 @@ describe("uncaught errors", () => {
     lifetime.endWithin(1);
     await until(() => exits.length > 0, "the deadline");
     assert.deepEqual(exits, [75]);
+  });
+});
+
+describe("a lost device", () => {
+  const lost = new LorikeetError("device_lost", "The device was lost.");
+
+  test("it ends the service with an exit code of its own, and later requests hear of it", async () => {
+    const exits: number[] = [];
+    using lifetime = watchLifetime(fakeTerminal(exits).terminal, silent);
+    assert.equal(lifetime.loss, null);
+    lifetime.lose(lost);
+    assert.equal(await lifetime.end, "device-lost");
+    assert.equal(lifetime.exitCode, 11);
+    assert.equal(lifetime.loss, lost);
+    lifetime.endWithin(1);
+    await until(() => exits.length > 0, "the deadline");
+    assert.deepEqual(exits, [11]);
+  });
+
+  test("an uncaught error keeps its exit code", () => {
+    const { terminal, crash } = fakeTerminal([]);
+    using lifetime = watchLifetime(terminal, silent);
+    crash(new Error("first"));
+    lifetime.lose(lost);
+    assert.equal(lifetime.exitCode, 70);
   });
 });
 

@@ -1,20 +1,25 @@
 /**
- * Ends a service on a signal or an uncaught error. Both shut it down in order, with different exit codes. A final deadline ends
- * whatever hangs.
+ * Ends a service on a signal, an uncaught error or the loss of its device. Each shuts it down in order, with an exit code of its
+ * own. A final deadline ends whatever hangs.
  */
 
+import type { LorikeetError } from "../../base/errors.js";
 import type { Logger } from "../../base/log.js";
 import type { Terminal } from "../terminal.js";
 import { exitCodes } from "../usage.js";
 import { type SignalName, signalExitCode } from "./shutdown.js";
 
-export type EndCause = SignalName | "crash";
+export type EndCause = SignalName | "crash" | "device-lost";
 
 export interface Lifetime extends Disposable {
-  /** Resolves on the first signal or uncaught error. */
+  /** Resolves on the first signal, uncaught error or loss of the device. */
   readonly end: Promise<EndCause>;
-  /** 0 after a signal, nonzero after an uncaught error. */
+  /** 0 after a signal, nonzero after an uncaught error or the loss of the device. */
   readonly exitCode: number;
+  /** What new requests are told once the device is lost; null before. */
+  readonly loss: LorikeetError | null;
+  /** Call it when the device is lost. */
+  lose(error: LorikeetError): void;
   /** Kills the process, with its own exit code, unless it has ended within this time. */
   endWithin(limitMs: number): void;
 }
@@ -23,6 +28,7 @@ export interface Lifetime extends Disposable {
 export function watchLifetime(terminal: Terminal, logger: Logger): Lifetime {
   let isEnding = false;
   let exitCode: number = exitCodes.ok;
+  let loss: LorikeetError | null = null;
   let resolveEnd: (cause: EndCause) => void = () => {};
   const end = new Promise<EndCause>((resolve) => {
     resolveEnd = resolve;
@@ -44,6 +50,15 @@ export function watchLifetime(terminal: Terminal, logger: Logger): Lifetime {
     end,
     get exitCode() {
       return exitCode;
+    },
+    get loss() {
+      return loss;
+    },
+    lose(error) {
+      loss = error;
+      if (exitCode === exitCodes.ok) exitCode = exitCodes.deviceLost;
+      logger.error({ err: error }, "The device was lost: shutting down");
+      begin("device-lost");
     },
     endWithin(limitMs) {
       const cut = (): void => {

@@ -82,8 +82,8 @@ async function serveUntilEnd(
   logger.info({ ...facts }, "listening");
   const cause = await lifetime.end;
   lifetime.endWithin(settings.drainTimeout + closeMs);
-  logger.info({ signal: cause, graceMs: settings.drainTimeout }, "draining");
-  await service.server.drain(settings.drainTimeout);
+  logger.info({ cause, graceMs: settings.drainTimeout }, "draining");
+  await service.server.drain(settings.drainTimeout, lifetime.loss ?? undefined);
 }
 
 async function factsOf(settings: ServeSettings, stack: Stack, port: number): Promise<Omit<BannerFacts, "keys">> {

@@ -178,7 +178,7 @@ function route(app: Express, path: string | string[], handlers: Handlers): void 
   });
 }
 
-function faultMiddleware({ logger, options }: Pick<AppParts, "logger" | "options">) {
+function faultMiddleware({ gate, logger, options }: Pick<AppParts, "gate" | "logger" | "options">) {
   return (error: unknown, req: Request, res: Response, _next: NextFunction): void => {
     const fault = toFault(error, options.maxBodyBytes);
     const context = contextOf(res);
@@ -189,7 +189,7 @@ function faultMiddleware({ logger, options }: Pick<AppParts, "logger" | "options
       return;
     }
     discardBody(req, res, options.lingerTimeoutMs);
-    if (fault.code === "draining") res.setHeader("connection", "close");
+    if (fault === gate.refusal) res.setHeader("connection", "close");
     // Someone opened the banner's address in a browser, and the server has keys.
     const isForReader = req.path === "/" && fault.code === "invalid_api_key" && prefersPage(req);
     if (isForReader) sendFaultPage(res, fault, options.privateFolders);

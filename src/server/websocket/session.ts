@@ -108,7 +108,7 @@ export class SocketSession {
     } finally {
       this.#running.delete(ask.id);
       this.#log(ask, startedAt, fault, await summary);
-      if (this.#deps.gate.isDraining) this.drain();
+      if (this.#deps.gate.refusal) this.drain();
     }
   }
 
@@ -126,7 +126,7 @@ export class SocketSession {
 
   #refusal(ask: Ask): LorikeetError | null {
     const { gate, options } = this.#deps;
-    if (gate.isDraining) return new LorikeetError("draining", "The server is shutting down and takes no new requests.");
+    if (gate.refusal) return gate.refusal;
     if (this.#running.has(ask.id)) {
       return new LorikeetError(
         "conflict",

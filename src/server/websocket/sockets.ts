@@ -104,7 +104,7 @@ export class Sockets {
     if (!paths.includes(pathOf(req))) {
       return new LorikeetError("route_not_found", `WebSockets are served at ${paths[0]} only.`);
     }
-    if (gate.isDraining) return new LorikeetError("draining", "The server is shutting down and takes no new requests.");
+    if (gate.refusal) return gate.refusal;
     if (this.#sessions.size < options.maxSockets) return null;
     return new LorikeetError("queue_full", `At most ${options.maxSockets} WebSockets may be open.`, {
       allowed: options.maxSockets,
