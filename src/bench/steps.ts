@@ -105,7 +105,7 @@ export class StepBench {
       cache,
       bank,
     );
-    for (let slot = 1; slot < maxRows; slot++) cache.copy(0, slot, contextTokens + 1);
+    for (let slot = 1; slot < maxRows; slot++) await cache.copy(0, slot, contextTokens + 1);
   }
 
   /** A contender that samples a case's tokens per second over several steps. */

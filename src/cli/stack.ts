@@ -10,6 +10,7 @@ import type { GatewayOptions } from "../gateway/options.js";
 import { describeCheckpoint } from "../model/checkpoint/describe.js";
 import { openCheckpoint } from "../model/checkpoint/open.js";
 import type { Checkpoint } from "../model/types.js";
+import { openDevice } from "../runtime/device/open.js";
 import { loadTokenizer } from "../text/tokenizer/tokenizer.js";
 import type { LoadedTokenizer } from "../text/types.js";
 import { systemFingerprint } from "./fingerprint.js";
@@ -122,6 +123,7 @@ async function open(
     ...kv,
     ...(settings.cacheDir === null ? {} : { cacheDirectory: settings.cacheDir }),
     ...(options.observer === undefined ? {} : { observer: options.observer }),
+    device: await openDevice({ kind: settings.device, why: "asked for" }),
     checkpoint,
     threads,
     adapters: adapters?.cache ?? null,

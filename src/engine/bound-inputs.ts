@@ -1,32 +1,32 @@
 /** A session's binding between steps: only what changed is bound again. Knows no input by name. */
+import type { Bindable } from "../runtime/device/device.js";
 import type { Binding } from "../runtime/session.js";
-import type { Tensor } from "../runtime/tensor.js";
 import type { KvView } from "./kv-cache.js";
 
 export class BoundInputs {
   readonly binding: Binding;
-  readonly #inputs = new Map<string, Tensor>();
-  readonly #outputs = new Map<string, Tensor>();
+  readonly #inputs = new Map<string, Bindable & Disposable>();
+  readonly #outputs = new Map<string, Bindable & Disposable>();
   #cache: KvView | null = null;
 
   constructor(binding: Binding) {
     this.binding = binding;
   }
 
-  input(name: string, tensor: Tensor): void {
+  input(name: string, tensor: Bindable & Disposable): void {
     if (this.#inputs.get(name) === tensor) return;
     this.binding.input(name, tensor);
     this.#inputs.set(name, tensor);
   }
 
   /** Binds a tensor of this step alone, and disposes of the last step's. */
-  fresh(name: string, tensor: Tensor): void {
+  fresh(name: string, tensor: Bindable & Disposable): void {
     const previous = this.#inputs.get(name);
     this.input(name, tensor);
     previous?.[Symbol.dispose]();
   }
 
-  output(name: string, tensor: Tensor): void {
+  output(name: string, tensor: Bindable & Disposable): void {
     if (this.#outputs.get(name) === tensor) return;
     this.binding.output(name, tensor);
     this.#outputs.set(name, tensor);

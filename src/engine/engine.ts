@@ -154,10 +154,11 @@ export class ContinuousEngine implements Engine {
     const { cache, bank } = this.#parts;
     const move = findMove(this.#tasks(), this.#slots.lowestFree(), cache.tokensWithin(maxMoveBytes));
     if (move) {
-      cache.copy(move.from, move.to, move.tokens);
+      // Before the copy is awaited: whoever is admitted meanwhile finds the hole closed.
       this.#slots.move(move.from, move.to);
       const sequence = this.#slots.owner(move.to);
       if (sequence) sequence.slot = move.to;
+      await cache.copy(move.from, move.to, move.tokens);
     }
     if (bank.scattered) await bank.compact();
   }
@@ -285,8 +286,7 @@ export class ContinuousEngine implements Engine {
       return;
     }
     sequence.emit({ type: "token", id, logprob });
-    if (sequence.state.isOver) this.#finish(sequence, "stop");
-    else if (sequence.generated >= sequence.request.maxTokens) this.#finish(sequence, "length");
+    if (sequence.generated >= sequence.request.maxTokens) this.#finish(sequence, "length");
     else if (sequence.computed === this.#parts.rereadLength) sequence.reread();
   }
 

@@ -2,10 +2,13 @@
  * What slots hold of their texts: keys and values, one buffer a layer and kind, written in place by the attention kernel, and
  * beside them the states of layers without attention.
  */
+
+import { assert } from "../base/errors.js";
 import { cacheKinds, pastInput, presentOutput } from "../model/serving/cache-names.js";
 import type { CacheShape } from "../model/serving/cache-shape.js";
 import { kvBytesPerToken, stateBytesPerSlot } from "../model/serving/cache-shape.js";
-import { Tensor } from "../runtime/tensor.js";
+import { cpu } from "../runtime/device/cpu.js";
+import type { Device, DeviceRows, DeviceTensor } from "../runtime/device/device.js";
 
 export interface KvShape extends CacheShape {
   readonly slots: number;
@@ -17,7 +20,7 @@ export interface KvShape extends CacheShape {
 export interface KvBuffer {
   readonly past: string;
   readonly present: string;
-  readonly tensor: Tensor<"float32">;
+  readonly tensor: DeviceTensor;
 }
 
 /** The buffers of some slots. */
@@ -42,61 +45,72 @@ export const cacheBytes = (shape: KvShape): number =>
 
 export class KvCache {
   readonly #shape: KvShape;
-  readonly #tokens: KvView;
-  readonly #states: KvView;
+  readonly #device: Device;
+  readonly #tokens: DeviceRows;
+  readonly #states: DeviceRows;
+  readonly #names: readonly Pick<KvBuffer, "past" | "present">[];
   readonly #views = new Map<string, KvView>();
+  readonly #entered = new WeakMap<ReadonlyMap<string, DeviceTensor>, KvView>();
 
-  constructor(shape: KvShape) {
+  /** In a turn of the device. Throws `device_memory`. */
+  constructor(shape: KvShape, device: Device = cpu) {
     this.#shape = shape;
+    this.#device = device;
     const { slots, kvHeads, capacity, headDim } = shape;
-    this.#tokens = shape.layers.flatMap((layer) =>
-      cacheKinds.map((kind) => ({
-        past: pastInput(layer, kind),
-        present: presentOutput(layer, kind),
-        tensor: Tensor.zeros("float32", [slots, kvHeads, capacity, headDim]),
-      })),
+    this.#tokens = device.rows(slots);
+    this.#states = device.rows(slots);
+    const tokens = shape.layers.flatMap((layer) =>
+      cacheKinds.map((kind) => ({ past: pastInput(layer, kind), present: presentOutput(layer, kind) })),
     );
-    this.#states = shape.states.map(({ past, present, shape: state }) => ({
-      past,
-      present,
-      tensor: Tensor.zeros("float32", [slots, ...state]),
-    }));
+    for (const { past } of tokens) this.#tokens.add(past, "float32", [kvHeads, capacity, headDim]);
+    for (const { past, shape: state } of shape.states) this.#states.add(past, "float32", state);
+    this.#names = [...tokens, ...shape.states.map(({ past, present }) => ({ past, present }))];
   }
 
-  /** Slots [first, first + rows), sharing memory. Views are built once. */
+  /** Slots [first, first + rows), sharing memory; `first` is 0 on a device without offset views. Views are built once. */
   view(first: number, rows: number): KvView {
     const key = `${first}+${rows}`;
-    let view = this.#views.get(key);
-    if (!view) {
-      const buffers = [...this.#tokens, ...this.#states];
-      view = buffers.map((buffer) => ({ ...buffer, tensor: buffer.tensor.rows(first, rows) }));
-      this.#views.set(key, view);
-    }
+    const known = this.#views.get(key);
+    if (known) return known;
+    const states = new Set(this.#states.names);
+    const view = this.#names.map(({ past, present }) => {
+      const source = states.has(past) ? this.#states : this.#tokens;
+      return { past, present, tensor: source.view(past, first, rows) };
+    });
+    this.#views.set(key, view);
+    return view;
+  }
+
+  /** The first slots, to decode in. In a turn. */
+  async rows(count: number): Promise<KvView> {
+    await this.#tokens.settle(count);
+    await this.#states.settle(count);
+    return this.view(0, count);
+  }
+
+  /** A slot to compute a chunk in that begins at token `start`; the states of a new text are cleared. In a turn. */
+  async enter(slot: number, start: number): Promise<KvView> {
+    if (start === 0) await this.#states.clear(slot);
+    const tokens = await this.#tokens.enter(slot, start === 0);
+    const states = await this.#states.enter(slot, false);
+    const known = this.#entered.get(tokens);
+    if (known) return known;
+    const all = new Map([...tokens, ...states]);
+    const view = this.#names.map(({ past, present }) => {
+      const tensor = all.get(past);
+      assert(tensor, `the slot has ${past}`);
+      return { past, present, tensor };
+    });
+    this.#entered.set(tokens, view);
     return view;
   }
 
   /** Copies the first `tokens` tokens of a slot to another, and its states, which are those behind its last token. */
-  copy(from: number, to: number, tokens: number): void {
-    const { kvHeads, capacity, headDim } = this.#shape;
-    for (const { data } of this.#tokens.map(({ tensor }) => tensor)) {
-      for (let head = 0; head < kvHeads; head++) {
-        const source = (from * kvHeads + head) * capacity * headDim;
-        const target = (to * kvHeads + head) * capacity * headDim;
-        data.copyWithin(target, source, source + tokens * headDim);
-      }
-    }
-    for (const { tensor } of this.#states) {
-      const size = tensor.data.length / this.#shape.slots;
-      tensor.data.copyWithin(to * size, from * size, (from + 1) * size);
-    }
-  }
-
-  /** Sets a slot's states to what they are before the first token of a text. */
-  reset(slot: number): void {
-    for (const { tensor } of this.#states) {
-      const size = tensor.data.length / this.#shape.slots;
-      tensor.data.fill(0, slot * size, (slot + 1) * size);
-    }
+  copy(from: number, to: number, tokens: number): Promise<void> {
+    return this.#device.turn(async () => {
+      await this.#tokens.copy(from, to, { axis: 2, count: tokens });
+      await this.#states.copy(from, to);
+    });
   }
 
   /** Tokens of a slot that may be moved within so many bytes. */
@@ -106,5 +120,11 @@ export class KvCache {
 
   get bytesPerToken(): number {
     return kvBytesPerToken(this.#shape);
+  }
+
+  /** In a turn. */
+  [Symbol.dispose](): void {
+    this.#tokens[Symbol.dispose]();
+    this.#states[Symbol.dispose]();
   }
 }

@@ -202,7 +202,7 @@ export class Runner {
       this.#ints("rows", count, (i) => i),
     );
     this.#bindStates(bound, [count, 1], (row) => (at(rows, row).keepsStates ? 0 : 1));
-    bound.cache(cache.view(0, count));
+    bound.cache(await cache.rows(count));
     this.#bindAdapters(bound, bank, step, adapters, count);
     return this.#run(variant, bound, count);
   }
@@ -237,9 +237,8 @@ export class Runner {
       "logit_rows",
       this.#ints("rows", logitRows, (i) => (chunk.allLogits ? i : real - 1)),
     );
-    if (chunk.start === 0) cache.reset(chunk.slot);
     this.#bindStates(bound, [1, count], () => real);
-    bound.cache(cache.view(chunk.slot, 1));
+    bound.cache(await cache.enter(chunk.slot, chunk.start));
     this.#bindAdapters(bound, bank, step, adapters, logitRows);
     const logits = await this.#run(variant, bound, logitRows);
     return chunk.allLogits ? logits.subarray(0, real * this.#options.config.vocabSize) : logits;

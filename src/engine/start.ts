@@ -4,6 +4,8 @@ import { type Logger, type Progress, silent } from "../base/log.js";
 import { rereadLength } from "../model/modules.js";
 import { cacheShape } from "../model/serving/cache-shape.js";
 import type { Checkpoint } from "../model/types.js";
+import { cpu } from "../runtime/device/cpu.js";
+import type { Device } from "../runtime/device/device.js";
 import { planWeights, type WeightPlan } from "../weights/plan.js";
 import { prepareWeights } from "../weights/prepare.js";
 import { rowLimits } from "../weights/quantize.js";
@@ -19,6 +21,8 @@ export type BaseDtype = "fp32" | "int8" | "int4";
 
 export interface StartOptions {
   readonly checkpoint: Checkpoint;
+  /** Where the model computes. Its owner disposes of it after the engine has closed. Default: the CPU. */
+  readonly device?: Device;
   readonly dtype: BaseDtype;
   /** int8 as blocks of 128, or per row with integer products. Default rows. */
   readonly int8Kind?: "blocks" | "rows";
@@ -73,7 +77,7 @@ export async function planServing(
 }
 
 export async function startEngine(options: StartOptions): Promise<StartedEngine> {
-  const { checkpoint, dtype, logger = silent } = options;
+  const { checkpoint, dtype, device = cpu, logger = silent } = options;
   const { config } = checkpoint;
   const plan = await planServing(checkpoint, options);
   const prepared = await prepareWeights(checkpoint, plan, {
@@ -100,11 +104,12 @@ export async function startEngine(options: StartOptions): Promise<StartedEngine>
   });
   options.progress?.("building sessions", 1, 1);
   const shape = { ...cacheShape(config), slots, capacity };
-  const cache = new KvCache(shape);
+  const cache = await device.turn(async () => new KvCache(shape, device));
   const bank = new AdapterBank({
     groups: runner.groups,
     places: options.maxBatch,
     maxBytes: options.activeAdapterBytes,
+    device,
   });
   const tested = await selfTest(runner, cache, {
     vocabSize: config.vocabSize,

@@ -18,11 +18,11 @@ import {
 export interface Cached {
   readonly kind: Kind;
   readonly folder: string;
-  /** False if the hub may have a tokenizer that the cache lacks. The model is still usable. */
+  /** false: it can be used, but the hub may have a tokenizer that is not here, as where only the weights were downloaded. */
   readonly isWhole: boolean;
 }
 
-/** The snapshot that the revision pointed to at the last pull; null if it is missing or incomplete. */
+/** What the revision was when it was last downloaded; null where it is not there, or not all that is needed. */
 export async function findCached(root: string, repository: Repository, kind: Kind | null): Promise<Cached | null> {
   const cache = new RepositoryCache(root, repository);
   const commit = await cache.commitOf(repository.revision);

@@ -1,5 +1,5 @@
 /**
- * Sends requests to one hub. The token goes only to the hub's own origin, never along a redirect to the storage of large files.
+ * Requests to one hub. The token goes to the hub's own origin alone: a redirect to where large files lie does not carry it.
  * Every wait is bounded.
  */
 
@@ -19,11 +19,11 @@ export interface ConnectionOptions {
 const maxRedirects = 5;
 const redirects: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
 
-/** A response whose body is read in pieces. Disposing of it closes the connection. */
+/** An answer whose body is read piece by piece. Disposing of it closes the connection. */
 export interface Answer extends Disposable {
   readonly status: number;
   readonly headers: Headers;
-  /** Throws TemporaryFault if the transfer breaks or stalls. */
+  /** Throws TemporaryFault where the transfer breaks or stalls. */
   pieces(): AsyncGenerator<Uint8Array>;
 }
 
@@ -36,26 +36,26 @@ export class HubConnection {
     this.#origin = new URL(options.endpoint).origin;
   }
 
-  /** Fetches JSON of at most `maxBytes`. */
+  /** The JSON of an answer of at most so many bytes. */
   async json(path: string, repository: Repository, maxBytes: number): Promise<unknown> {
     using answer = await this.get(path, repository);
     const pieces: Uint8Array[] = [];
     let size = 0;
     for await (const piece of answer.pieces()) {
       size += piece.length;
-      if (size > maxBytes) throw this.#notAHub(`a response of more than ${maxBytes} bytes`);
+      if (size > maxBytes) throw this.#notAHub(`an answer of more than ${maxBytes} bytes`);
       pieces.push(piece);
     }
     try {
       return JSON.parse(Buffer.concat(pieces).toString("utf8"));
     } catch {
-      throw this.#notAHub("a response that is not JSON");
+      throw this.#notAHub("an answer that is not JSON");
     }
   }
 
   /**
-   * Resolves with a successful response (200 or 206), or with 416 for a range. Throws TemporaryFault, or a LorikeetError that
-   * says what to do.
+   * A successful answer (200 or 206), or 416 where a range was asked for. Throws TemporaryFault, or a LorikeetError that says
+   * what to do.
    */
   async get(path: string, repository: Repository, headers: Readonly<Record<string, string>> = {}): Promise<Answer> {
     let url = new URL(this.#options.endpoint + path);
@@ -74,7 +74,7 @@ export class HubConnection {
     throw this.#notAHub(`more than ${maxRedirects} redirects`);
   }
 
-  /** The headers that describe a file. They come from the hub itself, even if it redirects to the bytes. */
+  /** The headers that tell of a file: those of the hub's own answer, also where it redirects to the bytes. */
   async head(path: string, repository: Repository): Promise<Headers> {
     let url = new URL(this.#options.endpoint + path);
     for (let hops = 0; hops <= maxRedirects; hops++) {
@@ -107,7 +107,7 @@ export class HubConnection {
           headers: {
             ...headers,
             "user-agent": userAgent,
-            // Ranges and hashes are of the bytes as stored.
+            // Bytes as they are stored: a range and a hash are of those.
             "accept-encoding": "identity",
             ...(token !== null && isHub ? { authorization: `Bearer ${token}` } : {}),
           },
@@ -122,7 +122,7 @@ export class HubConnection {
     } catch (error) {
       dispose();
       signal.throwIfAborted();
-      throw error instanceof TemporaryFault ? error : connectionFault(error, `${url.host} does not answer`);
+      throw error instanceof TemporaryFault ? error : brokenBy(error, `${url.host} does not answer`);
     }
   }
 
@@ -130,7 +130,7 @@ export class HubConnection {
     const to = location !== null && URL.canParse(location, from.href) ? new URL(location, from) : null;
     const isSafe = to?.protocol === "https:" || (to?.protocol === "http:" && from.protocol === "http:");
     if (to === null || !isSafe || to.username !== "" || to.password !== "") {
-      throw this.#notAHub("an unsafe redirect");
+      throw this.#notAHub("a redirect that is not to a safe http address");
     }
     return to;
   }
@@ -158,13 +158,13 @@ async function* readBody({ body }: Response, stallMs: number, host: string): Asy
       yield value;
     }
   } catch (error) {
-    throw error instanceof TemporaryFault ? error : connectionFault(error, `the transfer from ${host} broke`);
+    throw error instanceof TemporaryFault ? error : brokenBy(error, `the transfer from ${host} broke`);
   } finally {
-    reader.cancel().catch(() => {}); // it has failed already
+    reader.cancel().catch(() => {}); // broken already
   }
 }
 
-/** Throws TemporaryFault if the task takes longer. The caller must abort the task. */
+/** Throws TemporaryFault when the task takes longer; whoever called ends it. */
 async function within<T>(limitMs: number, what: string, task: () => Promise<T>): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_, reject) => {
@@ -172,15 +172,15 @@ async function within<T>(limitMs: number, what: string, task: () => Promise<T>):
   });
   try {
     const running = task();
-    running.catch(() => {}); // it may fail after the time limit
+    running.catch(() => {}); // where the limit came first
     return await Promise.race([running, late]);
   } finally {
     clearTimeout(timer);
   }
 }
 
-/** Keeps only the error code of what `fetch` threw: its message may hold a signed URL. */
-function connectionFault(error: unknown, what: string): TemporaryFault {
+/** fetch hides the reason in the cause, and may name whole addresses, signatures included. */
+function brokenBy(error: unknown, what: string): TemporaryFault {
   const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
   const code = cause instanceof Error && "code" in cause ? String(cause.code) : null;
   return new TemporaryFault(code === null ? what : `${what} (${code})`);

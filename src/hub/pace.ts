@@ -1,8 +1,8 @@
-/** Detects a sender that trickles: a transfer that never stalls but would never end. */
+/** Whether a sender trickles: a transfer that never stalls and never ends. */
 
 export interface PaceLimits {
   readonly windowMs: number;
-  /** The least that each window must bring. */
+  /** What each window has to bring. */
   readonly minBytes: number;
 }
 
@@ -18,7 +18,7 @@ export class Pace {
     this.#limits = limits;
   }
 
-  /** Counts received bytes; false once a whole window has brought too little. */
+  /** Counts what has arrived at this moment; false once a whole window has brought too little. */
   isKept(now: number, bytes: number): boolean {
     this.#bytes += bytes;
     if (now - this.#begin < this.#limits.windowMs) return true;

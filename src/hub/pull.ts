@@ -1,4 +1,4 @@
-/** Pulls a repository into the cache: lists it, selects files, downloads missing ones, and completes the snapshot. */
+/** Brings a repository into the cache: lists it, chooses files, transfers what is not there, and makes the snapshot whole. */
 
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -28,7 +28,7 @@ import { fetchBlob } from "./transfer.js";
 
 export interface PullOptions {
   readonly environment: HubEnvironment;
-  /** Null accepts either kind. */
+  /** null: whatever the repository is. */
   readonly kind: Kind | null;
   readonly userAgent: string;
   readonly tryLock: TryLock;
@@ -40,17 +40,17 @@ export interface PullOptions {
 export interface Pulled {
   readonly kind: Kind;
   readonly commit: string;
-  /** The snapshot's folder. */
+  /** The snapshot: a folder as any other. */
   readonly folder: string;
   readonly files: readonly HubFile[];
-  /** Names of the files that this pull downloaded. */
+  /** Names of the files that this pull has downloaded. */
   readonly fetched: readonly string[];
-  /** Bytes received over the network for them. */
+  /** What came over the network for them. */
   readonly receivedBytes: number;
 }
 
 const filesAtOnce = 4;
-/** For the first request: without a network, the error should come within seconds. */
+/** Of the first request: where there is no network, it should not take half a minute to say so. */
 const maxListingTries = 4;
 const maxIndexBytes = 64 * 2 ** 20;
 const maxFiles = 4096;
@@ -61,7 +61,7 @@ export async function pullRepository(repository: Repository, options: PullOption
   if (environment.isOffline) {
     throw hubFault(
       "hub_unreachable",
-      `HF_HUB_OFFLINE is set, so ${shownName(repository)} cannot be downloaded: unset it.`,
+      `HF_HUB_OFFLINE is set, so ${shownName(repository)} cannot be asked for: unset it.`,
     );
   }
   const pull = new Pull(repository, options, await environment.readToken());
@@ -95,8 +95,8 @@ class Pull {
   }
 
   async run(): Promise<Pulled> {
-    this.#options.progress(`looking up ${shownName(this.#repository)}`, 0, 0);
-    const retries = { ...this.#retries, maxAttempts: Math.min(this.#retries.maxAttempts, maxListingTries) };
+    this.#options.progress(`asking for ${shownName(this.#repository)}`, 0, 0);
+    const retries = { ...this.#retries, maxTries: Math.min(this.#retries.maxTries, maxListingTries) };
     const listing = await withRetries(() => fetchListing(this.#connection, this.#repository), retries, this.#signal);
     const kind = kindOf(listing, this.#repository, this.#options.kind);
     const first = selectFiles(listing, this.#repository, kind);
@@ -111,10 +111,10 @@ class Pull {
     return { kind, commit: listing.commit, folder, files, fetched: [...fetched], receivedBytes: this.#received };
   }
 
-  /** Downloads the index first: it says which shards the disk must have room for. */
+  /** The index is read before the disk is asked for the room of the shards. */
   async #shards(listing: Listing, listed: ListedFile, fetched: Set<string>): Promise<ListedFile[]> {
     const [index] = await this.#describe(listing, [listed]);
-    assert(index, "describe returns one file per file");
+    assert(index, "one file is described for one");
     if (index.bytes > maxIndexBytes) {
       throw hubFault(
         "model_invalid",
@@ -134,8 +134,8 @@ class Pull {
     }
     const turns = new Semaphore(filesAtOnce);
     const describe = (file: ListedFile) => describeFile(this.#connection, this.#repository, commit, file);
-    const describeWithRetries = (file: ListedFile) => withRetries(() => describe(file), this.#retries, this.#signal);
-    return await Promise.all(files.map((file) => turns.run(() => describeWithRetries(file))));
+    const again = (file: ListedFile) => withRetries(() => describe(file), this.#retries, this.#signal);
+    return await Promise.all(files.map((file) => turns.run(() => again(file))));
   }
 
   async #fetch({ commit }: Listing, files: readonly HubFile[], fetched: Set<string>): Promise<void> {
@@ -144,9 +144,9 @@ class Pull {
     this.#done.clear();
     for (const file of files) {
       const isThere = (await this.#cache.sizeOf(commit, file.name, file.etag)) === file.bytes;
-      const present = isThere ? file.bytes : Math.min(file.bytes, await this.#cache.incompleteBytes(file.etag));
+      const begun = isThere ? file.bytes : Math.min(file.bytes, await this.#cache.bytesBegun(file.etag));
       this.#total += file.bytes;
-      this.#done.set(file.name, present);
+      this.#done.set(file.name, begun);
       if (!isThere) wanted.push(file);
     }
     await requireSpace(this.#cache.blobs, this.#total - this.#allDone(), shownName(this.#repository));
@@ -179,7 +179,7 @@ class Pull {
       onReceived: (bytes) => {
         this.#received += bytes;
       },
-      onWait: () => this.#options.progress(`waiting for another process that is downloading ${name}`, 0, 0),
+      onWait: () => this.#options.progress(`waiting for another process that downloads ${name}`, 0, 0),
     });
     if (isFetched) fetched.add(file.name);
   }
@@ -188,7 +188,7 @@ class Pull {
     return [...this.#done.values()].reduce((sum, bytes) => sum + bytes, 0);
   }
 
-  /** Links the files, config last, so that a snapshot with a config is complete. */
+  /** Links everything, the config last: a snapshot with a config is whole. */
   async #publish({ commit }: Listing, kind: Kind, files: readonly HubFile[]): Promise<void> {
     const config = kind === "model" ? modelConfig : adapterConfig;
     const order = [...files].sort((a, b) => Number(a.name === config) - Number(b.name === config));

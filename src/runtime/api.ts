@@ -10,7 +10,7 @@ import { LorikeetError } from "../base/errors.js";
 import { type Library, loadLibrary } from "./library.js";
 
 /** The C API version to request; all functions used here are at least as old. */
-const apiVersion = 20;
+const apiVersion = 23;
 
 /** A C pointer. */
 export type Pointer = bigint;
@@ -48,6 +48,8 @@ const signatures = {
   ReleaseSessionOptions: [100, "void", ["void *"]],
   SessionEndProfiling: [110, "S", ["void *", "void *", "void *"]],
   AddSessionConfigEntry: [130, "S", ["void *", "const char *", "const char *"]],
+  CreateAllocator: [131, "S", ["void *", "void *", "void *"]],
+  ReleaseAllocator: [132, "void", ["void *"]],
   RunWithBinding: [133, "S", ["void *", "void *", "void *"]],
   CreateIoBinding: [134, "S", ["void *", "void *"]],
   ReleaseIoBinding: [135, "void", ["void *"]],
@@ -65,6 +67,9 @@ const signatures = {
     "S",
     ["void *", "void *", "size_t", "void *", "void *", "void *"],
   ],
+  SessionOptionsAppendExecutionProvider: [216, "S", ["void *", "const char *", "void *", "void *", "size_t"]],
+  CreateMemoryInfo_V2: [320, "S", ["const char *", "int", "uint32_t", "int", "int", "size_t", "int", "void *"]],
+  CopyTensors: [386, "S", ["void *", "void *", "void *", "void *", "size_t"]],
 } as const satisfies Record<string, readonly [number, string, readonly string[]]>;
 
 /** A C function; `async` runs it on a pool thread and returns through a callback. */
@@ -96,7 +101,7 @@ export class OrtApi {
     if (!table) {
       throw new LorikeetError("runtime_failed", `ONNX Runtime ${this.version} has no C API version ${apiVersion}.`);
     }
-    const pointers = koffi.decode(table, "void *", 170) as Pointer[];
+    const pointers = koffi.decode(table, "void *", 387) as Pointer[];
     for (const [name, [index, result, args]] of Object.entries(signatures)) {
       const proto = koffi.proto(`${result === "S" ? "void *" : result} (${args.join(", ")})`);
       this.#functions.set(name as FunctionName, koffi.decode(pointers[index], proto) as CFunction);
@@ -154,6 +159,14 @@ export class OrtApi {
   /** A buffer over memory that ONNX Runtime owns. Valid only while the owner lives. */
   view(pointer: Pointer, byteLength: number): ArrayBuffer {
     return koffi.view(pointer, byteLength);
+  }
+
+  /** C strings, and the array of their addresses. Keep `held` until C has read them. */
+  strings(list: readonly string[]): { readonly addresses: BigUint64Array; readonly held: readonly Uint8Array[] } {
+    const held = list.map((text) => Buffer.from(`${text}\0`));
+    const addresses = new BigUint64Array(new ArrayBuffer(Math.max(8, list.length * 8)));
+    for (const [i, bytes] of held.entries()) addresses[i] = koffi.address(bytes) as bigint;
+    return { addresses, held };
   }
 
   readString(pointer: Pointer): string {

@@ -1,6 +1,7 @@
 /** Sessions run graphs off the event loop; bindings tie their inputs and outputs to tensors. */
 import { assert, LorikeetError } from "../base/errors.js";
 import { ort, type Pointer } from "./api.js";
+import type { Bindable } from "./device/device.js";
 import { FileMapping, MappedTensor } from "./mapping.js";
 import { Tensor, type TensorType, tensorTypeOf } from "./tensor.js";
 
@@ -145,7 +146,7 @@ export class Session implements Disposable {
 /** Ties inputs and outputs of a session to tensors, and keeps these alive. */
 export class Binding implements Disposable {
   #handle: Pointer;
-  readonly #held = new Map<string, Tensor | MappedTensor>();
+  readonly #held = new Map<string, Bindable>();
 
   constructor(handle: Pointer) {
     this.#handle = handle;
@@ -156,12 +157,13 @@ export class Binding implements Disposable {
     return this.#handle;
   }
 
-  input(name: string, tensor: Tensor | MappedTensor): void {
+  /** A tensor of the host is copied when it is bound, if the session runs elsewhere. */
+  input(name: string, tensor: Bindable): void {
     ort().call("BindInput", this.handle, name, tensor.handle);
     this.#held.set(`<${name}`, tensor);
   }
 
-  output(name: string, tensor: Tensor): void {
+  output(name: string, tensor: Bindable): void {
     ort().call("BindOutput", this.handle, name, tensor.handle);
     this.#held.set(`>${name}`, tensor);
   }

@@ -75,6 +75,17 @@ export class Tensor<T extends TensorType = TensorType> implements Disposable {
     return Tensor.over(this.type, [rows, ...rest], this.data.buffer, offset);
   }
 
+  /** The first rows of the first axis, sharing memory. */
+  prefix(rows: number): Tensor<T> {
+    return this.rows(0, rows);
+  }
+
+  /** A part of the same memory in another shape, `first` elements from its start. */
+  as(shape: readonly number[], first = 0): Tensor<T> {
+    assert(first + count(shape) <= this.data.length, `[${shape}] from element ${first} on lies in [${this.shape}]`);
+    return Tensor.over(this.type, shape, this.data.buffer, this.data.byteOffset + first * kinds[this.type].bytes);
+  }
+
   get handle(): Pointer {
     assert(this.#handle !== 0n, "a disposed tensor is not used");
     return this.#handle;
@@ -92,6 +103,9 @@ export class Tensor<T extends TensorType = TensorType> implements Disposable {
 const emptyMemory = new Uint8Array(64);
 
 const count = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);
+
+/** Bytes of a dense tensor. */
+export const tensorBytes = (type: TensorType, shape: readonly number[]): number => count(shape) * kinds[type].bytes;
 
 /** ONNX Runtime's code of an element type. */
 export const tensorCode = (type: TensorType): number => kinds[type].code;

@@ -10,6 +10,7 @@ import type { ModuleGroup } from "../../src/model/serving/adapters.js";
 import { tileColumns, tilesOf } from "../../src/model/serving/rank-tiles.js";
 import { bfloat16ToFloat32, float16ToFloat32, float32ToBfloat16, float32ToFloat16 } from "../../src/tensor/half.js";
 import { groups } from "../support/engine-rig.js";
+import { hostData } from "../support/host-data.js";
 
 const modules = groups.flatMap(({ parts }) => parts);
 
@@ -48,7 +49,7 @@ function assertHolds(bank: AdapterBank, hold: BankHold, adapter: HostAdapter): v
   const gains = new Map(bank.gains.inputs());
   assert.equal(hold.gain !== null, adapter.hasGains);
   for (const { key, inFeatures, parts } of groups) {
-    const a = tensors.get(`lora_A.${key}.0`)?.data;
+    const a = hostData(tensors.get(`lora_A.${key}.0`));
     assert.equal(a?.length, inFeatures * rank * parts.length);
     for (const [p, { path, outFeatures }] of parts.entries()) {
       const module = adapter.modules.get(path);
@@ -61,12 +62,13 @@ function assertHolds(bank: AdapterBank, hold: BankHold, adapter: HostAdapter): v
         }
       }
       if (hold.gain !== null) {
-        const gain = gains
-          .get(`dora_gain.${path}`)
-          ?.data.subarray(hold.gain * outFeatures, (hold.gain + 1) * outFeatures);
+        const gain = hostData(gains.get(`dora_gain.${path}`)).subarray(
+          hold.gain * outFeatures,
+          (hold.gain + 1) * outFeatures,
+        );
         assert.deepEqual(gain, module?.gain ?? new Float32Array(outFeatures), `${adapter.digest}: gains of ${path}`);
       }
-      const b = tensors.get(`lora_B.${path}.0`)?.data;
+      const b = hostData(tensors.get(`lora_B.${path}.0`));
       assert.equal(b?.length, rank * outFeatures);
       const values = module ? widen(module.b, module.dtype) : new Float32Array(0);
       for (let i = 0; i < rank * outFeatures; i++) {

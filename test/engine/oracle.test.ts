@@ -184,7 +184,7 @@ for (const family of withStates) {
     assert.ok(largestDifference(await next(1, adapter), expected) <= 1e-4, "after chunks");
 
     await read(1, inputIds, adapter);
-    model.cache.copy(1, 3, 24);
+    await model.cache.copy(1, 3, 24);
     lengths[3] = 24;
     await read(1, inputIds.toReversed(), other);
     assert.deepEqual(await next(3, adapter), expected, "moved to another slot");

@@ -7,6 +7,7 @@ import { cacheBytes, KvCache } from "../../src/engine/kv-cache.js";
 import { findMove, plan, type Task } from "../../src/engine/scheduler.js";
 import { Slots } from "../../src/engine/slots.js";
 import { kvBytesPerToken } from "../../src/model/serving/cache-shape.js";
+import { hostData } from "../support/host-data.js";
 
 const task = (slot: number, computed: number, promptTokens: number, more: Partial<Task> = {}): Task => ({
   slot,
@@ -124,14 +125,14 @@ test("slots: the lowest free first, moved, released once, and they add up", () =
   slots.check();
 });
 
-test("KvCache.copy takes the first tokens of every layer, kind and head, and nothing else", () => {
+test("KvCache.copy takes the first tokens of every layer, kind and head, and nothing else", async () => {
   const shape = { layers: [0, 1], states: [], slots: 3, kvHeads: 2, capacity: 5, headDim: 2 };
   const cache = new KvCache(shape);
-  const data = () => cache.view(0, 3).map(({ tensor }) => tensor.data);
+  const data = () => cache.view(0, 3).map(({ tensor }) => hostData(tensor));
   let next = 1;
   for (const buffer of data()) for (let i = 0; i < buffer.length; i++) buffer[i] = next++;
   const before = data().map((buffer) => [...buffer]);
-  cache.copy(2, 0, 3);
+  await cache.copy(2, 0, 3);
   for (const [b, buffer] of data().entries()) {
     for (const [i, value] of buffer.entries()) {
       const [slot, head, token, d] = [Math.floor(i / 20), Math.floor(i / 10) % 2, Math.floor(i / 2) % 5, i % 2];
@@ -148,7 +149,7 @@ test("KvCache.copy takes the first tokens of every layer, kind and head, and not
   assert.equal(kvBytesPerToken(shape), cache.bytesPerToken);
 });
 
-test("KvCache keeps the states of layers without attention beside keys and values of the others", () => {
+test("KvCache keeps the states of layers without attention beside keys and values of the others", async () => {
   const states = [{ past: "past.0.window", present: "present.0.window", shape: [2, 3] }];
   const shape = { layers: [1], states, slots: 3, kvHeads: 1, capacity: 4, headDim: 2 };
   const cache = new KvCache(shape);
@@ -160,12 +161,12 @@ test("KvCache keeps the states of layers without attention beside keys and value
       ["past.0.window", "present.0.window", [2, 2, 3]],
     ],
   );
-  const [, , state] = cache.view(0, 3).map(({ tensor }) => tensor.data);
+  const [, , state] = cache.view(0, 3).map(({ tensor }) => hostData(tensor));
   assert.ok(state);
   for (let i = 0; i < state.length; i++) state[i] = i + 1;
-  cache.copy(2, 0, 1);
+  await cache.copy(2, 0, 1);
   assert.deepEqual([...state], [13, 14, 15, 16, 17, 18, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18], "moved whole");
-  cache.reset(1);
+  await cache.enter(1, 0);
   assert.deepEqual([...state.subarray(6, 13)], [0, 0, 0, 0, 0, 0, 13], "and no other slot's");
   assert.equal(cacheBytes(shape), 3 * (4 * cache.bytesPerToken + 2 * 3 * 4));
   assert.equal(cache.tokensWithin(24 + 10 * cache.bytesPerToken), 10);

@@ -20,6 +20,7 @@ import {
   type SequenceHandle,
 } from "../../src/engine/types.js";
 import type { ModuleGroup } from "../../src/model/serving/adapters.js";
+import { hostData } from "./host-data.js";
 
 export const vocabSize = 61;
 
@@ -152,13 +153,13 @@ const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve)
 function slotOf(cache: KvCache, slot: number): Float32Array {
   const [keys] = cache.view(slot, 1);
   assert.ok(keys);
-  return keys.tensor.data;
+  return hostData(keys.tensor);
 }
 
 function markerOf(bank: AdapterBank, hold: DecodeRow["adapter"]): number {
   if (!hold) return 0;
   for (const [name, tensor] of bank.memory(hold.rankClass).view(hold.place, 1)) {
-    if (name === "lora_B.q.0") return tensor.data[0] ?? Number.NaN;
+    if (name === "lora_B.q.0") return hostData(tensor)[0] ?? Number.NaN;
   }
   throw new Error("the bank has lora_B.q.0");
 }

@@ -1,4 +1,4 @@
-/** The adapter folder for `adapters add`: the given folder, or a temporary one with the files of a cached snapshot. */
+/** The folder of an adapter that `adapters add` is given: its own, or one made from a snapshot in the Hugging Face cache. */
 
 import { copyFile, mkdtemp, readdir, realpath, rm, symlink } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -12,7 +12,7 @@ export interface AdapterSource extends AsyncDisposable {
   readonly folder: string;
 }
 
-/** Throws what `locate` throws. Disposing removes the temporary folder. */
+/** Throws what `locate` throws. Disposing removes what was made. */
 export async function openAdapterSource(text: string, terminal: Terminal): Promise<AdapterSource> {
   if (!isHubAddress(text)) return { folder: text, [Symbol.asyncDispose]: async () => {} };
   const snapshot = await locate(text, { option: "<folder>", kind: "adapter" }, terminal);
@@ -20,7 +20,7 @@ export async function openAdapterSource(text: string, terminal: Terminal): Promi
   const source = { folder, [Symbol.asyncDispose]: () => rm(folder, { recursive: true, force: true }) };
   try {
     for (const name of (await readdir(snapshot)).filter(isKeptFile)) {
-      // A snapshot consists of links, and a store follows only those of the config and weights.
+      // A snapshot is a folder of links, of which a store follows those to config and weights alone.
       const file = await realpath(join(snapshot, name));
       await (followsLinks(name) ? symlink(file, join(folder, name)) : copyFile(file, join(folder, name)));
     }

@@ -1,4 +1,4 @@
-/** Finds the model or adapter that the command line names: a folder, a snapshot in the Hugging Face cache, or a download. */
+/** Where a model or an adapter lies that the command line names: a folder, the Hugging Face cache, or a hub that is asked for it. */
 
 import { readdir, stat } from "node:fs/promises";
 import { basename, dirname } from "node:path";
@@ -18,9 +18,9 @@ import type { Terminal } from "../terminal.js";
 import { UsageError } from "../usage.js";
 import { readVersion } from "../version.js";
 
-/** What an option may name. A null `kind` accepts a model or an adapter. */
+/** What an option may name; `kind` null where a model or an adapter will do. */
 export interface Named {
-  /** The option's name in messages, such as `--model`. */
+  /** As messages call it: `--model`. */
   readonly option: string;
   readonly kind: Kind | null;
   readonly signal?: AbortSignal;
@@ -28,12 +28,12 @@ export interface Named {
 
 const prefix = "hf://";
 
-/** Whether the text can only name a repository, not a folder. */
+/** Whether a text names a repository and cannot be a folder. */
 export const isHubAddress = (text: string): boolean => text.startsWith(prefix);
 
 /**
- * The folder of a model or adapter: an existing folder, a cached snapshot, or a snapshot downloaded now. Throws a UsageError for
- * text that is neither a folder nor a name, and what `pullRepository` throws.
+ * The folder of a model: an existing folder, a snapshot in the cache, or one that is downloaded now. Throws a UsageError for what
+ * is neither, and what `pullRepository` throws.
  */
 export async function locate(text: string, named: Named, terminal: Terminal): Promise<string> {
   if (!isHubAddress(text)) {
@@ -47,8 +47,8 @@ export async function locate(text: string, named: Named, terminal: Terminal): Pr
   if (cached !== null && (cached.isWhole || environment.isOffline)) return cached.folder;
   if (environment.isOffline) throw offline(repository, environment, await hintsAt(text, environment));
   try {
-    // The cached files are usable if the hub does not answer, so one attempt is enough.
-    const retries = cached === null ? retryDefaults : { ...retryDefaults, maxAttempts: 1 };
+    // What the cache has will do where the hub is away: then one try is enough.
+    const retries = cached === null ? retryDefaults : { ...retryDefaults, maxTries: 1 };
     return (await pullNamed(repository, named, environment, terminal, retries)).folder;
   } catch (error) {
     if (!(error instanceof LorikeetError) || !error.code.startsWith("hub_")) throw error;
@@ -59,7 +59,7 @@ export async function locate(text: string, named: Named, terminal: Terminal): Pr
   }
 }
 
-/** Asks the hub even if the model is cached, and downloads new and changed files. */
+/** Asks the hub, whatever the cache has, and brings what is missing or has changed. */
 export async function pull(
   text: string,
   named: Named,
@@ -95,14 +95,14 @@ function requireRepository(text: string, { option, kind }: Named): Repository {
 
 function offline(repository: Repository, { cache }: HubEnvironment, hints: readonly string[]): LorikeetError {
   const how = "run lorikeet pull while the hub can be reached, or unset HF_HUB_OFFLINE";
-  const message = `${shownName(repository)} is missing or incomplete in the Hugging Face cache, and HF_HUB_OFFLINE is set: ${how}.`;
+  const message = `${shownName(repository)} is missing from the Hugging Face cache or incomplete, and HF_HUB_OFFLINE is set: ${how}.`;
   return new LorikeetError("hub_unreachable", [message, ...hints].join(" "), { operator: `(${cache})` });
 }
 
-/** Whether the text can only be a path. */
+/** Whether a text can only be a path. */
 const isPath = (text: string): boolean => /^[./~\\]|\/.*\//.test(text.replace(/@.*$/, ""));
 
-/** Suggestions: a folder or a cached model with a similar name. */
+/** What may have been meant: a folder with a similar name, or a model that the cache has. */
 async function hintsAt(text: string, { cache }: HubEnvironment): Promise<string[]> {
   const beside = await readdir(dirname(text)).catch(() => []);
   const folder = nearest(basename(text), beside);

@@ -48,12 +48,7 @@ export function uploadLimitsOf(settings: ServeSettings): UploadLimits {
 }
 
 export function gatewayOptionsOf(settings: ServeSettings): GatewayOptions {
-  return {
-    ...settings,
-    queueTimeoutMs: settings.queueTimeout,
-    requestTimeoutMs: settings.requestTimeout,
-    grammarTimeoutMs: settings.grammarTimeout,
-  };
+  return { ...settings, queueTimeoutMs: settings.queueTimeout, requestTimeoutMs: settings.requestTimeout };
 }
 
 export function serverOptionsOf(settings: ServeSettings): ServerOptions {

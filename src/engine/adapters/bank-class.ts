@@ -1,11 +1,11 @@
 /** One rank class of the adapter bank: a stack of places, each holding one adapter padded to the class's rank, in fp32. */
 
 import type { HostAdapter, HostModule } from "../../adapter/types.js";
-import { assert } from "../../base/errors.js";
 import { at, float32At, last } from "../../base/list.js";
 import { loraA, loraB, type ModuleGroup } from "../../model/serving/adapters.js";
 import { blocksOf, tilesOf } from "../../model/serving/rank-tiles.js";
-import { Tensor } from "../../runtime/tensor.js";
+import { cpu } from "../../runtime/device/cpu.js";
+import type { Device, DeviceRows, DeviceTensor } from "../../runtime/device/device.js";
 import { bfloat16ToFloat32, float16ToFloat32 } from "../../tensor/half.js";
 
 /** Bytes that one adapter takes at a rank. */
@@ -23,15 +23,15 @@ type InputName = (rankClass: number) => string;
 
 interface Stack {
   readonly input: InputName;
-  readonly tensor: Tensor<"float32">;
-  /** Elements of one place. */
-  readonly stride: number;
+  /** [places, ...] */
+  readonly shape: readonly number[];
 }
 
 /** A tensor of one place: the name of its input in the graphs for one adapter, and which part of the stack it is. */
 interface Piece {
   readonly name: string;
-  readonly stack: Stack;
+  /** Name of the stack. */
+  readonly stack: string;
   readonly start: number;
   readonly shape: readonly number[];
 }
@@ -40,48 +40,55 @@ export class BankClass {
   readonly rank: number;
   readonly places: number;
   readonly #groups: readonly ModuleGroup[];
+  readonly #device: Device;
+  readonly #rows: DeviceRows;
   readonly #stacks = new Map<string, Stack>();
   readonly #pieces: Piece[] = [];
-  readonly #views = new Map<string, Tensor<"float32">>();
+  readonly #views = new Map<string, DeviceTensor>();
 
-  private constructor(groups: readonly ModuleGroup[], places: number, rank: number) {
+  private constructor(groups: readonly ModuleGroup[], places: number, rank: number, device: Device) {
     this.rank = rank;
     this.places = places;
     this.#groups = groups;
+    this.#device = device;
+    this.#rows = device.rows(places);
   }
 
-  /** Memory is taken lazily: a place that was never written costs nothing. Even so large buffers take time: `pause` is awaited between them. */
+  /**
+   * The CPU takes memory lazily: a place that was never written costs nothing. Even so large buffers take time: `pause` is awaited
+   * between them. Throws `device_memory`.
+   */
   static async create(
     groups: readonly ModuleGroup[],
     places: number,
     rank: number,
-    pause: () => Promise<void> = async () => {},
+    { device = cpu, pause = async () => {} }: { readonly device?: Device; readonly pause?: () => Promise<void> } = {},
   ): Promise<BankClass> {
-    const created = new BankClass(groups, places, rank);
+    const created = new BankClass(groups, places, rank, device);
     for (const group of groups) {
-      created.#addGroup(group);
+      await device.turn(async () => created.#addGroup(group));
       await pause();
     }
     return created;
   }
 
   #addGroup({ key, inFeatures, parts }: ModuleGroup): void {
-    const { places, rank } = this;
+    const { rank } = this;
     const { tiles, columns } = tilesOf(rank);
-    const a = this.#stack((rankClass) => loraA(key, rankClass), [places, parts.length, tiles, inFeatures, columns]);
+    const a = this.#stack((rankClass) => loraA(key, rankClass), [parts.length, tiles, inFeatures, columns]);
     const shape = tiles === 1 ? [inFeatures, columns] : [tiles, inFeatures, columns];
     for (const [i, { path, outFeatures }] of parts.entries()) {
       this.#pieces.push({ name: loraA(path, 0), stack: a, start: i * inFeatures * rank, shape });
-      const b = this.#stack((rankClass) => loraB(path, rankClass), [places, 1, rank, outFeatures]);
+      const b = this.#stack((rankClass) => loraB(path, rankClass), [1, rank, outFeatures]);
       this.#pieces.push({ name: loraB(path, 0), stack: b, start: 0, shape: [rank, outFeatures] });
     }
   }
 
-  #stack(input: InputName, shape: readonly [number, ...number[]]): Stack {
-    const stride = shape.slice(1).reduce((product, size) => product * size, 1);
-    const stack = { input, tensor: Tensor.zeros("float32", shape), stride };
-    this.#stacks.set(input(0), stack);
-    return stack;
+  #stack(input: InputName, row: readonly number[]): string {
+    const name = input(0);
+    this.#rows.add(name, "float32", row);
+    this.#stacks.set(name, { input, shape: [this.places, ...row] });
+    return name;
   }
 
   /** Places [first, first + count) of every input, named as that class of the graph; `inBlocks` in the shapes that those graphs take. */
@@ -89,34 +96,32 @@ export class BankClass {
     first: number,
     count: number,
     { rankClass = 0, inBlocks = false }: { readonly rankClass?: number; readonly inBlocks?: boolean } = {},
-  ): IterableIterator<readonly [string, Tensor<"float32">]> {
+  ): IterableIterator<readonly [string, DeviceTensor]> {
     const { blocks, width } = blocksOf(this.rank);
-    for (const [name, { input, tensor }] of this.#stacks) {
-      const make = (): Tensor<"float32"> => {
-        const rows = tensor.rows(first, count);
+    for (const [name, { input, shape: own }] of this.#stacks) {
+      const make = (): DeviceTensor => {
+        const rows = this.#rows.view(name, first, count);
         if (!inBlocks) return rows;
         // A's [places, parts, tiles, in, columns] or B's [places, 1, rank, out].
-        const { shape: own } = rows;
         const shape =
           own.length === 5
-            ? [at(own, 0), at(own, 1), blocks, at(own, 2) / blocks, at(own, 3), at(own, 4)]
-            : [at(own, 0), blocks, width, last(own)];
-        return Tensor.over("float32", shape, rows.data.buffer, rows.data.byteOffset);
+            ? [count, at(own, 1), blocks, at(own, 2) / blocks, at(own, 3), at(own, 4)]
+            : [count, blocks, width, last(own)];
+        return rows.as(shape);
       };
       yield [input(rankClass), this.#viewed(`${name}|${first}|${count}|${inBlocks}`, make)];
     }
   }
 
-  /** One place, a tensor for each part's A and B, named as the graphs for one adapter name them. */
-  *place(place: number): IterableIterator<readonly [string, Tensor<"float32">]> {
+  /** One place, a tensor for each part's A and B, named as the graphs for one adapter name them. Only on a device with offset views. */
+  *place(place: number): IterableIterator<readonly [string, DeviceTensor]> {
     for (const { name, stack, start, shape } of this.#pieces) {
-      const offset = (place * stack.stride + start) * 4;
-      const make = () => Tensor.over("float32", shape, stack.tensor.data.buffer, offset);
+      const make = () => this.#rows.view(stack, place, 1).as(shape, start);
       yield [name, this.#viewed(`${name}|${place}`, make)];
     }
   }
 
-  #viewed(key: string, make: () => Tensor<"float32">): Tensor<"float32"> {
+  #viewed(key: string, make: () => DeviceTensor): DeviceTensor {
     const view = this.#views.get(key) ?? make();
     this.#views.set(key, view);
     return view;
@@ -131,9 +136,10 @@ export class BankClass {
         await this.#writeB(this.#at(loraB(part.path, 0), place), module, part.outFeatures, pause);
       }
     }
+    await this.#device.turn(() => this.#rows.write(place, 1));
   }
 
-  /** The same from another place or class, whose rank is at most this one's. */
+  /** The same from another place or class, whose rank is at most this one's. Only in host memory. */
   async copyFrom(source: BankClass, from: number, to: number, pause: () => Promise<void>): Promise<void> {
     for (const { key, inFeatures, parts } of this.#groups) {
       for (const [i, part] of parts.entries()) {
@@ -146,9 +152,7 @@ export class BankClass {
   }
 
   #at(name: string, place: number): Float32Array {
-    const stack = this.#stacks.get(name);
-    assert(stack, `the bank has ${name}`);
-    return stack.tensor.data.subarray(place * stack.stride, (place + 1) * stack.stride);
+    return this.#rows.layout(name, "float32", place, 1);
   }
 
   #partOfA(key: string, place: number, part: number, inFeatures: number): Float32Array {

@@ -8,6 +8,8 @@ import { assert, LorikeetError } from "../../base/errors.js";
 import { at } from "../../base/list.js";
 import type { ModuleGroup } from "../../model/serving/adapters.js";
 import { paddedRank } from "../../model/serving/rank-tiles.js";
+import { cpu } from "../../runtime/device/cpu.js";
+import type { Device } from "../../runtime/device/device.js";
 import { BankClass, placeBytes } from "./bank-class.js";
 import { GainStack, gainBytes } from "./gain-stack.js";
 
@@ -17,6 +19,8 @@ export interface BankOptions {
   readonly places: number;
   /** Bound on fp32 bytes of all resident adapters, padding included. */
   readonly maxBytes: number;
+  /** Where the adapters lie. Default: the CPU. */
+  readonly device?: Device;
 }
 
 interface Resident {
@@ -52,6 +56,7 @@ const maxMoveBytes = 32 << 20;
 export class AdapterBank {
   readonly gains: GainStack;
   readonly #options: BankOptions;
+  readonly #device: Device;
   readonly #classes: RankClass[];
   #clock = 0;
   /** Writes happen one after another. */
@@ -59,7 +64,8 @@ export class AdapterBank {
 
   constructor(options: BankOptions) {
     this.#options = options;
-    this.gains = new GainStack(options.groups, rankClasses * options.places);
+    this.#device = options.device ?? cpu;
+    this.gains = new GainStack(options.groups, rankClasses * options.places, this.#device);
     this.#classes = Array.from({ length: rankClasses }, () => ({
       memory: null,
       residents: Array.from({ length: options.places }, () => null),
@@ -96,7 +102,7 @@ export class AdapterBank {
     chosen.residents[place] = null;
     if (!this.#makeRoom(this.#bytesOf(adapter, this.#memory(index).rank))) return null;
     await this.#memory(index).write(place, adapter, this.#pauser());
-    if (adapter.hasGains) this.gains.write(this.#gainRow(index, place), adapter);
+    if (adapter.hasGains) await this.gains.write(this.#gainRow(index, place), adapter);
     const resident: Resident = { digest: adapter.digest, own: adapter, place, users: 0, lastUsed: 0 };
     chosen.residents[place] = resident;
     return this.#hold({ rankClass: index, resident });
@@ -183,7 +189,8 @@ export class AdapterBank {
   }
 
   #createClass(rank: number): Promise<BankClass> {
-    return BankClass.create(this.#options.groups, this.#options.places, rank, this.#pauser());
+    const { groups, places } = this.#options;
+    return BankClass.create(groups, places, rank, { device: this.#device, pause: this.#pauser() });
   }
 
   async #grow(index: number, rank: number): Promise<boolean> {
@@ -247,7 +254,7 @@ export class AdapterBank {
     const { residents } = at(this.#classes, index);
     residents[hole] = null;
     await this.#memory(index).copyFrom(this.#memory(index), from, hole, this.#pauser());
-    if (moving.own.hasGains) this.gains.copy(this.#gainRow(index, from), this.#gainRow(index, hole));
+    if (moving.own.hasGains) await this.gains.copy(this.#gainRow(index, from), this.#gainRow(index, hole));
     residents[hole] = moving;
     residents[from] = null;
     moving.place = hole;

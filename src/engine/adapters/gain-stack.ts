@@ -5,9 +5,9 @@
 
 import type { HostAdapter } from "../../adapter/types.js";
 import { assert } from "../../base/errors.js";
-import { last } from "../../base/list.js";
 import { doraGain, type ModuleGroup } from "../../model/serving/adapters.js";
-import { Tensor } from "../../runtime/tensor.js";
+import { cpu } from "../../runtime/device/cpu.js";
+import type { Device, DeviceRows, DeviceTensor } from "../../runtime/device/device.js";
 
 /** Bytes that the gains of one adapter take. */
 export function gainBytes(groups: readonly ModuleGroup[]): number {
@@ -16,56 +16,67 @@ export function gainBytes(groups: readonly ModuleGroup[]): number {
 
 export class GainStack {
   readonly #groups: readonly ModuleGroup[];
-  readonly #rows: number;
-  #tensors: ReadonlyMap<string, Tensor<"float32">> | null = null;
-  readonly #views = new Map<number, readonly (readonly [string, Tensor<"float32">])[]>();
+  readonly #device: Device;
+  readonly #count: number;
+  #rows: DeviceRows | null = null;
+  #inputs: readonly (readonly [string, DeviceTensor])[] | null = null;
+  readonly #views = new Map<number, readonly (readonly [string, DeviceTensor])[]>();
 
-  constructor(groups: readonly ModuleGroup[], rows: number) {
+  constructor(groups: readonly ModuleGroup[], rows: number, device: Device = cpu) {
     this.#groups = groups;
-    this.#rows = rows;
+    this.#count = rows;
+    this.#device = device;
   }
 
-  /** By module path, [rows, out]. Pages of rows that were never written cost nothing. */
-  get #byPath(): ReadonlyMap<string, Tensor<"float32">> {
-    this.#tensors ??= new Map(
-      this.#groups.flatMap(({ parts }) =>
-        parts.map(({ path, outFeatures }) => [path, Tensor.zeros("float32", [this.#rows, outFeatures])] as const),
-      ),
-    );
-    return this.#tensors;
+  /** Every layer's, [rows, out], named as the graph names its inputs. */
+  inputs(): readonly (readonly [string, DeviceTensor])[] {
+    const rows = this.#rows;
+    if (!rows) return [];
+    this.#inputs ??= rows.names.map((name) => [name, rows.view(name, 0, rows.count)] as const);
+    return this.#inputs;
   }
 
-  /** Every layer's, named as the graph names its inputs. */
-  *inputs(): IterableIterator<readonly [string, Tensor<"float32">]> {
-    for (const [path, tensor] of this.#byPath) yield [doraGain(path), tensor];
-  }
-
-  /** One row of every layer's, [1, out], for a graph in which all rows have that adapter. */
-  row(row: number): readonly (readonly [string, Tensor<"float32">])[] {
+  /** One row of every layer's, [1, out], for a graph in which all rows have that adapter. Only on a device with offset views. */
+  row(row: number): readonly (readonly [string, DeviceTensor])[] {
     const known = this.#views.get(row);
     if (known) return known;
-    const views = [...this.inputs()].map(([name, tensor]) => [name, tensor.rows(row, 1)] as const);
+    const rows = this.#rows;
+    assert(rows, "gains are read after they were written");
+    const views = rows.names.map((name) => [name, rows.view(name, row, 1)] as const);
     this.#views.set(row, views);
     return views;
   }
 
   /** A layer that the adapter leaves alone has a gain of 1. */
-  write(row: number, adapter: HostAdapter): void {
-    for (const [path, tensor] of this.#byPath) {
-      const module = adapter.modules.get(path);
-      assert(!module || module.gain, `the magnitudes of ${path} were turned into gains`);
-      const target = rowOf(tensor, row);
-      if (module?.gain) target.set(module.gain);
-      else target.fill(0);
+  async write(row: number, adapter: HostAdapter): Promise<void> {
+    const rows = await this.#allocate();
+    for (const { parts } of this.#groups) {
+      for (const { path } of parts) {
+        const module = adapter.modules.get(path);
+        assert(!module || module.gain, `the magnitudes of ${path} were turned into gains`);
+        const target = rows.layout(doraGain(path), "float32", row, 1);
+        if (module?.gain) target.set(module.gain);
+        else target.fill(0);
+      }
     }
+    await this.#device.turn(() => rows.write(row, 1));
   }
 
-  copy(from: number, to: number): void {
-    for (const tensor of this.#byPath.values()) rowOf(tensor, to).set(rowOf(tensor, from));
+  async copy(from: number, to: number): Promise<void> {
+    await this.#device.turn(async () => this.#rows?.copy(from, to));
   }
-}
 
-function rowOf({ data, shape }: Tensor<"float32">, row: number): Float32Array {
-  const width = last(shape);
-  return data.subarray(row * width, (row + 1) * width);
+  /** On the CPU pages of rows that were never written cost nothing. */
+  async #allocate(): Promise<DeviceRows> {
+    const known = this.#rows;
+    if (known) return known;
+    const rows = this.#device.rows(this.#count);
+    await this.#device.turn(async () => {
+      for (const { parts } of this.#groups) {
+        for (const { path, outFeatures } of parts) rows.add(doraGain(path), "float32", [outFeatures]);
+      }
+    });
+    this.#rows = rows;
+    return rows;
+  }
 }
