@@ -1,4 +1,7 @@
-/** List reads that must succeed: each throws an `internal` error if an index, a length or a count is not what the caller relies on. */
+/**
+ * Reads of lists and maps that must succeed: each throws an `internal` error if an index, a length, a count or a key is not what the
+ * caller relies on.
+ */
 
 import { assert } from "./errors.js";
 
@@ -23,6 +26,13 @@ export function only<T extends Item>(list: ArrayLike<T>): T {
   return at(list, 0);
 }
 
+/** The value of a key. Throws if the map lacks it. */
+export function valueAt<K, V extends Item>(map: ReadonlyMap<K, V>, key: K): V {
+  const value = map.get(key);
+  if (value === undefined) assert(false, `no value of the key ${String(key)} in a map of ${map.size}`);
+  return value;
+}
+
 /** Pairs of the items at the same index. Throws if the lists differ in length. */
 export function zip<A extends Item, B extends Item>(a: ArrayLike<A>, b: ArrayLike<B>): [A, B][] {
   assert(a.length === b.length, `lists of ${a.length} and ${b.length} items cannot be zipped`);
@@ -30,10 +40,16 @@ export function zip<A extends Item, B extends Item>(a: ArrayLike<A>, b: ArrayLik
 }
 
 /**
- * `at` for inner loops over typed arrays. A function per type stays monomorphic, so it is inlined and costs no more than the bare
+ * `at` for inner loops. A function per type stays monomorphic, so it is inlined and costs no more than the bare
  * read.
  */
 export function float32At(list: Float32Array, index: number): number {
+  const item = list[index];
+  if (item === undefined) missing(list, index);
+  return item;
+}
+
+export function numberAt(list: readonly number[], index: number): number {
   const item = list[index];
   if (item === undefined) missing(list, index);
   return item;

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { LorikeetError } from "../../src/base/errors.js";
-import { at, last, only, zip } from "../../src/base/list.js";
+import { at, last, only, valueAt, zip } from "../../src/base/list.js";
 
 const broken = (message: RegExp) => (error: unknown) =>
   error instanceof LorikeetError && error.code === "internal" && message.test(error.message);
@@ -26,6 +26,12 @@ test("last and only refuse lists of the wrong length", () => {
   assert.equal(only(["a"]), "a");
   assert.throws(() => only([]), broken(/one item was expected in a list of 0/));
   assert.throws(() => only([1, 2]), broken(/one item was expected in a list of 2/));
+});
+
+test("valueAt reads a map's value, falsy ones too, and refuses a key that the map lacks", () => {
+  assert.equal(valueAt(new Map([["a", 0]]), "a"), 0);
+  assert.equal(valueAt(new Map([[1, null]]), 1), null);
+  assert.throws(() => valueAt(new Map([["a", 0]]), "b"), broken(/no value of the key b in a map of 1/));
 });
 
 test("zip pairs equal lists and refuses others", () => {

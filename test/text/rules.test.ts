@@ -144,6 +144,29 @@ test("a precompiled map of characters replaces what the Rust library replaces", 
   for (const [text, changed] of rows) assert.equal(change(text), changed, JSON.stringify(text));
 });
 
+test("an empty piece of a Unigram vocabulary does not stand for unknown characters", async () => {
+  const vocab = [
+    ["<unk>", 0],
+    ["", -1],
+    ["a", -2],
+  ];
+  const tokenizer = await open({
+    added_tokens: [],
+    normalizer: null,
+    pre_tokenizer: null,
+    model: { type: "Unigram", unk_id: 0, vocab },
+  });
+  assert.deepEqual([...(await tokenizer.encode("ab", { addSpecialTokens: false }))], [2, 0]);
+});
+
+test("a precompiled map of characters whose values lie outside of it is refused", () => {
+  const units = new Uint32Array(98);
+  units[0x61] = 0x161 | (200 << 10); // "a": has a value, at 200 ^ 97
+  const bytes = Buffer.concat([Uint32Array.of(4 * units.length), units].map((part) => new Uint8Array(part.buffer)));
+  const change = createCharsMap(bytes.toString("base64"));
+  assert.throws(() => change("a"), /has 98 units and a value at/);
+});
+
 describe("unsupported parts of a tokenizer.json are refused by name", () => {
   const base = {
     added_tokens: [],
@@ -154,7 +177,9 @@ describe("unsupported parts of a tokenizer.json are refused by name", () => {
   for (const [part, config, message] of [
     ["normalizer", { type: "Sponge" }, /normalizer in tokenizer.json is "Sponge"/],
     ["normalizer", { type: "Precompiled", precompiled_charsmap: "/////w==" }, /precompiled map of characters/],
+    ["normalizer", { type: "Precompiled", precompiled_charsmap: "AAAAAA==" }, /says 0 bytes and has 0/],
     ["pre_tokenizer", { type: "UnicodeScripts" }, /UnicodeScripts/],
+    ["decoder", { type: "Replace", pattern: {}, content: "" }, /"Replace" without a pattern/],
     [
       "pre_tokenizer",
       { type: "Split", pattern: { String: "x" }, behavior: "MergedWithNext", invert: true },

@@ -1,5 +1,7 @@
 /** Python's strftime for `strftime_now` in chat templates: English names in any locale, local time. */
 
+import { at } from "../../base/list.js";
+
 const days = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
 const months = [
   "January",
@@ -25,10 +27,10 @@ function dayOfYear(date: Date): number {
 }
 
 const directives: Readonly<Record<string, (date: Date) => string>> = {
-  a: (date) => (days[date.getDay()] ?? "").slice(0, 3),
-  A: (date) => days[date.getDay()] ?? "",
-  b: (date) => (months[date.getMonth()] ?? "").slice(0, 3),
-  B: (date) => months[date.getMonth()] ?? "",
+  a: (date) => at(days, date.getDay()).slice(0, 3),
+  A: (date) => at(days, date.getDay()),
+  b: (date) => at(months, date.getMonth()).slice(0, 3),
+  B: (date) => at(months, date.getMonth()),
   d: (date) => pad(date.getDate()),
   e: (date) => String(date.getDate()).padStart(2, " "),
   F: (date) => strftime(date, "%Y-%m-%d"),

@@ -1,5 +1,6 @@
 /** Python's equality, order, hashing and membership, across types. */
 
+import { at } from "../../base/list.js";
 import { nested, spend, spendCharacters } from "./budget.js";
 import { typeFault } from "./faults.js";
 import { isNumeric, type Numeric } from "./numbers.js";
@@ -50,7 +51,7 @@ export function equals(a: Value, b: Value): boolean {
 const same = (a: Value, b: Value): boolean => a === b || equals(a, b);
 
 const allEqual = (a: readonly Value[], b: readonly Value[]): boolean =>
-  a.length === b.length && a.every((item, i) => same(item, b[i] ?? null));
+  a.length === b.length && a.every((item, i) => same(item, at(b, i)));
 
 function sameEntries(a: Dict, b: Dict): boolean {
   if (a.entries.size !== b.entries.size) return false;

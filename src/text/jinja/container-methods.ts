@@ -1,5 +1,6 @@
 /** The methods of dicts, lists, tuples and ranges that do not mutate them. */
 
+import { at } from "../../base/list.js";
 import { type Bound, intArgument, parameters } from "./arguments.js";
 import { spend } from "./budget.js";
 import { equals, hashKey } from "./compare.js";
@@ -19,13 +20,13 @@ const sequenceMethods: Readonly<Record<string, Method<readonly Value[]>>> = {
     parameters("/value start? stop?"),
     (items, [value = null, start, stop]) => {
       const place = (given: Value | undefined, otherwise: number): number => {
-        const at = intArgument(given, otherwise);
-        return at < 0 ? Math.max(0, at + items.length) : at;
+        const index = intArgument(given, otherwise);
+        return index < 0 ? Math.max(0, index + items.length) : index;
       };
       const [begin, end] = [place(start, 0), Math.min(place(stop, items.length), items.length)];
-      for (let at = begin; at < end; at++) {
-        const item = items[at] ?? null;
-        if (item === value || equals(item, value)) return at;
+      for (let index = begin; index < end; index++) {
+        const item = at(items, index);
+        if (item === value || equals(item, value)) return index;
       }
       return valueFault(`${repr(value)} is not in list`);
     },

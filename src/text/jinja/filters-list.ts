@@ -1,5 +1,6 @@
 /** The filters over items. Most return an iterator, as in Jinja2. */
 
+import { at } from "../../base/list.js";
 import { type Bound, intArgument } from "./arguments.js";
 import { spend } from "./budget.js";
 import { compare, equals, hashKey } from "./compare.js";
@@ -86,7 +87,7 @@ function grouped(value: Value, [attribute = null, fallback, caseSensitive = fals
     else groups.push({ key, items: [item] });
   }
   return groups.map(({ items }) => {
-    const grouper = truth(caseSensitive) ? fold(get(items[0] ?? null)) : get(items[0] ?? null);
+    const grouper = truth(caseSensitive) ? fold(get(at(items, 0))) : get(at(items, 0));
     return new Tuple([grouper, items], new Map<string, Value>(Object.entries({ grouper, list: items })));
   });
 }

@@ -1,5 +1,6 @@
 /** The filters that return a text. */
 
+import { at } from "../../base/list.js";
 import { type Bound, intArgument, optionalText, textArgument } from "./arguments.js";
 import { spendCharacters } from "./budget.js";
 import { dictOf } from "./container-methods.js";
@@ -66,7 +67,7 @@ function truncated(text: string, length: number, killWords: boolean, end: string
   if (leeway < 0) valueFault(`expected leeway >= 0, got ${leeway}`);
   if (lengthOf(text) <= length + leeway) return text;
   const cut = textArgument(slice(text, null, length - lengthOf(end), null));
-  return (killWords ? cut : (splitTextRight(cut, " ", 1)[0] ?? "")) + end;
+  return (killWords ? cut : at(splitTextRight(cut, " ", 1), 0)) + end;
 }
 
 function urlQuote(value: Value, forQuery: boolean): string {
@@ -99,9 +100,9 @@ function fileSize(bytes: number, binary: boolean): string {
   if (bytes === 1) return "1 Byte";
   if (bytes < base) return `${truncate(bytes)} Bytes`;
   const fitting = sizeUnits.findIndex((_, i) => bytes < base ** (i + 2));
-  const at = fitting < 0 ? sizeUnits.length - 1 : fitting;
-  const letter = sizeUnits[at] ?? "";
-  const scaled = percentFormat("%.1f", new Float((base * bytes) / base ** (at + 2)));
+  const unit = fitting < 0 ? sizeUnits.length - 1 : fitting;
+  const letter = at(sizeUnits, unit);
+  const scaled = percentFormat("%.1f", new Float((base * bytes) / base ** (unit + 2)));
   return `${scaled} ${binary ? `${letter.toUpperCase()}iB` : `${letter}B`}`;
 }
 

@@ -96,7 +96,8 @@ function formatFloat(value: number, spec: Spec): string {
   const negative = value < 0 || Object.is(value, -0);
   const text =
     spec.type === "" && spec.precision === null ? reprFloat(Math.abs(value)) : floatDigits(Math.abs(value), spec);
-  const [, digits = "", rest = ""] = /^(\d*)(.*)$/s.exec(text) ?? [];
+  const rest = text.replace(/^\d+/, "");
+  const digits = text.slice(0, text.length - rest.length);
   return number(negative, "", digits, rest, spec, 3);
 }
 

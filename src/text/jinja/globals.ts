@@ -1,5 +1,6 @@
 /** The globals of templates: Jinja2's, and those that transformers adds. */
 
+import { at } from "../../base/list.js";
 import { strftime } from "../chat/strftime.js";
 import { intArgument, parameters, textArgument } from "./arguments.js";
 import { dictFrom, dictOf } from "./container-methods.js";
@@ -45,7 +46,7 @@ class Cycler implements HostObject {
   attribute(name: string): Value | undefined {
     if (name === "items") return this.#items;
     if (name === "pos") return this.#at;
-    if (name === "current") return this.#items[this.#at];
+    if (name === "current") return at(this.#items, this.#at);
     if (name === "next") return new Callable("<bound method Cycler.next>", () => this.#next());
     if (name === "reset") return new Callable("<bound method Cycler.reset>", () => this.#reset());
     return undefined;
@@ -56,7 +57,7 @@ class Cycler implements HostObject {
   }
 
   #next(): Value {
-    const item = this.#items[this.#at] ?? null;
+    const item = at(this.#items, this.#at);
     this.#at = (this.#at + 1) % this.#items.length;
     return item;
   }

@@ -2,6 +2,9 @@
  * Splits a template into tokens, as Jinja2's lexer with `trim_blocks` and `lstrip_blocks`.
  */
 
+import { assert } from "../../base/errors.js";
+import { at } from "../../base/list.js";
+import { codePointAt } from "../code-point.js";
 import { TemplateSyntaxFault } from "./faults.js";
 import { escapeCode } from "./print.js";
 import { spaceClass, strip } from "./unicode.js";
@@ -100,7 +103,7 @@ class Lexer {
       return;
     }
     const raw = open[0] === "{%" ? this.#match(patterns.raw, open.index) : null;
-    const sign = /[-+]/.exec(this.#text[open.index + 2] ?? "")?.[0] ?? "";
+    const sign = /[-+]/.exec(this.#text.charAt(open.index + 2))?.[0] ?? "";
     this.#data(open.index, sign, open[0] !== "{{");
     this.#advance(open.index + (raw?.length ?? 2 + sign.length));
     if (raw !== null) {
@@ -136,7 +139,7 @@ class Lexer {
     const end = patterns.endRaw.exec(this.#text);
     if (!end && this.#at === this.#text.length) return;
     if (!end) this.#fail("Missing end of raw directive");
-    this.#data(end.index, end[1] ?? "", true);
+    this.#data(end.index, at(end, 1), true);
     this.#advance(end.index + end[0].length);
   }
 
@@ -180,7 +183,7 @@ class Lexer {
       this.#advance(at + found.length);
       return;
     }
-    this.#fail(`unexpected character ${JSON.stringify(String.fromCodePoint(this.#text.codePointAt(at) ?? 0))}`);
+    this.#fail(`unexpected character ${JSON.stringify(String.fromCodePoint(codePointAt(this.#text, this.#at)))}`);
   }
 
   #balance(operator: string, brackets: string[]): void {
@@ -200,7 +203,8 @@ class Lexer {
         const hex = byte ?? short ?? long;
         if (hex !== undefined) return this.#character(Number.parseInt(hex, 16));
         if (octal !== undefined) return String.fromCharCode(Number.parseInt(octal, 8));
-        return this.#escaped(one ?? "", whole);
+        assert(one !== undefined, "a backslash that begins no number escapes one character");
+        return this.#escaped(one, whole);
       },
     );
   }

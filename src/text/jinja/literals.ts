@@ -23,8 +23,8 @@ const prefixes: Readonly<Record<string, number>> = { "0b": 2, "0o": 8, "0x": 16 
 
 /** int(text, base); null where Python raises a ValueError. Base 0 uses the prefix. */
 export function parseInteger(text: string, base: number): Int | null {
-  const match = /^([+-]?)(.*)$/s.exec(ascii(strip(text)).toLowerCase());
-  let digits = match?.[2] ?? "";
+  const plain = ascii(strip(text)).toLowerCase();
+  let digits = plain.replace(/^[+-]/, "");
   const prefix = prefixes[digits.slice(0, 2)];
   if (prefix !== undefined && (base === 0 || base === prefix)) {
     digits = digits.slice(2).replace(/^_/, "");
@@ -40,7 +40,7 @@ export function parseInteger(text: string, base: number): Int | null {
     if (at >= base) return null;
     value = value * BigInt(base) + BigInt(at);
   }
-  return intOf(match?.[1] === "-" ? -value : value);
+  return intOf(plain.startsWith("-") ? -value : value);
 }
 
 /** float(text); null where Python raises a ValueError. */

@@ -1,5 +1,6 @@
 /** The `loop` variable: a loop's position in its items, with one item of lookahead on demand. */
 
+import { at } from "../../base/list.js";
 import { equals } from "./compare.js";
 import { fault, typeFault } from "./faults.js";
 import { iterate, sizeOf } from "./sequences.js";
@@ -95,7 +96,7 @@ export class Loop implements HostObject {
 
   #cycle({ positional }: Arguments): Value {
     if (positional.length === 0) typeFault("no items for cycling given");
-    return positional[this.#index0 % positional.length] ?? null;
+    return at(positional, this.#index0 % positional.length);
   }
 
   #changed({ positional }: Arguments): boolean {

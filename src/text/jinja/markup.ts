@@ -1,20 +1,21 @@
 /** Escaped HTML, as in markupsafe: text joined to a Markup is escaped first. */
 
+import { valueAt } from "../../base/list.js";
 import { spendCharacters } from "./budget.js";
 import { str } from "./print.js";
 import { isList, Markup, Tuple, type Value } from "./values.js";
 
-const entities: Readonly<Record<string, string>> = {
-  "&": "&amp;",
-  "<": "&lt;",
-  ">": "&gt;",
-  "'": "&#39;",
-  '"': "&#34;",
-};
+const entities: ReadonlyMap<string, string> = new Map([
+  ["&", "&amp;"],
+  ["<", "&lt;"],
+  [">", "&gt;"],
+  ["'", "&#39;"],
+  ['"', "&#34;"],
+]);
 
 export function escapeText(text: string): string {
   spendCharacters(text.length);
-  return text.replace(/[&<>'"]/g, (character) => entities[character] ?? character);
+  return text.replace(/[&<>'"]/g, (character) => valueAt(entities, character));
 }
 
 /** A value as HTML: a Markup's text, anything else escaped. */

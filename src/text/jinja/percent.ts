@@ -1,5 +1,6 @@
 /** printf-style formatting: `"%s of %d" % (a, b)`. */
 
+import { at } from "../../base/list.js";
 import { spendCharacters } from "./budget.js";
 import { hashKey } from "./compare.js";
 import { fault, typeFault, valueFault } from "./faults.js";
@@ -26,7 +27,7 @@ export function percentFormat(format: string, given: Value, printed: (value: Val
   let [used, named] = [0, false];
   const next = (): Value => {
     if (used >= count) typeFault("not enough arguments for format string");
-    return values[used++] ?? null;
+    return at(values, used++);
   };
   const text = format.replace(
     directive,

@@ -1,5 +1,6 @@
 /** str() and repr() of every value. */
 
+import { codePointAt } from "../code-point.js";
 import { nested, spend, spendCharacters } from "./budget.js";
 import { reprFloat } from "./decimal.js";
 import { iterate } from "./sequences.js";
@@ -77,7 +78,7 @@ function escaped(character: string): string {
 
 /** A character as a \x, \u or \U escape. */
 export function escapeCode(character: string): string {
-  const code = character.codePointAt(0) ?? 0;
+  const code = codePointAt(character);
   if (code < 0x100) return `\\x${code.toString(16).padStart(2, "0")}`;
   if (code < 0x10000) return `\\u${code.toString(16).padStart(4, "0")}`;
   return `\\U${code.toString(16).padStart(8, "0")}`;

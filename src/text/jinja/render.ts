@@ -1,5 +1,6 @@
 /** Runs a template's statements. */
 
+import { zip } from "../../base/list.js";
 import { nested, spend, spendCharacters } from "./budget.js";
 import { applyFilter, call, evaluate, evaluateArguments } from "./evaluate.js";
 import { fault, typeFault, valueFault } from "./faults.js";
@@ -224,7 +225,7 @@ function assign(target: Target, value: Value, scope: Scope): void {
   if (values.length < target.items.length) {
     valueFault(`not enough values to unpack (expected ${target.items.length}, got ${values.length})`);
   }
-  for (const [place, inner] of target.items.entries()) assign(inner, values[place] ?? null, scope);
+  for (const [inner, item] of zip(target.items, values)) assign(inner, item, scope);
 }
 
 function assignMember(of: string, name: string, value: Value, scope: Scope): void {

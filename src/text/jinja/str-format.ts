@@ -82,7 +82,8 @@ class Formatter {
   }
 
   #value(name: string): Value {
-    const [, first = "", path = ""] = /^([^.[]*)(.*)$/s.exec(name) ?? [];
+    const path = name.replace(/^[^.[]+/, "");
+    const first = name.slice(0, name.length - path.length);
     const { positional, keyword } = this.#args;
     const given = /^\d+$/.test(first) ? positional[Number(first)] : keyword.get(first);
     return this.#follow(given === undefined ? fault("KeyError", repr(first)) : given, path);
@@ -115,7 +116,7 @@ function* pieces(source: string): Generator<Piece> {
     if (brace < 0) return yield source.slice(at);
     if (brace > 0) yield source.slice(at, at + brace);
     at += brace;
-    const character = source[at] ?? "";
+    const character = source.charAt(at);
     if (source[at + 1] === character) {
       yield character;
       at += 2;

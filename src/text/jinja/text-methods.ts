@@ -1,5 +1,6 @@
 /** The methods of str. On a Markup they return Markup. */
 
+import { codePointAt } from "../code-point.js";
 import { type Bound, intArgument, optionalText, parameters, textArgument } from "./arguments.js";
 import { spend, spendCharacters } from "./budget.js";
 import { typeFault, valueFault } from "./faults.js";
@@ -152,7 +153,7 @@ function joinArgument(value: Value): string {
 function translate(text: string, table: Value | undefined): string {
   if (!(table instanceof Dict)) return typeFault("translate() needs a dict");
   const replaced = codePoints(text).map((character) => {
-    const entry = table.entries.get(character.codePointAt(0) ?? 0);
+    const entry = table.entries.get(codePointAt(character));
     if (!entry) return character;
     const [, to] = entry;
     if (to === null) return "";

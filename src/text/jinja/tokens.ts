@@ -1,5 +1,6 @@
 /** A parser's position in the tokens of a template. */
 
+import { at } from "../../base/list.js";
 import { TemplateSyntaxFault } from "./faults.js";
 import type { Token, TokenKind } from "./lexer.js";
 
@@ -24,11 +25,11 @@ export class Tokens {
   }
 
   get current(): Token {
-    return this.#tokens[Math.min(this.#at, this.#tokens.length - 1)] as Token;
+    return at(this.#tokens, Math.min(this.#at, this.#tokens.length - 1));
   }
 
   get following(): Token {
-    return this.#tokens[Math.min(this.#at + 1, this.#tokens.length - 1)] as Token;
+    return at(this.#tokens, Math.min(this.#at + 1, this.#tokens.length - 1));
   }
 
   next(): Token {

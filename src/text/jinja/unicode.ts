@@ -1,5 +1,6 @@
 /** Python's view of characters: code points, white space, classes and case. */
 
+import { codePointAt } from "../code-point.js";
 import { spendCharacters } from "./budget.js";
 
 /** Python's white space, for a character class. JavaScript's includes U+FEFF and lacks U+001C to U+001F and U+0085. */
@@ -233,7 +234,7 @@ function isTitle(text: string): boolean {
 export function digitValue(character: string): number | null {
   if (character >= "0" && character <= "9") return character.charCodeAt(0) - 48;
   if (!/^\p{Nd}$/u.test(character)) return null;
-  const code = character.codePointAt(0) ?? 0;
+  const code = codePointAt(character);
   let start = code;
   while (/^\p{Nd}$/u.test(String.fromCodePoint(start - 1))) start--;
   return (code - start) % 10;

@@ -42,14 +42,18 @@ function wrapParagraph(line: string, { width, breakLongWords, breakOnHyphens }: 
     if (lines.length > 0 && isBlank(chunks.at(-1))) chunks.pop();
     const current: string[] = [];
     let room = width;
-    while (chunks.length > 0 && lengthOf(chunks.at(-1) ?? "") <= room) {
-      const chunk = chunks.pop() ?? "";
+    let chunk = chunks.pop();
+    for (; chunk !== undefined && lengthOf(chunk) <= room; chunk = chunks.pop()) {
       room -= lengthOf(chunk);
       current.push(chunk);
     }
-    if (lengthOf(chunks.at(-1) ?? "") > width) {
-      if (breakLongWords) current.push(breakWord(chunks, Math.max(room, width < 1 ? 1 : room), breakOnHyphens));
-      else if (current.length === 0) current.push(chunks.pop() ?? "");
+    if (chunk !== undefined && lengthOf(chunk) > width && breakLongWords) {
+      const [begin, rest] = breakWord(chunk, Math.max(room, width < 1 ? 1 : room), breakOnHyphens);
+      current.push(begin);
+      chunks.push(rest);
+    } else if (chunk !== undefined) {
+      const isAlone = current.length === 0; // a word that fits no line has one of its own
+      (isAlone ? current : chunks).push(chunk);
     }
     if (isBlank(current.at(-1))) current.pop();
     if (current.length > 0) lines.push(current.join(""));
@@ -59,15 +63,13 @@ function wrapParagraph(line: string, { width, breakLongWords, breakOnHyphens }: 
 
 const isBlank = (chunk: string | undefined): boolean => chunk !== undefined && chunk.trim() === "";
 
-/** Removes and returns what fits of the last chunk, up to a hyphen if there is one. */
-function breakWord(chunks: string[], room: number, breakOnHyphens: boolean): string {
-  const points = codePoints(chunks.pop() ?? "");
+/** What fits of a word, up to a hyphen if there is one, and its rest. */
+function breakWord(word: string, room: number, breakOnHyphens: boolean): [begin: string, rest: string] {
+  const points = codePoints(word);
   let end = room;
   if (breakOnHyphens && points.length > room) {
     const hyphen = points.slice(0, room).lastIndexOf("-");
     if (hyphen > 0 && points.slice(0, hyphen).some((character) => character !== "-")) end = hyphen + 1;
   }
-  const rest = points.slice(end).join("");
-  chunks.push(rest);
-  return points.slice(0, end).join("");
+  return [points.slice(0, end).join(""), points.slice(end).join("")];
 }

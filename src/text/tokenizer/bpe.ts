@@ -5,6 +5,8 @@
 
 import { LorikeetError } from "../../base/errors.js";
 import { isObject, type Json } from "../../base/json.js";
+import { float64At, int32At, numberAt } from "../../base/list.js";
+import { codePointAt } from "../code-point.js";
 import { asString } from "../json.js";
 import { WordCache } from "./word-cache.js";
 
@@ -78,7 +80,7 @@ export class Bpe {
     let left = -1;
     let leftIsKnown = false;
     for (let i = 0; i < word.length; ) {
-      const character = word.codePointAt(i) ?? 0;
+      const character = codePointAt(word, i);
       const size = character > 0xffff ? 2 : 1;
       const isKnown = this.#vocab.has(size === 1 ? word.charAt(i) : word.slice(i, i + 2));
       if (leftIsKnown && isKnown && !joined.has(pairKey(left, character))) {
@@ -111,7 +113,7 @@ export class Bpe {
       unknown = false;
     };
     for (let i = 0; i < word.length; ) {
-      const size = (word.codePointAt(i) ?? 0) > 0xffff ? 2 : 1;
+      const size = codePointAt(word, i) > 0xffff ? 2 : 1;
       const isFirst = i === 0;
       const character = word.slice(i, i + size);
       i += size;
@@ -151,29 +153,29 @@ export class Bpe {
     const merges = this.#merges;
     const { next, previous, heap } = this.#scratch.reset(ids.length);
     const offer = (left: number, right: number): void => {
-      const rank = merges.rankOf(ids[left] ?? -1, ids[right] ?? -1);
+      const rank = merges.rankOf(numberAt(ids, left), numberAt(ids, right));
       if (rank >= 0) heap.push(rank * positions + left);
     };
     for (let i = 0; i + 1 < ids.length; i++) offer(i, i + 1);
     while (heap.size > 0) {
       const lowest = heap.pop();
       const left = lowest % positions;
-      const right = next[left] ?? -1;
-      const leftId = ids[left] ?? -1;
+      const right = int32At(next, left);
+      const leftId = numberAt(ids, left);
       if (leftId < 0 || right < 0) continue;
       const merged = merges.idOf((lowest - left) / positions);
       // The pair may have changed since it was queued.
-      const rank = merges.rankOf(leftId, ids[right] ?? -1);
+      const rank = merges.rankOf(leftId, numberAt(ids, right));
       if (rank < 0 || merges.idOf(rank) !== merged) continue;
       ids[left] = merged;
       ids[right] = -1;
-      const after = next[right] ?? -1;
+      const after = int32At(next, right);
       next[left] = after;
       if (after >= 0) {
         previous[after] = left;
         offer(left, after);
       }
-      const before = previous[left] ?? -1;
+      const before = int32At(previous, left);
       if (before >= 0) offer(before, left);
     }
     return ids.filter((id) => id >= 0);
@@ -219,7 +221,7 @@ function joinedCharacters(pairs: readonly (readonly [string, string])[]): Set<nu
   for (const [left, right] of pairs) {
     let before = -1;
     for (const character of left + right) {
-      const code = character.codePointAt(0) ?? 0;
+      const code = codePointAt(character);
       if (before >= 0) joined.add(pairKey(before, code));
       before = code;
     }
@@ -256,11 +258,11 @@ class Merges {
   /** -1 if the pair has none. */
   rankOf(left: number, right: number): number {
     const at = this.#find(left, right);
-    return this.#left[at] === -1 ? -1 : (this.#rank[at] ?? -1);
+    return this.#left[at] === -1 ? -1 : int32At(this.#rank, at);
   }
 
   idOf(rank: number): number {
-    return this.#merged[rank] ?? -1;
+    return int32At(this.#merged, rank);
   }
 
   #find(left: number, right: number): number {
@@ -286,7 +288,7 @@ class Heap {
     let at = this.size++;
     while (at > 0) {
       const parent = (at - 1) >> 1;
-      const above = items[parent] ?? 0;
+      const above = float64At(items, parent);
       if (above <= item) break;
       items[at] = above;
       at = parent;
@@ -297,14 +299,14 @@ class Heap {
   /** Call only while `size` is above zero. */
   pop(): number {
     const items = this.#items;
-    const least = items[0] ?? 0;
-    const last = items[--this.size] ?? 0;
+    const least = float64At(items, 0);
+    const last = float64At(items, --this.size);
     let at = 0;
     for (;;) {
       let child = 2 * at + 1;
       if (child >= this.size) break;
-      if (child + 1 < this.size && (items[child + 1] ?? 0) < (items[child] ?? 0)) child++;
-      const below = items[child] ?? 0;
+      if (child + 1 < this.size && float64At(items, child + 1) < float64At(items, child)) child++;
+      const below = float64At(items, child);
       if (below >= last) break;
       items[at] = below;
       at = child;

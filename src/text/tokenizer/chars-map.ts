@@ -4,6 +4,7 @@
  */
 
 import { LorikeetError } from "../../base/errors.js";
+import { uint32At } from "../../base/list.js";
 
 /** Longer clusters are looked up character by character, as in the Rust library. */
 const longestClusterBytes = 5;
@@ -15,12 +16,8 @@ const segmenter = new Intl.Segmenter("und", { granularity: "grapheme" });
 export function createCharsMap(encoded: string): (text: string) => string {
   const bytes = Buffer.from(encoded, "base64");
   const trieBytes = bytes.length >= 4 ? bytes.readUInt32LE(0) : 0;
-  if (bytes.length < 4 || trieBytes % 4 !== 0 || 4 + trieBytes > bytes.length) {
-    throw new LorikeetError(
-      "model_invalid",
-      `The tokenizer cannot be used: its precompiled map of characters says ${trieBytes} bytes and has ${Math.max(0, bytes.length - 4)}.`,
-      { param: "tokenizer.json" },
-    );
+  if (trieBytes === 0 || trieBytes % 4 !== 0 || 4 + trieBytes > bytes.length) {
+    throw invalid(`says ${trieBytes} bytes and has ${Math.max(0, bytes.length - 4)}`);
   }
   const units = Uint32Array.from({ length: trieBytes / 4 }, (_, i) => bytes.readUInt32LE(4 + 4 * i));
   const replacements = bytes.subarray(4 + trieBytes);
@@ -44,7 +41,7 @@ export function createCharsMap(encoded: string): (text: string) => string {
 
 /** The value of the shortest key that `key` begins with. */
 function shortestPrefix(units: Uint32Array, key: Uint8Array): number | null {
-  let node = offsetOf(units[0] ?? 0);
+  let node = offsetOf(uint32At(units, 0));
   for (const byte of key) {
     if (byte === 0) return null;
     node ^= byte;
@@ -52,9 +49,18 @@ function shortestPrefix(units: Uint32Array, key: Uint8Array): number | null {
     // The label: the low byte, and a top bit that only values have.
     if (unit === undefined || (unit & 0x800000ff) !== byte) return null;
     node ^= offsetOf(unit);
-    if ((unit >>> 8) & 1) return (units[node] ?? 0) & 0x7fffffff;
+    if ((unit >>> 8) & 1) {
+      const value = units[node];
+      if (value === undefined) throw invalid(`has ${units.length} units and a value at ${node}`);
+      return value & 0x7fffffff;
+    }
   }
   return null;
 }
+
+const invalid = (fault: string): LorikeetError =>
+  new LorikeetError("model_invalid", `The tokenizer cannot be used: its precompiled map of characters ${fault}.`, {
+    param: "tokenizer.json",
+  });
 
 const offsetOf = (unit: number): number => (unit >>> 10) << ((unit & 0x200) >>> 6);

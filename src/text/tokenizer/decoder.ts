@@ -98,9 +98,11 @@ function replace(config: Json, fused: boolean): Step {
   // In a fused text a longer pattern could span two tokens.
   if (fused && (text === null || Array.from(text).length !== 1))
     throw unsupported('"Replace" of a pattern in fused text');
+  const source = text === null ? regex : text.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&");
+  if (source === null) throw unsupported('"Replace" without a pattern');
   let expression: RegExp;
   try {
-    expression = new RegExp(text === null ? (regex ?? "(?!)") : text.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&"), "gu");
+    expression = new RegExp(source, "gu");
   } catch {
     throw unsupported(`"Replace" with the pattern ${JSON.stringify(regex)}`);
   }

@@ -89,7 +89,9 @@ function createModel({ model }: Definition, config: Json): (word: string) => rea
   }
   const { model: encode } = openPackage({ model }, config);
   const idOf = modelIds(model);
-  const unkId = idOf.get(asString(model.unk_token) ?? "") ?? (typeof model.unk_id === "number" ? model.unk_id : null);
+  const unk = asString(model.unk_token);
+  const unkOf = unk === null ? undefined : idOf.get(unk);
+  const unkId = unkOf ?? (typeof model.unk_id === "number" ? model.unk_id : null);
   return (word) =>
     encode([word])
       .map((token) => idOf.get(token) ?? unkId)
