@@ -8,7 +8,7 @@ import { fault, typeFault, valueFault } from "./faults.js";
 import { type FilterTable, taking } from "./filter-table.js";
 import { listFilters } from "./filters-list.js";
 import { textFilters } from "./filters-text.js";
-import { absolute, asInt, calculate, type Int, isInt, isNumeric, truncate } from "./numbers.js";
+import { absolute, asInt, calculateInts, intOf, isInt, isNumeric, truncate } from "./numbers.js";
 import { operate } from "./operators.js";
 import { truth } from "./sequences.js";
 import { Float, isText, textOf, typeName, Undefined, type Value } from "./values.js";
@@ -27,12 +27,13 @@ function roundHalfEven(value: Value, precision: Value): Value {
   const places = precision === null ? 0 : intArgument(precision, 0);
   if (places >= 0) return asInt(value);
   if (places < -4300) return 0;
-  const unit = calculate("**", 10, -places) as Int;
-  const rest = calculate("%", value, unit) as Int;
-  const low = calculate("-", value, rest) as Int;
-  const twice = calculate("*", rest, 2) as Int;
-  const isOdd = Number(calculate("%", calculate("//", low, unit), 2)) === 1;
-  return twice > unit || (twice === unit && isOdd) ? calculate("+", low, unit) : low;
+  const unit = intOf(10n ** BigInt(-places));
+  const int = asInt(value);
+  const rest = calculateInts("%", int, unit);
+  const low = calculateInts("-", int, rest);
+  const twice = calculateInts("*", rest, 2);
+  const isOdd = calculateInts("%", calculateInts("//", low, unit), 2) === 1;
+  return twice > unit || (twice === unit && isOdd) ? calculateInts("+", low, unit) : low;
 }
 
 function rounded(value: Value, precision: Value, method: string): Value {

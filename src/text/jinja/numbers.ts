@@ -41,25 +41,26 @@ export function truncate(value: number): Int {
   return Number.isSafeInteger(whole) ? whole + 0 : intOf(BigInt(whole));
 }
 
-type Operator = "+" | "-" | "*" | "/" | "//" | "%" | "**";
+type IntOperator = "+" | "-" | "*" | "//" | "%";
+type Operator = IntOperator | "/" | "**";
 
 export function calculate(operator: Operator, left: Numeric, right: Numeric): Numeric {
   if (left instanceof Float || right instanceof Float || operator === "/") {
     return new Float(withFloats(operator, toDouble(left), toDouble(right)));
   }
-  return withInts(operator, plain(left), plain(right));
+  return operator === "**" ? power(plain(left), plain(right)) : calculateInts(operator, plain(left), plain(right));
 }
 
-function withInts(operator: Exclude<Operator, "/">, left: Int, right: Int): Int | Float {
-  if (operator === "**") return power(left, right);
-  if (typeof left === "number" && typeof right === "number") {
-    const quick = withSmall(operator, left, right);
-    if (Number.isSafeInteger(quick)) return quick + 0;
-  }
-  return intOf(withBig(operator, BigInt(left), BigInt(right)));
+export function calculateInts(operator: IntOperator, left: Int, right: Int): Int {
+  const quick = typeof left === "number" && typeof right === "number" ? quickly(operator, left, right) : Number.NaN;
+  return Number.isSafeInteger(quick) ? quick + 0 : intOf(withInts(operator, BigInt(left), BigInt(right)));
 }
 
-function withSmall(operator: Exclude<Operator, "/" | "**">, left: number, right: number): number {
+/** What loops compute most, in doubles: exact where the result is a safe integer. NaN for other operators. */
+const quickly = (operator: IntOperator, left: number, right: number): number =>
+  operator === "+" ? left + right : operator === "-" ? left - right : operator === "*" ? left * right : Number.NaN;
+
+function withInts(operator: IntOperator, left: bigint, right: bigint): bigint {
   switch (operator) {
     case "+":
       return left + right;
@@ -75,28 +76,7 @@ function withSmall(operator: Exclude<Operator, "/" | "**">, left: number, right:
 }
 
 /** The remainder has the divisor's sign. */
-function modulo(left: number, right: number): number {
-  if (right === 0) fault("ZeroDivisionError", "integer division or modulo by zero");
-  const rest = left % right;
-  return rest !== 0 && rest < 0 !== right < 0 ? rest + right : rest;
-}
-
-function withBig(operator: Exclude<Operator, "/" | "**">, left: bigint, right: bigint): bigint {
-  switch (operator) {
-    case "+":
-      return left + right;
-    case "-":
-      return left - right;
-    case "*":
-      return left * right;
-    case "%":
-      return bigModulo(left, right);
-    case "//":
-      return (left - bigModulo(left, right)) / right;
-  }
-}
-
-function bigModulo(left: bigint, right: bigint): bigint {
+function modulo(left: bigint, right: bigint): bigint {
   if (right === 0n) fault("ZeroDivisionError", "integer division or modulo by zero");
   const rest = left % right;
   return rest !== 0n && rest < 0n !== right < 0n ? rest + right : rest;
