@@ -93,7 +93,7 @@ function drawInto(values: FloatArray, table: FloatArray, start: number): void {
     state ^= state << 13;
     state ^= state >>> 17;
     state ^= state << 5;
-    values[i] = table[state >>> (32 - tableBits)] ?? 0;
+    values[i] = at(table, state >>> (32 - tableBits));
   }
 }
 

@@ -1,4 +1,5 @@
 /** Rotary position tables, computed in float64 as the model's authors define them. */
+import { float32At, zip } from "../base/list.js";
 import type { QueryGrowth, Rope } from "./blueprint.js";
 
 /**
@@ -60,7 +61,7 @@ export function inverseFrequencies(rope: Rope, length: number): number[] {
     }
     case "longrope": {
       const factors = length > scaling.originalMaxPositions ? scaling.longFactors : scaling.shortFactors;
-      return plain.map((frequency, i) => frequency / (factors[i] as number));
+      return zip(plain, factors).map(([frequency, divisor]) => frequency / divisor);
     }
   }
 }
@@ -127,7 +128,7 @@ function emptyTables({ rotaryDim }: Rope, positions: number): RotaryTables {
 function fill({ cos, sin }: RotaryTables, position: number, frequencies: Float32Array, factor: number): void {
   const half = frequencies.length;
   for (let i = 0; i < half; i++) {
-    const angle = Math.fround(position * (frequencies[i] as number));
+    const angle = Math.fround(position * float32At(frequencies, i));
     cos[position * half + i] = factor * Math.cos(angle);
     sin[position * half + i] = factor * Math.sin(angle);
   }

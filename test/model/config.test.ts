@@ -175,6 +175,10 @@ describe("special tokens", () => {
   });
 });
 
+it("missing factors of longrope are not reported as angles too", () => {
+  assert.doesNotMatch(refusal(small("llama", { rope_scaling: { type: "longrope", factor: 4 } })).message, /angles/);
+});
+
 describe("what is not implemented is refused by name", () => {
   const rope = (type: string): Json => ({ rope_scaling: { type, factor: 4 } });
   const cases: [string, Json, RegExp][] = [

@@ -1,5 +1,6 @@
 /** Describes a checkpoint before it is served, as plain data. */
 
+import { last } from "../../base/list.js";
 import { attentions, layerModules, targetModules } from "../modules.js";
 import { cacheShape, kvBytesPerToken, stateBytesPerSlot } from "../serving/cache-shape.js";
 import type { Checkpoint, DecoderConfig } from "../types.js";
@@ -56,7 +57,7 @@ export function describeCheckpoint(checkpoint: Checkpoint): CheckpointDescriptio
     targetModules: {
       total: modules.length,
       allLinear: layerModules(config).length,
-      names: [...new Set(modules.map(({ path }) => path.split(/\.\d+\./).at(-1) ?? path))],
+      names: [...new Set(modules.map(({ path }) => last(path.split(/\.\d+\./))))],
     },
     kvBytesPerToken: kvBytesPerToken(cacheShape(config)),
     stateBytesPerSlot: stateBytesPerSlot(cacheShape(config)),

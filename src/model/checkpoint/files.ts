@@ -9,6 +9,7 @@ import { LorikeetError } from "../../base/errors.js";
 import { readRegular } from "../../base/files.js";
 import { isObject, shown } from "../../base/json.js";
 import { jsonBreak } from "../../base/json-break.js";
+import { valueAt } from "../../base/list.js";
 
 /** A weights file: its absolute path without symbolic links, and its name in the directory. */
 export interface WeightFile {
@@ -138,7 +139,7 @@ async function findShards(directory: string, names: readonly string[]): Promise<
       { param: directory, found: present, allowed: files.length, faults: missing.map((file) => `${file} is missing`) },
     );
   }
-  return await Promise.all(files.map((file) => locate(directory, file, shards.get(file) ?? [])));
+  return await Promise.all(files.map((file) => locate(directory, file, valueAt(shards, file))));
 }
 
 async function locate(directory: string, label: string, promised: readonly string[] | null): Promise<WeightFile> {

@@ -4,6 +4,7 @@
  */
 
 import { isObject, shown } from "../../base/json.js";
+import { valueAt } from "../../base/list.js";
 import type { Rope, RopeScaling } from "../blueprint.js";
 import { inverseFrequencies } from "../rope.js";
 import type { ConfigFields } from "./fields.js";
@@ -89,7 +90,7 @@ export function readRopes(fields: ConfigFields, rules: RopeRules, layerTypes: re
     if (known < 0) ropes.push(rope);
     places.set(type, known < 0 ? ropes.length - 1 : known);
   }
-  return { ropes, of: (type) => places.get(type) ?? 0 };
+  return { ropes, of: (type) => valueAt(places, type) };
 }
 
 /** The ropes that one key describes by layer type: none, that of full attention alone, or one for each layer type in use. */
@@ -295,13 +296,18 @@ function checkRope({ fields, headDim, maxPositions }: RopeContext, rope: Rope): 
     fields.faults.unsupported(
       `rotating ${rotaryDim} of ${headDim} values of a head is not possible; they turn in pairs`,
     );
-  } else if (rotaryDim <= maxChecked) {
+  } else if (rotaryDim <= maxChecked && hasFactors(rope)) {
     const fastest = Math.max(...inverseFrequencies(rope, maxPositions));
     if (!Number.isFinite(Math.fround(fastest * maxPositions))) {
       fields.faults.invalid(`config.json describes a rope, ${shown(rope)}, whose angles are not finite numbers`);
     }
   }
 }
+
+/** Whether every pair has its factors; else that is the fault. */
+const hasFactors = ({ scaling, rotaryDim }: Rope): boolean =>
+  scaling.kind !== "longrope" ||
+  [scaling.shortFactors, scaling.longFactors].every((factors) => factors.length === rotaryDim / 2);
 
 /** A wider head has no checkpoint: its frequencies are not listed for a config alone. */
 const maxChecked = 4096;

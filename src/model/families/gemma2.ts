@@ -1,5 +1,6 @@
 /** Gemma 2 (arXiv:2408.00118): norms before and after each sublayer, softcaps, windows in every other layer. */
 
+import { at } from "../../base/list.js";
 import type { Norm } from "../blueprint.js";
 import { readActivation } from "../config/activation.js";
 import { readRope } from "../config/rope.js";
@@ -55,7 +56,7 @@ export const gemma2: Family = {
         outputBias: bias,
         scale,
         softcap,
-        window: windows[i] ?? null,
+        window: at(windows, i),
       });
       const feedForward = gatedFeedForward(`${path}.mlp`, sizes, activation, false);
       return sequentialLayer(

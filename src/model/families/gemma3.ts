@@ -1,5 +1,6 @@
 /** Gemma 3 (arXiv:2503.19786), and the text part of its checkpoints that read images: Gemma 2 with normalized queries and keys, and a rope for each kind of layer. */
 
+import { at } from "../../base/list.js";
 import type { HeadNorm, Norm } from "../blueprint.js";
 import { readActivation } from "../config/activation.js";
 import type { ConfigFields } from "../config/fields.js";
@@ -87,8 +88,8 @@ function readGemma3(fields: ConfigFields, root: string): FamilyDecoder {
       queryNorm: headNorm(`${path}.self_attn.q_norm`),
       keyNorm: headNorm(`${path}.self_attn.k_norm`),
       scale,
-      window: windows[i] ?? null,
-      rope: ropes.of(types[i] ?? "full_attention"),
+      window: at(windows, i),
+      rope: ropes.of(at(types, i)),
     });
     return sequentialLayer(
       path,

@@ -1,5 +1,6 @@
 /** Llama (arXiv:2302.13971, arXiv:2407.21783), and the shape that Mistral and Qwen share with it. */
 
+import { at } from "../../base/list.js";
 import { readActivation } from "../config/activation.js";
 import type { ConfigFields } from "../config/fields.js";
 import { readRope } from "../config/rope.js";
@@ -96,7 +97,7 @@ export function readLlamaShape(fields: ConfigFields, shape: LlamaShape): FamilyD
         outputBias: shape.outputBias,
         queryNorm: headNorm(`${path}.self_attn.q_norm`),
         keyNorm: headNorm(`${path}.self_attn.k_norm`),
-        window: windows[i] ?? null,
+        window: at(windows, i),
         ...(multipliers && { scale: multipliers.attention }),
         rope: shape.hasRope?.(i) === false ? null : 0,
       }),

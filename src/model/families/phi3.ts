@@ -1,5 +1,6 @@
 /** Phi-3 (arXiv:2404.14219): Llama's layers with q, k and v in one linear layer, and gate and up in another. */
 
+import { at } from "../../base/list.js";
 import { readActivation } from "../config/activation.js";
 import { readRope } from "../config/rope.js";
 import { readSizes } from "../config/sizes.js";
@@ -51,7 +52,7 @@ export const phi3: Family = {
         attention(sizes, {
           input: { kind: "packed", order: "kind", qkv: linear(`${path}.self_attn.qkv_proj`, hiddenSize, width, false) },
           output: linear(`${path}.self_attn.o_proj`, headCount * headDim, hiddenSize, false),
-          window: windows[i] ?? null,
+          window: at(windows, i),
         }),
         packedFeedForward([`${path}.mlp.gate_up_proj`, `${path}.mlp.down_proj`], sizes, activation),
         (name) => rmsNorm(name, hiddenSize, epsilon),

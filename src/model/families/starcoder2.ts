@@ -1,5 +1,6 @@
 /** StarCoder 2 (arXiv:2402.19173): Llama's layers with LayerNorms, plain feed-forward layers and biases. */
 
+import { at } from "../../base/list.js";
 import { readActivation } from "../config/activation.js";
 import { readRope } from "../config/rope.js";
 import { readSizes } from "../config/sizes.js";
@@ -54,7 +55,7 @@ export const starcoder2: Family = {
         separateAttention(`${path}.self_attn`, sizes, {
           inputBias: bias,
           outputBias: bias,
-          window: windows[i] ?? null,
+          window: at(windows, i),
         }),
         plainFeedForward([`${path}.mlp.c_fc`, `${path}.mlp.c_proj`], sizes, activation, bias),
         norm,

@@ -3,7 +3,7 @@
  * labelled token. Does not differentiate; it only lists custom gradients where they are cheaper.
  */
 import { assert } from "../../base/errors.js";
-import { at } from "../../base/list.js";
+import { at, last } from "../../base/list.js";
 import { float, GraphBuilder } from "../../graph/builder.js";
 import type { CustomGradient } from "../../graph/gradient.js";
 import { Ops } from "../../graph/ops.js";
@@ -267,7 +267,7 @@ class TrainingLowering implements Lowering {
     // The residual sum passes the same gradient to both of its terms.
     const known = this.#scattered.get(gradient.name);
     if (known) return known;
-    const zeros = op.expand(op.like(x, 0), x.shape, this.#shapeOfRows(op, x.shape.at(-1) ?? 1));
+    const zeros = op.expand(op.like(x, 0), x.shape, this.#shapeOfRows(op, last(x.shape)));
     const scattered = op.one("ScatterND", [zeros, op.unsqueeze(this.#inputs.rows, -1), gradient], x.type, x.shape);
     this.#scattered.set(gradient.name, scattered);
     return scattered;
