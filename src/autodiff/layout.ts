@@ -72,10 +72,10 @@ const Slice: VjpRule = (call) => [
 /** g padded with zeros on `axis` to the size of x. */
 function padded(call: Call, g: Value, axis: number, start: number, end: number, y: Value): Value {
   const { op, x } = call;
-  const size = x.shape[axis];
+  const size = at(x.shape, axis);
   const zero = op.like(x, 0);
   const on = op.builder.constant("int64", [1], [axis]);
-  const shape = g.shape.with(axis, size ?? 1);
+  const shape = g.shape.with(axis, size);
   if (typeof size === "number") {
     const clamp = (place: number): number => Math.min(Math.max(place < 0 ? place + size : place, 0), size);
     const pads = op.builder.constant("int64", [2], [clamp(start), size - clamp(end)]);

@@ -1,4 +1,5 @@
 /** Gradients of normalizations and of rotary positions. */
+import { at } from "../base/list.js";
 import type { Ops } from "../graph/ops.js";
 import { normalizeAxis } from "../graph/shape.js";
 import type { Value } from "../graph/types.js";
@@ -71,7 +72,7 @@ const BatchNormalization: VjpRule = (call) => {
   const { op, g, x } = call;
   if (call.int("training_mode", 0) !== 0) call.refuse("it is in training mode");
   const channels = (value: Value): Value =>
-    op.reshape(value, [call.input(1).shape[0] ?? 1, ...x.shape.slice(2).map(() => 1)]);
+    op.reshape(value, [at(call.input(1).shape, 0), ...x.shape.slice(2).map(() => 1)]);
   const perChannel = (value: Value): Value => {
     const axes = x.shape.map((_, axis) => axis).filter((axis) => axis !== 1);
     return op.sum(value, axes, false);

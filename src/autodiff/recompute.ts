@@ -3,6 +3,7 @@
  * copied when the pass enters it, so only values that cross its border stay in memory. And no group is entered before the
  * targets' gradients of the group above are computed; otherwise all of them would wait, with their factors, for the end.
  */
+import { valueAt } from "../base/list.js";
 import type { Ops } from "../graph/ops.js";
 import type { Node, Value } from "../graph/types.js";
 
@@ -76,7 +77,7 @@ export class Recomputation {
 
   /** Copies the nodes of a group that depend on activations. Pruning the graph removes unneeded copies. */
   #copy(group: string, zero: Value): void {
-    const nodes = this.#groups.get(group) ?? [];
+    const nodes = valueAt(this.#groups, group);
     const inner = new Set(nodes.flatMap(({ outputs }) => outputs.map(({ name }) => name)));
     const tied = new Map<string, Value>();
     for (const node of nodes) {

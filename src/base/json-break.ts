@@ -1,5 +1,7 @@
 /** Finds where a text stops being valid JSON, which JSON.parse does not always say. Reads no values. */
 
+import { last } from "./list.js";
+
 const blank = /[ \t\n\r]*/y;
 const scalar = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?|true|false|null/y;
 const escaped = /\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})/y;
@@ -11,7 +13,7 @@ type Expected = "value" | "value or ]" | "key" | "key or }" | "colon" | "comma o
 export function jsonBreak(text: string): string {
   const at = breakOffset(text);
   const lines = text.slice(0, at).split("\n");
-  const place = `line ${lines.length}, column ${Array.from(lines.at(-1) ?? "").length + 1}`;
+  const place = `line ${lines.length}, column ${Array.from(last(lines)).length + 1}`;
   return at >= text.length ? `it ends too early, at ${place}` : place;
 }
 

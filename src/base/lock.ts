@@ -18,6 +18,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { Semaphore } from "./async.js";
 import { hasCode, isFull, namesIn, orMissing, removeTree, textIn } from "./durable.js";
 import { LorikeetError } from "./errors.js";
+import { at } from "./list.js";
 
 const kept = 64; // past turns kept with their changes; so many that a listing during a clean-up never misses all of them
 const pollMs = { first: 4, most: 50 };
@@ -204,7 +205,7 @@ export class FolderLock {
     const { folder, isAlive } = this.#options;
     for (const name of await namesIn(folder)) {
       const number = numberOf(name);
-      const stale = number === null ? !(await isAlive(name.split("-")[0] ?? "")) : number <= last;
+      const stale = number === null ? !(await isAlive(at(name.split("-"), 0))) : number <= last;
       if (stale) await removeTree(join(folder, name));
     }
   }

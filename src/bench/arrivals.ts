@@ -1,5 +1,7 @@
 /** Token arrivals of concurrent streams, and their steady rate while all streams run. */
 
+import { at } from "../base/list.js";
+
 /** The times of a stream's tokens in milliseconds, ascending. */
 export type Arrivals = readonly number[];
 
@@ -34,12 +36,12 @@ export class StreamWatch {
   /** Records a token of a stream. Ignored after `done`. */
   note(stream: number, atMs: number): void {
     if (this.#isDone) return;
-    this.#streams[stream]?.push(atMs);
+    at(this.#streams, stream).push(atMs);
     if (!this.#together) {
       if (this.#streams.every((arrivals) => arrivals.length > 0)) this.#together = this.#streams.map(() => 0);
       return;
     }
-    this.#together[stream] = (this.#together[stream] ?? 0) + 1;
+    this.#together[stream] = at(this.#together, stream) + 1;
     if (!this.#together.every((count) => count >= this.#wanted)) return;
     this.#isDone = true;
     this.#done();

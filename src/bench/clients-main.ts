@@ -1,6 +1,7 @@
 /** The process of the benchmark's clients: streams completions over SSE, reports token arrivals, and disconnects when it has enough. */
 
 import { type ClientRequest, request as httpRequest } from "node:http";
+import { last } from "../base/list.js";
 import { type Arrivals, StreamWatch } from "./arrivals.js";
 import type { ClientAnswer, ClientRound, StreamRequest } from "./clients.js";
 
@@ -56,9 +57,9 @@ function stream(
     response.on("end", () => failed(new Error(`a stream ended before the others had their tokens: ${rest}`)));
     response.on("data", (text: string) => {
       const lines = (rest + text).split("\n");
-      rest = lines.pop() ?? "";
+      rest = last(lines);
       try {
-        for (const line of lines) for (let left = tokensOf(line); left > 0; left--) token();
+        for (const line of lines.slice(0, -1)) for (let left = tokensOf(line); left > 0; left--) token();
       } catch (error) {
         failed(error instanceof Error ? error : new Error(String(error)));
       }

@@ -1,5 +1,6 @@
 /** Interleaves the contenders of a comparison, since a machine drifts: A B C, then C B A, and so on. */
 
+import { valueAt } from "../base/list.js";
 import type { Progress } from "../base/log.js";
 import type { Series } from "./series.js";
 
@@ -29,9 +30,9 @@ export async function interleave(contenders: readonly Contender[], options: Inte
     for (const contender of order) {
       progress?.(what, done++, total);
       const sample = await contender.sample();
-      if (round >= 0) samples.get(contender.id)?.push(sample);
+      if (round >= 0) valueAt(samples, contender.id).push(sample);
     }
   }
   progress?.(what, total, total);
-  return contenders.map(({ id, unit }) => ({ id, unit, samples: samples.get(id) ?? [] }));
+  return contenders.map(({ id, unit }) => ({ id, unit, samples: valueAt(samples, id) }));
 }

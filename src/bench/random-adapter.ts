@@ -2,6 +2,7 @@
 
 import { writeAdapter } from "../adapter/format.js";
 import type { HostAdapter, HostModule } from "../adapter/types.js";
+import { last } from "../base/list.js";
 import type { TargetModule } from "../model/blueprint.js";
 import { layerModules } from "../model/modules.js";
 import type { DecoderConfig } from "../model/types.js";
@@ -44,7 +45,7 @@ export async function writeRandomAdapter(
       r: rank,
       loraAlpha: 2 * rank,
       baseModelName: null,
-      targetModules: [...new Set(modules.map(({ path }) => path.split(".").at(-1) ?? path))],
+      targetModules: [...new Set(modules.map(({ path }) => last(path.split("."))))],
     },
     tensors: modules.map((module) => ({ ...module, rank, ...drawModule(module, rank, seed) })),
   });

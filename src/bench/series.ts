@@ -1,6 +1,7 @@
 /** Series of samples, their spreads, and ratios of series measured in the same rounds. */
 
 import { assert } from "../base/errors.js";
+import { at, zip } from "../base/list.js";
 
 /** Samples of one quantity in the order of the rounds. Series of the same rounds are compared round by round. */
 export interface Series {
@@ -21,7 +22,7 @@ export function median(samples: readonly number[]): number {
   const sorted = [...samples].sort((a, b) => a - b);
   const upper = sorted.length >> 1;
   const lower = sorted.length % 2 === 0 ? upper - 1 : upper;
-  return ((sorted[lower] ?? 0) + (sorted[upper] ?? 0)) / 2;
+  return (at(sorted, lower) + at(sorted, upper)) / 2;
 }
 
 export function spreadOf(samples: readonly number[]): Spread {
@@ -34,7 +35,7 @@ export function spreadOf(samples: readonly number[]): Spread {
  */
 export function ratioOf(over: Series, under: Series): Spread {
   if (over.samples.length === under.samples.length) {
-    return spreadOf(over.samples.map((sample, round) => sample / (under.samples[round] ?? Number.NaN)));
+    return spreadOf(zip(over.samples, under.samples).map(([sample, other]) => sample / other));
   }
   const ratio = median(over.samples) / median(under.samples);
   return { min: ratio, median: ratio, max: ratio };

@@ -1,6 +1,7 @@
 /** Compares the service with its engine (sixteen streams over HTTP and in process), and a server full of adapters with one without. */
 
 import { assert } from "../base/errors.js";
+import { zip } from "../base/list.js";
 import { silent } from "../base/log.js";
 import { type Engine, greedy, type SequenceHandle } from "../engine/types.js";
 import { createServer, type LorikeetServer } from "../server/server.js";
@@ -87,10 +88,9 @@ async function inProcess(
   digests: readonly string[],
   wanted: number,
 ): Promise<readonly Arrivals[]> {
-  const sequences = requests.map(({ prompt: promptIds, maxTokens }, i) => {
-    const [adapter, sampling] = [digests[i] ?? null, greedy];
-    return engine.submit({ promptIds, maxTokens, sampling, stopIds: [], adapter, promptLogprobs: null });
-  });
+  const sequences = zip(requests, digests).map(([{ prompt: promptIds, maxTokens }, adapter]) =>
+    engine.submit({ promptIds, maxTokens, sampling: greedy, stopIds: [], adapter, promptLogprobs: null }),
+  );
   const leave = (): void => {
     for (const sequence of sequences) sequence.end("cancelled");
   };

@@ -6,6 +6,7 @@ import { weightFiles } from "../adapter/format.js";
 import type { AdapterRecord } from "../adapter/types.js";
 import { deferred } from "../base/async.js";
 import { assert } from "../base/errors.js";
+import { at } from "../base/list.js";
 import { type Engine, greedy, type SequenceHandle } from "../engine/types.js";
 import { maxRows, slotTokens } from "./plan.js";
 import { median, type Series } from "./series.js";
@@ -52,8 +53,7 @@ export class StartBench {
 
   /** Milliseconds to copy an adapter's bytes between buffers that are already in use. */
   #copyMs(): number[] {
-    const [record] = this.#records;
-    const source = new Float32Array((record?.bytes ?? 0) / 4).fill(1);
+    const source = new Float32Array(at(this.#records, 0).bytes / 4).fill(1);
     const target = new Float32Array(source.length).fill(0);
     return Array.from({ length: 9 }, () => timed(() => target.set(source)));
   }

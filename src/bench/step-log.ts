@@ -1,5 +1,6 @@
 /** Records the decode steps of an engine. */
 
+import { at } from "../base/list.js";
 import type { EngineObserver } from "../engine/types.js";
 
 interface Step {
@@ -30,7 +31,7 @@ export class StepLog {
 
   /** Milliseconds from each step's end to the next one's: the full cost of a step, including sampling and events. */
   decodeIntervals(): number[] {
-    return this.#steps.slice(1).map(({ at }, i) => at - (this.#steps[i]?.at ?? at));
+    return this.#steps.slice(1).map((step, i) => step.at - at(this.#steps, i).at);
   }
 
   /** Distinct adapters of each step. */

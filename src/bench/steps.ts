@@ -4,6 +4,7 @@
  */
 
 import { assert } from "../base/errors.js";
+import { at, valueAt } from "../base/list.js";
 import { AdapterBank, type BankHold } from "../engine/adapters/bank.js";
 import { placeBytes } from "../engine/adapters/bank-class.js";
 import type { DecodeRow } from "../engine/runner.js";
@@ -126,13 +127,13 @@ export class StepBench {
     const { runner, cache } = this.#stack.started.steps;
     const { vocabSize } = this.#stack.checkpoint.config;
     const bank = this.#sets.bankOf(set);
-    const holds = this.#sets.holds.get(set) ?? [];
+    const holds = valueAt(this.#sets.holds, set);
     const states = Array.from({ length: count }, () => createSamplerState(samplings[sampling], []));
     const last = new Array<number>(count).fill(5);
     const row = (i: number): DecodeRow => ({
-      token: last[i] ?? 0,
+      token: at(last, i),
       length: contextTokens,
-      adapter: (holds.length === 1 ? holds[0] : holds[i]) ?? null,
+      adapter: holds.length === 0 ? null : at(holds, holds.length === 1 ? 0 : i),
     });
     const step = async (): Promise<void> => {
       const logits = await runner.decode(
@@ -150,7 +151,7 @@ export class StepBench {
   #prefill({ set }: PrefillCase): () => Promise<number> {
     const { runner, cache } = this.#stack.started.steps;
     const bank = this.#sets.bankOf(set);
-    const adapter = this.#sets.holds.get(set)?.[0] ?? null;
+    const adapter = valueAt(this.#sets.holds, set)[0] ?? null;
     const chunk = { slot: 0, start: 0, tokens: this.#tokens, length: this.#tokens.length, allLogits: false, adapter };
     const step = async (): Promise<void> => {
       await runner.prefill(chunk, cache, bank);

@@ -35,5 +35,8 @@ export function rescale(weight: Float32Array, magnitude: Float32Array, transpose
 /** Initial magnitudes: the adapter equals LoRA with the same A and B, or the base model if B = 0. */
 export async function startMagnitudes(step: Pick<TrainStep, "parameters" | "lengths">): Promise<void> {
   const lengths = await step.lengths();
-  for (const { name, data } of step.parameters) data.set(lengths.get(name) ?? data);
+  for (const { name, data } of step.parameters) {
+    const length = lengths.get(name);
+    if (length) data.set(length); // a parameter without is A or B
+  }
 }

@@ -87,7 +87,10 @@ export async function openServed(options: ServedOptions): Promise<Served> {
       const events = await run(call, { promptIds: ids, maxTokens: 0, stopIds: [], promptLogprobs: 0 });
       const prompt = events.find((event) => event.type === "prompt");
       assert(prompt, "a request for the prompt's log-probabilities is told them");
-      return Float64Array.from(prompt.logprobs, (entry) => entry?.logprob ?? 0);
+      return Float64Array.from(prompt.logprobs, (entry, i) => {
+        assert(entry !== null || i === 0, "every token of a prompt but the first has a log-probability");
+        return entry === null ? 0 : entry.logprob;
+      });
     },
     async generate(ids, maxTokens, stopIds, call = {}) {
       const room = Math.min(maxTokens, maxContext - ids.length);

@@ -87,7 +87,7 @@ class Scan {
   }
 
   get #next(): string {
-    return this.#pattern[this.#at] ?? "";
+    return this.#pattern.charAt(this.#at);
   }
 
   get #rest(): string {
@@ -175,7 +175,7 @@ class Scan {
 
   /** A backslash with what follows: a known letter, or punctuation, which stands for itself. */
   #escape(letters: string): number {
-    const next = this.#pattern[this.#at + 1] ?? "";
+    const next = this.#pattern.charAt(this.#at + 1);
     if (next === "Z") {
       this.#at += 2;
       this.source += "\\z";

@@ -4,6 +4,7 @@
  */
 
 import { RE2JS } from "re2js";
+import { at } from "../../base/list.js";
 import { ExpressionFault, measureExpression } from "./expressions.js";
 import { type Faults, quote } from "./faults.js";
 
@@ -167,7 +168,7 @@ function matchesLiteral(units: readonly string[], anchored: boolean, path: strin
   const start = path.length - units.length;
   if (start < 0 || (start > 0 && (anchored || path[start - 1] !== "."))) return false;
   for (let i = 0; i < units.length; i++) {
-    const unit = units[i] as string;
+    const unit = at(units, i);
     if (unit === "." ? path[start + i] === "\n" : path[start + i] !== unit.at(-1)) return false;
   }
   return true;

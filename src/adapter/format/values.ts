@@ -45,8 +45,8 @@ function fromBits(dtype: MatrixDtype, bits: number): number {
 
 function largestBits(bits: Uint32Array | Uint16Array, mask: number, least: number): number {
   let most = least;
-  for (let i = 0; i < bits.length; i++) {
-    const magnitude = (bits[i] ?? 0) & mask;
+  for (const word of bits) {
+    const magnitude = word & mask;
     if (magnitude > most) most = magnitude;
   }
   return most;

@@ -6,6 +6,7 @@
 import { dirname } from "node:path";
 import { removeTree, storageFault } from "../../base/durable.js";
 import { LorikeetError } from "../../base/errors.js";
+import { valueAt } from "../../base/list.js";
 import { type TarLimits, unpackTar } from "../tar/unpack.js";
 import type { IntakeLimits, UploadBody } from "./intake.js";
 import { unpackMultipart } from "./multipart.js";
@@ -115,7 +116,7 @@ export class Uploads {
     return () => {
       this.#running--;
       if (client === undefined) return;
-      const left = (this.#byClient.get(client) ?? 1) - 1;
+      const left = valueAt(this.#byClient, client) - 1;
       if (left > 0) this.#byClient.set(client, left);
       else this.#byClient.delete(client);
     };

@@ -1,5 +1,6 @@
 /** The rows that `eval --details` writes: each evaluated row with its losses, scores and answers. */
 
+import { at } from "../../base/list.js";
 import type { Tokenizer } from "../../text/types.js";
 import type { TokenRow } from "../../train/data/encode.js";
 import type { Answered, LabelChoice, PairScores } from "../../train/evaluate.js";
@@ -22,11 +23,11 @@ export function joinResults(
   pairs: ReadonlyMap<TokenRow, PairScores>,
 ): EvaluatedRow[] {
   const byRow = new Map(answers.map((answered) => [answered.row, answered]));
-  const labels = choices.values();
+  let labelled = 0;
   return rows.map((row, i) => ({
     row,
-    loss: losses[i] ?? Number.NaN,
-    label: row.source ? (labels.next().value ?? null) : null,
+    loss: at(losses, i),
+    label: row.source ? at(choices, labelled++) : null,
     answered: byRow.get(row) ?? null,
     pair: pairs.get(row) ?? null,
   }));

@@ -1,5 +1,7 @@
 /** Suggests the name that was probably meant. */
 
+import { at } from "../../base/list.js";
+
 /** The candidate nearest to the name, a few typos away at most; null without one. `_` equals `-`, and case does not matter. */
 export function nearest(name: string, candidates: readonly string[]): string | null {
   const wanted = plain(name);
@@ -20,10 +22,10 @@ function distanceOf(a: string, b: string): number {
   for (let i = 1; i <= a.length; i++) {
     const next = [i];
     for (let j = 1; j <= b.length; j++) {
-      const replaced = (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1);
-      next.push(Math.min(replaced, (row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1));
+      const replaced = at(row, j - 1) + (a[i - 1] === b[j - 1] ? 0 : 1);
+      next.push(Math.min(replaced, at(row, j) + 1, at(next, j - 1) + 1));
     }
     row = next;
   }
-  return row[b.length] ?? 0;
+  return at(row, b.length);
 }

@@ -4,7 +4,7 @@
  * accumulation do not change the rows of a step.
  */
 
-import { at } from "../../base/list.js";
+import { at, int32At } from "../../base/list.js";
 import { Draws, purposes } from "../random.js";
 import { noLabel, type TokenBatch } from "./batch.js";
 import type { Item } from "./dataset.js";
@@ -46,19 +46,19 @@ export class BatchPlan {
   /** The runs of a step, counted from 0. One step of an epoch may have fewer rows. */
   step(step: number): TokenBatch[] {
     const steps = this.#stepsOf(Math.floor(step / this.stepsPerEpoch));
-    return (steps[step % this.stepsPerEpoch] ?? []).map((lines) => this.#toBatch(lines));
+    return at(steps, step % this.stepsPerEpoch).map((lines) => this.#toBatch(lines));
   }
 
   /** The batch with the most tokens, including padding; it determines the memory. */
   largest(): TokenBatch {
-    const [first = [], ...others] = this.#stepsOf(0).flat();
-    return this.#toBatch(others.reduce((most, lines) => (computed(lines) > computed(most) ? lines : most), first));
+    const runs = this.#stepsOf(0).flat();
+    return this.#toBatch(runs.reduce((most, lines) => (computed(lines) > computed(most) ? lines : most)));
   }
 
   /** The batch with the fewest tokens. */
   smallest(): TokenBatch {
-    const [first = [], ...others] = this.#stepsOf(0).flat();
-    return this.#toBatch(others.reduce((least, lines) => (computed(lines) < computed(least) ? lines : least), first));
+    const runs = this.#stepsOf(0).flat();
+    return this.#toBatch(runs.reduce((least, lines) => (computed(lines) < computed(least) ? lines : least)));
   }
 
   /** Tokens that each run of an epoch computes, padding included. */
@@ -188,7 +188,7 @@ function toBatch(lines: Run, minTokens = 1): TokenBatch {
     for (const [s, { ids, trained }] of parts.entries()) {
       batch.ids.set(ids, at);
       batch.segments.fill(s + 1, at, at + ids.length);
-      for (let i = 1; i < ids.length; i++) if (trained[i]) batch.labels[at + i] = ids[i] ?? noLabel;
+      for (let i = 1; i < ids.length; i++) if (trained[i]) batch.labels[at + i] = int32At(ids, i);
       at += ids.length;
     }
   }

@@ -55,7 +55,7 @@ export function parseLabelTemplate(source: string): LabelTemplate {
   if (texts.length !== 2 || after === undefined || source.split("{label}").length !== 2) {
     throw new RowFault("must hold {text} once and then {label} once");
   }
-  const cut = middle.trimEnd().length === 0 ? 0 : middle.length - (/[ \t]*$/.exec(middle)?.[0].length ?? 0);
+  const cut = middle.trimEnd().length === 0 ? 0 : middle.replace(/[ \t]+$/, "").length;
   return {
     source,
     prompt: (text) => before + text + middle.slice(0, cut),

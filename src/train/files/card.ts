@@ -82,7 +82,7 @@ function validationRows(results: RunResults, settings: TrainSettings): string[][
   const entries: readonly (readonly [name: string, loss: number | null])[] = [
     ["before", before],
     [`${bestStep === steps ? "last and best" : "last"} (${shown(steps)})`, last],
-    [`best (${shown(bestStep ?? 0)})`, bestStep === steps ? null : best],
+    ...(bestStep === null || bestStep === steps ? [] : [[`best (${shown(bestStep)})`, best] as const]),
     ["as saved, rounded", written],
   ];
   return entries.flatMap(([name, loss]) =>

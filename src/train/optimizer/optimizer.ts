@@ -108,9 +108,8 @@ export function scaleByAdam({ beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8 }: Adam
     init: (count) => ({ arrays: { m: new Float32Array(count), v: new Float32Array(count) }, numbers: { t: 0 } }),
     begin(updates, { arrays, numbers }) {
       const { m, v } = arrays;
-      assert(m && v, "the state of adam has both means");
-      const t = (numbers.t ?? 0) + 1;
-      numbers.t = t;
+      assert(m && v && numbers.t !== undefined, "the state of adam has both means and its step");
+      const t = ++numbers.t;
       const scale1 = 1 / (1 - beta1 ** t);
       const scale2 = 1 / Math.sqrt(1 - beta2 ** t);
       return (begin, end) => {

@@ -78,9 +78,9 @@ function scaler(most: number, low: number, high: number): Scale {
 /** A running mean whose strength depends on the number of points. */
 function smoothed(points: readonly Point[]): Point[] {
   const share = Math.min(1, 2 / (1 + points.length / 20)); // as a mean over a twentieth of them
-  let mean = points[0]?.y ?? 0;
+  let mean: number | null = null;
   return points.map(({ x, y }) => {
-    mean += share * (y - mean);
+    mean = mean === null ? y : mean + share * (y - mean);
     return { x, y: mean };
   });
 }
