@@ -9,6 +9,7 @@ import { hintAtModel } from "../model/checkpoint/files.js";
 import { openCheckpoint } from "../model/checkpoint/open.js";
 import { baseModules } from "../model/modules.js";
 import type { DecoderConfig } from "../model/types.js";
+import { chooseFor, describeDevice, formatDevice } from "./device.js";
 import { locate } from "./hub/model-folder.js";
 import { formatBytes, formatCount } from "./options/units.js";
 import { renderSampleChat, type SampleChat } from "./sample-chat.js";
@@ -83,9 +84,14 @@ function adapterFields(folder: string, { summary, config }: AdapterDescription):
 
 async function inspectModel(folder: string, { json, chatTemplate }: InspectOptions, terminal: Terminal): Promise<void> {
   const description = describeCheckpoint(await openCheckpoint(folder));
-  const sampleChat = await renderSampleChat(description.directory, chatTemplate);
-  if (json) return printJson(terminal.stdout, { ...description, sampleChat });
-  printLine(terminal.stdout, formatFields([...modelFields(description), ...chatFields(sampleChat)]));
+  const [sampleChat, choice] = await Promise.all([
+    renderSampleChat(description.directory, chatTemplate),
+    chooseFor({ device: "auto", allowSoftwareGpu: false }),
+  ]);
+  const device = describeDevice(choice);
+  if (json) return printJson(terminal.stdout, { ...description, sampleChat, device });
+  const deviceField = ["device", `${formatDevice(device)} (${device.why})`] as const;
+  printLine(terminal.stdout, formatFields([...modelFields(description), deviceField, ...chatFields(sampleChat)]));
   if (sampleChat.text !== null) printLine(terminal.stdout, `\nA sample chat as the model sees it:\n${sampleChat.text}`);
 }
 

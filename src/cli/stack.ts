@@ -10,12 +10,15 @@ import type { GatewayOptions } from "../gateway/options.js";
 import { describeCheckpoint } from "../model/checkpoint/describe.js";
 import { openCheckpoint } from "../model/checkpoint/open.js";
 import type { Checkpoint } from "../model/types.js";
+import type { DeviceChoice } from "../runtime/device/choose.js";
+import type { Device } from "../runtime/device/device.js";
 import { openDevice } from "../runtime/device/open.js";
 import { loadTokenizer } from "../text/tokenizer/tokenizer.js";
 import type { LoadedTokenizer } from "../text/types.js";
+import { chooseFor, type DeviceFacts, describeDevice, memoryFor } from "./device.js";
 import { systemFingerprint } from "./fingerprint.js";
 import { type KvPlan, planKvCache } from "./kv-plan.js";
-import { usableMemory, usableThreads } from "./machine.js";
+import { usableThreads } from "./machine.js";
 import type { EngineSettings } from "./options/options.js";
 import { requireFile, requireFolder, requireNoFile } from "./options/paths.js";
 import { choosePrecision, type Precision } from "./precision.js";
@@ -49,6 +52,7 @@ export interface StackPlan {
   readonly checkpoint: Checkpoint;
   readonly precision: Precision;
   readonly kv: KvPlan;
+  readonly device: DeviceChoice;
 }
 
 /** Disposing of it stops the engine and closes everything that was opened for it. */
@@ -58,12 +62,15 @@ export interface Stack extends AsyncDisposable {
   readonly tokenizer: LoadedTokenizer | null;
   readonly adapters: AdapterTier | null;
   readonly precision: Precision;
+  readonly device: Device;
+  /** What people are told of the device. */
+  readonly deviceFacts: DeviceFacts;
   readonly threads: number;
   readonly started: StartedEngine;
   readonly gateway: Gateway;
 }
 
-/** Checks the settings against disk, model and memory. Throws a UsageError, or what opening the model throws. */
+/** Checks the settings against disk, model, device and memory. Throws a UsageError, `device_unavailable`, or what opening the model throws. */
 export async function planStack(options: Omit<StackOptions, "logger" | "progress">): Promise<StackPlan> {
   const { settings } = options;
   if (settings.model === null) throw new UsageError(["--model <model> is required (or LORIKEET_MODEL)."]);
@@ -74,16 +81,17 @@ export async function planStack(options: Omit<StackOptions, "logger" | "progress
   if (settings.cacheDir !== null) await requireNoFile("--cache-dir", settings.cacheDir);
   const checkpoint = await openCheckpoint(settings.model);
   const precision = choosePrecision(checkpoint.parameterCount, settings);
+  const device = await chooseFor(settings);
   const kv = planKvCache(
     { ...describeCheckpoint(checkpoint), maxPositions: checkpoint.config.maxPositions },
     {
       ...settings,
       neededContext: options.neededContext ?? Number.POSITIVE_INFINITY,
-      memoryBytes: usableMemory(),
+      memoryBytes: memoryFor(device, settings.activeAdapterBytes),
       weightBytes: precision.bytes,
     },
   );
-  return { name: options.servedName ?? checkpoint.names[0], checkpoint, precision, kv };
+  return { name: options.servedName ?? checkpoint.names[0], checkpoint, precision, kv, device };
 }
 
 /** Throws what `planStack` and the opening functions throw, after closing everything that was opened. */
@@ -105,7 +113,7 @@ type Closers = (() => Promise<void>)[];
 
 async function open(
   options: StackOptions,
-  { name, checkpoint, precision, kv }: StackPlan,
+  { name, checkpoint, precision, kv, device: choice }: StackPlan,
   closers: Closers,
 ): Promise<Omit<Stack, keyof AsyncDisposable>> {
   const { settings, logger } = options;
@@ -117,13 +125,15 @@ async function open(
   closers.push(async () => tokenizer?.close());
   const adapters = await openAdapters(options, checkpoint, name, closers);
   const threads = settings.threads ?? usableThreads();
+  const device = await openDevice(choice);
+  closers.push(async () => device[Symbol.dispose]());
   const started = await startEngine({
     ...settings,
     ...precision,
     ...kv,
     ...(settings.cacheDir === null ? {} : { cacheDirectory: settings.cacheDir }),
     ...(options.observer === undefined ? {} : { observer: options.observer }),
-    device: await openDevice({ kind: settings.device, why: "asked for" }),
+    device,
     checkpoint,
     threads,
     adapters: adapters?.cache ?? null,
@@ -131,6 +141,7 @@ async function open(
     logger,
   });
   closers.push(() => started.engine.close());
+  const fingerprinted = { ...settings, device: device.kind };
   const gateway = createGateway({
     engine: started.engine,
     tokenizer,
@@ -139,7 +150,7 @@ async function open(
       vocabSize: checkpoint.config.vocabSize,
       stopIds: checkpoint.config.stopIds,
       bosId: checkpoint.config.bosId,
-      fingerprint: await systemFingerprint(checkpoint, precision, settings, tokenizer?.chatTemplate ?? null),
+      fingerprint: await systemFingerprint(checkpoint, precision, fingerprinted, tokenizer?.chatTemplate ?? null),
       generationDefaults: checkpoint.generationDefaults,
     },
     ...(adapters ?? noAdapters()),
@@ -147,7 +158,8 @@ async function open(
     ...(options.uploads === undefined ? {} : { uploads: options.uploads }),
     logger,
   });
-  return { name, checkpoint, tokenizer, adapters, precision, threads, started, gateway };
+  const deviceFacts = describeDevice(choice);
+  return { name, checkpoint, tokenizer, adapters, precision, device, deviceFacts, threads, started, gateway };
 }
 
 async function openAdapters(

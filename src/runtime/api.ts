@@ -67,6 +67,9 @@ const signatures = {
     "S",
     ["void *", "void *", "size_t", "void *", "void *", "void *"],
   ],
+  CreateCUDAProviderOptions: [205, "S", ["void *"]],
+  GetCUDAProviderOptionsAsString: [207, "S", ["void *", "void *", "void *"]],
+  ReleaseCUDAProviderOptions: [208, "void", ["void *"]],
   SessionOptionsAppendExecutionProvider: [216, "S", ["void *", "const char *", "void *", "void *", "size_t"]],
   CreateMemoryInfo_V2: [320, "S", ["const char *", "int", "uint32_t", "int", "int", "size_t", "int", "void *"]],
   CopyTensors: [386, "S", ["void *", "void *", "void *", "void *", "size_t"]],
@@ -174,7 +177,8 @@ export class OrtApi {
   }
 }
 
-function libraryPath(): string {
+/** Where onnxruntime-node keeps its library for this platform. Throws `runtime_failed` if it has none. */
+export function libraryPath(): string {
   const require = createRequire(import.meta.url);
   const root = dirname(require.resolve("onnxruntime-node/package.json"));
   const names: Record<string, string> = {

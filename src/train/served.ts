@@ -9,10 +9,13 @@ import { type BaseDtype, startEngine } from "../engine/start.js";
 import { type EngineEvent, type EngineRequest, greedy } from "../engine/types.js";
 import { baseModules } from "../model/modules.js";
 import type { Checkpoint } from "../model/types.js";
+import type { Device } from "../runtime/device/device.js";
 import { WeightNorms } from "../weights/norms.js";
 
 export interface ServedOptions {
   readonly checkpoint: Checkpoint;
+  /** Where the engine runs; its owner disposes of it later. Default: the CPU. */
+  readonly device?: Device;
   readonly dtype: BaseDtype;
   readonly threads: number;
   readonly maxContext: number;
@@ -59,6 +62,7 @@ export async function openServed(options: ServedOptions): Promise<Served> {
     exact: true,
     spinning: false,
     adapters: adapter && sourceOf(adapter),
+    ...(options.device === undefined ? {} : { device: options.device }),
     ...(options.cacheDirectory === undefined ? {} : { cacheDirectory: options.cacheDirectory }),
     ...(options.progress === undefined ? {} : { progress: options.progress }),
   });

@@ -87,7 +87,10 @@ const facts: BannerFacts = {
   version: "1.2.3",
   model: { name: "bookworm", directory: "models/bookworm", family: "llama", parameters: 7_344_384 },
   weights: { dtype: "fp32", headDtype: "fp32", why: "auto: up to 200 M parameters", residentBytes: 28 * MiB },
-  device: "cpu",
+  device: {
+    ...{ kind: "cpu", name: null, driver: null, software: false, memoryBytes: null, fp16: null },
+    why: "no graphics card was found",
+  },
   threads: 2,
   slots: { count: 16, context: 1024, kvBytes: 128 * MiB },
   adapters: { folder: "adapters", found: ["plays"], refused: [{ name: "odd", reasons: ["no weights", "rank 0"] }] },
@@ -103,7 +106,7 @@ test("the banner shows the model, weights, slots, adapters found and refused, an
     `Lorikeet 1.2.3
 model     bookworm (llama, 7.3 M parameters) from models/bookworm
 weights   fp32, head fp32 (auto: up to 200 M parameters), 28 MiB resident
-device    cpu, 2 threads
+device    cpu, 2 threads (no graphics card was found)
 slots     16 of 1,024 tokens, KV cache 128 MiB when full
 adapters  1 found in adapters: plays
 refused   odd: no weights; rank 0

@@ -127,6 +127,18 @@ describe("the exposition", () => {
     metrics.close();
   });
 
+  test("names the device, and its memory where it has its own", async () => {
+    const metrics = new Metrics({ maxAdapterLabels: 1 });
+    const card = { kind: "webgpu", name: "Card", driver: "d 1.0", software: false, memoryBytes: 100, fp16: true };
+    metrics.describeDevice(card, () => 7);
+    const text = await metrics.render();
+    metrics.close();
+    const labels = 'device="webgpu",name="Card",driver="d 1.0",software="false",fp16="true"';
+    assert.equal(seriesValue(text, `lorikeet_device_info{${labels}}`), 1);
+    assert.equal(seriesValue(text, "lorikeet_device_memory_bytes"), 100);
+    assert.equal(seriesValue(text, "lorikeet_device_allocated_bytes"), 7);
+  });
+
   test("shows who runs, by name, and sockets", async () => {
     await using rig = await openServerRig({ script: { answer: () => bytes("x".repeat(100)), tokenMs: 5 } });
     await rig.adapters.add("plays");

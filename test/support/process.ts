@@ -25,12 +25,19 @@ export const commandOf = (args: readonly string[]): string[] => [
   ...args,
 ];
 
+/** LORIKEET_TEST_DEVICE picks the device of tests; the command itself does not know that name. */
+const deviceVariables = {
+  LORIKEET_TEST_DEVICE: undefined,
+  LORIKEET_DEVICE: process.env.LORIKEET_TEST_DEVICE ?? "cpu",
+  LORIKEET_ALLOW_SOFTWARE_GPU: "true",
+};
+
 /** Runs `lorikeet` with arguments; what it writes is collected. It is killed after three minutes. */
 export function start(args: readonly string[], environment: Record<string, string> = {}): Run {
   const [program = "", ...words] = commandOf(args);
   const child = spawn(program, words, {
     stdio: ["ignore", "pipe", "pipe"],
-    env: { ...process.env, ...environment },
+    env: { ...process.env, ...deviceVariables, ...environment },
     timeout: limitMs,
   });
   children.add(child);

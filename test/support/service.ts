@@ -11,6 +11,9 @@ import { until } from "./rig.js";
 
 export const bookworm = "models/bookworm-7m";
 
+/** LORIKEET_TEST_DEVICE=webgpu runs these tests on a card, or on a software driver. */
+const testDevice = { device: process.env.LORIKEET_TEST_DEVICE ?? "cpu", allowSoftwareGpu: "true" };
+
 export interface RunningService extends Service {
   /** `http://127.0.0.1:<port>` */
   readonly url: string;
@@ -23,7 +26,7 @@ export async function openService(
   flags: Readonly<Record<string, string>>,
   logger: Logger = silent,
 ): Promise<RunningService> {
-  const given = { dtype: "fp32", threads: "1", maxContext: "64", port: "0", ...flags };
+  const given = { ...testDevice, dtype: "fp32", threads: "1", maxContext: "64", port: "0", ...flags };
   const settings = resolveSettings(serveOptions, { flags: given, environment: {}, file: {} });
   const service = await open(settings, logger, () => {});
   const port = service.open();

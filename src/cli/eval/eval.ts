@@ -3,6 +3,7 @@
 import { writeFile } from "node:fs/promises";
 import type { Command } from "commander";
 import type { Progress } from "../../base/log.js";
+import { openDevice } from "../../runtime/device/open.js";
 import type { Item } from "../../train/data/dataset.js";
 import {
   answerable,
@@ -19,6 +20,7 @@ import {
 import { readRecord } from "../../train/files/record.js";
 import { openServed, type Served } from "../../train/served.js";
 import { trainDefaults } from "../../train/settings.js";
+import { chooseFor, type DeviceFacts, describeDevice, formatDevice } from "../device.js";
 import { locate } from "../hub/model-folder.js";
 import { usableThreads } from "../machine.js";
 import { addOptions, readOptions } from "../options/command-line.js";
@@ -35,10 +37,10 @@ import { labelTemplate, trainConfigKeys, trainOptions } from "../train/options.j
 import { Quit, UsageError } from "../usage.js";
 import { type EvaluatedRow, formatDetails, joinResults } from "./details.js";
 
-const { model, cacheDir, chatTemplate, threads, dtype, headDtype } = engineOptions;
+const { model, cacheDir, chatTemplate, device, allowSoftwareGpu, threads, dtype, headDtype } = engineOptions;
 
 export const evalOptions = {
-  ...{ model, dtype, headDtype, cacheDir, chatTemplate, threads },
+  ...{ model, dtype, headDtype, cacheDir, chatTemplate, device, allowSoftwareGpu, threads },
   data: trainOptions.data,
   maxLength: trainOptions.maxLength,
   labelTemplate: open("Data", "the one that the adapter was trained with", {
@@ -83,6 +85,7 @@ export interface EvalFigures extends LossFigures {
   readonly adapter: string | null;
   /** The type of the base model's weights here. */
   readonly dtype: string;
+  readonly device: DeviceFacts;
   /** Their type when the adapter was trained; null without a record. */
   readonly trained_over: string | null;
   /** Rows whose label is the likeliest one; null if no row has a label. */
@@ -115,10 +118,13 @@ async function evaluate(flags: EvalFlags, terminal: Terminal): Promise<void> {
   const items = evaluated(data).slice(0, flags.maxEvalSamples ?? undefined);
   if (items.length === 0) throw new UsageError([`${flags.data} has no row with tokens to evaluate.`]);
   const precision = choosePrecision(checkpoint.parameterCount, flags);
+  const choice = await chooseFor(flags);
   try {
     progress.report("starting the engine", 0, 0);
+    using device = await openDevice(choice);
     await using served = await openServed({
       checkpoint,
+      device,
       ...precision,
       threads: flags.threads ?? usableThreads(),
       maxContext: length,
@@ -136,6 +142,7 @@ async function evaluate(flags: EvalFlags, terminal: Terminal): Promise<void> {
       data: data.digest,
       adapter: served.digest,
       dtype: precision.dtype,
+      device: describeDevice(choice),
       trained_over: record?.base?.dtype ?? null,
       ...figures,
     };
@@ -157,7 +164,7 @@ function evaluated(data: { readonly [split in "train" | "valid" | "test"]: reado
   return data.valid.length > 0 ? data.valid : data.train;
 }
 
-type RowFigures = Omit<EvalFigures, "data" | "adapter" | "dtype" | "trained_over">;
+type RowFigures = Omit<EvalFigures, "data" | "adapter" | "dtype" | "device" | "trained_over">;
 
 interface Evaluation {
   readonly opened: TrainModel;
@@ -213,6 +220,7 @@ function formatFigures(figures: EvalFigures): string {
     ["rows", `${figures.rows}, ${figures.labels} tokens evaluated`],
     ["data", figures.data],
     ["base", `${figures.dtype}${figures.trained_over === null ? "" : `; trained over ${figures.trained_over}`}`],
+    ["device", formatDevice(figures.device)],
     ["adapter", figures.adapter ?? "none"],
     ["loss", figures.loss.toFixed(4)],
     ["perplexity", figures.perplexity.toFixed(2)],

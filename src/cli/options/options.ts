@@ -8,6 +8,7 @@ import { storeDefaults } from "../../adapter/store/store.js";
 import { uploadDefaults } from "../../adapter/upload/upload.js";
 import { validationDefaults } from "../../adapter/worker/validator.js";
 import { gatewayDefaults } from "../../gateway/options.js";
+import { deviceRequests } from "../../runtime/device/choose.js";
 import { serverDefaults } from "../../server/options.js";
 import { defaultRenderLimits } from "../../text/jinja/budget.js";
 import {
@@ -106,10 +107,14 @@ export const engineOptions = {
     parse: oneOf("openai", "model"),
     help: "sampling defaults: openai, or model (its generation_config.json)",
   }),
-  device: given("Engine", "cpu", {
+  device: given("Engine", "auto", {
     placeholder: "device",
-    parse: oneOf("cpu"),
-    help: "device that runs the model",
+    parse: oneOf(...deviceRequests),
+    help: "device that runs the model: cpu, webgpu (any vendor's card), cuda (where its libraries are installed), or auto: WebGPU where there is a card, else the CPU",
+  }),
+  allowSoftwareGpu: given("Engine", false, {
+    parse: flag,
+    help: "let --device webgpu run on a driver that computes on the CPU, which is slower than --device cpu",
   }),
   threads: open("Engine", "the CPUs that affinity and cgroup quota allow", {
     placeholder: "n",

@@ -1,6 +1,7 @@
 /** The banner of a server at startup. The same facts go into the log as fields. */
 
 import { isLoopback } from "../../server/access/loopback.js";
+import { type DeviceFacts, formatDevice } from "../device.js";
 import { formatBytes, formatCount } from "../options/units.js";
 import { formatFields } from "../table.js";
 
@@ -18,7 +19,7 @@ export interface BannerFacts {
     readonly why: string;
     readonly residentBytes: number;
   };
-  readonly device: string;
+  readonly device: DeviceFacts;
   readonly threads: number;
   readonly slots: { readonly count: number; readonly context: number; readonly kvBytes: number };
   /** null: no adapters folder. */
@@ -45,7 +46,7 @@ export function formatBanner(facts: BannerFacts): string {
       "weights",
       `${weights.dtype}, head ${weights.headDtype} (${weights.why}), ${formatBytes(weights.residentBytes)} resident`,
     ],
-    ["device", `${facts.device}, ${plural(facts.threads, "thread")}`],
+    ["device", `${formatDevice(facts.device)}, ${plural(facts.threads, "thread")} (${facts.device.why})`],
     [
       "slots",
       `${slots.count} of ${slots.context.toLocaleString("en-US")} tokens, KV cache ${formatBytes(slots.kvBytes)} when full`,

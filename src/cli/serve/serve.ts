@@ -76,6 +76,7 @@ async function serveUntilEnd(
   logger: Logger,
 ): Promise<void> {
   await using service = opened;
+  const stopWatching = service.stack.device.onLost((error) => lifetime.lose(error));
   const port = service.open();
   const facts = { ...(await factsOf(settings, service.stack, port)), keys: keyCount };
   printLine(terminal.stderr, formatBanner(facts));
@@ -84,6 +85,7 @@ async function serveUntilEnd(
   lifetime.endWithin(settings.drainTimeout + closeMs);
   logger.info({ cause, graceMs: settings.drainTimeout }, "draining");
   await service.server.drain(settings.drainTimeout, lifetime.loss ?? undefined);
+  stopWatching();
 }
 
 async function factsOf(settings: ServeSettings, stack: Stack, port: number): Promise<Omit<BannerFacts, "keys">> {
@@ -103,7 +105,7 @@ async function factsOf(settings: ServeSettings, stack: Stack, port: number): Pro
       why: precision.why,
       residentBytes: started.weightBytes,
     },
-    device: settings.device,
+    device: stack.deviceFacts,
     threads: stack.threads,
     slots: { count: limits.maxBatch, context: limits.maxContext, kvBytes: started.kvBytes },
     adapters: adaptersOf(settings, stack),

@@ -54,6 +54,7 @@ export async function openService(
     server,
     metrics,
     open: () => {
+      metrics.describeDevice(stack.deviceFacts, () => stack.device.allocatedBytes);
       server.open(stack.gateway);
       stack.adapters?.store.start();
       return port;

@@ -26,6 +26,12 @@ export const warmup: Parser<number> = (value) => {
   throw new Error("must be a whole number of steps, or a fraction of all steps below 1");
 };
 
+/** A config file or an environment may name a card for the server. */
+const trainDevice: Parser<"cpu"> = (value) => {
+  if (value === "cpu" || value === "auto") return "cpu";
+  throw new Error("must be cpu: training runs on the CPU");
+};
+
 /** Programs, separated by commas. */
 const reportList: Parser<readonly ReportTarget[]> = (value) => list(value).map(oneOf(...reportTargets));
 
@@ -38,6 +44,11 @@ export const trainOptions = {
   }),
   cacheDir,
   chatTemplate,
+  device: given("Model", "cpu", {
+    placeholder: "device",
+    parse: trainDevice,
+    help: "cpu: training runs on no other device",
+  }),
   threads,
   data: open("Data", "required", {
     placeholder: "path",

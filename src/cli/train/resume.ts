@@ -15,6 +15,7 @@ import { type TrainFlags, trainConfigKeys, trainOptions } from "./options.js";
 const free: readonly string[] = [
   "resume",
   "outputDir",
+  "device",
   "threads",
   "cacheDir",
   "maxTime",
@@ -107,7 +108,7 @@ async function optionsOfResult(out: string): Promise<Stored | null> {
 export function storedOptions(flags: TrainFlags): Record<string, string | number | boolean> {
   const stored: Record<string, string | number | boolean> = {};
   for (const [name, value] of Object.entries(flags)) {
-    if (value === null || ["resume", "overwrite", "dryRun", "json"].includes(name)) continue;
+    if (value === null || ["device", "resume", "overwrite", "dryRun", "json"].includes(name)) continue;
     if (name === "maxTime") stored[flagName(name)] = `${String(value)}ms`;
     else if (Array.isArray(value)) stored[flagName(name)] = value.join(",");
     else if (typeof value === "string" || typeof value === "number" || typeof value === "boolean") {

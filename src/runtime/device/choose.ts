@@ -37,10 +37,10 @@ const order: readonly GpuType[] = ["discrete", "integrated", "software", "virtua
 export function chooseDevice(request: DeviceRequest, found: Surroundings): DeviceChoice {
   switch (request.device) {
     case "cpu":
-      return { kind: "cpu", why: "asked for" };
+      return { kind: "cpu", why: "as requested" };
     case "cuda":
       if (found.cudaFault !== null) throw unavailable(`--device cuda: ${found.cudaFault}`);
-      return { kind: "cuda", why: "asked for" };
+      return { kind: "cuda", why: "as requested" };
     case "webgpu":
       return chooseAdapter(request, found);
     case "auto":
@@ -77,7 +77,7 @@ function chooseAdapter({ allowSoftwareGpu }: DeviceRequest, found: Surroundings)
   const adapter = firstOf(found.gpus.adapters);
   const reason = faultOf(adapter, allowSoftwareGpu, found.gpus);
   if (adapter === undefined || reason !== null) {
-    throw unavailable(`--device webgpu cannot run here: ${reason}. ${remedyFor(adapter)}`);
+    throw unavailable(`--device webgpu cannot run here: ${reason}. ${remedyFor(adapter, allowSoftwareGpu)}`);
   }
   return { kind: "webgpu", why: whyOf(adapter, found.gpus), adapter };
 }
@@ -91,16 +91,17 @@ function firstOf(adapters: readonly GpuAdapter[]): GpuAdapter | undefined {
 /** Why this adapter is not used, as half a sentence. */
 function faultOf(adapter: GpuAdapter | undefined, allowSoftware: boolean, gpus: GpuSurvey): string | null {
   if (adapter === undefined) return `no graphics card was found (${gpus.fault ?? "the list is empty"})`;
-  if (adapter.lacks.length > 0) return `${adapter.name} lacks what WebGPU needs (${adapter.lacks.join(", ")})`;
-  if (adapter.type !== "software" || allowSoftware) return null;
+  if (adapter.type !== "software" || allowSoftware) {
+    return adapter.lacks.length > 0 ? `${adapter.name} lacks what WebGPU needs (${adapter.lacks.join(", ")})` : null;
+  }
   const isOnly = gpus.adapters.every(({ type }) => type === "software");
   if (isOnly) return `no graphics card was found, only the software driver ${adapter.name}`;
   return `WebGPU would take the software driver ${adapter.name} before ${namesOf(gpus.adapters.filter(({ type }) => type !== "software"))}`;
 }
 
-function remedyFor(adapter: GpuAdapter | undefined): string {
+function remedyFor(adapter: GpuAdapter | undefined, allowSoftware: boolean): string {
   if (adapter === undefined) return "Install the card's Vulkan driver, or use --device cpu.";
-  if (adapter.lacks.length > 0) return "Update its driver, or use --device cpu.";
+  if (adapter.type !== "software" || allowSoftware) return "Update its driver, or use --device cpu.";
   return "It is slower than --device cpu; --allow-software-gpu runs it all the same.";
 }
 

@@ -11,6 +11,16 @@ const latency = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60
 const short = [0.001, 0.0025, 0.005, 0.01, 0.02, 0.04, 0.08, 0.12, 0.25, 0.5, 1, 2.5];
 const rows = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 24, 32, 48, 64, 128];
 
+/** What the metrics say of a device. `null`: unknown, or the host's. */
+export interface DeviceLabels {
+  readonly kind: string;
+  readonly name: string | null;
+  readonly driver: string | null;
+  readonly software: boolean;
+  readonly memoryBytes: number | null;
+  readonly fp16: boolean | null;
+}
+
 export class Metrics {
   readonly registry = new Registry();
   /** Pass this to the engine when it is created. */
@@ -93,6 +103,34 @@ export class Metrics {
       this.#stats = gateway.stats();
     }
     return this.registry.metrics();
+  }
+
+  /** Adds what runs the model. `allocated` returns the bytes that the model takes of the device's memory. */
+  describeDevice({ kind, name, driver, software, memoryBytes, fp16 }: DeviceLabels, allocated: () => number): void {
+    const registers = [this.registry];
+    const info = {
+      device: kind,
+      name: name ?? kind,
+      driver: driver ?? "",
+      software: `${software}`,
+      fp16: `${fp16 ?? ""}`,
+    };
+    new Gauge({
+      name: "lorikeet_device_info",
+      help: "The device that runs the model; the value is 1.",
+      labelNames: Object.keys(info),
+      registers,
+    }).set(info, 1);
+    if (memoryBytes === null) return;
+    new Gauge({ name: "lorikeet_device_memory_bytes", help: "Memory of the device.", registers }).set(memoryBytes);
+    new Gauge({
+      name: "lorikeet_device_allocated_bytes",
+      help: "Bytes of it that weights, KV cache and adapters take.",
+      registers,
+      collect() {
+        this.set(allocated());
+      },
+    });
   }
 
   /** Adds a counter of dropped log lines, whose value `read` returns. */

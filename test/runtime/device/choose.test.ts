@@ -107,6 +107,15 @@ test("webgpu without a card says what was found and what to do", () => {
     /only the software driver llvmpipe\. .*--allow-software-gpu/,
   );
   assert.equal(nameOf(webgpu(machine([llvmpipe]), true)), "llvmpipe");
+  const outdated = { ...llvmpipe, lacks: ["robustBufferAccess"] };
+  assert.match(
+    refusal(() => webgpu(machine([outdated]))),
+    /only the software driver/,
+  );
+  assert.match(
+    refusal(() => webgpu(machine([outdated]), true)),
+    /llvmpipe lacks .*Update its driver/,
+  );
 });
 
 test("a platform without WebGPU in ONNX Runtime's package runs on the CPU", () => {

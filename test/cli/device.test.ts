@@ -1,0 +1,93 @@
+/** `--device` on the command line: what is refused and by which exit code, on a machine that looks as if it had no driver. */
+
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, test } from "node:test";
+import { describeDevice, formatDevice, memoryFor } from "../../src/cli/device.js";
+import { usableMemory } from "../../src/cli/machine.js";
+import type { GpuAdapter } from "../../src/runtime/device/vulkan.js";
+import { runHere as run } from "../support/program.js";
+
+const root = mkdtempSync(join(tmpdir(), "lorikeet-device-"));
+after(() => rmSync(root, { recursive: true }));
+process.env.VK_DRIVER_FILES = join(root, "no-driver.json");
+process.env.VK_ICD_FILENAMES = process.env.VK_DRIVER_FILES; // the older name
+
+const model = "models/bookworm-7m";
+const isVulkan = process.platform === "linux" && process.arch === "x64";
+const skip = isVulkan ? false : "Vulkan is asked on Linux";
+
+test("webgpu without a driver is one line and exit code 10, for serve, generate and eval", { skip }, async () => {
+  const data = join(root, "rows.jsonl");
+  writeFileSync(data, '{"prompt":"a","completion":"b"}\n');
+  for (const args of [
+    ["serve", "--model", model, "--port", "0", "--log-level", "silent"],
+    ["generate", "--model", model, "It was"],
+    ["eval", "--model", model, "--data", data],
+  ]) {
+    const { code, err } = await run([...args, "--device", "webgpu", "--allow-software-gpu"]);
+    assert.equal(code, 10, err);
+    assert.match(err, /^lorikeet: --device webgpu cannot run here: no graphics card was found .*--device cpu\.\n$/m);
+  }
+});
+
+test("cuda without its libraries names what to install", { skip }, async () => {
+  const { code, err } = await run(["generate", "--model", model, "--device", "cuda", "It was"]);
+  assert.equal(code, 10);
+  assert.match(
+    err,
+    /^lorikeet: --device cuda: ONNX Runtime's CUDA provider is not installed .*CUDA 12 and cuDNN 9\.\n$/,
+  );
+});
+
+test("the device comes from a flag, the environment or the config file, and a wrong one names all", async () => {
+  const config = join(root, "config.yaml");
+  writeFileSync(config, "device: gpu\n");
+  const generate = ["generate", "--model", model, "It was"];
+  for (const [args, environment, where] of [
+    [["--device", "gpu"], {}, "--device"],
+    [[], { LORIKEET_DEVICE: "gpu" }, "LORIKEET_DEVICE"],
+    [["--config", config], {}, '"device" in'],
+  ] as const) {
+    const { code, err } = await run([...generate, ...args], environment);
+    assert.equal(code, 2);
+    assert.ok(err.startsWith(`lorikeet: ${where}`), err);
+    assert.match(err, /must be one of auto, cpu, webgpu, cuda, not "gpu"/);
+  }
+});
+
+test("train refuses every other device by name", async () => {
+  for (const device of ["webgpu", "cuda"]) {
+    const { code, err } = await run(["train", "--model", model, "--device", device]);
+    assert.deepEqual([code, err], [2, `lorikeet: --device must be cpu: training runs on the CPU, not "${device}".\n`]);
+  }
+});
+
+const card: GpuAdapter = {
+  name: "Card A",
+  type: "discrete",
+  driver: "driver 1.0",
+  memoryBytes: 24 * 2 ** 30,
+  maxStorageBufferBytes: 2 ** 31,
+  maxAllocationBytes: 2 ** 31,
+  fp16: true,
+  subgroupSize: 32,
+  lacks: [],
+};
+const chosen = (adapter: GpuAdapter) => ({ kind: "webgpu", why: "the only card", adapter }) as const;
+
+test("a device is shown with its memory and fp16", () => {
+  assert.equal(formatDevice(describeDevice(chosen(card))), "webgpu: Card A, 24 GiB, fp16");
+  const llvmpipe = { ...card, name: "llvmpipe", type: "software", memoryBytes: 2 ** 30, fp16: false } as const;
+  assert.equal(formatDevice(describeDevice(chosen(llvmpipe))), "webgpu: llvmpipe, a software driver, 1 GiB, no fp16");
+  assert.equal(formatDevice(describeDevice({ kind: "cpu", why: "as requested" })), "cpu");
+});
+
+test("a card's memory bounds what lies on it; without memory of its own, the host's does too", () => {
+  assert.equal(memoryFor(chosen(card), 2 ** 30), 23 * 2 ** 30);
+  assert.equal(memoryFor({ kind: "cpu", why: "as requested" }, 2 ** 30), usableMemory());
+  const shared = { ...card, type: "integrated", memoryBytes: 2 ** 60 } as const;
+  assert.equal(memoryFor(chosen(shared), 1), usableMemory() - 1);
+});
