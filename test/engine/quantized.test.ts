@@ -1,14 +1,11 @@
 /** What quantization costs: the integer kernels against fp32 on the same (dequantized) weights, and against the model itself. */
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
 import { copyFile, mkdir, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { loadAdapter } from "../../src/adapter/format.js";
 import type { HostAdapter } from "../../src/adapter/types.js";
-import { isObject } from "../../src/base/json.js";
-import { zip } from "../../src/base/list.js";
 import { AdapterBank } from "../../src/engine/adapters/bank.js";
 import { foldMagnitudes } from "../../src/engine/adapters/dora-gains.js";
 import { KvCache } from "../../src/engine/kv-cache.js";
@@ -23,11 +20,8 @@ import { readWeight } from "../../src/weights/convert/read.js";
 import { WeightNorms } from "../../src/weights/norms.js";
 import { type PlanOptions, planWeights } from "../../src/weights/plan.js";
 import { prepareWeights } from "../../src/weights/prepare.js";
-import { dequantizedCheckpoint } from "../support/dequantized.js";
 import { weightLengths } from "../support/magnitudes.js";
-import { adapterFolder, families as oracleFamilies, oracleRoot, readExpected } from "../support/oracle.js";
 import { writeRandomAdapter } from "../support/random-adapter.js";
-import { type OpenedModel, openModel } from "../support/served-model.js";
 
 // Written for this test: the model has never seen it.
 const passage = `The lamp in the upper window had been burning since seven o'clock, and still the old clockmaker did not
@@ -184,46 +178,3 @@ test("the passage resembles the model's training data", async () => {
   reference ??= await logitsOf(checkpoint, { dtype: "fp32" });
   assert.ok(loss(reference[0] ?? new Float32Array()) < 4.5);
 });
-
-/** One oracle of each family. */
-const families = [
-  ...new Map(
-    oracleFamilies.map((name) => {
-      const config: unknown = JSON.parse(readFileSync(join(oracleRoot, name, "config.json"), "utf8"));
-      return [isObject(config) ? config.model_type : name, name] as const;
-    }),
-  ).values(),
-];
-
-/** Integers of half the range, which no kernel saturates with: these models' weights are large. */
-const plans: Record<string, PlanOptions> = {
-  int8: { dtype: "int8", int8Kind: "rows", rowLimit: 64, pack: true },
-  int4: { dtype: "int4", pack: true },
-};
-
-for (const family of families) {
-  test(`${family}: int8 and int4 logits are close to fp32 on the dequantized weights`, async () => {
-    const root = join(oracleRoot, family);
-    const { inputIds } = await readExpected(root);
-    const logitsBy = async (model: OpenedModel): Promise<Float32Array[]> => {
-      const source = adapterFolder(family, "all-r4-rslora");
-      const hold = await model.bank.acquire(await loadAdapter(source, targetModules(model.config), {}));
-      const base = await model.prefill(0, inputIds, [inputIds.length], null);
-      const adapted = await model.prefill(0, inputIds, [inputIds.length], hold);
-      hold?.release();
-      model.runner[Symbol.dispose]();
-      return [base, adapted];
-    };
-    for (const [name, options] of Object.entries(plans)) {
-      const rounded = join(folder, family, name);
-      await mkdir(rounded, { recursive: true });
-      const quantized = await openModel(root, options, join(folder, "cache"));
-      await dequantizedCheckpoint(quantized.checkpoint, quantized.weights, rounded);
-      const found = await logitsBy(quantized);
-      const expected = await logitsBy(await openModel(rounded));
-      const errors = zip(found, expected).map(([logits, exact]) => relativeError(logits, exact));
-      // Eight bits of these models' activations: 64 wide, with weights ten times as large as a trained model's.
-      for (const error of errors) assert.ok(error <= 6e-2, `${name}: relative error ${error}`);
-    }
-  });
-}

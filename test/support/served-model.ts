@@ -65,33 +65,51 @@ function argmax(row: Float32Array): number {
   return best;
 }
 
-/** Greedy tokens of several sequences in one batch, prompts in two chunks. */
-export async function greedy(model: OpenedModel, rows: readonly { expected: Expected; adapter: BankHold | null }[]) {
+/**
+ * Continues several texts in one batch, prompts in two chunks: `next` says each token by the logits before it. Returns the texts
+ * with `count` new tokens.
+ */
+export async function continueTexts(
+  model: OpenedModel,
+  texts: readonly { readonly prompt: readonly number[]; readonly adapter: BankHold | null }[],
+  count: number,
+  next: (logits: Float32Array, text: number, step: number) => number,
+): Promise<number[][]> {
   const { vocabSize } = model.config;
   const out: number[][] = [];
-  for (const [slot, { expected, adapter }] of rows.entries()) {
-    const logits = await model.prefill(slot, expected.inputIds, [14, 10], adapter);
-    out.push([...expected.inputIds, argmax(logits.subarray(23 * vocabSize))]);
+  for (const [slot, { prompt, adapter }] of texts.entries()) {
+    const logits = await model.prefill(slot, [...prompt], [14, prompt.length - 14], adapter);
+    out.push([...prompt, next(logits.subarray((prompt.length - 1) * vocabSize), slot, 0)]);
   }
   // As the engine does: the keys and values of all but the newest token, computed anew as of a text that holds it too.
   const reread = (rereadLength(model.config) ?? -1) + 1;
   const rereadAll = async (): Promise<void> => {
-    for (const [slot, { adapter }] of rows.entries()) {
+    for (const [slot, { adapter }] of texts.entries()) {
       const ids = at(out, slot);
       await model.prefill(slot, ids.slice(0, -1), [ids.length - 1], adapter, ids.length);
     }
   };
-  while ((out[0]?.length ?? 0) < 48) {
+  for (let step = 1; step < count; step++) {
     const logits = await model.decode(
-      rows.map(({ adapter }, slot) => ({
-        token: out[slot]?.at(-1) ?? 0,
-        length: (out[slot]?.length ?? 1) - 1,
+      texts.map(({ adapter }, slot) => ({
+        token: at(out, slot).at(-1) ?? 0,
+        length: at(out, slot).length - 1,
         adapter,
       })),
     );
-    const picked = out.map((_, slot) => argmax(logits.subarray(slot * vocabSize, (slot + 1) * vocabSize)));
+    const rowOf = (slot: number): Float32Array => logits.subarray(slot * vocabSize, (slot + 1) * vocabSize);
+    const picked = out.map((_, slot) => next(rowOf(slot), slot, step));
     for (const [slot, id] of picked.entries()) at(out, slot).push(id);
     if (out[0]?.length === reread) await rereadAll();
   }
   return out;
 }
+
+/** Greedy tokens of several sequences in one batch: each prompt and 24 tokens. */
+export const greedy = (model: OpenedModel, rows: readonly { expected: Expected; adapter: BankHold | null }[]) =>
+  continueTexts(
+    model,
+    rows.map(({ expected, adapter }) => ({ prompt: expected.inputIds, adapter })),
+    24,
+    argmax,
+  );
