@@ -55,8 +55,10 @@ async function compareEnd({ folder }: OracleRun, step: TrainStep, start: Float32
 }
 
 test("the repository contains the required runs", () => {
-  for (const family of ["llama", "gemma2", "gpt2", "granite", "olmo2"]) assert.ok(isThere(family, "train"), family);
-  for (const family of ["llama", "qwen2", "gpt2", "granite", "olmo2"]) assert.ok(isThere(family, "train-full"), family);
+  for (const family of ["llama", "gemma2", "gpt2", "granite", "olmo2", "olmo3"])
+    assert.ok(isThere(family, "train"), family);
+  for (const family of ["llama", "qwen2", "gpt2", "granite", "olmo2", "olmo3"])
+    assert.ok(isThere(family, "train-full"), family);
   assert.ok(isThere("llama", "train-dora") && isThere("llama", "train-dpo"));
   assert.ok(isThere("llama", "train-dpo-continued") && isThere("llama", "train-dpo-continued-dora"));
 });
