@@ -92,3 +92,9 @@ export function checkRoom(used: number, more: number, totalBytes: number): void 
   const message = `The adapter is ${more} bytes and the store holds ${used} already; at most ${totalBytes} are allowed.`;
   throw new LorikeetError("store_full", message, { found: used + more, allowed: totalBytes });
 }
+
+/** Whether reading an adapter that was sound when it was stored found other bytes, or none. */
+export function isDamage(cause: unknown): boolean {
+  if (!(cause instanceof LorikeetError)) return false;
+  return cause.code === "adapter_invalid" || cause.code === "adapter_unsupported" || cause.code === "digest_mismatch";
+}

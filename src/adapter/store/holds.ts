@@ -1,22 +1,28 @@
-/** Counted holds on digests: who still needs a version that may have lost its name. Knows no files. */
+/** Counted holds on adapters, by their digest: who still needs a version that may have lost its name. Knows no files. */
 
 import { assert } from "../../base/errors.js";
+import type { AdapterRecord } from "../types.js";
+
+/** A version that is stored, or an operator's folder. */
+export type Held = Pick<AdapterRecord, "name" | "source" | "weightsDigest">;
 
 export class Holds {
   readonly #counts = new Map<string, number>();
-  readonly #onFree: (digest: string) => void;
+  readonly #held = new Map<string, Held>();
+  readonly #onFree: (digest: string, held: Held) => void;
 
-  constructor(onFree: (digest: string) => void) {
+  constructor(onFree: (digest: string, held: Held) => void) {
     this.#onFree = onFree;
   }
 
-  /** Holds a digest until the returned function is called, which may be called again without effect. */
-  acquire(digest: string): () => void {
+  /** Holds an adapter until the returned function is called, which may be called again without effect. */
+  acquire({ digest, name, source, weightsDigest }: Held & Pick<AdapterRecord, "digest">): () => void {
+    if (this.#held.get(digest)?.source !== "store") this.#held.set(digest, { name, source, weightsDigest });
     this.#counts.set(digest, (this.#counts.get(digest) ?? 0) + 1);
-    let held = true;
+    let isHeld = true;
     return () => {
-      if (!held) return;
-      held = false;
+      if (!isHeld) return;
+      isHeld = false;
       this.#release(digest);
     };
   }
@@ -29,13 +35,30 @@ export class Holds {
     return [...this.#counts.keys()];
   }
 
+  /** Whether something is held that computes this. */
+  isComputing(weightsDigest: string): boolean {
+    return [...this.#held.values()].some((held) => held.weightsDigest === weightsDigest);
+  }
+
+  /** The digests of held versions that compute this. Not of operators' folders. */
+  versionsOf(weightsDigest: string): string[] {
+    const held = [...this.#held].filter(([, { source }]) => source === "store");
+    return held.filter(([, each]) => each.weightsDigest === weightsDigest).map(([digest]) => digest);
+  }
+
+  /** A held folder of an operator that computes this; undefined without one. */
+  folderOf(weightsDigest: string): Held | undefined {
+    return [...this.#held.values()].find((held) => held.source === "folder" && held.weightsDigest === weightsDigest);
+  }
+
   #release(digest: string): void {
-    const count = this.#counts.get(digest);
-    assert(count !== undefined && count > 0, `the hold on ${digest} was counted`);
+    const [count, held] = [this.#counts.get(digest), this.#held.get(digest)];
+    assert(held && count !== undefined && count > 0, `the hold on ${digest} was counted`);
     if (count > 1) this.#counts.set(digest, count - 1);
     else {
       this.#counts.delete(digest);
-      this.#onFree(digest);
+      this.#held.delete(digest);
+      this.#onFree(digest, held);
     }
   }
 }

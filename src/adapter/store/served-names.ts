@@ -1,0 +1,107 @@
+/**
+ * The names that are served, of stored versions and of operators' folders, and what the observer was told of them. A stored name
+ * hides a folder's. Changes nothing on disk.
+ */
+
+import type { LockTurn } from "../../base/lock.js";
+import { nameKey } from "../names.js";
+import type { AdapterRecord } from "../types.js";
+import type { Holds } from "./holds.js";
+import type { FolderScan, RefusedAdapter } from "./scan.js";
+import type { StoredAdapters } from "./stored.js";
+import type { StoreObserver } from "./types.js";
+
+export interface ServedNamesParts {
+  readonly stored: StoredAdapters;
+  readonly scan: FolderScan;
+  readonly holds: Holds;
+  readonly observer: StoreObserver;
+}
+
+export class ServedNames {
+  readonly #parts: ServedNamesParts;
+  /** What the observer was told, by the name's key. */
+  readonly #announced = new Map<string, AdapterRecord>();
+  /** How many names stand for what is computed, by its digest. */
+  readonly #namedWeights = new Map<string, number>();
+
+  constructor(parts: ServedNamesParts) {
+    this.#parts = parts;
+  }
+
+  /** By rising name. */
+  list(): AdapterRecord[] {
+    const { stored, scan } = this.#parts;
+    const folders = [...scan.taken].filter(([key]) => !stored.has(key)).map(([, { record }]) => record);
+    return [...folders, ...stored.records()].sort((left, right) => (left.name < right.name ? -1 : 1));
+  }
+
+  /** The adapter of exactly this name, or null. */
+  resolve(name: string): AdapterRecord | null {
+    const record = this.#record(nameKey(name));
+    return record?.name === name ? record : null;
+  }
+
+  refused(): readonly RefusedAdapter[] {
+    return [...this.#parts.stored.refused, ...this.#parts.scan.refused];
+  }
+
+  /** Whether a name stands for a version that computes this. */
+  isNamed(weightsDigest: string): boolean {
+    return this.#namedWeights.has(weightsDigest);
+  }
+
+  /** Reads what others have changed, and tells of it; `turn` where the lock is held. Returns the keys of changed names. */
+  async refresh(turn: LockTurn | null): Promise<Set<string>> {
+    const changed = await this.#parts.stored.refresh(turn);
+    this.announce(changed);
+    return changed;
+  }
+
+  /** Reads what was changed here in a turn that is held still, and tells of it. */
+  async refreshOwn(turn: LockTurn): Promise<void> {
+    this.announce(await this.#parts.stored.refreshOwn(turn));
+  }
+
+  announceAll(): void {
+    this.announce(this.list().map((record) => nameKey(record.name)));
+  }
+
+  /** Tells of the names of these keys that stand for something else than was told. */
+  announce(keys: Iterable<string>): void {
+    const { named, unnamed } = this.#parts.observer;
+    const gone: AdapterRecord[] = [];
+    const come: AdapterRecord[] = [];
+    for (const key of new Set(keys)) {
+      const before = this.#announced.get(key);
+      const now = this.#record(key);
+      if (before?.name === now?.name && before?.digest === now?.digest) continue;
+      if (before) gone.push(before);
+      if (now) come.push(now);
+      if (now) this.#announced.set(key, now);
+      else this.#announced.delete(key);
+    }
+    for (const record of come) this.#count(record, 1);
+    for (const record of gone) this.#count(record, -1);
+    for (const record of gone) unnamed?.(record);
+    for (const record of come) named?.(record);
+    for (const weightsDigest of new Set(gone.map((record) => record.weightsDigest))) this.tellUnwanted(weightsDigest);
+  }
+
+  /** Tells of a digest that has lost its last name or its last hold, unless it still has one of the other. */
+  tellUnwanted(weightsDigest: string): void {
+    if (this.isNamed(weightsDigest) || this.#parts.holds.isComputing(weightsDigest)) return;
+    this.#parts.observer.unwanted?.(weightsDigest);
+  }
+
+  #record(key: string): AdapterRecord | null | undefined {
+    const { stored, scan } = this.#parts;
+    return stored.has(key) ? stored.record(key) : scan.taken.get(key)?.record;
+  }
+
+  #count({ weightsDigest }: AdapterRecord, by: number): void {
+    const count = (this.#namedWeights.get(weightsDigest) ?? 0) + by;
+    if (count > 0) this.#namedWeights.set(weightsDigest, count);
+    else this.#namedWeights.delete(weightsDigest);
+  }
+}

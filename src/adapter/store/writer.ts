@@ -1,0 +1,240 @@
+/**
+ * Changes what the store holds: stages folders, stores them as versions, points names at them and takes names away. A change is
+ * whole or not at all: its bytes are flushed first, then it is made under the lock. Damaged files are replaced by an upload of the same
+ * adapter.
+ */
+
+import { removeTree, storageFault } from "../../base/durable.js";
+import { assert } from "../../base/errors.js";
+import type { LockTurn } from "../../base/lock.js";
+import type { Logger } from "../../base/log.js";
+import { checkName, nameKey } from "../names.js";
+import type { AdapterRecord, AdapterSummary } from "../types.js";
+import type { Collector } from "./collector.js";
+import type { StoreDisk } from "./disk.js";
+import { checkCount, checkRoom, isDamage, nameExists, nameMissing, nameTaken, ownedByOperator } from "./faults.js";
+import type { FolderScan } from "./scan.js";
+import type { ServedNames } from "./served-names.js";
+import type { StoredAdapters } from "./stored.js";
+import type { PutOptions, PutResult, StoreLimits, StoreOptions } from "./types.js";
+import { UnderWay } from "./under-way.js";
+import type { PreparedVersion } from "./versions.js";
+
+export interface WriterParts {
+  readonly options: StoreOptions;
+  readonly limits: StoreLimits;
+  readonly disk: StoreDisk;
+  readonly stored: StoredAdapters;
+  readonly scan: FolderScan;
+  readonly names: ServedNames;
+  readonly collector: Collector;
+  readonly logger: Logger;
+}
+
+export class StoreWriter {
+  readonly #options: StoreOptions;
+  readonly #limits: StoreLimits;
+  readonly #disk: StoreDisk;
+  readonly #stored: StoredAdapters;
+  readonly #scan: FolderScan;
+  readonly #names: ServedNames;
+  readonly #collector: Collector;
+  readonly #logger: Logger;
+  readonly #underWay = new UnderWay();
+
+  constructor({ options, limits, disk, stored, scan, names, collector, logger }: WriterParts) {
+    this.#options = options;
+    this.#limits = limits;
+    this.#disk = disk;
+    this.#stored = stored;
+    this.#scan = scan;
+    this.#names = names;
+    this.#collector = collector;
+    this.#logger = logger;
+  }
+
+  /** As the store's `stage`. */
+  stage(): Promise<string> {
+    return this.#underWay.run(() => this.#writing(() => this.#disk.staging.make()));
+  }
+
+  /** As the store's `stageCopy`. */
+  stageCopy(source: string, options: { readonly within?: string } = {}): Promise<string> {
+    const bounds = { ...options, maxBytes: this.#limits.totalBytes };
+    return this.#underWay.run(() => this.#writing(() => this.#disk.staging.copy(source, bounds)));
+  }
+
+  /** As the store's `put`. */
+  async put(name: string, staged: string, options: PutOptions = {}): Promise<PutResult> {
+    assert(this.#disk.staging.owns(staged), `${staged} was staged by this store`);
+    try {
+      return await this.#underWay.run(() => this.#checkAndStore(name, staged, options));
+    } finally {
+      await removeTree(staged); // also where it was refused at the door
+    }
+  }
+
+  /** As the store's `remove`. */
+  remove(name: string): Promise<Pick<AdapterRecord, "name" | "digest">> {
+    return this.#underWay.run(() => this.#change((turn) => this.#unname(name, turn)));
+  }
+
+  /** Refuses new changes, and waits for those under way. */
+  close(): Promise<void> {
+    return this.#underWay.close();
+  }
+
+  async #checkAndStore(name: string, staged: string, options: PutOptions): Promise<PutResult> {
+    try {
+      checkName(name, this.#options.reserved);
+      const { summary } = await this.#options.check(staged, options.client);
+      this.#options.admit?.(summary);
+      return await this.#writing(() => this.#store(name, staged, summary, options));
+    } finally {
+      await removeTree(staged);
+    }
+  }
+
+  async #unname(name: string, turn: LockTurn): Promise<Pick<AdapterRecord, "name" | "digest">> {
+    this.#refuseFolder(name);
+    const entry = this.#stored.entry(nameKey(name));
+    if (entry?.name !== name) throw nameMissing(name);
+    await this.#disk.unname(turn, name);
+    return { name, digest: entry.digest };
+  }
+
+  async #store(name: string, staged: string, summary: AdapterSummary, options: PutOptions): Promise<PutResult> {
+    const stored = await this.#findStored(summary);
+    const prepared = await this.#prepare(staged, summary);
+    try {
+      return await this.#change((turn) => this.#point(name, summary, { turn, prepared, stored }, options));
+    } finally {
+      await removeTree(prepared.folder);
+    }
+  }
+
+  /** The slow part of a put, the flushing of its bytes, before the lock is taken. */
+  async #prepare(staged: string, summary: AdapterSummary): Promise<PreparedVersion> {
+    const draft = await this.#disk.staging.make();
+    try {
+      return await this.#disk.versions.prepare(staged, draft, { checkKey: this.#options.checkKey, summary });
+    } catch (cause) {
+      await removeTree(draft);
+      throw cause;
+    }
+  }
+
+  /**
+   * What is stored already of a version, read through before anything is said of it. One that was stored before versions had
+   * digests of their own counts where its files are the same, byte for byte.
+   */
+  async #findStored({ digest, weightsDigest }: AdapterSummary): Promise<StoredVersion[]> {
+    const found: StoredVersion[] = [];
+    for (const place of new Set([digest, weightsDigest])) {
+      const identity = await this.#disk.versions.identity(place);
+      if (identity === null) continue;
+      const summary = await this.#checkStored(place);
+      found.push({ digest: place, identity, isSound: summary?.digest === digest });
+    }
+    return found;
+  }
+
+  /** null where the files are damaged. */
+  async #checkStored(digest: string): Promise<AdapterSummary | null> {
+    try {
+      return (await this.#options.check(this.#disk.versions.folder(digest))).summary;
+    } catch (cause) {
+      if (isDamage(cause)) return null;
+      throw cause;
+    }
+  }
+
+  /** Under the lock: the version gets its folder, then the name points at it. */
+  async #point(
+    name: string,
+    summary: AdapterSummary,
+    arrived: Arrived,
+    { ifNoneMatch }: PutOptions,
+  ): Promise<PutResult> {
+    this.#refuseFolder(name);
+    const current = this.#stored.entry(nameKey(name));
+    if (current && current.name !== name) throw nameTaken(name, current.name);
+    if (current && ifNoneMatch === "*") throw nameExists(name);
+    if (!current) checkCount(this.#stored.size, this.#limits.maxNames);
+    const { digest, isNew } = await this.#settle(summary.digest, arrived);
+    const record = (createdAt: number): AdapterRecord => ({ ...summary, digest, name, source: "store", createdAt });
+    if (current?.digest === digest && !isNew) return { record: record(current.createdAt), outcome: "identical" };
+    const createdAt = Date.now();
+    const previous = (current ? [current.digest, ...current.previous] : []).filter((other) => other !== digest);
+    const entry = { name, digest, createdAt, previous: [...new Set(previous)].slice(0, 8) };
+    await this.#disk.point(arrived.turn, entry);
+    return { record: record(createdAt), outcome: current ? "replaced" : "created" };
+  }
+
+  /** Under the lock: the digest that holds the version's files, put there unless they are there and sound. */
+  async #settle(
+    digest: string,
+    { turn, prepared, stored }: Arrived,
+  ): Promise<{ readonly digest: string; readonly isNew: boolean }> {
+    const { versions } = this.#disk;
+    for (const version of stored) {
+      const isThere = (await versions.identity(version.digest)) === version.identity;
+      if (isThere && version.isSound) return { digest: version.digest, isNew: false };
+    }
+    const now = await versions.identity(digest);
+    const isDamaged = now !== null && stored.some((version) => version.digest === digest && version.identity === now);
+    if (now !== null && !isDamaged) return { digest, isNew: false }; // stored by another since
+    if (!isDamaged) checkRoom(versions.bytes, prepared.bytes, this.#limits.totalBytes);
+    await this.#disk.commit(turn, digest, prepared);
+    if (isDamaged) {
+      this.#logger.warn({ digest }, "The damaged files of an adapter were replaced by an upload of the same adapter.");
+      this.#stored.recheck(digest);
+    }
+    return { digest, isNew: true };
+  }
+
+  /** Runs a change under the lock, on a view that is current, and makes it visible. */
+  #change<T>(task: (turn: LockTurn) => Promise<T>): Promise<T> {
+    return this.#writing(() =>
+      this.#disk.lock.run(async (turn) => {
+        await this.#names.refresh(turn);
+        try {
+          return await task(turn);
+        } finally {
+          await this.#names.refreshOwn(turn);
+          await this.#collector.collect(turn);
+        }
+      }),
+    );
+  }
+
+  async #writing<T>(task: () => Promise<T>): Promise<T> {
+    try {
+      await this.#disk.enter();
+      return await task();
+    } catch (cause) {
+      throw storageFault(cause, this.#options.directory);
+    }
+  }
+
+  #refuseFolder(name: string): void {
+    const folder = this.#scan.taken.get(nameKey(name));
+    if (!folder || this.#stored.has(nameKey(name))) return;
+    throw ownedByOperator(folder.record.name, this.#options.directory);
+  }
+}
+
+/** A version that waits for its place. */
+interface Arrived {
+  readonly turn: LockTurn;
+  readonly prepared: PreparedVersion;
+  readonly stored: readonly StoredVersion[];
+}
+
+/** A version's folder as it was when it was read through. */
+interface StoredVersion {
+  readonly digest: string;
+  readonly identity: string;
+  /** Its files are those of the version that was looked for. */
+  readonly isSound: boolean;
+}
