@@ -13,7 +13,7 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   onnx: ["base", "tensor"],
   graph: ["base", "tensor", "onnx"],
   autodiff: ["base", "tensor", "onnx", "graph"],
-  runtime: ["base", "tensor", "onnx"],
+  runtime: ["base", "tensor", "onnx", "graph"],
   model: ["base", "tensor", "onnx", "graph"],
   weights: ["base", "tensor", "onnx", "graph", "model", "runtime"],
   adapter: ["base", "tensor", "onnx", "graph", "model"],

@@ -1,20 +1,27 @@
-/** A session's binding between steps: only what changed is bound again. Knows no input by name. */
+/**
+ * A session's binding between steps: only what changed is bound again. Where binding a tensor of the host copies it, that is all
+ * of those. Knows no input by name.
+ */
 import type { Bindable } from "../runtime/device/device.js";
 import type { Binding } from "../runtime/session.js";
+import { Tensor } from "../runtime/tensor.js";
 import type { KvView } from "./kv-cache.js";
 
 export class BoundInputs {
   readonly binding: Binding;
   readonly #inputs = new Map<string, Bindable & Disposable>();
   readonly #outputs = new Map<string, Bindable & Disposable>();
+  readonly #copies: boolean;
   #cache: KvView | null = null;
 
-  constructor(binding: Binding) {
+  /** `copies`: a tensor of the host is copied when it is bound. */
+  constructor(binding: Binding, copies = false) {
     this.binding = binding;
+    this.#copies = copies;
   }
 
   input(name: string, tensor: Bindable & Disposable): void {
-    if (this.#inputs.get(name) === tensor) return;
+    if (this.#inputs.get(name) === tensor && !(this.#copies && tensor instanceof Tensor)) return;
     this.binding.input(name, tensor);
     this.#inputs.set(name, tensor);
   }

@@ -18,6 +18,8 @@ import { oneSum, paddedRank, tileColumns } from "../model/serving/rank-tiles.js"
 import { rotationFactor } from "../model/serving/rotary.js";
 import type { DecoderConfig } from "../model/types.js";
 import type { WeightSource } from "../model/weights.js";
+import { cpu } from "../runtime/device/cpu.js";
+import type { Device, DeviceTensor } from "../runtime/device/device.js";
 import { canMap } from "../runtime/mapping.js";
 import { Session, type SessionOptions, SharedWeights } from "../runtime/session.js";
 import { Tensor } from "../runtime/tensor.js";
@@ -25,6 +27,7 @@ import { shareWeights } from "../weights/sharing.js";
 import { type AdapterBank, type BankHold, rankClasses } from "./adapters/bank.js";
 import { groupRows } from "./adapters/groups.js";
 import { BoundInputs } from "./bound-inputs.js";
+import { DeviceCopies } from "./device-copies.js";
 import type { KvCache } from "./kv-cache.js";
 import { RotaryInputs } from "./rotary-inputs.js";
 
@@ -39,6 +42,8 @@ export interface RunnerOptions {
   readonly exact: boolean;
   /** A step must have an even number of rows: the caller pads with rows of idle slots. */
   readonly evenRows: boolean;
+  /** Where the steps run. Default: the CPU. */
+  readonly device?: Device;
 }
 
 /** One row of a decode step; a dummy has no adapter and its logits are ignored. */
@@ -60,6 +65,12 @@ export interface PrefillChunk {
   /** Logits of every token; else of the last one only. */
   readonly allLogits: boolean;
   readonly adapter: BankHold | null;
+}
+
+/** Logits where the graph writes them and where they are read: on the CPU the same. */
+interface Logits {
+  readonly there: DeviceTensor;
+  readonly here: Tensor<"float32">;
 }
 
 /** A session and its bindings for decode steps and prefill chunks. */
@@ -84,6 +95,10 @@ const modes: readonly AdapterMode[] = [
   ...Array.from({ length: rankClasses }, (_, i) => i + 1),
 ];
 
+/** Stacks of a device without offset views are bound from their first place on: a class does for a single adapter too. */
+const modesOf = ({ capabilities }: Device): readonly AdapterMode[] =>
+  capabilities.offsetViews ? modes : modes.filter((mode) => mode !== "single" && mode !== "tiled");
+
 /** What only some adapters need of a step. These sessions are created when the first such adapter loads, so deployments without one pay nothing. */
 interface Special {
   /** Rows have gains, as DoRA's. */
@@ -96,6 +111,7 @@ const specialKey = (mode: AdapterMode, { gains, inBlocks }: Special): string => 
 
 export class Runner {
   readonly #options: RunnerOptions;
+  readonly #device: Device;
   readonly #variants: ReadonlyMap<AdapterMode, Variant>;
   readonly #special = new Map<string, Variant>();
   /** What adapters so far have needed. */
@@ -108,8 +124,9 @@ export class Runner {
   readonly #filterReach: number | null;
   readonly #hasMemory: boolean;
   readonly #rotary: RotaryInputs;
+  readonly #copies: DeviceCopies;
   /** [i]: the first i + 1 rows. */
-  #logits: Tensor<"float32">[] = [];
+  #logits: Logits[] = [];
   /** Adapted linears by the input that they share. */
   readonly groups: readonly ModuleGroup[];
 
@@ -120,6 +137,8 @@ export class Runner {
     groups: readonly ModuleGroup[],
   ) {
     this.#options = options;
+    this.#device = options.device ?? cpu;
+    this.#copies = new DeviceCopies(this.#device);
     this.#variants = variants;
     this.#shared = shared;
     this.groups = groups;
@@ -132,13 +151,13 @@ export class Runner {
 
   /** Creates a session for each way of using adapters; they share the weights. */
   static async create(options: RunnerOptions): Promise<Runner> {
-    const { config, weights, capacity } = options;
-    const shared = canMap() ? new SharedWeights() : null;
+    const { config, weights, capacity, device = cpu } = options;
+    const shared = canMap() ? new SharedWeights(device.capabilities.hostMemory ? null : device) : null;
     const variants = new Map<AdapterMode, Variant>();
     let groups: readonly ModuleGroup[] = [];
-    for (const adapters of modes) {
+    for (const adapters of modesOf(device)) {
       const built = buildServingGraph({ config, weights, capacity, adapters });
-      variants.set(adapters, await openVariant(built.graph, options, shared));
+      variants.set(adapters, await device.turn(() => openVariant(built.graph, options, shared)));
       groups = built.groups;
     }
     return new Runner(options, variants, shared, groups);
@@ -154,7 +173,7 @@ export class Runner {
     const opened = this.#opening.then(async () => {
       if (gains && !inBlocks) await this.#openSpecial(alone, { gains, inBlocks });
       // Rows of all kinds meet in a step.
-      for (const mode of modes.filter((each) => typeof each === "number")) {
+      for (const mode of modesOf(this.#device).filter((each) => typeof each === "number")) {
         if (this.#hadGains) await this.#openSpecial(mode, { gains: true, inBlocks: false });
         if (this.#hadBlocks) await this.#openSpecial(mode, { gains: false, inBlocks: true });
         if (this.#hadGains && this.#hadBlocks) await this.#openSpecial(mode, { gains: true, inBlocks: true });
@@ -168,7 +187,7 @@ export class Runner {
     const key = specialKey(adapters, special);
     if (this.#special.has(key)) return;
     const { graph } = buildServingGraph({ ...this.#options, adapters, ...special });
-    this.#special.set(key, await openVariant(graph, this.#options, this.#shared));
+    this.#special.set(key, await this.#device.turn(() => openVariant(graph, this.#options, this.#shared)));
   }
 
   #needsBlocks(rank: number): boolean {
@@ -176,7 +195,11 @@ export class Runner {
   }
 
   /** One token for each row; slot i is row i. Returns logits [rows, vocab], valid until the next call. */
-  async decode(rows: readonly DecodeRow[], cache: KvCache, bank: AdapterBank): Promise<Float32Array> {
+  decode(rows: readonly DecodeRow[], cache: KvCache, bank: AdapterBank): Promise<Float32Array> {
+    return this.#device.turn(() => this.#decode(rows, cache, bank));
+  }
+
+  async #decode(rows: readonly DecodeRow[], cache: KvCache, bank: AdapterBank): Promise<Float32Array> {
     const count = rows.length;
     assert(!this.#options.evenRows || count % 2 === 0, "a step of an exact quantized base has an even number of rows");
     const adapters = rows.map((row) => row.adapter);
@@ -196,7 +219,7 @@ export class Runner {
         this.#ints("positions", count, (i) => at(rows, i).length),
       );
     }
-    for (const [name, tensor] of this.#rotary.stepped()) bound.input(name, tensor);
+    for (const [name, tensor] of this.#rotary.stepped()) bound.input(name, await this.#copies.of(tensor));
     bound.input(
       "logit_rows",
       this.#ints("rows", count, (i) => i),
@@ -208,7 +231,11 @@ export class Runner {
   }
 
   /** Writes a chunk of one slot. Returns logits [1 or tokens, vocab], valid until the next call. */
-  async prefill(chunk: PrefillChunk, cache: KvCache, bank: AdapterBank): Promise<Float32Array> {
+  prefill(chunk: PrefillChunk, cache: KvCache, bank: AdapterBank): Promise<Float32Array> {
+    return this.#device.turn(() => this.#prefill(chunk, cache, bank));
+  }
+
+  async #prefill(chunk: PrefillChunk, cache: KvCache, bank: AdapterBank): Promise<Float32Array> {
     const real = chunk.tokens.length;
     // A lone or odd token would take another kernel: what pads is overwritten by the next tokens.
     const count = Math.max(2, real + (real % 2));
@@ -223,7 +250,7 @@ export class Runner {
       "seqlens_k",
       this.#ints("lengths", 1, () => chunk.start + count - 1),
     );
-    for (const [name, tensor] of this.#rotary.whole(chunk.length)) bound.input(name, tensor);
+    for (const [name, tensor] of this.#rotary.whole(chunk.length)) bound.input(name, await this.#copies.of(tensor));
     if (this.#readsPositions) {
       const last = this.#options.config.maxPositions - 1;
       bound.input(
@@ -251,7 +278,8 @@ export class Runner {
     const classes = [...new Set(adapters.flatMap((hold) => (hold ? [hold.rankClass] : [])))].sort();
     const inBlocks = adapters.some((hold) => hold !== null && this.#needsBlocks(hold.rank));
     let mode: AdapterMode = classes.length === 0 ? "none" : classes.length;
-    if (first !== null && !inBlocks && adapters.every((hold) => hold?.digest === first.digest)) {
+    const { offsetViews } = this.#device.capabilities;
+    if (first !== null && !inBlocks && offsetViews && adapters.every((hold) => hold?.digest === first.digest)) {
       const { rank } = bank.memory(first.rankClass);
       // A lone row would take another kernel: where bits matter it runs as a group of two. In a sum of several parts Gemm's C would be the first.
       if (!exact || (adapters.length > 1 && rank <= oneSum)) mode = rank <= tileColumns ? "single" : "tiled";
@@ -272,7 +300,7 @@ export class Runner {
   #bound(variant: Variant, kind: string): BoundInputs {
     let bound = variant.bindings.get(kind);
     if (!bound) {
-      bound = new BoundInputs(variant.session.bind());
+      bound = new BoundInputs(variant.session.bind(), !this.#device.capabilities.hostMemory);
       variant.bindings.set(kind, bound);
     }
     return bound;
@@ -352,7 +380,7 @@ export class Runner {
   ): void {
     const own = adapters.map((hold) => (hold?.rankClass === rankClass ? hold.place : -1));
     const used = own.filter((place) => place >= 0);
-    const first = Math.min(...used);
+    const first = this.#device.capabilities.offsetViews ? Math.min(...used) : 0;
     const count = Math.max(...used) - first + 1;
     for (const [name, tensor] of bank.memory(rankClass).view(first, count, { rankClass: slot, inBlocks })) {
       bound.input(name, tensor);
@@ -380,19 +408,33 @@ export class Runner {
   async #run(variant: Variant, bound: BoundInputs, logitRows: number): Promise<Float32Array> {
     const { vocabSize } = this.#options.config;
     const logits = this.#logitsOf(logitRows, vocabSize);
-    bound.output("logits", logits);
+    bound.output("logits", logits.there);
     await variant.session.run(bound.binding);
-    return logits.data;
+    if (logits.there !== logits.here) await this.#device.download(logits.there, logits.here);
+    return logits.here.data;
   }
 
   /** Rows of the one logits buffer, which grows to what was asked for most. */
-  #logitsOf(rows: number, vocabSize: number): Tensor<"float32"> {
+  #logitsOf(rows: number, vocabSize: number): Logits {
     if (this.#logits.length < rows) {
       const size = Math.max(rows, this.#options.maxRows);
-      const whole = Tensor.zeros("float32", [size, vocabSize]);
-      this.#logits = Array.from({ length: size }, (_, i) => whole.rows(0, i + 1));
+      const here = Tensor.zeros("float32", [size, vocabSize]);
+      this.#disposeLogits();
+      const isHost = this.#device.capabilities.hostMemory;
+      const there = isHost ? here : this.#device.allocate("float32", [size, vocabSize]);
+      this.#logits = Array.from({ length: size }, (_, i) => {
+        const own = here.prefix(i + 1);
+        if (isHost) return { here: own, there: own };
+        return { here: own, there: i + 1 === size ? there : there.prefix(i + 1) };
+      });
     }
     return at(this.#logits, rows - 1);
+  }
+
+  /** Views go before the tensor that they are of, which is the last. */
+  #disposeLogits(): void {
+    for (const { there } of this.#logits) there[Symbol.dispose]();
+    this.#logits = [];
   }
 
   #ints(name: string, count: number, value: (i: number) => number): Tensor<"int32"> {
@@ -424,6 +466,8 @@ export class Runner {
   /** Only while no session is being created. */
   [Symbol.dispose](): void {
     for (const { session } of [...this.#variants.values(), ...this.#special.values()]) session[Symbol.dispose]();
+    this.#copies[Symbol.dispose]();
+    this.#disposeLogits();
     this.#shared?.[Symbol.dispose]();
   }
 }
@@ -431,14 +475,17 @@ export class Runner {
 const hasGains = (adapters: readonly (BankHold | null)[]): boolean =>
   adapters.some((hold) => hold !== null && hold.gain !== null);
 
+/** In a turn. */
 async function openVariant(
   graph: Graph,
-  { session: options }: RunnerOptions,
+  { session: options, device = cpu }: RunnerOptions,
   shared: SharedWeights | null,
 ): Promise<Variant> {
   const names = shared ? shareWeights(graph, shared) : [];
+  await shared?.upload();
   const session = await Session.create(serializeGraph(graph), {
     ...options,
+    device,
     ...(shared ? { shared: { weights: shared, names } } : {}),
   });
   return { session, bindings: new Map() };

@@ -101,6 +101,7 @@ export async function startEngine(options: StartOptions): Promise<StartedEngine>
     },
     exact,
     evenRows,
+    device,
   });
   options.progress?.("building sessions", 1, 1);
   const shape = { ...cacheShape(config), slots, capacity };

@@ -125,11 +125,15 @@ export class FileMapping implements Disposable {
 /** A tensor over a part of a mapping, which it keeps alive. */
 export class MappedTensor implements Disposable {
   readonly mapping: FileMapping;
+  readonly type: TensorType;
+  readonly shape: readonly number[];
   #handle: Pointer;
 
   constructor(mapping: FileMapping, type: TensorType, shape: readonly number[], offset: number, byteLength: number) {
     if (offset + byteLength > mapping.byteLength) throw cutShort(mapping, offset + byteLength);
     this.mapping = mapping;
+    this.type = type;
+    this.shape = shape;
     const dims = BigInt64Array.from(shape, BigInt);
     const data = mapping.address + BigInt(offset);
     const { cpuMemory } = ort();

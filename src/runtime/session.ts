@@ -1,7 +1,7 @@
 /** Sessions run graphs off the event loop; bindings tie their inputs and outputs to tensors. */
 import { assert, LorikeetError } from "../base/errors.js";
 import { ort, type Pointer } from "./api.js";
-import type { Bindable } from "./device/device.js";
+import type { Bindable, Device, DeviceTensor, ExecutionProvider } from "./device/device.js";
 import { FileMapping, MappedTensor } from "./mapping.js";
 import { Tensor, type TensorType, tensorTypeOf } from "./tensor.js";
 
@@ -20,23 +20,34 @@ export interface SessionOptions {
   readonly config?: Readonly<Record<string, string>>;
   /** Path prefix of a profile that `endProfiling` closes. */
   readonly profile?: string;
+  /** Where the graph runs. What has no kernel there is refused. Default: the CPU. Create the session and its bindings in a turn of the device. */
+  readonly device?: Device;
+  /** Options of the device's provider for this session alone. */
+  readonly providerOptions?: Readonly<Record<string, string>>;
   /** Initializers of this graph, by name, that are shared with other sessions. */
   readonly shared?: { readonly weights: SharedWeights; readonly names: readonly string[] };
 }
 
-/** Weights in mapped files that several sessions share, with one prepacked copy for all. */
+/**
+ * Weights in mapped files that several sessions share: on the CPU with one prepacked copy for all, on a card as one copy in its
+ * memory.
+ */
 export class SharedWeights implements Disposable {
   readonly #mappings = new Map<string, FileMapping>();
   readonly #tensors = new Map<string, MappedTensor>();
+  readonly #resident = new Map<string, { readonly whole: DeviceTensor; readonly view: DeviceTensor }>();
+  readonly #device: Device | null;
   readonly container: Pointer;
 
-  constructor() {
+  /** `device`: null for the CPU. */
+  constructor(device: Device | null = null) {
+    this.#device = device;
     this.container = ort().make("CreatePrepackedWeightsContainer");
   }
 
   /** Adds an initializer by name. Adding it a second time does nothing. */
   add(name: string, type: TensorType, shape: readonly number[], place: FilePlace): void {
-    if (this.#tensors.has(name)) return;
+    if (this.#tensors.has(name) || this.#resident.has(name)) return;
     let mapping = this.#mappings.get(place.file);
     if (!mapping) {
       mapping = new FileMapping(place.file);
@@ -45,12 +56,32 @@ export class SharedWeights implements Disposable {
     this.#tensors.set(name, new MappedTensor(mapping, type, shape, place.offset, place.byteLength));
   }
 
-  tensor(name: string): MappedTensor | undefined {
-    return this.#tensors.get(name);
+  /** Brings what was added to the device, in a turn, and lets go of the files. Throws `device_memory`. */
+  async upload(): Promise<void> {
+    const device = this.#device;
+    if (!device) return;
+    for (const [name, tensor] of this.#tensors) {
+      const whole = device.allocate(tensor.type, tensor.shape);
+      // ONNX Runtime shares memory that it does not own: a view of the tensor, not the tensor.
+      this.#resident.set(name, { whole, view: whole.as(tensor.shape) });
+      await device.upload([[tensor, whole]]);
+      tensor[Symbol.dispose]();
+      this.#tensors.delete(name);
+    }
+    for (const mapping of this.#mappings.values()) mapping[Symbol.dispose]();
+    this.#mappings.clear();
   }
 
-  /** Call only after every session that uses them is disposed. */
+  tensor(name: string): Bindable | undefined {
+    return this.#resident.get(name)?.view ?? this.#tensors.get(name);
+  }
+
+  /** Call only after every session that uses them is disposed; in a turn of the device. */
   [Symbol.dispose](): void {
+    for (const { whole, view } of this.#resident.values()) {
+      view[Symbol.dispose]();
+      whole[Symbol.dispose]();
+    }
     for (const tensor of this.#tensors.values()) tensor[Symbol.dispose]();
     ort().call("ReleasePrepackedWeightsContainer", this.container);
     for (const mapping of this.#mappings.values()) mapping[Symbol.dispose]();
@@ -116,6 +147,16 @@ export class Session implements Disposable {
     } finally {
       this.#running--;
       signal?.removeEventListener("abort", stop);
+      ort().call("ReleaseRunOptions", options);
+    }
+  }
+
+  /** `run` on the calling thread: only for what takes microseconds. */
+  runNow(binding: Binding): void {
+    const options = ort().make("CreateRunOptions");
+    try {
+      ort().call("RunWithBinding", this.handle, options, binding.handle);
+    } finally {
       ort().call("ReleaseRunOptions", options);
     }
   }
@@ -232,6 +273,7 @@ function sessionOptions(options: SessionOptions): Pointer {
   if (!options.memoryPattern) ort().call("DisableMemPattern", settings);
   if (options.profile !== undefined) ort().call("EnableProfiling", settings, options.profile);
   for (const [key, value] of Object.entries(entries)) ort().call("AddSessionConfigEntry", settings, key, value);
+  if (options.device?.provider) appendProvider(settings, options.device.provider, options.providerOptions);
   const { shared } = options;
   for (const name of shared?.names ?? []) {
     const tensor = shared?.weights.tensor(name);
@@ -239,4 +281,19 @@ function sessionOptions(options: SessionOptions): Pointer {
     ort().call("AddInitializer", settings, name, tensor.handle);
   }
   return settings;
+}
+
+/** Nodes that the provider has no kernel for would otherwise run on the CPU, at the price of two copies each. */
+function appendProvider(
+  settings: Pointer,
+  { name, options }: ExecutionProvider,
+  more: Readonly<Record<string, string>> = {},
+): void {
+  const entries = Object.entries({ ...options, ...more });
+  const keys = ort().strings(entries.map(([key]) => key));
+  const values = ort().strings(entries.map(([, value]) => value));
+  ort().call("AddSessionConfigEntry", settings, "session.disable_cpu_ep_fallback", "1");
+  const { length } = entries;
+  ort().call("SessionOptionsAppendExecutionProvider", settings, name, keys.addresses, values.addresses, length);
+  assert(keys.held.length === values.held.length, "each option has a value");
 }

@@ -155,7 +155,7 @@ export function deviceContract(name: string, open: () => Promise<Device>, skip: 
   });
 }
 
-/** Apart, for a turn takes no other. */
+/** What is not done within a turn: a turn takes no other. */
 export function turnContract(name: string, open: () => Promise<Device>, skip: string | false = false): void {
   test(`${name}: a turn that fails does not end the next`, { skip }, async () => {
     const device = await open();

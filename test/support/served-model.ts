@@ -9,6 +9,7 @@ import { rereadLength } from "../../src/model/modules.js";
 import { cacheShape } from "../../src/model/serving/cache-shape.js";
 import { type PlanOptions, planWeights } from "../../src/weights/plan.js";
 import { prepareWeights } from "../../src/weights/prepare.js";
+import { testDevice as device } from "./device.js";
 import type { Expected } from "./oracle.js";
 
 const capacity = 64;
@@ -29,9 +30,10 @@ export async function openModel(directory: string, options: PlanOptions = { dtyp
     session,
     exact: true,
     evenRows: false,
+    device,
   });
-  const cache = new KvCache({ ...cacheShape(config), slots, capacity });
-  const bank = new AdapterBank({ groups: runner.groups, places: slots, maxBytes: 1 << 26 });
+  const cache = await device.turn(async () => new KvCache({ ...cacheShape(config), slots, capacity }, device));
+  const bank = new AdapterBank({ groups: runner.groups, places: slots, maxBytes: 1 << 26, device });
   const { vocabSize } = config;
 
   const prefill = async (

@@ -151,6 +151,12 @@ export class BankClass {
     }
   }
 
+  /** Moves an adapter to another place of this class. */
+  async move(from: number, to: number, pause: () => Promise<void>): Promise<void> {
+    if (this.#device.capabilities.hostMemory) await this.copyFrom(this, from, to, pause);
+    else await this.#device.turn(() => this.#rows.copy(from, to));
+  }
+
   #at(name: string, place: number): Float32Array {
     return this.#rows.layout(name, "float32", place, 1);
   }
@@ -196,6 +202,11 @@ export class BankClass {
       await pause();
     }
     await copyInSlices(noValues, target.subarray(own), pause);
+  }
+
+  /** In a turn. */
+  [Symbol.dispose](): void {
+    this.#rows[Symbol.dispose]();
   }
 }
 

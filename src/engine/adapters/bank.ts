@@ -185,7 +185,10 @@ export class AdapterBank {
   async #configure(index: number, rank: number): Promise<void> {
     const entry = at(this.#classes, index);
     entry.residents.fill(null);
-    if (entry.memory?.rank !== rank) entry.memory = await this.#createClass(rank);
+    if (entry.memory?.rank === rank) return;
+    const old = entry.memory;
+    entry.memory = await this.#createClass(rank);
+    await this.#device.turn(async () => old?.[Symbol.dispose]());
   }
 
   #createClass(rank: number): Promise<BankClass> {
@@ -202,9 +205,12 @@ export class AdapterBank {
     for (const [place, resident] of residents.entries()) if (resident?.users === 0) residents[place] = null;
     const next = await this.#createClass(rank);
     for (const [place, resident] of residents.entries()) {
-      if (resident) await next.copyFrom(old, place, place, this.#pauser());
+      if (!resident) continue;
+      if (this.#device.capabilities.hostMemory) await next.copyFrom(old, place, place, this.#pauser());
+      else await next.write(place, resident.own, this.#pauser());
     }
     entry.memory = next;
+    await this.#device.turn(async () => old[Symbol.dispose]());
     return true;
   }
 
@@ -253,7 +259,7 @@ export class AdapterBank {
     const { index, from, hole, moving } = move;
     const { residents } = at(this.#classes, index);
     residents[hole] = null;
-    await this.#memory(index).copyFrom(this.#memory(index), from, hole, this.#pauser());
+    await this.#memory(index).move(from, hole, this.#pauser());
     if (moving.own.hasGains) await this.gains.copy(this.#gainRow(index, from), this.#gainRow(index, hole));
     residents[hole] = moving;
     residents[from] = null;

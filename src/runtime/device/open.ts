@@ -3,9 +3,18 @@ import { LorikeetError } from "../../base/errors.js";
 import type { DeviceChoice } from "./choose.js";
 import { cpu } from "./cpu.js";
 import type { Device } from "./device.js";
+import { openWebgpu } from "./webgpu.js";
 
 /** Dispose of the device after everything that lies on it. Throws `device_unavailable`. */
 export async function openDevice(choice: DeviceChoice): Promise<Device> {
-  if (choice.kind === "cpu") return cpu;
-  throw new LorikeetError("device_unavailable", `Lorikeet does not run on ${choice.kind} yet; use --device cpu.`);
+  switch (choice.kind) {
+    case "cpu":
+      return cpu;
+    case "webgpu": {
+      const { name, type, memoryBytes } = choice.adapter;
+      return await openWebgpu({ name, software: type === "software", memoryBytes });
+    }
+    case "cuda":
+      throw new LorikeetError("device_unavailable", "Lorikeet does not run on CUDA yet: use --device webgpu or cpu.");
+  }
 }
