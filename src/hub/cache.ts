@@ -1,6 +1,6 @@
 /**
- * One repository in the cache, in the layout that Python's `huggingface_hub` reads and writes: blobs by their hash, snapshots
- * of links to them, and references from revisions to commits. Files in a snapshot have no folders here.
+ * One repository in the cache, in the layout of Python's `huggingface_hub`: blobs named by hash, snapshots of links to them, and
+ * refs from revisions to commits. Snapshots have no subfolders here.
  */
 
 import { randomBytes } from "node:crypto";
@@ -26,7 +26,7 @@ export class RepositoryCache {
     return join(this.blobs, etag);
   }
 
-  /** Where the bytes of a blob gather until they are whole. */
+  /** The partial download of a blob. */
   incomplete(etag: string): string {
     return `${this.blob(etag)}.incomplete`;
   }
@@ -44,14 +44,14 @@ export class RepositoryCache {
     for (const folder of [this.blobs, this.#locks, this.snapshot(commit)]) await mkdir(folder, { recursive: true });
   }
 
-  /** The commit that a revision was when it was last asked for; null where the cache does not know it. */
+  /** The commit that a revision pointed to at the last pull; null if the cache does not know it. */
   async commitOf(revision: string): Promise<string | null> {
     if (isCommit(revision)) return revision;
     const text = await readFile(join(this.folder, "refs", revision), "utf8").catch(() => "");
     return isCommit(text.trim()) ? text.trim() : null;
   }
 
-  /** The names in a snapshot whose files are there: a link without its blob does not count. */
+  /** The names of a snapshot's files. A link without its blob does not count. */
   async namesIn(commit: string): Promise<string[]> {
     const folder = this.snapshot(commit);
     const names = await readdir(folder).catch(() => []);
@@ -61,34 +61,34 @@ export class RepositoryCache {
     return found.flat();
   }
 
-  /** The size of a file that a snapshot has, or that one could be given without a download; null without either. */
+  /** The size of a file that the snapshot has, or whose blob is in the cache; null if neither exists. */
   async sizeOf(commit: string, name: string, etag: string): Promise<number | null> {
     return (await sizeOf(join(this.snapshot(commit), name))) ?? (await sizeOf(this.blob(etag)));
   }
 
-  /** Bytes of a file that an unfinished download has left. */
-  async bytesBegun(etag: string): Promise<number> {
+  /** Size of the partial download; 0 if there is none. */
+  async incompleteBytes(etag: string): Promise<number> {
     return (await sizeOf(this.incomplete(etag))) ?? 0;
   }
 
-  /** Puts a blob into a snapshot under its name. Whoever reads meanwhile sees the file as it was before, or whole. */
+  /** Links a blob into a snapshot. The replacement is atomic: readers see the old file or the new one. */
   async link(commit: string, name: string, etag: string): Promise<void> {
-    const [place, target] = [join(this.snapshot(commit), name), join("..", "..", "blobs", etag)];
-    if ((await readlink(place).catch(() => null)) === target) return;
+    const [path, target] = [join(this.snapshot(commit), name), join("..", "..", "blobs", etag)];
+    if ((await readlink(path).catch(() => null)) === target) return;
     // A copy, or a link to a blob that another program has named after another etag of the hub.
-    if ((await sizeOf(this.blob(etag))) === null && (await sizeOf(place)) !== null) return;
+    if ((await sizeOf(this.blob(etag))) === null && (await sizeOf(path)) !== null) return;
     const draft = this.#draft();
     try {
       await symlink(target, draft);
     } catch (error) {
       if (!hasCode(error, "EPERM", "ENOTSUP", "EOPNOTSUPP", "ENOSYS")) throw error;
-      // As `huggingface_hub` does it where a file system has no links.
-      return await rename(this.blob(etag), place);
+      // The file system has no symbolic links: move the blob, as `huggingface_hub` does.
+      return await rename(this.blob(etag), path);
     }
-    await rename(draft, place);
+    await rename(draft, path);
   }
 
-  /** Records that the repository has no file of this name, for later starts and for `huggingface_hub`. */
+  /** Records that the repository has no such file, for later starts and for `huggingface_hub`. */
   async noteAbsent(commit: string, name: string): Promise<void> {
     const path = this.#absent(commit, name);
     await mkdir(dirname(path), { recursive: true });
@@ -121,7 +121,7 @@ export class RepositoryCache {
   }
 }
 
-/** Names of the models that a cache holds something of. */
+/** Names of the models that have a folder in the cache. */
 export async function cachedNames(root: string): Promise<string[]> {
   const folders = await readdir(root).catch(() => []);
   return folders.flatMap((name) => idOfFolder(name) ?? []);

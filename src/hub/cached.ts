@@ -4,25 +4,17 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { isObject } from "../base/json.js";
 import { RepositoryCache } from "./cache.js";
-import type { Repository } from "./repository.js";
-import {
-  adapterConfig,
-  adapterWeights,
-  type Kind,
-  modelConfig,
-  singleWeights,
-  tokenizerFile,
-  weightsIndex,
-} from "./selection.js";
+import type { Kind, Repository } from "./repository.js";
+import { adapterConfig, adapterWeights, modelConfig, singleWeights, tokenizerFile, weightsIndex } from "./selection.js";
 
 export interface Cached {
   readonly kind: Kind;
   readonly folder: string;
-  /** false: it can be used, but the hub may have a tokenizer that is not here, as where only the weights were downloaded. */
+  /** False if the hub may have a tokenizer that the cache lacks. The model is still usable. */
   readonly isWhole: boolean;
 }
 
-/** What the revision was when it was last downloaded; null where it is not there, or not all that is needed. */
+/** The snapshot that the revision pointed to at the last pull; null if it is missing or incomplete. */
 export async function findCached(root: string, repository: Repository, kind: Kind | null): Promise<Cached | null> {
   const cache = new RepositoryCache(root, repository);
   const commit = await cache.commitOf(repository.revision);

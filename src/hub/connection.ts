@@ -1,15 +1,17 @@
 /**
- * Requests to one hub. The token goes to the hub's own origin alone: a redirect to where large files lie does not carry it.
+ * Sends requests to one hub. The token goes only to the hub's own origin, never along a redirect to the storage of large files.
  * Every wait is bounded.
  */
 
 import { type Asked, faultOf, hubFault, TemporaryFault } from "./faults.js";
 import { Pace } from "./pace.js";
-import type { Repository } from "./repository.js";
+import type { Kind, Repository } from "./repository.js";
 
 export interface ConnectionOptions {
   readonly endpoint: string;
   readonly token: string | null;
+  /** What is asked for, for messages; null where it may be either. */
+  readonly kind: Kind | null;
   readonly userAgent: string;
   readonly answerTimeoutMs: number;
   readonly stallTimeoutMs: number;
@@ -19,11 +21,11 @@ export interface ConnectionOptions {
 const maxRedirects = 5;
 const redirects: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
 
-/** An answer whose body is read piece by piece. Disposing of it closes the connection. */
+/** A response whose body is read in pieces. Disposing of it closes the connection. */
 export interface Answer extends Disposable {
   readonly status: number;
   readonly headers: Headers;
-  /** Throws TemporaryFault where the transfer breaks or stalls. */
+  /** Throws TemporaryFault if the transfer breaks or stalls. */
   pieces(): AsyncGenerator<Uint8Array>;
 }
 
@@ -36,26 +38,26 @@ export class HubConnection {
     this.#origin = new URL(options.endpoint).origin;
   }
 
-  /** The JSON of an answer of at most so many bytes. */
+  /** Fetches JSON of at most `maxBytes`. */
   async json(path: string, repository: Repository, maxBytes: number): Promise<unknown> {
     using answer = await this.get(path, repository);
     const pieces: Uint8Array[] = [];
     let size = 0;
     for await (const piece of answer.pieces()) {
       size += piece.length;
-      if (size > maxBytes) throw this.#notAHub(`an answer of more than ${maxBytes} bytes`);
+      if (size > maxBytes) throw this.#notAHub(`a response of more than ${maxBytes} bytes`);
       pieces.push(piece);
     }
     try {
       return JSON.parse(Buffer.concat(pieces).toString("utf8"));
     } catch {
-      throw this.#notAHub("an answer that is not JSON");
+      throw this.#notAHub("a response that is not JSON");
     }
   }
 
   /**
-   * A successful answer (200 or 206), or 416 where a range was asked for. Throws TemporaryFault, or a LorikeetError that says
-   * what to do.
+   * Resolves with a successful response (200 or 206), or with 416 for a range. Throws TemporaryFault, or a LorikeetError that
+   * says what to do.
    */
   async get(path: string, repository: Repository, headers: Readonly<Record<string, string>> = {}): Promise<Answer> {
     let url = new URL(this.#options.endpoint + path);
@@ -74,7 +76,7 @@ export class HubConnection {
     throw this.#notAHub(`more than ${maxRedirects} redirects`);
   }
 
-  /** The headers that tell of a file: those of the hub's own answer, also where it redirects to the bytes. */
+  /** The headers that describe a file. They come from the hub itself, even if it redirects to the bytes. */
   async head(path: string, repository: Repository): Promise<Headers> {
     let url = new URL(this.#options.endpoint + path);
     for (let hops = 0; hops <= maxRedirects; hops++) {
@@ -107,7 +109,7 @@ export class HubConnection {
           headers: {
             ...headers,
             "user-agent": userAgent,
-            // Bytes as they are stored: a range and a hash are of those.
+            // Ranges and hashes are of the bytes as stored.
             "accept-encoding": "identity",
             ...(token !== null && isHub ? { authorization: `Bearer ${token}` } : {}),
           },
@@ -122,7 +124,7 @@ export class HubConnection {
     } catch (error) {
       dispose();
       signal.throwIfAborted();
-      throw error instanceof TemporaryFault ? error : brokenBy(error, `${url.host} does not answer`);
+      throw error instanceof TemporaryFault ? error : connectionFault(error, `${url.host} does not answer`);
     }
   }
 
@@ -130,14 +132,14 @@ export class HubConnection {
     const to = location !== null && URL.canParse(location, from.href) ? new URL(location, from) : null;
     const isSafe = to?.protocol === "https:" || (to?.protocol === "http:" && from.protocol === "http:");
     if (to === null || !isSafe || to.username !== "" || to.password !== "") {
-      throw this.#notAHub("a redirect that is not to a safe http address");
+      throw this.#notAHub("an unsafe redirect");
     }
     return to;
   }
 
   #asked(url: URL, repository: Repository): Asked {
-    const { endpoint, token } = this.#options;
-    return { host: url.host, endpoint, repository, hasToken: token !== null };
+    const { endpoint, token, kind } = this.#options;
+    return { host: url.host, endpoint, repository, kind, hasToken: token !== null };
   }
 
   #notAHub(what: string) {
@@ -158,13 +160,13 @@ async function* readBody({ body }: Response, stallMs: number, host: string): Asy
       yield value;
     }
   } catch (error) {
-    throw error instanceof TemporaryFault ? error : brokenBy(error, `the transfer from ${host} broke`);
+    throw error instanceof TemporaryFault ? error : connectionFault(error, `the transfer from ${host} broke`);
   } finally {
-    reader.cancel().catch(() => {}); // broken already
+    reader.cancel().catch(() => {}); // it has failed already
   }
 }
 
-/** Throws TemporaryFault when the task takes longer; whoever called ends it. */
+/** Throws TemporaryFault if the task takes longer. The caller must abort the task. */
 async function within<T>(limitMs: number, what: string, task: () => Promise<T>): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_, reject) => {
@@ -172,15 +174,15 @@ async function within<T>(limitMs: number, what: string, task: () => Promise<T>):
   });
   try {
     const running = task();
-    running.catch(() => {}); // where the limit came first
+    running.catch(() => {}); // it may fail after the time limit
     return await Promise.race([running, late]);
   } finally {
     clearTimeout(timer);
   }
 }
 
-/** fetch hides the reason in the cause, and may name whole addresses, signatures included. */
-function brokenBy(error: unknown, what: string): TemporaryFault {
+/** Keeps only the error code of what `fetch` threw: its message may hold a signed URL. */
+function connectionFault(error: unknown, what: string): TemporaryFault {
   const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
   const code = cause instanceof Error && "code" in cause ? String(cause.code) : null;
   return new TemporaryFault(code === null ? what : `${what} (${code})`);

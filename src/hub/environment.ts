@@ -1,4 +1,4 @@
-/** Which hub is asked and where its cache lies, by the variables that Python's `huggingface_hub` reads. */
+/** Reads the hub's address, token and cache folder from the environment variables of Python's `huggingface_hub`. */
 
 import { readFile } from "node:fs/promises";
 import { homedir } from "node:os";
@@ -8,16 +8,16 @@ import { LorikeetError } from "../base/errors.js";
 export type Variables = Readonly<Record<string, string | undefined>>;
 
 export interface HubEnvironment {
-  /** Without a slash at its end. */
+  /** Without a trailing slash. */
   readonly endpoint: string;
-  /** The folder that holds models--owner--name. */
+  /** The folder that contains `models--owner--name`. */
   readonly cache: string;
   readonly isOffline: boolean;
-  /** How long the hub may take to begin an answer. */
+  /** How long the hub may take to start a response. */
   readonly answerTimeoutMs: number;
   /** How long a transfer may go without a byte. */
   readonly stallTimeoutMs: number;
-  /** Read when it is needed; null where there is none. Throws `invalid_config`. */
+  /** Reads the token when it is needed; null if there is none. Throws `invalid_config`. */
   readToken(): Promise<string | null>;
 }
 
@@ -25,7 +25,7 @@ export const defaultEndpoint = "https://huggingface.co";
 const defaultTimeoutSeconds = 10;
 const maxTokenBytes = 4096;
 
-/** Variables that hold the token itself. */
+/** Variables whose value is the token itself. */
 export const tokenVariables = ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"] as const;
 
 /** Throws `invalid_config` for an endpoint that is not an http address. */
@@ -52,7 +52,7 @@ export function readHubEnvironment(variables: Variables): HubEnvironment {
   };
 }
 
-/** As Python's expandvars and expanduser do it. */
+/** Expands `$VARIABLE` and `~` as Python does. */
 function expand(path: string, variables: Variables): string {
   const filled = path.replace(/\$(?:\{(\w+)\}|(\w+))/g, (whole, braced, bare) => variables[braced ?? bare] ?? whole);
   return filled === "~" || filled.startsWith("~/") ? join(variables.HOME || homedir(), filled.slice(1)) : filled;
@@ -68,7 +68,7 @@ function milliseconds(seconds: string | null): number {
 function parseEndpoint(value: string): string {
   const url = URL.canParse(value) ? new URL(value) : null;
   const isHttp = url?.protocol === "http:" || url?.protocol === "https:";
-  // Not shown where it may hold a password.
+  // The message does not show the value, which may contain a password.
   if (url === null || !isHttp || url.username !== "" || url.password !== "" || url.search !== "" || url.hash !== "") {
     const allowed = "an http or https address without a user name, such as https://hub.example";
     throw new LorikeetError("invalid_config", `HF_ENDPOINT must be ${allowed}.`, { param: "HF_ENDPOINT", allowed });
@@ -82,11 +82,11 @@ async function tokenOf(path: string): Promise<string | null> {
   return cleanToken(content.toString("utf8"), path);
 }
 
-/** The messages never show it. */
+/** Error messages never show the token. */
 function cleanToken(value: string, source: string): string | null {
   const token = value.trim();
   if (token === "") return null;
   if (/^[\x21-\x7e]+$/.test(token)) return token;
-  const message = `The token in ${source} has a character that an HTTP header cannot carry: give it as the hub shows it.`;
+  const message = `The token in ${source} has a character that an HTTP header cannot carry: copy it exactly as the hub shows it.`;
   throw new LorikeetError("invalid_config", message, { param: source });
 }

@@ -1,12 +1,12 @@
-/** What can go wrong with a hub: faults that another try may mend, and those that somebody has to. */
+/** Errors of a hub: temporary ones, which a retry may fix, and those that the user has to fix. */
 
 import { type ErrorCode, type ErrorDetails, LorikeetError } from "../base/errors.js";
-import { type Repository, shownName } from "./repository.js";
+import { type Kind, type Repository, shownName } from "./repository.js";
 
-/** A transfer that broke, or a hub that is busy: another try may do. */
+/** A broken transfer or a busy hub. A retry may succeed. */
 export class TemporaryFault extends Error {
   override readonly name = "TemporaryFault";
-  /** How long the hub asks to be left alone; null where it does not say. */
+  /** The wait that the hub asks for; null if it does not say. */
   readonly waitMs: number | null;
 
   constructor(message: string, waitMs: number | null = null) {
@@ -25,14 +25,16 @@ export interface AnswerFacts {
 }
 
 export interface Asked {
-  /** Whose answer it is, for messages: an address without a path. */
+  /** The responding host, for messages. */
   readonly host: string;
   readonly endpoint: string;
   readonly repository: Repository;
+  /** What it is asked for; null where it may be either. */
+  readonly kind: Kind | null;
   readonly hasToken: boolean;
 }
 
-/** The fault of an answer that is neither a success nor a redirect. */
+/** The error for a response that is neither a success nor a redirect. */
 export function faultOf(answer: AnswerFacts, asked: Asked): Error {
   const { status, headers } = answer;
   const { host, repository } = asked;
@@ -47,7 +49,10 @@ export function faultOf(answer: AnswerFacts, asked: Asked): Error {
     });
   }
   if (code === "EntryNotFound") {
-    return hubFault("hub_not_found", `${shownName(repository)} on ${host} has lost a file that it lists: try again.`);
+    return hubFault(
+      "hub_not_found",
+      `${host} lists a file of ${shownName(repository)} that it no longer has: run the command once more.`,
+    );
   }
   if (
     status === 401 &&
@@ -62,7 +67,7 @@ export function faultOf(answer: AnswerFacts, asked: Asked): Error {
   if (status === 403) {
     return hubFault("hub_refused", `${host} does not let this token read ${repository.id}.`, { found: status });
   }
-  return hubFault("hub_invalid", `${host} answered ${status}, which a Hugging Face hub does not.`, { found: status });
+  return hubFault("hub_invalid", `${host} answered ${status}, which no Hugging Face hub does.`, { found: status });
 }
 
 function gated({ host, endpoint, repository: { id }, hasToken }: Asked): LorikeetError {
@@ -73,14 +78,17 @@ function gated({ host, endpoint, repository: { id }, hasToken }: Asked): Lorikee
   return hubFault("hub_refused", `${id} is gated on ${host}: ${advice}.`);
 }
 
-function missing(status: number, { host, repository: { id }, hasToken }: Asked): LorikeetError {
+function missing(status: number, { host, repository: { id }, kind, hasToken }: Asked): LorikeetError {
   const how = hasToken
     ? "or this token is not allowed to read it"
     : "or it is private; to read a private one, set HF_TOKEN";
-  return hubFault("hub_not_found", `${host} has no model ${id}, ${how}.`, { param: id, found: status });
+  return hubFault("hub_not_found", `${host} has no ${kind ?? "model or adapter"} ${id}, ${how}.`, {
+    param: id,
+    found: status,
+  });
 }
 
-/** Retry-After in seconds or as a date, or the seconds until a rate limit is renewed. */
+/** Reads Retry-After, in seconds or as a date, or else the seconds until the rate limit resets. */
 function waitOf(headers: Headers): number | null {
   const after = headers.get("retry-after") ?? /(?:^|;)\s*t=(\d+)/.exec(headers.get("ratelimit") ?? "")?.[1] ?? "";
   if (/^\d+$/.test(after)) return Number(after) * 1000;

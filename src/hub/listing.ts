@@ -1,15 +1,15 @@
-/** What a hub says of a repository: its commit, its files with their sizes and hashes. All of it is checked. */
+/** A hub's listing of a repository: its commit, and its files with sizes and hashes. Every field is validated. */
 
 import { isObject, type Json } from "../base/json.js";
 import type { HubConnection } from "./connection.js";
 import { hubFault } from "./faults.js";
 import { isCommit, isRepositoryId, type Repository } from "./repository.js";
 
-/** A file as the list has it. Some hubs, such as mirrors, list names alone. */
+/** A file as listed. Some mirrors list names only. */
 export interface ListedFile {
   readonly name: string;
   readonly bytes: number | null;
-  /** The name of its blob: SHA-256 of a large file, git's SHA-1 of any other. */
+  /** The name of its blob: SHA-256 for a large file, git's SHA-1 for any other. */
   readonly etag: string | null;
 }
 
@@ -20,9 +20,9 @@ export interface HubFile extends ListedFile {
 
 export interface Listing {
   readonly commit: string;
-  /** Without those in folders. */
+  /** Files at the top level; those in folders are left out. */
   readonly files: readonly ListedFile[];
-  /** Repositories that this one says it was made from. */
+  /** The base models that the repository declares. */
   readonly baseModels: readonly string[];
 }
 
@@ -54,7 +54,7 @@ export async function fetchListing(connection: HubConnection, repository: Reposi
   };
 }
 
-/** The size and the hash of a file, asked for where the list has not told them. Throws what `HubConnection.head` throws. */
+/** The size and hash of a file. Asks the hub if the listing lacks them. Throws what `HubConnection.head` throws. */
 export async function describeFile(
   connection: HubConnection,
   repository: Repository,
@@ -63,14 +63,14 @@ export async function describeFile(
 ): Promise<HubFile> {
   if (bytes !== null && etag !== null) return { name, bytes, etag };
   const headers = await connection.head(filePath(repository, commit, name), repository);
-  const told = (headers.get("x-linked-etag") ?? headers.get("etag") ?? "").replace(/^(?:W\/)?"(.*)"$/, "$1");
+  const hash = (headers.get("x-linked-etag") ?? headers.get("etag") ?? "").replace(/^(?:W\/)?"(.*)"$/, "$1");
   const size = headers.get("x-linked-size") ?? headers.get("content-length") ?? "";
-  const file = { name, bytes: sizeIn(/^\d+$/.test(size) ? Number(size) : null), etag: hashIn(told) };
+  const file = { name, bytes: sizeIn(/^\d+$/.test(size) ? Number(size) : null), etag: hashIn(hash) };
   if (file.bytes !== null && file.etag !== null) return { name, bytes: file.bytes, etag: file.etag };
-  throw hubFault("hub_invalid", `The hub does not tell the size and the hash of ${name}, so it cannot be verified.`);
+  throw hubFault("hub_invalid", `The hub gives no size and hash for ${name}, so it cannot be verified.`);
 }
 
-/** Where a file of a commit is. */
+/** The URL path of a file at a commit. */
 export function filePath({ id }: Repository, commit: string, name: string): string {
   return `/${id}/resolve/${commit}/${encodeURIComponent(name)}`;
 }
@@ -79,7 +79,7 @@ function fieldsOf(value: unknown): Json {
   return isObject(value) ? value : {};
 }
 
-/** null for a file whose name is not a plain one. */
+/** Null for a file in a folder or with an unsafe name. */
 function fileOf(sibling: unknown): ListedFile | null {
   const { rfilename: name, size, blobId, lfs } = fieldsOf(sibling);
   const { sha256, size: largeSize } = fieldsOf(lfs);
@@ -95,7 +95,7 @@ function hashIn(value: unknown): string | null {
   return typeof value === "string" && /^([0-9a-f]{40}|[0-9a-f]{64})$/.test(value) ? value : null;
 }
 
-/** It becomes a name in a folder. */
+/** The hash becomes a file name in the cache. */
 function isPlainName(name: string): boolean {
   return name.length <= maxNameLength && /^[\w][\w. +=@-]*$/.test(name);
 }

@@ -1,6 +1,6 @@
 /**
- * The lock of one blob, which Python's `huggingface_hub` takes too: flock(2) on a file that stays. A process that dies gives it
- * back. It saves a second download of the same bytes; what ends up in the cache is right without it.
+ * The lock of one blob, shared with Python's `huggingface_hub`: flock(2) on a file that is never removed. The system releases it
+ * when its process dies. It only avoids downloading the same bytes twice; the cache stays correct without it.
  */
 
 import { type FileHandle, mkdir, open, stat } from "node:fs/promises";
@@ -11,17 +11,17 @@ import type { TryLock } from "../base/try-lock.js";
 export interface LockWait {
   readonly tryLock: TryLock;
   readonly signal: AbortSignal;
-  /** Called at each look at a lock that another holds. */
+  /** Called each time the lock is found held by another process. */
   readonly onWait: () => void;
-  /** Something that changes as long as its holder gets on. */
+  /** A value that changes while the lock's holder makes progress. */
   readonly holderProgress: () => Promise<unknown>;
-  /** How long a holder may not get on before it is no longer waited for. */
+  /** How long to wait for a holder that makes no progress. */
   readonly patienceMs: number;
 }
 
-const lookMs = 200;
+const pollMs = 200;
 
-/** Waits for the lock; disposing gives it back. null where it cannot be had: the caller goes on without it. */
+/** Waits for the lock; disposing releases it. Null if it is unavailable: the caller then proceeds without it. */
 export async function acquireLock(path: string, wait: LockWait): Promise<AsyncDisposable | null> {
   await mkdir(dirname(path), { recursive: true });
   const handle = await openLock(path);
@@ -43,7 +43,7 @@ async function isAcquired({ fd }: FileHandle, wait: LockWait): Promise<boolean> 
     const state = wait.tryLock(fd);
     if (state !== "busy") return state === "locked";
     wait.onWait();
-    await pause(lookMs, undefined, { signal: wait.signal });
+    await pause(pollMs, undefined, { signal: wait.signal });
     const now = await wait.holderProgress();
     if (now !== last) since = performance.now();
     else if (performance.now() - since > wait.patienceMs) return false;
@@ -51,7 +51,7 @@ async function isAcquired({ fd }: FileHandle, wait: LockWait): Promise<boolean> 
   }
 }
 
-/** null where another user's file may not be opened. */
+/** Null if the file belongs to another user and may not be opened. */
 async function openLock(path: string): Promise<FileHandle | null> {
   try {
     return await open(path, "a+", 0o664);

@@ -1,8 +1,8 @@
-/** Whether a sender trickles: a transfer that never stalls and never ends. */
+/** Detects a sender that trickles: a transfer that never stalls but would never end. */
 
 export interface PaceLimits {
   readonly windowMs: number;
-  /** What each window has to bring. */
+  /** The least that each window must bring. */
   readonly minBytes: number;
 }
 
@@ -18,7 +18,7 @@ export class Pace {
     this.#limits = limits;
   }
 
-  /** Counts what has arrived at this moment; false once a whole window has brought too little. */
+  /** Counts received bytes; false once a whole window has brought too little. */
   isKept(now: number, bytes: number): boolean {
     this.#bytes += bytes;
     if (now - this.#begin < this.#limits.windowMs) return true;

@@ -1,9 +1,9 @@
-/** Brings a repository into the cache: lists it, chooses files, transfers what is not there, and makes the snapshot whole. */
+/** Pulls a repository into the cache: lists it, selects files, downloads missing ones, and completes the snapshot. */
 
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { Semaphore } from "../base/async.js";
-import { assert } from "../base/errors.js";
+import { assert, LorikeetError } from "../base/errors.js";
 import type { Progress } from "../base/log.js";
 import type { TryLock } from "../base/try-lock.js";
 import { RepositoryCache } from "./cache.js";
@@ -12,23 +12,14 @@ import { fullDisk, requireSpace } from "./disk-space.js";
 import type { HubEnvironment } from "./environment.js";
 import { hubFault } from "./faults.js";
 import { describeFile, fetchListing, type HubFile, type ListedFile, type Listing } from "./listing.js";
-import { type Repository, shownName } from "./repository.js";
+import { type Kind, type Repository, shownName } from "./repository.js";
 import { type RetryLimits, retryDefaults, withRetries } from "./retry.js";
-import {
-  adapterConfig,
-  type Kind,
-  kindOf,
-  modelConfig,
-  selectFiles,
-  shardsOf,
-  tokenizerFile,
-  weightsIndex,
-} from "./selection.js";
+import { adapterConfig, kindOf, modelConfig, selectFiles, shardsOf, tokenizerFile, weightsIndex } from "./selection.js";
 import { fetchBlob } from "./transfer.js";
 
 export interface PullOptions {
   readonly environment: HubEnvironment;
-  /** null: whatever the repository is. */
+  /** Null accepts either kind. */
   readonly kind: Kind | null;
   readonly userAgent: string;
   readonly tryLock: TryLock;
@@ -40,17 +31,17 @@ export interface PullOptions {
 export interface Pulled {
   readonly kind: Kind;
   readonly commit: string;
-  /** The snapshot: a folder as any other. */
+  /** The snapshot's folder. */
   readonly folder: string;
   readonly files: readonly HubFile[];
-  /** Names of the files that this pull has downloaded. */
+  /** Names of the files that this pull downloaded. */
   readonly fetched: readonly string[];
-  /** What came over the network for them. */
+  /** Bytes received over the network for them. */
   readonly receivedBytes: number;
 }
 
 const filesAtOnce = 4;
-/** Of the first request: where there is no network, it should not take half a minute to say so. */
+/** For the first request: without a network, the error should come within seconds. */
 const maxListingTries = 4;
 const maxIndexBytes = 64 * 2 ** 20;
 const maxFiles = 4096;
@@ -61,15 +52,23 @@ export async function pullRepository(repository: Repository, options: PullOption
   if (environment.isOffline) {
     throw hubFault(
       "hub_unreachable",
-      `HF_HUB_OFFLINE is set, so ${shownName(repository)} cannot be asked for: unset it.`,
+      `HF_HUB_OFFLINE is set, so ${shownName(repository)} cannot be downloaded: unset it.`,
     );
   }
   const pull = new Pull(repository, options, await environment.readToken());
   try {
     return await pull.run();
   } catch (error) {
+    if (error instanceof LorikeetError && error.code === "hub_unreachable") throw unreachable(error, pull.hasBegun);
     throw fullDisk(error, environment.cache, shownName(repository));
   }
+}
+
+function unreachable(cause: LorikeetError, hasBegun: boolean): LorikeetError {
+  const message = hasBegun
+    ? `The download failed: ${cause.message} The partial download is kept; rerun the command to resume.`
+    : `The download could not begin: ${cause.message}`;
+  return hubFault("hub_unreachable", message, { cause });
 }
 
 class Pull {
@@ -91,12 +90,23 @@ class Pull {
     this.#retries = retries;
     this.#cache = new RepositoryCache(environment.cache, repository);
     this.#signal = AbortSignal.any([options.signal, this.#controller.signal]);
-    this.#connection = new HubConnection({ ...environment, token, userAgent, signal: this.#signal });
+    this.#connection = new HubConnection({
+      ...environment,
+      token,
+      kind: options.kind,
+      userAgent,
+      signal: this.#signal,
+    });
+  }
+
+  /** Whether the cache holds some of the files, from this download or an earlier one. */
+  get hasBegun(): boolean {
+    return this.#received > 0 || this.#allDone() > 0;
   }
 
   async run(): Promise<Pulled> {
-    this.#options.progress(`asking for ${shownName(this.#repository)}`, 0, 0);
-    const retries = { ...this.#retries, maxTries: Math.min(this.#retries.maxTries, maxListingTries) };
+    this.#options.progress(`looking up ${shownName(this.#repository)}`, 0, 0);
+    const retries = { ...this.#retries, maxAttempts: Math.min(this.#retries.maxAttempts, maxListingTries) };
     const listing = await withRetries(() => fetchListing(this.#connection, this.#repository), retries, this.#signal);
     const kind = kindOf(listing, this.#repository, this.#options.kind);
     const first = selectFiles(listing, this.#repository, kind);
@@ -111,10 +121,10 @@ class Pull {
     return { kind, commit: listing.commit, folder, files, fetched: [...fetched], receivedBytes: this.#received };
   }
 
-  /** The index is read before the disk is asked for the room of the shards. */
+  /** Downloads the index first: it says which shards the disk must have room for. */
   async #shards(listing: Listing, listed: ListedFile, fetched: Set<string>): Promise<ListedFile[]> {
     const [index] = await this.#describe(listing, [listed]);
-    assert(index, "one file is described for one");
+    assert(index, "describe returns one file per file");
     if (index.bytes > maxIndexBytes) {
       throw hubFault(
         "model_invalid",
@@ -134,8 +144,8 @@ class Pull {
     }
     const turns = new Semaphore(filesAtOnce);
     const describe = (file: ListedFile) => describeFile(this.#connection, this.#repository, commit, file);
-    const again = (file: ListedFile) => withRetries(() => describe(file), this.#retries, this.#signal);
-    return await Promise.all(files.map((file) => turns.run(() => again(file))));
+    const describeWithRetries = (file: ListedFile) => withRetries(() => describe(file), this.#retries, this.#signal);
+    return await Promise.all(files.map((file) => turns.run(() => describeWithRetries(file))));
   }
 
   async #fetch({ commit }: Listing, files: readonly HubFile[], fetched: Set<string>): Promise<void> {
@@ -144,9 +154,9 @@ class Pull {
     this.#done.clear();
     for (const file of files) {
       const isThere = (await this.#cache.sizeOf(commit, file.name, file.etag)) === file.bytes;
-      const begun = isThere ? file.bytes : Math.min(file.bytes, await this.#cache.bytesBegun(file.etag));
+      const present = isThere ? file.bytes : Math.min(file.bytes, await this.#cache.incompleteBytes(file.etag));
       this.#total += file.bytes;
-      this.#done.set(file.name, begun);
+      this.#done.set(file.name, present);
       if (!isThere) wanted.push(file);
     }
     await requireSpace(this.#cache.blobs, this.#total - this.#allDone(), shownName(this.#repository));
@@ -179,7 +189,7 @@ class Pull {
       onReceived: (bytes) => {
         this.#received += bytes;
       },
-      onWait: () => this.#options.progress(`waiting for another process that downloads ${name}`, 0, 0),
+      onWait: () => this.#options.progress(`waiting for another process that is downloading ${name}`, 0, 0),
     });
     if (isFetched) fetched.add(file.name);
   }
@@ -188,7 +198,7 @@ class Pull {
     return [...this.#done.values()].reduce((sum, bytes) => sum + bytes, 0);
   }
 
-  /** Links everything, the config last: a snapshot with a config is whole. */
+  /** Links the files, config last, so that a snapshot with a config is complete. */
   async #publish({ commit }: Listing, kind: Kind, files: readonly HubFile[]): Promise<void> {
     const config = kind === "model" ? modelConfig : adapterConfig;
     const order = [...files].sort((a, b) => Number(a.name === config) - Number(b.name === config));

@@ -1,6 +1,9 @@
-/** The name of a repository on the hub, `org/name` or `org/name@revision`, by the hub's own rules. */
+/** Names of repositories, `org/name` or `org/name@revision`, checked by the hub's own rules. */
 
 import { LorikeetError } from "../base/errors.js";
+
+/** What a repository holds. */
+export type Kind = "model" | "adapter";
 
 export interface Repository {
   /** `org/name`. */
@@ -15,7 +18,7 @@ const commit = /^[0-9a-f]{40}$/;
 
 export const isCommit = (revision: string): boolean => commit.test(revision);
 
-/** null for a text that cannot be the name of a repository. Throws `invalid_value` where only the revision cannot be. */
+/** Null for text that is not a valid repository name. Throws `invalid_value` if only the revision is invalid. */
 export function parseRepository(text: string): Repository | null {
   const at = text.indexOf("@");
   const id = at < 0 ? text : text.slice(0, at);
@@ -25,7 +28,7 @@ export function parseRepository(text: string): Repository | null {
   const allowed = "a branch, a tag or a commit";
   throw new LorikeetError(
     "invalid_value",
-    `${JSON.stringify(revision)} cannot be a revision of ${id}: what follows the @ must be ${allowed}.`,
+    `${JSON.stringify(revision)} is not a valid revision of ${id}: after the @ comes ${allowed}.`,
     { param: "revision", found: revision, allowed },
   );
 }
@@ -35,23 +38,23 @@ export function isRepositoryId(id: string): boolean {
   return segments.length === 2 && segments.every((word) => segment.test(word)) && !/--|\.\.|\.git$/.test(id);
 }
 
-/** `org/name`, with the revision where it is not the default one. */
+/** `org/name`, with the revision unless it is the default one. */
 export function shownName({ id, revision }: Repository): string {
   return revision === defaultRevision ? id : `${id}@${revision}`;
 }
 
-/** The folder of a repository in the cache. */
+/** The name of a repository's folder in the cache. */
 export function folderName({ id }: Repository): string {
   return `models--${id.replace("/", "--")}`;
 }
 
-/** The repository of a folder in the cache; null for any other folder. */
+/** The repository of a cache folder; null for any other folder. */
 export function idOfFolder(name: string): string | null {
   const id = /^models--(.+)$/.exec(name)?.[1]?.replace("--", "/") ?? "";
   return isRepositoryId(id) ? id : null;
 }
 
-/** As git has it for names of references. It becomes a path in the cache. */
+/** Follows git's rules for ref names. The revision becomes a path in the cache. */
 function isRevision(text: string): boolean {
   return (
     text.length <= 200 &&

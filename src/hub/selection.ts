@@ -1,12 +1,10 @@
-/** Which files of a repository are downloaded: what a model or an adapter is read from, and never a pickle. */
+/** Selects the files to download: those that a model or an adapter is read from, never a pickle. */
 
 import type { LorikeetError } from "../base/errors.js";
 import { isObject, shown } from "../base/json.js";
 import { hubFault } from "./faults.js";
 import type { ListedFile, Listing } from "./listing.js";
-import { type Repository, shownName } from "./repository.js";
-
-export type Kind = "model" | "adapter";
+import { type Kind, type Repository, shownName } from "./repository.js";
 
 export const modelConfig = "config.json";
 export const adapterConfig = "adapter_config.json";
@@ -20,7 +18,7 @@ const besideModel =
 const besideAdapter = /^adapter_config\.json$|^README\.md$|^chat_template\.jinja$|^lorikeet\.json$/;
 const pickle = /\.(bin|pt|pth|ckpt|pkl)$/i;
 
-/** What a repository is; `wanted` where it could be both. Throws a LorikeetError that says what it is instead. */
+/** The kind of a repository; `wanted` decides if it could be both. Throws a LorikeetError that says what it is instead. */
 export function kindOf(listing: Listing, repository: Repository, wanted: Kind | null): Kind {
   const has = (name: string): boolean => listing.files.some((file) => file.name === name);
   const [isModel, isAdapter] = [has(modelConfig), has(adapterConfig)];
@@ -31,15 +29,15 @@ export function kindOf(listing: Listing, repository: Repository, wanted: Kind | 
 }
 
 /**
- * The files beside the weights, and the weights, where one file holds them. Weights in shards: the index is among the files, and
- * `shardsOf` picks them once it has been read. Throws a LorikeetError for a repository without safetensors.
+ * The weights and the files beside them. Sharded weights appear as their index only: read it, then call `shardsOf`. Throws a
+ * LorikeetError for a repository without safetensors.
  */
 export function selectFiles(listing: Listing, repository: Repository, kind: Kind): ListedFile[] {
   const { files } = listing;
   const named = (name: string): ListedFile[] => files.filter((file) => file.name === name);
   if (kind === "adapter") {
     const weights = adapterWeights.flatMap(named).slice(0, 1);
-    if (weights.length === 0) throw withoutSafetensors(listing, repository, kind);
+    if (weights.length === 0) throw safetensorsMissing(listing, repository, kind);
     return [...files.filter(({ name }) => besideAdapter.test(name)), ...weights];
   }
   const beside = files.filter(({ name }) => besideModel.test(name));
@@ -48,7 +46,7 @@ export function selectFiles(listing: Listing, repository: Repository, kind: Kind
     0,
     1,
   );
-  if (weights.length === 0) throw withoutSafetensors(listing, repository, kind);
+  if (weights.length === 0) throw safetensorsMissing(listing, repository, kind);
   return [...beside, ...weights];
 }
 
@@ -60,7 +58,7 @@ export function shardsOf(index: unknown, listing: Listing, repository: Repositor
   return names.map((name) => {
     const file = files(listing, name);
     if (file !== undefined) return file;
-    throw invalid(repository, `${weightsIndex} names ${shown(name)}, which is not a file beside it`);
+    throw invalid(repository, `${weightsIndex} names ${shown(name)}, which is not a file next to it`);
   });
 }
 
@@ -79,8 +77,8 @@ function notAModel(listing: Listing, repository: Repository, isAdapter: boolean)
     const how = `give --model ${base}, and add it with: lorikeet adapters add <name> hf://${name}`;
     return hubFault("model_invalid", `${name} is an adapter, not a model: ${how}.`, { param: name });
   }
-  const foreign = withoutSafetensors(listing, repository, "model");
-  if (foreign.code === "model_unsupported") return foreign;
+  const fault = safetensorsMissing(listing, repository, "model");
+  if (fault.code === "model_unsupported") return fault;
   return invalid(repository, `it has no ${modelConfig}, so it is not a model in Hugging Face layout`);
 }
 
@@ -90,14 +88,14 @@ function notAnAdapter(repository: Repository, isModel: boolean): LorikeetError {
   return hubFault("adapter_invalid", `${name} ${what}.`, { param: name });
 }
 
-function withoutSafetensors(listing: Listing, repository: Repository, kind: Kind): LorikeetError {
+function safetensorsMissing(listing: Listing, repository: Repository, kind: Kind): LorikeetError {
   const name = shownName(repository);
   const like = (pattern: RegExp): string | undefined => listing.files.find((file) => pattern.test(file.name))?.name;
   const [gguf, bin] = [like(/\.gguf$/i), like(pickle)];
   const code = kind === "model" ? "model_unsupported" : "adapter_unsupported";
   const allowed = kind === "model" ? singleWeights : adapterWeights[0];
   if (gguf !== undefined) {
-    const [original = `the ${kind} that it was made from`] = listing.baseModels;
+    const [original = `the ${kind} it was converted from`] = listing.baseModels;
     const message = `${name} has its weights only as GGUF (${gguf}), which is not read: name ${original} instead.`;
     return hubFault(code, message, { param: name, found: gguf, allowed });
   }

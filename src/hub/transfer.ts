@@ -1,6 +1,6 @@
 /**
- * The transfer of one file into its blob. Bytes gather in an `.incomplete` file, which a later try or process goes on with; only
- * when their hash is right does the file get the blob's name.
+ * Downloads one file into its blob. Bytes go into an `.incomplete` file, which a later attempt or process resumes. The file gets
+ * the blob's name only after its hash is verified.
  */
 
 import { randomBytes } from "node:crypto";
@@ -23,19 +23,19 @@ export interface TransferOptions {
   readonly tryLock: TryLock;
   readonly retries: RetryLimits;
   readonly signal: AbortSignal;
-  /** How many bytes of the file are there: grows, and falls where the transfer has to start over. */
+  /** Bytes of the file present so far. Drops to 0 when the transfer restarts. */
   readonly onBytes: (done: number) => void;
-  /** Bytes that have come over the network just now. */
+  /** Bytes of each piece that arrives over the network. */
   readonly onReceived: (bytes: number) => void;
   readonly onWait: () => void;
 }
 
-/** How long another process may hold the lock of a file that does not grow. */
+/** How long to wait for another process whose file does not grow. */
 const lockPatienceMs = 60_000;
-/** Whole transfers whose hash was wrong, before it is given up. */
+/** Complete transfers with a wrong hash before the download fails. */
 const maxWrongHashes = 2;
 
-/** Makes the blob be there; false where another process has done so meanwhile. Throws a LorikeetError, the system's fault of a full disk, or the signal's reason. */
+/** Downloads a blob; false if another process has done so. Throws a LorikeetError, the system's disk-full error, or the signal's reason. */
 export async function fetchBlob(file: HubFile, options: TransferOptions): Promise<boolean> {
   const { cache, signal } = options;
   const blob = cache.blob(file.etag);
@@ -51,7 +51,7 @@ export async function fetchBlob(file: HubFile, options: TransferOptions): Promis
     options.onBytes(file.bytes);
     return false;
   }
-  // Without the lock another may write to the shared file: this process takes one of its own.
+  // Without the lock another process may write to the shared file, so this one uses a file of its own.
   const path = lock === null ? `${blob}.${randomBytes(4).toString("hex")}.incomplete` : shared;
   try {
     await using handle = await open(path, "a+").then(async (created) => {
@@ -74,7 +74,7 @@ class Transfer {
   readonly #options: TransferOptions;
   #hash;
   #done = 0;
-  /** Bytes received in all tries, those that had to be thrown away included. */
+  /** Bytes received in all attempts, including discarded ones. */
   #received = 0;
 
   constructor(file: HubFile, handle: FileHandle, options: TransferOptions) {
@@ -86,7 +86,7 @@ class Transfer {
 
   async run(): Promise<void> {
     const { retries, signal } = this.#options;
-    await this.#goOn();
+    await this.#resume();
     for (let wrong = 1; ; wrong++) {
       await withRetries(
         () => this.#receive(),
@@ -95,21 +95,21 @@ class Transfer {
         () => this.#received,
       );
       if (this.#hash.digest("hex") === this.#file.etag) return;
-      await this.#startOver();
+      await this.#restart();
       if (wrong >= maxWrongHashes) throw this.#damaged();
     }
   }
 
-  /** Takes over what an earlier transfer has left. */
-  async #goOn(): Promise<void> {
+  /** Continues from the bytes of an earlier transfer. */
+  async #resume(): Promise<void> {
     const { size } = await this.#handle.stat();
-    if (size > this.#file.bytes) return await this.#startOver();
+    if (size > this.#file.bytes) return await this.#restart();
     await feedStart(this.#hash, this.#handle, size, this.#options.signal);
     this.#done = size;
     this.#options.onBytes(size);
   }
 
-  async #startOver(): Promise<void> {
+  async #restart(): Promise<void> {
     await this.#handle.truncate(0);
     this.#hash = startHash(this.#file);
     this.#done = 0;
@@ -123,23 +123,23 @@ class Transfer {
     const headers = this.#done > 0 ? { range: `bytes=${this.#done}-` } : {};
     using answer = await connection.get(path, repository, headers);
     if (this.#done > 0 && !this.#continues(answer)) {
-      await this.#startOver();
-      if (answer.status !== 200) throw new TemporaryFault("the hub sent another part of the file than was asked for");
+      await this.#restart();
+      if (answer.status !== 200) throw new TemporaryFault("the hub sent a different range than requested");
     }
-    for await (const piece of answer.pieces()) await this.#keep(piece);
+    for await (const piece of answer.pieces()) await this.#append(piece);
     if (this.#done < this.#file.bytes) {
       throw new TemporaryFault(`${this.#file.name} ended after ${this.#done} of ${this.#file.bytes} bytes`);
     }
   }
 
-  /** Whether the answer begins where the file ends. */
+  /** Whether the response starts where the partial file ends. */
   #continues({ status, headers }: Answer): boolean {
     const [, start, total] = /^bytes (\d+)-\d+\/(\d+|\*)$/.exec(headers.get("content-range") ?? "") ?? [];
     const isOfFile = total === "*" || Number(total) === this.#file.bytes;
     return status === 206 && Number(start) === this.#done && isOfFile;
   }
 
-  async #keep(piece: Uint8Array): Promise<void> {
+  async #append(piece: Uint8Array): Promise<void> {
     this.#received += piece.length;
     this.#options.onReceived(piece.length);
     if (this.#done + piece.length > this.#file.bytes) throw this.#damaged();
@@ -154,8 +154,8 @@ class Transfer {
 
   #damaged() {
     const { repository } = this.#options;
-    const message = `${this.#file.name} of ${repository.id} does not arrive as the hub lists it: its size or hash is another.`;
-    return hubFault("hub_invalid", `${message} Try again; a proxy in between may change it.`, {
+    const message = `${this.#file.name} of ${repository.id} differs from the hub's listing in size or hash.`;
+    return hubFault("hub_invalid", `${message} A proxy may have changed it, or the hub did: rerun the command.`, {
       param: this.#file.name,
     });
   }

@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { readConfigFile } from "../../src/cli/options/config-file.js";
+import { nearest } from "../../src/cli/options/nearest.js";
 import { environmentName, flagName, serveOptions } from "../../src/cli/options/options.js";
 import { resolveSettings, type Sources } from "../../src/cli/options/settings.js";
 import { bytes, decimal, duration, flag, formatBytes, formatCount, integer } from "../../src/cli/options/units.js";
@@ -112,6 +113,22 @@ test("every default is valid, and every option has a description", () => {
   }
   assert.equal(flagName("activeAdapterBytes"), "active-adapter-bytes");
   assert.equal(environmentName("activeAdapterBytes"), "LORIKEET_ACTIVE_ADAPTER_BYTES");
+});
+
+test("the nearest name is a few typos away: letters added, dropped, replaced or swapped", () => {
+  const names = ["models", "plays", "max-batch"];
+  for (const [typed, meant] of [
+    ["modles", "models"],
+    ["model", "models"],
+    ["PLAYS", "plays"],
+    ["palys", "plays"],
+    ["max_bach", "max-batch"],
+    ["mdels", "models"],
+    ["maps", null],
+    ["", null],
+  ] as const) {
+    assert.equal(nearest(typed, names), meant, typed);
+  }
 });
 
 test("units", () => {

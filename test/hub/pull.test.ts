@@ -50,7 +50,7 @@ const repository = (
 
 let homes = 0;
 const newHome = (): string => join(folder, `home-${++homes}`);
-const quick = { maxTries: 3, minBytes: 1000, pauseMs: 1, maxPauseMs: 1000 };
+const quick = { maxAttempts: 3, minBytes: 1000, pauseMs: 1, maxPauseMs: 1000 };
 
 /** Pulls `org/model`, or another name, from a hub into a new cache, or that of `home`. */
 function pull(
@@ -83,7 +83,7 @@ function pull(
 const sha256 = (bytes: Buffer): string => createHash("sha256").update(bytes).digest("hex");
 const blobsOf = (home: string): string => join(home, "hub", "models--org--model", "blobs");
 
-test("a pulled model lies in the cache as huggingface_hub lays it out", async () => {
+test("a pulled model has huggingface_hub's layout in the cache", async () => {
   await using hub = await LoopbackHub.start({ "org/model": repository(small) });
   const home = newHome();
   const { folder: snapshot, commit, fetched } = await pull(hub, { home });
@@ -100,7 +100,7 @@ test("a pulled model lies in the cache as huggingface_hub lays it out", async ()
   assert.deepEqual((await pull(hub, { home })).fetched, []);
 });
 
-test("only what a model is read from is downloaded, and of several forms of the weights only one", async () => {
+test("only the files that a model needs are downloaded, and only one format of its weights", async () => {
   const index = { weight_map: { a: "model-1-of-2.safetensors", b: "model-2-of-2.safetensors" } };
   const files = {
     ...{
@@ -129,7 +129,7 @@ test("only what a model is read from is downloaded, and of several forms of the 
   assert.deepEqual(cached, { kind: "model", folder: snapshot, isWhole: true });
 });
 
-test("a mirror that lists names alone is asked for the size and the hash of each file", async () => {
+test("a mirror that lists only names is asked for each file's size and hash", async () => {
   await using hub = await LoopbackHub.start({ "org/model": repository(small, { bare: true }) });
   const { folder: snapshot } = await pull(hub);
   assert.equal(readlinkSync(join(snapshot, "model.safetensors")), `../../blobs/${sha256(weights)}`);
@@ -138,7 +138,7 @@ test("a mirror that lists names alone is asked for the size and the hash of each
   assert.equal(hub.seen.filter(({ method }) => method === "HEAD").length, 3);
 });
 
-test("names from a hub that would leave their folder are not followed", async () => {
+test("file names from a hub cannot leave the repository's folder", async () => {
   const evil = { weight_map: { a: "../../../evil.safetensors" } };
   const files = { ...small, "../../evil.json": config, "/etc/evil": config, "a/config.json": config };
   await using hub = await LoopbackHub.start({ "org/model": repository(files) });
@@ -149,7 +149,7 @@ test("names from a hub that would leave their folder are not followed", async ()
     "org/model",
     repository({ ...others, "model.safetensors.index.json": index, "../../../evil.safetensors": weights }),
   );
-  await assert.rejects(pull(hub), { code: "model_invalid", message: /evil\.safetensors.*is not a file beside it/ });
+  await assert.rejects(pull(hub), { code: "model_invalid", message: /evil\.safetensors.*is not a file next to it/ });
 });
 
 for (const [what, fault] of [
@@ -166,14 +166,14 @@ for (const [what, fault] of [
   });
 }
 
-test("a transfer that keeps breaking ends with one line, and the next one goes on with what has arrived", async () => {
+test("a transfer that keeps breaking ends with one line, and the next one resumes it", async () => {
   await using hub = await LoopbackHub.start({ "org/model": repository(small) });
   const home = newHome();
   hub.fail({ path: "model.safetensors", breakAfter: 40_000 });
   hub.fail({ path: "model.safetensors", breakAfter: 0, times: 3 });
   await assert.rejects(pull(hub, { home }), {
     code: "hub_unreachable",
-    message: /^The download failed: .*tried 3 times/,
+    message: /^The download failed: .*after 3 attempts/,
   });
   assert.equal(readFileSync(join(blobsOf(home), `${sha256(weights)}.incomplete`)).length, 40_000);
   assert.equal(existsSync(join(blobsOf(home), sha256(weights))), false);
@@ -188,7 +188,22 @@ test("a transfer that keeps breaking ends with one line, and the next one goes o
   );
 });
 
-test("wrong bytes never get a blob's name: once they are fetched anew, twice is a fault", async () => {
+test("a hub that cannot be asked is not said to have sent anything", async () => {
+  await using hub = await LoopbackHub.start({ "org/model": repository(small) });
+  const home = newHome();
+  hub.fail({ path: "org/model/revision/main", status: 503, times: 3 });
+  await assert.rejects(pull(hub, { home }), {
+    code: "hub_unreachable",
+    message: /^The download could not begin: 127\.0\.0\.1:\d+ answered 503 \(after 3 attempts\)\.$/,
+  });
+  hub.fail({ path: "model.safetensors", breakAfter: 10_000 });
+  hub.fail({ path: "model.safetensors", breakAfter: 0, times: 3 });
+  await assert.rejects(pull(hub, { home }), {
+    message: /^The download failed: .* The partial download is kept; rerun the command to resume\.$/,
+  });
+});
+
+test("wrong bytes never get a blob's name: the first time they are downloaded again, the second time they are an error", async () => {
   await using hub = await LoopbackHub.start({ "org/model": repository(small) });
   hub.fail({ path: "model.safetensors", wrong: true });
   const { folder: snapshot } = await pull(hub);
@@ -197,13 +212,13 @@ test("wrong bytes never get a blob's name: once they are fetched anew, twice is 
   hub.fail({ path: "config.json", wrong: true, times: 2 });
   await assert.rejects(pull(hub, { home }), {
     code: "hub_invalid",
-    message: /config\.json of org\/model does not arrive/,
+    message: /config\.json of org\/model differs from the hub's listing/,
   });
   const whole = readdirSync(blobsOf(home)).filter((name) => !name.endsWith(".incomplete"));
   assert.ok(whole.every((name) => !readFileSync(join(blobsOf(home), name)).equals(Buffer.alloc(config.length, 7))));
 });
 
-test("a part of another file, left by somebody, is noticed by its hash", async () => {
+test("a partial download of another file is detected by its hash", async () => {
   await using hub = await LoopbackHub.start({ "org/model": repository(small) });
   for (const left of [randomBytes(50_000), randomBytes(weights.length), randomBytes(weights.length + 1)]) {
     const home = newHome();
@@ -214,7 +229,7 @@ test("a part of another file, left by somebody, is noticed by its hash", async (
   }
 });
 
-test("a server that ignores the range sends the file from its start, and it is taken so", async () => {
+test("a server that ignores the range restarts the file from its first byte", async () => {
   await using hub = await LoopbackHub.start({ "org/model": repository(small) });
   hub.fail({ path: "model.safetensors", breakAfter: 30_000 });
   hub.fail({ path: "model.safetensors", ignoreRange: true });
@@ -227,14 +242,14 @@ test("a server that ignores the range sends the file from its start, and it is t
   );
 });
 
-test("a hub that breaks each transfer after a few bytes is not asked without end", async () => {
+test("a hub that breaks each transfer after a few bytes is not retried forever", async () => {
   await using hub = await LoopbackHub.start({ "org/model": repository(small) });
   hub.fail({ path: "model.safetensors", breakAfter: 10, times: 100 });
-  await assert.rejects(pull(hub), { code: "hub_unreachable", message: /tried 3 times/ });
+  await assert.rejects(pull(hub), { code: "hub_unreachable", message: /after 3 attempts/ });
   assert.equal(hub.seen.filter(({ host }) => host === "files").length, 3);
 });
 
-test("a sender that trickles is too slow once a window has brought too little", () => {
+test("a trickling sender is too slow after one window with too few bytes", () => {
   const pace = new Pace(0, { windowMs: 1000, minBytes: 100 });
   assert.deepEqual(
     [pace.isKept(500, 60), pace.isKept(1000, 40), pace.isKept(1999, 1), pace.isKept(2000, 98)],
@@ -242,7 +257,7 @@ test("a sender that trickles is too slow once a window has brought too little", 
   );
 });
 
-test("a hub that no longer has the range that is asked for sends the file anew", async () => {
+test("a transfer whose range the hub rejects restarts from the first byte", async () => {
   await using hub = await LoopbackHub.start({ "org/model": repository(small) });
   hub.fail({ path: "model.safetensors", breakAfter: 30_000 });
   hub.fail({ path: "model.safetensors", status: 416 });
@@ -250,35 +265,35 @@ test("a hub that no longer has the range that is asked for sends the file anew",
   assert.deepEqual(readFileSync(join(snapshot, "model.safetensors")), weights);
 });
 
-test("a busy hub is asked again, after the time that it names and not more often than is allowed", async () => {
+test("a busy hub is retried after the wait that it asks for, and a bounded number of times", async () => {
   await using hub = await LoopbackHub.start({ "org/model": repository(small) });
-  const patient = { maxTries: 3, minBytes: 1, pauseMs: 3_600_000, maxPauseMs: 3_600_000 };
+  const patient = { maxAttempts: 3, minBytes: 1, pauseMs: 3_600_000, maxPauseMs: 3_600_000 };
   hub.fail({ path: "revision/main", status: 429, headers: { "retry-after": "0" } });
   hub.fail({ path: "model.safetensors", status: 503, headers: { "retry-after": "0" } });
   await pull(hub, { retries: patient });
   hub.fail({ path: "revision/main", status: 429, headers: { "retry-after": "7200" } });
   await assert.rejects(pull(hub, { retries: patient }), {
     code: "hub_unreachable",
-    message: /429.*again only in 7200 s/,
+    message: /429.*asks for a wait of 7200 s/,
   });
   hub.fail({ path: "revision/main", status: 500, times: 3 });
   const before = hub.seen.length;
-  await assert.rejects(pull(hub), { code: "hub_unreachable", message: /answered 500 \(tried 3 times\)/ });
+  await assert.rejects(pull(hub), { code: "hub_unreachable", message: /answered 500 \(after 3 attempts\)/ });
   assert.equal(hub.seen.length - before, 3);
 });
 
-test("the token goes to the hub and to no other host", async () => {
+test("the token is sent to the hub and to no other host", async () => {
   await using hub = await LoopbackHub.start({ "org/model": repository(small, { access: "gated" }) });
   await pull(hub, { variables: { HF_TOKEN: hubToken } });
   const tokens = (host: string) => new Set(hub.seen.filter((seen) => seen.host === host).map(({ token }) => token));
   assert.deepEqual([tokens("hub"), tokens("files")], [new Set([hubToken]), new Set([null])]);
 });
 
-test("a redirect to anything but an http address, and one without an end, are refused", async () => {
+test("unsafe and endless redirects are refused", async () => {
   await using hub = await LoopbackHub.start({ "org/model": repository(small) });
   for (const location of ["file:///etc/passwd", "ftp://x/y", "http://me:secret@localhost/"]) {
     hub.fail({ path: "revision/main", status: 302, headers: { location } });
-    await assert.rejects(pull(hub), { code: "hub_invalid", message: /not to a safe http address/ });
+    await assert.rejects(pull(hub), { code: "hub_invalid", message: /sent an unsafe redirect/ });
   }
   hub.fail({
     path: "revision/main",
@@ -289,7 +304,7 @@ test("a redirect to anything but an http address, and one without an end, are re
   await assert.rejects(pull(hub), { code: "hub_invalid", message: /more than 5 redirects/ });
 });
 
-test("who pulls the same model at once downloads it once", async () => {
+test("concurrent pulls of one model download it once", async () => {
   await using hub = await LoopbackHub.start({ "org/model": repository(small) });
   const home = newHome();
   const pulls = await Promise.all([pull(hub, { home }), pull(hub, { home }), pull(hub, { home })]);
@@ -298,7 +313,7 @@ test("who pulls the same model at once downloads it once", async () => {
   assert.equal(hub.seen.filter(({ host }) => host === "files").length, 1);
 });
 
-test("without locks everybody downloads into a file of their own, and each ends well", async () => {
+test("without locks concurrent pulls use separate files, and each succeeds", async () => {
   await using hub = await LoopbackHub.start({ "org/model": repository(small) });
   const home = newHome();
   const tryLock = () => "unsupported" as const;
@@ -308,7 +323,7 @@ test("without locks everybody downloads into a file of their own, and each ends 
   assert.equal(readdirSync(blobsOf(home)).length, 3);
 });
 
-test("a blob that has another size than the hub lists is replaced", async () => {
+test("a blob whose size differs from the hub's listing is replaced", async () => {
   await using hub = await LoopbackHub.start({ "org/model": repository(small) });
   const home = newHome();
   const { folder: snapshot } = await pull(hub, { home });
@@ -329,7 +344,7 @@ test("a link to a blob that another program named after another etag stays", asy
   assert.deepEqual(readFileSync(place), weights);
 });
 
-test("a hub that answers with another commit than is asked for is refused", async () => {
+test("a hub that answers with another commit than the requested one is refused", async () => {
   await using hub = await LoopbackHub.start();
   const revision = "0".repeat(40);
   hub.set("org/model", repository(small, { revisions: [revision] }));
@@ -349,7 +364,7 @@ test("a revision is another snapshot with the same blobs, and a moved branch is 
   assert.equal((await pull(hub, { home, name: `org/model@${second.commit}` })).folder, second.folder);
 });
 
-test("what cannot be read is one line that says what to do", async () => {
+test("an unusable repository is one line that says what to do", async () => {
   const bare = { "config.json": config };
   await using hub = await LoopbackHub.start({
     "org/model": repository(small),
@@ -366,6 +381,7 @@ test("what cannot be read is one line that says what to do", async () => {
     "org/pickled-adapter": repository({ "adapter_config.json": config, "adapter_model.bin": weights }),
   });
   const cases: [name: string, code: string, words: RegExp, more?: Parameters<typeof pull>[1]][] = [
+    ["org/absent", "hub_not_found", /has no adapter org\/absent, or it is private/, { kind: "adapter" }],
     ["org/absent", "hub_not_found", /has no model org\/absent, or it is private; to read a private one, set HF_TOKEN/],
     ["org/absent", "hub_not_found", /or this token is not allowed to read it/, { variables: { HF_TOKEN: hubToken } }],
     ["org/private", "hub_not_found", /HF_TOKEN/],
@@ -404,7 +420,7 @@ test("what cannot be read is one line that says what to do", async () => {
   });
 });
 
-test("an answer that is not a hub's is said to be none", async () => {
+test("an answer of something other than a hub is reported as such", async () => {
   await using hub = await LoopbackHub.start({ "org/model": repository(small) });
   hub.fail({ path: "revision/main", status: 200 });
   await assert.rejects(pull(hub), { code: "hub_invalid", message: /not JSON.*is HF_ENDPOINT right/ });
@@ -418,20 +434,20 @@ test("a download that cannot fit is refused before it begins", async () => {
   await assert.rejects(requireSpace(folder, Number.MAX_SAFE_INTEGER, "org/model"), { code: "store_full", message });
 });
 
-test("a disk that becomes full on the way is said to be full, and where it is", () => {
+test("a disk that fills up during a download is reported with its folder", () => {
   const full = Object.assign(new Error("write"), { code: "ENOSPC" });
   const fault = fullDisk(full, "/cache", "org/model");
   assert.ok(fault instanceof LorikeetError);
   assert.deepEqual([fault.code, fault.operator], ["store_full", "(/cache)"]);
   assert.match(
     fault.message,
-    /became full while org\/model was downloaded: .*HF_HUB_CACHE.*What has arrived is kept\.$/,
+    /filled up while org\/model was being downloaded: .*HF_HUB_CACHE.*The partial download is kept\.$/,
   );
   const other = new Error("another");
   assert.equal(fullDisk(other, "/cache", "org/model"), other);
 });
 
-test("whoever holds a lock and does not get on is not waited for without end", async () => {
+test("a lock's holder that makes no progress is not waited for forever", async () => {
   const path = join(folder, "locks", "blob.lock");
   const signal = new AbortController().signal;
   const wait = { tryLock: tryLockFile, signal, onWait: () => {}, patienceMs: 50 };
@@ -452,7 +468,7 @@ test("whoever holds a lock and does not get on is not waited for without end", a
   await taken[Symbol.asyncDispose]();
 });
 
-test("a pull that is cancelled stops at once and keeps what has arrived", async () => {
+test("a cancelled pull stops at once and keeps its partial download", async () => {
   await using hub = await LoopbackHub.start({ "org/model": repository(small) });
   const home = newHome();
   const controller = new AbortController();

@@ -52,7 +52,7 @@ export function addAdapters(program: Command, terminal: Terminal): void {
   add("verify", "read every adapter and compare it with its digest").action((where: Where) => verify(where, terminal));
 }
 
-/** Opens the folder's store for the task. */
+/** Runs the task with the folder's store. */
 async function withStore<T>(where: Where, terminal: Terminal, task: (local: LocalStore) => Promise<T>): Promise<T> {
   const { environment } = terminal;
   const directory = where.adapters ?? (environment.LORIKEET_ADAPTERS || "adapters");
@@ -123,7 +123,7 @@ async function put(name: string, folder: string, where: Where, terminal: Termina
     await requireWeights(folder);
     const answer = await serverAt(where.url, where, terminal).put(name, folder);
     const { outcome, warnings } = replyOf(answer);
-    const line = outcome === "identical" ? "is already stored" : `is ${outcome}`;
+    const line = outcome === "identical" ? "is already stored" : `was ${outcome}`;
     report(`${name} ${line} on ${where.url}.`, answer, where, terminal);
     for (const warning of warnings) printLine(terminal.stderr, `warning: ${warning}`);
     return;
@@ -131,7 +131,7 @@ async function put(name: string, folder: string, where: Where, terminal: Termina
   await withStore(where, terminal, async ({ store, isChecked }) => {
     if (!isChecked) throw new UsageError(["--model <model> is required to check the adapter against its base model."]);
     const { record, outcome } = await store.put(name, await store.stageCopy(folder));
-    const line = outcome === "identical" ? `${name} is already stored` : `${name} is ${outcome}`;
+    const line = outcome === "identical" ? `${name} is already stored` : `${name} was ${outcome}`;
     report(
       `${line}: ${record.modules} modules, rank ${record.rank}, ${record.digest}.`,
       { ...record, outcome },
@@ -143,7 +143,7 @@ async function put(name: string, folder: string, where: Where, terminal: Termina
   });
 }
 
-/** The known fields of a server's reply to an upload. */
+/** The fields of a server's reply to an upload that this client uses. */
 function replyOf(answer: unknown): { readonly outcome: string; readonly warnings: readonly string[] } {
   const reply: Entry = isEntry(answer) ? answer : {};
   const { outcome, warnings } = reply;
@@ -167,10 +167,10 @@ async function requireWeights(folder: string): Promise<void> {
 async function remove(name: string, where: Where, terminal: Terminal): Promise<void> {
   if (where.url !== undefined) {
     const answer = await serverAt(where.url, where, terminal).remove(name);
-    return report(`${name} is removed from ${where.url}.`, answer, where, terminal);
+    return report(`${name} was removed from ${where.url}.`, answer, where, terminal);
   }
   await withStore(where, terminal, async ({ store }) => {
-    report(`${name} is removed.`, await store.remove(name), where, terminal);
+    report(`${name} was removed.`, await store.remove(name), where, terminal);
   });
 }
 
@@ -198,7 +198,7 @@ async function printVerdicts(verdicts: AsyncIterable<Verdict>, json: boolean, te
   const printed: { name: string; digest: string | null; error: string | null }[] = [];
   for await (const { name, digest, error } of verdicts) {
     printed.push({ name, digest, error: error?.message ?? null });
-    if (!json) printLine(terminal.stdout, `${name}: ${error === null ? "good" : error.message}`);
+    if (!json) printLine(terminal.stdout, `${name}: ${error === null ? "intact" : error.message}`);
   }
   if (json) printJson(terminal.stdout, printed);
   return printed.every(({ error }) => error === null);

@@ -16,7 +16,7 @@ export interface LocalStore extends AsyncDisposable {
   readonly isChecked: boolean;
 }
 
-/** Without a model, adapters are only checked on their own. Throws what opening the model and the store throw. */
+/** Without a model, adapters are not checked against a base. Throws what opening the model or the store throws. */
 export async function openLocalStore(directory: string, model: string | null): Promise<LocalStore> {
   if (model === null) {
     const store = await AdapterStore.open({

@@ -16,10 +16,10 @@ export interface RemoteVerdict {
   readonly error: Error | null;
 }
 
-/** The server has its own limits; downloads need none. */
+/** The server has checked these adapters against its limits, so downloads are not limited. */
 const limits = { ...uploadDefaults, receivedBytes: Number.MAX_SAFE_INTEGER, unpackedBytes: Number.MAX_SAFE_INTEGER };
 
-/** Without `modules`, adapters are only checked on their own. Throws a RemoteError if the server does not answer. */
+/** Without `modules`, adapters are not checked against a base. Throws a RemoteError if the server does not answer. */
 export async function* verifyRemote(
   server: RemoteServer,
   adapters: readonly { readonly name: string; readonly digest: string }[],
@@ -34,7 +34,7 @@ export async function* verifyRemote(
       const options: CheckOptions = { label: `The adapter "${name}"` };
       const error = await receiveTar({ body }, folder, limits)
         .then(() => describeAdapter(folder, modules, options))
-        .then(({ summary }) => (isVersion(summary, digest) ? null : otherVersion(name, digest, summary.digest)))
+        .then(({ summary }) => (isVersion(summary, digest) ? null : digestMismatch(name, digest, summary.digest)))
         .catch((cause: unknown) => (cause instanceof Error ? cause : new Error(String(cause))));
       yield { name, digest, error };
       await rm(folder, { recursive: true, force: true });
@@ -44,7 +44,7 @@ export async function* verifyRemote(
   }
 }
 
-function otherVersion(name: string, allowed: string, found: string): LorikeetError {
+function digestMismatch(name: string, allowed: string, found: string): LorikeetError {
   const message = `The adapter "${name}" has the digest ${found}; ${allowed} was expected.`;
   return new LorikeetError("digest_mismatch", message, { param: name, found, allowed });
 }

@@ -8,14 +8,14 @@ import { RemoteError, UsageError } from "../usage.js";
 export interface RemoteServer {
   /** Resolves with the response's JSON. Rejects with a RemoteError. */
   list(): Promise<unknown>;
-  /** Uploads a PEFT folder, without files that a store ignores. */
+  /** Uploads a PEFT folder, except files that a store ignores. */
   put(name: string, folder: string): Promise<unknown>;
   remove(name: string): Promise<unknown>;
   /** Downloads the adapter's folder as a tar. */
   download(name: string): Promise<Readable>;
 }
 
-/** `key` null: the server needs none. Throws a UsageError unless the URL is an HTTP address. */
+/** Pass a null `key` if the server needs none. Throws a UsageError unless the URL is an HTTP address. */
 export function remoteServer(url: string, key: string | null): RemoteServer {
   const base = parseBase(url);
   const headers: Record<string, string> = key === null ? {} : { authorization: `Bearer ${key}` };

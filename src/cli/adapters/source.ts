@@ -1,28 +1,92 @@
-/** The folder of an adapter that `adapters add` is given: its own, or one made from a snapshot in the Hugging Face cache. */
+/** The folder of an adapter that the command line names: a folder, a name in the adapters folder, or a repository on the hub. */
 
-import { copyFile, mkdtemp, readdir, realpath, rm, symlink } from "node:fs/promises";
+import { copyFile, mkdir, mkdtemp, readdir, realpath, rm, stat, symlink } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { isKeptFile } from "../../adapter/format.js";
+import { basename, join, resolve } from "node:path";
+import { configFile, isKeptFile } from "../../adapter/format.js";
+import { nameFault } from "../../adapter/names.js";
 import { followsLinks } from "../../adapter/store/kept-files.js";
 import { isHubAddress, locate } from "../hub/model-folder.js";
+import { hintAtPath } from "../options/nearby.js";
+import { nearest } from "../options/nearest.js";
+import { open } from "../options/options.js";
+import { requireFolder } from "../options/paths.js";
+import { text } from "../options/units.js";
 import type { Terminal } from "../terminal.js";
+import { UsageError } from "../usage.js";
+import { openLocalStore } from "./local-store.js";
 
+/** Disposing removes what was made for it. */
 export interface AdapterSource extends AsyncDisposable {
   readonly folder: string;
 }
 
-/** Throws what `locate` throws. Disposing removes what was made. */
+/** Where a name is looked up. */
+export interface AdapterPlace {
+  /** As messages call it: `--adapter`. */
+  readonly option: string;
+  /** The adapters folder; null: LORIKEET_ADAPTERS, else `adapters`. */
+  readonly adapters: string | null;
+}
+
+export const adaptersFolder = open("Adapter", "adapters", {
+  placeholder: "folder",
+  parse: text,
+  help: "adapters folder, where --adapter is looked up by name",
+});
+
+export const adapterHelp = "name in the adapters folder, a PEFT folder, or hf://org/name";
+
+/** What `adapters add` is given: a folder or a repository. Throws a UsageError, and what `locate` throws. */
 export async function openAdapterSource(text: string, terminal: Terminal): Promise<AdapterSource> {
-  if (!isHubAddress(text)) return { folder: text, [Symbol.asyncDispose]: async () => {} };
-  const snapshot = await locate(text, { option: "<folder>", kind: "adapter" }, terminal);
+  if (isHubAddress(text)) return await fromHub(text, "<folder>", terminal);
+  await requireFolder("<folder>", text);
+  return plain(text);
+}
+
+/** An existing PEFT folder wins over a name in the adapters folder. Throws a UsageError that says what was looked for. */
+export async function openNamedAdapter(text: string, place: AdapterPlace, terminal: Terminal): Promise<AdapterSource> {
+  if (isHubAddress(text)) return await fromHub(text, place.option, terminal);
+  const directory = place.adapters ?? (terminal.environment.LORIKEET_ADAPTERS || "adapters");
+  for (const folder of [text, join(directory, text)]) if (await isAdapter(folder)) return plain(folder);
+  if (place.adapters !== null && !(await isFolder(text))) await requireFolder("--adapters", place.adapters);
+  const isThere = await isFolder(directory);
+  if (isThere && nameFault(text) === null) {
+    await using local = await openLocalStore(directory, null);
+    const record = local.store.resolve(text);
+    if (record !== null) return plain(await local.store.folder(record.digest));
+  }
+  if (await isFolder(text))
+    throw new UsageError([`${place.option} ${text} is not an adapter: it has no ${configFile}.`]);
+  throw await missing(text, place.option, isThere ? directory : null);
+}
+
+/** An adapters folder that holds the adapter alone, under the name that is returned. */
+export async function adaptersFolderOf(
+  { folder }: AdapterSource,
+  text: string,
+  model: string,
+): Promise<AdapterSource & { readonly name: string }> {
+  const own = basename(text);
+  const name = nameFault(own, [basename(model)]) === null ? own : "adapter";
+  const directory = await mkdtemp(join(tmpdir(), "lorikeet-adapters-"));
+  const source = { folder: directory, name, [Symbol.asyncDispose]: () => removed(directory) };
+  return await filled(source, folder, join(directory, name));
+}
+
+async function fromHub(text: string, option: string, terminal: Terminal): Promise<AdapterSource> {
+  const snapshot = await locate(text, { option, kind: "adapter" }, terminal);
   const folder = await mkdtemp(join(tmpdir(), "lorikeet-adapter-"));
-  const source = { folder, [Symbol.asyncDispose]: () => rm(folder, { recursive: true, force: true }) };
+  return await filled({ folder, [Symbol.asyncDispose]: () => removed(folder) }, snapshot, folder);
+}
+
+async function filled<T extends AdapterSource>(source: T, from: string, to: string): Promise<T> {
   try {
-    for (const name of (await readdir(snapshot)).filter(isKeptFile)) {
-      // A snapshot is a folder of links, of which a store follows those to config and weights alone.
-      const file = await realpath(join(snapshot, name));
-      await (followsLinks(name) ? symlink(file, join(folder, name)) : copyFile(file, join(folder, name)));
+    await mkdir(to, { recursive: true });
+    for (const name of (await readdir(from)).filter(isKeptFile)) {
+      // A snapshot consists of links, and a store follows only those of the config and weights.
+      const file = await realpath(join(from, name));
+      await (followsLinks(name) ? symlink(file, join(to, name)) : copyFile(file, join(to, name)));
     }
     return source;
   } catch (error) {
@@ -30,3 +94,24 @@ export async function openAdapterSource(text: string, terminal: Terminal): Promi
     throw error;
   }
 }
+
+async function missing(text: string, option: string, directory: string | null): Promise<UsageError> {
+  const names = directory === null ? [] : await namesIn(directory);
+  const place =
+    directory === null ? "in an adapters folder" : `in ${directory} (which holds ${names.join(", ") || "none"})`;
+  const near = nearest(text, names);
+  const hint = near === null ? await hintAtPath(text, "folder") : `Did you mean ${near}?`;
+  const sentence = `${option} ${text} is neither an adapter ${place} nor a folder.`;
+  return new UsageError([sentence, ...(hint === null ? [] : [hint])]);
+}
+
+async function namesIn(directory: string): Promise<string[]> {
+  await using local = await openLocalStore(directory, null);
+  return [...local.store.list(), ...local.store.refused()].map(({ name }) => name);
+}
+
+const plain = (folder: string): AdapterSource => ({ folder: resolve(folder), [Symbol.asyncDispose]: async () => {} });
+const removed = (folder: string): Promise<void> => rm(folder, { recursive: true, force: true });
+const isFolder = async (path: string): Promise<boolean> => (await stat(path).catch(() => null))?.isDirectory() === true;
+const isAdapter = async (folder: string): Promise<boolean> =>
+  (await stat(join(folder, configFile)).catch(() => null))?.isFile() === true;

@@ -20,6 +20,7 @@ import {
 import { readRecord } from "../../train/files/record.js";
 import { openServed, type Served } from "../../train/served.js";
 import { trainDefaults } from "../../train/settings.js";
+import { adapterHelp, adaptersFolder, openNamedAdapter } from "../adapters/source.js";
 import { chooseFor, type DeviceFacts, describeDevice, formatDevice } from "../device.js";
 import { locate } from "../hub/model-folder.js";
 import { usableThreads } from "../machine.js";
@@ -50,10 +51,11 @@ export const evalOptions = {
   }),
   maxEvalSamples: open("Data", "all", { placeholder: "n", parse: integer(1), help: "evaluate only the first n rows" }),
   adapter: open("Adapter", "none, only the base model", {
-    placeholder: "folder",
+    placeholder: "adapter",
     parse: text,
-    help: "PEFT folder to evaluate",
+    help: `adapter to evaluate: ${adapterHelp}`,
   }),
+  adapters: adaptersFolder,
   exactMatch: given("Run", true, {
     parse: flag,
     help: "also answer each prompt greedily and compare the whole answer; --no-exact-match skips this",
@@ -105,7 +107,9 @@ async function evaluate(flags: EvalFlags, terminal: Terminal): Promise<void> {
   const progress = tickingLine(terminal.stderr);
   await using opened = await openTrainModel(folder, flags.chatTemplate);
   const { checkpoint } = opened;
-  const record = flags.adapter === null ? null : await readRecord(flags.adapter);
+  await using adapter =
+    flags.adapter === null ? null : await openNamedAdapter(flags.adapter, { option: "--adapter", ...flags }, terminal);
+  const record = adapter === null ? null : await readRecord(adapter.folder);
   const template =
     flags.labelTemplate?.replaceAll("\\n", "\n") ?? record?.label_template ?? trainDefaults.labelTemplate;
   const length = flags.maxLength ?? Math.min(trainDefaults.maxLength, checkpoint.config.maxPositions);
@@ -129,7 +133,7 @@ async function evaluate(flags: EvalFlags, terminal: Terminal): Promise<void> {
       threads: flags.threads ?? usableThreads(),
       maxContext: length,
       maxBatch: flags.maxBatch,
-      adapter: flags.adapter,
+      adapter: adapter?.folder ?? null,
       ...(flags.cacheDir === null ? {} : { cacheDirectory: flags.cacheDir }),
     });
     const labels = record?.labels?.length ? record.labels : data.labels;

@@ -6,11 +6,12 @@ import { silent } from "../../base/log.js";
 import type { Answer } from "../../gateway/answer.js";
 import { openAiProtocols } from "../../gateway/openai/protocol.js";
 import { loadTokenizer } from "../../text/tokenizer/tokenizer.js";
+import { adaptersFolderOf, openNamedAdapter } from "../adapters/source.js";
 import { locate } from "../hub/model-folder.js";
 import { addOptions, readOptions } from "../options/command-line.js";
 import { progressLine } from "../progress.js";
 import { cancelledLine, listenForShutdown, signalExitCode } from "../serve/shutdown.js";
-import { openStack, type Stack } from "../stack.js";
+import { openStack } from "../stack.js";
 import { printJson, printLine, type Terminal } from "../terminal.js";
 import { Quit, UsageError } from "../usage.js";
 import { configKeys, type GenerateSettings, generateOptions, singleSequence } from "./options.js";
@@ -39,19 +40,20 @@ async function readPrompt(prompt: string | undefined): Promise<string> {
 
 async function generate(prompt: string, settings: GenerateSettings, json: boolean, terminal: Terminal): Promise<void> {
   const progress = progressLine(terminal.stderr);
-  const directory = settings.adapters ?? (settings.adapter === null ? null : "adapters");
+  await using adapter = await adapterOf(settings, terminal);
   await using stack = await openStack({
     settings: { ...settings, ...singleSequence },
     servedName: null,
-    adapters: directory === null ? null : { directory, limits: {} },
+    adapters: adapter && { directory: adapter.folder, limits: {} },
     gateway: { generationConfig: settings.generationConfig },
     neededContext: await neededContext(prompt, settings),
     logger: silent,
     progress: progress.report,
   }).finally(() => progress.end());
   using shutdown = listenForShutdown(terminal);
-  if (settings.adapter !== null) requireAdapter(settings.adapter, stack);
-  const body = bodyOf(prompt, settings, settings.adapter ?? stack.name, !json);
+  // The adapter is alone in its folder.
+  for (const { error } of stack.adapters?.store.refused() ?? []) throw error;
+  const body = bodyOf(prompt, settings, adapter?.name ?? stack.name, !json);
   const { gateway } = stack;
   const protocol = openAiProtocols(gateway)[settings.chat ? "chat" : "completions"];
   const reading = { route: protocol.route, read: () => protocol.read(body) };
@@ -87,14 +89,10 @@ async function neededContext(
   }
 }
 
-function requireAdapter(name: string, { adapters }: Stack): void {
-  if (!adapters || adapters.store.resolve(name) !== null) return;
-  const refused = adapters.store.refused().find((other) => other.name === name);
-  if (refused) throw refused.error;
-  const names = adapters.store.list().map((record) => record.name);
-  throw new UsageError([
-    `--adapter ${name} is not in the adapters folder, which holds: ${names.join(", ") || "none"}.`,
-  ]);
+async function adapterOf({ adapter, adapters, model }: GenerateSettings, terminal: Terminal) {
+  if (adapter === null) return null;
+  const source = await openNamedAdapter(adapter, { option: "--adapter", adapters }, terminal);
+  return await adaptersFolderOf(source, adapter, model ?? "");
 }
 
 /** The request as a client would send it. */

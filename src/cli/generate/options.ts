@@ -1,5 +1,6 @@
 /** The options of `generate`: those of the engine that matter to a single sequence, and those of the request. */
 
+import { adapterHelp, adaptersFolder } from "../adapters/source.js";
 import {
   engineOptions,
   flagName,
@@ -16,11 +17,11 @@ const { maxBatch, maxQueue, maxAdapterQueue, maxStallMs, ...single } = engineOpt
 export const generateOptions = {
   ...single,
   adapter: open("Text", "none, only the base model", {
-    placeholder: "name",
+    placeholder: "adapter",
     parse: text,
-    help: "name of the adapter to use",
+    help: `adapter to use: ${adapterHelp}`,
   }),
-  adapters: open("Text", "adapters", { placeholder: "folder", parse: text, help: "adapters folder" }),
+  adapters: { ...adaptersFolder, group: "Text" },
   chat: given("Text", false, { parse: flag, help: "send the prompt as a user message, through the chat template" }),
   maxTokens: given("Text", 128, { placeholder: "n", parse: integer(1), help: "maximum tokens to generate" }),
   temperature: open("Text", "1, or the model's", {

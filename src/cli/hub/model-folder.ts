@@ -1,16 +1,15 @@
-/** Where a model or an adapter lies that the command line names: a folder, the Hugging Face cache, or a hub that is asked for it. */
+/** Finds the model or adapter that the command line names: a folder, a snapshot in the Hugging Face cache, or a download. */
 
-import { readdir, stat } from "node:fs/promises";
-import { basename, dirname } from "node:path";
+import { stat } from "node:fs/promises";
 import { LorikeetError } from "../../base/errors.js";
 import { cachedNames } from "../../hub/cache.js";
 import { findCached } from "../../hub/cached.js";
 import { type HubEnvironment, readHubEnvironment } from "../../hub/environment.js";
 import { type Pulled, pullRepository } from "../../hub/pull.js";
-import { parseRepository, type Repository, shownName } from "../../hub/repository.js";
+import { type Kind, parseRepository, type Repository, shownName } from "../../hub/repository.js";
 import { type RetryLimits, retryDefaults } from "../../hub/retry.js";
-import type { Kind } from "../../hub/selection.js";
 import { tryLockFile } from "../../runtime/file-lock.js";
+import { hintAtPath, hintAtSiblings } from "../options/nearby.js";
 import { nearest } from "../options/nearest.js";
 import { requireFolder } from "../options/paths.js";
 import { progressLine, tickingLine } from "../progress.js";
@@ -18,9 +17,9 @@ import type { Terminal } from "../terminal.js";
 import { UsageError } from "../usage.js";
 import { readVersion } from "../version.js";
 
-/** What an option may name; `kind` null where a model or an adapter will do. */
+/** What an option may name. A null `kind` accepts a model or an adapter. */
 export interface Named {
-  /** As messages call it: `--model`. */
+  /** The option's name in messages, such as `--model`. */
   readonly option: string;
   readonly kind: Kind | null;
   readonly signal?: AbortSignal;
@@ -28,12 +27,12 @@ export interface Named {
 
 const prefix = "hf://";
 
-/** Whether a text names a repository and cannot be a folder. */
+/** Whether the text can only name a repository, not a folder. */
 export const isHubAddress = (text: string): boolean => text.startsWith(prefix);
 
 /**
- * The folder of a model: an existing folder, a snapshot in the cache, or one that is downloaded now. Throws a UsageError for what
- * is neither, and what `pullRepository` throws.
+ * The folder of a model or adapter: an existing folder, a cached snapshot, or a snapshot downloaded now. Throws a UsageError for
+ * text that is neither a folder nor a name, and what `pullRepository` throws.
  */
 export async function locate(text: string, named: Named, terminal: Terminal): Promise<string> {
   if (!isHubAddress(text)) {
@@ -41,34 +40,37 @@ export async function locate(text: string, named: Named, terminal: Terminal): Pr
     if (status?.isDirectory()) return text;
     if (status !== null || isPath(text)) await requireFolder(named.option, text);
   }
-  const repository = requireRepository(text, named);
+  const repository = await requireRepository(text, named, terminal);
   const environment = readHubEnvironment(terminal.environment);
   const cached = await findCached(environment.cache, repository, named.kind);
   if (cached !== null && (cached.isWhole || environment.isOffline)) return cached.folder;
   if (environment.isOffline) throw offline(repository, environment, await hintsAt(text, environment));
   try {
-    // What the cache has will do where the hub is away: then one try is enough.
-    const retries = cached === null ? retryDefaults : { ...retryDefaults, maxTries: 1 };
+    // The cached files are usable if the hub does not answer, so one attempt is enough.
+    const retries = cached === null ? retryDefaults : { ...retryDefaults, maxAttempts: 1 };
     return (await pullNamed(repository, named, environment, terminal, retries)).folder;
   } catch (error) {
     if (!(error instanceof LorikeetError) || !error.code.startsWith("hub_")) throw error;
     if (cached !== null) return cached.folder;
-    if (error.code === "hub_refused" || error.code === "hub_invalid") throw error;
-    const hints = await hintsAt(text, environment);
-    throw new LorikeetError(error.code, [error.message, ...hints].join(" "), { param: text, cause: error });
+    const folder = isHubAddress(text) ? [] : [`There is no folder ${text}.`];
+    throw await hinted(error, text, environment, folder);
   }
 }
 
-/** Asks the hub, whatever the cache has, and brings what is missing or has changed. */
+/** Asks the hub even if the model is cached, and downloads new and changed files. */
 export async function pull(
   text: string,
   named: Named,
   terminal: Terminal,
 ): Promise<Pulled & { readonly name: string }> {
-  const repository = requireRepository(text, named);
+  const repository = await requireRepository(text, named, terminal);
   const environment = readHubEnvironment(terminal.environment);
-  const pulled = await pullNamed(repository, named, environment, terminal);
-  return { ...pulled, name: shownName(repository) };
+  try {
+    const pulled = await pullNamed(repository, named, environment, terminal);
+    return { ...pulled, name: shownName(repository) };
+  } catch (error) {
+    throw error instanceof LorikeetError ? await hinted(error, text, environment) : error;
+  }
 }
 
 async function pullNamed(
@@ -84,29 +86,44 @@ async function pullNamed(
   return await pullRepository(repository, options).finally(() => line.end());
 }
 
-function requireRepository(text: string, { option, kind }: Named): Repository {
+async function requireRepository(text: string, { option, kind }: Named, terminal: Terminal): Promise<Repository> {
   const repository = parseRepository(isHubAddress(text) ? text.slice(prefix.length) : text);
   if (repository !== null) return repository;
   if (isHubAddress(text))
     throw new UsageError([`${option} must be ${prefix}org/name or ${prefix}org/name@revision, not ${text}.`]);
   const what = kind ?? "model or adapter";
-  throw new UsageError([`${option} must be a folder, or a ${what}'s name (org/name); ${text} is neither.`]);
+  const hints = await hintsAt(text, readHubEnvironment(terminal.environment));
+  throw new UsageError([`${option} must be a folder, or a ${what}'s name (org/name); ${text} is neither.`, ...hints]);
+}
+
+/** The hub's fault, with what else the text may have meant where the hub has no such name or cannot be asked. */
+async function hinted(
+  error: LorikeetError,
+  text: string,
+  environment: HubEnvironment,
+  before: readonly string[] = [],
+): Promise<LorikeetError> {
+  if (error.code !== "hub_not_found" && error.code !== "hub_unreachable") return error;
+  const words = [...before, error.message, ...(await hintsAt(text, environment))];
+  return new LorikeetError(error.code, words.join(" "), { param: text, cause: error });
 }
 
 function offline(repository: Repository, { cache }: HubEnvironment, hints: readonly string[]): LorikeetError {
   const how = "run lorikeet pull while the hub can be reached, or unset HF_HUB_OFFLINE";
-  const message = `${shownName(repository)} is missing from the Hugging Face cache or incomplete, and HF_HUB_OFFLINE is set: ${how}.`;
+  const message = `${shownName(repository)} is missing or incomplete in the Hugging Face cache, and HF_HUB_OFFLINE is set: ${how}.`;
   return new LorikeetError("hub_unreachable", [message, ...hints].join(" "), { operator: `(${cache})` });
 }
 
-/** Whether a text can only be a path. */
+/** Whether the text can only be a path. */
 const isPath = (text: string): boolean => /^[./~\\]|\/.*\//.test(text.replace(/@.*$/, ""));
 
-/** What may have been meant: a folder with a similar name, or a model that the cache has. */
+/** Suggestions: a folder or a cached model with a similar name. */
 async function hintsAt(text: string, { cache }: HubEnvironment): Promise<string[]> {
-  const beside = await readdir(dirname(text)).catch(() => []);
-  const folder = nearest(basename(text), beside);
-  if (folder !== null) return [`Did you mean the folder ${dirname(text)}/${folder}?`];
-  const name = nearest(text.replace(/@.*$/, ""), await cachedNames(cache));
-  return name === null || name === text ? [] : [`Did you mean ${name}, which is in the cache?`];
+  const bare = (isHubAddress(text) ? text.slice(prefix.length) : text).replace(/@.*$/, "");
+  const folder = isHubAddress(text) ? null : ((await hintAtPath(text, "folder")) ?? (await hintAtSiblings(bare)));
+  if (folder !== null) return [folder];
+  const names = (await cachedNames(cache)).filter((name) => name !== bare);
+  const lastWord = (name: string): string => name.slice(name.indexOf("/") + 1);
+  const name = nearest(bare, names) ?? names.find((other) => nearest(bare, [lastWord(other)]) !== null) ?? null;
+  return name === null ? [] : [`Did you mean ${name}, which is in the cache?`];
 }

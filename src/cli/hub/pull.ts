@@ -1,4 +1,4 @@
-/** `lorikeet pull`: brings a model or an adapter from a hub into the Hugging Face cache, and says where it is. */
+/** `lorikeet pull`: downloads a model or an adapter into the Hugging Face cache and prints its folder. */
 
 import type { Command } from "commander";
 import { formatBytes } from "../options/units.js";
@@ -11,8 +11,8 @@ import { isHubAddress, pull } from "./model-folder.js";
 export function addPull(program: Command, terminal: Terminal): void {
   program
     .command("pull")
-    .description("download a model or an adapter into the Hugging Face cache, or bring it up to date")
-    .argument("<name>", "org/name, or org/name@revision; with or without hf:// before it")
+    .description("download or update a model or an adapter in the Hugging Face cache")
+    .argument("<name>", "org/name or org/name@revision, optionally with hf:// in front")
     .option("--json", "print JSON", false)
     .action(async (name: string, { json }: { json: boolean }) => {
       using shutdown = listenForShutdown(terminal);
@@ -21,7 +21,7 @@ export function addPull(program: Command, terminal: Terminal): void {
       } catch (error) {
         if (!shutdown.signal.aborted) throw error;
         const signal = await shutdown.requested;
-        printLine(terminal.stderr, `${cancelledLine(signal)}; what has arrived is kept; run it again to continue`);
+        printLine(terminal.stderr, `${cancelledLine(signal)}; rerun the command to resume`);
         throw new Quit(signalExitCode(signal));
       }
     });
@@ -55,10 +55,10 @@ async function run(text: string, json: boolean, signal: AbortSignal, terminal: T
   const rows = files.map((file) => [
     file.name,
     formatBytes(file.bytes),
-    fetched.includes(file.name) ? "new" : "cached",
+    fetched.includes(file.name) ? "downloaded" : "cached",
   ]);
   printLine(terminal.stdout, formatTable(["file", "size", ""], rows));
-  const news = received === 0 ? "up to date" : `${formatBytes(received)} in ${seconds.toFixed(1)} s`;
+  const transfer = received === 0 ? "up to date" : `${formatBytes(received)} received in ${seconds.toFixed(1)} s`;
   const bare = isHubAddress(text) ? text.slice("hf://".length) : text;
   printLine(
     terminal.stdout,
@@ -66,7 +66,7 @@ async function run(text: string, json: boolean, signal: AbortSignal, terminal: T
       [kind, name],
       ["commit", commit],
       ["folder", folder],
-      ["size", `${formatBytes(sum(files))}, ${news}`],
+      ["size", `${formatBytes(sum(files))}, ${transfer}`],
       [
         "use",
         kind === "model"

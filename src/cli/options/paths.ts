@@ -2,20 +2,23 @@
 
 import { stat } from "node:fs/promises";
 import { UsageError } from "../usage.js";
+import { hintAtPath } from "./nearby.js";
 
 export async function requireFolder(option: string, path: string): Promise<void> {
   const status = await statusOf(path);
   if (status?.isDirectory()) return;
-  throw new UsageError([
-    `${option} must be a folder; ${path} ${status ? `is a file${fileHint(path)}` : "does not exist"}.`,
-  ]);
+  const hint = status ? null : await hintAtPath(path, "folder");
+  const found = status ? `is a file${fileHint(path)}` : "does not exist";
+  throw new UsageError([`${option} must be a folder; ${path} ${found}.`, ...(hint === null ? [] : [hint])]);
 }
 
 export async function requireFile(option: string, path: string): Promise<void> {
   const status = await statusOf(path);
   // A pipe is fine: it is read once.
   if (status && !status.isDirectory()) return;
-  throw new UsageError([`${option} must be a file; ${path} ${status ? "is a folder" : "does not exist"}.`]);
+  const hint = status ? null : await hintAtPath(path, "file");
+  const found = status ? "is a folder" : "does not exist";
+  throw new UsageError([`${option} must be a file; ${path} ${found}.`, ...(hint === null ? [] : [hint])]);
 }
 
 /** For a folder that is created on demand. */

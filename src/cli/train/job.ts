@@ -13,6 +13,7 @@ import { chooseModules, shortNames } from "../../train/lora.js";
 import { countBytes, type Fitting, fitMemory } from "../../train/memory.js";
 import { openSession, type TrainSession } from "../../train/session.js";
 import type { TrainSettings } from "../../train/settings.js";
+import { openNamedAdapter } from "../adapters/source.js";
 import { locate } from "../hub/model-folder.js";
 import { freeMemory, usableMemory, usableThreads } from "../machine.js";
 import { flagName } from "../options/options.js";
@@ -59,7 +60,11 @@ export async function openJob(
     const asked = settingsOf(flags, checkpoint.config);
     requireMethod(flags);
     requireLength(asked.maxLength, checkpoint.config.maxPositions);
-    const initFrom = flags.initFrom === null ? null : await openAdapter(flags.initFrom, checkpoint.config);
+    await using start =
+      flags.initFrom === null
+        ? null
+        : await openNamedAdapter(flags.initFrom, { option: "--init-from", adapters: null }, terminal);
+    const initFrom = start && (await openAdapter(start.folder, checkpoint.config));
     const settings = initFrom ? keepShape(asked, initFrom, checkpoint.config) : asked;
     const data = await readData(model, {
       ...settings,
@@ -78,7 +83,7 @@ export async function openJob(
       settings,
       data,
       threads,
-      initFrom: flags.initFrom,
+      initFrom: start?.folder ?? null,
       ...(flags.cacheDir === null ? {} : { cacheDirectory: flags.cacheDir }),
       progress: progress.report,
     });

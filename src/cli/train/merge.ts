@@ -3,6 +3,7 @@
 import type { Command } from "commander";
 import { openCheckpoint } from "../../model/checkpoint/open.js";
 import { mergeAdapter } from "../../train/files/merge.js";
+import { adapterHelp, adaptersFolder, openNamedAdapter } from "../adapters/source.js";
 import { locate } from "../hub/model-folder.js";
 import { addOptions, readOptions } from "../options/command-line.js";
 import { engineOptions, flagName, given, type OptionTable, open } from "../options/options.js";
@@ -14,7 +15,12 @@ import { trainConfigKeys } from "./options.js";
 
 export const mergeOptions = {
   model: engineOptions.model,
-  adapter: open("Adapter", "required", { placeholder: "folder", parse: text, help: "PEFT folder to merge" }),
+  adapter: open("Adapter", "required", {
+    placeholder: "adapter",
+    parse: text,
+    help: `adapter to merge: ${adapterHelp}`,
+  }),
+  adapters: adaptersFolder,
   outputDir: open("Adapter", "required", {
     placeholder: "folder",
     parse: text,
@@ -35,10 +41,11 @@ export function addMerge(program: Command, terminal: Terminal): void {
   addOptions(command, mergeOptions).action(async () => {
     const flags = readOptions(command, mergeOptions, terminal.environment, configKeys);
     requireGiven(mergeOptions, flags, "model", "adapter", "outputDir");
-    const { adapter, outputDir: out } = flags;
+    const { outputDir: out } = flags;
+    await using adapter = await openNamedAdapter(flags.adapter, { option: "--adapter", ...flags }, terminal);
     const progress = progressLine(terminal.stderr);
     const checkpoint = await openCheckpoint(await locate(flags.model, { option: "--model", kind: "model" }, terminal));
-    const options = { ...flags, checkpoint, adapter, out, progress: progress.report };
+    const options = { ...flags, checkpoint, adapter: adapter.folder, out, progress: progress.report };
     const { changed, tensors } = await mergeAdapter(options).finally(() => progress.end());
     printLine(terminal.stdout, `saved ${out}: ${changed} of ${tensors} tensors changed`);
   });

@@ -1,0 +1,131 @@
+/** `--adapter` and `--init-from`: a name in the adapters folder or a path, and what a wrong one is answered with. */
+
+import assert from "node:assert/strict";
+import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { openCheckpoint } from "../../src/model/checkpoint/open.js";
+import { targetModules } from "../../src/model/modules.js";
+import { runHere } from "../support/program.js";
+import { writeRandomAdapter } from "../support/random-adapter.js";
+import { writeTinyModel } from "../support/tiny-model.js";
+
+const folder = mkdtempSync(join(tmpdir(), "lorikeet-adapter-names-"));
+const model = join(folder, "tiny");
+const adapters = join(folder, "adapters");
+const data = join(folder, "rows.jsonl");
+
+before(async () => {
+  await writeTinyModel(model, "F32");
+  const modules = targetModules((await openCheckpoint(model)).config);
+  await writeRandomAdapter(join(adapters, "bard"), modules, { rank: 2, seed: 1, strength: 1 });
+  await writeRandomAdapter(join(folder, "outside"), modules, { rank: 2, seed: 2, strength: 1 });
+  writeFileSync(data, [1, 2, 3].map((i) => JSON.stringify({ prompt: `${i}:`, completion: ` ${i}` })).join("\n"));
+  const { code, err } = await run(
+    "adapters",
+    "add",
+    "stored",
+    join(folder, "outside"),
+    "--adapters",
+    adapters,
+    "--model",
+    model,
+  );
+  assert.equal(code, 0, err);
+});
+after(() => rmSync(folder, { recursive: true }));
+
+const run = (...args: string[]) => runHere(args, { LORIKEET_CACHE_DIR: join(folder, "cache") });
+const shared = ["--model", model, "--threads", "1"];
+const evaluate = (...args: string[]) => run("eval", ...shared, "--data", data, "--no-exact-match", "--json", ...args);
+const generate = (...args: string[]) =>
+  run("generate", ...shared, "--temperature", "0", "--max-tokens", "6", "--json", ...args, "1:");
+
+test("eval and generate take a name in the adapters folder, stored or beside the store, and a path alike", async () => {
+  const texts = new Map<string, string>();
+  for (const adapter of ["bard", "stored", join(adapters, "bard"), join(folder, "outside")]) {
+    const judged = await evaluate("--adapter", adapter, "--adapters", adapters);
+    assert.equal(judged.code, 0, judged.err);
+    const spoken = await generate("--adapter", adapter, "--adapters", adapters);
+    assert.equal(spoken.code, 0, spoken.err);
+    const answer = JSON.parse(spoken.out);
+    assert.equal(answer.model, adapter.split("/").at(-1));
+    texts.set(adapter, `${JSON.parse(judged.out).adapter} ${answer.choices[0].text}`);
+  }
+  assert.equal(texts.get("bard"), texts.get(join(adapters, "bard")));
+  assert.equal(texts.get("stored"), texts.get(join(folder, "outside")));
+  assert.notEqual(texts.get("stored"), texts.get("bard"));
+});
+
+test("merge and train --init-from take a name too", async () => {
+  const merged = await run(
+    "merge",
+    "--model",
+    model,
+    "--adapter",
+    "stored",
+    "--adapters",
+    adapters,
+    "--output-dir",
+    join(folder, "merged"),
+  );
+  assert.equal(merged.code, 0, merged.err);
+  const args = [
+    "train",
+    ...shared,
+    "--data",
+    data,
+    "--max-steps",
+    "1",
+    "--max-length",
+    "16",
+    "--validation-split",
+    "0",
+  ];
+  const begun = [...args, "--init-from", "bard", "--output-dir", join(folder, "begun"), "--json"];
+  const trained = await runHere(begun, { LORIKEET_ADAPTERS: adapters });
+  assert.equal(trained.code, 0, trained.err);
+});
+
+test("a path whose name is the model's is served all the same", async () => {
+  const tricky = join(folder, "other", "tiny");
+  mkdirSync(join(folder, "other"));
+  cpSync(join(folder, "outside"), tricky, { recursive: true });
+  const { code, err } = await generate("--adapter", tricky);
+  assert.equal(code, 0, err);
+});
+
+test("a wrong adapter is answered with what was looked for, and what was probably meant", async () => {
+  const empty = join(folder, "empty");
+  mkdirSync(empty);
+  const nowhere = join(folder, "nowhere");
+  const commands: [string, (...args: string[]) => ReturnType<typeof run>][] = [
+    ["eval", evaluate],
+    ["generate", generate],
+    ["merge", (...args) => run("merge", "--model", model, "--output-dir", join(folder, "never"), ...args)],
+  ];
+  for (const [command, call] of commands) {
+    for (const [adapter, place, words] of [
+      [
+        "brad",
+        adapters,
+        `--adapter brad is neither an adapter in ${adapters} (which holds bard, stored) nor a folder. Did you mean bard?`,
+      ],
+      ["brad", nowhere, `--adapters must be a folder; ${nowhere} does not exist.`],
+      [join(folder, "outsid"), adapters, `nor a folder. Did you mean the folder ${join(folder, "outside")}?`],
+      [empty, adapters, `--adapter ${empty} is not an adapter: it has no adapter_config.json.`],
+    ] as const) {
+      const { code, err } = await call("--adapter", adapter, "--adapters", place);
+      assert.equal(code, 2, `${command} ${adapter}: ${err}`);
+      assert.ok(err.endsWith(`${words}\n`), `${command}: ${err}`);
+      assert.match(err, /^lorikeet: [^\n]+\n$/);
+    }
+  }
+  const bare = await run("eval", ...shared, "--data", data, "--adapter", "no-such-adapter");
+  const looked =
+    "--adapter no-such-adapter is neither an adapter in adapters (which holds commands, dates, plays, sentiment) nor a folder.";
+  assert.deepEqual([bare.code, bare.err], [2, `lorikeet: ${looked}\n`]);
+  const add = await run("adapters", "add", "x", join(folder, "outsid"), "--adapters", adapters, "--model", model);
+  assert.deepEqual([add.code, add.err.includes("outsid does not exist. Did you mean the folder")], [2, true], add.err);
+});
