@@ -9,6 +9,7 @@ import { addGenerate } from "./generate/generate.js";
 import { generateOptions } from "./generate/options.js";
 import { addPull } from "./hub/pull.js";
 import { addInspect } from "./inspect.js";
+import { commonFlag, otherWay } from "./options/common-names.js";
 import { strangeVariables } from "./options/environment.js";
 import { renamedFlags } from "./options/former-names.js";
 import { serveOptions } from "./options/options.js";
@@ -92,10 +93,22 @@ function endOfParsing(
     return exitCodes.usage;
   }
   if (error.code !== "commander.help") {
-    const reason = error.message.replace(/^error: /, "").replace(/\s*\n\s*/g, " ");
-    const hint =
-      error.code === "commander.excessArguments" ? " Values belong to options, such as --model <model>." : "";
-    printLine(terminal.stderr, `lorikeet: ${reason}${hint} (see ${words} --help)`);
+    printLine(terminal.stderr, `lorikeet: ${reasonOf(error, flags)} (see ${words} --help)`);
   }
   return exitCodes.usage;
+}
+
+/** commander's message in one line, with what was probably meant. */
+function reasonOf({ code, message }: CommanderError, flags: readonly string[]): string {
+  const [reason = "", ...more] = message.replace(/^error: /, "").split(/\s*\n\s*/);
+  const [, name] = /^unknown option '--?(?:no-)?([^=']+)/.exec(reason) ?? [];
+  if (code === "commander.unknownOption" && name !== undefined) {
+    const names = flags.map((flag) => flag.slice("--".length));
+    const meant = commonFlag(name, names);
+    if (meant !== null) return `${reason} (Did you mean --${meant}?)`;
+    const way = otherWay(name);
+    if (way !== null) return `${reason}. ${way}`;
+  }
+  const hint = code === "commander.excessArguments" ? ["Values belong to options, such as --model <model>."] : [];
+  return [reason, ...more, ...hint].join(" ");
 }

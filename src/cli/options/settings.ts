@@ -1,6 +1,7 @@
 /** Resolves a table of options: flags override environment variables, which override the config file, which overrides defaults. */
 
 import { UsageError } from "../usage.js";
+import { commonFlag } from "./common-names.js";
 import { renamedVariables, successorsOf } from "./former-names.js";
 import { nearest } from "./nearest.js";
 import { environmentName, flagName, type OptionTable, type Settings } from "./options.js";
@@ -78,7 +79,7 @@ function unknownKeys(table: OptionTable, sources: Sources): string[] {
     .map((key) => {
       const successors = successorsOf(key).map((name) => `"${name}"`);
       if (successors.length > 0) return `"${key}" in ${where} is now ${successors.join(" or ")}.`;
-      const meant = nearest(key, known);
+      const meant = commonFlag(key, Object.keys(table).map(flagName)) ?? nearest(key, known);
       const hint = meant === null ? "its keys are the flags of --help without the dashes" : `did you mean "${meant}"?`;
       return `"${key}" in ${where} is not an option: ${hint}${meant === null ? "." : ""}`;
     });
