@@ -8,6 +8,7 @@ import { test } from "node:test";
 /** What each room may import, besides itself. */
 const rooms: Readonly<Record<string, readonly string[]>> = {
   base: [],
+  grammar: ["base"],
   tensor: ["base"],
   hub: ["base"],
   onnx: ["base", "tensor"],
@@ -18,9 +19,9 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   weights: ["base", "tensor", "onnx", "graph", "model", "runtime"],
   adapter: ["base", "tensor", "onnx", "graph", "model"],
   text: ["base"],
-  engine: ["base", "tensor", "onnx", "graph", "model", "weights", "adapter", "runtime"],
+  engine: ["base", "grammar", "tensor", "onnx", "graph", "model", "weights", "adapter", "runtime"],
   train: ["base", "tensor", "onnx", "graph", "autodiff", "model", "weights", "adapter", "runtime", "engine", "text"],
-  gateway: ["base", "tensor", "onnx", "graph", "model", "adapter", "engine", "text"],
+  gateway: ["base", "grammar", "tensor", "onnx", "graph", "model", "adapter", "engine", "text"],
   server: ["base", "tensor", "onnx", "graph", "model", "adapter", "engine", "text", "gateway"],
   bench: [
     ...["base", "tensor", "onnx", "graph", "model", "weights", "adapter", "runtime"],

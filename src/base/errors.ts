@@ -52,6 +52,7 @@ export const errorTable = {
   queue_full: { status: 429, type: "rate_limit_error", retryAfterSeconds: 1 },
   adapter_queue_full: { status: 429, type: "rate_limit_error", retryAfterSeconds: 1 },
   encode_queue_full: { status: 429, type: "rate_limit_error", retryAfterSeconds: 1 },
+  grammar_queue_full: { status: 429, type: "rate_limit_error", retryAfterSeconds: 1 },
   address_busy: { status: 429, type: "rate_limit_error", retryAfterSeconds: 5 },
   uploads_busy: { status: 429, type: "rate_limit_error", retryAfterSeconds: 5 },
   validations_busy: { status: 429, type: "rate_limit_error", retryAfterSeconds: 5 },

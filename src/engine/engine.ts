@@ -286,7 +286,8 @@ export class ContinuousEngine implements Engine {
       return;
     }
     sequence.emit({ type: "token", id, logprob });
-    if (sequence.generated >= sequence.request.maxTokens) this.#finish(sequence, "length");
+    if (sequence.state.isOver) this.#finish(sequence, "stop");
+    else if (sequence.generated >= sequence.request.maxTokens) this.#finish(sequence, "length");
     else if (sequence.computed === this.#parts.rereadLength) sequence.reread();
   }
 

@@ -1,5 +1,7 @@
 /** The engine's interface: a request of token ids in, a stream of events out. No text, no HTTP. */
 
+import type { Grammar } from "../grammar/grammar.js";
+
 export interface SamplingParams {
   /** 0 is greedy. */
   readonly temperature: number;
@@ -18,6 +20,10 @@ export interface SamplingParams {
   readonly minTokens: number;
   /** Ids that would end the sequence. */
   readonly heldIds: readonly number[];
+  /** The text is one of its texts, however far it comes; null: any. The sequence ends with the text. */
+  readonly grammar: Grammar | null;
+  /** Ids that end the sequence and may come where a text of the grammar may end. */
+  readonly grammarEndIds: readonly number[];
   readonly seed: number | null;
   /** null: no log-probabilities. k: the chosen token's and the k best alternatives'. They are of the unmodified distribution, as OpenAI's and vLLM's are. */
   readonly logprobs: number | null;
@@ -35,6 +41,8 @@ export const greedy: SamplingParams = {
   allowedIds: null,
   minTokens: 0,
   heldIds: [],
+  grammar: null,
+  grammarEndIds: [],
   seed: null,
   logprobs: null,
 };

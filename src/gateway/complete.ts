@@ -1,7 +1,10 @@
 /** The use case of generating an answer: read, resolve, hold, prefetch, encode, submit, and release everything at its one end. */
-import type { LorikeetError } from "../base/errors.js";
+import { deferred } from "../base/async.js";
+import { LorikeetError } from "../base/errors.js";
 import type { Logger } from "../base/log.js";
 import type { Engine } from "../engine/types.js";
+import type { GrammarCompiler } from "../grammar/compiler.js";
+import type { Grammar } from "../grammar/grammar.js";
 import type { Tokenizer } from "../text/types.js";
 import type { ActivityBook, ActivityTicket } from "./activity.js";
 import { Answer } from "./answer.js";
@@ -20,6 +23,8 @@ import type { SamplingDefaults } from "./sampling.js";
 export interface CompleterDeps {
   readonly engine: Engine;
   readonly tokenizer: Tokenizer | null;
+  /** null without a tokenizer. */
+  readonly grammars: GrammarCompiler | null;
   readonly catalog: Catalog;
   readonly activity: ActivityBook;
   readonly observer: GatewayObserver;
@@ -77,7 +82,9 @@ export class Completer {
         connection,
         accept: (tokens) => requireRoom(request, tokens, bounds.maxContext),
       });
+      const grammar = await this.#grammar(request, deadline);
       return planSequences(request, encoded, {
+        grammar,
         tokenizer,
         maxContext: bounds.maxContext,
         maxLogprobEntries: bounds.maxLogprobEntries,
@@ -88,6 +95,28 @@ export class Completer {
       });
     } finally {
       release();
+    }
+  }
+
+  /** Compiled while the request may still end. */
+  async #grammar({ grammar }: GenerationRequest, { signal }: Deadline): Promise<Grammar | null> {
+    if (grammar === null) return null;
+    const { grammars } = this.#deps;
+    if (!grammars) {
+      throw new LorikeetError(
+        "tokenizer_missing",
+        `The model has no tokenizer, so \`${grammar.param}\` cannot be held to.`,
+        { param: grammar.param },
+      );
+    }
+    const ended = deferred<never>();
+    const end = (): void => ended.reject(signal.reason);
+    signal.addEventListener("abort", end, { once: true });
+    try {
+      if (signal.aborted) throw signal.reason;
+      return await Promise.race([grammars.compile(grammar), ended.promise]);
+    } finally {
+      signal.removeEventListener("abort", end);
     }
   }
 

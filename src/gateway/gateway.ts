@@ -2,6 +2,7 @@
 import { type UploadLimits, Uploads } from "../adapter/upload/upload.js";
 import { type Logger, silent } from "../base/log.js";
 import type { Engine, EngineLimits, EngineStats } from "../engine/types.js";
+import { GrammarCompiler, type GrammarStats, type GrammarTokens } from "../grammar/compiler.js";
 import type { Tokenizer } from "../text/types.js";
 import { ActivityBook } from "./activity.js";
 import { Adapters, type CachePort, type StorePort, type Tier } from "./adapters.js";
@@ -50,6 +51,8 @@ export interface GatewayStats {
   readonly waitingRequests: ReadonlyMap<string, number>;
   /** Characters that wait to be tokenized. */
   readonly queuedCharacters: number;
+  /** Grammars that are kept compiled, their bytes, and those that wait to be compiled. */
+  readonly grammars: GrammarStats;
 }
 
 export interface Gateway {
@@ -93,9 +96,13 @@ export function createGateway(parts: GatewayParts): Gateway {
     maxContext,
     bosId: model.bosId,
   };
+  const grammars =
+    tokenizer &&
+    new GrammarCompiler(grammarTokens(tokenizer), options, (outcome, seconds) => observer.grammar(outcome, seconds));
   const completer = new Completer({
     engine,
     tokenizer,
+    grammars,
     catalog,
     activity,
     observer,
@@ -138,9 +145,18 @@ export function createGateway(parts: GatewayParts): Gateway {
         waitingAdapters: activity.names("waiting"),
         waitingRequests: activity.counts("waiting").set(model.names[0], forBase),
         queuedCharacters: encoding.characters,
+        grammars: grammars?.stats() ?? { kept: 0, keptBytes: 0, waiting: 0 },
       };
     },
     observe: (listener) => observer.add(listener),
     drain: (graceMs) => engine.drain(graceMs),
+  };
+}
+
+/** Special tokens are no text. */
+function grammarTokens(tokenizer: Tokenizer): GrammarTokens {
+  return {
+    vocabSize: tokenizer.vocabSize,
+    bytesOf: (id) => (tokenizer.specialText(id) === null ? tokenizer.tokenBytes(id) : []),
   };
 }

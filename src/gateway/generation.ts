@@ -258,6 +258,8 @@ class SequenceReader {
     const continuesPrompt = request.kind === "completions" || request.template.continueFinalMessage === true;
     return new Assembler(this.#tokenizer, {
       ...request,
+      // A text of a grammar would be no whole one with its end cut off.
+      stops: request.grammar === null ? request.stops : [],
       before: continuesPrompt ? this.#sequence.prompt.ids : [],
       offset,
     });

@@ -1,5 +1,6 @@
 /** What the gateway tells of its work, for metrics and access lines. Never a prompt's or an answer's text. */
 import type { ErrorCode, LorikeetError } from "../base/errors.js";
+import type { CompileOutcome } from "../grammar/compiler.js";
 import type { Target } from "./catalog.js";
 import type { Usage } from "./parts.js";
 
@@ -29,6 +30,7 @@ export type UploadOutcome = "created" | "replaced" | "identical" | "refused" | "
 
 /** Calls are synchronous and must be cheap. */
 export interface GatewayObserver {
+  grammar?(outcome: CompileOutcome, seconds: number): void;
   queued?(seconds: number): void;
   firstToken?(seconds: number): void;
   interToken?(seconds: number): void;
@@ -70,6 +72,10 @@ export class ObserverSet implements GatewayObserver {
 
   add(observer: GatewayObserver): void {
     this.#observers.add(observer);
+  }
+
+  grammar(outcome: CompileOutcome, seconds: number): void {
+    for (const observer of this.#observers) observer.grammar?.(outcome, seconds);
   }
 
   queued(seconds: number): void {

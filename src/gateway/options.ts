@@ -1,6 +1,8 @@
 /** Every bound of a request that is not about transport: one named option each, with its default. */
 
-export interface GatewayOptions {
+import { type GrammarOptions, grammarDefaults } from "../grammar/compiler.js";
+
+export interface GatewayOptions extends GrammarOptions {
   /** Characters of one prompt before it is tokenized. null: 16 for each token of the context. */
   readonly maxPromptCharacters: number | null;
   /** Characters of all requests that wait to be tokenized. */
@@ -37,6 +39,7 @@ export interface RequestBounds extends GatewayOptions {
 }
 
 export const gatewayDefaults: GatewayOptions = {
+  ...grammarDefaults,
   maxPromptCharacters: null,
   maxQueuedCharacters: 8 * 2 ** 20,
   maxSequences: 64,

@@ -1,6 +1,7 @@
 /** The sequences of one answer, with everything that the engine needs to be told. Submits nothing. */
 import { LorikeetError } from "../base/errors.js";
 import type { EngineRequest } from "../engine/types.js";
+import type { Grammar } from "../grammar/grammar.js";
 import type { Tokenizer } from "../text/types.js";
 import type { EncodedPrompt } from "./prompts.js";
 import type { GenerationRequest } from "./requests.js";
@@ -25,6 +26,8 @@ export interface PlanContext {
   readonly maxLogprobEntries: number;
   readonly stopIds: readonly number[];
   readonly defaults: SamplingDefaults;
+  /** What the text is held to. */
+  readonly grammar?: Grammar | null;
   /** Of what the adapter computes, or null for the base. */
   readonly weightsDigest: string | null;
   /** Names the adapter in its faults; null for the base. */
@@ -38,7 +41,8 @@ export function planSequences(
   context: PlanContext,
 ): readonly SequencePlan[] {
   const endIds = [...new Set([...context.stopIds, ...request.stopTokenIds])];
-  const stopIds = request.ignoreEos ? request.stopTokenIds : endIds;
+  const grammar = context.grammar ?? null;
+  const stopIds = stopIdsOf(request, context, endIds);
   checkAllowed(request, endIds);
   if (request.stops.length > 0 && !context.tokenizer) {
     throw new LorikeetError(
@@ -58,6 +62,8 @@ export function planSequences(
         sampling: samplingOf(request.sampling, context.defaults, request.logprobs, choice, {
           minTokens: request.minTokens,
           endIds,
+          grammar,
+          grammarEndIds: stopIds,
         }),
         stopIds,
         emitsStop: request.includesStop,
@@ -71,6 +77,12 @@ export function planSequences(
   });
   const mayShortenTo = request.maxTokens === null ? Math.max(1, request.minTokens) : null;
   return boundLogprobs(sequences, { limit: context.maxLogprobEntries, mayShortenTo });
+}
+
+/** A text of a grammar ends by itself: only the model's own stop tokens may end it sooner, where it is complete. */
+function stopIdsOf(request: GenerationRequest, context: PlanContext, endIds: readonly number[]): readonly number[] {
+  if (!context.grammar) return request.ignoreEos ? request.stopTokenIds : endIds;
+  return request.ignoreEos ? [] : context.stopIds;
 }
 
 /** Whether the answer begins with its prompt. */

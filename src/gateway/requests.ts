@@ -1,4 +1,5 @@
 /** What a request is once a protocol has read it. Inside the gateway these types are trusted. */
+import type { GrammarSource } from "../grammar/source.js";
 import type { ChatMessage, RenderOptions } from "../text/types.js";
 
 /** Sampling as asked for: null where the request is silent. */
@@ -45,6 +46,8 @@ interface CommonRequest {
   readonly truncation: Truncation | null;
   /** null: none. k: those of the prompt's tokens and the k best alternatives'. */
   readonly promptLogprobs: number | null;
+  /** What the text is held to; null: nothing. The answer ends with the text, and no stop ends it before. */
+  readonly grammar: GrammarSource | null;
   readonly returnTokenIds: boolean;
   /** null: none. k: each token's and the k best alternatives'. */
   readonly logprobs: number | null;

@@ -1,6 +1,7 @@
 /** Fills what a request left open with the defaults of the house: OpenAI's, or the model's own. */
 import { choiceSeed } from "../engine/sampling/random.js";
 import type { SamplingParams } from "../engine/types.js";
+import type { Grammar } from "../grammar/grammar.js";
 import type { SamplingInput } from "./requests.js";
 
 /** Defaults for one server. `maxTokens` null: the kind's own. */
@@ -57,7 +58,12 @@ export interface Ends {
   readonly minTokens: number;
   /** Every id that would end it. */
   readonly endIds: readonly number[];
+  readonly grammar: Grammar | null;
+  /** Those that may end a text of the grammar. */
+  readonly grammarEndIds: readonly number[];
 }
+
+const noEnds: Ends = { minTokens: 0, endIds: [], grammar: null, grammarEndIds: [] };
 
 /** The parameters of choice `index`: each has a seed of its own, so that choices differ and the whole request repeats. */
 export function samplingOf(
@@ -65,7 +71,7 @@ export function samplingOf(
   defaults: SamplingDefaults,
   logprobs: number | null,
   index: number,
-  { minTokens, endIds }: Ends = { minTokens: 0, endIds: [] },
+  { minTokens, endIds, grammar, grammarEndIds }: Ends = noEnds,
 ): SamplingParams {
   const topP = input.topP ?? defaults.topP;
   return {
@@ -81,6 +87,8 @@ export function samplingOf(
     allowedIds: input.allowedIds,
     minTokens,
     heldIds: endIds,
+    grammar,
+    grammarEndIds,
     seed: input.seed === null ? null : choiceSeed(input.seed, index),
     logprobs,
   };

@@ -33,5 +33,11 @@ export function normalizeHeads(op: Ops, headNorm: HeadNorm, x: Value, heads: num
   const { norms } = headNorm;
   const first = at<Norm>(norms, 0);
   const ones = op.expand(op.like(x, 1), [first.size]);
-  return op.mul(flat(by.normBy(first, rows, ones)), op.concat(norms.map(by.gain), 0));
+  return op.mul(
+    flat(by.normBy(first, rows, ones)),
+    op.concat(
+      norms.map((norm) => by.gain(norm)),
+      0,
+    ),
+  );
 }

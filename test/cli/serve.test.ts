@@ -79,7 +79,7 @@ test("serve: banner, an answer, adapters by --url, and a drain that lets a runni
   assert.match(offline.out, /^moods +store /m);
 });
 
-test("adapters of a running server: what is sent, told, refused and verified", async () => {
+test("adapters on a running server: add, list, refuse and verify", async () => {
   const own = mkdtempSync(join(tmpdir(), "lorikeet-cli-remote-"));
   const store = join(own, "store");
   const moods = join(own, "moods");
@@ -97,7 +97,7 @@ test("adapters of a running server: what is sent, told, refused and verified", a
     const url = ["--url", await addressOf(server)];
     const added = start(["adapters", "add", "org/moods", moods, ...url]);
     assert.equal(await added.ended, 0, added.err);
-    assert.match(added.out, /^org\/moods is created on http:/);
+    assert.match(added.out, /^org\/moods was created on http:/);
     assert.match(added.err, /^warning: The adapter names "other" as its base/);
     const version = readdirSync(join(store, ".store")).find((name) => name.startsWith("sha256-"));
     assert.equal(readFileSync(join(store, ".store", version ?? "", "README.md"), "utf8"), "A card.");
@@ -112,7 +112,7 @@ test("adapters of a running server: what is sent, told, refused and verified", a
     for (const base of [[], ["--model", model]]) {
       const verified = start(["adapters", "verify", ...url, ...base]);
       assert.equal(await verified.ended, 0, verified.err);
-      assert.equal(verified.out, "org/moods: good\n");
+      assert.equal(verified.out, "org/moods: intact\n");
     }
     const weights = join(store, ".store", version ?? "", "adapter_model.safetensors");
     const bytes = readFileSync(weights);
@@ -130,7 +130,7 @@ test("adapters of a running server: what is sent, told, refused and verified", a
   }
 });
 
-test("serve: goes on when nobody reads its log any more", async () => {
+test("serve: continues when its log's reader is gone", async () => {
   const server = start(["serve", "--model", model, "--port", "0", "--max-batch", "2"]);
   const address = await addressOf(server);
   server.child.stdout?.destroy();
@@ -175,13 +175,13 @@ test("generate without a prompt and with nothing on stdin says that it needs one
   assert.match(run.err, /^lorikeet: A prompt is required, as an argument or on stdin \(which was empty\)\.\n$/);
 });
 
-test("generate names the adapters that there are when it is asked for another", async () => {
+test("generate lists the adapters when it does not know the given one", async () => {
   const run = start(["generate", "--model", model, "--adapters", folder, "--adapter", "nope", "x"]);
   assert.equal(await run.ended, 2);
   assert.match(run.err, /--adapter nope is not in the adapters folder, which holds: .*plays/);
 });
 
-test("adapters on a folder: add, verify, remove, and a broken one is found", async () => {
+test("adapters on a folder: add, verify, remove, and detect a broken one", async () => {
   const own = mkdtempSync(join(tmpdir(), "lorikeet-cli-own-"));
   const where = ["--adapters", own, "--model", model];
   try {
@@ -190,10 +190,10 @@ test("adapters on a folder: add, verify, remove, and a broken one is found", asy
     assert.match(taken.err, /"bookworm-7m" is the base model's name/);
     const add = start(["adapters", "add", "org/moods", "adapters/sentiment", ...where]);
     assert.equal(await add.ended, 0, add.err);
-    assert.match(add.out, /^org\/moods is created: 56 modules, rank 8, sha256:/);
+    assert.match(add.out, /^org\/moods was created: 56 modules, rank 8, sha256:/);
     const verify = start(["adapters", "verify", ...where]);
     assert.equal(await verify.ended, 0, verify.err);
-    assert.equal(verify.out, "org/moods: good\n");
+    assert.equal(verify.out, "org/moods: intact\n");
     cpSync("test/fixtures/oracle/llama/adapters/attn-r8", join(own, "stranger"), { recursive: true });
     const broken = start(["adapters", "verify", "--json", ...where]);
     assert.equal(await broken.ended, 1);
@@ -207,7 +207,7 @@ test("adapters on a folder: add, verify, remove, and a broken one is found", asy
   }
 });
 
-test("a host or a folder that cannot be is one line and exit code 2", async () => {
+test("an invalid host or folder is one line and exit code 2", async () => {
   for (const [option, value, says] of [
     ["--host", "192.0.2.1", /^lorikeet: --host must be an address of this machine; 192\.0\.2\.1 is not\.\n$/],
     ["--lora-path-root", "nowhere", /^lorikeet: --lora-path-root must be a folder; nowhere does not exist\.\n$/],
@@ -218,7 +218,7 @@ test("a host or a folder that cannot be is one line and exit code 2", async () =
   }
 });
 
-test("a port that is taken is found before the model is loaded", async () => {
+test("a port in use is reported before the model is loaded", async () => {
   const holder = createServer().listen(0, "127.0.0.1");
   await once(holder, "listening");
   const address = holder.address();

@@ -44,6 +44,7 @@ describe("completions", () => {
       stream_options: { include_usage: true, include_obfuscation: null, continuous_usage_stats: true },
       echo: true,
       ignore_eos: true,
+      response_format: { type: "text" },
       return_token_ids: true,
       stop_token_ids: [9, 8],
       min_tokens: 1,
@@ -70,6 +71,7 @@ describe("completions", () => {
       logprobs: 2,
       ignoreEos: true,
       returnTokenIds: true,
+      grammar: null,
       stopTokenIds: [9, 8],
       minTokens: 1,
       includesStop: true,
@@ -164,7 +166,6 @@ describe("completions", () => {
     for (const [name, value] of Object.entries({
       tools: [{}],
       tool_choice: "auto",
-      response_format: { type: "json_object" },
       best_of: 2,
       suffix: "x",
       store: "yes",
@@ -172,7 +173,7 @@ describe("completions", () => {
       verbosity: "loud",
       prompt_cache_retention: "forever",
       reasoning_effort: 5,
-      guided_json: {},
+      guided_grammar: "root ::= x",
       constructor: 1,
       toString: 1,
     })) {

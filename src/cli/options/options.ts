@@ -319,6 +319,27 @@ export const serviceOptions = {
     "log-probabilities in a response: all tokens of prompts and choices, times 1 + alternatives",
   ),
   maxLogitBias: count("Limits", gatewayDefaults.maxLogitBias, 0, "entries in logit_bias"),
+  maxGrammarCharacters: count(
+    "Limits",
+    gatewayDefaults.maxGrammarCharacters,
+    1,
+    "characters of a schema, a pattern or a list of choices that answers are held to",
+  ),
+  maxGrammarSize: count(
+    "Limits",
+    gatewayDefaults.maxGrammarSize,
+    1,
+    "states and edges that compiling a grammar may make; beyond it, the request gets 400",
+  ),
+  grammarTimeout: time("Limits", gatewayDefaults.grammarTimeoutMs, "how long compiling a grammar may take"),
+  grammarMemory: size("Limits", gatewayDefaults.grammarMemory, "memory of the thread that compiles grammars"),
+  maxGrammarQueue: count(
+    "Limits",
+    gatewayDefaults.maxGrammarQueue,
+    1,
+    "grammars that may wait to be compiled; further ones get 429",
+  ),
+  grammarCacheBytes: size("Limits", gatewayDefaults.grammarCacheBytes, "memory for compiled grammars and their masks"),
   maxMessages: count("Limits", gatewayDefaults.maxMessages, 1, "messages of a chat request"),
   loraPathRoot: open("Adapters", "off", {
     placeholder: "folder",

@@ -48,7 +48,12 @@ export function uploadLimitsOf(settings: ServeSettings): UploadLimits {
 }
 
 export function gatewayOptionsOf(settings: ServeSettings): GatewayOptions {
-  return { ...settings, queueTimeoutMs: settings.queueTimeout, requestTimeoutMs: settings.requestTimeout };
+  return {
+    ...settings,
+    queueTimeoutMs: settings.queueTimeout,
+    requestTimeoutMs: settings.requestTimeout,
+    grammarTimeoutMs: settings.grammarTimeout,
+  };
 }
 
 export function serverOptionsOf(settings: ServeSettings): ServerOptions {

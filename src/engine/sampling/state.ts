@@ -3,6 +3,7 @@
 import { LorikeetError } from "../../base/errors.js";
 import type { SamplingParams } from "../types.js";
 import { AllowedTokens } from "./processors/allowed-tokens.js";
+import { GrammarMask } from "./processors/grammar-mask.js";
 import { LogitBias } from "./processors/logit-bias.js";
 import { MinTokens } from "./processors/min-tokens.js";
 import { Penalties } from "./processors/penalties.js";
@@ -16,18 +17,31 @@ export class SamplerState {
   readonly #processors: readonly LogitsProcessor[];
   /** The largest id that the parameters or the prompt name. */
   readonly #largestId: number;
+  readonly #grammar: GrammarMask | null;
   #generated = 0;
 
-  constructor(params: SamplingParams, processors: readonly LogitsProcessor[], largestId: number) {
+  /** `grammar` is applied after all others. */
+  constructor(
+    params: SamplingParams,
+    processors: readonly LogitsProcessor[],
+    largestId: number,
+    grammar: GrammarMask | null = null,
+  ) {
     this.params = params;
     this.random = new RandomStream(params.seed);
-    this.#processors = processors;
+    this.#processors = grammar ? [...processors, grammar] : processors;
+    this.#grammar = grammar;
     this.#largestId = largestId;
   }
 
   /** Tokens generated so far: the index of the next one. */
   get generated(): number {
     return this.#generated;
+  }
+
+  /** The text of its grammar is complete, and nothing may follow. */
+  get isOver(): boolean {
+    return this.#grammar?.isOver ?? false;
   }
 
   /**
@@ -82,5 +96,6 @@ export function createSamplerState(params: SamplingParams, promptIds: readonly n
   if (minTokens > 0 && heldIds.length > 0) add(new MinTokens(minTokens, heldIds), heldIds);
   let largestId = -1;
   for (const ids of named) for (const id of ids) largestId = Math.max(largestId, id);
-  return new SamplerState(params, processors, largestId);
+  const grammar = params.grammar && new GrammarMask(params.grammar.begin(), params.grammarEndIds);
+  return new SamplerState(params, processors, largestId, grammar);
 }

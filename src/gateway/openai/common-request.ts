@@ -2,6 +2,7 @@
 import type * as v from "valibot";
 import type { GenerationRequest } from "../requests.js";
 import type { commonEntries } from "./fields.js";
+import { grammarOf } from "./grammar-fields.js";
 
 /** What a request says of how its answer is written, and no one but the serializer reads. */
 export interface AnswerForm {
@@ -36,6 +37,7 @@ export function commonOf(fields: CommonFields) {
         : { tokens: fields.truncate_prompt_tokens, side: fields.truncation_side },
     promptLogprobs: fields.prompt_logprobs ?? null,
     returnTokenIds: fields.return_token_ids,
+    grammar: grammarOf(fields),
     namesTokensById: fields.return_tokens_as_token_ids,
     sampling: {
       temperature: fields.temperature ?? null,

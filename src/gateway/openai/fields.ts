@@ -5,6 +5,7 @@ import { flag, integer, listOf, modelField, real, tokenIds } from "../body/field
 import { type Fault, Found, invalid, shorten } from "../body/parse.js";
 import type { RequestBounds } from "../options.js";
 import { repetitionBounds } from "../sampling.js";
+import { grammarCross, grammarEntries } from "./grammar-fields.js";
 
 /** A schema for `stop`: one string or a few, none of them empty. */
 function stopField(bounds: RequestBounds) {
@@ -116,6 +117,7 @@ export function commonEntries(bounds: RequestBounds) {
     return_tokens_as_token_ids: v.optional(flag, false),
     stream: v.optional(flag, false),
     stream_options: v.optional(streamOptionsField()),
+    ...grammarEntries,
   };
 }
 
@@ -131,4 +133,5 @@ export function* commonCross(body: Json): Iterable<Fault> {
   if (body.stream_options !== undefined && body.stream !== true) {
     yield invalid("stream_options", "may be given only with `stream` true");
   }
+  yield* grammarCross(body);
 }

@@ -30,10 +30,6 @@ export const commonIgnored: IgnoredTable = {
   tool_choice: { allowed: '"none"', accepts: (value) => value === "none" },
   function_call: { allowed: '"none"', accepts: (value) => value === "none" },
   parallel_tool_calls: { allowed: "true or false", accepts: isBoolean },
-  response_format: {
-    allowed: '{"type":"text"}',
-    accepts: (value) => isObject(value) && value.type === "text" && Object.keys(value).length === 1,
-  },
 };
 
 export const completionIgnored: IgnoredTable = {

@@ -51,6 +51,9 @@ export function registerGauges(registry: Registry, stats: () => GatewayStats, la
     "Characters of prompts waiting for tokenization.",
     (stats) => stats.queuedCharacters,
   );
+  gauge("lorikeet_grammars", "Compiled grammars that are kept.", (stats) => stats.grammars.kept);
+  gauge("lorikeet_grammar_bytes", "Bytes of those, with their masks.", (stats) => stats.grammars.keptBytes);
+  gauge("lorikeet_grammars_waiting", "Grammars that wait to be compiled.", (stats) => stats.grammars.waiting);
   registerLabelled(registers, stats);
   new Gauge({
     name: "lorikeet_waiting_requests",

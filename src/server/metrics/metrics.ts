@@ -197,7 +197,15 @@ function gatewayHistograms(registers: Registry[]): GatewayObserver {
     labelNames: ["outcome"],
     registers,
   });
+  const grammars = new Histogram({
+    name: "lorikeet_grammar_seconds",
+    help: "Until a grammar was there or refused, by outcome.",
+    labelNames: ["outcome"],
+    buckets: latency,
+    registers,
+  });
   return {
+    grammar: (outcome, seconds) => grammars.observe({ outcome }, seconds),
     queued: (seconds) => queue.observe(seconds),
     firstToken: (seconds) => firstToken.observe(seconds),
     interToken: (seconds) => interToken.observe(seconds),

@@ -1,0 +1,39 @@
+/** Leaves only the tokens with which a text of a grammar goes on, and those that end the sequence only where the text may end. */
+
+import { float32At } from "../../../base/list.js";
+import type { GrammarMatcher } from "../../../grammar/grammar.js";
+import { applyMask } from "./mask.js";
+import type { LogitsProcessor } from "./processor.js";
+
+export class GrammarMask implements LogitsProcessor {
+  readonly isIdle = false;
+  readonly #matcher: GrammarMatcher;
+  readonly #endIds: Int32Array;
+  /** The logits of `#endIds`, while the mask is applied. */
+  readonly #endLogits: Float32Array;
+
+  /** `endIds` never count as text, whatever bytes they stand for. */
+  constructor(matcher: GrammarMatcher, endIds: readonly number[]) {
+    this.#matcher = matcher;
+    this.#endIds = Int32Array.from(endIds);
+    this.#endLogits = new Float32Array(endIds.length);
+  }
+
+  /** Nothing may follow. */
+  get isOver(): boolean {
+    return this.#matcher.isOver;
+  }
+
+  apply(row: Float32Array): void {
+    const mayEnd = this.#matcher.isComplete;
+    for (const [index, id] of this.#endIds.entries()) {
+      this.#endLogits[index] = mayEnd ? float32At(row, id) : Number.NEGATIVE_INFINITY;
+    }
+    applyMask(row, this.#matcher.mask);
+    for (const [index, id] of this.#endIds.entries()) row[id] = float32At(this.#endLogits, index);
+  }
+
+  accept(token: number): void {
+    if (!this.#endIds.includes(token)) this.#matcher.accept(token);
+  }
+}

@@ -1,0 +1,140 @@
+/** The parameters that hold an answer to a grammar: OpenAI's `response_format`, and vLLM's two ways. */
+import * as v from "valibot";
+import { isObject, type Json } from "../../base/json.js";
+import type { GrammarSource } from "../../grammar/source.js";
+import { describe, describeWord, type Fault, Found, invalid, shorten } from "../body/parse.js";
+
+const maxChoices = 4096;
+
+/** A value that is wrong: the rule it breaks, and what was found. */
+class Wrong {
+  constructor(
+    readonly rule: string,
+    readonly found: string,
+  ) {}
+}
+
+/** Entries of a schema; each parameter is one grammar, or none where it asks for plain text. */
+export const grammarEntries = {
+  response_format: field(readFormat),
+  structured_outputs: field(readStructured),
+  guided_json: field((value) => readSchema(value, "guided_json")),
+  guided_regex: field((value) => readPattern(value, "guided_regex")),
+  guided_choice: field((value) => readChoice(value, "guided_choice")),
+};
+
+type GrammarFields = { readonly [Name in keyof typeof grammarEntries]?: GrammarSource | null | undefined };
+
+export function grammarOf(fields: GrammarFields): GrammarSource | null {
+  const { response_format, structured_outputs, guided_json, guided_regex, guided_choice } = fields;
+  return response_format ?? structured_outputs ?? guided_json ?? guided_regex ?? guided_choice ?? null;
+}
+
+/** One grammar at most, and nothing beside it that could leave no token to choose from. */
+export function* grammarCross(body: Json): Iterable<Fault> {
+  const named = Object.keys(grammarEntries).filter((name) => body[name] !== undefined && !isPlainText(body[name]));
+  const [first, second] = named;
+  if (first === undefined) return;
+  if (second !== undefined) yield invalid(first, `and \`${second}\` must not both be given: an answer has one grammar`);
+  if (body.allowed_token_ids !== undefined)
+    yield invalid("allowed_token_ids", `and \`${first}\` must not both be given`);
+}
+
+const isPlainText = (value: unknown): boolean => isObject(value) && value.type === "text";
+
+function field(read: (value: unknown) => GrammarSource | null | Wrong) {
+  return v.optional(
+    v.pipe(
+      v.unknown(),
+      v.rawTransform<unknown, GrammarSource | null>(({ dataset, addIssue, NEVER }) => {
+        const source = read(dataset.value);
+        if (!(source instanceof Wrong)) return source;
+        addIssue({ message: source.rule, input: new Found(source.found) });
+        return NEVER;
+      }),
+    ),
+  );
+}
+
+function readFormat(value: unknown): GrammarSource | null | Wrong {
+  const rule =
+    'must be {"type":"text"}, {"type":"json_object"} or {"type":"json_schema","json_schema":{"name":"...","schema":{...}}}';
+  if (!isObject(value)) return new Wrong(rule, describe(value));
+  const allowed = value.type === "json_schema" ? ["type", "json_schema"] : ["type"];
+  const unknown = unknownKey(value, allowed);
+  if (unknown) return unknown;
+  if (value.type === "text") return null;
+  if (value.type === "json_object") return { kind: "object", param: "response_format" };
+  if (value.type !== "json_schema") return new Wrong(rule, `${describeWord(value.type)} as \`type\``);
+  const format = value.json_schema;
+  if (!isObject(format)) return new Wrong(rule, `${describe(format)} as \`json_schema\``);
+  const unknownInside = unknownKey(format, ["name", "description", "schema", "strict"]);
+  if (unknownInside) return unknownInside;
+  const { name, description, strict } = format;
+  if (typeof name !== "string" || !/^[a-zA-Z0-9_-]{1,64}$/.test(name)) {
+    return new Wrong(
+      "must have a `json_schema.name` of 1 to 64 letters, digits, `_` and `-`",
+      `${describe(name)} as \`name\``,
+    );
+  }
+  if (description !== undefined && description !== null && typeof description !== "string") {
+    return new Wrong("must have a string as `json_schema.description`", describe(description));
+  }
+  if (strict !== undefined && strict !== null && typeof strict !== "boolean") {
+    return new Wrong("must have true or false as `json_schema.strict`", describe(strict));
+  }
+  if (!isObject(format.schema)) {
+    return new Wrong("must have an object as `json_schema.schema`", `${describe(format.schema)} as \`schema\``);
+  }
+  return { kind: "schema", schema: format.schema, param: "response_format.json_schema.schema" };
+}
+
+function readStructured(value: unknown): GrammarSource | null | Wrong {
+  const rule = "must be an object with one of `json`, `json_object`, `regex` and `choice`";
+  if (!isObject(value)) return new Wrong(rule, describe(value));
+  const given = Object.entries(value).filter(([, item]) => item !== null && item !== undefined);
+  const unknown = unknownKey(Object.fromEntries(given), ["json", "json_object", "regex", "choice"]);
+  if (unknown) return unknown;
+  const [only] = given;
+  if (only === undefined || given.length > 1) return new Wrong(rule, `${given.length} of them`);
+  const [kind, item] = only;
+  const param = `structured_outputs.${kind}`;
+  if (kind === "json") return readSchema(item, param);
+  if (kind === "regex") return readPattern(item, param);
+  if (kind === "choice") return readChoice(item, param);
+  return item === true ? { kind: "object", param } : new Wrong("must have true as `json_object`", describe(item));
+}
+
+/** A schema, as an object or as the JSON text of one. */
+function readSchema(value: unknown, param: string): GrammarSource | Wrong {
+  const schema = typeof value === "string" ? parsed(value) : value;
+  if (isObject(schema)) return { kind: "schema", schema, param };
+  return new Wrong("must be a JSON Schema, as an object or as its JSON text", describe(value));
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}
+
+function readPattern(value: unknown, param: string): GrammarSource | Wrong {
+  if (typeof value === "string" && value !== "") return { kind: "pattern", pattern: value, param };
+  return new Wrong("must be a regular expression, a string that is not empty", describe(value));
+}
+
+function readChoice(value: unknown, param: string): GrammarSource | Wrong {
+  const isList = Array.isArray(value) && value.length > 0 && value.length <= maxChoices;
+  if (isList && value.every((item): item is string => typeof item === "string" && item !== "")) {
+    return { kind: "choice", choices: value, param };
+  }
+  return new Wrong(`must be a list of 1 to ${maxChoices} strings, none of them empty`, describe(value));
+}
+
+function unknownKey(object: Json, allowed: readonly string[]): Wrong | null {
+  const unknown = Object.keys(object).find((name) => !allowed.includes(name) && object[name] !== null);
+  if (unknown === undefined) return null;
+  return new Wrong(`has the field \`${shorten(unknown)}\`, which is not supported`, describe(object[unknown]));
+}

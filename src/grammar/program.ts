@@ -1,0 +1,144 @@
+/** A compiled grammar: the automata of its rules in flat tables that travel between threads. */
+import { at } from "../base/list.js";
+import { automatonOf, firstRule, type Limits, liveStates } from "./automaton.js";
+import type { Automaton, Edge } from "./automaton-types.js";
+import type { Expression } from "./expression.js";
+import { GrammarFault } from "./fault.js";
+
+export interface Program {
+  /** The class of each byte: bytes of one class lead to the same states everywhere. */
+  readonly classes: Uint8Array<ArrayBuffer>;
+  readonly width: number;
+  /** The state after `state` and a byte of class c, at `state * width + c`; -1 for none. */
+  readonly next: Int32Array<ArrayBuffer>;
+  readonly accepts: Uint8Array<ArrayBuffer>;
+  /** The first state of each rule; the first rule is the whole text. */
+  readonly starts: Int32Array<ArrayBuffer>;
+  /** The calls of `state` are those from `callsFrom[state]` up to `callsFrom[state + 1]`. */
+  readonly callsFrom: Int32Array<ArrayBuffer>;
+  readonly callRules: Int32Array<ArrayBuffer>;
+  /** The state after the call. */
+  readonly callTargets: Int32Array<ArrayBuffer>;
+}
+
+export const programBytes = (program: Program): number =>
+  Object.values(program).reduce<number>((sum, part) => sum + (typeof part === "number" ? 8 : part.byteLength), 0);
+
+/**
+ * The first rule is the whole text. Bytes that no token of the vocabulary spells alone are left out: so whatever was begun
+ * can be ended, byte by byte.
+ */
+export function programOf(rules: readonly Expression[], bytes: readonly boolean[], limits: Limits): Program {
+  const automata = living(rules.map((rule) => spelled(automatonOf(rule, limits), bytes)));
+  const [text] = automata;
+  if (!text?.edges[text.start]?.length) throw new GrammarFault("allows no text at all");
+  refuseLeftRecursion(automata);
+  return tablesOf(automata, limits);
+}
+
+function spelled(automaton: Automaton, bytes: readonly boolean[]): Automaton {
+  if (bytes.every((isSpelled) => isSpelled)) return automaton;
+  return { ...automaton, edges: automaton.edges.map((next) => next.flatMap((edge) => [...spelledParts(edge, bytes)])) };
+}
+
+function* spelledParts({ low, high, target }: Edge, bytes: readonly boolean[]): Iterable<Edge> {
+  for (let symbol = low; symbol <= high; symbol++) {
+    if (symbol >= firstRule || bytes[symbol]) yield { low: symbol, high: symbol, target };
+  }
+}
+
+/** Drops calls of rules that never end, and states from which only such calls lead on. */
+function living(automata: readonly Automaton[]): readonly Automaton[] {
+  const ends = new Set<number>();
+  const passable = ({ edges }: Automaton) =>
+    edges.map((next) => next.filter(({ low }) => low < firstRule || ends.has(low - firstRule)));
+  for (let before = -1; before !== ends.size; ) {
+    before = ends.size;
+    for (const [rule, automaton] of automata.entries()) {
+      if (!ends.has(rule) && liveStates(automaton.accepts, passable(automaton))[automaton.start]) ends.add(rule);
+    }
+  }
+  return automata.map((automaton) => {
+    const edges = passable(automaton);
+    const alive = liveStates(automaton.accepts, edges);
+    return { ...automaton, edges: edges.map((next) => next.filter(({ target }) => alive[target])) };
+  });
+}
+
+/** A rule that calls itself before any byte would be read without end. */
+function refuseLeftRecursion(automata: readonly Automaton[]): void {
+  const finished = new Set<number>();
+  const open = new Set<number>();
+  const visit = (rule: number): void => {
+    if (finished.has(rule)) return;
+    if (open.has(rule)) throw new GrammarFault("refers to itself without anything in between");
+    open.add(rule);
+    const { start, edges } = at(automata, rule);
+    for (const { low } of at(edges, start)) if (low >= firstRule) visit(low - firstRule);
+    open.delete(rule);
+    finished.add(rule);
+  };
+  for (const rule of automata.keys()) visit(rule);
+}
+
+function tablesOf(automata: readonly Automaton[], limits: Limits): Program {
+  const bases: number[] = [];
+  let states = 0;
+  for (const { edges } of automata) {
+    bases.push(states);
+    states += edges.length;
+  }
+  const classes = classesOf(automata);
+  const width = Math.max(...classes) + 1;
+  limits.spend((states * width) >> 4);
+  const next = new Int32Array(states * width).fill(-1);
+  const accepts = new Uint8Array(states);
+  const callsFrom = new Int32Array(states + 1);
+  const callRules: number[] = [];
+  const callTargets: number[] = [];
+  let state = 0;
+  for (const [rule, automaton] of automata.entries()) {
+    const base = at(bases, rule);
+    for (const [own, edges] of automaton.edges.entries()) {
+      callsFrom[state] = callRules.length;
+      accepts[state] = automaton.accepts[own] ? 1 : 0;
+      for (const { low, high, target } of edges) {
+        if (low < firstRule)
+          next.fill(base + target, state * width + at(classes, low), state * width + at(classes, high) + 1);
+        else {
+          callRules.push(low - firstRule);
+          callTargets.push(base + target);
+        }
+      }
+      state++;
+    }
+  }
+  callsFrom[state] = callRules.length;
+  return {
+    classes,
+    width,
+    next,
+    accepts,
+    starts: Int32Array.from(automata, ({ start }, rule) => at(bases, rule) + start),
+    callsFrom,
+    callRules: Int32Array.from(callRules),
+    callTargets: Int32Array.from(callTargets),
+  };
+}
+
+/** Bytes are of one class where no edge begins or ends between them. */
+function classesOf(automata: readonly Automaton[]): Uint8Array<ArrayBuffer> {
+  const begins = new Uint8Array(firstRule + 1);
+  for (const { edges } of automata) {
+    for (const { low, high } of edges.flat()) {
+      if (low >= firstRule) continue;
+      begins[low] = 1;
+      begins[high + 1] = 1;
+    }
+  }
+  let current = 0;
+  return Uint8Array.from({ length: firstRule }, (_, byte) => {
+    if (byte > 0) current += at(begins, byte);
+    return current;
+  });
+}

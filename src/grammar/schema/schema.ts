@@ -1,0 +1,392 @@
+/**
+ * A JSON Schema into rules. Every text of the rules is of the schema; where the schema allows more than is ever useful, they
+ * allow less: properties come in the schema's order, none that it does not name unless it says so, and a schema that has keywords
+ * of one type and no `type` is of that type. A keyword that is not enforced is refused by name.
+ */
+import { isObject, type Json } from "../../base/json.js";
+import {
+  both,
+  call,
+  type Expression,
+  either,
+  empty,
+  except,
+  nothing,
+  optional,
+  repeat,
+  sequence,
+  text,
+} from "../expression.js";
+import { GrammarFault, shown } from "../fault.js";
+import { anything, patternOf } from "../pattern.js";
+import { areDisjoint } from "./disjoint.js";
+import { formats } from "./formats.js";
+import { annotations, combiners, keywordTypes, type Type, types } from "./keywords.js";
+import { type Bound, integerWithin, multiplesOf, numberWithin } from "./numbers.js";
+import { anyObject, anyValue, comma, key, literal, object, stringOf, stringOfLength } from "./text.js";
+
+const maxCount = 65_536;
+const maxDivisor = 1000;
+const maxSchemas = 10_000;
+
+/** The rules of the schema, its own first. */
+export function rulesOfSchema(schema: unknown): readonly Expression[] {
+  return new SchemaReader(schema).read();
+}
+
+/** The rules of any JSON object. */
+export function rulesOfObject(): readonly Expression[] {
+  return [anyObject(1, 2), stringOfLength(0, null), anyValue(1, 2)];
+}
+
+class SchemaReader {
+  readonly #root: unknown;
+  readonly #rules: Expression[] = [nothing, stringOfLength(0, null), anyValue(1, 2)];
+  readonly #string = call(1);
+  readonly #value = call(2);
+  readonly #references = new Map<string, number>();
+  #count = 0;
+
+  constructor(root: unknown) {
+    this.#root = root;
+  }
+
+  read(): readonly Expression[] {
+    this.#references.set("#", 0);
+    this.#rules[0] = this.#schema(this.#root, "");
+    return this.#rules;
+  }
+
+  #schema(schema: unknown, path: string): Expression {
+    if (++this.#count > maxSchemas) throw new GrammarFault(`holds more than ${maxSchemas} schemas`);
+    if (schema === true) return this.#value;
+    if (schema === false) return nothing;
+    if (!isObject(schema)) throw fault(path, "must be an object or a boolean");
+    this.#refuseUnknown(schema, path);
+    const combiner = combiners.find((keyword) => Object.hasOwn(schema, keyword));
+    return combiner === undefined ? this.#typed(schema, path) : this.#combined(schema, combiner, path);
+  }
+
+  #refuseUnknown(schema: Json, path: string): void {
+    for (const keyword of Object.keys(schema)) {
+      if (annotations.has(keyword) || keywordTypes.has(keyword) || keyword === "type") continue;
+      if (combiners.some((known) => known === keyword)) continue;
+      if (keyword === "$id" && path === "") continue;
+      throw fault(path, `the keyword \`${shown(keyword)}\` is not supported`);
+    }
+  }
+
+  #combined(schema: Json, combiner: (typeof combiners)[number], path: string): Expression {
+    const mayBeTyped = combiner === "enum" || combiner === "const";
+    const beside = Object.keys(schema).find(
+      (keyword) =>
+        keyword !== combiner && !annotations.has(keyword) && keyword !== "$id" && !(mayBeTyped && keyword === "type"),
+    );
+    if (beside !== undefined) throw fault(path, `\`${shown(beside)}\` beside \`${combiner}\` is not supported`);
+    const here = `${path}/${combiner}`;
+    switch (combiner) {
+      case "$ref":
+        return call(this.#reference(schema.$ref, path));
+      case "const":
+        return either(...this.#constants([schema.const], schema, path));
+      case "enum": {
+        if (!Array.isArray(schema.enum)) throw fault(path, "`enum` must be a list");
+        return either(...this.#constants(schema.enum, schema, path));
+      }
+      case "anyOf":
+        return either(...schemas(schema.anyOf, here).map((each, index) => this.#schema(each, `${here}/${index}`)));
+      case "allOf": {
+        const all = schemas(schema.allOf, here);
+        if (all.length !== 1) throw fault(path, "`allOf` of more than one schema is not supported");
+        return this.#schema(all[0], `${here}/0`);
+      }
+      case "oneOf": {
+        const all = schemas(schema.oneOf, here);
+        for (const [index, one] of all.entries()) {
+          const other = all.findIndex(
+            (each, at) => at > index && !areDisjoint(one, each, (ref) => this.#find(ref, here)),
+          );
+          if (other < 0) continue;
+          throw fault(
+            path,
+            `\`oneOf\` is supported only for schemas of different types or with different constants in a required property; ` +
+              `its schemas ${index} and ${other} may allow the same value`,
+          );
+        }
+        return either(...all.map((each, index) => this.#schema(each, `${here}/${index}`)));
+      }
+    }
+  }
+
+  #constants(values: readonly unknown[], schema: Json, path: string): Expression[] {
+    const allowed = typesOf(schema, path);
+    return values.filter((value) => !allowed || allowed.some((type) => isOfType(value, type))).map(literal);
+  }
+
+  /** The rule of what a reference points at. */
+  #reference(ref: unknown, path: string): number {
+    if (typeof ref !== "string") throw fault(path, "`$ref` must be a string");
+    const known = this.#references.get(ref);
+    if (known !== undefined) return known;
+    const target = this.#find(ref, path);
+    const rule = this.#rules.push(nothing) - 1;
+    this.#references.set(ref, rule);
+    this.#rules[rule] = this.#schema(target, ref.slice(1));
+    return rule;
+  }
+
+  #find(ref: string, path: string): unknown {
+    if (ref !== "#" && !ref.startsWith("#/")) {
+      throw fault(path, `\`$ref\` may point only into the schema itself, with "#" or "#/..."; found "${shown(ref)}"`);
+    }
+    let target: unknown = this.#root;
+    for (const part of ref.split("/").slice(1)) {
+      const name = unescaped(part);
+      const holder: unknown = target;
+      if (Array.isArray(holder) && /^\d{1,9}$/.test(name)) target = holder[Number(name)];
+      else target = isObject(holder) && Object.hasOwn(holder, name) ? holder[name] : undefined;
+    }
+    if (target === undefined) throw fault(path, `\`$ref\` points at nothing: "${shown(ref)}"`);
+    return target;
+  }
+
+  #typed(schema: Json, path: string): Expression {
+    const declared = typesOf(schema, path);
+    if (!declared && !Object.keys(schema).some((keyword) => keywordTypes.has(keyword))) return this.#value;
+    return either(...(declared ?? impliedTypes(schema)).map((type) => this.#ofType(type, schema, path)));
+  }
+
+  #ofType(type: Type, schema: Json, path: string): Expression {
+    switch (type) {
+      case "null":
+        return text("null");
+      case "boolean":
+        return either(text("true"), text("false"));
+      case "string":
+        return this.#stringType(schema, path);
+      case "integer":
+      case "number":
+        return numberType(type, schema, path);
+      case "array":
+        return this.#arrayType(schema, path);
+      case "object":
+        return this.#objectType(schema, path);
+    }
+  }
+
+  #stringType(schema: Json, path: string): Expression {
+    const min = count(schema, "minLength", path) ?? 0;
+    const max = count(schema, "maxLength", path);
+    const contents: Expression[] = [];
+    if (schema.pattern !== undefined) {
+      if (typeof schema.pattern !== "string") throw fault(path, "`pattern` must be a string");
+      contents.push(at(`${path}/pattern`, () => patternOf(String(schema.pattern), { whole: false })));
+    }
+    if (schema.format !== undefined) {
+      const format =
+        typeof schema.format === "string" && Object.hasOwn(formats, schema.format) ? formats[schema.format] : undefined;
+      if (format === undefined) {
+        throw fault(
+          path,
+          `\`format\` may be ${Object.keys(formats).join(", ")}; found "${shown(String(schema.format))}"`,
+        );
+      }
+      contents.push(patternOf(format, { whole: true }));
+    }
+    if (contents.length === 0) return min === 0 && max === null ? this.#string : stringOfLength(min, max);
+    const counted = min === 0 && max === null ? [] : [repeat(anyCharacter, min, max)];
+    return stringOf([...contents, ...counted].reduce(both));
+  }
+
+  #arrayType(schema: Json, path: string): Expression {
+    if (schema.uniqueItems !== undefined && schema.uniqueItems !== false) {
+      throw fault(path, "the keyword `uniqueItems` is supported only as false");
+    }
+    const min = count(schema, "minItems", path) ?? 0;
+    const max = count(schema, "maxItems", path);
+    const first = schema.prefixItems === undefined ? [] : schemas(schema.prefixItems, `${path}/prefixItems`);
+    if (Array.isArray(schema.items)) throw fault(path, "`items` must be one schema; a list of them is `prefixItems`");
+    const places = first
+      .slice(0, max ?? first.length)
+      .map((each, index) => this.#schema(each, `${path}/prefixItems/${index}`));
+    const rest = schema.items === undefined ? this.#value : this.#schema(schema.items, `${path}/items`);
+    return sequence(text("["), this.#items(places, rest, { min, max }), text("]"));
+  }
+
+  #items(
+    places: readonly Expression[],
+    rest: Expression,
+    bounds: { readonly min: number; readonly max: number | null },
+  ): Expression {
+    const { min, max } = bounds;
+    if (max !== null && min > max) return nothing;
+    const more = max === null ? null : max - places.length;
+    const one = more === 0 || isNothing(rest) ? rest : this.#shared(rest, Math.max(min, more ?? 1));
+    const following = sequence(comma, one);
+    let tail: Expression = isNothing(rest)
+      ? min > places.length
+        ? nothing
+        : empty
+      : repeat(following, Math.max(0, min - places.length), more);
+    for (let index = places.length - 1; index > 0; index--) {
+      const item = sequence(comma, places[index] ?? nothing, tail);
+      tail = index < min ? item : optional(item);
+    }
+    if (places.length > 0) {
+      const item = sequence(places[0] ?? nothing, tail);
+      return min > 0 ? item : optional(item);
+    }
+    if (max === 0 || isNothing(rest)) return min > 0 ? nothing : empty;
+    const item = sequence(one, repeat(following, Math.max(0, min - 1), max === null ? null : max - 1));
+    return min > 0 ? item : optional(item);
+  }
+
+  /** What is built many times is a rule of its own. */
+  #shared(item: Expression, times: number): Expression {
+    if (times <= 1 || item.kind === "call") return item;
+    return call(this.#rules.push(item) - 1);
+  }
+
+  #objectType(schema: Json, path: string): Expression {
+    const properties = schema.properties ?? {};
+    if (!isObject(properties)) throw fault(path, "`properties` must be an object");
+    const required = schema.required ?? [];
+    if (!Array.isArray(required) || !required.every((name) => typeof name === "string")) {
+      throw fault(path, "`required` must be a list of strings");
+    }
+    const names = new Set([...Object.keys(properties), ...required]);
+    const hasNames = schema.properties !== undefined;
+    const additional = schema.additionalProperties ?? !hasNames;
+    const others = this.#schema(additional, `${path}/additionalProperties`);
+    this.#checkCounts(schema, { least: new Set(required).size, most: isNothing(others) ? names.size : null }, path);
+    const entries = [...names].map((name) => ({
+      key: key(name),
+      value: Object.hasOwn(properties, name)
+        ? this.#schema(properties[name], `${path}/properties/${escapedName(name)}`)
+        : others,
+      times: required.includes(name) ? ("once" as const) : ("optional" as const),
+    }));
+    if (isNothing(others)) return object(entries);
+    const free = names.size === 0 ? this.#string : stringOf(except(anything, either(...[...names].map(text))));
+    return object([...entries, { key: free, value: others, times: "any" as const }]);
+  }
+
+  #checkCounts(
+    schema: Json,
+    { least, most }: { readonly least: number; readonly most: number | null },
+    path: string,
+  ): void {
+    const min = count(schema, "minProperties", path) ?? 0;
+    const max = count(schema, "maxProperties", path);
+    if (min > least) throw fault(path, "`minProperties` is supported only up to the number of required properties");
+    if (max !== null && (most === null || max < most)) {
+      throw fault(path, "`maxProperties` is supported only where no more properties can be than it allows");
+    }
+  }
+}
+
+const anyCharacter: Expression = { kind: "chars", ranges: [[0, 0x10ffff]] };
+
+const isNothing = (expression: Expression): boolean => expression.kind === "either" && expression.items.length === 0;
+
+function numberType(type: "integer" | "number", schema: Json, path: string): Expression {
+  const low = bound(schema, "minimum", "exclusiveMinimum", Math.max, path);
+  const high = bound(schema, "maximum", "exclusiveMaximum", Math.min, path);
+  const divisor = schema.multipleOf;
+  if (divisor === undefined) return (type === "integer" ? integerWithin : numberWithin)({ low, high });
+  if (typeof divisor !== "number" || !Number.isInteger(divisor) || divisor < 1 || divisor > maxDivisor) {
+    throw fault(path, `\`multipleOf\` is supported only as an integer from 1 to ${maxDivisor}`);
+  }
+  return both(integerWithin({ low, high }), multiplesOf(divisor));
+}
+
+/** The tighter of a bound and an exclusive one. */
+function bound(
+  schema: Json,
+  inclusive: string,
+  exclusive: string,
+  tighter: (a: number, b: number) => number,
+  path: string,
+): Bound | null {
+  const [with_, without] = [real(schema, inclusive, path), real(schema, exclusive, path)];
+  if (without !== null && Math.abs(without) > Number.MAX_SAFE_INTEGER) {
+    throw fault(path, `\`${exclusive}\` must lie within ${Number.MAX_SAFE_INTEGER}`);
+  }
+  if (without === null) return with_ === null ? null : { value: with_, exclusive: false };
+  if (with_ === null || tighter(with_, without) === without) return { value: without, exclusive: true };
+  return { value: with_, exclusive: false };
+}
+
+function real(schema: Json, keyword: string, path: string): number | null {
+  const value = schema[keyword];
+  if (value === undefined) return null;
+  if (typeof value !== "number" || !Number.isFinite(value)) throw fault(path, `\`${keyword}\` must be a number`);
+  return value;
+}
+
+function count(schema: Json, keyword: string, path: string): number | null {
+  const value = schema[keyword];
+  if (value === undefined) return null;
+  if (typeof value === "number" && Number.isInteger(value) && value >= 0 && value <= maxCount) return value;
+  throw fault(path, `\`${keyword}\` must be an integer from 0 to ${maxCount}`);
+}
+
+function schemas(value: unknown, path: string): readonly unknown[] {
+  if (Array.isArray(value) && value.length > 0) return value;
+  throw fault(path, "must be a list of schemas");
+}
+
+/** The declared types; null where there are none. A number includes the integers. */
+function typesOf(schema: Json, path: string): readonly Type[] | null {
+  if (schema.type === undefined) return null;
+  const declared = [...new Set([schema.type].flat())];
+  const known = types.filter((type) => declared.includes(type));
+  if (known.length === declared.length && known.length > 0) {
+    return known.filter((type) => type !== "integer" || !known.includes("number"));
+  }
+  throw fault(path, `\`type\` must be one or several of ${types.join(", ")}`);
+}
+
+function impliedTypes(schema: Json): readonly Type[] {
+  const implied = new Set(Object.keys(schema).flatMap((keyword) => keywordTypes.get(keyword) ?? []));
+  return types.filter((type) => implied.has(type) && type !== "integer");
+}
+
+function isOfType(value: unknown, type: Type): boolean {
+  switch (type) {
+    case "null":
+      return value === null;
+    case "array":
+      return Array.isArray(value);
+    case "object":
+      return isObject(value);
+    case "integer":
+      return Number.isInteger(value);
+    default:
+      return typeof value === type;
+  }
+}
+
+/** A fault of a pattern, with the place where the pattern stands. */
+function at<T>(path: string, read: () => T): T {
+  try {
+    return read();
+  } catch (error) {
+    throw error instanceof GrammarFault ? fault(path, error.message) : error;
+  }
+}
+
+/** A place as a JSON pointer, shortened from its start: its end says most. */
+function fault(path: string, message: string): GrammarFault {
+  if (path === "") return new GrammarFault(`at its root: ${message}`);
+  return new GrammarFault(`at \`${path.length <= 128 ? path : `…${path.slice(-128)}`}\`: ${message}`);
+}
+
+const unescaped = (part: string): string => {
+  try {
+    return decodeURIComponent(part).replaceAll("~1", "/").replaceAll("~0", "~");
+  } catch {
+    return part.replaceAll("~1", "/").replaceAll("~0", "~");
+  }
+};
+const escapedName = (name: string): string => name.replaceAll("~", "~0").replaceAll("/", "~1");

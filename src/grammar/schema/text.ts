@@ -1,0 +1,143 @@
+/** JSON's strings, numbers and literals as expressions. Space between tokens is one, after a comma or a colon, or none. */
+import { isObject } from "../../base/json.js";
+import {
+  call,
+  chars,
+  type Expression,
+  either,
+  intersection,
+  lastCodePoint,
+  oneOf,
+  optional,
+  type Range,
+  repeat,
+  sequence,
+  text,
+} from "../expression.js";
+
+/** Characters that a JSON string holds as they are. */
+const plain: readonly Range[] = [
+  [0x20, 0x21],
+  [0x23, 0x5b],
+  [0x5d, lastCodePoint],
+];
+const hex = chars([48, 57], [65, 70], [97, 102]);
+/** Four digits that are no half of a surrogate pair. */
+const wholeUnit = either(
+  sequence(chars([48, 57], [65, 67], [69, 70], [97, 99], [101, 102]), hex, hex, hex),
+  sequence(oneOf("dD"), chars([48, 55]), hex, hex),
+);
+/** One character of a string, in any of its spellings. */
+const character = either(
+  chars(...plain),
+  sequence(text("\\"), either(oneOf('"\\/bfnrt'), sequence(text("u"), wholeUnit))),
+);
+
+export const digit = chars([48, 57]);
+const colon = sequence(text(":"), optional(text(" ")));
+export const comma = sequence(text(","), optional(text(" ")));
+const quote = text('"');
+
+/** A string of `min` to `max` characters. */
+export const stringOfLength = (min: number, max: number | null): Expression =>
+  sequence(quote, repeat(character, min, max), quote);
+
+/** A string whose value is of `content`. */
+export const stringOf = (content: Expression): Expression => sequence(quote, escaped(content), quote);
+
+/** The same texts with each character as a JSON string spells it, in the one way that JSON.stringify has. */
+function escaped(content: Expression): Expression {
+  switch (content.kind) {
+    case "chars": {
+      const special = intersection(content.ranges, [
+        [0, 0x1f],
+        [0x22, 0x22],
+        [0x5c, 0x5c],
+      ]);
+      const spelled = special.flatMap(([from, to]) =>
+        Array.from({ length: to - from + 1 }, (_, index) =>
+          text(JSON.stringify(String.fromCodePoint(from + index)).slice(1, -1)),
+        ),
+      );
+      return either(chars(...intersection(content.ranges, plain)), ...spelled);
+    }
+    case "sequence":
+    case "either":
+      return { kind: content.kind, items: content.items.map(escaped) };
+    case "repeat":
+      return { ...content, item: escaped(content.item) };
+    case "both":
+    case "except":
+      return { kind: content.kind, left: escaped(content.left), right: escaped(content.right) };
+    case "call":
+    case "list":
+    case "automaton":
+      return content;
+  }
+}
+
+/** A double holds so many decimal digits whatever they are. */
+export const exactDigits = 15;
+
+const wholeNumber = either(text("0"), sequence(chars([49, 57]), repeat(digit, 0, exactDigits - 1)));
+
+export const integer = sequence(optional(text("-")), wholeNumber);
+
+/** Any number that a double holds: no more digits than it can tell apart, and an exponent that overflows nothing. */
+export const number = sequence(
+  integer,
+  optional(sequence(text("."), repeat(digit, 1, exactDigits))),
+  optional(sequence(oneOf("eE"), optional(oneOf("+-")), repeat(digit, 1, 2))),
+);
+
+export const object = (
+  entries: readonly {
+    readonly key: Expression;
+    readonly value: Expression;
+    readonly times: "once" | "optional" | "any";
+  }[],
+): Expression =>
+  sequence(
+    text("{"),
+    {
+      kind: "list",
+      entries: entries.map(({ key, value, times }) => ({ item: sequence(key, colon, value), times })),
+      separator: comma,
+    },
+    text("}"),
+  );
+
+export const key = (name: string): Expression => text(JSON.stringify(name));
+
+/** Any value. `string` and `value` are rules: of any string, and of any value. */
+export function anyValue(string: number, value: number): Expression {
+  return either(
+    call(string),
+    number,
+    text("true"),
+    text("false"),
+    text("null"),
+    anyObject(string, value),
+    anyArray(call(value)),
+  );
+}
+
+export const anyObject = (string: number, value: number): Expression =>
+  object([{ key: call(string), value: call(value), times: "any" }]);
+
+const anyArray = (item: Expression): Expression =>
+  sequence(text("["), { kind: "list", entries: [{ item, times: "any" }], separator: comma }, text("]"));
+
+/** Exactly this value. */
+export function literal(value: unknown): Expression {
+  if (Array.isArray(value)) {
+    const entries = value.map((item) => ({ item: literal(item), times: "once" as const }));
+    return sequence(text("["), { kind: "list", entries, separator: comma }, text("]"));
+  }
+  if (isObject(value)) {
+    return object(
+      Object.entries(value).map(([name, item]) => ({ key: key(name), value: literal(item), times: "once" })),
+    );
+  }
+  return text(JSON.stringify(value));
+}

@@ -1,0 +1,10 @@
+/** What a grammar is made from, as a client gives it. Its faults name `param`. */
+
+export type GrammarSource =
+  /** Any JSON object. */
+  | { readonly kind: "object"; readonly param: string }
+  | { readonly kind: "schema"; readonly schema: unknown; readonly param: string }
+  /** The whole text is of the pattern. */
+  | { readonly kind: "pattern"; readonly pattern: string; readonly param: string }
+  /** The whole text is one of these. */
+  | { readonly kind: "choice"; readonly choices: readonly string[]; readonly param: string };

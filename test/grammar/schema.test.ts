@@ -1,0 +1,95 @@
+/** Texts that schemas allow, drawn at random over the embedded model's vocabulary, against an independent validator. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { Limits } from "../../src/grammar/automaton.js";
+import { grammarDefaults } from "../../src/grammar/compiler.js";
+import { Grammar, type GrammarVocabulary } from "../../src/grammar/grammar.js";
+import { programOf } from "../../src/grammar/program.js";
+import { rulesOfSchema } from "../../src/grammar/schema/schema.js";
+import { spelledBytes, tokenTree } from "../../src/grammar/vocabulary.js";
+import { loadTokenizer } from "../../src/text/tokenizer/tokenizer.js";
+import { cases, refusals } from "./cases.js";
+import { validatorOf } from "./validator.js";
+
+const loaded = await loadTokenizer("models/bookworm-7m");
+assert.ok(loaded);
+const tokenizer = loaded;
+const vocabulary = vocabularyOf();
+const spelled = spelledBytes(vocabulary);
+
+function vocabularyOf(): GrammarVocabulary {
+  const bytes: number[] = [];
+  const offsets = [0];
+  for (let id = 0; id < tokenizer.vocabSize; id++) {
+    if (tokenizer.specialText(id) === null) bytes.push(...tokenizer.tokenBytes(id));
+    offsets.push(bytes.length);
+  }
+  const tokens = { bytes: Uint8Array.from(bytes), offsets: Int32Array.from(offsets) };
+  return { ...tokens, tree: tokenTree(tokens) };
+}
+
+function grammarOf(schema: unknown): Grammar {
+  const program = programOf(rulesOfSchema(schema), spelled, new Limits(grammarDefaults.maxGrammarSize));
+  return new Grammar(program, vocabulary, { maxKeptBytes: 2 ** 25 });
+}
+
+function randomOf(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return state / 2 ** 32;
+  };
+}
+
+/** A text drawn token by token, or null where it does not end within `most` tokens. */
+function draw(grammar: Grammar, seed: number, most: number): string | null {
+  const random = randomOf(seed);
+  const matcher = grammar.begin();
+  const ids: number[] = [];
+  while (ids.length < most) {
+    if (matcher.isComplete && (matcher.isOver || random() < 0.5)) return tokenizer.decode(ids);
+    const allowed: number[] = [];
+    for (let id = 0; id < tokenizer.vocabSize; id++) {
+      if (((matcher.mask[id >>> 5] ?? 0) >>> (id & 31)) & 1) allowed.push(id);
+    }
+    assert.ok(allowed.length > 0, "a text can go on or end");
+    // Late, what closes something is preferred: a text of random tokens rarely ends.
+    const closing = allowed.filter((id) => /["}\]]/.test(tokenizer.tokenText(id)));
+    const from = closing.length > 0 && random() < ids.length / 40 ? closing : allowed;
+    const id = from[Math.floor(random() * from.length)] ?? 0;
+    matcher.accept(id);
+    ids.push(id);
+  }
+  return null;
+}
+
+for (const [keyword, schemas] of Object.entries(cases)) {
+  test(`whole texts of schemas with ${keyword} are valid`, () => {
+    for (const schema of schemas) {
+      const validate = validatorOf(schema);
+      const grammar = grammarOf(schema);
+      let whole = 0;
+      for (let seed = 1; seed <= 12; seed++) {
+        const text = draw(grammar, seed * 7919, 160);
+        if (text === null) continue;
+        whole++;
+        const value: unknown = JSON.parse(text);
+        assert.ok(validate(value), `${JSON.stringify(schema)} gave ${text}: ${JSON.stringify(validate.errors)}`);
+      }
+      assert.ok(whole > 0, `no text of ${JSON.stringify(schema)} ended`);
+    }
+  });
+}
+
+test("the schemas are two hundred and more", () => {
+  assert.ok(Object.values(cases).flat().length >= 200);
+});
+
+for (const [schema, word] of refusals) {
+  test(`a schema is refused by name: ${JSON.stringify(schema).slice(0, 60)}`, () => {
+    assert.throws(
+      () => grammarOf(schema),
+      (error: Error) => error.message.includes(word),
+    );
+  });
+}
