@@ -1,10 +1,9 @@
 /**
- * The host tier: adapters in memory, bounded by bytes. Loads are single-flight and at most two at once; an adapter that is
- * leased or pinned is never evicted. Knows no names and no files, and is the only place that knows lru-cache.
+ * The host tier: adapters in memory, bounded by bytes. Loads are single-flight and run at most two at a time. A leased or pinned adapter
+ * is never evicted. Knows no names and no files, and is the only file that uses lru-cache.
  *
- * Accounts: `used` = held + idle + being loaded, and never passes `maxBytes`. Held adapters are leased or pinned; idle ones
- * can be evicted, and only they are in the LRU. Whoever finds no room waits in one line, in order; those who ask for an
- * adapter that is in memory do not wait.
+ * Accounting: `used` = held + idle + loading, and never exceeds `maxBytes`. Held adapters are leased or pinned. Idle ones can be evicted,
+ * and only they are in the LRU. Requests without room wait in one queue, in order. Requests for an adapter in memory do not wait.
  */
 
 import { LRUCache } from "lru-cache";
@@ -18,18 +17,18 @@ import type { CachedState, CacheOptions, CacheStats } from "./types.js";
 export * from "./types.js";
 
 const maxLoads = 2;
-const wantedMs = 30_000; // for so long a prefetched adapter is spared by other prefetches
+const wantedMs = 30_000; // how long other prefetches do not evict a prefetched adapter
 
 interface Resident {
   readonly adapter: HostAdapter;
   readonly bytes: number;
   leases: number;
-  /** To be dropped with its last lease. */
+  /** Dropped with its last lease. */
   doomed: boolean;
   wantedUntil: number;
 }
 
-/** A load that waits for room or runs, with those who will lease what it brings. */
+/** A load that waits for room or is running, with the requests that will lease the adapter. */
 interface Ticket {
   readonly digest: string;
   bytes: number;
@@ -45,9 +44,9 @@ export class AdapterCache implements AdapterSource {
   readonly #held = new Map<string, Resident>();
   readonly #flights = new Map<string, Ticket>();
   readonly #line: Ticket[] = [];
-  /** Bytes by digest, also of those still to be loaded. */
+  /** Bytes by digest, including adapters that are not loaded yet. */
   readonly #pins = new Map<string, number>();
-  /** Of adapters that turned out larger than they were said to be. */
+  /** Real sizes of adapters that are larger than announced. */
   readonly #measured = new Map<string, number>();
   readonly #loads = new Semaphore(maxLoads);
   #used = 0;
@@ -57,14 +56,14 @@ export class AdapterCache implements AdapterSource {
   #leases = 0;
 
   constructor(options: CacheOptions) {
-    assert(Number.isSafeInteger(options.maxBytes) && options.maxBytes > 0, "the cache has a size in whole bytes");
+    assert(Number.isSafeInteger(options.maxBytes) && options.maxBytes > 0, "the cache's size is a positive integer");
     this.#options = options;
     this.#now = options.now ?? (() => performance.now());
     this.#idle = new LRUCache({ maxSize: options.maxBytes });
   }
 
   /**
-   * Leases an adapter, from memory or from disk, waiting for room if it must. Rejects with `adapter_not_found`,
+   * Leases an adapter from memory or disk, and waits for room if necessary. Rejects with `adapter_not_found`,
    * `adapter_too_large`, or what loading throws.
    */
   async acquire(digest: string): Promise<AdapterLease> {
@@ -86,7 +85,7 @@ export class AdapterCache implements AdapterSource {
     return taker.promise;
   }
 
-  /** Starts a load where there is room for it without taking any from adapters that others will want first. Never throws. */
+  /** Starts a load if there is room without evicting adapters that will be needed sooner. Never throws. */
   prefetch(digest: string): void {
     const wantedUntil = this.#now() + wantedMs;
     const resident = this.#resident(digest);
@@ -97,7 +96,7 @@ export class AdapterCache implements AdapterSource {
     this.#fly({ digest, bytes, takers: [], doomed: false, wantedUntil });
   }
 
-  /** Loads an adapter and keeps it in memory. `conflict` where that would leave less room than the largest other adapter needs. */
+  /** Loads an adapter and keeps it in memory. Rejects with `conflict` if that leaves less room than the largest other adapter needs. */
   async pin(digest: string): Promise<void> {
     if (!this.#pins.has(digest)) {
       const bytes = this.#bytes(digest);
@@ -123,7 +122,7 @@ export class AdapterCache implements AdapterSource {
     if (resident?.leases === 0) this.#settle(resident);
   }
 
-  /** Gives up an adapter that no name points at any more: at once, or with its last lease. */
+  /** Drops an adapter that no longer has a name: at once, or with its last lease. */
   forget(digest: string): void {
     this.#measured.delete(digest);
     const flight = this.#flights.get(digest);
@@ -135,7 +134,7 @@ export class AdapterCache implements AdapterSource {
     this.#advance();
   }
 
-  /** Throws `adapter_too_large` for an adapter of so many bytes that would find no room even with nothing else leased. */
+  /** Throws `adapter_too_large` for an adapter that would not fit even if nothing else were leased. */
   assertFits(digest: string, bytes: number): void {
     const room = this.#roomFor(digest);
     if (bytes > room) throw neverFits(bytes, room, this.#options.maxBytes);
@@ -163,7 +162,7 @@ export class AdapterCache implements AdapterSource {
     };
   }
 
-  /** Proves the accounts; throws `internal` where they do not hold. */
+  /** Checks the accounting. Throws `internal` if it is wrong. */
   check(): void {
     let held = 0;
     let leases = 0;
@@ -184,7 +183,7 @@ export class AdapterCache implements AdapterSource {
     assert(leases === this.#leases, "every lease is counted once");
     const first = this.#line[0];
     const blocked = !first || this.#used - this.#idle.calculatedSize + first.bytes > this.#options.maxBytes;
-    assert(blocked, "whoever is first in line waits for want of room alone");
+    assert(blocked, "the head of the queue waits only for room");
   }
 
   #resident(digest: string): Resident | undefined {
@@ -209,7 +208,7 @@ export class AdapterCache implements AdapterSource {
     return { adapter, from, loadMs, release };
   }
 
-  /** Puts an adapter without leases where it belongs, and lets the line go on. */
+  /** Makes an adapter without leases idle or drops it, and advances the queue. */
   #settle(resident: Resident): void {
     const { digest } = resident.adapter;
     if (this.#pins.has(digest)) this.#held.set(digest, resident);
@@ -221,7 +220,7 @@ export class AdapterCache implements AdapterSource {
     this.#advance();
   }
 
-  /** Starts what is first in line for as long as there is room. */
+  /** Starts loads from the head of the queue while there is room. */
   #advance(): void {
     for (;;) {
       const first = this.#line[0];
@@ -234,7 +233,7 @@ export class AdapterCache implements AdapterSource {
     }
   }
 
-  /** Evicts idle adapters, the longest unused first, until so many bytes are free; evicts none if that cannot be reached. */
+  /** Evicts idle adapters, least recently used first, until `bytes` are free. Evicts none if that is not possible. */
   #makeRoom(bytes: number, { sparing }: { readonly sparing: boolean }): boolean {
     let missing = this.#used + bytes - this.#options.maxBytes;
     if (missing <= 0) return true;
@@ -263,7 +262,7 @@ export class AdapterCache implements AdapterSource {
     this.#idle.delete(digest);
   }
 
-  /** Loads into room that has been made. */
+  /** Loads into reserved room. */
   #fly(ticket: Ticket): void {
     this.#flights.set(ticket.digest, ticket);
     this.#used += ticket.bytes;
@@ -293,7 +292,7 @@ export class AdapterCache implements AdapterSource {
     if (this.#pins.has(digest)) this.#pins.set(digest, bytes);
     if (bytes > ticket.bytes && !this.#makeRoom(bytes, { sparing: false })) {
       this.#measured.set(digest, bytes);
-      if (takers.length > 0) this.#line.unshift({ ...ticket, bytes }); // larger than was said: once more, with its real size
+      if (takers.length > 0) this.#line.unshift({ ...ticket, bytes }); // larger than announced: retry with its real size
       this.#advance();
       return;
     }
@@ -301,7 +300,7 @@ export class AdapterCache implements AdapterSource {
     const resident: Resident = { adapter, bytes, leases: 0, doomed, wantedUntil };
     const leases = takers.map(() => this.#lease(resident, "disk", loadMs));
     if (takers.length === 0) this.#settle(resident);
-    else this.#advance(); // it may be smaller than the room that was made
+    else this.#advance(); // it may be smaller than the reserved room
     takers.forEach((taker, index) => {
       const lease = leases[index];
       if (lease) taker.resolve(lease);
@@ -314,7 +313,7 @@ export class AdapterCache implements AdapterSource {
     if (ticket.takers.length === 0) {
       (this.#options.logger ?? silent).debug(
         { digest: ticket.digest, err: cause },
-        "A prefetched adapter did not load.",
+        "A prefetched adapter could not be loaded.",
       );
     }
     for (const taker of ticket.takers) taker.reject(cause);
@@ -335,7 +334,7 @@ export class AdapterCache implements AdapterSource {
     return bytes;
   }
 
-  /** All but what is pinned for others. */
+  /** The capacity minus what is pinned for other adapters. */
   #roomFor(digest: string): number {
     return this.#options.maxBytes - this.#pinnedBytes() + (this.#pins.get(digest) ?? 0);
   }

@@ -1,4 +1,4 @@
-/** What the host cache says when it refuses. Decides nothing. */
+/** The errors of the host cache. */
 
 import { LorikeetError } from "../../base/errors.js";
 

@@ -1,34 +1,34 @@
-/** What the host cache needs and what it tells. Holds no behaviour. */
+/** The options, events and state of the host cache. */
 
 import type { Logger } from "../../base/log.js";
 import type { HostAdapter } from "../types.js";
 
-/** What the cache asks about adapters that it does not hold. */
+/** Looks up adapters that are not in the cache. */
 export interface AdapterSizes {
-  /** Bytes in host memory; undefined for a digest that is not known. */
+  /** Bytes in host memory; undefined for an unknown digest. */
   bytesOf(digest: string): number | undefined;
-  /** Bytes of the largest known adapter that is not among `except`; 0 without any. */
+  /** Bytes of the largest known adapter not in `except`; 0 if there is none. */
   largestBytes(except: ReadonlySet<string>): number;
 }
 
-/** Told of what happens, for metrics. Calls are synchronous and must be cheap. */
+/** Callbacks for metrics. They are synchronous and must be cheap. */
 export interface CacheObserver {
   hit?(digest: string): void;
   miss?(digest: string): void;
   loaded?(load: { readonly digest: string; readonly bytes: number; readonly seconds: number }): void;
-  /** Given up to make room. */
+  /** Evicted to make room. */
   evicted?(digest: string): void;
 }
 
 export interface CacheOptions {
-  /** Bytes of all adapters in host memory, those being loaded included. */
+  /** Maximum bytes of all adapters in host memory, including those being loaded. */
   readonly maxBytes: number;
-  /** Reads an adapter from disk. Called at most twice at a time, and once at a time for each digest. */
+  /** Reads an adapter from disk. At most two calls run at a time, and one per digest. */
   readonly load: (digest: string) => Promise<HostAdapter>;
   readonly sizes: AdapterSizes;
   readonly observer?: CacheObserver;
   readonly logger?: Logger;
-  /** Milliseconds that only grow. */
+  /** A monotonic clock in milliseconds. */
   readonly now?: () => number;
 }
 
@@ -48,7 +48,7 @@ export interface CacheStats {
   readonly waiting: number;
 }
 
-/** Where one adapter stands in the cache. */
+/** An adapter's state in the cache. */
 export interface CachedState {
   readonly resident: boolean;
   readonly pinned: boolean;

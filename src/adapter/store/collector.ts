@@ -13,7 +13,7 @@ import type { ServedNames } from "./served-names.js";
 import type { StoredAdapters } from "./stored.js";
 import type { StoreObserver } from "./types.js";
 
-/** How long a collection waits for another process: nobody needs it now, and every scan tries it again. */
+/** How long a collection waits for another process. It is not urgent: every scan tries again. */
 const collectWaitMs = 500;
 
 export interface CollectorParts {
@@ -28,7 +28,7 @@ export interface CollectorParts {
 
 export class Collector {
   readonly #parts: CollectorParts;
-  /** Held versions without a name, which go with their last hold. */
+  /** Held versions without a name: each is removed with its last hold. */
   #orphans: ReadonlySet<string> = new Set();
   #isDue = true;
   #background: Promise<void> = Promise.resolve();
@@ -37,7 +37,7 @@ export class Collector {
     this.#parts = parts;
   }
 
-  /** Whether there may be something to collect that was not yet. */
+  /** Whether there may be versions left to collect. */
   get isDue(): boolean {
     return this.#isDue;
   }
@@ -69,14 +69,14 @@ export class Collector {
     return this.#background;
   }
 
-  /** Lets other processes delete what this one has seen go and does not hold. Where this fails they keep it. */
+  /** Lets other processes delete versions that this one knows to be unnamed and does not hold. If this fails, they keep them. */
   async publish(): Promise<void> {
     const { disk, stored, logger } = this.#parts;
     if (!disk.entered) return;
     try {
       await disk.users.publish({ seen: stored.seen, holds: this.#namelessHolds() });
     } catch (cause) {
-      logger.debug({ err: cause }, "Other processes could not be told which versions are needed here.");
+      logger.debug({ err: cause }, "The versions that this process needs could not be published to other processes.");
     }
   }
 
@@ -98,6 +98,6 @@ export class Collector {
   #notCollected(cause: unknown): void {
     this.#isDue = true;
     if (cause instanceof LorikeetError && cause.code === "conflict") return; // another process writes
-    this.#parts.logger.warn({ err: cause }, "Versions that nobody needs could not be deleted; this is tried again.");
+    this.#parts.logger.warn({ err: cause }, "Unused versions could not be deleted; the next scan tries again.");
   }
 }

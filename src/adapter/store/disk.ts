@@ -1,6 +1,6 @@
 /**
- * The store's folder as a whole: its layout, its lock, who uses it, what has changed in it, and which versions may be deleted.
- * Knows versions and names as data; what may be stored under which name is decided elsewhere.
+ * The store's folder: its layout, its lock, its users, its changes, and which versions may be deleted. Handles versions and names as
+ * data, and does not decide which adapter gets which name.
  */
 
 import { mkdir, stat } from "node:fs/promises";
@@ -26,11 +26,11 @@ export class StoreDisk {
   readonly staging: Staging;
   readonly lock: FolderLock;
   readonly users: StoreUsers;
-  /** The turn in which a version was first seen without a name, by its digest. */
+  /** The turn in which each version, by digest, was first seen without a name. */
   readonly #orphanedAt = new Map<string, LockMark>();
   /** Stored versions that no name points at. */
   readonly #nameless = new Set<string>();
-  /** By a damaged file of which nothing can be read: the versions that had no name when it was first seen, one of which may be its own. */
+  /** For each unreadable file of the index: the versions that had no name when it was first seen. One of them may be its version. */
   readonly #spared = new Map<string, ReadonlySet<string>>();
   #mark: LockMark | null = null;
   #stamp: string | null = null;
@@ -50,8 +50,8 @@ export class StoreDisk {
   }
 
   /**
-   * Makes the folders and registers this process, also where they have been taken away since. A directory without a store gets
-   * one at the first write only.
+   * Creates the folders and registers this process, again if they were removed. A directory without a store gets one only with the
+   * first write.
    */
   enter(): Promise<void> {
     this.#entering ??= this.#enter().finally(() => {
@@ -61,7 +61,7 @@ export class StoreDisk {
   }
 
   async #enter(): Promise<void> {
-    // One by one: made all at once, a missing permission is told as a missing folder.
+    // One at a time: a recursive mkdir reports a missing permission as a missing folder.
     for (const name of ["", "names", "tmp", "locks", "users", "notes"]) {
       await mkdir(join(this.root, name)).catch((cause: unknown) => {
         if (!hasCode(cause, "EEXIST")) throw cause;
@@ -71,7 +71,7 @@ export class StoreDisk {
     this.#opened = true;
   }
 
-  /** Removes what dead processes left: scratch folders and registrations. */
+  /** Removes the scratch folders and registrations of dead processes. */
   async sweep(): Promise<void> {
     await this.staging.sweep((key) => this.users.isAlive(key));
     await this.users.others();
@@ -81,12 +81,12 @@ export class StoreDisk {
     return this.#opened;
   }
 
-  /** Up to where changes were read; null: not everything was. */
+  /** The last turn whose changes were read; null if some were not. */
   get mark(): LockMark | null {
     return this.#mark;
   }
 
-  /** Reads what has changed since the last call: what the lock's turns tell of, or everything where they do not explain it. One call at a time. */
+  /** Reads what has changed since the last call: what the lock's turns list, or everything if they do not explain it. One call at a time. */
   async refresh(turn: LockTurn | null): Promise<NameChange[]> {
     const { mark, changes, isBusy } = await this.lock.historySince(this.#mark, turn?.number);
     const stamp = await this.#stampOf();
@@ -98,7 +98,7 @@ export class StoreDisk {
     return changed;
   }
 
-  /** Reads what this process has changed in a turn that it still holds. One call at a time, with `refresh`. */
+  /** Reads the changes of this process in a turn that it still holds. Not while `refresh` runs. */
   async refreshOwn(turn: LockTurn): Promise<NameChange[]> {
     this.#mark = null;
     const changed = await this.#read(turn.changes);
@@ -113,13 +113,13 @@ export class StoreDisk {
     await this.names.write(entry, this.staging.fresh());
   }
 
-  /** Takes a name away. Call it under the lock. */
+  /** Removes a name. Call it under the lock. */
   async unname(turn: LockTurn, name: string): Promise<void> {
     turn.changes.add(`name ${nameFile(name)}`);
     await this.names.remove(name);
   }
 
-  /** Gives a prepared version its folder, in the place of a damaged one where there is one. Call it under the lock. */
+  /** Moves a prepared version into its folder, and replaces a damaged one. Call it under the lock. */
   async commit(turn: LockTurn, digest: string, prepared: PreparedVersion): Promise<void> {
     turn.changes.add(`version ${digest}`);
     if (await this.versions.has(digest)) await this.versions.remove(digest, this.staging.fresh());
@@ -127,9 +127,9 @@ export class StoreDisk {
   }
 
   /**
-   * Deletes the versions that nobody needs: no name points at them, nothing here holds them, and every other process knows
-   * that their names are gone and does not hold them either. Returns what was deleted and which versions without a name are left. Call it under the lock,
-   * after `refresh`.
+   * Deletes unused versions: no name points at them, this process does not hold them, and every other process has seen that their
+   * names are gone and does not hold them either. Returns the deleted versions and the unnamed ones that remain. Call it under the
+   * lock, after `refresh`.
    */
   async collect(turn: LockTurn, isHeld: (digest: string) => boolean): Promise<Collected> {
     const orphans = new Set(this.#nameless);
@@ -157,7 +157,7 @@ export class StoreDisk {
     await orMissing(this.users.leave());
   }
 
-  /** null reads everything. */
+  /** Reads the listed changes; null reads everything. */
   async #read(changes: ReadonlySet<string> | null): Promise<NameChange[]> {
     const of = (kind: string): string[] | null =>
       changes && [...changes].filter((line) => line.startsWith(`${kind} `)).map((line) => line.slice(kind.length + 1));
@@ -172,7 +172,7 @@ export class StoreDisk {
     return names;
   }
 
-  /** Changes with what is in the folders of names and versions, to the grain of their times. */
+  /** Changes with the contents of the folders of names and versions, as precisely as their timestamps do. */
   async #stampOf(): Promise<string> {
     const folders = await Promise.all(
       [this.root, this.names.folder].map((folder) => orMissing(stat(folder, { bigint: true }))),
@@ -180,7 +180,7 @@ export class StoreDisk {
     return folders.map((status) => (status ? `${status.dev}:${status.ino}:${status.mtimeNs}` : "")).join(" ");
   }
 
-  /** The versions that damaged files of the index may stand for. */
+  /** The versions that damaged files of the index may refer to. */
   #suspects(): Set<string> {
     const damaged = this.names.damaged();
     for (const file of this.#spared.keys()) if (!damaged.has(file)) this.#spared.delete(file);
@@ -193,7 +193,7 @@ export class StoreDisk {
     return suspects;
   }
 
-  /** The turn in which a version was first seen without a name; null where the present turn will not be remembered. */
+  /** The turn in which a version was first seen without a name; null if the current turn is not recorded. */
   #orphanedSince(digest: string, now: LockMark | null): LockMark | null {
     const known = this.#orphanedAt.get(digest);
     if (known && known.folder === now?.folder) return known;
@@ -202,7 +202,7 @@ export class StoreDisk {
   }
 }
 
-/** Whether a process that has read the store up to here knows of a turn. */
+/** Whether a process that has read the store up to `seen` knows a turn's changes. */
 function hasSeen(seen: LockMark | null, turn: LockMark | null): boolean {
   return seen !== null && turn !== null && seen.folder === turn.folder && seen.number >= turn.number;
 }

@@ -1,4 +1,4 @@
-/** What a store says when it refuses: one sentence each, with what was found and what is allowed. Decides nothing but bounds. */
+/** The errors of a store: one sentence each, with what was found and what is allowed. */
 
 import { LorikeetError } from "../../base/errors.js";
 
@@ -18,14 +18,14 @@ export function nameTaken(name: string, other: string): LorikeetError {
 }
 
 export function nameExists(name: string): LorikeetError {
-  const message = `The adapter "${name}" exists already, and If-None-Match: * asks for a new one.`;
+  const message = `The adapter "${name}" already exists, and If-None-Match: * requires a new name.`;
   return new LorikeetError("precondition_failed", message, { param: "if-none-match", found: name });
 }
 
 export function ownedByOperator(name: string, directory: string): LorikeetError {
   return new LorikeetError(
     "conflict",
-    `The adapter "${name}" is a folder that the operator put into the adapters folder; it can be changed only there.`,
+    `The adapter "${name}" is a folder that the operator placed in the adapters folder; it can only be changed there.`,
     {
       param: "name",
       found: name,
@@ -39,8 +39,8 @@ export function folderNameTaken(name: string, other: string | null): LorikeetErr
   const holder = other === null ? "an uploaded adapter" : `the folder "${other}"`;
   return new LorikeetError(
     "conflict",
-    `The folder "${name}" is not served: its name is taken by ${holder}, and case does not distinguish names.`,
-    { param: "name", found: name, allowed: "a name of its own" },
+    `The folder "${name}" is not served: ${holder} has the same name, and names must differ in more than case.`,
+    { param: "name", found: name, allowed: "a name that is not taken" },
   );
 }
 
@@ -55,23 +55,23 @@ export function versionMissing(name: string, digest: string): LorikeetError {
 }
 
 export function indexDamaged(path: string): LorikeetError {
-  const message = `The file ${path} of the store's index is damaged; remove it by hand.`;
+  const message = `The file ${path} of the store's index is damaged; delete it.`;
   return new LorikeetError("adapter_invalid", message, { param: path, allowed: "a name and its digest" });
 }
 
-/** Of a stored version whose bytes are no longer those that were stored. */
+/** A stored version whose bytes have changed. */
 export function versionDamaged(digest: string, cause?: unknown): LorikeetError {
-  const message = `The stored files of the adapter ${digest} are damaged; upload it again to mend it.`;
+  const message = `The stored files of the adapter ${digest} are damaged; upload the adapter again to repair it.`;
   return new LorikeetError("adapter_damaged", message, {
-    found: "other bytes than were stored",
+    found: "bytes that differ from those stored",
     allowed: digest,
     cause,
   });
 }
 
-/** Of an operator's folder that has changed since it was taken. */
+/** An operator's folder that has changed since it was checked. */
 export function folderChanged(name: string, cause?: unknown): LorikeetError {
-  const message = `The folder of the adapter "${name}" has changed since it was read; it is read again, so try again shortly.`;
+  const message = `The folder of the adapter "${name}" has changed since it was read; the server reads it again, so retry shortly.`;
   return new LorikeetError("adapter_changed", message, {
     found: "other bytes",
     allowed: "the bytes that were read",
@@ -86,14 +86,14 @@ export function checkCount(names: number, maxNames: number): void {
   throw new LorikeetError("store_full", message, { found: names, allowed: maxNames });
 }
 
-/** Throws `store_full` unless so many more bytes are allowed. */
+/** Throws `store_full` unless `more` bytes still fit. */
 export function checkRoom(used: number, more: number, totalBytes: number): void {
   if (used + more <= totalBytes) return;
-  const message = `The adapter is ${more} bytes and the store holds ${used} already; at most ${totalBytes} are allowed.`;
+  const message = `The adapter has ${more} bytes and the store already holds ${used}; at most ${totalBytes} are allowed.`;
   throw new LorikeetError("store_full", message, { found: used + more, allowed: totalBytes });
 }
 
-/** Whether reading an adapter that was sound when it was stored found other bytes, or none. */
+/** Whether an adapter that was intact when it was stored now has other bytes or is missing. */
 export function isDamage(cause: unknown): boolean {
   if (!(cause instanceof LorikeetError)) return false;
   return cause.code === "adapter_invalid" || cause.code === "adapter_unsupported" || cause.code === "digest_mismatch";

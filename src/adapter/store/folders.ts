@@ -1,4 +1,4 @@
-/** Finds the adapter folders that an operator has put into a directory, with a signature of each. Opens no file. */
+/** Finds the adapter folders that an operator placed in a directory, with a signature of each. Opens no file. */
 
 import { lstat, readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
@@ -19,13 +19,13 @@ export interface FolderCandidate {
 const maxCandidates = 10_000;
 
 export interface FoundFolders {
-  /** By rising name. */
+  /** Sorted by name. */
   readonly candidates: readonly FolderCandidate[];
-  /** Folders of which nothing is known at the moment, such as when no file handle is free, with the reason. */
+  /** Folders that cannot be read at the moment, with the reason, such as a lack of file handles. */
   readonly unread: ReadonlyMap<string, unknown>;
 }
 
-/** Every folder below `directory` that looks like an adapter. Hidden folders are left out. */
+/** Every folder below `directory` that looks like an adapter, except hidden ones. */
 export async function findFolders(directory: string): Promise<FoundFolders> {
   const candidates: FolderCandidate[] = [];
   const unread = new Map<string, unknown>();
@@ -52,12 +52,12 @@ function isShown(name: string): boolean {
   return !name.startsWith(".");
 }
 
-/** Also of a pickle's folder: its refusal says how to convert it. */
+/** Includes folders with a pickle: their refusal says how to convert it. */
 function looksLikeAdapter(file: string): boolean {
   return file === configFile || weightFiles.some((name) => name === file) || /^adapter_model\./.test(file);
 }
 
-/** null for what is not a folder, is gone, or may not be read: taking the permission away is how an operator may withdraw one. */
+/** null if it is not a folder, is gone, or may not be read: an operator can withdraw an adapter by removing the permission. */
 async function listFolder(path: string): Promise<string[] | null> {
   try {
     return (await stat(path)).isDirectory() ? await readdir(path) : null;
@@ -75,7 +75,7 @@ async function describe(folder: string, name: string, files: readonly string[]):
     const read = followsLinks(file) ? stat : lstat;
     const status = await orMissing(read(path, { bigint: true }));
     if (!status) continue;
-    // Size and times can be kept by what restores files; the time of change and the inode cannot.
+    // A restored file may keep its size and modification time, but not its change time and inode.
     const { size, mtimeNs, ctimeNs, birthtimeNs, dev, ino } = status;
     parts.push([file, size, mtimeNs, ctimeNs, birthtimeNs, dev, ino].join(":"));
     changedAt = Math.max(changedAt, Number(status.mtimeMs));

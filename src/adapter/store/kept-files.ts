@@ -1,7 +1,7 @@
 /**
- * The files of a folder that are an adapter's own: config, weights and what is kept beside them. Config and weights may be
- * links, as a Hugging Face cache lays them out and operators make them: both are proven before anything of them is handed
- * out. What is kept beside them is handed out as it is, so it must lie in the folder itself.
+ * The files of a folder that belong to an adapter: config, weights and the files kept beside them. Config and weights may be links,
+ * as in a Hugging Face cache, because both are checked before the adapter can be downloaded. The other files are sent as they are, so
+ * they must be in the folder itself.
  */
 
 import type { FileHandle } from "node:fs/promises";
@@ -11,12 +11,12 @@ import { orMissing } from "../../base/durable.js";
 import { openRegular } from "../../base/files.js";
 import { configFile, isKeptFile, weightFiles } from "../format/files.js";
 
-/** Whether a link of this name is followed. */
+/** Whether a link with this name is followed. */
 export function followsLinks(name: string): boolean {
   return name === configFile || weightFiles.some((weights) => weights === name);
 }
 
-/** The names of an adapter's files, sorted: of several weights only those that are read, and no link that must not be followed. */
+/** The names of an adapter's files, sorted: only the weights file that is read, and no link that is not followed. */
 export async function keptFiles(folder: string): Promise<string[]> {
   const names = (await readdir(folder)).filter(isKeptFile);
   const weights = weightFiles.find((name) => names.includes(name));
@@ -30,7 +30,7 @@ export async function keptFiles(folder: string): Promise<string[]> {
   return kept;
 }
 
-/** Opens one of them for reading. Throws what `openRegular` throws. */
+/** Opens one of these files for reading. Throws what `openRegular` throws. */
 export function openKept(folder: string, name: string): Promise<FileHandle> {
   return openRegular(join(folder, name), { follow: followsLinks(name) });
 }

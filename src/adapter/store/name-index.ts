@@ -1,6 +1,6 @@
 /**
- * Which name points at which digest: one small file per name, replaced as a whole. Its file's name is a hash, so that no
- * path comes from a name. Knows nothing of what a digest stands for.
+ * Which name points at which digest: one small file per name, replaced atomically. The file's name is a hash, so no path is built from
+ * a name. Knows digests only as text.
  */
 
 import { createHash } from "node:crypto";
@@ -26,19 +26,19 @@ export interface NameEntry {
   readonly digest: string;
   /** Milliseconds since 1970. */
   readonly createdAt: number;
-  /** Digests that the name pointed at before, the latest first; only these may be rolled back to. */
+  /** Earlier digests of the name, latest first. A rollback accepts only these. */
   readonly previous: readonly string[];
 }
 
-/** A file of the index, with its entry, or null where the file cannot be understood. */
+/** A file of the index, with its entry; null if the file is damaged. */
 interface IndexFile {
   readonly signature: string;
   readonly entry: NameEntry | null;
-  /** Of a file that cannot be understood: the digests that it may stand for, as far as can be told. */
+  /** For a damaged file: the digests that it may refer to, as far as known. */
   readonly suspects: readonly string[];
 }
 
-/** A name that points elsewhere than before, is new or is gone. */
+/** A name that is new, is gone, or points at another digest. */
 export interface NameChange {
   readonly before: NameEntry | null;
   readonly now: NameEntry | null;
@@ -50,7 +50,7 @@ export class NameIndex {
   readonly folder: string;
   readonly #files = new Map<string, IndexFile>();
   readonly #damaged = new Set<string>();
-  /** How many names point at a digest. */
+  /** The number of names that point at a digest. */
   readonly #pointing = new Map<string, number>();
 
   constructor(folder: string) {
@@ -72,7 +72,7 @@ export class NameIndex {
     return changes;
   }
 
-  /** Files that hold no entry, damaged by something other than a crash, with the digests that they may stand for. */
+  /** Files without a valid entry, damaged by something other than a crash, with the digests that they may refer to. */
   damaged(): ReadonlyMap<string, readonly string[]> {
     return new Map([...this.#damaged].map((file) => [file, this.#files.get(file)?.suspects ?? []]));
   }
@@ -108,7 +108,7 @@ export class NameIndex {
     else this.#pointing.delete(entry.digest);
   }
 
-  /** `known` itself where the file has not changed; undefined where there is none. */
+  /** Returns `known` itself if the file has not changed; undefined if there is no file. */
   async #read(file: string, known: IndexFile | undefined): Promise<IndexFile | undefined> {
     const path = join(this.folder, file);
     const status = await orMissing(stat(path, { bigint: true }));

@@ -47,7 +47,7 @@ export class AdapterReader {
             logger.error({ digest, err: cause }, fault.message);
             break;
           }
-          known = now; // it was replaced while it was read
+          known = now; // it was replaced while it was being read
         }
       }
     }

@@ -1,6 +1,6 @@
 /**
- * The adapters that an operator put into a directory by hand: taken once unchanged between two looks, given up when their
- * folder goes. Reads them only; one that is bad is remembered with its fault and hinders no other.
+ * The adapters that an operator placed in a directory: accepted once a folder is unchanged between two scans, dropped when it is gone.
+ * Never writes to them. A refused folder is kept with its error and does not affect the others.
  */
 
 import { dirname } from "node:path";
@@ -12,8 +12,8 @@ import { folderNameTaken } from "./faults.js";
 import { type FolderCandidate, findFolders } from "./folders.js";
 
 /**
- * Checks an adapter's folder against the base, in the turn of the client who sent it, if one did. Rejects with a LorikeetError that
- * lists every fault.
+ * Checks an adapter's folder against the base, in the turn of the client that sent it, if any. Rejects with a LorikeetError that lists
+ * every fault.
  */
 export type CheckFolder = (folder: string, client?: string) => Promise<{ readonly summary: AdapterSummary }>;
 
@@ -39,7 +39,7 @@ export interface ScanOptions {
 
 interface Seen {
   readonly candidate: FolderCandidate;
-  /** Of the folder as it was checked; null while it has not been. */
+  /** The folder's signature when it was checked; null until then. */
   checked: string | null;
   taken: FolderAdapter | null;
   error: LorikeetError | null;
@@ -56,7 +56,7 @@ export class FolderScan {
     this.#options = options;
   }
 
-  /** Looks once. `eager` takes a folder at first sight, as at start. Not to be called again before it is done. */
+  /** Scans once. `eager` accepts a folder at first sight, as at startup. One call at a time. */
   async look({ eager }: { readonly eager: boolean }): Promise<void> {
     const seen = new Map<string, Seen>();
     const { candidates, unread } = await findFolders(this.#options.directory);
@@ -68,25 +68,25 @@ export class FolderScan {
       if (seen.has(folder)) continue;
       if (unread.has(folder) || unread.has(dirname(folder))) seen.set(folder, before);
       else if (before.taken)
-        this.#options.logger.info({ adapter: before.candidate.name }, "The folder of an adapter is gone.");
+        this.#options.logger.info({ adapter: before.candidate.name }, "An adapter's folder was removed.");
     }
     this.#tellUnread(unread);
     this.#seen = seen;
     this.#arrange();
   }
 
-  /** Checks a folder at the next look, whatever its files' sizes and times say. */
+  /** Makes the next scan check a folder, even if its signature has not changed. */
   recheck(folder: string): void {
     const seen = this.#seen.get(folder);
     if (seen) seen.checked = null;
   }
 
-  /** Tells once of folders that cannot be read, until all can be again. */
+  /** Warns once about folders that cannot be read, until all can be read again. */
   #tellUnread(unread: ReadonlyMap<string, unknown>): void {
     const [first] = unread;
     if (first && !this.#toldUnread) {
       const [folder, err] = first;
-      const message = "Folders could not be read; what was known of them stays in use until they can be.";
+      const message = "Some folders could not be read; their last known state stays in use until they can.";
       this.#options.logger.warn({ folder, folders: unread.size, err }, message);
     }
     this.#toldUnread = first !== undefined;
@@ -123,7 +123,7 @@ export class FolderScan {
       try {
         const { summary } = await check(folder);
         seen.taken = { folder, record: { ...summary, name, source: "folder", createdAt: Math.round(changedAt) } };
-        logger.info({ adapter: name, digest: summary.digest }, "Took an adapter from its folder.");
+        logger.info({ adapter: name, digest: summary.digest }, "Found an adapter in a folder.");
         return;
       } catch (cause) {
         seen.error = asFault(cause, `The folder ${folder} could not be checked.`);
@@ -131,12 +131,12 @@ export class FolderScan {
     }
     logger.warn({ adapter: name, code: seen.error.code }, seen.error.message);
     if (!isPassing(seen.error)) return;
-    seen.checked = null; // our fault, not the folder's: what was known stays, and it is checked again
+    seen.checked = null; // our failure, not the folder's: keep its last state and check it again
     seen.taken = before;
     if (before) seen.error = null;
   }
 
-  /** Gives each name to one folder: names differ in more than case, and the store's come first. */
+  /** Assigns each name to one folder. Names must differ in more than case, and stored adapters take precedence. */
   #arrange(): void {
     const taken = new Map<string, FolderAdapter>();
     const refused: RefusedAdapter[] = [];
@@ -155,7 +155,7 @@ export class FolderScan {
   }
 }
 
-/** Whether a fault says nothing about the adapter and may be over at the next try. */
+/** Whether an error says nothing about the adapter and may be gone at the next scan. */
 export function isPassing({ code }: LorikeetError): boolean {
   return code === "internal" || code === "no_file_handles";
 }

@@ -22,14 +22,14 @@ export class ServedNames {
   readonly #parts: ServedNamesParts;
   /** What the observer was told, by the name's key. */
   readonly #announced = new Map<string, AdapterRecord>();
-  /** How many names stand for what is computed, by its digest. */
+  /** The number of names for each digest of weights. */
   readonly #namedWeights = new Map<string, number>();
 
   constructor(parts: ServedNamesParts) {
     this.#parts = parts;
   }
 
-  /** By rising name. */
+  /** Sorted by name. */
   list(): AdapterRecord[] {
     const { stored, scan } = this.#parts;
     const folders = [...scan.taken].filter(([key]) => !stored.has(key)).map(([, { record }]) => record);
@@ -67,7 +67,7 @@ export class ServedNames {
     this.announce(this.list().map((record) => nameKey(record.name)));
   }
 
-  /** Tells of the names of these keys that stand for something else than was told. */
+  /** Reports the names under these keys whose digest has changed since the last report. */
   announce(keys: Iterable<string>): void {
     const { named, unnamed } = this.#parts.observer;
     const gone: AdapterRecord[] = [];

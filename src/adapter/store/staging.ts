@@ -1,6 +1,6 @@
 /**
- * Scratch folders below a store, on its disk, so that a rename takes their files into it. Each carries its process's key:
- * what a dead process left behind is swept away. Does not read what it holds.
+ * Scratch folders on the store's disk, so that a rename moves their files into the store. Each has its process's key in its name:
+ * those of dead processes are removed. Does not read their files.
  */
 
 import { constants } from "node:fs";
@@ -16,7 +16,7 @@ const maxFiles = 4096;
 
 export interface ImportOptions {
   readonly maxBytes: number;
-  /** Refuses files whose real path is not below this folder. */
+  /** Files whose real path is not below this folder are refused. */
   readonly within?: string;
 }
 
@@ -30,17 +30,17 @@ export class Staging {
     this.#key = key;
   }
 
-  /** A path that nobody has used. */
+  /** A new path. */
   fresh(): string {
     return join(this.#root, `${this.#key}-${++this.#count}`);
   }
 
-  /** Whether a path is scratch of this process. */
+  /** Whether a path is a scratch path of this process. */
   owns(path: string): boolean {
     return path.startsWith(join(this.#root, `${this.#key}-`)) && !path.includes(`${sep}..`);
   }
 
-  /** Makes an empty folder. Whoever asked for it removes it. */
+  /** Creates an empty folder, which the caller removes. */
   async make(): Promise<string> {
     const folder = this.fresh();
     await mkdir(folder, { recursive: true });
@@ -48,8 +48,8 @@ export class Staging {
   }
 
   /**
-   * Copies an adapter's folder into a fresh one: the files that a store keeps; an empty file stands for each other, so that
-   * the check can name it. Links of config and weights are followed, others are left out. Throws `invalid_value` or `store_full`.
+   * Copies an adapter's folder into a new one: the files that a store keeps, and an empty file in place of each other one, so that the
+   * check can name it. Follows links of config and weights, and skips other links. Throws `invalid_value` or `store_full`.
    */
   async copy(source: string, options: ImportOptions): Promise<string> {
     const files = await this.#survey(source, options);
@@ -66,7 +66,7 @@ export class Staging {
     }
   }
 
-  /** Removes the scratch of processes that are no more. */
+  /** Removes the scratch folders of dead processes. */
   async sweep(isAlive: (key: string) => Promise<boolean>): Promise<void> {
     for (const name of await namesIn(this.#root)) {
       const owner = at(name.split("-"), 0);
@@ -74,7 +74,7 @@ export class Staging {
     }
   }
 
-  /** By name: the real path of a file that is kept, null for one that is not. */
+  /** Each file's real path by name; null for a file that is not kept. */
   async #survey(source: string, { maxBytes, within }: ImportOptions): Promise<Map<string, string | null>> {
     const names = await orMissing(readdir(source));
     if (names === null) throw refused(`The folder ${source} does not exist`, source, "an adapter's folder");
@@ -100,7 +100,7 @@ export class Staging {
       bytes += file.size;
     }
     if (bytes > maxBytes) {
-      const message = `The adapter in ${source} is ${bytes} bytes; the store holds at most ${maxBytes}.`;
+      const message = `The adapter in ${source} has ${bytes} bytes; the store holds at most ${maxBytes}.`;
       throw new LorikeetError("store_full", message, { found: bytes, allowed: maxBytes });
     }
     return files;

@@ -1,6 +1,6 @@
 /**
- * The adapters that can be served: versions stored by digest with names that point at them, and the folders that an operator
- * put beside them. Every change is whole or not at all, across crashes and between processes. Knows no HTTP and no tensors.
+ * The adapters that can be served: versions stored by digest, names that point at them, and the folders that an operator placed
+ * beside them. Every change is atomic, across crashes and between processes. Knows no HTTP and no tensors.
  */
 
 import { stat } from "node:fs/promises";
@@ -65,7 +65,7 @@ export class AdapterStore {
     this.#writer = new StoreWriter({ options, limits, disk, stored, scan, names, collector, logger });
   }
 
-  /** Opens a directory of adapters, cleans up after crashes and takes the folders that are there. */
+  /** Opens a directory of adapters, cleans up after crashes, and checks the folders in it. */
   static async open(options: StoreOptions): Promise<AdapterStore> {
     const status = await orMissing(stat(options.directory));
     if (!status?.isDirectory()) throw noDirectory(options.directory);
@@ -79,12 +79,12 @@ export class AdapterStore {
     return store;
   }
 
-  /** Looks for folders and for other processes' changes every `scanMs` until `close`. */
+  /** Scans for folders and for changes by other processes every `scanMs`, until `close`. */
   start(): void {
     this.#timer ??= setInterval(() => void this.scan(), this.#limits.scanMs).unref();
   }
 
-  /** Looks once, now; joins a look that is under way. Never rejects. */
+  /** Scans once, now, or joins a scan in progress. Never rejects. */
   scan(): Promise<void> {
     this.#looking ??= this.#look()
       .catch((cause: unknown) => this.#logger.warn({ err: cause }, "The adapters folder could not be read."))
@@ -94,7 +94,7 @@ export class AdapterStore {
     return this.#looking;
   }
 
-  /** By rising name. */
+  /** Sorted by name. */
   list(): AdapterRecord[] {
     return this.#names.list();
   }
@@ -104,62 +104,62 @@ export class AdapterStore {
     return this.#names.resolve(name);
   }
 
-  /** What is there but not served, each with its reason. */
+  /** Adapters that are not served, each with the reason. */
   refused(): readonly RefusedAdapter[] {
     return this.#names.refused();
   }
 
   /**
-   * Keeps the files of a version, even without a name, until the returned function is called. Call it in the same turn as
-   * `resolve`. An operator's folder cannot be kept: loading one that has changed fails by its digest.
+   * Keeps a version's files, even if it loses its name, until the returned function is called. Call it in the same turn as `resolve`.
+   * An operator's folder cannot be kept: loading it after a change fails by its digest.
    */
   hold(adapter: Held & Pick<AdapterRecord, "digest">): () => void {
     return this.#holds.acquire(adapter);
   }
 
-  /** Whether a name points at a version that computes this. */
+  /** Whether a name points at a version with this digest of weights. */
   isNamed(weightsDigest: string): boolean {
     return this.#names.isNamed(weightsDigest);
   }
 
   /**
-   * Reads what a digest of weights stands for from any of the folders that should hold it. `use` rejects where the bytes are
-   * others: then the next folder is tried, and an operator's folder is checked again. Throws `adapter_not_found`, and
-   * `adapter_damaged` or `adapter_changed` where no folder holds it any more.
+   * Reads the weights with this digest from any folder that should contain them. If `use` rejects because the bytes differ, the next
+   * folder is tried, and an operator's folder is checked again. Throws `adapter_not_found`, or `adapter_damaged` or `adapter_changed`
+   * if no folder contains them any more.
    */
   read<T>(weightsDigest: string, use: (folder: string) => Promise<T>): Promise<T> {
     return this.#reader.read(weightsDigest, use);
   }
 
-  /** Where the files of a version lie: a stored one first, then a folder. Throws `adapter_not_found`. */
+  /** The folder with a version's files: a stored version comes before an operator's folder. Throws `adapter_not_found`. */
   folder(digest: string): Promise<string> {
     return this.#reader.folder(digest);
   }
 
-  /** An empty folder on the store's disk to receive an adapter in. Whoever asked for it removes it, or hands it to `put`. */
+  /** Creates an empty folder on the store's disk, to receive an adapter. The caller removes it or passes it to `put`. */
   stage(): Promise<string> {
     return this.#writer.stage();
   }
 
-  /** Copies a folder into a staged one; `within` bounds where its links lead. Throws `invalid_value` or `store_full`. */
+  /** Copies a folder into a staged one. Its links may only lead to paths below `within`. Throws `invalid_value` or `store_full`. */
   stageCopy(source: string, options: { readonly within?: string } = {}): Promise<string> {
     return this.#writer.stageCopy(source, options);
   }
 
   /**
-   * Checks a staged folder, stores it as a version and points the name at it. The folder is removed, whatever happens.
+   * Checks a staged folder, stores it as a version and points the name at it. The folder is removed in any case.
    * Throws `invalid_name`, `precondition_failed`, `conflict`, `store_full`, or what the check throws.
    */
   put(name: string, staged: string, options: PutOptions = {}): Promise<PutResult> {
     return this.#writer.put(name, staged, options);
   }
 
-  /** Takes a name away, also of a refused adapter; its version stays while it is held. Throws `adapter_not_found` or `conflict`. */
+  /** Removes a name, even of a refused adapter. Its version stays while it is held. Throws `adapter_not_found` or `conflict`. */
   remove(name: string): Promise<Pick<AdapterRecord, "name" | "digest">> {
     return this.#writer.remove(name);
   }
 
-  /** Reads every adapter again and compares it with its digest; what is refused comes last. */
+  /** Reads every adapter and compares it with its digest. Refused adapters come last. */
   verify(): AsyncGenerator<Verdict> {
     return this.#reader.verify();
   }
@@ -170,7 +170,7 @@ export class AdapterStore {
     return { versions: sizes.size, bytes, totalBytes: this.#limits.totalBytes };
   }
 
-  /** Stops looking, waits for what is under way and leaves the folder. */
+  /** Stops scanning, waits for running tasks, and leaves the folder. */
   async close(): Promise<void> {
     clearInterval(this.#timer);
     await this.#looking;
@@ -189,18 +189,18 @@ export class AdapterStore {
     if (changed.size > 0 || this.#collector.isDue) await this.#collector.run();
   }
 
-  /** Registers with a store that exists, and clears up after dead processes. A folder that cannot be written is only read. */
+  /** Registers with an existing store and cleans up after dead processes. Uses a folder without write permission read-only. */
   async #join(): Promise<void> {
     if (!(await orMissing(stat(this.#disk.root)))) return;
     try {
       await this.#disk.enter();
       await this.#disk.sweep();
     } catch (cause) {
-      this.#logger.debug({ err: cause }, "The store is read, but cannot be written.");
+      this.#logger.debug({ err: cause }, "The store is used read-only, because it cannot be written.");
     }
   }
 
-  /** Told by the last hold. */
+  /** Called when the last hold is released. */
   #freed(digest: string, { weightsDigest }: Held): void {
     this.#names.tellUnwanted(weightsDigest);
     this.#collector.freed(digest);

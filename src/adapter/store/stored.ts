@@ -1,6 +1,6 @@
 /**
- * The view of what is stored under names: each entry of the index with what is known about its version, checked again where
- * it was stored for another base. Changes nothing but those summaries.
+ * The named adapters: each entry of the index with its version's summary. A version that was stored for another base is checked again.
+ * Writes nothing but summaries.
  */
 
 import { join } from "node:path";
@@ -25,19 +25,19 @@ export interface StoredOptions {
   readonly logger: Logger;
 }
 
-/** An entry with its record, or with the reason why it is not served. */
+/** An entry with its record, or with the reason that it is not served. */
 type View =
   | { readonly entry: NameEntry; readonly record: AdapterRecord; readonly error: null }
   | { readonly entry: NameEntry; readonly record: null; readonly error: LorikeetError };
 
 export class StoredAdapters {
   readonly #options: StoredOptions;
-  /** One reading at a time, so that an older one never replaces a newer. */
+  /** One read at a time, so that an older result never replaces a newer one. */
   readonly #turn = new Semaphore(1);
   /** By the name's key. */
   readonly #views = new Map<string, View>();
   readonly #keysOfWeights = new Map<string, Set<string>>();
-  /** Versions whose files were replaced since they were looked at. */
+  /** Versions whose files were replaced since they were read. */
   readonly #replaced = new Set<string>();
   #seen: LockMark | null = null;
 
@@ -45,17 +45,17 @@ export class StoredAdapters {
     this.#options = options;
   }
 
-  /** Reads what others have changed; `turn` where the lock is held. Returns the keys of names that stand for something else now. */
+  /** Reads the changes of other processes; pass `turn` if the lock is held. Returns the keys of the names whose digest has changed. */
   refresh(turn: LockTurn | null): Promise<Set<string>> {
     return this.#turn.run(() => this.#read((disk) => disk.refresh(turn)));
   }
 
-  /** Reads what was changed here in a turn that is held still. Returns as `refresh` does. */
+  /** Reads this process's changes in a turn that it still holds. Returns what `refresh` returns. */
   refreshOwn(turn: LockTurn): Promise<Set<string>> {
     return this.#turn.run(() => this.#read((disk) => disk.refreshOwn(turn)));
   }
 
-  /** Up to where the view is current; null: that is not known. */
+  /** The turn up to which the view is current; null if unknown. */
   get seen(): LockMark | null {
     return this.#seen;
   }
@@ -64,7 +64,7 @@ export class StoredAdapters {
     return this.#views.has(key);
   }
 
-  /** Of a name's key; also where the adapter is refused. */
+  /** By a name's key, including refused adapters. */
   entry(key: string): NameEntry | undefined {
     return this.#views.get(key)?.entry;
   }
@@ -81,13 +81,13 @@ export class StoredAdapters {
     return this.#views.size;
   }
 
-  /** The digests of named versions that compute this. */
+  /** The digests of named versions with this digest of weights. */
   versionsOf(weightsDigest: string): string[] {
     const keys = this.#keysOfWeights.get(weightsDigest) ?? [];
     return [...new Set([...keys].map((key) => this.record(key)?.digest))].filter((digest) => digest !== undefined);
   }
 
-  /** Reads what is known of a version anew at the next refresh: its files have been replaced. */
+  /** Makes the next refresh read a version's summary again, because its files were replaced. */
   recheck(digest: string): void {
     this.#replaced.add(digest);
   }
@@ -164,7 +164,7 @@ export class StoredAdapters {
       await disk.enter();
       await disk.versions.addSummary(digest, { checkKey, summary }, disk.staging.fresh());
     } catch (cause) {
-      logger.debug({ adapter: name, err: cause }, "The result of checking an adapter could not be kept.");
+      logger.debug({ adapter: name, err: cause }, "The result of checking an adapter could not be saved.");
     }
     return summary;
   }

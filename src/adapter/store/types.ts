@@ -1,4 +1,4 @@
-/** What an adapter store is asked and what it answers: options, limits, results. Holds no behaviour. */
+/** The types of an adapter store: options, limits, results. */
 
 import type { LorikeetError } from "../../base/errors.js";
 import type { Logger } from "../../base/log.js";
@@ -7,10 +7,10 @@ import type { AdapterRecord, AdapterSummary } from "../types.js";
 import type { CheckFolder } from "./scan.js";
 
 export interface StoreLimits {
-  /** Bytes of all stored versions together; past it a `put` is `store_full`. Folders of the operator do not count. */
+  /** Bytes of all stored versions; beyond it `put` throws `store_full`. Operators' folders do not count. */
   readonly totalBytes: number;
   readonly maxNames: number;
-  /** How often folders and other processes' changes are looked for. */
+  /** The interval of scans for folders and for changes by other processes. */
   readonly scanMs: number;
   /** How long a write waits for another process. */
   readonly lockWaitMs: number;
@@ -23,27 +23,27 @@ export const storeDefaults: StoreLimits = {
   lockWaitMs: 30_000,
 };
 
-/** Told of what happens. Calls are synchronous and must be cheap. */
+/** Callbacks for events. They are synchronous and must be cheap. */
 export interface StoreObserver {
-  /** A name points at a digest: it is new, or it pointed at another before. */
+  /** A name is new or points at another digest. */
   named?(record: AdapterRecord): void;
   unnamed?(record: AdapterRecord): void;
-  /** No name here points at a version that computes this, and none is held. */
+  /** No name points at a version with this digest of weights any more, and no such version is held. */
   unwanted?(weightsDigest: string): void;
-  /** A version's files are gone. */
+  /** A version's files were deleted. */
   deleted?(digest: string): void;
 }
 
 export interface StoreOptions {
   readonly directory: string;
   readonly check: CheckFolder;
-  /** What a check's result holds for: the base model's fingerprint. Another key makes stored versions be checked again. */
+  /** The base model's fingerprint, which a check's result is valid for. With another key, stored versions are checked again. */
   readonly checkKey: string;
-  /** By which the processes that share the directory see which of them are alive. */
+  /** How the processes that share the directory see which of them are alive. */
   readonly tryLock: TryLock;
-  /** The base's name and its aliases. */
+  /** The base model's name and its aliases. */
   readonly reserved?: readonly string[];
-  /** Throws for an adapter that passed the check but can never be served here, such as one larger than the host cache. */
+  /** Throws for an adapter that is valid but can never be served here, such as one larger than the host cache. */
   readonly admit?: (summary: AdapterSummary) => void;
   readonly limits?: Partial<StoreLimits>;
   readonly observer?: StoreObserver;
@@ -51,9 +51,9 @@ export interface StoreOptions {
 }
 
 export interface PutOptions {
-  /** `*`: refuse with `precondition_failed` when the name exists. */
+  /** `*`: throw `precondition_failed` if the name exists. */
   readonly ifNoneMatch?: "*";
-  /** Who sent it: clients take turns at the check. */
+  /** The client that sent it: clients take turns at the check. */
   readonly client?: string;
 }
 
@@ -65,7 +65,7 @@ export interface PutResult {
 export interface Verdict {
   readonly name: string;
   readonly digest: string | null;
-  /** null: the files are what they were when they were stored. */
+  /** null if the files are intact. */
   readonly error: LorikeetError | null;
 }
 

@@ -1,4 +1,4 @@
-/** What is being done, so that an end can wait for it. Knows nothing of what that is. */
+/** Counts running tasks, so that closing can wait for them. */
 import { LorikeetError } from "../../base/errors.js";
 
 export class UnderWay {
@@ -17,7 +17,7 @@ export class UnderWay {
     }
   }
 
-  /** Refuses new tasks and resolves when the last has ended, however it did. */
+  /** Refuses new tasks, and resolves when the last one has settled. */
   async close(): Promise<void> {
     this.#isClosed = true;
     await Promise.allSettled(this.#running);

@@ -1,7 +1,7 @@
 /**
- * The processes of this host that have a store open. Each locks a file of its own, and the kernel releases that lock when the process
- * ends: so others see whether it lives, also from another container, where its process id means nothing. Beside it each notes up to
- * where it has read the store and which versions without a name it still needs. Decides nothing about what is deleted.
+ * The processes on this host that have a store open. Each locks its own file, and the kernel releases the lock when the process ends.
+ * So the others see whether it is alive, even from another container, where its process id means nothing. A note beside the file says
+ * how far the process has read the store and which unnamed versions it still needs. Does not decide what is deleted.
  */
 
 import { type FileHandle, open, rename, rm, stat, writeFile } from "node:fs/promises";
@@ -13,13 +13,13 @@ import type { LockMark } from "../../base/lock.js";
 import { lifeOf } from "../../base/owner.js";
 import type { TryLock } from "../../base/try-lock.js";
 
-/** On files that are not in place yet. */
+/** Suffix of files that do not have their final name yet. */
 const scratchMark = "~";
 
 export interface StoreNote {
-  /** The last turn of the store's lock whose changes the process knows; null: it cannot tell. */
+  /** The last turn of the store's lock whose changes the process has read; null if unknown. */
   readonly seen: LockMark | null;
-  /** Digests without a name that the process still needs. */
+  /** Digests of unnamed versions that the process still needs. */
   readonly holds: ReadonlySet<string>;
 }
 
@@ -42,7 +42,7 @@ export class StoreUsers {
     this.#tryLock = tryLock;
   }
 
-  /** Registers this process until `leave`, again where its file was taken away. One call at a time. */
+  /** Registers this process until `leave`. Registers it again if its file was removed. One call at a time. */
   async enter(): Promise<void> {
     if (this.#registration && (await orMissing(stat(join(this.#folders.users, this.key))))) return;
     await this.#registration?.close();
@@ -51,17 +51,17 @@ export class StoreUsers {
     this.#registration = await this.#register();
   }
 
-  /** Tells the others what this process knows and needs, both as of the same moment. */
+  /** Publishes what this process has read and needs, both as of the same moment. */
   async publish({ seen, holds }: StoreNote): Promise<void> {
     const text = JSON.stringify({ seen, holds: [...holds] });
     if (this.#registration === null || text === this.#published) return;
     const path = join(this.#folders.notes, this.key);
     await writeFile(path + scratchMark, text);
-    await rename(path + scratchMark, path); // whole or not at all: a list read too short would free what is needed
+    await rename(path + scratchMark, path); // atomic: a truncated list would release versions that are needed
     this.#published = text;
   }
 
-  /** What the other live processes noted. The files of dead ones are removed. */
+  /** The notes of the other live processes. Removes the files of dead ones. */
   async others(): Promise<StoreNote[]> {
     const { users, notes } = this.#folders;
     const alive = new Set([this.key]);
@@ -94,7 +94,7 @@ export class StoreUsers {
     }
   }
 
-  /** The file gets its name once it is locked: without its lock it would tell of a dead process. */
+  /** The file gets its name only once it is locked: an unlocked file means a dead process. */
   async #register(): Promise<FileHandle> {
     const path = join(this.#folders.users, this.key);
     for (;;) {
@@ -106,7 +106,7 @@ export class StoreUsers {
         await handle.close();
         throw cause;
       }
-      await handle.close(); // another process looked at the file before it was locked, and may have removed it
+      await handle.close(); // another process saw the file before it was locked, and may have removed it
     }
   }
 
@@ -115,7 +115,7 @@ export class StoreUsers {
     if (handle === null) return false;
     try {
       const state = this.#tryLock(handle.fd, "shared");
-      // Where the file system has no locks, a process of another container counts as alive.
+      // On a file system without locks, a process in another container counts as alive.
       return state === "unsupported" ? lifeOf(key) !== "dead" : state === "busy";
     } finally {
       await handle.close();
@@ -125,7 +125,7 @@ export class StoreUsers {
 
 const keyOf = (file: string): string => file.replace(scratchMark, "");
 
-/** A note that is missing or cannot be read tells nothing, so that nothing is deleted for its sake. */
+/** A missing or unreadable note says nothing, so nothing is deleted on its account. */
 function readNote(text: string | null): StoreNote {
   const nothing = { seen: null, holds: new Set<string>() };
   try {
@@ -141,7 +141,7 @@ function isMark(value: unknown): value is LockMark {
   return isObject(value) && typeof value.folder === "string" && typeof value.number === "number";
 }
 
-/** false where the file is gone. */
+/** False if the file is gone. */
 async function isRenamed(from: string, to: string): Promise<boolean> {
   return (await orMissing(rename(from, to).then(() => true))) ?? false;
 }

@@ -1,6 +1,6 @@
 /**
- * A version's identity: SHA-256 over every file that is kept and handed out, byte for byte. What an adapter computes has a
- * digest of its own, so that versions which differ in their README alone share memory.
+ * A version's identity: SHA-256 over the bytes of every kept file. What an adapter computes has a separate digest, so versions that
+ * differ only in their README share memory.
  */
 
 import { createHash } from "node:crypto";
@@ -21,7 +21,7 @@ export async function versionDigest(folder: string): Promise<string> {
     hash.update(`${JSON.stringify([name, size])}\n`);
     for (let position = 0; position < size; ) {
       const { bytesRead } = await handle.read(chunk, 0, Math.min(chunkBytes, size - position), position);
-      if (bytesRead === 0) break; // it has become shorter: its size is in the digest
+      if (bytesRead === 0) break; // the file has shrunk: the digest covers its size
       hash.update(chunk.subarray(0, bytesRead));
       position += bytesRead;
     }
@@ -29,12 +29,12 @@ export async function versionDigest(folder: string): Promise<string> {
   return `sha256:${hash.digest("hex")}`;
 }
 
-/** Whether a checked folder is the version of a digest; those stored before versions had digests carry that of their weights. */
+/** Whether a checked folder is the version with this digest. Versions from before version digests have the digest of their weights. */
 export function isVersion(summary: AdapterSummary, digest: string): boolean {
   return summary.digest === digest || summary.weightsDigest === digest;
 }
 
-/** A summary of what a folder's weights are, with the version's digest and the files that are not handed out added. */
+/** Adds the version's digest, and the files that are not kept, to the summary of a folder's weights. */
 export async function asVersion(
   folder: string,
   { digest: weightsDigest, ...summary }: Omit<AdapterSummary, "weightsDigest">,

@@ -1,6 +1,6 @@
 /**
- * The stored versions: one folder per digest with the adapter's files and what checking found out about them. A version
- * never changes once it has its folder. Knows nothing of names, and deletes only what it is told to.
+ * The stored versions: one folder per digest, with the adapter's files and the results of its checks. A version in its folder never
+ * changes. Knows no names, and never decides what to delete.
  */
 
 import { readdir, rename, stat, writeFile } from "node:fs/promises";
@@ -20,7 +20,7 @@ import {
 import { LorikeetError } from "../../base/errors.js";
 import type { AdapterSummary } from "../types.js";
 
-/** The file beside an adapter's own that holds its summary; not part of the adapter. */
+/** The file with the summary, beside the adapter's files; not part of the adapter. */
 export const summaryFile = "lorikeet-summary.json";
 
 const digestPattern = /^sha256:([0-9a-f]{64})$/;
@@ -32,14 +32,14 @@ const storedSchema = v.object({
   checkKey: text,
   summary: v.object({
     digest: v.pipe(text, v.regex(digestPattern)),
-    weightsDigest: v.optional(v.pipe(text, v.regex(digestPattern))), // absent where it is the version's own
+    weightsDigest: v.optional(v.pipe(text, v.regex(digestPattern))), // absent if it equals the version's digest
     rank: count,
-    dora: v.optional(v.boolean(), false), // of before there was any
+    dora: v.optional(v.boolean(), false), // absent in summaries from before DoRA
     modules: count,
     bytes: count,
     activeBytes: count,
     scales: v.object({ min: v.number(), max: v.number() }),
-    alphas: v.exactOptional(v.array(v.number())), // of before there was any
+    alphas: v.exactOptional(v.array(v.number())), // absent in older summaries
     warnings: v.array(text),
     ignored: v.array(text),
   }),
@@ -48,12 +48,12 @@ const fileSchema = v.pipe(text, v.parseJson(), v.object({ checks: v.array(stored
 const maxChecks = 4;
 
 export interface StoredSummary {
-  /** What the summary holds for: another base model has another key. */
+  /** The base model that the summary is valid for: another one has another key. */
   readonly checkKey: string;
   readonly summary: AdapterSummary;
 }
 
-/** A version that waits to be given its folder; all of its bytes are on the disk. */
+/** A version that has no folder yet; all of its bytes are on disk. */
 export interface PreparedVersion {
   readonly folder: string;
   readonly bytes: number;
@@ -68,7 +68,7 @@ export class Versions {
     this.#root = root;
   }
 
-  /** Where a version lies, stored or not. Throws `adapter_not_found` for what is no digest. */
+  /** The folder of a version, stored or not. Throws `adapter_not_found` for text that is not a digest. */
   folder(digest: string): string {
     const hex = digestPattern.exec(digest)?.[1];
     if (hex) return join(this.#root, `sha256-${hex}`);
@@ -78,7 +78,7 @@ export class Versions {
     });
   }
 
-  /** Looks at versions again, or which there are. Returns those that came or went. One call at a time. */
+  /** Reads the given versions again, or the list of all. Returns those that were added or removed. One call at a time. */
   async refresh(digests: Iterable<string> | null): Promise<string[]> {
     const changed: string[] = [];
     const there = digests === null ? new Set((await namesIn(this.#root)).flatMap(digestOf)) : null;
@@ -92,12 +92,12 @@ export class Versions {
     return changed;
   }
 
-  /** As of the last `refresh`: the digests of every stored version with their bytes on disk. */
+  /** Every stored version's digest and bytes on disk, as of the last `refresh`. */
   get sizes(): ReadonlyMap<string, number> {
     return this.#sizes;
   }
 
-  /** As of the last `refresh`: bytes of all of them. */
+  /** Bytes of all stored versions, as of the last `refresh`. */
   get bytes(): number {
     return this.#bytes;
   }
@@ -112,13 +112,13 @@ export class Versions {
     return (await this.identity(digest)) !== null;
   }
 
-  /** Changes when another folder takes the version's place; null when it is not stored. */
+  /** Changes if the version's folder is replaced; null if the version is not stored. */
   async identity(digest: string): Promise<string | null> {
     const status = await orMissing(stat(this.folder(digest), { bigint: true }));
     return status && `${status.dev}:${status.ino}:${status.birthtimeNs}`;
   }
 
-  /** Moves the kept files of a staged folder into a draft, with the summary, and flushes all of it. */
+  /** Moves the kept files of a staged folder into a draft, adds the summary, and flushes both to disk. */
   async prepare(staged: string, draft: string, stored: StoredSummary): Promise<PreparedVersion> {
     const ignored = new Set(stored.summary.ignored);
     for (const entry of await readdir(staged, { withFileTypes: true })) {
@@ -129,31 +129,31 @@ export class Versions {
     return { folder: draft, bytes: await folderBytes(draft) };
   }
 
-  /** Gives a prepared version its folder, in one step. Call it under the lock. */
+  /** Renames a prepared version into its folder, atomically. Call it under the lock. */
   async commit(digest: string, prepared: PreparedVersion): Promise<void> {
     await renameDurably(prepared.folder, this.folder(digest));
   }
 
-  /** What a check under this key found out; null where there was none, or the version is not stored. */
+  /** The result of a check under this key; null if there is none, or if the version is not stored. */
   async readSummary(digest: string, checkKey: string): Promise<AdapterSummary | null> {
     const summary = (await this.#readChecks(digest)).find((check) => check.checkKey === checkKey)?.summary;
     return summary?.digest === digest ? summary : null;
   }
 
-  /** Adds what another check found out; the oldest of too many goes. */
+  /** Adds a check's result. If there are too many, the oldest is dropped. */
   async addSummary(digest: string, stored: StoredSummary, scratch: string): Promise<void> {
     const others = (await this.#readChecks(digest)).filter((check) => check.checkKey !== stored.checkKey);
     const content = summaryText([stored, ...others].slice(0, maxChecks));
     await replaceFile(join(this.folder(digest), summaryFile), content, scratch);
   }
 
-  /** Takes a version away in one step, by way of `grave`; where a full disk has no room for that name, file by file. Call it under the lock. */
+  /** Removes a version atomically by renaming it to `grave`; file by file if the disk is too full for a rename. Call it under the lock. */
   async remove(digest: string, grave: string): Promise<void> {
     try {
       await orMissing(rename(this.folder(digest), grave));
     } catch (cause) {
       if (!isFull(cause)) throw cause;
-      await removeTree(this.folder(digest)); // a crash leaves a damaged version without a name: collected, or mended when it comes again
+      await removeTree(this.folder(digest)); // a crash leaves a damaged version without a name: it is collected, or repaired by the next upload
     }
     await sync(this.#root);
     await removeTree(grave);

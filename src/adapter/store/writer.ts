@@ -70,7 +70,7 @@ export class StoreWriter {
     try {
       return await this.#underWay.run(() => this.#checkAndStore(name, staged, options));
     } finally {
-      await removeTree(staged); // also where it was refused at the door
+      await removeTree(staged); // even if the name was refused
     }
   }
 
@@ -125,8 +125,8 @@ export class StoreWriter {
   }
 
   /**
-   * What is stored already of a version, read through before anything is said of it. One that was stored before versions had
-   * digests of their own counts where its files are the same, byte for byte.
+   * The stored version that equals this one, read and compared first. A version from before version digests counts if its files
+   * are the same, byte for byte.
    */
   async #findStored({ digest, weightsDigest }: AdapterSummary): Promise<StoredVersion[]> {
     const found: StoredVersion[] = [];
@@ -139,7 +139,7 @@ export class StoreWriter {
     return found;
   }
 
-  /** null where the files are damaged. */
+  /** null if the files are damaged. */
   async #checkStored(digest: string): Promise<AdapterSummary | null> {
     try {
       return (await this.#options.check(this.#disk.versions.folder(digest))).summary;
@@ -149,7 +149,7 @@ export class StoreWriter {
     }
   }
 
-  /** Under the lock: the version gets its folder, then the name points at it. */
+  /** Under the lock: moves the version into its folder, then points the name at it. */
   async #point(
     name: string,
     summary: AdapterSummary,
@@ -171,7 +171,7 @@ export class StoreWriter {
     return { record: record(createdAt), outcome: current ? "replaced" : "created" };
   }
 
-  /** Under the lock: the digest that holds the version's files, put there unless they are there and sound. */
+  /** Under the lock: stores the version's files unless an intact copy exists, and returns the digest that has them. */
   async #settle(
     digest: string,
     { turn, prepared, stored }: Arrived,
@@ -183,17 +183,17 @@ export class StoreWriter {
     }
     const now = await versions.identity(digest);
     const isDamaged = now !== null && stored.some((version) => version.digest === digest && version.identity === now);
-    if (now !== null && !isDamaged) return { digest, isNew: false }; // stored by another since
+    if (now !== null && !isDamaged) return { digest, isNew: false }; // another process has stored it meanwhile
     if (!isDamaged) checkRoom(versions.bytes, prepared.bytes, this.#limits.totalBytes);
     await this.#disk.commit(turn, digest, prepared);
     if (isDamaged) {
-      this.#logger.warn({ digest }, "The damaged files of an adapter were replaced by an upload of the same adapter.");
+      this.#logger.warn({ digest }, "An upload of the same adapter replaced its damaged files.");
       this.#stored.recheck(digest);
     }
     return { digest, isNew: true };
   }
 
-  /** Runs a change under the lock, on a view that is current, and makes it visible. */
+  /** Runs a change under the lock, on a current view, and makes it visible. */
   #change<T>(task: (turn: LockTurn) => Promise<T>): Promise<T> {
     return this.#writing(() =>
       this.#disk.lock.run(async (turn) => {
@@ -224,17 +224,17 @@ export class StoreWriter {
   }
 }
 
-/** A version that waits for its place. */
+/** A version that is not in its folder yet. */
 interface Arrived {
   readonly turn: LockTurn;
   readonly prepared: PreparedVersion;
   readonly stored: readonly StoredVersion[];
 }
 
-/** A version's folder as it was when it was read through. */
+/** A version's folder at the time it was read. */
 interface StoredVersion {
   readonly digest: string;
   readonly identity: string;
-  /** Its files are those of the version that was looked for. */
+  /** Whether its files are those of the requested version. */
   readonly isSound: boolean;
 }
