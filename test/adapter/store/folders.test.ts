@@ -152,8 +152,8 @@ test("adapters whose folders cannot be listed for a while stay; those that are g
     await withFaults({ readdir: (path) => (isOne(path) ? code : null) }, () => store.scan());
     assert.deepEqual(names(store), ["org/inner", "plays"], code);
   }
-  assert.ok(told.some((message) => /could not be read; what was known/.test(message)));
-  assert.ok(!told.some((message) => /is gone/.test(message)));
+  assert.ok(told.some((message) => /could not be read; their last known state/.test(message)));
+  assert.ok(!told.some((message) => /was removed/.test(message)));
   await withFaults({ readdir: (path) => (path === folder ? "EACCES" : null) }, () => store.scan());
   assert.deepEqual(names(store), ["org/inner"]);
 });
