@@ -1,9 +1,9 @@
-/** Counted holds on adapters, by their digest: who still needs a version that may have lost its name. Knows no files. */
+/** Counted holds on adapters, by digest: a held version is kept even if it no longer has a name. Knows no files. */
 
 import { assert } from "../../base/errors.js";
 import type { AdapterRecord } from "../types.js";
 
-/** A version that is stored, or an operator's folder. */
+/** A stored version, or an operator's folder. */
 export type Held = Pick<AdapterRecord, "name" | "source" | "weightsDigest">;
 
 export class Holds {
@@ -15,7 +15,7 @@ export class Holds {
     this.#onFree = onFree;
   }
 
-  /** Holds an adapter until the returned function is called, which may be called again without effect. */
+  /** Holds an adapter until the returned function is called. Further calls have no effect. */
   acquire({ digest, name, source, weightsDigest }: Held & Pick<AdapterRecord, "digest">): () => void {
     if (this.#held.get(digest)?.source !== "store") this.#held.set(digest, { name, source, weightsDigest });
     this.#counts.set(digest, (this.#counts.get(digest) ?? 0) + 1);
