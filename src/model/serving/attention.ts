@@ -8,8 +8,10 @@ import { growthTable, kernelRotates } from "../rope.js";
 import type { DecoderConfig } from "../types.js";
 import { type CacheKind, pastInput, presentOutput } from "./cache-names.js";
 import { inlineTable } from "./inline-table.js";
+import { PlainAttention } from "./plain-attention.js";
 import { buildRotaryTables, holdsScale, type RotaryTables } from "./rotary.js";
 import type { StepInputs } from "./step-inputs.js";
+import type { ServingTarget } from "./target.js";
 
 const contrib = "com.microsoft";
 
@@ -26,14 +28,25 @@ export class AttentionKernel {
   readonly #capacity: number;
   readonly #inputs: StepInputs;
   readonly #rotary: readonly RotaryTables[];
+  /** Which layers do without the kernel's output. */
+  readonly #isPlain: (attention: Attention) => boolean;
+  readonly #plain: PlainAttention;
   #growth: Value | null = null;
 
-  constructor(op: Ops, config: DecoderConfig, capacity: number, inputs: StepInputs) {
+  constructor(
+    op: Ops,
+    config: DecoderConfig,
+    capacity: number,
+    inputs: StepInputs,
+    { plainAttention = "none" }: ServingTarget,
+  ) {
     this.#op = op;
     this.#config = config;
     this.#capacity = capacity;
     this.#inputs = inputs;
     this.#rotary = buildRotaryTables(op, config, capacity);
+    this.#isPlain = ({ softcap }) => plainAttention === "all" || (plainAttention === "softcap" && softcap !== null);
+    this.#plain = new PlainAttention(op, { config, capacity, wholeSlots: plainAttention !== "all" }, inputs);
   }
 
   /** `k` and `v` are null if `q` holds all three side by side. */
@@ -46,7 +59,8 @@ export class AttentionKernel {
     const split = (x: Value | null): Value | null => x && this.#inputs.byRow(x);
     const turned = (x: Value | null, heads: number): Value | null =>
       x && isTurned ? this.#turned(attention, x, heads) : x;
-    const [query, key, value] = isTurned && !k ? this.#parts(q) : [q, k, v];
+    const isPlain = this.#isPlain(attention);
+    const [query, key, value] = (isTurned || isPlain) && !k ? this.#parts(q) : [q, k, v];
     const cache = ["rows", config.kvHeadCount, this.#capacity, config.headDim];
     const past = (kind: CacheKind): Value => builder.input(pastInput(layer, kind), "float32", cache);
     const present = (kind: CacheKind) => ({
@@ -60,15 +74,16 @@ export class AttentionKernel {
       scale: float(1), // see #scaled
       do_rotary: rotary ? 1 : 0,
       local_window_size: attention.window ?? undefined,
-      softcap: attention.softcap === null ? undefined : float(attention.softcap),
+      softcap: attention.softcap === null || isPlain ? undefined : float(attention.softcap),
     };
     const width = config.headCount * config.headDim;
+    const queries = turned(split(this.#scaled(attention, this.#grown(attention, query))), config.headCount) as Value;
     const [out, keys, values] = builder.node(
       "GroupQueryAttention",
       [
-        turned(split(this.#scaled(attention, this.#grown(attention, query))), config.headCount),
+        queries,
         turned(split(key), config.kvHeadCount),
-        split(value),
+        split(isPlain && value ? this.#plain.finite(value) : value),
         past("key"),
         past("value"),
         lengths,
@@ -79,7 +94,10 @@ export class AttentionKernel {
       attributes,
       contrib,
     ) as [Value, Value, Value];
-    return { found: this.#inputs.byToken(out, width), presents: [keys, values] };
+    const presents = [keys, values] as const;
+    if (!isPlain) return { found: this.#inputs.byToken(out, width), presents };
+    const rotated = rotary ? this.#turned(attention, queries, config.headCount) : queries;
+    return { found: this.#plain.build(attention, rotated, keys, values), presents };
   }
 
   /** q, k and v side by side, as three. */
@@ -89,7 +107,7 @@ export class AttentionKernel {
     return this.#op.split(qkv, sizes, 1) as [Value, Value, Value];
   }
 
-  /** Queries or keys [rows, row_tokens, heads*headDim], rotated as the attention kernel cannot. */
+  /** Queries or keys [rows, row_tokens, heads*headDim], rotated outside of the attention kernel. */
   #turned({ rope }: Attention, x: Value, heads: number): Value {
     const { ropes } = this.#config;
     const tables = at(this.#rotary, rope ?? 0);

@@ -29,6 +29,7 @@ import { biasesOf, buildEmbedding, buildJoined, buildLinear } from "./linear.js"
 import { Memory } from "./memory.js";
 import { Norms } from "./norms.js";
 import { StepInputs } from "./step-inputs.js";
+import type { ServingTarget } from "./target.js";
 
 export interface ServingOptions {
   readonly config: DecoderConfig;
@@ -40,6 +41,7 @@ export interface ServingOptions {
   readonly gains?: boolean;
   /** Sum over ranks above 128 in blocks, so that a row does not depend on the others. Only with rank classes. */
   readonly inBlocks?: boolean;
+  readonly target?: ServingTarget;
 }
 
 export interface ServingGraph {
@@ -49,7 +51,7 @@ export interface ServingGraph {
 }
 
 /**
- * Inputs: `input_ids` [tokens], `positions` [tokens] (`readsPositions`), `attention_shape` [3] = rows, tokens a row,
+ * Inputs: `input_ids` [tokens], `positions` [tokens] (`readsPositions`, and plain attention), `attention_shape` [3] = rows, tokens a row,
  * -1; `seqlens_k` int32 [rows] (total length less one), `total_sequence_length` int32 [1]; `logit_rows` [logit_rows];
  * `past.{layer}.key|value` [rows, kvHeads, capacity, headDim]; of a convolution `past.{layer}.window` [rows, reach, channels], and
  * `window_places` [rows, reach, 1], which of the tokens of the window and the row are in the next one; of linear attention
@@ -78,14 +80,15 @@ class ServingLowering implements Lowering {
   readonly #convolution: Convolution;
   readonly #memory: Memory;
 
-  constructor(builder: GraphBuilder, { config, weights, capacity, adapters, gains = false, inBlocks }: ServingOptions) {
+  constructor(builder: GraphBuilder, options: ServingOptions) {
+    const { config, weights, capacity, adapters, gains = false, inBlocks, target = {} } = options;
     this.op = new Ops(builder);
     this.#weights = weights;
     this.#gains = gains;
     this.#inputs = new StepInputs(this.op);
     this.adapters = adapters === "none" ? null : new AdapterInputs(this.op, adapters, inBlocks);
     this.#norms = new Norms(this.op, weights);
-    this.#attention = new AttentionKernel(this.op, config, capacity, this.#inputs);
+    this.#attention = new AttentionKernel(this.op, config, capacity, this.#inputs, target);
     this.#convolution = new Convolution(this.op, weights, this.#inputs);
     this.#memory = new Memory(this.op, weights, this.#inputs, this.#norms);
   }

@@ -1,0 +1,16 @@
+/**
+ * The form of a serving graph: what the kernels of the device that runs it can do. The defaults are the CPU's. Every form computes
+ * the same function.
+ */
+
+export interface ServingTarget {
+  /**
+   * Which layers compute attention from single operators, because the attention kernel of the device does it wrong. The kernel still
+   * rotates keys and writes the cache.
+   * - `none`: default.
+   * - `softcap`: layers with a softcap. All shapes are those of the slots, so that a captured graph can be replayed; the cost
+   *   follows the slots' capacity.
+   * - `all`: every layer, for prompts. The cost follows the longest row, and shapes change with it.
+   */
+  readonly plainAttention?: "none" | "softcap" | "all";
+}
