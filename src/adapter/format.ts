@@ -7,6 +7,7 @@ import type { BaseModule } from "../model/blueprint.js";
 import type { CanonicalConfig } from "./format/config/config.js";
 import { type ExamineOptions, examine } from "./format/examine.js";
 import { hostModule } from "./format/layout.js";
+import type { ScaledModule } from "./format/module-plan.js";
 import { asVersion } from "./store/version-digest.js";
 import type { AdapterSummary, HostAdapter, HostModule } from "./types.js";
 
@@ -19,14 +20,7 @@ export { type AdapterDtype, type AdapterToWrite, type ModuleToWrite, writeAdapte
 
 export type CheckOptions = ExamineOptions;
 
-export interface AdaptedModule {
-  readonly path: string;
-  readonly inFeatures: number;
-  readonly outFeatures: number;
-  readonly rank: number;
-  readonly alpha: number;
-  /** What B·A·x is multiplied with. */
-  readonly scale: number;
+export interface AdaptedModule extends ScaledModule {
   /** The tensors' names in the file. */
   readonly aName: string;
   readonly bName: string;

@@ -1,9 +1,9 @@
 /** Clients of a running server in a separate process, so that reading streams does not delay the server's event loop. */
 
-import { type ChildProcess, fork } from "node:child_process";
+import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { fileURLToPath } from "node:url";
 import { LorikeetError } from "../base/errors.js";
+import { forkModule } from "../base/processes.js";
 import type { Arrivals } from "./arrivals.js";
 
 export interface StreamRequest {
@@ -36,11 +36,7 @@ export class Clients implements AsyncDisposable {
   }
 
   static async start(): Promise<Clients> {
-    const extension = import.meta.url.endsWith(".ts") ? "ts" : "js";
-    const entry = fileURLToPath(new URL(`./clients-main.${extension}`, import.meta.url));
-    // Pass on the flags that load sources, but not those of the test runner.
-    const execArgv = process.execArgv.filter((argument) => !argument.startsWith("--test"));
-    const child = fork(entry, { execArgv, stdio: ["ignore", "inherit", "inherit", "ipc"] });
+    const child = forkModule(import.meta.url, "clients-main");
     const clients = new Clients(child);
     await Promise.race([once(child, "message"), clients.#gone]);
     return clients;

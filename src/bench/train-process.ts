@@ -1,19 +1,14 @@
 /** Runs a training case in its own process, so that its peak memory is measured alone. */
 
-import { fork } from "node:child_process";
 import { once } from "node:events";
-import { fileURLToPath } from "node:url";
 import { LorikeetError } from "../base/errors.js";
+import { forkModule } from "../base/processes.js";
 import type { TrainCase, TrainMeasured } from "./train-case.js";
 import type { TrainAnswer } from "./train-main.js";
 
 /** Throws `internal` with the reason if the run fails. */
 export async function measureInProcess(what: TrainCase): Promise<TrainMeasured> {
-  const extension = import.meta.url.endsWith(".ts") ? "ts" : "js";
-  const entry = fileURLToPath(new URL(`./train-main.${extension}`, import.meta.url));
-  // Pass on the flags that load sources, but not those of the test runner.
-  const execArgv = process.execArgv.filter((argument) => !argument.startsWith("--test"));
-  const child = fork(entry, { execArgv, stdio: ["ignore", "inherit", "inherit", "ipc"] });
+  const child = forkModule(import.meta.url, "train-main");
   const gone = once(child, "exit").then(([code, signal]) => {
     throw new LorikeetError("internal", `The benchmark's training run ended early (${code ?? signal}).`);
   });

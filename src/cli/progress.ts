@@ -26,7 +26,7 @@ export function progressLine(
   let started = now();
   let speed = new Speed();
   let shown = Number.NEGATIVE_INFINITY;
-  let drawn = false;
+  const drawn = drawnLine(stream);
   let current = "";
   return {
     report(what, done, total, unit) {
@@ -39,18 +39,34 @@ export function progressLine(
       speed.add(time, done);
       const due = time - started >= quietMs && time - shown >= everyMs;
       const isDone = total > 0 && done >= total;
-      if (isDone ? !drawn : !due) return;
+      if (isDone ? !drawn.isShown : !due) return;
       shown = time;
       const perSecond = speed.perSecond(time, done);
-      const line = describe({ what, done, total, seconds: (time - started) / 1000, perSecond, unit });
-      if (stream.isTTY) stream.write(`\r\x1b[K${line.slice(0, (stream.columns ?? 80) - 1)}`);
-      else stream.write(`${line}\n`);
-      drawn = stream.isTTY === true;
+      drawn.draw(describe({ what, done, total, seconds: (time - started) / 1000, perSecond, unit }));
     },
     end() {
-      if (drawn) stream.write("\r\x1b[K");
-      drawn = false;
+      drawn.clear();
       current = ""; // if the same work starts over, so does its time
+    },
+  };
+}
+
+/** A line that replaces the one drawn before on a terminal; elsewhere each is printed below the last. */
+export function drawnLine(stream: ProgressStream) {
+  let isShown = false;
+  return {
+    /** Whether a line of a terminal is to be replaced. */
+    get isShown(): boolean {
+      return isShown;
+    },
+    draw(line: string): void {
+      if (stream.isTTY) stream.write(`\r\x1b[K${line.slice(0, (stream.columns ?? 80) - 1)}`);
+      else stream.write(`${line}\n`);
+      isShown = stream.isTTY === true;
+    },
+    clear(): void {
+      if (isShown) stream.write("\r\x1b[K");
+      isShown = false;
     },
   };
 }

@@ -2,10 +2,8 @@
 
 import type { Blueprint } from "./blueprint.js";
 
-/** The sizes of a decoder that caches, samplers and reports read, its blueprint, and its special tokens. */
-export interface DecoderConfig extends Blueprint {
-  /** `model_type` of its config.json. */
-  readonly family: string;
+/** The sizes of a decoder that caches, samplers and reports read. */
+export interface Sizes {
   readonly hiddenSize: number;
   readonly intermediateSize: number;
   readonly layerCount: number;
@@ -15,6 +13,12 @@ export interface DecoderConfig extends Blueprint {
   readonly vocabSize: number;
   /** The longest context of the model, in tokens. */
   readonly maxPositions: number;
+}
+
+/** A decoder's sizes, its blueprint, and its special tokens. */
+export interface DecoderConfig extends Blueprint, Sizes {
+  /** `model_type` of its config.json. */
+  readonly family: string;
   /** Token ids that end a sequence: the union of config and generation_config. */
   readonly stopIds: readonly number[];
   readonly bosId: number | null;

@@ -11,7 +11,7 @@ import { formerNames } from "../../src/cli/options/former-names.js";
 import { environmentName, flagName, type OptionTable, serveOptions } from "../../src/cli/options/options.js";
 import { mergeOptions } from "../../src/cli/train/merge.js";
 import { trainOptions } from "../../src/cli/train/options.js";
-import { run } from "../support/command.js";
+import { runHere } from "../support/program.js";
 
 const folder = mkdtempSync(join(tmpdir(), "lorikeet-former-names-"));
 after(() => rmSync(folder, { recursive: true, force: true }));
@@ -45,7 +45,7 @@ for (const [args, table] of commands) {
     assert.ok(renamed.length > 0);
     for (const [former, successor] of renamed) {
       for (const flag of [[`--${flagName(former)}`, "1"], [`--${flagName(former)}=1`]]) {
-        const { code, err } = await run([...args, ...flag]);
+        const { code, err } = await runHere([...args, ...flag]);
         assert.equal(code, 2);
         assert.equal(err, `lorikeet: --${flagName(former)} is now --${flagName(successor)}.\n`);
       }
@@ -54,7 +54,7 @@ for (const [args, table] of commands) {
 
   test(`${name}: a former environment variable is refused with the new one`, async () => {
     for (const [former, successor] of renamed) {
-      const { code, err } = await run([...args], { [environmentName(former)]: "1" });
+      const { code, err } = await runHere([...args], { [environmentName(former)]: "1" });
       assert.equal(code, 2);
       assert.equal(err, `lorikeet: ${environmentName(former)} is now ${environmentName(successor)}.\n`);
     }
@@ -64,7 +64,7 @@ for (const [args, table] of commands) {
     for (const [former, successor] of renamed) {
       const path = join(folder, "config.yaml");
       writeFileSync(path, `${flagName(former)}: 1\n`);
-      const { code, err } = await run([...args, "--config", path]);
+      const { code, err } = await runHere([...args, "--config", path]);
       assert.equal(code, 2);
       assert.ok(err.startsWith(`lorikeet: "${flagName(former)}" in ${path} is now "`), err);
       assert.ok(err.includes(`"${flagName(successor)}"`), err);
@@ -73,7 +73,7 @@ for (const [args, table] of commands) {
 }
 
 test("all former flags of a command line are reported together, negated ones too", async () => {
-  const { code, err } = await run(["train", "--rank", "8", "--no-dora", "--rate=1e-4", "--model", "x"]);
+  const { code, err } = await runHere(["train", "--rank", "8", "--no-dora", "--rate=1e-4", "--model", "x"]);
   assert.equal(code, 2);
   assert.equal(
     err,
@@ -82,11 +82,11 @@ test("all former flags of a command line are reported together, negated ones too
 });
 
 test("eval's former --exact is refused, while serve keeps its own", async () => {
-  assert.match((await run(["eval", "--no-exact"])).err, /^lorikeet: --no-exact is now --no-exact-match\.\n$/);
-  assert.doesNotMatch((await run(["serve", "--exact"])).err, /exact-match/);
+  assert.match((await runHere(["eval", "--no-exact"])).err, /^lorikeet: --no-exact is now --no-exact-match\.\n$/);
+  assert.doesNotMatch((await runHere(["serve", "--exact"])).err, /exact-match/);
 });
 
 test("a former variable of another command changes nothing", async () => {
-  const { err } = await run(["eval"], { LORIKEET_PING: "1", LORIKEET_RATE: "1" });
+  const { err } = await runHere(["eval"], { LORIKEET_PING: "1", LORIKEET_RATE: "1" });
   assert.match(err, /^lorikeet: --model .* are required\.\n$/);
 });

@@ -5,13 +5,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { loadAdapter } from "../../src/adapter/format.js";
-import type { AdapterSource } from "../../src/adapter/types.js";
 import { startEngine } from "../../src/engine/start.js";
 import { type EngineEvent, type EngineRequest, greedy } from "../../src/engine/types.js";
 import { openCheckpoint } from "../../src/model/checkpoint/open.js";
 import { targetModules } from "../../src/model/modules.js";
 import { writeRandomCheckpoint } from "../../src/model/random.js";
 import { type Outcome, read } from "../support/engine-rig.js";
+import { hostSource } from "../support/host-source.js";
 import { writeRandomAdapter } from "../support/random-adapter.js";
 
 const sizes = {
@@ -59,14 +59,7 @@ for (const [family, config] of Object.entries(configs)) {
             return loadAdapter(join(folder, `r${rank}`), modules, {});
           }),
         );
-        const source: AdapterSource = {
-          prefetch: () => {},
-          acquire: async (digest) => {
-            const adapter = adapters.find((each) => each.digest === digest);
-            assert.ok(adapter);
-            return { adapter, from: "host", loadMs: 0, release: () => {} };
-          },
-        };
+        const source = hostSource(adapters);
         const requests = Array.from(
           { length: 9 },
           (_, i): EngineRequest => ({

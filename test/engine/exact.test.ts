@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { loadAdapter } from "../../src/adapter/format.js";
-import type { AdapterSource, HostAdapter } from "../../src/adapter/types.js";
+import type { HostAdapter } from "../../src/adapter/types.js";
 import { foldMagnitudes } from "../../src/engine/adapters/dora-gains.js";
 import { type StartOptions, startEngine } from "../../src/engine/start.js";
 import { type EngineEvent, type EngineRequest, greedy } from "../../src/engine/types.js";
@@ -14,6 +14,7 @@ import { targetModules } from "../../src/model/modules.js";
 import type { Checkpoint } from "../../src/model/types.js";
 import { WeightNorms } from "../../src/weights/norms.js";
 import { type Outcome, read } from "../support/engine-rig.js";
+import { hostSource } from "../support/host-source.js";
 import { weightLengths } from "../support/magnitudes.js";
 import { writeRandomAdapter } from "../support/random-adapter.js";
 
@@ -50,15 +51,7 @@ before(async () => {
 
 after(() => rm(folder, { recursive: true, force: true }));
 
-/** Every adapter is in memory already. */
-const source: AdapterSource = {
-  prefetch: () => {},
-  acquire: async (digest) => {
-    const adapter = adapters.find((each) => each?.digest === digest);
-    assert.ok(adapter);
-    return { adapter, from: "host", loadMs: 0, release: () => {} };
-  },
-};
+const source = hostSource(adapters);
 
 /** Different lengths, adapters and numbers of tokens; two of each adapter but a few. */
 function requests(): EngineRequest[] {

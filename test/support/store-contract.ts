@@ -9,9 +9,10 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, test } from "node:test";
 import type { AdapterStore, PutOptions, StoreOptions } from "../../src/adapter/store/store.js";
 import { deferred } from "../../src/base/async.js";
-import { type ErrorCode, LorikeetError } from "../../src/base/errors.js";
+import { LorikeetError } from "../../src/base/errors.js";
 import { only } from "../../src/base/list.js";
 import { fakeCheck, stageText } from "./fake-check.js";
+import { rejects } from "./rejects.js";
 
 export type Store = Pick<
   AdapterStore,
@@ -410,13 +411,4 @@ export async function assertWhole(store: Store, place: Pick<StorePlace, "leftove
   const digests = new Set(store.list().map((record) => record.digest));
   assert.equal((await store.usage()).versions, digests.size, "no version without a name is left");
   assert.deepEqual(await place.leftovers(1), []);
-}
-
-async function rejects(work: Promise<unknown>, code: ErrorCode, message: RegExp = /./): Promise<void> {
-  await assert.rejects(work, (error) => {
-    assert.ok(error instanceof LorikeetError, String(error));
-    assert.equal(error.code, code, error.message);
-    assert.match(error.message, message);
-    return true;
-  });
 }

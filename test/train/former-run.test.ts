@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { withPresentNames } from "../../src/cli/train/former-run.js";
 import { SafetensorsFile } from "../../src/tensor/safetensors.js";
-import { run } from "../support/command.js";
+import { runHere } from "../support/program.js";
 import { writeTinyModel } from "../support/tiny-model.js";
 
 const fixture = "test/fixtures/train/former-run";
@@ -56,15 +56,15 @@ test("an unfinished run of the former version ends like a whole run of this vers
   const stored = { ...JSON.parse(readFileSync(join(fixture, "options.json"), "utf8")), ...paths };
   writeFileSync(join(home, "options.json"), JSON.stringify(stored));
 
-  const changed = await run(["train", "--resume", "--output-dir", outputDir, "--lora-r", "4"]);
+  const changed = await runHere(["train", "--resume", "--output-dir", outputDir, "--lora-r", "4"]);
   assert.equal(changed.code, 2);
   assert.match(changed.err, /--lora-r was 2 when this run began/);
-  const resumed = await run(["train", "--resume", "--output-dir", outputDir]);
+  const resumed = await runHere(["train", "--resume", "--output-dir", outputDir]);
   assert.equal(resumed.code, 0, resumed.err);
   assert.match(resumed.out, /after step 8/);
 
   const whole = join(folder, "adapters", "whole");
-  const fresh = await run(["train", ...asked, "--output-dir", whole]);
+  const fresh = await runHere(["train", ...asked, "--output-dir", whole]);
   assert.equal(fresh.code, 0, fresh.err);
   assert.deepEqual(settingsIn(outputDir), settingsIn(whole));
   // The first eight steps of the fixture ran on another machine.
@@ -92,7 +92,7 @@ test("a finished run of the former version gets more steps", async () => {
     "--cache-dir",
     cache,
   ];
-  const { code, err } = await run([...resume, "--threads", "1", "--epochs", "2"]);
+  const { code, err } = await runHere([...resume, "--threads", "1", "--epochs", "2"]);
   assert.equal(code, 0, err);
   const { settings, results } = JSON.parse(readFileSync(join(outputDir, "lorikeet.json"), "utf8"));
   assert.deepEqual([results.steps, settings.loraR, settings.targetModules], [10, 2, ["q_proj", "v_proj"]]);

@@ -6,7 +6,7 @@ import { createServer } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { run } from "../support/command.js";
+import { runHere } from "../support/program.js";
 import { writeTinyModel } from "../support/tiny-model.js";
 
 const folder = mkdtempSync(join(tmpdir(), "lorikeet-refusals-"));
@@ -28,7 +28,7 @@ const pairs = write(
   Array.from({ length: 12 }, (_, i) => ({ prompt: `Item ${i}`, chosen: " good", rejected: " bad" })),
 );
 const common = ["--cache-dir", join(folder, "cache"), "--max-length", "48", "--batch-size", "2", "--threads", "1"];
-const train = (...args: string[]) => run(["train", "--model", base, ...common, ...args]);
+const train = (...args: string[]) => runHere(["train", "--model", base, ...common, ...args]);
 const adapters = join(folder, "adapters");
 const out = join(adapters, "new");
 
@@ -38,7 +38,7 @@ test("all missing options are reported together", async () => {
     ["eval", ["--model", "--data"]],
     ["merge", ["--model", "--adapter", "--output-dir"]],
   ] as const) {
-    const { code, err } = await run([command]);
+    const { code, err } = await runHere([command]);
     assert.equal(code, 2);
     for (const name of names) assert.ok(err.includes(`${name} <`), `${command}: ${err}`);
   }
@@ -52,7 +52,7 @@ test("a finished run whose record has no paths needs --model and --data to conti
     [[], "--model and --data"],
     [["--model", base], "--data"],
   ] as const) {
-    const { code, err } = await run(["train", "--resume", "--output-dir", ended, "--max-steps", "4", ...args]);
+    const { code, err } = await runHere(["train", "--resume", "--output-dir", ended, "--max-steps", "4", ...args]);
     assert.equal(code, 2, err);
     assert.ok(err.includes(`its result does not record the paths of model and data: give ${missing} again.`), err);
   }
@@ -146,7 +146,7 @@ test("an adapter that is trained further keeps its shape, and its record says so
   writeFileSync(recipe, /```yaml\n([^`]*)```/.exec(card)?.[1] ?? "");
   const again = join(folder, "made", "again");
   const args = ["--config", recipe, "--model", base, "--data", rows, "--output-dir", again];
-  const { code, err } = await run(["train", ...args, "--cache-dir", join(folder, "cache"), "--threads", "1"]);
+  const { code, err } = await runHere(["train", ...args, "--cache-dir", join(folder, "cache"), "--threads", "1"]);
   assert.equal(code, 0, err);
   const weights = (name: string): Buffer => readFileSync(join(folder, "made", name, "adapter_model.safetensors"));
   assert.ok(weights("again").equals(weights("first")), "the card's recipe makes the same bytes");
@@ -199,7 +199,7 @@ test("--overwrite replaces the output of a run or a merge, and nothing else", as
   writeFileSync(join(own, "letter.txt"), "Dear");
   const adapter = join(folder, "made", "first");
   const merge = (out: string) =>
-    run(["merge", "--model", base, "--adapter", adapter, "--output-dir", out, "--overwrite"]);
+    runHere(["merge", "--model", base, "--adapter", adapter, "--output-dir", out, "--overwrite"]);
   for (const out of [own, join(own, "letter.txt")]) {
     const trained = await train("--data", rows, "--max-steps", "1", "--output-dir", out, "--overwrite");
     assert.deepEqual([trained.code, /is not the result of a run/.test(trained.err)], [1, true], trained.err);

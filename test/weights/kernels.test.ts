@@ -12,6 +12,7 @@ import { Session } from "../../src/runtime/session.js";
 import { Tensor } from "../../src/runtime/tensor.js";
 import { readWeight, rowTable } from "../../src/weights/convert/read.js";
 import { type PreparedWeights, prepareWeights } from "../../src/weights/prepare.js";
+import { relativeDistance } from "../support/relative-distance.js";
 import { gaussian, writeCheckpoint } from "../support/synthetic-weights.js";
 
 const microsoft = "com.microsoft";
@@ -127,16 +128,6 @@ function multiply(x: Float32Array, weights: Float32Array): Float32Array {
     }
   }
   return y;
-}
-
-function relativeDistance(found: Float32Array, expected: Float32Array): number {
-  assert.equal(found.length, expected.length);
-  let [error, norm] = [0, 0];
-  for (const [i, value] of expected.entries()) {
-    error += (value - (found[i] ?? Number.NaN)) ** 2;
-    norm += value ** 2;
-  }
-  return Math.sqrt(error / norm);
 }
 
 function weightOf(form: WeightForm): PreparedWeight {

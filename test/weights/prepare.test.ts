@@ -14,6 +14,7 @@ import { readWeight } from "../../src/weights/convert/read.js";
 import { readSegment } from "../../src/weights/convert/task.js";
 import { planWeights, type WeightPlan } from "../../src/weights/plan.js";
 import { type PreparedWeights, type PrepareOptions, prepareWeights } from "../../src/weights/prepare.js";
+import { relativeDistance } from "../support/relative-distance.js";
 import { gaussian, writeCheckpoint } from "../support/synthetic-weights.js";
 
 type Source = Pick<Checkpoint, "tensors">;
@@ -105,8 +106,8 @@ describe("forms", () => {
       const weight = turned.weights.get("a");
       assert(weight?.scales);
       assert.deepEqual(weight.data.shape.slice(0, 2), form === "int8row" ? [40, 200] : [200, 1]);
-      assert(distance(readWeight(weight), matrix) < (form === "int4" ? 0.12 : 0.01));
-      assert(Math.abs(distance(readWeight(weight), matrix) - weight.error) < 1e-5);
+      assert(relativeDistance(readWeight(weight), matrix) < (form === "int4" ? 0.12 : 0.01));
+      assert(Math.abs(relativeDistance(readWeight(weight), matrix) - weight.error) < 1e-5);
       await turned.close();
     }
   });
@@ -136,7 +137,7 @@ describe("forms", () => {
     assert(left?.rowError !== undefined && left.rowError > 0.008 && left.error < left.rowError);
     for (const weight of prepared.weights.values()) {
       const expected = weight.name === "a" ? matrix : values;
-      assert(Math.abs(distance(readWeight(weight), expected) - weight.error) < 1e-5);
+      assert(Math.abs(relativeDistance(readWeight(weight), expected) - weight.error) < 1e-5);
     }
     await prepared.close();
   });
@@ -153,7 +154,7 @@ describe("forms", () => {
       assert.equal(weight.rowLimit, limit);
       const steps = new Int8Array(readSegment(weight.data).buffer);
       assert.equal(Math.max(...steps.map(Math.abs)), limit);
-      assert(distance(readWeight(weight), matrix) < 0.95 / limit);
+      assert(relativeDistance(readWeight(weight), matrix) < 0.95 / limit);
     }
     const again = await rows(64);
     assert.deepEqual([again.cached, again.weights], [true, reduced.weights]);
@@ -391,16 +392,6 @@ function assertWithoutGaps(file: SafetensorsFile): void {
     end += byteLength;
   }
   assert.equal(end, file.fileBytes);
-}
-
-function distance(found: Float32Array, expected: Float32Array): number {
-  assert.equal(found.length, expected.length);
-  let [error, norm] = [0, 0];
-  for (const [i, value] of expected.entries()) {
-    error += (value - (found[i] ?? Number.NaN)) ** 2;
-    norm += value ** 2;
-  }
-  return Math.sqrt(error / norm);
 }
 
 async function leaseName(): Promise<string> {

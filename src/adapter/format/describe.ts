@@ -5,14 +5,9 @@ import { asVersion } from "../store/version-digest.js";
 import type { AdapterSummary } from "../types.js";
 import type { CanonicalConfig } from "./config/config.js";
 import { type ExamineOptions, examine } from "./examine.js";
+import type { ScaledModule } from "./module-plan.js";
 
-export interface ModuleRow {
-  readonly path: string;
-  readonly inFeatures: number;
-  readonly outFeatures: number;
-  readonly rank: number;
-  readonly alpha: number;
-  readonly scale: number;
+export interface ModuleRow extends ScaledModule {
   /** `F32`, or `F16/F32` where A and B differ. */
   readonly dtype: string;
 }

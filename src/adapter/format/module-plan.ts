@@ -21,7 +21,8 @@ export interface StoredExtra {
   readonly spec: ExtraTensor;
 }
 
-export interface ModulePlan {
+/** A target module with the rank and the scale of its adapter. */
+export interface ScaledModule {
   /** Of the base's target module. */
   readonly path: string;
   readonly inFeatures: number;
@@ -30,6 +31,9 @@ export interface ModulePlan {
   readonly alpha: number;
   /** What B A x is multiplied with. */
   readonly scale: number;
+}
+
+export interface ModulePlan extends ScaledModule {
   readonly a: StoredMatrix;
   readonly b: StoredMatrix;
   readonly extra: StoredExtra | null;

@@ -15,7 +15,7 @@ import type { TrainSession } from "../../train/session.js";
 import type { TrainSettings } from "../../train/settings.js";
 import type { StepReport, TrainState, Validated } from "../../train/trainer.js";
 import { formatBytes, formatCount } from "../options/units.js";
-import type { ProgressStream } from "../progress.js";
+import { drawnLine, type ProgressStream } from "../progress.js";
 import { formatFields } from "../table.js";
 
 export interface HeaderFacts {
@@ -187,7 +187,7 @@ export interface TrainProgress {
 export function trainProgress(stream: ProgressStream, total: number, now: () => number = Date.now): TrainProgress {
   const everyMs = stream.isTTY ? 100 : 5000;
   let shown = Number.NEGATIVE_INFINITY;
-  let drawn = false;
+  const drawn = drawnLine(stream);
   let rate = 0;
   let first: { readonly step: number; readonly began: number } | null = null;
   return {
@@ -199,14 +199,10 @@ export function trainProgress(stream: ProgressStream, total: number, now: () => 
       const stepMs = (time - first.began) / (step - first.step);
       if (time - shown < everyMs && step < total) return;
       shown = time;
-      const line = `step ${step}/${total}  loss ${loss.toFixed(4)}  rate ${learning.toExponential(2)}  ${Math.round(rate)} tokens/s  ${formatTime((total - step) * stepMs)} left`;
-      if (stream.isTTY) stream.write(`\r\x1b[K${line.slice(0, (stream.columns ?? 80) - 1)}`);
-      else stream.write(`${line}\n`);
-      drawn = stream.isTTY === true;
+      drawn.draw(
+        `step ${step}/${total}  loss ${loss.toFixed(4)}  rate ${learning.toExponential(2)}  ${Math.round(rate)} tokens/s  ${formatTime((total - step) * stepMs)} left`,
+      );
     },
-    end() {
-      if (drawn) stream.write("\r\x1b[K");
-      drawn = false;
-    },
+    end: drawn.clear,
   };
 }

@@ -1,5 +1,6 @@
 /** Reads the sizes common to all families: widths, layers, heads, vocabulary, positions. */
 
+import type { Sizes } from "../types.js";
 import type { ConfigFields } from "./fields.js";
 
 const maxLayers = 4096;
@@ -15,17 +16,6 @@ export interface SizeDefaults {
   readonly kvHeadCount: number | null | "none";
   /** null: the hidden size divided by the heads. `none`: the family has no such key and always uses that. */
   readonly headDim: number | null | "none";
-  readonly vocabSize: number;
-  readonly maxPositions: number;
-}
-
-export interface Sizes {
-  readonly hiddenSize: number;
-  readonly intermediateSize: number;
-  readonly layerCount: number;
-  readonly headCount: number;
-  readonly kvHeadCount: number;
-  readonly headDim: number;
   readonly vocabSize: number;
   readonly maxPositions: number;
 }

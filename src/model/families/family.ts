@@ -3,8 +3,8 @@
 import type { Blueprint } from "../blueprint.js";
 import type { ConfigFields } from "../config/fields.js";
 import type { Refusal } from "../config/refusals.js";
-import type { Sizes } from "../config/sizes.js";
 import type { TokenDefaults } from "../config/tokens.js";
+import type { Sizes } from "../types.js";
 
 /** A decoder's sizes and its layers as data. */
 export type FamilyDecoder = Sizes & Blueprint;

@@ -4,7 +4,8 @@ import { shown } from "../../base/json.js";
 import type { Mixer, Norm } from "../blueprint.js";
 import type { ConfigFields } from "../config/fields.js";
 import { readRope } from "../config/rope.js";
-import { readSizes, type Sizes } from "../config/sizes.js";
+import { readSizes } from "../config/sizes.js";
+import type { Sizes } from "../types.js";
 import type { Family } from "./family.js";
 import {
   attention,

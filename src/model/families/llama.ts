@@ -4,9 +4,10 @@ import { at } from "../../base/list.js";
 import { readActivation } from "../config/activation.js";
 import type { ConfigFields } from "../config/fields.js";
 import { readRope } from "../config/rope.js";
-import { readSizes, type SizeDefaults, type Sizes } from "../config/sizes.js";
+import { readSizes, type SizeDefaults } from "../config/sizes.js";
 import type { TokenDefaults } from "../config/tokens.js";
 import { readWindows, type WindowRules } from "../config/windows.js";
+import type { Sizes } from "../types.js";
 import type { Family, FamilyDecoder } from "./family.js";
 import {
   embedding,

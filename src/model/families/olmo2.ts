@@ -5,9 +5,10 @@ import type { Rope } from "../blueprint.js";
 import { readActivation } from "../config/activation.js";
 import type { ConfigFields } from "../config/fields.js";
 import { readRope } from "../config/rope.js";
-import { readSizes, type Sizes } from "../config/sizes.js";
+import { readSizes } from "../config/sizes.js";
 import type { TokenDefaults } from "../config/tokens.js";
 import { readWindows } from "../config/windows.js";
+import type { Sizes } from "../types.js";
 import type { Family, FamilyDecoder } from "./family.js";
 import { llamaSizes } from "./llama.js";
 import {

@@ -16,7 +16,7 @@ import type {
   Sublayer,
 } from "../blueprint.js";
 import type { ConfigFields } from "../config/fields.js";
-import type { Sizes } from "../config/sizes.js";
+import type { Sizes } from "../types.js";
 import type { CheckpointNames } from "./family.js";
 
 export const llamaNames: CheckpointNames = {

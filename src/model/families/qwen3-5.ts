@@ -5,7 +5,8 @@ import type { Activation, Mixer, Norm } from "../blueprint.js";
 import { readActivation } from "../config/activation.js";
 import type { ConfigFields } from "../config/fields.js";
 import { readRope } from "../config/rope.js";
-import { readSizes, type Sizes } from "../config/sizes.js";
+import { readSizes } from "../config/sizes.js";
+import type { Sizes } from "../types.js";
 import type { Family, FamilyDecoder } from "./family.js";
 import {
   attention,

@@ -7,9 +7,20 @@ import type { HostAdapter, HostModule } from "../../../src/adapter/types.js";
 import { openCheckpoint } from "../../../src/model/checkpoint/open.js";
 import { baseModules } from "../../../src/model/modules.js";
 import { viewAs } from "../../../src/tensor/dtype.js";
-import { bfloat16ToFloat32, float16ToFloat32, float32ToBfloat16, float32ToFloat16 } from "../../../src/tensor/half.js";
+import { bfloat16ToFloat32, float16ToFloat32, float32ToBfloat16 } from "../../../src/tensor/half.js";
 import { transpose } from "../../../src/tensor/transpose.js";
-import { type EditableTensor, edited, modulesOf, oracle, readTensors, refusalOf, renamed, valid } from "./helpers.js";
+import {
+  type EditableTensor,
+  edited,
+  halves,
+  modulesOf,
+  narrowed,
+  oracle,
+  readTensors,
+  refusalOf,
+  renamed,
+  valid,
+} from "./helpers.js";
 
 const deltas: readonly Delta[] = JSON.parse(readFileSync("test/fixtures/adapter-format/peft-deltas.json", "utf8"));
 /** Those whose products PEFT has computed. */
@@ -216,19 +227,15 @@ test("mlx-lm of April to June 2024 wrote an alpha, which counts: scale·alpha/ra
 });
 
 test("16-bit adapters keep their bits, and the scale waits", async () => {
-  for (const [dtype, narrow] of [
-    ["F16", float32ToFloat16],
-    ["BF16", float32ToBfloat16],
-  ] as const) {
-    const tensors = (all: EditableTensor[]): EditableTensor[] =>
-      all.map((tensor) => ({ ...tensor, dtype, data: new Uint8Array(narrow(viewAs("F32", tensor.data)).buffer) }));
+  for (const half of halves) {
+    const tensors = narrowed(half);
     const loaded = await loadAdapter(await edited({ tensors }), llama);
     const original = await loadAdapter(valid, llama);
     assert.equal(loaded.bytes * 2, original.bytes);
     for (const [path, module] of loaded.modules) {
       const full = original.modules.get(path);
       assert.ok(module.a instanceof Uint16Array && full?.a instanceof Float32Array);
-      assert.deepEqual(module.a, narrow(full.a));
+      assert.deepEqual(module.a, half[1](full.a));
       assert.equal(module.scale, plain.modules.find((module) => module.path === path)?.scale);
     }
   }

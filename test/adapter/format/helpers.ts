@@ -6,6 +6,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { LorikeetError } from "../../../src/base/errors.js";
 import type { BaseModule, TargetModule } from "../../../src/model/blueprint.js";
+import { viewAs } from "../../../src/tensor/dtype.js";
+import { float32ToBfloat16, float32ToFloat16 } from "../../../src/tensor/half.js";
 import { SafetensorsFile } from "../../../src/tensor/safetensors.js";
 import { type TensorToWrite, writeSafetensors } from "../../../src/tensor/safetensors-write.js";
 
@@ -105,3 +107,15 @@ export async function refusalOf(promise: Promise<unknown>): Promise<LorikeetErro
 export function renamed(rename: (name: string) => string): (tensors: EditableTensor[]) => EditableTensor[] {
   return (tensors) => tensors.map((tensor) => ({ ...tensor, name: rename(tensor.name) }));
 }
+
+/** The 16-bit dtypes, and how float32 is rounded to each. */
+export const halves = [
+  ["F16", float32ToFloat16],
+  ["BF16", float32ToBfloat16],
+] as const;
+
+/** Rewrites the tensors of a folder in a 16-bit dtype. */
+export const narrowed =
+  ([dtype, narrow]: (typeof halves)[number]) =>
+  (tensors: EditableTensor[]): EditableTensor[] =>
+    tensors.map((tensor) => ({ ...tensor, dtype, data: new Uint8Array(narrow(viewAs("F32", tensor.data)).buffer) }));

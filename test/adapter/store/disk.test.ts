@@ -7,11 +7,11 @@ import { join } from "node:path";
 import { test } from "node:test";
 import type { AdapterStore } from "../../../src/adapter/store/store.js";
 import { deferred } from "../../../src/base/async.js";
-import { type ErrorCode, LorikeetError } from "../../../src/base/errors.js";
 import { FolderLock } from "../../../src/base/lock.js";
 import { lifeOf, ownerKey } from "../../../src/base/owner.js";
 import { stageText } from "../../support/fake-check.js";
 import { type Faults, fullDisk, withFaults } from "../../support/faulty-files.js";
+import { rejects } from "../../support/rejects.js";
 import { freshStores } from "./fresh.js";
 
 const fresh = await freshStores("disk");
@@ -21,14 +21,6 @@ const put = async (store: AdapterStore, name: string, text: string) => store.put
 const names = (store: AdapterStore): string[] => store.list().map((record) => record.name);
 const versions = async (store: AdapterStore): Promise<number> => (await store.usage()).versions;
 const inStore = (...path: string[]): string => join(fresh.directory, ".store", ...path);
-
-async function rejects(work: Promise<unknown>, code: ErrorCode): Promise<void> {
-  await assert.rejects(work, (error) => {
-    assert.ok(error instanceof LorikeetError, String(error));
-    assert.equal(error.code, code, error.message);
-    return true;
-  });
-}
 
 /** How often files and folders of the store are looked at while a task runs. */
 async function looks(task: () => Promise<unknown>): Promise<number> {

@@ -8,8 +8,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 import fc from "fast-check";
 import { checkName, nameFault } from "../../../src/adapter/names.js";
 import type { AdapterStore, StoreOptions } from "../../../src/adapter/store/store.js";
-import { type ErrorCode, LorikeetError } from "../../../src/base/errors.js";
 import { fakeCheck, stageText } from "../../support/fake-check.js";
+import { rejects } from "../../support/rejects.js";
 import { freshStores } from "./fresh.js";
 import { openStore } from "./writer.js";
 
@@ -18,15 +18,6 @@ const { root, open } = fresh;
 
 async function put(store: AdapterStore, name: string, text: string, options: { readonly ifNoneMatch?: "*" } = {}) {
   return store.put(name, await stageText(store, text), options);
-}
-
-async function rejects(work: Promise<unknown>, code: ErrorCode, message: RegExp = /./): Promise<void> {
-  await assert.rejects(work, (error) => {
-    assert.ok(error instanceof LorikeetError, String(error));
-    assert.equal(error.code, code, error.message);
-    assert.match(error.message, message);
-    return true;
-  });
 }
 
 async function drop(name: string, text: string): Promise<string> {

@@ -11,13 +11,14 @@ import { checkAdapter, loadAdapter } from "../../../src/adapter/format.js";
 import { AdapterStore, type StoreOptions } from "../../../src/adapter/store/store.js";
 import { versionDigest } from "../../../src/adapter/store/version-digest.js";
 import { packTar, Uploads } from "../../../src/adapter/upload/upload.js";
-import { type ErrorCode, LorikeetError } from "../../../src/base/errors.js";
+import { LorikeetError } from "../../../src/base/errors.js";
 import { silent } from "../../../src/base/log.js";
 import type { TargetModule } from "../../../src/model/blueprint.js";
 import { openCheckpoint } from "../../../src/model/checkpoint/open.js";
 import { targetModules } from "../../../src/model/modules.js";
 import { tryLockFile } from "../../../src/runtime/file-lock.js";
 import { stageText } from "../../support/fake-check.js";
+import { rejects } from "../../support/rejects.js";
 import { openStore } from "./writer.js";
 
 const root = await mkdtemp(join(tmpdir(), "lorikeet-versions-"));
@@ -58,6 +59,15 @@ async function openReal(checkKey: string): Promise<AdapterStore> {
 const put = async (store: AdapterStore, name: string, text: string, more: Record<string, string> = {}) =>
   store.put(name, await stageText(store, text, more));
 
+/** An operator's folder, named `hand`. */
+async function putByHand(text: string): Promise<string> {
+  const folder = join(directory, "hand");
+  await mkdir(folder);
+  await writeFile(join(folder, "adapter_config.json"), "{}");
+  await writeFile(join(folder, weights), text);
+  return folder;
+}
+
 /** What a download of a name holds. */
 async function contentOf(store: AdapterStore, name: string): Promise<string> {
   const tar = packTar(await store.folder(store.resolve(name)?.digest ?? ""));
@@ -70,16 +80,6 @@ const textOf = (store: AdapterStore, weightsDigest: string): Promise<string> =>
     if (text.startsWith("damaged") || text === "nothing") throw new LorikeetError("digest_mismatch", "Other bytes.");
     return text;
   });
-
-async function rejects(work: Promise<unknown>, code: ErrorCode): Promise<LorikeetError> {
-  let found: unknown;
-  await assert.rejects(work, (error) => {
-    found = error;
-    return error instanceof LorikeetError && error.code === code;
-  });
-  assert.ok(found instanceof LorikeetError);
-  return found;
-}
 
 test("a version's digest covers every kept file, and no other", async () => {
   const folder = join(directory, "a");
@@ -158,10 +158,7 @@ test("a version that is mended while it is read is read again", async () => {
 });
 
 test("an operator's folder whose bytes turn out to be others is checked again, and then served as it is", async () => {
-  const folder = join(directory, "hand");
-  await mkdir(folder);
-  await writeFile(join(folder, "adapter_config.json"), "{}");
-  await writeFile(join(folder, weights), "v1");
+  const folder = await putByHand("v1");
   const store = await openHere();
   const known = store.resolve("hand");
   assert.ok(known);
@@ -180,10 +177,7 @@ test("an operator's folder whose bytes turn out to be others is checked again, a
 });
 
 test("an operator's folder that a request holds is read without a look into the store, and a change of it is told as such", async () => {
-  const folder = join(directory, "hand");
-  await mkdir(folder);
-  await writeFile(join(folder, "adapter_config.json"), "{}");
-  await writeFile(join(folder, weights), "v1");
+  const folder = await putByHand("v1");
   const errors: unknown[] = [];
   const store = await openHere({ logger: { ...silent, error: (fields) => errors.push(fields) } });
   const known = store.resolve("hand");
@@ -203,10 +197,7 @@ test("an operator's folder that a request holds is read without a look into the 
 });
 
 test("a version that is held by its store's name and by a folder's is read wherever it lies", async () => {
-  const folder = join(directory, "hand");
-  await mkdir(folder);
-  await writeFile(join(folder, "adapter_config.json"), "{}");
-  await writeFile(join(folder, weights), "v1");
+  const folder = await putByHand("v1");
   const store = await openHere();
   const known = store.resolve("hand");
   assert.ok(known);
