@@ -1,6 +1,6 @@
 /**
- * The door to PEFT's adapter format: checks a folder, loads it into host memory, describes it, writes one. Fails closed: every
- * tensor is used or the adapter is refused with all of its faults. Knows no store and no HTTP.
+ * PEFT's adapter format: checks a folder, loads it into host memory, describes it, writes one. Fails closed: unless every tensor is
+ * used, the adapter is refused with all of its faults. Knows no store and no HTTP.
  */
 
 import type { BaseModule } from "../model/blueprint.js";
@@ -24,7 +24,7 @@ export interface AdaptedModule extends ScaledModule {
   /** The tensors' names in the file. */
   readonly aName: string;
   readonly bName: string;
-  /** Of what the method has beside A and B, such as DoRA's magnitudes. */
+  /** Of the method's extra tensor, such as DoRA's magnitudes. */
   readonly extraName: string | null;
 }
 
@@ -36,8 +36,8 @@ export interface CheckedAdapter {
 }
 
 /**
- * Checks a whole folder against the base's linear layers. Throws LorikeetError `adapter_invalid` or `adapter_unsupported` with
- * every fault, `digest_mismatch` when another digest was expected.
+ * Checks a folder against the base's linear layers. Throws LorikeetError `adapter_invalid` or `adapter_unsupported` with every fault,
+ * or `digest_mismatch` if another digest was expected.
  */
 export async function checkAdapter(
   folder: string,
@@ -63,8 +63,9 @@ export async function checkAdapter(
 }
 
 /**
- * Checks as `checkAdapter` does and reads the tensors into the engine's layout, in memory of their own. Holds the file's bytes
- * (modules that mix dtypes, and DoRA's, are widened to F32). DoRA has magnitudes still: an engine's `DoraGains` makes it ready.
+ * Checks like `checkAdapter` and reads the tensors into the engine's layout, in their own memory: as many bytes as the file has, more
+ * for modules that mix dtypes or have an extra tensor, which are widened to F32. DoRA still has its magnitudes: `foldMagnitudes`
+ * turns them into gains.
  */
 export async function loadAdapter(
   folder: string,

@@ -1,6 +1,6 @@
 /**
- * What a decoder is, as data: embeddings, layers, norms and linear layers with their sizes and their checkpoint names. A family
- * writes it (families/); the decoder's graphs, target modules, expected tensors and the quantization plan read it.
+ * A decoder as data: embeddings, layers, norms and linear layers with their sizes and checkpoint names. A family (families/) creates it;
+ * the decoder's graphs, target modules, expected tensors and the quantization plan read it.
  */
 
 /** A linear layer that an adapter may target. `path` is the module path of the checkpoint: `model.layers.0.self_attn.q_proj`. */
@@ -11,19 +11,19 @@ export interface TargetModule {
 }
 
 /**
- * A module of a base as adapters name it. A tied head and embeddings take no adapter: they are known by their names, so that an
- * adapter of one is refused for what it is.
+ * A module of a base model that an adapter may name. A tied head and embeddings take no adapter; they are listed so that an adapter for
+ * one is refused by name.
  */
 export interface BaseModule extends TargetModule {
-  /** A linear layer of the decoder's layers unless stated. */
+  /** Default: a linear layer of the decoder's layers. */
   readonly role?: "head" | "tied_head" | "embedding";
 }
 
 export interface Linear extends TargetModule {
   readonly bias: boolean;
-  /** Its weight is stored [in, out], as GPT-2's Conv1D is; else [out, in]. */
+  /** Whether its weight is stored [in, out], as GPT-2's Conv1D, instead of [out, in]. */
   readonly transposed: boolean;
-  /** It has few outputs, on which much depends: its weight is never quantized. */
+  /** Its few outputs have a large effect, so its weight is never quantized. */
   readonly precise?: boolean;
 }
 
@@ -34,7 +34,7 @@ export interface Norm {
   readonly size: number;
   readonly epsilon: number;
   readonly bias: boolean;
-  /** The features are multiplied by `offset` + weight: 1 for Gemma, whose weights start at 0. */
+  /** Features are multiplied by `offset` + weight; 1 for Gemma, whose weights start at 0. */
   readonly offset: 0 | 1;
 }
 
@@ -48,7 +48,7 @@ export type RopeScaling =
       readonly highFreqFactor: number;
       readonly originalMaxPositions: number;
     }
-  /** NTK-aware: the base grows with the length of a text beyond the original one. */
+  /** NTK-aware: beyond the original length the base grows with the length of the text. */
   | { readonly kind: "dynamic"; readonly factor: number; readonly originalMaxPositions: number }
   /** arXiv:2309.00071 */
   | {
@@ -91,9 +91,9 @@ export type HeadNorm =
   | { readonly scope: "each"; readonly norms: readonly Norm[] };
 
 /**
- * Where queries, keys and values come from: three layers, or one with all of them side by side, in the `order` of all queries,
- * keys and values (`kind`), or of the query, key and value of each head (`head`; as many key heads as query heads). `joined` is
- * the path under which the weights of the three may be joined into one.
+ * Where queries, keys and values come from: three layers, or one whose outputs are concatenated, in the `order` of all queries, all keys
+ * and all values (`kind`) or of each head's query, key and value (`head`; as many key heads as query heads). `joined` is the path under
+ * which the weights of the three may be joined into one.
  */
 export type QueryKeyValue =
   | { readonly kind: "separate"; readonly q: Linear; readonly k: Linear; readonly v: Linear; readonly joined: string }
@@ -108,7 +108,7 @@ export interface QueryGrowth {
 export interface Attention {
   readonly kind: "attention";
   readonly input: QueryKeyValue;
-  /** Of each head, the query layer gives a query and then a gate: sigmoid(gate) multiplies what the head has found. */
+  /** The query layer gives each head a query and then a gate: sigmoid(gate) multiplies the head's output. */
   readonly isGated: boolean;
   readonly queryNorm: HeadNorm | null;
   readonly keyNorm: HeadNorm | null;
@@ -125,7 +125,7 @@ export interface Attention {
   readonly rope: number | null;
 }
 
-/** A causal convolution of each channel by itself: over a token and the `width` - 1 before it. Its weight is [channels, 1, width]. */
+/** A causal depthwise convolution over a token and the `width` - 1 before it. Its weight is [channels, 1, width]. */
 export interface CausalFilter {
   readonly path: string;
   readonly channels: number;
@@ -133,7 +133,7 @@ export interface CausalFilter {
   readonly bias: boolean;
 }
 
-/** A gated short convolution: output(c · filter(b · x)), where b, c and x lie side by side in what `input` gives. */
+/** A gated short convolution: output(c · filter(b · x)), where `input` gives b, c and x, concatenated. */
 export interface ShortConvolution {
   readonly kind: "convolution";
   readonly input: Linear;
@@ -142,8 +142,8 @@ export interface ShortConvolution {
 }
 
 /**
- * Linear attention by the gated delta rule (arXiv:2412.06464). Each value head has a memory [keyDim, valueDim]: a token lets it
- * decay, corrects what it holds under the token's key towards the token's value, and reads it by the token's query.
+ * Linear attention by the gated delta rule (arXiv:2412.06464). Each value head has a memory [keyDim, valueDim]. A token lets it decay,
+ * moves what it stores under the token's key towards the token's value, and reads it with the token's query.
  */
 export interface GatedDelta {
   readonly kind: "delta";
@@ -151,28 +151,28 @@ export interface GatedDelta {
   readonly valueHeads: number;
   readonly keyDim: number;
   readonly valueDim: number;
-  /** Queries and keys of all key heads and values of all value heads, side by side; then through `filter` and `activation`. */
+  /** Queries and keys of all key heads and values of all value heads, concatenated; followed by `filter` and `activation`. */
   readonly input: Linear;
   readonly filter: CausalFilter;
   readonly activation: Activation;
-  /** The share of the correction that is made, for each value head: sigmoid(rate(x)). */
+  /** The correction's rate of each value head: sigmoid(rate(x)). */
   readonly rate: Linear;
-  /** The logarithm of the decay, for each value head: -exp(decayLog) · softplus(decay(x) + decayBias), by the names of two tensors. */
+  /** The log decay of each value head: -exp(decayLog) · softplus(decay(x) + decayBias). The two are names of tensors. */
   readonly decay: Linear;
   readonly decayLog: string;
   readonly decayBias: string;
-  /** What is read is normalized, head by head, and multiplied by activation(gate(x)). */
+  /** The output is normalized, head by head, and multiplied by activation(gate(x)). */
   readonly norm: Norm;
   readonly gate: Linear;
   readonly output: Linear;
 }
 
-/** What lets a token learn from those before it. */
+/** The sublayer that passes information between tokens. */
 export type Mixer = Attention | ShortConvolution | GatedDelta;
 
 export type Activation = "silu" | "gelu" | "gelu_tanh";
 
-/** down(activation(gate(x)) · up(x)), with both in one layer where `packed` (`joined`: as of q, k and v); `plain` is down(activation(up(x))). */
+/** down(activation(gate(x)) · up(x)); `packed`: gate and up are one layer (`joined` as for q, k and v). `plain`: down(activation(up(x))). */
 export type FeedForward =
   | {
       readonly kind: "gated";
@@ -212,12 +212,12 @@ export interface Embedding {
 }
 
 export interface Head {
-  /** The head's own module path, also where it is tied: `lm_head` in most families. */
+  /** The head's own module path, even if it is tied: `lm_head` in most families. */
   readonly path: string;
-  /** The checkpoint's own layer, or where `tied` the embedding table under its name. */
+  /** The head's own layer or, if `tied`, the embedding table under its name. */
   readonly linear: Linear;
   readonly tied: boolean;
-  /** A bias of the logits under the head's own path, whether the table is tied or not. */
+  /** Whether the logits have a bias, under the head's own path even if it is tied. */
   readonly bias: boolean;
   /** Multiplies the logits, before the softcap: 1 in most families. */
   readonly scale: number;

@@ -34,7 +34,7 @@ export interface Lowering {
   linears(linears: readonly Linear[], x: Value, joined?: string): Value[];
   /** The same layers' concatenated outputs if their weights are joined; else null. */
   joined?(linears: readonly Linear[], x: Value, joined: string): Value | null;
-  /** What lies head by head in so many parts, [tokens, heads*parts*headDim], as values [tokens, heads*headDim]. */
+  /** Splits [tokens, heads*parts*headDim], where each head has its parts in turn, into values [tokens, heads*headDim]. */
   unpack(x: Value, heads: number, parts: number): Value[];
   /** Normalizes queries or keys, [tokens, heads*headDim]. */
   headNorm(norm: HeadNorm, x: Value, heads: number): Value;
@@ -42,7 +42,7 @@ export interface Lowering {
   attend(layer: number, attention: Attention, q: Value, k: Value | null, v: Value | null): Value;
   /** A causal convolution of each channel, [tokens, channels]: it reads no token of another text. */
   convolve(layer: number, filter: CausalFilter, x: Value): Value;
-  /** What memories of the gated delta rule give: [tokens, valueHeads*valueDim]. `mixed` has queries, keys and values side by side. */
+  /** The output of the gated delta rule, [tokens, valueHeads*valueDim]. `mixed` has queries, keys and values, concatenated. */
   recall(layer: number, delta: GatedDelta, mixed: Value, rate: Value, decay: Value): Value;
   multiply(x: Value, y: Value): Value;
   sigmoid(x: Value): Value;
@@ -50,7 +50,7 @@ export interface Lowering {
   activate(activation: Activation, x: Value): Value;
   /** activation(gate) * up. */
   gate(activation: Activation, gate: Value, up: Value): Value;
-  /** x in parts of so many features. */
+  /** Splits x into parts with these numbers of features. */
   split(x: Value, sizes: readonly number[]): Value[];
   /** The rows whose logits are needed: [rows, hidden]. */
   select(x: Value): Value;

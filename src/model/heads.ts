@@ -4,7 +4,7 @@ import type { Ops } from "../graph/ops.js";
 import type { Value } from "../graph/types.js";
 import type { HeadNorm, Norm } from "./blueprint.js";
 
-/** So many parts of each head in turn, [tokens, heads*parts*headDim], as values [tokens, heads*headDim]. */
+/** Splits [tokens, heads*parts*headDim], where each head has its parts in turn, into `parts` values [tokens, heads*headDim]. */
 export function unpackHeads(op: Ops, x: Value, heads: number, parts: number): Value[] {
   const tokens = at(x.shape, 0);
   const width = Number(at(x.shape, 1)) / parts;
@@ -14,7 +14,7 @@ export function unpackHeads(op: Ops, x: Value, heads: number, parts: number): Va
   return apart.map((part) => op.reshape(part, [tokens, width]));
 }
 
-/** How a lowering normalizes the last axis with given factors, and reads a norm's factors. */
+/** How a lowering normalizes the last axis with given factors, and how it reads a norm's factors. */
 export interface Normalizer {
   norm(norm: Norm, x: Value): Value;
   normBy(norm: Norm, x: Value, gain: Value): Value;
@@ -29,7 +29,7 @@ export function normalizeHeads(op: Ops, headNorm: HeadNorm, x: Value, heads: num
   const rows = op.reshape(x, [tokens, heads, Number(width) / heads]);
   const flat = (normed: Value): Value => op.reshape(normed, [tokens, width]);
   if (scope === "shared") return flat(by.norm(headNorm.norm, rows));
-  // The kernels take one factor per feature for all rows: so normalize with ones first, then multiply by each head's factors.
+  // The kernels take one factor per feature for all rows: normalize with ones first, then multiply by each head's factors.
   const { norms } = headNorm;
   const first = at<Norm>(norms, 0);
   const ones = op.expand(op.like(x, 1), [first.size]);

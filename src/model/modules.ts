@@ -45,7 +45,7 @@ export function targetModules(config: Blueprint): TargetModule[] {
   return [...layerModules(config), ...(head.tied ? [] : [asModule(head.linear)])];
 }
 
-/** The target modules, then a tied head and the embeddings: all that adapters of such a base may name. */
+/** The target modules, then a tied head and the embeddings: every module that an adapter may name. */
 export function baseModules(config: DecoderConfig): BaseModule[] {
   const { head, embedding, vocabSize, hiddenSize } = config;
   const tables = [{ path: embedding.path, count: vocabSize }, ...(embedding.positions ? [embedding.positions] : [])];
@@ -62,7 +62,7 @@ export function baseModules(config: DecoderConfig): BaseModule[] {
   ];
 }
 
-/** What PEFT's `target_modules="all-linear"` adapts: every linear layer but the head, which must be named to be adapted. */
+/** The modules of PEFT's `target_modules="all-linear"`: every linear layer but the head, which must be named. */
 export function layerModules(config: Blueprint): TargetModule[] {
   return layerLinears(config).map(asModule);
 }
@@ -71,25 +71,25 @@ export function layerModules(config: Blueprint): TargetModule[] {
 export const attentions = ({ layers }: Pick<Blueprint, "layers">): Attention[] =>
   layers.flatMap(({ mixer: { body } }) => (body.kind === "attention" ? [body] : []));
 
-/** Whether a serving graph reads the position of each token: for learned positions, queries that grow, and rotations of its own. */
+/** Whether a serving graph reads token positions: for learned positions, position-scaled queries, and rotation outside the kernel. */
 export const readsPositions = (config: DecoderConfig): boolean =>
   config.embedding.positions !== null ||
   attentions(config).some(({ queryGrowth }) => queryGrowth !== null) ||
   config.ropes.some((rope) => !kernelRotates(rope, config.headDim));
 
-/** Tokens before its own that a token's convolutions read; null without any. */
+/** The number of preceding tokens that convolutions read; null without convolutions. */
 export function filterReach({ layers }: Pick<Blueprint, "layers">): number | null {
   const filters = layers.flatMap(({ mixer: { body } }) => (body.kind === "attention" ? [] : [body.filter]));
   const [reach = null, ...others] = new Set(filters.map(({ width }) => width - 1));
-  assert(others.length === 0, "all convolutions of a decoder are as wide");
+  assert(others.length === 0, "all convolutions of a decoder have the same width");
   return reach;
 }
 
-/** Whether layers have the memory of linear attention. */
+/** Whether there are layers with linear attention, which have a memory. */
 export const hasMemory = ({ layers }: Pick<Blueprint, "layers">): boolean =>
   layers.some(({ mixer }) => mixer.body.kind === "delta");
 
-/** The length beyond which a text is recomputed from its start; null: never. */
+/** The length above which a text is recomputed from its start; null: never. */
 export function rereadLength({ ropes }: Blueprint): number | null {
   const lengths = ropes.flatMap(({ scaling }) =>
     scaling.kind === "longrope" && scaling.rereads ? [scaling.originalMaxPositions] : [],
@@ -178,13 +178,13 @@ export function expectedTensors(config: DecoderConfig): ExpectedTensor[] {
 const asHead = (tensor: ExpectedTensor): ExpectedTensor =>
   tensor.role === "matrix" ? { ...tensor, role: "head" } : tensor;
 
-/** Sublayers that run side by side may share a norm. */
+/** Parallel sublayers may share a norm. */
 function uniqueNorms(norms: readonly (Norm | null)[]): ExpectedTensor[] {
   const byPath = new Map(norms.flatMap((norm) => (norm ? [[norm.path, norm] as const] : [])));
   return [...byPath.values()].flatMap(normTensors);
 }
 
-/** What a mixer has beside its linear layers. */
+/** A mixer's tensors besides its linear layers. */
 function innerTensors(mixer: Mixer): ExpectedTensor[] {
   switch (mixer.kind) {
     case "attention":

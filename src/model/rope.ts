@@ -3,8 +3,8 @@ import { float32At, zip } from "../base/list.js";
 import type { QueryGrowth, Rope } from "./blueprint.js";
 
 /**
- * ONNX Runtime's GroupQueryAttention rotates 16 values at a time, in heads that are a multiple of 16. Queries and keys of other
- * ropes are rotated before it.
+ * ONNX Runtime's GroupQueryAttention rotates 16 values at a time, in heads whose size is a multiple of 16. For other ropes, queries and
+ * keys are rotated before the kernel.
  */
 export const kernelRotates = ({ rotaryDim }: Rope, headDim: number): boolean =>
   headDim % 16 === 0 && rotaryDim % 16 === 0;
@@ -16,8 +16,8 @@ export interface RotaryTables {
 }
 
 /**
- * Whether the frequencies depend on the length of the text that is read. Then a prompt's positions take those of the whole
- * prompt, and a generated token those of the text that ends with it: as transformers computes them with a cache.
+ * Whether the frequencies depend on the length of the text. Then a prompt's positions use those of the whole prompt, and a generated
+ * token those of the text up to it, as transformers does with a cache.
  */
 export const dependsOnLength = ({ scaling: { kind } }: Rope): boolean => kind === "dynamic" || kind === "longrope";
 
@@ -47,7 +47,7 @@ export function inverseFrequencies(rope: Rope, length: number): number[] {
     }
     case "yarn": {
       const { factor, originalMaxPositions: original } = scaling;
-      // The pair that turns a number of times over the original length.
+      // The pair that makes `turns` rotations over the original length.
       const pair = (turns: number): number =>
         (rotaryDim * Math.log(original / (turns * 2 * Math.PI))) / (2 * Math.log(theta));
       const [fast, slow] = [pair(scaling.betaFast), pair(scaling.betaSlow)];
@@ -73,7 +73,7 @@ const powers = (theta: number, rotaryDim: number): number[] =>
 export const attentionFactor = ({ scaling }: Rope): number =>
   "attentionFactor" in scaling ? scaling.attentionFactor : 1;
 
-/** For positions of one text of `length` tokens that is read at once: cos and sin of position times frequency, times `factor`. */
+/** The tables for one text of `length` tokens, read at once: cos and sin of position times frequency, times `factor`. */
 export function rotaryTables(rope: Rope, positions: number, length: number, factor = 1): RotaryTables {
   const tables = emptyTables(rope, positions);
   const frequencies = frequenciesOf(rope, length);
@@ -82,7 +82,7 @@ export function rotaryTables(rope: Rope, positions: number, length: number, fact
   return tables;
 }
 
-/** For tokens read one at a time: position p has the frequencies of a text of p + 1 tokens. */
+/** The tables for tokens read one at a time: position p has the frequencies of a text of p + 1 tokens. */
 export function steppedTables(rope: Rope, positions: number, factor = 1): RotaryTables {
   const tables = emptyTables(rope, positions);
   let regime = lengthRegime(rope, 1);
@@ -97,7 +97,7 @@ export function steppedTables(rope: Rope, positions: number, factor = 1): Rotary
   return tables;
 }
 
-/** Texts of equal regimes have equal frequencies. */
+/** Text lengths of the same regime have equal frequencies. */
 export function lengthRegime({ scaling }: Rope, length: number): number {
   switch (scaling.kind) {
     case "dynamic":

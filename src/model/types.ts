@@ -28,7 +28,7 @@ export interface DecoderConfig extends Blueprint, Sizes {
 
 /** The location of a tensor's bytes: an absolute file without symbolic links, and a byte range. */
 export interface TensorLocation {
-  /** The canonical name; the file itself may spell it otherwise, so read by place. */
+  /** The canonical name. The file may spell it differently, so read by position. */
   readonly name: string;
   readonly file: string;
   readonly dtype: "F64" | "F32" | "F16" | "BF16" | "I64" | "I32" | "I16" | "I8" | "U8" | "BOOL";
@@ -50,6 +50,6 @@ export interface Checkpoint {
   readonly parameterCount: number;
   /** Sampling defaults of generation_config.json that the model's authors set: temperature, top_k, top_p, ... */
   readonly generationDefaults: Readonly<Record<string, number | boolean>>;
-  /** SHA-256 over config and weights' headers, sizes and modification times: what was found out about it is kept under this. */
+  /** SHA-256 over the config and the weights' headers, sizes and modification times: the key of cached results. */
   readonly fingerprint: string;
 }

@@ -116,7 +116,7 @@ test("serve refuses impossible settings before it opens its port", async () => {
     [["--model", join(folder, "absent")], /--model must be a folder; .* does not exist/],
     [
       ["--model", "Qwen/Qwen3-0.6B"],
-      /Qwen\/Qwen3-0\.6B is missing from the Hugging Face cache or incomplete, and HF_HUB_OFFLINE is set/,
+      /Qwen\/Qwen3-0\.6B is missing or incomplete in the Hugging Face cache, and HF_HUB_OFFLINE is set/,
     ],
     [["--model", join(folder, "m.gguf")], /GGUF/],
     [[folder], /holds no config.json/],

@@ -1,6 +1,6 @@
 /**
- * Reads the numbers of an adapter: are they finite, do they change anything, what do they hash to. In bands of a few MiB whatever
- * the tensors' sizes, unless a visitor wants the matrices.
+ * Reads the numbers of an adapter: checks that they are finite and change something, and hashes them. Reads bands of a few MiB, whatever
+ * the tensors' sizes, unless a visitor needs the matrices.
  */
 
 import { at } from "../../base/list.js";
@@ -15,20 +15,20 @@ import type { ModulePlan, StoredExtra, StoredMatrix } from "./module-plan.js";
 import { productFault, type Sized, SmallOrLarge } from "./products.js";
 import { ValueScan, type ValueSummary } from "./values.js";
 
-/** Told of each module once its values are known to be sound; the arrays, in the file's layout, are the visitor's only until it returns. */
+/** Called with each module whose values are valid. The arrays, in the file's layout, may only be used until it returns. */
 export type Visitor = (module: ModulePlan, elements: ModuleElements) => void;
 
 export interface ContentOptions {
   readonly faults: Faults;
-  /** null: nothing is hashed, as of an adapter that is refused already. */
+  /** null hashes nothing, for an adapter that is already refused. */
   readonly digest: AdapterDigest | null;
-  /** null: the matrices are read in bands. */
+  /** null reads the matrices in bands. */
   readonly visit: Visitor | null;
 }
 
 type Tensor = StoredMatrix | StoredExtra;
 
-/** Returns what to warn of. */
+/** Returns warnings. */
 export async function readContent(
   file: SafetensorsFile,
   modules: readonly ModulePlan[],
@@ -52,7 +52,7 @@ export async function readContent(
 
 const tensorsOf = ({ a, b, extra }: ModulePlan): Tensor[] => [a, b, ...(extra ? [extra] : [])];
 
-/** False where a fault was found. */
+/** False if a fault was found. */
 function checkValues(module: ModulePlan, { a, b, extra }: Sized, faults: Faults): boolean {
   const before = faults.count;
   reportValues(module.a, a, extra?.finite && module.extra?.spec.isFoldedIntoA ? extra.largest : 1, faults);
@@ -63,7 +63,7 @@ function checkValues(module: ModulePlan, { a, b, extra }: Sized, faults: Faults)
   return faults.count === before;
 }
 
-/** `factor` is what the values will be multiplied with before they are used in float32. */
+/** The values will be multiplied by `factor` before they are used in float32. */
 function reportValues({ name }: Tensor, { finite, largest }: ValueSummary, factor: number, faults: Faults): void {
   if (!finite) faults.invalid(`tensor ${quote(name)} holds NaN or infinity`);
   else if (!Number.isFinite(Math.fround(largest * factor))) {
@@ -73,11 +73,11 @@ function reportValues({ name }: Tensor, { finite, largest }: ValueSummary, facto
 
 interface ReadTensor {
   readonly values: ValueSummary;
-  /** Where the tensors are read whole. */
+  /** null if the tensors are read in bands. */
   readonly elements: Elements | null;
 }
 
-/** Reads the tensors in the order in which they were announced, scans each and hashes it. */
+/** Reads the announced tensors in order, scans each and hashes it. */
 class TensorReader {
   readonly #file: SafetensorsFile;
   readonly #digest: AdapterDigest | null;
@@ -92,15 +92,15 @@ class TensorReader {
     this.#file = file;
     this.#digest = digest;
     this.#whole = whole;
-    const streamed = tensors.filter((tensor) => !this.#isTurned(tensor)).map(({ name }) => name);
+    const streamed = tensors.filter((tensor) => !this.#isReordered(tensor)).map(({ name }) => name);
     this.#stream = streamTensors(file, streamed, { bands: !whole });
   }
 
   async read(tensor: Tensor, path: string, role: Role, shape: readonly number[]): Promise<ReadTensor> {
     const scan = new ValueScan(tensor.dtype);
     this.#digest?.begin(path, role, tensor.dtype, shape);
-    if (this.#isTurned(tensor)) {
-      await this.#readTurned(tensor, scan);
+    if (this.#isReordered(tensor)) {
+      await this.#readReordered(tensor, scan);
       return { values: scan.summary(), elements: null };
     }
     const { byteLength } = this.#file.tensor(tensor.name);
@@ -117,15 +117,15 @@ class TensorReader {
     return { values: scan.summary(), elements: this.#whole ? elements : null };
   }
 
-  /** Whether a tensor lies in another order than it is hashed in, and is too large to be turned in memory. */
-  #isTurned(tensor: Tensor): tensor is StoredMatrix {
+  /** Whether a tensor's order differs from the order of the hash and the tensor is too large to transpose in memory. */
+  #isReordered(tensor: Tensor): tensor is StoredMatrix {
     return !this.#whole && isTransposed(tensor) && this.#file.tensor(tensor.name).byteLength > bandBytes;
   }
 
-  /** [rows, columns] as it lies, hashed as [columns, rows]: some columns at a time, for each of which all rows are read. */
-  async #readTurned({ name, dtype, shape: [rows, columns] }: StoredMatrix, scan: ValueScan): Promise<void> {
+  /** Stored as [rows, columns], hashed as [columns, rows]: reads all rows for a few columns at a time. */
+  async #readReordered({ name, dtype, shape: [rows, columns] }: StoredMatrix, scan: ValueScan): Promise<void> {
     const size = dtypeSizes[dtype];
-    const held = this.#digest ? Math.min(columns, Math.max(1, Math.floor(turnedBytes / (rows * size)))) : columns;
+    const held = this.#digest ? Math.min(columns, Math.max(1, Math.floor(transposedBytes / (rows * size)))) : columns;
     const step = Math.max(1, Math.floor(bandBytes / (columns * size)));
     for (let first = 0; first < columns; first += held) {
       const count = Math.min(held, columns - first);
@@ -141,20 +141,20 @@ class TensorReader {
   }
 }
 
-/** Of the columns that are turned at once. */
-const turnedBytes = 8 * bandBytes;
+/** Memory for the columns that are transposed at a time. */
+const transposedBytes = 8 * bandBytes;
 
 interface Scatter {
-  /** The first row of the band, among so many. */
+  /** The first row of the band, and the number of all rows. */
   readonly row: number;
   readonly rows: number;
   readonly columns: number;
-  /** The columns that are taken. */
+  /** The columns to copy. */
   readonly first: number;
   readonly count: number;
 }
 
-/** A band [rows of the band, columns] into [count, rows]. */
+/** Copies a band [rows of the band, columns] into [count, rows]. */
 function scatter(band: Elements, into: Elements, { row, rows, columns, first, count }: Scatter): void {
   for (let i = 0; i * columns < band.length; i++) {
     for (let j = 0; j < count; j++) into[j * rows + row + i] = at(band, i * columns + first + j);

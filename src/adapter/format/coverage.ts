@@ -1,6 +1,6 @@
 /**
- * Compares the modules of the file with those that the config names: more are a fault, since PEFT would leave them out; fewer are
- * served, with a warning.
+ * Compares the modules of the file with those that the config names. Extra modules are a fault, since PEFT would ignore them. Missing
+ * ones are a warning.
  */
 
 import { type Faults, quoteList } from "./faults.js";
@@ -16,7 +16,7 @@ export interface CoverageContext {
   readonly warnings: string[];
 }
 
-/** `found`: by the base's path, each module's path in the model that was trained. */
+/** `found` maps each module's path in the base to its path in the trained model. */
 export function compareModules(found: ReadonlyMap<string, string>, context: CoverageContext): void {
   const { targets, targetModules, faults } = context;
   const base = targetModules.modules();
@@ -25,8 +25,8 @@ export function compareModules(found: ReadonlyMap<string, string>, context: Cove
   const before = faults.count;
   const unnamed = [...found].filter(([, source]) => !names(source)).map(([, source]) => source);
   const toSource = sourceNaming(found, targetModules);
-  const promised = base.filter((path) => !found.has(path) && names(toSource(path)) && isTold(targets, path, found));
-  if (faults.count > before) return; // the budget was spent on the way: nothing that follows is known
+  const promised = base.filter((path) => !found.has(path) && names(toSource(path)) && isExpected(targets, path, found));
+  if (faults.count > before) return; // the budget ran out, so the comparison is incomplete
   if (unnamed.length > 0) {
     const count = unnamed.length === 1 ? "1 module" : `${unnamed.length} modules`;
     faults.invalid(`the file holds ${count} that the config does not name (${keysOf(targets)}): ${quoteList(unnamed)}`);
@@ -34,14 +34,14 @@ export function compareModules(found: ReadonlyMap<string, string>, context: Cove
   context.warnings.push(...missingWarning(promised), ...savedWarning(targets, base));
 }
 
-/** Where the config does not list names, those of the file count: a layer without them is missing, other names are not. */
-function isTold(targets: PeftTargets | MlxTargets, path: string, found: ReadonlyMap<string, string>): boolean {
+/** If the config lists no names, the file's names apply to every layer: a layer that lacks one of them has a missing module. */
+function isExpected(targets: PeftTargets | MlxTargets, path: string, found: ReadonlyMap<string, string>): boolean {
   if (targets.kind === "peft" || targets.keys !== null) return true;
   const within = layerPlace(path)?.within;
   return within !== undefined && [...found.keys()].some((other) => layerPlace(other)?.within === within);
 }
 
-/** From the base's paths to those of the model that was trained, as far as the file shows how they differ. */
+/** Maps paths of the base to paths of the trained model, as far as the file shows how they differ. */
 function sourceNaming(found: ReadonlyMap<string, string>, targetModules: TargetModuleIndex): (path: string) => string {
   for (const [path, source] of found) {
     const [own, other] = [targetModules.wrapperOf(path), targetModules.wrapperOf(source)];
@@ -71,7 +71,7 @@ function missingWarning(missing: readonly string[]): string[] {
   return [`The config names ${those} as in the base: ${quoteList(missing)}.`];
 }
 
-/** Heads and embeddings that were to be saved whole: a file that holds one is refused elsewhere. */
+/** Heads and embeddings that should have been saved in full. A file that contains one is refused elsewhere. */
 function savedWarning(targets: PeftTargets | MlxTargets, base: readonly string[]): string[] {
   if (targets.kind === "mlx") return [];
   const whole = base.filter((path) => layerPlace(path) === null);

@@ -1,4 +1,4 @@
-/** What `inspect` shows of an adapter's folder, with or without the base that it is for. */
+/** What `inspect` shows of an adapter's folder, with or without its base model. */
 
 import type { BaseModule } from "../../model/blueprint.js";
 import { asVersion } from "../store/version-digest.js";
@@ -8,13 +8,13 @@ import { type ExamineOptions, examine } from "./examine.js";
 import type { ScaledModule } from "./module-plan.js";
 
 export interface ModuleRow extends ScaledModule {
-  /** `F32`, or `F16/F32` where A and B differ. */
+  /** `F32`, or `F16/F32` if A and B differ. */
   readonly dtype: string;
 }
 
-/** Modules that differ in their layer only, with the same sizes and scale. */
+/** Modules with the same sizes and scale that differ only in their layer. */
 export interface ModuleKind extends ModuleRow {
-  /** With `*` for the layer's number. */
+  /** With `*` in place of the layer's number. */
   readonly path: string;
   readonly count: number;
 }
@@ -22,13 +22,13 @@ export interface ModuleKind extends ModuleRow {
 export interface AdapterDescription {
   readonly summary: AdapterSummary;
   readonly config: CanonicalConfig;
-  /** One a module, in the base's order where a base is given. */
+  /** One row per module, in the base's order if there is one. */
   readonly modules: readonly ModuleRow[];
-  /** The same table with equal layers folded together. */
+  /** The same table with equal layers grouped. */
   readonly kinds: readonly ModuleKind[];
 }
 
-/** Checks the folder and describes it. `base` null: no base is at hand, so paths and outer sizes are taken as they are. */
+/** Checks the folder and describes it. Without a base (null) paths and sizes are accepted as they are. */
 export async function describeAdapter(
   folder: string,
   base: readonly BaseModule[] | null,

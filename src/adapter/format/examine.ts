@@ -1,6 +1,6 @@
 /**
- * The one way through an adapter's folder: files, config, header, modules, values, digest. Collects every fault before it
- * throws. What is done with the matrices on the way is the caller's business.
+ * Examines an adapter's folder: files, config, header, modules, values, digest. Collects every fault before it throws. A visitor may
+ * use the matrices on the way.
  */
 
 import { join } from "node:path";
@@ -27,13 +27,13 @@ import { TargetModuleIndex, targetModulesOf } from "./target-modules.js";
 export interface AdapterLimits {
   /** Bytes of `adapter_config.json`; 1 MiB. */
   readonly maxConfigBytes: number;
-  /** Bytes of JSON at the head of the weights; 8 MiB. */
+  /** Bytes of the weights' JSON header; 8 MiB. */
   readonly maxHeaderBytes: number;
   /** 20,000. */
   readonly maxTensors: number;
   /** 4,096. */
   readonly maxRank: number;
-  /** Instructions that all expressions of the config compile to, at most; 32,768. */
+  /** Maximum instructions of all compiled expressions of the config; 32,768. */
   readonly maxPatternSize: number;
 }
 
@@ -46,26 +46,26 @@ export const adapterLimits: AdapterLimits = {
 };
 
 export interface ExamineOptions {
-  /** The base's names, to compare with what the adapter says it was trained on. */
+  /** The base's names, for comparison with the base that the adapter names. */
   readonly baseNames?: readonly string[];
   /** How messages name the adapter: `The adapter` by default. */
   readonly label?: string;
   readonly limits?: Partial<AdapterLimits>;
-  /** Throws `digest_mismatch` when what it computes has another digest. */
+  /** The expected digest of weights. Another one throws `digest_mismatch`. */
   readonly expectedDigest?: string;
-  /** The summary's, of the content of `expectedDigest`: no expression of the config is read then. */
+  /** The alphas of the summary with `expectedDigest`: then no expression of the config is read. */
   readonly alphas?: readonly number[];
 }
 
 export interface Examined {
-  /** `digest` is of what the adapter computes. */
+  /** `digest` covers what the adapter computes. */
   readonly summary: Omit<AdapterSummary, "weightsDigest">;
   readonly config: CanonicalConfig;
   /** In the base's order. */
   readonly modules: readonly ModulePlan[];
 }
 
-/** `base` null: no base is at hand and every path is taken as it is. Throws LorikeetError. */
+/** Without a base (null) every path is accepted as it is. Throws LorikeetError. */
 export async function examine(
   folder: string,
   base: readonly BaseModule[] | null,
@@ -78,7 +78,7 @@ export async function examine(
   const features = new FeatureLog();
   const warnings: string[] = [];
   const survey = await surveyFolder(folder, faults);
-  const trusted = options.expectedDigest !== undefined; // the digest holds it to what was accepted
+  const trusted = options.expectedDigest !== undefined; // the digest proves that it was accepted before
   const path = join(folder, configFile);
   const config = await readConfig(path, limits.maxConfigBytes, faults, features, warnings, { trusted });
   const file = survey.weights ? await openWeights(folder, survey.weights, limits, faults) : null;
@@ -141,7 +141,7 @@ function checkDigest(found: string, expected: string | undefined, label: string)
   });
 }
 
-/** Names are compared by their last segment: a name is often a path or has an owner. */
+/** Names are compared by their last segment, since many are paths or have an owner. */
 function baseWarning({ baseName }: ReadConfig, expected: readonly string[]): string[] {
   const [first] = expected;
   if (baseName === null || baseName === "" || first === undefined) return [];

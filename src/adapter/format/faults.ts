@@ -1,4 +1,4 @@
-/** Collects everything that is wrong with an adapter, so that one answer lists it all. Knows nothing of what is checked. */
+/** Collects everything that is wrong with an adapter, so that one error lists it all. */
 
 import { LorikeetError } from "../../base/errors.js";
 
@@ -31,7 +31,7 @@ export class Faults {
     this.#invalid.push(fault);
   }
 
-  /** The adapter may be sound, but is of a kind that is not served. */
+  /** The adapter may be valid, but uses something that is not supported. */
   unsupported(fault: string): void {
     this.#unsupported.push(fault);
   }
@@ -50,7 +50,7 @@ export class Faults {
     return this.#invalid.length + this.#unsupported.length + this.#shapes.length + this.#strangers.length;
   }
 
-  /** Throws `adapter_unsupported` when only that was found, `adapter_invalid` when anything else was. */
+  /** Throws `adapter_unsupported` if all faults are of that kind, otherwise `adapter_invalid`. */
   throwIfAny(label: string, bases: Bases = {}): void {
     if (this.count === 0) return;
     const misfits = [...this.#shapes, ...this.#strangers];
@@ -92,9 +92,9 @@ function summary(faults: readonly string[]): string {
   return faults.slice(0, maxInMessage).join("; ") + (more > 0 ? `; and ${more} more` : "");
 }
 
-/** A stranger's value, quoted and cut for a message. */
+/** An untrusted value, quoted and shortened for a message. */
 export function quote(value: unknown): string {
-  // JSON knows no such number: 1e400 is read as infinity, and would be shown as null.
+  // JSON has no infinity: 1e400 parses as infinity, which would be shown as null.
   if (typeof value === "number" && !Number.isFinite(value)) return "infinite (a number beyond 1.8e308)";
   const text = JSON.stringify(value) ?? String(value);
   return text.length > 160 ? `${text.slice(0, 157)}...` : text;

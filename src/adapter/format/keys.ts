@@ -1,6 +1,5 @@
 /**
- * What a tensor's name says: which module it belongs to and what it is there, through every spelling found in the wild.
- * Knows no base model.
+ * Parses a tensor's name, in every spelling found in the wild, into its module and its role there. Knows no base model.
  */
 
 import { at } from "../../base/list.js";
@@ -9,23 +8,23 @@ import { type AdapterMethod, feature, type TensorMeaning, unknown } from "./meth
 export type ParsedKey =
   | (TensorMeaning & {
       readonly kind: "matrix";
-      /** The module's path in the model that was trained, without wrappers. */
+      /** The module's path in the trained model, without wrappers. */
       readonly path: string;
     })
   | Exclude<TensorMeaning, { readonly kind: "matrix" }>;
 
-/** Segments that wrappers put anywhere: torch.compile, FSDP, activation checkpointing. */
+/** Segments that wrappers insert anywhere: torch.compile, FSDP, activation checkpointing. */
 const wrappers: ReadonlySet<string> = new Set(["_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"]);
 
 const markers = /^(lora_[AB]|lora_[ab]|lora_embedding_[AB]|lora_magnitude_vector|lora_E)$/;
 const classifiers: ReadonlySet<string> = new Set(["score", "classifier"]);
 
-/** Of the config: they tell what a key may be. */
+/** What the config says about keys. */
 export interface KeyContext {
   readonly method: Pick<AdapterMethod, "meaningOf">;
   readonly modulesToSave: readonly string[];
   readonly trainsBias: boolean;
-  /** Names of heads and embeddings, which a file may hold whole. */
+  /** Names of heads and embeddings, whose full weights a file may hold. */
   readonly tableNames: ReadonlySet<string>;
 }
 
@@ -41,7 +40,7 @@ export function parseKey(name: string, context: KeyContext): ParsedKey {
 const withPath = (meaning: TensorMeaning, segments: readonly string[]): ParsedKey =>
   meaning.kind === "matrix" ? { ...meaning, path: segments.join(".") } : meaning;
 
-/** Takes off `base_model.model.` and `module.`, however often they lead, and the wrappers' segments. */
+/** Removes leading `base_model.model.` and `module.`, however often they occur, and all wrapper segments. */
 function stripWrappers(all: readonly string[]): string[] {
   const segments = all.filter((segment) => !wrappers.has(segment));
   let start = 0;

@@ -1,6 +1,6 @@
-/** The words of PEFT's configs: keys that are harmless, keys that are refused, methods and initializations by name. */
+/** The vocabulary of PEFT's configs: harmless keys, refused keys, methods and initializations by name. */
 
-/** Read, or without effect on what a finished LoRA computes. */
+/** Keys that are read, or that do not affect what a finished LoRA computes. */
 export const harmlessKeys: ReadonlySet<string> = new Set([
   "alpha_pattern",
   "auto_mapping",
@@ -36,7 +36,7 @@ export const harmlessKeys: ReadonlySet<string> = new Set([
   "use_rslora",
 ]);
 
-/** Objects among them, with their own keys; of `megatron_config` any, since it is another library's. */
+/** Keys that hold objects, with the known keys in them. `megatron_config` belongs to another library and may hold anything. */
 export const harmlessObjects: ReadonlyMap<string, ReadonlySet<string>> = new Map([
   ["auto_mapping", new Set(["base_model_class", "parent_library", "unsloth_fixed"])],
   ["runtime_config", new Set(["ephemeral_gpu_offload"])],
@@ -51,7 +51,7 @@ export const harmlessObjects: ReadonlyMap<string, ReadonlySet<string>> = new Map
   ["lora_ga_config", new Set(["direction", "scale", "stable_gamma"])],
 ]);
 
-/** mlx-lm's: the arguments of its training, without effect on a finished adapter. */
+/** Arguments of mlx-lm's training that do not affect a finished adapter. */
 export const harmlessMlxKeys: ReadonlySet<string> = new Set([
   ...["adapter_path", "batch_size", "chat_feature", "clear_cache_threshold", "completion_feature", "config", "data"],
   ...["fine_tune_type", "fuse", "grad_accumulation_steps", "grad_checkpoint", "hf_dataset", "iters", "learning_rate"],
@@ -61,10 +61,10 @@ export const harmlessMlxKeys: ReadonlySet<string> = new Set([
   ...["text_feature", "train", "trust_remote_code", "use_chat_template", "use_dora", "val_batches", "wandb"],
 ]);
 
-/** Read, or of the training. */
+/** Keys of `lora_parameters` that are read or only concern training. */
 export const mlxParameterKeys: ReadonlySet<string> = new Set(["alpha", "dropout", "keys", "rank", "scale"]);
 
-/** Change the arithmetic: refused when set to anything but null, false or empty. */
+/** Keys that change the computation: refused unless null, false or empty. */
 export const refusedKeys: ReadonlyMap<string, string> = new Map([
   ["alora_invocation_tokens", "activated LoRA"],
   ["arrow_config", "Arrow routing"],
@@ -78,10 +78,10 @@ export const refusedKeys: ReadonlyMap<string, string> = new Map([
   ["velora_config", "VeLoRA"],
 ]);
 
-/** `init_lora_weights` in lower case: those that leave the base as it is. */
+/** Values of `init_lora_weights`, in lower case, that do not change the base. */
 export const harmlessInits: ReadonlySet<string> = new Set(["eva", "gaussian", "mica", "orthogonal"]);
 
-/** `init_lora_weights` in lower case, by prefix: those that subtract the first product from the base's weights. */
+/** Prefixes of `init_lora_weights`, in lower case, that subtract the initial product from the base's weights. */
 export const refusedInits: readonly (readonly [prefix: string, name: string])[] = [
   ["pissa", "PiSSA"],
   ["olora", "OLoRA"],

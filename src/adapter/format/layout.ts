@@ -19,24 +19,24 @@ export function peftLayout(matrix: StoredMatrix, elements: Elements): Elements {
   return matrix.transposed ? transpose(elements, ...matrix.shape) : elements;
 }
 
-/** [in, r] of A or [r, out] of B, in memory of its own. */
+/** [in, r] of A or [r, out] of B, in new memory. */
 function hostLayout(matrix: StoredMatrix, elements: Elements): Elements {
   return matrix.transposed ? elements.slice() : transpose(elements, ...matrix.shape);
 }
 
-/** How a module lies in host memory: as in the file, or in F32 where its matrices differ or the method has an extra tensor. */
+/** A module's dtype in host memory: the file's, or F32 if its matrices differ or the method has an extra tensor. */
 export function hostDtype({ a, b, extra }: Pick<ModulePlan, "a" | "b" | "extra">): MatrixDtype {
   return extra || a.dtype !== b.dtype ? "F32" : a.dtype;
 }
 
-/** A module's tensors in the file's layout; `extra` where the method has one. */
+/** A module's tensors in the file's layout; `extra` if the method has one. */
 export interface ModuleElements {
   readonly a: Elements;
   readonly b: Elements;
   readonly extra: Elements | null;
 }
 
-/** The module as the engine copies it: 16-bit elements stay as they are, F32 has the scale folded into B. Owns its memory. */
+/** The module as the engine copies it: 16-bit elements stay as they are, F32 has the scale folded into B. In new memory. */
 export function hostModule(module: ModulePlan, { a, b, extra }: ModuleElements): HostModule {
   const { rank, scale } = module;
   const dtype = hostDtype(module);

@@ -1,11 +1,11 @@
-/** A module of an adapter as its file holds it, checked. Holds no behaviour. */
+/** A checked module of an adapter, as stored in its file. */
 
 import type { ExtraTensor } from "./methods/method.js";
 
 export type MatrixDtype = "F32" | "F16" | "BF16";
 
 export interface StoredMatrix {
-  /** As in the file. */
+  /** The name in the file. */
   readonly name: string;
   readonly dtype: MatrixDtype;
   readonly shape: readonly [number, number];
@@ -13,7 +13,7 @@ export interface StoredMatrix {
   readonly transposed: boolean;
 }
 
-/** What the method has beside A and B. */
+/** What the method has besides A and B. */
 export interface StoredExtra {
   readonly name: string;
   readonly dtype: MatrixDtype;
@@ -29,7 +29,7 @@ export interface ScaledModule {
   readonly outFeatures: number;
   readonly rank: number;
   readonly alpha: number;
-  /** What B A x is multiplied with. */
+  /** The factor of B A x. */
   readonly scale: number;
 }
 

@@ -1,6 +1,4 @@
-/**
- * From the tensors of a file to the modules they adapt. Every tensor is used or is a fault: nothing is dropped in silence.
- */
+/** Assigns a file's tensors to the modules that they adapt. Every tensor is used or is a fault; none is ignored silently. */
 
 import type { StoredTensor } from "../../tensor/safetensors.js";
 import { formatShape } from "../../tensor/shape.js";
@@ -16,7 +14,7 @@ import type { ResolvedModule, TargetModuleIndex } from "./target-modules.js";
 
 interface Draft {
   readonly resolved: ResolvedModule;
-  /** The path in the model that was trained: what the patterns were written for. */
+  /** The path in the trained model, which the patterns apply to. */
   readonly source: string;
   a?: StoredMatrix;
   b?: StoredMatrix;
@@ -29,14 +27,14 @@ export interface PlanContext {
   readonly targetModules: TargetModuleIndex;
   readonly maxRank: number;
   readonly maxPatternSize: number;
-  /** What an earlier look at the same adapter found, so that no expression of the config is read: see AdapterSummary. */
+  /** The alphas of an earlier check, so that no expression of the config is read: see AdapterSummary. */
   readonly alphas: readonly number[] | null;
   readonly faults: Faults;
   readonly features: FeatureLog;
   readonly warnings: string[];
 }
 
-/** In the base's order; only those without a structural fault, whose sizes are the base's. */
+/** In the base's order. Only modules without a structural fault, whose sizes match the base. */
 export function planModules(tensors: ReadonlyMap<string, StoredTensor>, context: PlanContext): readonly ModulePlan[] {
   const { config, targetModules, faults } = context;
   const drafts = new Map<string, Draft>();
@@ -82,7 +80,7 @@ function readDtype(name: string, { dtype }: StoredTensor, { faults }: PlanContex
 
 type DraftTensor = Pick<Draft, "a"> | Pick<Draft, "b"> | Pick<Draft, "extra">;
 
-/** The field of the draft that the tensor fills; null where its dtype or its axes are a fault. */
+/** The field of the draft that the tensor fills; null if its dtype or number of axes is a fault. */
 function readTensor(
   name: string,
   tensor: StoredTensor,
@@ -146,7 +144,7 @@ function finish(
   return modules;
 }
 
-/** What `alpha_pattern` gives each module; warns where the config's ranks, `rank_pattern` included, are not the tensors'. */
+/** Each module's alpha by `alpha_pattern`. Warns if the config's ranks, including `rank_pattern`, differ from the tensors'. */
 function resolveAlphas(
   modules: readonly Pair[],
   { config, faults, warnings }: PlanContext,
@@ -182,7 +180,7 @@ interface Pair extends Omit<ModulePlan, "alpha" | "scale"> {
   readonly source: string;
 }
 
-/** null when the pair is not whole or does not fit; the reasons are among the faults. */
+/** null, with faults, if the pair is incomplete or does not fit. */
 function checkPair(draft: Draft, context: PlanContext): Pair | null {
   const { resolved, source, a, b, extra, broken } = draft;
   const { path, module } = resolved;
@@ -221,7 +219,7 @@ function checkPair(draft: Draft, context: PlanContext): Pair | null {
   return { path, source, rank, inFeatures, outFeatures, a, b, extra: extra ?? null };
 }
 
-/** PEFT's sizes: [r, in] of A, [out, r] of B. */
+/** Sizes in PEFT's layout: [r, in] of A, [out, r] of B. */
 function oriented({ shape: [rows, columns], transposed }: StoredMatrix): readonly [number, number] {
   return transposed ? [columns, rows] : [rows, columns];
 }

@@ -1,15 +1,15 @@
 /**
- * What the largest values of a module's matrices say about s·B(A x): that it changes nothing, that it may overflow, that it must.
- * Bounds, not computed products.
+ * What the largest values of a module's matrices say about s·B(A x): that it changes nothing, may overflow, or must overflow. Bounds,
+ * not computed products.
  */
 
 import { quote } from "./faults.js";
 import type { ModulePlan } from "./module-plan.js";
 import type { ValueSummary } from "./values.js";
 
-/** Every norm squares what it is given: beyond the root of float32's largest number that is infinity, and the output is zero. */
+/** Norms square their inputs: above the square root of float32's largest number the square is infinite and the output zero. */
 const largest = Math.sqrt(3.4028234663852886e38);
-/** What the activations that a module is given, and the sums over them, may add before that. */
+/** The factor that a module's activations, and sums over them, may add. */
 const headroom = 1e6;
 
 /** The values of a module's tensors, each finite. */
@@ -19,7 +19,7 @@ export interface Sized {
   readonly extra: ValueSummary | null;
 }
 
-/** A clause where an entry of s·B·A may lie beyond what a model can compute with in float32. */
+/** A clause if an entry of s·B·A may be too large to compute with in float32. */
 export function productFault(module: ModulePlan, values: Sized): string | null {
   const { path, scale } = module;
   const [left, right] = [largestOfA(module, values), values.b.largest * Math.abs(scale)];
@@ -27,16 +27,16 @@ export function productFault(module: ModulePlan, values: Sized): string | null {
   return `the products of module ${path} overflow float32: values up to ${brief(left)} in lora_A meet values up to ${brief(right)} in lora_B times its scale; products up to ${brief(largest)} are allowed`;
 }
 
-/** Collects modules whose products are zero or reach close to the end of float32. */
+/** Collects modules whose products are zero or nearly overflow float32. */
 export class SmallOrLarge {
   readonly #modules: number;
-  /** Names of tensors of idle modules that are zero. */
+  /** Names of zero tensors in idle modules. */
   readonly #zero = new Set<string>();
   #idleModules = 0;
   #large = 0;
   #firstLarge: string | null = null;
 
-  /** Of so many modules. */
+  /** `modules` is the number of all modules. */
   constructor(modules: number) {
     this.#modules = modules;
   }
@@ -73,13 +73,13 @@ export class SmallOrLarge {
   }
 }
 
-/** How large A x and s·B(A x) may get for inputs of 1. */
+/** Bound on A x and s·B(A x) for inputs of 1. */
 function reachOf(module: ModulePlan, values: Sized): number {
   const { rank, inFeatures, scale } = module;
   return largestOfA(module, values) * inFeatures * Math.max(1, values.b.largest * Math.abs(scale) * rank);
 }
 
-/** With what is folded into it. */
+/** Including what is folded into it. */
 const largestOfA = ({ extra }: ModulePlan, values: Sized): number =>
   extra?.spec.isFoldedIntoA && values.extra ? values.a.largest * values.extra.largest : values.a.largest;
 

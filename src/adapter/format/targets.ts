@@ -1,6 +1,5 @@
 /**
- * Which modules a config names: PEFT's rules (`check_target_module_exists` of PEFT 0.21) in linear time, and mlx-lm's. Knows no
- * tensors.
+ * Which modules a config names: PEFT's rules (`check_target_module_exists` of PEFT 0.21) in linear time, and mlx-lm's.
  */
 
 import { ExpressionFault } from "./expressions.js";
@@ -10,7 +9,7 @@ import type { TargetModuleIndex } from "./target-modules.js";
 
 export interface PeftTargets {
   readonly kind: "peft";
-  /** null: not given, so that nothing is named. A string is an expression, or `all-linear`. */
+  /** null: missing, so nothing is named. A string is an expression or `all-linear`. */
   readonly targetModules: string | readonly string[] | null;
   readonly excludeModules: string | readonly string[];
   /** Empty: every layer. */
@@ -19,7 +18,7 @@ export interface PeftTargets {
   readonly modulesToSave: readonly string[];
 }
 
-/** Whether a module is named, by its path in the model that was trained. */
+/** Whether a module is named, by its path in the trained model. */
 export type NamesModule = (path: string) => boolean;
 
 export interface TargetContext {
@@ -29,12 +28,12 @@ export interface TargetContext {
   readonly targetModules: Pick<TargetModuleIndex, "tableNames">;
 }
 
-/** null where the config does not say, or says it in an expression that is not evaluated: a warning tells which. */
+/** null, with a warning, if the config names no targets or names them in an expression that is not evaluated. */
 export function peftTargets(config: PeftTargets, context: TargetContext): NamesModule | null {
   const { targetModules, layersToTransform, layersPattern } = config;
   const { faults, warnings } = context;
   if (targetModules === null) {
-    warnings.push("The config has no target_modules, so the modules of the file were compared with nothing.");
+    warnings.push("The config has no target_modules, so the file's modules were not compared with it.");
     return null;
   }
   for (const [key, list] of Object.entries({ layers_to_transform: layersToTransform, layers_pattern: layersPattern })) {
@@ -49,7 +48,7 @@ export function peftTargets(config: PeftTargets, context: TargetContext): NamesM
   } catch (cause) {
     if (!(cause instanceof ExpressionFault)) throw cause;
     warnings.push(
-      `The modules of the file were not compared with the config: ${cause.message} is not a linear-time expression.`,
+      `The file's modules were not compared with the config: ${cause.message} is not a linear-time expression.`,
     );
     return null;
   }
@@ -83,7 +82,7 @@ function excludes({ excludeModules, modulesToSave }: PeftTargets, context: Targe
   return (path) => excluded(path) || saved.some((isSaved) => isSaved?.(path));
 }
 
-/** Whether a path, or what stands behind one of its dots, is in the list. */
+/** Whether a path, or the part after one of its dots, is in the list. */
 function suffixIn(list: ReadonlySet<string>): NamesModule {
   return (path) => {
     for (let at = 0; ; ) {
@@ -98,7 +97,7 @@ function suffixIn(list: ReadonlySet<string>): NamesModule {
 const wholePath = (key: string, pattern: string, context: TargetContext): NamesModule | null =>
   matcher(key, pattern, (source) => `^(?:${source})$`, context, { guarded: true });
 
-/** Throws ExpressionFault; null past the budget, which is a fault. */
+/** Throws ExpressionFault; null, with a fault, if the budget is exceeded. */
 function matcher(
   key: string,
   pattern: string,
@@ -119,7 +118,7 @@ function compile(pattern: string, use: ExpressionUse, budget: PatternBudget): Co
   }
 }
 
-/** The number behind the first segment that a pattern matches, or behind any segment. */
+/** The number after the first segment that a pattern matches, or after any segment without patterns. */
 function layerIndex(patterns: readonly string[], { budget }: TargetContext): ((path: string) => number | null) | null {
   const key = "layers_pattern";
   const wrap = (source: string): string => `^(?:(?:^|.*?\\.)${source}\\.(?P<idx>\\d+)\\.)`;
@@ -140,13 +139,13 @@ function layerIndex(patterns: readonly string[], { budget }: TargetContext): ((p
 
 export interface MlxTargets {
   readonly kind: "mlx";
-  /** Paths within a layer, or whole ones; null: mlx-lm's default, which differs between its releases. */
+  /** Paths within a layer, or full paths; null: mlx-lm's default, which depends on its release. */
   readonly keys: readonly string[] | null;
-  /** The last so many layers of the model; 0: all. */
+  /** The number of layers, counted from the last; 0: all. */
   readonly layers: number;
 }
 
-/** `layerCount` null: no base is at hand, so every layer may be meant. */
+/** Without a base (`layerCount` null) every layer may be meant. */
 export function mlxTargets({ keys, layers }: MlxTargets, layerCount: number | null): NamesModule {
   const list = keys && new Set(keys);
   const first = layers === 0 || layerCount === null ? 0 : layerCount - layers;

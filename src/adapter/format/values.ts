@@ -1,4 +1,4 @@
-/** Looks at the numbers of a tensor without converting them: is one not finite, are all zero, how large is the largest. */
+/** Scans a tensor's numbers without converting them: whether all are finite, whether all are zero, and the largest magnitude. */
 
 import { float32At } from "../../base/list.js";
 import { viewAs } from "../../tensor/dtype.js";
@@ -7,15 +7,15 @@ import type { MatrixDtype } from "./module-plan.js";
 
 export interface ValueSummary {
   readonly finite: boolean;
-  /** All are. */
+  /** All values are zero. */
   readonly zero: boolean;
-  /** Largest magnitude; not a number to compute with when not finite. */
+  /** Largest magnitude; meaningless if a value is not finite. */
   readonly largest: number;
 }
 
 const infinities = { F32: 0x7f800000, F16: 0x7c00, BF16: 0x7f80 } as const;
 
-/** Takes a tensor piece by piece. Magnitudes order like their bits without the sign, so one integer maximum tells everything. */
+/** Scans a tensor piece by piece. Magnitudes sort like their bits without the sign, so one integer maximum is enough. */
 export class ValueScan {
   readonly #dtype: MatrixDtype;
   #most = 0;

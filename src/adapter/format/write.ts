@@ -1,6 +1,6 @@
 /**
- * Writes an adapter's folder as PEFT does: the config keys that every PEFT and vLLM release loads, sorted, and tensors in
- * float32 or rounded to bfloat16. The same input makes the same bytes.
+ * Writes an adapter's folder as PEFT does: the config keys that every PEFT and vLLM release loads, sorted, and tensors in float32 or
+ * rounded to bfloat16. Equal input gives equal bytes.
  */
 
 import { mkdir, open } from "node:fs/promises";
@@ -24,7 +24,7 @@ export interface AdapterToWrite {
     readonly useDora?: boolean;
     readonly rankPattern?: Readonly<Record<string, number>>;
     readonly alphaPattern?: Readonly<Record<string, number>>;
-    /** true for bases that store weights as [in, out], as gpt2 does. */
+    /** true for bases that store weights as [in, out], such as gpt2. */
     readonly fanInFanOut?: boolean;
   };
   readonly tensors: readonly ModuleToWrite[];
@@ -44,8 +44,8 @@ export interface ModuleToWrite {
 export type AdapterDtype = "F32" | "BF16";
 
 /**
- * Writes `adapter_config.json` and `adapter_model.safetensors` into `folder`, which is made if missing. With `fsync` the files'
- * bytes are on the disk when it resolves. For an atomic result write to a temporary folder and rename it.
+ * Writes `adapter_config.json` and `adapter_model.safetensors` into `folder`, which is created if missing. With `fsync` the files are on
+ * disk when it resolves. For an atomic result write to a temporary folder and rename it.
  */
 export async function writeAdapter(
   folder: string,
@@ -81,7 +81,7 @@ function toTensors(module: ModuleToWrite, dtype: AdapterDtype): TensorToWrite[] 
 }
 
 function encodeConfig(config: AdapterToWrite["config"]): string {
-  // In alphabetical order, as PEFT writes them; the patterns keep their own, which decides.
+  // In alphabetical order, as PEFT writes them. Patterns keep their order, since the first match counts.
   const keys = {
     alpha_pattern: config.alphaPattern ?? {},
     base_model_name_or_path: config.baseModelName,
@@ -100,7 +100,7 @@ function encodeConfig(config: AdapterToWrite["config"]): string {
     revision: null,
     target_modules: [...config.targetModules].sort(),
     task_type: "CAUSAL_LM",
-    ...(config.useDora ? { use_dora: true } : {}), // releases before it do not know the key
+    ...(config.useDora ? { use_dora: true } : {}), // older releases reject the key
     use_rslora: config.useRslora ?? false,
   };
   return `${JSON.stringify(keys, null, 2)}\n`;

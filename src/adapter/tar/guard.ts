@@ -1,9 +1,9 @@
 /**
- * Bounds on a tar's bytes before the tar reader sees them: how many come out of compression, and how large and how many the
- * extended headers are, whose parsing takes time that grows with them. Knows blocks, not entries.
+ * Limits on a tar's bytes before the tar reader sees them: the decompressed size, and the size and number of extended headers, which
+ * are slow to parse. Knows blocks, not entries.
  *
- * A tar is a row of blocks of 512 bytes, so every block that the reader could take for a header starts at a multiple of 512.
- * All of those that look like an extended header are judged, without following which of them are data.
+ * A tar is a sequence of blocks of 512 bytes, so every header starts at a multiple of 512. Every block that looks like an extended
+ * header counts, even if it is data.
  */
 
 import { LorikeetError } from "../../base/errors.js";
@@ -43,7 +43,7 @@ export function unpackedTooLarge(found: number, allowed: number): LorikeetError 
 
 class BlockGuard {
   readonly #maxExtended: number;
-  /** The start of a block whose rest is still to come. */
+  /** The start of an incomplete block. */
   readonly #partial = Buffer.alloc(blockBytes);
   #filled = 0;
   #extended = 0;

@@ -1,6 +1,6 @@
 /**
- * An adapter's folder as a tar, made while it is read. A generator and no stream: whoever stops reading ends it, and whatever
- * goes wrong is thrown where it is read.
+ * An adapter's folder as a tar, generated while it is read. It is a generator rather than a stream, so a consumer that stops ends it, and
+ * errors are thrown where it is read.
  */
 
 import type { FileHandle } from "node:fs/promises";
@@ -11,7 +11,7 @@ import { keptFiles, openKept } from "../store/kept-files.js";
 const blockBytes = 512;
 const chunkBytes = 65_536;
 
-/** The adapter's files, with no folder around them. Throws what reading them throws. */
+/** The adapter's files, without a folder around them. Throws what reading them throws. */
 export async function* packTar(folder: string): AsyncGenerator<Buffer, void, undefined> {
   const names = await keptFiles(folder);
   const weights = weightFiles.find((name) => names.includes(name)) ?? weightFiles[0];
@@ -20,14 +20,15 @@ export async function* packTar(folder: string): AsyncGenerator<Buffer, void, und
   yield Buffer.alloc(2 * blockBytes);
 }
 
-/** One entry. Its size is what it has when it is opened: bytes that are appended meanwhile are not sent. */
+/** One entry. Its size is read when it is opened: bytes appended later are not sent. */
 async function* packFile(name: string, file: FileHandle): AsyncGenerator<Buffer, void, undefined> {
   try {
     const { size, mtimeMs } = await file.stat();
     yield header(name, size, Math.max(0, Math.floor(mtimeMs / 1000)));
     for (let left = size; left > 0; ) {
       const { bytesRead, buffer } = await file.read(Buffer.allocUnsafe(Math.min(chunkBytes, left)));
-      if (bytesRead === 0) throw changed(name, `has ${left} bytes less than the ${size} that it began with`);
+      if (bytesRead === 0)
+        throw changed(name, `is ${left} bytes shorter than the ${size} that it had when it was opened`);
       left -= bytesRead;
       yield buffer.subarray(0, bytesRead);
     }
@@ -62,5 +63,5 @@ function header(name: string, size: number, seconds: number): Buffer {
 }
 
 function changed(name: string, clause: string): LorikeetError {
-  return new LorikeetError("internal", `The adapter's file ${name} ${clause}, so it cannot be sent whole.`);
+  return new LorikeetError("internal", `The adapter's file ${name} ${clause}, so it cannot be sent completely.`);
 }

@@ -1,4 +1,4 @@
-/** Which paths a tar's entries may have: plain names, few levels, each once. Knows no files. */
+/** Validates the paths of a tar's entries: plain names, few levels, no duplicates. Knows no files. */
 
 import { LorikeetError } from "../../base/errors.js";
 
@@ -12,10 +12,10 @@ export type EntryKind = "file" | "directory";
 
 const namePattern = /^[A-Za-z0-9._+=@ -]{1,200}$/;
 
-/** Admits entries one after the other. */
+/** Validates entries one after the other. */
 export class TarPaths {
   readonly #bounds: PathBounds;
-  /** By path in lower case: some disks do not distinguish case. */
+  /** By lower-case path, since some file systems ignore case. */
   readonly #kinds = new Map<string, EntryKind>();
   #count = 0;
 
@@ -51,9 +51,9 @@ export class TarPaths {
     const known = this.#kinds.get(key);
     if (known !== undefined && known !== kind) {
       const path = JSON.stringify(levels.join("/"));
-      throw refused(`${path} both as a file and as a folder`, "each path once, without regard to case");
+      throw refused(`${path} both as a file and as a folder`, "each path once, ignoring case");
     }
-    if (known === "file") throw refused(`${shown} twice`, "each path once, without regard to case");
+    if (known === "file") throw refused(`${shown} twice`, "each path once, ignoring case");
     this.#kinds.set(key, kind);
     if (levels.length > 1) this.#claim(levels.slice(0, -1), "directory", shown);
   }

@@ -1,5 +1,5 @@
 /**
- * An adapter as a tar of its folder, plain or gzip, unpacked into a folder as it arrives. Opens none of the files that it writes.
+ * Unpacks an adapter's tar, plain or gzip, into a folder as it arrives. Does not read the files that it writes.
  */
 
 import { mkdir, open, readdir, rename, writeFile } from "node:fs/promises";
@@ -19,9 +19,8 @@ export type TarLimits = IntakeLimits & TarBounds & PathBounds;
 const chunkBytes = 65_536;
 
 /**
- * Unpacks into `target`, which ends as the adapter's folder itself, also where the tar holds that folder one level down. Files
- * that a store does not keep become empty ones, so that the check can name them. Throws `invalid_upload`, `too_large`, or
- * what reading the body throws.
+ * Unpacks into `target`, which becomes the adapter's folder, even if the tar has that folder one level down. Files that a store does
+ * not keep become empty files, so that the check can name them. Throws `invalid_upload`, `too_large`, or what reading the body throws.
  */
 export async function unpackTar(
   upload: UploadBody,
@@ -33,7 +32,7 @@ export async function unpackTar(
   const received = intake(upload, limits, AbortSignal.any([signal, stop.signal]));
   const { isGzip, body } = await sniff(received);
   const reader = extract();
-  reader.on("error", () => {}); // told by whoever feeds it or takes from it
+  reader.on("error", () => {}); // reported where it is written to and read from
   const feed = (source: AsyncIterable<Buffer>): Promise<void> => feedReader(reader, guardTar(source, limits));
   const taking = takeEntries(reader, target, limits).catch((cause: unknown) => {
     stop.abort(cause);
@@ -46,7 +45,7 @@ export async function unpackTar(
   await liftFolder(target);
 }
 
-/** Whether the bytes are gzip's, and the bytes. */
+/** Whether the bytes are gzip, and the bytes. */
 async function sniff(source: AsyncGenerator<Buffer>) {
   let head = Buffer.alloc(0);
   while (head.length < 2) {
@@ -61,7 +60,7 @@ async function sniff(source: AsyncGenerator<Buffer>) {
   return { isGzip: head[0] === 0x1f && head[1] === 0x8b, body: body() };
 }
 
-/** Writes at the pace of the reader; stops where that has been destroyed. */
+/** Writes as fast as the reader accepts; stops if the reader was destroyed. */
 async function feedReader(reader: Extract, source: AsyncIterable<Buffer>): Promise<void> {
   let wake = (): void => {};
   reader.on("drain", () => wake()).on("close", () => wake());
@@ -105,7 +104,7 @@ async function writeEntry(entry: AsyncIterable<unknown>, path: string): Promise<
   }
 }
 
-/** Where the config lies one level down, that level becomes the target. */
+/** If the config is one level down, that folder becomes the target. */
 async function liftFolder(target: string): Promise<void> {
   const top = await readdir(target, { withFileTypes: true });
   if (top.some((entry) => entry.name === configFile)) return;
@@ -124,14 +123,14 @@ async function liftFolder(target: string): Promise<void> {
   await rename(lifted, target);
 }
 
-/** The fault that says most: ours, then the disk's; a broken tar or gzip otherwise. */
+/** The most specific fault: ours, then the disk's, else a broken tar or gzip. */
 function uploadFault(faults: readonly unknown[]): unknown {
   const known = faults.find((fault) => fault instanceof LorikeetError);
   const system = faults.find((fault) => fault instanceof Error && "syscall" in fault);
   if (known ?? system) return known ?? system;
   const cause = asError(faults[0]);
   const found = cause.name === "AbortError" ? "bytes follow the end of the gzip" : cause.message;
-  const message = `The upload is not a tar, plain or gzip, that can be read (${found}).`;
+  const message = `The upload is not a readable tar, plain or gzip (${found}).`;
   return new LorikeetError("invalid_upload", message, { param: "body", found, allowed: "a tar", cause });
 }
 

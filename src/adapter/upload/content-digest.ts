@@ -1,4 +1,4 @@
-/** The Content-Digest field (RFC 9530): what a sender says its bytes hash to, and the proof that they do. Moves no bytes. */
+/** The Content-Digest field (RFC 9530): parses the digest that a sender announces and compares it with the received bytes. */
 
 import { createHash, type Hash } from "node:crypto";
 import { LorikeetError } from "../../base/errors.js";
@@ -12,12 +12,12 @@ interface Expectation {
   readonly hash: Hash;
 }
 
-/** Hashes what passes by, if the sender gave a digest that can be verified, and compares at the end. */
+/** Hashes bytes if the sender gave a digest that can be verified, and compares at the end. */
 export class DigestProof {
   readonly #what: string;
   readonly #expectations: readonly Expectation[];
 
-  /** `field`: the header's value. `what`: how messages name the bytes. Throws `invalid_value` when it cannot be read. */
+  /** `field` is the header's value, `what` the bytes' name in messages. Throws `invalid_value` for a malformed field. */
   constructor(field: string | null | undefined, what: string) {
     this.#what = what;
     this.#expectations = field === undefined || field === null ? [] : parse(field);
@@ -27,7 +27,7 @@ export class DigestProof {
     for (const { hash } of this.#expectations) hash.update(chunk);
   }
 
-  /** Throws `digest_mismatch` with both digests. Call it once. */
+  /** Throws `digest_mismatch`, with both digests, if they differ. Call it once. */
   verify(): void {
     for (const { algorithm, digest, hash } of this.#expectations) {
       const found = hash.digest();
@@ -42,7 +42,7 @@ export class DigestProof {
   }
 }
 
-/** The members that can be verified; other algorithms are left out, as the RFC allows. */
+/** The members that can be verified. Other algorithms are ignored, as the RFC allows. */
 function parse(field: string): Expectation[] {
   if (field.length > maxFieldLength) throw malformed(`${field.length} characters`);
   const found: Expectation[] = [];

@@ -1,6 +1,6 @@
 /**
- * A request's body, read with every bound that applies to its bytes alone: how many, how long without one, whether they are
- * what the sender says. Never destroys the stream, so that an answer can still be sent. Knows no format.
+ * Reads a request's body within the limits on raw bytes: size, pace and digest. Never destroys the stream, so that a response can still
+ * be sent. Knows no format.
  */
 
 import type { Readable } from "node:stream";
@@ -8,16 +8,16 @@ import { LorikeetError } from "../../base/errors.js";
 import { DigestProof } from "./content-digest.js";
 import { type PaceLimits, SenderPace } from "./sender-pace.js";
 
-/** An upload on its way in: its bytes, and what its sender says about them. */
+/** An incoming upload: its bytes, and what its sender says about them. */
 export interface UploadBody {
   readonly body: Readable;
   /** A media type with its parameters. */
   readonly contentType?: string | null;
-  /** Bytes that were announced, where they were. */
+  /** The announced number of bytes, if any. */
   readonly contentLength?: number | null;
-  /** RFC 9530's field for the whole body. */
+  /** RFC 9530's field of the body. */
   readonly contentDigest?: string | null;
-  /** Who sends it, as limits for each client count it; nobody in particular where it is absent. */
+  /** The client, for limits per client; absent for none. */
   readonly client?: string;
 }
 
@@ -25,7 +25,7 @@ export interface IntakeLimits extends PaceLimits {
   readonly receivedBytes: number;
 }
 
-/** The chunks of a body. Throws `too_large`, `timeout`, `cancelled`, at the end `digest_mismatch`, or why the signal fired. */
+/** The chunks of a body. Throws `too_large`, `timeout`, `cancelled`, the signal's reason, or at the end `digest_mismatch`. */
 export async function* intake(
   { body, contentLength, contentDigest }: UploadBody,
   limits: IntakeLimits,
@@ -48,7 +48,7 @@ export async function* intake(
   proof.verify();
 }
 
-/** The next bytes, or null at the end. Leaves no listener behind. */
+/** The next bytes, or null at the end. Removes its listeners. */
 async function nextChunk(body: Readable, pace: SenderPace, signal: AbortSignal): Promise<Buffer | null> {
   let silentMs = 0;
   for (;;) {
@@ -65,7 +65,7 @@ async function nextChunk(body: Readable, pace: SenderPace, signal: AbortSignal):
   }
 }
 
-/** Waits for something to happen to the body, or for the time to pass. */
+/** Waits for an event of the body, or until the time is up. */
 function readiness(body: Readable, limitMs: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
     const settle = (end: () => void): void => {
@@ -76,18 +76,18 @@ function readiness(body: Readable, limitMs: number, signal: AbortSignal): Promis
     };
     const ready = (): void => settle(resolve);
     const failed = (cause: Error): void => settle(() => reject(clientLeft(cause)));
-    const timer = setTimeout(ready, Math.ceil(limitMs) + 1); // a timer may be early by a part of a millisecond
+    const timer = setTimeout(ready, Math.ceil(limitMs) + 1); // a timer may fire up to a millisecond early
     body.on("readable", ready).on("end", ready).on("close", ready).on("error", failed);
     signal.addEventListener("abort", ready);
   });
 }
 
 export function tooLarge(found: number, allowed: number): LorikeetError {
-  const message = `The upload is at least ${found} bytes; at most ${allowed} are received.`;
+  const message = `The upload has at least ${found} bytes; at most ${allowed} are accepted.`;
   return new LorikeetError("too_large", message, { found, allowed });
 }
 
-/** Why it was stopped, or `cancelled` where no reason was given. */
+/** The signal's reason, or `cancelled` if it has none. */
 function stopped(reason: unknown): unknown {
   if (reason instanceof Error && reason.name !== "AbortError") return reason;
   return new LorikeetError("cancelled", "The upload was cancelled before it was complete.", { cause: reason });

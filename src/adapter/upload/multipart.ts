@@ -1,4 +1,4 @@
-/** An adapter as a multipart form of two files, `config` and `weights`, written to a folder as it arrives. Opens neither. */
+/** An adapter as a multipart form of two files, `config` and `weights`, written to a folder as it arrives. Does not read them. */
 
 import { open } from "node:fs/promises";
 import { join } from "node:path";
@@ -13,7 +13,7 @@ const fields = ["config", "weights"] as const;
 type Field = (typeof fields)[number];
 type PartHeaders = Readonly<Record<string, readonly string[] | undefined>>;
 
-/** Names of weights that mean something to the check; any other becomes PEFT's own. */
+/** File names of weights that the check recognizes; any other is replaced by PEFT's. */
 const weightNames = [...weightFiles, "adapter_model.bin", "adapter_model.pt"];
 
 /** Writes `config` and `weights` into `target`. Throws `invalid_upload`, `digest_mismatch`, or what reading the body throws. */
@@ -33,7 +33,7 @@ export async function unpackMultipart(
   }
 }
 
-/** The parser with its parts: the first fault stops it, and every file it opened is closed. */
+/** The parser and its parts. The first fault stops it, and every open file is closed. */
 class FormReader {
   readonly #target: string;
   readonly #parser: Dicer;
@@ -46,15 +46,15 @@ class FormReader {
   #isFinished = false;
   #wake: () => void = () => {};
 
-  /** `stop` is aborted with the first fault. */
+  /** Aborts `stop` with the first fault. */
   constructor(boundary: string, target: string, stop: AbortController) {
     this.#target = target;
     this.#abort = stop;
     this.#parser = new Dicer({ boundary, maxHeaderPairs: 32 });
-    this.#parser.on("error", (cause: Error) => this.#stop(refused(`The form is broken off (${cause.message})`)));
+    this.#parser.on("error", (cause: Error) => this.#stop(refused(`The form is incomplete (${cause.message})`)));
     this.#finished = new Promise((resolve) => {
       this.#parser.once("finish", () => {
-        // A write whose bytes filled and ended the last part is never answered: the end of the form answers it.
+        // A write that completes the last part gets no callback: the end of the form stands in for it.
         this.#isFinished = true;
         this.#wake();
         resolve();
@@ -62,18 +62,18 @@ class FormReader {
     });
     this.#parser.on("part", (part: Readable) => {
       this.#parts.push(part);
-      part.on("error", () => {}); // the parser tells it too
+      part.on("error", () => {}); // the parser reports it, too
       part.on("header", (headers: PartHeaders) => this.#writes.push(this.#receive(part, headers)));
     });
   }
 
-  /** Resolves when the parser takes more: a part that is written slowly slows the sender. */
+  /** Resolves when the parser accepts more: slow writes slow the sender down. */
   async write(chunk: Buffer): Promise<void> {
     if (this.#isFinished) return;
     await this.#unlessStopped((done) => this.#parser.write(chunk, () => done()));
   }
 
-  /** Throws unless both parts were there and whole. */
+  /** Throws unless both parts arrived completely. */
   async end(): Promise<void> {
     await this.#unlessStopped((done) => {
       void this.#finished.then(done);
@@ -85,14 +85,14 @@ class FormReader {
     if (missing.length > 0) throw refused(`The form has no part named ${missing.join(" and none named ")}`);
   }
 
-  /** Waits until no part is being written; one that is not complete is given up. */
+  /** Waits until no part is being written. An incomplete part is abandoned. */
   async close(): Promise<void> {
     for (const part of this.#parts) part.destroy();
     this.#parser.destroy();
     await Promise.all(this.#writes);
   }
 
-  /** Waits for the parser, or for a fault, after which the parser may never answer. */
+  /** Waits for the parser or a fault: after a fault the parser may never call back. */
   async #unlessStopped(start: (done: () => void) => void): Promise<void> {
     if (!this.#fault) {
       await new Promise<void>((resolve) => {

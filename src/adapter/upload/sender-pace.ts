@@ -1,6 +1,6 @@
 /**
- * How long a sender may take: between two bytes, for so many bytes, and in all. Counts the time that is spent waiting for
- * bytes, so that a disk that is slow to write them is not the sender's fault. Knows no clock but the one it is handed.
+ * Limits on a sender's time: between two bytes, per number of bytes, and in total. Counts only time spent waiting for bytes, so a slow
+ * disk does not count against the sender.
  */
 
 import { LorikeetError } from "../../base/errors.js";
@@ -8,7 +8,7 @@ import { LorikeetError } from "../../base/errors.js";
 export interface PaceLimits {
   /** Milliseconds without a byte. */
   readonly idleMs: number;
-  /** Bytes a second, over each window of waiting; 0: no limit. */
+  /** Minimum bytes per second over each window of waiting; 0: no limit. */
   readonly minRate: number;
   readonly rateWindowMs: number;
   /** Milliseconds for the whole body. */
@@ -19,7 +19,7 @@ export class SenderPace {
   readonly #limits: PaceLimits;
   readonly #now: () => number;
   readonly #endsAt: number;
-  /** Of the window that is under way. */
+  /** In the current window. */
   #waitedMs = 0;
   #bytes = 0;
 
@@ -29,7 +29,7 @@ export class SenderPace {
     this.#endsAt = now() + limits.totalMs;
   }
 
-  /** How long to wait for the next bytes before `check` is asked again. */
+  /** How long to wait for the next bytes before the next `check`. */
   patience(silentMs: number): number {
     const { idleMs, minRate, rateWindowMs } = this.#limits;
     const window = minRate > 0 ? rateWindowMs - this.#waitedMs : Number.POSITIVE_INFINITY;
@@ -40,18 +40,18 @@ export class SenderPace {
     this.#bytes += bytes;
   }
 
-  /** Counts time that was spent waiting; `silentMs` of it, and of what came before it, without a byte. Throws `timeout`. */
+  /** Adds time spent waiting; `silentMs` is the time since the last byte. Throws `timeout`. */
   waited(ms: number, silentMs: number): void {
     const { idleMs, minRate, rateWindowMs, totalMs } = this.#limits;
     this.#waitedMs += ms;
     if (silentMs >= idleMs) {
-      throw late("upload-idle-timeout", `brought no byte for ${idleMs} ms, the longest pause that is allowed`, idleMs);
+      throw late("upload-idle-timeout", `sent no byte for ${idleMs} ms, the longest pause allowed`, idleMs);
     }
     if (this.#now() >= this.#endsAt) throw late("upload-timeout", `took longer than ${totalMs} ms`, totalMs);
     if (minRate === 0 || this.#waitedMs < rateWindowMs) return;
     const least = Math.ceil((minRate * rateWindowMs) / 1000);
     if (this.#bytes < least) {
-      const found = `brought ${this.#bytes} bytes in ${Math.round(this.#waitedMs)} ms; at least ${least} are expected`;
+      const found = `sent ${this.#bytes} bytes in ${Math.round(this.#waitedMs)} ms; at least ${least} are required`;
       throw late("min-upload-rate", found, least);
     }
     this.#waitedMs = 0;
@@ -59,7 +59,7 @@ export class SenderPace {
   }
 }
 
-/** `option` bounds it. */
+/** `option` sets the limit. */
 function late(option: string, clause: string, allowed: number): LorikeetError {
   return new LorikeetError("timeout", `The upload ${clause}.`, { param: option, allowed });
 }

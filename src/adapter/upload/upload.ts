@@ -1,6 +1,6 @@
 /**
- * The way in for adapters that arrive as bytes: so many at once, each into a staged folder that does not outlive the call
- * unless it was kept. Knows which form a media type names; what is in it is checked elsewhere.
+ * Receives uploaded adapters: a bounded number at once, each into a staged folder that is removed when the call ends. Chooses the format
+ * by media type. The contents are checked elsewhere.
  */
 
 import { dirname } from "node:path";
@@ -18,13 +18,13 @@ export type { UploadBody } from "./intake.js";
 export interface UploadLimits extends PaceLimits {
   readonly receivedBytes: number;
   readonly unpackedBytes: number;
-  /** Of a tar. */
+  /** Entries of a tar. */
   readonly entries: number;
   /** Levels of a tar's paths. */
   readonly depth: number;
-  /** Uploads at once; the next is `uploads_busy`. */
+  /** Concurrent uploads; the next one throws `uploads_busy`. */
   readonly atOnce: number;
-  /** Uploads of one client at once; the next is `address_busy`. 0: no limit. */
+  /** Concurrent uploads of one client; the next one throws `address_busy`. 0: no limit. */
   readonly perClient: number;
 }
 
@@ -51,7 +51,7 @@ const tarTypes = [
 ];
 const multipartType = "multipart/form-data";
 
-/** Where staged folders come from: an AdapterStore. */
+/** Creates staged folders: an AdapterStore. */
 export interface StagingSource {
   stage(): Promise<string>;
 }
@@ -70,8 +70,8 @@ export class Uploads {
   }
 
   /**
-   * Receives an adapter into a staged folder and hands that to `keep`, usually `store.put`. The folder is removed afterwards,
-   * however it ends. The body is read to its end or to the first fault and never destroyed: what is left of it is the caller's.
+   * Receives an adapter into a staged folder and passes it to `keep`, usually `store.put`. The folder is removed afterwards in any case.
+   * The body is read to its end or to the first fault and never destroyed: the caller handles the rest.
    * Throws `address_busy`, `uploads_busy`, `unsupported_media_type`, `invalid_upload`, `too_large`, `timeout`, `cancelled`,
    * `digest_mismatch`, `invalid_value`, or what `keep` throws.
    */
@@ -100,7 +100,7 @@ export class Uploads {
     const { atOnce, perClient } = this.#limits;
     const own = client === undefined ? 0 : (this.#byClient.get(client) ?? 0);
     if (perClient > 0 && own >= perClient) {
-      const message = `${own} uploads of your address are under way; at most ${perClient} are allowed at once.`;
+      const message = `${own} uploads from your address are in progress; at most ${perClient} are allowed at once.`;
       throw new LorikeetError("address_busy", message, {
         param: "max-uploads-per-address",
         found: own,
@@ -108,7 +108,7 @@ export class Uploads {
       });
     }
     if (this.#running >= atOnce) {
-      const message = `${this.#running} uploads are under way; at most ${atOnce} are allowed at once.`;
+      const message = `${this.#running} uploads are in progress; at most ${atOnce} are allowed at once.`;
       throw new LorikeetError("uploads_busy", message, { param: "max-uploads", found: this.#running, allowed: atOnce });
     }
     this.#running++;
@@ -123,7 +123,7 @@ export class Uploads {
   }
 }
 
-/** Receives a form of `config` and `weights` into an empty folder, which is removed if that fails. */
+/** Receives a form with `config` and `weights` into an empty folder, which is removed on failure. */
 export function receiveMultipart(
   upload: UploadBody,
   target: string,
@@ -133,7 +133,7 @@ export function receiveMultipart(
   return orNothing(target, unpackMultipart(upload, target, limits, signal));
 }
 
-/** Receives a tar, plain or gzip, into an empty folder, which is removed if that fails. */
+/** Receives a tar, plain or gzip, into an empty folder, which is removed on failure. */
 export function receiveTar(
   upload: UploadBody,
   target: string,
@@ -152,7 +152,7 @@ async function orNothing(target: string, receiving: Promise<void>): Promise<void
   }
 }
 
-/** Without a media type the body is taken for a tar, as `curl -T` sends one. Throws `unsupported_media_type`. */
+/** A body without a media type is read as a tar, since `curl -T` sends none. Throws `unsupported_media_type`. */
 function unpackerOf(contentType: string | null): typeof receiveTar {
   const type = contentType?.split(";")[0]?.trim().toLowerCase();
   if (type === undefined || type === "" || tarTypes.includes(type)) return receiveTar;

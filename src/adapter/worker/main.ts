@@ -1,4 +1,4 @@
-/** The adapter worker's far end: runs checks and loads as they come and hands their memory over. */
+/** The adapter worker's thread: runs checks and loads, and transfers their memory. */
 
 import { parentPort } from "node:worker_threads";
 import { checkAdapter, loadAdapter } from "../format.js";

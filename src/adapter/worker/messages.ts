@@ -1,4 +1,4 @@
-/** What the adapter worker's two ends say to each other. */
+/** The messages between the adapter worker and its thread. */
 
 import { type ErrorCode, errorTable, LorikeetError } from "../../base/errors.js";
 import type { BaseModule } from "../../model/blueprint.js";

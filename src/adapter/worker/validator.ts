@@ -1,6 +1,6 @@
 /**
- * Checks adapters one at a time in a thread of their own, apart from the one that loads them: a check that passes its deadline ends
- * with its thread and delays no load. Clients take turns, however many checks one of them asks for, and few may wait.
+ * Checks adapters one at a time, in a separate thread from the one that loads them: a check that exceeds its deadline ends with its
+ * thread and delays no load. Clients take turns, however many checks each requests, and a bounded number may wait.
  */
 
 import { type Deferred, deferred } from "../../base/async.js";
@@ -10,9 +10,9 @@ import type { CheckedAdapter, CheckOptions } from "../format.js";
 import { AdapterWorker } from "./worker.js";
 
 export interface ValidationLimits {
-  /** Of one check, from when it starts. */
+  /** Deadline of one check, from its start. */
   readonly timeoutMs: number;
-  /** Checks of clients that may wait; one more is `validations_busy`. */
+  /** Checks that clients may have waiting; one more throws `validations_busy`. */
   readonly maxWaiting: number;
 }
 
@@ -21,9 +21,9 @@ export const validationDefaults: ValidationLimits = { timeoutMs: 60_000, maxWait
 export type ValidationOutcome = "passed" | "refused" | "timeout" | "busy" | "failed";
 
 export interface ValidatorOptions extends Partial<ValidationLimits> {
-  /** Told of each check as it ends, with the seconds that it ran. Synchronous and cheap. */
+  /** Called when a check ends, with its duration in seconds. Must be synchronous and cheap. */
   readonly observe?: (outcome: ValidationOutcome, seconds: number) => void;
-  /** Runs the checks; a thread unless told otherwise. */
+  /** Runs the checks. Default: a worker thread. */
   readonly worker?: Pick<AdapterWorker, "check" | "close">;
 }
 
@@ -32,14 +32,14 @@ interface Job {
   readonly done: Deferred<CheckedAdapter>;
 }
 
-/** Whose turn checks of the operator's own folders take: they are never refused for being many. */
+/** The operator's turn. Checks of operators' folders are never refused for their number. */
 const operator = "";
 
 export class Validator {
   readonly #limits: ValidationLimits;
   readonly #observe: NonNullable<ValidatorOptions["observe"]>;
   readonly #worker: Pick<AdapterWorker, "check" | "close">;
-  /** By client, whoever is next first. */
+  /** Waiting checks by client, the next client first. */
   readonly #waiting = new Map<string, Job[]>();
   #isRunning = false;
 
@@ -49,14 +49,14 @@ export class Validator {
     this.#worker = options.worker ?? new AdapterWorker({ atOnce: 1, deadlineMs: this.#limits.timeoutMs });
   }
 
-  /** Checks of clients that wait. */
+  /** Waiting checks of clients. */
   get waiting(): number {
     let waiting = 0;
     for (const [client, jobs] of this.#waiting) if (client !== operator) waiting += jobs.length;
     return waiting;
   }
 
-  /** As `checkAdapter`. `client`: who asks; null for the operator. Rejects with `validations_busy` or `validation_timeout` too. */
+  /** Like `checkAdapter`. `client` is null for the operator. May also reject with `validations_busy` or `validation_timeout`. */
   async check(
     folder: string,
     modules: readonly BaseModule[],
@@ -67,7 +67,7 @@ export class Validator {
     const { waiting } = this;
     if (client !== null && this.#isRunning && waiting >= maxWaiting) {
       this.#observe("busy", 0);
-      const message = `${waiting} adapters wait to be checked; at most ${maxWaiting} are allowed.`;
+      const message = `${waiting} adapters are waiting to be checked; at most ${maxWaiting} are allowed.`;
       throw new LorikeetError("validations_busy", message, { found: waiting, allowed: maxWaiting });
     }
     const job = { run: () => this.#worker.check(folder, modules, options), done: deferred<CheckedAdapter>() };
@@ -79,7 +79,7 @@ export class Validator {
     return job.done.promise;
   }
 
-  /** Checks that run or wait reject with `draining`. Idempotent. */
+  /** Running and waiting checks reject with `draining`. Idempotent. */
   async close(): Promise<void> {
     await this.#worker.close();
   }
@@ -91,7 +91,7 @@ export class Validator {
     this.#isRunning = false;
   }
 
-  /** Of the client whose turn it is, who then goes to the end of the line. */
+  /** The next check of the client whose turn it is. The client then moves to the end of the queue. */
   #next(): Job | undefined {
     const [first] = this.#waiting;
     if (!first) return undefined;

@@ -1,7 +1,7 @@
 /**
- * Checks and loads adapters in a worker thread, so that hashing and converting never hold the event loop. At most two jobs at
- * once: a disk load shares libuv's pool with the engine's steps. Started at the first job; does not keep the process alive
- * while it is idle. A job that passes its deadline is ended with its thread.
+ * Checks and loads adapters in a worker thread, so that hashing and conversion never block the event loop. At most two jobs at once,
+ * since disk reads share libuv's pool with the engine's steps. The thread starts with the first job, and does not keep the process
+ * alive while idle. A job that exceeds its deadline is terminated with its thread.
  */
 
 import type { Worker } from "node:worker_threads";
@@ -14,11 +14,11 @@ import type { HostAdapter } from "../types.js";
 import { type JobKind, type JobReply, type JobRequest, unpackError } from "./messages.js";
 
 export interface AdapterWorkerOptions {
-  /** Of JavaScript heap, in MB; 512. Bounds what a hostile header may take: the thread ends, not the process. Tensors lie outside of it. */
+  /** JavaScript heap in MB; 512. A hostile header that needs more ends the thread, not the process. Tensors are outside the heap. */
   readonly maxHeapMb?: number;
-  /** Jobs at once; 2. */
+  /** Concurrent jobs; 2. */
   readonly atOnce?: number;
-  /** Milliseconds from a job's start to the end of its thread, and of every other job in it; none unless given. */
+  /** Milliseconds after which a job is terminated, with its thread and every other job in it. Default: none. */
   readonly deadlineMs?: number;
 }
 
@@ -43,7 +43,7 @@ export class AdapterWorker {
     this.#deadlineMs = deadlineMs ?? null;
   }
 
-  /** As `checkAdapter`. */
+  /** Like `checkAdapter`. */
   check(folder: string, modules: readonly BaseModule[], options: CheckOptions = {}): Promise<CheckedAdapter> {
     return this.#slots.run(() => {
       const check = deferred<CheckedAdapter>();
@@ -52,7 +52,7 @@ export class AdapterWorker {
     });
   }
 
-  /** As `loadAdapter`; the tensors' memory is handed over, not copied. */
+  /** Like `loadAdapter`. The tensors' memory is transferred, not copied. */
   load(folder: string, modules: readonly BaseModule[], options: CheckOptions = {}): Promise<HostAdapter> {
     return this.#slots.run(() => {
       const load = deferred<HostAdapter>();
@@ -61,7 +61,7 @@ export class AdapterWorker {
     });
   }
 
-  /** Ends the thread; jobs that run or wait reject with `draining`, as do later ones. Idempotent. */
+  /** Terminates the thread. Running, waiting and later jobs reject with `draining`. Idempotent. */
   async close(): Promise<void> {
     this.#closed = true;
     const worker = this.#worker;
@@ -103,11 +103,11 @@ export class AdapterWorker {
     else pending?.load?.resolve(reply.value);
   }
 
-  /** The thread is gone: its jobs fail, and the next job starts another. */
+  /** The thread has ended: its jobs fail, and the next job starts a new one. */
   #lost(worker: Worker, cause: Error): void {
     if (this.#worker !== worker) return;
     this.#worker = null;
-    const message = `The adapter worker ended before its work was done (${cause.message}).`;
+    const message = `The adapter worker ended before its job was done (${cause.message}).`;
     this.#rejectAll(new LorikeetError("internal", message, { cause }));
   }
 
@@ -115,10 +115,14 @@ export class AdapterWorker {
     if (this.#worker !== worker) return;
     this.#worker = null;
     this.#rejectAll(
-      new LorikeetError("validation_timeout", `Checking the adapter took longer than ${deadlineMs} ms and was ended.`, {
-        found: `more than ${deadlineMs} ms`,
-        allowed: deadlineMs,
-      }),
+      new LorikeetError(
+        "validation_timeout",
+        `Checking the adapter took longer than ${deadlineMs} ms and was stopped.`,
+        {
+          found: `more than ${deadlineMs} ms`,
+          allowed: deadlineMs,
+        },
+      ),
     );
     void worker.terminate();
   }
@@ -139,5 +143,5 @@ function rejectJob(job: Pending | undefined, error: LorikeetError): void {
 }
 
 function closedError(): LorikeetError {
-  return new LorikeetError("draining", "The adapter worker is closed and takes no more work.");
+  return new LorikeetError("draining", "The adapter worker is closed.");
 }

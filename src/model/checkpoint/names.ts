@@ -10,7 +10,7 @@ function known(familyName: string): Family {
   return family;
 }
 
-/** Whether a stored tensor is not the decoder's: another model's, or heads for training alone. */
+/** Whether a stored tensor does not belong to the decoder: another model's, or a head used only in training. */
 export const isForeign = (familyName: string, stored: string): boolean =>
   known(familyName).names.foreign?.test(stored) === true;
 

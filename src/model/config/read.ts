@@ -1,6 +1,6 @@
 /**
- * A config.json, in either of its spellings, read into a DecoderConfig: defaults are those of transformers, and whatever
- * the decoder does not implement is refused by name. Reads no file.
+ * Reads a config.json, in either spelling, into a DecoderConfig. Defaults are those of transformers, and whatever the decoder does not
+ * implement is refused by name. Reads no files.
  */
 
 import { isObject, type Json, shown } from "../../base/json.js";
@@ -12,8 +12,8 @@ import { refuseForeignKeys } from "./refusals.js";
 import { readTokenIds } from "./tokens.js";
 
 /**
- * Reads a parsed config.json, and generation_config.json where there is one. Throws one LorikeetError with every fault:
- * `model_unsupported` when something is not implemented, else `model_invalid`.
+ * Reads a parsed config.json and, if present, generation_config.json. Throws one LorikeetError with every fault: `model_unsupported` if
+ * something is not implemented, else `model_invalid`.
  */
 export function readDecoderConfig(json: unknown, generationConfig: unknown = {}): DecoderConfig {
   const family = detectFamily(json);
@@ -40,7 +40,7 @@ export function readDecoderConfig(json: unknown, generationConfig: unknown = {})
   return config;
 }
 
-/** A dynamic rope stretches the context that the model was trained for by its factor. */
+/** A dynamic rope extends the trained context by its factor. */
 function withLongestText(decoder: FamilyDecoder): FamilyDecoder {
   const lengths = decoder.ropes.flatMap(({ scaling }) =>
     scaling.kind === "dynamic" ? [Math.floor(scaling.originalMaxPositions * scaling.factor)] : [],
@@ -50,7 +50,7 @@ function withLongestText(decoder: FamilyDecoder): FamilyDecoder {
 
 const outerKeys = ["bos_token_id", "eos_token_id", "pad_token_id", "dtype", "torch_dtype", "quantization_config"];
 
-/** The config of the decoder itself, where it lies in one of several models. */
+/** The decoder's own config, which may be nested in that of several models. */
 function decoderPart(json: Json, { textConfig }: Family, faults: Faults): { where: string; object: Json } {
   if (textConfig === undefined) return { where: "config.json", object: json };
   const { key, type } = textConfig;
@@ -72,7 +72,7 @@ function decoderPart(json: Json, { textConfig }: Family, faults: Faults): { wher
   };
 }
 
-/** Two spellings of one key must agree, unless the family's own overrides the common one. */
+/** Two spellings of a key must agree, unless the family's spelling overrides the common one. */
 function checkSynonyms(json: Json, { synonyms = {}, overridden = [] }: Family, faults: Faults): void {
   for (const [common, own] of Object.entries(synonyms)) {
     if (overridden.includes(common)) continue;

@@ -1,6 +1,6 @@
 /**
- * Rotary positions of a config: `rope_parameters` (flat, or one entry a layer type) of transformers 5, and `rope_theta`
- * with `rope_scaling` before it. What is not implemented is refused by name, never replaced by the default.
+ * Rotary positions of a config: `rope_parameters` of transformers 5 (flat, or one entry per layer type), or `rope_theta` and
+ * `rope_scaling` of earlier versions. What is not implemented is refused by name, never replaced by a default.
  */
 
 import { isObject, shown } from "../../base/json.js";
@@ -14,19 +14,19 @@ import type { LayerType } from "./windows.js";
 export interface RopeRules {
   readonly headDim: number;
   readonly maxPositions: number;
-  /** The scalings that the family's class accepts; all unless stated. */
+  /** The scalings that the family's class accepts. Default: all. */
   readonly types?: readonly RopeScaling["kind"][];
   /** Other names of a scaling in old configs of the family. */
   readonly aliases?: Readonly<Record<string, RopeScaling["kind"]>>;
-  /** `rope_theta` when the key is missing: 10000 unless stated. */
+  /** The default of `rope_theta`: 10000 if omitted. */
   readonly theta?: number;
-  /** `partial_rotary_factor` when the key is missing: 1 unless stated. */
+  /** The default of `partial_rotary_factor`: 1 if omitted. */
   readonly partialFactor?: number;
-  /** The family has a rope for each layer type; where a config states one alone, it is that of full attention. */
+  /** The rope of sliding layers, if each layer type has its own. A config with a single rope then states that of full attention. */
   readonly sliding?: { readonly theta: number };
-  /** Keys that mean nothing for text alone. */
+  /** Keys without effect on text. */
   readonly ignores?: readonly string[];
-  /** A text that outgrows longrope's original length is recomputed from its start. */
+  /** Whether a text that exceeds longrope's original length is recomputed from its start. */
   readonly rereads?: boolean;
 }
 
@@ -43,7 +43,7 @@ interface RopeContext extends RopeRules {
 const ropeTypes: readonly RopeScaling["kind"][] = ["default", "linear", "dynamic", "yarn", "longrope", "llama3"];
 const sources = ["rope_parameters", "rope_scaling"] as const;
 
-/** Reads the one rope of all layers; faults go to `fields.faults`. */
+/** Reads the single rope of all layers. Faults go to `fields.faults`. */
 export function readRope(fields: ConfigFields, rules: RopeRules, layerTypes: readonly LayerType[]): Rope {
   const context = { fields, ...rules };
   const ropes = sources.flatMap((key) => [...readSource(context, key, layerTypes).values()]);
@@ -61,8 +61,8 @@ export function readRope(fields: ConfigFields, rules: RopeRules, layerTypes: rea
 }
 
 /**
- * Reads a rope for each layer type in use, of a family whose rules have a `sliding` rope; layer types with equal ropes share
- * one. Faults go to `fields.faults`.
+ * Reads a rope for each layer type in use, for families with a `sliding` rope. Layer types with equal ropes share one. Faults go to
+ * `fields.faults`.
  */
 export function readRopes(fields: ConfigFields, rules: RopeRules, layerTypes: readonly LayerType[]): Ropes {
   const context = { fields, ...rules };
@@ -93,7 +93,7 @@ export function readRopes(fields: ConfigFields, rules: RopeRules, layerTypes: re
   return { ropes, of: (type) => valueAt(places, type) };
 }
 
-/** The ropes that one key describes by layer type: none, that of full attention alone, or one for each layer type in use. */
+/** The ropes of one key by layer type: none, only that of full attention, or one for each layer type in use. */
 function readSource(
   context: RopeContext,
   key: (typeof sources)[number],
@@ -131,7 +131,7 @@ function readDictionary(context: RopeContext, dictionary: ConfigFields): Rope {
   };
 }
 
-/** `rope_theta` lies in the dictionary or beside it; two different ones are a fault. */
+/** `rope_theta` is inside or beside the dictionary. Two different values are a fault. */
 function readTheta({ fields, theta = 10000 }: RopeContext, dictionary: ConfigFields): number {
   const outside = fields.has("rope_theta") ? fields.positive("rope_theta", theta) : theta;
   if (!dictionary.has("rope_theta")) return outside;
@@ -144,7 +144,7 @@ function readTheta({ fields, theta = 10000 }: RopeContext, dictionary: ConfigFie
   return inside;
 }
 
-/** transformers writes the class's default beside the dictionary, whose own factor counts. */
+/** transformers writes the class's default beside the dictionary; the dictionary's own factor takes precedence. */
 function readRotaryDim({ fields, partialFactor = 1, headDim }: RopeContext, dictionary: ConfigFields): number {
   const holder = dictionary.has("partial_rotary_factor") ? dictionary : fields;
   const factor = holder.has("partial_rotary_factor") ? holder.positive("partial_rotary_factor", 1) : partialFactor;
@@ -190,7 +190,7 @@ function readScaling(context: RopeContext, dictionary: ConfigFields): RopeScalin
   }
 }
 
-/** A value beside the dictionary wins over the one inside, as in transformers. */
+/** A value beside the dictionary takes precedence over one inside, as in transformers. */
 function readOriginal({ fields, maxPositions }: RopeContext, dictionary: ConfigFields): number {
   const key = "original_max_position_embeddings";
   return (fields.has(key) ? fields : dictionary).integer(key, maxPositions);
@@ -212,7 +212,7 @@ function readLlama3(context: RopeContext, dictionary: ConfigFields): RopeScaling
   return scaling;
 }
 
-/** YaRN (arXiv:2309.00071). A key that is missing, null or 0 has its default. */
+/** YaRN (arXiv:2309.00071). Keys that are missing, null or 0 have their defaults. */
 function readYarn(context: RopeContext, dictionary: ConfigFields): RopeScaling {
   const originalMaxPositions = readOriginal(context, dictionary);
   const factor = dictionary.has("factor")
@@ -236,10 +236,10 @@ function readYarn(context: RopeContext, dictionary: ConfigFields): RopeScaling {
   };
 }
 
-/** How much larger scores must be at a scale, section 3.4 of the paper. */
+/** The factor of the scores at a scale, section 3.4 of the paper. */
 const magnitude = (scale: number, weight: number): number => (scale <= 1 ? 1 : 0.1 * weight * Math.log(scale) + 1);
 
-/** LongRoPE (arXiv:2402.13753): a factor for each pair of rotated values, other ones for long texts. */
+/** LongRoPE (arXiv:2402.13753): a factor for each pair of rotated values, with a second set for long texts. */
 function readLongrope(context: RopeContext, dictionary: ConfigFields): RopeScaling {
   const { fields, maxPositions, rereads = false } = context;
   const originalMaxPositions = readOriginal(context, dictionary);
@@ -254,7 +254,7 @@ function readLongrope(context: RopeContext, dictionary: ConfigFields): RopeScali
     fields.faults.invalid(
       `${dictionary.name(key)} is ${shown(value ?? null)}, but must be ${pairs} numbers above zero`,
     );
-    return []; // not so many ones: a config can state heads of any size
+    return []; // not an array of that many ones: a config can claim heads of any size
   };
   return {
     kind: "longrope",
@@ -273,7 +273,7 @@ const knownKeys: ReadonlySet<string> = new Set([
   ...["short_factor", "long_factor", "max_position_embeddings", "llama_4_scaling_beta", "finetuned"],
 ]);
 
-/** A key of another rope type, `mrope_section` for one. */
+/** A key of another rope type, such as `mrope_section`. */
 function refuseForeignKeys(dictionary: ConfigFields, ignored: readonly string[] = []): void {
   for (const key of dictionary.keys) {
     if (!knownKeys.has(key) && !ignored.includes(key) && dictionary.has(key)) {
@@ -294,7 +294,7 @@ function checkRope({ fields, headDim, maxPositions }: RopeContext, rope: Rope): 
     fields.faults.unsupported(`heads of ${headDim} are not implemented with rotary positions; multiples of 8 are`);
   } else if (rotaryDim < 2 || rotaryDim % 2 !== 0) {
     fields.faults.unsupported(
-      `rotating ${rotaryDim} of ${headDim} values of a head is not possible; they turn in pairs`,
+      `rotating ${rotaryDim} of ${headDim} values of a head is not possible; they are rotated in pairs`,
     );
   } else if (rotaryDim <= maxChecked && hasFactors(rope)) {
     const fastest = Math.max(...inverseFrequencies(rope, maxPositions));
@@ -309,5 +309,5 @@ const hasFactors = ({ scaling, rotaryDim }: Rope): boolean =>
   scaling.kind !== "longrope" ||
   [scaling.shortFactors, scaling.longFactors].every((factors) => factors.length === rotaryDim / 2);
 
-/** A wider head has no checkpoint: its frequencies are not listed for a config alone. */
+/** No checkpoint has wider heads, so their frequencies are not computed for a mere config. */
 const maxChecked = 4096;

@@ -1,6 +1,6 @@
 /**
- * Which layers attend to a sliding window: `layer_types` of transformers 5, or before it a rule of the family
- * (every layer, every other one, or those from `max_window_layers` on with `use_sliding_window`).
+ * Which layers have a sliding window: `layer_types` of transformers 5, or else the family's rule (every layer, every other one, or those
+ * from `max_window_layers` on if `use_sliding_window` is set).
  */
 
 import { shown } from "../../base/json.js";
@@ -8,22 +8,22 @@ import type { ConfigFields } from "./fields.js";
 
 export type LayerType = "full_attention" | "sliding_attention";
 
-/** Where a family has sliding windows when `layer_types` does not say it. */
+/** Which layers of a family have sliding windows, if `layer_types` is missing. */
 export interface WindowRules {
   readonly layers: "never" | "every" | "late" | "alternate" | "threeOfFour" | ((layer: number) => boolean);
-  /** `sliding_window` when the key is missing. */
+  /** The default of `sliding_window`. */
   readonly slidingWindow: number | null;
-  /** `use_sliding_window` must be true; so it is for `late`. */
+  /** Whether `use_sliding_window` must be true. It always must for `late`. */
   readonly isSwitched?: boolean;
 }
 
 export interface LayerWindows {
   readonly types: readonly LayerType[];
-  /** One entry a layer: tokens, or null for full attention. */
+  /** One entry per layer: its window in tokens, or null for full attention. */
   readonly windows: readonly (number | null)[];
 }
 
-/** Reads the window of every layer; faults go to `fields.faults`. */
+/** Reads the window of every layer. Faults go to `fields.faults`. */
 export function readWindows(fields: ConfigFields, rules: WindowRules, layerCount: number): LayerWindows {
   const window = readWindow(fields, rules);
   const late = rules.layers === "late" ? fields.integer("max_window_layers", 28, { min: 0 }) : 0;
@@ -47,13 +47,13 @@ export function readWindows(fields: ConfigFields, rules: WindowRules, layerCount
 
 function readWindow(fields: ConfigFields, rules: WindowRules): number | null {
   const { layers, slidingWindow, isSwitched = layers === "late" } = rules;
-  if (layers === "never") return null; // a key that says otherwise is refused as foreign
+  if (layers === "never") return null; // keys for windows are refused elsewhere
   const window = fields.integerOrNull("sliding_window", slidingWindow, null);
   const isUsed = fields.boolean("use_sliding_window", !isSwitched);
   if (isUsed || window === null) return window;
   if (!isSwitched) {
     fields.faults.unsupported(
-      `${fields.name("use_sliding_window")} is false beside a sliding_window of ${window}, but this family has no such switch`,
+      `${fields.name("use_sliding_window")} is false with a sliding_window of ${window}, but this family ignores it`,
     );
   }
   return null;

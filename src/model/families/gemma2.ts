@@ -1,4 +1,4 @@
-/** Gemma 2 (arXiv:2408.00118): norms before and after each sublayer, softcaps, windows in every other layer. */
+/** Gemma 2 (arXiv:2408.00118): norms before and after each sublayer, softcaps, and sliding windows in every other layer. */
 
 import { at } from "../../base/list.js";
 import type { Norm } from "../blueprint.js";

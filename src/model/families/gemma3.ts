@@ -1,4 +1,4 @@
-/** Gemma 3 (arXiv:2503.19786), and the text part of its checkpoints that read images: Gemma 2 with normalized queries and keys, and a rope for each kind of layer. */
+/** Gemma 3 (arXiv:2503.19786), and the text part of its multimodal checkpoints: Gemma 2 with normalized queries and keys, and a rope per layer type. */
 
 import { at } from "../../base/list.js";
 import type { HeadNorm, Norm } from "../blueprint.js";
@@ -40,7 +40,7 @@ export const gemma3Text: Family = {
   read: (fields) => readGemma3(fields, "model"),
 };
 
-/** The whole checkpoint, of whose parts only the one that reads text is served. */
+/** A multimodal checkpoint, of which only the text decoder is served. */
 export const gemma3: Family = {
   name: "gemma3",
   architectures: ["Gemma3ForConditionalGeneration", "Gemma3Model"],

@@ -1,4 +1,4 @@
-/** GPT-NeoX (arXiv:2204.06745) and Pythia (arXiv:2304.01373): sublayers side by side or one after the other, q, k and v packed head by head. */
+/** GPT-NeoX (arXiv:2204.06745) and Pythia (arXiv:2304.01373): parallel or sequential sublayers, with q, k and v packed head by head. */
 
 import { readActivation } from "../config/activation.js";
 import { readRope } from "../config/rope.js";

@@ -1,4 +1,4 @@
-/** GPT-2 (Radford et al., 2019): learned positions, LayerNorm, and linear layers that are stored [in, out]. */
+/** GPT-2 (Radford et al., 2019): learned positions, LayerNorm, and linear layers stored as [in, out]. */
 
 import type { Linear } from "../blueprint.js";
 import { readActivation } from "../config/activation.js";
@@ -79,7 +79,7 @@ export const gpt2: Family = {
   },
 };
 
-/** Without rotary positions, ONNX Runtime's GroupQueryAttention takes heads that are a multiple of 8. */
+/** Without rotary positions, ONNX Runtime's GroupQueryAttention needs head sizes that are a multiple of 8. */
 function checkHead(fields: ConfigFields, headDim: number): void {
   if (headDim % 8 !== 0) fields.faults.unsupported(`heads of ${headDim} are not implemented; multiples of 8 are`);
 }

@@ -1,4 +1,4 @@
-/** Granite 3 (IBM, 2024): Llama's layers with multipliers of the embeddings, of what each sublayer adds, of the scores and of the logits. */
+/** Granite 3 (IBM, 2024): Llama's layers with factors for the embeddings, each sublayer's output, the scores and the logits. */
 
 import type { ConfigFields } from "../config/fields.js";
 import type { Family } from "./family.js";

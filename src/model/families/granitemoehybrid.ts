@@ -1,4 +1,4 @@
-/** Granite 4 (IBM, 2025) without experts and Mamba layers: Granite 3 with gate and up in one linear layer, maybe without positions. */
+/** Granite 4 (IBM, 2025) without experts and Mamba layers: Granite 3 with gate and up in one linear layer, and optionally without positions. */
 
 import { shown } from "../../base/json.js";
 import { readActivation } from "../config/activation.js";
@@ -28,7 +28,7 @@ export const granitemoehybrid: Family = {
   tokens: llamaTokens,
   names: llamaNames,
   read(fields) {
-    // intermediate_size is that of an expert.
+    // intermediate_size is the width of an expert.
     const intermediateSize = fields.integer("shared_intermediate_size", 1024);
     const sizes = { ...readSizes(fields, llamaSizes), intermediateSize };
     const { hiddenSize } = sizes;
@@ -66,7 +66,7 @@ export const granitemoehybrid: Family = {
   },
 };
 
-/** Without these keys the family's layers are all Mamba, with experts. */
+/** By default all layers of this family are Mamba layers with experts. */
 function refuseHybrid(fields: ConfigFields): void {
   if (!fields.has("num_local_experts")) {
     fields.faults.unsupported(

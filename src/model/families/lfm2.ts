@@ -92,7 +92,7 @@ function readAttention(path: string, sizes: Sizes, norm: (path: string, size: nu
   });
 }
 
-/** The feed-forward width: two thirds of the stated one, scaled and rounded up, unless the config says that it is the width itself. */
+/** The feed-forward width: two thirds of the stated one, scaled and rounded up, unless the config disables the adjustment. */
 function readWidth(fields: ConfigFields, stated: number): number {
   if (!fields.boolean("block_auto_adjust_ff_dim", true)) return stated;
   const width = Math.floor((2 * stated) / 3);
@@ -102,7 +102,7 @@ function readWidth(fields: ConfigFields, stated: number): number {
   return multiple * Math.ceil(Math.floor(multiplier * width) / multiple);
 }
 
-/** Which layers have attention: `layer_types`, or before it `full_attn_idxs`; all of them when neither is there. */
+/** Which layers have attention: those of `layer_types`, or else of the older `full_attn_idxs`; all if both are missing. */
 function readAttentionLayers(fields: ConfigFields, layerCount: number): (layer: number) => boolean {
   if (fields.has("layer_types")) {
     const value = fields.raw("layer_types");

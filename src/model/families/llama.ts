@@ -52,7 +52,7 @@ export const llama: Family = {
   },
 };
 
-/** What the embeddings, the output of each sublayer, the scores q·k and the logits are multiplied by. */
+/** Factors of the embeddings, of each sublayer's output, of the scores q·k and of the logits. */
 export interface Multipliers {
   readonly embedding: number;
   readonly residual: number;
@@ -63,25 +63,25 @@ export interface Multipliers {
 export interface LlamaShape {
   readonly sizes: SizeDefaults;
   readonly windows: WindowRules;
-  /** Biases of q, k and v, of the attention's output, and of the feed-forward layers. */
+  /** Whether q, k and v, the attention's output, and the feed-forward layers have biases. */
   readonly inputBias: boolean;
   readonly outputBias: boolean;
   readonly feedForwardBias: boolean;
-  /** `rms_norm_eps` when the key is missing: 1e-6 unless stated. */
+  /** The default of `rms_norm_eps`: 1e-6 if omitted. */
   readonly epsilon?: number;
   /** Whether queries and keys are normalized, head by head. */
   readonly headNorms?: boolean;
-  /** 1 unless stated, and 1/sqrt(headDim) for the scores. */
+  /** Default: 1, and 1/sqrt(headDim) for the scores. */
   readonly multipliers?: Multipliers;
-  /** `rope_theta` when the key is missing, where the family has another one than most. */
+  /** The default of `rope_theta`, if it differs from the usual one. */
   readonly ropeTheta?: number;
-  /** Which layers rotate; all unless stated. */
+  /** Which layers have rotary positions. Default: all. */
   readonly hasRope?: (layer: number) => boolean;
-  /** Whether the head is tied when the config says nothing; false unless stated. */
+  /** The default of `tie_word_embeddings`: false if omitted. */
   readonly tiedHead?: boolean;
 }
 
-/** A decoder of Llama's layers. Faults go to `fields.faults`. */
+/** Builds a decoder of Llama's layers. Faults go to `fields.faults`. */
 export function readLlamaShape(fields: ConfigFields, shape: LlamaShape): FamilyDecoder {
   const sizes: Sizes = readSizes(fields, shape.sizes);
   const { multipliers } = shape;

@@ -1,4 +1,4 @@
-/** Ministral 3 (Mistral AI, 2025): Mistral's layers with YaRN, and queries that grow with their position as in Llama 4. */
+/** Ministral 3 (Mistral AI, 2025): Mistral's layers with YaRN, and queries scaled by position as in Llama 4. */
 
 import { isObject } from "../../base/json.js";
 import type { QueryGrowth } from "../blueprint.js";
@@ -7,7 +7,7 @@ import type { Family } from "./family.js";
 import { llamaSizes, readLlamaShape } from "./llama.js";
 import { llamaNames } from "./parts.js";
 
-/** What the class takes where a config states no rope. */
+/** The class's rope for configs without one. */
 const defaultRope = {
   type: "yarn",
   rope_theta: 1e6,

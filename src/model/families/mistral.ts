@@ -1,4 +1,4 @@
-/** Mistral (arXiv:2310.06825): Llama's layers, all of them with a sliding window where the config sets one. */
+/** Mistral (arXiv:2310.06825): Llama's layers, all with a sliding window if the config sets one. */
 
 import type { Family } from "./family.js";
 import { llamaSizes, llamaTokens, readLlamaShape } from "./llama.js";

@@ -39,13 +39,13 @@ export const olmo2: Family = {
     }),
 };
 
-/** The ropes of a decoder, and the window and the rope of each layer. */
+/** A decoder's ropes, and the window and rope of each layer. */
 export interface OlmoPositions {
   readonly ropes: readonly Rope[];
   readonly layers: readonly { readonly window: number | null; readonly rope: number }[];
 }
 
-/** A decoder of OLMo's layers. Faults go to `fields.faults`. */
+/** Builds a decoder of OLMo's layers. Faults go to `fields.faults`. */
 export function readOlmo(fields: ConfigFields, readPositions: (sizes: Sizes) => OlmoPositions): FamilyDecoder {
   const sizes = readSizes(fields, { ...llamaSizes, vocabSize: 50304 });
   const { hiddenSize, headCount, kvHeadCount, headDim } = sizes;

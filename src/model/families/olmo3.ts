@@ -1,4 +1,4 @@
-/** OLMo 3 (Ai2, 2025): OLMo 2's layers, three of four with a sliding window, and a rope of its own for full attention. */
+/** OLMo 3 (Ai2, 2025): OLMo 2's layers, three of four with a sliding window, and a separate rope for full attention. */
 
 import { zip } from "../../base/list.js";
 import { readRopes } from "../config/rope.js";

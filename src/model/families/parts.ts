@@ -1,4 +1,4 @@
-/** Parts of a blueprint that several families share, under the names that Llama gave them. */
+/** Parts of a blueprint that several families share, with Llama's names. */
 
 import { shown } from "../../base/json.js";
 import type {
@@ -32,7 +32,7 @@ export const linear = (path: string, inFeatures: number, outFeatures: number, bi
   transposed: false,
 });
 
-/** RMSNorm whose features are multiplied by the weight itself. */
+/** RMSNorm without an offset. */
 export const rmsNorm = (path: string, size: number, epsilon: number): Norm => ({
   kind: "rms",
   path,
@@ -54,7 +54,7 @@ export const layerNorm = (path: string, size: number, epsilon: number): Norm => 
 /** One norm of a head's size for every head. */
 export const sharedHeadNorm = (norm: Norm): HeadNorm => ({ scope: "shared", norm });
 
-/** One norm over all heads side by side. */
+/** One norm over all concatenated heads. */
 export const wholeHeadNorm = (norm: Norm): HeadNorm => ({ scope: "whole", norm });
 
 export const layerPaths = ({ layerCount }: Sizes, prefix = "model.layers"): string[] =>
@@ -73,7 +73,7 @@ export function separateInput(path: string, sizes: Sizes, bias: boolean): QueryK
   };
 }
 
-/** Of families whose heads always share the hidden size, though their configs may have another size. */
+/** For families that always divide the hidden size by the heads, even if a config states another head size. */
 export function refuseHeadDim(fields: ConfigFields, { headDim }: Sizes): void {
   if (!fields.has("head_dim") || fields.raw("head_dim") === headDim) return;
   fields.faults.unsupported(
@@ -81,7 +81,7 @@ export function refuseHeadDim(fields: ConfigFields, { headDim }: Sizes): void {
   );
 }
 
-/** What most attention has in common: no softcap, no window, the decoder's first rope, and scores divided by sqrt(headDim). */
+/** Attention with the usual defaults: no softcap, no window, the decoder's first rope, and scores divided by sqrt(headDim). */
 export function attention(sizes: Sizes, parts: Pick<Attention, "input" | "output"> & Partial<Attention>): Attention {
   const scale = 1 / Math.sqrt(sizes.headDim);
   return {
@@ -129,7 +129,7 @@ export function gatedFeedForward(
   };
 }
 
-/** One layer with gate and up side by side, and one down. */
+/** One layer with gate and up, concatenated, and one down. */
 export const packedFeedForward = (
   [gateUp, down]: readonly [string, string],
   { hiddenSize, intermediateSize }: Sizes,
@@ -141,7 +141,7 @@ export const packedFeedForward = (
   down: linear(down, intermediateSize, hiddenSize, false),
 });
 
-/** down(activation(up(x))), both with biases or without. */
+/** down(activation(up(x))), both layers with or without biases. */
 export const plainFeedForward = (
   [up, down]: readonly [string, string],
   { hiddenSize, intermediateSize }: Sizes,
@@ -161,7 +161,7 @@ export const sublayer = <T>(body: T, input: Norm | null, output: Norm | null = n
   scale,
 });
 
-/** The feed-forward layers read what the mixer has added to. */
+/** The feed-forward layers read the residual stream after the mixer's output is added. */
 export const sequentialLayer = (path: string, mixer: Sublayer<Mixer>, feedForward: Sublayer<FeedForward>): Layer => ({
   path,
   mixer,
@@ -169,7 +169,7 @@ export const sequentialLayer = (path: string, mixer: Sublayer<Mixer>, feedForwar
   isParallel: false,
 });
 
-/** Both sublayers read the stream as it was, each through its norm or both through one. */
+/** Both sublayers read the same residual stream, through separate norms or a shared one. */
 export const parallelLayer = (path: string, mixer: Sublayer<Mixer>, feedForward: Sublayer<FeedForward>): Layer => ({
   path,
   mixer,
@@ -177,7 +177,7 @@ export const parallelLayer = (path: string, mixer: Sublayer<Mixer>, feedForward:
   isParallel: true,
 });
 
-/** A layer whose sublayers each read a norm of the stream and are added to it, as Llama's; `scale` multiplies what they add. */
+/** A layer like Llama's: each sublayer reads a norm of the residual stream, and its output, times `scale`, is added to it. */
 export function preNormLayer(
   path: string,
   attention: Attention,
@@ -195,14 +195,14 @@ export function preNormLayer(
 export const embedding = (path = "model.embed_tokens", scale = 1): Embedding => ({ path, scale, positions: null });
 
 export interface HeadOptions extends Partial<Pick<Head, "softcap" | "scale">> {
-  /** When `tie_word_embeddings` says nothing. */
+  /** The default of `tie_word_embeddings`. */
   readonly tied: boolean;
-  /** `lm_head` unless stated. */
+  /** Default: `lm_head`. */
   readonly path?: string;
   readonly bias?: boolean;
 }
 
-/** A layer of its own, or the embedding table where `tie_word_embeddings` says so. */
+/** The head's own layer, or the embedding table if `tie_word_embeddings` is true. */
 export function readHead(
   fields: ConfigFields,
   { hiddenSize, vocabSize }: Sizes,

@@ -1,4 +1,4 @@
-/** Phi 1, 1.5 and 2 (arXiv:2306.11644, arXiv:2309.05463): sublayers side by side behind one LayerNorm, biases everywhere, the head's included. */
+/** Phi 1, 1.5 and 2 (arXiv:2306.11644, arXiv:2309.05463): parallel sublayers after one LayerNorm, and biases everywhere, even in the head. */
 
 import type { HeadNorm } from "../blueprint.js";
 import { readActivation } from "../config/activation.js";

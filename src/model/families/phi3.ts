@@ -19,7 +19,7 @@ import {
   rmsNorm,
 } from "./parts.js";
 
-/** The family's code reads longrope under each of its older names, and rereads a text that outgrows the original length. */
+/** transformers reads longrope under all of its former names, and recomputes a text that exceeds the original length. */
 const ropeRules = {
   types: ["default", "longrope"],
   aliases: { su: "longrope", yarn: "longrope" },

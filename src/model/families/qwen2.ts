@@ -1,4 +1,4 @@
-/** Qwen 2 and 2.5 (arXiv:2407.10671): Llama's layers with biases of q, k and v, and windows in the last layers if switched on. */
+/** Qwen 2 and 2.5 (arXiv:2407.10671): Llama's layers with biases in q, k and v, and optional sliding windows in the last layers. */
 
 import type { SizeDefaults } from "../config/sizes.js";
 import type { TokenDefaults } from "../config/tokens.js";

@@ -1,4 +1,4 @@
-/** Qwen 3.5 (Alibaba, 2026), and the text part of its checkpoints that read images: linear attention by the gated delta rule in most layers, gated attention in the others. */
+/** Qwen 3.5 (Alibaba, 2026), and the text part of its multimodal checkpoints: linear attention by the gated delta rule in most layers, gated attention in the others. */
 
 import { shown } from "../../base/json.js";
 import type { Activation, Mixer, Norm } from "../blueprint.js";
@@ -29,7 +29,7 @@ const common = {
     {
       keys: ["attn_output_gate"],
       isHarmless: (value: unknown) => value === true,
-      why: "attention of this family is gated",
+      why: "this family's attention is always gated",
     },
   ],
   tokens: qwenTokens,
@@ -44,7 +44,7 @@ export const qwen35Text: Family = {
   read: (fields) => readQwen35(fields, "model"),
 };
 
-/** The whole checkpoint, of whose parts only the one that reads text is served. */
+/** A multimodal checkpoint, of which only the text decoder is served. */
 export const qwen35: Family = {
   name: "qwen3_5",
   architectures: ["Qwen3_5ForConditionalGeneration", "Qwen3_5Model"],
@@ -86,7 +86,7 @@ function readQwen35(fields: ConfigFields, root: string): FamilyDecoder {
     );
   });
   const table = embedding(`${root}.embed_tokens`);
-  // Positions of three axes are one in text.
+  // In text the positions of all three axes are equal.
   const rope = { ...sizes, partialFactor: 0.25, ignores: ["mrope_section", "mrope_interleaved"] };
   return {
     ...sizes,
@@ -158,7 +158,7 @@ function readDelta(
   };
 }
 
-/** Which layers have attention: as `layer_types` says, else every fourth, or as often as `full_attention_interval` says. */
+/** Which layers have full attention: those of `layer_types`, or else every `full_attention_interval`-th, by default every fourth. */
 function readAttentionLayers(fields: ConfigFields, layerCount: number): (layer: number) => boolean {
   if (!fields.has("layer_types")) {
     const interval = fields.integer("full_attention_interval", 4);

@@ -1,4 +1,4 @@
-/** Qwen 3 (arXiv:2505.09388): Qwen 2 with normalized queries and keys, and biases only where the config asks for them. */
+/** Qwen 3 (arXiv:2505.09388): Qwen 2 with normalized queries and keys, and biases only if the config sets them. */
 
 import type { Family } from "./family.js";
 import { readLlamaShape } from "./llama.js";

@@ -1,4 +1,4 @@
-/** Every family of decoders that can be opened, and how a config names one. */
+/** The supported families of decoders, and how a config names one. */
 
 import { LorikeetError } from "../../base/errors.js";
 import { isObject, shown } from "../../base/json.js";
@@ -57,8 +57,8 @@ export const familyNamed = (name: unknown): Family | undefined =>
   typeof name === "string" ? byName.get(name) : undefined;
 
 /**
- * The family that `model_type` and `architectures` name. Throws `model_unsupported` with the list of what is supported
- * when they name none or do not agree, `model_invalid` when `config` is not an object.
+ * The family that `model_type` and `architectures` name. Throws `model_unsupported`, with the list of supported families, if they name
+ * none or disagree, and `model_invalid` if `config` is not an object.
  */
 export function detectFamily(config: unknown): Family {
   if (!isObject(config)) {

@@ -1,4 +1,4 @@
-/** SmolLM 3 (Hugging Face, 2025): Llama's layers, every fourth of them without positions. */
+/** SmolLM 3 (Hugging Face, 2025): Llama's layers, every fourth without positions. */
 
 import { shown } from "../../base/json.js";
 import type { ConfigFields } from "../config/fields.js";
@@ -40,7 +40,7 @@ export const smollm3: Family = {
   },
 };
 
-/** Which layers rotate: those that `no_rope_layers` marks with 1, or all but every `no_rope_layer_interval`-th. */
+/** Which layers have rotary positions: those marked 1 in `no_rope_layers`, or else all but every `no_rope_layer_interval`-th. */
 function readRopeLayers(fields: ConfigFields): (layer: number) => boolean {
   const key = "no_rope_layers";
   const interval = fields.integer("no_rope_layer_interval", 4);

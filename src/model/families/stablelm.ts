@@ -1,4 +1,4 @@
-/** StableLM (arXiv:2402.17834): Llama's layers with LayerNorms and partial rotation, side by side in some models, with a norm of each head in some. */
+/** StableLM (arXiv:2402.17834): Llama's layers with LayerNorms and partial rotation; some models have parallel sublayers, some a norm per head. */
 
 import type { HeadNorm, Norm } from "../blueprint.js";
 import { readActivation } from "../config/activation.js";

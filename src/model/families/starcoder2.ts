@@ -21,7 +21,7 @@ export const starcoder2: Family = {
   name: "starcoder2",
   architectures: ["Starcoder2ForCausalLM", "Starcoder2Model"],
   reads: ["sliding_window"],
-  // transformers ignores both keys: a checkpoint whose value is another one was not made for its code.
+  // transformers ignores both keys, so a checkpoint with another value was not written for it.
   refuses: [
     {
       keys: ["mlp_type"],

@@ -1,6 +1,6 @@
 /**
- * Linear attention by the gated delta rule over whole rows, from products with a gradient. With g the logarithms of the decays and G their
- * sums, the corrections u of all tokens solve u_t = β_t (v_t - Σ_{i<t} exp(G_t - G_i) (k_t·k_i) u_i): a triangular system of a row's length.
+ * Linear attention by the gated delta rule over whole rows, as differentiable products. With g the logarithms of the decays and G their
+ * cumulative sums, the corrections u of all tokens solve a triangular system: u_t = β_t (v_t - Σ_{i<t} exp(G_t - G_i) (k_t·k_i) u_i).
  */
 import { at } from "../../base/list.js";
 import { float } from "../../graph/builder.js";
@@ -9,9 +9,9 @@ import { dimProduct } from "../../graph/shape.js";
 import type { Value } from "../../graph/types.js";
 import type { GatedDelta } from "../blueprint.js";
 
-/** Added to what may not be seen: e to it is 0. */
+/** Added to hidden entries: its exponential is 0. */
 const hidden = -1e30;
-/** Systems of up to so many tokens are solved by a product of powers; beyond it powers could grow past what float32 can cancel. */
+/** Systems up to this size are solved by a product of powers. In larger ones powers could grow beyond what float32 can cancel. */
 const smallest = 16;
 
 export interface DeltaInputs {
@@ -19,7 +19,7 @@ export interface DeltaInputs {
   readonly segments: Value;
 }
 
-/** What a token's features say of its decay and its correction, [tokens, valueHeads]. */
+/** Each token's decay and correction rate before their activations, [tokens, valueHeads]. */
 export interface DeltaTerms {
   readonly logDecay: Value;
   readonly rate: Value;
@@ -27,12 +27,12 @@ export interface DeltaTerms {
 
 export class TrainingDelta {
   readonly #op: Ops;
-  /** Rows are filled up in front to a power of two. */
+  /** Rows are padded at the front to a power of two. */
   readonly #size: number;
-  /** int64, made here, outside of any layer: rows and length; what fills up a row, and its length. */
+  /** int64, created outside of any layer: rows and length; the padding of a row, and its padded length. */
   readonly #shape: Value;
   readonly #parts: Value;
-  /** Where a token sees another: its own segment, no later one; bool [rows, 1, size, size]. */
+  /** Whether a token sees another: same segment, not later; bool [rows, 1, size, size]. */
   readonly #seen: Value;
 
   constructor(op: Ops, { segments }: DeltaInputs, maxLength: number) {
@@ -72,7 +72,7 @@ export class TrainingDelta {
     return this.#tokens(found, width);
   }
 
-  /** [tokens, width] as filled rows [rows, size, width]. */
+  /** [tokens, width] as padded rows [rows, size, width]. */
   #rows(x: Value): Value {
     const op = this.#op;
     const width = Number(at(x.shape, 1));
@@ -80,7 +80,7 @@ export class TrainingDelta {
     return this.#filled(op.reshape(x, ["rows", "length", width], shape), 0);
   }
 
-  /** `fill` in front of each row, up to the size. */
+  /** Pads each row at the front with `fill`, up to the size. */
   #filled(x: Value, fill: number): Value {
     const op = this.#op;
     const list = (...values: number[]): Value => op.builder.constant("int64", [values.length], values);
@@ -96,7 +96,7 @@ export class TrainingDelta {
     return this.#op.transpose(this.#op.reshape(x, ["rows", this.#size, heads, width / heads]), [0, 2, 1, 3]);
   }
 
-  /** Vectors of length 1, in the sense of x / sqrt(|x|² + 1e-6). */
+  /** Normalizes to length 1: x / sqrt(|x|² + 1e-6). */
   #unit(x: Value): Value {
     const size = Number(at(x.shape, 3));
     const gain = this.#op.expand(this.#op.like(x, 1 / Math.sqrt(size)), [size]);
@@ -108,7 +108,7 @@ export class TrainingDelta {
     return at(this.#op.builder.node("SimplifiedLayerNormalization", [x, gain], outputs, attributes), 0);
   }
 
-  /** From logarithms [rows, heads, size, 1], what each token leaves of those that it sees: [rows, heads, size, size]. */
+  /** Cumulative decay from each token that is seen to the one that sees it: log decays [rows, heads, size, 1] to [rows, heads, size, size]. */
   #decays(logs: Value): Value {
     const op = this.#op;
     const sums = op.matMul(this.#lower(0), logs);
@@ -136,12 +136,12 @@ export class TrainingDelta {
 
   #strict = (): Value => this.#lower(-1);
 
-  /** Of I + x, for x with zeros on and above its diagonal, [rows, heads, size, size]. */
+  /** The inverse of I + x, for strictly lower triangular x [rows, heads, size, size]. */
   #inverse(x: Value): Value {
     return this.#op.squeeze(this.#inverses(this.#op.unsqueeze(x, 0)), 0);
   }
 
-  /** Of many at once, [count, rows, heads, size, size]: by halves, whose inverses are all taken together. */
+  /** The inverses of a stack, [count, rows, heads, size, size]: by halves, whose inverses are computed together. */
   #inverses(x: Value): Value {
     const op = this.#op;
     const [count, , , size] = x.shape.map(Number) as [number, number, number, number];

@@ -1,6 +1,6 @@
 /**
- * The decoder lowered for training: operators with a gradient, whole rows at once, and instead of logits the loss of every
- * labelled token. Does not differentiate; it only lists custom gradients where they are cheaper.
+ * The decoder lowered for training: differentiable operators, whole rows at once, and the loss of every labelled token instead of
+ * logits. Does not differentiate; it only supplies custom gradients where they are cheaper.
  */
 import { assert } from "../../base/errors.js";
 import { at, last } from "../../base/list.js";
@@ -187,7 +187,7 @@ class TrainingLowering implements Lowering {
     return this.#attention.apply(attention, query, key, value);
   }
 
-  /** q of each token times the growth at its position. */
+  /** Each token's q times the scale at its position. */
   #grown({ queryGrowth }: Attention, q: Value): Value {
     if (!queryGrowth) return q;
     const { maxLength } = this.#options;
@@ -211,7 +211,7 @@ class TrainingLowering implements Lowering {
   }
 
   recall(_layer: number, delta: GatedDelta, mixed: Value, rate: Value, decay: Value): Value {
-    assert(this.#delta, "a decoder with memories has what computes them");
+    assert(this.#delta, "a decoder with linear attention has its computation");
     const { op } = this;
     const logDecay = op.mul(
       op.neg(op.exp(this.#weight(delta.decayLog))),
@@ -296,7 +296,7 @@ class TrainingLowering implements Lowering {
     return this.parameters.trained(name) ?? plainWeight(this.op.builder, this.#options.weights, name);
   }
 
-  /** cos and sin [maxLength, rotaryDim / 2] of each rope: inputs where they depend on the length of the longest row. */
+  /** cos and sin [maxLength, rotaryDim / 2] of each rope: inputs if they depend on the length of the longest row. */
   #rotaryTables(): (readonly [Value, Value])[] {
     const { maxLength } = this.#options;
     return this.#config.ropes.map((rope, i) => {

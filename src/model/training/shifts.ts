@@ -1,4 +1,4 @@
-/** What lies some tokens before each token of packed rows, and 0 where that is another text's. */
+/** Shifts packed rows: the value some tokens before each token, or 0 if that token belongs to another text. */
 import { at } from "../../base/list.js";
 import type { Ops } from "../../graph/ops.js";
 import { dimProduct } from "../../graph/shape.js";
@@ -6,7 +6,7 @@ import type { Dim, Value } from "../../graph/types.js";
 
 export class TrainingShifts {
   readonly #op: Ops;
-  /** [i]: 1 where the token i + 1 before belongs to the same text, else 0; float32 [tokens, 1], made here, outside of any layer. */
+  /** [i]: 1 if the token i + 1 before belongs to the same text, else 0; float32 [tokens, 1], created outside of any layer. */
   readonly #same: readonly Value[];
 
   /** `segments` are int64 [rows, length]. */
@@ -25,7 +25,7 @@ export class TrainingShifts {
     return this.#op.mul(this.#shifted(x, 0, distance, 0), at(this.#same, distance - 1));
   }
 
-  /** x moved back along an axis, `fill` in front. */
+  /** x shifted along an axis, with `fill` at the front. */
   #shifted(x: Value, axis: number, distance: number, fill: number): Value {
     const op = this.#op;
     const list = (...values: number[]): Value => op.builder.constant("int64", [values.length], values);

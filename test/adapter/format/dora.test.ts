@@ -197,7 +197,7 @@ for (const [what, edit, code, fault] of [
     "magnitudes that the config does not speak of",
     { config: { use_dora: false } },
     "adapter_unsupported",
-    /^DoRA's magnitudes .*set use_dora to true \(7 tensors use it: /,
+    /^DoRA's magnitudes .*set it to true \(7 tensors use it: /,
   ],
 ] as const) {
   test(`refuses DoRA with ${what}`, async () => {

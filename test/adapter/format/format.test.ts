@@ -306,7 +306,7 @@ test("matrices of zero, unknown keys, other bases and other ranks are warnings",
     await warningsOf({ config: { shiny: 1, constructor: 2 } }),
     /unknown keys, which were ignored: "shiny", "constructor"/,
   );
-  assert.match(await warningsOf({ config: { init_lora_weights: "shiny" } }), /^init_lora_weights "shiny" is not known/);
+  assert.match(await warningsOf({ config: { init_lora_weights: "shiny" } }), /^init_lora_weights "shiny" is unknown/);
   assert.equal(await warningsOf({ config: { init_lora_weights: "mica" } }), "");
   const nested = {
     eva_config: { rho: 2, factor: 3 },

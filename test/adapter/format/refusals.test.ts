@@ -40,7 +40,7 @@ const invalid: [string, Edit, RegExp | readonly RegExp[]][] = [
   ["a config that is not JSON", { config: "{" }, /^adapter_config\.json is not JSON/],
   ["a config that is a list", { config: "[]" }, /is not a JSON object/],
   ["a config nested deeply", { config: `{"a":${"[".repeat(9999)}` }, /nests deeper than 16 levels/],
-  ["a config with a key twice", { config: '{"r":8,"peft_type":"LORA","r":4}' }, /keys that come twice: "r"/],
+  ["a config with a key twice", { config: '{"r":8,"peft_type":"LORA","r":4}' }, /duplicate keys: "r"/],
   ["a config too long", { config: `{"a":"${"x".repeat(2 ** 20)}"}` }, /longer than 1048576 bytes/],
   ["no peft_type", { config: '{"r":8}' }, /peft_type null; "LORA" and "ADALORA" are allowed/],
   [
@@ -146,7 +146,7 @@ const unsupported: [string, Edit, RegExp][] = [
   [
     "DoRA's magnitudes in a LoRA config",
     { tensors: put(`${q}.lora_magnitude_vector`, [64]) },
-    /^DoRA.*set use_dora to true \(1 tensor uses it: .*lora_magnitude_vector"\)$/,
+    /^DoRA.*set it to true \(1 tensor uses it: .*lora_magnitude_vector"\)$/,
   ],
   ["lora_bias", { config: { lora_bias: true }, tensors: put(`${q}.lora_B.bias`, [64]) }, /^biases on lora_B/],
   [
@@ -157,9 +157,9 @@ const unsupported: [string, Edit, RegExp][] = [
   [
     "modules_to_save",
     { config: { modules_to_save: ["score2"] }, tensors: put("base_model.model.score2.weight", [2, 64]) },
-    /^whole modules/,
+    /^full modules/,
   ],
-  ["a saved head", { tensors: put("base_model.model.lm_head.weight", [320, 64]) }, /^whole modules/],
+  ["a saved head", { tensors: put("base_model.model.lm_head.weight", [320, 64]) }, /^full modules/],
   [
     "an embedding",
     { tensors: put("base_model.model.model.embed_tokens.lora_embedding_A", [8, 320]) },

@@ -24,12 +24,12 @@ function play(bytes: number, everyMs: number, writtenInMs = 0, bounds = limits):
 }
 
 test("a sender of one byte now and then is cut off after a window, whatever the pause", () => {
-  assert.match(play(1, 1_000), /^10000: The upload brought 9 bytes in 10000 ms; at least 1000 are expected\.$/);
-  assert.match(play(1, 3_999), /^10000: The upload brought 2 bytes/);
+  assert.match(play(1, 1_000), /^10000: The upload sent 9 bytes in 10000 ms; at least 1000 are required\.$/);
+  assert.match(play(1, 3_999), /^10000: The upload sent 2 bytes/);
 });
 
 test("a silent sender is cut off after the allowed pause", () => {
-  assert.match(play(1, 5_000), /^4000: The upload brought no byte for 4000 ms/);
+  assert.match(play(1, 5_000), /^4000: The upload sent no byte for 4000 ms/);
 });
 
 test("a fast enough sender is cut off at the total time limit", () => {
@@ -51,5 +51,5 @@ test("the expected bytes are those of one window", () => {
   pace.received(1_000_000);
   wait(10_000);
   pace.received(999);
-  assert.throws(() => wait(10_000), /brought 999 bytes/, "much at first does not pay for later");
+  assert.throws(() => wait(10_000), /sent 999 bytes/, "much at first does not pay for later");
 });

@@ -235,7 +235,7 @@ test("too many entries are refused, and no more", async () => {
 test("too many bytes are refused as soon as they are seen, announced or not", async () => {
   const bytes = await plain(whole);
   const limits = { receivedBytes: 100_000 };
-  await refused(tarUpload(bytes), "too_large", /at most 100000 are received/, limits);
+  await refused(tarUpload(bytes), "too_large", /at most 100000 are accepted/, limits);
   const announced = { body: new Readable({ read() {} }), contentLength: 100_001 };
   await refused(announced, "too_large", /100001 bytes/, limits);
   await refused(formUpload(form([[part("weights"), weights]])), "too_large", /100000/, limits);
@@ -269,15 +269,15 @@ test("extended headers are bounded in size and number, wherever the pieces are c
 });
 
 test("a body that is not an intact tar is refused: garbage, truncation anywhere, a damaged gzip", async () => {
-  await refused(tarUpload(Buffer.from("PK\u0003\u0004".repeat(300))), "invalid_upload", /not a tar/);
+  await refused(tarUpload(Buffer.from("PK\u0003\u0004".repeat(300))), "invalid_upload", /not a readable tar/);
   const bytes = await plain({ "adapter_config.json": config, "adapter_model.safetensors": "w".repeat(600) });
   for (const end of [1, 511, 513, 600, 1025, 1600]) {
-    await refused(tarUpload(bytes.subarray(0, end)), "invalid_upload", /not a tar|too short/);
+    await refused(tarUpload(bytes.subarray(0, end)), "invalid_upload", /not a readable tar|too short/);
   }
   const zipped = gzipSync(bytes);
-  await refused(tarUpload(zipped.subarray(0, zipped.length - 12)), "invalid_upload", /not a tar/);
+  await refused(tarUpload(zipped.subarray(0, zipped.length - 12)), "invalid_upload", /not a readable tar/);
   zipped[40] = (zipped[40] ?? 0) ^ 0xff;
-  await refused(tarUpload(zipped), "invalid_upload", /not a tar/);
+  await refused(tarUpload(zipped), "invalid_upload", /not a readable tar/);
 });
 
 test("a form truncated anywhere is refused at once", async () => {
@@ -377,7 +377,7 @@ test("a body that trickles is a timeout, and so is one that takes too long in al
       { objectMode: false },
     );
   const rate = { minRate: 100_000, rateWindowMs: 60 };
-  await refused({ body: trickle() }, "timeout", /brought \d+ bytes in \d+ ms; at least 6000 are expected/, rate);
+  await refused({ body: trickle() }, "timeout", /sent \d+ bytes in \d+ ms; at least 6000 are required/, rate);
   await refused({ body: trickle() }, "timeout", /took longer than 60 ms/, { minRate: 0, totalMs: 60 });
 });
 
@@ -402,7 +402,7 @@ test("a third concurrent upload is refused, and any ending frees its place", asy
   const gate = deferred<void>();
   const keep = async (): Promise<string> => gate.promise.then(() => "kept");
   const running = [uploads.receive(tarUpload(bytes), source, keep), uploads.receive(tarUpload(bytes), source, keep)];
-  await assert.rejects(uploads.receive(tarUpload(bytes), source, keep), /2 uploads are under way; at most 2/);
+  await assert.rejects(uploads.receive(tarUpload(bytes), source, keep), /2 uploads are in progress; at most 2/);
   gate.resolve();
   assert.deepEqual(await Promise.all(running), ["kept", "kept"]);
   await assert.rejects(uploads.receive(tarUpload(Buffer.from("x".repeat(600))), source, keep), LorikeetError);

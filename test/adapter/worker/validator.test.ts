@@ -70,7 +70,7 @@ test("a check that passes its deadline ends with its thread, and the next one is
   t.after(() => validator.close());
   const error = await refusalOf(validator.check(valid, llama));
   assert.deepEqual([error.code, error.status], ["validation_timeout", 422]);
-  assert.equal(error.message, "Checking the adapter took longer than 1 ms and was ended.");
+  assert.equal(error.message, "Checking the adapter took longer than 1 ms and was stopped.");
   assert.deepEqual(outcomes, ["timeout"]);
   const patient = new Validator();
   t.after(() => patient.close());

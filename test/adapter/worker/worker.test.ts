@@ -82,6 +82,6 @@ test("a thread that dies fails its jobs, not the process, and the next job start
   const limits = { maxHeaderBytes: 2 ** 30, maxTensors: 2 ** 30 };
   const error = await refusalOf(worker.check(folder, llama, { limits }));
   assert.equal(error.code, "internal");
-  assert.match(error.message, /ended before its work was done \(.*memory/);
+  assert.match(error.message, /ended before its job was done \(.*memory/);
   assert.equal((await worker.check(valid, llama)).summary.modules, 6);
 });

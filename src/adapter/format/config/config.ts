@@ -1,5 +1,5 @@
 /**
- * `adapter_config.json`, PEFT's or mlx-lm's, read within bounds and into the few numbers that matter. Every fault is collected.
+ * Reads `adapter_config.json`, PEFT's or mlx-lm's, within bounds. Collects every fault.
  */
 
 import { handleShortage, openRegular } from "../../../base/files.js";
@@ -20,7 +20,7 @@ export type { ReadConfig } from "./read.js";
 
 const maxDepth = 16;
 
-/** null when it cannot be read as a LoRA config at all; the reason is among the faults. `trusted`: it was accepted before. */
+/** null, with a fault, if it is not a readable adapter config. `trusted`: it was accepted before. */
 export async function readConfig(
   path: string,
   maxBytes: number,
@@ -45,7 +45,7 @@ async function readFields(path: string, maxBytes: number, faults: Faults): Promi
     const shortage = handleShortage(cause);
     if (shortage) throw shortage;
     const reason = cause instanceof Error && "code" in cause ? cause.code : String(cause);
-    if (reason !== "ENOENT") faults.invalid(`${configFile} cannot be read (${reason})`); // a missing one is known already
+    if (reason !== "ENOENT") faults.invalid(`${configFile} cannot be read (${reason})`); // a missing file is reported elsewhere
     return null;
   }
   const refuse = (fault: string): null => {
@@ -63,7 +63,7 @@ async function readFields(path: string, maxBytes: number, faults: Faults): Promi
   if (foreign) return refuse(foreign);
   const { depth, duplicates } = jsonBounds(text, { maxDepth, maxParts: maxBytes });
   if (depth > maxDepth) return refuse(`nests deeper than ${maxDepth} levels`);
-  if (duplicates.length > 0) return refuse(`has keys that come twice: ${quoteList(duplicates)}`);
+  if (duplicates.length > 0) return refuse(`has duplicate keys: ${quoteList(duplicates)}`);
   try {
     const json: unknown = JSON.parse(text);
     return isObject(json) ? json : refuse("is not a JSON object");

@@ -1,18 +1,18 @@
-/** Typed reading of a stranger's JSON object: null equals absent, and every wrong type is noted as a fault. Knows no key. */
+/** Typed reads of an untrusted JSON object: null equals absent, and every wrong type is a fault. Knows no keys. */
 
 import { isObject } from "../../../base/json.js";
 import { type Faults, quote } from "../faults.js";
 import type { PatternEntries } from "../patterns.js";
 
-/** Far beyond what anyone trains with; more overflows with the values of the matrices. */
+/** Far above any real alpha; larger ones overflow with the matrices' values. */
 export const maxAlpha = 1_000_000;
 
 export type Fields = Readonly<Record<string, unknown>>;
 
 export interface FieldOptions {
-  /** Put before the keys in messages. */
+  /** The prefix of keys in messages. */
   readonly prefix?: string;
-  /** Of a config that was accepted before, maybe by an earlier release: numbers may lie outside of the range that is allowed now. */
+  /** The config was accepted before, maybe by an earlier release: numbers may be outside today's range. */
   readonly trusted?: boolean;
 }
 
@@ -39,7 +39,7 @@ export class FieldReader {
     return this.#read(key, isNumber, "a finite number", fallback);
   }
 
-  /** A number above zero and at most `most`. */
+  /** A number above zero, up to `most`. */
   positiveNumber(key: string, fallback: number, most: number): number {
     return this.#read(key, this.#isWithin(most), `a number above 0, up to ${most},`, fallback);
   }
@@ -52,7 +52,7 @@ export class FieldReader {
     return this.#read(key, isWholeNumber, "a whole number", fallback);
   }
 
-  /** A whole number, as a list of one, or a list of them. */
+  /** A list of whole numbers; a single one is read as a list. */
   wholeNumbers(key: string): readonly number[] {
     const isEither = (value: unknown): value is number | readonly number[] =>
       isWholeNumber(value) || (Array.isArray(value) && value.every(isWholeNumber));
@@ -74,7 +74,7 @@ export class FieldReader {
     return this.#read<string | readonly string[] | null>(key, isEither, "a string or a list of strings", null);
   }
 
-  /** Keys of the object at `key` that are not among those that are known, with `key` in front. */
+  /** The unknown keys of the object at `key`, with `key` as prefix. */
   unknownKeys(key: string, known: ReadonlySet<string>): string[] {
     const object = this.#read<Fields>(key, isObject, "an object", {});
     return Object.keys(object)
@@ -82,7 +82,7 @@ export class FieldReader {
       .map((name) => `${this.#prefix}${key}.${name}`);
   }
 
-  /** Patterns with ranks, in the order of the file. */
+  /** Patterns and their ranks, in the file's order. */
   ranks(key: string): PatternEntries {
     return this.entries(key, isPositiveInteger, "a positive whole number");
   }
@@ -95,7 +95,7 @@ export class FieldReader {
     return (value): value is number => isNumber(value) && (this.#trusted || (value > 0 && value <= most));
   }
 
-  /** An object's entries whose values pass the check, in the order of the file. */
+  /** An object's entries whose values pass the check, in the file's order. */
   entries<T>(key: string, check: (value: unknown) => value is T, allowed: string): (readonly [string, T])[] {
     const object = this.#read<Fields>(key, isObject, "an object", {});
     const entries: (readonly [string, T])[] = [];

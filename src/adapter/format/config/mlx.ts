@@ -1,4 +1,4 @@
-/** mlx-lm's `adapter_config.json`: the arguments of its training, with what it trained in `lora_parameters`. */
+/** mlx-lm's `adapter_config.json`: its training arguments, with the adapter's in `lora_parameters`. */
 
 import { type Faults, quote, quoteList } from "../faults.js";
 import { configFile } from "../files.js";
@@ -51,7 +51,7 @@ export function readMlx(
   };
 }
 
-/** Releases of April to June 2024 wrote an alpha and computed scale · alpha / rank; null where there is none. */
+/** Releases of April to June 2024 wrote an alpha and computed scale · alpha / rank; null if there is none. */
 function readAlpha(
   { alpha }: Fields,
   field: FieldReader,
@@ -74,7 +74,7 @@ function readKeys({ keys }: Fields, field: FieldReader): readonly string[] | nul
   return keys === undefined || keys === null ? null : field.texts("keys");
 }
 
-/** `num_layers`, once `lora_layers`: the last so many; what is not positive means all. */
+/** `num_layers`, formerly `lora_layers`: counted from the last layer. Zero and negative numbers mean all layers. */
 function readLayers(fields: Fields, faults: Faults): number {
   const key = fields.num_layers === undefined ? "lora_layers" : "num_layers";
   return Math.max(0, new FieldReader(fields, faults).wholeNumber(key, 0));

@@ -1,6 +1,6 @@
 /**
- * PEFT's config: keys that change the arithmetic in ways that are not served are refused by name, keys on no list are warned of,
- * at whatever depth they are.
+ * Reads PEFT's config. Keys that change the computation in an unsupported way are refused by name. Unknown keys, at any depth, are
+ * warnings.
  */
 
 import type { PeftType } from "../canonical.js";
@@ -44,7 +44,7 @@ export function readPeft(
     warnings.push(`${configFile} has lora_alpha null, with which PEFT itself fails; its default of 8 was used.`);
   }
   const modulesToSave = field.texts("modules_to_save");
-  field.flag("fan_in_fan_out"); // how the base stores its weights: A and B keep their shapes
+  field.flag("fan_in_fan_out"); // says how the base stores its weights; A and B have the same shapes
   return {
     method,
     ...method.readConfig(field, faults),
@@ -90,7 +90,7 @@ function checkInit(init: unknown, faults: Faults, warnings: string[]): void {
   if (typeof init !== "string" || harmlessInits.has(init.toLowerCase())) return;
   const refused = refusedInits.find(([prefix]) => init.toLowerCase().startsWith(prefix));
   if (!refused) {
-    warnings.push(`init_lora_weights ${quote(init)} is not known; if it changed the base, the adapter does not fit.`);
+    warnings.push(`init_lora_weights ${quote(init)} is unknown; if it changed the base, the adapter does not fit.`);
     return;
   }
   faults.unsupported(
@@ -99,7 +99,7 @@ function checkInit(init: unknown, faults: Faults, warnings: string[]): void {
   );
 }
 
-/** null, false, 0, "" and what is empty are how PEFT writes "not used". */
+/** PEFT writes "not used" as null, false, 0, "" or something empty. */
 function isSet(value: unknown): boolean {
   if (!value) return false;
   return typeof value === "object" ? Object.keys(value).length > 0 : true;

@@ -1,4 +1,4 @@
-/** A config as it was read, whoever wrote it. Holds no behaviour. */
+/** A config as read, whoever wrote it. */
 
 import type { MethodConfig } from "../canonical.js";
 import type { AdapterMethod } from "../methods/method.js";
@@ -9,6 +9,6 @@ export interface ReadConfig extends MethodConfig {
   readonly baseName: string | null;
   readonly modulesToSave: readonly string[];
   readonly trainsBias: boolean;
-  /** Which modules it names; null where that was looked at before. */
+  /** The modules that it names; null if they were compared before. */
   readonly targets: PeftTargets | MlxTargets | null;
 }

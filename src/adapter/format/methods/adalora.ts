@@ -1,6 +1,6 @@
 /**
- * AdaLoRA (arXiv:2303.10512) as LoRA: PEFT computes y = W x + s·B (E∘A) x, where E scales each row of A, what pruning left of the
- * rows is saved, and s = alpha / (r₀ + 1e-5) goes by the rank r₀ that training began with, however many rows are left.
+ * AdaLoRA (arXiv:2303.10512) as LoRA: PEFT computes y = W x + s·B (E∘A) x, where E scales each row of A. Only the rows that pruning
+ * left are saved, and s = alpha / (r₀ + 1e-5) always uses the initial rank r₀.
  */
 
 import { assert } from "../../../base/errors.js";
@@ -44,12 +44,12 @@ export const adaLora: AdapterMethod = {
   prunesRanks: true,
   extraTensor: singularValues,
   isTrainable: false,
-  describe: ({ r }) => `AdaLoRA, begun with rank ${r}, folded into LoRA as it is loaded`,
+  describe: ({ r }) => `AdaLoRA with initial rank ${r}, folded into LoRA on load`,
   readConfig,
   meaningOf(marker, rest) {
     if (marker === "m" || marker === "lora_magnitude_vector") return feature("dora");
     const role = { lora_A: "A", lora_B: "B", lora_E: "E" }[marker];
-    // Bare parameters: nothing, or the adapter's name, follows.
+    // Bare parameters: followed by nothing or by the adapter's name.
     if (rest.length > 1 || (role !== "A" && role !== "B" && role !== "E")) return unknown;
     return matrix(role);
   },
@@ -58,7 +58,7 @@ export const adaLora: AdapterMethod = {
 function readConfig(field: FieldReader, faults: Faults): MethodConfig {
   const initial = field.positiveInteger("init_r", defaultRank);
   const alpha = field.number("lora_alpha", 8);
-  // In float32, as PEFT holds it. It takes the module's own rank for an alpha that is not positive.
+  // In float32, like PEFT, which replaces an alpha that is not positive by the module's rank.
   const divisor = Math.fround(Math.fround(initial) + Math.fround(1e-5));
   return {
     canonical: {
@@ -77,7 +77,7 @@ function readConfig(field: FieldReader, faults: Faults): MethodConfig {
   };
 }
 
-/** `rank_pattern` holds, by the name of each `lora_E`, which of its rows are left. */
+/** `rank_pattern` says which rows of each `lora_E`, by its name, are left. */
 function readKeptRanks(field: FieldReader, faults: Faults): Map<string, number> {
   const kept = new Map<string, number>();
   const allowed = `a list of up to ${maxMask} times true or false`;

@@ -1,6 +1,6 @@
 /**
- * Weight-decomposed LoRA (DoRA, arXiv:2402.09353), with either scale: beside the two matrices each module has a magnitude m for each
- * output, W' = m / |W + s·B A| · (W + s·B A).
+ * Weight-decomposed LoRA (DoRA, arXiv:2402.09353), with the scale of LoRA or rsLoRA: besides the two matrices each module has a magnitude
+ * m per output, W' = m / |W + s·B A| · (W + s·B A).
  */
 
 import { lora, readLora } from "./lora.js";
@@ -37,7 +37,7 @@ function withMagnitudes(undecomposed: AdapterMethod, description: string): Adapt
     readConfig: (field) => readLora(field, method),
     meaningOf(marker, rest) {
       if (marker !== "m" && marker !== "lora_magnitude_vector") return undecomposed.meaningOf(marker, rest);
-      // A bare parameter, or one of a module: nothing, the adapter's name, `weight` or both follow.
+      // A bare parameter or a module's: followed by nothing, the adapter's name, `weight`, or both.
       return rest.length > 2 || (rest.length === 2 && rest[1] !== "weight") ? unknown : matrix("M");
     },
   };

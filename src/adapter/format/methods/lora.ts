@@ -18,7 +18,7 @@ export const lora: AdapterMethod = {
   meaningOf,
 };
 
-/** The config of LoRA and of what differs from it in its scale or by magnitudes. */
+/** The config of LoRA and of methods that differ from it in scale or magnitudes. */
 export function readLora(field: FieldReader, { scaleOf, flags }: AdapterMethod): MethodConfig {
   const loraAlpha = field.positiveNumber("lora_alpha", 8, maxAlpha);
   return {

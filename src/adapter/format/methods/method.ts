@@ -1,6 +1,6 @@
 /**
- * What sets an adapter method apart from plain LoRA, y = W x + s·B(A x). All other code of the format asks the method; none asks
- * which one it is.
+ * How an adapter method differs from plain LoRA, y = W x + s·B(A x). All other code of the format calls the method and never compares
+ * its name.
  */
 
 import type { HostModule } from "../../types.js";
@@ -12,7 +12,7 @@ import type { Feature } from "../features.js";
 /** E: AdaLoRA's singular values; M: DoRA's magnitudes. */
 export type Role = "A" | "B" | "E" | "M";
 
-/** What a tensor is to its module, by the end of its name. */
+/** A tensor's role in its module, by the end of its name. */
 export type TensorMeaning =
   | {
       readonly kind: "matrix";
@@ -28,27 +28,27 @@ export const feature = (name: Feature) => ({ kind: "feature", feature: name }) a
 export const matrix = (role: Role, transposed = false) => ({ kind: "matrix", role, transposed }) as const;
 
 export interface AdapterMethod {
-  /** As its paper writes it. */
+  /** As in its paper. */
   readonly name: string;
-  /** The keys of a PEFT config that tell it from others of its `peft_type`. */
+  /** The keys of a PEFT config that distinguish it from other methods of its `peft_type`. */
   readonly flags: Pick<CanonicalConfig, "use_rslora" | "use_dora">;
-  /** Keys that only this method has in PEFT's config and that change nothing in a finished adapter. */
+  /** Keys of PEFT's config that only this method has and that do not affect a finished adapter. */
   readonly harmlessKeys: ReadonlySet<string>;
-  /** Whether training prunes ranks, even to 0, so that the config's are not those of the tensors. */
+  /** Whether training prunes ranks, even to 0, so that the tensors' ranks differ from the config's. */
   readonly prunesRanks: boolean;
-  /** What each module has beside lora_A and lora_B. */
+  /** What each module has besides lora_A and lora_B. */
   readonly extraTensor: ExtraTensor | null;
-  /** Whether the engine's bank holds a gain for each output beside A and B. */
+  /** Whether the engine's bank holds a gain for each output besides A and B. */
   readonly hasGains: boolean;
-  /** Whether training can start from such an adapter. */
+  /** Whether such an adapter can be trained further. */
   readonly isTrainable: boolean;
-  /** s. */
+  /** The scale s. */
   scaleOf(alpha: number, rank: number): number;
-  /** For people, in a few words. */
+  /** A short description for humans. */
   describe(config: CanonicalConfig): string;
-  /** Reads what PEFT's config says of it. */
+  /** Reads the method's keys of PEFT's config. */
   readConfig(field: FieldReader, faults: Faults): MethodConfig;
-  /** `marker`: the part of a tensor's name that tells its role; `rest`: the parts behind it. */
+  /** `marker` is the segment of a tensor's name that gives its role, `rest` the segments after it. */
   meaningOf(marker: string, rest: readonly string[]): TensorMeaning;
 }
 
@@ -59,16 +59,16 @@ export interface ModuleSizes {
   readonly outFeatures: number;
 }
 
-/** A tensor that each module of a method has beside lora_A and lora_B. */
+/** A tensor that each module of a method has besides lora_A and lora_B. */
 export interface ExtraTensor {
   readonly role: Exclude<Role, "A" | "B">;
-  /** In messages, with either article where it has one. */
+  /** How messages name it, with the definite and the indefinite article. */
   readonly words: { readonly the: string; readonly a: string };
   readonly axes: 1 | 2;
-  /** Whether it is multiplied into lora_A. What is not stays in host memory, and changes outputs even where B A is zero. */
+  /** Whether it is multiplied into lora_A. Otherwise it stays in host memory, and changes outputs even if B A is zero. */
   readonly isFoldedIntoA: boolean;
-  /** Reports a shape that does not fit its module, or that it is missing (null). */
+  /** Reports a wrong shape, or a missing tensor (null). */
   check(module: ModuleSizes, shape: readonly number[] | null, faults: Faults): void;
-  /** Takes its values into a module in float32, whose arrays it may change. */
+  /** Adds its values to a float32 module, whose arrays it may change. */
   addTo(module: HostModule, values: Float32Array): HostModule;
 }

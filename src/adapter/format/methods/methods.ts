@@ -1,4 +1,4 @@
-/** The table of adapter methods. mlx-lm's files hold LoRA or DoRA: what differs is how they write it, not what they compute. */
+/** The table of adapter methods. mlx-lm's files hold LoRA or DoRA: they are written differently, but compute the same. */
 
 import type { CanonicalConfig, PeftType } from "../canonical.js";
 import { adaLora } from "./adalora.js";
