@@ -1,9 +1,13 @@
-/** Reads the import lines of src/ and holds what ARCHITECTURE.md draws: the order of the rooms, one room for each dependency, no cycles. */
+/**
+ * Reads the import lines of src/ and holds what ARCHITECTURE.md says: the order of the rooms, one room for each dependency, no cycles,
+ * and who knows nothing of whom.
+ */
 
 import assert from "node:assert/strict";
-import { readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join, posix } from "node:path";
 import { test } from "node:test";
+import { families } from "../src/model/families/registry.js";
 
 /** What each room may import, besides itself. */
 const rooms: Readonly<Record<string, readonly string[]>> = {
@@ -13,7 +17,7 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   hub: ["base"],
   onnx: ["base", "tensor"],
   graph: ["base", "tensor", "onnx"],
-  autodiff: ["base", "tensor", "onnx", "graph"],
+  autodiff: ["base", "graph"],
   runtime: ["base", "tensor", "onnx", "graph"],
   model: ["base", "tensor", "onnx", "graph"],
   weights: ["base", "tensor", "onnx", "graph", "model", "runtime"],
@@ -21,8 +25,8 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   text: ["base"],
   engine: ["base", "grammar", "tensor", "onnx", "graph", "model", "weights", "adapter", "runtime"],
   train: ["base", "tensor", "onnx", "graph", "autodiff", "model", "weights", "adapter", "runtime", "engine", "text"],
-  gateway: ["base", "grammar", "tensor", "onnx", "graph", "model", "adapter", "engine", "text"],
-  server: ["base", "tensor", "onnx", "graph", "model", "adapter", "engine", "text", "gateway"],
+  gateway: ["base", "grammar", "adapter", "engine", "text"],
+  server: ["base", "engine", "text", "gateway"],
   bench: [
     ...["base", "tensor", "onnx", "graph", "model", "weights", "adapter", "runtime"],
     ...["engine", "text", "train", "gateway", "server"],
@@ -117,6 +121,74 @@ function protocolOf(path: string): string | null {
   const folder = /^gateway\/([^/]+)\//.exec(path)?.[1] ?? null;
   return folder === "body" ? null : folder;
 }
+
+/** Files of src/ that import, from anywhere, a file that `isFar` names. */
+const importersOf = (isFar: (path: string) => boolean): string[] => [
+  ...new Set(imports.filter(({ to, local }) => local && isFar(to)).map(({ from }) => from)),
+];
+
+const isIn = (folder: string) => (path: string) => path.startsWith(`${folder}/`);
+
+test("the decoder knows neither lowering, and serving does not know training", () => {
+  const lowerings = importersOf((path) => /^model\/(serving|training)\//.test(path));
+  assert.ok(lowerings.length > 0);
+  assert.ok(!lowerings.includes("model/decoder.ts"));
+  assert.deepEqual(importersOf(isIn("model/training")).filter(isIn("model/serving")), []);
+});
+
+test("the scheduler plans in integers: it imports nothing", () => {
+  assert.ok(files.includes("engine/scheduler.ts"));
+  assert.deepEqual(
+    imports.filter(({ from }) => from === "engine/scheduler.ts"),
+    [],
+  );
+});
+
+test("no file outside of model/families has a family's name, but the configs that benchmarks invent", () => {
+  const named = new RegExp(`["'\`](${families.map(({ name }) => name).join("|")})["'\`]`);
+  // A chat format may be called as a family is.
+  const others = files.filter((file) => roomOf(file) !== "text");
+  const found = others.filter((file) => named.test(readFileSync(join("src", file), "utf8")));
+  assert.ok(found.includes("model/families/llama.ts"));
+  assert.deepEqual(
+    found.filter((file) => !isIn("model/families")(file)),
+    ["model/shapes.ts"],
+  );
+});
+
+test("every family that is defined is in the registry", () => {
+  const defined = files
+    .filter(isIn("model/families"))
+    .flatMap((file) => [...readFileSync(join("src", file), "utf8").matchAll(/^export const \w+: Family = \{/gm)]);
+  assert.equal(defined.length, families.length);
+  assert.equal(new Set(families.map(({ name }) => name)).size, families.length);
+});
+
+test("keys of requests are read in server/access alone", () => {
+  const reads = /headers\.authorization|headers\["(?:authorization|x-api-key)"\]/;
+  const readers = files
+    .filter((file) => ["server", "gateway"].includes(roomOf(file)))
+    .filter((file) => reads.test(readFileSync(join("src", file), "utf8")));
+  assert.ok(readers.length > 0);
+  assert.deepEqual(
+    readers.filter((file) => !isIn("server/access")(file)),
+    [],
+  );
+});
+
+test("ARCHITECTURE.md has a row for every room, and each path that it names is there", () => {
+  const page = readFileSync("ARCHITECTURE.md", "utf8");
+  const table = page.slice(page.indexOf("| room | owns |"), page.indexOf("`test/architecture.test.ts`"));
+  const rows = [...table.matchAll(/^\| `(\w+)` \|/gm)].map(([, room]) => room);
+  assert.deepEqual(rows.toSorted(), Object.keys(rooms).toSorted());
+  const paths = [...page.matchAll(/`([a-z.][\w.-]*\/[\w./-]*)`/g)].flatMap(([, path]) => path ?? []);
+  assert.ok(paths.length > 20);
+  const missing = paths.filter((path) => {
+    const places = [path, join("src", path), join("src/model", path)];
+    return !places.some((place) => existsSync(place) || existsSync(`${place}.ts`));
+  });
+  assert.deepEqual(missing, []);
+});
 
 test("the order of the rooms itself has no cycle", () => {
   assert.equal(findCycle(new Map(Object.entries(rooms))), null);

@@ -1,5 +1,14 @@
 /** Text as clients count it: in characters (code points), not in surrogates. */
 
+import { assert } from "../base/errors.js";
+
+/** The code point at a UTF-16 index, by default the first. Throws past the end of the text. */
+export function codePointAt(text: string, index = 0): number {
+  const code = text.codePointAt(index);
+  assert(code !== undefined, "there is a character at the index");
+  return code;
+}
+
 /** The number of characters in well-formed text. A surrogate pair counts as one. */
 export function characterCount(text: string): number {
   let count = text.length;

@@ -4,7 +4,7 @@
 
 import { assert } from "../../base/errors.js";
 import { at } from "../../base/list.js";
-import { codePointAt } from "../code-point.js";
+import { codePointAt } from "../characters.js";
 import { TemplateSyntaxFault } from "./faults.js";
 import { escapeCode } from "./print.js";
 import { spaceClass, strip } from "./unicode.js";

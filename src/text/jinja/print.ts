@@ -1,6 +1,6 @@
 /** str() and repr() of every value. */
 
-import { codePointAt } from "../code-point.js";
+import { codePointAt } from "../characters.js";
 import { nested, spend, spendCharacters } from "./budget.js";
 import { reprFloat } from "./decimal.js";
 import { iterate } from "./sequences.js";

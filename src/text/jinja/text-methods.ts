@@ -1,6 +1,6 @@
 /** The methods of str. On a Markup they return Markup. */
 
-import { codePointAt } from "../code-point.js";
+import { codePointAt } from "../characters.js";
 import { type Bound, intArgument, optionalText, parameters, textArgument } from "./arguments.js";
 import { spend, spendCharacters } from "./budget.js";
 import { typeFault, valueFault } from "./faults.js";

@@ -1,6 +1,6 @@
 /** Python's view of characters: code points, white space, classes and case. */
 
-import { codePointAt } from "../code-point.js";
+import { codePointAt } from "../characters.js";
 import { spendCharacters } from "./budget.js";
 
 /** Python's white space, for a character class. JavaScript's includes U+FEFF and lacks U+001C to U+001F and U+0085. */

@@ -6,7 +6,7 @@
 import { LorikeetError } from "../../base/errors.js";
 import { isObject, type Json } from "../../base/json.js";
 import { float64At, int32At, numberAt } from "../../base/list.js";
-import { codePointAt } from "../code-point.js";
+import { codePointAt } from "../characters.js";
 import { asString } from "../json.js";
 import { WordCache } from "./word-cache.js";
 
