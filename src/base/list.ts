@@ -67,6 +67,18 @@ export function int32At(list: Int32Array, index: number): number {
   return item;
 }
 
+export function uint8At(list: Uint8Array, index: number): number {
+  const item = list[index];
+  if (item === undefined) missing(list, index);
+  return item;
+}
+
+export function uint16At(list: Uint16Array, index: number): number {
+  const item = list[index];
+  if (item === undefined) missing(list, index);
+  return item;
+}
+
 export function uint32At(list: Uint32Array, index: number): number {
   const item = list[index];
   if (item === undefined) missing(list, index);

@@ -1,5 +1,4 @@
 /** The use case of generating an answer: read, resolve, hold, prefetch, encode, submit, and release everything at its one end. */
-import { deferred } from "../base/async.js";
 import { LorikeetError } from "../base/errors.js";
 import type { Logger } from "../base/log.js";
 import type { Engine } from "../engine/types.js";
@@ -82,7 +81,7 @@ export class Completer {
         connection,
         accept: (tokens) => requireRoom(request, tokens, bounds.maxContext),
       });
-      const grammar = await this.#grammar(request, deadline);
+      const grammar = await this.#grammar(request, deadline, connection);
       return planSequences(request, encoded, {
         grammar,
         tokenizer,
@@ -99,7 +98,7 @@ export class Completer {
   }
 
   /** Compiled while the request may still end. */
-  async #grammar({ grammar }: GenerationRequest, { signal }: Deadline): Promise<Grammar | null> {
+  async #grammar({ grammar }: GenerationRequest, { signal }: Deadline, connection: object): Promise<Grammar | null> {
     if (grammar === null) return null;
     const { grammars } = this.#deps;
     if (!grammars) {
@@ -109,15 +108,7 @@ export class Completer {
         { param: grammar.param },
       );
     }
-    const ended = deferred<never>();
-    const end = (): void => ended.reject(signal.reason);
-    signal.addEventListener("abort", end, { once: true });
-    try {
-      if (signal.aborted) throw signal.reason;
-      return await Promise.race([grammars.compile(grammar), ended.promise]);
-    } finally {
-      signal.removeEventListener("abort", end);
-    }
+    return grammars.compile(grammar, connection, signal);
   }
 
   async #run<Request extends GenerationRequest>(

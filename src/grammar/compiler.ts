@@ -1,29 +1,21 @@
-/**
- * Grammars from what clients ask for: compiled in a thread with bounds on time, memory and size, and kept by their content. A
- * compilation past its deadline is killed with its thread; the next gets a fresh one.
- */
+/** Grammars from what clients ask for: checked, compiled when it is the client's turn, and kept by their content. */
 import { createHash } from "node:crypto";
 import { setImmediate as turn } from "node:timers/promises";
-import type { Worker } from "node:worker_threads";
-import { assert, LorikeetError } from "../base/errors.js";
-import { startThread } from "../base/threads.js";
-import { Grammar, type GrammarVocabulary } from "./grammar.js";
-import { programBytes } from "./program.js";
+import { LorikeetError } from "../base/errors.js";
+import { CompileQueue } from "./compile-queue.js";
+import { ClientFault, CompileThread, type ThreadBounds } from "./compile-thread.js";
+import { Grammar } from "./grammar.js";
+import { GrammarCache } from "./grammar-cache.js";
 import type { GrammarSource } from "./source.js";
-import type { TokenBytes } from "./vocabulary.js";
-import type { CompileMessage, CompileReply, CompileSetup } from "./worker/main.js";
+import type { TokenBytes } from "./token-tree.js";
+import type { CompileMessage } from "./worker/main.js";
 
-export interface GrammarOptions {
+export interface GrammarOptions extends Omit<ThreadBounds, "maxMaskBytes"> {
   /** Characters of a schema, a pattern or a list of choices. */
   readonly maxGrammarCharacters: number;
-  /** States and edges that a compilation may make. */
-  readonly maxGrammarSize: number;
-  readonly grammarTimeoutMs: number;
-  /** Bytes of memory of the compiling thread. */
-  readonly grammarMemory: number;
-  /** Compilations that may wait or run. */
+  /** Grammars that may wait or be compiled. */
   readonly maxGrammarQueue: number;
-  /** Bytes of compiled grammars, with their masks, that are kept. */
+  /** Bytes of compiled grammars that are kept. */
   readonly grammarCacheBytes: number;
 }
 
@@ -36,7 +28,7 @@ export const grammarDefaults: GrammarOptions = {
   grammarCacheBytes: 256 * 2 ** 20,
 };
 
-/** What is known of a vocabulary's tokens: no bytes for those that are never part of a text. */
+/** What is known of a vocabulary's tokens: no bytes for those that never stand for text. */
 export interface GrammarTokens {
   readonly vocabSize: number;
   bytesOf(id: number): Iterable<number>;
@@ -50,26 +42,19 @@ export interface GrammarStats {
 
 export type CompileOutcome = "compiled" | "kept" | "refused" | "timed_out" | "rejected";
 
-interface Entry {
-  readonly grammar: Grammar;
-  readonly bytes: number;
-}
-
 /** Tokens read in one turn of the event loop. */
-const tokensPerTurn = 2048;
-/** Building the tree of a large vocabulary is not a client's doing: it may take its time. */
-const treeTimeoutMs = 120_000;
+const tokensPerTurn = 512;
+/** Memory of a grammar for the positions that texts have reached. */
+const maxPositionBytes = 2 ** 20;
 
 export class GrammarCompiler {
   readonly #tokens: GrammarTokens;
   readonly #options: GrammarOptions;
   readonly #ended: (outcome: CompileOutcome, seconds: number) => void;
-  /** By content, the one used longest ago first. */
-  readonly #kept = new Map<string, Entry>();
-  readonly #running = new Map<string, Promise<Grammar>>();
-  #vocabulary: Promise<GrammarVocabulary> | null = null;
-  #worker: Worker | null = null;
-  #line: Promise<unknown> = Promise.resolve();
+  readonly #kept: GrammarCache;
+  readonly #queue: CompileQueue;
+  #vocabulary: Promise<TokenBytes> | null = null;
+  #thread: CompileThread | null = null;
 
   /** `ended` is told how each request for a grammar went. */
   constructor(
@@ -80,166 +65,72 @@ export class GrammarCompiler {
     this.#tokens = tokens;
     this.#options = options;
     this.#ended = ended;
+    this.#kept = new GrammarCache(options.grammarCacheBytes);
+    this.#queue = new CompileQueue((key, message) => this.#compile(key, message), options.maxGrammarQueue);
   }
 
   stats(): GrammarStats {
-    const entries = [...this.#kept.values()];
-    return {
-      kept: entries.length,
-      keptBytes: entries.reduce((sum, { grammar, bytes }) => sum + bytes + grammar.keptBytes, 0),
-      waiting: this.#running.size,
-    };
+    return { kept: this.#kept.count, keptBytes: this.#kept.bytes, waiting: this.#queue.size };
   }
 
-  /** Throws LorikeetError `invalid_value` that names what is wrong, or `grammar_queue_full`. */
-  async compile(source: GrammarSource): Promise<Grammar> {
+  /**
+   * Requests of one `client` take turns as one with those of others; without one each stands for itself. Throws LorikeetError
+   * `invalid_value` that names what is wrong, `grammar_queue_full`, or the signal's reason.
+   */
+  async compile(source: GrammarSource, client: object = {}, signal?: AbortSignal): Promise<Grammar> {
     const startedAt = performance.now();
-    const told = (outcome: CompileOutcome): void => this.#ended(outcome, (performance.now() - startedAt) / 1000);
+    const report = (outcome: CompileOutcome): void => this.#ended(outcome, (performance.now() - startedAt) / 1000);
     const message = messageOf(source);
     const text = JSON.stringify(message);
-    if (text.length > this.#options.maxGrammarCharacters) {
-      told("refused");
-      const allowed = this.#options.maxGrammarCharacters;
-      throw refused(
-        source,
-        `has ${text.length} characters as JSON; at most ${allowed} are allowed (--max-grammar-characters)`,
-      );
+    const { maxGrammarCharacters } = this.#options;
+    if (text.length > maxGrammarCharacters) {
+      report("refused");
+      const found = `has ${text.length} characters as JSON`;
+      throw refusal(source, `${found}; at most ${maxGrammarCharacters} are allowed (--max-grammar-characters)`);
     }
     const key = createHash("sha256").update(text).digest("base64");
     const kept = this.#kept.get(key);
     if (kept) {
-      this.#kept.delete(key);
-      this.#kept.set(key, kept);
-      told("kept");
-      return kept.grammar;
+      report("kept");
+      return kept;
     }
     try {
-      const grammar = await this.#shared(key, message);
-      told("compiled");
+      const grammar = await this.#queue.request(key, message, client, signal);
+      report("compiled");
       return grammar;
     } catch (error) {
-      if (error instanceof ClientFault) {
-        told(error.isLate ? "timed_out" : "refused");
-        throw refused(source, error.message);
+      if (!(error instanceof ClientFault)) {
+        report("rejected");
+        throw error;
       }
-      told("rejected");
-      throw error;
+      report(error.isLate ? "timed_out" : "refused");
+      throw refusal(source, error.message);
     }
-  }
-
-  /** Requests for the same grammar wait for one compilation. */
-  #shared(key: string, message: CompileMessage): Promise<Grammar> {
-    const running = this.#running.get(key);
-    if (running) return running;
-    const { maxGrammarQueue } = this.#options;
-    if (this.#running.size >= maxGrammarQueue) {
-      throw new LorikeetError(
-        "grammar_queue_full",
-        `${this.#running.size} grammars wait to be compiled; at most ${maxGrammarQueue} may (--max-grammar-queue).`,
-      );
-    }
-    const compiled = this.#compile(key, message).finally(() => this.#running.delete(key));
-    this.#running.set(key, compiled);
-    return compiled;
   }
 
   async #compile(key: string, message: CompileMessage): Promise<Grammar> {
     this.#vocabulary ??= this.#readVocabulary();
     const vocabulary = await this.#vocabulary;
-    const reply = await this.#ask(vocabulary, message, this.#options.grammarTimeoutMs);
-    if ("fault" in reply && reply.isClients) throw new ClientFault(reply.fault);
-    if (!("program" in reply)) throw new LorikeetError("internal", "A grammar could not be compiled.");
-    // A grammar may keep an eighth of all that is kept.
-    const grammar = new Grammar(reply.program, vocabulary, { maxKeptBytes: this.#options.grammarCacheBytes / 8 });
-    this.#keep(key, { grammar, bytes: programBytes(reply.program) });
+    // One grammar may take a quarter of all that is kept.
+    const maxMaskBytes = this.#options.grammarCacheBytes / 4;
+    this.#thread ??= new CompileThread(vocabulary, { ...this.#options, maxMaskBytes });
+    const grammar = new Grammar(await this.#thread.compile(message), vocabulary, maxPositionBytes);
+    this.#kept.add(key, grammar);
     return grammar;
   }
 
-  #keep(key: string, entry: Entry): void {
-    this.#kept.set(key, entry);
-    let { keptBytes } = this.stats();
-    for (const [oldest, { grammar, bytes }] of this.#kept) {
-      if (keptBytes <= this.#options.grammarCacheBytes || oldest === key) break;
-      this.#kept.delete(oldest);
-      keptBytes -= bytes + grammar.keptBytes;
-    }
-  }
-
-  async #readVocabulary(): Promise<GrammarVocabulary> {
+  async #readVocabulary(): Promise<TokenBytes> {
     const { vocabSize } = this.#tokens;
-    const bytes: number[] = [];
-    const offsets = new Int32Array(vocabSize + 1);
+    const spelled: number[] = [];
+    const offsets = new Int32Array(new SharedArrayBuffer(4 * (vocabSize + 1)));
     for (let id = 0; id < vocabSize; id++) {
-      for (const byte of this.#tokens.bytesOf(id)) bytes.push(byte);
-      offsets[id + 1] = bytes.length;
+      for (const byte of this.#tokens.bytesOf(id)) spelled.push(byte);
+      offsets[id + 1] = spelled.length;
       if (id % tokensPerTurn === tokensPerTurn - 1) await turn();
     }
-    const tokens = { bytes: Uint8Array.from(bytes), offsets };
-    const reply = await this.#ask(tokens, { kind: "tree" }, treeTimeoutMs);
-    assert("tree" in reply, "a vocabulary has a tree");
-    return { ...tokens, tree: reply.tree };
-  }
-
-  /** One message at a time: the deadline is of the work, not of the wait. */
-  #ask(tokens: TokenBytes, message: CompileMessage, timeoutMs: number): Promise<CompileReply> {
-    const asked = this.#line.then(() => this.#exchange(tokens, message, timeoutMs));
-    this.#line = asked.catch(() => {});
-    return asked;
-  }
-
-  #exchange({ bytes, offsets }: TokenBytes, message: CompileMessage, timeoutMs: number): Promise<CompileReply> {
-    const { maxGrammarSize: maxSize, grammarMemory } = this.#options;
-    const grammarMemoryMb = Math.ceil(grammarMemory / 2 ** 20);
-    const setup: CompileSetup = { bytes, offsets, maxSize };
-    const worker =
-      this.#worker ??
-      startThread(import.meta.url, "worker/main", {
-        workerData: setup,
-        name: "lorikeet-grammar",
-        resourceLimits: { maxOldGenerationSizeMb: grammarMemoryMb },
-      });
-    this.#worker = worker;
-    worker.ref();
-    return new Promise<CompileReply>((resolve, reject) => {
-      const settle = (): void => {
-        clearTimeout(timer);
-        worker.off("message", answered).off("error", failed).off("exit", exited);
-      };
-      const give = (fault: Error): void => {
-        settle();
-        this.#worker = null;
-        worker.on("error", () => {}); // it is being ended, for the first of its faults
-        void worker.terminate();
-        reject(fault);
-      };
-      const answered = (reply: CompileReply): void => {
-        settle();
-        worker.unref();
-        resolve(reply);
-      };
-      const failed = (error: Error & { readonly code?: string }): void => {
-        const isMemory = error.code === "ERR_WORKER_OUT_OF_MEMORY";
-        const allowed = `${grammarMemoryMb} MiB (--grammar-memory)`;
-        give(isMemory ? new ClientFault(`took more memory to compile than ${allowed}`) : error);
-      };
-      const exited = (): void => give(new LorikeetError("internal", "The thread that compiles grammars ended."));
-      const timer = setTimeout(
-        () => give(new ClientFault(`took longer to compile than ${timeoutMs} ms (--grammar-timeout)`, true)),
-        timeoutMs,
-      );
-      worker.on("message", answered).on("error", failed).on("exit", exited);
-      worker.postMessage(message);
-    });
-  }
-}
-
-/** What is wrong with a client's grammar. */
-class ClientFault extends Error {
-  constructor(
-    message: string,
-    readonly isLate = false,
-  ) {
-    super(message);
+    const bytes = new Uint8Array(new SharedArrayBuffer(spelled.length));
+    bytes.set(spelled);
+    return { bytes, offsets };
   }
 }
 
@@ -256,5 +147,5 @@ function messageOf(source: GrammarSource): CompileMessage {
   }
 }
 
-const refused = ({ param }: GrammarSource, what: string): LorikeetError =>
+const refusal = ({ param }: GrammarSource, what: string): LorikeetError =>
   new LorikeetError("invalid_value", `\`${param}\` ${what}.`, { param });

@@ -264,19 +264,27 @@ class Reader {
     let name = "";
     while (this.#peek() !== "}") name += this.#take();
     this.#at++;
-    const expression = new RegExp(`\\${kind}${name}}`, "u");
-    const ranges: Range[] = [];
-    let from = -1;
-    for (let code = 0; code <= lastCodePoint + 1; code++) {
-      const isMember =
-        code <= lastCodePoint && (code < 0xd800 || code > 0xdfff) && expression.test(String.fromCodePoint(code));
-      if (isMember && from < 0) from = code;
-      if (isMember || from < 0) continue;
-      ranges.push([from, code - 1]);
-      from = -1;
-    }
-    return ranges;
+    everyCharacter ??= allCharacters();
+    const runs = everyCharacter.matchAll(new RegExp(`\\${kind}${name}}+`, "gu"));
+    return Array.from(runs, ({ 0: run, index }) => [codePointAt(index), codePointAt(index + run.length) - 1]);
   }
+}
+
+/** All code points but the surrogates, in order; built when a pattern first needs it. */
+let everyCharacter: string | null = null;
+
+function allCharacters(): string {
+  let text = "";
+  for (let code = 0; code <= lastCodePoint; code++) {
+    if (code < 0xd800 || code > 0xdfff) text += String.fromCodePoint(code);
+  }
+  return text;
+}
+
+/** The code point that stands at an index of that text, or would stand there behind a surrogate. */
+function codePointAt(index: number): number {
+  if (index < 0xd800) return index;
+  return index < 0xf800 ? index + 0x800 : 0x10000 + (index - 0xf800) / 2;
 }
 
 const single = (code: number): readonly Range[] => [[code, code]];

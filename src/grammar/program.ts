@@ -12,7 +12,9 @@ export interface Program {
   /** The state after `state` and a byte of class c, at `state * width + c`; -1 for none. */
   readonly next: Int32Array<ArrayBuffer>;
   readonly accepts: Uint8Array<ArrayBuffer>;
-  /** The first state of each rule; the first rule is the whole text. */
+  /** The states of rule r are those from `rulesFrom[r]` up to `rulesFrom[r + 1]`. */
+  readonly rulesFrom: Int32Array<ArrayBuffer>;
+  /** The state that each rule begins in; the first rule is the whole text. */
   readonly starts: Int32Array<ArrayBuffer>;
   /** The calls of `state` are those from `callsFrom[state]` up to `callsFrom[state + 1]`. */
   readonly callsFrom: Int32Array<ArrayBuffer>;
@@ -119,6 +121,7 @@ function tablesOf(automata: readonly Automaton[], limits: Limits): Program {
     width,
     next,
     accepts,
+    rulesFrom: Int32Array.from([...bases, states]),
     starts: Int32Array.from(automata, ({ start }, rule) => at(bases, rule) + start),
     callsFrom,
     callRules: Int32Array.from(callRules),

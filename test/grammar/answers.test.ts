@@ -21,7 +21,7 @@ async function ask(body: object): Promise<Answered> {
   const response = await fetch(`${service.url}/v1/completions`, {
     method: "POST",
     headers: { "content-type": "application/json" },
-    body: JSON.stringify({ prompt: "The answer:", temperature: 1, max_tokens: 200, ...body }),
+    body: JSON.stringify({ prompt: "The answer:", temperature: 1, max_tokens: 100, ...body }),
   });
   const { choices, error, usage } = JSON.parse(await response.text());
   return {
@@ -37,8 +37,11 @@ const formatOf = (schema: unknown) => ({
   response_format: { type: "json_schema", json_schema: { name: "case", strict: true, schema } },
 });
 
+/** `npm run schemas` takes all of them. */
+const perKeyword = process.env.SCHEMAS === "all" ? Number.POSITIVE_INFINITY : 2;
+
 test("every whole answer is valid, sixteen schemas at a time", async () => {
-  const schemas = Object.values(cases).flat().filter(isObject);
+  const schemas = Object.values(cases).flatMap((each) => each.filter(isObject).slice(0, perKeyword));
   let next = 0;
   let whole = 0;
   const faults: string[] = [];

@@ -45,6 +45,7 @@ class SchemaReader {
   readonly #string = call(1);
   readonly #value = call(2);
   readonly #references = new Map<string, number>();
+  readonly #strings = new Map<string, number>();
   #count = 0;
 
   constructor(root: unknown) {
@@ -193,9 +194,19 @@ class SchemaReader {
       }
       contents.push(patternOf(format, { whole: true }));
     }
-    if (contents.length === 0) return min === 0 && max === null ? this.#string : stringOfLength(min, max);
+    const name = JSON.stringify([min, max, schema.pattern, schema.format]);
+    if (contents.length === 0) {
+      return min === 0 && max === null ? this.#string : this.#rule(name, () => stringOfLength(min, max));
+    }
     const counted = min === 0 && max === null ? [] : [repeat(anyCharacter, min, max)];
-    return stringOf([...contents, ...counted].reduce(both));
+    return this.#rule(name, () => stringOf([...contents, ...counted].reduce(both)));
+  }
+
+  /** Strings are rules: whatever follows them, equal ones have the same masks. */
+  #rule(name: string, expression: () => Expression): Expression {
+    const rule = this.#strings.get(name) ?? this.#rules.push(expression()) - 1;
+    this.#strings.set(name, rule);
+    return call(rule);
   }
 
   #arrayType(schema: Json, path: string): Expression {
@@ -267,7 +278,10 @@ class SchemaReader {
       times: required.includes(name) ? ("once" as const) : ("optional" as const),
     }));
     if (isNothing(others)) return object(entries);
-    const free = names.size === 0 ? this.#string : stringOf(except(anything, either(...[...names].map(text))));
+    const free =
+      names.size === 0
+        ? this.#string
+        : this.#rule(JSON.stringify([...names]), () => stringOf(except(anything, either(...[...names].map(text)))));
     return object([...entries, { key: free, value: others, times: "any" as const }]);
   }
 

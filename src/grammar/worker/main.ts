@@ -1,52 +1,67 @@
-/** The thread that compiles grammars: it has the bytes of the vocabulary and answers one message at a time. */
+/** The thread that compiles grammars: it has the bytes of the vocabulary, says when it is ready and answers one message at a time. */
 import { parentPort, workerData } from "node:worker_threads";
 import { Limits } from "../automaton.js";
 import { type Expression, either, text } from "../expression.js";
 import { GrammarFault } from "../fault.js";
+import type { CompiledGrammar } from "../grammar.js";
+import { masksOf, maskVocabulary } from "../masks.js";
 import { patternOf } from "../pattern.js";
-import { type Program, programOf } from "../program.js";
+import { programOf } from "../program.js";
 import { rulesOfObject, rulesOfSchema } from "../schema/schema.js";
-import { spelledBytes, type TokenBytes, type TokenTree, tokenTree } from "../vocabulary.js";
+import { spelledBytes, type TokenBytes, type TokenTree, vocabularyTree } from "../token-tree.js";
 
 export type CompileMessage =
-  | { readonly kind: "tree" }
   | { readonly kind: "object" }
   /** `schema` is JSON. */
   | { readonly kind: "schema"; readonly schema: string }
   | { readonly kind: "pattern"; readonly pattern: string }
   | { readonly kind: "choice"; readonly choices: readonly string[] };
 
+/** The first message of the thread: the tree of the vocabulary, for the threads after it. */
+export interface ReadyMessage {
+  readonly tree: TokenTree;
+}
+
 export type CompileReply =
-  | { readonly tree: TokenTree }
-  | { readonly program: Program }
+  | { readonly compiled: CompiledGrammar }
   /** The client's fault, or else ours. */
   | { readonly fault: string; readonly isClients: boolean };
 
-export interface CompileSetup extends TokenBytes {
+export interface CompileSetup {
+  readonly tokens: TokenBytes;
+  /** null: not built yet. */
+  readonly tree: TokenTree | null;
+  /** States and edges. */
   readonly maxSize: number;
+  readonly maxMaskBytes: number;
 }
 
-const setup: CompileSetup = workerData;
-const bytes = spelledBytes(setup);
+const { tokens, tree: known, maxSize, maxMaskBytes }: CompileSetup = workerData;
+const spelled = spelledBytes(tokens);
+const tree = known ?? vocabularyTree(tokens);
+const vocabulary = maskVocabulary(tokens, tree);
 
 parentPort?.on("message", (message: CompileMessage) => {
-  let reply: CompileReply;
   try {
-    reply = message.kind === "tree" ? { tree: tokenTree(setup) } : { program: compile(message) };
+    const compiled = compile(message);
+    const { program, masks } = compiled;
+    const tables = [...Object.values(program), ...Object.values(masks)];
+    const moved = tables.flatMap((table) => (ArrayBuffer.isView(table) ? [table.buffer as ArrayBuffer] : []));
+    parentPort?.postMessage({ compiled } satisfies CompileReply, moved);
   } catch (error) {
-    reply = {
-      fault: error instanceof Error ? error.message : String(error),
-      isClients: error instanceof GrammarFault || error instanceof RangeError,
-    };
+    const fault = error instanceof Error ? error.message : String(error);
+    const isClients = error instanceof GrammarFault || error instanceof RangeError;
+    parentPort?.postMessage({ fault, isClients } satisfies CompileReply);
   }
-  parentPort?.postMessage(reply);
 });
+parentPort?.postMessage({ tree } satisfies ReadyMessage);
 
-function compile(message: Exclude<CompileMessage, { kind: "tree" }>): Program {
-  return programOf(rulesOf(message), bytes, new Limits(setup.maxSize));
+function compile(message: CompileMessage): CompiledGrammar {
+  const program = programOf(rulesOf(message), spelled, new Limits(maxSize));
+  return { program, masks: masksOf(program, vocabulary, maxMaskBytes) };
 }
 
-function rulesOf(message: Exclude<CompileMessage, { kind: "tree" }>): readonly Expression[] {
+function rulesOf(message: CompileMessage): readonly Expression[] {
   switch (message.kind) {
     case "object":
       return rulesOfObject();

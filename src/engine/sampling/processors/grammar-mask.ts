@@ -1,6 +1,6 @@
 /** Leaves only the tokens with which a text of a grammar goes on, and those that end the sequence only where the text may end. */
 
-import { float32At } from "../../../base/list.js";
+import { float32At, int32At } from "../../../base/list.js";
 import type { GrammarMatcher } from "../../../grammar/grammar.js";
 import { applyMask } from "./mask.js";
 import type { LogitsProcessor } from "./processor.js";
@@ -8,6 +8,7 @@ import type { LogitsProcessor } from "./processor.js";
 export class GrammarMask implements LogitsProcessor {
   readonly isIdle = false;
   readonly #matcher: GrammarMatcher;
+  readonly #mask: Uint32Array;
   readonly #endIds: Int32Array;
   /** The logits of `#endIds`, while the mask is applied. */
   readonly #endLogits: Float32Array;
@@ -15,6 +16,7 @@ export class GrammarMask implements LogitsProcessor {
   /** `endIds` never count as text, whatever bytes they stand for. */
   constructor(matcher: GrammarMatcher, endIds: readonly number[]) {
     this.#matcher = matcher;
+    this.#mask = matcher.emptyMask();
     this.#endIds = Int32Array.from(endIds);
     this.#endLogits = new Float32Array(endIds.length);
   }
@@ -26,11 +28,12 @@ export class GrammarMask implements LogitsProcessor {
 
   apply(row: Float32Array): void {
     const mayEnd = this.#matcher.isComplete;
-    for (const [index, id] of this.#endIds.entries()) {
-      this.#endLogits[index] = mayEnd ? float32At(row, id) : Number.NEGATIVE_INFINITY;
+    for (let i = 0; i < this.#endIds.length; i++) {
+      this.#endLogits[i] = mayEnd ? float32At(row, int32At(this.#endIds, i)) : Number.NEGATIVE_INFINITY;
     }
-    applyMask(row, this.#matcher.mask);
-    for (const [index, id] of this.#endIds.entries()) row[id] = float32At(this.#endLogits, index);
+    this.#matcher.fill(this.#mask);
+    applyMask(row, this.#mask);
+    for (let i = 0; i < this.#endIds.length; i++) row[int32At(this.#endIds, i)] = float32At(this.#endLogits, i);
   }
 
   accept(token: number): void {
