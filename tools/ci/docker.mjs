@@ -1,5 +1,6 @@
 // Runs the Dockerfile without Docker: each stage is a fresh folder, COPY copies, RUN runs as an unprivileged user. Then it starts
-// the entry point as the last stage's user, and runs the health check against it.
+// the entry point as the last stage's user, and runs the health check against it. Dockerfile.gpu is read as well; its one step installs
+// packages, so only its syntax is checked.
 import { execFileSync, spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import {
@@ -125,15 +126,27 @@ function refuseWithoutKey(program, args) {
   console.log(stderr.trim());
 }
 
-try {
-  for (const line of readFileSync("Dockerfile", "utf8").replace(/\\\n/g, " ").split("\n")) {
+/** The instructions of a Dockerfile, as pairs of word and rest. */
+function instructionsOf(file) {
+  const lines = readFileSync(file, "utf8").replace(/\\\n/g, " ").split("\n");
+  return lines.flatMap((line) => {
     const [, word, rest] = /^([A-Z]+)\s+(.*)$/.exec(line) ?? [];
-    if (word === undefined) continue;
-    if (!(word in instructions)) throw new Error(`The instruction ${word} of the Dockerfile is not supported here.`);
-    console.log(line);
+    if (word === undefined) return [];
+    if (!(word in instructions)) throw new Error(`The instruction ${word} of ${file} is not supported here.`);
+    return [[word, rest]];
+  });
+}
+
+try {
+  for (const [word, rest] of instructionsOf("Dockerfile")) {
+    console.log(word, rest);
     instructions[word](rest);
   }
   await runImage();
+  for (const [word, rest] of instructionsOf("Dockerfile.gpu")) {
+    if (word === "RUN") execFileSync("/bin/sh", ["-n", join(folder(), rest)], { stdio: "inherit" });
+    if (word === "ENV") instructions[word](rest);
+  }
 } finally {
   if (existsSync(top)) rmSync(top, { recursive: true, force: true });
 }

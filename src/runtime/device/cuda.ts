@@ -6,7 +6,8 @@ import { LorikeetError } from "../../base/errors.js";
 import { libraryPath, ort } from "../api.js";
 
 const libraries = ["libonnxruntime_providers_shared.so", "libonnxruntime_providers_cuda.so"] as const;
-const install = "Run `npm rebuild onnxruntime-node`, which downloads it, and install CUDA 12 and cuDNN 9";
+const install =
+  "Run onnxruntime-node's script/install.js with --onnxruntime-node-install=cuda12, and install CUDA 12 and cuDNN 9 (docs/devices.md)";
 
 /** Why the provider cannot be loaded, in whole sentences; null if it can. Loads it, so ask only when it is wanted. */
 export function cudaFault(): string | null {
