@@ -3,9 +3,9 @@
 import type { Grammar } from "../grammar/grammar.js";
 
 export interface SamplingParams {
-  /** 0 is greedy. */
+  /** 0: greedy. */
   readonly temperature: number;
-  /** 0 is off. */
+  /** 0: off. */
   readonly topK: number;
   readonly topP: number;
   readonly minP: number;
@@ -14,9 +14,9 @@ export interface SamplingParams {
   readonly frequencyPenalty: number;
   /** Added to the logits before anything else. */
   readonly logitBias: ReadonlyMap<number, number>;
-  /** The only ids that may come; null: all. */
+  /** The only ids that may be generated; null: all. */
   readonly allowedIds: readonly number[] | null;
-  /** So many tokens come before any of `heldIds` may. */
+  /** Tokens to generate before any of `heldIds` is allowed. */
   readonly minTokens: number;
   /** Ids that would end the sequence. */
   readonly heldIds: readonly number[];
@@ -25,7 +25,7 @@ export interface SamplingParams {
   /** Ids that end the sequence and may come where a text of the grammar may end. */
   readonly grammarEndIds: readonly number[];
   readonly seed: number | null;
-  /** null: no log-probabilities. k: the chosen token's and the k best alternatives'. They are of the unmodified distribution, as OpenAI's and vLLM's are. */
+  /** null: no log-probabilities. k: the chosen token's and the k best alternatives'. They refer to the unmodified distribution, as OpenAI's and vLLM's do. */
   readonly logprobs: number | null;
 }
 
@@ -54,11 +54,11 @@ export interface EngineRequest {
   readonly sampling: SamplingParams;
   /** Ids that end the sequence, reported as `stopId`. */
   readonly stopIds: readonly number[];
-  /** The stop id is emitted as a token too, before the end. Default false. */
+  /** Whether the stop id is also emitted as a token. Default: false. */
   readonly emitsStop?: boolean;
-  /** The digest of what the adapter computes, or null for the base. */
+  /** The adapter's `weightsDigest`; null for the base. */
   readonly adapter: string | null;
-  /** How faults of the adapter name it; its digest unless given. */
+  /** The adapter's name in errors. Default: its digest. */
   readonly adapterName?: string;
   /** null: none. k: log-probability of each prompt token and its k best alternatives. */
   readonly promptLogprobs: number | null;
@@ -68,9 +68,9 @@ export interface EngineRequest {
 export interface TokenLogprob {
   readonly id: number;
   readonly logprob: number;
-  /** 1 for the likeliest token. Of tokens of a prompt alone. */
+  /** 1 for the likeliest token. Only for tokens of a prompt. */
   readonly rank?: number;
-  /** Best alternatives, best first; may hold `id` itself. */
+  /** The likeliest alternatives, best first; may include `id` itself. */
   readonly top: readonly { readonly id: number; readonly logprob: number }[];
 }
 
@@ -78,21 +78,21 @@ export type FinishReason = "stop" | "length" | "cancelled" | "error" | "shutdown
 
 export interface SequenceTimings {
   readonly queueMs: number;
-  /** From submit to the first token; null when none came. */
+  /** Time from submission to the first token; null without one. */
   readonly timeToFirstTokenMs: number | null;
   readonly cachedTokens: number;
 }
 
 export type EngineEvent =
-  /** The adapter is leased and a KV slot is held: nothing but a fault can stop it now. */
+  /** The adapter is leased and a KV slot is held: from here on only an error can stop it. */
   | { readonly type: "admitted"; readonly queueMs: number }
-  /** One entry a prompt token; the first is null (nothing predicts it). */
+  /** One entry per prompt token. The first is null, since nothing predicts it. */
   | { readonly type: "prompt"; readonly logprobs: readonly (TokenLogprob | null)[] }
   | { readonly type: "token"; readonly id: number; readonly logprob: TokenLogprob | null }
   | {
       readonly type: "finish";
       readonly reason: FinishReason;
-      /** The stop id that ended it, if one did. */
+      /** The stop id that ended it, if any. */
       readonly stopId: number | null;
       /** With reason `error`. */
       readonly error: Error | null;
@@ -101,15 +101,15 @@ export type EngineEvent =
       readonly timings: SequenceTimings;
     };
 
-/** Is told every event of a sequence, each in a microtask of its own. It must not throw. */
+/** Called with every event of a sequence, each in its own microtask. It must not throw. */
 export type EngineListener = (event: EngineEvent) => void;
 
 /** A running sequence. Iterate it once, unless it has a listener. Exactly one `finish` event ends every sequence. */
 export interface SequenceHandle extends AsyncIterable<EngineEvent> {
   readonly id: number;
-  /** Ends the sequence within one step or chunk: `stop` when the caller saw a stop string, `cancelled` when the client left. Idempotent. */
+  /** Ends the sequence within one step or chunk: `stop` if the caller found a stop string, `cancelled` if the client left. Idempotent. */
   end(reason: "stop" | "cancelled"): void;
-  /** While paused no token is computed for it; its slot and lease stay. For readers that are slow. */
+  /** No token is computed while paused, but slot and lease are kept. For slow readers. */
   pause(): void;
   resume(): void;
 }
@@ -117,9 +117,9 @@ export interface SequenceHandle extends AsyncIterable<EngineEvent> {
 export interface EngineStats {
   readonly running: number;
   readonly waiting: number;
-  /** Those of them that wait for their turn, by adapter; null is the base. */
+  /** The waiting ones, by adapter; null is the base. */
   readonly queues: readonly { readonly adapter: string | null; readonly waiting: number }[];
-  /** How long the first of them has waited; 0 when none waits. */
+  /** How long the first of them has waited; 0 if none is waiting. */
   readonly oldestWaitMs: number;
   readonly slots: { readonly decoding: number; readonly prefilling: number; readonly idle: number };
   readonly runningAdapters: readonly string[];
@@ -128,7 +128,7 @@ export interface EngineStats {
   readonly activeAdapters: readonly string[];
 }
 
-/** Told of what happens, for metrics. Calls are synchronous and must be cheap. */
+/** Callbacks for metrics. They are synchronous and must be cheap. */
 export interface EngineObserver {
   step?(step: {
     readonly kind: "prefill" | "decode";
@@ -141,23 +141,23 @@ export interface EngineObserver {
 }
 
 export interface EngineLimits {
-  /** KV slots: rows of the largest batch. */
+  /** KV slots, which is also the largest batch. */
   readonly maxBatch: number;
   /** Tokens a slot holds. */
   readonly maxContext: number;
-  /** Sequences that may wait; past it `submit` throws `queue_full`, or the newest of the longest queue ends with it. */
+  /** Maximum waiting sequences. Beyond it `submit` throws `queue_full`, or the newest of the longest queue ends with it. */
   readonly maxQueue: number;
-  /** Sequences of one adapter, or of the base, that may wait; past it `submit` throws `adapter_queue_full`. */
+  /** Maximum waiting sequences of one adapter, or of the base. Beyond it `submit` throws `adapter_queue_full`. */
   readonly maxAdapterQueue: number;
 }
 
 export interface Engine {
   readonly limits: EngineLimits;
-  /** Throws LorikeetError `queue_full`, `adapter_queue_full`, `draining` or `context_length_exceeded` at once; later faults arrive as the `finish` event. Without a `listener` the events are kept for whoever iterates the handle. */
+  /** Throws LorikeetError `queue_full`, `adapter_queue_full`, `draining` or `context_length_exceeded` immediately; later errors arrive as the `finish` event. Without a `listener` the events are kept until the handle is iterated. */
   submit(request: EngineRequest, listener?: EngineListener): SequenceHandle;
   stats(): EngineStats;
-  /** Refuses new sequences, lets the running ones finish for `graceMs`, then ends the rest with `shutdown`. */
+  /** Refuses new sequences, lets running ones finish for `graceMs`, then ends the rest with `shutdown`. */
   drain(graceMs: number): Promise<void>;
-  /** Ends every sequence with `shutdown` after the step that runs, or after `graceMs` whatever becomes of that step. */
+  /** Ends every sequence with `shutdown` after the current step, or after `graceMs` even if that step has not ended. */
   close(graceMs?: number): Promise<void>;
 }

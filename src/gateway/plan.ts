@@ -1,4 +1,4 @@
-/** The sequences of one answer, with everything that the engine needs to be told. Submits nothing. */
+/** Plans the sequences of one answer, as the engine needs them. Submits nothing. */
 import { LorikeetError } from "../base/errors.js";
 import type { EngineRequest } from "../engine/types.js";
 import type { Grammar } from "../grammar/grammar.js";
@@ -14,7 +14,7 @@ const completionTokens = 16;
 export interface SequencePlan {
   readonly index: number;
   readonly request: EngineRequest;
-  /** True for the first choice of each prompt: its prompt is counted once. */
+  /** True for the first choice of each prompt, so that the prompt is counted once. */
   readonly countsPrompt: boolean;
   readonly prompt: EncodedPrompt;
 }
@@ -22,15 +22,15 @@ export interface SequencePlan {
 export interface PlanContext {
   readonly tokenizer: Tokenizer | null;
   readonly maxContext: number;
-  /** Log-probabilities of one answer: every token of a prompt or a choice has its own and its alternatives'. */
+  /** Maximum log-probabilities of one answer: every token of a prompt or choice has its own and its alternatives'. */
   readonly maxLogprobEntries: number;
   readonly stopIds: readonly number[];
   readonly defaults: SamplingDefaults;
   /** What the text is held to. */
   readonly grammar?: Grammar | null;
-  /** Of what the adapter computes, or null for the base. */
+  /** The adapter's `weightsDigest`; null for the base. */
   readonly weightsDigest: string | null;
-  /** Names the adapter in its faults; null for the base. */
+  /** The adapter's name in errors; null for the base. */
   readonly adapterName?: string | null;
 }
 
@@ -85,12 +85,12 @@ function stopIdsOf(request: GenerationRequest, context: PlanContext, endIds: rea
   return request.ignoreEos ? [] : context.stopIds;
 }
 
-/** Whether the answer begins with its prompt. */
+/** Whether the answer starts with its prompt. */
 export function echoesPrompt(request: GenerationRequest): boolean {
   return request.kind === "completions" && request.echo;
 }
 
-/** Alternatives of each prompt token that the engine computes; null: the prompt is not scored. */
+/** The number of alternatives to compute for each prompt token; null: the prompt is not scored. */
 function promptLogprobsOf(request: GenerationRequest, maxTokens: number): number | null {
   const { logprobs, promptLogprobs } = request;
   const echoed = echoesPrompt(request) && (logprobs !== null || maxTokens === 0) ? (logprobs ?? 0) : null;
@@ -107,24 +107,24 @@ function checkMinTokens({ minTokens }: GenerationRequest, maxTokens: number): vo
   );
 }
 
-/** Before `min_tokens` no token that ends the answer may come: another one has to be allowed. */
+/** Until `min_tokens` no token may end the answer, so another one must be allowed. */
 function checkAllowed({ minTokens, sampling }: GenerationRequest, endIds: readonly number[]): void {
   const ends = new Set(endIds);
   if (minTokens === 0 || sampling.allowedIds === null || !sampling.allowedIds.every((id) => ends.has(id))) return;
   throw new LorikeetError(
     "invalid_value",
-    "`allowed_token_ids` holds only ids that end the answer, so `min_tokens` must be 0.",
+    "`allowed_token_ids` has only ids that end the answer, so `min_tokens` must be 0.",
     { param: "allowed_token_ids" },
   );
 }
 
-/** Throws LorikeetError `context_length_exceeded` where a prompt of so many tokens leaves no room for what is asked for. */
+/** Throws LorikeetError `context_length_exceeded` if a prompt of this length leaves too little room for the requested tokens. */
 export function requireRoom(request: GenerationRequest, promptTokens: number, maxContext: number): void {
   const least = request.maxTokens ?? 1;
   if (promptTokens + least > maxContext) throw contextError(promptTokens, least, maxContext);
 }
 
-/** What was asked for, or the kind's default as far as the context has room for it. */
+/** The requested number of tokens, or the endpoint's default as far as the context has room. */
 function maxTokensOf(request: GenerationRequest, promptTokens: number, context: PlanContext): number {
   const { maxContext } = context;
   requireRoom(request, promptTokens, maxContext);
@@ -148,8 +148,8 @@ function contextError(promptTokens: number, maxTokens: number, maxContext: numbe
 }
 
 /**
- * The sequences as they are where their log-probabilities are within `limit`. Where the request does not say
- * how many tokens it wants, as many as there is room for, if that is at least `mayShortenTo`. Throws LorikeetError `invalid_value` with both numbers.
+ * Returns the sequences if their log-probabilities are within `limit`. If the request does not set a number of tokens, it may be reduced
+ * to fit, but not below `mayShortenTo`. Throws LorikeetError `invalid_value` with both numbers.
  */
 function boundLogprobs(
   sequences: readonly SequencePlan[],

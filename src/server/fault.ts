@@ -8,7 +8,7 @@ import { openAiErrorForm } from "../gateway/openai/errors.js";
 import { wellFormed } from "../text/characters.js";
 import { hidePaths } from "./private-paths.js";
 
-/** The fault as a client may read it: texts that quote a request become well formed, as strict parsers want them, and paths lose `privateFolders`. */
+/** The fault as a client may see it: quoted request text becomes well-formed Unicode, which strict parsers need, and `privateFolders` are removed from paths. */
 export function publicFault(error: LorikeetError, privateFolders: readonly string[]): PublicFault {
   const { status, code, type, message, param, faults } = error;
   const clean = (text: string): string => wellFormed(hidePaths(text, privateFolders));
@@ -43,7 +43,7 @@ export function sendFault(
   else res.setHeader("content-type", contentType).end(JSON.stringify(body));
 }
 
-/** What a connection is told whose bytes are not a request that Node can read. */
+/** The answer to a connection whose bytes Node cannot parse as a request. */
 export function unreadable(error: Error): LorikeetError {
   const code = "code" in error ? error.code : null;
   if (code === "HPE_HEADER_OVERFLOW") {
@@ -58,10 +58,10 @@ export function unreadable(error: Error): LorikeetError {
   return new LorikeetError("invalid_value", "The bytes on this connection are not a valid HTTP/1.1 request.");
 }
 
-/** express and its body parser throw errors of their own, told apart by `type` and `status`. */
+/** express and its body parser throw their own errors, which differ in `type` and `status`. */
 export function toFault(error: unknown, maxBodyBytes: number): LorikeetError {
   if (error instanceof LorikeetError) return error;
-  const shortage = handleShortage(error); // also while a body is read: parsers load parts of themselves when they are first used
+  const shortage = handleShortage(error); // can happen even while a body is read: parsers load their parts on first use
   if (shortage) return shortage;
   const { type, status, found } = foreign(error);
   if (type === "entity.too.large") {
@@ -71,7 +71,8 @@ export function toFault(error: unknown, maxBodyBytes: number): LorikeetError {
       allowed: maxBodyBytes,
     });
   }
-  if (type === "request.aborted") return new LorikeetError("cancelled", "The client left before its body was read.");
+  if (type === "request.aborted")
+    return new LorikeetError("cancelled", "The client disconnected before its body was read.");
   if (status === 415)
     return new LorikeetError("unsupported_media_type", "The body's encoding is not supported; send it uncompressed.");
   if (status !== null && status < 500)

@@ -1,6 +1,6 @@
 /**
- * The lengths |W + s B A| that a step with magnitudes divides by, as graph inputs: made anew whenever A or B has changed, by the
- * code that makes a served adapter's. Knows no graph.
+ * The norms |W + s B A| that a step with magnitudes divides by, as graph inputs. They are recomputed whenever A or B has changed, by the
+ * same code as for a served adapter.
  */
 
 import { LorikeetError } from "../base/errors.js";
@@ -15,15 +15,15 @@ interface Trained {
 }
 
 export class ModuleNorms {
-  /** By the names of the graph inputs, [out]. */
+  /** By graph input, [out]. */
   readonly tensors: ReadonlyMap<string, Tensor<"float32">>;
   readonly #modules: readonly { readonly module: LowRank; readonly norm: Float32Array }[];
   readonly #source: Pick<WeightNorms, "of">;
   readonly #values: Float32Array;
-  /** The parameters that the lengths are of; null: none yet. */
+  /** The parameters of the current norms; null before the first update. */
   #seen: Float32Array | null = null;
 
-  /** `values` holds all parameters, one after another. */
+  /** `values` holds all parameters, concatenated. */
   constructor(
     source: Pick<WeightNorms, "of">,
     modules: ReadonlyMap<string, TrainedModule>,
@@ -46,7 +46,7 @@ export class ModuleNorms {
     this.#modules = all;
   }
 
-  /** Makes the lengths those of the parameters as they are now. Throws `invalid_value` for a layer with an output of no length. */
+  /** Updates the norms for the current parameters. Throws `invalid_value` for a layer with an output whose weights are all zero. */
   async refresh(): Promise<void> {
     if (this.#seen && bytesOf(this.#seen).equals(bytesOf(this.#values))) return;
     this.#seen = null;
@@ -66,7 +66,7 @@ const bytesOf = ({ buffer, byteOffset, byteLength }: Float32Array): Buffer =>
 function noLength(path: string, output: number): LorikeetError {
   return new LorikeetError(
     "invalid_value",
-    `--use-dora cannot train ${path}: the weights of its output ${output} have length 0. Name other layers with --target-modules.`,
+    `--use-dora cannot train ${path}: the weights of its output ${output} have length 0. Choose other layers with --target-modules.`,
     { param: "--target-modules", found: path },
   );
 }

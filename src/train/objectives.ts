@@ -5,7 +5,7 @@ import { labelledPlaces, type TokenBatch } from "./data/batch.js";
 import { type Loss, preference, weightedSum } from "./losses.js";
 import type { EvaluateOptions, RunOptions, StepResult, Weights } from "./step.js";
 
-/** The part of a step that a run uses. Tests substitute their own. */
+/** The part of a step that a run uses. Tests use fakes. */
 export interface Stepper {
   readonly values: Float32Array;
   readonly gradients: Float32Array;

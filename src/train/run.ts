@@ -143,7 +143,7 @@ async function runLoop(options: RunOptions, checkpoints: Checkpoints, state: Tra
       events: {
         async step(report) {
           const { step, loss, rate, gradientNorm, tokens, ms } = report;
-          await tell({ step, loss, rate, gradient_norm: gradientNorm, tokens, seconds: ms / 1000 });
+          await tell({ step, loss, learning_rate: rate, gradient_norm: gradientNorm, tokens, seconds: ms / 1000 });
           events.step?.(report);
           if (sampling && step % sampling.every === 0 && step < session.totalSteps) await sample(options, step);
         },

@@ -90,7 +90,7 @@ export async function openServed(options: ServedOptions): Promise<Served> {
     async score(ids, call = {}) {
       const events = await run(call, { promptIds: ids, maxTokens: 0, stopIds: [], promptLogprobs: 0 });
       const prompt = events.find((event) => event.type === "prompt");
-      assert(prompt, "a request for the prompt's log-probabilities is told them");
+      assert(prompt, "a request for the prompt's log-probabilities gets them");
       return Float64Array.from(prompt.logprobs, (entry, i) => {
         assert(entry !== null || i === 0, "every token of a prompt but the first has a log-probability");
         return entry === null ? 0 : entry.logprob;

@@ -86,6 +86,11 @@ test("eval's former --exact is refused, while serve keeps its own", async () => 
   assert.doesNotMatch((await runHere(["serve", "--exact"])).err, /exact-match/);
 });
 
+test("merge's former --dtype is refused, while train keeps its own", async () => {
+  assert.match((await runHere(["merge", "--dtype=fp32"])).err, /^lorikeet: --dtype is now --output-dtype\.\n$/);
+  assert.doesNotMatch((await runHere(["train", "--dtype", "int8"])).err, /output-dtype/);
+});
+
 test("a former variable of another command changes nothing", async () => {
   const { err } = await runHere(["eval"], { LORIKEET_PING: "1", LORIKEET_RATE: "1" });
   assert.match(err, /^lorikeet: --model .* are required\.\n$/);

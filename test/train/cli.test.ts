@@ -47,7 +47,7 @@ test("a run is saved, evaluated and merged", async () => {
   const { out, err, code } = await finish("train", ...short, "--output-dir", whole, "--json");
   assert.equal(code, 0, err);
   const results = JSON.parse(out);
-  assert.equal(results.steps, 12);
+  assert.deepEqual([results.steps, results.output_dir], [12, whole]);
   assert.ok(results.validation_loss < results.base_validation_loss);
   const { trained, served } = results.served_check;
   assert.ok(Math.abs(trained - served) < 1e-4, `${trained} trained, ${served} served`);
@@ -73,7 +73,7 @@ test("a run is saved, evaluated and merged", async () => {
   assert.deepEqual(figures.label_accuracy.names, ["bad", "good"]);
   const merged = join(folder, "merged");
   assert.equal(
-    (await finish("merge", ...model, "--adapter", whole, "--output-dir", merged, "--dtype", "fp32")).code,
+    (await finish("merge", ...model, "--adapter", whole, "--output-dir", merged, "--output-dtype", "fp32")).code,
     0,
   );
   const folded = JSON.parse((await finish("eval", "--model", merged, "--data", data, "--json")).out);

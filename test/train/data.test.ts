@@ -322,8 +322,8 @@ test("every format holds the same rows: JSON arrays, tabs, gzip and Parquet", as
     ["a.json", '[{"text":"a"}]\n[]', /:2: follows the end of the array/],
     ["a.json", '[\n{"text":"a","text":"b"}]', /:2: has the key "text" twice/],
     ["a.json", '[{"text":"a"} {"text":"b"}]', /:1: is not JSON/],
-    ["a.jsonl.gz", "plain", /:1: is not a whole gzip file/],
-    ["a.parquet", "PAR1 and nothing", /:1: is not a Parquet file that can be read/],
+    ["a.jsonl.gz", "plain", /:1: is not a complete gzip file/],
+    ["a.parquet", "PAR1 and nothing", /:1: is not a readable Parquet file/],
   ] as const) {
     assert.match((await faultsOf(load(put(name, text)))).faults[0] ?? "", reason, text);
   }

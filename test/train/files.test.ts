@@ -225,9 +225,19 @@ test("a folder has one run at a time, nothing is replaced unasked, and the resul
   assert.ok(!existsSync(join(never, "..", "..")), "nor of one that never began");
 });
 
+test("the journal of an earlier version is read and kept with its learning rates", async () => {
+  const path = fresh();
+  const numbers = { step: 1, loss: 2, gradient_norm: 1, tokens: 1, seconds: 1 };
+  writeFileSync(path, `${JSON.stringify({ ...numbers, rate: 0.5 })}\n`);
+  await (await Journal.open(path, { step: 1, validatedAt: -1 }))[Symbol.asyncDispose]();
+  assert.deepEqual(await readJournal(path), [{ ...numbers, learning_rate: 0.5 }]);
+  assert.doesNotMatch(readFileSync(path, "utf8"), /"rate"/);
+  assert.match(drawTraining(await readJournal(path), ""), />5\.0e-1</);
+});
+
 test("the journal drops repeated steps and a line truncated by a crash", async () => {
   const path = fresh();
-  const row = (step: number) => ({ step, loss: 1, rate: 1, gradient_norm: 1, tokens: 1, seconds: 1 });
+  const row = (step: number) => ({ step, loss: 1, learning_rate: 1, gradient_norm: 1, tokens: 1, seconds: 1 });
   {
     await using journal = await Journal.open(path, { step: 0, validatedAt: -1 });
     for (const step of [1, 2, 3]) await journal.add(row(step));

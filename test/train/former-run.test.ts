@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { withPresentNames } from "../../src/cli/train/former-run.js";
 import { SafetensorsFile } from "../../src/tensor/safetensors.js";
+import { isStepRow, readJournal } from "../../src/train/reports/journal.js";
 import { runHere } from "../support/program.js";
 import { writeTinyModel } from "../support/tiny-model.js";
 
@@ -67,6 +68,9 @@ test("an unfinished run of the former version ends like a whole run of this vers
   const fresh = await runHere(["train", ...asked, "--output-dir", whole]);
   assert.equal(fresh.code, 0, fresh.err);
   assert.deepEqual(settingsIn(outputDir), settingsIn(whole));
+  const steps = (await readJournal(join(outputDir, "training.jsonl"))).filter(isStepRow);
+  assert.ok(steps.length > 8 && steps.every((row) => row.learning_rate > 0 && !("rate" in row)));
+  assert.doesNotMatch(readFileSync(join(outputDir, "training.svg"), "utf8"), /NaN/);
   // The first eight steps of the fixture ran on another machine.
   const [one, other] = [await weightsIn(outputDir), await weightsIn(whole)];
   assert.deepEqual([...one.keys()], [...other.keys()]);

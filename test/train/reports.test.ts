@@ -91,7 +91,7 @@ function logRecords(file: string): Buffer[] {
 }
 
 const stepRow = (step: number): JournalRow => ({
-  ...{ step, loss: 1 / step, rate: 0.001, gradient_norm: 2, tokens: 64, seconds: 0.1 },
+  ...{ step, loss: 1 / step, learning_rate: 0.001, gradient_norm: 2, tokens: 64, seconds: 0.1 },
 });
 
 test("checksums match published values", () => {

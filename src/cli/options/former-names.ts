@@ -40,8 +40,8 @@ export const formerNames: Readonly<Record<string, readonly string[]>> = {
   streamKeepAlive: ["streamKeepAliveInterval"],
 };
 
-/** `exact` is still an option of `serve`, so only `eval` may call it a former name. */
-const formerFlagNames: typeof formerNames = { ...formerNames, exact: ["exactMatch"] };
+/** Options of other commands that `eval` and `merge` once had with another meaning: former names on their command lines only. */
+const formerFlagNames: typeof formerNames = { ...formerNames, exact: ["exactMatch"], dtype: ["outputDtype"] };
 
 /** One sentence for each flag among the arguments whose new name is one of the command's. */
 export function renamedFlags(args: readonly string[], commandFlags: readonly string[]): string[] {

@@ -26,7 +26,7 @@ export const mergeOptions = {
     parse: text,
     help: "folder to write the merged model to",
   }),
-  dtype: given("Adapter", "same", {
+  outputDtype: given("Adapter", "same", {
     placeholder: "type",
     parse: oneOf("same", "fp32"),
     help: "type of the merged weights: same keeps each weight's type, which rounds; fp32 does not",
@@ -41,11 +41,11 @@ export function addMerge(program: Command, terminal: Terminal): void {
   addOptions(command, mergeOptions).action(async () => {
     const flags = readOptions(command, mergeOptions, terminal.environment, configKeys);
     requireGiven(mergeOptions, flags, "model", "adapter", "outputDir");
-    const { outputDir: out } = flags;
+    const { outputDir: out, outputDtype: dtype } = flags;
     await using adapter = await openNamedAdapter(flags.adapter, { option: "--adapter", ...flags }, terminal);
     const progress = progressLine(terminal.stderr);
     const checkpoint = await openCheckpoint(await locate(flags.model, { option: "--model", kind: "model" }, terminal));
-    const options = { ...flags, checkpoint, adapter: adapter.folder, out, progress: progress.report };
+    const options = { ...flags, checkpoint, adapter: adapter.folder, out, dtype, progress: progress.report };
     const { changed, tensors } = await mergeAdapter(options).finally(() => progress.end());
     printLine(terminal.stdout, `saved ${out}: ${changed} of ${tensors} tensors changed`);
   });

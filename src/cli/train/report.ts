@@ -200,7 +200,7 @@ export function trainProgress(stream: ProgressStream, total: number, now: () => 
       if (time - shown < everyMs && step < total) return;
       shown = time;
       drawn.draw(
-        `step ${step}/${total}  loss ${loss.toFixed(4)}  rate ${learning.toExponential(2)}  ${Math.round(rate)} tokens/s  ${formatTime((total - step) * stepMs)} left`,
+        `step ${step}/${total}  loss ${loss.toFixed(4)}  lr ${learning.toExponential(2)}  ${Math.round(rate)} tokens/s  ${formatTime((total - step) * stepMs)} left`,
       );
     },
     end: drawn.clear,

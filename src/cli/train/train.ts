@@ -274,7 +274,7 @@ async function report(
   if (flags.json) {
     const plan = planOf(job, estimate);
     const published = upload?.answer ?? null;
-    printJson(terminal.stdout, { out: folder.out, ...plan, ...results, peak_bytes: peak, samples, published });
+    printJson(terminal.stdout, { output_dir: folder.out, ...plan, ...results, peak_bytes: peak, samples, published });
   }
   if (hasDiverged) throw divergedError(state, results?.kept_step ?? 0, folder.out);
   if (upload && upload.fault !== null) throw upload.fault;

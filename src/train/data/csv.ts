@@ -19,7 +19,7 @@ export class CsvFault extends Error {
   }
 }
 
-/** The records of a text, blank lines left out. Throws CsvFault where commas part fields and a quote is never closed or stands inside a bare field. */
+/** The records of a text, without blank lines. In comma-separated text, throws CsvFault for an unclosed quote or one inside an unquoted field. */
 export function* parseCsv(text: string, delimiter: "," | "\t" = ","): Generator<CsvRecord> {
   let at = text.startsWith("\ufeff") ? 1 : 0;
   let line = 1;
@@ -47,7 +47,7 @@ interface Field {
   readonly end: number;
 }
 
-/** Where a bare field ends. */
+/** The end of an unquoted field. */
 function endOfBare(text: string, begin: number, delimiter: string): number {
   let end = begin;
   while (end < text.length && text[end] !== delimiter && text[end] !== "\n" && text[end] !== "\r") end++;
@@ -58,8 +58,7 @@ function commaSeparated(text: string, begin: number, line: number): Field {
   if (text[begin] === '"') return quoted(text, begin, line);
   const end = endOfBare(text, begin, ",");
   const value = text.slice(begin, end);
-  if (value.includes('"'))
-    throw new CsvFault(line, 'a field that holds " must be quoted whole, with "" for each quote');
+  if (value.includes('"')) throw new CsvFault(line, 'a field that contains " must be quoted, with "" for each quote');
   return { value, end };
 }
 

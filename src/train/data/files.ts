@@ -12,7 +12,7 @@ import { type DataFile, type FileFormat, formatOf } from "./folder.js";
 import { readJsonFile, readJsonLines } from "./json-rows.js";
 import { readParquet } from "./parquet.js";
 
-/** One record of a file. `text`: the whole of a .txt file, else one row's fields by name. */
+/** One record of a file. `text`: the content of a .txt file; otherwise one row's fields by name. */
 export type RawRecord =
   | { readonly kind: "text"; readonly place: Place; readonly text: string }
   | { readonly kind: "row"; readonly place: Place; readonly fields: Readonly<Record<string, unknown>> };
@@ -52,7 +52,10 @@ async function unpack(path: string, bytes: Uint8Array, faults: DataFaults): Prom
       const message = `The data ${path} unpacks to more than the ${maxFileBytes} bytes that are read from one file.`;
       throw new LorikeetError("too_large", message, { param: "--data", allowed: maxFileBytes, cause });
     }
-    faults.add({ file: path, line: 1 }, `is not a whole gzip file (${cause instanceof Error ? cause.message : cause})`);
+    faults.add(
+      { file: path, line: 1 },
+      `is not a complete gzip file (${cause instanceof Error ? cause.message : cause})`,
+    );
     return null;
   }
 }
@@ -107,10 +110,7 @@ async function parquetRows(file: string, bytes: Uint8Array<ArrayBuffer>, faults:
     return rows.map((fields, i) => ({ kind: "row", place: { file, line: i + 1 }, fields }));
   } catch (error) {
     if (error instanceof LorikeetError) throw error;
-    faults.add(
-      { file, line: 1 },
-      `is not a Parquet file that can be read (${error instanceof Error ? error.message : error})`,
-    );
+    faults.add({ file, line: 1 }, `is not a readable Parquet file (${error instanceof Error ? error.message : error})`);
     return [];
   }
 }

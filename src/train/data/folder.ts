@@ -58,9 +58,8 @@ interface NamedFile extends DataFile {
 const hubFolder = "data";
 
 /**
- * The files of `--data`: one file, or those of a folder (or else of its folder `data`) that are named train, valid (validation,
- * val, dev) or test, or after one of these with a shard's number behind. Throws `data_invalid` when there is none, or when it is
- * not clear which are meant.
+ * The files of `--data`: one file, or the files of a folder (or else of its folder `data`) that are named train, valid (validation, val,
+ * dev) or test, optionally followed by a shard's number. Throws `data_invalid` if there are none, or if it is unclear which are meant.
  */
 export async function findDataFiles(path: string): Promise<DataFolder> {
   const status = await stat(path).catch(() => null);

@@ -156,7 +156,7 @@ function readConversations(fields: Fields): PreferenceExample {
   const [answer, other] = [chosen.at(-1), rejected.at(-1)];
   if (!isSame || prompt.length === 0 || answer?.role !== "assistant" || other?.role !== "assistant") {
     throw new RowFault(
-      "must have conversations as `chosen` and `rejected` that differ in the last, an assistant's, message alone",
+      "must have conversations as `chosen` and `rejected` that differ only in the last message, the assistant's",
     );
   }
   return { kind: "preference", prompt, chosen: answer.content, rejected: other.content };

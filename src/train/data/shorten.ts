@@ -1,4 +1,4 @@
-/** Cuts rows to a length, and counts their labels. */
+/** Cuts rows to a maximum length, and counts their labels. */
 import { at, int32At } from "../../base/list.js";
 import type { TokenPair, TokenRow } from "./encode.js";
 

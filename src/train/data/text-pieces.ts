@@ -4,7 +4,7 @@ import type { Tokenizer } from "../../text/types.js";
 const pieceCharacters = 65_536;
 /** Characters on either side of a cut that are encoded to check that it does not change ids. */
 const contextCharacters = 64;
-/** Attempts to find a cut before the text is left whole. */
+/** Attempts to find a cut before the text is left in one piece. */
 const mostTries = 256;
 
 /**

@@ -132,7 +132,7 @@ export class RunFolder {
     await renameDurably(draft, this.path);
   }
 
-  /** The options of an unfinished run; null where there is none. */
+  /** The options of an unfinished run; null if there is none. */
   async recall(): Promise<Readonly<Record<string, unknown>> | null> {
     const text = (await exists(this.path)) ? await orMissing(readFile(this.#optionsFile, "utf8")) : null;
     const value: unknown = text === null ? null : JSON.parse(text);

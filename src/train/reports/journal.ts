@@ -8,7 +8,7 @@ import { orMissing } from "../../base/durable.js";
 export interface StepRow {
   readonly step: number;
   readonly loss: number;
-  readonly rate: number;
+  readonly learning_rate: number;
   readonly gradient_norm: number;
   readonly tokens: number;
   readonly seconds: number;
@@ -58,17 +58,24 @@ export class Journal implements AsyncDisposable {
   }
 }
 
-/** The rows of a file, without a last line that was cut off by a crash. */
+/** The rows of a file, under present field names, without a last line that was cut off by a crash. */
 export async function readJournal(path: string): Promise<JournalRow[]> {
   const text = (await orMissing(readFile(path, "utf8"))) ?? "";
   return text.split("\n").flatMap((line): JournalRow[] => {
     try {
       const value: unknown = JSON.parse(line);
-      return isRow(value) ? [value] : [];
+      return isRow(value) ? [withPresentNames(value)] : [];
     } catch {
       return [];
     }
   });
+}
+
+/** Earlier versions wrote the learning rate as `rate`. */
+function withPresentNames(row: JournalRow): JournalRow {
+  if (!("rate" in row) || typeof row.rate !== "number") return row;
+  const { rate, ...others } = row;
+  return { ...others, learning_rate: rate };
 }
 
 function isRow(value: unknown): value is JournalRow {

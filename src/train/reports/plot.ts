@@ -20,7 +20,7 @@ export function drawTraining(rows: readonly JournalRow[], title: string): string
   const steps = rows.filter(isStepRow);
   const losses = steps.map(({ step, loss }) => ({ x: step, y: loss }));
   const validation = rows.flatMap((row) => (isStepRow(row) ? [] : [{ x: row.step, y: row.validation_loss }]));
-  const rates = steps.map(({ step, rate }) => ({ x: step, y: rate }));
+  const rates = steps.map((row) => ({ x: row.step, y: row.learning_rate }));
   const most = Math.max(1, ...rows.map(({ step }) => step));
   const [low, high] = rangeOf([...losses, ...validation]);
   const topRate = Math.max(1e-12, ...rates.map(({ y }) => y));
@@ -134,7 +134,7 @@ function legend(): string {
     ["loss", colours.loss, ""],
     ["its mean", colours.smooth, ""],
     ["validation loss", colours.validation, ""],
-    ["rate", colours.rate, ' stroke-dasharray="4 3"'],
+    ["learning rate", colours.rate, ' stroke-dasharray="4 3"'],
   ] as const;
   const y = size.height - 12;
   return entries

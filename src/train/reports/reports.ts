@@ -51,7 +51,7 @@ export async function openReports(targets: readonly ReportTarget[], run: Reporte
 
 function scalarsOf(row: JournalRow): Scalars {
   if (isStepRow(row)) {
-    const { loss, rate, gradient_norm: norm, tokens } = row;
+    const { loss, learning_rate: rate, gradient_norm: norm, tokens } = row;
     return { "train/loss": loss, "train/learning_rate": rate, "train/grad_norm": norm, "train/tokens": tokens };
   }
   const { validation_loss: loss, validation_margin: margin, validation_accuracy: accuracy } = row;
