@@ -6,10 +6,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { LorikeetError } from "../../src/base/errors.js";
+import { nearest } from "../../src/base/nearest.js";
 import { createLogger } from "../../src/cli/log/logging.js";
 import { formatLine } from "../../src/cli/log/text.js";
 import { strangeVariables } from "../../src/cli/options/environment.js";
-import { nearest } from "../../src/cli/options/nearest.js";
 import { noTokenizerNote } from "../../src/cli/tokenizer-note.js";
 import { exitCodeOf, exitCodes, RemoteError, UsageError } from "../../src/cli/usage.js";
 import { openCheckpoint } from "../../src/model/checkpoint/open.js";
@@ -66,7 +66,8 @@ test("the nearest name is suggested despite a few typos, and none if nothing is 
     ["MAX-BATCH", "max-batch"],
     ["max-bach", "max-batch"],
     ["max-contxet", "max-context"],
-    ["modle", null],
+    ["modle", "model"],
+    ["mdeol", null],
     ["mode", "model"],
     ["fly", null],
     ["", null],

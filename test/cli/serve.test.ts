@@ -178,7 +178,7 @@ test("generate without a prompt and with nothing on stdin says that it needs one
 test("generate lists the adapters when it does not know the given one", async () => {
   const run = start(["generate", "--model", model, "--adapters", folder, "--adapter", "nope", "x"]);
   assert.equal(await run.ended, 2);
-  assert.match(run.err, /--adapter nope is not in the adapters folder, which holds: .*plays/);
+  assert.match(run.err, /--adapter nope is neither an adapter in .* \(which holds .*plays.*\) nor a folder\./);
 });
 
 test("adapters on a folder: add, verify, remove, and detect a broken one", async () => {

@@ -11,6 +11,7 @@ import type { ChatMessage, LoadedTokenizer, RenderOptions } from "../../src/text
 import { CsvFault, parseCsv } from "../../src/train/data/csv.js";
 import { type DataOptions, type DataSet, loadData } from "../../src/train/data/dataset.js";
 import { encodeExample, parseLabelTemplate, type TokenRow } from "../../src/train/data/encode.js";
+import { forms, readExample } from "../../src/train/data/rows.js";
 import { countLabels } from "../../src/train/data/shorten.js";
 import { textPieces } from "../../src/train/data/text-pieces.js";
 import { families, load as loadFamily } from "../text/families.js";
@@ -311,7 +312,11 @@ test("every format holds the same rows: JSON arrays, tabs, gzip and Parquet", as
       '[{"text":"a"}]',
       /:1: is not a JSON object, but an array; a file that is an array of rows must be named \.json/,
     ],
-    ["a.json", '{\n "data": [\n  {"text":"a"}\n ]\n}', /:1: has the fields data; a row must have/],
+    [
+      "a.json",
+      '{\n "data": [\n  {"text":"a"}\n ]\n}',
+      /:1: has the field data; expected for example \{"prompt":"Where is it\?","completion":" On its way\."\}$/,
+    ],
     ["a.json", '\n{\n "text": "a",\n "text": "b"\n}', /:2: has the key "text" twice/],
     [
       "a.jsonl",
@@ -481,11 +486,11 @@ test("faults name file, line and reason, 50 at most, and nothing is returned", a
   assert.deepEqual(
     faults.map((fault) => fault.slice(path.length, path.length + 24)),
     [
-      ":2: has the fields promp",
+      ":2: has `prompt` but no ",
       ":4: is not JSON (Unexpec",
       ":5: must have a text as ",
       ":6: is not a JSON object",
-      ":7: has the fields text,",
+      ":7: has `messages` besid",
     ],
   );
   assert.match(message, /5 faults/);
@@ -504,11 +509,68 @@ test("faults name file, line and reason, 50 at most, and nothing is returned", a
     [
       "1: must have a text as `text`, not a list",
       "2: has null as `text`",
-      "3: has no field; a row must have those of",
+      '3: has no field; expected for example {"',
     ].map((text) => text.slice(0, 40)),
   );
   await faultsOf(load(join(folder, "missing.jsonl")));
   await faultsOf(load(folder));
+});
+
+test("a row without a form is told what it lacks, and shown one row of the form that it resembles", async () => {
+  const { faults } = await faultsOf(
+    load(
+      put(
+        "forms.jsonl",
+        jsonl(
+          { prompt: "a" },
+          { prompt: "a", completon: "b" },
+          { prompt: "a", chosen: "b" },
+          { instruction: "a", input: "b" },
+          { question: "a", answer: "b" },
+          { massages: [] },
+          { text: "a", messages: [] },
+        ),
+      ),
+    ),
+  );
+  assert.deepEqual(
+    faults.map((fault) => fault.replace(/^.*?:(?=\d)/, "")),
+    [
+      '1: has `prompt` but no `completion`; expected {"prompt":"Where is it?","completion":" On its way."}',
+      '2: has `completon` for `completion`; expected {"prompt":"Where is it?","completion":" On its way."}',
+      '3: has `prompt`, `chosen` but no `rejected`; expected {"prompt":"Where is it?","chosen":" On its way.","rejected":" No idea."}',
+      '4: has `instruction` but no `output`; expected {"instruction":"Add.","input":"1 and 2","output":"3"}',
+      '5: has the fields question, answer; expected for example {"prompt":"Where is it?","completion":" On its way."}',
+      '6: has `massages` for `messages`; expected {"messages":[{"role":"user","content":"Where is it?"},{"role":"assistant","content":"On its way."}]}',
+      '7: has `messages` beside `text`, which no form has; expected {"text":"It was a dark night."}',
+    ],
+  );
+});
+
+test("every example that a message shows is a row that can be read", () => {
+  for (const { example, required } of forms) {
+    assert.ok(required.every((name) => name in example));
+    readExample(example);
+  }
+});
+
+test("a file without rows is said to be empty, with what it should hold", async () => {
+  for (const [name, content, words] of [
+    [
+      "empty.jsonl",
+      "\n",
+      /empty\.jsonl holds no row\. Each line is a row, such as \{"prompt":"Where is it\?","completion":" On its way\."\}\.$/,
+    ],
+    ["empty.json", "[]", /holds no row\. It is a list of rows, such as \[\{"prompt"/],
+    [
+      "empty.csv",
+      "prompt,completion\n",
+      /holds no row\. The first line names the columns, such as prompt,completion, and/,
+    ],
+    ["empty.txt", "", /empty\.txt holds no text\.$/],
+  ] as const) {
+    assert.match((await faultsOf(load(put(name, content)))).message, words);
+  }
 });
 
 test("a file that is longer than a text can be is refused with both sizes, before it is read", async () => {

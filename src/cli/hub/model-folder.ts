@@ -2,6 +2,7 @@
 
 import { stat } from "node:fs/promises";
 import { LorikeetError } from "../../base/errors.js";
+import { nearest } from "../../base/nearest.js";
 import { cachedNames } from "../../hub/cache.js";
 import { findCached } from "../../hub/cached.js";
 import { type HubEnvironment, readHubEnvironment } from "../../hub/environment.js";
@@ -10,7 +11,6 @@ import { type Kind, parseRepository, type Repository, shownName } from "../../hu
 import { type RetryLimits, retryDefaults } from "../../hub/retry.js";
 import { tryLockFile } from "../../runtime/file-lock.js";
 import { hintAtPath, hintAtSiblings } from "../options/nearby.js";
-import { nearest } from "../options/nearest.js";
 import { requireFolder } from "../options/paths.js";
 import { progressLine, tickingLine } from "../progress.js";
 import type { Terminal } from "../terminal.js";

@@ -1,8 +1,8 @@
 /** Finds environment variables that start with LORIKEET_ but that no command reads, such as misspelled ones. */
 
+import { nearest } from "../../base/nearest.js";
 import { secretVariables } from "../serve/api-keys.js";
 import { formerNames } from "./former-names.js";
-import { nearest } from "./nearest.js";
 import { environmentName } from "./options.js";
 
 /** Kubernetes sets these for a Service named `lorikeet`. */

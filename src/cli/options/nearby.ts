@@ -2,14 +2,14 @@
 
 import { readdir, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { nearest } from "./nearest.js";
+import { nearest } from "../../base/nearest.js";
 
 const maxHeld = 8;
 
-/** One sentence for a missing path with a similar one; null without one. */
+/** One sentence for a missing path with a similar one; null without one, and for a path that exists. */
 export async function hintAtPath(path: string, kind: "file" | "folder"): Promise<string | null> {
   const found = await nearbyPath(path, kind);
-  return found === null ? null : `Did you mean ${kind === "folder" ? "the folder " : ""}${found}?`;
+  return found === null || found === path ? null : `Did you mean ${kind === "folder" ? "the folder " : ""}${found}?`;
 }
 
 /** One sentence that lists the few folders beside a missing one; null without any. */

@@ -1,9 +1,9 @@
 /** Resolves a table of options: flags override environment variables, which override the config file, which overrides defaults. */
 
+import { nearest } from "../../base/nearest.js";
 import { UsageError } from "../usage.js";
 import { commonFlag } from "./common-names.js";
 import { renamedVariables, successorsOf } from "./former-names.js";
-import { nearest } from "./nearest.js";
 import { environmentName, flagName, type OptionTable, type Settings } from "./options.js";
 import { hosts, list, networks, origins } from "./units.js";
 

@@ -1,5 +1,6 @@
 /** Opens what `train` and `eval` share: checkpoint, tokenizer and data. */
 
+import { LorikeetError } from "../../base/errors.js";
 import type { Progress } from "../../base/log.js";
 import { openCheckpoint } from "../../model/checkpoint/open.js";
 import type { Checkpoint } from "../../model/types.js";
@@ -7,6 +8,7 @@ import { loadTokenizer } from "../../text/tokenizer/tokenizer.js";
 import type { LoadedTokenizer } from "../../text/types.js";
 import { type DataOptions, type DataSet, loadData } from "../../train/data/dataset.js";
 import { type Encoding, parseLabelTemplate } from "../../train/data/encode.js";
+import { hintAtPath } from "../options/nearby.js";
 import type { ProgressStream } from "../progress.js";
 import { printLine } from "../terminal.js";
 import { UsageError } from "../usage.js";
@@ -42,10 +44,17 @@ export type ReadOptions = Pick<
   readonly progress: Progress;
 };
 
-export function readData({ checkpoint, tokenizer, endId, bosId }: TrainModel, options: ReadOptions): Promise<DataSet> {
+export async function readData(
+  { checkpoint, tokenizer, endId, bosId }: TrainModel,
+  options: ReadOptions,
+): Promise<DataSet> {
+  const hint = await hintAtPath(options.path, "file");
+  if (hint !== null) {
+    throw new LorikeetError("data_invalid", `The data ${options.path} does not exist. ${hint}`, { param: "--data" });
+  }
   const { vocabSize } = checkpoint.config;
   const labelTemplate = readTemplate(options.labelTemplate);
-  return loadData({ ...options, tokenizer, endId, bosId, vocabSize, labelTemplate });
+  return await loadData({ ...options, tokenizer, endId, bosId, vocabSize, labelTemplate });
 }
 
 export function printWarnings({ warnings }: DataSet, stderr: ProgressStream): void {

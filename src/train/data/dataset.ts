@@ -1,5 +1,6 @@
 /** Reads and encodes a data set: rows for training, validation and test, with counts and warnings. */
 import { createHash } from "node:crypto";
+import { LorikeetError } from "../../base/errors.js";
 import type { Progress } from "../../base/log.js";
 import type { LoadedTokenizer } from "../../text/types.js";
 import { Draws, purposes } from "../random.js";
@@ -15,8 +16,8 @@ import {
 } from "./encode.js";
 import { DataFaults, type Place } from "./faults.js";
 import { type RawRecord, readDataFile } from "./files.js";
-import { type DataFile, findDataFiles, type SplitName } from "./folder.js";
-import { type ExampleKind, RowFault, readExample } from "./rows.js";
+import { type DataFile, findDataFiles, formatOf, type SplitName } from "./folder.js";
+import { type ExampleKind, exampleRow, RowFault, readExample } from "./rows.js";
 import { countLabels, shorten, shortenPair } from "./shorten.js";
 import { textPieces } from "./text-pieces.js";
 
@@ -88,6 +89,7 @@ export async function loadData(options: DataOptions): Promise<DataSet> {
     }
   }
   faults.throwIfAny();
+  if (total === 0) throw noRows(options.path, files);
   const { train, valid } = divide(splits.train, splits.valid, options);
   return {
     train,
@@ -99,6 +101,28 @@ export async function loadData(options: DataOptions): Promise<DataSet> {
     digest: digestOf(read.map(({ file, sha256 }) => `${file.split} ${sha256}`)),
     warnings: [...encoder.warnings],
   };
+}
+
+function noRows(path: string, files: readonly DataFile[]): LorikeetError {
+  const extensions = new Set(files.map((file) => formatOf(file.path)?.extension));
+  const shown = extensions.size === 1 ? [...extensions][0] : undefined;
+  const hints: Partial<Record<string, string>> = {
+    ".csv": "The first line names the columns, such as prompt,completion, and each further line is a row.",
+    ".tsv": "The first line names the columns, such as prompt and completion, and each further line is a row.",
+    ".jsonl": `Each line is a row, such as ${exampleRow}.`,
+    ".json": `It is a list of rows, such as [${exampleRow}].`,
+  };
+  const hint = hints[shown ?? ""];
+  const what = shown === ".txt" ? "text" : "row";
+  return new LorikeetError(
+    "data_invalid",
+    `The data ${path} holds no ${what}.${hint === undefined ? "" : ` ${hint}`}`,
+    {
+      param: "--data",
+      found: 0,
+      allowed: 1,
+    },
+  );
 }
 
 function unusedText(names: readonly string[]): string {

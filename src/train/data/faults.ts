@@ -31,9 +31,9 @@ export class DataFaults {
       ({ place: a }, { place: b }) => (a.file < b.file ? -1 : a.file > b.file ? 1 : 0) || a.line - b.line,
     );
     const faults = order.slice(0, mostFaults).map(({ place, reason }) => `${place.file}:${place.line}: ${reason}`);
-    const what = this.#count === 1 ? "1 fault" : `${this.#count} faults`;
     const more = this.#count > faults.length ? `; the first ${faults.length} follow` : "";
-    throw new LorikeetError("data_invalid", `The data has ${what}${more}. Nothing else was done.`, {
+    const what = this.#count === 1 ? `1 fault: ${faults[0]}` : `${this.#count} faults${more}`;
+    throw new LorikeetError("data_invalid", `The data has ${what}. Nothing else was done.`, {
       param: "--data",
       found: this.#count,
       faults,

@@ -1,4 +1,5 @@
 /** Determines the form of a row by its fields, among the forms that other trainers use. */
+import { type FormShape, formHint } from "./form-hint.js";
 import { type ChatTurn, isMessageList, readMessages, shareGptMessages } from "./messages.js";
 
 /** An example to train on. */
@@ -31,24 +32,36 @@ export type ExampleKind = Example["kind"];
 /** Why a row is invalid, as the rest of a sentence after "file:line: ". */
 export class RowFault extends Error {}
 
-interface Form {
-  readonly required: readonly string[];
-  readonly optional?: readonly string[];
+interface Form extends FormShape {
   read(fields: Fields): Example;
 }
 
 type Fields = Readonly<Record<string, unknown>>;
 
-const forms: readonly Form[] = [
-  { required: ["text"], read: (fields) => ({ kind: "text", text: textOf(fields, "text") }) },
+const question = { role: "user", content: "Where is it?" };
+const answer = { role: "assistant", content: "On its way." };
+
+/** The first is the one to show where a row resembles none. */
+export const forms: readonly [Form, ...Form[]] = [
+  {
+    required: ["prompt", "completion"],
+    example: { prompt: "Where is it?", completion: " On its way." },
+    read: readCompletion,
+  },
+  {
+    required: ["text"],
+    example: { text: "It was a dark night." },
+    read: (fields) => ({ kind: "text", text: textOf(fields, "text") }),
+  },
   {
     required: ["text", "label"],
+    example: { text: "A fine film.", label: "good" },
     read: (fields) => ({ kind: "label", text: textOf(fields, "text"), label: labelOf(fields.label) }),
   },
-  { required: ["prompt", "completion"], read: readCompletion },
   {
     required: ["instruction", "output"],
     optional: ["input", "system", "history"],
+    example: { instruction: "Add.", input: "1 and 2", output: "3" },
     read: (fields) => ({
       kind: "instruction",
       instruction: textOf(fields, "instruction"),
@@ -60,11 +73,18 @@ const forms: readonly Form[] = [
   {
     required: ["messages"],
     optional: ["system"],
+    example: { messages: [question, answer] },
     read: (fields) => ({ kind: "chat", messages: withSystem(fields, messagesOf(fields.messages, "messages")) }),
   },
   {
     required: ["conversations"],
     optional: ["system"],
+    example: {
+      conversations: [
+        { from: "human", value: question.content },
+        { from: "gpt", value: answer.content },
+      ],
+    },
     read: (fields) => ({
       kind: "chat",
       messages: withSystem(fields, messagesOf(shareGptMessages(fields.conversations), "conversations")),
@@ -72,6 +92,7 @@ const forms: readonly Form[] = [
   },
   {
     required: ["prompt", "chosen", "rejected"],
+    example: { prompt: "Where is it?", chosen: " On its way.", rejected: " No idea." },
     read: (fields) => ({
       kind: "preference",
       prompt: isMessageList(fields.prompt) ? messagesOf(fields.prompt, "prompt") : textOf(fields, "prompt"),
@@ -79,9 +100,18 @@ const forms: readonly Form[] = [
       rejected: answerOf(fields, "rejected"),
     }),
   },
-  { required: ["chosen", "rejected"], read: readConversations },
+  {
+    required: ["chosen", "rejected"],
+    example: { chosen: [question, answer], rejected: [question, { ...answer, content: "No idea." }] },
+    read: readConversations,
+  },
   {
     required: ["input", "preferred_output", "non_preferred_output"],
+    example: {
+      input: { messages: [question] },
+      preferred_output: [answer],
+      non_preferred_output: [{ ...answer, content: "No idea." }],
+    },
     read: (fields) => ({
       kind: "preference",
       prompt: inputMessages(fields.input),
@@ -91,13 +121,13 @@ const forms: readonly Form[] = [
   },
 ];
 
+/** A row as most files have them, for messages. */
+export const exampleRow = JSON.stringify(forms[0].example);
+
 /** Fields that cannot be trained on and must not be ignored. */
 const refusedFields = ["tools", "functions", "function_call", "images", "videos", "audios"];
 
 const knownFields = new Set(forms.flatMap(({ required, optional = [] }) => [...required, ...optional]));
-const allForms = forms
-  .map(({ required, optional = [] }) => `{${[...required, ...optional.map((name) => `${name}?`)].join(", ")}}`)
-  .join(", ");
 
 /** Reads a row by its fields and ignores unknown ones. Throws RowFault. */
 export function readExample(fields: Fields): Example {
@@ -113,9 +143,12 @@ export function readExample(fields: Fields): Example {
   if (hole !== undefined) throw new RowFault(`has null as \`${hole}\``);
   const form = formOf(found);
   if (form) return form.read(fields);
-  const shownFields = Object.entries(fields).map(([name, value]) => (isAbsent(value) ? `${name} (null)` : name));
-  const names = shownFields.length > 0 ? `has the fields ${shownFields.slice(0, 12).join(", ")}` : "has no field";
-  throw new RowFault(`${names}; a row must have those of one form: ${allForms}`);
+  throw new RowFault(
+    formHint(
+      Object.keys(fields).filter((name) => !isAbsent(fields[name])),
+      forms,
+    ),
+  );
 }
 
 function formOf(names: readonly string[]): Form | undefined {

@@ -1,6 +1,6 @@
 /** Suggests the name that was probably meant. */
 
-import { at } from "../../base/list.js";
+import { at } from "./list.js";
 
 /** The candidate nearest to the name, a few typos away at most; null without one. `_` equals `-`, and case does not matter. */
 export function nearest(name: string, candidates: readonly string[]): string | null {
