@@ -107,7 +107,11 @@ test("adapters on a running server: add, list, refuse and verify", async () => {
 
     const stranger = start(["adapters", "add", "x", "test/fixtures/oracle/llama/adapters/patterns", ...url]);
     assert.equal(await stranger.ended, 9);
-    assert.ok(stranger.err.split("\n").filter((line) => line.startsWith("  - ")).length > 10, "every fault is told");
+    assert.match(stranger.err, / does not fit the base "bookworm-7m".*: .*; and \d+ more\./);
+    assert.ok(
+      stranger.err.split("\n").filter((line) => line.startsWith("  - ")).length > 5,
+      "the first faults are told",
+    );
 
     for (const base of [[], ["--model", model]]) {
       const verified = start(["adapters", "verify", ...url, ...base]);
