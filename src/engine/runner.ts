@@ -5,7 +5,7 @@ import { assert } from "../base/errors.js";
 import { at } from "../base/list.js";
 import { serializeGraph } from "../graph/serialize.js";
 import type { Graph } from "../graph/types.js";
-import { filterReach, hasMemory, readsPositions } from "../model/modules.js";
+import { filterReach, hasMemory } from "../model/modules.js";
 import {
   type AdapterAxis,
   type AdapterMode,
@@ -16,6 +16,7 @@ import {
 import { buildServingGraph } from "../model/serving/graph.js";
 import { oneSum, paddedRank, tileColumns } from "../model/serving/rank-tiles.js";
 import { rotationFactor } from "../model/serving/rotary.js";
+import type { ServingTarget } from "../model/serving/target.js";
 import type { DecoderConfig } from "../model/types.js";
 import type { WeightSource } from "../model/weights.js";
 import { cpu } from "../runtime/device/cpu.js";
@@ -76,6 +77,8 @@ interface Logits {
 /** A session and its bindings for decode steps and prefill chunks. */
 interface Variant {
   readonly session: Session;
+  /** Names of the graph's inputs. */
+  readonly inputs: ReadonlySet<string>;
   readonly bindings: Map<string, BoundInputs>;
 }
 
@@ -99,6 +102,10 @@ const modes: readonly AdapterMode[] = [
 const modesOf = ({ capabilities }: Device): readonly AdapterMode[] =>
   capabilities.offsetViews ? modes : modes.filter((mode) => mode !== "single" && mode !== "tiled");
 
+/** The form of the graphs on a device. */
+const targetOf = ({ capabilities }: Device): ServingTarget =>
+  capabilities.softcap ? {} : { plainAttention: "softcap" };
+
 /** What only some adapters need of a step. These sessions are created when the first such adapter loads, so deployments without one pay nothing. */
 interface Special {
   /** Rows have gains, as DoRA's. */
@@ -120,7 +127,6 @@ export class Runner {
   #opening: Promise<void> = Promise.resolve();
   readonly #shared: SharedWeights | null;
   readonly #buffers = new Map<string, Tensor>();
-  readonly #readsPositions: boolean;
   readonly #filterReach: number | null;
   readonly #hasMemory: boolean;
   readonly #rotary: RotaryInputs;
@@ -142,7 +148,6 @@ export class Runner {
     this.#variants = variants;
     this.#shared = shared;
     this.groups = groups;
-    this.#readsPositions = readsPositions(options.config);
     this.#filterReach = filterReach(options.config);
     this.#hasMemory = hasMemory(options.config);
     const { config, capacity } = options;
@@ -156,7 +161,7 @@ export class Runner {
     const variants = new Map<AdapterMode, Variant>();
     let groups: readonly ModuleGroup[] = [];
     for (const adapters of modesOf(device)) {
-      const built = buildServingGraph({ config, weights, capacity, adapters });
+      const built = buildServingGraph({ config, weights, capacity, adapters, target: targetOf(device) });
       variants.set(adapters, await device.turn(() => openVariant(built.graph, options, shared)));
       groups = built.groups;
     }
@@ -186,7 +191,7 @@ export class Runner {
   async #openSpecial(adapters: AdapterMode, special: Special): Promise<void> {
     const key = specialKey(adapters, special);
     if (this.#special.has(key)) return;
-    const { graph } = buildServingGraph({ ...this.#options, adapters, ...special });
+    const { graph } = buildServingGraph({ ...this.#options, adapters, ...special, target: targetOf(this.#device) });
     this.#special.set(key, await this.#device.turn(() => openVariant(graph, this.#options, this.#shared)));
   }
 
@@ -213,7 +218,7 @@ export class Runner {
       "seqlens_k",
       this.#ints("lengths", count, (i) => at(rows, i).length),
     );
-    if (this.#readsPositions) {
+    if (variant.inputs.has("positions")) {
       bound.input(
         "positions",
         this.#ints("positions", count, (i) => at(rows, i).length),
@@ -251,7 +256,7 @@ export class Runner {
       this.#ints("lengths", 1, () => chunk.start + count - 1),
     );
     for (const [name, tensor] of this.#rotary.whole(chunk.length)) bound.input(name, await this.#copies.of(tensor));
-    if (this.#readsPositions) {
+    if (variant.inputs.has("positions")) {
       const last = this.#options.config.maxPositions - 1;
       bound.input(
         "positions",
@@ -460,10 +465,10 @@ export class Runner {
   /** Waits for sessions that are being created, which use the same weights. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#opening;
-    this[Symbol.dispose]();
+    await this.#device.turn(async () => this[Symbol.dispose]());
   }
 
-  /** Only while no session is being created. */
+  /** Only while no session is being created and nothing else uses the device. */
   [Symbol.dispose](): void {
     for (const { session } of [...this.#variants.values(), ...this.#special.values()]) session[Symbol.dispose]();
     this.#copies[Symbol.dispose]();
@@ -488,5 +493,5 @@ async function openVariant(
     device,
     ...(shared ? { shared: { weights: shared, names } } : {}),
   });
-  return { session, bindings: new Map() };
+  return { session, inputs: new Set(graph.inputs.map(({ name }) => name)), bindings: new Map() };
 }

@@ -1,9 +1,10 @@
-/** What this CPU's kernels promise, measured at start: does a row's result depend on its neighbours or on chunking? */
+/** What this device's kernels promise, measured at start: does a row's result depend on its neighbours or on chunking? */
 
 import type { HostAdapter, HostModule } from "../adapter/types.js";
 import { assert } from "../base/errors.js";
 import { at } from "../base/list.js";
 import type { ModuleGroup } from "../model/serving/adapters.js";
+import type { Device } from "../runtime/device/device.js";
 import { AdapterBank, type BankHold } from "./adapters/bank.js";
 import { placeBytes } from "./adapters/bank-class.js";
 import type { KvCache } from "./kv-cache.js";
@@ -26,14 +27,24 @@ export interface SelfTestLimits {
   readonly evenRows: boolean;
   /** Room for the adapters of the test, in the bytes that they take in a bank. */
   readonly adapterBytes: number;
+  /** Tokens of the largest prefill chunk. */
+  readonly maxChunk?: number;
+  /** Where the adapters of the test lie. Default: the CPU. */
+  readonly device?: Device;
 }
 
 /** Runs a few steps over slots 0 to 3, whose content is overwritten, before the first request comes. */
 export async function selfTest(runner: Runner, cache: KvCache, limits: SelfTestLimits): Promise<SelfTest> {
   const { vocabSize } = limits;
-  const length = Math.min(64, limits.capacity - 8) & ~3;
+  const { maxChunk = 64 } = limits;
+  const length = Math.min(64, maxChunk, limits.capacity - 8) & ~3;
   const prompt = Array.from({ length }, (_, i) => (i * 7919 + 11) % vocabSize);
-  const bank = new AdapterBank({ groups: runner.groups, places: ranks.length, maxBytes: limits.adapterBytes });
+  const bank = new AdapterBank({
+    groups: runner.groups,
+    places: ranks.length,
+    maxBytes: limits.adapterBytes,
+    ...(limits.device ? { device: limits.device } : {}),
+  });
   const holds = await holdAdapters(bank, runner.groups, limits.adapterBytes);
   const prefill = (slot: number, start: number, tokens: number[], adapter: BankHold | null) =>
     runner.prefill({ slot, start, tokens, length, allLogits: false, adapter }, cache, bank);
@@ -76,6 +87,7 @@ export async function selfTest(runner: Runner, cache: KvCache, limits: SelfTestL
     }
   }
   for (const hold of holds) hold.release();
+  await bank[Symbol.asyncDispose]();
   return { rowsIndependent, chunksEqual, prefillRate, decodeMs };
 }
 

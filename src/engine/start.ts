@@ -1,15 +1,17 @@
 /** Puts an engine together: weights, sessions, KV cache, bank and self-test, in that order. */
 import type { AdapterSource } from "../adapter/types.js";
+import { LorikeetError } from "../base/errors.js";
 import { type Logger, type Progress, silent } from "../base/log.js";
 import { rereadLength } from "../model/modules.js";
 import { cacheShape } from "../model/serving/cache-shape.js";
-import type { Checkpoint } from "../model/types.js";
+import type { Checkpoint, DecoderConfig } from "../model/types.js";
 import { cpu } from "../runtime/device/cpu.js";
 import type { Device } from "../runtime/device/device.js";
 import { planWeights, type WeightPlan } from "../weights/plan.js";
 import { prepareWeights } from "../weights/prepare.js";
 import { rowLimits } from "../weights/quantize.js";
 import { AdapterBank } from "./adapters/bank.js";
+import { longestRightChunk } from "./attention-check.js";
 import { ContinuousEngine } from "./engine.js";
 import { exactRowLimit } from "./kernel-probe.js";
 import { cacheBytes, KvCache, kvLayout } from "./kv-cache.js";
@@ -63,16 +65,20 @@ export interface StartedEngine {
 /** The form of each weight in an engine with these options. Asks this CPU how its integer kernel adds. */
 export async function planServing(
   { config, tensors }: Checkpoint,
-  options: Pick<StartOptions, "dtype" | "int8Kind" | "headDtype" | "threads">,
+  options: Pick<StartOptions, "dtype" | "int8Kind" | "headDtype" | "threads" | "device">,
 ): Promise<WeightPlan> {
-  const { dtype, int8Kind = "rows" } = options;
+  const { dtype, device = cpu } = options;
+  const { hostMemory, integerProducts, halfTables } = device.capabilities;
+  const int8Kind = integerProducts ? (options.int8Kind ?? "rows") : "blocks";
   const rowLimit = dtype === "int8" && int8Kind === "rows" ? await exactRowLimit(options.threads) : rowLimits.full;
   return planWeights(config, tensors, {
     dtype,
     int8Kind,
     rowLimit,
+    rawTables: halfTables,
     ...(options.headDtype === undefined ? {} : { headDtype: options.headDtype }),
-    pack: dtype !== "fp32",
+    // A card pays for every product that it starts; on the CPU a joined copy of the file gains nothing.
+    pack: dtype !== "fp32" || !hostMemory,
   });
 }
 
@@ -89,6 +95,7 @@ export async function startEngine(options: StartOptions): Promise<StartedEngine>
   // Kernels over blocks treat a single row, and the last of an odd number, in their own way.
   const evenRows = exact && (dtype !== "fp32" || options.headDtype === "int8");
   const { slots, capacity } = kvLayout(options.maxBatch, options.maxContext);
+  const maxChunk = await rightChunk(device, config, options.maxChunk ?? 512);
   options.progress?.("building sessions", 0, 1);
   const runner = await Runner.create({
     config,
@@ -118,6 +125,8 @@ export async function startEngine(options: StartOptions): Promise<StartedEngine>
     slots,
     evenRows,
     adapterBytes: options.adapters ? options.activeAdapterBytes : 0,
+    maxChunk,
+    device,
   });
   logger.debug({ ...tested }, "self-test");
   const engine = new ContinuousEngine({
@@ -135,12 +144,14 @@ export async function startEngine(options: StartOptions): Promise<StartedEngine>
       maxAdapterQueue: options.maxAdapterQueue ?? Math.ceil((options.maxQueue * 7) / 8),
     },
     maxStallMs: options.maxStallMs,
-    maxChunk: options.maxChunk ?? 512,
+    maxChunk,
     prefillRate: tested.prefillRate,
     logger,
     ...(options.observer === undefined ? {} : { observer: options.observer }),
     dispose: async () => {
       await runner[Symbol.asyncDispose]();
+      await bank[Symbol.asyncDispose]();
+      await device.turn(async () => cache[Symbol.dispose]());
       await prepared.close();
     },
   });
@@ -151,4 +162,13 @@ export async function startEngine(options: StartOptions): Promise<StartedEngine>
     weightBytes: prepared.bytes,
     kvBytes: cacheBytes(shape),
   };
+}
+
+/** The longest chunk that this device computes right. Throws `device_unavailable` if none is. */
+async function rightChunk(device: Device, config: DecoderConfig, limit: number): Promise<number> {
+  if (device.capabilities.longChunks) return limit;
+  const longest = await longestRightChunk(device, config, limit);
+  if (longest > 0) return longest;
+  const message = `The attention kernel gives wrong numbers on ${device.name}: use --device cpu, or update its driver.`;
+  throw new LorikeetError("device_unavailable", message);
 }

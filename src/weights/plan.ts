@@ -42,6 +42,8 @@ export interface PlanOptions {
   readonly rowLimit?: number;
   /** Join q, k and v, and gate and up, into one weight each, with their biases: fewer products per step. Default false. */
   readonly pack?: boolean;
+  /** Gather embeddings from 16-bit tables as they are stored. Default true; a device without such kernels reads them as fp32. */
+  readonly rawTables?: boolean;
   /** Other forms by module path (`model.layers.0.mlp.down_proj`): mixed precision. */
   readonly overrides?: ReadonlyMap<string, WeightForm>;
 }
@@ -89,7 +91,7 @@ function planTensor(
     case "embedding":
       if (config.head.tied) return { form: headDtype };
       // Only gathered from: casting a few rows per step costs less than a converted copy.
-      return { form: stored.dtype === "F64" ? "fp32" : "raw" };
+      return { form: stored.dtype === "F64" || options.rawTables === false ? "fp32" : "raw" };
     case "matrix":
       return planMatrix(transposed ? { transposed } : {}, precise ? { ...options, dtype: "fp32" } : options);
     case "positions":

@@ -19,7 +19,8 @@ const slots = 4;
 export async function openModel(directory: string, options: PlanOptions = { dtype: "fp32" }, cacheDirectory?: string) {
   const checkpoint = await openCheckpoint(directory);
   const { config, tensors } = checkpoint;
-  const plan = planWeights(config, tensors, options);
+  const rawTables = device.capabilities.halfTables;
+  const plan = planWeights(config, tensors, { ...options, rawTables });
   const { weights } = await prepareWeights(checkpoint, plan, cacheDirectory === undefined ? {} : { cacheDirectory });
   const session = { threads: 1 };
   const runner = await Runner.create({
@@ -61,6 +62,12 @@ export async function openModel(directory: string, options: PlanOptions = { dtyp
 
 export type OpenedModel = Awaited<ReturnType<typeof openModel>>;
 
+/** A text in one chunk, or where the device's kernel is wrong for long ones in several. */
+function chunksOf(tokens: number): number[] {
+  const longest = device.capabilities.longChunks ? tokens : 24;
+  return Array.from({ length: Math.ceil(tokens / longest) }, (_, i) => Math.min(longest, tokens - i * longest));
+}
+
 function argmax(row: Float32Array): number {
   let best = 0;
   for (let i = 1; i < row.length; i++) if ((row[i] as number) > (row[best] as number)) best = i;
@@ -88,7 +95,7 @@ export async function continueTexts(
   const rereadAll = async (): Promise<void> => {
     for (const [slot, { adapter }] of texts.entries()) {
       const ids = at(out, slot);
-      await model.prefill(slot, ids.slice(0, -1), [ids.length - 1], adapter, ids.length);
+      await model.prefill(slot, ids.slice(0, -1), chunksOf(ids.length - 1), adapter, ids.length);
     }
   };
   for (let step = 1; step < count; step++) {

@@ -314,6 +314,15 @@ export class AdapterBank {
       0,
     );
   }
+
+  /** Waits for what is being written. Nothing may read the adapters any more. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#writing;
+    await this.#device.turn(async () => {
+      for (const { memory } of this.#classes) memory?.[Symbol.dispose]();
+      this.gains[Symbol.dispose]();
+    });
+  }
 }
 
 function windowOf(residents: readonly (Resident | null)[]): { first: number; last: number; used: number } | null {

@@ -79,4 +79,9 @@ export class GainStack {
     this.#rows = rows;
     return rows;
   }
+
+  /** In a turn. */
+  [Symbol.dispose](): void {
+    this.#rows?.[Symbol.dispose]();
+  }
 }

@@ -12,6 +12,7 @@ class Cpu implements Device {
     offsetViews: true,
     softcap: true,
     integerProducts: true,
+    halfTables: true,
     longChunks: true,
   };
   readonly memoryBytes = null;

@@ -44,6 +44,7 @@ class Webgpu implements Device {
     offsetViews: false, // a view at an offset ends the process
     softcap: false, // the kernel ignores it
     integerProducts: false,
+    halfTables: false,
     longChunks: false,
   };
   /** The device has to outlive single sessions: a tensor that outlives the device ends the process. */
