@@ -4,6 +4,7 @@ import { describe, it } from "node:test";
 import { LorikeetError } from "../../src/base/errors.js";
 import { openCheckpoint } from "../../src/model/checkpoint/open.js";
 import { type PlanOptions, planWeights } from "../../src/weights/plan.js";
+import { families } from "../support/oracle.js";
 
 async function planOf(family: string, options: PlanOptions) {
   const { config, tensors } = await openCheckpoint(join("test/fixtures/oracle", family));
@@ -27,6 +28,17 @@ describe("planWeights", () => {
     const exact = await planOf("qwen2", { dtype: "int4", headDtype: "fp32" });
     assert.equal(exact.get("model.embed_tokens.weight")?.form, "fp32");
   });
+
+  for (const dtype of ["fp32", "int8", "int4"] as const) {
+    it(`needs neither rows of int8 nor 16-bit tables for any family in ${dtype}, if the device lacks them`, async () => {
+      for (const family of families) {
+        const plan = await planOf(family, { dtype, int8Kind: "blocks", rawTables: false });
+        const forms = new Set([...plan.values()].map(({ form }) => form));
+        assert.ok(!forms.has("int8row") && !forms.has("raw"), `${family}: ${[...forms]}`);
+        assert.ok(forms.has(dtype), family);
+      }
+    });
+  }
 
   it("respects gpt2's layout and keeps its learned positions exact", async () => {
     const plan = await planOf("gpt2", { dtype: "int8", int8Kind: "rows", maxRowError: 0.01, rowLimit: 64 });

@@ -83,13 +83,10 @@ export class PlainAttention {
 
   /** The tokens of slots [rows, kvHeads, capacity, headDim] that a step reads. */
   #read(slots: Value): Value {
-    return this.#options.wholeSlots ? slots : this.#upToLongest(slots, 2);
-  }
-
-  #upToLongest(x: Value, axis: number): Value {
+    if (this.#options.wholeSlots) return slots;
     const list = (value: number): Value => this.#op.builder.constant("int32", [1], [value]);
-    const shape = x.shape.with(axis, this.#span);
-    return this.#op.one("Slice", [x, list(0), this.#inputs.total, list(axis)], x.type, shape);
+    const inputs = [slots, list(0), this.#inputs.total, list(2)];
+    return this.#op.one("Slice", inputs, slots.type, slots.shape.with(2, this.#span));
   }
 
   /** Which tokens of a slot each query may see: [rows, 1, group tokens, span]. Layers with the same window share it. */
@@ -112,16 +109,17 @@ export class PlainAttention {
     if (this.#places) return this.#places;
     const op = this.#op;
     const { config, capacity, wholeSlots } = this.#options;
-    const tokens = op.reshape(this.#inputs.positions, ["rows", "row_tokens", 1], this.#inputs.shape);
+    const tokens = this.#inputs.positionColumns;
     const heads = Array.from({ length: config.headCount / config.kvHeadCount }, () => tokens);
     const grouped =
       heads.length === 1 ? tokens : op.one("Concat", heads, "int32", ["rows", this.#groupTokens, 1], { axis: 1 });
-    const whole = op.builder.constant(
-      "int32",
-      [capacity],
-      Array.from({ length: capacity }, (_, place) => place),
-    );
-    this.#places = { own: op.unsqueeze(grouped, 1), all: wholeSlots ? whole : this.#upToLongest(whole, 0) };
+    const { total } = this.#inputs;
+    const [first, step] = [op.builder.scalar("int32", 0), op.builder.scalar("int32", 1)];
+    const whole = Array.from({ length: capacity }, (_, place) => place);
+    const all = wholeSlots
+      ? op.builder.constant("int32", [capacity], whole)
+      : op.one("Range", [first, total, step], "int32", [this.#span]);
+    this.#places = { own: op.unsqueeze(grouped, 1), all };
     return this.#places;
   }
 }

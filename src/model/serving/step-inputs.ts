@@ -1,6 +1,7 @@
 /** The inputs that every graph reads at each step, and those that only some models do: created when a layer first asks for them. */
 import type { Ops } from "../../graph/ops.js";
 import type { Value } from "../../graph/types.js";
+import type { ServingTarget } from "./target.js";
 
 export class StepInputs {
   readonly ids: Value;
@@ -12,14 +13,17 @@ export class StepInputs {
   readonly total: Value;
   readonly logitRows: Value;
   readonly #op: Ops;
+  readonly #int64: boolean;
   #positions: Value | null = null;
   #rowPositions: Value | null = null;
+  #positionColumns: Value | null = null;
   #windowPlaces: Value | null = null;
   #taken: Value | null = null;
 
-  constructor(op: Ops) {
+  constructor(op: Ops, { int64 = true }: ServingTarget = {}) {
     const { builder } = op;
     this.#op = op;
+    this.#int64 = int64;
     this.ids = builder.input("input_ids", "int32", ["tokens"]);
     this.shape = builder.input("attention_shape", "int64", [3]);
     this.lengths = builder.input("seqlens_k", "int32", ["rows"]);
@@ -35,12 +39,20 @@ export class StepInputs {
 
   /** The same by row: int64 [rows, row_tokens]. */
   get rowPositions(): Value {
-    this.#rowPositions ??= this.#op.reshape(
-      this.#op.cast(this.positions, "int64"),
-      ["rows", "row_tokens"],
-      this.#op.slice(this.shape, 0, 0, 2),
-    );
+    this.#rowPositions ??= this.#int64
+      ? this.#op.reshape(
+          this.#op.cast(this.positions, "int64"),
+          ["rows", "row_tokens"],
+          this.#op.slice(this.shape, 0, 0, 2),
+        )
+      : this.#op.cast(this.#op.squeeze(this.positionColumns, 2), "int64");
     return this.#rowPositions;
+  }
+
+  /** The same as int32 [rows, row_tokens, 1]. */
+  get positionColumns(): Value {
+    this.#positionColumns ??= this.#op.reshape(this.positions, ["rows", "row_tokens", 1], this.shape);
+    return this.#positionColumns;
   }
 
   /** Which of the tokens of a window and its row are in the next window: [rows, reach, 1]. */

@@ -13,4 +13,6 @@ export interface ServingTarget {
    * - `all`: every layer, for prompts. The cost follows the longest row, and shapes change with it.
    */
   readonly plainAttention?: "none" | "softcap" | "all";
+  /** The device can reshape and slice int64. Default true; if not, positions stay int32 as long as they can. */
+  readonly int64?: boolean;
 }
