@@ -30,9 +30,24 @@ export interface ModuleGroup {
 
 /**
  * How a graph takes adapters: none; one adapter for all rows, of one tile (`single`) or several (`tiled`); or a number of rank
- * classes, where each row has at most one adapter of one class.
+ * classes, where each row has at most one adapter of one class. Devices take them as in stacked-adapters: any mix of rows (`masked`)
+ * or one place for all (`picked`).
  */
-export type AdapterMode = "none" | "single" | "tiled" | number;
+export type AdapterMode = "none" | GroupedMode | "masked" | "picked";
+type GroupedMode = "single" | "tiled" | number;
+
+/** Outputs of linear layers without adapters, and if rows may have gains each layer's bias. */
+export interface Bases {
+  readonly bases: readonly Value[];
+  readonly biases: readonly (Value | null)[] | null;
+}
+
+/** Adds adapters to linear layers that read the same input. */
+export interface AdapterLowering {
+  /** The layers so far. */
+  readonly groups: readonly ModuleGroup[];
+  apply(parts: readonly TargetModule[], x: Value, bases: Bases, axis: AdapterAxis): Value[];
+}
 
 /** The axis that the groups index: all tokens, or only the rows whose logits are needed. */
 export type AdapterAxis = "tokens" | "logit_rows";
@@ -68,16 +83,16 @@ export function indexNames(axis: AdapterAxis, rankClass: number) {
 /** Names of an axis's inputs for DoRA: its rows, each once, int64 [rows, 1], and the places of their gains, likewise. */
 export const gainNames = (axis: AdapterAxis) => ({ rows: `gain_rows.${axis}`, places: `gain_places.${axis}` });
 
-export class AdapterInputs {
+export class AdapterInputs implements AdapterLowering {
   readonly groups: ModuleGroup[] = [];
   readonly #op: Ops;
-  readonly #mode: Exclude<AdapterMode, "none">;
+  readonly #mode: GroupedMode;
   readonly #inBlocks: boolean;
   readonly #inputs = new Map<string, ClassInputs>();
   readonly #gains = new Map<AdapterAxis, GainInputs>();
 
   /** `inBlocks` only with rank classes. */
-  constructor(op: Ops, mode: Exclude<AdapterMode, "none">, inBlocks = false) {
+  constructor(op: Ops, mode: GroupedMode, inBlocks = false) {
     this.#op = op;
     this.#mode = mode;
     this.#inBlocks = inBlocks;
@@ -87,13 +102,7 @@ export class AdapterInputs {
    * bases[i] + B_i A_i x, for each part. With `biases` rows with DoRA also get (g - 1) (base - bias), as PEFT computes it; other
    * rows are not touched.
    */
-  apply(
-    parts: readonly TargetModule[],
-    x: Value,
-    bases: readonly Value[],
-    axis: AdapterAxis,
-    biases: readonly (Value | null)[] | null = null,
-  ): Value[] {
+  apply(parts: readonly TargetModule[], x: Value, { bases, biases }: Bases, axis: AdapterAxis): Value[] {
     const [first] = parts;
     if (!first) return [];
     this.groups.push({ key: first.path, inFeatures: first.inFeatures, parts });

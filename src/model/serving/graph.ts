@@ -22,12 +22,19 @@ import { buildDecoder, type Lowering } from "../decoder.js";
 import { unpackHeads } from "../heads.js";
 import type { DecoderConfig } from "../types.js";
 import { plainWeight, type WeightSource } from "../weights.js";
-import { type AdapterAxis, AdapterInputs, type AdapterMode, type ModuleGroup } from "./adapters.js";
+import {
+  type AdapterAxis,
+  AdapterInputs,
+  type AdapterLowering,
+  type AdapterMode,
+  type ModuleGroup,
+} from "./adapters.js";
 import { AttentionKernel } from "./attention.js";
 import { Convolution } from "./convolution.js";
 import { biasesOf, buildEmbedding, buildJoined, buildLinear } from "./linear.js";
 import { Memory } from "./memory.js";
 import { Norms } from "./norms.js";
+import { StackedAdapters } from "./stacked-adapters.js";
 import { StepInputs } from "./step-inputs.js";
 import type { ServingTarget } from "./target.js";
 
@@ -56,7 +63,7 @@ export interface ServingGraph {
  * `past.{layer}.key|value` [rows, kvHeads, capacity, headDim]; of a convolution `past.{layer}.window` [rows, reach, channels], and
  * `window_places` [rows, reach, 1], which of the tokens of the window and the row are in the next one; of linear attention
  * `past.{layer}.memory` [rows, valueHeads, keyDim, valueDim], and `taken` [tokens, 1], 1 for a token that memories take in, else 0;
- * adapters' as in serving-adapters. Outputs: `logits` [logit_rows, vocab] and `present.{layer}.*`, to be bound to the same memory as the past.
+ * adapters' as in `adapters` and `stacked-adapters`. Outputs: `logits` [logit_rows, vocab] and `present.{layer}.*`, to be bound to the same memory as the past.
  */
 export function buildServingGraph(options: ServingOptions): ServingGraph {
   const builder = new GraphBuilder("decoder");
@@ -71,7 +78,7 @@ export function buildServingGraph(options: ServingOptions): ServingGraph {
 class ServingLowering implements Lowering {
   readonly op: Ops;
   readonly presents: Value[] = [];
-  readonly adapters: AdapterInputs | null;
+  readonly adapters: AdapterLowering | null;
   readonly #weights: WeightSource;
   readonly #gains: boolean;
   readonly #inputs: StepInputs;
@@ -85,12 +92,18 @@ class ServingLowering implements Lowering {
     this.op = new Ops(builder);
     this.#weights = weights;
     this.#gains = gains;
-    this.#inputs = new StepInputs(this.op);
-    this.adapters = adapters === "none" ? null : new AdapterInputs(this.op, adapters, inBlocks);
+    this.#inputs = new StepInputs(this.op, target);
+    this.adapters = this.#adapterLowering(adapters, inBlocks);
     this.#norms = new Norms(this.op, weights);
     this.#attention = new AttentionKernel(this.op, config, capacity, this.#inputs, target);
     this.#convolution = new Convolution(this.op, weights, this.#inputs);
     this.#memory = new Memory(this.op, weights, this.#inputs, this.#norms);
+  }
+
+  #adapterLowering(mode: AdapterMode, inBlocks?: boolean): AdapterLowering | null {
+    if (mode === "none") return null;
+    if (mode === "masked" || mode === "picked") return new StackedAdapters(this.op, mode, this.#inputs.logitRows);
+    return new AdapterInputs(this.op, mode, inBlocks);
   }
 
   scope<T>(name: string, body: () => T): T {
@@ -144,7 +157,7 @@ class ServingLowering implements Lowering {
     const bases = buildLinear(this.op, this.#weights, linears, x, { joined });
     if (!this.adapters) return bases;
     const biases = this.#gains ? biasesOf(this.op, this.#weights, linears, joined) : null;
-    return this.adapters.apply(linears, x, bases, axis, biases);
+    return this.adapters.apply(linears, x, { bases, biases }, axis);
   }
 
   unpack(x: Value, heads: number, parts: number): Value[] {
