@@ -7,7 +7,14 @@ import { LorikeetError } from "../base/errors.js";
 import { float32At } from "../base/list.js";
 import type { TokenBatch } from "./data/batch.js";
 import type { Evaluation, Objective, Stepper } from "./objectives.js";
-import { divergenceRule, follow, hasDiverged, initialLevel, type LossLevel } from "./optimizer/divergence.js";
+import {
+  divergenceRule,
+  follow,
+  hasDiverged,
+  initialLevel,
+  type LossLevel,
+  settledLevel,
+} from "./optimizer/divergence.js";
 import { globalNorm, type Optimizer } from "./optimizer/optimizer.js";
 import type { RunOptions } from "./step.js";
 
@@ -171,7 +178,9 @@ async function advance(options: TrainerOptions, state: TrainState, clock: Clock)
   const { loss, gradients, tokens } = await accumulate(options, state.step);
   const gradientNorm = globalNorm(gradients);
   if (!Number.isFinite(loss) || !Number.isFinite(gradientNorm)) return false;
-  state.level = follow(state.level, loss);
+  // Both are losses of the untouched weights, and easy rows may make one of them small.
+  const untouched = state.step === 0 && state.last ? Math.max(state.last.loss, loss) : null;
+  state.level = untouched === null ? follow(state.level, loss) : settledLevel(untouched);
   if (hasDiverged(state.level)) return false;
   const rate = options.rate(state.step);
   optimizer.step(stepper.values, gradients, state.step);

@@ -231,10 +231,18 @@ test("a loss that is not a number stops at once and leaves the parameters alone"
   );
 });
 
-/** Where a run with these losses ends, and how. */
-async function endOf(lossAt: (step: number) => number, steps = 200): Promise<[end: string, step: number]> {
-  const run = runOf({ steps, validateEvery: 1000 });
+/** Where a run with these losses ends, and how: without validation rows, or with a validation of the untouched weights. */
+async function endOf(
+  lossAt: (step: number) => number,
+  validated: number | null = null,
+): Promise<[end: string, step: number]> {
+  const run = runOf({ steps: 200, validateEvery: 1000, ...(validated === null ? { validation: [] } : {}) });
   const honest = run.stepper.run.bind(run.stepper);
+  const evaluate = run.stepper.evaluate.bind(run.stepper);
+  run.stepper.evaluate = async (...args) => {
+    const result = await evaluate(...args);
+    return { ...result, tokenLosses: result.tokenLosses.fill(validated ?? Number.NaN) };
+  };
   let runs = 0;
   // Two runs make a step, and the loss of a step is their sum.
   run.stepper.run = async (...args) => ({ ...(await honest(...args)), loss: lossAt(runs++ >> 1) / 2 });
@@ -248,6 +256,14 @@ test("a loss far above its running mean for 20 steps has diverged, at the start 
   assert.deepEqual(await endOf((step) => (step < 50 ? 0.01 : 3)), ["diverged", 69]);
 });
 
+test("a run that collapses in its first steps has diverged from the loss of the untouched weights", async () => {
+  for (const from of [1, 3, 10, 19]) {
+    const collapsing = (step: number): number => (step < from ? 2.5 : 9);
+    assert.deepEqual(await endOf(collapsing, 2.6), ["diverged", from + 19]);
+    assert.deepEqual(await endOf((step) => (step < from ? 0.7 : 6), 0.69), ["diverged", from + 19]);
+  }
+});
+
 test("runs that learn are not ended: an easy first batch, a resumed run, waves, a spike that recovers", async () => {
   const wave = (step: number): number => 1 + Math.sin(step * 2.1);
   const losses: Readonly<Record<string, (step: number) => number>> = {
@@ -258,7 +274,9 @@ test("runs that learn are not ended: an easy first batch, a resumed run, waves, 
     "a spike": (step) => (step >= 60 && step < 78 ? 30 : 1),
     falling: (step) => 8 * Math.exp(-step / 30),
   };
-  for (const [name, lossAt] of Object.entries(losses)) assert.deepEqual(await endOf(lossAt), ["done", 200], name);
+  for (const [name, lossAt] of Object.entries(losses)) {
+    for (const validated of [null, 2.5]) assert.deepEqual(await endOf(lossAt, validated), ["done", 200], name);
+  }
 });
 
 test("a validation that is not a number ends the run before it is saved", async () => {

@@ -18,6 +18,9 @@ const factor = 1.5;
 /** A run that has memorized its rows may fluctuate between 0.001 and 0.1. */
 const slack = 1;
 
+/** The level of a run whose mean is known before it has taken a step: its first losses are followed as all others are. */
+export const settledLevel = (mean: number): LossLevel => ({ count: patienceSteps, mean, above: 0 });
+
 const limitOf = (mean: number): number => factor * mean + slack;
 
 /** Adds a loss. One far above the mean is clipped at first and ignored later, so that the mean does not follow a diverging run. */
