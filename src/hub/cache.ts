@@ -103,6 +103,7 @@ export class RepositoryCache {
     if (isCommit(revision)) return;
     const path = join(this.folder, "refs", revision);
     if ((await readFile(path, "utf8").catch(() => null)) === commit) return;
+    await this.#makeRoom(revision);
     await mkdir(dirname(path), { recursive: true });
     const draft = this.#draft();
     await writeFile(draft, commit);
@@ -110,6 +111,18 @@ export class RepositoryCache {
       await rm(draft, { force: true });
       throw error;
     });
+  }
+
+  /** A repository may have a tag `a` beside a branch `a/b`, but no file lies beside a folder of its name: the older one goes. */
+  async #makeRoom(revision: string): Promise<void> {
+    let path = join(this.folder, "refs");
+    const parts = revision.split("/");
+    for (const [i, part] of parts.entries()) {
+      path = join(path, part);
+      const status = await stat(path).catch(() => null);
+      if (status && status.isFile() !== (i === parts.length - 1)) await rm(path, { recursive: true, force: true });
+      if (!status?.isDirectory()) return;
+    }
   }
 
   #absent(commit: string, name: string): string {

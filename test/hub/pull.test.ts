@@ -364,6 +364,18 @@ test("a revision is another snapshot with the same blobs, and a moved branch is 
   assert.equal((await pull(hub, { home, name: `org/model@${second.commit}` })).folder, second.folder);
 });
 
+test("of two revisions whose names cannot lie beside each other, the cache keeps the one pulled last", async () => {
+  await using hub = await LoopbackHub.start({ "org/model": repository(small, { revisions: ["a", "a/b", "a/b/c"] }) });
+  const home = newHome();
+  const root = join(home, "hub");
+  for (const revision of ["a", "a/b", "a/b/c", "a"]) {
+    await pull(hub, { name: `org/model@${revision}`, home });
+    const parsed = parseRepository(`org/model@${revision}`);
+    assert.ok(parsed && (await findCached(root, parsed, "model")), revision);
+  }
+  assert.deepEqual(readdirSync(join(root, "models--org--model", "refs")), ["a"]);
+});
+
 test("an unusable repository is one line that says what to do", async () => {
   const bare = { "config.json": config };
   await using hub = await LoopbackHub.start({
