@@ -144,3 +144,17 @@ test("checking a DoRA adapter's magnitudes ends at its deadline", async () => {
   await assert.rejects(check.check(join(peft, "llama"), { dora: true }), { code: "validation_timeout" });
   await check.close();
 });
+
+test("loading an adapter to check its magnitudes ends at the deadline too", { timeout: 60_000 }, async () => {
+  const model = join(oracleRoot, "llama");
+  const { config } = await openCheckpoint(model);
+  // Matching this takes far longer than the deadline, were its budget not there: so the limits are lifted.
+  const pattern = `(?:${"a?".repeat(400)}){40}`;
+  const patterns = Object.fromEntries(Array.from({ length: 200 }, (_, i) => [`${pattern}|x${i}`, 8]));
+  const slow = await edited({ source: join(peft, "llama"), config: { rank_pattern: patterns } });
+  const norms = { of: () => assert.fail("a norm was computed") };
+  const check = new GainCheck(targetModules(config), norms, { timeoutMs: 1_000, limits: { maxPatternSize: 2 ** 40 } });
+  const message = /^Checking the adapter took longer than 1000 ms/;
+  await assert.rejects(check.check(slow, { dora: true }), { code: "validation_timeout", message });
+  await check.close();
+});

@@ -16,7 +16,7 @@ import { WeightNorms } from "../../weights/norms.js";
 
 export interface GainCheckOptions {
   readonly limits?: Partial<AdapterLimits>;
-  /** How long one check may take, from when it starts; a module that is under way is finished. */
+  /** How long one check may take, from when it starts: loading is ended at once, a module under way is finished first. */
   readonly timeoutMs?: number;
 }
 
@@ -25,7 +25,7 @@ export class GainCheck {
   readonly #norms: Pick<WeightNorms, "of">;
   readonly #options: GainCheckOptions;
   /** Separate from the thread that loads for requests. */
-  readonly #worker = new AdapterWorker({ atOnce: 1 });
+  readonly #worker: AdapterWorker;
   /** One adapter in memory at a time. */
   readonly #turn = new Semaphore(1);
 
@@ -33,6 +33,8 @@ export class GainCheck {
     this.#modules = modules;
     this.#norms = norms;
     this.#options = options;
+    const { timeoutMs } = options;
+    this.#worker = new AdapterWorker({ atOnce: 1, ...(timeoutMs !== undefined && { deadlineMs: timeoutMs }) });
   }
 
   /** For a folder that has passed all other checks. Throws `adapter_invalid` or `validation_timeout`. */
@@ -64,7 +66,7 @@ function until(norms: Pick<WeightNorms, "of">, timeoutMs: number): Pick<WeightNo
   return {
     of: async (module) => {
       if (performance.now() < endsAt) return norms.of(module);
-      const message = `Checking the adapter's magnitudes took longer than ${timeoutMs} ms and was ended.`;
+      const message = `Checking the adapter's magnitudes took longer than ${timeoutMs} ms and was stopped.`;
       throw new LorikeetError("validation_timeout", message, { allowed: timeoutMs });
     },
   };
