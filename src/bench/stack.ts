@@ -6,12 +6,14 @@ import type { BaseDtype, StartedEngine } from "../engine/start.js";
 import type { EngineObserver } from "../engine/types.js";
 import type { Gateway } from "../gateway/gateway.js";
 import type { Checkpoint } from "../model/types.js";
+import type { Device } from "../runtime/device/device.js";
 
 /** Disposing it stops the engine and closes everything below. */
 export interface BenchStack extends AsyncDisposable {
   /** The base's name in requests. */
   readonly name: string;
   readonly checkpoint: Checkpoint;
+  readonly device: Device;
   readonly started: StartedEngine;
   readonly gateway: Gateway;
   readonly adapters: { readonly store: AdapterStore; readonly cache: AdapterCache } | null;

@@ -16,7 +16,25 @@ const smolLm2: Json = {
   eos_token_id: 0,
 };
 
-/** SmolLM2-135M, SmolLM2-360M and Llama-3.2-1B. */
+/** Llama 3's, but for sizes and the rope's factor. */
+const llama3: Json = {
+  ...smolLm2,
+  max_position_embeddings: 131072,
+  vocab_size: 128256,
+  bos_token_id: 128000,
+  eos_token_id: 128001,
+};
+
+const llama3Rope = (factor: number): Json => ({
+  rope_type: "llama3",
+  rope_theta: 500000,
+  factor,
+  low_freq_factor: 1,
+  high_freq_factor: 4,
+  original_max_position_embeddings: 8192,
+});
+
+/** SmolLM2-135M, SmolLM2-360M, Llama-3.2-1B and Llama-3.1-8B. */
 export const modelShapes = {
   "135M": {
     ...smolLm2,
@@ -35,24 +53,24 @@ export const modelShapes = {
     num_key_value_heads: 5,
   },
   "1B": {
-    ...smolLm2,
+    ...llama3,
     hidden_size: 2048,
     intermediate_size: 8192,
     num_hidden_layers: 16,
     num_attention_heads: 32,
     num_key_value_heads: 8,
-    max_position_embeddings: 131072,
-    rope_parameters: {
-      rope_type: "llama3",
-      rope_theta: 500000,
-      factor: 32,
-      low_freq_factor: 1,
-      high_freq_factor: 4,
-      original_max_position_embeddings: 8192,
-    },
-    vocab_size: 128256,
-    bos_token_id: 128000,
-    eos_token_id: 128001,
+    rope_parameters: llama3Rope(32),
+  },
+  "8B": {
+    ...llama3,
+    hidden_size: 4096,
+    intermediate_size: 14336,
+    num_hidden_layers: 32,
+    num_attention_heads: 32,
+    num_key_value_heads: 8,
+    head_dim: 128,
+    rope_parameters: llama3Rope(8),
+    tie_word_embeddings: false,
   },
 } as const satisfies Record<string, Json>;
 

@@ -23,7 +23,8 @@ after(() => rm(cache, { recursive: true, force: true }));
 
 const series = (id: string, ...samples: number[]) => ({ id, unit: "tokens/s", samples });
 
-const run = (...args: string[]) => runHere(["bench", "engine", ...args], { LORIKEET_CACHE_DIR: cache });
+const run = (...args: string[]) =>
+  runHere(["bench", "engine", ...args], { LORIKEET_CACHE_DIR: cache, LORIKEET_DEVICE: "cpu" });
 
 test("a median is the middle sample, or the mean of the two in the middle, and does not reorder the samples", () => {
   const samples = [9, 1, 5];
@@ -231,7 +232,7 @@ test("a run measures every step, reads the reported bytes, computes every ratio,
 
 test("a shape or a form that does not exist is one line and exit code 2", async () => {
   for (const [args, pattern] of [
-    [["--shape", "7B"], /--shape must be one of 135M, 360M, 1B, not "7B"/],
+    [["--shape", "7B"], /--shape must be one of 135M, 360M, 1B, 8B, not "7B"/],
     [["--dtype", "int4,int2"], /--dtype must be one of fp32, int8, int4/],
     [["--dtype", ""], /--dtype must be one of/],
     [["--threads", "0"], /--threads must be/],

@@ -2,9 +2,11 @@
 
 import type { Command } from "commander";
 import { silent } from "../../base/log.js";
+import { runCardBench } from "../../bench/card-bench.js";
 import { runEngineBench } from "../../bench/engine-bench.js";
 import type { BenchStack, StackRequest } from "../../bench/stack.js";
 import { defaultCacheDirectory } from "../../weights/cache/cache.js";
+import { chooseFor } from "../device.js";
 import { configKeys } from "../generate/options.js";
 import { usableThreads } from "../machine.js";
 import { addOptions, readOptions } from "../options/command-line.js";
@@ -13,6 +15,7 @@ import { resolveSettings } from "../options/settings.js";
 import { type ProgressLine, progressLine } from "../progress.js";
 import { openStack } from "../stack.js";
 import { printJson, printLine, type Terminal } from "../terminal.js";
+import { formatCardReport } from "./card-report.js";
 import { type BenchSettings, benchKeys, benchOptions } from "./options.js";
 import { formatReport } from "./report.js";
 import { addBenchTrain } from "./train.js";
@@ -35,34 +38,41 @@ async function benchEngine(settings: BenchSettings, json: boolean, terminal: Ter
   const threads = settings.threads ?? usableThreads();
   const cacheDirectory = settings.cacheDir ?? defaultCacheDirectory({ ...terminal.environment });
   const progress = progressLine(terminal.stderr);
-  const report = await runEngineBench({
-    shape,
-    quick,
-    threads,
-    cacheDirectory,
-    dtypes: settings.dtype,
-    openStack: (request) => openBenchStack(request, { threads, cacheDirectory }, progress),
-    progress: progress.report,
-  }).finally(() => progress.end());
+  const { device, allowSoftwareGpu, dtype: dtypes } = settings;
+  const engine = { threads, cacheDir: cacheDirectory, device, allowSoftwareGpu };
+  const options = {
+    ...{ shape, quick, cacheDirectory, dtypes, progress: progress.report },
+    openStack: (request: StackRequest) => openBenchStack(request, engine, progress),
+  };
+  const { kind } = await chooseFor(settings);
+  if (kind === "cpu") {
+    const report = await runEngineBench({ ...options, threads }).finally(() => progress.end());
+    print(report, formatReport, json, terminal);
+  } else {
+    const report = await runCardBench(options).finally(() => progress.end());
+    print(report, formatCardReport, json, terminal);
+  }
+}
+
+function print<Report>(report: Report, format: (report: Report) => string, json: boolean, terminal: Terminal): void {
   if (json) printJson(terminal.stdout, report);
-  else printLine(terminal.stdout, formatReport(report));
+  else printLine(terminal.stdout, format(report));
 }
 
 /** A stack with the defaults of `serve`, except for what the request sets. */
 function openBenchStack(
   { model, adapters, dtype, maxBatch, maxContext, adapterBytes, observer }: StackRequest,
-  { threads, cacheDirectory }: { readonly threads: number; readonly cacheDirectory: string },
+  engine: Pick<EngineSettings, "threads" | "cacheDir" | "device" | "allowSoftwareGpu">,
   progress: ProgressLine,
 ): Promise<BenchStack> {
   return openStack({
     settings: {
       ...engineDefaults,
+      ...engine,
       model,
       dtype,
-      threads,
       maxBatch,
       maxContext,
-      cacheDir: cacheDirectory,
       adapterCacheBytes: adapterBytes,
       activeAdapterBytes: adapterBytes,
     },

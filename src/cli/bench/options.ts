@@ -16,19 +16,19 @@ function listOf<T extends string>(one: Parser<T>): Parser<readonly [T, ...T[]]> 
 
 /** Accepts one more shape than it names: a tiny one for testing the benchmark itself. */
 const shape: Parser<BenchShape> = (text) => {
-  if (!isBenchShape(text)) throw new Error("must be one of 135M, 360M, 1B");
+  if (!isBenchShape(text)) throw new Error("must be one of 135M, 360M, 1B, 8B");
   return text;
 };
 
 const dtypes: readonly [BaseDtype, ...BaseDtype[]] = ["int4", "int8"];
 
-const { threads, cacheDir } = engineOptions;
+const { device, allowSoftwareGpu, threads, cacheDir } = engineOptions;
 
 export const benchOptions = {
   shape: given("Model", "360M", {
     placeholder: "name",
     parse: shape,
-    help: "size of the random model: 135M, 360M or 1B",
+    help: "size of the random model: 135M, 360M, 1B or 8B (16 GB on disk)",
   }),
   dtype: given("Model", dtypes, {
     placeholder: "types",
@@ -37,6 +37,8 @@ export const benchOptions = {
     help: "types of the layers' weights: one or more of fp32, int8 and int4; serving is measured with the first",
   }),
   cacheDir,
+  device,
+  allowSoftwareGpu,
   threads,
   quick: given("Engine", false, { parse: flag, help: "take few samples: a smoke test, not a measurement" }),
 } as const satisfies OptionTable;

@@ -7,7 +7,7 @@ import { formatFields, formatTable } from "../table.js";
 
 /** Machine and model, then steps, then ratios with their targets, then all other timings. */
 export function formatReport(report: EngineReport): string {
-  return [headOf(report), stepsOf(report.cells), ratiosOf(report.ratios), seriesOf(report)].join("\n\n");
+  return [headOf(report), stepsOf(report.cells), formatRatios(report.ratios), seriesOf(report)].join("\n\n");
 }
 
 function headOf({ machine, shape, parameters, threads, readTest, effort, ...report }: EngineReport): string {
@@ -41,7 +41,8 @@ function stepsOf(cells: readonly StepCell[]): string {
   return formatTable(header, rows);
 }
 
-function ratiosOf(ratios: readonly Ratio[]): string {
+/** A row for each ratio, with its target and whether the median meets it. */
+export function formatRatios(ratios: readonly Ratio[]): string {
   const rows = ratios.map(({ label, value, target, met }) => [
     label,
     value.median.toFixed(3),
@@ -68,5 +69,6 @@ function amount(value: number, unit: string): string {
   return `${number(value)} ${unit}`;
 }
 
-const rate = (bytesPerSecond: number): string => `${(bytesPerSecond / 1e9).toFixed(1)} GB/s`;
-const number = (value: number): string => (value >= 1000 ? value.toFixed(0) : value.toFixed(value >= 100 ? 1 : 2));
+export const rate = (bytesPerSecond: number): string => `${(bytesPerSecond / 1e9).toFixed(1)} GB/s`;
+export const number = (value: number): string =>
+  value >= 1000 ? value.toFixed(0) : value.toFixed(value >= 100 ? 1 : 2);
