@@ -1,6 +1,6 @@
 /**
- * From the queue to a slot: takes turns between adapters, leases the adapter of the next sequence and finds it a place in the
- * bank. A sequence that cannot start yet, for a slow disk or a full bank, does not hold up the others.
+ * Moves sequences from the queue to slots: adapters take turns, and the next sequence's adapter is leased and placed in the bank. A
+ * sequence that cannot start yet, because of a slow disk or a full bank, does not delay the others.
  */
 import type { AdapterSource, HostAdapter } from "../adapter/types.js";
 import { assert, LorikeetError } from "../base/errors.js";
@@ -10,12 +10,12 @@ import type { Sequence } from "./sequence.js";
 import type { Slots } from "./slots.js";
 import type { EngineLimits, EngineObserver } from "./types.js";
 
-// What a sequence costs its adapter when adapters take turns, in generated tokens. Prompts count too, or long ones would be free: two of
+// The cost of a sequence to its adapter's turn, in generated tokens. Prompts count too, or long ones would be free: two of
 // their tokens as one, since a chunk computes them about twice as fast as a full batch generates.
 
-/** Tokens of a turn, and the least that a sequence costs: its slot, its place and its first step are not free. */
+/** Tokens per turn, and the minimum cost of a sequence, since its slot, its place and its first step are not free. */
 const turnTokens = 8;
-/** No more is expected of a sequence than this, whatever `maxTokens` allows: most end sooner, and the rest is charged as it comes. */
+/** The maximum cost charged in advance, whatever `maxTokens` allows: most sequences end sooner, and further tokens are charged as they are generated. */
 const mostExpected = 64;
 
 const promptCost = (promptTokens: number): number => Math.ceil(promptTokens / 2);
@@ -28,7 +28,7 @@ export interface AdmissionOptions {
   readonly bank: AdapterBank;
   readonly adapters: AdapterSource | null;
   readonly limits: EngineLimits;
-  /** Awaited before an adapter gets its place: the first of some kinds bring sessions. */
+  /** Awaited before an adapter is placed: the first adapter of some kinds needs new sessions. */
   readonly prepare: (adapter: HostAdapter) => Promise<void>;
   readonly observer: EngineObserver;
   /** Called when a sequence may run. */
@@ -36,45 +36,45 @@ export interface AdmissionOptions {
   readonly failed: (sequence: Sequence, error: Error) => void;
 }
 
-/** null is the base, which takes turns as one of the adapters. */
+/** null is the base, which takes turns like an adapter. */
 type Key = string | null;
 
 export class Admission {
   readonly #options: AdmissionOptions;
   readonly #queue = new FairQueue<Key, Sequence>({ turn: turnTokens });
-  /** Their turn has come, and their adapter is loaded or placed. */
+  /** Sequences whose turn has come and whose adapter is being loaded or placed. */
   readonly #starting = new Set<Sequence>();
-  /** Those of them that cannot go on now: their adapter comes from disk, or the bank has no room for it. They claim no slot. */
+  /** Those of them that are stuck: their adapter is on disk, or the bank has no room for it. They reserve no slot. */
   readonly #stuck = new Set<Sequence>();
-  /** Those of them that have their lease: in line for a slot and a place in the bank. */
+  /** Those of them that have their lease and wait for a slot and a place in the bank. */
   readonly #line: Sequence[] = [];
   #placing = false;
-  /** Counts what may have made room in the bank. */
+  /** Counts events that may have made room in the bank. */
   #releases = 0;
-  /** Adapters that were placed past the first in line since it found no room. */
+  /** Adapters placed ahead of the head of the queue since it found no room. */
   #passed = 0;
 
   constructor(options: AdmissionOptions) {
     this.#options = options;
   }
 
-  /** Sequences whose turn has not come. */
+  /** Sequences waiting for their turn. */
   get queued(): number {
     return this.#queue.size;
   }
 
-  /** Those that wait for their turn, and those whose adapter is on its way. */
+  /** Sequences waiting for their turn or for their adapter. */
   *waiting(): IterableIterator<Sequence> {
     yield* this.#queue.waiting();
     yield* this.#starting;
   }
 
-  /** A sequence will be in a slot soon. */
+  /** Whether a sequence will be in a slot soon. */
   get busy(): boolean {
     return this.#queue.size > 0 || this.#claims > 0 || this.#placing;
   }
 
-  /** Throws `queue_full` or `adapter_queue_full`. A full queue takes one from an adapter that has less in it, and gives up the newest of the one that has most. */
+  /** Throws `queue_full` or `adapter_queue_full`. A full queue accepts a sequence of an adapter with fewer waiting ones, and drops the newest of the adapter with the most. */
   enqueue(sequence: Sequence): void {
     const { adapter, promptIds, maxTokens } = sequence.request;
     this.#makeRoom(adapter);
@@ -89,7 +89,7 @@ export class Admission {
   #makeRoom(adapter: Key): void {
     const { maxQueue, maxAdapterQueue } = this.#options.limits;
     const { free } = this.#options.slots;
-    // Those that will take a free slot at the next step do not count as queued.
+    // Sequences that will get a free slot at the next step do not count as queued.
     const own = this.#queue.waitingOf(adapter) - free;
     const queued = this.#queue.size - free;
     if (own >= maxAdapterQueue && queued < maxQueue) throw adapterQueueFull(adapter, own, maxAdapterQueue);
@@ -118,14 +118,14 @@ export class Admission {
     }
   }
 
-  /** To be called whenever a sequence has left: those in line may have room now. */
+  /** Call it whenever a sequence has ended: waiting ones may have room now. */
   retry(): void {
     this.#releases++;
     for (const sequence of this.#line) this.#stuck.delete(sequence);
     void this.#serveLine();
   }
 
-  /** Forgets a sequence, wherever it waits. Its slot, holds and ticket are the caller's to release. */
+  /** Removes a waiting sequence. The caller releases its slot, holds and ticket. */
   remove(sequence: Sequence): void {
     if (this.#line[0] === sequence) this.#passed = 0;
     const at = this.#line.indexOf(sequence);
@@ -134,7 +134,7 @@ export class Admission {
     this.#stuck.delete(sequence);
   }
 
-  /** Slots that are free and spoken for. */
+  /** Free slots that are reserved. */
   get #claims(): number {
     let claims = 0;
     for (const sequence of this.#starting) if (sequence.slot < 0 && !this.#stuck.has(sequence)) claims++;
@@ -142,8 +142,8 @@ export class Admission {
   }
 
   /**
-   * The base may always start. An adapter sends one ahead until it is known to be in memory, none while that one is stuck, and
-   * none past one that has been passed as often as it may.
+   * The base may always start. An adapter starts one sequence at a time until it is known to be in memory, none while that one is stuck,
+   * and none ahead of a sequence that has been overtaken as often as allowed.
    */
   #mayStart(key: Key): boolean {
     if (key === null) return true;
@@ -154,7 +154,7 @@ export class Admission {
     return true;
   }
 
-  /** The first in line has been passed so often that adapters have to leave the bank to it. */
+  /** Whether the head of the queue was overtaken so often that other adapters must leave the bank to it. */
   get #mustYield(): boolean {
     return this.#passed >= this.#options.slots.total;
   }
@@ -168,7 +168,7 @@ export class Admission {
 
   async #load(sequence: Sequence, digest: string): Promise<void> {
     const { adapters, observer } = this.#options;
-    // What is in memory is there within this turn of the event loop.
+    // An adapter in memory is leased within this turn of the event loop.
     const slow = setImmediate(() => this.#wait(sequence));
     try {
       if (!adapters) throw new LorikeetError("adapter_not_found", `No adapter can be loaded: asked for ${digest}.`);
@@ -177,7 +177,7 @@ export class Admission {
         lease.release();
         return;
       }
-      sequence.lease = lease; // released with all that the sequence holds, whatever comes
+      sequence.lease = lease; // released with the sequence's other resources in any case
       await this.#options.prepare(lease.adapter);
       if (this.#ended(sequence)) return;
       observer.adapterLoaded?.({ digest, from: lease.from, seconds: lease.loadMs / 1000 });
@@ -192,14 +192,14 @@ export class Admission {
     this.admit();
   }
 
-  /** Lets others have the slot that this one would take. */
+  /** Releases the slot that is reserved for this sequence. */
   #wait(sequence: Sequence): void {
     if (!this.#starting.has(sequence)) return;
     this.#stuck.add(sequence);
     this.admit();
   }
 
-  /** Places those in line, in order, past any that finds no room. One call at a time works; the others leave it to that one. */
+  /** Places waiting sequences in order, skipping those without room. Only one call runs at a time; further calls return at once. */
   async #serveLine(): Promise<void> {
     let next = this.#nextInLine();
     if (this.#placing || !next) return;
@@ -208,13 +208,13 @@ export class Admission {
       for (; next; next = this.#nextInLine()) {
         const seen = this.#releases;
         const isPlaced = await this.#place(next);
-        // Room that appeared while the bank was asked would otherwise go unnoticed.
+        // Otherwise room that became free during the attempt would go unnoticed.
         if (!isPlaced && seen === this.#releases && this.#starting.has(next)) this.#stuck.add(next);
       }
     } finally {
       this.#placing = false;
     }
-    this.admit(); // others may have the slots of those that found no room
+    this.admit(); // others may use the slots of those without room
   }
 
   #nextInLine(): Sequence | null {
@@ -224,7 +224,7 @@ export class Admission {
     return this.#line.find((sequence) => !this.#stuck.has(sequence)) ?? null;
   }
 
-  /** false: no room before a sequence leaves. */
+  /** false if there is no room until a sequence ends. */
   async #place(sequence: Sequence): Promise<boolean> {
     const { slots, bank } = this.#options;
     try {
@@ -262,14 +262,14 @@ export class Admission {
     this.#options.failed(sequence, error instanceof Error ? error : new Error(String(error)));
   }
 
-  /** Requests that wait for each adapter (null: the base), and when the first of them came. */
+  /** Waiting requests of each adapter (null: the base), and the arrival of the first. */
   *queues(): IterableIterator<{ readonly adapter: string | null; readonly waiting: number; readonly since: number }> {
     for (const [adapter, first] of this.#queue.heads()) {
       yield { adapter, waiting: this.#queue.waitingOf(adapter), since: first.submittedAt };
     }
   }
 
-  /** Proves the queue's accounts. */
+  /** Checks the queue's accounting. */
   check(): void {
     this.#queue.check();
     for (const sequence of this.#line) assert(this.#starting.has(sequence), "a sequence in line is starting");

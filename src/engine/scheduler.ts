@@ -17,7 +17,7 @@ export interface Task {
   readonly computed: number;
   /** Tokens known so far: prompt and generated. */
   readonly known: number;
-  /** Tokens to be read in chunks before it decodes: its prompt, or all that are known where the text is read again. */
+  /** Tokens to prefill before it decodes: its prompt, or the whole text if that is recomputed. */
   readonly promptTokens: number;
   readonly paused: boolean;
   /** Upper bound on this task's chunk (scoring a prompt keeps logits of every token). */
@@ -68,7 +68,7 @@ export function plan(tasks: readonly Task[], budget: number, options: SchedulerO
   };
 }
 
-/** Even chunks (a token left alone at the end would run by itself), whole when it fits. */
+/** Equal chunks (a single token at the end would need its own step), or one chunk if everything fits. */
 function chunkSize(task: Task, limit: number): number {
   const left = task.promptTokens - task.computed;
   if (left <= limit) return left;
@@ -76,7 +76,7 @@ function chunkSize(task: Task, limit: number): number {
   return Math.min(left, even);
 }
 
-/** The highest row goes into the lowest hole, when that makes the batch smaller and it holds at most `maxMoveTokens`. */
+/** Moves the highest row into the lowest hole if that shrinks the batch and the row has at most `maxMoveTokens`. */
 export function findMove(tasks: readonly Task[], lowestFree: number, maxMoveTokens: number): Move | null {
   if (lowestFree < 0) return null;
   let highest: Task | null = null;

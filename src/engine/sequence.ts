@@ -1,4 +1,4 @@
-/** One request on its way through the engine: its tokens, what it holds, and the events that its reader or listener takes. */
+/** One request in the engine: its tokens, the resources it holds, and the events for its reader or listener. */
 import type { AdapterLease } from "../adapter/types.js";
 import { AsyncQueue } from "../base/async-queue.js";
 import { assert } from "../base/errors.js";
@@ -17,7 +17,7 @@ import type {
 
 /** Prompt scoring keeps the logits of every token of a chunk. */
 const scoringChunk = 64;
-/** A reader this far behind gets no more tokens until it reads. */
+/** A reader that is this far behind gets no more tokens until it catches up. */
 const maxUnread = 256;
 
 export type Phase = "waiting" | "loading" | "running" | "finished";
@@ -33,7 +33,7 @@ export class Sequence implements SequenceHandle {
   slot = -1;
   /** Tokens whose keys and values are in the slot. */
   computed = 0;
-  /** Tokens that are read in chunks before it decodes: the prompt, or all so far where the text is read again. */
+  /** Tokens to prefill before it decodes: the prompt, or the whole text if that is recomputed. */
   readTokens: number;
   paused = false;
   /** Its place in the queue, then the account of its adapter's tokens. */
@@ -43,12 +43,12 @@ export class Sequence implements SequenceHandle {
   admittedAt: number | null = null;
   firstTokenAt: number | null = null;
   promptLogprobs: (TokenLogprob | null)[] | null;
-  /** Set when the caller wants it over; honoured between two steps. */
+  /** Set when the caller ends it; takes effect between two steps. */
   ending: FinishReason | null = null;
   onChange: () => void = () => {};
   unlisten: () => void = () => {};
   readonly #listener: EngineListener | null;
-  /** Without a listener. */
+  /** null with a listener. */
   readonly #events: AsyncQueue<EngineEvent> | null;
 
   constructor(
@@ -86,7 +86,7 @@ export class Sequence implements SequenceHandle {
     return this.request.promptIds.length;
   }
 
-  /** Its keys and values are computed anew, from its first token on. */
+  /** Recomputes its keys and values from the first token. */
   reread(): void {
     this.computed = 0;
     this.readTokens = this.tokens.length;
@@ -98,7 +98,7 @@ export class Sequence implements SequenceHandle {
 
   emit(event: EngineEvent): void {
     const listener = this.#listener;
-    // Not within the engine's own work: a listener may call the engine.
+    // Not during the engine's own work, since a listener may call the engine.
     if (listener) queueMicrotask(() => listener(event));
     this.#events?.push(event);
     if (event.type === "finish") this.#events?.end(null);
@@ -131,7 +131,7 @@ export class Sequence implements SequenceHandle {
     let read = 0;
     try {
       for await (const event of this.#events) {
-        if (++read % 64 === 0) this.onChange(); // the engine may go on for a reader that was behind
+        if (++read % 64 === 0) this.onChange(); // the engine may continue for a reader that was behind
         yield event;
       }
     } finally {

@@ -1,4 +1,4 @@
-/** What each adapter has been doing since the start: requests waiting and running, counts, last use. Bounded by the number of adapters. */
+/** Each adapter's activity since startup: waiting and running requests, counts, last use. Bounded by the number of adapters. */
 import type { Usage } from "./parts.js";
 
 export interface AdapterActivity {
@@ -7,7 +7,7 @@ export interface AdapterActivity {
   readonly requests: number;
   readonly promptTokens: number;
   readonly completionTokens: number;
-  /** Milliseconds since 1970; null when it was not used yet. */
+  /** Milliseconds since 1970; null before the first use. */
   readonly lastUsedAt: number | null;
 }
 
@@ -37,7 +37,7 @@ export class ActivityBook {
     this.#now = now;
   }
 
-  /** A request for `name` (null: the base, which is not counted) begins to wait. */
+  /** A request for `name` starts to wait. null is the base, which is not counted. */
   begin(name: string | null): ActivityTicket {
     if (name === null) return { admit: () => {}, end: () => {} };
     const entry = this.#entries.get(name) ?? fresh();
@@ -72,7 +72,7 @@ export class ActivityBook {
     return [...this.#entries].flatMap(([name, entry]) => (entry[state] > 0 ? [name] : []));
   }
 
-  /** How many requests each adapter has in the given state; those with none are left out. */
+  /** The number of requests in the given state, for each adapter that has any. */
   counts(state: "waiting" | "running"): Map<string, number> {
     return new Map([...this.#entries].flatMap(([name, entry]) => (entry[state] > 0 ? [[name, entry[state]]] : [])));
   }

@@ -1,4 +1,4 @@
-/** The use cases of adapters: what is there and where it lives, storing, pinning, deleting, reading back. Knows no HTTP. */
+/** The use cases of adapters: listing them with their tiers, storing, pinning, deleting, reading back. Knows no HTTP. */
 import type { AdapterCache } from "../adapter/cache/cache.js";
 import type { AdapterStore } from "../adapter/store/store.js";
 import type { AdapterRecord } from "../adapter/types.js";
@@ -19,17 +19,17 @@ export type CachePort = Pick<AdapterCache, "prefetch" | "pin" | "unpin" | "forge
 
 export type Tier = "device" | "host" | "disk";
 
-/** What is stored of an adapter, where it is now and what it has been doing. */
+/** An adapter's record, the tier that holds it, and its activity. */
 export interface AdapterInfo extends AdapterRecord {
   readonly tier: Tier;
   readonly pinned: boolean;
   readonly activity: AdapterActivity;
 }
 
-/** An adapter on its way in. */
+/** An incoming adapter. */
 export interface Upload extends UploadBody {
   readonly name: string;
-  /** Refuse with `precondition_failed` when the name exists. */
+  /** Throw `precondition_failed` if the name exists. */
   readonly onlyNew: boolean;
 }
 
@@ -40,7 +40,7 @@ export interface Stored {
 
 export interface PackedAdapter {
   readonly digest: string;
-  /** The PEFT folder as tar, to be read once; throws where the folder cannot be read. */
+  /** The PEFT folder as a tar, to be read once. Throws if the folder cannot be read. */
   readonly tar: AsyncIterable<Buffer>;
 }
 
@@ -77,7 +77,7 @@ export class Adapters {
     return this.#info(this.#record(name), new Set(this.#deps.engine.stats().activeAdapters));
   }
 
-  /** How many adapters live where. */
+  /** The number of adapters in each tier. */
   tiers(): Record<Tier, number> {
     const tiers = { device: 0, host: 0, disk: 0 };
     const active = new Set(this.#deps.engine.stats().activeAdapters);
@@ -85,7 +85,7 @@ export class Adapters {
     return tiers;
   }
 
-  /** Receives, checks and stores an adapter; it can be asked for when this resolves. Rejects with what receiving, checking or storing throws. */
+  /** Receives, checks and stores an adapter. Requests can use it once this resolves. Rejects with what receiving, checking or storing throws. */
   async upload(upload: Upload, signal: AbortSignal): Promise<Stored> {
     const { store, uploads, observer } = this.#deps;
     try {
@@ -100,7 +100,7 @@ export class Adapters {
     }
   }
 
-  /** Points a name at a staged folder. A pin stays with the name: it moves to the new version where there is room. */
+  /** Points a name at a staged folder. A pin belongs to the name: it moves to the new version if there is room. */
   async store(name: string, staged: string, onlyNew: boolean, client?: string): Promise<Stored> {
     const { store, cache } = this.#deps;
     const before = store.resolve(name);
@@ -113,14 +113,14 @@ export class Adapters {
       this.#giveUp(before.weightsDigest);
       if (wasPinned) await this.#movePin(record);
     }
-    // A version that was stored before tells of its own upload; the reply is about this one.
+    // The record of a version that was already stored describes its first upload; the reply describes this one.
     const [warnings, ignored] = [record.warnings.map(wellFormed), record.ignored.map(wellFormed)];
     return { outcome, adapter: { ...this.get(record.name), warnings, ignored } };
   }
 
   /**
-   * Stores a copy of a folder of this machine, below the one that the operator allowed. Throws LorikeetError `route_not_found` where
-   * none is, `adapter_not_found` for another folder, `precondition_failed` with `onlyNew` when the name exists, or what storing throws.
+   * Stores a copy of a local folder below the one that the operator allowed. Throws LorikeetError `route_not_found` if none is allowed,
+   * `adapter_not_found` for a folder outside it, `precondition_failed` if `onlyNew` is set and the name exists, or what storing throws.
    */
   async copyFolder(name: string, path: string, onlyNew: boolean): Promise<Stored> {
     const { store, copyRoot } = this.#deps;
@@ -147,7 +147,7 @@ export class Adapters {
     return this.get(name);
   }
 
-  /** New requests do not find it from now on; running ones finish with it. Throws LorikeetError `adapter_not_found` or `conflict`. */
+  /** Removes a name for new requests; running ones finish. Throws LorikeetError `adapter_not_found` or `conflict`. */
   async remove(name: string): Promise<Pick<AdapterRecord, "name" | "digest">> {
     const { weightsDigest } = this.#deps.store.resolve(name) ?? {};
     const removed = await this.#deps.store.remove(name);
@@ -156,7 +156,7 @@ export class Adapters {
     return removed;
   }
 
-  /** Reads an adapter back; its version is held until the reader has read it or has stopped. Throws LorikeetError `adapter_not_found`. */
+  /** Reads an adapter back. Its version is held until the reader ends or stops. Throws LorikeetError `adapter_not_found`. */
   async download(name: string): Promise<PackedAdapter> {
     const { store } = this.#deps;
     const record = this.#record(name);
@@ -170,7 +170,7 @@ export class Adapters {
     }
   }
 
-  /** Drops the weights of a version that has lost a name from memory, unless another name points at them. */
+  /** Drops a removed name's weights from memory, unless another name points at them. */
   #giveUp(weightsDigest: string): void {
     const { store, cache } = this.#deps;
     if (!store.isNamed(weightsDigest)) cache.forget(weightsDigest);
@@ -199,7 +199,7 @@ export class Adapters {
     return this.#deps.cache.state(weightsDigest).resident ? "host" : "disk";
   }
 
-  /** Texts of the store may quote an adapter's files, and become well formed. */
+  /** Texts of the store may quote an adapter's files, so they are made well-formed. */
   #info(record: AdapterRecord, active: ReadonlySet<string>): AdapterInfo {
     return {
       ...record,

@@ -60,7 +60,7 @@ export class Answer<Request extends GenerationRequest = GenerationRequest> {
     return this.#generation.keepsOthersWaiting;
   }
 
-  /** Ends it within one step, for a reason that its summary tells. Idempotent, and nothing after the end. */
+  /** Ends it within one step, with a reason that its summary reports. Idempotent; has no effect after the end. */
   cancel(reason = new LorikeetError("cancelled", "The request was cancelled.")): void {
     this.#generation.end(reason);
   }

@@ -1,11 +1,11 @@
-/** One sequence's ids into text: holds back what may be the start of a stop string, and each token's data along with its text. */
+/** Converts one sequence's ids to text. Holds back text that may start a stop string, and each token's data along with its text. */
 import { assert } from "../base/errors.js";
 import type { TokenLogprob } from "../engine/types.js";
 import { characterCount } from "../text/characters.js";
 import { StopMatcher } from "../text/stop.js";
 import type { TextStream, Tokenizer } from "../text/types.js";
 
-/** A token and where its text begins, in characters of the returned text. */
+/** A token and the position of its text, in characters of the returned text. */
 export interface TokenPiece {
   readonly id: number;
   readonly offset: number;
@@ -19,23 +19,23 @@ export interface Assembled {
 
 export interface AssemblerOptions {
   readonly stops: readonly string[];
-  /** The text ends with the stop string or stop token that ended it. */
+  /** Whether the text includes the stop string or stop token that ended it. */
   readonly includesStop: boolean;
-  /** Stop strings that are complete within so many tokens are passed over. */
+  /** Stop strings completed within this many tokens are ignored. */
   readonly minTokens: number;
   readonly keepsSpecialTokens: boolean;
-  /** The prompt's ids when the text continues it, else empty. */
+  /** The prompt's ids if the text continues it, else empty. */
   readonly before: readonly number[];
-  /** Characters of the returned text before this one: those of an echoed prompt. */
+  /** Characters before this text in the returned text: those of an echoed prompt. */
   readonly offset: number;
 }
 
-/** A token whose text has not come out yet, and where its text begins in the searched text. */
+/** A token whose text is held back, and the position of that text in the searched text. */
 interface Pending extends TokenPiece {
   readonly at: number;
 }
 
-/** Ids of the prompt's end that a stream has to see to spell the first new token as it would in the whole text. */
+/** Ids at the prompt's end that the decoder needs to spell the first new token as in the full text. */
 const primedIds = 8;
 export const nothing: Assembled = { text: "", tokens: [] };
 
@@ -134,7 +134,7 @@ export class Assembler {
     return returned;
   }
 
-  /** Tokens whose text has begun to come out: a token without text of its own waits for the next one's. */
+  /** Tokens whose text has started to appear: a token without its own text waits for the next one's. */
   #takeCertain(): Pending[] {
     const held = this.#pending.findIndex((piece) => piece.at >= this.#certain);
     const count = held < 0 ? this.#pending.length : held;

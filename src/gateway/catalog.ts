@@ -1,9 +1,9 @@
-/** The names that can be asked for: the base and its aliases, and every adapter of the store. An unknown name is an error, never the base. */
+/** The model names that requests may use: the base, its aliases, and every stored adapter. An unknown name is an error, never the base. */
 
 import type { AdapterRecord } from "../adapter/types.js";
 import { LorikeetError } from "../base/errors.js";
 
-/** What the catalog asks of the adapter store. */
+/** The catalog's view of the adapter store. */
 export interface AdapterNames {
   resolve(name: string): AdapterRecord | null;
   list(): readonly AdapterRecord[];
@@ -11,33 +11,33 @@ export interface AdapterNames {
   hold(version: Pick<AdapterRecord, "digest" | "weightsDigest">): () => void;
 }
 
-/** A name resolved and held: release it once. */
+/** A resolved name, held until it is released once. */
 export interface Target {
   readonly model: string;
   readonly adapter: string | null;
-  /** The version's. */
+  /** The version's digest. */
   readonly digest: string | null;
-  /** Of what it computes, by which memory holds it. */
+  /** The digest of its weights, the key of the caches. */
   readonly weightsDigest: string | null;
   release(): void;
 }
 
 export interface BaseModel {
-  /** The name it is served by, first, and its aliases. */
+  /** The served name first, then its aliases. */
   readonly names: readonly [string, ...string[]];
   readonly maxContext: number;
   /** Milliseconds since 1970. */
   readonly createdAt: number;
 }
 
-/** What can be asked for by name. */
+/** A model that requests may name. */
 export interface Model {
   readonly name: string;
   /** Milliseconds since 1970. */
   readonly createdAt: number;
-  /** What the weights are: the base's name, or the adapter's digest. */
+  /** What identifies the weights: the base's name, or the adapter's digest. */
   readonly root: string;
-  /** The base, for an adapter. */
+  /** The base model, for an adapter. */
   readonly parent: string | null;
   readonly maxContext: number;
 }
@@ -65,7 +65,7 @@ export class Catalog {
     return { model: name, adapter: name, digest, weightsDigest, release: this.#adapters.hold(record) };
   }
 
-  /** Begins to load the target's adapter, before its turn has come. */
+  /** Starts loading the target's adapter before its turn comes. */
   prefetch(target: Target): void {
     if (target.weightsDigest !== null) this.#prefetch(target.weightsDigest);
   }

@@ -1,8 +1,8 @@
-/** What ends a request from outside, from its first byte on: it waits too long, takes too long, has to give way, or its client left. */
+/** Ends a request from outside, from its first byte on: it waits or runs too long, has to yield, or its client disconnects. */
 import { LorikeetError } from "../base/errors.js";
 
 export interface DeadlineTimes {
-  /** Until it has a place in the batch, tokenizing included. */
+  /** Maximum time until admission, tokenization included. */
   readonly queueTimeoutMs: number;
   readonly requestTimeoutMs: number;
 }
@@ -34,7 +34,7 @@ export class Deadline {
     return this.#controller.signal;
   }
 
-  /** Called with what ends the request, at once where something has. */
+  /** Calls back with the reason that ends the request; immediately if it has ended. */
   onEnd(listener: (fault: LorikeetError) => void): void {
     this.#onEnd = listener;
     if (this.signal.aborted) listener(this.signal.reason);
@@ -47,12 +47,12 @@ export class Deadline {
     this.#onEnd(fault);
   }
 
-  /** It waits no more. */
+  /** Stops the limit on waiting. */
   admitted(): void {
     clearTimeout(this.#queueTimer);
   }
 
-  /** Idempotent. Nothing ends the request from outside any more. */
+  /** From now on nothing ends the request from outside. Idempotent. */
   release(): void {
     clearTimeout(this.#queueTimer);
     clearTimeout(this.#requestTimer);

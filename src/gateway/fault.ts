@@ -1,27 +1,27 @@
-/** Faults on their way to a client: from whatever was thrown to what a protocol may tell. */
+/** Converts whatever was thrown into a fault that a protocol may report to a client. */
 import { type ErrorCode, LorikeetError } from "../base/errors.js";
 
-/** Any thrown thing as a LorikeetError. */
+/** Any thrown value as a LorikeetError. */
 export function asFault(error: unknown): LorikeetError {
   if (error instanceof LorikeetError) return error;
   return new LorikeetError("internal", "The server failed to answer; its log says why.", { cause: error });
 }
 
-/** A fault as a client may read it: its texts are well formed and name no folder of this machine. */
+/** A fault as a client may see it: its texts are well-formed and name no local folder. */
 export interface PublicFault {
   readonly status: number;
   readonly code: ErrorCode;
   readonly type: string;
   readonly message: string;
   readonly param: string | null;
-  /** Every fault, where several were found at once. */
+  /** Every fault, if several were found at once. */
   readonly faults: readonly string[];
 }
 
-/** How a protocol tells of a fault. */
+/** How a protocol reports a fault. */
 export type ErrorForm = (fault: PublicFault) => {
   readonly status: number;
-  /** Where it is not `application/json; charset=utf-8`. */
+  /** Default: `application/json; charset=utf-8`. */
   readonly contentType?: string;
   readonly body: object;
 };

@@ -14,14 +14,14 @@ import { type GatewayOptions, gatewayDefaults, type RequestBounds } from "./opti
 import { samplingDefaults } from "./sampling.js";
 import { Tokenization } from "./tokenize.js";
 
-/** What the gateway needs to know of the base model. */
+/** What the gateway needs to know about the base model. */
 export interface GatewayModel {
-  /** The name it is served by, first, and its aliases. */
+  /** The served name first, then its aliases. */
   readonly names: readonly [string, ...string[]];
   readonly vocabSize: number;
   readonly stopIds: readonly number[];
   readonly bosId: number | null;
-  /** What answers name as `system_fingerprint`: the same as long as weights and options that change answers are. */
+  /** The `system_fingerprint` of answers. It changes with the weights and with options that affect answers. */
   readonly fingerprint: string;
   /** Of generation_config.json; used with `generationConfig: "model"`. */
   readonly generationDefaults: Readonly<Record<string, number | boolean>>;
@@ -47,18 +47,18 @@ export interface GatewayStats {
   /** Names of adapters with a running or a waiting request. */
   readonly runningAdapters: readonly string[];
   readonly waitingAdapters: readonly string[];
-  /** Requests that wait or are tokenized, by adapter; sequences that wait for the base, by its name. */
+  /** By adapter, requests that wait or are being tokenized; by the base's name, sequences that wait for the base. */
   readonly waitingRequests: ReadonlyMap<string, number>;
-  /** Characters that wait to be tokenized. */
+  /** Characters waiting to be tokenized. */
   readonly queuedCharacters: number;
-  /** Grammars that are kept compiled, their bytes, and those that wait to be compiled. */
+  /** Compiled grammars in the cache, their bytes, and grammars waiting to be compiled. */
   readonly grammars: GrammarStats;
 }
 
 export interface Gateway {
   /**
-   * Answers a request, in no protocol's form. Resolves at admission; rejects with a LorikeetError. The caller reads the Answer or
-   * cancels it. Requests of one `connection` take turns as one with those of others; without one each stands for itself.
+   * Answers a request in neutral form. Resolves at admission; rejects with a LorikeetError. The caller reads the Answer or cancels it.
+   * Requests of one `connection` share its turn; a request without one has its own.
    */
   readonly complete: Completer["complete"];
   readonly models: {
@@ -68,7 +68,7 @@ export interface Gateway {
   };
   readonly tokenization: Pick<Tokenization, "tokenize" | "detokenize">;
   readonly adapters: Adapters;
-  /** What protocols need to read requests and to write answers. */
+  /** What protocols need to parse requests and serialize answers. */
   readonly bounds: RequestBounds;
   readonly maxPromptCharacters: number;
   readonly tokenizer: Tokenizer | null;
@@ -153,7 +153,7 @@ export function createGateway(parts: GatewayParts): Gateway {
   };
 }
 
-/** Special tokens are no text. */
+/** Special tokens are not text. */
 function grammarTokens(tokenizer: Tokenizer): GrammarTokens {
   return {
     vocabSize: tokenizer.vocabSize,

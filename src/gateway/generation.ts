@@ -1,4 +1,4 @@
-/** One answer while it is generated: its sequences, the one queue of their parts, their one ending. Knows no protocol. */
+/** One answer during generation: its sequences, the queue of their parts, and its single ending. Knows no protocol. */
 import { deferred } from "../base/async.js";
 import { AsyncQueue } from "../base/async-queue.js";
 import { LorikeetError } from "../base/errors.js";
@@ -28,7 +28,7 @@ export interface GenerationEnd {
 
 type Finish = Extract<EngineEvent, { type: "finish" }>;
 
-/** Parts that a reader has not taken yet are bounded by the tokens asked for. `pause` stops the engine's work. */
+/** Unread parts are bounded by the requested tokens. `pause` stops the engine's work. */
 export class Generation {
   readonly #deps: GenerationDeps;
   readonly #request: GenerationRequest;
@@ -43,7 +43,7 @@ export class Generation {
   #timeToFirstTokenMs: number | null = null;
   #usage: Usage = { promptTokens: 0, completionTokens: 0, cachedTokens: 0 };
 
-  /** Resolves once every sequence has ended and released what it held. Never rejects. */
+  /** Resolves when every sequence has ended and released its resources. Never rejects. */
   get ended(): Promise<GenerationEnd> {
     return this.#ended.promise;
   }
@@ -61,7 +61,7 @@ export class Generation {
     }
   }
 
-  /** Milliseconds in the queue, once the first sequence is admitted; rejects when none ever is. */
+  /** Milliseconds in the queue, once the first sequence is admitted. Rejects if none is. */
   get admitted(): Promise<number> {
     return this.#admission.promise;
   }
@@ -79,14 +79,14 @@ export class Generation {
     for (const handle of this.#handles) handle.resume();
   }
 
-  /** Whether it has not ended and others wait for a slot. */
+  /** Whether it is running while others wait for a slot. */
   get keepsOthersWaiting(): boolean {
     if (this.#running === 0) return false;
     const { waiting, slots } = this.#deps.engine.stats();
     return waiting > 0 && slots.idle === 0;
   }
 
-  /** Ends every sequence at once; the first reason counts, and nothing changes after the end. */
+  /** Ends every sequence at once. The first reason counts, and nothing changes after the end. */
   end(reason: LorikeetError): void {
     this.#error ??= reason;
     this.#admission.reject(this.#error);
@@ -101,7 +101,7 @@ export class Generation {
     this.#running++;
   }
 
-  /** An event becomes parts as soon as it comes, whether or not they are read: a stop string and an ending are seen at once. */
+  /** Converts each event to parts immediately, even if nobody reads them, so that stop strings and endings take effect at once. */
   #take(sequence: SequencePlan, reader: SequenceReader, handle: SequenceHandle, event: EngineEvent): void {
     try {
       if (event.type === "admitted") this.#admit(event.queueMs);
@@ -160,7 +160,7 @@ export class Generation {
   }
 }
 
-/** One sequence's events into parts of its choice. */
+/** Converts one sequence's events to parts of its choice. */
 class SequenceReader {
   readonly #request: GenerationRequest;
   readonly #sequence: SequencePlan;
@@ -189,7 +189,7 @@ class SequenceReader {
     const echoLogprobs = echoes ? this.#request.logprobs : null;
     switch (event.type) {
       case "admitted":
-        // A chat's first part gives the role; a completion has nothing to say yet unless it echoes.
+        // A chat's first part gives the role. A completion has no text yet unless it echoes the prompt.
         if (echoes && echoLogprobs === null) yield this.#echo([]);
         else if (kind === "chat") yield this.#part(nothing);
         return;
@@ -210,7 +210,7 @@ class SequenceReader {
     }
   }
 
-  /** A stop token has a text only where the request wants to see it. */
+  /** A stop token has text only if the request asks for it. */
   #push(id: number, logprob: TokenLogprob | null): Assembled {
     if (!this.#stopIds.has(id)) this.#generated++;
     else if (!this.#request.includesStop) return nothing;
@@ -227,7 +227,7 @@ class SequenceReader {
     };
   }
 
-  /** The prompt as an echo begins with it; without log-probabilities, its text alone. */
+  /** The prompt at the start of an echo; without log-probabilities, only its text. */
   #echo(logprobs: readonly (TokenLogprob | null)[]): ChoicePart {
     const prompt = promptPieces(this.#tokenizer, this.#sequence.prompt, logprobs, this.#request.keepsSpecialTokens);
     this.#assembler = this.#assemblerAt(characterCount(prompt.text));
@@ -258,7 +258,7 @@ class SequenceReader {
     const continuesPrompt = request.kind === "completions" || request.template.continueFinalMessage === true;
     return new Assembler(this.#tokenizer, {
       ...request,
-      // A text of a grammar would be no whole one with its end cut off.
+      // Without its end, a grammar's text would be incomplete.
       stops: request.grammar === null ? request.stops : [],
       before: continuesPrompt ? this.#sequence.prompt.ids : [],
       offset,
@@ -266,7 +266,7 @@ class SequenceReader {
   }
 }
 
-/** The engine computes as many alternatives as any use of them needs: this one gets its own. */
+/** The engine computes as many alternatives as the largest use needs; this keeps only the requested number. */
 function withTop(logprobs: readonly (TokenLogprob | null)[], count: number): readonly (TokenLogprob | null)[] {
   return logprobs.map((entry) => entry && { ...entry, top: entry.top.slice(0, count) });
 }

@@ -1,4 +1,4 @@
-/** What the gateway tells of its work, for metrics and access lines. Never a prompt's or an answer's text. */
+/** The gateway's events for metrics and access logs. They never contain a prompt's or an answer's text. */
 import type { ErrorCode, LorikeetError } from "../base/errors.js";
 import type { CompileOutcome } from "../grammar/compiler.js";
 import type { Target } from "./catalog.js";

@@ -1,11 +1,11 @@
-/** Every bound of a request that is not about transport: one named option each, with its default. */
+/** The limits on requests, apart from transport: one named option each, with its default. */
 
 import { type GrammarOptions, grammarDefaults } from "../grammar/compiler.js";
 
 export interface GatewayOptions extends GrammarOptions {
   /** Characters of one prompt before it is tokenized. null: 16 for each token of the context. */
   readonly maxPromptCharacters: number | null;
-  /** Characters of all requests that wait to be tokenized. */
+  /** Characters of all requests waiting to be tokenized. */
   readonly maxQueuedCharacters: number;
   /** Prompts times choices of one request. */
   readonly maxSequences: number;
@@ -22,17 +22,17 @@ export interface GatewayOptions extends GrammarOptions {
   /** Entries of `logit_bias`. */
   readonly maxLogitBias: number;
   readonly maxMessages: number;
-  /** How long a request may wait for its first place in the batch. */
+  /** How long a request may wait until its first sequence is admitted. */
   readonly queueTimeoutMs: number;
-  /** Bounds the whole of a request. */
+  /** The maximum duration of a request. */
   readonly requestTimeoutMs: number;
-  /** Whose sampling defaults hold where a request is silent: OpenAI's, or those of the model's generation_config.json. */
+  /** The sampling defaults for what a request omits: OpenAI's, or those of the model's generation_config.json. */
   readonly generationConfig: "openai" | "model";
   /** The only folder below which `load_lora_adapter` may read; null refuses the call. */
   readonly loraPathRoot: string | null;
 }
 
-/** What reading a request depends on: the bounds, and the model's sizes. */
+/** What parsing a request depends on: the limits, and the model's sizes. */
 export interface RequestBounds extends GatewayOptions {
   readonly vocabSize: number;
   readonly maxContext: number;

@@ -1,4 +1,4 @@
-/** What a generation yields, in no protocol's form: parts of choices, and what their tokens count. */
+/** What a generation yields, in neutral form: parts of choices, and token counts. */
 import { last } from "../base/list.js";
 import type { TokenLogprob } from "../engine/types.js";
 import type { Assembled } from "./assembler.js";
@@ -8,11 +8,11 @@ export interface ChoicePart extends Assembled {
   readonly index: number;
   /** The first part of this choice. */
   readonly isFirst: boolean;
-  /** In the first part, when they were asked for. */
+  /** In the first part, if requested. */
   readonly promptIds: readonly number[] | null;
-  /** How many of `tokens`, counted from the first, are the echoed prompt's. */
+  /** How many of the first `tokens` belong to the echoed prompt. */
   readonly echoedTokens: number;
-  /** In one part, when they were asked for: one entry a token of the prompt. */
+  /** In one part, if requested: one entry per token of the prompt. */
   readonly promptLogprobs: readonly (TokenLogprob | null)[] | null;
   /** Tokens of this choice so far. */
   readonly usage: Usage;

@@ -6,7 +6,7 @@ import type { Tokenizer } from "../text/types.js";
 import type { Assembled } from "./assembler.js";
 import type { EncodedPrompt } from "./prompts.js";
 
-/** `logprobs` has one entry a token, or none at all. Offsets are in characters of the returned text. */
+/** `logprobs` has one entry per token, or is empty. Offsets are in characters of the returned text. */
 export function promptPieces(
   tokenizer: Tokenizer | null,
   { ids, text }: EncodedPrompt,
@@ -35,8 +35,8 @@ export function promptPieces(
 }
 
 /**
- * Where the text goes on behind a piece of it that begins at `at`. Tokenizers swallow white space beside some added tokens and
- * put a space of their own where words start, so either may have white space there that the other has not.
+ * Where the text continues after a piece that starts at `at`. Tokenizers drop white space around some added tokens and insert a space
+ * before words, so white space may differ between text and piece.
  */
 function follow(text: string, at: number, piece: string): number {
   const trimmed = piece.trimStart();
@@ -48,7 +48,7 @@ function follow(text: string, at: number, piece: string): number {
   return Math.min(text.length, at + piece.length);
 }
 
-/** Special tokens that the tokenizer added have no place in the text. */
+/** Special tokens that the tokenizer added are not part of the text. */
 function behindSpecial(text: string, at: number, special: string | null): number {
   const begin = behindBlanks(text, at);
   return special !== null && text.startsWith(special, begin) ? begin + special.length : at;

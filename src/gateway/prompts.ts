@@ -1,11 +1,11 @@
-/** Prompts into token ids, with a bound on characters before any work is done. Knows no engine. */
+/** Converts prompts to token ids, with a limit on characters before any work. Knows no engine. */
 import { assert, LorikeetError } from "../base/errors.js";
 import type { Tokenizer } from "../text/types.js";
 import type { ChatInput, GenerationRequest, Prompt, Truncation } from "./requests.js";
 
 export interface EncodedPrompt {
   readonly ids: readonly number[];
-  /** The prompt as it was written; null for token ids. */
+  /** The prompt's text; null for token ids. */
   readonly text: string | null;
 }
 
@@ -15,11 +15,11 @@ export interface PromptContext {
   readonly maxSequences: number;
   /** Tokens of prompt and answer together. */
   readonly maxContext: number;
-  /** Stands for an empty prompt, where the model has one. */
+  /** Replaces an empty prompt; null if the model has no such token. */
   readonly bosId: number | null;
 }
 
-/** A request's prompts, bounded and rendered, not yet tokenized. */
+/** A request's prompts, checked and rendered but not tokenized. */
 export interface RenderedPrompts {
   readonly prompts: readonly Prompt[];
   readonly addSpecialTokens: boolean;
@@ -55,22 +55,22 @@ export function checkText(text: string, { tokenizer, maxPromptCharacters }: Prom
   boundCharacters(text.length, maxPromptCharacters, "prompt");
 }
 
-/** -1 keeps what leaves room for the answer. */
+/** -1 keeps as much as leaves room for the answer. */
 function truncationOf({ truncation, maxTokens }: GenerationRequest, { maxContext }: PromptContext): Truncation | null {
   if (truncation?.tokens !== -1) return truncation;
   return { ...truncation, tokens: Math.max(1, maxContext - (maxTokens ?? 1)) };
 }
 
-/** Characters that are encoded in one turn of the event loop. */
+/** Characters to encode per turn of the event loop. */
 const charactersPerTurn = 2048;
 
 export interface EncodeTurn {
-  /** Aborted when the request is over; its reason is the LorikeetError that says why. */
+  /** Aborted when the request ends, with the LorikeetError that ended it. */
   readonly signal: AbortSignal;
   readonly connection: object;
-  /** Throws for a prompt of so many tokens that cannot be served: the others need not be looked at. */
+  /** Throws if a prompt of this length cannot be served, so that the others are not encoded. */
   readonly accept: (tokens: number) => void;
-  /** A text may have no tokens, where nothing is generated from it. Default false. */
+  /** Whether a text may have no tokens, if nothing is generated from it. Default: false. */
   readonly allowsEmpty?: boolean;
 }
 
@@ -94,7 +94,7 @@ export async function encodePrompts(
       add({ ids: prompt.ids, text: null });
       continue;
     }
-    assert(context.tokenizer, "a text is refused where there is no tokenizer");
+    assert(context.tokenizer, "text is refused without a tokenizer");
     const encoding = context.tokenizer.encode(prompt.text, { addSpecialTokens, signal, connection });
     const ids = await encoding.catch((error: unknown) => {
       throw signal.aborted ? signal.reason : error;
@@ -109,12 +109,12 @@ export async function encodePrompts(
   return encoded;
 }
 
-/** Characters that are to be tokenized. */
+/** Characters to tokenize. */
 export function charactersOf({ prompts }: RenderedPrompts): number {
   return prompts.reduce((sum, prompt) => sum + (prompt.kind === "text" ? prompt.text.length : 0), 0);
 }
 
-/** What is left of a cut prompt is no longer the text that was written. */
+/** A truncated prompt no longer has its original text. */
 function truncate(prompt: EncodedPrompt, truncation: Truncation | null): EncodedPrompt {
   if (truncation === null || prompt.ids.length <= truncation.tokens) return prompt;
   const { tokens, side } = truncation;

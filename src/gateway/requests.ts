@@ -1,8 +1,8 @@
-/** What a request is once a protocol has read it. Inside the gateway these types are trusted. */
+/** Requests as parsed by a protocol. Inside the gateway these types are trusted. */
 import type { GrammarSource } from "../grammar/source.js";
 import type { ChatMessage, RenderOptions } from "../text/types.js";
 
-/** Sampling as asked for: null where the request is silent. */
+/** Sampling as requested; null for what the request omits. */
 export interface SamplingInput {
   readonly temperature: number | null;
   readonly topK: number | null;
@@ -12,32 +12,32 @@ export interface SamplingInput {
   readonly presencePenalty: number | null;
   readonly frequencyPenalty: number | null;
   readonly logitBias: ReadonlyMap<number, number>;
-  /** null: every token may come. */
+  /** null: every token is allowed. */
   readonly allowedIds: readonly number[] | null;
   readonly seed: number | null;
 }
 
-/** Which tokens of a prompt are kept. */
+/** Which tokens of a prompt to keep. */
 export interface Truncation {
-  /** -1: as many as there is room for. */
+  /** -1: as many as fit. */
   readonly tokens: number;
-  /** The side that is cut off. */
+  /** The side to cut. */
   readonly side: "left" | "right";
 }
 
 interface CommonRequest {
   /** null: the base. */
   readonly model: string | null;
-  /** The answer is sent as it comes. */
+  /** Whether the answer is streamed. */
   readonly stream: boolean;
   readonly choices: number;
-  /** null: the kind's default. */
+  /** null: the endpoint's default. */
   readonly maxTokens: number | null;
-  /** No stop ends the answer before. */
+  /** Before this many tokens no stop ends the answer. */
   readonly minTokens: number;
   readonly stops: readonly string[];
   readonly stopTokenIds: readonly number[];
-  /** The text ends with the stop that ended it. */
+  /** Whether the text includes the stop that ended it. */
   readonly includesStop: boolean;
   readonly sampling: SamplingInput;
   readonly ignoreEos: boolean;
@@ -46,7 +46,7 @@ interface CommonRequest {
   readonly truncation: Truncation | null;
   /** null: none. k: those of the prompt's tokens and the k best alternatives'. */
   readonly promptLogprobs: number | null;
-  /** What the text is held to; null: nothing. The answer ends with the text, and no stop ends it before. */
+  /** The grammar of the answer; null: none. The answer ends when its text is complete, and no stop ends it earlier. */
   readonly grammar: GrammarSource | null;
   readonly returnTokenIds: boolean;
   /** null: none. k: each token's and the k best alternatives'. */
@@ -63,7 +63,7 @@ export interface CompletionRequest extends CommonRequest {
   readonly echo: boolean;
 }
 
-/** A chat and how its template renders it. */
+/** A chat, and how to render it. */
 export interface ChatInput {
   readonly messages: readonly ChatMessage[];
   readonly template: RenderOptions;
@@ -75,7 +75,7 @@ export interface ChatRequest extends CommonRequest, ChatInput {
 
 export type GenerationRequest = CompletionRequest | ChatRequest;
 
-/** Which ids a text or a chat has. */
+/** A request for the ids of a text or chat. */
 export interface TokenizeRequest {
   /** null: the base. */
   readonly model: string | null;
@@ -83,7 +83,7 @@ export interface TokenizeRequest {
   readonly addsSpecialTokens: boolean;
 }
 
-/** Which text ids have. */
+/** A request for the text of ids. */
 export interface DetokenizeRequest {
   /** null: the base. */
   readonly model: string | null;

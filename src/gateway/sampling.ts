@@ -1,10 +1,10 @@
-/** Fills what a request left open with the defaults of the house: OpenAI's, or the model's own. */
+/** Fills in what a request omits with the server's defaults: OpenAI's, or the model's own. */
 import { choiceSeed } from "../engine/sampling/random.js";
 import type { SamplingParams } from "../engine/types.js";
 import type { Grammar } from "../grammar/grammar.js";
 import type { SamplingInput } from "./requests.js";
 
-/** Defaults for one server. `maxTokens` null: the kind's own. */
+/** Defaults for one server. `maxTokens` null: the endpoint's default. */
 export interface SamplingDefaults {
   readonly temperature: number;
   readonly topK: number;
@@ -53,7 +53,7 @@ export function samplingDefaults(
   };
 }
 
-/** What ends a sequence, as far as sampling must know. */
+/** What ends a sequence, as far as sampling needs to know. */
 export interface Ends {
   readonly minTokens: number;
   /** Every id that would end it. */
@@ -65,7 +65,7 @@ export interface Ends {
 
 const noEnds: Ends = { minTokens: 0, endIds: [], grammar: null, grammarEndIds: [] };
 
-/** The parameters of choice `index`: each has a seed of its own, so that choices differ and the whole request repeats. */
+/** The parameters of choice `index`. Each choice has its own seed, so that choices differ but the request is reproducible. */
 export function samplingOf(
   input: SamplingInput,
   defaults: SamplingDefaults,
@@ -76,7 +76,7 @@ export function samplingOf(
   const topP = input.topP ?? defaults.topP;
   return {
     temperature: input.temperature ?? defaults.temperature,
-    // A nucleus of nothing is, in the limit, the best token alone.
+    // In the limit, an empty nucleus is the best token alone.
     topK: topP === 0 ? 1 : Math.max(0, input.topK ?? defaults.topK),
     topP: topP === 0 ? 1 : topP,
     minP: input.minP ?? defaults.minP,

@@ -1,4 +1,4 @@
-/** The use cases of tokens: the ids of a text or a chat as an answer would see them, and the text of ids. Generates nothing. */
+/** The tokenization use cases: the ids of a text or chat, as an answer to it would use, and the text of ids. Generates nothing. */
 import { LorikeetError } from "../base/errors.js";
 import { only } from "../base/list.js";
 import type { Tokenizer } from "../text/types.js";
@@ -18,7 +18,7 @@ import {
 } from "./prompts.js";
 import type { DetokenizeRequest, Prompt, TokenizeRequest } from "./requests.js";
 
-/** What was asked for, and its ids. */
+/** The requested text or chat, and its ids. */
 export interface Tokenized<Request extends TokenizeRequest> {
   readonly request: Request;
   readonly ids: readonly number[];
@@ -33,12 +33,12 @@ export interface TokenizationDeps {
   readonly encoding: EncodeBudget;
 }
 
-/** One call, and the model it asks for, once that was found. */
+/** One call, and its model once that is known. */
 interface Call {
   target: Target | null;
 }
 
-/** Ids that are turned into text in one turn of the event loop. */
+/** Ids to decode per turn of the event loop. */
 const idsPerTurn = 2048;
 
 export class Tokenization {
@@ -48,7 +48,7 @@ export class Tokenization {
     this.#deps = deps;
   }
 
-  /** Throws what an answer to this request would throw before it is queued. Reading is part of the call, as of an answer's. */
+  /** Throws what an answer to this request would throw before it is queued. Parsing is part of the call, as for an answer. */
   tokenize<Request extends TokenizeRequest>(
     read: () => Request,
     signal: AbortSignal,
@@ -98,7 +98,7 @@ export class Tokenization {
     return target;
   }
 
-  /** Tells the observer how a call ended. */
+  /** Reports to the observer how a call ended. */
   async #counted<T>(route: Route, run: (call: Call) => Promise<T>): Promise<T> {
     const call: Call = { target: null };
     const startedAt = performance.now();

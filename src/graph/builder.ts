@@ -94,7 +94,7 @@ export class GraphBuilder {
     return this.constant(type, [], [value]);
   }
 
-  /** Adds a node. Null outputs and `undefined` attributes are left out. Whole numbers become ints: pass `{kind: "float"}` for a float. */
+  /** Adds a node. Null outputs and `undefined` attributes are omitted. Whole numbers become ints: pass `{kind: "float"}` for a float. */
   node(
     op: string,
     inputs: readonly (Value | null)[],
@@ -155,7 +155,7 @@ export class GraphBuilder {
   }
 }
 
-/** An optional output that is left out. */
+/** An omitted optional output. */
 const absent: Value = { name: "", type: "float32", shape: [] };
 
 function toAttributes(input: Readonly<Record<string, AttributeInput>>): Record<string, Attribute> {

@@ -98,7 +98,7 @@ export function createServer(parts: ServerParts): LorikeetServer {
     },
     (req, res) => turns.take(req, res),
   );
-  // An expectation that is not known is no reason to refuse: Node would, with an empty answer.
+  // Node would refuse an unknown expectation with an empty answer; ignore it instead.
   http.on("checkExpectation", (req, res) => turns.take(req, res));
   connections.attach(http);
   http.on("connect", (_req, socket: Socket) => {
@@ -128,7 +128,7 @@ export function createServer(parts: ServerParts): LorikeetServer {
   http.on("error", (error) => http.listening && logger.error({ err: error }, "The listener failed"));
   http.headersTimeout = options.headersTimeoutMs;
   http.keepAliveTimeout = options.keepAliveTimeoutMs;
-  http.requestTimeout = 0; // An upload may take long: bodies have bounds of their own.
+  http.requestTimeout = 0; // An upload may take long: bodies have their own limits.
   const open = (gateway: Gateway): void => {
     assert(service === null, "a server is opened once");
     metrics.bind(gateway);

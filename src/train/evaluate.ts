@@ -39,12 +39,12 @@ export interface Judged extends ServedCall {
 
 function allOf<T>(what: string, jobs: readonly Promise<T>[], progress: Progress | undefined): Promise<T[]> {
   let done = 0;
-  const told = async (job: Promise<T>): Promise<T> => {
+  const reported = async (job: Promise<T>): Promise<T> => {
     const result = await job;
     progress?.(what, ++done, jobs.length);
     return result;
   };
-  return Promise.all(jobs.map(told));
+  return Promise.all(jobs.map(reported));
 }
 
 export function meanLoss(rows: readonly TokenRow[], sums: readonly number[]): LossFigures {

@@ -126,7 +126,7 @@ async function runLoop(options: RunOptions, checkpoints: Checkpoints, state: Tra
     step: state.step,
     past: await readJournal(journalPath(folder.path)),
   });
-  const tell = async (row: JournalRow): Promise<void> => {
+  const log = async (row: JournalRow): Promise<void> => {
     await journal.add(row);
     await reports.add(row);
   };
@@ -143,14 +143,14 @@ async function runLoop(options: RunOptions, checkpoints: Checkpoints, state: Tra
       events: {
         async step(report) {
           const { step, loss, rate, gradientNorm, tokens, ms } = report;
-          await tell({ step, loss, learning_rate: rate, gradient_norm: gradientNorm, tokens, seconds: ms / 1000 });
+          await log({ step, loss, learning_rate: rate, gradient_norm: gradientNorm, tokens, seconds: ms / 1000 });
           events.step?.(report);
           if (sampling && step % sampling.every === 0 && step < session.totalSteps) await sample(options, step);
         },
         validating: (done, total) => progress?.("validating", done, total),
         async validated(report) {
           const { step, loss, margin, accuracy } = report;
-          await tell({
+          await log({
             step,
             validation_loss: loss,
             ...(margin === undefined ? {} : { validation_margin: margin }),

@@ -174,7 +174,7 @@ export class WeightNorms implements AsyncDisposable {
 }
 
 function typeOf({ name, dtype }: TensorLocation): Stored {
-  assert(dtype === "F32" || dtype === "F16" || dtype === "BF16" || dtype === "F64", `${name} is no ${dtype}`);
+  assert(dtype === "F32" || dtype === "F16" || dtype === "BF16" || dtype === "F64", `${name} is not ${dtype}`);
   return types[dtype];
 }
 

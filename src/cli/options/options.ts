@@ -355,7 +355,7 @@ export const serviceOptions = {
   scanInterval: time(
     "Adapters",
     storeDefaults.scanMs,
-    "how often the adapters folder is scanned for folders added by hand",
+    "how often the adapters folder is scanned for folders that operators added",
   ),
   lockTimeout: time(
     "Adapters",

@@ -32,7 +32,7 @@ function presentWarmup(stored: Stored, steps: () => number | null): number | nul
   return Math.max(least, Math.round(fraction * total));
 }
 
-/** null where only the data can tell: packed rows. */
+/** null for packed rows, whose number only the data gives. */
 function stepsOf(stored: Stored, record: Partial<RunRecord> | null, given: Stored): number | null {
   const steps = numberOf(given["max-steps"] ?? (given.epochs === undefined ? stored["max-steps"] : null));
   if (steps !== null) return steps;

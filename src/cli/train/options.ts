@@ -247,7 +247,7 @@ export const trainOptions = {
   sampleEvery: open("Run", "at the end only", {
     placeholder: "steps",
     parse: integer(1),
-    help: "steps between sample answers from the serving engine, which needs memory of its own",
+    help: "steps between sample answers from the serving engine, which needs additional memory",
   }),
   reportTo: open("Run", "none", {
     placeholder: "programs",

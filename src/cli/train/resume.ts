@@ -54,7 +54,7 @@ export async function readTrainOptions(
   const now = resolveSettings(trainOptions, { flags, environment: {}, file, filePath: "the run" });
   const [was, is] = [storedOptions(before), storedOptions(now)];
   const fixed = Object.keys(trainOptions).filter(
-    (name) => !free.includes(name) && (unfinished || !untold.includes(name)),
+    (name) => !free.includes(name) && (unfinished || !unrecorded.includes(name)),
   );
   const changed = fixed.filter((name) => was[flagName(name)] !== is[flagName(name)]);
   if (changed.length > 0) {
@@ -71,8 +71,8 @@ export async function readTrainOptions(
 
 type Stored = Readonly<Record<string, unknown>>;
 
-/** Paths that a finished run does not record. It records digests of what they led to. */
-const untold: readonly string[] = ["model", "data", "initFrom", "chatTemplate", "dataDigest"];
+/** Paths that a finished run does not record. It records digests of their contents instead. */
+const unrecorded: readonly string[] = ["model", "data", "initFrom", "chatTemplate", "dataDigest"];
 
 function requirePlaces(flags: Stored): void {
   const missing = ["model", "data"].filter((name) => flags[name] === undefined).map((name) => `--${name}`);

@@ -3,7 +3,7 @@
  *
  * Tokens are counted by bucket of 1/32 nat, which bounds every sum of weights from both sides within 3 %. A token is drawn
  * from those bounds and kept by rejection, which makes the distribution exact; whether it lies inside top-p is decided by
- * the bounds, and only where they cannot tell (some 2 % of draws from a flat row) by summing all weights.
+ * the bounds and, if they do not suffice (some 2 % of draws from a flat row), by summing all weights.
  */
 
 import { assert } from "../../base/errors.js";
@@ -15,9 +15,9 @@ import { deepest, depthsPerNat, edgeWeight, weightAt } from "./weight.js";
 
 /** Sums of weights are compared to this share of their total: a prefix this close to p has reached it. */
 const tolerance = 1e-12;
-/** Past this depth, 16 nats, tokens are left out of the candidates where that pays. */
+/** Tokens beyond this depth, 16 nats, are excluded from the candidates if that pays off. */
 const tailDepth = 16 * depthsPerNat;
-/** Where a bucket holds at least 1/256 of many tokens, probing places at random finds one of it sooner than a scan. */
+/** If a bucket holds at least 1/256 of many tokens, random probing finds one of them sooner than a scan. */
 const probesAtMost = 256;
 
 export interface NucleusCut {
@@ -26,12 +26,12 @@ export interface NucleusCut {
   readonly minP: number;
 }
 
-/** The largest depth that min-p allows: -ln(minP), within the 40 nats past which nothing counts. */
+/** The largest depth that min-p allows: -ln(minP), at most the 40 nats beyond which nothing counts. */
 function depthLimit(minP: number): number {
   return minP > 0 ? Math.min(deepest, -Math.log(minP) * depthsPerNat) : deepest;
 }
 
-/** The logit at and below which tokens may be left out of the candidates. A hair lower than need be, so that rounding loses none. */
+/** Tokens at or below this logit may be excluded from the candidates. Slightly lower than necessary, so that rounding loses none. */
 export function candidateFloor(best: number, { temperature, minP }: NucleusCut): number {
   const span = (Math.min(tailDepth, depthLimit(minP)) / depthsPerNat) * temperature;
   return best - span - 1e-12 * (Math.abs(best) + span) - 1e-30;
@@ -258,7 +258,7 @@ export class Nucleus {
     return before * (1 - this.#topP) < this.#topP * after - tolerance * (before + after);
   }
 
-  /** Leaves out a token that is outside top-p, and all that rank after it. */
+  /** Excludes a token outside top-p and all that rank after it. */
   #tighten(value: number, id: number, bucket: number): void {
     this.#outValue = value;
     this.#outId = id;

@@ -6,7 +6,7 @@
 import { float32At, int32At } from "../../base/list.js";
 import { eightAtMost, refuseEmptyRow, refuseRow } from "./scan.js";
 
-/** Tokens with their logits. `ids` null: token i is at place i, a whole row. Tokens that were left out are at `floor` or below. */
+/** Tokens with their logits. `ids` null: token i is at place i, a whole row. Excluded tokens are at `floor` or below. */
 export interface TokenField {
   readonly values: Float32Array;
   readonly ids: Int32Array | null;

@@ -1,4 +1,4 @@
-/** What one sequence brings to sampling: its parameters, its random stream and its logits processors. Chooses nothing. */
+/** One sequence's sampling state: its parameters, its random stream and its logits processors. Chooses nothing. */
 
 import { LorikeetError } from "../../base/errors.js";
 import type { SamplingParams } from "../types.js";
@@ -62,7 +62,7 @@ export class SamplerState {
     return row;
   }
 
-  /** Notes that token `id` was generated. */
+  /** Records that token `id` was generated. */
   accept(id: number): void {
     this.#generated++;
     for (const processor of this.#processors) processor.accept(id);

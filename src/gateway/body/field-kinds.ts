@@ -1,4 +1,4 @@
-/** Schemas of the kinds of value that parameters of every protocol have. */
+/** Schemas for the kinds of values that parameters of every protocol have. */
 import * as v from "valibot";
 import { isObject } from "../../base/json.js";
 import type { RequestBounds } from "../options.js";
@@ -26,13 +26,13 @@ export function firstInvalidId(ids: readonly unknown[], vocabSize: number): numb
   return ids.findIndex((id) => typeof id !== "number" || !Number.isInteger(id) || id < 0 || id >= vocabSize);
 }
 
-/** The first item that is not a token id, in words; null where there is none. `where` says which list it is in. */
+/** Describes the first item that is not a token id; null if all are. `where` names the list. */
 export function invalidIdIn(ids: readonly unknown[], vocabSize: number, where = ""): Found | null {
   const at = firstInvalidId(ids, vocabSize);
   return at < 0 ? null : new Found(`${describe(ids[at])} at position ${at}${where}`);
 }
 
-/** A list of `min` to `max` token ids. Names the first item that is none. */
+/** A list of `min` to `max` token ids. The fault describes the first item that is not one. */
 export function tokenIds({ vocabSize }: Pick<RequestBounds, "vocabSize">, min: number, max: number) {
   const rule = `must be a list of ${min} to ${max} token ids (0 to ${vocabSize - 1})`;
   return v.pipe(
@@ -48,14 +48,14 @@ export function tokenIds({ vocabSize }: Pick<RequestBounds, "vocabSize">, min: n
   );
 }
 
-/** An object, whatever is in it. */
+/** Any object. */
 export function objectField(rule: string) {
   return v.custom<Record<string, unknown>>(isObject, rule);
 }
 
 const modelRule = "must be the name of a model, a string of 1 to 512 characters";
 
-/** `model`: absent is the base. */
+/** `model`: the base if absent. */
 export const modelField = v.optional(
   v.pipe(v.string(modelRule), v.minLength(1, modelRule), v.maxLength(512, modelRule)),
 );

@@ -9,14 +9,14 @@ import { isObject, type Json } from "../../base/json.js";
 import { at } from "../../base/list.js";
 import { wellFormed } from "../../text/characters.js";
 
-/** One thing wrong with a request. `text` is a whole sentence. */
+/** One fault of a request. `text` is a complete sentence. */
 export interface Fault {
   readonly code: "invalid_value" | "unsupported_parameter";
   readonly param: string;
   readonly text: string;
 }
 
-/** Parameters that are not supported but may be sent with values that change nothing. */
+/** Unsupported parameters, which may be sent with values that change nothing. */
 export type IgnoredTable = Readonly<Record<string, { readonly allowed: string; accepts(value: unknown): boolean }>>;
 
 export interface BodyFormat<S extends v.GenericSchema> {
@@ -29,7 +29,7 @@ export interface BodyFormat<S extends v.GenericSchema> {
 }
 
 const listedFaults = 16;
-/** Far more than there are. */
+/** Far more than exist. */
 const maxParameters = 256;
 /** Levels of nested lists and objects: far more than any parameter has. */
 const maxDepth = 64;
@@ -60,7 +60,7 @@ export function parse<S extends v.GenericSchema>(format: BodyFormat<S>, input: u
   throw faultsError(faults);
 }
 
-/** Every string of it, keys included, as well-formed text. What needs no change is not copied. */
+/** Makes every string, including keys, well-formed. Unchanged values are not copied. */
 function wellFormedObject(object: Json, depth = 0): Json {
   let changed: [string, unknown][] | null = null;
   const entries = Object.entries(object);
@@ -101,12 +101,12 @@ export function withoutNulls(value: Json): Json {
   return kept;
 }
 
-/** What is at fault inside a value, in words: given as a fault's input where the value as a whole would say nothing. */
+/** A description of what is wrong inside a value, used as a fault's input if the value itself would not explain it. */
 export class Found {
   constructor(readonly text: string) {}
 }
 
-/** What a value is, without what it says: numbers and booleans as they are, in quotes too, the rest by kind and size. */
+/** Describes a value without quoting text: numbers and booleans as they are, even as strings, anything else by type and size. */
 export function describe(value: unknown): string {
   if (value instanceof Found) return value.text;
   if (value === undefined) return "nothing";
@@ -116,10 +116,10 @@ export function describe(value: unknown): string {
   return Array.isArray(value) ? `a list of ${value.length}` : "an object";
 }
 
-/** A number or a boolean that came as a string tells nothing else. */
+/** A number or a boolean in a string, which reveals nothing else. */
 const isPlain = (text: string): boolean => /^(-?\d{1,16}(\.\d{1,16})?|true|false|null)$/.test(text);
 
-/** A word of a vocabulary that requests choose from is shown as it came; anything longer, or with other characters, is not. */
+/** A short word, such as the value of an enumeration, is quoted; longer text, or text with other characters, is not. */
 export function describeWord(value: unknown): string {
   return typeof value === "string" && /^[a-z][a-z0-9_.-]{0,31}$/i.test(value) ? `"${value}"` : describe(value);
 }
@@ -168,7 +168,7 @@ function pathOf(issue: v.BaseIssue<unknown>): string {
   return path === "" ? "body" : path;
 }
 
-/** Keys are untrusted too: a message shows no more than this of one. */
+/** Keys are untrusted, too: messages show at most this many characters of one. */
 export function shorten(key: string): string {
   return key.length <= 64 ? key : `${wellFormed(key.slice(0, 64))}…`;
 }

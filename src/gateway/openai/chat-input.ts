@@ -16,7 +16,7 @@ const emptyExtras = ["tool_calls", "annotations", "refusal", "audio", "function_
 
 /** Efforts that OpenAI and vLLM know; a template may read it. */
 const efforts = ["none", "minimal", "low", "medium", "high", "xhigh"] as const;
-/** Variables that have parameters of their own, or that are not for requests to set. */
+/** Template variables with their own parameters, and those that requests may not set. */
 const ownNames = [
   "messages",
   "tools",

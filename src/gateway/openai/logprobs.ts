@@ -30,7 +30,7 @@ export type PromptLogprobs = Iterable<Readonly<
 /** How log-probabilities name a token. */
 export type Spell = (id: number) => string;
 
-/** Names tokens by their text, or by their ids where that is asked for or there is no tokenizer. */
+/** Names tokens by their text, or by their ids if requested or if there is no tokenizer. */
 export function spellerOf(tokenizer: Tokenizer | null, byId: boolean): Spell {
   return tokenizer === null || byId ? (id) => `token_id:${id}` : (id) => spell(tokenizer, id);
 }

@@ -1,4 +1,4 @@
-/** Leaves only the allowed tokens: all others go to -Infinity. */
+/** Keeps only the allowed tokens; all others go to -Infinity. */
 
 import { uint32At } from "../../../base/list.js";
 import { applyMask } from "./mask.js";

@@ -1,4 +1,4 @@
-/** Leaves only the tokens with which a text of a grammar goes on, and those that end the sequence only where the text may end. */
+/** Allows only tokens that continue a text of the grammar, and tokens that end the sequence only where the text may end. */
 
 import { float32At, int32At } from "../../../base/list.js";
 import type { GrammarMatcher } from "../../../grammar/grammar.js";
@@ -13,7 +13,7 @@ export class GrammarMask implements LogitsProcessor {
   /** The logits of `#endIds`, while the mask is applied. */
   readonly #endLogits: Float32Array;
 
-  /** `endIds` never count as text, whatever bytes they stand for. */
+  /** `endIds` never count as text, whatever their bytes. */
   constructor(matcher: GrammarMatcher, endIds: readonly number[]) {
     this.#matcher = matcher;
     this.#mask = matcher.emptyMask();

@@ -1,4 +1,4 @@
-/** Keeps a sequence from ending before it has its least number of tokens: until then the ids that would end it are at -Infinity. */
+/** Keeps a sequence from ending before its minimum number of tokens: until then the ids that would end it are at -Infinity. */
 
 import type { LogitsProcessor } from "./processor.js";
 

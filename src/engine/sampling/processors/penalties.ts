@@ -17,7 +17,7 @@ export class Penalties implements LogitsProcessor {
   /** Index in `#ids` and `#counts` of each distinct token seen. */
   readonly #indices = new Map<number, number>();
   #ids = new Int32Array(64);
-  /** How often the token was generated; 0 for a token of the prompt only. */
+  /** How often the token was generated; 0 if it is only in the prompt. */
   #counts = new Int32Array(64);
 
   constructor(params: PenaltyParams, promptIds: readonly number[]) {
