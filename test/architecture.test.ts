@@ -100,7 +100,7 @@ test("every folder of src is a room that this test knows", () => {
   assert.deepEqual(unknown, []);
 });
 
-test("a room imports only rooms that stand below it", () => {
+test("a room imports only the rooms below it", () => {
   const faults = imports
     .filter(({ from, to, local }) => local && roomOf(from) !== roomOf(to))
     .filter(({ from, to }) => !rooms[roomOf(from)]?.includes(roomOf(to)))

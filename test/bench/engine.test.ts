@@ -181,7 +181,7 @@ test("a random adapter is determined by its seed, and its size is as reported", 
   assert.equal(residentBytes(one), one.bytes);
 });
 
-test("a buffer that is kept alive by a view counts whole", () => {
+test("a buffer that a view keeps alive counts in full", () => {
   const whole = new Float32Array(100);
   const module = { rank: 1, dtype: "F32", scale: 1, a: whole.subarray(0, 10), b: whole.subarray(50, 60) } as const;
   const adapter = { digest: "x", rank: 1, bytes: 80, hasGains: false, modules: new Map([["module", module]]) };

@@ -96,7 +96,7 @@ test("a path whose name is the model's is served all the same", async () => {
   assert.equal(code, 0, err);
 });
 
-test("a wrong adapter is answered with what was looked for, and what was probably meant", async () => {
+test("a wrong adapter name is answered with the places searched and a suggestion", async () => {
   const empty = join(folder, "empty");
   mkdirSync(empty);
   const nowhere = join(folder, "nowhere");

@@ -50,7 +50,7 @@ test("a log line for people has the time, the message and its fields, on one lin
   );
 });
 
-test("the logger writes JSON, or text where that is asked for", () => {
+test("the logger writes JSON, or text on request", () => {
   const written: string[] = [];
   const queue = { write: (text: string) => void written.push(text) };
   createLogger("info", queue).info({ a: 1 }, "hello");
@@ -76,7 +76,7 @@ test("the nearest name is suggested despite a few typos, and none if nothing is 
   }
 });
 
-test("a misspelled key of a configuration file and a misspelled variable name what was meant", async () => {
+test("a misspelled key of a config file or a misspelled variable gets a suggestion", async () => {
   const path = join(folder, "config.yaml");
   writeFileSync(path, "max_batch: 4\nfly: 1\n");
   const { code, err } = await run(["serve", "--config", path]);
@@ -144,7 +144,7 @@ test("serve refuses impossible settings before it opens its port", async () => {
   }
 });
 
-test("a model in a Hugging Face cache goes by its owner and name", async () => {
+test("a model in a Hugging Face cache is named by its owner and name", async () => {
   const snapshot = join(folder, "hub", "models--someone--a--small-model", "snapshots", "0123abcd");
   const blobs = join(folder, "hub", "models--someone--a--small-model", "blobs");
   mkdirSync(snapshot, { recursive: true });

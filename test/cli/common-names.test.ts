@@ -67,7 +67,7 @@ test("a command suggests its own option for the name that another program has fo
   }
 });
 
-test("what is no option says how it is given instead", async () => {
+test("an unknown option of another program names ours", async () => {
   assert.match((await run(["generate", "--prompt", "x"])).err, /unknown option '--prompt'\. The prompt is an argument/);
   assert.match((await run(["pull", "org/x", "--revision", "v1"])).err, /org\/name@revision/);
   assert.match((await run(["pull", "org/x", "--token", "x"])).err, /HF_TOKEN/);

@@ -286,7 +286,7 @@ test("a large adapter is copied in slices, and resident ones do not wait for it"
   assert.equal(bank.holds, 0);
 });
 
-test("an adapter too large to be moved between two steps stays where it is", async () => {
+test("an adapter too large to move between two steps stays in its place", async () => {
   const wide: ModuleGroup[] = [
     { key: "w", inFeatures: 3000, parts: [{ path: "w", inFeatures: 3000, outFeatures: 3000 }] },
   ];

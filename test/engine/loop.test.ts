@@ -229,7 +229,7 @@ test("a long prompt arrives in chunks between which others decode; alone it take
   );
 });
 
-test("several choices of one prompt are sequences of their own: different seeds differ, the same seed agrees", async () => {
+test("the choices of one prompt are separate sequences: different seeds differ, equal seeds agree", async () => {
   await using rig = engineRig({ maxBatch: 3 });
   rig.runner.spoil = () => 1; // a flat distribution: everything is chance
   const run = (seed: number) => read(rig.submit({ promptIds: ids(1, 4), maxTokens: 12, sampling: sampled(seed) }));
@@ -259,7 +259,7 @@ test("prompt scoring: one entry a token, the first null, whatever the chunks; no
   assert.deepEqual([tokens.length, finish.reason], [0, "length"]);
 });
 
-test("what cannot run is refused when it is submitted", async () => {
+test("a request that cannot run is refused on submission", async () => {
   await using rig = engineRig({ maxContext: 20 });
   const code = (expected: string) => ({ code: expected });
   assert.throws(() => rig.submit({ promptIds: [] }), code("invalid_value"));

@@ -92,7 +92,7 @@ describe("text", () => {
     assert.equal(data.choices[0] && "text" in data.choices[0] && data.choices[0].text, "a\ufffd");
   });
 
-  test("stop strings never leak, and the engine is told", async () => {
+  test("stop strings never leak, and end the sequence in the engine", async () => {
     await using rig = await openRig(saying("one STOP two"));
     const answer = await rig.complete(
       { model: "base", prompt: "x", max_tokens: 50, stop: ["STOP"], stream: true, logprobs: 0, return_token_ids: true },

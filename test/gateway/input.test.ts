@@ -379,7 +379,7 @@ describe("chat", () => {
     assert.equal(faultOf(() => chat({ model: "m", messages: Array(1025).fill(messages[0]) })).param, "messages");
   });
 
-  test("says what is wrong with a message, and where in it", () => {
+  test("an invalid message is answered with what is wrong and where", () => {
     const found = (message: unknown) => {
       const fault = faultOf(() => chat({ model: "m", messages: [message] }));
       return [fault.param, fault.message.split("; found ")[1]];
@@ -461,7 +461,7 @@ describe("sampling", () => {
     assert.equal(samplingDefaults("model", { repetition_penalty: 1e-40 }).repetitionPenalty, 1);
   });
 
-  test("seeds of choices differ and repeat; edge values mean what they say", () => {
+  test("seeds of choices differ and repeat; edge values have their documented meaning", () => {
     const { sampling } = completion({ model: "m", prompt: "p", seed: 5, top_k: -1, top_p: 0 });
     const defaults = samplingDefaults("openai", {});
     const seeds = [0, 1, 2].map((index) => samplingOf(sampling, defaults, null, index).seed);

@@ -87,7 +87,7 @@ describe("stop strings and special tokens", () => {
     }
   });
 
-  test("an incremental stop string search ends the text where a search of the whole would", () => {
+  test("an incremental stop string search ends the text where a search of the full text would", () => {
     const id = fc.constantFrom(97, 98, 60, 115, 62, 0xc3, 0xa9, bosId);
     const stop = fc.stringMatching(/^[ab<s>é]{1,4}$/);
     fc.assert(

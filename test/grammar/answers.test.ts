@@ -40,7 +40,7 @@ const formatOf = (schema: unknown) => ({
 /** `npm run schemas` takes all of them. */
 const perKeyword = process.env.SCHEMAS === "all" ? Number.POSITIVE_INFINITY : 2;
 
-test("every whole answer is valid, sixteen schemas at a time", async () => {
+test("every complete answer is valid, sixteen schemas at a time", async () => {
   const schemas = Object.values(cases).flatMap((each) => each.filter(isObject).slice(0, perKeyword));
   let next = 0;
   let whole = 0;
@@ -110,7 +110,7 @@ test("an answer that is cut off by max_tokens says so", async () => {
   assert.match(text, /^a+$/);
 });
 
-test("what cannot be held to is a 400 that names it", async () => {
+test("an unsupported constraint is a 400 that names it", async () => {
   const refused: readonly (readonly [object, RegExp])[] = [
     [formatOf({ type: "array", uniqueItems: true }), /json_schema\.schema.*uniqueItems/],
     [formatOf({ type: "object", properties: { a: { not: {} } } }), /`\/properties\/a`.*`not`/],

@@ -31,7 +31,7 @@ test("a grammar is compiled once, for requests at once and for later ones", asyn
   assert.deepEqual([compiler.stats().kept, compiler.stats().waiting], [2, 0]);
 });
 
-test("a matcher allows what goes on, and ends where nothing may follow", async () => {
+test("a matcher allows valid continuations, and ends where nothing may follow", async () => {
   const matcher = (await open().compiler.compile(pattern("ab?"))).begin();
   const mask = matcher.emptyMask();
   const allowed = () => {
@@ -45,7 +45,7 @@ test("a matcher allows what goes on, and ends where nothing may follow", async (
   assert.deepEqual([allowed(), matcher.isComplete, matcher.isOver], [[], true, true]);
 });
 
-test("what takes too long is refused, and the next grammar gets a fresh thread", async () => {
+test("a grammar that takes too long to compile is refused, and the next one gets a fresh thread", async () => {
   const { compiler, outcomes } = open({ grammarTimeoutMs: 500, maxGrammarSize: 1e9 });
   await assert.rejects(compiler.compile(pattern(costly)), { code: "invalid_value", message: /--grammar-timeout/ });
   assert.ok(await compiler.compile(pattern("ab")));

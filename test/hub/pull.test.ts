@@ -156,7 +156,7 @@ for (const [what, fault] of [
   ["breaks", { breakAfter: 30_000 }],
   ["stalls", { stallAfter: 30_000 }],
 ] as const) {
-  test(`a transfer that ${what} goes on from where it was`, async () => {
+  test(`a transfer that ${what} resumes where it stopped`, async () => {
     await using hub = await LoopbackHub.start({ "org/model": repository(small) });
     hub.fail({ path: "model.safetensors", ...fault });
     const { folder: snapshot } = await pull(hub, { variables: { HF_HUB_DOWNLOAD_TIMEOUT: "0.5" } });

@@ -77,7 +77,7 @@ describe("upload", () => {
     assert.ok(Number(shown.last_used) > 1e9);
   });
 
-  test("files that are not kept are named, also where the version is stored already", async () => {
+  test("files that are not kept are named, even if the version is already stored", async () => {
     await using rig = await openServerRig();
     for (const outcome of ["created", "identical"]) {
       const tar = pack();

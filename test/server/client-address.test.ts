@@ -23,7 +23,7 @@ test("behind trusted proxies the client is the rightmost hop that is none of the
   assert.equal(clientOf(trusted, "127.0.0.2", "198.51.100.1"), "127.0.0.2", "one address is not its network");
 });
 
-test("a proxy that says nothing, or nothing that is an address, stands for itself", () => {
+test("a proxy that forwards no valid address counts as the client", () => {
   assert.equal(clientOf(["10.0.0.1"], "10.0.0.1"), "10.0.0.1");
   assert.equal(clientOf(["10.0.0.1"], "10.0.0.1", "unknown"), "10.0.0.1");
   assert.equal(clientOf(["10.0.0.1"], "10.0.0.1", ""), "10.0.0.1");

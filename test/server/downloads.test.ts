@@ -96,7 +96,7 @@ describe("files", () => {
     assert.equal(rest.subarray(0, 2).toString(), '{"');
   });
 
-  test("a folder or a dangling link with a companion file's name is left out", async () => {
+  test("a folder or a dangling link with a companion file's name is skipped", async () => {
     const { rig, folder } = await withFolder();
     await using _closing = rig;
     const whole = await buffer(packTar(folder));

@@ -411,7 +411,7 @@ describe("operations", () => {
     assert.equal(rig.engine.running, 0);
   });
 
-  test("drain past its grace ends what is left, with a frame that says so", async () => {
+  test("a drain beyond its grace period ends remaining requests, with a frame that says so", async () => {
     await using rig = await openServerRig(saying("x".repeat(200), 10));
     const response = await post(rig, "/v1/completions", { model: "base", prompt: "x", max_tokens: 200, stream: true });
     const reading = response.text();

@@ -108,7 +108,7 @@ describe("the openai package", () => {
     assert.equal(text, "abc");
   });
 
-  test("a client that disconnects frees its sequence, in mid-stream or while it waits for a whole answer", async () => {
+  test("a client that disconnects frees its sequence, in mid-stream or while it waits for a complete answer", async () => {
     await using rig = await openServerRig(saying("x".repeat(200), 5));
     const client = clientOf(rig);
     const stream = await client.completions.create({ model: "base", prompt: "x", max_tokens: 200, stream: true });

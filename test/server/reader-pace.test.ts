@@ -86,7 +86,7 @@ test("a reader that kept up for a window may pause once more", async (t) => {
   assert.deepEqual(limits, []);
 });
 
-test("a reader that holds what others wait for times out sooner, but only while they wait", async (t) => {
+test("a slow reader that holds a slot times out sooner while others wait for it", async (t) => {
   const { wait, limits } = openPace(t);
   let isWanted = false;
   const slot: Scarce = { slowReaderSlotTimeoutMs: 5_000, isWanted: () => isWanted };

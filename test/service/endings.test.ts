@@ -57,7 +57,7 @@ test("a streaming client that disconnects after a few tokens", async () => {
   });
 });
 
-test("a client that disconnects while it waits for a whole answer", async () => {
+test("a client that disconnects while it waits for a complete answer", async () => {
   await assertGivenBack(1, async () => {
     const leaving = new AbortController();
     const asking = post(service.url, "/v1/completions", endless, leaving.signal);

@@ -109,7 +109,7 @@ describe("uncaught errors", () => {
 describe("a lost device", () => {
   const lost = new LorikeetError("device_lost", "The device was lost.");
 
-  test("it ends the service with an exit code of its own, and later requests hear of it", async () => {
+  test("it ends the service with a separate exit code, and later requests get an error", async () => {
     const exits: number[] = [];
     using lifetime = watchLifetime(fakeTerminal(exits).terminal, silent);
     assert.equal(lifetime.loss, null);

@@ -144,7 +144,7 @@ test("a precompiled map of characters replaces what the Rust library replaces", 
   for (const [text, changed] of rows) assert.equal(change(text), changed, JSON.stringify(text));
 });
 
-test("an empty piece of a Unigram vocabulary does not stand for unknown characters", async () => {
+test("an empty piece of a Unigram vocabulary does not represent unknown characters", async () => {
   const vocab = [
     ["<unk>", 0],
     ["", -1],

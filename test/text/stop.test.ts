@@ -31,7 +31,7 @@ const stopWords = fc.array(
 );
 
 describe("stop strings", () => {
-  test("a text cut anywhere stops where a search of the whole text finds the stop string", () => {
+  test("a text cut anywhere stops where a search of the full text finds the stop string", () => {
     fc.assert(
       fc.property(fc.array(word(6), { maxLength: 12 }), stopWords, (pieces, stops) => {
         assert.deepEqual(run(pieces, stops), naive(pieces.join(""), stops));

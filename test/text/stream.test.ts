@@ -125,7 +125,7 @@ describe("a stream of ids", () => {
 });
 
 describe("the stages of decoders", () => {
-  test("UTF-8 in pieces decodes as the whole", () => {
+  test("UTF-8 in pieces decodes like the full text", () => {
     const bytes = fc.array(
       fc.oneof(
         fc.integer({ min: 0, max: 255 }),

@@ -353,7 +353,7 @@ test("an incomplete set of shards is refused", async () => {
   assert.equal((await load(data)).train.length, 3);
 });
 
-test("a folder: dev is validation, shards are one split, and what is not read is named", async () => {
+test("a folder: dev is validation, shards are one split, and ignored files are named", async () => {
   const data = mkdtempSync(join(folder, "split-"));
   const write = (name: string, ...texts: string[]) =>
     writeFileSync(join(data, name), jsonl(...texts.map((text) => ({ text }))));
@@ -436,7 +436,7 @@ test("both rows of an over-long pair keep the same prompt", async () => {
   assert.ok(parts(rejected).learned.endsWith("answer<|endoftext|>") && rejected.ids.length === 24);
 });
 
-test("an over-long text is learned whole, in windows", async () => {
+test("a text that is too long is trained on in windows, without losing any of it", async () => {
   const text = Array.from({ length: 40 }, (_, i) => `word${i}`).join(" ");
   const { train, counts } = await load(put("a.jsonl", jsonl({ text })), { maxLength: 32 });
   assert.ok(train.length > 2);
@@ -554,7 +554,7 @@ test("every example that a message shows is a row that can be read", () => {
   }
 });
 
-test("a file without rows is said to be empty, with what it should hold", async () => {
+test("a file without rows is reported as empty, with what it should contain", async () => {
   for (const [name, content, words] of [
     [
       "empty.jsonl",

@@ -315,7 +315,7 @@ test("a lock of another machine says how to remove it if its holder is dead", as
   assert.equal(await new RunFolder(join(home, "a")).locked(async () => 1), 1);
 });
 
-test("of a checkpoint with other models beside the decoder those are kept, and target modules are whole paths", async () => {
+test("a checkpoint with other models beside the decoder keeps them, and target modules are full paths", async () => {
   const base = join(oracle, "gemma3");
   const checkpoint = await openCheckpoint(base);
   const out = fresh();

@@ -48,7 +48,7 @@ const asked = [
   ],
 ].flat();
 
-test("an unfinished run of the former version ends like a whole run of this version", async () => {
+test("an unfinished run of the former version ends like a complete run of this version", async () => {
   const outputDir = join(folder, "adapters", "stopped");
   const home = join(folder, "adapters", ".training", "stopped");
   mkdirSync(home, { recursive: true });

@@ -81,7 +81,7 @@ test("the state is complete: an optimizer that restores it continues bit for bit
   assert.deepEqual(first.parameters, whole.parameters);
 });
 
-test("schedules begin, turn and end where they say", () => {
+test("schedules have their documented rates at the first, the middle and the last step", () => {
   const rates = withWarmup(4, cosine(1, 11, 0.1));
   near([0, 3, 4, 9, 14, 99].map(rates), [0.2, 0.8, 1, 0.55, 0.1, 0.1]);
   near([0, 5, 10, 20].map(linear(2, 11)), [2, 1, 0, 0]);

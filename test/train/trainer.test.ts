@@ -202,7 +202,7 @@ for (const [name, changes] of [
   });
 }
 
-test("an interruption saves the last whole step and discards a partial one", async () => {
+test("an interruption saves the last complete step and discards a partial one", async () => {
   const controller = new AbortController();
   const run = runOf({ signal: controller.signal });
   const { step } = run.all.events;

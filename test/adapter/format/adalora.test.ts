@@ -17,7 +17,7 @@ const named = (all: readonly EditableTensor[], part: string): EditableTensor | u
   all.find(({ name }) => name === `base_model.model.${v}.${part}`);
 const drop = (part: string) => (all: EditableTensor[]) => all.filter(({ name }) => !name.endsWith(`${v}.${part}`));
 
-test("singular values are folded into A, and the scale goes by the rank that training began with", async () => {
+test("singular values are folded into A, and the scale uses the initial rank", async () => {
   let tensors: EditableTensor[] = [];
   const folder = await edited({ source, tensors: (all) => (tensors = all) });
   const { modules } = await loadAdapter(folder, llama);
@@ -64,7 +64,7 @@ test("the digest follows the singular values and the first rank", async () => {
   assert.notEqual(await digest(other), original);
 });
 
-test("16-bit AdaLoRA is folded in float32, and counted as what it takes", async () => {
+test("16-bit AdaLoRA is folded in float32, and its bytes are counted as such", async () => {
   const folder = await edited({
     source,
     tensors: (all) =>

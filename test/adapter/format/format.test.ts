@@ -343,7 +343,7 @@ test("ignored files are named, never opened", async () => {
   assert.deepEqual(summary.ignored, ["optimizer.pt", "training_args.bin"]);
 });
 
-test("the summary counts what the engine will hold", () => {
+test("the summary counts the engine's bytes", () => {
   const elements = plain.modules.reduce(
     (sum, { rank, inFeatures, outFeatures }) => sum + rank * (inFeatures + outFeatures),
     0,

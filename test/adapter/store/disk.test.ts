@@ -164,7 +164,7 @@ test("a lock that was taken on a full disk holds against everyone else, and is p
   assert.equal(await lockHere().run(async ({ number }) => number), 5);
 });
 
-test("where a full disk has no room for a link either, a removal says that it is full", async () => {
+test("a removal on a disk too full even for a link says that the disk is full", async () => {
   const store = await openHere();
   await put(store, "a", "v1");
   await withFaults({ ...fullDisk, symlink: () => "ENOSPC" }, () => rejects(store.remove("a"), "store_full"));
@@ -229,7 +229,7 @@ test("without a file handle a put and a removal say so, and nothing is lost", as
   assert.deepEqual([names(store), await versions(store)], [["b"], 1]);
 });
 
-test("a damaged file of the index keeps what it may stand for, and nothing else", async () => {
+test("a damaged file of the index protects the versions that it may refer to, and no others", async () => {
   const store = await openHere();
   await put(store, "lost", "v1");
   const [file = ""] = await readdir(inStore("names"));

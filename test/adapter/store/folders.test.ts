@@ -158,7 +158,7 @@ test("adapters whose folders cannot be listed for a while stay; those that are g
   assert.deepEqual(names(store), ["org/inner"]);
 });
 
-test("an adapter that cannot be checked for want of a file handle stays what it was, and is checked again", async () => {
+test("an adapter that cannot be checked for lack of a file handle keeps its state, and is checked again", async () => {
   const folder = await drop("plays", "v1");
   let shortage = false;
   const check: StoreOptions["check"] = async (checked) => {

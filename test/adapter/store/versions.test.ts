@@ -96,7 +96,7 @@ test("a version's digest covers every kept file, and no other", async () => {
   }
 });
 
-test("a damaged version is told as a fault of the server, and mended by the same files under any name", async () => {
+test("a damaged version is reported as a server error, and repaired by the same files under any name", async () => {
   for (const name of ["a", "b"]) {
     const store = await openHere();
     const { record } = await put(store, "a", `v-${name}`);
@@ -113,7 +113,7 @@ test("a damaged version is told as a fault of the server, and mended by the same
   }
 });
 
-test("a version that is damaged when the store is opened is refused, and served again once it is mended", async () => {
+test("a version that is damaged when the store is opened is refused, and served again once it is repaired", async () => {
   const store = await openHere();
   const { record } = await put(store, "a", "v1");
   await put(store, "b", "v1");
@@ -134,7 +134,7 @@ test("a version that is damaged when the store is opened is refused, and served 
   );
 });
 
-test("where one version is damaged, another that computes the same is read", async () => {
+test("if one version is damaged, another one with the same weights is read", async () => {
   const store = await openHere();
   const { record } = await put(store, "a", "v1", { "README.md": "one" });
   await put(store, "b", "v1", { "README.md": "two" });
@@ -142,7 +142,7 @@ test("where one version is damaged, another that computes the same is read", asy
   assert.equal(await textOf(store, record.weightsDigest), "v1");
 });
 
-test("a version that is mended while it is read is read again", async () => {
+test("a version that is repaired while it is read is read again", async () => {
   const store = await openHere();
   const { record } = await put(store, "a", "v1");
   await writeFile(join(await store.folder(record.digest), weights), "damaged");
@@ -157,7 +157,7 @@ test("a version that is mended while it is read is read again", async () => {
   assert.equal(await read, "v1");
 });
 
-test("an operator's folder whose bytes turn out to be others is checked again, and then served as it is", async () => {
+test("an operator's folder whose bytes have changed is checked again and then served", async () => {
   const folder = await putByHand("v1");
   const store = await openHere();
   const known = store.resolve("hand");
@@ -176,7 +176,7 @@ test("an operator's folder whose bytes turn out to be others is checked again, a
   assert.equal(await textOf(store, now.weightsDigest), "v2");
 });
 
-test("an operator's folder that a request holds is read without a look into the store, and a change of it is told as such", async () => {
+test("an operator's folder that a request holds is read without a store lookup, and a change of it is reported as such", async () => {
   const folder = await putByHand("v1");
   const errors: unknown[] = [];
   const store = await openHere({ logger: { ...silent, error: (fields) => errors.push(fields) } });
@@ -196,7 +196,7 @@ test("an operator's folder that a request holds is read without a look into the 
   assert.deepEqual(errors, []);
 });
 
-test("a version that is held by its store's name and by a folder's is read wherever it lies", async () => {
+test("a version that is held by its store's name and by a folder's is read from either place", async () => {
   const folder = await putByHand("v1");
   const store = await openHere();
   const known = store.resolve("hand");
@@ -262,7 +262,7 @@ test("in such a store the same files are identical, others are a new version, an
   assert.ok(await store.read(known.weightsDigest, load));
 });
 
-test("in such a store a damaged version is mended by the same weights under another name", async () => {
+test("in such a store a damaged version is repaired by the same weights under another name", async () => {
   await cp(fixture, directory, { recursive: true });
   const store = await openReal("bookworm-7m as it was");
   const known = store.resolve("first");

@@ -109,7 +109,7 @@ const formUpload = (bytes: Buffer, size?: number): UploadBody => ({
 const part = (name: string, filename = "x"): string => `form-data; name="${name}"; filename="${filename}"`;
 const sha256 = (bytes: Buffer | string): string => `sha-256=:${createHash("sha256").update(bytes).digest("base64")}:`;
 
-test("a tar of the folder arrives whole: plain, gzip, one folder down, with ./ before its names, in any pieces", async () => {
+test("a tar of the folder arrives complete: plain, gzip, one folder down, with ./ before its names, in any pieces", async () => {
   const flat = await plain(whole);
   const nested = await tarOf([
     [{ name: "plays/", type: "directory" }],
@@ -143,7 +143,7 @@ test("files that a store ignores are received as names only", async () => {
   });
 });
 
-test("a form of config and weights arrives whole, in any pieces", async () => {
+test("a form of config and weights arrives complete, in any pieces", async () => {
   const bytes = form([
     [part("config"), config],
     [part("weights", "adapter_model.safetensors"), weights],
@@ -465,7 +465,7 @@ test("a client that leaves in the middle, over a real socket, leaves nothing; on
   }
 });
 
-test("an adapter packed as tar comes back byte for byte, without what is not the adapter's", async () => {
+test("an adapter packed as tar comes back byte for byte, without other files", async () => {
   const folder = await mkdtemp(join(tmpdir(), "lorikeet-pack-"));
   try {
     for (const [name, text] of Object.entries({ ...whole, "README.md": "", "optimizer.pt": "x" })) {

@@ -89,7 +89,7 @@ test("a deadline ends the thread even in the middle of a computation, and jobs o
   assert.equal((await worker.check(valid, llama)).summary.modules, 6);
 });
 
-test("closing ends what runs and what waits", async () => {
+test("closing ends running and waiting jobs", async () => {
   const validator = new Validator();
   const asked = [1, 2, 3].map(() => refusalOf(validator.check(valid, llama, {}, "a")));
   await validator.close();

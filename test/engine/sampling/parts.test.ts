@@ -39,7 +39,7 @@ test("a stream is a function of seed, token index and draw alone", () => {
   assert.equal(new Set(values).size, seeds.length, "no two of these seeds share a stream");
 });
 
-test("each choice of a seed has a seed of its own, the first the seed itself", () => {
+test("each choice of a request has its own seed, the first one the request's", () => {
   const seeds = [0, 1, 7, -1, -7, 2 ** 32, 2 ** 53 - 2, 2 ** 53 - 1, 2 ** 53, -(2 ** 53), 2 ** 62, -(2 ** 63)];
   const all = seeds.flatMap((seed) => Array.from({ length: 64 }, (_, index) => choiceSeed(seed, index)));
   assert.equal(new Set(all).size, all.length);

@@ -56,7 +56,7 @@ for (const [family, plainAttention] of [
   ["gemma2", "softcap"],
   ["llama", "all"],
 ] as const) {
-  test(`${family}: what an earlier text left behind a row is worth nothing to it, however large`, async () => {
+  test(`${family}: a row ignores what an earlier text left in its slot, however large`, async () => {
     const folder = join(oracleRoot, family);
     const { inputIds, logits } = await readExpected(folder);
     await using model = await ServedGraph.open(folder, { target: { plainAttention } });

@@ -111,7 +111,7 @@ for (const family of ["llama", "qwen2", "gpt2"]) {
   });
 }
 
-test("a token's logits keep their bits when the other places hold what overflows for it", async () => {
+test("a token's logits keep their bits even if other positions hold values that overflow", async () => {
   const folder = join(oracleRoot, "llama");
   const { inputIds } = await readExpected(folder);
   const adapter = await loadAdapter(
