@@ -44,6 +44,8 @@ export class ContinuousEngine implements Engine {
   #nextId = 1;
   #draining = false;
   #closing = false;
+  /** Set when the device is lost: nothing is computed any more. */
+  #lost: LorikeetError | null = null;
   #wake: (() => void) | null = null;
   /** Something changed since the loop last looked: it must not fall asleep. */
   #stale = false;
@@ -71,9 +73,11 @@ export class ContinuousEngine implements Engine {
       failed: (sequence, error) => this.#finish(sequence, "error", { error }),
     });
     this.#loop = this.#run();
+    parts.device?.onLost((error) => this.#lose(error));
   }
 
   submit(request: EngineRequest, listener: EngineListener | null = null): SequenceHandle {
+    if (this.#lost) throw this.#lost;
     if (this.#draining || this.#closing) throw new LorikeetError("draining", "The server is shutting down.");
     checkRequest(request, this.#parts.vocabSize, this.limits);
     const state = createSamplerState(request.sampling, request.promptIds);
@@ -142,6 +146,14 @@ export class ContinuousEngine implements Engine {
     for (const sequence of [...this.#admission.waiting()]) this.#finish(sequence, "shutdown");
   }
 
+  /** Ends every sequence with the loss of the device, and refuses new ones. */
+  #lose(error: LorikeetError): void {
+    this.#lost = error;
+    const sequences = [...this.#slots.held()].map(([, sequence]) => sequence);
+    for (const sequence of [...sequences, ...this.#admission.waiting()]) this.#finish(sequence, "error", { error });
+    this.#wakeUp();
+  }
+
   #endFinished(): void {
     for (const [, sequence] of [...this.#slots.held()]) {
       if (sequence.ending) this.#finish(sequence, sequence.ending);
@@ -202,7 +214,7 @@ export class ContinuousEngine implements Engine {
     this.#measurePrefill(chunk.tokens, seconds);
     const adapters = sequence.hold ? 1 : 0;
     this.#observer.step?.({ kind: "prefill", seconds, rows: 1, adapters, tokens: chunk.tokens });
-    if (sequence.phase === "finished") return; // closing waited no longer for this chunk
+    if (sequence.phase === "finished") return; // nobody waited for this chunk any more
     sequence.computed = chunk.start + chunk.tokens;
     if (allLogits) this.#score(sequence, chunk, logits);
     if (!chunk.last) return;
@@ -248,7 +260,7 @@ export class ContinuousEngine implements Engine {
     this.#observer.step?.({ kind: "decode", seconds, rows: live.length, adapters: adapters.size, tokens: live.length });
     for (const slot of live) {
       const sequence = this.#slots.owner(slot);
-      if (!sequence && this.#closing) continue; // closing waited no longer for this step
+      if (!sequence && (this.#closing || this.#lost)) continue; // nobody waited for this step any more
       assert(sequence, `slot ${slot} is held while it decodes`);
       sequence.computed++;
       try {

@@ -1,12 +1,15 @@
 /** What an engine is put together from. Holds no behaviour. */
 import type { AdapterSource } from "../adapter/types.js";
 import type { Logger } from "../base/log.js";
+import type { Device } from "../runtime/device/device.js";
 import type { AdapterBank } from "./adapters/bank.js";
 import type { KvCache } from "./kv-cache.js";
 import type { Runner } from "./runner.js";
 import type { EngineLimits, EngineObserver } from "./types.js";
 
 export interface EngineParts {
+  /** Whose loss ends the engine. Default: one that is never lost. */
+  readonly device?: Pick<Device, "onLost">;
   readonly runner: Pick<Runner, "prepare" | "decode" | "prefill">;
   readonly cache: KvCache;
   readonly bank: AdapterBank;

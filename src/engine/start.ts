@@ -130,6 +130,7 @@ export async function startEngine(options: StartOptions): Promise<StartedEngine>
   });
   logger.debug({ ...tested }, "self-test");
   const engine = new ContinuousEngine({
+    device,
     runner,
     cache,
     bank,
@@ -149,9 +150,14 @@ export async function startEngine(options: StartOptions): Promise<StartedEngine>
     logger,
     ...(options.observer === undefined ? {} : { observer: options.observer }),
     dispose: async () => {
-      await runner[Symbol.asyncDispose]();
-      await bank[Symbol.asyncDispose]();
-      await device.turn(async () => cache[Symbol.dispose]());
+      try {
+        await runner[Symbol.asyncDispose]();
+        await bank[Symbol.asyncDispose]();
+        await device.turn(async () => cache[Symbol.dispose]());
+      } catch (error) {
+        // The memory of a device that was lost is gone.
+        if (!(error instanceof LorikeetError && error.code === "device_lost")) throw error;
+      }
       await prepared.close();
     },
   });

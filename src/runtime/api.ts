@@ -81,7 +81,7 @@ interface CFunction {
   async(...args: [...Argument[], (error: unknown, result: unknown) => void]): void;
 }
 
-type FunctionName = keyof typeof signatures;
+export type FunctionName = keyof typeof signatures;
 type Argument = Pointer | number | string | null | ArrayBufferView | ArrayBuffer;
 
 export class OrtApi {
@@ -93,6 +93,8 @@ export class OrtApi {
   /** The process-wide environment; lives as long as the process. */
   readonly env: Pointer;
   readonly cpuMemory: Pointer;
+  /** For tests of faults: what it returns for a function's name is the message with which that call fails, null lets it through. */
+  faultOf: ((name: FunctionName) => string | null) | null = null;
 
   constructor(libraryPath: string) {
     this.#library = loadLibrary(libraryPath);
@@ -119,6 +121,7 @@ export class OrtApi {
 
   /** Calls a function and checks its status. Throws `runtime_failed`. */
   call(name: FunctionName, ...args: Argument[]): void {
+    this.#injectFault(name);
     const result = this.#get(name)(...args) as Pointer | null;
     if (signatures[name][1] === "S" && result) this.#fail(name, result);
   }
@@ -126,6 +129,7 @@ export class OrtApi {
   /** `call` on a pool thread, without blocking the event loop. Keeps the arguments alive until it returns. Typed arrays must be off the JavaScript heap, where small ones lie. */
   callAsync(name: FunctionName, ...args: Argument[]): Promise<void> {
     return new Promise((resolve, reject) => {
+      this.#injectFault(name);
       this.#inFlight.add(args);
       this.#get(name).async(...args, (error: unknown, result: unknown) => {
         this.#inFlight.delete(args);
@@ -156,7 +160,12 @@ export class OrtApi {
   #fail(name: FunctionName, status: Pointer): never {
     const message = this.#get("GetErrorMessage")(status) as string;
     this.#get("ReleaseStatus")(status);
-    throw new LorikeetError("runtime_failed", `ONNX Runtime's ${name} failed: ${message}`);
+    throw failure(name, message);
+  }
+
+  #injectFault(name: FunctionName): void {
+    const message = this.faultOf?.(name) ?? null;
+    if (message !== null) throw failure(name, message);
   }
 
   /** A buffer over memory that ONNX Runtime owns. Valid only while the owner lives. */
@@ -178,6 +187,9 @@ export class OrtApi {
 }
 
 /** Where onnxruntime-node keeps its library for this platform. Throws `runtime_failed` if it has none. */
+const failure = (name: FunctionName, message: string): LorikeetError =>
+  new LorikeetError("runtime_failed", `ONNX Runtime's ${name} failed: ${message}`);
+
 export function libraryPath(): string {
   const require = createRequire(import.meta.url);
   const root = dirname(require.resolve("onnxruntime-node/package.json"));

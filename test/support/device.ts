@@ -9,13 +9,17 @@ import type { Device } from "../../src/runtime/device/device.js";
 import { openDevice } from "../../src/runtime/device/open.js";
 
 /** WebGPU, or why there is none here. */
-export const webgpu: { readonly device: Device | null; readonly skip: string | false } = await openWebgpu();
+export const webgpu: { readonly device: Device | null; readonly skip: string | false } = await tryWebgpu();
 
-async function openWebgpu() {
+/** A device of its own, for tests that break it. Throws where there is none. */
+export async function openTestWebgpu(): Promise<Device> {
+  const request = { device: "webgpu", allowSoftwareGpu: true } as const;
+  return await openDevice(await findDevice(request, { cudaFault: () => null }));
+}
+
+async function tryWebgpu() {
   try {
-    const request = { device: "webgpu", allowSoftwareGpu: true } as const;
-    const device = await openDevice(await findDevice(request, { cudaFault: () => null }));
-    return { device, skip: false } as const;
+    return { device: await openTestWebgpu(), skip: false } as const;
   } catch (error) {
     if (process.env.CI === "true") throw error;
     return { device: null, skip: (error as LorikeetError).message };
