@@ -5,8 +5,15 @@ import { configFile } from "../files.js";
 import { harmlessMlxKeys, mlxParameterKeys } from "../known.js";
 import { dora } from "../methods/dora.js";
 import { lora } from "../methods/lora.js";
+import type { AdapterMethod } from "../methods/method.js";
 import { type FieldOptions, FieldReader, type Fields, maxAlpha } from "./fields.js";
 import type { ReadConfig } from "./read.js";
+
+/** By `fine_tune_type`. */
+const methods: ReadonlyMap<unknown, AdapterMethod> = new Map([
+  ["lora", lora],
+  ["dora", dora],
+]);
 
 export function readMlx(
   fields: Fields,
@@ -16,9 +23,10 @@ export function readMlx(
   { trusted = false }: Pick<FieldOptions, "trusted"> = {},
 ): ReadConfig | null {
   const type = fields.fine_tune_type ?? "lora";
-  const method = type === "dora" || fields.use_dora === true ? dora : lora;
-  if (method === lora && type !== "lora") {
-    faults.unsupported(`mlx-lm's fine_tune_type ${quote(type)} is not supported; "lora" and "dora" are`);
+  const method = fields.use_dora === true ? dora : methods.get(type);
+  if (!method) {
+    const allowed = [...methods.keys()].map(quote).join(" and ");
+    faults.unsupported(`mlx-lm's fine_tune_type ${quote(type)} is not supported; ${allowed} are`);
     return null;
   }
   const field = new FieldReader(parameters, faults, { prefix: "lora_parameters.", trusted });
