@@ -66,7 +66,7 @@ export class CompileThread {
 
   async #start(): Promise<Worker> {
     const { maxGrammarSize: maxSize, maxMaskBytes, grammarMemory } = this.#bounds;
-    const setup: CompileSetup = { tokens: this.#tokens, tree: this.#tree, maxSize, maxMaskBytes };
+    const setup: CompileSetup = { tokens: this.#tokens, tree: this.#tree, bounds: { maxSize, maxMaskBytes } };
     const worker = startThread(import.meta.url, "worker/main", {
       workerData: setup,
       name: "lorikeet-grammar",

@@ -11,7 +11,7 @@ import type { TokenBytes } from "./token-tree.js";
 import type { CompileMessage } from "./worker/main.js";
 
 export interface GrammarOptions extends Omit<ThreadBounds, "maxMaskBytes"> {
-  /** Characters of a schema, a pattern or a list of choices. */
+  /** Characters of a schema, a pattern, a list of choices or a grammar. */
   readonly maxGrammarCharacters: number;
   /** Grammars that may wait or be compiled. */
   readonly maxGrammarQueue: number;
@@ -144,6 +144,8 @@ function messageOf(source: GrammarSource): CompileMessage {
       return { kind: "pattern", pattern: source.pattern };
     case "choice":
       return { kind: "choice", choices: source.choices };
+    case "gbnf":
+      return { kind: "gbnf", grammar: source.grammar };
   }
 }
 

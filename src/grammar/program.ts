@@ -34,7 +34,6 @@ export function programOf(rules: readonly Expression[], bytes: readonly boolean[
   const automata = living(rules.map((rule) => spelled(automatonOf(rule, limits), bytes)));
   const [text] = automata;
   if (!text?.edges[text.start]?.length) throw new GrammarFault("allows no text at all");
-  refuseLeftRecursion(automata);
   return tablesOf(automata, limits);
 }
 
@@ -65,22 +64,6 @@ function living(automata: readonly Automaton[]): readonly Automaton[] {
     const alive = liveStates(automaton.accepts, edges);
     return { ...automaton, edges: edges.map((next) => next.filter(({ target }) => alive[target])) };
   });
-}
-
-/** A rule that calls itself before any byte would be read without end. */
-function refuseLeftRecursion(automata: readonly Automaton[]): void {
-  const finished = new Set<number>();
-  const open = new Set<number>();
-  const visit = (rule: number): void => {
-    if (finished.has(rule)) return;
-    if (open.has(rule)) throw new GrammarFault("refers to itself without anything in between");
-    open.add(rule);
-    const { start, edges } = at(automata, rule);
-    for (const { low } of at(edges, start)) if (low >= firstRule) visit(low - firstRule);
-    open.delete(rule);
-    finished.add(rule);
-  };
-  for (const rule of automata.keys()) visit(rule);
 }
 
 function tablesOf(automata: readonly Automaton[], limits: Limits): Program {

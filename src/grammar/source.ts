@@ -7,4 +7,6 @@ export type GrammarSource =
   /** The whole text is of the pattern. */
   | { readonly kind: "pattern"; readonly pattern: string; readonly param: string }
   /** The whole text is one of these. */
-  | { readonly kind: "choice"; readonly choices: readonly string[]; readonly param: string };
+  | { readonly kind: "choice"; readonly choices: readonly string[]; readonly param: string }
+  /** The notation of llama.cpp; vLLM's EBNF is the same. */
+  | { readonly kind: "gbnf"; readonly grammar: string; readonly param: string };

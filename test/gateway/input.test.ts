@@ -173,7 +173,7 @@ describe("completions", () => {
       verbosity: "loud",
       prompt_cache_retention: "forever",
       reasoning_effort: 5,
-      guided_grammar: "root ::= x",
+      guided_whitespace_pattern: " ",
       constructor: 1,
       toString: 1,
     })) {
@@ -188,10 +188,17 @@ describe("completions", () => {
 
   test("reports every fault together and repeats no text of the user's", () => {
     const fault = faultOf(() =>
-      completion({ prompt: { secret: "sesame" }, temperature: 3, n: 0, stop: "", grammar: "sesame", top_p: "sesame" }),
+      completion({
+        prompt: { secret: "sesame" },
+        temperature: 3,
+        n: 0,
+        stop: "",
+        automaton: "sesame",
+        top_p: "sesame",
+      }),
     );
     assert.equal(fault.faults.length, 6);
-    for (const name of ["grammar", "prompt", "temperature", "n", "stop", "top_p"]) {
+    for (const name of ["automaton", "prompt", "temperature", "n", "stop", "top_p"]) {
       assert.ok(
         fault.faults.some((text) => text.includes(`\`${name}\``)),
         name,

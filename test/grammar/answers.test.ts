@@ -70,7 +70,7 @@ test("rows with a grammar and rows without share a batch and do not change each 
   assert.match(alone[1]?.text ?? "", /^[a-z]{1,30}$/);
 });
 
-test("patterns and choices, under both of vLLM's names", async () => {
+test("patterns, choices and grammars, under vLLM's and llama.cpp's names", async () => {
   const choices = ["yes, of course", "no", "maybe"];
   for (const body of [{ guided_choice: choices }, { structured_outputs: { choice: choices } }]) {
     for (let seed = 0; seed < 4; seed++) {
@@ -88,6 +88,12 @@ test("patterns and choices, under both of vLLM's names", async () => {
     const { text, finish } = await ask({ ...body, seed: 3, logit_bias: {} });
     if (finish === "stop") assert.ok(isObject(JSON.parse(text)));
     else assert.match(text, /^\{/);
+  }
+  const gbnf = 'root ::= "[" item ("," item)* "]"  item ::= [0-9] | root';
+  for (const body of [{ guided_grammar: gbnf }, { grammar: gbnf }, { structured_outputs: { grammar: gbnf } }]) {
+    const { text, finish } = await ask({ ...body, seed: 2 });
+    assert.equal(finish, "stop");
+    assert.ok(Array.isArray(JSON.parse(text)), text);
   }
   const json = await ask({ guided_json: JSON.stringify({ type: "integer", minimum: 3, maximum: 5 }) });
   assert.match(json.text, /^[345]$/);
@@ -116,9 +122,13 @@ test("an unsupported constraint is a 400 that names it", async () => {
     [formatOf({ type: "object", properties: { a: { not: {} } } }), /`\/properties\/a`.*`not`/],
     [{ guided_regex: "(a)\\1" }, /`guided_regex` refers back/],
     [{ guided_regex: "(a|b|ab|ba){1,5000}(a|b){1,5000}" }, /too large.*--max-grammar-size/],
-    [{ structured_outputs: { grammar: "root ::= x" } }, /`grammar`/],
+    [
+      { structured_outputs: { grammar: "root ::= x" } },
+      /`structured_outputs.grammar` at line 1, column 10: the rule `x`/,
+    ],
     [{ structured_outputs: { json: {}, regex: "a" } }, /one of/],
-    [{ guided_grammar: "root ::= x" }, /guided_grammar/],
+    [{ guided_grammar: 'root ::= root "x"' }, /`guided_grammar` at line 1.*begins with itself/],
+    [{ grammar: ["x"] }, /`grammar` must be a grammar in GBNF/],
     [{ guided_choice: [] }, /guided_choice/],
     [{ guided_choice: ["a"], guided_regex: "a" }, /must not both/],
     [{ guided_choice: ["a"], allowed_token_ids: [5] }, /allowed_token_ids/],

@@ -369,7 +369,7 @@ export const refusals: readonly (readonly [unknown, string])[] = [
   [{ type: "string", anyOf: [{ maxLength: 3 }] }, "type"],
   [{ $ref: "https://example.com/x" }, "$ref"],
   [{ $ref: "#/$defs/none" }, "$ref"],
-  [{ $ref: "#" }, "no text"],
+  [{ $ref: "#" }, "itself"],
   [{ anyOf: [{ $ref: "#" }, { type: "null" }] }, "itself"],
   [{ type: "array", items: { $ref: "#" }, minItems: 1 }, "no text"],
   [{ type: "string", minLength: 3, maxLength: 2 }, "no text"],

@@ -1,18 +1,19 @@
 /** Masks worked out ahead, against tokens tried one by one. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Limits } from "../../src/grammar/automaton.js";
+import { compileRules } from "../../src/grammar/compile.js";
 import { GrammarFault } from "../../src/grammar/fault.js";
-import { Grammar } from "../../src/grammar/grammar.js";
-import { type MaskVocabulary, masksOf, maskVocabulary, maskWords } from "../../src/grammar/masks.js";
+import { rulesOfGbnf } from "../../src/grammar/gbnf.js";
+import { type CompiledGrammar, Grammar } from "../../src/grammar/grammar.js";
+import { maskWords } from "../../src/grammar/masks.js";
 import { patternOf } from "../../src/grammar/pattern.js";
 import { type Position, Positions } from "../../src/grammar/positions.js";
-import { type Program, programOf } from "../../src/grammar/program.js";
+import type { Program } from "../../src/grammar/program.js";
 import { rulesOfSchema } from "../../src/grammar/schema/schema.js";
-import { spelledBytes, vocabularyTree } from "../../src/grammar/token-tree.js";
+import { byteVocabulary } from "./vocabularies.js";
 
 /** Every byte, and longer tokens that end strings, objects and lists in their middle. */
-const vocabulary = vocabularyOf([
+const vocabulary = byteVocabulary([
   ...['"', '":', '": "', '",', '", "', '"]', '"}', '"}]', "}}", "]]", '{"', '["', "[[", '"a', 'a"', 'ab"', 'abc", "a'],
   ...[
     "ab",
@@ -35,22 +36,12 @@ const vocabulary = vocabularyOf([
   ],
   ...["aaaa", "aaaaaaaaaaaaaaaa", "null}", ", ", ": ", "a, b", " ", "  "],
 ]);
-const spelled = spelledBytes(vocabulary);
+const bounds = { maxSize: 1_000_000, maxMaskBytes: 2 ** 24 };
 
-function vocabularyOf(texts: readonly string[]): MaskVocabulary {
-  const spellings = [
-    ...Array.from({ length: 256 }, (_, byte) => Buffer.from([byte])),
-    ...texts.map((text) => Buffer.from(text)),
-  ];
-  const offsets = [0];
-  for (const { length } of spellings) offsets.push((offsets.at(-1) ?? 0) + length);
-  const tokens = { bytes: Buffer.concat(spellings), offsets: Int32Array.from(offsets) };
-  return maskVocabulary(tokens, vocabularyTree(tokens));
-}
-
-const schemaProgram = (schema: unknown): Program => programOf(rulesOfSchema(schema), spelled, new Limits(1_000_000));
-const patternProgram = (pattern: string): Program =>
-  programOf([patternOf(pattern, { whole: true })], spelled, new Limits(1_000_000));
+const ofSchema = (schema: unknown): CompiledGrammar => compileRules(rulesOfSchema(schema), vocabulary, bounds);
+const ofPattern = (pattern: string): CompiledGrammar =>
+  compileRules([patternOf(pattern, { whole: true })], vocabulary, bounds);
+const ofGbnf = (grammar: string): CompiledGrammar => compileRules(rulesOfGbnf(grammar), vocabulary, bounds);
 
 /** Tokens that lead on from a position, tried by their bytes. */
 function triedOneByOne(positions: Positions, program: Program, position: Position): number[] {
@@ -66,29 +57,32 @@ function triedOneByOne(positions: Positions, program: Program, position: Positio
   return allowed;
 }
 
-const programs: Readonly<Record<string, Program>> = {
-  "any value": schemaProgram(true),
-  "a counted string": schemaProgram({ type: "string", maxLength: 40 }),
-  "strings in objects": schemaProgram({
+const grammars: Readonly<Record<string, CompiledGrammar>> = {
+  "any value": ofSchema(true),
+  "a counted string": ofSchema({ type: "string", maxLength: 40 }),
+  "strings in objects": ofSchema({
     properties: { a: { type: "string" }, abc: { maxLength: 3 } },
     required: ["a"],
   }),
-  "free keys": schemaProgram({ additionalProperties: { type: "integer" }, properties: { ab: true } }),
-  recursion: schemaProgram({ properties: { a: { type: "array", items: { $ref: "#" } }, b: { $ref: "#" } } }),
-  alternatives: schemaProgram({
+  "free keys": ofSchema({ additionalProperties: { type: "integer" }, properties: { ab: true } }),
+  recursion: ofSchema({ properties: { a: { type: "array", items: { $ref: "#" } }, b: { $ref: "#" } } }),
+  alternatives: ofSchema({
     anyOf: [
       { type: "array", items: { type: "string" } },
       { type: "array", items: { $ref: "#" } },
     ],
   }),
-  lists: schemaProgram({ items: { enum: ["a", "ab", true, 12] }, minItems: 2, maxItems: 5 }),
-  "a pattern": patternProgram("(a|ab|abc)*(é|日本){0,9}|.{3}"),
+  lists: ofSchema({ items: { enum: ["a", "ab", true, 12] }, minItems: 2, maxItems: 5 }),
+  "rules that end anywhere": ofGbnf('root ::= x ("," x)*  x ::= [a-z]* | "[" x "]" x'),
+  "rules that may be empty": ofGbnf('root ::= w a w "." | w  w ::= " "*  a ::= "a" (w a)? b  b ::= | "b" b'),
+  "a pattern": ofPattern("(a|ab|abc)*(é|日本){0,9}|.{3}"),
 };
 
-for (const [name, program] of Object.entries(programs)) {
+for (const [name, compiled] of Object.entries(grammars)) {
   test(`masks are those of tokens tried one by one: ${name}`, () => {
+    const { program } = compiled;
     const positions = new Positions(program);
-    const grammar = new Grammar({ program, masks: masksOf(program, vocabulary, 2 ** 24) }, vocabulary, 2 ** 20);
+    const grammar = new Grammar(compiled, vocabulary, 2 ** 20);
     const mask = grammar.emptyMask();
     let seed = 7;
     for (let text = 0; text < 40; text++) {
@@ -107,24 +101,21 @@ for (const [name, program] of Object.entries(programs)) {
 }
 
 test("the states of a long counted string share the masks of a short one", () => {
-  const [short, long] = [100, 2000].map((maxLength) =>
-    masksOf(schemaProgram({ type: "string", maxLength }), vocabulary, 2 ** 24),
-  );
-  assert.equal(long?.offsets.length, short?.offsets.length);
+  const [short, long] = [100, 2000].map((maxLength) => ofSchema({ type: "string", maxLength }));
+  assert.equal(long?.masks.offsets.length, short?.masks.offsets.length);
 });
 
 test("masks that take too much memory are refused", () => {
-  const maxBytes = 8 * maskWords(vocabulary);
+  const rules = rulesOfSchema({ type: "string", maxLength: 40 });
   assert.throws(
-    () => masksOf(schemaProgram({ type: "string", maxLength: 40 }), vocabulary, maxBytes),
+    () => compileRules(rules, vocabulary, { ...bounds, maxMaskBytes: 8 * maskWords(vocabulary) }),
     (error: Error) => error instanceof GrammarFault && /--grammar-cache-bytes/.test(error.message),
   );
 });
 
 test("what a text allows does not depend on what is kept", () => {
-  const program = schemaProgram(true);
-  const masks = masksOf(program, vocabulary, 2 ** 24);
-  const [roomy, tight] = [2 ** 20, 0].map((maxBytes) => new Grammar({ program, masks }, vocabulary, maxBytes));
+  const compiled = ofSchema(true);
+  const [roomy, tight] = [2 ** 20, 0].map((maxBytes) => new Grammar(compiled, vocabulary, maxBytes));
   assert.ok(roomy && tight);
   const [a, b] = [roomy.begin(), tight.begin()];
   const [left, right] = [a.emptyMask(), b.emptyMask()];

@@ -1,37 +1,27 @@
 /** Texts that schemas allow, drawn at random over the embedded model's vocabulary, against an independent validator. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Limits } from "../../src/grammar/automaton.js";
+import { compileRules } from "../../src/grammar/compile.js";
 import { grammarDefaults } from "../../src/grammar/compiler.js";
 import { Grammar } from "../../src/grammar/grammar.js";
-import { type MaskVocabulary, masksOf, maskVocabulary } from "../../src/grammar/masks.js";
-import { programOf } from "../../src/grammar/program.js";
 import { rulesOfSchema } from "../../src/grammar/schema/schema.js";
-import { spelledBytes, vocabularyTree } from "../../src/grammar/token-tree.js";
 import { loadTokenizer } from "../../src/text/tokenizer/tokenizer.js";
 import { cases, refusals } from "./cases.js";
 import { validatorOf } from "./validator.js";
+import { vocabularyOf } from "./vocabularies.js";
 
 const loaded = await loadTokenizer("models/bookworm-7m");
 assert.ok(loaded);
 const tokenizer = loaded;
-const vocabulary = vocabularyOf();
-const spelled = spelledBytes(vocabulary);
-
-function vocabularyOf(): MaskVocabulary {
-  const bytes: number[] = [];
-  const offsets = [0];
-  for (let id = 0; id < tokenizer.vocabSize; id++) {
-    if (tokenizer.specialText(id) === null) bytes.push(...tokenizer.tokenBytes(id));
-    offsets.push(bytes.length);
-  }
-  const tokens = { bytes: Uint8Array.from(bytes), offsets: Int32Array.from(offsets) };
-  return maskVocabulary(tokens, vocabularyTree(tokens));
-}
+const vocabulary = vocabularyOf(
+  Array.from({ length: tokenizer.vocabSize }, (_, id) =>
+    tokenizer.specialText(id) === null ? tokenizer.tokenBytes(id) : [],
+  ),
+);
 
 function grammarOf(schema: unknown): Grammar {
-  const program = programOf(rulesOfSchema(schema), spelled, new Limits(grammarDefaults.maxGrammarSize));
-  return new Grammar({ program, masks: masksOf(program, vocabulary, 2 ** 26) }, vocabulary, 2 ** 20);
+  const bounds = { maxSize: grammarDefaults.maxGrammarSize, maxMaskBytes: 2 ** 26 };
+  return new Grammar(compileRules(rulesOfSchema(schema), vocabulary, bounds), vocabulary, 2 ** 20);
 }
 
 function randomOf(seed: number): () => number {

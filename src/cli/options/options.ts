@@ -323,7 +323,7 @@ export const serviceOptions = {
     "Limits",
     gatewayDefaults.maxGrammarCharacters,
     1,
-    "characters of a schema, a pattern or a list of choices that answers are held to",
+    "characters of a schema, a pattern, a list of choices or a grammar that answers are held to",
   ),
   maxGrammarSize: count(
     "Limits",

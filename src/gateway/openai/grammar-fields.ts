@@ -1,4 +1,4 @@
-/** The parameters that hold an answer to a grammar: OpenAI's `response_format`, and vLLM's two ways. */
+/** The parameters that hold an answer to a grammar: OpenAI's `response_format`, vLLM's two ways, and llama.cpp's. */
 import * as v from "valibot";
 import { isObject, type Json } from "../../base/json.js";
 import type { GrammarSource } from "../../grammar/source.js";
@@ -21,18 +21,22 @@ export const grammarEntries = {
   guided_json: field((value) => readSchema(value, "guided_json")),
   guided_regex: field((value) => readPattern(value, "guided_regex")),
   guided_choice: field((value) => readChoice(value, "guided_choice")),
+  guided_grammar: field((value) => readGbnf(value, "guided_grammar")),
+  grammar: field((value) => (value === "" ? null : readGbnf(value, "grammar"))),
+  json_schema: field((value) => readSchema(value, "json_schema")),
 };
 
 type GrammarFields = { readonly [Name in keyof typeof grammarEntries]?: GrammarSource | null | undefined };
 
 export function grammarOf(fields: GrammarFields): GrammarSource | null {
-  const { response_format, structured_outputs, guided_json, guided_regex, guided_choice } = fields;
-  return response_format ?? structured_outputs ?? guided_json ?? guided_regex ?? guided_choice ?? null;
+  const names = Object.keys(grammarEntries) as (keyof GrammarFields)[];
+  for (const name of names) if (fields[name]) return fields[name];
+  return null;
 }
 
 /** One grammar at most, and nothing beside it that could leave no token to choose from. */
 export function* grammarCross(body: Json): Iterable<Fault> {
-  const named = Object.keys(grammarEntries).filter((name) => body[name] !== undefined && !isPlainText(body[name]));
+  const named = Object.keys(grammarEntries).filter((name) => body[name] !== undefined && !isNone(body[name]));
   const [first, second] = named;
   if (first === undefined) return;
   if (second !== undefined) yield invalid(first, `and \`${second}\` must not both be given: an answer has one grammar`);
@@ -40,7 +44,7 @@ export function* grammarCross(body: Json): Iterable<Fault> {
     yield invalid("allowed_token_ids", `and \`${first}\` must not both be given`);
 }
 
-const isPlainText = (value: unknown): boolean => isObject(value) && value.type === "text";
+const isNone = (value: unknown): boolean => value === "" || (isObject(value) && value.type === "text");
 
 function field(read: (value: unknown) => GrammarSource | null | Wrong) {
   return v.optional(
@@ -56,15 +60,23 @@ function field(read: (value: unknown) => GrammarSource | null | Wrong) {
   );
 }
 
+/** What formats have beside their `type`; a schema beside `json_object` is llama.cpp's. */
+const formatKeys: ReadonlyMap<unknown, readonly string[]> = new Map([
+  ["json_schema", ["json_schema"]],
+  ["json_object", ["schema"]],
+]);
+
 function readFormat(value: unknown): GrammarSource | null | Wrong {
   const rule =
     'must be {"type":"text"}, {"type":"json_object"} or {"type":"json_schema","json_schema":{"name":"...","schema":{...}}}';
   if (!isObject(value)) return new Wrong(rule, describe(value));
-  const allowed = value.type === "json_schema" ? ["type", "json_schema"] : ["type"];
-  const unknown = unknownKey(value, allowed);
+  const unknown = unknownKey(value, ["type", ...(formatKeys.get(value.type) ?? [])]);
   if (unknown) return unknown;
   if (value.type === "text") return null;
-  if (value.type === "json_object") return { kind: "object", param: "response_format" };
+  if (value.type === "json_object") {
+    if (isObject(value.schema)) return readSchema(value.schema, "response_format.schema");
+    return { kind: "object", param: "response_format" };
+  }
   if (value.type !== "json_schema") return new Wrong(rule, `${describeWord(value.type)} as \`type\``);
   const format = value.json_schema;
   if (!isObject(format)) return new Wrong(rule, `${describe(format)} as \`json_schema\``);
@@ -90,10 +102,10 @@ function readFormat(value: unknown): GrammarSource | null | Wrong {
 }
 
 function readStructured(value: unknown): GrammarSource | null | Wrong {
-  const rule = "must be an object with one of `json`, `json_object`, `regex` and `choice`";
+  const rule = "must be an object with one of `json`, `json_object`, `regex`, `choice` and `grammar`";
   if (!isObject(value)) return new Wrong(rule, describe(value));
   const given = Object.entries(value).filter(([, item]) => item !== null && item !== undefined);
-  const unknown = unknownKey(Object.fromEntries(given), ["json", "json_object", "regex", "choice"]);
+  const unknown = unknownKey(Object.fromEntries(given), ["json", "json_object", "regex", "choice", "grammar"]);
   if (unknown) return unknown;
   const [only] = given;
   if (only === undefined || given.length > 1) return new Wrong(rule, `${given.length} of them`);
@@ -102,6 +114,7 @@ function readStructured(value: unknown): GrammarSource | null | Wrong {
   if (kind === "json") return readSchema(item, param);
   if (kind === "regex") return readPattern(item, param);
   if (kind === "choice") return readChoice(item, param);
+  if (kind === "grammar") return readGbnf(item, param);
   return item === true ? { kind: "object", param } : new Wrong("must have true as `json_object`", describe(item));
 }
 
@@ -131,6 +144,11 @@ function readChoice(value: unknown, param: string): GrammarSource | Wrong {
     return { kind: "choice", choices: value, param };
   }
   return new Wrong(`must be a list of 1 to ${maxChoices} strings, none of them empty`, describe(value));
+}
+
+function readGbnf(value: unknown, param: string): GrammarSource | Wrong {
+  if (typeof value === "string" && value !== "") return { kind: "gbnf", grammar: value, param };
+  return new Wrong("must be a grammar in GBNF, a string that is not empty", describe(value));
 }
 
 function unknownKey(object: Json, allowed: readonly string[]): Wrong | null {

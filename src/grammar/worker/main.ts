@@ -1,21 +1,22 @@
 /** The thread that compiles grammars: it has the bytes of the vocabulary, says when it is ready and answers one message at a time. */
 import { parentPort, workerData } from "node:worker_threads";
-import { Limits } from "../automaton.js";
+import { type CompileBounds, compileRules } from "../compile.js";
 import { type Expression, either, text } from "../expression.js";
 import { GrammarFault } from "../fault.js";
+import { rulesOfGbnf } from "../gbnf.js";
 import type { CompiledGrammar } from "../grammar.js";
-import { masksOf, maskVocabulary } from "../masks.js";
+import { maskVocabulary } from "../masks.js";
 import { patternOf } from "../pattern.js";
-import { programOf } from "../program.js";
 import { rulesOfObject, rulesOfSchema } from "../schema/schema.js";
-import { spelledBytes, type TokenBytes, type TokenTree, vocabularyTree } from "../token-tree.js";
+import { type TokenBytes, type TokenTree, vocabularyTree } from "../token-tree.js";
 
 export type CompileMessage =
   | { readonly kind: "object" }
   /** `schema` is JSON. */
   | { readonly kind: "schema"; readonly schema: string }
   | { readonly kind: "pattern"; readonly pattern: string }
-  | { readonly kind: "choice"; readonly choices: readonly string[] };
+  | { readonly kind: "choice"; readonly choices: readonly string[] }
+  | { readonly kind: "gbnf"; readonly grammar: string };
 
 /** The first message of the thread: the tree of the vocabulary, for the threads after it. */
 export interface ReadyMessage {
@@ -31,19 +32,16 @@ export interface CompileSetup {
   readonly tokens: TokenBytes;
   /** null: not built yet. */
   readonly tree: TokenTree | null;
-  /** States and edges. */
-  readonly maxSize: number;
-  readonly maxMaskBytes: number;
+  readonly bounds: CompileBounds;
 }
 
-const { tokens, tree: known, maxSize, maxMaskBytes }: CompileSetup = workerData;
-const spelled = spelledBytes(tokens);
+const { tokens, tree: known, bounds }: CompileSetup = workerData;
 const tree = known ?? vocabularyTree(tokens);
 const vocabulary = maskVocabulary(tokens, tree);
 
 parentPort?.on("message", (message: CompileMessage) => {
   try {
-    const compiled = compile(message);
+    const compiled = compileRules(rulesOf(message), vocabulary, bounds);
     const { program, masks } = compiled;
     const tables = [...Object.values(program), ...Object.values(masks)];
     const moved = tables.flatMap((table) => (ArrayBuffer.isView(table) ? [table.buffer as ArrayBuffer] : []));
@@ -56,11 +54,6 @@ parentPort?.on("message", (message: CompileMessage) => {
 });
 parentPort?.postMessage({ tree } satisfies ReadyMessage);
 
-function compile(message: CompileMessage): CompiledGrammar {
-  const program = programOf(rulesOf(message), spelled, new Limits(maxSize));
-  return { program, masks: masksOf(program, vocabulary, maxMaskBytes) };
-}
-
 function rulesOf(message: CompileMessage): readonly Expression[] {
   switch (message.kind) {
     case "object":
@@ -71,5 +64,7 @@ function rulesOf(message: CompileMessage): readonly Expression[] {
       return [patternOf(message.pattern, { whole: true })];
     case "choice":
       return [either(...message.choices.map(text))];
+    case "gbnf":
+      return rulesOfGbnf(message.grammar);
   }
 }
