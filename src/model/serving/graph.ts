@@ -49,7 +49,12 @@ export interface ServingOptions {
   /** Sum over ranks above 128 in blocks, so that a row does not depend on the others. Only with rank classes. */
   readonly inBlocks?: boolean;
   readonly target?: ServingTarget;
+  /** What a step gives for each of its logit rows: logits, the token with the largest one, or both. Default logits. */
+  readonly outputs?: "logits" | "tokens" | "both";
 }
+
+/** The first token with the largest logit: int64 [logit_rows]. */
+export const greedyTokens = "greedy_tokens";
 
 export interface ServingGraph {
   readonly graph: Graph;
@@ -63,16 +68,41 @@ export interface ServingGraph {
  * `past.{layer}.key|value` [rows, kvHeads, capacity, headDim]; of a convolution `past.{layer}.window` [rows, reach, channels], and
  * `window_places` [rows, reach, 1], which of the tokens of the window and the row are in the next one; of linear attention
  * `past.{layer}.memory` [rows, valueHeads, keyDim, valueDim], and `taken` [tokens, 1], 1 for a token that memories take in, else 0;
- * adapters' as in `adapters` and `stacked-adapters`. Outputs: `logits` [logit_rows, vocab] and `present.{layer}.*`, to be bound to the same memory as the past.
+ * adapters' as in `adapters` and `stacked-adapters`. Outputs: `logits` [logit_rows, vocab], `greedy_tokens` and `present.{layer}.*`, to be bound to the same memory as the past.
  */
 export function buildServingGraph(options: ServingOptions): ServingGraph {
   const builder = new GraphBuilder("decoder");
   const lowering = new ServingLowering(builder, options);
   const logits = buildDecoder(lowering, options.config);
-  const [out] = builder.node("Identity", [logits], [{ type: "float32", shape: logits.shape, name: "logits" }]);
-  builder.output(out as Value);
+  const { outputs = "logits" } = options;
+  if (outputs === "logits") {
+    const [out] = builder.node("Identity", [logits], [{ type: "float32", shape: logits.shape, name: logitsName }]);
+    builder.output(out as Value);
+  } else {
+    if (outputs === "both") builder.output(logits);
+    const spec = { type: "int64" as const, shape: logits.shape.slice(0, 1), name: greedyTokens };
+    const [tokens] = builder.node("ArgMax", [logits], [spec], { axis: 1, keepdims: 0 });
+    builder.output(tokens as Value);
+  }
   for (const value of lowering.presents) builder.output(value);
-  return { graph: builder.build(), groups: lowering.adapters?.groups ?? [] };
+  const graph = builder.build();
+  return { graph: outputs === "both" ? withLogits(graph, logits) : graph, groups: lowering.adapters?.groups ?? [] };
+}
+
+const logitsName = "logits";
+
+/** The same graph with its logits under that name. An Identity with a second reader would stay, as a copy that a captured graph does not replay. */
+function withLogits(graph: Graph, logits: Value): Graph {
+  const rename = (value: Value): Value => (value.name === logits.name ? { ...value, name: logitsName } : value);
+  return {
+    ...graph,
+    outputs: graph.outputs.map(rename),
+    nodes: graph.nodes.map((node) => ({
+      ...node,
+      inputs: node.inputs.map((value) => value && rename(value)),
+      outputs: node.outputs.map(rename),
+    })),
+  };
 }
 
 class ServingLowering implements Lowering {

@@ -1,6 +1,10 @@
 /**
  * The form of a serving graph: what the kernels of the device that runs it can do. The defaults are the CPU's. Every form computes
  * the same function.
+ *
+ * A captured graph replays kernels, not copies of buffers. It is right without adapters, with `masked` ones and with `softcap` plain
+ * attention; not with groups of adapters, which scatter rows. ONNX Runtime runs a step several times while it captures it: capture
+ * by a step whose rows take no token in, or states of layers without attention advance more than once.
  */
 
 export interface ServingTarget {
