@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { after, test } from "node:test";
 import { readConfigFile } from "../../src/cli/options/config-file.js";
 import { resolveSettings } from "../../src/cli/options/settings.js";
-import { trainConfigKeys, trainOptions } from "../../src/cli/train/options.js";
+import { trainOptions } from "../../src/cli/train/options.js";
 import { loadTokenizer } from "../../src/text/tokenizer/tokenizer.js";
 import { loadData } from "../../src/train/data/dataset.js";
 import { parseLabelTemplate } from "../../src/train/data/encode.js";
@@ -37,7 +37,6 @@ const settingsOf = (name: string) =>
     environment: {},
     file: readConfigFile(join("tools/recipes", name)),
     filePath: name,
-    knownKeys: trainConfigKeys,
   });
 
 for (const task of ["dates", "commands"]) {

@@ -7,7 +7,6 @@ import { runEngineBench } from "../../bench/engine-bench.js";
 import type { BenchStack, StackRequest } from "../../bench/stack.js";
 import { defaultCacheDirectory } from "../../weights/cache/cache.js";
 import { chooseFor } from "../device.js";
-import { configKeys } from "../generate/options.js";
 import { usableThreads } from "../machine.js";
 import { addOptions, readOptions } from "../options/command-line.js";
 import { type EngineSettings, engineOptions } from "../options/options.js";
@@ -16,7 +15,7 @@ import { type ProgressLine, progressLine } from "../progress.js";
 import { openStack } from "../stack.js";
 import { printJson, printLine, type Terminal } from "../terminal.js";
 import { formatCardReport } from "./card-report.js";
-import { type BenchSettings, benchKeys, benchOptions } from "./options.js";
+import { type BenchSettings, benchOptions } from "./options.js";
 import { formatReport } from "./report.js";
 import { addBenchTrain } from "./train.js";
 
@@ -28,8 +27,7 @@ export function addBench(program: Command, terminal: Terminal): void {
     .option("--json", "print JSON: every sample, spread and ratio", false);
   addBenchTrain(bench, terminal);
   addOptions(command, benchOptions).action(({ json }: { json: boolean }) => {
-    const keys = [...new Set([...configKeys, ...benchKeys])];
-    return benchEngine(readOptions(command, benchOptions, terminal.environment, keys), json, terminal);
+    return benchEngine(readOptions(command, benchOptions, terminal.environment), json, terminal);
   });
 }
 

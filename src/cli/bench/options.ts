@@ -2,7 +2,7 @@
 
 import { type BenchShape, isBenchShape } from "../../bench/shapes.js";
 import type { BaseDtype } from "../../engine/start.js";
-import { engineOptions, flagName, given, type OptionTable, open, type Settings } from "../options/options.js";
+import { engineOptions, given, type OptionTable, open, type Settings } from "../options/options.js";
 import { flag, integer, oneOf, type Parser, text } from "../options/units.js";
 import { trainOptions } from "../train/options.js";
 
@@ -45,8 +45,6 @@ export const benchOptions = {
 
 export type BenchSettings = Settings<typeof benchOptions>;
 
-export const benchKeys = Object.keys(benchOptions).map(flagName);
-
 const trainShapes: readonly BenchShape[] = ["135M"];
 const frozenDtypes: readonly BaseDtype[] = ["fp32", "int8", "int4"];
 
@@ -81,5 +79,3 @@ export const benchTrainOptions = {
 } as const satisfies OptionTable;
 
 export type BenchTrainSettings = Settings<typeof benchTrainOptions>;
-
-export const benchTrainKeys = Object.keys(benchTrainOptions).map(flagName);

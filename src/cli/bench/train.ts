@@ -3,14 +3,13 @@
 import type { Command } from "commander";
 import { runTrainBench, type TrainCell, type TrainReport } from "../../bench/train-bench.js";
 import { defaultCacheDirectory } from "../../weights/cache/cache.js";
-import { configKeys } from "../generate/options.js";
 import { usableThreads } from "../machine.js";
 import { addOptions, readOptions } from "../options/command-line.js";
 import { formatBytes, formatCount } from "../options/units.js";
 import { progressLine } from "../progress.js";
 import { formatFields, formatTable } from "../table.js";
 import { printJson, printLine, type Terminal } from "../terminal.js";
-import { type BenchTrainSettings, benchTrainKeys, benchTrainOptions } from "./options.js";
+import { type BenchTrainSettings, benchTrainOptions } from "./options.js";
 
 export function addBenchTrain(bench: Command, terminal: Terminal): void {
   const command = bench
@@ -18,8 +17,7 @@ export function addBenchTrain(bench: Command, terminal: Terminal): void {
     .description("measure training steps on random models, and compare them with the machine's matrix products")
     .option("--json", "print JSON with all samples, counted products and rates", false);
   addOptions(command, benchTrainOptions).action(({ json }: { json: boolean }) => {
-    const keys = [...new Set([...configKeys, ...benchTrainKeys])];
-    return benchTrain(readOptions(command, benchTrainOptions, terminal.environment, keys), json, terminal);
+    return benchTrain(readOptions(command, benchTrainOptions, terminal.environment), json, terminal);
   });
 }
 

@@ -25,7 +25,7 @@ import { chooseFor, type DeviceFacts, describeDevice, formatDevice } from "../de
 import { locate } from "../hub/model-folder.js";
 import { usableThreads } from "../machine.js";
 import { addOptions, readOptions } from "../options/command-line.js";
-import { engineOptions, flagName, given, type OptionTable, open, type Settings } from "../options/options.js";
+import { engineOptions, given, type OptionTable, open, type Settings } from "../options/options.js";
 import { requireGiven } from "../options/settings.js";
 import { flag, integer, text } from "../options/units.js";
 import { choosePrecision } from "../precision.js";
@@ -34,7 +34,7 @@ import { cancelledLine, listenForShutdown, signalExitCode } from "../serve/shutd
 import { formatFields } from "../table.js";
 import { printJson, printLine, type Terminal } from "../terminal.js";
 import { encodingOf, openTrainModel, printWarnings, readData, type TrainModel } from "../train/model.js";
-import { labelTemplate, trainConfigKeys, trainOptions } from "../train/options.js";
+import { labelTemplate, trainOptions } from "../train/options.js";
 import { Quit, UsageError } from "../usage.js";
 import { type EvaluatedRow, formatDetails, joinResults } from "./details.js";
 
@@ -71,14 +71,12 @@ export const evalOptions = {
 
 type EvalFlags = Settings<typeof evalOptions>;
 
-const configKeys = [...new Set([...trainConfigKeys, ...Object.keys(evalOptions).map(flagName)])];
-
 export function addEval(program: Command, terminal: Terminal): void {
   const command = program
     .command("eval")
     .description("evaluate a base model or an adapter on data, in the serving engine");
   addOptions(command, evalOptions).action(() =>
-    evaluate(readOptions(command, evalOptions, terminal.environment, configKeys), terminal),
+    evaluate(readOptions(command, evalOptions, terminal.environment), terminal),
   );
 }
 

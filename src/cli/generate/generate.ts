@@ -14,7 +14,7 @@ import { cancelledLine, listenForShutdown, signalExitCode } from "../serve/shutd
 import { openStack } from "../stack.js";
 import { printJson, printLine, type Terminal } from "../terminal.js";
 import { Quit, UsageError } from "../usage.js";
-import { configKeys, type GenerateSettings, generateOptions, singleSequence } from "./options.js";
+import { type GenerateSettings, generateOptions, singleSequence } from "./options.js";
 
 export function addGenerate(program: Command, terminal: Terminal): void {
   const command = program
@@ -23,7 +23,7 @@ export function addGenerate(program: Command, terminal: Terminal): void {
     .argument("[prompt]", "the prompt; if it is missing or -, it is read from stdin")
     .option("--json", "print the complete answer as JSON at the end", false);
   addOptions(command, generateOptions).action(async (prompt: string | undefined, { json }: { json: boolean }) => {
-    const settings = readOptions(command, generateOptions, terminal.environment, configKeys);
+    const settings = readOptions(command, generateOptions, terminal.environment);
     const text = await readPrompt(prompt);
     const model = settings.model && (await locate(settings.model, { option: "--model", kind: "model" }, terminal));
     await generate(text, { ...settings, model }, json, terminal);

@@ -1,15 +1,7 @@
 /** The options of `generate`: those of the engine that matter to a single sequence, and those of the request. */
 
 import { adapterHelp, adaptersFolder } from "../adapters/source.js";
-import {
-  engineOptions,
-  flagName,
-  given,
-  type OptionTable,
-  open,
-  type Settings,
-  serveOptions,
-} from "../options/options.js";
+import { engineOptions, given, type OptionTable, open, type Settings } from "../options/options.js";
 import { decimal, flag, integer, text } from "../options/units.js";
 
 const { maxBatch, maxQueue, maxAdapterQueue, maxStallMs, ...single } = engineOptions;
@@ -53,9 +45,6 @@ export const generateOptions = {
 } as const satisfies OptionTable;
 
 export type GenerateSettings = Settings<typeof generateOptions>;
-
-/** Keys of a config file that several commands share. */
-export const configKeys = [...new Set([...Object.keys(serveOptions), ...Object.keys(generateOptions)])].map(flagName);
 
 /** Settings for a single sequence. */
 export const singleSequence = {

@@ -1,14 +1,15 @@
 /** Adds a table of options to a commander command, and reads their values from flags, environment and config file. */
 
 import { type Command, Option as CommandOption } from "commander";
-import { readConfigFile } from "./config-file.js";
+import { readConfigFile, splitSections } from "./config-file.js";
 import { environmentName, flagName, type OptionTable, type Settings } from "./options.js";
 import { resolveSettings } from "./settings.js";
 
 /** The end of the help. Its example is an option that the command has. */
 const footerOf = (name: string): string => `
 Each option can also be set by an environment variable (${environmentName(name)} for --${flagName(name)}), or by a key in the YAML or
-JSON file given with --config (${flagName(name)}: ...). Flags override environment variables, which override the file.
+JSON file given with --config (${flagName(name)}: ...). Flags override environment variables, which override the file. Commands may
+share a file: each reads the keys it knows, and a section of its name (train: ...) overrides them for that command.
 Sizes: 1048576, 512M, 2GiB. Times: 500ms, 30s, 5m.`;
 
 /** Adds the options by group, each with its default, and --config. */
@@ -32,21 +33,41 @@ export function addOptions(command: Command, table: OptionTable): Command {
     .addHelpText("after", footerOf(Object.keys(table).at(0) ?? ""));
 }
 
-/**
- * The settings of a command that `addOptions` prepared. Throws a UsageError.
- * @param knownKeys all keys that the config file may hold; those of other tables are skipped.
- */
+/** The settings of a command that `addOptions` prepared. Throws a UsageError. */
 export function readOptions<const Table extends OptionTable>(
   command: Command,
   table: Table,
   environment: Readonly<Record<string, string | undefined>>,
-  knownKeys: readonly string[],
 ): Settings<Table> {
   const flags = flagsOf(command, table);
   const named = flags.config ?? environment.LORIKEET_CONFIG;
   const filePath = typeof named === "string" && named !== "" ? named : null;
   if (filePath === null) return resolveSettings(table, { flags, environment, file: {} });
-  return resolveSettings(table, { flags, environment, file: readConfigFile(filePath), filePath, knownKeys });
+  const commands = commandsWithConfig(rootOf(command));
+  const sections = commands.map(pathOf);
+  const { shared, section } = splitSections(readConfigFile(filePath), pathOf(command), sections, filePath);
+  const optionKeys = commands.flatMap(({ options }) =>
+    options.flatMap(({ long, hidden }) => (long && !hidden && long !== "--config" ? [long.slice("--".length)] : [])),
+  );
+  return resolveSettings(table, {
+    flags,
+    environment,
+    file: shared,
+    section,
+    filePath,
+    knownKeys: [...optionKeys, ...sections],
+  });
+}
+
+const rootOf = (command: Command): Command => (command.parent === null ? command : rootOf(command.parent));
+
+/** The command's words without the program's: `bench train`. */
+const pathOf = (command: Command): string =>
+  command.parent?.parent ? `${pathOf(command.parent)} ${command.name()}` : command.name();
+
+function commandsWithConfig(command: Command): Command[] {
+  const own = command.options.some(({ long }) => long === "--config") ? [command] : [];
+  return [...own, ...command.commands.flatMap(commandsWithConfig)];
 }
 
 /** Values from the command line, by option name. */

@@ -11,11 +11,13 @@ export interface Sources {
   /** Strings or booleans from the command line, by option name. */
   readonly flags: Readonly<Record<string, unknown>>;
   readonly environment: Readonly<Record<string, string | undefined>>;
-  /** The contents of the config file, by flag name; {} without a file. */
+  /** What the config file holds for all commands, by flag name; {} without a file. */
   readonly file: Readonly<Record<string, unknown>>;
+  /** Its section of this command, which wins and may hold keys of this command only. */
+  readonly section?: Readonly<Record<string, unknown>>;
   /** For messages. */
   readonly filePath?: string;
-  /** All keys that the file may hold. Those of other tables are skipped, unknown ones are errors. */
+  /** Keys of any command: `file` may hold them, and this command skips those of others. Unknown ones are errors. */
   readonly knownKeys?: readonly string[];
 }
 
@@ -26,7 +28,12 @@ interface Found {
 
 /** Throws one UsageError for all errors. Each says where the value comes from, what it is and what is allowed. */
 export function resolveSettings<const Table extends OptionTable>(table: Table, sources: Sources): Settings<Table> {
-  const faults = [...unknownKeys(table, sources), ...renamedVariables(table, sources.environment)];
+  const own = Object.keys(table).map(flagName);
+  const faults = [
+    ...unknownKeys(sources.file, sources.knownKeys ?? own, own, sources),
+    ...unknownKeys(sources.section ?? {}, own, own, sources),
+    ...renamedVariables(table, sources.environment),
+  ];
   const settings: Record<string, unknown> = {};
   for (const [name, option] of Object.entries(table)) {
     const found = lookUp(name, sources);
@@ -66,20 +73,28 @@ function lookUp(name: string, sources: Sources): Found | null {
   const fromEnvironment = sources.environment[variable];
   // In compose files and shells an empty variable means "not set".
   if (fromEnvironment !== undefined && fromEnvironment !== "") return { value: fromEnvironment, where: variable };
-  const fromFile = Object.hasOwn(sources.file, key) ? sources.file[key] : null;
+  const fromFile = keyValue(sources.section ?? {}, key) ?? keyValue(sources.file, key);
   if (fromFile !== null) return { value: fromFile, where: `"${key}" in ${sources.filePath ?? "the file"}` };
   return null;
 }
 
-function unknownKeys(table: OptionTable, sources: Sources): string[] {
-  const known = sources.knownKeys ?? Object.keys(table).map(flagName);
+function keyValue(keys: Readonly<Record<string, unknown>>, key: string): unknown {
+  return Object.hasOwn(keys, key) ? keys[key] : null;
+}
+
+function unknownKeys(
+  keys: Readonly<Record<string, unknown>>,
+  known: readonly string[],
+  own: readonly string[],
+  sources: Sources,
+): string[] {
   const where = sources.filePath ?? "the file";
-  return Object.keys(sources.file)
+  return Object.keys(keys)
     .filter((key) => !known.includes(key))
     .map((key) => {
       const successors = successorsOf(key).map((name) => `"${name}"`);
       if (successors.length > 0) return `"${key}" in ${where} is now ${successors.join(" or ")}.`;
-      const meant = commonFlag(key, Object.keys(table).map(flagName)) ?? nearest(key, known);
+      const meant = commonFlag(key, own) ?? nearest(key, known);
       const hint = meant === null ? "its keys are the flags of --help without the dashes" : `did you mean "${meant}"?`;
       return `"${key}" in ${where} is not an option: ${hint}${meant === null ? "." : ""}`;
     });

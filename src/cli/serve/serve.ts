@@ -3,7 +3,6 @@
 import type { Command } from "commander";
 import type { Logger } from "../../base/log.js";
 import type { SelfTest } from "../../engine/self-test.js";
-import { configKeys } from "../generate/options.js";
 import { locate } from "../hub/model-folder.js";
 import { createLogger } from "../log/logging.js";
 import { LogQueue } from "../log/queue.js";
@@ -29,7 +28,7 @@ export function addServe(program: Command, terminal: Terminal): void {
     .description("load a model and serve requests over HTTP and WebSocket")
     .argument("[model]", "the model, as --model");
   addOptions(command, serveOptions).action((model: string | undefined) => {
-    const settings = readOptions(command, serveOptions, terminal.environment, configKeys);
+    const settings = readOptions(command, serveOptions, terminal.environment);
     if (model !== undefined && command.getOptionValueSource("model") === "cli" && settings.model !== model) {
       throw new UsageError([`The model is given twice: ${model}, and --model ${settings.model}.`]);
     }

@@ -6,12 +6,11 @@ import { mergeAdapter } from "../../train/files/merge.js";
 import { adapterHelp, adaptersFolder, openNamedAdapter } from "../adapters/source.js";
 import { locate } from "../hub/model-folder.js";
 import { addOptions, readOptions } from "../options/command-line.js";
-import { engineOptions, flagName, given, type OptionTable, open } from "../options/options.js";
+import { engineOptions, given, type OptionTable, open } from "../options/options.js";
 import { requireGiven } from "../options/settings.js";
 import { flag, oneOf, text } from "../options/units.js";
 import { progressLine } from "../progress.js";
 import { printLine, type Terminal } from "../terminal.js";
-import { trainConfigKeys } from "./options.js";
 
 export const mergeOptions = {
   model: engineOptions.model,
@@ -34,12 +33,10 @@ export const mergeOptions = {
   overwrite: given("Run", false, { parse: flag, help: "replace the contents of --output-dir" }),
 } as const satisfies OptionTable;
 
-const configKeys = [...new Set([...trainConfigKeys, ...Object.keys(mergeOptions).map(flagName)])];
-
 export function addMerge(program: Command, terminal: Terminal): void {
   const command = program.command("merge").description("merge an adapter into its base model");
   addOptions(command, mergeOptions).action(async () => {
-    const flags = readOptions(command, mergeOptions, terminal.environment, configKeys);
+    const flags = readOptions(command, mergeOptions, terminal.environment);
     requireGiven(mergeOptions, flags, "model", "adapter", "outputDir");
     const { outputDir: out, outputDtype: dtype } = flags;
     await using adapter = await openNamedAdapter(flags.adapter, { option: "--adapter", ...flags }, terminal);

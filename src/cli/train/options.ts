@@ -6,8 +6,7 @@ import { allLinear } from "../../train/lora.js";
 import { defaultRate, type ModelSize } from "../../train/optimizer/default-rate.js";
 import { type ReportTarget, reportTargets } from "../../train/reports/reports.js";
 import { type TrainSettings, trainDefaults } from "../../train/settings.js";
-import { configKeys } from "../generate/options.js";
-import { engineOptions, flagName, given, type OptionTable, open, type Settings } from "../options/options.js";
+import { engineOptions, given, type OptionTable, open, type Settings } from "../options/options.js";
 import { address, decimal, digest, duration, flag, integer, list, oneOf, type Parser, text } from "../options/units.js";
 
 const { model, cacheDir, chatTemplate, threads } = engineOptions;
@@ -282,9 +281,6 @@ export const trainOptions = {
 } as const satisfies OptionTable;
 
 export type TrainFlags = Settings<typeof trainOptions>;
-
-/** Keys that a config file may hold for `train`: its own options and those of the commands that share the file. */
-export const trainConfigKeys = [...new Set([...configKeys, ...Object.keys(trainOptions).map(flagName)])];
 
 /** The trainer's settings. Some defaults depend on the model. */
 export function settingsOf(flags: TrainFlags, model: ModelSize & { readonly maxPositions: number }): TrainSettings {

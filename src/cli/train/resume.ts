@@ -9,7 +9,7 @@ import { flagName } from "../options/options.js";
 import { resolveSettings } from "../options/settings.js";
 import { UsageError } from "../usage.js";
 import { withPresentNames } from "./former-run.js";
-import { type TrainFlags, trainConfigKeys, trainOptions } from "./options.js";
+import { type TrainFlags, trainOptions } from "./options.js";
 
 /** May change on `--resume`, since they do not affect the steps already done. */
 const free: readonly string[] = [
@@ -37,7 +37,7 @@ export async function readTrainOptions(
   environment: Readonly<Record<string, string | undefined>>,
 ): Promise<TrainFlags> {
   const flags: Readonly<Record<string, unknown>> = command.opts();
-  if (flags.resume !== true) return readOptions(command, trainOptions, environment, trainConfigKeys);
+  if (flags.resume !== true) return readOptions(command, trainOptions, environment);
   const { outputDir } = flags;
   if (typeof outputDir !== "string") {
     throw new UsageError(["--resume needs --output-dir <folder>: the folder of the run to continue."]);
