@@ -1,6 +1,6 @@
 /**
- * States that go on alike for some bytes. States that are alike for the longest token share a mask: all of a long counted string
- * but those near its end. Those differ from the others only by long tokens.
+ * Groups states that accept the same next bytes, up to some length. States that agree for the longest token share a mask: all of a long
+ * counted string but those near its end, which differ from the others only in long tokens.
  */
 import { at, int32At, uint8At } from "../base/list.js";
 import type { Program } from "./program.js";
@@ -60,7 +60,7 @@ class Partition {
     return { groupOf: this.#groupOf, kin: this.#kin };
   }
 
-  /** Moves the states that no longer belong to their groups to new ones. Returns them. */
+  /** Moves states that no longer match their group to new groups. Returns those states. */
   #split(affected: Iterable<number>, round: number): number[] {
     const byGroup = new Map<number, number[]>();
     for (const state of affected) push(byGroup, int32At(this.#groupOf, state), state);
@@ -105,7 +105,7 @@ class Partition {
   }
 }
 
-/** For each state those from which a byte leads to it. */
+/** The predecessors of each state. */
 function sourcesOf({ next, width, accepts }: Program): number[][] {
   const sources: number[][] = Array.from(accepts, () => []);
   for (let state = 0; state < accepts.length; state++) {
@@ -125,7 +125,7 @@ function push<K>(lists: Map<K, number[]>, key: K, value: number): void {
   else lists.set(key, [value]);
 }
 
-/** A state that still goes on as before: with it, its group stays. */
+/** A state whose successors are unchanged, which keeps its group. */
 function unaffected(members: ReadonlySet<number>, affected: readonly number[]): number {
   const others = new Set(affected);
   for (const state of members) if (!others.has(state)) return state;

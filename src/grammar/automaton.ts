@@ -1,6 +1,6 @@
 /**
- * Expressions into deterministic automata over bytes, by way of nondeterministic ones. A rule that is called is a symbol like a
- * byte. Every node, state and step counts against a limit: a small expression can stand for a huge automaton.
+ * Compiles expressions to deterministic automata over bytes, by way of nondeterministic ones. The call of a rule is a symbol, like a byte.
+ * Every node, state and step counts towards a limit, since a small expression can have a huge automaton.
  */
 import { at } from "../base/list.js";
 import type { Automaton, Edge } from "./automaton-types.js";
@@ -217,7 +217,7 @@ class Builder {
     const seen = new Set(nodes);
     for (const node of seen) for (const target of at(this.#jumps, node)) seen.add(target);
     this.#limits.spend(seen.size >> 3);
-    // Nodes that only jump tell two sets apart without need.
+    // Nodes with only empty moves would distinguish equal sets.
     const kept = [...seen].filter((node) => node === end || at(this.#edges, node).length > 0);
     return Int32Array.from(kept).sort();
   }
@@ -233,7 +233,7 @@ function* stretches(edges: readonly Edge[]): Iterable<readonly [number, number, 
   }
 }
 
-/** Texts that both accept, or that `left` accepts and `right` does not. */
+/** The texts that both accept, or that `left` accepts and `right` does not. */
 function product(left: Automaton, right: Automaton, wantsRight: boolean, limits: Limits): Automaton {
   const dead = right.edges.length;
   const known = new Map<number, number>();
@@ -279,7 +279,7 @@ function* overlaps(edge: Edge, others: readonly Edge[], dead: number): Iterable<
   if (next <= edge.high) yield { low: next, high: edge.high, target: dead };
 }
 
-/** Without states from which nothing is accepted. */
+/** Removes states from which nothing is accepted. */
 function reduced({ start, accepts, edges }: Automaton): Automaton {
   const alive = liveStates(accepts, edges);
   if (alive[start] !== true) return { start: 0, accepts: [false], edges: [[]] };

@@ -1,6 +1,6 @@
 /**
- * Grammars that wait to be compiled. Clients take turns, measured in milliseconds of compiling: one client's costly grammars
- * delay another's by the one that runs. Requests for the same grammar share its compilation.
+ * The queue of grammars to compile. Clients take turns, measured in milliseconds of compilation: one client's expensive grammars delay
+ * another's by at most the running one. Requests for the same grammar share its compilation.
  */
 import { type Deferred, deferred } from "../base/async.js";
 import { LorikeetError } from "../base/errors.js";
@@ -14,7 +14,7 @@ interface Job {
   readonly entries: Map<object, Entry>;
 }
 
-/** A job in the line of one of the clients that wait for it. */
+/** A job in the queue of one of the clients that wait for it. */
 interface Entry {
   readonly job: Job;
   readonly client: object;
@@ -73,7 +73,7 @@ export class CompileQueue {
     return entry;
   }
 
-  /** The client with the most waiting grammars loses its newest one, which may be the one that asks. */
+  /** The client with the most waiting grammars loses its newest one, which may be the current request's. */
   #makeRoom(client: object): void {
     const fault = new LorikeetError(
       "grammar_queue_full",

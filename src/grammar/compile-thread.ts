@@ -10,7 +10,7 @@ import type { TokenBytes, TokenTree } from "./token-tree.js";
 import type { CompileMessage, CompileReply, CompileSetup, ReadyMessage } from "./worker/main.js";
 
 export interface ThreadBounds {
-  /** States and edges that a compilation may make. */
+  /** Maximum states and edges of a compilation. */
   readonly maxGrammarSize: number;
   readonly grammarTimeoutMs: number;
   /** Bytes of memory of the thread. */
@@ -28,7 +28,7 @@ export class ClientFault extends Error {
   }
 }
 
-/** To start and to read the vocabulary is not a client's doing: it may take its time. */
+/** Starting the thread and reading the vocabulary do not count against a client, so they may take longer. */
 const startTimeoutMs = 120_000;
 
 export class CompileThread {
@@ -79,7 +79,7 @@ export class CompileThread {
     return worker;
   }
 
-  /** The next message of the thread. Where none comes in time, the thread ends. */
+  /** The thread's next message. Terminates the thread if none arrives in time. */
   #receive<Message>(worker: Worker, timeoutMs: number, late: () => Error): Promise<Message> {
     worker.ref();
     return new Promise((resolve, reject) => {

@@ -1,4 +1,4 @@
-/** Grammars from what clients ask for: checked, compiled when it is the client's turn, and kept by their content. */
+/** Compiles the grammars of requests: checks them, compiles them in the client's turn, and caches them by content. */
 import { createHash } from "node:crypto";
 import { setImmediate as turn } from "node:timers/promises";
 import { LorikeetError } from "../base/errors.js";
@@ -28,7 +28,7 @@ export const grammarDefaults: GrammarOptions = {
   grammarCacheBytes: 256 * 2 ** 20,
 };
 
-/** What is known of a vocabulary's tokens: no bytes for those that never stand for text. */
+/** A vocabulary's tokens as bytes; none for tokens that never represent text. */
 export interface GrammarTokens {
   readonly vocabSize: number;
   bytesOf(id: number): Iterable<number>;
@@ -56,7 +56,7 @@ export class GrammarCompiler {
   #vocabulary: Promise<TokenBytes> | null = null;
   #thread: CompileThread | null = null;
 
-  /** `ended` is told how each request for a grammar went. */
+  /** Calls `ended` with the outcome of each request for a grammar. */
   constructor(
     tokens: GrammarTokens,
     options: GrammarOptions,
@@ -74,8 +74,8 @@ export class GrammarCompiler {
   }
 
   /**
-   * Requests of one `client` take turns as one with those of others; without one each stands for itself. Throws LorikeetError
-   * `invalid_value` that names what is wrong, `grammar_queue_full`, or the signal's reason.
+   * Requests of one `client` share its turn; a request without one has its own. Throws LorikeetError `invalid_value` that names what is
+   * wrong, `grammar_queue_full`, or the signal's reason.
    */
   async compile(source: GrammarSource, client: object = {}, signal?: AbortSignal): Promise<Grammar> {
     const startedAt = performance.now();
@@ -111,7 +111,7 @@ export class GrammarCompiler {
   async #compile(key: string, message: CompileMessage): Promise<Grammar> {
     this.#vocabulary ??= this.#readVocabulary();
     const vocabulary = await this.#vocabulary;
-    // One grammar may take a quarter of all that is kept.
+    // One grammar may take a quarter of the cache.
     const maxMaskBytes = this.#options.grammarCacheBytes / 4;
     this.#thread ??= new CompileThread(vocabulary, { ...this.#options, maxMaskBytes });
     const grammar = new Grammar(await this.#thread.compile(message), vocabulary, maxPositionBytes);

@@ -1,4 +1,4 @@
-/** A language as a tree: what schemas and patterns are turned into, before there are automata. */
+/** A language as a tree. Schemas and patterns are parsed to it, and automata compiled from it. */
 
 import type { Automaton } from "./automaton-types.js";
 
@@ -14,13 +14,13 @@ export type Expression =
   /** Texts of both, or with `except` those of `left` that are not of `right`. Neither calls a rule. */
   | { readonly kind: "both" | "except"; readonly left: Expression; readonly right: Expression }
   | { readonly kind: "call"; readonly rule: number }
-  /** The entries in this order, with the separator between those that are there. */
+  /** The entries in this order, with the separator between those that occur. */
   | { readonly kind: "list"; readonly entries: readonly ListEntry[]; readonly separator: Expression }
   | { readonly kind: "automaton"; readonly automaton: Automaton };
 
 export interface ListEntry {
   readonly item: Expression;
-  /** How often it stands there: once, once or not at all, or any number of times. */
+  /** How often it may occur: once, at most once, or any number of times. */
   readonly times: "once" | "optional" | "any";
 }
 

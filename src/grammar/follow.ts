@@ -1,4 +1,4 @@
-/** Which bytes may follow the end of a rule, wherever it is called: FOLLOW sets, as parsers have them. */
+/** Which bytes may follow the end of a rule, wherever it is called: FOLLOW sets, as in parsers. */
 import { at, int32At, uint8At } from "../base/list.js";
 import type { Program } from "./program.js";
 
@@ -7,7 +7,7 @@ export function followSets(program: Program): readonly Uint8Array[] {
   const { starts, callsFrom, callRules, callTargets, rulesFrom, width } = program;
   const follow = Array.from(starts, () => new Uint8Array(width));
   const isNullable = nullableRules(program);
-  /** Rules that end where a rule that they call ends. */
+  /** Rules that end with the call of another rule. */
   const callers: Set<number>[] = Array.from(starts, () => new Set<number>());
   for (let rule = 0; rule < starts.length; rule++) {
     for (let i = callsBegin(rule); i < callsBegin(rule + 1); i++) {
@@ -29,7 +29,7 @@ export function followSets(program: Program): readonly Uint8Array[] {
   }
 }
 
-/** Rules that the empty text is of. */
+/** Rules that match the empty text. */
 function nullableRules(program: Program): ReadonlySet<number> {
   const nullable = new Set<number>();
   for (let before = -1; before !== nullable.size; ) {

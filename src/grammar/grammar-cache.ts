@@ -1,9 +1,9 @@
-/** Compiled grammars by their content, within a bound on their bytes. Those used longest ago go first. */
+/** An LRU cache of compiled grammars by content, bounded by bytes. */
 import type { Grammar } from "./grammar.js";
 
 export class GrammarCache {
   readonly #maxBytes: number;
-  /** The one used longest ago first. */
+  /** Least recently used first. */
   readonly #grammars = new Map<string, Grammar>();
   #bytes = 0;
 

@@ -1,4 +1,4 @@
-/** A compiled grammar at work: where a text stands in it, and which tokens may come next. */
+/** Follows a text through a compiled grammar: its position, and the tokens that may come next. */
 import { assert } from "../base/errors.js";
 import { at, int32At, uint8At, uint16At } from "../base/list.js";
 import { type Masks, masksBytes, maskWords, setBit, setBits } from "./masks.js";
@@ -13,8 +13,8 @@ export interface CompiledGrammar {
 }
 
 /**
- * Steps that a position's tails may take. Tokens whose tails come later are left out: a client's grammar keeps the others waiting
- * no longer than that. The steps depend on the text alone, so the same text has the same mask.
+ * Maximum steps to check a position's tails. Tokens with later tails are excluded, so that one client's grammar does not delay the others
+ * for longer. The steps depend only on the text, so equal texts have equal masks.
  */
 const maxTailSteps = 20_000;
 
@@ -102,7 +102,7 @@ export class Grammar {
   }
 }
 
-/** One sequence's way through a grammar. */
+/** One sequence's progress through a grammar. */
 export class GrammarMatcher {
   readonly #grammar: Grammar;
   #position: Position;
@@ -131,7 +131,7 @@ export class GrammarMatcher {
     this.#grammar.fill(mask, this.#position);
   }
 
-  /** Goes on by a token that may come next. */
+  /** Advances by an allowed token. */
   accept(id: number): void {
     this.#position = this.#grammar.after(this.#position, id);
   }

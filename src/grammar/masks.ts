@@ -1,9 +1,9 @@
 /**
- * The tokens that may come next, worked out for each state when a grammar is compiled.
+ * The tokens that may come next, computed for each state when a grammar is compiled.
  *
- * A state's mask holds the tokens that its rule, with the rules that it calls, takes as a whole: they are allowed whatever the
- * caller is. A token may also run past the end of the rule. Its bytes behind the end are its tail, and whether the caller takes
- * them is seen only there. Tails are few and short: most tokens that close a string are the quote and a byte or two.
+ * A state's mask has the tokens that stay within its rule and the rules that it calls: these are allowed for every caller. Other tokens run
+ * past the end of the rule. Their bytes after the end are their tail, which only the caller can check. Tails are few and short: most tokens
+ * that close a string are the quote and a byte or two.
  */
 import { createHash } from "node:crypto";
 import { assert } from "../base/errors.js";
@@ -26,7 +26,7 @@ export interface Masks {
   readonly tails: readonly TokenTree[];
 }
 
-/** What is known of a vocabulary before any grammar is. */
+/** Properties of a vocabulary that do not depend on the grammar. */
 export interface MaskVocabulary extends TokenBytes {
   readonly tree: TokenTree;
   /** By node of the tree: the length of the longest token there or below. */
@@ -54,7 +54,7 @@ export const masksBytes = ({ maskOf, tailsOf, offsets, data, tails }: Masks): nu
   [maskOf, tailsOf, offsets, data].reduce((sum, { byteLength }) => sum + byteLength, 0) +
   tails.reduce((sum, tree) => sum + treeBytes(tree), 0);
 
-/** Throws GrammarFault where masks and tails take more than `maxBytes`. */
+/** Throws GrammarFault if masks and tails take more than `maxBytes`. */
 export function masksOf(program: Program, vocabulary: MaskVocabulary, maxBytes: number): Masks {
   return new MaskBuilder(program, vocabulary, maxBytes).build();
 }
@@ -120,7 +120,7 @@ class MaskBuilder {
     return first.filter((each) => each !== undefined);
   }
 
-  /** Begins with what another group has of tokens of up to so many bytes. */
+  /** Starts with another group's tokens of up to `known` bytes. */
   #begin(mask: number, tails: number, bytes: number): void {
     this.#mask.fill(0);
     this.#ends = [];
@@ -168,7 +168,7 @@ class MaskBuilder {
     for (const node of ends) this.#addEnds(node, follow, known);
   }
 
-  /** Notes the tokens below a node that the mask lacks: behind the node, the rule has ended. */
+  /** Records the tokens below a node where the rule has ended. They are not in the mask. */
   #addEnds(node: number, follow: Uint8Array, known: number): void {
     const { byte, depth, after, tokensFrom, tokens } = this.#vocabulary.tree;
     const length = uint16At(depth, node);
@@ -212,7 +212,7 @@ class MaskBuilder {
     });
   }
 
-  /** Equal tables are kept once. */
+  /** Stores equal tables once. */
   #add(known: Map<string, number>, table: Uint32Array | Int32Array, keep: () => number): number {
     const key = createHash("sha256").update(table).digest("base64");
     const index = known.get(key) ?? keep();

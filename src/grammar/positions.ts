@@ -1,13 +1,13 @@
 /**
- * Positions in a grammar. A position is a set of stacks: a state of a rule, and the states to return to. Positions are made when a
- * text first reaches them and kept with the positions that each byte leads to.
+ * Positions in a grammar. A position is a set of stacks: a state of a rule, and the states to return to. Positions are created when a text
+ * first reaches them, and cached with their successors by byte.
  *
- * What a position allows depends on the text alone, not on what is kept: stacks stand in the order in which the text finds them.
+ * What a position allows depends only on the text, not on the cache: stacks have the order in which the text reaches them.
  */
 import { int32At, uint8At } from "../base/list.js";
 import type { Program } from "./program.js";
 
-/** Further stacks of a position are dropped. Every stack can be completed, so the rest allows less, but nothing wrong. */
+/** Further stacks of a position are dropped. Every stack can be completed, so the remaining ones allow fewer texts, but no wrong ones. */
 const maxStacks = 64;
 /** Calls and returns that are followed for a position, depth first: some stack is always found. */
 const maxFollowed = 4096;
@@ -47,7 +47,7 @@ export class Positions {
   readonly #isLast: Uint8Array;
   #frames = new Map<number, Frame>();
   #known = new Map<string, Position>();
-  /** Counts on when all is forgotten: no two frames share an id. */
+  /** Never reset, not even with the cache, so that no two frames share an id. */
   #frameCount = 0;
   #bytes = 0;
 
@@ -62,7 +62,7 @@ export class Positions {
     );
   }
 
-  /** Bytes of memory of what is kept, about. */
+  /** Approximate bytes of the cache. */
   get bytes(): number {
     return this.#bytes;
   }

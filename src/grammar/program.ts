@@ -14,7 +14,7 @@ export interface Program {
   readonly accepts: Uint8Array<ArrayBuffer>;
   /** The states of rule r are those from `rulesFrom[r]` up to `rulesFrom[r + 1]`. */
   readonly rulesFrom: Int32Array<ArrayBuffer>;
-  /** The state that each rule begins in; the first rule is the whole text. */
+  /** The initial state of each rule. The first rule is the entire text. */
   readonly starts: Int32Array<ArrayBuffer>;
   /** The calls of `state` are those from `callsFrom[state]` up to `callsFrom[state + 1]`. */
   readonly callsFrom: Int32Array<ArrayBuffer>;
@@ -27,8 +27,8 @@ export const programBytes = (program: Program): number =>
   Object.values(program).reduce<number>((sum, part) => sum + (typeof part === "number" ? 8 : part.byteLength), 0);
 
 /**
- * The first rule is the whole text. Bytes that no token of the vocabulary spells alone are left out: so whatever was begun
- * can be ended, byte by byte.
+ * The first rule is the entire text. Bytes that are not tokens by themselves are excluded, so that every prefix can be completed byte by
+ * byte.
  */
 export function programOf(rules: readonly Expression[], bytes: readonly boolean[], limits: Limits): Program {
   const automata = living(rules.map((rule) => spelled(automatonOf(rule, limits), bytes)));
@@ -48,7 +48,7 @@ function* spelledParts({ low, high, target }: Edge, bytes: readonly boolean[]): 
   }
 }
 
-/** Drops calls of rules that never end, and states from which only such calls lead on. */
+/** Removes calls of rules that never end, and states that continue only with such calls. */
 function living(automata: readonly Automaton[]): readonly Automaton[] {
   const ends = new Set<number>();
   const passable = ({ edges }: Automaton) =>

@@ -7,7 +7,7 @@ export interface TokenBytes {
   readonly offsets: Int32Array;
 }
 
-/** A token, or what is left of one after some of its bytes. */
+/** A token, or the rest of one after some of its bytes. */
 export interface Spelling {
   readonly id: number;
   readonly bytes: Uint8Array;
@@ -16,19 +16,19 @@ export interface Spelling {
 /** A prefix tree in preorder; each node has the byte that leads to it. */
 export interface TokenTree {
   readonly byte: Uint8Array;
-  /** Bytes from the root to the node, its own included. */
+  /** The number of bytes from the root to the node, including its own. */
   readonly depth: Uint16Array;
-  /** The first node behind the node's subtree. */
+  /** The first node after the node's subtree. */
   readonly after: Int32Array;
   /** The tokens that end at node i are those from `tokensFrom[i]` up to `tokensFrom[i + 1]`, in `tokens`. */
   readonly tokensFrom: Int32Array;
   readonly tokens: Int32Array;
 }
 
-/** Longer tokens are left out: no grammar allows them. */
+/** Longer tokens are excluded: no grammar allows them. */
 const maxTokenBytes = 1024;
 
-/** For each byte whether it is a token of its own. */
+/** Whether each byte is a token by itself. */
 export function spelledBytes({ bytes, offsets }: TokenBytes): boolean[] {
   const spelled = Array.from({ length: 256 }, () => false);
   for (let id = 0; id + 1 < offsets.length; id++) {
@@ -48,7 +48,7 @@ export function vocabularyTree({ bytes, offsets }: TokenBytes): TokenTree {
   return treeOf(spellings);
 }
 
-/** Its tables lie in shared memory: threads pass them on without copies. */
+/** The tables are in shared memory, so threads pass them on without copies. */
 export function treeOf(spellings: Spelling[]): TokenTree {
   spellings.sort((a, b) => Buffer.compare(a.bytes, b.bytes));
   const byte: number[] = [];

@@ -1,7 +1,7 @@
-/** Ranges of code points as sequences of ranges of bytes, as UTF-8 spells them. Surrogates have no spelling. */
+/** Ranges of code points as sequences of byte ranges in UTF-8. Surrogates have no encoding. */
 import type { Range } from "./expression.js";
 
-/** Code points of one length of spelling. */
+/** Code points whose encodings have the same length. */
 const lengths: readonly Range[] = [
   [0, 0x7f],
   [0x80, 0x7ff],

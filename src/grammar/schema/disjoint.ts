@@ -1,4 +1,4 @@
-/** Whether no value can be of two schemas at once, as far as their types and constants show it. */
+/** Whether no value can match two schemas at once, as far as their types and constants show. */
 import { isObject, type Json } from "../../base/json.js";
 import { types } from "./keywords.js";
 

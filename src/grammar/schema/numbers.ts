@@ -26,7 +26,7 @@ export interface Bound {
   readonly exclusive: boolean;
 }
 
-/** A number's size in digits, without needless zeros. */
+/** A number's magnitude in digits, without redundant zeros. */
 interface Decimal {
   readonly whole: string;
   readonly fraction: string;

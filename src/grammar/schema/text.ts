@@ -1,4 +1,4 @@
-/** JSON's strings, numbers and literals as expressions. Space between tokens is one, after a comma or a colon, or none. */
+/** JSON's strings, numbers and literals as expressions. Between tokens there is at most one space, after a comma or a colon. */
 import { isObject } from "../../base/json.js";
 import {
   call,
@@ -15,19 +15,19 @@ import {
   text,
 } from "../expression.js";
 
-/** Characters that a JSON string holds as they are. */
+/** Characters that a JSON string may contain unescaped. */
 const plain: readonly Range[] = [
   [0x20, 0x21],
   [0x23, 0x5b],
   [0x5d, lastCodePoint],
 ];
 const hex = chars([48, 57], [65, 70], [97, 102]);
-/** Four digits that are no half of a surrogate pair. */
+/** Four hexadecimal digits that are not half of a surrogate pair. */
 const wholeUnit = either(
   sequence(chars([48, 57], [65, 67], [69, 70], [97, 99], [101, 102]), hex, hex, hex),
   sequence(oneOf("dD"), chars([48, 55]), hex, hex),
 );
-/** One character of a string, in any of its spellings. */
+/** One character of a string, escaped or not. */
 const character = either(
   chars(...plain),
   sequence(text("\\"), either(oneOf('"\\/bfnrt'), sequence(text("u"), wholeUnit))),
@@ -42,10 +42,10 @@ const quote = text('"');
 export const stringOfLength = (min: number, max: number | null): Expression =>
   sequence(quote, repeat(character, min, max), quote);
 
-/** A string whose value is of `content`. */
+/** A string whose value matches `content`. */
 export const stringOf = (content: Expression): Expression => sequence(quote, escaped(content), quote);
 
-/** The same texts with each character as a JSON string spells it, in the one way that JSON.stringify has. */
+/** The same texts with each character escaped as JSON.stringify does. */
 function escaped(content: Expression): Expression {
   switch (content.kind) {
     case "chars": {
@@ -76,14 +76,14 @@ function escaped(content: Expression): Expression {
   }
 }
 
-/** A double holds so many decimal digits whatever they are. */
+/** The number of decimal digits that a double always preserves. */
 export const exactDigits = 15;
 
 const wholeNumber = either(text("0"), sequence(chars([49, 57]), repeat(digit, 0, exactDigits - 1)));
 
 export const integer = sequence(optional(text("-")), wholeNumber);
 
-/** Any number that a double holds: no more digits than it can tell apart, and an exponent that overflows nothing. */
+/** Any number that a double can represent: no more digits than it preserves, and an exponent that does not overflow. */
 export const number = sequence(
   integer,
   optional(sequence(text("."), repeat(digit, 1, exactDigits))),
