@@ -110,6 +110,7 @@ class ServingLowering implements Lowering {
   readonly presents: Value[] = [];
   readonly adapters: AdapterLowering | null;
   readonly #weights: WeightSource;
+  readonly #accuracyLevel: 0 | 4;
   readonly #gains: boolean;
   readonly #inputs: StepInputs;
   readonly #norms: Norms;
@@ -121,6 +122,7 @@ class ServingLowering implements Lowering {
     const { config, weights, capacity, adapters, gains = false, inBlocks, target = {} } = options;
     this.op = new Ops(builder);
     this.#weights = weights;
+    this.#accuracyLevel = target.accuracyLevel ?? 4;
     this.#gains = gains;
     this.#inputs = new StepInputs(this.op, target);
     this.adapters = this.#adapterLowering(adapters, inBlocks);
@@ -180,11 +182,15 @@ class ServingLowering implements Lowering {
   }
 
   joined(linears: readonly Linear[], x: Value, joined: string): Value | null {
-    return this.adapters ? null : buildJoined(this.op, this.#weights, linears, x, joined);
+    return this.adapters ? null : buildJoined(this.op, this.#weights, linears, x, joined, this.#accuracyLevel);
+  }
+
+  #products(linears: readonly Linear[], x: Value, joined: string | null): Value[] {
+    return buildLinear(this.op, this.#weights, linears, x, { joined, accuracyLevel: this.#accuracyLevel });
   }
 
   #adapted(linears: readonly Linear[], x: Value, axis: AdapterAxis, joined: string | null): Value[] {
-    const bases = buildLinear(this.op, this.#weights, linears, x, { joined });
+    const bases = this.#products(linears, x, joined);
     if (!this.adapters) return bases;
     const biases = this.#gains ? biasesOf(this.op, this.#weights, linears, joined) : null;
     return this.adapters.apply(linears, x, { bases, biases }, axis);
@@ -237,9 +243,7 @@ class ServingLowering implements Lowering {
 
   head({ path, linear, tied, bias, scale, softcap }: Head, x: Value): Value {
     // A tied head is the embedding table: no adapter reaches it.
-    let logits = only(
-      tied ? buildLinear(this.op, this.#weights, [linear], x) : this.#adapted([linear], x, "logit_rows", null),
-    );
+    let logits = only(tied ? this.#products([linear], x, null) : this.#adapted([linear], x, "logit_rows", null));
     if (tied && bias) logits = this.op.add(logits, this.#weight(`${path}.bias`));
     if (scale !== 1) logits = this.op.scale(logits, scale);
     if (softcap === null) return logits;

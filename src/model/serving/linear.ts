@@ -15,7 +15,14 @@ export interface LinearOptions {
   readonly biased?: boolean;
   /** The path of the parts' joined weights, if they are joined. */
   readonly joined?: string | null;
+  /**
+   * Of products with blocks: at 4, the default, activations may be rounded to int8, each kernel in its own way; at 0 they are exact, so
+   * that every device has the same numbers.
+   */
+  readonly accuracyLevel?: 0 | 4;
 }
+
+type ProductOptions = Required<Omit<LinearOptions, "joined">>;
 
 /** y = x·Wᵀ + bias for each part; x is [tokens, in]. Joined parts run as one product. */
 export function buildLinear(
@@ -23,10 +30,10 @@ export function buildLinear(
   weights: WeightSource,
   parts: readonly TargetModule[],
   x: Value,
-  { biased = true, joined = null }: LinearOptions = {},
+  { biased = true, joined = null, accuracyLevel = 4 }: LinearOptions = {},
 ): Value[] {
   const rows = shared(op, x);
-  const of = (part: TargetModule): Value => product(op, weights, part, x, rows, biased);
+  const of = (part: TargetModule): Value => product(op, weights, part, x, rows, { biased, accuracyLevel });
   const whole = joinedPart(weights, parts, joined);
   if (!whole) return parts.map(of);
   return op.split(
@@ -43,9 +50,10 @@ export function buildJoined(
   parts: readonly TargetModule[],
   x: Value,
   joined: string,
+  accuracyLevel: 0 | 4 = 4,
 ): Value | null {
   const whole = joinedPart(weights, parts, joined);
-  return whole && product(op, weights, whole, x, shared(op, x), true);
+  return whole && product(op, weights, whole, x, shared(op, x), { biased: true, accuracyLevel });
 }
 
 /** Each part's bias, [out]; null if it has none. */
@@ -81,7 +89,7 @@ function product(
   part: TargetModule,
   x: Value,
   rows: () => QuantizedRows,
-  biased: boolean,
+  { biased, accuracyLevel }: ProductOptions,
 ): Value {
   const weight = weightOf(weights, `${part.path}.weight`);
   const biasName = `${part.path}.bias`;
@@ -93,7 +101,7 @@ function product(
     }
     case "int4":
     case "int8":
-      return blocks(op, weight, part, x, bias);
+      return blocks(op, weight, part, x, bias, accuracyLevel);
     case "int8row":
       return integer(op, weight, part, rows(), bias);
     case "raw": {
@@ -108,7 +116,14 @@ function scalesOf(op: Ops, weight: PreparedWeight, shape?: readonly number[]): V
   return externalInitializer(op.builder, `${weight.name}.scales`, weight.scales, shape ?? weight.scales.shape);
 }
 
-function blocks(op: Ops, weight: PreparedWeight, part: TargetModule, x: Value, bias: Value | null): Value {
+function blocks(
+  op: Ops,
+  weight: PreparedWeight,
+  part: TargetModule,
+  x: Value,
+  bias: Value | null,
+  accuracyLevel: 0 | 4,
+): Value {
   const data = externalInitializer(op.builder, weight.name, weight.data);
   return op.one(
     "MatMulNBits",
@@ -120,7 +135,7 @@ function blocks(op: Ops, weight: PreparedWeight, part: TargetModule, x: Value, b
       N: part.outFeatures,
       bits: weight.form === "int4" ? 4 : 8,
       block_size: blockSize,
-      accuracy_level: 4,
+      accuracy_level: accuracyLevel,
     },
     contrib,
   );

@@ -19,4 +19,6 @@ export interface ServingTarget {
   readonly plainAttention?: "none" | "softcap" | "all";
   /** The device can reshape and slice int64. Default true; if not, positions stay int32 as long as they can. */
   readonly int64?: boolean;
+  /** Of products with int4 and int8 blocks, as in `LinearOptions`. Default 4. */
+  readonly accuracyLevel?: 0 | 4;
 }
