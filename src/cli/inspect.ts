@@ -77,6 +77,7 @@ function adapterFields(folder: string, { summary, config }: AdapterDescription):
     ["scales", min === max ? String(min) : `${min} to ${max}`],
     ["size", `${formatBytes(summary.bytes)}, ${formatBytes(summary.activeBytes)} in use`],
     ["digest", summary.digest],
+    ["weights digest", summary.weightsDigest],
     ...summary.warnings.map((warning): [string, string] => ["warning", warning]),
     ["ignored", summary.ignored.join(", ") || "nothing"],
   ];

@@ -71,6 +71,18 @@ test("inspect describes an adapter folder, alone and against its base", async ()
   assert.match(wrong.err, /^lorikeet: /);
 });
 
+test("inspect and eval name an adapter's weights by the same digest", async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), "lorikeet-eval-"));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const data = join(folder, "row.jsonl");
+  writeFileSync(data, JSON.stringify({ prompt: "a", completion: "b" }));
+  const { out: inspected } = await run(["inspect", "adapters/plays"]);
+  const where = ["--model", "models/bookworm-7m", "--adapter", "adapters/plays", "--data", data];
+  const { out: evaluated } = await run(["eval", ...where]);
+  const [, digest = "none"] = /^weights digest +(sha256:\w+)$/m.exec(inspected) ?? [];
+  assert.match(evaluated, new RegExp(`^adapter +weights digest ${digest}$`, "m"));
+});
+
 test("inspect says that a folder holds neither a model nor an adapter", async () => {
   const folder = mkdtempSync(join(tmpdir(), "lorikeet-inspect-"));
   try {

@@ -223,7 +223,7 @@ function formatFigures(figures: EvalFigures): string {
     ["data", figures.data],
     ["base", `${figures.dtype}${figures.trained_over === null ? "" : `; trained over ${figures.trained_over}`}`],
     ["device", formatDevice(figures.device)],
-    ["adapter", figures.adapter ?? "none"],
+    ["adapter", figures.adapter === null ? "none" : `weights digest ${figures.adapter}`],
     ["loss", figures.loss.toFixed(4)],
     ["perplexity", figures.perplexity.toFixed(2)],
     ...(labels ? [["labels", `${percent(labels)}, by likelihood`] as const] : []),
