@@ -6,8 +6,9 @@
 import { assert } from "../base/errors.js";
 import { at } from "../base/list.js";
 import type { Progress } from "../base/log.js";
-import { AdapterBank, type BankHold } from "../engine/adapters/bank.js";
+import type { BankHold } from "../engine/adapters/bank.js";
 import { placeBytes } from "../engine/adapters/bank-class.js";
+import { type Bank, openPool } from "../engine/adapters/pool.js";
 import { createSamplerState, Sampler } from "../engine/sampling/sampler.js";
 import type { BaseDtype } from "../engine/start.js";
 import { greedy } from "../engine/types.js";
@@ -121,7 +122,7 @@ async function measureForm(
 ): Promise<Measured> {
   const { device, checkpoint, started } = stack;
   const { groups } = started.steps.runner;
-  const bank = new AdapterBank({ groups, places: maxCardRows, maxBytes: Number.MAX_SAFE_INTEGER, device });
+  const bank = openPool({ groups, places: maxCardRows, maxBytes: Number.MAX_SAFE_INTEGER, device });
   const activations: number[] = [];
   const holds: BankHold[] = [];
   for (const adapter of randomAdapters(checkpoint.config, cardRank, maxCardRows)) {
@@ -175,12 +176,12 @@ const safeChunk = 16;
 /** Steps of one stack, whose engine stays idle. Every step decodes the same position, so that all cost the same. */
 class CardSteps {
   readonly #stack: BenchStack;
-  readonly #bank: AdapterBank;
+  readonly #bank: Bank;
   readonly #holds: readonly BankHold[];
   readonly #effort: Effort;
   readonly #prompt: readonly number[];
 
-  constructor(stack: BenchStack, bank: AdapterBank, holds: readonly BankHold[], effort: Effort) {
+  constructor(stack: BenchStack, bank: Bank, holds: readonly BankHold[], effort: Effort) {
     this.#stack = stack;
     this.#bank = bank;
     this.#holds = holds;

@@ -5,7 +5,7 @@
 import type { AdapterSource, HostAdapter } from "../adapter/types.js";
 import { assert, LorikeetError } from "../base/errors.js";
 import { FairQueue } from "../base/fair-queue.js";
-import type { AdapterBank } from "./adapters/bank.js";
+import type { Bank } from "./adapters/pool.js";
 import type { Sequence } from "./sequence.js";
 import type { Slots } from "./slots.js";
 import type { EngineLimits, EngineObserver } from "./types.js";
@@ -25,7 +25,7 @@ const expectedCost = (promptTokens: number, maxTokens: number): number =>
 
 export interface AdmissionOptions {
   readonly slots: Slots<Sequence>;
-  readonly bank: AdapterBank;
+  readonly bank: Bank;
   readonly adapters: AdapterSource | null;
   readonly limits: EngineLimits;
   /** Awaited before an adapter is placed: the first adapter of some kinds needs new sessions. */

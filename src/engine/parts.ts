@@ -2,7 +2,7 @@
 import type { AdapterSource } from "../adapter/types.js";
 import type { Logger } from "../base/log.js";
 import type { Device } from "../runtime/device/device.js";
-import type { AdapterBank } from "./adapters/bank.js";
+import type { Bank } from "./adapters/pool.js";
 import type { KvCache } from "./kv-cache.js";
 import type { Runner } from "./runner.js";
 import type { EngineLimits, EngineObserver } from "./types.js";
@@ -12,7 +12,7 @@ export interface EngineParts {
   readonly device?: Pick<Device, "onLost">;
   readonly runner: Pick<Runner, "prepare" | "decode" | "prefill">;
   readonly cache: KvCache;
-  readonly bank: AdapterBank;
+  readonly bank: Bank;
   readonly adapters: AdapterSource | null;
   readonly vocabSize: number;
   /** Decode steps have an even number of rows; the cache has a slot to spare where `maxBatch` is odd. */

@@ -16,6 +16,7 @@ import {
 import { buildServingGraph } from "../model/serving/graph.js";
 import { oneSum, paddedRank, tileColumns } from "../model/serving/rank-tiles.js";
 import { rotationFactor } from "../model/serving/rotary.js";
+import { stackedInputs } from "../model/serving/stacked-adapters.js";
 import type { ServingTarget } from "../model/serving/target.js";
 import type { DecoderConfig } from "../model/types.js";
 import type { WeightSource } from "../model/weights.js";
@@ -27,6 +28,8 @@ import { Tensor } from "../runtime/tensor.js";
 import { shareWeights } from "../weights/sharing.js";
 import { type AdapterBank, type BankHold, rankClasses } from "./adapters/bank.js";
 import { groupRows } from "./adapters/groups.js";
+import type { Bank } from "./adapters/pool.js";
+import { StackedBank } from "./adapters/stacked-bank.js";
 import { BoundInputs } from "./bound-inputs.js";
 import { DeviceCopies } from "./device-copies.js";
 import type { KvCache } from "./kv-cache.js";
@@ -98,13 +101,14 @@ const modes: readonly AdapterMode[] = [
   ...Array.from({ length: rankClasses }, (_, i) => i + 1),
 ];
 
-/** Stacks of a device without offset views are bound from their first place on: a class does for a single adapter too. */
-const modesOf = ({ capabilities }: Device): readonly AdapterMode[] =>
-  capabilities.offsetViews ? modes : modes.filter((mode) => mode !== "single" && mode !== "tiled");
+/** On a card adapters lie side by side: one form takes any mix of them. */
+const cardModes: readonly AdapterMode[] = ["none", "masked"];
+
+const modesOf = ({ capabilities }: Device): readonly AdapterMode[] => (capabilities.hostMemory ? modes : cardModes);
 
 /** The form of the graphs on a device. */
 const targetOf = ({ capabilities }: Device): ServingTarget =>
-  capabilities.softcap ? {} : { plainAttention: "softcap" };
+  capabilities.hostMemory ? {} : { plainAttention: capabilities.softcap ? "none" : "softcap", int64: false };
 
 /** What only some adapters need of a step. These sessions are created when the first such adapter loads, so deployments without one pay nothing. */
 interface Special {
@@ -170,6 +174,7 @@ export class Runner {
 
   /** To be awaited before rows have this adapter: creates the sessions that the first adapter of its kind needs. */
   prepare({ hasGains: gains, rank }: Pick<HostAdapter, "hasGains" | "rank">): Promise<void> {
+    if (!this.#device.capabilities.hostMemory) return this.#prepareStacked(gains);
     const inBlocks = this.#needsBlocks(rank);
     if (!gains && !inBlocks) return Promise.resolve();
     this.#hadGains ||= gains;
@@ -178,12 +183,19 @@ export class Runner {
     const opened = this.#opening.then(async () => {
       if (gains && !inBlocks) await this.#openSpecial(alone, { gains, inBlocks });
       // Rows of all kinds meet in a step.
-      for (const mode of modesOf(this.#device).filter((each) => typeof each === "number")) {
+      for (const mode of modes.filter((each) => typeof each === "number")) {
         if (this.#hadGains) await this.#openSpecial(mode, { gains: true, inBlocks: false });
         if (this.#hadBlocks) await this.#openSpecial(mode, { gains: false, inBlocks: true });
         if (this.#hadGains && this.#hadBlocks) await this.#openSpecial(mode, { gains: true, inBlocks: true });
       }
     });
+    this.#opening = opened.catch(() => undefined);
+    return opened;
+  }
+
+  #prepareStacked(gains: boolean): Promise<void> {
+    if (!gains) return Promise.resolve();
+    const opened = this.#opening.then(() => this.#openSpecial("masked", { gains, inBlocks: false }));
     this.#opening = opened.catch(() => undefined);
     return opened;
   }
@@ -200,11 +212,11 @@ export class Runner {
   }
 
   /** One token for each row; slot i is row i. Returns logits [rows, vocab], valid until the next call. */
-  decode(rows: readonly DecodeRow[], cache: KvCache, bank: AdapterBank): Promise<Float32Array> {
+  decode(rows: readonly DecodeRow[], cache: KvCache, bank: Bank): Promise<Float32Array> {
     return this.#device.turn(() => this.#decode(rows, cache, bank));
   }
 
-  async #decode(rows: readonly DecodeRow[], cache: KvCache, bank: AdapterBank): Promise<Float32Array> {
+  async #decode(rows: readonly DecodeRow[], cache: KvCache, bank: Bank): Promise<Float32Array> {
     const count = rows.length;
     assert(!this.#options.evenRows || count % 2 === 0, "a step of an exact quantized base has an even number of rows");
     const adapters = rows.map((row) => row.adapter);
@@ -236,11 +248,11 @@ export class Runner {
   }
 
   /** Writes a chunk of one slot. Returns logits [1 or tokens, vocab], valid until the next call. */
-  prefill(chunk: PrefillChunk, cache: KvCache, bank: AdapterBank): Promise<Float32Array> {
+  prefill(chunk: PrefillChunk, cache: KvCache, bank: Bank): Promise<Float32Array> {
     return this.#device.turn(() => this.#prefill(chunk, cache, bank));
   }
 
-  async #prefill(chunk: PrefillChunk, cache: KvCache, bank: AdapterBank): Promise<Float32Array> {
+  async #prefill(chunk: PrefillChunk, cache: KvCache, bank: Bank): Promise<Float32Array> {
     const real = chunk.tokens.length;
     // A lone or odd token would take another kernel: what pads is overwritten by the next tokens.
     const count = Math.max(2, real + (real % 2));
@@ -277,14 +289,14 @@ export class Runner {
   }
 
   /** The leanest session for these rows, and the bank class that stands behind each of its class inputs. */
-  #variantFor(adapters: readonly (BankHold | null)[], bank: AdapterBank): StepVariant {
+  #variantFor(adapters: readonly (BankHold | null)[], bank: Bank): StepVariant {
+    if (bank instanceof StackedBank) return this.#stackedVariant(adapters);
     const { exact } = this.#options;
     const [first = null] = adapters;
     const classes = [...new Set(adapters.flatMap((hold) => (hold ? [hold.rankClass] : [])))].sort();
     const inBlocks = adapters.some((hold) => hold !== null && this.#needsBlocks(hold.rank));
     let mode: AdapterMode = classes.length === 0 ? "none" : classes.length;
-    const { offsetViews } = this.#device.capabilities;
-    if (first !== null && !inBlocks && offsetViews && adapters.every((hold) => hold?.digest === first.digest)) {
+    if (first !== null && !inBlocks && adapters.every((hold) => hold?.digest === first.digest)) {
       const { rank } = bank.memory(first.rankClass);
       // A lone row would take another kernel: where bits matter it runs as a group of two. In a sum of several parts Gemm's C would be the first.
       if (!exact || (adapters.length > 1 && rank <= oneSum)) mode = rank <= tileColumns ? "single" : "tiled";
@@ -300,6 +312,14 @@ export class Runner {
     const variant = this.#special.get(specialKey(mode, { gains, inBlocks }));
     assert(variant, "an adapter is prepared before rows have it");
     return { mode, variant, classes, inBlocks };
+  }
+
+  #stackedVariant(adapters: readonly (BankHold | null)[]): StepVariant {
+    const mode = adapters.some((hold) => hold !== null) ? "masked" : "none";
+    const gains = hasGains(adapters);
+    const variant = gains ? this.#special.get(specialKey(mode, { gains, inBlocks: false })) : this.#variants.get(mode);
+    assert(variant, `there is a session for the mode ${mode}, and an adapter is prepared before rows have it`);
+    return { mode, variant, classes: [], inBlocks: false };
   }
 
   #bound(variant: Variant, kind: string): BoundInputs {
@@ -343,11 +363,15 @@ export class Runner {
 
   #bindAdapters(
     bound: BoundInputs,
-    bank: AdapterBank,
+    bank: Bank,
     { mode, classes, inBlocks }: StepVariant,
     adapters: readonly (BankHold | null)[],
     logitRows: number,
   ): void {
+    if (bank instanceof StackedBank) {
+      if (mode === "masked") this.#bindStacked(bound, bank, adapters);
+      return;
+    }
     const [first = null] = adapters;
     if (first && (mode === "single" || mode === "tiled")) {
       for (const [name, tensor] of bank.memory(first.rankClass).place(first.place)) bound.input(name, tensor);
@@ -358,6 +382,15 @@ export class Runner {
       this.#bindClass(bound, bank, { slot, rankClass, inBlocks }, adapters, logitRows);
     }
     if (hasGains(adapters)) this.#bindGains(bound, bank, adapters, logitRows);
+  }
+
+  /** The place of each row's adapter, and the stacks. */
+  #bindStacked(bound: BoundInputs, bank: StackedBank, adapters: readonly (BankHold | null)[]): void {
+    const places = this.#buffer("places", "int32", [adapters.length, 1]);
+    for (const [row, hold] of adapters.entries()) places.data[row] = hold?.place ?? -1;
+    bound.input(stackedInputs.places, places);
+    const used = new Set(adapters.flatMap((hold) => (hold ? [hold.place] : [])));
+    for (const [name, tensor] of bank.inputs(used, hasGains(adapters))) bound.input(name, tensor);
   }
 
   /** Which rows have DoRA, and where their gains are. */
@@ -385,7 +418,7 @@ export class Runner {
   ): void {
     const own = adapters.map((hold) => (hold?.rankClass === rankClass ? hold.place : -1));
     const used = own.filter((place) => place >= 0);
-    const first = this.#device.capabilities.offsetViews ? Math.min(...used) : 0;
+    const first = Math.min(...used);
     const count = Math.max(...used) - first + 1;
     for (const [name, tensor] of bank.memory(rankClass).view(first, count, { rankClass: slot, inBlocks })) {
       bound.input(name, tensor);

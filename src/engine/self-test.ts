@@ -5,8 +5,9 @@ import { assert } from "../base/errors.js";
 import { at } from "../base/list.js";
 import type { ModuleGroup } from "../model/serving/adapters.js";
 import type { Device } from "../runtime/device/device.js";
-import { AdapterBank, type BankHold } from "./adapters/bank.js";
+import type { BankHold } from "./adapters/bank.js";
 import { placeBytes } from "./adapters/bank-class.js";
+import { type Bank, openPool } from "./adapters/pool.js";
 import type { KvCache } from "./kv-cache.js";
 import type { DecodeRow, Runner } from "./runner.js";
 
@@ -39,7 +40,7 @@ export async function selfTest(runner: Runner, cache: KvCache, limits: SelfTestL
   const { maxChunk = 64 } = limits;
   const length = Math.min(64, maxChunk, limits.capacity - 8) & ~3;
   const prompt = Array.from({ length }, (_, i) => (i * 7919 + 11) % vocabSize);
-  const bank = new AdapterBank({
+  const bank = openPool({
     groups: runner.groups,
     places: ranks.length,
     maxBytes: limits.adapterBytes,
@@ -95,7 +96,7 @@ export async function selfTest(runner: Runner, cache: KvCache, limits: SelfTestL
 const ranks = [8, 24];
 
 /** As many of the test's adapters as there is room for. */
-async function holdAdapters(bank: AdapterBank, groups: readonly ModuleGroup[], room: number): Promise<BankHold[]> {
+async function holdAdapters(bank: Bank, groups: readonly ModuleGroup[], room: number): Promise<BankHold[]> {
   const holds: BankHold[] = [];
   for (const rank of ranks) {
     if (bank.bytes + placeBytes(groups, 2 * rank) > room) break;

@@ -10,7 +10,7 @@ import type { Device } from "../runtime/device/device.js";
 import { planWeights, type WeightPlan } from "../weights/plan.js";
 import { prepareWeights } from "../weights/prepare.js";
 import { rowLimits } from "../weights/quantize.js";
-import { AdapterBank } from "./adapters/bank.js";
+import { openPool } from "./adapters/pool.js";
 import { longestRightChunk } from "./attention-check.js";
 import { ContinuousEngine } from "./engine.js";
 import { exactRowLimit } from "./kernel-probe.js";
@@ -113,7 +113,7 @@ export async function startEngine(options: StartOptions): Promise<StartedEngine>
   options.progress?.("building sessions", 1, 1);
   const shape = { ...cacheShape(config), slots, capacity };
   const cache = await device.turn(async () => new KvCache(shape, device));
-  const bank = new AdapterBank({
+  const bank = openPool({
     groups: runner.groups,
     places: options.maxBatch,
     maxBytes: options.activeAdapterBytes,

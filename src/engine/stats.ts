@@ -1,12 +1,12 @@
 /** The engine's state in numbers: what runs, what waits, what is resident. */
 
-import type { AdapterBank } from "./adapters/bank.js";
+import type { Bank } from "./adapters/pool.js";
 import type { Admission } from "./admission.js";
 import type { Sequence } from "./sequence.js";
 import type { Slots } from "./slots.js";
 import type { EngineStats } from "./types.js";
 
-export function statsOf(slots: Slots<Sequence>, admission: Admission, bank: AdapterBank, now: number): EngineStats {
+export function statsOf(slots: Slots<Sequence>, admission: Admission, bank: Bank, now: number): EngineStats {
   const running = [...slots.held()].flatMap(([, sequence]) => (sequence.phase === "running" ? [sequence] : []));
   const waiting = [...admission.waiting()];
   const queues = [...admission.queues()];

@@ -186,10 +186,10 @@ export class OrtApi {
   }
 }
 
-/** Where onnxruntime-node keeps its library for this platform. Throws `runtime_failed` if it has none. */
 const failure = (name: FunctionName, message: string): LorikeetError =>
   new LorikeetError("runtime_failed", `ONNX Runtime's ${name} failed: ${message}`);
 
+/** Where onnxruntime-node keeps its library for this platform. Throws `runtime_failed` if it has none. */
 export function libraryPath(): string {
   const require = createRequire(import.meta.url);
   const root = dirname(require.resolve("onnxruntime-node/package.json"));

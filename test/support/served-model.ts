@@ -1,7 +1,8 @@
 /** An oracle's base as the runner serves it, without an engine: prompts in chunks, steps of any rows, greedy tokens of a batch. */
 
 import { at } from "../../src/base/list.js";
-import { AdapterBank, type BankHold } from "../../src/engine/adapters/bank.js";
+import type { BankHold } from "../../src/engine/adapters/bank.js";
+import { openPool } from "../../src/engine/adapters/pool.js";
 import { KvCache } from "../../src/engine/kv-cache.js";
 import { type DecodeRow, Runner } from "../../src/engine/runner.js";
 import { openCheckpoint } from "../../src/model/checkpoint/open.js";
@@ -34,7 +35,7 @@ export async function openModel(directory: string, options: PlanOptions = { dtyp
     device,
   });
   const cache = await device.turn(async () => new KvCache({ ...cacheShape(config), slots, capacity }, device));
-  const bank = new AdapterBank({ groups: runner.groups, places: slots, maxBytes: 1 << 26, device });
+  const bank = openPool({ groups: runner.groups, places: slots, maxBytes: 1 << 26, device });
   const { vocabSize } = config;
 
   const prefill = async (

@@ -5,8 +5,8 @@ import { at, float32At, last } from "../../base/list.js";
 import { loraA, loraB, type ModuleGroup } from "../../model/serving/adapters.js";
 import { blocksOf, tilesOf } from "../../model/serving/rank-tiles.js";
 import { cpu } from "../../runtime/device/cpu.js";
-import type { Device, DeviceRows, DeviceTensor } from "../../runtime/device/device.js";
-import { bfloat16ToFloat32, float16ToFloat32 } from "../../tensor/half.js";
+import type { DeviceRows, DeviceTensor } from "../../runtime/device/device.js";
+import { sliceElements, widen } from "./slices.js";
 
 /** Bytes that one adapter takes at a rank. */
 export function placeBytes(groups: readonly ModuleGroup[], rank: number): number {
@@ -40,33 +40,28 @@ export class BankClass {
   readonly rank: number;
   readonly places: number;
   readonly #groups: readonly ModuleGroup[];
-  readonly #device: Device;
   readonly #rows: DeviceRows;
   readonly #stacks = new Map<string, Stack>();
   readonly #pieces: Piece[] = [];
   readonly #views = new Map<string, DeviceTensor>();
 
-  private constructor(groups: readonly ModuleGroup[], places: number, rank: number, device: Device) {
+  private constructor(groups: readonly ModuleGroup[], places: number, rank: number) {
     this.rank = rank;
     this.places = places;
     this.#groups = groups;
-    this.#device = device;
-    this.#rows = device.rows(places);
+    this.#rows = cpu.rows(places);
   }
 
-  /**
-   * The CPU takes memory lazily: a place that was never written costs nothing. Even so large buffers take time: `pause` is awaited
-   * between them. Throws `device_memory`.
-   */
+  /** Memory is taken lazily: a place that was never written costs nothing. Even so large buffers take time: `pause` is awaited between them. */
   static async create(
     groups: readonly ModuleGroup[],
     places: number,
     rank: number,
-    { device = cpu, pause = async () => {} }: { readonly device?: Device; readonly pause?: () => Promise<void> } = {},
+    pause: () => Promise<void> = async () => {},
   ): Promise<BankClass> {
-    const created = new BankClass(groups, places, rank, device);
+    const created = new BankClass(groups, places, rank);
     for (const group of groups) {
-      await device.turn(async () => created.#addGroup(group));
+      created.#addGroup(group);
       await pause();
     }
     return created;
@@ -113,7 +108,7 @@ export class BankClass {
     }
   }
 
-  /** One place, a tensor for each part's A and B, named as the graphs for one adapter name them. Only on a device with offset views. */
+  /** One place, a tensor for each part's A and B, named as the graphs for one adapter name them. */
   *place(place: number): IterableIterator<readonly [string, DeviceTensor]> {
     for (const { name, stack, start, shape } of this.#pieces) {
       const make = () => this.#rows.view(stack, place, 1).as(shape, start);
@@ -136,10 +131,9 @@ export class BankClass {
         await this.#writeB(this.#at(loraB(part.path, 0), place), module, part.outFeatures, pause);
       }
     }
-    await this.#device.turn(() => this.#rows.write(place, 1));
   }
 
-  /** The same from another place or class, whose rank is at most this one's. Only in host memory. */
+  /** The same from another place or class, whose rank is at most this one's. */
   async copyFrom(source: BankClass, from: number, to: number, pause: () => Promise<void>): Promise<void> {
     for (const { key, inFeatures, parts } of this.#groups) {
       for (const [i, part] of parts.entries()) {
@@ -149,12 +143,6 @@ export class BankClass {
         await copyInSlices(source.#at(loraB(part.path, 0), from), b, pause);
       }
     }
-  }
-
-  /** Moves an adapter to another place of this class. */
-  async move(from: number, to: number, pause: () => Promise<void>): Promise<void> {
-    if (this.#device.capabilities.hostMemory) await this.copyFrom(this, from, to, pause);
-    else await this.#device.turn(() => this.#rows.copy(from, to));
   }
 
   #at(name: string, place: number): Float32Array {
@@ -203,24 +191,9 @@ export class BankClass {
     }
     await copyInSlices(noValues, target.subarray(own), pause);
   }
-
-  /** In a turn. */
-  [Symbol.dispose](): void {
-    this.#rows[Symbol.dispose]();
-  }
 }
 
 const noValues = new Float32Array(0);
-/** Numbers that are copied between two pauses: about a millisecond. */
-export const sliceElements = 1 << 16;
-
-/** fp32 values [first, end) of one module; 16-bit ones are widened (exactly). */
-function widen(module: HostModule, values: Float32Array | Uint16Array, first: number, end: number): Float32Array {
-  if (values instanceof Float32Array) return values.subarray(first, end);
-  const slice = values.subarray(first, end);
-  return module.dtype === "F16" ? float16ToFloat32(slice) : bfloat16ToFloat32(slice);
-}
-
 /** Rows [first, end) of A, given as [end - first, own]. */
 function fillTiles(
   target: Float32Array,

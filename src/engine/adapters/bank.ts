@@ -8,10 +8,9 @@ import { assert, LorikeetError } from "../../base/errors.js";
 import { at } from "../../base/list.js";
 import type { ModuleGroup } from "../../model/serving/adapters.js";
 import { paddedRank } from "../../model/serving/rank-tiles.js";
-import { cpu } from "../../runtime/device/cpu.js";
-import type { Device } from "../../runtime/device/device.js";
 import { BankClass, placeBytes } from "./bank-class.js";
 import { GainStack, gainBytes } from "./gain-stack.js";
+import { pauser } from "./slices.js";
 
 export interface BankOptions {
   readonly groups: readonly ModuleGroup[];
@@ -19,8 +18,6 @@ export interface BankOptions {
   readonly places: number;
   /** Bound on fp32 bytes of all resident adapters, padding included. */
   readonly maxBytes: number;
-  /** Where the adapters lie. Default: the CPU. */
-  readonly device?: Device;
 }
 
 interface Resident {
@@ -56,7 +53,6 @@ const maxMoveBytes = 32 << 20;
 export class AdapterBank {
   readonly gains: GainStack;
   readonly #options: BankOptions;
-  readonly #device: Device;
   readonly #classes: RankClass[];
   #clock = 0;
   /** Writes happen one after another. */
@@ -64,8 +60,7 @@ export class AdapterBank {
 
   constructor(options: BankOptions) {
     this.#options = options;
-    this.#device = options.device ?? cpu;
-    this.gains = new GainStack(options.groups, rankClasses * options.places, this.#device);
+    this.gains = new GainStack(options.groups, rankClasses * options.places);
     this.#classes = Array.from({ length: rankClasses }, () => ({
       memory: null,
       residents: Array.from({ length: options.places }, () => null),
@@ -101,8 +96,8 @@ export class AdapterBank {
     if (place < 0) return null;
     chosen.residents[place] = null;
     if (!this.#makeRoom(this.#bytesOf(adapter, this.#memory(index).rank))) return null;
-    await this.#memory(index).write(place, adapter, this.#pauser());
-    if (adapter.hasGains) await this.gains.write(this.#gainRow(index, place), adapter);
+    await this.#memory(index).write(place, adapter, pauser());
+    if (adapter.hasGains) this.gains.write(this.#gainRow(index, place), adapter);
     const resident: Resident = { digest: adapter.digest, own: adapter, place, users: 0, lastUsed: 0 };
     chosen.residents[place] = resident;
     return this.#hold({ rankClass: index, resident });
@@ -115,16 +110,6 @@ export class AdapterBank {
 
   #gainRow(rankClass: number, place: number): number {
     return rankClass * this.#options.places + place;
-  }
-
-  /** Yields to the event loop after some milliseconds of copying. */
-  #pauser(): () => Promise<void> {
-    let since = performance.now();
-    return async () => {
-      if (performance.now() - since < 5) return;
-      await new Promise((resolve) => setImmediate(resolve));
-      since = performance.now();
-    };
   }
 
   #hold({ rankClass, resident }: { rankClass: number; resident: Resident }): BankHold {
@@ -185,15 +170,12 @@ export class AdapterBank {
   async #configure(index: number, rank: number): Promise<void> {
     const entry = at(this.#classes, index);
     entry.residents.fill(null);
-    if (entry.memory?.rank === rank) return;
-    const old = entry.memory;
-    entry.memory = await this.#createClass(rank);
-    await this.#device.turn(async () => old?.[Symbol.dispose]());
+    if (entry.memory?.rank !== rank) entry.memory = await this.#createClass(rank);
   }
 
   #createClass(rank: number): Promise<BankClass> {
     const { groups, places } = this.#options;
-    return BankClass.create(groups, places, rank, { device: this.#device, pause: this.#pauser() });
+    return BankClass.create(groups, places, rank, pauser());
   }
 
   async #grow(index: number, rank: number): Promise<boolean> {
@@ -205,12 +187,9 @@ export class AdapterBank {
     for (const [place, resident] of residents.entries()) if (resident?.users === 0) residents[place] = null;
     const next = await this.#createClass(rank);
     for (const [place, resident] of residents.entries()) {
-      if (!resident) continue;
-      if (this.#device.capabilities.hostMemory) await next.copyFrom(old, place, place, this.#pauser());
-      else await next.write(place, resident.own, this.#pauser());
+      if (resident) await next.copyFrom(old, place, place, pauser());
     }
     entry.memory = next;
-    await this.#device.turn(async () => old[Symbol.dispose]());
     return true;
   }
 
@@ -259,7 +238,7 @@ export class AdapterBank {
     const { index, from, hole, moving } = move;
     const { residents } = at(this.#classes, index);
     residents[hole] = null;
-    await this.#memory(index).move(from, hole, this.#pauser());
+    await this.#memory(index).copyFrom(this.#memory(index), from, hole, pauser());
     if (moving.own.hasGains) await this.gains.copy(this.#gainRow(index, from), this.#gainRow(index, hole));
     residents[hole] = moving;
     residents[from] = null;
@@ -315,13 +294,9 @@ export class AdapterBank {
     );
   }
 
-  /** Waits for what is being written. Nothing may read the adapters any more. */
+  /** Waits for what is being written. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#writing;
-    await this.#device.turn(async () => {
-      for (const { memory } of this.#classes) memory?.[Symbol.dispose]();
-      this.gains[Symbol.dispose]();
-    });
   }
 }
 

@@ -7,7 +7,7 @@ import type { HostAdapter } from "../../adapter/types.js";
 import { assert } from "../../base/errors.js";
 import { doraGain, type ModuleGroup } from "../../model/serving/adapters.js";
 import { cpu } from "../../runtime/device/cpu.js";
-import type { Device, DeviceRows, DeviceTensor } from "../../runtime/device/device.js";
+import type { DeviceRows, DeviceTensor } from "../../runtime/device/device.js";
 
 /** Bytes that the gains of one adapter take. */
 export function gainBytes(groups: readonly ModuleGroup[]): number {
@@ -16,16 +16,14 @@ export function gainBytes(groups: readonly ModuleGroup[]): number {
 
 export class GainStack {
   readonly #groups: readonly ModuleGroup[];
-  readonly #device: Device;
   readonly #count: number;
   #rows: DeviceRows | null = null;
   #inputs: readonly (readonly [string, DeviceTensor])[] | null = null;
   readonly #views = new Map<number, readonly (readonly [string, DeviceTensor])[]>();
 
-  constructor(groups: readonly ModuleGroup[], rows: number, device: Device = cpu) {
+  constructor(groups: readonly ModuleGroup[], rows: number) {
     this.#groups = groups;
     this.#count = rows;
-    this.#device = device;
   }
 
   /** Every layer's, [rows, out], named as the graph names its inputs. */
@@ -36,7 +34,7 @@ export class GainStack {
     return this.#inputs;
   }
 
-  /** One row of every layer's, [1, out], for a graph in which all rows have that adapter. Only on a device with offset views. */
+  /** One row of every layer's, [1, out], for a graph in which all rows have that adapter. */
   row(row: number): readonly (readonly [string, DeviceTensor])[] {
     const known = this.#views.get(row);
     if (known) return known;
@@ -48,8 +46,8 @@ export class GainStack {
   }
 
   /** A layer that the adapter leaves alone has a gain of 1. */
-  async write(row: number, adapter: HostAdapter): Promise<void> {
-    const rows = await this.#allocate();
+  write(row: number, adapter: HostAdapter): void {
+    const rows = this.#rows ?? this.#allocate();
     for (const { parts } of this.#groups) {
       for (const { path } of parts) {
         const module = adapter.modules.get(path);
@@ -59,29 +57,19 @@ export class GainStack {
         else target.fill(0);
       }
     }
-    await this.#device.turn(() => rows.write(row, 1));
   }
 
   async copy(from: number, to: number): Promise<void> {
-    await this.#device.turn(async () => this.#rows?.copy(from, to));
+    await this.#rows?.copy(from, to);
   }
 
-  /** On the CPU pages of rows that were never written cost nothing. */
-  async #allocate(): Promise<DeviceRows> {
-    const known = this.#rows;
-    if (known) return known;
-    const rows = this.#device.rows(this.#count);
-    await this.#device.turn(async () => {
-      for (const { parts } of this.#groups) {
-        for (const { path, outFeatures } of parts) rows.add(doraGain(path), "float32", [outFeatures]);
-      }
-    });
+  /** Pages of rows that were never written cost nothing. */
+  #allocate(): DeviceRows {
+    const rows = cpu.rows(this.#count);
+    for (const { parts } of this.#groups) {
+      for (const { path, outFeatures } of parts) rows.add(doraGain(path), "float32", [outFeatures]);
+    }
     this.#rows = rows;
     return rows;
-  }
-
-  /** In a turn. */
-  [Symbol.dispose](): void {
-    this.#rows?.[Symbol.dispose]();
   }
 }
