@@ -10,6 +10,7 @@ WORKDIR /app
 COPY tools/docker tools/docker
 COPY package.json package-lock.json .npmrc tsconfig.json ./
 RUN tools/docker/install.sh
+COPY tools/prune-dist.mjs tools/
 COPY src src
 RUN tools/docker/build.sh
 
