@@ -24,6 +24,8 @@ export interface SelfTest {
 export interface SelfTestLimits {
   readonly vocabSize: number;
   readonly capacity: number;
+  /** Tokens of the longest text that the model was made for: there is no learned position behind. */
+  readonly maxPositions: number;
   readonly slots: number;
   readonly evenRows: boolean;
   /** Room for the adapters of the test, in the bytes that they take in a bank. */
@@ -38,7 +40,7 @@ export interface SelfTestLimits {
 export async function selfTest(runner: Runner, cache: KvCache, limits: SelfTestLimits): Promise<SelfTest> {
   const { vocabSize } = limits;
   const { maxChunk = 64 } = limits;
-  const length = Math.min(64, maxChunk, limits.capacity - 8) & ~3;
+  const length = Math.min(64, maxChunk, limits.capacity - 8, limits.maxPositions - 1) & ~3;
   const prompt = Array.from({ length }, (_, i) => (i * 7919 + 11) % vocabSize);
   const bank = openPool({
     groups: runner.groups,

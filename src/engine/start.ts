@@ -122,6 +122,7 @@ export async function startEngine(options: StartOptions): Promise<StartedEngine>
   const tested = await selfTest(runner, cache, {
     vocabSize: config.vocabSize,
     capacity,
+    maxPositions: config.maxPositions,
     slots,
     evenRows,
     adapterBytes: options.adapters ? options.activeAdapterBytes : 0,

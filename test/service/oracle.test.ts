@@ -3,8 +3,12 @@
  * its own greedy tokens and the log-probabilities of its prompt.
  */
 import assert from "node:assert/strict";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
+import { SafetensorsFile } from "../../src/tensor/safetensors.js";
+import { type TensorToWrite, writeSafetensors } from "../../src/tensor/safetensors-write.js";
 import {
   type Completion,
   complete,
@@ -100,6 +104,48 @@ for (const family of families.filter((name) => name !== tooShort)) {
         near(value, said[i] ?? 0, `token ${i}`);
     };
     await Promise.all(models.map(check));
+    await service.assertIdle();
+  });
+}
+
+/** The oracle's GPT-2 with the first of its learned positions only. */
+async function writeShortened(folder: string, positions: number): Promise<void> {
+  const source = join(oracleRoot, "gpt2");
+  const config = JSON.parse(await readFile(join(source, "config.json"), "utf8"));
+  await writeFile(join(folder, "config.json"), JSON.stringify({ ...config, n_positions: positions }));
+  await using file = await SafetensorsFile.open(join(source, "model.safetensors"));
+  const tensors: TensorToWrite[] = [];
+  for (const [name, { shape }] of file.tensors) {
+    const data = await file.readFloat32(name);
+    const isTable = name.endsWith("wpe.weight");
+    const [rows = 0, ...rest] = shape;
+    const width = data.length / rows;
+    tensors.push({
+      name,
+      dtype: "F32",
+      shape: isTable ? [positions, ...rest] : shape,
+      data: isTable ? data.slice(0, positions * width) : data,
+    });
+  }
+  await writeSafetensors(join(folder, "model.safetensors"), tensors, { format: "pt" });
+}
+
+for (const positions of [32, 33]) {
+  test(`gpt2: a model of ${positions} learned positions starts and uses all of them`, async (t) => {
+    const folder = await mkdtemp(join(tmpdir(), "lorikeet-positions-"));
+    t.after(() => rm(folder, { recursive: true }));
+    await writeShortened(folder, positions);
+    await using service = await openService({ model: folder, servedModelName: "base", maxContext: `${positions}` });
+    const { inputIds, greedyIds } = await readExpected(join(oracleRoot, "gpt2"));
+    const whole = greedyIds.slice(0, positions);
+    const ask = { model: "base", return_token_ids: true, logprobs: 0 };
+    const greedy = { temperature: 0, ignore_eos: true, max_tokens: positions - inputIds.length };
+    const generated = only(await complete(service.url, { ...ask, ...greedy, prompt: inputIds }));
+    assert.deepEqual(generated.token_ids, whole.slice(inputIds.length));
+    const scored = only(await complete(service.url, { ...ask, prompt: whole, max_tokens: 0, echo: true }));
+    const read = scored.logprobs?.token_logprobs.slice(inputIds.length) ?? [];
+    for (const [i, value] of generated.logprobs?.token_logprobs.entries() ?? [])
+      near(value, read[i] ?? 0, `token ${i}`);
     await service.assertIdle();
   });
 }
