@@ -11,7 +11,7 @@ import { inlineTable } from "./inline-table.js";
 import { PlainAttention } from "./plain-attention.js";
 import { buildRotaryTables, holdsScale, type RotaryTables } from "./rotary.js";
 import type { StepInputs } from "./step-inputs.js";
-import type { ServingTarget } from "./target.js";
+import type { CacheType, ServingTarget } from "./target.js";
 
 const contrib = "com.microsoft";
 
@@ -28,6 +28,9 @@ export class AttentionKernel {
   readonly #capacity: number;
   readonly #inputs: StepInputs;
   readonly #rotary: readonly RotaryTables[];
+  /** Of keys and values. */
+  readonly #type: CacheType;
+  readonly #storedTables = new Map<Value, Value>();
   /** Which layers do without the kernel's output. */
   readonly #isPlain: (attention: Attention) => boolean;
   readonly #plain: PlainAttention;
@@ -38,15 +41,16 @@ export class AttentionKernel {
     config: DecoderConfig,
     capacity: number,
     inputs: StepInputs,
-    { plainAttention = "none" }: ServingTarget,
+    { plainAttention = "none", cacheType = "float32" }: ServingTarget,
   ) {
     this.#op = op;
     this.#config = config;
     this.#capacity = capacity;
     this.#inputs = inputs;
+    this.#type = cacheType;
     this.#rotary = buildRotaryTables(op, config, capacity);
     this.#isPlain = ({ softcap }) => plainAttention === "all" || (plainAttention === "softcap" && softcap !== null);
-    this.#plain = new PlainAttention(op, { config, capacity, wholeSlots: plainAttention !== "all" }, inputs);
+    this.#plain = new PlainAttention(op, { config, capacity, cacheType, wholeSlots: plainAttention !== "all" }, inputs);
   }
 
   /** `k` and `v` are null if `q` holds all three side by side. */
@@ -62,9 +66,11 @@ export class AttentionKernel {
     const isPlain = this.#isPlain(attention);
     const [query, key, value] = (isTurned || isPlain) && !k ? this.#parts(q) : [q, k, v];
     const cache = ["rows", config.kvHeadCount, this.#capacity, config.headDim];
-    const past = (kind: CacheKind): Value => builder.input(pastInput(layer, kind), "float32", cache);
+    const type = this.#type;
+    const past = (kind: CacheKind): Value => builder.input(pastInput(layer, kind), type, cache);
+    const stored = (x: Value | null): Value | null => x && this.#op.cast(x, type);
     const present = (kind: CacheKind) => ({
-      type: "float32" as const,
+      type,
       shape: cache,
       name: presentOutput(layer, kind),
     });
@@ -81,23 +87,30 @@ export class AttentionKernel {
     const [out, keys, values] = builder.node(
       "GroupQueryAttention",
       [
-        queries,
-        turned(split(key), config.kvHeadCount),
-        split(isPlain && value ? this.#plain.finite(value) : value),
+        stored(queries),
+        stored(turned(split(key), config.kvHeadCount)),
+        stored(split(isPlain && value ? this.#plain.finite(value) : value)),
         past("key"),
         past("value"),
         lengths,
         total,
-        ...(rotary ?? []),
+        ...(rotary ?? []).map((table) => this.#storedTable(table)),
       ],
-      [{ type: "float32", shape: ["rows", "row_tokens", width] }, present("key"), present("value")],
+      [{ type, shape: ["rows", "row_tokens", width] }, present("key"), present("value")],
       attributes,
       contrib,
     ) as [Value, Value, Value];
     const presents = [keys, values] as const;
-    if (!isPlain) return { found: this.#inputs.byToken(out, width), presents };
+    if (!isPlain) return { found: this.#inputs.byToken(this.#op.cast(out, q.type), width), presents };
     const rotated = rotary ? this.#turned(attention, queries, config.headCount) : queries;
     return { found: this.#plain.build(attention, rotated, keys, values), presents };
+  }
+
+  /** A rotary table as the kernel takes it: in the type of what it turns. */
+  #storedTable(table: Value): Value {
+    const stored = this.#storedTables.get(table) ?? this.#op.cast(table, this.#type);
+    this.#storedTables.set(table, stored);
+    return stored;
   }
 
   /** q, k and v side by side, as three. */

@@ -7,16 +7,18 @@ import type { Dim, Value } from "../../graph/types.js";
 import type { Attention } from "../blueprint.js";
 import type { DecoderConfig } from "../types.js";
 import type { StepInputs } from "./step-inputs.js";
+import type { CacheType } from "./target.js";
 
-/** A score that no other leaves a share, finite in every type. */
+/** A score that no other leaves a share. */
 const unseen = -60_000;
-/** Larger values are cut to it, which is finite in every type. */
+/** Larger values are cut to it. */
 const largest = { float32: 1e30, float16: 60_000 } as const;
 
 export interface PlainAttentionOptions {
   readonly config: DecoderConfig;
   /** Tokens that a slot holds. */
   readonly capacity: number;
+  readonly cacheType: CacheType;
   /** Read slots whole, so that shapes do not change with the texts; else up to the longest row. */
   readonly wholeSlots: boolean;
 }
@@ -42,7 +44,7 @@ export class PlainAttention {
 
   /** Values as the cache may hold them: behind a text lie those of an earlier one, whose share of 0 must come to 0. */
   finite(values: Value): Value {
-    const limit = largest[values.type as keyof typeof largest];
+    const limit = largest[this.#options.cacheType];
     const [low, high] = [this.#op.like(values, -limit), this.#op.like(values, limit)];
     return this.#op.one("Clip", [values, low, high], values.type, values.shape);
   }
@@ -52,12 +54,13 @@ export class PlainAttention {
     const op = this.#op;
     const { headCount, kvHeadCount, headDim } = this.#options.config;
     const group = headCount / kvHeadCount;
-    const all = this.#scores(queries, keys);
+    // Products in the type of the cache, what lies between them in that of the activations.
+    const all = op.cast(this.#scores(op.cast(queries, keys.type), keys), queries.type);
     const capped = softcap === null ? all : op.scale(op.tanh(op.scale(all, 1 / softcap)), softcap);
     const seen = op.where(this.#visibleTo(window), capped, op.like(capped, unseen));
-    const found = op.matMul(op.softmax(seen), this.#read(values)); // [rows, kvHeads, group tokens, headDim]
+    const found = op.matMul(op.cast(op.softmax(seen), values.type), this.#read(values)); // [rows, kvHeads, group tokens, headDim]
     const apart = this.#regroup(found, ["rows", kvHeadCount, group, "row_tokens", headDim], [0, 0, group, -1, headDim]);
-    return this.#inputs.byToken(op.transpose(apart, [0, 3, 1, 2, 4]), headCount * headDim);
+    return this.#inputs.byToken(op.cast(op.transpose(apart, [0, 3, 1, 2, 4]), queries.type), headCount * headDim);
   }
 
   /** The scores of the queries of a group of heads, one after the other, against the keys that they share. */

@@ -7,6 +7,9 @@
  * by a step whose rows take no token in, or states of layers without attention advance more than once.
  */
 
+/** The type of keys and values, and of the attention kernel. */
+export type CacheType = "float32" | "float16";
+
 export interface ServingTarget {
   /**
    * Which layers compute attention from single operators, because the attention kernel of the device does it wrong. The kernel still
@@ -21,4 +24,6 @@ export interface ServingTarget {
   readonly int64?: boolean;
   /** Of products with int4 and int8 blocks, as in `LinearOptions`. Default 4. */
   readonly accuracyLevel?: 0 | 4;
+  /** Default float32. CUDA's attention kernel has none but 16-bit ones; elsewhere float16 halves the cache. */
+  readonly cacheType?: CacheType;
 }
