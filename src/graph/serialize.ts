@@ -1,11 +1,14 @@
 /** Serializes a graph as an ONNX model. Paths of external data are written relative to the root folder `/`. */
 import {
+  type AttributeProto,
   AttributeProto_AttributeType,
   AttributeProtoSchema,
   create,
   encodeModel,
+  type GraphProto,
   GraphProtoSchema,
   ModelProtoSchema,
+  type NodeProto,
   NodeProtoSchema,
   OperatorSetIdProtoSchema,
   StringStringEntryProtoSchema,
@@ -20,10 +23,11 @@ import {
 } from "../onnx/codec.js";
 import type { Attribute, ElementType, Graph, Initializer, Node, Value } from "./types.js";
 
-const onnxOpset = 21n;
+/** The version of ONNX's operators that graphs are written in. */
+export const onnxOpset = 21;
 const irVersion = 10n;
 
-const dataType: Readonly<Record<ElementType, TensorProto_DataType>> = {
+export const dataType: Readonly<Record<ElementType, TensorProto_DataType>> = {
   float32: TensorProto_DataType.FLOAT,
   float64: TensorProto_DataType.DOUBLE,
   float16: TensorProto_DataType.FLOAT16,
@@ -37,27 +41,38 @@ const dataType: Readonly<Record<ElementType, TensorProto_DataType>> = {
 
 /** The bytes of an ONNX model. External data must have absolute paths. */
 export function serializeGraph(graph: Graph): Uint8Array {
-  const domains = new Set(graph.nodes.map((node) => node.domain));
-  domains.add("");
+  const domains = new Set(["", ...domainsOf(graph)]);
   return encodeModel(
     create(ModelProtoSchema, {
       irVersion,
       producerName: "lorikeet",
       opsetImport: [...domains]
         .sort()
-        .map((domain) => create(OperatorSetIdProtoSchema, { domain, version: domain === "" ? onnxOpset : 1n })),
-      graph: create(GraphProtoSchema, {
-        name: graph.name,
-        input: graph.inputs.map(valueInfo),
-        output: graph.outputs.map(valueInfo),
-        node: graph.nodes.map(nodeProto),
-        initializer: graph.initializers.map(tensorProto),
-      }),
+        .map((domain) => create(OperatorSetIdProtoSchema, { domain, version: domain === "" ? BigInt(onnxOpset) : 1n })),
+      graph: graphProto(graph),
     }),
   );
 }
 
+function graphProto(graph: Graph): GraphProto {
+  return create(GraphProtoSchema, {
+    name: graph.name,
+    input: graph.inputs.map(valueInfo),
+    output: graph.outputs.map(valueInfo),
+    node: graph.nodes.map(nodeProto),
+    initializer: graph.initializers.map(tensorProto),
+  });
+}
+
+function domainsOf(graph: Graph): string[] {
+  return graph.nodes.flatMap(({ domain, attributes }) => {
+    const bodies = Object.values(attributes).flatMap(({ kind, value }) => (kind === "graph" ? domainsOf(value) : []));
+    return [domain, ...bodies];
+  });
+}
+
 function valueInfo(value: Value) {
+  if (value.unknown === "type") return create(ValueInfoProtoSchema, { name: value.name });
   const dim = value.shape.map((size) =>
     create(TensorShapeProto_DimensionSchema, {
       value: typeof size === "number" ? { case: "dimValue", value: BigInt(size) } : { case: "dimParam", value: size },
@@ -65,7 +80,7 @@ function valueInfo(value: Value) {
   );
   const tensorType = create(TypeProto_TensorSchema, {
     elemType: dataType[value.type],
-    shape: create(TensorShapeProtoSchema, { dim }),
+    ...(value.unknown ? {} : { shape: create(TensorShapeProtoSchema, { dim }) }),
   });
   return create(ValueInfoProtoSchema, {
     name: value.name,
@@ -73,7 +88,7 @@ function valueInfo(value: Value) {
   });
 }
 
-function nodeProto(node: Node) {
+function nodeProto(node: Node): NodeProto {
   return create(NodeProtoSchema, {
     name: node.name,
     opType: node.op,
@@ -84,7 +99,7 @@ function nodeProto(node: Node) {
   });
 }
 
-function attributeProto(name: string, attribute: Attribute) {
+function attributeProto(name: string, attribute: Attribute): AttributeProto {
   switch (attribute.kind) {
     case "int":
       return create(AttributeProtoSchema, {
@@ -112,6 +127,21 @@ function attributeProto(name: string, attribute: Attribute) {
         type: AttributeProto_AttributeType.FLOATS,
         floats: [...attribute.value],
       });
+    case "strings":
+      return create(AttributeProtoSchema, {
+        name,
+        type: AttributeProto_AttributeType.STRINGS,
+        strings: attribute.value.map((text) => new TextEncoder().encode(text)),
+      });
+    case "tensor": {
+      const { type, shape, bytes } = attribute.value;
+      const t = create(TensorProtoSchema, { dataType: dataType[type], dims: shape.map(BigInt), rawData: bytes });
+      return create(AttributeProtoSchema, { name, type: AttributeProto_AttributeType.TENSOR, t });
+    }
+    case "graph": {
+      const g = graphProto(attribute.value);
+      return create(AttributeProtoSchema, { name, type: AttributeProto_AttributeType.GRAPH, g });
+    }
   }
 }
 

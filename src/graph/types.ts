@@ -19,6 +19,11 @@ export interface Value {
   readonly name: string;
   readonly type: ElementType;
   readonly shape: Shape;
+  /**
+   * Only of graphs that were read from a file: what the file does not state, and fields therefore hold placeholders for. "shape": not
+   * even the rank is known. "type": neither type nor shape is.
+   */
+  readonly unknown?: "shape" | "type";
 }
 
 export type Attribute =
@@ -26,7 +31,17 @@ export type Attribute =
   | { readonly kind: "float"; readonly value: number }
   | { readonly kind: "string"; readonly value: string }
   | { readonly kind: "ints"; readonly value: readonly number[] }
-  | { readonly kind: "floats"; readonly value: readonly number[] };
+  | { readonly kind: "floats"; readonly value: readonly number[] }
+  | { readonly kind: "strings"; readonly value: readonly string[] }
+  | { readonly kind: "tensor"; readonly value: TensorAttribute }
+  /** A branch or a loop's body. It may read values of the graphs around it. */
+  | { readonly kind: "graph"; readonly value: Graph };
+
+export interface TensorAttribute {
+  readonly type: ElementType;
+  readonly shape: readonly number[];
+  readonly bytes: Uint8Array;
+}
 
 export interface Node {
   readonly name: string;
@@ -37,6 +52,8 @@ export interface Node {
   readonly inputs: readonly (Value | null)[];
   readonly outputs: readonly Value[];
   readonly attributes: Readonly<Record<string, Attribute>>;
+  /** Paths of the modules that the exporter was in, outermost first, where a file states them. */
+  readonly scopes?: readonly string[];
 }
 
 export type InitializerData =
