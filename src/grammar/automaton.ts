@@ -4,12 +4,14 @@
  */
 import { at } from "../base/list.js";
 import type { Automaton, Edge } from "./automaton-types.js";
-import type { Expression, ListEntry } from "./expression.js";
+import type { Expression } from "./expression.js";
 import { GrammarFault } from "./fault.js";
 import { byteSequences } from "./utf8.js";
 
 /** Symbols below are bytes; above, `firstRule + rule`. */
 export const firstRule = 256;
+
+type ListExpression = Extract<Expression, { kind: "list" }>;
 
 interface Fragment {
   readonly start: number;
@@ -93,7 +95,7 @@ class Builder {
         return { start, end };
       }
       case "list":
-        return this.#list(expression.entries, expression.separator);
+        return this.#list(expression);
       case "automaton":
         return this.#embed(expression.automaton);
       case "both":
@@ -133,9 +135,11 @@ class Builder {
   }
 
   /** Two lanes, before the first entry and after it; each entry is built once, and both lanes pass through it. */
-  #list(entries: readonly ListEntry[], separator: Expression): Fragment {
+  #list({ entries, separator, before: opening, after: closing }: ListExpression): Fragment {
     const start = this.#node();
-    let [before, after] = [start, this.#node()];
+    const first = this.add(opening);
+    this.#jump(start, first.start);
+    let [before, after] = [first.end, this.#node()];
     for (const { item, times } of entries) {
       const between = this.add(separator);
       const part = this.add(item);
@@ -149,10 +153,10 @@ class Builder {
       else this.#jump(after, next);
       after = next;
     }
-    const end = this.#node();
-    this.#jump(before, end);
-    this.#jump(after, end);
-    return { start, end };
+    const last = this.add(closing);
+    this.#jump(after, last.start);
+    if (entries.every(({ times }) => times !== "once")) this.#jump(start, last.end);
+    return { start, end: last.end };
   }
 
   #embed({ start, accepts, edges }: Automaton): Fragment {

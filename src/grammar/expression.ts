@@ -14,8 +14,14 @@ export type Expression =
   /** Texts of both, or with `except` those of `left` that are not of `right`. Neither calls a rule. */
   | { readonly kind: "both" | "except"; readonly left: Expression; readonly right: Expression }
   | { readonly kind: "call"; readonly rule: number }
-  /** The entries in this order, with the separator between those that occur. */
-  | { readonly kind: "list"; readonly entries: readonly ListEntry[]; readonly separator: Expression }
+  /** The entries in this order, with the separator between those that occur; with any, `before` and `after` around them. */
+  | {
+      readonly kind: "list";
+      readonly entries: readonly ListEntry[];
+      readonly separator: Expression;
+      readonly before: Expression;
+      readonly after: Expression;
+    }
   | { readonly kind: "automaton"; readonly automaton: Automaton };
 
 export interface ListEntry {

@@ -67,6 +67,7 @@ function* firstCalls(expression: Expression, nullable: ReadonlySet<number>): Ite
       yield* firstCalls(expression.item, nullable);
       return;
     case "list":
+      yield* firstCalls(expression.before, nullable);
       for (const { item, times } of expression.entries) {
         yield* firstCalls(item, nullable);
         if (times === "once" && !mayBeEmpty(item, nullable)) return;

@@ -9,7 +9,6 @@ import {
   call,
   type Expression,
   either,
-  empty,
   except,
   nothing,
   optional,
@@ -23,7 +22,19 @@ import { areDisjoint } from "./disjoint.js";
 import { formats } from "./formats.js";
 import { annotations, combiners, keywordTypes, type Type, types } from "./keywords.js";
 import { type Bound, integerWithin, multiplesOf, numberWithin } from "./numbers.js";
-import { anyObject, anyValue, comma, key, literal, object, stringOf, stringOfLength } from "./text.js";
+import {
+  anyObject,
+  anyString,
+  anyValue,
+  array,
+  comma,
+  key,
+  literal,
+  object,
+  sharedRules,
+  stringOf,
+  stringOfLength,
+} from "./text.js";
 
 const maxCount = 65_536;
 const maxDivisor = 1000;
@@ -36,14 +47,12 @@ export function rulesOfSchema(schema: unknown): readonly Expression[] {
 
 /** The rules of any JSON object. */
 export function rulesOfObject(): readonly Expression[] {
-  return [anyObject(1, 2), stringOfLength(0, null), anyValue(1, 2)];
+  return [anyObject, ...sharedRules];
 }
 
 class SchemaReader {
   readonly #root: unknown;
-  readonly #rules: Expression[] = [nothing, stringOfLength(0, null), anyValue(1, 2)];
-  readonly #string = call(1);
-  readonly #value = call(2);
+  readonly #rules: Expression[] = [nothing, ...sharedRules];
   readonly #references = new Map<string, number>();
   readonly #strings = new Map<string, number>();
   #count = 0;
@@ -60,7 +69,7 @@ class SchemaReader {
 
   #schema(schema: unknown, path: string): Expression {
     if (++this.#count > maxSchemas) throw new GrammarFault(`holds more than ${maxSchemas} schemas`);
-    if (schema === true) return this.#value;
+    if (schema === true) return anyValue;
     if (schema === false) return nothing;
     if (!isObject(schema)) throw fault(path, "must be an object or a boolean");
     this.#refuseUnknown(schema, path);
@@ -153,7 +162,7 @@ class SchemaReader {
 
   #typed(schema: Json, path: string): Expression {
     const declared = typesOf(schema, path);
-    if (!declared && !Object.keys(schema).some((keyword) => keywordTypes.has(keyword))) return this.#value;
+    if (!declared && !Object.keys(schema).some((keyword) => keywordTypes.has(keyword))) return anyValue;
     return either(...(declared ?? impliedTypes(schema)).map((type) => this.#ofType(type, schema, path)));
   }
 
@@ -196,7 +205,7 @@ class SchemaReader {
     }
     const name = JSON.stringify([min, max, schema.pattern, schema.format]);
     if (contents.length === 0) {
-      return min === 0 && max === null ? this.#string : this.#rule(name, () => stringOfLength(min, max));
+      return min === 0 && max === null ? anyString : this.#rule(name, () => stringOfLength(min, max));
     }
     const counted = min === 0 && max === null ? [] : [repeat(anyCharacter, min, max)];
     return this.#rule(name, () => stringOf([...contents, ...counted].reduce(both)));
@@ -217,39 +226,35 @@ class SchemaReader {
     const max = count(schema, "maxItems", path);
     const first = schema.prefixItems === undefined ? [] : schemas(schema.prefixItems, `${path}/prefixItems`);
     if (Array.isArray(schema.items)) throw fault(path, "`items` must be one schema; a list of them is `prefixItems`");
-    const places = first
+    const items = first
       .slice(0, max ?? first.length)
       .map((each, index) => this.#schema(each, `${path}/prefixItems/${index}`));
-    const rest = schema.items === undefined ? this.#value : this.#schema(schema.items, `${path}/items`);
-    return sequence(text("["), this.#items(places, rest, { min, max }), text("]"));
+    const rest = schema.items === undefined ? anyValue : this.#schema(schema.items, `${path}/items`);
+    return this.#array(items, rest, { min, max });
   }
 
-  #items(
-    places: readonly Expression[],
+  /** Lists that begin with `first`, with `rest` behind. */
+  #array(
+    first: readonly Expression[],
     rest: Expression,
-    bounds: { readonly min: number; readonly max: number | null },
+    { min, max }: { readonly min: number; readonly max: number | null },
   ): Expression {
-    const { min, max } = bounds;
-    if (max !== null && min > max) return nothing;
-    const more = max === null ? null : max - places.length;
-    const one = more === 0 || isNothing(rest) ? rest : this.#shared(rest, Math.max(min, more ?? 1));
+    const empty = sequence(text("["), text("]"));
+    const [least, most] = [Math.max(0, min - first.length), max === null ? null : max - first.length];
+    if ((max !== null && min > max) || (isNothing(rest) && least > 0)) return nothing;
+    if (max === 0 || (first.length === 0 && isNothing(rest))) return empty;
+    const one = most === 0 || isNothing(rest) ? rest : this.#shared(rest, Math.max(least, most ?? 1));
     const following = sequence(comma, one);
-    let tail: Expression = isNothing(rest)
-      ? min > places.length
-        ? nothing
-        : empty
-      : repeat(following, Math.max(0, min - places.length), more);
-    for (let index = places.length - 1; index > 0; index--) {
-      const item = sequence(comma, places[index] ?? nothing, tail);
+    if (first.length === 0) {
+      const items = sequence(one, repeat(following, Math.max(0, min - 1), max === null ? null : max - 1));
+      return array(items, { mayBeEmpty: min === 0 });
+    }
+    let tail: Expression = isNothing(rest) ? sequence() : repeat(following, least, most);
+    for (let index = first.length - 1; index > 0; index--) {
+      const item = sequence(comma, first[index] ?? nothing, tail);
       tail = index < min ? item : optional(item);
     }
-    if (places.length > 0) {
-      const item = sequence(places[0] ?? nothing, tail);
-      return min > 0 ? item : optional(item);
-    }
-    if (max === 0 || isNothing(rest)) return min > 0 ? nothing : empty;
-    const item = sequence(one, repeat(following, Math.max(0, min - 1), max === null ? null : max - 1));
-    return min > 0 ? item : optional(item);
+    return array(sequence(first[0] ?? nothing, tail), { mayBeEmpty: min === 0 });
   }
 
   /** What is built many times is a rule of its own. */
@@ -280,7 +285,7 @@ class SchemaReader {
     if (isNothing(others)) return object(entries);
     const free =
       names.size === 0
-        ? this.#string
+        ? anyString
         : this.#rule(JSON.stringify([...names]), () => stringOf(except(anything, either(...[...names].map(text)))));
     return object([...entries, { key: free, value: others, times: "any" as const }]);
   }

@@ -1,4 +1,7 @@
-/** JSON's strings, numbers and literals as expressions. Between tokens there is at most one space, after a comma or a colon. */
+/**
+ * JSON's strings, numbers and literals as expressions. Behind a colon there is one space or none. Behind a comma and inside
+ * brackets there is also room for a line end and the indentation of the next line.
+ */
 import { isObject } from "../../base/json.js";
 import {
   call,
@@ -34,8 +37,18 @@ const character = either(
 );
 
 export const digit = chars([48, 57]);
+
+/** The rules that all JSON grammars share, behind the rule of the whole text. */
+const [stringRule, valueRule, gapRule] = [1, 2, 3];
+export const anyString = call(stringRule);
+export const anyValue = call(valueRule);
+const gap = call(gapRule);
+/** Indentation of the deepest line, in spaces or in tabs. */
+const maxSpaces = 64;
+const maxTabs = 16;
+
 const colon = sequence(text(":"), optional(text(" ")));
-export const comma = sequence(text(","), optional(text(" ")));
+export const comma = sequence(text(","), gap);
 const quote = text('"');
 
 /** A string of `min` to `max` characters. */
@@ -90,6 +103,8 @@ export const number = sequence(
   optional(sequence(oneOf("eE"), optional(oneOf("+-")), repeat(digit, 1, 2))),
 );
 
+const list = { kind: "list", separator: comma, before: gap, after: gap } as const;
+
 export const object = (
   entries: readonly {
     readonly key: Expression;
@@ -100,39 +115,40 @@ export const object = (
   sequence(
     text("{"),
     {
-      kind: "list",
+      ...list,
       entries: entries.map(({ key, value, times }) => ({ item: sequence(key, colon, value), times })),
-      separator: comma,
     },
     text("}"),
   );
 
+/** A list in square brackets; `items` is what they hold, if anything. */
+export const array = (items: Expression, { mayBeEmpty }: { readonly mayBeEmpty: boolean }): Expression => {
+  const inside = sequence(gap, items, gap);
+  return sequence(text("["), mayBeEmpty ? optional(inside) : inside, text("]"));
+};
+
 export const key = (name: string): Expression => text(JSON.stringify(name));
 
-/** Any value. `string` and `value` are rules: of any string, and of any value. */
-export function anyValue(string: number, value: number): Expression {
-  return either(
-    call(string),
-    number,
-    text("true"),
-    text("false"),
-    text("null"),
-    anyObject(string, value),
-    anyArray(call(value)),
-  );
-}
+export const anyObject = object([{ key: anyString, value: anyValue, times: "any" }]);
 
-export const anyObject = (string: number, value: number): Expression =>
-  object([{ key: call(string), value: call(value), times: "any" }]);
-
-const anyArray = (item: Expression): Expression =>
-  sequence(text("["), { kind: "list", entries: [{ item, times: "any" }], separator: comma }, text("]"));
+/** The shared rules, in their order. */
+export const sharedRules: readonly Expression[] = [
+  stringOfLength(0, null),
+  either(
+    ...[anyString, number, text("true"), text("false"), text("null"), anyObject],
+    sequence(text("["), { ...list, entries: [{ item: anyValue, times: "any" }] }, text("]")),
+  ),
+  either(
+    optional(text(" ")),
+    sequence(text("\n"), either(repeat(text(" "), 0, maxSpaces), repeat(text("\t"), 1, maxTabs))),
+  ),
+];
 
 /** Exactly this value. */
 export function literal(value: unknown): Expression {
   if (Array.isArray(value)) {
     const entries = value.map((item) => ({ item: literal(item), times: "once" as const }));
-    return sequence(text("["), { kind: "list", entries, separator: comma }, text("]"));
+    return sequence(text("["), { ...list, entries }, text("]"));
   }
   if (isObject(value)) {
     return object(
