@@ -262,6 +262,80 @@ export const cases: Readonly<Record<string, readonly unknown[]>> = {
     { type: "array", items: { oneOf: [{ type: "null" }, { type: "boolean" }] } },
     { allOf: [{ oneOf: [{ type: "null" }, { const: 3 }] }] },
   ],
+  allOf: [
+    { allOf: [{ type: "string" }, { maxLength: 3 }] },
+    {
+      allOf: [
+        { type: "object", properties: { a: { type: "integer" } }, required: ["a"] },
+        { properties: { b: { type: "null" } }, required: ["b"] },
+      ],
+    },
+    { type: "object", properties: { a: { type: "null" } }, allOf: [{ required: ["a"] }] },
+    {
+      allOf: [
+        { type: "integer", minimum: 3 },
+        { type: "number", maximum: 5 },
+      ],
+    },
+    { allOf: [{ enum: [1, 2, 3] }, { enum: [2, 3, 4] }, { type: "integer" }] },
+    {
+      $defs: { base: { type: "object", properties: { id: { type: "integer" } }, required: ["id"] } },
+      allOf: [{ $ref: "#/$defs/base" }, { properties: { name: { type: "string", maxLength: 4 } } }],
+    },
+    {
+      $defs: { base: { type: "object", properties: { id: { type: "integer" } } } },
+      $ref: "#/$defs/base",
+      required: ["id"],
+    },
+    {
+      allOf: [
+        { type: "object", properties: { a: { type: "null" } }, additionalProperties: false },
+        { properties: { a: true, b: { type: "null" } } },
+      ],
+    },
+    {
+      allOf: [
+        { properties: { a: { minimum: 1 } }, additionalProperties: { type: "integer" } },
+        { type: "object", properties: { b: { maximum: 5 } }, required: ["a", "b"] },
+      ],
+    },
+    { type: "array", items: { type: "integer" }, allOf: [{ minItems: 1 }, { maxItems: 2, items: { minimum: 5 } }] },
+    {
+      $defs: {
+        a: { type: "object", properties: { c: { anyOf: [{ $ref: "#/$defs/a" }, { type: "null" }] } } },
+        b: { type: "object", properties: { c: {} }, required: ["c"] },
+      },
+      allOf: [{ $ref: "#/$defs/a" }, { $ref: "#/$defs/b" }],
+    },
+  ],
+  beside: [
+    {
+      type: "object",
+      properties: { a: { type: "null" }, b: { type: "null" } },
+      anyOf: [{ required: ["a"] }, { required: ["b"] }],
+    },
+    { type: "string", anyOf: [{ maxLength: 3 }, { pattern: "^long[a-z]{9}$" }] },
+    { type: ["string", "integer"], anyOf: [{ type: "string" }, { type: "object" }] },
+    {
+      type: "object",
+      required: ["kind"],
+      properties: { kind: { type: "string" } },
+      oneOf: [{ properties: { kind: { const: "a" } } }, { properties: { kind: { const: "b" }, c: { type: "null" } } }],
+    },
+    { type: "integer", oneOf: [{ minimum: 5, maximum: 9 }, { type: "string" }] },
+  ],
+  not: [
+    { type: "string", not: { const: "a" }, maxLength: 1, pattern: "^[ab]$" },
+    { type: "string", not: { enum: ["", "yes"] } },
+    { type: "boolean", not: { const: true } },
+    { type: ["null", "boolean"], not: { enum: [null, false] } },
+    { not: { type: "string" } },
+    { not: { type: ["object", "array", "string"] } },
+    { enum: ["a", "b", 3], not: { const: "a" } },
+    { enum: ["a", 1, null], not: { type: "string" } },
+    { type: "object", properties: { a: { type: "string", not: { const: "none" } } }, required: ["a"] },
+    { anyOf: [{ type: "string" }, { type: "null" }], not: { const: "null" } },
+  ],
   recursion: [
     {
       $defs: {
@@ -353,7 +427,10 @@ export const cases: Readonly<Record<string, readonly unknown[]>> = {
 export const refusals: readonly (readonly [unknown, string])[] = [
   [{ type: "object", patternProperties: { "^a": {} } }, "patternProperties"],
   [{ type: "object", propertyNames: { pattern: "a" } }, "propertyNames"],
-  [{ not: { type: "string" } }, "not"],
+  [{ not: { minLength: 3 } }, "not"],
+  [{ type: "integer", not: { const: 3 } }, "not"],
+  [{ type: "number", not: { type: "integer" } }, "not"],
+  [{ enum: ["a"], minLength: 1 }, "minLength"],
   [{ if: { type: "string" }, else: false }, "if"],
   [{ type: "array", uniqueItems: true }, "uniqueItems"],
   [{ type: "array", contains: { const: 1 } }, "contains"],
@@ -364,9 +441,10 @@ export const refusals: readonly (readonly [unknown, string])[] = [
   [{ type: "number", multipleOf: 0.1 }, "multipleOf"],
   [{ type: "object", minProperties: 2 }, "minProperties"],
   [{ type: "object", maxProperties: 2 }, "maxProperties"],
-  [{ allOf: [{ type: "string" }, { maxLength: 3 }] }, "allOf"],
+  [{ allOf: [{ pattern: "a" }, { pattern: "b" }] }, "pattern"],
+  [{ allOf: [{ type: "string" }, { type: "integer" }] }, "no text"],
+  [{ allOf: [{ $ref: "#" }, { type: "string" }] }, "deep"],
   [{ oneOf: [{ type: "string" }, { maxLength: 3 }] }, "oneOf"],
-  [{ type: "string", anyOf: [{ maxLength: 3 }] }, "type"],
   [{ $ref: "https://example.com/x" }, "$ref"],
   [{ $ref: "#/$defs/none" }, "$ref"],
   [{ $ref: "#" }, "itself"],

@@ -1,8 +1,8 @@
 /** Whether no value can match two schemas at once, as far as their types and constants show. */
 import { isObject, type Json } from "../../base/json.js";
+import { GrammarFault } from "../fault.js";
 import { types } from "./keywords.js";
-
-const maxDepth = 16;
+import { merged } from "./merge.js";
 
 /** `resolve` follows a `$ref`. */
 export function areDisjoint(a: unknown, b: unknown, resolve: (ref: string) => unknown): boolean {
@@ -23,14 +23,15 @@ export function areDisjoint(a: unknown, b: unknown, resolve: (ref: string) => un
   });
 }
 
+/** Without references and `allOf`; null where that is not an object. */
 function follow(schema: unknown, resolve: (ref: string) => unknown): Json | null {
-  let current = schema;
-  for (let depth = 0; depth < maxDepth; depth++) {
-    if (!isObject(current)) return null;
-    if (typeof current.$ref !== "string") return current;
-    current = resolve(current.$ref);
+  try {
+    const whole = merged([schema], resolve);
+    return isObject(whole) ? whole : null;
+  } catch (error) {
+    if (error instanceof GrammarFault) return null;
+    throw error;
   }
-  return null;
 }
 
 /** Integers count as numbers. */

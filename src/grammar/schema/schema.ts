@@ -3,6 +3,7 @@
  * allow less: properties come in the schema's order, none that it does not name unless it says so, and a schema that has keywords
  * of one type and no `type` is of that type. A keyword that is not enforced is refused by name.
  */
+import { isDeepStrictEqual } from "node:util";
 import { isObject, type Json } from "../../base/json.js";
 import {
   both,
@@ -21,6 +22,7 @@ import { anything, patternOf } from "../pattern.js";
 import { areDisjoint } from "./disjoint.js";
 import { formats } from "./formats.js";
 import { annotations, combiners, keywordTypes, type Type, types } from "./keywords.js";
+import { merged } from "./merge.js";
 import { type Bound, integerWithin, multiplesOf, numberWithin } from "./numbers.js";
 import {
   anyObject,
@@ -80,57 +82,76 @@ class SchemaReader {
   #refuseUnknown(schema: Json, path: string): void {
     for (const keyword of Object.keys(schema)) {
       if (annotations.has(keyword) || keywordTypes.has(keyword) || keyword === "type") continue;
-      if (combiners.some((known) => known === keyword)) continue;
+      if (combiners.some((known) => known === keyword) || keyword === "not") continue;
       if (keyword === "$id" && path === "") continue;
       throw fault(path, `the keyword \`${shown(keyword)}\` is not supported`);
     }
   }
 
   #combined(schema: Json, combiner: (typeof combiners)[number], path: string): Expression {
-    const mayBeTyped = combiner === "enum" || combiner === "const";
-    const beside = Object.keys(schema).find(
-      (keyword) =>
-        keyword !== combiner && !annotations.has(keyword) && keyword !== "$id" && !(mayBeTyped && keyword === "type"),
+    const beside = Object.entries(schema).filter(
+      ([keyword]) => keyword !== combiner && !annotations.has(keyword) && keyword !== "$id",
     );
-    if (beside !== undefined) throw fault(path, `\`${shown(beside)}\` beside \`${combiner}\` is not supported`);
     const here = `${path}/${combiner}`;
     switch (combiner) {
-      case "$ref":
-        return call(this.#reference(schema.$ref, path));
       case "const":
         return either(...this.#constants([schema.const], schema, path));
       case "enum": {
         if (!Array.isArray(schema.enum)) throw fault(path, "`enum` must be a list");
         return either(...this.#constants(schema.enum, schema, path));
       }
-      case "anyOf":
-        return either(...schemas(schema.anyOf, here).map((each, index) => this.#schema(each, `${here}/${index}`)));
-      case "allOf": {
-        const all = schemas(schema.allOf, here);
-        if (all.length !== 1) throw fault(path, "`allOf` of more than one schema is not supported");
-        return this.#schema(all[0], `${here}/0`);
-      }
-      case "oneOf": {
-        const all = schemas(schema.oneOf, here);
-        for (const [index, one] of all.entries()) {
-          const other = all.findIndex(
-            (each, at) => at > index && !areDisjoint(one, each, (ref) => this.#find(ref, here)),
-          );
-          if (other < 0) continue;
-          throw fault(
-            path,
-            `\`oneOf\` is supported only for schemas of different types or with different constants in a required property; ` +
-              `its schemas ${index} and ${other} may allow the same value`,
-          );
-        }
-        return either(...all.map((each, index) => this.#schema(each, `${here}/${index}`)));
-      }
+      case "$ref":
+        if (beside.length === 0) return call(this.#reference(schema.$ref, path));
+        return this.#merged(schema, path);
+      case "allOf":
+        schemas(schema.allOf, here);
+        return this.#merged(schema, path);
+    }
+    const rest = Object.fromEntries(beside);
+    const options = schemas(schema[combiner], here).map((each) =>
+      beside.length === 0 ? each : at(path, () => merged([rest, each], (ref) => this.#find(ref, here))),
+    );
+    if (combiner === "oneOf") this.#requireDisjoint(options, path);
+    return either(...options.map((each, index) => this.#schema(each, `${here}/${index}`)));
+  }
+
+  /** Equal ones are one rule: such a schema may lead to itself. */
+  #merged(schema: Json, path: string): Expression {
+    const name = `merged ${JSON.stringify(schema)}`;
+    const known = this.#references.get(name);
+    if (known !== undefined) return call(known);
+    const rule = this.#rules.push(nothing) - 1;
+    this.#references.set(name, rule);
+    const whole = at(path, () => merged([schema], (ref) => this.#find(ref, path)));
+    this.#rules[rule] = this.#schema(whole, path);
+    return call(rule);
+  }
+
+  #requireDisjoint(options: readonly unknown[], path: string): void {
+    for (const [index, one] of options.entries()) {
+      const other = options.findIndex(
+        (each, at) => at > index && !areDisjoint(one, each, (ref) => this.#find(ref, path)),
+      );
+      if (other < 0) continue;
+      throw fault(
+        path,
+        `\`oneOf\` is supported only for schemas of different types or with different constants in a required property; ` +
+          `its schemas ${index} and ${other} may allow the same value`,
+      );
     }
   }
 
   #constants(values: readonly unknown[], schema: Json, path: string): Expression[] {
+    const unsupported = Object.keys(schema).find((keyword) => keywordTypes.has(keyword) || combinesConstants(keyword));
+    if (unsupported !== undefined)
+      throw fault(path, `\`${unsupported}\` beside \`enum\` or \`const\` is not supported`);
     const allowed = typesOf(schema, path);
-    return values.filter((value) => !allowed || allowed.some((type) => isOfType(value, type))).map(literal);
+    const { values: others, types: otherTypes } = excluded(schema, path);
+    return values
+      .filter((value) => !allowed || allowed.some((type) => isOfType(value, type)))
+      .filter((value) => !others.some((other) => isDeepStrictEqual(other, value)))
+      .filter((value) => !otherTypes.some((type) => isOfType(value, type)))
+      .map(literal);
   }
 
   /** The rule of what a reference points at. */
@@ -162,18 +183,35 @@ class SchemaReader {
 
   #typed(schema: Json, path: string): Expression {
     const declared = typesOf(schema, path);
-    if (!declared && !Object.keys(schema).some((keyword) => keywordTypes.has(keyword))) return anyValue;
-    return either(...(declared ?? impliedTypes(schema)).map((type) => this.#ofType(type, schema, path)));
+    const isOpen = !declared && !Object.keys(schema).some((keyword) => keywordTypes.has(keyword));
+    if (isOpen && schema.not === undefined) return anyValue;
+    const { values, types: otherTypes } = excluded(schema, path);
+    const wanted = declared ?? (isOpen ? types : impliedTypes(schema));
+    const isInteger = otherTypes.includes("integer") && wanted.includes("number") && !otherTypes.includes("number");
+    if (isInteger) throw fault(path, "`not` with integers is not supported beside numbers");
+    return either(
+      ...wanted
+        .filter((type) => !otherTypes.includes(type) && !(type === "integer" && otherTypes.includes("number")))
+        .map((type) => this.#ofType(type, schema, values, path)),
+    );
   }
 
-  #ofType(type: Type, schema: Json, path: string): Expression {
+  /** `others`: values that `not` rules out. */
+  #ofType(type: Type, schema: Json, others: readonly unknown[], path: string): Expression {
+    const own = others.filter((value) => isOfType(value, type));
+    if (own.length > 0 && !finiteTypes.includes(type) && type !== "string") {
+      throw fault(
+        path,
+        `\`not\` with constants is supported only for strings, booleans and null, not for type ${type}`,
+      );
+    }
     switch (type) {
       case "null":
-        return text("null");
+        return own.length > 0 ? nothing : text("null");
       case "boolean":
-        return either(text("true"), text("false"));
+        return either(...[true, false].filter((value) => !own.includes(value)).map(literal));
       case "string":
-        return this.#stringType(schema, path);
+        return this.#stringType(schema, own, path);
       case "integer":
       case "number":
         return numberType(type, schema, path);
@@ -184,7 +222,7 @@ class SchemaReader {
     }
   }
 
-  #stringType(schema: Json, path: string): Expression {
+  #stringType(schema: Json, others: readonly unknown[], path: string): Expression {
     const min = count(schema, "minLength", path) ?? 0;
     const max = count(schema, "maxLength", path);
     const contents: Expression[] = [];
@@ -203,7 +241,8 @@ class SchemaReader {
       }
       contents.push(patternOf(format, { whole: true }));
     }
-    const name = JSON.stringify([min, max, schema.pattern, schema.format]);
+    if (others.length > 0) contents.push(except(anything, either(...others.map((value) => text(String(value))))));
+    const name = JSON.stringify([min, max, schema.pattern, schema.format, others]);
     if (contents.length === 0) {
       return min === 0 && max === null ? anyString : this.#rule(name, () => stringOfLength(min, max));
     }
@@ -302,6 +341,25 @@ class SchemaReader {
       throw fault(path, "`maxProperties` is supported only where no more properties can be than it allows");
     }
   }
+}
+
+const finiteTypes: readonly Type[] = ["null", "boolean"];
+const combinesConstants = (keyword: string): boolean =>
+  combiners.some((known) => known === keyword) && keyword !== "enum" && keyword !== "const";
+
+/** What `not` rules out. */
+function excluded(
+  { not }: Json,
+  path: string,
+): { readonly values: readonly unknown[]; readonly types: readonly Type[] } {
+  if (not === undefined) return { values: [], types: [] };
+  const keywords = isObject(not) ? Object.keys(not).filter((keyword) => !annotations.has(keyword)) : [];
+  if (isObject(not) && keywords.length === 1) {
+    if (keywords[0] === "const") return { values: [not.const], types: [] };
+    if (keywords[0] === "enum" && Array.isArray(not.enum)) return { values: not.enum, types: [] };
+    if (keywords[0] === "type") return { values: [], types: typesOf(not, `${path}/not`) ?? [] };
+  }
+  throw fault(path, "`not` is supported only with one of `const`, `enum` and `type`");
 }
 
 const anyCharacter: Expression = { kind: "chars", ranges: [[0, 0x10ffff]] };
