@@ -7,6 +7,7 @@ import { merged } from "./merge.js";
 /** `resolve` follows a `$ref`. */
 export function areDisjoint(a: unknown, b: unknown, resolve: (ref: string) => unknown): boolean {
   const [left, right] = [follow(a, resolve), follow(b, resolve)];
+  if (left === false || right === false) return true;
   if (!left || !right) return false;
   const [leftTypes, rightTypes] = [typesOf(left), typesOf(right)];
   if (![...leftTypes].some((type) => rightTypes.has(type))) return true;
@@ -23,11 +24,11 @@ export function areDisjoint(a: unknown, b: unknown, resolve: (ref: string) => un
   });
 }
 
-/** Without references and `allOf`; null where that is not an object. */
-function follow(schema: unknown, resolve: (ref: string) => unknown): Json | null {
+/** Without references and `allOf`; false where no value matches, null where nothing is known. */
+function follow(schema: unknown, resolve: (ref: string) => unknown): Json | false | null {
   try {
     const whole = merged([schema], resolve);
-    return isObject(whole) ? whole : null;
+    return isObject(whole) || whole === false ? whole : null;
   } catch (error) {
     if (error instanceof GrammarFault) return null;
     throw error;
