@@ -4,7 +4,7 @@ import { type DeviceChoice, findDevice } from "../runtime/device/choose.js";
 import { cudaFault } from "../runtime/device/cuda.js";
 import type { GpuAdapter } from "../runtime/device/vulkan.js";
 import { usableMemory } from "./machine.js";
-import type { EngineSettings } from "./options/options.js";
+import type { EngineSettings } from "./options/engine-options.js";
 import { formatBytes } from "./options/units.js";
 
 /** Throws `device_unavailable`. */

@@ -3,7 +3,7 @@
 import { createHash } from "node:crypto";
 import { weightsIdentity } from "../model/checkpoint/identity.js";
 import type { Checkpoint } from "../model/types.js";
-import type { EngineSettings } from "./options/options.js";
+import type { EngineSettings } from "./options/engine-options.js";
 import type { Precision } from "./precision.js";
 import { readVersion } from "./version.js";
 

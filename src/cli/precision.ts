@@ -1,7 +1,7 @@
 /** Chooses the weights' types for `auto`, and explains the choice. */
 
 import type { BaseDtype } from "../engine/start.js";
-import type { EngineSettings } from "./options/options.js";
+import type { EngineSettings } from "./options/engine-options.js";
 import { formatCount } from "./options/units.js";
 
 /** Up to this many parameters, a step in fp32 is fast enough. */

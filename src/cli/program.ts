@@ -12,7 +12,7 @@ import { addInspect } from "./inspect.js";
 import { commonFlag, otherWay } from "./options/common-names.js";
 import { strangeVariables } from "./options/environment.js";
 import { renamedFlags } from "./options/former-names.js";
-import { serveOptions } from "./options/options.js";
+import { serveOptions } from "./serve/options.js";
 import { addServe } from "./serve/serve.js";
 import { printLine, type Terminal } from "./terminal.js";
 import { addMerge, mergeOptions } from "./train/merge.js";

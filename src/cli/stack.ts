@@ -19,7 +19,7 @@ import { chooseFor, type DeviceFacts, describeDevice, memoryFor } from "./device
 import { systemFingerprint } from "./fingerprint.js";
 import { type KvPlan, planKvCache } from "./kv-plan.js";
 import { usableThreads } from "./machine.js";
-import type { EngineSettings } from "./options/options.js";
+import type { EngineSettings } from "./options/engine-options.js";
 import { requireFile, requireFolder, requireNoFile } from "./options/paths.js";
 import { choosePrecision, type Precision } from "./precision.js";
 import { type AdapterTier, openAdapterTier, type ValidationSettings } from "./serve/adapter-tier.js";

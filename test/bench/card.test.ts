@@ -10,7 +10,7 @@ import { runCardBench } from "../../src/bench/card-bench.js";
 import { cardMovedId, cardRules, cardStepId, cardSteps, maxCardRows } from "../../src/bench/card-plan.js";
 import type { StackRequest } from "../../src/bench/stack.js";
 import { formatCardReport } from "../../src/cli/bench/card-report.js";
-import { engineOptions } from "../../src/cli/options/options.js";
+import { engineOptions } from "../../src/cli/options/engine-options.js";
 import { resolveSettings } from "../../src/cli/options/settings.js";
 import { openStack } from "../../src/cli/stack.js";
 import { readDecoderConfig } from "../../src/model/config/read.js";

@@ -6,8 +6,8 @@ import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFi
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { serveOptions } from "../../src/cli/options/options.js";
 import { resolveSettings } from "../../src/cli/options/settings.js";
+import { serveOptions } from "../../src/cli/serve/options.js";
 import { privateFoldersOf } from "../../src/cli/serve/private-folders.js";
 import { LoopbackHub, repositoryOf } from "../support/hub.js";
 import { addressOf, killAll, start } from "../support/process.js";

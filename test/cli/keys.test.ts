@@ -6,9 +6,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { createLogger } from "../../src/cli/log/logging.js";
-import { serveOptions } from "../../src/cli/options/options.js";
 import { resolveSettings } from "../../src/cli/options/settings.js";
 import { readClientKey, readServerKeys } from "../../src/cli/serve/api-keys.js";
+import { serveOptions } from "../../src/cli/serve/options.js";
 import { addressOf, killAll, start } from "../support/process.js";
 
 let folder: string;

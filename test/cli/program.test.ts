@@ -5,7 +5,8 @@ import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:f
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import { flagName, serveOptions } from "../../src/cli/options/options.js";
+import { flagName } from "../../src/cli/options/names.js";
+import { serveOptions } from "../../src/cli/serve/options.js";
 import { runHere as run } from "../support/program.js";
 
 test("help and version go to stdout and end with 0; no command shows help and ends with 2", async () => {

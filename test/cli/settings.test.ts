@@ -7,9 +7,10 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { nearest } from "../../src/base/nearest.js";
 import { readConfigFile } from "../../src/cli/options/config-file.js";
-import { environmentName, flagName, serveOptions } from "../../src/cli/options/options.js";
+import { environmentName, flagName } from "../../src/cli/options/names.js";
 import { resolveSettings, type Sources } from "../../src/cli/options/settings.js";
 import { bytes, decimal, duration, flag, formatBytes, formatCount, integer } from "../../src/cli/options/units.js";
+import { serveOptions } from "../../src/cli/serve/options.js";
 import { trainOptions } from "../../src/cli/train/options.js";
 import { UsageError } from "../../src/cli/usage.js";
 

@@ -4,7 +4,9 @@ import assert from "node:assert/strict";
 import { readFileSync, writeFileSync } from "node:fs";
 import { test } from "node:test";
 import { errorTable } from "../../src/base/errors.js";
-import { environmentName, flagName, type OptionTable, serveOptions } from "../../src/cli/options/options.js";
+import { environmentName, flagName } from "../../src/cli/options/names.js";
+import type { OptionTable } from "../../src/cli/options/option.js";
+import { serveOptions } from "../../src/cli/serve/options.js";
 import { trainOptions } from "../../src/cli/train/options.js";
 import { defaultRate } from "../../src/train/optimizer/default-rate.js";
 

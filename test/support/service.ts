@@ -4,8 +4,8 @@ import { cp, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Logger, silent } from "../../src/base/log.js";
-import { serveOptions } from "../../src/cli/options/options.js";
 import { resolveSettings } from "../../src/cli/options/settings.js";
+import { serveOptions } from "../../src/cli/serve/options.js";
 import { openService as open, type Service } from "../../src/cli/serve/service.js";
 import { until } from "./rig.js";
 

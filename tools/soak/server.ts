@@ -2,8 +2,8 @@
 import { readdirSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { silent } from "../../src/base/log.js";
-import { serveOptions } from "../../src/cli/options/options.js";
 import { resolveSettings } from "../../src/cli/options/settings.js";
+import { serveOptions } from "../../src/cli/serve/options.js";
 import { openService } from "../../src/cli/serve/service.js";
 
 /** What must be equal before and after. */

@@ -9,7 +9,7 @@ import { followsLinks } from "../../adapter/store/kept-files.js";
 import { nearest } from "../../base/nearest.js";
 import { isHubAddress, locate } from "../hub/model-folder.js";
 import { hintAtPath } from "../options/nearby.js";
-import { open } from "../options/options.js";
+import { open } from "../options/option.js";
 import { requireFolder } from "../options/paths.js";
 import { text } from "../options/units.js";
 import type { Terminal } from "../terminal.js";

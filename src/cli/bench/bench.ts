@@ -9,7 +9,7 @@ import { defaultCacheDirectory } from "../../weights/cache/cache.js";
 import { chooseFor } from "../device.js";
 import { usableThreads } from "../machine.js";
 import { addOptions, readOptions } from "../options/command-line.js";
-import { type EngineSettings, engineOptions } from "../options/options.js";
+import { type EngineSettings, engineOptions } from "../options/engine-options.js";
 import { resolveSettings } from "../options/settings.js";
 import { type ProgressLine, progressLine } from "../progress.js";
 import { openStack } from "../stack.js";

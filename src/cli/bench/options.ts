@@ -2,7 +2,8 @@
 
 import { type BenchShape, isBenchShape } from "../../bench/shapes.js";
 import type { BaseDtype } from "../../engine/start.js";
-import { engineOptions, given, type OptionTable, open, type Settings } from "../options/options.js";
+import { engineOptions } from "../options/engine-options.js";
+import { given, type OptionTable, open, type Settings } from "../options/option.js";
 import { flag, integer, oneOf, type Parser, text } from "../options/units.js";
 import { trainOptions } from "../train/options.js";
 

@@ -25,7 +25,8 @@ import { chooseFor, type DeviceFacts, describeDevice, formatDevice } from "../de
 import { locate } from "../hub/model-folder.js";
 import { usableThreads } from "../machine.js";
 import { addOptions, readOptions } from "../options/command-line.js";
-import { engineOptions, given, type OptionTable, open, type Settings } from "../options/options.js";
+import { engineOptions } from "../options/engine-options.js";
+import { given, type OptionTable, open, type Settings } from "../options/option.js";
 import { requireGiven } from "../options/settings.js";
 import { flag, integer, text } from "../options/units.js";
 import { choosePrecision } from "../precision.js";

@@ -1,7 +1,8 @@
 /** The options of `generate`: those of the engine that matter to a single sequence, and those of the request. */
 
 import { adapterHelp, adaptersFolder } from "../adapters/source.js";
-import { engineOptions, given, type OptionTable, open, type Settings } from "../options/options.js";
+import { engineOptions } from "../options/engine-options.js";
+import { count, given, type OptionTable, open, type Settings } from "../options/option.js";
 import { decimal, flag, integer, text } from "../options/units.js";
 
 const { maxBatch, maxQueue, maxAdapterQueue, maxStallMs, ...single } = engineOptions;
@@ -15,7 +16,7 @@ export const generateOptions = {
   }),
   adapters: { ...adaptersFolder, group: "Text" },
   chat: given("Text", false, { parse: flag, help: "send the prompt as a user message, through the chat template" }),
-  maxTokens: given("Text", 128, { placeholder: "n", parse: integer(1), help: "maximum tokens to generate" }),
+  maxTokens: count("Text", 128, 1, "maximum tokens to generate"),
   temperature: open("Text", "1, or the model's", {
     placeholder: "number",
     parse: decimal(0, 2),

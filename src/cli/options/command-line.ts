@@ -2,7 +2,8 @@
 
 import { type Command, Option as CommandOption } from "commander";
 import { readConfigFile, splitSections } from "./config-file.js";
-import { environmentName, flagName, type OptionTable, type Settings } from "./options.js";
+import { environmentName, flagName } from "./names.js";
+import type { OptionTable, Settings } from "./option.js";
 import { resolveSettings } from "./settings.js";
 
 /** The end of the help. Its example is an option that the command has. */

@@ -3,7 +3,7 @@
  * command that has one of the options suggests it.
  */
 
-import { flagName } from "./options.js";
+import { flagName } from "./names.js";
 
 /** By their names on a command line. Where commands call the same thing differently, the first that a command has is meant. */
 export const commonNames: Readonly<Record<string, readonly string[]>> = {

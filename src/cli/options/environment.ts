@@ -3,7 +3,7 @@
 import { nearest } from "../../base/nearest.js";
 import { secretVariables } from "../serve/api-keys.js";
 import { formerNames } from "./former-names.js";
-import { environmentName } from "./options.js";
+import { environmentName } from "./names.js";
 
 /** Kubernetes sets these for a Service named `lorikeet`. */
 const ofKubernetes = /^LORIKEET_(SERVICE_(HOST|PORT)|PORT(_\d+_(TCP|UDP|SCTP))?)(_|$)/;

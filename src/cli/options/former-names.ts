@@ -1,6 +1,7 @@
 /** Option names of earlier versions. None is accepted: an option under its former name is an error that gives the new one. */
 
-import { environmentName, flagName, type OptionTable } from "./options.js";
+import { environmentName, flagName } from "./names.js";
+import type { OptionTable } from "./option.js";
 
 /** By their names in the tables of options. A name that meant different things to two commands has one successor for each. */
 export const formerNames: Readonly<Record<string, readonly string[]>> = {

@@ -4,7 +4,8 @@ import { nearest } from "../../base/nearest.js";
 import { UsageError } from "../usage.js";
 import { commonFlag } from "./common-names.js";
 import { renamedVariables, successorsOf } from "./former-names.js";
-import { environmentName, flagName, type OptionTable, type Settings } from "./options.js";
+import { environmentName, flagName } from "./names.js";
+import type { OptionTable, Settings } from "./option.js";
 import { hosts, list, networks, origins } from "./units.js";
 
 export interface Sources {

@@ -3,8 +3,8 @@
 import { readFileSync } from "node:fs";
 import { tokenVariables } from "../../hub/environment.js";
 import { isLoopback } from "../../server/access/loopback.js";
-import type { ServeSettings } from "../options/options.js";
 import { UsageError } from "../usage.js";
+import type { ServeSettings } from "./options.js";
 
 type Environment = Readonly<Record<string, string | undefined>>;
 

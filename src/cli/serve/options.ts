@@ -1,76 +1,282 @@
-/** Maps the settings of `serve` to the options of server, gateway and adapters. The compiler checks that none is missing. */
+/** The options of `serve`: those of the engine, and those of the service around it. */
 
-import type { AdapterLimits } from "../../adapter/format.js";
-import type { StoreLimits } from "../../adapter/store/store.js";
-import type { UploadLimits } from "../../adapter/upload/upload.js";
-import type { ValidationLimits } from "../../adapter/worker/validator.js";
-import type { GatewayOptions } from "../../gateway/options.js";
-import { type ServerOptions, serverDefaults } from "../../server/options.js";
-import type { ServeSettings } from "../options/options.js";
-import { privateFoldersOf } from "./private-folders.js";
+import { adapterLimits } from "../../adapter/format.js";
+import { storeDefaults } from "../../adapter/store/store.js";
+import { uploadDefaults } from "../../adapter/upload/upload.js";
+import { validationDefaults } from "../../adapter/worker/validator.js";
+import { gatewayDefaults } from "../../gateway/options.js";
+import { serverDefaults } from "../../server/options.js";
+import { defaultRenderLimits } from "../../text/jinja/budget.js";
+import { engineOptions } from "../options/engine-options.js";
+import { count, given, type OptionTable, open, type Settings, size, time } from "../options/option.js";
+import { bytes, flag, formatBytes, hosts, integer, networks, oneOf, origins, text } from "../options/units.js";
 
-export function storeLimitsOf(settings: ServeSettings): StoreLimits {
-  return {
-    totalBytes: settings.maxStoreBytes,
-    maxNames: settings.maxAdapters,
-    scanMs: settings.scanInterval,
-    lockWaitMs: settings.lockTimeout,
-  };
-}
+const serviceOptions = {
+  adapters: open("Adapters", "none", {
+    placeholder: "folder",
+    parse: text,
+    help: "adapters folder: holds your own PEFT folders and the store for uploads",
+  }),
+  servedModelName: open("Server", "the model folder's name, or org/name in a Hugging Face cache", {
+    placeholder: "name",
+    parse: text,
+    help: "name of the base model in requests and listings",
+  }),
+  host: given("Server", "127.0.0.1", {
+    placeholder: "address",
+    parse: text,
+    help: "address to listen on; 0.0.0.0 means all interfaces",
+  }),
+  port: given("Server", 8080, {
+    placeholder: "port",
+    parse: integer(0, 65_535),
+    help: "port to listen on; 0 picks a free one",
+  }),
+  apiKeyFile: open("Server", "none, or LORIKEET_API_KEYS", {
+    placeholder: "file",
+    parse: text,
+    help: "file of API keys, one per line; requests must send one of them",
+  }),
+  noAuth: given("Server", false, {
+    parse: flag,
+    help: "listen beyond loopback without API keys: anyone who can reach the server can use it",
+  }),
+  allowedOrigins: open("Server", "pages from this machine", {
+    placeholder: "origins",
+    parse: origins,
+    help: "origins of other web pages that may use the server, separated by commas; * allows all",
+  }),
+  allowedHosts: open("Server", "addresses, localhost, this machine's name, hosts of --allowed-origins", {
+    placeholder: "names",
+    parse: hosts,
+    help: "other host names that clients may use, separated by commas; *.example.com allows its subdomains, * allows all",
+  }),
+  drainTimeout: time("Server", 30_000, "how long running requests may take to finish after SIGTERM or SIGINT"),
+  maxConnections: count(
+    "Server",
+    serverDefaults.maxConnections,
+    1,
+    "open connections; beyond that, only /health and /ready are served, and everything else gets 503",
+  ),
+  maxConnectionsPerAddress: count(
+    "Server",
+    serverDefaults.maxConnectionsPerAddress,
+    0,
+    "open connections per client address (IPv6: /64 network), except trusted proxies; 0 means no limit",
+  ),
+  reservedConnections: count(
+    "Server",
+    serverDefaults.reservedConnections,
+    1,
+    "connections beyond a limit that are kept open just to send the refusal",
+  ),
+  maxPipelined: count(
+    "Server",
+    serverDefaults.maxPipelined,
+    0,
+    "pipelined requests that may wait on a connection; one more closes it",
+  ),
+  trustedProxies: open("Server", "none", {
+    placeholder: "networks",
+    parse: networks,
+    help: "addresses or networks of proxies whose X-Forwarded-For is trusted, separated by commas",
+  }),
+  maxBodyBytes: size("Server", serverDefaults.maxBodyBytes, "maximum size of a JSON body"),
+  bodyTimeout: time("Server", serverDefaults.bodyTimeoutMs, "how long a JSON body may take to arrive"),
+  maxHeaderBytes: size("Server", serverDefaults.maxHeaderBytes, "maximum size of a request's headers"),
+  headersTimeout: time("Server", serverDefaults.headersTimeoutMs, "how long a request's headers may take to arrive"),
+  keepAliveTimeout: time("Server", serverDefaults.keepAliveTimeoutMs, "how long an idle connection is kept"),
+  lingerTimeout: time(
+    "Server",
+    serverDefaults.lingerTimeoutMs,
+    "how long the connection of a refused upload stays open so that the client can read the response",
+  ),
+  streamBufferBytes: size(
+    "Streams",
+    serverDefaults.streamBufferBytes,
+    "unsent bytes of an SSE stream at which its generation pauses",
+  ),
+  streamKeepAliveInterval: time(
+    "Streams",
+    serverDefaults.streamKeepAliveIntervalMs,
+    "how often an idle SSE stream sends a comment line",
+  ),
+  slowReaderTimeout: time(
+    "Streams",
+    serverDefaults.slowReaderTimeoutMs,
+    "how long a client may read nothing of a response before the request ends",
+  ),
+  minReadRate: given("Streams", serverDefaults.minReadRate, {
+    placeholder: "size",
+    parse: bytes(0),
+    shown: formatBytes(serverDefaults.minReadRate),
+    help: "bytes per second that a lagging client must read, measured over each --slow-reader-timeout; 0 means no limit",
+  }),
+  slowReaderSlotTimeout: time(
+    "Streams",
+    serverDefaults.slowReaderSlotTimeoutMs,
+    "how long the stream of a lagging client keeps its slot while others wait for one",
+  ),
+  maxSockets: count("Streams", serverDefaults.maxSockets, 1, "open WebSockets"),
+  maxSocketRequests: count("Streams", serverDefaults.maxSocketRequests, 1, "requests in flight on one WebSocket"),
+  maxFrameBytes: size(
+    "Streams",
+    serverDefaults.maxFrameBytes,
+    "maximum size of a WebSocket message; a larger one closes the connection (1009)",
+  ),
+  socketPauseBytes: size(
+    "Streams",
+    serverDefaults.socketPauseBytes,
+    "unsent bytes of a WebSocket at which its generations pause",
+  ),
+  socketCloseBytes: size(
+    "Streams",
+    serverDefaults.socketCloseBytes,
+    "unsent bytes of a WebSocket at which it is closed (1013)",
+  ),
+  pingInterval: time("Streams", serverDefaults.pingIntervalMs, "how often a WebSocket gets a ping"),
+  queueTimeout: time(
+    "Limits",
+    gatewayDefaults.queueTimeoutMs,
+    "how long a request may wait for a slot, tokenization included, before it gets 503",
+  ),
+  requestTimeout: time("Limits", gatewayDefaults.requestTimeoutMs, "how long a request may take in total"),
+  maxPromptCharacters: open("Limits", "16 per token of --max-context", {
+    placeholder: "n",
+    parse: integer(1),
+    help: "characters of a prompt, counted before tokenization",
+  }),
+  maxTemplateSteps: given("Limits", defaultRenderLimits.maxSteps, {
+    placeholder: "n",
+    parse: integer(1000),
+    help: "steps that rendering a chat may take: expressions, items, and every 64 characters of text",
+  }),
+  maxQueuedCharacters: count(
+    "Limits",
+    gatewayDefaults.maxQueuedCharacters,
+    1,
+    "characters of all prompts waiting for tokenization; further requests get 429",
+  ),
+  maxSequences: count("Limits", gatewayDefaults.maxSequences, 1, "prompts times choices of a request"),
+  maxChoices: count("Limits", gatewayDefaults.maxChoices, 1, "choices of a request (n)"),
+  maxStops: count("Limits", gatewayDefaults.maxStops, 0, "stop strings of a request"),
+  maxStopCharacters: count("Limits", gatewayDefaults.maxStopCharacters, 1, "characters of a stop string"),
+  maxStopTokenIds: count("Limits", gatewayDefaults.maxStopTokenIds, 0, "stop token ids of a request"),
+  maxLogprobs: count("Limits", gatewayDefaults.maxLogprobs, 0, "alternatives per token with log-probabilities"),
+  maxLogprobEntries: count(
+    "Limits",
+    gatewayDefaults.maxLogprobEntries,
+    0,
+    "log-probabilities in a response: all tokens of prompts and choices, times 1 + alternatives",
+  ),
+  maxLogitBias: count("Limits", gatewayDefaults.maxLogitBias, 0, "entries in logit_bias"),
+  maxGrammarCharacters: count(
+    "Limits",
+    gatewayDefaults.maxGrammarCharacters,
+    1,
+    "characters of a schema, a pattern, a list of choices or a grammar that answers are held to",
+  ),
+  maxGrammarSize: count(
+    "Limits",
+    gatewayDefaults.maxGrammarSize,
+    1,
+    "states and edges that compiling a grammar may make; beyond it, the request gets 400",
+  ),
+  grammarTimeout: time("Limits", gatewayDefaults.grammarTimeoutMs, "how long compiling a grammar may take"),
+  grammarMemory: size("Limits", gatewayDefaults.grammarMemory, "memory of the thread that compiles grammars"),
+  maxGrammarQueue: count(
+    "Limits",
+    gatewayDefaults.maxGrammarQueue,
+    1,
+    "grammars that may wait to be compiled; further ones get 429",
+  ),
+  grammarCacheBytes: size("Limits", gatewayDefaults.grammarCacheBytes, "memory for compiled grammars and their masks"),
+  maxMessages: count("Limits", gatewayDefaults.maxMessages, 1, "messages of a chat request"),
+  loraPathRoot: open("Adapters", "off", {
+    placeholder: "folder",
+    parse: text,
+    help: "folder that holds every lora_path of POST /v1/load_lora_adapter",
+  }),
+  maxStoreBytes: size(
+    "Adapters",
+    storeDefaults.totalBytes,
+    "total size of stored adapters; beyond it, uploads get 507",
+  ),
+  maxAdapters: count("Adapters", storeDefaults.maxNames, 1, "stored adapters"),
+  scanInterval: time(
+    "Adapters",
+    storeDefaults.scanMs,
+    "how often the adapters folder is scanned for folders that operators added",
+  ),
+  lockTimeout: time(
+    "Adapters",
+    storeDefaults.lockWaitMs,
+    "how long a write to the store waits for another process that is writing",
+  ),
+  maxUploadBytes: size("Adapters", uploadDefaults.receivedBytes, "maximum size of an upload as received"),
+  maxUnpackedBytes: size("Adapters", uploadDefaults.unpackedBytes, "maximum size of an upload after unpacking"),
+  maxUploadEntries: count("Adapters", uploadDefaults.entries, 1, "entries of an uploaded tar"),
+  maxUploadDepth: count("Adapters", uploadDefaults.depth, 1, "depth of paths in an uploaded tar"),
+  maxUploads: count("Adapters", uploadDefaults.atOnce, 1, "uploads at once; further ones get 429"),
+  maxUploadsPerAddress: count(
+    "Adapters",
+    uploadDefaults.perClient,
+    0,
+    "uploads at once per client address; further ones get 429; 0 means no limit",
+  ),
+  uploadIdleTimeout: time("Adapters", uploadDefaults.idleMs, "how long an upload may send nothing"),
+  minUploadRate: given("Adapters", uploadDefaults.minRate, {
+    placeholder: "size",
+    parse: bytes(0),
+    shown: formatBytes(uploadDefaults.minRate),
+    help: "bytes per second that an upload must send, measured over each --upload-rate-window; 0 means no limit",
+  }),
+  uploadRateWindow: time("Adapters", uploadDefaults.rateWindowMs, "time over which --min-upload-rate is measured"),
+  uploadTimeout: time("Adapters", uploadDefaults.totalMs, "how long an upload may take in total"),
+  validationTimeout: time("Adapters", validationDefaults.timeoutMs, "how long the check of an adapter may take"),
+  maxValidations: count(
+    "Adapters",
+    validationDefaults.maxWaiting,
+    0,
+    "uploads that may wait for their check; further ones get 429",
+  ),
+  maxAdapterRank: count("Adapters", adapterLimits.maxRank, 1, "rank of an adapter"),
+  maxAdapterTensors: count("Adapters", adapterLimits.maxTensors, 1, "tensors of an adapter"),
+  maxAdapterHeaderBytes: size("Adapters", adapterLimits.maxHeaderBytes, "size of the header of an adapter's weights"),
+  maxAdapterConfigBytes: size("Adapters", adapterLimits.maxConfigBytes, "size of adapter_config.json"),
+  maxPatternSize: count(
+    "Adapters",
+    adapterLimits.maxPatternSize,
+    0,
+    "compiled size of all regular expressions in an adapter's config, in instructions",
+  ),
+  logLevel: given("Logs", "info", {
+    placeholder: "level",
+    parse: oneOf("debug", "info", "warn", "error", "silent"),
+    help: "lowest level to log",
+  }),
+  logBufferBytes: size(
+    "Logs",
+    2 ** 20,
+    "bytes of log lines waiting to be written; beyond that, lines are dropped and counted",
+  ),
+  logFormat: given("Logs", "auto", {
+    placeholder: "format",
+    parse: oneOf("auto", "json", "text"),
+    help: "json: one object per line; text: for humans; auto: text on a terminal, else json",
+  }),
+  logPrompts: given("Logs", serverDefaults.logPrompts, {
+    parse: flag,
+    help: "log request bodies, including prompts",
+  }),
+  maxAdapterLabels: count(
+    "Logs",
+    serverDefaults.maxAdapterLabels,
+    1,
+    'adapters with their own label in the metrics; the rest share "other"',
+  ),
+} as const satisfies OptionTable;
 
-export function validationOf(settings: ServeSettings): ValidationLimits & { readonly adapterLimits: AdapterLimits } {
-  return {
-    timeoutMs: settings.validationTimeout,
-    maxWaiting: settings.maxValidations,
-    adapterLimits: {
-      maxConfigBytes: settings.maxAdapterConfigBytes,
-      maxHeaderBytes: settings.maxAdapterHeaderBytes,
-      maxTensors: settings.maxAdapterTensors,
-      maxRank: settings.maxAdapterRank,
-      maxPatternSize: settings.maxPatternSize,
-    },
-  };
-}
+export const serveOptions = { ...engineOptions, ...serviceOptions } as const;
 
-export function uploadLimitsOf(settings: ServeSettings): UploadLimits {
-  return {
-    receivedBytes: settings.maxUploadBytes,
-    unpackedBytes: settings.maxUnpackedBytes,
-    entries: settings.maxUploadEntries,
-    depth: settings.maxUploadDepth,
-    idleMs: settings.uploadIdleTimeout,
-    minRate: settings.minUploadRate,
-    rateWindowMs: settings.uploadRateWindow,
-    totalMs: settings.uploadTimeout,
-    atOnce: settings.maxUploads,
-    perClient: settings.maxUploadsPerAddress,
-  };
-}
-
-export function gatewayOptionsOf(settings: ServeSettings): GatewayOptions {
-  return {
-    ...settings,
-    queueTimeoutMs: settings.queueTimeout,
-    requestTimeoutMs: settings.requestTimeout,
-    grammarTimeoutMs: settings.grammarTimeout,
-  };
-}
-
-export function serverOptionsOf(settings: ServeSettings): ServerOptions {
-  return {
-    ...settings,
-    privateFolders: privateFoldersOf(settings),
-    // The host to listen on is a valid name of the server.
-    allowedHosts: [...(settings.allowedHosts ?? serverDefaults.allowedHosts), settings.host],
-    allowedOrigins: settings.allowedOrigins ?? serverDefaults.allowedOrigins,
-    trustedProxies: settings.trustedProxies ?? serverDefaults.trustedProxies,
-    bodyTimeoutMs: settings.bodyTimeout,
-    headersTimeoutMs: settings.headersTimeout,
-    keepAliveTimeoutMs: settings.keepAliveTimeout,
-    streamKeepAliveIntervalMs: settings.streamKeepAliveInterval,
-    slowReaderTimeoutMs: settings.slowReaderTimeout,
-    slowReaderSlotTimeoutMs: settings.slowReaderSlotTimeout,
-    lingerTimeoutMs: settings.lingerTimeout,
-    pingIntervalMs: settings.pingInterval,
-  };
-}
+export type ServeSettings = Settings<typeof serveOptions>;

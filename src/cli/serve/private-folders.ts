@@ -4,7 +4,7 @@ import { realpathSync } from "node:fs";
 import { homedir, tmpdir } from "node:os";
 import { dirname, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
-import type { ServeSettings } from "../options/options.js";
+import type { ServeSettings } from "./options.js";
 
 /** As given in the settings, as absolute paths, and with links resolved. */
 export function privateFoldersOf(settings: ServeSettings): readonly string[] {

@@ -7,7 +7,6 @@ import { locate } from "../hub/model-folder.js";
 import { createLogger } from "../log/logging.js";
 import { LogQueue } from "../log/queue.js";
 import { addOptions, readOptions } from "../options/command-line.js";
-import { type ServeSettings, serveOptions } from "../options/options.js";
 import { progressLine } from "../progress.js";
 import type { Stack } from "../stack.js";
 import { printLine, type Terminal } from "../terminal.js";
@@ -17,6 +16,7 @@ import { readVersion } from "../version.js";
 import { readServerKeys } from "./api-keys.js";
 import { type BannerFacts, formatBanner } from "./banner.js";
 import { type Lifetime, watchLifetime } from "./lifetime.js";
+import { type ServeSettings, serveOptions } from "./options.js";
 import { openService, type Service } from "./service.js";
 
 /** Time for connections, engine and store to close after the drain. */

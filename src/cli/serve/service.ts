@@ -3,10 +3,10 @@
 import type { Logger, Progress } from "../../base/log.js";
 import { Metrics } from "../../server/metrics/metrics.js";
 import { createServer, type LorikeetServer } from "../../server/server.js";
-import type { ServeSettings } from "../options/options.js";
 import { openStack, planStack, type Stack, type StackOptions } from "../stack.js";
 import { UsageError } from "../usage.js";
-import { gatewayOptionsOf, serverOptionsOf, storeLimitsOf, uploadLimitsOf, validationOf } from "./options.js";
+import { gatewayOptionsOf, serverOptionsOf, storeLimitsOf, uploadLimitsOf, validationOf } from "./mapping.js";
+import type { ServeSettings } from "./options.js";
 
 /** Disposing of it stops listening, stops the engine and closes everything else. */
 export interface Service extends AsyncDisposable {

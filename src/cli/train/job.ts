@@ -16,7 +16,7 @@ import type { TrainSettings } from "../../train/settings.js";
 import { openNamedAdapter } from "../adapters/source.js";
 import { locate } from "../hub/model-folder.js";
 import { freeMemory, usableMemory, usableThreads } from "../machine.js";
-import { flagName } from "../options/options.js";
+import { flagName } from "../options/names.js";
 import { requireGiven } from "../options/settings.js";
 import { formatBytes } from "../options/units.js";
 import { progressLine } from "../progress.js";

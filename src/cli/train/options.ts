@@ -6,7 +6,8 @@ import { allLinear } from "../../train/lora.js";
 import { defaultRate, type ModelSize } from "../../train/optimizer/default-rate.js";
 import { type ReportTarget, reportTargets } from "../../train/reports/reports.js";
 import { type TrainSettings, trainDefaults } from "../../train/settings.js";
-import { engineOptions, given, type OptionTable, open, type Settings } from "../options/options.js";
+import { engineOptions } from "../options/engine-options.js";
+import { count, given, type OptionTable, open, type Settings } from "../options/option.js";
 import { address, decimal, digest, duration, flag, integer, list, oneOf, type Parser, text } from "../options/units.js";
 
 const { model, cacheDir, chatTemplate, threads } = engineOptions;
@@ -70,11 +71,7 @@ export const trainOptions = {
     parse: decimal(0, 0.9),
     help: "fraction of the rows held out for validation when the data has no valid file",
   }),
-  maxEvalSamples: given("Data", d.maxEvalSamples, {
-    placeholder: "n",
-    parse: integer(0),
-    help: "validation rows at most",
-  }),
+  maxEvalSamples: count("Data", d.maxEvalSamples, 0, "validation rows at most"),
   dataDigest: open("Data", "any data", {
     placeholder: "sha256:...",
     parse: digest,
@@ -224,11 +221,12 @@ export const trainOptions = {
     parse: decimal(1e-6, 100),
     help: "beta of DPO: higher stays closer to the reference (the base model, or the --init-from adapter)",
   }),
-  seed: given("Training", d.seed, {
-    placeholder: "n",
-    parse: integer(0),
-    help: "random seed; runs with the same seed and data are reproducible, byte for byte, on one or two threads",
-  }),
+  seed: count(
+    "Training",
+    d.seed,
+    0,
+    "random seed; runs with the same seed and data are reproducible, byte for byte, on one or two threads",
+  ),
   evalSteps: open("Run", "every tenth of the run", {
     placeholder: "steps",
     parse: integer(1),
@@ -253,11 +251,7 @@ export const trainOptions = {
     parse: reportList,
     help: "write logs for tensorboard, wandb (upload them with `wandb sync`) or both into --output-dir",
   }),
-  saveTotalLimit: given("Run", d.saveTotalLimit, {
-    placeholder: "n",
-    parse: integer(1),
-    help: "most recent checkpoints to keep, besides the best",
-  }),
+  saveTotalLimit: count("Run", d.saveTotalLimit, 1, "most recent checkpoints to keep, besides the best"),
   resume: given("Run", false, {
     parse: flag,
     help: "continue the unfinished run in --output-dir, with no other option; or extend a finished one, with --model, --data and more --max-steps",

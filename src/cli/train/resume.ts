@@ -5,7 +5,7 @@ import { readRecord } from "../../train/files/record.js";
 import { RunFolder } from "../../train/files/run-folder.js";
 import { readOptions } from "../options/command-line.js";
 import { formerNames } from "../options/former-names.js";
-import { flagName } from "../options/options.js";
+import { flagName } from "../options/names.js";
 import { resolveSettings } from "../options/settings.js";
 import { UsageError } from "../usage.js";
 import { withPresentNames } from "./former-run.js";

@@ -1,0 +1,76 @@
+/** Maps the settings of `serve` to the options of server, gateway and adapters. The compiler checks that none is missing. */
+
+import type { AdapterLimits } from "../../adapter/format.js";
+import type { StoreLimits } from "../../adapter/store/store.js";
+import type { UploadLimits } from "../../adapter/upload/upload.js";
+import type { ValidationLimits } from "../../adapter/worker/validator.js";
+import type { GatewayOptions } from "../../gateway/options.js";
+import { type ServerOptions, serverDefaults } from "../../server/options.js";
+import type { ServeSettings } from "./options.js";
+import { privateFoldersOf } from "./private-folders.js";
+
+export function storeLimitsOf(settings: ServeSettings): StoreLimits {
+  return {
+    totalBytes: settings.maxStoreBytes,
+    maxNames: settings.maxAdapters,
+    scanMs: settings.scanInterval,
+    lockWaitMs: settings.lockTimeout,
+  };
+}
+
+export function validationOf(settings: ServeSettings): ValidationLimits & { readonly adapterLimits: AdapterLimits } {
+  return {
+    timeoutMs: settings.validationTimeout,
+    maxWaiting: settings.maxValidations,
+    adapterLimits: {
+      maxConfigBytes: settings.maxAdapterConfigBytes,
+      maxHeaderBytes: settings.maxAdapterHeaderBytes,
+      maxTensors: settings.maxAdapterTensors,
+      maxRank: settings.maxAdapterRank,
+      maxPatternSize: settings.maxPatternSize,
+    },
+  };
+}
+
+export function uploadLimitsOf(settings: ServeSettings): UploadLimits {
+  return {
+    receivedBytes: settings.maxUploadBytes,
+    unpackedBytes: settings.maxUnpackedBytes,
+    entries: settings.maxUploadEntries,
+    depth: settings.maxUploadDepth,
+    idleMs: settings.uploadIdleTimeout,
+    minRate: settings.minUploadRate,
+    rateWindowMs: settings.uploadRateWindow,
+    totalMs: settings.uploadTimeout,
+    atOnce: settings.maxUploads,
+    perClient: settings.maxUploadsPerAddress,
+  };
+}
+
+export function gatewayOptionsOf(settings: ServeSettings): GatewayOptions {
+  return {
+    ...settings,
+    queueTimeoutMs: settings.queueTimeout,
+    requestTimeoutMs: settings.requestTimeout,
+    grammarTimeoutMs: settings.grammarTimeout,
+  };
+}
+
+export function serverOptionsOf(settings: ServeSettings): ServerOptions {
+  return {
+    ...settings,
+    privateFolders: privateFoldersOf(settings),
+    // The host to listen on is a valid name of the server.
+    allowedHosts: [...(settings.allowedHosts ?? serverDefaults.allowedHosts), settings.host],
+    allowedOrigins: settings.allowedOrigins ?? serverDefaults.allowedOrigins,
+    trustedProxies: settings.trustedProxies ?? serverDefaults.trustedProxies,
+    bodyTimeoutMs: settings.bodyTimeout,
+    headersTimeoutMs: settings.headersTimeout,
+    keepAliveTimeoutMs: settings.keepAliveTimeout,
+    streamKeepAliveIntervalMs: settings.streamKeepAliveInterval,
+    slowReaderTimeoutMs: settings.slowReaderTimeout,
+    slowReaderSlotTimeoutMs: settings.slowReaderSlotTimeout,
+    lingerTimeoutMs: settings.lingerTimeout,
+    pingIntervalMs: settings.pingInterval,
+  };
+}
