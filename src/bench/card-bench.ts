@@ -122,7 +122,7 @@ async function measureForm(
 ): Promise<Measured> {
   const { device, checkpoint, started } = stack;
   const { groups } = started.steps.runner;
-  const bank = openPool({ groups, places: maxCardRows, maxBytes: Number.MAX_SAFE_INTEGER, device });
+  await using bank = openPool({ groups, places: maxCardRows, maxBytes: Number.MAX_SAFE_INTEGER, device });
   const activations: number[] = [];
   const holds: BankHold[] = [];
   for (const adapter of randomAdapters(checkpoint.config, cardRank, maxCardRows)) {
@@ -169,9 +169,6 @@ async function measureForm(
     cells,
   };
 }
-
-/** A chunk that every card computes correctly. */
-const safeChunk = 16;
 
 /** Steps of one stack, whose engine stays idle. Every step decodes the same position, so that all cost the same. */
 class CardSteps {
@@ -229,10 +226,10 @@ class CardSteps {
     };
   }
 
-  /** A whole prompt. */
+  /** A whole prompt, in chunks as long as the card allows. */
   async #prefill(adapter: number | null): Promise<void> {
     const { runner, cache } = this.#stack.started.steps;
-    const maxChunk = this.#stack.device.capabilities.longChunks ? this.#prompt.length : safeChunk;
+    const { maxChunk } = this.#stack.started;
     const hold = adapter === null ? null : at(this.#holds, adapter);
     for (let start = 0; start < this.#prompt.length; start += maxChunk) {
       const tokens = this.#prompt.slice(start, start + maxChunk);

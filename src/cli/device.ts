@@ -33,28 +33,36 @@ export interface DeviceFacts {
   /** null: the host's, or unknown. */
   readonly memoryBytes: number | null;
   readonly fp16: boolean | null;
+  /** Tokens of the longest chunk that attention computes correctly, as the self-test found; null before it ran. */
+  readonly longestChunk: number | null;
   /** Why it was chosen. */
   readonly why: string;
 }
 
-export function describeDevice(choice: DeviceChoice): DeviceFacts {
+export function describeDevice(choice: DeviceChoice, longestChunk: number | null = null): DeviceFacts {
   const none = { name: null, driver: null, software: false, memoryBytes: null, fp16: null };
-  return choice.kind === "webgpu"
-    ? { ...describeAdapter(choice.adapter), kind: choice.kind, why: choice.why }
-    : { ...none, kind: choice.kind, why: choice.why };
+  const { kind, why } = choice;
+  return { ...(choice.kind === "webgpu" ? describeAdapter(choice.adapter) : none), kind, why, longestChunk };
 }
 
-function describeAdapter({ name, driver, type, memoryBytes, fp16 }: GpuAdapter): Omit<DeviceFacts, "kind" | "why"> {
+function describeAdapter({
+  name,
+  driver,
+  type,
+  memoryBytes,
+  fp16,
+}: GpuAdapter): Omit<DeviceFacts, "kind" | "why" | "longestChunk"> {
   return { name, driver, software: type === "software", memoryBytes, fp16 };
 }
 
 /** `webgpu: NVIDIA L4, 22.5 GiB, fp16`, or `cpu`. */
-export function formatDevice({ kind, name, software, memoryBytes, fp16 }: DeviceFacts): string {
+export function formatDevice({ kind, name, software, memoryBytes, fp16, longestChunk }: DeviceFacts): string {
   if (name === null) return kind;
   const more = [
     ...(software ? ["a software driver"] : []),
     ...(memoryBytes === null ? [] : [formatBytes(memoryBytes)]),
     ...(fp16 === null ? [] : [fp16 ? "fp16" : "no fp16"]),
+    ...(longestChunk === null ? [] : [`prompts in chunks of ${longestChunk}`]),
   ];
   return `${kind}: ${[name, ...more].join(", ")}`;
 }

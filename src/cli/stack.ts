@@ -158,7 +158,7 @@ async function open(
     ...(options.uploads === undefined ? {} : { uploads: options.uploads }),
     logger,
   });
-  const deviceFacts = describeDevice(choice);
+  const deviceFacts = describeDevice(choice, started.maxChunk);
   return { name, checkpoint, tokenizer, adapters, precision, device, deviceFacts, threads, started, gateway };
 }
 

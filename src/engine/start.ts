@@ -56,6 +56,8 @@ export interface StartedEngine {
   /** What the engine runs. Only while it is idle may others run them, as benchmarks do to measure steps without requests. */
   readonly steps: { readonly runner: Runner; readonly cache: KvCache };
   readonly selfTest: SelfTest;
+  /** Tokens of the longest chunk of a prompt. */
+  readonly maxChunk: number;
   /** Bytes of the weights in the form that runs. */
   readonly weightBytes: number;
   /** Bytes of the KV cache when every slot is full. */
@@ -166,6 +168,7 @@ export async function startEngine(options: StartOptions): Promise<StartedEngine>
     engine,
     steps: { runner, cache },
     selfTest: tested,
+    maxChunk,
     weightBytes: prepared.bytes,
     kvBytes: cacheBytes(shape),
   };

@@ -80,6 +80,8 @@ const chosen = (adapter: GpuAdapter) => ({ kind: "webgpu", why: "the only card",
 
 test("a device is shown with its memory and fp16", () => {
   assert.equal(formatDevice(describeDevice(chosen(card))), "webgpu: Card A, 24 GiB, fp16");
+  const started = formatDevice(describeDevice(chosen(card), 30));
+  assert.equal(started, "webgpu: Card A, 24 GiB, fp16, prompts in chunks of 30");
   const llvmpipe = { ...card, name: "llvmpipe", type: "software", memoryBytes: 2 ** 30, fp16: false } as const;
   assert.equal(formatDevice(describeDevice(chosen(llvmpipe))), "webgpu: llvmpipe, a software driver, 1 GiB, no fp16");
   assert.equal(formatDevice(describeDevice({ kind: "cpu", why: "as requested" })), "cpu");

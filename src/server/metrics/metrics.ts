@@ -19,6 +19,8 @@ export interface DeviceLabels {
   readonly software: boolean;
   readonly memoryBytes: number | null;
   readonly fp16: boolean | null;
+  /** Tokens of the longest chunk of a prompt. */
+  readonly longestChunk: number | null;
 }
 
 export class Metrics {
@@ -106,14 +108,15 @@ export class Metrics {
   }
 
   /** Adds what runs the model. `allocated` returns the bytes that the model takes of the device's memory. */
-  describeDevice({ kind, name, driver, software, memoryBytes, fp16 }: DeviceLabels, allocated: () => number): void {
+  describeDevice({ memoryBytes, ...labels }: DeviceLabels, allocated: () => number): void {
     const registers = [this.registry];
     const info = {
-      device: kind,
-      name: name ?? kind,
-      driver: driver ?? "",
-      software: `${software}`,
-      fp16: `${fp16 ?? ""}`,
+      device: labels.kind,
+      name: labels.name ?? labels.kind,
+      driver: labels.driver ?? "",
+      software: `${labels.software}`,
+      fp16: `${labels.fp16 ?? ""}`,
+      longest_chunk: `${labels.longestChunk ?? ""}`,
     };
     new Gauge({
       name: "lorikeet_device_info",
