@@ -1,0 +1,185 @@
+/**
+ * Finds a weight of an ONNX file in the checkpoint that the file was exported from, by comparing numbers: equal up to a transposition
+ * and, where a batch normalization was folded into a convolution, up to one factor for each output. Names that the export lost are
+ * found this way, and so is the factor: gamma / sqrt(variance + epsilon).
+ */
+
+import { open } from "node:fs/promises";
+import { LorikeetError } from "../../base/errors.js";
+import type { Initializer } from "../../graph/types.js";
+import { type DtypeArray, viewAs } from "../../tensor/dtype.js";
+import { bfloat16ToFloat32, float16ToFloat32 } from "../../tensor/half.js";
+import { SafetensorsFile, type StoredTensor } from "../../tensor/safetensors.js";
+import { sameShape } from "../../tensor/shape.js";
+import type { WeightFile } from "../checkpoint/files.js";
+import type { WeightedNode } from "./weighted-nodes.js";
+
+export interface ContentMatch {
+  /** The checkpoint's name without `.weight`. */
+  readonly path: string;
+  /** One for each output; null if the weights are equal. */
+  readonly factor: Float32Array | null;
+}
+
+interface Candidate {
+  readonly path: string;
+  readonly name: string;
+  readonly file: SafetensorsFile;
+  readonly tensor: StoredTensor;
+}
+
+/** Relative to a row's length: float32 rounding of a folded product, or the rounding of half-precision files. */
+const tolerances = { float32: 1e-4, half: 4e-3 } as const;
+/** Factors closer to one than this are none. */
+const unit = 1e-5;
+const bandElements = 1 << 22;
+
+/** An open checkpoint. Reads what a comparison needs, when it needs it. */
+export class CheckpointContent implements AsyncDisposable {
+  readonly #files: readonly SafetensorsFile[];
+  readonly #candidates: readonly Candidate[];
+  readonly #firstRows = new Map<Candidate, Float32Array>();
+
+  private constructor(files: readonly SafetensorsFile[]) {
+    this.#files = files;
+    this.#candidates = files.flatMap((file) =>
+      [...file.tensors].flatMap(([name, tensor]) => {
+        const isWeight = name.endsWith(".weight") && tensor.shape.length >= 2 && /^(F32|F16|BF16)$/.test(tensor.dtype);
+        return isWeight ? [{ path: name.slice(0, -".weight".length), name, file, tensor }] : [];
+      }),
+    );
+  }
+
+  static async open(weights: readonly WeightFile[]): Promise<CheckpointContent> {
+    const files: SafetensorsFile[] = [];
+    for (const { path, label } of weights) {
+      files.push(await SafetensorsFile.open(path, { code: "model_invalid", label }));
+    }
+    return new CheckpointContent(files);
+  }
+
+  /** Every tensor that equals the node's weight. */
+  async match(target: WeightedNode): Promise<ContentMatch[]> {
+    const values = await floatsOf(target.weight);
+    const tolerance = target.weight.value.type === "float32" ? tolerances.float32 : tolerances.half;
+    const matches: ContentMatch[] = [];
+    for (const layout of layoutsOf(target)) {
+      const rows = rowsOf(values, target, layout.turned);
+      for (const candidate of this.#candidates.filter(({ tensor }) => sameShape(tensor.shape, layout.shape))) {
+        const factor = await this.#factorOf(candidate, rows, target.mayBeFolded, tolerance);
+        if (factor)
+          matches.push({ path: candidate.path, factor: factor.every((f) => Math.abs(f - 1) < unit) ? null : factor });
+      }
+      if (matches.length > 0) break;
+    }
+    return matches;
+  }
+
+  /** The factors by which rows are the candidate's; null if they are not. */
+  async #factorOf(
+    candidate: Candidate,
+    rows: Rows,
+    mayScale: boolean,
+    tolerance: number,
+  ): Promise<Float32Array | null> {
+    const first = this.#firstRows.get(candidate) ?? (await readRows(candidate, 0, 1));
+    this.#firstRows.set(candidate, first);
+    const factors = new Float32Array(rows.count);
+    if (rowFactor(rows.row(0), first, mayScale, tolerance) === null) return null;
+    const band = Math.max(1, Math.floor(bandElements / first.length));
+    for (let begin = 0; begin < rows.count; begin += band) {
+      const end = Math.min(begin + band, rows.count);
+      const stored = await readRows(candidate, begin, end);
+      for (let row = begin; row < end; row++) {
+        const at = (row - begin) * first.length;
+        const factor = rowFactor(rows.row(row), stored.subarray(at, at + first.length), mayScale, tolerance);
+        if (factor === null) return null;
+        factors[row] = factor;
+      }
+    }
+    return factors;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const file of this.#files) await file.close();
+  }
+}
+
+/** The shapes that the weight can have in a checkpoint: [out, in], or [in, out] as GPT-2's Conv1D has it. */
+function layoutsOf({ kind, weight, inFeatures, outFeatures, outFirst }: WeightedNode) {
+  if (kind !== "linear") return [{ shape: weight.value.shape.map(Number), turned: false }];
+  return [
+    { shape: [outFeatures, inFeatures], turned: !outFirst },
+    { shape: [inFeatures, outFeatures], turned: outFirst },
+  ];
+}
+
+interface Rows {
+  readonly count: number;
+  row(index: number): Float32Array;
+}
+
+function rowsOf(values: Float32Array, { weight }: WeightedNode, turned: boolean): Rows {
+  const [first = 0, second = 0] = weight.value.shape.map(Number);
+  if (!turned) {
+    const length = values.length / first;
+    return { count: first, row: (index) => values.subarray(index * length, (index + 1) * length) };
+  }
+  return {
+    count: second,
+    row: (index) => Float32Array.from({ length: first }, (_, i) => values[i * second + index] ?? 0),
+  };
+}
+
+/** The factor of a row against a stored one; null if they differ by more than a factor, or by one where `mayScale` is false. */
+function rowFactor(row: Float32Array, stored: Float32Array, mayScale: boolean, tolerance: number): number | null {
+  let product = 0;
+  let square = 0;
+  for (let i = 0; i < row.length; i++) {
+    product += (row[i] as number) * (stored[i] as number);
+    square += (stored[i] as number) ** 2;
+  }
+  // A row of one value is a multiple of any other.
+  const factor = mayScale && square > 0 && row.length > 1 ? product / square : 1;
+  const allowed = tolerance * Math.abs(factor) * Math.sqrt(square / row.length);
+  for (let i = 0; i < row.length; i++) {
+    const expected = factor * (stored[i] as number);
+    if (!(Math.abs((row[i] as number) - expected) <= allowed + tolerance * Math.abs(expected))) return null;
+  }
+  return factor;
+}
+
+async function readRows({ file, name, tensor }: Candidate, begin: number, end: number): Promise<Float32Array> {
+  const rowBytes = tensor.byteLength / (tensor.shape[0] ?? 1);
+  const bytes = await file.read(name, { begin: begin * rowBytes, end: end * rowBytes });
+  return widened(tensor.dtype as "F32" | "F16" | "BF16", bytes);
+}
+
+function widened(dtype: "F32" | "F16" | "BF16", bytes: Uint8Array): Float32Array {
+  const elements: DtypeArray["F32" | "F16" | "BF16"] = viewAs(dtype, bytes);
+  if (elements instanceof Float32Array) return elements;
+  return dtype === "F16" ? float16ToFloat32(elements) : bfloat16ToFloat32(elements);
+}
+
+function shortened(tensor: string): LorikeetError {
+  return new LorikeetError("model_invalid", `The external data of tensor ${tensor} became shorter while it was read.`);
+}
+
+const stored = { float32: "F32", float16: "F16", bfloat16: "BF16" } as const;
+
+async function floatsOf({ value, data }: Initializer): Promise<Float32Array> {
+  const dtype = stored[value.type as keyof typeof stored];
+  if (data.kind === "inline") {
+    // A file's tensors lie at any offset.
+    const isAligned = data.bytes.byteOffset % 4 === 0;
+    return widened(dtype, isAligned ? data.bytes : Uint8Array.from(data.bytes));
+  }
+  const bytes = new Uint8Array(data.byteLength);
+  await using handle = await open(data.file);
+  for (let done = 0; done < bytes.length; ) {
+    const { bytesRead } = await handle.read(bytes, done, Math.min(bytes.length - done, 1 << 28), data.offset + done);
+    if (bytesRead === 0) throw shortened(value.name);
+    done += bytesRead;
+  }
+  return widened(dtype, bytes);
+}

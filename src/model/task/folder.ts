@@ -1,0 +1,133 @@
+/**
+ * Finds the ONNX files of a task model, in the layouts of optimum and transformers.js (`onnx/model.onnx`), of older exports
+ * (`model.onnx` beside config.json) and of timm, or around a bare .onnx file; and the task that config.json names.
+ */
+
+import { access, readdir, realpath, stat } from "node:fs/promises";
+import { basename, dirname, extname, join } from "node:path";
+import { LorikeetError } from "../../base/errors.js";
+import { isObject, type Json } from "../../base/json.js";
+import { findWeights, readJson, type WeightFile } from "../checkpoint/files.js";
+import { families } from "../families/registry.js";
+import { type Task, taskOf } from "./tasks.js";
+
+/** What a file of a model computes. "whole": all of it. */
+export type FileRole = "whole" | "encoder" | "decoder" | "decoder-with-past" | "merged-decoder";
+
+export interface TaskFile {
+  readonly role: FileRole;
+  /** Relative to the model's folder. */
+  readonly label: string;
+  readonly path: string;
+}
+
+export interface TaskFolder {
+  readonly folder: string;
+  readonly task: Task;
+  /** The class that config.json names; null if it names none. */
+  readonly architecture: string | null;
+  readonly files: readonly TaskFile[];
+  /** ONNX files that are not read, such as those of other precisions. */
+  readonly otherFiles: readonly string[];
+  /** The checkpoint that the files were exported from; empty if it is not there. */
+  readonly weights: readonly WeightFile[];
+}
+
+const subfolder = "onnx";
+
+/** The sets of files that make a model, by preference. */
+const layouts: readonly Readonly<Partial<Record<FileRole, string>>>[] = [
+  { whole: "model" },
+  { encoder: "encoder_model", "merged-decoder": "decoder_model_merged" },
+  { encoder: "encoder_model", decoder: "decoder_model", "decoder-with-past": "decoder_with_past_model" },
+  { encoder: "encoder_model", decoder: "decoder_model" },
+  { "merged-decoder": "decoder_model_merged" },
+  { decoder: "decoder_model", "decoder-with-past": "decoder_with_past_model" },
+  { decoder: "decoder_model" },
+];
+
+/**
+ * Whether a path is a task model: an .onnx file, or a folder with such files that does not hold the checkpoint of a decoder that
+ * Lorikeet serves itself.
+ */
+export async function isTaskModel(path: string): Promise<boolean> {
+  const status = await stat(path).catch(() => null);
+  if (status?.isFile()) return extname(path) === ".onnx";
+  if (!status?.isDirectory() || (await onnxFilesOf(path)).length === 0) return false;
+  const names = await readdir(path);
+  if (!names.includes("config.json") || !names.some((name) => name.endsWith(".safetensors"))) return true;
+  const config = await readJson(path, "config.json");
+  return !(isObject(config) && families.some(({ name }) => name === config.model_type));
+}
+
+/** Finds the files of a task model. Throws LorikeetError `model_invalid` if the path is none, or does not say which files make it. */
+export async function openTaskFolder(path: string): Promise<TaskFolder> {
+  const status = await stat(path).catch(() => null);
+  if (status === null) throw invalid(path, "does not exist");
+  const folder = status.isFile() ? await folderAround(path) : path;
+  const found = await onnxFilesOf(folder);
+  const files = status.isFile() ? [fileNamed(folder, found, path)] : chooseFiles(folder, found);
+  const names = await readdir(folder);
+  const json = names.includes("config.json") ? await readJson(folder, "config.json") : {};
+  const config: Json = isObject(json) ? json : {};
+  const hasWeights = names.some((name) => name.endsWith(".safetensors") && name !== "adapter_model.safetensors");
+  const { task, architecture } = taskOf(config, names.includes("modules.json"));
+  return {
+    folder,
+    task,
+    architecture,
+    files,
+    otherFiles: found.filter((label) => files.every((file) => file.label !== label)),
+    weights: hasWeights ? await findWeights(await realpath(folder), names) : [],
+  };
+}
+
+/** Where a bare file's config.json and checkpoint would be. */
+async function folderAround(path: string): Promise<string> {
+  const folder = dirname(path);
+  const outer = dirname(folder);
+  const isInner = basename(folder) === subfolder && (await exists(join(outer, "config.json")));
+  return isInner ? outer : folder;
+}
+
+/** Labels of the ONNX files of a folder and of its subfolder. */
+async function onnxFilesOf(folder: string): Promise<string[]> {
+  const inner = await readdir(join(folder, subfolder)).catch(() => []);
+  const labels = [...(await readdir(folder)), ...inner.map((name) => `${subfolder}/${name}`)];
+  return labels.filter((label) => extname(label) === ".onnx").sort();
+}
+
+function fileNamed(folder: string, found: readonly string[], path: string): TaskFile {
+  const label = found.find((name) => basename(name) === basename(path) && join(folder, name) === join(path));
+  const stem = basename(path, ".onnx");
+  const role = layouts.flatMap((layout) => Object.entries(layout)).find(([, name]) => name === stem)?.[0] ?? "whole";
+  return { role: role as FileRole, label: label ?? basename(path), path };
+}
+
+function chooseFiles(folder: string, found: readonly string[]): TaskFile[] {
+  const labelOf = (stem: string): string | undefined =>
+    found.find((label) => label === `${subfolder}/${stem}.onnx` || label === `${stem}.onnx`);
+  for (const layout of layouts) {
+    const files = (Object.entries(layout) as [FileRole, string][]).flatMap(([role, stem]) => {
+      const label = labelOf(stem);
+      return label === undefined ? [] : [{ role, label, path: join(folder, label) }];
+    });
+    if (files.length === Object.keys(layout).length) return files;
+  }
+  const [only, ...others] = found;
+  if (only !== undefined && others.length === 0) return [{ role: "whole", label: only, path: join(folder, only) }];
+  throw invalid(
+    folder,
+    `holds ${found.join(", ") || "no .onnx file"}; model.onnx is expected, or give one file by its path`,
+  );
+}
+
+const exists = (path: string): Promise<boolean> =>
+  access(path).then(
+    () => true,
+    () => false,
+  );
+
+function invalid(path: string, clause: string): LorikeetError {
+  return new LorikeetError("model_invalid", `The model ${path} ${clause}.`, { param: path });
+}

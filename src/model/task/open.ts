@@ -1,0 +1,46 @@
+/** Opens a task model: its files read and raised, their branches chosen, its target modules named. Loads nothing into ONNX Runtime. */
+
+import { chooseBranch, flagsOf } from "../../graph/branches.js";
+import { openOnnx } from "../../graph/open.js";
+import { CheckpointContent } from "./content.js";
+import { openTaskFolder, type TaskFile, type TaskFolder } from "./folder.js";
+import { findTaskModules, type TaskGraph, type TaskModule } from "./target-modules.js";
+
+export interface OpenedFile extends TaskFile {
+  /** As written. */
+  readonly opset: number;
+  readonly producer: string;
+  /** One, or one for each value of the flag that chooses a branch. */
+  readonly graphs: readonly TaskGraph[];
+}
+
+export interface TaskModel extends TaskFolder {
+  readonly opened: readonly OpenedFile[];
+  readonly modules: readonly TaskModule[];
+}
+
+/** Opens an .onnx file or a folder with such files. Throws LorikeetError `model_invalid` or `model_unsupported`. */
+export async function openTaskModel(path: string): Promise<TaskModel> {
+  const folder = await openTaskFolder(path);
+  const opened: OpenedFile[] = [];
+  for (const file of folder.files) opened.push(await openFile(file));
+  await using content = folder.weights.length === 0 ? null : await CheckpointContent.open(folder.weights);
+  const graphs = opened.flatMap((file) => file.graphs);
+  return { ...folder, opened, modules: await findTaskModules(graphs, content) };
+}
+
+async function openFile(file: TaskFile): Promise<OpenedFile> {
+  const { role, label } = file;
+  const { graph, opset, producer } = await openOnnx(file.path, label);
+  let graphs: TaskGraph[] = [{ role, label, graph }];
+  for (const flag of flagsOf(graph)) {
+    graphs = graphs.flatMap((whole) =>
+      [false, true].map((value) => ({
+        role,
+        label: `${whole.label} with ${flag} ${value}`,
+        graph: chooseBranch(whole.graph, flag, value),
+      })),
+    );
+  }
+  return { ...file, opset, producer, graphs };
+}

@@ -1,0 +1,114 @@
+/** The target modules of a task model: what adapters can change, under every name that an adapter may use for it. */
+
+import type { Graph } from "../../graph/types.js";
+import type { CheckpointContent, ContentMatch } from "./content.js";
+import type { FileRole } from "./folder.js";
+import { type ModuleName, presentSpelling } from "./names.js";
+import { findWeightedNodes, type ModuleKind, type WeightedNode } from "./weighted-nodes.js";
+
+/** A graph of a model: a file's, or one branch of a merged file's. */
+export interface TaskGraph {
+  readonly role: FileRole;
+  /** For messages: the file, and the branch. */
+  readonly label: string;
+  readonly graph: Graph;
+}
+
+/**
+ * A batch normalization folded into the weight scales an adapter's product too. "none": there is none. "measured": its factor for each
+ * output. "unknown": there may be one, and nothing tells its factor, so adapters of this module cannot be served.
+ */
+export type FoldedNorm =
+  | { readonly kind: "none" | "unknown" }
+  | { readonly kind: "measured"; readonly factors: Float32Array };
+
+export interface TaskModule {
+  /** The most certain of its names. */
+  readonly path: string;
+  readonly kind: ModuleKind;
+  /** The most certain first. */
+  readonly names: readonly ModuleName[];
+  readonly inFeatures: number;
+  readonly outFeatures: number;
+  readonly kernel: readonly number[];
+  readonly groups: number;
+  readonly foldedNorm: FoldedNorm;
+  /** Where it is applied. A module of a decoder is in several graphs. */
+  readonly uses: readonly { readonly graph: TaskGraph; readonly target: WeightedNode }[];
+}
+
+/** `content`: the checkpoint of the model; null if it is not there. */
+export async function findTaskModules(
+  graphs: readonly TaskGraph[],
+  content: CheckpointContent | null,
+): Promise<TaskModule[]> {
+  const modules = new Map<string, TaskModule>();
+  for (const graph of graphs) {
+    for (const target of findWeightedNodes(graph.graph)) {
+      const module = await readModule(graph, target, content);
+      const key = JSON.stringify([module.path, module.kind, module.inFeatures, module.outFeatures, module.kernel]);
+      const known = modules.get(key);
+      modules.set(key, known ? joined(known, module) : module);
+    }
+  }
+  return [...modules.values()];
+}
+
+async function readModule(
+  graph: TaskGraph,
+  target: WeightedNode,
+  content: CheckpointContent | null,
+): Promise<TaskModule> {
+  const told = target.names.map(({ by, path }) => ({ by, path: withRole(path, graph.role) }));
+  const matches = narrowed((await content?.match(target)) ?? [], told);
+  const names: ModuleName[] = [...matches.map(({ path }) => ({ by: "content" as const, path })), ...told];
+  const path = names[0]?.path ?? target.node.name;
+  const { kind, inFeatures, outFeatures, kernel, groups } = target;
+  const foldedNorm = foldedNormOf(target, matches);
+  return { path, kind, names, inFeatures, outFeatures, kernel, groups, foldedNorm, uses: [{ graph, target }] };
+}
+
+/** An encoder's file starts its paths behind the encoder's own name. */
+function withRole(path: string, role: FileRole): string {
+  return role === "encoder" && !path.split(".").includes("encoder") ? `encoder.${path}` : path;
+}
+
+/** Equal tensors under several names are narrowed by what the file itself tells. Tied ones keep all of their names. */
+function narrowed(matches: readonly ContentMatch[], told: readonly ModuleName[]): readonly ContentMatch[] {
+  if (matches.length < 2) return matches;
+  const agreeing = matches.filter(({ path }) => told.some((name) => isSame(name.path, path)));
+  return agreeing.length > 0 ? agreeing : matches;
+}
+
+function foldedNormOf({ mayBeFolded }: WeightedNode, matches: readonly ContentMatch[]): FoldedNorm {
+  if (!mayBeFolded || matches.some(({ factor }) => factor === null)) return { kind: "none" };
+  const [match, ...others] = matches;
+  return match?.factor && others.length === 0 ? { kind: "measured", factors: match.factor } : { kind: "unknown" };
+}
+
+function joined(known: TaskModule, more: TaskModule): TaskModule {
+  const others = more.names.filter(({ path }) => known.names.every((name) => name.path !== path));
+  return { ...known, names: [...known.names, ...others], uses: [...known.uses, ...more.uses] };
+}
+
+/** Whether one path is the other, or its end behind a dot. */
+const isSame = (a: string, b: string): boolean => a === b || a.endsWith(`.${b}`) || b.endsWith(`.${a}`);
+
+/**
+ * The modules that an adapter's path means: those of that name, else those with a name of which it is the end or which is its end,
+ * else the same in the spelling of transformers 5. More than one: the path is ambiguous.
+ */
+export function modulesAt(modules: readonly TaskModule[], path: string): readonly TaskModule[] {
+  const present = presentSpelling(path);
+  const tests: readonly ((name: string) => boolean)[] = [
+    (name) => name === path,
+    (name) => presentSpelling(name) === present,
+    (name) => isSame(name, path),
+    (name) => isSame(presentSpelling(name), present),
+  ];
+  for (const fits of tests) {
+    const found = modules.filter(({ names }) => names.some((name) => fits(name.path)));
+    if (found.length > 0) return found;
+  }
+  return [];
+}

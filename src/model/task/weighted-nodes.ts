@@ -1,0 +1,134 @@
+/** The nodes of a graph that apply a constant weight: products, convolutions and tables. Adapters can go around each of them. */
+
+import type { Graph, Initializer, Node, Value } from "../../graph/types.js";
+import { type ModuleName, namesOf } from "./names.js";
+
+export type ModuleKind = "linear" | "convolution" | "table";
+
+export interface WeightedNode {
+  readonly kind: ModuleKind;
+  readonly node: Node;
+  readonly weight: Initializer;
+  /** Whether the weight is stored [out, in]; false: [in, out]. Tables are [rows, dim], convolutions [out, in/groups, ...kernel]. */
+  readonly outFirst: boolean;
+  /** Of a table: its rows. */
+  readonly inFeatures: number;
+  readonly outFeatures: number;
+  /** Empty unless it is a convolution. */
+  readonly kernel: readonly number[];
+  readonly groups: number;
+  readonly names: readonly ModuleName[];
+  /** Whether a batch normalization may have been folded into the weight: a convolution with a bias and no normalization behind it. */
+  readonly mayBeFolded: boolean;
+}
+
+const floats: ReadonlySet<string> = new Set(["float32", "float16", "bfloat16"]);
+
+export function findWeightedNodes(graph: Graph): WeightedNode[] {
+  const reader = new WeightReader(graph);
+  return graph.nodes.flatMap((node) => {
+    if (node.domain !== "") return [];
+    switch (node.op) {
+      case "MatMul":
+      case "Gemm":
+        return reader.linear(node);
+      case "Conv":
+        return reader.convolution(node);
+      case "Gather":
+        return reader.table(node);
+      default:
+        return [];
+    }
+  });
+}
+
+class WeightReader {
+  readonly #initializers: ReadonlyMap<string, Initializer>;
+  readonly #makers: ReadonlyMap<string, Node>;
+  readonly #readers = new Map<string, Node[]>();
+
+  constructor({ initializers, nodes }: Graph) {
+    this.#initializers = new Map(initializers.map((item) => [item.value.name, item]));
+    this.#makers = new Map(nodes.flatMap((node) => node.outputs.map(({ name }) => [name, node] as const)));
+    for (const node of nodes) {
+      for (const input of node.inputs) {
+        if (input) this.#readers.set(input.name, [...(this.#readers.get(input.name) ?? []), node]);
+      }
+    }
+  }
+
+  linear(node: Node): WeightedNode[] {
+    if (intOf(node, "transA", 0) !== 0 || floatOf(node, "alpha", 1) !== 1) return [];
+    const found = this.#weightOf(node.inputs[1]);
+    if (found?.shape.length !== 2) return [];
+    const outFirst = (intOf(node, "transB", 0) !== 0) !== found.turned;
+    const [rows = 0, columns = 0] = found.shape;
+    const [inFeatures, outFeatures] = outFirst ? [columns, rows] : [rows, columns];
+    const names = namesOf(node, found.weight.value.name, this.#biasOf(node));
+    return [{ ...plain, kind: "linear", node, weight: found.weight, outFirst, inFeatures, outFeatures, names }];
+  }
+
+  convolution(node: Node): WeightedNode[] {
+    const found = this.#weightOf(node.inputs[1]);
+    if (!found || found.turned || found.shape.length < 3) return [];
+    const [outFeatures = 0, inOfGroup = 0, ...kernel] = found.shape;
+    const groups = intOf(node, "group", 1);
+    const inFeatures = inOfGroup * groups;
+    const bias = node.inputs[2]?.name ?? null;
+    const names = namesOf(node, found.weight.value.name, bias);
+    const isNormalized = this.#readersOf(node).some(({ op }) => op === "BatchNormalization");
+    const rest = { outFirst: true, inFeatures, outFeatures, kernel, groups, names };
+    return [{ kind: "convolution", node, weight: found.weight, ...rest, mayBeFolded: bias !== null && !isNormalized }];
+  }
+
+  table(node: Node): WeightedNode[] {
+    const found = this.#weightOf(node.inputs[0]);
+    if (!found || found.turned || found.shape.length !== 2 || intOf(node, "axis", 0) !== 0) return [];
+    const [inFeatures = 0, outFeatures = 0] = found.shape;
+    const names = namesOf(node, found.weight.value.name, null);
+    return [{ ...plain, kind: "table", node, weight: found.weight, outFirst: false, inFeatures, outFeatures, names }];
+  }
+
+  /** The initializer behind a value, seen through transpositions of a matrix. */
+  #weightOf(value: Value | null | undefined) {
+    let turned = false;
+    for (let at = value; at; ) {
+      const weight = this.#initializers.get(at.name);
+      if (weight) {
+        const shape = weight.value.shape.map(Number);
+        return floats.has(weight.value.type) && !shape.includes(0) ? { weight, turned, shape } : null;
+      }
+      const maker = this.#makers.get(at.name);
+      if (maker?.op !== "Transpose" && maker?.op !== "Identity") return null;
+      if (maker.op === "Transpose") turned = !turned;
+      at = maker.inputs[0];
+    }
+    return null;
+  }
+
+  #readersOf({ outputs }: Node): readonly Node[] {
+    return this.#readers.get(outputs[0]?.name ?? "") ?? [];
+  }
+
+  /** A Gemm's own bias, or the one that the only reader of a MatMul adds. */
+  #biasOf(node: Node): string | null {
+    if (node.op === "Gemm") return node.inputs[2]?.name ?? null;
+    const [add, ...others] = this.#readersOf(node);
+    if (add?.op !== "Add" || others.length > 0) return null;
+    const other = add.inputs.find((input) => input && input.name !== node.outputs[0]?.name);
+    const isVector = other && this.#initializers.get(other.name)?.value.shape.length === 1;
+    return isVector ? other.name : null;
+  }
+}
+
+const plain = { kernel: [], groups: 1, mayBeFolded: false } as const;
+
+function intOf({ attributes }: Node, name: string, fallback: number): number {
+  const found = attributes[name];
+  return found?.kind === "int" ? found.value : fallback;
+}
+
+function floatOf({ attributes }: Node, name: string, fallback: number): number {
+  const found = attributes[name];
+  return found?.kind === "float" || found?.kind === "int" ? found.value : fallback;
+}

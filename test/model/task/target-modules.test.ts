@@ -1,0 +1,151 @@
+/** The target modules of every model, against the names and shapes of adapters that PEFT wrote for them. */
+
+import assert from "node:assert/strict";
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { basename, join } from "node:path";
+import { after, test } from "node:test";
+import { openTaskModel, type TaskModel } from "../../../src/model/task/open.js";
+import { modulesAt, type TaskModule } from "../../../src/model/task/target-modules.js";
+import { SafetensorsFile } from "../../../src/tensor/safetensors.js";
+import { onnxFilesOf, taskModels, taskRoot } from "../../support/task-models.js";
+
+type Keys = Record<string, Record<string, number[]>>;
+
+/** Shapes of PEFT's tensors by adapter and key. */
+const keysOf = (model: string): Keys => JSON.parse(readFileSync(join(taskRoot, model, "adapter-keys.json"), "utf8"));
+
+/** Each key must mean one module, and have the shape that fits it. Returns how many did. */
+function checkKeys(modules: readonly TaskModule[], adapters: Keys): number {
+  const keys = Object.values(adapters).flatMap((adapter) => Object.entries(adapter));
+  for (const [key, shape] of keys) {
+    const name = key.replace(/^base_model\.model\./, "");
+    const [, path = "", part = ""] = /^(.*?)\.(lora_\w+|weight|bias)(?:\.weight)?$/.exec(name) ?? [];
+    const found = modulesAt(modules, path);
+    assert.deepEqual([key, found.map((module) => module.path)], [key, [found[0]?.path]]);
+    checkShape(key, part, shape, found[0] as TaskModule);
+  }
+  return keys.length;
+}
+
+function checkShape(key: string, part: string, shape: readonly number[], module: TaskModule): void {
+  const { inFeatures, outFeatures, kernel, groups } = module;
+  const rest = shape.slice(1);
+  const ones = kernel.map(() => 1);
+  if (part === "lora_A") assert.deepEqual(rest, [inFeatures, ...kernel], key);
+  if (part === "lora_B") {
+    assert.equal(shape[0], outFeatures, key);
+    assert.deepEqual(rest.slice(1), ones, key);
+    assert.ok(groups === 1 || kernel.length > 0, key);
+  }
+  if (part === "lora_magnitude_vector")
+    assert.deepEqual(shape, kernel.length ? [1, outFeatures, ...ones] : [outFeatures], key);
+  if (part === "lora_embedding_A") assert.deepEqual([module.kind, rest], ["table", [inFeatures]], key);
+  if (part === "lora_embedding_B") assert.deepEqual([module.kind, shape[0]], ["table", outFeatures], key);
+  if (part === "weight") assert.deepEqual(rest, [inFeatures], key);
+}
+
+const sources = (model: TaskModel): string[] => model.modules.map(({ names }) => names[0]?.by ?? "none");
+
+for (const model of taskModels.filter((name) => name !== "marian")) {
+  for (const path of onnxFilesOf(model)) {
+    test(`every key of PEFT's adapters finds its module in ${path.slice(taskRoot.length + 1)}`, async () => {
+      const opened = await openTaskModel(path);
+      assert.ok(checkKeys(opened.modules, keysOf(model)) > 0);
+      assert.ok(
+        sources(opened).every((source) => source === "content"),
+        sources(opened).join(),
+      );
+      assert.ok(opened.modules.every(({ foldedNorm }) => foldedNorm.kind !== "unknown"));
+    });
+  }
+}
+
+test("the adapters of an encoder-decoder find each module in its own file, and once in both branches", async () => {
+  const opened = await openTaskModel(join(taskRoot, "marian"));
+  assert.deepEqual([opened.task, opened.architecture], ["translation", "MarianMTModel"]);
+  assert.deepEqual(
+    opened.files.map(({ role }) => role),
+    ["encoder", "merged-decoder"],
+  );
+  assert.ok(checkKeys(opened.modules, keysOf("marian")) > 0);
+  const usesOf = (path: string) =>
+    modulesAt(opened.modules, path).map(({ uses }) => uses.map(({ graph }) => graph.role));
+  assert.deepEqual(usesOf("model.encoder.layers.0.self_attn.q_proj"), [["encoder"]]);
+  assert.deepEqual(usesOf("model.decoder.layers.0.self_attn.q_proj"), [["merged-decoder", "merged-decoder"]]);
+  assert.deepEqual(usesOf("model.decoder.layers.1.encoder_attn.k_proj"), [["merged-decoder"]]);
+});
+
+test("a folded batch normalization is measured: gamma / sqrt(variance + epsilon) of each output", async () => {
+  const folder = join(taskRoot, "resnet");
+  await using file = await SafetensorsFile.open(join(folder, "model.safetensors"));
+  for (const name of ["model.onnx", "model_dynamo.onnx"]) {
+    const { modules } = await openTaskModel(join(folder, "onnx", name));
+    const convolutions = modules.filter(({ kind }) => kind === "convolution");
+    assert.equal(convolutions.length, 12);
+    for (const { path, foldedNorm } of convolutions) {
+      assert.ok(foldedNorm.kind === "measured", path);
+      const norm = path.replace(/convolution$/, "normalization");
+      const [gamma, variance] = [
+        await file.readFloat32(`${norm}.weight`),
+        await file.readFloat32(`${norm}.running_var`),
+      ];
+      for (const [output, factor] of foldedNorm.factors.entries()) {
+        const expected = (gamma[output] as number) / Math.sqrt((variance[output] as number) + 1e-5);
+        assert.ok(Math.abs(factor - expected) <= 1e-5 * Math.abs(expected), `${path} ${output}`);
+      }
+    }
+  }
+  const { modules } = await openTaskModel(join(folder, "onnx", "model_bn.onnx"));
+  assert.ok(modules.every(({ foldedNorm }) => foldedNorm.kind === "none"));
+});
+
+const temporary = mkdtempSync(join(tmpdir(), "lorikeet-task-"));
+after(() => rmSync(temporary, { recursive: true }));
+
+test("without the checkpoint, names come from the export, and a norm that may be folded counts as unknown", async () => {
+  for (const model of taskModels.filter((name) => name !== "marian")) {
+    for (const path of onnxFilesOf(model)) {
+      mkdirSync(join(temporary, model), { recursive: true });
+      const bare = join(temporary, model, basename(path));
+      cpSync(path, bare);
+      const opened = await openTaskModel(bare);
+      assert.equal(opened.task, "tensors");
+      assert.ok(checkKeys(opened.modules, keysOf(model)) > 0, path);
+      const folded = opened.modules.filter(({ foldedNorm }) => foldedNorm.kind === "unknown");
+      const convolutions = opened.modules.filter(({ kind }) => kind === "convolution");
+      const hasNone = path.endsWith("model_bn.onnx") || convolutions.length === 0;
+      assert.equal(folded.length, hasNone ? 0 : convolutions.length, path);
+    }
+  }
+});
+
+test("an encoder-decoder without its checkpoint still keeps encoder and decoder apart", async () => {
+  const folder = join(temporary, "translation");
+  cpSync(join(taskRoot, "marian", "onnx"), folder, { recursive: true });
+  const { modules, files } = await openTaskModel(folder);
+  assert.deepEqual(
+    files.map(({ label }) => label),
+    ["encoder_model.onnx", "decoder_model_merged.onnx"],
+  );
+  assert.ok(checkKeys(modules, keysOf("marian")) > 0);
+});
+
+test("paths of transformers 5 find modules that a file names as transformers 4 did, and the other way round", async () => {
+  const { modules } = await openTaskModel(join(taskRoot, "yolos"));
+  for (const [present, former] of [
+    ["vit.layers.0.attention.q_proj", "vit.encoder.layer.0.attention.attention.query"],
+    ["vit.layers.1.attention.o_proj", "vit.encoder.layer.1.attention.output.dense"],
+    ["vit.layers.1.mlp.fc1", "vit.encoder.layer.1.intermediate.dense"],
+    ["vit.layers.0.mlp.fc2", "vit.encoder.layer.0.output.dense"],
+  ] as const) {
+    assert.deepEqual(modulesAt(modules, present), modulesAt(modules, former));
+    assert.equal(modulesAt(modules, present).length, 1, present);
+  }
+  const renamed = modules.map((module) => ({
+    ...module,
+    names: [{ by: "scope" as const, path: "layers.0.self_attn.o_proj" }],
+  }));
+  assert.equal(modulesAt(renamed.slice(0, 1), "model.encoder.layers.0.self_attn.out_proj").length, 1);
+  assert.deepEqual(modulesAt(modules, "vit.layers.7.attention.q_proj"), []);
+});
