@@ -1,12 +1,14 @@
 /**
  * The devices of the tests. `LORIKEET_TEST_DEVICE=webgpu` runs the tests of the engine on WebGPU, over a software driver too; without
- * one they are skipped, or fail with `CI=true`.
+ * a driver they are skipped, or fail with `CI=true`. Without the variable nothing opens a card.
  */
 import type { LorikeetError } from "../../src/base/errors.js";
 import { findDevice } from "../../src/runtime/device/choose.js";
 import { cpu } from "../../src/runtime/device/cpu.js";
 import type { Device } from "../../src/runtime/device/device.js";
 import { openDevice } from "../../src/runtime/device/open.js";
+
+export const isOnWebgpu = process.env.LORIKEET_TEST_DEVICE === "webgpu";
 
 /** WebGPU, or why there is none here. */
 export const webgpu: { readonly device: Device | null; readonly skip: string | false } = await tryWebgpu();
@@ -18,6 +20,7 @@ export async function openTestWebgpu(): Promise<Device> {
 }
 
 async function tryWebgpu() {
+  if (!isOnWebgpu) return { device: null, skip: "it takes LORIKEET_TEST_DEVICE=webgpu" } as const;
   try {
     return { device: await openTestWebgpu(), skip: false } as const;
   } catch (error) {
@@ -25,8 +28,6 @@ async function tryWebgpu() {
     return { device: null, skip: (error as LorikeetError).message };
   }
 }
-
-export const isOnWebgpu = process.env.LORIKEET_TEST_DEVICE === "webgpu";
 
 /** The device that the tests of the engine run on. */
 export const testDevice: Device = isOnWebgpu && webgpu.device ? webgpu.device : cpu;

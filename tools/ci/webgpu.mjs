@@ -8,7 +8,7 @@ import { lavapipeEnvironment, unpackLavapipe } from "./lavapipe.mjs";
 
 const engine = ["oracle", "dora", "quantized", "exact"].map((name) => `engine/${name}`);
 const service = ["oracle", "adapters", "dora", "endings", "turns", "tiers", "alike"].map((name) => `service/${name}`);
-const device = ["runtime/device/webgpu", "service/device-lost"];
+const device = ["runtime/device/webgpu", "engine/device-lost", "service/device-lost"];
 
 /** Runs of test files, each with the names of its tests; null: all. Shaders compile slowly, and families share most of them. */
 const plans = {
