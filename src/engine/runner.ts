@@ -31,6 +31,7 @@ import { groupRows } from "./adapters/groups.js";
 import type { Bank } from "./adapters/pool.js";
 import { StackedBank } from "./adapters/stacked-bank.js";
 import { BoundInputs } from "./bound-inputs.js";
+import { CardDecode, type DecodeOutputs, StepInputs } from "./card-decode.js";
 import { DeviceCopies } from "./device-copies.js";
 import type { KvCache } from "./kv-cache.js";
 import { RotaryInputs } from "./rotary-inputs.js";
@@ -85,6 +86,19 @@ interface Variant {
   readonly bindings: Map<string, BoundInputs>;
 }
 
+/** What takes the inputs of a step: a binding, or a list of them. */
+interface InputSink {
+  input(name: string, tensor: Tensor | DeviceTensor): void;
+}
+
+/** A session that decodes on a card. */
+interface Card {
+  readonly decode: CardDecode;
+  readonly inputs: ReadonlySet<string>;
+}
+
+const cardKey = (mode: AdapterMode, gains: boolean): string => `${mode} ${gains}`;
+
 /** The session that a step runs, and how its adapters are handed to it. */
 interface StepVariant {
   readonly mode: AdapterMode;
@@ -125,6 +139,9 @@ export class Runner {
   readonly #device: Device;
   readonly #variants: ReadonlyMap<AdapterMode, Variant>;
   readonly #special = new Map<string, Variant>();
+  /** On a card, where only prompts run the variants. */
+  readonly #cards = new Map<string, Card>();
+  #replays = true;
   /** What adapters so far have needed. */
   #hadGains = false;
   #hadBlocks = false;
@@ -169,7 +186,25 @@ export class Runner {
       variants.set(adapters, await device.turn(() => openVariant(built.graph, options, shared)));
       groups = built.groups;
     }
-    return new Runner(options, variants, shared, groups);
+    const runner = new Runner(options, variants, shared, groups);
+    for (const mode of device.capabilities.hostMemory ? [] : cardModes) await runner.#openCard(mode, false);
+    return runner;
+  }
+
+  async #openCard(mode: AdapterMode, gains: boolean): Promise<void> {
+    const key = cardKey(mode, gains);
+    if (this.#cards.has(key)) return;
+    const { config, session } = this.#options;
+    const target = targetOf(this.#device);
+    const { graph } = buildServingGraph({ ...this.#options, adapters: mode, gains, target, outputs: "both" });
+    const names = this.#shared ? shareWeights(graph, this.#shared) : [];
+    await this.#device.turn(async () => {
+      await this.#shared?.upload();
+      const shared = this.#shared ? { shared: { weights: this.#shared, names } } : {};
+      const decode = await CardDecode.create(this.#device, graph, config.vocabSize, { ...session, ...shared });
+      decode.replays = this.#replays;
+      this.#cards.set(key, { decode, inputs: new Set(graph.inputs.map(({ name }) => name)) });
+    });
   }
 
   /** To be awaited before rows have this adapter: creates the sessions that the first adapter of its kind needs. */
@@ -193,9 +228,23 @@ export class Runner {
     return opened;
   }
 
+  /** Whether decode steps replay captured kernels; null on the CPU, where nothing is captured. */
+  get replays(): boolean | null {
+    const [card] = this.#cards.values();
+    return card?.decode.replays ?? null;
+  }
+
+  set replays(replays: boolean) {
+    this.#replays = replays;
+    for (const { decode } of this.#cards.values()) decode.replays = replays;
+  }
+
   #prepareStacked(gains: boolean): Promise<void> {
     if (!gains) return Promise.resolve();
-    const opened = this.#opening.then(() => this.#openSpecial("masked", { gains, inBlocks: false }));
+    const opened = this.#opening.then(async () => {
+      await this.#openSpecial("masked", { gains, inBlocks: false });
+      await this.#openCard("masked", gains);
+    });
     this.#opening = opened.catch(() => undefined);
     return opened;
   }
@@ -219,32 +268,53 @@ export class Runner {
   async #decode(rows: readonly DecodeRow[], cache: KvCache, bank: Bank): Promise<Float32Array> {
     const count = rows.length;
     assert(!this.#options.evenRows || count % 2 === 0, "a step of an exact quantized base has an even number of rows");
+    if (bank instanceof StackedBank) {
+      const outputs = await this.#decodeOnCard(rows, cache, bank);
+      return await outputs.logits(this.#logitsOf(count, this.#options.config.vocabSize).here);
+    }
     const adapters = rows.map((row) => row.adapter);
     const step = this.#variantFor(adapters, bank);
     const { variant } = step;
     const bound = this.#bound(variant, "decode");
-    const longest = Math.max(...rows.map((row) => row.length));
-    const ids = this.#ints("ids", count, (i) => at(rows, i).token);
-    this.#bindTokens(bound, ids, [count, 1], longest + 1);
-    bound.input(
-      "seqlens_k",
-      this.#ints("lengths", count, (i) => at(rows, i).length),
-    );
-    if (variant.inputs.has("positions")) {
-      bound.input(
-        "positions",
-        this.#ints("positions", count, (i) => at(rows, i).length),
-      );
-    }
-    for (const [name, tensor] of this.#rotary.stepped()) bound.input(name, await this.#copies.of(tensor));
-    bound.input(
-      "logit_rows",
-      this.#ints("rows", count, (i) => i),
-    );
-    this.#bindStates(bound, [count, 1], (row) => (at(rows, row).keepsStates ? 0 : 1));
+    await this.#bindRows(bound, variant.inputs, rows);
     bound.cache(await cache.rows(count));
     this.#bindAdapters(bound, bank, step, adapters, count);
     return this.#run(variant, bound, count);
+  }
+
+  async #decodeOnCard(rows: readonly DecodeRow[], cache: KvCache, bank: StackedBank): Promise<DecodeOutputs> {
+    const count = rows.length;
+    const adapters = rows.map((row) => row.adapter);
+    const gains = hasGains(adapters);
+    const used = new Set(adapters.flatMap((hold) => (hold ? [hold.place] : [])));
+    const key = cardKey(used.size > 0 ? "masked" : "none", gains);
+    const card = this.#cards.get(key);
+    assert(card, `there is a session for ${key}, and an adapter is prepared before rows have it`);
+    const bound = new StepInputs();
+    await this.#bindRows(bound, card.inputs, rows);
+    bound.cache(await cache.rows(count));
+    if (used.size > 0) this.#bindStacked(bound, bank, adapters);
+    return await card.decode.run({
+      shape: `${count} ${used.size > 0 ? bank.inputsKey(used, gains) : ""}`,
+      rows: count,
+      ...bound,
+      keepStates: (all) => this.#bindStates(bound, [count, 1], (row) => (all || at(rows, row).keepsStates ? 0 : 1)),
+    });
+  }
+
+  /** Tokens, lengths and positions of a step that decodes. */
+  async #bindRows(bound: InputSink, names: ReadonlySet<string>, rows: readonly DecodeRow[]): Promise<void> {
+    const count = rows.length;
+    const longest = Math.max(...rows.map((row) => row.length));
+    const lengths = this.#ints("lengths", count, (i) => at(rows, i).length);
+    const ids = this.#ints("ids", count, (i) => at(rows, i).token);
+    this.#bindTokens(bound, ids, [count, 1], longest + 1);
+    bound.input("seqlens_k", lengths);
+    if (names.has("positions")) bound.input("positions", lengths);
+    for (const [name, tensor] of this.#rotary.stepped()) bound.input(name, await this.#copies.of(tensor));
+    const logitRows = this.#ints("rows", count, (i) => i);
+    bound.input("logit_rows", logitRows);
+    this.#bindStates(bound, [count, 1], (row) => (at(rows, row).keepsStates ? 0 : 1));
   }
 
   /** Writes a chunk of one slot. Returns logits [1 or tokens, vocab], valid until the next call. */
@@ -331,7 +401,7 @@ export class Runner {
     return bound;
   }
 
-  #bindTokens(bound: BoundInputs, ids: Tensor, shape: readonly [number, number], total: number): void {
+  #bindTokens(bound: InputSink, ids: Tensor, shape: readonly [number, number], total: number): void {
     bound.input("input_ids", ids);
     const sizes = this.#buffer("shape", "int64", [3]);
     sizes.data.set([BigInt(shape[0]), BigInt(shape[1]), -1n]);
@@ -346,7 +416,7 @@ export class Runner {
    * The states of a row take in the first `taken` of its tokens: a window then holds the last of those and of the ones before,
    * and a memory skips the others.
    */
-  #bindStates(bound: BoundInputs, [rows, length]: readonly [number, number], taken: (row: number) => number): void {
+  #bindStates(bound: InputSink, [rows, length]: readonly [number, number], taken: (row: number) => number): void {
     const reach = this.#filterReach;
     if (reach !== null) {
       const places = this.#buffer("windows", "int64", [rows, reach, 1]);
@@ -385,7 +455,7 @@ export class Runner {
   }
 
   /** The place of each row's adapter, and the stacks. */
-  #bindStacked(bound: BoundInputs, bank: StackedBank, adapters: readonly (BankHold | null)[]): void {
+  #bindStacked(bound: InputSink, bank: StackedBank, adapters: readonly (BankHold | null)[]): void {
     const places = this.#buffer("places", "int32", [adapters.length, 1]);
     for (const [row, hold] of adapters.entries()) places.data[row] = hold?.place ?? -1;
     bound.input(stackedInputs.places, places);
@@ -504,6 +574,7 @@ export class Runner {
   /** Only while no session is being created and nothing else uses the device. */
   [Symbol.dispose](): void {
     for (const { session } of [...this.#variants.values(), ...this.#special.values()]) session[Symbol.dispose]();
+    for (const { decode } of this.#cards.values()) decode[Symbol.dispose]();
     this.#copies[Symbol.dispose]();
     this.#disposeLogits();
     this.#shared?.[Symbol.dispose]();

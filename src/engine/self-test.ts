@@ -16,6 +16,8 @@ export interface SelfTest {
   readonly rowsIndependent: boolean;
   /** A prompt in chunks gives the same bits as a whole one, without an adapter and with one. */
   readonly chunksEqual: boolean;
+  /** Kernels that a device captured once give the same bits when they are replayed over other inputs; if not, none are. null on the CPU. */
+  readonly replaysEqual: boolean | null;
   /** Prompt tokens a second, and milliseconds of a decode step of one row. */
   readonly prefillRate: number;
   readonly decodeMs: number;
@@ -65,6 +67,7 @@ export async function selfTest(runner: Runner, cache: KvCache, limits: SelfTestL
   const prefillRate = length / ((performance.now() - started) / 1000);
   let decodeMs = 0;
   let [rowsIndependent, chunksEqual] = [true, true];
+  let replaysEqual = runner.replays;
   // The base comes last: its step is the one whose time is kept.
   for (const adapter of [...holds, null]) {
     const neighbours = [adapter, ...holds, null];
@@ -79,6 +82,13 @@ export async function selfTest(runner: Runner, cache: KvCache, limits: SelfTestL
     const decodeStarted = performance.now();
     const expected = (await decode(alone)).slice(0, vocabSize);
     decodeMs = performance.now() - decodeStarted;
+    if (replaysEqual) {
+      const other = alone.map(({ token, ...rest }) => ({ ...rest, token: (token + 1) % vocabSize }));
+      const replayed = (await decode(other)).slice();
+      runner.replays = false;
+      replaysEqual = sameBits(replayed, await decode(other));
+      runner.replays = replaysEqual;
+    }
     for (let slot = 1; slot < Math.min(4, limits.slots); slot++) await prefill(slot, 0, prompt.slice(slot), null);
     for (let rows = 2; rows <= Math.min(4, limits.slots); rows += limits.evenRows ? 2 : 1) {
       const others = Array.from({ length: rows - 1 }, (_, i) => ({
@@ -91,7 +101,7 @@ export async function selfTest(runner: Runner, cache: KvCache, limits: SelfTestL
   }
   for (const hold of holds) hold.release();
   await bank[Symbol.asyncDispose]();
-  return { rowsIndependent, chunksEqual, prefillRate, decodeMs };
+  return { rowsIndependent, chunksEqual, replaysEqual, prefillRate, decodeMs };
 }
 
 /** One of a single tile, one of two. */

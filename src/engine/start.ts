@@ -97,6 +97,8 @@ export async function startEngine(options: StartOptions): Promise<StartedEngine>
   // Kernels over blocks treat a single row, and the last of an odd number, in their own way.
   const evenRows = exact && (dtype !== "fp32" || options.headDtype === "int8");
   const { slots, capacity } = kvLayout(options.maxBatch, options.maxContext);
+  const shape = { ...cacheShape(config), slots, capacity };
+  assertFits(device, { weights: prepared.bytes, cache: cacheBytes(shape), adapters: options.activeAdapterBytes });
   const maxChunk = await rightChunk(device, config, options.maxChunk ?? 512);
   options.progress?.("building sessions", 0, 1);
   const runner = await Runner.create({
@@ -113,7 +115,6 @@ export async function startEngine(options: StartOptions): Promise<StartedEngine>
     device,
   });
   options.progress?.("building sessions", 1, 1);
-  const shape = { ...cacheShape(config), slots, capacity };
   const cache = await device.turn(async () => new KvCache(shape, device));
   const bank = openPool({
     groups: runner.groups,
@@ -181,4 +182,19 @@ async function rightChunk(device: Device, config: DecoderConfig, limit: number):
   if (longest > 0) return longest;
   const message = `The attention kernel gives wrong numbers on ${device.name}: use --device cpu, or update its driver.`;
   throw new LorikeetError("device_unavailable", message);
+}
+
+/** Throws `device_memory` before anything is loaded, if it cannot all lie in the device's memory. */
+function assertFits(
+  { name, memoryBytes }: Device,
+  { weights, cache, adapters }: Readonly<Record<"weights" | "cache" | "adapters", number>>,
+): void {
+  const found = weights + cache + adapters;
+  if (memoryBytes === null || found <= memoryBytes) return;
+  throw new LorikeetError(
+    "device_memory",
+    `${name} has ${memoryBytes} bytes of memory; weights (${weights}), KV cache (${cache}) and adapters in use (${adapters}) take ` +
+      `${found}. Lower --kv-bytes, --max-batch, --max-context or --active-adapter-bytes, or use a smaller --dtype.`,
+    { found, allowed: memoryBytes },
+  );
 }

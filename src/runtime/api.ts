@@ -60,6 +60,7 @@ const signatures = {
   ClearBoundInputs: [141, "void", ["void *"]],
   ClearBoundOutputs: [142, "void", ["void *"]],
   AddInitializer: [150, "S", ["void *", "const char *", "void *"]],
+  AddRunConfigEntry: [165, "S", ["void *", "const char *", "const char *"]],
   CreatePrepackedWeightsContainer: [166, "S", ["void *"]],
   ReleasePrepackedWeightsContainer: [167, "void", ["void *"]],
   CreateSessionFromArrayWithPrepackedWeightsContainer: [

@@ -132,9 +132,13 @@ export class Session implements Disposable {
     return binding;
   }
 
-  /** Runs the graph with a binding, one run per binding at a time. `signal` stops it between two nodes, which throws `cancelled`. */
-  async run(binding: Binding, signal?: AbortSignal): Promise<void> {
+  /**
+   * Runs the graph with a binding, one run per binding at a time. `signal` stops it between two nodes, which throws `cancelled`.
+   * `graphId`, where the session captures graphs: the first run with an id captures its kernels, the next ones replay them.
+   */
+  async run(binding: Binding, signal?: AbortSignal, graphId?: number): Promise<void> {
     const options = ort().make("CreateRunOptions");
+    if (graphId !== undefined) ort().call("AddRunConfigEntry", options, "gpu_graph_id", String(graphId));
     const stop = (): void => ort().call("RunOptionsSetTerminate", options);
     if (signal?.aborted) stop();
     signal?.addEventListener("abort", stop, { once: true });

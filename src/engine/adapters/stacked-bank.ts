@@ -39,6 +39,8 @@ const firstRanks = 64;
 /** Of a rank that nobody has: no row's place. */
 const nobody = -2;
 
+let nextVersion = 1;
+
 const padded = (rank: number): number => Math.ceil(rank / unit) * unit;
 
 export class StackedBank implements AsyncDisposable {
@@ -47,6 +49,8 @@ export class StackedBank implements AsyncDisposable {
   readonly #gains: StackedGains;
   readonly #maxPlaces: number;
   #stack: RankStack | null = null;
+  /** Of the stack, among those of all banks. */
+  #version = 0;
   /** [ranks]: the place that each rank belongs to. */
   #owners: DeviceTensor | null = null;
   readonly #ownerViews = new Map<number, DeviceTensor>();
@@ -161,6 +165,7 @@ export class StackedBank implements AsyncDisposable {
       this.#dispose();
       this.#stack = next;
       this.#owners = owners;
+      this.#version = nextVersion++;
       await this.#uploadOwners(this.#residents);
     });
   }
@@ -206,16 +211,26 @@ export class StackedBank implements AsyncDisposable {
 
   /** What a step with rows of these places binds: the stacks up to the last of their ranks. In the step's turn. */
   inputs(places: ReadonlySet<number>, hasGains: boolean): readonly (readonly [string, DeviceTensor])[] {
-    const used = this.#residents.filter(({ place }) => places.has(place));
-    const end = Math.max(unit, ...used.map(({ first, count }) => first + count));
     assert(this.#stack, "a step with adapters has a stack");
-    // A few lengths, so that kernels are prepared for few shapes.
-    const ranks = Math.min(this.#stack.ranks, 2 ** Math.ceil(Math.log2(end)));
+    const ranks = this.ranksOf(places);
     return [
       ...this.#stack.prefix(ranks),
       [stackedInputs.rankPlaces, this.#ownersUpTo(ranks)],
       ...(hasGains ? this.#gains.inputs() : []),
     ];
+  }
+
+  /** Names the tensors that `inputs` gives: another name, other tensors. */
+  inputsKey(places: ReadonlySet<number>, hasGains: boolean): string {
+    return `${this.#version} ${this.ranksOf(places)} ${hasGains}`;
+  }
+
+  /** Ranks that a step with rows of these places reads. */
+  ranksOf(places: ReadonlySet<number>): number {
+    const used = this.#residents.filter(({ place }) => places.has(place));
+    const end = Math.max(unit, ...used.map(({ first, count }) => first + count));
+    // A few lengths, so that kernels are prepared for few shapes.
+    return Math.min(this.#stack?.ranks ?? unit, 2 ** Math.ceil(Math.log2(end)));
   }
 
   #ownersUpTo(ranks: number): DeviceTensor {

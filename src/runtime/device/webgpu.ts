@@ -179,7 +179,8 @@ class Webgpu implements Device {
   }
 
   [Symbol.dispose](): void {
-    if (this.#allocator === 0n) return;
+    // A tensor that outlives its allocator ends the process: what a failed start left behind goes with it.
+    if (this.#allocator === 0n || this.#allocatedBytes > 0) return;
     ort().call("ReleaseAllocator", this.#allocator);
     this.#allocator = 0n;
     this.#marker?.[Symbol.dispose]();

@@ -1,0 +1,179 @@
+/**
+ * Decode steps on a card: every input lies at a fixed address in its memory, one copy refreshes them all, and the kernels of a step
+ * are captured once for each shape and replayed from then on, which takes a fraction of the CPU's time. Knows no request.
+ */
+import { assert } from "../base/errors.js";
+import { at } from "../base/list.js";
+import { serializeGraph } from "../graph/serialize.js";
+import type { Graph } from "../graph/types.js";
+import { greedyTokens } from "../model/serving/graph.js";
+import type { Device, DeviceTensor } from "../runtime/device/device.js";
+import { type Binding, Session, type SessionOptions } from "../runtime/session.js";
+import { Tensor } from "../runtime/tensor.js";
+import type { KvView } from "./kv-cache.js";
+
+/** What a step reads in host memory, by the graph's names. Names and shapes follow from the step's `shape`. */
+export type StepValues = ReadonlyMap<string, Tensor>;
+
+export interface CardStep {
+  /** Equal for steps whose inputs have equal names and shapes and whose residents are the same tensors. */
+  readonly shape: string;
+  readonly rows: number;
+  readonly values: StepValues;
+  /** What lies on the device already: cache, adapters and tables. */
+  readonly inputs: ReadonlyMap<string, DeviceTensor>;
+  readonly outputs: ReadonlyMap<string, DeviceTensor>;
+  /** Fills in whether states stay as they are: capturing runs a step several times. */
+  keepStates(all: boolean): void;
+}
+
+/** Takes what a step binds, by where it lies. */
+export class StepInputs {
+  readonly values = new Map<string, Tensor>();
+  readonly inputs = new Map<string, DeviceTensor>();
+  readonly outputs = new Map<string, DeviceTensor>();
+
+  input(name: string, tensor: Tensor | DeviceTensor): void {
+    if (tensor instanceof Tensor) this.values.set(name, tensor);
+    else this.inputs.set(name, tensor);
+  }
+
+  cache(view: KvView): void {
+    for (const { past, present, tensor } of view) {
+      this.inputs.set(past, tensor);
+      this.outputs.set(present, tensor);
+    }
+  }
+}
+
+/** A shape that was captured, or that is bound and runs kernel by kernel. */
+interface Prepared {
+  readonly binding: Binding;
+  readonly graphId: number;
+  readonly inputs: ReadonlyMap<string, DeviceTensor>;
+  readonly logits: DeviceTensor;
+  readonly tokens: DeviceTensor;
+}
+
+/** The shape of attention's tensors is read by the CPU, and does not change between steps of one shape. */
+const onHost: ReadonlySet<string> = new Set(["attention_shape"]);
+
+export class CardDecode implements Disposable {
+  readonly #device: Device;
+  readonly #session: Session;
+  readonly #vocabSize: number;
+  readonly #prepared = new Map<string, Prepared>();
+  /** Kernels are captured and replayed, not run one by one. */
+  replays = true;
+
+  private constructor(device: Device, session: Session, vocabSize: number) {
+    this.#device = device;
+    this.#session = session;
+    this.#vocabSize = vocabSize;
+  }
+
+  /** `graph` gives logits and the likeliest tokens. In a turn. */
+  static async create(device: Device, graph: Graph, vocabSize: number, options: SessionOptions): Promise<CardDecode> {
+    const session = await Session.create(serializeGraph(graph), {
+      ...options,
+      device,
+      providerOptions: { enableGraphCapture: "1" },
+    });
+    return new CardDecode(device, session, vocabSize);
+  }
+
+  /** Runs a step; its outputs are read with `logits` and `tokens` before the next one. In a turn. */
+  async run(step: CardStep): Promise<DecodeOutputs> {
+    const known = this.#prepared.get(step.shape);
+    const prepared = known ?? (await this.#prepare(step));
+    step.keepStates(false);
+    await this.#upload(prepared, step.values);
+    await this.#session.run(prepared.binding, undefined, this.#graphId(prepared));
+    return new DecodeOutputs(this.#device, prepared, step.rows, this.#vocabSize);
+  }
+
+  #graphId({ graphId }: Prepared): number {
+    return this.replays ? graphId : notCaptured;
+  }
+
+  async #prepare(step: CardStep): Promise<Prepared> {
+    const inputs = new Map<string, DeviceTensor>();
+    const binding = this.#session.bind();
+    for (const [name, tensor] of step.values) {
+      if (onHost.has(name)) {
+        binding.input(name, tensor);
+        continue;
+      }
+      const place = this.#device.allocate(tensor.type, tensor.shape);
+      inputs.set(name, place);
+      binding.input(name, place);
+    }
+    for (const [name, tensor] of step.inputs) binding.input(name, tensor);
+    for (const [name, tensor] of step.outputs) binding.output(name, tensor);
+    const logits = this.#device.allocate("float32", [step.rows, this.#vocabSize]);
+    const tokens = this.#device.allocate("int64", [step.rows]);
+    binding.output("logits", logits);
+    binding.output(greedyTokens, tokens);
+    const prepared = { binding, graphId: ++lastGraphId, inputs, logits, tokens };
+    this.#prepared.set(step.shape, prepared);
+    if (this.replays) {
+      step.keepStates(true);
+      await this.#upload(prepared, step.values);
+      await this.#session.run(binding, undefined, prepared.graphId);
+    }
+    return prepared;
+  }
+
+  async #upload({ inputs }: Prepared, values: StepValues): Promise<void> {
+    await this.#device.upload(
+      [...inputs].map(([name, place]) => {
+        const value = values.get(name);
+        assert(value, `the step has ${name}`);
+        return [value, place] as const;
+      }),
+    );
+  }
+
+  /** In a turn. */
+  [Symbol.dispose](): void {
+    this.#session[Symbol.dispose]();
+    for (const { inputs, logits, tokens } of this.#prepared.values()) {
+      for (const tensor of [...inputs.values(), logits, tokens]) tensor[Symbol.dispose]();
+    }
+    this.#prepared.clear();
+  }
+}
+
+/** Ids are the provider's, which all sessions share. */
+let lastGraphId = 0;
+/** ONNX Runtime's id for a run that is neither captured nor replayed. */
+const notCaptured = -1;
+
+/** What a step gave, on the card until it is read. */
+export class DecodeOutputs {
+  readonly #device: Device;
+  readonly #outputs: Pick<Prepared, "logits" | "tokens">;
+  readonly #rows: number;
+  readonly #vocabSize: number;
+
+  constructor(device: Device, outputs: Pick<Prepared, "logits" | "tokens">, rows: number, vocabSize: number) {
+    this.#device = device;
+    this.#outputs = outputs;
+    this.#rows = rows;
+    this.#vocabSize = vocabSize;
+  }
+
+  /** [rows, vocab]. In the turn of the step. */
+  async logits(into: Tensor<"float32">): Promise<Float32Array> {
+    assert(at(into.shape, 0) === this.#rows && at(into.shape, 1) === this.#vocabSize, "there is room for all logits");
+    await this.#device.download(this.#outputs.logits, into);
+    return into.data;
+  }
+
+  /** The likeliest token of each row. In the turn of the step. */
+  async tokens(): Promise<number[]> {
+    const found = Tensor.zeros("int64", [this.#rows]);
+    await this.#device.download(this.#outputs.tokens, found);
+    return [...found.data].map(Number);
+  }
+}
