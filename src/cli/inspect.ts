@@ -8,6 +8,7 @@ import { type CheckpointDescription, describeCheckpoint } from "../model/checkpo
 import { hintAtModel } from "../model/checkpoint/files.js";
 import { openCheckpoint } from "../model/checkpoint/open.js";
 import { baseModules } from "../model/modules.js";
+import { isTaskModel } from "../model/task/folder.js";
 import type { DecoderConfig } from "../model/types.js";
 import { chooseFor, describeDevice, formatDevice } from "./device.js";
 import { locate } from "./hub/model-folder.js";
@@ -15,6 +16,7 @@ import { formatBytes, formatCount } from "./options/units.js";
 import { renderSampleChat, type SampleChat } from "./sample-chat.js";
 import { checkGains } from "./serve/gain-check.js";
 import { formatFields, formatTable } from "./table.js";
+import { inspectTaskModel, refuseTaskCheck } from "./task-model.js";
 import { printJson, printLine, type Terminal } from "./terminal.js";
 import { UsageError } from "./usage.js";
 
@@ -24,7 +26,7 @@ export function addInspect(program: Command, terminal: Terminal): void {
     .description("describe a model or adapter without loading it")
     .argument(
       "<model>",
-      "a folder with a model (config.json) or an adapter (adapter_config.json), or a name (org/name)",
+      "a folder with a model (config.json) or an adapter (adapter_config.json), an .onnx file, or a name (org/name)",
     )
     .option(
       "--model <model>",
@@ -33,8 +35,12 @@ export function addInspect(program: Command, terminal: Terminal): void {
     .option("--chat-template <file>", "chat template to try with a model (default: the model's own)")
     .option("--json", "print JSON", false)
     .action(async (name: string, { model, ...others }: InspectOptions) => {
+      if (name.endsWith(".onnx")) return inspectTaskModel(name, others.json, terminal);
       const folder = await locate(name, { option: "<model>", kind: null }, terminal);
+      if (await isTaskModel(folder)) return inspectTaskModel(folder, others.json, terminal);
+      if (model?.endsWith(".onnx")) await refuseTaskCheck(model);
       const base = model && (await locate(model, { option: "--model", kind: "model" }, terminal));
+      if (base) await refuseTaskCheck(base);
       const options = { ...others, ...(base ? { model: base } : {}) };
       if (await exists(join(folder, "config.json"))) return inspectModel(folder, options, terminal);
       if (await exists(join(folder, configFile))) return inspectAdapter(folder, options, terminal);

@@ -1,0 +1,140 @@
+/** What the commands say about task models: `inspect` describes one, and `serve` refuses it by name. */
+
+import { LorikeetError } from "../base/errors.js";
+import { onnxOpset } from "../graph/serialize.js";
+import { describeValue, type Value } from "../graph/types.js";
+import { isTaskModel } from "../model/task/folder.js";
+import { type OpenedFile, openTaskModel, type TaskModel } from "../model/task/open.js";
+import type { FoldedNorm, TaskModule } from "../model/task/target-modules.js";
+import { formatFields, formatTable } from "./table.js";
+import { printJson, printLine, type Terminal } from "./terminal.js";
+
+/** Throws `model_unsupported` if the path is a task model. */
+export async function refuseTaskModel(path: string): Promise<void> {
+  if (!(await isTaskModel(path))) return;
+  const message = `${path} is a task model: these are not served yet. lorikeet inspect ${path} shows what it holds.`;
+  throw new LorikeetError("model_unsupported", message, { param: path });
+}
+
+/** Throws `model_unsupported` if an adapter is to be checked against a task model. */
+export async function refuseTaskCheck(model: string): Promise<void> {
+  if (!(await isTaskModel(model))) return;
+  const message = `${model} is a task model: adapters cannot be checked against these yet. lorikeet inspect ${model} lists its target modules.`;
+  throw new LorikeetError("model_unsupported", message, { param: model });
+}
+
+/** Describes an .onnx file or a folder with such files. */
+export async function inspectTaskModel(path: string, json: boolean, terminal: Terminal): Promise<void> {
+  const model = await openTaskModel(path);
+  if (json) return printJson(terminal.stdout, jsonOf(model));
+  printLine(terminal.stdout, formatFields(fieldsOf(model)));
+  if (model.modules.length === 0) return;
+  const header = ["target module", "kind", "shape", "named by", "folded norm"];
+  const rows = model.modules.map((module) => [
+    module.path,
+    module.kind,
+    shapeOf(module),
+    sourcesOf(module).join(", "),
+    normOf(module.foldedNorm),
+  ]);
+  printLine(terminal.stdout, `\n${formatTable(header, rows)}`);
+}
+
+function fieldsOf(model: TaskModel): [string, string][] {
+  const { folder, task, architecture, opened, otherFiles, weights, modules } = model;
+  const unknown = modules.filter(({ foldedNorm }) => foldedNorm.kind === "unknown").length;
+  return [
+    ["model", folder],
+    ["task", task === "tensors" ? "tensors in, tensors out (config.json names no known task)" : task],
+    ["class", architecture ?? "not stated"],
+    ...opened.flatMap(fileFieldsOf),
+    ["other files", otherFiles.join(", ") || "none"],
+    ["checkpoint", weights.map(({ label }) => label).join(", ") || "none: module names come from the ONNX files alone"],
+    ["target modules", countsOf(modules)],
+    ...(unknown === 0 ? [] : [["warning", warningOf(unknown)] as [string, string]]),
+    ["adapters", "not served on task models yet"],
+  ];
+}
+
+function fileFieldsOf({ label, role, opset, producer, graphs }: OpenedFile): [string, string][] {
+  const read = opset === onnxOpset ? "" : `, read as ${onnxOpset}`;
+  return [
+    ["file", `${label} (${role}), opset ${opset}${read}, by ${producer || "an unnamed exporter"}`],
+    ...graphs.flatMap(({ label: name, graph }): [string, string][] => [
+      ...(graphs.length === 1 ? [] : [["graph", name] as [string, string]]),
+      ["inputs", graph.inputs.map(shownValue).join(", ")],
+      ["outputs", graph.outputs.map(shownValue).join(", ")],
+    ]),
+  ];
+}
+
+const shownValue = (value: Value): string =>
+  value.unknown === "shape" ? `${value.name}: ${value.type} of any shape` : describeValue(value);
+
+const words = {
+  linear: ["linear layer", "linear layers"],
+  convolution: ["convolution", "convolutions"],
+  table: ["table", "tables"],
+} as const;
+
+function countsOf(modules: readonly TaskModule[]): string {
+  const kinds = [...new Set(modules.map(({ kind }) => kind))];
+  const counts = kinds.map((kind) => {
+    const count = modules.filter((module) => module.kind === kind).length;
+    const [one, many] = words[kind];
+    return `${count} ${count === 1 ? one : many}`;
+  });
+  return modules.length === 0 ? "none" : `${modules.length}: ${counts.join(", ")}`;
+}
+
+function warningOf(count: number): string {
+  const what = count === 1 ? "1 convolution" : `${count} convolutions`;
+  return `${what} may hold a batch normalization whose factor is unknown; put the model.safetensors of the export beside config.json`;
+}
+
+function shapeOf({ inFeatures, outFeatures, kernel, groups }: TaskModule): string {
+  const window = kernel.length === 0 ? "" : `, kernel ${kernel.join("x")}`;
+  return `${inFeatures} to ${outFeatures}${window}${groups === 1 ? "" : `, ${groups} groups`}`;
+}
+
+const sourcesOf = ({ names }: TaskModule): string[] =>
+  names.length === 0 ? ["node name only"] : [...new Set(names.map(({ by }) => by))];
+
+function normOf(norm: FoldedNorm): string {
+  if (norm.kind !== "measured") return norm.kind;
+  const [min, max] = [Math.min(...norm.factors), Math.max(...norm.factors)].map((factor) =>
+    Number(factor.toPrecision(4)),
+  );
+  return `measured, ${min} to ${max}`;
+}
+
+function jsonOf({ folder, task, architecture, opened, otherFiles, weights, modules }: TaskModel) {
+  const described = ({ name, type, shape, unknown }: Value) => ({
+    name,
+    type,
+    shape: unknown === "shape" ? null : shape,
+  });
+  return {
+    folder,
+    task,
+    architecture,
+    files: opened.map(({ label, role, opset, producer, graphs }) => ({
+      ...{ label, role, opset: { written: opset, read: onnxOpset }, producer },
+      graphs: graphs.map(({ label: name, graph }) => ({
+        label: name,
+        inputs: graph.inputs.map(described),
+        outputs: graph.outputs.map(described),
+      })),
+    })),
+    otherFiles,
+    checkpoint: weights.map(({ label }) => label),
+    targetModules: modules.map(({ path, kind, names, inFeatures, outFeatures, kernel, groups, foldedNorm, uses }) => ({
+      ...{ path, kind, inFeatures, outFeatures, kernel, groups, names },
+      foldedNorm:
+        foldedNorm.kind === "measured"
+          ? { kind: "measured", factors: [...foldedNorm.factors] }
+          : { kind: foldedNorm.kind },
+      graphs: [...new Set(uses.map(({ graph }) => graph.label))],
+    })),
+  };
+}

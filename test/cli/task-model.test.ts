@@ -1,0 +1,90 @@
+/** What the commands say about task models. */
+
+import assert from "node:assert/strict";
+import { cpSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, test } from "node:test";
+import { runHere as run } from "../support/program.js";
+import { taskRoot } from "../support/task-models.js";
+
+const temporary = mkdtempSync(join(tmpdir(), "lorikeet-task-cli-"));
+after(() => rmSync(temporary, { recursive: true }));
+
+test("inspect shows a task model: task, files, opsets, inputs, outputs and target modules", async () => {
+  const { code, out, err } = await run(["inspect", join(taskRoot, "resnet")]);
+  assert.deepEqual([code, err], [0, ""]);
+  for (const line of [
+    /^task +image-classification$/m,
+    /^class +ResNetForImageClassification$/m,
+    /^file +onnx\/model\.onnx \(whole\), opset 18, read as 21, by pytorch /m,
+    /^inputs +pixel_values: float32\[batch_size, 3, 32, 32\]$/m,
+    /^outputs +logits: float32\[batch_size, 5\]$/m,
+    /^other files +onnx\/model_bn\.onnx, onnx\/model_dynamo\.onnx$/m,
+    /^target modules +13: 12 convolutions, 1 linear layer$/m,
+    /^adapters +not served on task models yet$/m,
+    /^resnet\.embedder\.embedder\.convolution +convolution +3 to 12, kernel 7x7 +content, node +measured, 0\.\d+ to 1\.\d+$/m,
+    /^classifier\.1 +linear +24 to 5 +content, initializer, node, bias +none$/m,
+  ]) {
+    assert.match(out, line);
+  }
+  assert.doesNotMatch(out, /warning/);
+});
+
+test("inspect shows both graphs of a merged decoder", async () => {
+  const { code, out } = await run(["inspect", join(taskRoot, "marian")]);
+  assert.equal(code, 0);
+  assert.match(out, /^task +translation$/m);
+  assert.match(out, /^graph +onnx\/decoder_model_merged\.onnx with use_cache_branch false$/m);
+  assert.match(out, /^graph +onnx\/decoder_model_merged\.onnx with use_cache_branch true$/m);
+});
+
+test("inspect of a bare .onnx file warns of normalizations that may be folded", async () => {
+  const bare = join(temporary, "bare.onnx");
+  cpSync(join(taskRoot, "resnet", "onnx", "model.onnx"), bare);
+  const { code, out } = await run(["inspect", bare]);
+  assert.equal(code, 0);
+  assert.match(out, /^task +tensors in, tensors out/m);
+  assert.match(out, /^warning +12 convolutions may hold a batch normalization whose factor is unknown/m);
+  assert.match(out, /^resnet\.embedder\.embedder\.convolution .* node +unknown$/m);
+});
+
+test("inspect --json has the same in JSON, with every factor and every name", async () => {
+  const { code, out } = await run(["inspect", join(taskRoot, "efficientnet", "onnx", "model.onnx"), "--json"]);
+  assert.equal(code, 0);
+  const { task, files, targetModules } = JSON.parse(out);
+  assert.equal(task, "image-classification");
+  assert.deepEqual([files.length, files[0].opset], [1, { written: 18, read: 21 }]);
+  assert.deepEqual(files[0].graphs[0].inputs, [
+    { name: "pixel_values", type: "float32", shape: ["batch_size", 3, 32, 32] },
+  ]);
+  const depthwise = targetModules.find(({ path }: { path: string }) => path === "blocks.0.0.conv_dw");
+  assert.deepEqual([depthwise.kind, depthwise.groups, depthwise.kernel], ["convolution", 8, [3, 3]]);
+  assert.equal(depthwise.foldedNorm.factors.length, 8);
+  assert.deepEqual(depthwise.names[0], { by: "content", path: "blocks.0.0.conv_dw" });
+});
+
+test("inspect names what is wrong with an ONNX file, and ends with the code of a broken model", async () => {
+  const broken = join(temporary, "broken.onnx");
+  writeFileSync(broken, "not a model");
+  const found = await run(["inspect", broken]);
+  assert.deepEqual([found.code, found.out], [3, ""]);
+  assert.equal(found.err, "lorikeet: The ONNX file broken.onnx is not an ONNX model: its bytes cannot be decoded.\n");
+  const missing = await run(["inspect", join(temporary, "none.onnx")]);
+  assert.deepEqual([missing.code, /none\.onnx does not exist/.test(missing.err)], [3, true]);
+});
+
+test("serve and the check of an adapter say in one line that task models are not served yet", async () => {
+  const folder = join(taskRoot, "resnet");
+  for (const model of [folder, join(folder, "onnx", "model.onnx")]) {
+    const served = await run(["serve", "--model", model, "--port", "0"]);
+    assert.equal(served.code, 3);
+    assert.match(
+      served.err,
+      /is a task model: these are not served yet\. lorikeet inspect .* shows what it holds\.\n$/,
+    );
+    const checked = await run(["inspect", "adapters/plays", "--model", model]);
+    assert.equal(checked.code, 3);
+    assert.match(checked.err, /is a task model: adapters cannot be checked against these yet\./);
+  }
+});
