@@ -1,0 +1,63 @@
+/** Serving graphs on WebGPU: a session refuses a node that has no kernel there, so creating one for every form shows that none runs on the CPU. */
+import assert from "node:assert/strict";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, test } from "node:test";
+import { serializeGraph } from "../../../src/graph/serialize.js";
+import { openCheckpoint } from "../../../src/model/checkpoint/open.js";
+import { buildServingGraph, type ServingOptions } from "../../../src/model/serving/graph.js";
+import type { ServingTarget } from "../../../src/model/serving/target.js";
+import { Session } from "../../../src/runtime/session.js";
+import { type PlanOptions, planWeights } from "../../../src/weights/plan.js";
+import { prepareWeights } from "../../../src/weights/prepare.js";
+import { webgpu } from "../../support/device.js";
+import { families, oracleRoot } from "../../support/oracle.js";
+
+const cacheDirectory = await mkdtemp(join(tmpdir(), "lorikeet-placement-"));
+after(() => rm(cacheDirectory, { recursive: true }));
+
+const decode: ServingTarget = { plainAttention: "softcap", int64: false };
+const prompts: ServingTarget = { plainAttention: "all", int64: false };
+
+type Form = Pick<ServingOptions, "adapters" | "gains" | "target" | "outputs">;
+
+const fp32: PlanOptions = { dtype: "fp32", rawTables: false };
+const int8: PlanOptions = { dtype: "int8", int8Kind: "blocks", rawTables: false, pack: true };
+const int4: PlanOptions = { dtype: "int4", rawTables: false, pack: true };
+const masked: Form = { adapters: "masked", gains: true, target: decode, outputs: "both" };
+
+const cases: readonly (readonly [PlanOptions, Form])[] = [
+  [fp32, { adapters: "none", target: decode, outputs: "tokens" }],
+  [fp32, masked],
+  [fp32, { adapters: "picked", gains: true, target: prompts }],
+  [int8, masked],
+  [int4, { ...masked, target: { ...decode, accuracyLevel: 0 } }],
+];
+
+/** One checkpoint of each family, and those with operators of their own. */
+const checkpoints = families.filter((name) => !/-|gemma3_text/.test(name) || /odd-rotary|qk-norm|longrope$/.test(name));
+
+/** Throws if a node has no kernel on WebGPU. */
+async function place(family: string, plan: PlanOptions, options: Form): Promise<void> {
+  const { device } = webgpu;
+  assert.ok(device);
+  const checkpoint = await openCheckpoint(join(oracleRoot, family));
+  const { config, tensors } = checkpoint;
+  const prepared = await prepareWeights(checkpoint, planWeights(config, tensors, plan), { cacheDirectory, threads: 1 });
+  const { graph } = buildServingGraph({ ...options, config, weights: prepared.weights, capacity: 64 });
+  await device.turn(async () =>
+    (await Session.create(serializeGraph(graph), { threads: 1, device }))[Symbol.dispose](),
+  );
+  await prepared.close();
+}
+
+for (const family of checkpoints) {
+  test(`${family}: no node of any form runs on the CPU`, { skip: webgpu.skip }, async () => {
+    for (const [plan, form] of cases) await place(family, plan, form);
+  });
+}
+
+test("a node that WebGPU lacks is refused, not given to the CPU", { skip: webgpu.skip }, async () => {
+  await assert.rejects(place("gpt_neox", { dtype: "fp32" }, { adapters: "none" }), /assigned to the default CPU EP/);
+});
