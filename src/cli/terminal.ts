@@ -1,5 +1,6 @@
 /** The parts of the process that a command uses: streams, environment and signals. Tests pass their own. */
 
+import { isObject } from "../base/json.js";
 import { exitAtOnce } from "../runtime/exit.js";
 import { stopEarlyEnd } from "./early-end.js";
 import type { LogStream } from "./log/queue.js";
@@ -46,6 +47,20 @@ export function printLine(stream: ProgressStream, line: string): void {
   stream.write(`${line}\n`);
 }
 
+/** Prints a command's own result, with snake_case keys like the HTTP API's. */
 export function printJson(stream: ProgressStream, value: unknown): void {
-  stream.write(`${JSON.stringify(value, null, 2)}\n`);
+  stream.write(`${JSON.stringify(value, snakeKeys, 2)}\n`);
 }
+
+/** Prints a response of the API as it is: its keys may be data, such as the tokens of log-probabilities. */
+export function printResponse(stream: ProgressStream, response: unknown): void {
+  stream.write(`${JSON.stringify(response, null, 2)}\n`);
+}
+
+function snakeKeys(_key: string, value: unknown): unknown {
+  if (!isObject(value)) return value;
+  return Object.fromEntries(Object.entries(value).map(([key, item]) => [snakeCase(key), item]));
+}
+
+const snakeCase = (name: string): string =>
+  name.replace(/([a-z0-9])([A-Z])/g, (_, before, capital) => `${before}_${capital.toLowerCase()}`);

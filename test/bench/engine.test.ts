@@ -16,6 +16,7 @@ import { median, ratioOf, SeriesBook, spreadOf } from "../../src/bench/series.js
 import { shapeConfig } from "../../src/bench/shapes.js";
 import { formatReport } from "../../src/cli/bench/report.js";
 import { readDecoderConfig } from "../../src/model/config/read.js";
+import { readPrinted } from "../support/printed-json.js";
 import { runHere } from "../support/program.js";
 
 const cache = await mkdtemp(join(tmpdir(), "lorikeet-bench-"));
@@ -191,7 +192,7 @@ test("a buffer that a view keeps alive counts in full", () => {
 test("a run measures every step, reads the reported bytes, computes every ratio, and prints them", async () => {
   const { code, out, err } = await run("--shape", "tiny", "--dtype", "int4,int8", "--threads", "1", "--json");
   assert.equal(code, 0, err);
-  const report: EngineReport = JSON.parse(out);
+  const report = readPrinted<EngineReport>(out);
   assert.deepEqual(
     report.cells.map(({ id }) => id),
     [...stepCases("int4"), ...stepCases("int8")].map(caseId),

@@ -10,6 +10,7 @@ import type { TrainReport } from "../../src/bench/train-bench.js";
 import { ceilingMs, countProducts } from "../../src/bench/train-products.js";
 import { formatTrainReport } from "../../src/cli/bench/train.js";
 import { readDecoderConfig } from "../../src/model/config/read.js";
+import { readPrinted } from "../support/printed-json.js";
 import { runHere } from "../support/program.js";
 
 const cache = await mkdtemp(join(tmpdir(), "lorikeet-bench-train-"));
@@ -36,7 +37,7 @@ test("a run reports every sample, a loss that falls, memory, rates and profiles"
   const shape = ["--shape", "tiny", "--max-length", "64", "--dtype", "fp32,int8"];
   const { code, out, err } = await run("--json", "--quick", ...shape, "--profile", prefix);
   assert.equal(code, 0, err);
-  const report: TrainReport = JSON.parse(out);
+  const report = readPrinted<TrainReport>(out);
   const [cell, quantized] = report.cells;
   assert.ok(cell && quantized && report.cells.length === 2);
   assert.deepEqual([cell.dtype, quantized.dtype], ["fp32", "int8"]);

@@ -1,12 +1,13 @@
 /** The command as it is typed: help, versions, wrong words, and `inspect`. */
 
 import assert from "node:assert/strict";
-import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { flagName } from "../../src/cli/options/names.js";
 import { serveOptions } from "../../src/cli/serve/options.js";
+import { keysOf } from "../support/printed-json.js";
 import { runHere as run } from "../support/program.js";
 
 test("help and version go to stdout and end with 0; no command shows help and ends with 2", async () => {
@@ -70,6 +71,47 @@ test("inspect describes an adapter folder, alone and against its base", async ()
   const wrong = await run(["inspect", "adapters/plays", "--model", "test/fixtures/oracle/llama"]);
   assert.equal(wrong.code, 5);
   assert.match(wrong.err, /^lorikeet: /);
+});
+
+test("JSON of every command has snake_case keys only", async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), "lorikeet-json-"));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const data = join(folder, "row.jsonl");
+  writeFileSync(data, JSON.stringify({ prompt: "a", completion: "b" }));
+  const adapters = join(folder, "adapters");
+  mkdirSync(adapters);
+  const model = ["--model", "models/bookworm-7m"];
+  const store = ["--adapters", adapters, ...model];
+  for (const [args, expected] of [
+    [
+      ["inspect", "models/bookworm-7m"],
+      ["weights.float32_bytes", "config.layers.is_parallel"],
+    ],
+    [
+      ["inspect", "adapters/plays", ...model],
+      ["summary.weights_digest", "modules.in_features"],
+    ],
+    [
+      ["adapters", "add", "plays", "adapters/plays", ...store],
+      ["active_bytes", "outcome"],
+    ],
+    [["adapters", "list", ...store], ["adapters.created_at"]],
+    [["adapters", "verify", ...store], ["error"]],
+    [["adapters", "remove", "plays", ...store], ["digest"]],
+    [["eval", ...model, "--data", data], ["device.memory_bytes"]],
+    [["generate", ...model, "--max-tokens", "1", "a"], ["choices.finish_reason"]],
+    [["train", ...model, "--data", data, "--dry-run"], ["base_dtype"]],
+  ] as const) {
+    const { code, out, err } = await run([...args, "--json"]);
+    assert.equal(code, 0, err);
+    const keys = keysOf(JSON.parse(out));
+    for (const key of expected) assert.ok(keys.includes(key), `${args.join(" ")}: ${key} is missing in ${keys}`);
+    assert.deepEqual(
+      keys.filter((key) => /[A-Z]/.test(key.replace("weights.dtypes.BF16", ""))),
+      [],
+      args.join(" "),
+    );
+  }
 });
 
 test("inspect and eval name an adapter's weights by the same digest", async (t) => {
@@ -144,15 +186,15 @@ test("inspect shows a chat rendered with the template, or why it cannot", async 
       writeFileSync(file, template);
       const { code, out } = await run(["inspect", "models/bookworm-7m", "--chat-template", file, "--json"]);
       assert.equal(code, 0);
-      return JSON.parse(out).sampleChat;
+      return JSON.parse(out).sample_chat;
     };
     const strict =
       "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}{{ messages[0]['content'] }}";
     const refused = await given(strict);
     assert.equal(refused.text, "Hello.");
-    assert.match(refused.systemRefusal, /no system/);
+    assert.match(refused.system_refusal, /no system/);
     const broken = await given("{% if %}");
-    assert.deepEqual([broken.text, broken.systemRefusal], [null, null]);
+    assert.deepEqual([broken.text, broken.system_refusal], [null, null]);
     assert.match(broken.reason, /chat template .* cannot be/);
     assert.match((await given("{{ messages | nosuch }}")).reason, /chat template .* cannot be/);
   } finally {

@@ -52,15 +52,15 @@ test("inspect of a bare .onnx file warns of normalizations that may be folded", 
 test("inspect --json has the same in JSON, with every factor and every name", async () => {
   const { code, out } = await run(["inspect", join(taskRoot, "efficientnet", "onnx", "model.onnx"), "--json"]);
   assert.equal(code, 0);
-  const { task, files, targetModules } = JSON.parse(out);
+  const { task, files, target_modules: modules } = JSON.parse(out);
   assert.equal(task, "image-classification");
   assert.deepEqual([files.length, files[0].opset], [1, { written: 18, read: 21 }]);
   assert.deepEqual(files[0].graphs[0].inputs, [
     { name: "pixel_values", type: "float32", shape: ["batch_size", 3, 32, 32] },
   ]);
-  const depthwise = targetModules.find(({ path }: { path: string }) => path === "blocks.0.0.conv_dw");
+  const depthwise = modules.find(({ path }: { path: string }) => path === "blocks.0.0.conv_dw");
   assert.deepEqual([depthwise.kind, depthwise.groups, depthwise.kernel], ["convolution", 8, [3, 3]]);
-  assert.equal(depthwise.foldedNorm.factors.length, 8);
+  assert.equal(depthwise.folded_norm.factors.length, 8);
   assert.deepEqual(depthwise.names[0], { by: "content", path: "blocks.0.0.conv_dw" });
 });
 

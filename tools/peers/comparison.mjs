@@ -24,9 +24,9 @@ export function compare(report, dtypes, cases, samples) {
         .map((one) => ({ weights: one.peer, flashAttention: one.flashAttention, ...spreadOf(samples.get(one)) }))
         .reduce((best, one) => (one.median > best.median ? one : best));
       forms[dtype] = {
-        lorikeet: ours.tokensPerSecond,
+        lorikeet: ours.tokens_per_second,
         peer: theirs,
-        ratio: ours.tokensPerSecond.median / theirs.median,
+        ratio: ours.tokens_per_second.median / theirs.median,
       };
     }
     const fastest = (engine) => Math.max(...Object.values(forms).map((form) => form[engine].median));

@@ -28,13 +28,13 @@ const forms = {
 
 const { reportPath, dtype: only, rounds, steps, json } = readArguments();
 const report = JSON.parse(await readFile(reportPath, "utf8"));
-const dtypes = Object.keys(report.weightBytes).filter((dtype) => only === undefined || dtype === only);
+const dtypes = Object.keys(report.weight_bytes).filter((dtype) => only === undefined || dtype === only);
 if (dtypes.length === 0)
-  throw new Error(`the report has ${Object.keys(report.weightBytes).join(" and ")}, not ${only}`);
-const { model: folder, adapters, adapterNames } = report.materials;
+  throw new Error(`the report has ${Object.keys(report.weight_bytes).join(" and ")}, not ${only}`);
+const { model: folder, adapters, adapter_names: adapterNames } = report.materials;
 const gguf = join(dirname(folder), "gguf");
 const { vocab_size: vocabSize } = JSON.parse(await readFile(join(folder, "config.json"), "utf8"));
-const prompt = Array.from({ length: report.contextTokens }, (_, i) => (i * 7919 + 11) % vocabSize);
+const prompt = Array.from({ length: report.context_tokens }, (_, i) => (i * 7919 + 11) % vocabSize);
 
 tell("converting, unless cached");
 const adapterPaths = [];

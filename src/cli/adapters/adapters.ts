@@ -10,7 +10,7 @@ import { locate } from "../hub/model-folder.js";
 import { formatBytes } from "../options/units.js";
 import { readClientKey } from "../serve/api-keys.js";
 import { formatTable } from "../table.js";
-import { printJson, printLine, type Terminal } from "../terminal.js";
+import { printJson, printLine, printResponse, type Terminal } from "../terminal.js";
 import { exitCodes, Quit, UsageError } from "../usage.js";
 import { type LocalStore, openLocalStore } from "./local-store.js";
 import { type RemoteServer, remoteServer } from "./remote.js";
@@ -92,7 +92,7 @@ async function list(where: Where, terminal: Terminal): Promise<void> {
 
 function showRemoteList(answer: unknown, json: boolean, terminal: Terminal): void {
   if (json) {
-    printJson(terminal.stdout, answer);
+    printResponse(terminal.stdout, answer);
     return;
   }
   const columns = ["name", "tier", "rank", "modules", "bytes", "digest"];

@@ -12,7 +12,7 @@ import { addOptions, readOptions } from "../options/command-line.js";
 import { progressLine } from "../progress.js";
 import { cancelledLine, listenForShutdown, signalExitCode } from "../serve/shutdown.js";
 import { openStack } from "../stack.js";
-import { printJson, printLine, type Terminal } from "../terminal.js";
+import { printLine, printResponse, type Terminal } from "../terminal.js";
 import { Quit, UsageError } from "../usage.js";
 import { type GenerateSettings, generateOptions, singleSequence } from "./options.js";
 
@@ -59,7 +59,7 @@ async function generate(prompt: string, settings: GenerateSettings, json: boolea
   const reading = { route: protocol.route, read: () => protocol.read(body) };
   const answer = await gateway.complete(reading, shutdown.signal);
   try {
-    if (json) printJson(terminal.stdout, await protocol.whole(answer));
+    if (json) printResponse(terminal.stdout, await protocol.whole(answer));
     else await stream(answer, terminal);
   } catch (error) {
     if (!shutdown.signal.aborted) throw error;
