@@ -45,7 +45,7 @@ const run = (home: string, ...args: string[]) => runQuietly(args, variablesOf(ho
 /** Without the lines that say how far a download has come, which a busy machine makes appear. */
 async function runQuietly(args: readonly string[], variables: Record<string, string>) {
   const ended = await runHere(args, variables);
-  return { ...ended, err: ended.err.replace(/^(asking|downloading|waiting) .*\n/gm, "") };
+  return { ...ended, err: ended.err.replace(/^(looking up|downloading|waiting) .*\n/gm, "") };
 }
 
 test("pull prints a model's folder and size, and which files were cached", async () => {
