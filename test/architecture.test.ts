@@ -28,7 +28,7 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   gateway: ["base", "grammar", "adapter", "engine", "text"],
   server: ["base", "engine", "text", "gateway"],
   bench: [
-    ...["base", "tensor", "onnx", "graph", "model", "weights", "adapter", "runtime"],
+    ...["base", "grammar", "tensor", "onnx", "graph", "model", "weights", "adapter", "runtime"],
     ...["engine", "text", "train", "gateway", "server"],
   ],
   cli: [

@@ -8,6 +8,7 @@ import type { Progress } from "../base/log.js";
 import type { BaseDtype } from "../engine/start.js";
 import { ReadTest, readTestMethod } from "./bandwidth.js";
 import { Clients } from "./clients.js";
+import { jsonGrammar } from "./grammar.js";
 import { interleave } from "./interleave.js";
 import { type Materials, prepareMaterials } from "./materials.js";
 import { measureActiveMemory, measureHostMemory } from "./memory.js";
@@ -140,8 +141,9 @@ async function measureSteps(
   if (!first) return [];
   const { runner } = first.stack.started.steps;
   const sets = await holdSets(first.stack.checkpoint.config, runner.groups);
+  const grammar = await jsonGrammar(first.stack.checkpoint.config.vocabSize);
   const work = stacks.map(({ dtype, stack }) => ({
-    bench: new StepBench(stack, sets, effort),
+    bench: new StepBench(stack, sets, effort, grammar),
     cases: stepCases(dtype),
   }));
   for (const { bench } of work) await bench.fill();

@@ -24,12 +24,13 @@ export const setRanks: Readonly<Record<AdapterSet, readonly number[]>> = {
   "15 r8 + r64": Array.from({ length: maxRows }, (_, i) => (i === maxRows - 1 ? 64 : 8)),
 };
 
-export type Sampling = "greedy" | "sampled";
+/** Masked: sampled, every row held to a grammar. */
+export type Sampling = "greedy" | "sampled" | "masked";
 
-export const samplings: Readonly<Record<Sampling, SamplingParams>> = {
-  greedy,
-  sampled: { ...greedy, temperature: 0.8, topP: 0.95, seed: 1 },
-};
+const sampled: SamplingParams = { ...greedy, temperature: 0.8, topP: 0.95, seed: 1 };
+
+/** Of masked rows without their grammar. */
+export const samplings: Readonly<Record<Sampling, SamplingParams>> = { greedy, sampled, masked: sampled };
 
 export interface DecodeCase {
   readonly kind: "decode";
@@ -68,6 +69,7 @@ export function stepCases(dtype: BaseDtype): StepCase[] {
       decode(set, rows, "sampled");
     }
   }
+  decode("base", maxRows, "masked");
   decode("shared r64", 1, "greedy");
   for (const set of ["distinct r64", "16 r8", "15 r8 + r64"] as const) decode(set, maxRows, "greedy");
   for (const set of ["base", "shared"] as const) {

@@ -76,6 +76,12 @@ function stepRules(dtype: BaseDtype): RatioRule[] {
       decode("distinct", maxRows),
       0.93,
     ),
+    atLeast(
+      "masked over sampled, base, batch 16",
+      decode("base", maxRows, "masked"),
+      decode("base", maxRows, "sampled"),
+      0.95,
+    ),
     atLeast("prefill, one adapter over base", prefill("shared"), prefill("base"), null),
   ];
 }

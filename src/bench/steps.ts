@@ -9,6 +9,7 @@ import { AdapterBank, type BankHold } from "../engine/adapters/bank.js";
 import { placeBytes } from "../engine/adapters/bank-class.js";
 import type { DecodeRow } from "../engine/runner.js";
 import { createSamplerState, Sampler } from "../engine/sampling/sampler.js";
+import type { Grammar } from "../grammar/grammar.js";
 import type { ModuleGroup } from "../model/serving/adapters.js";
 import type { DecoderConfig } from "../model/types.js";
 import type { Contender } from "./interleave.js";
@@ -87,12 +88,15 @@ type StepEffort = Pick<Effort, "steps" | "sampleMs">;
 export class StepBench {
   readonly #stack: BenchStack;
   readonly #sets: HeldSets;
+  readonly #grammar: Grammar;
   readonly #sampler: Sampler;
   readonly #effort: StepEffort;
 
-  constructor(stack: BenchStack, sets: HeldSets, effort: StepEffort) {
+  /** `grammar` holds masked rows. */
+  constructor(stack: BenchStack, sets: HeldSets, effort: StepEffort, grammar: Grammar) {
     this.#stack = stack;
     this.#sets = sets;
+    this.#grammar = grammar;
     this.#sampler = new Sampler(stack.checkpoint.config.vocabSize);
     this.#effort = effort;
   }
@@ -128,7 +132,9 @@ export class StepBench {
     const { vocabSize } = this.#stack.checkpoint.config;
     const bank = this.#sets.bankOf(set);
     const holds = valueAt(this.#sets.holds, set);
-    const states = Array.from({ length: count }, () => createSamplerState(samplings[sampling], []));
+    const grammar = sampling === "masked" ? this.#grammar : null;
+    const begin = (seed: number) => createSamplerState({ ...samplings[sampling], seed, grammar }, []);
+    const states = Array.from({ length: count }, (_, i) => begin(i + 1));
     const last = new Array<number>(count).fill(5);
     const row = (i: number): DecodeRow => ({
       token: at(last, i),
@@ -143,6 +149,7 @@ export class StepBench {
       );
       for (const [i, state] of states.entries()) {
         last[i] = this.#sampler.sample(logits.subarray(i * vocabSize, (i + 1) * vocabSize), state).id;
+        if (state.isOver) states[i] = begin(i + 1);
       }
     };
     return async () => (count * 1000) / (await this.#time(step));

@@ -129,6 +129,7 @@ test("each ratio uses its own two series", () => {
     ],
     ["int4: sampled over greedy, base, batch 16", "int4/decode/base/16/sampled", "int4/decode/base/16/greedy"],
     ["int4: sampled over greedy, 16 distinct", "int4/decode/distinct/16/sampled", "int4/decode/distinct/16/greedy"],
+    ["int4: masked over sampled, base, batch 16", "int4/decode/base/16/masked", "int4/decode/base/16/sampled"],
     ["int8 over int4, base, batch 16", "int8/decode/base/16/greedy", "int4/decode/base/16/greedy"],
     ["int8 over int4, prefill", "int8/prefill/base/256", "int4/prefill/base/256"],
   ];

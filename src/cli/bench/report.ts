@@ -18,6 +18,7 @@ function headOf({ machine, shape, parameters, threads, readTest, effort, ...repo
     ["threads", String(threads)],
     ["read bandwidth", `${rate(readTest.median)} (${readTest.how})`],
     ["decode", `${report.contextTokens} tokens in slots of ${report.slotTokens}; sampled: temperature 0.8, top-p 0.95`],
+    ["masked", "sampled, and each row held to the grammar of any JSON object"],
     [
       "samples",
       `${effort.rounds} rounds, all steps in turns, ${effort.steps} steps and ${effort.sampleMs} ms each at least; medians`,
