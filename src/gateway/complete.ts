@@ -14,7 +14,7 @@ import { asFault } from "./fault.js";
 import { Generation, type GenerationEnd } from "./generation.js";
 import { type GatewayObserver, type RequestSummary, type Route, summaryOf } from "./observer.js";
 import type { RequestBounds } from "./options.js";
-import { planSequences, requireRoom, type SequencePlan } from "./plan.js";
+import { continuesPrompt, planSequences, requireRoom, type SequencePlan } from "./plan.js";
 import { charactersOf, encodePrompts, type PromptContext, renderPrompts } from "./prompts.js";
 import type { GenerationRequest } from "./requests.js";
 import type { SamplingDefaults } from "./sampling.js";
@@ -24,6 +24,8 @@ export interface CompleterDeps {
   readonly tokenizer: Tokenizer | null;
   /** null without a tokenizer. */
   readonly grammars: GrammarCompiler | null;
+  /** The tokenizer drops the first space of a text. */
+  readonly dropsFirstSpace: boolean;
   readonly catalog: Catalog;
   readonly activity: ActivityBook;
   readonly observer: GatewayObserver;
@@ -98,9 +100,10 @@ export class Completer {
   }
 
   /** Compiled while the request may still end. */
-  async #grammar({ grammar }: GenerationRequest, { signal }: Deadline, connection: object): Promise<Grammar | null> {
+  async #grammar(request: GenerationRequest, { signal }: Deadline, connection: object): Promise<Grammar | null> {
+    const { grammar } = request;
     if (grammar === null) return null;
-    const { grammars } = this.#deps;
+    const { grammars, dropsFirstSpace } = this.#deps;
     if (!grammars) {
       throw new LorikeetError(
         "tokenizer_missing",
@@ -108,7 +111,7 @@ export class Completer {
         { param: grammar.param },
       );
     }
-    return grammars.compile(grammar, connection, signal);
+    return grammars.compile(grammar, connection, signal, dropsFirstSpace && !continuesPrompt(request));
   }
 
   async #run<Request extends GenerationRequest>(

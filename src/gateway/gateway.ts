@@ -103,6 +103,7 @@ export function createGateway(parts: GatewayParts): Gateway {
     engine,
     tokenizer,
     grammars,
+    dropsFirstSpace: tokenizer !== null && dropsFirstSpace(tokenizer),
     catalog,
     activity,
     observer,
@@ -151,6 +152,15 @@ export function createGateway(parts: GatewayParts): Gateway {
     observe: (listener) => observer.add(listener),
     drain: (graceMs) => engine.drain(graceMs),
   };
+}
+
+/** Whether a text that begins with a space is decoded without it, as by tokenizers that mark words with spaces before them. */
+export function dropsFirstSpace(tokenizer: Tokenizer): boolean {
+  for (let id = 0; id < tokenizer.vocabSize; id++) {
+    const [first, ...rest] = tokenizer.tokenBytes(id);
+    if (first === 32 && rest.length > 0) return !tokenizer.decode([id]).startsWith(" ");
+  }
+  return false;
 }
 
 /** Special tokens are not text. */

@@ -9,7 +9,7 @@ import { type Assembled, Assembler, nothing } from "./assembler.js";
 import { asFault } from "./fault.js";
 import type { GatewayObserver } from "./observer.js";
 import type { ChoicePart, Usage } from "./parts.js";
-import { echoesPrompt, type SequencePlan } from "./plan.js";
+import { continuesPrompt, echoesPrompt, type SequencePlan } from "./plan.js";
 import { promptPieces } from "./prompt-pieces.js";
 import type { GenerationRequest } from "./requests.js";
 
@@ -254,13 +254,11 @@ class SequenceReader {
 
   #assemblerAt(offset: number): Assembler {
     const request = this.#request;
-    // A completion's text continues the prompt's, and so does a chat's whose last message is continued.
-    const continuesPrompt = request.kind === "completions" || request.template.continueFinalMessage === true;
     return new Assembler(this.#tokenizer, {
       ...request,
       // Without its end, a grammar's text would be incomplete.
       stops: request.grammar === null ? request.stops : [],
-      before: continuesPrompt ? this.#sequence.prompt.ids : [],
+      before: continuesPrompt(request) ? this.#sequence.prompt.ids : [],
       offset,
     });
   }

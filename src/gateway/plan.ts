@@ -85,6 +85,11 @@ function stopIdsOf(request: GenerationRequest, context: PlanContext, endIds: rea
   return request.ignoreEos ? [] : context.stopIds;
 }
 
+/** Whether the answer's text goes on from the prompt's: its first word keeps its space. */
+export function continuesPrompt(request: GenerationRequest): boolean {
+  return request.kind === "completions" || request.template.continueFinalMessage === true;
+}
+
 /** Whether the answer starts with its prompt. */
 export function echoesPrompt(request: GenerationRequest): boolean {
   return request.kind === "completions" && request.echo;

@@ -1,6 +1,6 @@
 /** Rules into what the event loop needs of a grammar, within bounds. Runs in the compiling thread. */
 import { Limits } from "./automaton.js";
-import type { Expression } from "./expression.js";
+import { call, type Expression, sequence, text } from "./expression.js";
 import { GrammarFault } from "./fault.js";
 import type { CompiledGrammar } from "./grammar.js";
 import { leftRecursive } from "./left-recursion.js";
@@ -14,13 +14,19 @@ export interface CompileBounds {
   readonly maxMaskBytes: number;
 }
 
+export interface CompileOptions extends CompileBounds {
+  /** A space stands before the text: tokenizers that drop the first space of a text will drop this one. */
+  readonly afterSpace: boolean;
+}
+
 /** The first rule is the whole text. Throws GrammarFault. */
 export function compileRules(
   rules: readonly Expression[],
   vocabulary: MaskVocabulary,
-  { maxSize, maxMaskBytes }: CompileBounds,
+  { maxSize, maxMaskBytes, afterSpace }: CompileOptions,
 ): CompiledGrammar {
   if (leftRecursive(rules) !== null) throw new GrammarFault("refers to itself without anything in between");
-  const program = programOf(rules, spelledBytes(vocabulary), new Limits(maxSize));
+  const all = afterSpace ? [...rules, sequence(text(" "), call(0))] : rules;
+  const program = programOf(all, spelledBytes(vocabulary), new Limits(maxSize), afterSpace ? rules.length : 0);
   return { program, masks: masksOf(program, vocabulary, maxMaskBytes) };
 }

@@ -8,7 +8,7 @@ import { Grammar } from "./grammar.js";
 import { GrammarCache } from "./grammar-cache.js";
 import type { GrammarSource } from "./source.js";
 import type { TokenBytes } from "./token-tree.js";
-import type { CompileMessage } from "./worker/main.js";
+import type { CompileMessage, CompileSource } from "./worker/main.js";
 
 export interface GrammarOptions extends Omit<ThreadBounds, "maxMaskBytes"> {
   /** Characters of a schema, a pattern, a list of choices or a grammar. */
@@ -74,13 +74,18 @@ export class GrammarCompiler {
   }
 
   /**
-   * Requests of one `client` share its turn; a request without one has its own. Throws LorikeetError `invalid_value` that names what is
+   * `afterSpace`: a space stands before the text. Requests of one `client` share its turn; a request without one has its own. Throws LorikeetError `invalid_value` that names what is
    * wrong, `grammar_queue_full`, or the signal's reason.
    */
-  async compile(source: GrammarSource, client: object = {}, signal?: AbortSignal): Promise<Grammar> {
+  async compile(
+    source: GrammarSource,
+    client: object = {},
+    signal?: AbortSignal,
+    afterSpace = false,
+  ): Promise<Grammar> {
     const startedAt = performance.now();
     const report = (outcome: CompileOutcome): void => this.#ended(outcome, (performance.now() - startedAt) / 1000);
-    const message = messageOf(source);
+    const message = { source: compileSourceOf(source), afterSpace };
     const text = JSON.stringify(message);
     const { maxGrammarCharacters } = this.#options;
     if (text.length > maxGrammarCharacters) {
@@ -134,7 +139,7 @@ export class GrammarCompiler {
   }
 }
 
-function messageOf(source: GrammarSource): CompileMessage {
+function compileSourceOf(source: GrammarSource): CompileSource {
   switch (source.kind) {
     case "object":
       return { kind: "object" };

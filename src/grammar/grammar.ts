@@ -41,7 +41,7 @@ export class Grammar {
   }
 
   begin(): GrammarMatcher {
-    const start = this.#positions.at(int32At(this.#program.starts, 0), null);
+    const start = this.#positions.at(this.#program.begin, null);
     return new GrammarMatcher(this, start);
   }
 

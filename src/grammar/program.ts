@@ -14,7 +14,9 @@ export interface Program {
   readonly accepts: Uint8Array<ArrayBuffer>;
   /** The states of rule r are those from `rulesFrom[r]` up to `rulesFrom[r + 1]`. */
   readonly rulesFrom: Int32Array<ArrayBuffer>;
-  /** The initial state of each rule. The first rule is the entire text. */
+  /** The state that the text begins in. */
+  readonly begin: number;
+  /** The initial state of each rule. The rule `textRule` is the entire text. */
   readonly starts: Int32Array<ArrayBuffer>;
   /** The calls of `state` are those from `callsFrom[state]` up to `callsFrom[state + 1]`. */
   readonly callsFrom: Int32Array<ArrayBuffer>;
@@ -27,14 +29,20 @@ export const programBytes = (program: Program): number =>
   Object.values(program).reduce<number>((sum, part) => sum + (typeof part === "number" ? 8 : part.byteLength), 0);
 
 /**
- * The first rule is the entire text. Bytes that are not tokens by themselves are excluded, so that every prefix can be completed byte by
+ * The rule `textRule` is the entire text. Bytes that are not tokens by themselves are excluded, so that every prefix can be completed byte by
  * byte.
  */
-export function programOf(rules: readonly Expression[], bytes: readonly boolean[], limits: Limits): Program {
+export function programOf(
+  rules: readonly Expression[],
+  bytes: readonly boolean[],
+  limits: Limits,
+  textRule = 0,
+): Program {
   const automata = living(rules.map((rule) => spelled(automatonOf(rule, limits), bytes)));
-  const [text] = automata;
-  if (!text?.edges[text.start]?.length) throw new GrammarFault("allows no text at all");
-  return tablesOf(automata, limits);
+  const text = at(automata, textRule);
+  if (!text.edges[text.start]?.length) throw new GrammarFault("allows no text at all");
+  const tables = tablesOf(automata, limits);
+  return { ...tables, begin: at(tables.starts, textRule) };
 }
 
 function spelled(automaton: Automaton, bytes: readonly boolean[]): Automaton {
@@ -66,7 +74,7 @@ function living(automata: readonly Automaton[]): readonly Automaton[] {
   });
 }
 
-function tablesOf(automata: readonly Automaton[], limits: Limits): Program {
+function tablesOf(automata: readonly Automaton[], limits: Limits): Omit<Program, "begin"> {
   const bases: number[] = [];
   let states = 0;
   for (const { edges } of automata) {

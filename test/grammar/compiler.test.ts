@@ -109,3 +109,20 @@ test("a request that ends while it waits leaves the queue", async () => {
   await busy;
   assert.deepEqual([outcomes, compiler.stats().kept], [["rejected", "compiled"], 1]);
 });
+
+test("behind a space that the tokenizer will drop, the text is the same", async () => {
+  const { compiler } = open();
+  const grammar = await compiler.compile(pattern(" ?a"), {}, undefined, true);
+  const matcher = grammar.begin();
+  const mask = matcher.emptyMask();
+  const allowed = () => {
+    matcher.fill(mask);
+    return [32, 97].filter((id) => ((mask[id >>> 5] ?? 0) >>> (id & 31)) & 1);
+  };
+  assert.deepEqual(allowed(), [32]);
+  matcher.accept(32);
+  assert.deepEqual(allowed(), [32, 97]);
+  matcher.accept(97);
+  assert.ok(matcher.isOver);
+  assert.notEqual(await compiler.compile(pattern(" ?a")), grammar);
+});

@@ -9,9 +9,13 @@ import { byteVocabulary } from "./vocabularies.js";
 const vocabulary = byteVocabulary([]);
 
 function accepts(grammar: string, text: string): boolean {
-  const { program } = compileRules(rulesOfGbnf(grammar), vocabulary, { maxSize: 1_000_000, maxMaskBytes: 2 ** 24 });
+  const { program } = compileRules(rulesOfGbnf(grammar), vocabulary, {
+    maxSize: 1_000_000,
+    maxMaskBytes: 2 ** 24,
+    afterSpace: false,
+  });
   const positions = new Positions(program);
-  let position: Position | null = positions.at(program.starts[0] ?? 0, null);
+  let position: Position | null = positions.at(program.begin, null);
   for (const byte of Buffer.from(text)) {
     position = position && positions.step(position, program.classes[byte] ?? 0);
   }

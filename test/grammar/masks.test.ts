@@ -36,7 +36,7 @@ const vocabulary = byteVocabulary([
   ],
   ...["aaaa", "aaaaaaaaaaaaaaaa", "null}", ", ", ": ", "a, b", " ", "  "],
 ]);
-const bounds = { maxSize: 1_000_000, maxMaskBytes: 2 ** 24 };
+const bounds = { maxSize: 1_000_000, maxMaskBytes: 2 ** 24, afterSpace: false };
 
 const ofSchema = (schema: unknown): CompiledGrammar => compileRules(rulesOfSchema(schema), vocabulary, bounds);
 const ofPattern = (pattern: string): CompiledGrammar =>
@@ -86,7 +86,7 @@ for (const [name, compiled] of Object.entries(grammars)) {
     const mask = grammar.emptyMask();
     let seed = 7;
     for (let text = 0; text < 40; text++) {
-      let position: Position | null = positions.at(program.starts[0] ?? 0, null);
+      let position: Position | null = positions.at(program.begin, null);
       for (let length = 0; length < 24 && position && position.stacks.length > 0; length++) {
         const allowed = triedOneByOne(positions, program, position);
         grammar.fill(mask, position);

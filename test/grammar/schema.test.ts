@@ -27,7 +27,7 @@ const byteIds = new Map(
 );
 
 function grammarOf(schema: unknown): Grammar {
-  const bounds = { maxSize: grammarDefaults.maxGrammarSize, maxMaskBytes: 2 ** 26 };
+  const bounds = { maxSize: grammarDefaults.maxGrammarSize, maxMaskBytes: 2 ** 26, afterSpace: false };
   return new Grammar(compileRules(rulesOfSchema(schema), vocabulary, bounds), vocabulary, 2 ** 20);
 }
 

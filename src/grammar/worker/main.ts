@@ -10,7 +10,13 @@ import { patternOf } from "../pattern.js";
 import { rulesOfObject, rulesOfSchema } from "../schema/schema.js";
 import { type TokenBytes, type TokenTree, vocabularyTree } from "../token-tree.js";
 
-export type CompileMessage =
+export interface CompileMessage {
+  readonly source: CompileSource;
+  /** A space stands before the text. */
+  readonly afterSpace: boolean;
+}
+
+export type CompileSource =
   | { readonly kind: "object" }
   /** `schema` is JSON. */
   | { readonly kind: "schema"; readonly schema: string }
@@ -39,9 +45,9 @@ const { tokens, tree: known, bounds }: CompileSetup = workerData;
 const tree = known ?? vocabularyTree(tokens);
 const vocabulary = maskVocabulary(tokens, tree);
 
-parentPort?.on("message", (message: CompileMessage) => {
+parentPort?.on("message", ({ source, afterSpace }: CompileMessage) => {
   try {
-    const compiled = compileRules(rulesOf(message), vocabulary, bounds);
+    const compiled = compileRules(rulesOf(source), vocabulary, { ...bounds, afterSpace });
     const { program, masks } = compiled;
     const tables = [...Object.values(program), ...Object.values(masks)];
     const moved = tables.flatMap((table) => (ArrayBuffer.isView(table) ? [table.buffer as ArrayBuffer] : []));
@@ -54,17 +60,17 @@ parentPort?.on("message", (message: CompileMessage) => {
 });
 parentPort?.postMessage({ tree } satisfies ReadyMessage);
 
-function rulesOf(message: CompileMessage): readonly Expression[] {
-  switch (message.kind) {
+function rulesOf(source: CompileSource): readonly Expression[] {
+  switch (source.kind) {
     case "object":
       return rulesOfObject();
     case "schema":
-      return rulesOfSchema(JSON.parse(message.schema));
+      return rulesOfSchema(JSON.parse(source.schema));
     case "pattern":
-      return [patternOf(message.pattern, { whole: true })];
+      return [patternOf(source.pattern, { whole: true })];
     case "choice":
-      return [either(...message.choices.map(text))];
+      return [either(...source.choices.map(text))];
     case "gbnf":
-      return rulesOfGbnf(message.grammar);
+      return rulesOfGbnf(source.grammar);
   }
 }
