@@ -107,7 +107,7 @@ export function modulesAt(modules: readonly TaskModule[], path: string): readonl
     (name) => isSame(presentSpelling(name), present),
   ];
   for (const fits of tests) {
-    const found = modules.filter(({ names }) => names.some((name) => fits(name.path)));
+    const found = modules.filter((module) => [module, ...module.names].some(({ path: name }) => fits(name)));
     if (found.length > 0) return found;
   }
   return [];

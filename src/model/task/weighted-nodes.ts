@@ -77,8 +77,9 @@ class WeightReader {
     const bias = node.inputs[2]?.name ?? null;
     const names = namesOf(node, found.weight.value.name, bias);
     const isNormalized = this.#readersOf(node).some(({ op }) => op === "BatchNormalization");
+    const hasBias = bias !== null || this.#readersOf(node).some((reader) => this.#addsConstant(reader));
     const rest = { outFirst: true, inFeatures, outFeatures, kernel, groups, names };
-    return [{ kind: "convolution", node, weight: found.weight, ...rest, mayBeFolded: bias !== null && !isNormalized }];
+    return [{ kind: "convolution", node, weight: found.weight, ...rest, mayBeFolded: hasBias && !isNormalized }];
   }
 
   table(node: Node): WeightedNode[] {
@@ -104,6 +105,11 @@ class WeightReader {
       at = maker.inputs[0];
     }
     return null;
+  }
+
+  /** Some exporters write a convolution's bias as a node of its own. */
+  #addsConstant({ op, inputs }: Node): boolean {
+    return op === "Add" && inputs.some((input) => input !== null && this.#initializers.has(input.name));
   }
 
   #readersOf({ outputs }: Node): readonly Node[] {

@@ -1,13 +1,14 @@
 /** The target modules of every model, against the names and shapes of adapters that PEFT wrote for them. */
 
 import assert from "node:assert/strict";
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { after, test } from "node:test";
 import { openTaskModel, type TaskModel } from "../../../src/model/task/open.js";
 import { modulesAt, type TaskModule } from "../../../src/model/task/target-modules.js";
 import { SafetensorsFile } from "../../../src/tensor/safetensors.js";
+import { floatTensor, onnxFile } from "../../support/onnx-file.js";
 import { onnxFilesOf, taskModels, taskRoot } from "../../support/task-models.js";
 
 type Keys = Record<string, Record<string, number[]>>;
@@ -148,4 +149,23 @@ test("paths of transformers 5 find modules that a file names as transformers 4 d
   }));
   assert.equal(modulesAt(renamed.slice(0, 1), "model.encoder.layers.0.self_attn.out_proj").length, 1);
   assert.deepEqual(modulesAt(modules, "vit.layers.7.attention.q_proj"), []);
+});
+
+test("a convolution whose bias is a node of its own may hold a folded normalization, and is found by its node's name", async () => {
+  const weights = floatTensor("w", [2, 3, 1, 1], [1, 2, 3, 4, 5, 6]);
+  const bias = floatTensor("b", [1, 2, 1, 1], [1, 2]);
+  const conv = { op: "Conv", name: "p2o.Conv.0", inputs: ["x", "w"], outputs: ["c"] };
+  const path = join(temporary, "paddle.onnx");
+  const rest = { inputs: { x: [1, 3, 4, 4] }, outputs: { y: [1, 2, 4, 4] }, initializers: [weights, bias] };
+  for (const [reader, kind] of [
+    [{ op: "Add", inputs: ["c", "b"], outputs: ["y"] }, "unknown"],
+    [{ op: "Relu", inputs: ["c"], outputs: ["y"] }, "none"],
+  ] as const) {
+    writeFileSync(path, onnxFile({ ...rest, nodes: [conv, reader] }));
+    const { modules } = await openTaskModel(path);
+    assert.deepEqual(
+      modulesAt(modules, "p2o.Conv.0").map((module) => module.foldedNorm.kind),
+      [kind],
+    );
+  }
 });
