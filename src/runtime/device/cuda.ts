@@ -6,8 +6,9 @@ import { LorikeetError } from "../../base/errors.js";
 import { libraryPath, ort } from "../api.js";
 
 const libraries = ["libonnxruntime_providers_shared.so", "libonnxruntime_providers_cuda.so"] as const;
-const install =
-  "Run onnxruntime-node's script/install.js with --onnxruntime-node-install=cuda12, and install CUDA 12 and cuDNN 9 (docs/devices.md)";
+const needed =
+  "onnxruntime-node's script/install.js with --onnxruntime-node-install=cuda12 downloads it, and it needs CUDA 12 and cuDNN 9. " +
+  "Lorikeet does not compute on CUDA yet: use --device webgpu";
 
 /** Why the provider cannot be loaded, in whole sentences; null if it can. Loads it, so ask only when it is wanted. */
 export function cudaFault(): string | null {
@@ -17,14 +18,14 @@ export function cudaFault(): string | null {
   const folder = dirname(libraryPath());
   const missing = libraries.filter((name) => !existsSync(join(folder, name)));
   if (missing.length > 0) {
-    return `ONNX Runtime's CUDA provider is not installed (${missing.join(" and ")} are missing). ${install}.`;
+    return `ONNX Runtime's CUDA provider is not installed (${missing.join(" and ")} are missing): ${needed}.`;
   }
   try {
     load();
     return null;
   } catch (error) {
     if (!(error instanceof LorikeetError)) throw error;
-    return `ONNX Runtime's CUDA provider does not load: ${error.message} ${install}.`;
+    return `ONNX Runtime's CUDA provider does not load (${error.message}): ${needed}.`;
   }
 }
 
