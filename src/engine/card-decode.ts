@@ -4,6 +4,7 @@
  */
 import { assert } from "../base/errors.js";
 import { at } from "../base/list.js";
+import { GraphBuilder } from "../graph/builder.js";
 import { serializeGraph } from "../graph/serialize.js";
 import type { Graph } from "../graph/types.js";
 import { greedyTokens } from "../model/serving/graph.js";
@@ -53,7 +54,10 @@ interface Prepared {
   readonly inputs: ReadonlyMap<string, DeviceTensor>;
   readonly logits: DeviceTensor;
   readonly tokens: DeviceTensor;
+  readonly sums: DeviceTensor;
 }
+
+type Outputs = Pick<Prepared, "logits" | "tokens" | "sums">;
 
 /** The shape of attention's tensors is read by the CPU, and does not change between steps of one shape. */
 const onHost: ReadonlySet<string> = new Set(["attention_shape"]);
@@ -74,7 +78,7 @@ export class CardDecode implements Disposable {
 
   /** `graph` gives logits and the likeliest tokens. In a turn. */
   static async create(device: Device, graph: Graph, vocabSize: number, options: SessionOptions): Promise<CardDecode> {
-    const session = await Session.create(serializeGraph(graph), {
+    const session = await Session.create(serializeGraph(withSums(graph)), {
       ...options,
       device,
       providerOptions: { enableGraphCapture: "1" },
@@ -113,8 +117,10 @@ export class CardDecode implements Disposable {
     const logits = this.#device.allocate("float32", [step.rows, this.#vocabSize]);
     const tokens = this.#device.allocate("int64", [step.rows]);
     binding.output("logits", logits);
+    const sums = this.#device.allocate("float32", [step.rows]);
     binding.output(greedyTokens, tokens);
-    const prepared = { binding, graphId: ++lastGraphId, inputs, logits, tokens };
+    binding.output(logitSums, sums);
+    const prepared = { binding, graphId: ++lastGraphId, inputs, logits, tokens, sums };
     this.#prepared.set(step.shape, prepared);
     if (this.replays) {
       step.keepStates(true);
@@ -137,8 +143,8 @@ export class CardDecode implements Disposable {
   /** In a turn. */
   [Symbol.dispose](): void {
     this.#session[Symbol.dispose]();
-    for (const { inputs, logits, tokens } of this.#prepared.values()) {
-      for (const tensor of [...inputs.values(), logits, tokens]) tensor[Symbol.dispose]();
+    for (const { inputs, logits, tokens, sums } of this.#prepared.values()) {
+      for (const tensor of [...inputs.values(), logits, tokens, sums]) tensor[Symbol.dispose]();
     }
     this.#prepared.clear();
   }
@@ -152,11 +158,11 @@ const notCaptured = -1;
 /** What a step gave, on the card until it is read. */
 export class DecodeOutputs {
   readonly #device: Device;
-  readonly #outputs: Pick<Prepared, "logits" | "tokens">;
+  readonly #outputs: Outputs;
   readonly #rows: number;
   readonly #vocabSize: number;
 
-  constructor(device: Device, outputs: Pick<Prepared, "logits" | "tokens">, rows: number, vocabSize: number) {
+  constructor(device: Device, outputs: Outputs, rows: number, vocabSize: number) {
     this.#device = device;
     this.#outputs = outputs;
     this.#rows = rows;
@@ -170,10 +176,27 @@ export class DecodeOutputs {
     return into.data;
   }
 
-  /** The likeliest token of each row. In the turn of the step. */
-  async tokens(): Promise<number[]> {
-    const found = Tensor.zeros("int64", [this.#rows]);
-    await this.#device.download(this.#outputs.tokens, found);
-    return [...found.data].map(Number);
+  /** The likeliest token of each row; null if logits of a row are not finite, where a comparison may give any. In the turn of the step. */
+  async tokens(): Promise<number[] | null> {
+    const tokens = Tensor.zeros("int64", [this.#rows]);
+    const sums = Tensor.zeros("float32", [this.#rows]);
+    await this.#device.download(this.#outputs.tokens, tokens);
+    await this.#device.download(this.#outputs.sums, sums);
+    return sums.data.every(Number.isFinite) ? [...tokens.data].map(Number) : null;
   }
+}
+
+const logitSums = "logit_sums";
+
+/** The same graph with the sum of each row's logits, which is finite only if all of them are. */
+function withSums(graph: Graph): Graph {
+  const builder = GraphBuilder.from(graph);
+  for (const value of graph.outputs) builder.output(value);
+  const logits = graph.outputs.find(({ name }) => name === "logits");
+  assert(logits, "a serving graph gives logits");
+  const spec = { type: "float32" as const, shape: logits.shape.slice(0, 1), name: logitSums };
+  const bytes = new Uint8Array(BigInt64Array.of(1n).buffer);
+  const axes = builder.initializer(`${logitSums}.axes`, "int64", [1], { kind: "inline", bytes });
+  for (const value of builder.node("ReduceSum", [logits, axes], [spec], { keepdims: 0 })) builder.output(value);
+  return builder.build();
 }

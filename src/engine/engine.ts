@@ -25,6 +25,7 @@ import type {
   EngineStats,
   FinishReason,
   SequenceHandle,
+  TokenLogprob,
 } from "./types.js";
 
 /** How long closing waits for the step that runs. */
@@ -254,7 +255,14 @@ export class ContinuousEngine implements Engine {
     for (let slot = 0; slot <= last; slot++) rows.push(this.#row(slot, live.includes(slot)));
     if (this.#parts.evenRows && rows.length % 2 === 1) rows.push(this.#row(rows.length, false));
     const started = this.#now();
-    const logits = await runner.decode(rows, cache, bank);
+    const isLikeliest = live.every((slot) => {
+      const sequence = this.#slots.owner(slot);
+      return sequence !== null && this.#sampler.takesLikeliest(sequence.state);
+    });
+    const found =
+      isLikeliest && runner.decodeLikeliest
+        ? await runner.decodeLikeliest(rows, cache, bank)
+        : await runner.decode(rows, cache, bank);
     const seconds = (this.#now() - started) / 1000;
     const adapters = new Set(rows.flatMap(({ adapter }) => (adapter ? [adapter.digest] : [])));
     this.#observer.step?.({ kind: "decode", seconds, rows: live.length, adapters: adapters.size, tokens: live.length });
@@ -264,7 +272,9 @@ export class ContinuousEngine implements Engine {
       assert(sequence, `slot ${slot} is held while it decodes`);
       sequence.computed++;
       try {
-        this.#commit(sequence, logits.subarray(slot * vocabSize, (slot + 1) * vocabSize));
+        if (found instanceof Float32Array) {
+          this.#commit(sequence, found.subarray(slot * vocabSize, (slot + 1) * vocabSize));
+        } else this.#take(sequence, at(found, slot));
       } catch (cause) {
         this.#fail([slot], cause); // a row from which no token can be chosen does not end its neighbours
       }
@@ -289,6 +299,20 @@ export class ContinuousEngine implements Engine {
       return;
     }
     const { id, logprob } = this.#sampler.sample(logits, sequence.state);
+    this.#append(sequence, id, logprob);
+  }
+
+  /** The likeliest token, as the device found it. */
+  #take(sequence: Sequence, id: number): void {
+    if (sequence.ending) {
+      this.#finish(sequence, sequence.ending);
+      return;
+    }
+    sequence.state.accept(id);
+    this.#append(sequence, id, null);
+  }
+
+  #append(sequence: Sequence, id: number, logprob: TokenLogprob | null): void {
     sequence.firstTokenAt ??= this.#now();
     sequence.tokens.push(id);
     sequence.ticket?.use(1);

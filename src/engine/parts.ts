@@ -10,7 +10,7 @@ import type { EngineLimits, EngineObserver } from "./types.js";
 export interface EngineParts {
   /** Whose loss ends the engine. Default: one that is never lost. */
   readonly device?: Pick<Device, "onLost">;
-  readonly runner: Pick<Runner, "prepare" | "decode" | "prefill">;
+  readonly runner: Pick<Runner, "prepare" | "decode" | "prefill"> & Partial<Pick<Runner, "decodeLikeliest">>;
   readonly cache: KvCache;
   readonly bank: Bank;
   readonly adapters: AdapterSource | null;

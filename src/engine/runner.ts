@@ -265,12 +265,24 @@ export class Runner {
     return this.#device.turn(() => this.#decode(rows, cache, bank));
   }
 
+  /** `decode` for rows of which the likeliest token is all that is wanted: a card sends those [rows], unless a row's logits are not finite. */
+  decodeLikeliest(rows: readonly DecodeRow[], cache: KvCache, bank: Bank): Promise<Float32Array | readonly number[]> {
+    return this.#device.turn(async () => {
+      if (!(bank instanceof StackedBank)) return await this.#decode(rows, cache, bank);
+      const outputs = await this.#decodeOnCard(rows, cache, bank);
+      return (await outputs.tokens()) ?? (await this.#logitsFrom(outputs, rows.length));
+    });
+  }
+
+  #logitsFrom(outputs: DecodeOutputs, rows: number): Promise<Float32Array> {
+    return outputs.logits(this.#logitsOf(rows, this.#options.config.vocabSize).here);
+  }
+
   async #decode(rows: readonly DecodeRow[], cache: KvCache, bank: Bank): Promise<Float32Array> {
     const count = rows.length;
     assert(!this.#options.evenRows || count % 2 === 0, "a step of an exact quantized base has an even number of rows");
     if (bank instanceof StackedBank) {
-      const outputs = await this.#decodeOnCard(rows, cache, bank);
-      return await outputs.logits(this.#logitsOf(count, this.#options.config.vocabSize).here);
+      return await this.#logitsFrom(await this.#decodeOnCard(rows, cache, bank), count);
     }
     const adapters = rows.map((row) => row.adapter);
     const step = this.#variantFor(adapters, bank);

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { loadAdapter } from "../../src/adapter/format.js";
 import type { AdapterSource, HostAdapter } from "../../src/adapter/types.js";
+import type { LorikeetError } from "../../src/base/errors.js";
 import { at } from "../../src/base/list.js";
 import { startEngine } from "../../src/engine/start.js";
 import { greedy } from "../../src/engine/types.js";
@@ -23,12 +24,16 @@ import { adapterFolder, adapterNames, oracleRoot, readExpected } from "../suppor
 const { skip } = webgpu;
 const folder = join(oracleRoot, "llama");
 
-async function started(device: Device, activeAdapterBytes = 1 << 24) {
+/** `scale`: of the adapters' B. */
+async function started(device: Device, { scale = 1 }: { readonly scale?: number } = {}) {
   const checkpoint = await openCheckpoint(folder);
   const adapters = new Map<string, HostAdapter>();
   for (const name of adapterNames("llama")) {
     const adapter = await loadAdapter(adapterFolder("llama", name), targetModules(checkpoint.config), {});
-    adapters.set(adapter.digest, adapter);
+    const modules = [...adapter.modules].map(
+      ([path, module]) => [path, { ...module, scale: module.scale * scale }] as const,
+    );
+    adapters.set(adapter.digest, { ...adapter, modules: new Map(modules) });
   }
   const source: AdapterSource = {
     prefetch: () => {},
@@ -38,7 +43,14 @@ async function started(device: Device, activeAdapterBytes = 1 << 24) {
       return { adapter, from: "host", loadMs: 0, release: () => {} };
     },
   };
-  const options = { maxBatch: 4, maxContext: 56, maxQueue: 8, maxStallMs: 1000, activeAdapterBytes, exact: false };
+  const options = {
+    maxBatch: 4,
+    maxContext: 56,
+    maxQueue: 8,
+    maxStallMs: 1000,
+    activeAdapterBytes: 1 << 24,
+    exact: false,
+  };
   const start = { checkpoint, device, dtype: "fp32", threads: 1, adapters: source, ...options } as const;
   return { ...(await startEngine(start)), digests: [null, ...adapters.keys()] };
 }
@@ -64,6 +76,25 @@ test("the engine on WebGPU gives the CPU's tokens, and leaves no memory behind",
   for (const [i, tokens] of expected.entries()) assert.deepEqual(at(found, i), tokens);
   assert.equal(device.allocatedBytes, before);
   await device.turn(async () => device[Symbol.dispose]());
+});
+
+test("an adapter whose products overflow on WebGPU ends its own row with adapter_invalid", { skip }, async () => {
+  const device = await openTestWebgpu();
+  const { engine, digests } = await started(device, { scale: 1e38 });
+  const { inputIds } = await readExpected(folder);
+  const request = {
+    promptIds: inputIds.slice(0, 8),
+    maxTokens: 6,
+    sampling: greedy,
+    stopIds: [],
+    promptLogprobs: null,
+  };
+  const [base, adapted] = await Promise.all(
+    digests.slice(0, 2).map((adapter) => read(engine.submit({ ...request, adapter }))),
+  );
+  assert.equal(base?.tokens.length, 6);
+  assert.equal((adapted?.finish.error as LorikeetError | null)?.code, "adapter_invalid");
+  await engine.close();
 });
 
 test("an engine that does not fit into the card's memory is refused before it loads", { skip }, async () => {

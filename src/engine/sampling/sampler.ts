@@ -12,7 +12,7 @@
 
 import { assert } from "../../base/errors.js";
 import { float32At, int32At } from "../../base/list.js";
-import type { TokenLogprob } from "../types.js";
+import type { SamplingParams, TokenLogprob } from "../types.js";
 import { rankOf, tokenLogprob } from "./logprobs.js";
 import { candidateFloor, Nucleus } from "./nucleus.js";
 import { TokenPool } from "./pool.js";
@@ -23,6 +23,9 @@ export { createSamplerState, SamplerState } from "./state.js";
 
 /** Below this temperature the best token is taken, as in vLLM: dividing by less could overflow. */
 const greedyBelow = 1e-5;
+
+const isGreedy = ({ temperature, topK, topP }: SamplingParams): boolean =>
+  temperature < greedyBelow || topK === 1 || topP <= 0;
 
 export interface SampleResult {
   readonly id: number;
@@ -61,6 +64,11 @@ export class Sampler {
     return this.#result;
   }
 
+  /** Whether the next token is the likeliest, and nothing else of the logits is asked for. */
+  takesLikeliest({ params, changesLogits }: SamplerState): boolean {
+    return params.logprobs === null && !changesLogits && isGreedy(params);
+  }
+
   /** log p of token `id` under the unmodified `logits` [vocab], its rank, and the k best; as `sample` reports them. */
   tokenLogprob(logits: Float32Array, id: number, k: number): TokenLogprob {
     this.#check(logits);
@@ -69,8 +77,8 @@ export class Sampler {
 
   #choose(row: Float32Array, state: SamplerState): number {
     const { params, random } = state;
-    const { temperature, topK, topP } = params;
-    if (temperature < greedyBelow || topK === 1 || topP <= 0) return argmax(row);
+    const { topK } = params;
+    if (isGreedy(params)) return argmax(row);
     random.seek(state.generated);
     if (topK > 0 && topK < this.vocabSize) {
       const pool = this.#pool;

@@ -44,6 +44,11 @@ export class SamplerState {
     return this.#grammar?.isOver ?? false;
   }
 
+  /** Whether a processor changes the next row of logits. */
+  get changesLogits(): boolean {
+    return this.#processors.some(({ isIdle }) => !isIdle);
+  }
+
   /**
    * The row to choose from: `logits` [vocab] itself where no processor changes it, else `scratch` [vocab] with what they make of
    * it. Throws `invalid_value` for an id outside the vocabulary.
