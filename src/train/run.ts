@@ -67,7 +67,7 @@ export interface RunOutcome {
 }
 
 /**
- * Trains in `folder.path`, and at the end renames it to `folder.out`. If the loss diverged, the result is the best checkpoint.
+ * Trains in `folder.path`, and at the end renames it to `folder.outputDir`. If the loss diverged, the result is the best checkpoint.
  * Call it with the folder locked, after `folder.start`. An interrupted run leaves its checkpoints; a disk error leaves those that
  * were saved.
  */
@@ -121,7 +121,7 @@ async function runLoop(options: RunOptions, checkpoints: Checkpoints, state: Tra
   await using journal = await Journal.open(journalPath(folder.path), state);
   await using reports = await openReports(options.reportTo ?? [], {
     folder: folder.path,
-    name: basename(folder.out),
+    name: basename(folder.outputDir),
     config: { ...settings },
     step: state.step,
     past: await readJournal(journalPath(folder.path)),
@@ -212,7 +212,7 @@ async function finish(options: RunOptions, end: TrainEnd, state: TrainState, kep
   };
   const complete = { ...record, results };
   await writeRecord(folder.path, complete);
-  const name = basename(folder.out);
+  const name = basename(folder.outputDir);
   await writeFile(join(folder.path, "README.md"), modelCard(name, complete), { flush: true });
   await writeFile(join(folder.path, "training.svg"), drawTraining(rows, name), { flush: true });
   await folder.finish();

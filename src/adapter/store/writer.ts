@@ -1,6 +1,6 @@
 /**
- * Changes what the store holds: stages folders, stores them as versions, points names at them and takes names away. A change is
- * whole or not at all: its bytes are flushed first, then it is made under the lock. Damaged files are replaced by an upload of the same
+ * Changes what the store holds: stages folders, stores them as versions, points names at them and removes names. Changes are
+ * atomic: the bytes are flushed first, then the change is made under the lock. Damaged files are replaced by an upload of the same
  * adapter.
  */
 
@@ -13,11 +13,11 @@ import type { AdapterRecord, AdapterSummary } from "../types.js";
 import type { Collector } from "./collector.js";
 import type { StoreDisk } from "./disk.js";
 import { checkCount, checkRoom, isDamage, nameExists, nameMissing, nameTaken, ownedByOperator } from "./faults.js";
+import { RunningTasks } from "./running-tasks.js";
 import type { FolderScan } from "./scan.js";
 import type { ServedNames } from "./served-names.js";
 import type { StoredAdapters } from "./stored.js";
 import type { PutOptions, PutResult, StoreLimits, StoreOptions } from "./types.js";
-import { UnderWay } from "./under-way.js";
 import type { PreparedVersion } from "./versions.js";
 
 export interface WriterParts {
@@ -40,7 +40,7 @@ export class StoreWriter {
   readonly #names: ServedNames;
   readonly #collector: Collector;
   readonly #logger: Logger;
-  readonly #underWay = new UnderWay();
+  readonly #running = new RunningTasks();
 
   constructor({ options, limits, disk, stored, scan, names, collector, logger }: WriterParts) {
     this.#options = options;
@@ -55,20 +55,20 @@ export class StoreWriter {
 
   /** As the store's `stage`. */
   stage(): Promise<string> {
-    return this.#underWay.run(() => this.#writing(() => this.#disk.staging.make()));
+    return this.#running.run(() => this.#writing(() => this.#disk.staging.make()));
   }
 
   /** As the store's `stageCopy`. */
   stageCopy(source: string, options: { readonly within?: string } = {}): Promise<string> {
     const bounds = { ...options, maxBytes: this.#limits.totalBytes };
-    return this.#underWay.run(() => this.#writing(() => this.#disk.staging.copy(source, bounds)));
+    return this.#running.run(() => this.#writing(() => this.#disk.staging.copy(source, bounds)));
   }
 
   /** As the store's `put`. */
   async put(name: string, staged: string, options: PutOptions = {}): Promise<PutResult> {
     assert(this.#disk.staging.owns(staged), `${staged} was staged by this store`);
     try {
-      return await this.#underWay.run(() => this.#checkAndStore(name, staged, options));
+      return await this.#running.run(() => this.#checkAndStore(name, staged, options));
     } finally {
       await removeTree(staged); // even if the name was refused
     }
@@ -76,12 +76,12 @@ export class StoreWriter {
 
   /** As the store's `remove`. */
   remove(name: string): Promise<Pick<AdapterRecord, "name" | "digest">> {
-    return this.#underWay.run(() => this.#change((turn) => this.#unname(name, turn)));
+    return this.#running.run(() => this.#change((turn) => this.#unname(name, turn)));
   }
 
-  /** Refuses new changes, and waits for those under way. */
+  /** Refuses new changes, and waits for the running ones. */
   close(): Promise<void> {
-    return this.#underWay.close();
+    return this.#running.close();
   }
 
   async #checkAndStore(name: string, staged: string, options: PutOptions): Promise<PutResult> {

@@ -89,7 +89,7 @@ export async function openJob(
     });
     requireMemory(session, checkpoint, settings);
     const stepsDone = origin === null ? 0 : ((await Checkpoints.stepsIn(join(origin, "checkpoints"))).at(-1) ?? 0);
-    const isExtended = origin !== null && origin === resumed?.out;
+    const isExtended = origin !== null && origin === resumed?.outputDir;
     requireSteps(session.totalSteps, stepsDone, isExtended);
     const [rows] = [data.valid.length > 0 ? data.valid : data.train];
     return {

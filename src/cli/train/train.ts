@@ -55,7 +55,7 @@ async function stoppedLine(out: string | null, terminal: Terminal): Promise<stri
 async function savedLine(folder: RunFolder, terminal: Terminal): Promise<string> {
   const last = (await Checkpoints.stepsIn(folder.checkpoints)).at(-1);
   const saved = last === undefined ? "No checkpoint was saved yet." : `Everything up to step ${last} is saved.`;
-  return `${saved} Resume with: ${resumeLine(folder.out, terminal)}`;
+  return `${saved} Resume with: ${resumeLine(folder.outputDir, terminal)}`;
 }
 
 const resumeLine = (out: string, terminal: Terminal): string =>
@@ -143,7 +143,7 @@ async function trainJob(
   const { session, settings, model } = job;
   const say = outputOf(job, terminal);
   const estimate = await estimateOf(job, signal, terminal);
-  printLine(say, `${formatHeader({ ...job, estimate, memory: memoryForRun(), out: folder.out })}\n`);
+  printLine(say, `${formatHeader({ ...job, estimate, memory: memoryForRun(), out: folder.outputDir })}\n`);
   printWarnings(job.data, terminal.stderr);
   await folder.start(mode, storedOptions(job.flags));
   const progress = trainProgress(terminal.stderr, session.totalSteps);
@@ -202,7 +202,7 @@ async function trainJob(
     const name = await requested;
     printLine(
       say,
-      `Stopped after step ${outcome.state.step} of ${session.totalSteps}. Resume with: ${resumeLine(folder.out, terminal)}`,
+      `Stopped after step ${outcome.state.step} of ${session.totalSteps}. Resume with: ${resumeLine(folder.outputDir, terminal)}`,
     );
     throw new Quit(signalExitCode(name));
   }
@@ -262,21 +262,28 @@ async function report(
     }
   }
   const peak = peakBytes();
-  if (results) printLine(say, `\n${formatResults(results, state, folder.out, peak)}`);
+  if (results) printLine(say, `\n${formatResults(results, state, folder.outputDir, peak)}`);
   const hasDiverged = outcome.end === "diverged";
   if (!hasDiverged && state.best?.step === 0) {
     const advice = "try a lower --learning-rate, or other data";
     printLine(terminal.stderr, `warning: no validation improved on the one before the first step: ${advice}.`);
   }
   const { publish: url, apiKeyFile } = flags;
-  const upload = url === null || hasDiverged ? null : await publish(folder.out, url, apiKeyFile, terminal);
-  if (upload?.fault === null) printLine(say, `published as ${basename(folder.out)} on ${flags.publish}`);
+  const upload = url === null || hasDiverged ? null : await publish(folder.outputDir, url, apiKeyFile, terminal);
+  if (upload?.fault === null) printLine(say, `published as ${basename(folder.outputDir)} on ${flags.publish}`);
   if (flags.json) {
     const plan = planOf(job, estimate);
     const published = upload?.answer ?? null;
-    printJson(terminal.stdout, { output_dir: folder.out, ...plan, ...results, peak_bytes: peak, samples, published });
+    printJson(terminal.stdout, {
+      output_dir: folder.outputDir,
+      ...plan,
+      ...results,
+      peak_bytes: peak,
+      samples,
+      published,
+    });
   }
-  if (hasDiverged) throw divergedError(state, results?.kept_step ?? 0, folder.out);
+  if (hasDiverged) throw divergedError(state, results?.kept_step ?? 0, folder.outputDir);
   if (upload && upload.fault !== null) throw upload.fault;
 }
 

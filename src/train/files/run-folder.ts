@@ -1,5 +1,5 @@
 /**
- * The folder of a run: hidden beside the result, locked by one process, and renamed to become the result.
+ * The folder of a run: hidden next to the result, locked by one process, and renamed to become the result.
  *
  *     adapters/.training/plays/lock/    held by the process that trains adapters/plays
  *     adapters/.training/plays/run/     the run; renamed to adapters/plays at the end
@@ -21,14 +21,14 @@ export type StartMode = "fresh" | "resume" | "overwrite";
 
 export class RunFolder {
   /** Absolute path of the result. */
-  readonly out: string;
+  readonly outputDir: string;
   /** The folder that the run writes to. */
   readonly path: string;
   readonly #home: string;
 
-  constructor(out: string) {
-    this.out = resolve(out);
-    this.#home = join(dirname(this.out), ".training", basename(this.out));
+  constructor(outputDir: string) {
+    this.outputDir = resolve(outputDir);
+    this.#home = join(dirname(this.outputDir), ".training", basename(this.outputDir));
     this.path = join(this.#home, "run");
   }
 
@@ -39,7 +39,7 @@ export class RunFolder {
 
   /** The folder from which a run resumes: the unfinished run, or else the result. */
   async origin(): Promise<string> {
-    return (await exists(this.path)) ? this.path : this.out;
+    return (await exists(this.path)) ? this.path : this.outputDir;
   }
 
   /** Runs the task with the folder locked. Throws `conflict` if another process trains into it. */
@@ -69,8 +69,8 @@ export class RunFolder {
       const where = isElsewhere
         ? ` It runs on another machine or in another container. If it is gone, delete ${folder}.`
         : "";
-      const message = `Another process is training into ${this.out}; only one run at a time can.${where}`;
-      throw new LorikeetError("conflict", message, { param: "--output-dir", found: this.out, cause });
+      const message = `Another process is training into ${this.outputDir}; only one run at a time can.${where}`;
+      throw new LorikeetError("conflict", message, { param: "--output-dir", found: this.outputDir, cause });
     }
   }
 
@@ -91,21 +91,22 @@ export class RunFolder {
 
   /** Throws `conflict` if a run or result would be lost. Changes nothing. */
   async check(mode: StartMode): Promise<void> {
-    const [result, run] = [await exists(this.out), await exists(this.path)];
+    const [result, run] = [await exists(this.outputDir), await exists(this.path)];
     if (mode === "overwrite") {
-      if (!result || (await isResult(this.out))) return;
-      const why = `${this.out} is not the result of a run (it has no ${recordFile}), so it is not replaced: choose another --output-dir.`;
-      throw conflict(why, this.out);
+      if (!result || (await isResult(this.outputDir))) return;
+      const why = `${this.outputDir} is not the result of a run (it has no ${recordFile}), so it is not replaced: choose another --output-dir.`;
+      throw conflict(why, this.outputDir);
     }
     if (mode === "resume") {
-      if (!run && (await namesIn(join(this.out, "checkpoints"))).length === 0) throw nothingToResume(this.out);
+      if (!run && (await namesIn(join(this.outputDir, "checkpoints"))).length === 0)
+        throw nothingToResume(this.outputDir);
     } else if (run) {
       throw conflict(
-        `There is an unfinished run into ${this.out}: --resume continues it, --overwrite starts over.`,
-        this.out,
+        `There is an unfinished run into ${this.outputDir}: --resume continues it, --overwrite starts over.`,
+        this.outputDir,
       );
     } else if (result) {
-      throw conflict(`${this.out} already exists; --overwrite replaces it.`, this.out);
+      throw conflict(`${this.outputDir} already exists; --overwrite replaces it.`, this.outputDir);
     }
   }
 
@@ -125,7 +126,7 @@ export class RunFolder {
     await removeTree(draft);
     await mkdir(draft, { recursive: true });
     for (const name of keptForRuns) {
-      const from = join(this.out, name);
+      const from = join(this.outputDir, name);
       if (await exists(from)) await cp(from, join(draft, name), { recursive: true });
     }
     await syncTree(draft);
@@ -148,8 +149,8 @@ export class RunFolder {
     await syncTree(this.path);
     const old = join(this.#home, "old");
     await removeTree(old);
-    if (await exists(this.out)) await rename(this.out, old);
-    await renameDurably(this.path, this.out);
+    if (await exists(this.outputDir)) await rename(this.outputDir, old);
+    await renameDurably(this.path, this.outputDir);
     await removeTree(old);
     await removeTree(this.#optionsFile);
   }

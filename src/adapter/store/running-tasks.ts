@@ -1,7 +1,7 @@
-/** Counts running tasks, so that closing can wait for them. */
+/** Tracks running tasks, so that closing can wait for them. */
 import { LorikeetError } from "../../base/errors.js";
 
-export class UnderWay {
+export class RunningTasks {
   readonly #running = new Set<Promise<unknown>>();
   #isClosed = false;
 
