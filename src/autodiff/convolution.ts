@@ -75,8 +75,8 @@ function channelSum(op: Ops, g: Value): Value {
 }
 
 /**
- * dw[m, c, k] = Σ over n, o of wide[n, c, o stride + k dilation - pad] narrow[n, m, o]: a convolution whose batch are the
- * channels, whose channels are the batch, and whose strides and dilations are swapped. Groups become groups of that convolution.
+ * dw[m, c, k] = Σ over n, o of wide[n, c, o stride + k dilation - pad] narrow[n, m, o]: a convolution with batch and
+ * channels swapped, and strides and dilations swapped. Groups become groups of that convolution.
  */
 function kernelGradient(call: Call, wide: Value, narrow: Value, w: Value, window: Geometry): Value {
   const { op } = call;

@@ -51,7 +51,7 @@ export interface LockHistory {
   readonly mark: LockMark;
   /** null: anything may have changed. */
   readonly changes: ReadonlySet<string> | null;
-  /** A turn is under way. */
+  /** A turn is in progress. */
   readonly isBusy: boolean;
 }
 

@@ -9,7 +9,7 @@ export interface Logger {
 
 const nothing = (): void => {};
 
-/** A logger that says nothing: the default for libraries and tests. */
+/** A silent logger: the default for libraries and tests. */
 export const silent: Logger = { debug: nothing, info: nothing, warn: nothing, error: nothing };
 
 /** Reports the progress of a long operation. `done` and `total` share a unit, which is shown if it is bytes. */

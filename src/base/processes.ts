@@ -1,4 +1,4 @@
-/** Starts modules of this package in processes of their own, compiled or run from sources. */
+/** Starts modules of this package in child processes, compiled or run from sources. */
 
 import { type ChildProcess, fork } from "node:child_process";
 import { fileURLToPath } from "node:url";

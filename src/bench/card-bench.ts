@@ -1,6 +1,6 @@
 /**
- * `lorikeet bench engine` on a card: decode steps of up to 64 rows over up to 64 adapters, prompts, the bandwidth of its memory and
- * the time to bring an adapter there. The caller opens every stack, as `serve` does.
+ * `lorikeet bench engine` on a card: decode steps of up to 64 rows over up to 64 adapters, prompts, its memory bandwidth and the
+ * time to copy an adapter to it. The caller opens every stack, as `serve` does.
  */
 
 import { assert } from "../base/errors.js";
@@ -62,7 +62,7 @@ export interface CardReport {
   readonly weightBytes: Readonly<Record<string, number>>;
   readonly bandwidth: Readonly<Record<string, Spread>>;
   readonly bandwidthMethod: string;
-  /** Milliseconds to bring one adapter to the card. */
+  /** Milliseconds to copy one adapter to the card. */
   readonly activationMs: Readonly<Record<string, Spread>>;
   readonly adapterBytes: number;
   readonly cells: readonly CardCell[];
@@ -70,7 +70,7 @@ export interface CardReport {
   readonly series: readonly Series[];
 }
 
-/** One form of the weights after the other: a card may not hold two. */
+/** One form of the weights after another: a card may not have room for two. */
 export async function runCardBench(options: CardBenchOptions): Promise<CardReport> {
   const { shape, dtypes, progress } = options;
   const effort: Effort = shape === "tiny" ? efforts.trial : options.quick ? efforts.quick : efforts.full;
@@ -126,7 +126,7 @@ async function measureForm(
   const activations: number[] = [];
   const holds: BankHold[] = [];
   for (const adapter of randomAdapters(checkpoint.config, cardRank, maxCardRows)) {
-    progress?.("bringing adapters to the card", holds.length, maxCardRows);
+    progress?.("copying adapters to the card", holds.length, maxCardRows);
     const began = performance.now();
     const hold = await bank.acquire(adapter);
     activations.push(performance.now() - began);
@@ -148,7 +148,7 @@ async function measureForm(
   for (const series of await interleave(contenders, { rounds, warmups: 1, what, ...(progress ? { progress } : {}) })) {
     book.add(series);
   }
-  // The first adapter makes its class.
+  // The first adapter also creates its rank class.
   book.add({ id: activationId, unit: "ms", samples: activations.slice(1) });
   const adapterBytes = placeBytes(groups, cardRank);
   const cells = cases.map((step): CardCell => {
@@ -238,7 +238,7 @@ class CardSteps {
     }
   }
 
-  /** Median milliseconds of at least so many steps, after one that does not count. */
+  /** Median milliseconds of at least `steps` steps, after an uncounted one. */
   async #time(step: () => Promise<void>): Promise<number> {
     const { steps, sampleMs } = this.#effort;
     await step();

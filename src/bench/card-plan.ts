@@ -28,7 +28,7 @@ export const cardMovedId = (step: CardStep): string => `${cardStepId(step)}/move
 
 const batches = [1, 4, 16, maxCardRows] as const;
 
-/** Each batch over the base, one adapter, and so many adapters that each row has its own; the largest over all counts between. */
+/** Each batch size with the base, with one shared adapter, and with one adapter per row; the largest also with all counts between. */
 export function cardSteps(dtype: BaseDtype): CardStep[] {
   const decode = (rows: number, adapters: number): CardStep => ({ kind: "decode", dtype, rows, adapters });
   const prefill = (adapters: number): CardStep => ({ kind: "prefill", dtype, rows: cardContextTokens, adapters });
@@ -40,7 +40,7 @@ export function cardSteps(dtype: BaseDtype): CardStep[] {
   ];
 }
 
-/** The aims: half of the bandwidth at batch 1, and at most a tenth lost between one adapter and sixteen. */
+/** The targets: half of the bandwidth at batch 1, and at most a tenth lost between one adapter and sixteen. */
 export function cardRules(dtype: BaseDtype): RatioRule[] {
   const step = (rows: number, adapters: number): CardStep => ({ kind: "decode", dtype, rows, adapters });
   const rule = (label: string, over: string, under: string, atLeast: number | null): RatioRule => ({

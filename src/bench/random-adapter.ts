@@ -18,7 +18,7 @@ export function randomAdapter(config: DecoderConfig, rank: number, seed: number)
 }
 
 /**
- * `count` adapters that are different ones to the engine. They share their numbers, but a step reads the bank's copies, which are
+ * `count` adapters that the engine treats as distinct. They share their numbers, but a step reads the bank's copies, which are
  * separate.
  */
 export function randomAdapters(config: DecoderConfig, rank: number, count: number): HostAdapter[] {

@@ -74,7 +74,7 @@ function overHttp(id: string, clients: Clients, round: ClientRound): Contender {
   return { id, unit: "tokens/s", sample: async () => steadyRate(await clients.run(round)) };
 }
 
-/** Longer than the clients read, so that streams that start late still run beside the others. */
+/** Longer than the clients read, so that streams that start late still overlap with the others. */
 function requestOf(stack: BenchStack, model: string, seed: number): StreamRequest {
   const { vocabSize } = stack.checkpoint.config;
   const prompt = Array.from({ length: promptTokens }, (_, i) => (i * 7919 + seed * 104_729 + 11) % vocabSize);

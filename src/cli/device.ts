@@ -1,4 +1,4 @@
-/** The device of a command: how it is chosen, what it holds, and how people read of it. */
+/** The device of a command: how it is chosen, how much memory it offers, and how it is described to users. */
 
 import { type DeviceChoice, findDevice } from "../runtime/device/choose.js";
 import { cudaFault } from "../runtime/device/cuda.js";
@@ -12,17 +12,17 @@ export function chooseFor({ device, allowSoftwareGpu }: Pick<EngineSettings, "de
   return findDevice({ device, allowSoftwareGpu }, { cudaFault });
 }
 
-/** Bytes that weights, KV cache and adapters may take on the device. Adapters in use lie there from the start, but not on the CPU. */
+/** Bytes that weights, KV cache and adapters may take on the device. A card reserves the memory of adapters in use at the start; the CPU does not. */
 export function memoryFor(choice: DeviceChoice, activeAdapterBytes: number): number {
   if (choice.kind !== "webgpu") return usableMemory();
   const { type, memoryBytes } = choice.adapter;
-  // Software drivers, chips without memory of their own and unknown ones use the host's.
-  const isOwn = memoryBytes !== null && type !== "software" && type !== "integrated";
-  const bytes = isOwn ? memoryBytes : Math.min(usableMemory(), memoryBytes ?? Number.POSITIVE_INFINITY);
+  // Software drivers, integrated chips and unknown ones use the host's memory.
+  const isDedicated = memoryBytes !== null && type !== "software" && type !== "integrated";
+  const bytes = isDedicated ? memoryBytes : Math.min(usableMemory(), memoryBytes ?? Number.POSITIVE_INFINITY);
   return Math.max(0, bytes - activeAdapterBytes);
 }
 
-/** What banner, log and metrics say of a device. */
+/** A device as banner, log and metrics describe it. */
 export interface DeviceFacts {
   readonly kind: DeviceChoice["kind"];
   /** As its driver names it; null for the CPU. */

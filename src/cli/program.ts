@@ -50,7 +50,7 @@ export async function runProgram(args: readonly string[], terminal: Terminal): P
 
 export function createProgram(terminal: Terminal): Command {
   const program = new Command("lorikeet")
-    .description("Serve one resident base model with many LoRA adapters that come and go while it runs.")
+    .description("Serve one resident base model with many LoRA adapters, which can be swapped while it runs.")
     .version(readVersion())
     .exitOverride()
     .configureHelp({ showGlobalOptions: false })

@@ -63,7 +63,7 @@ export interface Stack extends AsyncDisposable {
   readonly adapters: AdapterTier | null;
   readonly precision: Precision;
   readonly device: Device;
-  /** What people are told of the device. */
+  /** The device as banner, log and metrics describe it. */
   readonly deviceFacts: DeviceFacts;
   readonly threads: number;
   readonly started: StartedEngine;

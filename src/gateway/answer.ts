@@ -46,7 +46,7 @@ export class Answer<Request extends GenerationRequest = GenerationRequest> {
     return collectChoices(this.#generation.parts);
   }
 
-  /** No token is computed until `resume`; what is held stays held. */
+  /** No token is computed until `resume`. The slot and the adapter stay held. */
   pause(): void {
     this.#generation.pause();
   }

@@ -49,9 +49,9 @@ export class Assembler {
   readonly #stream: TextStream | null;
   readonly #matcher: StopMatcher | null;
   #pending: Pending[] = [];
-  /** Stretches of the searched text that did not come out yet, in UTF-16 units. */
+  /** Stretches of the searched text that are still held back, in UTF-16 units. */
   readonly #stretches: { units: number; readonly isReturned: boolean }[] = [];
-  /** UTF-16 units of the searched text so far, and those that came out. */
+  /** UTF-16 units of the searched text so far, and those already released. */
   #searched = 0;
   #certain = 0;
   #offset: number;
@@ -68,7 +68,7 @@ export class Assembler {
     for (const id of before.slice(-primedIds)) this.#stream?.push(id);
   }
 
-  /** The stop string that was met: nothing more comes out after it. */
+  /** The stop string that was found: nothing after it is returned. */
   get stop(): string | null {
     return this.#stop;
   }

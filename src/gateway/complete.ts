@@ -50,7 +50,7 @@ export class Completer {
     this.#deps = deps;
   }
 
-  /** Resolves at admission: the adapter is leased and a slot is held. Rejects with a LorikeetError. `connection` is who takes turns. */
+  /** Resolves at admission: the adapter is leased and a slot is held. Rejects with a LorikeetError. `connection` identifies the client for fair turns. */
   async complete<Request extends GenerationRequest>(
     { route, read }: Reading<Request>,
     signal: AbortSignal,

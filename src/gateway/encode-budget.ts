@@ -1,13 +1,13 @@
 /**
- * The characters of requests that wait to be tokenized, bounded in all and shared fairly by connection: when there is no room, the
- * newest request of the connection that holds most gives way to one that holds less. Tokenizes nothing.
+ * The characters of requests that wait to be tokenized, bounded in total and shared fairly between connections: when it is full, the
+ * newest request of the connection with the most characters is evicted for one with fewer. Tokenizes nothing.
  */
 import { assert, LorikeetError } from "../base/errors.js";
 
 interface Reservation {
   readonly connection: object;
   readonly characters: number;
-  /** Told when it has to give way. */
+  /** Called when the request is evicted. */
   readonly giveWay: (fault: LorikeetError) => void;
 }
 
@@ -32,8 +32,8 @@ export class EncodeBudget {
   }
 
   /**
-   * Room for a request's characters until the returned function is called. `giveWay` ends it before, once. A request larger than
-   * the whole budget is let in while nobody else waits. Throws `encode_queue_full` with what waits and what may.
+   * Room for a request's characters until the returned function is called. `giveWay` evicts it earlier, at most once. A request larger
+   * than the whole budget is accepted while no other request waits. Throws `encode_queue_full` with what waits and what may.
    */
   reserve(connection: object, characters: number, giveWay: (fault: LorikeetError) => void): () => void {
     if (characters === 0) return () => {};
@@ -49,7 +49,7 @@ export class EncodeBudget {
     return () => this.#release(reservation);
   }
 
-  /** Those that make room for so many more characters: each the newest of the connection that then holds most, and more than `own`. */
+  /** The requests to evict for this many more characters: each the newest of the connection that then holds most, and more than `own`. */
   #victims(own: number, characters: number): Reservation[] {
     const held = new Map(this.#held);
     const newestFirst = [...this.#reservations].reverse();

@@ -13,7 +13,7 @@ export type Outcome = "completed" | "cancelled" | "refused" | "rejected" | "fail
 /** Everything about a request that has ended. */
 export interface RequestSummary {
   readonly route: Route;
-  /** The name asked for, or the base's where none was, once it was found to exist; else null. */
+  /** The requested name, or the base's if none was given; null if it does not exist. */
   readonly model: string | null;
   /** The adapter's name; null for the base and for names that do not exist. */
   readonly adapter: string | null;
@@ -38,7 +38,7 @@ export interface GatewayObserver {
   uploaded?(outcome: UploadOutcome): void;
 }
 
-/** `end` is null where nothing was generated. `startedAt` is of performance.now(). */
+/** `end` is null if nothing was generated. `startedAt` is from performance.now(). */
 export function summaryOf(
   route: Route,
   startedAt: number,
@@ -66,7 +66,7 @@ function outcomeOf({ code, status }: LorikeetError): Outcome {
   return status < 500 ? "refused" : "failed";
 }
 
-/** Passes what happens on to every observer. */
+/** Forwards every event to all observers. */
 export class ObserverSet implements GatewayObserver {
   readonly #observers = new Set<GatewayObserver>();
 

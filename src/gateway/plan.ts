@@ -26,7 +26,7 @@ export interface PlanContext {
   readonly maxLogprobEntries: number;
   readonly stopIds: readonly number[];
   readonly defaults: SamplingDefaults;
-  /** What the text is held to. */
+  /** The grammar that the text must match. */
   readonly grammar?: Grammar | null;
   /** The adapter's `weightsDigest`; null for the base. */
   readonly weightsDigest: string | null;
@@ -79,7 +79,7 @@ export function planSequences(
   return boundLogprobs(sequences, { limit: context.maxLogprobEntries, mayShortenTo });
 }
 
-/** A text of a grammar ends by itself: only the model's own stop tokens may end it sooner, where it is complete. */
+/** Text of a grammar ends by itself: only the model's own stop tokens may end it earlier, and only where it is complete. */
 function stopIdsOf(request: GenerationRequest, context: PlanContext, endIds: readonly number[]): readonly number[] {
   if (!context.grammar) return request.ignoreEos ? request.stopTokenIds : endIds;
   return request.ignoreEos ? [] : context.stopIds;

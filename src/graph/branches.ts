@@ -1,13 +1,13 @@
 /**
- * Branches that an input chooses. Exporters of encoder-decoders merge a decoder's first step and its later ones into one `If` over a
- * flag. Each flag's value gives a graph of its own; all of them share the weights.
+ * Splits a graph at an `If` that a boolean input controls. Exporters of encoder-decoders merge a decoder's first step and its later
+ * ones into one such `If`. Each value of the flag gives a separate graph; all of them share the weights.
  */
 
 import { LorikeetError } from "../base/errors.js";
 import { bodyNames, pruneGraph } from "./prune.js";
 import type { Graph, Node, Value } from "./types.js";
 
-/** Names of the boolean inputs that choose the branch of an `If` of the graph. */
+/** Names of the boolean inputs that select the branch of an `If` in the graph. */
 export function flagsOf({ inputs, nodes }: Graph): string[] {
   const conditions = new Set(
     nodes.flatMap(({ op, domain, inputs: [first] }) => (op === "If" && domain === "" && first ? [first.name] : [])),
@@ -19,8 +19,8 @@ export function flagsOf({ inputs, nodes }: Graph): string[] {
 }
 
 /**
- * The graph for one value of a flag: each `If` over it is replaced by its branch, and the inputs that nothing reads then, the flag
- * among them, are dropped. Throws `model_invalid` if a branch cannot take its node's place.
+ * The graph for one value of a flag: each `If` over it is replaced by its branch, and unused inputs, including the flag, are
+ * dropped. Throws `model_invalid` if a branch cannot take its node's place.
  */
 export function chooseBranch(graph: Graph, flag: string, value: boolean): Graph {
   const defined = namesOf(graph);
@@ -54,7 +54,7 @@ function namesOf({ inputs, initializers, nodes }: Graph): Set<string> {
   return new Set(values.flatMap(({ name }) => name || []));
 }
 
-/** The node under a name that no other node has. */
+/** The node, renamed if its name is taken. */
 function renamed(node: Node, taken: Set<string>): Node {
   let { name } = node;
   for (let count = 1; taken.has(name); count++) name = `${node.name}/${count}`;
@@ -68,7 +68,7 @@ function branchOf(node: Node, value: boolean): Graph {
   throw invalid(node, "lacks a branch with its outputs");
 }
 
-/** A branch's outputs under the names of its node's. */
+/** A branch's outputs, renamed to its node's. */
 function joined(node: Node, branch: Graph): Node[] {
   return branch.outputs.flatMap((from, index): Node[] => {
     const to = node.outputs[index];

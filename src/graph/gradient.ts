@@ -3,7 +3,7 @@ import type { Ops } from "./ops.js";
 import type { Value } from "./types.js";
 
 /**
- * Between `inputs` and `outputs` the backward walk calls `vjp` instead of the nodes' rules. The node of the last output must come
+ * Between `inputs` and `outputs` the backward pass calls `vjp` instead of the nodes' rules. The node of the last output must come
  * after the nodes of all inputs.
  */
 export interface CustomGradient {

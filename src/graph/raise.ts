@@ -85,7 +85,7 @@ function forEach(operators: readonly string[], before: number, rule: Rule) {
   return Object.fromEntries(operators.map((operator) => [operator, { before, rule }]));
 }
 
-/** One axis and all behind it were one row. */
+/** Softmax used to flatten the axis and all later ones into one row. */
 function flattenedSoftmax(raise: NodeRaise): Node[] {
   const { node } = raise;
   const [x, y] = [raise.input(0), raise.output(0)];
@@ -102,7 +102,7 @@ function flattenedSoftmax(raise: NodeRaise): Node[] {
   ];
 }
 
-/** Dropout belongs to training. torch.onnx may write it in training mode even for a model in evaluation mode. */
+/** Dropout has no effect in inference. torch.onnx may write it in training mode even for a model in evaluation mode. */
 function inferenceDropout(raise: NodeRaise): Node[] {
   if (raise.node.outputs[1]?.name) raise.refuse("with its mask, which only training uses");
   return [raise.make("Identity", [raise.input(0)], [raise.output(0)])];
@@ -148,12 +148,12 @@ interface Changes {
 interface RaiseContext {
   readonly opset: number;
   readonly names: Set<string>;
-  /** Takes those that the raised nodes read. */
+  /** Collects the initializers that raised nodes add. */
   readonly initializers: Initializer[];
   readonly fault: OnnxFault;
 }
 
-/** One node while it is raised: typed reads of what it has, and the pieces of its new form. */
+/** A node being raised: typed access to its attributes, inputs and outputs, and helpers to build its replacement. */
 class NodeRaise {
   readonly node: Node;
   readonly opset: number;

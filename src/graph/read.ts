@@ -115,7 +115,7 @@ class GraphReader {
     const pending = proto.node.flatMap((node, index) => this.#define(node, index));
     const nodes = sortNodes(pending.map(({ node, name, outputs }) => this.#readNode(node, name, outputs)));
     if ("cyclic" in nodes)
-      throw fault.invalid(`has a cycle: node ${quoted(nodes.cyclic.name)} waits for its own output`);
+      throw fault.invalid(`has a cycle: node ${quoted(nodes.cyclic.name)} depends on its own output`);
     const outputs = proto.output.map((info) => this.#readOutput(info));
     return { name: proto.name, inputs, outputs, nodes, initializers: this.#initializers };
   }
@@ -152,7 +152,7 @@ class GraphReader {
   #readOutput(info: ValueInfoProto): Value {
     const { fault } = this.#context;
     const made = this.#find(info.name);
-    if (made === null) throw fault.invalid(`has an output ${quoted(info.name)} that no node makes`);
+    if (made === null) throw fault.invalid(`has an output ${quoted(info.name)} that no node produces`);
     const value = this.#valueOf(info);
     if (this.#outer === null) this.#requireTensor(info, value, "output");
     return value;
@@ -279,7 +279,7 @@ class GraphReader {
       if (input === "") return null;
       const value = this.#find(input);
       if (value) return value;
-      throw fault.invalid(`has ${what} (${quoted(node.opType)}) that reads ${quoted(input)}, which nothing makes`);
+      throw fault.invalid(`has ${what} (${quoted(node.opType)}) that reads ${quoted(input)}, which nothing produces`);
     });
     const attributes: [string, Attribute][] = node.attribute.map((attribute) => [
       attribute.name,

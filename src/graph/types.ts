@@ -20,7 +20,7 @@ export interface Value {
   readonly type: ElementType;
   readonly shape: Shape;
   /**
-   * Only of graphs that were read from a file: what the file does not state, and fields therefore hold placeholders for. "shape": not
+   * Only in graphs read from a file: what the file does not state. These fields hold placeholders. "shape": not
    * even the rank is known. "type": neither type nor shape is.
    */
   readonly unknown?: "shape" | "type";

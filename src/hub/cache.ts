@@ -113,7 +113,7 @@ export class RepositoryCache {
     });
   }
 
-  /** A repository may have a tag `a` beside a branch `a/b`, but no file lies beside a folder of its name: the older one goes. */
+  /** A repository may have both a tag `a` and a branch `a/b`, but a folder cannot have both a file `a` and a folder `a`: the older one is removed. */
   async #makeRoom(revision: string): Promise<void> {
     let path = join(this.folder, "refs");
     const parts = revision.split("/");

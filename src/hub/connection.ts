@@ -10,7 +10,7 @@ import type { Kind, Repository } from "./repository.js";
 export interface ConnectionOptions {
   readonly endpoint: string;
   readonly token: string | null;
-  /** What is asked for, for messages; null where it may be either. */
+  /** The requested kind, for messages; null if either will do. */
   readonly kind: Kind | null;
   readonly userAgent: string;
   readonly answerTimeoutMs: number;

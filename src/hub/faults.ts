@@ -29,7 +29,7 @@ export interface Asked {
   readonly host: string;
   readonly endpoint: string;
   readonly repository: Repository;
-  /** What it is asked for; null where it may be either. */
+  /** The requested kind; null if either will do. */
   readonly kind: Kind | null;
   readonly hasToken: boolean;
 }

@@ -2,7 +2,7 @@
 
 export interface PaceLimits {
   readonly windowMs: number;
-  /** The least that each window must bring. */
+  /** Minimum bytes per window. */
   readonly minBytes: number;
 }
 
@@ -18,7 +18,7 @@ export class Pace {
     this.#limits = limits;
   }
 
-  /** Counts received bytes; false once a whole window has brought too little. */
+  /** Counts received bytes; false once a whole window has received too few. */
   isKept(now: number, bytes: number): boolean {
     this.#bytes += bytes;
     if (now - this.#begin < this.#limits.windowMs) return true;

@@ -51,7 +51,7 @@ export async function fetchBlob(file: HubFile, options: TransferOptions): Promis
     options.onBytes(file.bytes);
     return false;
   }
-  // Without the lock another process may write to the shared file, so this one uses a file of its own.
+  // Without the lock another process may write to the shared file, so this one uses its own file.
   const path = lock === null ? `${blob}.${randomBytes(4).toString("hex")}.incomplete` : shared;
   try {
     await using handle = await open(path, "a+").then(async (created) => {

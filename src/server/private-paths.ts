@@ -13,7 +13,7 @@ export function hidePaths(text: string, folders: readonly string[]): string {
   return text.replace(path, (found: string, below: string) => (isPath(found, below) ? lastName(found) : found));
 }
 
-/** A relative folder is a word like others unless something lies below it. */
+/** A relative folder's name may be an ordinary word, so it counts as a path only if something follows it. */
 const isPath = (found: string, below: string): boolean => below.length > 1 || /^([/\\]|[a-z]:)/i.test(found);
 
 const lastName = (path: string): string => path.split(/[/\\]/).findLast((name) => name !== "" && name !== ".") ?? "";

@@ -7,9 +7,9 @@ import { LorikeetError } from "../base/errors.js";
 export interface ReaderBounds {
   /** How long to wait for a reader that reads nothing. */
   readonly slowReaderTimeoutMs: number;
-  /** Bytes a second that a reader must take over each `slowReaderTimeoutMs` in which it is waited for; 0: any byte will do. */
+  /** Bytes a second that a reader must take over each `slowReaderTimeoutMs` of waiting; 0: any byte will do. */
   readonly minReadRate: number;
-  /** Told of each limit that is met, by its option. */
+  /** Called with the option's name when its limit is hit. */
   onLimit?(option: string): void;
 }
 
@@ -20,21 +20,21 @@ export interface Reader {
   drained(): Promise<void>;
 }
 
-/** What a reader that is behind keeps from others. */
+/** A resource, such as a slot, that a lagging reader keeps from others. */
 export interface Scarce {
-  /** How long it may. */
+  /** How long a lagging reader may keep it. */
   readonly slowReaderSlotTimeoutMs: number;
   /** Whether others wait for it right now. */
   isWanted(): boolean;
 }
 
-/** How often it is asked whether others wait. */
+/** How often `isWanted` is polled. */
 const pollMs = 500;
 
 export class ReaderPace {
   readonly #bounds: ReaderBounds;
   readonly #now: () => number;
-  /** Of the window that is under way. */
+  /** Since the start of the current window. */
   #waitedMs = 0;
   #bytes = 0;
   #caughtUpAt = Number.NEGATIVE_INFINITY;

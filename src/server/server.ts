@@ -20,13 +20,13 @@ import { Sockets } from "./websocket/sockets.js";
 import { asksForWebSocket, readAsPlain, refuse } from "./websocket/upgrades.js";
 
 export interface ServerParts {
-  /** Without one the server is alive but not ready, until `open` hands one in. */
+  /** Without one the server is alive but not ready until `open` provides one. */
   readonly gateway?: Gateway;
   readonly logger: Logger;
   readonly options?: Partial<ServerOptions>;
-  /** Not an option: options may be printed. Without any, everybody may use the server. */
+  /** Not an option: options may be printed. Without keys, anyone may use the server. */
   readonly apiKeys?: readonly string[];
-  /** Those whose `engineObserver` the engine was given; without them the engine's steps are not counted. */
+  /** The metrics whose `engineObserver` the engine uses; without them the engine's steps are not counted. */
   readonly metrics?: Metrics;
 }
 
@@ -40,7 +40,7 @@ export interface LorikeetServer {
   /** Number of open connections. */
   readonly connections: number;
   /**
-   * Not ready, no new requests: they are refused with `reason`, by default `draining`. Resolves when the running ones are done, or
+   * Stops being ready and refuses new requests with `reason`, by default `draining`. Resolves when the running ones have finished, or
    * were ended after `graceMs`, and their answers are sent.
    */
   drain(graceMs: number, reason?: LorikeetError): Promise<void>;
@@ -48,7 +48,7 @@ export interface LorikeetServer {
   close(): Promise<void>;
 }
 
-/** What there is once the model is loaded. */
+/** What the server needs to serve requests, available once the model is loaded. */
 interface Service {
   readonly gateway: Gateway;
   readonly sockets: Sockets;
@@ -86,7 +86,7 @@ export function createServer(parts: ServerParts): LorikeetServer {
       logger.warn({ remote, allowed: options.maxPipelined }, "A connection with too many requests at once is closed");
     },
   );
-  // Node.js 24 asks; before that, every offer ends in "upgrade", and what is not a WebSocket's is read again.
+  // Node.js 24 asks first. Earlier versions emit "upgrade" for every offer; those that are not for a WebSocket are parsed again.
   const upgrading = { shouldUpgradeCallback: (req: IncomingMessage) => service !== null && asksForWebSocket(req) };
   const http = createHttp(
     {

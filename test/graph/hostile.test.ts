@@ -27,7 +27,7 @@ const tensor = (fields: Partial<TensorProto>): TensorProto =>
 const files: Readonly<Record<string, readonly [spec: Partial<FileSpec>, message: RegExp]>> = {
   "a cycle": [
     { nodes: [relu("one", "b", "y"), relu("two", "y", "b")] },
-    /has a cycle: node "(one|two)" waits for its own output/,
+    /has a cycle: node "(one|two)" depends on its own output/,
   ],
   "a node that reads itself": [{ nodes: [relu("one", "y", "y")] }, /has a cycle: node "one"/],
   "a branch that reads its own node": [
@@ -39,11 +39,11 @@ const files: Readonly<Record<string, readonly [spec: Partial<FileSpec>, message:
     },
     /has a cycle: node "if"/,
   ],
-  "an input that nothing makes": [
+  "an input that nothing produces": [
     { nodes: [relu("one", "z", "y")] },
-    /node "one" \("Relu"\) that reads "z", which nothing makes/,
+    /node "one" \("Relu"\) that reads "z", which nothing produces/,
   ],
-  "an output that nothing makes": [{ outputs: { q: [2] } }, /an output "q" that no node makes/],
+  "an output that nothing produces": [{ outputs: { q: [2] } }, /an output "q" that no node produces/],
   "two values of one name": [
     { nodes: [relu("one", "x", "y"), relu("two", "x", "y")] },
     /defines "y" twice, .* node "two"/,

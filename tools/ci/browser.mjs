@@ -29,9 +29,9 @@ const scripts = {
   overSocket: (server, body) =>
     new Promise((resolve, reject) => {
       const socket = new WebSocket(`${server.replace("http", "ws")}/v1/ws`, ["lorikeet", "lorikeet.bearer.c2VjcmV0"]);
-      const told = { protocol: null, chunks: 0, text: "", tokens: null };
+      const received = { protocol: null, chunks: 0, text: "", tokens: null };
       socket.onopen = () => {
-        told.protocol = socket.protocol;
+        received.protocol = socket.protocol;
         socket.send(JSON.stringify({ id: "r1", type: "completions", body }));
       };
       socket.onerror = () => reject(new Error("the WebSocket was refused"));
@@ -39,13 +39,13 @@ const scripts = {
         const message = JSON.parse(data);
         if (message.type === "error") return reject(new Error(message.error.message));
         if (message.type === "chunk") {
-          told.chunks++;
-          told.text += message.data.choices[0]?.text ?? "";
+          received.chunks++;
+          received.text += message.data.choices[0]?.text ?? "";
           return;
         }
-        told.tokens = message.data.usage.completion_tokens;
+        received.tokens = message.data.usage.completion_tokens;
         socket.close();
-        resolve(told);
+        resolve(received);
       };
     }),
   overSse: async (server, body) => {
@@ -54,18 +54,18 @@ const scripts = {
       headers: { "content-type": "application/json", authorization: "Bearer c2VjcmV0" },
       body: JSON.stringify({ ...body, stream: true }),
     });
-    const told = { status: response.status, adapter: response.headers.get("x-adapter"), text: "", isDone: false };
+    const received = { status: response.status, adapter: response.headers.get("x-adapter"), text: "", isDone: false };
     let rest = "";
     const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
     for (let part = await reader.read(); !part.done; part = await reader.read()) {
       const events = (rest + part.value).split("\n\n");
       rest = events.pop();
       for (const event of events) {
-        if (event === "data: [DONE]") told.isDone = true;
-        else if (event.startsWith("data: ")) told.text += JSON.parse(event.slice(6)).choices[0]?.text ?? "";
+        if (event === "data: [DONE]") received.isDone = true;
+        else if (event.startsWith("data: ")) received.text += JSON.parse(event.slice(6)).choices[0]?.text ?? "";
       }
     }
-    return told;
+    return received;
   },
   upload: async (server, name) => {
     const form = new FormData();

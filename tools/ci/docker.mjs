@@ -22,7 +22,7 @@ import { freePort, startServer } from "./server.mjs";
 
 const top = mkdtempSync(join(tmpdir(), "lorikeet-docker-"));
 chmodSync(top, 0o755);
-// nobody and nogroup on Debian; a user other than root keeps its rights.
+// nobody and nogroup on Debian. A user other than root runs everything as itself.
 const identity = process.getuid() === 0 ? { uid: 65534, gid: 65534 } : {};
 const stages = [];
 let stage;

@@ -1,5 +1,5 @@
 // Mesa's software driver for Vulkan, in a version that WebGPU accepts. Nothing is installed: Debian's packages are unpacked into a
-// cache folder, and apt runs with lists of its own, over the mirror of the system's sources.
+// cache folder, and apt uses separate package lists, with the mirror of the system's sources.
 import { execFileSync, spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { homedir } from "node:os";

@@ -20,7 +20,7 @@ const plans = {
   ],
 };
 
-/** The first device that WebGPU accepts, or null. Drivers are asked in a process of their own. */
+/** The first device that WebGPU accepts, or null. Drivers are queried in a child process. */
 function deviceOf(environment) {
   const entry = "dist/src/runtime/device/vulkan-main.js";
   const env = { ...process.env, ...environment };

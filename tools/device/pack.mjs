@@ -3,7 +3,7 @@
 //
 //   node tools/device/pack.mjs <folder> [--part-bytes <n>]
 //
-// writes run-device.sh and the archive, in parts of at most 64 MiB or so many bytes. There, one command does all:
+// writes run-device.sh and the archive, in parts of at most 64 MiB or `n` bytes. On the other machine one command does all:
 //
 //   sh run-device.sh
 import { execFileSync } from "node:child_process";

@@ -1,6 +1,6 @@
 /**
- * Reads a stranger's regular expression without compiling it: how many instructions it would take, at most, and whether Python's
- * `re` and the linear-time engine both know it and agree. Whatever only one of them knows is refused by name. Matches nothing.
+ * Reads an untrusted regular expression without compiling it: how many instructions it would take at most, and whether Python's
+ * `re` and the linear-time engine both know it and agree. Syntax that only one of them knows is refused by name. Matches nothing.
  */
 
 export interface MeasuredExpression {
@@ -19,7 +19,7 @@ const maxRepeat = 1000; // the engine's own bound
 const maxDepth = 100;
 const maxSize = Number.MAX_SAFE_INTEGER / (maxRepeat + 2);
 
-/** `guarded`: look-ahead may stand in front. Throws ExpressionFault. */
+/** `guarded`: the expression may begin with look-ahead. Throws ExpressionFault. */
 export function measureExpression(pattern: string, { guarded = false } = {}): MeasuredExpression {
   const scan = new Scan(pattern);
   const guards = guarded ? scan.guards() : [];
@@ -44,7 +44,7 @@ class Scan {
     this.#take(flags.length);
   }
 
-  /** Takes look-ahead that stands in front, with the flags of the whole in each. */
+  /** Consumes leading look-ahead; each gets the flags of the whole expression. */
   guards(): { source: string; mustMatch: boolean; size: number }[] {
     const flags = this.source;
     const guards: { source: string; mustMatch: boolean; size: number }[] = [];
@@ -173,7 +173,7 @@ class Scan {
     return 1 + items;
   }
 
-  /** A backslash with what follows: a known letter, or punctuation, which stands for itself. */
+  /** A backslash with what follows: a known letter, or literal punctuation. */
   #escape(letters: string): number {
     const next = this.#pattern.charAt(this.#at + 1);
     if (next === "Z") {

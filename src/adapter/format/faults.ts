@@ -3,11 +3,11 @@
 import { LorikeetError } from "../../base/errors.js";
 
 const maxListed = 1000;
-/** Of an adapter that was made for another base: all its modules differ, and the first ones tell how. */
+/** Faults listed for an adapter of another base: all its modules differ, and the first ones show how. */
 const maxMisfitsListed = 12;
 const maxInMessage = 3;
 
-/** What the message says of the bases. */
+/** The bases' names in the message. */
 export interface Bases {
   /** The base that the adapter's config names. */
   readonly named?: string | null;

@@ -1,4 +1,4 @@
-/** Which files of an adapter's folder are read, which are kept beside them, and which are left behind. Opens none of them. */
+/** Which files of an adapter's folder are read, which are only kept, and which are ignored. Opens none of them. */
 
 import { opendir } from "node:fs/promises";
 import { LorikeetError } from "../../base/errors.js";
@@ -16,7 +16,7 @@ const pickle = /\.(bin|pt|pth|ckpt|pkl)$/i;
 const maxEntries = 4096;
 const maxIgnoredListed = 256;
 
-/** Whether a store keeps a file of this name; every other is ignored and named in the reply. */
+/** Whether a store keeps a file of this name. Other files are ignored and named in the reply. */
 export function isKeptFile(name: string): boolean {
   return kept.has(name);
 }

@@ -1,6 +1,6 @@
 /**
- * Expressions of a config, which come from strangers: plain names are compared by hand, all else runs on a linear-time engine.
- * One budget for all expressions of a config bounds what compiling takes, by what they would compile to, and what matching takes.
+ * Untrusted expressions of a config: plain names are compared by hand, all else runs on a linear-time engine.
+ * One budget for all expressions of a config bounds compiling, by the size of the compiled form, and matching.
  */
 
 import { RE2JS } from "re2js";
@@ -16,23 +16,23 @@ const maxPatternLength = 1024;
 export const maxPatternSize = 32_768;
 /** Instructions times characters: 20 ns each at worst, where the engine has to follow every alternative at once. */
 const maxWork = 150_000_000;
-/** Of a plain name, which is compared by hand, in instructions. */
+/** The cost of a plain name, which needs no engine, in instructions. */
 const literalCost = 1 / 16;
 
 export interface CompiledExpression {
-  /** Of the compiled form, at most. */
+  /** Maximum size of the compiled form. */
   readonly size: number;
   /** The groups of the match that a depth-first matcher would find first, by name; null where there is none. */
   find(path: string): Readonly<Record<string, string | undefined>> | null;
 }
 
-/** What an expression is for, as messages name it, and what is put around it. */
+/** The purpose of an expression, for messages, and what wraps it. */
 export interface ExpressionUse {
   readonly key: string;
   readonly wrap: (source: string) => string;
   /** Groups of the wrapping to be read. */
   readonly groups?: readonly string[];
-  /** The expression begins where the path does, so look-ahead may stand in front of it. */
+  /** The expression begins where the path does, so look-ahead may precede it. */
   readonly guarded?: boolean;
 }
 
@@ -87,7 +87,7 @@ export class PatternBudget {
     return false;
   }
 
-  /** Once, however many expressions are left. */
+  /** Reports it once, however many expressions are left. */
   #refuse(fault: string): void {
     if (!this.#isSpent) this.#faults.invalid(fault);
     this.#isSpent = true;

@@ -58,7 +58,7 @@ export class Collector {
     await this.#collect(turn).catch((cause: unknown) => this.#notCollected(cause));
   }
 
-  /** Told of the last hold's end: a version without a name goes in the background. */
+  /** Call it when the last hold on a version ends: a version without a name is removed in the background. */
   freed(digest: string): void {
     if (!this.#orphans.has(digest)) return;
     this.#background = this.#background.then(() => this.run());

@@ -35,18 +35,18 @@ export class Holds {
     return [...this.#counts.keys()];
   }
 
-  /** Whether something is held that computes this. */
+  /** Whether anything with these weights is held. */
   isComputing(weightsDigest: string): boolean {
     return [...this.#held.values()].some((held) => held.weightsDigest === weightsDigest);
   }
 
-  /** The digests of held versions that compute this. Not of operators' folders. */
+  /** The digests of held versions with these weights, without operators' folders. */
   versionsOf(weightsDigest: string): string[] {
     const held = [...this.#held].filter(([, { source }]) => source === "store");
     return held.filter(([, each]) => each.weightsDigest === weightsDigest).map(([digest]) => digest);
   }
 
-  /** A held folder of an operator that computes this; undefined without one. */
+  /** A held operator's folder with these weights; undefined if there is none. */
   folderOf(weightsDigest: string): Held | undefined {
     return [...this.#held.values()].find((held) => held.source === "folder" && held.weightsDigest === weightsDigest);
   }

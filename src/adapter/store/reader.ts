@@ -1,4 +1,4 @@
-/** Reads adapters' files, from another folder where those of one are damaged, and compares them with their digests. Changes none. */
+/** Reads adapters' files and compares them with their digests. If one folder's files are damaged, tries the next. Changes none. */
 
 import type { Logger } from "../../base/log.js";
 import type { StoreDisk } from "./disk.js";
@@ -18,7 +18,7 @@ export interface ReaderParts {
   readonly holds: Holds;
   readonly check: CheckFolder;
   readonly logger: Logger;
-  /** Looks at the folders again, as one of them has changed. */
+  /** Rescans the folders, because one of them has changed. */
   readonly rescan: () => Promise<void>;
 }
 

@@ -1,5 +1,5 @@
 /**
- * The names that are served, of stored versions and of operators' folders, and what the observer was told of them. A stored name
+ * The names that are served, of stored versions and of operators' folders, and what the observer knows of them. A stored name
  * hides a folder's. Changes nothing on disk.
  */
 
@@ -20,7 +20,7 @@ export interface ServedNamesParts {
 
 export class ServedNames {
   readonly #parts: ServedNamesParts;
-  /** What the observer was told, by the name's key. */
+  /** The records last announced to the observer, by the name's key. */
   readonly #announced = new Map<string, AdapterRecord>();
   /** The number of names for each digest of weights. */
   readonly #namedWeights = new Map<string, number>();
@@ -46,19 +46,19 @@ export class ServedNames {
     return [...this.#parts.stored.refused, ...this.#parts.scan.refused];
   }
 
-  /** Whether a name stands for a version that computes this. */
+  /** Whether a name points at a version with these weights. */
   isNamed(weightsDigest: string): boolean {
     return this.#namedWeights.has(weightsDigest);
   }
 
-  /** Reads what others have changed, and tells of it; `turn` where the lock is held. Returns the keys of changed names. */
+  /** Reads other processes' changes and reports them; pass `turn` if the lock is held. Returns the keys of changed names. */
   async refresh(turn: LockTurn | null): Promise<Set<string>> {
     const changed = await this.#parts.stored.refresh(turn);
     this.announce(changed);
     return changed;
   }
 
-  /** Reads what was changed here in a turn that is held still, and tells of it. */
+  /** Reads this process's changes in a turn that it still holds, and reports them. */
   async refreshOwn(turn: LockTurn): Promise<void> {
     this.announce(await this.#parts.stored.refreshOwn(turn));
   }
@@ -88,7 +88,7 @@ export class ServedNames {
     for (const weightsDigest of new Set(gone.map((record) => record.weightsDigest))) this.tellUnwanted(weightsDigest);
   }
 
-  /** Tells of a digest that has lost its last name or its last hold, unless it still has one of the other. */
+  /** Reports a digest that has lost its last name or its last hold, unless the other one remains. */
   tellUnwanted(weightsDigest: string): void {
     if (this.isNamed(weightsDigest) || this.#parts.holds.isComputing(weightsDigest)) return;
     this.#parts.observer.unwanted?.(weightsDigest);

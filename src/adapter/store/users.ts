@@ -1,6 +1,6 @@
 /**
  * The processes on this host that have a store open. Each locks its own file, and the kernel releases the lock when the process ends.
- * So the others see whether it is alive, even from another container, where its process id means nothing. A note beside the file says
+ * So the others see whether it is alive, even from another container, where its process id means nothing. A note next to the file says
  * how far the process has read the store and which unnamed versions it still needs. Does not decide what is deleted.
  */
 

@@ -16,14 +16,14 @@ import type { Terminal } from "../terminal.js";
 import { UsageError } from "../usage.js";
 import { openLocalStore } from "./local-store.js";
 
-/** Disposing removes what was made for it. */
+/** Disposing removes its temporary files. */
 export interface AdapterSource extends AsyncDisposable {
   readonly folder: string;
 }
 
 /** Where a name is looked up. */
 export interface AdapterPlace {
-  /** As messages call it: `--adapter`. */
+  /** The option's name in messages: `--adapter`. */
   readonly option: string;
   /** The adapters folder; null: LORIKEET_ADAPTERS, else `adapters`. */
   readonly adapters: string | null;
@@ -37,7 +37,7 @@ export const adaptersFolder = open("Adapter", "adapters", {
 
 export const adapterHelp = "name in the adapters folder, a PEFT folder, or hf://org/name";
 
-/** What `adapters add` is given: a folder or a repository. Throws a UsageError, and what `locate` throws. */
+/** Resolves the argument of `adapters add`, a folder or a repository. Throws a UsageError, and what `locate` throws. */
 export async function openAdapterSource(text: string, terminal: Terminal): Promise<AdapterSource> {
   if (isHubAddress(text)) return await fromHub(text, "<folder>", terminal);
   await requireFolder("<folder>", text);

@@ -5,7 +5,7 @@ import { formatBytes, formatCount } from "../options/units.js";
 import { formatFields, formatTable } from "../table.js";
 import { formatRatios, number, rate } from "./report.js";
 
-/** Card and model, then steps, then ratios with their aims. */
+/** Card and model, then steps, then ratios with their targets. */
 export function formatCardReport(report: CardReport): string {
   return [headOf(report), stepsOf(report), formatRatios(report.ratios)].join("\n\n");
 }
@@ -14,7 +14,7 @@ function headOf({ device, shape, parameters, effort, ...report }: CardReport): s
   const weights = Object.entries(report.weightBytes).map(([dtype, bytes]) => `${dtype} ${formatBytes(bytes)}`);
   const byDtype = (values: CardReport["bandwidth"], format: (value: number) => string): string =>
     Object.entries(values)
-      .map(([dtype, { median }]) => `${format(median)} beside ${dtype}`)
+      .map(([dtype, { median }]) => `${format(median)} with ${dtype}`)
       .join(", ");
   const memory = device.memoryBytes === null ? "" : `, ${formatBytes(device.memoryBytes)}`;
   const adapter = `rank ${report.rank}, ${formatBytes(report.adapterBytes)}`;
@@ -24,7 +24,7 @@ function headOf({ device, shape, parameters, effort, ...report }: CardReport): s
     ["bandwidth", `${byDtype(report.bandwidth, rate)} (${report.bandwidthMethod})`],
     ["activation", `${byDtype(report.activationMs, (ms) => `${number(ms)} ms`)}, an adapter of ${adapter}`],
     ["decode", `${report.contextTokens} tokens in each slot, greedy`],
-    ["samples", `${effort.rounds} rounds, all steps in turns, after one that does not count; medians`],
+    ["samples", `${effort.rounds} rounds, all steps in turns, after an uncounted one; medians`],
   ]);
 }
 

@@ -1,11 +1,11 @@
 /**
- * Names that other programs give to options of ours: transformers, TRL, PEFT, mlx-lm, axolotl, vLLM, llama.cpp. None is accepted: a
- * command that has one of the options suggests it.
+ * Names of our options in other programs: transformers, TRL, PEFT, mlx-lm, axolotl, vLLM, llama.cpp. None is accepted: a command
+ * that has the option suggests our name.
  */
 
 import { flagName } from "./names.js";
 
-/** By their names on a command line. Where commands call the same thing differently, the first that a command has is meant. */
+/** By their names on a command line. If commands name the same thing differently, the first that the command has is suggested. */
 export const commonNames: Readonly<Record<string, readonly string[]>> = {
   // models and adapters
   m: ["model"],
@@ -138,7 +138,7 @@ export const commonNames: Readonly<Record<string, readonly string[]>> = {
   conversation: ["chat"],
 };
 
-/** What is no option here, because it is said in another way. */
+/** Not options here: what to use instead. */
 const otherWays: Readonly<Record<string, string>> = {
   prompt: 'The prompt is an argument: lorikeet generate --model <model> "It was".',
   revision: "A revision belongs to the name: org/name@revision.",
@@ -146,14 +146,14 @@ const otherWays: Readonly<Record<string, string>> = {
   "hf-token": "The hub's token is read from HF_TOKEN.",
 };
 
-/** The flag, of those that a command has, that another program's name of an option means; null where there is none. */
+/** The command's flag for an option name of another program; null if there is none. */
 export function commonFlag(name: string, commandFlags: readonly string[]): string | null {
   const plain = name.toLowerCase().replaceAll("_", "-");
   const known = Object.hasOwn(commonNames, plain) ? (commonNames[plain] ?? []) : [];
   return [plain, ...known.map(flagName)].find((flag) => commandFlags.includes(flag)) ?? null;
 }
 
-/** A sentence about an option that a command does not have under any name; null without one. */
+/** A sentence about an option that does not exist here under any name; null if there is none. */
 export function otherWay(name: string): string | null {
   return Object.hasOwn(otherWays, name) ? (otherWays[name] ?? null) : null;
 }

@@ -12,7 +12,7 @@ export async function hintAtPath(path: string, kind: "file" | "folder"): Promise
   return found === null || found === path ? null : `Did you mean ${kind === "folder" ? "the folder " : ""}${found}?`;
 }
 
-/** One sentence that lists the few folders beside a missing one; null without any. */
+/** One sentence that lists the siblings of a missing folder; null if there are none, or too many. */
 export async function hintAtSiblings(path: string): Promise<string | null> {
   const parent = path.includes("/") ? await nearbyPath(dirname(path), "folder") : null;
   if (parent === null) return null;

@@ -16,7 +16,7 @@ import { WeightNorms } from "../../weights/norms.js";
 
 export interface GainCheckOptions {
   readonly limits?: Partial<AdapterLimits>;
-  /** How long one check may take, from when it starts: loading is ended at once, a module under way is finished first. */
+  /** How long one check may take from its start. Loading is stopped at once; a module being checked is finished first. */
   readonly timeoutMs?: number;
 }
 

@@ -1,6 +1,6 @@
 /**
- * Ends a service on a signal, an uncaught error or the loss of its device. Each shuts it down in order, with an exit code of its
- * own. A final deadline ends whatever hangs.
+ * Ends a service on a signal, an uncaught error or the loss of its device. Each shuts it down in order and has its own exit code.
+ * A final deadline kills a process that hangs.
  */
 
 import type { LorikeetError } from "../../base/errors.js";
@@ -16,7 +16,7 @@ export interface Lifetime extends Disposable {
   readonly end: Promise<EndCause>;
   /** 0 after a signal, nonzero after an uncaught error or the loss of the device. */
   readonly exitCode: number;
-  /** What new requests are told once the device is lost; null before. */
+  /** The error for new requests once the device is lost; null before. */
   readonly loss: LorikeetError | null;
   /** Call it when the device is lost. */
   lose(error: LorikeetError): void;

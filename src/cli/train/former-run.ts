@@ -7,8 +7,8 @@ import { successorsOf } from "../options/former-names.js";
 type Stored = Readonly<Record<string, unknown>>;
 
 /**
- * The stored options, by flag name, under their present names. `record`: what the run wrote about itself. `given`: options of the
- * command that continues it, which may change the number of steps.
+ * The stored options, by flag name, under their current names. `record`: the run's own record. `given`: options of the
+ * command that resumes it, which may change the number of steps.
  */
 export function withPresentNames(stored: Stored, record: Partial<RunRecord> | null, given: Stored): Stored {
   const options: Record<string, unknown> = {};
@@ -45,7 +45,7 @@ function stepsOf(stored: Stored, record: Partial<RunRecord> | null, given: Store
   return Math.max(1, Math.round(epochs * Math.ceil(rows / (batch * accumulated))));
 }
 
-/** Stored options are numbers, options of a command line are texts. */
+/** Stored options are numbers; command-line options are strings. */
 function numberOf(value: unknown): number | null {
   const number = typeof value === "string" ? Number(value) : value;
   return typeof number === "number" && Number.isFinite(number) ? number : null;

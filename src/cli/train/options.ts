@@ -1,4 +1,4 @@
-/** The options of `train`, and the trainer's settings that they make. */
+/** The options of `train`, and the trainer's settings derived from them. */
 
 import type { BaseDtype } from "../../engine/start.js";
 import { parseLabelTemplate } from "../../train/data/encode.js";
@@ -26,7 +26,7 @@ export const warmup: Parser<number> = (value) => {
   throw new Error("must be a whole number of steps, or a fraction of all steps below 1");
 };
 
-/** A config file or an environment may name a card for the server. */
+/** A config file or an environment variable may name a card for the server. */
 const trainDevice: Parser<"cpu"> = (value) => {
   if (value === "cpu" || value === "auto") return "cpu";
   throw new Error("must be cpu: training runs on the CPU");
@@ -47,7 +47,7 @@ export const trainOptions = {
   device: given("Model", "cpu", {
     placeholder: "device",
     parse: trainDevice,
-    help: "cpu: training runs on no other device",
+    help: "only cpu: training runs on the CPU",
   }),
   threads,
   data: open("Data", "required", {

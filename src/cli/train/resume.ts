@@ -1,4 +1,4 @@
-/** The options of a resumed run: those that it began with, but for the few that may change. */
+/** The options of a resumed run: those that it began with, except the few that may change. */
 
 import type { Command } from "commander";
 import { readRecord } from "../../train/files/record.js";

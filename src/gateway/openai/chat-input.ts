@@ -156,7 +156,7 @@ function readContent(content: unknown): string | MessageFault {
   return texts.join("\n");
 }
 
-/** What is in the place of a text part. */
+/** What was found instead of a text part. */
 function partFault(part: unknown): string | null {
   if (!isObject(part)) return describe(part);
   if (part.type !== "text") return `${describeWord(part.type)} as \`type\``;

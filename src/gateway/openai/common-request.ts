@@ -1,10 +1,10 @@
-/** Turns the parsed fields that both kinds of request share into the request's own words. */
+/** Converts the parsed fields that both kinds of request share to neutral form. */
 import type * as v from "valibot";
 import type { GenerationRequest } from "../requests.js";
 import type { commonEntries } from "./fields.js";
 import { grammarOf } from "./grammar-fields.js";
 
-/** What a request says of how its answer is written, and no one but the serializer reads. */
+/** How the answer is to be serialized. Only the serializer reads this. */
 export interface AnswerForm {
   readonly includeUsage: boolean;
   /** Every chunk has its choice's usage so far. */

@@ -69,7 +69,7 @@ function promptField(bounds: RequestBounds) {
   );
 }
 
-/** The item of a list that makes it no prompt, and where it stands. */
+/** The item that makes a list invalid as a prompt, and its index. */
 function whatIsWrong(value: unknown, { maxSequences, vocabSize }: RequestBounds): unknown {
   if (!Array.isArray(value) || value.length === 0) return value;
   const [first] = value;

@@ -1,4 +1,4 @@
-/** The parameters that hold an answer to a grammar: OpenAI's `response_format`, vLLM's two ways, and llama.cpp's. */
+/** The parameters that constrain an answer to a grammar: OpenAI's `response_format`, vLLM's two ways, and llama.cpp's. */
 import * as v from "valibot";
 import { isObject, type Json } from "../../base/json.js";
 import type { GrammarSource } from "../../grammar/source.js";
@@ -34,7 +34,7 @@ export function grammarOf(fields: GrammarFields): GrammarSource | null {
   return null;
 }
 
-/** One grammar at most, and nothing beside it that could leave no token to choose from. */
+/** At most one grammar, and no other parameter that could leave no token to choose from. */
 export function* grammarCross(body: Json): Iterable<Fault> {
   const named = Object.keys(grammarEntries).filter((name) => body[name] !== undefined && !isNone(body[name]));
   const [first, second] = named;
@@ -60,7 +60,7 @@ function field(read: (value: unknown) => GrammarSource | null | Wrong) {
   );
 }
 
-/** What formats have beside their `type`; a schema beside `json_object` is llama.cpp's. */
+/** The other fields of each format; the schema of `json_object` is llama.cpp's. */
 const formatKeys: ReadonlyMap<unknown, readonly string[]> = new Map([
   ["json_schema", ["json_schema"]],
   ["json_object", ["schema"]],

@@ -7,7 +7,7 @@ const isString = (value: unknown): boolean => typeof value === "string";
 const isBoolean = (value: unknown): boolean => typeof value === "boolean";
 const isEmptyList = (value: unknown): boolean => Array.isArray(value) && value.length === 0;
 
-/** A string out of a list. */
+/** One of the listed strings. */
 const oneOf = (...words: readonly string[]) => ({
   allowed: words.map((word) => `"${word}"`).join(", "),
   accepts: (value: unknown): boolean => typeof value === "string" && words.includes(value),

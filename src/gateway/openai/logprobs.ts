@@ -57,7 +57,7 @@ function topTable(spell: Spell, logprob: TokenLogprob): Record<string, number> {
   const table: Record<string, number> = Object.create(null);
   for (const { id, logprob: value } of [...logprob.top, logprob]) {
     const token = spell(id);
-    // Two ids may share a spelling: the likelier one stands for it.
+    // Two ids may share a spelling: the likelier one is kept.
     table[token] = Math.max(table[token] ?? Number.NEGATIVE_INFINITY, finite(value));
   }
   return table;

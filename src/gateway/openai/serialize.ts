@@ -39,7 +39,7 @@ interface TokenIds {
   readonly token_ids?: readonly number[];
 }
 
-/** What vLLM says of a prompt: in the choice of a completion, beside the choices of a chat. */
+/** vLLM's fields of a prompt: in the choice of a completion, next to the choices of a chat. */
 interface PromptFields {
   readonly prompt_token_ids?: readonly number[];
   readonly prompt_logprobs?: PromptLogprobs;
@@ -66,16 +66,16 @@ export interface ChatChoice extends TokenIds {
   readonly finish_reason: Finish;
 }
 
-/** What every chunk of a stream, and the whole answer, begin with. */
+/** The first fields of every chunk and of the whole answer. */
 interface Head {
   readonly id: string;
   readonly created: number;
   readonly model: string;
-  /** The same as long as the base's weights, and the options that change its answers, are. */
+  /** Changes only with the base's weights and with options that affect answers. */
   readonly system_fingerprint: string;
 }
 
-/** `usage` is there when it was asked for: null until the last chunk, or in every chunk that of its choice so far. */
+/** `usage` is present if requested: null until the last chunk, or in every chunk the usage of its choice so far. */
 export interface AnswerChunk extends Head, PromptFields {
   readonly object: "text_completion" | "chat.completion.chunk";
   readonly choices: readonly (CompletionChoice | ChatChunkChoice)[];
@@ -125,7 +125,7 @@ export class Serializer {
     };
   }
 
-  /** The last chunk, where usage was asked for. */
+  /** The last chunk, if usage was requested. */
   usageChunk(summary: RequestSummary): AnswerChunk {
     return {
       ...this.#head,
@@ -156,7 +156,7 @@ export class Serializer {
     return this.#request.includeUsage ? { usage: null } : {};
   }
 
-  /** The prompt's ids where there is one prompt, and for a chat all that is said of it. Once in a stream: with the first choice. */
+  /** The prompt's ids if there is one prompt, and for a chat its other fields. Sent once in a stream, with the first choice. */
   #besideChoices({ index, promptIds, promptLogprobs: entries }: ChoicePart): PromptFields {
     const hasOnePrompt = this.#request.kind === "chat" || this.#request.prompts.length === 1;
     if (index > 0 || !hasOnePrompt) return {};

@@ -36,7 +36,7 @@ export class AdapterCalls {
     this.#adapters = adapters;
   }
 
-  /** Stores a copy of a folder under a name; gives vLLM's line. Throws LorikeetError `already_loaded`, `adapter_not_found`, `route_not_found`, or what storing throws. */
+  /** Stores a copy of a folder under a name; returns vLLM's line. Throws LorikeetError `already_loaded`, `adapter_not_found`, `route_not_found`, or what storing throws. */
   async load(body: unknown): Promise<string> {
     const { lora_name, lora_path, load_inplace } = parse(loadFormat, body);
     try {
@@ -47,7 +47,7 @@ export class AdapterCalls {
     return `Success: LoRA adapter '${lora_name}' added successfully.`;
   }
 
-  /** Takes a name away; gives vLLM's line. Throws LorikeetError `adapter_not_found` or `conflict`. */
+  /** Removes a name; returns vLLM's line. Throws LorikeetError `adapter_not_found` or `conflict`. */
   async unload(body: unknown): Promise<string> {
     const { lora_name } = parse(unloadFormat, body);
     if (!this.#adapters.has(lora_name)) {

@@ -1,4 +1,4 @@
-/** The host names that this server answers to. A page can point a name of its own at any address (DNS rebinding), so only known names pass. */
+/** The host names that this server answers to. A page can point its own host name at any address (DNS rebinding), so only known names pass. */
 import { isIP } from "node:net";
 import { hostname } from "node:os";
 import { LorikeetError } from "../../base/errors.js";

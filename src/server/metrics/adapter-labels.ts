@@ -1,4 +1,4 @@
-/** Gives the busiest adapters metric labels of their own. The rest share one, so that the number of series stays bounded. */
+/** Gives each of the busiest adapters its own metric label. The rest share one, so that the number of series stays bounded. */
 
 /** How many names without a label are counted for each name with one. */
 const watchedPerLabel = 8;

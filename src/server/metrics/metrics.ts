@@ -11,7 +11,7 @@ const latency = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60
 const short = [0.001, 0.0025, 0.005, 0.01, 0.02, 0.04, 0.08, 0.12, 0.25, 0.5, 1, 2.5];
 const rows = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 24, 32, 48, 64, 128];
 
-/** What the metrics say of a device. `null`: unknown, or the host's. */
+/** The labels of the device in the metrics. `null`: unknown, or the host's. */
 export interface DeviceLabels {
   readonly kind: string;
   readonly name: string | null;
@@ -202,7 +202,7 @@ function gatewayHistograms(registers: Registry[]): GatewayObserver {
   });
   const grammars = new Histogram({
     name: "lorikeet_grammar_seconds",
-    help: "Until a grammar was there or refused, by outcome.",
+    help: "Time until a grammar was compiled or refused, by outcome.",
     labelNames: ["outcome"],
     buckets: latency,
     registers,

@@ -89,7 +89,7 @@ class Check {
 
   #block(block: Extract<Statement, { kind: "block" }>, place: Place): void {
     if (this.#blocks.has(block.name))
-      throw new TemplateSyntaxFault(`the block "${block.name}" stands twice`, block.line);
+      throw new TemplateSyntaxFault(`the block "${block.name}" is defined twice`, block.line);
     this.#blocks.add(block.name);
     const isEmpty = block.body.every((statement) => statement.kind === "text" && statement.text.trim() === "");
     if (block.required && !isEmpty) {

@@ -218,7 +218,7 @@ class Parser {
     while (!tokens.isOperator(")")) {
       if (parameters.length > 0) tokens.expect("operator", ",");
       const name = this.#name();
-      if (parameters.some((other) => other.name === name)) tokens.fail(`the parameter "${name}" stands twice`);
+      if (parameters.some((other) => other.name === name)) tokens.fail(`the parameter "${name}" occurs twice`);
       const fallback = tokens.skip("operator", "=") ? this.#expressions.expression() : null;
       if (!fallback && parameters.at(-1)?.fallback)
         tokens.fail("a parameter without a default follows one with a default");

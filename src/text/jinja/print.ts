@@ -20,7 +20,7 @@ import {
   View,
 } from "./values.js";
 
-/** Stands for an address, which differs in every Python process, so that no template can rely on it. */
+/** A fixed address. In Python it differs between processes, so no template can rely on it. */
 const address = "0x7f0000000000";
 
 export function str(value: Value): string {

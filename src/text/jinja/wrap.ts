@@ -52,7 +52,7 @@ function wrapParagraph(line: string, { width, breakLongWords, breakOnHyphens }: 
       current.push(begin);
       chunks.push(rest);
     } else if (chunk !== undefined) {
-      const isAlone = current.length === 0; // a word that fits no line has one of its own
+      const isAlone = current.length === 0; // a word too long for any line gets its own
       (isAlone ? current : chunks).push(chunk);
     }
     if (isBlank(current.at(-1))) current.pop();
@@ -63,7 +63,7 @@ function wrapParagraph(line: string, { width, breakLongWords, breakOnHyphens }: 
 
 const isBlank = (chunk: string | undefined): boolean => chunk !== undefined && chunk.trim() === "";
 
-/** What fits of a word, up to a hyphen if there is one, and its rest. */
+/** The part of a word that fits, up to a hyphen if there is one, and the rest. */
 function breakWord(word: string, room: number, breakOnHyphens: boolean): [begin: string, rest: string] {
   const points = codePoints(word);
   let end = room;

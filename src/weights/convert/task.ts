@@ -1,6 +1,6 @@
 /**
  * One unit of conversion work: read stored rows, convert them, write the result to its place. Synchronous, since it runs on a
- * thread of its own.
+ * separate thread.
  */
 
 import { closeSync, openSync, readSync, writeSync } from "node:fs";

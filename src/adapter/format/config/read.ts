@@ -1,4 +1,4 @@
-/** A config as read, whoever wrote it. */
+/** A config as read, whatever program wrote it. */
 
 import type { MethodConfig } from "../canonical.js";
 import type { AdapterMethod } from "../methods/method.js";
