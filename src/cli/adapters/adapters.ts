@@ -129,7 +129,10 @@ async function put(name: string, folder: string, where: Where, terminal: Termina
     return;
   }
   await withStore(where, terminal, async ({ store, isChecked }) => {
-    if (!isChecked) throw new UsageError(["--model <model> is required to check the adapter against its base model."]);
+    if (!isChecked)
+      throw new UsageError([
+        "--model <model> is required to check the adapter against its base model, or --url <address> to add it to a running server, which has one.",
+      ]);
     const { record, outcome } = await store.put(name, await store.stageCopy(folder));
     const line = outcome === "identical" ? `${name} is already stored` : `${name} was ${outcome}`;
     report(
