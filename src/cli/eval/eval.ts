@@ -150,7 +150,7 @@ async function evaluate(flags: EvalFlags, terminal: Terminal): Promise<void> {
       ...figures,
     };
     if (flags.json) printJson(terminal.stdout, all);
-    else printLine(terminal.stdout, formatFigures(all));
+    else printLine(terminal.stdout, formatFigures(all, flags.adapter));
   } catch (error) {
     if (!shutdown.signal.aborted) throw error;
     const name = await shutdown.requested;
@@ -216,7 +216,8 @@ async function evaluateItems(
   };
 }
 
-function formatFigures(figures: EvalFigures): string {
+/** `adapter` is as the command line names it. */
+function formatFigures(figures: EvalFigures, adapter: string | null): string {
   const percent = ({ right, rows, share }: Share): string => `${(100 * share).toFixed(1)} % (${right} of ${rows})`;
   const { label_accuracy: labels, exact_match: exact, pair_accuracy: pairs, reward_accuracy: rewards } = figures;
   return formatFields([
@@ -224,7 +225,7 @@ function formatFigures(figures: EvalFigures): string {
     ["data", figures.data],
     ["base", `${figures.dtype}${figures.trained_over === null ? "" : `; trained over ${figures.trained_over}`}`],
     ["device", formatDevice(figures.device)],
-    ["adapter", figures.adapter === null ? "none" : `weights digest ${figures.adapter}`],
+    ["adapter", adapter === null ? "none" : `${adapter}, weights digest ${figures.adapter}`],
     ["loss", figures.loss.toFixed(4)],
     ["perplexity", figures.perplexity.toFixed(2)],
     ...(labels ? [["labels", `${percent(labels)}, by likelihood`] as const] : []),

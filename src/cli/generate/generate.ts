@@ -9,7 +9,7 @@ import { loadTokenizer } from "../../text/tokenizer/tokenizer.js";
 import { adaptersFolderOf, openNamedAdapter } from "../adapters/source.js";
 import { locate } from "../hub/model-folder.js";
 import { addOptions, readOptions } from "../options/command-line.js";
-import { progressLine } from "../progress.js";
+import { tickingLine } from "../progress.js";
 import { cancelledLine, listenForShutdown, signalExitCode } from "../serve/shutdown.js";
 import { openStack } from "../stack.js";
 import { printLine, printResponse, type Terminal } from "../terminal.js";
@@ -39,8 +39,9 @@ async function readPrompt(prompt: string | undefined): Promise<string> {
 }
 
 async function generate(prompt: string, settings: GenerateSettings, json: boolean, terminal: Terminal): Promise<void> {
-  const progress = progressLine(terminal.stderr);
+  const progress = tickingLine(terminal.stderr);
   await using adapter = await adapterOf(settings, terminal);
+  progress.report("starting the engine", 0, 0);
   await using stack = await openStack({
     settings: { ...settings, ...singleSequence },
     servedName: null,

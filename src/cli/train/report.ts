@@ -54,7 +54,7 @@ export function formatHeader(facts: HeaderFacts): string {
     ["data", data.digest],
     [
       "steps",
-      `${session.totalSteps} of ${perStep} ${settings.method === "dpo" ? "pairs" : "rows"}, validation every ${session.validateEvery}`,
+      `${session.totalSteps} of ${perStep} ${settings.method === "dpo" ? "pairs" : "rows"}, ${validationText(session.validateEvery)}`,
     ],
     ...(facts.stepsDone > 0 ? [["resumed", resumedText(facts)] as const] : []),
     ["learning rate", `${settings.learningRate} at the peak${rateText(facts)}`],
@@ -63,9 +63,12 @@ export function formatHeader(facts: HeaderFacts): string {
       "time",
       `about ${formatTime(estimate.ms + estimate.endMs)} on ${facts.threads} ${facts.threads === 1 ? "thread" : "threads"}`,
     ],
-    ["out", facts.out],
+    ["output", facts.out],
   ]);
 }
+
+const validationText = (every: number): string =>
+  every === 1 ? "validation after each" : `validation after every ${every}`;
 
 /** More steps stretch the schedule: the rate is that of a run that had them from the start. */
 function resumedText({ session, stepsDone }: HeaderFacts): string {
