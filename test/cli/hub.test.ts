@@ -42,10 +42,10 @@ const shaOf = (path: string): string => createHash("sha256").update(readFileSync
 const statOf = (path: string) => statSync(path, { throwIfNoEntry: false });
 const run = (home: string, ...args: string[]) => runQuietly(args, variablesOf(home));
 
-/** Without the lines that say how far a download has come, which a busy machine makes appear. */
+/** Without the progress lines that a busy machine makes appear. */
 async function runQuietly(args: readonly string[], variables: Record<string, string>) {
   const ended = await runHere(args, variables);
-  return { ...ended, err: ended.err.replace(/^(looking up|downloading|waiting) .*\n/gm, "") };
+  return { ...ended, err: ended.err.replace(/^(looking up|downloading|waiting for|starting the engine).*\n/gm, "") };
 }
 
 test("pull prints a model's folder and size, and which files were cached", async () => {

@@ -6,7 +6,14 @@ import { bookworm, openService } from "../support/service.js";
 import { cases } from "./cases.js";
 import { validatorOf } from "./validator.js";
 
-const service = await openService({ model: bookworm, maxContext: "256", maxBatch: "16", threads: "2" });
+// A busy machine must not turn a refusal into a timeout.
+const service = await openService({
+  model: bookworm,
+  maxContext: "256",
+  maxBatch: "16",
+  threads: "2",
+  grammarTimeout: "10m",
+});
 after(() => service[Symbol.asyncDispose]());
 
 interface Answered {
