@@ -1,8 +1,10 @@
 /** Texts that schemas allow, drawn at random over the embedded model's vocabulary, against an independent validator. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import fc from "fast-check";
 import { compileRules } from "../../src/grammar/compile.js";
 import { grammarDefaults } from "../../src/grammar/compiler.js";
+import { GrammarFault } from "../../src/grammar/fault.js";
 import { Grammar } from "../../src/grammar/grammar.js";
 import { rulesOfSchema } from "../../src/grammar/schema/schema.js";
 import { loadTokenizer } from "../../src/text/tokenizer/tokenizer.js";
@@ -118,3 +120,58 @@ for (const [schema, word] of refusals) {
     );
   });
 }
+
+/** Random schemas of a few keywords, which may contradict each other. */
+const randomSchema = fc.letrec<{ schema: unknown }>((tie) => ({
+  schema: fc.oneof(
+    { depthSize: "small", withCrossShrink: true },
+    fc.constantFrom<unknown>({ type: "boolean" }, { type: "null" }, { enum: ["a", 1, null] }, { const: "é" }, false),
+    fc.record(
+      {
+        type: fc.constant("integer"),
+        minimum: fc.integer({ min: -50, max: 50 }),
+        maximum: fc.integer({ min: -50, max: 50 }),
+      },
+      { requiredKeys: ["type"] },
+    ),
+    fc.record(
+      { type: fc.constant("string"), minLength: fc.nat(3), maxLength: fc.nat(6), not: fc.constant({ const: "a" }) },
+      { requiredKeys: ["type"] },
+    ),
+    fc.record(
+      { type: fc.constant("array"), items: tie("schema"), minItems: fc.nat(2), maxItems: fc.nat(3) },
+      { requiredKeys: ["type", "items"] },
+    ),
+    fc.record(
+      {
+        type: fc.constant("object"),
+        properties: fc.dictionary(fc.constantFrom("a", "ab", "b"), tie("schema"), { maxKeys: 3 }),
+        required: fc.subarray(["a", "b"]),
+        additionalProperties: fc.boolean(),
+      },
+      { requiredKeys: ["type", "properties"] },
+    ),
+    fc.record({ anyOf: fc.array(tie("schema"), { minLength: 1, maxLength: 2 }) }),
+    fc.record({ allOf: fc.array(tie("schema"), { minLength: 1, maxLength: 2 }) }),
+  ),
+})).schema;
+
+test("whole texts of random schemas are valid, or the schema is refused", () => {
+  let whole = 0;
+  const property = fc.property(randomSchema, fc.nat(), (schema, seed) => {
+    let grammar: Grammar;
+    try {
+      grammar = grammarOf(schema);
+    } catch (error) {
+      assert.ok(error instanceof GrammarFault, String(error));
+      return;
+    }
+    const text = draw(grammar, seed, 80);
+    if (text === null) return;
+    whole++;
+    const validate = validatorOf(schema);
+    assert.ok(validate(JSON.parse(text)), `${JSON.stringify(schema)} gave ${text}`);
+  });
+  fc.assert(property, { numRuns: 60, seed: 7 });
+  assert.ok(whole >= 15, `${whole} texts ended`);
+});

@@ -53,9 +53,10 @@ parentPort?.on("message", ({ source, afterSpace }: CompileMessage) => {
     const moved = tables.flatMap((table) => (ArrayBuffer.isView(table) ? [table.buffer as ArrayBuffer] : []));
     parentPort?.postMessage({ compiled } satisfies CompileReply, moved);
   } catch (error) {
-    const fault = error instanceof Error ? error.message : String(error);
-    const isClients = error instanceof GrammarFault || error instanceof RangeError;
-    parentPort?.postMessage({ fault, isClients } satisfies CompileReply);
+    // What nests too deeply for the stack is a RangeError of the engine's.
+    const isTooDeep = error instanceof RangeError;
+    const fault = isTooDeep ? "nests too deeply" : error instanceof Error ? error.message : String(error);
+    parentPort?.postMessage({ fault, isClients: isTooDeep || error instanceof GrammarFault } satisfies CompileReply);
   }
 });
 parentPort?.postMessage({ tree } satisfies ReadyMessage);
