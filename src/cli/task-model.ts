@@ -1,5 +1,6 @@
 /** What the commands say about task models: `inspect` describes one, and `serve` refuses it by name. */
 
+import { missingRules } from "../autodiff/missing-rules.js";
 import { LorikeetError } from "../base/errors.js";
 import { onnxOpset } from "../graph/serialize.js";
 import { describeValue, type Value } from "../graph/types.js";
@@ -53,6 +54,7 @@ function fieldsOf(model: TaskModel): [string, string][] {
     ["target modules", countsOf(modules)],
     ...(unknown === 0 ? [] : [["warning", warningOf(unknown)] as [string, string]]),
     ["adapters", "not served on task models yet"],
+    ["training", `not possible yet; ${trainingOf(model)}`],
   ];
 }
 
@@ -66,6 +68,22 @@ function fileFieldsOf({ label, role, opset, producer, graphs }: OpenedFile): [st
       ["outputs", graph.outputs.map(shownValue).join(", ")],
     ]),
   ];
+}
+
+function trainingOf(model: TaskModel): string {
+  const missing = operatorsWithoutGradient(model);
+  return missing.length === 0 ? "every operator has a gradient rule" : `no gradient rule for ${missing.join(", ")}`;
+}
+
+/** Operators behind target modules that training has no gradient of. */
+function operatorsWithoutGradient({ opened, modules }: TaskModel): string[] {
+  const found = opened.flatMap(({ graphs }) =>
+    graphs.flatMap((graph) => {
+      const uses = modules.flatMap((module) => module.uses.filter((use) => use.graph === graph));
+      return missingRules(graph.graph, new Set(uses.map(({ target }) => target.node.name)));
+    }),
+  );
+  return [...new Set(found)].sort();
 }
 
 const shownValue = (value: Value): string =>
@@ -108,7 +126,8 @@ function normOf(norm: FoldedNorm): string {
   return `measured, ${min} to ${max}`;
 }
 
-function jsonOf({ folder, task, architecture, opened, otherFiles, weights, modules }: TaskModel) {
+function jsonOf(model: TaskModel) {
+  const { folder, task, architecture, opened, otherFiles, weights, modules } = model;
   const described = ({ name, type, shape, unknown }: Value) => ({
     name,
     type,
@@ -128,6 +147,7 @@ function jsonOf({ folder, task, architecture, opened, otherFiles, weights, modul
     })),
     otherFiles,
     checkpoint: weights.map(({ label }) => label),
+    operatorsWithoutGradient: operatorsWithoutGradient(model),
     targetModules: modules.map(({ path, kind, names, inFeatures, outFeatures, kernel, groups, foldedNorm, uses }) => ({
       ...{ path, kind, inFeatures, outFeatures, kernel, groups, names },
       foldedNorm:

@@ -106,7 +106,8 @@ class GraphReader {
     if (sparse)
       throw fault.unsupported(`has the sparse tensor ${quoted(sparse.values?.name ?? "")}; dense ones are allowed`);
     for (const tensor of proto.initializer) this.#addTensor(tensor.name, tensor);
-    const inputs = proto.input.flatMap((info) => this.#readInput(info));
+    const weights = new Set(this.#values.keys());
+    const inputs = proto.input.flatMap((info) => this.#readInput(info, weights));
     for (const info of [...proto.valueInfo, ...proto.output]) {
       const value = this.#valueOf(info);
       if (value.unknown !== "type") this.#stated.set(value.name, value);
@@ -141,8 +142,8 @@ class GraphReader {
   }
 
   /** An initializer that is also listed as an input, as older files do, stays a weight. */
-  #readInput(info: ValueInfoProto): Value[] {
-    if (this.#values.has(info.name) && this.#initializers.some(({ value }) => value.name === info.name)) return [];
+  #readInput(info: ValueInfoProto, weights: ReadonlySet<string>): Value[] {
+    if (weights.has(info.name)) return [];
     const value = this.#valueOf(info);
     if (this.#outer === null) this.#requireTensor(info, value, "input");
     this.#claim(value, "an input");

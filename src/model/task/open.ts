@@ -1,5 +1,6 @@
 /** Opens a task model: its files read and raised, their branches chosen, its target modules named. Loads nothing into ONNX Runtime. */
 
+import { LorikeetError } from "../../base/errors.js";
 import { chooseBranch, flagsOf } from "../../graph/branches.js";
 import { openOnnx } from "../../graph/open.js";
 import { CheckpointContent } from "./content.js";
@@ -29,11 +30,19 @@ export async function openTaskModel(path: string): Promise<TaskModel> {
   return { ...folder, opened, modules: await findTaskModules(graphs, content) };
 }
 
+/** Each doubles the number of graphs. */
+const maxFlags = 2;
+
 async function openFile(file: TaskFile): Promise<OpenedFile> {
   const { role, label } = file;
   const { graph, opset, producer } = await openOnnx(file.path, label);
   let graphs: TaskGraph[] = [{ role, label, graph }];
-  for (const flag of flagsOf(graph)) {
+  const flags = flagsOf(graph);
+  if (flags.length > maxFlags) {
+    const message = `The ONNX file ${label} chooses branches by ${flags.length} inputs (${flags.slice(0, 3).join(", ")}, ...); at most ${maxFlags} are allowed.`;
+    throw new LorikeetError("model_unsupported", message, { param: label, found: flags.length, allowed: maxFlags });
+  }
+  for (const flag of flags) {
     graphs = graphs.flatMap((whole) =>
       [false, true].map((value) => ({
         role,

@@ -52,7 +52,10 @@ class WeightReader {
     this.#makers = new Map(nodes.flatMap((node) => node.outputs.map(({ name }) => [name, node] as const)));
     for (const node of nodes) {
       for (const input of node.inputs) {
-        if (input) this.#readers.set(input.name, [...(this.#readers.get(input.name) ?? []), node]);
+        if (!input) continue;
+        const readers = this.#readers.get(input.name);
+        if (readers) readers.push(node);
+        else this.#readers.set(input.name, [node]);
       }
     }
   }

@@ -8,7 +8,7 @@ import { after, test } from "node:test";
 import { openTaskModel, type TaskModel } from "../../../src/model/task/open.js";
 import { modulesAt, type TaskModule } from "../../../src/model/task/target-modules.js";
 import { SafetensorsFile } from "../../../src/tensor/safetensors.js";
-import { floatTensor, onnxFile } from "../../support/onnx-file.js";
+import { floatTensor, graphOf, onnxFile } from "../../support/onnx-file.js";
 import { onnxFilesOf, taskModels, taskRoot } from "../../support/task-models.js";
 
 type Keys = Record<string, Record<string, number[]>>;
@@ -168,4 +168,19 @@ test("a convolution whose bias is a node of its own may hold a folded normalizat
       [kind],
     );
   }
+});
+
+test("a file that chooses branches by many inputs is refused, for each of them doubles the graphs", async () => {
+  const flags = ["a", "b", "c"];
+  const branch = graphOf({ inputs: {}, outputs: { o: [2] }, nodes: [{ op: "Relu", inputs: ["x"], outputs: ["o"] }] });
+  const attributes = { then_branch: branch, else_branch: branch };
+  const path = join(temporary, "flags.onnx");
+  const file = onnxFile({
+    inputs: { x: [2], a: [], b: [], c: [] },
+    types: { a: 9, b: 9, c: 9 },
+    outputs: { y_a: [2], y_b: [2], y_c: [2] },
+    nodes: flags.map((flag) => ({ op: "If", inputs: [flag], outputs: [`y_${flag}`], attributes })),
+  });
+  writeFileSync(path, file);
+  await assert.rejects(openTaskModel(path), /chooses branches by 3 inputs \(a, b, c, ...\); at most 2 are allowed/);
 });
