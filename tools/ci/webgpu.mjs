@@ -15,7 +15,7 @@ const plans = {
   all: [{ files: [...device, ...engine, ...service], names: null }],
   subset: [
     { files: device, names: null },
-    { files: ["engine/oracle"], names: "^(llama|qwen2|gpt2|lfm2): logits" },
+    { files: ["engine/oracle"], names: "^(llama|qwen2|gemma2|gpt2|lfm2): logits" },
     { files: ["service/oracle"], names: "^llama: " },
   ],
 };
