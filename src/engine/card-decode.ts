@@ -59,31 +59,44 @@ interface Prepared {
 
 type Outputs = Pick<Prepared, "logits" | "tokens" | "sums">;
 
-/** The shape of attention's tensors is read by the CPU, and does not change between steps of one shape. */
-const onHost: ReadonlySet<string> = new Set(["attention_shape"]);
+/** The CPU reads the shape of attention's tensors, which does not change between steps of one shape. */
+const hostInputs: ReadonlySet<string> = new Set(["attention_shape"]);
+/** And where nothing is captured, the length of the longest text. */
+const uncapturedHostInputs: ReadonlySet<string> = new Set([...hostInputs, "total_sequence_length"]);
 
 export class CardDecode implements Disposable {
   readonly #device: Device;
   readonly #session: Session;
   readonly #vocabSize: number;
   readonly #prepared = new Map<string, Prepared>();
+  readonly canCapture: boolean;
   /** Kernels are captured and replayed, not run one by one. */
-  replays = true;
+  replays: boolean;
 
-  private constructor(device: Device, session: Session, vocabSize: number) {
+  private constructor(device: Device, session: Session, vocabSize: number, canCapture: boolean) {
     this.#device = device;
     this.#session = session;
     this.#vocabSize = vocabSize;
+    this.canCapture = canCapture;
+    this.replays = canCapture;
   }
 
-  /** `graph` gives logits and the likeliest tokens. In a turn. */
-  static async create(device: Device, graph: Graph, vocabSize: number, options: SessionOptions): Promise<CardDecode> {
+  /**
+   * `graph` gives logits and the likeliest tokens. `canCapture`: no attention layer has a window; kernels of a session that captures
+   * lose it. In a turn.
+   */
+  static async create(
+    device: Device,
+    graph: Graph,
+    { vocabSize, canCapture }: { readonly vocabSize: number; readonly canCapture: boolean },
+    options: SessionOptions,
+  ): Promise<CardDecode> {
     const session = await Session.create(serializeGraph(withSums(graph)), {
       ...options,
       device,
-      providerOptions: { enableGraphCapture: "1" },
+      ...(canCapture ? { providerOptions: { enableGraphCapture: "1" } } : {}),
     });
-    return new CardDecode(device, session, vocabSize);
+    return new CardDecode(device, session, vocabSize, canCapture);
   }
 
   /** Runs a step; its outputs are read with `logits` and `tokens` before the next one. In a turn. */
@@ -96,13 +109,15 @@ export class CardDecode implements Disposable {
     return new DecodeOutputs(this.#device, prepared, step.rows, this.#vocabSize);
   }
 
-  #graphId({ graphId }: Prepared): number {
+  #graphId({ graphId }: Prepared): number | undefined {
+    if (!this.canCapture) return undefined;
     return this.replays ? graphId : notCaptured;
   }
 
   async #prepare(step: CardStep): Promise<Prepared> {
     const inputs = new Map<string, DeviceTensor>();
     const binding = this.#session.bind();
+    const onHost = this.canCapture ? hostInputs : uncapturedHostInputs;
     for (const [name, tensor] of step.values) {
       if (onHost.has(name)) {
         binding.input(name, tensor);

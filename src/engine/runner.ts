@@ -5,7 +5,7 @@ import { assert } from "../base/errors.js";
 import { at } from "../base/list.js";
 import { serializeGraph } from "../graph/serialize.js";
 import type { Graph } from "../graph/types.js";
-import { filterReach, hasMemory } from "../model/modules.js";
+import { attentions, filterReach, hasMemory } from "../model/modules.js";
 import {
   type AdapterAxis,
   type AdapterMode,
@@ -196,13 +196,15 @@ export class Runner {
     if (this.#cards.has(key)) return;
     const { config, session } = this.#options;
     const target = targetOf(this.#device);
+    const { vocabSize } = config;
+    const forms = { vocabSize, canCapture: attentions(config).every(({ window }) => window === null) };
     const { graph } = buildServingGraph({ ...this.#options, adapters: mode, gains, target, outputs: "both" });
     const names = this.#shared ? shareWeights(graph, this.#shared) : [];
     await this.#device.turn(async () => {
       await this.#shared?.upload();
       const shared = this.#shared ? { shared: { weights: this.#shared, names } } : {};
-      const decode = await CardDecode.create(this.#device, graph, config.vocabSize, { ...session, ...shared });
-      decode.replays = this.#replays;
+      const decode = await CardDecode.create(this.#device, graph, forms, { ...session, ...shared });
+      decode.replays &&= this.#replays;
       this.#cards.set(key, { decode, inputs: new Set(graph.inputs.map(({ name }) => name)) });
     });
   }
@@ -236,7 +238,7 @@ export class Runner {
 
   set replays(replays: boolean) {
     this.#replays = replays;
-    for (const { decode } of this.#cards.values()) decode.replays = replays;
+    for (const { decode } of this.#cards.values()) decode.replays = replays && decode.canCapture;
   }
 
   #prepareStacked(gains: boolean): Promise<void> {
