@@ -1,7 +1,7 @@
 /** ONNX files that contradict themselves or reach for what is not theirs: one clear error, before ONNX Runtime sees them. */
 
 import assert from "node:assert/strict";
-import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
@@ -158,4 +158,17 @@ test("external data outside of the model's folder, or shorter than it claims, is
     openExternal({ location: "weights" }, [2n ** 29n]),
     /in bytes 0 to 2147483648 of "weights", which has 32/,
   );
+});
+
+test("a file of the Hugging Face cache, which is a link among the blobs, finds its external data there", async () => {
+  await openExternal({ location: "weights" });
+  const [blobs, snapshot] = [join(folder, "blobs"), join(folder, "snapshot")];
+  for (const made of [blobs, snapshot]) mkdirSync(made);
+  renameSync(join(folder, "model", "model.onnx"), join(blobs, "1"));
+  writeFileSync(join(blobs, "2"), new Uint8Array(32));
+  symlinkSync("../blobs/1", join(snapshot, "model.onnx"));
+  symlinkSync("../blobs/2", join(snapshot, "weights"));
+  const { graph } = await openOnnx(join(snapshot, "model.onnx"), "model.onnx");
+  const { data } = graph.initializers[0] ?? assert.fail();
+  assert.ok(data.kind === "external" && data.file.endsWith("/blobs/2"));
 });
