@@ -1,4 +1,4 @@
-/** What the commands say about task models: `inspect` describes one, and `serve` refuses it by name. */
+/** Task models on the command line: `inspect` describes one, and `serve` refuses it. */
 
 import { missingRules } from "../autodiff/missing-rules.js";
 import { LorikeetError } from "../base/errors.js";
@@ -107,7 +107,7 @@ function countsOf(modules: readonly TaskModule[]): string {
 
 function warningOf(count: number): string {
   const what = count === 1 ? "1 convolution" : `${count} convolutions`;
-  return `${what} may hold a batch normalization whose factor is unknown; put the model.safetensors of the export beside config.json`;
+  return `${what} may hold a batch normalization whose factor is unknown; put the model.safetensors of the export next to config.json`;
 }
 
 function shapeOf({ inFeatures, outFeatures, kernel, groups }: TaskModule): string {

@@ -56,7 +56,7 @@ export class SharedWeights implements Disposable {
     this.#tensors.set(name, new MappedTensor(mapping, type, shape, place.offset, place.byteLength));
   }
 
-  /** Brings what was added to the device, in a turn, and lets go of the files. Throws `device_memory`. */
+  /** Copies the added weights to the device, in a turn, and releases the files. Throws `device_memory`. */
   async upload(): Promise<void> {
     const device = this.#device;
     if (!device) return;

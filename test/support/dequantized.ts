@@ -1,4 +1,4 @@
-/** The checkpoint that a quantized base stands for: its weights as its products multiply with them, in fp32. */
+/** The fp32 checkpoint equivalent to a quantized base: the weights that its products multiply by. */
 import assert from "node:assert/strict";
 import { copyFile } from "node:fs/promises";
 import { join } from "node:path";

@@ -10,7 +10,7 @@ const numbers = (count: number, first = 1): Float32Array<ArrayBuffer> =>
 const host = (shape: readonly number[], data: Float32Array<ArrayBuffer>): Tensor<"float32"> =>
   Tensor.from("float32", shape, data);
 
-/** `open` opens the device, or gives null with a message that says why there is none. */
+/** `open` opens the device, or returns null with a message that says why there is none. */
 export function deviceContract(name: string, open: () => Promise<Device>, skip: string | false = false): void {
   const check = (promise: string, body: (device: Device) => Promise<void>): void => {
     test(`${name}: ${promise}`, { skip }, async () => {

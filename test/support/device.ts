@@ -10,10 +10,10 @@ import { openDevice } from "../../src/runtime/device/open.js";
 
 export const isOnWebgpu = process.env.LORIKEET_TEST_DEVICE === "webgpu";
 
-/** WebGPU, or why there is none here. */
+/** WebGPU, or the reason why it is not available here. */
 export const webgpu: { readonly device: Device | null; readonly skip: string | false } = await tryWebgpu();
 
-/** A device of its own, for tests that break it. Throws where there is none. */
+/** A separate device, for tests that break it. Throws if there is none. */
 export async function openTestWebgpu(): Promise<Device> {
   const request = { device: "webgpu", allowSoftwareGpu: true } as const;
   return await openDevice(await findDevice(request, { cudaFault: () => null }));

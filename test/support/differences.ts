@@ -12,13 +12,13 @@ export type Range = readonly [low: number, high: number];
 
 export interface CaseInput {
   readonly shape: Shape;
-  /** Values are drawn from here; -2 to 2 unless told otherwise. */
+  /** The range that values are drawn from. Default: -2 to 2. */
   readonly range?: Range;
   /** Whole numbers that are not differentiated. */
   readonly ints?: readonly number[];
   /** The values themselves. */
   readonly values?: readonly number[];
-  /** An input whose gradient is not asked for. */
+  /** An input whose gradient is not checked. */
   readonly fixed?: boolean;
 }
 
@@ -43,7 +43,7 @@ export function sequence(seed: number): () => number {
   };
 }
 
-/** A graph made runnable on the tensors given by name; gives copies of its outputs. */
+/** Runs a graph on tensors given by name; returns copies of its outputs. */
 export async function runner(graph: Graph): Promise<(feeds: ReadonlyMap<string, Tensor>) => Promise<Tensor[]>> {
   const session = await Session.create(serializeGraph(graph), { threads: 1, spinning: false });
   const binding = session.bind();

@@ -1,4 +1,4 @@
-/** Adapters for tests: a real store in a temporary folder whose check looks at nothing but the files' bytes, and a cache that remembers what it was asked. */
+/** Adapters for tests: a real store in a temporary folder whose check reads only the files' bytes, and a cache that records its requests. */
 import { createHash } from "node:crypto";
 import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";

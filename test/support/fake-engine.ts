@@ -1,4 +1,4 @@
-/** An engine for tests: it says what a script tells it, at the speed that the script sets, and remembers every request and ending. */
+/** An engine for tests: generates the tokens of a script, at the script's speed, and records every request and ending. */
 import { LorikeetError } from "../../src/base/errors.js";
 import type {
   Engine,

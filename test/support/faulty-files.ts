@@ -30,7 +30,7 @@ function faulty(name: Call, original: (...args: never[]) => unknown, faults: Fau
   };
 }
 
-/** A disk without a free block: what is there can be read, renamed and removed, and empty files and links can be made. */
+/** A disk without a free block: existing files can be read, renamed and removed, and empty files and links can be created. */
 export const fullDisk: Faults = {
   mkdir: (path) => (existsSync(path) ? null : "ENOSPC"),
   writeFile: (_, data) => (String(data) === "" ? null : "ENOSPC"),

@@ -19,7 +19,7 @@ export interface HubRepository {
   readonly bare?: boolean;
 }
 
-/** One answer that goes wrong, for the next request of the given path's end. */
+/** A faulty response to the next request whose path ends in the given text. */
 export interface HubFaultPlan {
   readonly path: string;
   readonly times?: number;
@@ -31,7 +31,7 @@ export interface HubFaultPlan {
   readonly stallAfter?: number;
   /** Sends other bytes than the file's. */
   readonly wrong?: boolean;
-  /** Sends the whole file whatever range is asked for. */
+  /** Ignores Range and sends the whole file. */
   readonly ignoreRange?: boolean;
 }
 

@@ -18,7 +18,7 @@ export function keptBytes(graph: Graph, sizes: Readonly<Record<string, number>>)
   return kept;
 }
 
-/** Of a value whose named sizes, and products of them, are told. */
+/** Bytes of a value, given its named sizes and products of them. */
 function bytesOf({ name, type, shape }: Value, sizes: Readonly<Record<string, number>>): number {
   const sizeOf = (dim: number | string): number =>
     String(dim)

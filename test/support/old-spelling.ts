@@ -92,7 +92,7 @@ function oldRope({ rope_theta, rope_type, partial_rotary_factor, ...scaling }: J
   return old;
 }
 
-/** Writes the checkpoint in `source` to `target` (made if need be) in the old spelling: config and weights. */
+/** Writes the checkpoint in `source` to `target` (created if missing) in the old spelling: config and weights. */
 export async function writeOldCheckpoint(source: string, target: string): Promise<void> {
   const config = await readObject(join(source, "config.json"));
   const family = String(config.model_type);

@@ -1,4 +1,4 @@
-/** ONNX files made by hand, of any opset and with any fault. */
+/** Builds ONNX files by hand, of any opset and with any fault. */
 
 import {
   AttributeProtoSchema,

@@ -1,4 +1,4 @@
-/** The command as a process of its own: started, watched, killed. */
+/** Runs the command as a child process: starts, watches and kills it. */
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";

@@ -21,7 +21,7 @@ export interface RandomAdapter {
   readonly targets?: readonly string[];
   /** How much it changes: about the size of B's numbers. */
   readonly strength?: number;
-  /** Weight-decomposed: the lengths of the weights, by path, from which magnitudes are made. */
+  /** Weight-decomposed: the lengths of the weights, by path, from which magnitudes are derived. */
   readonly lengths?: ReadonlyMap<string, Float32Array>;
 }
 

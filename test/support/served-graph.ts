@@ -1,4 +1,4 @@
-/** A serving graph by itself, in any form: steps of several rows, each with as many tokens, over a cache of its own. */
+/** A serving graph by itself, in any form: steps of several rows, each with as many tokens, over its own cache. */
 import assert from "node:assert/strict";
 import { at } from "../../src/base/list.js";
 import { serializeGraph } from "../../src/graph/serialize.js";

@@ -76,7 +76,7 @@ function argmax(row: Float32Array): number {
 }
 
 /**
- * Continues several texts in one batch, prompts in two chunks: `next` says each token by the logits before it. Returns the texts
+ * Continues several texts in one batch, prompts in two chunks: `next` chooses each token from the logits before it. Returns the texts
  * with `count` new tokens.
  */
 export async function continueTexts(

@@ -21,7 +21,7 @@ export interface RunningService extends Service {
   assertIdle(): Promise<void>;
 }
 
-/** Flags of `serve` by their names in the table of options; fp32, one thread and 64 tokens of context unless told otherwise. */
+/** Flags of `serve` by their names in the table of options. Default: fp32, one thread and 64 tokens of context. */
 export async function openService(
   flags: Readonly<Record<string, string>>,
   logger: Logger = silent,

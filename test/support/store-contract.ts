@@ -28,14 +28,14 @@ export interface StorePlace {
   open(options: ContractOptions): Promise<Store>;
   /** What should not be there while so many stores are open and none of them writes: scratch, traces of dead processes. */
   leftovers(openStores: number): Promise<readonly string[]>;
-  /** Does a job in a process of its own, with `fakeCheck`; null where stores live in one process. */
+  /** Runs a job in a child process, with `fakeCheck`; null for stores that live in one process. */
   readonly elsewhere: ((job: StoreJob) => Promise<JobEnd>) | null;
 }
 
 export type StoreJob =
   /** Replaces a, adds b, removes c, and dies at the change of this number. 0: lives on, and tells how many changes there were. */
   | { readonly kind: "crash"; readonly killAt: number }
-  /** Rounds of a put under a name of its own, one under `shared`, and in every third a removal of its own. */
+  /** Rounds, each with a put under the job's own name and one under `shared`; every third also removes its own name. */
   | { readonly kind: "puts"; readonly mark: string; readonly rounds: number };
 
 export interface JobEnd {
@@ -399,7 +399,7 @@ const names = (store: Store): string[] => store.list().map((record) => record.na
 const versions = async (store: Store): Promise<number> => (await store.usage()).versions;
 const textIn = (folder: string): Promise<string> => readFile(join(folder, "adapter_model.safetensors"), "utf8");
 
-/** The content that a name stands for. */
+/** The content of the version that a name points at. */
 async function textOf(store: Store, name: string): Promise<string | null> {
   const record = store.resolve(name);
   return record && textIn(await store.folder(record.digest));

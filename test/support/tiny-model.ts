@@ -1,4 +1,4 @@
-/** A model that trains in moments: the oracle's llama with a tokenizer of bytes, as a folder of its own. */
+/** A model that trains in moments: the oracle's llama with a byte tokenizer, in a new folder. */
 import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { openCheckpoint } from "../../src/model/checkpoint/open.js";

@@ -1,4 +1,4 @@
-/** The oracle's training runs: batches, losses, gradients and weights as PyTorch has them, and our parameters beside them. */
+/** The oracle's training runs: batches, losses, gradients and weights as PyTorch computes them, and our parameters to compare. */
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { openCheckpoint } from "../../src/model/checkpoint/open.js";

@@ -1,4 +1,4 @@
-/** A text checkpoint as the text part of one that also reads images: its config under text_config, its tensors beside other models'. */
+/** A text checkpoint wrapped as the text part of a multimodal one: its config under text_config, its tensors among other models'. */
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { SafetensorsFile } from "../../src/tensor/safetensors.js";

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Unpacks the archive beside this script and runs it. Results go to $OUT, or to ./results.
+# Unpacks the archive next to this script and runs it. Results go to $OUT, or to ./results.
 set -eu
 here="$(cd "$(dirname "$0")" && pwd)"
 OUT="${OUT:-$PWD/results}"

@@ -10,7 +10,7 @@ import { resolveSettings } from "./settings.js";
 const footerOf = (name: string): string => `
 Each option can also be set by an environment variable (${environmentName(name)} for --${flagName(name)}), or by a key in the YAML or
 JSON file given with --config (${flagName(name)}: ...). Flags override environment variables, which override the file. Commands may
-share a file: each reads the keys it knows, and a section of its name (train: ...) overrides them for that command.
+share a file: each reads the keys it knows, and a section named after it (train: ...) overrides them for that command.
 Sizes: 1048576, 512M, 2GiB. Times: 500ms, 30s, 5m.`;
 
 /** Adds the options by group, each with its default, and --config. */

@@ -47,7 +47,7 @@ class Cpu implements Device {
   [Symbol.dispose](): void {}
 }
 
-/** The device of whoever names none. */
+/** The default device. */
 export const cpu: Device = new Cpu();
 
 function bytesOf(tensor: Bindable): Uint8Array {

@@ -61,7 +61,7 @@ export interface DeviceRows extends Disposable {
    * memory of the host that all rows share.
    */
   layout<T extends TensorType>(name: string, type: T, first: number, count: number): TensorArray<T>;
-  /** Brings what was laid out for rows [first, first + count) to the device. */
+  /** Copies the rows [first, first + count) that were laid out to the device. */
   write(first: number, count: number): Promise<void>;
   /** Row `from` over row `to`; at least the given part of it. */
   copy(from: number, to: number, part?: RowPart): Promise<void>;

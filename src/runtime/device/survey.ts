@@ -1,4 +1,4 @@
-/** Finds the cards of this machine without risk: drivers are loaded in a process of their own. */
+/** Finds the cards of this machine safely: drivers are loaded in a child process. */
 
 import { execFile } from "node:child_process";
 import { fileURLToPath } from "node:url";

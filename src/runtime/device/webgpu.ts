@@ -11,7 +11,7 @@ import type { Bindable, Device, DeviceRows, DeviceTensor } from "./device.js";
 import { MemoryMarker } from "./memory-marker.js";
 import { StagedRows } from "./staged-rows.js";
 
-/** A card, as whoever listed the cards knows it. */
+/** A card, as the survey of the drivers describes it. */
 export interface Card {
   readonly name: string;
   readonly software: boolean;
