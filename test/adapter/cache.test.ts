@@ -1,4 +1,4 @@
-/** The host cache's promises: bounded bytes, single flight, leases and pins that hold, an orderly line, and accounts that add up. */
+/** The host cache's promises: bounded bytes, single flight, leases and pins that hold, an ordered queue, and accounting that adds up. */
 
 import assert from "node:assert/strict";
 import { test } from "node:test";

@@ -1,4 +1,4 @@
-/** The backward walk: pruned to the targets, over graphs that it did not build, through gradients given by hand; its refusals. */
+/** The backward pass: pruned to the targets, over graphs from other builders, through custom gradients; its refusals. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { backward } from "../../src/autodiff/backward.js";

@@ -1,4 +1,4 @@
-/** Turns between parties, simulated in integers: nobody waits for somebody else's crowd, and nobody's share is lost. */
+/** Turns between parties, simulated in integers: no party waits for another's backlog, and no party loses its share. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";

@@ -1,4 +1,4 @@
-/** Files are opened if they are regular ones, without a wait; a process without file handles says so, to clients too. */
+/** Only regular files are opened, without blocking; running out of file handles has its own error, for clients too. */
 
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";

@@ -1,4 +1,4 @@
-/** The benchmark of a card: its plan, and one run of it on a shape that takes no time, with the CPU as the card. Not the speeds. */
+/** The benchmark of a card: its plan, and one run on a tiny shape, with the CPU as the card. Does not test speed. */
 
 import assert from "node:assert/strict";
 import { mkdtemp, rm } from "node:fs/promises";

@@ -1,4 +1,4 @@
-/** The benchmark's arithmetic, and one run of it on a shape that takes no time: its table, its series, its ratios. Not the speeds. */
+/** The benchmark's arithmetic, and one run on a tiny shape: its table, its series, its ratios. Does not test speed. */
 
 import assert from "node:assert/strict";
 import { mkdtemp, rm } from "node:fs/promises";

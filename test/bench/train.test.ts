@@ -1,4 +1,4 @@
-/** The training benchmark: its count of products against the graph that runs, and one run of it on a shape that takes no time. Not the speeds. */
+/** The training benchmark: its count of products against the graph that runs, and one run on a tiny shape. Does not test speed. */
 
 import assert from "node:assert/strict";
 import { mkdtemp, readdir, rm } from "node:fs/promises";

@@ -1,4 +1,4 @@
-/** `--adapter` and `--init-from`: a name in the adapters folder or a path, and what a wrong one is answered with. */
+/** `--adapter` and `--init-from`: a name in the adapters folder or a path, and the errors for wrong ones. */
 
 import assert from "node:assert/strict";
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";

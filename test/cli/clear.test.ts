@@ -1,4 +1,4 @@
-/** What people meet first on the command line: log lines, suggestions, names, exit codes, and faults told before anything is opened. */
+/** What users see first on the command line: log lines, suggestions, names, exit codes, and faults reported before anything is opened. */
 
 import assert from "node:assert/strict";
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";

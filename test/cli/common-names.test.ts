@@ -1,4 +1,4 @@
-/** An option under the name that another program gives it is an error that gives ours. */
+/** An option under another program's name is an error that suggests ours. */
 
 import assert from "node:assert/strict";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";

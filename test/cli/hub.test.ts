@@ -1,4 +1,4 @@
-/** Commands that are given a model or an adapter by its name, against a hub on loopback. */
+/** Commands with a model or an adapter given by name, against a hub on loopback. */
 
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";

@@ -1,4 +1,4 @@
-/** The command as a process: it starts, answers, ends in good order, and says in one line why it cannot. */
+/** The command as a process: it starts, answers, shuts down cleanly, and reports in one line why it cannot. */
 
 import assert from "node:assert/strict";
 import { once } from "node:events";

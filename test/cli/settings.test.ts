@@ -1,4 +1,4 @@
-/** Options: one table, four sources, and a clear word for every bad value. */
+/** Options: one table, four sources, and a clear message for every bad value. */
 
 import assert from "node:assert/strict";
 import { mkdtempSync, writeFileSync } from "node:fs";

@@ -1,4 +1,4 @@
-/** The documents that list a table of the source list it whole. `LORIKEET_UPDATE_DOCS=1` writes those of options anew. */
+/** The docs that list a table of the source list all of it. `LORIKEET_UPDATE_DOCS=1` rewrites those of options. */
 
 import assert from "node:assert/strict";
 import { readFileSync, writeFileSync } from "node:fs";

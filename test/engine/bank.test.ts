@@ -1,4 +1,4 @@
-/** The adapter bank: whatever is acquired, released and moved, each hold's place has its adapter's numbers and zeros around them. */
+/** The adapter bank: after any acquiring, releasing and moving, each hold's place has its adapter's numbers with zeros around them. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";

@@ -1,4 +1,4 @@
-/** Every way a sequence can end, in every phase: what it held is free within one step, and nobody else notices. */
+/** Every way a sequence can end, in every phase: what it held is free within one step, and no other sequence is affected. */
 import assert from "node:assert/strict";
 import { getEventListeners } from "node:events";
 import { test } from "node:test";

@@ -1,4 +1,4 @@
-/** The step loop's contract over a fake runner: who runs, in which order, and that nobody touches what is another's. */
+/** The step loop's contract over a fake runner: which sequences run, in which order, and that none touches another's state. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";

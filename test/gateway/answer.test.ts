@@ -1,4 +1,4 @@
-/** Answers over a fake engine: text, stop strings, choices, log-probabilities, echo, bounds, endings, and that all is given back. */
+/** Answers over a fake engine: text, stop strings, choices, log-probabilities, echo, bounds, endings, and that everything is released. */
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { LorikeetError } from "../../src/base/errors.js";

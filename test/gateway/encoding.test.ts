@@ -1,4 +1,4 @@
-/** Tokenizing in turns: what waits is bounded, every ending of a request stops its share of the work, and nobody waits for a crowd. */
+/** Tokenizing in turns: what waits is bounded, every ending of a request stops its share of the work, and no client waits for another's backlog. */
 import assert from "node:assert/strict";
 import { getEventListeners } from "node:events";
 import { describe, test } from "node:test";

@@ -1,4 +1,4 @@
-/** A protocol of its own form over the neutral use case: what it reads is answered, what it refuses is counted, and nothing else knows it. */
+/** A made-up protocol over the neutral use cases: what it parses is answered, what it refuses is counted, and no other code knows it. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { LorikeetError } from "../../src/base/errors.js";

@@ -1,4 +1,4 @@
-/** Names of repositories, and the variables that say which hub is asked and where its cache lies. */
+/** Names of repositories, and the variables for the address of the hub and the folder of its cache. */
 
 import assert from "node:assert/strict";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";

@@ -1,4 +1,4 @@
-/** What is told of files that an operator has: where their JSON breaks, which shards are missing, and what lies in the place of weights. */
+/** Messages about files on disk: where their JSON breaks, which shards are missing, and what was found instead of weights. */
 import assert from "node:assert/strict";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";

@@ -1,4 +1,4 @@
-/** Mapped files keep their bytes when somebody cuts or overwrites them. */
+/** Mapped files keep their bytes when they are truncated or overwritten. */
 
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";

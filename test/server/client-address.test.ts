@@ -1,4 +1,4 @@
-/** Who a request's client is: its peer, or what proxies that are trusted say. */
+/** A request's client: its peer, or the address that trusted proxies report. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ClientAddresses } from "../../src/server/access/client-address.js";

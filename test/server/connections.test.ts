@@ -1,4 +1,4 @@
-/** Connections: pipelined requests, other protocols, limits in all and for each address, bytes that are no request. */
+/** Connections: pipelined requests, other protocols, limits in total and per address, bytes that are not a request. */
 import assert from "node:assert/strict";
 import { connect, type Socket } from "node:net";
 import { after, describe, test } from "node:test";

@@ -1,4 +1,4 @@
-/** Downloads that do not go to their end: readers that leave or do not read, files that change meanwhile. None ends the server. */
+/** Incomplete downloads: readers that leave or stop reading, files that change meanwhile. None of them ends the server. */
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { mkdir, readFile, rm, symlink, truncate, writeFile } from "node:fs/promises";

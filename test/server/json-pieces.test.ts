@@ -1,4 +1,4 @@
-/** Large answers in pieces: the text of `JSON.stringify`, bounded pieces, and nothing made before it is asked for. */
+/** Large answers in pieces: the text of `JSON.stringify`, bounded pieces, and nothing is generated before it is requested. */
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";

@@ -1,4 +1,4 @@
-/** API keys over HTTP and WebSocket: who gets in, what outsiders are told, and that no key is written anywhere. */
+/** API keys over HTTP and WebSocket: which requests pass, what others get, and that no key is written anywhere. */
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { type IncomingMessage, request } from "node:http";

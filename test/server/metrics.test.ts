@@ -1,4 +1,4 @@
-/** The metrics: every name of the contract is there, counts follow what happens, adapter labels are capped and go with their adapter. */
+/** The metrics: every name of the contract exists, counts follow events, adapter labels are capped and removed with their adapter. */
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { AdapterLabels } from "../../src/server/metrics/adapter-labels.js";

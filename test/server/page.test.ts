@@ -1,4 +1,4 @@
-/** The server's own address: a page for people that asks for nothing else, and links for programs. */
+/** The server's own address: a page for people that loads nothing else, and links for programs. */
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { test } from "node:test";

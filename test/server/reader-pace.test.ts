@@ -1,4 +1,4 @@
-/** How long a reader may be behind: it may pause, but not trickle, and not while others wait for what it holds. */
+/** How long a reader may lag: it may pause, but not trickle, and not while others wait for its slot. */
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import { setImmediate as turn } from "node:timers/promises";

@@ -1,4 +1,4 @@
-/** A short soak in one process: mixed clients, many of which leave or stall. Everything is given back. `npm run soak` is the long one. */
+/** A short soak in one process: mixed clients, many of which leave or stall. Everything is released. `npm run soak` is the long one. */
 import assert from "node:assert/strict";
 import { buffer } from "node:stream/consumers";
 import { test } from "node:test";

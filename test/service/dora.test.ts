@@ -1,4 +1,4 @@
-/** DoRA as a user has it: uploaded to a running server, pinned, streamed beside LoRA and the base, in every mode of the base. */
+/** DoRA as a user has it: uploaded to a running server, pinned, streamed together with LoRA and the base, in every mode of the base. */
 import assert from "node:assert/strict";
 import { cp } from "node:fs/promises";
 import { join } from "node:path";

@@ -1,4 +1,4 @@
-/** Clients that leave the running server, at every moment of a request: each gives back its slot, its lease and its place in line. */
+/** Clients that leave the running server, at every moment of a request: each releases its slot, its lease and its place in the queue. */
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { complete, frameTokens, only, post, put, remove, SocketClient, scrape, stream } from "../support/client.js";

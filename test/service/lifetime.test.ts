@@ -1,4 +1,4 @@
-/** How the server's process ends: by signals at any time, by faults that nobody caught, and whatever hangs meanwhile. */
+/** How the server's process ends: by signals at any time, by uncaught errors, and even if something hangs meanwhile. */
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";

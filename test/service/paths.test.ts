@@ -1,4 +1,4 @@
-/** Where things lie on the server's disk is nobody's business: no answer names a folder of the model, the adapters, or the system. */
+/** Paths of the server's disk stay private: no answer names a folder of the model, the adapters, or the system. */
 import assert from "node:assert/strict";
 import { cp, mkdir, readdir, rm, symlink, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";

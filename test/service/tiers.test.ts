@@ -1,4 +1,4 @@
-/** The running server with less memory than its adapters need, and with folders that an operator puts in, changes and takes away. */
+/** The running server with less memory than its adapters need, and with folders that an operator adds, changes and removes. */
 import assert from "node:assert/strict";
 import { cp, rename, rm } from "node:fs/promises";
 import { join } from "node:path";

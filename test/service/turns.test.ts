@@ -1,4 +1,4 @@
-/** A long prompt beside a stream that runs: the stream has its turn between any two chunks of it. */
+/** A long prompt during a running stream: the stream gets a step between any two chunks of it. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { complete, only, scrape, stream } from "../support/client.js";

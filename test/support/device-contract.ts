@@ -1,4 +1,4 @@
-/** What every device promises, whatever its memory is. */
+/** The contract of every device, whatever its memory is. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Device, DeviceTensor } from "../../src/runtime/device/device.js";

@@ -1,4 +1,4 @@
-/** What a training graph keeps in memory between the way forwards and the way back, counted from its values' shapes alone. */
+/** What a training graph keeps in memory between the forward and the backward pass, counted from its values' shapes alone. */
 import assert from "node:assert/strict";
 import { elementBytes, type Graph, type Node, type Value } from "../../src/graph/types.js";
 

@@ -1,4 +1,4 @@
-/** The tokenizers that the text tests share: one of each kind that the families use, with what Hugging Face's libraries say of it. */
+/** The tokenizers that the text tests share: one of each kind that the families use, with the results of Hugging Face's libraries. */
 
 import { readFileSync } from "node:fs";
 import { loadTokenizer, type TokenizerOptions } from "../../src/text/tokenizer/tokenizer.js";

@@ -1,4 +1,4 @@
-/** DoRA with what else a run may have: dropout as PEFT has it, quantized bases, layers made again; and as it is served afterwards. */
+/** DoRA combined with other options of a run: dropout as in PEFT, quantized bases, recomputed layers; and served afterwards. */
 import assert from "node:assert/strict";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";

@@ -1,4 +1,4 @@
-/** How labels are judged: by all that training teaches, the end token included, and every label behind the same prompt. */
+/** How labels are judged: by all trained tokens, including the end token, and every label after the same prompt. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { parseLabelTemplate } from "../../src/train/data/encode.js";

@@ -1,4 +1,4 @@
-/** Optimizer pieces against numbers worked out by hand or by torch 2, and schedules at their corners. */
+/** Optimizer parts against numbers computed by hand or by torch 2, and schedules at their edges. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { countPositions, labelledPlaces, noLabel } from "../../src/train/data/batch.js";

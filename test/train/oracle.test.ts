@@ -1,4 +1,4 @@
-/** Ten steps of AdamW as PyTorch and PEFT take them: losses, norms, first gradients and where the adapter ends. */
+/** Ten steps of AdamW as PyTorch and PEFT take them: losses, norms, first gradients and the final adapter. */
 import assert from "node:assert/strict";
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";

@@ -1,4 +1,4 @@
-/** What `train`, `eval` and `merge` refuse: by the name of the option, with what was found, and without a trace on the disk. */
+/** What `train`, `eval` and `merge` refuse: by the name of the option, with what was found, and without leaving anything on disk. */
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";

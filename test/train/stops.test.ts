@@ -1,4 +1,4 @@
-/** Runs that are killed, interrupted, starved of disk or diverge, as processes on a tiny model: they go on bit for bit, or say what is left. */
+/** Runs that are killed, interrupted, starved of disk or diverge, as processes on a tiny model: they resume bit for bit, or report what was saved. */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";

@@ -1,4 +1,4 @@
-/** Lengths of adapted weights against sums in float64: every stored type and layout, in bands; and the gains that are made of them. */
+/** Lengths of adapted weights against sums in float64: every stored type and layout, in bands; and the gains that are computed from them. */
 import assert from "node:assert/strict";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";

@@ -1,4 +1,4 @@
-/** AdaLoRA, which PEFT saved after pruning: that its logits are PyTorch's is the oracle's test; here is what is read, said and refused. */
+/** AdaLoRA as PEFT saves it after pruning: what is read, reported and refused. The oracle's test compares its logits with PyTorch's. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { checkAdapter, describeAdapter, loadAdapter } from "../../../src/adapter/format.js";

@@ -1,4 +1,4 @@
-/** What a store costs by its size, and what it does when its disk is full, read-only, damaged, or taken away under it. */
+/** What a store costs by its size, and what it does when its disk is full, read-only, damaged, or removed. */
 
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";

@@ -1,4 +1,4 @@
-/** The tiers together, with real adapters and the real check: a tar comes in, is stored, loaded, replaced while it is leased. */
+/** The tiers together, with real adapters and the real check: a tar is uploaded, stored, loaded, and replaced while it is leased. */
 
 import assert from "node:assert/strict";
 import { cp, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";

@@ -1,4 +1,4 @@
-/** What the store in a folder has beyond the contract of stores: its names, its layout, and the folders that an operator puts beside it. */
+/** What the store in a folder has beyond the contract of stores: its names, its layout, and the folders that an operator adds next to it. */
 
 import assert from "node:assert/strict";
 import { chmod, mkdir, readdir, readFile, rename, rm, symlink, utimes, writeFile } from "node:fs/promises";

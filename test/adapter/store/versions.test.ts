@@ -1,4 +1,4 @@
-/** A version is every file that was sent; what several versions compute alike is shared; what is damaged can be mended. */
+/** A version is every file that was sent; versions with equal weights share memory; damaged ones can be repaired. */
 
 import assert from "node:assert/strict";
 import { cp, mkdir, mkdtemp, readdir, readFile, rm, utimes, writeFile } from "node:fs/promises";

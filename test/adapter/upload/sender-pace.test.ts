@@ -1,4 +1,4 @@
-/** How slow a sender of an upload may be: pauses, bytes a second, the whole; and that a slow disk is not its fault. */
+/** How slow the sender of an upload may be: pauses, bytes per second, total time; a slow disk does not count against it. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { type PaceLimits, SenderPace } from "../../../src/adapter/upload/sender-pace.js";

@@ -1,4 +1,4 @@
-/** What an upload may be, what it may not, and that nothing of a refused one stays on the disk. */
+/** What an upload may be, what it may not, and that a refused one leaves nothing on disk. */
 
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";

@@ -1,4 +1,4 @@
-/** What the sampler must do, said as plainly as possible in float64: sort everything, exponentiate everything. */
+/** What the sampler must do, written as plainly as possible in float64: sort everything, exponentiate everything. */
 
 import { greedy, type SamplingParams } from "../../../src/engine/types.js";
 
