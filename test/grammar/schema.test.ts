@@ -28,6 +28,11 @@ const byteIds = new Map(
   ),
 );
 
+/** Tokens that close a string, an object or a list. */
+const closers = new Set(
+  Array.from({ length: tokenizer.vocabSize }, (_, id) => id).filter((id) => /["}\]]/.test(tokenizer.tokenText(id))),
+);
+
 function grammarOf(schema: unknown): Grammar {
   const bounds = { maxSize: grammarDefaults.maxGrammarSize, maxMaskBytes: 2 ** 26, afterSpace: false };
   return new Grammar(compileRules(rulesOfSchema(schema), vocabulary, bounds), vocabulary, 2 ** 20);
@@ -56,7 +61,7 @@ function draw(grammar: Grammar, seed: number, most: number): string | null {
     }
     assert.ok(allowed.length > 0, "a text can go on or end");
     // Late, what closes something is preferred: a text of random tokens rarely ends.
-    const closing = allowed.filter((id) => /["}\]]/.test(tokenizer.tokenText(id)));
+    const closing = allowed.filter((id) => closers.has(id));
     const from = closing.length > 0 && random() < ids.length / 40 ? closing : allowed;
     const id = from[Math.floor(random() * from.length)] ?? 0;
     matcher.accept(id);
