@@ -141,6 +141,8 @@ test("an unsupported constraint is a 400 that names it", async () => {
     [{ guided_choice: ["a"], allowed_token_ids: [5] }, /allowed_token_ids/],
     [{ response_format: { type: "yaml" } }, /json_object.*yaml/],
     [{ response_format: { type: "json_schema", json_schema: { name: "a b", schema: {} } } }, /name/],
+    [{ guided_json: '{"enum":[1e400]}' }, /numbers up to/],
+    [{ guided_json: `{"const":${"[".repeat(60_000)}${"]".repeat(60_000)}}` }, /nested at most 64 levels/],
     [{ guided_regex: "x".repeat(300_000) }, /--max-grammar-characters/],
   ];
   for (const [body, message] of refused) {

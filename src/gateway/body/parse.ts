@@ -32,7 +32,7 @@ const listedFaults = 16;
 /** Far more than exist. */
 const maxParameters = 256;
 /** Levels of nested lists and objects: far more than any parameter has. */
-const maxDepth = 64;
+export const maxDepth = 64;
 
 /** Throws one LorikeetError that names every fault: `unsupported_parameter` or `invalid_value`, after the first of them. */
 export function parse<S extends v.GenericSchema>(format: BodyFormat<S>, input: unknown): v.InferOutput<S> {

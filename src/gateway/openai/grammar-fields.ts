@@ -2,7 +2,7 @@
 import * as v from "valibot";
 import { isObject, type Json } from "../../base/json.js";
 import type { GrammarSource } from "../../grammar/source.js";
-import { describe, describeWord, type Fault, Found, invalid, shorten } from "../body/parse.js";
+import { describe, describeWord, type Fault, Found, invalid, maxDepth, shorten } from "../body/parse.js";
 
 const maxChoices = 4096;
 
@@ -121,8 +121,22 @@ function readStructured(value: unknown): GrammarSource | null | Wrong {
 /** A schema, as an object or as the JSON text of one. */
 function readSchema(value: unknown, param: string): GrammarSource | Wrong {
   const schema = typeof value === "string" ? parsed(value) : value;
-  if (isObject(schema)) return { kind: "schema", schema, param };
-  return new Wrong("must be a JSON Schema, as an object or as its JSON text", describe(value));
+  if (!isObject(schema)) return new Wrong("must be a JSON Schema, as an object or as its JSON text", describe(value));
+  return faultInside(schema, 0) ?? { kind: "schema", schema, param };
+}
+
+/** JSON.parse nests without end, and reads 1e400 as infinity, which JSON cannot write. */
+function faultInside(value: unknown, depth: number): Wrong | null {
+  if (typeof value === "number" && !Number.isFinite(value)) {
+    return new Wrong("must have numbers up to 1.8e308 only", "a larger one");
+  }
+  if (typeof value !== "object" || value === null) return null;
+  if (depth > maxDepth) return new Wrong(`must be nested at most ${maxDepth} levels deep`, "a deeper schema");
+  for (const item of Object.values(value)) {
+    const fault = faultInside(item, depth + 1);
+    if (fault) return fault;
+  }
+  return null;
 }
 
 function parsed(text: string): unknown {
