@@ -38,9 +38,9 @@ export class CompileQueue {
     this.#maxWaiting = maxWaiting;
   }
 
-  /** Grammars that wait or are compiled, each counted once for each client. */
+  /** Grammars that wait or are compiled, however many clients wait for each. */
   get size(): number {
-    return this.#queue.size + (this.#running ? 1 : 0);
+    return this.#jobs.size;
   }
 
   /** Throws LorikeetError `grammar_queue_full`, the signal's reason, or what `compile` throws. */
@@ -63,7 +63,7 @@ export class CompileQueue {
   }
 
   #push(key: string, message: CompileMessage, client: object): Entry {
-    if (this.size >= this.#maxWaiting) this.#makeRoom(client);
+    if (!this.#jobs.has(key) && this.size >= this.#maxWaiting) this.#makeRoom(client);
     const job = this.#jobs.get(key) ?? { key, message, entries: new Map<object, Entry>() };
     this.#jobs.set(key, job);
     const entry: Entry = { job, client, answer: deferred(), ticket: null, requests: 0 };

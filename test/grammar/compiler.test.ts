@@ -91,10 +91,25 @@ test("clients that wait for the same grammar share its compilation, whoever's tu
   const { compiler } = open();
   const busy = compiler.compile(pattern("busy"), {});
   const [first, second] = [{}, {}].map((client) => compiler.compile(pattern("ab"), client));
-  assert.equal(compiler.stats().waiting, 3);
+  assert.equal(compiler.stats().waiting, 2);
   assert.equal(await first, await second);
   await busy;
   assert.deepEqual([compiler.stats().kept, compiler.stats().waiting], [2, 0]);
+});
+
+test("any number of clients may wait for one grammar", async () => {
+  const { compiler } = open({ maxGrammarQueue: 1 });
+  const all = await Promise.all(Array.from({ length: 20 }, () => compiler.compile(pattern("ab"), {})));
+  assert.equal(new Set(all).size, 1);
+});
+
+test("what nests too deeply to be compiled is the client's fault, in plain words", async () => {
+  const { compiler } = open();
+  const grammar = `root ::= "a"${"+".repeat(200_000)}`;
+  await assert.rejects(compiler.compile({ kind: "gbnf", grammar, param: "grammar" }), {
+    code: "invalid_value",
+    message: /nests too deeply/,
+  });
 });
 
 test("a request that ends while it waits leaves the queue", async () => {
