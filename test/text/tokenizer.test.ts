@@ -288,6 +288,42 @@ describe("errors", async () => {
     ["an id beyond bounds", { ...good, model: { ...good.model, vocab: { a: 2e9 } } }, "model_invalid", /2000000000/],
     ["a nameless added token", { ...good, added_tokens: [{ id: 3 }] }, "model_invalid", /no "content"/],
     ["an unknown pre-tokenizer", { ...good, pre_tokenizer: { type: "Magic" } }, "model_unsupported", /Magic/],
+    [
+      "a pre-tokenizer of the wrong kind",
+      { ...good, pre_tokenizer: "x" },
+      "model_invalid",
+      /pre_tokenizer must be an object/,
+    ],
+    [
+      "a step of the wrong kind",
+      { ...good, normalizer: { type: "Sequence", normalizers: [{ type: "NFC" }, 5] } },
+      "model_invalid",
+      /normalizer\.normalizers\[1\] must be an object, but is a number/,
+    ],
+    [
+      "a sequence without steps",
+      { ...good, decoder: { type: "Sequence" } },
+      "model_invalid",
+      /decoder\.decoders must be a list/,
+    ],
+    [
+      "a split without a pattern",
+      { ...good, pre_tokenizer: { type: "Split", pattern: {}, behavior: "Isolated" } },
+      "model_invalid",
+      /pre_tokenizer\.pattern must be an object with a string named "String" or "Regex"/,
+    ],
+    [
+      "a replacement without a pattern",
+      { ...good, normalizer: { type: "Replace", pattern: "x", content: "" } },
+      "model_invalid",
+      /normalizer\.pattern/,
+    ],
+    [
+      "a split of an unknown behavior",
+      { ...good, pre_tokenizer: { type: "Split", pattern: { String: " " }, behavior: {} } },
+      "model_invalid",
+      /behavior must be Removed, .* but is \{\}/,
+    ],
     ["an unknown decoder", { ...good, decoder: { type: "CTC" } }, "model_unsupported", /"CTC".*ByteLevel/],
   ];
   for (const [name, value, code, message] of cases) {

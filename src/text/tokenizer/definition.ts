@@ -6,6 +6,7 @@
 import { LorikeetError } from "../../base/errors.js";
 import { isObject, type Json } from "../../base/json.js";
 import { asList, asRecord, asString, describe } from "../json.js";
+import { readPart } from "./parts.js";
 
 export interface AddedToken {
   readonly id: number;
@@ -62,12 +63,12 @@ export function define(file: Json, config: Json): Definition {
     specialIds,
     specialTokens,
     added,
-    normalizer: asRecord(file.normalizer),
-    preTokenizer: asRecord(file.pre_tokenizer),
+    normalizer: readPart(file, "normalizer"),
+    preTokenizer: readPart(file, "pre_tokenizer"),
     model,
     // As in transformers, this alone decides: add_bos_token in the config is for tokenizers without a tokenizer.json.
-    postProcessor: asRecord(file.post_processor),
-    decoder: asRecord(file.decoder),
+    postProcessor: readPart(file, "post_processor"),
+    decoder: readPart(file, "decoder"),
   };
 }
 
