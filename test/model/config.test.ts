@@ -188,6 +188,14 @@ describe("what is not implemented is refused by name", () => {
       small("phi3", { rope_scaling: { type: "su", short_factor: [1], long_factor: [2] } }),
       /long_factor is \[2\], but must be 16 numbers above zero/,
     ],
+    [
+      "longrope from one position",
+      small("phi3", {
+        original_max_position_embeddings: 1,
+        rope_scaling: { type: "su", short_factor: Array(16).fill(1), long_factor: Array(16).fill(2) },
+      }),
+      /original_max_position_embeddings of a longrope is 1, but must be at least 2/,
+    ],
     ["angles that overflow", small("llama", { rope_theta: 1e-300 }), /whose angles are not finite numbers/],
     ["dynamic without a factor", small("llama", { rope_scaling: { type: "dynamic" } }), /factor is missing/],
     ["an unknown rope", small("qwen2", rope("xpos")), /rope type "xpos" is not implemented/],

@@ -246,6 +246,10 @@ function readLongrope(context: RopeContext, dictionary: ConfigFields): RopeScali
   const pairs = readRotaryDim(context, dictionary) / 2;
   const factor = dictionary.has("factor") ? dictionary.positive("factor", 1) : maxPositions / originalMaxPositions;
   const byLength = factor <= 1 ? 1 : Math.sqrt(1 + Math.log(factor) / Math.log(originalMaxPositions));
+  const attentionFactor = dictionary.has("attention_factor") ? dictionary.positive("attention_factor", 1) : byLength;
+  if (!Number.isFinite(attentionFactor)) {
+    fields.faults.invalid("original_max_position_embeddings of a longrope is 1, but must be at least 2");
+  }
   const factors = (key: string): number[] => {
     const value: unknown = dictionary.raw(key);
     const list: unknown[] = Array.isArray(value) ? value : [];
@@ -261,7 +265,7 @@ function readLongrope(context: RopeContext, dictionary: ConfigFields): RopeScali
     originalMaxPositions,
     shortFactors: factors("short_factor"),
     longFactors: factors("long_factor"),
-    attentionFactor: dictionary.has("attention_factor") ? dictionary.positive("attention_factor", 1) : byLength,
+    attentionFactor,
     rereads,
   };
 }
