@@ -8,14 +8,14 @@ import { lavapipeEnvironment, unpackLavapipe } from "./lavapipe.mjs";
 
 const engine = ["oracle", "dora", "quantized", "exact"].map((name) => `engine/${name}`);
 const service = ["oracle", "adapters", "dora", "endings", "turns", "tiers", "alike"].map((name) => `service/${name}`);
-const device = ["runtime/device/webgpu", "engine/device-lost", "service/device-lost"];
+const device = ["runtime/device/webgpu", "engine/webgpu", "engine/device-lost", "service/device-lost"];
 
 /** Runs of test files, each with the names of its tests; null: all. Shaders compile slowly, and families share most of them. */
 const plans = {
   all: [{ files: [...device, ...engine, ...service], names: null }],
   subset: [
     { files: device, names: null },
-    { files: ["engine/oracle"], names: "^(llama|qwen2|gemma2|gpt2|lfm2): logits" },
+    { files: ["engine/oracle"], names: "^(llama|qwen2|gemma2|gemma3|gpt2|lfm2): logits" },
     { files: ["service/oracle"], names: "^llama: " },
   ],
 };
