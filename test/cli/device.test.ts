@@ -38,7 +38,7 @@ test("cuda without its libraries names what to install", { skip }, async () => {
   assert.equal(code, 10);
   assert.match(
     err,
-    /^lorikeet: --device cuda: ONNX Runtime's CUDA provider is not installed .*CUDA 12 and cuDNN 9\. .*use --device webgpu\.\n$/,
+    /^lorikeet: --device cuda: ONNX Runtime's CUDA provider is not installed .*CUDA 12 and cuDNN 9\. .*use --device webgpu\.$/m,
   );
 });
 
