@@ -167,7 +167,7 @@ export class ContinuousEngine implements Engine {
     const { cache, bank } = this.#parts;
     const move = findMove(this.#tasks(), this.#slots.lowestFree(), cache.tokensWithin(maxMoveBytes));
     if (move) {
-      // Before the copy is awaited: whoever is admitted meanwhile finds the hole closed.
+      // Before the copy is awaited, so that a sequence admitted meanwhile does not take the freed slot.
       this.#slots.move(move.from, move.to);
       const sequence = this.#slots.owner(move.to);
       if (sequence) sequence.slot = move.to;

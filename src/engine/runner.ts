@@ -99,7 +99,7 @@ interface Card {
 
 const cardKey = (mode: AdapterMode, gains: boolean): string => `${mode} ${gains}`;
 
-/** The session that a step runs, and how its adapters are handed to it. */
+/** The session that a step runs, and how it takes its adapters. */
 interface StepVariant {
   readonly mode: AdapterMode;
   readonly variant: Variant;
@@ -372,7 +372,7 @@ export class Runner {
     return chunk.allLogits ? logits.subarray(0, real * this.#options.config.vocabSize) : logits;
   }
 
-  /** The leanest session for these rows, and the bank class that stands behind each of its class inputs. */
+  /** The leanest session for these rows, and the bank class of each of its class inputs. */
   #variantFor(adapters: readonly (BankHold | null)[], bank: Bank): StepVariant {
     if (bank instanceof StackedBank) return this.#stackedVariant(adapters);
     const { exact } = this.#options;

@@ -15,7 +15,7 @@ export interface CompileBounds {
 }
 
 export interface CompileOptions extends CompileBounds {
-  /** A space stands before the text: tokenizers that drop the first space of a text will drop this one. */
+  /** The text follows a space: tokenizers that drop the first space of a text drop this one. */
   readonly afterSpace: boolean;
 }
 

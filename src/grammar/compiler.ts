@@ -74,7 +74,7 @@ export class GrammarCompiler {
   }
 
   /**
-   * `afterSpace`: a space stands before the text. Requests of one `client` share its turn; a request without one has its own. Throws LorikeetError `invalid_value` that names what is
+   * `afterSpace`: the text follows a space. Requests of one `client` share its turn; a request without one has its own. Throws LorikeetError `invalid_value` that names what is
    * wrong, `grammar_queue_full`, or the signal's reason.
    */
   async compile(

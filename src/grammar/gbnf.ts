@@ -74,7 +74,7 @@ class GbnfReader {
     this.#rules.set(name, { index, expression: this.#alternatives(0), offset });
   }
 
-  /** A name gets its number where it first stands. */
+  /** A name gets its number at its first use. */
   #named(name: string, offset: number): Rule {
     const known = this.#rules.get(name);
     if (known) return known;

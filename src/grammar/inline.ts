@@ -5,7 +5,7 @@
 import { at } from "../base/list.js";
 import { call, type Expression } from "./expression.js";
 
-/** A larger rule stays a rule: a few small ones can stand for a huge expression. */
+/** A larger rule stays a rule: a few small ones can expand to a huge expression. */
 const maxInlinedNodes = 4096;
 
 interface Inlined {

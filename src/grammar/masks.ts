@@ -134,7 +134,7 @@ class MaskBuilder {
     }
   }
 
-  /** Tries the tokens of more than `known` bytes, without a caller. A branch of the tree ends where nothing goes on. */
+  /** Tries the tokens of more than `known` bytes, without a caller. A branch of the tree is left where the grammar cannot continue. */
   #walk(state: number, follow: Uint8Array, known: number): void {
     const { byte, depth, after, tokensFrom, tokens } = this.#vocabulary.tree;
     const { classes } = this.#program;

@@ -48,7 +48,7 @@ const maxRepeats = 65_536;
 
 export const anything = repeat(chars([0, lastCodePoint]));
 
-/** `whole`: the pattern stands for all of the text; else for a part of it, unless `^` and `$` tie it down. */
+/** `whole`: the pattern must match the whole text; else a part of it, unless `^` and `$` anchor it. */
 export function patternOf(source: string, { whole }: { readonly whole: boolean }): Expression {
   try {
     new RegExp(source, "u");
@@ -88,7 +88,7 @@ class Reader {
     return true;
   }
 
-  /** Anchors may stand at the ends of the outermost alternatives. */
+  /** Anchors are allowed at the ends of the outermost alternatives. */
   #alternatives(depth: number): Expression {
     if (depth > maxDepth) throw new GrammarFault(`nests groups more than ${maxDepth} deep`);
     const items = [this.#alternative(depth)];
@@ -149,7 +149,7 @@ class Reader {
         return chars(...this.#escape(false));
       case "^":
       case "$":
-        throw new GrammarFault(`has \`${character}\` inside; it may stand only at the ends of the pattern`);
+        throw new GrammarFault(`has \`${character}\` inside; it is allowed only at the ends of the pattern`);
     }
     const code = character.codePointAt(0) ?? 0;
     return chars([code, code]);
@@ -281,7 +281,7 @@ function allCharacters(): string {
   return text;
 }
 
-/** The code point that stands at an index of that text, or would stand there behind a surrogate. */
+/** The code point at an index of that text, also where the index is behind a surrogate. */
 function codePointAt(index: number): number {
   if (index < 0xd800) return index;
   return index < 0xf800 ? index + 0x800 : 0x10000 + (index - 0xf800) / 2;

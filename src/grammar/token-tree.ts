@@ -2,7 +2,7 @@
 import { int32At, uint8At, uint16At } from "../base/list.js";
 
 export interface TokenBytes {
-  /** The bytes of token i are those from `offsets[i]` up to `offsets[i + 1]`. None: the token never stands for text. */
+  /** The bytes of token i are those from `offsets[i]` up to `offsets[i + 1]`. None: the token has no text. */
   readonly bytes: Uint8Array;
   readonly offsets: Int32Array;
 }

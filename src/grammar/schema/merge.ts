@@ -1,5 +1,5 @@
 /**
- * Schemas that must all hold, as one: `allOf`, and what stands beside `$ref`, `anyOf` and `oneOf`. What cannot be said in one schema
+ * Schemas that must all hold, as one: `allOf`, and what a schema says beside `$ref`, `anyOf` and `oneOf`. What cannot be said in one schema
  * is refused by name.
  */
 import { isDeepStrictEqual } from "node:util";
@@ -14,7 +14,7 @@ const all = (a: unknown, b: unknown): unknown => ({ allOf: [a, b] });
 const withoutAnnotations = (schema: Json): Json =>
   Object.fromEntries(Object.entries(schema).filter(([keyword]) => !annotations.has(keyword)));
 
-/** How two values of a keyword are one that stands for both. */
+/** Merges two values of a keyword into one that enforces both. */
 const rules: Readonly<Record<string, (a: unknown, b: unknown) => unknown>> = {
   type: (a, b) => commonTypes([a].flat(), [b].flat()),
   enum: (a, b) => (Array.isArray(a) && Array.isArray(b) ? a.filter((value) => hasEqual(b, value)) : undefined),

@@ -296,7 +296,7 @@ class SchemaReader {
     return array(sequence(first[0] ?? nothing, tail), { mayBeEmpty: min === 0 });
   }
 
-  /** What is built many times is a rule of its own. */
+  /** An expression that is used many times becomes a rule. */
   #shared(item: Expression, times: number): Expression {
     if (times <= 1 || item.kind === "call") return item;
     return call(this.#rules.push(item) - 1);
@@ -444,7 +444,7 @@ function isOfType(value: unknown, type: Type): boolean {
   }
 }
 
-/** A fault of a pattern, with the place where the pattern stands. */
+/** A pattern's fault, with the pattern's place in the schema. */
 function at<T>(path: string, read: () => T): T {
   try {
     return read();

@@ -12,7 +12,7 @@ import { type TokenBytes, type TokenTree, vocabularyTree } from "../token-tree.j
 
 export interface CompileMessage {
   readonly source: CompileSource;
-  /** A space stands before the text. */
+  /** The text follows a space. */
   readonly afterSpace: boolean;
 }
 

@@ -59,24 +59,24 @@ async function readModule(
   target: WeightedNode,
   content: CheckpointContent | null,
 ): Promise<TaskModule> {
-  const told = target.names.map(({ by, path }) => ({ by, path: withRole(path, graph.role) }));
-  const matches = narrowed((await content?.match(target)) ?? [], told);
-  const names: ModuleName[] = [...matches.map(({ path }) => ({ by: "content" as const, path })), ...told];
+  const stated = target.names.map(({ by, path }) => ({ by, path: withRole(path, graph.role) }));
+  const matches = narrowed((await content?.match(target)) ?? [], stated);
+  const names: ModuleName[] = [...matches.map(({ path }) => ({ by: "content" as const, path })), ...stated];
   const path = names[0]?.path ?? target.node.name;
   const { kind, inFeatures, outFeatures, kernel, groups } = target;
   const foldedNorm = foldedNormOf(target, matches);
   return { path, kind, names, inFeatures, outFeatures, kernel, groups, foldedNorm, uses: [{ graph, target }] };
 }
 
-/** An encoder's file starts its paths behind the encoder's own name. */
+/** Paths in an encoder's file lack the prefix `encoder`. */
 function withRole(path: string, role: FileRole): string {
   return role === "encoder" && !path.split(".").includes("encoder") ? `encoder.${path}` : path;
 }
 
-/** Equal tensors under several names are narrowed by what the file itself tells. Tied ones keep all of their names. */
-function narrowed(matches: readonly ContentMatch[], told: readonly ModuleName[]): readonly ContentMatch[] {
+/** Equal tensors under several names are narrowed by the names that the file itself gives. Tied ones keep all of their names. */
+function narrowed(matches: readonly ContentMatch[], stated: readonly ModuleName[]): readonly ContentMatch[] {
   if (matches.length < 2) return matches;
-  const agreeing = matches.filter(({ path }) => told.some((name) => isSame(name.path, path)));
+  const agreeing = matches.filter(({ path }) => stated.some((name) => isSame(name.path, path)));
   return agreeing.length > 0 ? agreeing : matches;
 }
 

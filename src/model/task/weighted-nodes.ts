@@ -110,7 +110,7 @@ class WeightReader {
     return null;
   }
 
-  /** Some exporters write a convolution's bias as a node of its own. */
+  /** Some exporters write a convolution's bias as a separate node. */
   #addsConstant({ op, inputs }: Node): boolean {
     return op === "Add" && inputs.some((input) => input !== null && this.#initializers.has(input.name));
   }

@@ -91,7 +91,7 @@ export interface Device extends Disposable {
   readonly capabilities: DeviceCapabilities;
   /** Bytes of the device's own memory; null where it is the host's or unknown. */
   readonly memoryBytes: number | null;
-  /** Bytes that `allocate` has handed out and that were not disposed of. */
+  /** Bytes that were allocated and not yet disposed of. */
   readonly allocatedBytes: number;
   /** What sessions run on; null: ONNX Runtime's own CPU kernels. */
   readonly provider: ExecutionProvider | null;
