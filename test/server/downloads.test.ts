@@ -81,7 +81,7 @@ describe("files", () => {
     await truncate(join(folder, "adapter_model.safetensors"), 1000);
     socket.resume();
     await once(socket, "close");
-    await until(() => isLogged(rig, /adapter_model\.safetensors has \d+ bytes less/), "the log line");
+    await until(() => isLogged(rig, /adapter_model\.safetensors is \d+ bytes shorter/), "the log line");
     assert.ok(await isAlive(rig));
   });
 

@@ -112,12 +112,12 @@ describe("errors", () => {
       model: "base",
       messages: [],
       temperature: 9,
-      grammar: "x",
+      voice: "x",
     });
     assert.equal(response.status, 400);
     const error = await told(response);
     assert.equal(error.code, "unsupported_parameter");
-    assert.equal(error.param, "grammar");
+    assert.equal(error.param, "voice");
     assert.equal(error.faults?.length, 3);
   });
 
