@@ -97,7 +97,7 @@ async function inspectModel(folder: string, { json, chatTemplate }: InspectOptio
   ]);
   const device = describeDevice(choice);
   if (json) return printJson(terminal.stdout, { ...description, sampleChat, device });
-  const deviceField = ["device", `${formatDevice(device)} (${device.why})`] as const;
+  const deviceField = ["device", `${formatDevice(device)}; ${device.why}`] as const;
   printLine(terminal.stdout, formatFields([...modelFields(description), deviceField, ...chatFields(sampleChat)]));
   if (sampleChat.text !== null) printLine(terminal.stdout, `\nA sample chat as the model sees it:\n${sampleChat.text}`);
 }

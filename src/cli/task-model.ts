@@ -1,4 +1,4 @@
-/** Task models on the command line: `inspect` describes one, and `serve` refuses it. */
+/** Task models on the command line: `inspect` describes one, and other commands refuse it. */
 
 import { missingRules } from "../autodiff/missing-rules.js";
 import { LorikeetError } from "../base/errors.js";
@@ -7,13 +7,21 @@ import { describeValue, type Value } from "../graph/types.js";
 import { isTaskModel } from "../model/task/folder.js";
 import { type OpenedFile, openTaskModel, type TaskModel } from "../model/task/open.js";
 import type { FoldedNorm, TaskModule } from "../model/task/target-modules.js";
+import { locate } from "./hub/model-folder.js";
 import { formatFields, formatTable } from "./table.js";
 import { printJson, printLine, type Terminal } from "./terminal.js";
 
-/** Throws `model_unsupported` if the path is a task model. */
-export async function refuseTaskModel(path: string): Promise<void> {
+/** The folder of `--model`, downloaded if it names a model of the hub. Throws `model_unsupported` for a task model, and what `locate` throws. */
+export async function locateDecoder(model: string, terminal: Terminal, signal?: AbortSignal): Promise<string> {
+  if (model.endsWith(".onnx")) await refuseTaskModel(model);
+  const folder = await locate(model, { option: "--model", kind: "model", ...(signal && { signal }) }, terminal);
+  await refuseTaskModel(folder);
+  return folder;
+}
+
+async function refuseTaskModel(path: string): Promise<void> {
   if (!(await isTaskModel(path))) return;
-  const message = `${path} is a task model: these are not served yet. lorikeet inspect ${path} shows what it holds.`;
+  const message = `${path} is a task model: these are not served or trained yet. lorikeet inspect ${path} shows what it holds.`;
   throw new LorikeetError("model_unsupported", message, { param: path });
 }
 

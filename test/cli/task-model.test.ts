@@ -75,15 +75,22 @@ test("inspect names what is wrong with an ONNX file, and ends with the code of a
   assert.deepEqual([missing.code, /none\.onnx does not exist/.test(missing.err)], [3, true]);
 });
 
-test("serve and the check of an adapter say in one line that task models are not served yet", async () => {
+test("commands for decoders, and the check of an adapter, refuse a task model in one line", async () => {
   const folder = join(taskRoot, "resnet");
   for (const model of [folder, join(folder, "onnx", "model.onnx")]) {
-    const served = await run(["serve", "--model", model, "--port", "0"]);
-    assert.equal(served.code, 3);
-    assert.match(
-      served.err,
-      /is a task model: these are not served yet\. lorikeet inspect .* shows what it holds\.\n$/,
-    );
+    for (const command of [
+      ["serve", "--port", "0"],
+      ["generate", "hello"],
+      ["train", "--data", "x", "--output-dir", "x"],
+      ["eval", "--data", "x"],
+    ]) {
+      const refused = await run([...command, "--model", model]);
+      assert.equal(refused.code, 3, command[0]);
+      assert.match(
+        refused.err,
+        /is a task model: these are not served or trained yet\. lorikeet inspect .* shows what it holds\.\n$/,
+      );
+    }
     const checked = await run(["inspect", "adapters/plays", "--model", model]);
     assert.equal(checked.code, 3);
     assert.match(checked.err, /is a task model: adapters cannot be checked against these yet\./);

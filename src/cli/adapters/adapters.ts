@@ -6,10 +6,10 @@ import type { Command } from "commander";
 import { weightFiles } from "../../adapter/format.js";
 import { openCheckpoint } from "../../model/checkpoint/open.js";
 import { baseModules } from "../../model/modules.js";
-import { locate } from "../hub/model-folder.js";
 import { formatBytes } from "../options/units.js";
 import { readClientKey } from "../serve/api-keys.js";
 import { formatTable } from "../table.js";
+import { locateDecoder } from "../task-model.js";
 import { printJson, printLine, printResponse, type Terminal } from "../terminal.js";
 import { exitCodes, Quit, UsageError } from "../usage.js";
 import { type LocalStore, openLocalStore } from "./local-store.js";
@@ -66,7 +66,7 @@ function serverAt(url: string, { apiKeyFile }: Where, { environment }: Terminal)
 
 async function modelOf(where: Where, terminal: Terminal): Promise<string | null> {
   const model = where.model ?? (terminal.environment.LORIKEET_MODEL || null);
-  return model === null ? null : await locate(model, { option: "--model", kind: "model" }, terminal);
+  return model === null ? null : await locateDecoder(model, terminal);
 }
 
 async function list(where: Where, terminal: Terminal): Promise<void> {

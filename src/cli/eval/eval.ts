@@ -22,7 +22,6 @@ import { openServed, type Served } from "../../train/served.js";
 import { trainDefaults } from "../../train/settings.js";
 import { adapterHelp, adaptersFolder, openNamedAdapter } from "../adapters/source.js";
 import { chooseFor, type DeviceFacts, describeDevice, formatDevice } from "../device.js";
-import { locate } from "../hub/model-folder.js";
 import { usableThreads } from "../machine.js";
 import { addOptions, readOptions } from "../options/command-line.js";
 import { engineOptions } from "../options/engine-options.js";
@@ -33,6 +32,7 @@ import { choosePrecision } from "../precision.js";
 import { tickingLine } from "../progress.js";
 import { cancelledLine, listenForShutdown, signalExitCode } from "../serve/shutdown.js";
 import { formatFields } from "../table.js";
+import { locateDecoder } from "../task-model.js";
 import { printJson, printLine, type Terminal } from "../terminal.js";
 import { encodingOf, openTrainModel, printWarnings, readData, type TrainModel } from "../train/model.js";
 import { labelTemplate, trainOptions } from "../train/options.js";
@@ -101,7 +101,7 @@ export interface EvalFigures extends LossFigures {
 
 async function evaluate(flags: EvalFlags, terminal: Terminal): Promise<void> {
   requireGiven(evalOptions, flags, "model", "data");
-  const folder = await locate(flags.model, { option: "--model", kind: "model" }, terminal);
+  const folder = await locateDecoder(flags.model, terminal);
   using shutdown = listenForShutdown(terminal);
   const progress = tickingLine(terminal.stderr);
   await using opened = await openTrainModel(folder, flags.chatTemplate);

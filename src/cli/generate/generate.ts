@@ -7,11 +7,11 @@ import type { Answer } from "../../gateway/answer.js";
 import { openAiProtocols } from "../../gateway/openai/protocol.js";
 import { loadTokenizer } from "../../text/tokenizer/tokenizer.js";
 import { adaptersFolderOf, openNamedAdapter } from "../adapters/source.js";
-import { locate } from "../hub/model-folder.js";
 import { addOptions, readOptions } from "../options/command-line.js";
 import { tickingLine } from "../progress.js";
 import { cancelledLine, listenForShutdown, signalExitCode } from "../serve/shutdown.js";
 import { openStack } from "../stack.js";
+import { locateDecoder } from "../task-model.js";
 import { printLine, printResponse, type Terminal } from "../terminal.js";
 import { Quit, UsageError } from "../usage.js";
 import { type GenerateSettings, generateOptions, singleSequence } from "./options.js";
@@ -25,7 +25,7 @@ export function addGenerate(program: Command, terminal: Terminal): void {
   addOptions(command, generateOptions).action(async (prompt: string | undefined, { json }: { json: boolean }) => {
     const settings = readOptions(command, generateOptions, terminal.environment);
     const text = await readPrompt(prompt);
-    const model = settings.model && (await locate(settings.model, { option: "--model", kind: "model" }, terminal));
+    const model = settings.model && (await locateDecoder(settings.model, terminal));
     await generate(text, { ...settings, model }, json, terminal);
   });
 }

@@ -3,13 +3,12 @@
 import type { Command } from "commander";
 import type { Logger } from "../../base/log.js";
 import type { SelfTest } from "../../engine/self-test.js";
-import { locate } from "../hub/model-folder.js";
 import { createLogger } from "../log/logging.js";
 import { LogQueue } from "../log/queue.js";
 import { addOptions, readOptions } from "../options/command-line.js";
 import { progressLine } from "../progress.js";
 import type { Stack } from "../stack.js";
-import { refuseTaskModel } from "../task-model.js";
+import { locateDecoder } from "../task-model.js";
 import { printLine, type Terminal } from "../terminal.js";
 import { noTokenizerNote } from "../tokenizer-note.js";
 import { exitCodes, Quit, UsageError } from "../usage.js";
@@ -64,10 +63,7 @@ async function serve(settings: ServeSettings, terminal: Terminal): Promise<void>
 /** The settings with the model's name replaced by its folder. */
 async function locateModel(settings: ServeSettings, terminal: Terminal): Promise<ServeSettings> {
   if (settings.model === null) return settings;
-  if (settings.model.endsWith(".onnx")) await refuseTaskModel(settings.model);
-  const model = await locate(settings.model, { option: "--model", kind: "model" }, terminal);
-  await refuseTaskModel(model);
-  return { ...settings, model };
+  return { ...settings, model: await locateDecoder(settings.model, terminal) };
 }
 
 async function serveUntilEnd(

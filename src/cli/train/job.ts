@@ -14,12 +14,12 @@ import { countBytes, type Fitting, fitMemory } from "../../train/memory.js";
 import { openSession, type TrainSession } from "../../train/session.js";
 import type { TrainSettings } from "../../train/settings.js";
 import { openNamedAdapter } from "../adapters/source.js";
-import { locate } from "../hub/model-folder.js";
 import { freeMemory, usableMemory, usableThreads } from "../machine.js";
 import { flagName } from "../options/names.js";
 import { requireGiven } from "../options/settings.js";
 import { formatBytes } from "../options/units.js";
 import { progressLine } from "../progress.js";
+import { locateDecoder } from "../task-model.js";
 import type { Terminal } from "../terminal.js";
 import { UsageError } from "../usage.js";
 import { openTrainModel, readData, type TrainModel } from "./model.js";
@@ -53,7 +53,7 @@ export async function openJob(
 ): Promise<TrainJob> {
   requireGiven(trainOptions, flags, "model", "data");
   const progress = progressLine(terminal.stderr);
-  const folder = await locate(flags.model, { option: "--model", kind: "model", signal }, terminal);
+  const folder = await locateDecoder(flags.model, terminal, signal);
   const model = await openTrainModel(folder, flags.chatTemplate);
   try {
     const { checkpoint } = model;

@@ -4,13 +4,13 @@ import type { Command } from "commander";
 import { openCheckpoint } from "../../model/checkpoint/open.js";
 import { mergeAdapter } from "../../train/files/merge.js";
 import { adapterHelp, adaptersFolder, openNamedAdapter } from "../adapters/source.js";
-import { locate } from "../hub/model-folder.js";
 import { addOptions, readOptions } from "../options/command-line.js";
 import { engineOptions } from "../options/engine-options.js";
 import { given, type OptionTable, open } from "../options/option.js";
 import { requireGiven } from "../options/settings.js";
 import { flag, oneOf, text } from "../options/units.js";
 import { progressLine } from "../progress.js";
+import { locateDecoder } from "../task-model.js";
 import { printLine, type Terminal } from "../terminal.js";
 
 export const mergeOptions = {
@@ -42,7 +42,7 @@ export function addMerge(program: Command, terminal: Terminal): void {
     const { outputDir: out, outputDtype: dtype } = flags;
     await using adapter = await openNamedAdapter(flags.adapter, { option: "--adapter", ...flags }, terminal);
     const progress = progressLine(terminal.stderr);
-    const checkpoint = await openCheckpoint(await locate(flags.model, { option: "--model", kind: "model" }, terminal));
+    const checkpoint = await openCheckpoint(await locateDecoder(flags.model, terminal));
     const options = { ...flags, checkpoint, adapter: adapter.folder, out, dtype, progress: progress.report };
     const { changed, tensors } = await mergeAdapter(options).finally(() => progress.end());
     printLine(terminal.stdout, `saved ${out}: ${changed} of ${tensors} tensors changed`);

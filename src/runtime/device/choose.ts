@@ -102,6 +102,7 @@ function faultOf(adapter: GpuAdapter | undefined, allowSoftware: boolean, gpus: 
 function remedyFor(adapter: GpuAdapter | undefined, allowSoftware: boolean): string {
   if (adapter === undefined) return "Install the card's Vulkan driver, or use --device cpu.";
   if (adapter.type !== "software" || allowSoftware) return "Update its driver, or use --device cpu.";
+  if (adapter.lacks.length > 0) return `It lacks what WebGPU needs (${adapter.lacks.join(", ")}): use --device cpu.`;
   return "It is slower than --device cpu; --allow-software-gpu runs it all the same.";
 }
 

@@ -110,7 +110,7 @@ test("webgpu without a card says what was found and what to do", () => {
   const outdated = { ...llvmpipe, lacks: ["robustBufferAccess"] };
   assert.match(
     refusal(() => webgpu(machine([outdated]))),
-    /only the software driver/,
+    /only the software driver llvmpipe\. It lacks .*robustBufferAccess.*use --device cpu\.$/,
   );
   assert.match(
     refusal(() => webgpu(machine([outdated]), true)),
