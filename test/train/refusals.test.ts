@@ -181,7 +181,7 @@ test("a failed publish loses nothing: the result is saved and reported, and can 
     const target = join(folder, "made", name);
     assert.ok(err.includes(`lorikeet adapters add "${name}" "${target}" --url ${url}`), err);
     const results = JSON.parse(out);
-    assert.deepEqual([results.steps, results.out, results.published], [1, target, null]);
+    assert.deepEqual([results.steps, results.output_dir, results.published], [1, target, null]);
     assert.ok(existsSync(join(target, "adapter_model.safetensors")));
   }
 });
