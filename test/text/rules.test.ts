@@ -179,7 +179,11 @@ describe("unsupported parts of a tokenizer.json are refused by name", () => {
     ["normalizer", { type: "Precompiled", precompiled_charsmap: "/////w==" }, /precompiled map of characters/],
     ["normalizer", { type: "Precompiled", precompiled_charsmap: "AAAAAA==" }, /says 0 bytes and has 0/],
     ["pre_tokenizer", { type: "UnicodeScripts" }, /UnicodeScripts/],
-    ["decoder", { type: "Replace", pattern: {}, content: "" }, /decoder\.pattern must be an object with a string named "String" or "Regex"/],
+    [
+      "decoder",
+      { type: "Replace", pattern: {}, content: "" },
+      /decoder\.pattern must be an object with a string named "String" or "Regex"/,
+    ],
     [
       "pre_tokenizer",
       { type: "Split", pattern: { String: "x" }, behavior: "MergedWithNext", invert: true },
