@@ -9,7 +9,8 @@ import { delimiter, join } from "node:path";
 const major = /^FROM node:(\d+)/m.exec(readFileSync("Dockerfile", "utf8"))?.[1];
 if (major === undefined) throw new Error("The Dockerfile names no version of Node.js.");
 const name = `node-${process.platform}-${process.arch}`;
-const arithmetic = /^(autodiff|bench|engine|graph|model|onnx|train|weights)\/|^service\/alike\./;
+const arithmetic =
+  /^(autodiff|bench|engine|graph|model|onnx|train|weights)\/|^grammar\/(gbnf|masks|schema)\.|^service\/(alike|quantized)\./;
 const folder = mkdtempSync(join(tmpdir(), "lorikeet-node-"));
 
 function run(command, args, env = process.env) {
