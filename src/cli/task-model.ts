@@ -83,7 +83,7 @@ function trainingOf(model: TaskModel): string {
   return missing.length === 0 ? "every operator has a gradient rule" : `no gradient rule for ${missing.join(", ")}`;
 }
 
-/** Operators behind target modules that training has no gradient of. */
+/** Operators between target modules and outputs that have no gradient rule. */
 function operatorsWithoutGradient({ opened, modules }: TaskModel): string[] {
   const found = opened.flatMap(({ graphs }) =>
     graphs.flatMap((graph) => {

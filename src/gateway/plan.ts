@@ -85,7 +85,7 @@ function stopIdsOf(request: GenerationRequest, context: PlanContext, endIds: rea
   return request.ignoreEos ? [] : context.stopIds;
 }
 
-/** Whether the answer's text goes on from the prompt's: its first word keeps its space. */
+/** Whether the answer continues the prompt's text, so that its first word keeps its space. */
 export function continuesPrompt(request: GenerationRequest): boolean {
   return request.kind === "completions" || request.template.continueFinalMessage === true;
 }

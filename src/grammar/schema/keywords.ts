@@ -20,5 +20,5 @@ export const keywordTypes: ReadonlyMap<string, readonly Type[]> = new Map<string
   ),
 ]);
 
-/** A schema that has one of these has no keyword of a type beside it. */
+/** Keywords that decide how a schema is read; keywords of a type beside one of them are merged with it. The first present counts. */
 export const combiners = ["$ref", "enum", "const", "anyOf", "oneOf", "allOf"] as const;
