@@ -23,5 +23,7 @@ export type ErrorForm = (fault: PublicFault) => {
   readonly status: number;
   /** Default: `application/json; charset=utf-8`. */
   readonly contentType?: string;
+  /** The name of the server-sent event that reports a fault inside a stream. Default: none. */
+  readonly event?: string;
   readonly body: object;
 };

@@ -224,6 +224,7 @@ class SequenceReader {
       ...part,
       usage: { ...part.usage, cachedTokens: event.timings.cachedTokens },
       finish: event.reason === "length" && !this.stopped ? "length" : "stop",
+      stopString: this.#assembler.stop,
     };
   }
 
@@ -249,6 +250,7 @@ class SequenceReader {
       promptLogprobs: null,
       usage: { promptTokens: prompt.ids.length, completionTokens: this.#generated, cachedTokens: 0 },
       finish: null,
+      stopString: null,
     };
   }
 

@@ -17,6 +17,8 @@ export interface ChoicePart extends Assembled {
   /** Tokens of this choice so far. */
   readonly usage: Usage;
   readonly finish: "stop" | "length" | null;
+  /** The stop string that ended it, with `finish`. */
+  readonly stopString: string | null;
 }
 
 export interface Usage {
@@ -37,7 +39,7 @@ export async function collectChoices(parts: AsyncIterable<ChoicePart>): Promise<
 }
 
 function join(parts: readonly [ChoicePart, ...ChoicePart[]]): ChoicePart {
-  const { usage, finish } = last(parts);
+  const { usage, finish, stopString } = last(parts);
   return {
     ...parts[0],
     promptLogprobs: parts.find((part) => part.promptLogprobs !== null)?.promptLogprobs ?? null,
@@ -45,5 +47,6 @@ function join(parts: readonly [ChoicePart, ...ChoicePart[]]): ChoicePart {
     tokens: parts.flatMap((part) => part.tokens),
     usage,
     finish,
+    stopString,
   };
 }

@@ -7,9 +7,6 @@ import type { EncodedPrompt } from "./prompts.js";
 import type { GenerationRequest } from "./requests.js";
 import { type SamplingDefaults, samplingOf } from "./sampling.js";
 
-/** OpenAI's default for completions. */
-const completionTokens = 16;
-
 /** One sequence of an answer: choice `index`. */
 export interface SequencePlan {
   readonly index: number;
@@ -135,7 +132,7 @@ function maxTokensOf(request: GenerationRequest, promptTokens: number, context: 
   requireRoom(request, promptTokens, maxContext);
   const room = maxContext - promptTokens;
   if (request.maxTokens !== null) return request.maxTokens;
-  const fallback = context.defaults.maxTokens ?? (request.kind === "completions" ? completionTokens : room);
+  const fallback = context.defaults.maxTokens ?? request.defaultMaxTokens ?? room;
   return Math.min(fallback, room);
 }
 

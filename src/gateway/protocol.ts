@@ -6,9 +6,10 @@ import type { GenerationRequest } from "./requests.js";
 
 /** A stream in a protocol's format: chunks, then one end. */
 export type Frame =
-  | { readonly type: "chunk"; readonly data: object }
-  /** `marker` ends a stream of server-sent events; `data` summarizes the answer where frames are messages. */
-  | { readonly type: "done"; readonly marker: string; readonly data: object };
+  /** `event` names a server-sent event, in protocols whose events have names. */
+  | { readonly type: "chunk"; readonly event?: string; readonly data: object }
+  /** `marker`, if any, ends a stream of server-sent events; `data` summarizes the answer where frames are messages. */
+  | { readonly type: "done"; readonly marker: string | null; readonly data: object };
 
 /** Parses a request's body and serializes its answer. Either `frames` or `whole` is called, once per answer. */
 export interface Protocol<Request extends GenerationRequest = GenerationRequest> {
@@ -21,4 +22,6 @@ export interface Protocol<Request extends GenerationRequest = GenerationRequest>
   /** Throws the LorikeetError that ended the answer. */
   whole(answer: Answer<Request>): Promise<object>;
   readonly errorForm: ErrorForm;
+  /** Sent while a stream is idle, if it is not a comment line. */
+  readonly keepAlive?: Extract<Frame, { type: "chunk" }>;
 }

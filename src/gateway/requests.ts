@@ -31,8 +31,10 @@ interface CommonRequest {
   /** Whether the answer is streamed. */
   readonly stream: boolean;
   readonly choices: number;
-  /** null: the endpoint's default. */
+  /** null: the model's default, or else `defaultMaxTokens`. */
   readonly maxTokens: number | null;
+  /** The endpoint's default, as far as the context has room; null: as many as fit. */
+  readonly defaultMaxTokens: number | null;
   /** Before this many tokens no stop ends the answer. */
   readonly minTokens: number;
   readonly stops: readonly string[];

@@ -5,6 +5,7 @@ import { test } from "node:test";
 import { chatFormat } from "../../src/gateway/openai/chat-input.js";
 import { completionFormat } from "../../src/gateway/openai/completion-input.js";
 import { gatewayDefaults } from "../../src/gateway/options.js";
+import { generateFormat } from "../../src/gateway/tgi/generate-input.js";
 import { tokenizeParameters } from "../../src/gateway/vllm/tokenize.js";
 
 const document = readFileSync("docs/api.md", "utf8");
@@ -26,6 +27,10 @@ test("docs/api.md lists every parameter of completions and of chats", () => {
   const common = named("Completions and chats");
   assert.deepEqual([...common, ...named("Completions")].sort(), parameters(completionFormat(bounds)));
   assert.deepEqual([...common, ...named("Chats")].sort(), parameters(chatFormat(bounds)));
+});
+
+test("docs/api.md lists every parameter of generate", () => {
+  assert.deepEqual(named("Generate").sort(), parameters(generateFormat(bounds)));
 });
 
 test("docs/api.md lists every parameter of tokenize and detokenize", () => {

@@ -58,6 +58,9 @@ const everywhere: readonly (readonly [string, string])[] = [
   ["GET", "/v1/models/base"],
   ["POST", "/v1/completions"],
   ["POST", "/v1/chat/completions"],
+  ["POST", "/"],
+  ["POST", "/generate"],
+  ["POST", "/generate_stream"],
   ["GET", "/v1/adapters"],
   ["PUT", "/v1/adapters/x"],
   ["DELETE", "/v1/adapters/x"],
@@ -79,7 +82,7 @@ describe("a server with keys", () => {
       const { status, headers, text } = await send(rig, method, path);
       assert.equal(status, 401, `${method} ${path}`);
       assert.match(headers["www-authenticate"] ?? "", /^Bearer /);
-      assert.match(text, /"type":"authentication_error"[^}]*"code":"invalid_api_key"/);
+      assert.match(text, /"(code|reason)":"invalid_api_key"/);
     }
     assert.equal(rig.engine.sequences.length, 0);
     const { text } = await send(rig, "GET", "/metrics", { authorization: `Bearer ${first}` });

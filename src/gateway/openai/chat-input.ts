@@ -87,6 +87,7 @@ export function parseChat(format: ReturnType<typeof chatFormat>, body: unknown):
     kind: "chat",
     ...commonOf(fields),
     ...chatInputOf(fields),
+    defaultMaxTokens: null,
     addsSpecialTokens: fields.add_special_tokens ?? false,
     logprobs: fields.logprobs ? (fields.top_logprobs ?? 0) : null,
   };

@@ -9,6 +9,9 @@ import { type AnswerForm, commonOf } from "./common-request.js";
 import { commonCross, commonEntries } from "./fields.js";
 import { completionIgnored } from "./ignored-fields.js";
 
+/** OpenAI's default for completions. */
+const defaultMaxTokens = 16;
+
 export function completionFormat(bounds: RequestBounds) {
   const entries = {
     ...commonEntries(bounds),
@@ -29,6 +32,7 @@ export function parseCompletion(
   return {
     kind: "completions",
     ...commonOf(fields),
+    defaultMaxTokens,
     addsSpecialTokens: fields.add_special_tokens ?? true,
     prompts: fields.prompt,
     echo: fields.echo,

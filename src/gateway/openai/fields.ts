@@ -64,7 +64,7 @@ const keyItem = (input: Record<string, unknown>, key: string): v.ObjectPathItem 
 });
 
 /** A schema for `seed`: OpenAI allows 64 bits, of which JSON keeps the first 53. */
-function seedField() {
+export function seedField() {
   const rule = "must be an integer of 64 bits (-2^63 to 2^63 - 1)";
   return v.pipe(v.number(rule), v.integer(rule), v.minValue(-(2 ** 63), rule), v.maxValue(2 ** 63, rule));
 }

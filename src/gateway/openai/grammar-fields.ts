@@ -7,7 +7,7 @@ import { describe, describeWord, type Fault, Found, invalid, maxDepth, shorten }
 const maxChoices = 4096;
 
 /** A value that is wrong: the rule it breaks, and what was found. */
-class Wrong {
+export class Wrong {
   constructor(
     readonly rule: string,
     readonly found: string,
@@ -16,14 +16,14 @@ class Wrong {
 
 /** Entries of a schema; each parameter is one grammar, or none where it asks for plain text. */
 export const grammarEntries = {
-  response_format: field(readFormat),
-  structured_outputs: field(readStructured),
-  guided_json: field((value) => readSchema(value, "guided_json")),
-  guided_regex: field((value) => readPattern(value, "guided_regex")),
-  guided_choice: field((value) => readChoice(value, "guided_choice")),
-  guided_grammar: field((value) => readGbnf(value, "guided_grammar")),
-  grammar: field((value) => (value === "" ? null : readGbnf(value, "grammar"))),
-  json_schema: field((value) => readSchema(value, "json_schema")),
+  response_format: grammarField(readFormat),
+  structured_outputs: grammarField(readStructured),
+  guided_json: grammarField((value) => readSchema(value, "guided_json")),
+  guided_regex: grammarField((value) => readPattern(value, "guided_regex")),
+  guided_choice: grammarField((value) => readChoice(value, "guided_choice")),
+  guided_grammar: grammarField((value) => readGbnf(value, "guided_grammar")),
+  grammar: grammarField((value) => (value === "" ? null : readGbnf(value, "grammar"))),
+  json_schema: grammarField((value) => readSchema(value, "json_schema")),
 };
 
 type GrammarFields = { readonly [Name in keyof typeof grammarEntries]?: GrammarSource | null | undefined };
@@ -46,7 +46,8 @@ export function* grammarCross(body: Json): Iterable<Fault> {
 
 const isNone = (value: unknown): boolean => value === "" || (isObject(value) && value.type === "text");
 
-function field(read: (value: unknown) => GrammarSource | null | Wrong) {
+/** A schema for a parameter that is a grammar. */
+export function grammarField(read: (value: unknown) => GrammarSource | null | Wrong) {
   return v.optional(
     v.pipe(
       v.unknown(),
@@ -119,7 +120,7 @@ function readStructured(value: unknown): GrammarSource | null | Wrong {
 }
 
 /** A schema, as an object or as the JSON text of one. */
-function readSchema(value: unknown, param: string): GrammarSource | Wrong {
+export function readSchema(value: unknown, param: string): GrammarSource | Wrong {
   const schema = typeof value === "string" ? parsed(value) : value;
   if (!isObject(schema)) return new Wrong("must be a JSON Schema, as an object or as its JSON text", describe(value));
   return faultInside(schema, 0) ?? { kind: "schema", schema, param };
@@ -147,7 +148,7 @@ function parsed(text: string): unknown {
   }
 }
 
-function readPattern(value: unknown, param: string): GrammarSource | Wrong {
+export function readPattern(value: unknown, param: string): GrammarSource | Wrong {
   if (typeof value === "string" && value !== "") return { kind: "pattern", pattern: value, param };
   return new Wrong("must be a regular expression, a string that is not empty", describe(value));
 }

@@ -12,12 +12,12 @@ export const vllmErrorForm: ErrorForm = (fault) => {
 
 /** vLLM answers whatever is wrong with a request or an adapter with 400, and what it cannot find with 404. */
 function statusOf({ status }: PublicFault): number {
-  const isOurs = status === 404 || status === 429 || status >= 499;
-  return isOurs ? status : 400;
+  return [401, 404, 429].includes(status) || status >= 499 ? status : 400;
 }
 
 function typeOf(status: number, { code }: PublicFault): string {
   if (code === "already_loaded") return "InvalidUserInput";
+  if (status === 401) return "AuthenticationError";
   if (status === 404) return "NotFoundError";
   return status < 500 ? "BadRequestError" : "InternalServerError";
 }

@@ -5,7 +5,7 @@ import type { Logger } from "../../base/log.js";
 import type { Gateway } from "../../gateway/gateway.js";
 import { modelObject } from "../../gateway/openai/models.js";
 import { openAiProtocols } from "../../gateway/openai/protocol.js";
-import { vllmErrorForm } from "../../gateway/vllm/errors.js";
+import { tgiProtocols } from "../../gateway/tgi/protocol.js";
 import { type Access, keyMiddleware, sourceMiddleware } from "../access/access.js";
 import type { ClientAddressOf } from "../access/client-address.js";
 import type { Connections } from "../access/connections.js";
@@ -13,8 +13,10 @@ import type { Gate } from "../drain.js";
 import { sendFault, toFault } from "../fault.js";
 import type { Metrics } from "../metrics/metrics.js";
 import type { ServerOptions } from "../options.js";
+import type { ReaderBounds } from "../reader-pace.js";
 import { adapterHandlers } from "./adapter-routes.js";
 import { contextMiddleware, contextOf } from "./context.js";
+import { addErrorForms } from "./error-forms.js";
 import { generateHandler } from "./generate-routes.js";
 import { jsonBody } from "./json-body.js";
 import { discardBody } from "./linger.js";
@@ -35,11 +37,8 @@ export interface AppParts {
 
 /** The app that answers while the model loads: alive, not ready, process metrics only. */
 export function createWaitingApp(parts: Omit<AppParts, "gateway">): Express {
-  const app = createBare(parts);
-  app.use((_req, _res, next) => {
-    parts.gate.check();
-    next();
-  });
+  const app = createBare(parts, { post: [gateMiddleware(parts.gate)] });
+  app.use(gateMiddleware(parts.gate));
   return closeRoutes(app, parts);
 }
 
@@ -58,24 +57,36 @@ type Method = "get" | "post" | "put" | "patch" | "delete";
 type Handlers = Partial<Record<Method, RequestHandler[]>>;
 
 export function createApp(parts: AppParts): Express {
-  const app = createBare(parts);
-  addApi(app, parts);
+  const { gateway, metrics, gate } = parts;
+  const options = { ...parts.options, onLimit: (limit: string) => metrics.limited.inc({ limit }) };
+  const json = jsonBody(options);
+  const generate = generateHandler(tgiProtocols(gateway).either, gateway, options);
+  const app = createBare(parts, { post: [gateMiddleware(gate), json, generate] });
+  addApi(app, { ...parts, options, json });
   return closeRoutes(app, parts);
 }
 
-/** The middleware that every request passes, and the operator's routes. */
-function createBare(parts: Omit<AppParts, "gateway">): Express {
+function gateMiddleware(gate: Gate): RequestHandler {
+  return (_req, _res, next) => {
+    gate.check();
+    next();
+  };
+}
+
+/** The middleware that every request passes, and the operator's routes. `root` has more handlers of `/`. */
+function createBare(parts: Omit<AppParts, "gateway">, root: Handlers = {}): Express {
   const app = express();
   app.disable("x-powered-by");
   app.disable("etag");
   app.set("query parser", false);
   app.use(contextMiddleware(parts));
+  addErrorForms(app);
   app.use(roomMiddleware(parts.connections));
   app.use(sourceMiddleware(parts.access));
   addProbes(app, parts);
   app.use(keyMiddleware(parts.access));
   addMetrics(app, parts);
-  route(app, "/", { get: [sendRoot] });
+  route(app, "/", { get: [sendRoot], ...root });
   return app;
 }
 
@@ -113,20 +124,23 @@ function addMetrics(app: Express, { metrics }: Pick<AppParts, "metrics">): void 
   });
 }
 
+interface ApiParts extends Pick<AppParts, "gateway" | "gate"> {
+  readonly options: ServerOptions & ReaderBounds;
+  readonly json: RequestHandler;
+}
+
 /** Each path also without `/v1`, as in llama.cpp. */
-function addApi(app: Express, { gateway, gate, metrics, ...parts }: AppParts): void {
-  const options = { ...parts.options, onLimit: (limit: string) => metrics.limited.inc({ limit }) };
-  const json = jsonBody(options);
+function addApi(app: Express, { gateway, gate, options, json }: ApiParts): void {
   const { completions, chat } = openAiProtocols(gateway);
+  const { generate, generateStream } = tgiProtocols(gateway);
   const adapters = adapterHandlers(gateway, options);
   const { tokenize, detokenize } = tokenizeHandlers(gateway, options);
-  app.use((_req, _res, next) => {
-    gate.check();
-    next();
-  });
+  app.use(gateMiddleware(gate));
   const api = (path: string, handlers: Handlers): void => route(app, [`/v1${path}`, path], handlers);
   api("/completions", { post: [json, generateHandler(completions, gateway, options)] });
   api("/chat/completions", { post: [json, generateHandler(chat, gateway, options)] });
+  api("/generate", { post: [json, generateHandler(generate, gateway, options)] });
+  api("/generate_stream", { post: [json, generateHandler(generateStream, gateway, options)] });
   api("/tokenize", { post: [json, tokenize] });
   api("/detokenize", { post: [json, detokenize] });
   api("/ws", {
@@ -152,14 +166,8 @@ function addApi(app: Express, { gateway, gate, metrics, ...parts }: AppParts): v
     delete: [adapters.remove],
   });
   api("/adapters/:name/download", { get: [adapters.download] });
-  api("/load_lora_adapter", { post: [vllmErrors, json, adapters.load] });
-  api("/unload_lora_adapter", { post: [vllmErrors, json, adapters.unload] });
-}
-
-/** Middleware: errors of the handlers after it use vLLM's format. */
-function vllmErrors(_req: Request, res: Response, next: NextFunction): void {
-  contextOf(res).errorForm = vllmErrorForm;
-  next();
+  api("/load_lora_adapter", { post: [json, adapters.load] });
+  api("/unload_lora_adapter", { post: [json, adapters.unload] });
 }
 
 /** Registers handlers for a path or its spellings; any other method gets a 405 that lists the allowed ones. */

@@ -30,8 +30,10 @@ export async function streamAnswer<Request extends GenerationRequest>(
   });
   res.flushHeaders();
   const sink = new EventSink(res);
+  const { keepAlive: idle } = protocol;
+  const idleText = idle ? `${eventLine(idle.event)}data: ${JSON.stringify(idle.data)}\n\n` : ": keep-alive\n\n";
   const keepAlive = setInterval(() => {
-    if (!res.writableNeedDrain && !sink.isAmidEvent) res.write(": keep-alive\n\n");
+    if (!res.writableNeedDrain && !sink.isAmidEvent) res.write(idleText);
   }, bounds.streamKeepAliveIntervalMs);
   try {
     await pumpAnswer(answer, protocol.frames(answer), sink, bounds);
@@ -50,11 +52,14 @@ function endWithFault(
   form: ErrorForm,
   privateFolders: readonly string[],
 ): LorikeetError {
+  const { event, body } = form(publicFault(fault, privateFolders));
   // A reader that is behind would never take the frame, so its connection is closed.
   if (res.writableNeedDrain) res.destroy();
-  else res.end(`data: ${JSON.stringify(form(publicFault(fault, privateFolders)).body)}\n\n`);
+  else res.end(`${eventLine(event)}data: ${JSON.stringify(body)}\n\n`);
   return fault;
 }
+
+const eventLine = (name: string | undefined): string => (name === undefined ? "" : `event: ${name}\n`);
 
 class EventSink extends ResponseReader implements Sink<string> {
   #isAmidEvent = false;
@@ -66,10 +71,10 @@ class EventSink extends ResponseReader implements Sink<string> {
 
   *pieces(frame: Frame): Generator<string, void, undefined> {
     if (frame.type === "done") {
-      yield `data: ${frame.marker}\n\n`;
+      if (frame.marker !== null) yield `data: ${frame.marker}\n\n`;
       return;
     }
-    let before = "data: ";
+    let before = `${eventLine(frame.event)}data: `;
     let last = "";
     for (const piece of jsonPieces(frame.data)) {
       if (last !== "") {

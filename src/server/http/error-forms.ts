@@ -1,0 +1,28 @@
+/** Which routes report faults in a form of their own. Chosen before anything can fail, so a missing key is reported in it too. */
+import type { Express, NextFunction, Request, RequestHandler, Response } from "express";
+import type { ErrorForm } from "../../gateway/fault.js";
+import { tgiErrorForm } from "../../gateway/tgi/errors.js";
+import { vllmErrorForm } from "../../gateway/vllm/errors.js";
+import { contextOf } from "./context.js";
+
+/** By the start of their paths, which also work without `/v1`. */
+const forms: readonly (readonly [paths: readonly string[], form: ErrorForm])[] = [
+  [["/load_lora_adapter", "/unload_lora_adapter"], vllmErrorForm],
+  [["/generate", "/generate_stream"], tgiErrorForm],
+];
+
+export function addErrorForms(app: Express): void {
+  for (const [paths, form] of forms)
+    app.use(
+      paths.flatMap((path) => [path, `/v1${path}`]),
+      reportingIn(form),
+    );
+  app.post("/", reportingIn(tgiErrorForm));
+}
+
+function reportingIn(form: ErrorForm): RequestHandler {
+  return (_req: Request, res: Response, next: NextFunction): void => {
+    contextOf(res).errorForm = form;
+    next();
+  };
+}
