@@ -219,9 +219,12 @@ class CardSteps {
         const adapter = adapters === 0 ? null : at(this.#holds, row % adapters);
         return { token, length: cardContextTokens, adapter };
       });
-      const logits = await runner.decode(batch, cache, this.#bank);
+      const found = await runner.decodeLikeliest(batch, cache, this.#bank); // as the engine decodes greedy rows
       for (const [row, state] of states.entries()) {
-        last[row] = sampler.sample(logits.subarray(row * vocabSize, (row + 1) * vocabSize), state).id;
+        last[row] =
+          found instanceof Float32Array
+            ? sampler.sample(found.subarray(row * vocabSize, (row + 1) * vocabSize), state).id
+            : at(found, row);
       }
     };
   }
