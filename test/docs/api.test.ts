@@ -5,6 +5,7 @@ import { test } from "node:test";
 import { chatFormat } from "../../src/gateway/openai/chat-input.js";
 import { completionFormat } from "../../src/gateway/openai/completion-input.js";
 import { gatewayDefaults } from "../../src/gateway/options.js";
+import { responsesFormat } from "../../src/gateway/responses/input.js";
 import { generateFormat } from "../../src/gateway/tgi/generate-input.js";
 import { tokenizeParameters } from "../../src/gateway/vllm/tokenize.js";
 
@@ -31,6 +32,10 @@ test("docs/api.md lists every parameter of completions and of chats", () => {
 
 test("docs/api.md lists every parameter of generate", () => {
   assert.deepEqual(named("Generate").sort(), parameters(generateFormat(bounds)));
+});
+
+test("docs/api.md lists every parameter of responses", () => {
+  assert.deepEqual(named("Responses").sort(), parameters(responsesFormat(bounds)));
 });
 
 test("docs/api.md lists every parameter of tokenize and detokenize", () => {

@@ -61,6 +61,7 @@ const everywhere: readonly (readonly [string, string])[] = [
   ["POST", "/"],
   ["POST", "/generate"],
   ["POST", "/generate_stream"],
+  ["POST", "/v1/responses"],
   ["GET", "/v1/adapters"],
   ["PUT", "/v1/adapters/x"],
   ["DELETE", "/v1/adapters/x"],

@@ -15,7 +15,7 @@ const roles = ["system", "developer", "user", "assistant"];
 const emptyExtras = ["tool_calls", "annotations", "refusal", "audio", "function_call"];
 
 /** Efforts that OpenAI and vLLM know; a template may read it. */
-const efforts = ["none", "minimal", "low", "medium", "high", "xhigh"] as const;
+export const efforts = ["none", "minimal", "low", "medium", "high", "xhigh"] as const;
 /** Template variables with their own parameters, and those that requests may not set. */
 const ownNames = [
   "messages",

@@ -81,25 +81,40 @@ function readFormat(value: unknown): GrammarSource | null | Wrong {
   if (value.type !== "json_schema") return new Wrong(rule, `${describeWord(value.type)} as \`type\``);
   const format = value.json_schema;
   if (!isObject(format)) return new Wrong(rule, `${describe(format)} as \`json_schema\``);
-  const unknownInside = unknownKey(format, ["name", "description", "schema", "strict"]);
-  if (unknownInside) return unknownInside;
-  const { name, description, strict } = format;
+  return readNamedSchema(format, "json_schema.", "response_format.json_schema.schema");
+}
+
+/** A schema with its name. `inside` begins the names of its fields in rules. */
+function readNamedSchema(format: Json, inside: string, param: string): GrammarSource | Wrong {
+  const unknown = unknownKey(format, ["name", "description", "schema", "strict"]);
+  if (unknown) return unknown;
+  const { name, description, strict, schema } = format;
   if (typeof name !== "string" || !/^[a-zA-Z0-9_-]{1,64}$/.test(name)) {
     return new Wrong(
-      "must have a `json_schema.name` of 1 to 64 letters, digits, `_` and `-`",
+      `must have a \`${inside}name\` of 1 to 64 letters, digits, \`_\` and \`-\``,
       `${describe(name)} as \`name\``,
     );
   }
   if (description !== undefined && description !== null && typeof description !== "string") {
-    return new Wrong("must have a string as `json_schema.description`", describe(description));
+    return new Wrong(`must have a string as \`${inside}description\``, describe(description));
   }
   if (strict !== undefined && strict !== null && typeof strict !== "boolean") {
-    return new Wrong("must have true or false as `json_schema.strict`", describe(strict));
+    return new Wrong(`must have true or false as \`${inside}strict\``, describe(strict));
   }
-  if (!isObject(format.schema)) {
-    return new Wrong("must have an object as `json_schema.schema`", `${describe(format.schema)} as \`schema\``);
+  if (!isObject(schema)) {
+    return new Wrong(`must have an object as \`${inside}schema\``, `${describe(schema)} as \`schema\``);
   }
-  return { kind: "schema", schema: format.schema, param: "response_format.json_schema.schema" };
+  return { kind: "schema", schema, param };
+}
+
+/** `text.format` of the Responses API: the formats of `response_format`, with the schema beside its name. */
+export function readTextFormat(value: unknown): GrammarSource | null | Wrong {
+  const rule = 'must be {"type":"text"}, {"type":"json_object"} or {"type":"json_schema","name":"...","schema":{...}}';
+  if (!isObject(value)) return new Wrong(rule, describe(value));
+  const { type, ...rest } = value;
+  if (type === "json_schema") return readNamedSchema(rest, "", "text.format.schema");
+  if (type !== "text" && type !== "json_object") return new Wrong(rule, `${describeWord(type)} as \`type\``);
+  return unknownKey(rest, []) ?? (type === "text" ? null : { kind: "object", param: "text.format" });
 }
 
 function readStructured(value: unknown): GrammarSource | null | Wrong {

@@ -5,12 +5,13 @@ import type { Logger } from "../../base/log.js";
 import type { Gateway } from "../../gateway/gateway.js";
 import { modelObject } from "../../gateway/openai/models.js";
 import { openAiProtocols } from "../../gateway/openai/protocol.js";
+import { responsesProtocol } from "../../gateway/responses/protocol.js";
 import { tgiProtocols } from "../../gateway/tgi/protocol.js";
 import { type Access, keyMiddleware, sourceMiddleware } from "../access/access.js";
 import type { ClientAddressOf } from "../access/client-address.js";
 import type { Connections } from "../access/connections.js";
 import type { Gate } from "../drain.js";
-import { sendFault, toFault } from "../fault.js";
+import { publicFault, sendFault, toFault } from "../fault.js";
 import type { Metrics } from "../metrics/metrics.js";
 import type { ServerOptions } from "../options.js";
 import type { ReaderBounds } from "../reader-pace.js";
@@ -133,6 +134,7 @@ interface ApiParts extends Pick<AppParts, "gateway" | "gate"> {
 function addApi(app: Express, { gateway, gate, options, json }: ApiParts): void {
   const { completions, chat } = openAiProtocols(gateway);
   const { generate, generateStream } = tgiProtocols(gateway);
+  const responses = responsesProtocol(gateway, (fault) => publicFault(fault, options.privateFolders));
   const adapters = adapterHandlers(gateway, options);
   const { tokenize, detokenize } = tokenizeHandlers(gateway, options);
   app.use(gateMiddleware(gate));
@@ -141,6 +143,7 @@ function addApi(app: Express, { gateway, gate, options, json }: ApiParts): void 
   api("/chat/completions", { post: [json, generateHandler(chat, gateway, options)] });
   api("/generate", { post: [json, generateHandler(generate, gateway, options)] });
   api("/generate_stream", { post: [json, generateHandler(generateStream, gateway, options)] });
+  api("/responses", { post: [json, generateHandler(responses, gateway, options)] });
   api("/tokenize", { post: [json, tokenize] });
   api("/detokenize", { post: [json, detokenize] });
   api("/ws", {

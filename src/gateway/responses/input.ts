@@ -1,0 +1,265 @@
+/** The body of a response: an untrusted object in, a request or every fault out. */
+import * as v from "valibot";
+import { isObject, type Json } from "../../base/json.js";
+import type { GrammarSource } from "../../grammar/source.js";
+import { flag, integer, listOf } from "../body/field-kinds.js";
+import { type BodyFormat, type Fault, Found, type IgnoredTable, invalid, parse } from "../body/parse.js";
+import { efforts, templateEntries } from "../openai/chat-input.js";
+import { commonEntries } from "../openai/fields.js";
+import { readTextFormat, Wrong } from "../openai/grammar-fields.js";
+import { commonIgnored } from "../openai/ignored-fields.js";
+import type { RequestBounds } from "../options.js";
+import type { ChatRequest } from "../requests.js";
+import { itemIdOf, newResponseId } from "./ids.js";
+import { type Item, ItemFault, messagesOf, readItem, type SentItem } from "./items.js";
+
+/** What a response repeats of its request, and how it is written. */
+export interface ResponseForm {
+  readonly id: string;
+  readonly instructions: string | null;
+  /** The items of this request, after those of earlier ones. */
+  readonly input: readonly Item[];
+  readonly metadata: Readonly<Record<string, string>>;
+  readonly maxOutputTokens: number | null;
+  readonly format: unknown;
+  readonly verbosity: string;
+  readonly effort: string | null;
+  readonly hasLogprobs: boolean;
+  readonly topLogprobs: number;
+  readonly user: string | null;
+  readonly safetyIdentifier: string | null;
+  readonly promptCacheKey: string | null;
+}
+
+export interface ResponsesRequest extends ChatRequest {
+  readonly form: ResponseForm;
+}
+
+/** What `include` may name. All but the log-probabilities are of tools and items that no response here has. */
+const includable = [
+  "message.output_text.logprobs",
+  "reasoning.encrypted_content",
+  "file_search_call.results",
+  "web_search_call.results",
+  "web_search_call.action.sources",
+  "message.input_image.image_url",
+  "computer_call_output.output.image_url",
+  "code_interpreter_call.outputs",
+] as const;
+
+/** The log-probabilities that `top_logprobs` may ask for as well. */
+const outputLogprobs = includable[0];
+
+const shortText = () => {
+  const rule = "must be a string of up to 512 characters";
+  return v.optional(v.pipe(v.string(rule), v.maxLength(512, rule)));
+};
+
+function metadataField() {
+  const rule = "must be an object of up to 16 strings of up to 512 characters, with names of up to 64";
+  const accepts = (value: unknown): boolean =>
+    isObject(value) &&
+    Object.keys(value).length <= 16 &&
+    Object.entries(value).every(([key, text]) => key.length <= 64 && typeof text === "string" && text.length <= 512);
+  return v.optional(v.custom<Readonly<Record<string, string>>>(accepts, rule), {});
+}
+
+/** A text is one message of the user. */
+function inputField(bounds: RequestBounds) {
+  const rule = `must be a string or a list of 1 to ${bounds.maxMessages} items`;
+  return v.pipe(
+    v.unknown(),
+    v.transform((input) => (typeof input === "string" ? [{ role: "user", content: input }] : input)),
+    listOf(itemField(), 1, bounds.maxMessages, rule),
+  );
+}
+
+/** A schema for one item; its faults carry the place inside the item in their words. */
+function itemField() {
+  return v.pipe(
+    v.unknown(),
+    v.rawTransform<unknown, SentItem>(({ dataset, addIssue, NEVER }) => {
+      const item = readItem(dataset.value);
+      if (!(item instanceof ItemFault)) return item;
+      addIssue({ message: item.rule, input: new Found(item.found) });
+      return NEVER;
+    }),
+  );
+}
+
+function entriesOf(bounds: RequestBounds) {
+  const common = commonEntries(bounds);
+  const { chat_template_kwargs } = templateEntries(bounds);
+  return {
+    model: common.model,
+    input: inputField(bounds),
+    instructions: v.optional(v.string("must be a string")),
+    max_output_tokens: v.optional(integer(1, bounds.maxContext)),
+    text: v.optional(textField(), {}),
+    reasoning: v.optional(reasoningField(), {}),
+    include: v.optional(
+      listOf(
+        v.picklist(includable, `must be one of ${includable.join(", ")}`),
+        0,
+        includable.length,
+        `must be a list of up to ${includable.length} names`,
+      ),
+      [],
+    ),
+    top_logprobs: v.optional(integer(0, bounds.maxLogprobs)),
+    metadata: metadataField(),
+    stream: common.stream,
+    stream_options: v.optional(
+      v.strictObject({ include_obfuscation: v.nullish(flag) }, "must be an object of `include_obfuscation`"),
+    ),
+    user: shortText(),
+    safety_identifier: shortText(),
+    prompt_cache_key: shortText(),
+    temperature: common.temperature,
+    top_p: common.top_p,
+    top_k: common.top_k,
+    min_p: common.min_p,
+    repetition_penalty: common.repetition_penalty,
+    presence_penalty: common.presence_penalty,
+    frequency_penalty: common.frequency_penalty,
+    logit_bias: common.logit_bias,
+    seed: common.seed,
+    stop: common.stop,
+    stop_token_ids: common.stop_token_ids,
+    ignore_eos: common.ignore_eos,
+    min_tokens: common.min_tokens,
+    skip_special_tokens: common.skip_special_tokens,
+    chat_template_kwargs,
+  };
+}
+
+function textField() {
+  const rule = "must be an object of `format` and `verbosity`";
+  const verbosities = ["low", "medium", "high"] as const;
+  return v.strictObject(
+    {
+      format: v.nullish(formatField()),
+      verbosity: v.nullish(v.picklist(verbosities, `must be one of ${verbosities.join(", ")}`)),
+    },
+    rule,
+  );
+}
+
+/** A format as it was sent, with its grammar. */
+function formatField() {
+  return v.pipe(
+    v.unknown(),
+    v.rawTransform<unknown, { readonly sent: unknown; readonly grammar: GrammarSource | null }>(
+      ({ dataset, addIssue, NEVER }) => {
+        const grammar = readTextFormat(dataset.value);
+        if (!(grammar instanceof Wrong)) return { sent: dataset.value, grammar };
+        addIssue({ message: grammar.rule, input: new Found(grammar.found) });
+        return NEVER;
+      },
+    ),
+  );
+}
+
+function reasoningField() {
+  return v.strictObject(
+    { effort: v.nullish(v.picklist(efforts, `must be one of ${efforts.join(", ")}`)) },
+    "must be an object of `effort`",
+  );
+}
+
+const isOneOf =
+  (...values: readonly unknown[]) =>
+  (value: unknown): boolean =>
+    values.includes(value);
+
+/** Parameters that change nothing, or change nothing at these values. */
+const ignored: IgnoredTable = {
+  parallel_tool_calls: { allowed: "true or false", accepts: isOneOf(true, false) },
+  tools: { allowed: "an empty list", accepts: (value) => Array.isArray(value) && value.length === 0 },
+  tool_choice: { allowed: '"auto", "none"', accepts: isOneOf("auto", "none") },
+  max_tool_calls: { allowed: "a number", accepts: (value) => typeof value === "number" },
+  truncation: { allowed: '"disabled"', accepts: isOneOf("disabled") },
+  store: { allowed: "true or false", accepts: isOneOf(true, false) },
+  background: { allowed: "false", accepts: isOneOf(false) },
+  service_tier: { allowed: "a string", accepts: (value) => typeof value === "string" },
+  prompt_cache_options: { allowed: "an object", accepts: isObject },
+  ...(commonIgnored.prompt_cache_retention ? { prompt_cache_retention: commonIgnored.prompt_cache_retention } : {}),
+};
+
+export function responsesFormat(bounds: RequestBounds) {
+  const entries = entriesOf(bounds);
+  const schema = v.object(entries, "is required");
+  return { schema, known: Object.keys(entries), ignored, cross } satisfies BodyFormat<typeof schema>;
+}
+
+function* crossFaults(body: Json): Iterable<Fault> {
+  if (body.stream_options !== undefined && body.stream !== true) {
+    yield invalid("stream_options", "may be given only with `stream` true");
+  }
+}
+
+const cross = (body: Json): readonly Fault[] => [...crossFaults(body)];
+
+/** Throws LorikeetError `invalid_value` or `unsupported_parameter` with every fault. */
+export function parseResponse(format: ReturnType<typeof responsesFormat>, body: unknown): ResponsesRequest {
+  const fields = parse(format, body);
+  const id = newResponseId();
+  const input = fields.input.map((item, index) => ({ ...item, id: item.id ?? itemIdOf(id, index) }));
+  const instructions = fields.instructions ?? null;
+  const effort = fields.reasoning.effort ?? null;
+  const hasLogprobs = fields.top_logprobs !== undefined || fields.include.includes(outputLogprobs);
+  const system = instructions === null ? [] : [{ role: "system", content: instructions }];
+  const grammar: GrammarSource | null = fields.text.format?.grammar ?? null;
+  return {
+    kind: "chat",
+    model: fields.model ?? null,
+    stream: fields.stream,
+    messages: [...system, ...messagesOf(input)],
+    template: {
+      addGenerationPrompt: true,
+      kwargs: { ...(effort === null ? {} : { reasoning_effort: effort }), ...fields.chat_template_kwargs },
+    },
+    choices: 1,
+    maxTokens: fields.max_output_tokens ?? null,
+    defaultMaxTokens: null,
+    minTokens: fields.min_tokens,
+    stops: fields.stop,
+    stopTokenIds: fields.stop_token_ids,
+    includesStop: false,
+    ignoreEos: fields.ignore_eos,
+    keepsSpecialTokens: !fields.skip_special_tokens,
+    addsSpecialTokens: false,
+    truncation: null,
+    promptLogprobs: null,
+    returnTokenIds: false,
+    grammar,
+    logprobs: hasLogprobs ? (fields.top_logprobs ?? 0) : null,
+    sampling: {
+      temperature: fields.temperature ?? null,
+      topK: fields.top_k ?? null,
+      topP: fields.top_p ?? null,
+      minP: fields.min_p ?? null,
+      repetitionPenalty: fields.repetition_penalty ?? null,
+      presencePenalty: fields.presence_penalty ?? null,
+      frequencyPenalty: fields.frequency_penalty ?? null,
+      logitBias: fields.logit_bias ?? new Map<number, number>(),
+      allowedIds: null,
+      seed: fields.seed ?? null,
+    },
+    form: {
+      id,
+      instructions,
+      input,
+      metadata: fields.metadata,
+      maxOutputTokens: fields.max_output_tokens ?? null,
+      format: fields.text.format?.sent ?? { type: "text" },
+      verbosity: fields.text.verbosity ?? "medium",
+      effort,
+      hasLogprobs,
+      topLogprobs: fields.top_logprobs ?? 0,
+      user: fields.user ?? null,
+      safetyIdentifier: fields.safety_identifier ?? null,
+      promptCacheKey: fields.prompt_cache_key ?? null,
+    },
+  };
+}

@@ -1,0 +1,248 @@
+/** `/v1/responses` through the official `openai` package, unchanged: whole and streamed, structured, with log-probabilities, refused and failed. */
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import fc from "fast-check";
+import OpenAI, { type APIError } from "openai";
+import { LorikeetError } from "../../src/base/errors.js";
+import { gatewayDefaults } from "../../src/gateway/options.js";
+import { parseResponse, responsesFormat } from "../../src/gateway/responses/input.js";
+import { eosId } from "../support/byte-tokenizer.js";
+import { post } from "../support/client.js";
+import { openServerRig, type RigOptions, type ServerRig } from "../support/rig.js";
+
+const bytes = (text: string): number[] => [...Buffer.from(text)];
+const saying = (text: string): RigOptions => ({ script: { answer: () => [...bytes(text), eosId] } });
+const clientOf = (rig: ServerRig): OpenAI => new OpenAI({ baseURL: `${rig.url}/v1`, apiKey: "none", maxRetries: 0 });
+
+/** The text of the prompt that the first sequence was given. */
+const promptOf = (rig: ServerRig): string =>
+  Buffer.from(rig.engine.sequences[0]?.request.promptIds.filter((id) => id < 256) ?? []).toString();
+
+const textEvents = [
+  "response.created",
+  "response.in_progress",
+  "response.output_item.added",
+  "response.content_part.added",
+  "response.output_text.delta",
+  "response.output_text.done",
+  "response.content_part.done",
+  "response.output_item.done",
+];
+
+describe("responses", () => {
+  test("a whole response has its text, its usage and what was asked for", async () => {
+    await using rig = await openServerRig(saying("Hello, wörld"));
+    const response = await clientOf(rig).responses.create({
+      model: "alias",
+      input: "hi",
+      instructions: "Be brief.",
+      max_output_tokens: 40,
+      metadata: { ticket: "7" },
+      temperature: 0.5,
+      store: false,
+    });
+    assert.match(response.id, /^resp_[0-9a-f]{32}$/);
+    assert.equal(response.output_text, "Hello, wörld");
+    assert.equal(response.status, "completed");
+    assert.equal(response.model, "alias");
+    assert.deepEqual(response.metadata, { ticket: "7" });
+    assert.equal(response.temperature, 0.5);
+    assert.equal(response.usage?.output_tokens, 13);
+    assert.equal(response.usage.total_tokens, response.usage.input_tokens + response.usage.output_tokens);
+    assert.match(promptOf(rig), /Be brief\.[\s\S]*hi/);
+    assert.equal(rig.engine.sequences[0]?.request.sampling.temperature, 0.5);
+  });
+
+  test("a stream has every event in order, numbered, with names of server-sent events", async () => {
+    await using rig = await openServerRig(saying("abc"));
+    const raw = await post(rig.url, "/v1/responses", { input: "x", stream: true, store: false });
+    assert.equal(raw.status, 200);
+    const blocks = (await raw.text()).trim().split("\n\n");
+    const events = blocks.map((block) => {
+      const [, name = "", data = ""] = /^event: (\S+)\ndata: (.*)$/.exec(block) ?? [];
+      const event: { type: string; sequence_number: number; delta?: string } = JSON.parse(data);
+      assert.equal(event.type, name);
+      return event;
+    });
+    assert.deepEqual(
+      events.map(({ sequence_number }) => sequence_number),
+      events.map((_, index) => index),
+    );
+    const types = events.map(({ type }) => type);
+    assert.deepEqual([...new Set(types)], [...textEvents, "response.completed"]);
+    assert.equal(events.map(({ delta }) => delta ?? "").join(""), "abc");
+  });
+
+  test("the client's own stream builds the same response", async () => {
+    await using rig = await openServerRig(saying("abc"));
+    const stream = clientOf(rig).responses.stream({ model: "base", input: "x", store: false });
+    let text = "";
+    stream.on("response.output_text.delta", ({ delta }) => {
+      text += delta;
+    });
+    const response = await stream.finalResponse();
+    assert.deepEqual([text, response.output_text, response.status], ["abc", "abc", "completed"]);
+  });
+
+  test("a response that reaches its bound is incomplete", async () => {
+    await using rig = await openServerRig(saying("abcdef"));
+    const response = await clientOf(rig).responses.create({
+      model: "base",
+      input: "x",
+      max_output_tokens: 3,
+      store: false,
+    });
+    assert.equal(response.status, "incomplete");
+    assert.deepEqual(response.incomplete_details, { reason: "max_output_tokens" });
+    assert.equal(response.output_text, "abc");
+    const raw = await post(rig.url, "/responses", { input: "x", max_output_tokens: 3, stream: true });
+    assert.match(await raw.text(), /event: response\.incomplete\n[^\n]*\n\n$/);
+  });
+
+  test("an answer without text is an empty message", async () => {
+    await using rig = await openServerRig(saying(""));
+    const { output } = await clientOf(rig).responses.create({ model: "base", input: "x", store: false });
+    const [message] = output;
+    assert.ok(message?.type === "message");
+    assert.deepEqual(message.content, [{ type: "output_text", annotations: [], logprobs: [], text: "" }]);
+  });
+
+  test("items are rendered in order, an earlier output among them", async () => {
+    await using rig = await openServerRig(saying("ok"));
+    const client = clientOf(rig);
+    const first = await client.responses.create({ model: "base", input: "one", store: false });
+    await client.responses.create({
+      model: "base",
+      store: false,
+      input: [
+        { role: "user", content: "one" },
+        ...first.output.filter((item) => item.type === "message"),
+        { role: "developer", content: [{ type: "input_text", text: "rule" }] },
+        { role: "user", content: "two" },
+      ],
+    });
+    const prompt = Buffer.from(rig.engine.sequences[1]?.request.promptIds.filter((id) => id < 256) ?? []).toString();
+    assert.match(prompt, /one[\s\S]*ok[\s\S]*system[\s\S]*rule[\s\S]*two/);
+  });
+
+  test("log-probabilities come with the deltas and with the text", async () => {
+    await using rig = await openServerRig(saying("ab"));
+    const client = clientOf(rig);
+    const body = { model: "base", input: "x", top_logprobs: 2, include: ["message.output_text.logprobs" as const] };
+    const whole = await client.responses.create({ ...body, store: false });
+    const [message] = whole.output;
+    assert.ok(message?.type === "message" && message.content[0]?.type === "output_text");
+    const { logprobs = [] } = message.content[0];
+    assert.deepEqual(
+      logprobs.map(({ token, top_logprobs }) => [token, top_logprobs.length]),
+      [
+        ["a", 2],
+        ["b", 2],
+      ],
+    );
+    const deltas: string[] = [];
+    for await (const event of await client.responses.create({ ...body, store: false, stream: true })) {
+      if (event.type === "response.output_text.delta") deltas.push(...event.logprobs.map(({ token }) => token));
+    }
+    assert.deepEqual(deltas, ["a", "b"]);
+  });
+
+  test("a format with a schema constrains the text", async () => {
+    await using rig = await openServerRig(saying('{"a":1}'));
+    const schema = {
+      type: "object",
+      properties: { a: { type: "integer" } },
+      required: ["a"],
+      additionalProperties: false,
+    };
+    const response = await clientOf(rig).responses.parse({
+      model: "base",
+      input: "x",
+      store: false,
+      text: { format: { type: "json_schema", name: "thing", schema, strict: true } },
+    });
+    assert.ok(rig.engine.sequences[0]?.request.sampling.grammar);
+    assert.deepEqual(response.text?.format, { type: "json_schema", name: "thing", schema, strict: true });
+    assert.deepEqual(response.output_parsed, { a: 1 });
+  });
+
+  test("a fault in mid-stream is a failed response with the text so far", async () => {
+    const error = new LorikeetError("runtime_failed", "The run failed.");
+    await using rig = await openServerRig({ script: { answer: () => bytes("abcd"), failAfter: { tokens: 2, error } } });
+    const types: string[] = [];
+    const stream = await clientOf(rig).responses.create({ model: "base", input: "x", store: false, stream: true });
+    for await (const event of stream) {
+      types.push(event.type);
+      if (event.type !== "response.failed") continue;
+      assert.deepEqual(event.response.error, { code: "server_error", message: "The run failed." });
+      const [message] = event.response.output;
+      assert.ok(message?.type === "message" && message.content[0]?.type === "output_text");
+      assert.deepEqual([message.status, message.content[0].text], ["incomplete", "ab"]);
+    }
+    assert.equal(types.at(-1), "response.failed");
+    const whole = clientOf(rig).responses.create({ model: "base", input: "x", store: false });
+    await assert.rejects(whole, (fault: APIError) => fault.status === 500 && fault.code === "runtime_failed");
+  });
+
+  test("what is not supported is refused by name, every fault at once", async () => {
+    await using rig = await openServerRig();
+    const body = {
+      input: [
+        { type: "web_search_call", id: "ws_1", status: "completed" },
+        { role: "user", content: [{ type: "input_image", image_url: "https://example.com/x.png" }] },
+        { role: "tool", content: "x" },
+      ],
+      tools: [{ type: "web_search" }],
+      truncation: "sometimes",
+      conversation: "conv_1",
+      text: { format: { type: "json_schema", name: "a b", schema: {} } },
+      reasoning: { effort: "high", summary: "auto" },
+      include: ["everything"],
+      stream_options: {},
+      metadata: { a: 1 },
+    };
+    const response = await post(rig.url, "/v1/responses", body);
+    assert.equal(response.status, 400);
+    const { error }: { error: { faults: string[] } } = JSON.parse(await response.text());
+    for (const name of [
+      ...["input[0]", "input[1]", "input[2]", "tools", "truncation", "conversation", "text.format"],
+      ...["reasoning.summary", "include[0]", "stream_options", "metadata"],
+    ]) {
+      assert.ok(
+        error.faults.some((fault) => fault.includes(`\`${name}\``)),
+        `${name} in ${error.faults.join("\n")}`,
+      );
+    }
+  });
+
+  test("any body is read or refused with a client's fault", () => {
+    const format = responsesFormat({ ...gatewayDefaults, vocabSize: 260, maxContext: 64 });
+    const names = [...format.known, ...Object.keys(format.ignored), "other"];
+    const part = fc.record({ type: fc.constantFrom("input_text", "output_text", "refusal", "x"), text: fc.anything() });
+    const item = fc.record(
+      {
+        type: fc.constantFrom("message", "function_call", null),
+        role: fc.constantFrom("user", "assistant", "developer", "robot"),
+        content: fc.oneof(fc.string(), fc.array(part, { maxLength: 2 }), fc.anything()),
+        id: fc.anything(),
+      },
+      { requiredKeys: [] },
+    );
+    const value = fc.oneof(fc.anything({ maxDepth: 3 }), fc.array(item, { maxLength: 3 }), item, fc.string());
+    const body = fc.oneof(
+      fc.dictionary(fc.constantFrom(...names), value),
+      fc.record({ input: fc.array(item, { minLength: 1 }) }),
+    );
+    fc.assert(
+      fc.property(body, (sent) => {
+        try {
+          const { messages } = parseResponse(format, sent);
+          assert.ok(messages.every(({ content }) => typeof content === "string"));
+        } catch (error) {
+          assert.ok(error instanceof LorikeetError && error.status === 400, String(error));
+        }
+      }),
+      { numRuns: 500 },
+    );
+  });
+});
