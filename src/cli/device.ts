@@ -35,14 +35,23 @@ export interface DeviceFacts {
   readonly fp16: boolean | null;
   /** Tokens of the longest chunk that attention computes correctly, as the self-test found; null before it ran. */
   readonly longestChunk: number | null;
+  /** Type of keys and values in the KV cache; null where no model was chosen. */
+  readonly kvCacheDtype: "fp32" | "fp16" | null;
   /** Why it was chosen. */
   readonly why: string;
 }
 
-export function describeDevice(choice: DeviceChoice, longestChunk: number | null = null): DeviceFacts {
+/** What depends on the model and on tests of the device. */
+type Findings = Pick<DeviceFacts, "fp16" | "longestChunk" | "kvCacheDtype">;
+
+export function describeDevice(
+  choice: DeviceChoice,
+  { longestChunk = null, kvCacheDtype = null, ...found }: Partial<Findings> = {},
+): DeviceFacts {
   const none = { name: null, driver: null, software: false, memoryBytes: null, fp16: null };
   const { kind, why } = choice;
-  return { ...(choice.kind === "webgpu" ? describeAdapter(choice.adapter) : none), kind, why, longestChunk };
+  const described = choice.kind === "webgpu" ? describeAdapter(choice.adapter) : none;
+  return { ...described, ...found, kind, why, longestChunk, kvCacheDtype };
 }
 
 function describeAdapter({
@@ -51,17 +60,19 @@ function describeAdapter({
   type,
   memoryBytes,
   fp16,
-}: GpuAdapter): Omit<DeviceFacts, "kind" | "why" | "longestChunk"> {
+}: GpuAdapter): Omit<DeviceFacts, "kind" | "why" | "longestChunk" | "kvCacheDtype"> {
   return { name, driver, software: type === "software", memoryBytes, fp16 };
 }
 
 /** `webgpu: NVIDIA L4, 22.5 GiB, fp16`, or `cpu`. */
-export function formatDevice({ kind, name, software, memoryBytes, fp16, longestChunk }: DeviceFacts): string {
+export function formatDevice(facts: DeviceFacts): string {
+  const { kind, name, software, memoryBytes, fp16, longestChunk, kvCacheDtype } = facts;
   if (name === null) return kind;
   const more = [
     ...(software ? ["a software driver"] : []),
     ...(memoryBytes === null ? [] : [formatBytes(memoryBytes)]),
     ...(fp16 === null ? [] : [fp16 ? "fp16" : "no fp16"]),
+    ...(kvCacheDtype === null ? [] : [`KV cache in ${kvCacheDtype}`]),
     ...(longestChunk === null ? [] : [`prompts in chunks of ${longestChunk}`]),
   ];
   return `${kind}: ${[name, ...more].join(", ")}`;

@@ -10,9 +10,11 @@ import { openCheckpoint } from "../model/checkpoint/open.js";
 import { baseModules } from "../model/modules.js";
 import { isTaskModel } from "../model/task/folder.js";
 import type { DecoderConfig } from "../model/types.js";
+import { cacheDtypes, chooseCacheType } from "./cache-type.js";
 import { chooseFor, describeDevice, formatDevice } from "./device.js";
 import { locate } from "./hub/model-folder.js";
 import { formatBytes, formatCount } from "./options/units.js";
+import { choosePrecision } from "./precision.js";
 import { renderSampleChat, type SampleChat } from "./sample-chat.js";
 import { checkGains } from "./serve/gain-check.js";
 import { formatFields, formatTable } from "./table.js";
@@ -95,7 +97,8 @@ async function inspectModel(folder: string, { json, chatTemplate }: InspectOptio
     renderSampleChat(description.directory, chatTemplate),
     chooseFor({ device: "auto", allowSoftwareGpu: false }),
   ]);
-  const device = describeDevice(choice);
+  const { dtype } = choosePrecision(description.parameters, { dtype: "auto", headDtype: "auto" });
+  const device = describeDevice(choice, { kvCacheDtype: cacheDtypes[chooseCacheType("auto", choice, dtype)] });
   if (json) return printJson(terminal.stdout, { ...description, sampleChat, device });
   const deviceField = ["device", `${formatDevice(device)}; ${device.why}`] as const;
   printLine(terminal.stdout, formatFields([...modelFields(description), deviceField, ...chatFields(sampleChat)]));
@@ -151,7 +154,7 @@ function modelFields(model: CheckpointDescription): [string, string][] {
       "vocabulary",
       `${config.vocabSize.toLocaleString("en-US")} tokens, ${config.head.tied ? "tied" : "separate"} head`,
     ],
-    ["KV cache", `${formatBytes(model.kvBytesPerToken)} a token`],
+    ["KV cache", `${formatBytes(model.kvBytesPerToken)} a token in fp32, half of it in fp16`],
     ...(isMixed ? [["states", `${formatBytes(model.stateBytesPerSlot)} a sequence`] as [string, string]] : []),
     ["target modules", `${targets.total}: ${targets.names.join(", ")}`],
     ["stop ids", config.stopIds.join(", ") || "none"],

@@ -7,14 +7,16 @@ import { type StartedEngine, startEngine } from "../engine/start.js";
 import type { EngineObserver } from "../engine/types.js";
 import { createGateway, type Gateway } from "../gateway/gateway.js";
 import type { GatewayOptions } from "../gateway/options.js";
-import { describeCheckpoint } from "../model/checkpoint/describe.js";
 import { openCheckpoint } from "../model/checkpoint/open.js";
+import { cacheShape, kvBytesPerToken, stateBytesPerSlot } from "../model/serving/cache-shape.js";
+import type { CacheType } from "../model/serving/target.js";
 import type { Checkpoint } from "../model/types.js";
 import type { DeviceChoice } from "../runtime/device/choose.js";
 import type { Device } from "../runtime/device/device.js";
 import { openDevice } from "../runtime/device/open.js";
 import { loadTokenizer } from "../text/tokenizer/tokenizer.js";
 import type { LoadedTokenizer } from "../text/types.js";
+import { cacheDtypes, chooseCacheType, proveCacheType } from "./cache-type.js";
 import { chooseFor, type DeviceFacts, describeDevice, memoryFor } from "./device.js";
 import { systemFingerprint } from "./fingerprint.js";
 import { type KvPlan, planKvCache } from "./kv-plan.js";
@@ -52,6 +54,7 @@ export interface StackPlan {
   readonly checkpoint: Checkpoint;
   readonly precision: Precision;
   readonly kv: KvPlan;
+  readonly cacheType: CacheType;
   readonly device: DeviceChoice;
 }
 
@@ -82,16 +85,30 @@ export async function planStack(options: Omit<StackOptions, "logger" | "progress
   const checkpoint = await openCheckpoint(settings.model);
   const precision = choosePrecision(checkpoint.parameterCount, settings);
   const device = await chooseFor(settings);
-  const kv = planKvCache(
-    { ...describeCheckpoint(checkpoint), maxPositions: checkpoint.config.maxPositions },
+  const cacheType = chooseCacheType(settings.kvCacheDtype, device, precision.dtype);
+  const kv = planSlots(options, { checkpoint, precision, device, cacheType });
+  return { name: options.servedName ?? checkpoint.names[0], checkpoint, precision, kv, cacheType, device };
+}
+
+/** Throws a UsageError. */
+function planSlots(
+  { settings, neededContext = Number.POSITIVE_INFINITY }: Pick<StackOptions, "settings" | "neededContext">,
+  { checkpoint: { config }, precision, device, cacheType }: Omit<StackPlan, "name" | "kv">,
+): KvPlan {
+  const shape = cacheShape(config, { cacheType });
+  return planKvCache(
+    {
+      kvBytesPerToken: kvBytesPerToken(shape),
+      stateBytesPerSlot: stateBytesPerSlot(shape),
+      maxPositions: config.maxPositions,
+    },
     {
       ...settings,
-      neededContext: options.neededContext ?? Number.POSITIVE_INFINITY,
+      neededContext,
       memoryBytes: memoryFor(device, settings.activeAdapterBytes),
       weightBytes: precision.bytes,
     },
   );
-  return { name: options.servedName ?? checkpoint.names[0], checkpoint, precision, kv, device };
 }
 
 /** Throws what `planStack` and the opening functions throw, after closing everything that was opened. */
@@ -113,9 +130,10 @@ type Closers = (() => Promise<void>)[];
 
 async function open(
   options: StackOptions,
-  { name, checkpoint, precision, kv, device: choice }: StackPlan,
+  { kv: planned, cacheType: plannedType, ...plan }: StackPlan,
   closers: Closers,
 ): Promise<Omit<Stack, keyof AsyncDisposable>> {
+  const { name, checkpoint, precision, device: choice } = plan;
   const { settings, logger } = options;
   const tokenizer = await loadTokenizer(checkpoint.directory, {
     chatTemplateFile: settings.chatTemplate ?? undefined,
@@ -127,10 +145,13 @@ async function open(
   const threads = settings.threads ?? usableThreads();
   const device = await openDevice(choice);
   closers.push(async () => device[Symbol.dispose]());
+  const cacheType = proveCacheType(settings.kvCacheDtype, plannedType, device);
+  const kv = cacheType === plannedType ? planned : planSlots(options, { ...plan, cacheType });
   const started = await startEngine({
     ...settings,
     ...precision,
     ...kv,
+    cacheType,
     ...(settings.cacheDir === null ? {} : { cacheDirectory: settings.cacheDir }),
     ...(options.observer === undefined ? {} : { observer: options.observer }),
     device,
@@ -141,7 +162,8 @@ async function open(
     logger,
   });
   closers.push(() => started.engine.close());
-  const fingerprinted = { ...settings, device: device.kind };
+  const kvCacheDtype = cacheDtypes[cacheType];
+  const fingerprinted = { ...settings, device: device.kind, kvCacheDtype };
   const gateway = createGateway({
     engine: started.engine,
     tokenizer,
@@ -158,7 +180,11 @@ async function open(
     ...(options.uploads === undefined ? {} : { uploads: options.uploads }),
     logger,
   });
-  const deviceFacts = describeDevice(choice, started.maxChunk);
+  const deviceFacts = describeDevice(choice, {
+    longestChunk: started.maxChunk,
+    kvCacheDtype,
+    ...(device.kind === "cpu" ? {} : { fp16: device.capabilities.float16 }),
+  });
   return { name, checkpoint, tokenizer, adapters, precision, device, deviceFacts, threads, started, gateway };
 }
 

@@ -4,8 +4,10 @@
  */
 import { at } from "../base/list.js";
 import { float, GraphBuilder } from "../graph/builder.js";
+import { Ops } from "../graph/ops.js";
 import { serializeGraph } from "../graph/serialize.js";
 import { attentions } from "../model/modules.js";
+import type { CacheType } from "../model/serving/target.js";
 import type { DecoderConfig } from "../model/types.js";
 import { cpu } from "../runtime/device/cpu.js";
 import type { Device } from "../runtime/device/device.js";
@@ -16,18 +18,23 @@ import { Tensor } from "../runtime/tensor.js";
 const sizes = [2, 8, 16, 30, 32, 48, 64, 96, 128, 256, 512];
 /** Tokens before the chunk. */
 const pasts = [0, 40];
-/** Of the outputs, which are averages of values between -1 and 1. */
-const tolerance = 1e-3;
+/** Of the outputs, which are averages of values between -1 and 1. Kernels for float16 add up in it. */
+const tolerance: Readonly<Record<CacheType, number>> = { float32: 1e-3, float16: 4e-3 };
 
 type Heads = Pick<DecoderConfig, "headCount" | "kvHeadCount" | "headDim">;
 
 /** The longest chunk up to `limit` that is right for every kind of attention in the model; 0 if even the shortest is not. Takes turns. */
-export async function longestRightChunk(device: Device, config: DecoderConfig, limit: number): Promise<number> {
+export async function longestRightChunk(
+  device: Device,
+  config: DecoderConfig,
+  limit: number,
+  type: CacheType = "float32",
+): Promise<number> {
   const tried = [...sizes.filter((size) => size < limit), limit];
   const windows = [...new Set(attentions(config).map(({ window }) => window))];
   let longest = limit;
   for (const window of windows) {
-    const check = new AttentionCheck(config, window, limit + Math.max(...pasts));
+    const check = new AttentionCheck(config, { window, type, tokens: limit + Math.max(...pasts) });
     longest = Math.min(longest, await check.longest(device, tried));
   }
   return longest;
@@ -36,24 +43,30 @@ export async function longestRightChunk(device: Device, config: DecoderConfig, l
 class AttentionCheck {
   readonly #heads: Heads;
   readonly #window: number | null;
+  readonly #type: CacheType;
   readonly #capacity: number;
 
-  constructor(heads: Heads, window: number | null, tokens: number) {
+  constructor(
+    heads: Heads,
+    { window, type, tokens }: { readonly window: number | null; readonly type: CacheType; readonly tokens: number },
+  ) {
     this.#heads = heads;
     this.#window = window;
+    this.#type = type;
     this.#capacity = Math.ceil(tokens / 8) * 8;
   }
 
   async longest(device: Device, tried: readonly number[]): Promise<number> {
-    using reference = await this.#open(cpu);
-    const checked = await device.turn(() => this.#open(device));
+    using reference = await this.#open(cpu, "float32");
+    const checked = await device.turn(() => this.#open(device, this.#type));
     try {
       let longest = 0;
       for (const size of tried) {
         for (const past of pasts) {
           const expected = await this.#run(reference, past, size);
           const found = await device.turn(() => this.#run(checked, past, size));
-          if (!expected.every((value, i) => Math.abs(value - at(found, i)) <= tolerance)) return longest;
+          const bound = tolerance[this.#type];
+          if (!expected.every((value, i) => Math.abs(value - at(found, i)) <= bound)) return longest;
         }
         longest = size;
       }
@@ -63,26 +76,28 @@ class AttentionCheck {
     }
   }
 
-  async #open(device: Device): Promise<OpenCheck> {
+  async #open(device: Device, type: CacheType): Promise<OpenCheck> {
     const { headCount, kvHeadCount, headDim } = this.#heads;
     const builder = new GraphBuilder("attention");
+    const op = new Ops(builder);
     const cache = [1, kvHeadCount, this.#capacity, headDim];
-    const tokens = (name: string, heads: number) => builder.input(name, "float32", [1, "tokens", heads * headDim]);
-    const outputs = builder.node(
+    const tokens = (name: string, heads: number) =>
+      op.cast(builder.input(name, "float32", [1, "tokens", heads * headDim]), type);
+    const [out, ...presents] = builder.node(
       "GroupQueryAttention",
       [
         tokens("q", headCount),
         tokens("k", kvHeadCount),
         tokens("v", kvHeadCount),
-        builder.input("past.key", "float32", cache),
-        builder.input("past.value", "float32", cache),
+        builder.input("past.key", type, cache),
+        builder.input("past.value", type, cache),
         builder.input("lengths", "int32", [1]),
         builder.input("total", "int32", [1]),
       ],
       [
-        { type: "float32", shape: [1, "tokens", headCount * headDim], name: "out" },
-        { type: "float32", shape: cache, name: "present.key" },
-        { type: "float32", shape: cache, name: "present.value" },
+        { type, shape: [1, "tokens", headCount * headDim] },
+        { type, shape: cache, name: "present.key" },
+        { type, shape: cache, name: "present.value" },
       ],
       {
         num_heads: headCount,
@@ -92,11 +107,14 @@ class AttentionCheck {
       },
       "com.microsoft",
     );
-    for (const value of outputs) builder.output(value);
+    // A cast to the type that it has already is dropped.
+    const widened = { type: "float32" as const, shape: [1, "tokens", headCount * headDim], name: "out" };
+    for (const value of builder.node("Cast", [out ?? null], [widened], { to: 1 })) builder.output(value);
+    for (const value of presents) builder.output(value);
     const session = await Session.create(serializeGraph(builder.build()), { threads: 1, spinning: false, device });
     const binding = session.bind();
     const caches = ["key", "value"].map((kind) => {
-      const tensor = device.allocate("float32", cache);
+      const tensor = device.allocate(type, cache);
       binding.input(`past.${kind}`, tensor);
       binding.output(`present.${kind}`, tensor);
       return tensor;

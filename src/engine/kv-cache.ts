@@ -56,13 +56,13 @@ export class KvCache {
   constructor(shape: KvShape, device: Device = cpu) {
     this.#shape = shape;
     this.#device = device;
-    const { slots, kvHeads, capacity, headDim } = shape;
+    const { slots, kvHeads, capacity, headDim, cacheType = "float32" } = shape;
     this.#tokens = device.rows(slots);
     this.#states = device.rows(slots);
     const tokens = shape.layers.flatMap((layer) =>
       cacheKinds.map((kind) => ({ past: pastInput(layer, kind), present: presentOutput(layer, kind) })),
     );
-    for (const { past } of tokens) this.#tokens.add(past, "float32", [kvHeads, capacity, headDim]);
+    for (const { past } of tokens) this.#tokens.add(past, cacheType, [kvHeads, capacity, headDim]);
     for (const { past, shape: state } of shape.states) this.#states.add(past, "float32", state);
     this.#names = [...tokens, ...shape.states.map(({ past, present }) => ({ past, present }))];
   }

@@ -17,7 +17,7 @@ import { buildServingGraph } from "../model/serving/graph.js";
 import { oneSum, paddedRank, tileColumns } from "../model/serving/rank-tiles.js";
 import { rotationFactor } from "../model/serving/rotary.js";
 import { stackedInputs } from "../model/serving/stacked-adapters.js";
-import type { ServingTarget } from "../model/serving/target.js";
+import type { Arithmetic, ServingTarget } from "../model/serving/target.js";
 import type { DecoderConfig } from "../model/types.js";
 import type { WeightSource } from "../model/weights.js";
 import { cpu } from "../runtime/device/cpu.js";
@@ -49,6 +49,8 @@ export interface RunnerOptions {
   readonly evenRows: boolean;
   /** Where the steps run. Default: the CPU. */
   readonly device?: Device;
+  /** What they compute in. Default: float32. */
+  readonly arithmetic?: Arithmetic;
 }
 
 /** One row of a decode step; a dummy has no adapter and its logits are ignored. */
@@ -121,8 +123,10 @@ const cardModes: readonly AdapterMode[] = ["none", "masked"];
 const modesOf = ({ capabilities }: Device): readonly AdapterMode[] => (capabilities.hostMemory ? modes : cardModes);
 
 /** The form of the graphs on a device. */
-const targetOf = ({ capabilities }: Device): ServingTarget =>
-  capabilities.hostMemory ? {} : { plainAttention: capabilities.softcap ? "none" : "softcap", int64: false };
+function targetOf({ device = cpu, arithmetic = {} }: RunnerOptions): ServingTarget {
+  const { hostMemory, softcap } = device.capabilities;
+  return hostMemory ? arithmetic : { ...arithmetic, plainAttention: softcap ? "none" : "softcap", int64: false };
+}
 
 /** What only some adapters need of a step. These sessions are created when the first such adapter loads, so deployments without one pay nothing. */
 interface Special {
@@ -182,7 +186,7 @@ export class Runner {
     const variants = new Map<AdapterMode, Variant>();
     let groups: readonly ModuleGroup[] = [];
     for (const adapters of modesOf(device)) {
-      const built = buildServingGraph({ config, weights, capacity, adapters, target: targetOf(device) });
+      const built = buildServingGraph({ config, weights, capacity, adapters, target: targetOf(options) });
       variants.set(adapters, await device.turn(() => openVariant(built.graph, options, shared)));
       groups = built.groups;
     }
@@ -195,7 +199,7 @@ export class Runner {
     const key = cardKey(mode, gains);
     if (this.#cards.has(key)) return;
     const { config, session } = this.#options;
-    const target = targetOf(this.#device);
+    const target = targetOf(this.#options);
     const { vocabSize } = config;
     const forms = { vocabSize, canCapture: attentions(config).every(({ window }) => window === null) };
     const { graph } = buildServingGraph({ ...this.#options, adapters: mode, gains, target, outputs: "both" });
@@ -254,7 +258,7 @@ export class Runner {
   async #openSpecial(adapters: AdapterMode, special: Special): Promise<void> {
     const key = specialKey(adapters, special);
     if (this.#special.has(key)) return;
-    const { graph } = buildServingGraph({ ...this.#options, adapters, ...special, target: targetOf(this.#device) });
+    const { graph } = buildServingGraph({ ...this.#options, adapters, ...special, target: targetOf(this.#options) });
     this.#special.set(key, await this.#device.turn(() => openVariant(graph, this.#options, this.#shared)));
   }
 

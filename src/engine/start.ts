@@ -4,6 +4,7 @@ import { LorikeetError } from "../base/errors.js";
 import { type Logger, type Progress, silent } from "../base/log.js";
 import { rereadLength } from "../model/modules.js";
 import { cacheShape } from "../model/serving/cache-shape.js";
+import type { Arithmetic, CacheType } from "../model/serving/target.js";
 import type { Checkpoint, DecoderConfig } from "../model/types.js";
 import { cpu } from "../runtime/device/cpu.js";
 import type { Device } from "../runtime/device/device.js";
@@ -41,6 +42,8 @@ export interface StartOptions {
   readonly activeAdapterBytes: number;
   /** No row's bits depend on its neighbours, in quantized bases too (fp32 always is). */
   readonly exact: boolean;
+  /** Of keys and values. Default float32; float16 takes a device that computes in it. */
+  readonly cacheType?: CacheType;
   /** ONNX Runtime's threads spin between steps. */
   readonly spinning?: boolean;
   readonly maxChunk?: number;
@@ -85,7 +88,7 @@ export async function planServing(
 }
 
 export async function startEngine(options: StartOptions): Promise<StartedEngine> {
-  const { checkpoint, dtype, device = cpu, logger = silent } = options;
+  const { checkpoint, dtype, device = cpu, logger = silent, cacheType = "float32" } = options;
   const { config } = checkpoint;
   const plan = await planServing(checkpoint, options);
   const prepared = await prepareWeights(checkpoint, plan, {
@@ -97,9 +100,10 @@ export async function startEngine(options: StartOptions): Promise<StartedEngine>
   // Kernels over blocks treat a single row, and the last of an odd number, in their own way.
   const evenRows = exact && (dtype !== "fp32" || options.headDtype === "int8");
   const { slots, capacity } = kvLayout(options.maxBatch, options.maxContext);
-  const shape = { ...cacheShape(config), slots, capacity };
+  const arithmetic: Arithmetic = { cacheType };
+  const shape = { ...cacheShape(config, arithmetic), slots, capacity };
   assertFits(device, { weights: prepared.bytes, cache: cacheBytes(shape), adapters: options.activeAdapterBytes });
-  const maxChunk = await rightChunk(device, config, options.maxChunk ?? 512);
+  const maxChunk = await rightChunk(device, config, options.maxChunk ?? 512, cacheType);
   options.progress?.("building sessions", 0, 1);
   const runner = await Runner.create({
     config,
@@ -113,6 +117,7 @@ export async function startEngine(options: StartOptions): Promise<StartedEngine>
     exact,
     evenRows,
     device,
+    arithmetic,
   });
   options.progress?.("building sessions", 1, 1);
   const cache = await device.turn(async () => new KvCache(shape, device));
@@ -176,9 +181,9 @@ export async function startEngine(options: StartOptions): Promise<StartedEngine>
 }
 
 /** The longest chunk that this device computes right. Throws `device_unavailable` if none is. */
-async function rightChunk(device: Device, config: DecoderConfig, limit: number): Promise<number> {
+async function rightChunk(device: Device, config: DecoderConfig, limit: number, type: CacheType): Promise<number> {
   if (device.capabilities.longChunks) return limit;
-  const longest = await longestRightChunk(device, config, limit);
+  const longest = await longestRightChunk(device, config, limit, type);
   if (longest > 0) return longest;
   const message = `The attention kernel gives wrong numbers on ${device.name}: use --device cpu, or update its driver.`;
   throw new LorikeetError("device_unavailable", message);

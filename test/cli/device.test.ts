@@ -5,8 +5,10 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
+import { chooseCacheType, proveCacheType } from "../../src/cli/cache-type.js";
 import { describeDevice, formatDevice, memoryFor } from "../../src/cli/device.js";
 import { usableMemory } from "../../src/cli/machine.js";
+import { cpu } from "../../src/runtime/device/cpu.js";
 import type { GpuAdapter } from "../../src/runtime/device/vulkan.js";
 import { runHere as run } from "../support/program.js";
 
@@ -80,11 +82,50 @@ const chosen = (adapter: GpuAdapter) => ({ kind: "webgpu", why: "the only card",
 
 test("a device is shown with its memory and fp16", () => {
   assert.equal(formatDevice(describeDevice(chosen(card))), "webgpu: Card A, 24 GiB, fp16");
-  const started = formatDevice(describeDevice(chosen(card), 30));
-  assert.equal(started, "webgpu: Card A, 24 GiB, fp16, prompts in chunks of 30");
+  const started = formatDevice(describeDevice(chosen(card), { longestChunk: 30, kvCacheDtype: "fp16" }));
+  assert.equal(started, "webgpu: Card A, 24 GiB, fp16, KV cache in fp16, prompts in chunks of 30");
+  const unproven = describeDevice(chosen(card), { fp16: false });
+  assert.equal(formatDevice(unproven), "webgpu: Card A, 24 GiB, no fp16", "a probe outweighs what the driver says");
   const llvmpipe = { ...card, name: "llvmpipe", type: "software", memoryBytes: 2 ** 30, fp16: false } as const;
   assert.equal(formatDevice(describeDevice(chosen(llvmpipe))), "webgpu: llvmpipe, a software driver, 1 GiB, no fp16");
   assert.equal(formatDevice(describeDevice({ kind: "cpu", why: "as requested" })), "cpu");
+});
+
+test("keys and values take fp16 where a card computes in it and weights are quantized, or on request", () => {
+  const half = chosen(card);
+  const whole = chosen({ ...card, fp16: false });
+  const cpuChoice = { kind: "cpu", why: "as requested" } as const;
+  assert.equal(chooseCacheType("auto", half, "int4"), "float16");
+  assert.equal(chooseCacheType("auto", half, "fp32"), "float32", "fp32 models keep PyTorch's numbers");
+  assert.equal(chooseCacheType("fp16", half, "fp32"), "float16");
+  assert.equal(chooseCacheType("fp32", half, "int4"), "float32");
+  assert.equal(chooseCacheType("auto", whole, "int4"), "float32");
+  assert.equal(chooseCacheType("auto", cpuChoice, "int4"), "float32");
+  assert.throws(
+    () => chooseCacheType("fp16", whole, "int4"),
+    /fp16: Card A does not compute in fp16; use auto or fp32/,
+  );
+  assert.throws(
+    () => chooseCacheType("fp16", cpuChoice, "int4"),
+    /takes a graphics card: on the CPU it must be auto or fp32/,
+  );
+});
+
+test("a card whose kernels fail the probe falls back to fp32, unless fp16 was asked for", () => {
+  const proven = { name: "Card A", capabilities: { ...cpu.capabilities, float16: true } };
+  const failed = { name: "Card A", capabilities: { ...cpu.capabilities, float16: false } };
+  assert.equal(proveCacheType("auto", "float16", proven), "float16");
+  assert.equal(proveCacheType("auto", "float16", failed), "float32");
+  assert.equal(proveCacheType("fp32", "float32", failed), "float32");
+  assert.throws(() => proveCacheType("fp16", "float16", failed), /Card A does not compute in fp16/);
+});
+
+test("--kv-cache-dtype fp16 on the CPU is one line and exit code 2", async () => {
+  const { code, err } = await run(["generate", "--model", model, "--device", "cpu", "--kv-cache-dtype", "fp16", "It"]);
+  assert.deepEqual(
+    [code, err],
+    [2, "lorikeet: --kv-cache-dtype fp16 takes a graphics card: on the CPU it must be auto or fp32.\n"],
+  );
 });
 
 test("a card's memory bounds what lies on it; without memory of its own, the host's does too", () => {

@@ -88,7 +88,16 @@ const facts: BannerFacts = {
   model: { name: "bookworm", directory: "models/bookworm", family: "llama", parameters: 7_344_384 },
   weights: { dtype: "fp32", headDtype: "fp32", why: "auto: up to 200 M parameters", residentBytes: 28 * MiB },
   device: {
-    ...{ kind: "cpu", name: null, driver: null, software: false, memoryBytes: null, fp16: null, longestChunk: null },
+    ...{
+      kind: "cpu",
+      name: null,
+      driver: null,
+      software: false,
+      memoryBytes: null,
+      fp16: null,
+      longestChunk: null,
+      kvCacheDtype: null,
+    },
     why: "no graphics card was found",
   },
   threads: 2,

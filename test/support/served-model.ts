@@ -8,6 +8,7 @@ import { type DecodeRow, Runner } from "../../src/engine/runner.js";
 import { openCheckpoint } from "../../src/model/checkpoint/open.js";
 import { rereadLength } from "../../src/model/modules.js";
 import { cacheShape } from "../../src/model/serving/cache-shape.js";
+import type { Arithmetic } from "../../src/model/serving/target.js";
 import { type PlanOptions, planWeights } from "../../src/weights/plan.js";
 import { prepareWeights } from "../../src/weights/prepare.js";
 import { testDevice as device } from "./device.js";
@@ -17,7 +18,12 @@ const capacity = 64;
 const slots = 4;
 
 /** Quantized weights are kept in `cacheDirectory`. */
-export async function openModel(directory: string, options: PlanOptions = { dtype: "fp32" }, cacheDirectory?: string) {
+export async function openModel(
+  directory: string,
+  options: PlanOptions = { dtype: "fp32" },
+  cacheDirectory?: string,
+  arithmetic: Arithmetic = {},
+) {
   const checkpoint = await openCheckpoint(directory);
   const { config, tensors } = checkpoint;
   const rawTables = device.capabilities.halfTables;
@@ -33,8 +39,11 @@ export async function openModel(directory: string, options: PlanOptions = { dtyp
     exact: true,
     evenRows: false,
     device,
+    arithmetic,
   });
-  const cache = await device.turn(async () => new KvCache({ ...cacheShape(config), slots, capacity }, device));
+  const cache = await device.turn(
+    async () => new KvCache({ ...cacheShape(config, arithmetic), slots, capacity }, device),
+  );
   const bank = openPool({ groups: runner.groups, places: slots, maxBytes: 1 << 26, device });
   const { vocabSize } = config;
 
@@ -123,3 +132,19 @@ export const greedy = (model: OpenedModel, rows: readonly { expected: Expected; 
     24,
     argmax,
   );
+
+/** The share of PyTorch's greedy tokens that are the likeliest here too, each behind PyTorch's own text before it. */
+export async function agreement(
+  model: OpenedModel,
+  rows: readonly { expected: Expected; adapter: BankHold | null }[],
+): Promise<number> {
+  const texts = rows.map(({ expected, adapter }) => ({ prompt: expected.inputIds, adapter }));
+  const agreed: boolean[] = [];
+  await continueTexts(model, texts, 24, (logits, text, step) => {
+    const { expected } = at(rows, text);
+    const id = at(expected.greedyIds, expected.inputIds.length + step);
+    agreed.push(argmax(logits.subarray(0, model.config.vocabSize)) === id);
+    return id;
+  });
+  return agreed.filter(Boolean).length / agreed.length;
+}

@@ -23,7 +23,7 @@ const shape: Parser<BenchShape> = (text) => {
 
 const dtypes: readonly [BaseDtype, ...BaseDtype[]] = ["int4", "int8"];
 
-const { device, allowSoftwareGpu, threads, cacheDir } = engineOptions;
+const { device, allowSoftwareGpu, threads, cacheDir, kvCacheDtype } = engineOptions;
 
 export const benchOptions = {
   shape: given("Model", "360M", {
@@ -41,6 +41,7 @@ export const benchOptions = {
   device,
   allowSoftwareGpu,
   threads,
+  kvCacheDtype,
   quick: given("Engine", false, { parse: flag, help: "take few samples: a smoke test, not a measurement" }),
 } as const satisfies OptionTable;
 

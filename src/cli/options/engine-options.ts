@@ -66,6 +66,11 @@ export const engineOptions = {
     parse: bytes(),
     help: "memory for the KV cache of all slots",
   }),
+  kvCacheDtype: given("Engine", "auto", {
+    placeholder: "type",
+    parse: oneOf("auto", "fp32", "fp16"),
+    help: "type of keys and values in the KV cache: fp32 or fp16, which takes a card that computes in it; auto means fp16 on such a card unless the layers are fp32",
+  }),
   adapterCacheBytes: size("Engine", GiB, "memory for the cache of loaded adapters"),
   activeAdapterBytes: size("Engine", GiB, "memory for the fp32 copies of the adapters in use"),
   maxQueue: given("Engine", 256, {

@@ -24,6 +24,9 @@ export interface ServingTarget {
   readonly int64?: boolean;
   /** Of products with int4 and int8 blocks, as in `LinearOptions`. Default 4. */
   readonly accuracyLevel?: 0 | 4;
-  /** Default float32. CUDA's attention kernel has none but 16-bit ones; elsewhere float16 halves the cache. */
+  /** Of keys and values. Default float32; float16 halves the cache. CUDA's attention kernel has none but 16-bit ones. */
   readonly cacheType?: CacheType;
 }
+
+/** What of a form is a choice, not a consequence of the device's kernels. */
+export type Arithmetic = Pick<ServingTarget, "cacheType">;

@@ -12,6 +12,7 @@ class Cpu implements Device {
     offsetViews: true,
     softcap: true,
     integerProducts: true,
+    float16: false,
     halfTables: true,
     longChunks: true,
   };

@@ -18,6 +18,8 @@ export interface DeviceCapabilities {
   readonly softcap: boolean;
   /** Products of uint8 activations by int8 weights with a scale for each output (the form `int8row`). */
   readonly integerProducts: boolean;
+  /** Kernels compute in float16, and with half the bytes. Not on the CPU, whose kernels widen. */
+  readonly float16: boolean;
   /** Kernels read tables of 16-bit floats. */
   readonly halfTables: boolean;
   /** The attention kernel is right for prompts of any length. If not, the self-test finds the longest chunk that is. */

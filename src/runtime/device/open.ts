@@ -11,8 +11,8 @@ export async function openDevice(choice: DeviceChoice): Promise<Device> {
     case "cpu":
       return cpu;
     case "webgpu": {
-      const { name, type, memoryBytes } = choice.adapter;
-      return await openWebgpu({ name, software: type === "software", memoryBytes });
+      const { name, type, memoryBytes, fp16 } = choice.adapter;
+      return await openWebgpu({ name, software: type === "software", memoryBytes, fp16 });
     }
     case "cuda":
       throw new LorikeetError("device_unavailable", "Lorikeet does not run on CUDA yet: use --device webgpu or cpu.");

@@ -7,7 +7,8 @@ import { assert, LorikeetError } from "../../base/errors.js";
 import { ort, type Pointer } from "../api.js";
 import { Tensor, type TensorType, tensorBytes, tensorCode } from "../tensor.js";
 import { CardTensor, viewOf } from "./card-tensor.js";
-import type { Bindable, Device, DeviceRows, DeviceTensor } from "./device.js";
+import type { Bindable, Device, DeviceCapabilities, DeviceRows, DeviceTensor } from "./device.js";
+import { computesInHalf } from "./half-probe.js";
 import { MemoryMarker } from "./memory-marker.js";
 import { StagedRows } from "./staged-rows.js";
 
@@ -17,6 +18,8 @@ export interface Card {
   readonly software: boolean;
   /** Bytes of its memory; null if unknown. */
   readonly memoryBytes: number | null;
+  /** Its driver offers float16; null if unknown. */
+  readonly fp16?: boolean | null;
 }
 
 /** Below this size an allocation is not proven by a marker: it comes from memory that the provider already holds. */
@@ -39,11 +42,12 @@ class Webgpu implements Device {
   readonly name: string;
   readonly software: boolean;
   readonly memoryBytes: number | null;
-  readonly capabilities = {
+  capabilities: DeviceCapabilities = {
     hostMemory: false,
     offsetViews: false, // a view at an offset ends the process
     softcap: false, // the kernel ignores it
     integerProducts: false,
+    float16: false, // until it is proven
     halfTables: false,
     longChunks: false,
   };
@@ -52,15 +56,17 @@ class Webgpu implements Device {
   readonly memory: Pointer = ort().make("CreateMemoryInfo_V2", "WebGPU_Buf", 1, 0, 0, 0, 0n, 0);
   readonly #turns = new Semaphore(1);
   readonly #listeners = new Set<(error: LorikeetError) => void>();
+  readonly #offersHalf: boolean;
   #marker: MemoryMarker | null = null;
   #allocator: Pointer = 0n;
   #allocatedBytes = 0;
   #lost: LorikeetError | null = null;
 
-  constructor({ name, software, memoryBytes }: Card) {
+  constructor({ name, software, memoryBytes, fp16 = null }: Card) {
     this.name = name;
     this.software = software;
     this.memoryBytes = memoryBytes;
+    this.#offersHalf = fp16 !== false;
   }
 
   /** Memory comes from a session's allocator: this session lives as long as the device. In a turn. */
@@ -69,6 +75,9 @@ class Webgpu implements Device {
     this.#marker = await MemoryMarker.create(this, view);
     this.#allocator = ort().make("CreateAllocator", this.#marker.session.handle, this.memory);
     await this.#probe();
+    // Without the feature a kernel fails when it is compiled.
+    const float16 = this.#offersHalf && (await computesInHalf(this));
+    this.capabilities = { ...this.capabilities, float16 };
   }
 
   get allocatedBytes(): number {

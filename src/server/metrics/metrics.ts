@@ -19,6 +19,8 @@ export interface DeviceLabels {
   readonly software: boolean;
   readonly memoryBytes: number | null;
   readonly fp16: boolean | null;
+  /** Type of keys and values. */
+  readonly kvCacheDtype: string | null;
   /** Tokens of the longest chunk of a prompt. */
   readonly longestChunk: number | null;
 }
@@ -116,6 +118,7 @@ export class Metrics {
       driver: labels.driver ?? "",
       software: `${labels.software}`,
       fp16: `${labels.fp16 ?? ""}`,
+      kv_cache_dtype: labels.kvCacheDtype ?? "",
       longest_chunk: `${labels.longestChunk ?? ""}`,
     };
     new Gauge({
