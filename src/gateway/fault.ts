@@ -18,8 +18,11 @@ export interface PublicFault {
   readonly faults: readonly string[];
 }
 
-/** How a protocol reports a fault. */
-export type ErrorForm = (fault: PublicFault) => {
+/** How a protocol reports a fault of a request. */
+export type ErrorForm = (
+  fault: PublicFault,
+  requestId: string,
+) => {
   readonly status: number;
   /** Default: `application/json; charset=utf-8`. */
   readonly contentType?: string;

@@ -4,7 +4,16 @@ import type { CompileOutcome } from "../grammar/compiler.js";
 import type { Target } from "./catalog.js";
 import type { Usage } from "./parts.js";
 
-export const routes = ["completions", "chat", "responses", "generate", "tokenize", "detokenize"] as const;
+export const routes = [
+  "completions",
+  "chat",
+  "responses",
+  "generate",
+  "messages",
+  "count_tokens",
+  "tokenize",
+  "detokenize",
+] as const;
 export type Route = (typeof routes)[number];
 
 /** `refused`: the request's own fault (4xx). `rejected`: no room or no time (429, 503). `failed`: ours. */

@@ -122,7 +122,7 @@ function checkAllowed({ minTokens, sampling }: GenerationRequest, endIds: readon
 
 /** Throws LorikeetError `context_length_exceeded` if a prompt of this length leaves too little room for the requested tokens. */
 export function requireRoom(request: GenerationRequest, promptTokens: number, maxContext: number): void {
-  const least = request.maxTokens ?? 1;
+  const least = request.shortensToFit ? 1 : (request.maxTokens ?? 1);
   if (promptTokens + least > maxContext) throw contextError(promptTokens, least, maxContext);
 }
 
@@ -131,7 +131,7 @@ function maxTokensOf(request: GenerationRequest, promptTokens: number, context: 
   const { maxContext } = context;
   requireRoom(request, promptTokens, maxContext);
   const room = maxContext - promptTokens;
-  if (request.maxTokens !== null) return request.maxTokens;
+  if (request.maxTokens !== null) return Math.min(request.maxTokens, room);
   const fallback = context.defaults.maxTokens ?? request.defaultMaxTokens ?? room;
   return Math.min(fallback, room);
 }

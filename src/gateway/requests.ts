@@ -33,6 +33,8 @@ interface CommonRequest {
   readonly choices: number;
   /** null: the model's default, or else `defaultMaxTokens`. */
   readonly maxTokens: number | null;
+  /** Whether `maxTokens` is reduced to what the context has room for, instead of being refused. */
+  readonly shortensToFit: boolean;
   /** The endpoint's default, as far as the context has room; null: as many as fit. */
   readonly defaultMaxTokens: number | null;
   /** Before this many tokens no stop ends the answer. */

@@ -33,6 +33,12 @@ export interface TokenizationDeps {
   readonly encoding: EncodeBudget;
 }
 
+/** What a call counts as, and how its body is read. */
+export interface TokenReading<Request extends TokenizeRequest> {
+  readonly route: Route;
+  read(): Request;
+}
+
 /** One call, and its model once that is known. */
 interface Call {
   target: Target | null;
@@ -50,11 +56,11 @@ export class Tokenization {
 
   /** Throws what an answer to this request would throw before it is queued. Parsing is part of the call, as for an answer. */
   tokenize<Request extends TokenizeRequest>(
-    read: () => Request,
+    { route, read }: TokenReading<Request>,
     signal: AbortSignal,
     connection: object = signal,
   ): Promise<Tokenized<Request>> {
-    return this.#counted("tokenize", async (call) => {
+    return this.#counted(route, async (call) => {
       const request = read();
       call.target = this.#find(request.model);
       const rendered = {

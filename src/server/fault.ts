@@ -37,7 +37,7 @@ export function sendFault(
 ): void {
   if (res.headersSent || res.destroyed) return;
   for (const [name, value] of Object.entries(faultHeaders(error))) res.setHeader(name, value);
-  const { status, contentType, body } = form(publicFault(error, privateFolders));
+  const { status, contentType, body } = form(publicFault(error, privateFolders), String(res.getHeader("x-request-id")));
   res.status(status);
   if (contentType === undefined) res.json(body);
   else res.setHeader("content-type", contentType).end(JSON.stringify(body));

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
+import { countFormat, messagesFormat } from "../../src/gateway/anthropic/messages-input.js";
 import { chatFormat } from "../../src/gateway/openai/chat-input.js";
 import { completionFormat } from "../../src/gateway/openai/completion-input.js";
 import { gatewayDefaults } from "../../src/gateway/options.js";
@@ -28,6 +29,15 @@ test("docs/api.md lists every parameter of completions and of chats", () => {
   const common = named("Completions and chats");
   assert.deepEqual([...common, ...named("Completions")].sort(), parameters(completionFormat(bounds)));
   assert.deepEqual([...common, ...named("Chats")].sort(), parameters(chatFormat(bounds)));
+});
+
+test("docs/api.md lists every parameter of messages, among them those of count_tokens", () => {
+  const listed = named("Messages");
+  assert.deepEqual(listed.toSorted(), parameters(messagesFormat(bounds)));
+  assert.deepEqual(
+    parameters(countFormat(bounds)).filter((name) => !listed.includes(name)),
+    [],
+  );
 });
 
 test("docs/api.md lists every parameter of generate", () => {

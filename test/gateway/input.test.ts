@@ -62,6 +62,7 @@ describe("completions", () => {
       model: "m",
       prompts: [{ kind: "text", text: "p" }],
       maxTokens: 3,
+      shortensToFit: false,
       defaultMaxTokens: 16,
       choices: 2,
       stops: ["a", "b"],

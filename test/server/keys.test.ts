@@ -58,6 +58,8 @@ const everywhere: readonly (readonly [string, string])[] = [
   ["GET", "/v1/models/base"],
   ["POST", "/v1/completions"],
   ["POST", "/v1/chat/completions"],
+  ["POST", "/v1/messages"],
+  ["POST", "/v1/messages/count_tokens"],
   ["POST", "/"],
   ["POST", "/generate"],
   ["POST", "/generate_stream"],
@@ -83,7 +85,7 @@ describe("a server with keys", () => {
       const { status, headers, text } = await send(rig, method, path);
       assert.equal(status, 401, `${method} ${path}`);
       assert.match(headers["www-authenticate"] ?? "", /^Bearer /);
-      assert.match(text, /"(code|reason)":"invalid_api_key"/);
+      assert.match(text, /"(code|reason|error_code)":"invalid_api_key"/);
     }
     assert.equal(rig.engine.sequences.length, 0);
     const { text } = await send(rig, "GET", "/metrics", { authorization: `Bearer ${first}` });

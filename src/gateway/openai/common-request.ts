@@ -25,6 +25,7 @@ export function commonOf(fields: CommonFields) {
     continuousUsage: fields.stream_options?.continuous_usage_stats ?? false,
     choices: fields.n,
     maxTokens: fields.max_tokens ?? fields.max_completion_tokens ?? null,
+    shortensToFit: false,
     minTokens: fields.min_tokens,
     stops: fields.stop,
     stopTokenIds: fields.stop_token_ids,

@@ -221,6 +221,7 @@ export function parseResponse(format: ReturnType<typeof responsesFormat>, body: 
     },
     choices: 1,
     maxTokens: fields.max_output_tokens ?? null,
+    shortensToFit: false,
     defaultMaxTokens: null,
     minTokens: fields.min_tokens,
     stops: fields.stop,

@@ -96,6 +96,7 @@ export function parseGenerate(
     prompts: [{ kind: "text", text: fields.inputs }],
     echo: false,
     maxTokens: fields.max_new_tokens ?? null,
+    shortensToFit: false,
     defaultMaxTokens,
     minTokens: 0,
     stops: fields.stop,

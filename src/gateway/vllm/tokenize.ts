@@ -44,7 +44,8 @@ export class TokenCalls {
   /** Takes a body with `prompt` or with `messages`. */
   async tokenize(body: unknown, signal: AbortSignal, connection: object): Promise<TokenizeAnswer> {
     const { tokenization, tokenizer, bounds } = this.#gateway;
-    const { request, ids } = await tokenization.tokenize(() => this.#read(body), signal, connection);
+    const reading = { route: "tokenize", read: () => this.#read(body) } as const;
+    const { request, ids } = await tokenization.tokenize(reading, signal, connection);
     assert(tokenizer, "a text is refused where there is no tokenizer");
     const token_strs = request.returnsTexts ? ids.map((id) => tokenizer.vocabularyText(id)) : null;
     return { count: ids.length, max_model_len: bounds.maxContext, tokens: ids, token_strs };

@@ -2,6 +2,7 @@
 import express, { type Express, type NextFunction, type Request, type RequestHandler, type Response } from "express";
 import { LorikeetError } from "../../base/errors.js";
 import type { Logger } from "../../base/log.js";
+import { messagesProtocol } from "../../gateway/anthropic/protocol.js";
 import type { Gateway } from "../../gateway/gateway.js";
 import { modelObject } from "../../gateway/openai/models.js";
 import { openAiProtocols } from "../../gateway/openai/protocol.js";
@@ -136,11 +137,13 @@ function addApi(app: Express, { gateway, gate, options, json }: ApiParts): void 
   const { generate, generateStream } = tgiProtocols(gateway);
   const responses = responsesProtocol(gateway, (fault) => publicFault(fault, options.privateFolders));
   const adapters = adapterHandlers(gateway, options);
-  const { tokenize, detokenize } = tokenizeHandlers(gateway, options);
+  const { tokenize, detokenize, countTokens } = tokenizeHandlers(gateway, options);
   app.use(gateMiddleware(gate));
   const api = (path: string, handlers: Handlers): void => route(app, [`/v1${path}`, path], handlers);
   api("/completions", { post: [json, generateHandler(completions, gateway, options)] });
   api("/chat/completions", { post: [json, generateHandler(chat, gateway, options)] });
+  api("/messages", { post: [json, generateHandler(messagesProtocol(gateway), gateway, options)] });
+  api("/messages/count_tokens", { post: [json, countTokens] });
   api("/generate", { post: [json, generateHandler(generate, gateway, options)] });
   api("/generate_stream", { post: [json, generateHandler(generateStream, gateway, options)] });
   api("/responses", { post: [json, generateHandler(responses, gateway, options)] });

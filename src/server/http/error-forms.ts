@@ -1,5 +1,6 @@
 /** Which routes report faults in a form of their own. Chosen before anything can fail, so a missing key is reported in it too. */
 import type { Express, NextFunction, Request, RequestHandler, Response } from "express";
+import { anthropicErrorForm } from "../../gateway/anthropic/errors.js";
 import type { ErrorForm } from "../../gateway/fault.js";
 import { tgiErrorForm } from "../../gateway/tgi/errors.js";
 import { vllmErrorForm } from "../../gateway/vllm/errors.js";
@@ -8,6 +9,7 @@ import { contextOf } from "./context.js";
 /** By the start of their paths, which also work without `/v1`. */
 const forms: readonly (readonly [paths: readonly string[], form: ErrorForm])[] = [
   [["/load_lora_adapter", "/unload_lora_adapter"], vllmErrorForm],
+  [["/messages"], anthropicErrorForm],
   [["/generate", "/generate_stream"], tgiErrorForm],
 ];
 
@@ -18,6 +20,11 @@ export function addErrorForms(app: Express): void {
       reportingIn(form),
     );
   app.post("/", reportingIn(tgiErrorForm));
+  // Anthropic's clients read the request's id from a header of another name.
+  app.use(["/messages", "/v1/messages"], (_req, res, next) => {
+    res.setHeader("request-id", contextOf(res).id);
+    next();
+  });
 }
 
 function reportingIn(form: ErrorForm): RequestHandler {

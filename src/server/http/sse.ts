@@ -52,7 +52,7 @@ function endWithFault(
   form: ErrorForm,
   privateFolders: readonly string[],
 ): LorikeetError {
-  const { event, body } = form(publicFault(fault, privateFolders));
+  const { event, body } = form(publicFault(fault, privateFolders), String(res.getHeader("x-request-id")));
   // A reader that is behind would never take the frame, so its connection is closed.
   if (res.writableNeedDrain) res.destroy();
   else res.end(`${eventLine(event)}data: ${JSON.stringify(body)}\n\n`);

@@ -1,5 +1,6 @@
-/** vLLM's `POST /tokenize` and `POST /detokenize`. */
+/** The calls about tokens: vLLM's `POST /tokenize` and `POST /detokenize`, and Anthropic's `POST /v1/messages/count_tokens`. */
 import type { Request, Response } from "express";
+import { tokenCounter } from "../../gateway/anthropic/protocol.js";
 import type { Gateway } from "../../gateway/gateway.js";
 import { TokenCalls } from "../../gateway/vllm/tokenize.js";
 import { askedModel } from "../asked-model.js";
@@ -9,6 +10,7 @@ import { sendJson } from "./send.js";
 
 export function tokenizeHandlers(gateway: Gateway, options: ServerOptions) {
   const calls = new TokenCalls(gateway);
+  const count = tokenCounter(gateway);
   const note = (req: Request, res: Response): AbortSignal => {
     const context = contextOf(res);
     if (options.logPrompts) context.body = req.body;
@@ -18,6 +20,9 @@ export function tokenizeHandlers(gateway: Gateway, options: ServerOptions) {
   return {
     tokenize: async (req: Request, res: Response): Promise<void> => {
       await sendJson(res, await calls.tokenize(req.body, note(req, res), req.socket), options);
+    },
+    countTokens: async (req: Request, res: Response): Promise<void> => {
+      await sendJson(res, await count(req.body, note(req, res), req.socket), options);
     },
     detokenize: async (req: Request, res: Response): Promise<void> => {
       await sendJson(res, await calls.detokenize(req.body, note(req, res)), options);
