@@ -22,7 +22,7 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   model: ["base", "tensor", "onnx", "graph"],
   weights: ["base", "tensor", "onnx", "graph", "model", "runtime"],
   adapter: ["base", "tensor", "onnx", "graph", "model"],
-  text: ["base"],
+  text: ["base", "grammar"],
   engine: ["base", "grammar", "tensor", "onnx", "graph", "model", "weights", "adapter", "runtime"],
   train: ["base", "tensor", "onnx", "graph", "autodiff", "model", "weights", "adapter", "runtime", "engine", "text"],
   gateway: ["base", "grammar", "adapter", "engine", "text"],

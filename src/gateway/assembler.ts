@@ -24,6 +24,8 @@ export interface AssemblerOptions {
   /** Stop strings completed within this many tokens are ignored. */
   readonly minTokens: number;
   readonly keepsSpecialTokens: boolean;
+  /** Special tokens that are kept in any case. */
+  readonly markers: ReadonlySet<string>;
   /** The prompt's ids if the text continues it, else empty. */
   readonly before: readonly number[];
   /** Characters before this text in the returned text: those of an echoed prompt. */
@@ -78,7 +80,7 @@ export class Assembler {
     this.#generated++;
     this.#pending.push({ id, offset: this.#offset, logprob, at: this.#searched });
     if (!this.#stream) return { text: "", tokens: this.#takeAll() };
-    return this.#release(this.#stream.push(id), this.#hiddenText(id));
+    return this.#release(this.#stream.push(id) + this.#markerText(id), this.#hiddenText(id));
   }
 
   /** The rest, when the sequence is over. */
@@ -90,10 +92,19 @@ export class Assembler {
     return { text: last.text + rest, tokens: [...last.tokens, ...this.#takeAll()] };
   }
 
+  /** The text of a special token that is a marker; the stream skips it. */
+  #markerText(id: number): string {
+    const { markers, keepsSpecialTokens } = this.#options;
+    if (markers.size === 0 || keepsSpecialTokens) return "";
+    const text = this.#tokenizer?.specialText(id) ?? "";
+    return markers.has(text) ? text : "";
+  }
+
   /** The text of a token that is searched and not returned. */
   #hiddenText(id: number): string {
     if (!this.#matcher || this.#options.keepsSpecialTokens) return "";
-    return this.#tokenizer?.specialText(id) ?? "";
+    const text = this.#tokenizer?.specialText(id) ?? "";
+    return this.#options.markers.has(text) ? "" : text;
   }
 
   #release(text: string, hidden: string): Assembled {

@@ -8,6 +8,7 @@ import type { Tokenizer } from "../text/types.js";
 import type { ActivityBook, ActivityTicket } from "./activity.js";
 import { Answer } from "./answer.js";
 import type { Catalog, Target } from "./catalog.js";
+import { outputOptionsOf } from "./chat-formats.js";
 import { Deadline } from "./deadline.js";
 import type { EncodeBudget } from "./encode-budget.js";
 import { asFault } from "./fault.js";
@@ -86,6 +87,7 @@ export class Completer {
       const grammar = await this.#grammar(request, deadline, connection);
       return planSequences(request, encoded, {
         grammar,
+        output: outputOptionsOf(request, rendered.prompts[0], prompts.formats),
         tokenizer,
         maxContext: bounds.maxContext,
         maxLogprobEntries: bounds.maxLogprobEntries,

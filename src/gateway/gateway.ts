@@ -7,6 +7,7 @@ import type { Tokenizer } from "../text/types.js";
 import { ActivityBook } from "./activity.js";
 import { Adapters, type CachePort, type StorePort, type Tier } from "./adapters.js";
 import { Catalog, type Model } from "./catalog.js";
+import { chatFormatsOf } from "./chat-formats.js";
 import { Completer } from "./complete.js";
 import { EncodeBudget } from "./encode-budget.js";
 import { type GatewayObserver, ObserverSet } from "./observer.js";
@@ -91,6 +92,7 @@ export function createGateway(parts: GatewayParts): Gateway {
   const bounds = { ...options, vocabSize: model.vocabSize, maxContext };
   const prompts = {
     tokenizer,
+    formats: chatFormatsOf(tokenizer, options),
     maxPromptCharacters: options.maxPromptCharacters ?? 16 * maxContext,
     maxSequences: options.maxSequences,
     maxContext,

@@ -2,8 +2,11 @@
 import { deferred } from "../base/async.js";
 import { AsyncQueue } from "../base/async-queue.js";
 import { LorikeetError } from "../base/errors.js";
+import { last } from "../base/list.js";
 import type { Engine, EngineEvent, SequenceHandle, TokenLogprob } from "../engine/types.js";
 import { characterCount } from "../text/characters.js";
+import type { OutputPiece } from "../text/tools/call-scanner.js";
+import { ChatOutput, outputMarkers } from "../text/tools/chat-output.js";
 import type { Tokenizer } from "../text/types.js";
 import { type Assembled, Assembler, nothing } from "./assembler.js";
 import { asFault } from "./fault.js";
@@ -41,7 +44,7 @@ export class Generation {
   #error: LorikeetError | null = null;
   #queueMs: number | null = null;
   #timeToFirstTokenMs: number | null = null;
-  #usage: Usage = { promptTokens: 0, completionTokens: 0, cachedTokens: 0 };
+  #usage: Usage = { promptTokens: 0, completionTokens: 0, reasoningTokens: 0, cachedTokens: 0 };
 
   /** Resolves when every sequence has ended and released its resources. Never rejects. */
   get ended(): Promise<GenerationEnd> {
@@ -106,7 +109,7 @@ export class Generation {
     try {
       if (event.type === "admitted") this.#admit(event.queueMs);
       if (event.type === "token") this.#timeToken(reader);
-      if (event.type === "finish") this.#finish(sequence, event, reader.stopped);
+      if (event.type === "finish") this.#finish(sequence, event, reader);
       if (!this.#error) {
         for (const part of reader.read(event)) this.#parts.push(part);
         if (reader.stopped) handle.end("stop");
@@ -134,16 +137,17 @@ export class Generation {
     reader.lastTokenAt = now;
   }
 
-  #finish(sequence: SequencePlan, event: Finish, isStopped: boolean): void {
+  #finish(sequence: SequencePlan, event: Finish, reader: SequenceReader): void {
     this.#running--;
-    const { promptTokens, completionTokens, cachedTokens } = this.#usage;
+    const { promptTokens, completionTokens, reasoningTokens, cachedTokens } = this.#usage;
     this.#usage = {
       promptTokens: promptTokens + (sequence.countsPrompt ? event.promptTokens : 0),
       completionTokens: completionTokens + event.completionTokens,
+      reasoningTokens: reasoningTokens + reader.reasoningTokens,
       cachedTokens: cachedTokens + (sequence.countsPrompt ? event.timings.cachedTokens : 0),
     };
     const fault = faultOf(event);
-    if (fault && !(isStopped && event.reason === "cancelled")) this.end(fault);
+    if (fault && !(reader.stopped && event.reason === "cancelled")) this.end(fault);
   }
 
   #conclude(): void {
@@ -166,21 +170,25 @@ class SequenceReader {
   readonly #sequence: SequencePlan;
   readonly #stopIds: ReadonlySet<number>;
   readonly #tokenizer: Tokenizer | null;
+  readonly #output: ChatOutput | null;
   #assembler: Assembler;
   #hasBegun = false;
   #generated = 0;
   lastTokenAt: number | null = null;
+  reasoningTokens = 0;
 
   constructor(sequence: SequencePlan, request: GenerationRequest, tokenizer: Tokenizer | null) {
     this.#sequence = sequence;
     this.#request = request;
     this.#stopIds = new Set(sequence.request.stopIds);
     this.#tokenizer = tokenizer;
+    this.#output = sequence.output && new ChatOutput(sequence.output);
     this.#assembler = this.#assemblerAt(0);
   }
 
+  /** A stop string came, or the only call that was allowed. */
   get stopped(): boolean {
-    return this.#assembler.stop !== null;
+    return this.#assembler.stop !== null || this.#output?.isOver === true;
   }
 
   *read(event: EngineEvent): Iterable<ChoicePart> {
@@ -201,12 +209,33 @@ class SequenceReader {
         return;
       }
       case "token": {
+        const wasReasoning = this.#isReasoning;
         const { text, tokens } = this.#push(event.id, event.logprob);
-        if (text !== "" || tokens.length > 0) yield this.#part({ text, tokens });
+        const pieces = this.#piecesOf(text);
+        if (wasReasoning || this.#isReasoning) this.reasoningTokens++;
+        if (pieces.length > 0 || tokens.length > 0) yield* this.#partsOf(pieces, tokens);
         return;
       }
       case "finish":
-        yield this.#end(event);
+        yield* this.#end(event);
+    }
+  }
+
+  #piecesOf(text: string): readonly OutputPiece[] {
+    if (text === "") return [];
+    return this.#output?.push(text) ?? [{ kind: "text", text }];
+  }
+
+  /** One part for each stretch of text, reasoning or calls; the first has the tokens. */
+  *#partsOf(pieces: readonly OutputPiece[], tokens: Assembled["tokens"]): Iterable<ChoicePart> {
+    if (pieces.length === 0) yield this.#part({ text: "", tokens });
+    for (const [at, piece] of pieces.entries()) {
+      const part = this.#part({ text: piece.kind === "text" ? piece.text : "", tokens: at === 0 ? tokens : [] });
+      yield {
+        ...part,
+        reasoning: piece.kind === "reasoning" ? piece.text : "",
+        calls: piece.kind === "call" ? [piece.delta] : [],
+      };
     }
   }
 
@@ -217,15 +246,27 @@ class SequenceReader {
     return this.#assembler.push(id, logprob);
   }
 
-  #end(event: Finish): ChoicePart {
+  *#end(event: Finish): Iterable<ChoicePart> {
     this.#generated = event.completionTokens;
-    const part = this.#part(this.#assembler.finish());
-    return {
-      ...part,
-      usage: { ...part.usage, cachedTokens: event.timings.cachedTokens },
-      finish: event.reason === "length" && !this.stopped ? "length" : "stop",
+    const { text, tokens } = this.#assembler.finish();
+    const pieces = [...this.#piecesOf(text), ...(this.#output?.finish() ?? [])];
+    const parts = [...this.#partsOf(pieces, tokens)];
+    const end = last(parts);
+    yield* parts.slice(0, -1);
+    yield {
+      ...end,
+      usage: { ...end.usage, cachedTokens: event.timings.cachedTokens },
+      finish: event.reason === "length" && !this.stopped ? "length" : this.#hasCalled ? "tool_calls" : "stop",
       stopString: this.#assembler.stop,
     };
+  }
+
+  get #isReasoning(): boolean {
+    return this.#output?.isReasoning ?? false;
+  }
+
+  get #hasCalled(): boolean {
+    return (this.#output?.calls ?? 0) > 0;
   }
 
   /** The prompt at the start of an echo; without log-probabilities, only its text. */
@@ -244,11 +285,18 @@ class SequenceReader {
       index,
       isFirst,
       text,
+      reasoning: "",
+      calls: [],
       tokens,
       promptIds: isFirst && this.#request.returnTokenIds ? prompt.ids : null,
       echoedTokens: 0,
       promptLogprobs: null,
-      usage: { promptTokens: prompt.ids.length, completionTokens: this.#generated, cachedTokens: 0 },
+      usage: {
+        promptTokens: prompt.ids.length,
+        completionTokens: this.#generated,
+        reasoningTokens: this.reasoningTokens,
+        cachedTokens: 0,
+      },
       finish: null,
       stopString: null,
     };
@@ -259,7 +307,8 @@ class SequenceReader {
     return new Assembler(this.#tokenizer, {
       ...request,
       // Without its end, a grammar's text would be incomplete.
-      stops: request.grammar === null ? request.stops : [],
+      stops: this.#sequence.request.sampling.grammar === null ? request.stops : [],
+      markers: outputMarkers(this.#sequence.output),
       before: continuesPrompt(request) ? this.#sequence.prompt.ids : [],
       offset,
     });

@@ -1,8 +1,9 @@
 /** The limits on requests, apart from transport: one named option each, with its default. */
 
 import { type GrammarOptions, grammarDefaults } from "../grammar/compiler.js";
+import type { ChatFormatOptions } from "./chat-formats.js";
 
-export interface GatewayOptions extends GrammarOptions {
+export interface GatewayOptions extends GrammarOptions, ChatFormatOptions {
   /** Characters of one prompt before it is tokenized. null: 16 for each token of the context. */
   readonly maxPromptCharacters: number | null;
   /** Characters of all requests waiting to be tokenized. */
@@ -22,6 +23,8 @@ export interface GatewayOptions extends GrammarOptions {
   /** Entries of `logit_bias`. */
   readonly maxLogitBias: number;
   readonly maxMessages: number;
+  /** Entries of `tools`, and of a message's `tool_calls`. */
+  readonly maxTools: number;
   /** How long a request may wait until its first sequence is admitted. */
   readonly queueTimeoutMs: number;
   /** The maximum duration of a request. */
@@ -51,6 +54,9 @@ export const gatewayDefaults: GatewayOptions = {
   maxLogprobEntries: 256 * 2 ** 10,
   maxLogitBias: 1024,
   maxMessages: 1024,
+  maxTools: 128,
+  toolCallParser: "auto",
+  reasoningParser: "auto",
   queueTimeoutMs: 60_000,
   requestTimeoutMs: 600_000,
   generationConfig: "openai",

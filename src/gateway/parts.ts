@@ -1,11 +1,18 @@
 /** What a generation yields, in neutral form: parts of choices, and token counts. */
 import { last } from "../base/list.js";
 import type { TokenLogprob } from "../engine/types.js";
+import type { CallDelta } from "../text/tools/types.js";
 import type { Assembled } from "./assembler.js";
 
-/** What one event adds to a choice, or a whole choice when its parts are joined. */
+/**
+ * What one event adds to a choice, or a whole choice when its parts are joined. A single part has either text, or reasoning, or deltas of
+ * calls, so the order of parts is the order in which the model wrote them.
+ */
 export interface ChoicePart extends Assembled {
   readonly index: number;
+  readonly reasoning: string;
+  /** Deltas of calls; `joinCalls` makes whole ones of them. */
+  readonly calls: readonly CallDelta[];
   /** The first part of this choice. */
   readonly isFirst: boolean;
   /** In the first part, if requested. */
@@ -16,7 +23,7 @@ export interface ChoicePart extends Assembled {
   readonly promptLogprobs: readonly (TokenLogprob | null)[] | null;
   /** Tokens of this choice so far. */
   readonly usage: Usage;
-  readonly finish: "stop" | "length" | null;
+  readonly finish: "stop" | "length" | "tool_calls" | null;
   /** The stop string that ended it, with `finish`. */
   readonly stopString: string | null;
 }
@@ -24,6 +31,8 @@ export interface ChoicePart extends Assembled {
 export interface Usage {
   readonly promptTokens: number;
   readonly completionTokens: number;
+  /** Those of the completion's tokens that are reasoning. */
+  readonly reasoningTokens: number;
   readonly cachedTokens: number;
 }
 
@@ -44,6 +53,8 @@ function join(parts: readonly [ChoicePart, ...ChoicePart[]]): ChoicePart {
     ...parts[0],
     promptLogprobs: parts.find((part) => part.promptLogprobs !== null)?.promptLogprobs ?? null,
     text: parts.map((part) => part.text).join(""),
+    reasoning: parts.map((part) => part.reasoning).join(""),
+    calls: parts.flatMap((part) => part.calls),
     tokens: parts.flatMap((part) => part.tokens),
     usage,
     finish,

@@ -2,6 +2,7 @@
 import { LorikeetError } from "../base/errors.js";
 import type { EngineRequest } from "../engine/types.js";
 import type { Grammar } from "../grammar/grammar.js";
+import type { OutputOptions } from "../text/tools/chat-output.js";
 import type { Tokenizer } from "../text/types.js";
 import type { EncodedPrompt } from "./prompts.js";
 import type { GenerationRequest } from "./requests.js";
@@ -14,6 +15,8 @@ export interface SequencePlan {
   /** True for the first choice of each prompt, so that the prompt is counted once. */
   readonly countsPrompt: boolean;
   readonly prompt: EncodedPrompt;
+  /** What of a chat's answer is reasoning and calls; null: all of it is text. */
+  readonly output: OutputOptions | null;
 }
 
 export interface PlanContext {
@@ -25,6 +28,7 @@ export interface PlanContext {
   readonly defaults: SamplingDefaults;
   /** The grammar that the text must match. */
   readonly grammar?: Grammar | null;
+  readonly output?: OutputOptions | null;
   /** The adapter's `weightsDigest`; null for the base. */
   readonly weightsDigest: string | null;
   /** The adapter's name in errors; null for the base. */
@@ -69,7 +73,7 @@ export function planSequences(
         ...(context.adapterName ? { adapterName: context.adapterName } : {}),
       };
       const index = promptIndex * request.choices + choice;
-      return { index, request: engineRequest, countsPrompt: choice === 0, prompt };
+      return { index, request: engineRequest, countsPrompt: choice === 0, prompt, output: context.output ?? null };
     });
   });
   const mayShortenTo = request.maxTokens === null ? Math.max(1, request.minTokens) : null;

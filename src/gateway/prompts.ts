@@ -1,6 +1,7 @@
 /** Converts prompts to token ids, with a limit on characters before any work. Knows no engine. */
 import { assert, LorikeetError } from "../base/errors.js";
-import type { Tokenizer } from "../text/types.js";
+import type { ChatMessage, Tokenizer } from "../text/types.js";
+import { type ChatFormats, renderOptionsOf, requireToolSupport } from "./chat-formats.js";
 import type { ChatInput, GenerationRequest, Prompt, Truncation } from "./requests.js";
 
 export interface EncodedPrompt {
@@ -11,6 +12,7 @@ export interface EncodedPrompt {
 
 export interface PromptContext {
   readonly tokenizer: Tokenizer | null;
+  readonly formats: ChatFormats;
   readonly maxPromptCharacters: number;
   readonly maxSequences: number;
   /** Tokens of prompt and answer together. */
@@ -111,7 +113,7 @@ export async function encodePrompts(
 
 /** Characters to tokenize. */
 export function charactersOf({ prompts }: RenderedPrompts): number {
-  return prompts.reduce((sum, prompt) => sum + (prompt.kind === "text" ? prompt.text.length : 0), 0);
+  return sum(prompts.map((prompt) => (prompt.kind === "text" ? prompt.text.length : 0)));
 }
 
 /** A truncated prompt no longer has its original text. */
@@ -121,8 +123,11 @@ function truncate(prompt: EncodedPrompt, truncation: Truncation | null): Encoded
   return { ids: side === "left" ? prompt.ids.slice(-tokens) : prompt.ids.slice(0, tokens), text: null };
 }
 
-/** Throws LorikeetError `chat_template_missing`, `tokenizer_missing`, `prompt_too_long`, and what the template throws. */
-export function renderChat({ messages, template }: ChatInput, context: PromptContext): Prompt {
+/**
+ * Throws LorikeetError `chat_template_missing`, `tokenizer_missing`, `prompt_too_long`, `unsupported_parameter` for tools that the
+ * template drops, and what the template throws.
+ */
+export function renderChat(input: ChatInput, context: PromptContext): Prompt {
   const { tokenizer, maxPromptCharacters } = context;
   if (!tokenizer) {
     throw new LorikeetError(
@@ -136,12 +141,19 @@ export function renderChat({ messages, template }: ChatInput, context: PromptCon
       "The model has no chat template; start the server with `--chat-template <file>`, or use `/v1/completions`.",
     );
   }
-  const characters = messages.reduce((sum, message) => sum + message.content.length, 0);
-  boundCharacters(characters, maxPromptCharacters, "messages");
-  const text = tokenizer.renderChat(messages, template);
+  const { messages } = input;
+  boundCharacters(sum(messages.map(charactersOfMessage)), maxPromptCharacters, "messages");
+  requireToolSupport(input, tokenizer, context.formats);
+  const text = tokenizer.renderChat(messages, renderOptionsOf(input));
   boundCharacters(text.length, maxPromptCharacters, "messages");
   return { kind: "text", text };
 }
+
+function charactersOfMessage({ content, reasoning = "", toolCalls = [] }: ChatMessage): number {
+  return content.length + reasoning.length + sum(toolCalls.map((call) => call.arguments.length));
+}
+
+const sum = (numbers: readonly number[]): number => numbers.reduce((total, each) => total + each, 0);
 
 function boundCharacters(found: number, allowed: number, param: string): void {
   if (found <= allowed) return;

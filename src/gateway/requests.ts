@@ -1,5 +1,6 @@
 /** Requests as parsed by a protocol. Inside the gateway these types are trusted. */
 import type { GrammarSource } from "../grammar/source.js";
+import type { Tool } from "../text/tools/types.js";
 import type { ChatMessage, RenderOptions } from "../text/types.js";
 
 /** Sampling as requested; null for what the request omits. */
@@ -67,10 +68,26 @@ export interface CompletionRequest extends CommonRequest {
   readonly echo: boolean;
 }
 
+/** Whether an answer calls: as the model decides, never, at least once, or this function once. */
+export type ToolChoice =
+  | { readonly kind: "auto" | "none" | "required" }
+  | { readonly kind: "function"; readonly name: string };
+
+/** Functions that an answer may call. */
+export interface ToolInput {
+  /** At least one. With the choice `none` the model does not see them. */
+  readonly tools: readonly Tool[];
+  readonly choice: ToolChoice;
+  /** false: at most one call. */
+  readonly parallel: boolean;
+}
+
 /** A chat, and how to render it. */
 export interface ChatInput {
   readonly messages: readonly ChatMessage[];
-  readonly template: RenderOptions;
+  readonly template: Omit<RenderOptions, "tools">;
+  /** null: none. */
+  readonly tools: ToolInput | null;
 }
 
 export interface ChatRequest extends CommonRequest, ChatInput {

@@ -1,11 +1,19 @@
 /** The interface of tokenizers: text to token ids and back, and chats. */
 
 import type { LorikeetError } from "../base/errors.js";
+import type { ToolCall } from "./tools/types.js";
 
 export interface ChatMessage {
   readonly role: string;
+  /** "" for an assistant's message that only calls. */
   readonly content: string;
   readonly name?: string;
+  /** An assistant's reasoning, which templates read as `reasoning_content`. */
+  readonly reasoning?: string;
+  /** An assistant's calls. The arguments are the JSON text of an object, which templates read as that object. */
+  readonly toolCalls?: readonly ToolCall[];
+  /** The call that a tool's message answers. */
+  readonly toolCallId?: string;
 }
 
 /** The variables of a chat template besides the messages. */
@@ -13,6 +21,7 @@ export interface RenderOptions {
   readonly addGenerationPrompt: boolean;
   /** Ends the text with the last message's content, so that the model continues that message. Default false. */
   readonly continueFinalMessage?: boolean | undefined;
+  /** OpenAI's objects; see `templateTool`. */
   readonly tools?: readonly unknown[] | null | undefined;
   readonly documents?: readonly unknown[] | null | undefined;
   /** Further variables by name (`chat_template_kwargs`). They hide special tokens of the same name, never the fields above. */
@@ -52,6 +61,8 @@ export interface Tokenizer {
   specialText(id: number): string | null;
   /** null if the model has no template. */
   readonly chatTemplate: string | null;
+  /** The template of chats with tools, where the model has another for them. */
+  readonly toolTemplate?: string | null;
   /** Renders a chat as text. Throws `invalid_value` if the template raises, `chat_template_missing` if there is none. */
   renderChat(messages: readonly ChatMessage[], options: RenderOptions): string;
   /**

@@ -375,7 +375,7 @@ describe("chat", () => {
 
   test("names the message that cannot be used", () => {
     const bad = [
-      { role: "tool", content: "x" },
+      { role: "function", content: "x" },
       { role: "user", content: [{ type: "image_url", image_url: {} }] },
       { role: "user", content: null },
       { role: "user", content: "x", tool_calls: [{}] },
@@ -395,7 +395,7 @@ describe("chat", () => {
     };
     const content = "x";
     assert.deepEqual(found({ role: {}, content }), ["messages[0]", "an object as `role`."]);
-    assert.deepEqual(found({ role: "tool", content }), ["messages[0]", '"tool" as `role`.']);
+    assert.deepEqual(found({ role: "function", content }), ["messages[0]", '"function" as `role`.']);
     assert.deepEqual(found({ role: "a secret role", content }), [
       "messages[0]",
       "a string of 13 characters as `role`.",

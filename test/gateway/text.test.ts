@@ -16,6 +16,7 @@ const bare: AssemblerOptions = {
   includesStop: false,
   minTokens: 0,
   keepsSpecialTokens: false,
+  markers: new Set(),
   before: [],
   offset: 0,
 };

@@ -1,5 +1,6 @@
 /** A tokenizer for tests: one id a byte, then a beginning, an end and a special token. */
-import type { ChatMessage, TextStream, Tokenizer } from "../../src/text/types.js";
+import { compileTemplate } from "../../src/text/chat/template.js";
+import type { ChatMessage, RenderOptions, TextStream, Tokenizer } from "../../src/text/types.js";
 
 export const bosId = 256;
 export const eosId = 257;
@@ -10,8 +11,11 @@ export interface ByteTokenizerOptions {
   readonly addsBos?: boolean;
 }
 
-/** Its chat template is `role: content\n` a message and `assistant: ` at the end. */
+/** Its chat template is `role: content\n` a message and `assistant: ` at the end, unless the options have one. */
 export function byteTokenizer(options: ByteTokenizerOptions = {}): Tokenizer & { encoded: number } {
+  const render = options.chatTemplate
+    ? compileTemplate({ text: options.chatTemplate, origin: "template" }, new Map())
+    : null;
   const tokenizer = {
     /** How many texts were encoded. */
     encoded: 0,
@@ -26,9 +30,10 @@ export function byteTokenizer(options: ByteTokenizerOptions = {}): Tokenizer & {
     tokenText: (id: number) => (id < 256 ? Buffer.from([id]).toString() : id === bosId ? "<s>" : "</s>"),
     vocabularyText: (id: number) => (id < 256 ? `<${id}>` : id === bosId ? "<s>" : "</s>"),
     tokenBytes: (id: number) => (id < 256 ? [id] : [...Buffer.from(id === bosId ? "<s>" : "</s>")]),
-    renderChat: (messages: readonly ChatMessage[], { addGenerationPrompt }: { addGenerationPrompt: boolean }) =>
+    renderChat: (messages: readonly ChatMessage[], renderOptions: RenderOptions) =>
+      render?.(messages, renderOptions.addGenerationPrompt, renderOptions) ??
       messages.map(({ role, content }) => `${role}: ${content}\n`).join("") +
-      (addGenerationPrompt ? "assistant: " : ""),
+        (renderOptions.addGenerationPrompt ? "assistant: " : ""),
     specialText: (id: number) => (id < 256 ? null : id === bosId ? "<s>" : "</s>"),
     stream: (_after?: readonly number[], options?: { readonly keepSpecialTokens?: boolean }) =>
       byteStream(options?.keepSpecialTokens ?? false),

@@ -46,7 +46,8 @@ async function generate(prompt: string, settings: GenerateSettings, json: boolea
     settings: { ...settings, ...singleSequence },
     servedName: null,
     adapters: adapter && { directory: adapter.folder, limits: {} },
-    gateway: { generationConfig: settings.generationConfig },
+    // The terminal shows the whole text, reasoning included.
+    gateway: { generationConfig: settings.generationConfig, reasoningParser: json ? "auto" : "none" },
     neededContext: await neededContext(prompt, settings),
     logger: silent,
     progress: progress.report,

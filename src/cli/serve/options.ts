@@ -7,6 +7,8 @@ import { validationDefaults } from "../../adapter/worker/validator.js";
 import { gatewayDefaults } from "../../gateway/options.js";
 import { serverDefaults } from "../../server/options.js";
 import { defaultRenderLimits } from "../../text/jinja/budget.js";
+import { callFormatNames } from "../../text/tools/formats/registry.js";
+import { reasoningFormatNames } from "../../text/tools/reasoning.js";
 import { engineOptions } from "../options/engine-options.js";
 import { count, given, type OptionTable, open, type Settings, size, time } from "../options/option.js";
 import { bytes, flag, formatBytes, hosts, integer, networks, oneOf, origins, text } from "../options/units.js";
@@ -192,6 +194,17 @@ const serviceOptions = {
   ),
   grammarCacheBytes: size("Limits", gatewayDefaults.grammarCacheBytes, "memory for compiled grammars and their masks"),
   maxMessages: count("Limits", gatewayDefaults.maxMessages, 1, "messages of a chat request"),
+  maxTools: count("Limits", gatewayDefaults.maxTools, 0, "functions in tools, and calls in a message"),
+  toolCallParser: given("Model", gatewayDefaults.toolCallParser, {
+    placeholder: "format",
+    parse: oneOf("auto", ...callFormatNames),
+    help: `format of the model's calls: auto (by its chat template), ${callFormatNames.join(", ")}`,
+  }),
+  reasoningParser: given("Model", gatewayDefaults.reasoningParser, {
+    placeholder: "format",
+    parse: oneOf("auto", "none", ...reasoningFormatNames),
+    help: `format of the model's reasoning: auto (by its chat template), none (it stays part of the text), ${reasoningFormatNames.join(", ")}`,
+  }),
   loraPathRoot: open("Adapters", "off", {
     placeholder: "folder",
     parse: text,

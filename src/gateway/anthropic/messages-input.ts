@@ -1,10 +1,12 @@
 /** The bodies of `messages` and `count_tokens`: an untrusted object in, a neutral request or every fault out. */
+
 import * as v from "valibot";
 import { isObject, type Json } from "../../base/json.js";
 import type { GrammarSource } from "../../grammar/source.js";
+import { Wrong } from "../body/custom-field.js";
 import { flag, integer, listOf, modelField, real } from "../body/field-kinds.js";
 import { type BodyFormat, describe, describeWord, Found, type IgnoredTable, parse, shorten } from "../body/parse.js";
-import { readSchema, Wrong } from "../openai/grammar-fields.js";
+import { readSchema } from "../openai/grammar-fields.js";
 import type { RequestBounds } from "../options.js";
 import type { ChatInput, ChatRequest, TokenizeRequest } from "../requests.js";
 import { messagesField, systemField } from "./content.js";
@@ -118,6 +120,7 @@ function chatInputOf({ messages, system, output_config: output }: ChatFields): C
   return {
     messages: system === undefined ? messages : [{ role: "system", content: system }, ...messages],
     template: { addGenerationPrompt: !continueFinalMessage, continueFinalMessage, kwargs },
+    tools: null,
   };
 }
 

@@ -1,18 +1,16 @@
 /** The body of a chat: an untrusted object in, a ChatRequest or every fault out. */
 import * as v from "valibot";
-import { isObject, type Json } from "../../base/json.js";
-import type { ChatMessage } from "../../text/types.js";
+import type { Json } from "../../base/json.js";
+import { customField } from "../body/custom-field.js";
 import { flag, integer, listOf, objectField } from "../body/field-kinds.js";
-import { type BodyFormat, describe, describeWord, type Fault, Found, invalid, parse, shorten } from "../body/parse.js";
+import { type BodyFormat, type Fault, Found, invalid, parse } from "../body/parse.js";
 import type { RequestBounds } from "../options.js";
 import type { ChatInput, ChatRequest } from "../requests.js";
 import { type AnswerForm, commonOf } from "./common-request.js";
 import { commonCross, commonEntries } from "./fields.js";
 import { chatIgnored } from "./ignored-fields.js";
-
-const roles = ["system", "developer", "user", "assistant"];
-/** Parts of an assistant's earlier answer that clients send back and that are empty here. */
-const emptyExtras = ["tool_calls", "annotations", "refusal", "audio", "function_call"];
+import { readMessage, withToolNames } from "./message-input.js";
+import { toolCross, toolEntries, toolInputOf } from "./tool-input.js";
 
 /** Efforts that OpenAI and vLLM know; a template may read it. */
 export const efforts = ["none", "minimal", "low", "medium", "high", "xhigh"] as const;
@@ -31,7 +29,13 @@ const ownNames = [
 export function templateEntries(bounds: RequestBounds) {
   const rule = `must be a list of 1 to ${bounds.maxMessages} messages`;
   return {
-    messages: listOf(messageField(), 1, bounds.maxMessages, rule),
+    messages: listOf(
+      customField((value) => readMessage(value, bounds.maxTools)),
+      1,
+      bounds.maxMessages,
+      rule,
+    ),
+    ...toolEntries(bounds),
     add_generation_prompt: v.optional(flag),
     continue_final_message: v.optional(flag, false),
     chat_template_kwargs: v.optional(kwargsField(), {}),
@@ -60,13 +64,18 @@ export function chatInputOf(fields: TemplateFields): ChatInput {
   const kwargs =
     effort === undefined ? fields.chat_template_kwargs : { reasoning_effort: effort, ...fields.chat_template_kwargs };
   const addGenerationPrompt = fields.add_generation_prompt ?? !continueFinalMessage;
-  return { messages, template: { addGenerationPrompt, continueFinalMessage, kwargs } };
+  return {
+    messages: withToolNames(messages),
+    template: { addGenerationPrompt, continueFinalMessage, kwargs },
+    tools: toolInputOf(fields),
+  };
 }
 
 export function* templateCross(body: Json): Iterable<Fault> {
   if (body.continue_final_message === true && body.add_generation_prompt === true) {
     yield invalid("continue_final_message", "and `add_generation_prompt` must not both be true");
   }
+  yield* toolCross(body);
 }
 
 export function chatFormat(bounds: RequestBounds) {
@@ -104,62 +113,3 @@ function* crossFaults(body: Json): Iterable<Fault> {
 }
 
 const cross = (body: Json): readonly Fault[] => [...crossFaults(body)];
-
-/** A schema for one message; its faults carry the place inside the message in their words. */
-function messageField() {
-  return v.pipe(
-    v.unknown(),
-    v.rawTransform<unknown, ChatMessage>(({ dataset, addIssue, NEVER }) => {
-      const message = readMessage(dataset.value);
-      if (!("rule" in message)) return message;
-      addIssue({ message: message.rule, input: new Found(message.found) });
-      return NEVER;
-    }),
-  );
-}
-
-/** The rule that a message breaks, and what was found. */
-interface MessageFault {
-  readonly rule: string;
-  readonly found: string;
-}
-
-function readMessage(value: unknown): ChatMessage | MessageFault {
-  if (!isObject(value)) return { rule: "must be an object with `role` and `content`", found: describe(value) };
-  const { role, content, name, ...rest } = value;
-  if (typeof role !== "string" || !roles.includes(role)) {
-    return { rule: `must have a \`role\` out of ${roles.join(", ")}`, found: `${describeWord(role)} as \`role\`` };
-  }
-  for (const [key, extra] of Object.entries(rest)) {
-    const isEmpty = extra === null || (Array.isArray(extra) && extra.length === 0);
-    if (isEmpty && emptyExtras.includes(key)) continue;
-    return { rule: `has the field \`${shorten(key)}\`, which is not supported`, found: describe(extra) };
-  }
-  if (name !== undefined && name !== null && typeof name !== "string") {
-    return { rule: "must have a string as `name`", found: `${describe(name)} as \`name\`` };
-  }
-  const text = readContent(content);
-  if (typeof text !== "string") return text;
-  const base = { role: role === "developer" ? "system" : role, content: text };
-  return typeof name === "string" ? { ...base, name } : base;
-}
-
-function readContent(content: unknown): string | MessageFault {
-  const rule = 'must have a `content` that is a string or a list of {"type":"text","text":"..."} parts';
-  if (typeof content === "string") return content;
-  if (!Array.isArray(content) || content.length === 0) return { rule, found: `${describe(content)} as \`content\`` };
-  const texts: string[] = [];
-  for (const [index, part] of content.entries()) {
-    const fault = partFault(part);
-    if (fault !== null) return { rule, found: `${fault} at \`content[${index}]\`` };
-    texts.push(part.text);
-  }
-  return texts.join("\n");
-}
-
-/** What was found instead of a text part. */
-function partFault(part: unknown): string | null {
-  if (!isObject(part)) return describe(part);
-  if (part.type !== "text") return `${describeWord(part.type)} as \`type\``;
-  return typeof part.text === "string" ? null : `${describe(part.text)} as \`text\``;
-}

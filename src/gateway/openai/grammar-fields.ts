@@ -2,17 +2,11 @@
 import * as v from "valibot";
 import { isObject, type Json } from "../../base/json.js";
 import type { GrammarSource } from "../../grammar/source.js";
-import { describe, describeWord, type Fault, Found, invalid, maxDepth, shorten } from "../body/parse.js";
+import { customField, Wrong } from "../body/custom-field.js";
+import { faultInside, parsed } from "../body/json-value.js";
+import { describe, describeWord, type Fault, invalid, shorten } from "../body/parse.js";
 
 const maxChoices = 4096;
-
-/** A value that is wrong: the rule it breaks, and what was found. */
-export class Wrong {
-  constructor(
-    readonly rule: string,
-    readonly found: string,
-  ) {}
-}
 
 /** Entries of a schema; each parameter is one grammar, or none where it asks for plain text. */
 export const grammarEntries = {
@@ -48,17 +42,7 @@ const isNone = (value: unknown): boolean => value === "" || (isObject(value) && 
 
 /** A schema for a parameter that is a grammar. */
 export function grammarField(read: (value: unknown) => GrammarSource | null | Wrong) {
-  return v.optional(
-    v.pipe(
-      v.unknown(),
-      v.rawTransform<unknown, GrammarSource | null>(({ dataset, addIssue, NEVER }) => {
-        const source = read(dataset.value);
-        if (!(source instanceof Wrong)) return source;
-        addIssue({ message: source.rule, input: new Found(source.found) });
-        return NEVER;
-      }),
-    ),
-  );
+  return v.optional(customField(read));
 }
 
 /** The other fields of each format; the schema of `json_object` is llama.cpp's. */
@@ -138,29 +122,7 @@ function readStructured(value: unknown): GrammarSource | null | Wrong {
 export function readSchema(value: unknown, param: string): GrammarSource | Wrong {
   const schema = typeof value === "string" ? parsed(value) : value;
   if (!isObject(schema)) return new Wrong("must be a JSON Schema, as an object or as its JSON text", describe(value));
-  return faultInside(schema, 0) ?? { kind: "schema", schema, param };
-}
-
-/** JSON.parse nests without end, and reads 1e400 as infinity, which JSON cannot write. */
-function faultInside(value: unknown, depth: number): Wrong | null {
-  if (typeof value === "number" && !Number.isFinite(value)) {
-    return new Wrong("must have numbers up to 1.8e308 only", "a larger one");
-  }
-  if (typeof value !== "object" || value === null) return null;
-  if (depth > maxDepth) return new Wrong(`must be nested at most ${maxDepth} levels deep`, "a deeper schema");
-  for (const item of Object.values(value)) {
-    const fault = faultInside(item, depth + 1);
-    if (fault) return fault;
-  }
-  return null;
-}
-
-function parsed(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return null;
-  }
+  return faultInside(schema) ?? { kind: "schema", schema, param };
 }
 
 export function readPattern(value: unknown, param: string): GrammarSource | Wrong {

@@ -25,15 +25,15 @@ export const commonIgnored: IgnoredTable = {
   service_tier: { allowed: "a string", accepts: isString },
   metadata: { allowed: "an object", accepts: isObject },
   verbosity: oneOf("low", "medium", "high"),
-  tools: { allowed: "an empty list", accepts: isEmptyList },
   functions: { allowed: "an empty list", accepts: isEmptyList },
-  tool_choice: { allowed: '"none"', accepts: (value) => value === "none" },
   function_call: { allowed: '"none"', accepts: (value) => value === "none" },
-  parallel_tool_calls: { allowed: "true or false", accepts: isBoolean },
 };
 
 export const completionIgnored: IgnoredTable = {
   ...commonIgnored,
+  tools: { allowed: "an empty list", accepts: isEmptyList },
+  tool_choice: { allowed: '"none"', accepts: (value) => value === "none" },
+  parallel_tool_calls: { allowed: "true or false", accepts: isBoolean },
   reasoning_effort: oneOf("none", "minimal", "low", "medium", "high", "xhigh"),
   best_of: { allowed: "1", accepts: (value) => value === 1 },
   suffix: { allowed: "an empty string", accepts: (value) => value === "" },

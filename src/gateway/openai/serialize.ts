@@ -1,6 +1,7 @@
 /** The OpenAI form of an answer: chunks of a stream and whole answers, for completions and for chat. */
 import { randomUUID } from "node:crypto";
 import { assert } from "../../base/errors.js";
+import { type CallDelta, joinCalls, type ToolCall } from "../../text/tools/types.js";
 import type { Tokenizer } from "../../text/types.js";
 import type { Answer } from "../answer.js";
 import type { RequestSummary } from "../observer.js";
@@ -23,6 +24,8 @@ export interface UsageCounts {
   readonly total_tokens: number;
   /** Not yet known while an answer is generated. */
   readonly prompt_tokens_details?: { readonly cached_tokens: number };
+  /** Of answers whose reasoning is split off. */
+  readonly completion_tokens_details?: { readonly reasoning_tokens: number };
 }
 
 /** What Lorikeet adds to usage. */
@@ -52,16 +55,42 @@ export interface CompletionChoice extends TokenIds, PromptFields {
   readonly finish_reason: Finish;
 }
 
+interface ToolCallObject {
+  readonly id: string;
+  readonly type: "function";
+  readonly function: { readonly name: string; readonly arguments: string };
+}
+
+/** The first delta of a call has its id, type and name. */
+interface ToolCallDelta {
+  readonly index: number;
+  readonly id?: string;
+  readonly type?: "function";
+  readonly function: { readonly name?: string; readonly arguments: string };
+}
+
 export interface ChatChunkChoice extends TokenIds {
   readonly index: number;
-  readonly delta: { readonly role?: "assistant"; readonly content?: string };
+  readonly delta: {
+    readonly role?: "assistant";
+    readonly content?: string;
+    readonly reasoning_content?: string;
+    readonly tool_calls?: readonly ToolCallDelta[];
+  };
   readonly logprobs: ChatLogprobs | null;
   readonly finish_reason: Finish;
 }
 
 export interface ChatChoice extends TokenIds {
   readonly index: number;
-  readonly message: { readonly role: "assistant"; readonly content: string; readonly refusal: null };
+  readonly message: {
+    readonly role: "assistant";
+    /** null where there is no text beside calls. */
+    readonly content: string | null;
+    readonly refusal: null;
+    readonly reasoning_content?: string;
+    readonly tool_calls?: readonly ToolCallObject[];
+  };
   readonly logprobs: ChatLogprobs | null;
   readonly finish_reason: Finish;
 }
@@ -183,10 +212,15 @@ export class Serializer {
   }
 
   #chatChunk(part: ChoicePart): ChatChunkChoice {
-    const role = part.isFirst ? { role: "assistant" as const, content: part.text } : {};
+    const { text, reasoning, calls, isFirst } = part;
     return {
       index: part.index,
-      delta: part.text === "" ? role : { ...role, content: part.text },
+      delta: {
+        ...(isFirst ? { role: "assistant" } : {}),
+        ...(isFirst || text !== "" ? { content: text } : {}),
+        ...(reasoning === "" ? {} : { reasoning_content: reasoning }),
+        ...(calls.length === 0 ? {} : { tool_calls: calls.map(callDelta) }),
+      },
       logprobs: part.tokens.length > 0 ? this.#chatLogprobs(part) : null,
       finish_reason: part.finish,
       ...this.#tokenIds(part),
@@ -196,7 +230,7 @@ export class Serializer {
   #chatChoice(choice: ChoicePart): ChatChoice {
     return {
       index: choice.index,
-      message: { role: "assistant", content: choice.text, refusal: null },
+      message: messageOf(choice),
       logprobs: this.#chatLogprobs(choice),
       finish_reason: choice.finish,
       ...this.#tokenIds(choice),
@@ -216,10 +250,36 @@ export class Serializer {
   }
 }
 
+function messageOf({ text, reasoning, calls }: ChoicePart): ChatChoice["message"] {
+  return {
+    role: "assistant",
+    content: text === "" && calls.length > 0 ? null : text,
+    refusal: null,
+    ...(reasoning === "" ? {} : { reasoning_content: reasoning }),
+    ...(calls.length === 0 ? {} : { tool_calls: joinCalls(calls).map(callObject) }),
+  };
+}
+
+const callObject = ({ id, name, arguments: json }: ToolCall): ToolCallObject => ({
+  id,
+  type: "function",
+  function: { name, arguments: json },
+});
+
+function callDelta({ index, begin, arguments: json }: CallDelta): ToolCallDelta {
+  if (begin === null) return { index, function: { arguments: json } };
+  return { index, id: begin.id, type: "function", function: { name: begin.name, arguments: json } };
+}
+
 /** Of an answer that has ended without a fault. */
 export function usageOf({ usage }: RequestSummary): UsageCounts {
   assert(usage, "an answer that was generated has its tokens counted");
-  return { ...countsOf(usage), prompt_tokens_details: { cached_tokens: usage.cachedTokens } };
+  const { cachedTokens, reasoningTokens } = usage;
+  return {
+    ...countsOf(usage),
+    prompt_tokens_details: { cached_tokens: cachedTokens },
+    ...(reasoningTokens > 0 ? { completion_tokens_details: { reasoning_tokens: reasoningTokens } } : {}),
+  };
 }
 
 function countsOf({ promptTokens, completionTokens }: Usage): UsageCounts {

@@ -1,12 +1,14 @@
 /** The body of a response: an untrusted object in, a request or every fault out. */
+
 import * as v from "valibot";
 import { isObject, type Json } from "../../base/json.js";
 import type { GrammarSource } from "../../grammar/source.js";
+import { Wrong } from "../body/custom-field.js";
 import { flag, integer, listOf } from "../body/field-kinds.js";
 import { type BodyFormat, type Fault, Found, type IgnoredTable, invalid, parse } from "../body/parse.js";
 import { efforts, templateEntries } from "../openai/chat-input.js";
 import { commonEntries } from "../openai/fields.js";
-import { readTextFormat, Wrong } from "../openai/grammar-fields.js";
+import { readTextFormat } from "../openai/grammar-fields.js";
 import { commonIgnored } from "../openai/ignored-fields.js";
 import type { RequestBounds } from "../options.js";
 import type { ChatRequest } from "../requests.js";
@@ -219,6 +221,7 @@ export function parseResponse(format: ReturnType<typeof responsesFormat>, body: 
       addGenerationPrompt: true,
       kwargs: { ...(effort === null ? {} : { reasoning_effort: effort }), ...fields.chat_template_kwargs },
     },
+    tools: null,
     choices: 1,
     maxTokens: fields.max_output_tokens ?? null,
     shortensToFit: false,

@@ -1,7 +1,9 @@
 /** The body of a `generate` call: an untrusted object in, a GenerateRequest or every fault out. */
+
 import * as v from "valibot";
 import { isObject, type Json } from "../../base/json.js";
 import type { GrammarSource } from "../../grammar/source.js";
+import { Wrong } from "../body/custom-field.js";
 import { flag, integer, listOf, modelField, real } from "../body/field-kinds.js";
 import {
   type BodyFormat,
@@ -13,7 +15,7 @@ import {
   parse,
 } from "../body/parse.js";
 import { seedField } from "../openai/fields.js";
-import { grammarField, readPattern, readSchema, Wrong } from "../openai/grammar-fields.js";
+import { grammarField, readPattern, readSchema } from "../openai/grammar-fields.js";
 import type { RequestBounds } from "../options.js";
 import type { CompletionRequest } from "../requests.js";
 import { repetitionBounds } from "../sampling.js";

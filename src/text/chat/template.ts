@@ -7,12 +7,15 @@ import { defaultRenderLimits, type RenderLimits } from "../jinja/budget.js";
 import { RaisedFault, TemplateFault } from "../jinja/faults.js";
 import { Program } from "../jinja/program.js";
 import { asRecord, asString, describe, readIfThere } from "../json.js";
+import type { ToolCall } from "../tools/types.js";
 import type { ChatMessage, RenderOptions } from "../types.js";
 import { continueFinalMessage } from "./continue.js";
 
 /** A template's text and its file. */
 export interface TemplateSource {
   readonly text: string;
+  /** The text of the template for chats with tools; null: the same. */
+  readonly toolText?: string | null;
   readonly origin: string;
 }
 
@@ -42,9 +45,23 @@ export async function findTemplate(
   }
   const path = `${directory}/chat_template.jinja`;
   const bytes = await readIfThere(path);
-  if (bytes) return { text: utf8(bytes), origin: path };
+  if (bytes) {
+    const forTools = await readIfThere(`${directory}/additional_chat_templates/tool_use.jinja`);
+    return { text: utf8(bytes), toolText: forTools && utf8(forTools), origin: path };
+  }
   const text = ownTemplate(config.chat_template);
-  return text === null ? null : { text, origin: `${directory}/tokenizer_config.json` };
+  if (text === null) return null;
+  return {
+    text,
+    toolText: namedTemplate(config.chat_template, "tool_use"),
+    origin: `${directory}/tokenizer_config.json`,
+  };
+}
+
+/** The text of one of several named templates; null if there is none. */
+function namedTemplate(value: unknown, name: string): string | null {
+  const rows = Array.isArray(value) ? value.map(asRecord) : [asRecord(value)];
+  return asString(rows.find((row) => row?.name === name)?.template);
 }
 
 function unreadable(path: string, cause: unknown): never {
@@ -59,10 +76,9 @@ function unreadable(path: string, cause: unknown): never {
 function ownTemplate(value: unknown): string | null {
   if (value === undefined || value === null) return null;
   if (typeof value === "string") return value;
-  const rows = Array.isArray(value) ? value.map(asRecord) : [asRecord(value)];
-  const named = rows.find((row) => row?.name === "default");
-  const text = asString(named?.template);
+  const text = namedTemplate(value, "default");
   if (text !== null) return text;
+  const rows = Array.isArray(value) ? value.map(asRecord) : [asRecord(value)];
   const names = rows.map((row) => asString(row?.name) ?? describe(row));
   throw new LorikeetError(
     "model_invalid",
@@ -88,15 +104,20 @@ export function compileTemplate(
     const message = `The chat template ${file} cannot be ${what}: ${reason}. Use --chat-template <file> to set another one.`;
     throw new LorikeetError("model_unsupported", message, { param: "--chat-template", found: file, cause });
   };
-  const program = attempt(
-    () => new Program(source.text),
-    (cause) => fail("parsed", cause),
-  );
+  const compile = (text: string): Program =>
+    attempt(
+      () => new Program(text),
+      (cause) => fail("parsed", cause),
+    );
+  const plain = compile(source.text);
+  const { toolText = null } = source;
+  const forTools = toolText === null ? plain : compile(toolText);
   const render: RenderChat = (messages, addGenerationPrompt, options = {}) => {
+    const program = options.tools && options.tools.length > 0 ? forTools : plain;
     const values = {
       ...Object.fromEntries(variables),
       ...options.kwargs,
-      messages,
+      messages: messages.map(templateMessage),
       tools: options.tools ?? null,
       documents: options.documents ?? null,
       add_generation_prompt: addGenerationPrompt,
@@ -111,6 +132,24 @@ export function compileTemplate(
       ? continueFinalMessage(messages, (marked) => render(marked, addGenerationPrompt, options))
       : render(messages, addGenerationPrompt, options);
 }
+
+/** A message as templates read it, in the form of transformers: OpenAI's, but with the arguments of calls as objects. */
+function templateMessage({ role, content, name, reasoning, toolCalls, toolCallId }: ChatMessage): object {
+  return {
+    role,
+    content,
+    ...(name === undefined ? {} : { name }),
+    ...(reasoning === undefined ? {} : { reasoning_content: reasoning }),
+    ...(toolCalls === undefined ? {} : { tool_calls: toolCalls.map(templateCall) }),
+    ...(toolCallId === undefined ? {} : { tool_call_id: toolCallId }),
+  };
+}
+
+const templateCall = (call: ToolCall): object => ({
+  id: call.id,
+  type: "function",
+  function: { name: call.name, arguments: JSON.parse(call.arguments) },
+});
 
 /** Throws if the messages caused the error; returns null if the template did. */
 function refuse(cause: unknown, { maxSteps }: RenderLimits): null {

@@ -59,6 +59,7 @@ export async function loadTokenizer(
 interface ChatTemplate {
   /** null if there is none. */
   readonly text: string | null;
+  readonly toolText: string | null;
   readonly render: RenderChat | null;
   readonly fault: LorikeetError | null;
 }
@@ -73,10 +74,11 @@ async function openTemplate(
   try {
     const source = await findTemplate(directory, config, chatTemplateFile);
     text = source?.text ?? null;
-    return { text, render: source && compileTemplate(source, definition.specialTokens, renderLimits), fault: null };
+    const render = source && compileTemplate(source, definition.specialTokens, renderLimits);
+    return { text, toolText: source?.toolText ?? null, render, fault: null };
   } catch (error) {
     if (!(error instanceof LorikeetError) || error.code === "invalid_config") throw error;
-    return { text: text ?? "", render: null, fault: error };
+    return { text: text ?? "", toolText: null, render: null, fault: error };
   }
 }
 
@@ -96,6 +98,7 @@ interface Parts {
 
 class DirectoryTokenizer implements LoadedTokenizer {
   readonly chatTemplate: string | null;
+  readonly toolTemplate: string | null;
   readonly templateFault: LorikeetError | null;
   readonly bosTokenId: number | null;
   readonly eosTokenId: number | null;
@@ -115,6 +118,7 @@ class DirectoryTokenizer implements LoadedTokenizer {
     this.#offload = new Offload(files);
     this.#offloadCharacters = offloadCharacters;
     this.chatTemplate = chats.text;
+    this.toolTemplate = chats.toolText;
     this.templateFault = chats.fault;
     this.bosTokenId = idOf(definition, "bos_token");
     this.eosTokenId = idOf(definition, "eos_token");

@@ -1,0 +1,96 @@
+/** How the model's chats write calls and reasoning: by its chat template, unless an option says so. */
+import { LorikeetError } from "../base/errors.js";
+import type { OutputOptions } from "../text/tools/chat-output.js";
+import type { CallFormat } from "../text/tools/format.js";
+import { callFormatNamed, detectCallFormat } from "../text/tools/formats/registry.js";
+import {
+  detectReasoningFormat,
+  opensReasoning,
+  type ReasoningFormat,
+  reasoningFormatNamed,
+} from "../text/tools/reasoning.js";
+import { templateTool } from "../text/tools/types.js";
+import type { RenderOptions, Tokenizer } from "../text/types.js";
+import type { ChatInput, GenerationRequest, Prompt } from "./requests.js";
+
+export interface ChatFormats {
+  /** null: the template's format is not known. */
+  readonly calls: CallFormat | null;
+  readonly reasoning: ReasoningFormat | null;
+}
+
+export interface ChatFormatOptions {
+  /** `auto`, or a format's name. */
+  readonly toolCallParser: string;
+  /** `auto`, `none`, or a format's name. */
+  readonly reasoningParser: string;
+}
+
+export const noFormats: ChatFormats = { calls: null, reasoning: null };
+
+export function chatFormatsOf(tokenizer: Tokenizer | null, options: ChatFormatOptions): ChatFormats {
+  const template = tokenizer?.chatTemplate ?? null;
+  if (template === null) return noFormats;
+  const { toolCallParser, reasoningParser } = options;
+  return {
+    calls:
+      toolCallParser === "auto"
+        ? detectCallFormat(tokenizer?.toolTemplate ?? template)
+        : callFormatNamed(toolCallParser),
+    reasoning: reasoningParser === "auto" ? detectReasoningFormat(template) : reasoningFormatNamed(reasoningParser),
+  };
+}
+
+/** What the template renders: the tools, unless the answer may not call. */
+export function renderOptionsOf({ template, tools }: ChatInput): RenderOptions {
+  return tools === null || tools.choice.kind === "none"
+    ? template
+    : { ...template, tools: tools.tools.map(templateTool) };
+}
+
+/** Throws LorikeetError `unsupported_parameter` for what the model's template would drop without a word. */
+export function requireToolSupport({ messages, tools }: ChatInput, tokenizer: Tokenizer, { calls }: ChatFormats): void {
+  const template = tokenizer.toolTemplate ?? tokenizer.chatTemplate ?? "";
+  const refuse = (param: string, what: string): never => {
+    throw new LorikeetError("unsupported_parameter", what, { param });
+  };
+  if (tools !== null && tools.choice.kind !== "none") {
+    if (tools.choice.kind !== "auto")
+      refuse("tool_choice", "A call cannot be forced: `tool_choice` must be auto or none.");
+    if (tools.tools.some(({ strict }) => strict))
+      refuse("tools", "Calls cannot be held to a schema: `strict` must not be true.");
+    if (!/\b(xml_)?tools\b/.test(template)) {
+      refuse(
+        "tools",
+        "The model's chat template does not render `tools`; set one that does with --chat-template <file>.",
+      );
+    }
+    if (calls === null) {
+      refuse("tools", "The format of the chat template's calls is not known; set it with --tool-call-parser.");
+    }
+  }
+  if (messages.some(({ toolCalls }) => toolCalls !== undefined) && !/\btool_calls\b/.test(template)) {
+    refuse("messages", "The model's chat template does not render the `tool_calls` of messages.");
+  }
+  if (messages.some(({ role }) => role === "tool") && !/tool/.test(template)) {
+    refuse("messages", "The model's chat template does not render messages with the `role` tool.");
+  }
+}
+
+/** How the answer to a rendered chat is split; null: all of it is text. */
+export function outputOptionsOf(
+  request: GenerationRequest,
+  prompt: Prompt | undefined,
+  { calls, reasoning }: ChatFormats,
+): OutputOptions | null {
+  if (request.kind !== "chat") return null;
+  const { tools, template, messages } = request;
+  const hasCalls = calls !== null && tools !== null && tools.choice.kind !== "none";
+  if (!hasCalls && reasoning === null) return null;
+  const continued = template.continueFinalMessage === true ? (messages.at(-1)?.content ?? "") : null;
+  const text = prompt?.kind === "text" ? prompt.text : "";
+  return {
+    calls: hasCalls ? { format: calls, tools: tools.tools, parallel: tools.parallel, isHeld: false } : null,
+    reasoning: reasoning && { format: reasoning, isOpen: opensReasoning(reasoning, text, continued) },
+  };
+}

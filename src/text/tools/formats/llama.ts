@@ -1,0 +1,19 @@
+/** `{"name": "...", "parameters": {...}}`, also behind `<|python_tag|>`, several with `;` in between: Llama 3. */
+import { readEnvelope } from "../envelope.js";
+import { behindSpace, type CallFormat, Malformed } from "../format.js";
+import { callId } from "../ids.js";
+
+export const llama3Json: CallFormat = {
+  name: "llama3_json",
+  triggers: ["<|python_tag|>"],
+  opening: "{",
+  markers: ["<|python_tag|>"],
+  newId: callId,
+  *read(sink) {
+    for (let next = ";"; next === ";"; next = yield* behindSpace()) {
+      yield* readEnvelope(sink, yield* behindSpace());
+      sink.end();
+    }
+    throw new Malformed();
+  },
+};

@@ -1,0 +1,67 @@
+/**
+ * Qwen3-Coder's tags: `<tool_call>`, `<function=name>`, for each argument `<parameter=key>` with its text between line ends, and the end tags.
+ * Texts become the type that the tool's schema declares.
+ */
+import { isObject } from "../../../base/json.js";
+import { behindSpace, type CallFormat, Malformed, take } from "../format.js";
+import { callId } from "../ids.js";
+import type { Tool } from "../types.js";
+
+const endOfParameter = "</parameter>";
+
+export const qwen3Coder: CallFormat = {
+  name: "qwen3_coder",
+  triggers: ["<tool_call>"],
+  markers: ["<tool_call>", "</tool_call>"],
+  newId: callId,
+  *read(sink, tools) {
+    yield* take("<function=", yield* behindSpace());
+    const name = yield* readName();
+    const tool = tools.find((each) => each.name === name);
+    sink.begin(name);
+    sink.arguments("{");
+    const keys = new Set<string>();
+    for (;;) {
+      yield* take("<", yield* behindSpace());
+      const letter: string = yield;
+      if (letter === "/") break;
+      yield* take("parameter=", letter);
+      const key = yield* readName();
+      if (keys.has(key)) throw new Malformed();
+      let text = "";
+      while (!text.endsWith(endOfParameter)) text += yield;
+      const value = text.slice(0, -endOfParameter.length).replace(/^\n/, "").replace(/\n$/, "");
+      sink.arguments(`${keys.size > 0 ? ", " : ""}${JSON.stringify(key)}: ${valueText(tool, key, value)}`);
+      keys.add(key);
+    }
+    yield* take("function>");
+    sink.arguments("}");
+    yield* take("</tool_call>", yield* behindSpace());
+    sink.end();
+  },
+};
+
+/** A name and the bracket behind it. */
+function* readName(): Generator<void, string, string> {
+  let name = "";
+  for (let next: string = yield; next !== ">"; next = yield) {
+    if (next === "<" || next === "\n") throw new Malformed();
+    name += next;
+  }
+  if (name === "") throw new Malformed();
+  return name;
+}
+
+/** The value as JSON: a string, unless the schema says otherwise and the text is JSON of another type. */
+function valueText(tool: Tool | undefined, key: string, text: string): string {
+  const properties = tool?.parameters?.properties;
+  const schema = isObject(properties) && Object.hasOwn(properties, key) ? properties[key] : undefined;
+  const types = isObject(schema) ? [schema.type ?? (schema.anyOf === undefined ? "string" : "any")].flat() : ["string"];
+  if (types.length === 1 && types[0] === "string") return JSON.stringify(text);
+  try {
+    const value: unknown = JSON.parse(text);
+    return typeof value === "string" ? JSON.stringify(text) : text.trim();
+  } catch {
+    return JSON.stringify(text);
+  }
+}
