@@ -10,7 +10,9 @@ export interface Section {
   readonly text: string;
   /** null for text. */
   readonly id: number | null;
-  /** Whether the section starts at the start of the text. */
+  /** Where the section starts in the text, in UTF-16 code units. */
+  readonly begin: number;
+  /** Whether that is the start of the text. */
   readonly isFirst: boolean;
 }
 
@@ -46,7 +48,7 @@ export class AddedTokenSplitter {
   split(text: string): Section[] {
     const sections: Section[] = [];
     const push = (begin: number, end: number, id: number | null): void => {
-      sections.push({ text: text.slice(begin, end), id, isFirst: begin === 0 });
+      sections.push({ text: text.slice(begin, end), id, begin, isFirst: begin === 0 });
     };
     let covered = 0;
     let at = 0;

@@ -9,6 +9,7 @@ import { float64At, int32At, numberAt } from "../../base/list.js";
 import { codePointAt } from "../characters.js";
 import { asString } from "../json.js";
 import { WordCache } from "./word-cache.js";
+import type { WordModel, WordToken } from "./word-model.js";
 
 /** The longest word to cache, in UTF-16 code units. */
 const longestCachedWord = 256;
@@ -20,7 +21,7 @@ const positions = 2 ** 27;
 const invalid = (fault: string): LorikeetError =>
   new LorikeetError("model_invalid", `The tokenizer cannot be used: ${fault}.`, { param: "tokenizer.json" });
 
-export class Bpe {
+export class Bpe implements WordModel {
   readonly #vocab = new Map<string, number>();
   readonly #merges: Merges;
   /** Adjacent characters inside any merged token; null if words cannot be cut. */
@@ -71,6 +72,23 @@ export class Bpe {
     return ids;
   }
 
+  /** The tokens of a word with their places in it. */
+  encodeTokens(word: string): WordToken[] {
+    const whole = this.#ignoreMerges ? this.#vocab.get(word) : undefined;
+    if (whole !== undefined) return [{ id: whole, begin: 0, end: word.length }];
+    const symbols: WordToken[] = [];
+    const ids = this.#symbols(word, symbols);
+    this.#mergeInPlace(ids);
+    const tokens: WordToken[] = [];
+    for (const [i, { begin, end }] of symbols.entries()) {
+      const id = numberAt(ids, i);
+      const last = tokens.at(-1);
+      if (id >= 0) tokens.push({ id, begin, end });
+      else if (last) tokens[tokens.length - 1] = { ...last, end };
+    }
+    return tokens;
+  }
+
   /**
    * Cuts a word between two known characters that are adjacent in no merged token. No merge crosses such a cut, so the parts' ids
    * are the word's. Without a pre-tokenizer this avoids one long word.
@@ -104,35 +122,42 @@ export class Bpe {
     return ids;
   }
 
-  /** The ids of a word's characters; unknown ones become byte tokens if the model has them, else the unknown token. */
-  #symbols(word: string): number[] {
+  /**
+   * The ids of a word's characters; unknown ones become byte tokens if the model has them, else the unknown token. Lists the same
+   * with their places in `tokens`, where it is given.
+   */
+  #symbols(word: string, tokens?: WordToken[]): number[] {
     const ids: number[] = [];
-    let unknown = false;
-    const flush = (): void => {
-      if (unknown && this.#unkId !== null) ids.push(this.#unkId);
-      unknown = false;
+    const push = (id: number, begin: number, end: number): void => {
+      ids.push(id);
+      tokens?.push({ id, begin, end });
+    };
+    let unknownFrom = -1;
+    const flush = (end: number): void => {
+      if (unknownFrom >= 0 && this.#unkId !== null) push(this.#unkId, unknownFrom, end);
+      unknownFrom = -1;
     };
     for (let i = 0; i < word.length; ) {
+      const begin = i;
       const size = codePointAt(word, i) > 0xffff ? 2 : 1;
-      const isFirst = i === 0;
       const character = word.slice(i, i + size);
       i += size;
-      const spelled = (isFirst ? "" : this.#prefix) + character + (i === word.length ? this.#suffix : "");
+      const spelled = (begin === 0 ? "" : this.#prefix) + character + (i === word.length ? this.#suffix : "");
       const id = this.#vocab.get(spelled);
       if (id !== undefined) {
-        flush();
-        ids.push(id);
+        flush(begin);
+        push(id, begin, i);
         continue;
       }
       const bytes = this.#bytesOf(spelled);
       if (bytes) {
-        ids.push(...bytes);
+        for (const byte of bytes) push(byte, begin, i);
         continue;
       }
-      if (unknown && !this.#fuseUnk) flush();
-      unknown = true;
+      if (unknownFrom >= 0 && !this.#fuseUnk) flush(begin);
+      if (unknownFrom < 0) unknownFrom = begin;
     }
-    flush();
+    flush(word.length);
     return ids;
   }
 
@@ -147,9 +172,17 @@ export class Bpe {
     return ids;
   }
 
-  /** Merges the pair of lowest rank, the leftmost in a tie, until no adjacent pair has a rank. */
   #merge(ids: number[]): readonly number[] {
-    if (ids.length < 2) return ids;
+    this.#mergeInPlace(ids);
+    return ids.filter((id) => id >= 0);
+  }
+
+  /**
+   * Merges the pair of lowest rank, the leftmost in a tie, until no adjacent pair has a rank. A merged token is where its first part
+   * was; -1 is where its other parts were.
+   */
+  #mergeInPlace(ids: number[]): void {
+    if (ids.length < 2) return;
     const merges = this.#merges;
     const { next, previous, heap } = this.#scratch.reset(ids.length);
     const offer = (left: number, right: number): void => {
@@ -178,7 +211,6 @@ export class Bpe {
       const before = int32At(previous, left);
       if (before >= 0) offer(before, left);
     }
-    return ids.filter((id) => id >= 0);
   }
 
   #index(pairs: readonly (readonly [string, string])[]): Merges {

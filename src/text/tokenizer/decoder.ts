@@ -15,8 +15,10 @@ import {
   metaspaceStage,
   replaceStage,
   type Stage,
+  suffixStage,
   textStripStage,
   tokenStripStage,
+  wordPieceStage,
 } from "./stage.js";
 
 /** One step, also for a single token: the token's bytes if this step determines them, else the changed token. */
@@ -86,6 +88,12 @@ function step(config: Json, fused: boolean): Step {
     case "Metaspace":
       if (fused) break;
       return metaspace(config);
+    case "WordPiece":
+      if (fused) break;
+      return wordPiece(config);
+    case "BPEDecoder":
+      if (fused) break;
+      return suffix(config);
   }
   throw unsupported(`${JSON.stringify(config.type)}${fused ? " after the tokens are fused" : ""}`);
 }
@@ -123,7 +131,29 @@ function metaspace(config: Json): Step {
   return { stage: () => metaspaceStage(mark, prepended), spell: (token) => token.replaceAll(mark, " ") };
 }
 
-const supported = ["ByteLevel", "ByteFallback", "Fuse", "Metaspace", "Replace", "Sequence", "Strip"];
+function wordPiece(config: Json): Step {
+  const prefix = asString(config.prefix) ?? "##";
+  const cleanup = config.cleanup !== false;
+  const spell = (token: string): string => (token.startsWith(prefix) ? token.slice(prefix.length) : ` ${token}`);
+  return { stage: () => wordPieceStage(prefix, cleanup), spell };
+}
+
+function suffix(config: Json): Step {
+  const mark = asString(config.suffix) ?? "</w>";
+  return { stage: () => suffixStage(mark), spell: (token) => token.replaceAll(mark, " ") };
+}
+
+const supported = [
+  "BPEDecoder",
+  "ByteLevel",
+  "ByteFallback",
+  "Fuse",
+  "Metaspace",
+  "Replace",
+  "Sequence",
+  "Strip",
+  "WordPiece",
+];
 
 const unsupported = (found: string): LorikeetError =>
   new LorikeetError(

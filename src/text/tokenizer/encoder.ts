@@ -1,18 +1,18 @@
 /**
- * Encodes text to ids by the rules of a tokenizer.json, synchronously. Added tokens, byte-pair encoding and special tokens are
- * implemented here; pre-tokenizers and other models come from a package.
+ * Encodes text to ids by the rules of a tokenizer.json, synchronously. Added tokens, models and special tokens are implemented
+ * here; pre-tokenizers come from a package.
  */
 
 import type { Json } from "../../base/json.js";
 import { wellFormed } from "../characters.js";
-import { asString, parseRecord } from "../json.js";
+import { parseRecord } from "../json.js";
 import { AddedTokenSplitter } from "./added-tokens.js";
-import { Bpe } from "./bpe.js";
+import { createWordModel } from "./create-word-model.js";
 import { type AddedToken, type Definition, define } from "./definition.js";
 import { createNormalizer, withoutPrepend } from "./normalize.js";
 import { openPackage } from "./package.js";
-import { createPostProcessor } from "./post-processor.js";
-import { repairSplit, withoutPrefixSpace } from "./split.js";
+import { createPostProcess } from "./post-processor.js";
+import { repairSplit, runsOf, withoutPrefixSpace } from "./split.js";
 
 /** The bytes of the two files, in shared memory, so that a worker reads them without a copy. */
 export interface TokenizerFiles {
@@ -40,11 +40,11 @@ export function parseFiles(files: TokenizerFiles): { definition: Definition; con
 /** @throws LorikeetError `model_unsupported` for an unknown part of tokenizer.json, `model_invalid` for an invalid one. */
 export function createEncoder(definition: Definition, config: Json): Encode {
   const { normalizer, preTokenizer } = definition;
-  const model = createModel(definition, config);
+  const model = createWordModel(definition.model);
   const whole = createPipeline(normalizer, preTokenizer, config);
   const behind = createPipeline(withoutPrepend(normalizer), withoutPrefixSpace(preTokenizer), config);
   const [asWritten, afterNormalizing] = createSplitters(definition.added, whole.normalize);
-  const postProcess = createPostProcessor(definition.postProcessor);
+  const postProcess = createPostProcess(definition.postProcessor);
 
   return (text, { addSpecialTokens, continues = false }) => {
     const ids: number[] = [];
@@ -61,7 +61,7 @@ export function createEncoder(definition: Definition, config: Json): Encode {
         }
         const rules = part.isFirst ? pipeline : whole;
         for (const word of rules.words(part.text, section.isFirst && part.isFirst))
-          for (const id of model(word)) ids.push(id);
+          for (const id of model.encode(word)) ids.push(id);
       }
     }
     return addSpecialTokens ? postProcess(ids) : ids;
@@ -75,41 +75,24 @@ interface Pipeline {
 }
 
 function createPipeline(normalizer: Json | null, preTokenizer: Json | null, config: Json): Pipeline {
-  const { pre_tokenizer: split } = openPackage({ pre_tokenizer: repairSplit(preTokenizer) }, config);
+  const splits = runsOf(repairSplit(preTokenizer)).map(
+    (run) => openPackage({ pre_tokenizer: run }, config).pre_tokenizer,
+  );
   return {
     normalize: createNormalizer(normalizer),
-    words: (text, isFirst) => split?.(text, { section_index: isFirst ? 0 : 1 }) ?? [text],
+    words: (text, isFirst) =>
+      splits.reduce<readonly string[]>(
+        (pieces, split) =>
+          pieces.flatMap(
+            (piece, index) => split?.(piece, { section_index: isFirst && index === 0 ? 0 : 1 }) ?? [piece],
+          ),
+        [text],
+      ),
   };
 }
 
-function createModel({ model }: Definition, config: Json): (word: string) => readonly number[] {
-  if (model.type === "BPE" || (model.type === undefined && Array.isArray(model.merges))) {
-    const bpe = new Bpe(model);
-    return (word) => bpe.encode(word);
-  }
-  const { model: encode } = openPackage({ model }, config);
-  const idOf = modelIds(model);
-  const unk = asString(model.unk_token);
-  const unkOf = unk === null ? undefined : idOf.get(unk);
-  const unkId = unkOf ?? (typeof model.unk_id === "number" ? model.unk_id : null);
-  return (word) =>
-    encode([word])
-      .map((token) => idOf.get(token) ?? unkId)
-      .filter((id) => id !== null);
-}
-
-/** The model's vocabulary: `{token: id}`, or for Unigram `[[token, score]]`. */
-function modelIds({ vocab }: Json): Map<string, number> {
-  const rows: [unknown, unknown][] = Array.isArray(vocab)
-    ? vocab.map((row: unknown, id) => [Array.isArray(row) ? row[0] : row, id])
-    : Object.entries(vocab ?? {});
-  const ids = new Map<string, number>();
-  for (const [token, id] of rows) if (typeof token === "string" && typeof id === "number") ids.set(token, id);
-  return ids;
-}
-
 /** Splitters for the tokens matched in the raw text and for those matched after normalizing. */
-function createSplitters(
+export function createSplitters(
   added: readonly AddedToken[],
   normalize: (text: string) => string,
 ): readonly [AddedTokenSplitter, AddedTokenSplitter] {

@@ -8,7 +8,6 @@ import type { Json } from "../../base/json.js";
 interface Package {
   readonly normalizer: ((text: string) => string) | null;
   readonly pre_tokenizer: ((text: string, options: { section_index: number }) => string[]) | null;
-  readonly model: (words: readonly string[]) => string[];
 }
 
 const nothing = {

@@ -71,6 +71,29 @@ export function repairSplit(config: Json | null): Json | null {
   }
 }
 
+/**
+ * The runs of steps that may run on a whole text. The package marks every piece of the first section, so a step that marks only the
+ * first piece begins a run.
+ */
+export function runsOf(config: Json | null): Json[] {
+  if (config?.type !== "Sequence") return config === null ? [] : [config];
+  const runs: Json[][] = [];
+  for (const step of stepsOf(config)) {
+    const run = runs.at(-1);
+    const marksFirst = step.type === "Metaspace" && step.prepend_scheme === "first";
+    if (run && !marksFirst) run.push(step);
+    else runs.push([step]);
+  }
+  return runs.map((steps) => inOrder(...steps));
+}
+
+/** The steps of a pre-tokenizer, in order, without sequences. */
+export function stepsOf(config: Json | null): Json[] {
+  if (config === null) return [];
+  if (config.type !== "Sequence") return [config];
+  return asList(config.pretokenizers).flatMap((part) => stepsOf(asRecord(part)));
+}
+
 function byteLevel(config: Json): Json {
   if (config.use_regex === false) return config;
   const bytes = { ...config, use_regex: false, add_prefix_space: false };

@@ -106,3 +106,54 @@ export function joinStage(): Stage {
     },
   };
 }
+
+/** WordPiece's tokens: a space before each word, and with `cleanup` none before punctuation and the ends of English contractions. */
+export function wordPieceStage(prefix: string, cleanup: boolean): Stage {
+  let first = true;
+  return {
+    push(piece) {
+      const joined = piece.startsWith(prefix) ? piece.slice(prefix.length) : ` ${piece}`;
+      const text = first ? piece : joined;
+      first = false;
+      return cleanup ? cleaned(text) : text;
+    },
+    flush() {
+      first = true;
+      return "";
+    },
+  };
+}
+
+/** In the order of the Rust library, which cleans each token by itself. */
+const cleanups = [
+  [" .", "."],
+  [" ?", "?"],
+  [" !", "!"],
+  [" ,", ","],
+  [" ' ", "'"],
+  [" n't", "n't"],
+  [" 'm", "'m"],
+  [" do not", " don't"],
+  [" 's", "'s"],
+  [" 've", "'ve"],
+  [" 're", "'re"],
+] as const;
+
+const cleaned = (text: string): string => cleanups.reduce((clean, [from, to]) => clean.replaceAll(from, to), text);
+
+/** Tokens with a mark at the end of each word: a space, but for the last one. */
+export function suffixStage(mark: string): Stage {
+  let held = "";
+  return {
+    push(piece) {
+      const text = held.replaceAll(mark, " ");
+      held = piece;
+      return text;
+    },
+    flush() {
+      const text = held.replaceAll(mark, "");
+      held = "";
+      return text;
+    },
+  };
+}

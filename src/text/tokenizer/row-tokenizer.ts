@@ -1,0 +1,192 @@
+/** The tokenizer of a task model's folder: rows of one or two texts with their places, within the model's length. */
+
+import { LorikeetError } from "../../base/errors.js";
+import { isObject, type Json } from "../../base/json.js";
+import { asRecord, parseRecord, readIfThere } from "../json.js";
+import { createDecoder, type Decoder } from "./decoder.js";
+import type { Definition } from "./definition.js";
+import { parseFiles } from "./encoder.js";
+import { Offload } from "./offload.js";
+import { type PostProcessor, readPostProcessor } from "./post-processor.js";
+import { type EncodedRow, joinRow, type Padding, partsOf, type TextRow } from "./rows.js";
+import { createSpanEncoder, type EncodeSpans, type SpanTokens } from "./span-encoder.js";
+import { IdStream } from "./stream.js";
+
+export interface RowOptions {
+  /** Shortens a row beyond the model's length, the longer text of a pair first. Default false: such a row is refused. */
+  readonly truncate?: boolean | undefined;
+  /** Default true. */
+  readonly addSpecialTokens?: boolean | undefined;
+  /** Cancels the encoding; it rejects with `cancelled`. */
+  readonly signal?: AbortSignal | undefined;
+  /** The client's connection: long texts of different connections take turns. */
+  readonly connection?: object | undefined;
+  /** The request's field, for faults. Default "input". */
+  readonly param?: string | undefined;
+}
+
+export interface RowTokenizer extends Padding {
+  readonly vocabSize: number;
+  /** The longest row in tokens, with special tokens; null if no file says one. */
+  readonly maxLength: number | null;
+  /** What tokenizer.json holds, for people: the types of its parts. */
+  readonly parts: TokenizerParts;
+  /** Throws `context_length_exceeded` with both lengths, `model_unsupported` for a pair that the tokenizer cannot join. */
+  encodeRow(row: TextRow, options?: RowOptions): Promise<EncodedRow>;
+  /** The text of ids; skips special tokens. */
+  decode(ids: readonly number[]): string;
+  /** The token exactly as the vocabulary spells it, such as `##ing` or `▁of`; "" for an id without a token. */
+  vocabularyText(id: number): string;
+  close(): Promise<void>;
+}
+
+export interface TokenizerParts {
+  readonly normalizer: string;
+  readonly preTokenizer: string;
+  readonly model: string;
+  readonly postProcessor: string;
+}
+
+/** Longer texts are encoded in a worker thread: this length takes 1 to 2 ms. */
+const offloadCharacters = 2048;
+
+/**
+ * Loads tokenizer.json, and what tokenizer_config.json, config.json and sentence_bert_config.json say about lengths and padding.
+ * Returns null without a tokenizer.json. @throws LorikeetError `model_invalid` or `model_unsupported` with what was found.
+ */
+export async function loadRowTokenizer(folder: string): Promise<RowTokenizer | null> {
+  const tokenizer = await readIfThere(`${folder}/tokenizer.json`);
+  if (!tokenizer) return null;
+  const config = await readIfThere(`${folder}/tokenizer_config.json`);
+  const files = { directory: folder, tokenizer, config };
+  const { definition, config: settings } = parseFiles(files);
+  const rules = await Promise.all(
+    ["config.json", "sentence_bert_config.json"].map((name) => readSettings(folder, name)),
+  );
+  const [model = {}, sentences = {}] = rules;
+  const file = parseRecord(tokenizer, `${folder}/tokenizer.json`);
+  return new FolderRowTokenizer({
+    definition,
+    offload: new Offload(files),
+    padding: paddingOf(definition, settings, model, asRecord(file.padding) ?? {}),
+    maxLength: maxLengthOf(settings, model, sentences),
+  });
+}
+
+async function readSettings(folder: string, name: string): Promise<Json> {
+  const bytes = await readIfThere(`${folder}/${name}`);
+  return bytes ? parseRecord(bytes, `${folder}/${name}`) : {};
+}
+
+/** transformers writes 1e30 where it knows no limit. */
+const largestLimit = 1e9;
+
+function maxLengthOf(settings: Json, model: Json, sentences: Json): number | null {
+  const limits = [settings.model_max_length, sentences.max_seq_length, positionsOf(model)];
+  const known = limits.filter(
+    (limit): limit is number => typeof limit === "number" && limit > 0 && limit < largestLimit,
+  );
+  return known.length === 0 ? null : Math.min(...known);
+}
+
+/** Tables of RoBERTa's kind count positions from behind the padding token's. */
+function positionsOf({ max_position_embeddings: positions, model_type: type, pad_token_id: pad }: Json): number | null {
+  if (typeof positions !== "number") return null;
+  const isOffset = typeof type === "string" && offsetPositions.test(type);
+  return isOffset && typeof pad === "number" ? positions - pad - 1 : positions;
+}
+
+const offsetPositions = /roberta|camembert|^(mpnet|longformer|xmod|data2vec-text|luke|esm|ibert)$/;
+
+function paddingOf({ idOf, specialTokens }: Definition, settings: Json, model: Json, padding: Json): Padding {
+  const token = specialTokens.get("pad_token");
+  const named = token === undefined ? undefined : idOf.get(token);
+  const stated = [named, padding.pad_id, model.pad_token_id].find((id) => typeof id === "number");
+  return {
+    padId: typeof stated === "number" ? stated : 0,
+    padTypeId: typeof settings.pad_token_type_id === "number" ? settings.pad_token_type_id : 0,
+    padLeft: settings.padding_side === "left",
+  };
+}
+
+interface Parts {
+  readonly definition: Definition;
+  readonly offload: Offload;
+  readonly padding: Padding;
+  readonly maxLength: number | null;
+}
+
+class FolderRowTokenizer implements RowTokenizer {
+  readonly maxLength: number | null;
+  readonly padId: number;
+  readonly padTypeId: number;
+  readonly padLeft: boolean;
+  readonly parts: TokenizerParts;
+  readonly #definition: Definition;
+  readonly #encode: EncodeSpans;
+  readonly #decoder: Decoder;
+  readonly #postProcessor: PostProcessor;
+  readonly #offload: Offload;
+
+  constructor({ definition, offload, padding, maxLength }: Parts) {
+    this.maxLength = maxLength;
+    ({ padId: this.padId, padTypeId: this.padTypeId, padLeft: this.padLeft } = padding);
+    this.parts = {
+      normalizer: typesOf(definition.normalizer),
+      preTokenizer: typesOf(definition.preTokenizer),
+      model: typesOf(definition.model),
+      postProcessor: typesOf(definition.postProcessor),
+    };
+    this.#definition = definition;
+    this.#encode = createSpanEncoder(definition);
+    this.#decoder = createDecoder(definition.decoder);
+    this.#postProcessor = readPostProcessor(definition.postProcessor);
+    this.#offload = offload;
+  }
+
+  get vocabSize(): number {
+    return this.#definition.tokens.length;
+  }
+
+  async encodeRow({ text, pair }: TextRow, options: RowOptions = {}): Promise<EncodedRow> {
+    const parts = partsOf(this.#postProcessor, pair !== undefined);
+    const texts = await Promise.all(
+      [text, pair].filter((each) => each !== undefined).map((each) => this.#spans(each, options)),
+    );
+    return joinRow(texts, parts, {
+      maxLength: this.maxLength,
+      truncate: options.truncate ?? false,
+      addSpecialTokens: options.addSpecialTokens ?? true,
+      param: options.param ?? "input",
+    });
+  }
+
+  async #spans(text: string, { signal, connection }: RowOptions): Promise<SpanTokens> {
+    if (signal?.aborted) throw new LorikeetError("cancelled", "The request was cancelled before its text was encoded.");
+    if (text.length > offloadCharacters) return this.#offload.encodeSpans(text, signal, connection);
+    return this.#encode(text);
+  }
+
+  decode(ids: readonly number[]): string {
+    const stream = new IdStream(this.#definition, this.#decoder, false);
+    let text = "";
+    for (const id of ids) text += stream.push(id);
+    return text + stream.flush();
+  }
+
+  vocabularyText(id: number): string {
+    return this.#definition.tokens[id] ?? "";
+  }
+
+  close(): Promise<void> {
+    return this.#offload.close();
+  }
+}
+
+/** The types of a part's steps; "none" without a part. */
+function typesOf(part: Json | null): string {
+  if (part === null) return "none";
+  const steps = [part.normalizers, part.pretokenizers, part.processors].find(Array.isArray);
+  if (part.type === "Sequence" && steps) return steps.map((step) => typesOf(isObject(step) ? step : null)).join(", ");
+  return String(part.type ?? "not stated");
+}
