@@ -18,6 +18,7 @@ import { choosePrecision } from "./precision.js";
 import { renderSampleChat, type SampleChat } from "./sample-chat.js";
 import { checkGains } from "./serve/gain-check.js";
 import { formatFields, formatTable } from "./table.js";
+import { inspectText } from "./task-inputs.js";
 import { inspectTaskModel, refuseTaskCheck } from "./task-model.js";
 import { printJson, printLine, type Terminal } from "./terminal.js";
 import { UsageError } from "./usage.js";
@@ -35,10 +36,13 @@ export function addInspect(program: Command, terminal: Terminal): void {
       "base model to check an adapter against (default: none; only the adapter's own sizes are checked)",
     )
     .option("--chat-template <file>", "chat template to try with a model (default: the model's own)")
+    .option("--text <text>", "show the tokens that a task model gets for a text (default: none)")
+    .option("--pair <text>", "the second text of a pair with --text (default: none)")
     .option("--json", "print JSON", false)
-    .action(async (name: string, { model, ...others }: InspectOptions) => {
+    .action(async (name: string, { model, text, pair, ...others }: InspectOptions) => {
       if (name.endsWith(".onnx")) return inspectTaskModel(name, others.json, terminal);
       const folder = await locate(name, { option: "<model>", kind: null }, terminal);
+      if (text !== undefined) return inspectText(folder, { text, pair }, others.json, terminal);
       if (await isTaskModel(folder)) return inspectTaskModel(folder, others.json, terminal);
       if (model?.endsWith(".onnx")) await refuseTaskCheck(model);
       const base = model && (await locate(model, { option: "--model", kind: "model" }, terminal));
@@ -57,6 +61,8 @@ interface InspectOptions {
   readonly json: boolean;
   readonly model?: string;
   readonly chatTemplate?: string;
+  readonly text?: string;
+  readonly pair?: string;
 }
 
 async function inspectAdapter(folder: string, { json, model }: InspectOptions, terminal: Terminal): Promise<void> {

@@ -9,6 +9,7 @@ import { type OpenedFile, openTaskModel, type TaskModel } from "../model/task/op
 import type { FoldedNorm, TaskModule } from "../model/task/target-modules.js";
 import { locate } from "./hub/model-folder.js";
 import { formatFields, formatTable } from "./table.js";
+import { describeInputs, inputFields, type TaskInputs } from "./task-inputs.js";
 import { printJson, printLine, type Terminal } from "./terminal.js";
 
 /** The folder of `--model`, downloaded if it names a model of the hub. Throws `model_unsupported` for a task model, and what `locate` throws. */
@@ -35,8 +36,9 @@ export async function refuseTaskCheck(model: string): Promise<void> {
 /** Describes an .onnx file or a folder with such files. */
 export async function inspectTaskModel(path: string, json: boolean, terminal: Terminal): Promise<void> {
   const model = await openTaskModel(path);
-  if (json) return printJson(terminal.stdout, jsonOf(model));
-  printLine(terminal.stdout, formatFields(fieldsOf(model)));
+  const inputs = await describeInputs(model.folder);
+  if (json) return printJson(terminal.stdout, { ...jsonOf(model), ...inputs });
+  printLine(terminal.stdout, formatFields(fieldsOf(model, inputs)));
   if (model.modules.length === 0) return;
   const header = ["target module", "kind", "shape", "named by", "folded norm"];
   const rows = model.modules.map((module) => [
@@ -49,7 +51,7 @@ export async function inspectTaskModel(path: string, json: boolean, terminal: Te
   printLine(terminal.stdout, `\n${formatTable(header, rows)}`);
 }
 
-function fieldsOf(model: TaskModel): [string, string][] {
+function fieldsOf(model: TaskModel, inputs: TaskInputs): [string, string][] {
   const { folder, task, architecture, opened, otherFiles, weights, modules } = model;
   const unknown = modules.filter(({ foldedNorm }) => foldedNorm.kind === "unknown").length;
   return [
@@ -57,6 +59,7 @@ function fieldsOf(model: TaskModel): [string, string][] {
     ["task", task === "tensors" ? "tensors in, tensors out (config.json names no known task)" : task],
     ["class", architecture ?? "not stated"],
     ...opened.flatMap(fileFieldsOf),
+    ...inputFields(inputs),
     ["other files", otherFiles.join(", ") || "none"],
     ["checkpoint", weights.map(({ label }) => label).join(", ") || "none: module names come from the ONNX files alone"],
     ["target modules", countsOf(modules)],

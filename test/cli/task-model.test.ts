@@ -32,6 +32,28 @@ test("inspect shows a task model: task, files, opsets, inputs, outputs and targe
   assert.doesNotMatch(out, /warning/);
 });
 
+test("inspect shows the tokenizer of a text model, and with --text the tokens that the model gets", async () => {
+  const folder = join(taskRoot, "bert-sequence-classification");
+  const { out } = await run(["inspect", folder]);
+  assert.match(out, /^tokenizer +WordPiece, 200 tokens$/m);
+  assert.match(
+    out,
+    /^text rules +normalizer BertNormalizer; pre-tokenizer BertPreTokenizer; post-processor TemplateProcessing$/m,
+  );
+  assert.match(out, /^longest text +48 tokens$/m);
+  assert.match(out, /^padding +token 0, on the right$/m);
+  const shown = await run(["inspect", folder, "--text", "The film!", "--pair", "a dull"]);
+  assert.match(shown.out, /^tokens +\d+ of at most 48$/m);
+  assert.match(shown.out, /^\[CLS\] +2 +0$/m);
+  assert.match(shown.out, /^the +54 +0 +1 +0-3 +0 +"The"$/m);
+  assert.match(shown.out, /^a +8 +1 +2 +0-1 +0 +"a"$/m);
+  const json = JSON.parse((await run(["inspect", folder, "--text", "The film", "--json"])).out);
+  assert.deepEqual(json.input_ids.slice(0, 2), [2, 54]);
+  assert.deepEqual(json.spans.at(-2).at(-1), 8);
+  const long = await run(["inspect", folder, "--text", "the ".repeat(60)]);
+  assert.match(long.err, /The text has 62 tokens with special tokens; the model takes at most 48\./);
+});
+
 test("inspect shows both graphs of a merged decoder", async () => {
   const { code, out } = await run(["inspect", join(taskRoot, "marian")]);
   assert.equal(code, 0);

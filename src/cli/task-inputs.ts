@@ -1,0 +1,82 @@
+/** What a task model makes of its inputs, for `inspect`: its tokenizer, and the tokens of a text. */
+
+import { LorikeetError } from "../base/errors.js";
+import { at } from "../base/list.js";
+import { loadRowTokenizer, type RowTokenizer } from "../text/tokenizer/row-tokenizer.js";
+import type { EncodedRow, TextRow } from "../text/tokenizer/rows.js";
+import { formatCount } from "./options/units.js";
+import { formatFields, formatTable } from "./table.js";
+import { printJson, printLine, type Terminal } from "./terminal.js";
+import { noTokenizerNote } from "./tokenizer-note.js";
+
+/** How a model's folder prepares inputs; fields without a file in it are null. */
+export interface TaskInputs {
+  readonly tokenizer: ReturnType<typeof describeTokenizer> | null;
+}
+
+/** Reads the folder's tokenizer. Throws what `loadRowTokenizer` throws. */
+export async function describeInputs(folder: string): Promise<TaskInputs> {
+  const tokenizer = await loadRowTokenizer(folder);
+  await tokenizer?.close();
+  return { tokenizer: tokenizer && describeTokenizer(tokenizer) };
+}
+
+const describeTokenizer = ({ parts, vocabSize, maxLength, padId, padLeft }: RowTokenizer) => ({
+  ...{ ...parts, vocabSize, maxLength, padId },
+  paddingSide: padLeft ? "left" : "right",
+});
+
+export function inputFields({ tokenizer }: TaskInputs): [string, string][] {
+  if (tokenizer === null) return [];
+  const { model, vocabSize, normalizer, preTokenizer, postProcessor, maxLength, padId, paddingSide } = tokenizer;
+  return [
+    ["tokenizer", `${model}, ${formatCount(vocabSize)} tokens`],
+    ["text rules", `normalizer ${normalizer}; pre-tokenizer ${preTokenizer}; post-processor ${postProcessor}`],
+    ["longest text", maxLength === null ? "not stated" : `${maxLength} tokens`],
+    ["padding", `token ${padId}, on the ${paddingSide}`],
+  ];
+}
+
+/** Prints the tokens that a task model gets for a text or a pair of texts. Throws `tokenizer_missing` without a tokenizer. */
+export async function inspectText(folder: string, row: TextRow, json: boolean, terminal: Terminal): Promise<void> {
+  const tokenizer = await loadRowTokenizer(folder);
+  if (tokenizer === null)
+    throw new LorikeetError("tokenizer_missing", `${folder}: ${await noTokenizerNote(folder)}.`, { param: "--text" });
+  try {
+    const encoded = await tokenizer.encodeRow(row, { param: "--text" });
+    if (json) return printJson(terminal.stdout, jsonOf(encoded, tokenizer));
+    const { maxLength } = tokenizer;
+    const count = encoded.ids.length;
+    const limit = maxLength === null ? "" : ` of at most ${maxLength}`;
+    printLine(
+      terminal.stdout,
+      formatFields([
+        ["model", folder],
+        ["tokens", `${count}${limit}`],
+      ]),
+    );
+    const header = ["token", "id", "type", "text", "characters", "word", ""];
+    printLine(terminal.stdout, `\n${formatTable(header, rowsOf(encoded, row, tokenizer))}`);
+  } finally {
+    await tokenizer.close();
+  }
+}
+
+function rowsOf(encoded: EncodedRow, row: TextRow, tokenizer: RowTokenizer): string[][] {
+  const texts = [row.text, row.pair ?? ""].map((text) => Array.from(text));
+  return encoded.ids.map((id, i) => {
+    const source = encoded.sources[i] ?? null;
+    const [begin, end] = at(encoded.spans, i);
+    const cells = [tokenizer.vocabularyText(id), String(id), String(encoded.typeIds[i])];
+    if (source === null) return [...cells, "", "", "", ""];
+    const part = JSON.stringify(at(texts, source).slice(begin, end).join(""));
+    return [...cells, String(source + 1), `${begin}-${end}`, String(encoded.words[i]), part];
+  });
+}
+
+const jsonOf = ({ ids, typeIds, sources, spans, words }: EncodedRow, tokenizer: RowTokenizer) => ({
+  tokens: ids.map((id) => tokenizer.vocabularyText(id)),
+  inputIds: ids,
+  tokenTypeIds: typeIds,
+  ...{ sources, spans, words },
+});
