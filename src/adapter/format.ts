@@ -3,14 +3,20 @@
  * used, the adapter is refused with all of its faults. Knows no store and no HTTP.
  */
 
+import { assert } from "../base/errors.js";
 import type { BaseModule } from "../model/blueprint.js";
+import type { TaskTarget } from "../model/task/adapter-targets.js";
+import type { AdapterBase } from "./format/base.js";
 import type { CanonicalConfig } from "./format/config/config.js";
+import type { Visitor } from "./format/content.js";
 import { type ExamineOptions, examine } from "./format/examine.js";
 import { hostModule } from "./format/layout.js";
 import type { ScaledModule } from "./format/module-plan.js";
+import { TaskHost } from "./format/task-host.js";
 import { asVersion } from "./store/version-digest.js";
-import type { AdapterSummary, HostAdapter, HostModule } from "./types.js";
+import type { AdapterSummary, HostAdapter, HostModule, HostTaskAdapter } from "./types.js";
 
+export type { AdapterBase, TaskBase } from "./format/base.js";
 export type { CanonicalConfig } from "./format/config/config.js";
 export { type AdapterDescription, describeAdapter, type ModuleKind } from "./format/describe.js";
 export { type AdapterLimits, adapterLimits } from "./format/examine.js";
@@ -36,15 +42,15 @@ export interface CheckedAdapter {
 }
 
 /**
- * Checks a folder against the base's linear layers. Throws LorikeetError `adapter_invalid` or `adapter_unsupported` with every fault,
+ * Checks a folder against a decoder's linear layers or a task model's target modules. Throws LorikeetError `adapter_invalid` or `adapter_unsupported` with every fault,
  * or `digest_mismatch` if another digest was expected.
  */
 export async function checkAdapter(
   folder: string,
-  baseModules: readonly BaseModule[],
+  base: AdapterBase,
   options: CheckOptions = {},
 ): Promise<CheckedAdapter> {
-  const { summary, config, modules } = await examine(folder, baseModules, options);
+  const { summary, config, modules } = await examine(folder, base, options);
   return {
     summary: await asVersion(folder, summary),
     config,
@@ -74,15 +80,34 @@ export async function loadAdapter(
 ): Promise<HostAdapter> {
   const loaded = new Map<string, HostModule>();
   let bytes = 0;
-  const { summary, modules } = await examine(folder, baseModules, options, (module, elements) => {
+  const adapted: Visitor["adapted"] = (module, elements) => {
     const host = hostModule(module, elements);
     bytes += host.a.byteLength + host.b.byteLength + (host.magnitude?.byteLength ?? 0);
     loaded.set(module.path, host);
-  });
+  };
+  const { summary, modules } = await examine(folder, baseModules, options, () => ({ adapted }));
   const ordered = new Map<string, HostModule>();
   for (const { path } of modules) {
     const module = loaded.get(path);
     if (module) ordered.set(path, module);
   }
   return { digest: summary.digest, rank: summary.rank, hasGains: summary.dora, bytes, modules: ordered };
+}
+
+/** Checks an adapter of a task model like `checkAdapter`, and reads its tensors into one block of memory. */
+export async function loadTaskAdapter(
+  folder: string,
+  targets: readonly TaskTarget[],
+  options: CheckOptions = {},
+): Promise<HostTaskAdapter> {
+  const hosts: TaskHost[] = [];
+  const { summary, modules, saved, labels } = await examine(folder, { targets }, options, (plan) => {
+    const host = new TaskHost(plan);
+    hosts.push(host);
+    return host;
+  });
+  const [host] = hosts;
+  assert(host, "an accepted adapter was read");
+  const { digest, rank, bytes } = summary;
+  return { digest, rank, bytes, labels, modules: host.inOrder([...modules, ...saved]) };
 }

@@ -1,4 +1,4 @@
-/** A checked adapter: on disk (a record) and in host memory (tensors in the layout that the engine copies). */
+/** A checked adapter: on disk (a record) and in host memory (tensors in the layout that an engine copies). */
 
 /** One adapted linear layer in host memory, in the layout of the engine's bank. */
 export interface HostModule {
@@ -30,6 +30,44 @@ export interface HostAdapter {
   readonly modules: ReadonlyMap<string, HostModule>;
 }
 
+/** One module of a task model's adapter, in float32, not yet folded with the base. */
+export interface HostTaskModule {
+  /** 0: no product. */
+  readonly rank: number;
+  /** Linear layers [in, rank]; convolutions [rank, in, ...kernel], as PEFT has it; tables [rows, rank]. null with rank 0. */
+  readonly a: Float32Array | null;
+  /** Times the scale. Linear layers and tables [rank, out]; convolutions [out, rank], with zeros outside a group's own ranks. */
+  readonly b: Float32Array | null;
+  /** DoRA's m, the length of each output's weights, [out]. */
+  readonly magnitude: Float32Array | null;
+  /** `lora_bias`, times the scale, [out]. */
+  readonly addedBias: Float32Array | null;
+  /** A trained bias that replaces the base's, [out]. */
+  readonly bias: Float32Array | null;
+  /** A module that replaces the base's. */
+  readonly whole: HostWhole | null;
+}
+
+export interface HostWhole {
+  /** As PyTorch has it: linear layers [out, in], convolutions [out, in / groups, ...kernel], tables [rows, dim]. */
+  readonly weight: Float32Array;
+  readonly outFeatures: number;
+  readonly bias: Float32Array | null;
+}
+
+/** An adapter of a task model in host memory. Immutable; its arrays are views of one block. */
+export interface HostTaskAdapter {
+  /** The `weightsDigest` of every version that shares it. */
+  readonly digest: string;
+  /** Largest rank of any module. */
+  readonly rank: number;
+  readonly bytes: number;
+  /** Keyed by the path of the base's target module. */
+  readonly modules: ReadonlyMap<string, HostTaskModule>;
+  /** What the outputs are called; null: as the base calls them. */
+  readonly labels: readonly string[] | null;
+}
+
 /** The result of checking an adapter, without its tensors. */
 export interface AdapterSummary {
   /** The version's digest: `sha256:` and 64 hex digits, over every kept file. Old versions have their `weightsDigest` here. */
@@ -39,7 +77,7 @@ export interface AdapterSummary {
   readonly rank: number;
   /** The method's `hasGains`, as stored and as the API names it: weight-decomposed, with a magnitude for each output. */
   readonly dora: boolean;
-  /** Number of adapted linear layers. */
+  /** Number of adapted modules. */
   readonly modules: number;
   /** Bytes of the tensors in host memory: the file's, unless tensors are widened or folded. */
   readonly bytes: number;

@@ -1,16 +1,15 @@
 /** `lorikeet inspect`: describes a model or adapter folder, as a table or JSON. Loads no weights, except those under a DoRA adapter. */
 
-import { access, readdir } from "node:fs/promises";
-import { join } from "node:path";
+import { readdir } from "node:fs/promises";
 import type { Command } from "commander";
-import { type AdapterDescription, configFile, describeAdapter, methodOf } from "../adapter/format.js";
+import { type AdapterDescription, configFile, describeAdapter, methodOf, weightFiles } from "../adapter/format.js";
 import { type CheckpointDescription, describeCheckpoint } from "../model/checkpoint/describe.js";
 import { hintAtModel } from "../model/checkpoint/files.js";
 import { openCheckpoint } from "../model/checkpoint/open.js";
-import { baseModules } from "../model/modules.js";
 import { isTaskModel } from "../model/task/folder.js";
 import type { DecoderConfig } from "../model/types.js";
 import { cacheDtypes, chooseCacheType } from "./cache-type.js";
+import { type CheckBase, openCheckBase } from "./check-base.js";
 import { chooseFor, describeDevice, formatDevice } from "./device.js";
 import { locate } from "./hub/model-folder.js";
 import { formatBytes, formatCount } from "./options/units.js";
@@ -19,7 +18,7 @@ import { renderSampleChat, type SampleChat } from "./sample-chat.js";
 import { checkGains } from "./serve/gain-check.js";
 import { formatFields, formatTable } from "./table.js";
 import { inspectText } from "./task-inputs.js";
-import { inspectTaskModel, refuseTaskCheck } from "./task-model.js";
+import { inspectTaskModel } from "./task-model.js";
 import { printJson, printLine, type Terminal } from "./terminal.js";
 import { UsageError } from "./usage.js";
 
@@ -44,13 +43,13 @@ export function addInspect(program: Command, terminal: Terminal): void {
       const folder = await locate(name, { option: "<model>", kind: null }, terminal);
       if (text !== undefined) return inspectText(folder, { text, pair }, others.json, terminal);
       if (await isTaskModel(folder)) return inspectTaskModel(folder, others.json, terminal);
-      if (model?.endsWith(".onnx")) await refuseTaskCheck(model);
-      const base = model && (await locate(model, { option: "--model", kind: "model" }, terminal));
-      if (base) await refuseTaskCheck(base);
-      const options = { ...others, ...(base ? { model: base } : {}) };
-      if (await exists(join(folder, "config.json"))) return inspectModel(folder, options, terminal);
-      if (await exists(join(folder, configFile))) return inspectAdapter(folder, options, terminal);
-      const hint = hintAtModel(await readdir(folder)) ?? "";
+      const names = await readdir(folder);
+      if (isAdapterFolder(names)) {
+        const base = model === undefined ? null : await openCheckBase(model, terminal);
+        return inspectAdapter(folder, base, others.json, terminal);
+      }
+      if (names.includes("config.json")) return inspectModel(folder, others, terminal);
+      const hint = hintAtModel(names) ?? "";
       throw new UsageError([
         `${folder} is neither a model folder (config.json) nor an adapter folder (${configFile})${hint}.`,
       ]);
@@ -65,29 +64,46 @@ interface InspectOptions {
   readonly pair?: string;
 }
 
-async function inspectAdapter(folder: string, { json, model }: InspectOptions, terminal: Terminal): Promise<void> {
-  const base = model === undefined ? null : await openCheckpoint(model);
+/** An adapter may have a config.json with the labels of its head; a model has weights of its own. */
+function isAdapterFolder(names: readonly string[]): boolean {
+  if (!names.includes(configFile)) return false;
+  return !names.includes("config.json") || weightFiles.some((file) => names.includes(file));
+}
+
+async function inspectAdapter(
+  folder: string,
+  base: CheckBase | null,
+  json: boolean,
+  terminal: Terminal,
+): Promise<void> {
   const options = base === null ? {} : { baseNames: base.names };
-  const description = await describeAdapter(folder, base && baseModules(base.config), options);
-  if (base) await checkGains(base, folder, description.summary);
+  const description = await describeAdapter(folder, base?.modules ?? null, options);
+  if (base?.checkpoint) await checkGains(base.checkpoint, folder, description.summary);
   if (json) return printJson(terminal.stdout, { folder, ...description });
   printLine(terminal.stdout, formatFields(adapterFields(folder, description)));
-  const rows = description.kinds.map(({ path, count, rank, alpha, scale, inFeatures, outFeatures, dtype }) => [
+  if (description.kinds.length === 0) return;
+  const rows = description.kinds.map(({ path, kind, count, rank, alpha, scale, inFeatures, outFeatures, dtype }) => [
     path,
+    kind,
     ...[count, rank, Number(alpha.toFixed(4)), Number(scale.toFixed(4)), inFeatures, outFeatures].map(String),
     dtype,
   ]);
-  const header = ["module", "layers", "rank", "alpha", "scale", "in", "out", "dtype"];
+  const header = ["module", "kind", "layers", "rank", "alpha", "scale", "in", "out", "dtype"];
   printLine(terminal.stdout, `\n${formatTable(header, rows)}`);
 }
 
-function adapterFields(folder: string, { summary, config }: AdapterDescription): [string, string][] {
+function adapterFields(folder: string, { summary, config, saved, labels }: AdapterDescription): [string, string][] {
   const [min, max] = [summary.scales.min, summary.scales.max].map((scale) => Number(scale.toFixed(4)));
   return [
     ["adapter", folder],
     ["type", methodOf(config).describe(config)],
     ["rank", `up to ${summary.rank}`],
     ["target modules", `${summary.modules} target modules`],
+    ...saved.map(({ path, outFeatures, parts }): [string, string] => [
+      parts.includes("weight") ? "saved whole" : "trained bias",
+      `${path}, ${outFeatures} outputs`,
+    ]),
+    ...(labels ? [["labels", labels.join(", ")] as [string, string]] : []),
     ["scales", min === max ? String(min) : `${min} to ${max}`],
     ["size", `${formatBytes(summary.bytes)}, ${formatBytes(summary.activeBytes)} in use`],
     ["digest", summary.digest],
@@ -166,11 +182,4 @@ function modelFields(model: CheckpointDescription): [string, string][] {
     ["stop ids", config.stopIds.join(", ") || "none"],
     ["fingerprint", model.fingerprint],
   ];
-}
-
-async function exists(path: string): Promise<boolean> {
-  return access(path).then(
-    () => true,
-    () => false,
-  );
 }

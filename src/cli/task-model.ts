@@ -26,13 +26,6 @@ async function refuseTaskModel(path: string): Promise<void> {
   throw new LorikeetError("model_unsupported", message, { param: path });
 }
 
-/** Throws `model_unsupported` if an adapter is to be checked against a task model. */
-export async function refuseTaskCheck(model: string): Promise<void> {
-  if (!(await isTaskModel(model))) return;
-  const message = `${model} is a task model: adapters cannot be checked against these yet. lorikeet inspect ${model} lists its target modules.`;
-  throw new LorikeetError("model_unsupported", message, { param: model });
-}
-
 /** Describes an .onnx file or a folder with such files. */
 export async function inspectTaskModel(path: string, json: boolean, terminal: Terminal): Promise<void> {
   const model = await openTaskModel(path);
@@ -64,7 +57,7 @@ function fieldsOf(model: TaskModel, inputs: TaskInputs): [string, string][] {
     ["checkpoint", weights.map(({ label }) => label).join(", ") || "none: module names come from the ONNX files alone"],
     ["target modules", countsOf(modules)],
     ...(unknown === 0 ? [] : [["warning", warningOf(unknown)] as [string, string]]),
-    ["adapters", "not served on task models yet"],
+    ["adapters", "checked against it by inspect ADAPTER --model and adapters add --model; not served yet"],
     ["training", `not possible yet; ${trainingOf(model)}`],
   ];
 }

@@ -22,7 +22,7 @@ test("inspect shows a task model: task, files, opsets, inputs, outputs and targe
     /^outputs +logits: float32\[batch_size, 5\]$/m,
     /^other files +onnx\/model_bn\.onnx, onnx\/model_dynamo\.onnx$/m,
     /^target modules +13: 12 convolutions, 1 linear layer$/m,
-    /^adapters +not served on task models yet$/m,
+    /^adapters +checked against it by inspect ADAPTER --model and adapters add --model; not served yet$/m,
     /^training +not possible yet; every operator has a gradient rule$/m,
     /^resnet\.embedder\.embedder\.convolution +convolution +3 to 12, kernel 7x7 +content, node +measured, 0\.\d+ to 1\.\d+$/m,
     /^classifier\.1 +linear +24 to 5 +content, initializer, node, bias +none$/m,
@@ -97,7 +97,7 @@ test("inspect names what is wrong with an ONNX file, and ends with the code of a
   assert.deepEqual([missing.code, /none\.onnx does not exist/.test(missing.err)], [3, true]);
 });
 
-test("commands for decoders, and the check of an adapter, refuse a task model in one line", async () => {
+test("commands for decoders refuse a task model in one line", async () => {
   const folder = join(taskRoot, "resnet");
   for (const model of [folder, join(folder, "onnx", "model.onnx")]) {
     for (const command of [
@@ -113,8 +113,48 @@ test("commands for decoders, and the check of an adapter, refuse a task model in
         /is a task model: these are not served or trained yet\. lorikeet inspect .* shows what it holds\.\n$/,
       );
     }
-    const checked = await run(["inspect", "adapters/plays", "--model", model]);
-    assert.equal(checked.code, 3);
-    assert.match(checked.err, /is a task model: adapters cannot be checked against these yet\./);
   }
+});
+
+test("inspect checks an adapter against a folder or a file, and shows what it adapts and saves", async () => {
+  const bert = join(taskRoot, "bert-sequence-classification");
+  const head = await run(["inspect", join(bert, "adapters", "four-labels"), "--model", bert]);
+  assert.deepEqual([head.code, head.err], [0, ""]);
+  assert.match(head.out, /^target modules +5 target modules$/m);
+  assert.match(head.out, /^saved whole +classifier, 4 outputs$/m);
+  assert.match(head.out, /^bert\.encoder\.layer\.\*\.attention\.self\.query +linear +2 +4 +8 +2 +32 +32 +F32$/m);
+  const convolutions = join(taskRoot, "resnet", "adapters", "convs-r8");
+  const resnet = join(taskRoot, "resnet", "onnx", "model.onnx");
+  const measured = await run(["inspect", convolutions, "--model", resnet, "--json"]);
+  const { modules, saved, labels } = JSON.parse(measured.out);
+  assert.deepEqual([modules.length, modules[0].kind, saved, labels], [8, "convolution", [], null]);
+  const bare = join(temporary, "bare-again.onnx");
+  cpSync(resnet, bare);
+  const unknown = await run(["inspect", convolutions, "--model", bare]);
+  assert.equal(unknown.code, 5);
+  assert.match(unknown.err, /was refused for 8 faults: module .* may hold a folded batch normalization/);
+  const other = await run(["inspect", convolutions, "--model", bert]);
+  assert.match(
+    other.err,
+    /^lorikeet: The adapter does not fit the base "bert-sequence-classification" \(its config names "resnet"\)/,
+  );
+});
+
+test("adapters add stores an adapter of a task model with its labels, and refuses one of another model", async () => {
+  const bert = join(taskRoot, "bert-sequence-classification");
+  const folder = join(temporary, "labelled");
+  cpSync(join(bert, "adapters", "four-labels"), folder, { recursive: true });
+  writeFileSync(join(folder, "labels.json"), '["a", "b", "c", "d"]');
+  const directory = mkdtempSync(join(temporary, "adapters-"));
+  const where = ["--adapters", directory, "--model", bert];
+  const added = await run(["adapters", "add", "four", folder, ...where]);
+  assert.deepEqual([added.code, added.err], [0, "ignored: expected.safetensors\n"]);
+  assert.match(added.out, /^four was created: 5 modules, rank 4, sha256:/);
+  assert.equal((await run(["adapters", "verify", ...where])).out, "four: intact\n");
+  const listed = JSON.parse((await run(["adapters", "list", "--json", ...where])).out);
+  const inspected = JSON.parse((await run(["inspect", folder, "--model", bert, "--json"])).out);
+  assert.equal(listed.adapters[0].weights_digest, inspected.summary.weights_digest);
+  const refused = await run(["adapters", "add", "other", join(taskRoot, "resnet", "adapters", "dora"), ...where]);
+  assert.equal(refused.code, 5);
+  assert.match(refused.err, /does not fit the base "bert-sequence-classification"/);
 });

@@ -4,6 +4,7 @@ import { cp } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import { openLocalStore } from "../../src/cli/adapters/local-store.js";
+import { openCheckBaseAt } from "../../src/cli/check-base.js";
 import { GainCheck } from "../../src/cli/serve/gain-check.js";
 import { openCheckpoint } from "../../src/model/checkpoint/open.js";
 import { targetModules } from "../../src/model/modules.js";
@@ -131,7 +132,7 @@ test("a DoRA adapter over an output of length zero is refused as an upload and a
   assert.equal(response.status, 422);
   assert.match(await response.text(), /output 0 of lm_head has the magnitude [0-9.]+ over weights of length 0/);
   assert.deepEqual(service.stack.gateway.adapters.list(), []);
-  await using local = await openLocalStore(folder.path, model);
+  await using local = await openLocalStore(folder.path, await openCheckBaseAt(model));
   await local.store.scan();
   assert.deepEqual(local.store.list(), []);
 });

@@ -9,14 +9,16 @@ import type { SafetensorsFile } from "../../tensor/safetensors.js";
 import { bandBytes, streamTensors } from "../../tensor/safetensors-stream.js";
 import type { AdapterDigest } from "./digest.js";
 import { type Faults, quote } from "./faults.js";
-import { type Elements, elementsOf, type ModuleElements, peftLayout } from "./layout.js";
-import type { Role } from "./methods/method.js";
-import type { ModulePlan, StoredExtra, StoredMatrix } from "./module-plan.js";
+import { type Elements, elementsOf, type ModuleElements, peftLayout, type SavedElements } from "./layout.js";
+import type { AdapterPlan, ModulePlan, SavedPlan, StoredArray, StoredMatrix } from "./module-plan.js";
 import { productFault, type Sized, SmallOrLarge } from "./products.js";
 import { ValueScan, type ValueSummary } from "./values.js";
 
 /** Called with each module whose values are valid. The arrays, in the file's layout, may only be used until it returns. */
-export type Visitor = (module: ModulePlan, elements: ModuleElements) => void;
+export interface Visitor {
+  adapted(module: ModulePlan, elements: ModuleElements): void;
+  saved?(module: SavedPlan, elements: SavedElements): void;
+}
 
 export interface ContentOptions {
   readonly faults: Faults;
@@ -26,45 +28,79 @@ export interface ContentOptions {
   readonly visit: Visitor | null;
 }
 
-type Tensor = StoredMatrix | StoredExtra;
-
 /** Returns warnings. */
 export async function readContent(
   file: SafetensorsFile,
-  modules: readonly ModulePlan[],
+  { modules, saved }: AdapterPlan,
   { faults, digest, visit }: ContentOptions,
 ): Promise<readonly string[]> {
-  const byPath = [...modules].sort((left, right) => (left.path < right.path ? -1 : 1));
+  const byPath = [...modules, ...saved].sort((left, right) => (left.path < right.path ? -1 : 1));
   const reader = new TensorReader(file, byPath.flatMap(tensorsOf), { digest, whole: visit !== null });
   const notes = new SmallOrLarge(modules.length);
   for (const module of byPath) {
-    const { path, rank, inFeatures, outFeatures } = module;
-    const a = await reader.read(module.a, path, "A", [rank, inFeatures]);
-    const b = await reader.read(module.b, path, "B", [outFeatures, rank]);
-    const extra = module.extra && (await reader.read(module.extra, path, module.extra.spec.role, module.extra.shape));
-    const values = { a: a.values, b: b.values, extra: extra?.values ?? null };
-    if (checkValues(module, values, faults)) notes.add(module, values);
-    if (!visit || faults.count > 0 || !a.elements || !b.elements) continue;
-    visit(module, { a: a.elements, b: b.elements, extra: extra?.elements ?? null });
+    if (!("a" in module)) await readSaved(reader, module, faults, visit);
+    else {
+      const { values, elements } = await readAdapted(reader, module);
+      if (checkValues(module, values, faults)) notes.add(module, values);
+      if (visit && faults.count === 0 && elements) visit.adapted(module, elements);
+    }
   }
-  return notes.warnings();
+  return saved.length > 0 ? notes.largeWarnings() : notes.warnings();
 }
 
-const tensorsOf = ({ a, b, extra }: ModulePlan): Tensor[] => [a, b, ...(extra ? [extra] : [])];
+function tensorsOf(module: ModulePlan | SavedPlan): StoredArray[] {
+  const optional = "a" in module ? [module.a, module.b, module.extra, module.addedBias] : [module.weight, module.bias];
+  return optional.flatMap((tensor) => (tensor ? [tensor] : []));
+}
+
+async function readAdapted(
+  reader: TensorReader,
+  module: ModulePlan,
+): Promise<{ readonly values: Sized; readonly elements: ModuleElements | null }> {
+  const { path, kind } = module;
+  const marker = (letter: string): string =>
+    kind === "table" ? `${path}.lora_embedding_${letter}` : `${path}.lora_${letter}.weight`;
+  const a = await reader.read(module.a, marker("A"), module.a.peftShape);
+  const b = await reader.read(module.b, marker("B"), module.b.peftShape);
+  const extra = module.extra && (await reader.read(module.extra, marker(module.extra.spec.role), module.extra.shape));
+  const bias = module.addedBias && (await reader.read(module.addedBias, `${path}.lora_B.bias`, module.addedBias.shape));
+  const values = { a: a.values, b: b.values, extra: extra?.values ?? null, addedBias: bias?.values ?? null };
+  if (!a.elements || !b.elements) return { values, elements: null };
+  const optional = { extra: extra?.elements ?? null, addedBias: bias?.elements ?? null };
+  return { values, elements: { a: a.elements, b: b.elements, ...optional } };
+}
+
+async function readSaved(
+  reader: TensorReader,
+  module: SavedPlan,
+  faults: Faults,
+  visit: Visitor | null,
+): Promise<void> {
+  const elements: { weight: Elements | null; bias: Elements | null } = { weight: null, bias: null };
+  for (const part of ["weight", "bias"] as const) {
+    const tensor = module[part];
+    if (!tensor) continue;
+    const read = await reader.read(tensor, `${module.path}.${part}`, tensor.shape);
+    reportValues(tensor, read.values, 1, faults);
+    elements[part] = read.elements;
+  }
+  if (visit?.saved && faults.count === 0) visit.saved(module, elements);
+}
 
 /** False if a fault was found. */
-function checkValues(module: ModulePlan, { a, b, extra }: Sized, faults: Faults): boolean {
+function checkValues(module: ModulePlan, { a, b, extra, addedBias }: Sized, faults: Faults): boolean {
   const before = faults.count;
   reportValues(module.a, a, extra?.finite && module.extra?.spec.isFoldedIntoA ? extra.largest : 1, faults);
   reportValues(module.b, b, module.scale, faults);
   if (module.extra && extra) reportValues(module.extra, extra, 1, faults);
-  const fault = faults.count === before ? productFault(module, { a, b, extra }) : null;
+  if (module.addedBias && addedBias) reportValues(module.addedBias, addedBias, module.scale, faults);
+  const fault = faults.count === before ? productFault(module, { a, b, extra, addedBias }) : null;
   if (fault) faults.invalid(fault);
   return faults.count === before;
 }
 
 /** The values will be multiplied by `factor` before they are used in float32. */
-function reportValues({ name }: Tensor, { finite, largest }: ValueSummary, factor: number, faults: Faults): void {
+function reportValues({ name }: StoredArray, { finite, largest }: ValueSummary, factor: number, faults: Faults): void {
   if (!finite) faults.invalid(`tensor ${quote(name)} holds NaN or infinity`);
   else if (!Number.isFinite(Math.fround(largest * factor))) {
     faults.invalid(`tensor ${quote(name)} times its scale ${factor} overflows float32 (largest value ${largest})`);
@@ -86,7 +122,7 @@ class TensorReader {
 
   constructor(
     file: SafetensorsFile,
-    tensors: readonly Tensor[],
+    tensors: readonly StoredArray[],
     { digest, whole }: { readonly digest: AdapterDigest | null; readonly whole: boolean },
   ) {
     this.#file = file;
@@ -96,9 +132,10 @@ class TensorReader {
     this.#stream = streamTensors(file, streamed, { bands: !whole });
   }
 
-  async read(tensor: Tensor, path: string, role: Role, shape: readonly number[]): Promise<ReadTensor> {
+  /** `name` and `shape` are PEFT's. */
+  async read(tensor: StoredArray, name: string, shape: readonly number[]): Promise<ReadTensor> {
     const scan = new ValueScan(tensor.dtype);
-    this.#digest?.begin(path, role, tensor.dtype, shape);
+    this.#digest?.begin(name, tensor.dtype, shape);
     if (this.#isReordered(tensor)) {
       await this.#readReordered(tensor, scan);
       return { values: scan.summary(), elements: null };
@@ -118,7 +155,7 @@ class TensorReader {
   }
 
   /** Whether a tensor's order differs from the order of the hash and the tensor is too large to transpose in memory. */
-  #isReordered(tensor: Tensor): tensor is StoredMatrix {
+  #isReordered(tensor: StoredArray): tensor is StoredMatrix {
     return !this.#whole && isTransposed(tensor) && this.#file.tensor(tensor.name).byteLength > bandBytes;
   }
 
@@ -161,6 +198,6 @@ function scatter(band: Elements, into: Elements, { row, rows, columns, first, co
   }
 }
 
-function isTransposed(tensor: Tensor): tensor is StoredMatrix {
-  return "transposed" in tensor && tensor.transposed;
+function isTransposed(tensor: StoredArray): tensor is StoredMatrix {
+  return "transposed" in tensor && tensor.transposed === true;
 }

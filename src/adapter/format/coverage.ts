@@ -3,17 +3,20 @@
  * ones are a warning.
  */
 
+import type { ModuleIndex } from "./base.js";
 import { type Faults, quoteList } from "./faults.js";
+import { savesModule } from "./keys.js";
 import type { PatternBudget } from "./patterns.js";
-import type { TargetModuleIndex } from "./target-modules.js";
 import { layerPlace, type MlxTargets, mlxTargets, type PeftTargets, peftTargets } from "./targets.js";
 
 export interface CoverageContext {
   readonly targets: PeftTargets | MlxTargets;
-  readonly targetModules: TargetModuleIndex;
+  readonly targetModules: ModuleIndex;
   readonly budget: PatternBudget;
   readonly faults: Faults;
   readonly warnings: string[];
+  /** Paths of the modules that the file holds whole. */
+  readonly wholes: ReadonlySet<string>;
 }
 
 /** `found` maps each module's path in the base to its path in the trained model. */
@@ -21,17 +24,19 @@ export function compareModules(found: ReadonlyMap<string, string>, context: Cove
   const { targets, targetModules, faults } = context;
   const base = targetModules.modules();
   const names = targets.kind === "peft" ? peftTargets(targets, context) : mlxTargets(targets, layerCount(base));
-  if (!names || found.size === 0) return;
+  if (!names || (found.size === 0 && context.wholes.size === 0)) return;
   const before = faults.count;
   const unnamed = [...found].filter(([, source]) => !names(source)).map(([, source]) => source);
   const toSource = sourceNaming(found, targetModules);
-  const promised = base.filter((path) => !found.has(path) && names(toSource(path)) && isExpected(targets, path, found));
+  const isNamed = (path: string): boolean =>
+    targetModules.spellingsOf(path).some((spelling) => names(toSource(spelling)));
+  const promised = base.filter((path) => !found.has(path) && isNamed(path) && isExpected(targets, path, found));
   if (faults.count > before) return; // the budget ran out, so the comparison is incomplete
   if (unnamed.length > 0) {
     const count = unnamed.length === 1 ? "1 module" : `${unnamed.length} modules`;
     faults.invalid(`the file holds ${count} that the config does not name (${keysOf(targets)}): ${quoteList(unnamed)}`);
   }
-  context.warnings.push(...missingWarning(promised), ...savedWarning(targets, base));
+  context.warnings.push(...missingWarning(promised), ...savedWarning(targets, context));
 }
 
 /** If the config lists no names, the file's names apply to every layer: a layer that lacks one of them has a missing module. */
@@ -42,7 +47,7 @@ function isExpected(targets: PeftTargets | MlxTargets, path: string, found: Read
 }
 
 /** Maps paths of the base to paths of the trained model, as far as the file shows how they differ. */
-function sourceNaming(found: ReadonlyMap<string, string>, targetModules: TargetModuleIndex): (path: string) => string {
+function sourceNaming(found: ReadonlyMap<string, string>, targetModules: ModuleIndex): (path: string) => string {
   for (const [path, source] of found) {
     const [own, other] = [targetModules.wrapperOf(path), targetModules.wrapperOf(source)];
     if (own === other) continue;
@@ -71,11 +76,17 @@ function missingWarning(missing: readonly string[]): string[] {
   return [`The config names ${those} as in the base: ${quoteList(missing)}.`];
 }
 
-/** Heads and embeddings that should have been saved in full. A file that contains one is refused elsewhere. */
-function savedWarning(targets: PeftTargets | MlxTargets, base: readonly string[]): string[] {
+/** Heads and embeddings that should have been saved in full. */
+function savedWarning(
+  targets: PeftTargets | MlxTargets,
+  { targetModules, wholes }: Pick<CoverageContext, "targetModules" | "wholes">,
+): string[] {
   if (targets.kind === "mlx") return [];
-  const whole = base.filter((path) => layerPlace(path) === null);
-  const lacking = targets.modulesToSave.filter((name) => whole.some((path) => `.${path}`.endsWith(`.${name}`)));
+  const whole = targetModules.modules().filter((path) => layerPlace(path) === null);
+  const lacking = targets.modulesToSave.filter((name) => {
+    const named = whole.filter((path) => savesModule([name], path));
+    return named.length > 0 && !named.some((path) => wholes.has(path));
+  });
   return lacking.length === 0
     ? []
     : [`modules_to_save names what the file lacks, which stays as in the base: ${quoteList(lacking)}.`];

@@ -1,15 +1,24 @@
 /** What `inspect` shows of an adapter's folder, with or without its base model. */
 
-import type { BaseModule } from "../../model/blueprint.js";
+import type { ModuleKind as TargetKind } from "../../model/task/weighted-nodes.js";
 import { asVersion } from "../store/version-digest.js";
 import type { AdapterSummary } from "../types.js";
+import type { AdapterBase } from "./base.js";
 import type { CanonicalConfig } from "./config/config.js";
 import { type ExamineOptions, examine } from "./examine.js";
 import type { ScaledModule } from "./module-plan.js";
 
 export interface ModuleRow extends ScaledModule {
+  readonly kind: TargetKind;
   /** `F32`, or `F16/F32` if A and B differ. */
   readonly dtype: string;
+}
+
+/** A module that replaces the base's, whole or in its bias. */
+export interface SavedRow {
+  readonly path: string;
+  readonly outFeatures: number;
+  readonly parts: readonly ("weight" | "bias")[];
 }
 
 /** Modules with the same sizes and scale that differ only in their layer. */
@@ -26,20 +35,28 @@ export interface AdapterDescription {
   readonly modules: readonly ModuleRow[];
   /** The same table with equal layers grouped. */
   readonly kinds: readonly ModuleKind[];
+  readonly saved: readonly SavedRow[];
+  /** What a task model's outputs are called; null if the adapter does not say. */
+  readonly labels: readonly string[] | null;
 }
 
 /** Checks the folder and describes it. Without a base (null) paths and sizes are accepted as they are. */
 export async function describeAdapter(
   folder: string,
-  base: readonly BaseModule[] | null,
+  base: AdapterBase | null,
   options: ExamineOptions = {},
 ): Promise<AdapterDescription> {
-  const { summary, config, modules } = await examine(folder, base, options);
-  const rows = modules.map(({ path, inFeatures, outFeatures, rank, alpha, scale, a, b }): ModuleRow => {
+  const { summary, config, modules, saved, labels } = await examine(folder, base, options);
+  const rows = modules.map(({ path, kind, inFeatures, outFeatures, rank, alpha, scale, a, b }): ModuleRow => {
     const dtype = a.dtype === b.dtype ? a.dtype : `${a.dtype}/${b.dtype}`;
-    return { path, inFeatures, outFeatures, rank, alpha, scale, dtype };
+    return { path, kind, inFeatures, outFeatures, rank, alpha, scale, dtype };
   });
-  return { summary: await asVersion(folder, summary), config, modules: rows, kinds: fold(rows) };
+  const savedRows = saved.map(({ path, outFeatures, weight, bias }): SavedRow => {
+    const parts = [...(weight ? (["weight"] as const) : []), ...(bias ? (["bias"] as const) : [])];
+    return { path, outFeatures, parts };
+  });
+  const described = { config, modules: rows, kinds: fold(rows), saved: savedRows, labels };
+  return { summary: await asVersion(folder, summary), ...described };
 }
 
 function fold(rows: readonly ModuleRow[]): ModuleKind[] {

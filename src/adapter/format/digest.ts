@@ -6,7 +6,6 @@
 import { createHash, type Hash } from "node:crypto";
 import { bytesOf } from "../../tensor/dtype.js";
 import type { CanonicalConfig } from "./canonical.js";
-import type { Role } from "./methods/method.js";
 import type { MatrixDtype } from "./module-plan.js";
 
 export class AdapterDigest {
@@ -17,9 +16,17 @@ export class AdapterDigest {
     this.#hash.update(`lorikeet adapter 1\n${JSON.stringify(sorted)}\n`);
   }
 
-  /** Call by rising module path, A before B, then E or M, each followed by all of its elements. */
-  begin(path: string, role: Role, dtype: MatrixDtype, shape: readonly number[]): void {
-    this.#hash.update(`${JSON.stringify([`${path}.lora_${role}.weight`, dtype, shape])}\n`);
+  /** What the outputs of a task model are called. */
+  labels(labels: readonly string[]): void {
+    this.#hash.update(`${JSON.stringify(["labels", labels])}\n`);
+  }
+
+  /**
+   * Call by rising module path, with PEFT's name: A before B, then E or M, then the bias of B; or the module's own weight before its
+   * bias. Each is followed by all of its elements.
+   */
+  begin(name: string, dtype: MatrixDtype, shape: readonly number[]): void {
+    this.#hash.update(`${JSON.stringify([name, dtype, shape])}\n`);
   }
 
   /** The next elements, in PEFT's layout. */

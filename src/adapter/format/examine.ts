@@ -5,24 +5,27 @@
 
 import { join } from "node:path";
 import { LorikeetError } from "../../base/errors.js";
-import type { BaseModule, TargetModule } from "../../model/blueprint.js";
+import type { BaseModule } from "../../model/blueprint.js";
 import { paddedRank } from "../../model/serving/rank-tiles.js";
 import { dtypeSizes } from "../../tensor/dtype.js";
 import { SafetensorsFile } from "../../tensor/safetensors.js";
 import { elementCount } from "../../tensor/shape.js";
 import type { AdapterSummary } from "../types.js";
+import type { AdapterBase, ModuleIndex, TaskBase } from "./base.js";
 import { type CanonicalConfig, type ReadConfig, readConfig } from "./config/config.js";
 import { readContent, type Visitor } from "./content.js";
 import { AdapterDigest } from "./digest.js";
 import { Faults, quote } from "./faults.js";
-import { FeatureLog } from "./features.js";
+import { type Feature, FeatureLog } from "./features.js";
 import { configFile, surveyFolder } from "./files.js";
+import { readLabels } from "./labels.js";
 import { hostDtype } from "./layout.js";
-import type { AdapterMethod } from "./methods/method.js";
-import type { ModulePlan } from "./module-plan.js";
+import type { AdapterPlan, ModulePlan, SavedPlan } from "./module-plan.js";
 import { planModules } from "./modules.js";
 import { maxPatternSize } from "./patterns.js";
 import { TargetModuleIndex, targetModulesOf } from "./target-modules.js";
+import { hostTaskBytes } from "./task-host.js";
+import { TaskIndex } from "./task-index.js";
 
 export interface AdapterLimits {
   /** Bytes of `adapter_config.json`; 1 MiB. */
@@ -63,48 +66,69 @@ export interface Examined {
   readonly config: CanonicalConfig;
   /** In the base's order. */
   readonly modules: readonly ModulePlan[];
+  readonly saved: readonly SavedPlan[];
+  /** What a task model's outputs are called; null if the adapter does not say. */
+  readonly labels: readonly string[] | null;
 }
 
-/** Without a base (null) every path is accepted as it is. Throws LorikeetError. */
+/**
+ * Without a base (null) every path is accepted as it is. `startVisit` returns who uses the matrices. Throws LorikeetError.
+ */
 export async function examine(
   folder: string,
-  base: readonly BaseModule[] | null,
+  base: AdapterBase | null,
   options: ExamineOptions,
-  visit: Visitor | null = null,
+  startVisit: ((plan: AdapterPlan) => Visitor) | null = null,
 ): Promise<Examined> {
   const label = options.label ?? "The adapter";
   const limits = { ...adapterLimits, ...options.limits };
   const faults = new Faults();
   const features = new FeatureLog();
   const warnings: string[] = [];
+  const targetModules = indexOf(base);
+  const { takes } = targetModules;
   const survey = await surveyFolder(folder, faults);
   const trusted = options.expectedDigest !== undefined; // the digest proves that it was accepted before
   const path = join(folder, configFile);
   const config = await readConfig(path, limits.maxConfigBytes, faults, features, warnings, { trusted });
   const file = survey.weights ? await openWeights(folder, survey.weights, limits, faults) : null;
   try {
-    if (!config || !file) throw refusal(faults, features, label);
+    if (!config || !file) throw refusal(faults, features, takes, label);
     const bases = { named: config.baseName, own: options.baseNames?.[0] };
     const { maxRank, maxPatternSize } = limits;
-    const context = { config, targetModules: new TargetModuleIndex(base), faults, features, warnings };
+    const context = { config, targetModules, faults, features, warnings };
     const alphas = options.alphas ?? null;
-    const modules = planModules(file.tensors, { ...context, maxRank, maxPatternSize, alphas });
-    features.report(faults);
+    const plan = planModules(file.tensors, { ...context, maxRank, maxPatternSize, alphas });
+    features.report(faults, takes);
+    const labels = isTaskBase(base) ? await readLabels(folder, headOutputs(plan, targetModules), faults) : null;
     if (faults.count > 0) {
-      await readContent(file, modules, { faults, digest: null, visit: null });
+      await readContent(file, plan, { faults, digest: null, visit: null });
       faults.throwIfAny(label, bases);
     }
     const digest = new AdapterDigest(config.canonical);
-    const notes = await readContent(file, modules, { faults, digest, visit });
+    if (labels) digest.labels(labels);
+    const notes = await readContent(file, plan, { faults, digest, visit: startVisit?.(plan) ?? null });
     faults.throwIfAny(label);
     const found = digest.finish();
     checkDigest(found, options.expectedDigest, label);
     warnings.push(...notes, ...baseWarning(config, options.baseNames ?? []));
-    const summary = summarize(modules, config.method, base && targetModulesOf(base), found, warnings, survey.ignored);
-    return { summary, config: config.canonical, modules };
+    const { ignored } = survey;
+    const summary = summarize(plan, config.method.hasGains, base, { digest: found, warnings, ignored });
+    return { summary, config: config.canonical, ...plan, labels };
   } finally {
     await file?.close();
   }
+}
+
+const isTaskBase = (base: AdapterBase | null): base is TaskBase => base !== null && "targets" in base;
+
+const indexOf = (base: AdapterBase | null): ModuleIndex =>
+  isTaskBase(base) ? new TaskIndex(base.targets) : new TargetModuleIndex(base);
+
+/** The outputs of the one head that the adapter saves; null if there is not one. */
+function headOutputs({ saved }: AdapterPlan, targetModules: ModuleIndex): number | null {
+  const heads = saved.filter(({ path, weight }) => weight && targetModules.isOutput(path));
+  return heads.length === 1 ? (heads[0]?.outFeatures ?? null) : null;
 }
 
 async function openWeights(
@@ -122,8 +146,8 @@ async function openWeights(
   }
 }
 
-function refusal(faults: Faults, features: FeatureLog, label: string): LorikeetError {
-  features.report(faults);
+function refusal(faults: Faults, features: FeatureLog, takes: ReadonlySet<Feature>, label: string): LorikeetError {
+  features.report(faults, takes);
   try {
     faults.throwIfAny(label);
   } catch (error) {
@@ -156,35 +180,46 @@ function lastSegment(name: string): string {
 }
 
 function summarize(
-  modules: readonly ModulePlan[],
-  { hasGains }: AdapterMethod,
-  targetModules: readonly TargetModule[] | null,
-  digest: string,
-  warnings: readonly string[],
-  ignored: readonly string[],
+  { modules, saved }: AdapterPlan,
+  hasGains: boolean,
+  base: AdapterBase | null,
+  rest: Pick<AdapterSummary, "digest" | "warnings" | "ignored">,
 ): Omit<AdapterSummary, "weightsDigest"> {
+  const rank = modules.reduce((most, module) => Math.max(most, module.rank), 0);
+  const scales = modules.map(({ scale }) => scale);
+  const alphas = modules.map(({ alpha }) => alpha);
+  const isOfTask = isTaskBase(base) || saved.length > 0 || modules.some(({ kind }) => kind !== "linear");
+  const bytes = isOfTask ? hostTaskBytes({ modules, saved }) : hostBytes(modules);
+  return {
+    rank,
+    dora: hasGains,
+    modules: new Set([...modules, ...saved].map(({ path }) => path)).size,
+    bytes,
+    activeBytes: isOfTask ? bytes : activeBytes(modules, isTaskBase(base) ? null : base, rank, hasGains),
+    scales: modules.length === 0 ? { min: 0, max: 0 } : { min: Math.min(...scales), max: Math.max(...scales) },
+    alphas: new Set(alphas).size === 1 ? alphas.slice(0, 1) : alphas,
+    ...rest,
+  };
+}
+
+function hostBytes(modules: readonly ModulePlan[]): number {
   let bytes = 0;
   for (const module of modules) {
     bytes += module.rank * (module.inFeatures + module.outFeatures) * dtypeSizes[hostDtype(module)];
     if (module.extra && !module.extra.spec.isFoldedIntoA) bytes += elementCount(module.extra.shape) * dtypeSizes.F32;
   }
-  const rank = Math.max(...modules.map((module) => module.rank));
-  // In the active set an adapter takes every target module of the base, at its largest rank.
-  const active = targetModules ?? modules;
+  return bytes;
+}
+
+/** In the active set an adapter takes every target module of the base, at its largest rank. */
+function activeBytes(
+  modules: readonly ModulePlan[],
+  base: readonly BaseModule[] | null,
+  rank: number,
+  hasGains: boolean,
+): number {
+  const active = base ? targetModulesOf(base) : modules;
   const width = active.reduce((sum, { inFeatures, outFeatures }) => sum + inFeatures + outFeatures, 0);
   const gains = hasGains ? active.reduce((sum, { outFeatures }) => sum + outFeatures, 0) : 0;
-  const scales = modules.map(({ scale }) => scale);
-  const alphas = modules.map(({ alpha }) => alpha);
-  return {
-    digest,
-    rank,
-    dora: hasGains,
-    modules: modules.length,
-    bytes,
-    activeBytes: (paddedRank(rank) * width + gains) * dtypeSizes.F32,
-    scales: { min: Math.min(...scales), max: Math.max(...scales) },
-    alphas: new Set(alphas).size === 1 ? alphas.slice(0, 1) : alphas,
-    warnings,
-    ignored,
-  };
+  return (paddedRank(rank) * width + gains) * dtypeSizes.F32;
 }

@@ -29,8 +29,10 @@ export class FeatureLog {
     this.#seen.set(feature, tensors);
   }
 
-  report(faults: Faults): void {
+  /** Reports those that the base does not take. */
+  report(faults: Faults, taken: ReadonlySet<Feature>): void {
     for (const [feature, tensors] of this.#seen) {
+      if (taken.has(feature)) continue;
       const plural = tensors.length === 1 ? "1 tensor uses it" : `${tensors.length} tensors use it`;
       const where = tensors.length > 0 ? ` (${plural}: ${quote(tensors[0])}${tensors.length > 1 ? ", ..." : ""})` : "";
       faults.unsupported(features[feature] + where);

@@ -10,7 +10,11 @@ export const configFile = "adapter_config.json";
 /** PEFT's name, then mlx-lm's: the first that is there is read. */
 export const weightFiles = ["adapter_model.safetensors", "adapters.safetensors"] as const;
 
-const companions = ["README.md", "chat_template.jinja", "lorikeet.json"];
+export const labelsFile = "labels.json";
+/** A model's own config, which is kept if it names labels. */
+export const modelConfigFile = "config.json";
+
+const companions = ["README.md", "chat_template.jinja", "lorikeet.json", labelsFile, modelConfigFile];
 const kept: ReadonlySet<string> = new Set([configFile, ...weightFiles, ...companions]);
 const pickle = /\.(bin|pt|pth|ckpt|pkl)$/i;
 const maxEntries = 4096;

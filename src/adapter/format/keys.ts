@@ -3,15 +3,30 @@
  */
 
 import { at } from "../../base/list.js";
-import { type AdapterMethod, feature, type TensorMeaning, unknown } from "./methods/method.js";
+import type { Feature } from "./features.js";
+import { type AdapterMethod, feature, matrix, type TensorMeaning, unknown } from "./methods/method.js";
 
 export type ParsedKey =
   | (TensorMeaning & {
       readonly kind: "matrix";
       /** The module's path in the trained model, without wrappers. */
       readonly path: string;
+      /** LoRA on a table of embeddings. */
+      readonly isTable: boolean;
     })
+  | SavedKey
   | Exclude<TensorMeaning, { readonly kind: "matrix" }>;
+
+/** A module's own tensor, saved with the adapter. */
+export interface SavedKey {
+  readonly kind: "saved";
+  readonly path: string;
+  readonly part: "weight" | "bias";
+  /** Why it is in the file: the module is saved whole, its bias was trained, or it is a copy of the base's. */
+  readonly as: "whole" | "bias" | "copy";
+  /** For bases that do not take it. */
+  readonly feature: Feature;
+}
 
 /** Segments that wrappers insert anywhere: torch.compile, FSDP, activation checkpointing. */
 const wrappers: ReadonlySet<string> = new Set(["_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"]);
@@ -33,12 +48,14 @@ export function parseKey(name: string, context: KeyContext): ParsedKey {
   const place = segments.findIndex((segment) => markers.test(segment));
   if (place < 0) return parsePlain(segments, context);
   const marker = at(segments, place);
-  if (marker.startsWith("lora_embedding")) return feature("embedding");
-  return withPath(context.method.meaningOf(marker, segments.slice(place + 1)), segments.slice(0, place));
+  const [path, rest] = [segments.slice(0, place), segments.slice(place + 1)];
+  if (!marker.startsWith("lora_embedding")) return withPath(context.method.meaningOf(marker, rest), path);
+  // A bare parameter: followed by nothing or by the adapter's name.
+  return rest.length > 1 ? unknown : withPath(matrix(marker.endsWith("A") ? "A" : "B"), path, true);
 }
 
-const withPath = (meaning: TensorMeaning, segments: readonly string[]): ParsedKey =>
-  meaning.kind === "matrix" ? { ...meaning, path: segments.join(".") } : meaning;
+const withPath = (meaning: TensorMeaning, segments: readonly string[], isTable = false): ParsedKey =>
+  meaning.kind === "matrix" ? { ...meaning, path: segments.join("."), isTable } : meaning;
 
 /** Removes leading `base_model.model.` and `module.`, however often they occur, and all wrapper segments. */
 function stripWrappers(all: readonly string[]): string[] {
@@ -51,16 +68,43 @@ function stripWrappers(all: readonly string[]): string[] {
   }
 }
 
-function parsePlain(segments: readonly string[], context: KeyContext): ParsedKey {
-  if (segments.includes("token_adapter") || segments.includes("trainable_tokens_delta"))
-    return feature("trainable_tokens");
-  if (segments.includes("modules_to_save")) return feature("modules_to_save");
-  if (segments.some((segment) => context.modulesToSave.includes(segment))) return feature("modules_to_save");
+function parsePlain(all: readonly string[], context: KeyContext): ParsedKey {
+  if (all.includes("token_adapter") || all.includes("trainable_tokens_delta")) return feature("trainable_tokens");
+  const isCopy = all.some((segment) => copies.has(segment));
+  const segments = withoutSaving(all.filter((segment) => !copies.has(segment)));
   const last = segments.at(-1);
   if (last === "m") return withPath(context.method.meaningOf(last, []), segments.slice(0, -1)); // mlx-lm's magnitudes
-  if (last === "bias" && context.trainsBias) return feature("bias");
-  const owner = segments.filter((segment) => segment !== "base_layer").at(-2) ?? "";
-  const isWhole = context.tableNames.has(owner) || classifiers.has(owner);
-  if ((last === "weight" || last === "bias") && isWhole) return feature("modules_to_save");
-  return unknown;
+  const path = segments.slice(0, -1).join(".");
+  const isWhole = segments.length < all.length || savesModule(context.modulesToSave, path) || isHead(path, context);
+  if (last !== "weight" && last !== "bias") return isWhole ? feature("modules_to_save") : unknown;
+  const saved = { kind: "saved", path, part: last } as const;
+  if (isCopy) return { ...saved, as: "copy", feature: "modules_to_save" };
+  if (isWhole) return { ...saved, as: "whole", feature: "modules_to_save" };
+  return last === "bias" && context.trainsBias ? { ...saved, as: "bias", feature: "bias" } : unknown;
+}
+
+/** PEFT's names for a base's own layer below an adapter, and below a module that is saved whole. */
+const copies: ReadonlySet<string> = new Set(["base_layer", "original_module"]);
+
+function isHead(path: string, { tableNames }: KeyContext): boolean {
+  const owner = path.slice(path.lastIndexOf(".") + 1);
+  return tableNames.has(owner) || classifiers.has(owner);
+}
+
+/** Removes `modules_to_save` and the adapter's name behind it. */
+function withoutSaving(segments: readonly string[]): readonly string[] {
+  const place = segments.indexOf("modules_to_save");
+  if (place < 0) return segments;
+  const rest = segments.slice(place + 1);
+  const isNamed = rest.length > 1 && !/^\d+$/.test(at(rest, 0));
+  return [...segments.slice(0, place), ...(isNamed ? rest.slice(1) : rest)];
+}
+
+/** Whether `modules_to_save` names a module or one around it. PEFT compares the ends of names: `classifier` names `pre_classifier`, too. */
+export function savesModule(modulesToSave: readonly string[], path: string): boolean {
+  for (let end = path.length; end > 0; end = path.lastIndexOf(".", end - 1)) {
+    const name = path.slice(0, end);
+    if (modulesToSave.some((saved) => saved !== "" && name.endsWith(saved))) return true;
+  }
+  return false;
 }

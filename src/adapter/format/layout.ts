@@ -34,6 +34,13 @@ export interface ModuleElements {
   readonly a: Elements;
   readonly b: Elements;
   readonly extra: Elements | null;
+  readonly addedBias: Elements | null;
+}
+
+/** A saved module's tensors; null where the file has none. */
+export interface SavedElements {
+  readonly weight: Elements | null;
+  readonly bias: Elements | null;
 }
 
 /** The module as the engine copies it: 16-bit elements stay as they are, F32 has the scale folded into B. In new memory. */
@@ -52,7 +59,7 @@ function multiply(values: Float32Array, factor: number): void {
   for (let i = 0; i < values.length; i++) values[i] = float32At(values, i) * factor;
 }
 
-function widen(dtype: MatrixDtype, elements: Elements): Float32Array {
+export function widen(dtype: MatrixDtype, elements: Elements): Float32Array {
   if (elements instanceof Float32Array) return elements;
   return dtype === "F16" ? float16ToFloat32(elements) : bfloat16ToFloat32(elements);
 }

@@ -1,23 +1,29 @@
 /** A checked module of an adapter, as stored in its file. */
 
+import type { ModuleKind } from "../../model/task/weighted-nodes.js";
 import type { ExtraTensor } from "./methods/method.js";
 
 export type MatrixDtype = "F32" | "F16" | "BF16";
 
-export interface StoredMatrix {
+/** A tensor of the file. */
+export interface StoredArray {
   /** The name in the file. */
   readonly name: string;
   readonly dtype: MatrixDtype;
+  readonly shape: readonly number[];
+}
+
+export interface StoredMatrix extends StoredArray {
+  /** Of a convolution: A [r, in times kernel] and B [out, r / groups], in the order of the file. */
   readonly shape: readonly [number, number];
   /** mlx-lm's layout: A [in, r], B [r, out]. */
   readonly transposed: boolean;
+  /** As PEFT has it. */
+  readonly peftShape: readonly number[];
 }
 
 /** What the method has besides A and B. */
-export interface StoredExtra {
-  readonly name: string;
-  readonly dtype: MatrixDtype;
-  readonly shape: readonly number[];
+export interface StoredExtra extends StoredArray {
   readonly spec: ExtraTensor;
 }
 
@@ -34,7 +40,28 @@ export interface ScaledModule {
 }
 
 export interface ModulePlan extends ScaledModule {
+  readonly kind: ModuleKind;
+  /** Empty unless it is a convolution. */
+  readonly kernel: readonly number[];
+  readonly groups: number;
   readonly a: StoredMatrix;
   readonly b: StoredMatrix;
   readonly extra: StoredExtra | null;
+  /** `lora_bias`: lora_B's own bias, which the scale multiplies. */
+  readonly addedBias: StoredArray | null;
+}
+
+/** A module's own tensors: all of them if it is saved whole, or a trained bias alone. */
+export interface SavedPlan {
+  readonly path: string;
+  readonly kind: ModuleKind;
+  readonly outFeatures: number;
+  readonly weight: StoredArray | null;
+  readonly bias: StoredArray | null;
+}
+
+export interface AdapterPlan {
+  /** In the base's order, as `saved`. */
+  readonly modules: readonly ModulePlan[];
+  readonly saved: readonly SavedPlan[];
 }

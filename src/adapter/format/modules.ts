@@ -1,30 +1,21 @@
 /** Assigns a file's tensors to the modules that they adapt. Every tensor is used or is a fault; none is ignored silently. */
 
 import type { StoredTensor } from "../../tensor/safetensors.js";
-import { formatShape } from "../../tensor/shape.js";
+import type { ModuleIndex } from "./base.js";
 import type { ReadConfig } from "./config/read.js";
 import { compareModules } from "./coverage.js";
 import { type Faults, quote } from "./faults.js";
-import type { FeatureLog } from "./features.js";
-import { parseKey } from "./keys.js";
+import type { Feature, FeatureLog } from "./features.js";
+import { type ParsedKey, parseKey } from "./keys.js";
 import type { Role } from "./methods/method.js";
-import type { MatrixDtype, ModulePlan, StoredExtra, StoredMatrix } from "./module-plan.js";
+import type { AdapterPlan, MatrixDtype, ModulePlan } from "./module-plan.js";
+import { checkPair, type Draft, type DraftTensor, type Pair, readTensor } from "./pairs.js";
 import { PatternBudget, PatternTable } from "./patterns.js";
-import type { ResolvedModule, TargetModuleIndex } from "./target-modules.js";
-
-interface Draft {
-  readonly resolved: ResolvedModule;
-  /** The path in the trained model, which the patterns apply to. */
-  readonly source: string;
-  a?: StoredMatrix;
-  b?: StoredMatrix;
-  extra?: StoredExtra;
-  broken: boolean;
-}
+import { SavedModules } from "./saved.js";
 
 export interface PlanContext {
   readonly config: ReadConfig;
-  readonly targetModules: TargetModuleIndex;
+  readonly targetModules: ModuleIndex;
   readonly maxRank: number;
   readonly maxPatternSize: number;
   /** The alphas of an earlier check, so that no expression of the config is read: see AdapterSummary. */
@@ -35,41 +26,45 @@ export interface PlanContext {
 }
 
 /** In the base's order. Only modules without a structural fault, whose sizes match the base. */
-export function planModules(tensors: ReadonlyMap<string, StoredTensor>, context: PlanContext): readonly ModulePlan[] {
+export function planModules(tensors: ReadonlyMap<string, StoredTensor>, context: PlanContext): AdapterPlan {
   const { config, targetModules, faults } = context;
   const drafts = new Map<string, Draft>();
+  const savedModules = new SavedModules(targetModules, faults);
   for (const [name, tensor] of tensors) {
     const key = parseKey(name, { ...config, tableNames: targetModules.tableNames });
     if (key.kind === "unknown") faults.invalid(`tensor ${quote(name)} is neither lora_A nor lora_B of a module`);
     if (key.kind === "feature") context.features.note(key.feature, name);
-    if (key.kind !== "matrix") continue;
-    if (tensor.shape.length === 4) {
-      context.features.note("conv", name);
+    if (key.kind === "unknown" || key.kind === "feature") continue;
+    const feature = featureOf(key, tensor);
+    if (feature && !targetModules.takes.has(feature)) {
+      context.features.note(feature, name);
       continue;
     }
-    const read = readTensor(name, tensor, key, context);
-    const resolved = targetModules.resolve(key.path);
-    if (!resolved) {
-      if (targetModules.isHead(key.path))
-        faults.unsupported(
-          `tensor ${quote(name)} adapts the output head; in this base it is tied to the embedding, so that is not supported`,
-        );
-      else faults.otherModule(key.path, `tensor ${quote(name)} matches no linear layer of the base`);
-      continue;
-    }
-    const draft = drafts.get(resolved.path) ?? { resolved, source: key.path, broken: false };
-    drafts.set(resolved.path, draft);
-    place(draft, key.role, read, name, faults);
+    const dtype = readDtype(name, tensor, context);
+    if (key.kind === "matrix") addMatrix(drafts, { name, tensor, dtype }, key, context);
+    else if (dtype) savedModules.add(name, tensor, dtype, key);
   }
   if (tensors.size === 0) faults.invalid("the file holds no tensors");
   const budget = new PatternBudget(faults, context.maxPatternSize);
   const modules = finish(drafts, context, budget);
+  const saved = savedModules.finish(new Set(drafts.keys()));
   if (config.targets) {
     const sources = new Map([...drafts].map(([path, { source }]) => [path, source]));
-    compareModules(sources, { ...context, targets: config.targets, budget });
+    const wholes = new Set(saved.flatMap(({ path, weight }) => (weight ? [path] : [])));
+    compareModules(sources, { ...context, targets: config.targets, budget, wholes });
   }
-  warnOfRemaps(drafts, context.warnings);
-  return modules;
+  warnOfRemaps(drafts, context);
+  return { modules, saved };
+}
+
+type UsedKey = Exclude<ParsedKey, { readonly kind: "unknown" | "feature" }>;
+
+/** What a tensor uses besides LoRA on linear layers. */
+function featureOf(key: UsedKey, { shape }: StoredTensor): Feature | null {
+  if (key.kind === "saved") return key.feature;
+  if (key.isTable) return "embedding";
+  if (key.role === "bias") return "lora_bias";
+  return shape.length === 4 ? "conv" : null;
 }
 
 function readDtype(name: string, { dtype }: StoredTensor, { faults }: PlanContext): MatrixDtype | null {
@@ -78,38 +73,43 @@ function readDtype(name: string, { dtype }: StoredTensor, { faults }: PlanContex
   return null;
 }
 
-type DraftTensor = Pick<Draft, "a"> | Pick<Draft, "b"> | Pick<Draft, "extra">;
-
-/** The field of the draft that the tensor fills; null if its dtype or number of axes is a fault. */
-function readTensor(
-  name: string,
-  tensor: StoredTensor,
-  { role, transposed }: { readonly role: Role; readonly transposed: boolean },
-  context: PlanContext,
-): DraftTensor | null {
-  const { extraTensor } = context.config.method;
-  const dtype = readDtype(name, tensor, context);
-  if (!dtype) return null;
-  const { shape } = tensor;
-  if (extraTensor?.role === role) {
-    if (shape.length === extraTensor.axes) return { extra: { name, dtype, shape, spec: extraTensor } };
-    const allowed = extraTensor.axes === 1 ? "one axis is" : "two axes are";
-    context.faults.invalid(`tensor ${quote(name)} has shape ${formatShape(shape)}; ${allowed} allowed`);
-    return null;
-  }
-  const [rows, columns, ...rest] = shape;
-  if (rows === undefined || columns === undefined || rest.length > 0) {
-    context.faults.invalid(`tensor ${quote(name)} has shape ${formatShape(shape)}; two axes are allowed`);
-    return null;
-  }
-  const matrix = { name, dtype, shape: [rows, columns], transposed } as const;
-  return role === "A" ? { a: matrix } : { b: matrix };
+interface NamedTensor {
+  readonly name: string;
+  readonly tensor: StoredTensor;
+  /** null, with a fault, if it is not allowed. */
+  readonly dtype: MatrixDtype | null;
 }
 
+function addMatrix(
+  drafts: Map<string, Draft>,
+  { name, tensor, dtype }: NamedTensor,
+  key: Extract<UsedKey, { readonly kind: "matrix" }>,
+  context: PlanContext,
+): void {
+  const { targetModules, faults } = context;
+  const resolved = targetModules.resolve({ path: key.path, tensor: name, isTable: key.isTable }, faults);
+  if (!resolved) return;
+  const draft = drafts.get(resolved.path) ?? newDraft(resolved, key, tensor);
+  drafts.set(resolved.path, draft);
+  place(draft, key.role, dtype && readTensor(name, tensor, dtype, key, draft, context), name, faults);
+}
+
+/** Without a base, the axes of the first tensor tell a convolution. */
+function newDraft(
+  resolved: Draft["resolved"],
+  { path, isTable }: { readonly path: string; readonly isTable: boolean },
+  { shape }: StoredTensor,
+): Draft {
+  const kind = resolved.module?.kind ?? (isTable ? "table" : shape.length > 2 ? "convolution" : "linear");
+  return { resolved, kind, source: path, broken: false };
+}
+
+const fields = { A: "a", B: "b", E: "extra", M: "extra", bias: "addedBias" } as const;
+
 function place(draft: Draft, role: Role, tensor: DraftTensor | null, name: string, faults: Faults): void {
-  const other = role === "A" ? draft.a : role === "B" ? draft.b : draft.extra;
+  const other = draft[fields[role]];
   if (other) {
-    const called = "spec" in other ? other.spec.words.the : `lora_${role}`;
+    const called = "spec" in other ? other.spec.words.the : role === "bias" ? "the bias of lora_B" : `lora_${role}`;
     faults.invalid(`tensors ${quote(other.name)} and ${quote(name)} are both ${called} of ${draft.resolved.path}`);
   } else Object.assign(draft, tensor);
   if (other || !tensor) draft.broken = true;
@@ -176,56 +176,9 @@ function warnOfPruned(pruned: number, left: number, { faults, warnings }: PlanCo
   }
 }
 
-interface Pair extends Omit<ModulePlan, "alpha" | "scale"> {
-  readonly source: string;
-}
-
-/** null, with faults, if the pair is incomplete or does not fit. */
-function checkPair(draft: Draft, context: PlanContext): Pair | null {
-  const { resolved, source, a, b, extra, broken } = draft;
-  const { path, module } = resolved;
-  const { faults, maxRank, config } = context;
-  const { extraTensor, prunesRanks } = config.method;
-  const before = faults.count;
-  const present = a ? "lora_A" : b ? "lora_B" : extra?.spec.words.a;
-  if (!broken && !b) faults.invalid(`module ${path} has ${present} but no lora_B`);
-  if (!broken && !a) faults.invalid(`module ${path} has ${present} but no lora_A`);
-  if (!a || !b) return null;
-  const [rank, inFeatures] = oriented(a);
-  const [outFeatures, rankOfB] = oriented(b);
-  if (rank !== rankOfB) faults.invalid(`module ${path} has rank ${rank} in lora_A, but rank ${rankOfB} in lora_B`);
-  const least = prunesRanks ? 0 : 1;
-  if (rank < least || rank > maxRank) {
-    faults.invalid(`module ${path} has rank ${rank}; ${least} to ${maxRank} is allowed`);
-  }
-  if (extra || !broken) extraTensor?.check({ path, rank, outFeatures }, extra?.shape ?? null, faults);
-  const kept = config.keptRanks.get(source);
-  if (kept !== undefined && kept !== rank) {
-    faults.invalid(`module ${path} has rank ${rank} in lora_A, but rank_pattern keeps ${kept}`);
-  }
-  if (module && inFeatures !== module.inFeatures) {
-    faults.otherShape(
-      path,
-      `module ${path} takes ${module.inFeatures} inputs in the base, but ${inFeatures} in lora_A`,
-    );
-  }
-  if (module && outFeatures !== module.outFeatures) {
-    faults.otherShape(
-      path,
-      `module ${path} gives ${module.outFeatures} outputs in the base, but ${outFeatures} in lora_B`,
-    );
-  }
-  if (broken || faults.count > before) return null;
-  return { path, source, rank, inFeatures, outFeatures, a, b, extra: extra ?? null };
-}
-
-/** Sizes in PEFT's layout: [r, in] of A, [out, r] of B. */
-function oriented({ shape: [rows, columns], transposed }: StoredMatrix): readonly [number, number] {
-  return transposed ? [columns, rows] : [rows, columns];
-}
-
-function warnOfRemaps(drafts: ReadonlyMap<string, Draft>, warnings: string[]): void {
-  const remapped = [...drafts].filter(([path, { source }]) => path !== source);
+/** Names of other releases mean the same module, so task models are not warned about. */
+function warnOfRemaps(drafts: ReadonlyMap<string, Draft>, { targetModules, warnings }: PlanContext): void {
+  const remapped = [...drafts].filter(([path, { source }]) => !targetModules.spellingsOf(path).includes(source));
   const first = remapped[0];
   if (!first) return;
   const more = remapped.length > 1 ? `, and ${remapped.length - 1} more likewise` : "";

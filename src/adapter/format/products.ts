@@ -3,6 +3,7 @@
  * not computed products.
  */
 
+import { elementCount } from "../../tensor/shape.js";
 import { quote } from "./faults.js";
 import type { ModulePlan } from "./module-plan.js";
 import type { ValueSummary } from "./values.js";
@@ -17,6 +18,7 @@ export interface Sized {
   readonly a: ValueSummary;
   readonly b: ValueSummary;
   readonly extra: ValueSummary | null;
+  readonly addedBias: ValueSummary | null;
 }
 
 /** A clause if an entry of s·B·A may be too large to compute with in float32. */
@@ -42,8 +44,9 @@ export class SmallOrLarge {
   }
 
   add(module: ModulePlan, values: Sized): void {
-    const { a, b, extra } = values;
-    const changesAlone = module.extra !== null && !module.extra.spec.isFoldedIntoA;
+    const { a, b, extra, addedBias } = values;
+    const changesAlone =
+      (module.extra !== null && !module.extra.spec.isFoldedIntoA) || (addedBias !== null && !addedBias.zero);
     if (!changesAlone && (a.zero || b.zero || extra?.zero)) {
       this.#idleModules++;
       if (a.zero) this.#zero.add("lora_A");
@@ -56,28 +59,34 @@ export class SmallOrLarge {
   }
 
   warnings(): string[] {
-    const warnings: string[] = [];
+    const warnings = this.largeWarnings();
     const zero = [...this.#zero].sort();
     const idle = this.#idleModules;
     if (idle > 0 && idle === this.#modules) {
-      warnings.push(`The adapter changes nothing: every ${zero.join(" or ")} is zero.`);
+      warnings.unshift(`The adapter changes nothing: every ${zero.join(" or ")} is zero.`);
     } else if (idle > 0) {
       const them = idle === 1 ? "1 of" : `${idle} of`;
-      warnings.push(`${them} ${this.#modules} modules change nothing: their ${zero.join(" or ")} is zero.`);
-    }
-    if (this.#large > 0) {
-      const more = this.#large > 1 ? ` and ${this.#large - 1} more` : "";
-      warnings.push(`Values are so large that products may overflow float32, in ${quote(this.#firstLarge)}${more}.`);
+      warnings.unshift(`${them} ${this.#modules} modules change nothing: their ${zero.join(" or ")} is zero.`);
     }
     return warnings;
+  }
+
+  largeWarnings(): string[] {
+    if (this.#large === 0) return [];
+    const more = this.#large > 1 ? ` and ${this.#large - 1} more` : "";
+    return [`Values are so large that products may overflow float32, in ${quote(this.#firstLarge)}${more}.`];
   }
 }
 
 /** Bound on A x and s·B(A x) for inputs of 1. */
 function reachOf(module: ModulePlan, values: Sized): number {
-  const { rank, inFeatures, scale } = module;
-  return largestOfA(module, values) * inFeatures * Math.max(1, values.b.largest * Math.abs(scale) * rank);
+  const { rank, scale } = module;
+  return largestOfA(module, values) * fanIn(module) * Math.max(1, values.b.largest * Math.abs(scale) * rank);
 }
+
+/** How many values of an input an output sums. A table is read one row at a time. */
+const fanIn = ({ kind, inFeatures, kernel }: ModulePlan): number =>
+  kind === "table" ? 1 : inFeatures * elementCount(kernel);
 
 /** Including what is folded into it. */
 const largestOfA = ({ extra }: ModulePlan, values: Sized): number =>

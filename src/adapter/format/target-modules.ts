@@ -5,14 +5,12 @@
  */
 
 import type { BaseModule, TargetModule } from "../../model/blueprint.js";
+import type { ModuleIndex, ModuleSpec, NamedModule, ResolvedModule } from "./base.js";
+import { type Faults, quote } from "./faults.js";
+import type { Feature } from "./features.js";
+import { taskFeatures } from "./task-index.js";
 
 const wrappers: ReadonlySet<string> = new Set(["model", "language_model", "text_model", "transformer"]);
-
-export interface ResolvedModule {
-  readonly path: string;
-  /** null without a base: then the sizes come from the tensors. */
-  readonly module: TargetModule | null;
-}
 
 /** Last segments of heads and embeddings in the common families, for adapters that are read without a base. */
 const commonTables = ["lm_head", "embed_tokens", "wte", "wpe"];
@@ -25,19 +23,21 @@ const lastSegment = (path: string): string => path.slice(path.lastIndexOf(".") +
 /** The modules that take an adapter. */
 export const targetModulesOf = (modules: readonly BaseModule[]): readonly TargetModule[] => modules.filter(isTarget);
 
-export class TargetModuleIndex {
+export class TargetModuleIndex implements ModuleIndex {
+  readonly takes: ReadonlySet<Feature>;
   readonly #byPath: ReadonlyMap<string, TargetModule> | null;
   /** By the path without wrapping segments; null where two modules share it. */
   readonly #byCore = new Map<string, TargetModule | null>();
 
   /** The head and the embeddings. A head that is not tied is a target module, too. */
   readonly #tables: readonly BaseModule[];
-  /** Last segments of heads and embeddings: `all-linear` excludes them, and a file may hold all of their weights. */
   readonly tableNames: ReadonlySet<string>;
 
   /** null: there is no base, and every path resolves to itself. */
   constructor(modules: readonly BaseModule[] | null) {
     const linears = modules && targetModulesOf(modules);
+    // Without a base, an adapter may be one of a task model.
+    this.takes = modules ? new Set() : taskFeatures;
     this.#byPath = linears && new Map(linears.map((module) => [module.path, module]));
     this.#tables = modules?.filter(({ role }) => role !== undefined) ?? [];
     this.tableNames = new Set([...commonTables, ...this.#tables.map(({ path }) => lastSegment(path))]);
@@ -47,10 +47,16 @@ export class TargetModuleIndex {
     }
   }
 
-  resolve(path: string): ResolvedModule | null {
-    if (!this.#byPath) return path === "" ? null : { path, module: null };
-    const module = this.#byPath.get(path) ?? this.#byCore.get(coreOf(path)) ?? this.#headOf(path);
-    return module ? { path: module.path, module } : null;
+  resolve({ path, tensor }: NamedModule, faults: Faults): ResolvedModule | null {
+    if (!this.#byPath && path !== "") return { path, module: null };
+    const module = this.#byPath?.get(path) ?? this.#byCore.get(coreOf(path)) ?? this.#headOf(path);
+    if (module) return { path: module.path, module: { ...module, ...plain } };
+    if (this.#isHead(path)) {
+      faults.unsupported(
+        `tensor ${quote(tensor)} adapts the output head; in this base it is tied to the embedding, so that is not supported`,
+      );
+    } else faults.otherModule(path, `tensor ${quote(tensor)} matches no linear layer of the base`);
+    return null;
   }
 
   #headOf(path: string): TargetModule | undefined {
@@ -58,28 +64,47 @@ export class TargetModuleIndex {
   }
 
   /** Whether a path names the head, by the base's name for it or by `lm_head`. */
-  isHead(path: string): boolean {
+  #isHead(path: string): boolean {
     const name = lastSegment(path);
     return (
       name === headName || this.#tables.some((table) => table.role !== "embedding" && lastSegment(table.path) === name)
     );
   }
 
-  /** Every path that a config may name: the target modules, the embeddings, and the head even where it is tied. */
+  isOutput(): boolean {
+    return false;
+  }
+
+  isLinear(path: string): boolean {
+    return !this.tableNames.has(lastSegment(path));
+  }
+
+  /** The target modules, the embeddings, and the head even where it is tied. */
   modules(): readonly string[] {
     return [...new Set([...(this.#byPath?.keys() ?? []), ...this.#tables.map(({ path }) => path)])];
   }
 
-  /** The wrapper segments that a path begins with, dots included. */
+  spellingsOf(path: string): readonly string[] {
+    return [path];
+  }
+
   wrapperOf(path: string): string {
     return path.slice(0, path.length - coreOf(path).length);
   }
 
-  /** Each path's position in the base. */
   positions(): ReadonlyMap<string, number> {
     return new Map([...(this.#byPath?.keys() ?? [])].map((path, i) => [path, i]));
   }
 }
+
+const plain: Omit<ModuleSpec, keyof TargetModule> = {
+  kind: "linear",
+  kernel: [],
+  groups: 1,
+  hasBias: false,
+  isOutput: false,
+  hasFoldedNorm: false,
+};
 
 function coreOf(path: string): string {
   const segments = path.split(".");

@@ -2,10 +2,10 @@
  * Which modules a config names: PEFT's rules (`check_target_module_exists` of PEFT 0.21) in linear time, and mlx-lm's.
  */
 
+import type { ModuleIndex } from "./base.js";
 import { ExpressionFault } from "./expressions.js";
 import { type Faults, quote } from "./faults.js";
 import type { CompiledExpression, ExpressionUse, PatternBudget } from "./patterns.js";
-import type { TargetModuleIndex } from "./target-modules.js";
 
 export interface PeftTargets {
   readonly kind: "peft";
@@ -25,7 +25,7 @@ export interface TargetContext {
   readonly budget: PatternBudget;
   readonly faults: Faults;
   readonly warnings: string[];
-  readonly targetModules: Pick<TargetModuleIndex, "tableNames">;
+  readonly targetModules: Pick<ModuleIndex, "isLinear">;
 }
 
 /** null, with a warning, if the config names no targets or names them in an expression that is not evaluated. */
@@ -57,8 +57,7 @@ export function peftTargets(config: PeftTargets, context: TargetContext): NamesM
 function targets(config: PeftTargets, context: TargetContext): NamesModule | null {
   const { targetModules } = config;
   if (typeof targetModules === "string") {
-    if (targetModules.toLowerCase() === "all-linear")
-      return (path) => !context.targetModules.tableNames.has(path.slice(path.lastIndexOf(".") + 1));
+    if (targetModules.toLowerCase() === "all-linear") return (path) => context.targetModules.isLinear(path);
     return wholePath("target_modules", targetModules, context);
   }
   const list = new Set(targetModules);

@@ -9,14 +9,18 @@ import { lstat, readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { orMissing } from "../../base/durable.js";
 import { openRegular } from "../../base/files.js";
-import { configFile, isKeptFile, weightFiles } from "../format/files.js";
+import { configFile, isKeptFile, modelConfigFile, weightFiles } from "../format/files.js";
+import { readConfigLabels } from "../format/labels.js";
 
 /** Whether a link with this name is followed. */
 export function followsLinks(name: string): boolean {
   return name === configFile || weightFiles.some((weights) => weights === name);
 }
 
-/** The names of an adapter's files, sorted: only the weights file that is read, and no link that is not followed. */
+/**
+ * The names of an adapter's files, sorted: only the weights file that is read, no link that is not followed, and a model's config.json
+ * only if it names labels.
+ */
 export async function keptFiles(folder: string): Promise<string[]> {
   const names = (await readdir(folder)).filter(isKeptFile);
   const weights = weightFiles.find((name) => names.includes(name));
@@ -25,7 +29,9 @@ export async function keptFiles(folder: string): Promise<string[]> {
     if (name !== weights && weightFiles.some((other) => other === name)) continue;
     const path = join(folder, name);
     const status = await orMissing(followsLinks(name) ? stat(path) : lstat(path));
-    if (status?.isFile()) kept.push(name);
+    if (!status?.isFile()) continue;
+    if (name === modelConfigFile && (await readConfigLabels(folder)) === null) continue;
+    kept.push(name);
   }
   return kept;
 }

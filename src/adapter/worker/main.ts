@@ -1,31 +1,47 @@
 /** The adapter worker's thread: runs checks and loads, and transfers their memory. */
 
 import { parentPort } from "node:worker_threads";
-import { checkAdapter, loadAdapter } from "../format.js";
-import type { HostAdapter } from "../types.js";
+import { checkAdapter, loadAdapter, loadTaskAdapter } from "../format.js";
+import type { HostAdapter, HostTaskAdapter } from "../types.js";
 import { type JobReply, type JobRequest, packError } from "./messages.js";
 
 const port = parentPort;
 if (!port) throw new Error("worker-main runs in a worker thread only");
 
-port.on("message", async ({ id, kind, folder, modules, options }: JobRequest) => {
+port.on("message", async (request: JobRequest) => {
+  const { id } = request;
   try {
-    if (kind === "check") {
-      const value = await checkAdapter(folder, modules, options);
-      port.postMessage({ id, kind, value } satisfies JobReply);
-    } else {
-      const value = await loadAdapter(folder, modules, options);
-      port.postMessage({ id, kind, value } satisfies JobReply, buffersOf(value));
-    }
+    const reply = await run(request);
+    port.postMessage(reply, buffersOf(reply));
   } catch (error) {
     port.postMessage({ id, kind: "error", error: packError(error) } satisfies JobReply);
   }
 });
 
-function buffersOf({ modules }: HostAdapter): ArrayBuffer[] {
-  const buffers = new Set<ArrayBuffer>();
-  for (const { a, b, magnitude = a } of modules.values()) {
-    for (const { buffer } of [a, b, magnitude]) if (buffer instanceof ArrayBuffer) buffers.add(buffer);
+async function run(request: JobRequest): Promise<JobReply> {
+  const { id, kind, folder, options } = request;
+  switch (kind) {
+    case "check":
+      return { id, kind, value: await checkAdapter(folder, request.base, options) };
+    case "load":
+      return { id, kind, value: await loadAdapter(folder, request.modules, options) };
+    case "loadTask":
+      return { id, kind, value: await loadTaskAdapter(folder, request.targets, options) };
   }
-  return [...buffers];
 }
+
+function buffersOf(reply: JobReply): ArrayBuffer[] {
+  const arrays = reply.kind === "load" ? arraysOf(reply.value) : reply.kind === "loadTask" ? viewsOf(reply.value) : [];
+  const buffers = arrays.flatMap((array) => (array?.buffer instanceof ArrayBuffer ? [array.buffer] : []));
+  return [...new Set(buffers)];
+}
+
+type Optional = ArrayBufferView | null | undefined;
+
+const arraysOf = ({ modules }: HostAdapter): Optional[] =>
+  [...modules.values()].flatMap(({ a, b, magnitude }) => [a, b, magnitude]);
+
+const viewsOf = ({ modules }: HostTaskAdapter): Optional[] =>
+  [...modules.values()].flatMap(({ a, b, magnitude, addedBias, bias, whole }) => [
+    ...[a, b, magnitude, addedBias, bias, whole?.weight, whole?.bias],
+  ]);

@@ -2,27 +2,32 @@
 
 import { type ErrorCode, errorTable, LorikeetError } from "../../base/errors.js";
 import type { BaseModule } from "../../model/blueprint.js";
-import type { CheckedAdapter, CheckOptions } from "../format.js";
-import type { HostAdapter } from "../types.js";
+import type { TaskTarget } from "../../model/task/adapter-targets.js";
+import type { AdapterBase, CheckedAdapter, CheckOptions } from "../format.js";
+import type { HostAdapter, HostTaskAdapter } from "../types.js";
 
 export interface JobResults {
   check: CheckedAdapter;
   load: HostAdapter;
+  loadTask: HostTaskAdapter;
 }
 
 export type JobKind = keyof JobResults;
 
-export interface JobRequest {
+/** What a job is given besides its folder. */
+export type JobInput =
+  | { readonly kind: "check"; readonly base: AdapterBase }
+  | { readonly kind: "load"; readonly modules: readonly BaseModule[] }
+  | { readonly kind: "loadTask"; readonly targets: readonly TaskTarget[] };
+
+export type JobRequest = JobInput & {
   readonly id: number;
-  readonly kind: JobKind;
   readonly folder: string;
-  readonly modules: readonly BaseModule[];
   readonly options: CheckOptions;
-}
+};
 
 export type JobReply =
-  | { readonly id: number; readonly kind: "check"; readonly value: CheckedAdapter }
-  | { readonly id: number; readonly kind: "load"; readonly value: HostAdapter }
+  | { readonly [K in JobKind]: { readonly id: number; readonly kind: K; readonly value: JobResults[K] } }[JobKind]
   | { readonly id: number; readonly kind: "error"; readonly error: PackedError };
 
 /** A LorikeetError as plain data: structured clone drops an error's own fields. */

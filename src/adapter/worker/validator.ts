@@ -5,8 +5,7 @@
 
 import { type Deferred, deferred } from "../../base/async.js";
 import { LorikeetError } from "../../base/errors.js";
-import type { BaseModule } from "../../model/blueprint.js";
-import type { CheckedAdapter, CheckOptions } from "../format.js";
+import type { AdapterBase, CheckedAdapter, CheckOptions } from "../format.js";
 import { AdapterWorker } from "./worker.js";
 
 export interface ValidationLimits {
@@ -59,7 +58,7 @@ export class Validator {
   /** Like `checkAdapter`. `client` is null for the operator. May also reject with `validations_busy` or `validation_timeout`. */
   async check(
     folder: string,
-    modules: readonly BaseModule[],
+    base: AdapterBase,
     options: CheckOptions = {},
     client: string | null = null,
   ): Promise<CheckedAdapter> {
@@ -70,7 +69,7 @@ export class Validator {
       const message = `${waiting} adapters are waiting to be checked; at most ${maxWaiting} are allowed.`;
       throw new LorikeetError("validations_busy", message, { found: waiting, allowed: maxWaiting });
     }
-    const job = { run: () => this.#worker.check(folder, modules, options), done: deferred<CheckedAdapter>() };
+    const job = { run: () => this.#worker.check(folder, base, options), done: deferred<CheckedAdapter>() };
     const key = client ?? operator;
     const jobs = this.#waiting.get(key);
     if (jobs) jobs.push(job);

@@ -9,9 +9,10 @@ import { type Deferred, deferred, Semaphore } from "../../base/async.js";
 import { LorikeetError } from "../../base/errors.js";
 import { startThread } from "../../base/threads.js";
 import type { BaseModule } from "../../model/blueprint.js";
-import type { CheckedAdapter, CheckOptions } from "../format.js";
-import type { HostAdapter } from "../types.js";
-import { type JobKind, type JobReply, type JobRequest, unpackError } from "./messages.js";
+import type { TaskTarget } from "../../model/task/adapter-targets.js";
+import type { AdapterBase, CheckedAdapter, CheckOptions } from "../format.js";
+import type { HostAdapter, HostTaskAdapter } from "../types.js";
+import { type JobInput, type JobReply, type JobRequest, unpackError } from "./messages.js";
 
 export interface AdapterWorkerOptions {
   /** JavaScript heap in MB; 512. A hostile header that needs more ends the thread, not the process. Tensors are outside the heap. */
@@ -26,6 +27,7 @@ interface Pending {
   readonly timer?: NodeJS.Timeout;
   check?: Deferred<CheckedAdapter>;
   load?: Deferred<HostAdapter>;
+  loadTask?: Deferred<HostTaskAdapter>;
 }
 
 export class AdapterWorker {
@@ -44,10 +46,10 @@ export class AdapterWorker {
   }
 
   /** Like `checkAdapter`. */
-  check(folder: string, modules: readonly BaseModule[], options: CheckOptions = {}): Promise<CheckedAdapter> {
+  check(folder: string, base: AdapterBase, options: CheckOptions = {}): Promise<CheckedAdapter> {
     return this.#slots.run(() => {
       const check = deferred<CheckedAdapter>();
-      this.#post("check", folder, modules, options, { check });
+      this.#post({ kind: "check", base }, folder, options, { check });
       return check.promise;
     });
   }
@@ -56,8 +58,17 @@ export class AdapterWorker {
   load(folder: string, modules: readonly BaseModule[], options: CheckOptions = {}): Promise<HostAdapter> {
     return this.#slots.run(() => {
       const load = deferred<HostAdapter>();
-      this.#post("load", folder, modules, options, { load });
+      this.#post({ kind: "load", modules }, folder, options, { load });
       return load.promise;
+    });
+  }
+
+  /** Like `loadTaskAdapter`. The block of memory is transferred, not copied. */
+  loadTask(folder: string, targets: readonly TaskTarget[], options: CheckOptions = {}): Promise<HostTaskAdapter> {
+    return this.#slots.run(() => {
+      const loadTask = deferred<HostTaskAdapter>();
+      this.#post({ kind: "loadTask", targets }, folder, options, { loadTask });
+      return loadTask.promise;
     });
   }
 
@@ -70,12 +81,12 @@ export class AdapterWorker {
     await worker?.terminate();
   }
 
-  #post(kind: JobKind, folder: string, modules: readonly BaseModule[], options: CheckOptions, pending: Pending): void {
+  #post(input: JobInput, folder: string, options: CheckOptions, pending: Pending): void {
     if (this.#closed) throw closedError();
     this.#worker ??= this.#start();
     const worker = this.#worker;
     const id = ++this.#lastId;
-    worker.postMessage({ id, kind, folder, modules, options } satisfies JobRequest);
+    worker.postMessage({ id, ...input, folder, options } satisfies JobRequest);
     const deadlineMs = this.#deadlineMs;
     const timer = deadlineMs === null ? null : setTimeout(() => this.#overdue(worker, deadlineMs), deadlineMs).unref();
     this.#pending.set(id, timer ? { ...pending, timer } : pending);
@@ -100,7 +111,8 @@ export class AdapterWorker {
     if (this.#pending.size === 0) worker.unref();
     if (reply.kind === "error") rejectJob(pending, unpackError(reply.error));
     else if (reply.kind === "check") pending?.check?.resolve(reply.value);
-    else pending?.load?.resolve(reply.value);
+    else if (reply.kind === "load") pending?.load?.resolve(reply.value);
+    else pending?.loadTask?.resolve(reply.value);
   }
 
   /** The thread has ended: its jobs fail, and the next job starts a new one. */
@@ -140,6 +152,7 @@ export class AdapterWorker {
 function rejectJob(job: Pending | undefined, error: LorikeetError): void {
   job?.check?.reject(error);
   job?.load?.reject(error);
+  job?.loadTask?.reject(error);
 }
 
 function closedError(): LorikeetError {

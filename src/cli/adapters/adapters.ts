@@ -4,12 +4,10 @@ import { access } from "node:fs/promises";
 import { join } from "node:path";
 import type { Command } from "commander";
 import { weightFiles } from "../../adapter/format.js";
-import { openCheckpoint } from "../../model/checkpoint/open.js";
-import { baseModules } from "../../model/modules.js";
+import { type CheckBase, openCheckBase } from "../check-base.js";
 import { formatBytes } from "../options/units.js";
 import { readClientKey } from "../serve/api-keys.js";
 import { formatTable } from "../table.js";
-import { locateDecoder } from "../task-model.js";
 import { printJson, printLine, printResponse, type Terminal } from "../terminal.js";
 import { exitCodes, Quit, UsageError } from "../usage.js";
 import { type LocalStore, openLocalStore } from "./local-store.js";
@@ -56,7 +54,7 @@ export function addAdapters(program: Command, terminal: Terminal): void {
 async function withStore<T>(where: Where, terminal: Terminal, task: (local: LocalStore) => Promise<T>): Promise<T> {
   const { environment } = terminal;
   const directory = where.adapters ?? (environment.LORIKEET_ADAPTERS || "adapters");
-  await using local = await openLocalStore(directory, await modelOf(where, terminal));
+  await using local = await openLocalStore(directory, await baseOf(where, terminal));
   return await task(local);
 }
 
@@ -64,9 +62,9 @@ function serverAt(url: string, { apiKeyFile }: Where, { environment }: Terminal)
   return remoteServer(url, readClientKey(apiKeyFile ?? null, environment));
 }
 
-async function modelOf(where: Where, terminal: Terminal): Promise<string | null> {
+async function baseOf(where: Where, terminal: Terminal): Promise<CheckBase | null> {
   const model = where.model ?? (terminal.environment.LORIKEET_MODEL || null);
-  return model === null ? null : await locateDecoder(model, terminal);
+  return model === null ? null : await openCheckBase(model, terminal);
 }
 
 async function list(where: Where, terminal: Terminal): Promise<void> {
@@ -182,18 +180,18 @@ async function verify(where: Where, terminal: Terminal): Promise<void> {
   const areIntact =
     where.url === undefined
       ? await withStore(where, terminal, ({ store }) => print(store.verify()))
-      : await print(await remoteVerdicts(serverAt(where.url, where, terminal), await modelOf(where, terminal)));
+      : await print(await remoteVerdicts(serverAt(where.url, where, terminal), await baseOf(where, terminal)));
   if (!areIntact) throw new Quit(exitCodes.failed);
 }
 
 type Verdict = { readonly name: string; readonly digest: string | null; readonly error: Error | null };
 
-async function remoteVerdicts(server: RemoteServer, model: string | null): Promise<AsyncIterable<Verdict>> {
+async function remoteVerdicts(server: RemoteServer, base: CheckBase | null): Promise<AsyncIterable<Verdict>> {
   const adapters = entriesOf(await server.list()).map(({ name, digest }) => ({
     name: String(name),
     digest: String(digest),
   }));
-  return verifyRemote(server, adapters, model === null ? null : baseModules((await openCheckpoint(model)).config));
+  return verifyRemote(server, adapters, base?.modules ?? null);
 }
 
 /** True if every adapter is intact. */

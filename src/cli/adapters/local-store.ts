@@ -3,11 +3,11 @@
 import { describeAdapter } from "../../adapter/format.js";
 import { AdapterStore } from "../../adapter/store/store.js";
 import { AdapterWorker } from "../../adapter/worker/worker.js";
-import { openCheckpoint } from "../../model/checkpoint/open.js";
-import { baseModules, targetModules } from "../../model/modules.js";
+import { targetModules } from "../../model/modules.js";
+import type { Checkpoint } from "../../model/types.js";
 import { tryLockFile } from "../../runtime/file-lock.js";
 import { WeightNorms } from "../../weights/norms.js";
-import { checkKeyOf } from "../serve/adapter-tier.js";
+import type { CheckBase } from "../check-base.js";
 import { GainCheck } from "../serve/gain-check.js";
 
 export interface LocalStore extends AsyncDisposable {
@@ -16,9 +16,9 @@ export interface LocalStore extends AsyncDisposable {
   readonly isChecked: boolean;
 }
 
-/** Without a model, adapters are not checked against a base. Throws what opening the model or the store throws. */
-export async function openLocalStore(directory: string, model: string | null): Promise<LocalStore> {
-  if (model === null) {
+/** Without a base, adapters are not checked against one. Throws what opening the store throws. */
+export async function openLocalStore(directory: string, base: CheckBase | null): Promise<LocalStore> {
+  if (base === null) {
     const store = await AdapterStore.open({
       directory,
       check: (folder) => describeAdapter(folder, null),
@@ -27,29 +27,20 @@ export async function openLocalStore(directory: string, model: string | null): P
     });
     return { store, isChecked: false, [Symbol.asyncDispose]: () => store.close() };
   }
-  const checkpoint = await openCheckpoint(model);
-  const baseNames = checkpoint.names;
-  const modules = baseModules(checkpoint.config);
+  const { modules, names: baseNames, checkKey, checkpoint } = base;
   const worker = new AdapterWorker();
-  const norms = new WeightNorms(checkpoint, { threads: 1 });
-  const gains = new GainCheck(targetModules(checkpoint.config), norms);
+  const gains = checkpoint && openGains(checkpoint);
   const closeWorkers = async (): Promise<void> => {
-    await Promise.all([worker.close(), gains.close()]);
-    await norms[Symbol.asyncDispose]();
+    await Promise.all([worker.close(), gains?.[Symbol.asyncDispose]()]);
   };
   try {
     const check = async (folder: string) => {
       const checked = await worker.check(folder, modules, { baseNames });
-      await gains.check(folder, checked.summary);
+      await gains?.check(folder, checked.summary);
       return checked;
     };
-    const store = await AdapterStore.open({
-      directory,
-      check,
-      reserved: [baseNames[0]],
-      checkKey: checkKeyOf(checkpoint, baseNames),
-      tryLock: tryLockFile,
-    });
+    const options = { directory, check, reserved: [baseNames[0]], checkKey, tryLock: tryLockFile };
+    const store = await AdapterStore.open(options);
     const close = async (): Promise<void> => {
       await store.close();
       await closeWorkers();
@@ -59,4 +50,16 @@ export async function openLocalStore(directory: string, model: string | null): P
     await closeWorkers();
     throw error;
   }
+}
+
+function openGains(checkpoint: Checkpoint): Pick<GainCheck, "check"> & AsyncDisposable {
+  const norms = new WeightNorms(checkpoint, { threads: 1 });
+  const gains = new GainCheck(targetModules(checkpoint.config), norms);
+  return {
+    check: (folder, summary) => gains.check(folder, summary),
+    [Symbol.asyncDispose]: async () => {
+      await gains.close();
+      await norms[Symbol.asyncDispose]();
+    },
+  };
 }

@@ -3,11 +3,10 @@
 import { mkdir, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type CheckOptions, describeAdapter } from "../../adapter/format.js";
+import { type AdapterBase, type CheckOptions, describeAdapter } from "../../adapter/format.js";
 import { isVersion } from "../../adapter/store/version-digest.js";
 import { receiveTar, uploadDefaults } from "../../adapter/upload/upload.js";
 import { LorikeetError } from "../../base/errors.js";
-import type { BaseModule } from "../../model/blueprint.js";
 import type { RemoteServer } from "./remote.js";
 
 export interface RemoteVerdict {
@@ -23,7 +22,7 @@ const limits = { ...uploadDefaults, receivedBytes: Number.MAX_SAFE_INTEGER, unpa
 export async function* verifyRemote(
   server: RemoteServer,
   adapters: readonly { readonly name: string; readonly digest: string }[],
-  modules: readonly BaseModule[] | null,
+  modules: AdapterBase | null,
 ): AsyncGenerator<RemoteVerdict> {
   const root = await mkdtemp(join(tmpdir(), "lorikeet-verify-"));
   try {

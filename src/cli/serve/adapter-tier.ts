@@ -115,6 +115,11 @@ export function checkKeyOf({ fingerprint }: Checkpoint, baseNames: readonly stri
   return [checksVersion, fingerprint, ...new Set(baseNames)].join(" ");
 }
 
+/** The same for a task model, by the key of its target modules. */
+export function taskCheckKeyOf(targetsKey: string, baseNames: readonly string[]): string {
+  return [checksVersion, targetsKey, ...new Set(baseNames)].join(" ");
+}
+
 function tooLargeToRun(bytes: number, allowed: number): LorikeetError {
   return new LorikeetError(
     "adapter_too_large",

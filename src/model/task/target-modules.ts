@@ -98,7 +98,10 @@ const isSame = (a: string, b: string): boolean => a === b || a.endsWith(`.${b}`)
  * The modules that an adapter's path means: those of that name, else those with a name of which it is the end or which is its end,
  * else the same in the spelling of transformers 5. More than one: the path is ambiguous.
  */
-export function modulesAt(modules: readonly TaskModule[], path: string): readonly TaskModule[] {
+export function modulesAt<T extends Pick<TaskModule, "path" | "names">>(
+  modules: readonly T[],
+  path: string,
+): readonly T[] {
   const present = presentSpelling(path);
   const tests: readonly ((name: string) => boolean)[] = [
     (name) => name === path,

@@ -43,7 +43,7 @@ export function readPeft(
   if (fields.lora_alpha === null) {
     warnings.push(`${configFile} has lora_alpha null, with which PEFT itself fails; its default of 8 was used.`);
   }
-  const modulesToSave = field.texts("modules_to_save");
+  const modulesToSave = [...new Set([...field.texts("modules_to_save"), ...headsOf(fields.task_type)])];
   field.flag("fan_in_fan_out"); // says how the base stores its weights; A and B have the same shapes
   return {
     method,
@@ -53,6 +53,12 @@ export function readPeft(
     trainsBias,
     targets: trusted ? null : readTargets(field, modulesToSave),
   };
+}
+
+/** The heads that PEFT saves of its own accord. Its older releases do not write them into `modules_to_save`. */
+function headsOf(taskType: unknown): readonly string[] {
+  if (taskType === "SEQ_CLS" || taskType === "TOKEN_CLS") return ["classifier", "score"];
+  return taskType === "QUESTION_ANS" ? ["qa_outputs"] : [];
 }
 
 function readTargets(field: FieldReader, modulesToSave: readonly string[]): PeftTargets {

@@ -43,6 +43,7 @@ export const adaLora: AdapterMethod = {
   ]),
   prunesRanks: true,
   extraTensor: singularValues,
+  kinds: new Set(["linear"]),
   isTrainable: false,
   describe: ({ r }) => `AdaLoRA with initial rank ${r}, folded into LoRA on load`,
   readConfig,

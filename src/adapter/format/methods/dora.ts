@@ -32,6 +32,7 @@ function withMagnitudes(undecomposed: AdapterMethod, description: string): Adapt
     name: "DoRA",
     flags: { ...undecomposed.flags, use_dora: true },
     extraTensor: magnitudes,
+    kinds: new Set(["linear", "convolution"]),
     hasGains: true,
     describe: () => description,
     readConfig: (field) => readLora(field, method),

@@ -10,6 +10,7 @@ export const lora: AdapterMethod = {
   harmlessKeys: new Set(),
   prunesRanks: false,
   extraTensor: null,
+  kinds: new Set(["linear", "convolution", "table"]),
   hasGains: false,
   isTrainable: true,
   scaleOf: (alpha, rank) => alpha / rank,
@@ -44,7 +45,7 @@ function meaningOf(marker: string, rest: readonly string[]): TensorMeaning {
   }
   if (rest.length > 2 || rest.length === 0) return unknown; // `weight`, or the adapter's name and `weight`
   const end = rest.at(-1);
-  if (end === "bias" && marker === "lora_B") return feature("lora_bias");
+  if (end === "bias" && marker === "lora_B") return matrix("bias");
   if (end !== "weight") return unknown;
   return matrix(marker === "lora_A" ? "A" : "B");
 }

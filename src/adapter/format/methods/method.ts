@@ -3,14 +3,15 @@
  * its name.
  */
 
+import type { ModuleKind } from "../../../model/task/weighted-nodes.js";
 import type { HostModule } from "../../types.js";
 import type { CanonicalConfig, MethodConfig } from "../canonical.js";
 import type { FieldReader } from "../config/fields.js";
 import type { Faults } from "../faults.js";
 import type { Feature } from "../features.js";
 
-/** E: AdaLoRA's singular values; M: DoRA's magnitudes. */
-export type Role = "A" | "B" | "E" | "M";
+/** E: AdaLoRA's singular values; M: DoRA's magnitudes; bias: lora_B's. */
+export type Role = "A" | "B" | "E" | "M" | "bias";
 
 /** A tensor's role in its module, by the end of its name. */
 export type TensorMeaning =
@@ -38,6 +39,8 @@ export interface AdapterMethod {
   readonly prunesRanks: boolean;
   /** What each module has besides lora_A and lora_B. */
   readonly extraTensor: ExtraTensor | null;
+  /** The kinds of modules that it adapts. */
+  readonly kinds: ReadonlySet<ModuleKind>;
   /** Whether the engine's bank holds a gain for each output besides A and B. */
   readonly hasGains: boolean;
   /** Whether such an adapter can be trained further. */
@@ -61,7 +64,7 @@ export interface ModuleSizes {
 
 /** A tensor that each module of a method has besides lora_A and lora_B. */
 export interface ExtraTensor {
-  readonly role: Exclude<Role, "A" | "B">;
+  readonly role: Exclude<Role, "A" | "B" | "bias">;
   /** How messages name it, with the definite and the indefinite article. */
   readonly words: { readonly the: string; readonly a: string };
   readonly axes: 1 | 2;

@@ -1,0 +1,64 @@
+/** What an adapter is checked against: the modules of a decoder, the target modules of a task model, or nothing. */
+
+import type { BaseModule, TargetModule } from "../../model/blueprint.js";
+import type { TaskTarget } from "../../model/task/adapter-targets.js";
+import type { ModuleKind } from "../../model/task/weighted-nodes.js";
+import type { Faults } from "./faults.js";
+import type { Feature } from "./features.js";
+
+export interface TaskBase {
+  readonly targets: readonly TaskTarget[];
+}
+
+export type AdapterBase = readonly BaseModule[] | TaskBase;
+
+/** What a base says about one of its modules. */
+export interface ModuleSpec extends TargetModule {
+  readonly kind: ModuleKind;
+  readonly kernel: readonly number[];
+  readonly groups: number;
+  readonly hasBias: boolean;
+  /** Whether it may have another number of outputs when it is saved whole. */
+  readonly isOutput: boolean;
+  /** Whether a normalization was folded into it. */
+  readonly hasFoldedNorm: boolean;
+}
+
+export interface ResolvedModule {
+  readonly path: string;
+  /** null without a base: then the sizes come from the tensors. */
+  readonly module: ModuleSpec | null;
+}
+
+/** A path that a tensor of the file names. */
+export interface NamedModule {
+  readonly path: string;
+  /** The tensor's name. */
+  readonly tensor: string;
+  /** Of the modules that share the path, the table or another. null: whichever there is. */
+  readonly isTable: boolean | null;
+  /** The fault if the base lacks the module. Default: that it matches none. */
+  readonly ifUnknown?: string;
+}
+
+/** The modules of a base by the paths that adapters use for them. */
+export interface ModuleIndex {
+  /** Features of PEFT that the base takes besides LoRA on linear layers. */
+  readonly takes: ReadonlySet<Feature>;
+  /** Last segments of heads and embeddings, whose full weights a file may hold. */
+  readonly tableNames: ReadonlySet<string>;
+  /** The module that a path means; null, with a fault, if there is not exactly one. */
+  resolve(named: NamedModule, faults: Faults): ResolvedModule | null;
+  /** Whether the outputs of a path of the base are the model's own. */
+  isOutput(path: string): boolean;
+  /** Whether `all-linear` includes a path of the trained model. */
+  isLinear(path: string): boolean;
+  /** Every path that a config may name. */
+  modules(): readonly string[];
+  /** How the trained model may spell a path of the base. */
+  spellingsOf(path: string): readonly string[];
+  /** The wrapper segments that a path begins with, dots included. */
+  wrapperOf(path: string): string;
+  /** Each path's position in the base. */
+  positions(): ReadonlyMap<string, number>;
+}

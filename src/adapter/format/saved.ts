@@ -1,0 +1,106 @@
+/** Modules that an adapter replaces: saved whole (`modules_to_save`), or with a trained bias. */
+
+import type { StoredTensor } from "../../tensor/safetensors.js";
+import { formatShape, sameShape } from "../../tensor/shape.js";
+import type { ModuleIndex, ModuleSpec, ResolvedModule } from "./base.js";
+import { type Faults, quote } from "./faults.js";
+import type { SavedKey } from "./keys.js";
+import type { MatrixDtype, SavedPlan, StoredArray } from "./module-plan.js";
+
+interface Draft {
+  readonly resolved: ResolvedModule;
+  readonly as: SavedKey["as"];
+  weight?: StoredArray;
+  bias?: StoredArray;
+}
+
+/** Collects a file's tensors of such modules. */
+export class SavedModules {
+  readonly #index: ModuleIndex;
+  readonly #faults: Faults;
+  readonly #drafts = new Map<string, Draft>();
+
+  constructor(index: ModuleIndex, faults: Faults) {
+    this.#index = index;
+    this.#faults = faults;
+  }
+
+  add(name: string, { shape }: StoredTensor, dtype: MatrixDtype, { path, part, as }: SavedKey): void {
+    if (as === "copy") {
+      this.#faults.unsupported(
+        `tensor ${quote(name)} is a copy of the base's own weight, which is not supported; save the adapter with save_embedding_layers=False`,
+      );
+      return;
+    }
+    const ifUnknown = `tensor ${quote(name)} is the trained bias of a module that is neither a linear layer nor a convolution, which is not supported; train with bias "lora_only"`;
+    const named = { path, tensor: name, isTable: null, ...(as === "bias" && { ifUnknown }) };
+    const resolved = this.#index.resolve(named, this.#faults);
+    if (!resolved) return;
+    const draft = this.#drafts.get(resolved.path) ?? { resolved, as };
+    this.#drafts.set(resolved.path, draft);
+    const other = draft[part];
+    if (other) {
+      this.#faults.invalid(`tensors ${quote(other.name)} and ${quote(name)} are both the ${part} of ${resolved.path}`);
+    } else draft[part] = { name, dtype, shape };
+  }
+
+  /** The modules without a fault. `adapted`: those that LoRA adapts. */
+  finish(adapted: ReadonlySet<string>): SavedPlan[] {
+    const positions = this.#index.positions();
+    return [...this.#drafts.values()]
+      .flatMap((draft) => this.#check(draft, adapted))
+      .sort((left, right) => (positions.get(left.path) ?? 0) - (positions.get(right.path) ?? 0));
+  }
+
+  #check({ resolved: { path, module }, as, weight, bias }: Draft, adapted: ReadonlySet<string>): SavedPlan[] {
+    const faults = this.#faults;
+    const before = faults.count;
+    if (as === "whole" && !weight) faults.invalid(`module ${path} is saved whole, but its weight is missing`);
+    if (weight && adapted.has(path)) faults.invalid(`module ${path} is both adapted by LoRA and saved whole`);
+    if (weight && weight.shape.length < 2) {
+      faults.invalid(
+        `tensor ${quote(weight.name)} has shape ${formatShape(weight.shape)}; two axes or more are allowed`,
+      );
+    }
+    const axis = module?.kind === "table" ? 1 : 0;
+    const outFeatures = weight?.shape[axis] ?? module?.outFeatures ?? bias?.shape[0] ?? 0;
+    if (bias && !sameShape(bias.shape, [outFeatures])) {
+      faults.invalid(
+        `tensor ${quote(bias.name)} has shape ${formatShape(bias.shape)}; ${formatShape([outFeatures])} is allowed`,
+      );
+    }
+    if (module) checkFit(module, weight ?? null, bias ?? null, faults);
+    if (faults.count > before) return [];
+    const kind = module?.kind ?? (weight && weight.shape.length > 2 ? "convolution" : "linear");
+    return [{ path, kind, outFeatures, weight: weight ?? null, bias: bias ?? null }];
+  }
+}
+
+function checkFit(module: ModuleSpec, weight: StoredArray | null, bias: StoredArray | null, faults: Faults): void {
+  const { path, kind, inFeatures, outFeatures, kernel, groups, hasBias, isOutput, hasFoldedNorm } = module;
+  if (bias && hasFoldedNorm) {
+    faults.unsupported(
+      `tensor ${quote(bias.name)} is the bias of ${path}, into which a batch normalization was folded; train it without biases`,
+    );
+  }
+  if (bias && kind === "table") faults.invalid(`tensor ${quote(bias.name)} is the bias of ${path}, which is a table`);
+  if (!weight) return;
+  const found = kind === "table" ? (weight.shape[1] ?? 0) : (weight.shape[0] ?? 0);
+  if (found !== outFeatures && !isOutput) {
+    faults.otherShape(
+      path,
+      `module ${path} gives ${outFeatures} outputs in the base, but ${found} in the file; only a module whose outputs are the model's own may have another number`,
+    );
+    return;
+  }
+  const expected = kind === "table" ? [inFeatures, outFeatures] : [found, inFeatures / groups, ...kernel];
+  if (!sameShape(weight.shape, expected)) {
+    faults.otherShape(
+      path,
+      `tensor ${quote(weight.name)} has shape ${formatShape(weight.shape)}; ${formatShape(expected)} is allowed for ${path}`,
+    );
+  }
+  if (hasBias && !bias && !hasFoldedNorm) {
+    faults.invalid(`module ${path} is saved whole without its bias, which it has in the base`);
+  }
+}

@@ -1,0 +1,105 @@
+/** The target modules of a task model by the paths that adapters use for them, in the spelling of transformers 4 or 5. */
+
+import type { TaskTarget } from "../../model/task/adapter-targets.js";
+import { presentSpelling } from "../../model/task/names.js";
+import { modulesAt } from "../../model/task/target-modules.js";
+import type { ModuleIndex, ModuleSpec, NamedModule, ResolvedModule } from "./base.js";
+import { type Faults, quote, quoteList } from "./faults.js";
+import type { Feature } from "./features.js";
+
+/** What adapters of task models may have besides LoRA on linear layers. */
+export const taskFeatures: ReadonlySet<Feature> = new Set([
+  "embedding",
+  "conv",
+  "modules_to_save",
+  "bias",
+  "lora_bias",
+]);
+
+export class TaskIndex implements ModuleIndex {
+  readonly takes = taskFeatures;
+  readonly tableNames: ReadonlySet<string> = new Set();
+  readonly #targets: readonly TaskTarget[];
+  readonly #tables: readonly TaskTarget[];
+  readonly #others: readonly TaskTarget[];
+  readonly #byPath: ReadonlyMap<string, TaskTarget>;
+  readonly #known = new Map<string, readonly TaskTarget[]>();
+  /** Modules whose normalization is unknown and was reported. */
+  readonly #reported = new Set<string>();
+
+  constructor(targets: readonly TaskTarget[]) {
+    this.#targets = targets;
+    this.#tables = targets.filter(({ kind }) => kind === "table");
+    this.#others = targets.filter(({ kind }) => kind !== "table");
+    this.#byPath = new Map(targets.map((target) => [target.path, target]));
+  }
+
+  resolve(named: NamedModule, faults: Faults): ResolvedModule | null {
+    const { path, tensor } = named;
+    const found = this.#find(path, named.isTable);
+    const [target, ...others] = found;
+    if (!target) {
+      if (named.ifUnknown) faults.unsupported(named.ifUnknown);
+      else faults.otherModule(path, `tensor ${quote(tensor)} matches no ${wordOf(named.isTable)} of the base`);
+      return null;
+    }
+    if (others.length > 0) {
+      const paths = quoteList(found.map((each) => each.path));
+      faults.invalid(`tensor ${quote(tensor)} may mean each of ${paths}; a path of one target module is allowed`);
+      return null;
+    }
+    if (target.foldedNorm === "unknown" && !this.#reported.has(target.path)) {
+      this.#reported.add(target.path);
+      faults.unsupported(
+        `module ${target.path} may hold a folded batch normalization whose factor is unknown, so an adapter on it could be wrong; put the model.safetensors of the export next to the base's config.json`,
+      );
+    }
+    return { path: target.path, module: specOf(target) };
+  }
+
+  #find(path: string, isTable: boolean | null): readonly TaskTarget[] {
+    const key = `${isTable} ${path}`;
+    const known = this.#known.get(key);
+    if (known) return known;
+    const among = isTable === null ? this.#targets : isTable ? this.#tables : this.#others;
+    const found = modulesAt(among, path);
+    this.#known.set(key, found);
+    return found;
+  }
+
+  isOutput(path: string): boolean {
+    return this.#byPath.get(path)?.isOutput === true;
+  }
+
+  isLinear(path: string): boolean {
+    return this.#find(path, false).some(({ kind }) => kind === "linear");
+  }
+
+  modules(): readonly string[] {
+    return this.#targets.map(({ path }) => path);
+  }
+
+  spellingsOf(path: string): readonly string[] {
+    const names = this.#byPath.get(path)?.names ?? [];
+    return [...new Set([path, ...names.map((name) => name.path)].flatMap((name) => [name, presentSpelling(name)]))];
+  }
+
+  wrapperOf(): string {
+    return "";
+  }
+
+  positions(): ReadonlyMap<string, number> {
+    return new Map(this.#targets.map(({ path }, i) => [path, i]));
+  }
+}
+
+const wordOf = (isTable: boolean | null): string =>
+  isTable === null ? "target module" : isTable ? "table" : "linear layer or convolution";
+
+function specOf(target: TaskTarget): ModuleSpec {
+  const { path, inFeatures, outFeatures, kind, kernel, groups, hasBias, isOutput, foldedNorm } = target;
+  return {
+    ...{ path, inFeatures, outFeatures, kind, kernel, groups, hasBias, isOutput },
+    hasFoldedNorm: foldedNorm === "measured",
+  };
+}

@@ -1,0 +1,45 @@
+/** The base model that commands check adapters against: a decoder or a task model. */
+
+import { basename, extname } from "node:path";
+import type { AdapterBase } from "../adapter/format.js";
+import { openCheckpoint } from "../model/checkpoint/open.js";
+import { baseModules } from "../model/modules.js";
+import { taskTargetsKey, taskTargetsOf } from "../model/task/adapter-targets.js";
+import { isTaskModel } from "../model/task/folder.js";
+import { openTaskModel } from "../model/task/open.js";
+import type { Checkpoint } from "../model/types.js";
+import { locate } from "./hub/model-folder.js";
+import { checkKeyOf, taskCheckKeyOf } from "./serve/adapter-tier.js";
+import type { Terminal } from "./terminal.js";
+
+export interface CheckBase {
+  readonly modules: AdapterBase;
+  /** Names that adapters may use for it, its own first. */
+  readonly names: readonly [string, ...string[]];
+  /** What a check's result is valid for. */
+  readonly checkKey: string;
+  /** The decoder, whose weights the check of DoRA reads; null for a task model. */
+  readonly checkpoint: Checkpoint | null;
+}
+
+/** Finds the model of `--model`: a folder, an .onnx file or a name on the hub. */
+export async function openCheckBase(model: string, terminal: Terminal): Promise<CheckBase> {
+  const isFile = extname(model) === ".onnx";
+  const path = isFile ? model : await locate(model, { option: "--model", kind: "model" }, terminal);
+  return await openCheckBaseAt(path);
+}
+
+/** Reads what adapters can change in a folder's model or an .onnx file's. */
+export async function openCheckBaseAt(path: string): Promise<CheckBase> {
+  if (await isTaskModel(path)) return await openTaskBase(path);
+  const checkpoint = await openCheckpoint(path);
+  const { names, config } = checkpoint;
+  return { modules: baseModules(config), names, checkKey: checkKeyOf(checkpoint, names), checkpoint };
+}
+
+async function openTaskBase(path: string): Promise<CheckBase> {
+  const { folder, modules } = await openTaskModel(path);
+  const targets = taskTargetsOf(modules);
+  const names = [basename(folder)] as const;
+  return { modules: { targets }, names, checkKey: taskCheckKeyOf(taskTargetsKey(targets), names), checkpoint: null };
+}

@@ -1,0 +1,429 @@
+/** Adapters of task models: what PEFT writes for them is accepted, and everything else is refused with what was found and what is allowed. */
+
+import assert from "node:assert/strict";
+import { readdirSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "node:test";
+import { checkAdapter, describeAdapter, loadTaskAdapter } from "../../../src/adapter/format.js";
+import type { HostTaskModule } from "../../../src/adapter/types.js";
+import { AdapterWorker } from "../../../src/adapter/worker/worker.js";
+import { type TaskTarget, taskTargetsOf } from "../../../src/model/task/adapter-targets.js";
+import { openTaskModel } from "../../../src/model/task/open.js";
+import { taskModels, taskRoot } from "../../support/task-models.js";
+import {
+  type Edit,
+  type EditableTensor,
+  edited,
+  halves,
+  narrowed,
+  readTensors,
+  refusalOf,
+  renamed,
+} from "./helpers.js";
+
+const bases = new Map<string, TaskTarget[]>();
+for (const model of taskModels) {
+  bases.set(model, taskTargetsOf((await openTaskModel(join(taskRoot, model))).modules));
+}
+const targetsOf = (model: string): TaskTarget[] => bases.get(model) as TaskTarget[];
+const adapterOf = (model: string, name: string): string => join(taskRoot, model, "adapters", name);
+
+function arraysOf({ a, b, magnitude, addedBias, bias, whole }: HostTaskModule): Float32Array[] {
+  const all = [a, b, magnitude, addedBias, bias, whole?.weight, whole?.bias];
+  return all.flatMap((array) => (array ? [array] : []));
+}
+
+for (const model of taskModels) {
+  test(`every adapter of ${model} is accepted, without warnings, and read into one block of memory`, async () => {
+    for (const name of readdirSync(join(taskRoot, model, "adapters"))) {
+      const folder = adapterOf(model, name);
+      const { summary } = await describeAdapter(folder, { targets: targetsOf(model) });
+      assert.deepEqual(summary.warnings, [], name);
+      const adapter = await loadTaskAdapter(folder, targetsOf(model), { expectedDigest: summary.weightsDigest });
+      const arrays = [...adapter.modules.values()].flatMap(arraysOf);
+      assert.deepEqual(new Set(arrays.map(({ buffer }) => buffer.byteLength)), new Set([summary.bytes]), name);
+      assert.equal(
+        arrays.reduce((sum, { byteLength }) => sum + byteLength, 0),
+        summary.bytes,
+        name,
+      );
+      assert.equal(adapter.modules.size, summary.modules, name);
+      assert.equal((await describeAdapter(folder, null)).summary.weightsDigest, summary.weightsDigest, name);
+    }
+  });
+}
+
+const values = async (folder: string, end: string): Promise<Float32Array> => {
+  const tensor = (await readTensors(join(folder, "adapter_model.safetensors"))).find(({ name }) => name.endsWith(end));
+  assert.ok(tensor, end);
+  return new Float32Array(Uint8Array.from(tensor.data).buffer);
+};
+
+test("a grouped convolution's B reads its own group's ranks, and has the scale in it", async () => {
+  const folder = adapterOf("efficientnet", "all-r4-rslora");
+  const { modules } = await loadTaskAdapter(folder, targetsOf("efficientnet"));
+  const module = modules.get("blocks.0.0.conv_dw");
+  const stored = await values(folder, "blocks.0.0.conv_dw.lora_B.weight"); // [8, 1, 1, 1], 8 groups
+  const scale = 8 / Math.sqrt(8);
+  const expected = Array.from({ length: 64 }, (_, i) =>
+    Math.floor(i / 8) === i % 8 ? Math.fround((stored[i % 8] ?? 0) * scale) : 0,
+  );
+  assert.deepEqual([...(module?.b ?? [])], expected);
+  assert.deepEqual(module?.a, await values(folder, "blocks.0.0.conv_dw.lora_A.weight"));
+});
+
+test("a table's A and B are transposed, and a convolution's magnitudes have one axis", async () => {
+  const words = adapterOf("bert-embeddings", "word-embeddings");
+  const table = (await loadTaskAdapter(words, targetsOf("bert-embeddings"))).modules.get("embeddings.word_embeddings");
+  const a = await values(words, "word_embeddings.lora_embedding_A"); // [4, 200]
+  assert.deepEqual([table?.rank, table?.a?.[4 * 7 + 2]], [4, a[2 * 200 + 7]]);
+  const dora = adapterOf("resnet", "dora");
+  const { modules } = await loadTaskAdapter(dora, targetsOf("resnet"));
+  const path = "resnet.embedder.embedder.convolution";
+  assert.deepEqual(modules.get(path)?.magnitude, await values(dora, `${path}.lora_magnitude_vector`));
+});
+
+test("a head is read whole, with its own number of outputs, and named by labels.json", async () => {
+  const source = adapterOf("bert-sequence-classification", "four-labels");
+  const targets = targetsOf("bert-sequence-classification");
+  const named = await edited({ source, files: { "labels.json": '["a", "b", "c", "d"]' } });
+  const adapter = await loadTaskAdapter(named, targets);
+  const head = adapter.modules.get("classifier");
+  assert.deepEqual(adapter.labels, ["a", "b", "c", "d"]);
+  assert.deepEqual([head?.rank, head?.whole?.outFeatures, head?.whole?.bias?.length], [0, 4, 4]);
+  assert.deepEqual(head?.whole?.weight, await values(source, "classifier.weight"));
+  const config = JSON.stringify({ id2label: { "1": "b", "0": "a", "2": "c", "3": "d" }, hidden_size: 32 });
+  const inConfig = await describeAdapter(await edited({ source, files: { "config.json": config } }), { targets });
+  assert.deepEqual(inConfig.labels, ["a", "b", "c", "d"]);
+  const plain = await describeAdapter(source, { targets });
+  const digests = new Set([inConfig, plain, await describeAdapter(named, { targets })].map((each) => each.summary));
+  assert.equal(new Set([...digests].map(({ weightsDigest }) => weightsDigest)).size, 2);
+  assert.equal(new Set([...digests].map(({ digest }) => digest)).size, 3);
+});
+
+test("16-bit tensors are widened, in a worker's thread as well", async () => {
+  await using worker = { threads: new AdapterWorker(), [Symbol.asyncDispose]: () => worker.threads.close() };
+  for (const half of halves) {
+    for (const [model, name] of [
+      ["efficientnet", "all-r4-rslora"],
+      ["bert-sequence-classification", "dora"],
+    ] as const) {
+      const folder = await edited({ source: adapterOf(model, name), tensors: narrowed(half) });
+      const { summary } = await worker.threads.check(folder, { targets: targetsOf(model) });
+      const adapter = await worker.threads.loadTask(folder, targetsOf(model));
+      assert.deepEqual([adapter.digest, adapter.bytes], [summary.weightsDigest, summary.bytes]);
+      assert.deepEqual(adapter.modules, (await loadTaskAdapter(folder, targetsOf(model))).modules);
+    }
+  }
+});
+
+test("names of transformers 5 and of a file's own export mean the same modules", async () => {
+  const source = adapterOf("yolos", "attn-r8");
+  const present = (name: string): string =>
+    name
+      .replace("encoder.layer.", "layers.")
+      .replace("attention.attention.query", "attention.q_proj")
+      .replace("attention.attention.value", "attention.v_proj");
+  const config = { target_modules: ["q_proj", "v_proj"] };
+  const folder = await edited({ source, config, tensors: renamed(present) });
+  const { summary } = await describeAdapter(folder, { targets: targetsOf("yolos") });
+  assert.deepEqual([summary.modules, summary.warnings], [4, []]);
+  assert.equal(
+    summary.weightsDigest,
+    (await describeAdapter(source, { targets: targetsOf("yolos") })).summary.weightsDigest,
+  );
+});
+
+const zeros = (name: string, shape: readonly number[], value = 0): EditableTensor => {
+  const data = new Float32Array(shape.reduce((product, size) => product * size, 1)).fill(value);
+  return { name: `base_model.model.${name}`, dtype: "F32", shape, data: new Uint8Array(data.buffer) };
+};
+const put =
+  (...added: readonly EditableTensor[]) =>
+  (all: EditableTensor[]): EditableTensor[] => [
+    ...all.filter(({ name }) => added.every((each) => each.name !== name)),
+    ...added,
+  ];
+const drop = (end: string) => (all: EditableTensor[]) => all.filter(({ name }) => !name.endsWith(end));
+
+const query = "bert.encoder.layer.0.attention.self.query";
+
+test("trained biases and lora_bias are read, with the scale in the latter", async () => {
+  const source = adapterOf("bert-sequence-classification", "attn-r8");
+  const targets = targetsOf("bert-sequence-classification");
+  const own = await edited({ source, config: { bias: "lora_only" }, tensors: put(zeros(`${query}.bias`, [32], 3)) });
+  const { modules } = await loadTaskAdapter(own, targets);
+  assert.deepEqual([modules.get(query)?.bias?.[31], modules.get(query)?.rank], [3, 8]);
+  const added = await edited({
+    source,
+    config: { lora_bias: true },
+    tensors: put(zeros(`${query}.lora_B.bias`, [32], 3)),
+  });
+  const loaded = await loadTaskAdapter(added, targets);
+  assert.equal(loaded.modules.get(query)?.addedBias?.[31], 6); // alpha 16, rank 8
+  const { summary } = await describeAdapter(added, { targets });
+  assert.notEqual(summary.weightsDigest, (await describeAdapter(source, { targets })).summary.weightsDigest);
+});
+
+test("modules that the config names and the file lacks are a warning, in the base's names", async () => {
+  const source = adapterOf("resnet", "dora");
+  const folder = await edited({
+    source,
+    tensors: (all) => all.filter(({ name }) => !/stages\.3.*shortcut|classifier/.test(name)),
+  });
+  const { summary } = await describeAdapter(folder, { targets: targetsOf("resnet") });
+  assert.deepEqual(summary.warnings, [
+    'The config names 1 module that the file lacks, which stays as in the base: "resnet.encoder.stages.3.layers.0.shortcut.convolution".',
+    'modules_to_save names what the file lacks, which stays as in the base: "classifier".',
+  ]);
+});
+
+const stem = "resnet.embedder.embedder.convolution";
+const depthwise = "blocks.0.0.conv_dw";
+const words = "embeddings.word_embeddings";
+const [seq, emb, res, eff] = ["bert-sequence-classification", "bert-embeddings", "resnet", "efficientnet"] as const;
+
+/** Model, adapter, edit, and the one fault expected. */
+const hostile: readonly (readonly [string, string, string, Edit, RegExp])[] = [
+  [
+    "a kernel that differs",
+    ...([res, "convs-r8"] as const),
+    {
+      config: { target_modules: ["convolution"] },
+      tensors: put(zeros(`${stem}.lora_A.weight`, [8, 3, 3, 3], 1), zeros(`${stem}.lora_B.weight`, [12, 8, 1, 1], 1)),
+    },
+    /embedder\.convolution has a kernel of 7x7 in the base, but 3x3 in lora_A/,
+  ],
+  [
+    "inputs of a convolution that differ",
+    ...([res, "convs-r8"] as const),
+    {
+      config: { target_modules: ["convolution"] },
+      tensors: put(zeros(`${stem}.lora_A.weight`, [8, 4, 7, 7], 1), zeros(`${stem}.lora_B.weight`, [12, 8, 1, 1], 1)),
+    },
+    /takes 3 inputs in the base, but 4 in lora_A/,
+  ],
+  [
+    "a convolution's A without its kernel",
+    ...([res, "convs-r8"] as const),
+    {
+      config: { target_modules: ["convolution"] },
+      tensors: put(zeros(`${stem}.lora_A.weight`, [8, 147], 1), zeros(`${stem}.lora_B.weight`, [12, 8, 1, 1], 1)),
+    },
+    /has shape \[8, 147\]; four axes are allowed/,
+  ],
+  [
+    "a kernel in B",
+    ...([res, "convs-r8"] as const),
+    {
+      config: { target_modules: ["convolution"] },
+      tensors: put(zeros(`${stem}.lora_A.weight`, [8, 3, 7, 7], 1), zeros(`${stem}.lora_B.weight`, [12, 8, 3, 3], 1)),
+    },
+    /has a kernel of 3x3 in lora_B; a kernel of 1 is allowed/,
+  ],
+  [
+    "a linear layer's A with a kernel",
+    ...([seq, "attn-r8"] as const),
+    { tensors: put(zeros(`${query}.lora_A.weight`, [8, 32, 1, 1], 1)) },
+    /has shape \[8, 32, 1, 1\]; two axes are allowed/,
+  ],
+  [
+    "ranks that groups do not divide",
+    ...([eff, "all-r4-rslora"] as const),
+    {
+      tensors: put(
+        zeros(`${depthwise}.lora_A.weight`, [6, 8, 3, 3], 1),
+        zeros(`${depthwise}.lora_B.weight`, [8, 1, 1, 1], 1),
+      ),
+    },
+    /conv_dw has 8 groups and rank 6 in lora_A, but rank 1 for each group in lora_B/,
+  ],
+  [
+    "DoRA on groups",
+    ...([eff, "dora"] as const),
+    {
+      config: { target_modules: ["conv_pw", "conv_pwl", "classifier", "conv_dw"] },
+      tensors: put(
+        zeros(`${depthwise}.lora_A.weight`, [8, 8, 3, 3], 1),
+        zeros(`${depthwise}.lora_B.weight`, [8, 1, 1, 1], 1),
+        zeros(`${depthwise}.lora_magnitude_vector`, [1, 8, 1, 1], 1),
+      ),
+    },
+    /conv_dw has 8 groups, and DoRA is only defined for one/,
+  ],
+  [
+    "a convolution's magnitudes along another axis",
+    ...([res, "dora"] as const),
+    { tensors: put(zeros(`${stem}.lora_magnitude_vector`, [12, 1, 1, 1], 1)) },
+    /lora_magnitude_vector" has shape \[12, 1, 1, 1\]; four axes are allowed|one for each of its 12 outputs is allowed/,
+  ],
+  [
+    "fewer magnitudes than outputs",
+    ...([res, "dora"] as const),
+    { tensors: put(zeros(`${stem}.lora_magnitude_vector`, [1, 5, 1, 1], 1)) },
+    /has 5 magnitudes; one for each of its 12 outputs is allowed/,
+  ],
+  [
+    "DoRA on a table",
+    ...([emb, "word-embeddings"] as const),
+    { config: { use_dora: true } },
+    /word_embeddings is a table, on which DoRA is not supported; train it with LoRA/,
+  ],
+  [
+    "a table of another vocabulary",
+    ...([emb, "word-embeddings"] as const),
+    { tensors: put(zeros(`${words}.lora_embedding_A`, [4, 201], 1)) },
+    /word_embeddings has 200 rows in the base, but 201 in lora_A/,
+  ],
+  [
+    "half of a table",
+    ...([emb, "word-embeddings"] as const),
+    { tensors: drop("word_embeddings.lora_embedding_B") },
+    /word_embeddings has lora_A but no lora_B/,
+  ],
+  [
+    "a linear layer adapted as a table",
+    ...([emb, "word-embeddings"] as const),
+    { tensors: renamed((name) => name.replace("word_embeddings.", "layer.0.attention.self.key.")) },
+    /matches no table of the base/,
+  ],
+  [
+    "a module that the base lacks",
+    ...([res, "convs-r8"] as const),
+    { tensors: put(zeros("resnet.neck.convolution.lora_A.weight", [8, 4, 1, 1], 1)) },
+    /neck\.convolution\.lora_A\.weight" matches no linear layer or convolution of the base/,
+  ],
+  [
+    "a path that several modules share",
+    ...([seq, "attn-r8"] as const),
+    { tensors: put(zeros("query.lora_A.weight", [8, 32], 1)) },
+    /"base_model\.model\.query\.lora_A\.weight" may mean each of .*layer\.0.*layer\.1.*; a path of one target module is allowed/,
+  ],
+  [
+    "a head of other inputs",
+    ...([seq, "four-labels"] as const),
+    { tensors: put(zeros("classifier.weight", [4, 31])) },
+    /classifier\.weight" has shape \[4, 31\]; \[4, 32\] is allowed for classifier/,
+  ],
+  [
+    "a head without its bias",
+    ...([seq, "four-labels"] as const),
+    { tensors: drop("classifier.bias") },
+    /module classifier is saved whole without its bias, which it has in the base/,
+  ],
+  [
+    "a head's bias alone",
+    ...([seq, "four-labels"] as const),
+    { tensors: drop("classifier.weight") },
+    /module classifier is saved whole, but its weight is missing/,
+  ],
+  [
+    "a bias of another length than the head's",
+    ...([seq, "four-labels"] as const),
+    { tensors: put(zeros("classifier.bias", [3])) },
+    /classifier\.bias" has shape \[3\]; \[4\] is allowed/,
+  ],
+  [
+    "an inner layer saved with other outputs",
+    ...([seq, "four-labels"] as const),
+    {
+      config: { modules_to_save: ["pooler.dense"] },
+      tensors: put(zeros("bert.pooler.dense.weight", [16, 32]), zeros("bert.pooler.dense.bias", [16])),
+    },
+    /pooler\.dense gives 32 outputs in the base, but 16 in the file; only a module whose outputs are the model's own/,
+  ],
+  [
+    "a module adapted and saved whole",
+    ...([seq, "attn-r8"] as const),
+    {
+      config: { modules_to_save: ["layer.0.attention.self.query"] },
+      tensors: put(zeros(`${query}.weight`, [32, 32]), zeros(`${query}.bias`, [32])),
+    },
+    /self\.query is both adapted by LoRA and saved whole/,
+  ],
+  [
+    "a weight that nothing names",
+    ...([seq, "attn-r8"] as const),
+    { tensors: put(zeros("bert.pooler.dense.weight", [32, 32])) },
+    /"base_model\.model\.bert\.pooler\.dense\.weight" is neither lora_A nor lora_B of a module/,
+  ],
+  [
+    "a normalization saved whole",
+    ...([seq, "attn-r8"] as const),
+    { config: { modules_to_save: ["LayerNorm"] }, tensors: put(zeros("bert.embeddings.LayerNorm.weight", [32])) },
+    /LayerNorm\.weight" matches no target module of the base/,
+  ],
+  [
+    "a trained bias of a normalization",
+    ...([seq, "attn-r8"] as const),
+    { config: { bias: "all" }, tensors: put(zeros("bert.embeddings.LayerNorm.bias", [32])) },
+    /LayerNorm\.bias" is the trained bias of a module that is neither a linear layer nor a convolution/,
+  ],
+  [
+    "a trained bias over a folded normalization",
+    ...([res, "convs-r8"] as const),
+    { config: { bias: "all" }, tensors: put(zeros(`${stem}.bias`, [12])) },
+    /is the bias of resnet\.embedder\.embedder\.convolution, into which a batch normalization was folded/,
+  ],
+  [
+    "labels of another number",
+    ...([seq, "four-labels"] as const),
+    { files: { "labels.json": '["a", "b", "c"]' } },
+    /labels\.json names 3 labels, but the head has 4 outputs/,
+  ],
+  ...['{"a": 1}', "[", '["a", "a", "b", "c"]', '{"0": "a", "2": "b"}', '["", "b", "c", "d"]', "[]"].map(
+    (text) =>
+      [
+        `labels ${text}`,
+        ...([seq, "four-labels"] as const),
+        { files: { "labels.json": text } },
+        /labels\.json is not a list of names or an object of names by index/,
+      ] as const,
+  ),
+  [
+    "infinity in a head",
+    ...([seq, "four-labels"] as const),
+    { tensors: put(zeros("classifier.bias", [4], Number.POSITIVE_INFINITY)) },
+    /classifier\.bias" holds NaN or infinity/,
+  ],
+  [
+    "a copy of the base's weight",
+    ...([seq, "attn-r8"] as const),
+    { tensors: put(zeros(`${query}.base_layer.weight`, [32, 32])) },
+    /base_layer\.weight" is a copy of the base's own weight, which is not supported/,
+  ],
+  [
+    "a module that the config does not name",
+    ...([seq, "attn-r8"] as const),
+    { config: { target_modules: ["query"] } },
+    /the file holds 2 modules that the config does not name/,
+  ],
+];
+
+for (const [what, model, adapter, edit, expected] of hostile) {
+  test(`refuses ${what}`, async () => {
+    const folder = await edited({ source: adapterOf(model, adapter), ...edit });
+    const refused = await refusalOf(checkAdapter(folder, { targets: targetsOf(model) }));
+    assert.match(refused.code, /^adapter_(invalid|unsupported)$/);
+    assert.ok(
+      refused.faults.some((fault) => expected.test(fault)),
+      refused.faults.join("\n"),
+    );
+  });
+}
+
+test("a convolution whose folded normalization is unknown refuses its adapters by name, once", async () => {
+  const targets = targetsOf(res).map((target) => ({ ...target, foldedNorm: "unknown" as const }));
+  const refused = await refusalOf(checkAdapter(adapterOf(res, "convs-r8"), { targets }));
+  assert.equal(refused.code, "adapter_unsupported");
+  assert.equal(refused.faults.length, 8);
+  assert.match(
+    refused.faults[0] ?? "",
+    /^module resnet\..* may hold a folded batch normalization whose factor is unknown, so an adapter on it could be wrong; put/,
+  );
+});
+
+test("an adapter of another task model is one sentence with its first differences", async () => {
+  const refused = await refusalOf(checkAdapter(adapterOf(res, "convs-r8"), { targets: targetsOf(eff) }));
+  assert.match(refused.message, /^The adapter does not fit this base \(its config names "resnet"\): /);
+});
