@@ -72,6 +72,11 @@ export class Adapters {
     return this.#deps.store.resolve(name) !== null;
   }
 
+  /** Whether an answer may still come from this adapter, or from the mixture of these names, which are joined by `+`. */
+  serves(names: string): boolean {
+    return names.split("+").every((name) => this.has(name));
+  }
+
   /** Throws LorikeetError `adapter_not_found`. */
   get(name: string): AdapterInfo {
     return this.#info(this.#record(name), new Set(this.#deps.engine.stats().activeAdapters));

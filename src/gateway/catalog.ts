@@ -1,7 +1,11 @@
 /** The model names that requests may use: the base, its aliases, and every stored adapter. An unknown name is an error, never the base. */
 
+import { notLinear } from "../adapter/cache/compose.js";
+import type { Mixtures } from "../adapter/cache/mixtures.js";
 import type { AdapterRecord } from "../adapter/types.js";
 import { LorikeetError } from "../base/errors.js";
+import { at, only } from "../base/list.js";
+import type { WeightedAdapter } from "./requests.js";
 
 /** The catalog's view of the adapter store. */
 export interface AdapterNames {
@@ -14,10 +18,11 @@ export interface AdapterNames {
 /** A resolved name, held until it is released once. */
 export interface Target {
   readonly model: string;
+  /** The names of a mixture are joined by `+`. */
   readonly adapter: string | null;
-  /** The version's digest. */
+  /** The version's digest, or the mixture's. */
   readonly digest: string | null;
-  /** The digest of its weights, the key of the caches. */
+  /** The digest of its weights, the key of the caches. A mixture has no other. */
   readonly weightsDigest: string | null;
   release(): void;
 }
@@ -45,24 +50,70 @@ export interface Model {
 export class Catalog {
   readonly #base: BaseModel;
   readonly #adapters: AdapterNames;
+  readonly #mixtures: Pick<Mixtures, "hold">;
   readonly #prefetch: (weightsDigest: string) => void;
 
-  constructor(base: BaseModel, adapters: AdapterNames, prefetch: (weightsDigest: string) => void) {
+  constructor(
+    base: BaseModel,
+    adapters: AdapterNames,
+    mixtures: Pick<Mixtures, "hold">,
+    prefetch: (weightsDigest: string) => void,
+  ) {
     this.#base = base;
     this.#adapters = adapters;
+    this.#mixtures = mixtures;
     this.#prefetch = prefetch;
   }
 
-  /** null is the base. Throws LorikeetError `model_not_found`. */
-  resolve(asked: string | null): Target {
+  /**
+   * null is the base. Throws LorikeetError `model_not_found`; for a mixture also `invalid_value` if `asked` is not the base, and
+   * `adapter_unsupported` if one of its adapters is not linear.
+   */
+  resolve(asked: string | null, mixed: readonly WeightedAdapter[] = []): Target {
     const model = asked ?? this.#base.names[0];
     if (this.#base.names.includes(model)) {
+      if (mixed.length > 0) return this.#mix(model, mixed);
       return { model, adapter: null, digest: null, weightsDigest: null, release: () => {} };
     }
+    if (mixed.length > 0) throw notTheBase(model);
     const record = this.#adapters.resolve(model);
     if (!record) throw notFound(model);
     const { name, digest, weightsDigest } = record;
     return { model: name, adapter: name, digest, weightsDigest, release: this.#adapters.hold(record) };
+  }
+
+  /** Every adapter is held, in the turn in which its name is resolved. One adapter of weight 1 is that adapter. */
+  #mix(model: string, mixed: readonly WeightedAdapter[]): Target {
+    const records = mixed.map(({ name, param }) => {
+      const record = this.#adapters.resolve(name);
+      if (!record) throw notFound(name, param);
+      if (record.dora) throw notLinear(`The adapter \`${name}\``);
+      return record;
+    });
+    const holds = records.map((record) => this.#adapters.hold(record));
+    const releaseAll = (): void => {
+      for (const release of holds) release();
+    };
+    const adapter = records
+      .map(({ name }) => name)
+      .sort()
+      .join("+");
+    if (mixed.length === 1 && only(mixed).weight === 1) {
+      const { digest, weightsDigest } = only(records);
+      return { model, adapter, digest, weightsDigest, release: releaseAll };
+    }
+    const parts = records.map(({ weightsDigest }, index) => ({ weightsDigest, weight: at(mixed, index).weight }));
+    const { digest, release } = this.#mixtures.hold(parts);
+    return {
+      model,
+      adapter,
+      digest,
+      weightsDigest: digest,
+      release: () => {
+        release();
+        releaseAll();
+      },
+    };
   }
 
   /** Starts loading the target's adapter before its turn comes. */
@@ -96,6 +147,11 @@ export class Catalog {
   }
 }
 
-function notFound(model: string): LorikeetError {
-  return new LorikeetError("model_not_found", `The model \`${model}\` does not exist.`, { param: "model" });
+function notFound(model: string, param = "model"): LorikeetError {
+  return new LorikeetError("model_not_found", `The model \`${model}\` does not exist.`, { param });
+}
+
+function notTheBase(model: string): LorikeetError {
+  const message = `\`model\` is the adapter \`${model}\`; where \`adapters\` are mixed it must be the base, or absent.`;
+  return new LorikeetError("invalid_value", message, { param: "model" });
 }

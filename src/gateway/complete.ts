@@ -61,7 +61,7 @@ export class Completer {
     const deadline = new Deadline(this.#deps.bounds, signal);
     try {
       const request = read();
-      const target = this.#deps.catalog.resolve(request.model);
+      const target = this.#deps.catalog.resolve(request.model, request.adapters);
       call.hold(target);
       const sequences = await this.#plan(request, target, deadline, connection);
       return await this.#run(call, request, sequences, target, deadline);

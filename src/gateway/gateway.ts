@@ -1,4 +1,5 @@
 /** The use cases as plain calls in neutral types, wired together: answers, tokens, models, adapters, counts. Knows no protocol and no HTTP. */
+import type { Mixtures } from "../adapter/cache/mixtures.js";
 import { type UploadLimits, Uploads } from "../adapter/upload/upload.js";
 import { type Logger, silent } from "../base/log.js";
 import type { Engine, EngineLimits, EngineStats } from "../engine/types.js";
@@ -35,6 +36,8 @@ export interface GatewayParts {
   readonly model: GatewayModel;
   readonly store: StorePort;
   readonly cache: CachePort;
+  /** Those that `cache` can load. */
+  readonly mixtures: Pick<Mixtures, "hold">;
   readonly uploads?: Partial<UploadLimits>;
   readonly options?: Partial<GatewayOptions>;
   readonly logger?: Logger;
@@ -81,13 +84,14 @@ export interface Gateway {
 }
 
 export function createGateway(parts: GatewayParts): Gateway {
-  const { engine, tokenizer, model, store, cache, logger = silent } = parts;
+  const { engine, tokenizer, model, store, cache, mixtures, logger = silent } = parts;
   const options = { ...gatewayDefaults, ...parts.options };
   const { maxContext } = engine.limits;
   const activity = new ActivityBook();
   const observer = new ObserverSet();
   const createdAt = Date.now();
-  const catalog = new Catalog({ names: model.names, maxContext, createdAt }, store, (digest) => cache.prefetch(digest));
+  const base = { names: model.names, maxContext, createdAt };
+  const catalog = new Catalog(base, store, mixtures, (digest) => cache.prefetch(digest));
   const encoding = new EncodeBudget(options.maxQueuedCharacters);
   const bounds = { ...options, vocabSize: model.vocabSize, maxContext };
   const prompts = {
@@ -136,7 +140,7 @@ export function createGateway(parts: GatewayParts): Gateway {
     tokenizer,
     fingerprint: model.fingerprint,
     stats: () => {
-      activity.prune((name) => adapters.has(name));
+      activity.prune((name) => adapters.serves(name));
       const stats = engine.stats();
       const forBase = stats.queues.find(({ adapter }) => adapter === null)?.waiting ?? 0;
       return {

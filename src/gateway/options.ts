@@ -25,6 +25,8 @@ export interface GatewayOptions extends GrammarOptions, ChatFormatOptions {
   readonly maxMessages: number;
   /** Entries of `tools`, and of a message's `tool_calls`. */
   readonly maxTools: number;
+  /** Adapters of a mixture. */
+  readonly maxMixedAdapters: number;
   /** How long a request may wait until its first sequence is admitted. */
   readonly queueTimeoutMs: number;
   /** The maximum duration of a request. */
@@ -57,6 +59,7 @@ export const gatewayDefaults: GatewayOptions = {
   maxTools: 128,
   toolCallParser: "auto",
   reasoningParser: "auto",
+  maxMixedAdapters: 8,
   queueTimeoutMs: 60_000,
   requestTimeoutMs: 600_000,
   generationConfig: "openai",

@@ -26,9 +26,19 @@ export interface Truncation {
   readonly side: "left" | "right";
 }
 
+/** One adapter of a mixture, as named in a request. */
+export interface WeightedAdapter {
+  readonly name: string;
+  readonly weight: number;
+  /** The parameter that names it, for faults. */
+  readonly param: string;
+}
+
 interface CommonRequest {
   /** null: the base. */
   readonly model: string | null;
+  /** The adapters whose weighted sum answers. Empty: `model` alone; otherwise `model` is the base. */
+  readonly adapters: readonly WeightedAdapter[];
   /** Whether the answer is streamed. */
   readonly stream: boolean;
   readonly choices: number;

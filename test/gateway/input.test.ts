@@ -60,6 +60,7 @@ describe("completions", () => {
     assert.deepEqual(request, {
       kind: "completions",
       model: "m",
+      adapters: [],
       prompts: [{ kind: "text", text: "p" }],
       maxTokens: 3,
       shortensToFit: false,

@@ -119,6 +119,48 @@ describe("generate", () => {
     assert.equal(rig.engine.sequences.length, 1);
   });
 
+  test("mixes adapters as LoRAX names them, and refuses what is not exact", async () => {
+    await using rig = await openServerRig();
+    for (const name of ["a", "b"]) await rig.adapters.add(name);
+    const mixed = async (parameters: object) => {
+      const { status, text } = await send(rig, "/generate", {
+        inputs: "x",
+        parameters: { max_new_tokens: 1, details: true, ...parameters },
+      });
+      const { details, param, error } = JSON.parse(text);
+      return status === 200 ? { adapter: details.adapter, digest: details.digest } : { status, param, error };
+    };
+    const lorax = { weights: [0.5, 2], merge_strategy: "linear", density: 0, majority_sign_method: "total" };
+    const named = await mixed({
+      adapters: [
+        { name: "a", weight: 0.5 },
+        { name: "b", weight: 2 },
+      ],
+    });
+    assert.equal(named.adapter, "a+b");
+    assert.deepEqual(await mixed({ merged_adapters: { ids: ["a", "b"], ...lorax } }), named);
+    assert.deepEqual(await mixed({ adapter_parameters: { adapter_ids: ["b", "a"], weights: [2, 0.5] } }), named);
+    const ones = await mixed({ merged_adapters: { ids: ["a", "b"] } });
+    assert.deepEqual(ones, await mixed({ adapters: [{ name: "b" }, { name: "a", weight: 1 }] }));
+    assert.notEqual(ones.digest, named.digest);
+    for (const merge_strategy of ["ties", "dare_linear", "dare_ties"]) {
+      const refused = await mixed({ merged_adapters: { ids: ["a", "b"], merge_strategy } });
+      assert.deepEqual([refused.status, refused.param], [422, "merged_adapters"]);
+      assert.match(refused.error, new RegExp(`found "${merge_strategy}"`));
+    }
+    const faults: readonly (readonly [object, string])[] = [
+      [{ merged_adapters: { ids: ["a"], weights: [1, 2] } }, "merged_adapters"],
+      [{ merged_adapters: { ids: ["a", "a"] } }, "merged_adapters"],
+      [{ merged_adapters: { ids: [] } }, "merged_adapters"],
+      [{ merged_adapters: { ids: ["a"], extra: 1 } }, "merged_adapters"],
+      [{ adapter_id: "a", adapters: [{ name: "b" }] }, "adapter_id"],
+      [{ adapters: "a" }, "adapters"],
+    ];
+    for (const [parameters, param] of faults) assert.equal((await mixed(parameters)).param, param);
+    const gone = await mixed({ merged_adapters: { ids: ["a", "gone"] } });
+    assert.deepEqual([gone.status, gone.param], [404, "ids"]);
+  });
+
   test("the root answers as TGI's: a list of one, or events", async () => {
     await using rig = await openServerRig(saying(...bytes("hey")));
     assert.deepEqual(await generate(rig, { max_new_tokens: 2 }, "/"), [{ generated_text: "he" }]);

@@ -3,6 +3,7 @@ import { createHash } from "node:crypto";
 import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { Mixtures } from "../../src/adapter/cache/mixtures.js";
 import { isKeptFile } from "../../src/adapter/format.js";
 import { AdapterStore, type StoreOptions } from "../../src/adapter/store/store.js";
 import { summaryFile } from "../../src/adapter/store/versions.js";
@@ -21,6 +22,7 @@ export interface FakeCache extends CachePort {
 
 export interface FakeAdapters {
   readonly store: AdapterStore;
+  readonly mixtures: Mixtures;
   readonly cache: FakeCache;
   readonly directory: string;
   /** Stores an adapter whose weights are this text. */
@@ -38,9 +40,11 @@ export async function fakeAdapters(options: Partial<StoreOptions> = {}): Promise
     reserved: ["base"],
     ...options,
   });
+  const cache = fakeCache();
   return {
     store,
-    cache: fakeCache(),
+    cache,
+    mixtures: new Mixtures((digest) => cache.state(digest).resident),
     directory,
     add: async (name, weights = name) => {
       const staged = await store.stage();

@@ -71,6 +71,7 @@ export async function openRig(options: RigOptions = {}): Promise<Rig> {
     },
     store: adapters.store,
     cache: adapters.cache,
+    mixtures: adapters.mixtures,
     logger,
     ...(options.gateway ? { options: options.gateway } : {}),
     ...(options.uploads ? { uploads: options.uploads } : {}),

@@ -1,9 +1,11 @@
 /** Opens what a running process needs for adapters: the store, the threads that check and load, and the cache in memory. */
 
 import { AdapterCache, type AdapterSizes } from "../../adapter/cache/cache.js";
+import { composeMixture, type Weighted } from "../../adapter/cache/compose.js";
+import { Mixtures, type WeightedPart } from "../../adapter/cache/mixtures.js";
 import type { AdapterLimits } from "../../adapter/format.js";
 import { AdapterStore, type StoreLimits } from "../../adapter/store/store.js";
-import type { AdapterRecord } from "../../adapter/types.js";
+import type { AdapterRecord, HostAdapter } from "../../adapter/types.js";
 import { Validator, type ValidatorOptions, validationDefaults } from "../../adapter/worker/validator.js";
 import { AdapterWorker } from "../../adapter/worker/worker.js";
 import { LorikeetError } from "../../base/errors.js";
@@ -38,6 +40,7 @@ export interface ValidationSettings extends ValidatorOptions {
 export interface AdapterTier extends AsyncDisposable {
   readonly store: AdapterStore;
   readonly cache: AdapterCache;
+  readonly mixtures: Mixtures;
 }
 
 /** Opens the folder, which is not scanned until `store.start`. Throws what opening the store throws. */
@@ -51,16 +54,25 @@ export async function openAdapterTier(options: AdapterTierOptions): Promise<Adap
   const norms = new WeightNorms(checkpoint, { threads: 1 }); // steps use the other threads
   const timeoutMs = validatorOptions.timeoutMs ?? validationDefaults.timeoutMs;
   const gains = new GainCheck(targetModules(checkpoint.config), norms, { limits: adapterLimits, timeoutMs });
-  const known = new KnownAdapters();
+  const mixtures = new Mixtures((digest) => cache.state(digest).resident);
+  const known = new KnownAdapters(mixtures);
+  const read = async (digest: string): Promise<HostAdapter> => {
+    const alphas = known.alphasOf(digest);
+    const options = { expectedDigest: digest, limits: adapterLimits, ...(alphas && { alphas }) };
+    const loaded = await store.read(digest, (folder) => loader.load(folder, modules, options));
+    return foldMagnitudes(loaded, norms, `The adapter ${digest}`);
+  };
   const cache: AdapterCache = new AdapterCache({
     maxBytes: cacheBytes,
     sizes: known,
     logger,
     load: async (digest) => {
-      const alphas = known.alphasOf(digest);
-      const options = { expectedDigest: digest, limits: adapterLimits, ...(alphas && { alphas }) };
-      const loaded = await store.read(digest, (folder) => loader.load(folder, modules, options));
-      return foldMagnitudes(loaded, norms, `The adapter ${digest}`);
+      const parts = mixtures.partsOf(digest);
+      if (!parts) return read(digest);
+      // Parts are read from disk even if they are in the cache: a load that waited for another could wait forever.
+      const weighted: Weighted[] = [];
+      for (const { weightsDigest, weight } of parts) weighted.push({ adapter: await read(weightsDigest), weight });
+      return composeMixture(digest, weighted);
     },
   });
   const opening = AdapterStore.open({
@@ -88,7 +100,7 @@ export async function openAdapterTier(options: AdapterTierOptions): Promise<Adap
       },
       unwanted: (digest) => {
         known.delete(digest);
-        cache.forget(digest);
+        for (const each of [digest, ...mixtures.forget(digest)]) cache.forget(each);
       },
     },
   });
@@ -104,7 +116,7 @@ export async function openAdapterTier(options: AdapterTierOptions): Promise<Adap
     await closeWorkers();
     await norms[Symbol.asyncDispose]();
   };
-  return { store, cache, [Symbol.asyncDispose]: close };
+  return { store, cache, mixtures, [Symbol.asyncDispose]: close };
 }
 
 /** Increased whenever the checks change, so that stored adapters are checked again. */
@@ -131,6 +143,11 @@ function tooLargeToRun(bytes: number, allowed: number): LorikeetError {
 /** Sizes and alphas of all versions that may still be requested, by the digest of their weights. */
 class KnownAdapters implements AdapterSizes {
   readonly #known = new Map<string, Pick<AdapterRecord, "bytes" | "alphas">>();
+  readonly #mixtures: Mixtures;
+
+  constructor(mixtures: Mixtures) {
+    this.#mixtures = mixtures;
+  }
 
   add({ weightsDigest, bytes, alphas }: AdapterRecord): void {
     this.#known.set(weightsDigest, { bytes, ...(alphas && { alphas }) });
@@ -141,7 +158,19 @@ class KnownAdapters implements AdapterSizes {
   }
 
   bytesOf(digest: string): number | undefined {
-    return this.#known.get(digest)?.bytes;
+    const parts = this.#mixtures.partsOf(digest);
+    return parts ? this.#bytesToCompose(parts) : this.#known.get(digest)?.bytes;
+  }
+
+  /** Room for the parts, and for the mixture, which is in fp32 even if they are not. Undefined if a part is unknown. */
+  #bytesToCompose(parts: readonly WeightedPart[]): number | undefined {
+    let bytes = 0;
+    for (const { weightsDigest } of parts) {
+      const own = this.#known.get(weightsDigest)?.bytes;
+      if (own === undefined) return undefined;
+      bytes += 3 * own;
+    }
+    return bytes;
   }
 
   alphasOf(digest: string): readonly number[] | undefined {

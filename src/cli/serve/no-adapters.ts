@@ -1,6 +1,7 @@
 /** Stands in for store and cache without an adapters folder. Errors explain how to set one. */
 
 import { AdapterCache } from "../../adapter/cache/cache.js";
+import { Mixtures } from "../../adapter/cache/mixtures.js";
 import { LorikeetError } from "../../base/errors.js";
 import type { CachePort, StorePort } from "../../gateway/adapters.js";
 
@@ -32,7 +33,11 @@ const store: StorePort = {
   folder: unknown,
 };
 
-export function noAdapters(): { readonly store: StorePort; readonly cache: AdapterCache & CachePort } {
+export function noAdapters(): {
+  readonly store: StorePort;
+  readonly cache: AdapterCache & CachePort;
+  readonly mixtures: Mixtures;
+} {
   const sizes = { bytesOf: () => undefined, largestBytes: () => 0 };
-  return { store, cache: new AdapterCache({ maxBytes: 1, sizes, load: unknown }) };
+  return { store, cache: new AdapterCache({ maxBytes: 1, sizes, load: unknown }), mixtures: new Mixtures(() => false) };
 }

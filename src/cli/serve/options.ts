@@ -171,6 +171,7 @@ const serviceOptions = {
     0,
     "log-probabilities in a response: all tokens of prompts and choices, times 1 + alternatives",
   ),
+  maxMixedAdapters: count("Limits", gatewayDefaults.maxMixedAdapters, 1, "adapters that a request mixes"),
   maxLogitBias: count("Limits", gatewayDefaults.maxLogitBias, 0, "entries in logit_bias"),
   maxGrammarCharacters: count(
     "Limits",

@@ -5,6 +5,7 @@ import { isObject, type Json } from "../../base/json.js";
 import type { GrammarSource } from "../../grammar/source.js";
 import { Wrong } from "../body/custom-field.js";
 import { flag, integer, listOf, modelField, real } from "../body/field-kinds.js";
+import { mixtureField } from "../body/mixture-field.js";
 import { type BodyFormat, describe, describeWord, Found, type IgnoredTable, parse, shorten } from "../body/parse.js";
 import { readSchema } from "../openai/grammar-fields.js";
 import type { RequestBounds } from "../options.js";
@@ -49,6 +50,7 @@ export function messagesFormat(bounds: RequestBounds) {
   const stop = v.pipe(v.string(stopRule), v.minLength(1, stopRule), v.maxLength(bounds.maxStopCharacters, stopRule));
   const entries = {
     ...chatEntries(bounds),
+    adapters: mixtureField(bounds),
     max_tokens: integer(1, Number.MAX_SAFE_INTEGER),
     stop_sequences: v.optional(listOf(stop, 0, bounds.maxStops, stopRule), []),
     temperature: v.optional(real(0, 2)),
@@ -74,6 +76,7 @@ export function parseMessages(format: ReturnType<typeof messagesFormat>, body: u
   return {
     kind: "chat",
     model: fields.model ?? null,
+    adapters: fields.adapters,
     ...chatInputOf(fields),
     stream: fields.stream,
     choices: 1,

@@ -20,6 +20,7 @@ type CommonFields = v.InferOutput<v.ObjectSchema<ReturnType<typeof commonEntries
 export function commonOf(fields: CommonFields) {
   return {
     model: fields.model ?? null,
+    adapters: fields.adapters,
     stream: fields.stream,
     includeUsage: fields.stream_options?.include_usage ?? false,
     continuousUsage: fields.stream_options?.continuous_usage_stats ?? false,

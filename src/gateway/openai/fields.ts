@@ -2,6 +2,7 @@
 import * as v from "valibot";
 import { isObject, type Json } from "../../base/json.js";
 import { flag, integer, listOf, modelField, real, tokenIds } from "../body/field-kinds.js";
+import { mixtureField } from "../body/mixture-field.js";
 import { type Fault, Found, invalid, shorten } from "../body/parse.js";
 import type { RequestBounds } from "../options.js";
 import { repetitionBounds } from "../sampling.js";
@@ -90,6 +91,7 @@ function streamOptionsField() {
 export function commonEntries(bounds: RequestBounds) {
   return {
     model: modelField,
+    adapters: mixtureField(bounds),
     max_tokens: v.optional(integer(0, bounds.maxContext)),
     max_completion_tokens: v.optional(integer(0, bounds.maxContext)),
     min_tokens: v.optional(integer(0, bounds.maxContext), 0),

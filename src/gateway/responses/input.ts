@@ -94,6 +94,7 @@ function entriesOf(bounds: RequestBounds) {
   const { chat_template_kwargs } = templateEntries(bounds);
   return {
     model: common.model,
+    adapters: common.adapters,
     input: inputField(bounds),
     instructions: v.optional(v.string("must be a string")),
     max_output_tokens: v.optional(integer(1, bounds.maxContext)),
@@ -215,6 +216,7 @@ export function parseResponse(format: ReturnType<typeof responsesFormat>, body: 
   return {
     kind: "chat",
     model: fields.model ?? null,
+    adapters: fields.adapters,
     stream: fields.stream,
     messages: [...system, ...messagesOf(input)],
     template: {

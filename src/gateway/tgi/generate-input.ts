@@ -5,10 +5,12 @@ import { isObject, type Json } from "../../base/json.js";
 import type { GrammarSource } from "../../grammar/source.js";
 import { Wrong } from "../body/custom-field.js";
 import { flag, integer, listOf, modelField, real } from "../body/field-kinds.js";
+import { mixtureField } from "../body/mixture-field.js";
 import {
   type BodyFormat,
   describe,
   describeWord,
+  type Fault,
   faultsError,
   type IgnoredTable,
   invalid,
@@ -19,6 +21,7 @@ import { grammarField, readPattern, readSchema } from "../openai/grammar-fields.
 import type { RequestBounds } from "../options.js";
 import type { CompletionRequest } from "../requests.js";
 import { repetitionBounds } from "../sampling.js";
+import { mergeField } from "./merge-field.js";
 
 /** How the answer is to be serialized. */
 export interface GenerateRequest extends CompletionRequest {
@@ -53,6 +56,9 @@ export function generateFormat(bounds: RequestBounds) {
     inputs: v.string("must be a string"),
     stream: v.optional(flag, false),
     adapter_id: modelField,
+    adapters: mixtureField(bounds),
+    merged_adapters: mergeField(bounds, "ids"),
+    adapter_parameters: mergeField(bounds, "adapter_ids"),
     max_new_tokens: v.optional(integer(1, bounds.maxContext)),
     do_sample: v.optional(flag, false),
     temperature: v.optional(real(0, 2)),
@@ -71,7 +77,16 @@ export function generateFormat(bounds: RequestBounds) {
     grammar: grammarField(readGrammar),
   };
   const schema = v.object(entries, "is required");
-  return { schema, known: Object.keys(entries), ignored } satisfies BodyFormat<typeof schema>;
+  return { schema, known: Object.keys(entries), ignored, cross } satisfies BodyFormat<typeof schema>;
+}
+
+/** Ways to name adapters, of which a request has at most one. */
+const adapterNames = ["adapter_id", "adapters", "merged_adapters", "adapter_parameters"];
+
+function cross(body: Json): readonly Fault[] {
+  const [first, second] = adapterNames.filter((name) => body[name] !== undefined);
+  if (first === undefined || second === undefined) return [];
+  return [invalid(first, `and \`${second}\` must not both be given`)];
 }
 
 /**
@@ -93,6 +108,7 @@ export function parseGenerate(
   return {
     kind: "completions",
     model: fields.adapter_id ?? null,
+    adapters: fields.merged_adapters ?? fields.adapter_parameters ?? fields.adapters,
     stream: isStreamed,
     choices: 1,
     prompts: [{ kind: "text", text: fields.inputs }],

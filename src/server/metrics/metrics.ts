@@ -95,7 +95,7 @@ export class Metrics {
   /** Adds the gauges that are read at each scrape: slots, bytes and tiers. */
   bind(gateway: Gateway): void {
     this.#gateway = gateway;
-    const labelOf = (name: string): string => (gateway.adapters.has(name) ? this.#labels.find(name) : name);
+    const labelOf = (name: string): string => (gateway.adapters.serves(name) ? this.#labels.find(name) : name);
     registerGauges(this.registry, () => this.#stats ?? gateway.stats(), labelOf);
   }
 
