@@ -7,8 +7,8 @@ import { assert } from "../base/errors.js";
 import { at } from "../base/list.js";
 import type { Progress } from "../base/log.js";
 import type { BankHold } from "../engine/adapters/bank.js";
-import { placeBytes } from "../engine/adapters/bank-class.js";
 import { type Bank, openPool } from "../engine/adapters/pool.js";
+import { rankBytes } from "../engine/adapters/rank-stack.js";
 import { createSamplerState, Sampler } from "../engine/sampling/sampler.js";
 import type { BaseDtype } from "../engine/start.js";
 import { greedy } from "../engine/types.js";
@@ -122,7 +122,8 @@ async function measureForm(
 ): Promise<Measured> {
   const { device, checkpoint, started } = stack;
   const { groups } = started.steps.runner;
-  await using bank = openPool({ groups, places: maxCardRows, maxBytes: Number.MAX_SAFE_INTEGER, device });
+  const { activationType: type } = started;
+  await using bank = openPool({ groups, places: maxCardRows, maxBytes: Number.MAX_SAFE_INTEGER, device, type });
   const activations: number[] = [];
   const holds: BankHold[] = [];
   for (const adapter of randomAdapters(checkpoint.config, cardRank, maxCardRows)) {
@@ -150,7 +151,7 @@ async function measureForm(
   }
   // The first adapter also creates its rank class.
   book.add({ id: activationId, unit: "ms", samples: activations.slice(1) });
-  const adapterBytes = placeBytes(groups, cardRank);
+  const adapterBytes = cardRank * rankBytes(groups, type);
   const cells = cases.map((step): CardCell => {
     const perToken = steps.bytesOf(step, adapterBytes) / step.rows;
     book.derive(cardMovedId(step), "bytes/s", cardStepId(step), (tokens) => tokens * perToken);

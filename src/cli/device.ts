@@ -35,23 +35,24 @@ export interface DeviceFacts {
   readonly fp16: boolean | null;
   /** Tokens of the longest chunk that attention computes correctly, as the self-test found; null before it ran. */
   readonly longestChunk: number | null;
-  /** Type of keys and values in the KV cache; null where no model was chosen. */
+  /** Types of keys and values in the KV cache and of activations; null where no model was chosen. */
   readonly kvCacheDtype: "fp32" | "fp16" | null;
+  readonly activationDtype: "fp32" | "fp16" | null;
   /** Why it was chosen. */
   readonly why: string;
 }
 
 /** What depends on the model and on tests of the device. */
-type Findings = Pick<DeviceFacts, "fp16" | "longestChunk" | "kvCacheDtype">;
+type Findings = Pick<DeviceFacts, "fp16" | "longestChunk" | "kvCacheDtype" | "activationDtype">;
 
 export function describeDevice(
   choice: DeviceChoice,
-  { longestChunk = null, kvCacheDtype = null, ...found }: Partial<Findings> = {},
+  { longestChunk = null, kvCacheDtype = null, activationDtype = null, ...found }: Partial<Findings> = {},
 ): DeviceFacts {
   const none = { name: null, driver: null, software: false, memoryBytes: null, fp16: null };
   const { kind, why } = choice;
   const described = choice.kind === "webgpu" ? describeAdapter(choice.adapter) : none;
-  return { ...described, ...found, kind, why, longestChunk, kvCacheDtype };
+  return { ...described, ...found, kind, why, longestChunk, kvCacheDtype, activationDtype };
 }
 
 function describeAdapter({
@@ -60,18 +61,19 @@ function describeAdapter({
   type,
   memoryBytes,
   fp16,
-}: GpuAdapter): Omit<DeviceFacts, "kind" | "why" | "longestChunk" | "kvCacheDtype"> {
+}: GpuAdapter): Omit<DeviceFacts, "kind" | "why" | Exclude<keyof Findings, "fp16">> {
   return { name, driver, software: type === "software", memoryBytes, fp16 };
 }
 
 /** `webgpu: NVIDIA L4, 22.5 GiB, fp16`, or `cpu`. */
 export function formatDevice(facts: DeviceFacts): string {
-  const { kind, name, software, memoryBytes, fp16, longestChunk, kvCacheDtype } = facts;
+  const { kind, name, software, memoryBytes, fp16, longestChunk, kvCacheDtype, activationDtype } = facts;
   if (name === null) return kind;
   const more = [
     ...(software ? ["a software driver"] : []),
     ...(memoryBytes === null ? [] : [formatBytes(memoryBytes)]),
     ...(fp16 === null ? [] : [fp16 ? "fp16" : "no fp16"]),
+    ...(activationDtype === null ? [] : [`activations in ${activationDtype}`]),
     ...(kvCacheDtype === null ? [] : [`KV cache in ${kvCacheDtype}`]),
     ...(longestChunk === null ? [] : [`prompts in chunks of ${longestChunk}`]),
   ];

@@ -10,10 +10,11 @@ import { readVersion } from "./version.js";
 export async function systemFingerprint(
   checkpoint: Checkpoint,
   { dtype, headDtype }: Precision,
-  { exact, generationConfig, device, kvCacheDtype }: EngineSettings,
+  { exact, generationConfig, device, kvCacheDtype, activationDtype }: EngineSettings,
   chatTemplate: string | null,
 ): Promise<string> {
   const weights = await weightsIdentity(checkpoint);
-  const parts = [readVersion(), weights, dtype, headDtype, device, kvCacheDtype, exact, generationConfig, chatTemplate];
+  const types = [dtype, headDtype, kvCacheDtype, activationDtype];
+  const parts = [readVersion(), weights, ...types, device, exact, generationConfig, chatTemplate];
   return `fp_${createHash("sha256").update(JSON.stringify(parts)).digest("hex").slice(0, 12)}`;
 }

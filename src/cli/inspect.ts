@@ -8,9 +8,9 @@ import { hintAtModel } from "../model/checkpoint/files.js";
 import { openCheckpoint } from "../model/checkpoint/open.js";
 import { isTaskModel } from "../model/task/folder.js";
 import type { DecoderConfig } from "../model/types.js";
-import { cacheDtypes, chooseCacheType } from "./cache-type.js";
 import { type CheckBase, openCheckBase } from "./check-base.js";
 import { chooseFor, describeDevice, formatDevice } from "./device.js";
+import { chooseHalves, floatDtypes } from "./halves.js";
 import { locate } from "./hub/model-folder.js";
 import { formatBytes, formatCount } from "./options/units.js";
 import { choosePrecision } from "./precision.js";
@@ -120,7 +120,11 @@ async function inspectModel(folder: string, { json, chatTemplate }: InspectOptio
     chooseFor({ device: "auto", allowSoftwareGpu: false }),
   ]);
   const { dtype } = choosePrecision(description.parameters, { dtype: "auto", headDtype: "auto" });
-  const device = describeDevice(choice, { kvCacheDtype: cacheDtypes[chooseCacheType("auto", choice, dtype)] });
+  const halves = chooseHalves({ kvCacheDtype: "auto", activationDtype: "auto" }, choice, dtype);
+  const device = describeDevice(choice, {
+    kvCacheDtype: floatDtypes[halves.cacheType],
+    activationDtype: floatDtypes[halves.activationType],
+  });
   if (json) return printJson(terminal.stdout, { ...description, sampleChat, device });
   const deviceField = ["device", `${formatDevice(device)}; ${device.why}`] as const;
   printLine(terminal.stdout, formatFields([...modelFields(description), deviceField, ...chatFields(sampleChat)]));

@@ -9,16 +9,15 @@ import { createGateway, type Gateway } from "../gateway/gateway.js";
 import type { GatewayOptions } from "../gateway/options.js";
 import { openCheckpoint } from "../model/checkpoint/open.js";
 import { cacheShape, kvBytesPerToken, stateBytesPerSlot } from "../model/serving/cache-shape.js";
-import type { CacheType } from "../model/serving/target.js";
 import type { Checkpoint } from "../model/types.js";
 import type { DeviceChoice } from "../runtime/device/choose.js";
 import type { Device } from "../runtime/device/device.js";
 import { openDevice } from "../runtime/device/open.js";
 import { loadTokenizer } from "../text/tokenizer/tokenizer.js";
 import type { LoadedTokenizer } from "../text/types.js";
-import { cacheDtypes, chooseCacheType, proveCacheType } from "./cache-type.js";
 import { chooseFor, type DeviceFacts, describeDevice, memoryFor } from "./device.js";
 import { systemFingerprint } from "./fingerprint.js";
+import { chooseHalves, floatDtypes, type Halves, proveHalves } from "./halves.js";
 import { type KvPlan, planKvCache } from "./kv-plan.js";
 import { usableThreads } from "./machine.js";
 import type { EngineSettings } from "./options/engine-options.js";
@@ -54,7 +53,7 @@ export interface StackPlan {
   readonly checkpoint: Checkpoint;
   readonly precision: Precision;
   readonly kv: KvPlan;
-  readonly cacheType: CacheType;
+  readonly halves: Halves;
   readonly device: DeviceChoice;
 }
 
@@ -85,17 +84,17 @@ export async function planStack(options: Omit<StackOptions, "logger" | "progress
   const checkpoint = await openCheckpoint(settings.model);
   const precision = choosePrecision(checkpoint.parameterCount, settings);
   const device = await chooseFor(settings);
-  const cacheType = chooseCacheType(settings.kvCacheDtype, device, precision.dtype);
-  const kv = planSlots(options, { checkpoint, precision, device, cacheType });
-  return { name: options.servedName ?? checkpoint.names[0], checkpoint, precision, kv, cacheType, device };
+  const halves = chooseHalves(settings, device, precision.dtype);
+  const kv = planSlots(options, { checkpoint, precision, device, halves });
+  return { name: options.servedName ?? checkpoint.names[0], checkpoint, precision, kv, halves, device };
 }
 
 /** Throws a UsageError. */
 function planSlots(
   { settings, neededContext = Number.POSITIVE_INFINITY }: Pick<StackOptions, "settings" | "neededContext">,
-  { checkpoint: { config }, precision, device, cacheType }: Omit<StackPlan, "name" | "kv">,
+  { checkpoint: { config }, precision, device, halves }: Omit<StackPlan, "name" | "kv">,
 ): KvPlan {
-  const shape = cacheShape(config, { cacheType });
+  const shape = cacheShape(config, halves);
   return planKvCache(
     {
       kvBytesPerToken: kvBytesPerToken(shape),
@@ -130,7 +129,7 @@ type Closers = (() => Promise<void>)[];
 
 async function open(
   options: StackOptions,
-  { kv: planned, cacheType: plannedType, ...plan }: StackPlan,
+  plan: StackPlan,
   closers: Closers,
 ): Promise<Omit<Stack, keyof AsyncDisposable>> {
   const { name, checkpoint, precision, device: choice } = plan;
@@ -145,13 +144,13 @@ async function open(
   const threads = settings.threads ?? usableThreads();
   const device = await openDevice(choice);
   closers.push(async () => device[Symbol.dispose]());
-  const cacheType = proveCacheType(settings.kvCacheDtype, plannedType, device);
-  const kv = cacheType === plannedType ? planned : planSlots(options, { ...plan, cacheType });
+  const halves = proveHalves(settings, precision.dtype, device);
+  const kv = halves.cacheType === plan.halves.cacheType ? plan.kv : planSlots(options, { ...plan, halves });
   const started = await startEngine({
     ...settings,
     ...precision,
     ...kv,
-    cacheType,
+    ...halves,
     ...(settings.cacheDir === null ? {} : { cacheDirectory: settings.cacheDir }),
     ...(options.observer === undefined ? {} : { observer: options.observer }),
     device,
@@ -162,8 +161,8 @@ async function open(
     logger,
   });
   closers.push(() => started.engine.close());
-  const kvCacheDtype = cacheDtypes[cacheType];
-  const fingerprinted = { ...settings, device: device.kind, kvCacheDtype };
+  const dtypes = { kvCacheDtype: floatDtypes[halves.cacheType], activationDtype: floatDtypes[halves.activationType] };
+  const fingerprinted = { ...settings, device: device.kind, ...dtypes };
   const gateway = createGateway({
     engine: started.engine,
     tokenizer,
@@ -182,7 +181,7 @@ async function open(
   });
   const deviceFacts = describeDevice(choice, {
     longestChunk: started.maxChunk,
-    kvCacheDtype,
+    ...dtypes,
     ...(device.kind === "cpu" ? {} : { fp16: device.capabilities.float16 }),
   });
   return { name, checkpoint, tokenizer, adapters, precision, device, deviceFacts, threads, started, gateway };

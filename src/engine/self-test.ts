@@ -4,6 +4,7 @@ import type { HostAdapter, HostModule } from "../adapter/types.js";
 import { assert } from "../base/errors.js";
 import { at } from "../base/list.js";
 import type { ModuleGroup } from "../model/serving/adapters.js";
+import type { FloatType } from "../model/serving/target.js";
 import type { Device } from "../runtime/device/device.js";
 import type { BankHold } from "./adapters/bank.js";
 import { placeBytes } from "./adapters/bank-class.js";
@@ -18,6 +19,8 @@ export interface SelfTest {
   readonly chunksEqual: boolean;
   /** Kernels that a device captured once give the same bits when they are replayed over other inputs; if not, none are. null on the CPU. */
   readonly replaysEqual: boolean | null;
+  /** The base's logits are numbers: activations of some models are larger than float16 holds. */
+  readonly finite: boolean;
   /** Prompt tokens a second, and milliseconds of a decode step of one row. */
   readonly prefillRate: number;
   readonly decodeMs: number;
@@ -36,6 +39,8 @@ export interface SelfTestLimits {
   readonly maxChunk?: number;
   /** Where the adapters of the test lie. Default: the CPU. */
   readonly device?: Device;
+  /** Of the activations. Default: float32. */
+  readonly type?: FloatType;
 }
 
 /** Runs a few steps over slots 0 to 3, whose content is overwritten, before the first request comes. */
@@ -49,6 +54,7 @@ export async function selfTest(runner: Runner, cache: KvCache, limits: SelfTestL
     places: ranks.length,
     maxBytes: limits.adapterBytes,
     ...(limits.device ? { device: limits.device } : {}),
+    ...(limits.type ? { type: limits.type } : {}),
   });
   const holds = await holdAdapters(bank, runner.groups, limits.adapterBytes);
   const prefill = (slot: number, start: number, tokens: number[], adapter: BankHold | null) =>
@@ -61,7 +67,7 @@ export async function selfTest(runner: Runner, cache: KvCache, limits: SelfTestL
       bank,
     );
 
-  await prefill(0, 0, prompt, null);
+  const finite = (await prefill(0, 0, prompt, null)).every(Number.isFinite);
   const started = performance.now();
   await prefill(0, 0, prompt, null);
   const prefillRate = length / ((performance.now() - started) / 1000);
@@ -106,7 +112,7 @@ export async function selfTest(runner: Runner, cache: KvCache, limits: SelfTestL
   }
   for (const hold of holds) hold.release();
   await bank[Symbol.asyncDispose]();
-  return { rowsIndependent, chunksEqual, replaysEqual, prefillRate, decodeMs };
+  return { rowsIndependent, chunksEqual, replaysEqual, finite, prefillRate, decodeMs };
 }
 
 /** One of a single tile, one of two. */

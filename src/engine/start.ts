@@ -4,7 +4,7 @@ import { LorikeetError } from "../base/errors.js";
 import { type Logger, type Progress, silent } from "../base/log.js";
 import { rereadLength } from "../model/modules.js";
 import { cacheShape } from "../model/serving/cache-shape.js";
-import type { Arithmetic, CacheType } from "../model/serving/target.js";
+import type { Arithmetic, CacheType, FloatType } from "../model/serving/target.js";
 import type { Checkpoint, DecoderConfig } from "../model/types.js";
 import { cpu } from "../runtime/device/cpu.js";
 import type { Device } from "../runtime/device/device.js";
@@ -20,7 +20,7 @@ import { Runner } from "./runner.js";
 import { type SelfTest, selfTest } from "./self-test.js";
 import type { EngineObserver } from "./types.js";
 
-export type BaseDtype = "fp32" | "int8" | "int4";
+export type BaseDtype = "fp32" | "fp16" | "int8" | "int4";
 
 export interface StartOptions {
   readonly checkpoint: Checkpoint;
@@ -29,8 +29,8 @@ export interface StartOptions {
   readonly dtype: BaseDtype;
   /** int8 as blocks of 128, or per row with integer products. Default rows. */
   readonly int8Kind?: "blocks" | "rows";
-  /** int8 unless the base is fp32. */
-  readonly headDtype?: "fp32" | "int8";
+  /** int8 unless the base is fp32 or fp16. */
+  readonly headDtype?: "fp32" | "fp16" | "int8";
   readonly threads: number;
   readonly maxBatch: number;
   readonly maxContext: number;
@@ -44,6 +44,8 @@ export interface StartOptions {
   readonly exact: boolean;
   /** Of keys and values. Default float32; float16 takes a device that computes in it. */
   readonly cacheType?: CacheType;
+  /** Of activations, adapters and weights that are not quantized. Default float16 if the base is fp16, else float32. On a card only. */
+  readonly activationType?: FloatType;
   /** ONNX Runtime's threads spin between steps. */
   readonly spinning?: boolean;
   readonly maxChunk?: number;
@@ -58,6 +60,8 @@ export interface StartedEngine {
   readonly engine: ContinuousEngine;
   /** What the engine runs. Only while it is idle may others run them, as benchmarks do to measure steps without requests. */
   readonly steps: { readonly runner: Runner; readonly cache: KvCache };
+  /** Of activations and adapters. */
+  readonly activationType: FloatType;
   readonly selfTest: SelfTest;
   /** Tokens of the longest chunk of a prompt. */
   readonly maxChunk: number;
@@ -70,7 +74,7 @@ export interface StartedEngine {
 /** The form of each weight in an engine with these options. Asks this CPU how its integer kernel adds. */
 export async function planServing(
   { config, tensors }: Checkpoint,
-  options: Pick<StartOptions, "dtype" | "int8Kind" | "headDtype" | "threads" | "device">,
+  options: Pick<StartOptions, "dtype" | "int8Kind" | "headDtype" | "activationType" | "threads" | "device">,
 ): Promise<WeightPlan> {
   const { dtype, device = cpu } = options;
   const { hostMemory, integerProducts, halfTables } = device.capabilities;
@@ -81,11 +85,15 @@ export async function planServing(
     int8Kind,
     rowLimit,
     rawTables: halfTables,
+    floats: activationTypeOf(options) === "float16" ? "fp16" : "fp32",
     ...(options.headDtype === undefined ? {} : { headDtype: options.headDtype }),
     // A card pays for every product that it starts; on the CPU a joined copy of the file gains nothing.
     pack: dtype !== "fp32" || !hostMemory,
   });
 }
+
+const activationTypeOf = ({ dtype, activationType }: Pick<StartOptions, "dtype" | "activationType">): FloatType =>
+  activationType ?? (dtype === "fp16" ? "float16" : "float32");
 
 export async function startEngine(options: StartOptions): Promise<StartedEngine> {
   const { checkpoint, dtype, device = cpu, logger = silent, cacheType = "float32" } = options;
@@ -96,11 +104,13 @@ export async function startEngine(options: StartOptions): Promise<StartedEngine>
     ...(options.cacheDirectory === undefined ? {} : { cacheDirectory: options.cacheDirectory }),
     ...(options.progress === undefined ? {} : { progress: options.progress }),
   });
-  const exact = options.exact || dtype === "fp32";
+  const isFloat = dtype === "fp32" || dtype === "fp16";
+  const exact = options.exact || isFloat;
   // Kernels over blocks treat a single row, and the last of an odd number, in their own way.
-  const evenRows = exact && (dtype !== "fp32" || options.headDtype === "int8");
+  const evenRows = exact && (!isFloat || options.headDtype === "int8");
   const { slots, capacity } = kvLayout(options.maxBatch, options.maxContext);
-  const arithmetic: Arithmetic = { cacheType };
+  const type = activationTypeOf(options);
+  const arithmetic: Arithmetic = { cacheType, activationType: type };
   const shape = { ...cacheShape(config, arithmetic), slots, capacity };
   assertFits(device, { weights: prepared.bytes, cache: cacheBytes(shape), adapters: options.activeAdapterBytes });
   const maxChunk = await rightChunk(device, config, options.maxChunk ?? 512, cacheType);
@@ -126,6 +136,7 @@ export async function startEngine(options: StartOptions): Promise<StartedEngine>
     places: options.maxBatch,
     maxBytes: options.activeAdapterBytes,
     device,
+    type,
   });
   const tested = await selfTest(runner, cache, {
     vocabSize: config.vocabSize,
@@ -136,8 +147,25 @@ export async function startEngine(options: StartOptions): Promise<StartedEngine>
     adapterBytes: options.adapters ? options.activeAdapterBytes : 0,
     maxChunk,
     device,
+    type,
   });
   logger.debug({ ...tested }, "self-test");
+  const dispose = async (): Promise<void> => {
+    try {
+      await runner[Symbol.asyncDispose]();
+      await bank[Symbol.asyncDispose]();
+      await device.turn(async () => cache[Symbol.dispose]());
+    } catch (error) {
+      // The memory of a device that was lost is gone.
+      if (!(error instanceof LorikeetError && error.code === "device_lost")) throw error;
+    }
+    await prepared.close();
+  };
+  if (!tested.finite && type === "float16") {
+    await dispose();
+    const message = "This model's activations are larger than fp16 holds: use --activation-dtype fp32.";
+    throw new LorikeetError("device_unavailable", message);
+  }
   const engine = new ContinuousEngine({
     device,
     runner,
@@ -158,21 +186,12 @@ export async function startEngine(options: StartOptions): Promise<StartedEngine>
     prefillRate: tested.prefillRate,
     logger,
     ...(options.observer === undefined ? {} : { observer: options.observer }),
-    dispose: async () => {
-      try {
-        await runner[Symbol.asyncDispose]();
-        await bank[Symbol.asyncDispose]();
-        await device.turn(async () => cache[Symbol.dispose]());
-      } catch (error) {
-        // The memory of a device that was lost is gone.
-        if (!(error instanceof LorikeetError && error.code === "device_lost")) throw error;
-      }
-      await prepared.close();
-    },
+    dispose,
   });
   return {
     engine,
     steps: { runner, cache },
+    activationType: type,
     selfTest: tested,
     maxChunk,
     weightBytes: prepared.bytes,

@@ -1,5 +1,6 @@
 /** Collects nodes into a graph. Names come from nested scopes; equal constants are shared. */
 
+import { float32ToFloat16 } from "../tensor/half.js";
 import { ShapeError, showShape } from "./shape.js";
 import type { Attribute, ElementType, Graph, Initializer, InitializerData, Node, Shape, Value } from "./types.js";
 import { elementBytes } from "./types.js";
@@ -80,7 +81,11 @@ export class GraphBuilder {
   }
 
   /** A small constant; equal constants are shared. */
-  constant(type: "float32" | "float64" | "int64" | "int32" | "bool", shape: Shape, data: readonly number[]): Value {
+  constant(
+    type: "float32" | "float16" | "float64" | "int64" | "int32" | "bool",
+    shape: Shape,
+    data: readonly number[],
+  ): Value {
     const key = `${type}|${showShape(shape)}|${data.map((x) => (Object.is(x, -0) ? "-0" : x)).join()}`;
     const known = this.#constants.get(key);
     if (known) return known;
@@ -90,7 +95,7 @@ export class GraphBuilder {
     return value;
   }
 
-  scalar(type: "float32" | "float64" | "int64" | "int32", value: number): Value {
+  scalar(type: "float32" | "float16" | "float64" | "int64" | "int32", value: number): Value {
     return this.constant(type, [], [value]);
   }
 
@@ -182,6 +187,8 @@ function pack(type: ElementType, data: readonly number[]): Uint8Array {
   switch (type) {
     case "float32":
       return new Uint8Array(Float32Array.from(data).buffer);
+    case "float16":
+      return new Uint8Array(float32ToFloat16(Float32Array.from(data)).buffer);
     case "float64":
       return new Uint8Array(Float64Array.from(data).buffer);
     case "int64":

@@ -74,10 +74,16 @@ export class Ops {
 
   /** A constant of x's type. */
   like(x: Value, value: number): Value {
-    if (x.type !== "float32" && x.type !== "float64" && x.type !== "int64" && x.type !== "int32") {
-      throw new ShapeError(`Constants of type ${x.type} are not supported`);
+    switch (x.type) {
+      case "float32":
+      case "float16":
+      case "float64":
+      case "int64":
+      case "int32":
+        return this.builder.scalar(x.type, value);
+      default:
+        throw new ShapeError(`Constants of type ${x.type} are not supported`);
     }
-    return this.builder.scalar(x.type, value);
   }
 
   scale = (x: Value, factor: number): Value => this.mul(x, this.like(x, factor));

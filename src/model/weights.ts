@@ -7,11 +7,12 @@ import type { TensorLocation } from "./types.js";
 
 /**
  * - `raw`: the stored bytes in their dtype (a table to gather from and cast).
+ * - `fp16`: float16 in the stored layout; the checkpoint's bytes if it holds F16.
  * - `fp32`: float32 in the stored layout; the checkpoint's bytes if it holds F32.
- * - `int4`, `int8`: `MatMulNBits` blocks of 128, symmetric: U8 [out, blocks, 64 or 128] and F32 scales [out, blocks].
+ * - `int4`, `int8`: `MatMulNBits` blocks of 128, symmetric: U8 [out, blocks, 64 or 128] and F32 or F16 scales [out, blocks].
  * - `int8row`: I8 [in, out] and F32 scales [out] for `MatMulIntegerToFloat`.
  */
-export type WeightForm = "raw" | "fp32" | "int4" | "int8" | "int8row";
+export type WeightForm = "raw" | "fp32" | "fp16" | "int4" | "int8" | "int8row";
 
 /** How a weight was already quantized: its form and, for `int8row`, its limit. */
 export interface Rounding {
@@ -30,7 +31,7 @@ export interface PreparedWeight {
   /** The checkpoint stores [in, out]. So do `raw` and `fp32`; the layout of quantized data depends on its form. */
   readonly transposed: boolean;
   readonly data: TensorLocation;
-  /** F32; only for quantized forms. */
+  /** F32, or F16 where the plan says so; only for quantized forms. */
   readonly scales?: TensorLocation;
   /** Relative weight error ‖W - W'‖ / ‖W‖; 0 unless quantized. */
   readonly error: number;
@@ -72,9 +73,9 @@ export function externalInitializer(
   return builder.initializer(name, type, shape, { kind: "external", file, offset, byteLength });
 }
 
-/** An fp32 vector or matrix. */
+/** An fp32 or fp16 vector or matrix. */
 export function plainWeight(builder: GraphBuilder, weights: WeightSource, name: string): Value {
   const weight = weightOf(weights, name);
-  assert(weight.form === "fp32", `${name} is fp32, not ${weight.form}`);
+  assert(weight.form === "fp32" || weight.form === "fp16", `${name} is fp32 or fp16, not ${weight.form}`);
   return externalInitializer(builder, name, weight.data, weight.shape);
 }

@@ -5,7 +5,7 @@ import { Semaphore } from "../base/async.js";
 import { assert, LorikeetError } from "../base/errors.js";
 import type { Progress } from "../base/log.js";
 import { foldMagnitudes } from "../engine/adapters/dora-gains.js";
-import { type BaseDtype, startEngine } from "../engine/start.js";
+import { type BaseDtype, type StartOptions, startEngine } from "../engine/start.js";
 import { type EngineEvent, type EngineRequest, greedy } from "../engine/types.js";
 import { baseModules } from "../model/modules.js";
 import type { Checkpoint } from "../model/types.js";
@@ -16,6 +16,9 @@ export interface ServedOptions {
   readonly checkpoint: Checkpoint;
   /** Where the engine runs; its owner disposes of it later. Default: the CPU. */
   readonly device?: Device;
+  /** As in `StartOptions`. */
+  readonly cacheType?: StartOptions["cacheType"];
+  readonly activationType?: StartOptions["activationType"];
   readonly dtype: BaseDtype;
   readonly threads: number;
   readonly maxContext: number;
@@ -63,6 +66,8 @@ export async function openServed(options: ServedOptions): Promise<Served> {
     spinning: false,
     adapters: adapter && sourceOf(adapter),
     ...(options.device === undefined ? {} : { device: options.device }),
+    ...(options.cacheType === undefined ? {} : { cacheType: options.cacheType }),
+    ...(options.activationType === undefined ? {} : { activationType: options.activationType }),
     ...(options.cacheDirectory === undefined ? {} : { cacheDirectory: options.cacheDirectory }),
     ...(options.progress === undefined ? {} : { progress: options.progress }),
   });

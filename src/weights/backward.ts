@@ -2,6 +2,7 @@
 
 import { backwardPath } from "../model/training/types.js";
 import type { Rounding, WeightSource } from "../model/weights.js";
+import { isFloat } from "./layout.js";
 import { rowErrorBound, type WeightPlan, type WeightPlanEntry } from "./plan.js";
 
 /**
@@ -12,7 +13,7 @@ import { rowErrorBound, type WeightPlan, type WeightPlanEntry } from "./plan.js"
 export function planBackward(forward: WeightSource, rowLimit: number): WeightPlan {
   const plan = new Map<string, WeightPlanEntry>();
   for (const { name, form, sources, transposed, rowLimit: limit = rowLimit } of forward.values()) {
-    if (form === "fp32" || form === "raw") continue;
+    if (isFloat(form) || form === "raw") continue;
     const rounded: Rounding = { form, rowLimit: limit };
     const backward = { sources, transposed: !transposed, rounded };
     const entry: WeightPlanEntry = { form: "int8row", maxRowError: rowErrorBound(rowLimit), rowLimit, ...backward };

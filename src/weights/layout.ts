@@ -79,7 +79,7 @@ export function resolveWeight(
       throw fault(formatShape(source.shape), "joined parts have equal inputs");
   }
   const isMatrix = first.shape.length === 2;
-  if (!isMatrix && entry.form !== "raw" && entry.form !== "fp32") {
+  if (!isMatrix && entry.form !== "raw" && !isFloat(entry.form)) {
     throw fault(formatShape(first.shape), "only a matrix is quantized");
   }
   const isJoinable = entry.form !== "raw" && (!entry.transposed || entry.rounded !== undefined);
@@ -100,21 +100,27 @@ function joinedShape(sources: readonly TensorLocation[]): number[] {
 
 /** Whether the checkpoint's bytes are used as they are, so nothing is written. */
 export function isReferenced({ entry: { form }, sources }: Weight): boolean {
-  return form === "raw" || (form === "fp32" && sources.length === 1 && sources[0]?.dtype === "F32");
+  const whole = sources.length === 1 ? sources[0]?.dtype : null;
+  return form === "raw" || (form === "fp32" && whole === "F32") || (form === "fp16" && whole === "F16");
 }
 
+/** A form that keeps the stored layout. */
+export const isFloat = (form: WeightForm): form is "fp32" | "fp16" => form === "fp32" || form === "fp16";
+
 /** The parts of a weight in a form: data first, then scales. */
-export function partsOf({ name, shape, rows, columns }: Weight, form: WeightForm): Part[] {
+export function partsOf({ name, shape, rows, columns, entry }: Weight, form: WeightForm): Part[] {
   const blocks = blockCount(columns);
   switch (form) {
     case "raw":
     case "fp32":
       return [{ name, dtype: "F32", shape }];
+    case "fp16":
+      return [{ name, dtype: "F16", shape }];
     case "int4":
     case "int8":
       return [
         { name: `${name}.${form}`, dtype: "U8", shape: [rows, blocks, form === "int4" ? blockSize / 2 : blockSize] },
-        { name: `${name}.scales`, dtype: "F32", shape: [rows, blocks] },
+        { name: `${name}.scales`, dtype: entry.halfScales ? "F16" : "F32", shape: [rows, blocks] },
       ];
     case "int8row":
       return [

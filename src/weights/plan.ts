@@ -25,17 +25,21 @@ export interface WeightPlanEntry {
    * the values of that weight, rounded along its own inputs.
    */
   readonly rounded?: Rounding;
+  /** Scales of blocks in float16. Default float32. */
+  readonly halfScales?: boolean;
 }
 
 /** By the weight's name: its tensor's, or for joined weights Phi-3's name (`...self_attn.qkv_proj.weight`). */
 export type WeightPlan = ReadonlyMap<string, WeightPlanEntry>;
 
 export interface PlanOptions {
-  readonly dtype: "fp32" | "int8" | "int4";
+  readonly dtype: "fp32" | "fp16" | "int8" | "int4";
   /** For dtype int8: blocks for `MatMulNBits` (default) or rows for `MatMulIntegerToFloat`. */
   readonly int8Kind?: "blocks" | "rows";
-  /** Default int8, or fp32 if dtype is fp32. A tied int8 head shares its bytes with the embedding table. */
-  readonly headDtype?: "fp32" | "int8";
+  /** Of everything that is not quantized and of the scales of blocks, for a graph that computes in it. Default fp32, or fp16 if dtype is fp16. */
+  readonly floats?: "fp32" | "fp16";
+  /** Default int8, or the dtype if that is fp32 or fp16. A tied int8 head shares its bytes with the embedding table. */
+  readonly headDtype?: "fp32" | "fp16" | "int8";
   /** Layers with a larger relative weight error use blocks instead of rows. Default 0.02, or 0.04 with a reduced `rowLimit`. */
   readonly maxRowError?: number;
   /** 127, or 64 where the kernel saturates with larger integers (see kernel-probe). Default 127. */
@@ -84,26 +88,37 @@ function planTensor(
   stored: TensorLocation,
   options: PlanOptions,
 ): WeightPlanEntry {
-  const { dtype, headDtype = dtype === "fp32" ? "fp32" : "int8" } = options;
+  const { dtype, headDtype = dtype === "fp32" || dtype === "fp16" ? dtype : "int8" } = options;
+  const { floats = dtype === "fp16" ? "fp16" : "fp32" } = options;
+  const scales = floats === "fp16" ? { halfScales: true } : {};
   switch (role) {
     case "head":
-      return { form: headDtype };
+      return { form: headDtype, ...(headDtype === "int8" ? scales : {}) };
     case "embedding":
-      if (config.head.tied) return { form: headDtype };
+      if (config.head.tied) return { form: headDtype, ...(headDtype === "int8" ? scales : {}) };
       // Only gathered from: casting a few rows per step costs less than a converted copy.
-      return { form: stored.dtype === "F64" || options.rawTables === false ? "fp32" : "raw" };
+      return { form: stored.dtype === "F64" || options.rawTables === false ? floats : "raw" };
     case "matrix":
-      return planMatrix(transposed ? { transposed } : {}, precise ? { ...options, dtype: "fp32" } : options);
+      return planMatrix(
+        { ...(transposed ? { transposed } : {}), ...scales },
+        precise ? { ...options, dtype: "fp32" } : options,
+      );
+    case "filter":
+      return { form: "fp32" };
     case "positions":
     case "norm":
     case "bias":
-    case "filter":
-      return { form: "fp32" };
+      return { form: floats };
   }
 }
 
-function planMatrix(layout: Pick<WeightPlanEntry, "transposed">, options: PlanOptions): WeightPlanEntry {
+function planMatrix(
+  { halfScales, ...layout }: Pick<WeightPlanEntry, "transposed" | "halfScales">,
+  options: PlanOptions,
+): WeightPlanEntry {
   const { dtype, int8Kind, rowLimit = rowLimits.full } = options;
+  const isInBlocks = dtype === "int4" || (dtype === "int8" && int8Kind !== "rows");
+  if (isInBlocks && halfScales) return { form: dtype, ...layout, halfScales };
   if (dtype !== "int8" || int8Kind !== "rows") return { form: dtype, ...layout };
   return { form: "int8row", ...layout, maxRowError: options.maxRowError ?? rowErrorBound(rowLimit), rowLimit };
 }

@@ -123,7 +123,7 @@ async function readSources(
 function keyOf(sources: readonly unknown[], plan: WeightPlan): string {
   const content = [...plan].map(([name, entry]) => {
     const { form, sources = [name], transposed = false, maxRowError = null, rowLimit = null, rounded } = entry;
-    const own = [name, form, sources, transposed, maxRowError, rowLimit];
+    const own = [name, form, sources, transposed, maxRowError, rowLimit, ...(entry.halfScales ? ["F16"] : [])];
     return rounded ? [...own, rounded.form, rounded.rowLimit] : own;
   });
   return createHash("sha256")

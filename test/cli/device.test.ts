@@ -5,8 +5,8 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
-import { chooseCacheType, proveCacheType } from "../../src/cli/cache-type.js";
 import { describeDevice, formatDevice, memoryFor } from "../../src/cli/device.js";
+import { chooseHalves, proveHalves } from "../../src/cli/halves.js";
 import { usableMemory } from "../../src/cli/machine.js";
 import { cpu } from "../../src/runtime/device/cpu.js";
 import type { GpuAdapter } from "../../src/runtime/device/vulkan.js";
@@ -91,40 +91,51 @@ test("a device is shown with its memory and fp16", () => {
   assert.equal(formatDevice(describeDevice({ kind: "cpu", why: "as requested" })), "cpu");
 });
 
-test("keys and values take fp16 where a card computes in it and weights are quantized, or on request", () => {
+test("fp16 is taken where a card computes in it, by default for the cache of quantized models", () => {
   const half = chosen(card);
   const whole = chosen({ ...card, fp16: false });
-  const cpuChoice = { kind: "cpu", why: "as requested" } as const;
-  assert.equal(chooseCacheType("auto", half, "int4"), "float16");
-  assert.equal(chooseCacheType("auto", half, "fp32"), "float32", "fp32 models keep PyTorch's numbers");
-  assert.equal(chooseCacheType("fp16", half, "fp32"), "float16");
-  assert.equal(chooseCacheType("fp32", half, "int4"), "float32");
-  assert.equal(chooseCacheType("auto", whole, "int4"), "float32");
-  assert.equal(chooseCacheType("auto", cpuChoice, "int4"), "float32");
-  assert.throws(
-    () => chooseCacheType("fp16", whole, "int4"),
-    /fp16: Card A does not compute in fp16; use auto or fp32/,
-  );
-  assert.throws(
-    () => chooseCacheType("fp16", cpuChoice, "int4"),
-    /takes a graphics card: on the CPU it must be auto or fp32/,
-  );
+  const onCpu = { kind: "cpu", why: "as requested" } as const;
+  const auto = { kvCacheDtype: "auto", activationDtype: "auto" } as const;
+  const [none, cached] = [
+    { cacheType: "float32", activationType: "float32" },
+    { cacheType: "float16", activationType: "float32" },
+  ];
+  const all = { cacheType: "float16", activationType: "float16" };
+  assert.deepEqual(chooseHalves(auto, half, "int4"), cached);
+  assert.deepEqual(chooseHalves(auto, half, "fp32"), none, "fp32 models keep PyTorch's numbers");
+  assert.deepEqual(chooseHalves(auto, half, "fp16"), all);
+  assert.deepEqual(chooseHalves({ ...auto, kvCacheDtype: "fp16" }, half, "fp32"), cached);
+  assert.deepEqual(chooseHalves({ ...auto, activationDtype: "fp16" }, half, "int8"), all);
+  assert.deepEqual(chooseHalves({ kvCacheDtype: "fp32", activationDtype: "fp32" }, half, "fp16"), none);
+  for (const choice of [whole, onCpu]) {
+    assert.deepEqual(chooseHalves(auto, choice, "int4"), none);
+    const name = choice === whole ? "Card A" : "the CPU";
+    const refusal = (flag: string) =>
+      new RegExp(`^--${flag} fp16 takes a graphics card that computes in fp16; ${name} does not.$`);
+    assert.throws(() => chooseHalves({ ...auto, kvCacheDtype: "fp16" }, choice, "int4"), {
+      message: refusal("kv-cache-dtype"),
+    });
+    assert.throws(() => chooseHalves({ ...auto, activationDtype: "fp16" }, choice, "int4"), {
+      message: refusal("activation-dtype"),
+    });
+    assert.throws(() => chooseHalves(auto, choice, "fp16"), { message: refusal("dtype") });
+  }
 });
 
-test("a card whose kernels fail the probe falls back to fp32, unless fp16 was asked for", () => {
+test("a card whose kernels fail the probe computes in fp32, unless fp16 was asked for", () => {
+  const auto = { kvCacheDtype: "auto", activationDtype: "auto" } as const;
   const proven = { name: "Card A", capabilities: { ...cpu.capabilities, float16: true } };
   const failed = { name: "Card A", capabilities: { ...cpu.capabilities, float16: false } };
-  assert.equal(proveCacheType("auto", "float16", proven), "float16");
-  assert.equal(proveCacheType("auto", "float16", failed), "float32");
-  assert.equal(proveCacheType("fp32", "float32", failed), "float32");
-  assert.throws(() => proveCacheType("fp16", "float16", failed), /Card A does not compute in fp16/);
+  assert.equal(proveHalves(auto, "int4", proven).cacheType, "float16");
+  assert.equal(proveHalves(auto, "int4", failed).cacheType, "float32");
+  assert.throws(() => proveHalves({ ...auto, kvCacheDtype: "fp16" }, "int4", failed), /Card A does not/);
 });
 
 test("--kv-cache-dtype fp16 on the CPU is one line and exit code 2", async () => {
   const { code, err } = await run(["generate", "--model", model, "--device", "cpu", "--kv-cache-dtype", "fp16", "It"]);
   assert.deepEqual(
     [code, err],
-    [2, "lorikeet: --kv-cache-dtype fp16 takes a graphics card: on the CPU it must be auto or fp32.\n"],
+    [2, "lorikeet: --kv-cache-dtype fp16 takes a graphics card that computes in fp16; the CPU does not.\n"],
   );
 });
 

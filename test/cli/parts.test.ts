@@ -97,6 +97,7 @@ const facts: BannerFacts = {
       fp16: null,
       longestChunk: null,
       kvCacheDtype: null,
+      activationDtype: null,
     },
     why: "no graphics card was found",
   },

@@ -79,7 +79,7 @@ test("a fault names its source, what was found and what is allowed", () => {
   assert.equal(faultOf({ flags: { port: "http" } }), '--port must be a whole number from 0 to 65535, not "http".');
   assert.equal(
     faultOf({ environment: { LORIKEET_DTYPE: "fp8" } }),
-    'LORIKEET_DTYPE must be one of auto, fp32, int8, int4, not "fp8".',
+    'LORIKEET_DTYPE must be one of auto, fp32, fp16, int8, int4, not "fp8".',
   );
   assert.equal(
     faultOf({ file: { "max-batch": [1] }, filePath: "a.json" }),

@@ -130,11 +130,11 @@ describe("the exposition", () => {
   test("names the device, and its memory where it has its own", async () => {
     const metrics = new Metrics({ maxAdapterLabels: 1 });
     const card = { kind: "webgpu", name: "Card", driver: "d 1.0", software: false, memoryBytes: 100, fp16: true };
-    metrics.describeDevice({ ...card, longestChunk: 30, kvCacheDtype: "fp16" }, () => 7);
+    metrics.describeDevice({ ...card, longestChunk: 30, kvCacheDtype: "fp16", activationDtype: "fp32" }, () => 7);
     const text = await metrics.render();
     metrics.close();
     const labels =
-      'device="webgpu",name="Card",driver="d 1.0",software="false",fp16="true",kv_cache_dtype="fp16",longest_chunk="30"';
+      'device="webgpu",name="Card",driver="d 1.0",software="false",fp16="true",activation_dtype="fp32",kv_cache_dtype="fp16",longest_chunk="30"';
     assert.equal(seriesValue(text, `lorikeet_device_info{${labels}}`), 1);
     assert.equal(seriesValue(text, "lorikeet_device_memory_bytes"), 100);
     assert.equal(seriesValue(text, "lorikeet_device_allocated_bytes"), 7);

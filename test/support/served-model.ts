@@ -44,7 +44,8 @@ export async function openModel(
   const cache = await device.turn(
     async () => new KvCache({ ...cacheShape(config, arithmetic), slots, capacity }, device),
   );
-  const bank = openPool({ groups: runner.groups, places: slots, maxBytes: 1 << 26, device });
+  const { activationType: type = "float32" } = arithmetic;
+  const bank = openPool({ groups: runner.groups, places: slots, maxBytes: 1 << 26, device, type });
   const { vocabSize } = config;
 
   const prefill = async (

@@ -70,6 +70,37 @@ describe("forms", () => {
     await prepared.close();
   });
 
+  it("round to float16 what is stored in other types, and reference F16", async () => {
+    const prepared = await prepare(
+      new Map([
+        ["half", { form: "fp16" }],
+        ["ends", { form: "fp16" }],
+        ["a", { form: "int4", halfScales: true }],
+      ] as const),
+    );
+    const { half, ends, a } = Object.fromEntries(prepared.weights);
+    assert.equal(half?.data, source.tensors.get("half"));
+    assert.deepEqual([ends?.data.dtype, ends?.bytes, a?.scales?.dtype], ["F16", 2 * 24 * 200, "F16"]);
+    const exact = await prepare(new Map([["ends", { form: "fp32" }]]));
+    const values = readWeight(exact.weights.get("ends") as never);
+    assert.deepEqual(readWeight(ends as never), float16ToFloat32(float32ToFloat16(values)));
+    const whole = await prepare(plan);
+    const difference = relativeDistance(readWeight(a as never), readWeight(whole.weights.get("a") as never));
+    assert.ok(difference > 0 && difference < 1e-3, "scales are rounded, integers stay");
+    for (const each of [prepared, exact, whole]) await each.close();
+  });
+
+  it("refuse float16 for a number that it does not hold", async () => {
+    const values = new Float32Array(4).fill(70_000);
+    const large = await writeCheckpoint(await mkdtemp(join(root, "large-")), {
+      b: { dtype: "F32", shape: [2, 2], values },
+    });
+    await assert.rejects(prepare(new Map([["b", { form: "fp16" }]]), {}, large), {
+      code: "model_invalid",
+      message: /"b" holds numbers up to 70000/,
+    });
+  });
+
   it("convert halves and doubles to float32, exactly", async () => {
     const prepared = await prepare(
       new Map([

@@ -36,8 +36,8 @@ async function benchEngine(settings: BenchSettings, json: boolean, terminal: Ter
   const threads = settings.threads ?? usableThreads();
   const cacheDirectory = settings.cacheDir ?? defaultCacheDirectory({ ...terminal.environment });
   const progress = progressLine(terminal.stderr);
-  const { device, allowSoftwareGpu, kvCacheDtype, dtype: dtypes } = settings;
-  const engine = { threads, cacheDir: cacheDirectory, device, allowSoftwareGpu, kvCacheDtype };
+  const { device, allowSoftwareGpu, activationDtype, kvCacheDtype, dtype: dtypes } = settings;
+  const engine = { threads, cacheDir: cacheDirectory, device, allowSoftwareGpu, activationDtype, kvCacheDtype };
   const options = {
     ...{ shape, quick, cacheDirectory, dtypes, progress: progress.report },
     openStack: (request: StackRequest) => openBenchStack(request, engine, progress),
@@ -60,7 +60,10 @@ function print<Report>(report: Report, format: (report: Report) => string, json:
 /** A stack with the defaults of `serve`, except for what the request sets. */
 function openBenchStack(
   { model, adapters, dtype, maxBatch, maxContext, adapterBytes, observer }: StackRequest,
-  engine: Pick<EngineSettings, "threads" | "cacheDir" | "device" | "allowSoftwareGpu" | "kvCacheDtype">,
+  engine: Pick<
+    EngineSettings,
+    "threads" | "cacheDir" | "device" | "allowSoftwareGpu" | "activationDtype" | "kvCacheDtype"
+  >,
   progress: ProgressLine,
 ): Promise<BenchStack> {
   return openStack({

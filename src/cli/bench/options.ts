@@ -23,7 +23,7 @@ const shape: Parser<BenchShape> = (text) => {
 
 const dtypes: readonly [BaseDtype, ...BaseDtype[]] = ["int4", "int8"];
 
-const { device, allowSoftwareGpu, threads, cacheDir, kvCacheDtype } = engineOptions;
+const { device, allowSoftwareGpu, threads, cacheDir, activationDtype, kvCacheDtype } = engineOptions;
 
 export const benchOptions = {
   shape: given("Model", "360M", {
@@ -33,14 +33,15 @@ export const benchOptions = {
   }),
   dtype: given("Model", dtypes, {
     placeholder: "types",
-    parse: listOf(oneOf("fp32", "int8", "int4")),
+    parse: listOf(oneOf("fp32", "fp16", "int8", "int4")),
     shown: dtypes.join(","),
-    help: "types of the layers' weights: one or more of fp32, int8 and int4; serving is measured with the first",
+    help: "types of the layers' weights: one or more of fp32, fp16, int8 and int4; serving is measured with the first",
   }),
   cacheDir,
   device,
   allowSoftwareGpu,
   threads,
+  activationDtype,
   kvCacheDtype,
   quick: given("Engine", false, { parse: flag, help: "take few samples: a smoke test, not a measurement" }),
 } as const satisfies OptionTable;

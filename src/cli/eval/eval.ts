@@ -22,6 +22,7 @@ import { openServed, type Served } from "../../train/served.js";
 import { trainDefaults } from "../../train/settings.js";
 import { adapterHelp, adaptersFolder, openNamedAdapter } from "../adapters/source.js";
 import { chooseFor, type DeviceFacts, describeDevice, formatDevice } from "../device.js";
+import { chooseHalves, floatDtypes, proveHalves } from "../halves.js";
 import { usableThreads } from "../machine.js";
 import { addOptions, readOptions } from "../options/command-line.js";
 import { engineOptions } from "../options/engine-options.js";
@@ -122,13 +123,17 @@ async function evaluate(flags: EvalFlags, terminal: Terminal): Promise<void> {
   if (items.length === 0) throw new UsageError([`${flags.data} has no row with tokens to evaluate.`]);
   const precision = choosePrecision(checkpoint.parameterCount, flags);
   const choice = await chooseFor(flags);
+  const auto = { kvCacheDtype: "auto", activationDtype: "auto" } as const;
+  chooseHalves(auto, choice, precision.dtype);
   try {
     progress.report("starting the engine", 0, 0);
     using device = await openDevice(choice);
+    const halves = proveHalves(auto, precision.dtype, device);
     await using served = await openServed({
       checkpoint,
       device,
       ...precision,
+      ...halves,
       threads: flags.threads ?? usableThreads(),
       maxContext: length,
       maxBatch: flags.maxBatch,
@@ -145,7 +150,10 @@ async function evaluate(flags: EvalFlags, terminal: Terminal): Promise<void> {
       data: data.digest,
       adapter: served.digest,
       dtype: precision.dtype,
-      device: describeDevice(choice),
+      device: describeDevice(choice, {
+        kvCacheDtype: floatDtypes[halves.cacheType],
+        activationDtype: floatDtypes[halves.activationType],
+      }),
       trained_over: record?.base?.dtype ?? null,
       ...figures,
     };

@@ -14,13 +14,13 @@ export const engineOptions = {
   }),
   dtype: given("Model", "auto", {
     placeholder: "type",
-    parse: oneOf("auto", "fp32", "int8", "int4"),
-    help: "type of the layers' weights: fp32, int8 or int4; auto means fp32 up to 200 M parameters, else int8",
+    parse: oneOf("auto", "fp32", "fp16", "int8", "int4"),
+    help: "type of the layers' weights: fp32, fp16 (on a card that computes in it), int8 or int4; auto means fp32 up to 200 M parameters, else int8",
   }),
   headDtype: given("Model", "auto", {
     placeholder: "type",
     parse: oneOf("auto", "fp32", "int8"),
-    help: "type of the output head's weights: fp32 or int8; auto means int8 if the layers are int8 or int4, else fp32",
+    help: "type of the output head's weights: fp32 or int8; auto means int8 if the layers are int8 or int4, else their type",
   }),
   cacheDir: open("Model", "$XDG_CACHE_HOME/lorikeet or ~/.cache/lorikeet", {
     placeholder: "folder",
@@ -66,13 +66,18 @@ export const engineOptions = {
     parse: bytes(),
     help: "memory for the KV cache of all slots",
   }),
+  activationDtype: given("Engine", "auto", {
+    placeholder: "type",
+    parse: oneOf("auto", "fp32", "fp16"),
+    help: "type that layers and adapters compute in: fp32 or fp16, which takes a card that computes in it; auto means fp16 if the layers are fp16, else fp32",
+  }),
   kvCacheDtype: given("Engine", "auto", {
     placeholder: "type",
     parse: oneOf("auto", "fp32", "fp16"),
     help: "type of keys and values in the KV cache: fp32 or fp16, which takes a card that computes in it; auto means fp16 on such a card unless the layers are fp32",
   }),
   adapterCacheBytes: size("Engine", GiB, "memory for the cache of loaded adapters"),
-  activeAdapterBytes: size("Engine", GiB, "memory for the fp32 copies of the adapters in use"),
+  activeAdapterBytes: size("Engine", GiB, "memory for the adapters in use, in the type of the activations"),
   maxQueue: given("Engine", 256, {
     placeholder: "n",
     parse: integer(0, 1_000_000),

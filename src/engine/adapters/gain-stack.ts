@@ -5,13 +5,18 @@
 
 import type { HostAdapter } from "../../adapter/types.js";
 import { assert } from "../../base/errors.js";
+import { elementBytes } from "../../graph/types.js";
 import { doraGain, type ModuleGroup } from "../../model/serving/adapters.js";
+import type { FloatType } from "../../model/serving/target.js";
 import { cpu } from "../../runtime/device/cpu.js";
 import type { DeviceRows, DeviceTensor } from "../../runtime/device/device.js";
 
 /** Bytes that the gains of one adapter take. */
-export function gainBytes(groups: readonly ModuleGroup[]): number {
-  return 4 * groups.reduce((sum, { parts }) => sum + parts.reduce((all, part) => all + part.outFeatures, 0), 0);
+export function gainBytes(groups: readonly ModuleGroup[], type: FloatType = "float32"): number {
+  return (
+    elementBytes[type] *
+    groups.reduce((sum, { parts }) => sum + parts.reduce((all, part) => all + part.outFeatures, 0), 0)
+  );
 }
 
 export class GainStack {

@@ -1,5 +1,6 @@
 /** The active set as the engine sees it, whatever layout its steps read. */
 import type { ModuleGroup } from "../../model/serving/adapters.js";
+import type { FloatType } from "../../model/serving/target.js";
 import { cpu } from "../../runtime/device/cpu.js";
 import type { Device } from "../../runtime/device/device.js";
 import { AdapterBank } from "./bank.js";
@@ -9,10 +10,12 @@ export interface PoolOptions {
   readonly groups: readonly ModuleGroup[];
   /** Adapters that a step may use: no more than it has rows. */
   readonly places: number;
-  /** Bound on fp32 bytes of all resident adapters, padding included. */
+  /** Bound on bytes of all resident adapters, padding included. */
   readonly maxBytes: number;
   /** Where they lie. Default: the CPU. */
   readonly device?: Device;
+  /** What adapters on a card are multiplied in. Default float32. */
+  readonly type?: FloatType;
 }
 
 /** Grouped by rank classes on the CPU, side by side on a card. */

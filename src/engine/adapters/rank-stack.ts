@@ -4,16 +4,18 @@
  */
 import type { HostAdapter, HostModule } from "../../adapter/types.js";
 import { float32At } from "../../base/list.js";
+import { elementBytes } from "../../graph/types.js";
 import type { ModuleGroup } from "../../model/serving/adapters.js";
 import { stackedA, stackedB } from "../../model/serving/stacked-adapters.js";
+import type { FloatType } from "../../model/serving/target.js";
 import type { Device, DeviceRows, DeviceTensor } from "../../runtime/device/device.js";
-import { sliceElements, widen } from "./slices.js";
+import { narrowInto, sliceElements, widen } from "./slices.js";
 
 /** Bytes of one rank of all target modules. */
-export function rankBytes(groups: readonly ModuleGroup[]): number {
+export function rankBytes(groups: readonly ModuleGroup[], type: FloatType = "float32"): number {
   const ofGroup = ({ inFeatures, parts }: ModuleGroup): number =>
     parts.reduce((sum, { outFeatures }) => sum + inFeatures + outFeatures, 0);
-  return 4 * groups.reduce((sum, group) => sum + ofGroup(group), 0);
+  return elementBytes[type] * groups.reduce((sum, group) => sum + ofGroup(group), 0);
 }
 
 type Views = readonly (readonly [string, DeviceTensor])[];
@@ -21,26 +23,33 @@ type Views = readonly (readonly [string, DeviceTensor])[];
 export class RankStack {
   readonly ranks: number;
   readonly #groups: readonly ModuleGroup[];
+  readonly #type: FloatType;
   readonly #device: Device;
   readonly #rows: DeviceRows;
   readonly #views = new Map<number, Views>();
 
-  private constructor(groups: readonly ModuleGroup[], ranks: number, device: Device) {
+  private constructor(groups: readonly ModuleGroup[], ranks: number, type: FloatType, device: Device) {
     this.ranks = ranks;
     this.#groups = groups;
+    this.#type = type;
     this.#device = device;
     this.#rows = device.rows(ranks);
   }
 
   /** Takes turns of the device. Throws `device_memory`. */
-  static async create(groups: readonly ModuleGroup[], ranks: number, device: Device): Promise<RankStack> {
-    const stack = new RankStack(groups, ranks, device);
+  static async create(
+    groups: readonly ModuleGroup[],
+    ranks: number,
+    type: FloatType,
+    device: Device,
+  ): Promise<RankStack> {
+    const stack = new RankStack(groups, ranks, type, device);
     try {
       for (const { parts, inFeatures } of groups) {
         await device.turn(async () => {
           for (const { path, outFeatures } of parts) {
-            stack.#rows.add(stackedA(path), "float32", [inFeatures]);
-            stack.#rows.add(stackedB(path), "float32", [outFeatures]);
+            stack.#rows.add(stackedA(path), type, [inFeatures]);
+            stack.#rows.add(stackedB(path), type, [outFeatures]);
           }
         });
       }
@@ -65,11 +74,24 @@ export class RankStack {
     for (const { parts, inFeatures } of this.#groups) {
       for (const { path, outFeatures } of parts) {
         const module = adapter.modules.get(path);
-        await fillA(this.#rows.layout(stackedA(path), "float32", first, count), module, inFeatures, pause);
-        await fillB(this.#rows.layout(stackedB(path), "float32", first, count), module, outFeatures, pause);
+        await this.#fill(stackedA(path), [first, count], (a) => fillA(a, module, inFeatures, pause), inFeatures);
+        await this.#fill(stackedB(path), [first, count], (b) => fillB(b, module, outFeatures, pause), outFeatures);
       }
     }
     await this.#device.turn(() => this.#rows.write(first, count));
+  }
+
+  /** Lays out ranks [first, first + count) of a tensor whose rows have `width` numbers. */
+  async #fill(
+    name: string,
+    [first, count]: readonly [number, number],
+    fill: (target: Float32Array) => Promise<void>,
+    width: number,
+  ): Promise<void> {
+    if (this.#type === "float32") return await fill(this.#rows.layout(name, "float32", first, count));
+    const values = new Float32Array(count * width);
+    await fill(values);
+    narrowInto(this.#rows.layout(name, "float16", first, count), values);
   }
 
   /** In a turn. */

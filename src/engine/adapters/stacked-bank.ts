@@ -6,6 +6,7 @@ import type { HostAdapter } from "../../adapter/types.js";
 import { assert, LorikeetError } from "../../base/errors.js";
 import type { ModuleGroup } from "../../model/serving/adapters.js";
 import { stackedInputs } from "../../model/serving/stacked-adapters.js";
+import type { FloatType } from "../../model/serving/target.js";
 import type { Device, DeviceTensor } from "../../runtime/device/device.js";
 import { Tensor } from "../../runtime/tensor.js";
 import type { BankHold } from "./bank.js";
@@ -19,6 +20,8 @@ export interface StackedOptions {
   readonly places: number;
   readonly maxBytes: number;
   readonly device: Device;
+  /** Of the numbers in the stack: that of the activations. Default float32. */
+  readonly type?: FloatType;
 }
 
 interface Resident {
@@ -46,6 +49,7 @@ const padded = (rank: number): number => Math.ceil(rank / unit) * unit;
 export class StackedBank implements AsyncDisposable {
   readonly #options: StackedOptions;
   readonly #device: Device;
+  readonly #type: FloatType;
   readonly #gains: StackedGains;
   readonly #maxPlaces: number;
   #stack: RankStack | null = null;
@@ -63,8 +67,9 @@ export class StackedBank implements AsyncDisposable {
   constructor(options: StackedOptions) {
     this.#options = options;
     this.#device = options.device;
+    this.#type = options.type ?? "float32";
     this.#maxPlaces = 4 * options.places;
-    this.#gains = new StackedGains(options.groups, this.#maxPlaces, options.device);
+    this.#gains = new StackedGains(options.groups, this.#maxPlaces, this.#type, options.device);
   }
 
   async acquire(adapter: HostAdapter): Promise<BankHold | null> {
@@ -97,7 +102,7 @@ export class StackedBank implements AsyncDisposable {
 
   #bytesOf({ hasGains }: HostAdapter, count: number): number {
     const { groups } = this.#options;
-    return count * rankBytes(groups) + (hasGains ? gainBytes(groups) : 0);
+    return count * rankBytes(groups, this.#type) + (hasGains ? gainBytes(groups, this.#type) : 0);
   }
 
   #assertFits(adapter: HostAdapter, count: number): void {
@@ -119,7 +124,7 @@ export class StackedBank implements AsyncDisposable {
     ) {
       if (!(await this.#dropIdle())) return null;
     }
-    const largest = Math.floor(this.#options.maxBytes / rankBytes(this.#options.groups) / unit) * unit;
+    const largest = Math.floor(this.#options.maxBytes / rankBytes(this.#options.groups, this.#type) / unit) * unit;
     for (;;) {
       const first = this.#gapFor(count);
       const end = first + count;
@@ -158,7 +163,7 @@ export class StackedBank implements AsyncDisposable {
   /** A longer stack with the same adapters in the same ranks. */
   async #grow(ranks: number): Promise<void> {
     const { groups } = this.#options;
-    const next = await RankStack.create(groups, ranks, this.#device);
+    const next = await RankStack.create(groups, ranks, this.#type, this.#device);
     for (const { first, count, own } of this.#residents) await next.write(first, count, own, pauser());
     await this.#device.turn(async () => {
       const owners = this.#device.allocate("int32", [ranks]);

@@ -2,7 +2,7 @@
 import { at } from "../../base/list.js";
 import { type AttributeInput, float } from "../../graph/builder.js";
 import type { Ops } from "../../graph/ops.js";
-import type { Value } from "../../graph/types.js";
+import type { ElementType, Value } from "../../graph/types.js";
 import type { Attention } from "../blueprint.js";
 import { growthTable, kernelRotates } from "../rope.js";
 import type { DecoderConfig } from "../types.js";
@@ -30,7 +30,7 @@ export class AttentionKernel {
   readonly #rotary: readonly RotaryTables[];
   /** Of keys and values. */
   readonly #type: CacheType;
-  readonly #storedTables = new Map<Value, Value>();
+  readonly #storedTables = new Map<string, Value>();
   /** Which layers do without the kernel's output. */
   readonly #isPlain: (attention: Attention) => boolean;
   readonly #plain: PlainAttention;
@@ -94,7 +94,7 @@ export class AttentionKernel {
         past("value"),
         lengths,
         total,
-        ...(rotary ?? []).map((table) => this.#storedTable(table)),
+        ...(rotary ?? []).map((table) => this.#storedTable(table, type)),
       ],
       [{ type, shape: ["rows", "row_tokens", width] }, present("key"), present("value")],
       attributes,
@@ -106,10 +106,11 @@ export class AttentionKernel {
     return { found: this.#plain.build(attention, rotated, keys, values), presents };
   }
 
-  /** A rotary table as the kernel takes it: in the type of what it turns. */
-  #storedTable(table: Value): Value {
-    const stored = this.#storedTables.get(table) ?? this.#op.cast(table, this.#type);
-    this.#storedTables.set(table, stored);
+  /** A rotary table as kernels take it: in the type of what they turn. */
+  #storedTable(table: Value, type: ElementType): Value {
+    const key = `${table.name} ${type}`;
+    const stored = this.#storedTables.get(key) ?? this.#op.cast(table, type);
+    this.#storedTables.set(key, stored);
     return stored;
   }
 
@@ -126,7 +127,8 @@ export class AttentionKernel {
     const tables = at(this.#rotary, rope ?? 0);
     const { rowPositions } = this.#inputs;
     const part = { num_heads: heads, rotary_embedding_dim: at(ropes, rope ?? 0).rotaryDim };
-    return this.#op.one("RotaryEmbedding", [x, rowPositions, ...tables], x.type, x.shape, part, contrib);
+    const own = tables.map((table) => this.#storedTable(table, x.type));
+    return this.#op.one("RotaryEmbedding", [x, rowPositions, ...own], x.type, x.shape, part, contrib);
   }
 
   /** q of each token times the growth at its position. */
@@ -135,7 +137,7 @@ export class AttentionKernel {
     const size = this.#capacity;
     const table = (): Value => inlineTable(this.#op, "attention.growth", [size], growthTable(queryGrowth, size));
     this.#growth ??= this.#op.unsqueeze(this.#op.gather(table(), this.#inputs.positions), 1);
-    return this.#op.mul(q, this.#growth);
+    return this.#op.mul(q, this.#op.cast(this.#growth, q.type));
   }
 
   /**
@@ -147,6 +149,6 @@ export class AttentionKernel {
     const { headCount, headDim } = this.#config;
     const width = q.shape[1] as number; // of q alone, or of q, k and v side by side
     const factors = Float32Array.from({ length: width }, (_, i) => (i < headCount * headDim ? scale : 1));
-    return this.#op.mul(q, inlineTable(this.#op, `attention.scale.${width}`, [width], factors));
+    return this.#op.mul(q, this.#op.cast(inlineTable(this.#op, `attention.scale.${width}`, [width], factors), q.type));
   }
 }

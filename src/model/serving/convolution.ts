@@ -17,23 +17,23 @@ export class Convolution {
     this.#inputs = inputs;
   }
 
-  /** From sums of products of each place, so that no bit depends on how the tokens before lie in steps. Also the next window. */
+  /** From sums of products of each place, so that no bit depends on how the tokens before lie in steps. In float32. Also the next window. */
   build(layer: number, filter: CausalFilter, x: Value): { readonly y: Value; readonly present: Value } {
     const op = this.#op;
     const { path, channels, width, bias } = filter;
     const reach = width - 1;
     const window = ["rows", reach, channels];
     const past = op.builder.input(pastInput(layer, "window"), "float32", window);
-    const own = this.#inputs.byRow(x);
+    const own = this.#inputs.byRow(op.cast(x, "float32"));
     const read = op.concat([past, own], 1);
     const present = this.#kept(layer, read, window);
-    const weight = plainWeight(op.builder, this.#weights, `${path}.weight`);
+    const weight = op.cast(plainWeight(op.builder, this.#weights, `${path}.weight`), "float32");
     const products = Array.from({ length: width }, (_, i) =>
       op.mul(this.#from(read, i, i - reach, own), op.reshape(op.slice(weight, 2, i, i + 1), [channels])),
     );
     const sum = products.reduce((total, product) => op.add(total, product));
-    const y = bias ? op.add(sum, plainWeight(op.builder, this.#weights, `${path}.bias`)) : sum;
-    return { y: this.#inputs.byToken(y, channels), present };
+    const y = bias ? op.add(sum, op.cast(plainWeight(op.builder, this.#weights, `${path}.bias`), "float32")) : sum;
+    return { y: op.cast(this.#inputs.byToken(y, channels), x.type), present };
   }
 
   /** Tokens from `start` of each row up to `behind` before its end, as many as `like` has. */

@@ -36,7 +36,7 @@ import { Memory } from "./memory.js";
 import { Norms } from "./norms.js";
 import { StackedAdapters } from "./stacked-adapters.js";
 import { StepInputs } from "./step-inputs.js";
-import type { ServingTarget } from "./target.js";
+import type { FloatType, ServingTarget } from "./target.js";
 
 export interface ServingOptions {
   readonly config: DecoderConfig;
@@ -111,6 +111,7 @@ class ServingLowering implements Lowering {
   readonly adapters: AdapterLowering | null;
   readonly #weights: WeightSource;
   readonly #accuracyLevel: 0 | 4;
+  readonly #type: FloatType;
   readonly #gains: boolean;
   readonly #inputs: StepInputs;
   readonly #norms: Norms;
@@ -122,6 +123,7 @@ class ServingLowering implements Lowering {
     const { config, weights, capacity, adapters, gains = false, inBlocks, target = {} } = options;
     this.op = new Ops(builder);
     this.#weights = weights;
+    this.#type = target.activationType ?? "float32";
     this.#accuracyLevel = target.accuracyLevel ?? 4;
     this.#gains = gains;
     this.#inputs = new StepInputs(this.op, target);
@@ -143,7 +145,7 @@ class ServingLowering implements Lowering {
   }
 
   embed({ path, scale, positions }: Embedding): Value {
-    let x = buildEmbedding(this.op, this.#weights, `${path}.weight`, this.#inputs.ids);
+    let x = buildEmbedding(this.op, this.#weights, `${path}.weight`, this.#inputs.ids, this.#type);
     if (scale !== 1) x = this.op.scale(x, Math.fround(scale));
     if (!positions) return x;
     return this.op.add(x, this.op.gather(this.#weight(`${positions.path}.weight`), this.#inputs.positions));
@@ -243,8 +245,9 @@ class ServingLowering implements Lowering {
 
   head({ path, linear, tied, bias, scale, softcap }: Head, x: Value): Value {
     // A tied head is the embedding table: no adapter reaches it.
-    let logits = only(tied ? this.#products([linear], x, null) : this.#adapted([linear], x, "logit_rows", null));
-    if (tied && bias) logits = this.op.add(logits, this.#weight(`${path}.bias`));
+    const product = only(tied ? this.#products([linear], x, null) : this.#adapted([linear], x, "logit_rows", null));
+    const biased = tied && bias ? this.op.add(product, this.#weight(`${path}.bias`)) : product;
+    let logits = this.op.cast(biased, "float32");
     if (scale !== 1) logits = this.op.scale(logits, scale);
     if (softcap === null) return logits;
     return this.op.scale(this.op.tanh(this.op.scale(logits, 1 / softcap)), softcap);

@@ -6,6 +6,7 @@ import type { Ops } from "../../graph/ops.js";
 import type { Value } from "../../graph/types.js";
 import type { TargetModule } from "../blueprint.js";
 import { externalInitializer, type PreparedWeight, plainWeight, type WeightSource, weightOf } from "../weights.js";
+import type { FloatType } from "./target.js";
 
 const contrib = "com.microsoft";
 const blockSize = 128;
@@ -95,9 +96,12 @@ function product(
   const biasName = `${part.path}.bias`;
   const bias = biased && weights.has(biasName) ? plainWeight(op.builder, weights, biasName) : null;
   switch (weight.form) {
+    case "fp16":
     case "fp32": {
       const w = externalInitializer(op.builder, weight.name, weight.data, weight.shape);
-      return op.gemm(x, w, bias, { transB: !weight.transposed });
+      // A layer that the plan keeps precise is computed in its own type.
+      const c = bias && op.cast(bias, w.type);
+      return op.cast(op.gemm(op.cast(x, w.type), w, c, { transB: !weight.transposed }), x.type);
     }
     case "int4":
     case "int8":
@@ -105,7 +109,7 @@ function product(
     case "int8row":
       return integer(op, weight, part, rows(), bias);
     case "raw": {
-      const w = op.cast(externalInitializer(op.builder, weight.name, weight.data, weight.shape), "float32");
+      const w = op.cast(externalInitializer(op.builder, weight.name, weight.data, weight.shape), x.type);
       return op.gemm(x, w, bias, { transB: !weight.transposed });
     }
   }
@@ -128,7 +132,7 @@ function blocks(
   return op.one(
     "MatMulNBits",
     [x, data, scalesOf(op, weight), null, null, bias],
-    "float32",
+    x.type,
     [at(x.shape, 0), part.outFeatures],
     {
       K: part.inFeatures,
@@ -223,19 +227,25 @@ export function integer(
 }
 
 /** Gathers rows of an embedding table: ids [n] to [n, hidden]. Rows of an int8 table are dequantized: (q - 128) * scale of the block. */
-export function buildEmbedding(op: Ops, weights: WeightSource, name: string, ids: Value): Value {
+export function buildEmbedding(
+  op: Ops,
+  weights: WeightSource,
+  name: string,
+  ids: Value,
+  type: FloatType = "float32",
+): Value {
   const weight = weightOf(weights, name);
   const hidden = at(weight.shape, 1);
   if (weight.form !== "int8") {
     const table = externalInitializer(op.builder, name, weight.data, weight.shape);
-    return op.cast(op.gather(table, ids), "float32");
+    return op.cast(op.gather(table, ids), type);
   }
   const [vocab = 0, blockCount = 0, block = 0] = weight.data.shape;
   assert(weight.scales, `${name} has scales`);
   const table = externalInitializer(op.builder, `${name}.rows`, weight.data);
   const scales = externalInitializer(op.builder, `${name}.row_scales`, weight.scales, [vocab, blockCount, 1]);
-  const q = op.cast(op.gather(table, ids), "float32"); // [tokens, blocks, block]
+  const q = op.cast(op.gather(table, ids), scales.type); // [tokens, blocks, block]
   const x = op.mul(op.sub(q, op.like(q, 128)), op.gather(scales, ids));
   const flat = op.reshape(x, [at(ids.shape, 0), blockCount * block]);
-  return blockCount * block === hidden ? flat : op.slice(flat, 1, 0, hidden);
+  return op.cast(blockCount * block === hidden ? flat : op.slice(flat, 1, 0, hidden), type);
 }

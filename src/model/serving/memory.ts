@@ -39,11 +39,12 @@ export class Memory {
     const width = valueHeads * valueDim;
     const { taken } = this.#inputs;
     const rows = (x: Value): Value => this.#inputs.byRow(x);
-    const weight = (name: string): Value => plainWeight(op.builder, this.#weights, name);
-    const [q, k, v] = op.split(mixed, [keys, keys, width], 1) as [Value, Value, Value];
+    const wide = (x: Value): Value => op.cast(x, "float32");
+    const weight = (name: string): Value => wide(plainWeight(op.builder, this.#weights, name));
+    const [q, k, v] = op.split(wide(mixed), [keys, keys, width], 1) as [Value, Value, Value];
     const logDecay = op.mul(
       op.neg(op.exp(weight(delta.decayLog))),
-      op.unary("Softplus", op.add(decay, weight(delta.decayBias))),
+      op.unary("Softplus", op.add(wide(decay), weight(delta.decayBias))),
     );
     const memory = ["rows", valueHeads, keyDim, valueDim];
     const [found, present] = op.builder.node(
@@ -54,7 +55,7 @@ export class Memory {
         rows(v),
         op.builder.input(pastInput(layer, "memory"), "float32", memory),
         rows(op.mul(logDecay, taken)),
-        rows(op.mul(op.sigmoid(rate), taken)),
+        rows(op.mul(op.sigmoid(wide(rate)), taken)),
       ],
       [
         { type: "float32", shape: ["rows", "row_tokens", width] },
@@ -68,7 +69,7 @@ export class Memory {
       },
       "com.microsoft",
     ) as [Value, Value];
-    return { found: this.#inputs.byToken(found, width), present };
+    return { found: op.cast(this.#inputs.byToken(found, width), mixed.type), present };
   }
 
   /** Each head of length 1, in the sense of x / sqrt(|x|² + 1e-6). */

@@ -54,8 +54,8 @@ export class PlainAttention {
     const op = this.#op;
     const { headCount, kvHeadCount, headDim } = this.#options.config;
     const group = headCount / kvHeadCount;
-    // Products in the type of the cache, what lies between them in that of the activations.
-    const all = op.cast(this.#scores(op.cast(queries, keys.type), keys), queries.type);
+    // Products in the type of the cache, what lies between them in float32.
+    const all = op.cast(this.#scores(op.cast(queries, keys.type), keys), "float32");
     const capped = softcap === null ? all : op.scale(op.tanh(op.scale(all, 1 / softcap)), softcap);
     const seen = op.where(this.#visibleTo(window), capped, op.like(capped, unseen));
     const found = op.matMul(op.cast(op.softmax(seen), values.type), this.#read(values)); // [rows, kvHeads, group tokens, headDim]

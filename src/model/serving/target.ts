@@ -7,8 +7,10 @@
  * by a step whose rows take no token in, or states of layers without attention advance more than once.
  */
 
+/** Of what a graph computes in. */
+export type FloatType = "float32" | "float16";
 /** The type of keys and values, and of the attention kernel. */
-export type CacheType = "float32" | "float16";
+export type CacheType = FloatType;
 
 export interface ServingTarget {
   /**
@@ -24,9 +26,14 @@ export interface ServingTarget {
   readonly int64?: boolean;
   /** Of products with int4 and int8 blocks, as in `LinearOptions`. Default 4. */
   readonly accuracyLevel?: 0 | 4;
+  /**
+   * Of what layers hand on to one another, of adapters, and of the weights that are not quantized. Default float32. With float16, softmax,
+   * softcaps, states and the logits stay in float32.
+   */
+  readonly activationType?: FloatType;
   /** Of keys and values. Default float32; float16 halves the cache. CUDA's attention kernel has none but 16-bit ones. */
   readonly cacheType?: CacheType;
 }
 
 /** What of a form is a choice, not a consequence of the device's kernels. */
-export type Arithmetic = Pick<ServingTarget, "cacheType">;
+export type Arithmetic = Pick<ServingTarget, "cacheType" | "activationType">;

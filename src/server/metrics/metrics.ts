@@ -19,7 +19,8 @@ export interface DeviceLabels {
   readonly software: boolean;
   readonly memoryBytes: number | null;
   readonly fp16: boolean | null;
-  /** Type of keys and values. */
+  /** Types of activations, and of keys and values. */
+  readonly activationDtype: string | null;
   readonly kvCacheDtype: string | null;
   /** Tokens of the longest chunk of a prompt. */
   readonly longestChunk: number | null;
@@ -118,6 +119,7 @@ export class Metrics {
       driver: labels.driver ?? "",
       software: `${labels.software}`,
       fp16: `${labels.fp16 ?? ""}`,
+      activation_dtype: labels.activationDtype ?? "",
       kv_cache_dtype: labels.kvCacheDtype ?? "",
       longest_chunk: `${labels.longestChunk ?? ""}`,
     };

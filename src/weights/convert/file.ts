@@ -23,7 +23,7 @@ const chunkBytes = 4 * 2 ** 20;
 
 /** The result of a weight's conversion in the file's metadata: form, error, the error of abandoned rows (both to six digits), and the rows' limit, 0 for other forms. */
 const recordSchema = v.tuple([
-  v.picklist(["raw", "fp32", "int4", "int8", "int8row"]),
+  v.picklist(["raw", "fp32", "fp16", "int4", "int8", "int8row"]),
   v.string(),
   v.string(),
   v.number(),

@@ -6,6 +6,7 @@ import type { TensorLocation } from "../../model/types.js";
 import type { PreparedWeight } from "../../model/weights.js";
 import { viewAs } from "../../tensor/dtype.js";
 import { elementCount } from "../../tensor/shape.js";
+import { isFloat } from "../layout.js";
 import { dequantizeBlocks, dequantizeRows, transpose } from "../quantize.js";
 import { readSegment, toFloat32 } from "./task.js";
 
@@ -13,10 +14,11 @@ import { readSegment, toFloat32 } from "./task.js";
 export function readWeight(weight: PreparedWeight): Float32Array {
   const { form, shape, transposed, data } = weight;
   const bytes = readSegment(data);
-  if (form === "raw" || form === "fp32") return toFloat32(data.dtype, bytes);
+  if (form === "raw" || isFloat(form)) return toFloat32(data.dtype, bytes);
   const [one, two] = [at(shape, 0), at(shape, 1)];
   const [rows, columns] = transposed ? [two, one] : [one, two];
-  const scales = viewAs("F32", readSegment(scalesOf(weight)));
+  const stored = scalesOf(weight);
+  const scales = toFloat32(stored.dtype, readSegment(stored));
   const values =
     form === "int8row"
       ? dequantizeRows(viewAs("I8", bytes), scales, rows, columns)

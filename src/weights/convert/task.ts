@@ -8,8 +8,8 @@ import { LorikeetError } from "../../base/errors.js";
 import { at } from "../../base/list.js";
 import type { Rounding, WeightForm } from "../../model/weights.js";
 import { bytesOf, type Dtype, viewAs } from "../../tensor/dtype.js";
-import { bfloat16ToFloat32, float16ToFloat32 } from "../../tensor/half.js";
-import { isReferenced, type Place, type Weight } from "../layout.js";
+import { bfloat16ToFloat32, float16ToFloat32, float32ToFloat16 } from "../../tensor/half.js";
+import { isFloat, isReferenced, type Place, type Weight } from "../layout.js";
 import {
   blockCount,
   blockSize,
@@ -43,6 +43,8 @@ export interface ConvertTask {
   readonly rowLimit: number;
   /** First rounds the matrix as this form rounds it along its inputs, which are the rows here. */
   readonly rounded: Rounding | null;
+  /** Writes scales of blocks in float16. */
+  readonly halfScales: boolean;
   /** Where the result goes in the prepared file. */
   readonly dataOffset: number;
   readonly scalesOffset: number;
@@ -62,9 +64,17 @@ const elementsPerTask = 1 << 20;
 export function tasksOf(weight: Weight, place: Place): ConvertTask[] {
   const { entry, sources, rows, columns, name } = weight;
   const { form, transposed = false, maxRowError = Number.POSITIVE_INFINITY, rowLimit = rowLimits.full } = entry;
-  const { rounded = null } = entry;
+  const { rounded = null, halfScales = false } = entry;
   if (form === "raw" || isReferenced(weight)) return [];
-  const common = { weight: name, form, transposed: transposed && form !== "fp32", maxRowError, rowLimit, rounded };
+  const common = {
+    halfScales,
+    weight: name,
+    form,
+    transposed: transposed && !isFloat(form),
+    maxRowError,
+    rowLimit,
+    rounded,
+  };
   if (form === "int8row" || common.transposed || rounded) {
     return [{ ...common, ...place, rows, columns, segments: sources }];
   }
@@ -83,7 +93,7 @@ export function tasksOf(weight: Weight, place: Place): ConvertTask[] {
         columns: rowElements,
         segments: [{ file, dtype, offset: offset + row * rowBytes, byteLength: count * rowBytes }],
         dataOffset: place.dataOffset + (done + row) * rowBytesOf(form, rowElements),
-        scalesOffset: place.scalesOffset + (done + row) * blockCount(rowElements) * 4,
+        scalesOffset: place.scalesOffset + (done + row) * blockCount(rowElements) * (halfScales ? 2 : 4),
       });
     }
     done += sourceRows;
@@ -92,20 +102,22 @@ export function tasksOf(weight: Weight, place: Place): ConvertTask[] {
 }
 
 function rowBytesOf(form: WeightForm, columns: number): number {
-  if (form === "fp32") return columns * 4;
+  if (isFloat(form)) return columns * (form === "fp32" ? 4 : 2);
   return blockCount(columns) * (form === "int4" ? blockSize / 2 : blockSize);
 }
 
 /** Runs a task; `output` is a descriptor of the prepared file. Throws `model_invalid` for weights that are not finite. */
 export function runTask(task: ConvertTask, output: number): ConvertResult {
-  if (task.form === "fp32") {
-    writeAll(output, readValues(task), task.dataOffset);
-    return { weight: task.weight, form: "fp32", error: 0, norm: 0 };
+  const { form } = task;
+  if (isFloat(form)) {
+    const values = readValues(task);
+    writeAll(output, form === "fp32" ? values : narrow(task, values), task.dataOffset);
+    return { weight: task.weight, form, error: 0, norm: 0 };
   }
   const { data, scales, ...result } = convert(task, valuesToQuantize(task));
   if (Number.isFinite(result.norm)) {
     writeAll(output, data, task.dataOffset);
-    writeAll(output, scales, task.scalesOffset);
+    writeAll(output, task.halfScales ? narrow(task, scales) : scales, task.scalesOffset);
     return { weight: task.weight, ...result };
   }
   throw new LorikeetError(
@@ -114,6 +126,17 @@ export function runTask(task: ConvertTask, output: number): ConvertResult {
     { param: task.weight },
   );
 }
+
+/** Throws `model_invalid` for a number that float16 does not hold. */
+function narrow({ weight }: ConvertTask, values: Float32Array): Uint16Array {
+  const largest = values.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+  if (largest < leastInfinite) return float32ToFloat16(values);
+  const message = `The tensor "${weight}" holds numbers up to ${largest}, and fp16 none above 65504: use another --dtype.`;
+  throw new LorikeetError("model_invalid", message, { param: weight, found: largest, allowed: 65_504 });
+}
+
+/** Rounds to infinity in float16, as all above do. */
+const leastInfinite = 65_520;
 
 type Conversion = Converted & Omit<ConvertResult, "weight">;
 

@@ -25,6 +25,8 @@ type Form = Pick<ServingOptions, "adapters" | "gains" | "target" | "outputs">;
 const fp32: PlanOptions = { dtype: "fp32", rawTables: false };
 const int8: PlanOptions = { dtype: "int8", int8Kind: "blocks", rawTables: false, pack: true };
 const int4: PlanOptions = { dtype: "int4", rawTables: false, pack: true };
+const fp16: PlanOptions = { dtype: "fp16", rawTables: false };
+const half: ServingTarget = { ...decode, activationType: "float16", cacheType: "float16" };
 const masked: Form = { adapters: "masked", gains: true, target: decode, outputs: "both" };
 
 const cases: readonly (readonly [PlanOptions, Form])[] = [
@@ -33,6 +35,11 @@ const cases: readonly (readonly [PlanOptions, Form])[] = [
   [fp32, { adapters: "picked", gains: true, target: prompts }],
   [int8, masked],
   [int4, { ...masked, target: { ...decode, accuracyLevel: 0 } }],
+  [fp16, { ...masked, target: half }],
+  [
+    { ...int4, floats: "fp16" },
+    { ...masked, target: half },
+  ],
 ];
 
 /** One checkpoint of each family, and those with operators of their own. */
