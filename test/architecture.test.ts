@@ -13,6 +13,7 @@ import { families } from "../src/model/families/registry.js";
 const rooms: Readonly<Record<string, readonly string[]>> = {
   base: [],
   grammar: ["base"],
+  records: ["base"],
   tensor: ["base"],
   hub: ["base"],
   onnx: ["base", "tensor"],
@@ -25,15 +26,15 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   text: ["base", "grammar"],
   engine: ["base", "grammar", "tensor", "onnx", "graph", "model", "weights", "adapter", "runtime"],
   train: ["base", "tensor", "onnx", "graph", "autodiff", "model", "weights", "adapter", "runtime", "engine", "text"],
-  gateway: ["base", "grammar", "adapter", "engine", "text"],
-  server: ["base", "engine", "text", "gateway"],
+  gateway: ["base", "grammar", "records", "adapter", "engine", "text"],
+  server: ["base", "records", "engine", "text", "gateway"],
   bench: [
     ...["base", "grammar", "tensor", "onnx", "graph", "model", "weights", "adapter", "runtime"],
     ...["engine", "text", "train", "gateway", "server"],
   ],
   cli: [
     ...["base", "tensor", "onnx", "graph", "autodiff", "model", "weights", "adapter", "runtime"],
-    ...["engine", "text", "train", "gateway", "server", "bench", "hub"],
+    ...["records", "engine", "text", "train", "gateway", "server", "bench", "hub"],
   ],
 };
 
@@ -41,6 +42,7 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
 const importers: Readonly<Record<string, RegExp>> = {
   "onnxruntime-node": /^runtime\//,
   koffi: /^runtime\//,
+  "classic-level": /^records\//,
   express: /^server\//,
   ws: /^server\//,
   "prom-client": /^server\//,

@@ -136,6 +136,13 @@ export class Catalog {
     return this.#adapterModel(record);
   }
 
+  /** The name under which an answer would be given. Throws what `resolve` throws. */
+  nameOf(...asked: Parameters<Catalog["resolve"]>): string {
+    const target = this.resolve(...asked);
+    target.release();
+    return target.model;
+  }
+
   #baseModel(name: string): Model {
     const { createdAt, maxContext, names } = this.#base;
     return { name, createdAt, root: names[0], parent: null, maxContext };

@@ -41,7 +41,7 @@ export interface CompleterDeps {
 /** What a request counts as, and how its body is read: reading is part of the call, so a body that cannot be read is counted too. */
 export interface Reading<Request extends GenerationRequest> {
   readonly route: Route;
-  read(): Request;
+  read(): Request | Promise<Request>;
 }
 
 export class Completer {
@@ -60,7 +60,7 @@ export class Completer {
     const call = new Call(route, this.#deps.activity, this.#deps.observer);
     const deadline = new Deadline(this.#deps.bounds, signal);
     try {
-      const request = read();
+      const request = await read();
       const target = this.#deps.catalog.resolve(request.model, request.adapters);
       call.hold(target);
       const sequences = await this.#plan(request, target, deadline, connection);

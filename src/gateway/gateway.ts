@@ -67,6 +67,7 @@ export interface Gateway {
   readonly complete: Completer["complete"];
   readonly models: {
     list(): Model[];
+    readonly nameOf: Catalog["nameOf"];
     /** Throws LorikeetError `model_not_found`. */
     get(name: string): Model;
   };

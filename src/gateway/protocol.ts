@@ -16,7 +16,7 @@ export interface Protocol<Request extends GenerationRequest = GenerationRequest>
   /** The endpoint under which its requests are counted. */
   readonly route: Route;
   /** Throws a LorikeetError that names every fault of an untrusted body. */
-  read(body: unknown): Request;
+  read(body: unknown): Request | Promise<Request>;
   /** Throws the LorikeetError that ended the answer. A reader that stops early cancels it. */
   frames(answer: Answer<Request>): AsyncIterable<Frame>;
   /** Throws the LorikeetError that ended the answer. */

@@ -5,12 +5,15 @@ import { assert, LorikeetError } from "../base/errors.js";
 import type { Logger } from "../base/log.js";
 import type { Gateway } from "../gateway/gateway.js";
 import { openAiProtocols } from "../gateway/openai/protocol.js";
+import { Responses, type ResponsesOptions } from "../gateway/responses/responses.js";
+import { memoryStore } from "../records/memory-store.js";
+import type { RecordStore } from "../records/store.js";
 import { Access } from "./access/access.js";
 import { ClientAddresses, type ClientAddressOf } from "./access/client-address.js";
 import { Connections } from "./access/connections.js";
 import { Origins } from "./access/origins.js";
 import { Gate } from "./drain.js";
-import { unreadable } from "./fault.js";
+import { publicFault, unreadable } from "./fault.js";
 import { createApp, createWaitingApp } from "./http/app.js";
 import { pathTarget } from "./http/request-target.js";
 import { RequestTurns } from "./http/turns.js";
@@ -22,8 +25,10 @@ import { asksForWebSocket, readAsPlain, refuse } from "./websocket/upgrades.js";
 export interface ServerParts {
   /** Without one the server is alive but not ready until `open` provides one. */
   readonly gateway?: Gateway;
+  /** Where responses are stored, if not in memory. */
+  readonly records?: RecordStore;
   readonly logger: Logger;
-  readonly options?: Partial<ServerOptions>;
+  readonly options?: Partial<ServerOptions & ResponsesOptions>;
   /** Not an option: options may be printed. Without keys, anyone may use the server. */
   readonly apiKeys?: readonly string[];
   /** The metrics whose `engineObserver` the engine uses; without them the engine's steps are not counted. */
@@ -34,7 +39,7 @@ export interface LorikeetServer {
   /** Resolves with its address; port 0 picks a free one. */
   listen(host: string, port: number): Promise<AddressInfo>;
   /** Starts serving requests. Call it once, on a server created without a gateway. */
-  open(gateway: Gateway): void;
+  open(gateway: Gateway, records?: RecordStore): void;
   /** null unless it is listening. */
   address(): AddressInfo | null;
   /** Number of open connections. */
@@ -51,6 +56,7 @@ export interface LorikeetServer {
 /** What the server needs to serve requests, available once the model is loaded. */
 interface Service {
   readonly gateway: Gateway;
+  readonly responses: Responses;
   readonly sockets: Sockets;
 }
 
@@ -129,21 +135,23 @@ export function createServer(parts: ServerParts): LorikeetServer {
   http.headersTimeout = options.headersTimeoutMs;
   http.keepAliveTimeout = options.keepAliveTimeoutMs;
   http.requestTimeout = 0; // An upload may take long: bodies have their own limits.
-  const open = (gateway: Gateway): void => {
+  const open = (gateway: Gateway, records: RecordStore = memoryStore()): void => {
     assert(service === null, "a server is opened once");
-    metrics.bind(gateway);
+    const publish = (fault: LorikeetError) => publicFault(fault, options.privateFolders);
+    const responses = new Responses({ gateway, records, options, logger, publish });
+    metrics.bind(gateway, responses);
     gateway.observe(metrics.gatewayObserver);
-    app = createApp({ gateway, ...shared });
+    app = createApp({ gateway, responses, ...shared });
     const onLimit = (limit: string): void => metrics.limited.inc({ limit });
     const sockets = new Sockets(
       { gateway, protocols: openAiProtocols(gateway), gate, logger, options, clientAddress, connections, onLimit },
       access,
       metrics,
     );
-    service = { gateway, sockets };
+    service = { gateway, responses, sockets };
     gate.open();
   };
-  if (parts.gateway) open(parts.gateway);
+  if (parts.gateway) open(parts.gateway, parts.records);
   return {
     open,
     listen: (host, port) => listen(http, host, port),
@@ -156,7 +164,7 @@ export function createServer(parts: ServerParts): LorikeetServer {
       gate.drain(reason);
       await service?.gateway.drain(graceMs);
       await settled(
-        () => turns.open + (service?.sockets.open ?? 0) === 0,
+        () => turns.open + (service?.sockets.open ?? 0) + (service?.responses.stats().background ?? 0) === 0,
         Math.max(flushMs, until - performance.now()),
       );
     },

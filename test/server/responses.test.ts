@@ -236,7 +236,11 @@ describe("responses", () => {
     fc.assert(
       fc.property(body, (sent) => {
         try {
-          const { messages } = parseResponse(format, sent);
+          const { input, request } = parseResponse(format, sent);
+          const { messages } = request(
+            input.filter((item) => item.type === "message"),
+            [],
+          );
           assert.ok(messages.every(({ content }) => typeof content === "string"));
         } catch (error) {
           assert.ok(error instanceof LorikeetError && error.status === 400, String(error));

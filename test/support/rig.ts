@@ -6,6 +6,8 @@ import { createGateway, type Gateway, type GatewayModel } from "../../src/gatewa
 import type { OpenAiRequest } from "../../src/gateway/openai/common-request.js";
 import { type OpenAiProtocol, openAiProtocols } from "../../src/gateway/openai/protocol.js";
 import type { GatewayOptions } from "../../src/gateway/options.js";
+import type { ResponsesOptions } from "../../src/gateway/responses/responses.js";
+import type { RecordStore } from "../../src/records/store.js";
 import type { ServerOptions } from "../../src/server/options.js";
 import { createServer, type LorikeetServer } from "../../src/server/server.js";
 import type { Tokenizer } from "../../src/text/types.js";
@@ -18,7 +20,8 @@ export interface RigOptions {
   readonly tokenizer?: Tokenizer | null;
   readonly model?: Partial<GatewayModel>;
   readonly gateway?: Partial<GatewayOptions>;
-  readonly server?: Partial<ServerOptions>;
+  readonly server?: Partial<ServerOptions & ResponsesOptions>;
+  readonly records?: RecordStore;
   readonly apiKeys?: readonly string[];
   readonly uploads?: Partial<UploadLimits>;
 }
@@ -115,6 +118,7 @@ export async function openServerRig(options: RigOptions = {}): Promise<ServerRig
     gateway: rig.gateway,
     logger: rig.logger,
     ...(options.server ? { options: options.server } : {}),
+    ...(options.records ? { records: options.records } : {}),
     ...(options.apiKeys ? { apiKeys: options.apiKeys } : {}),
   });
   const { port } = await server.listen("127.0.0.1", 0);

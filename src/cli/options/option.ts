@@ -15,6 +15,7 @@ export interface Option<T> {
 }
 
 type Group =
+  | "Responses"
   | ("Model" | "Engine" | "Adapters" | "Server" | "Streams" | "Limits" | "Logs" | "Text")
   | ("Data" | "Adapter" | "Training" | "Run");
 

@@ -5,6 +5,8 @@ import type { StoreLimits } from "../../adapter/store/store.js";
 import type { UploadLimits } from "../../adapter/upload/upload.js";
 import type { ValidationLimits } from "../../adapter/worker/validator.js";
 import type { GatewayOptions } from "../../gateway/options.js";
+import type { ResponsesOptions } from "../../gateway/responses/responses.js";
+import type { RecordBounds } from "../../records/store.js";
 import { type ServerOptions, serverDefaults } from "../../server/options.js";
 import type { ServeSettings } from "./options.js";
 import { privateFoldersOf } from "./private-folders.js";
@@ -56,7 +58,15 @@ export function gatewayOptionsOf(settings: ServeSettings): GatewayOptions {
   };
 }
 
-export function serverOptionsOf(settings: ServeSettings): ServerOptions {
+export function recordBoundsOf(settings: ServeSettings): RecordBounds {
+  return {
+    maxRecords: settings.maxResponses,
+    maxBytes: settings.maxResponseBytes,
+    maxAgeMs: settings.responseTtl,
+  };
+}
+
+export function serverOptionsOf(settings: ServeSettings): ServerOptions & ResponsesOptions {
   return {
     ...settings,
     privateFolders: privateFoldersOf(settings),

@@ -5,6 +5,8 @@ import { storeDefaults } from "../../adapter/store/store.js";
 import { uploadDefaults } from "../../adapter/upload/upload.js";
 import { validationDefaults } from "../../adapter/worker/validator.js";
 import { gatewayDefaults } from "../../gateway/options.js";
+import { responsesDefaults } from "../../gateway/responses/responses.js";
+import { recordDefaults } from "../../records/store.js";
 import { serverDefaults } from "../../server/options.js";
 import { defaultRenderLimits } from "../../text/jinja/budget.js";
 import { callFormatNames } from "../../text/tools/formats/registry.js";
@@ -206,6 +208,24 @@ const serviceOptions = {
     parse: oneOf("auto", "none", ...reasoningFormatNames),
     help: `format of the model's reasoning: auto (by its chat template), none (it stays part of the text), ${reasoningFormatNames.join(", ")}`,
   }),
+  responseStore: open("Responses", "in memory", {
+    placeholder: "folder",
+    parse: text,
+    help: "folder for the database of stored responses (/v1/responses with store); without one they are gone when the server stops",
+  }),
+  maxResponses: count("Responses", recordDefaults.maxRecords, 1, "stored responses; beyond it, the oldest are dropped"),
+  maxResponseBytes: size(
+    "Responses",
+    recordDefaults.maxBytes,
+    "total size of stored responses; beyond it, the oldest are dropped",
+  ),
+  responseTtl: time("Responses", recordDefaults.maxAgeMs, "how long a response is stored"),
+  maxBackgroundResponses: count(
+    "Responses",
+    responsesDefaults.maxBackgroundResponses,
+    0,
+    "responses that may run in the background; further ones get 429",
+  ),
   loraPathRoot: open("Adapters", "off", {
     placeholder: "folder",
     parse: text,

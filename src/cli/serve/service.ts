@@ -1,11 +1,21 @@
 /** Opens the service of `serve`: the stack, its metrics, and the server in front. */
 
 import type { Logger, Progress } from "../../base/log.js";
+import { openLevelStore } from "../../records/level-store.js";
+import { memoryStore } from "../../records/memory-store.js";
+import type { RecordStore } from "../../records/store.js";
 import { Metrics } from "../../server/metrics/metrics.js";
 import { createServer, type LorikeetServer } from "../../server/server.js";
 import { openStack, planStack, type Stack, type StackOptions } from "../stack.js";
 import { UsageError } from "../usage.js";
-import { gatewayOptionsOf, serverOptionsOf, storeLimitsOf, uploadLimitsOf, validationOf } from "./mapping.js";
+import {
+  gatewayOptionsOf,
+  recordBoundsOf,
+  serverOptionsOf,
+  storeLimitsOf,
+  uploadLimitsOf,
+  validationOf,
+} from "./mapping.js";
 import type { ServeSettings } from "./options.js";
 
 /** Disposing of it stops listening, stops the engine and closes everything else. */
@@ -38,15 +48,22 @@ export async function openService(
     logger,
     progress,
   };
+  let records: RecordStore | null = null;
   const opening = async () => {
     const plan = await planStack(stackOptions);
     checkTogether(settings);
+    records = await openRecords(settings);
     const { port } = await listen(server, settings);
     logger.info({ model: settings.model, host: settings.host, port }, "loading");
-    return { port, stack: await openStack(stackOptions, plan) };
+    return { port, records, stack: await openStack(stackOptions, plan) };
   };
-  const { port, stack } = await opening().catch(async (error: unknown) => {
+  const {
+    port,
+    stack,
+    records: opened,
+  } = await opening().catch(async (error: unknown) => {
     await server.close();
+    await records?.[Symbol.asyncDispose]();
     throw error;
   });
   return {
@@ -55,13 +72,14 @@ export async function openService(
     metrics,
     open: () => {
       metrics.describeDevice(stack.deviceFacts, () => stack.device.allocatedBytes);
-      server.open(stack.gateway);
+      server.open(stack.gateway, opened);
       stack.adapters?.store.start();
       return port;
     },
     [Symbol.asyncDispose]: async () => {
       await server.close();
       await stack[Symbol.asyncDispose]();
+      await opened[Symbol.asyncDispose]();
     },
   };
 }
@@ -78,6 +96,13 @@ function checkTogether(settings: ServeSettings): void {
     faults.push("--lora-path-root needs --adapters <folder>, which stores the loaded adapters.");
   }
   if (faults.length > 0) throw new UsageError(faults);
+}
+
+/** Throws LorikeetError `conflict`, `store_full` or `records_damaged` for the folder of --response-store. */
+function openRecords(settings: ServeSettings): Promise<RecordStore> {
+  const bounds = recordBoundsOf(settings);
+  const folder = settings.responseStore;
+  return folder === null ? Promise.resolve(memoryStore(bounds)) : openLevelStore(folder, bounds);
 }
 
 function adaptersOf(settings: ServeSettings, metrics: Metrics): StackOptions["adapters"] {

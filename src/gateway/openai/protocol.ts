@@ -24,6 +24,7 @@ export type OpenAiFrame = Frame &
   );
 
 export interface OpenAiProtocol extends Protocol<OpenAiRequest> {
+  read(body: unknown): OpenAiRequest;
   frames(answer: Answer<OpenAiRequest>): AsyncGenerator<OpenAiFrame, void, undefined>;
   whole(answer: Answer<OpenAiRequest>): Promise<WholeAnswer>;
 }

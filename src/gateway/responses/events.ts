@@ -1,7 +1,6 @@
 /** Writes one response as the events of a stream, in OpenAI's order. The last event holds the whole response. */
 import { assert } from "../../base/errors.js";
 import type { Tokenizer } from "../../text/types.js";
-import type { Answer } from "../answer.js";
 import type { TokenPiece } from "../assembler.js";
 import type { PublicFault } from "../fault.js";
 import type { RequestSummary } from "../observer.js";
@@ -10,14 +9,15 @@ import type { ChoicePart } from "../parts.js";
 import { itemIdOf } from "./ids.js";
 import type { ResponsesRequest } from "./input.js";
 import { type OutputMessage, outputText } from "./items.js";
-import { endedResponse, failedResponse, newResponse, type ResponseObject } from "./response.js";
+import { endedResponse, failedResponse, type ResponseObject } from "./response.js";
 
 export interface ResponseEvent {
   readonly type: string;
   readonly sequence_number: number;
+  /** In events about the response as a whole. */
+  readonly response?: ResponseObject;
 }
 
-/** An event about the response as a whole. */
 export interface WholeEvent extends ResponseEvent {
   readonly response: ResponseObject;
 }
@@ -33,15 +33,16 @@ interface OpenMessage {
 export class ResponseEvents {
   readonly #request: ResponsesRequest;
   readonly #tokenizer: Tokenizer | null;
-  #response: ResponseObject;
+  readonly #response: ResponseObject;
   #sequence = 0;
   #message: OpenMessage | null = null;
   #isCut = false;
 
-  constructor(answer: Answer<ResponsesRequest>, tokenizer: Tokenizer | null) {
-    this.#request = answer.request;
+  /** `response` is in progress. */
+  constructor(response: ResponseObject, request: ResponsesRequest, tokenizer: Tokenizer | null) {
+    this.#response = response;
+    this.#request = request;
     this.#tokenizer = tokenizer;
-    this.#response = newResponse(answer);
   }
 
   *begin(): Generator<ResponseEvent, void, undefined> {
@@ -78,13 +79,21 @@ export class ResponseEvents {
 
   /** The one event after a fault. */
   fail(fault: PublicFault): WholeEvent {
-    const output = this.#message === null ? [] : [this.#item(this.#message, "incomplete")];
-    return this.#whole("response.failed", failedResponse(this.#response, output, fault));
+    return this.#whole("response.failed", failedResponse(this.#response, this.#soFar(), fault));
+  }
+
+  /** The response of an answer that was cancelled. */
+  cancelled(): ResponseObject {
+    return { ...this.#response, status: "cancelled", output: this.#soFar() };
+  }
+
+  #soFar(): OutputMessage[] {
+    return this.#message === null ? [] : [this.#item(this.#message, "incomplete")];
   }
 
   *#open(): Generator<ResponseEvent, OpenMessage, undefined> {
-    const { id, input } = this.#request.form;
-    const message: OpenMessage = { id: itemIdOf(id, input.length), index: 0, text: "", pieces: [] };
+    const { id, ownItems } = this.#request.form;
+    const message: OpenMessage = { id: itemIdOf(id, ownItems), index: 0, text: "", pieces: [] };
     this.#message = message;
     const item: OutputMessage = { ...this.#item(message, "in_progress"), content: [] };
     yield this.#event("response.output_item.added", { output_index: message.index, item });

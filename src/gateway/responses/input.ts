@@ -1,5 +1,4 @@
-/** The body of a response: an untrusted object in, a request or every fault out. */
-
+/** The body of a response: an untrusted object in, what it asks for or every fault out. */
 import * as v from "valibot";
 import { isObject, type Json } from "../../base/json.js";
 import type { GrammarSource } from "../../grammar/source.js";
@@ -13,14 +12,19 @@ import { commonIgnored } from "../openai/ignored-fields.js";
 import type { RequestBounds } from "../options.js";
 import type { ChatRequest } from "../requests.js";
 import { itemIdOf, newResponseId } from "./ids.js";
-import { type Item, ItemFault, messagesOf, readItem, type SentItem } from "./items.js";
+import { type Item, ItemFault, messagesOf, readItem, type SentItem, type SentMessage } from "./items.js";
 
 /** What a response repeats of its request, and how it is written. */
 export interface ResponseForm {
   readonly id: string;
   readonly instructions: string | null;
-  /** The items of this request, after those of earlier ones. */
-  readonly input: readonly Item[];
+  readonly previousId: string | null;
+  /** Items of earlier responses, then those of this request. */
+  readonly items: readonly Item[];
+  /** The number of this request's own. */
+  readonly ownItems: number;
+  readonly background: boolean;
+  readonly store: boolean;
   readonly metadata: Readonly<Record<string, string>>;
   readonly maxOutputTokens: number | null;
   readonly format: unknown;
@@ -31,6 +35,15 @@ export interface ResponseForm {
   readonly user: string | null;
   readonly safetyIdentifier: string | null;
   readonly promptCacheKey: string | null;
+}
+
+/** A body that has been read; what it refers to is still to be found. */
+export interface ParsedResponse {
+  readonly input: readonly SentItem[];
+  readonly previousId: string | null;
+  readonly stream: boolean;
+  /** The request over the items that `input` stands for, after those of earlier responses. */
+  request(own: readonly SentMessage[], earlier: readonly Item[]): ResponsesRequest;
 }
 
 export interface ResponsesRequest extends ChatRequest {
@@ -97,6 +110,7 @@ function entriesOf(bounds: RequestBounds) {
     adapters: common.adapters,
     input: inputField(bounds),
     instructions: v.optional(v.string("must be a string")),
+    previous_response_id: v.optional(v.string("must be the id of a response")),
     max_output_tokens: v.optional(integer(1, bounds.maxContext)),
     text: v.optional(textField(), {}),
     reasoning: v.optional(reasoningField(), {}),
@@ -111,6 +125,8 @@ function entriesOf(bounds: RequestBounds) {
     ),
     top_logprobs: v.optional(integer(0, bounds.maxLogprobs)),
     metadata: metadataField(),
+    background: v.optional(flag, false),
+    store: v.optional(flag, true),
     stream: common.stream,
     stream_options: v.optional(
       v.strictObject({ include_obfuscation: v.nullish(flag) }, "must be an object of `include_obfuscation`"),
@@ -182,8 +198,6 @@ const ignored: IgnoredTable = {
   tool_choice: { allowed: '"auto", "none"', accepts: isOneOf("auto", "none") },
   max_tool_calls: { allowed: "a number", accepts: (value) => typeof value === "number" },
   truncation: { allowed: '"disabled"', accepts: isOneOf("disabled") },
-  store: { allowed: "true or false", accepts: isOneOf(true, false) },
-  background: { allowed: "false", accepts: isOneOf(false) },
   service_tier: { allowed: "a string", accepts: (value) => typeof value === "string" },
   prompt_cache_options: { allowed: "an object", accepts: isObject },
   ...(commonIgnored.prompt_cache_retention ? { prompt_cache_retention: commonIgnored.prompt_cache_retention } : {}),
@@ -199,15 +213,32 @@ function* crossFaults(body: Json): Iterable<Fault> {
   if (body.stream_options !== undefined && body.stream !== true) {
     yield invalid("stream_options", "may be given only with `stream` true");
   }
+  if (body.background === true && body.store === false) {
+    yield invalid("background", "needs `store`: its result is retrieved later");
+  }
+  if (body.background === true && body.stream === true) {
+    yield invalid("background", "and `stream` must not both be true");
+  }
 }
 
 const cross = (body: Json): readonly Fault[] => [...crossFaults(body)];
 
 /** Throws LorikeetError `invalid_value` or `unsupported_parameter` with every fault. */
-export function parseResponse(format: ReturnType<typeof responsesFormat>, body: unknown): ResponsesRequest {
+export function parseResponse(format: ReturnType<typeof responsesFormat>, body: unknown): ParsedResponse {
   const fields = parse(format, body);
+  return {
+    input: fields.input,
+    previousId: fields.previous_response_id ?? null,
+    stream: fields.stream,
+    request: (own, earlier) => requestOf(fields, own, earlier),
+  };
+}
+
+type Fields = v.InferOutput<ReturnType<typeof responsesFormat>["schema"]>;
+
+function requestOf(fields: Fields, own: readonly SentMessage[], earlier: readonly Item[]): ResponsesRequest {
   const id = newResponseId();
-  const input = fields.input.map((item, index) => ({ ...item, id: item.id ?? itemIdOf(id, index) }));
+  const items = [...earlier, ...own.map((item, index) => ({ ...item, id: item.id ?? itemIdOf(id, index) }))];
   const instructions = fields.instructions ?? null;
   const effort = fields.reasoning.effort ?? null;
   const hasLogprobs = fields.top_logprobs !== undefined || fields.include.includes(outputLogprobs);
@@ -218,7 +249,7 @@ export function parseResponse(format: ReturnType<typeof responsesFormat>, body: 
     model: fields.model ?? null,
     adapters: fields.adapters,
     stream: fields.stream,
-    messages: [...system, ...messagesOf(input)],
+    messages: [...system, ...messagesOf(items)],
     template: {
       addGenerationPrompt: true,
       kwargs: { ...(effort === null ? {} : { reasoning_effort: effort }), ...fields.chat_template_kwargs },
@@ -255,7 +286,11 @@ export function parseResponse(format: ReturnType<typeof responsesFormat>, body: 
     form: {
       id,
       instructions,
-      input,
+      previousId: fields.previous_response_id ?? null,
+      items,
+      ownItems: own.length,
+      background: fields.background,
+      store: fields.store,
       metadata: fields.metadata,
       maxOutputTokens: fields.max_output_tokens ?? null,
       format: fields.text.format?.sent ?? { type: "text" },

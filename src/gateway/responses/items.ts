@@ -34,12 +34,17 @@ export interface OutputMessage {
 
 export type Item = InputMessage | OutputMessage;
 
+/** Stands for an item of a stored response. */
+export interface ItemReference {
+  readonly type: "item_reference";
+  readonly id: string;
+}
+
+type Unnamed<Each> = Each extends Item ? Omit<Each, "id"> & { readonly id: string | null } : never;
+
 /** An item as a client sent it, maybe without an id. */
-export type SentItem = Item extends infer Each
-  ? Each extends Item
-    ? Omit<Each, "id"> & { id: string | null }
-    : never
-  : never;
+export type SentMessage = Unnamed<Item>;
+export type SentItem = SentMessage | ItemReference;
 
 /** The rule that an item breaks, and what was found. */
 export class ItemFault {
@@ -63,6 +68,7 @@ const spareOfParts: ReadonlyMap<unknown, readonly string[]> = new Map([
 export function readItem(value: unknown): SentItem | ItemFault {
   if (!isObject(value)) return new ItemFault("must be an object with `role` and `content`", describe(value));
   const { type, role, content } = value;
+  if (type === "item_reference" || (Object.keys(value).length === 1 && "id" in value)) return readReference(value);
   if (type !== undefined && type !== null && type !== "message") {
     return new ItemFault('must have the `type` "message"', `${describeWord(type)} as \`type\``);
   }
@@ -79,6 +85,12 @@ export function readItem(value: unknown): SentItem | ItemFault {
     return { ...own, status, role, content: texts.map(outputText) };
   }
   return { ...own, status: "completed", role, content: texts.map((text) => ({ type: "input_text", text })) };
+}
+
+function readReference(value: Json): ItemReference | ItemFault {
+  const id = idOf(value);
+  if (id === null) return new ItemFault("must have the `id` of an item", `${describe(value.id)} as \`id\``);
+  return otherField(value, ["type", "id"]) ?? { type: "item_reference", id };
 }
 
 /** The messages that a chat template renders. */

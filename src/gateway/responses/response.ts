@@ -1,13 +1,12 @@
 /** The Response object: what a request asked for, and what has been answered so far. */
 import { assert } from "../../base/errors.js";
-import type { Answer } from "../answer.js";
 import type { PublicFault } from "../fault.js";
 import type { RequestSummary } from "../observer.js";
 import { type LorikeetFields, lorikeetOf } from "../openai/serialize.js";
 import type { ResponsesRequest } from "./input.js";
 import type { OutputMessage } from "./items.js";
 
-export type ResponseStatus = "in_progress" | "completed" | "incomplete" | "failed";
+export type ResponseStatus = "queued" | "in_progress" | "cancelled" | "completed" | "incomplete" | "failed";
 
 export interface ResponseUsage {
   readonly input_tokens: number;
@@ -45,7 +44,7 @@ export interface ResponseObject {
   readonly reasoning: { readonly effort: string | null; readonly summary: null };
   readonly safety_identifier: string | null;
   readonly service_tier: "default";
-  readonly store: false;
+  readonly store: boolean;
   readonly temperature: number | null;
   readonly text: { readonly format: unknown; readonly verbosity: string };
   readonly tool_choice: "auto";
@@ -58,31 +57,31 @@ export interface ResponseObject {
   readonly lorikeet?: LorikeetFields;
 }
 
-export function newResponse({ request, model }: Answer<ResponsesRequest>): ResponseObject {
-  const { form, sampling } = request;
+/** A response that is about to be answered by `model`. */
+export function newResponse({ form, sampling }: ResponsesRequest, model: string): ResponseObject {
   return {
     id: form.id,
     object: "response",
     created_at: nowInSeconds(),
-    status: "in_progress",
+    status: form.background ? "queued" : "in_progress",
     completed_at: null,
     error: null,
     incomplete_details: null,
     output: [],
     usage: null,
-    background: false,
+    background: form.background,
     instructions: form.instructions,
     max_output_tokens: form.maxOutputTokens,
     max_tool_calls: null,
     metadata: form.metadata,
     model,
     parallel_tool_calls: true,
-    previous_response_id: null,
+    previous_response_id: form.previousId,
     prompt_cache_key: form.promptCacheKey,
     reasoning: { effort: form.effort, summary: null },
     safety_identifier: form.safetyIdentifier,
     service_tier: "default",
-    store: false,
+    store: form.store,
     temperature: sampling.temperature,
     text: { format: form.format, verbosity: form.verbosity },
     tool_choice: "auto",

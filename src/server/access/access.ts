@@ -1,7 +1,7 @@
 /** Decides who may use the server. HTTP requests and WebSocket handshakes pass the same check: their source first, then their API key. */
 import type { IncomingMessage } from "node:http";
 import type { NextFunction, Request, Response } from "express";
-import { type ErrorCode, LorikeetError } from "../../base/errors.js";
+import { assert, type ErrorCode, LorikeetError } from "../../base/errors.js";
 import { asFault } from "../../gateway/fault.js";
 import { ApiKeys } from "./keys.js";
 import { type Origins, setPageHeaders } from "./origins.js";
@@ -18,6 +18,7 @@ export class Access {
   readonly #origins: Origins;
   readonly #keys: ApiKeys;
   readonly #onRefused: (code: ErrorCode) => void;
+  readonly #owners = new WeakMap<IncomingMessage, string>();
 
   constructor({ origins, keys, onRefused }: AccessParts) {
     this.#origins = origins;
@@ -35,7 +36,14 @@ export class Access {
 
   /** Throws LorikeetError `invalid_api_key`. */
   checkKey(req: IncomingMessage): void {
-    this.#count(() => this.#keys.check(req.headers));
+    this.#count(() => this.#owners.set(req, this.#keys.check(req.headers)));
+  }
+
+  /** Who sent a request whose key was checked: what it stores is that owner's. */
+  ownerOf(req: IncomingMessage): string {
+    const owner = this.#owners.get(req);
+    assert(owner !== undefined, "a request's key is checked first");
+    return owner;
   }
 
   /** Runs both checks, for a WebSocket handshake. */
@@ -44,7 +52,7 @@ export class Access {
     this.checkKey(req);
   }
 
-  #count(check: () => void): void {
+  #count(check: () => unknown): void {
     try {
       check();
     } catch (error) {

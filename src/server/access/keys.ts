@@ -6,6 +6,7 @@ import { createHash, timingSafeEqual } from "node:crypto";
 import type { IncomingHttpHeaders } from "node:http";
 import { LorikeetError } from "../../base/errors.js";
 
+const everyone = "everyone";
 const subprotocolPrefix = "lorikeet.bearer.";
 
 export class ApiKeys {
@@ -16,13 +17,13 @@ export class ApiKeys {
     this.#digests = keys.map(digestOf);
   }
 
-  /** Throws LorikeetError `invalid_api_key` for a request without one of the keys. */
-  check(headers: IncomingHttpHeaders): void {
-    if (this.#digests.length === 0) return;
+  /** Throws LorikeetError `invalid_api_key` for a request without one of the keys. Returns the name of the key's owner; without keys, all share one. */
+  check(headers: IncomingHttpHeaders): string {
+    if (this.#digests.length === 0) return everyone;
     const offered = offeredKeys(headers);
     // Compares every candidate, so that timing does not reveal which header or key was nearly right.
-    const known = offered.filter((key) => this.#has(key));
-    if (known.length > 0) return;
+    const [known] = offered.filter((key) => this.#has(key));
+    if (known !== undefined) return digestOf(known).toString("hex");
     const clause = offered.length === 0 ? "This server needs an API key" : "The API key is not one of this server's";
     throw new LorikeetError(
       "invalid_api_key",

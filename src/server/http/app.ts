@@ -6,13 +6,13 @@ import { messagesProtocol } from "../../gateway/anthropic/protocol.js";
 import type { Gateway } from "../../gateway/gateway.js";
 import { modelObject } from "../../gateway/openai/models.js";
 import { openAiProtocols } from "../../gateway/openai/protocol.js";
-import { responsesProtocol } from "../../gateway/responses/protocol.js";
+import type { Responses } from "../../gateway/responses/responses.js";
 import { tgiProtocols } from "../../gateway/tgi/protocol.js";
 import { type Access, keyMiddleware, sourceMiddleware } from "../access/access.js";
 import type { ClientAddressOf } from "../access/client-address.js";
 import type { Connections } from "../access/connections.js";
 import type { Gate } from "../drain.js";
-import { publicFault, sendFault, toFault } from "../fault.js";
+import { sendFault, toFault } from "../fault.js";
 import type { Metrics } from "../metrics/metrics.js";
 import type { ServerOptions } from "../options.js";
 import type { ReaderBounds } from "../reader-pace.js";
@@ -23,11 +23,13 @@ import { generateHandler } from "./generate-routes.js";
 import { jsonBody } from "./json-body.js";
 import { discardBody } from "./linger.js";
 import { prefersPage, sendFaultPage, sendRoot } from "./page.js";
+import { responsesHandlers } from "./responses-routes.js";
 import { sendJson } from "./send.js";
 import { tokenizeHandlers } from "./tokenize-routes.js";
 
 export interface AppParts {
   readonly gateway: Gateway;
+  readonly responses: Responses;
   readonly gate: Gate;
   readonly access: Access;
   readonly clientAddress: ClientAddressOf;
@@ -38,7 +40,7 @@ export interface AppParts {
 }
 
 /** The app that answers while the model loads: alive, not ready, process metrics only. */
-export function createWaitingApp(parts: Omit<AppParts, "gateway">): Express {
+export function createWaitingApp(parts: Omit<AppParts, "gateway" | "responses">): Express {
   const app = createBare(parts, { post: [gateMiddleware(parts.gate)] });
   app.use(gateMiddleware(parts.gate));
   return closeRoutes(app, parts);
@@ -76,7 +78,7 @@ function gateMiddleware(gate: Gate): RequestHandler {
 }
 
 /** The middleware that every request passes, and the operator's routes. `root` has more handlers of `/`. */
-function createBare(parts: Omit<AppParts, "gateway">, root: Handlers = {}): Express {
+function createBare(parts: Omit<AppParts, "gateway" | "responses">, root: Handlers = {}): Express {
   const app = express();
   app.disable("x-powered-by");
   app.disable("etag");
@@ -93,7 +95,7 @@ function createBare(parts: Omit<AppParts, "gateway">, root: Handlers = {}): Expr
 }
 
 /** Answers unknown routes and thrown errors. */
-function closeRoutes(app: Express, parts: Omit<AppParts, "gateway">): Express {
+function closeRoutes(app: Express, parts: Omit<AppParts, "gateway" | "responses">): Express {
   app.use((req, _res, next) => {
     next(new LorikeetError("route_not_found", `There is no route ${JSON.stringify(req.path.slice(0, 200))}.`));
   });
@@ -126,16 +128,16 @@ function addMetrics(app: Express, { metrics }: Pick<AppParts, "metrics">): void 
   });
 }
 
-interface ApiParts extends Pick<AppParts, "gateway" | "gate"> {
+interface ApiParts extends Pick<AppParts, "gateway" | "responses" | "gate" | "access"> {
   readonly options: ServerOptions & ReaderBounds;
   readonly json: RequestHandler;
 }
 
 /** Each path also without `/v1`, as in llama.cpp. */
-function addApi(app: Express, { gateway, gate, options, json }: ApiParts): void {
+function addApi(app: Express, { gateway, responses, gate, access, options, json }: ApiParts): void {
   const { completions, chat } = openAiProtocols(gateway);
   const { generate, generateStream } = tgiProtocols(gateway);
-  const responses = responsesProtocol(gateway, (fault) => publicFault(fault, options.privateFolders));
+  const stored = responsesHandlers({ responses, gateway, access, options });
   const adapters = adapterHandlers(gateway, options);
   const { tokenize, detokenize, countTokens } = tokenizeHandlers(gateway, options);
   app.use(gateMiddleware(gate));
@@ -146,7 +148,10 @@ function addApi(app: Express, { gateway, gate, options, json }: ApiParts): void 
   api("/messages/count_tokens", { post: [json, countTokens] });
   api("/generate", { post: [json, generateHandler(generate, gateway, options)] });
   api("/generate_stream", { post: [json, generateHandler(generateStream, gateway, options)] });
-  api("/responses", { post: [json, generateHandler(responses, gateway, options)] });
+  api("/responses", { post: [json, stored.create] });
+  api("/responses/:id", { get: [stored.get], delete: [stored.remove] });
+  api("/responses/:id/cancel", { post: [stored.cancel] });
+  api("/responses/:id/input_items", { get: [stored.inputItems] });
   api("/tokenize", { post: [json, tokenize] });
   api("/detokenize", { post: [json, detokenize] });
   api("/ws", {

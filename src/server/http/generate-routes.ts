@@ -18,18 +18,33 @@ export function generateHandler<Request extends GenerationRequest>(
   gateway: Gateway,
   options: ServerOptions & ReaderBounds,
 ) {
-  return async (req: HttpRequest, res: Response): Promise<void> => {
-    const context = contextOf(res);
-    const body: unknown = req.body;
-    if (options.logPrompts) context.body = body;
-    Object.assign(context, askedModel(gateway, body));
-    const reading = { route: protocol.route, read: () => protocol.read(body) };
-    const answer = await gateway.complete(reading, context.signal, req.socket);
-    context.summary = answer.ended;
-    setIdentity(res, answer);
-    if (answer.request.stream) context.fault = await streamAnswer(protocol, answer, res, options);
-    else await sendWhole(protocol, answer, res, context.signal, options);
-  };
+  return (req: HttpRequest, res: Response): Promise<void> => generate(protocol, gateway, options, req, res);
+}
+
+/** Answers one request. */
+export async function generate<Request extends GenerationRequest>(
+  protocol: Protocol<Request>,
+  gateway: Gateway,
+  options: ServerOptions & ReaderBounds,
+  req: HttpRequest,
+  res: Response,
+): Promise<void> {
+  const context = contextOf(res);
+  const body: unknown = req.body;
+  noteBody(gateway, options, body, res);
+  const reading = { route: protocol.route, read: () => protocol.read(body) };
+  const answer = await gateway.complete(reading, context.signal, req.socket);
+  context.summary = answer.ended;
+  setIdentity(res, answer);
+  if (answer.request.stream) context.fault = await streamAnswer(protocol, answer, res, options);
+  else await sendWhole(protocol, answer, res, context.signal, options);
+}
+
+/** Adds to the log what a body asks for. */
+export function noteBody(gateway: Gateway, { logPrompts }: ServerOptions, body: unknown, res: Response): void {
+  const context = contextOf(res);
+  if (logPrompts) context.body = body;
+  Object.assign(context, askedModel(gateway, body));
 }
 
 function setIdentity(

@@ -1,31 +1,11 @@
-/** Gauges read from the gateway at each scrape: slots, bytes, tiers, and the metric names that Kubernetes routers expect. */
+/** Gauges read from the gateway and the stored responses at each scrape: slots, bytes, tiers, and the metric names that Kubernetes routers expect. */
 import { Counter, Gauge, type Registry } from "prom-client";
 import type { GatewayStats } from "../../gateway/gateway.js";
+import type { ResponsesStats } from "../../gateway/responses/responses.js";
 
 /** Each gauge calls `stats`, so it must be cheap. `labelOf` returns the label of a model's series. */
 export function registerGauges(registry: Registry, stats: () => GatewayStats, labelOf: (name: string) => string): void {
-  const registers = [registry];
-  const gauge = (name: string, help: string, read: (stats: GatewayStats) => number): void => {
-    new Gauge({
-      name,
-      help,
-      registers,
-      collect() {
-        this.set(read(stats()));
-      },
-    });
-  };
-  const counter = (name: string, help: string, read: (stats: GatewayStats) => number): void => {
-    new Counter({
-      name,
-      help,
-      registers,
-      collect() {
-        this.reset();
-        this.inc(read(stats()));
-      },
-    });
-  };
+  const { registers, gauge, counter } = readersOf(registry, stats);
   gauge("lorikeet_adapter_cache_bytes", "Bytes of adapters in the host memory cache.", (stats) => stats.cache.bytes);
   counter(
     "lorikeet_adapter_cache_hits_total",
@@ -65,6 +45,42 @@ export function registerGauges(registry: Registry, stats: () => GatewayStats, la
       for (const [name, waiting] of stats().waitingRequests) this.inc({ adapter: labelOf(name) }, waiting);
     },
   });
+}
+
+/** The gauges and counters of stored responses. */
+export function registerResponses(registry: Registry, stats: () => ResponsesStats): void {
+  const { gauge, counter } = readersOf(registry, stats);
+  gauge("lorikeet_stored_responses", "Stored responses.", ({ records }) => records);
+  gauge("lorikeet_stored_response_bytes", "Bytes of those.", ({ bytes }) => bytes);
+  counter("lorikeet_dropped_responses_total", "Stored responses dropped for age or room.", ({ dropped }) => dropped);
+  gauge("lorikeet_background_responses", "Responses that run in the background.", ({ background }) => background);
+}
+
+/** Gauges and counters whose value is read from `stats` at each scrape. */
+function readersOf<Stats>(registry: Registry, stats: () => Stats) {
+  const registers = [registry];
+  const gauge = (name: string, help: string, read: (stats: Stats) => number): void => {
+    new Gauge({
+      name,
+      help,
+      registers,
+      collect() {
+        this.set(read(stats()));
+      },
+    });
+  };
+  const counter = (name: string, help: string, read: (stats: Stats) => number): void => {
+    new Counter({
+      name,
+      help,
+      registers,
+      collect() {
+        this.reset();
+        this.inc(read(stats()));
+      },
+    });
+  };
+  return { registers, gauge, counter };
 }
 
 function registerLabelled(registers: Registry[], stats: () => GatewayStats): void {

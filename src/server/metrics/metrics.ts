@@ -3,9 +3,10 @@ import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom
 import type { EngineObserver } from "../../engine/types.js";
 import type { Gateway, GatewayStats } from "../../gateway/gateway.js";
 import { type GatewayObserver, type RequestSummary, routes } from "../../gateway/observer.js";
+import type { Responses } from "../../gateway/responses/responses.js";
 import { AdapterLabels } from "./adapter-labels.js";
 import { EventLoopDelay } from "./event-loop.js";
-import { registerGauges } from "./gauges.js";
+import { registerGauges, registerResponses } from "./gauges.js";
 
 const latency = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
 const short = [0.001, 0.0025, 0.005, 0.01, 0.02, 0.04, 0.08, 0.12, 0.25, 0.5, 1, 2.5];
@@ -94,10 +95,11 @@ export class Metrics {
   }
 
   /** Adds the gauges that are read at each scrape: slots, bytes and tiers. */
-  bind(gateway: Gateway): void {
+  bind(gateway: Gateway, responses: Pick<Responses, "stats">): void {
     this.#gateway = gateway;
     const labelOf = (name: string): string => (gateway.adapters.serves(name) ? this.#labels.find(name) : name);
     registerGauges(this.registry, () => this.#stats ?? gateway.stats(), labelOf);
+    registerResponses(this.registry, () => responses.stats());
   }
 
   /** The exposition text, without series of removed adapters. */

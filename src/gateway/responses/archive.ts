@@ -1,0 +1,63 @@
+/** Stored responses: each with the items that it was generated from, for the owner that asked for it. */
+import { LorikeetError } from "../../base/errors.js";
+import type { RecordStats, RecordStore } from "../../records/store.js";
+import { isResponseId, responseIdOf } from "./ids.js";
+import type { Item } from "./items.js";
+import type { ResponseObject } from "./response.js";
+
+export interface StoredResponse {
+  readonly response: ResponseObject;
+  /** Everything that it was generated from, items of earlier responses included. */
+  readonly items: readonly Item[];
+}
+
+export class ResponseArchive {
+  readonly #records: RecordStore;
+
+  constructor(records: RecordStore) {
+    this.#records = records;
+  }
+
+  /** Log-probabilities are not stored. Throws what the records throw. */
+  async put(owner: string, { response, items }: StoredResponse): Promise<void> {
+    const output = response.output.map((item) => ({
+      ...item,
+      content: item.content.map((part) => ({ ...part, logprobs: [] })),
+    }));
+    await this.#records.put({ owner, id: response.id }, JSON.stringify({ response: { ...response, output }, items }));
+  }
+
+  /** null if the owner has no such response. Throws what the records throw. */
+  async find(owner: string, id: string): Promise<StoredResponse | null> {
+    if (!isResponseId(id)) return null;
+    const text = await this.#records.get({ owner, id });
+    return text === null ? null : JSON.parse(text);
+  }
+
+  /** An item of a stored response by its id; null if the owner has none. */
+  async findItem(owner: string, id: string): Promise<Item | null> {
+    const stored = await this.find(owner, responseIdOf(id) ?? "");
+    return stored ? ([...stored.items, ...stored.response.output].find((item) => item.id === id) ?? null) : null;
+  }
+
+  /** Throws LorikeetError `response_not_found`. */
+  async get(owner: string, id: string): Promise<StoredResponse> {
+    const stored = await this.find(owner, id);
+    if (stored) return stored;
+    throw responseNotFound();
+  }
+
+  remove(owner: string, id: string): Promise<boolean> {
+    return isResponseId(id) ? this.#records.remove({ owner, id }) : Promise.resolve(false);
+  }
+
+  stats(): RecordStats {
+    return this.#records.stats();
+  }
+}
+
+export function responseNotFound(): LorikeetError {
+  const message =
+    "There is no stored response with this id: it was not stored, was deleted, or was dropped to make room.";
+  return new LorikeetError("response_not_found", message, { param: "response_id" });
+}

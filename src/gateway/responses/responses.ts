@@ -1,0 +1,199 @@
+/** The calls of OpenAI's Responses API: generating, now or in the background, and what is stored of it. Each caller sees its own responses only. */
+import { LorikeetError } from "../../base/errors.js";
+import { type Logger, silent } from "../../base/log.js";
+import type { RecordStats, RecordStore } from "../../records/store.js";
+import type { Answer } from "../answer.js";
+import { faultsError, invalid } from "../body/parse.js";
+import { asFault, type PublicFault } from "../fault.js";
+import type { Gateway } from "../gateway.js";
+import { openAiErrorForm } from "../openai/errors.js";
+import type { Frame, Protocol } from "../protocol.js";
+import { ResponseArchive, responseNotFound, type StoredResponse } from "./archive.js";
+import { BackgroundResponses } from "./background.js";
+import { type ResponseEvent, ResponseEvents } from "./events.js";
+import { exhaust } from "./exhaust.js";
+import { type ParsedResponse, parseResponse, type ResponsesRequest, responsesFormat } from "./input.js";
+import { type ItemList, type ItemQuery, listItems } from "./item-list.js";
+import type { Item, SentMessage } from "./items.js";
+import { newResponse, type ResponseObject } from "./response.js";
+
+export interface ResponsesOptions {
+  /** Responses that may run in the background. */
+  readonly maxBackgroundResponses: number;
+}
+
+export const responsesDefaults: ResponsesOptions = { maxBackgroundResponses: 16 };
+
+export interface ResponsesParts {
+  readonly gateway: Gateway;
+  readonly records: RecordStore;
+  readonly options?: Partial<ResponsesOptions>;
+  readonly logger?: Logger;
+  /** Makes a fault fit for clients. */
+  publish(fault: LorikeetError): PublicFault;
+}
+
+export interface ResponsesStats extends RecordStats {
+  readonly background: number;
+}
+
+export class Responses {
+  readonly #parts: ResponsesParts;
+  readonly #format: ReturnType<typeof responsesFormat>;
+  readonly #archive: ResponseArchive;
+  readonly #background: BackgroundResponses;
+
+  constructor(parts: ResponsesParts) {
+    const { gateway, records, logger = silent, publish } = parts;
+    this.#parts = parts;
+    this.#format = responsesFormat(gateway.bounds);
+    this.#archive = new ResponseArchive(records);
+    const options = { ...responsesDefaults, ...parts.options };
+    this.#background = new BackgroundResponses({ gateway, archive: this.#archive, logger, options, publish });
+  }
+
+  /** Generating for an owner while it waits. */
+  protocol(owner: string): Protocol<ResponsesRequest> {
+    return {
+      route: "responses",
+      read: (body) => this.#read(owner, parseResponse(this.#format, body)),
+      frames: (answer) => this.#frames(owner, answer),
+      whole: (answer) => this.#whole(owner, answer),
+      errorForm: openAiErrorForm,
+    };
+  }
+
+  /** Generates in the background. Resolves with the queued response. */
+  async start(owner: string, body: unknown, connection: object): Promise<ResponseObject> {
+    const { models } = this.#parts.gateway;
+    const request = await this.#read(owner, parseResponse(this.#format, body));
+    const queued = newResponse(request, models.nameOf(request.model, request.adapters));
+    await this.#background.start(owner, request, queued, connection);
+    return queued;
+  }
+
+  /** Throws LorikeetError `response_not_found`. */
+  async get(owner: string, id: string): Promise<ResponseObject> {
+    const running = this.#background.find(owner, id);
+    if (running) return running;
+    return settled((await this.#archive.get(owner, id)).response);
+  }
+
+  /** Ends a response that runs in the background; one that has ended stays as it is. Throws LorikeetError `response_not_found` or `invalid_value`. */
+  async cancel(owner: string, id: string): Promise<ResponseObject> {
+    const cancelled = await this.#background.cancel(owner, id, { keep: true });
+    if (cancelled) return cancelled;
+    const response = await this.get(owner, id);
+    if (response.background) return response;
+    throw new LorikeetError("invalid_value", "Only a response with `background` true can be cancelled.", {
+      param: "response_id",
+    });
+  }
+
+  /** Throws LorikeetError `response_not_found`. */
+  async remove(owner: string, id: string): Promise<void> {
+    await this.#background.cancel(owner, id, { keep: false });
+    if (!(await this.#archive.remove(owner, id))) throw responseNotFound();
+  }
+
+  /** Throws LorikeetError `response_not_found` or `invalid_value`. */
+  async inputItems(owner: string, id: string, query: ItemQuery): Promise<ItemList> {
+    return listItems((await this.#archive.get(owner, id)).items, query);
+  }
+
+  stats(): ResponsesStats {
+    return { ...this.#archive.stats(), background: this.#background.running };
+  }
+
+  /** Finds what a body refers to. Throws LorikeetError `previous_response_not_found` or `invalid_value`. */
+  async #read(owner: string, parsed: ParsedResponse): Promise<ResponsesRequest> {
+    const { maxMessages } = this.#parts.gateway.bounds;
+    const earlier = parsed.previousId === null ? [] : await this.#earlier(owner, parsed.previousId);
+    const count = earlier.length + parsed.input.length;
+    if (count > maxMessages) {
+      throw new LorikeetError(
+        "invalid_value",
+        `The conversation has ${count} items; at most ${maxMessages} are allowed.`,
+        {
+          param: parsed.previousId === null ? "input" : "previous_response_id",
+          found: count,
+          allowed: maxMessages,
+        },
+      );
+    }
+    const own: SentMessage[] = [];
+    for (const [index, item] of parsed.input.entries()) {
+      const found = item.type === "item_reference" ? await this.#archive.findItem(owner, item.id) : item;
+      if (found === null) throw faultsError([invalid(`input[${index}]`, "refers to an item that is not stored")]);
+      own.push(found);
+    }
+    return parsed.request(own, earlier);
+  }
+
+  async #earlier(owner: string, id: string): Promise<readonly Item[]> {
+    const stored = await this.#archive.find(owner, id);
+    if (!stored) {
+      throw new LorikeetError(
+        "previous_response_not_found",
+        "There is no stored response with this `previous_response_id`.",
+        {
+          param: "previous_response_id",
+        },
+      );
+    }
+    const { status, output } = stored.response;
+    if (status === "completed" || status === "incomplete") return [...stored.items, ...output];
+    throw new LorikeetError(
+      "invalid_value",
+      `The response of \`previous_response_id\` cannot be continued: it is ${status}.`,
+      {
+        param: "previous_response_id",
+      },
+    );
+  }
+
+  async *#frames(owner: string, answer: Answer<ResponsesRequest>): AsyncGenerator<Frame, void, undefined> {
+    const events = this.#eventsOf(answer);
+    try {
+      yield* framed(events.begin());
+      for await (const part of answer.parts()) yield* framed(events.take(part));
+      for (const event of events.end(await answer.ended)) {
+        // Whoever reads the last event can retrieve the response.
+        if (event.response) await this.#keep(owner, answer.request, event.response);
+        yield frameOf(event);
+      }
+    } catch (error) {
+      yield frameOf(events.fail(this.#parts.publish(asFault(error))));
+    }
+    yield { type: "done", marker: null, data: {} };
+  }
+
+  async #whole(owner: string, answer: Answer<ResponsesRequest>): Promise<ResponseObject> {
+    const events = this.#eventsOf(answer);
+    for await (const part of answer.parts()) exhaust(events.take(part));
+    const { response } = exhaust(events.end(await answer.ended));
+    await this.#keep(owner, answer.request, response);
+    return response;
+  }
+
+  #eventsOf({ request, model }: Answer<ResponsesRequest>): ResponseEvents {
+    return new ResponseEvents(newResponse(request, model), request, this.#parts.gateway.tokenizer);
+  }
+
+  async #keep(owner: string, { form }: ResponsesRequest, response: ResponseObject): Promise<void> {
+    if (form.store) await this.#archive.put(owner, { response, items: form.items });
+  }
+}
+
+/** A response that was running when the server stopped never ends. */
+function settled(response: StoredResponse["response"]): ResponseObject {
+  if (response.status !== "queued" && response.status !== "in_progress") return response;
+  const message = "The server stopped before this response was complete.";
+  return { ...response, status: "failed", error: { code: "server_error", message } };
+}
+
+const frameOf = (event: ResponseEvent): Frame => ({ type: "chunk", event: event.type, data: event });
+
+function* framed(events: Iterable<ResponseEvent>): Generator<Frame, void, undefined> {
+  for (const event of events) yield frameOf(event);
+}

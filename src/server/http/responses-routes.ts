@@ -1,0 +1,71 @@
+/** The routes of OpenAI's Responses API. */
+import type { Request, Response } from "express";
+import { LorikeetError } from "../../base/errors.js";
+import { isObject } from "../../base/json.js";
+import type { Gateway } from "../../gateway/gateway.js";
+import { readItemQuery } from "../../gateway/responses/item-list.js";
+import type { Responses } from "../../gateway/responses/responses.js";
+import type { Access } from "../access/access.js";
+import type { ServerOptions } from "../options.js";
+import type { ReaderBounds } from "../reader-pace.js";
+import { generate, noteBody } from "./generate-routes.js";
+import { sendJson } from "./send.js";
+
+export interface ResponsesRouteParts {
+  readonly responses: Responses;
+  readonly gateway: Gateway;
+  readonly access: Access;
+  readonly options: ServerOptions & ReaderBounds;
+}
+
+export function responsesHandlers({ responses, gateway, access, options }: ResponsesRouteParts) {
+  return {
+    create: async (req: Request, res: Response): Promise<void> => {
+      const owner = access.ownerOf(req);
+      const body: unknown = req.body;
+      if (!isObject(body) || body.background !== true) {
+        return generate(responses.protocol(owner), gateway, options, req, res);
+      }
+      noteBody(gateway, options, body, res);
+      const starting = responses.start(owner, body, req.socket);
+      const queued = await starting.catch((error: unknown) => {
+        const isFull = error instanceof LorikeetError && error.code === "background_full";
+        if (isFull) options.onLimit?.("max-background-responses");
+        throw error;
+      });
+      await sendJson(res, queued, options);
+    },
+    get: async (req: Request, res: Response): Promise<void> => {
+      requireNoStream(queryOf(req));
+      await sendJson(res, await responses.get(access.ownerOf(req), idOf(req)), options);
+    },
+    remove: async (req: Request, res: Response): Promise<void> => {
+      await responses.remove(access.ownerOf(req), idOf(req));
+      res.json({ id: idOf(req), object: "response", deleted: true });
+    },
+    cancel: async (req: Request, res: Response): Promise<void> => {
+      await sendJson(res, await responses.cancel(access.ownerOf(req), idOf(req)), options);
+    },
+    inputItems: async (req: Request, res: Response): Promise<void> => {
+      const query = readItemQuery(queryOf(req));
+      await sendJson(res, await responses.inputItems(access.ownerOf(req), idOf(req), query), options);
+    },
+  };
+}
+
+function idOf(req: Request): string {
+  const { id } = req.params;
+  return typeof id === "string" ? id : "";
+}
+
+function queryOf(req: Request): URLSearchParams {
+  const at = req.url.indexOf("?");
+  return new URLSearchParams(at < 0 ? "" : req.url.slice(at + 1));
+}
+
+function requireNoStream(query: URLSearchParams): void {
+  const name = ["stream", "starting_after"].find((each) => query.has(each) && query.get(each) !== "false");
+  if (name === undefined) return;
+  const message = `The parameter \`${name}\` is not supported: a stored response is sent whole.`;
+  throw new LorikeetError("unsupported_parameter", message, { param: name });
+}
