@@ -1,8 +1,9 @@
 /** Anthropic's Messages API with the official `@anthropic-ai/sdk`, unchanged, and on the wire. */
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { describe, test } from "node:test";
 import Anthropic, { APIError, AuthenticationError, NotFoundError } from "@anthropic-ai/sdk";
-import { eosId } from "../support/byte-tokenizer.js";
+import { byteTokenizer, eosId } from "../support/byte-tokenizer.js";
 import { openServerRig, type RigOptions, type ServerRig } from "../support/rig.js";
 
 const bytes = (text: string): number[] => [...Buffer.from(text)];
@@ -17,6 +18,14 @@ function send(rig: ServerRig, body: object, path = "/v1/messages"): Promise<Resp
   const headers = { "content-type": "application/json", "anthropic-version": "2023-06-01" };
   return fetch(rig.url + path, { method: "POST", headers, body: JSON.stringify(body) });
 }
+
+const weather = {
+  name: "weather",
+  description: "The weather of a city.",
+  input_schema: { type: "object" as const, properties: { city: { type: "string" } }, required: ["city"] },
+};
+const template = readFileSync("test/fixtures/tools/hermes.jinja", "utf8");
+const call = '<tool_call>\n{"name": "weather", "arguments": {"city": "Paris"}}\n</tool_call>';
 
 interface ErrorBody {
   readonly type: string;
@@ -132,6 +141,82 @@ describe("the @anthropic-ai/sdk package", () => {
   });
 });
 
+describe("tools and thinking", () => {
+  const calling = { ...asking, max_tokens: 200, tools: [weather] };
+  const rigSaying = (text: string, chatTemplate = template): Promise<ServerRig> =>
+    openServerRig({
+      ...saying(text, { limits: { maxContext: 2048 } }),
+      tokenizer: byteTokenizer({ chatTemplate }),
+    });
+
+  test("a call is a block of its own, whole and streamed", async () => {
+    await using rig = await rigSaying(`Let me see.\n${call}${call}`);
+    const used = (id: string) => ({ type: "tool_use", id, name: "weather", input: { city: "Paris" } });
+    for (const message of [
+      await clientOf(rig).messages.create(calling),
+      await clientOf(rig).messages.stream(calling).finalMessage(),
+    ]) {
+      assert.equal(message.stop_reason, "tool_use");
+      const [text, ...calls] = message.content;
+      assert.deepEqual(text, { type: "text", text: "Let me see.", citations: null });
+      const ids = calls.map((block) => (block.type === "tool_use" ? block.id : ""));
+      assert.equal(new Set(ids).size, 2);
+      assert.deepEqual(
+        calls,
+        ids.map((id) => ({ ...used(id), caller: { type: "direct" } })),
+      );
+    }
+    const single = { ...calling, tool_choice: { type: "auto" as const, disable_parallel_tool_use: true } };
+    const { content } = await clientOf(rig).messages.create(single);
+    assert.equal(content.filter(({ type }) => type === "tool_use").length, 1);
+  });
+
+  test("a call and its result are shown to the model by its own template", async () => {
+    await using rig = await rigSaying("It is warm.");
+    const messages: Anthropic.MessageParam[] = [
+      { role: "user", content: "How is it in Paris?" },
+      { role: "assistant", content: [{ type: "tool_use", id: "call_1", name: "weather", input: { city: "Paris" } }] },
+      {
+        role: "user",
+        content: [
+          { type: "tool_result", tool_use_id: "call_1", content: [{ type: "text", text: "25 degrees" }] },
+          { type: "text", text: "In short?" },
+        ],
+      },
+    ];
+    const message = await clientOf(rig).messages.create({ ...calling, messages });
+    assert.deepEqual(message.content, [{ type: "text", text: "It is warm.", citations: null }]);
+    const prompt = Buffer.from(rig.engine.sequences[0]?.request.promptIds ?? []).toString();
+    assert.match(prompt, /"name": "weather".*<tool_call>.*"city": "Paris".*25 degrees.*In short\?/s);
+    const { input_tokens } = await clientOf(rig).messages.countTokens({ model: "base", messages, tools: [weather] });
+    assert.equal(input_tokens, message.usage.input_tokens);
+    const without = await clientOf(rig).messages.countTokens({ model: "base", messages });
+    assert.ok(without.input_tokens < input_tokens);
+  });
+
+  test("thinking is a block before the text, and can be sent back", async () => {
+    const thinking = "{{ messages[-1].content }}{% if enable_thinking %}<think>\n{% endif %}{# </think> #}";
+    await using rig = await rigSaying("Hm.\n</think>\n\nYes.", thinking);
+    const body = { ...asking, max_tokens: 100, thinking: { type: "enabled" as const, budget_tokens: 1024 } };
+    const blocks = [
+      { type: "thinking", thinking: "Hm.", signature: "" },
+      { type: "text", text: "Yes.", citations: null },
+    ];
+    const whole = await clientOf(rig).messages.create(body);
+    assert.deepEqual(whole.content, blocks);
+    assert.ok((whole.usage.output_tokens_details?.thinking_tokens ?? 0) > 0);
+    assert.deepEqual((await clientOf(rig).messages.stream(body).finalMessage()).content, blocks);
+    const messages = [...asking.messages, { role: "assistant" as const, content: whole.content }, ...asking.messages];
+    assert.equal((await clientOf(rig).messages.create({ ...body, messages })).stop_reason, "end_turn");
+  });
+
+  test("tools that the model's template does not show are refused", async () => {
+    await using rig = await openServerRig();
+    const { status, param } = await refusal(rig, { ...asking, tools: [weather] });
+    assert.deepEqual([status, param], [400, "tools"]);
+  });
+});
+
 describe("messages", () => {
   test("stream every event by its name, in order, and a ping while idle", async () => {
     await using rig = await openServerRig({
@@ -212,12 +297,19 @@ describe("messages", () => {
     assert.equal(await param({ messages: [{ role: "tool", content: "x" }] }), "messages[0]");
     assert.equal(await param({ system: 5 }), "system");
     assert.equal(await param({ mcp_servers: [{}] }), "mcp_servers");
-    assert.equal(await param({ thinking: { type: "enabled", budget_tokens: 1024 } }), "thinking");
+    assert.equal(await param({ thinking: { type: "on" } }), "thinking");
+    assert.equal(await param({ thinking: { type: "enabled", budget_tokens: 0 } }), "thinking");
+    assert.equal(await param({ tools: [{ type: "web_search_20250305", name: "web_search" }] }), "tools");
+    assert.equal(await param({ tools: [{ name: "x" }] }), "tools");
+    assert.equal(await param({ tools: [weather, weather] }), "tools");
+    assert.equal(await param({ tool_choice: { type: "any" } }), "tool_choice");
+    assert.equal(await param({ tools: [weather], tool_choice: { type: "tool", name: "x" } }), "tool_choice");
+    assert.equal(await param({ tools: [weather], tool_choice: { type: "must" } }), "tool_choice");
     assert.equal(await param({ output_config: { format: { type: "xml" } } }), "output_config");
     assert.equal(await param({ max_tokens: 5 }, "/v1/messages/count_tokens"), "max_tokens");
     const image = { type: "image", source: { type: "url", url: "http://127.0.0.1/x.png" } };
     const { message } = await refusal(rig, { ...asking, messages: [{ role: "user", content: [image] }] });
-    assert.match(message, /^`messages\[0\]` .* found "image" as the type of block 0 in `content`\.$/);
+    assert.match(message, /^`messages\[0\]` .* found "image" as the type in block 0 of `content`\.$/);
     assert.equal(rig.engine.sequences.length, 0);
   });
 

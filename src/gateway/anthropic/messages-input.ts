@@ -1,27 +1,16 @@
 /** The bodies of `messages` and `count_tokens`: an untrusted object in, a neutral request or every fault out. */
-
 import * as v from "valibot";
 import { isObject, type Json } from "../../base/json.js";
-import type { GrammarSource } from "../../grammar/source.js";
-import { Wrong } from "../body/custom-field.js";
 import { flag, integer, listOf, modelField, real } from "../body/field-kinds.js";
 import { mixtureField } from "../body/mixture-field.js";
-import { type BodyFormat, describe, describeWord, Found, type IgnoredTable, parse, shorten } from "../body/parse.js";
-import { readSchema } from "../openai/grammar-fields.js";
+import { type BodyFormat, type Fault, type IgnoredTable, parse } from "../body/parse.js";
 import type { RequestBounds } from "../options.js";
 import type { ChatInput, ChatRequest, TokenizeRequest } from "../requests.js";
 import { messagesField, systemField } from "./content.js";
-
-/** Anthropic's levels of effort; a chat template may read it. */
-const efforts = ["low", "medium", "high", "xhigh", "max"];
-
-const isEmptyList = (value: unknown): boolean => Array.isArray(value) && value.length === 0;
-const hasType = (value: unknown, type: string): boolean => isObject(value) && value.type === type;
+import { outputField } from "./output-config.js";
+import { thinkingVariables, toolCross, toolEntries, toolInputOf } from "./tool-input.js";
 
 const commonIgnored: IgnoredTable = {
-  tools: { allowed: "an empty list", accepts: isEmptyList },
-  tool_choice: { allowed: '{"type":"none"}', accepts: (value) => hasType(value, "none") },
-  thinking: { allowed: '{"type":"disabled"}', accepts: (value) => hasType(value, "disabled") },
   cache_control: { allowed: "an object", accepts: isObject },
 };
 
@@ -41,7 +30,8 @@ function chatEntries(bounds: RequestBounds) {
     model: modelField,
     messages: messagesField(bounds),
     system: systemField,
-    output_config: outputField(),
+    ...toolEntries(bounds),
+    output_config: outputField,
   };
 }
 
@@ -59,14 +49,16 @@ export function messagesFormat(bounds: RequestBounds) {
     stream: v.optional(flag, false),
   };
   const schema = v.object(entries, "is required");
-  return { schema, known: Object.keys(entries), ignored: messagesIgnored } satisfies BodyFormat<typeof schema>;
+  return { schema, known: Object.keys(entries), ignored: messagesIgnored, cross } satisfies BodyFormat<typeof schema>;
 }
 
 export function countFormat(bounds: RequestBounds) {
   const entries = chatEntries(bounds);
   const schema = v.object(entries, "is required");
-  return { schema, known: Object.keys(entries), ignored: commonIgnored } satisfies BodyFormat<typeof schema>;
+  return { schema, known: Object.keys(entries), ignored: commonIgnored, cross } satisfies BodyFormat<typeof schema>;
 }
+
+const cross = (body: Json): readonly Fault[] => [...toolCross(body)];
 
 type ChatFields = v.InferOutput<v.ObjectSchema<ReturnType<typeof chatEntries>, undefined>>;
 
@@ -116,54 +108,19 @@ export function parseCount(format: ReturnType<typeof countFormat>, body: unknown
   return { model: fields.model ?? null, input: chatInputOf(fields), addsSpecialTokens: false };
 }
 
-/** The answer continues a last message of the assistant. */
-function chatInputOf({ messages, system, output_config: output }: ChatFields): ChatInput {
-  const continueFinalMessage = messages.at(-1)?.role === "assistant";
-  const kwargs = output?.effort == null ? {} : { reasoning_effort: output.effort };
+/** The answer continues a last message of the assistant, unless that message calls: then it is a turn after it. */
+function chatInputOf(fields: ChatFields): ChatInput {
+  const { messages, system, output_config: output } = fields;
+  const last = messages.at(-1);
+  const continueFinalMessage = last?.role === "assistant" && last.toolCalls === undefined;
+  const effort = output?.effort ?? null;
   return {
     messages: system === undefined ? messages : [{ role: "system", content: system }, ...messages],
-    template: { addGenerationPrompt: !continueFinalMessage, continueFinalMessage, kwargs },
-    tools: null,
+    template: {
+      addGenerationPrompt: !continueFinalMessage,
+      continueFinalMessage,
+      kwargs: { ...thinkingVariables(fields), ...(effort === null ? {} : { reasoning_effort: effort }) },
+    },
+    tools: toolInputOf(fields),
   };
-}
-
-interface OutputConfig {
-  readonly effort: string | null;
-  readonly grammar: GrammarSource | null;
-}
-
-function outputField() {
-  return v.optional(
-    v.pipe(
-      v.unknown(),
-      v.rawTransform<unknown, OutputConfig>(({ dataset, addIssue, NEVER }) => {
-        const config = readOutput(dataset.value);
-        if (!(config instanceof Wrong)) return config;
-        addIssue({ message: config.rule, input: new Found(config.found) });
-        return NEVER;
-      }),
-    ),
-  );
-}
-
-function readOutput(value: unknown): OutputConfig | Wrong {
-  if (!isObject(value)) return new Wrong("must be an object of `effort` and `format`", describe(value));
-  const { effort = null, format = null, ...rest } = value;
-  const [unknown] = Object.keys(rest);
-  if (unknown !== undefined) {
-    return new Wrong(`has the field \`${shorten(unknown)}\`, which is not supported`, describe(rest[unknown]));
-  }
-  if (effort !== null && (typeof effort !== "string" || !efforts.includes(effort))) {
-    return new Wrong(`must have an \`effort\` out of ${efforts.join(", ")}`, describeWord(effort));
-  }
-  const grammar = format === null ? null : readFormat(format);
-  return grammar instanceof Wrong ? grammar : { effort, grammar };
-}
-
-function readFormat(format: unknown): GrammarSource | Wrong {
-  const rule = 'must have {"type":"json_schema","schema":{...}} as its `format`';
-  if (!isObject(format)) return new Wrong(rule, describe(format));
-  const { type, schema, ...rest }: Json = format;
-  if (type !== "json_schema" || Object.keys(rest).length > 0) return new Wrong(rule, describeWord(type));
-  return isObject(schema) ? readSchema(schema, "output_config.format.schema") : new Wrong(rule, describe(schema));
 }

@@ -1,6 +1,5 @@
 /** Anthropic's Messages API: bodies in, events and whole messages out, and the count of a message's tokens. */
 import { assert } from "../../base/errors.js";
-import { only } from "../../base/list.js";
 import type { Answer } from "../answer.js";
 import type { Gateway } from "../gateway.js";
 import type { ChoicePart } from "../parts.js";
@@ -17,8 +16,15 @@ export function messagesProtocol({ bounds }: Pick<Gateway, "bounds">): Protocol<
     read: (body) => parseMessages(format, body),
     frames: framesOf,
     async whole(answer) {
-      const choice = only(await answer.collect());
-      return new MessageWriter(answer).whole(choice, await answer.ended);
+      const writer = new MessageWriter(answer);
+      const events: MessageEvent[] = [];
+      let last: ChoicePart | null = null;
+      for await (const part of answer.parts()) {
+        events.push(...writer.read(part));
+        last = part;
+      }
+      assert(last, "an answer without a fault has parts");
+      return writer.whole(events, last, await answer.ended);
     },
     errorForm: anthropicErrorForm,
     keepAlive: frameOf({ type: "ping" }),

@@ -5,14 +5,9 @@ import type { Answer } from "../answer.js";
 import type { RequestSummary } from "../observer.js";
 import type { ChoicePart, Usage } from "../parts.js";
 import type { ChatRequest } from "../requests.js";
+import { type BlockDelta, type ContentBlock, emptyCall, emptyText, emptyThinking, wholeBlock } from "./blocks.js";
 
-type StopReason = "end_turn" | "max_tokens" | "stop_sequence" | "model_context_window_exceeded";
-
-interface TextBlock {
-  readonly type: "text";
-  readonly text: string;
-  readonly citations: null;
-}
+type StopReason = "end_turn" | "max_tokens" | "stop_sequence" | "tool_use" | "model_context_window_exceeded";
 
 /** Tokens read from a cache are not counted as input, as in Anthropic's API. */
 export interface UsageCounts {
@@ -20,7 +15,7 @@ export interface UsageCounts {
   readonly cache_creation_input_tokens: number;
   readonly cache_read_input_tokens: number;
   readonly output_tokens: number;
-  readonly output_tokens_details: null;
+  readonly output_tokens_details: { readonly thinking_tokens: number } | null;
   readonly server_tool_use: null;
 }
 
@@ -36,7 +31,7 @@ export interface Message extends Stop {
   readonly type: "message";
   readonly role: "assistant";
   readonly model: string;
-  readonly content: readonly TextBlock[];
+  readonly content: readonly ContentBlock[];
   readonly diagnostics: null;
   readonly usage: UsageCounts & {
     readonly cache_creation: null;
@@ -48,16 +43,18 @@ export interface Message extends Stop {
 
 export type MessageEvent =
   | { readonly type: "message_start"; readonly message: Message }
-  | { readonly type: "content_block_start"; readonly index: number; readonly content_block: TextBlock }
+  | { readonly type: "content_block_start"; readonly index: number; readonly content_block: ContentBlock }
   | { readonly type: "ping" }
-  | { readonly type: "content_block_delta"; readonly index: number; readonly delta: TextDelta }
+  | { readonly type: "content_block_delta"; readonly index: number; readonly delta: BlockDelta }
   | { readonly type: "content_block_stop"; readonly index: number }
   | { readonly type: "message_delta"; readonly delta: Stop; readonly usage: UsageCounts }
   | { readonly type: "message_stop" };
 
-interface TextDelta {
-  readonly type: "text_delta";
-  readonly text: string;
+/** The open block: what it holds, its first value and its place. */
+interface OpenBlock {
+  readonly key: string;
+  readonly block: ContentBlock;
+  readonly index: number;
 }
 
 /** Writes one answer. */
@@ -65,8 +62,8 @@ export class MessageWriter {
   readonly #request: ChatRequest;
   readonly #model: string;
   readonly #id = `msg_${randomUUID().replaceAll("-", "")}`;
-  /** The index of the open block. */
-  #open: number | null = null;
+  #open: OpenBlock | null = null;
+  #blocks = 0;
 
   constructor({ request, model }: Pick<Answer<ChatRequest>, "request" | "model">) {
     this.#request = request;
@@ -75,11 +72,16 @@ export class MessageWriter {
 
   /** The events of the next part. The first part begins the message, and the last ends its block. */
   *read(part: ChoicePart): Generator<MessageEvent, void, undefined> {
-    if (part.isFirst) yield { type: "message_start", message: this.#message("", running, part.usage) };
-    if (part.text !== "") yield* this.#text(part.text);
-    if (part.finish === null || this.#open === null) return;
-    yield { type: "content_block_stop", index: this.#open };
-    this.#open = null;
+    if (part.isFirst) yield { type: "message_start", message: this.#message([], running, part.usage) };
+    if (part.reasoning !== "") {
+      yield* this.#write("thinking", emptyThinking, { type: "thinking_delta", thinking: part.reasoning });
+    }
+    if (part.text !== "") yield* this.#write("text", emptyText, { type: "text_delta", text: part.text });
+    for (const { index, begin, arguments: json } of part.calls) {
+      const block = begin ? emptyCall(begin.id, begin.name) : null;
+      yield* this.#write(`call ${index}`, block, { type: "input_json_delta", partial_json: json });
+    }
+    if (part.finish !== null) yield* this.#close();
   }
 
   /** The events after the last part. */
@@ -88,26 +90,36 @@ export class MessageWriter {
     yield { type: "message_stop" };
   }
 
-  whole(choice: ChoicePart, summary: RequestSummary): Message {
-    return this.#message(choice.text, this.#stopOf(choice), usageOf(summary));
+  /** The message whose events `read` has given. */
+  whole(events: readonly MessageEvent[], last: ChoicePart, summary: RequestSummary): Message {
+    return this.#message(blocksOf(events), this.#stopOf(last), usageOf(summary));
   }
 
-  *#text(text: string): Generator<MessageEvent, void, undefined> {
-    if (this.#open === null) {
-      this.#open = 0;
-      yield { type: "content_block_start", index: this.#open, content_block: textBlock("") };
-      yield { type: "ping" };
+  /** Adds to the open block, or ends it and begins `block` if it holds something else. A later delta of a call has no block. */
+  *#write(key: string, block: ContentBlock | null, delta: BlockDelta): Generator<MessageEvent, void, undefined> {
+    if (this.#open?.key !== key) {
+      yield* this.#close();
+      assert(block, "the first delta of a call says what it calls");
+      const index = this.#blocks++;
+      this.#open = { key, block, index };
+      yield { type: "content_block_start", index, content_block: block };
+      if (index === 0) yield { type: "ping" };
     }
-    yield { type: "content_block_delta", index: this.#open, delta: { type: "text_delta", text } };
+    yield { type: "content_block_delta", index: this.#open.index, delta };
   }
 
-  #message(text: string, stop: Stop, usage: Usage): Message {
+  *#close(): Generator<MessageEvent, void, undefined> {
+    if (this.#open) yield { type: "content_block_stop", index: this.#open.index };
+    this.#open = null;
+  }
+
+  #message(content: readonly ContentBlock[], stop: Stop, usage: Usage): Message {
     return {
       id: this.#id,
       type: "message",
       role: "assistant",
       model: this.#model,
-      content: text === "" ? [] : [textBlock(text)],
+      content,
       ...stop,
       diagnostics: null,
       usage: { ...countsOf(usage), cache_creation: null, inference_geo: null, service_tier: "standard", speed: null },
@@ -115,6 +127,7 @@ export class MessageWriter {
   }
 
   #stopOf({ finish, stopString, usage }: ChoicePart): Stop {
+    if (finish === "tool_calls") return { ...running, stop_reason: "tool_use" };
     if (finish !== "length") {
       return { ...running, stop_reason: stopString === null ? "end_turn" : "stop_sequence", stop_sequence: stopString };
     }
@@ -125,7 +138,15 @@ export class MessageWriter {
 
 const running: Stop = { stop_reason: null, stop_sequence: null, stop_details: null, container: null };
 
-const textBlock = (text: string): TextBlock => ({ type: "text", text, citations: null });
+/** The whole blocks of a message's events. */
+function blocksOf(events: readonly MessageEvent[]): ContentBlock[] {
+  const blocks: { readonly block: ContentBlock; readonly deltas: BlockDelta[] }[] = [];
+  for (const event of events) {
+    if (event.type === "content_block_start") blocks.push({ block: event.content_block, deltas: [] });
+    else if (event.type === "content_block_delta") blocks.at(-1)?.deltas.push(event.delta);
+  }
+  return blocks.map(({ block, deltas }) => wholeBlock(block, deltas));
+}
 
 /** Of an answer that has ended without a fault. */
 function usageOf({ usage }: RequestSummary): Usage {
@@ -133,13 +154,13 @@ function usageOf({ usage }: RequestSummary): Usage {
   return usage;
 }
 
-function countsOf({ promptTokens, completionTokens, cachedTokens }: Usage): UsageCounts {
+function countsOf({ promptTokens, completionTokens, reasoningTokens, cachedTokens }: Usage): UsageCounts {
   return {
     input_tokens: promptTokens - cachedTokens,
     cache_creation_input_tokens: 0,
     cache_read_input_tokens: cachedTokens,
     output_tokens: completionTokens,
-    output_tokens_details: null,
+    output_tokens_details: reasoningTokens > 0 ? { thinking_tokens: reasoningTokens } : null,
     server_tool_use: null,
   };
 }
