@@ -1,5 +1,6 @@
 /** How the model's chats write calls and reasoning: by its chat template, unless an option says so. */
 import { LorikeetError } from "../base/errors.js";
+import type { GrammarSource } from "../grammar/source.js";
 import type { OutputOptions } from "../text/tools/chat-output.js";
 import type { CallFormat } from "../text/tools/format.js";
 import { callFormatNamed, detectCallFormat } from "../text/tools/formats/registry.js";
@@ -11,6 +12,7 @@ import {
 } from "../text/tools/reasoning.js";
 import { templateTool } from "../text/tools/types.js";
 import type { RenderOptions, Tokenizer } from "../text/types.js";
+import { chatGrammar, holdsCalls } from "./chat-grammar.js";
 import type { ChatInput, GenerationRequest, Prompt } from "./requests.js";
 
 export interface ChatFormats {
@@ -41,6 +43,11 @@ export function chatFormatsOf(tokenizer: Tokenizer | null, options: ChatFormatOp
   };
 }
 
+/** Special tokens that calls and reasoning are spelled with. */
+export function markersOf({ calls, reasoning }: ChatFormats): ReadonlySet<string> {
+  return new Set([...(calls?.markers ?? []), ...(reasoning ? [reasoning.begin, reasoning.end] : [])]);
+}
+
 /** What the template renders: the tools, unless the answer may not call. */
 export function renderOptionsOf({ template, tools }: ChatInput): RenderOptions {
   return tools === null || tools.choice.kind === "none"
@@ -55,10 +62,6 @@ export function requireToolSupport({ messages, tools }: ChatInput, tokenizer: To
     throw new LorikeetError("unsupported_parameter", what, { param });
   };
   if (tools !== null && tools.choice.kind !== "none") {
-    if (tools.choice.kind !== "auto")
-      refuse("tool_choice", "A call cannot be forced: `tool_choice` must be auto or none.");
-    if (tools.tools.some(({ strict }) => strict))
-      refuse("tools", "Calls cannot be held to a schema: `strict` must not be true.");
     if (!/\b(xml_)?tools\b/.test(template)) {
       refuse(
         "tools",
@@ -77,20 +80,46 @@ export function requireToolSupport({ messages, tools }: ChatInput, tokenizer: To
   }
 }
 
-/** How the answer to a rendered chat is split; null: all of it is text. */
-export function outputOptionsOf(
+/** What a chat's prompt means for its answer. */
+export interface AnswerForm {
+  /** How the answer is split; null: all of it is text. */
+  readonly output: OutputOptions | null;
+  /** null: none. */
+  readonly grammar: GrammarSource | null;
+}
+
+/** Throws LorikeetError `invalid_value` for calls that cannot be held to their schemas. */
+export function answerFormOf(
   request: GenerationRequest,
   prompt: Prompt | undefined,
+  tokenizer: Tokenizer | null,
   { calls, reasoning }: ChatFormats,
-): OutputOptions | null {
-  if (request.kind !== "chat") return null;
+): AnswerForm {
+  if (request.kind !== "chat") return { output: null, grammar: request.grammar };
   const { tools, template, messages } = request;
-  const hasCalls = calls !== null && tools !== null && tools.choice.kind !== "none";
-  if (!hasCalls && reasoning === null) return null;
-  const continued = template.continueFinalMessage === true ? (messages.at(-1)?.content ?? "") : null;
   const text = prompt?.kind === "text" ? prompt.text : "";
-  return {
-    calls: hasCalls ? { format: calls, tools: tools.tools, parallel: tools.parallel, isHeld: false } : null,
-    reasoning: reasoning && { format: reasoning, isOpen: opensReasoning(reasoning, text, continued) },
+  const continued = template.continueFinalMessage === true ? (messages.at(-1)?.content ?? "") : null;
+  const isOpen = reasoning !== null && opensReasoning(reasoning, text, continued);
+  const isClosed = reasoning !== null && (continued !== null || text.trimEnd().endsWith(reasoning.end));
+  const grammar = chatGrammar(request, {
+    calls,
+    reasoning,
+    template: tokenizer?.toolTemplate ?? tokenizer?.chatTemplate ?? "",
+    reasoningState: isOpen ? "open" : isClosed ? "closed" : "neither",
+  });
+  const mayCall = calls !== null && tools !== null && tools.choice.kind !== "none";
+  if (!mayCall && reasoning === null) return { output: null, grammar };
+  const output: OutputOptions = {
+    calls: mayCall
+      ? {
+          format: calls,
+          tools: tools.tools,
+          parallel: tools.parallel && tools.choice.kind !== "function",
+          // A stop string may cut a call that is not forced.
+          isHeld: holdsCalls(request) && !(tools.choice.kind === "auto" && request.stops.length > 0),
+        }
+      : null,
+    reasoning: reasoning && { format: reasoning, isOpen },
   };
+  return { output, grammar };
 }

@@ -4,11 +4,12 @@ import type { Logger } from "../base/log.js";
 import type { Engine } from "../engine/types.js";
 import type { GrammarCompiler } from "../grammar/compiler.js";
 import type { Grammar } from "../grammar/grammar.js";
+import type { GrammarSource } from "../grammar/source.js";
 import type { Tokenizer } from "../text/types.js";
 import type { ActivityBook, ActivityTicket } from "./activity.js";
 import { Answer } from "./answer.js";
 import type { Catalog, Target } from "./catalog.js";
-import { outputOptionsOf } from "./chat-formats.js";
+import { answerFormOf } from "./chat-formats.js";
 import { Deadline } from "./deadline.js";
 import type { EncodeBudget } from "./encode-budget.js";
 import { asFault } from "./fault.js";
@@ -84,10 +85,10 @@ export class Completer {
         connection,
         accept: (tokens) => requireRoom(request, tokens, bounds.maxContext),
       });
-      const grammar = await this.#grammar(request, deadline, connection);
+      const { output, grammar } = answerFormOf(request, rendered.prompts[0], tokenizer, prompts.formats);
       return planSequences(request, encoded, {
-        grammar,
-        output: outputOptionsOf(request, rendered.prompts[0], prompts.formats),
+        grammar: grammar && (await this.#compile(grammar, request, deadline, connection)),
+        output,
         tokenizer,
         maxContext: bounds.maxContext,
         maxLogprobEntries: bounds.maxLogprobEntries,
@@ -102,9 +103,12 @@ export class Completer {
   }
 
   /** Compiled while the request may still end. */
-  async #grammar(request: GenerationRequest, { signal }: Deadline, connection: object): Promise<Grammar | null> {
-    const { grammar } = request;
-    if (grammar === null) return null;
+  async #compile(
+    grammar: GrammarSource,
+    request: GenerationRequest,
+    { signal }: Deadline,
+    connection: object,
+  ): Promise<Grammar> {
     const { grammars, dropsFirstSpace } = this.#deps;
     if (!grammars) {
       throw new LorikeetError(

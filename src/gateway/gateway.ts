@@ -8,7 +8,7 @@ import type { Tokenizer } from "../text/types.js";
 import { ActivityBook } from "./activity.js";
 import { Adapters, type CachePort, type StorePort, type Tier } from "./adapters.js";
 import { Catalog, type Model } from "./catalog.js";
-import { chatFormatsOf } from "./chat-formats.js";
+import { chatFormatsOf, markersOf } from "./chat-formats.js";
 import { Completer } from "./complete.js";
 import { EncodeBudget } from "./encode-budget.js";
 import { type GatewayObserver, ObserverSet } from "./observer.js";
@@ -105,7 +105,9 @@ export function createGateway(parts: GatewayParts): Gateway {
   };
   const grammars =
     tokenizer &&
-    new GrammarCompiler(grammarTokens(tokenizer), options, (outcome, seconds) => observer.grammar(outcome, seconds));
+    new GrammarCompiler(grammarTokens(tokenizer, markersOf(prompts.formats)), options, (outcome, seconds) =>
+      observer.grammar(outcome, seconds),
+    );
   const completer = new Completer({
     engine,
     tokenizer,
@@ -170,10 +172,17 @@ export function dropsFirstSpace(tokenizer: Tokenizer): boolean {
   return false;
 }
 
-/** Special tokens are not text. */
-function grammarTokens(tokenizer: Tokenizer): GrammarTokens {
+/** Special tokens are not text, except those that calls and reasoning are spelled with. */
+function grammarTokens(tokenizer: Tokenizer, markers: ReadonlySet<string>): GrammarTokens {
+  const markerIds: number[] = [];
+  if (markers.size > 0) {
+    for (let id = 0; id < tokenizer.vocabSize; id++)
+      if (markers.has(tokenizer.specialText(id) ?? "")) markerIds.push(id);
+  }
+  const isText = (id: number): boolean => tokenizer.specialText(id) === null || markerIds.includes(id);
   return {
     vocabSize: tokenizer.vocabSize,
-    bytesOf: (id) => (tokenizer.specialText(id) === null ? tokenizer.tokenBytes(id) : []),
+    bytesOf: (id) => (isText(id) ? tokenizer.tokenBytes(id) : []),
+    markerIds,
   };
 }

@@ -12,7 +12,7 @@ import { type Assembled, Assembler, nothing } from "./assembler.js";
 import { asFault } from "./fault.js";
 import type { GatewayObserver } from "./observer.js";
 import type { ChoicePart, Usage } from "./parts.js";
-import { continuesPrompt, echoesPrompt, type SequencePlan } from "./plan.js";
+import { continuesPrompt, echoesPrompt, type SequencePlan, stopsOf } from "./plan.js";
 import { promptPieces } from "./prompt-pieces.js";
 import type { GenerationRequest } from "./requests.js";
 
@@ -306,8 +306,7 @@ class SequenceReader {
     const request = this.#request;
     return new Assembler(this.#tokenizer, {
       ...request,
-      // Without its end, a grammar's text would be incomplete.
-      stops: this.#sequence.request.sampling.grammar === null ? request.stops : [],
+      stops: stopsOf(request, this.#sequence.request.sampling.grammar),
       markers: outputMarkers(this.#sequence.output),
       before: continuesPrompt(request) ? this.#sequence.prompt.ids : [],
       offset,

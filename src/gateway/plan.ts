@@ -86,6 +86,12 @@ function stopIdsOf(request: GenerationRequest, context: PlanContext, endIds: rea
   return request.ignoreEos ? [] : context.stopIds;
 }
 
+/** A grammar's text would be incomplete without its end, so a stop string can end only text that may be followed by calls. */
+export function stopsOf(request: GenerationRequest, grammar: Grammar | null): readonly string[] {
+  const isFree = request.kind === "chat" && request.grammar === null && request.tools?.choice.kind === "auto";
+  return grammar === null || isFree ? request.stops : [];
+}
+
 /** Whether the answer continues the prompt's text, so that its first word keeps its space. */
 export function continuesPrompt(request: GenerationRequest): boolean {
   return request.kind === "completions" || request.template.continueFinalMessage === true;

@@ -8,7 +8,7 @@ import { Grammar } from "./grammar.js";
 import { GrammarCache } from "./grammar-cache.js";
 import type { GrammarSource } from "./source.js";
 import type { TokenBytes } from "./token-tree.js";
-import type { CompileMessage, CompileSource } from "./worker/main.js";
+import type { CompileMessage } from "./worker/main.js";
 
 export interface GrammarOptions extends Omit<ThreadBounds, "maxMaskBytes"> {
   /** Characters of a schema, a pattern, a list of choices or a grammar. */
@@ -32,6 +32,8 @@ export const grammarDefaults: GrammarOptions = {
 export interface GrammarTokens {
   readonly vocabSize: number;
   bytesOf(id: number): Iterable<number>;
+  /** Special tokens that spell text of forms alone. */
+  readonly markerIds?: readonly number[];
 }
 
 export interface GrammarStats {
@@ -85,7 +87,8 @@ export class GrammarCompiler {
   ): Promise<Grammar> {
     const startedAt = performance.now();
     const report = (outcome: CompileOutcome): void => this.#ended(outcome, (performance.now() - startedAt) / 1000);
-    const message = { source: compileSourceOf(source), afterSpace };
+    // Equal grammars of different parameters are compiled once.
+    const message = { source: { ...source, param: "" }, afterSpace };
     const text = JSON.stringify(message);
     const { maxGrammarCharacters } = this.#options;
     if (text.length > maxGrammarCharacters) {
@@ -119,7 +122,8 @@ export class GrammarCompiler {
     // One grammar may take a quarter of the cache.
     const maxMaskBytes = this.#options.grammarCacheBytes / 4;
     this.#thread ??= new CompileThread(vocabulary, { ...this.#options, maxMaskBytes });
-    const grammar = new Grammar(await this.#thread.compile(message), vocabulary, maxPositionBytes);
+    const excluded = message.source.kind === "form" ? [] : (this.#tokens.markerIds ?? []);
+    const grammar = new Grammar(await this.#thread.compile(message), vocabulary, { maxPositionBytes, excluded });
     this.#kept.add(key, grammar);
     return grammar;
   }
@@ -136,21 +140,6 @@ export class GrammarCompiler {
     const bytes = new Uint8Array(new SharedArrayBuffer(spelled.length));
     bytes.set(spelled);
     return { bytes, offsets };
-  }
-}
-
-function compileSourceOf(source: GrammarSource): CompileSource {
-  switch (source.kind) {
-    case "object":
-      return { kind: "object" };
-    case "schema":
-      return { kind: "schema", schema: JSON.stringify(source.schema) };
-    case "pattern":
-      return { kind: "pattern", pattern: source.pattern };
-    case "choice":
-      return { kind: "choice", choices: source.choices };
-    case "gbnf":
-      return { kind: "gbnf", grammar: source.grammar };
   }
 }
 

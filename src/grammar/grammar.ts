@@ -1,7 +1,7 @@
 /** Follows a text through a compiled grammar: its position, and the tokens that may come next. */
 import { assert } from "../base/errors.js";
 import { at, int32At, uint8At, uint16At } from "../base/list.js";
-import { type Masks, masksBytes, maskWords, setBit, setBits } from "./masks.js";
+import { clearBit, type Masks, masksBytes, maskWords, setBit, setBits } from "./masks.js";
 import { type Frame, type Position, Positions } from "./positions.js";
 import { type Program, programBytes } from "./program.js";
 import type { TokenBytes, TokenTree } from "./token-tree.js";
@@ -18,6 +18,13 @@ export interface CompiledGrammar {
  */
 const maxTailSteps = 20_000;
 
+export interface GrammarSettings {
+  /** Memory for the positions that texts have reached. */
+  readonly maxPositionBytes: number;
+  /** Tokens that never come. The text that they spell can be spelled without them. */
+  readonly excluded?: readonly number[];
+}
+
 export class Grammar {
   /** Bytes of memory, with the positions that it may keep. */
   readonly bytes: number;
@@ -25,16 +32,21 @@ export class Grammar {
   readonly #masks: Masks;
   readonly #vocabulary: TokenBytes;
   readonly #maxPositionBytes: number;
+  readonly #excluded: readonly number[];
   readonly #positions: Positions;
   readonly #words: number;
   readonly #path: Position[] = [];
 
-  /** `maxPositionBytes`: memory for the positions that texts have reached. */
-  constructor({ program, masks }: CompiledGrammar, vocabulary: TokenBytes, maxPositionBytes: number) {
+  constructor(
+    { program, masks }: CompiledGrammar,
+    vocabulary: TokenBytes,
+    { maxPositionBytes, excluded = [] }: GrammarSettings,
+  ) {
     this.#program = program;
     this.#masks = masks;
     this.#vocabulary = vocabulary;
     this.#maxPositionBytes = maxPositionBytes;
+    this.#excluded = excluded;
     this.#positions = new Positions(program);
     this.#words = maskWords(vocabulary);
     this.bytes = programBytes(program) + masksBytes(masks) + maxPositionBytes;
@@ -63,6 +75,7 @@ export class Grammar {
       const tree = frame ? tails[int32At(tailsOf, state)] : undefined;
       if (frame && tree) steps = this.#fillByTails(mask, tree, frame, steps);
     }
+    for (const id of this.#excluded) clearBit(mask, id);
   }
 
   /** The position after the token's bytes. */

@@ -263,6 +263,10 @@ export function setBit(mask: Uint32Array, id: number): void {
   mask[id >>> 5] = uint32At(mask, id >>> 5) | (1 << (id & 31));
 }
 
+export function clearBit(mask: Uint32Array, id: number): void {
+  mask[id >>> 5] = uint32At(mask, id >>> 5) & ~(1 << (id & 31));
+}
+
 function keepBits(mask: Uint32Array, kept: Uint32Array): void {
   for (let i = 0; i < mask.length; i++) mask[i] = uint32At(mask, i) & uint32At(kept, i);
 }

@@ -82,7 +82,7 @@ for (const [name, compiled] of Object.entries(grammars)) {
   test(`masks are those of tokens tried one by one: ${name}`, () => {
     const { program } = compiled;
     const positions = new Positions(program);
-    const grammar = new Grammar(compiled, vocabulary, 2 ** 20);
+    const grammar = new Grammar(compiled, vocabulary, { maxPositionBytes: 2 ** 20 });
     const mask = grammar.emptyMask();
     let seed = 7;
     for (let text = 0; text < 40; text++) {
@@ -115,7 +115,9 @@ test("masks that take too much memory are refused", () => {
 
 test("what a text allows does not depend on what is kept", () => {
   const compiled = ofSchema(true);
-  const [roomy, tight] = [2 ** 20, 0].map((maxBytes) => new Grammar(compiled, vocabulary, maxBytes));
+  const [roomy, tight] = [2 ** 20, 0].map(
+    (maxBytes) => new Grammar(compiled, vocabulary, { maxPositionBytes: maxBytes }),
+  );
   assert.ok(roomy && tight);
   const [a, b] = [roomy.begin(), tight.begin()];
   const [left, right] = [a.emptyMask(), b.emptyMask()];

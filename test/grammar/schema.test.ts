@@ -35,7 +35,9 @@ const closers = new Set(
 
 function grammarOf(schema: unknown): Grammar {
   const bounds = { maxSize: grammarDefaults.maxGrammarSize, maxMaskBytes: 2 ** 26, afterSpace: false };
-  return new Grammar(compileRules(rulesOfSchema(schema), vocabulary, bounds), vocabulary, 2 ** 20);
+  return new Grammar(compileRules(rulesOfSchema(schema), vocabulary, bounds), vocabulary, {
+    maxPositionBytes: 2 ** 20,
+  });
 }
 
 function randomOf(seed: number): () => number {

@@ -1,28 +1,18 @@
 /** The thread that compiles grammars: it has the bytes of the vocabulary, says when it is ready and answers one message at a time. */
 import { parentPort, workerData } from "node:worker_threads";
 import { type CompileBounds, compileRules } from "../compile.js";
-import { type Expression, either, text } from "../expression.js";
 import { GrammarFault } from "../fault.js";
-import { rulesOfGbnf } from "../gbnf.js";
 import type { CompiledGrammar } from "../grammar.js";
 import { maskVocabulary } from "../masks.js";
-import { patternOf } from "../pattern.js";
-import { rulesOfObject, rulesOfSchema } from "../schema/schema.js";
+import { rulesOf } from "../rules.js";
+import type { GrammarSource } from "../source.js";
 import { type TokenBytes, type TokenTree, vocabularyTree } from "../token-tree.js";
 
 export interface CompileMessage {
-  readonly source: CompileSource;
+  readonly source: GrammarSource;
   /** The text follows a space. */
   readonly afterSpace: boolean;
 }
-
-export type CompileSource =
-  | { readonly kind: "object" }
-  /** `schema` is JSON. */
-  | { readonly kind: "schema"; readonly schema: string }
-  | { readonly kind: "pattern"; readonly pattern: string }
-  | { readonly kind: "choice"; readonly choices: readonly string[] }
-  | { readonly kind: "gbnf"; readonly grammar: string };
 
 /** The first message of the thread: the tree of the vocabulary, for the threads after it. */
 export interface ReadyMessage {
@@ -60,18 +50,3 @@ parentPort?.on("message", ({ source, afterSpace }: CompileMessage) => {
   }
 });
 parentPort?.postMessage({ tree } satisfies ReadyMessage);
-
-function rulesOf(source: CompileSource): readonly Expression[] {
-  switch (source.kind) {
-    case "object":
-      return rulesOfObject();
-    case "schema":
-      return rulesOfSchema(JSON.parse(source.schema));
-    case "pattern":
-      return [patternOf(source.pattern, { whole: true })];
-    case "choice":
-      return [either(...source.choices.map(text))];
-    case "gbnf":
-      return rulesOfGbnf(source.grammar);
-  }
-}

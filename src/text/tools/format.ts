@@ -1,4 +1,6 @@
 /** How a family of models writes calls: what a file of `formats` provides. */
+import type { GrammarForm } from "../../grammar/source.js";
+import type { HeldCalls } from "./held.js";
 import type { Tool } from "./types.js";
 
 /** Takes a call as it is read. What a reader gives it counts only once `end` is called. */
@@ -27,6 +29,8 @@ export interface CallFormat {
   read(sink: CallSink, tools: readonly Tool[], trigger: string): Reading;
   /** A new call's id; unique within a chat. */
   newId(): string;
+  /** The texts of calls of these functions, as the model writes them. Throws LorikeetError `invalid_value` for a schema that it cannot hold. */
+  hold(calls: HeldCalls): GrammarForm;
 }
 
 const isSpace = (character: string): boolean => " \n\r\t".includes(character);

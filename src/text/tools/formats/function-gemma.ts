@@ -1,6 +1,8 @@
 /** `<start_function_call>call:name{key:<escape>text<escape>,other:1}<end_function_call>`: FunctionGemma. Values are not JSON and become it. */
+import { eitherForm, sequenceForm, severalForm, textForm } from "../../../grammar/source.js";
 import { type CallFormat, type CallSink, Malformed, type Reading, take } from "../format.js";
 import { callId } from "../ids.js";
+import { plainObject, type Spelling } from "../plain-schema.js";
 
 const quote = "<escape>";
 const scalarPattern = /^(true|false|null|-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?)$/;
@@ -24,6 +26,22 @@ export const functionGemma: CallFormat = {
     yield* take("<end_function_call>");
     sink.end();
   },
+  hold({ tools, parallel }) {
+    const calls = tools.map(({ name, schema, where }) =>
+      sequenceForm(
+        textForm(`<start_function_call>call:${name}`),
+        plainObject(schema, where, spelling),
+        textForm("<end_function_call>"),
+      ),
+    );
+    return severalForm(eitherForm(...calls), "", parallel);
+  },
+};
+
+const spelling: Spelling = {
+  string: sequenceForm(textForm(quote), { kind: "without", texts: ["<"] }, textForm(quote)),
+  word: (text) => quote + text + quote,
+  key: (name) => `${name}:`,
 };
 
 /** The fields of an object, whose bracket has been read. */

@@ -1,6 +1,7 @@
 /** `<|tool_call|>[{"name": "...", "arguments": {...}}]`: Granite 3. */
 import { readList } from "../envelope.js";
 import { behindSpace, type CallFormat, take } from "../format.js";
+import { listForm } from "../held.js";
 import { callId } from "../ids.js";
 
 export const granite: CallFormat = {
@@ -12,4 +13,5 @@ export const granite: CallFormat = {
     yield* take("[", yield* behindSpace());
     yield* readList(sink);
   },
+  hold: (calls) => listForm(calls, "<|tool_call|>", ""),
 };

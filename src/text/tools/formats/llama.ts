@@ -1,6 +1,8 @@
 /** `{"name": "...", "parameters": {...}}`, also behind `<|python_tag|>`, several with `;` in between: Llama 3. */
+import { severalForm } from "../../../grammar/source.js";
 import { readEnvelope } from "../envelope.js";
 import { behindSpace, type CallFormat, Malformed } from "../format.js";
+import { anyCall } from "../held.js";
 import { callId } from "../ids.js";
 
 export const llama3Json: CallFormat = {
@@ -16,4 +18,5 @@ export const llama3Json: CallFormat = {
     }
     throw new Malformed();
   },
+  hold: ({ tools, parallel }) => severalForm(anyCall(tools, '{"name": "', '", "parameters": ', "}"), "; ", parallel),
 };

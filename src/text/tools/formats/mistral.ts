@@ -2,8 +2,10 @@
  * Mistral's `[TOOL_CALLS]`. Before: a list, `[TOOL_CALLS] [{"name": "...", "arguments": {...}}]`. Now: `[TOOL_CALLS]name[ARGS]{...}` for each
  * call, with `[CALL_ID]...` behind the name in some versions.
  */
+import { eitherForm, patternForm, sequenceForm, severalForm, textForm } from "../../../grammar/source.js";
 import { readArguments, readEnvelope, readList } from "../envelope.js";
 import { behindSpace, type CallFormat, Malformed, take } from "../format.js";
+import { anyCall, argumentsForm, listForm } from "../held.js";
 import { shortId } from "../ids.js";
 
 const namePattern = /^[\w.-]$/;
@@ -32,6 +34,20 @@ export const mistral: CallFormat = {
     sink.begin(name);
     yield* readArguments(sink, next === " " ? yield* behindSpace() : next);
     sink.end();
+  },
+  hold(calls) {
+    const { tools, parallel, template } = calls;
+    if (!template.includes("[ARGS]")) return listForm(calls, "[TOOL_CALLS] ", "");
+    if (!template.includes("[CALL_ID]")) return severalForm(anyCall(tools, "[TOOL_CALLS]", "[ARGS]", ""), "", parallel);
+    const call = tools.map((tool) =>
+      sequenceForm(
+        textForm(`[TOOL_CALLS]${tool.name}[CALL_ID]`),
+        patternForm("[a-zA-Z0-9]{9}"),
+        textForm("[ARGS]"),
+        argumentsForm(tool),
+      ),
+    );
+    return severalForm(eitherForm(...call), "", parallel);
   },
 };
 

@@ -1,6 +1,7 @@
 /** `<|tool_call|>[{"name": "...", "arguments": {...}}]<|/tool_call|>`, or `functools[...]`: Phi-4. */
 import { readList } from "../envelope.js";
 import { behindSpace, type CallFormat, take } from "../format.js";
+import { listForm } from "../held.js";
 import { callId } from "../ids.js";
 
 const tag = "<|tool_call|>";
@@ -16,4 +17,5 @@ export const phi4MiniJson: CallFormat = {
     yield* readList(sink);
     if (trigger === tag) yield* take(endTag, yield* behindSpace());
   },
+  hold: (calls) => listForm(calls, tag, endTag),
 };

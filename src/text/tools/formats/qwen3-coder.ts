@@ -2,9 +2,12 @@
  * Qwen3-Coder's tags: `<tool_call>`, `<function=name>`, for each argument `<parameter=key>` with its text between line ends, and the end tags.
  * Texts become the type that the tool's schema declares.
  */
-import { isObject } from "../../../base/json.js";
+import { isObject, type Json } from "../../../base/json.js";
+import { eitherForm, type GrammarForm, sequenceForm, severalForm, textForm } from "../../../grammar/source.js";
 import { behindSpace, type CallFormat, Malformed, take } from "../format.js";
+import type { HeldTool } from "../held.js";
 import { callId } from "../ids.js";
+import { jsonForm, plainString, propertiesOf } from "../plain-schema.js";
 import type { Tool } from "../types.js";
 
 const endOfParameter = "</parameter>";
@@ -39,7 +42,30 @@ export const qwen3Coder: CallFormat = {
     yield* take("</tool_call>", yield* behindSpace());
     sink.end();
   },
+  hold({ tools, parallel }) {
+    const calls = tools.map((tool) =>
+      sequenceForm(
+        textForm(`<tool_call>\n<function=${tool.name}>\n`),
+        parametersForm(tool),
+        textForm("</function>\n</tool_call>"),
+      ),
+    );
+    return severalForm(eitherForm(...calls), "\n", parallel);
+  },
 };
+
+/** Each parameter between its tags: strings as they are, other values as JSON. */
+function parametersForm({ schema, where }: HeldTool): GrammarForm {
+  const entries = propertiesOf(schema, where).map(({ name, schema: inner, isRequired }) => {
+    const value = isObject(inner) && inner.type === "string" ? stringForm(inner, where) : jsonForm(inner, where);
+    const item = sequenceForm(textForm(`<parameter=${name}>\n`), value, textForm(`\n${endOfParameter}\n`));
+    return { item, isRequired };
+  });
+  return { kind: "list", separator: "", entries };
+}
+
+const stringForm = (schema: Json, where: string): GrammarForm =>
+  plainString(schema, where, { kind: "without", texts: [endOfParameter] }, (word) => word);
 
 /** A name and the bracket behind it. */
 function* readName(): Generator<void, string, string> {
