@@ -3,7 +3,7 @@
 import { basename, extname } from "node:path";
 import type { AdapterBase } from "../adapter/format.js";
 import { openCheckpoint } from "../model/checkpoint/open.js";
-import { baseModules } from "../model/modules.js";
+import { storedModules } from "../model/modules.js";
 import { taskTargetsKey, taskTargetsOf } from "../model/task/adapter-targets.js";
 import { isTaskModel } from "../model/task/folder.js";
 import { openTaskModel } from "../model/task/open.js";
@@ -33,8 +33,8 @@ export async function openCheckBase(model: string, terminal: Terminal): Promise<
 export async function openCheckBaseAt(path: string): Promise<CheckBase> {
   if (await isTaskModel(path)) return await openTaskBase(path);
   const checkpoint = await openCheckpoint(path);
-  const { names, config } = checkpoint;
-  return { modules: baseModules(config), names, checkKey: checkKeyOf(checkpoint, names), checkpoint };
+  const { names } = checkpoint;
+  return { modules: storedModules(checkpoint), names, checkKey: checkKeyOf(checkpoint, names), checkpoint };
 }
 
 async function openTaskBase(path: string): Promise<CheckBase> {

@@ -17,6 +17,17 @@ export interface TargetModule {
 export interface BaseModule extends TargetModule {
   /** Default: a linear layer of the decoder's layers. */
   readonly role?: "head" | "tied_head" | "embedding";
+  /** Where its weight lies, to compare copies in an adapter's file with it. Default: copies are refused. */
+  readonly stored?: StoredWeight;
+}
+
+/** A checkpoint's weight, in its file. */
+export interface StoredWeight {
+  readonly file: string;
+  readonly dtype: string;
+  readonly shape: readonly number[];
+  readonly offset: number;
+  readonly byteLength: number;
 }
 
 export interface Linear extends TargetModule {

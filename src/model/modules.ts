@@ -18,7 +18,7 @@ import type {
   TargetModule,
 } from "./blueprint.js";
 import { kernelRotates } from "./rope.js";
-import type { DecoderConfig } from "./types.js";
+import type { Checkpoint, DecoderConfig } from "./types.js";
 
 export interface ExpectedTensor {
   readonly name: string;
@@ -60,6 +60,18 @@ export function baseModules(config: DecoderConfig): BaseModule[] {
       role: "embedding" as const,
     })),
   ];
+}
+
+/** The same, with the places of the weights that PEFT copies into adapters of heads and embeddings. */
+export function storedModules({ config, tensors }: Pick<Checkpoint, "config" | "tensors">): BaseModule[] {
+  return baseModules(config).map((module) => {
+    if (module.role === undefined) return module;
+    const { path } = module.role === "tied_head" ? config.embedding : module;
+    const location = tensors.get(`${path}.weight`);
+    if (!location) return module;
+    const { file, dtype, shape, offset, byteLength } = location;
+    return { ...module, stored: { file, dtype, shape, offset, byteLength } };
+  });
 }
 
 /** The modules of PEFT's `target_modules="all-linear"`: every linear layer but the head, which must be named. */

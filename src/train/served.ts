@@ -7,7 +7,7 @@ import type { Progress } from "../base/log.js";
 import { foldMagnitudes } from "../engine/adapters/dora-gains.js";
 import { type BaseDtype, type StartOptions, startEngine } from "../engine/start.js";
 import { type EngineEvent, type EngineRequest, greedy } from "../engine/types.js";
-import { baseModules } from "../model/modules.js";
+import { storedModules } from "../model/modules.js";
 import type { Checkpoint } from "../model/types.js";
 import type { Device } from "../runtime/device/device.js";
 import { WeightNorms } from "../weights/norms.js";
@@ -114,7 +114,7 @@ export async function openServed(options: ServedOptions): Promise<Served> {
 async function load(folder: string, checkpoint: Checkpoint, threads: number): Promise<HostAdapter> {
   await using norms = new WeightNorms(checkpoint, { threads });
   const options = { baseNames: checkpoint.names };
-  return await foldMagnitudes(await loadAdapter(folder, baseModules(checkpoint.config), options), norms, folder);
+  return await foldMagnitudes(await loadAdapter(folder, storedModules(checkpoint), options), norms, folder);
 }
 
 /** All events. Throws the sequence's error, or `cancelled`. */

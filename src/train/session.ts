@@ -2,7 +2,7 @@
 import { basename } from "node:path";
 import { LorikeetError } from "../base/errors.js";
 import type { Progress } from "../base/log.js";
-import { layerModules, transposedPaths } from "../model/modules.js";
+import { layerModules, storedModules, transposedPaths } from "../model/modules.js";
 import type { Checkpoint } from "../model/types.js";
 import type { SessionOptions as RuntimeOptions } from "../runtime/session.js";
 import { WeightNorms } from "../weights/norms.js";
@@ -69,7 +69,8 @@ export async function openSession(options: SessionOptions): Promise<TrainSession
     throw new LorikeetError("data_invalid", nothingToTrainOn(data), { param: "--data", found: 0, allowed: 1 });
   }
   const isFull = settings.method === "full";
-  const start = options.initFrom === null ? null : await openAdapter(options.initFrom, config);
+  const start =
+    options.initFrom === null ? null : await openAdapter(options.initFrom, config, storedModules(checkpoint));
   const shape = start?.shape ?? shapeOf(settings);
   const dora = settings.useDora || (start?.dora ?? false);
   const modules = start?.modules ?? (isFull ? [] : chooseModules(config, settings.targetModules, shape));

@@ -8,7 +8,8 @@ import { loadAdapter } from "../../src/adapter/format.js";
 import { at } from "../../src/base/list.js";
 import type { BankHold } from "../../src/engine/adapters/bank.js";
 import type { DecodeRow } from "../../src/engine/runner.js";
-import { targetModules } from "../../src/model/modules.js";
+import { openCheckpoint } from "../../src/model/checkpoint/open.js";
+import { storedModules, targetModules } from "../../src/model/modules.js";
 import { hasOldSpelling, writeOldCheckpoint } from "../support/old-spelling.js";
 import {
   adapterFolder,
@@ -75,18 +76,24 @@ test("qwen3_5: the text part of a checkpoint that reads images gives the logits 
   }
 });
 
-test("llama: logits and greedy tokens through an AdaLoRA adapter equal PyTorch's", async () => {
-  const model = await openModel(join(oracleRoot, "llama"));
-  const folder = "test/fixtures/adapter-format/adalora";
-  const adapter = await model.bank.acquire(await loadAdapter(folder, targetModules(model.config), {}));
-  const expected = await readExpected(folder);
-  const logits = await model.prefill(0, expected.inputIds, [24], adapter);
-  assert.ok(largestDifference(logits, expected.logits) <= 1e-4);
-  const [tokens] = await greedy(model, [{ expected, adapter }]);
-  assert.deepEqual(tokens, expected.greedyIds);
-  adapter?.release();
-  model.runner[Symbol.dispose]();
-});
+for (const [what, name] of [
+  ["an AdaLoRA adapter", "adalora"],
+  ["an adapter of the head, saved with the base's own head,", "lm-head"],
+] as const) {
+  test(`llama: logits and greedy tokens through ${what} equal PyTorch's`, async () => {
+    const model = await openModel(join(oracleRoot, "llama"));
+    const folder = join("test/fixtures/adapter-format", name);
+    const modules = storedModules(await openCheckpoint(join(oracleRoot, "llama")));
+    const adapter = await model.bank.acquire(await loadAdapter(folder, modules));
+    const expected = await readExpected(folder);
+    const logits = await model.prefill(0, expected.inputIds, [24], adapter);
+    assert.ok(largestDifference(logits, expected.logits) <= 1e-4);
+    const [tokens] = await greedy(model, [{ expected, adapter }]);
+    assert.deepEqual(tokens, expected.greedyIds);
+    adapter?.release();
+    model.runner[Symbol.dispose]();
+  });
+}
 
 /** A model and some of its adapters, held. */
 async function openHeld(family: string) {

@@ -1,6 +1,6 @@
 /** What an adapter is checked against: the modules of a decoder, the target modules of a task model, or nothing. */
 
-import type { BaseModule, TargetModule } from "../../model/blueprint.js";
+import type { BaseModule, StoredWeight, TargetModule } from "../../model/blueprint.js";
 import type { TaskTarget } from "../../model/task/adapter-targets.js";
 import type { ModuleKind } from "../../model/task/weighted-nodes.js";
 import type { Faults } from "./faults.js";
@@ -49,6 +49,8 @@ export interface ModuleIndex {
   readonly tableNames: ReadonlySet<string>;
   /** The module that a path means; null, with a fault, if there is not exactly one. */
   resolve(named: NamedModule, faults: Faults): ResolvedModule | null;
+  /** Where the weight of a module lies that a file may hold a copy of; null: the base has no such module. "any": there is no base. */
+  storedOf(path: string): StoredWeight | "any" | null;
   /** Whether the outputs of a path of the base are the model's own. */
   isOutput(path: string): boolean;
   /** Whether `all-linear` includes a path of the trained model. */

@@ -31,7 +31,7 @@ export interface ContentOptions {
 /** Returns warnings. */
 export async function readContent(
   file: SafetensorsFile,
-  { modules, saved }: AdapterPlan,
+  { modules, saved }: Pick<AdapterPlan, "modules" | "saved">,
   { faults, digest, visit }: ContentOptions,
 ): Promise<readonly string[]> {
   const byPath = [...modules, ...saved].sort((left, right) => (left.path < right.path ? -1 : 1));

@@ -14,6 +14,7 @@ import type { AdapterSummary } from "../types.js";
 import type { AdapterBase, ModuleIndex, TaskBase } from "./base.js";
 import { type CanonicalConfig, type ReadConfig, readConfig } from "./config/config.js";
 import { readContent, type Visitor } from "./content.js";
+import { checkCopies } from "./copies.js";
 import { AdapterDigest } from "./digest.js";
 import { Faults, quote } from "./faults.js";
 import { type Feature, FeatureLog } from "./features.js";
@@ -99,6 +100,7 @@ export async function examine(
     const context = { config, targetModules, faults, features, warnings };
     const alphas = options.alphas ?? null;
     const plan = planModules(file.tensors, { ...context, maxRank, maxPatternSize, alphas });
+    if (!trusted) await checkCopies(file, plan.copies, features, faults);
     features.report(faults, takes);
     const labels = isTaskBase(base) ? await readLabels(folder, headOutputs(plan, targetModules), faults) : null;
     if (faults.count > 0) {
@@ -180,7 +182,7 @@ function lastSegment(name: string): string {
 }
 
 function summarize(
-  { modules, saved }: AdapterPlan,
+  { modules, saved }: Pick<AdapterPlan, "modules" | "saved">,
   hasGains: boolean,
   base: AdapterBase | null,
   rest: Pick<AdapterSummary, "digest" | "warnings" | "ignored">,

@@ -1,5 +1,6 @@
 /** A checked module of an adapter, as stored in its file. */
 
+import type { StoredWeight } from "../../model/blueprint.js";
 import type { ModuleKind } from "../../model/task/weighted-nodes.js";
 import type { ExtraTensor } from "./methods/method.js";
 
@@ -60,8 +61,16 @@ export interface SavedPlan {
   readonly bias: StoredArray | null;
 }
 
+/** A tensor that may be a copy of the base's own weight, which changes nothing. */
+export interface CopyPlan extends StoredArray {
+  readonly of: StoredWeight;
+  /** Whether PEFT marks it as a copy. Otherwise it may be a new weight. */
+  readonly isMarked: boolean;
+}
+
 export interface AdapterPlan {
   /** In the base's order, as `saved`. */
   readonly modules: readonly ModulePlan[];
   readonly saved: readonly SavedPlan[];
+  readonly copies: readonly CopyPlan[];
 }

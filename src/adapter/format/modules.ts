@@ -1,14 +1,15 @@
 /** Assigns a file's tensors to the modules that they adapt. Every tensor is used or is a fault; none is ignored silently. */
 
+import type { StoredWeight } from "../../model/blueprint.js";
 import type { StoredTensor } from "../../tensor/safetensors.js";
 import type { ModuleIndex } from "./base.js";
 import type { ReadConfig } from "./config/read.js";
 import { compareModules } from "./coverage.js";
 import { type Faults, quote } from "./faults.js";
 import type { Feature, FeatureLog } from "./features.js";
-import { type ParsedKey, parseKey } from "./keys.js";
+import { type ParsedKey, parseKey, type SavedKey } from "./keys.js";
 import type { Role } from "./methods/method.js";
-import type { AdapterPlan, MatrixDtype, ModulePlan } from "./module-plan.js";
+import type { AdapterPlan, CopyPlan, MatrixDtype, ModulePlan } from "./module-plan.js";
 import { checkPair, type Draft, type DraftTensor, type Pair, readTensor } from "./pairs.js";
 import { PatternBudget, PatternTable } from "./patterns.js";
 import { SavedModules } from "./saved.js";
@@ -30,17 +31,25 @@ export function planModules(tensors: ReadonlyMap<string, StoredTensor>, context:
   const { config, targetModules, faults } = context;
   const drafts = new Map<string, Draft>();
   const savedModules = new SavedModules(targetModules, faults);
+  const copies: CopyPlan[] = [];
   for (const [name, tensor] of tensors) {
     const key = parseKey(name, { ...config, tableNames: targetModules.tableNames });
     if (key.kind === "unknown") faults.invalid(`tensor ${quote(name)} is neither lora_A nor lora_B of a module`);
     if (key.kind === "feature") context.features.note(key.feature, name);
     if (key.kind === "unknown" || key.kind === "feature") continue;
     const feature = featureOf(key, tensor);
-    if (feature && !targetModules.takes.has(feature)) {
+    const isTaken = feature === null || targetModules.takes.has(feature);
+    const stored = key.kind === "saved" ? copiedWeight(key, isTaken, targetModules) : null;
+    if (!isTaken && stored === null) {
       context.features.note(feature, name);
       continue;
     }
     const dtype = readDtype(name, tensor, context);
+    if (stored !== null) {
+      const isMarked = key.kind === "saved" && key.as === "copy";
+      if (dtype && stored !== "any") copies.push({ name, dtype, shape: tensor.shape, of: stored, isMarked });
+      continue;
+    }
     if (key.kind === "matrix") addMatrix(drafts, { name, tensor, dtype }, key, context);
     else if (dtype) savedModules.add(name, tensor, dtype, key);
   }
@@ -54,7 +63,16 @@ export function planModules(tensors: ReadonlyMap<string, StoredTensor>, context:
     compareModules(sources, { ...context, targets: config.targets, budget, wholes });
   }
   warnOfRemaps(drafts, context);
-  return { modules, saved };
+  return { modules, saved, copies };
+}
+
+/** The base's weight that a tensor may be a copy of, where nothing else is allowed. "any": there is no base to compare it with. */
+function copiedWeight(
+  { path, part, as }: SavedKey,
+  isTaken: boolean,
+  targetModules: ModuleIndex,
+): StoredWeight | "any" | null {
+  return part === "weight" && (as === "copy" || !isTaken) ? targetModules.storedOf(path) : null;
 }
 
 type UsedKey = Exclude<ParsedKey, { readonly kind: "unknown" | "feature" }>;

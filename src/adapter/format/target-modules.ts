@@ -4,7 +4,7 @@
  * saved without its head, have such paths.
  */
 
-import type { BaseModule, TargetModule } from "../../model/blueprint.js";
+import type { BaseModule, StoredWeight, TargetModule } from "../../model/blueprint.js";
 import type { ModuleIndex, ModuleSpec, NamedModule, ResolvedModule } from "./base.js";
 import { type Faults, quote } from "./faults.js";
 import type { Feature } from "./features.js";
@@ -69,6 +69,14 @@ export class TargetModuleIndex implements ModuleIndex {
     return (
       name === headName || this.#tables.some((table) => table.role !== "embedding" && lastSegment(table.path) === name)
     );
+  }
+
+  storedOf(path: string): StoredWeight | "any" | null {
+    if (!this.#byPath) return "any";
+    const core = coreOf(path);
+    const isHead = core === headName || this.#isHead(path);
+    const module = this.#tables.find((table) => coreOf(table.path) === core || (isHead && table.role !== "embedding"));
+    return module?.stored ?? null;
   }
 
   isOutput(): boolean {

@@ -8,7 +8,7 @@ import { type Elements, type ModuleElements, peftLayout, type SavedElements, wid
 import type { AdapterPlan, ModulePlan, SavedPlan, StoredArray } from "./module-plan.js";
 
 /** Bytes of a module in host memory. */
-export const hostTaskBytes = ({ modules, saved }: AdapterPlan): number =>
+export const hostTaskBytes = ({ modules, saved }: Pick<AdapterPlan, "modules" | "saved">): number =>
   4 *
   (modules.reduce((sum, module) => sum + adaptedElements(module), 0) +
     saved.reduce((sum, { weight, bias }) => sum + elementsIn(weight) + elementsIn(bias), 0));

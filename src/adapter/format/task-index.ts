@@ -67,6 +67,10 @@ export class TaskIndex implements ModuleIndex {
     return found;
   }
 
+  storedOf(): null {
+    return null;
+  }
+
   isOutput(path: string): boolean {
     return this.#byPath.get(path)?.isOutput === true;
   }

@@ -3,7 +3,7 @@
 import { describeAdapter } from "../../adapter/format.js";
 import { AdapterStore } from "../../adapter/store/store.js";
 import { AdapterWorker } from "../../adapter/worker/worker.js";
-import { targetModules } from "../../model/modules.js";
+import { storedModules } from "../../model/modules.js";
 import type { Checkpoint } from "../../model/types.js";
 import { tryLockFile } from "../../runtime/file-lock.js";
 import { WeightNorms } from "../../weights/norms.js";
@@ -54,7 +54,7 @@ export async function openLocalStore(directory: string, base: CheckBase | null):
 
 function openGains(checkpoint: Checkpoint): Pick<GainCheck, "check"> & AsyncDisposable {
   const norms = new WeightNorms(checkpoint, { threads: 1 });
-  const gains = new GainCheck(targetModules(checkpoint.config), norms);
+  const gains = new GainCheck(storedModules(checkpoint), norms);
   return {
     check: (folder, summary) => gains.check(folder, summary),
     [Symbol.asyncDispose]: async () => {

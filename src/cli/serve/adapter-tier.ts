@@ -11,7 +11,7 @@ import { AdapterWorker } from "../../adapter/worker/worker.js";
 import { LorikeetError } from "../../base/errors.js";
 import type { Logger } from "../../base/log.js";
 import { foldMagnitudes } from "../../engine/adapters/dora-gains.js";
-import { baseModules, targetModules } from "../../model/modules.js";
+import { storedModules } from "../../model/modules.js";
 import type { Checkpoint } from "../../model/types.js";
 import { tryLockFile } from "../../runtime/file-lock.js";
 import { WeightNorms } from "../../weights/norms.js";
@@ -47,13 +47,13 @@ export interface AdapterTier extends AsyncDisposable {
 export async function openAdapterTier(options: AdapterTierOptions): Promise<AdapterTier> {
   const { directory, checkpoint, reserved, cacheBytes, limits = {}, validation = {}, logger } = options;
   const { adapterLimits = {}, ...validatorOptions } = validation;
-  const modules = baseModules(checkpoint.config);
+  const modules = storedModules(checkpoint);
   const baseNames = [...checkpoint.names, ...reserved];
   const loader = new AdapterWorker();
   const validator = new Validator(validatorOptions);
   const norms = new WeightNorms(checkpoint, { threads: 1 }); // steps use the other threads
   const timeoutMs = validatorOptions.timeoutMs ?? validationDefaults.timeoutMs;
-  const gains = new GainCheck(targetModules(checkpoint.config), norms, { limits: adapterLimits, timeoutMs });
+  const gains = new GainCheck(modules, norms, { limits: adapterLimits, timeoutMs });
   const mixtures = new Mixtures((digest) => cache.state(digest).resident);
   const known = new KnownAdapters(mixtures);
   const read = async (digest: string): Promise<HostAdapter> => {
@@ -120,7 +120,7 @@ export async function openAdapterTier(options: AdapterTierOptions): Promise<Adap
 }
 
 /** Increased whenever the checks change, so that stored adapters are checked again. */
-const checksVersion = "checks 3";
+const checksVersion = "checks 4";
 
 /** The key of a check's result: version of the checks, base model, and the names an adapter may use for it. */
 export function checkKeyOf({ fingerprint }: Checkpoint, baseNames: readonly string[]): string {

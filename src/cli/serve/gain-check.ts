@@ -9,8 +9,8 @@ import { AdapterWorker } from "../../adapter/worker/worker.js";
 import { Semaphore } from "../../base/async.js";
 import { LorikeetError } from "../../base/errors.js";
 import { foldMagnitudes } from "../../engine/adapters/dora-gains.js";
-import type { TargetModule } from "../../model/blueprint.js";
-import { baseModules } from "../../model/modules.js";
+import type { BaseModule } from "../../model/blueprint.js";
+import { storedModules } from "../../model/modules.js";
 import type { Checkpoint } from "../../model/types.js";
 import { WeightNorms } from "../../weights/norms.js";
 
@@ -21,7 +21,7 @@ export interface GainCheckOptions {
 }
 
 export class GainCheck {
-  readonly #modules: readonly TargetModule[];
+  readonly #modules: readonly BaseModule[];
   readonly #norms: Pick<WeightNorms, "of">;
   readonly #options: GainCheckOptions;
   /** Separate from the thread that loads for requests. */
@@ -29,7 +29,7 @@ export class GainCheck {
   /** One adapter in memory at a time. */
   readonly #turn = new Semaphore(1);
 
-  constructor(modules: readonly TargetModule[], norms: Pick<WeightNorms, "of">, options: GainCheckOptions = {}) {
+  constructor(modules: readonly BaseModule[], norms: Pick<WeightNorms, "of">, options: GainCheckOptions = {}) {
     this.#modules = modules;
     this.#norms = norms;
     this.#options = options;
@@ -58,7 +58,7 @@ export class GainCheck {
 export async function checkGains(checkpoint: Checkpoint, folder: string, { dora }: AdapterSummary): Promise<void> {
   if (!dora) return;
   await using norms = new WeightNorms(checkpoint, { threads: 1 });
-  await foldMagnitudes(await loadAdapter(folder, baseModules(checkpoint.config)), norms);
+  await foldMagnitudes(await loadAdapter(folder, storedModules(checkpoint)), norms);
 }
 
 function until(norms: Pick<WeightNorms, "of">, timeoutMs: number): Pick<WeightNorms, "of"> {

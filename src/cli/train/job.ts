@@ -2,6 +2,7 @@
 
 import { basename, join } from "node:path";
 import { LorikeetError } from "../../base/errors.js";
+import { storedModules } from "../../model/modules.js";
 import type { Checkpoint, DecoderConfig } from "../../model/types.js";
 import type { DataSet } from "../../train/data/dataset.js";
 import type { TokenRow } from "../../train/data/encode.js";
@@ -64,7 +65,7 @@ export async function openJob(
       flags.initFrom === null
         ? null
         : await openNamedAdapter(flags.initFrom, { option: "--init-from", adapters: null }, terminal);
-    const initFrom = start && (await openAdapter(start.folder, checkpoint.config));
+    const initFrom = start && (await openAdapter(start.folder, checkpoint.config, storedModules(checkpoint)));
     const settings = initFrom ? keepShape(asked, initFrom, checkpoint.config) : asked;
     const data = await readData(model, {
       ...settings,

@@ -10,6 +10,7 @@ import {
   writeAdapter,
 } from "../../adapter/format.js";
 import { assert, LorikeetError } from "../../base/errors.js";
+import type { BaseModule } from "../../model/blueprint.js";
 import { baseModules } from "../../model/modules.js";
 import { moduleInputs } from "../../model/training/types.js";
 import type { DecoderConfig } from "../../model/types.js";
@@ -88,8 +89,12 @@ export interface OpenedAdapter {
 }
 
 /** Opens a PEFT folder to continue training, after checking it against its base model. Throws what the check throws. */
-export async function openAdapter(folder: string, config: DecoderConfig): Promise<OpenedAdapter> {
-  const { summary, modules: checked, config: canonical } = await checkAdapter(folder, baseModules(config));
+export async function openAdapter(
+  folder: string,
+  config: DecoderConfig,
+  modulesOfBase: readonly BaseModule[] = baseModules(config),
+): Promise<OpenedAdapter> {
+  const { summary, modules: checked, config: canonical } = await checkAdapter(folder, modulesOfBase);
   if (!methodOf(canonical).isTrainable) throw notTrained(folder, canonical.peft_type);
   const shape = { rank: canonical.r, alpha: canonical.lora_alpha, rslora: canonical.use_rslora };
   const modules = checked.map(({ path, inFeatures, outFeatures, rank, alpha, scale }) => ({

@@ -7,7 +7,7 @@ import { orMissing, removeTree, syncTree } from "../../base/durable.js";
 import { assert, LorikeetError } from "../../base/errors.js";
 import { makeFolders } from "../../base/files.js";
 import type { Progress } from "../../base/log.js";
-import { baseModules, transposedPaths } from "../../model/modules.js";
+import { storedModules, transposedPaths } from "../../model/modules.js";
 import type { Checkpoint, TensorLocation } from "../../model/types.js";
 import { type TensorToWrite, writeSafetensors } from "../../tensor/safetensors-write.js";
 import { readSegment, toFloat32 } from "../../weights/convert/task.js";
@@ -48,7 +48,7 @@ export async function mergeAdapter(options: MergeOptions): Promise<Merged> {
       "is not a checkpoint (it has no config.json), so it is not replaced: choose another --output-dir.",
     );
   }
-  const { modules } = await loadAdapter(options.adapter, baseModules(checkpoint.config), {
+  const { modules } = await loadAdapter(options.adapter, storedModules(checkpoint), {
     baseNames: checkpoint.names,
   });
   const draft = join(dirname(out), `.${basename(out)}.merging`);

@@ -1,0 +1,87 @@
+/**
+ * Tensors of a file that repeat the base's own weight. PEFT saves the whole layer below an adapter of a head or an embedding, and heads and
+ * embeddings that it believes to be new. Equal ones change nothing; others are refused.
+ */
+
+import { open } from "node:fs/promises";
+import type { StoredWeight } from "../../model/blueprint.js";
+import { dtypeSizes } from "../../tensor/dtype.js";
+import { float32ToBfloat16, float32ToFloat16 } from "../../tensor/half.js";
+import type { SafetensorsFile } from "../../tensor/safetensors.js";
+import { elementCount, formatShape, sameShape } from "../../tensor/shape.js";
+import { type Faults, quote } from "./faults.js";
+import type { FeatureLog } from "./features.js";
+import { type Elements, elementsOf, widen } from "./layout.js";
+import type { CopyPlan, MatrixDtype } from "./module-plan.js";
+
+const bandElements = 1 << 20;
+
+/** Reports tensors that differ from the base's weight. */
+export async function checkCopies(
+  file: SafetensorsFile,
+  copies: readonly CopyPlan[],
+  features: FeatureLog,
+  faults: Faults,
+): Promise<void> {
+  for (const copy of copies) {
+    const difference = await differenceOf(file, copy);
+    if (difference === null) continue;
+    if (!copy.isMarked) features.note("modules_to_save", copy.name);
+    else {
+      faults.invalid(
+        `tensor ${quote(copy.name)} is a copy of the weight of the base that was trained on, but ${difference}, so it was another base`,
+      );
+    }
+  }
+}
+
+/** A clause that says how a copy differs; null if it is equal, within the rounding of its dtype. */
+async function differenceOf(file: SafetensorsFile, { name, dtype, shape, of }: CopyPlan): Promise<string | null> {
+  if (!sameShape(shape, of.shape)) {
+    return `has shape ${formatShape(shape)} and the weight of this base ${formatShape(of.shape)}`;
+  }
+  if (!isMatrixDtype(of.dtype)) return `the weight of this base is ${of.dtype}`;
+  const count = elementCount(shape);
+  await using handle = await open(of.file);
+  for (let first = 0; first < count; first += bandElements) {
+    const end = Math.min(count, first + bandElements);
+    const size = dtypeSizes[dtype];
+    const own = elementsOf(dtype, await file.read(name, { begin: first * size, end: end * size }));
+    const base = await readBase(handle, of, of.dtype, first, end);
+    if (!areEqual({ dtype, own }, { dtype: of.dtype, base })) return "differs from the weight of this base";
+  }
+  return null;
+}
+
+const isMatrixDtype = (dtype: string): dtype is MatrixDtype => dtype === "F32" || dtype === "F16" || dtype === "BF16";
+
+async function readBase(
+  handle: Awaited<ReturnType<typeof open>>,
+  { offset }: StoredWeight,
+  dtype: MatrixDtype,
+  first: number,
+  end: number,
+): Promise<Elements> {
+  const size = dtypeSizes[dtype];
+  const bytes = new Uint8Array((end - first) * size);
+  for (let done = 0; done < bytes.length; ) {
+    const { bytesRead } = await handle.read(bytes, done, bytes.length - done, offset + first * size + done);
+    if (bytesRead === 0) break; // a base that has shrunk differs
+    done += bytesRead;
+  }
+  return elementsOf(dtype, bytes);
+}
+
+/** Whether the copy has the base's numbers, or the base's numbers rounded to its dtype. */
+function areEqual(
+  copy: { readonly dtype: MatrixDtype; readonly own: Elements },
+  stored: { readonly dtype: MatrixDtype; readonly base: Elements },
+): boolean {
+  const own = widen(copy.dtype, copy.own);
+  const base = widen(stored.dtype, stored.base);
+  const rounded = copy.dtype === "F32" ? base : widen(copy.dtype, narrow(copy.dtype, base));
+  return own.every((value, i) => value === rounded[i]);
+}
+
+const narrow = (dtype: "F16" | "BF16", values: Float32Array): Uint16Array =>
+  dtype === "F16" ? float32ToFloat16(values) : float32ToBfloat16(values);

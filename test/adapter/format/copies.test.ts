@@ -1,0 +1,90 @@
+/** Copies of the base's own weights in an adapter's file: equal ones are accepted, others refused. */
+
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { test } from "node:test";
+import { checkAdapter, describeAdapter, loadAdapter } from "../../../src/adapter/format.js";
+import { openCheckpoint } from "../../../src/model/checkpoint/open.js";
+import { storedModules } from "../../../src/model/modules.js";
+import { type EditableTensor, edited, halves, narrowed, oracle, readTensors, refusalOf } from "./helpers.js";
+
+const source = "test/fixtures/adapter-format/lm-head";
+const base = storedModules(await openCheckpoint(`${oracle}/llama`));
+const weights = await readTensors(join(oracle, "llama", "model.safetensors"));
+const copyName = "base_model.model.lm_head.base_layer.weight";
+
+const copyOf = (name: string, as: string): EditableTensor => {
+  const found = weights.find((tensor) => tensor.name === name);
+  assert.ok(found);
+  return { ...found, name: `base_model.model.${as}` };
+};
+const changed = (tensor: EditableTensor): EditableTensor => {
+  const data = Uint8Array.from(tensor.data);
+  new Float32Array(data.buffer)[320 * 64 - 1] = 7;
+  return { ...tensor, data };
+};
+
+test("a head's copy that equals the base's changes nothing: digest, bytes and modules are those without it", async () => {
+  const { summary } = await checkAdapter(source, base);
+  assert.deepEqual([summary.modules, summary.warnings], [4, []]);
+  const without = await edited({ source, tensors: (all) => all.filter(({ name }) => name !== copyName) });
+  const plain = (await checkAdapter(without, base)).summary;
+  assert.deepEqual([plain.weightsDigest, plain.bytes], [summary.weightsDigest, summary.bytes]);
+  assert.equal((await describeAdapter(source, null)).summary.weightsDigest, plain.weightsDigest);
+  assert.equal((await loadAdapter(source, base, { expectedDigest: plain.weightsDigest })).modules.size, 4);
+});
+
+test("copies rounded to 16 bits are equal to the base's in float32", async () => {
+  for (const half of halves) {
+    const folder = await edited({ source, tensors: narrowed(half) });
+    assert.equal((await checkAdapter(folder, base)).summary.modules, 4);
+  }
+});
+
+test("embeddings and heads that were saved whole and never changed are accepted", async () => {
+  const saved = [
+    copyOf("model.embed_tokens.weight", "model.embed_tokens.weight"),
+    copyOf("lm_head.weight", "lm_head.weight"),
+  ];
+  const tensors = (all: EditableTensor[]) => [
+    ...all.filter(({ name }) => name !== copyName && !name.includes("lm_head")),
+    ...saved,
+  ];
+  const config = { target_modules: ["down_proj"] };
+  const folder = await edited({ source, config, tensors });
+  assert.equal((await checkAdapter(folder, base)).summary.modules, 3);
+});
+
+const put = (tensor: EditableTensor) => (all: EditableTensor[]) => [
+  ...all.filter(({ name }) => name !== tensor.name && name !== copyName),
+  tensor,
+];
+
+for (const [what, tensor, expected] of [
+  [
+    "a copy that differs in one number",
+    changed(copyOf("lm_head.weight", "lm_head.base_layer.weight")),
+    /^tensor ".*base_layer\.weight" is a copy .*, but differs from the weight of this base, so it was another base$/,
+  ],
+  [
+    "a copy of another size",
+    { name: copyName, dtype: "F32", shape: [1, 64], data: new Uint8Array(256) },
+    /but has shape \[1, 64\] and the weight of this base \[320, 64\]/,
+  ],
+  [
+    "embeddings that were trained",
+    changed(copyOf("model.embed_tokens.weight", "model.embed_tokens.weight")),
+    /^full modules saved with the adapter/,
+  ],
+  [
+    "a copy of a weight that is not a head or embedding",
+    copyOf("model.layers.0.mlp.down_proj.weight", "model.layers.0.mlp.down_proj.base_layer.weight"),
+    /^full modules saved with the adapter/,
+  ],
+] as const) {
+  test(`refuses ${what}`, async () => {
+    const refused = await refusalOf(checkAdapter(await edited({ source, tensors: put(tensor) }), base));
+    assert.equal(refused.faults.length, 1, refused.faults.join("; "));
+    assert.match(refused.faults[0] ?? "", expected);
+  });
+}
