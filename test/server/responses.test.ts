@@ -1,12 +1,13 @@
 /** `/v1/responses` through the official `openai` package, unchanged: whole and streamed, structured, with log-probabilities, refused and failed. */
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { describe, test } from "node:test";
 import fc from "fast-check";
 import OpenAI, { type APIError } from "openai";
 import { LorikeetError } from "../../src/base/errors.js";
 import { gatewayDefaults } from "../../src/gateway/options.js";
 import { parseResponse, responsesFormat } from "../../src/gateway/responses/input.js";
-import { eosId } from "../support/byte-tokenizer.js";
+import { byteTokenizer, eosId } from "../support/byte-tokenizer.js";
 import { post } from "../support/client.js";
 import { openServerRig, type RigOptions, type ServerRig } from "../support/rig.js";
 
@@ -17,6 +18,32 @@ const clientOf = (rig: ServerRig): OpenAI => new OpenAI({ baseURL: `${rig.url}/v
 /** The text of the prompt that the first sequence was given. */
 const promptOf = (rig: ServerRig): string =>
   Buffer.from(rig.engine.sequences[0]?.request.promptIds.filter((id) => id < 256) ?? []).toString();
+
+const weather = {
+  type: "function" as const,
+  name: "weather",
+  description: "The weather of a city.",
+  parameters: { type: "object", properties: { city: { type: "string" } }, required: ["city"] },
+  strict: false,
+};
+const call = (city: string): string =>
+  `<tool_call>\n{"name": "weather", "arguments": {"city": "${city}"}}\n</tool_call>`;
+
+/** A model that thinks and calls. */
+function withTools(text: string): RigOptions {
+  const chatTemplate = `${readFileSync("test/fixtures/tools/hermes.jinja", "utf8")}{# <think> </think> #}`;
+  const script = { answer: () => [...bytes(text), eosId], limits: { maxContext: 4096 } };
+  return { script, tokenizer: byteTokenizer({ chatTemplate }) };
+}
+
+function shownItem(item: OpenAI.Responses.ResponseOutputItem): readonly [string, string] {
+  if (item.type === "function_call") return [item.type, `${item.name}(${item.arguments})`];
+  if (item.type === "reasoning") return [item.type, item.content?.map(({ text }) => text).join("") ?? ""];
+  return [
+    item.type,
+    item.type === "message" ? item.content.map((part) => ("text" in part ? part.text : "")).join("") : "",
+  ];
+}
 
 const textEvents = [
   "response.created",
@@ -184,6 +211,60 @@ describe("responses", () => {
     await assert.rejects(whole, (fault: APIError) => fault.status === 500 && fault.code === "runtime_failed");
   });
 
+  test("reasoning and calls are items of their own, whole and streamed", async () => {
+    const answer = `<think>Which city?</think>Let me see.\n${call("Paris")}\n${call("Oslo")}`;
+    await using rig = await openServerRig(withTools(answer));
+    const client = clientOf(rig);
+    const body = { model: "base", input: "How is it?", tools: [weather], store: false };
+    const whole = await client.responses.create(body);
+    const shown = [
+      ["reasoning", "Which city?"],
+      ["message", "Let me see."],
+      ["function_call", 'weather({"city": "Paris"})'],
+      ["function_call", 'weather({"city": "Oslo"})'],
+    ];
+    assert.deepEqual(whole.output.map(shownItem), shown);
+    assert.deepEqual(new Set(whole.output.map((item) => "status" in item && item.status)), new Set(["completed"]));
+    assert.equal(new Set(whole.output.map(({ id }) => id)).size, 4);
+    assert.deepEqual([whole.status, whole.tools, whole.tool_choice], ["completed", [weather], "auto"]);
+    assert.ok((whole.usage?.output_tokens_details.reasoning_tokens ?? 0) > 0);
+    const stream = client.responses.stream(body);
+    const events: string[] = [];
+    for await (const { type } of stream) if (events.at(-1) !== type) events.push(type);
+    assert.deepEqual(events, [
+      ...["response.created", "response.in_progress"],
+      ...["response.output_item.added", "response.content_part.added", "response.reasoning_text.delta"],
+      ...["response.reasoning_text.done", "response.content_part.done", "response.output_item.done"],
+      ...["response.output_item.added", "response.content_part.added", "response.output_text.delta"],
+      ...["response.output_text.done", "response.content_part.done", "response.output_item.done"],
+      ...["response.output_item.added", "response.function_call_arguments.delta"],
+      ...["response.function_call_arguments.done", "response.output_item.done"],
+      ...["response.output_item.added", "response.function_call_arguments.delta"],
+      ...["response.function_call_arguments.done", "response.output_item.done", "response.completed"],
+    ]);
+    assert.deepEqual((await stream.finalResponse()).output.map(shownItem), shown);
+  });
+
+  test("the result of a call continues the turn that called, stored or sent back", async () => {
+    await using rig = await openServerRig(withTools(`<think>Hm.</think>${call("Paris")}`));
+    const client = clientOf(rig);
+    const body = { model: "base", tools: [weather] };
+    const first = await client.responses.create({ ...body, input: "How is it?" });
+    const made = first.output.find((item) => item.type === "function_call");
+    assert.ok(made);
+    const result = { type: "function_call_output" as const, call_id: made.call_id, output: "rain" };
+    await client.responses.create({ ...body, input: [result], previous_response_id: first.id });
+    const sent = first.output.flatMap((item) =>
+      item.type === "function_call" || item.type === "reasoning" ? [item] : [],
+    );
+    await client.responses.create({ ...body, input: [{ role: "user", content: "How is it?" }, ...sent, result] });
+    const [, continued, repeated] = rig.engine.sequences.map(({ request }) =>
+      Buffer.from(request.promptIds.filter((id) => id < 256)).toString(),
+    );
+    assert.match(continued ?? "", /How is it\?[\s\S]*"city": ?"Paris"[\s\S]*tool[\s\S]*rain/);
+    assert.equal(continued, repeated);
+  });
+
   test("what is not supported is refused by name, every fault at once", async () => {
     await using rig = await openServerRig();
     const body = {
@@ -221,7 +302,11 @@ describe("responses", () => {
     const part = fc.record({ type: fc.constantFrom("input_text", "output_text", "refusal", "x"), text: fc.anything() });
     const item = fc.record(
       {
-        type: fc.constantFrom("message", "function_call", null),
+        type: fc.constantFrom("message", "function_call", "function_call_output", "reasoning", "item_reference", null),
+        call_id: fc.oneof(fc.string(), fc.anything()),
+        name: fc.oneof(fc.string(), fc.anything()),
+        arguments: fc.oneof(fc.json(), fc.string(), fc.anything()),
+        output: fc.oneof(fc.string(), fc.anything()),
         role: fc.constantFrom("user", "assistant", "developer", "robot"),
         content: fc.oneof(fc.string(), fc.array(part, { maxLength: 2 }), fc.anything()),
         id: fc.anything(),

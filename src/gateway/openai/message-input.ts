@@ -109,7 +109,7 @@ function readCall(value: unknown): ToolCall | Wrong {
 }
 
 /** Templates read the arguments as an object. */
-function argumentsFault(text: unknown): Wrong | null {
+export function argumentsFault(text: unknown): Wrong | null {
   const value: unknown = typeof text === "string" ? parsed(text) : null;
   if (isObject(value)) return faultInside(value);
   return new Wrong(

@@ -20,10 +20,9 @@ export class ResponseArchive {
 
   /** Log-probabilities are not stored. Throws what the records throw. */
   async put(owner: string, { response, items }: StoredResponse): Promise<void> {
-    const output = response.output.map((item) => ({
-      ...item,
-      content: item.content.map((part) => ({ ...part, logprobs: [] })),
-    }));
+    const output = response.output.map((item) =>
+      item.type === "message" ? { ...item, content: item.content.map((part) => ({ ...part, logprobs: [] })) } : item,
+    );
     await this.#records.put({ owner, id: response.id }, JSON.stringify({ response: { ...response, output }, items }));
   }
 

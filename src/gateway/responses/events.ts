@@ -1,14 +1,22 @@
 /** Writes one response as the events of a stream, in OpenAI's order. The last event holds the whole response. */
-import { assert } from "../../base/errors.js";
+import type { CallDelta } from "../../text/tools/types.js";
 import type { Tokenizer } from "../../text/types.js";
-import type { TokenPiece } from "../assembler.js";
 import type { PublicFault } from "../fault.js";
 import type { RequestSummary } from "../observer.js";
 import { chatLogprobs, spellerOf } from "../openai/logprobs.js";
 import type { ChoicePart } from "../parts.js";
 import { itemIdOf } from "./ids.js";
 import type { ResponsesRequest } from "./input.js";
-import { type OutputMessage, outputText } from "./items.js";
+import type { ItemStatus, OutputItem } from "./items.js";
+import {
+  type EventBody,
+  type LogprobsOf,
+  OpenCall,
+  type OpenItem,
+  OpenMessage,
+  OpenReasoning,
+  type Place,
+} from "./open-item.js";
 import { endedResponse, failedResponse, type ResponseObject } from "./response.js";
 
 export interface ResponseEvent {
@@ -22,56 +30,54 @@ export interface WholeEvent extends ResponseEvent {
   readonly response: ResponseObject;
 }
 
-/** The message that is being written. */
-interface OpenMessage {
-  readonly id: string;
-  readonly index: number;
-  text: string;
-  readonly pieces: TokenPiece[];
-}
+type Events<Result = void> = Generator<ResponseEvent, Result, undefined>;
 
 export class ResponseEvents {
   readonly #request: ResponsesRequest;
-  readonly #tokenizer: Tokenizer | null;
+  readonly #logprobsOf: LogprobsOf;
   readonly #response: ResponseObject;
+  readonly #output: OutputItem[] = [];
+  #open: OpenItem | null = null;
+  /** The number of the open call. */
+  #call = -1;
   #sequence = 0;
-  #message: OpenMessage | null = null;
   #isCut = false;
 
   /** `response` is in progress. */
   constructor(response: ResponseObject, request: ResponsesRequest, tokenizer: Tokenizer | null) {
     this.#response = response;
     this.#request = request;
-    this.#tokenizer = tokenizer;
+    const spell = spellerOf(tokenizer, false);
+    this.#logprobsOf = request.form.hasLogprobs ? (pieces) => chatLogprobs(spell, tokenizer, pieces).content : () => [];
   }
 
-  *begin(): Generator<ResponseEvent, void, undefined> {
+  *begin(): Events {
     yield this.#whole("response.created", this.#response);
     yield this.#whole("response.in_progress", this.#response);
   }
 
-  *take(part: ChoicePart): Generator<ResponseEvent, void, undefined> {
+  *take(part: ChoicePart): Events {
     this.#isCut = part.finish === "length";
-    if (part.text === "" && (part.tokens.length === 0 || !this.#request.form.hasLogprobs)) return;
-    const message = this.#message ?? (yield* this.#open());
-    message.text += part.text;
-    if (this.#request.form.hasLogprobs) message.pieces.push(...part.tokens);
-    const logprobs = this.#logprobs(part.tokens);
-    yield this.#event("response.output_text.delta", { ...placeOf(message), delta: part.text, logprobs });
+    if (part.reasoning !== "") {
+      const reasoning = this.#open instanceof OpenReasoning ? this.#open : new OpenReasoning(this.#place("rs"));
+      yield* this.#turnTo(reasoning);
+      yield this.#numbered(reasoning.add(part.reasoning));
+    }
+    const pieces = this.#request.form.hasLogprobs && part.reasoning === "" ? part.tokens : [];
+    if (part.text !== "" || (pieces.length > 0 && this.#open instanceof OpenMessage)) {
+      const message =
+        this.#open instanceof OpenMessage ? this.#open : new OpenMessage(this.#place("msg"), this.#logprobsOf);
+      yield* this.#turnTo(message);
+      yield this.#numbered(message.add(part.text, pieces));
+    }
+    for (const delta of part.calls) yield* this.#takeCall(delta);
   }
 
-  /** The end of an answer without a fault. An answer without text has an empty message. */
-  *end(summary: RequestSummary): Generator<ResponseEvent, WholeEvent, undefined> {
-    const message = this.#message ?? (yield* this.#open());
-    const { text } = message;
-    const place = placeOf(message);
-    const item = this.#item(message, this.#isCut ? "incomplete" : "completed");
-    const [part] = item.content;
-    assert(part, "a message has its text");
-    yield this.#event("response.output_text.done", { ...place, text, logprobs: part.logprobs });
-    yield this.#event("response.content_part.done", { ...place, part });
-    yield this.#event("response.output_item.done", { output_index: message.index, item });
-    const response = endedResponse(this.#response, [item], this.#isCut, summary);
+  /** The end of an answer without a fault. An answer of nothing is an empty message. */
+  *end(summary: RequestSummary): Events<WholeEvent> {
+    if (this.#open === null) yield* this.#turnTo(new OpenMessage(this.#place("msg"), this.#logprobsOf));
+    yield* this.#close(this.#isCut ? "incomplete" : "completed");
+    const response = endedResponse(this.#response, this.#output, this.#isCut, summary);
     const last = this.#whole(this.#isCut ? "response.incomplete" : "response.completed", response);
     yield last;
     return last;
@@ -87,37 +93,47 @@ export class ResponseEvents {
     return { ...this.#response, status: "cancelled", output: this.#soFar() };
   }
 
-  #soFar(): OutputMessage[] {
-    return this.#message === null ? [] : [this.#item(this.#message, "incomplete")];
+  *#takeCall({ index, begin, arguments: more }: CallDelta): Events {
+    if (begin) {
+      yield* this.#turnTo(new OpenCall(this.#place("fc"), begin));
+      this.#call = index;
+    }
+    if (more !== "" && this.#open instanceof OpenCall && this.#call === index) {
+      yield this.#numbered(this.#open.add(more));
+    }
   }
 
-  *#open(): Generator<ResponseEvent, OpenMessage, undefined> {
+  /** Closes the open item unless it is this one, and opens this one. */
+  *#turnTo(item: OpenItem): Events {
+    if (this.#open === item) return;
+    yield* this.#close("completed");
+    this.#open = item;
+    for (const body of item.opening()) yield this.#numbered(body);
+  }
+
+  *#close(status: ItemStatus): Events {
+    if (this.#open === null) return;
+    for (const body of this.#open.closing(status)) yield this.#numbered(body);
+    this.#output.push(this.#open.item(status));
+    this.#open = null;
+  }
+
+  /** Of the item that follows the open one. */
+  #place(prefix: string): Place {
     const { id, ownItems } = this.#request.form;
-    const message: OpenMessage = { id: itemIdOf(id, ownItems), index: 0, text: "", pieces: [] };
-    this.#message = message;
-    const item: OutputMessage = { ...this.#item(message, "in_progress"), content: [] };
-    yield this.#event("response.output_item.added", { output_index: message.index, item });
-    yield this.#event("response.content_part.added", { ...placeOf(message), part: outputText("") });
-    return message;
+    const index = this.#output.length + (this.#open === null ? 0 : 1);
+    return { id: itemIdOf(id, ownItems + index, prefix), index };
   }
 
-  #item({ id, text, pieces }: OpenMessage, status: OutputMessage["status"]): OutputMessage {
-    const content = [{ ...outputText(text), logprobs: this.#logprobs(pieces) }];
-    return { id, type: "message", status, role: "assistant", content };
+  #soFar(): OutputItem[] {
+    return this.#open === null ? this.#output : [...this.#output, this.#open.item("incomplete")];
   }
 
-  #logprobs(pieces: readonly TokenPiece[]): Iterable<unknown> {
-    if (!this.#request.form.hasLogprobs) return [];
-    return chatLogprobs(spellerOf(this.#tokenizer, false), this.#tokenizer, pieces).content;
-  }
-
-  #event<Fields extends object>(type: string, fields: Fields): ResponseEvent & Fields {
-    return { type, sequence_number: this.#sequence++, ...fields };
+  #numbered<Body extends EventBody>(body: Body): ResponseEvent & Body {
+    return { ...body, sequence_number: this.#sequence++ };
   }
 
   #whole(type: string, response: ResponseObject): WholeEvent {
-    return this.#event(type, { response });
+    return this.#numbered({ type, response });
   }
 }
-
-const placeOf = ({ id, index }: OpenMessage) => ({ item_id: id, output_index: index, content_index: 0 });

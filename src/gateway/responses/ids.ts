@@ -9,8 +9,8 @@ export const newResponseId = (): string => `resp_${randomUUID().replaceAll("-", 
 export const isResponseId = (id: string): boolean => responseForm.test(id);
 
 /** The id of item `index` of a response. It holds the response's own id, so that an item can be found by its id alone. */
-export function itemIdOf(responseId: string, index: number): string {
-  return `msg_${responseId.slice("resp_".length)}_${index}`;
+export function itemIdOf(responseId: string, index: number, prefix: string): string {
+  return `${prefix}_${responseId.slice("resp_".length)}_${index}`;
 }
 
 /** The response that an item belongs to; null for ids of another form. */

@@ -2,9 +2,9 @@
 import * as v from "valibot";
 import { isObject, type Json } from "../../base/json.js";
 import type { GrammarSource } from "../../grammar/source.js";
-import { Wrong } from "../body/custom-field.js";
+import { customField, Wrong } from "../body/custom-field.js";
 import { flag, integer, listOf } from "../body/field-kinds.js";
-import { type BodyFormat, type Fault, Found, type IgnoredTable, invalid, parse } from "../body/parse.js";
+import { type BodyFormat, type Fault, type IgnoredTable, invalid, parse } from "../body/parse.js";
 import { efforts, templateEntries } from "../openai/chat-input.js";
 import { commonEntries } from "../openai/fields.js";
 import { readTextFormat } from "../openai/grammar-fields.js";
@@ -12,7 +12,10 @@ import { commonIgnored } from "../openai/ignored-fields.js";
 import type { RequestBounds } from "../options.js";
 import type { ChatRequest } from "../requests.js";
 import { itemIdOf, newResponseId } from "./ids.js";
-import { type Item, ItemFault, messagesOf, readItem, type SentItem, type SentMessage } from "./items.js";
+import { type ItemReference, readItem, type SentItem } from "./item-input.js";
+import { messagesOf } from "./item-messages.js";
+import { type Item, idPrefixes } from "./items.js";
+import { toolCross, toolEntries, toolInputOf } from "./tool-input.js";
 
 /** What a response repeats of its request, and how it is written. */
 export interface ResponseForm {
@@ -32,6 +35,10 @@ export interface ResponseForm {
   readonly effort: string | null;
   readonly hasLogprobs: boolean;
   readonly topLogprobs: number;
+  /** As they were sent. */
+  readonly tools: readonly unknown[];
+  readonly toolChoice: unknown;
+  readonly parallelToolCalls: boolean;
   readonly user: string | null;
   readonly safetyIdentifier: string | null;
   readonly promptCacheKey: string | null;
@@ -39,11 +46,11 @@ export interface ResponseForm {
 
 /** A body that has been read; what it refers to is still to be found. */
 export interface ParsedResponse {
-  readonly input: readonly SentItem[];
+  readonly input: readonly (SentItem | ItemReference)[];
   readonly previousId: string | null;
   readonly stream: boolean;
   /** The request over the items that `input` stands for, after those of earlier responses. */
-  request(own: readonly SentMessage[], earlier: readonly Item[]): ResponsesRequest;
+  request(own: readonly SentItem[], earlier: readonly Item[]): ResponsesRequest;
 }
 
 export interface ResponsesRequest extends ChatRequest {
@@ -85,20 +92,7 @@ function inputField(bounds: RequestBounds) {
   return v.pipe(
     v.unknown(),
     v.transform((input) => (typeof input === "string" ? [{ role: "user", content: input }] : input)),
-    listOf(itemField(), 1, bounds.maxMessages, rule),
-  );
-}
-
-/** A schema for one item; its faults carry the place inside the item in their words. */
-function itemField() {
-  return v.pipe(
-    v.unknown(),
-    v.rawTransform<unknown, SentItem>(({ dataset, addIssue, NEVER }) => {
-      const item = readItem(dataset.value);
-      if (!(item instanceof ItemFault)) return item;
-      addIssue({ message: item.rule, input: new Found(item.found) });
-      return NEVER;
-    }),
+    listOf(customField(readItem), 1, bounds.maxMessages, rule),
   );
 }
 
@@ -124,6 +118,7 @@ function entriesOf(bounds: RequestBounds) {
       [],
     ),
     top_logprobs: v.optional(integer(0, bounds.maxLogprobs)),
+    ...toolEntries(bounds),
     metadata: metadataField(),
     background: v.optional(flag, false),
     store: v.optional(flag, true),
@@ -166,17 +161,10 @@ function textField() {
 
 /** A format as it was sent, with its grammar. */
 function formatField() {
-  return v.pipe(
-    v.unknown(),
-    v.rawTransform<unknown, { readonly sent: unknown; readonly grammar: GrammarSource | null }>(
-      ({ dataset, addIssue, NEVER }) => {
-        const grammar = readTextFormat(dataset.value);
-        if (!(grammar instanceof Wrong)) return { sent: dataset.value, grammar };
-        addIssue({ message: grammar.rule, input: new Found(grammar.found) });
-        return NEVER;
-      },
-    ),
-  );
+  return customField((sent) => {
+    const grammar = readTextFormat(sent);
+    return grammar instanceof Wrong ? grammar : { sent, grammar };
+  });
 }
 
 function reasoningField() {
@@ -193,9 +181,6 @@ const isOneOf =
 
 /** Parameters that change nothing, or change nothing at these values. */
 const ignored: IgnoredTable = {
-  parallel_tool_calls: { allowed: "true or false", accepts: isOneOf(true, false) },
-  tools: { allowed: "an empty list", accepts: (value) => Array.isArray(value) && value.length === 0 },
-  tool_choice: { allowed: '"auto", "none"', accepts: isOneOf("auto", "none") },
   max_tool_calls: { allowed: "a number", accepts: (value) => typeof value === "number" },
   truncation: { allowed: '"disabled"', accepts: isOneOf("disabled") },
   service_tier: { allowed: "a string", accepts: (value) => typeof value === "string" },
@@ -213,6 +198,7 @@ function* crossFaults(body: Json): Iterable<Fault> {
   if (body.stream_options !== undefined && body.stream !== true) {
     yield invalid("stream_options", "may be given only with `stream` true");
   }
+  yield* toolCross(body);
   if (body.background === true && body.store === false) {
     yield invalid("background", "needs `store`: its result is retrieved later");
   }
@@ -236,9 +222,12 @@ export function parseResponse(format: ReturnType<typeof responsesFormat>, body: 
 
 type Fields = v.InferOutput<ReturnType<typeof responsesFormat>["schema"]>;
 
-function requestOf(fields: Fields, own: readonly SentMessage[], earlier: readonly Item[]): ResponsesRequest {
+function requestOf(fields: Fields, own: readonly SentItem[], earlier: readonly Item[]): ResponsesRequest {
   const id = newResponseId();
-  const items = [...earlier, ...own.map((item, index) => ({ ...item, id: item.id ?? itemIdOf(id, index) }))];
+  const items = [
+    ...earlier,
+    ...own.map((item, index) => ({ ...item, id: item.id ?? itemIdOf(id, index, idPrefixes[item.type]) })),
+  ];
   const instructions = fields.instructions ?? null;
   const effort = fields.reasoning.effort ?? null;
   const hasLogprobs = fields.top_logprobs !== undefined || fields.include.includes(outputLogprobs);
@@ -254,7 +243,7 @@ function requestOf(fields: Fields, own: readonly SentMessage[], earlier: readonl
       addGenerationPrompt: true,
       kwargs: { ...(effort === null ? {} : { reasoning_effort: effort }), ...fields.chat_template_kwargs },
     },
-    tools: null,
+    tools: toolInputOf(fields),
     choices: 1,
     maxTokens: fields.max_output_tokens ?? null,
     shortensToFit: false,
@@ -298,6 +287,9 @@ function requestOf(fields: Fields, own: readonly SentMessage[], earlier: readonl
       effort,
       hasLogprobs,
       topLogprobs: fields.top_logprobs ?? 0,
+      tools: fields.tools.sent,
+      toolChoice: fields.tool_choice?.sent ?? "auto",
+      parallelToolCalls: fields.parallel_tool_calls,
       user: fields.user ?? null,
       safetyIdentifier: fields.safety_identifier ?? null,
       promptCacheKey: fields.prompt_cache_key ?? null,

@@ -4,7 +4,7 @@ import type { PublicFault } from "../fault.js";
 import type { RequestSummary } from "../observer.js";
 import { type LorikeetFields, lorikeetOf } from "../openai/serialize.js";
 import type { ResponsesRequest } from "./input.js";
-import type { OutputMessage } from "./items.js";
+import type { OutputItem } from "./items.js";
 
 export type ResponseStatus = "queued" | "in_progress" | "cancelled" | "completed" | "incomplete" | "failed";
 
@@ -30,7 +30,7 @@ export interface ResponseObject {
   readonly completed_at: number | null;
   readonly error: ResponseFault | null;
   readonly incomplete_details: { readonly reason: "max_output_tokens" } | null;
-  readonly output: readonly OutputMessage[];
+  readonly output: readonly OutputItem[];
   readonly usage: ResponseUsage | null;
   readonly background: boolean;
   readonly instructions: string | null;
@@ -47,8 +47,8 @@ export interface ResponseObject {
   readonly store: boolean;
   readonly temperature: number | null;
   readonly text: { readonly format: unknown; readonly verbosity: string };
-  readonly tool_choice: "auto";
-  readonly tools: readonly [];
+  readonly tool_choice: unknown;
+  readonly tools: readonly unknown[];
   readonly top_logprobs: number;
   readonly top_p: number | null;
   readonly truncation: "disabled";
@@ -75,7 +75,7 @@ export function newResponse({ form, sampling }: ResponsesRequest, model: string)
     max_tool_calls: null,
     metadata: form.metadata,
     model,
-    parallel_tool_calls: true,
+    parallel_tool_calls: form.parallelToolCalls,
     previous_response_id: form.previousId,
     prompt_cache_key: form.promptCacheKey,
     reasoning: { effort: form.effort, summary: null },
@@ -84,8 +84,8 @@ export function newResponse({ form, sampling }: ResponsesRequest, model: string)
     store: form.store,
     temperature: sampling.temperature,
     text: { format: form.format, verbosity: form.verbosity },
-    tool_choice: "auto",
-    tools: [],
+    tool_choice: form.toolChoice,
+    tools: form.tools,
     top_logprobs: form.topLogprobs,
     top_p: sampling.topP,
     truncation: "disabled",
@@ -96,7 +96,7 @@ export function newResponse({ form, sampling }: ResponsesRequest, model: string)
 /** The response at its end. `isCut`: its last token was the last that it was allowed. */
 export function endedResponse(
   response: ResponseObject,
-  output: readonly OutputMessage[],
+  output: readonly OutputItem[],
   isCut: boolean,
   summary: RequestSummary,
 ): ResponseObject {
@@ -114,7 +114,7 @@ export function endedResponse(
 /** The response of an answer that a fault ended, with what came before. */
 export function failedResponse(
   response: ResponseObject,
-  output: readonly OutputMessage[],
+  output: readonly OutputItem[],
   fault: PublicFault,
 ): ResponseObject {
   return { ...response, status: "failed", error: { code: codeOf(fault), message: fault.message }, output };
@@ -127,12 +127,12 @@ function codeOf({ status }: PublicFault): ResponseFault["code"] {
 
 function usageOf({ usage }: RequestSummary): ResponseUsage {
   assert(usage, "an answer that was generated has its tokens counted");
-  const { promptTokens, completionTokens, cachedTokens } = usage;
+  const { promptTokens, completionTokens, reasoningTokens, cachedTokens } = usage;
   return {
     input_tokens: promptTokens,
     input_tokens_details: { cached_tokens: cachedTokens, cache_write_tokens: 0 },
     output_tokens: completionTokens,
-    output_tokens_details: { reasoning_tokens: 0 },
+    output_tokens_details: { reasoning_tokens: reasoningTokens },
     total_tokens: promptTokens + completionTokens,
   };
 }

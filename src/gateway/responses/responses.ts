@@ -13,8 +13,9 @@ import { BackgroundResponses } from "./background.js";
 import { type ResponseEvent, ResponseEvents } from "./events.js";
 import { exhaust } from "./exhaust.js";
 import { type ParsedResponse, parseResponse, type ResponsesRequest, responsesFormat } from "./input.js";
+import type { SentItem } from "./item-input.js";
 import { type ItemList, type ItemQuery, listItems } from "./item-list.js";
-import type { Item, SentMessage } from "./items.js";
+import type { Item } from "./items.js";
 import { newResponse, type ResponseObject } from "./response.js";
 
 export interface ResponsesOptions {
@@ -121,7 +122,7 @@ export class Responses {
         },
       );
     }
-    const own: SentMessage[] = [];
+    const own: SentItem[] = [];
     for (const [index, item] of parsed.input.entries()) {
       const found = item.type === "item_reference" ? await this.#archive.findItem(owner, item.id) : item;
       if (found === null) throw faultsError([invalid(`input[${index}]`, "refers to an item that is not stored")]);

@@ -1,0 +1,82 @@
+/** The tools of a response, functions without OpenAI's object around them: untrusted values in, neutral ones or what is wrong out. */
+import * as v from "valibot";
+import { isObject, type Json } from "../../base/json.js";
+import type { Tool } from "../../text/tools/types.js";
+import { customField, Wrong } from "../body/custom-field.js";
+import { flag } from "../body/field-kinds.js";
+import { describe, describeWord, type Fault, invalid } from "../body/parse.js";
+import { readFunction } from "../openai/tool-input.js";
+import type { RequestBounds } from "../options.js";
+import type { ToolChoice, ToolInput } from "../requests.js";
+
+/** Values that are repeated in the response as they were sent. */
+interface Sent<Value, Read> {
+  readonly sent: Value;
+  readonly read: Read;
+}
+
+export function toolEntries({ maxTools }: Pick<RequestBounds, "maxTools">) {
+  return {
+    tools: v.optional(
+      customField((value) => readTools(value, maxTools)),
+      [],
+    ),
+    tool_choice: v.optional(customField(readSentChoice)),
+    parallel_tool_calls: v.optional(flag, true),
+  };
+}
+
+type ToolFields = v.InferOutput<v.ObjectSchema<ReturnType<typeof toolEntries>, undefined>>;
+
+export function toolInputOf({ tools, tool_choice, parallel_tool_calls }: ToolFields): ToolInput | null {
+  if (tools.read.length === 0) return null;
+  return { tools: tools.read, choice: tool_choice?.read ?? { kind: "auto" }, parallel: parallel_tool_calls };
+}
+
+/** What must hold between the parameters. */
+export function* toolCross({ tools, tool_choice }: Json): Iterable<Fault> {
+  if (tool_choice === undefined || tool_choice === "none" || tool_choice === "auto") return;
+  const names = Array.isArray(tools) ? tools.map((tool: unknown) => (isObject(tool) ? tool.name : null)) : [];
+  if (names.length === 0) yield invalid("tool_choice", "needs `tools`");
+  else if (isObject(tool_choice) && !names.includes(tool_choice.name)) {
+    yield invalid("tool_choice", "must name one of the `tools`");
+  }
+}
+
+function readTools(value: unknown, maxTools: number): Sent<readonly unknown[], readonly Tool[]> | Wrong {
+  if (!Array.isArray(value) || value.length > maxTools) {
+    return new Wrong(`must be a list of up to ${maxTools} functions`, describe(value));
+  }
+  const read: Tool[] = [];
+  for (const [index, item] of value.entries()) {
+    const tool = readTool(item);
+    if (tool instanceof Wrong) return new Wrong(tool.rule, `${tool.found} at position ${index}`);
+    if (read.some(({ name }) => name === tool.name)) {
+      return new Wrong("must not have two functions of one name", `a second one at position ${index}`);
+    }
+    read.push(tool);
+  }
+  return { sent: value, read };
+}
+
+function readTool(value: unknown): Tool | Wrong {
+  const rule = 'must be objects {"type":"function","name":"...","description":"...","parameters":{...}}';
+  if (!isObject(value)) return new Wrong(rule, describe(value));
+  const { type, ...fields } = value;
+  return type === "function" ? readFunction(fields) : new Wrong(rule, `${describeWord(type)} as \`type\``);
+}
+
+function readSentChoice(sent: unknown): Sent<unknown, ToolChoice> | Wrong {
+  const read = readChoice(sent);
+  return read instanceof Wrong ? read : { sent, read };
+}
+
+function readChoice(value: unknown): ToolChoice | Wrong {
+  const rule = 'must be auto, none, required or {"type":"function","name":"..."}';
+  if (value === "auto" || value === "none" || value === "required") return { kind: value };
+  if (!isObject(value)) return new Wrong(rule, describeWord(value));
+  const { type, name, ...rest } = value;
+  if (type !== "function" || Object.keys(rest).length > 0) return new Wrong(rule, `${describeWord(type)} as \`type\``);
+  if (typeof name !== "string") return new Wrong(rule, `${describe(name)} as \`name\``);
+  return { kind: "function", name };
+}
