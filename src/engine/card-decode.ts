@@ -4,10 +4,9 @@
  */
 import { assert } from "../base/errors.js";
 import { at } from "../base/list.js";
-import { GraphBuilder } from "../graph/builder.js";
 import { serializeGraph } from "../graph/serialize.js";
 import type { Graph } from "../graph/types.js";
-import { greedyTokens } from "../model/serving/graph.js";
+import { likeliest, likeliestWidth, readLikeliest } from "../model/serving/likeliest.js";
 import type { Device, DeviceTensor } from "../runtime/device/device.js";
 import { type Binding, Session, type SessionOptions } from "../runtime/session.js";
 import { Tensor } from "../runtime/tensor.js";
@@ -53,11 +52,10 @@ interface Prepared {
   readonly graphId: number;
   readonly inputs: ReadonlyMap<string, DeviceTensor>;
   readonly logits: DeviceTensor;
-  readonly tokens: DeviceTensor;
-  readonly sums: DeviceTensor;
+  readonly likeliest: DeviceTensor;
 }
 
-type Outputs = Pick<Prepared, "logits" | "tokens" | "sums">;
+type Outputs = Pick<Prepared, "logits" | "likeliest">;
 
 /** The CPU reads the shape of attention's tensors, which does not change between steps of one shape. */
 const hostInputs: ReadonlySet<string> = new Set(["attention_shape"]);
@@ -82,7 +80,7 @@ export class CardDecode implements Disposable {
   }
 
   /**
-   * `graph` gives logits and the likeliest tokens. `canCapture`: no attention layer has a window; kernels of a session that captures
+   * `graph` gives logits and what tells the likeliest tokens. `canCapture`: no attention layer has a window; kernels of a session that captures
    * lose it. In a turn.
    */
   static async create(
@@ -91,10 +89,11 @@ export class CardDecode implements Disposable {
     { vocabSize, canCapture }: { readonly vocabSize: number; readonly canCapture: boolean },
     options: SessionOptions,
   ): Promise<CardDecode> {
-    const session = await Session.create(serializeGraph(withSums(graph)), {
+    const session = await Session.create(serializeGraph(graph), {
       ...options,
       device,
-      ...(canCapture ? { providerOptions: { enableGraphCapture: "1" } } : {}),
+      // The likeliest tokens are found as int64. A session that captures has kernels for these anyway.
+      providerOptions: canCapture ? { enableGraphCapture: "1" } : { enableInt64: "1" },
     });
     return new CardDecode(device, session, vocabSize, canCapture);
   }
@@ -130,12 +129,10 @@ export class CardDecode implements Disposable {
     for (const [name, tensor] of step.inputs) binding.input(name, tensor);
     for (const [name, tensor] of step.outputs) binding.output(name, tensor);
     const logits = this.#device.allocate("float32", [step.rows, this.#vocabSize]);
-    const tokens = this.#device.allocate("int64", [step.rows]);
+    const found = this.#device.allocate("float32", [step.rows, likeliestWidth(this.#vocabSize)]);
     binding.output("logits", logits);
-    const sums = this.#device.allocate("float32", [step.rows]);
-    binding.output(greedyTokens, tokens);
-    binding.output(logitSums, sums);
-    const prepared = { binding, graphId: ++lastGraphId, inputs, logits, tokens, sums };
+    binding.output(likeliest, found);
+    const prepared = { binding, graphId: ++lastGraphId, inputs, logits, likeliest: found };
     this.#prepared.set(step.shape, prepared);
     if (this.replays) {
       step.keepStates(true);
@@ -158,8 +155,8 @@ export class CardDecode implements Disposable {
   /** In a turn. */
   [Symbol.dispose](): void {
     this.#session[Symbol.dispose]();
-    for (const { inputs, logits, tokens, sums } of this.#prepared.values()) {
-      for (const tensor of [...inputs.values(), logits, tokens, sums]) tensor[Symbol.dispose]();
+    for (const prepared of this.#prepared.values()) {
+      for (const tensor of [...prepared.inputs.values(), prepared.logits, prepared.likeliest]) tensor[Symbol.dispose]();
     }
     this.#prepared.clear();
   }
@@ -193,25 +190,8 @@ export class DecodeOutputs {
 
   /** The likeliest token of each row; null if logits of a row are not finite, where a comparison may give any. In the turn of the step. */
   async tokens(): Promise<number[] | null> {
-    const tokens = Tensor.zeros("int64", [this.#rows]);
-    const sums = Tensor.zeros("float32", [this.#rows]);
-    await this.#device.download(this.#outputs.tokens, tokens);
-    await this.#device.download(this.#outputs.sums, sums);
-    return sums.data.every(Number.isFinite) ? [...tokens.data].map(Number) : null;
+    const found = Tensor.zeros("float32", [this.#rows, likeliestWidth(this.#vocabSize)]);
+    await this.#device.download(this.#outputs.likeliest, found);
+    return readLikeliest(found.data, this.#vocabSize);
   }
-}
-
-const logitSums = "logit_sums";
-
-/** The same graph with the sum of each row's logits, which is finite only if all of them are. */
-function withSums(graph: Graph): Graph {
-  const builder = GraphBuilder.from(graph);
-  for (const value of graph.outputs) builder.output(value);
-  const logits = graph.outputs.find(({ name }) => name === "logits");
-  assert(logits, "a serving graph gives logits");
-  const spec = { type: "float32" as const, shape: logits.shape.slice(0, 1), name: logitSums };
-  const bytes = new Uint8Array(BigInt64Array.of(1n).buffer);
-  const axes = builder.initializer(`${logitSums}.axes`, "int64", [1], { kind: "inline", bytes });
-  for (const value of builder.node("ReduceSum", [logits, axes], [spec], { keepdims: 0 })) builder.output(value);
-  return builder.build();
 }

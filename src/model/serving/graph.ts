@@ -31,6 +31,7 @@ import {
 } from "./adapters.js";
 import { AttentionKernel } from "./attention.js";
 import { Convolution } from "./convolution.js";
+import { buildLikeliest } from "./likeliest.js";
 import { biasesOf, buildEmbedding, buildJoined, buildLinear } from "./linear.js";
 import { Memory } from "./memory.js";
 import { Norms } from "./norms.js";
@@ -49,8 +50,8 @@ export interface ServingOptions {
   /** Sum over ranks above 128 in blocks, so that a row does not depend on the others. Only with rank classes. */
   readonly inBlocks?: boolean;
   readonly target?: ServingTarget;
-  /** What a step gives for each of its logit rows: logits, the token with the largest one, or both. Default logits. */
-  readonly outputs?: "logits" | "tokens" | "both";
+  /** What a step gives for each of its logit rows: logits, or also what tells the likeliest token. Default logits. */
+  readonly outputs?: "logits" | "both";
 }
 
 /** The first token with the largest logit: int64 [logit_rows]. */
@@ -68,7 +69,7 @@ export interface ServingGraph {
  * `past.{layer}.key|value` [rows, kvHeads, capacity, headDim]; of a convolution `past.{layer}.window` [rows, reach, channels], and
  * `window_places` [rows, reach, 1], which of the tokens of the window and the row are in the next one; of linear attention
  * `past.{layer}.memory` [rows, valueHeads, keyDim, valueDim], and `taken` [tokens, 1], 1 for a token that memories take in, else 0;
- * adapters' as in `adapters` and `stacked-adapters`. Outputs: `logits` [logit_rows, vocab], `greedy_tokens` and `present.{layer}.*`, to be bound to the same memory as the past.
+ * adapters' as in `adapters` and `stacked-adapters`. Outputs: `logits` [logit_rows, vocab], `likeliest` (see there) and `present.{layer}.*`, to be bound to the same memory as the past.
  */
 export function buildServingGraph(options: ServingOptions): ServingGraph {
   const builder = new GraphBuilder("decoder");
@@ -79,10 +80,8 @@ export function buildServingGraph(options: ServingOptions): ServingGraph {
     const [out] = builder.node("Identity", [logits], [{ type: "float32", shape: logits.shape, name: logitsName }]);
     builder.output(out as Value);
   } else {
-    if (outputs === "both") builder.output(logits);
-    const spec = { type: "int64" as const, shape: logits.shape.slice(0, 1), name: greedyTokens };
-    const [tokens] = builder.node("ArgMax", [logits], [spec], { axis: 1, keepdims: 0 });
-    builder.output(tokens as Value);
+    builder.output(logits);
+    builder.output(buildLikeliest(lowering.op, logits, options.config.vocabSize));
   }
   for (const value of lowering.presents) builder.output(value);
   const graph = builder.build();

@@ -30,7 +30,7 @@ const half: ServingTarget = { ...decode, activationType: "float16", cacheType: "
 const masked: Form = { adapters: "masked", gains: true, target: decode, outputs: "both" };
 
 const cases: readonly (readonly [PlanOptions, Form])[] = [
-  [fp32, { adapters: "none", target: decode, outputs: "tokens" }],
+  [fp32, { adapters: "none", target: decode, outputs: "both" }],
   [fp32, masked],
   [fp32, { adapters: "picked", gains: true, target: prompts }],
   [int8, masked],
@@ -52,9 +52,10 @@ async function place(family: string, plan: PlanOptions, options: Form): Promise<
   const checkpoint = await openCheckpoint(join(oracleRoot, family));
   const { config, tensors } = checkpoint;
   const prepared = await prepareWeights(checkpoint, planWeights(config, tensors, plan), { cacheDirectory, threads: 1 });
+  const ofDecode = options.outputs === "both" ? { providerOptions: { enableInt64: "1" } } : {};
   const { graph } = buildServingGraph({ ...options, config, weights: prepared.weights, capacity: 64 });
   await device.turn(async () =>
-    (await Session.create(serializeGraph(graph), { threads: 1, device }))[Symbol.dispose](),
+    (await Session.create(serializeGraph(graph), { threads: 1, device, ...ofDecode }))[Symbol.dispose](),
   );
   await prepared.close();
 }
