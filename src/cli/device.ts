@@ -1,7 +1,7 @@
 /** The device of a command: how it is chosen, how much memory it offers, and how it is described to users. */
 
 import { type DeviceChoice, findDevice } from "../runtime/device/choose.js";
-import { cudaFault } from "../runtime/device/cuda.js";
+import type { CudaCard } from "../runtime/device/cuda-driver.js";
 import type { GpuAdapter } from "../runtime/device/vulkan.js";
 import { usableMemory } from "./machine.js";
 import type { EngineSettings } from "./options/engine-options.js";
@@ -9,12 +9,13 @@ import { formatBytes } from "./options/units.js";
 
 /** Throws `device_unavailable`. */
 export function chooseFor({ device, allowSoftwareGpu }: Pick<EngineSettings, "device" | "allowSoftwareGpu">) {
-  return findDevice({ device, allowSoftwareGpu }, { cudaFault });
+  return findDevice({ device, allowSoftwareGpu });
 }
 
 /** Bytes that weights, KV cache and adapters may take on the device. A card reserves the memory of adapters in use at the start; the CPU does not. */
 export function memoryFor(choice: DeviceChoice, activeAdapterBytes: number): number {
-  if (choice.kind !== "webgpu") return usableMemory();
+  if (choice.kind === "cpu") return usableMemory();
+  if (choice.kind === "cuda") return Math.max(0, choice.card.memoryBytes - activeAdapterBytes);
   const { type, memoryBytes } = choice.adapter;
   // Software drivers, integrated chips and unknown ones use the host's memory.
   const isDedicated = memoryBytes !== null && type !== "software" && type !== "integrated";
@@ -44,24 +45,29 @@ export interface DeviceFacts {
 
 /** What depends on the model and on tests of the device. */
 type Findings = Pick<DeviceFacts, "fp16" | "longestChunk" | "kvCacheDtype" | "activationDtype">;
+/** What the driver says. */
+type Described = Omit<DeviceFacts, "kind" | "why" | Exclude<keyof Findings, "fp16">>;
 
 export function describeDevice(
   choice: DeviceChoice,
   { longestChunk = null, kvCacheDtype = null, activationDtype = null, ...found }: Partial<Findings> = {},
 ): DeviceFacts {
-  const none = { name: null, driver: null, software: false, memoryBytes: null, fp16: null };
   const { kind, why } = choice;
-  const described = choice.kind === "webgpu" ? describeAdapter(choice.adapter) : none;
-  return { ...described, ...found, kind, why, longestChunk, kvCacheDtype, activationDtype };
+  return { ...describeCard(choice), ...found, kind, why, longestChunk, kvCacheDtype, activationDtype };
 }
 
-function describeAdapter({
-  name,
-  driver,
-  type,
-  memoryBytes,
-  fp16,
-}: GpuAdapter): Omit<DeviceFacts, "kind" | "why" | Exclude<keyof Findings, "fp16">> {
+function describeCard(choice: DeviceChoice): Described {
+  if (choice.kind === "webgpu") return describeAdapter(choice.adapter);
+  if (choice.kind === "cuda") return describeCudaCard(choice.card);
+  return { name: null, driver: null, software: false, memoryBytes: null, fp16: null };
+}
+
+function describeCudaCard({ name, memoryBytes, computeCapability, cudaVersion }: CudaCard): Described {
+  const driver = `CUDA ${cudaVersion}, compute capability ${computeCapability}`;
+  return { name, driver, software: false, memoryBytes, fp16: true };
+}
+
+function describeAdapter({ name, driver, type, memoryBytes, fp16 }: GpuAdapter): Described {
   return { name, driver, software: type === "software", memoryBytes, fp16 };
 }
 

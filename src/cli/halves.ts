@@ -13,14 +13,31 @@ export interface Halves {
 
 type HalfSettings = Pick<EngineSettings, "kvCacheDtype" | "activationDtype">;
 
+/** What a device computes in. */
+interface Offer {
+  readonly name: string;
+  readonly has: boolean;
+  /** Its attention computes in fp32 too. */
+  readonly isWide: boolean;
+}
+
 /**
- * By what the driver says, before a device is open. `auto` keeps fp32 models at PyTorch's numbers. Throws a UsageError where fp16 was
- * asked for and is not there.
+ * By what the driver says, before a device is open. `auto` keeps fp32 models at PyTorch's numbers, except where attention has fp16
+ * alone. Throws a UsageError where what was asked for is not there.
  */
 export function chooseHalves(settings: HalfSettings, choice: DeviceChoice, dtype: BaseDtype): Halves {
-  const name = choice.kind === "webgpu" ? choice.adapter.name : "the CPU";
-  const has = choice.kind === "webgpu" && choice.adapter.fp16 !== false;
-  return halvesOf(settings, dtype, { name, has });
+  return halvesOf(settings, dtype, offerOf(choice));
+}
+
+function offerOf(choice: DeviceChoice): Offer {
+  switch (choice.kind) {
+    case "cpu":
+      return { name: "the CPU", has: false, isWide: true };
+    case "webgpu":
+      return { name: choice.adapter.name, has: choice.adapter.fp16 !== false, isWide: true };
+    case "cuda":
+      return { name: choice.card.name, has: true, isWide: false };
+  }
 }
 
 /** The same on the open device, whose kernels were tried. */
@@ -29,24 +46,29 @@ export function proveHalves(
   dtype: BaseDtype,
   { name, capabilities }: Pick<Device, "name" | "capabilities">,
 ): Halves {
-  return halvesOf(settings, dtype, { name, has: capabilities.float16 });
+  return halvesOf(settings, dtype, { name, has: capabilities.float16, isWide: capabilities.wideAttention });
 }
 
 function halvesOf(
   { kvCacheDtype, activationDtype }: HalfSettings,
   dtype: BaseDtype,
-  { name, has }: { readonly name: string; readonly has: boolean },
+  { name, has, isWide }: Offer,
 ): Halves {
   const requests = { dtype, "activation-dtype": activationDtype, "kv-cache-dtype": kvCacheDtype };
   const refused = Object.entries(requests).find(([, value]) => value === "fp16" && !has);
   if (refused)
     throw new UsageError([`--${refused[0]} fp16 takes a graphics card that computes in fp16; ${name} does not.`]);
+  if (!isWide && kvCacheDtype === "fp32") throw new UsageError([narrowAttention]);
+  const halvesCache = kvCacheDtype === "fp16" || (kvCacheDtype === "auto" && has && dtype !== "fp32");
   return {
-    cacheType: kvCacheDtype === "fp16" || (kvCacheDtype === "auto" && has && dtype !== "fp32") ? "float16" : "float32",
+    cacheType: halvesCache || !isWide ? "float16" : "float32",
     activationType:
       activationDtype === "fp16" || (activationDtype === "auto" && dtype === "fp16") ? "float16" : "float32",
   };
 }
+
+const narrowAttention =
+  "--kv-cache-dtype fp32: attention on CUDA takes keys and values in 16 bits alone; use auto or fp16.";
 
 /** As options, banner and metrics name them. */
 export const floatDtypes = { float32: "fp32", float16: "fp16" } as const satisfies Readonly<Record<FloatType, string>>;

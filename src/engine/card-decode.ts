@@ -80,8 +80,8 @@ export class CardDecode implements Disposable {
   }
 
   /**
-   * `graph` gives logits and what tells the likeliest tokens. `canCapture`: no attention layer has a window; kernels of a session that captures
-   * lose it. In a turn.
+   * `graph` gives logits and what tells the likeliest tokens. `canCapture`: the device captures, and no attention layer has a window,
+   * which kernels of a session that captures lose. In a turn.
    */
   static async create(
     device: Device,

@@ -201,7 +201,8 @@ export class Runner {
     const { config, session } = this.#options;
     const target = targetOf(this.#options);
     const { vocabSize } = config;
-    const forms = { vocabSize, canCapture: attentions(config).every(({ window }) => window === null) };
+    const isWindowed = attentions(config).some(({ window }) => window !== null);
+    const forms = { vocabSize, canCapture: this.#device.capabilities.capture && !isWindowed };
     const { graph } = buildServingGraph({ ...this.#options, adapters: mode, gains, target, outputs: "both" });
     const names = this.#shared ? shareWeights(graph, this.#shared) : [];
     await this.#device.turn(async () => {

@@ -42,7 +42,7 @@ export interface StartOptions {
   readonly activeAdapterBytes: number;
   /** No row's bits depend on its neighbours, in quantized bases too (fp32 always is). */
   readonly exact: boolean;
-  /** Of keys and values. Default float32; float16 takes a device that computes in it. */
+  /** Of keys and values. float16 takes a device that computes in it. Default: float32, if its attention has that. */
   readonly cacheType?: CacheType;
   /** Of activations, adapters and weights that are not quantized. Default float16 if the base is fp16, else float32. On a card only. */
   readonly activationType?: FloatType;
@@ -96,7 +96,8 @@ const activationTypeOf = ({ dtype, activationType }: Pick<StartOptions, "dtype" 
   activationType ?? (dtype === "fp16" ? "float16" : "float32");
 
 export async function startEngine(options: StartOptions): Promise<StartedEngine> {
-  const { checkpoint, dtype, device = cpu, logger = silent, cacheType = "float32" } = options;
+  const { checkpoint, dtype, device = cpu, logger = silent } = options;
+  const { cacheType = device.capabilities.wideAttention ? "float32" : "float16" } = options;
   const { config } = checkpoint;
   const plan = await planServing(checkpoint, options);
   const prepared = await prepareWeights(checkpoint, plan, {

@@ -1,13 +1,11 @@
 /**
- * ONNX Runtime's C API, called through koffi: where the shared library lies, its function table, and its statuses as errors.
- * The table only ever grows at its end (onnxruntime_c_api.h).
+ * ONNX Runtime's C API, called through koffi: its function table, and its statuses as errors. The table only ever grows at its end
+ * (onnxruntime_c_api.h).
  */
-import { existsSync } from "node:fs";
-import { createRequire } from "node:module";
-import { dirname, join } from "node:path";
 import koffi from "koffi";
 import { LorikeetError } from "../base/errors.js";
 import { type Library, loadLibrary } from "./library.js";
+import { libraryPath, versionFault } from "./ort-library.js";
 
 /** The C API version to request; all functions used here are at least as old. */
 const apiVersion = 23;
@@ -68,10 +66,13 @@ const signatures = {
     "S",
     ["void *", "void *", "size_t", "void *", "void *", "void *"],
   ],
+  SessionOptionsAppendExecutionProvider_CUDA_V2: [204, "S", ["void *", "void *"]],
   CreateCUDAProviderOptions: [205, "S", ["void *"]],
+  UpdateCUDAProviderOptions: [206, "S", ["void *", "void *", "void *", "size_t"]],
   GetCUDAProviderOptionsAsString: [207, "S", ["void *", "void *", "void *"]],
   ReleaseCUDAProviderOptions: [208, "void", ["void *"]],
   SessionOptionsAppendExecutionProvider: [216, "S", ["void *", "const char *", "void *", "void *", "size_t"]],
+  RegisterExecutionProviderLibrary: [301, "S", ["void *", "const char *", "const char *"]],
   CreateMemoryInfo_V2: [320, "S", ["const char *", "int", "uint32_t", "int", "int", "size_t", "int", "void *"]],
   CopyTensors: [386, "S", ["void *", "void *", "void *", "void *", "size_t"]],
 } as const satisfies Record<string, readonly [number, string, readonly string[]]>;
@@ -97,12 +98,15 @@ export class OrtApi {
   /** For tests of faults: what it returns for a function's name is the message with which that call fails, null lets it through. */
   faultOf: ((name: FunctionName) => string | null) | null = null;
 
-  constructor(libraryPath: string) {
-    this.#library = loadLibrary(libraryPath);
+  /** Throws `runtime_failed` for a library that is not ONNX Runtime, or an older one. */
+  constructor(path: string) {
+    this.#library = openLibrary(path);
     const base = koffi.decode(this.#library.func("void *OrtGetApiBase()")(), "void *", 2) as Pointer[];
     const getApi = koffi.decode(base[0], koffi.proto("void *(uint32_t)")) as CFunction;
     const getVersion = koffi.decode(base[1], koffi.proto("const char *()")) as CFunction;
     this.version = getVersion() as string;
+    const fault = versionFault(this.version);
+    if (fault !== null) throw new LorikeetError("runtime_failed", `${path}: ${fault}`);
     const table = getApi(apiVersion) as Pointer | null;
     if (!table) {
       throw new LorikeetError("runtime_failed", `ONNX Runtime ${this.version} has no C API version ${apiVersion}.`);
@@ -190,24 +194,16 @@ export class OrtApi {
 const failure = (name: FunctionName, message: string): LorikeetError =>
   new LorikeetError("runtime_failed", `ONNX Runtime's ${name} failed: ${message}`);
 
-/** Where onnxruntime-node keeps its library for this platform. Throws `runtime_failed` if it has none. */
-export function libraryPath(): string {
-  const require = createRequire(import.meta.url);
-  const root = dirname(require.resolve("onnxruntime-node/package.json"));
-  const names: Record<string, string> = {
-    linux: "libonnxruntime.so.1",
-    darwin: "libonnxruntime.dylib",
-    win32: "onnxruntime.dll",
-  };
-  const folder = join(root, "bin", "napi-v6", process.platform, process.arch);
-  const path = join(folder, names[process.platform] ?? "libonnxruntime.so.1");
-  if (!existsSync(path)) {
-    throw new LorikeetError(
-      "runtime_failed",
-      `onnxruntime-node has no library for ${process.platform} on ${process.arch} (looked for ${path}).`,
-    );
+/** Throws `runtime_failed`. */
+function openLibrary(path: string): Library {
+  try {
+    const library = loadLibrary(path);
+    library.func("void *OrtGetApiBase()");
+    return library;
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new LorikeetError("runtime_failed", `${path} does not load as ONNX Runtime: ${reason}`, { cause });
   }
-  return path;
 }
 
 /** Memory for a pointer, off the JavaScript heap: the garbage collector could move a small typed array during an asynchronous call. */

@@ -1,8 +1,9 @@
 /** Sessions run graphs off the event loop; bindings tie their inputs and outputs to tensors. */
 import { assert, LorikeetError } from "../base/errors.js";
 import { ort, type Pointer } from "./api.js";
-import type { Bindable, Device, DeviceTensor, ExecutionProvider } from "./device/device.js";
+import type { Bindable, Device, DeviceTensor } from "./device/device.js";
 import { FileMapping, MappedTensor } from "./mapping.js";
+import { appendProvider } from "./provider.js";
 import { Tensor, type TensorType, tensorTypeOf } from "./tensor.js";
 
 export interface SessionOptions {
@@ -285,19 +286,4 @@ function sessionOptions(options: SessionOptions): Pointer {
     ort().call("AddInitializer", settings, name, tensor.handle);
   }
   return settings;
-}
-
-/** Nodes that the provider has no kernel for would otherwise run on the CPU, at the price of two copies each. */
-function appendProvider(
-  settings: Pointer,
-  { name, options }: ExecutionProvider,
-  more: Readonly<Record<string, string>> = {},
-): void {
-  const entries = Object.entries({ ...options, ...more });
-  const keys = ort().strings(entries.map(([key]) => key));
-  const values = ort().strings(entries.map(([, value]) => value));
-  ort().call("AddSessionConfigEntry", settings, "session.disable_cpu_ep_fallback", "1");
-  const { length } = entries;
-  ort().call("SessionOptionsAppendExecutionProvider", settings, name, keys.addresses, values.addresses, length);
-  assert(keys.held.length === values.held.length, "each option has a value");
 }

@@ -40,7 +40,7 @@ test("cuda without its libraries names what to install", { skip }, async () => {
   assert.equal(code, 10);
   assert.match(
     err,
-    /^lorikeet: --device cuda: ONNX Runtime's CUDA provider is not installed .*CUDA 12 and cuDNN 9\. .*use --device webgpu\.$/m,
+    /^lorikeet: --device cuda cannot run here: ONNX Runtime's CUDA provider is not installed .*LORIKEET_ONNXRUNTIME_LIBRARY names.* --device webgpu needs the card's driver alone\.$/m,
   );
 });
 
@@ -80,6 +80,9 @@ const card: GpuAdapter = {
 };
 const chosen = (adapter: GpuAdapter) => ({ kind: "webgpu", why: "the only card", adapter }) as const;
 
+const nvidia = { name: "Card N", memoryBytes: 80 * 2 ** 30, computeCapability: "9.0", cudaVersion: "13.0" };
+const cudaChoice = { kind: "cuda", why: "as requested", card: nvidia } as const;
+
 test("a device is shown with its memory and fp16", () => {
   assert.equal(formatDevice(describeDevice(chosen(card))), "webgpu: Card A, 24 GiB, fp16");
   const started = formatDevice(describeDevice(chosen(card), { longestChunk: 30, kvCacheDtype: "fp16" }));
@@ -88,6 +91,8 @@ test("a device is shown with its memory and fp16", () => {
   assert.equal(formatDevice(unproven), "webgpu: Card A, 24 GiB, no fp16", "a probe outweighs what the driver says");
   const llvmpipe = { ...card, name: "llvmpipe", type: "software", memoryBytes: 2 ** 30, fp16: false } as const;
   assert.equal(formatDevice(describeDevice(chosen(llvmpipe))), "webgpu: llvmpipe, a software driver, 1 GiB, no fp16");
+  assert.equal(formatDevice(describeDevice(cudaChoice)), "cuda: Card N, 80 GiB, fp16");
+  assert.equal(describeDevice(cudaChoice).driver, "CUDA 13.0, compute capability 9.0");
   assert.equal(formatDevice(describeDevice({ kind: "cpu", why: "as requested" })), "cpu");
 });
 
@@ -122,6 +127,17 @@ test("fp16 is taken where a card computes in it, by default for the cache of qua
   }
 });
 
+test("CUDA's keys and values are fp16, whatever the weights are", () => {
+  const auto = { kvCacheDtype: "auto", activationDtype: "auto" } as const;
+  assert.deepEqual(chooseHalves(auto, cudaChoice, "fp32"), { cacheType: "float16", activationType: "float32" });
+  assert.deepEqual(chooseHalves(auto, cudaChoice, "fp16"), { cacheType: "float16", activationType: "float16" });
+  assert.throws(() => chooseHalves({ ...auto, kvCacheDtype: "fp32" }, cudaChoice, "int4"), {
+    message: "--kv-cache-dtype fp32: attention on CUDA takes keys and values in 16 bits alone; use auto or fp16.",
+  });
+  const narrow = { name: "Card N", capabilities: { ...cpu.capabilities, float16: true, wideAttention: false } };
+  assert.equal(proveHalves(auto, "fp32", narrow).cacheType, "float16");
+});
+
 test("a card whose kernels fail the probe computes in fp32, unless fp16 was asked for", () => {
   const auto = { kvCacheDtype: "auto", activationDtype: "auto" } as const;
   const proven = { name: "Card A", capabilities: { ...cpu.capabilities, float16: true } };
@@ -141,6 +157,7 @@ test("--kv-cache-dtype fp16 on the CPU is one line and exit code 2", async () =>
 
 test("a card's memory bounds what lies on it; without memory of its own, the host's does too", () => {
   assert.equal(memoryFor(chosen(card), 2 ** 30), 23 * 2 ** 30);
+  assert.equal(memoryFor(cudaChoice, 2 ** 30), 79 * 2 ** 30);
   assert.equal(memoryFor({ kind: "cpu", why: "as requested" }, 2 ** 30), usableMemory());
   const shared = { ...card, type: "integrated", memoryBytes: 2 ** 60 } as const;
   assert.equal(memoryFor(chosen(shared), 1), usableMemory() - 1);

@@ -10,6 +10,7 @@ import type { BankHold } from "../../src/engine/adapters/bank.js";
 import type { DecodeRow } from "../../src/engine/runner.js";
 import { openCheckpoint } from "../../src/model/checkpoint/open.js";
 import { storedModules, targetModules } from "../../src/model/modules.js";
+import { testArithmetic } from "../support/device.js";
 import { hasOldSpelling, writeOldCheckpoint } from "../support/old-spelling.js";
 import {
   adapterFolder,
@@ -20,8 +21,25 @@ import {
   oracleRoot,
   readExpected,
 } from "../support/oracle.js";
-import { greedy, openModel } from "../support/served-model.js";
+import { agreement, greedy, type OpenedModel, openModel } from "../support/served-model.js";
 import { writeWrapped } from "../support/wrapped-model.js";
+
+/** Of logits. A device whose attention computes in float16 alone rounds more. */
+const bound = testArithmetic.cacheType === "float16" ? 2e-2 : 1e-4;
+
+/** Every greedy token; behind attention in float16 nearly every one, as near ties may turn. */
+async function assertTokens(
+  model: OpenedModel,
+  rows: readonly { readonly expected: Expected; readonly adapter: BankHold | null }[],
+): Promise<void> {
+  if (testArithmetic.cacheType === "float16") {
+    const share = await agreement(model, rows);
+    assert.ok(share >= 0.95, `${share} of the tokens are PyTorch's`);
+    return;
+  }
+  const tokens = await greedy(model, rows);
+  for (const [i, { expected }] of rows.entries()) assert.deepEqual(tokens[i], expected.greedyIds);
+}
 
 for (const family of families) {
   test(`${family}: logits and greedy tokens of the base and every adapter equal PyTorch's, mixed in one batch`, async () => {
@@ -38,10 +56,9 @@ for (const family of families) {
     for (const { expected, adapter } of rows) {
       const logits = await model.prefill(0, expected.inputIds, [24], adapter);
       const difference = largestDifference(logits, expected.logits);
-      assert.ok(difference <= 1e-4, `${adapter?.digest ?? "base"}: logits differ by ${difference}`);
+      assert.ok(difference <= bound, `${adapter?.digest ?? "base"}: logits differ by ${difference}`);
     }
-    const tokens = await greedy(model, rows);
-    for (const [i, { expected }] of rows.entries()) assert.deepEqual(tokens[i], expected.greedyIds);
+    await assertTokens(model, rows);
     for (const { adapter } of rows) adapter?.release();
     model.runner[Symbol.dispose]();
   });
@@ -54,7 +71,7 @@ for (const family of families) {
       const model = await openModel(folder);
       const expected = await readExpected(join(oracleRoot, family));
       const logits = await model.prefill(0, expected.inputIds, [24], null);
-      assert.ok(largestDifference(logits, expected.logits) <= 1e-4);
+      assert.ok(largestDifference(logits, expected.logits) <= bound);
       model.runner[Symbol.dispose]();
     } finally {
       await rm(folder, { recursive: true });
@@ -69,7 +86,7 @@ test("qwen3_5: the text part of a checkpoint that reads images gives the logits 
     const model = await openModel(folder);
     const expected = await readExpected(join(oracleRoot, "qwen3_5_text"));
     const logits = await model.prefill(0, expected.inputIds, [24], null);
-    assert.ok(largestDifference(logits, expected.logits) <= 1e-4);
+    assert.ok(largestDifference(logits, expected.logits) <= bound);
     model.runner[Symbol.dispose]();
   } finally {
     await rm(folder, { recursive: true });
@@ -87,9 +104,8 @@ for (const [what, name] of [
     const adapter = await model.bank.acquire(await loadAdapter(folder, modules));
     const expected = await readExpected(folder);
     const logits = await model.prefill(0, expected.inputIds, [24], adapter);
-    assert.ok(largestDifference(logits, expected.logits) <= 1e-4);
-    const [tokens] = await greedy(model, [{ expected, adapter }]);
-    assert.deepEqual(tokens, expected.greedyIds);
+    assert.ok(largestDifference(logits, expected.logits) <= bound);
+    await assertTokens(model, [{ expected, adapter }]);
     adapter?.release();
     model.runner[Symbol.dispose]();
   });
@@ -187,8 +203,8 @@ for (const family of withStates) {
       await read(2, inputIds.slice(0, 9), other);
       await next(2, other);
     }
-    assert.ok(largestDifference(logits, whole) <= 1e-4, "in chunks");
-    assert.ok(largestDifference(await next(1, adapter), expected) <= 1e-4, "after chunks");
+    assert.ok(largestDifference(logits, whole) <= bound, "in chunks");
+    assert.ok(largestDifference(await next(1, adapter), expected) <= bound, "after chunks");
 
     await read(1, inputIds, adapter);
     await model.cache.copy(1, 3, 24);

@@ -11,7 +11,7 @@ import { cacheShape } from "../../src/model/serving/cache-shape.js";
 import type { Arithmetic } from "../../src/model/serving/target.js";
 import { type PlanOptions, planWeights } from "../../src/weights/plan.js";
 import { prepareWeights } from "../../src/weights/prepare.js";
-import { testDevice as device } from "./device.js";
+import { testDevice as device, testArithmetic } from "./device.js";
 import type { Expected } from "./oracle.js";
 
 const capacity = 64;
@@ -22,7 +22,7 @@ export async function openModel(
   directory: string,
   options: PlanOptions = { dtype: "fp32" },
   cacheDirectory?: string,
-  arithmetic: Arithmetic = {},
+  arithmetic: Arithmetic = testArithmetic,
 ) {
   const checkpoint = await openCheckpoint(directory);
   const { config, tensors } = checkpoint;

@@ -40,7 +40,7 @@ export const engineOptions = {
   device: given("Engine", "auto", {
     placeholder: "device",
     parse: oneOf(...deviceRequests),
-    help: "device that runs the model: cpu, webgpu (any vendor's card), or auto: WebGPU where there is a card, else the CPU; cuda is reserved and does not run yet",
+    help: "device that runs the model: cpu, webgpu (any vendor's card), cuda (NVIDIA, with a provider of its own), or auto: CUDA where that provider is installed, WebGPU where there is a card, else the CPU",
   }),
   allowSoftwareGpu: given("Engine", false, {
     parse: flag,

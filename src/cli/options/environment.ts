@@ -1,6 +1,7 @@
 /** Finds environment variables that start with LORIKEET_ but that no command reads, such as misspelled ones. */
 
 import { nearest } from "../../base/nearest.js";
+import { libraryVariable } from "../../runtime/ort-library.js";
 import { secretVariables } from "../serve/api-keys.js";
 import { formerNames } from "./former-names.js";
 import { environmentName } from "./names.js";
@@ -9,7 +10,7 @@ import { environmentName } from "./names.js";
 const ofKubernetes = /^LORIKEET_(SERVICE_(HOST|PORT)|PORT(_\d+_(TCP|UDP|SCTP))?)(_|$)/;
 const prefix = "LORIKEET_";
 const former = new Set(Object.keys(formerNames).map(environmentName));
-const others: readonly string[] = ["LORIKEET_CONFIG", ...secretVariables];
+const others: readonly string[] = ["LORIKEET_CONFIG", libraryVariable, ...secretVariables];
 
 /**
  * One line for each variable that no command reads. `names` are the options of all commands, by their names in the tables. Former

@@ -1,18 +1,25 @@
-/** Tensors in a card's memory. Their pointers are the provider's handles: never read them as memory. */
+/** Tensors in a card's memory. Their pointers are the card's addresses or the provider's handles: never read them as memory. */
 import { assert } from "../../base/errors.js";
 import { ort, type Pointer } from "../api.js";
 import { type TensorType, tensorBytes, tensorCode } from "../tensor.js";
 import type { DeviceTensor } from "./device.js";
 
-/** A tensor in the card's memory, or a view of the beginning of one. */
+/** The memory of a card, as ONNX Runtime names it. */
+export interface CardMemory {
+  readonly info: Pointer;
+  /** Pointers are addresses, so that a view may begin anywhere in a tensor; else handles, and it begins at the start. */
+  readonly offsetViews: boolean;
+}
+
+/** A tensor in the card's memory, or a view of a part of one. */
 export class CardTensor<T extends TensorType> implements DeviceTensor<T> {
   readonly type: T;
   readonly shape: readonly number[];
-  readonly #memory: Pointer;
+  readonly #memory: CardMemory;
   readonly #onDispose: () => void;
   #handle: Pointer;
 
-  constructor(memory: Pointer, type: T, shape: readonly number[], handle: Pointer, onDispose: () => void) {
+  constructor(memory: CardMemory, type: T, shape: readonly number[], handle: Pointer, onDispose: () => void) {
     this.type = type;
     this.shape = shape;
     this.#memory = memory;
@@ -41,20 +48,24 @@ export class CardTensor<T extends TensorType> implements DeviceTensor<T> {
   }
 }
 
-/** The beginning of a tensor's memory as another type and shape. */
+/** A part of a tensor's memory as another type and shape; `first` counts elements of that type. */
 export function viewOf<T extends TensorType>(
   tensor: DeviceTensor,
-  memory: Pointer,
+  memory: CardMemory,
   type: T,
   shape: readonly number[],
   first = 0,
 ): DeviceTensor<T> {
-  assert(first === 0, "views of a card's memory begin where the tensor does");
+  assert(first === 0 || memory.offsetViews, "views of this card's memory begin where the tensor does");
   const bytes = tensorBytes(type, shape);
-  assert(bytes > 0 && bytes <= tensorBytes(tensor.type, tensor.shape), `[${shape}] fits into [${tensor.shape}]`);
-  const pointer = ort().make("GetTensorMutableData", tensor.handle);
+  const offset = tensorBytes(type, [first]);
+  assert(
+    bytes > 0 && offset + bytes <= tensorBytes(tensor.type, tensor.shape),
+    `[${shape}] from element ${first} on lies in [${tensor.shape}]`,
+  );
+  const pointer = ort().make("GetTensorMutableData", tensor.handle) + BigInt(offset);
   const dims = BigInt64Array.from(shape, BigInt);
   const code = tensorCode(type);
-  const handle = ort().make("CreateTensorWithDataAsOrtValue", memory, pointer, bytes, dims, shape.length, code);
+  const handle = ort().make("CreateTensorWithDataAsOrtValue", memory.info, pointer, bytes, dims, shape.length, code);
   return new CardTensor(memory, type, shape, handle, () => {});
 }

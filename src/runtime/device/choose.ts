@@ -1,6 +1,8 @@
 /** Chooses the device that `--device` asks for: a rule over what was found, so that tests can fake every machine. */
 
 import { LorikeetError } from "../../base/errors.js";
+import type { CudaCard } from "./cuda-driver.js";
+import { type CudaSurvey, hasCudaProvider, surveyCuda } from "./cuda-provider.js";
 import type { GpuSurvey } from "./survey.js";
 import { surveyCards, surveyGpus } from "./survey.js";
 import type { GpuAdapter, GpuType } from "./vulkan.js";
@@ -18,14 +20,14 @@ export interface Surroundings {
   readonly gpus: GpuSurvey;
   /** Platform and architecture, as Node.js names them. */
   readonly platform: string;
-  /** Why ONNX Runtime cannot load its CUDA provider, as a sentence; null if it can. */
-  readonly cudaFault: string | null;
+  /** null: nobody asks, or the provider is not installed and `auto` was asked for. */
+  readonly cuda: CudaSurvey | null;
 }
 
 export type DeviceChoice =
   | { readonly kind: "cpu"; readonly why: string }
   | { readonly kind: "webgpu"; readonly why: string; readonly adapter: GpuAdapter }
-  | { readonly kind: "cuda"; readonly why: string };
+  | { readonly kind: "cuda"; readonly why: string; readonly card: CudaCard };
 
 /** Platforms whose onnxruntime-node has the WebGPU provider. */
 const bundled: readonly string[] = ["linux/x64", "darwin/arm64", "win32/x64", "win32/arm64"];
@@ -39,8 +41,7 @@ export function chooseDevice(request: DeviceRequest, found: Surroundings): Devic
     case "cpu":
       return { kind: "cpu", why: "as requested" };
     case "cuda":
-      if (found.cudaFault !== null) throw unavailable(`--device cuda: ${found.cudaFault}`);
-      return { kind: "cuda", why: "as requested" };
+      return chooseCuda(found);
     case "webgpu":
       return chooseAdapter(request, found);
     case "auto":
@@ -50,17 +51,28 @@ export function chooseDevice(request: DeviceRequest, found: Surroundings): Devic
 
 /** Looks at no driver unless the request depends on one. */
 export async function findDevice(
-  request: DeviceRequest,
-  { environment = process.env, cudaFault }: { environment?: NodeJS.ProcessEnv; cudaFault(): string | null },
+  { device, allowSoftwareGpu }: DeviceRequest,
+  environment: NodeJS.ProcessEnv = process.env,
 ): Promise<DeviceChoice> {
   const platform = `${process.platform}/${process.arch}`;
-  const isAsked = (request.device === "auto" || request.device === "webgpu") && bundled.includes(platform);
-  const survey = request.device === "webgpu" && request.allowSoftwareGpu ? surveyGpus : surveyCards;
-  const gpus = isAsked ? await survey(environment) : { adapters: [], fault: null };
-  return chooseDevice(request, { gpus, platform, cudaFault: request.device === "cuda" ? cudaFault() : null });
+  const asksCuda = device === "cuda" || (device === "auto" && hasCudaProvider(environment));
+  const cuda = asksCuda ? await surveyCuda(environment) : null;
+  const asksWebgpu = device === "webgpu" || (device === "auto" && !cuda?.cards.length);
+  const survey = device === "webgpu" && allowSoftwareGpu ? surveyGpus : surveyCards;
+  const gpus = asksWebgpu && bundled.includes(platform) ? await survey(environment) : { adapters: [], fault: null };
+  return chooseDevice({ device, allowSoftwareGpu }, { gpus, platform, cuda });
 }
 
+function chooseCuda({ cuda }: Surroundings): DeviceChoice {
+  const [card] = cuda?.cards ?? [];
+  if (!card) throw unavailable(`--device cuda cannot run here: ${cuda?.fault ?? "no card was found"}. ${cudaRemedy}`);
+  return { kind: "cuda", why: "as requested", card };
+}
+
+/** Who installed CUDA's provider wants it used. */
 function chooseBest(found: Surroundings): DeviceChoice {
+  const [cudaCard] = found.cuda?.cards ?? [];
+  if (cudaCard) return { kind: "cuda", why: "its provider is installed", card: cudaCard };
   if (!bundled.includes(found.platform)) {
     return { kind: "cpu", why: `ONNX Runtime has no WebGPU for ${found.platform}` };
   }
@@ -112,5 +124,6 @@ function whyOf(adapter: GpuAdapter, { adapters }: GpuSurvey): string {
   return `chosen before ${namesOf(others)}`;
 }
 
+const cudaRemedy = "--device webgpu needs the card's driver alone.";
 const namesOf = (adapters: readonly GpuAdapter[]): string => adapters.map(({ name }) => name).join(", ");
 const unavailable = (message: string): LorikeetError => new LorikeetError("device_unavailable", message);

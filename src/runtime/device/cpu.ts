@@ -14,6 +14,8 @@ class Cpu implements Device {
     integerProducts: true,
     float16: false,
     halfTables: true,
+    wideAttention: true,
+    capture: false,
     longChunks: true,
   };
   readonly memoryBytes = null;

@@ -22,6 +22,10 @@ export interface DeviceCapabilities {
   readonly float16: boolean;
   /** Kernels read tables of 16-bit floats. */
   readonly halfTables: boolean;
+  /** The attention kernel computes in float32; else in 16-bit floats alone. */
+  readonly wideAttention: boolean;
+  /** Kernels of a step can be captured once and replayed. */
+  readonly capture: boolean;
   /** The attention kernel is right for prompts of any length. If not, the self-test finds the longest chunk that is. */
   readonly longChunks: boolean;
 }
@@ -80,7 +84,7 @@ export interface DeviceRows extends Disposable {
 
 /** An execution provider of ONNX Runtime, as a session appends it. */
 export interface ExecutionProvider {
-  readonly name: string;
+  readonly name: "WebGPU" | "CUDA";
   readonly options: Readonly<Record<string, string>>;
 }
 

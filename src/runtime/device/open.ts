@@ -1,7 +1,7 @@
 /** Opens the device that was chosen. */
-import { LorikeetError } from "../../base/errors.js";
 import type { DeviceChoice } from "./choose.js";
 import { cpu } from "./cpu.js";
+import { openCuda } from "./cuda.js";
 import type { Device } from "./device.js";
 import { openWebgpu } from "./webgpu.js";
 
@@ -14,7 +14,9 @@ export async function openDevice(choice: DeviceChoice): Promise<Device> {
       const { name, type, memoryBytes, fp16 } = choice.adapter;
       return await openWebgpu({ name, software: type === "software", memoryBytes, fp16 });
     }
-    case "cuda":
-      throw new LorikeetError("device_unavailable", "Lorikeet does not run on CUDA yet: use --device webgpu or cpu.");
+    case "cuda": {
+      const { name, memoryBytes } = choice.card;
+      return await openCuda({ name, software: false, memoryBytes });
+    }
   }
 }

@@ -23,16 +23,13 @@ const softwareManifests = "*lvp*,*swiftshader*,*llvmpipe*";
 export async function surveyGpus(environment: NodeJS.ProcessEnv = process.env): Promise<GpuSurvey> {
   // Metal has one device and no software driver. Asking it takes Objective-C, so only its presence is known.
   if (process.platform === "darwin") return process.arch === "arm64" ? { adapters: [apple], fault: null } : noMetal;
-  const extension = import.meta.url.endsWith(".ts") ? "ts" : "js";
-  const entry = fileURLToPath(new URL(`./vulkan-main.${extension}`, import.meta.url));
-  // Pass on the flags that load sources, but not those of the test runner.
-  const execArgv = process.execArgv.filter((argument) => !argument.startsWith("--test"));
   try {
-    const options = { env: environment, timeout: limitMs, windowsHide: true, killSignal: "SIGKILL" } as const;
-    const { stdout } = await run(process.execPath, [...execArgv, entry], options);
-    return JSON.parse(stdout) as GpuSurvey;
+    return await askProcess<GpuSurvey>("vulkan-main", environment);
   } catch (error) {
-    return { adapters: [], fault: `a Vulkan driver failed while it was asked for its devices (${causeOf(error)})` };
+    return {
+      adapters: [],
+      fault: `a Vulkan driver failed while it was asked for its devices (${(error as Error).message})`,
+    };
   }
 }
 
@@ -61,6 +58,21 @@ const apple: GpuAdapter = {
 };
 
 const noMetal: GpuSurvey = { adapters: [], fault: "only Macs with Apple silicon are supported" };
+
+/** What a process of this folder prints, as JSON. Throws an Error whose message says how the process died. */
+export async function askProcess<T>(name: string, environment: NodeJS.ProcessEnv): Promise<T> {
+  const extension = import.meta.url.endsWith(".ts") ? "ts" : "js";
+  const entry = fileURLToPath(new URL(`./${name}.${extension}`, import.meta.url));
+  // Pass on the flags that load sources, but not those of the test runner.
+  const execArgv = process.execArgv.filter((argument) => !argument.startsWith("--test"));
+  const options = { env: environment, timeout: limitMs, windowsHide: true, killSignal: "SIGKILL" } as const;
+  try {
+    const { stdout } = await run(process.execPath, [...execArgv, entry], options);
+    return JSON.parse(stdout) as T;
+  } catch (cause) {
+    throw new Error(causeOf(cause), { cause });
+  }
+}
 
 function causeOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);

@@ -1,4 +1,4 @@
-/** Serving graphs on WebGPU: a session refuses a node that has no kernel there, so creating one for every form shows that none runs on the CPU. */
+/** Serving graphs on a card: a session refuses a node that has no kernel there, so creating one for every form shows that none runs on the CPU. */
 import assert from "node:assert/strict";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -11,14 +11,14 @@ import type { ServingTarget } from "../../../src/model/serving/target.js";
 import { Session } from "../../../src/runtime/session.js";
 import { type PlanOptions, planWeights } from "../../../src/weights/plan.js";
 import { prepareWeights } from "../../../src/weights/prepare.js";
-import { webgpu } from "../../support/device.js";
+import { testDevice as device, skipOnDevice, testArithmetic, webgpu } from "../../support/device.js";
 import { families, oracleRoot } from "../../support/oracle.js";
 
 const cacheDirectory = await mkdtemp(join(tmpdir(), "lorikeet-placement-"));
 after(() => rm(cacheDirectory, { recursive: true }));
 
-const decode: ServingTarget = { plainAttention: "softcap", int64: false };
-const prompts: ServingTarget = { plainAttention: "all", int64: false };
+const decode: ServingTarget = { ...testArithmetic, plainAttention: "softcap", int64: false };
+const prompts: ServingTarget = { ...testArithmetic, plainAttention: "all", int64: false };
 
 type Form = Pick<ServingOptions, "adapters" | "gains" | "target" | "outputs">;
 
@@ -45,10 +45,10 @@ const cases: readonly (readonly [PlanOptions, Form])[] = [
 /** One checkpoint of each family, and those with operators of their own. */
 const checkpoints = families.filter((name) => !/-|gemma3_text/.test(name) || /odd-rotary|qk-norm|longrope$/.test(name));
 
-/** Throws if a node has no kernel on WebGPU. */
+const skip = device.capabilities.hostMemory ? skipOnDevice || webgpu.skip : false;
+
+/** Throws if a node has no kernel on the card. */
 async function place(family: string, plan: PlanOptions, options: Form): Promise<void> {
-  const { device } = webgpu;
-  assert.ok(device);
   const checkpoint = await openCheckpoint(join(oracleRoot, family));
   const { config, tensors } = checkpoint;
   const prepared = await prepareWeights(checkpoint, planWeights(config, tensors, plan), { cacheDirectory, threads: 1 });
@@ -61,11 +61,14 @@ async function place(family: string, plan: PlanOptions, options: Form): Promise<
 }
 
 for (const family of checkpoints) {
-  test(`${family}: no node of any form runs on the CPU`, { skip: webgpu.skip }, async () => {
+  test(`${family}: no node of any form runs on the CPU`, { skip }, async () => {
     for (const [plan, form] of cases) await place(family, plan, form);
   });
 }
 
-test("a node that WebGPU lacks is refused, not given to the CPU", { skip: webgpu.skip }, async () => {
-  await assert.rejects(place("gpt_neox", { dtype: "fp32" }, { adapters: "none" }), /assigned to the default CPU EP/);
+test("a node that the card lacks is refused, not given to the CPU", { skip }, async () => {
+  await assert.rejects(
+    place("gpt_neox", { dtype: "int8", int8Kind: "rows", rawTables: false }, { adapters: "none", target: decode }),
+    /assigned to the default CPU EP/,
+  );
 });

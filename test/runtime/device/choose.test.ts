@@ -4,6 +4,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { LorikeetError } from "../../../src/base/errors.js";
 import { chooseDevice, type DeviceChoice, type Surroundings } from "../../../src/runtime/device/choose.js";
+import type { CudaCard } from "../../../src/runtime/device/cuda-driver.js";
+import type { CudaSurvey } from "../../../src/runtime/device/cuda-provider.js";
 import type { GpuAdapter } from "../../../src/runtime/device/vulkan.js";
 
 const card: GpuAdapter = {
@@ -25,7 +27,7 @@ const old: GpuAdapter = { ...card, name: "Old D", lacks: ["robustBufferAccess"] 
 const machine = (adapters: readonly GpuAdapter[], more: Partial<Surroundings> = {}): Surroundings => ({
   gpus: { adapters, fault: null },
   platform: "linux/x64",
-  cudaFault: null,
+  cuda: null,
   ...more,
 });
 const bare = (fault: string): Surroundings => machine([], { gpus: { adapters: [], fault } });
@@ -127,13 +129,25 @@ test("a platform without WebGPU in ONNX Runtime's package runs on the CPU", () =
   );
 });
 
-test("cuda is taken only when asked for, and its libraries' absence is a refusal", () => {
+const nvidia: CudaCard = { name: "Card N", memoryBytes: 80 * 2 ** 30, computeCapability: "9.0", cudaVersion: "13.0" };
+const twinNvidia = { ...nvidia, name: "Card O" };
+const cudaCards = (...cards: CudaCard[]): CudaSurvey => ({ cards, fault: null });
+
+test("cuda takes the first card, and says why there is none", () => {
   const cuda = { device: "cuda", allowSoftwareGpu: false } as const;
-  assert.equal(chooseDevice(cuda, machine([])).kind, "cuda");
-  const missing = machine([card], { cudaFault: "its libraries are missing." });
+  const found = machine([card], { cuda: cudaCards(nvidia, twinNvidia) });
+  assert.deepEqual(chooseDevice(cuda, found), { kind: "cuda", why: "as requested", card: nvidia });
+  const missing = machine([card], { cuda: { cards: [], fault: "its libraries are missing" } });
   assert.match(
     refusal(() => chooseDevice(cuda, missing)),
-    /^--device cuda: its libraries are missing\.$/,
+    /^--device cuda cannot run here: its libraries are missing\. --device webgpu needs /,
   );
-  assert.equal(chooseDevice({ device: "cpu", allowSoftwareGpu: true }, machine([card])).kind, "cpu");
+});
+
+test("auto takes CUDA where its provider is installed and works, else WebGPU", () => {
+  const both = machine([card], { cuda: cudaCards(nvidia) });
+  assert.deepEqual(auto(both), { kind: "cuda", why: "its provider is installed", card: nvidia });
+  const broken = machine([card], { cuda: { cards: [], fault: "NVIDIA's driver lists no card" } });
+  assert.equal(auto(broken).kind, "webgpu");
+  assert.equal(auto(machine([], { cuda: broken.cuda })).kind, "cpu");
 });
