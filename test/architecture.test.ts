@@ -118,10 +118,10 @@ test("the use cases of the gateway know no protocol", () => {
   assert.ok(files.some((file) => protocolOf(file) === "openai"));
 });
 
-/** The protocol that a file belongs to: every folder of the gateway is one, but for what reads the bodies of all. */
+/** The protocol that a file belongs to: every folder of the gateway is one, but for what reads the bodies of all, and the use cases of task models. */
 function protocolOf(path: string): string | null {
   const folder = /^gateway\/([^/]+)\//.exec(path)?.[1] ?? null;
-  return folder === "body" ? null : folder;
+  return folder === "body" || folder === "tasks" ? null : folder;
 }
 
 /** Files of src/ that import, from anywhere, a file that `isFar` names. */

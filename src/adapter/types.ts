@@ -102,8 +102,8 @@ export interface AdapterRecord extends AdapterSummary {
 }
 
 /** A counted hold on an adapter in host memory. */
-export interface AdapterLease {
-  readonly adapter: HostAdapter;
+export interface AdapterLease<Held = HostAdapter> {
+  readonly adapter: Held;
   /** Where it was when it was requested. */
   readonly from: "host" | "disk";
   readonly loadMs: number;
@@ -111,9 +111,9 @@ export interface AdapterLease {
 }
 
 /** The engine's view of the host tier. */
-export interface AdapterSource {
+export interface AdapterSource<Held = HostAdapter> {
   /** Resolves with the adapter in host memory and keeps it there until released. Single-flight. Rejects with a LorikeetError. */
-  acquire(digest: string): Promise<AdapterLease>;
+  acquire(digest: string): Promise<AdapterLease<Held>>;
   /** Starts loading if there is room; never throws. */
   prefetch(digest: string): void;
 }

@@ -12,6 +12,12 @@ import { formatFields, formatTable } from "./table.js";
 import { describeInputs, inputFields, type TaskInputs } from "./task-inputs.js";
 import { printJson, printLine, type Terminal } from "./terminal.js";
 
+/** The folder or .onnx file of `--model`, downloaded if it names a model of the hub. Throws what `locate` throws. */
+export async function locateModel(model: string, terminal: Terminal): Promise<string> {
+  if (model.endsWith(".onnx") && (await isTaskModel(model))) return model;
+  return await locate(model, { option: "--model", kind: "model" }, terminal);
+}
+
 /** The folder of `--model`, downloaded if it names a model of the hub. Throws `model_unsupported` for a task model, and what `locate` throws. */
 export async function locateDecoder(model: string, terminal: Terminal, signal?: AbortSignal): Promise<string> {
   if (model.endsWith(".onnx")) await refuseTaskModel(model);
@@ -22,7 +28,7 @@ export async function locateDecoder(model: string, terminal: Terminal, signal?: 
 
 async function refuseTaskModel(path: string): Promise<void> {
   if (!(await isTaskModel(path))) return;
-  const message = `${path} is a task model: these are not served or trained yet. lorikeet inspect ${path} shows what it holds.`;
+  const message = `${path} is a task model, which generates no text and is not trained yet: lorikeet serve ${path} serves it.`;
   throw new LorikeetError("model_unsupported", message, { param: path });
 }
 

@@ -48,7 +48,7 @@ export interface AdaptersDeps {
   readonly store: StorePort;
   readonly cache: CachePort;
   readonly uploads: Uploads;
-  readonly engine: Engine;
+  readonly engine: Pick<Engine, "stats">;
   readonly activity: ActivityBook;
   readonly observer: GatewayObserver;
   readonly logger: Logger;

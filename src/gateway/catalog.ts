@@ -30,7 +30,8 @@ export interface Target {
 export interface BaseModel {
   /** The served name first, then its aliases. */
   readonly names: readonly [string, ...string[]];
-  readonly maxContext: number;
+  /** null for models that have none. */
+  readonly maxContext: number | null;
   /** Milliseconds since 1970. */
   readonly createdAt: number;
 }
@@ -44,7 +45,7 @@ export interface Model {
   readonly root: string;
   /** The base model, for an adapter. */
   readonly parent: string | null;
-  readonly maxContext: number;
+  readonly maxContext: number | null;
 }
 
 export class Catalog {

@@ -2,16 +2,17 @@
 import type { Mixtures } from "../adapter/cache/mixtures.js";
 import { type UploadLimits, Uploads } from "../adapter/upload/upload.js";
 import { type Logger, silent } from "../base/log.js";
-import type { Engine, EngineLimits, EngineStats } from "../engine/types.js";
+import type { Engine, EngineLimits } from "../engine/types.js";
 import { GrammarCompiler, type GrammarStats, type GrammarTokens } from "../grammar/compiler.js";
 import type { Tokenizer } from "../text/types.js";
 import { ActivityBook } from "./activity.js";
-import { Adapters, type CachePort, type StorePort, type Tier } from "./adapters.js";
-import { Catalog, type Model } from "./catalog.js";
+import { Adapters, type CachePort, type StorePort } from "./adapters.js";
+import { Catalog } from "./catalog.js";
 import { chatFormatsOf, markersOf } from "./chat-formats.js";
 import { Completer } from "./complete.js";
 import { EncodeBudget } from "./encode-budget.js";
-import { type GatewayObserver, ObserverSet } from "./observer.js";
+import type { ModelGateway, ModelStats } from "./model-gateway.js";
+import { ObserverSet } from "./observer.js";
 import { type GatewayOptions, gatewayDefaults, type RequestBounds } from "./options.js";
 import { samplingDefaults } from "./sampling.js";
 import { Tokenization } from "./tokenize.js";
@@ -43,45 +44,28 @@ export interface GatewayParts {
   readonly logger?: Logger;
 }
 
-export interface GatewayStats {
-  readonly engine: EngineStats;
+export interface GatewayStats extends ModelStats {
   readonly limits: EngineLimits;
-  readonly cache: ReturnType<CachePort["stats"]>;
-  readonly tiers: Readonly<Record<Tier, number>>;
-  /** Names of adapters with a running or a waiting request. */
-  readonly runningAdapters: readonly string[];
-  readonly waitingAdapters: readonly string[];
-  /** By adapter, requests that wait or are being tokenized; by the base's name, sequences that wait for the base. */
-  readonly waitingRequests: ReadonlyMap<string, number>;
   /** Characters waiting to be tokenized. */
   readonly queuedCharacters: number;
   /** Compiled grammars in the cache, their bytes, and grammars waiting to be compiled. */
   readonly grammars: GrammarStats;
 }
 
-export interface Gateway {
+export interface Gateway extends ModelGateway {
   /**
    * Answers a request in neutral form. Resolves at admission; rejects with a LorikeetError. The caller reads the Answer or cancels it.
    * Requests of one `connection` share its turn; a request without one has its own.
    */
   readonly complete: Completer["complete"];
-  readonly models: {
-    list(): Model[];
-    readonly nameOf: Catalog["nameOf"];
-    /** Throws LorikeetError `model_not_found`. */
-    get(name: string): Model;
-  };
+  readonly models: ModelGateway["models"] & Pick<Catalog, "nameOf">;
   readonly tokenization: Pick<Tokenization, "tokenize" | "detokenize">;
-  readonly adapters: Adapters;
   /** What protocols need to parse requests and serialize answers. */
   readonly bounds: RequestBounds;
   readonly maxPromptCharacters: number;
   readonly tokenizer: Tokenizer | null;
   readonly fingerprint: string;
   stats(): GatewayStats;
-  observe(observer: GatewayObserver): void;
-  /** Refuses new answers, lets running ones end for `graceMs`, then ends the rest. */
-  drain(graceMs: number): Promise<void>;
 }
 
 export function createGateway(parts: GatewayParts): Gateway {

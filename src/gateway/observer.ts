@@ -13,6 +13,7 @@ export const routes = [
   "count_tokens",
   "tokenize",
   "detokenize",
+  "infer",
 ] as const;
 export type Route = (typeof routes)[number];
 

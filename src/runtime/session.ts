@@ -30,12 +30,12 @@ export interface SessionOptions {
 }
 
 /**
- * Weights in mapped files that several sessions share: on the CPU with one prepacked copy for all, on a card as one copy in its
- * memory.
+ * Weights, in mapped files or in memory, that several sessions share: on the CPU with one prepacked copy for all, on a card as one
+ * copy in its memory.
  */
 export class SharedWeights implements Disposable {
   readonly #mappings = new Map<string, FileMapping>();
-  readonly #tensors = new Map<string, MappedTensor>();
+  readonly #tensors = new Map<string, MappedTensor | Tensor>();
   readonly #resident = new Map<string, { readonly whole: DeviceTensor; readonly view: DeviceTensor }>();
   readonly #device: Device | null;
   readonly container: Pointer;
@@ -55,6 +55,12 @@ export class SharedWeights implements Disposable {
       this.#mappings.set(place.file, mapping);
     }
     this.#tensors.set(name, new MappedTensor(mapping, type, shape, place.offset, place.byteLength));
+  }
+
+  /** Adds an initializer that lies in memory, and takes ownership of the tensor. */
+  hold(name: string, tensor: Tensor): void {
+    assert(!this.#tensors.has(name) && !this.#resident.has(name), `the shared initializer ${name} is new`);
+    this.#tensors.set(name, tensor);
   }
 
   /** Copies the added weights to the device, in a turn, and releases the files. Throws `device_memory`. */

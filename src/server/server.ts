@@ -4,8 +4,10 @@ import type { AddressInfo, Socket } from "node:net";
 import { assert, LorikeetError } from "../base/errors.js";
 import type { Logger } from "../base/log.js";
 import type { Gateway } from "../gateway/gateway.js";
+import type { ModelGateway } from "../gateway/model-gateway.js";
 import { openAiProtocols } from "../gateway/openai/protocol.js";
 import { Responses, type ResponsesOptions } from "../gateway/responses/responses.js";
+import type { TaskGateway } from "../gateway/tasks/task-gateway.js";
 import { memoryStore } from "../records/memory-store.js";
 import type { RecordStore } from "../records/store.js";
 import { Access } from "./access/access.js";
@@ -14,7 +16,7 @@ import { Connections } from "./access/connections.js";
 import { Origins } from "./access/origins.js";
 import { Gate } from "./drain.js";
 import { publicFault, unreadable } from "./fault.js";
-import { createApp, createWaitingApp } from "./http/app.js";
+import { createApp, createTaskApp, createWaitingApp } from "./http/app.js";
 import { pathTarget } from "./http/request-target.js";
 import { RequestTurns } from "./http/turns.js";
 import { Metrics } from "./metrics/metrics.js";
@@ -24,7 +26,7 @@ import { asksForWebSocket, readAsPlain, refuse } from "./websocket/upgrades.js";
 
 export interface ServerParts {
   /** Without one the server is alive but not ready until `open` provides one. */
-  readonly gateway?: Gateway;
+  readonly gateway?: Gateway | TaskGateway;
   /** Where responses are stored, if not in memory. */
   readonly records?: RecordStore;
   readonly logger: Logger;
@@ -39,7 +41,7 @@ export interface LorikeetServer {
   /** Resolves with its address; port 0 picks a free one. */
   listen(host: string, port: number): Promise<AddressInfo>;
   /** Starts serving requests. Call it once, on a server created without a gateway. */
-  open(gateway: Gateway, records?: RecordStore): void;
+  open(gateway: Gateway | TaskGateway, records?: RecordStore): void;
   /** null unless it is listening. */
   address(): AddressInfo | null;
   /** Number of open connections. */
@@ -55,9 +57,9 @@ export interface LorikeetServer {
 
 /** What the server needs to serve requests, available once the model is loaded. */
 interface Service {
-  readonly gateway: Gateway;
-  readonly responses: Responses;
-  readonly sockets: Sockets;
+  readonly gateway: ModelGateway;
+  /** Of models that generate text; null for others. */
+  readonly text: { readonly responses: Responses; readonly sockets: Sockets } | null;
 }
 
 /** Time to send answers after their last token. */
@@ -93,7 +95,9 @@ export function createServer(parts: ServerParts): LorikeetServer {
     },
   );
   // Node.js 24 asks first. Earlier versions emit "upgrade" for every offer; those that are not for a WebSocket are parsed again.
-  const upgrading = { shouldUpgradeCallback: (req: IncomingMessage) => service !== null && asksForWebSocket(req) };
+  const upgrading = {
+    shouldUpgradeCallback: (req: IncomingMessage) => Boolean(service?.text) && asksForWebSocket(req),
+  };
   const http = createHttp(
     {
       ...upgrading,
@@ -118,7 +122,7 @@ export function createServer(parts: ServerParts): LorikeetServer {
   });
   http.on("upgrade", (req, socket: Socket, rest) => {
     if (turns.isBusy(socket)) socket.destroy();
-    else if (service && asksForWebSocket(req)) service.sockets.upgrade(req, socket, rest);
+    else if (service?.text && asksForWebSocket(req)) service.text.sockets.upgrade(req, socket, rest);
     else readAsPlain(http, req, socket, rest);
   });
   const broken = new WeakSet<Socket>();
@@ -135,12 +139,10 @@ export function createServer(parts: ServerParts): LorikeetServer {
   http.headersTimeout = options.headersTimeoutMs;
   http.keepAliveTimeout = options.keepAliveTimeoutMs;
   http.requestTimeout = 0; // An upload may take long: bodies have their own limits.
-  const open = (gateway: Gateway, records: RecordStore = memoryStore()): void => {
-    assert(service === null, "a server is opened once");
+  const openText = (gateway: Gateway, records: RecordStore): Service["text"] => {
     const publish = (fault: LorikeetError) => publicFault(fault, options.privateFolders);
     const responses = new Responses({ gateway, records, options, logger, publish });
-    metrics.bind(gateway, responses);
-    gateway.observe(metrics.gatewayObserver);
+    metrics.bindText(gateway, responses);
     app = createApp({ gateway, responses, ...shared });
     const onLimit = (limit: string): void => metrics.limited.inc({ limit });
     const sockets = new Sockets(
@@ -148,7 +150,17 @@ export function createServer(parts: ServerParts): LorikeetServer {
       access,
       metrics,
     );
-    service = { gateway, responses, sockets };
+    return { responses, sockets };
+  };
+  const open = (gateway: Gateway | TaskGateway, records: RecordStore = memoryStore()): void => {
+    assert(service === null, "a server is opened once");
+    metrics.bind(gateway);
+    gateway.observe(metrics.gatewayObserver);
+    if ("complete" in gateway) service = { gateway, text: openText(gateway, records) };
+    else {
+      app = createTaskApp({ gateway, ...shared });
+      service = { gateway, text: null };
+    }
     gate.open();
   };
   if (parts.gateway) open(parts.gateway, parts.records);
@@ -164,13 +176,14 @@ export function createServer(parts: ServerParts): LorikeetServer {
       gate.drain(reason);
       await service?.gateway.drain(graceMs);
       await settled(
-        () => turns.open + (service?.sockets.open ?? 0) + (service?.responses.stats().background ?? 0) === 0,
+        () =>
+          turns.open + (service?.text?.sockets.open ?? 0) + (service?.text?.responses.stats().background ?? 0) === 0,
         Math.max(flushMs, until - performance.now()),
       );
     },
     close: async () => {
       gate.drain();
-      service?.sockets.close();
+      service?.text?.sockets.close();
       let isClosed = false;
       http.close(() => {
         isClosed = true;

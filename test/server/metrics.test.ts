@@ -119,7 +119,9 @@ describe("the exposition", () => {
       asked++;
       return rig.gateway.stats();
     };
-    metrics.bind({ ...rig.gateway, stats }, { stats: () => ({ records: 0, bytes: 0, dropped: 0, background: 0 }) });
+    const gateway = { ...rig.gateway, stats };
+    metrics.bind(gateway);
+    metrics.bindText(gateway, { stats: () => ({ records: 0, bytes: 0, dropped: 0, background: 0 }) });
     for (const scrapes of [1, 2]) {
       assert.match(await metrics.render(), /^lorikeet_kv_slots\{/m);
       assert.equal(asked, scrapes);

@@ -248,11 +248,13 @@ describe("chat templates", () => {
       "{{ mood | default('calm') }}|{{ reasoning_effort | default('none') }}|{{ messages[0]['content'] }}",
     );
     const other = await openService({ model: bookworm, chatTemplate });
+    const { stack } = other;
+    assert.ok("tokenizer" in stack, "bookworm generates text");
     try {
       const rendered = async (body: object): Promise<string> => {
         const asked = { messages, max_tokens: 1, return_token_ids: true, ...body };
         const { prompt_token_ids }: Body = JSON.parse(await (await post(other.url, chatPath, asked)).text());
-        return other.stack.tokenizer?.decode(prompt_token_ids ?? []) ?? "";
+        return stack.tokenizer?.decode(prompt_token_ids ?? []) ?? "";
       };
       assert.equal(await rendered({}), "calm|none|Speak of the night.");
       const kwargs = { chat_template_kwargs: { mood: "wild" }, reasoning_effort: "low" };

@@ -55,3 +55,27 @@ export function relativeError(found: Tensor | undefined, expected: Float32Array)
   const largest = expected.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
   return expected.reduce((most, value, i) => Math.max(most, Math.abs(value - (values[i] ?? Number.NaN))), 0) / largest;
 }
+
+/** A tensor in the JSON of the Open Inference Protocol. */
+export interface NamedTensor {
+  readonly name: string;
+  readonly shape: readonly number[];
+  readonly datatype: string;
+  readonly data: readonly number[];
+}
+
+/** A tensor, or one row of it, as a request has it. */
+export function tensorJson(name: string, { type, shape, data }: Tensor, row: number | null = null): NamedTensor {
+  const values = Array.from(data as ArrayLike<number | bigint>, Number);
+  const size = values.length / (shape[0] ?? 1);
+  const datatype = type === "int64" ? "INT64" : "FP32";
+  if (row === null) return { name, shape, datatype, data: values };
+  return { name, shape: [1, ...shape.slice(1)], datatype, data: values.slice(row * size, (row + 1) * size) };
+}
+
+/** The largest difference, relative to the largest expected value. */
+export function relativeDifference({ data, shape }: NamedTensor, expected: Tensor): number {
+  if (shape.join() !== expected.shape.join()) return Number.POSITIVE_INFINITY;
+  const found = Tensor.from("float32", shape, Float32Array.from(data));
+  return relativeError(found, expected.data as Float32Array);
+}

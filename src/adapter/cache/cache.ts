@@ -12,15 +12,15 @@ import { assert, LorikeetError } from "../../base/errors.js";
 import { silent } from "../../base/log.js";
 import type { AdapterLease, AdapterSource, HostAdapter } from "../types.js";
 import { digestUnknown, neverFits, pinLeavesTooLittle } from "./faults.js";
-import type { CachedState, CacheOptions, CacheStats } from "./types.js";
+import type { Cacheable, CachedState, CacheOptions, CacheStats } from "./types.js";
 
 export * from "./types.js";
 
 const maxLoads = 2;
 const wantedMs = 30_000; // how long other prefetches do not evict a prefetched adapter
 
-interface Resident {
-  readonly adapter: HostAdapter;
+interface Resident<Held> {
+  readonly adapter: Held;
   readonly bytes: number;
   leases: number;
   /** Dropped with its last lease. */
@@ -29,21 +29,21 @@ interface Resident {
 }
 
 /** A load that waits for room or is running, with the requests that will lease the adapter. */
-interface Ticket {
+interface Ticket<Held> {
   readonly digest: string;
   bytes: number;
-  readonly takers: Deferred<AdapterLease>[];
+  readonly takers: Deferred<AdapterLease<Held>>[];
   doomed: boolean;
   wantedUntil: number;
 }
 
-export class AdapterCache implements AdapterSource {
-  readonly #options: CacheOptions;
+export class AdapterCache<Held extends Cacheable = HostAdapter> implements AdapterSource<Held> {
+  readonly #options: CacheOptions<Held>;
   readonly #now: () => number;
-  readonly #idle: LRUCache<string, Resident>;
-  readonly #held = new Map<string, Resident>();
-  readonly #flights = new Map<string, Ticket>();
-  readonly #line: Ticket[] = [];
+  readonly #idle: LRUCache<string, Resident<Held>>;
+  readonly #held = new Map<string, Resident<Held>>();
+  readonly #flights = new Map<string, Ticket<Held>>();
+  readonly #line: Ticket<Held>[] = [];
   /** Bytes by digest, including adapters that are not loaded yet. */
   readonly #pins = new Map<string, number>();
   /** Real sizes of adapters that are larger than announced. */
@@ -55,7 +55,7 @@ export class AdapterCache implements AdapterSource {
   #evictions = 0;
   #leases = 0;
 
-  constructor(options: CacheOptions) {
+  constructor(options: CacheOptions<Held>) {
     assert(Number.isSafeInteger(options.maxBytes) && options.maxBytes > 0, "the cache's size is a positive integer");
     this.#options = options;
     this.#now = options.now ?? (() => performance.now());
@@ -66,7 +66,7 @@ export class AdapterCache implements AdapterSource {
    * Leases an adapter from memory or disk, and waits for room if necessary. Rejects with `adapter_not_found`,
    * `adapter_too_large`, or what loading throws.
    */
-  async acquire(digest: string): Promise<AdapterLease> {
+  async acquire(digest: string): Promise<AdapterLease<Held>> {
     const resident = this.#resident(digest);
     if (resident) {
       this.#hits++;
@@ -75,7 +75,7 @@ export class AdapterCache implements AdapterSource {
     }
     this.#misses++;
     this.#options.observer?.miss?.(digest);
-    const taker = deferred<AdapterLease>();
+    const taker = deferred<AdapterLease<Held>>();
     const ticket = this.#flights.get(digest) ?? this.#line.find((waiting) => waiting.digest === digest);
     if (ticket) ticket.takers.push(taker);
     else {
@@ -186,11 +186,11 @@ export class AdapterCache implements AdapterSource {
     assert(blocked, "the head of the queue waits only for room");
   }
 
-  #resident(digest: string): Resident | undefined {
+  #resident(digest: string): Resident<Held> | undefined {
     return this.#held.get(digest) ?? this.#idle.get(digest);
   }
 
-  #lease(resident: Resident, from: "host" | "disk", loadMs: number): AdapterLease {
+  #lease(resident: Resident<Held>, from: "host" | "disk", loadMs: number): AdapterLease<Held> {
     const { adapter } = resident;
     this.#idle.delete(adapter.digest);
     this.#held.set(adapter.digest, resident);
@@ -209,7 +209,7 @@ export class AdapterCache implements AdapterSource {
   }
 
   /** Makes an adapter without leases idle or drops it, and advances the queue. */
-  #settle(resident: Resident): void {
+  #settle(resident: Resident<Held>): void {
     const { digest } = resident.adapter;
     if (this.#pins.has(digest)) this.#held.set(digest, resident);
     else {
@@ -263,7 +263,7 @@ export class AdapterCache implements AdapterSource {
   }
 
   /** Loads into reserved room. */
-  #fly(ticket: Ticket): void {
+  #fly(ticket: Ticket<Held>): void {
     this.#flights.set(ticket.digest, ticket);
     this.#used += ticket.bytes;
     void this.#loads
@@ -278,7 +278,7 @@ export class AdapterCache implements AdapterSource {
       );
   }
 
-  #land(ticket: Ticket, adapter: HostAdapter, loadMs: number): void {
+  #land(ticket: Ticket<Held>, adapter: Held, loadMs: number): void {
     const { digest, takers, doomed, wantedUntil } = ticket;
     const bytes = Math.max(1, Math.ceil(adapter.bytes));
     if (adapter.digest !== digest) {
@@ -297,7 +297,7 @@ export class AdapterCache implements AdapterSource {
       return;
     }
     this.#used += bytes;
-    const resident: Resident = { adapter, bytes, leases: 0, doomed, wantedUntil };
+    const resident: Resident<Held> = { adapter, bytes, leases: 0, doomed, wantedUntil };
     const leases = takers.map(() => this.#lease(resident, "disk", loadMs));
     if (takers.length === 0) this.#settle(resident);
     else this.#advance(); // it may be smaller than the reserved room
@@ -307,7 +307,7 @@ export class AdapterCache implements AdapterSource {
     });
   }
 
-  #fail(ticket: Ticket, cause: unknown): void {
+  #fail(ticket: Ticket<Held>, cause: unknown): void {
     this.#flights.delete(ticket.digest);
     this.#used -= ticket.bytes;
     if (ticket.takers.length === 0) {

@@ -20,11 +20,17 @@ export interface CacheObserver {
   evicted?(digest: string): void;
 }
 
-export interface CacheOptions {
+/** What a cache needs to know of what it holds. */
+export interface Cacheable {
+  readonly digest: string;
+  readonly bytes: number;
+}
+
+export interface CacheOptions<Held extends Cacheable = HostAdapter> {
   /** Maximum bytes of all adapters in host memory, including those being loaded. */
   readonly maxBytes: number;
   /** Reads an adapter from disk. At most two calls run at a time, and one per digest. */
-  readonly load: (digest: string) => Promise<HostAdapter>;
+  readonly load: (digest: string) => Promise<Held>;
   readonly sizes: AdapterSizes;
   readonly observer?: CacheObserver;
   readonly logger?: Logger;

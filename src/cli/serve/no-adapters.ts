@@ -2,6 +2,7 @@
 
 import { AdapterCache } from "../../adapter/cache/cache.js";
 import { Mixtures } from "../../adapter/cache/mixtures.js";
+import type { HostAdapter } from "../../adapter/types.js";
 import { LorikeetError } from "../../base/errors.js";
 import type { CachePort, StorePort } from "../../gateway/adapters.js";
 
@@ -39,5 +40,9 @@ export function noAdapters(): {
   readonly mixtures: Mixtures;
 } {
   const sizes = { bytesOf: () => undefined, largestBytes: () => 0 };
-  return { store, cache: new AdapterCache({ maxBytes: 1, sizes, load: unknown }), mixtures: new Mixtures(() => false) };
+  return {
+    store,
+    cache: new AdapterCache<HostAdapter>({ maxBytes: 1, sizes, load: unknown }),
+    mixtures: new Mixtures(() => false),
+  };
 }

@@ -3,21 +3,23 @@
 import type { Command } from "commander";
 import type { Logger } from "../../base/log.js";
 import type { SelfTest } from "../../engine/self-test.js";
+import type { TaskPort } from "../../engine/task/types.js";
 import { createLogger } from "../log/logging.js";
 import { LogQueue } from "../log/queue.js";
 import { addOptions, readOptions } from "../options/command-line.js";
 import { progressLine } from "../progress.js";
 import type { Stack } from "../stack.js";
-import { locateDecoder } from "../task-model.js";
+import { locateModel } from "../task-model.js";
+import type { TaskStack } from "../task-stack.js";
 import { printLine, type Terminal } from "../terminal.js";
 import { noTokenizerNote } from "../tokenizer-note.js";
 import { exitCodes, Quit, UsageError } from "../usage.js";
 import { readVersion } from "../version.js";
 import { readServerKeys } from "./api-keys.js";
-import { type BannerFacts, formatBanner } from "./banner.js";
+import { type BannerFacts, formatBanner, formatTaskBanner, type TaskBannerFacts } from "./banner.js";
 import { type Lifetime, watchLifetime } from "./lifetime.js";
 import { type ServeSettings, serveOptions } from "./options.js";
-import { openService, type Service } from "./service.js";
+import { isTaskStack, openService, type Service } from "./service.js";
 
 /** Time for connections, engine and store to close after the drain. */
 const closeMs = 5_000;
@@ -44,7 +46,7 @@ async function serve(settings: ServeSettings, terminal: Terminal): Promise<void>
   log.onRecovered = (lines) => logger.warn({ lines }, "Log lines were dropped because nobody read them");
   using lifetime = watchLifetime(terminal, logger);
   const progress = progressLine(terminal.stderr);
-  const opening = locateModel(settings, terminal)
+  const opening = withLocatedModel(settings, terminal)
     .then((located) => openService(located, logger, progress.report, keys))
     .finally(() => progress.end());
   const service = await Promise.race([opening, lifetime.end.then(() => null)]);
@@ -61,9 +63,9 @@ async function serve(settings: ServeSettings, terminal: Terminal): Promise<void>
 }
 
 /** The settings with the model's name replaced by its folder. */
-async function locateModel(settings: ServeSettings, terminal: Terminal): Promise<ServeSettings> {
+async function withLocatedModel(settings: ServeSettings, terminal: Terminal): Promise<ServeSettings> {
   if (settings.model === null) return settings;
-  return { ...settings, model: await locateDecoder(settings.model, terminal) };
+  return { ...settings, model: await locateModel(settings.model, terminal) };
 }
 
 async function serveUntilEnd(
@@ -75,11 +77,19 @@ async function serveUntilEnd(
   logger: Logger,
 ): Promise<void> {
   await using service = opened;
-  const stopWatching = service.stack.device.onLost((error) => lifetime.lose(error));
+  const { stack } = service;
+  const stopWatching = isTaskStack(stack) ? () => {} : stack.device.onLost((error) => lifetime.lose(error));
   const port = service.open();
-  const facts = { ...(await factsOf(settings, service.stack, port)), keys: keyCount };
-  printLine(terminal.stderr, formatBanner(facts));
-  logger.info({ ...facts }, "listening");
+  const server = { version: readVersion(), host: settings.host, port, keys: keyCount };
+  if (isTaskStack(stack)) {
+    const facts = { ...server, ...taskFactsOf(settings, stack) };
+    printLine(terminal.stderr, formatTaskBanner(facts));
+    logger.info({ ...facts }, "listening");
+  } else {
+    const facts = { ...server, ...(await factsOf(settings, stack)) };
+    printLine(terminal.stderr, formatBanner(facts));
+    logger.info({ ...facts }, "listening");
+  }
   const cause = await lifetime.end;
   lifetime.endWithin(settings.drainTimeout + closeMs);
   logger.info({ cause, graceMs: settings.drainTimeout }, "draining");
@@ -87,11 +97,12 @@ async function serveUntilEnd(
   stopWatching();
 }
 
-async function factsOf(settings: ServeSettings, stack: Stack, port: number): Promise<Omit<BannerFacts, "keys">> {
+type ServerSettings = "version" | "host" | "port" | "keys";
+
+async function factsOf(settings: ServeSettings, stack: Stack): Promise<Omit<BannerFacts, ServerSettings>> {
   const { checkpoint, precision, started } = stack;
   const { limits } = started.engine;
   return {
-    version: readVersion(),
     model: {
       name: stack.name,
       directory: checkpoint.directory,
@@ -109,12 +120,38 @@ async function factsOf(settings: ServeSettings, stack: Stack, port: number): Pro
     slots: { count: limits.maxBatch, context: limits.maxContext, kvBytes: started.kvBytes },
     adapters: adaptersOf(settings, stack),
     notes: [...selfTestNotes(started.selfTest, settings, precision.dtype), ...(await textNotes(stack))],
-    host: settings.host,
-    port,
   };
 }
 
-function adaptersOf({ adapters: folder }: ServeSettings, { adapters }: Stack): BannerFacts["adapters"] {
+function taskFactsOf(settings: ServeSettings, stack: TaskStack): Omit<TaskBannerFacts, ServerSettings> {
+  const { name, model, started, threads } = stack;
+  const { signature, limits } = started.engine;
+  const { reason } = started.probe;
+  const shown = ({ name: port, type, shape }: TaskPort): string =>
+    `${port} (${type} ${shape ? `[${shape.join(", ")}]` : "of any shape"})`;
+  return {
+    model: {
+      ...{ name, folder: model.folder, task: model.task, architecture: model.architecture },
+      file: model.opened.map(({ label }) => label).join(", "),
+      inputs: signature.inputs.map(shown),
+      outputs: signature.outputs.map(shown),
+    },
+    threads,
+    maxBatch: signature.isBatched ? limits.maxBatch : null,
+    adapters: adaptersOf(settings, stack),
+    notes: [
+      ...(reason === null ? [] : [`requests run one at a time: ${reason}`]),
+      ...(started.rowsIndependent === false
+        ? ["on this CPU, the last bits of results depend on what else is in the batch (found by the self-test)"]
+        : []),
+    ],
+  };
+}
+
+function adaptersOf(
+  { adapters: folder }: ServeSettings,
+  { adapters }: Pick<Stack | TaskStack, "adapters">,
+): BannerFacts["adapters"] {
   if (folder === null || adapters === null) return null;
   const refused = adapters.store.refused().map(({ name, error }) => ({ name, reasons: [error.message] }));
   return { folder, found: adapters.store.list().map(({ name }) => name), refused };

@@ -1,12 +1,14 @@
 /** Opens the service of `serve`: the stack, its metrics, and the server in front. */
 
 import type { Logger, Progress } from "../../base/log.js";
+import { isTaskModel } from "../../model/task/folder.js";
 import { openLevelStore } from "../../records/level-store.js";
 import { memoryStore } from "../../records/memory-store.js";
 import type { RecordStore } from "../../records/store.js";
 import { Metrics } from "../../server/metrics/metrics.js";
 import { createServer, type LorikeetServer } from "../../server/server.js";
 import { openStack, planStack, type Stack, type StackOptions } from "../stack.js";
+import { openTaskStack, planTaskStack, type TaskStack } from "../task-stack.js";
 import { UsageError } from "../usage.js";
 import {
   gatewayOptionsOf,
@@ -20,7 +22,7 @@ import type { ServeSettings } from "./options.js";
 
 /** Disposing of it stops listening, stops the engine and closes everything else. */
 export interface Service extends AsyncDisposable {
-  readonly stack: Stack;
+  readonly stack: Stack | TaskStack;
   readonly server: LorikeetServer;
   readonly metrics: Metrics;
   /** Starts serving requests and scanning for adapters. Returns the port. */
@@ -50,12 +52,12 @@ export async function openService(
   };
   let records: RecordStore | null = null;
   const opening = async () => {
-    const plan = await planStack(stackOptions);
+    const open = await planFor(settings, stackOptions);
     checkTogether(settings);
     records = await openRecords(settings);
     const { port } = await listen(server, settings);
     logger.info({ model: settings.model, host: settings.host, port }, "loading");
-    return { port, records, stack: await openStack(stackOptions, plan) };
+    return { port, records, stack: await open() };
   };
   const {
     port,
@@ -71,7 +73,7 @@ export async function openService(
     server,
     metrics,
     open: () => {
-      metrics.describeDevice(stack.deviceFacts, () => stack.device.allocatedBytes);
+      if (!isTaskStack(stack)) metrics.describeDevice(stack.deviceFacts, () => stack.device.allocatedBytes);
       server.open(stack.gateway, opened);
       stack.adapters?.store.start();
       return port;
@@ -82,6 +84,18 @@ export async function openService(
       await opened[Symbol.asyncDispose]();
     },
   };
+}
+
+export const isTaskStack = (stack: Stack | TaskStack): stack is TaskStack => "signature" in stack.gateway;
+
+/** Checks the settings against the model, of either kind, and returns what opens it. */
+async function planFor(settings: ServeSettings, options: StackOptions): Promise<() => Promise<Stack | TaskStack>> {
+  if (settings.model !== null && (await isTaskModel(settings.model))) {
+    const model = await planTaskStack(options);
+    return () => openTaskStack(options, model);
+  }
+  const plan = await planStack(options);
+  return () => openStack(options, plan);
 }
 
 /** Throws a UsageError for options that contradict each other. */

@@ -48,6 +48,12 @@ export function tokenIds({ vocabSize }: Pick<RequestBounds, "vocabSize">, min: n
   );
 }
 
+/** The message of an object's schema, which also speaks for keys that are missing. */
+export const objectRule =
+  (rule: string) =>
+  ({ path }: v.ObjectIssue): string =>
+    path?.at(-1)?.origin === "key" ? "is required" : rule;
+
 /** Any object. */
 export function objectField(rule: string) {
   return v.custom<Record<string, unknown>>(isObject, rule);

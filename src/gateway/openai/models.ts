@@ -8,7 +8,8 @@ export interface ModelObject {
   readonly owned_by: "lorikeet";
   readonly root: string;
   readonly parent: string | null;
-  readonly max_model_len: number;
+  /** null for models without a context. */
+  readonly max_model_len: number | null;
 }
 
 export function modelObject({ name, createdAt, root, parent, maxContext }: Model): ModelObject {

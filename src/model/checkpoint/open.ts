@@ -5,7 +5,6 @@
 
 import { createHash, type Hash } from "node:crypto";
 import { stat } from "node:fs/promises";
-import { basename } from "node:path";
 import { isObject, shown } from "../../base/json.js";
 import { SafetensorsFile } from "../../tensor/safetensors.js";
 import { elementCount, formatShape, sameShape } from "../../tensor/shape.js";
@@ -15,6 +14,7 @@ import { readGenerationDefaults } from "../config/tokens.js";
 import { expectedTensors } from "../modules.js";
 import type { Checkpoint, DecoderConfig, TensorLocation } from "../types.js";
 import { findWeights, openDirectory, readJson, type WeightFile } from "./files.js";
+import { modelNames } from "./model-names.js";
 import { canonicalName, isForeign } from "./names.js";
 
 interface FoundTensor extends TensorLocation {
@@ -41,7 +41,7 @@ export async function openCheckpoint(directory: string): Promise<Checkpoint> {
   faults.throwIfAny(`The weights of ${directory} are not those of its config.json`);
   return {
     directory: path,
-    names: namesOf(path, json),
+    names: modelNames(path, json),
     config,
     tensors,
     foreign,
@@ -49,18 +49,6 @@ export async function openCheckpoint(directory: string): Promise<Checkpoint> {
     generationDefaults: isObject(generation) ? readGenerationDefaults(generation) : {},
     fingerprint: hash.digest("hex"),
   };
-}
-
-/** The checkpoint's name, and other names that adapters may use for it. */
-function namesOf(path: string, json: unknown): readonly [string, ...string[]] {
-  const stated = isObject(json) && typeof json._name_or_path === "string" ? json._name_or_path : "";
-  const [name, ...others] = [...new Set([repositoryOf(path), basename(path), stated])].filter((other) => other !== "");
-  return [name ?? path, ...others];
-}
-
-/** `owner/name` of a model in a Hugging Face cache, models--owner--name/snapshots/<revision>; empty for any other folder. */
-function repositoryOf(path: string): string {
-  return /[/\\]models--([^/\\]+)[/\\]snapshots[/\\][^/\\]+$/.exec(path)?.[1]?.replace("--", "/") ?? "";
 }
 
 /** Sorts a file's tensors into those of the decoder and others, and adds what identifies the file to `hash`. */

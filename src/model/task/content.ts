@@ -4,14 +4,10 @@
  * found this way, and so is the factor: gamma / sqrt(variance + epsilon).
  */
 
-import { open } from "node:fs/promises";
-import { LorikeetError } from "../../base/errors.js";
-import type { Initializer } from "../../graph/types.js";
-import { type DtypeArray, viewAs } from "../../tensor/dtype.js";
-import { bfloat16ToFloat32, float16ToFloat32 } from "../../tensor/half.js";
 import { SafetensorsFile, type StoredTensor } from "../../tensor/safetensors.js";
 import { sameShape } from "../../tensor/shape.js";
 import type { WeightFile } from "../checkpoint/files.js";
+import { floatsOf, widened } from "./weight-values.js";
 import type { WeightedNode } from "./weighted-nodes.js";
 
 export interface ContentMatch {
@@ -153,33 +149,4 @@ async function readRows({ file, name, tensor }: Candidate, begin: number, end: n
   const rowBytes = tensor.byteLength / (tensor.shape[0] ?? 1);
   const bytes = await file.read(name, { begin: begin * rowBytes, end: end * rowBytes });
   return widened(tensor.dtype as "F32" | "F16" | "BF16", bytes);
-}
-
-function widened(dtype: "F32" | "F16" | "BF16", bytes: Uint8Array): Float32Array {
-  const elements: DtypeArray["F32" | "F16" | "BF16"] = viewAs(dtype, bytes);
-  if (elements instanceof Float32Array) return elements;
-  return dtype === "F16" ? float16ToFloat32(elements) : bfloat16ToFloat32(elements);
-}
-
-function shortened(tensor: string): LorikeetError {
-  return new LorikeetError("model_invalid", `The external data of tensor ${tensor} became shorter while it was read.`);
-}
-
-const stored = { float32: "F32", float16: "F16", bfloat16: "BF16" } as const;
-
-async function floatsOf({ value, data }: Initializer): Promise<Float32Array> {
-  const dtype = stored[value.type as keyof typeof stored];
-  if (data.kind === "inline") {
-    // A file's tensors lie at any offset.
-    const isAligned = data.bytes.byteOffset % 4 === 0;
-    return widened(dtype, isAligned ? data.bytes : Uint8Array.from(data.bytes));
-  }
-  const bytes = new Uint8Array(data.byteLength);
-  await using handle = await open(data.file);
-  for (let done = 0; done < bytes.length; ) {
-    const { bytesRead } = await handle.read(bytes, done, Math.min(bytes.length - done, 1 << 28), data.offset + done);
-    if (bytesRead === 0) throw shortened(value.name);
-    done += bytesRead;
-  }
-  return widened(dtype, bytes);
 }

@@ -4,10 +4,11 @@
  */
 
 import { access, readdir, realpath, stat } from "node:fs/promises";
-import { basename, dirname, extname, join } from "node:path";
+import { basename, dirname, extname, join, resolve } from "node:path";
 import { LorikeetError } from "../../base/errors.js";
 import { isObject, type Json } from "../../base/json.js";
 import { findWeights, readJson, type WeightFile } from "../checkpoint/files.js";
+import { modelNames } from "../checkpoint/model-names.js";
 import { families } from "../families/registry.js";
 import { type Task, taskOf } from "./tasks.js";
 
@@ -27,6 +28,8 @@ export interface TaskFolder {
   /** The class that config.json names; null if it names none. */
   readonly architecture: string | null;
   readonly files: readonly TaskFile[];
+  /** The name that it is served by, then others that adapters may use for it. */
+  readonly names: readonly [string, ...string[]];
   /** ONNX files that are not read, such as those of other precisions. */
   readonly otherFiles: readonly string[];
   /** The checkpoint that the files were exported from; empty if it is not there. */
@@ -77,9 +80,17 @@ export async function openTaskFolder(path: string): Promise<TaskFolder> {
     task,
     architecture,
     files,
+    names: namesOf(folder, path, config, status.isFile()),
     otherFiles: found.filter((label) => files.every((file) => file.label !== label)),
     weights: hasWeights ? await findWeights(await realpath(folder), names) : [],
   };
+}
+
+/** A file without a config.json around it is called by its own name. */
+function namesOf(folder: string, path: string, config: Json, isFile: boolean): readonly [string, ...string[]] {
+  const names = modelNames(resolve(folder), config);
+  const isBare = isFile && Object.keys(config).length === 0;
+  return isBare ? [basename(path, ".onnx"), ...names] : names;
 }
 
 /** Where a bare file's config.json and checkpoint would be. */

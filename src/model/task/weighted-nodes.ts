@@ -1,5 +1,6 @@
 /** The nodes of a graph that apply a constant weight: products, convolutions and tables. Adapters can go around each of them. */
 
+import { sameShape } from "../../graph/shape.js";
 import type { Graph, Initializer, Node, Value } from "../../graph/types.js";
 import { type ModuleName, namesOf } from "./names.js";
 
@@ -18,8 +19,16 @@ export interface WeightedNode {
   readonly kernel: readonly number[];
   readonly groups: number;
   readonly names: readonly ModuleName[];
+  /** The layer's own bias, [out]; null if it has none. */
+  readonly bias: Bias | null;
   /** Whether a batch normalization may have been folded into the weight: a convolution with a bias and no normalization behind it. */
   readonly mayBeFolded: boolean;
+}
+
+export interface Bias {
+  readonly values: Initializer;
+  /** The node that adds it; null if the layer's own node does. */
+  readonly add: Node | null;
 }
 
 const floats: ReadonlySet<string> = new Set(["float32", "float16", "bfloat16"]);
@@ -61,14 +70,17 @@ class WeightReader {
   }
 
   linear(node: Node): WeightedNode[] {
-    if (intOf(node, "transA", 0) !== 0 || floatOf(node, "alpha", 1) !== 1) return [];
+    if (intOf(node, "transA", 0) !== 0 || floatOf(node, "alpha", 1) !== 1 || floatOf(node, "beta", 1) !== 1) return [];
     const found = this.#weightOf(node.inputs[1]);
     if (found?.shape.length !== 2) return [];
     const outFirst = (intOf(node, "transB", 0) !== 0) !== found.turned;
     const [rows = 0, columns = 0] = found.shape;
     const [inFeatures, outFeatures] = outFirst ? [columns, rows] : [rows, columns];
-    const names = namesOf(node, found.weight.value.name, this.#biasOf(node));
-    return [{ ...plain, kind: "linear", node, weight: found.weight, outFirst, inFeatures, outFeatures, names }];
+    const bias = this.#biasOf(node, outFeatures);
+    if (bias === "computed") return [];
+    const names = namesOf(node, found.weight.value.name, bias?.values.value.name ?? null);
+    const { weight } = found;
+    return [{ ...plain, kind: "linear", node, weight, outFirst, inFeatures, outFeatures, names, bias }];
   }
 
   convolution(node: Node): WeightedNode[] {
@@ -77,11 +89,12 @@ class WeightReader {
     const [outFeatures = 0, inOfGroup = 0, ...kernel] = found.shape;
     const groups = intOf(node, "group", 1);
     const inFeatures = inOfGroup * groups;
-    const bias = node.inputs[2]?.name ?? null;
-    const names = namesOf(node, found.weight.value.name, bias);
+    const bias = this.#ownBias(node, outFeatures);
+    if (bias === "computed") return [];
+    const names = namesOf(node, found.weight.value.name, node.inputs[2]?.name ?? null);
     const isNormalized = this.#readersOf(node).some(({ op }) => op === "BatchNormalization");
     const hasBias = bias !== null || this.#readersOf(node).some((reader) => this.#addsConstant(reader));
-    const rest = { outFirst: true, inFeatures, outFeatures, kernel, groups, names };
+    const rest = { outFirst: true, inFeatures, outFeatures, kernel, groups, names, bias };
     return [{ kind: "convolution", node, weight: found.weight, ...rest, mayBeFolded: hasBias && !isNormalized }];
   }
 
@@ -120,17 +133,25 @@ class WeightReader {
   }
 
   /** A Gemm's own bias, or the one that the only reader of a MatMul adds. */
-  #biasOf(node: Node): string | null {
-    if (node.op === "Gemm") return node.inputs[2]?.name ?? null;
+  #biasOf(node: Node, outFeatures: number): Bias | "computed" | null {
+    if (node.op === "Gemm") return this.#ownBias(node, outFeatures);
     const [add, ...others] = this.#readersOf(node);
     if (add?.op !== "Add" || others.length > 0) return null;
     const other = add.inputs.find((input) => input && input.name !== node.outputs[0]?.name);
-    const isVector = other && this.#initializers.get(other.name)?.value.shape.length === 1;
-    return isVector ? other.name : null;
+    const values = this.#initializers.get(other?.name ?? "");
+    return values && sameShape(values.value.shape, [outFeatures]) ? { values, add } : null;
+  }
+
+  /** The third input of a Gemm or a Conv. "computed": it is not a constant vector. */
+  #ownBias({ inputs }: Node, outFeatures: number): Bias | "computed" | null {
+    const value = inputs[2];
+    if (!value) return null;
+    const values = this.#weightOf(value)?.weight;
+    return values && sameShape(values.value.shape, [outFeatures]) ? { values, add: null } : "computed";
   }
 }
 
-const plain = { kernel: [], groups: 1, mayBeFolded: false } as const;
+const plain = { kernel: [], groups: 1, bias: null, mayBeFolded: false } as const;
 
 function intOf({ attributes }: Node, name: string, fallback: number): number {
   const found = attributes[name];

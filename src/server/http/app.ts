@@ -4,9 +4,11 @@ import { LorikeetError } from "../../base/errors.js";
 import type { Logger } from "../../base/log.js";
 import { messagesProtocol } from "../../gateway/anthropic/protocol.js";
 import type { Gateway } from "../../gateway/gateway.js";
+import type { ModelGateway } from "../../gateway/model-gateway.js";
 import { modelObject } from "../../gateway/openai/models.js";
 import { openAiProtocols } from "../../gateway/openai/protocol.js";
 import type { Responses } from "../../gateway/responses/responses.js";
+import type { TaskGateway } from "../../gateway/tasks/task-gateway.js";
 import { tgiProtocols } from "../../gateway/tgi/protocol.js";
 import { type Access, keyMiddleware, sourceMiddleware } from "../access/access.js";
 import type { ClientAddressOf } from "../access/client-address.js";
@@ -21,6 +23,7 @@ import { contextMiddleware, contextOf } from "./context.js";
 import { addErrorForms } from "./error-forms.js";
 import { generateHandler } from "./generate-routes.js";
 import { jsonBody } from "./json-body.js";
+import { kserveHandlers } from "./kserve-routes.js";
 import { discardBody } from "./linger.js";
 import { prefersPage, sendFaultPage, sendRoot } from "./page.js";
 import { responsesHandlers } from "./responses-routes.js";
@@ -55,7 +58,7 @@ function roomMiddleware(connections: Connections): RequestHandler {
   };
 }
 
-const probes: ReadonlySet<string> = new Set(["/health", "/ready"]);
+const probes: ReadonlySet<string> = new Set(["/health", "/ready", "/v2/health/live", "/v2/health/ready"]);
 
 type Method = "get" | "post" | "put" | "patch" | "delete";
 type Handlers = Partial<Record<Method, RequestHandler[]>>;
@@ -66,7 +69,19 @@ export function createApp(parts: AppParts): Express {
   const json = jsonBody(options);
   const generate = generateHandler(tgiProtocols(gateway).either, gateway, options);
   const app = createBare(parts, { post: [gateMiddleware(gate), json, generate] });
-  addApi(app, { ...parts, options, json });
+  addModelApi(app, { ...parts, options, json });
+  addTextApi(app, { ...parts, options, json });
+  return closeRoutes(app, parts);
+}
+
+/** The app of a task model. */
+export function createTaskApp(parts: Omit<AppParts, "gateway" | "responses"> & Served<TaskGateway>): Express {
+  const { gateway, metrics, gate } = parts;
+  const options = { ...parts.options, onLimit: (limit: string) => metrics.limited.inc({ limit }) };
+  const json = jsonBody(options);
+  const app = createBare(parts);
+  addModelApi(app, { gateway, gate, options, json });
+  addTaskApi(app, { gateway, options, json });
   return closeRoutes(app, parts);
 }
 
@@ -105,15 +120,11 @@ function closeRoutes(app: Express, parts: Omit<AppParts, "gateway" | "responses"
 
 /** The only routes that need no key, so that supervisors can probe them. */
 function addProbes(app: Express, { gate }: Pick<AppParts, "gate">): void {
+  const ready = gateMiddleware(gate);
   route(app, "/health", { get: [(_req, res) => void res.json({ status: "ok" })] });
-  route(app, "/ready", {
-    get: [
-      (_req, res) => {
-        gate.check();
-        res.json({ status: "ready" });
-      },
-    ],
-  });
+  route(app, "/ready", { get: [ready, (_req, res) => void res.json({ status: "ready" })] });
+  route(app, "/v2/health/live", { get: [(_req, res) => void res.json({ live: true })] });
+  route(app, "/v2/health/ready", { get: [ready, (_req, res) => void res.json({ ready: true })] });
 }
 
 function addMetrics(app: Express, { metrics }: Pick<AppParts, "metrics">): void {
@@ -128,20 +139,66 @@ function addMetrics(app: Express, { metrics }: Pick<AppParts, "metrics">): void 
   });
 }
 
-interface ApiParts extends Pick<AppParts, "gateway" | "responses" | "gate" | "access"> {
+interface Served<Kind> {
+  readonly gateway: Kind;
+}
+
+interface ApiParts {
   readonly options: ServerOptions & ReaderBounds;
   readonly json: RequestHandler;
 }
 
 /** Each path also without `/v1`, as in llama.cpp. */
-function addApi(app: Express, { gateway, responses, gate, access, options, json }: ApiParts): void {
+const apiOf =
+  (app: Express) =>
+  (path: string, handlers: Handlers): void =>
+    route(app, [`/v1${path}`, path], handlers);
+
+/** What every model has: names and adapters. */
+function addModelApi(
+  app: Express,
+  { gateway, gate, options, json }: ApiParts & Served<ModelGateway> & Pick<AppParts, "gate">,
+): void {
+  const adapters = adapterHandlers(gateway, options);
+  const api = apiOf(app);
+  app.use(gateMiddleware(gate));
+  api("/models", {
+    get: [(_req, res) => sendJson(res, { object: "list", data: gateway.models.list().map(modelObject) }, options)],
+  });
+  api("/models/*name", {
+    get: [(req, res) => void res.json(modelObject(gateway.models.get([req.params.name ?? ""].flat().join("/"))))],
+  });
+  api("/adapters", { get: [adapters.list] });
+  api("/adapters/:name", {
+    get: [adapters.get],
+    put: [adapters.put],
+    patch: [json, adapters.patch],
+    delete: [adapters.remove],
+  });
+  api("/adapters/:name/download", { get: [adapters.download] });
+  api("/load_lora_adapter", { post: [json, adapters.load] });
+  api("/unload_lora_adapter", { post: [json, adapters.unload] });
+}
+
+/** What task models have besides. */
+function addTaskApi(app: Express, { gateway, options, json }: ApiParts & Served<TaskGateway>): void {
+  const kserve = kserveHandlers(gateway, options);
+  route(app, "/v2", { get: [kserve.server] });
+  route(app, "/v2/models/*name/ready", { get: [kserve.ready] });
+  route(app, "/v2/models/*name/infer", { post: [json, kserve.infer] });
+  route(app, "/v2/models/*name", { get: [kserve.model] });
+}
+
+/** What models that generate text have besides. */
+function addTextApi(
+  app: Express,
+  { gateway, responses, access, options, json }: ApiParts & Pick<AppParts, "gateway" | "responses" | "access">,
+): void {
   const { completions, chat } = openAiProtocols(gateway);
   const { generate, generateStream } = tgiProtocols(gateway);
   const stored = responsesHandlers({ responses, gateway, access, options });
-  const adapters = adapterHandlers(gateway, options);
   const { tokenize, detokenize, countTokens } = tokenizeHandlers(gateway, options);
-  app.use(gateMiddleware(gate));
-  const api = (path: string, handlers: Handlers): void => route(app, [`/v1${path}`, path], handlers);
+  const api = apiOf(app);
   api("/completions", { post: [json, generateHandler(completions, gateway, options)] });
   api("/chat/completions", { post: [json, generateHandler(chat, gateway, options)] });
   api("/messages", { post: [json, generateHandler(messagesProtocol(gateway), gateway, options)] });
@@ -163,22 +220,6 @@ function addApi(app: Express, { gateway, responses, gate, access, options, json 
       },
     ],
   });
-  api("/models", {
-    get: [(_req, res) => sendJson(res, { object: "list", data: gateway.models.list().map(modelObject) }, options)],
-  });
-  api("/models/*name", {
-    get: [(req, res) => void res.json(modelObject(gateway.models.get([req.params.name ?? ""].flat().join("/"))))],
-  });
-  api("/adapters", { get: [adapters.list] });
-  api("/adapters/:name", {
-    get: [adapters.get],
-    put: [adapters.put],
-    patch: [json, adapters.patch],
-    delete: [adapters.remove],
-  });
-  api("/adapters/:name/download", { get: [adapters.download] });
-  api("/load_lora_adapter", { post: [json, adapters.load] });
-  api("/unload_lora_adapter", { post: [json, adapters.unload] });
 }
 
 /** Registers handlers for a path or its spellings; any other method gets a 405 that lists the allowed ones. */

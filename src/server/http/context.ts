@@ -38,7 +38,7 @@ export interface ContextParts {
 
 const contexts = new WeakMap<Response, RequestContext>();
 /** Polled by machines, so logged at debug level only. */
-const quietPaths = new Set(["/health", "/ready", "/metrics"]);
+const quietPaths = new Set(["/health", "/ready", "/v2/health/live", "/v2/health/ready", "/metrics"]);
 
 /** The client's own id, if it is safe in logs and headers; otherwise a new one. */
 export function requestId(headers: IncomingHttpHeaders): string {

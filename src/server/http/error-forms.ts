@@ -2,6 +2,7 @@
 import type { Express, NextFunction, Request, RequestHandler, Response } from "express";
 import { anthropicErrorForm } from "../../gateway/anthropic/errors.js";
 import type { ErrorForm } from "../../gateway/fault.js";
+import { kserveErrorForm } from "../../gateway/kserve/infer.js";
 import { tgiErrorForm } from "../../gateway/tgi/errors.js";
 import { vllmErrorForm } from "../../gateway/vllm/errors.js";
 import { contextOf } from "./context.js";
@@ -11,6 +12,7 @@ const forms: readonly (readonly [paths: readonly string[], form: ErrorForm])[] =
   [["/load_lora_adapter", "/unload_lora_adapter"], vllmErrorForm],
   [["/messages"], anthropicErrorForm],
   [["/generate", "/generate_stream"], tgiErrorForm],
+  [["/v2/models"], kserveErrorForm],
 ];
 
 export function addErrorForms(app: Express): void {

@@ -1,10 +1,11 @@
 /** Gauges read from the gateway and the stored responses at each scrape: slots, bytes, tiers, and the metric names that Kubernetes routers expect. */
 import { Counter, Gauge, type Registry } from "prom-client";
 import type { GatewayStats } from "../../gateway/gateway.js";
+import type { ModelStats } from "../../gateway/model-gateway.js";
 import type { ResponsesStats } from "../../gateway/responses/responses.js";
 
 /** Each gauge calls `stats`, so it must be cheap. `labelOf` returns the label of a model's series. */
-export function registerGauges(registry: Registry, stats: () => GatewayStats, labelOf: (name: string) => string): void {
+export function registerGauges(registry: Registry, stats: () => ModelStats, labelOf: (name: string) => string): void {
   const { registers, gauge, counter } = readersOf(registry, stats);
   gauge("lorikeet_adapter_cache_bytes", "Bytes of adapters in the host memory cache.", (stats) => stats.cache.bytes);
   counter(
@@ -26,14 +27,6 @@ export function registerGauges(registry: Registry, stats: () => GatewayStats, la
     "Waiting time of the first queued sequence; 0 without one.",
     (stats) => stats.engine.oldestWaitMs / 1000,
   );
-  gauge(
-    "lorikeet_queued_characters",
-    "Characters of prompts waiting for tokenization.",
-    (stats) => stats.queuedCharacters,
-  );
-  gauge("lorikeet_grammars", "Compiled grammars that are kept.", (stats) => stats.grammars.kept);
-  gauge("lorikeet_grammar_bytes", "Bytes of those, with their masks.", (stats) => stats.grammars.keptBytes);
-  gauge("lorikeet_grammars_waiting", "Grammars that wait to be compiled.", (stats) => stats.grammars.waiting);
   registerLabelled(registers, stats);
   new Gauge({
     name: "lorikeet_waiting_requests",
@@ -43,6 +36,28 @@ export function registerGauges(registry: Registry, stats: () => GatewayStats, la
     collect() {
       this.reset();
       for (const [name, waiting] of stats().waitingRequests) this.inc({ adapter: labelOf(name) }, waiting);
+    },
+  });
+}
+
+/** What only models that generate text have. */
+export function registerTextGauges(registry: Registry, stats: () => GatewayStats): void {
+  const { registers, gauge } = readersOf(registry, stats);
+  gauge(
+    "lorikeet_queued_characters",
+    "Characters of prompts waiting for tokenization.",
+    (stats) => stats.queuedCharacters,
+  );
+  gauge("lorikeet_grammars", "Compiled grammars that are kept.", (stats) => stats.grammars.kept);
+  gauge("lorikeet_grammar_bytes", "Bytes of those, with their masks.", (stats) => stats.grammars.keptBytes);
+  gauge("lorikeet_grammars_waiting", "Grammars that wait to be compiled.", (stats) => stats.grammars.waiting);
+  new Gauge({
+    name: "lorikeet_kv_slots",
+    help: "Slots of the KV cache.",
+    labelNames: ["state"],
+    registers,
+    collect() {
+      for (const [state, count] of Object.entries(stats().engine.slots)) this.set({ state }, count);
     },
   });
 }
@@ -83,16 +98,7 @@ function readersOf<Stats>(registry: Registry, stats: () => Stats) {
   return { registers, gauge, counter };
 }
 
-function registerLabelled(registers: Registry[], stats: () => GatewayStats): void {
-  new Gauge({
-    name: "lorikeet_kv_slots",
-    help: "Slots of the KV cache.",
-    labelNames: ["state"],
-    registers,
-    collect() {
-      for (const [state, count] of Object.entries(stats().engine.slots)) this.set({ state }, count);
-    },
-  });
+function registerLabelled(registers: Registry[], stats: () => ModelStats): void {
   new Gauge({
     name: "lorikeet_adapters",
     help: "Adapters by tier.",

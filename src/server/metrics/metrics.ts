@@ -2,11 +2,12 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
 import type { EngineObserver } from "../../engine/types.js";
 import type { Gateway, GatewayStats } from "../../gateway/gateway.js";
+import type { ModelGateway, ModelStats } from "../../gateway/model-gateway.js";
 import { type GatewayObserver, type RequestSummary, routes } from "../../gateway/observer.js";
 import type { Responses } from "../../gateway/responses/responses.js";
 import { AdapterLabels } from "./adapter-labels.js";
 import { EventLoopDelay } from "./event-loop.js";
-import { registerGauges, registerResponses } from "./gauges.js";
+import { registerGauges, registerResponses, registerTextGauges } from "./gauges.js";
 
 const latency = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
 const short = [0.001, 0.0025, 0.005, 0.01, 0.02, 0.04, 0.08, 0.12, 0.25, 0.5, 1, 2.5];
@@ -46,9 +47,9 @@ export class Metrics {
   readonly #rejections: Counter<"code">;
   readonly #tokens: Counter<"adapter" | "kind">;
   readonly #delay: EventLoopDelay;
-  #gateway: Gateway | null = null;
+  #gateway: ModelGateway | null = null;
   /** Computed once per scrape: with thousands of adapters it costs more than all gauges together. */
-  #stats: GatewayStats | null = null;
+  #stats: ModelStats | null = null;
 
   constructor(options: { readonly maxAdapterLabels: number }) {
     const registers = [this.registry];
@@ -59,7 +60,7 @@ export class Metrics {
     this.#delay = new EventLoopDelay(this.registry);
     this.#requests = new Counter({
       name: "lorikeet_requests_total",
-      help: "Completed generation, tokenize and detokenize requests.",
+      help: "Completed requests to the model, tokenize and detokenize ones too.",
       labelNames: ["adapter", "route", "outcome"],
       registers,
     });
@@ -94,11 +95,17 @@ export class Metrics {
     this.validated = validationHistogram(registers);
   }
 
-  /** Adds the gauges that are read at each scrape: slots, bytes and tiers. */
-  bind(gateway: Gateway, responses: Pick<Responses, "stats">): void {
+  /** Adds the gauges that are read at each scrape: bytes and tiers. */
+  bind(gateway: ModelGateway): void {
     this.#gateway = gateway;
     const labelOf = (name: string): string => (gateway.adapters.serves(name) ? this.#labels.find(name) : name);
     registerGauges(this.registry, () => this.#stats ?? gateway.stats(), labelOf);
+  }
+
+  /** Adds those of a model that generates text. */
+  bindText(gateway: Gateway, responses: Pick<Responses, "stats">): void {
+    const known = (): GatewayStats | null => (this.#stats !== null && isOfText(this.#stats) ? this.#stats : null);
+    registerTextGauges(this.registry, () => known() ?? gateway.stats());
     registerResponses(this.registry, () => responses.stats());
   }
 
@@ -181,6 +188,8 @@ export class Metrics {
     for (const kind of ["prompt", "completion", "cached"]) this.#tokens.remove({ adapter, kind });
   }
 }
+
+const isOfText = (stats: ModelStats): stats is GatewayStats => "grammars" in stats;
 
 function gatewayHistograms(registers: Registry[]): GatewayObserver {
   const firstToken = new Histogram({

@@ -1,0 +1,89 @@
+/** Everything that serves a task model, opened together: model, adapters, engine, gateway. */
+
+import type { UploadLimits } from "../adapter/upload/upload.js";
+import { LorikeetError } from "../base/errors.js";
+import type { Logger, Progress } from "../base/log.js";
+import { probeModel, type StartedTask, servedGraph, startTaskEngine } from "../engine/task/start.js";
+import type { EngineObserver } from "../engine/types.js";
+import type { GatewayOptions } from "../gateway/options.js";
+import { createTaskGateway, type TaskGateway } from "../gateway/tasks/task-gateway.js";
+import { openTaskModel, type TaskModel } from "../model/task/open.js";
+import { usableThreads } from "./machine.js";
+import type { EngineSettings } from "./options/engine-options.js";
+import { noAdapters } from "./serve/no-adapters.js";
+import { UsageError } from "./usage.js";
+import { readVersion } from "./version.js";
+
+export interface TaskStackOptions {
+  readonly settings: EngineSettings;
+  /** null: the model folder's name. */
+  readonly servedName: string | null;
+  /** null: none. */
+  readonly adapters: object | null;
+  readonly gateway: Partial<GatewayOptions>;
+  readonly uploads?: UploadLimits;
+  readonly observer?: EngineObserver;
+  readonly logger: Logger;
+  readonly progress: Progress;
+}
+
+/** Disposing of it stops the engine and closes everything that was opened for it. */
+export interface TaskStack extends AsyncDisposable {
+  readonly name: string;
+  readonly model: TaskModel;
+  readonly adapters: null;
+  readonly threads: number;
+  readonly started: StartedTask;
+  readonly gateway: TaskGateway;
+}
+
+/** Throws a UsageError for settings that only decoders have, and `model_unsupported` for a model of several graphs. */
+export async function planTaskStack({
+  settings,
+  adapters,
+}: Pick<TaskStackOptions, "settings" | "adapters">): Promise<TaskModel> {
+  const faults: string[] = [];
+  if (settings.device !== "auto" && settings.device !== "cpu") {
+    faults.push(`--device ${settings.device} does not run task models; use cpu or auto.`);
+  }
+  if (settings.dtype !== "auto" && settings.dtype !== "fp32") {
+    faults.push(`--dtype ${settings.dtype} is for decoders; a task model has the types of its ONNX file.`);
+  }
+  if (adapters !== null) faults.push("--adapters is for decoders: adapters of task models are not served yet.");
+  if (faults.length > 0) throw new UsageError(faults);
+  const model = await openTaskModel(settings.model ?? "");
+  servedGraph(model);
+  return model;
+}
+
+/** Throws what probing and starting the engine throw, after closing everything that was opened. */
+export async function openTaskStack(options: TaskStackOptions, model: TaskModel): Promise<TaskStack> {
+  const { settings, logger, observer, uploads } = options;
+  const threads = settings.threads ?? usableThreads();
+  const name = options.servedName ?? model.names[0];
+  options.progress("trying the model", 0, 1);
+  const probe = await probeModel(model, { threads }).catch((cause: unknown) => {
+    throw new LorikeetError("model_unsupported", `ONNX Runtime cannot load the model ${name}.`, { cause });
+  });
+  options.progress("trying the model", 1, 1);
+  const started = await startTaskEngine(
+    {
+      ...settings,
+      ...{ model, threads, logger, adapters: null },
+      progress: options.progress,
+      ...(observer && { observer }),
+    },
+    probe,
+  );
+  const gateway = createTaskGateway({
+    engine: started.engine,
+    names: [name],
+    version: readVersion(),
+    ...noAdapters(),
+    options: options.gateway,
+    ...(uploads && { uploads }),
+    logger,
+  });
+  const close = (): Promise<void> => started.engine.close();
+  return { name, model, adapters: null, threads, started, gateway, [Symbol.asyncDispose]: close };
+}

@@ -1,0 +1,204 @@
+/**
+ * Finds where the rows of a batch lie in the input of each target module, by changing one row at a time and seeing what moves. Graphs
+ * reshape and transpose as they like; running one tells what reading it does not.
+ */
+
+import { LorikeetError } from "../../base/errors.js";
+import { serializeGraph } from "../../graph/serialize.js";
+import type { Graph, Value } from "../../graph/types.js";
+import type { RowLayout } from "../../model/task/adapted-node.js";
+import type { WeightedNode } from "../../model/task/weighted-nodes.js";
+import { Session } from "../../runtime/session.js";
+import type { Tensor } from "../../runtime/tensor.js";
+import { TrialInputs } from "./trial-inputs.js";
+
+/** How a module's rows are found, or a clause that says why they cannot be. */
+export type FoundLayout = RowLayout | { readonly refusal: string };
+
+export interface RowProbe {
+  /** Whether several rows can run at once. */
+  readonly isBatched: boolean;
+  /** Why not; null if they can. */
+  readonly reason: string | null;
+  /** By node. */
+  readonly layouts: ReadonlyMap<WeightedNode, FoundLayout>;
+  /** Inputs that the model has run with. */
+  readonly trial: TrialInputs | null;
+}
+
+const rows = 3;
+/** Sizes to try for axes that a file only names, besides those that are stated. */
+const trialSizes = [7, 32, 64, 224];
+
+/** `imageSize`: of the model's configuration, if it states one. Throws what ONNX Runtime throws for a model that it cannot load. */
+export async function probeRows(
+  graph: Graph,
+  targets: readonly WeightedNode[],
+  options: { readonly threads: number; readonly imageSize?: number },
+): Promise<RowProbe> {
+  const watched = new Watched(graph, targets);
+  using session = await Session.create(serializeGraph(watched.graph), { threads: options.threads, optimization: 0 });
+  const sizes = options.imageSize === undefined ? trialSizes : [options.imageSize, ...trialSizes];
+  const alone = (reason: string, trial: TrialInputs | null): RowProbe => ({
+    isBatched: false,
+    reason,
+    layouts: new Map(targets.map((target) => [target, trial ? "first" : { refusal: reason }])),
+    trial,
+  });
+  const isNamed = graph.inputs.length > 0 && graph.inputs.every(({ shape }) => typeof shape[0] === "string");
+  let trial: TrialInputs | null = null;
+  for (const others of sizes) {
+    const inputs = new TrialInputs(graph, { ids: trialSizes[0] as number, others });
+    if (!(await watched.runs(session, inputs.of([0])))) continue;
+    trial = inputs;
+    break;
+  }
+  if (!trial) return alone("the model did not run with trial inputs", null);
+  if (!isNamed) return alone("the first axis of an input has a fixed size", trial);
+  try {
+    return await compareRows(watched, session, trial, targets, alone);
+  } catch (error) {
+    if (!(error instanceof LorikeetError) || error.code !== "runtime_failed") throw error;
+    return alone("the model did not run with several rows", trial);
+  }
+}
+
+async function compareRows(
+  watched: Watched,
+  session: Session,
+  trial: TrialInputs,
+  targets: readonly WeightedNode[],
+  alone: (reason: string, trial: TrialInputs) => RowProbe,
+): Promise<RowProbe> {
+  const seeds = Array.from({ length: rows }, (_, row) => row);
+  const base = await watched.run(session, trial.of(seeds));
+  const fewer = await watched.run(session, trial.of(seeds.slice(1)));
+  const changed: ReadonlyMap<string, Tensor>[] = [];
+  for (const row of seeds) changed.push(await watched.run(session, trial.of(seeds.with(row, rows + row))));
+  for (const { name } of watched.outputs) {
+    const owners = new Owners(name, base, fewer, changed);
+    if (owners.layout(1) !== "first" || owners.shape[0] !== rows) {
+      return alone(`rows of the output ${JSON.stringify(name)} cannot be told apart`, trial);
+    }
+  }
+  const layouts = new Map<WeightedNode, FoundLayout>();
+  for (const target of targets) layouts.set(target, layoutOf(target, base, fewer, changed));
+  return { isBatched: true, reason: null, layouts, trial };
+}
+
+const inputName = ({ kind, node }: WeightedNode): string => node.inputs[kind === "table" ? 1 : 0]?.name ?? "";
+
+function layoutOf(
+  target: WeightedNode,
+  base: ReadonlyMap<string, Tensor>,
+  fewer: ReadonlyMap<string, Tensor>,
+  changed: readonly ReadonlyMap<string, Tensor>[],
+): FoundLayout {
+  const name = inputName(target);
+  if (!base.has(name)) return { refusal: "its input is a constant" };
+  const owners = new Owners(name, base, fewer, changed);
+  const { shape } = owners;
+  if (target.kind === "convolution") {
+    if (shape[0] === rows && owners.layout(1) === "first") return "first";
+    return { refusal: "the rows of its input are not those of the batch" };
+  }
+  const width = target.kind === "linear" ? target.inFeatures : 1;
+  const found = owners.layout(width);
+  if (found === "none" && (shape.length < 2 || shape[0] !== 1)) {
+    return { refusal: "its input is the same for every row and has no axis for them" };
+  }
+  return found ?? { refusal: "rows of the batch cannot be told apart in its input" };
+}
+
+/** Which rows of a batch change which part of a value. */
+class Owners {
+  readonly #base: Tensor;
+  readonly #fewer: Tensor;
+  readonly #changed: readonly Tensor[];
+
+  constructor(
+    name: string,
+    base: ReadonlyMap<string, Tensor>,
+    fewer: ReadonlyMap<string, Tensor>,
+    changed: readonly ReadonlyMap<string, Tensor>[],
+  ) {
+    this.#base = base.get(name) as Tensor;
+    this.#fewer = fewer.get(name) as Tensor;
+    this.#changed = changed.map((run) => run.get(name) as Tensor);
+  }
+
+  get shape(): readonly number[] {
+    return this.#base.shape;
+  }
+
+  /** `width`: elements that belong together. null: rows lie in no known way. */
+  layout(width: number): RowLayout | null {
+    const { data, shape } = this.#base;
+    const count = data.length / width;
+    if (this.#changed.some((other) => other.data.length !== data.length)) return null;
+    if (sameSizes(shape, this.#fewer.shape))
+      return this.#owners(width).every((owner) => owner === null) ? "none" : null;
+    if (count % rows !== 0) return null;
+    const owners = this.#owners(width);
+    if (owners.includes("several")) return null;
+    const fits = (of: (position: number) => number): boolean =>
+      owners.every((owner, position) => owner === null || owner === of(position));
+    const isFirst = fits((position) => Math.floor((position * rows) / count));
+    const isSecond = shape[1] === rows && this.#fewer.shape[1] === rows - 1 && fits((position) => position % rows);
+    // What no row changes still has an axis that counts them.
+    if (isFirst && shape[0] !== this.#fewer.shape[0]) return "first";
+    return isSecond && shape.length >= 3 ? "second" : null;
+  }
+
+  #owners(width: number): (number | "several" | null)[] {
+    const { data } = this.#base;
+    return Array.from({ length: data.length / width }, (_, position) => {
+      const found = this.#changed.flatMap((other, row) => {
+        for (let i = position * width; i < (position + 1) * width; i++) if (data[i] !== other.data[i]) return [row];
+        return [];
+      });
+      return found.length > 1 ? "several" : (found[0] ?? null);
+    });
+  }
+}
+
+const sameSizes = (a: readonly number[], b: readonly number[]): boolean =>
+  a.length === b.length && a.every((size, axis) => size === b[axis]);
+
+/** The graph with the inputs of target modules as outputs. */
+class Watched {
+  readonly graph: Graph;
+  readonly outputs: readonly Value[];
+  readonly #inputs: ReadonlySet<string>;
+
+  constructor(graph: Graph, targets: readonly WeightedNode[]) {
+    const made = new Map(graph.nodes.flatMap(({ outputs }) => outputs.map((value) => [value.name, value] as const)));
+    const names = new Set([...graph.outputs.map(({ name }) => name), ...targets.map(inputName)]);
+    const watched = [...names].flatMap((name) => made.get(name) ?? []);
+    this.graph = { ...graph, outputs: watched.map((value) => ({ ...value, unknown: "type" as const })) };
+    this.outputs = graph.outputs;
+    this.#inputs = new Set(graph.inputs.map(({ name }) => name));
+  }
+
+  async run(session: Session, inputs: ReadonlyMap<string, Tensor>): Promise<Map<string, Tensor>> {
+    using binding = session.bind();
+    for (const [name, tensor] of inputs) if (this.#inputs.has(name)) binding.input(name, tensor);
+    for (const { name } of this.graph.outputs) binding.outputToHost(name);
+    await session.run(binding);
+    const outputs = binding.outputs();
+    return new Map([
+      ...inputs,
+      ...this.graph.outputs.map(({ name }, index) => [name, outputs[index] as Tensor] as const),
+    ]);
+  }
+
+  async runs(session: Session, inputs: ReadonlyMap<string, Tensor>): Promise<boolean> {
+    try {
+      await this.run(session, inputs);
+      return true;
+    } catch (error) {
+      if (error instanceof LorikeetError && error.code === "runtime_failed") return false;
+      throw error;
+    }
+  }
+}

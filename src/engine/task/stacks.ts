@@ -1,0 +1,211 @@
+/** The stacks of adapters that a serving graph reads: for each part of each adapted module one tensor with an entry for each place. */
+
+import { assert } from "../../base/errors.js";
+import { paddedRank } from "../../model/serving/rank-tiles.js";
+import { type ModuleParts, stackNames } from "../../model/task/adapted-node.js";
+import type { TaskModule } from "../../model/task/target-modules.js";
+import { floatsOf } from "../../model/task/weight-values.js";
+import { Tensor } from "../../runtime/tensor.js";
+import type { FoldedAdapter, FoldedModule } from "./folded.js";
+
+/** What the stacks of a module have room for. */
+export interface ModulePlan extends ModuleParts {
+  readonly module: TaskModule;
+  /** The largest padded rank; 0 without products. */
+  readonly rank: number;
+  /** The largest number of outputs. */
+  readonly width: number;
+}
+
+export type StackPlan = ReadonlyMap<TaskModule, ModulePlan>;
+
+/** The least plan that holds both the given one and an adapter; the given one if it already does. */
+export function widenedPlan(plan: StackPlan, { modules }: FoldedAdapter): StackPlan {
+  const wider = new Map(plan);
+  let isWider = false;
+  for (const [module, folded] of modules) {
+    const known = plan.get(module) ?? emptyPlan(module);
+    const next = joined(known, folded);
+    if (plan.has(module) && Object.entries(next).every(([key, value]) => known[key as keyof ModulePlan] === value))
+      continue;
+    wider.set(module, next);
+    isWider = true;
+  }
+  return isWider ? wider : plan;
+}
+
+const emptyPlan = (module: TaskModule): ModulePlan => {
+  return { module, product: false, gain: false, shift: false, whole: false, rank: 0, width: module.outFeatures };
+};
+
+function joined(plan: ModulePlan, { rank, gain, shift, whole }: FoldedModule): ModulePlan {
+  return {
+    module: plan.module,
+    product: plan.product || rank > 0,
+    gain: plan.gain || gain !== null,
+    shift: plan.shift || shift !== null,
+    whole: plan.whole || whole !== null,
+    rank: rank > 0 ? Math.max(plan.rank, paddedRank(rank)) : plan.rank,
+    width: Math.max(plan.width, whole?.outFeatures ?? 0),
+  };
+}
+
+/** Whether both need the same graph, whatever the sizes. */
+export function sameParts(a: StackPlan, b: StackPlan): boolean {
+  if (a.size !== b.size) return false;
+  return [...a].every(([module, parts]) => {
+    const other = b.get(module);
+    const keys = ["product", "gain", "shift", "whole"] as const;
+    return other !== undefined && keys.every((key) => parts[key] === other[key]);
+  });
+}
+
+interface Entry {
+  readonly name: string;
+  readonly shape: readonly number[];
+}
+
+/** The parts of a module with the shape of one place's entry. */
+function entriesOf({ module, product, gain, shift, whole, rank, width }: ModulePlan): Entry[] {
+  const { path, kind, inFeatures, kernel, groups } = module;
+  const names = stackNames(path);
+  const isConvolution = kind === "convolution";
+  const weight = isConvolution ? [width, inFeatures / groups, ...kernel] : [inFeatures, width];
+  return [
+    ...(product ? [{ name: names.a, shape: isConvolution ? [rank, inFeatures, ...kernel] : [inFeatures, rank] }] : []),
+    ...(product ? [{ name: names.b, shape: isConvolution ? [width, rank] : [rank, width] }] : []),
+    ...(gain ? [{ name: names.gain, shape: [width] }] : []),
+    ...(shift ? [{ name: names.shift, shape: [width] }] : []),
+    ...(whole ? [{ name: names.weight, shape: weight }] : []),
+    ...(whole ? [{ name: names.bias, shape: [width] }] : []),
+  ];
+}
+
+const sizeOf = (shape: readonly number[]): number => shape.reduce((product, size) => product * size, 1);
+
+/** Bytes of one place. */
+export function placeBytes(plan: StackPlan): number {
+  return [...plan.values()].flatMap(entriesOf).reduce((sum, { shape }) => sum + 4 * sizeOf(shape), 0);
+}
+
+export class Stacks {
+  readonly plan: StackPlan;
+  readonly tensors: ReadonlyMap<string, Tensor<"float32">>;
+
+  private constructor(plan: StackPlan, tensors: ReadonlyMap<string, Tensor<"float32">>) {
+    this.plan = plan;
+    this.tensors = tensors;
+  }
+
+  /** Place 0 and `places` more. Reads the base's layers where adapters replace them: these stand in place 0, and in those of other adapters. */
+  static async create(plan: StackPlan, places: number): Promise<Stacks> {
+    const entries = [...plan.values()].flatMap(entriesOf);
+    const stacks = new Stacks(
+      plan,
+      new Map(entries.map(({ name, shape }) => [name, Tensor.zeros("float32", [places + 1, ...shape])])),
+    );
+    for (const module of plan.values()) if (module.whole) await stacks.#fillWithBase(module, places);
+    return stacks;
+  }
+
+  /** Writes an adapter into a place, over whatever was there. */
+  write(place: number, { modules }: FoldedAdapter): void {
+    assert(place > 0, "place 0 is the base's");
+    for (const plan of this.plan.values()) {
+      const names = stackNames(plan.module.path);
+      const folded = modules.get(plan.module);
+      const isConvolution = plan.module.kind === "convolution";
+      this.#copy(names.a, place, folded?.a ?? null, isConvolution ? [folded?.rank ?? 0] : [null, folded?.rank ?? 0]);
+      const { outFeatures } = plan.module;
+      this.#copy(
+        names.b,
+        place,
+        folded?.b ?? null,
+        isConvolution ? [outFeatures, folded?.rank ?? 0] : [folded?.rank ?? 0, outFeatures],
+      );
+      this.#copy(names.gain, place, folded?.gain ?? null, [outFeatures]);
+      this.#copy(names.shift, place, folded?.shift ?? null, [outFeatures]);
+      if (plan.whole) this.#writeWhole(plan, place, folded?.whole ?? null);
+    }
+  }
+
+  #entry(name: string, place: number): Float32Array {
+    const tensor = this.tensors.get(name);
+    assert(tensor, "a stack of the plan exists");
+    const size = tensor.data.length / (tensor.shape[0] as number);
+    return tensor.data.subarray(place * size, (place + 1) * size);
+  }
+
+  /** Copies values whose first axes have these sizes (null: the stack's own) into an entry that may be larger, and zeros behind. */
+  #copy(name: string, place: number, values: Float32Array | null, sizes: readonly (number | null)[]): void {
+    const tensor = this.tensors.get(name);
+    if (!tensor) return;
+    const entry = this.#entry(name, place);
+    entry.fill(0);
+    if (!values) return;
+    const shape = tensor.shape.slice(1);
+    copyInto(
+      entry,
+      shape,
+      values,
+      shape.map((size, axis) => sizes[axis] ?? size),
+    );
+  }
+
+  #writeWhole(plan: ModulePlan, place: number, whole: FoldedModule["whole"]): void {
+    const names = stackNames(plan.module.path);
+    for (const name of [names.weight, names.bias]) this.#entry(name, place).set(this.#entry(name, 0));
+    if (!whole) return;
+    const { weight, outFeatures, bias } = whole;
+    const sizes = plan.module.kind === "convolution" ? [outFeatures] : [null, outFeatures];
+    this.#copy(names.weight, place, weight, sizes);
+    if (!bias && outFeatures === plan.module.outFeatures) return;
+    // An output that a narrower layer lacks must not count behind a softmax.
+    const entry = this.#entry(names.bias, place).fill(Number.NEGATIVE_INFINITY).fill(0, 0, outFeatures);
+    if (bias) entry.set(bias);
+  }
+
+  async #fillWithBase({ module, width }: ModulePlan, places: number): Promise<void> {
+    const target = module.uses[0]?.target;
+    assert(target, "a module is used");
+    const { outFeatures, inFeatures, kind } = module;
+    const names = stackNames(module.path);
+    const weight = this.#entry(names.weight, 0);
+    const values = await floatsOf(target.weight);
+    if (kind === "linear" && target.outFirst) {
+      for (let output = 0; output < outFeatures; output++) {
+        for (let i = 0; i < inFeatures; i++) weight[i * width + output] = values[output * inFeatures + i] as number;
+      }
+    } else {
+      const shape = (this.tensors.get(names.weight)?.shape ?? []).slice(1);
+      const own = kind === "convolution" ? [outFeatures, ...shape.slice(1)] : [inFeatures, outFeatures];
+      copyInto(weight, shape, values, own);
+    }
+    const bias = this.#entry(names.bias, 0).fill(Number.NEGATIVE_INFINITY);
+    bias.fill(0, 0, outFeatures);
+    if (target.bias) bias.set(await floatsOf(target.bias.values));
+    for (let place = 1; place <= places; place++) this.#writeWhole(this.plan.get(module) as ModulePlan, place, null);
+  }
+}
+
+/** Copies a tensor into the corner of a larger one. */
+function copyInto(to: Float32Array, shape: readonly number[], from: Float32Array, sizes: readonly number[]): void {
+  // Axes behind the last one that differs are copied in one piece.
+  let inner = shape.length;
+  while (inner > 0 && shape[inner - 1] === sizes[inner - 1]) inner--;
+  const run = sizeOf(sizes.slice(Math.max(inner - 1, 0)));
+  const stride = sizeOf(shape.slice(Math.max(inner - 1, 0)));
+  const outer = sizes.slice(0, Math.max(inner - 1, 0));
+  const count = sizeOf(outer);
+  for (let index = 0; index < count; index++) {
+    let at = 0;
+    let rest = index;
+    let scale = 1;
+    for (let axis = outer.length - 1; axis >= 0; axis--) {
+      at += (rest % (outer[axis] as number)) * scale;
+      rest = Math.floor(rest / (outer[axis] as number));
+      scale *= shape[axis] as number;
+    }
+    to.set(from.subarray(index * run, (index + 1) * run), at * stride);
+  }
+}

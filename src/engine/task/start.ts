@@ -1,0 +1,138 @@
+/** Puts a task engine together: the graph, how its rows lie, its sessions, its bank and a self-test, in that order. */
+
+import type { AdapterSource, HostTaskAdapter } from "../../adapter/types.js";
+import { LorikeetError } from "../../base/errors.js";
+import type { Logger, Progress } from "../../base/log.js";
+import type { Graph } from "../../graph/types.js";
+import type { RowLayout } from "../../model/task/adapted-node.js";
+import { outputsBehind } from "../../model/task/head-outputs.js";
+import type { TaskModel } from "../../model/task/open.js";
+import type { TaskModule } from "../../model/task/target-modules.js";
+import type { WeightedNode } from "../../model/task/weighted-nodes.js";
+import type { EngineObserver } from "../types.js";
+import { TaskBank } from "./bank.js";
+import { BatchingEngine } from "./engine.js";
+import { probeRows, type RowProbe } from "./row-probe.js";
+import { rowsIndependent } from "./row-test.js";
+import { TaskRunner } from "./runner.js";
+import { tableEntries } from "./trial-inputs.js";
+import type { TaskPort, TaskSignature } from "./types.js";
+
+export interface TaskStartOptions {
+  readonly model: TaskModel;
+  readonly threads: number;
+  readonly maxBatch: number;
+  readonly maxQueue: number;
+  /** null: seven eighths of `maxQueue`. */
+  readonly maxAdapterQueue?: number | null;
+  /** fp32 bytes of the adapters that a run can use. */
+  readonly activeAdapterBytes: number;
+  readonly adapters: AdapterSource<HostTaskAdapter> | null;
+  readonly imageSize?: number;
+  readonly observer?: EngineObserver;
+  readonly logger?: Logger;
+  readonly progress?: Progress;
+}
+
+export interface StartedTask {
+  readonly engine: BatchingEngine;
+  readonly probe: RowProbe;
+  /** Whether a row has the same bits alone and among others, as measured; null if rows run alone. */
+  readonly rowsIndependent: boolean | null;
+}
+
+/** The only graph of a model that is served. Throws `model_unsupported` for a model of several. */
+export function servedGraph({ opened, task }: TaskModel): Graph {
+  const graphs = opened.flatMap((file) => file.graphs);
+  const [only] = graphs;
+  if (only && graphs.length === 1) return only.graph;
+  const message = `The model has the task ${task} and ${graphs.length} graphs (${graphs.map(({ label }) => label).join(", ")}); models of one graph are served.`;
+  throw new LorikeetError("model_unsupported", message, { found: graphs.length, allowed: 1 });
+}
+
+/** Modules that adapters cannot change here, each with a clause that says why. */
+export function refusalsOf(modules: readonly TaskModule[], { layouts }: RowProbe): Map<TaskModule, string> {
+  const refused = new Map<TaskModule, string>();
+  for (const module of modules) {
+    for (const { target } of module.uses) {
+      const layout = layouts.get(target);
+      if (target.weight.value.type !== "float32") {
+        refused.set(module, `has weights of type ${target.weight.value.type}; float32 is allowed`);
+      } else if (typeof layout === "object") refused.set(module, `cannot be adapted: ${layout.refusal}`);
+    }
+  }
+  return refused;
+}
+
+/** Finds how the rows of a model's graph lie. Throws what ONNX Runtime throws for a graph that it cannot load. */
+export function probeModel(
+  model: TaskModel,
+  options: { readonly threads: number; readonly imageSize?: number },
+): Promise<RowProbe> {
+  const targets = model.modules.flatMap(({ uses }) => uses.map(({ target }) => target));
+  return probeRows(servedGraph(model), targets, options);
+}
+
+/** `probe`: of this model. */
+export async function startTaskEngine(options: TaskStartOptions, probe: RowProbe): Promise<StartedTask> {
+  const { model, threads, maxQueue, progress } = options;
+  const graph = servedGraph(model);
+  const maxBatch = probe.isBatched ? floorPower(options.maxBatch) : 1;
+  progress?.("building sessions", 0, 1);
+  const layouts = new Map<WeightedNode, RowLayout>();
+  for (const [target, layout] of probe.layouts) if (typeof layout === "string") layouts.set(target, layout);
+  const runner = new TaskRunner({ graph, layouts, isBatched: probe.isBatched, maxBatch, threads });
+  try {
+    await runner.open();
+    progress?.("building sessions", 1, 1);
+    const independent = probe.isBatched && probe.trial ? await rowsIndependent(runner, probe.trial, maxBatch) : null;
+    const heads = new Map(model.modules.map((module) => [module.path, headOf(graph, module)]));
+    const engine = new BatchingEngine({
+      runner,
+      bank: new TaskBank({ modules: model.modules, maxPlaces: maxBatch, maxBytes: options.activeAdapterBytes }),
+      adapters: options.adapters,
+      signature: signatureOf(graph, probe),
+      limits: { maxBatch, maxQueue, maxAdapterQueue: options.maxAdapterQueue ?? Math.ceil((maxQueue * 7) / 8) },
+      widthsOf: (adapter) => widthsOf(heads, adapter),
+      ...(options.observer && { observer: options.observer }),
+      ...(options.logger && { logger: options.logger }),
+      dispose: () => runner[Symbol.asyncDispose](),
+    });
+    return { engine, probe, rowsIndependent: independent };
+  } catch (error) {
+    await runner[Symbol.asyncDispose]();
+    throw error;
+  }
+}
+
+/** The largest power of two up to a number: graphs with adapted convolutions exist for these numbers of rows. */
+const floorPower = (limit: number): number => 2 ** Math.floor(Math.log2(limit));
+
+interface Head {
+  readonly width: number;
+  readonly outputs: readonly string[];
+}
+
+function headOf(graph: Graph, { uses, outFeatures }: TaskModule): Head {
+  return { width: outFeatures, outputs: uses.flatMap(({ target }) => outputsBehind(graph, target.node)) };
+}
+
+/** The number of values of each output that a head decides: the adapter's own, or the base's. */
+function widthsOf(heads: ReadonlyMap<string, Head>, adapter: HostTaskAdapter | null): Map<string, number> {
+  const widths = new Map<string, number>();
+  if (adapter === null) return widths;
+  for (const [path, { width, outputs }] of heads) {
+    const own = adapter.modules.get(path)?.whole?.outFeatures ?? width;
+    for (const output of outputs) widths.set(output, own);
+  }
+  return widths;
+}
+
+function signatureOf(graph: Graph, { isBatched }: RowProbe): TaskSignature {
+  const { inputs, outputs } = graph;
+  const entries = tableEntries(graph);
+  const port = ({ name, type, shape, unknown }: Graph["inputs"][number]): TaskPort => {
+    return { name, type, shape: unknown === "shape" ? null : shape, limit: entries.get(name) ?? null };
+  };
+  return { inputs: inputs.map(port), outputs: outputs.map(port), isBatched };
+}

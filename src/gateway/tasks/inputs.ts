@@ -1,0 +1,79 @@
+/** Checks tensors against a task model's inputs before they wait: whatever reaches ONNX Runtime has the right names, types and sizes. */
+
+import { LorikeetError } from "../../base/errors.js";
+import type { TaskPort, TaskSignature, TaskTensor } from "../../engine/task/types.js";
+import { type Fault, faultsError, invalid, shorten } from "../body/parse.js";
+
+/**
+ * The number of rows; null for a model that runs one request at a time. Throws `invalid_value` with every fault.
+ */
+export function checkInputs(
+  inputs: ReadonlyMap<string, TaskTensor>,
+  signature: TaskSignature,
+  maxRows: number,
+): number | null {
+  const known = new Map(signature.inputs.map((port) => [port.name, port]));
+  const missing = signature.inputs.filter(({ name }) => !inputs.has(name));
+  const unknown = [...inputs.keys()].filter((name) => !known.has(name));
+  const faults: Fault[] = [
+    ...missing.map((port) => invalid("inputs", `lacks ${shown(port)}`)),
+    ...unknown.map((name) => invalid("inputs", `has ${quoted(name)}; ${[...known.keys()].join(", ")} are allowed`)),
+  ];
+  const sizes = new Map<string, { readonly size: number; readonly of: string }>();
+  for (const port of signature.inputs) {
+    const tensor = inputs.get(port.name);
+    if (!tensor) continue;
+    const fault = faultOf(tensor, port, sizes);
+    if (fault) faults.push(fault);
+  }
+  if (faults.length > 0) throw faultsError(faults);
+  if (!signature.isBatched) return null;
+  const [first] = inputs.values();
+  const rows = first?.shape[0] ?? 0;
+  const uneven = [...inputs].find(([, { shape }]) => shape[0] !== rows);
+  if (uneven) {
+    throw faultsError([invalid("inputs", `has ${rows} rows and, in ${quoted(uneven[0])}, ${uneven[1].shape[0]}`)]);
+  }
+  if (rows < 1 || rows > maxRows) {
+    const message = `The request has ${rows} rows; 1 to ${maxRows} are allowed (--max-sequences).`;
+    throw new LorikeetError("invalid_value", message, { param: "inputs", found: rows, allowed: maxRows });
+  }
+  return rows;
+}
+
+/** `sizes`: of axes with a name, as the first input has them. */
+function faultOf(
+  { type, shape, data }: TaskTensor,
+  port: TaskPort,
+  sizes: Map<string, { readonly size: number; readonly of: string }>,
+): Fault | null {
+  const of = `of ${quoted(port.name)}`;
+  if (type !== port.type) return invalid("inputs", `has the type ${type} ${of}; ${port.type} is allowed`);
+  if (port.shape) {
+    const isFitting =
+      shape.length === port.shape.length &&
+      port.shape.every((size, axis) => typeof size === "string" || size === shape[axis]);
+    if (!isFitting) return invalid("inputs", `has the shape [${shape.join(", ")}] ${of}; ${shown(port)} is allowed`);
+    for (const [axis, name] of port.shape.entries()) {
+      if (typeof name !== "string") continue;
+      const size = shape[axis] ?? 0;
+      const known = sizes.get(name);
+      if (known && known.size !== size) {
+        return invalid("inputs", `has ${size} as ${name} ${of}, and ${known.size} in ${quoted(known.of)}`);
+      }
+      sizes.set(name, { size, of: port.name });
+    }
+  }
+  const { limit } = port;
+  if (limit === null) return null;
+  for (const id of data) {
+    if (id >= 0 && id < limit) continue;
+    return invalid("inputs", `has the id ${id} in ${quoted(port.name)}; 0 to ${limit - 1} are allowed`);
+  }
+  return null;
+}
+
+const quoted = (name: string): string => JSON.stringify(shorten(name));
+
+const shown = ({ name, type, shape }: TaskPort): string =>
+  `${quoted(name)}, ${type} ${shape ? `[${shape.join(", ")}]` : "of any shape"}`;

@@ -1,0 +1,75 @@
+/** The gateway of a task model: tensors in, tensors out, with the adapters and names of every gateway. */
+
+import type { Mixtures } from "../../adapter/cache/mixtures.js";
+import { type UploadLimits, Uploads } from "../../adapter/upload/upload.js";
+import { type Logger, silent } from "../../base/log.js";
+import type { TaskEngine, TaskSignature } from "../../engine/task/types.js";
+import { ActivityBook } from "../activity.js";
+import { Adapters, type CachePort, type StorePort } from "../adapters.js";
+import { Catalog } from "../catalog.js";
+import type { ModelGateway } from "../model-gateway.js";
+import { ObserverSet } from "../observer.js";
+import { type GatewayOptions, gatewayDefaults } from "../options.js";
+import { Inference } from "./inference.js";
+
+export interface TaskGatewayParts {
+  readonly engine: TaskEngine;
+  /** The served name first, then its aliases. */
+  readonly names: readonly [string, ...string[]];
+  /** Of this program. */
+  readonly version: string;
+  readonly store: StorePort;
+  readonly cache: CachePort;
+  readonly mixtures: Mixtures;
+  readonly uploads?: Partial<UploadLimits>;
+  readonly options?: Partial<GatewayOptions>;
+  readonly logger?: Logger;
+}
+
+export interface TaskGateway extends ModelGateway {
+  readonly infer: Inference["infer"];
+  readonly signature: TaskSignature;
+  readonly version: string;
+}
+
+export function createTaskGateway(parts: TaskGatewayParts): TaskGateway {
+  const { engine, names, store, cache, mixtures, version, logger = silent } = parts;
+  const options = { ...gatewayDefaults, ...parts.options };
+  const activity = new ActivityBook();
+  const observer = new ObserverSet();
+  const base = { names, maxContext: null, createdAt: Date.now() };
+  const catalog = new Catalog(base, store, mixtures, (digest) => cache.prefetch(digest));
+  const adapters = new Adapters({
+    ...{ store, cache, engine, activity, observer, logger },
+    uploads: new Uploads(parts.uploads),
+    copyRoot: options.loraPathRoot,
+  });
+  const inference = new Inference({
+    ...{ engine, catalog, activity, observer, logger },
+    times: options,
+    maxRows: options.maxSequences,
+  });
+  return {
+    infer: (reading, client, ended) => inference.infer(reading, client, ended),
+    signature: engine.signature,
+    version,
+    models: catalog,
+    adapters,
+    stats: () => {
+      activity.prune((name) => adapters.has(name));
+      const stats = engine.stats();
+      const forBase = stats.queues.find(({ adapter }) => adapter === null)?.waiting ?? 0;
+      return {
+        engine: stats,
+        limits: engine.limits,
+        cache: cache.stats(),
+        tiers: adapters.tiers(),
+        runningAdapters: activity.names("running"),
+        waitingAdapters: activity.names("waiting"),
+        waitingRequests: activity.counts("waiting").set(names[0], forBase),
+      };
+    },
+    observe: (listener) => observer.add(listener),
+    drain: (graceMs) => engine.drain(graceMs),
+  };
+}

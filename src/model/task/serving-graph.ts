@@ -1,0 +1,58 @@
+/**
+ * The graph of a task model with adapters as inputs. Each row of a batch chooses a place of the adapters' stacks; place 0 holds the
+ * base's own values, zeros for what is added, so one graph serves every mix of adapters.
+ */
+
+import { assert } from "../../base/errors.js";
+import { GraphBuilder } from "../../graph/builder.js";
+import { Ops } from "../../graph/ops.js";
+import { pruneGraph } from "../../graph/prune.js";
+import { sortNodes } from "../../graph/sort.js";
+import type { Graph, Node, Value } from "../../graph/types.js";
+import { AdaptedLayers } from "./adapted-layers.js";
+import type { AdaptedNode, ModuleParts } from "./adapted-node.js";
+
+/** int64 [rows]: the place of each row's adapter. */
+export const adapterRows = "adapter_rows";
+
+/** `rows`: how many rows a run has, for graphs that need it; null: any number. */
+export function adaptGraph(graph: Graph, adapted: readonly AdaptedNode[], rows: number | null): Graph {
+  const replaced = new Map<Node, Node | null>();
+  for (const { target, parts } of adapted) {
+    replaced.set(target.node, withoutAdapter(target.node, parts));
+    if (parts.whole && target.bias?.add) replaced.set(target.bias.add, null);
+  }
+  const nodes = graph.nodes.flatMap((node) => {
+    const other = replaced.get(node);
+    return other === undefined ? [node] : (other ?? []);
+  });
+  const builder = GraphBuilder.from({ ...graph, nodes });
+  const layers = new AdaptedLayers(new Ops(builder), adapterRows, rows);
+  for (const item of adapted) {
+    const base = replaced.get(item.target.node)?.outputs[0];
+    assert(base !== undefined, "a layer has an output");
+    builder.scope(`lora.${item.path}`, () => layers.add(item, base, outputOf(item)));
+  }
+  const isResized = adapted.some(({ parts }) => parts.whole);
+  for (const output of graph.outputs) builder.output(isResized ? { ...output, unknown: "shape" } : output);
+  const built = builder.build();
+  const sorted = sortNodes(built.nodes);
+  assert(!("cyclic" in sorted), "an adapter's product reads only what its layer reads");
+  return pruneGraph({ ...built, nodes: sorted });
+}
+
+/** The value that an adapted layer computes; that of a replaced one includes its bias. */
+function outputOf({ target, parts }: AdaptedNode): Value {
+  const node = parts.whole && target.bias?.add ? target.bias.add : target.node;
+  const [y] = node.outputs;
+  assert(y !== undefined, "a layer has an output");
+  return y;
+}
+
+/** The node with its output under another name, and without its bias where gains scale the product alone. */
+function withoutAdapter(node: Node, { gain }: ModuleParts): Node {
+  const [y, ...others] = node.outputs;
+  assert(y !== undefined, "a layer has an output");
+  const inputs = gain ? node.inputs.slice(0, 2) : node.inputs;
+  return { ...node, inputs, outputs: [{ ...y, name: `${y.name}/base` }, ...others] };
+}

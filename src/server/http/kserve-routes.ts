@@ -1,0 +1,43 @@
+/** The routes of the Open Inference Protocol (KServe's version 2). */
+import type { Request, Response } from "express";
+import { modelMetadata, parseInfer, serializeInfer } from "../../gateway/kserve/infer.js";
+import type { RequestSummary } from "../../gateway/observer.js";
+import type { TaskGateway } from "../../gateway/tasks/task-gateway.js";
+import type { ServerOptions } from "../options.js";
+import type { ReaderBounds } from "../reader-pace.js";
+import { contextOf } from "./context.js";
+import { sendJson } from "./send.js";
+
+const nameOf = (req: Request): string => [req.params.name ?? ""].flat().join("/");
+
+export function kserveHandlers(gateway: TaskGateway, options: ServerOptions & ReaderBounds) {
+  const { models, signature, version } = gateway;
+  return {
+    server: (_req: Request, res: Response): void => {
+      res.json({ name: "lorikeet", version, extensions: [] });
+    },
+    model: (req: Request, res: Response): void => {
+      res.json(modelMetadata(models.get(nameOf(req)).name, signature));
+    },
+    ready: (req: Request, res: Response): void => {
+      res.json({ name: models.get(nameOf(req)).name, ready: true });
+    },
+    infer: async (req: Request, res: Response): Promise<void> => {
+      const context = contextOf(res);
+      if (options.logPrompts) context.body = req.body;
+      const { name } = models.get(nameOf(req));
+      context.model = name;
+      let end: (summary: RequestSummary) => void = () => {};
+      context.summary = new Promise((resolve) => {
+        end = resolve;
+      });
+      let parsed: ReturnType<typeof parseInfer> | null = null;
+      const read = () => {
+        parsed = parseInfer(name, req.body, signature);
+        return parsed;
+      };
+      const answer = await gateway.infer({ route: "infer", read }, context.signal, end);
+      if (parsed !== null) await sendJson(res, serializeInfer(parsed, answer), options);
+    },
+  };
+}

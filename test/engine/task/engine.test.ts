@@ -1,0 +1,156 @@
+/** The task engine's queue, endings and leases, over a policy whose adapters load when the test lets them. */
+
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { test } from "node:test";
+import { loadTaskAdapter } from "../../../src/adapter/format.js";
+import type { AdapterLease, HostTaskAdapter } from "../../../src/adapter/types.js";
+import { type Deferred, deferred } from "../../../src/base/async.js";
+import { LorikeetError } from "../../../src/base/errors.js";
+import { probeModel, startTaskEngine } from "../../../src/engine/task/start.js";
+import type { TaskJob, TaskTensor } from "../../../src/engine/task/types.js";
+import { taskTargetsOf } from "../../../src/model/task/adapter-targets.js";
+import { openTaskModel } from "../../../src/model/task/open.js";
+import { taskRoot } from "../../support/task-models.js";
+
+const model = await openTaskModel(join(taskRoot, "policy-mlp"));
+const folder = join(taskRoot, "policy-mlp", "adapters", "all-r4-rslora");
+const adapter = await loadTaskAdapter(folder, taskTargetsOf(model.modules));
+const probe = await probeModel(model, { threads: 1 });
+
+const observation = (value: number): ReadonlyMap<string, TaskTensor> =>
+  new Map([["observation", { type: "float32", shape: [1, 4], data: Float32Array.of(value, 0, 0, 0) }]]);
+
+const codeOf = (job: TaskJob): Promise<string> =>
+  job.result.then(
+    () => "done",
+    (error: unknown) => (error instanceof LorikeetError ? error.code : String(error)),
+  );
+
+/** An engine whose adapters load when `load` resolves, with its leases counted. */
+async function rig(limits: { maxQueue?: number; maxAdapterQueue?: number; activeAdapterBytes?: number } = {}) {
+  const loads: Deferred<HostTaskAdapter>[] = [];
+  const leases = new Set<object>();
+  const adapters = {
+    prefetch: () => {},
+    acquire: async (): Promise<AdapterLease<HostTaskAdapter>> => {
+      const load = deferred<HostTaskAdapter>();
+      loads.push(load);
+      const loaded = await load.promise;
+      const lease = { adapter: loaded, from: "disk" as const, loadMs: 1, release: () => void leases.delete(lease) };
+      leases.add(lease);
+      return lease;
+    },
+  };
+  const options = { model, adapters, threads: 1, maxBatch: 4, maxQueue: 8, activeAdapterBytes: 2 ** 20, ...limits };
+  const { engine } = await startTaskEngine(options, probe);
+  return { engine, loads, leases };
+}
+
+const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
+test("a request of the base is not held up by an adapter that loads", async () => {
+  const { engine, loads, leases } = await rig();
+  const slow = engine.submit({ inputs: observation(1), adapter: adapter.digest });
+  const fast = engine.submit({ inputs: observation(1), adapter: null });
+  assert.equal(await codeOf(fast), "done");
+  assert.deepEqual(engine.stats().waitingAdapters, [adapter.digest]);
+  loads[0]?.resolve(adapter);
+  const [own, base] = [await slow.result, await fast.result];
+  assert.notDeepEqual(own.outputs.get("q_values")?.data, base.outputs.get("q_values")?.data);
+  assert.deepEqual([leases.size, engine.stats().running, engine.stats().waiting], [0, 0, 0]);
+  assert.deepEqual(engine.stats().activeAdapters, [adapter.digest]);
+  engine.check();
+  await engine.close();
+});
+
+test("an adapter that cannot be loaded fails its request, and the next one tries again", async () => {
+  const { engine, loads, leases } = await rig();
+  const first = engine.submit({ inputs: observation(1), adapter: adapter.digest });
+  await turn();
+  loads[0]?.reject(new LorikeetError("adapter_not_found", "It is gone."));
+  assert.equal(await codeOf(first), "adapter_not_found");
+  const second = engine.submit({ inputs: observation(1), adapter: adapter.digest });
+  await turn();
+  loads[1]?.resolve(adapter);
+  assert.equal(await codeOf(second), "done");
+  assert.equal(leases.size, 0);
+  await engine.close();
+});
+
+test("an adapter that no place is large enough for is refused", async () => {
+  const { engine, loads, leases } = await rig({ activeAdapterBytes: 64 });
+  const job = engine.submit({ inputs: observation(1), adapter: adapter.digest });
+  await turn();
+  loads[0]?.resolve(adapter);
+  await assert.rejects(job.result, /a place for an adapter in use takes \d+ bytes, more than the 64/);
+  assert.equal(leases.size, 0);
+  await engine.close();
+});
+
+test("a request that is cancelled while its adapter loads returns the lease", async () => {
+  const { engine, loads, leases } = await rig();
+  const controller = new AbortController();
+  const job = engine.submit({ inputs: observation(1), adapter: adapter.digest, signal: controller.signal });
+  await turn();
+  controller.abort();
+  assert.equal(await codeOf(job), "cancelled");
+  loads[0]?.resolve(adapter);
+  assert.equal(await codeOf(engine.submit({ inputs: observation(1), adapter: null })), "done");
+  assert.equal(leases.size, 0);
+  engine.check();
+  await engine.close();
+});
+
+test("a full queue refuses, and lets an adapter with fewer waiting requests in", async () => {
+  const { engine, loads } = await rig({ maxQueue: 4, maxAdapterQueue: 4 });
+  // One loads, four have room in the next run, and four wait.
+  const first = engine.submit({ inputs: observation(0), adapter: adapter.digest });
+  await turn();
+  const waiting = Array.from({ length: 8 }, (_, i) =>
+    engine.submit({ inputs: observation(i), adapter: adapter.digest }),
+  );
+  assert.throws(
+    () => engine.submit({ inputs: observation(9), adapter: adapter.digest }),
+    (error) => error instanceof LorikeetError && error.code === "queue_full",
+  );
+  const other = engine.submit({ inputs: observation(1), adapter: null });
+  assert.equal(await codeOf(waiting[7] as TaskJob), "queue_full", "the newest of the longest queue gives way");
+  assert.equal(await codeOf(other), "done");
+  for (let served = 0; served < 8; served++) {
+    while (loads.length <= served) await turn();
+    loads[served]?.resolve(adapter);
+  }
+  const codes = await Promise.all([first, ...waiting.slice(0, 7)].map(codeOf));
+  assert.deepEqual(codes, Array(8).fill("done"));
+  engine.check();
+  await engine.close();
+});
+
+test("an adapter's own limit leaves room for others", async () => {
+  const { engine } = await rig({ maxQueue: 8, maxAdapterQueue: 1 });
+  engine.submit({ inputs: observation(0), adapter: adapter.digest });
+  await turn();
+  for (let i = 0; i < 5; i++) engine.submit({ inputs: observation(i), adapter: adapter.digest });
+  assert.throws(
+    () => engine.submit({ inputs: observation(9), adapter: adapter.digest }),
+    (error) => error instanceof LorikeetError && error.code === "adapter_queue_full",
+  );
+  await engine.close();
+});
+
+test("closing ends what waits, and draining waits for what runs", async () => {
+  const { engine, loads } = await rig();
+  const job = engine.submit({ inputs: observation(1), adapter: adapter.digest });
+  await turn();
+  const drained = engine.drain(10_000);
+  assert.throws(() => engine.submit({ inputs: observation(1), adapter: null }), /shutting down/);
+  loads[0]?.resolve(adapter);
+  assert.equal(await codeOf(job), "done");
+  await drained;
+  const { engine: second } = await rig();
+  const never = second.submit({ inputs: observation(1), adapter: adapter.digest });
+  await turn();
+  await second.close();
+  assert.equal(await codeOf(never), "draining");
+});
