@@ -31,7 +31,8 @@ export interface ResponseObject {
   readonly error: ResponseFault | null;
   readonly incomplete_details: { readonly reason: "max_output_tokens" } | null;
   readonly output: readonly OutputItem[];
-  readonly usage: ResponseUsage | null;
+  /** Once it has ended without a fault. */
+  readonly usage?: ResponseUsage;
   readonly background: boolean;
   readonly instructions: string | null;
   readonly max_output_tokens: number | null;
@@ -52,7 +53,8 @@ export interface ResponseObject {
   readonly top_logprobs: number;
   readonly top_p: number | null;
   readonly truncation: "disabled";
-  readonly user: string | null;
+  /** If it was given: unlike the others it is never null. */
+  readonly user?: string;
   /** Once it has ended. */
   readonly lorikeet?: LorikeetFields;
 }
@@ -68,7 +70,6 @@ export function newResponse({ form, sampling }: ResponsesRequest, model: string)
     error: null,
     incomplete_details: null,
     output: [],
-    usage: null,
     background: form.background,
     instructions: form.instructions,
     max_output_tokens: form.maxOutputTokens,
@@ -89,7 +90,7 @@ export function newResponse({ form, sampling }: ResponsesRequest, model: string)
     top_logprobs: form.topLogprobs,
     top_p: sampling.topP,
     truncation: "disabled",
-    user: form.user,
+    ...(form.user === null ? {} : { user: form.user }),
   };
 }
 

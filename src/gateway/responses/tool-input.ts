@@ -56,7 +56,8 @@ function readTools(value: unknown, maxTools: number): Sent<readonly unknown[], r
     }
     read.push(tool);
   }
-  return { sent: value, read };
+  // A response always says how its functions are held.
+  return { sent: value.map((tool: object) => ({ parameters: null, strict: false, ...tool })), read };
 }
 
 function readTool(value: unknown): Tool | Wrong {
