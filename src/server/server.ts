@@ -21,6 +21,8 @@ import { pathTarget } from "./http/request-target.js";
 import { RequestTurns } from "./http/turns.js";
 import { Metrics } from "./metrics/metrics.js";
 import { type ServerOptions, serverDefaults } from "./options.js";
+import { lorikeetDialect } from "./websocket/lorikeet-dialect.js";
+import { responsesDialect } from "./websocket/responses-dialect.js";
 import { Sockets } from "./websocket/sockets.js";
 import { asksForWebSocket, readAsPlain, refuse } from "./websocket/upgrades.js";
 
@@ -145,8 +147,13 @@ export function createServer(parts: ServerParts): LorikeetServer {
     metrics.bindText(gateway, responses);
     app = createApp({ gateway, responses, ...shared });
     const onLimit = (limit: string): void => metrics.limited.inc({ limit });
+    const protocols = openAiProtocols(gateway);
     const sockets = new Sockets(
-      { gateway, protocols: openAiProtocols(gateway), gate, logger, options, clientAddress, connections, onLimit },
+      { gateway, gate, logger, options, clientAddress, connections, onLimit },
+      {
+        "/v1/ws": () => lorikeetDialect(gateway, protocols),
+        "/v1/responses": (owner) => responsesDialect(gateway, responses, owner),
+      },
       access,
       metrics,
     );

@@ -16,6 +16,7 @@ import { type ParsedResponse, parseResponse, type ResponsesRequest, responsesFor
 import type { SentItem } from "./item-input.js";
 import { type ItemList, type ItemQuery, listItems } from "./item-list.js";
 import type { Item } from "./items.js";
+import type { LatestResponse } from "./latest.js";
 import { newResponse, type ResponseObject } from "./response.js";
 
 export interface ResponsesOptions {
@@ -38,6 +39,11 @@ export interface ResponsesStats extends RecordStats {
   readonly background: number;
 }
 
+interface Caller {
+  readonly owner: string;
+  readonly latest: LatestResponse | null;
+}
+
 export class Responses {
   readonly #parts: ResponsesParts;
   readonly #format: ReturnType<typeof responsesFormat>;
@@ -53,13 +59,14 @@ export class Responses {
     this.#background = new BackgroundResponses({ gateway, archive: this.#archive, logger, options, publish });
   }
 
-  /** Generating for an owner while it waits. */
-  protocol(owner: string): Protocol<ResponsesRequest> {
+  /** Generating for an owner while it waits. `latest` belongs to its connection. */
+  protocol(owner: string, latest: LatestResponse | null = null): Protocol<ResponsesRequest> {
+    const caller = { owner, latest };
     return {
       route: "responses",
-      read: (body) => this.#read(owner, parseResponse(this.#format, body)),
-      frames: (answer) => this.#frames(owner, answer),
-      whole: (answer) => this.#whole(owner, answer),
+      read: (body) => this.#read(caller, parseResponse(this.#format, body)),
+      frames: (answer) => this.#frames(caller, answer),
+      whole: (answer) => this.#whole(caller, answer),
       errorForm: openAiErrorForm,
     };
   }
@@ -67,7 +74,7 @@ export class Responses {
   /** Generates in the background. Resolves with the queued response. */
   async start(owner: string, body: unknown, connection: object): Promise<ResponseObject> {
     const { models } = this.#parts.gateway;
-    const request = await this.#read(owner, parseResponse(this.#format, body));
+    const request = await this.#read({ owner, latest: null }, parseResponse(this.#format, body));
     const queued = newResponse(request, models.nameOf(request.model, request.adapters));
     await this.#background.start(owner, request, queued, connection);
     return queued;
@@ -107,9 +114,9 @@ export class Responses {
   }
 
   /** Finds what a body refers to. Throws LorikeetError `previous_response_not_found` or `invalid_value`. */
-  async #read(owner: string, parsed: ParsedResponse): Promise<ResponsesRequest> {
+  async #read(caller: Caller, parsed: ParsedResponse): Promise<ResponsesRequest> {
     const { maxMessages } = this.#parts.gateway.bounds;
-    const earlier = parsed.previousId === null ? [] : await this.#earlier(owner, parsed.previousId);
+    const earlier = parsed.previousId === null ? [] : await this.#earlier(caller, parsed.previousId);
     const count = earlier.length + parsed.input.length;
     if (count > maxMessages) {
       throw new LorikeetError(
@@ -124,15 +131,15 @@ export class Responses {
     }
     const own: SentItem[] = [];
     for (const [index, item] of parsed.input.entries()) {
-      const found = item.type === "item_reference" ? await this.#archive.findItem(owner, item.id) : item;
+      const found = item.type === "item_reference" ? await this.#archive.findItem(caller.owner, item.id) : item;
       if (found === null) throw faultsError([invalid(`input[${index}]`, "refers to an item that is not stored")]);
       own.push(found);
     }
     return parsed.request(own, earlier);
   }
 
-  async #earlier(owner: string, id: string): Promise<readonly Item[]> {
-    const stored = await this.#archive.find(owner, id);
+  async #earlier({ owner, latest }: Caller, id: string): Promise<readonly Item[]> {
+    const stored = latest?.find(id) ?? (await this.#archive.find(owner, id));
     if (!stored) {
       throw new LorikeetError(
         "previous_response_not_found",
@@ -153,14 +160,14 @@ export class Responses {
     );
   }
 
-  async *#frames(owner: string, answer: Answer<ResponsesRequest>): AsyncGenerator<Frame, void, undefined> {
+  async *#frames(caller: Caller, answer: Answer<ResponsesRequest>): AsyncGenerator<Frame, void, undefined> {
     const events = this.#eventsOf(answer);
     try {
       yield* framed(events.begin());
       for await (const part of answer.parts()) yield* framed(events.take(part));
       for (const event of events.end(await answer.ended)) {
         // Whoever reads the last event can retrieve the response.
-        if (event.response) await this.#keep(owner, answer.request, event.response);
+        if (event.response) await this.#keep(caller, answer.request, event.response);
         yield frameOf(event);
       }
     } catch (error) {
@@ -169,11 +176,11 @@ export class Responses {
     yield { type: "done", marker: null, data: {} };
   }
 
-  async #whole(owner: string, answer: Answer<ResponsesRequest>): Promise<ResponseObject> {
+  async #whole(caller: Caller, answer: Answer<ResponsesRequest>): Promise<ResponseObject> {
     const events = this.#eventsOf(answer);
     for await (const part of answer.parts()) exhaust(events.take(part));
     const { response } = exhaust(events.end(await answer.ended));
-    await this.#keep(owner, answer.request, response);
+    await this.#keep(caller, answer.request, response);
     return response;
   }
 
@@ -181,8 +188,10 @@ export class Responses {
     return new ResponseEvents(newResponse(request, model), request, this.#parts.gateway.tokenizer);
   }
 
-  async #keep(owner: string, { form }: ResponsesRequest, response: ResponseObject): Promise<void> {
-    if (form.store) await this.#archive.put(owner, { response, items: form.items });
+  async #keep({ owner, latest }: Caller, { form }: ResponsesRequest, response: ResponseObject): Promise<void> {
+    const kept = { response, items: form.items };
+    if (form.store) await this.#archive.put(owner, kept);
+    else latest?.keep(kept);
   }
 }
 

@@ -2,11 +2,9 @@
 import type { RawData, WebSocket } from "ws";
 import { LorikeetError } from "../../base/errors.js";
 import type { Logger } from "../../base/log.js";
-import { asFault } from "../../gateway/fault.js";
+import { asFault, type PublicFault } from "../../gateway/fault.js";
 import type { Gateway } from "../../gateway/gateway.js";
 import type { RequestSummary } from "../../gateway/observer.js";
-import { openAiError } from "../../gateway/openai/errors.js";
-import type { OpenAiProtocol, OpenAiProtocols } from "../../gateway/openai/protocol.js";
 import type { Frame } from "../../gateway/protocol.js";
 import type { ClientAddressOf } from "../access/client-address.js";
 import type { Connections } from "../access/connections.js";
@@ -17,14 +15,11 @@ import { faultFields, summaryFields } from "../http/context.js";
 import { jsonPieces } from "../http/json-pieces.js";
 import type { ServerOptions } from "../options.js";
 import { pumpAnswer, type Sink } from "../pump.js";
-import { parseMessage, type SocketMessage } from "./message.js";
+import type { SocketAnswer, SocketDialect, SocketRequest } from "./dialect.js";
 import { type Fragment, SocketWriter } from "./writer.js";
-
-type Ask = Exclude<SocketMessage, { type: "cancel" }>;
 
 export interface SessionDeps {
   readonly gateway: Gateway;
-  readonly protocols: OpenAiProtocols;
   readonly gate: Gate;
   readonly connections: Connections;
   onLimit(option: string): void;
@@ -35,6 +30,7 @@ export interface SessionDeps {
 
 export class SocketSession {
   readonly #deps: SessionDeps;
+  readonly #dialect: SocketDialect;
   readonly #writer: SocketWriter;
   readonly #requestId: string;
   readonly #running = new Map<string, AbortController>();
@@ -42,8 +38,9 @@ export class SocketSession {
   #hasLeft = false;
   readonly #pinging: NodeJS.Timeout;
 
-  constructor(socket: WebSocket, requestId: string, deps: SessionDeps) {
+  constructor(socket: WebSocket, requestId: string, dialect: SocketDialect, deps: SessionDeps) {
     this.#deps = deps;
+    this.#dialect = dialect;
     this.#requestId = requestId;
     this.#writer = new SocketWriter(socket, deps.options, (code, reason) => {
       deps.logger.info({ requestId, code, reason }, "A WebSocket is closed");
@@ -74,65 +71,45 @@ export class SocketSession {
 
   #receive(data: RawData, isBinary: boolean): void {
     if (this.#hasLeft) return;
-    const parsed = isBinary
-      ? { id: null, fault: new LorikeetError("invalid_value", "A message must be a text frame with JSON.") }
-      : parseMessage(data.toString());
-    if ("fault" in parsed) {
-      this.#sendFault(parsed.id, parsed.fault);
-      return;
-    }
-    const { message } = parsed;
-    if (message.type === "cancel") this.#running.get(message.id)?.abort();
-    else void this.#run(message);
+    const message = this.#dialect.read(isBinary ? null : data.toString());
+    if (message.type === "fault") this.#send(message.form, message.fault);
+    else if (message.type === "cancel") this.#running.get(message.id)?.abort();
+    else void this.#run(message.request);
   }
 
   /** Runs one request from its message to its last frame. Never rejects. */
-  async #run(ask: Ask): Promise<void> {
-    const refusal = this.#refusal(ask);
-    if (refusal) return this.#sendFault(ask.id, refusal);
+  async #run(request: SocketRequest): Promise<void> {
+    const { options, onLimit, gate } = this.#deps;
+    const refusal = this.#refusal(request);
+    if (refusal) return this.#send(request.fault, refusal);
     const startedAt = performance.now();
     const controller = new AbortController();
-    const sink = new SocketSink(ask.id, this.#writer);
-    this.#running.set(ask.id, controller);
+    const sink = new SocketSink(this.#writer);
+    this.#running.set(request.id, controller);
     let summary: Promise<RequestSummary> | null = null;
     let fault: LorikeetError | null = null;
     try {
-      const { completions, chat } = this.#deps.protocols;
-      const protocol = ask.type === "completions" ? completions : chat;
-      const answer = await this.#answer(protocol, ask, controller.signal);
+      const { answer, frames, message } = await request.begin(controller.signal, this);
       summary = answer.ended;
-      await pumpAnswer(answer, protocol.frames(answer), sink, { ...this.#deps.options, onLimit: this.#deps.onLimit });
+      sink.message = message;
+      await pumpAnswer(answer, frames, sink, { ...options, onLimit });
     } catch (error) {
       fault = asFault(error);
-      this.#fail(ask.id, fault, sink, controller.signal);
+      this.#fail(request, fault, sink, controller.signal);
     } finally {
-      this.#running.delete(ask.id);
-      this.#log(ask, startedAt, fault, await summary);
-      if (this.#deps.gate.refusal) this.drain();
+      this.#running.delete(request.id);
+      this.#log(request, startedAt, fault, await summary);
+      if (gate.refusal) this.drain();
     }
   }
 
-  #answer(protocol: OpenAiProtocol, ask: Ask, signal: AbortSignal) {
-    const { gateway } = this.#deps;
-    const { stream } = ask.body;
-    if (stream !== undefined && stream !== null && stream !== true) {
-      throw new LorikeetError("invalid_value", "`stream` must be true or absent: a WebSocket always streams.", {
-        param: "stream",
-      });
-    }
-    const body = { ...ask.body, stream: true };
-    return gateway.complete({ route: protocol.route, read: () => protocol.read(body) }, signal, this);
-  }
-
-  #refusal(ask: Ask): LorikeetError | null {
+  #refusal({ id }: SocketRequest): LorikeetError | null {
     const { gate, options } = this.#deps;
     if (gate.refusal) return gate.refusal;
-    if (this.#running.has(ask.id)) {
-      return new LorikeetError(
-        "conflict",
-        `A request with the id ${JSON.stringify(ask.id)} is in flight on this socket.`,
-        { param: "id" },
-      );
+    if (this.#running.has(id)) {
+      return new LorikeetError("conflict", `A request with the id ${JSON.stringify(id)} is in flight on this socket.`, {
+        param: "id",
+      });
     }
     const limit = options.maxSocketRequests;
     if (this.#running.size < limit) return null;
@@ -141,20 +118,20 @@ export class SocketSession {
     });
   }
 
-  #fail(id: string, fault: LorikeetError, sink: SocketSink, signal: AbortSignal): void {
+  #fail(request: SocketRequest, fault: LorikeetError, sink: SocketSink, signal: AbortSignal): void {
     if (this.#writer.isAmidMessage(sink)) {
       this.#writer.close(fault.code === "timeout" ? 1013 : 1011, "A message could not be sent in full.");
       return;
     }
-    this.#sendFault(id, fault);
+    this.#send(request.fault, fault);
     // A timeout that the client did not cause: this reader may never take the frame.
     if (fault.code === "timeout" && !signal.aborted && !this.#writer.isDrained) {
       this.#writer.close(1013, "The reader is too slow.");
     }
   }
 
-  #sendFault(id: string | null, fault: LorikeetError): void {
-    this.#writer.send({ id, type: "error", ...openAiError(publicFault(fault, this.#deps.options.privateFolders)) });
+  #send(form: (fault: PublicFault) => object, fault: LorikeetError): void {
+    this.#writer.send(form(publicFault(fault, this.#deps.options.privateFolders)));
   }
 
   #ping(socket: WebSocket): void {
@@ -166,17 +143,22 @@ export class SocketSession {
     socket.ping();
   }
 
-  #log(ask: Ask, startedAt: number, fault: LorikeetError | null, summary: RequestSummary | null): void {
+  #log(
+    { id, path, body }: SocketRequest,
+    startedAt: number,
+    fault: LorikeetError | null,
+    summary: RequestSummary | null,
+  ): void {
     const { gateway, logger, options } = this.#deps;
     const fields = {
-      requestId: `${this.#requestId}/${ask.id}`,
+      requestId: `${this.#requestId}/${id}`,
       method: "WS",
-      path: ask.type,
+      path,
       ms: Math.round(performance.now() - startedAt),
       ...faultFields(fault),
-      ...askedModel(gateway, ask.body),
+      ...askedModel(gateway, body),
       ...summaryFields(summary),
-      ...(options.logPrompts ? { body: ask.body } : {}),
+      ...(options.logPrompts ? { body } : {}),
     };
     logger.info(fields, "request");
   }
@@ -184,17 +166,19 @@ export class SocketSession {
 
 /** Writes the frames of one request. */
 class SocketSink implements Sink<Fragment> {
-  readonly #id: string;
   readonly #writer: SocketWriter;
+  /** The message of a frame, once there is an answer. */
+  message: SocketAnswer["message"] = () => null;
 
-  constructor(id: string, writer: SocketWriter) {
-    this.#id = id;
+  constructor(writer: SocketWriter) {
     this.#writer = writer;
   }
 
-  *pieces({ type, data }: Frame): Generator<Fragment, void, undefined> {
+  *pieces(frame: Frame): Generator<Fragment, void, undefined> {
+    const message = this.message(frame);
+    if (message === null) return;
     let text: string | null = null;
-    for (const piece of jsonPieces({ id: this.#id, type, data })) {
+    for (const piece of jsonPieces(message)) {
       if (text !== null) yield { text, isLast: false };
       text = piece;
     }

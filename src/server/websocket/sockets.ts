@@ -7,10 +7,13 @@ import { asFault } from "../../gateway/fault.js";
 import type { Access } from "../access/access.js";
 import { requestId } from "../http/context.js";
 import type { Metrics } from "../metrics/metrics.js";
+import type { SocketDialect } from "./dialect.js";
 import { type SessionDeps, SocketSession } from "./session.js";
 import { refuse } from "./upgrades.js";
 
-const paths: readonly string[] = ["/v1/ws", "/ws"];
+/** The dialect of a path, for the owner of the key that opens it. */
+export type Dialects = Readonly<Record<string, (owner: string) => SocketDialect>>;
+
 /** The only subprotocol that is selected. Browsers offer their key as another one, which is neither echoed nor logged. */
 const protocol = "lorikeet";
 /** The protocol versions that `ws` supports. */
@@ -18,14 +21,17 @@ const spokenVersions = "13, 8";
 
 export class Sockets {
   readonly #deps: SessionDeps;
+  readonly #dialects: Dialects;
   readonly #access: Access;
   readonly #metrics: Metrics;
   readonly #server: WebSocketServer;
   readonly #sessions = new Set<SocketSession>();
   readonly #ids = new WeakMap<IncomingMessage, string>();
 
-  constructor(deps: SessionDeps, access: Access, metrics: Metrics) {
+  /** `dialects` by path, which works without its `/v1` too. */
+  constructor(deps: SessionDeps, dialects: Dialects, access: Access, metrics: Metrics) {
     this.#deps = deps;
+    this.#dialects = dialects;
     this.#access = access;
     this.#metrics = metrics;
     this.#server = new WebSocketServer({
@@ -59,14 +65,15 @@ export class Sockets {
   upgrade(req: IncomingMessage, socket: Duplex, head: Buffer): void {
     const id = requestId(req.headers);
     socket.on("error", () => socket.destroy());
-    const fault = this.#refusal(req);
     this.#ids.set(req, id);
-    if (fault) {
-      this.#refuse(req, socket, fault);
+    const fault = this.#refusal(req);
+    const dialectFor = this.#dialectAt(req);
+    if (fault || !dialectFor) {
+      this.#refuse(req, socket, fault ?? this.#noRoute());
       return;
     }
     this.#server.handleUpgrade(req, socket, head, (ws) => {
-      const session = new SocketSession(ws, id, this.#deps);
+      const session = new SocketSession(ws, id, dialectFor(this.#access.ownerOf(req)), this.#deps);
       this.#sessions.add(session);
       this.#metrics.sockets.inc();
       socket.once("close", () => session.leave());
@@ -92,6 +99,16 @@ export class Sockets {
     refuse(socket, fault, options.lingerTimeoutMs, { "x-request-id": id, ...headers });
   }
 
+  #dialectAt(req: IncomingMessage): Dialects[string] | undefined {
+    const path = pathOf(req);
+    return this.#dialects[path.startsWith("/v1/") ? path : `/v1${path}`];
+  }
+
+  #noRoute(): LorikeetError {
+    const paths = Object.keys(this.#dialects).join(" and ");
+    return new LorikeetError("route_not_found", `WebSockets are served at ${paths} only.`);
+  }
+
   #refusal(req: IncomingMessage): LorikeetError | null {
     const { gate, options, connections } = this.#deps;
     const refusal = connections.refusalOf(req.socket);
@@ -101,9 +118,7 @@ export class Sockets {
     } catch (error) {
       return asFault(error);
     }
-    if (!paths.includes(pathOf(req))) {
-      return new LorikeetError("route_not_found", `WebSockets are served at ${paths[0]} only.`);
-    }
+    if (!this.#dialectAt(req)) return this.#noRoute();
     if (gate.refusal) return gate.refusal;
     if (this.#sessions.size < options.maxSockets) return null;
     return new LorikeetError("queue_full", `At most ${options.maxSockets} WebSockets may be open.`, {
