@@ -24,6 +24,7 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   weights: ["base", "tensor", "onnx", "graph", "model", "runtime"],
   adapter: ["base", "tensor", "onnx", "graph", "model"],
   text: ["base", "grammar"],
+  image: ["base"],
   engine: ["base", "grammar", "tensor", "onnx", "graph", "model", "weights", "adapter", "runtime"],
   train: ["base", "tensor", "onnx", "graph", "autodiff", "model", "weights", "adapter", "runtime", "engine", "text"],
   gateway: ["base", "grammar", "records", "adapter", "engine", "text"],
@@ -34,7 +35,7 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   ],
   cli: [
     ...["base", "tensor", "onnx", "graph", "autodiff", "model", "weights", "adapter", "runtime"],
-    ...["records", "engine", "text", "train", "gateway", "server", "bench", "hub"],
+    ...["records", "engine", "text", "image", "train", "gateway", "server", "bench", "hub"],
   ],
 };
 
@@ -52,6 +53,8 @@ const importers: Readonly<Record<string, RegExp>> = {
   re2js: /^adapter\//,
   "@bufbuild/protobuf": /^onnx\//,
   "@huggingface/tokenizers": /^text\//,
+  "@jsquash/jpeg": /^image\/codecs/,
+  "@jsquash/webp": /^image\/codecs/,
   valibot: /^(server|gateway|train|weights|adapter)\//,
   commander: /^cli\//,
   hyparquet: /^train\/data\/parquet/,

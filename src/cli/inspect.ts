@@ -13,6 +13,7 @@ import { chooseFor, describeDevice, formatDevice } from "./device.js";
 import { chooseHalves, floatDtypes } from "./halves.js";
 import { locate } from "./hub/model-folder.js";
 import { formatBytes, formatCount } from "./options/units.js";
+import { inspectPicture, isPicture } from "./picture.js";
 import { choosePrecision } from "./precision.js";
 import { renderSampleChat, type SampleChat } from "./sample-chat.js";
 import { checkGains } from "./serve/gain-check.js";
@@ -25,14 +26,14 @@ import { UsageError } from "./usage.js";
 export function addInspect(program: Command, terminal: Terminal): void {
   program
     .command("inspect")
-    .description("describe a model or adapter without loading it")
+    .description("describe a model or adapter without loading it, or what a task model sees of a picture")
     .argument(
       "<model>",
-      "a folder with a model (config.json) or an adapter (adapter_config.json), an .onnx file, or a name (org/name)",
+      "a folder with a model (config.json) or an adapter (adapter_config.json), an .onnx file, a picture, or a name (org/name)",
     )
     .option(
       "--model <model>",
-      "base model to check an adapter against (default: none; only the adapter's own sizes are checked)",
+      "base model to check an adapter against (default: none; only the adapter's own sizes are checked), or the task model that sees a picture",
     )
     .option("--chat-template <file>", "chat template to try with a model (default: the model's own)")
     .option("--text <text>", "show the tokens that a task model gets for a text (default: none)")
@@ -40,6 +41,7 @@ export function addInspect(program: Command, terminal: Terminal): void {
     .option("--json", "print JSON", false)
     .action(async (name: string, { model, text, pair, ...others }: InspectOptions) => {
       if (name.endsWith(".onnx")) return inspectTaskModel(name, others.json, terminal);
+      if (isPicture(name)) return inspectPicture(name, model, others.json, terminal);
       const folder = await locate(name, { option: "<model>", kind: null }, terminal);
       if (text !== undefined) return inspectText(folder, { text, pair }, others.json, terminal);
       if (await isTaskModel(folder)) return inspectTaskModel(folder, others.json, terminal);

@@ -1,7 +1,9 @@
-/** What a task model makes of its inputs, for `inspect`: its tokenizer, and the tokens of a text. */
+/** What a task model makes of its inputs, for `inspect`: its tokenizer and the tokens of a text, its steps for pictures. */
 
 import { LorikeetError } from "../base/errors.js";
 import { at } from "../base/list.js";
+import { describePlan, type PreprocessPlan } from "../image/plan.js";
+import { readPlan } from "../image/preprocessor.js";
 import { loadRowTokenizer, type RowTokenizer } from "../text/tokenizer/row-tokenizer.js";
 import type { EncodedRow, TextRow } from "../text/tokenizer/rows.js";
 import { formatCount } from "./options/units.js";
@@ -12,13 +14,14 @@ import { noTokenizerNote } from "./tokenizer-note.js";
 /** How a model's folder prepares inputs; fields without a file in it are null. */
 export interface TaskInputs {
   readonly tokenizer: ReturnType<typeof describeTokenizer> | null;
+  readonly pictures: PreprocessPlan | null;
 }
 
-/** Reads the folder's tokenizer. Throws what `loadRowTokenizer` throws. */
+/** Reads the folder's files for inputs. Throws what `loadRowTokenizer` and `readPlan` throw. */
 export async function describeInputs(folder: string): Promise<TaskInputs> {
   const tokenizer = await loadRowTokenizer(folder);
   await tokenizer?.close();
-  return { tokenizer: tokenizer && describeTokenizer(tokenizer) };
+  return { tokenizer: tokenizer && describeTokenizer(tokenizer), pictures: await readPlan(folder) };
 }
 
 const describeTokenizer = ({ parts, vocabSize, maxLength, padId, padLeft }: RowTokenizer) => ({
@@ -26,8 +29,14 @@ const describeTokenizer = ({ parts, vocabSize, maxLength, padId, padLeft }: RowT
   paddingSide: padLeft ? "left" : "right",
 });
 
-export function inputFields({ tokenizer }: TaskInputs): [string, string][] {
-  if (tokenizer === null) return [];
+export function inputFields({ tokenizer, pictures }: TaskInputs): [string, string][] {
+  return [
+    ...(tokenizer === null ? [] : textFields(tokenizer)),
+    ...(pictures === null ? [] : [["pictures", describePlan(pictures)] as [string, string]]),
+  ];
+}
+
+function textFields(tokenizer: NonNullable<TaskInputs["tokenizer"]>): [string, string][] {
   const { model, vocabSize, normalizer, preTokenizer, postProcessor, maxLength, padId, paddingSide } = tokenizer;
   return [
     ["tokenizer", `${model}, ${formatCount(vocabSize)} tokens`],

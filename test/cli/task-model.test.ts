@@ -1,7 +1,7 @@
 /** What the commands say about task models. */
 
 import assert from "node:assert/strict";
-import { cpSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
@@ -52,6 +52,32 @@ test("inspect shows the tokenizer of a text model, and with --text the tokens th
   assert.deepEqual(json.spans.at(-2).at(-1), 8);
   const long = await run(["inspect", folder, "--text", "the ".repeat(60)]);
   assert.match(long.err, /The text has 62 tokens with special tokens; the model takes at most 48\./);
+});
+
+test("inspect shows how a model prepares pictures, and with a picture what the model sees of it", async () => {
+  const folder = join(taskRoot, "resnet");
+  const steps =
+    "resize the shorter edge to 36 (bilinear), crop to 32x32, times 0.00392157, mean 0.5 0.5 0.5, deviation 0.5 0.5 0.5";
+  const { out } = await run(["inspect", folder]);
+  assert.ok(out.includes(`pictures        ${steps}\n`), out);
+  const { files } = JSON.parse(readFileSync("test/fixtures/images/pictures.json", "utf8"));
+  const picture = join(temporary, "turned.jpg");
+  writeFileSync(picture, Buffer.from(files["orientation6.jpg"].bytes, "base64"));
+  const shown = await run(["inspect", picture, "--model", folder]);
+  assert.match(shown.out, /^format +JPEG, 26x37, turned as its EXIF orientation 6 says$/m);
+  assert.match(shown.out, /^pixel_values +\[1, 3, 32, 32\]$/m);
+  assert.match(shown.out, /^red( +-?\d\.\d{6}){11}$/m);
+  const json = JSON.parse((await run(["inspect", picture, "--model", folder, "--json"])).out);
+  assert.deepEqual([json.shape, json.original], [[3, 32, 32], { width: 26, height: 37 }]);
+  const timm = await run(["inspect", join(taskRoot, "efficientnet")]);
+  assert.match(
+    timm.out,
+    /^pictures +resize the shorter edge to 36 \(bicubic\), crop to 32x32, divided by 255, mean 0\.485 0\.456 0\.406/m,
+  );
+  const alone = await run(["inspect", picture]);
+  assert.match(alone.err, /A picture needs --model/);
+  const policy = await run(["inspect", picture, "--model", join(taskRoot, "policy-mlp")]);
+  assert.match(policy.err, /does not say how pictures are prepared/);
 });
 
 test("inspect shows both graphs of a merged decoder", async () => {

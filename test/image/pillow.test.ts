@@ -1,0 +1,107 @@
+/** Decoding, resizing and preparing, held to what Pillow and transformers give: test/fixtures/images/make.py wrote it. */
+
+import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { describe, test } from "node:test";
+import { inflateSync } from "node:zlib";
+import type { Json } from "../../src/base/json.js";
+import { at } from "../../src/base/list.js";
+import { decodeImage } from "../../src/image/decode.js";
+import type { PreprocessPlan } from "../../src/image/plan.js";
+import { preparePixels } from "../../src/image/prepare.js";
+import { readProcessorConfig } from "../../src/image/processor-config.js";
+import { type Resample, resize } from "../../src/image/resize.js";
+import { readTimmConfig } from "../../src/image/timm-config.js";
+import type { RgbImage } from "../../src/image/types.js";
+
+interface Hashed {
+  readonly width: number;
+  readonly height: number;
+  readonly sha256: string;
+}
+
+interface Prepared {
+  readonly config: Json;
+  readonly rows: readonly { readonly picture: number; readonly shape: readonly number[]; readonly values: string }[];
+}
+
+interface Fixture {
+  readonly files: Readonly<Record<string, Hashed & { readonly bytes: string }>>;
+  readonly pixels: readonly { readonly width: number; readonly height: number; readonly data: string }[];
+  readonly resizes: readonly (Hashed & { readonly picture: number; readonly filter: Resample })[];
+  readonly processors: readonly Prepared[];
+  readonly timm: readonly Prepared[];
+}
+
+/** PICTURES_FIXTURE: another file of the same script. */
+const path = process.env.PICTURES_FIXTURE ?? "test/fixtures/images/pictures.json";
+const fixture: Fixture = JSON.parse(readFileSync(path, "utf8"));
+
+const unpacked = (text: string): Uint8Array<ArrayBuffer> => Uint8Array.from(inflateSync(Buffer.from(text, "base64")));
+const images: readonly RgbImage[] = fixture.pixels.map(({ width, height, data }) => ({
+  width,
+  height,
+  data: unpacked(data),
+}));
+
+const hashed = ({ width, height, data }: RgbImage): Hashed => ({
+  width,
+  height,
+  sha256: createHash("sha256").update(data).digest("hex"),
+});
+
+describe("a file has the pixels that Pillow gives", () => {
+  for (const [name, { bytes, ...expected }] of Object.entries(fixture.files)) {
+    test(name, async () => {
+      assert.deepEqual(hashed(await decodeImage(Buffer.from(bytes, "base64"), 10_000)), expected);
+    });
+  }
+});
+
+test("a picture is resized to Pillow's bytes by every filter", () => {
+  for (const { picture, filter, ...expected } of fixture.resizes) {
+    const { width, height } = expected;
+    const found = hashed(resize(at(images, picture), width, height, filter));
+    assert.deepEqual(found, expected, `picture ${picture} to ${width}x${height} by ${filter}`);
+  }
+});
+
+/** float32 steps differ in how they are fused: one unit in the last place of a value of order 1. */
+const tolerance = 5e-7;
+
+function checkPrepared({ rows, config }: Prepared, plan: PreprocessPlan): void {
+  for (const { picture, shape, values } of rows) {
+    const found = preparePixels(at(images, picture), plan);
+    const of = `picture ${picture} by ${JSON.stringify(config)}`;
+    assert.deepEqual(found.shape, shape, of);
+    const expected = new Float32Array(unpacked(values).buffer);
+    const worst = expected.reduce((most, value, i) => Math.max(most, Math.abs(value - (found.pixels[i] ?? 99))), 0);
+    assert.ok(worst <= tolerance, `${worst} for ${of}`);
+  }
+}
+
+describe("a picture is prepared as transformers' processors prepare it over Pillow", () => {
+  for (const [index, prepared] of fixture.processors.entries()) {
+    const { image_processor_type: now, feature_extractor_type: before } = prepared.config;
+    test(`${index}: ${now ?? before}`, () => checkPrepared(prepared, readProcessorConfig(prepared.config)));
+  }
+});
+
+test("a picture is prepared as timm's evaluation prepares it", () => {
+  for (const prepared of fixture.timm) {
+    const plan = readTimmConfig(prepared.config);
+    assert.ok(plan);
+    checkPrepared(prepared, plan);
+  }
+});
+
+test("padding is marked in the mask", () => {
+  const plan = readProcessorConfig({
+    image_processor_type: "DetrImageProcessor",
+    size: { shortest_edge: 2, longest_edge: 4 },
+    pad_size: { height: 3, width: 5 },
+  });
+  const { mask } = preparePixels({ width: 4, height: 2, data: new Uint8Array(24) }, plan);
+  assert.deepEqual([...mask].map(Number), [1, 1, 1, 1, 0, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0]);
+});
