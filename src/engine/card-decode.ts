@@ -93,7 +93,7 @@ export class CardDecode implements Disposable {
       ...options,
       device,
       // The likeliest tokens are found as int64. A session that captures has kernels for these anyway.
-      providerOptions: canCapture ? { enableGraphCapture: "1" } : { enableInt64: "1" },
+      providerOptions: canCapture ? { enableGraphCapture: "1" } : (device.provider?.int64 ?? {}),
     });
     return new CardDecode(device, session, vocabSize, canCapture);
   }

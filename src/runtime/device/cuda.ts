@@ -58,6 +58,7 @@ class Cuda extends Card {
   readonly provider = {
     name: "CUDA",
     options: { device_id: "0", use_tf32: "0", arena_extend_strategy: "kSameAsRequested" },
+    int64: {},
   } as const;
   #root: Session | null = null;
   #zeros: Tensor<"uint8"> | null = null;

@@ -86,6 +86,8 @@ export interface DeviceRows extends Disposable {
 export interface ExecutionProvider {
   readonly name: "WebGPU" | "CUDA";
   readonly options: Readonly<Record<string, string>>;
+  /** More of them, for a session that computes in int64. */
+  readonly int64: Readonly<Record<string, string>>;
 }
 
 export interface Device extends Disposable {

@@ -49,6 +49,7 @@ class Webgpu extends Card {
   readonly provider = {
     name: "WebGPU",
     options: { preserveDevice: "1", maxNumPendingDispatches: "64" },
+    int64: { enableInt64: "1" },
   } as const;
   readonly #offersHalf: boolean;
   #marker: MemoryMarker | null = null;
