@@ -10,11 +10,11 @@ import { readVersion } from "./version.js";
 export async function systemFingerprint(
   checkpoint: Checkpoint,
   { dtype, headDtype }: Precision,
-  { exact, generationConfig, device, kvCacheDtype, activationDtype }: EngineSettings,
+  { exact, generationConfig, device, kvCacheDtype, activationDtype, accuracyLevel }: EngineSettings,
   chatTemplate: string | null,
 ): Promise<string> {
   const weights = await weightsIdentity(checkpoint);
-  const types = [dtype, headDtype, kvCacheDtype, activationDtype];
+  const types = [dtype, headDtype, kvCacheDtype, activationDtype, accuracyLevel];
   const parts = [readVersion(), weights, ...types, device, exact, generationConfig, chatTemplate];
   return `fp_${createHash("sha256").update(JSON.stringify(parts)).digest("hex").slice(0, 12)}`;
 }

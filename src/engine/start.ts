@@ -46,6 +46,8 @@ export interface StartOptions {
   readonly cacheType?: CacheType;
   /** Of activations, adapters and weights that are not quantized. Default float16 if the base is fp16, else float32. On a card only. */
   readonly activationType?: FloatType;
+  /** Of products with int8 and int4 blocks. Default 4. */
+  readonly accuracyLevel?: 0 | 4;
   /** ONNX Runtime's threads spin between steps. */
   readonly spinning?: boolean;
   readonly maxChunk?: number;
@@ -111,7 +113,8 @@ export async function startEngine(options: StartOptions): Promise<StartedEngine>
   const evenRows = exact && (!isFloat || options.headDtype === "int8");
   const { slots, capacity } = kvLayout(options.maxBatch, options.maxContext);
   const type = activationTypeOf(options);
-  const arithmetic: Arithmetic = { cacheType, activationType: type };
+  const { accuracyLevel = 4 } = options;
+  const arithmetic: Arithmetic = { cacheType, activationType: type, accuracyLevel };
   const shape = { ...cacheShape(config, arithmetic), slots, capacity };
   assertFits(device, { weights: prepared.bytes, cache: cacheBytes(shape), adapters: options.activeAdapterBytes });
   const maxChunk = await rightChunk(device, config, options.maxChunk ?? 512, cacheType);
@@ -205,7 +208,8 @@ async function rightChunk(device: Device, config: DecoderConfig, limit: number, 
   if (device.capabilities.longChunks) return limit;
   const longest = await longestRightChunk(device, config, limit, type);
   if (longest > 0) return longest;
-  const message = `The attention kernel gives wrong numbers on ${device.name}: use --device cpu, or update its driver.`;
+  const remedy = type === "float16" ? "--kv-cache-dtype fp32" : "--device cpu";
+  const message = `The attention kernel for ${type} gives wrong numbers on ${device.name}: use ${remedy}, or update its driver.`;
   throw new LorikeetError("device_unavailable", message);
 }
 

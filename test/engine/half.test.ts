@@ -24,7 +24,7 @@ const whole = {
 } as const;
 
 async function check({ plan, arithmetic, bound }: typeof cached | typeof whole): Promise<void> {
-  const model = await openModel(folder, plan, cacheDirectory, arithmetic);
+  const model = await openModel(folder, plan, cacheDirectory, { arithmetic });
   const base = await readExpected(folder);
   const found = await model.prefill(1, base.inputIds, [14, base.inputIds.length - 14], null);
   const difference = largestDifference(found, base.logits);
@@ -44,7 +44,7 @@ test("in float16 altogether logits are near PyTorch's, and greedy tokens agree",
 );
 
 test("a number that float16 does not hold is refused in an adapter", { skip: webgpu.skip }, async () => {
-  const { config, bank } = await openModel(folder, whole.plan, cacheDirectory, whole.arithmetic);
+  const { config, bank } = await openModel(folder, whole.plan, cacheDirectory, whole);
   const adapter = await loadAdapter(adapterFolder("llama", "all-r4-rslora"), targetModules(config), {});
   const modules = [...adapter.modules].map(([path, module]) => [path, { ...module, scale: 1e9 }] as const);
   await assert.rejects(bank.acquire({ ...adapter, modules: new Map(modules) }), {

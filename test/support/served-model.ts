@@ -9,9 +9,10 @@ import { openCheckpoint } from "../../src/model/checkpoint/open.js";
 import { rereadLength } from "../../src/model/modules.js";
 import { cacheShape } from "../../src/model/serving/cache-shape.js";
 import type { Arithmetic } from "../../src/model/serving/target.js";
+import type { Device } from "../../src/runtime/device/device.js";
 import { type PlanOptions, planWeights } from "../../src/weights/plan.js";
 import { prepareWeights } from "../../src/weights/prepare.js";
-import { testDevice as device, testArithmetic } from "./device.js";
+import { testArithmetic, testDevice } from "./device.js";
 import type { Expected } from "./oracle.js";
 
 const capacity = 64;
@@ -22,7 +23,10 @@ export async function openModel(
   directory: string,
   options: PlanOptions = { dtype: "fp32" },
   cacheDirectory?: string,
-  arithmetic: Arithmetic = testArithmetic,
+  {
+    arithmetic = testArithmetic,
+    device = testDevice,
+  }: { readonly arithmetic?: Arithmetic; readonly device?: Device } = {},
 ) {
   const checkpoint = await openCheckpoint(directory);
   const { config, tensors } = checkpoint;
@@ -75,11 +79,11 @@ export type OpenedModel = Awaited<ReturnType<typeof openModel>>;
 
 /** A text in one chunk, or where the device's kernel is wrong for long ones in several. */
 function chunksOf(tokens: number): number[] {
-  const longest = device.capabilities.longChunks ? tokens : 24;
+  const longest = testDevice.capabilities.longChunks ? tokens : 24;
   return Array.from({ length: Math.ceil(tokens / longest) }, (_, i) => Math.min(longest, tokens - i * longest));
 }
 
-function argmax(row: Float32Array): number {
+export function argmax(row: Float32Array): number {
   let best = 0;
   for (let i = 1; i < row.length; i++) if ((row[i] as number) > (row[best] as number)) best = i;
   return best;

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { lavapipeEnvironment, unpackLavapipe } from "./lavapipe.mjs";
 
-const engine = ["oracle", "dora", "quantized", "exact", "half"].map((name) => `engine/${name}`);
+const engine = ["oracle", "dora", "quantized", "exact", "half", "levels"].map((name) => `engine/${name}`);
 const service = ["oracle", "adapters", "dora", "endings", "turns", "tiers", "alike"].map((name) => `service/${name}`);
 const device = ["runtime/device/webgpu", "engine/webgpu", "engine/device-lost", "service/device-lost"];
 

@@ -36,8 +36,16 @@ async function benchEngine(settings: BenchSettings, json: boolean, terminal: Ter
   const threads = settings.threads ?? usableThreads();
   const cacheDirectory = settings.cacheDir ?? defaultCacheDirectory({ ...terminal.environment });
   const progress = progressLine(terminal.stderr);
-  const { device, allowSoftwareGpu, activationDtype, kvCacheDtype, dtype: dtypes } = settings;
-  const engine = { threads, cacheDir: cacheDirectory, device, allowSoftwareGpu, activationDtype, kvCacheDtype };
+  const { device, allowSoftwareGpu, activationDtype, accuracyLevel, kvCacheDtype, dtype: dtypes } = settings;
+  const engine = {
+    threads,
+    cacheDir: cacheDirectory,
+    device,
+    allowSoftwareGpu,
+    activationDtype,
+    accuracyLevel,
+    kvCacheDtype,
+  };
   const options = {
     ...{ shape, quick, cacheDirectory, dtypes, progress: progress.report },
     openStack: (request: StackRequest) => openBenchStack(request, engine, progress),
@@ -62,7 +70,7 @@ function openBenchStack(
   { model, adapters, dtype, maxBatch, maxContext, adapterBytes, observer }: StackRequest,
   engine: Pick<
     EngineSettings,
-    "threads" | "cacheDir" | "device" | "allowSoftwareGpu" | "activationDtype" | "kvCacheDtype"
+    "threads" | "cacheDir" | "device" | "allowSoftwareGpu" | "activationDtype" | "accuracyLevel" | "kvCacheDtype"
   >,
   progress: ProgressLine,
 ): Promise<BenchStack> {

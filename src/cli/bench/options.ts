@@ -23,7 +23,7 @@ const shape: Parser<BenchShape> = (text) => {
 
 const dtypes: readonly [BaseDtype, ...BaseDtype[]] = ["int4", "int8"];
 
-const { device, allowSoftwareGpu, threads, cacheDir, activationDtype, kvCacheDtype } = engineOptions;
+const { device, allowSoftwareGpu, threads, cacheDir, activationDtype, accuracyLevel, kvCacheDtype } = engineOptions;
 
 export const benchOptions = {
   shape: given("Model", "360M", {
@@ -42,6 +42,7 @@ export const benchOptions = {
   allowSoftwareGpu,
   threads,
   activationDtype,
+  accuracyLevel,
   kvCacheDtype,
   quick: given("Engine", false, { parse: flag, help: "take few samples: a smoke test, not a measurement" }),
 } as const satisfies OptionTable;

@@ -2,9 +2,12 @@
 
 import { deviceRequests } from "../../runtime/device/choose.js";
 import { given, type OptionTable, open, type Settings, size } from "./option.js";
-import { bytes, flag, integer, oneOf, text } from "./units.js";
+import { bytes, flag, integer, oneOf, type Parser, text } from "./units.js";
 
 const GiB = 1024 ** 3;
+
+/** As ONNX Runtime's MatMulNBits numbers them; those between are not offered. */
+const accuracyLevel: Parser<0 | 4> = (text) => (oneOf("0", "4")(text) === "0" ? 0 : 4);
 
 export const engineOptions = {
   model: open("Model", "required", {
@@ -70,6 +73,11 @@ export const engineOptions = {
     placeholder: "type",
     parse: oneOf("auto", "fp32", "fp16"),
     help: "type that layers and adapters compute in: fp32 or fp16, which takes a card that computes in it; auto means fp16 if the layers are fp16, else fp32",
+  }),
+  accuracyLevel: given("Engine", 4, {
+    placeholder: "level",
+    parse: accuracyLevel,
+    help: "of products with int4 and int8 blocks: 4 rounds activations to int8, 0 keeps them exact, which is several times slower for many rows",
   }),
   kvCacheDtype: given("Engine", "auto", {
     placeholder: "type",

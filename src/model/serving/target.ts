@@ -36,4 +36,4 @@ export interface ServingTarget {
 }
 
 /** What of a form is a choice, not a consequence of the device's kernels. */
-export type Arithmetic = Pick<ServingTarget, "cacheType" | "activationType">;
+export type Arithmetic = Pick<ServingTarget, "cacheType" | "activationType" | "accuracyLevel">;
