@@ -120,6 +120,17 @@ describe("the @anthropic-ai/sdk package", () => {
     assert.equal(rig.engine.sequences.length, 0);
   });
 
+  test("holds an answer to a schema", async () => {
+    await using rig = await openServerRig(saying('{"a":1}'));
+    const schema = { type: "object", properties: { a: { type: "integer" } }, required: ["a"] };
+    const message = await clientOf(rig).messages.create({
+      ...asking,
+      output_config: { effort: "high", format: { type: "json_schema", schema } },
+    });
+    assert.deepEqual(message.content, [{ type: "text", text: '{"a":1}', citations: null }]);
+    assert.ok(rig.engine.sequences[0]?.request.sampling.grammar);
+  });
+
   test("meets errors as the package's own classes", async () => {
     await using rig = await openServerRig({ apiKeys: ["sk-lorikeet"] });
     await assert.rejects(clientOf(rig, "sk-wrong").messages.create(asking), AuthenticationError);
