@@ -8,10 +8,11 @@ import { at } from "../base/list.js";
 import type { Progress } from "../base/log.js";
 import type { BankHold } from "../engine/adapters/bank.js";
 import { type Bank, openPool } from "../engine/adapters/pool.js";
-import { rankBytes } from "../engine/adapters/rank-stack.js";
+import { tileBytes } from "../engine/adapters/tile-stack.js";
 import { createSamplerState, Sampler } from "../engine/sampling/sampler.js";
 import type { BaseDtype } from "../engine/start.js";
 import { greedy } from "../engine/types.js";
+import { tileRanks } from "../model/serving/stacked-adapters.js";
 import { CardBandwidth, cardReadMethod } from "./card-bandwidth.js";
 import {
   activationId,
@@ -151,7 +152,7 @@ async function measureForm(
   }
   // The first adapter also creates its rank class.
   book.add({ id: activationId, unit: "ms", samples: activations.slice(1) });
-  const adapterBytes = cardRank * rankBytes(groups, type);
+  const adapterBytes = (cardRank / tileRanks) * tileBytes(groups, type);
   const cells = cases.map((step): CardCell => {
     const perToken = steps.bytesOf(step, adapterBytes) / step.rows;
     book.derive(cardMovedId(step), "bytes/s", cardStepId(step), (tokens) => tokens * perToken);

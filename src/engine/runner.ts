@@ -117,10 +117,11 @@ const modes: readonly AdapterMode[] = [
   ...Array.from({ length: rankClasses }, (_, i) => i + 1),
 ];
 
-/** On a card adapters lie side by side: one form takes any mix of them. */
-const cardModes: readonly AdapterMode[] = ["none", "masked"];
+/** On a card adapters lie side by side. Decode steps take any mix of them, prompts one. */
+const cardModes = { decode: ["none", "masked"], prefill: ["none", "picked"] } as const;
 
-const modesOf = ({ capabilities }: Device): readonly AdapterMode[] => (capabilities.hostMemory ? modes : cardModes);
+const modesOf = ({ capabilities }: Device): readonly AdapterMode[] =>
+  capabilities.hostMemory ? modes : cardModes.prefill;
 
 /** The form of the graphs on a device. */
 function targetOf({ device = cpu, arithmetic = {} }: RunnerOptions): ServingTarget {
@@ -191,7 +192,7 @@ export class Runner {
       groups = built.groups;
     }
     const runner = new Runner(options, variants, shared, groups);
-    for (const mode of device.capabilities.hostMemory ? [] : cardModes) await runner.#openCard(mode, false);
+    for (const mode of device.capabilities.hostMemory ? [] : cardModes.decode) await runner.#openCard(mode, false);
     return runner;
   }
 
@@ -249,7 +250,7 @@ export class Runner {
   #prepareStacked(gains: boolean): Promise<void> {
     if (!gains) return Promise.resolve();
     const opened = this.#opening.then(async () => {
-      await this.#openSpecial("masked", { gains, inBlocks: false });
+      await this.#openSpecial("picked", { gains, inBlocks: false });
       await this.#openCard("masked", gains);
     });
     this.#opening = opened.catch(() => undefined);
@@ -404,7 +405,7 @@ export class Runner {
   }
 
   #stackedVariant(adapters: readonly (BankHold | null)[]): StepVariant {
-    const mode = adapters.some((hold) => hold !== null) ? "masked" : "none";
+    const mode = adapters.some((hold) => hold !== null) ? "picked" : "none";
     const gains = hasGains(adapters);
     const variant = gains ? this.#special.get(specialKey(mode, { gains, inBlocks: false })) : this.#variants.get(mode);
     assert(variant, `there is a session for the mode ${mode}, and an adapter is prepared before rows have it`);
@@ -458,7 +459,8 @@ export class Runner {
     logitRows: number,
   ): void {
     if (bank instanceof StackedBank) {
-      if (mode === "masked") this.#bindStacked(bound, bank, adapters);
+      const [first = null] = adapters;
+      if (mode === "picked" && first) this.#bindPicked(bound, bank, first);
       return;
     }
     const [first = null] = adapters;
@@ -471,6 +473,20 @@ export class Runner {
       this.#bindClass(bound, bank, { slot, rankClass, inBlocks }, adapters, logitRows);
     }
     if (hasGains(adapters)) this.#bindGains(bound, bank, adapters, logitRows);
+  }
+
+  /** One adapter for all rows. */
+  #bindPicked(bound: BoundInputs, bank: StackedBank, hold: BankHold): void {
+    const { first, count } = bank.tilesOf(hold.place);
+    const tiles = this.#ints("tiles", count, (i) => first + i);
+    bound.input(stackedInputs.tiles, tiles);
+    const gains = hasGains([hold]);
+    if (gains) {
+      const place = this.#buffer("place", "int32", []);
+      place.data[0] = hold.place;
+      bound.input(stackedInputs.place, place);
+    }
+    for (const [name, tensor] of bank.stacks(gains)) bound.input(name, tensor);
   }
 
   /** The place of each row's adapter, and the stacks. */

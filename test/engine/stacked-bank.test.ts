@@ -1,22 +1,32 @@
-/** The adapter pool of a card: whatever is acquired, released and moved, an adapter's ranks have its numbers and no others are its own. */
+/** The adapter pool of a card: whatever is acquired, released and moved, an adapter's tiles have its numbers and no others are its own. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import type { HostAdapter, HostModule } from "../../src/adapter/types.js";
-import { at } from "../../src/base/list.js";
 import type { BankHold } from "../../src/engine/adapters/bank.js";
 import { gainBytes } from "../../src/engine/adapters/gain-stack.js";
-import { rankBytes } from "../../src/engine/adapters/rank-stack.js";
 import { StackedBank } from "../../src/engine/adapters/stacked-bank.js";
+import { tileBytes } from "../../src/engine/adapters/tile-stack.js";
+import {
+  groupOutputs,
+  stackedA,
+  stackedB,
+  stackedGain,
+  stackedInputs,
+  tileRanks,
+  tileShapes,
+} from "../../src/model/serving/stacked-adapters.js";
 import { cpu } from "../../src/runtime/device/cpu.js";
 import type { DeviceTensor } from "../../src/runtime/device/device.js";
 import { Tensor } from "../../src/runtime/tensor.js";
-import { bfloat16ToFloat32, float32ToBfloat16 } from "../../src/tensor/half.js";
+import { float32ToBfloat16 } from "../../src/tensor/half.js";
+import { elementCount } from "../../src/tensor/shape.js";
 import { groups } from "../support/engine-rig.js";
 import { hostData } from "../support/host-data.js";
+import { stackOf } from "../support/stacked-inputs.js";
 
 const modules = groups.flatMap(({ parts }) => parts);
-const unitBytes = 8 * rankBytes(groups);
+const unitBytes = tileBytes(groups);
 
 /** Numbers that tell where they belong; one module left out; every third adapter has gains. */
 function adapterOf(id: number, rank: number): HostAdapter {
@@ -41,35 +51,33 @@ function adapterOf(id: number, rank: number): HostAdapter {
   return { digest: `sha256:${id}`, rank, bytes: 1, hasGains, modules: own };
 }
 
-const widened = ({ dtype }: HostModule, values: Float32Array | Uint16Array): Float32Array =>
-  dtype === "BF16" ? bfloat16ToFloat32(values as Uint16Array) : (values as Float32Array);
-
-/** A row with this hold multiplies by exactly the adapter's ranks. */
+/** A row with this hold multiplies by exactly the adapter's tiles, laid out as in the inputs of the graph's own tests. */
 function assertHolds(bank: StackedBank, hold: BankHold, adapter: HostAdapter): void {
   const tensors = new Map<string, DeviceTensor>(bank.inputs(new Set([hold.place]), adapter.hasGains));
-  const owners = tensors.get("rank_places");
+  const owners = tensors.get(stackedInputs.tilePlaces);
   assert.ok(owners instanceof Tensor);
-  const ranks = [...(owners.data as Int32Array)].flatMap((place, rank) => (place === hold.place ? [rank] : []));
-  assert.equal(ranks.length, Math.ceil(adapter.rank / 8) * 8);
-  for (const { path, inFeatures, outFeatures } of modules) {
-    const module = adapter.modules.get(path);
-    const [a, b] = [hostData(tensors.get(`lora_A.${path}`)), hostData(tensors.get(`lora_B.${path}`))];
-    const own = module ? { a: widened(module, module.a), b: widened(module, module.b) } : null;
-    for (const [r, rank] of ranks.entries()) {
-      const isOwn = module !== undefined && own !== null && r < module.rank;
-      for (let i = 0; i < inFeatures; i++) {
-        assert.equal(a[rank * inFeatures + i], isOwn ? own.a[i * module.rank + r] : 0, `A of ${path}`);
-      }
-      for (let i = 0; i < outFeatures; i++) {
-        const expected = isOwn ? Math.fround(at(own.b, r * outFeatures + i) * module.scale) : 0;
-        assert.equal(b[rank * outFeatures + i], expected, `B of ${path}`);
-      }
+  const tiles = [...(owners.data as Int32Array)].flatMap((place, tile) => (place === hold.place ? [tile] : []));
+  assert.equal(tiles.length, Math.ceil(adapter.rank / tileRanks));
+  const { first, count } = bank.tilesOf(hold.place);
+  assert.deepEqual(
+    tiles,
+    Array.from({ length: count }, (_, i) => first + i),
+  );
+  const expected = stackOf({ groups, hasGains: adapter.hasGains }, [adapter]).picked(0);
+  for (const group of groups) {
+    const { a, b } = tileShapes(group);
+    for (const [name, shape] of [
+      [stackedA(group.key), a],
+      [stackedB(group.key), b],
+    ] as const) {
+      const size = elementCount(shape);
+      const found = hostData(tensors.get(name)).subarray(first * size, (first + count) * size);
+      assert.deepEqual(found, expected[name]?.data, name);
     }
     if (!adapter.hasGains) continue;
-    const gains = hostData(tensors.get(`adapter_gain.${path}`)).subarray((1 + hold.place) * outFeatures);
-    for (let i = 0; i < outFeatures; i++) {
-      assert.equal(gains[i], module?.gain ? Math.fround(1 + at(module.gain, i)) : 1, `gain of ${path}`);
-    }
+    const width = groupOutputs(group);
+    const gains = hostData(tensors.get(stackedGain(group.key))).subarray((1 + hold.place) * width);
+    assert.deepEqual(gains.slice(0, width), expected[stackedGain(group.key)]?.data.slice(width), "gains");
   }
 }
 
@@ -113,7 +121,7 @@ test("StackedBank: gains count towards an adapter's bytes, and a place that had 
   const plain = await take(bank, adapterOf(4, 8));
   assert.equal(plain.place, gained.place);
   const inputs = new Map<string, DeviceTensor>(bank.inputs(new Set([plain.place]), true));
-  for (const { path } of modules) assert.ok(hostData(inputs.get(`adapter_gain.${path}`)).every((gain) => gain === 1));
+  for (const { key } of groups) assert.ok(hostData(inputs.get(stackedGain(key))).every((gain) => gain === 1));
 });
 
 test("StackedBank: the last adapter moves into a hole when steps then read half as much", async () => {
@@ -131,7 +139,7 @@ test("StackedBank: the last adapter moves into a hole when steps then read half 
   assert.deepEqual(bank.digests, ["sha256:3", "sha256:1"], "what was idle and not in the way stays");
 });
 
-test("StackedBank: after any sequence of acquiring, releasing and moving every hold has its adapter's ranks", async () => {
+test("StackedBank: after any sequence of acquiring, releasing and moving every hold has its adapter's tiles", async () => {
   const action = fc.record({
     kind: fc.constantFrom("acquire", "acquire", "release", "compact"),
     id: fc.integer({ min: 0, max: 9 }),

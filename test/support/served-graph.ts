@@ -5,7 +5,8 @@ import { serializeGraph } from "../../src/graph/serialize.js";
 import type { Graph } from "../../src/graph/types.js";
 import { openCheckpoint } from "../../src/model/checkpoint/open.js";
 import { rotaryTables, steppedTables } from "../../src/model/rope.js";
-import { buildServingGraph, type ServingOptions } from "../../src/model/serving/graph.js";
+import type { ModuleGroup } from "../../src/model/serving/adapters.js";
+import { buildServingGraph, type ServingGraph, type ServingOptions } from "../../src/model/serving/graph.js";
 import { rotaryNames, rotationFactor } from "../../src/model/serving/rotary.js";
 import type { DecoderConfig } from "../../src/model/types.js";
 import { type Binding, Session } from "../../src/runtime/session.js";
@@ -41,13 +42,25 @@ export interface Step {
 export class ServedGraph implements AsyncDisposable {
   readonly config: DecoderConfig;
   readonly graph: Graph;
+  /** The adapted layers by the input that they share. */
+  readonly groups: readonly ModuleGroup[];
+  readonly hasGains: boolean;
   readonly #session: Session;
   readonly #prepared: PreparedWeights;
   readonly #cache = new Map<string, Tensor>();
 
-  private constructor(config: DecoderConfig, graph: Graph, session: Session, prepared: PreparedWeights, slots: number) {
+  private constructor(
+    config: DecoderConfig,
+    { graph, groups }: ServingGraph,
+    hasGains: boolean,
+    session: Session,
+    prepared: PreparedWeights,
+    slots: number,
+  ) {
     this.config = config;
     this.graph = graph;
+    this.groups = groups;
+    this.hasGains = hasGains;
     this.#session = session;
     this.#prepared = prepared;
     for (const { name, type, shape } of graph.inputs) {
@@ -63,9 +76,9 @@ export class ServedGraph implements AsyncDisposable {
     const { config, tensors } = checkpoint;
     const options = cacheDirectory === undefined ? {} : { cacheDirectory };
     const prepared = await prepareWeights(checkpoint, planWeights(config, tensors, plan), { ...options, threads: 1 });
-    const { graph } = buildServingGraph({ ...rest, config, weights: prepared.weights, capacity, adapters });
-    const session = await Session.create(serializeGraph(graph), { threads: 1 });
-    return new ServedGraph(config, graph, session, prepared, slots);
+    const built = buildServingGraph({ ...rest, config, weights: prepared.weights, capacity, adapters });
+    const session = await Session.create(serializeGraph(built.graph), { threads: 1 });
+    return new ServedGraph(config, built, rest.gains ?? false, session, prepared, slots);
   }
 
   /** Every output but the cache's, by name; of logits those of every token, [rows * tokens, vocab]. */

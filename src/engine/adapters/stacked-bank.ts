@@ -1,19 +1,19 @@
 /**
- * The active set on a card: adapters side by side in one stack, each with as many ranks as it needs, so that no large rank pads the
- * small ones. The stack grows with what is in use, up to a byte bound; an idle adapter stays until its ranks are wanted.
+ * The active set on a card: adapters side by side in one stack, each with as many tiles of ranks as it needs, so that no large rank pads
+ * the small ones. The stack grows with what is in use, up to a byte bound; an idle adapter stays until its tiles are wanted.
  */
 import type { HostAdapter } from "../../adapter/types.js";
 import { assert, LorikeetError } from "../../base/errors.js";
 import type { ModuleGroup } from "../../model/serving/adapters.js";
-import { stackedInputs } from "../../model/serving/stacked-adapters.js";
+import { stackedInputs, tileRanks } from "../../model/serving/stacked-adapters.js";
 import type { FloatType } from "../../model/serving/target.js";
 import type { Device, DeviceTensor } from "../../runtime/device/device.js";
 import { Tensor } from "../../runtime/tensor.js";
 import type { BankHold } from "./bank.js";
 import { gainBytes } from "./gain-stack.js";
-import { RankStack, rankBytes } from "./rank-stack.js";
 import { pauser } from "./slices.js";
 import { StackedGains } from "./stacked-gains.js";
+import { TileStack, tileBytes } from "./tile-stack.js";
 
 export interface StackedOptions {
   readonly groups: readonly ModuleGroup[];
@@ -28,23 +28,21 @@ interface Resident {
   readonly own: HostAdapter;
   /** What rows name it by. */
   readonly place: number;
-  /** Its ranks, padded. */
+  /** Its tiles. */
   readonly count: number;
   first: number;
   users: number;
   lastUsed: number;
 }
 
-/** Ranks are taken by so many: kernels read them four at a time. */
-const unit = 8;
-/** Ranks of the first stack. */
-const firstRanks = 64;
-/** Of a rank that nobody has: no row's place. */
+/** Of the first stack. */
+const firstTiles = 8;
+/** Of a tile that nobody has: no row's place. */
 const nobody = -2;
 
 let nextVersion = 1;
 
-const padded = (rank: number): number => Math.ceil(rank / unit) * unit;
+const tilesFor = (rank: number): number => Math.ceil(rank / tileRanks);
 
 export class StackedBank implements AsyncDisposable {
   readonly #options: StackedOptions;
@@ -52,13 +50,13 @@ export class StackedBank implements AsyncDisposable {
   readonly #type: FloatType;
   readonly #gains: StackedGains;
   readonly #maxPlaces: number;
-  #stack: RankStack | null = null;
+  #stack: TileStack | null = null;
   /** Of the stack, among those of all banks. */
   #version = 0;
-  /** [ranks]: the place that each rank belongs to. */
+  /** [tiles]: the place that each tile belongs to. */
   #owners: DeviceTensor | null = null;
   readonly #ownerViews = new Map<number, DeviceTensor>();
-  /** By their first rank. */
+  /** By their first tile. */
   #residents: Resident[] = [];
   #clock = 0;
   /** Writes happen one after another. */
@@ -87,7 +85,7 @@ export class StackedBank implements AsyncDisposable {
   async #acquire(adapter: HostAdapter): Promise<BankHold | null> {
     const known = this.#find(adapter.digest);
     if (known) return this.#hold(known);
-    const count = padded(adapter.rank);
+    const count = tilesFor(adapter.rank);
     this.#assertFits(adapter, count);
     const first = await this.#makeRoom(adapter, count);
     if (first === null) return null;
@@ -102,7 +100,7 @@ export class StackedBank implements AsyncDisposable {
 
   #bytesOf({ hasGains }: HostAdapter, count: number): number {
     const { groups } = this.#options;
-    return count * rankBytes(groups, this.#type) + (hasGains ? gainBytes(groups, this.#type) : 0);
+    return count * tileBytes(groups, this.#type) + (hasGains ? gainBytes(groups, this.#type) : 0);
   }
 
   #assertFits(adapter: HostAdapter, count: number): void {
@@ -116,7 +114,7 @@ export class StackedBank implements AsyncDisposable {
     );
   }
 
-  /** The first of `count` free ranks. Drops idle adapters, the longest idle first, before the stack grows past the bound. */
+  /** The first of `count` free tiles. Drops idle adapters, the longest idle first, before the stack grows past the bound. */
   async #makeRoom(adapter: HostAdapter, count: number): Promise<number | null> {
     while (
       this.bytes + this.#bytesOf(adapter, count) > this.#options.maxBytes ||
@@ -124,13 +122,13 @@ export class StackedBank implements AsyncDisposable {
     ) {
       if (!(await this.#dropIdle())) return null;
     }
-    const largest = Math.floor(this.#options.maxBytes / rankBytes(this.#options.groups, this.#type) / unit) * unit;
+    const largest = Math.floor(this.#options.maxBytes / tileBytes(this.#options.groups, this.#type));
     for (;;) {
       const first = this.#gapFor(count);
       const end = first + count;
-      if (end <= (this.#stack?.ranks ?? 0)) return first;
+      if (end <= (this.#stack?.tiles ?? 0)) return first;
       if (end <= largest) {
-        await this.#grow(Math.min(largest, Math.max(firstRanks, 2 ** Math.ceil(Math.log2(end)))));
+        await this.#grow(Math.min(largest, Math.max(firstTiles, 2 ** Math.ceil(Math.log2(end)))));
         return first;
       }
       // Room enough, but in pieces.
@@ -138,7 +136,7 @@ export class StackedBank implements AsyncDisposable {
     }
   }
 
-  /** The lowest rank with so many free ones behind it; past the end if need be. */
+  /** The lowest tile with so many free ones behind it; past the end if need be. */
   #gapFor(count: number): number {
     let first = 0;
     for (const resident of this.#residents) {
@@ -160,13 +158,13 @@ export class StackedBank implements AsyncDisposable {
     for (let place = 0; ; place++) if (!taken.has(place)) return place;
   }
 
-  /** A longer stack with the same adapters in the same ranks. */
-  async #grow(ranks: number): Promise<void> {
+  /** A longer stack with the same adapters in the same tiles. */
+  async #grow(tiles: number): Promise<void> {
     const { groups } = this.#options;
-    const next = await RankStack.create(groups, ranks, this.#type, this.#device);
+    const next = await TileStack.create(groups, tiles, this.#type, this.#device);
     for (const { first, count, own } of this.#residents) await next.write(first, count, own, pauser());
     await this.#device.turn(async () => {
-      const owners = this.#device.allocate("int32", [ranks]);
+      const owners = this.#device.allocate("int32", [tiles]);
       this.#dispose();
       this.#stack = next;
       this.#owners = owners;
@@ -214,34 +212,47 @@ export class StackedBank implements AsyncDisposable {
     return this.#residents.find(({ own }) => own.digest === digest) ?? null;
   }
 
-  /** What a step with rows of these places binds: the stacks up to the last of their ranks. In the step's turn. */
+  /** What a step with rows of these places binds: the stacks up to the last of their tiles. In the step's turn. */
   inputs(places: ReadonlySet<number>, hasGains: boolean): readonly (readonly [string, DeviceTensor])[] {
     assert(this.#stack, "a step with adapters has a stack");
-    const ranks = this.ranksOf(places);
+    const tiles = this.#tilesUpTo(places);
     return [
-      ...this.#stack.prefix(ranks),
-      [stackedInputs.rankPlaces, this.#ownersUpTo(ranks)],
+      ...this.#stack.prefix(tiles),
+      [stackedInputs.tilePlaces, this.#ownersUpTo(tiles)],
       ...(hasGains ? this.#gains.inputs() : []),
     ];
   }
 
+  /** The whole stacks, for a step that picks tiles. In the step's turn. */
+  stacks(hasGains: boolean): readonly (readonly [string, DeviceTensor])[] {
+    assert(this.#stack, "a step with adapters has a stack");
+    return [...this.#stack.prefix(this.#stack.tiles), ...(hasGains ? this.#gains.inputs() : [])];
+  }
+
+  /** Where the tiles of a place lie. In the step's turn: they may move between steps. */
+  tilesOf(place: number): { readonly first: number; readonly count: number } {
+    const resident = this.#residents.find((each) => each.place === place);
+    assert(resident, "an adapter that is held is resident");
+    return resident;
+  }
+
   /** Names the tensors that `inputs` gives: another name, other tensors. */
   inputsKey(places: ReadonlySet<number>, hasGains: boolean): string {
-    return `${this.#version} ${this.ranksOf(places)} ${hasGains}`;
+    return `${this.#version} ${this.#tilesUpTo(places)} ${hasGains}`;
   }
 
-  /** Ranks that a step with rows of these places reads. */
-  ranksOf(places: ReadonlySet<number>): number {
+  /** Tiles that a step with rows of these places reads. */
+  #tilesUpTo(places: ReadonlySet<number>): number {
     const used = this.#residents.filter(({ place }) => places.has(place));
-    const end = Math.max(unit, ...used.map(({ first, count }) => first + count));
+    const end = Math.max(1, ...used.map(({ first, count }) => first + count));
     // A few lengths, so that kernels are prepared for few shapes.
-    return Math.min(this.#stack?.ranks ?? unit, 2 ** Math.ceil(Math.log2(end)));
+    return Math.min(this.#stack?.tiles ?? 1, 2 ** Math.ceil(Math.log2(end)));
   }
 
-  #ownersUpTo(ranks: number): DeviceTensor {
+  #ownersUpTo(tiles: number): DeviceTensor {
     assert(this.#owners, "a step with adapters has a stack");
-    const view = this.#ownerViews.get(ranks) ?? this.#owners.prefix(ranks);
-    this.#ownerViews.set(ranks, view);
+    const view = this.#ownerViews.get(tiles) ?? this.#owners.prefix(tiles);
+    this.#ownerViews.set(tiles, view);
     return view;
   }
 

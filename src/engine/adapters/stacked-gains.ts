@@ -4,7 +4,7 @@
  */
 import type { HostAdapter } from "../../adapter/types.js";
 import type { ModuleGroup } from "../../model/serving/adapters.js";
-import { stackedGain } from "../../model/serving/stacked-adapters.js";
+import { groupOutputs, stackedGain } from "../../model/serving/stacked-adapters.js";
 import type { FloatType } from "../../model/serving/target.js";
 import type { Device, DeviceRows, DeviceTensor } from "../../runtime/device/device.js";
 import { narrowInto } from "./slices.js";
@@ -29,7 +29,7 @@ export class StackedGains implements Disposable {
     this.#device = device;
   }
 
-  /** Every layer's, [1 + places, out], named as the graph names its inputs. The first row is that of no adapter. */
+  /** Every group's, [1 + places, out of all parts], named as the graph names its inputs. The first row is that of no adapter. */
   inputs(): readonly (readonly [string, DeviceTensor])[] {
     return this.#inputs;
   }
@@ -38,36 +38,34 @@ export class StackedGains implements Disposable {
   async write(place: number, adapter: HostAdapter): Promise<void> {
     if (!adapter.hasGains && !this.#gained.has(place)) return;
     const rows = this.#rows ?? (await this.#allocate());
-    for (const { path, outFeatures } of this.#parts()) {
-      const gain = adapter.modules.get(path)?.gain; // less one
-      this.#lay(
-        rows,
-        path,
-        1 + place,
-        Float32Array.from({ length: outFeatures }, (_, i) => 1 + (gain?.[i] ?? 0)),
-      );
+    for (const group of this.#groups) {
+      const gains = new Float32Array(groupOutputs(group)).fill(1);
+      let column = 0;
+      for (const { path, outFeatures } of group.parts) {
+        const less = adapter.modules.get(path)?.gain; // less one
+        for (let i = 0; less && i < outFeatures; i++) gains[column + i] = 1 + (less[i] ?? 0);
+        column += outFeatures;
+      }
+      this.#lay(rows, group.key, 1 + place, gains);
     }
     await this.#device.turn(() => rows.write(1 + place, 1));
     if (adapter.hasGains) this.#gained.add(place);
     else this.#gained.delete(place);
   }
 
-  #lay(rows: DeviceRows, path: string, row: number, values: Float32Array): void {
-    if (this.#type === "float32") rows.layout(stackedGain(path), "float32", row, 1).set(values);
-    else narrowInto(rows.layout(stackedGain(path), "float16", row, 1), values);
-  }
-
-  *#parts() {
-    for (const { parts } of this.#groups) yield* parts;
+  #lay(rows: DeviceRows, key: string, row: number, values: Float32Array): void {
+    if (this.#type === "float32") rows.layout(stackedGain(key), "float32", row, 1).set(values);
+    else narrowInto(rows.layout(stackedGain(key), "float16", row, 1), values);
   }
 
   async #allocate(): Promise<DeviceRows> {
     const count = 1 + this.#places;
     const rows = this.#device.rows(count);
     await this.#device.turn(async () => {
-      for (const { path, outFeatures } of this.#parts()) rows.add(stackedGain(path), this.#type, [outFeatures]);
-      for (const { path } of this.#parts())
-        rows.layout(stackedGain(path), this.#type, 0, count).fill(one[this.#type] as never);
+      for (const group of this.#groups) rows.add(stackedGain(group.key), this.#type, [groupOutputs(group)]);
+      for (const { key } of this.#groups) {
+        rows.layout(stackedGain(key), this.#type, 0, count).fill(one[this.#type] as never);
+      }
       await rows.write(0, count);
     });
     this.#inputs = rows.names.map((name) => [name, rows.view(name, 0, count)] as const);

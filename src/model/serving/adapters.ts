@@ -42,13 +42,6 @@ export interface Bases {
   readonly biases: readonly (Value | null)[] | null;
 }
 
-/** Adds adapters to linear layers that read the same input. */
-export interface AdapterLowering {
-  /** The layers so far. */
-  readonly groups: readonly ModuleGroup[];
-  apply(parts: readonly TargetModule[], x: Value, bases: Bases, axis: AdapterAxis): Value[];
-}
-
 /** The axis that the groups index: all tokens, or only the rows whose logits are needed. */
 export type AdapterAxis = "tokens" | "logit_rows";
 
@@ -83,7 +76,9 @@ export function indexNames(axis: AdapterAxis, rankClass: number) {
 /** Names of an axis's inputs for DoRA: its rows, each once, int64 [rows, 1], and the places of their gains, likewise. */
 export const gainNames = (axis: AdapterAxis) => ({ rows: `gain_rows.${axis}`, places: `gain_places.${axis}` });
 
-export class AdapterInputs implements AdapterLowering {
+/** Adds adapters to linear layers that read the same input. */
+export class AdapterInputs {
+  /** The layers so far. */
   readonly groups: ModuleGroup[] = [];
   readonly #op: Ops;
   readonly #mode: GroupedMode;

@@ -3,7 +3,7 @@
  * Tokens of all rows share one axis; a decode step has one token per row, a prefill chunk one row.
  */
 
-import { only } from "../../base/list.js";
+import { at, only } from "../../base/list.js";
 import { float, GraphBuilder } from "../../graph/builder.js";
 import { Ops } from "../../graph/ops.js";
 import type { Graph, Value } from "../../graph/types.js";
@@ -22,17 +22,11 @@ import { buildDecoder, type Lowering } from "../decoder.js";
 import { unpackHeads } from "../heads.js";
 import type { DecoderConfig } from "../types.js";
 import { plainWeight, type WeightSource } from "../weights.js";
-import {
-  type AdapterAxis,
-  AdapterInputs,
-  type AdapterLowering,
-  type AdapterMode,
-  type ModuleGroup,
-} from "./adapters.js";
+import { type AdapterAxis, AdapterInputs, type AdapterMode, type ModuleGroup } from "./adapters.js";
 import { AttentionKernel } from "./attention.js";
 import { Convolution } from "./convolution.js";
 import { buildLikeliest } from "./likeliest.js";
-import { biasesOf, buildEmbedding, buildJoined, buildLinear } from "./linear.js";
+import { biasesOf, biasOf, buildEmbedding, buildJoined, buildLinear } from "./linear.js";
 import { Memory } from "./memory.js";
 import { Norms } from "./norms.js";
 import { StackedAdapters } from "./stacked-adapters.js";
@@ -85,7 +79,7 @@ export function buildServingGraph(options: ServingOptions): ServingGraph {
   }
   for (const value of lowering.presents) builder.output(value);
   const graph = builder.build();
-  return { graph: outputs === "both" ? withLogits(graph, logits) : graph, groups: lowering.adapters?.groups ?? [] };
+  return { graph: outputs === "both" ? withLogits(graph, logits) : graph, groups: lowering.groups };
 }
 
 const logitsName = "logits";
@@ -107,7 +101,7 @@ function withLogits(graph: Graph, logits: Value): Graph {
 class ServingLowering implements Lowering {
   readonly op: Ops;
   readonly presents: Value[] = [];
-  readonly adapters: AdapterLowering | null;
+  readonly #adapters: AdapterInputs | StackedAdapters | null;
   readonly #weights: WeightSource;
   readonly #accuracyLevel: 0 | 4;
   readonly #type: FloatType;
@@ -126,17 +120,22 @@ class ServingLowering implements Lowering {
     this.#accuracyLevel = target.accuracyLevel ?? 4;
     this.#gains = gains;
     this.#inputs = new StepInputs(this.op, target);
-    this.adapters = this.#adapterLowering(adapters, inBlocks);
+    this.#adapters = this.#adapterLowering(adapters, inBlocks);
     this.#norms = new Norms(this.op, weights);
     this.#attention = new AttentionKernel(this.op, config, capacity, this.#inputs, target);
     this.#convolution = new Convolution(this.op, weights, this.#inputs);
     this.#memory = new Memory(this.op, weights, this.#inputs, this.#norms);
   }
 
-  #adapterLowering(mode: AdapterMode, inBlocks?: boolean): AdapterLowering | null {
+  #adapterLowering(mode: AdapterMode, inBlocks?: boolean): AdapterInputs | StackedAdapters | null {
     if (mode === "none") return null;
     if (mode === "masked" || mode === "picked") return new StackedAdapters(this.op, mode, this.#inputs.logitRows);
     return new AdapterInputs(this.op, mode, inBlocks);
+  }
+
+  /** The adapted layers so far. */
+  get groups(): readonly ModuleGroup[] {
+    return this.#adapters?.groups ?? [];
   }
 
   scope<T>(name: string, body: () => T): T {
@@ -183,7 +182,9 @@ class ServingLowering implements Lowering {
   }
 
   joined(linears: readonly Linear[], x: Value, joined: string): Value | null {
-    return this.adapters ? null : buildJoined(this.op, this.#weights, linears, x, joined, this.#accuracyLevel);
+    if (this.#adapters instanceof AdapterInputs) return null;
+    const base = buildJoined(this.op, this.#weights, linears, x, joined, this.#accuracyLevel);
+    return base && this.#adapters ? this.#stacked(this.#adapters, linears, x, base, "tokens", joined) : base;
   }
 
   #products(linears: readonly Linear[], x: Value, joined: string | null): Value[] {
@@ -191,10 +192,32 @@ class ServingLowering implements Lowering {
   }
 
   #adapted(linears: readonly Linear[], x: Value, axis: AdapterAxis, joined: string | null): Value[] {
+    const adapters = this.#adapters;
+    if (adapters instanceof StackedAdapters) {
+      const whole = joined && buildJoined(this.op, this.#weights, linears, x, joined, this.#accuracyLevel);
+      const bases = whole ? [whole] : this.#products(linears, x, joined);
+      const base = bases.length === 1 ? at(bases, 0) : this.op.concat(bases, 1);
+      const sum = this.#stacked(adapters, linears, x, base, axis, joined);
+      const sizes = linears.map(({ outFeatures }) => outFeatures);
+      return sizes.length === 1 ? [sum] : this.op.split(sum, sizes, 1);
+    }
     const bases = this.#products(linears, x, joined);
-    if (!this.adapters) return bases;
+    if (!adapters) return bases;
     const biases = this.#gains ? biasesOf(this.op, this.#weights, linears, joined) : null;
-    return this.adapters.apply(linears, x, { bases, biases }, axis);
+    return adapters.apply(linears, x, { bases, biases }, axis);
+  }
+
+  /** The outputs of all layers side by side; `base` without adapters. */
+  #stacked(
+    adapters: StackedAdapters,
+    linears: readonly Linear[],
+    x: Value,
+    base: Value,
+    axis: AdapterAxis,
+    joined: string | null,
+  ): Value {
+    const gains = this.#gains ? { bias: biasOf(this.op, this.#weights, linears, joined, base.type) } : null;
+    return adapters.apply(linears, x, base, axis, gains);
   }
 
   unpack(x: Value, heads: number, parts: number): Value[] {

@@ -3,7 +3,7 @@ import { assert } from "../../base/errors.js";
 import { at } from "../../base/list.js";
 import type { GraphBuilder } from "../../graph/builder.js";
 import type { Ops } from "../../graph/ops.js";
-import type { Value } from "../../graph/types.js";
+import type { ElementType, Value } from "../../graph/types.js";
 import type { TargetModule } from "../blueprint.js";
 import { externalInitializer, type PreparedWeight, plainWeight, type WeightSource, weightOf } from "../weights.js";
 import type { FloatType } from "./target.js";
@@ -71,6 +71,24 @@ export function biasesOf(
   const bias = read(whole);
   const sizes = parts.map((part) => part.outFeatures);
   return bias ? op.split(bias, sizes, 0) : parts.map(() => null);
+}
+
+/** The biases of all parts side by side, [sum of out], zeros for a part without one; null if none has one. */
+export function biasOf(
+  op: Ops,
+  weights: WeightSource,
+  parts: readonly TargetModule[],
+  joined: string | null,
+  type: ElementType,
+): Value | null {
+  const read = (path: string): Value => op.cast(plainWeight(op.builder, weights, `${path}.bias`), type);
+  const whole = joinedPart(weights, parts, joined);
+  if (whole) return weights.has(`${whole.path}.bias`) ? read(whole.path) : null;
+  if (!parts.some(({ path }) => weights.has(`${path}.bias`))) return null;
+  const zeros = (count: number): Value =>
+    op.cast(op.builder.constant("float32", [count], new Array<number>(count).fill(0)), type);
+  const biases = parts.map(({ path, outFeatures }) => (weights.has(`${path}.bias`) ? read(path) : zeros(outFeatures)));
+  return op.concat(biases, 0);
 }
 
 /** The joined layer of all parts; null if they are not joined. */

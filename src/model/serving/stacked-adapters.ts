@@ -2,38 +2,66 @@
  * Adapters in the form for a device: each dispatch costs more there than its arithmetic, memory of all places lies in one tensor,
  * and a captured graph cannot replay operators that copy rows.
  *
- * `masked` multiplies by the ranks of all places side by side, hides those of other adapters, and adds to the base: three nodes
- * for each linear layer, whatever mix of adapters the rows have. `picked` takes one place for all rows, for prompts.
+ * Target modules that read the same input are one product. The ranks of an adapter are cut into tiles; the tiles of all adapters lie
+ * side by side. `masked` multiplies by all of them, hides those of other adapters, and adds to the base, whatever mix of adapters
+ * the rows have. `picked` takes the tiles of one adapter for all rows, for prompts.
+ *
+ * A card is slow at long sums of few outputs, which occupy few of its cores. So x A is computed for chunks of the input, then summed.
  *
  * Inputs, in the type of the activations:
- * - `lora_A.{path}`: A transposed, row by row behind one another, [ranks, in]; `picked` [places, rank, in].
- * - `lora_B.{path}`: B with its scale, [ranks, out]; `picked` [places, rank, out]. Both views fit the same memory if all places
- *   have one rank. `masked` also takes places of different ranks, and a prefix of them. An adapter's missing modules are zeros, and every
- *   number is finite.
- * - `adapter_places` int32 [tokens, 1]: the place of each token's adapter, -1 for none; `picked` has `adapter_place` int32 [].
- * - `rank_places` int32 [ranks], `masked` only: the place that each rank belongs to. Ranks of an empty place may have any number that no
- *   token has.
- * - With gains `adapter_gain.{path}` [1 + places, out]: what multiplies each output of the base without its bias, ones in the first row
+ * - `lora_A.{key}` [tiles, parts, chunks, length, `tileRanks`]: A, cut along its inputs and ranks; a part is a module of the group.
+ * - `lora_B.{key}` [tiles, parts * `tileRanks`, out]: B with its scale, in the columns of its part among those of all parts; the others
+ *   are zeros. So are an adapter's missing modules. Every number is finite.
+ * - `masked`: `adapter_places` int32 [tokens, 1], the place of each token's adapter, -1 for none; `tile_places` int32 [tiles], the place
+ *   that each tile belongs to. Tiles of an empty place may have any number that no token has. Both tensors may be a prefix of the tiles.
+ * - `picked`: `adapter_tiles` int32 [taken], the adapter's tiles; with gains also `adapter_place` int32 [].
+ * - With gains `adapter_gain.{key}` [1 + places, out]: what multiplies each output of the base without its bias, ones in the first row
  *   and where an adapter has no gains (DoRA's g, not g - 1 as in the other forms).
  *
- * There is at least one place: WebGPU's products do not take empty tensors.
+ * There is at least one tile: WebGPU's products do not take empty tensors.
  */
 import { at } from "../../base/list.js";
 import type { Ops } from "../../graph/ops.js";
 import type { Value } from "../../graph/types.js";
 import type { TargetModule } from "../blueprint.js";
-import type { AdapterAxis, AdapterLowering, Bases, ModuleGroup } from "./adapters.js";
+import type { AdapterAxis, ModuleGroup } from "./adapters.js";
 
-export const stackedA = (path: string): string => `lora_A.${path}`;
-export const stackedB = (path: string): string => `lora_B.${path}`;
-export const stackedGain = (path: string): string => `adapter_gain.${path}`;
+export const stackedA = (key: string): string => `lora_A.${key}`;
+export const stackedB = (key: string): string => `lora_B.${key}`;
+export const stackedGain = (key: string): string => `adapter_gain.${key}`;
 export const stackedInputs = {
   places: "adapter_places",
   place: "adapter_place",
-  rankPlaces: "rank_places",
+  tilePlaces: "tile_places",
+  tiles: "adapter_tiles",
 } as const;
 
-export class StackedAdapters implements AdapterLowering {
+/** Ranks of a tile: kernels read them four at a time, and few adapters have fewer. */
+export const tileRanks = 8;
+/** Inputs of a chunk, at most. On an H200 128 is as fast as 64 or faster, for 1 to 64 rows of 1,024 or 4,096 inputs. */
+const chunkInputs = 128;
+
+/** Into how many chunks of one length the inputs are cut. Kernels read four inputs at a time. */
+export function inputChunks(inFeatures: number): number {
+  for (let length = Math.min(chunkInputs, inFeatures); length >= 32; length--) {
+    if (length % 4 === 0 && inFeatures % length === 0) return inFeatures / length;
+  }
+  return 1;
+}
+
+export const groupOutputs = ({ parts }: Pick<ModuleGroup, "parts">): number =>
+  parts.reduce((sum, { outFeatures }) => sum + outFeatures, 0);
+
+/** The shapes of one tile of a group. */
+export function tileShapes({ inFeatures, parts }: Pick<ModuleGroup, "inFeatures" | "parts">) {
+  const chunks = inputChunks(inFeatures);
+  return {
+    a: [parts.length, chunks, inFeatures / chunks, tileRanks],
+    b: [parts.length * tileRanks, groupOutputs({ parts })],
+  } as const;
+}
+
+export class StackedAdapters {
   readonly groups: ModuleGroup[] = [];
   readonly #op: Ops;
   readonly #isPicked: boolean;
@@ -41,7 +69,7 @@ export class StackedAdapters implements AdapterLowering {
   readonly #places = new Map<AdapterAxis, Value>();
   readonly #masks = new Map<AdapterAxis, Value>();
   readonly #gainRows = new Map<AdapterAxis, Value>();
-  #rankPlaces: Value | null = null;
+  #tiles: Value | null = null;
 
   constructor(op: Ops, mode: "masked" | "picked", logitRows: Value) {
     this.#op = op;
@@ -49,52 +77,67 @@ export class StackedAdapters implements AdapterLowering {
     this.#logitRows = logitRows;
   }
 
-  apply(parts: readonly TargetModule[], x: Value, { bases, biases }: Bases, axis: AdapterAxis): Value[] {
-    const [first] = parts;
-    if (!first) return [];
-    this.groups.push({ key: first.path, inFeatures: first.inFeatures, parts });
-    return parts.map((part, i) => {
-      const base = at(bases, i);
-      const gained = biases ? this.#gained(part, base, at(biases, i), axis) : base;
-      return this.#isPicked ? this.#addPicked(part, x, gained) : this.#addMasked(part, x, gained, axis);
-    });
-  }
-
-  #addMasked({ path, inFeatures, outFeatures }: TargetModule, x: Value, base: Value, axis: AdapterAxis): Value {
+  /**
+   * base + B A x, [tokens, out of all parts]; `base` are the parts' outputs side by side. With `gains` rows may have DoRA: g (base - bias)
+   * + bias replaces the base.
+   */
+  apply(
+    parts: readonly TargetModule[],
+    x: Value,
+    base: Value,
+    axis: AdapterAxis,
+    gains: { readonly bias: Value | null } | null,
+  ): Value {
+    const { path: key, inFeatures } = at(parts, 0);
+    const group = { key, inFeatures, parts };
+    this.groups.push(group);
     const op = this.#op;
-    const a = op.builder.input(stackedA(path), x.type, ["ranks", inFeatures]);
-    const b = op.builder.input(stackedB(path), x.type, ["ranks", outFeatures]);
-    const all = op.gemm(x, a, null, { transB: true }); // [tokens, ranks]
+    const { a, b } = tileShapes(group);
+    const [, chunks, length] = a;
+    const tokens = at(x.shape, 0);
+    const stacks = {
+      a: this.#taken(op.builder.input(stackedA(key), x.type, ["tiles", ...a])),
+      b: this.#taken(op.builder.input(stackedB(key), x.type, ["tiles", ...b])),
+    };
+    const cut = op.transpose(op.reshape(x, [tokens, chunks, length]), [1, 0, 2]); // [chunks, tokens, length]
+    const products = op.matMul(cut, stacks.a); // [tiles, parts, chunks, tokens, ranks]
+    const ranks = op.transpose(op.sum(products, [2], false), [2, 0, 1, 3]); // [tokens, tiles, parts, ranks]
     // Chosen, not multiplied: a token's product with another adapter may be infinite.
-    const own = op.where(this.#mask(axis), all, op.like(all, 0));
-    return op.gemm(own, b, base);
+    const own = this.#isPicked ? ranks : op.where(this.#mask(axis), ranks, op.like(ranks, 0));
+    const all = `ranks.${key}`;
+    const [, outFeatures] = b;
+    const flat = op.one("Reshape", [own, op.builder.constant("int64", [2], [0, -1])], x.type, [tokens, all]);
+    const rows = op.builder.constant("int64", [2], [-1, outFeatures]);
+    const matrix = op.one("Reshape", [stacks.b, rows], x.type, [all, outFeatures]);
+    const gained = gains ? this.#gained(group, base, gains.bias, axis) : base;
+    return op.gemm(flat, matrix, gained);
   }
 
-  #addPicked({ path, inFeatures, outFeatures }: TargetModule, x: Value, base: Value): Value {
-    const op = this.#op;
-    const rank = `rank.${path}`;
-    const a = op.builder.input(stackedA(path), x.type, ["places", rank, inFeatures]);
-    const b = op.builder.input(stackedB(path), x.type, ["places", rank, outFeatures]);
-    const place = this.#placesOf("tokens");
-    return op.gemm(op.gemm(x, op.gather(a, place), null, { transB: true }), op.gather(b, place), base);
+  /** `picked`: the adapter's tiles of a stack. */
+  #taken(stack: Value): Value {
+    if (!this.#isPicked) return stack;
+    this.#tiles ??= this.#op.builder.input(stackedInputs.tiles, "int32", ["taken"]);
+    return this.#op.gather(stack, this.#tiles);
   }
 
   /** g (base - bias) + bias. */
-  #gained({ path, outFeatures }: TargetModule, base: Value, bias: Value | null, axis: AdapterAxis): Value {
+  #gained(group: ModuleGroup, base: Value, bias: Value | null, axis: AdapterAxis): Value {
     const op = this.#op;
-    const gains = op.builder.input(stackedGain(path), base.type, ["gain_rows", outFeatures]);
+    const gains = op.builder.input(stackedGain(group.key), base.type, ["gain_rows", groupOutputs(group)]);
     const own = op.gather(gains, this.#gainRowsOf(axis)); // [tokens, out]; [out] of one place
     return bias ? op.add(op.mul(op.sub(base, bias), own), bias) : op.mul(base, own);
   }
 
-  /** Which ranks are those of each token's adapter: bool [tokens, ranks]. */
+  /** Which tiles are those of each token's adapter: bool [tokens, tiles, 1, 1]. */
   #mask(axis: AdapterAxis): Value {
     const known = this.#masks.get(axis);
     if (known) return known;
-    this.#rankPlaces ??= this.#op.builder.input(stackedInputs.rankPlaces, "int32", ["ranks"]);
-    const mask = this.#op.compare("Equal", this.#placesOf(axis), this.#rankPlaces);
-    this.#masks.set(axis, mask);
-    return mask;
+    const op = this.#op;
+    this.#tiles ??= op.builder.input(stackedInputs.tilePlaces, "int32", ["tiles"]);
+    const mask = op.compare("Equal", this.#placesOf(axis), this.#tiles);
+    const shaped = op.unsqueeze(op.unsqueeze(mask, 2), 3);
+    this.#masks.set(axis, shaped);
+    return shaped;
   }
 
   /** Rows of the gains: the first without an adapter, else the one behind the place. */

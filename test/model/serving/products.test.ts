@@ -44,7 +44,7 @@ for (const [family, saved] of [
       const own = adapterFolder(family, "patterns");
       const adapter = await loadAdapter(own, targetModules((await openCheckpoint(folder)).config));
       await using adapted = await ServedGraph.open(folder, { ...form, plan, cacheDirectory, adapters: "masked" });
-      const adapters = stackOf(adapted.graph, [adapter]).masked(inputIds.map(() => 0));
+      const adapters = stackOf(adapted, [adapter]).masked(inputIds.map(() => 0));
       const expected = await readExpected(own);
       const masked = await adapted.logits({ tokens: [expected.inputIds], starts: [0], adapters });
       assert.ok(largestDifference(masked, expected.logits) <= 1e-4);

@@ -58,7 +58,7 @@ const lastDifference = (logits: Float32Array, expected: Float32Array): number =>
 /** One place of several for a whole prompt. */
 async function checkPicked(folder: string, form: GraphForm, rows: readonly Row[], adapters: readonly HostAdapter[]) {
   await using model = await ServedGraph.open(folder, { ...form, adapters: "picked" });
-  const stack = stackOf(model.graph, adapters, Math.max(...adapters.map(({ rank }) => rank)));
+  const stack = stackOf(model, adapters);
   for (const { expected, place } of rows) {
     if (place === null) continue;
     const { inputIds } = expected;
@@ -86,7 +86,7 @@ for (const family of families) {
     }
     await checkPicked(folder, {}, rows, adapters);
     await using model = await ServedGraph.open(folder, { adapters: "masked" });
-    await checkMixed(model, rows, stackOf(model.graph, adapters));
+    await checkMixed(model, rows, stackOf(model, adapters));
   });
 }
 
@@ -107,7 +107,7 @@ for (const family of ["llama", "qwen2", "gpt2"]) {
     ];
     await checkPicked(folder, { gains: true }, rows, [lora, dora]);
     await using model = await ServedGraph.open(folder, { adapters: "masked", gains: true });
-    await checkMixed(model, rows, stackOf(model.graph, [lora, dora]));
+    await checkMixed(model, rows, stackOf(model, [lora, dora]));
   });
 }
 
@@ -129,7 +129,7 @@ test("a token's logits keep their bits even if other positions hold values that 
   };
   await using model = await ServedGraph.open(folder, { adapters: "masked" });
   const step = (places: number[], adapters: HostAdapter[]) =>
-    model.logits({ tokens: [inputIds], starts: [0], adapters: stackOf(model.graph, adapters).masked(places) });
+    model.logits({ tokens: [inputIds], starts: [0], adapters: stackOf(model, adapters).masked(places) });
   const own = await step(
     inputIds.map(() => 0),
     [adapter, adapter],
