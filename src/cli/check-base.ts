@@ -9,7 +9,7 @@ import { isTaskModel } from "../model/task/folder.js";
 import { openTaskModel } from "../model/task/open.js";
 import type { Checkpoint } from "../model/types.js";
 import { locate } from "./hub/model-folder.js";
-import { checkKeyOf, taskCheckKeyOf } from "./serve/adapter-tier.js";
+import { checkKeyOf } from "./serve/tier.js";
 import type { Terminal } from "./terminal.js";
 
 export interface CheckBase {
@@ -34,12 +34,12 @@ export async function openCheckBaseAt(path: string): Promise<CheckBase> {
   if (await isTaskModel(path)) return await openTaskBase(path);
   const checkpoint = await openCheckpoint(path);
   const { names } = checkpoint;
-  return { modules: storedModules(checkpoint), names, checkKey: checkKeyOf(checkpoint, names), checkpoint };
+  return { modules: storedModules(checkpoint), names, checkKey: checkKeyOf(checkpoint.fingerprint, names), checkpoint };
 }
 
 async function openTaskBase(path: string): Promise<CheckBase> {
   const { folder, modules } = await openTaskModel(path);
   const targets = taskTargetsOf(modules);
   const names = [basename(folder)] as const;
-  return { modules: { targets }, names, checkKey: taskCheckKeyOf(taskTargetsKey(targets), names), checkpoint: null };
+  return { modules: { targets }, names, checkKey: checkKeyOf(taskTargetsKey(targets), names), checkpoint: null };
 }

@@ -23,7 +23,8 @@ import { usableThreads } from "./machine.js";
 import type { EngineSettings } from "./options/engine-options.js";
 import { requireFile, requireFolder, requireNoFile } from "./options/paths.js";
 import { choosePrecision, type Precision } from "./precision.js";
-import { type AdapterTier, openAdapterTier, type ValidationSettings } from "./serve/adapter-tier.js";
+import { type AdapterTier, openAdapterTier } from "./serve/adapter-tier.js";
+import type { ValidationSettings } from "./serve/tier.js";
 import { noAdapters } from "./serve/no-adapters.js";
 import { UsageError } from "./usage.js";
 

@@ -24,7 +24,7 @@ export class TaskIndex implements ModuleIndex {
   readonly #others: readonly TaskTarget[];
   readonly #byPath: ReadonlyMap<string, TaskTarget>;
   readonly #known = new Map<string, readonly TaskTarget[]>();
-  /** Modules whose normalization is unknown and was reported. */
+  /** Modules that take no adapter and were reported. */
   readonly #reported = new Set<string>();
 
   constructor(targets: readonly TaskTarget[]) {
@@ -48,11 +48,10 @@ export class TaskIndex implements ModuleIndex {
       faults.invalid(`tensor ${quote(tensor)} may mean each of ${paths}; a path of one target module is allowed`);
       return null;
     }
-    if (target.foldedNorm === "unknown" && !this.#reported.has(target.path)) {
+    const refusal = refusalOf(target);
+    if (refusal !== null && !this.#reported.has(target.path)) {
       this.#reported.add(target.path);
-      faults.unsupported(
-        `module ${target.path} may hold a folded batch normalization whose factor is unknown, so an adapter on it could be wrong; put the model.safetensors of the export next to the base's config.json`,
-      );
+      faults.unsupported(`module ${target.path} ${refusal}`);
     }
     return { path: target.path, module: specOf(target) };
   }
@@ -95,6 +94,12 @@ export class TaskIndex implements ModuleIndex {
   positions(): ReadonlyMap<string, number> {
     return new Map(this.#targets.map(({ path }, i) => [path, i]));
   }
+}
+
+/** A clause; null if the module takes adapters. */
+function refusalOf({ foldedNorm, refusal }: TaskTarget): string | null {
+  if (foldedNorm !== "unknown") return refusal;
+  return "may hold a folded batch normalization whose factor is unknown, so an adapter on it could be wrong; put the model.safetensors of the export next to the base's config.json";
 }
 
 const wordOf = (isTable: boolean | null): string =>

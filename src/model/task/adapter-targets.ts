@@ -17,21 +17,31 @@ export interface TaskTarget extends TargetModule {
   readonly hasBias: boolean;
   /** Whether its outputs are the model's own, so that another number of them breaks no shape behind it. */
   readonly isOutput: boolean;
+  /** Why it takes no adapter here: a clause such as "has weights of type float16"; null if it takes one. */
+  readonly refusal: string | null;
 }
 
-export function taskTargetsOf(modules: readonly TaskModule[]): TaskTarget[] {
+/** `refusals`: modules that take no adapter, each with a clause that says why. */
+export function taskTargetsOf(
+  modules: readonly TaskModule[],
+  refusals: ReadonlyMap<TaskModule, string> = new Map(),
+): TaskTarget[] {
   const readers = new Map<Graph, GraphReaders>();
   const readersOf = ({ graph }: TaskGraph): GraphReaders => {
     const known = readers.get(graph) ?? new GraphReaders(graph);
     readers.set(graph, known);
     return known;
   };
-  return modules.map(({ path, inFeatures, outFeatures, kind, names, kernel, groups, foldedNorm, uses }) => ({
-    ...{ path, inFeatures, outFeatures, kind, names, kernel, groups },
-    foldedNorm: foldedNorm.kind,
-    hasBias: uses.some(({ graph, target }) => readersOf(graph).hasBias(target)),
-    isOutput: uses.every(({ graph, target }) => readersOf(graph).endsAtOutput(target.node)),
-  }));
+  return modules.map((module) => {
+    const { path, inFeatures, outFeatures, kind, names, kernel, groups, foldedNorm, uses } = module;
+    return {
+      ...{ path, inFeatures, outFeatures, kind, names, kernel, groups },
+      foldedNorm: foldedNorm.kind,
+      hasBias: uses.some(({ graph, target }) => readersOf(graph).hasBias(target)),
+      isOutput: uses.every(({ graph, target }) => readersOf(graph).endsAtOutput(target.node)),
+      refusal: refusals.get(module) ?? null,
+    };
+  });
 }
 
 /** Changes with everything that the check of an adapter depends on. */
