@@ -24,8 +24,8 @@ import type { EngineSettings } from "./options/engine-options.js";
 import { requireFile, requireFolder, requireNoFile } from "./options/paths.js";
 import { choosePrecision, type Precision } from "./precision.js";
 import { type AdapterTier, openAdapterTier } from "./serve/adapter-tier.js";
-import type { ValidationSettings } from "./serve/tier.js";
 import { noAdapters } from "./serve/no-adapters.js";
+import type { ValidationSettings } from "./serve/tier.js";
 import { UsageError } from "./usage.js";
 
 export interface StackOptions {

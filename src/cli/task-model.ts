@@ -63,7 +63,7 @@ function fieldsOf(model: TaskModel, inputs: TaskInputs): [string, string][] {
     ["checkpoint", weights.map(({ label }) => label).join(", ") || "none: module names come from the ONNX files alone"],
     ["target modules", countsOf(modules)],
     ...(unknown === 0 ? [] : [["warning", warningOf(unknown)] as [string, string]]),
-    ["adapters", "checked against it by inspect ADAPTER --model and adapters add --model; not served yet"],
+    ["adapters", "LoRA, rsLoRA, DoRA and heads; lorikeet inspect ADAPTER --model checks one"],
     ["training", `not possible yet; ${trainingOf(model)}`],
   ];
 }

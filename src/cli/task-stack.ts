@@ -3,14 +3,18 @@
 import type { UploadLimits } from "../adapter/upload/upload.js";
 import { LorikeetError } from "../base/errors.js";
 import type { Logger, Progress } from "../base/log.js";
-import { probeModel, type StartedTask, servedGraph, startTaskEngine } from "../engine/task/start.js";
+import type { RowProbe } from "../engine/task/row-probe.js";
+import { probeModel, refusalsOf, type StartedTask, servedGraph, startTaskEngine } from "../engine/task/start.js";
 import type { EngineObserver } from "../engine/types.js";
 import type { GatewayOptions } from "../gateway/options.js";
 import { createTaskGateway, type TaskGateway } from "../gateway/tasks/task-gateway.js";
+import { taskTargetsOf } from "../model/task/adapter-targets.js";
 import { openTaskModel, type TaskModel } from "../model/task/open.js";
 import { usableThreads } from "./machine.js";
 import type { EngineSettings } from "./options/engine-options.js";
 import { noAdapters } from "./serve/no-adapters.js";
+import { openTaskAdapterTier, type TaskAdapterTier } from "./serve/task-adapter-tier.js";
+import type { TierOptions } from "./serve/tier.js";
 import { UsageError } from "./usage.js";
 import { readVersion } from "./version.js";
 
@@ -19,7 +23,7 @@ export interface TaskStackOptions {
   /** null: the model folder's name. */
   readonly servedName: string | null;
   /** null: none. */
-  readonly adapters: object | null;
+  readonly adapters: Pick<TierOptions, "directory" | "limits" | "validation"> | null;
   readonly gateway: Partial<GatewayOptions>;
   readonly uploads?: UploadLimits;
   readonly observer?: EngineObserver;
@@ -31,17 +35,14 @@ export interface TaskStackOptions {
 export interface TaskStack extends AsyncDisposable {
   readonly name: string;
   readonly model: TaskModel;
-  readonly adapters: null;
+  readonly adapters: TaskAdapterTier | null;
   readonly threads: number;
   readonly started: StartedTask;
   readonly gateway: TaskGateway;
 }
 
 /** Throws a UsageError for settings that only decoders have, and `model_unsupported` for a model of several graphs. */
-export async function planTaskStack({
-  settings,
-  adapters,
-}: Pick<TaskStackOptions, "settings" | "adapters">): Promise<TaskModel> {
+export async function planTaskStack({ settings }: Pick<TaskStackOptions, "settings">): Promise<TaskModel> {
   const faults: string[] = [];
   if (settings.device !== "auto" && settings.device !== "cpu") {
     faults.push(`--device ${settings.device} does not run task models; use cpu or auto.`);
@@ -49,7 +50,6 @@ export async function planTaskStack({
   if (settings.dtype !== "auto" && settings.dtype !== "fp32") {
     faults.push(`--dtype ${settings.dtype} is for decoders; a task model has the types of its ONNX file.`);
   }
-  if (adapters !== null) faults.push("--adapters is for decoders: adapters of task models are not served yet.");
   if (faults.length > 0) throw new UsageError(faults);
   const model = await openTaskModel(settings.model ?? "");
   servedGraph(model);
@@ -66,24 +66,50 @@ export async function openTaskStack(options: TaskStackOptions, model: TaskModel)
     throw new LorikeetError("model_unsupported", `ONNX Runtime cannot load the model ${name}.`, { cause });
   });
   options.progress("trying the model", 1, 1);
-  const started = await startTaskEngine(
-    {
-      ...settings,
-      ...{ model, threads, logger, adapters: null },
-      progress: options.progress,
-      ...(observer && { observer }),
-    },
-    probe,
-  );
-  const gateway = createTaskGateway({
-    engine: started.engine,
-    names: [name],
-    version: readVersion(),
-    ...noAdapters(),
-    options: options.gateway,
-    ...(uploads && { uploads }),
+  const adapters = await openAdapters(options, model, probe, name);
+  try {
+    const started = await startTaskEngine(
+      {
+        ...settings,
+        ...{ model, threads, logger, adapters: adapters?.cache ?? null },
+        progress: options.progress,
+        ...(observer && { observer }),
+      },
+      probe,
+    );
+    const gateway = createTaskGateway({
+      engine: started.engine,
+      names: [name],
+      version: readVersion(),
+      ...(adapters ?? noAdapters()),
+      options: options.gateway,
+      ...(uploads && { uploads }),
+      logger,
+    });
+    const close = async (): Promise<void> => {
+      await started.engine.close();
+      await adapters?.[Symbol.asyncDispose]();
+    };
+    return { name, model, adapters, threads, started, gateway, [Symbol.asyncDispose]: close };
+  } catch (error) {
+    await adapters?.[Symbol.asyncDispose]();
+    throw error;
+  }
+}
+
+async function openAdapters(
+  { adapters, settings, logger }: TaskStackOptions,
+  { modules, names }: TaskModel,
+  probe: RowProbe,
+  name: string,
+): Promise<TaskAdapterTier | null> {
+  if (adapters === null) return null;
+  return await openTaskAdapterTier({
+    ...adapters,
+    ...{ modules, names, targets: taskTargetsOf(modules, refusalsOf(modules, probe)) },
+    reserved: [name],
+    cacheBytes: settings.adapterCacheBytes,
+    activeBytes: settings.activeAdapterBytes,
     logger,
   });
-  const close = (): Promise<void> => started.engine.close();
-  return { name, model, adapters: null, threads, started, gateway, [Symbol.asyncDispose]: close };
 }

@@ -22,7 +22,7 @@ test("inspect shows a task model: task, files, opsets, inputs, outputs and targe
     /^outputs +logits: float32\[batch_size, 5\]$/m,
     /^other files +onnx\/model_bn\.onnx, onnx\/model_dynamo\.onnx$/m,
     /^target modules +13: 12 convolutions, 1 linear layer$/m,
-    /^adapters +checked against it by inspect ADAPTER --model and adapters add --model; not served yet$/m,
+    /^adapters +LoRA, rsLoRA, DoRA and heads; lorikeet inspect ADAPTER --model checks one$/m,
     /^training +not possible yet; every operator has a gradient rule$/m,
     /^resnet\.embedder\.embedder\.convolution +convolution +3 to 12, kernel 7x7 +content, node +measured, 0\.\d+ to 1\.\d+$/m,
     /^classifier\.1 +linear +24 to 5 +content, initializer, node, bias +none$/m,

@@ -59,7 +59,10 @@ export function checkLimitsOf({ validation = {} }: Pick<TierOptions, "validation
 }
 
 /** Opens the folder, which is not scanned until `store.start`. Owns the base. Throws what opening the store throws. */
-export async function openTier<Held extends Cacheable>(options: TierOptions, base: TierBase<Held>): Promise<Tier<Held>> {
+export async function openTier<Held extends Cacheable>(
+  options: TierOptions,
+  base: TierBase<Held>,
+): Promise<Tier<Held>> {
   const { directory, reserved, cacheBytes, limits = {}, validation = {}, logger } = options;
   const { adapterLimits = {}, ...validatorOptions } = validation;
   const validator = new Validator(validatorOptions);
