@@ -10,6 +10,7 @@ import {
   type ReasoningFormat,
   reasoningFormatNamed,
 } from "../text/tools/reasoning.js";
+import { droppedByTemplate } from "../text/tools/template-support.js";
 import { templateTool } from "../text/tools/types.js";
 import type { RenderOptions, Tokenizer } from "../text/types.js";
 import { chatGrammar, holdsCalls } from "./chat-grammar.js";
@@ -58,25 +59,15 @@ export function renderOptionsOf({ template, tools }: ChatInput): RenderOptions {
 /** Throws LorikeetError `unsupported_parameter` for what the model's template would drop without a word. */
 export function requireToolSupport({ messages, tools }: ChatInput, tokenizer: Tokenizer, { calls }: ChatFormats): void {
   const template = tokenizer.toolTemplate ?? tokenizer.chatTemplate ?? "";
-  const refuse = (param: string, what: string): never => {
-    throw new LorikeetError("unsupported_parameter", what, { param });
-  };
-  if (tools !== null && tools.choice.kind !== "none") {
-    if (!/\b(xml_)?tools\b/.test(template)) {
-      refuse(
-        "tools",
-        "The model's chat template does not render `tools`; set one that does with --chat-template <file>.",
-      );
-    }
-    if (calls === null) {
-      refuse("tools", "The format of the chat template's calls is not known; set it with --tool-call-parser.");
-    }
+  const hasTools = tools !== null && tools.choice.kind !== "none";
+  const dropped = droppedByTemplate(template, hasTools, messages);
+  if (dropped !== null) {
+    const message = `The model's chat template ${dropped.reason}; --chat-template <file> sets another one.`;
+    throw new LorikeetError("unsupported_parameter", message, { param: dropped.what });
   }
-  if (messages.some(({ toolCalls }) => toolCalls !== undefined) && !/\btool_calls\b/.test(template)) {
-    refuse("messages", "The model's chat template does not render the `tool_calls` of messages.");
-  }
-  if (messages.some(({ role }) => role === "tool") && !/tool/.test(template)) {
-    refuse("messages", "The model's chat template does not render messages with the `role` tool.");
+  if (hasTools && calls === null) {
+    const message = "The format of the chat template's calls is not known; set it with --tool-call-parser.";
+    throw new LorikeetError("unsupported_parameter", message, { param: "tools" });
   }
 }
 

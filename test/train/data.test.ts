@@ -283,6 +283,56 @@ test("other trainers' formats: ShareGPT, TRL's conversations, a system message a
   assert.match(tool.faults[0] ?? "", /message 1 that must have a `role` out of .*, not "observation"/);
 });
 
+test("calls are learned, and tools and results are given, as the server renders them", async () => {
+  const tool = (name: string, property: string) => ({
+    type: "function",
+    function: { name, parameters: { type: "object", properties: { [property]: { type: "string" } } } },
+  });
+  const call = (name: string, args: unknown) => ({ id: "c1", type: "function", function: { name, arguments: args } });
+  const messages = [
+    { role: "user", content: "Ring for Mary." },
+    { role: "assistant", content: null, tool_calls: [call("ring", '{"who":"Mary"}')] },
+    { role: "tool", tool_call_id: "c1", content: "She comes." },
+    { role: "assistant", content: "Mary comes." },
+  ];
+  const row = { messages, tools: [tool("ring", "who"), tool("light", "room")] };
+  const { learned, given } = parts(only(await load(put("a.jsonl", jsonl(row)))));
+  const spelled = '<tool_call>\n{"name": "ring", "arguments": {"who": "Mary"}}\n</tool_call><|im_end|>';
+  assert.equal(learned, `${spelled}Mary comes.<|im_end|>`);
+  assert.match(given, /^<\|im_start\|>tools\nring\(who\)\nlight\(room\)\n<\|im_end\|>\n<\|im_start\|>user/);
+  assert.match(given, /<\|im_start\|>tool\nShe comes\.<\|im_end\|>/);
+  const text = { messages: messages.slice(0, 2), tools: JSON.stringify([tool("ring", "who")]) };
+  assert.equal(parts(only(await load(put("b.jsonl", jsonl(text))))).learned, spelled);
+  const objects = {
+    ...text,
+    messages: [messages[0], { role: "assistant", tool_calls: [call("ring", { who: "Mary" })] }],
+  };
+  assert.equal(parts(only(await load(put("c.jsonl", jsonl(objects))))).learned, spelled);
+  const untrained = { ...row, messages: messages.map((each, i) => (i === 1 ? { ...each, weight: 0 } : each)) };
+  assert.equal(parts(only(await load(put("d.jsonl", jsonl(untrained))))).learned, "Mary comes.<|im_end|>");
+
+  for (const [fields, found] of [
+    [{ tools: [{ name: "" }] }, /`tools` has an item 1 that is not/],
+    [{ tools: "none" }, /`tools` must be a list/],
+    [{ messages: [{ role: "assistant", tool_calls: [call("ring", "{")] }] }, /a call 1 that is not/],
+    [{ messages: [{ role: "user", content: "x", tool_calls: [call("ring", "{}")] }] }, /`tool_calls`, which cannot/],
+    [{ messages: [messages[0], { role: "assistant", content: "a", reasoning_content: "b" }] }, /`reasoning_content`/],
+    [
+      { messages: [messages[0], { role: "assistant", content: "a", reasoning_content: 1 }] },
+      /a text as `reasoning_content`/,
+    ],
+  ] as const) {
+    assert.match((await faultsOf(load(put("e.jsonl", jsonl({ ...row, ...fields }))))).faults[0] ?? "", found);
+  }
+  const pair = {
+    input: { messages: [messages[0]] },
+    preferred_output: [messages[1]],
+    non_preferred_output: [messages[3]],
+  };
+  const refused = await faultsOf(load(put("f.jsonl", jsonl(pair)), { wants: "pairs" }));
+  assert.match(refused.faults[0] ?? "", /calls or reasoning in `preferred_output`/);
+});
+
 test("every format holds the same rows: JSON arrays, tabs, gzip and Parquet", async () => {
   const rows = [
     { prompt: "one\ttwo", completion: ' say "three"' },
@@ -339,7 +389,7 @@ test("one object over several lines is a row, and empty fields are ignored", asy
   assert.equal((await load(put("a.json", JSON.stringify(row, null, 2)))).train.length, 1);
   assert.equal((await load(put("a.jsonl", jsonl({ ...row, tools: "[]" })))).train.length, 1);
   const { faults } = await faultsOf(load(put("a.jsonl", jsonl({ ...row, tools: '[{"name":"x"}]' }))));
-  assert.match(faults[0] ?? "", /has `tools`, which cannot be trained on yet/);
+  assert.match(faults[0] ?? "", /has `tools`, which only a chat in `messages` can be trained with/);
 });
 
 test("an incomplete set of shards is refused", async () => {
@@ -498,7 +548,7 @@ test("faults name file, line and reason, 50 at most, and nothing is returned", a
   assert.equal(many.faults.length, 50);
   assert.match(many.message, /80 faults; the first 50/);
   await faultsOf(load(put("latin.jsonl", new Uint8Array([123, 125, 10, 0xff, 10]))));
-  const chat = await faultsOf(load(put("a.jsonl", jsonl({ messages: [{ role: "tool", content: "x" }] }))));
+  const chat = await faultsOf(load(put("a.jsonl", jsonl({ messages: [{ role: "function", content: "x" }] }))));
   assert.match(chat.faults[0] ?? "", /:1: `messages` has a message 1 that must have a `role`/);
   const pair = { prompt: "a", chosen: "b", rejected: "c" };
   assert.match((await faultsOf(load(put("p.jsonl", jsonl(pair))))).faults[0] ?? "", /--method dpo/);

@@ -12,12 +12,13 @@ const emptyExtras = ["annotations", "refusal", "audio", "function_call"];
 
 export function readMessage(value: unknown, maxTools: number): ChatMessage | Wrong {
   if (!isObject(value)) return new Wrong("must be an object with `role` and `content`", describe(value));
-  const { role, content, name, tool_calls, tool_call_id, reasoning_content, ...rest } = value;
+  // The `openai` package adds `parsed` to the messages that it sends back.
+  const { role, content, name, tool_calls, tool_call_id, reasoning_content, parsed: read, ...rest } = value;
   if (typeof role !== "string" || !roles.includes(role)) {
     return new Wrong(`must have a \`role\` out of ${roles.join(", ")}`, `${describeWord(role)} as \`role\``);
   }
   const own = {
-    ...(role === "assistant" ? {} : { tool_calls, reasoning_content }),
+    ...(role === "assistant" ? {} : { tool_calls, reasoning_content, parsed: read }),
     ...(role === "tool" ? {} : { tool_call_id }),
   };
   for (const [key, extra] of Object.entries({ ...rest, ...own })) {

@@ -2,6 +2,8 @@
 
 import { LorikeetError } from "../../base/errors.js";
 import { at } from "../../base/list.js";
+import { droppedByTemplate } from "../../text/tools/template-support.js";
+import { type Tool, templateTool } from "../../text/tools/types.js";
 import type { Tokenizer } from "../../text/types.js";
 import type { ChatTurn } from "./messages.js";
 import { RowFault } from "./rows.js";
@@ -39,11 +41,14 @@ export async function encodeChat(
   messages: readonly ChatTurn[],
   tokenizer: Tokenizer,
   { endId, warn }: ChatEncoding = { endId: null },
+  tools: readonly Tool[] = [],
 ): Promise<ChatRow[]> {
+  requireSupport(messages, tools, tokenizer);
+  const render = rendererOf(tokenizer, tools);
   const drafts: Draft[] = [];
   for (const [i, turn] of messages.entries()) {
     if (!turn.trained) continue;
-    const { prompt, whole, isEnded } = await encodeTurn(messages.slice(0, i), turn, tokenizer, endId);
+    const { prompt, whole, isEnded } = await encodeTurn(messages.slice(0, i), turn, { tokenizer, endId, render });
     if (!isEnded) warn?.(withoutEnding(tokenizer, endId));
     const last = drafts.at(-1);
     const span = [prompt.length, whole.length] as const;
@@ -67,15 +72,18 @@ function finish({ ids, spans }: Draft): ChatRow {
 async function encodeTurn(
   before: readonly ChatTurn[],
   turn: ChatTurn,
-  tokenizer: Tokenizer,
-  endId: number | null,
+  {
+    tokenizer,
+    endId,
+    render,
+  }: { readonly tokenizer: Tokenizer; readonly endId: number | null; readonly render: Render },
 ): Promise<{ prompt: number[]; whole: number[]; isEnded: boolean }> {
-  const promptText = render(before, true, tokenizer);
-  const wholeText = render([...before, turn], false, tokenizer);
+  const promptText = render(before, true);
+  const wholeText = render([...before, turn], false);
   if (!wholeText.startsWith(promptText)) {
     throw new RowFault("is a chat whose template does not put answers after its own generation prompt");
   }
-  const tail = tailOf(before, turn, wholeText.slice(promptText.length), tokenizer);
+  const tail = tailOf(before, turn, wholeText.slice(promptText.length), render);
   const { said, ending } = await splitTail(tail, tokenizer);
   const spoken = wholeText.slice(0, wholeText.length - tail.length) + said;
   const prompt = await tokenizer.encode(promptText, { addSpecialTokens: false });
@@ -95,9 +103,13 @@ async function encodeTurn(
  */
 const probe = "\uE0F0\uE0F1\uE0F2";
 
-/** What the template writes after a turn's content, even if it changes the content; "" if that cannot be determined. */
-function tailOf(before: readonly ChatTurn[], turn: ChatTurn, answer: string, tokenizer: Tokenizer): string {
-  const probed = render([...before, { ...turn, content: probe }], false, tokenizer);
+/**
+ * What the template writes after a turn's content, even if it changes the content; "" if that cannot be determined. Behind calls it writes
+ * the same, since what it writes is the end of the turn.
+ */
+function tailOf(before: readonly ChatTurn[], turn: ChatTurn, answer: string, render: Render): string {
+  const { toolCalls: _, ...plain } = turn;
+  const probed = render([...before, { ...plain, content: probe }], false);
   const at = probed.lastIndexOf(probe);
   const tail = at < 0 ? "" : probed.slice(at + probe.length);
   return answer.endsWith(tail) ? tail : "";
@@ -124,13 +136,30 @@ function requireOneEnd(answer: readonly number[], ends: readonly (number | null)
   throw new RowFault(`has text after ${JSON.stringify(tokenizer.tokenText(inside))}, which ends an answer`);
 }
 
-function render(turns: readonly ChatTurn[], addGenerationPrompt: boolean, tokenizer: Tokenizer): string {
-  const messages = turns.map(({ trained: _, ...message }) => message);
-  try {
-    return tokenizer.renderChat(messages, { addGenerationPrompt });
-  } catch (error) {
-    if (error instanceof LorikeetError && error.code === "invalid_value") throw new RowFault(error.message);
-    throw error;
+type Render = (turns: readonly ChatTurn[], addGenerationPrompt: boolean) => string;
+
+function rendererOf(tokenizer: Tokenizer, tools: readonly Tool[]): Render {
+  const shown = tools.length === 0 ? {} : { tools: tools.map(templateTool) };
+  return (turns, addGenerationPrompt) => {
+    const messages = turns.map(({ trained: _, ...message }) => message);
+    try {
+      return tokenizer.renderChat(messages, { addGenerationPrompt, ...shown });
+    } catch (error) {
+      if (error instanceof LorikeetError && error.code === "invalid_value") throw new RowFault(error.message);
+      throw error;
+    }
+  };
+}
+
+/** The adapter would learn to call functions that it is never shown, or nothing where calls or reasoning are dropped. */
+function requireSupport(turns: readonly ChatTurn[], tools: readonly Tool[], tokenizer: Tokenizer): void {
+  const template = tokenizer.toolTemplate ?? tokenizer.chatTemplate;
+  if (template === null) return;
+  const dropped = droppedByTemplate(template, tools.length > 0, turns);
+  if (dropped !== null) throw new RowFault(`is a chat whose template ${dropped.reason}`);
+  const isReasoned = turns.some(({ trained, reasoning }) => trained && reasoning !== undefined);
+  if (isReasoned && !template.includes("reasoning_content")) {
+    throw new RowFault("is a chat whose template does not render `reasoning_content`");
   }
 }
 

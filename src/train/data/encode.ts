@@ -79,7 +79,7 @@ export async function encodeExample(example: Example, place: Place, encoding: En
     case "instruction":
       return [await instructionRow(example, place, encoding)];
     case "chat":
-      return (await encodeChat(example.messages, encoding.tokenizer, encoding)).map((row) => ({
+      return (await encodeChat(example.messages, encoding.tokenizer, encoding, example.tools)).map((row) => ({
         ...row,
         kind: "chat",
         place,

@@ -1,5 +1,6 @@
 /** Chat messages of a row, in the format of OpenAI's fine-tuning files. */
 import type { ChatMessage } from "../../text/types.js";
+import { readCalls } from "./tools.js";
 
 export interface ChatTurn extends ChatMessage {
   /** Whether the loss counts here: an assistant's turn whose weight is not 0. */
@@ -31,7 +32,7 @@ export function shareGptMessages(value: unknown): unknown {
   });
 }
 
-const roles = ["system", "developer", "user", "assistant"];
+const roles = ["system", "developer", "user", "assistant", "tool"];
 
 /** The messages, or the rule that they break, as the rest of a sentence after the field's name. */
 export function readMessages(value: unknown): ChatTurn[] | string {
@@ -47,27 +48,46 @@ export function readMessages(value: unknown): ChatTurn[] | string {
 
 function readMessage(value: unknown): ChatTurn | string {
   if (typeof value !== "object" || value === null || Array.isArray(value)) return "is not an object";
-  const { role, content, name, weight, ...rest }: Record<string, unknown> = { ...value };
+  const { role, content, name, weight, tool_calls, tool_call_id, reasoning_content, ...others } = valueFields(value);
   if (typeof role !== "string" || !roles.includes(role)) {
     return `must have a \`role\` out of ${roles.join(", ")}, not ${JSON.stringify(role)?.slice(0, 64)}`;
   }
-  for (const [key, extra] of Object.entries(rest)) {
-    const isEmpty = extra === null || (Array.isArray(extra) && extra.length === 0);
+  const isAnswer = role === "assistant";
+  const foreign = {
+    ...(isAnswer ? {} : { tool_calls, reasoning_content }),
+    ...(role === "tool" ? {} : { tool_call_id }),
+  };
+  for (const [key, extra] of Object.entries({ ...others, ...foreign })) {
+    const isEmpty = extra === undefined || extra === null || (Array.isArray(extra) && extra.length === 0);
     if (!isEmpty) return `has the field \`${key.slice(0, 64)}\`, which cannot be trained on`;
   }
   if (name !== undefined && name !== null && typeof name !== "string") return "must have a text as `name`";
   if (weight !== undefined && weight !== null && weight !== 0 && weight !== 1) return "must have a `weight` of 0 or 1";
-  const text = readContent(content);
+  const calls = isAnswer ? readCalls(tool_calls) : [];
+  if (typeof calls === "string") return calls;
+  if (!isTextOrAbsent(reasoning_content)) return "must have a text as `reasoning_content`";
+  if (!isTextOrAbsent(tool_call_id)) return "must have a text as `tool_call_id`";
+  const text = calls.length > 0 && (content === undefined || content === null) ? "" : readContent(content);
   if (text === null) {
     return `must have a \`content\` that is a text or a list of {"type":"text","text":"..."} parts, not ${contentFound(content)}`;
   }
   const base = {
     role: role === "developer" ? "system" : role,
     content: text,
-    trained: role === "assistant" && weight !== 0,
+    trained: isAnswer && weight !== 0,
   };
-  return typeof name === "string" ? { ...base, name } : base;
+  return {
+    ...base,
+    ...(typeof name === "string" ? { name } : {}),
+    ...(typeof reasoning_content === "string" ? { reasoning: reasoning_content } : {}),
+    ...(calls.length > 0 ? { toolCalls: calls } : {}),
+    ...(typeof tool_call_id === "string" ? { toolCallId: tool_call_id } : {}),
+  };
 }
+
+const valueFields = (value: object): Record<string, unknown> => ({ ...value });
+
+const isTextOrAbsent = (value: unknown): boolean => value === undefined || value === null || typeof value === "string";
 
 function contentFound(content: unknown): string {
   if (!Array.isArray(content))

@@ -1,6 +1,9 @@
 /** Determines the form of a row by its fields, among the forms that other trainers use. */
+
+import type { Tool } from "../../text/tools/types.js";
 import { type FormShape, formHint } from "./form-hint.js";
 import { type ChatTurn, isMessageList, readMessages, shareGptMessages } from "./messages.js";
+import { readTools } from "./tools.js";
 
 /** An example to train on. */
 export type Example =
@@ -8,8 +11,15 @@ export type Example =
   | { readonly kind: "completion"; readonly prompt: string; readonly completion: string }
   | InstructionExample
   | { readonly kind: "label"; readonly text: string; readonly label: string }
-  | { readonly kind: "chat"; readonly messages: readonly ChatTurn[] }
+  | ChatExample
   | PreferenceExample;
+
+export interface ChatExample {
+  readonly kind: "chat";
+  readonly messages: readonly ChatTurn[];
+  /** Functions that the template shows to the model. */
+  readonly tools: readonly Tool[];
+}
 
 export interface InstructionExample {
   readonly kind: "instruction";
@@ -74,7 +84,11 @@ export const forms: readonly [Form, ...Form[]] = [
     required: ["messages"],
     optional: ["system"],
     example: { messages: [question, answer] },
-    read: (fields) => ({ kind: "chat", messages: withSystem(fields, messagesOf(fields.messages, "messages")) }),
+    read: (fields) => ({
+      kind: "chat",
+      messages: withSystem(fields, messagesOf(fields.messages, "messages")),
+      tools: [],
+    }),
   },
   {
     required: ["conversations"],
@@ -88,6 +102,7 @@ export const forms: readonly [Form, ...Form[]] = [
     read: (fields) => ({
       kind: "chat",
       messages: withSystem(fields, messagesOf(shareGptMessages(fields.conversations), "conversations")),
+      tools: [],
     }),
   },
   {
@@ -125,12 +140,21 @@ export const forms: readonly [Form, ...Form[]] = [
 export const exampleRow = JSON.stringify(forms[0].example);
 
 /** Fields that cannot be trained on and must not be ignored. */
-const refusedFields = ["tools", "functions", "function_call", "images", "videos", "audios"];
+const refusedFields = ["functions", "function_call", "images", "videos", "audios"];
 
 const knownFields = new Set(forms.flatMap(({ required, optional = [] }) => [...required, ...optional]));
 
 /** Reads a row by its fields and ignores unknown ones. Throws RowFault. */
 export function readExample(fields: Fields): Example {
+  const example = readForm(fields);
+  if (saysNothing(fields.tools)) return example;
+  const tools = readTools(fields.tools);
+  if (typeof tools === "string") throw new RowFault(`\`tools\` ${tools}`);
+  if (example.kind !== "chat") throw new RowFault("has `tools`, which only a chat in `messages` can be trained with");
+  return { ...example, tools };
+}
+
+function readForm(fields: Fields): Example {
   for (const [name, value] of Object.entries(fields)) requireText(name, value);
   const refused = refusedFields.find((name) => !saysNothing(fields[name]));
   if (refused !== undefined) throw new RowFault(`has \`${refused}\`, which cannot be trained on yet`);
@@ -178,7 +202,7 @@ function readCompletion(fields: Fields): Example {
     return { kind: "completion", prompt: textOf(fields, "prompt"), completion: textOf(fields, "completion") };
   }
   const prompt = messagesOf(fields.prompt, "prompt").map((turn) => ({ ...turn, trained: false }));
-  return { kind: "chat", messages: [...prompt, ...messagesOf(fields.completion, "completion")] };
+  return { kind: "chat", messages: [...prompt, ...messagesOf(fields.completion, "completion")], tools: [] };
 }
 
 /** TRL's pairs without a prompt: two conversations that differ only in the last answer. */
@@ -192,7 +216,12 @@ function readConversations(fields: Fields): PreferenceExample {
       "must have conversations as `chosen` and `rejected` that differ only in the last message, the assistant's",
     );
   }
-  return { kind: "preference", prompt, chosen: answer.content, rejected: other.content };
+  return {
+    kind: "preference",
+    prompt,
+    chosen: textOfAnswer(answer, "chosen"),
+    rejected: textOfAnswer(other, "rejected"),
+  };
 }
 
 function systemTurn(fields: Fields): ChatTurn[] {
@@ -260,8 +289,14 @@ function answerOf(fields: Fields, name: string): string {
   const value = fields[name];
   if (!isMessageList(value)) return textOf(fields, name);
   const [message, ...others] = messagesOf(value, name);
-  if (message?.role === "assistant" && others.length === 0) return message.content;
+  if (message?.role === "assistant" && others.length === 0) return textOfAnswer(message, name);
   throw new RowFault(`must have a text or one assistant's message as \`${name}\``);
+}
+
+/** The loss of pairs is on texts. */
+function textOfAnswer({ content, toolCalls, reasoning }: ChatTurn, name: string): string {
+  if (toolCalls === undefined && reasoning === undefined) return content;
+  throw new RowFault(`has calls or reasoning in \`${name}\`, which pairs cannot be trained on`);
 }
 
 export function shown(value: unknown): string {
