@@ -1,5 +1,6 @@
 /** Everything that serves a task model, opened together: model, adapters, engine, gateway. */
 
+import { readdir } from "node:fs/promises";
 import type { UploadLimits } from "../adapter/upload/upload.js";
 import { LorikeetError } from "../base/errors.js";
 import type { Logger, Progress } from "../base/log.js";
@@ -10,6 +11,8 @@ import type { GatewayOptions } from "../gateway/options.js";
 import { createTaskGateway, type TaskGateway } from "../gateway/tasks/task-gateway.js";
 import { taskTargetsOf } from "../model/task/adapter-targets.js";
 import { openTaskModel, type TaskModel } from "../model/task/open.js";
+import { readTextHead } from "../model/task/text-head.js";
+import { loadRowTokenizer } from "../text/tokenizer/row-tokenizer.js";
 import { usableThreads } from "./machine.js";
 import type { EngineSettings } from "./options/engine-options.js";
 import { noAdapters } from "./serve/no-adapters.js";
@@ -66,6 +69,8 @@ export async function openTaskStack(options: TaskStackOptions, model: TaskModel)
     throw new LorikeetError("model_unsupported", `ONNX Runtime cannot load the model ${name}.`, { cause });
   });
   options.progress("trying the model", 1, 1);
+  const head = await readTextHead(model.folder, await readdir(model.folder));
+  const tokenizer = await loadRowTokenizer(model.folder);
   const adapters = await openAdapters(options, model, probe, name);
   try {
     const started = await startTaskEngine(
@@ -79,6 +84,8 @@ export async function openTaskStack(options: TaskStackOptions, model: TaskModel)
     );
     const gateway = createTaskGateway({
       engine: started.engine,
+      tokenizer,
+      head,
       names: [name],
       version: readVersion(),
       ...(adapters ?? noAdapters()),
@@ -88,10 +95,12 @@ export async function openTaskStack(options: TaskStackOptions, model: TaskModel)
     });
     const close = async (): Promise<void> => {
       await started.engine.close();
+      await tokenizer?.close();
       await adapters?.[Symbol.asyncDispose]();
     };
     return { name, model, adapters, threads, started, gateway, [Symbol.asyncDispose]: close };
   } catch (error) {
+    await tokenizer?.close();
     await adapters?.[Symbol.asyncDispose]();
     throw error;
   }

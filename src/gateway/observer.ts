@@ -14,6 +14,8 @@ export const routes = [
   "tokenize",
   "detokenize",
   "infer",
+  "classify",
+  "embeddings",
 ] as const;
 export type Route = (typeof routes)[number];
 

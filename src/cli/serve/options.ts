@@ -161,7 +161,12 @@ const serviceOptions = {
     1,
     "characters of all prompts waiting for tokenization; further requests get 429",
   ),
-  maxSequences: count("Limits", gatewayDefaults.maxSequences, 1, "prompts times choices of a request"),
+  maxSequences: count(
+    "Limits",
+    gatewayDefaults.maxSequences,
+    1,
+    "prompts times choices of a request, or rows of one to a task model",
+  ),
   maxChoices: count("Limits", gatewayDefaults.maxChoices, 1, "choices of a request (n)"),
   maxStops: count("Limits", gatewayDefaults.maxStops, 0, "stop strings of a request"),
   maxStopCharacters: count("Limits", gatewayDefaults.maxStopCharacters, 1, "characters of a stop string"),

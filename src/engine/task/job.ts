@@ -61,7 +61,10 @@ export class Job implements TaskJob {
     if (ending instanceof Error) {
       this.#admitted.reject(ending);
       this.#result.reject(ending);
-    } else this.#result.resolve({ outputs: ending, queueMs: this.#queueMs });
+    } else {
+      const labels = this.lease?.adapter.labels ?? null;
+      this.#result.resolve({ outputs: ending, queueMs: this.#queueMs, labels });
+    }
     return true;
   }
 

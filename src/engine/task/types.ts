@@ -44,6 +44,8 @@ export interface TaskResult {
   /** By name, in the signature's order. */
   readonly outputs: ReadonlyMap<string, TaskTensor>;
   readonly queueMs: number;
+  /** What the adapter calls its outputs; null: as the base does. */
+  readonly labels: readonly string[] | null;
 }
 
 /** A submitted row. Exactly one of its endings comes: a result, or a LorikeetError. */

@@ -6,6 +6,7 @@ import { listOf, objectField, objectRule } from "../body/field-kinds.js";
 import { type BodyFormat, type Fault, Found, faultsError, invalid, parse, shorten } from "../body/parse.js";
 import type { ErrorForm } from "../fault.js";
 import type { InferAnswer, InferRequest } from "../tasks/inference.js";
+import { joinRows } from "../tasks/rows.js";
 import {
   allowedDatatypes,
   datatypeOf,
@@ -83,7 +84,7 @@ export function parseInfer(model: string, body: unknown, { outputs }: TaskSignat
     faults.push(invalid(`outputs[${index}].name`, `is ${quoted(name)}; ${known.join(", ")} are allowed`));
   }
   if (faults.length > 0) throw faultsError(faults);
-  return { model, id, inputs: tensors, wanted };
+  return { model, id, inputs: [tensors], wanted };
 }
 
 const quoted = (name: string): string => JSON.stringify(shorten(name));
@@ -94,7 +95,9 @@ export interface KserveAnswer {
   readonly outputs: readonly (TensorMetadata & { readonly data: readonly (number | boolean | null)[] })[];
 }
 
-export function serializeInfer({ id, wanted }: KserveRequest, { model, outputs }: InferAnswer): KserveAnswer {
+/** Throws `invalid_value` for rows whose outputs have different sizes. */
+export function serializeInfer({ id, wanted }: KserveRequest, { model, rows }: InferAnswer): KserveAnswer {
+  const outputs = joinRows(rows);
   const names = wanted ?? [...outputs.keys()];
   return {
     model_name: model,

@@ -8,20 +8,31 @@ import type { Catalog, Target } from "../catalog.js";
 import { Deadline, type DeadlineTimes } from "../deadline.js";
 import { asFault } from "../fault.js";
 import { type GatewayObserver, type RequestSummary, type Route, summaryOf } from "../observer.js";
-import { checkInputs } from "./inputs.js";
-import { joinRows, splitRows } from "./rows.js";
+import type { Usage } from "../parts.js";
+import { checkInputs, tooManyRows } from "./inputs.js";
+import { splitRows } from "./rows.js";
 
 export interface InferRequest {
   /** null: the base. */
   readonly model: string | null;
-  readonly inputs: ReadonlyMap<string, TaskTensor>;
+  /** Batches, whose sizes may differ; each has one or more rows. */
+  readonly inputs: readonly ReadonlyMap<string, TaskTensor>[];
+  /** Tokens of its texts, if it has any. */
+  readonly tokens?: number;
 }
 
 export interface InferAnswer {
   /** The name that was asked for. */
   readonly model: string;
-  readonly adapter: string | null;
-  readonly outputs: ReadonlyMap<string, TaskTensor>;
+  /** Outputs by name, of each row in order. */
+  readonly rows: readonly ReadonlyMap<string, TaskTensor>[];
+  /** What the adapter calls its labels; null: as the base does. */
+  readonly labels: readonly string[] | null;
+}
+
+/** A request with what its answer becomes, which is part of the call: a model that does not fit a route refuses there. */
+export interface AnsweredRequest<Result> extends InferRequest {
+  answer(found: InferAnswer): Result;
 }
 
 export interface InferenceDeps {
@@ -36,10 +47,10 @@ export interface InferenceDeps {
 }
 
 /** What a request counts as, and how its body is read: a body that cannot be read is counted too. */
-export interface InferReading {
+export interface InferReading<Result> {
   readonly route: Route;
   /** `signal` ends what reading takes long for. */
-  read(signal: AbortSignal): InferRequest | Promise<InferRequest>;
+  read(signal: AbortSignal): AnsweredRequest<Result> | Promise<AnsweredRequest<Result>>;
 }
 
 export class Inference {
@@ -50,17 +61,18 @@ export class Inference {
   }
 
   /** Rejects with a LorikeetError. `summary` is of a request that has ended, either way. */
-  async infer(
-    { route, read }: InferReading,
+  async infer<Result>(
+    { route, read }: InferReading<Result>,
     client: AbortSignal,
     ended: (summary: RequestSummary) => void = () => {},
-  ): Promise<InferAnswer> {
+  ): Promise<Result> {
     const { activity, catalog, observer, logger, times } = this.#deps;
     const startedAt = performance.now();
     const deadline = new Deadline(times, client);
     let target: Target | null = null;
     let ticket: ReturnType<ActivityBook["begin"]> | null = null;
     let queueMs: number | null = null;
+    let usage: Usage | null = null;
     let fault: LorikeetError | null = null;
     try {
       const request = await read(deadline.signal);
@@ -69,12 +81,11 @@ export class Inference {
       catalog.prefetch(target);
       const results = await this.#run(request, target, deadline, () => ticket?.admit());
       queueMs = Math.max(...results.map((result) => result.queueMs));
-      const { adapter } = target;
-      return {
-        model: request.model ?? target.model,
-        adapter,
-        outputs: joinRows(results.map(({ outputs }) => outputs)),
-      };
+      if (request.tokens !== undefined) {
+        usage = { promptTokens: request.tokens, completionTokens: 0, cachedTokens: 0, reasoningTokens: 0 };
+      }
+      const rows = results.map(({ outputs }) => outputs);
+      return request.answer({ model: request.model ?? target.model, rows, labels: results[0]?.labels ?? null });
     } catch (error) {
       fault = asFault(deadline.signal.aborted ? deadline.signal.reason : error);
       if (fault.status >= 500 && fault.code !== "draining" && fault.code !== "queue_timeout") {
@@ -83,9 +94,9 @@ export class Inference {
       throw fault;
     } finally {
       deadline.release();
-      ticket?.end(null);
+      ticket?.end(usage);
       target?.release();
-      const end = { usage: null, queueMs, timeToFirstTokenMs: null };
+      const end = { usage, queueMs, timeToFirstTokenMs: null };
       const summary = summaryOf(route, startedAt, target, fault, end);
       if (queueMs !== null) observer.queued?.(queueMs / 1000);
       observer.ended?.(summary);
@@ -96,8 +107,12 @@ export class Inference {
   /** One job for each row. If one fails, the others are ended. */
   async #run({ inputs }: InferRequest, target: Target, deadline: Deadline, admit: () => void): Promise<TaskResult[]> {
     const { engine, maxRows } = this.#deps;
-    const count = checkInputs(inputs, engine.signature, maxRows);
-    const rows = count === null ? [inputs] : splitRows(inputs, count);
+    const rows: ReadonlyMap<string, TaskTensor>[] = [];
+    for (const batch of inputs) {
+      const count = checkInputs(batch, engine.signature, maxRows);
+      rows.push(...(count === null ? [batch] : splitRows(batch, count)));
+      if (rows.length > maxRows) throw tooManyRows(rows.length, maxRows);
+    }
     const others = new AbortController();
     const signal = AbortSignal.any([deadline.signal, others.signal]);
     try {

@@ -34,11 +34,13 @@ export function checkInputs(
   if (uneven) {
     throw faultsError([invalid("inputs", `has ${rows} rows and, in ${quoted(uneven[0])}, ${uneven[1].shape[0]}`)]);
   }
-  if (rows < 1 || rows > maxRows) {
-    const message = `The request has ${rows} rows; 1 to ${maxRows} are allowed (--max-sequences).`;
-    throw new LorikeetError("invalid_value", message, { param: "inputs", found: rows, allowed: maxRows });
-  }
+  if (rows < 1 || rows > maxRows) throw tooManyRows(rows, maxRows);
   return rows;
+}
+
+export function tooManyRows(found: number, allowed: number): LorikeetError {
+  const message = `The request has ${found} rows; 1 to ${allowed} are allowed (--max-sequences).`;
+  return new LorikeetError("invalid_value", message, { param: "inputs", found, allowed });
 }
 
 /** `sizes`: of axes with a name, as the first input has them. */

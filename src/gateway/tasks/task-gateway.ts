@@ -4,13 +4,17 @@ import type { Mixtures } from "../../adapter/cache/mixtures.js";
 import { type UploadLimits, Uploads } from "../../adapter/upload/upload.js";
 import { type Logger, silent } from "../../base/log.js";
 import type { TaskEngine, TaskSignature } from "../../engine/task/types.js";
+import type { RowTokenizer } from "../../text/tokenizer/row-tokenizer.js";
 import { ActivityBook } from "../activity.js";
 import { Adapters, type CachePort, type StorePort } from "../adapters.js";
+import type { TextBounds } from "../body/text-inputs.js";
 import { Catalog } from "../catalog.js";
+import { EncodeBudget } from "../encode-budget.js";
 import type { ModelGateway } from "../model-gateway.js";
 import { ObserverSet } from "../observer.js";
 import { type GatewayOptions, gatewayDefaults } from "../options.js";
 import { Inference } from "./inference.js";
+import { type TextHead, TextTasks } from "./text-tasks.js";
 
 export interface TaskGatewayParts {
   readonly engine: TaskEngine;
@@ -18,6 +22,9 @@ export interface TaskGatewayParts {
   readonly names: readonly [string, ...string[]];
   /** Of this program. */
   readonly version: string;
+  /** null: the model takes tensors only. */
+  readonly tokenizer: RowTokenizer | null;
+  readonly head: TextHead;
   readonly store: StorePort;
   readonly cache: CachePort;
   readonly mixtures: Mixtures;
@@ -30,14 +37,18 @@ export interface TaskGateway extends ModelGateway {
   readonly infer: Inference["infer"];
   readonly signature: TaskSignature;
   readonly version: string;
+  readonly texts: TextTasks;
+  readonly textBounds: TextBounds;
 }
 
 export function createTaskGateway(parts: TaskGatewayParts): TaskGateway {
-  const { engine, names, store, cache, mixtures, version, logger = silent } = parts;
+  const { engine, names, store, cache, mixtures, version, tokenizer, head, logger = silent } = parts;
   const options = { ...gatewayDefaults, ...parts.options };
   const activity = new ActivityBook();
   const observer = new ObserverSet();
-  const base = { names, maxContext: null, createdAt: Date.now() };
+  const maxContext = tokenizer?.maxLength ?? null;
+  const base = { names, maxContext, createdAt: Date.now() };
+  const encoding = new EncodeBudget(options.maxQueuedCharacters);
   const catalog = new Catalog(base, store, mixtures, (digest) => cache.prefetch(digest));
   const adapters = new Adapters({
     ...{ store, cache, engine, activity, observer, logger },
@@ -53,6 +64,11 @@ export function createTaskGateway(parts: TaskGatewayParts): TaskGateway {
     infer: (reading, client, ended) => inference.infer(reading, client, ended),
     signature: engine.signature,
     version,
+    texts: new TextTasks({ tokenizer, head, encoding, signature: engine.signature }),
+    textBounds: {
+      maxSequences: options.maxSequences,
+      maxCharacters: options.maxPromptCharacters ?? 16 * (maxContext ?? 4096),
+    },
     models: catalog,
     adapters,
     stats: () => {

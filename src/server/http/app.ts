@@ -28,6 +28,7 @@ import { discardBody } from "./linger.js";
 import { prefersPage, sendFaultPage, sendRoot } from "./page.js";
 import { responsesHandlers } from "./responses-routes.js";
 import { sendJson } from "./send.js";
+import { taskHandlers } from "./task-routes.js";
 import { tokenizeHandlers } from "./tokenize-routes.js";
 
 export interface AppParts {
@@ -183,6 +184,10 @@ function addModelApi(
 /** What task models have besides. */
 function addTaskApi(app: Express, { gateway, options, json }: ApiParts & Served<TaskGateway>): void {
   const kserve = kserveHandlers(gateway, options);
+  const { classify, embeddings } = taskHandlers(gateway, options);
+  const api = apiOf(app);
+  api("/classify", { post: [json, classify] });
+  api("/embeddings", { post: [json, embeddings] });
   route(app, "/v2", { get: [kserve.server] });
   route(app, "/v2/models/*name/ready", { get: [kserve.ready] });
   route(app, "/v2/models/*name/infer", { post: [json, kserve.infer] });

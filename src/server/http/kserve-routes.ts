@@ -1,7 +1,9 @@
 /** The routes of the Open Inference Protocol (KServe's version 2). */
 import type { Request, Response } from "express";
+import { deferred } from "../../base/async.js";
 import { modelMetadata, parseInfer, serializeInfer } from "../../gateway/kserve/infer.js";
 import type { RequestSummary } from "../../gateway/observer.js";
+import type { InferAnswer } from "../../gateway/tasks/inference.js";
 import type { TaskGateway } from "../../gateway/tasks/task-gateway.js";
 import type { ServerOptions } from "../options.js";
 import type { ReaderBounds } from "../reader-pace.js";
@@ -27,17 +29,13 @@ export function kserveHandlers(gateway: TaskGateway, options: ServerOptions & Re
       if (options.logPrompts) context.body = req.body;
       const { name } = models.get(nameOf(req));
       context.model = name;
-      let end: (summary: RequestSummary) => void = () => {};
-      context.summary = new Promise((resolve) => {
-        end = resolve;
-      });
-      let parsed: ReturnType<typeof parseInfer> | null = null;
+      const ending = deferred<RequestSummary>();
+      context.summary = ending.promise;
       const read = () => {
-        parsed = parseInfer(name, req.body, signature);
-        return parsed;
+        const request = parseInfer(name, req.body, signature);
+        return { ...request, answer: (found: InferAnswer) => serializeInfer(request, found) };
       };
-      const answer = await gateway.infer({ route: "infer", read }, context.signal, end);
-      if (parsed !== null) await sendJson(res, serializeInfer(parsed, answer), options);
+      await sendJson(res, await gateway.infer({ route: "infer", read }, context.signal, ending.resolve), options);
     },
   };
 }

@@ -1,0 +1,47 @@
+/** `input` of the routes that take texts: one or several, as strings or as token ids. */
+
+import * as v from "valibot";
+import type { TextInput } from "../tasks/text-tasks.js";
+import { describe, Found } from "./parse.js";
+
+export interface TextBounds {
+  /** Texts of one request. */
+  readonly maxSequences: number;
+  /** Characters of one text. */
+  readonly maxCharacters: number;
+}
+
+/** `takesIds`: whether a text may be a list of token ids. */
+export function textInputsField({ maxSequences, maxCharacters }: TextBounds, takesIds: boolean) {
+  const kinds = takesIds ? "texts or lists of token ids" : "texts";
+  const rule = `must be one or a list of 1 to ${maxSequences} ${kinds}, each of 1 to ${maxCharacters} characters`;
+  return v.pipe(
+    v.unknown(),
+    v.rawTransform<unknown, TextInput[]>(({ dataset, addIssue, NEVER }) => {
+      const found = textsOf(dataset.value, takesIds);
+      if (Array.isArray(found) && found.length >= 1 && found.length <= maxSequences) {
+        const wrong = found.find((text) => text.length < 1 || text.length > maxCharacters);
+        if (wrong === undefined) return found;
+        addIssue({ message: rule, input: new Found(describe(wrong)) });
+        return NEVER;
+      }
+      addIssue({ message: rule, input: found instanceof Found ? found : new Found(describe(dataset.value)) });
+      return NEVER;
+    }),
+  );
+}
+
+const isId = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;
+
+function textsOf(value: unknown, takesIds: boolean): TextInput[] | Found {
+  if (typeof value === "string") return [value];
+  if (!Array.isArray(value) || value.length === 0) return new Found(describe(value));
+  if (takesIds && value.every(isId)) return [value];
+  const texts: TextInput[] = [];
+  for (const [index, item] of value.entries()) {
+    if (typeof item === "string") texts.push(item);
+    else if (takesIds && Array.isArray(item) && item.every(isId)) texts.push(item);
+    else return new Found(`${describe(item)} at position ${index}`);
+  }
+  return texts;
+}

@@ -1,0 +1,23 @@
+/** One vector from the vectors of a text's tokens. */
+
+import type { TaskTensor } from "../../engine/task/types.js";
+
+export type PoolingMode = "mean" | "cls" | "max" | "last";
+
+/** `hidden`: [1, length, size]. `mask`: 1 for tokens, 0 for padding; without one, every place is a token. */
+export function pool({ shape, data }: TaskTensor, mask: TaskTensor | undefined, mode: PoolingMode): Float32Array {
+  const [, length = 0, size = 0] = shape;
+  const values = data as Float32Array;
+  const places = Array.from({ length }, (_, place) => place).filter((place) => !mask || Number(mask.data[place]) !== 0);
+  const vectorAt = (place: number): Float32Array => values.slice(place * size, (place + 1) * size);
+  if (mode === "cls") return vectorAt(places[0] ?? 0);
+  if (mode === "last") return vectorAt(places.at(-1) ?? 0);
+  const sums = new Float64Array(size).fill(mode === "max" ? Number.NEGATIVE_INFINITY : 0);
+  for (const place of places) {
+    for (let i = 0; i < size; i++) {
+      const value = values[place * size + i] as number;
+      sums[i] = mode === "max" ? Math.max(sums[i] as number, value) : (sums[i] as number) + value;
+    }
+  }
+  return Float32Array.from(sums, (value) => (mode === "max" ? value : value / Math.max(1, places.length)));
+}

@@ -1,0 +1,177 @@
+/** Text tasks of a task model: texts to tokens, tokens to tensors, outputs to labels and vectors. */
+
+import { LorikeetError } from "../../base/errors.js";
+import type { TaskSignature, TaskTensor } from "../../engine/task/types.js";
+import type { RowTokenizer } from "../../text/tokenizer/row-tokenizer.js";
+import { padRows } from "../../text/tokenizer/rows.js";
+import type { EncodeBudget } from "../encode-budget.js";
+import type { InferAnswer, InferRequest } from "./inference.js";
+import { type PoolingMode, pool } from "./pooling.js";
+
+/** What a model's configuration says about its outputs. */
+export interface TextHead {
+  readonly labels: readonly string[] | null;
+  readonly isExclusive: boolean;
+  readonly pooling: PoolingMode | { readonly refusal: string };
+  readonly normalizes: boolean;
+}
+
+export interface TextTaskParts {
+  /** null: the folder has none. */
+  readonly tokenizer: RowTokenizer | null;
+  readonly head: TextHead;
+  readonly signature: TaskSignature;
+  /** Characters that wait to be tokenized. */
+  readonly encoding: EncodeBudget;
+}
+
+/** A text, or its tokens. */
+export type TextInput = string | readonly number[];
+
+export interface TextRequest {
+  readonly model: string | null;
+  readonly texts: readonly TextInput[];
+  readonly truncate: boolean;
+  readonly connection: object;
+}
+
+export interface Classified {
+  readonly label: string;
+  /** One for each label. */
+  readonly scores: Float64Array;
+}
+
+/** Lengths that rows are padded to, so that texts of similar lengths run together whatever else is asked. */
+const leastLength = 16;
+
+export class TextTasks {
+  readonly #parts: TextTaskParts;
+
+  constructor(parts: TextTaskParts) {
+    this.#parts = parts;
+  }
+
+  /** Tokens, padded, as inputs of the model. Throws `tokenizer_missing`, `context_length_exceeded` or `model_unsupported`. */
+  async request(asked: TextRequest, signal: AbortSignal): Promise<InferRequest> {
+    const rows = await this.#encodeAll(asked, signal);
+    const inputs = rows.map((row) => this.#inputsOf(row));
+    return { model: asked.model, inputs, tokens: rows.reduce((sum, { ids }) => sum + ids.length, 0) };
+  }
+
+  async #encodeAll(asked: TextRequest, signal: AbortSignal) {
+    const evicted = new AbortController();
+    const characters = asked.texts.reduce((sum, { length }) => sum + length, 0);
+    const release = this.#parts.encoding.reserve(asked.connection, characters, (fault) => evicted.abort(fault));
+    const either = AbortSignal.any([signal, evicted.signal]);
+    try {
+      return await Promise.all(asked.texts.map((text) => this.#encode(text, asked, either)));
+    } catch (error) {
+      throw evicted.signal.aborted ? evicted.signal.reason : error;
+    } finally {
+      release();
+    }
+  }
+
+  async #encode(text: TextInput, { truncate, connection }: TextRequest, signal: AbortSignal) {
+    const { tokenizer } = this.#parts;
+    if (!tokenizer) {
+      throw new LorikeetError("tokenizer_missing", "The model has no tokenizer.json, so it takes no texts.", {
+        param: "input",
+      });
+    }
+    if (typeof text === "string") return await tokenizer.encodeRow({ text }, { truncate, signal, connection });
+    const { maxLength } = tokenizer;
+    const found = text.length;
+    if (maxLength !== null && found > maxLength && !truncate) {
+      const message = `The input has ${found} tokens; the model takes at most ${maxLength}.`;
+      throw new LorikeetError("context_length_exceeded", message, { param: "input", found, allowed: maxLength });
+    }
+    const ids = maxLength === null ? text : text.slice(0, maxLength);
+    return { ids, typeIds: ids.map(() => 0) };
+  }
+
+  #inputsOf(row: { readonly ids: readonly number[]; readonly typeIds: readonly number[] }): Map<string, TaskTensor> {
+    const { tokenizer, signature } = this.#parts;
+    const padded = padRows([row], tokenizer ?? noPadding, paddedLength(row.ids.length, tokenizer?.maxLength ?? null));
+    const tensors: Readonly<Record<string, BigInt64Array>> = {
+      input_ids: padded.inputIds,
+      attention_mask: padded.attentionMask,
+      token_type_ids: padded.tokenTypeIds,
+    };
+    return new Map(
+      signature.inputs.map(({ name, type }): [string, TaskTensor] => {
+        const data = tensors[name];
+        if (data && type === "int64") return [name, { type, shape: [1, padded.length], data }];
+        if (data && type === "int32")
+          return [name, { type, shape: [1, padded.length], data: Int32Array.from(data, Number) }];
+        throw notForTexts(`has an input ${JSON.stringify(name)} of type ${type}`);
+      }),
+    );
+  }
+
+  /** The scores of each text's labels. `activates`: false leaves them as the model computes them. */
+  classify({ rows, labels }: InferAnswer, activates: boolean): Classified[] {
+    const { head } = this.#parts;
+    return rows.map((outputs) => {
+      const logits = outputs.get("logits");
+      if (logits?.shape.length !== 2) throw notForTexts("has no output logits [batch, labels]");
+      const raw = Float64Array.from(logits.data as ArrayLike<number | bigint>, Number);
+      const isExclusive = head.isExclusive && raw.length > 1;
+      const scores = activates ? activated(raw, isExclusive) : raw;
+      const best = scores.indexOf(scores.reduce((most, score) => Math.max(most, score), Number.NEGATIVE_INFINITY));
+      const names = labels ?? (head.labels?.length === raw.length ? head.labels : null);
+      return { label: names?.[best] ?? `LABEL_${Math.max(0, best)}`, scores };
+    });
+  }
+
+  /** One vector for each text, of its first `dimensions` values. `inputs`: of the request that was answered. */
+  embed({ rows }: InferAnswer, { inputs }: InferRequest, dimensions: number | null): Float32Array[] {
+    const { pooling, normalizes } = this.#parts.head;
+    if (typeof pooling === "object") throw notForTexts(pooling.refusal);
+    return rows.map((outputs, row) => {
+      const whole = outputs.get("sentence_embedding");
+      const hidden = outputs.get("last_hidden_state") ?? outputs.get("token_embeddings");
+      const mask = inputs[row]?.get("attention_mask");
+      if (!whole && hidden?.shape.length !== 3)
+        throw notForTexts("has no output last_hidden_state [batch, length, size]");
+      const vector = whole ? Float32Array.from(whole.data as Float32Array) : pool(hidden as TaskTensor, mask, pooling);
+      if (dimensions !== null && dimensions > vector.length) {
+        const message = `\`dimensions\` is ${dimensions}; the model's embeddings have ${vector.length}.`;
+        const details = { param: "dimensions", found: dimensions, allowed: vector.length };
+        throw new LorikeetError("invalid_value", message, details);
+      }
+      const cut = dimensions === null ? vector : vector.slice(0, dimensions);
+      return normalizes || dimensions !== null ? unit(cut) : cut;
+    });
+  }
+}
+
+/** Without a stated limit nothing is known to fit behind the text. */
+function paddedLength(found: number, maxLength: number | null): number {
+  if (maxLength === null) return found;
+  let length = leastLength;
+  while (length < found) length *= 2;
+  return Math.max(found, Math.min(length, maxLength));
+}
+
+const noPadding = { padId: 0, padTypeId: 0, padLeft: false };
+
+function notForTexts(clause: string): LorikeetError {
+  return new LorikeetError(
+    "model_unsupported",
+    `This route does not fit the model, which ${clause}; /v2/models/{name}/infer takes tensors.`,
+  );
+}
+
+function activated(logits: Float64Array, isExclusive: boolean): Float64Array {
+  if (!isExclusive) return logits.map((value) => 1 / (1 + Math.exp(-value)));
+  const most = logits.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY);
+  const powers = logits.map((value) => Math.exp(value - most));
+  const sum = powers.reduce((a, b) => a + b, 0);
+  return powers.map((value) => value / sum);
+}
+
+function unit(vector: Float32Array): Float32Array {
+  const length = Math.sqrt(vector.reduce((sum, value) => sum + value * value, 0));
+  return length > 0 ? vector.map((value) => value / length) : vector;
+}

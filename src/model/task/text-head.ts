@@ -1,0 +1,70 @@
+/** What a text model's configuration says about its outputs: names of labels, how scores are made, and how a text becomes one vector. */
+
+import { join } from "node:path";
+import { isObject, type Json } from "../../base/json.js";
+import { readJson } from "../checkpoint/files.js";
+
+/** How the vectors of a text's tokens become one. */
+export type PoolingMode = "mean" | "cls" | "max" | "last";
+
+export interface TextHead {
+  /** By index; null if config.json names none. */
+  readonly labels: readonly string[] | null;
+  /** Whether labels exclude one another: their scores are a softmax. Otherwise each is a sigmoid. */
+  readonly isExclusive: boolean;
+  /** A clause that says why not, for what is not computed. */
+  readonly pooling: PoolingMode | { readonly refusal: string };
+  /** Whether vectors are scaled to the length 1. */
+  readonly normalizes: boolean;
+}
+
+/** Reads config.json, and modules.json of sentence-transformers. */
+export async function readTextHead(folder: string, names: readonly string[]): Promise<TextHead> {
+  const json = names.includes("config.json") ? await readJson(folder, "config.json") : {};
+  const config: Json = isObject(json) ? json : {};
+  const labels = labelsOf(config.id2label);
+  const isExclusive = config.problem_type !== "multi_label_classification" && labels?.length !== 1;
+  return { labels, isExclusive, ...(await readPooling(folder, names)) };
+}
+
+function labelsOf(value: unknown): readonly string[] | null {
+  if (!isObject(value)) return null;
+  const count = Object.keys(value).length;
+  const labels = Array.from({ length: count }, (_, index) => value[index]);
+  return labels.every((label) => typeof label === "string") ? labels : null;
+}
+
+/** Models without modules.json are pooled as most embedders are. */
+const usual = { pooling: "mean", normalizes: true } as const;
+
+const modes: Readonly<Record<string, PoolingMode>> = {
+  pooling_mode_mean_tokens: "mean",
+  pooling_mode_cls_token: "cls",
+  pooling_mode_max_tokens: "max",
+  pooling_mode_lasttoken: "last",
+};
+
+async function readPooling(
+  folder: string,
+  names: readonly string[],
+): Promise<Pick<TextHead, "pooling" | "normalizes">> {
+  if (!names.includes("modules.json")) return usual;
+  const modules = await readJson(folder, "modules.json");
+  const layers = Array.isArray(modules) ? modules.filter(isObject) : [];
+  const kinds = layers.map(({ type }) => (typeof type === "string" ? (type.split(".").at(-1) ?? "") : ""));
+  const normalizes = kinds.includes("Normalize");
+  const other = kinds.find((kind) => !["Transformer", "Pooling", "Normalize"].includes(kind));
+  if (other !== undefined) return { normalizes, pooling: refused(`has a layer ${other || "without a type"}`) };
+  const path = layers[kinds.indexOf("Pooling")]?.path;
+  const json = typeof path === "string" ? await readJson(join(folder, path), "config.json") : {};
+  const chosen = Object.entries(isObject(json) ? json : {}).flatMap(([key, value]) =>
+    key.startsWith("pooling_mode_") && value === true ? [key] : [],
+  );
+  const [mode = usual.pooling, ...more] = chosen.map((key) => modes[key] ?? null);
+  if (mode === null || more.length > 0) return { normalizes, pooling: refused(`pools by ${chosen.join(" and ")}`) };
+  return { normalizes, pooling: mode };
+}
+
+const refused = (clause: string) => ({
+  refusal: `${clause} in modules.json; Transformer, Pooling (mean, cls, max or last token) and Normalize are computed`,
+});
