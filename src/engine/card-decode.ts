@@ -7,7 +7,7 @@ import { at } from "../base/list.js";
 import { serializeGraph } from "../graph/serialize.js";
 import type { Graph } from "../graph/types.js";
 import { likeliest, likeliestWidth, readLikeliest } from "../model/serving/likeliest.js";
-import type { Device, DeviceTensor } from "../runtime/device/device.js";
+import type { Capture, Device, DeviceTensor } from "../runtime/device/device.js";
 import { type Binding, Session, type SessionOptions } from "../runtime/session.js";
 import { Tensor } from "../runtime/tensor.js";
 import type { KvView } from "./kv-cache.js";
@@ -57,45 +57,53 @@ interface Prepared {
 
 type Outputs = Pick<Prepared, "logits" | "likeliest">;
 
+const totalLength = "total_sequence_length";
 /** The CPU reads the shape of attention's tensors, which does not change between steps of one shape. */
 const hostInputs: ReadonlySet<string> = new Set(["attention_shape"]);
-/** And where nothing is captured, the length of the longest text. */
-const uncapturedHostInputs: ReadonlySet<string> = new Set([...hostInputs, "total_sequence_length"]);
+/** And, unless a capture reads it on the card, the length of the longest text. */
+const hostInputsAndLength: ReadonlySet<string> = new Set([...hostInputs, totalLength]);
+
+export interface CardForms {
+  readonly vocabSize: number;
+  /** Tokens that a slot holds. */
+  readonly capacity: number;
+  /** How steps are captured; null: they are not. */
+  readonly capture: Capture | null;
+}
 
 export class CardDecode implements Disposable {
   readonly #device: Device;
   readonly #session: Session;
   readonly #vocabSize: number;
+  readonly #capture: Capture | null;
+  /** The length that a capture takes for that of the longest text: no text is longer than its slot. */
+  readonly #capturedLength: Tensor<"int32"> | null;
   readonly #prepared = new Map<string, Prepared>();
-  readonly canCapture: boolean;
   /** Kernels are captured and replayed, not run one by one. */
   replays: boolean;
 
-  private constructor(device: Device, session: Session, vocabSize: number, canCapture: boolean) {
+  private constructor(device: Device, session: Session, { vocabSize, capacity, capture }: CardForms) {
     this.#device = device;
     this.#session = session;
     this.#vocabSize = vocabSize;
-    this.canCapture = canCapture;
-    this.replays = canCapture;
+    this.#capture = capture;
+    this.#capturedLength = capture && !capture.readsLength ? Tensor.from("int32", [1], Int32Array.of(capacity)) : null;
+    this.replays = capture !== null;
   }
 
-  /**
-   * `graph` gives logits and what tells the likeliest tokens. `canCapture`: the device captures, and no attention layer has a window,
-   * which kernels of a session that captures lose. In a turn.
-   */
-  static async create(
-    device: Device,
-    graph: Graph,
-    { vocabSize, canCapture }: { readonly vocabSize: number; readonly canCapture: boolean },
-    options: SessionOptions,
-  ): Promise<CardDecode> {
+  get canCapture(): boolean {
+    return this.#capture !== null;
+  }
+
+  /** `graph` gives logits and what tells the likeliest tokens. In a turn. */
+  static async create(device: Device, graph: Graph, forms: CardForms, options: SessionOptions): Promise<CardDecode> {
     const session = await Session.create(serializeGraph(graph), {
       ...options,
       device,
       // The likeliest tokens are found as int64. A session that captures has kernels for these anyway.
-      providerOptions: canCapture ? { enableGraphCapture: "1" } : (device.provider?.int64 ?? {}),
+      providerOptions: forms.capture?.options ?? device.provider?.int64 ?? {},
     });
-    return new CardDecode(device, session, vocabSize, canCapture);
+    return new CardDecode(device, session, forms);
   }
 
   /** Runs a step; its outputs are read with `logits` and `tokens` before the next one. In a turn. */
@@ -116,10 +124,10 @@ export class CardDecode implements Disposable {
   async #prepare(step: CardStep): Promise<Prepared> {
     const inputs = new Map<string, DeviceTensor>();
     const binding = this.#session.bind();
-    const onHost = this.canCapture ? hostInputs : uncapturedHostInputs;
+    const onHost = this.#capture?.readsLength ? hostInputs : hostInputsAndLength;
     for (const [name, tensor] of step.values) {
       if (onHost.has(name)) {
-        binding.input(name, tensor);
+        binding.input(name, (name === totalLength ? this.#capturedLength : null) ?? tensor);
         continue;
       }
       const place = this.#device.allocate(tensor.type, tensor.shape);

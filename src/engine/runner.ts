@@ -5,7 +5,7 @@ import { assert } from "../base/errors.js";
 import { at } from "../base/list.js";
 import { serializeGraph } from "../graph/serialize.js";
 import type { Graph } from "../graph/types.js";
-import { attentions, filterReach, hasMemory } from "../model/modules.js";
+import { filterReach, hasMemory } from "../model/modules.js";
 import {
   type AdapterAxis,
   type AdapterMode,
@@ -31,6 +31,7 @@ import { groupRows } from "./adapters/groups.js";
 import type { Bank } from "./adapters/pool.js";
 import { StackedBank } from "./adapters/stacked-bank.js";
 import { BoundInputs } from "./bound-inputs.js";
+import { captureFor } from "./capture.js";
 import { CardDecode, type DecodeOutputs, StepInputs } from "./card-decode.js";
 import { DeviceCopies } from "./device-copies.js";
 import type { KvCache } from "./kv-cache.js";
@@ -199,11 +200,10 @@ export class Runner {
   async #openCard(mode: AdapterMode, gains: boolean): Promise<void> {
     const key = cardKey(mode, gains);
     if (this.#cards.has(key)) return;
-    const { config, session } = this.#options;
+    const { config, session, capacity } = this.#options;
     const target = targetOf(this.#options);
     const { vocabSize } = config;
-    const isWindowed = attentions(config).some(({ window }) => window !== null);
-    const forms = { vocabSize, canCapture: this.#device.capabilities.capture && !isWindowed };
+    const forms = { vocabSize, capacity, capture: captureFor(config, this.#device.capabilities) };
     const { graph } = buildServingGraph({ ...this.#options, adapters: mode, gains, target, outputs: "both" });
     const names = this.#shared ? shareWeights(graph, this.#shared) : [];
     await this.#device.turn(async () => {

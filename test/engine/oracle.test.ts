@@ -10,7 +10,7 @@ import type { BankHold } from "../../src/engine/adapters/bank.js";
 import type { DecodeRow } from "../../src/engine/runner.js";
 import { openCheckpoint } from "../../src/model/checkpoint/open.js";
 import { storedModules, targetModules } from "../../src/model/modules.js";
-import { testArithmetic } from "../support/device.js";
+import { testArithmetic, testDevice } from "../support/device.js";
 import { hasOldSpelling, writeOldCheckpoint } from "../support/old-spelling.js";
 import {
   adapterFolder,
@@ -26,6 +26,12 @@ import { writeWrapped } from "../support/wrapped-model.js";
 
 /** Of logits. A device whose attention computes in float16 alone rounds more. */
 const bound = testArithmetic.cacheType === "float16" ? 2e-2 : 1e-4;
+
+/** The same bits; on CUDA, whose products add up in an order that depends on the number of rows, nearly the same numbers. */
+function assertSame(found: Float32Array, expected: Float32Array, message: string): void {
+  if (testDevice.kind === "cuda") assert.ok(largestDifference(found, expected) <= bound, message);
+  else assert.deepEqual(found, expected, message);
+}
 
 /** Every greedy token; behind attention in float16 nearly every one, as near ties may turn. */
 async function assertTokens(
@@ -141,12 +147,12 @@ async function checkIndependence(family: string): Promise<void> {
   const together = (await model.decode([0, 1, 2, 3].map(step))).slice();
   await fill((ids) => [6, 4, ids.length - 10]);
   const chunked = (await model.decode([0, 1, 2, 3].map(step))).slice();
-  assert.deepEqual(chunked, together, "chunking changes no bit");
+  assertSame(chunked, together, "chunking changes no bit");
   // Each row alone: in slot 0, with nobody beside it.
   for (const [slot, ids] of prompts.entries()) {
     await model.prefill(0, ids, [ids.length], adapters[slot] ?? null);
     const alone = (await model.decode([{ ...step(slot) }])).slice(0, vocabSize);
-    assert.deepEqual(alone, together.slice(slot * vocabSize, (slot + 1) * vocabSize), `row ${slot} alone`);
+    assertSame(alone, together.slice(slot * vocabSize, (slot + 1) * vocabSize), `row ${slot} alone`);
   }
   model.runner[Symbol.dispose]();
 }
@@ -210,7 +216,7 @@ for (const family of withStates) {
     await model.cache.copy(1, 3, 24);
     lengths[3] = 24;
     await read(1, inputIds.toReversed(), other);
-    assert.deepEqual(await next(3, adapter), expected, "moved to another slot");
+    assertSame(await next(3, adapter), expected, "moved to another slot");
     for (const hold of holds) hold?.release();
     model.runner[Symbol.dispose]();
   });

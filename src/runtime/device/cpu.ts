@@ -15,7 +15,7 @@ class Cpu implements Device {
     float16: false,
     halfTables: true,
     wideAttention: true,
-    capture: false,
+    capture: null,
     longChunks: true,
   };
   readonly memoryBytes = null;

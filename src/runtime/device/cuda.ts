@@ -52,7 +52,12 @@ class Cuda extends Card {
     float16: true,
     halfTables: false,
     wideAttention: false,
-    capture: false,
+    capture: {
+      options: { enable_cuda_graph: "1" },
+      keepsWindows: true,
+      gathersPlaces: false, // it copies from memory of the host that is gone by then
+      readsLength: false,
+    },
     longChunks: false,
   };
   readonly provider = {

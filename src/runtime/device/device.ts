@@ -8,6 +8,17 @@ import type { Tensor, TensorArray, TensorType } from "../tensor.js";
 
 export type DeviceKind = "cpu" | "webgpu" | "cuda";
 
+export interface Capture {
+  /** Of the provider, for a session that captures. */
+  readonly options: Readonly<Record<string, string>>;
+  /** Attention layers with a window keep it in such a session. */
+  readonly keepsWindows: boolean;
+  /** A gather by several coordinates is right when it is replayed. */
+  readonly gathersPlaces: boolean;
+  /** Attention reads the length of the longest text on the card, at each replay; else on the host, and only when it is captured. */
+  readonly readsLength: boolean;
+}
+
 /** What differs between devices in ways that callers have to know. */
 export interface DeviceCapabilities {
   /** JavaScript reads and writes the tensors where they lie. */
@@ -24,8 +35,8 @@ export interface DeviceCapabilities {
   readonly halfTables: boolean;
   /** The attention kernel computes in float32; else in 16-bit floats alone. */
   readonly wideAttention: boolean;
-  /** Kernels of a step can be captured once and replayed. */
-  readonly capture: boolean;
+  /** How the kernels of a step are captured once and replayed; null: they are not. */
+  readonly capture: Capture | null;
   /** The attention kernel is right for prompts of any length. If not, the self-test finds the longest chunk that is. */
   readonly longChunks: boolean;
 }

@@ -42,7 +42,12 @@ class Webgpu extends Card {
     float16: false, // until it is proven
     halfTables: false,
     wideAttention: true,
-    capture: true,
+    capture: {
+      options: { enableGraphCapture: "1" },
+      keepsWindows: false,
+      gathersPlaces: true,
+      readsLength: true,
+    },
     longChunks: false,
   };
   /** The device has to outlive single sessions: a tensor that outlives the device ends the process. */

@@ -1,0 +1,15 @@
+/** Whether the kernels of a model's steps may be captured once and replayed. */
+import { attentions, filterReach } from "../model/modules.js";
+import type { DecoderConfig } from "../model/types.js";
+import type { Capture, DeviceCapabilities } from "../runtime/device/device.js";
+
+/** How the device captures steps of this model; null where it does not, or where one of their kernels would be wrong in a replay. */
+export function captureFor(
+  config: Pick<DecoderConfig, "layers">,
+  { capture }: Pick<DeviceCapabilities, "capture">,
+): Capture | null {
+  if (!capture) return null;
+  const isWindowed = attentions(config).some(({ window }) => window !== null);
+  const gathers = filterReach(config) !== null;
+  return (isWindowed && !capture.keepsWindows) || (gathers && !capture.gathersPlaces) ? null : capture;
+}
