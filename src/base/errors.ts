@@ -61,6 +61,7 @@ export const errorTable = {
   grammar_queue_full: { status: 429, type: "rate_limit_error", retryAfterSeconds: 1 },
   address_busy: { status: 429, type: "rate_limit_error", retryAfterSeconds: 5 },
   background_full: { status: 429, type: "rate_limit_error", retryAfterSeconds: 5 },
+  mixtures_busy: { status: 429, type: "rate_limit_error", retryAfterSeconds: 1 },
   uploads_busy: { status: 429, type: "rate_limit_error", retryAfterSeconds: 5 },
   validations_busy: { status: 429, type: "rate_limit_error", retryAfterSeconds: 5 },
   internal: { status: 500, type: "server_error" },

@@ -20,6 +20,8 @@ export interface Target {
   readonly model: string;
   /** The names of a mixture are joined by `+`. */
   readonly adapter: string | null;
+  /** The names of all adapters that answer. */
+  readonly names: readonly string[];
   /** The version's digest, or the mixture's. */
   readonly digest: string | null;
   /** The digest of its weights, the key of the caches. A mixture has no other. */
@@ -52,35 +54,37 @@ export class Catalog {
   readonly #base: BaseModel;
   readonly #adapters: AdapterNames;
   readonly #mixtures: Pick<Mixtures, "hold">;
+  readonly #maxMixtures: number;
   readonly #prefetch: (weightsDigest: string) => void;
 
   constructor(
     base: BaseModel,
     adapters: AdapterNames,
-    mixtures: Pick<Mixtures, "hold">,
+    mixing: { readonly mixtures: Pick<Mixtures, "hold">; readonly maxMixtures: number },
     prefetch: (weightsDigest: string) => void,
   ) {
     this.#base = base;
     this.#adapters = adapters;
-    this.#mixtures = mixtures;
+    this.#mixtures = mixing.mixtures;
+    this.#maxMixtures = mixing.maxMixtures;
     this.#prefetch = prefetch;
   }
 
   /**
-   * null is the base. Throws LorikeetError `model_not_found`; for a mixture also `invalid_value` if `asked` is not the base, and
-   * `adapter_unsupported` if one of its adapters is not linear.
+   * null is the base. Throws LorikeetError `model_not_found`; for a mixture also `invalid_value` if `asked` is not the base,
+   * `adapter_unsupported` if one of its adapters is not linear, and `mixtures_busy`.
    */
   resolve(asked: string | null, mixed: readonly WeightedAdapter[] = []): Target {
     const model = asked ?? this.#base.names[0];
     if (this.#base.names.includes(model)) {
       if (mixed.length > 0) return this.#mix(model, mixed);
-      return { model, adapter: null, digest: null, weightsDigest: null, release: () => {} };
+      return { model, adapter: null, names: [], digest: null, weightsDigest: null, release: () => {} };
     }
     if (mixed.length > 0) throw notTheBase(model);
     const record = this.#adapters.resolve(model);
     if (!record) throw notFound(model);
     const { name, digest, weightsDigest } = record;
-    return { model: name, adapter: name, digest, weightsDigest, release: this.#adapters.hold(record) };
+    return { model: name, adapter: name, names: [name], digest, weightsDigest, release: this.#adapters.hold(record) };
   }
 
   /** Every adapter is held, in the turn in which its name is resolved. One adapter of weight 1 is that adapter. */
@@ -91,28 +95,23 @@ export class Catalog {
       if (record.dora) throw notLinear(`The adapter \`${name}\``);
       return record;
     });
-    const holds = records.map((record) => this.#adapters.hold(record));
-    const releaseAll = (): void => {
-      for (const release of holds) release();
-    };
-    const adapter = records
-      .map(({ name }) => name)
-      .sort()
-      .join("+");
+    const names = records.map(({ name }) => name).sort();
+    const shared = { model, adapter: names.join("+"), names };
     if (mixed.length === 1 && only(mixed).weight === 1) {
-      const { digest, weightsDigest } = only(records);
-      return { model, adapter, digest, weightsDigest, release: releaseAll };
+      const record = only(records);
+      const { digest, weightsDigest } = record;
+      return { ...shared, digest, weightsDigest, release: this.#adapters.hold(record) };
     }
     const parts = records.map(({ weightsDigest }, index) => ({ weightsDigest, weight: at(mixed, index).weight }));
-    const { digest, release } = this.#mixtures.hold(parts);
+    const { digest, release } = this.#mixtures.hold(parts, this.#maxMixtures);
+    const holds = records.map((record) => this.#adapters.hold(record));
     return {
-      model,
-      adapter,
+      ...shared,
       digest,
       weightsDigest: digest,
       release: () => {
         release();
-        releaseAll();
+        for (const releasePart of holds) releasePart();
       },
     };
   }

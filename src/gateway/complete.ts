@@ -152,7 +152,8 @@ class Call {
   readonly #observer: GatewayObserver;
   readonly #startedAt = performance.now();
   #target: Target | null = null;
-  #ticket: ActivityTicket | null = null;
+  /** One for each adapter. */
+  #tickets: readonly ActivityTicket[] = [];
   #isHandedOver = false;
 
   constructor(route: Route, activity: ActivityBook, observer: GatewayObserver) {
@@ -163,11 +164,11 @@ class Call {
 
   hold(target: Target): void {
     this.#target = target;
-    this.#ticket = this.#activity.begin(target.adapter);
+    this.#tickets = target.names.map((name) => this.#activity.begin(name));
   }
 
   admit(): void {
-    this.#ticket?.admit();
+    for (const ticket of this.#tickets) ticket.admit();
   }
 
   /** From here only a GenerationEnd ends the call. */
@@ -178,7 +179,7 @@ class Call {
   end(error: LorikeetError | null, end: GenerationEnd | null): RequestSummary {
     const summary = summaryOf(this.#route, this.#startedAt, this.#target, error, end);
     if (this.#isHandedOver && !end) return summary;
-    this.#ticket?.end(end?.usage ?? null);
+    for (const ticket of this.#tickets) ticket.end(end?.usage ?? null);
     this.#target?.release();
     this.#observer.ended?.(summary);
     return summary;

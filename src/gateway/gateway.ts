@@ -76,7 +76,8 @@ export function createGateway(parts: GatewayParts): Gateway {
   const observer = new ObserverSet();
   const createdAt = Date.now();
   const base = { names: model.names, maxContext, createdAt };
-  const catalog = new Catalog(base, store, mixtures, (digest) => cache.prefetch(digest));
+  const mixing = { mixtures, maxMixtures: options.maxMixtures };
+  const catalog = new Catalog(base, store, mixing, (digest) => cache.prefetch(digest));
   const encoding = new EncodeBudget(options.maxQueuedCharacters);
   const bounds = { ...options, vocabSize: model.vocabSize, maxContext };
   const prompts = {
@@ -127,7 +128,7 @@ export function createGateway(parts: GatewayParts): Gateway {
     tokenizer,
     fingerprint: model.fingerprint,
     stats: () => {
-      activity.prune((name) => adapters.serves(name));
+      activity.prune((name) => adapters.has(name));
       const stats = engine.stats();
       const forBase = stats.queues.find(({ adapter }) => adapter === null)?.waiting ?? 0;
       return {

@@ -27,6 +27,8 @@ export interface GatewayOptions extends GrammarOptions, ChatFormatOptions {
   readonly maxTools: number;
   /** Adapters of a mixture. */
   readonly maxMixedAdapters: number;
+  /** Different mixtures in use at once. */
+  readonly maxMixtures: number;
   /** How long a request may wait until its first sequence is admitted. */
   readonly queueTimeoutMs: number;
   /** The maximum duration of a request. */
@@ -60,6 +62,7 @@ export const gatewayDefaults: GatewayOptions = {
   toolCallParser: "auto",
   reasoningParser: "auto",
   maxMixedAdapters: 8,
+  maxMixtures: 16,
   queueTimeoutMs: 60_000,
   requestTimeoutMs: 600_000,
   generationConfig: "openai",

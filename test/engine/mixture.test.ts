@@ -54,16 +54,17 @@ test("a mixture has one digest whatever the order of its parts, and is known whi
     { weightsDigest: "sha256:a", weight: 0.5 },
     { weightsDigest: "sha256:b", weight: 2 },
   ];
-  const [first, second] = [mixtures.hold([a, b]), mixtures.hold([b, a])];
+  const [first, second] = [mixtures.hold([a, b], 2), mixtures.hold([b, a], 1)];
   assert.equal(first.digest, second.digest);
   assert.deepEqual(mixtures.partsOf(first.digest), [a, b]);
-  const other = mixtures.hold([a, { ...b, weight: 1 }]);
+  assert.throws(() => mixtures.hold([a], 1), { code: "mixtures_busy" });
+  const other = mixtures.hold([a, { ...b, weight: 1 }], 2);
   assert.notEqual(other.digest, first.digest);
   cached.add(first.digest);
   for (const { release } of [first, first, second]) release();
   assert.ok(mixtures.partsOf(first.digest), "the cache still has it");
   cached.clear();
-  mixtures.hold([a]).release();
+  mixtures.hold([a], 2).release();
   assert.equal(mixtures.partsOf(first.digest), null);
   assert.deepEqual(mixtures.forget("sha256:b"), [other.digest]);
   assert.ok(mixtures.partsOf(other.digest), "it is held");
@@ -141,6 +142,8 @@ describe("a server that mixes adapters", () => {
     const mixed = { adapters: [{ name: "attn-r8" }, { name: "leaving", weight: 0.25 }] };
     const before = await tokens(mixed);
     const many = Array.from({ length: 6 }, () => tokens(mixed));
+    const { activity } = (await opened).stack.gateway.adapters.get("attn-r8");
+    assert.ok(activity.requests > 0 && activity.lastUsedAt !== null, "each part counts the request");
     await remove(url, "leaving");
     for (const answer of await Promise.all(many)) if (answer) assert.deepEqual(answer, before);
     assert.equal((await ask(mixed)).response.status, 404);

@@ -3,7 +3,7 @@
  * loaded; one that nobody holds is known for as long as the cache keeps it. Knows no names and no files.
  */
 import { createHash } from "node:crypto";
-import { assert } from "../../base/errors.js";
+import { assert, LorikeetError } from "../../base/errors.js";
 
 /** One adapter of a mixture, by the digest of its weights. */
 export interface WeightedPart {
@@ -30,10 +30,14 @@ export class Mixtures {
     this.#isCached = isCached;
   }
 
-  /** Makes a mixture known until it is released. The order of its parts does not matter. */
-  hold(parts: readonly WeightedPart[]): HeldMixture {
+  /**
+   * Makes a mixture known until it is released. The order of its parts does not matter. Throws LorikeetError `mixtures_busy` if
+   * `maxHeld` others are held: each of them is loaded, cached and takes turns as an adapter does.
+   */
+  hold(parts: readonly WeightedPart[], maxHeld: number): HeldMixture {
     const ordered = inOrder(parts);
     const digest = digestOf(ordered);
+    if (!this.#entries.get(digest)?.holds) this.#requireRoom(maxHeld);
     const entry = this.#entries.get(digest) ?? { parts: ordered, holds: 0 };
     this.#entries.set(digest, entry);
     entry.holds++;
@@ -68,6 +72,21 @@ export class Mixtures {
   /** Known mixtures. */
   get size(): number {
     return this.#entries.size;
+  }
+
+  #requireRoom(maxHeld: number): void {
+    let held = 0;
+    for (const { holds } of this.#entries.values()) if (holds > 0) held++;
+    if (held < maxHeld) return;
+    throw new LorikeetError(
+      "mixtures_busy",
+      `At most ${maxHeld} different mixtures of adapters may be in use at once.`,
+      {
+        param: "adapters",
+        found: held + 1,
+        allowed: maxHeld,
+      },
+    );
   }
 
   #prune(): void {

@@ -179,6 +179,12 @@ const serviceOptions = {
     "log-probabilities in a response: all tokens of prompts and choices, times 1 + alternatives",
   ),
   maxMixedAdapters: count("Limits", gatewayDefaults.maxMixedAdapters, 1, "adapters that a request mixes"),
+  maxMixtures: count(
+    "Limits",
+    gatewayDefaults.maxMixtures,
+    1,
+    "different mixtures of adapters in use at once; further ones get 429",
+  ),
   maxLogitBias: count("Limits", gatewayDefaults.maxLogitBias, 0, "entries in logit_bias"),
   maxGrammarCharacters: count(
     "Limits",

@@ -49,7 +49,8 @@ export function createTaskGateway(parts: TaskGatewayParts): TaskGateway {
   const maxContext = tokenizer?.maxLength ?? null;
   const base = { names, maxContext, createdAt: Date.now() };
   const encoding = new EncodeBudget(options.maxQueuedCharacters);
-  const catalog = new Catalog(base, store, mixtures, (digest) => cache.prefetch(digest));
+  const mixing = { mixtures, maxMixtures: options.maxMixtures };
+  const catalog = new Catalog(base, store, mixing, (digest) => cache.prefetch(digest));
   const adapters = new Adapters({
     ...{ store, cache, engine, activity, observer, logger },
     uploads: new Uploads(parts.uploads),

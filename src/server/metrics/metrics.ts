@@ -98,7 +98,7 @@ export class Metrics {
   /** Adds the gauges that are read at each scrape: bytes and tiers. */
   bind(gateway: ModelGateway): void {
     this.#gateway = gateway;
-    const labelOf = (name: string): string => (gateway.adapters.serves(name) ? this.#labels.find(name) : name);
+    const labelOf = (name: string): string => (gateway.adapters.has(name) ? this.#labels.find(name) : name);
     registerGauges(this.registry, () => this.#stats ?? gateway.stats(), labelOf);
   }
 
@@ -113,7 +113,7 @@ export class Metrics {
   async render(): Promise<string> {
     const gateway = this.#gateway;
     if (gateway) {
-      this.#labels.prune((name) => gateway.adapters.has(name));
+      this.#labels.prune((name) => gateway.adapters.serves(name));
       this.#stats = gateway.stats();
     }
     return this.registry.metrics();
