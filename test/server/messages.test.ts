@@ -182,6 +182,17 @@ describe("tools and thinking", () => {
     assert.equal(content.filter(({ type }) => type === "tool_use").length, 1);
   });
 
+  test("a call that the choice asks for is held by a grammar", async () => {
+    await using rig = await rigSaying(call);
+    for (const choice of [{ type: "any" as const }, { type: "tool" as const, name: "weather" }]) {
+      const message = await clientOf(rig).messages.create({ ...calling, tool_choice: choice });
+      assert.deepEqual([message.stop_reason, message.content[0]?.type], ["tool_use", "tool_use"]);
+      assert.ok(rig.engine.sequences.at(-1)?.request.sampling.grammar);
+    }
+    await clientOf(rig).messages.create({ ...calling, tool_choice: { type: "none" } });
+    assert.equal(rig.engine.sequences.at(-1)?.request.sampling.grammar, null);
+  });
+
   test("a call and its result are shown to the model by its own template", async () => {
     await using rig = await rigSaying("It is warm.");
     const messages: Anthropic.MessageParam[] = [
