@@ -32,6 +32,8 @@ export interface AdaptedModule extends ScaledModule {
   readonly bName: string;
   /** Of the method's extra tensor, such as DoRA's magnitudes. */
   readonly extraName: string | null;
+  /** Of the bias of lora_B (`lora_bias`). */
+  readonly addedBiasName: string | null;
 }
 
 export interface CheckedAdapter {
@@ -54,7 +56,7 @@ export async function checkAdapter(
   return {
     summary: await asVersion(folder, summary),
     config,
-    modules: modules.map(({ path, inFeatures, outFeatures, rank, alpha, scale, a, b, extra }) => ({
+    modules: modules.map(({ path, inFeatures, outFeatures, rank, alpha, scale, a, b, extra, addedBias }) => ({
       path,
       inFeatures,
       outFeatures,
@@ -64,6 +66,7 @@ export async function checkAdapter(
       aName: a.name,
       bName: b.name,
       extraName: extra?.name ?? null,
+      addedBiasName: addedBias?.name ?? null,
     })),
   };
 }
@@ -80,9 +83,11 @@ export async function loadAdapter(
 ): Promise<HostAdapter> {
   const loaded = new Map<string, HostModule>();
   let bytes = 0;
+  let hasShifts = false;
   const adapted: Visitor["adapted"] = (module, elements) => {
     const host = hostModule(module, elements);
-    bytes += host.a.byteLength + host.b.byteLength + (host.magnitude?.byteLength ?? 0);
+    bytes += host.a.byteLength + host.b.byteLength + (host.magnitude?.byteLength ?? 0) + (host.shift?.byteLength ?? 0);
+    hasShifts ||= host.shift !== undefined;
     loaded.set(module.path, host);
   };
   const { summary, modules } = await examine(folder, baseModules, options, () => ({ adapted }));
@@ -91,7 +96,7 @@ export async function loadAdapter(
     const module = loaded.get(path);
     if (module) ordered.set(path, module);
   }
-  return { digest: summary.digest, rank: summary.rank, hasGains: summary.dora, bytes, modules: ordered };
+  return { digest: summary.digest, rank: summary.rank, hasGains: summary.dora || hasShifts, bytes, modules: ordered };
 }
 
 /** Checks an adapter of a task model like `checkAdapter`, and reads its tensors into one block of memory. */

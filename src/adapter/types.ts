@@ -14,6 +14,8 @@ export interface HostModule {
   readonly magnitude?: Float32Array;
   /** DoRA as served: g - 1 of each output, [outFeatures]; g = m / |W + s B A| is already folded into B. */
   readonly gain?: Float32Array;
+  /** `lora_bias`, times the scale: added to each output, [outFeatures]. */
+  readonly shift?: Float32Array;
 }
 
 /** An adapter in host memory. Immutable; shared by every request that leases it. */
@@ -24,7 +26,7 @@ export interface HostAdapter {
   readonly rank: number;
   /** Bytes held. */
   readonly bytes: number;
-  /** The method's `hasGains`: every module has magnitudes or, once prepared for the engine, gains. */
+  /** Whether modules have magnitudes (once prepared for the engine, gains) or shifts: more than a product. */
   readonly hasGains: boolean;
   /** Keyed by the path of the base's target module. */
   readonly modules: ReadonlyMap<string, HostModule>;

@@ -7,6 +7,7 @@ import type { BankHold } from "../../src/engine/adapters/bank.js";
 import { foldMagnitudes } from "../../src/engine/adapters/dora-gains.js";
 import { targetModules } from "../../src/model/modules.js";
 import { WeightNorms } from "../../src/weights/norms.js";
+import { testDevice } from "../support/device.js";
 import { adapterFolder, type Expected, largestDifference, oracleRoot, readExpected } from "../support/oracle.js";
 import { greedy, type OpenedModel, openModel } from "../support/served-model.js";
 
@@ -45,3 +46,34 @@ for (const family of ["llama", "qwen2", "gpt2"]) {
     model.runner[Symbol.dispose]();
   });
 }
+
+const skip = testDevice.capabilities.hostMemory ? false : "only the CPU adds biases on lora_B";
+
+test("llama: logits and greedy tokens of lora_bias equal PEFT's, mixed with DoRA, LoRA and the base in one batch", {
+  skip,
+}, async () => {
+  const model = await openModel(`${oracleRoot}/llama`);
+  const modules = targetModules(model.config);
+  await using norms = new WeightNorms(model.checkpoint, { threads: 1 });
+  const folder = "test/fixtures/adapter-format/lora-bias";
+  const loaded = await foldMagnitudes(await loadAdapter(folder, modules), norms);
+  assert.equal(loaded.hasGains, true);
+  const biased = await hold(model, loaded);
+  const doraFolder = "test/fixtures/dora/llama";
+  const dora = await hold(model, await foldMagnitudes(await loadAdapter(doraFolder, modules), norms));
+  const lora = await hold(model, await loadAdapter(adapterFolder("llama", "patterns"), modules));
+  const expected = await readExpected(folder);
+  const logits = await model.prefill(0, expected.inputIds, [24], biased);
+  const difference = largestDifference(logits, expected.logits);
+  assert.ok(difference <= 1e-4, `logits differ by ${difference}`);
+  const rows: { expected: Expected; adapter: BankHold | null }[] = [
+    { expected, adapter: biased },
+    { expected: await readExpected(doraFolder), adapter: dora },
+    { expected: await readExpected(`${oracleRoot}/llama`), adapter: null },
+    { expected: await readExpected(adapterFolder("llama", "patterns")), adapter: lora },
+  ];
+  const tokens = await greedy(model, rows);
+  for (const [i, row] of rows.entries()) assert.deepEqual(tokens[i], row.expected.greedyIds, `row ${i}`);
+  for (const { adapter } of rows) adapter?.release();
+  model.runner[Symbol.dispose]();
+});

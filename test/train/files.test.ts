@@ -305,6 +305,14 @@ test("a merged checkpoint contains W + s B A, in either layout, and every other 
   }
 });
 
+test("an adapter with biases on lora_B is neither continued nor merged", async () => {
+  const checkpoint = await openCheckpoint(join(oracle, "llama"));
+  const adapter = "test/fixtures/adapter-format/lora-bias";
+  const expected = { code: "adapter_unsupported", message: /biases on lora_B \(lora_bias\)/ };
+  await assert.rejects(openAdapter(adapter, checkpoint.config), expected);
+  await assert.rejects(mergeAdapter({ checkpoint, adapter, out: fresh(), dtype: "same", overwrite: false }), expected);
+});
+
 test("a lock of another machine says how to remove it if its holder is dead", async () => {
   const home = fresh();
   const lock = join(home, ".training", "a", "lock");

@@ -20,7 +20,10 @@ export interface Weighted {
  * gains (DoRA), whose product is not all it adds.
  */
 export async function composeMixture(digest: string, parts: readonly Weighted[]): Promise<HostAdapter> {
-  for (const { adapter } of parts) if (adapter.hasGains) throw notLinear(`The adapter ${adapter.digest}`);
+  for (const { adapter } of parts) {
+    if ([...adapter.modules.values()].some(({ shift }) => shift !== undefined)) throw shifts(adapter);
+    if (adapter.hasGains) throw notLinear(`The adapter ${adapter.digest}`);
+  }
   const modules = new Map<string, HostModule>();
   for (const path of new Set(parts.flatMap(({ adapter }) => [...adapter.modules.keys()]))) {
     const adapted = parts.flatMap(({ adapter, weight }) => {
@@ -43,6 +46,11 @@ export async function composeMixture(digest: string, parts: readonly Weighted[])
 /** `subject` begins the sentence. */
 export function notLinear(subject: string): LorikeetError {
   const message = `${subject} is weight-decomposed (DoRA), which is not linear: it cannot be mixed with others.`;
+  return new LorikeetError("adapter_unsupported", message, { param: "adapters" });
+}
+
+function shifts({ digest }: HostAdapter): LorikeetError {
+  const message = `The adapter ${digest} has biases on lora_B (lora_bias): it cannot be mixed with others.`;
   return new LorikeetError("adapter_unsupported", message, { param: "adapters" });
 }
 

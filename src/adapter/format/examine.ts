@@ -209,6 +209,7 @@ function hostBytes(modules: readonly ModulePlan[]): number {
   for (const module of modules) {
     bytes += module.rank * (module.inFeatures + module.outFeatures) * dtypeSizes[hostDtype(module)];
     if (module.extra && !module.extra.spec.isFoldedIntoA) bytes += elementCount(module.extra.shape) * dtypeSizes.F32;
+    if (module.addedBias) bytes += elementCount(module.addedBias.shape) * dtypeSizes.F32;
   }
   return bytes;
 }
@@ -222,6 +223,7 @@ function activeBytes(
 ): number {
   const active = base ? targetModulesOf(base) : modules;
   const width = active.reduce((sum, { inFeatures, outFeatures }) => sum + inFeatures + outFeatures, 0);
-  const gains = hasGains ? active.reduce((sum, { outFeatures }) => sum + outFeatures, 0) : 0;
+  const hasShifts = modules.some(({ addedBias }) => addedBias !== null);
+  const gains = hasGains || hasShifts ? active.reduce((sum, { outFeatures }) => sum + outFeatures, 0) : 0;
   return (paddedRank(rank) * width + gains) * dtypeSizes.F32;
 }

@@ -8,7 +8,7 @@ import { type Faults, quote } from "./faults.js";
 const features = {
   dora: "DoRA's magnitudes (lora_magnitude_vector) are read only if the config sets use_dora; set it to true",
   adalora_dora: "AdaLoRA with use_dora is not supported; PEFT does not support it either",
-  lora_bias: "biases on lora_B (lora_bias) are not supported yet; train it without lora_bias",
+  lora_bias: "biases on lora_B (lora_bias) are not supported here; train it without lora_bias",
   bias: 'trained biases (bias other than "none") are not supported yet; train it with bias "none"',
   modules_to_save: "full modules saved with the adapter (modules_to_save, embeddings, heads) are not supported yet",
   embedding: "LoRA on embeddings is not supported yet; remove them from target_modules",

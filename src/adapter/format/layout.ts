@@ -44,7 +44,16 @@ export interface SavedElements {
 }
 
 /** The module as the engine copies it: 16-bit elements stay as they are, F32 has the scale folded into B. In new memory. */
-export function hostModule(module: ModulePlan, { a, b, extra }: ModuleElements): HostModule {
+export function hostModule(module: ModulePlan, elements: ModuleElements): HostModule {
+  const { addedBias } = module;
+  const host = hostProduct(module, elements);
+  if (!addedBias || !elements.addedBias) return host;
+  const shift = Float32Array.from(widen(addedBias.dtype, elements.addedBias));
+  multiply(shift, module.scale);
+  return { ...host, shift };
+}
+
+function hostProduct(module: ModulePlan, { a, b, extra }: ModuleElements): HostModule {
   const { rank, scale } = module;
   const dtype = hostDtype(module);
   const hostA = hostLayout(module.a, dtype === "F32" ? widen(module.a.dtype, a) : a);

@@ -91,6 +91,9 @@ export function checkPair(draft: Draft, { config, maxRank, faults }: PairContext
   }
   checkMethod(path, kind, groups, config.method, faults);
   if (extra || !broken) extraTensor?.check({ path, rank, outFeatures }, extra?.shape ?? null, faults);
+  if (addedBias && config.method.hasGains) {
+    faults.unsupported(`module ${path} has a bias of lora_B (lora_bias), which PEFT does not allow with DoRA`);
+  }
   if (addedBias && addedBias.shape[0] !== outFeatures) {
     faults.invalid(`module ${path} has ${addedBias.shape[0]} biases in lora_B, but ${outFeatures} outputs`);
   }

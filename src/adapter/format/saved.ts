@@ -63,6 +63,11 @@ export class SavedModules {
       );
     }
     const axis = module?.kind === "table" ? 1 : 0;
+    if (weight?.shape.includes(0)) {
+      faults.invalid(
+        `tensor ${quote(weight.name)} has shape ${formatShape(weight.shape)}; sizes of at least 1 are allowed`,
+      );
+    }
     const outFeatures = weight?.shape[axis] ?? module?.outFeatures ?? bias?.shape[0] ?? 0;
     if (bias && !sameShape(bias.shape, [outFeatures])) {
       faults.invalid(

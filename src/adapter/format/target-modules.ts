@@ -37,7 +37,7 @@ export class TargetModuleIndex implements ModuleIndex {
   constructor(modules: readonly BaseModule[] | null) {
     const linears = modules && targetModulesOf(modules);
     // Without a base, an adapter may be one of a task model.
-    this.takes = modules ? new Set() : taskFeatures;
+    this.takes = modules ? new Set(["lora_bias"] as const) : taskFeatures;
     this.#byPath = linears && new Map(linears.map((module) => [module.path, module]));
     this.#tables = modules?.filter(({ role }) => role !== undefined) ?? [];
     this.tableNames = new Set([...commonTables, ...this.#tables.map(({ path }) => lastSegment(path))]);

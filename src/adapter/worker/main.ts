@@ -39,7 +39,7 @@ function buffersOf(reply: JobReply): ArrayBuffer[] {
 type Optional = ArrayBufferView | null | undefined;
 
 const arraysOf = ({ modules }: HostAdapter): Optional[] =>
-  [...modules.values()].flatMap(({ a, b, magnitude }) => [a, b, magnitude]);
+  [...modules.values()].flatMap(({ a, b, magnitude, shift }) => [a, b, magnitude, shift]);
 
 const viewsOf = ({ modules }: HostTaskAdapter): Optional[] =>
   [...modules.values()].flatMap(({ a, b, magnitude, addedBias, bias, whole }) => [

@@ -17,7 +17,9 @@ export async function foldMagnitudes(
 ): Promise<HostAdapter> {
   if (!adapter.hasGains) return adapter;
   const modules = new Map<string, HostModule>();
-  for (const [path, module] of adapter.modules) modules.set(path, await fold(path, module, norms, label));
+  for (const [path, module] of adapter.modules) {
+    modules.set(path, module.shift ? module : await fold(path, module, norms, label));
+  }
   return { ...adapter, modules };
 }
 

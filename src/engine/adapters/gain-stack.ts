@@ -1,12 +1,12 @@
 /**
- * DoRA's gains of the adapters in the bank: g - 1 of each output, a row for every place of every class. Allocated with the first such
- * adapter; the places of others are never written and never read.
+ * What adapters in the bank have besides a product: DoRA's gains, g - 1 of each output, and the shifts of `lora_bias`, a row for every place
+ * of every class. Allocated with the first such adapter; the places of others are never written and never read.
  */
 
 import type { HostAdapter } from "../../adapter/types.js";
 import { assert } from "../../base/errors.js";
 import { elementBytes } from "../../graph/types.js";
-import { doraGain, type ModuleGroup } from "../../model/serving/adapters.js";
+import { doraGain, loraShift, type ModuleGroup } from "../../model/serving/adapters.js";
 import type { FloatType } from "../../model/serving/target.js";
 import { cpu } from "../../runtime/device/cpu.js";
 import type { DeviceRows, DeviceTensor } from "../../runtime/device/device.js";
@@ -50,16 +50,15 @@ export class GainStack {
     return views;
   }
 
-  /** A layer that the adapter leaves alone has a gain of 1. */
+  /** A layer that the adapter leaves alone has a gain of 1 and no shift. */
   write(row: number, adapter: HostAdapter): void {
     const rows = this.#rows ?? this.#allocate();
     for (const { parts } of this.#groups) {
       for (const { path } of parts) {
         const module = adapter.modules.get(path);
-        assert(!module || module.gain, `the magnitudes of ${path} were turned into gains`);
-        const target = rows.layout(doraGain(path), "float32", row, 1);
-        if (module?.gain) target.set(module.gain);
-        else target.fill(0);
+        assert(!module?.magnitude, `the magnitudes of ${path} were turned into gains`);
+        fill(rows.layout(doraGain(path), "float32", row, 1), module?.gain);
+        fill(rows.layout(loraShift(path), "float32", row, 1), module?.shift);
       }
     }
   }
@@ -72,9 +71,17 @@ export class GainStack {
   #allocate(): DeviceRows {
     const rows = cpu.rows(this.#count);
     for (const { parts } of this.#groups) {
-      for (const { path, outFeatures } of parts) rows.add(doraGain(path), "float32", [outFeatures]);
+      for (const { path, outFeatures } of parts) {
+        rows.add(doraGain(path), "float32", [outFeatures]);
+        rows.add(loraShift(path), "float32", [outFeatures]);
+      }
     }
     this.#rows = rows;
     return rows;
   }
+}
+
+function fill(target: Float32Array, values: Float32Array | undefined): void {
+  if (values) target.set(values);
+  else target.fill(0);
 }

@@ -62,6 +62,8 @@ interface GainInputs {
 export const loraA = (key: string, rankClass: number): string => `lora_A.${key}.${rankClass}`;
 /** DoRA's g - 1 of each output, [places, out], for adapters of all classes; [1, out] with one adapter for all rows. */
 export const doraGain = (path: string): string => `dora_gain.${path}`;
+/** What an adapter with `lora_bias` adds to each output, in the shape of its gains. */
+export const loraShift = (path: string): string => `lora_shift.${path}`;
 export const loraB = (path: string, rankClass: number): string => `lora_B.${path}.${rankClass}`;
 
 /** Names of the index inputs of one axis and class. */
@@ -94,8 +96,8 @@ export class AdapterInputs {
   }
 
   /**
-   * bases[i] + B_i A_i x, for each part. With `biases` rows with DoRA also get (g - 1) (base - bias), as PEFT computes it; other
-   * rows are not touched.
+   * bases[i] + B_i A_i x, for each part. With `biases` rows with DoRA or `lora_bias` also get (g - 1) (base - bias) + shift, as PEFT
+   * computes it; other rows are not touched.
    */
   apply(parts: readonly TargetModule[], x: Value, { bases, biases }: Bases, axis: AdapterAxis): Value[] {
     const [first] = parts;
@@ -117,14 +119,15 @@ export class AdapterInputs {
     );
   }
 
-  /** Adds (g - 1) (base - bias) to every row. */
+  /** Adds (g - 1) (base - bias) + shift to every row. */
   #gained(
     { path, outFeatures }: TargetModule,
     { sum, base, bias }: { readonly sum: Value; readonly base: Value; readonly bias: Value | null },
   ): Value {
     const op = this.#op;
     const gain = op.builder.input(doraGain(path), "float32", [1, outFeatures]);
-    return op.add(sum, op.mul(gain, bias ? op.sub(base, bias) : base));
+    const shift = op.builder.input(loraShift(path), "float32", [1, outFeatures]);
+    return op.add(sum, op.add(op.mul(gain, bias ? op.sub(base, bias) : base), shift));
   }
 
   #addGain(
@@ -137,7 +140,9 @@ export class AdapterInputs {
     const shape = [at(rows.shape, 0), outFeatures];
     const gain = op.builder.input(doraGain(path), "float32", ["gain_places", outFeatures]);
     const own = op.one("GatherND", [base, rows], "float32", shape);
-    const gained = op.mul(op.one("GatherND", [gain, places], "float32", shape), bias ? op.sub(own, bias) : own);
+    const shifts = op.builder.input(loraShift(path), "float32", ["gain_places", outFeatures]);
+    const scaled = op.mul(op.one("GatherND", [gain, places], "float32", shape), bias ? op.sub(own, bias) : own);
+    const gained = op.add(scaled, op.one("GatherND", [shifts, places], "float32", shape));
     return op.one("ScatterND", [sum, rows, gained], "float32", sum.shape, { reduction: "add" });
   }
 

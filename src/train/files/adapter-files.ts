@@ -96,6 +96,7 @@ export async function openAdapter(
 ): Promise<OpenedAdapter> {
   const { summary, modules: checked, config: canonical } = await checkAdapter(folder, modulesOfBase);
   if (!methodOf(canonical).isTrainable) throw notTrained(folder, canonical.peft_type);
+  if (checked.some(({ addedBiasName }) => addedBiasName !== null)) throw biasNotTrained(folder);
   const shape = { rank: canonical.r, alpha: canonical.lora_alpha, rslora: canonical.use_rslora };
   const modules = checked.map(({ path, inFeatures, outFeatures, rank, alpha, scale }) => ({
     path,
@@ -129,6 +130,11 @@ function notTrained(folder: string, method: string): LorikeetError {
     `${folder} holds an adapter of peft_type ${method}; only LORA can be continued.`,
     { param: "--init-from", found: method, allowed: "LORA" },
   );
+}
+
+function biasNotTrained(folder: string): LorikeetError {
+  const message = `${folder} holds an adapter with biases on lora_B (lora_bias), which are not trained; only adapters without them can be continued.`;
+  return new LorikeetError("adapter_unsupported", message, { param: "--init-from" });
 }
 
 async function openWeights(folder: string): Promise<SafetensorsFile> {

@@ -51,6 +51,10 @@ export async function mergeAdapter(options: MergeOptions): Promise<Merged> {
   const { modules } = await loadAdapter(options.adapter, storedModules(checkpoint), {
     baseNames: checkpoint.names,
   });
+  if ([...modules.values()].some(({ shift }) => shift !== undefined)) {
+    const message = `${options.adapter} has biases on lora_B (lora_bias), which the base has no place for; serve it unmerged.`;
+    throw new LorikeetError("adapter_unsupported", message, { param: options.adapter });
+  }
   const draft = join(dirname(out), `.${basename(out)}.merging`);
   await removeTree(draft);
   await makeFolders(draft);

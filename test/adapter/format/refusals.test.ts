@@ -148,7 +148,6 @@ const unsupported: [string, Edit, RegExp][] = [
     { tensors: put(`${q}.lora_magnitude_vector`, [64]) },
     /^DoRA.*set it to true \(1 tensor uses it: .*lora_magnitude_vector"\)$/,
   ],
-  ["lora_bias", { config: { lora_bias: true }, tensors: put(`${q}.lora_B.bias`, [64]) }, /^biases on lora_B/],
   [
     "trained biases",
     { config: { bias: "all" }, tensors: put("base_model.model.model.norm.bias", [64]) },
@@ -257,14 +256,14 @@ test("harmless values of refused keys, and heads that are not there, are accepte
 
 test("one error lists every fault, and invalid ones decide the code", async () => {
   const folder = await edited({
-    config: { lora_bias: true, r: -1, init_lora_weights: "pissa", layer_replication: [1], alpha_pattern: { "(": 1 } },
+    config: { bias: "all", r: -1, init_lora_weights: "pissa", layer_replication: [1], alpha_pattern: { "(": 1 } },
     tensors: (all) => put("nonsense", [1])(poison(Number.NaN)(drop("layers.1.self_attn.v_proj.lora_A")(all))),
   });
   const error = await refusalOf(checkAdapter(folder, llama));
   assert.equal(error.code, "adapter_invalid");
   assert.equal(error.found, 8);
   for (const part of [
-    /^biases on lora_B/,
+    /^trained biases/,
     /^r is -1/,
     /^PiSSA/,
     /^layer_replication/,

@@ -312,6 +312,24 @@ const hostile: readonly (readonly [string, string, string, Edit, RegExp])[] = [
     /module classifier is saved whole without its bias, which it has in the base/,
   ],
   [
+    "a head without outputs",
+    ...([seq, "four-labels"] as const),
+    { tensors: put(zeros("classifier.weight", [0, 32]), zeros("classifier.bias", [0])) },
+    /classifier\.weight" has shape \[0, 32\]; sizes of at least 1 are allowed/,
+  ],
+  [
+    "lora_bias with DoRA",
+    ...([seq, "dora"] as const),
+    { tensors: put(zeros(`${query}.lora_B.bias`, [32], 1)) },
+    /self\.query has a bias of lora_B \(lora_bias\), which PEFT does not allow with DoRA/,
+  ],
+  [
+    "a bias of lora_B of another length",
+    ...([seq, "attn-r8"] as const),
+    { config: { lora_bias: true }, tensors: put(zeros(`${query}.lora_B.bias`, [31], 1)) },
+    /self\.query has 31 biases in lora_B, but 32 outputs/,
+  ],
+  [
     "a head's bias alone",
     ...([seq, "four-labels"] as const),
     { tensors: drop("classifier.weight") },
