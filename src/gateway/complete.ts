@@ -20,6 +20,7 @@ import { continuesPrompt, planSequences, requireRoom, type SequencePlan } from "
 import { charactersOf, encodePrompts, type PromptContext, renderPrompts } from "./prompts.js";
 import type { GenerationRequest } from "./requests.js";
 import type { SamplingDefaults } from "./sampling.js";
+import { planShortened } from "./shorten-chat.js";
 
 export interface CompleterDeps {
   readonly engine: Engine;
@@ -64,7 +65,7 @@ export class Completer {
       const request = await read();
       const target = this.#deps.catalog.resolve(request.model, request.adapters);
       call.hold(target);
-      const sequences = await this.#plan(request, target, deadline, connection);
+      const sequences = await planShortened(request, (each) => this.#plan(each, target, deadline, connection));
       return await this.#run(call, request, sequences, target, deadline);
     } catch (error) {
       deadline.release();

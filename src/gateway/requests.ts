@@ -102,6 +102,8 @@ export interface ChatInput {
 
 export interface ChatRequest extends CommonRequest, ChatInput {
   readonly kind: "chat";
+  /** Whether the oldest turns are dropped if the chat is too long. Default: false. */
+  readonly dropsOldestTurns?: boolean;
 }
 
 export type GenerationRequest = CompletionRequest | ChatRequest;

@@ -265,6 +265,31 @@ describe("responses", () => {
     assert.equal(continued, repeated);
   });
 
+  test("truncation drops as few of the oldest turns as needed, never the rules nor the last turn", async () => {
+    await using rig = await openServerRig({ script: { answer: () => [eosId], limits: { maxContext: 300 } } });
+    const client = clientOf(rig);
+    const turn = (name: string) => [
+      { role: "user" as const, content: `${name} ${"x".repeat(40)}` },
+      { role: "assistant" as const, content: `re ${name}` },
+    ];
+    const input = [...["one", "two", "three", "four"].flatMap(turn), { role: "user" as const, content: "last" }];
+    const body = { model: "base", instructions: "Rules.", input, max_output_tokens: 10, store: false };
+    await assert.rejects(client.responses.create(body), (fault: APIError) => fault.code === "context_length_exceeded");
+    const response = await client.responses.create({ ...body, truncation: "auto" });
+    assert.equal(response.truncation, "auto");
+    const prompt = promptOf(rig);
+    const kept = ["Rules.", "one", "two", "three", "four", "last"].filter((word) => prompt.includes(word));
+    assert.deepEqual([kept.at(0), kept.at(-1)], ["Rules.", "last"]);
+    const dropped = 6 - kept.length;
+    assert.ok(dropped > 0 && kept.join().endsWith("four,last"), kept.join());
+    assert.ok(!prompt.includes(`re ${["one", "two", "three"][dropped - 1]}`), "an answer goes with its question");
+    const tooMuch = { ...body, input: "x".repeat(400), truncation: "auto" as const };
+    await assert.rejects(
+      client.responses.create(tooMuch),
+      (fault: APIError) => fault.code === "context_length_exceeded",
+    );
+  });
+
   test("what is not supported is refused by name, every fault at once", async () => {
     await using rig = await openServerRig();
     const body = {

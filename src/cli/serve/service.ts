@@ -7,6 +7,7 @@ import { memoryStore } from "../../records/memory-store.js";
 import type { RecordStore } from "../../records/store.js";
 import { Metrics } from "../../server/metrics/metrics.js";
 import { createServer, type LorikeetServer } from "../../server/server.js";
+import { requireNoFile } from "../options/paths.js";
 import { openStack, planStack, type Stack, type StackOptions } from "../stack.js";
 import { openTaskStack, planTaskStack, type TaskStack } from "../task-stack.js";
 import { UsageError } from "../usage.js";
@@ -112,11 +113,13 @@ function checkTogether(settings: ServeSettings): void {
   if (faults.length > 0) throw new UsageError(faults);
 }
 
-/** Throws LorikeetError `conflict`, `store_full` or `records_damaged` for the folder of --response-store. */
-function openRecords(settings: ServeSettings): Promise<RecordStore> {
+/** Throws a UsageError, or LorikeetError `conflict`, `store_full` or `records_damaged`, for the folder of --response-store. */
+async function openRecords(settings: ServeSettings): Promise<RecordStore> {
   const bounds = recordBoundsOf(settings);
   const folder = settings.responseStore;
-  return folder === null ? Promise.resolve(memoryStore(bounds)) : openLevelStore(folder, bounds);
+  if (folder === null) return memoryStore(bounds);
+  await requireNoFile("--response-store", folder);
+  return openLevelStore(folder, bounds);
 }
 
 function adaptersOf(settings: ServeSettings, metrics: Metrics): StackOptions["adapters"] {

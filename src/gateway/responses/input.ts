@@ -120,6 +120,7 @@ function entriesOf(bounds: RequestBounds) {
     top_logprobs: v.optional(integer(0, bounds.maxLogprobs)),
     ...toolEntries(bounds),
     metadata: metadataField(),
+    truncation: v.optional(v.picklist(["auto", "disabled"], 'must be "auto" or "disabled"'), "disabled"),
     background: v.optional(flag, false),
     store: v.optional(flag, true),
     stream: common.stream,
@@ -174,15 +175,9 @@ function reasoningField() {
   );
 }
 
-const isOneOf =
-  (...values: readonly unknown[]) =>
-  (value: unknown): boolean =>
-    values.includes(value);
-
 /** Parameters that change nothing, or change nothing at these values. */
 const ignored: IgnoredTable = {
   max_tool_calls: { allowed: "a number", accepts: (value) => typeof value === "number" },
-  truncation: { allowed: '"disabled"', accepts: isOneOf("disabled") },
   service_tier: { allowed: "a string", accepts: (value) => typeof value === "string" },
   prompt_cache_options: { allowed: "an object", accepts: isObject },
   ...(commonIgnored.prompt_cache_retention ? { prompt_cache_retention: commonIgnored.prompt_cache_retention } : {}),
@@ -256,6 +251,7 @@ function requestOf(fields: Fields, own: readonly SentItem[], earlier: readonly I
     keepsSpecialTokens: !fields.skip_special_tokens,
     addsSpecialTokens: false,
     truncation: null,
+    dropsOldestTurns: fields.truncation === "auto",
     promptLogprobs: null,
     returnTokenIds: false,
     grammar,

@@ -52,7 +52,7 @@ export interface ResponseObject {
   readonly tools: readonly unknown[];
   readonly top_logprobs: number;
   readonly top_p: number | null;
-  readonly truncation: "disabled";
+  readonly truncation: "auto" | "disabled";
   /** If it was given: unlike the others it is never null. */
   readonly user?: string;
   /** Once it has ended. */
@@ -60,7 +60,7 @@ export interface ResponseObject {
 }
 
 /** A response that is about to be answered by `model`. */
-export function newResponse({ form, sampling }: ResponsesRequest, model: string): ResponseObject {
+export function newResponse({ form, sampling, dropsOldestTurns }: ResponsesRequest, model: string): ResponseObject {
   return {
     id: form.id,
     object: "response",
@@ -89,7 +89,7 @@ export function newResponse({ form, sampling }: ResponsesRequest, model: string)
     tools: form.tools,
     top_logprobs: form.topLogprobs,
     top_p: sampling.topP,
-    truncation: "disabled",
+    truncation: dropsOldestTurns === true ? "auto" : "disabled",
     ...(form.user === null ? {} : { user: form.user }),
   };
 }
