@@ -10,6 +10,7 @@ import type { EngineObserver } from "../engine/types.js";
 import type { GatewayOptions } from "../gateway/options.js";
 import { createTaskGateway, type TaskGateway } from "../gateway/tasks/task-gateway.js";
 import { taskTargetsOf } from "../model/task/adapter-targets.js";
+import { readImageSize } from "../model/task/image-size.js";
 import { openTaskModel, type TaskModel } from "../model/task/open.js";
 import { readTextHead } from "../model/task/text-head.js";
 import { loadRowTokenizer } from "../text/tokenizer/row-tokenizer.js";
@@ -65,11 +66,13 @@ export async function openTaskStack(options: TaskStackOptions, model: TaskModel)
   const threads = settings.threads ?? usableThreads();
   const name = options.servedName ?? model.names[0];
   options.progress("trying the model", 0, 1);
-  const probe = await probeModel(model, { threads }).catch((cause: unknown) => {
+  const names = await readdir(model.folder);
+  const imageSize = await readImageSize(model.folder, names);
+  const probe = await probeModel(model, { threads, imageSize }).catch((cause: unknown) => {
     throw new LorikeetError("model_unsupported", `ONNX Runtime cannot load the model ${name}.`, { cause });
   });
   options.progress("trying the model", 1, 1);
-  const head = await readTextHead(model.folder, await readdir(model.folder));
+  const head = await readTextHead(model.folder, names);
   const tokenizer = await loadRowTokenizer(model.folder);
   const adapters = await openAdapters(options, model, probe, name);
   try {

@@ -131,7 +131,8 @@ export interface EngineStats {
 /** Callbacks for metrics. They are synchronous and must be cheap. */
 export interface EngineObserver {
   step?(step: {
-    readonly kind: "prefill" | "decode";
+    /** "batch": a run of a task model. */
+    readonly kind: "prefill" | "decode" | "batch";
     readonly seconds: number;
     readonly rows: number;
     readonly adapters: number;

@@ -2,11 +2,12 @@
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
+import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import OpenAI from "openai";
 import { post } from "../support/client.js";
-import { openService, type RunningService } from "../support/service.js";
+import { adaptersFolder, openService, type RunningService } from "../support/service.js";
 import { readExpectedTensors, taskRoot } from "../support/task-models.js";
 
 interface Text {
@@ -40,10 +41,17 @@ describe("a classifier", () => {
   const model = "bert-sequence-classification";
   const texts = textsOf(model).slice(0, 4);
   let service: RunningService;
+  let adapters: Awaited<ReturnType<typeof adaptersFolder>>;
   before(async () => {
-    service = await openService({ model: join(taskRoot, model), maxSequences: "4" });
+    const own = join(taskRoot, model, "adapters");
+    adapters = await adaptersFolder({ four: join(own, "four-labels"), dora: join(own, "dora") });
+    await writeFile(join(adapters.path, "four", "labels.json"), JSON.stringify(["a", "b", "c", "d"]));
+    service = await openService({ model: join(taskRoot, model), maxSequences: "4", adapters: adapters.path });
   });
-  after(() => service?.[Symbol.asyncDispose]());
+  after(async () => {
+    await service?.[Symbol.asyncDispose]();
+    await adapters[Symbol.asyncDispose]();
+  });
 
   const classify = async (body: object): Promise<{ status: number; answer: Classified }> => {
     const response = await post(service.url, "/classify", body);
@@ -81,6 +89,27 @@ describe("a classifier", () => {
     );
     const raw = await classify({ input: texts[0]?.text, use_activation: false });
     assert.ok(distance(raw.answer.data[0]?.probs ?? [], rowOf(logits, 0)) < 1e-4);
+  });
+
+  test("an adapter brings its own head, with another number of labels and their names", async () => {
+    const wanted = async (name: string): Promise<number[]> => {
+      const { logits } = Object.fromEntries(await readExpectedTensors(join(model, "adapters", name)));
+      return softmax(rowOf(logits ?? assert.fail(), 0));
+    };
+    const input = texts[0]?.text;
+    const [four, dora, base] = await Promise.all(
+      ["four", "dora", model].map(async (name) => (await classify({ model: name, input })).answer),
+    );
+    const scores = await wanted("four-labels");
+    assert.ok(distance(four?.data[0]?.probs ?? [], scores) < 1e-5);
+    assert.deepEqual(
+      [four?.data[0]?.num_classes, four?.data[0]?.label],
+      [4, ["a", "b", "c", "d"][scores.indexOf(Math.max(...scores))]],
+    );
+    assert.ok(distance(dora?.data[0]?.probs ?? [], await wanted("dora")) < 1e-5);
+    assert.equal(base?.data[0]?.num_classes, 3);
+    const counts = JSON.parse(await (await fetch(`${service.url}/v1/adapters/four`)).text()).counts;
+    assert.deepEqual(counts, { requests: 1, prompt_tokens: texts[0]?.ids.length, completion_tokens: 0 });
   });
 
   test("bad bodies say what was found and what is allowed", async () => {

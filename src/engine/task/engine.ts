@@ -193,7 +193,7 @@ export class BatchingEngine implements TaskEngine {
     }));
     const outputs = await this.#outputs(rows, placed?.stacks ?? null);
     const seconds = (this.#now() - started) / 1000;
-    observer?.step?.({ kind: "decode", seconds, rows: live.length, adapters: adapters.length, tokens: 0 });
+    observer?.step?.({ kind: "batch", seconds, rows: live.length, adapters: adapters.length, tokens: 0 });
     for (const [row, job] of live.entries()) {
       const found = outputs[row];
       assert(found, "a row has outputs");

@@ -7,6 +7,7 @@ import { LorikeetError } from "../../base/errors.js";
 import { serializeGraph } from "../../graph/serialize.js";
 import type { Graph, Value } from "../../graph/types.js";
 import type { RowLayout } from "../../model/task/adapted-node.js";
+import type { ImageSize } from "../../model/task/image-size.js";
 import type { WeightedNode } from "../../model/task/weighted-nodes.js";
 import { Session } from "../../runtime/session.js";
 import type { Tensor } from "../../runtime/tensor.js";
@@ -27,18 +28,21 @@ export interface RowProbe {
 }
 
 const rows = 3;
-/** Sizes to try for axes that a file only names, besides those that are stated. */
-const trialSizes = [7, 32, 64, 224];
+/** Sizes to try for the axes of images that a file only names, after those of the model's configuration. */
+const trialSizes = [64, 32, 224, 7];
+/** Tokens of trial texts. */
+const trialTokens = 7;
 
-/** `imageSize`: of the model's configuration, if it states one. Throws what ONNX Runtime throws for a model that it cannot load. */
+/** `imageSize`: of the model's configuration; null if it states none. Throws what ONNX Runtime throws for a model that it cannot load. */
 export async function probeRows(
   graph: Graph,
   targets: readonly WeightedNode[],
-  options: { readonly threads: number; readonly imageSize?: number },
+  options: { readonly threads: number; readonly imageSize: ImageSize | null },
 ): Promise<RowProbe> {
   const watched = new Watched(graph, targets);
   using session = await Session.create(serializeGraph(watched.graph), { threads: options.threads, optimization: 0 });
-  const sizes = options.imageSize === undefined ? trialSizes : [options.imageSize, ...trialSizes];
+  const square = trialSizes.map((size): ImageSize => [size, size]);
+  const sizes = options.imageSize ? [options.imageSize, ...square] : square;
   const alone = (reason: string, trial: TrialInputs | null): RowProbe => ({
     isBatched: false,
     reason,
@@ -47,8 +51,8 @@ export async function probeRows(
   });
   const isNamed = graph.inputs.length > 0 && graph.inputs.every(({ shape }) => typeof shape[0] === "string");
   let trial: TrialInputs | null = null;
-  for (const others of sizes) {
-    const inputs = new TrialInputs(graph, { ids: trialSizes[0] as number, others });
+  for (const [height, width] of sizes) {
+    const inputs = new TrialInputs(graph, { ids: trialTokens, height, width });
     if (!(await watched.runs(session, inputs.of([0])))) continue;
     trial = inputs;
     break;
@@ -77,7 +81,7 @@ async function compareRows(
   for (const row of seeds) changed.push(await watched.run(session, trial.of(seeds.with(row, rows + row))));
   for (const { name } of watched.outputs) {
     const owners = new Owners(name, base, fewer, changed);
-    if (owners.layout(1) !== "first" || owners.shape[0] !== rows) {
+    if (owners.shape[0] !== rows || owners.layout(owners.perRow) !== "first") {
       return alone(`rows of the output ${JSON.stringify(name)} cannot be told apart`, trial);
     }
   }
@@ -99,7 +103,7 @@ function layoutOf(
   const owners = new Owners(name, base, fewer, changed);
   const { shape } = owners;
   if (target.kind === "convolution") {
-    if (shape[0] === rows && owners.layout(1) === "first") return "first";
+    if (shape[0] === rows && owners.layout(owners.perRow) === "first") return "first";
     return { refusal: "the rows of its input are not those of the batch" };
   }
   const width = target.kind === "linear" ? target.inFeatures : 1;
@@ -131,6 +135,11 @@ class Owners {
     return this.#base.shape;
   }
 
+  /** Elements of one entry of the first axis. */
+  get perRow(): number {
+    return this.#base.data.length / (this.shape[0] ?? 1);
+  }
+
   /** `width`: elements that belong together. null: rows lie in no known way. */
   layout(width: number): RowLayout | null {
     const { data, shape } = this.#base;
@@ -151,15 +160,21 @@ class Owners {
   }
 
   #owners(width: number): (number | "several" | null)[] {
-    const { data } = this.#base;
-    return Array.from({ length: data.length / width }, (_, position) => {
-      const found = this.#changed.flatMap((other, row) => {
-        for (let i = position * width; i < (position + 1) * width; i++) if (data[i] !== other.data[i]) return [row];
-        return [];
-      });
-      return found.length > 1 ? "several" : (found[0] ?? null);
+    const count = this.#base.data.length / width;
+    return Array.from({ length: count }, (_, position) => {
+      let owner: number | "several" | null = null;
+      for (const [row, other] of this.#changed.entries()) {
+        if (!differs(this.#base, other, position * width, width)) continue;
+        owner = owner === null ? row : "several";
+      }
+      return owner;
     });
   }
+}
+
+function differs({ data }: Tensor, { data: other }: Tensor, begin: number, count: number): boolean {
+  for (let i = begin; i < begin + count; i++) if (data[i] !== other[i]) return true;
+  return false;
 }
 
 const sameSizes = (a: readonly number[], b: readonly number[]): boolean =>

@@ -6,6 +6,7 @@ import type { Logger, Progress } from "../../base/log.js";
 import type { Graph } from "../../graph/types.js";
 import type { RowLayout } from "../../model/task/adapted-node.js";
 import { outputsBehind } from "../../model/task/head-outputs.js";
+import type { ImageSize } from "../../model/task/image-size.js";
 import type { TaskModel } from "../../model/task/open.js";
 import type { TaskModule } from "../../model/task/target-modules.js";
 import type { WeightedNode } from "../../model/task/weighted-nodes.js";
@@ -28,7 +29,6 @@ export interface TaskStartOptions {
   /** fp32 bytes of the adapters that a run can use. */
   readonly activeAdapterBytes: number;
   readonly adapters: AdapterSource<HostTaskAdapter> | null;
-  readonly imageSize?: number;
   readonly observer?: EngineObserver;
   readonly logger?: Logger;
   readonly progress?: Progress;
@@ -67,7 +67,7 @@ export function refusalsOf(modules: readonly TaskModule[], { layouts }: RowProbe
 /** Finds how the rows of a model's graph lie. Throws what ONNX Runtime throws for a graph that it cannot load. */
 export function probeModel(
   model: TaskModel,
-  options: { readonly threads: number; readonly imageSize?: number },
+  options: { readonly threads: number; readonly imageSize: ImageSize | null },
 ): Promise<RowProbe> {
   const targets = model.modules.flatMap(({ uses }) => uses.map(({ target }) => target));
   return probeRows(servedGraph(model), targets, options);

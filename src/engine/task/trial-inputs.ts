@@ -4,17 +4,38 @@ import type { ElementType, Graph, Value } from "../../graph/types.js";
 import { findWeightedNodes } from "../../model/task/weighted-nodes.js";
 import { Tensor } from "../../runtime/tensor.js";
 
+/** Stands for the sizes that a file only names. */
+export interface TrialSizes {
+  /** Of axes of ids and masks. */
+  readonly ids: number;
+  /** Of images, and of the first axes of other values. */
+  readonly height: number;
+  readonly width: number;
+}
+
 export class TrialInputs {
   readonly #inputs: readonly Value[];
   /** Entries of the tables that an input of ids is looked up in. */
   readonly #entries: ReadonlyMap<string, number>;
-  /** Stands for sizes that a file only names, of inputs of integers and of others. */
-  readonly #sizes: { readonly ids: number; readonly others: number };
+  /** By name of an input or of an axis. */
+  readonly #channels = new Map<string, number>();
+  readonly #named = new Map<string, number>();
+  readonly #sizes: TrialSizes;
 
-  constructor(graph: Graph, sizes: { readonly ids: number; readonly others: number }) {
+  constructor(graph: Graph, sizes: TrialSizes) {
     this.#inputs = graph.inputs;
     this.#sizes = sizes;
     this.#entries = tableEntries(graph);
+    for (const { kind, node, inFeatures } of findWeightedNodes(graph)) {
+      if (kind === "convolution") this.#channels.set(node.inputs[0]?.name ?? "", inFeatures);
+    }
+    // An axis of an image may have the same name in its mask.
+    for (const value of graph.inputs) {
+      if (!isImage(value)) continue;
+      for (const [axis, name] of value.shape.entries()) {
+        if (typeof name === "string" && axis > 0) this.#named.set(name, this.#imageSize(value, axis));
+      }
+    }
   }
 
   /** `seeds`: one for each row. */
@@ -22,20 +43,34 @@ export class TrialInputs {
     return new Map(this.#inputs.map((value) => [value.name, this.#tensor(value, seeds)]));
   }
 
-  #tensor({ name, type, shape }: Value, seeds: readonly number[]): Tensor {
-    const isInteger = type.startsWith("int") || type.startsWith("uint");
-    const named = isInteger ? this.#sizes.ids : this.#sizes.others;
-    const sizes = shape.map((size, axis) => (typeof size === "number" ? size : axis === 0 ? seeds.length : named));
+  #imageSize({ name, shape }: Value, axis: number): number {
+    if (axis === 1 && shape.length === 4) return this.#channels.get(name) ?? 3;
+    return axis === shape.length - 1 ? this.#sizes.width : this.#sizes.height;
+  }
+
+  #sizeOf({ type, shape }: Value, axis: number): number {
+    const size = shape[axis];
+    if (typeof size === "number") return size;
+    const known = this.#named.get(size ?? "");
+    if (known !== undefined) return known;
+    return isInteger(type) && shape.length < 3 ? this.#sizes.ids : this.#sizes.height;
+  }
+
+  #tensor(value: Value, seeds: readonly number[]): Tensor {
+    const { name, type, shape } = value;
+    const sizes = shape.map((size, axis) =>
+      axis === 0 && typeof size === "string" ? seeds.length : this.#sizeOf(value, axis),
+    );
     const tensor = Tensor.zeros(type, sizes);
     const rows = typeof shape[0] === "number" || shape.length === 0 ? 1 : seeds.length;
     const perRow = tensor.data.length / rows;
     const entries = this.#entries.get(name);
     for (let row = 0; row < rows; row++) {
       for (let i = 0; i < perRow; i++) {
-        const value = valueAt(type, entries, seeds[row] ?? 0, i);
+        const number = valueAt(value, entries, seeds[row] ?? 0, i);
         const { data } = tensor;
-        if (data instanceof BigInt64Array) data[row * perRow + i] = BigInt(value);
-        else data[row * perRow + i] = value;
+        if (data instanceof BigInt64Array) data[row * perRow + i] = BigInt(number);
+        else data[row * perRow + i] = number;
       }
     }
     return tensor;
@@ -52,10 +87,16 @@ export function tableEntries(graph: Graph): Map<string, number> {
   return entries;
 }
 
-/** Integers that are not looked up are ones: masks that hide nothing. */
-function valueAt(type: ElementType, entries: number | undefined, seed: number, index: number): number {
+const isInteger = (type: ElementType): boolean => type.startsWith("int") || type.startsWith("uint");
+
+/** Masks of images have three axes and ones. */
+const isImage = ({ type, shape }: Value): boolean => shape.length >= 3 && (type !== "int64" || shape.length > 3);
+
+/** Integers that are not looked up and are no pictures are ones: masks that hide nothing. */
+function valueAt(value: Value, entries: number | undefined, seed: number, index: number): number {
+  const { type } = value;
   if (entries !== undefined) return 1 + ((seed * 31 + index * 7 + 2) % Math.max(1, entries - 2));
   if (type === "float32" || type === "float64") return Math.sin(1 + seed * 100 + index);
   if (type === "float16") return 0x3800 + ((seed * 37 + index * 11) % 512); // 0.5 to 0.75
-  return 1;
+  return isInteger(type) && isImage(value) ? (seed * 31 + index * 7) % 100 : 1;
 }

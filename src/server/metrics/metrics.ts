@@ -246,19 +246,19 @@ function validationHistogram(registers: Registry[]): Metrics["validated"] {
 function engineHistograms(registers: Registry[]): EngineObserver {
   const batchRows = new Histogram({
     name: "lorikeet_batch_rows",
-    help: "Sequences in a decode step.",
+    help: "Sequences in a decode step, or rows in a run of a task model.",
     buckets: rows,
     registers,
   });
   const batchAdapters = new Histogram({
     name: "lorikeet_batch_adapters",
-    help: "Distinct adapters in a decode step.",
+    help: "Distinct adapters in a decode step, or in a run of a task model.",
     buckets: rows,
     registers,
   });
   const stepSeconds = new Histogram({
     name: "lorikeet_step_seconds",
-    help: "Duration of a run of the model: a decode step or a chunk of a prompt.",
+    help: "Duration of a run of the model: a decode step, a chunk of a prompt, or a batch of a task model.",
     labelNames: ["kind"],
     buckets: short,
     registers,
@@ -273,7 +273,7 @@ function engineHistograms(registers: Registry[]): EngineObserver {
   return {
     step: (step) => {
       stepSeconds.observe({ kind: step.kind }, step.seconds);
-      if (step.kind !== "decode") return;
+      if (step.kind === "prefill") return;
       batchRows.observe(step.rows);
       batchAdapters.observe(step.adapters);
     },

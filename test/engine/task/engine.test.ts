@@ -16,7 +16,7 @@ import { taskRoot } from "../../support/task-models.js";
 const model = await openTaskModel(join(taskRoot, "policy-mlp"));
 const folder = join(taskRoot, "policy-mlp", "adapters", "all-r4-rslora");
 const adapter = await loadTaskAdapter(folder, taskTargetsOf(model.modules));
-const probe = await probeModel(model, { threads: 1 });
+const probe = await probeModel(model, { threads: 1, imageSize: null });
 
 const observation = (value: number): ReadonlyMap<string, TaskTensor> =>
   new Map([["observation", { type: "float32", shape: [1, 4], data: Float32Array.of(value, 0, 0, 0) }]]);

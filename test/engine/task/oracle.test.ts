@@ -53,7 +53,7 @@ async function startWith(path: string, names: readonly string[]) {
     },
   };
   const limits = { threads: 1, maxBatch: 8, maxQueue: 64, activeAdapterBytes: 2 ** 26 };
-  const probe = await probeModel(model, { threads: 1 });
+  const probe = await probeModel(model, { threads: 1, imageSize: null });
   const started = await startTaskEngine({ ...limits, model, adapters: source }, probe);
   return { ...started, adapters };
 }

@@ -1,0 +1,114 @@
+/** How rows lie in graphs whose files only name their sizes, and in graphs that mix rows or have no batch. */
+
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { test } from "node:test";
+import { probeRows } from "../../../src/engine/task/row-probe.js";
+import { GraphBuilder } from "../../../src/graph/builder.js";
+import { Ops } from "../../../src/graph/ops.js";
+import type { Graph, Shape, Value } from "../../../src/graph/types.js";
+import { readImageSize } from "../../../src/model/task/image-size.js";
+import { findWeightedNodes } from "../../../src/model/task/weighted-nodes.js";
+import { taskRoot } from "../../support/task-models.js";
+
+const bytesOf = (count: number): Uint8Array =>
+  new Uint8Array(Float32Array.from({ length: count }, (_, i) => Math.sin(i + 1)).buffer);
+
+interface Parts {
+  readonly op: Ops;
+  input(name: string, type: "float32" | "int64", shape: Shape): Value;
+  weight(name: string, shape: readonly number[]): Value;
+}
+
+function graphOf(body: (parts: Parts) => Value[]): Graph {
+  const builder = new GraphBuilder("test");
+  const weight = (name: string, shape: readonly number[]): Value =>
+    builder.initializer(name, "float32", shape, {
+      kind: "inline",
+      bytes: bytesOf(shape.reduce((product, size) => product * size, 1)),
+    });
+  const input = (name: string, type: "float32" | "int64", shape: Shape) => builder.input(name, type, shape);
+  for (const output of body({ op: new Ops(builder), input, weight })) builder.output(output);
+  return builder.build();
+}
+
+async function probe(graph: Graph, imageSize: readonly [number, number] | null = null) {
+  const targets = findWeightedNodes(graph);
+  const { isBatched, reason, layouts } = await probeRows(graph, targets, { threads: 1, imageSize });
+  return { isBatched, reason, layouts: targets.map((target) => layouts.get(target)) };
+}
+
+test("an image with only names for sizes gets its channels from the convolution, and its size from the configuration", async () => {
+  const graph = graphOf(({ op, input, weight }) => {
+    const x = input("pixel_values", "float32", ["batch_size", "num_channels", "height", "width"]);
+    const y = op.one("Conv", [x, weight("w", [2, 5, 16, 24])], "float32", ["batch_size", 2, "h", "v"]);
+    // Only images of 16 by 24 give one position.
+    const flat = op.one("Reshape", [y, op.builder.constant("int64", [2], [-1, 2])], "float32", ["batch_size", 2]);
+    return [op.matMul(flat, weight("head.weight", [2, 3]))];
+  });
+  assert.deepEqual(await probe(graph, [16, 24]), { isBatched: true, reason: null, layouts: ["first", "first"] });
+  const unknown = await probe(graph);
+  assert.equal(unknown.isBatched, false);
+});
+
+test("rows along the second axis, and inputs that are the same for every row, are told apart", async () => {
+  const graph = graphOf(({ op, input, weight }) => {
+    const ids = input("input_ids", "int64", ["batch", "length"]);
+    const words = op.gather(weight("words.weight", [11, 4]), ids);
+    const turned = op.transpose(words, [1, 0, 2]);
+    const inner = op.matMul(turned, weight("inner.weight", [4, 4]));
+    const positions = op.gather(weight("positions.weight", [1, 4]), op.builder.constant("int64", [1, 1], [0]));
+    const mask = op.one("Shape", [ids], "int64", [2], { start: 1 });
+    const range = op.one(
+      "Unsqueeze",
+      [
+        op.one("Range", [op.like(ids, 0), op.one("Squeeze", [mask], "int64", []), op.like(ids, 1)], "int64", [
+          "length",
+        ]),
+        op.builder.constant("int64", [1], [0]),
+      ],
+      "int64",
+      [1, "length"],
+    );
+    const placed = op.one("Gather", [weight("places.weight", [64, 4]), range], "float32", [1, "length", 4], {
+      axis: 0,
+    });
+    const back = op.one("Transpose", [inner], "float32", ["batch", "length", 4], {
+      perm: { kind: "ints", value: [1, 0, 2] },
+    });
+    const sum = op.one("Add", [op.one("Add", [back, placed], "float32", []), positions], "float32", [
+      "batch",
+      "length",
+      4,
+    ]);
+    return [op.one("Identity", [sum], "float32", ["batch", "length", 4])];
+  });
+  const { isBatched, layouts } = await probe(graph);
+  assert.equal(isBatched, true);
+  assert.deepEqual(layouts, ["first", "second", { refusal: "its input is a constant" }, "none"]);
+});
+
+test("a model that mixes its rows, or has a fixed first axis, runs one request at a time", async () => {
+  const mixed = graphOf(({ op, input, weight }) => {
+    const x = input("x", "float32", ["batch", 4]);
+    const y = op.matMul(x, weight("w.weight", [4, 2]));
+    return [op.one("Sub", [y, op.mean(y, [0])], "float32", ["batch", 2])];
+  });
+  const found = await probe(mixed);
+  assert.deepEqual([found.isBatched, found.reason], [false, 'rows of the output "Sub" cannot be told apart']);
+  const single = graphOf(({ op, input, weight }) => [
+    op.matMul(input("x", "float32", [1, 4]), weight("w.weight", [4, 2])),
+  ]);
+  assert.deepEqual(await probe(single), {
+    isBatched: false,
+    reason: "the first axis of an input has a fixed size",
+    layouts: ["first"],
+  });
+});
+
+test("the size of images comes from config.json or the processor", async () => {
+  const sizeOf = (model: string, names: string[]) => readImageSize(join(taskRoot, model), names);
+  assert.deepEqual(await sizeOf("yolos", ["preprocessor_config.json"]), [32, 32]);
+  assert.equal(await sizeOf("policy-mlp", ["config.json"]), null);
+  assert.deepEqual(await sizeOf("efficientnet", ["config.json"]), [32, 32]);
+});
