@@ -166,9 +166,15 @@ export class StackedBank implements AsyncDisposable {
   async #grow(tiles: number): Promise<void> {
     const { groups } = this.#options;
     const next = await TileStack.create(groups, tiles, this.#type, this.#device);
-    for (const { first, count, own } of this.#residents) await next.write(first, count, own, pauser());
     await this.#device.turn(async () => {
-      const owners = this.#device.allocate("int32", [tiles]);
+      let owners: DeviceTensor;
+      try {
+        if (this.#stack) await next.copyFrom(this.#stack);
+        owners = this.#device.allocate("int32", [tiles]);
+      } catch (error) {
+        next[Symbol.dispose]();
+        throw error;
+      }
       this.#dispose();
       this.#stack = next;
       this.#owners = owners;

@@ -3,7 +3,7 @@
  * where is the caller's business.
  */
 import type { HostAdapter, HostModule } from "../../adapter/types.js";
-import { float32At } from "../../base/list.js";
+import { at, float32At } from "../../base/list.js";
 import { elementBytes } from "../../graph/types.js";
 import type { ModuleGroup } from "../../model/serving/adapters.js";
 import { groupOutputs, stackedA, stackedB, tileRanks, tileShapes } from "../../model/serving/stacked-adapters.js";
@@ -72,6 +72,12 @@ export class TileStack {
     return views;
   }
 
+  /** Takes over the tiles of a shorter stack of the same groups, on the device. In a turn. */
+  async copyFrom(shorter: TileStack): Promise<void> {
+    const views = this.prefix(shorter.tiles);
+    await this.#device.upload(shorter.prefix(shorter.tiles).map(([, from], i) => [from, at(views, i)[1]] as const));
+  }
+
   /** Writes an adapter to tiles [first, first + count), zeros behind its own ranks. Takes a turn of the device. */
   async write(first: number, count: number, adapter: HostAdapter, pause: Pause): Promise<void> {
     for (const group of this.#groups) {
@@ -115,11 +121,11 @@ async function fillA(target: Float32Array, group: ModuleGroup, adapter: HostAdap
     for (let start = 0; start < inFeatures; start += band) {
       const end = Math.min(inFeatures, start + band);
       const source = widen(module, module.a, start * rank, end * rank);
-      for (let i = start; i < end; i++) {
-        for (let k = 0; k < rank; k++) {
-          const tile = Math.floor(k / tileRanks);
-          const row = (tile * parts.length + part) * inFeatures + i;
-          target[row * tileRanks + (k % tileRanks)] = float32At(source, (i - start) * rank + k);
+      for (let first = 0; first < rank; first += tileRanks) {
+        const count = Math.min(tileRanks, rank - first);
+        let to = (((first / tileRanks) * parts.length + part) * inFeatures + start) * tileRanks;
+        for (let from = first; from < source.length; from += rank, to += tileRanks) {
+          for (let k = 0; k < count; k++) target[to + k] = float32At(source, from + k);
         }
       }
       await pause();

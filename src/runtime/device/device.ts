@@ -116,7 +116,7 @@ export interface Device extends Disposable {
   readonly provider: ExecutionProvider | null;
   /** Zeros. Throws `device_memory`. In a turn. */
   allocate<T extends TensorType>(type: T, shape: readonly number[]): DeviceTensor<T>;
-  /** Copies tensors of the host, the first into the beginning of the second of each pair. In a turn. */
+  /** Copies tensors of the host or of this device, the first into the beginning of the second of each pair. In a turn. */
   upload(copies: readonly (readonly [from: Bindable, to: DeviceTensor])[]): Promise<void>;
   /** Copies as much as `into` takes, after all runs so far. In a turn. */
   download(from: DeviceTensor, into: Tensor): Promise<void>;

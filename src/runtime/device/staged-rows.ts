@@ -3,9 +3,12 @@
  * staged tensors of a few rows.
  */
 import { assert } from "../../base/errors.js";
+import { at } from "../../base/list.js";
 import { GraphBuilder } from "../../graph/builder.js";
+import { Ops } from "../../graph/ops.js";
 import { serializeGraph } from "../../graph/serialize.js";
 import type { Value } from "../../graph/types.js";
+import { elementCount } from "../../tensor/shape.js";
 import { type Binding, Session } from "../session.js";
 import { Tensor, type TensorArray, type TensorType } from "../tensor.js";
 import type { Device, DeviceRows, DeviceTensor } from "./device.js";
@@ -14,6 +17,8 @@ interface Entry {
   readonly type: TensorType;
   readonly row: readonly number[];
   readonly tensor: DeviceTensor;
+  /** The same memory in pieces, [rows * pieces, numbers of a piece]. */
+  readonly pieces: DeviceTensor;
   /** On the device, [staged rows, ...row]. */
   stage: DeviceTensor | null;
   /** What the stage is filled from, in host memory. */
@@ -51,7 +56,8 @@ export class StagedRows implements DeviceRows {
   add(name: string, type: TensorType, row: readonly number[]): void {
     assert(this.#steps.size === 0, "tensors are added before rows move");
     const tensor = this.#device.allocate(type, [this.count, ...row]);
-    this.#entries.set(name, { type, row, tensor, stage: null, layout: null });
+    const pieces = tensor.as(inPieces(row, this.count));
+    this.#entries.set(name, { type, row, tensor, pieces, stage: null, layout: null });
     this.#assertWritable(tensor);
   }
 
@@ -85,7 +91,7 @@ export class StagedRows implements DeviceRows {
     await this.settle(this.count);
     const { session, binding } = await this.#step("copy");
     binding.input("from", Tensor.from("int32", [1], Int32Array.of(from)));
-    binding.input("to", Tensor.from("int64", [1, 1], BigInt64Array.of(BigInt(to))));
+    this.#bindPlaces(binding, to, 1);
     await session.run(binding);
   }
 
@@ -123,10 +129,17 @@ export class StagedRows implements DeviceRows {
   async #store(stage: ReadonlyMap<string, DeviceTensor>, first: number, count: number): Promise<void> {
     if (this.#entries.size === 0) return;
     const { session, binding } = await this.#step("store");
-    const rows = BigInt64Array.from({ length: count }, (_, i) => BigInt(first + i));
-    binding.input("to", Tensor.from("int64", [count, 1], rows));
+    this.#bindPlaces(binding, first, count);
     for (const [name, tensor] of stage) binding.input(`part.${name}`, tensor);
     await session.run(binding);
+  }
+
+  /** Where the pieces of rows [first, first + count) lie. */
+  #bindPlaces(binding: Binding, first: number, count: number): void {
+    for (const pieces of new Set([...this.#entries.values()].map(({ row }) => pieceCount(row)))) {
+      const places = BigInt64Array.from({ length: count * pieces }, (_, i) => BigInt(first * pieces + i));
+      binding.input(placesOf(pieces), Tensor.from("int64", [places.length, 1], places));
+    }
   }
 
   /** Row 0 is where all tensors begin: it needs no stage. */
@@ -161,37 +174,52 @@ export class StagedRows implements DeviceRows {
     const graph = this.#graph(kind);
     const session = await Session.create(graph, { threads: 1, spinning: false, device: this.#device });
     const binding = session.bind();
-    for (const [name, { tensor }] of this.#entries) {
-      binding.input(`rows.${name}`, tensor);
-      if (kind !== "load") binding.output(`next.${name}`, tensor);
+    for (const [name, { tensor, pieces }] of this.#entries) {
+      if (kind !== "store") binding.input(`rows.${name}`, tensor);
+      if (kind === "load") continue;
+      binding.input(`pieces.${name}`, pieces);
+      binding.output(`next.${name}`, pieces);
     }
     const step = { session, binding };
     this.#steps.set(kind, step);
     return step;
   }
 
-  /** `load` gathers a row into parts, `store` scatters parts into rows, in place, and `copy` does both. */
+  /**
+   * `load` gathers a row into parts, `store` scatters parts into rows, in place, and `copy` does both. The kernel that scatters runs one
+   * thread for each index, which copies everything behind it: so rows are scattered in small pieces.
+   */
   #graph(kind: Kind): Uint8Array {
-    const builder = new GraphBuilder(`rows.${kind}`);
+    const op = new Ops(new GraphBuilder(`rows.${kind}`));
+    const { builder } = op;
     const from = kind === "store" ? null : builder.input("from", "int32", [1]);
-    const to = kind === "load" ? null : builder.input("to", "int64", [kind === "copy" ? 1 : "moved", 1]);
+    const moved = kind === "copy" ? 1 : "moved";
+    const places = new Map<number, Value>();
+    const placesFor = (pieces: number): Value => {
+      const known = places.get(pieces) ?? builder.input(placesOf(pieces), "int64", [`${moved} * ${pieces}`, 1]);
+      places.set(pieces, known);
+      return known;
+    };
     for (const [name, { type, row }] of this.#entries) {
-      const shape = [this.count, ...row];
-      const whole = builder.input(`rows.${name}`, type, shape);
-      const output = (value: Value | undefined): void => {
-        if (value) builder.output(value);
-      };
       const partName = `part.${name}`;
-      const [part] = from
-        ? builder.node(
-            "Gather",
-            [whole, from],
-            [{ type, shape: [1, ...row], ...(kind === "load" ? { name: partName } : {}) }],
-            { axis: 0 },
-          )
-        : [builder.input(partName, type, ["moved", ...row])];
-      if (!to || !part) output(part);
-      else output(builder.node("ScatterND", [whole, to, part], [{ type, shape, name: `next.${name}` }])[0]);
+      const gathered = (as?: string): Value | null => {
+        if (!from) return null;
+        const whole = builder.input(`rows.${name}`, type, [this.count, ...row]);
+        const spec = { type, shape: [1, ...row], ...(as === undefined ? {} : { name: as }) };
+        return at(builder.node("Gather", [whole, from], [spec], { axis: 0 }), 0);
+      };
+      if (kind === "load") {
+        builder.output(gathered(partName) as Value);
+        continue;
+      }
+      const part = gathered() ?? builder.input(partName, type, [moved, ...row]);
+      const [, piece] = inPieces(row, 1);
+      const target = builder.constant("int64", [2], [-1, piece]);
+      const cut = op.one("Reshape", [part, target], type, [`${moved} * ${pieceCount(row)}`, piece]);
+      const shape = inPieces(row, this.count);
+      const rows = builder.input(`pieces.${name}`, type, shape);
+      const inputs = [rows, placesFor(pieceCount(row)), cut];
+      builder.output(at(builder.node("ScatterND", inputs, [{ type, shape, name: `next.${name}` }]), 0));
     }
     return serializeGraph(builder.build());
   }
@@ -218,7 +246,26 @@ export class StagedRows implements DeviceRows {
     this.#disposeStage();
     for (const view of this.#first.values()) view[Symbol.dispose]();
     this.#first.clear();
-    for (const { tensor } of this.#entries.values()) tensor[Symbol.dispose]();
+    for (const { tensor, pieces } of this.#entries.values()) {
+      pieces[Symbol.dispose]();
+      tensor[Symbol.dispose]();
+    }
     this.#entries.clear();
   }
 }
+
+/** Numbers of a piece, at most. */
+const pieceSize = 32;
+
+/** The shape of so many rows in pieces of one size. */
+function inPieces(row: readonly number[], rows: number): readonly [number, number] {
+  const size = elementCount(row);
+  let piece = Math.min(pieceSize, size);
+  while (size % piece !== 0) piece--;
+  return [(rows * size) / piece, piece];
+}
+
+const pieceCount = (row: readonly number[]): number => inPieces(row, 1)[0];
+
+/** The input with the places of pieces, of rows with so many of them. */
+const placesOf = (pieces: number): string => `places.${pieces}`;
