@@ -11,7 +11,7 @@ import { post } from "../support/client.js";
 import { openServerRig } from "../support/rig.js";
 
 const bounds = { ...gatewayDefaults, vocabSize: 260, maxContext: 64 };
-const runs = { numRuns: 400 };
+const runs = { numRuns: 250 };
 
 /** Reads a body, or finds that it is refused with a sentence that has no line break and no stack. */
 function readOrRefuse<T>(read: () => T): T | null {
