@@ -58,6 +58,13 @@ describe("stop strings and special tokens", () => {
     });
   }
 
+  test("a special token that is a marker is text, and may be part of a stop string", () => {
+    const markers = new Set(["<s>"]);
+    assert.equal(assembled(answer, { markers }).text, "ab<s>cd");
+    assert.equal(assembled(answer, { markers, stops: ["s>c"] }).text, "ab<");
+    assert.equal(assembled([...answer, eosId], { markers: new Set(["</s>"]) }).text, "abcd</s>");
+  });
+
   test("a stop string that ends before min_tokens is ignored, one that ends later is not", () => {
     const ids = bytes("a.b.c.");
     assert.deepEqual(assembled(ids, { stops: ["."], minTokens: 1 }).text, "a");

@@ -7,7 +7,7 @@ import {
   type GrammarOptions,
   grammarDefaults,
 } from "../../src/grammar/compiler.js";
-import type { GrammarSource } from "../../src/grammar/source.js";
+import { type GrammarForm, type GrammarSource, severalForm, textForm } from "../../src/grammar/source.js";
 
 /** Each byte is a token; the last token is none. */
 const tokens = { vocabSize: 257, bytesOf: (id: number) => (id < 256 ? [id] : []) };
@@ -43,6 +43,95 @@ test("a matcher allows valid continuations, and ends where nothing may follow", 
   assert.deepEqual([allowed(), matcher.isComplete, matcher.isOver], [[98], true, false]);
   matcher.accept(98);
   assert.deepEqual([allowed(), matcher.isComplete, matcher.isOver], [[], true, true]);
+});
+
+test("special tokens that are markers spell text of forms, and of no other grammar", async () => {
+  const marked = {
+    vocabSize: 258,
+    bytesOf: (id: number) => (id < 256 ? [id] : id === 256 ? Buffer.from("[C]") : []),
+    markerIds: [256],
+  };
+  const compiler = new GrammarCompiler(marked, grammarDefaults);
+  const allowed = async (source: GrammarSource) => {
+    const matcher = (await compiler.compile(source)).begin();
+    const mask = matcher.emptyMask();
+    matcher.fill(mask);
+    return [91, 256, 257].filter((id) => ((mask[id >>> 5] ?? 0) >>> (id & 31)) & 1);
+  };
+  const form: GrammarForm = {
+    kind: "sequence",
+    items: [textForm("[C]"), { kind: "source", source: { kind: "object", param: "" } }],
+  };
+  assert.deepEqual(await allowed({ kind: "form", form, param: "tools" }), [91, 256]);
+  assert.deepEqual(await allowed(pattern("\\[C\\].*")), [91]);
+});
+
+test("forms repeat, list and exclude texts, and name the part that is wrong", async () => {
+  const { compiler } = open();
+  const accepts = async (form: GrammarForm, text: string): Promise<boolean> => {
+    const matcher = (await compiler.compile({ kind: "form", form, param: "tools" })).begin();
+    const mask = matcher.emptyMask();
+    for (const byte of Buffer.from(text)) {
+      matcher.fill(mask);
+      if ((((mask[byte >>> 5] ?? 0) >>> (byte & 31)) & 1) === 0) return false;
+      matcher.accept(byte);
+    }
+    return matcher.isComplete;
+  };
+  const without: GrammarForm = { kind: "without", texts: ["<a>", "bb"], start: "{" };
+  for (const [text, expected] of [
+    ["", true],
+    ["plain { <a b", true],
+    ["x<a>", false],
+    ["abb", false],
+    [" {", false],
+    ["é<<a", true],
+  ] as const) {
+    assert.equal(await accepts(without, text), expected, text);
+  }
+  const entry = (text: string, isRequired: boolean) => ({ item: textForm(text), isRequired });
+  const list: GrammarForm = {
+    kind: "list",
+    separator: ",",
+    entries: [entry("a", true), entry("b", false), entry("c", true)],
+  };
+  for (const [text, expected] of [
+    ["a,c", true],
+    ["a,b,c", true],
+    ["a,b", false],
+    ["a,,c", false],
+  ] as const) {
+    assert.equal(await accepts(list, text), expected, text);
+  }
+  const numbers = severalForm(
+    {
+      kind: "source",
+      source: {
+        kind: "schema",
+        schema: { $ref: "#/$defs/n", $defs: { n: { type: "integer", minimum: 1 } } },
+        param: "",
+      },
+    },
+    "; ",
+    true,
+  );
+  for (const [text, expected] of [
+    ["12", true],
+    ["1; 20", true],
+    ["0", false],
+    ["1;2", false],
+  ] as const) {
+    assert.equal(await accepts(numbers, text), expected, text);
+  }
+  const wrong: GrammarForm = {
+    kind: "source",
+    source: { kind: "schema", schema: { if: {} }, param: "" },
+    where: "in the first part:",
+  };
+  await assert.rejects(accepts(wrong, ""), {
+    param: "tools",
+    message: "`tools` in the first part: at its root: the keyword `if` is not supported.",
+  });
 });
 
 test("a grammar that takes too long to compile is refused, and the next one gets a fresh thread", async () => {

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { describe, test } from "node:test";
+import fc from "fast-check";
 import { compileTemplate } from "../../src/text/chat/template.js";
 import { type CallOptions, CallScanner, type OutputPiece } from "../../src/text/tools/call-scanner.js";
 import { ChatOutput } from "../../src/text/tools/chat-output.js";
@@ -206,6 +207,61 @@ for (const [name, answers] of Object.entries(examples)) {
     }
   });
 }
+
+test("whatever a model writes, how it is cut changes nothing, and text that is not a call is not lost", () => {
+  const fragments = [
+    ...[
+      "<tool_call>",
+      "</tool_call>",
+      "[TOOL_CALLS]",
+      "[ARGS]",
+      "[CALL_ID]",
+      "<|tool_call|>",
+      "<|/tool_call|>",
+      "functools",
+    ],
+    ...[
+      "<|python_tag|>",
+      "<start_function_call>",
+      "call:",
+      "<end_function_call>",
+      "<escape>",
+      "<function=now>",
+      "</function>",
+    ],
+    ...[
+      "<parameter=city>",
+      "</parameter>",
+      '{"name": "now", "arguments": ',
+      '"parameters": {}',
+      "{}",
+      "}",
+      "{",
+      "[",
+      "]",
+      ",",
+      ";",
+    ],
+    ...["weather", "now", '"', ":", " ", "\n", "é", "😀", "x", "1", "\\", "null"],
+  ];
+  const texts = fc.array(fc.constantFrom(...fragments), { maxLength: 12 }).map((parts) => parts.join(""));
+  for (const name of callFormatNames) {
+    fc.assert(
+      fc.property(texts, fc.array(fc.nat(100), { maxLength: 4 }), (text, cuts) => {
+        const whole = scan(name, [text]);
+        assert.deepEqual(scan(name, letters(text)), whole);
+        const places = [...new Set([0, ...cuts.map((cut) => Math.min(cut, text.length)), text.length])].sort(
+          (a, b) => a - b,
+        );
+        const parts = places.slice(1).map((place, i) => text.slice(places[i], place));
+        assert.deepEqual(scan(name, parts), whole);
+        for (const [, json] of whole.calls) assert.ok(typeof JSON.parse(json) === "object");
+        if (whole.calls.length === 0) assert.equal(whole.text, text);
+      }),
+      { numRuns: 150 },
+    );
+  }
+});
 
 describe("calls in a stream", () => {
   const says = '<tool_call>{"name": "weather", "arguments": {"city": "Paris"}}</tool_call>';
