@@ -4,9 +4,11 @@ import assert from "node:assert/strict";
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
+import fc from "fast-check";
 import { checkAdapter, describeAdapter, loadTaskAdapter } from "../../../src/adapter/format.js";
 import type { HostTaskModule } from "../../../src/adapter/types.js";
 import { AdapterWorker } from "../../../src/adapter/worker/worker.js";
+import { LorikeetError } from "../../../src/base/errors.js";
 import { type TaskTarget, taskTargetsOf } from "../../../src/model/task/adapter-targets.js";
 import { openTaskModel } from "../../../src/model/task/open.js";
 import { taskModels, taskRoot } from "../../support/task-models.js";
@@ -444,4 +446,75 @@ test("a convolution whose folded normalization is unknown refuses its adapters b
 test("an adapter of another task model is one sentence with its first differences", async () => {
   const refused = await refusalOf(checkAdapter(adapterOf(res, "convs-r8"), { targets: targetsOf(eff) }));
   assert.match(refused.message, /^The adapter does not fit this base \(its config names "resnet"\): /);
+});
+
+const runs = { numRuns: Number(process.env.FUZZ_RUNS ?? 60), seed: Number(process.env.FUZZ_SEED ?? 1) };
+const sources = [
+  [seq, "all-r4-rslora"],
+  [emb, "word-embeddings"],
+  [res, "dora"],
+  [eff, "all-r4-rslora"],
+] as const;
+const ends = ["lora_A.weight", "lora_B.weight", "lora_B.bias", "lora_magnitude_vector", "lora_embedding_A", "weight"];
+const sizes = fc.array(fc.constantFrom(0, 1, 2, 3, 4, 8, 12, 32, 200), { maxLength: 6 });
+const change = fc.record({
+  at: fc.nat(1000),
+  what: fc.oneof(
+    fc.record({ end: fc.constantFrom(...ends, "bias", "base_layer.weight", "modules_to_save.default.weight") }),
+    fc.record({ shape: sizes }),
+    fc.record({ dtype: fc.constantFrom("F16", "BF16", "F32", "I64") }),
+    fc.constant(null),
+  ),
+});
+const setting = fc.dictionary(
+  fc.constantFrom("target_modules", "modules_to_save", "bias", "use_dora", "lora_bias", "task_type", "peft_type", "r"),
+  fc.constantFrom(null, true, "all", "all-linear", "SEQ_CLS", "ADALORA", ["convolution"], ["classifier", "query"], 3),
+  { maxKeys: 2 },
+);
+
+type Change = Parameters<Parameters<typeof change.map>[0]>[0];
+
+function changed(all: EditableTensor[], { at, what }: Change): EditableTensor[] {
+  const place = at % all.length;
+  const tensor = all[place];
+  if (!tensor) return all;
+  if (what === null) return all.toSpliced(place, 1);
+  const next = { ...tensor, ...what };
+  if ("end" in what) next.name = `${tensor.name.replace(/\.(lora_\w+(\.weight)?|weight|bias)$/, "")}.${what.end}`;
+  const width = { F16: 2, BF16: 2, F32: 4, I64: 8 }[next.dtype as "F32"] ?? 4;
+  const data = new Uint8Array(next.shape.reduce((product, size) => product * size, width));
+  data.set(tensor.data.subarray(0, data.length));
+  return all.toSpliced(place, 1, { ...next, data });
+}
+
+test("whatever a file and a config hold, the answer is an adapter or a list of faults", async () => {
+  const property = fc.asyncProperty(
+    fc.constantFrom(...sources),
+    fc.array(change, { maxLength: 4 }),
+    setting,
+    async ([model, name], changes, config) => {
+      const tensors = (all: EditableTensor[]) => {
+        const found = changes.reduce(changed, all);
+        return [...new Map(found.map((tensor) => [tensor.name, tensor])).values()];
+      };
+      const folder = await edited({ source: adapterOf(model, name), config, tensors });
+      for (const base of [{ targets: targetsOf(model) }, null]) {
+        const described = await describeAdapter(folder, base).catch((error: unknown) => error);
+        if (described instanceof Error) {
+          assert.ok(described instanceof LorikeetError, described.stack);
+          assert.match(described.code, /^adapter_(invalid|unsupported)$/, described.stack);
+          assert.ok(described.faults.length > 0);
+        } else if (base) {
+          const { bytes, modules } = await loadTaskAdapter(folder, base.targets);
+          const arrays = [...modules.values()].flatMap(arraysOf);
+          assert.ok(arrays.every((array) => array.every(Number.isFinite)));
+          assert.equal(
+            arrays.reduce((sum, { byteLength }) => sum + byteLength, 0),
+            bytes,
+          );
+        }
+      }
+    },
+  );
+  await fc.assert(property, runs);
 });
