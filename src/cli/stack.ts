@@ -2,6 +2,7 @@
 
 import type { StoreLimits } from "../adapter/store/store.js";
 import type { UploadLimits } from "../adapter/upload/upload.js";
+import { LorikeetError } from "../base/errors.js";
 import type { Logger, Progress } from "../base/log.js";
 import { type StartedEngine, startEngine } from "../engine/start.js";
 import type { EngineObserver } from "../engine/types.js";
@@ -111,15 +112,35 @@ function planSlots(
   );
 }
 
-/** Throws what `planStack` and the opening functions throw, after closing everything that was opened. */
+/**
+ * With `--device auto` the CPU takes over, with a warning, where the card that was found does not work. Throws what `planStack` and the
+ * opening functions throw, after closing everything that was opened.
+ */
 export async function openStack(options: StackOptions, plan?: StackPlan): Promise<Stack> {
+  const planned = plan ?? (await planStack(options));
+  try {
+    return await openPlanned(options, planned);
+  } catch (error) {
+    const isChosen = options.settings.device === "auto" && planned.device.kind !== "cpu";
+    if (!isChosen || !isCardFault(error)) throw error;
+    options.logger.warn({ code: error.code }, `${error.message} The CPU runs the model instead.`);
+    const onCpu = { ...options, settings: { ...options.settings, device: "cpu" as const } };
+    const device = { kind: "cpu", why: "the card does not work" } as const;
+    return await openPlanned(onCpu, { ...(await planStack(onCpu)), device });
+  }
+}
+
+/** Faults that another device need not have. */
+const isCardFault = (error: unknown): error is LorikeetError =>
+  error instanceof LorikeetError && ["device_unavailable", "device_lost", "runtime_failed"].includes(error.code);
+
+async function openPlanned(options: StackOptions, plan: StackPlan): Promise<Stack> {
   const closers: (() => Promise<void>)[] = [];
   const close = async (): Promise<void> => {
     for (const closer of closers.splice(0).reverse()) await closer();
   };
   try {
-    const planned = plan ?? (await planStack(options));
-    return { ...(await open(options, planned, closers)), [Symbol.asyncDispose]: close };
+    return { ...(await open(options, plan, closers)), [Symbol.asyncDispose]: close };
   } catch (error) {
     await close();
     throw error;

@@ -10,7 +10,8 @@ import { attentions } from "../model/modules.js";
 import type { CacheType } from "../model/serving/target.js";
 import type { DecoderConfig } from "../model/types.js";
 import { cpu } from "../runtime/device/cpu.js";
-import type { Device } from "../runtime/device/device.js";
+import type { Device, DeviceTensor } from "../runtime/device/device.js";
+import { released } from "../runtime/device/lost.js";
 import { type Binding, Session } from "../runtime/session.js";
 import { Tensor } from "../runtime/tensor.js";
 
@@ -72,7 +73,7 @@ class AttentionCheck {
       }
       return longest;
     } finally {
-      await device.turn(async () => checked[Symbol.dispose]());
+      await released(device.turn(async () => checked[Symbol.dispose]()));
     }
   }
 
@@ -113,20 +114,23 @@ class AttentionCheck {
     for (const value of presents) builder.output(value);
     const session = await Session.create(serializeGraph(builder.build()), { threads: 1, spinning: false, device });
     const binding = session.bind();
-    const caches = ["key", "value"].map((kind) => {
-      const tensor = device.allocate(type, cache);
-      binding.input(`past.${kind}`, tensor);
-      binding.output(`present.${kind}`, tensor);
-      return tensor;
-    });
-    return {
-      session,
-      binding,
-      [Symbol.dispose]: () => {
-        session[Symbol.dispose]();
-        for (const tensor of caches) tensor[Symbol.dispose]();
-      },
+    const caches: DeviceTensor[] = [];
+    const dispose = (): void => {
+      session[Symbol.dispose]();
+      for (const tensor of caches) tensor[Symbol.dispose]();
     };
+    try {
+      for (const kind of ["key", "value"]) {
+        const tensor = device.allocate(type, cache);
+        caches.push(tensor);
+        binding.input(`past.${kind}`, tensor);
+        binding.output(`present.${kind}`, tensor);
+      }
+    } catch (error) {
+      dispose();
+      throw error;
+    }
+    return { session, binding, [Symbol.dispose]: dispose };
   }
 
   /** The attention of tokens [past, past + size) of one text, over keys and values of all before. */

@@ -9,7 +9,7 @@ import type { Graph } from "../graph/types.js";
 import { likeliest, likeliestWidth, readLikeliest } from "../model/serving/likeliest.js";
 import type { Capture, Device, DeviceTensor } from "../runtime/device/device.js";
 import { type Binding, Session, type SessionOptions } from "../runtime/session.js";
-import { Tensor } from "../runtime/tensor.js";
+import { Tensor, type TensorType } from "../runtime/tensor.js";
 import type { KvView } from "./kv-cache.js";
 
 /** What a step reads in host memory, by the graph's names. Names and shapes follow from the step's `shape`. */
@@ -79,6 +79,8 @@ export class CardDecode implements Disposable {
   /** The length that a capture takes for that of the longest text: no text is longer than its slot. */
   readonly #capturedLength: Tensor<"int32"> | null;
   readonly #prepared = new Map<string, Prepared>();
+  /** What was allocated for steps. */
+  readonly #owned: DeviceTensor[] = [];
   /** Kernels are captured and replayed, not run one by one. */
   replays: boolean;
 
@@ -130,14 +132,14 @@ export class CardDecode implements Disposable {
         binding.input(name, (name === totalLength ? this.#capturedLength : null) ?? tensor);
         continue;
       }
-      const place = this.#device.allocate(tensor.type, tensor.shape);
+      const place = this.#allocate(tensor.type, tensor.shape);
       inputs.set(name, place);
       binding.input(name, place);
     }
     for (const [name, tensor] of step.inputs) binding.input(name, tensor);
     for (const [name, tensor] of step.outputs) binding.output(name, tensor);
-    const logits = this.#device.allocate("float32", [step.rows, this.#vocabSize]);
-    const found = this.#device.allocate("float32", [step.rows, likeliestWidth(this.#vocabSize)]);
+    const logits = this.#allocate("float32", [step.rows, this.#vocabSize]);
+    const found = this.#allocate("float32", [step.rows, likeliestWidth(this.#vocabSize)]);
     binding.output("logits", logits);
     binding.output(likeliest, found);
     const prepared = { binding, graphId: ++lastGraphId, inputs, logits, likeliest: found };
@@ -148,6 +150,12 @@ export class CardDecode implements Disposable {
       await this.#session.run(binding, undefined, prepared.graphId);
     }
     return prepared;
+  }
+
+  #allocate(type: TensorType, shape: readonly number[]): DeviceTensor {
+    const tensor = this.#device.allocate(type, shape);
+    this.#owned.push(tensor);
+    return tensor;
   }
 
   async #upload({ inputs }: Prepared, values: StepValues): Promise<void> {
@@ -163,9 +171,7 @@ export class CardDecode implements Disposable {
   /** In a turn. */
   [Symbol.dispose](): void {
     this.#session[Symbol.dispose]();
-    for (const prepared of this.#prepared.values()) {
-      for (const tensor of [...prepared.inputs.values(), prepared.logits, prepared.likeliest]) tensor[Symbol.dispose]();
-    }
+    for (const tensor of this.#owned.splice(0)) tensor[Symbol.dispose]();
     this.#prepared.clear();
   }
 }

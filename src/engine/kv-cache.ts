@@ -62,8 +62,13 @@ export class KvCache {
     const tokens = shape.layers.flatMap((layer) =>
       cacheKinds.map((kind) => ({ past: pastInput(layer, kind), present: presentOutput(layer, kind) })),
     );
-    for (const { past } of tokens) this.#tokens.add(past, cacheType, [kvHeads, capacity, headDim]);
-    for (const { past, shape: state } of shape.states) this.#states.add(past, "float32", state);
+    try {
+      for (const { past } of tokens) this.#tokens.add(past, cacheType, [kvHeads, capacity, headDim]);
+      for (const { past, shape: state } of shape.states) this.#states.add(past, "float32", state);
+    } catch (error) {
+      this[Symbol.dispose]();
+      throw error;
+    }
     this.#names = [...tokens, ...shape.states.map(({ past, present }) => ({ past, present }))];
   }
 

@@ -22,6 +22,7 @@ import type { DecoderConfig } from "../model/types.js";
 import type { WeightSource } from "../model/weights.js";
 import { cpu } from "../runtime/device/cpu.js";
 import type { Device, DeviceTensor } from "../runtime/device/device.js";
+import { released } from "../runtime/device/lost.js";
 import { canMap } from "../runtime/mapping.js";
 import { Session, type SessionOptions, SharedWeights } from "../runtime/session.js";
 import { Tensor } from "../runtime/tensor.js";
@@ -185,16 +186,22 @@ export class Runner {
   static async create(options: RunnerOptions): Promise<Runner> {
     const { config, weights, capacity, device = cpu } = options;
     const shared = canMap() ? new SharedWeights(device.capabilities.hostMemory ? null : device) : null;
+    const built = modesOf(device).map((adapters) => ({
+      adapters,
+      ...buildServingGraph({ config, weights, capacity, adapters, target: targetOf(options) }),
+    }));
     const variants = new Map<AdapterMode, Variant>();
-    let groups: readonly ModuleGroup[] = [];
-    for (const adapters of modesOf(device)) {
-      const built = buildServingGraph({ config, weights, capacity, adapters, target: targetOf(options) });
-      variants.set(adapters, await device.turn(() => openVariant(built.graph, options, shared)));
-      groups = built.groups;
+    const runner = new Runner(options, variants, shared, built.at(-1)?.groups ?? []);
+    try {
+      for (const { adapters, graph } of built) {
+        variants.set(adapters, await device.turn(() => openVariant(graph, options, shared)));
+      }
+      for (const mode of device.capabilities.hostMemory ? [] : cardModes.decode) await runner.#openCard(mode, false);
+      return runner;
+    } catch (error) {
+      await released(runner[Symbol.asyncDispose]());
+      throw error;
     }
-    const runner = new Runner(options, variants, shared, groups);
-    for (const mode of device.capabilities.hostMemory ? [] : cardModes.decode) await runner.#openCard(mode, false);
-    return runner;
   }
 
   async #openCard(mode: AdapterMode, gains: boolean): Promise<void> {

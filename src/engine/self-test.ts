@@ -6,6 +6,7 @@ import { at } from "../base/list.js";
 import type { ModuleGroup } from "../model/serving/adapters.js";
 import type { FloatType } from "../model/serving/target.js";
 import type { Device } from "../runtime/device/device.js";
+import { released } from "../runtime/device/lost.js";
 import type { BankHold } from "./adapters/bank.js";
 import { placeBytes } from "./adapters/bank-class.js";
 import { type Bank, openPool } from "./adapters/pool.js";
@@ -45,10 +46,6 @@ export interface SelfTestLimits {
 
 /** Runs a few steps over slots 0 to 3, whose content is overwritten, before the first request comes. */
 export async function selfTest(runner: Runner, cache: KvCache, limits: SelfTestLimits): Promise<SelfTest> {
-  const { vocabSize } = limits;
-  const { maxChunk = 64 } = limits;
-  const length = Math.min(64, maxChunk, limits.capacity - 8, limits.maxPositions - 1) & ~3;
-  const prompt = Array.from({ length }, (_, i) => (i * 7919 + 11) % vocabSize);
   const bank = openPool({
     groups: runner.groups,
     places: ranks.length,
@@ -56,6 +53,18 @@ export async function selfTest(runner: Runner, cache: KvCache, limits: SelfTestL
     ...(limits.device ? { device: limits.device } : {}),
     ...(limits.type ? { type: limits.type } : {}),
   });
+  try {
+    return await runSteps(runner, cache, bank, limits);
+  } finally {
+    await released(bank[Symbol.asyncDispose]());
+  }
+}
+
+async function runSteps(runner: Runner, cache: KvCache, bank: Bank, limits: SelfTestLimits): Promise<SelfTest> {
+  const { vocabSize } = limits;
+  const { maxChunk = 64 } = limits;
+  const length = Math.min(64, maxChunk, limits.capacity - 8, limits.maxPositions - 1) & ~3;
+  const prompt = Array.from({ length }, (_, i) => (i * 7919 + 11) % vocabSize);
   const holds = await holdAdapters(bank, runner.groups, limits.adapterBytes);
   const prefill = (slot: number, start: number, tokens: number[], adapter: BankHold | null) =>
     runner.prefill({ slot, start, tokens, length, allLogits: false, adapter }, cache, bank);
@@ -111,7 +120,6 @@ export async function selfTest(runner: Runner, cache: KvCache, limits: SelfTestL
     }
   }
   for (const hold of holds) hold.release();
-  await bank[Symbol.asyncDispose]();
   return { rowsIndependent, chunksEqual, replaysEqual, finite, prefillRate, decodeMs };
 }
 

@@ -8,10 +8,11 @@ import type { Arithmetic, CacheType, FloatType } from "../model/serving/target.j
 import type { Checkpoint, DecoderConfig } from "../model/types.js";
 import { cpu } from "../runtime/device/cpu.js";
 import type { Device } from "../runtime/device/device.js";
+import { released } from "../runtime/device/lost.js";
 import { planWeights, type WeightPlan } from "../weights/plan.js";
-import { prepareWeights } from "../weights/prepare.js";
+import { type PreparedWeights, prepareWeights } from "../weights/prepare.js";
 import { rowLimits } from "../weights/quantize.js";
-import { openPool } from "./adapters/pool.js";
+import { type Bank, openPool } from "./adapters/pool.js";
 import { longestRightChunk } from "./attention-check.js";
 import { ContinuousEngine } from "./engine.js";
 import { exactRowLimit } from "./kernel-probe.js";
@@ -97,7 +98,43 @@ export async function planServing(
 const activationTypeOf = ({ dtype, activationType }: Pick<StartOptions, "dtype" | "activationType">): FloatType =>
   activationType ?? (dtype === "fp16" ? "float16" : "float32");
 
+/** Throws after releasing all that was opened, so that a device can be used again. */
 export async function startEngine(options: StartOptions): Promise<StartedEngine> {
+  const opened = new OpenedParts(options.device ?? cpu);
+  try {
+    return await start(options, opened);
+  } catch (error) {
+    await opened[Symbol.asyncDispose]();
+    throw error;
+  }
+}
+
+/** What an engine consists of, as far as it is open. */
+class OpenedParts implements AsyncDisposable {
+  readonly #device: Device;
+  prepared: PreparedWeights | null = null;
+  runner: Runner | null = null;
+  cache: KvCache | null = null;
+  bank: Bank | null = null;
+
+  constructor(device: Device) {
+    this.#device = device;
+  }
+
+  /** Sessions go before the memory that they are bound to. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await released(this.#release());
+    await this.prepared?.close();
+  }
+
+  async #release(): Promise<void> {
+    await this.runner?.[Symbol.asyncDispose]();
+    await this.bank?.[Symbol.asyncDispose]();
+    await this.#device.turn(async () => this.cache?.[Symbol.dispose]());
+  }
+}
+
+async function start(options: StartOptions, opened: OpenedParts): Promise<StartedEngine> {
   const { checkpoint, dtype, device = cpu, logger = silent } = options;
   const { cacheType = device.capabilities.wideAttention ? "float32" : "float16" } = options;
   const { config } = checkpoint;
@@ -107,6 +144,7 @@ export async function startEngine(options: StartOptions): Promise<StartedEngine>
     ...(options.cacheDirectory === undefined ? {} : { cacheDirectory: options.cacheDirectory }),
     ...(options.progress === undefined ? {} : { progress: options.progress }),
   });
+  opened.prepared = prepared;
   const isFloat = dtype === "fp32" || dtype === "fp16";
   const exact = options.exact || isFloat;
   // Kernels over blocks treat a single row, and the last of an odd number, in their own way.
@@ -133,8 +171,10 @@ export async function startEngine(options: StartOptions): Promise<StartedEngine>
     device,
     arithmetic,
   });
+  opened.runner = runner;
   options.progress?.("building sessions", 1, 1);
   const cache = await device.turn(async () => new KvCache(shape, device));
+  opened.cache = cache;
   const bank = openPool({
     groups: runner.groups,
     places: options.maxBatch,
@@ -142,6 +182,7 @@ export async function startEngine(options: StartOptions): Promise<StartedEngine>
     device,
     type,
   });
+  opened.bank = bank;
   const tested = await selfTest(runner, cache, {
     vocabSize: config.vocabSize,
     capacity,
@@ -154,19 +195,7 @@ export async function startEngine(options: StartOptions): Promise<StartedEngine>
     type,
   });
   logger.debug({ ...tested }, "self-test");
-  const dispose = async (): Promise<void> => {
-    try {
-      await runner[Symbol.asyncDispose]();
-      await bank[Symbol.asyncDispose]();
-      await device.turn(async () => cache[Symbol.dispose]());
-    } catch (error) {
-      // The memory of a device that was lost is gone.
-      if (!(error instanceof LorikeetError && error.code === "device_lost")) throw error;
-    }
-    await prepared.close();
-  };
   if (!tested.finite && type === "float16") {
-    await dispose();
     const message = "This model's activations are larger than fp16 holds: use --activation-dtype fp32.";
     throw new LorikeetError("device_unavailable", message);
   }
@@ -190,7 +219,7 @@ export async function startEngine(options: StartOptions): Promise<StartedEngine>
     prefillRate: tested.prefillRate,
     logger,
     ...(options.observer === undefined ? {} : { observer: options.observer }),
-    dispose,
+    dispose: () => opened[Symbol.asyncDispose](),
   });
   return {
     engine,

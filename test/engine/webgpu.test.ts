@@ -12,6 +12,7 @@ import { GraphBuilder } from "../../src/graph/builder.js";
 import { serializeGraph } from "../../src/graph/serialize.js";
 import { openCheckpoint } from "../../src/model/checkpoint/open.js";
 import { targetModules } from "../../src/model/modules.js";
+import { ort } from "../../src/runtime/api.js";
 import { cpu } from "../../src/runtime/device/cpu.js";
 import type { Device } from "../../src/runtime/device/device.js";
 import { openWebgpu } from "../../src/runtime/device/webgpu.js";
@@ -76,6 +77,29 @@ test("the engine on WebGPU gives the CPU's tokens, and leaves no memory behind",
   for (const [i, tokens] of expected.entries()) assert.deepEqual(at(found, i), tokens);
   assert.equal(device.allocatedBytes, before);
   await device.turn(async () => device[Symbol.dispose]());
+});
+
+test("a start that fails leaves no memory behind, wherever it fails", { skip }, async () => {
+  const device = await openTestWebgpu();
+  const before = device.allocatedBytes;
+  const calls = new Map<string, number>();
+  ort().faultOf = (name) => {
+    calls.set(name, (calls.get(name) ?? 0) + 1);
+    return null;
+  };
+  await (await started(device)).engine.close();
+  assert.equal(device.allocatedBytes, before);
+  const steps = ["CreateTensorAsOrtValue", "CreateIoBinding", "RunWithBinding", "CopyTensors"] as const;
+  for (const step of steps) {
+    let left = Math.ceil((calls.get(step) ?? 0) / 2);
+    assert.ok(left > 0, step);
+    ort().faultOf = (name) => (name === step && --left === 0 ? "no more" : null);
+    await assert.rejects(started(device), { code: "runtime_failed" }, step);
+    assert.equal(device.allocatedBytes, before, step);
+  }
+  ort().faultOf = null;
+  await (await started(device)).engine.close();
+  device[Symbol.dispose]();
 });
 
 test("an adapter whose products overflow on WebGPU ends its own row with adapter_invalid", { skip }, async () => {
