@@ -14,7 +14,10 @@ const device = ["runtime/device/webgpu", "engine/webgpu", "engine/device-lost", 
 const plans = {
   all: [{ files: [...device, ...engine, ...service], names: null }],
   subset: [
-    { files: ["engine/oracle"], names: "^(llama|qwen2|gemma2|gemma3|gpt2|lfm2): logits" },
+    {
+      files: ["engine/oracle", "engine/half"],
+      names: "^(llama|qwen2|gemma2|gemma3|gpt2|lfm2): logits|^in float16 altogether",
+    },
     { files: ["service/oracle"], names: "^llama: " },
     // A server is killed that takes three minutes: by now its shaders are compiled.
     { files: device, names: null },

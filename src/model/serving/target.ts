@@ -27,8 +27,8 @@ export interface ServingTarget {
   /** Of products with int4 and int8 blocks, as in `LinearOptions`. Default 4. */
   readonly accuracyLevel?: 0 | 4;
   /**
-   * Of what layers hand on to one another, of adapters, and of the weights that are not quantized. Default float32. With float16, softmax,
-   * softcaps, states and the logits stay in float32.
+   * Of what layers hand on to one another, of adapters, and of the weights that are not quantized. Default float32. With float16
+   * the states of slots, softcaps and plain attention's softmax stay in float32, and logits are widened to it.
    */
   readonly activationType?: FloatType;
   /** Of keys and values. Default float32; float16 halves the cache. CUDA's attention kernel has none but 16-bit ones. */
