@@ -75,8 +75,13 @@ describe("stored responses", () => {
     const reference = { type: "item_reference" as const, id: message.id };
     await client.responses.create({ model: "base", input: [reference, { role: "user", content: "why?" }] });
     assert.match(promptOf(rig, 1), /blue[\s\S]*why\?/);
-    const unknown = client.responses.create({ model: "base", input: [{ ...reference, id: "msg_1" }] });
-    await assert.rejects(unknown, (fault: APIError) => fault.status === 400 && fault.param === "input[0]");
+    const many = Array.from({ length: 3 }, () => reference);
+    await client.responses.create({ model: "base", input: many });
+    assert.equal(promptOf(rig, 2).split("blue").length - 1, 3);
+    for (const id of ["msg_1", `${message.id}9`]) {
+      const unknown = client.responses.create({ model: "base", input: [reference, { ...reference, id }] });
+      await assert.rejects(unknown, (fault: APIError) => fault.status === 400 && fault.param === "input[1]");
+    }
   });
 
   test("what is not stored, deleted or unknown is not found", async () => {

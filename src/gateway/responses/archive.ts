@@ -1,4 +1,5 @@
 /** Stored responses: each with the items that it was generated from, for the owner that asked for it. */
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { LorikeetError } from "../../base/errors.js";
 import type { RecordStats, RecordStore } from "../../records/store.js";
 import { isResponseId, responseIdOf } from "./ids.js";
@@ -33,10 +34,22 @@ export class ResponseArchive {
     return text === null ? null : JSON.parse(text);
   }
 
-  /** An item of a stored response by its id; null if the owner has none. */
-  async findItem(owner: string, id: string): Promise<Item | null> {
-    const stored = await this.find(owner, responseIdOf(id) ?? "");
-    return stored ? ([...stored.items, ...stored.response.output].find((item) => item.id === id) ?? null) : null;
+  /**
+   * Finds items of an owner's stored responses by their ids; null where there is none. Each response is read once, and other requests run
+   * between two of them.
+   */
+  itemFinder(owner: string): (id: string) => Promise<Item | null> {
+    const read = new Map<string, ReadonlyMap<string, Item>>();
+    return async (id) => {
+      const responseId = responseIdOf(id) ?? "";
+      const known = read.get(responseId);
+      if (known) return known.get(id) ?? null;
+      const stored = await this.find(owner, responseId);
+      const items = stored ? [...stored.items, ...stored.response.output] : [];
+      read.set(responseId, new Map(items.map((item) => [item.id, item])));
+      await nextTurn();
+      return read.get(responseId)?.get(id) ?? null;
+    };
   }
 
   /** Throws LorikeetError `response_not_found`. */

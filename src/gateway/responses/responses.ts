@@ -129,9 +129,10 @@ export class Responses {
         },
       );
     }
+    const findItem = this.#archive.itemFinder(caller.owner);
     const own: SentItem[] = [];
     for (const [index, item] of parsed.input.entries()) {
-      const found = item.type === "item_reference" ? await this.#archive.findItem(caller.owner, item.id) : item;
+      const found = item.type === "item_reference" ? await findItem(item.id) : item;
       if (found === null) throw faultsError([invalid(`input[${index}]`, "refers to an item that is not stored")]);
       own.push(found);
     }
