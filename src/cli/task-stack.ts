@@ -9,6 +9,7 @@ import { probeModel, refusalsOf, type StartedTask, servedGraph, startTaskEngine 
 import type { EngineObserver } from "../engine/types.js";
 import type { GatewayOptions } from "../gateway/options.js";
 import { createTaskGateway, type TaskGateway } from "../gateway/tasks/task-gateway.js";
+import { type ImageLimits, loadImagePreprocessor } from "../image/preprocessor.js";
 import { taskTargetsOf } from "../model/task/adapter-targets.js";
 import { readImageSize } from "../model/task/image-size.js";
 import { openTaskModel, type TaskModel } from "../model/task/open.js";
@@ -30,6 +31,7 @@ export interface TaskStackOptions {
   readonly adapters: Pick<TierOptions, "directory" | "limits" | "validation"> | null;
   readonly gateway: Partial<GatewayOptions>;
   readonly uploads?: UploadLimits;
+  readonly images: ImageLimits;
   readonly observer?: EngineObserver;
   readonly logger: Logger;
   readonly progress: Progress;
@@ -74,6 +76,7 @@ export async function openTaskStack(options: TaskStackOptions, model: TaskModel)
   options.progress("trying the model", 1, 1);
   const head = await readTextHead(model.folder, names);
   const tokenizer = await loadRowTokenizer(model.folder);
+  const preprocessor = await loadImagePreprocessor(model.folder, options.images);
   const adapters = await openAdapters(options, model, probe, name);
   try {
     const started = await startTaskEngine(
@@ -89,6 +92,8 @@ export async function openTaskStack(options: TaskStackOptions, model: TaskModel)
       engine: started.engine,
       tokenizer,
       head,
+      preprocessor,
+      task: model.task,
       names: [name],
       version: readVersion(),
       ...(adapters ?? noAdapters()),
@@ -99,11 +104,13 @@ export async function openTaskStack(options: TaskStackOptions, model: TaskModel)
     const close = async (): Promise<void> => {
       await started.engine.close();
       await tokenizer?.close();
+      await preprocessor?.close();
       await adapters?.[Symbol.asyncDispose]();
     };
     return { name, model, adapters, threads, started, gateway, [Symbol.asyncDispose]: close };
   } catch (error) {
     await tokenizer?.close();
+    await preprocessor?.close();
     await adapters?.[Symbol.asyncDispose]();
     throw error;
   }

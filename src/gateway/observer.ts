@@ -16,6 +16,7 @@ export const routes = [
   "infer",
   "classify",
   "embeddings",
+  "pipeline",
 ] as const;
 export type Route = (typeof routes)[number];
 

@@ -63,13 +63,17 @@ export function toFault(error: unknown, maxBodyBytes: number): LorikeetError {
   if (error instanceof LorikeetError) return error;
   const shortage = handleShortage(error); // can happen even while a body is read: parsers load their parts on first use
   if (shortage) return shortage;
-  const { type, status, found } = foreign(error);
+  const { type, status, found, limit } = foreign(error);
   if (type === "entity.too.large") {
     const size = found === null ? "" : ` of ${found} bytes`;
-    return new LorikeetError("too_large", `The body${size} is too large; at most ${maxBodyBytes} bytes are allowed.`, {
-      found,
-      allowed: maxBodyBytes,
-    });
+    return new LorikeetError(
+      "too_large",
+      `The body${size} is too large; at most ${limit ?? maxBodyBytes} bytes are allowed.`,
+      {
+        found,
+        allowed: limit ?? maxBodyBytes,
+      },
+    );
   }
   if (type === "request.aborted")
     return new LorikeetError("cancelled", "The client disconnected before its body was read.");
@@ -92,12 +96,14 @@ interface ForeignFault {
   readonly type: string | null;
   readonly status: number | null;
   readonly found: number | null;
+  readonly limit: number | null;
 }
 
 function foreign(error: unknown): ForeignFault {
-  if (typeof error !== "object" || error === null) return { type: null, status: null, found: null };
+  if (typeof error !== "object" || error === null) return { type: null, status: null, found: null, limit: null };
   const type = "type" in error && typeof error.type === "string" ? error.type : null;
   const status = "status" in error && typeof error.status === "number" ? error.status : null;
   const length = "length" in error && typeof error.length === "number" ? error.length : null;
-  return { type, status, found: length };
+  const limit = "limit" in error && typeof error.limit === "number" ? error.limit : null;
+  return { type, status, found: length, limit };
 }

@@ -3,7 +3,9 @@
 export interface ServerOptions {
   /** Bytes of a JSON body. Small enough that parsing never blocks the event loop for long. */
   readonly maxBodyBytes: number;
-  /** How long a JSON body may take to arrive. */
+  /** Bytes of a picture. */
+  readonly maxImageBytes: number;
+  /** How long a JSON body or a picture may take to arrive. */
   readonly bodyTimeoutMs: number;
   readonly maxHeaderBytes: number;
   readonly headersTimeoutMs: number;
@@ -51,6 +53,7 @@ export interface ServerOptions {
 
 export const serverDefaults: ServerOptions = {
   maxBodyBytes: 2 * 2 ** 20,
+  maxImageBytes: 16 * 2 ** 20,
   bodyTimeoutMs: 30_000,
   maxHeaderBytes: 16 * 1024,
   headersTimeoutMs: 30_000,

@@ -6,6 +6,7 @@ import type { UploadLimits } from "../../adapter/upload/upload.js";
 import type { ValidationLimits } from "../../adapter/worker/validator.js";
 import type { GatewayOptions } from "../../gateway/options.js";
 import type { ResponsesOptions } from "../../gateway/responses/responses.js";
+import type { ImageLimits } from "../../image/preprocessor.js";
 import type { RecordBounds } from "../../records/store.js";
 import { type ServerOptions, serverDefaults } from "../../server/options.js";
 import type { ServeSettings } from "./options.js";
@@ -57,6 +58,11 @@ export function gatewayOptionsOf(settings: ServeSettings): GatewayOptions {
     grammarTimeoutMs: settings.grammarTimeout,
   };
 }
+
+export const imageLimitsOf = (settings: ServeSettings): ImageLimits => ({
+  maxPixels: settings.maxImagePixels,
+  maxPending: settings.maxImageQueue,
+});
 
 export function recordBoundsOf(settings: ServeSettings): RecordBounds {
   return {

@@ -6,6 +6,7 @@ import { uploadDefaults } from "../../adapter/upload/upload.js";
 import { validationDefaults } from "../../adapter/worker/validator.js";
 import { gatewayDefaults } from "../../gateway/options.js";
 import { responsesDefaults } from "../../gateway/responses/responses.js";
+import { defaultImageLimits } from "../../image/preprocessor.js";
 import { recordDefaults } from "../../records/store.js";
 import { serverDefaults } from "../../server/options.js";
 import { defaultRenderLimits } from "../../text/jinja/budget.js";
@@ -86,7 +87,15 @@ const serviceOptions = {
     help: "addresses or networks of proxies whose X-Forwarded-For is trusted, separated by commas",
   }),
   maxBodyBytes: size("Server", serverDefaults.maxBodyBytes, "maximum size of a JSON body"),
-  bodyTimeout: time("Server", serverDefaults.bodyTimeoutMs, "how long a JSON body may take to arrive"),
+  maxImageBytes: size("Server", serverDefaults.maxImageBytes, "maximum size of a picture for a task model"),
+  maxImagePixels: count("Server", defaultImageLimits.maxPixels, 1, "pixels of a picture, checked before it is decoded"),
+  maxImageQueue: count(
+    "Server",
+    defaultImageLimits.maxPending,
+    1,
+    "pictures that may wait to be decoded; further ones get 429",
+  ),
+  bodyTimeout: time("Server", serverDefaults.bodyTimeoutMs, "how long a JSON body or a picture may take to arrive"),
   maxHeaderBytes: size("Server", serverDefaults.maxHeaderBytes, "maximum size of a request's headers"),
   headersTimeout: time("Server", serverDefaults.headersTimeoutMs, "how long a request's headers may take to arrive"),
   keepAliveTimeout: time("Server", serverDefaults.keepAliveTimeoutMs, "how long an idle connection is kept"),

@@ -13,6 +13,7 @@ import { openTaskStack, planTaskStack, type TaskStack } from "../task-stack.js";
 import { UsageError } from "../usage.js";
 import {
   gatewayOptionsOf,
+  imageLimitsOf,
   recordBoundsOf,
   serverOptionsOf,
   storeLimitsOf,
@@ -93,7 +94,7 @@ export const isTaskStack = (stack: Stack | TaskStack): stack is TaskStack => "si
 async function planFor(settings: ServeSettings, options: StackOptions): Promise<() => Promise<Stack | TaskStack>> {
   if (settings.model !== null && (await isTaskModel(settings.model))) {
     const model = await planTaskStack(options);
-    return () => openTaskStack(options, model);
+    return () => openTaskStack({ ...options, images: imageLimitsOf(settings) }, model);
   }
   const plan = await planStack(options);
   return () => openStack(options, plan);

@@ -4,6 +4,7 @@ import type { Mixtures } from "../../adapter/cache/mixtures.js";
 import { type UploadLimits, Uploads } from "../../adapter/upload/upload.js";
 import { type Logger, silent } from "../../base/log.js";
 import type { TaskEngine, TaskSignature } from "../../engine/task/types.js";
+import type { ImagePreprocessor } from "../../image/preprocessor.js";
 import type { RowTokenizer } from "../../text/tokenizer/row-tokenizer.js";
 import { ActivityBook } from "../activity.js";
 import { Adapters, type CachePort, type StorePort } from "../adapters.js";
@@ -13,7 +14,9 @@ import { EncodeBudget } from "../encode-budget.js";
 import type { ModelGateway } from "../model-gateway.js";
 import { ObserverSet } from "../observer.js";
 import { type GatewayOptions, gatewayDefaults } from "../options.js";
+import { ImageTasks } from "./image-tasks.js";
 import { Inference } from "./inference.js";
+import type { TaskParts } from "./task-parts.js";
 import { type TextHead, TextTasks } from "./text-tasks.js";
 
 export interface TaskGatewayParts {
@@ -25,6 +28,10 @@ export interface TaskGatewayParts {
   /** null: the model takes tensors only. */
   readonly tokenizer: RowTokenizer | null;
   readonly head: TextHead;
+  /** null: the model takes no pictures. */
+  readonly preprocessor: ImagePreprocessor | null;
+  /** By Hugging Face's name. */
+  readonly task: string;
   readonly store: StorePort;
   readonly cache: CachePort;
   readonly mixtures: Mixtures;
@@ -39,10 +46,11 @@ export interface TaskGateway extends ModelGateway {
   readonly version: string;
   readonly texts: TextTasks;
   readonly textBounds: TextBounds;
+  readonly parts: TaskParts;
 }
 
 export function createTaskGateway(parts: TaskGatewayParts): TaskGateway {
-  const { engine, names, store, cache, mixtures, version, tokenizer, head, logger = silent } = parts;
+  const { engine, names, store, cache, mixtures, version, tokenizer, head, task, logger = silent } = parts;
   const options = { ...gatewayDefaults, ...parts.options };
   const activity = new ActivityBook();
   const observer = new ObserverSet();
@@ -61,14 +69,21 @@ export function createTaskGateway(parts: TaskGatewayParts): TaskGateway {
     times: options,
     maxRows: options.maxSequences,
   });
-  return {
-    infer: (reading, client, ended) => inference.infer(reading, client, ended),
-    signature: engine.signature,
-    version,
+  const inputs = {
     texts: new TextTasks({ tokenizer, head, encoding, signature: engine.signature }),
     textBounds: {
       maxSequences: options.maxSequences,
       maxCharacters: options.maxPromptCharacters ?? 16 * (maxContext ?? 4096),
+    },
+  };
+  return {
+    infer: (reading, client, ended) => inference.infer(reading, client, ended),
+    signature: engine.signature,
+    version,
+    ...inputs,
+    parts: {
+      ...{ ...inputs, task, head },
+      images: new ImageTasks({ preprocessor: parts.preprocessor, signature: engine.signature }),
     },
     models: catalog,
     adapters,

@@ -1,12 +1,16 @@
 /** Text tasks of a task model: texts to tokens, tokens to tensors, outputs to labels and vectors. */
 
 import { LorikeetError } from "../../base/errors.js";
+import type { Json } from "../../base/json.js";
 import type { TaskSignature, TaskTensor } from "../../engine/task/types.js";
 import type { RowTokenizer } from "../../text/tokenizer/row-tokenizer.js";
-import { padRows } from "../../text/tokenizer/rows.js";
+import { type EncodedRow, padRows } from "../../text/tokenizer/rows.js";
 import type { EncodeBudget } from "../encode-budget.js";
+import { type Aggregation, entitiesOf } from "./entities.js";
 import type { InferAnswer, InferRequest } from "./inference.js";
+import { labelNames } from "./label-scores.js";
 import { type PoolingMode, pool } from "./pooling.js";
+import { scoredTokens } from "./scored-tokens.js";
 
 /** What a model's configuration says about its outputs. */
 export interface TextHead {
@@ -35,6 +39,20 @@ export interface TextRequest {
   readonly connection: object;
 }
 
+/** A row of a text knows the places of its tokens; a row of token ids does not. */
+export type TokenRow = EncodedRow | { readonly ids: readonly number[]; readonly typeIds: readonly number[] };
+
+export interface TokenizedRequest extends InferRequest {
+  readonly rows: readonly TokenRow[];
+}
+
+export interface TaggedRequest extends TokenizedRequest {
+  readonly texts: readonly string[];
+  readonly aggregation: Aggregation;
+  /** Labels that are left out. */
+  readonly ignored: readonly string[];
+}
+
 export interface Classified {
   readonly label: string;
   /** One for each label. */
@@ -52,10 +70,10 @@ export class TextTasks {
   }
 
   /** Tokens, padded, as inputs of the model. Throws `tokenizer_missing`, `context_length_exceeded` or `model_unsupported`. */
-  async request(asked: TextRequest, signal: AbortSignal): Promise<InferRequest> {
+  async request(asked: TextRequest, signal: AbortSignal): Promise<TokenizedRequest> {
     const rows = await this.#encodeAll(asked, signal);
     const inputs = rows.map((row) => this.#inputsOf(row));
-    return { model: asked.model, inputs, tokens: rows.reduce((sum, { ids }) => sum + ids.length, 0) };
+    return { model: asked.model, rows, inputs, tokens: rows.reduce((sum, { ids }) => sum + ids.length, 0) };
   }
 
   async #encodeAll(asked: TextRequest, signal: AbortSignal) {
@@ -72,7 +90,7 @@ export class TextTasks {
     }
   }
 
-  async #encode(text: TextInput, { truncate, connection }: TextRequest, signal: AbortSignal) {
+  async #encode(text: TextInput, { truncate, connection }: TextRequest, signal: AbortSignal): Promise<TokenRow> {
     const { tokenizer } = this.#parts;
     if (!tokenizer) {
       throw new LorikeetError("tokenizer_missing", "The model has no tokenizer.json, so it takes no texts.", {
@@ -90,7 +108,7 @@ export class TextTasks {
     return { ids, typeIds: ids.map(() => 0) };
   }
 
-  #inputsOf(row: { readonly ids: readonly number[]; readonly typeIds: readonly number[] }): Map<string, TaskTensor> {
+  #inputsOf(row: TokenRow): Map<string, TaskTensor> {
     const { tokenizer, signature } = this.#parts;
     const padded = padRows([row], tokenizer ?? noPadding, paddedLength(row.ids.length, tokenizer?.maxLength ?? null));
     const tensors: Readonly<Record<string, BigInt64Array>> = {
@@ -107,6 +125,21 @@ export class TextTasks {
         throw notForTexts(`has an input ${JSON.stringify(name)} of type ${type}`);
       }),
     );
+  }
+
+  /** The entities of each text that was asked for. Throws `model_unsupported` unless the model has logits [1, length, labels]. */
+  tag({ rows: outputs, labels }: InferAnswer, asked: TaggedRequest): Json[][] {
+    const { tokenizer, head } = this.#parts;
+    return asked.rows.map((row, index) => {
+      const logits = outputs[index]?.get("logits");
+      if (logits?.shape.length !== 3) throw notForTexts("has no output logits [batch, length, labels]");
+      if (!tokenizer || !("spans" in row)) return [];
+      return entitiesOf(scoredTokens(row, logits, asked.texts[index] ?? "", tokenizer), {
+        ...asked,
+        labels: labelNames(logits.shape[2] ?? 0, labels, head.labels),
+        join: (words) => tokenizer.joinTokens(words),
+      });
+    });
   }
 
   /** The scores of each text's labels. `activates`: false leaves them as the model computes them. */

@@ -22,7 +22,7 @@ export interface TextHead {
 export async function readTextHead(folder: string, names: readonly string[]): Promise<TextHead> {
   const json = names.includes("config.json") ? await readJson(folder, "config.json") : {};
   const config: Json = isObject(json) ? json : {};
-  const labels = labelsOf(config.id2label);
+  const labels = labelsOf(config.id2label) ?? timmLabelsOf(config);
   const isExclusive = config.problem_type !== "multi_label_classification" && labels?.length !== 1;
   return { labels, isExclusive, ...(await readPooling(folder, names)) };
 }
@@ -32,6 +32,11 @@ function labelsOf(value: unknown): readonly string[] | null {
   const count = Object.keys(value).length;
   const labels = Array.from({ length: count }, (_, index) => value[index]);
   return labels.every((label) => typeof label === "string") ? labels : null;
+}
+
+function timmLabelsOf({ label_names: own, pretrained_cfg: settings }: Json): readonly string[] | null {
+  const names = own ?? (isObject(settings) ? settings.label_names : null);
+  return Array.isArray(names) && names.every((name) => typeof name === "string") ? names : null;
 }
 
 /** Models without modules.json are pooled as most embedders are. */

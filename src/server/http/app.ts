@@ -22,10 +22,11 @@ import { adapterHandlers } from "./adapter-routes.js";
 import { contextMiddleware, contextOf } from "./context.js";
 import { addErrorForms } from "./error-forms.js";
 import { generateHandler } from "./generate-routes.js";
-import { jsonBody } from "./json-body.js";
+import { jsonBody, pictureBody } from "./json-body.js";
 import { kserveHandlers } from "./kserve-routes.js";
 import { discardBody } from "./linger.js";
 import { prefersPage, sendFaultPage, sendRoot } from "./page.js";
+import { pipelineHandler } from "./pipeline-routes.js";
 import { responsesHandlers } from "./responses-routes.js";
 import { sendJson } from "./send.js";
 import { taskHandlers } from "./task-routes.js";
@@ -81,7 +82,9 @@ export function createTaskApp(parts: Omit<AppParts, "gateway" | "responses"> & S
   const options = { ...parts.options, onLimit: (limit: string) => metrics.limited.inc({ limit }) };
   const json = jsonBody(options);
   const app = createBare(parts);
-  addModelApi(app, { gateway, gate, options, json });
+  const named = { post: [pictureBody(options), pipelineHandler(gateway, options)] };
+  addModelApi(app, { gateway, gate, options, json, named });
+  route(app, "/hf-inference/models/*name", named);
   addTaskApi(app, { gateway, options, json });
   return closeRoutes(app, parts);
 }
@@ -144,6 +147,11 @@ interface Served<Kind> {
   readonly gateway: Kind;
 }
 
+interface Named {
+  /** More handlers of a model by its name. */
+  readonly named?: Handlers;
+}
+
 interface ApiParts {
   readonly options: ServerOptions & ReaderBounds;
   readonly json: RequestHandler;
@@ -158,7 +166,7 @@ const apiOf =
 /** What every model has: names and adapters. */
 function addModelApi(
   app: Express,
-  { gateway, gate, options, json }: ApiParts & Served<ModelGateway> & Pick<AppParts, "gate">,
+  { gateway, gate, options, json, named }: ApiParts & Served<ModelGateway> & Pick<AppParts, "gate"> & Named,
 ): void {
   const adapters = adapterHandlers(gateway, options);
   const api = apiOf(app);
@@ -168,6 +176,7 @@ function addModelApi(
   });
   api("/models/*name", {
     get: [(req, res) => void res.json(modelObject(gateway.models.get([req.params.name ?? ""].flat().join("/"))))],
+    ...named,
   });
   api("/adapters", { get: [adapters.list] });
   api("/adapters/:name", {

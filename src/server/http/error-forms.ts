@@ -2,6 +2,7 @@
 import type { Express, NextFunction, Request, RequestHandler, Response } from "express";
 import { anthropicErrorForm } from "../../gateway/anthropic/errors.js";
 import type { ErrorForm } from "../../gateway/fault.js";
+import { huggingFaceErrorForm } from "../../gateway/huggingface/errors.js";
 import { kserveErrorForm } from "../../gateway/kserve/infer.js";
 import { tgiErrorForm } from "../../gateway/tgi/errors.js";
 import { vllmErrorForm } from "../../gateway/vllm/errors.js";
@@ -22,6 +23,7 @@ export function addErrorForms(app: Express): void {
       reportingIn(form),
     );
   app.post("/", reportingIn(tgiErrorForm));
+  app.post(["/models/*name", "/v1/models/*name", "/hf-inference/models/*name"], reportingIn(huggingFaceErrorForm));
   // Anthropic's clients read the request's id from a header of another name.
   app.use(["/messages", "/v1/messages"], (_req, res, next) => {
     res.setHeader("request-id", contextOf(res).id);

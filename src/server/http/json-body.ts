@@ -1,5 +1,5 @@
-/** Middleware that reads a JSON body, bounded in bytes and time. Other content types are refused. */
-import express, { type NextFunction, type Request, type Response } from "express";
+/** Middleware that reads a JSON body, or a picture, bounded in bytes and time. */
+import express, { type Request, type RequestHandler } from "express";
 import { LorikeetError } from "../../base/errors.js";
 import { notJson } from "../fault.js";
 
@@ -8,10 +8,10 @@ export interface BodyBounds {
   readonly bodyTimeoutMs: number;
 }
 
-export function jsonBody(bounds: BodyBounds) {
-  // express.json() loads its decoders from disk at the first body, which fails when no file handle is free.
-  const read = express.raw({ type: () => true, limit: bounds.maxBodyBytes, inflate: false });
-  return (req: Request, res: Response, next: NextFunction): void => {
+/** Other content types are refused. */
+export function jsonBody(bounds: BodyBounds): RequestHandler {
+  const read = bytesWithin(bounds);
+  return (req, res, next) => {
     if (!req.is("application/json")) {
       const message = "The body must be JSON, sent with `content-type: application/json`.";
       const found = req.headers["content-type"] ?? null;
@@ -24,12 +24,32 @@ export function jsonBody(bounds: BodyBounds) {
       next(new LorikeetError("unsupported_media_type", message, { found: charset, allowed: "utf-8" }));
       return;
     }
+    read(req, res, (error?: unknown) => next(error ?? parseBody(req)));
+  };
+}
+
+export interface PictureBounds extends BodyBounds {
+  readonly maxImageBytes: number;
+}
+
+/** JSON is parsed, and may hold a picture in base64; anything else is a picture, left as bytes. */
+export function pictureBody(bounds: PictureBounds): RequestHandler {
+  const inBase64 = Math.ceil((bounds.maxImageBytes * 4) / 3);
+  const json = jsonBody({ ...bounds, maxBodyBytes: bounds.maxBodyBytes + inBase64 });
+  const picture = bytesWithin({ ...bounds, maxBodyBytes: bounds.maxImageBytes });
+  return (req, res, next) => void (req.is("application/json") ? json : picture)(req, res, next);
+}
+
+function bytesWithin(bounds: BodyBounds): RequestHandler {
+  // express.json() loads its decoders from disk at the first body, which fails when no file handle is free.
+  const read = express.raw({ type: () => true, limit: bounds.maxBodyBytes, inflate: false });
+  return (req, res, next) => {
     let isOver = false;
     const finish = (error?: unknown): void => {
       if (isOver) return;
       isOver = true;
       clearTimeout(timer);
-      next(error ?? parseBody(req));
+      next(error);
     };
     const timer = setTimeout(() => {
       // The rest of the body would be read as the next request, so this connection closes after the response.

@@ -2,7 +2,7 @@
 
 import { LorikeetError } from "../../base/errors.js";
 import { isObject, type Json } from "../../base/json.js";
-import { asRecord, parseRecord, readIfThere } from "../json.js";
+import { asRecord, asString, parseRecord, readIfThere } from "../json.js";
 import { createDecoder, type Decoder } from "./decoder.js";
 import type { Definition } from "./definition.js";
 import { parseFiles } from "./encoder.js";
@@ -10,7 +10,7 @@ import { Offload } from "./offload.js";
 import { type PostProcessor, readPostProcessor } from "./post-processor.js";
 import { type EncodedRow, joinRow, type Padding, partsOf, type TextRow } from "./rows.js";
 import { createSpanEncoder, type EncodeSpans, type SpanTokens } from "./span-encoder.js";
-import { IdStream } from "./stream.js";
+import { IdStream, joinTokens } from "./stream.js";
 
 export interface RowOptions {
   /** Shortens a row beyond the model's length, the longer text of a pair first. Default false: such a row is refused. */
@@ -35,6 +35,12 @@ export interface RowTokenizer extends Padding {
   encodeRow(row: TextRow, options?: RowOptions): Promise<EncodedRow>;
   /** The text of ids; skips special tokens. */
   decode(ids: readonly number[]): string;
+  /** The text of tokens, of which an unknown one may be spelled as its text. */
+  joinTokens(tokens: readonly string[]): string;
+  /** The id of unknown text; null if the tokenizer has none. */
+  readonly unkId: number | null;
+  /** Whether the tokens that continue a word are marked, as `##ing` is. */
+  readonly marksSubwords: boolean;
   /** The token exactly as the vocabulary spells it, such as `##ing` or `▁of`; "" for an id without a token. */
   vocabularyText(id: number): string;
   close(): Promise<void>;
@@ -121,6 +127,8 @@ class FolderRowTokenizer implements RowTokenizer {
   readonly padId: number;
   readonly padTypeId: number;
   readonly padLeft: boolean;
+  readonly unkId: number | null;
+  readonly marksSubwords: boolean;
   readonly parts: TokenizerParts;
   readonly #definition: Definition;
   readonly #encode: EncodeSpans;
@@ -137,6 +145,9 @@ class FolderRowTokenizer implements RowTokenizer {
       model: typesOf(definition.model),
       postProcessor: typesOf(definition.postProcessor),
     };
+    const unk = definition.specialTokens.get("unk_token") ?? asString(definition.model.unk_token);
+    this.unkId = unk === null ? null : (definition.idOf.get(unk) ?? null);
+    this.marksSubwords = marksSubwords(definition.model);
     this.#definition = definition;
     this.#encode = createSpanEncoder(definition);
     this.#decoder = createDecoder(definition.decoder);
@@ -174,6 +185,10 @@ class FolderRowTokenizer implements RowTokenizer {
     return text + stream.flush();
   }
 
+  joinTokens(tokens: readonly string[]): string {
+    return joinTokens(this.#decoder, tokens);
+  }
+
   vocabularyText(id: number): string {
     return this.#definition.tokens[id] ?? "";
   }
@@ -181,6 +196,10 @@ class FolderRowTokenizer implements RowTokenizer {
   close(): Promise<void> {
     return this.#offload.close();
   }
+}
+
+function marksSubwords({ type, continuing_subword_prefix: prefix }: Json): boolean {
+  return asString(prefix) === null ? type === "WordPiece" : prefix !== "";
 }
 
 /** The types of a part's steps; "none" without a part. */

@@ -40,14 +40,22 @@ export class IdStream implements TextStream {
   push(id: number): string {
     const token = this.#tokenOf(id);
     if (token === undefined) return "";
-    let text = token;
-    for (const stage of this.#stages) text = stage.push(text);
-    return text;
+    return pushThrough(this.#stages, token);
   }
 
   flush(): string {
-    let text = "";
-    for (const stage of this.#stages) text = (text === "" ? "" : stage.push(text)) + stage.flush();
-    return text;
+    return flushAll(this.#stages);
   }
 }
+
+/** The text of tokens by their spelling, special ones included. */
+export function joinTokens(decoder: Decoder, tokens: readonly string[]): string {
+  const stages = decoder.stages();
+  return tokens.map((token) => pushThrough(stages, token)).join("") + flushAll(stages);
+}
+
+const pushThrough = (stages: readonly Stage[], token: string): string =>
+  stages.reduce((text, stage) => stage.push(text), token);
+
+const flushAll = (stages: readonly Stage[]): string =>
+  stages.reduce((text, stage) => (text === "" ? "" : stage.push(text)) + stage.flush(), "");

@@ -1,0 +1,127 @@
+/** Hugging Face's pipelines: a body to a model's inputs, and its outputs to the pipeline's answer. */
+
+import { LorikeetError } from "../../base/errors.js";
+import { detections } from "../tasks/detections.js";
+import type { AnsweredRequest } from "../tasks/inference.js";
+import { type Activation, labelScores } from "../tasks/label-scores.js";
+import type { TaskParts } from "../tasks/task-parts.js";
+import type { TextHead } from "../tasks/text-tasks.js";
+import {
+  detectionParameters,
+  labelParameters,
+  parseImageBody,
+  parseTextBody,
+  tagParameters,
+  textLabelParameters,
+  vectorParameters,
+} from "./body.js";
+
+export interface PipelineCall {
+  readonly model: string;
+  /** A picture's bytes, or parsed JSON. */
+  readonly body: unknown;
+  readonly connection: object;
+}
+
+export type Pipeline = (parts: TaskParts, call: PipelineCall, signal: AbortSignal) => Promise<AnsweredRequest<object>>;
+
+/** Labels of a picture unless `top_k` is given, as in transformers. */
+const shownLabels = 5;
+
+const pipelines: Readonly<Record<string, Pipeline>> = {
+  "text-classification": textClassification,
+  "token-classification": tokenClassification,
+  "feature-extraction": featureExtraction,
+  "image-classification": imageClassification,
+  "object-detection": objectDetection,
+};
+
+/** `asked`: of the path; null: the model's own. @throws LorikeetError `model_unsupported` for a task without a pipeline. */
+export function choosePipeline({ task }: TaskParts, asked: string | null): Pipeline {
+  const name = asked ?? task;
+  const found = Object.hasOwn(pipelines, name) ? pipelines[name] : undefined;
+  if (found) return found;
+  const allowed = Object.keys(pipelines);
+  throw new LorikeetError(
+    "model_unsupported",
+    `The model's task is ${JSON.stringify(name.slice(0, 64))}, which has no pipeline here; ${allowed.join(", ")} have one, and /v2/models/{name}/infer takes tensors.`,
+    { param: "task", found: name, allowed },
+  );
+}
+
+const usual = ({ isExclusive }: TextHead): Activation => (isExclusive ? "softmax" : "sigmoid");
+
+async function textClassification(
+  { texts, textBounds, head }: TaskParts,
+  { model, body, connection }: PipelineCall,
+  signal: AbortSignal,
+) {
+  const asked = parseTextBody(body, textBounds);
+  const {
+    top_k: count,
+    function_to_apply: activation = usual(head),
+    truncation: truncate,
+  } = textLabelParameters(asked.parameters);
+  const request = await texts.request({ model, texts: asked.texts, truncate, connection }, signal);
+  return {
+    ...request,
+    answer: ({ rows, labels }) =>
+      rows.map((outputs) => labelScores(outputs.get("logits"), activation, labels, head.labels).slice(0, count)),
+  } satisfies AnsweredRequest<object>;
+}
+
+async function tokenClassification(
+  { texts, textBounds }: TaskParts,
+  { model, body, connection }: PipelineCall,
+  signal: AbortSignal,
+) {
+  const asked = parseTextBody(body, textBounds);
+  const parameters = tagParameters(asked.parameters);
+  const truncate = parameters.truncation;
+  const request = await texts.request({ model, texts: asked.texts, truncate, connection }, signal);
+  const rules = { aggregation: parameters.aggregation_strategy, ignored: parameters.ignore_labels };
+  return {
+    ...request,
+    answer(found) {
+      const tagged = texts.tag(found, { ...request, ...rules, texts: asked.texts.map(String) });
+      return asked.isSingle ? (tagged[0] ?? []) : tagged;
+    },
+  } satisfies AnsweredRequest<object>;
+}
+
+async function featureExtraction(
+  { texts, textBounds }: TaskParts,
+  { model, body, connection }: PipelineCall,
+  signal: AbortSignal,
+) {
+  const asked = parseTextBody(body, textBounds);
+  const { truncation: truncate } = vectorParameters(asked.parameters);
+  const request = await texts.request({ model, texts: asked.texts, truncate, connection }, signal);
+  return {
+    ...request,
+    answer(found) {
+      const vectors = texts.embed(found, request, null).map((vector) => Array.from(vector));
+      return asked.isSingle ? (vectors[0] ?? []) : vectors;
+    },
+  } satisfies AnsweredRequest<object>;
+}
+
+async function imageClassification({ images, head }: TaskParts, call: PipelineCall, signal: AbortSignal) {
+  const { image, parameters } = parseImageBody(call.body);
+  const { top_k: count = shownLabels, function_to_apply: activation = usual(head) } = labelParameters(parameters);
+  const request = await images.request({ ...call, image }, signal);
+  return {
+    ...request,
+    answer: ({ rows, labels }) => labelScores(rows[0]?.get("logits"), activation, labels, head.labels).slice(0, count),
+  } satisfies AnsweredRequest<object>;
+}
+
+async function objectDetection({ images, head }: TaskParts, call: PipelineCall, signal: AbortSignal) {
+  const { image, parameters } = parseImageBody(call.body);
+  const { threshold } = detectionParameters(parameters);
+  const { original, ...request } = await images.request({ ...call, image }, signal);
+  return {
+    ...request,
+    answer: ({ rows, labels }) => detections(rows[0] ?? new Map(), { ...original, threshold }, labels, head.labels),
+  } satisfies AnsweredRequest<object>;
+}

@@ -1,0 +1,33 @@
+/** Hugging Face's routes: `POST /models/{name}`, with `/pipeline/{task}` behind the name where the model leaves the task open. */
+import type { Request, Response } from "express";
+import { deferred } from "../../base/async.js";
+import { choosePipeline } from "../../gateway/huggingface/pipelines.js";
+import type { RequestSummary } from "../../gateway/observer.js";
+import type { TaskGateway } from "../../gateway/tasks/task-gateway.js";
+import type { ServerOptions } from "../options.js";
+import type { ReaderBounds } from "../reader-pace.js";
+import { contextOf } from "./context.js";
+import { sendJson } from "./send.js";
+
+export function pipelineHandler(gateway: TaskGateway, options: ServerOptions & ReaderBounds) {
+  return async (req: Request, res: Response): Promise<void> => {
+    const context = contextOf(res);
+    if (options.logPrompts && !Buffer.isBuffer(req.body)) context.body = req.body;
+    const { name, task } = readPath([req.params.name ?? ""].flat());
+    const model = gateway.models.get(name).name;
+    context.model = model;
+    const ending = deferred<RequestSummary>();
+    context.summary = ending.promise;
+    const read = (signal: AbortSignal) => {
+      const pipeline = choosePipeline(gateway.parts, task);
+      return pipeline(gateway.parts, { model, body: req.body, connection: req.socket }, signal);
+    };
+    await sendJson(res, await gateway.infer({ route: "pipeline", read }, context.signal, ending.resolve), options);
+  };
+}
+
+/** A name may have slashes. */
+function readPath(parts: readonly string[]): { name: string; task: string | null } {
+  const task = parts.at(-2) === "pipeline" && parts.length > 2 ? (parts.at(-1) ?? null) : null;
+  return { name: (task === null ? parts : parts.slice(0, -2)).join("/"), task };
+}
