@@ -1,24 +1,66 @@
 /** What this machine's kernels promise a task model, measured at start: do a row's bits depend on the rows beside it? */
 
+import type { HostTaskAdapter, HostTaskModule } from "../../adapter/types.js";
 import { at } from "../../base/list.js";
-import type { Tensor } from "../../runtime/tensor.js";
+import type { TaskModule } from "../../model/task/target-modules.js";
+import { TaskBank } from "./bank.js";
 import type { RunRow, TaskRunner } from "./runner.js";
+import type { Stacks } from "./stacks.js";
 import type { TrialInputs } from "./trial-inputs.js";
 import type { TaskTensor } from "./types.js";
 
 /** Compares rows that ran together with the same rows alone and in pairs. */
 export async function rowsIndependent(runner: TaskRunner, trial: TrialInputs, maxBatch: number): Promise<boolean> {
-  const rows = Array.from({ length: Math.min(4, maxBatch) }, (_, row) => rowOf(trial.of([row])));
-  const together = await runner.run(rows, null);
+  const rows = Array.from({ length: Math.min(4, maxBatch) }, (_, row) => rowOf(trial, row, 0));
+  return await sameAlone(runner, rows, null);
+}
+
+/** The same for rows with two random adapters of different ranks, on a few of the modules. True if there is none. */
+export async function adaptedRowsIndependent(
+  runner: TaskRunner,
+  trial: TrialInputs,
+  maxBatch: number,
+  modules: readonly TaskModule[],
+): Promise<boolean> {
+  const chosen = [...new Set(kinds.flatMap((kind) => endsOf(modules.filter((module) => module.kind === kind))))];
+  if (chosen.length === 0 || maxBatch < 2) return true;
+  const bank = new TaskBank({ modules, maxPlaces: ranks.length, maxBytes: Number.POSITIVE_INFINITY });
+  const { stacks, places } = await bank.place(ranks.map((rank) => randomAdapter(chosen, rank)));
+  const rows = Array.from({ length: Math.min(4, maxBatch) }, (_, row) => rowOf(trial, row, at(places, row % 2)));
+  try {
+    return await sameAlone(runner, rows, stacks);
+  } finally {
+    await runner.forgetAdapted();
+  }
+}
+
+const kinds = ["linear", "convolution", "table"] as const;
+const ranks = [8, 3];
+
+const endsOf = <T>(list: readonly T[]): T[] => [...list.slice(0, 1), ...list.slice(-1)];
+
+async function sameAlone(runner: TaskRunner, rows: readonly RunRow[], stacks: Stacks | null): Promise<boolean> {
+  const together = await runner.run(rows, stacks);
   for (const [index, row] of rows.entries()) {
-    const alone = at(await runner.run([row], null), 0);
-    const pair = rows.length > 1 ? at(await runner.run([at(rows, (index + 1) % rows.length), row], null), 1) : alone;
+    const alone = at(await runner.run([row], stacks), 0);
+    const pair = rows.length > 1 ? at(await runner.run([at(rows, (index + 1) % rows.length), row], stacks), 1) : alone;
     if (![alone, pair].every((other) => sameBits(at(together, index), other))) return false;
   }
   return true;
 }
 
-const rowOf = (inputs: ReadonlyMap<string, Tensor>): RunRow => ({ inputs, place: 0 });
+const rowOf = (trial: TrialInputs, seed: number, place: number): RunRow => ({ inputs: trial.of([seed]), place });
+
+function randomAdapter(modules: readonly TaskModule[], rank: number): HostTaskAdapter {
+  const values = (count: number): Float32Array =>
+    Float32Array.from({ length: count }, (_, i) => 0.05 * Math.sin(1 + i * rank));
+  const none = { magnitude: null, addedBias: null, bias: null, whole: null };
+  const hosts = modules.map(({ path, inFeatures, outFeatures, kernel }): [string, HostTaskModule] => {
+    const window = kernel.reduce((product, size) => product * size, 1);
+    return [path, { rank, a: values(rank * inFeatures * window), b: values(rank * outFeatures), ...none }];
+  });
+  return { digest: `trial of rank ${rank}`, rank, bytes: 0, labels: null, modules: new Map(hosts) };
+}
 
 function sameBits(a: ReadonlyMap<string, TaskTensor>, b: ReadonlyMap<string, TaskTensor>): boolean {
   return [...a].every(([name, { data }]) => {

@@ -112,7 +112,7 @@ export class TaskRunner implements AsyncDisposable {
 
   async #adaptedSession({ plan }: Stacks, rows: number | null): Promise<Session> {
     if (!sameParts(plan, this.#plan)) {
-      await this.#dropAdapted();
+      await this.forgetAdapted();
       this.#plan = plan;
     }
     const known = this.#adapted.get(rows);
@@ -133,7 +133,9 @@ export class TaskRunner implements AsyncDisposable {
     });
   }
 
-  async #dropAdapted(): Promise<void> {
+  /** Closes the sessions with adapters; the next run with some creates its own. Call it when no run is in progress. */
+  async forgetAdapted(): Promise<void> {
+    this.#plan = new Map();
     const sessions = [...this.#adapted.values()];
     this.#adapted.clear();
     for (const session of sessions) (await session.catch(() => null))?.[Symbol.dispose]();
@@ -141,7 +143,7 @@ export class TaskRunner implements AsyncDisposable {
 
   /** Call it when no run is in progress. */
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#dropAdapted();
+    await this.forgetAdapted();
     (await this.#plain?.catch(() => null))?.[Symbol.dispose]();
     this.#shared[Symbol.dispose]();
   }

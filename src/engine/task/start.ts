@@ -14,7 +14,7 @@ import type { EngineObserver } from "../types.js";
 import { TaskBank } from "./bank.js";
 import { BatchingEngine } from "./engine.js";
 import { probeRows, type RowProbe } from "./row-probe.js";
-import { rowsIndependent } from "./row-test.js";
+import { adaptedRowsIndependent, rowsIndependent } from "./row-test.js";
 import { TaskRunner } from "./runner.js";
 import { tableEntries } from "./trial-inputs.js";
 import type { TaskPort, TaskSignature } from "./types.js";
@@ -85,7 +85,7 @@ export async function startTaskEngine(options: TaskStartOptions, probe: RowProbe
   try {
     await runner.open();
     progress?.("building sessions", 1, 1);
-    const independent = probe.isBatched && probe.trial ? await rowsIndependent(runner, probe.trial, maxBatch) : null;
+    const independent = await testRows(runner, probe, maxBatch, options);
     const heads = new Map(model.modules.map((module) => [module.path, headOf(graph, module)]));
     const engine = new BatchingEngine({
       runner,
@@ -103,6 +103,21 @@ export async function startTaskEngine(options: TaskStartOptions, probe: RowProbe
     await runner[Symbol.asyncDispose]();
     throw error;
   }
+}
+
+/** Tests rows with adapters too where there may be some. null: rows run alone. */
+async function testRows(
+  runner: TaskRunner,
+  probe: RowProbe,
+  maxBatch: number,
+  { model, adapters }: TaskStartOptions,
+): Promise<boolean | null> {
+  const { isBatched, trial } = probe;
+  if (!isBatched || !trial) return null;
+  if (!(await rowsIndependent(runner, trial, maxBatch))) return false;
+  const refused = refusalsOf(model.modules, probe);
+  const able = model.modules.filter((module) => !refused.has(module) && module.foldedNorm.kind !== "unknown");
+  return adapters === null || (await adaptedRowsIndependent(runner, trial, maxBatch, able));
 }
 
 /** The largest power of two up to a number: graphs with adapted convolutions exist for these numbers of rows. */
