@@ -3,6 +3,7 @@
 import { createHash } from "node:crypto";
 import { weightsIdentity } from "../model/checkpoint/identity.js";
 import type { Checkpoint } from "../model/types.js";
+import type { Tokenizer } from "../text/types.js";
 import type { EngineSettings } from "./options/engine-options.js";
 import type { Precision } from "./precision.js";
 import { readVersion } from "./version.js";
@@ -11,10 +12,11 @@ export async function systemFingerprint(
   checkpoint: Checkpoint,
   { dtype, headDtype }: Precision,
   { exact, generationConfig, device, kvCacheDtype, activationDtype, accuracyLevel }: EngineSettings,
-  chatTemplate: string | null,
+  tokenizer: Pick<Tokenizer, "chatTemplate" | "toolTemplate"> | null,
 ): Promise<string> {
   const weights = await weightsIdentity(checkpoint);
+  const templates = [tokenizer?.chatTemplate ?? null, tokenizer?.toolTemplate ?? null];
   const types = [dtype, headDtype, kvCacheDtype, activationDtype, accuracyLevel];
-  const parts = [readVersion(), weights, ...types, device, exact, generationConfig, chatTemplate];
+  const parts = [readVersion(), weights, ...types, device, exact, generationConfig, ...templates];
   return `fp_${createHash("sha256").update(JSON.stringify(parts)).digest("hex").slice(0, 12)}`;
 }

@@ -193,7 +193,7 @@ async function open(
       vocabSize: checkpoint.config.vocabSize,
       stopIds: checkpoint.config.stopIds,
       bosId: checkpoint.config.bosId,
-      fingerprint: await systemFingerprint(checkpoint, precision, fingerprinted, tokenizer?.chatTemplate ?? null),
+      fingerprint: await systemFingerprint(checkpoint, precision, fingerprinted, tokenizer),
       generationDefaults: checkpoint.generationDefaults,
     },
     ...(adapters ?? noAdapters()),

@@ -6,7 +6,7 @@ import { CompileQueue } from "./compile-queue.js";
 import { ClientFault, CompileThread, type ThreadBounds } from "./compile-thread.js";
 import { Grammar } from "./grammar.js";
 import { GrammarCache } from "./grammar-cache.js";
-import type { GrammarSource } from "./source.js";
+import { type GrammarSource, optionalForm, sequenceForm, textForm } from "./source.js";
 import type { TokenBytes } from "./token-tree.js";
 import type { CompileMessage } from "./worker/main.js";
 
@@ -88,7 +88,7 @@ export class GrammarCompiler {
     const startedAt = performance.now();
     const report = (outcome: CompileOutcome): void => this.#ended(outcome, (performance.now() - startedAt) / 1000);
     // Equal grammars of different parameters are compiled once.
-    const message = { source: { ...source, param: "" }, afterSpace };
+    const message = messageOf({ ...source, param: "" }, afterSpace);
     const text = JSON.stringify(message);
     const { maxGrammarCharacters } = this.#options;
     if (text.length > maxGrammarCharacters) {
@@ -141,6 +141,13 @@ export class GrammarCompiler {
     bytes.set(spelled);
     return { bytes, offsets };
   }
+}
+
+/** A form may begin with a special token, which has no space before it, so there the space is optional. */
+function messageOf(source: GrammarSource, afterSpace: boolean): CompileMessage {
+  if (source.kind !== "form" || !afterSpace) return { source, afterSpace };
+  const form = sequenceForm(optionalForm(textForm(" ")), source.form);
+  return { source: { ...source, form }, afterSpace: false };
 }
 
 const refusal = ({ param }: GrammarSource, what: string): LorikeetError =>

@@ -52,18 +52,20 @@ test("special tokens that are markers spell text of forms, and of no other gramm
     markerIds: [256],
   };
   const compiler = new GrammarCompiler(marked, grammarDefaults);
-  const allowed = async (source: GrammarSource) => {
-    const matcher = (await compiler.compile(source)).begin();
+  const allowed = async (source: GrammarSource, afterSpace = false) => {
+    const matcher = (await compiler.compile(source, {}, undefined, afterSpace)).begin();
     const mask = matcher.emptyMask();
     matcher.fill(mask);
-    return [91, 256, 257].filter((id) => ((mask[id >>> 5] ?? 0) >>> (id & 31)) & 1);
+    return [32, 91, 256, 257].filter((id) => ((mask[id >>> 5] ?? 0) >>> (id & 31)) & 1);
   };
   const form: GrammarForm = {
     kind: "sequence",
     items: [textForm("[C]"), { kind: "source", source: { kind: "object", param: "" } }],
   };
   assert.deepEqual(await allowed({ kind: "form", form, param: "tools" }), [91, 256]);
+  assert.deepEqual(await allowed({ kind: "form", form, param: "tools" }, true), [32, 91, 256]);
   assert.deepEqual(await allowed(pattern("\\[C\\].*")), [91]);
+  assert.deepEqual(await allowed(pattern("\\[C\\].*"), true), [32]);
 });
 
 test("forms repeat, list and exclude texts, and name the part that is wrong", async () => {
