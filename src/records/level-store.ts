@@ -55,8 +55,8 @@ class LevelStore implements RecordStore {
   readonly #writing = new Semaphore(1);
   readonly #sweeping: NodeJS.Timeout;
   #dropped = 0;
-  /** After a write that failed, LevelDB takes no other one until it is opened again. */
-  #mustReopen = false;
+  /** The fault of the last write. LevelDB takes no other one until it is opened again, which a full disk prevents. */
+  #fault: LorikeetError | null = null;
 
   constructor(database: ClassicLevel, ledger: Ledger, bounds: RecordBounds, now: () => number) {
     this.#database = database;
@@ -72,7 +72,7 @@ class LevelStore implements RecordStore {
     try {
       return (await this.#database.get(textKey(key))) ?? null;
     } catch (error) {
-      throw asRecordFault(error, this.#database.location);
+      throw this.#fault ?? asRecordFault(error, this.#database.location);
     }
   }
 
@@ -123,15 +123,15 @@ class LevelStore implements RecordStore {
 
   async #write(operations: Operation[]): Promise<void> {
     try {
-      if (this.#mustReopen) {
+      if (this.#fault) {
         await this.#database.close();
         await this.#database.open();
-        this.#mustReopen = false;
+        this.#fault = null;
       }
       await this.#database.batch(operations, { sync: true });
     } catch (error) {
-      this.#mustReopen = true;
-      throw asRecordFault(error, this.#database.location);
+      this.#fault = asRecordFault(error, this.#database.location);
+      throw this.#fault;
     }
   }
 }
