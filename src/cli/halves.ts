@@ -1,6 +1,8 @@
 /** Chooses what is computed and kept in 16 bits: fp16 takes a card that computes in it. */
+import { longestRightChunk } from "../engine/attention-check.js";
 import type { BaseDtype } from "../engine/start.js";
 import type { CacheType, FloatType } from "../model/serving/target.js";
+import type { DecoderConfig } from "../model/types.js";
 import type { DeviceChoice } from "../runtime/device/choose.js";
 import type { Device } from "../runtime/device/device.js";
 import type { EngineSettings } from "./options/engine-options.js";
@@ -48,6 +50,31 @@ export function proveHalves(
 ): Halves {
   return halvesOf(settings, dtype, { name, has: capabilities.float16, isWide: capabilities.wideAttention });
 }
+
+/** The same after a test of attention in fp16 over this model's heads. Takes turns of the device. */
+export async function settleHalves(
+  settings: HalfSettings,
+  dtype: BaseDtype,
+  device: Device,
+  config: DecoderConfig,
+): Promise<Halves> {
+  const halves = proveHalves(settings, dtype, device);
+  if (device.capabilities.longChunks) return halves;
+  return await trustAttention(halves, settings, () => longestRightChunk(device, config, triedTokens, "float16"));
+}
+
+/** Keys and values in fp32 where no chunk is right in fp16, unless fp16 was asked for: then the engine refuses it. */
+export async function trustAttention(
+  halves: Halves,
+  { kvCacheDtype }: HalfSettings,
+  longestChunk: () => Promise<number>,
+): Promise<Halves> {
+  if (halves.cacheType === "float32" || kvCacheDtype === "fp16" || (await longestChunk()) > 0) return halves;
+  return { ...halves, cacheType: "float32" };
+}
+
+/** A prompt's shortest chunk: a card whose kernel is wrong for these is wrong for all. */
+const triedTokens = 2;
 
 function halvesOf(
   { kvCacheDtype, activationDtype }: HalfSettings,

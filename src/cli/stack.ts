@@ -18,7 +18,7 @@ import { loadTokenizer } from "../text/tokenizer/tokenizer.js";
 import type { LoadedTokenizer } from "../text/types.js";
 import { chooseFor, type DeviceFacts, describeDevice, memoryFor } from "./device.js";
 import { systemFingerprint } from "./fingerprint.js";
-import { chooseHalves, floatDtypes, type Halves, proveHalves } from "./halves.js";
+import { chooseHalves, floatDtypes, type Halves, settleHalves } from "./halves.js";
 import { type KvPlan, planKvCache } from "./kv-plan.js";
 import { usableThreads } from "./machine.js";
 import type { EngineSettings } from "./options/engine-options.js";
@@ -166,7 +166,7 @@ async function open(
   const threads = settings.threads ?? usableThreads();
   const device = await openDevice(choice);
   closers.push(async () => device[Symbol.dispose]());
-  const halves = proveHalves(settings, precision.dtype, device);
+  const halves = await settleHalves(settings, precision.dtype, device, checkpoint.config);
   const kv = halves.cacheType === plan.halves.cacheType ? plan.kv : planSlots(options, { ...plan, halves });
   const started = await startEngine({
     ...settings,

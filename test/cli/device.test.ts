@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { describeDevice, formatDevice, memoryFor } from "../../src/cli/device.js";
-import { chooseHalves, proveHalves } from "../../src/cli/halves.js";
+import { chooseHalves, proveHalves, trustAttention } from "../../src/cli/halves.js";
 import { usableMemory } from "../../src/cli/machine.js";
 import { cpu } from "../../src/runtime/device/cpu.js";
 import type { GpuAdapter } from "../../src/runtime/device/vulkan.js";
@@ -145,6 +145,15 @@ test("a card whose kernels fail the probe computes in fp32, unless fp16 was aske
   assert.equal(proveHalves(auto, "int4", proven).cacheType, "float16");
   assert.equal(proveHalves(auto, "int4", failed).cacheType, "float32");
   assert.throws(() => proveHalves({ ...auto, kvCacheDtype: "fp16" }, "int4", failed), /Card A does not/);
+});
+
+test("a card whose attention is wrong in fp16 keeps keys and values in fp32, unless fp16 was asked for", async () => {
+  const halves = { cacheType: "float16", activationType: "float16" } as const;
+  const auto = { kvCacheDtype: "auto", activationDtype: "auto" } as const;
+  const [wrong, right] = [async () => 0, async () => 2];
+  assert.deepEqual(await trustAttention(halves, auto, right), halves);
+  assert.deepEqual(await trustAttention(halves, auto, wrong), { cacheType: "float32", activationType: "float16" });
+  assert.deepEqual(await trustAttention(halves, { ...auto, kvCacheDtype: "fp16" }, wrong), halves);
 });
 
 test("--kv-cache-dtype fp16 on the CPU is one line and exit code 2", async () => {

@@ -22,7 +22,7 @@ import { openServed, type Served } from "../../train/served.js";
 import { trainDefaults } from "../../train/settings.js";
 import { adapterHelp, adaptersFolder, openNamedAdapter } from "../adapters/source.js";
 import { chooseFor, type DeviceFacts, describeDevice, formatDevice } from "../device.js";
-import { chooseHalves, floatDtypes, proveHalves } from "../halves.js";
+import { chooseHalves, floatDtypes, settleHalves } from "../halves.js";
 import { usableThreads } from "../machine.js";
 import { addOptions, readOptions } from "../options/command-line.js";
 import { engineOptions } from "../options/engine-options.js";
@@ -128,7 +128,7 @@ async function evaluate(flags: EvalFlags, terminal: Terminal): Promise<void> {
   try {
     progress.report("starting the engine", 0, 0);
     using device = await openDevice(choice);
-    const halves = proveHalves(auto, precision.dtype, device);
+    const halves = await settleHalves(auto, precision.dtype, device, checkpoint.config);
     await using served = await openServed({
       checkpoint,
       device,
