@@ -164,7 +164,7 @@ async function open(
   closers.push(async () => tokenizer?.close());
   const adapters = await openAdapters(options, checkpoint, name, closers);
   const threads = settings.threads ?? usableThreads();
-  const device = await openDevice(choice);
+  const device = await openDevice(choice, { maxTurnMs: settings.deviceTimeout });
   closers.push(async () => device[Symbol.dispose]());
   const halves = await settleHalves(settings, precision.dtype, device, checkpoint.config);
   const kv = halves.cacheType === plan.halves.cacheType ? plan.kv : planSlots(options, { ...plan, halves });

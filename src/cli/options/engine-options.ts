@@ -1,7 +1,7 @@
 /** Options for loading and running a model, shared by every command that does. */
 
 import { deviceRequests } from "../../runtime/device/choose.js";
-import { given, type OptionTable, open, type Settings, size } from "./option.js";
+import { given, type OptionTable, open, type Settings, size, time } from "./option.js";
 import { bytes, flag, integer, oneOf, type Parser, text } from "./units.js";
 
 const GiB = 1024 ** 3;
@@ -101,6 +101,11 @@ export const engineOptions = {
     parse: integer(1, 60_000),
     help: "longest delay of running sequences by one chunk of a prompt",
   }),
+  deviceTimeout: time(
+    "Engine",
+    600_000,
+    "longest time that a graphics card may take for a step, a copy or the upload of the weights; then it counts as lost",
+  ),
   exact: given("Engine", false, {
     parse: flag,
     help: "make int8 and int4 results independent of what else is in the batch; otherwise log-probabilities may differ by up to 0.05",

@@ -23,7 +23,11 @@ export interface CardFacts {
   readonly software: boolean;
   /** Bytes of its memory; null if unknown. */
   readonly memoryBytes: number | null;
+  /** A turn that takes longer has hung: the card is lost. Default ten minutes, as the first runs on a card compile its kernels. */
+  readonly maxTurnMs?: number | undefined;
 }
+
+const defaultTurnMs = 600_000;
 
 export abstract class Card implements Device {
   abstract readonly kind: DeviceKind;
@@ -33,17 +37,19 @@ export abstract class Card implements Device {
   readonly software: boolean;
   readonly memoryBytes: number | null;
   protected readonly memory: CardMemory;
+  readonly #maxTurnMs: number;
   readonly #turns = new Semaphore(1);
   readonly #listeners = new Set<(error: LorikeetError) => void>();
   #allocator: Pointer = 0n;
   #allocatedBytes = 0;
   #lost: LorikeetError | null = null;
 
-  constructor({ name, software, memoryBytes }: CardFacts, memory: CardMemory) {
+  constructor({ name, software, memoryBytes, maxTurnMs = defaultTurnMs }: CardFacts, memory: CardMemory) {
     this.name = name;
     this.software = software;
     this.memoryBytes = memoryBytes;
     this.memory = memory;
+    this.#maxTurnMs = maxTurnMs;
   }
 
   /** Opens what memory is allocated from, a session that lives as long as the device, and tries the card. In a turn. */
@@ -125,11 +131,35 @@ export abstract class Card implements Device {
     return this.#turns.run(async () => {
       if (this.#lost) throw this.#lost;
       try {
-        return await job();
+        return await this.#inTime(job());
       } catch (error) {
         throw (await this.#lossBehind(error)) ?? error;
       }
     });
+  }
+
+  /** The result of what a turn does. A call into a driver that hangs gives none, and nothing can stop it. */
+  async #inTime<T>(work: Promise<T>): Promise<T> {
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<never>((_, reject) => {
+      const lose = (): void => {
+        const message = `The device ${this.name} was lost: it did not answer within ${this.#maxTurnMs} ms (--device-timeout).`;
+        reject(this.#lose(new LorikeetError("device_lost", message, { allowed: this.#maxTurnMs })));
+      };
+      timer = setTimeout(lose, this.#maxTurnMs);
+    });
+    try {
+      return await Promise.race([work, late]);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  #lose(error: LorikeetError): LorikeetError {
+    this.#lost = error;
+    for (const listener of this.#listeners) listener(error);
+    this.#listeners.clear();
+    return error;
   }
 
   /** A failure of ONNX Runtime's may be that of one run, or mean that the device is gone: then nothing else works either. */
@@ -140,10 +170,7 @@ export abstract class Card implements Device {
       return null;
     } catch (cause) {
       const message = `The device ${this.name} was lost; its driver may have been reset.`;
-      this.#lost = new LorikeetError("device_lost", message, { cause: new AggregateError([error, cause]) });
-      for (const listener of this.#listeners) listener(this.#lost);
-      this.#listeners.clear();
-      return this.#lost;
+      return this.#lose(new LorikeetError("device_lost", message, { cause: new AggregateError([error, cause]) }));
     }
   }
 
