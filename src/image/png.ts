@@ -63,6 +63,10 @@ export function decodePng(bytes: Uint8Array, maxPixels: number): RgbImage {
     unfilter(rows, bytesOfRow, Math.max(1, bitsPerPixel >> 3));
     for (let y = 0; y < size.height; y++) {
       const row = rows.subarray(y * bytesOfRow + 1, (y + 1) * bytesOfRow);
+      if (pass === whole && bitsPerPixel === 24) {
+        out.set(row, y * row.length);
+        continue;
+      }
       const line = (pass.y + y * pass.dy) * width;
       for (let x = 0; x < size.width; x++) toRgb(row, x, out, (line + pass.x + x * pass.dx) * 3);
     }

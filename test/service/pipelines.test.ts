@@ -123,7 +123,10 @@ describe("pictures to labels", () => {
 });
 
 test("a picture has the objects that transformers finds, with boxes in its own pixels", async () => {
-  await using service = await openService({ model: join(taskRoot, "yolos") });
+  const adapters = await mkdtemp(join(tmpdir(), "lorikeet-detectors-"));
+  after(() => rm(adapters, { recursive: true }));
+  await cp(join(taskRoot, "yolos", "adapters"), adapters, { recursive: true });
+  await using service = await openService({ model: join(taskRoot, "yolos"), adapters });
   const expected = expectedOf("yolos");
   const inputs = pictureOf(expected).toString("base64");
   const detect = (threshold: number) =>
@@ -139,6 +142,11 @@ test("a picture has the objects that transformers finds, with boxes in its own p
       assert.equal(box[edge], Math.trunc(wanted.box[edge]), `${edge} of ${index}`);
   }
   assert.deepEqual((await detect(0.5)).answer, []);
+  const body = { inputs, parameters: { threshold: 0 } };
+  const adapted = await send<Detected[]>(service.url, "/models/attn-r8", body);
+  assert.equal(adapted.answer.length, expected.queries.length);
+  const furthest = adapted.answer.map(({ score }, i) => Math.abs(score - (expected.queries[i]?.score ?? 0)));
+  assert.ok(Math.max(...furthest) > 1e-3, `the adapter's own scores, not the base's: ${furthest}`);
 });
 
 test("texts have the labels that PyTorch gives, in Hugging Face's form", async () => {
