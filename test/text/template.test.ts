@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, test } from "node:test";
@@ -51,6 +51,27 @@ describe("where a template comes from", async () => {
       (await findTemplate(directory, { chat_template: "from the config" }, undefined))?.text,
       "from the config",
     );
+  });
+
+  test("chats with tools use the template that the model has for them, from either place", async () => {
+    const named = {
+      chat_template: [
+        { name: "default", template: "plain" },
+        { name: "tool_use", template: "with {{ tools[0].name }}" },
+      ],
+    };
+    const found = await findTemplate(directory, named, undefined);
+    assert.deepEqual([found?.text, found?.toolText], ["plain", "with {{ tools[0].name }}"]);
+    assert.ok(found);
+    const render = compileTemplate(found, new Map());
+    assert.equal(render(hi, true, { tools: [{ name: "f" }] }), "with f");
+    assert.equal(render(hi, true, { tools: [] }) + render(hi, true), "plainplain");
+    await mkdir(join(directory, "additional_chat_templates"));
+    await writeFile(join(directory, "chat_template.jinja"), "one");
+    await writeFile(join(directory, "additional_chat_templates", "tool_use.jinja"), "two");
+    const files = await findTemplate(directory, {}, undefined);
+    assert.deepEqual([files?.text, files?.toolText], ["one", "two"]);
+    await rm(join(directory, "chat_template.jinja"));
   });
 
   test("a missing --chat-template file is an invalid configuration", async () => {
