@@ -105,7 +105,7 @@ export class BatchingEngine implements TaskEngine {
   async #run(): Promise<void> {
     while (!this.#closing) {
       this.#stale = false;
-      this.#startJobs();
+      await this.#gather();
       const batch = this.#takeBatch();
       if (batch.length === 0) {
         this.#notifyIdle();
@@ -120,6 +120,16 @@ export class BatchingEngine implements TaskEngine {
     }
     this.#endAll();
     await this.#parts.dispose?.();
+  }
+
+  /** Starts jobs. Adapters in memory are leased within a turn of the event loop, one job of each at a time, so it takes a few turns. */
+  async #gather(): Promise<void> {
+    this.#startJobs();
+    for (let count = -1; this.#loading.size > 0 && this.#ready.length > count; ) {
+      count = this.#ready.length;
+      await new Promise((resolve) => setImmediate(resolve));
+      this.#startJobs();
+    }
   }
 
   /** Takes jobs from the queue in turn: those of the base are ready, others once their adapter is in memory. */

@@ -81,7 +81,8 @@ export async function startTaskEngine(options: TaskStartOptions, probe: RowProbe
   progress?.("building sessions", 0, 1);
   const layouts = new Map<WeightedNode, RowLayout>();
   for (const [target, layout] of probe.layouts) if (typeof layout === "string") layouts.set(target, layout);
-  const runner = new TaskRunner({ graph, layouts, isBatched: probe.isBatched, maxBatch, threads });
+  // Each session has threads of its own, and those of one would spin beside the runs of another.
+  const runner = new TaskRunner({ graph, layouts, isBatched: probe.isBatched, maxBatch, threads, spinning: false });
   try {
     await runner.open();
     progress?.("building sessions", 1, 1);
