@@ -3,7 +3,7 @@
  * tokenizer. The rules are those of the Rust library's NormalizedString.
  */
 
-import { int32At } from "../../base/list.js";
+import { int32At, numberAt } from "../../base/list.js";
 import type { Match } from "./matches.js";
 
 export class AlignedText {
@@ -51,8 +51,13 @@ export class AlignedText {
     const whole = change(this.text);
     if (whole === this.text) return this;
     const builder = new Builder(this);
+    const changeCharacter = remembered(change);
     for (const [begin, end] of unit === "grapheme" ? graphemes(this.text) : characters(this.text)) {
       const source = this.text.slice(begin, end);
+      if (end - begin === characterSize(this.text, begin)) {
+        builder.spread(changeCharacter(source), begin, 1);
+        continue;
+      }
       const result = change(source);
       const parts = characters(source);
       const each = parts.map(([from, to]) => change(source.slice(from, to)));
@@ -87,8 +92,14 @@ export class AlignedText {
 
   /** A new text whose code units came from `sources` of this one. */
   derive(text: string, sources: readonly number[]): AlignedText {
-    const pick = (table: Int32Array): Int32Array => Int32Array.from(sources, (source) => table[source] ?? 0);
-    return new AlignedText(text, pick(this.#begins), pick(this.#ends));
+    const begins = new Int32Array(sources.length);
+    const ends = new Int32Array(sources.length);
+    for (let i = 0; i < sources.length; i++) {
+      const source = numberAt(sources, i);
+      begins[i] = int32At(this.#begins, source);
+      ends[i] = int32At(this.#ends, source);
+    }
+    return new AlignedText(text, begins, ends);
   }
 }
 
@@ -133,8 +144,41 @@ class Builder {
 
 const segmenter = new Intl.Segmenter("und", { granularity: "grapheme" });
 
-const graphemes = (text: string): Match[] =>
-  Array.from(segmenter.segment(text), ({ index, segment }) => [index, index + segment.length]);
+/** Only text around characters beyond ASCII needs the segmenter, which is slow. */
+function graphemes(text: string): Match[] {
+  const all: Match[] = [];
+  const isAlone = (at: number): boolean => text.charCodeAt(at) < 0x80 && !(text.charCodeAt(at + 1) >= 0x80);
+  for (let begin = 0; begin < text.length; ) {
+    let end = begin + 1;
+    if (isAlone(begin)) {
+      if (text.startsWith("\r\n", begin)) end++;
+      all.push([begin, end]);
+    } else {
+      while (end < text.length && !isAlone(end)) end++;
+      for (const { index, segment } of segmenter.segment(text.slice(begin, end)))
+        all.push([begin + index, begin + index + segment.length]);
+    }
+    begin = end;
+  }
+  return all;
+}
+
+const rememberedCharacters = 4096;
+const memories = new WeakMap<(text: string) => string, Map<string, string>>();
+
+/** The same change, of single characters: texts repeat them. */
+function remembered(change: (text: string) => string): (character: string) => string {
+  const memory = memories.get(change) ?? new Map<string, string>();
+  memories.set(change, memory);
+  return (character) => {
+    const known = memory.get(character);
+    if (known !== undefined) return known;
+    if (memory.size >= rememberedCharacters) memory.clear();
+    const changed = change(character);
+    memory.set(character, changed);
+    return changed;
+  };
+}
 
 function characters(text: string): Match[] {
   const all: Match[] = [];

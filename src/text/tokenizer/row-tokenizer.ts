@@ -53,7 +53,7 @@ export interface TokenizerParts {
   readonly postProcessor: string;
 }
 
-/** Longer texts are encoded in a worker thread: this length takes 1 to 2 ms. */
+/** Longer texts are encoded in a worker thread: this length takes a few milliseconds. */
 const offloadCharacters = 2048;
 
 /**
