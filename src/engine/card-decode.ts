@@ -19,6 +19,8 @@ export interface CardStep {
   /** Equal for steps whose inputs have equal names and shapes and whose residents are the same tensors. */
   readonly shape: string;
   readonly rows: number;
+  /** The adapters' memory: steps over an earlier one do not come again. null without adapters. */
+  readonly stack: number | null;
   readonly values: StepValues;
   /** What lies on the device already: cache, adapters and tables. */
   readonly inputs: ReadonlyMap<string, DeviceTensor>;
@@ -79,6 +81,9 @@ export class CardDecode implements Disposable {
   /** The length that a capture takes for that of the longest text: no text is longer than its slot. */
   readonly #capturedLength: Tensor<"int32"> | null;
   readonly #prepared = new Map<string, Prepared>();
+  #stack: number | null = null;
+  /** Ids of what was captured. */
+  readonly #captured = new Set<number>();
   /** What was allocated for steps. */
   readonly #owned: DeviceTensor[] = [];
   /** Kernels are captured and replayed, not run one by one. */
@@ -110,6 +115,8 @@ export class CardDecode implements Disposable {
 
   /** Runs a step; its outputs are read with `logits` and `tokens` before the next one. In a turn. */
   async run(step: CardStep): Promise<DecodeOutputs> {
+    if (step.stack !== this.#stack) this.#forget();
+    this.#stack = step.stack;
     const known = this.#prepared.get(step.shape);
     const prepared = known ?? (await this.#prepare(step));
     step.keepStates(false);
@@ -120,7 +127,9 @@ export class CardDecode implements Disposable {
 
   #graphId({ graphId }: Prepared): number | undefined {
     if (!this.canCapture) return undefined;
-    return this.replays ? graphId : notCaptured;
+    if (!this.replays) return notCaptured;
+    this.#captured.add(graphId);
+    return graphId;
   }
 
   async #prepare(step: CardStep): Promise<Prepared> {
@@ -147,7 +156,7 @@ export class CardDecode implements Disposable {
     if (this.replays) {
       step.keepStates(true);
       await this.#upload(prepared, step.values);
-      await this.#session.run(binding, undefined, prepared.graphId);
+      await this.#session.run(binding, undefined, this.#graphId(prepared));
     }
     return prepared;
   }
@@ -166,6 +175,15 @@ export class CardDecode implements Disposable {
         return [value, place] as const;
       }),
     );
+  }
+
+  /** Releases all that was prepared, with its captures. */
+  #forget(): void {
+    for (const graphId of this.#captured) this.#session.releaseCapture(graphId);
+    this.#captured.clear();
+    for (const { binding } of this.#prepared.values()) this.#session.unbind(binding);
+    this.#prepared.clear();
+    for (const tensor of this.#owned.splice(0)) tensor[Symbol.dispose]();
   }
 
   /** In a turn. */

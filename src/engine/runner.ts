@@ -324,6 +324,7 @@ export class Runner {
     return await card.decode.run({
       shape: `${count} ${used.size > 0 ? bank.inputsKey(used, gains) : ""}`,
       rows: count,
+      stack: used.size > 0 ? bank.version : null,
       ...bound,
       keepStates: (all) => this.#bindStates(bound, [count, 1], (row) => (all || at(rows, row).keepsStates ? 0 : 1)),
     });

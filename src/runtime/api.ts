@@ -74,6 +74,7 @@ const signatures = {
   SessionOptionsAppendExecutionProvider: [216, "S", ["void *", "const char *", "void *", "void *", "size_t"]],
   RegisterExecutionProviderLibrary: [301, "S", ["void *", "const char *", "const char *"]],
   CreateMemoryInfo_V2: [320, "S", ["const char *", "int", "uint32_t", "int", "int", "size_t", "int", "void *"]],
+  SessionReleaseCapturedGraph: [421, "S", ["void *", "int"]],
   CopyTensors: [386, "S", ["void *", "void *", "void *", "void *", "size_t"]],
 } as const satisfies Record<string, readonly [number, string, readonly string[]]>;
 
@@ -111,7 +112,7 @@ export class OrtApi {
     if (!table) {
       throw new LorikeetError("runtime_failed", `ONNX Runtime ${this.version} has no C API version ${apiVersion}.`);
     }
-    const pointers = koffi.decode(table, "void *", 387) as Pointer[];
+    const pointers = koffi.decode(table, "void *", 422) as Pointer[];
     for (const [name, [index, result, args]] of Object.entries(signatures)) {
       const proto = koffi.proto(`${result === "S" ? "void *" : result} (${args.join(", ")})`);
       this.#functions.set(name as FunctionName, koffi.decode(pointers[index], proto) as CFunction);

@@ -172,6 +172,17 @@ export class Session implements Disposable {
     }
   }
 
+  /** Forgets the kernels that were captured with this id. Not while it runs. */
+  releaseCapture(graphId: number): void {
+    ort().call("SessionReleaseCapturedGraph", this.handle, graphId);
+  }
+
+  /** Lets go of a binding that is not needed any more. */
+  unbind(binding: Binding): void {
+    this.#bindings.delete(binding);
+    binding[Symbol.dispose]();
+  }
+
   /** Ends profiling and gives the profile's file name. */
   endProfiling(): string {
     const allocator = ort().make("GetAllocatorWithDefaultOptions");

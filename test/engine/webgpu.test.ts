@@ -79,6 +79,28 @@ test("the engine on WebGPU gives the CPU's tokens, and leaves no memory behind",
   await device.turn(async () => device[Symbol.dispose]());
 });
 
+test("captured steps over adapters whose memory was replaced are released, once", { skip }, async () => {
+  const device = await openTestWebgpu();
+  const { engine, digests } = await started(device);
+  const released: string[] = [];
+  ort().faultOf = (name) => {
+    if (name === "SessionReleaseCapturedGraph") released.push(name);
+    return null;
+  };
+  const request = { promptIds: [5, 6, 7, 8], maxTokens: 4, sampling: greedy, stopIds: [], promptLogprobs: null };
+  const [, adapter = null] = digests;
+  await read(engine.submit({ ...request, adapter }));
+  const first = released.length;
+  assert.ok(first > 0, "the self-test's adapters are gone");
+  await read(engine.submit({ ...request, adapter }));
+  await read(engine.submit({ ...request, adapter: null }));
+  assert.equal(released.length, first);
+  ort().faultOf = null;
+  await engine.close();
+  assert.equal(device.allocatedBytes, 0);
+  device[Symbol.dispose]();
+});
+
 test("a start that fails leaves no memory behind, wherever it fails", { skip }, async () => {
   const device = await openTestWebgpu();
   const before = device.allocatedBytes;

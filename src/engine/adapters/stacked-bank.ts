@@ -246,6 +246,11 @@ export class StackedBank implements AsyncDisposable {
     return resident;
   }
 
+  /** Of the stack's memory, among those of all banks. */
+  get version(): number {
+    return this.#version;
+  }
+
   /** Names the tensors that `inputs` gives: another name, other tensors. */
   inputsKey(places: ReadonlySet<number>, hasGains: boolean): string {
     return `${this.#version} ${this.#tilesUpTo(places)} ${hasGains}`;
