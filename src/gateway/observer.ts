@@ -16,6 +16,8 @@ export const routes = [
   "infer",
   "classify",
   "embeddings",
+  "score",
+  "rerank",
   "pipeline",
 ] as const;
 export type Route = (typeof routes)[number];

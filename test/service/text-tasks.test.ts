@@ -2,7 +2,8 @@
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
-import { writeFile } from "node:fs/promises";
+import { cp, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import OpenAI from "openai";
@@ -177,6 +178,47 @@ describe("an embedder", () => {
     assert.deepEqual(byText.usage, byIds.usage);
   });
 
+  test("texts are scored and ranked by the cosine of their vectors", async () => {
+    const [query = "", ...documents] = texts.map(({ text }) => text);
+    const ask = async (path: string, body: object) => {
+      const response = await post(service.url, path, body);
+      return { status: response.status, answer: JSON.parse(await response.text()) };
+    };
+    const vectors = await client.embeddings.create({ model, input: [query, ...documents], encoding_format: "float" });
+    const [first = [], ...others] = vectors.data.map(({ embedding }) => embedding);
+    const cosines = others.map((other) => other.reduce((sum, value, i) => sum + value * (first[i] ?? 0), 0));
+    const { answer: scored } = await ask("/score", { model, text_1: query, text_2: documents });
+    assert.ok(
+      distance(
+        scored.data.map(({ score }: { score: number }) => score),
+        cosines,
+      ) < 1e-6,
+    );
+    const order = cosines.map((_, index) => index).sort((a, b) => (cosines[b] ?? 0) - (cosines[a] ?? 0));
+    const { answer: ranked } = await ask("/v1/rerank", { query, documents, top_n: 2 });
+    assert.deepEqual(
+      ranked.results.map(({ index, document }: { index: number; document: { text: string } }) => [
+        index,
+        document.text,
+      ]),
+      order.slice(0, 2).map((index) => [index, documents[index]]),
+    );
+    const { answer: tei } = await ask("/rerank", { query, texts: documents, return_text: true });
+    assert.deepEqual(
+      tei.map(({ index, text }: { index: number; text: string }) => [index, text]),
+      order.map((index) => [index, documents[index]]),
+    );
+    for (const [body, message] of [
+      [{ text_1: ["a", "b"], text_2: ["a", "b", "c"] }, /`text_1` has 2 texts and `text_2` 3/],
+      [{ text_1: "a" }, /`text_2` is required/],
+    ] as const) {
+      const refused = await ask("/score", body);
+      assert.equal(refused.status, 400);
+      assert.match(refused.answer.error.message, message);
+    }
+    assert.equal((await ask("/rerank", { query, documents, top_n: 0 })).status, 400);
+  });
+
   test("fewer dimensions are the first ones, at length 1", async () => {
     const [text] = texts;
     const whole = await client.embeddings.create({ model, input: text?.text ?? "", encoding_format: "float" });
@@ -206,4 +248,24 @@ describe("an embedder", () => {
     assert.equal(refused.status, 422);
     await service.assertIdle();
   });
+});
+
+test("a model with one label reads two texts together, and scores them by it", async () => {
+  const source = "bert-sequence-classification";
+  const folder = await mkdtemp(join(tmpdir(), "lorikeet-cross-"));
+  try {
+    await cp(join(taskRoot, source), folder, { recursive: true });
+    const config = JSON.parse(readFileSync(join(folder, "config.json"), "utf8"));
+    await writeFile(join(folder, "config.json"), JSON.stringify({ ...config, id2label: { 0: "fits" } }));
+    await using service = await openService({ model: folder });
+    const scoresFor = async (pairs: object): Promise<number[]> => {
+      const response = await post(service.url, "/score", pairs);
+      return JSON.parse(await response.text()).data.map(({ score }: { score: number }) => score);
+    };
+    const [one, two] = await scoresFor({ text_1: "a quiet film", text_2: ["a dull story", "a warm voice"] });
+    assert.ok(one !== undefined && two !== undefined && one !== two && one > 0 && one < 1);
+    assert.deepEqual(await scoresFor({ text_1: ["a quiet film"], text_2: "a warm voice" }), [two]);
+  } finally {
+    await rm(folder, { recursive: true });
+  }
 });

@@ -4,7 +4,7 @@ import { LorikeetError } from "../../base/errors.js";
 import type { Json } from "../../base/json.js";
 import type { TaskSignature, TaskTensor } from "../../engine/task/types.js";
 import type { RowTokenizer } from "../../text/tokenizer/row-tokenizer.js";
-import { type EncodedRow, padRows } from "../../text/tokenizer/rows.js";
+import { type EncodedRow, padRows, type TextRow } from "../../text/tokenizer/rows.js";
 import type { EncodeBudget } from "../encode-budget.js";
 import { type Aggregation, entitiesOf } from "./entities.js";
 import type { InferAnswer, InferRequest } from "./inference.js";
@@ -34,7 +34,8 @@ export type TextInput = string | readonly number[];
 
 export interface TextRequest {
   readonly model: string | null;
-  readonly texts: readonly TextInput[];
+  /** Texts, or two texts that the model reads together. */
+  readonly texts: readonly (TextInput | TextRow)[];
   readonly truncate: boolean;
   readonly connection: object;
 }
@@ -69,6 +70,11 @@ export class TextTasks {
     this.#parts = parts;
   }
 
+  /** Whether the base gives one label to two texts: how well they fit. */
+  get isCrossEncoder(): boolean {
+    return this.#parts.head.labels?.length === 1;
+  }
+
   /** Tokens, padded, as inputs of the model. Throws `tokenizer_missing`, `context_length_exceeded` or `model_unsupported`. */
   async request(asked: TextRequest, signal: AbortSignal): Promise<TokenizedRequest> {
     const rows = await this.#encodeAll(asked, signal);
@@ -78,7 +84,7 @@ export class TextTasks {
 
   async #encodeAll(asked: TextRequest, signal: AbortSignal) {
     const evicted = new AbortController();
-    const characters = asked.texts.reduce((sum, { length }) => sum + length, 0);
+    const characters = asked.texts.reduce((sum, text) => sum + sizeOf(text), 0);
     const release = this.#parts.encoding.reserve(asked.connection, characters, (fault) => evicted.abort(fault));
     const either = AbortSignal.any([signal, evicted.signal]);
     try {
@@ -90,7 +96,11 @@ export class TextTasks {
     }
   }
 
-  async #encode(text: TextInput, { truncate, connection }: TextRequest, signal: AbortSignal): Promise<TokenRow> {
+  async #encode(
+    text: TextInput | TextRow,
+    { truncate, connection }: TextRequest,
+    signal: AbortSignal,
+  ): Promise<TokenRow> {
     const { tokenizer } = this.#parts;
     if (!tokenizer) {
       throw new LorikeetError("tokenizer_missing", "The model has no tokenizer.json, so it takes no texts.", {
@@ -98,6 +108,7 @@ export class TextTasks {
       });
     }
     if (typeof text === "string") return await tokenizer.encodeRow({ text }, { truncate, signal, connection });
+    if ("text" in text) return await tokenizer.encodeRow(text, { truncate, signal, connection });
     const { maxLength } = tokenizer;
     const found = text.length;
     if (maxLength !== null && found > maxLength && !truncate) {
@@ -177,6 +188,11 @@ export class TextTasks {
       return normalizes || dimensions !== null ? unit(cut) : cut;
     });
   }
+}
+
+function sizeOf(text: TextInput | TextRow): number {
+  if (typeof text === "string" || !("text" in text)) return text.length;
+  return text.text.length + (text.pair?.length ?? 0);
 }
 
 /** Without a stated limit nothing is known to fit behind the text. */

@@ -193,9 +193,11 @@ function addModelApi(
 /** What task models have besides. */
 function addTaskApi(app: Express, { gateway, options, json }: ApiParts & Served<TaskGateway>): void {
   const kserve = kserveHandlers(gateway, options);
-  const { classify, embeddings } = taskHandlers(gateway, options);
+  const { classify, embeddings, score, rerank } = taskHandlers(gateway, options);
   const api = apiOf(app);
   api("/classify", { post: [json, classify] });
+  api("/score", { post: [json, score] });
+  api("/rerank", { post: [json, rerank] });
   api("/embeddings", { post: [json, embeddings] });
   route(app, "/v2", { get: [kserve.server] });
   route(app, "/v2/models/*name/ready", { get: [kserve.ready] });

@@ -1,0 +1,41 @@
+/** How well two texts fit: a cross-encoder's one label for both together, or the cosine of their vectors. */
+
+import type { InferAnswer } from "./inference.js";
+import type { TextInput, TextTasks, TokenizedRequest } from "./text-tasks.js";
+
+export interface TextPair {
+  readonly text: string;
+  readonly pair: string;
+}
+
+/** What a model reads to compare pairs: each pair as one row, or each text by itself, equal ones once. */
+export function rowsOf(tasks: TextTasks, pairs: readonly TextPair[]): readonly (TextInput | TextPair)[] {
+  if (tasks.isCrossEncoder) return pairs;
+  return [...new Set(pairs.flatMap(({ text, pair }) => [text, pair]))];
+}
+
+/** One score for each pair, of an answer to the rows of `rowsOf`. */
+export function scoresOf(
+  tasks: TextTasks,
+  pairs: readonly TextPair[],
+  found: InferAnswer,
+  request: TokenizedRequest,
+): number[] {
+  if (tasks.isCrossEncoder) return tasks.classify(found, true).map(({ scores }) => scores[0] ?? 0);
+  const rows = rowsOf(tasks, pairs);
+  const vectors = tasks.embed(found, request, null);
+  const byText = new Map(rows.map((text, index) => [text, vectors[index] ?? new Float32Array()] as const));
+  return pairs.map(({ text, pair }) => cosine(byText.get(text), byText.get(pair)));
+}
+
+function cosine(a: Float32Array | undefined, b: Float32Array | undefined): number {
+  if (!a || !b) return 0;
+  let [product, left, right] = [0, 0, 0];
+  for (const [i, x] of a.entries()) {
+    const y = b[i] ?? 0;
+    product += x * y;
+    left += x * x;
+    right += y * y;
+  }
+  return left * right > 0 ? product / Math.sqrt(left * right) : 0;
+}
