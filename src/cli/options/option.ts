@@ -43,6 +43,12 @@ export function time(group: Group, fallbackMs: number, help: string): Option<num
   return given(group, fallbackMs, { placeholder: "time", parse: duration("s"), shown, help });
 }
 
+/** How old something may become: no timer waits for it. Milliseconds, in seconds unless a unit is given, up to ten years. */
+export function age(group: Group, fallbackMs: number, help: string): Option<number> & { readonly fallback: number } {
+  const parse = duration("s", 1, 3650 * 86_400_000);
+  return given(group, fallbackMs, { placeholder: "time", parse, shown: formatDuration(fallbackMs), help });
+}
+
 /** A whole number. */
 export function count(
   group: Group,

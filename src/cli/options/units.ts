@@ -21,7 +21,8 @@ const sizeUnits: Readonly<Record<string, number>> = {
   tib: 1024 ** 4,
 };
 
-const durationUnits: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
+const day = 86_400_000;
+const durationUnits: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: day };
 
 /** A whole number in [min, max]. */
 export function integer(min: number, max = Number.MAX_SAFE_INTEGER): Parser<number> {
@@ -56,15 +57,18 @@ export function bytes(min = 1): Parser<number> {
   };
 }
 
-/** Milliseconds: `500ms`, `60s`, `5m`; a number without a unit is in `bareUnit`. */
-export function duration(bareUnit: "ms" | "s", minMs = 1): Parser<number> {
+/** The longest time that a timer of Node's waits: a signed 32-bit number of milliseconds. Longer ones fire at once. */
+const longestTimer = 2 ** 31 - 1;
+
+/** Milliseconds: `500ms`, `60s`, `5m`; a number without a unit is in `bareUnit`. What no timer waits for may be longer than one can. */
+export function duration(bareUnit: "ms" | "s", minMs = 1, maxMs = longestTimer): Parser<number> {
   return (text) => {
     const found = /^(\d+(?:\.\d+)?)\s*([a-z]*)$/i.exec(text.trim());
     const unit = durationUnits[found?.[2]?.toLowerCase() || bareUnit];
     const value = Math.round(Number(found?.[1]) * (unit ?? Number.NaN));
-    // Node's timers take a signed 32-bit number of milliseconds. Larger ones fire at once.
-    if (!(value >= minMs && value <= 2 ** 31 - 1)) {
-      throw new Error(`must be a time from ${formatDuration(minMs)} to 24 days, such as 500ms, 30s or 5m`);
+    if (!(value >= minMs && value <= maxMs)) {
+      const most = `${Math.floor(maxMs / day)} days`;
+      throw new Error(`must be a time from ${formatDuration(minMs)} to ${most}, such as 500ms, 30s or 5m`);
     }
     return value;
   };
@@ -165,8 +169,9 @@ export function formatBytes(value: number): string {
   return `${shown} ${units[power]}`;
 }
 
-/** `90000` → "90 s". */
+/** `90000` → "90 s"; whole days are "30 d". */
 export function formatDuration(ms: number): string {
+  if (ms > 0 && ms % day === 0) return `${ms / day} d`;
   if (ms < 1000) return `${ms} ms`;
   return `${Number((ms / 1000).toFixed(1))} s`;
 }

@@ -13,7 +13,7 @@ import { defaultRenderLimits } from "../../text/jinja/budget.js";
 import { callFormatNames } from "../../text/tools/formats/registry.js";
 import { reasoningFormatNames } from "../../text/tools/reasoning.js";
 import { engineOptions } from "../options/engine-options.js";
-import { count, given, type OptionTable, open, type Settings, size, time } from "../options/option.js";
+import { age, count, given, type OptionTable, open, type Settings, size, time } from "../options/option.js";
 import { bytes, flag, formatBytes, hosts, integer, networks, oneOf, origins, text } from "../options/units.js";
 
 const serviceOptions = {
@@ -239,7 +239,7 @@ const serviceOptions = {
     recordDefaults.maxBytes,
     "total size of stored responses; beyond it, the oldest are dropped",
   ),
-  responseTtl: time("Responses", recordDefaults.maxAgeMs, "how long a response is stored"),
+  responseTtl: age("Responses", recordDefaults.maxAgeMs, "how long a response is stored"),
   maxBackgroundResponses: count(
     "Responses",
     responsesDefaults.maxBackgroundResponses,
