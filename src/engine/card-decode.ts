@@ -121,15 +121,18 @@ export class CardDecode implements Disposable {
     const prepared = known ?? (await this.#prepare(step));
     step.keepStates(false);
     await this.#upload(prepared, step.values);
-    await this.#session.run(prepared.binding, undefined, this.#graphId(prepared));
+    await this.#run(prepared);
     return new DecodeOutputs(this.#device, prepared, step.rows, this.#vocabSize);
+  }
+
+  async #run(prepared: Prepared): Promise<void> {
+    await this.#session.run(prepared.binding, undefined, this.#graphId(prepared));
+    if (this.replays) this.#captured.add(prepared.graphId);
   }
 
   #graphId({ graphId }: Prepared): number | undefined {
     if (!this.canCapture) return undefined;
-    if (!this.replays) return notCaptured;
-    this.#captured.add(graphId);
-    return graphId;
+    return this.replays ? graphId : notCaptured;
   }
 
   async #prepare(step: CardStep): Promise<Prepared> {
@@ -156,7 +159,7 @@ export class CardDecode implements Disposable {
     if (this.replays) {
       step.keepStates(true);
       await this.#upload(prepared, step.values);
-      await this.#session.run(binding, undefined, this.#graphId(prepared));
+      await this.#run(prepared);
     }
     return prepared;
   }
