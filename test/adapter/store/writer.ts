@@ -76,7 +76,8 @@ async function run(job: Job): Promise<unknown> {
     fs.rename = async (from, to) => {
       if (String(to).includes("names")) {
         process.stdout.write(`${JSON.stringify({ done: "stuck" })}\n`);
-        await new Promise(() => setInterval(() => {}, 1_000));
+        // The timer refers to the promise: without a reference, this call and the lock's file handle are garbage.
+        await new Promise((resolve) => setInterval(() => Object.is(resolve, null), 1_000));
       }
       return rename(from, to);
     };
