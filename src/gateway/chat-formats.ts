@@ -108,6 +108,7 @@ export function answerFormOf(
           parallel: tools.parallel && tools.choice.kind !== "function",
           // A stop string may cut a call that is not forced.
           isHeld: holdsCalls(request) && !(tools.choice.kind === "auto" && request.stops.length > 0),
+          isForced: tools.choice.kind !== "auto",
         }
       : null,
     reasoning: reasoning && { format: reasoning, isOpen },

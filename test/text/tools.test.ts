@@ -300,6 +300,16 @@ describe("calls in a stream", () => {
     assert.deepEqual(found(cut), { text: "", calls: [["weather", '{"city": "Pa']] });
   });
 
+  test("leave no markup behind where an answer that had to call is cut", () => {
+    for (let end = 1; end < says.length; end++) {
+      for (const before of ["", `${says}\n`]) {
+        const cut = scan("hermes", [before, says.slice(0, end)], { isHeld: true, isForced: true });
+        assert.equal(cut.text, "", `cut at ${end}`);
+      }
+    }
+    assert.equal(scan("hermes", ["2 <tool"], { isHeld: true }).text, "2 <tool", "text of an answer that may call");
+  });
+
   test("end with the first one where only one is allowed", () => {
     const one = { parallel: false };
     assert.deepEqual(scan("hermes", [`${says}${says} and so on`], one), { text: "", calls: [paris] });

@@ -14,6 +14,8 @@ export interface CallOptions {
   readonly parallel: boolean;
   /** A grammar holds the calls: they are passed on while they are read, not once they are known to be well formed. */
   readonly isHeld: boolean;
+  /** And the answer is nothing but calls: the beginning of one is not text either. Default false. */
+  readonly isForced?: boolean;
 }
 
 /**
@@ -72,8 +74,10 @@ export class CallScanner {
   /** The rest, when the text is over. */
   finish(): OutputPiece[] {
     if (this.isOver) return [];
-    if (this.#reading) this.#giveUp();
-    this.#text(this.#held);
+    // A call that a grammar holds and that is not whole was cut by the length of the answer: it is no text.
+    if (this.#reading && this.#options.isHeld) this.#drop();
+    else if (this.#reading) this.#giveUp();
+    if (!this.#options.isForced) this.#text(this.#held);
     this.#held = "";
     if (this.#follows !== "call" && this.#space !== "") this.#pieces.push({ kind: "text", text: this.#space });
     this.#space = "";
@@ -130,15 +134,20 @@ export class CallScanner {
   /** What was read is text. Its end may be the start of a trigger. */
   #giveUp(): void {
     const raw = this.#isSent ? "" : this.#raw;
-    this.#reading = null;
-    this.#raw = "";
     this.#deltas = [];
-    this.#older = 0;
-    this.#isSent = false;
-    this.#isAtStart = false;
+    this.#drop();
     const certain = raw.length - longestStart(raw, this.#options.format.triggers);
     this.#text(raw.slice(0, certain));
     this.#held = raw.slice(certain);
+  }
+
+  /** Ends the reading of a call; what is known of it stays. */
+  #drop(): void {
+    this.#reading = null;
+    this.#raw = "";
+    this.#older = 0;
+    this.#isSent = false;
+    this.#isAtStart = false;
   }
 
   #begin(name: string): void {
