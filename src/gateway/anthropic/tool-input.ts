@@ -3,8 +3,8 @@ import * as v from "valibot";
 import { isObject, type Json } from "../../base/json.js";
 import type { Tool } from "../../text/tools/types.js";
 import { customField, Wrong } from "../body/custom-field.js";
+import { readFunction, readTools } from "../body/functions.js";
 import { describe, describeWord, type Fault, invalid, shorten } from "../body/parse.js";
-import { readFunction } from "../openai/tool-input.js";
 import type { RequestBounds } from "../options.js";
 import type { ToolChoice, ToolInput } from "../requests.js";
 
@@ -16,7 +16,7 @@ interface ChoiceInput {
 export function toolEntries({ maxTools }: Pick<RequestBounds, "maxTools">) {
   return {
     tools: v.optional(
-      customField((value) => readTools(value, maxTools)),
+      customField((value) => readTools(value, maxTools, readTool)),
       [],
     ),
     tool_choice: v.optional(customField(readChoice)),
@@ -47,22 +47,6 @@ export function* toolCross(body: Json): Iterable<Fault> {
     const isKnown = tools.some((tool) => isObject(tool) && tool.name === name);
     if (!isKnown) yield invalid("tool_choice", "must name one of the `tools`");
   }
-}
-
-function readTools(value: unknown, maxTools: number): readonly Tool[] | Wrong {
-  if (!Array.isArray(value) || value.length > maxTools) {
-    return new Wrong(`must be a list of up to ${maxTools} tools`, describe(value));
-  }
-  const tools: Tool[] = [];
-  for (const [index, item] of value.entries()) {
-    const tool = readTool(item);
-    if (tool instanceof Wrong) return new Wrong(tool.rule, `${tool.found} at position ${index}`);
-    if (tools.some(({ name }) => name === tool.name)) {
-      return new Wrong("must not have two tools of one name", `a second one at position ${index}`);
-    }
-    tools.push(tool);
-  }
-  return tools;
 }
 
 /** A tool of the client's own. Those that Anthropic runs or defines have another type. */

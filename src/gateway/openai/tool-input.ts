@@ -4,16 +4,15 @@ import { isObject, type Json } from "../../base/json.js";
 import type { Tool } from "../../text/tools/types.js";
 import { customField, Wrong } from "../body/custom-field.js";
 import { flag } from "../body/field-kinds.js";
-import { describe, describeWord, type Fault, invalid, shorten } from "../body/parse.js";
+import { readFunction, readTools, unknownField } from "../body/functions.js";
+import { describe, describeWord, type Fault, invalid } from "../body/parse.js";
 import type { RequestBounds } from "../options.js";
 import type { ToolChoice, ToolInput } from "../requests.js";
-
-const namePattern = /^[a-zA-Z0-9_.-]{1,64}$/;
 
 export function toolEntries({ maxTools }: Pick<RequestBounds, "maxTools">) {
   return {
     tools: v.optional(
-      customField((value) => readTools(value, maxTools)),
+      customField((value) => readTools(value, maxTools, readTool)),
       [],
     ),
     tool_choice: v.optional(customField(readChoice)),
@@ -40,22 +39,6 @@ export function* toolCross(body: Json): Iterable<Fault> {
   if (!isKnown) yield invalid("tool_choice", "must name one of the `tools`");
 }
 
-function readTools(value: unknown, maxTools: number): readonly Tool[] | Wrong {
-  if (!Array.isArray(value) || value.length > maxTools) {
-    return new Wrong(`must be a list of up to ${maxTools} tools`, describe(value));
-  }
-  const tools: Tool[] = [];
-  for (const [index, item] of value.entries()) {
-    const tool = readTool(item);
-    if (tool instanceof Wrong) return new Wrong(tool.rule, `${tool.found} at position ${index}`);
-    if (tools.some(({ name }) => name === tool.name)) {
-      return new Wrong("must not have two functions of one name", `a second one at position ${index}`);
-    }
-    tools.push(tool);
-  }
-  return tools;
-}
-
 /** OpenAI's object around a function. */
 function readTool(value: unknown): Tool | Wrong {
   const rule = 'must be objects {"type":"function","function":{"name":"...","description":"...","parameters":{...}}}';
@@ -64,39 +47,6 @@ function readTool(value: unknown): Tool | Wrong {
   if (type !== "function") return new Wrong(rule, `${describeWord(type)} as \`type\``);
   if (!isObject(fields)) return new Wrong(rule, `${describe(fields)} as \`function\``);
   return unknownField(rest) ?? readFunction(fields);
-}
-
-/** The fields of a function, which other protocols give without the object around it. */
-export function readFunction(fields: Json): Tool | Wrong {
-  const { name, description, parameters, strict, ...rest } = fields;
-  const unknown = unknownField(rest);
-  if (unknown) return unknown;
-  if (typeof name !== "string" || !namePattern.test(name)) {
-    return new Wrong("must have names of 1 to 64 letters, digits, `_`, `.` and `-`", `${describe(name)} as \`name\``);
-  }
-  if (!isAbsent(description) && typeof description !== "string") {
-    return new Wrong("must have strings as `description`", `${describe(description)} as \`description\``);
-  }
-  if (!isAbsent(parameters) && !isObject(parameters)) {
-    return new Wrong("must have JSON Schemas as `parameters`", `${describe(parameters)} as \`parameters\``);
-  }
-  if (!isAbsent(strict) && typeof strict !== "boolean") {
-    return new Wrong("must have true or false as `strict`", `${describe(strict)} as \`strict\``);
-  }
-  return {
-    name,
-    description: typeof description === "string" ? description : null,
-    parameters: isObject(parameters) ? parameters : null,
-    strict: strict === true,
-  };
-}
-
-const isAbsent = (value: unknown): boolean => value === undefined || value === null;
-
-function unknownField(fields: Json): Wrong | null {
-  const found = Object.entries(fields).find(([, value]) => !isAbsent(value));
-  if (!found) return null;
-  return new Wrong(`have the field \`${shorten(found[0])}\`, which is not supported`, describe(found[1]));
 }
 
 function readChoice(value: unknown): ToolChoice | Wrong {

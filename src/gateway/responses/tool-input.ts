@@ -4,8 +4,8 @@ import { isObject, type Json } from "../../base/json.js";
 import type { Tool } from "../../text/tools/types.js";
 import { customField, Wrong } from "../body/custom-field.js";
 import { flag } from "../body/field-kinds.js";
+import { readFunction, readTools } from "../body/functions.js";
 import { describe, describeWord, type Fault, invalid } from "../body/parse.js";
-import { readFunction } from "../openai/tool-input.js";
 import type { RequestBounds } from "../options.js";
 import type { ToolChoice, ToolInput } from "../requests.js";
 
@@ -18,7 +18,7 @@ interface Sent<Value, Read> {
 export function toolEntries({ maxTools }: Pick<RequestBounds, "maxTools">) {
   return {
     tools: v.optional(
-      customField((value) => readTools(value, maxTools)),
+      customField((value) => readSentTools(value, maxTools)),
       [],
     ),
     tool_choice: v.optional(customField(readSentChoice)),
@@ -43,21 +43,11 @@ export function* toolCross({ tools, tool_choice }: Json): Iterable<Fault> {
   }
 }
 
-function readTools(value: unknown, maxTools: number): Sent<readonly unknown[], readonly Tool[]> | Wrong {
-  if (!Array.isArray(value) || value.length > maxTools) {
-    return new Wrong(`must be a list of up to ${maxTools} functions`, describe(value));
-  }
-  const read: Tool[] = [];
-  for (const [index, item] of value.entries()) {
-    const tool = readTool(item);
-    if (tool instanceof Wrong) return new Wrong(tool.rule, `${tool.found} at position ${index}`);
-    if (read.some(({ name }) => name === tool.name)) {
-      return new Wrong("must not have two functions of one name", `a second one at position ${index}`);
-    }
-    read.push(tool);
-  }
+function readSentTools(value: unknown, maxTools: number): Sent<readonly unknown[], readonly Tool[]> | Wrong {
+  const read = readTools(value, maxTools, readTool);
+  if (read instanceof Wrong) return read;
   // A response always says how its functions are held.
-  return { sent: value.map((tool: object) => ({ parameters: null, strict: false, ...tool })), read };
+  return { sent: (value as readonly object[]).map((tool) => ({ parameters: null, strict: false, ...tool })), read };
 }
 
 function readTool(value: unknown): Tool | Wrong {
