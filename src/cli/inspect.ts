@@ -40,6 +40,8 @@ export function addInspect(program: Command, terminal: Terminal): void {
     .option("--pair <text>", "the second text of a pair with --text (default: none)")
     .option("--json", "print JSON", false)
     .action(async (name: string, { model, text, pair, ...others }: InspectOptions) => {
+      if (pair !== undefined && text === undefined)
+        throw new UsageError(["--pair needs --text, the first text of the pair."]);
       if (name.endsWith(".onnx")) return inspectTaskModel(name, others.json, terminal);
       if (isPicture(name)) return inspectPicture(name, model, others.json, terminal);
       const folder = await locate(name, { option: "<model>", kind: null }, terminal);

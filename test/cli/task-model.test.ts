@@ -50,6 +50,9 @@ test("inspect shows the tokenizer of a text model, and with --text the tokens th
   const json = JSON.parse((await run(["inspect", folder, "--text", "The film", "--json"])).out);
   assert.deepEqual(json.input_ids.slice(0, 2), [2, 54]);
   assert.deepEqual(json.spans.at(-2).at(-1), 8);
+  const unpaired = await run(["inspect", folder, "--pair", "a dull"]);
+  assert.match(unpaired.err, /--pair needs --text/);
+  assert.notEqual(unpaired.code, 0);
   const long = await run(["inspect", folder, "--text", "the ".repeat(60)]);
   assert.match(long.err, /The text has 62 tokens with special tokens; the model takes at most 48\./);
 });
