@@ -46,29 +46,41 @@ const ranges = {
   int32: [-(2 ** 31), 2 ** 31 - 1],
 } as const;
 
-/** A tensor from a flat or a nested list in row-major order; a description of what is wrong otherwise. */
+/** A tensor from a flat list in row-major order, or from lists nested exactly as its shape; a description of what is wrong otherwise. */
 export function tensorOf(type: TaskType, shape: readonly number[], data: readonly unknown[]): TaskTensor | Found {
   const count = shape.reduce((product, size) => product * size, 1);
-  const values: unknown[] = [];
-  const isShort = flatten(data, values, count);
-  if (!isShort || values.length !== count) {
-    return new Found(
-      `${isShort ? values.length : `more than ${count}`} elements of data for the shape [${shape.join(", ")}]`,
-    );
+  const isNested = data.some(Array.isArray);
+  if (!isNested && data.length !== count) {
+    const found = data.length > count ? `more than ${count}` : data.length;
+    return new Found(`${found} elements of data for the shape [${shape.join(", ")}]`);
   }
-  const wrong = values.findIndex((value) => !fits(type, value));
+  const values: unknown[] = [];
+  const fault = isNested ? unnest(data, shape, values, "data") : null;
+  if (fault !== null) {
+    const allowed = `a flat list of ${count} elements, or lists nested as the shape [${shape.join(", ")}]`;
+    return new Found(`${fault}; ${allowed}, are allowed`);
+  }
+  const elements = isNested ? values : data;
+  const wrong = elements.findIndex((value) => !fits(type, value));
   if (wrong >= 0) return new Found(`an element at position ${wrong} that is no ${datatypes[type]}`);
-  return { type, shape, data: packed(type, values) };
+  return { type, shape, data: packed(type, elements) };
 }
 
-/** Whether at most `limit` elements were found. Lists are at most as deep as the body's nesting, which is bounded. */
-function flatten(data: readonly unknown[], into: unknown[], limit: number): boolean {
-  for (const item of data) {
-    if (Array.isArray(item)) {
-      if (!flatten(item, into, limit)) return false;
-    } else if (into.push(item) > limit) return false;
+/** Adds the elements of lists nested as `sizes`. Returns what does not fit, or null. `place`: of the item, for its reader. */
+function unnest(item: unknown, sizes: readonly number[], into: unknown[], place: string): string | null {
+  const [size, ...inner] = sizes;
+  if (size === undefined) {
+    if (Array.isArray(item)) return `a list at ${place}, where an element belongs`;
+    into.push(item);
+    return null;
   }
-  return true;
+  if (!Array.isArray(item)) return `an element at ${place}, where a list of ${size} belongs`;
+  if (item.length !== size) return `a list of ${item.length} at ${place}, where a list of ${size} belongs`;
+  for (const [index, part] of item.entries()) {
+    const fault = unnest(part, inner, into, `${place}[${index}]`);
+    if (fault !== null) return fault;
+  }
+  return null;
 }
 
 function fits(type: TaskType, value: unknown): boolean {
