@@ -117,7 +117,8 @@ export class OrtApi {
       const proto = koffi.proto(`${result === "S" ? "void *" : result} (${args.join(", ")})`);
       this.#functions.set(name as FunctionName, koffi.decode(pointers[index], proto) as CFunction);
     }
-    this.env = this.make("CreateEnv", 3, "lorikeet");
+    // 4: fatal. What fails comes back as a status; ONNX Runtime's own lines would break the log's format.
+    this.env = this.make("CreateEnv", 4, "lorikeet");
     this.cpuMemory = this.make("CreateCpuMemoryInfo", 0, 0);
   }
 

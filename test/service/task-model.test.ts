@@ -115,6 +115,23 @@ describe("a policy", () => {
       [{ inputs: [{ name: "observation", shape: [1, 4], datatype: "FP32" }] }, /`inputs\[0\].data` is required/],
       [observation([1, 4], [1, 2, 3]), /`inputs\[0\].data` has 3 elements of data for the shape \[1, 4\]/],
       [observation([1, 4], [1, 2, 3, 4, 5]), /more than 4 elements/],
+      [
+        observation([1, 4], [[1], [2], [3], [4]]),
+        /has a list of 4 at data, where a list of 1 belongs; a flat list of 4 elements, or lists nested as the shape \[1, 4\]/,
+      ],
+      [
+        observation(
+          [2, 4],
+          [
+            [1, 2, 3],
+            [4, 5, 6, 7, 8],
+          ],
+        ),
+        /has a list of 3 at data\[0\], where a list of 4 belongs/,
+      ],
+      [observation([2, 4], [[1, 2, 3, 4], 5, 6, 7, 8]), /has a list of 5 at data, where a list of 2 belongs/],
+      [observation([2, 4], [[1, 2, 3, 4], 5]), /has an element at data\[1\], where a list of 4 belongs/],
+      [observation([1, 4], [[1, 2, 3, [4]]]), /has a list at data\[0\]\[3\], where an element belongs/],
       [observation([1, 4], [1, 2, 3, "4"]), /an element at position 3 that is no FP32/],
       [observation([1, 4], [1, 2, 3, 1e39]), /an element at position 3 that is no FP32/],
       [
@@ -185,7 +202,9 @@ test("token ids beyond the vocabulary, and a text beyond the positions, are refu
   assert.match(bad?.answer.error ?? "", /has the id 99999 in "input_ids"; 0 to \d+ are allowed/);
   assert.match(negative?.answer.error ?? "", /has the id -1 in "input_ids"/);
   assert.equal(long?.status, 400, long?.answer.error);
-  assert.match(long?.answer.error ?? "", /The model cannot compute these inputs/);
+  assert.match(long?.answer.error ?? "", /The input has 600 tokens; the model takes at most 48/);
+  const empty = await infer(service.url, name, request([]));
+  assert.deepEqual([empty.status, /has the size 0 as sequence_length/.test(empty.answer.error ?? "")], [400, true]);
   const uneven = request([2, 5, 6, 3]);
   uneven.inputs[1] = { name: "attention_mask", shape: [1, 3], datatype: "INT64", data: [1, 1, 1] };
   const refused = await infer(service.url, name, uneven);

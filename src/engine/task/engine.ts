@@ -333,11 +333,17 @@ const noWidths: ReadonlyMap<string, number> = new Map();
 
 /** Inputs of the right names, types and sizes that the graph still cannot compute, such as a text that is longer than its positions. */
 function refusedInputs(cause: LorikeetError): LorikeetError {
-  const reason = cause.message.replace(/\s+/g, " ").slice(0, 300);
-  return new LorikeetError("invalid_value", `The model cannot compute these inputs: ${reason}`, {
-    param: "inputs",
-    cause,
-  });
+  // ONNX Runtime's own sentence names its source files.
+  const [, operator, node] = /while running (\w+) node\. Name:'([^']*)'/.exec(cause.message) ?? [];
+  const which = operator === undefined ? "a node" : `the ${operator} node ${JSON.stringify(node?.slice(0, 100))}`;
+  return new LorikeetError(
+    "invalid_value",
+    `The model cannot compute these inputs: ${which} of its graph refuses them.`,
+    {
+      param: "inputs",
+      cause,
+    },
+  );
 }
 
 function adapterQueueFull(adapter: string | null, found: number, allowed: number): LorikeetError {

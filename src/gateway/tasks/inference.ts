@@ -9,7 +9,7 @@ import { Deadline, type DeadlineTimes } from "../deadline.js";
 import { asFault } from "../fault.js";
 import { type GatewayObserver, type RequestSummary, type Route, summaryOf } from "../observer.js";
 import type { Usage } from "../parts.js";
-import { checkInputs, tooManyRows } from "./inputs.js";
+import { checkInputs, type InputBounds, tooManyRows } from "./inputs.js";
 import { splitRows } from "./rows.js";
 
 export interface InferRequest {
@@ -42,8 +42,7 @@ export interface InferenceDeps {
   readonly observer: GatewayObserver;
   readonly logger: Logger;
   readonly times: DeadlineTimes;
-  /** Rows of one request. */
-  readonly maxRows: number;
+  readonly bounds: InputBounds;
 }
 
 /** What a request counts as, and how its body is read: a body that cannot be read is counted too. */
@@ -106,10 +105,11 @@ export class Inference {
 
   /** One job for each row. If one fails, the others are ended. */
   async #run({ inputs }: InferRequest, target: Target, deadline: Deadline, admit: () => void): Promise<TaskResult[]> {
-    const { engine, maxRows } = this.#deps;
+    const { engine, bounds } = this.#deps;
+    const { maxRows } = bounds;
     const rows: ReadonlyMap<string, TaskTensor>[] = [];
     for (const batch of inputs) {
-      const count = checkInputs(batch, engine.signature, maxRows);
+      const count = checkInputs(batch, engine.signature, bounds);
       rows.push(...(count === null ? [batch] : splitRows(batch, count)));
       if (rows.length > maxRows) throw tooManyRows(rows.length, maxRows);
     }

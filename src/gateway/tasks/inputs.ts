@@ -4,13 +4,20 @@ import { LorikeetError } from "../../base/errors.js";
 import type { TaskPort, TaskSignature, TaskTensor } from "../../engine/task/types.js";
 import { type Fault, faultsError, invalid, shorten } from "../body/parse.js";
 
+export interface InputBounds {
+  /** Rows of one request. */
+  readonly maxRows: number;
+  /** Tokens of one row that the model has positions for; null: not known. */
+  readonly maxLength: number | null;
+}
+
 /**
  * The number of rows; null for a model that runs one request at a time. Throws `invalid_value` with every fault.
  */
 export function checkInputs(
   inputs: ReadonlyMap<string, TaskTensor>,
   signature: TaskSignature,
-  maxRows: number,
+  { maxRows, maxLength }: InputBounds,
 ): number | null {
   const known = new Map(signature.inputs.map((port) => [port.name, port]));
   const missing = signature.inputs.filter(({ name }) => !inputs.has(name));
@@ -23,10 +30,17 @@ export function checkInputs(
   for (const port of signature.inputs) {
     const tensor = inputs.get(port.name);
     if (!tensor) continue;
-    const fault = faultOf(tensor, port, sizes);
+    const fault = faultOf(tensor, port, signature.isBatched, sizes);
     if (fault) faults.push(fault);
   }
   if (faults.length > 0) throw faultsError(faults);
+  const length = inputs.get("input_ids")?.shape[1] ?? 0;
+  if (maxLength !== null && length > maxLength) {
+    const message = `The input has ${length} tokens; the model takes at most ${maxLength}.`;
+    throw new LorikeetError("context_length_exceeded", message, {
+      ...{ param: "inputs", found: length, allowed: maxLength },
+    });
+  }
   if (!signature.isBatched) return null;
   const [first] = inputs.values();
   const rows = first?.shape[0] ?? 0;
@@ -47,6 +61,7 @@ export function tooManyRows(found: number, allowed: number): LorikeetError {
 function faultOf(
   { type, shape, data }: TaskTensor,
   port: TaskPort,
+  isBatched: boolean,
   sizes: Map<string, { readonly size: number; readonly of: string }>,
 ): Fault | null {
   const of = `of ${quoted(port.name)}`;
@@ -59,6 +74,10 @@ function faultOf(
     for (const [axis, name] of port.shape.entries()) {
       if (typeof name !== "string") continue;
       const size = shape[axis] ?? 0;
+      // No rows at all are refused as such.
+      if (size === 0 && !(isBatched && axis === 0)) {
+        return invalid("inputs", `has the size 0 as ${name} ${of}; sizes from 1 are allowed`);
+      }
       const known = sizes.get(name);
       if (known && known.size !== size) {
         return invalid("inputs", `has ${size} as ${name} ${of}, and ${known.size} in ${quoted(known.of)}`);

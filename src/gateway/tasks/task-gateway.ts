@@ -67,7 +67,7 @@ export function createTaskGateway(parts: TaskGatewayParts): TaskGateway {
   const inference = new Inference({
     ...{ engine, catalog, activity, observer, logger },
     times: options,
-    maxRows: options.maxSequences,
+    bounds: { maxRows: options.maxSequences, maxLength: maxContext },
   });
   const inputs = {
     texts: new TextTasks({ tokenizer, head, encoding, signature: engine.signature }),

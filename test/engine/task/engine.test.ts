@@ -154,3 +154,21 @@ test("closing ends what waits, and draining waits for what runs", async () => {
   await second.close();
   assert.equal(await codeOf(never), "draining");
 });
+
+test("inputs that a node refuses end with its name, without ONNX Runtime's own text", async () => {
+  const bert = await openTaskModel(join(taskRoot, "bert-sequence-classification"));
+  const limits = { threads: 1, maxBatch: 1, maxQueue: 8, activeAdapterBytes: 2 ** 20 };
+  const bertProbe = await probeModel(bert, { threads: 1, imageSize: null });
+  const { engine } = await startTaskEngine({ model: bert, adapters: null, ...limits }, bertProbe);
+  const tensor = (): TaskTensor => ({ type: "int64", shape: [1, 600], data: new BigInt64Array(600).fill(1n) });
+  const inputs = new Map(engine.signature.inputs.map(({ name }) => [name, tensor()]));
+  await assert.rejects(engine.submit({ inputs, adapter: null }).result, (error) => {
+    assert.ok(error instanceof LorikeetError && error.code === "invalid_value");
+    assert.match(
+      error.message,
+      /^The model cannot compute these inputs: (the \w+ node "[^"]+"|a node) of its graph refuses them\.$/,
+    );
+    return true;
+  });
+  await engine.close();
+});
