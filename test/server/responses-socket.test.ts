@@ -136,6 +136,8 @@ describe("responses over a WebSocket", () => {
       asked.map(([, code], index) => ["error", `e${index}`, code]).sort(),
     );
     assert.equal(errors.find(({ event_id }) => event_id === "e1")?.error?.faults?.length, 2);
+    const behind = errors.find(({ event_id }) => event_id === "e3");
+    assert.match(JSON.stringify(behind), /a WebSocket runs no responses in the background/);
     socket.create({ input: "say on" });
     assert.equal((await socket.ends(asked.length + 1)).at(-1)?.type, "response.completed");
   });

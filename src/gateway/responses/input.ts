@@ -217,12 +217,20 @@ export function parseResponse(format: ReturnType<typeof responsesFormat>, body: 
 
 type Fields = v.InferOutput<ReturnType<typeof responsesFormat>["schema"]>;
 
+/** A client may send an id that another item has, as of an item that it repeats: that one gets an id of its own. */
+function identified(items: readonly SentItem[], earlier: readonly Item[], responseId: string): readonly Item[] {
+  const taken = new Set(earlier.map((item) => item.id));
+  return items.map((item, index) => {
+    const own = itemIdOf(responseId, index, idPrefixes[item.type]);
+    const id = item.id === null || taken.has(item.id) ? own : item.id;
+    taken.add(id);
+    return { ...item, id };
+  });
+}
+
 function requestOf(fields: Fields, own: readonly SentItem[], earlier: readonly Item[]): ResponsesRequest {
   const id = newResponseId();
-  const items = [
-    ...earlier,
-    ...own.map((item, index) => ({ ...item, id: item.id ?? itemIdOf(id, index, idPrefixes[item.type]) })),
-  ];
+  const items = [...earlier, ...identified(own, earlier, id)];
   const instructions = fields.instructions ?? null;
   const effort = fields.reasoning.effort ?? null;
   const hasLogprobs = fields.top_logprobs !== undefined || fields.include.includes(outputLogprobs);

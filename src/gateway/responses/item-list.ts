@@ -25,9 +25,9 @@ export function readItemQuery(query: URLSearchParams): ItemQuery {
       faults.push("Only `limit`, `order`, `after` and `include` may be given.");
     }
   }
-  const limit = Number(query.get("limit") ?? 20);
-  if (!(Number.isInteger(limit) && limit >= 1 && limit <= 100))
-    faults.push("`limit` must be an integer from 1 to 100.");
+  const digits = query.get("limit") ?? "20";
+  const limit = /^\d+$/.test(digits) ? Number(digits) : 0;
+  if (limit < 1 || limit > 100) faults.push("`limit` must be an integer from 1 to 100.");
   const order = query.get("order") ?? "desc";
   if (order !== "asc" && order !== "desc") faults.push('`order` must be "asc" or "desc".');
   if (faults.length > 0) throw new LorikeetError("invalid_value", [...new Set(faults)].join(" "), { faults });

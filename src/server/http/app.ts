@@ -221,21 +221,19 @@ function addTextApi(
   api("/messages/count_tokens", { post: [json, countTokens] });
   api("/generate", { post: [json, generateHandler(generate, gateway, options)] });
   api("/generate_stream", { post: [json, generateHandler(generateStream, gateway, options)] });
-  api("/responses", { post: [json, stored.create] });
+  api("/responses", { get: [askForHandshake], post: [json, stored.create] });
   api("/responses/:id", { get: [stored.get], delete: [stored.remove] });
   api("/responses/:id/cancel", { post: [stored.cancel] });
   api("/responses/:id/input_items", { get: [stored.inputItems] });
   api("/tokenize", { post: [json, tokenize] });
   api("/detokenize", { post: [json, detokenize] });
-  api("/ws", {
-    get: [
-      (_req, res) => {
-        res.setHeader("upgrade", "websocket");
-        res.setHeader("connection", "upgrade");
-        throw new LorikeetError("upgrade_required", "This path speaks WebSocket: send its handshake.");
-      },
-    ],
-  });
+  api("/ws", { get: [askForHandshake] });
+}
+
+function askForHandshake(_req: Request, res: Response): void {
+  res.setHeader("upgrade", "websocket");
+  res.setHeader("connection", "upgrade");
+  throw new LorikeetError("upgrade_required", "This path speaks WebSocket: send its handshake.");
 }
 
 /** Registers handlers for a path or its spellings; any other method gets a 405 that lists the allowed ones. */

@@ -28,6 +28,7 @@ export function responsesDialect(gateway: Gateway, responses: Responses, owner: 
     body,
     begin: async (signal, connection) => {
       requireStream(body);
+      requireForeground(body);
       const reading = { route: protocol.route, read: () => protocol.read({ ...body, stream: true }) };
       const answer = await gateway.complete(reading, signal, connection);
       const response_id = answer.request.form.id;
@@ -50,6 +51,12 @@ export function responsesDialect(gateway: Gateway, responses: Responses, owner: 
       return { type: "request", request: requestOf(body, faultForm(event_id ?? null)) };
     },
   };
+}
+
+function requireForeground({ background }: Json): void {
+  if (background !== true) return;
+  const message = "`background` must be false or absent: a WebSocket runs no responses in the background.";
+  throw new LorikeetError("invalid_value", message, { param: "background" });
 }
 
 type FaultForm = (fault: PublicFault) => object;
