@@ -44,6 +44,8 @@ export interface CompleterDeps {
 export interface Reading<Request extends GenerationRequest> {
   readonly route: Route;
   read(): Request | Promise<Request>;
+  /** Called once the engine has accepted the request, before it is admitted. */
+  submitted?(): void;
 }
 
 export class Completer {
@@ -55,7 +57,7 @@ export class Completer {
 
   /** Resolves at admission: the adapter is leased and a slot is held. Rejects with a LorikeetError. `connection` identifies the client for fair turns. */
   async complete<Request extends GenerationRequest>(
-    { route, read }: Reading<Request>,
+    { route, read, submitted }: Reading<Request>,
     signal: AbortSignal,
     connection: object = signal,
   ): Promise<Answer<Request>> {
@@ -66,7 +68,7 @@ export class Completer {
       const target = this.#deps.catalog.resolve(request.model, request.adapters);
       call.hold(target);
       const sequences = await planShortened(request, (each) => this.#plan(each, target, deadline, connection));
-      return await this.#run(call, request, sequences, target, deadline);
+      return await this.#run(call, request, sequences, target, deadline, submitted);
     } catch (error) {
       deadline.release();
       const fault = asFault(error);
@@ -127,6 +129,7 @@ export class Completer {
     sequences: readonly SequencePlan[],
     target: Target,
     deadline: Deadline,
+    submitted?: () => void,
   ): Promise<Answer<Request>> {
     const { logger } = this.#deps;
     const generation = new Generation(request, sequences, this.#deps);
@@ -139,6 +142,7 @@ export class Completer {
       return call.end(end.error, end);
     });
     call.handOver();
+    if (!generation.hasFailed) submitted?.();
     const queueMs = await generation.admitted;
     deadline.admitted();
     call.admit();

@@ -64,6 +64,11 @@ export class Generation {
     }
   }
 
+  /** Whether a fault has ended it, as one of the engine's while it was submitted. */
+  get hasFailed(): boolean {
+    return this.#error !== null;
+  }
+
   /** Milliseconds in the queue, once the first sequence is admitted. Rejects if none is. */
   get admitted(): Promise<number> {
     return this.#admission.promise;

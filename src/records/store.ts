@@ -43,7 +43,7 @@ export const recordDefaults: RecordBounds = {
 /** Throws LorikeetError `store_full` if a record of this size could never be kept. */
 export function requireFit(bytes: number, { maxBytes }: RecordBounds): void {
   if (bytes <= maxBytes) return;
-  throw new LorikeetError("store_full", `The record has ${bytes} bytes; at most ${maxBytes} are kept.`, {
+  throw new LorikeetError("store_full", `The response has ${bytes} bytes; --max-response-bytes allows ${maxBytes}.`, {
     found: bytes,
     allowed: maxBytes,
   });

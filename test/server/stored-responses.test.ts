@@ -66,6 +66,25 @@ describe("stored responses", () => {
     assert.equal(error.faults.length, 3);
   });
 
+  test("an item that is sent again gets an id of its own, so that paging ends", async () => {
+    await using rig = await openServerRig(saying("ok"));
+    const client = clientOf(rig);
+    const first = await client.responses.create({ model: "base", input: "one" });
+    const twice = { id: "msg_x", type: "message" as const, role: "user" as const, content: "two" };
+    const input = JSON.parse(JSON.stringify([...first.output, twice, twice]));
+    const second = await client.responses.create({ model: "base", input, previous_response_id: first.id });
+    const ids: string[] = [];
+    for await (const { id } of client.responses.inputItems.list(second.id, { limit: 1 })) {
+      ids.push(id ?? "");
+      assert.ok(ids.length <= 5, "paging ends");
+    }
+    assert.equal(new Set(ids).size, 5);
+    const hex = await fetch(`${rig.url}/v1/responses/${second.id}/input_items?limit=0x10`);
+    assert.equal(hex.status, 400);
+    const plain = await fetch(`${rig.url}/v1/responses`);
+    assert.deepEqual([plain.status, plain.headers.get("upgrade")], [426, "websocket"]);
+  });
+
   test("an item is found by its reference", async () => {
     await using rig = await openServerRig(saying("blue"));
     const client = clientOf(rig);
@@ -188,6 +207,75 @@ describe("stored responses", () => {
     const response = await clientOf(later).responses.retrieve(id);
     assert.equal(response.status, "failed");
     assert.match(response.error?.message ?? "", /server stopped/);
+    const next = clientOf(later).responses.create({ model: "base", input: "x", previous_response_id: id });
+    await assert.rejects(next, (fault: APIError) => fault.status === 400 && /it is failed/.test(fault.message));
+  });
+
+  test("a response whose end cannot be stored has failed for that reason", async () => {
+    await using rig = await openServerRig({
+      script: { answer: () => [...Buffer.from("x".repeat(4000)), eosId], limits: { maxContext: 8192 } },
+      records: memoryStore({ maxBytes: 3000 }),
+    });
+    const client = clientOf(rig);
+    const { id } = await client.responses.create({ model: "base", input: "x", background: true });
+    const response = await ended(client, id);
+    assert.equal(response.status, "failed");
+    assert.match(response.error?.message ?? "", /--max-response-bytes allows 3000/);
+    await client.responses.delete(id);
+    await assert.rejects(client.responses.retrieve(id), failsWith(404, "response_not_found"));
+  });
+
+  test("a response whose failure cannot be stored either is known until it is deleted", async () => {
+    const store = memoryStore();
+    let puts = 0;
+    const put: RecordStore["put"] = async (key, text) => {
+      if (puts++ > 0) throw new LorikeetError("store_full", "The disk of the stored responses is full.");
+      await store.put(key, text);
+    };
+    await using rig = await openServerRig({ ...saying("ok"), records: { ...store, put } });
+    const client = clientOf(rig);
+    const { id } = await client.responses.create({ model: "base", input: "x", background: true });
+    const response = await ended(client, id);
+    assert.deepEqual(
+      [response.status, response.error?.message],
+      ["failed", "The disk of the stored responses is full."],
+    );
+    await client.responses.delete(id);
+    await assert.rejects(client.responses.retrieve(id), failsWith(404, "response_not_found"));
+  });
+
+  test("what can never run is refused at once in the background as well", async () => {
+    const limits = { maxQueue: 2 };
+    await using rig = await openServerRig({
+      script: { answer: () => [...Buffer.from("x".repeat(200))], tokenMs: 20, limits },
+    });
+    const client = clientOf(rig);
+    const formats = { type: "json_schema", name: "x", schema: { type: "nothing" } };
+    for (const fields of [{ input: "x".repeat(100_000) }, { input: "x", text: { format: formats } }]) {
+      const statuses = [true, false].map(async (background) => {
+        const answer = await post(rig.url, "/v1/responses", { ...fields, background });
+        return [answer.status, await answer.text()];
+      });
+      const [behind, before] = await Promise.all(statuses);
+      assert.equal(behind?.[0], 400);
+      assert.deepEqual(behind, before);
+    }
+    const body = { model: "base", input: "x", background: true };
+    await client.responses.create(body);
+    await client.responses.create(body);
+    await assert.rejects(client.responses.create(body), failsWith(429, "queue_full"));
+    assert.equal((await scrape(rig.url)).get("lorikeet_background_responses"), 2);
+  });
+
+  test("a running response that was dropped to make room is still listed and deleted", async () => {
+    const records = memoryStore({ maxRecords: 1 });
+    await using rig = await openServerRig({ ...saying("x".repeat(200), 20), records });
+    const client = clientOf(rig);
+    const { id } = await client.responses.create({ model: "base", input: "x", background: true });
+    await client.responses.create({ model: "base", input: "y", max_output_tokens: 1 });
+    assert.equal((await client.responses.inputItems.list(id)).data.length, 1);
+    await client.responses.delete(id);
+    await assert.rejects(client.responses.retrieve(id), failsWith(404, "response_not_found"));
   });
 
   test("a response that cannot be stored is an error that says so", async () => {

@@ -52,13 +52,6 @@ export class ResponseArchive {
     };
   }
 
-  /** Throws LorikeetError `response_not_found`. */
-  async get(owner: string, id: string): Promise<StoredResponse> {
-    const stored = await this.find(owner, id);
-    if (stored) return stored;
-    throw responseNotFound();
-  }
-
   remove(owner: string, id: string): Promise<boolean> {
     return isResponseId(id) ? this.#records.remove({ owner, id }) : Promise.resolve(false);
   }

@@ -71,7 +71,7 @@ export class Responses {
     };
   }
 
-  /** Generates in the background. Resolves with the queued response. */
+  /** Generates in the background. Resolves with the queued response; rejects as `protocol` would if it can never run. */
   async start(owner: string, body: unknown, connection: object): Promise<ResponseObject> {
     const { models } = this.#parts.gateway;
     const request = await this.#read({ owner, latest: null }, parseResponse(this.#format, body));
@@ -82,9 +82,7 @@ export class Responses {
 
   /** Throws LorikeetError `response_not_found`. */
   async get(owner: string, id: string): Promise<ResponseObject> {
-    const running = this.#background.find(owner, id);
-    if (running) return running;
-    return settled((await this.#archive.get(owner, id)).response);
+    return (await this.#get(owner, id)).response;
   }
 
   /** Ends a response that runs in the background; one that has ended stays as it is. Throws LorikeetError `response_not_found` or `invalid_value`. */
@@ -100,17 +98,32 @@ export class Responses {
 
   /** Throws LorikeetError `response_not_found`. */
   async remove(owner: string, id: string): Promise<void> {
-    await this.#background.cancel(owner, id, { keep: false });
-    if (!(await this.#archive.remove(owner, id))) throw responseNotFound();
+    const hasEnded = (await this.#background.cancel(owner, id, { keep: false })) !== null;
+    const hasRemoved = await this.#archive.remove(owner, id);
+    if (!hasEnded && !hasRemoved) throw responseNotFound();
   }
 
   /** Throws LorikeetError `response_not_found` or `invalid_value`. */
   async inputItems(owner: string, id: string, query: ItemQuery): Promise<ItemList> {
-    return listItems((await this.#archive.get(owner, id)).items, query);
+    return listItems((await this.#get(owner, id)).items, query);
   }
 
   stats(): ResponsesStats {
     return { ...this.#archive.stats(), background: this.#background.running };
+  }
+
+  /** As it is now, whether it runs or is stored; null if the owner has no such response. */
+  async #find(owner: string, id: string): Promise<StoredResponse | null> {
+    const running = this.#background.find(owner, id);
+    if (running) return running;
+    const stored = await this.#archive.find(owner, id);
+    return stored && { ...stored, response: settled(stored.response) };
+  }
+
+  async #get(owner: string, id: string): Promise<StoredResponse> {
+    const found = await this.#find(owner, id);
+    if (found) return found;
+    throw responseNotFound();
   }
 
   /** Finds what a body refers to. Throws LorikeetError `previous_response_not_found` or `invalid_value`. */
@@ -140,7 +153,7 @@ export class Responses {
   }
 
   async #earlier({ owner, latest }: Caller, id: string): Promise<readonly Item[]> {
-    const stored = latest?.find(id) ?? (await this.#archive.find(owner, id));
+    const stored = latest?.find(id) ?? (await this.#find(owner, id));
     if (!stored) {
       throw new LorikeetError(
         "previous_response_not_found",
@@ -196,7 +209,7 @@ export class Responses {
   }
 }
 
-/** A response that was running when the server stopped never ends. */
+/** A response that was running when the server stopped never ends, nor does one whose end the server could not store before it stopped. */
 function settled(response: StoredResponse["response"]): ResponseObject {
   if (response.status !== "queued" && response.status !== "in_progress") return response;
   const message = "The server stopped before this response was complete.";
