@@ -103,6 +103,14 @@ test("an adapter is listed, downloaded, replaced, deleted and never answered by 
   assert.ok(Buffer.from(await download.arrayBuffer()).includes("labels.json"));
   const [before] = await infer(service, "mine", inputs, 0);
   assert.deepEqual(before?.shape, [1, 4]);
+  const statedOf = async (name: string): Promise<readonly number[] | undefined> => {
+    const metadata = await (await fetch(`${url}/v2/models/${name}`)).json();
+    return (metadata as { outputs: { shape: number[] }[] }).outputs[0]?.shape;
+  };
+  assert.deepEqual(await Promise.all(["mine", model].map(statedOf)), [
+    [-1, 4],
+    [-1, 3],
+  ]);
   const second = await put(url, "mine", folderOf(model, "all-r4-rslora"));
   assert.deepEqual([second.outcome, second.digest === first.digest], ["replaced", false]);
   const [replaced] = await infer(service, "mine", inputs, 0);

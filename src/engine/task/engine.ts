@@ -13,7 +13,7 @@ import type { TaskBank } from "./bank.js";
 import { Job } from "./job.js";
 import type { RunRow, TaskRunner } from "./runner.js";
 import type { Stacks } from "./stacks.js";
-import type { TaskEngine, TaskJob, TaskRequest, TaskSignature, TaskTensor } from "./types.js";
+import type { TaskEngine, TaskJob, TaskPort, TaskRequest, TaskSignature, TaskTensor } from "./types.js";
 
 export interface TaskEngineParts {
   readonly runner: TaskRunner;
@@ -60,6 +60,22 @@ export class BatchingEngine implements TaskEngine {
     this.#logger = parts.logger ?? silent;
     this.#now = parts.now ?? (() => performance.now());
     this.#loop = this.#run();
+  }
+
+  async outputsOf(digest: string | null): Promise<readonly TaskPort[]> {
+    const { adapters, widthsOf } = this.#parts;
+    const { outputs } = this.signature;
+    if (digest === null || !adapters) return outputs;
+    const lease = await adapters.acquire(digest);
+    try {
+      const widths = widthsOf(lease.adapter);
+      return outputs.map((port) => {
+        const width = widths.get(port.name);
+        return width === undefined || !port.shape ? port : { ...port, shape: [...port.shape.slice(0, -1), width] };
+      });
+    } finally {
+      lease.release();
+    }
   }
 
   submit(request: TaskRequest): TaskJob {

@@ -58,6 +58,8 @@ export interface TaskJob {
 export interface TaskEngine {
   readonly limits: Omit<EngineLimits, "maxContext">;
   readonly signature: TaskSignature;
+  /** The signature's outputs with the sizes of an adapter's own head, for which it is loaded. null: the base. */
+  outputsOf(adapter: string | null): Promise<readonly TaskPort[]>;
   /** Throws `queue_full`, `adapter_queue_full` or `draining` at once; later errors reject the job. */
   submit(request: TaskRequest): TaskJob;
   stats(): EngineStats;

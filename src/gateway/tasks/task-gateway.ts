@@ -43,6 +43,8 @@ export interface TaskGatewayParts {
 export interface TaskGateway extends ModelGateway {
   readonly infer: Inference["infer"];
   readonly signature: TaskSignature;
+  /** The signature of a model by its name. Throws `model_not_found`. */
+  signatureOf(model: string): Promise<TaskSignature>;
   readonly version: string;
   readonly texts: TextTasks;
   readonly textBounds: TextBounds;
@@ -79,6 +81,14 @@ export function createTaskGateway(parts: TaskGatewayParts): TaskGateway {
   return {
     infer: (reading, client, ended) => inference.infer(reading, client, ended),
     signature: engine.signature,
+    signatureOf: async (model) => {
+      const target = catalog.resolve(model);
+      try {
+        return { ...engine.signature, outputs: await engine.outputsOf(target.weightsDigest) };
+      } finally {
+        target.release();
+      }
+    },
     version,
     ...inputs,
     parts: {

@@ -18,8 +18,9 @@ export function kserveHandlers(gateway: TaskGateway, options: ServerOptions & Re
     server: (_req: Request, res: Response): void => {
       res.json({ name: "lorikeet", version, extensions: [] });
     },
-    model: (req: Request, res: Response): void => {
-      res.json(modelMetadata(models.get(nameOf(req)).name, signature));
+    model: async (req: Request, res: Response): Promise<void> => {
+      const { name } = models.get(nameOf(req));
+      res.json(modelMetadata(name, await gateway.signatureOf(name)));
     },
     ready: (req: Request, res: Response): void => {
       res.json({ name: models.get(nameOf(req)).name, ready: true });
