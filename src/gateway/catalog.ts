@@ -71,10 +71,10 @@ export class Catalog {
   }
 
   /**
-   * null is the base. Throws LorikeetError `model_not_found`; for a mixture also `invalid_value` if `asked` is not the base,
+   * null is the base. `param` names the model in faults. Throws LorikeetError `model_not_found`; for a mixture also `invalid_value` if `asked` is not the base,
    * `adapter_unsupported` if one of its adapters is not linear, and `mixtures_busy`.
    */
-  resolve(asked: string | null, mixed: readonly WeightedAdapter[] = []): Target {
+  resolve(asked: string | null, mixed: readonly WeightedAdapter[] = [], param = "model"): Target {
     const model = asked ?? this.#base.names[0];
     if (this.#base.names.includes(model)) {
       if (mixed.length > 0) return this.#mix(model, mixed);
@@ -82,7 +82,7 @@ export class Catalog {
     }
     if (mixed.length > 0) throw notTheBase(model);
     const record = this.#adapters.resolve(model);
-    if (!record) throw notFound(model);
+    if (!record) throw notFound(model, param);
     const { name, digest, weightsDigest } = record;
     return { model: name, adapter: name, names: [name], digest, weightsDigest, release: this.#adapters.hold(record) };
   }

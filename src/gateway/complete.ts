@@ -18,7 +18,7 @@ import { type GatewayObserver, type RequestSummary, type Route, summaryOf } from
 import type { RequestBounds } from "./options.js";
 import { continuesPrompt, planSequences, requireRoom, type SequencePlan } from "./plan.js";
 import { charactersOf, encodePrompts, type PromptContext, renderPrompts } from "./prompts.js";
-import type { GenerationRequest } from "./requests.js";
+import { type GenerationRequest, paramsOf } from "./requests.js";
 import type { SamplingDefaults } from "./sampling.js";
 import { planShortened } from "./shorten-chat.js";
 
@@ -65,7 +65,7 @@ export class Completer {
     const deadline = new Deadline(this.#deps.bounds, signal);
     try {
       const request = await read();
-      const target = this.#deps.catalog.resolve(request.model, request.adapters);
+      const target = this.#deps.catalog.resolve(request.model, request.adapters, paramsOf(request).model);
       call.hold(target);
       const sequences = await planShortened(request, (each) => this.#plan(each, target, deadline, connection));
       return await this.#run(call, request, sequences, target, deadline, submitted);
@@ -86,6 +86,7 @@ export class Completer {
       const encoded = await encodePrompts(rendered, prompts, {
         signal: deadline.signal,
         connection,
+        param: paramsOf(request).prompt,
         accept: (tokens) => requireRoom(request, tokens, bounds.maxContext),
       });
       const { output, grammar } = answerFormOf(request, rendered.prompts[0], tokenizer, prompts.formats);

@@ -5,7 +5,7 @@ import type { Grammar } from "../grammar/grammar.js";
 import type { OutputOptions } from "../text/tools/chat-output.js";
 import type { Tokenizer } from "../text/types.js";
 import type { EncodedPrompt } from "./prompts.js";
-import type { GenerationRequest } from "./requests.js";
+import { type GenerationRequest, type ParamNames, paramsOf } from "./requests.js";
 import { type SamplingDefaults, samplingOf } from "./sampling.js";
 
 /** One sequence of an answer: choice `index`. */
@@ -133,7 +133,7 @@ function checkAllowed({ minTokens, sampling }: GenerationRequest, endIds: readon
 /** Throws LorikeetError `context_length_exceeded` if a prompt of this length leaves too little room for the requested tokens. */
 export function requireRoom(request: GenerationRequest, promptTokens: number, maxContext: number): void {
   const least = request.shortensToFit ? 1 : (request.maxTokens ?? 1);
-  if (promptTokens + least > maxContext) throw contextError(promptTokens, least, maxContext);
+  if (promptTokens + least > maxContext) throw contextError(promptTokens, least, maxContext, paramsOf(request));
 }
 
 /** The requested number of tokens, or the endpoint's default as far as the context has room. */
@@ -146,13 +146,13 @@ function maxTokensOf(request: GenerationRequest, promptTokens: number, context: 
   return Math.min(fallback, room);
 }
 
-function contextError(promptTokens: number, maxTokens: number, maxContext: number): LorikeetError {
+function contextError(promptTokens: number, maxTokens: number, maxContext: number, params: ParamNames): LorikeetError {
   return new LorikeetError(
     "context_length_exceeded",
     `The model's context is ${maxContext} tokens, but ${promptTokens + maxTokens} were asked for: ` +
       `${promptTokens} in the prompt and ${maxTokens} to generate.`,
     {
-      param: promptTokens >= maxContext ? "prompt" : "max_tokens",
+      param: promptTokens >= maxContext ? params.prompt : params.maxTokens,
       found: promptTokens + maxTokens,
       allowed: maxContext,
     },

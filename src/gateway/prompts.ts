@@ -2,7 +2,7 @@
 import { assert, LorikeetError } from "../base/errors.js";
 import type { ChatMessage, Tokenizer } from "../text/types.js";
 import { type ChatFormats, renderOptionsOf, requireToolSupport } from "./chat-formats.js";
-import type { ChatInput, GenerationRequest, Prompt, Truncation } from "./requests.js";
+import { type ChatInput, type GenerationRequest, type Prompt, paramsOf, type Truncation } from "./requests.js";
 
 export interface EncodedPrompt {
   readonly ids: readonly number[];
@@ -34,7 +34,8 @@ export interface RenderedPrompts {
  * Throws LorikeetError `chat_template_missing`, `tokenizer_missing`, `prompt_too_long` or `invalid_value`.
  */
 export function renderPrompts(request: GenerationRequest, context: PromptContext): RenderedPrompts {
-  const prompts = request.kind === "chat" ? [renderChat(request, context)] : request.prompts;
+  const param = paramsOf(request).prompt;
+  const prompts = request.kind === "chat" ? [renderChat(request, context, param)] : request.prompts;
   const sequences = prompts.length * request.choices;
   if (sequences > context.maxSequences) {
     throw new LorikeetError(
@@ -43,18 +44,18 @@ export function renderPrompts(request: GenerationRequest, context: PromptContext
       { param: "n", found: sequences, allowed: context.maxSequences },
     );
   }
-  for (const prompt of prompts) if (prompt.kind === "text") checkText(prompt.text, context);
+  for (const prompt of prompts) if (prompt.kind === "text") checkText(prompt.text, context, param);
   return { prompts, addSpecialTokens: request.addsSpecialTokens, truncation: truncationOf(request, context) };
 }
 
 /** Throws LorikeetError `tokenizer_missing` or `prompt_too_long`. */
-export function checkText(text: string, { tokenizer, maxPromptCharacters }: PromptContext): void {
+export function checkText(text: string, { tokenizer, maxPromptCharacters }: PromptContext, param = "prompt"): void {
   if (!tokenizer) {
-    throw new LorikeetError("tokenizer_missing", "The model has no tokenizer: `prompt` must be token ids.", {
-      param: "prompt",
+    throw new LorikeetError("tokenizer_missing", `The model has no tokenizer: \`${param}\` must be token ids.`, {
+      param,
     });
   }
-  boundCharacters(text.length, maxPromptCharacters, "prompt");
+  boundCharacters(text.length, maxPromptCharacters, param);
 }
 
 /** -1 keeps as much as leaves room for the answer. */
@@ -72,6 +73,8 @@ export interface EncodeTurn {
   readonly connection: object;
   /** Throws if a prompt of this length cannot be served, so that the others are not encoded. */
   readonly accept: (tokens: number) => void;
+  /** The prompt's name in faults. Default: prompt. */
+  readonly param?: string;
   /** Whether a text may have no tokens, if nothing is generated from it. Default: false. */
   readonly allowsEmpty?: boolean;
 }
@@ -80,7 +83,7 @@ export interface EncodeTurn {
 export async function encodePrompts(
   rendered: RenderedPrompts,
   context: PromptContext,
-  { signal, connection, accept, allowsEmpty = false }: EncodeTurn,
+  { signal, connection, accept, param = "prompt", allowsEmpty = false }: EncodeTurn,
 ): Promise<EncodedPrompt[]> {
   const { addSpecialTokens, truncation } = rendered;
   const encoded: EncodedPrompt[] = [];
@@ -101,7 +104,7 @@ export async function encodePrompts(
     const ids = await encoding.catch((error: unknown) => {
       throw signal.aborted ? signal.reason : error;
     });
-    add({ ids: ids.length > 0 || allowsEmpty ? ids : emptyPrompt(context.bosId), text: prompt.text });
+    add({ ids: ids.length > 0 || allowsEmpty ? ids : emptyPrompt(context.bosId, param), text: prompt.text });
     characters += prompt.text.length;
     if (characters < charactersPerTurn) continue;
     characters = 0;
@@ -127,7 +130,7 @@ function truncate(prompt: EncodedPrompt, truncation: Truncation | null): Encoded
  * Throws LorikeetError `chat_template_missing`, `tokenizer_missing`, `prompt_too_long`, `unsupported_parameter` for tools that the
  * template drops, and what the template throws.
  */
-export function renderChat(input: ChatInput, context: PromptContext): Prompt {
+export function renderChat(input: ChatInput, context: PromptContext, param = "messages"): Prompt {
   const { tokenizer, maxPromptCharacters } = context;
   if (!tokenizer) {
     throw new LorikeetError(
@@ -142,10 +145,10 @@ export function renderChat(input: ChatInput, context: PromptContext): Prompt {
     );
   }
   const { messages } = input;
-  boundCharacters(sum(messages.map(charactersOfMessage)), maxPromptCharacters, "messages");
+  boundCharacters(sum(messages.map(charactersOfMessage)), maxPromptCharacters, param);
   requireToolSupport(input, tokenizer, context.formats);
   const text = tokenizer.renderChat(messages, renderOptionsOf(input));
-  boundCharacters(text.length, maxPromptCharacters, "messages");
+  boundCharacters(text.length, maxPromptCharacters, param);
   return { kind: "text", text };
 }
 
@@ -164,9 +167,11 @@ function boundCharacters(found: number, allowed: number, param: string): void {
   });
 }
 
-function emptyPrompt(bosId: number | null): readonly number[] {
+function emptyPrompt(bosId: number | null, param: string): readonly number[] {
   if (bosId !== null) return [bosId];
-  throw new LorikeetError("invalid_value", "`prompt` is empty; this model needs at least one token to begin with.", {
-    param: "prompt",
-  });
+  throw new LorikeetError(
+    "invalid_value",
+    `\`${param}\` is empty; this model needs at least one token to begin with.`,
+    { param },
+  );
 }

@@ -34,7 +34,16 @@ export interface WeightedAdapter {
   readonly param: string;
 }
 
+/** What a protocol calls parameters that others call otherwise. */
+export interface ParamNames {
+  readonly model: string;
+  readonly prompt: string;
+  readonly maxTokens: string;
+}
+
 interface CommonRequest {
+  /** For faults. Default: OpenAI's names. */
+  readonly params?: ParamNames;
   /** null: the base. */
   readonly model: string | null;
   /** The adapters whose weighted sum answers. Empty: `model` alone; otherwise `model` is the base. */
@@ -107,6 +116,11 @@ export interface ChatRequest extends CommonRequest, ChatInput {
 }
 
 export type GenerationRequest = CompletionRequest | ChatRequest;
+
+/** The names of a request's parameters, for faults. */
+export function paramsOf({ kind, params }: GenerationRequest): ParamNames {
+  return params ?? { model: "model", prompt: kind === "chat" ? "messages" : "prompt", maxTokens: "max_tokens" };
+}
 
 /** A request for the ids of a text or chat. */
 export interface TokenizeRequest {

@@ -114,7 +114,7 @@ describe("generate", () => {
       error: "The model `gone` does not exist.",
       error_type: "model_not_found",
       code: "model_not_found",
-      param: "model",
+      param: "adapter_id",
     });
     assert.equal(rig.engine.sequences.length, 1);
   });

@@ -57,6 +57,25 @@ const textEvents = [
 ];
 
 describe("responses", () => {
+  test("a fault names the parameter that the client sent", async () => {
+    await using rig = await openServerRig({ ...saying("x"), gateway: { maxPromptCharacters: 300 } });
+    const asked: readonly (readonly [string, object, string])[] = [
+      ["/v1/responses", { input: "x".repeat(400) }, "input"],
+      ["/v1/responses", { input: "x".repeat(260) }, "input"],
+      ["/v1/responses", { input: "x", max_output_tokens: 255 }, "max_output_tokens"],
+      ["/v1/chat/completions", { model: "base", messages: [{ role: "user", content: "x".repeat(260) }] }, "messages"],
+      ["/v1/completions", { model: "base", prompt: "x".repeat(260) }, "prompt"],
+      ["/generate", { inputs: "x".repeat(400) }, "inputs"],
+      ["/generate", { inputs: "x", parameters: { adapter_id: "nobody" } }, "adapter_id"],
+    ];
+    for (const [path, body, param] of asked) {
+      const answer = await post(rig.url, path, body);
+      const text = await answer.text();
+      assert.ok(answer.status >= 400 && answer.status < 500, text);
+      assert.match(text, new RegExp(`"param":"${param}"`), `${path}: ${text}`);
+    }
+  });
+
   test("a whole response has its text, its usage and what was asked for", async () => {
     await using rig = await openServerRig(saying("Hello, wörld"));
     const response = await clientOf(rig).responses.create({

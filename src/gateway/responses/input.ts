@@ -238,6 +238,7 @@ function requestOf(fields: Fields, own: readonly SentItem[], earlier: readonly I
   const grammar: GrammarSource | null = fields.text.format?.grammar ?? null;
   return {
     kind: "chat",
+    params: { model: "model", prompt: "input", maxTokens: "max_output_tokens" },
     model: fields.model ?? null,
     adapters: fields.adapters,
     stream: fields.stream,

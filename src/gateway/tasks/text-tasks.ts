@@ -101,7 +101,7 @@ export class TextTasks {
     { truncate, connection }: TextRequest,
     signal: AbortSignal,
   ): Promise<TokenRow> {
-    const { tokenizer } = this.#parts;
+    const { tokenizer, signature } = this.#parts;
     if (!tokenizer) {
       throw new LorikeetError("tokenizer_missing", "The model has no tokenizer.json, so it takes no texts.", {
         param: "input",
@@ -109,6 +109,12 @@ export class TextTasks {
     }
     if (typeof text === "string") return await tokenizer.encodeRow({ text }, { truncate, signal, connection });
     if ("text" in text) return await tokenizer.encodeRow(text, { truncate, signal, connection });
+    const limit = signature.inputs.find(({ name }) => name === "input_ids")?.limit ?? null;
+    const unknown = limit === null ? undefined : text.find((id) => id >= limit);
+    if (limit !== null && unknown !== undefined) {
+      const message = `\`input\` has the token id ${unknown}; 0 to ${limit - 1} are allowed.`;
+      throw new LorikeetError("invalid_value", message, { param: "input", found: unknown, allowed: limit - 1 });
+    }
     const { maxLength } = tokenizer;
     const found = text.length;
     if (maxLength !== null && found > maxLength && !truncate) {

@@ -107,6 +107,7 @@ export function parseGenerate(
   const showsTokens = isStreamed || fields.details;
   return {
     kind: "completions",
+    params: { model: "adapter_id", prompt: "inputs", maxTokens: "max_new_tokens" },
     model: fields.adapter_id ?? null,
     adapters: fields.merged_adapters ?? fields.adapter_parameters ?? fields.adapters,
     stream: isStreamed,
