@@ -32,6 +32,8 @@ export interface TaskStackOptions {
   readonly gateway: Partial<GatewayOptions>;
   readonly uploads?: UploadLimits;
   readonly images: ImageLimits;
+  /** Time for the trial runs at start. */
+  readonly trialTimeoutMs: number;
   readonly observer?: EngineObserver;
   readonly logger: Logger;
   readonly progress: Progress;
@@ -70,7 +72,9 @@ export async function openTaskStack(options: TaskStackOptions, model: TaskModel)
   options.progress("trying the model", 0, 1);
   const names = await readdir(model.folder);
   const imageSize = await readImageSize(model.folder, names);
-  const probe = await probeModel(model, { threads, imageSize }).catch((cause: unknown) => {
+  const signal = AbortSignal.timeout(options.trialTimeoutMs);
+  const probe = await probeModel(model, { threads, imageSize, signal }).catch((cause: unknown) => {
+    if (isStopped(cause)) throw tooSlow(name, options.trialTimeoutMs, cause);
     throw new LorikeetError("model_unsupported", `ONNX Runtime cannot load the model ${name}.`, { cause });
   });
   options.progress("trying the model", 1, 1);
@@ -83,7 +87,7 @@ export async function openTaskStack(options: TaskStackOptions, model: TaskModel)
       {
         ...settings,
         ...{ model, threads, logger, adapters: adapters?.cache ?? null },
-        progress: options.progress,
+        ...{ progress: options.progress, signal },
         ...(observer && { observer }),
       },
       probe,
@@ -112,8 +116,15 @@ export async function openTaskStack(options: TaskStackOptions, model: TaskModel)
     await tokenizer?.close();
     await preprocessor?.close();
     await adapters?.[Symbol.asyncDispose]();
-    throw error;
+    throw isStopped(error) ? tooSlow(name, options.trialTimeoutMs, error) : error;
   }
+}
+
+const isStopped = (cause: unknown): boolean => cause instanceof LorikeetError && cause.code === "cancelled";
+
+function tooSlow(name: string, allowed: number, cause: unknown): LorikeetError {
+  const message = `The trial runs of the model ${name} took more than ${allowed / 1000} s (--model-trial-timeout).`;
+  return new LorikeetError("model_unsupported", message, { allowed, cause });
 }
 
 async function openAdapters(

@@ -227,5 +227,9 @@ test("a bare .onnx file is served under its own name", async () => {
 test("options of decoders, and models of several graphs, are refused before the server listens", async () => {
   const model = join(taskRoot, "policy-mlp");
   await assert.rejects(openService({ model, dtype: "int8" }), /--dtype int8 is for decoders/);
+  await assert.rejects(
+    openService({ model, modelTrialTimeout: "1ms" }),
+    /took more than 0.001 s \(--model-trial-timeout\)/,
+  );
   await assert.rejects(openService({ model: join(taskRoot, "marian") }), /has the task translation and 3 graphs/);
 });

@@ -148,6 +148,11 @@ const serviceOptions = {
     "unsent bytes of a WebSocket at which it is closed (1013)",
   ),
   pingInterval: time("Streams", serverDefaults.pingIntervalMs, "how often a WebSocket gets a ping"),
+  modelTrialTimeout: time(
+    "Limits",
+    120_000,
+    "longest time that the trial runs of a task model may take at start; then the server does not start",
+  ),
   queueTimeout: time(
     "Limits",
     gatewayDefaults.queueTimeoutMs,

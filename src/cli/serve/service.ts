@@ -94,7 +94,8 @@ export const isTaskStack = (stack: Stack | TaskStack): stack is TaskStack => "si
 async function planFor(settings: ServeSettings, options: StackOptions): Promise<() => Promise<Stack | TaskStack>> {
   if (settings.model !== null && (await isTaskModel(settings.model))) {
     const model = await planTaskStack(options);
-    return () => openTaskStack({ ...options, images: imageLimitsOf(settings) }, model);
+    return () =>
+      openTaskStack({ ...options, images: imageLimitsOf(settings), trialTimeoutMs: settings.modelTrialTimeout }, model);
   }
   const plan = await planStack(options);
   return () => openStack(options, plan);

@@ -27,19 +27,26 @@ export interface RowProbe {
   readonly trial: TrialInputs | null;
 }
 
+export interface ProbeOptions {
+  readonly threads: number;
+  readonly imageSize: ImageSize | null;
+  /** Stops a run that takes too long. */
+  readonly signal?: AbortSignal;
+}
+
 const rows = 3;
 /** Sizes to try for the axes of images that a file only names, after those of the model's configuration. */
 const trialSizes = [64, 32, 224, 7];
 /** Tokens of trial texts. */
 const trialTokens = 7;
 
-/** `imageSize`: of the model's configuration; null if it states none. Throws what ONNX Runtime throws for a model that it cannot load. */
+/** `imageSize`: of the model's configuration; null if it states none. Throws `cancelled`, and what ONNX Runtime throws for a model that it cannot load. */
 export async function probeRows(
   graph: Graph,
   targets: readonly WeightedNode[],
-  options: { readonly threads: number; readonly imageSize: ImageSize | null },
+  options: ProbeOptions,
 ): Promise<RowProbe> {
-  const watched = new Watched(graph, targets);
+  const watched = new Watched(graph, targets, options.signal);
   using session = await Session.create(serializeGraph(watched.graph), { threads: options.threads, optimization: 0 });
   const square = trialSizes.map((size): ImageSize => [size, size]);
   const sizes = options.imageSize ? [options.imageSize, ...square] : square;
@@ -186,7 +193,10 @@ class Watched {
   readonly outputs: readonly Value[];
   readonly #inputs: ReadonlySet<string>;
 
-  constructor(graph: Graph, targets: readonly WeightedNode[]) {
+  readonly #signal: AbortSignal | undefined;
+
+  constructor(graph: Graph, targets: readonly WeightedNode[], signal?: AbortSignal) {
+    this.#signal = signal;
     const made = new Map(graph.nodes.flatMap(({ outputs }) => outputs.map((value) => [value.name, value] as const)));
     const names = new Set([...graph.outputs.map(({ name }) => name), ...targets.map(inputName)]);
     const watched = [...names].flatMap((name) => made.get(name) ?? []);
@@ -199,7 +209,7 @@ class Watched {
     using binding = session.bind();
     for (const [name, tensor] of inputs) if (this.#inputs.has(name)) binding.input(name, tensor);
     for (const { name } of this.graph.outputs) binding.outputToHost(name);
-    await session.run(binding);
+    await session.run(binding, this.#signal);
     const outputs = binding.outputs();
     return new Map([
       ...inputs,

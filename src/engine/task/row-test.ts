@@ -10,9 +10,14 @@ import type { TrialInputs } from "./trial-inputs.js";
 import type { TaskTensor } from "./types.js";
 
 /** Compares rows that ran together with the same rows alone and in pairs. */
-export async function rowsIndependent(runner: TaskRunner, trial: TrialInputs, maxBatch: number): Promise<boolean> {
+export async function rowsIndependent(
+  runner: TaskRunner,
+  trial: TrialInputs,
+  maxBatch: number,
+  signal?: AbortSignal,
+): Promise<boolean> {
   const rows = Array.from({ length: Math.min(4, maxBatch) }, (_, row) => rowOf(trial, row, 0));
-  return await sameAlone(runner, rows, null);
+  return await sameAlone(runner, rows, null, signal);
 }
 
 /** The same for rows with two random adapters of different ranks, on a few of the modules. True if there is none. */
@@ -21,6 +26,7 @@ export async function adaptedRowsIndependent(
   trial: TrialInputs,
   maxBatch: number,
   modules: readonly TaskModule[],
+  signal?: AbortSignal,
 ): Promise<boolean> {
   const chosen = [...new Set(kinds.flatMap((kind) => endsOf(modules.filter((module) => module.kind === kind))))];
   if (chosen.length === 0 || maxBatch < 2) return true;
@@ -28,7 +34,7 @@ export async function adaptedRowsIndependent(
   const { stacks, places } = await bank.place(ranks.map((rank) => randomAdapter(chosen, rank)));
   const rows = Array.from({ length: Math.min(4, maxBatch) }, (_, row) => rowOf(trial, row, at(places, row % 2)));
   try {
-    return await sameAlone(runner, rows, stacks);
+    return await sameAlone(runner, rows, stacks, signal);
   } finally {
     await runner.forgetAdapted();
   }
@@ -39,11 +45,17 @@ const ranks = [8, 3];
 
 const endsOf = <T>(list: readonly T[]): T[] => [...list.slice(0, 1), ...list.slice(-1)];
 
-async function sameAlone(runner: TaskRunner, rows: readonly RunRow[], stacks: Stacks | null): Promise<boolean> {
-  const together = await runner.run(rows, stacks);
+async function sameAlone(
+  runner: TaskRunner,
+  rows: readonly RunRow[],
+  stacks: Stacks | null,
+  signal: AbortSignal | undefined,
+): Promise<boolean> {
+  const together = await runner.run(rows, stacks, signal);
   for (const [index, row] of rows.entries()) {
-    const alone = at(await runner.run([row], stacks), 0);
-    const pair = rows.length > 1 ? at(await runner.run([at(rows, (index + 1) % rows.length), row], stacks), 1) : alone;
+    const alone = at(await runner.run([row], stacks, signal), 0);
+    const pair =
+      rows.length > 1 ? at(await runner.run([at(rows, (index + 1) % rows.length), row], stacks, signal), 1) : alone;
     if (![alone, pair].every((other) => sameBits(at(together, index), other))) return false;
   }
   return true;

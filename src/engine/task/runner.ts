@@ -56,8 +56,8 @@ export class TaskRunner implements AsyncDisposable {
     await this.#plainSession();
   }
 
-  /** Outputs by name, for each row in order. `stacks`: null for rows without adapters. */
-  async run(rows: readonly RunRow[], stacks: Stacks | null): Promise<Map<string, TaskTensor>[]> {
+  /** Outputs by name, for each row in order. `stacks`: null for rows without adapters. `signal` stops it: `cancelled`. */
+  async run(rows: readonly RunRow[], stacks: Stacks | null, signal?: AbortSignal): Promise<Map<string, TaskTensor>[]> {
     const count = this.#rowCount(rows.length, stacks);
     const session = await (stacks ? this.#adaptedSession(stacks, count) : this.#plainSession());
     const first = rows[0];
@@ -74,7 +74,7 @@ export class TaskRunner implements AsyncDisposable {
     }
     const { outputs } = this.#options.graph;
     for (const { name } of outputs) binding.outputToHost(name);
-    await session.run(binding);
+    await session.run(binding, signal);
     const found = binding.outputs();
     return rows.map(
       (_, row) => new Map(outputs.map(({ name }, i) => [name, this.#rowOf(found[i] as Tensor, row)] as const)),

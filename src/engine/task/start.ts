@@ -6,14 +6,13 @@ import type { Logger, Progress } from "../../base/log.js";
 import type { Graph } from "../../graph/types.js";
 import type { RowLayout } from "../../model/task/adapted-node.js";
 import { outputsBehind } from "../../model/task/head-outputs.js";
-import type { ImageSize } from "../../model/task/image-size.js";
 import type { TaskModel } from "../../model/task/open.js";
 import type { TaskModule } from "../../model/task/target-modules.js";
 import type { WeightedNode } from "../../model/task/weighted-nodes.js";
 import type { EngineObserver } from "../types.js";
 import { TaskBank } from "./bank.js";
 import { BatchingEngine } from "./engine.js";
-import { probeRows, type RowProbe } from "./row-probe.js";
+import { type ProbeOptions, probeRows, type RowProbe } from "./row-probe.js";
 import { adaptedRowsIndependent, rowsIndependent } from "./row-test.js";
 import { TaskRunner } from "./runner.js";
 import { tableEntries } from "./trial-inputs.js";
@@ -32,6 +31,8 @@ export interface TaskStartOptions {
   readonly observer?: EngineObserver;
   readonly logger?: Logger;
   readonly progress?: Progress;
+  /** Stops the trial runs when they take too long. */
+  readonly signal?: AbortSignal;
 }
 
 export interface StartedTask {
@@ -65,10 +66,7 @@ export function refusalsOf(modules: readonly TaskModule[], { layouts }: RowProbe
 }
 
 /** Finds how the rows of a model's graph lie. Throws what ONNX Runtime throws for a graph that it cannot load. */
-export function probeModel(
-  model: TaskModel,
-  options: { readonly threads: number; readonly imageSize: ImageSize | null },
-): Promise<RowProbe> {
+export function probeModel(model: TaskModel, options: ProbeOptions): Promise<RowProbe> {
   const targets = model.modules.flatMap(({ uses }) => uses.map(({ target }) => target));
   return probeRows(servedGraph(model), targets, options);
 }
@@ -111,14 +109,14 @@ async function testRows(
   runner: TaskRunner,
   probe: RowProbe,
   maxBatch: number,
-  { model, adapters }: TaskStartOptions,
+  { model, adapters, signal }: TaskStartOptions,
 ): Promise<boolean | null> {
   const { isBatched, trial } = probe;
   if (!isBatched || !trial) return null;
-  if (!(await rowsIndependent(runner, trial, maxBatch))) return false;
+  if (!(await rowsIndependent(runner, trial, maxBatch, signal))) return false;
   const refused = refusalsOf(model.modules, probe);
   const able = model.modules.filter((module) => !refused.has(module) && module.foldedNorm.kind !== "unknown");
-  return adapters === null || (await adaptedRowsIndependent(runner, trial, maxBatch, able));
+  return adapters === null || (await adaptedRowsIndependent(runner, trial, maxBatch, able, signal));
 }
 
 /** The largest power of two up to a number: graphs with adapted convolutions exist for these numbers of rows. */

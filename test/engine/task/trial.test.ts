@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { test } from "node:test";
+import { LorikeetError } from "../../../src/base/errors.js";
 import { probeRows } from "../../../src/engine/task/row-probe.js";
 import { GraphBuilder } from "../../../src/graph/builder.js";
 import { Ops } from "../../../src/graph/ops.js";
@@ -111,4 +112,24 @@ test("the size of images comes from config.json or the processor", async () => {
   assert.deepEqual(await sizeOf("yolos", ["preprocessor_config.json"]), [32, 32]);
   assert.equal(await sizeOf("policy-mlp", ["config.json"]), null);
   assert.deepEqual(await sizeOf("efficientnet", ["config.json"]), [32, 32]);
+});
+
+test("a model whose loop does not end is stopped", async () => {
+  const inner = new GraphBuilder("body");
+  inner.input("turn", "int64", []);
+  const goOn = inner.input("go_on", "bool", []);
+  const state = inner.input("state", "float32", ["batch", 4]);
+  const ops = new Ops(inner);
+  inner.output(ops.one("Identity", [goOn], "bool", []));
+  inner.output(ops.one("Neg", [state], "float32", ["batch", 4]));
+  const body = { kind: "graph" as const, value: inner.build() };
+  const graph = graphOf(({ op, input }) => {
+    const x = input("x", "float32", ["batch", 4]);
+    const turns = op.builder.constant("int64", [], [Number.MAX_SAFE_INTEGER]);
+    const starts = op.one("Cast", [turns], "bool", [], { to: 9 });
+    return [op.one("Loop", [turns, starts, x], "float32", ["batch", 4], { body })];
+  });
+  const signal = AbortSignal.timeout(20);
+  const probing = probeRows(graph, [], { threads: 1, imageSize: null, signal });
+  await assert.rejects(probing, (error) => error instanceof LorikeetError && error.code === "cancelled");
 });
