@@ -235,7 +235,7 @@ test("a run measures every step, reads the reported bytes, computes every ratio,
 test("a shape or a form that does not exist is one line and exit code 2", async () => {
   for (const [args, pattern] of [
     [["--shape", "7B"], /--shape must be one of 135M, 360M, 1B, 8B, not "7B"/],
-    [["--dtype", "int4,int2"], /--dtype must be one of fp32, int8, int4/],
+    [["--dtype", "int4,int2"], /--dtype must be one of fp32, fp16, int8, int4/],
     [["--dtype", ""], /--dtype must be one of/],
     [["--threads", "0"], /--threads must be/],
   ] as const) {

@@ -66,7 +66,7 @@ test("inspect describes an adapter folder, alone and against its base", async ()
     const { code, out } = await run(["inspect", "adapters/plays", ...base]);
     assert.equal(code, 0);
     assert.match(out, /^rank +up to 8$/m);
-    assert.match(out, /^model\.layers\.\*\.mlp\.down_proj +8 +8 +16 +2 +768 +256 +BF16$/m);
+    assert.match(out, /^model\.layers\.\*\.mlp\.down_proj +linear +8 +8 +16 +2 +768 +256 +BF16$/m);
   }
   const wrong = await run(["inspect", "adapters/plays", "--model", "test/fixtures/oracle/llama"]);
   assert.equal(wrong.code, 5);

@@ -31,7 +31,7 @@ test("a browser gets a self-contained page, a program gets JSON, and every link 
     assert.equal(name, "lorikeet");
     for (const path of Object.values(links)) assert.equal((await fetch(rig.url + path)).status, 200, path);
   }
-  assert.equal((await fetch(rig.url, { method: "POST" })).status, 405);
+  assert.equal((await fetch(rig.url, { method: "DELETE" })).status, 405);
 });
 
 test("a browser without a key gets a page that says the server needs one", async () => {

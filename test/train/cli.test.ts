@@ -4,6 +4,7 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSy
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
+import { onlyWhenLong } from "../support/long.js";
 import { finish, killAll, type Run, start } from "../support/process.js";
 
 const folder = mkdtempSync(join(tmpdir(), "lorikeet-train-"));
@@ -180,83 +181,95 @@ test("preference pairs start at ln 2 and move apart", async () => {
   assert.equal(validations.at(-1).validation_accuracy, 1);
 });
 
-test("DoRA trains, is evaluated as it is served, and resumes from its checkpoints to the same bytes", async () => {
-  const out = join(folder, "adapters", "dora");
-  const dora = [...recipe, "--use-dora", "--lora-dropout", "0.1", "--max-steps", "4", "--eval-steps", "2"];
-  const run = start(["train", ...dora, "--output-dir", out]);
-  await until(run, "step 2/4");
-  run.child.kill("SIGTERM");
-  assert.equal(await run.ended, 143);
-  const { out: text, err, code } = await finish("train", "--resume", "--output-dir", out, "--json");
-  assert.equal(code, 0, err);
-  const { served_check: check, validation_loss, base_validation_loss } = JSON.parse(text);
-  assert.ok(check.difference < 1e-4 && validation_loss < base_validation_loss, text);
-  assert.equal(JSON.parse(readFileSync(join(out, "adapter_config.json"), "utf8")).use_dora, true);
-  const { out: judged, err: why } = await finish("eval", ...model, "--adapter", out, "--data", data, "--json");
-  assert.ok(JSON.parse(judged).loss < base_validation_loss, why);
-  const whole = join(folder, "adapters", "dora-whole");
-  const other = await finish("train", ...dora, "--output-dir", whole);
-  assert.equal(other.code, 0, other.err);
-  assert.ok(weightsOf(whole).equals(weightsOf(out)), "the same bytes");
-});
+test(
+  "DoRA trains, is evaluated as it is served, and resumes from its checkpoints to the same bytes",
+  onlyWhenLong,
+  async () => {
+    const out = join(folder, "adapters", "dora");
+    const dora = [...recipe, "--use-dora", "--lora-dropout", "0.1", "--max-steps", "4", "--eval-steps", "2"];
+    const run = start(["train", ...dora, "--output-dir", out]);
+    await until(run, "step 2/4");
+    run.child.kill("SIGTERM");
+    assert.equal(await run.ended, 143);
+    const { out: text, err, code } = await finish("train", "--resume", "--output-dir", out, "--json");
+    assert.equal(code, 0, err);
+    const { served_check: check, validation_loss, base_validation_loss } = JSON.parse(text);
+    assert.ok(check.difference < 1e-4 && validation_loss < base_validation_loss, text);
+    assert.equal(JSON.parse(readFileSync(join(out, "adapter_config.json"), "utf8")).use_dora, true);
+    const { out: judged, err: why } = await finish("eval", ...model, "--adapter", out, "--data", data, "--json");
+    assert.ok(JSON.parse(judged).loss < base_validation_loss, why);
+    const whole = join(folder, "adapters", "dora-whole");
+    const other = await finish("train", ...dora, "--output-dir", whole);
+    assert.equal(other.code, 0, other.err);
+    assert.ok(weightsOf(whole).equals(weightsOf(out)), "the same bytes");
+  },
+);
 
-test("DoRA resumes over a quantized base with its magnitudes, and learns preferences from ln 2", async () => {
-  const out = join(folder, "adapters", "dora");
-  const more = join(folder, "adapters", "dora-more");
-  const longer = [
-    "--dtype",
-    "int8",
-    "--init-from",
-    out,
-    "--max-steps",
-    "2",
-    "--learning-rate",
-    "1e-4",
-    "--output-dir",
-    more,
-    "--json",
-  ];
-  const run = await finish(
-    "train",
-    ...model,
-    "--data",
-    data,
-    "--batch-size",
-    "4",
-    "--gradient-accumulation-steps",
-    "1",
-    ...longer,
-  );
-  assert.equal(run.code, 0, run.err);
-  assert.match(run.err, /DoRA rank 4, alpha 8/);
-  const { served_check: check, base_validation_loss } = JSON.parse(run.out);
-  const before = JSON.parse(readFileSync(join(out, "lorikeet.json"), "utf8")).results;
-  assert.ok(Math.abs(base_validation_loss - before.validation_loss) < 0.05 * before.validation_loss, run.out);
-  assert.ok(check.difference < 0.02 * check.trained, run.out);
-  assert.equal(JSON.parse(readFileSync(join(more, "adapter_config.json"), "utf8")).use_dora, true);
+test(
+  "DoRA resumes over a quantized base with its magnitudes, and learns preferences from ln 2",
+  onlyWhenLong,
+  async () => {
+    const out = join(folder, "adapters", "dora");
+    const more = join(folder, "adapters", "dora-more");
+    const longer = [
+      "--dtype",
+      "int8",
+      "--init-from",
+      out,
+      "--max-steps",
+      "2",
+      "--learning-rate",
+      "1e-4",
+      "--output-dir",
+      more,
+      "--json",
+    ];
+    const run = await finish(
+      "train",
+      ...model,
+      "--data",
+      data,
+      "--batch-size",
+      "4",
+      "--gradient-accumulation-steps",
+      "1",
+      ...longer,
+    );
+    assert.equal(run.code, 0, run.err);
+    assert.match(run.err, /DoRA rank 4, alpha 8/);
+    const { served_check: check, base_validation_loss } = JSON.parse(run.out);
+    const before = JSON.parse(readFileSync(join(out, "lorikeet.json"), "utf8")).results;
+    assert.ok(Math.abs(base_validation_loss - before.validation_loss) < 0.05 * before.validation_loss, run.out);
+    assert.ok(check.difference < 0.02 * check.trained, run.out);
+    assert.equal(JSON.parse(readFileSync(join(more, "adapter_config.json"), "utf8")).use_dora, true);
 
-  const pairs = join(folder, "dora-pairs.jsonl");
-  const lines = Array.from({ length: 8 }, (_, i) => ({ prompt: `Item ${i} is`, chosen: " good.", rejected: " bad." }));
-  writeFileSync(pairs, lines.map((row) => `${JSON.stringify(row)}\n`).join(""));
-  const dpo = ["--method", "dpo", "--use-dora", "--dtype", "int4", "--learning-rate", "0.002", "--max-steps", "4"];
-  const small = ["--validation-split", "0.25", "--batch-size", "4", "--gradient-accumulation-steps", "1"];
-  const preferred = join(folder, "adapters", "dora-dpo");
-  const learned = await finish(
-    "train",
-    ...model,
-    "--data",
-    pairs,
-    ...dpo,
-    ...small,
-    "--output-dir",
-    preferred,
-    "--json",
-  );
-  assert.equal(learned.code, 0, learned.err);
-  const results = JSON.parse(learned.out);
-  assert.ok(Math.abs(results.base_validation_loss - Math.LN2) < 1e-5, `${results.base_validation_loss}`);
-  assert.ok(results.validation_loss < 0.6, `${results.validation_loss}`);
-});
+    const pairs = join(folder, "dora-pairs.jsonl");
+    const lines = Array.from({ length: 8 }, (_, i) => ({
+      prompt: `Item ${i} is`,
+      chosen: " good.",
+      rejected: " bad.",
+    }));
+    writeFileSync(pairs, lines.map((row) => `${JSON.stringify(row)}\n`).join(""));
+    const dpo = ["--method", "dpo", "--use-dora", "--dtype", "int4", "--learning-rate", "0.002", "--max-steps", "4"];
+    const small = ["--validation-split", "0.25", "--batch-size", "4", "--gradient-accumulation-steps", "1"];
+    const preferred = join(folder, "adapters", "dora-dpo");
+    const learned = await finish(
+      "train",
+      ...model,
+      "--data",
+      pairs,
+      ...dpo,
+      ...small,
+      "--output-dir",
+      preferred,
+      "--json",
+    );
+    assert.equal(learned.code, 0, learned.err);
+    const results = JSON.parse(learned.out);
+    assert.ok(Math.abs(results.base_validation_loss - Math.LN2) < 1e-5, `${results.base_validation_loss}`);
+    assert.ok(results.validation_loss < 0.6, `${results.validation_loss}`);
+  },
+);
 
 test("a dry run shows rows, lengths and costs, and writes nothing; faults of the data come before anything else", async () => {
   const before = readdirSync(folder);

@@ -5,6 +5,7 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, 
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
+import { onlyWhenLong } from "../support/long.js";
 import { commandOf, finish, killAll, type Run, start } from "../support/process.js";
 import { writeTinyModel } from "../support/tiny-model.js";
 
@@ -52,30 +53,34 @@ const variants: Readonly<Record<string, readonly string[]>> = {
   int8: ["--data", rows, "--dtype", "int8"],
   int4: ["--data", pairs, "--dtype", "int4", "--method", "dpo"],
 };
-for (const [name, options] of Object.entries(variants)) {
-  test(`${name}: a killed and resumed run on two threads ends with the bytes of an uninterrupted one on one thread`, async () => {
-    const asked = ["train", ...common, ...steps, ...options];
-    const whole = outOf(name);
-    const { out, err, code } = await finish(...asked, "--threads", "1", "--output-dir", whole, "--json");
-    assert.equal(code, 0, err);
-    const { validation_loss, base_validation_loss, served_check: check } = JSON.parse(out);
-    assert.ok(validation_loss < base_validation_loss, out);
-    assert.ok(check.difference < (name.startsWith("int") ? 0.02 * check.trained : 1e-4), out);
+for (const [i, [name, options]] of Object.entries(variants).entries()) {
+  test(
+    `${name}: a killed and resumed run on two threads ends with the bytes of an uninterrupted one on one thread`,
+    i === 0 ? {} : onlyWhenLong,
+    async () => {
+      const asked = ["train", ...common, ...steps, ...options];
+      const whole = outOf(name);
+      const { out, err, code } = await finish(...asked, "--threads", "1", "--output-dir", whole, "--json");
+      assert.equal(code, 0, err);
+      const { validation_loss, base_validation_loss, served_check: check } = JSON.parse(out);
+      assert.ok(validation_loss < base_validation_loss, out);
+      assert.ok(check.difference < (name.startsWith("int") ? 0.02 * check.trained : 1e-4), out);
 
-    const target = outOf(`${name}-killed`);
-    const run = start([...asked, "--threads", "2", "--output-dir", target]);
-    await until(run, "step 12/40");
-    run.child.kill("SIGKILL");
-    await run.ended;
-    assert.ok(!existsSync(target), "nothing is there until it is whole");
-    const again = await finish("train", "--resume", "--output-dir", target);
-    assert.equal(again.code, 0, again.err);
-    assert.match(again.out, /resuming after step/);
-    assert.ok(weightsOf(target).equals(weightsOf(whole)), "the same bytes");
-    const losses = (from: string): string =>
-      readFileSync(join(from, "training.jsonl"), "utf8").replace(/,"seconds":[^}]*/g, "");
-    assert.equal(losses(target), losses(whole), "the same journal");
-  });
+      const target = outOf(`${name}-killed`);
+      const run = start([...asked, "--threads", "2", "--output-dir", target]);
+      await until(run, "step 12/40");
+      run.child.kill("SIGKILL");
+      await run.ended;
+      assert.ok(!existsSync(target), "nothing is there until it is whole");
+      const again = await finish("train", "--resume", "--output-dir", target);
+      assert.equal(again.code, 0, again.err);
+      assert.match(again.out, /resuming after step/);
+      assert.ok(weightsOf(target).equals(weightsOf(whole)), "the same bytes");
+      const losses = (from: string): string =>
+        readFileSync(join(from, "training.jsonl"), "utf8").replace(/,"seconds":[^}]*/g, "");
+      assert.equal(losses(target), losses(whole), "the same journal");
+    },
+  );
 }
 
 test("a first signal saves, a second ends at once, and a suspended run keeps its lock", async () => {

@@ -10,10 +10,10 @@ const major = /^FROM node:(\d+)/m.exec(readFileSync("Dockerfile", "utf8"))?.[1];
 if (major === undefined) throw new Error("The Dockerfile names no version of Node.js.");
 const name = `node-${process.platform}-${process.arch}`;
 const skipped = [
-  /^(autodiff|bench|engine|grammar|graph|image|model|onnx|train|weights)\//,
-  /^service\/(alike|quantized|task|text-tasks)/,
+  /^(autodiff|bench|engine|gateway|grammar|graph|image|model|onnx|tensor|train|weights)\//,
+  /^adapter\/format\//,
+  /^service\/(?!endings|lifetime|process)/,
   /^server\/(clients|openai-schemas)\./,
-  /^gateway\/(fuzz|held-calls)\./,
 ];
 const folder = mkdtempSync(join(tmpdir(), "lorikeet-node-"));
 
