@@ -15,8 +15,8 @@ const plans = {
   all: [{ files: [...device, ...engine, ...service], names: null }],
   subset: [
     {
-      files: ["engine/oracle", "engine/half"],
-      names: "^(llama|qwen2|gemma2|gemma3|gpt2|lfm2): logits|^in float16 altogether",
+      files: ["engine/oracle"],
+      names: "^(llama|qwen2|gemma2|gemma3|gpt2|lfm2): logits",
     },
     { files: ["service/oracle"], names: "^llama: " },
     // A server is killed that takes three minutes: by now its shaders are compiled.
