@@ -54,7 +54,10 @@ try {
   for (const file of ["package.json", "dist/src", "dist/test", "tools/device"])
     copy(file, (path) => path.endsWith(".map"));
   for (const folder of packages()) copy(folder, (path) => isOtherPlatform(path) || path.endsWith(".map"));
-  for (const folder of ["test/fixtures/oracle", "test/fixtures/adapter-format/adalora"]) copy(folder, isTraining);
+  const fixtures = ["oracle", "adapter-format/adalora", "adapter-format/lm-head"].map(
+    (name) => `test/fixtures/${name}`,
+  );
+  for (const folder of fixtures) copy(folder, isTraining);
   mkdirSync(join(root, "bin"));
   cpSync(process.execPath, join(root, "bin", "node"), { dereference: true });
   const loader = findLoader();
