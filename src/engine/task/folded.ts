@@ -120,7 +120,7 @@ async function shiftOf(
 ): Promise<Float32Array | null> {
   if (bias === null) return addedBias?.map((value, output) => value * (factor?.[output] ?? 1)) ?? null;
   const own = uses[0]?.target.bias;
-  if (!own || factor) throw unsupported(path, "has no bias of its own in the ONNX file, and the adapter brings one");
+  if (!own || factor) throw unsupported(path, "has no separate bias in the ONNX file, but the adapter trains one");
   const base = await floatsOf(own.values);
   return bias.map((value, output) => value - (base[output] as number) + (addedBias?.[output] ?? 0));
 }
@@ -132,7 +132,7 @@ function wholeWeight(
   factor: Float32Array | null,
 ): Float32Array {
   if (bias && kind !== "table" && !uses[0]?.target.bias) {
-    throw unsupported(path, "has no bias of its own in the ONNX file, and the adapter brings one");
+    throw unsupported(path, "has no separate bias in the ONNX file, but the adapter trains one");
   }
   if (kind === "table") return weight;
   if (kind === "convolution") {

@@ -66,7 +66,7 @@ function readMessage(value: Json): SentItem | Wrong {
   return { ...own, status: "completed", role, content: texts.map((text) => ({ type: "input_text", text })) };
 }
 
-/** A summary alone, as OpenAI's own models give it, is no reasoning that a template could show. */
+/** OpenAI's own models give only a summary, which templates cannot show as reasoning. */
 function readReasoning(value: Json): SentItem | Wrong {
   const rule = "must have a `content` that is a list of `reasoning_text` parts, each with a `text`";
   const { content } = value;

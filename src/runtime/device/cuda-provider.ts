@@ -1,4 +1,4 @@
-/** Whether CUDA can be used: ONNX Runtime's provider, which is no part of the npm package, NVIDIA's driver and a card. */
+/** Whether CUDA can be used: ONNX Runtime's provider, which the npm package does not include, NVIDIA's driver and a card. */
 import { existsSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { LorikeetError } from "../../base/errors.js";

@@ -1,5 +1,5 @@
 /**
- * An NVIDIA card through ONNX Runtime's CUDA provider, which is no part of the npm package. Each session has a stream of its own and ends
+ * An NVIDIA card through ONNX Runtime's CUDA provider, which the npm package does not include. Each session has a stream of its own and ends
  * a run only when that stream is done, so what takes turns sees the numbers of the turn before.
  */
 import { dirname, join } from "node:path";
