@@ -60,3 +60,28 @@ export function deferred<T>(): Deferred<T> {
   });
   return { promise, resolve, reject };
 }
+
+/** Wakes one sleeper. What rings while nobody sleeps is not lost: the next sleep ends at once. */
+export class Alarm {
+  #hasRung = false;
+  #wake: (() => void) | null = null;
+
+  ring(): void {
+    this.#hasRung = true;
+    this.#wake?.();
+    this.#wake = null;
+  }
+
+  /** Whatever rang so far is known: to be called before looking for work. */
+  reset(): void {
+    this.#hasRung = false;
+  }
+
+  /** Until it rings after the last `reset`. */
+  async sleep(): Promise<void> {
+    if (this.#hasRung) return;
+    await new Promise<void>((resolve) => {
+      this.#wake = resolve;
+    });
+  }
+}

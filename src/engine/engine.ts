@@ -3,6 +3,7 @@
  * through `#finish`, which returns everything it held.
  */
 
+import { Alarm } from "../base/async.js";
 import { assert, LorikeetError } from "../base/errors.js";
 import { at } from "../base/list.js";
 import { type Logger, silent } from "../base/log.js";
@@ -47,9 +48,8 @@ export class ContinuousEngine implements Engine {
   #closing = false;
   /** Set when the device is lost: nothing is computed any more. */
   #lost: LorikeetError | null = null;
-  #wake: (() => void) | null = null;
-  /** Something changed since the loop last looked: it must not fall asleep. */
-  #stale = false;
+  /** Rings when something changed that the loop should look at. */
+  readonly #alarm = new Alarm();
   #prefillRate: number;
   readonly #loop: Promise<void>;
   readonly #idle = new Set<() => void>();
@@ -89,39 +89,26 @@ export class ContinuousEngine implements Engine {
     if (request.signal?.aborted) sequence.end("cancelled");
     // A free slot is taken at once: its adapter is copied while the step that runs now goes on.
     if (!this.#closing) this.#admission.admit();
-    this.#wakeUp();
+    this.#alarm.ring();
     return sequence;
   }
 
   /** Ending, resuming or reading may let the loop go on; a sequence that never started ends at once. */
   #changed(sequence: Sequence): void {
     if (sequence.ending && sequence.phase !== "running") this.#finish(sequence, sequence.ending);
-    this.#wakeUp();
-  }
-
-  #wakeUp(): void {
-    this.#stale = true;
-    this.#wake?.();
-    this.#wake = null;
-  }
-
-  async #sleep(): Promise<void> {
-    if (this.#stale) return;
-    await new Promise<void>((resolve) => {
-      this.#wake = resolve;
-    });
+    this.#alarm.ring();
   }
 
   #admitted(sequence: Sequence): void {
     sequence.phase = "running";
     sequence.admittedAt = this.#now();
     sequence.emit({ type: "admitted", queueMs: sequence.admittedAt - sequence.submittedAt });
-    this.#wakeUp();
+    this.#alarm.ring();
   }
 
   async #run(): Promise<void> {
     while (!this.#closing) {
-      this.#stale = false;
+      this.#alarm.reset();
       this.#endFinished();
       this.#admission.admit();
       await this.#tidy();
@@ -130,7 +117,7 @@ export class ContinuousEngine implements Engine {
       const next = plan(tasks, Math.floor(budget), { maxChunk: this.#parts.maxChunk });
       if (next.prefill.length === 0 && next.decode.length === 0) {
         this.#notifyIdle();
-        await this.#sleep();
+        await this.#alarm.sleep();
         continue;
       }
       for (const chunk of next.prefill) await this.#guard([chunk.slot], () => this.#prefill(chunk));
@@ -152,7 +139,7 @@ export class ContinuousEngine implements Engine {
     this.#lost = error;
     const sequences = [...this.#slots.held()].map(([, sequence]) => sequence);
     for (const sequence of [...sequences, ...this.#admission.waiting()]) this.#finish(sequence, "error", { error });
-    this.#wakeUp();
+    this.#alarm.ring();
   }
 
   #endFinished(): void {
@@ -356,7 +343,7 @@ export class ContinuousEngine implements Engine {
       },
     });
     this.#admission.retry();
-    this.#wakeUp();
+    this.#alarm.ring();
   }
 
   stats(): EngineStats {
@@ -380,7 +367,7 @@ export class ContinuousEngine implements Engine {
   async drain(graceMs: number): Promise<void> {
     this.#draining = true;
     const idle = new Promise<void>((resolve) => this.#idle.add(resolve));
-    this.#wakeUp();
+    this.#alarm.ring();
     let timer: NodeJS.Timeout | undefined;
     const grace = new Promise<void>((resolve) => {
       timer = setTimeout(resolve, graceMs);
@@ -392,7 +379,7 @@ export class ContinuousEngine implements Engine {
 
   async close(graceMs = closeMs): Promise<void> {
     this.#closing = true;
-    this.#wakeUp();
+    this.#alarm.ring();
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<"late">((resolve) => {
       timer = setTimeout(() => resolve("late"), graceMs);

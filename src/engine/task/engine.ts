@@ -4,7 +4,7 @@
  */
 
 import type { AdapterSource, HostTaskAdapter } from "../../adapter/types.js";
-import { deferred } from "../../base/async.js";
+import { Alarm, deferred } from "../../base/async.js";
 import { assert, LorikeetError } from "../../base/errors.js";
 import { FairQueue } from "../../base/fair-queue.js";
 import { type Logger, silent } from "../../base/log.js";
@@ -49,8 +49,7 @@ export class BatchingEngine implements TaskEngine {
   readonly #idle = new Set<() => void>();
   #draining = false;
   #closing = false;
-  #stale = false;
-  #wake: (() => void) | null = null;
+  readonly #alarm = new Alarm();
   readonly #loop: Promise<void>;
 
   constructor(parts: TaskEngineParts) {
@@ -85,7 +84,7 @@ export class BatchingEngine implements TaskEngine {
     job.ticket = this.#queue.push(request.adapter, job, { known: 1, expected: 1 });
     if (request.adapter !== null) this.#parts.adapters?.prefetch(request.adapter);
     job.listen(() => this.#finish(job, new LorikeetError("cancelled", "The client left.")));
-    this.#wakeUp();
+    this.#alarm.ring();
     return job;
   }
 
@@ -105,27 +104,14 @@ export class BatchingEngine implements TaskEngine {
     this.#finish(longest.item, fault);
   }
 
-  #wakeUp(): void {
-    this.#stale = true;
-    this.#wake?.();
-    this.#wake = null;
-  }
-
-  async #sleep(): Promise<void> {
-    if (this.#stale) return;
-    await new Promise<void>((resolve) => {
-      this.#wake = resolve;
-    });
-  }
-
   async #run(): Promise<void> {
     while (!this.#closing) {
-      this.#stale = false;
+      this.#alarm.reset();
       await this.#gather();
       const batch = this.#takeBatch();
       if (batch.length === 0) {
         this.#notifyIdle();
-        await this.#sleep();
+        await this.#alarm.sleep();
         continue;
       }
       this.#running = batch;
@@ -179,7 +165,7 @@ export class BatchingEngine implements TaskEngine {
     } finally {
       if (this.#loading.get(digest) === job) this.#loading.delete(digest);
       if (job.phase === "finished") job.release();
-      this.#wakeUp();
+      this.#alarm.ring();
     }
   }
 
@@ -259,7 +245,7 @@ export class BatchingEngine implements TaskEngine {
     this.#running = this.#running.filter((other) => other !== job);
     // A job that still loads returns its lease once it has it.
     if (this.#loading.get(job.request.adapter ?? "") !== job) job.release();
-    this.#wakeUp();
+    this.#alarm.ring();
   }
 
   stats(): EngineStats {
@@ -304,14 +290,14 @@ export class BatchingEngine implements TaskEngine {
     this.#draining = true;
     const idle = deferred<void>();
     this.#idle.add(() => idle.resolve());
-    this.#wakeUp();
+    this.#alarm.ring();
     await within(Promise.race([idle.promise, this.#loop]), graceMs);
     await this.close();
   }
 
   async close(graceMs = closeMs): Promise<void> {
     this.#closing = true;
-    this.#wakeUp();
+    this.#alarm.ring();
     if (await within(this.#loop, graceMs)) return;
     this.#logger.warn({ graceMs }, "a run did not end in time; the engine is closed without it");
     this.#endAll();

@@ -41,17 +41,35 @@ export function commonOf(fields: CommonFields) {
     returnTokenIds: fields.return_token_ids,
     grammar: grammarOf(fields),
     namesTokensById: fields.return_tokens_as_token_ids,
-    sampling: {
-      temperature: fields.temperature ?? null,
-      topK: fields.top_k ?? null,
-      topP: fields.top_p ?? null,
-      minP: fields.min_p ?? null,
-      repetitionPenalty: fields.repetition_penalty ?? null,
-      presencePenalty: fields.presence_penalty ?? null,
-      frequencyPenalty: fields.frequency_penalty ?? null,
-      logitBias: fields.logit_bias ?? new Map<number, number>(),
-      allowedIds: fields.allowed_token_ids ?? null,
-      seed: fields.seed ?? null,
-    },
+    sampling: samplingOf(fields),
+  };
+}
+
+type SamplingFields = Pick<
+  CommonFields,
+  | "temperature"
+  | "top_k"
+  | "top_p"
+  | "min_p"
+  | "repetition_penalty"
+  | "presence_penalty"
+  | "frequency_penalty"
+  | "logit_bias"
+  | "seed"
+> &
+  Partial<Pick<CommonFields, "allowed_token_ids">>;
+
+export function samplingOf(fields: SamplingFields): GenerationRequest["sampling"] {
+  return {
+    temperature: fields.temperature ?? null,
+    topK: fields.top_k ?? null,
+    topP: fields.top_p ?? null,
+    minP: fields.min_p ?? null,
+    repetitionPenalty: fields.repetition_penalty ?? null,
+    presencePenalty: fields.presence_penalty ?? null,
+    frequencyPenalty: fields.frequency_penalty ?? null,
+    logitBias: fields.logit_bias ?? new Map<number, number>(),
+    allowedIds: fields.allowed_token_ids ?? null,
+    seed: fields.seed ?? null,
   };
 }

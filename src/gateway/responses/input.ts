@@ -6,6 +6,7 @@ import { customField, Wrong } from "../body/custom-field.js";
 import { flag, integer, listOf } from "../body/field-kinds.js";
 import { type BodyFormat, type Fault, type IgnoredTable, invalid, parse } from "../body/parse.js";
 import { efforts, templateEntries } from "../openai/chat-input.js";
+import { samplingOf } from "../openai/common-request.js";
 import { commonEntries } from "../openai/fields.js";
 import { readTextFormat } from "../openai/grammar-fields.js";
 import { commonIgnored } from "../openai/ignored-fields.js";
@@ -265,18 +266,7 @@ function requestOf(fields: Fields, own: readonly SentItem[], earlier: readonly I
     returnTokenIds: false,
     grammar,
     logprobs: hasLogprobs ? (fields.top_logprobs ?? 0) : null,
-    sampling: {
-      temperature: fields.temperature ?? null,
-      topK: fields.top_k ?? null,
-      topP: fields.top_p ?? null,
-      minP: fields.min_p ?? null,
-      repetitionPenalty: fields.repetition_penalty ?? null,
-      presencePenalty: fields.presence_penalty ?? null,
-      frequencyPenalty: fields.frequency_penalty ?? null,
-      logitBias: fields.logit_bias ?? new Map<number, number>(),
-      allowedIds: null,
-      seed: fields.seed ?? null,
-    },
+    sampling: samplingOf(fields),
     form: {
       id,
       instructions,
