@@ -86,6 +86,16 @@ export class Call {
     return value && readInts(this.op.builder, value);
   }
 
+  /** The float32 numbers of a constant input; null if it is omitted or computed. */
+  floats(index: number): readonly number[] | null {
+    const value = this.optional(index);
+    const data = value?.type === "float32" ? this.op.builder.initializerOf(value.name)?.data : undefined;
+    if (data?.kind !== "inline") return null;
+    const { buffer, byteOffset, byteLength } = data.bytes;
+    const view = new DataView(buffer, byteOffset, byteLength);
+    return Array.from({ length: byteLength / 4 }, (_, i) => view.getFloat32(4 * i, true));
+  }
+
   /** `axes`, an attribute of older operators and an input of newer ones; null if there are none. */
   axes(index: number): readonly number[] | null {
     const axes = this.ints("axes") ?? this.constant(index);

@@ -18,7 +18,6 @@ function geometry(call: Call, kernel: readonly number[]): Geometry {
   const rank = kernel.length;
   const auto = call.string("auto_pad", "NOTSET");
   if (auto !== "NOTSET" && auto !== "VALID") call.refuse(`auto_pad ${auto} hides its pads`);
-  if (call.int("ceil_mode", 0) !== 0) call.refuse("ceil_mode hides its pads");
   return {
     kernel,
     strides: call.ints("strides") ?? kernel.map(() => 1),
@@ -149,16 +148,29 @@ const AveragePool: VjpRule = (call) => [
   () => {
     const { op, g, x } = call;
     const kernel = call.ints("kernel_shape") ?? call.refuse("it has no kernel_shape");
-    const window = geometry(call, kernel);
+    const stated = geometry(call, kernel);
+    const window = rounded(call, stated);
     const channels = x.shape[1];
     if (typeof channels !== "number") return call.refuse("its channels are not known");
     const ones = filled(op, x, [channels, 1, ...kernel]);
-    const share = op.div(g, windowCounts(call, window, spatial(call, x), spatial(call, g)));
+    const share = op.div(g, windowCounts(call, stated, spatial(call, x), spatial(call, g)));
     const extra = outputPadding(spatial(call, x), spatial(call, g), window);
     const attributes = { ...shared(window), group: channels, output_padding: extra };
     return op.one("ConvTranspose", [share, ones], g.type, x.shape, attributes);
   },
 ];
+
+/** With ceil_mode the last window of an axis may reach past the padding: the window with as much more padding at the end. */
+function rounded(call: Call, window: Geometry): Geometry {
+  if (call.int("ceil_mode", 0) === 0) return window;
+  const [sizes, places] = [spatial(call, call.x), spatial(call, call.g)];
+  const end = sizes.map((size, i) => {
+    const reach =
+      (at(places, i) - 1) * at(window.strides, i) + (at(window.kernel, i) - 1) * at(window.dilations, i) + 1;
+    return Math.max(at(window.pads, i + sizes.length), reach - size - at(window.pads, i));
+  });
+  return { ...window, pads: [...window.pads.slice(0, sizes.length), ...end] };
+}
 
 /** How many elements each output position averages: [1, 1, ...positions]. */
 function windowCounts(call: Call, window: Geometry, sizes: readonly number[], places: readonly number[]): Value {
@@ -167,7 +179,8 @@ function windowCounts(call: Call, window: Geometry, sizes: readonly number[], pl
     Array.from({ length: count }, (_, place) => {
       const first = place * at(window.strides, i) - at(window.pads, i);
       const reached = Array.from({ length: at(window.kernel, i) }, (_, k) => first + k * at(window.dilations, i));
-      return withPads ? reached.length : reached.filter((x) => x >= 0 && x < at(sizes, i)).length;
+      const padding = (side: number): number => (withPads ? at(window.pads, i + side) : 0);
+      return reached.filter((x) => x >= -padding(0) && x < at(sizes, i) + padding(sizes.length)).length;
     }),
   );
   const product = counts.reduce<number[]>((all, axis) => all.flatMap((a) => axis.map((b) => a * b)), [1]);

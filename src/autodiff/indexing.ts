@@ -2,8 +2,9 @@
  * Gradients of operators that gather elements by index: each scatters g back and adds. `ScatterElements` does this, since
  * ONNX Runtime's `ScatterND` adds from several threads without synchronization, and equal indices could lose an update.
  */
+import { last } from "../base/list.js";
 import type { Ops } from "../graph/ops.js";
-import { normalizeAxis } from "../graph/shape.js";
+import { dimProduct, normalizeAxis } from "../graph/shape.js";
 import type { Value } from "../graph/types.js";
 import type { Call, VjpRule } from "./call.js";
 
@@ -48,10 +49,52 @@ function scatterRows({ op, sizes }: Pick<Call, "op" | "sizes">, x: Value, indice
   return op.one("ScatterElements", [sizes.zeros(x), at, flat], x.type, x.shape, { axis: 0, reduction: "add" });
 }
 
-/** A shape vector without its first size. */
-function tail(op: Ops, shape: Value, rank: number): Value {
-  return rank === 1 ? op.builder.constant("int64", [0], []) : op.slice(shape, 0, 1, rank);
+/** A shape vector without its first sizes. */
+function tail(op: Ops, shape: Value, rank: number, first = 1): Value {
+  return rank === first ? list(op) : op.slice(shape, 0, first, rank);
 }
+
+/**
+ * y = x[i0, i1, ...] over the first axes behind `batch_dims` shared ones: dx[i0, i1, ...] += g. The indices become one index into
+ * x with these axes joined.
+ */
+const GatherND: VjpRule = (call) => [
+  () => {
+    const { op, x, g, sizes } = call;
+    const indices = op.cast(call.input(1), "int64");
+    const batch = call.int("batch_dims", 0);
+    const width = last(indices.shape);
+    if (typeof width !== "number") return call.refuse("the width of its indices is not known");
+    const joined = batch + width;
+    const sizeOf = (axis: number): Value => op.gather(sizes.of(x), op.builder.scalar("int64", axis));
+    let place = batchPlaces(call, indices, batch, sizeOf);
+    for (let i = 0; i < width; i++) {
+      const size = sizeOf(batch + i);
+      const given = op.gather(indices, op.builder.scalar("int64", i), -1);
+      const index = op.where(op.compare("Less", given, op.like(given, 0)), op.add(given, size), given);
+      place = place ? op.add(op.mul(place, size), index) : index;
+    }
+    const rest = x.shape.slice(joined);
+    const target = op.concat([list(op, -1), tail(op, sizes.of(x), x.shape.length, joined)], 0);
+    const rows = op.reshape(x, [dimProduct(x.shape.slice(0, joined)), ...rest], target);
+    const sum = scatterRows(call, rows, place ?? call.refuse("it has no indices"), g);
+    return sizes.reshape(sum, x);
+  },
+];
+
+/** The number of each entry of the shared axes, in row-major order, for each index: [batch.., 1..]; null if there are none. */
+function batchPlaces({ op }: Call, indices: Value, batch: number, sizeOf: (axis: number) => Value): Value | null {
+  if (batch === 0) return null;
+  const axes = Array.from({ length: batch }, (_, axis) => axis);
+  const count = axes.map(sizeOf).reduce(op.mul);
+  const shared = indices.shape.slice(0, batch);
+  const numbers = op.one("Range", [op.like(count, 0), count, op.like(count, 1)], "int64", [dimProduct(shared)]);
+  const behind = indices.shape.slice(batch, -1).map(() => 1);
+  const shape = op.concat([...axes.map((axis) => op.reshape(sizeOf(axis), [1])), list(op, ...behind)], 0);
+  return op.reshape(numbers, [...shared, ...behind], shape);
+}
+
+const list = (op: Ops, ...data: number[]): Value => op.builder.constant("int64", [data.length], data);
 
 /** y[i] = x[index[i]] along an axis: dx[index[i]] += g[i]. */
 const GatherElements: VjpRule = (call) => [
@@ -81,4 +124,7 @@ const ScatterND: VjpRule = (call) => {
   return [() => g, null, () => op.one("GatherND", [g, call.input(1)], g.type, updates.shape)];
 };
 
-export const indexing = { Gather, GatherElements, ScatterElements, ScatterND } satisfies Record<string, VjpRule>;
+export const indexing = { Gather, GatherElements, GatherND, ScatterElements, ScatterND } satisfies Record<
+  string,
+  VjpRule
+>;

@@ -1,7 +1,7 @@
 /** Gradients of normalizations and of rotary positions. */
 import { at } from "../base/list.js";
 import type { Ops } from "../graph/ops.js";
-import { normalizeAxis } from "../graph/shape.js";
+import { dimProduct, normalizeAxis } from "../graph/shape.js";
 import type { Value } from "../graph/types.js";
 import type { Call, VjpRule } from "./call.js";
 
@@ -67,6 +67,47 @@ const LayerNormalization: VjpRule = (call) => {
   ];
 };
 
+/**
+ * y = n w + b, n = (x - μ) r, with a mean and a deviation for each row and each group of channels (axis 1), and a w and a b for
+ * each channel. In rows and groups: dx = r (u - mean u - n mean(u n)), u = g w; dw = Σ g n; db = Σ g.
+ */
+function groupRule(call: Call, groups: number): readonly (() => Value)[] {
+  const { op, g, x, sizes } = call;
+  const channels = at(x.shape, 1);
+  if (typeof channels !== "number") return call.refuse("its channels are not known");
+  const rows = at(x.shape, 0);
+  const split = [rows, groups, dimProduct([channels / groups, ...x.shape.slice(2)])];
+  const grouped = (value: Value): Value => op.reshape(value, split, op.builder.constant("int64", [3], [0, groups, -1]));
+  const perChannel = (value: Value): Value => op.reshape(value, [channels, ...x.shape.slice(2).map(() => 1)]);
+  const channelSums = (value: Value): Value => {
+    const axes = x.shape.map((_, axis) => axis).filter((axis) => axis !== 1);
+    return op.sum(value, axes, false);
+  };
+  const centred = op.sub(grouped(x), op.mean(grouped(x), [2]));
+  const r = inverseDeviation(call, op.mean(square(op, centred), [2]));
+  const n = op.mul(centred, r);
+  return [
+    () => {
+      const u = grouped(op.mul(g, perChannel(call.input(1))));
+      const along = op.mul(n, op.mean(op.mul(u, n), [2]));
+      return sizes.reshape(op.mul(op.sub(op.sub(u, op.mean(u, [2])), along), r), x);
+    },
+    () => channelSums(op.mul(g, sizes.reshape(n, x))),
+    () => channelSums(g),
+  ];
+}
+
+const GroupNormalization: VjpRule = (call) => {
+  const groups = call.int("num_groups", 0);
+  return groups > 0 ? groupRule(call, groups) : call.refuse("it has no num_groups");
+};
+
+/** A group for each channel. This is also how torch.onnx writes a group normalization before opset 21. */
+const InstanceNormalization: VjpRule = (call) => {
+  const channels = at(call.x.shape, 1);
+  return typeof channels === "number" ? groupRule(call, channels) : call.refuse("its channels are not known");
+};
+
 /** Inference: y = s (x - μ) r + b over the channels (axis 1), r = (v + ε)^-1/2: dx = g s r; ds = Σ g n; db = Σ g; dμ = -Σ g s r; dv = -½ Σ g s n r². */
 const BatchNormalization: VjpRule = (call) => {
   const { op, g, x } = call;
@@ -105,5 +146,7 @@ export const normalization = {
   SimplifiedLayerNormalization,
   LayerNormalization,
   BatchNormalization,
+  GroupNormalization,
+  InstanceNormalization,
   RotaryEmbedding,
 } satisfies Record<string, VjpRule>;

@@ -87,9 +87,9 @@ const normal = (
   extra: number,
   shape: Shape = [2, 4],
   attributes: Parameters<Ops["one"]>[4] = {},
+  float32 = extra > 0 ? curved : null, // what a kernel saves is float32
 ): GradientCase => {
-  // What a kernel saves is float32.
-  const type = extra > 0 ? "float32" : "float64";
+  const type = float32 ? "float32" : "float64";
   const build = (op: Ops, ...values: Value[]): Value => {
     const stats = Array.from({ length: extra }, () => ({ type: "float32" as const, shape: [2, 1] }));
     return op.builder.node(name, values, [{ type, shape }, ...stats], {
@@ -97,7 +97,7 @@ const normal = (
       ...attributes,
     })[0] as Value;
   };
-  return one(`${extra} saved`, inputs, build, extra > 0 ? { float32: curved } : {});
+  return one(`${extra} saved`, inputs, build, float32 ? { float32 } : {});
 };
 
 const conv = (
@@ -116,6 +116,53 @@ const conv = (
 
 /** Values of which no two are near: the largest of a window stays the largest. */
 const spaced = (count: number): number[] => Array.from({ length: count }, (_, i) => ((i * 7) % count) * 0.25 - 2);
+
+const outer: CaseInput = { shape: [2, 3], values: [-3.5, 0.4, 1.25, -0.6, 2.1, 4.2] };
+const cornered = { step: 0.1, bound: 1e-5 };
+const sixth = { alpha: float(1 / 6), beta: float(0.5) };
+
+/** An activation with float32 kernels alone, on both sides of its corners. */
+const activation = (
+  title: string,
+  name: string,
+  attributes: Parameters<Ops["one"]>[4],
+  float32: { readonly step: number; readonly bound: number },
+): GradientCase =>
+  one(title, [outer], (op, x) => op.one(name, [x as Value], "float32", [2, 3], attributes), {
+    float32: { ...float32, step: Math.min(float32.step, 0.3) },
+  });
+
+const clip = (op: Ops, x: Value, low: Value | null, high: Value | null): Value =>
+  op.one("Clip", [x, low, high], x.type, x.shape);
+
+const resize = (
+  title: string,
+  [from, to]: readonly [Shape, Shape],
+  inputs: { readonly scales?: readonly number[]; readonly sizes?: readonly number[] },
+  attributes: Parameters<Ops["one"]>[4],
+  sizes: Record<string, number> = {},
+): GradientCase =>
+  one(
+    title,
+    [{ shape: from }],
+    (op, x) => {
+      const scales = inputs.scales ? op.builder.constant("float32", [inputs.scales.length], inputs.scales) : null;
+      const target = inputs.sizes ? list(op, ...inputs.sizes) : null;
+      return op.one("Resize", [x as Value, null, scales, target], "float32", to, attributes);
+    },
+    { float32: { step: 0.5, bound: 1e-4 }, sizes },
+  );
+
+const image = (...places: number[]): Shape => [1, 2, ...places];
+
+const averagePool = (
+  title: string,
+  [from, to]: readonly [Shape, Shape],
+  attributes: Parameters<Ops["one"]>[4],
+): GradientCase =>
+  one(title, [{ shape: from }], (op, x) => op.one("AveragePool", [x as Value], "float32", to, attributes), {
+    float32: { step: 0.5, bound: 1e-4 },
+  });
 
 const cases: { readonly [K in DiffOp]: readonly GradientCase[] } = {
   Identity: unary("Identity"),
@@ -154,6 +201,27 @@ const cases: { readonly [K in DiffOp]: readonly GradientCase[] } = {
       },
     ),
   ),
+  LeakyRelu: [0.01, 0.3].map((alpha) => activation(`alpha ${alpha}`, "LeakyRelu", { alpha: float(alpha) }, linear)),
+  PRelu: [
+    one(
+      "a slope for each channel",
+      [{ shape: ["n", 2, 2], values: [-1.5, 0.4, 1.25, -0.6, 0.9, 1.8, -0.7, -1.2] }, { shape: [2, 1] }],
+      (op, x, w) => op.one("PRelu", [x as Value, w as Value], "float32", ["n", 2, 2]),
+      { float32: { step: 0.1, bound: 1e-4 }, sizes: { n: 2 } },
+    ),
+  ],
+  Elu: [activation("alpha 0.7", "Elu", { alpha: float(0.7) }, curved)],
+  Clip: [
+    one("both bounds", [away], (op, x) => clip(op, x as Value, op.like(x as Value, -1), op.like(x as Value, 1))),
+    one("one bound", [away], (op, x) => clip(op, x as Value, null, op.like(x as Value, 1))),
+    one("no bound", [away], (op, x) => clip(op, x as Value, null, null)),
+  ],
+  HardSigmoid: [
+    activation("ONNX's slope", "HardSigmoid", {}, cornered),
+    activation("PyTorch's", "HardSigmoid", sixth, cornered),
+  ],
+  HardSwish: [activation("all three parts", "HardSwish", {}, { step: 1e-2, bound: 2e-3 })],
+  Mish: [one("plain", [matrix], (op, x) => op.one("Mish", [x as Value], "float32", [2, 3]), { float32: curved })],
   Add: binary((op, a, b) => op.add(a, b)),
   Sub: binary((op, a, b) => op.sub(a, b)),
   Mul: binary((op, a, b) => op.mul(a, b)),
@@ -283,6 +351,23 @@ const cases: { readonly [K in DiffOp]: readonly GradientCase[] } = {
       op.one("GatherElements", [x as Value, i as Value], "float64", [2, 2], { axis: 1 }),
     ),
   ],
+  GatherND: [
+    one("an element each, some twice", [{ shape: [2, 3] }, { shape: [3, 2], ints: [0, 1, 1, 2, 0, 1] }], (op, x, i) =>
+      op.one("GatherND", [x as Value, i as Value], "float64", [3]),
+    ),
+    one(
+      "rows of a named axis, counted from the end",
+      [{ shape: ["n", 3, 2] }, { shape: [2, 2, 1], ints: [0, -1, 1, -1] }],
+      (op, x, i) => op.one("GatherND", [x as Value, i as Value], "float64", [2, 2, 3, 2]),
+      { sizes: { n: 3 } },
+    ),
+    one(
+      "behind a shared axis",
+      [{ shape: ["n", 3, 2] }, { shape: ["n", 2, 1], ints: [0, 2, 1, 1] }],
+      (op, x, i) => op.one("GatherND", [x as Value, i as Value], "float64", ["n", 2, 2], { batch_dims: 1 }),
+      { sizes: { n: 2 } },
+    ),
+  ],
   ScatterElements: [
     one("adding", [{ shape: [2, 3] }, { shape: [2, 2], ints: [0, 0, 2, 1] }, { shape: [2, 2] }], (op, x, i, u) =>
       op.one("ScatterElements", [x as Value, i as Value, u as Value], "float64", [2, 3], { axis: 1, reduction: "add" }),
@@ -306,6 +391,92 @@ const cases: { readonly [K in DiffOp]: readonly GradientCase[] } = {
       [{ shape: [2, 2, 3] }, ...[0, 1, 2].map(() => ({ shape: [2] })), { shape: [2], range: [0.5, 2] }],
       0,
       [2, 2, 3],
+    ),
+  ],
+  GroupNormalization: [
+    normal(
+      "GroupNormalization",
+      [{ shape: [2, 4, 3] }, { shape: [4] }, { shape: [4] }],
+      0,
+      [2, 4, 3],
+      { num_groups: 2 },
+      curved,
+    ),
+  ],
+  InstanceNormalization: [
+    normal(
+      "InstanceNormalization",
+      [{ shape: [2, 2, 3, 2] }, { shape: [2] }, { shape: [2] }],
+      0,
+      [2, 2, 3, 2],
+      {},
+      curved,
+    ),
+  ],
+  Resize: [
+    resize(
+      "nearest, twice as large",
+      [image(2, 3), image(4, 6)],
+      { scales: [1, 1, 2, 2] },
+      {
+        coordinate_transformation_mode: "asymmetric",
+        nearest_mode: "floor",
+      },
+    ),
+    resize(
+      "nearest, by sizes, of a named batch",
+      [
+        ["n", 2, 3, 3],
+        ["n", 2, 5, 2],
+      ],
+      { sizes: [2, 2, 5, 2] },
+      {},
+      { n: 2 },
+    ),
+    ...["round_prefer_ceil", "ceil"].map((rounding) =>
+      resize(
+        `nearest, ${rounding}`,
+        [image(4, 4), image(3, 6)],
+        { scales: [1, 1, 0.75, 1.5] },
+        { nearest_mode: rounding },
+      ),
+    ),
+    ...["half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric", "half_pixel_symmetric"].map((places) =>
+      resize(
+        `linear, ${places}`,
+        [image(2, 3), image(5, 4)],
+        { sizes: [1, 2, 5, 4] },
+        {
+          mode: "linear",
+          coordinate_transformation_mode: places,
+        },
+      ),
+    ),
+    resize(
+      "linear, smaller, by scales that do not divide",
+      [image(5, 5), image(3, 3)],
+      { scales: [1, 1, 0.7, 0.7] },
+      {
+        mode: "linear",
+      },
+    ),
+    resize(
+      "linear, to one row",
+      [image(3, 3), image(1, 6)],
+      { sizes: [1, 2, 1, 6] },
+      {
+        mode: "linear",
+        coordinate_transformation_mode: "pytorch_half_pixel",
+      },
+    ),
+    resize(
+      "some axes",
+      [
+        [3, 2, 2],
+        [3, 4, 4],
+      ],
+      { scales: [2, 2] },
+      { mode: "nearest", axes: [1, 2] },
     ),
   ],
   RotaryEmbedding: [
@@ -458,6 +629,25 @@ const cases: { readonly [K in DiffOp]: readonly GradientCase[] } = {
         },
       ),
     ),
+    averagePool("ceil_mode that reaches past the end", [image(5, 5), image(3, 3)], {
+      kernel_shape: [2, 2],
+      strides: [2, 2],
+      ceil_mode: 1,
+    }),
+    ...[0, 1].map((count) =>
+      averagePool(`ceil_mode, pads ${count ? "" : "not "}counted`, [image(6, 5), image(4, 3)], {
+        kernel_shape: [3, 3],
+        strides: [2, 2],
+        pads: [1, 1, 1, 1],
+        ceil_mode: 1,
+        count_include_pad: count,
+      }),
+    ),
+    averagePool("ceil_mode that changes nothing", [image(4, 4), image(2, 2)], {
+      kernel_shape: [2, 2],
+      strides: [2, 2],
+      ceil_mode: 1,
+    }),
   ],
   GlobalAveragePool: [
     one(
