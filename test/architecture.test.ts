@@ -27,7 +27,7 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   image: ["base"],
   engine: ["base", "grammar", "tensor", "onnx", "graph", "model", "weights", "adapter", "runtime"],
   train: ["base", "tensor", "onnx", "graph", "autodiff", "model", "weights", "adapter", "runtime", "engine", "text"],
-  gateway: ["base", "grammar", "records", "adapter", "engine", "text", "image"],
+  gateway: ["base", "grammar", "records", "tensor", "adapter", "engine", "text", "image"],
   server: ["base", "records", "engine", "text", "gateway"],
   bench: [
     ...["base", "grammar", "tensor", "onnx", "graph", "model", "weights", "adapter", "runtime"],

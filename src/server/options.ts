@@ -5,6 +5,8 @@ export interface ServerOptions {
   readonly maxBodyBytes: number;
   /** Bytes of a picture. */
   readonly maxImageBytes: number;
+  /** Bytes of the binary tensors of a request. */
+  readonly maxTensorBytes: number;
   /** How long a JSON body or a picture may take to arrive. */
   readonly bodyTimeoutMs: number;
   readonly maxHeaderBytes: number;
@@ -54,6 +56,7 @@ export interface ServerOptions {
 export const serverDefaults: ServerOptions = {
   maxBodyBytes: 2 * 2 ** 20,
   maxImageBytes: 16 * 2 ** 20,
+  maxTensorBytes: 16 * 2 ** 20,
   bodyTimeoutMs: 30_000,
   maxHeaderBytes: 16 * 1024,
   headersTimeoutMs: 30_000,

@@ -88,6 +88,11 @@ const serviceOptions = {
   }),
   maxBodyBytes: size("Server", serverDefaults.maxBodyBytes, "maximum size of a JSON body"),
   maxImageBytes: size("Server", serverDefaults.maxImageBytes, "maximum size of a picture for a task model"),
+  maxTensorBytes: size(
+    "Server",
+    serverDefaults.maxTensorBytes,
+    "maximum size of the binary tensors of a request to a task model",
+  ),
   maxImagePixels: count("Server", defaultImageLimits.maxPixels, 1, "pixels of a picture, checked before it is decoded"),
   maxImageQueue: count(
     "Server",

@@ -1,9 +1,11 @@
 /** Tensors of the Open Inference Protocol (KServe's version 2) as JSON. */
 
+import { assert } from "../../base/errors.js";
 import type { TaskData, TaskPort, TaskTensor, TaskType } from "../../engine/task/types.js";
 import { Found } from "../body/parse.js";
+import { valuesOf } from "../tasks/values.js";
 
-/** Names of element types. Brain floats and strings have no JSON form here. */
+/** Names of element types. */
 const datatypes = {
   float32: "FP32",
   float64: "FP64",
@@ -16,13 +18,18 @@ const datatypes = {
   bool: "BOOL",
 } as const satisfies Record<TaskType, string>;
 
-export const allowedDatatypes = Object.values(datatypes).filter((name) => name !== "BF16" && name !== "FP16");
+type Datatype = (typeof datatypes)[TaskType];
+
+export const allowedDatatypes = Object.values(datatypes);
 
 export const datatypeOf = (type: TaskType): string => datatypes[type];
 
-export function typeOf(datatype: string): TaskType | null {
-  const entry = Object.entries(datatypes).find(([, name]) => name === datatype);
-  return (entry?.[0] as TaskType | undefined) ?? null;
+const types = new Map(Object.entries(datatypes).map(([type, name]) => [name, type as TaskType]));
+
+export function typeOf(datatype: Datatype): TaskType {
+  const type = types.get(datatype);
+  assert(type, "every datatype has a type");
+  return type;
 }
 
 export interface TensorMetadata {
@@ -48,6 +55,11 @@ const ranges = {
 
 /** A tensor from a flat list in row-major order, or from lists nested exactly as its shape; a description of what is wrong otherwise. */
 export function tensorOf(type: TaskType, shape: readonly number[], data: readonly unknown[]): TaskTensor | Found {
+  if (type === "float16" || type === "bfloat16") {
+    return new Found(
+      `${datatypes[type]} as JSON; it comes as binary data, with \`binary_data_size\` in \`parameters\``,
+    );
+  }
   const count = shape.reduce((product, size) => product * size, 1);
   const isNested = data.some(Array.isArray);
   if (!isNested && data.length !== count) {
@@ -112,9 +124,9 @@ function packed(type: TaskType, values: readonly unknown[]): TaskData {
 }
 
 /** Elements as JSON has them. A value that is not a number becomes null. */
-export function elementsOf({ type, data }: TaskTensor): readonly (number | boolean | null)[] {
-  if (type === "bool") return Array.from(data as Uint8Array, (value) => value !== 0);
-  return Array.from(data as ArrayLike<number | bigint>, (value) => {
+export function elementsOf(tensor: TaskTensor): readonly (number | boolean | null)[] {
+  if (tensor.type === "bool") return Array.from(tensor.data as Uint8Array, (value) => value !== 0);
+  return Array.from(valuesOf(tensor), (value) => {
     const number = Number(value);
     return Number.isFinite(number) ? number : null;
   });

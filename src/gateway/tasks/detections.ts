@@ -2,7 +2,8 @@
 
 import { LorikeetError } from "../../base/errors.js";
 import type { TaskTensor } from "../../engine/task/types.js";
-import { activated, labelNames, notForLabels, numbersOf } from "./label-scores.js";
+import { activated, labelNames, notForLabels } from "./label-scores.js";
+import { numbersOf } from "./values.js";
 
 export interface Detection {
   readonly score: number;

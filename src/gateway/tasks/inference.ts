@@ -1,5 +1,6 @@
 /** The use case of running a task model: resolve, check, submit a job for each row, join their outputs, release everything at its one end. */
 
+import { setMaxListeners } from "node:events";
 import type { LorikeetError } from "../../base/errors.js";
 import type { Logger } from "../../base/log.js";
 import type { TaskEngine, TaskResult, TaskTensor } from "../../engine/task/types.js";
@@ -115,6 +116,7 @@ export class Inference {
     }
     const others = new AbortController();
     const signal = AbortSignal.any([deadline.signal, others.signal]);
+    setMaxListeners(0, signal); // one of each row
     try {
       const jobs = rows.map((row) => engine.submit({ inputs: row, adapter: target.weightsDigest, signal }));
       void Promise.all(jobs.map(({ admitted }) => admitted)).then(

@@ -2,6 +2,7 @@
 
 import { LorikeetError } from "../../base/errors.js";
 import type { TaskTensor } from "../../engine/task/types.js";
+import { numbersOf } from "./values.js";
 
 export interface LabelScore {
   readonly label: string;
@@ -35,8 +36,6 @@ export function notForLabels(shape: string): LorikeetError {
     `This pipeline does not fit the model, which has no output logits ${shape}; /v2/models/{name}/infer takes tensors.`,
   );
 }
-
-export const numbersOf = ({ data }: TaskTensor): number[] => Array.from(data as ArrayLike<number | bigint>, Number);
 
 export function activated(logits: readonly number[], activation: Activation): number[] {
   if (activation === "none") return [...logits];

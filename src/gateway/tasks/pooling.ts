@@ -1,13 +1,14 @@
 /** One vector from the vectors of a text's tokens. */
 
 import type { TaskTensor } from "../../engine/task/types.js";
+import { valuesOf } from "./values.js";
 
 export type PoolingMode = "mean" | "cls" | "max" | "last";
 
 /** `hidden`: [1, length, size]. `mask`: 1 for tokens, 0 for padding; without one, every place is a token. */
-export function pool({ shape, data }: TaskTensor, mask: TaskTensor | undefined, mode: PoolingMode): Float32Array {
-  const [, length = 0, size = 0] = shape;
-  const values = data as Float32Array;
+export function pool(hidden: TaskTensor, mask: TaskTensor | undefined, mode: PoolingMode): Float32Array {
+  const [, length = 0, size = 0] = hidden.shape;
+  const values = Float32Array.from(valuesOf(hidden), Number);
   const places = Array.from({ length }, (_, place) => place).filter((place) => !mask || Number(mask.data[place]) !== 0);
   const vectorAt = (place: number): Float32Array => values.slice(place * size, (place + 1) * size);
   if (mode === "cls") return vectorAt(places[0] ?? 0);

@@ -5,7 +5,8 @@ import type { TaskTensor } from "../../engine/task/types.js";
 import type { RowTokenizer } from "../../text/tokenizer/row-tokenizer.js";
 import type { EncodedRow } from "../../text/tokenizer/rows.js";
 import type { ScoredToken } from "./entities.js";
-import { activated, numbersOf } from "./label-scores.js";
+import { activated } from "./label-scores.js";
+import { numbersOf } from "./values.js";
 
 /** `logits`: [1, length, labels], of the padded row. Special tokens around the text are left out. */
 export function scoredTokens(

@@ -16,6 +16,7 @@ import { ObserverSet } from "../observer.js";
 import { type GatewayOptions, gatewayDefaults } from "../options.js";
 import { ImageTasks } from "./image-tasks.js";
 import { Inference } from "./inference.js";
+import { Signatures } from "./signatures.js";
 import type { TaskParts } from "./task-parts.js";
 import { type TextHead, TextTasks } from "./text-tasks.js";
 
@@ -43,8 +44,8 @@ export interface TaskGatewayParts {
 export interface TaskGateway extends ModelGateway {
   readonly infer: Inference["infer"];
   readonly signature: TaskSignature;
-  /** The signature of a model by its name. Throws `model_not_found`. */
-  signatureOf(model: string): Promise<TaskSignature>;
+  /** The signature of a model by its name. */
+  readonly signatureOf: Signatures["of"];
   readonly version: string;
   readonly texts: TextTasks;
   readonly textBounds: TextBounds;
@@ -71,6 +72,7 @@ export function createTaskGateway(parts: TaskGatewayParts): TaskGateway {
     times: options,
     bounds: { maxRows: options.maxSequences, maxLength: maxContext },
   });
+  const signatures = new Signatures({ engine, catalog, times: options });
   const inputs = {
     texts: new TextTasks({ tokenizer, head, encoding, signature: engine.signature }),
     textBounds: {
@@ -81,14 +83,7 @@ export function createTaskGateway(parts: TaskGatewayParts): TaskGateway {
   return {
     infer: (reading, client, ended) => inference.infer(reading, client, ended),
     signature: engine.signature,
-    signatureOf: async (model) => {
-      const target = catalog.resolve(model);
-      try {
-        return { ...engine.signature, outputs: await engine.outputsOf(target.weightsDigest) };
-      } finally {
-        target.release();
-      }
-    },
+    signatureOf: (model, client) => signatures.of(model, client),
     version,
     ...inputs,
     parts: {

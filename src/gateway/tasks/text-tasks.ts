@@ -11,6 +11,7 @@ import type { InferAnswer, InferRequest } from "./inference.js";
 import { labelNames } from "./label-scores.js";
 import { type PoolingMode, pool } from "./pooling.js";
 import { scoredTokens } from "./scored-tokens.js";
+import { valuesOf } from "./values.js";
 
 /** What a model's configuration says about its outputs. */
 export interface TextHead {
@@ -165,7 +166,7 @@ export class TextTasks {
     return rows.map((outputs) => {
       const logits = outputs.get("logits");
       if (logits?.shape.length !== 2) throw notForTexts("has no output logits [batch, labels]");
-      const raw = Float64Array.from(logits.data as ArrayLike<number | bigint>, Number);
+      const raw = Float64Array.from(valuesOf(logits), Number);
       const isExclusive = head.isExclusive && raw.length > 1;
       const scores = activates ? activated(raw, isExclusive) : raw;
       const best = scores.indexOf(scores.reduce((most, score) => Math.max(most, score), Number.NEGATIVE_INFINITY));
@@ -184,7 +185,7 @@ export class TextTasks {
       const mask = inputs[row]?.get("attention_mask");
       if (!whole && hidden?.shape.length !== 3)
         throw notForTexts("has no output last_hidden_state [batch, length, size]");
-      const vector = whole ? Float32Array.from(whole.data as Float32Array) : pool(hidden as TaskTensor, mask, pooling);
+      const vector = whole ? Float32Array.from(valuesOf(whole), Number) : pool(hidden as TaskTensor, mask, pooling);
       if (dimensions !== null && dimensions > vector.length) {
         const message = `\`dimensions\` is ${dimensions}; the model's embeddings have ${vector.length}.`;
         const details = { param: "dimensions", found: dimensions, allowed: vector.length };

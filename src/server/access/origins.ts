@@ -9,7 +9,8 @@ import { bare, Hosts, hostnameOf } from "./hosts.js";
 import { isLoopback } from "./loopback.js";
 
 /** Response headers that a page may read. */
-const exposed = "x-request-id, x-adapter, x-adapter-digest, x-queue-ms, x-time-to-first-token-ms, retry-after";
+const exposed =
+  "x-request-id, x-adapter, x-adapter-digest, x-queue-ms, x-time-to-first-token-ms, retry-after, inference-header-content-length";
 const methods = "GET, POST, PUT, PATCH, DELETE";
 const preflightSeconds = 600;
 

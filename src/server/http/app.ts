@@ -30,6 +30,7 @@ import { pipelineHandler } from "./pipeline-routes.js";
 import { responsesHandlers } from "./responses-routes.js";
 import { sendJson } from "./send.js";
 import { taskHandlers } from "./task-routes.js";
+import { tensorBody } from "./tensor-body.js";
 import { tokenizeHandlers } from "./tokenize-routes.js";
 
 export interface AppParts {
@@ -200,9 +201,12 @@ function addTaskApi(app: Express, { gateway, options, json }: ApiParts & Served<
   api("/rerank", { post: [json, rerank] });
   api("/embeddings", { post: [json, embeddings] });
   route(app, "/v2", { get: [kserve.server] });
-  route(app, "/v2/models/*name/ready", { get: [kserve.ready] });
-  route(app, "/v2/models/*name/infer", { post: [json, kserve.infer] });
-  route(app, "/v2/models/*name", { get: [kserve.model] });
+  // A name may have slashes, so the longer paths come first.
+  for (const path of ["/v2/models/*name/versions/:version", "/v2/models/*name"]) {
+    route(app, `${path}/ready`, { get: [kserve.ready] });
+    route(app, `${path}/infer`, { post: [tensorBody(options), kserve.infer] });
+    route(app, path, { get: [kserve.model] });
+  }
 }
 
 /** What models that generate text have besides. */

@@ -1,5 +1,5 @@
 /** Middleware that reads a JSON body, or a picture, bounded in bytes and time. */
-import express, { type Request, type RequestHandler } from "express";
+import express, { type RequestHandler } from "express";
 import { LorikeetError } from "../../base/errors.js";
 import { notJson } from "../fault.js";
 
@@ -24,7 +24,13 @@ export function jsonBody(bounds: BodyBounds): RequestHandler {
       next(new LorikeetError("unsupported_media_type", message, { found: charset, allowed: "utf-8" }));
       return;
     }
-    read(req, res, (error?: unknown) => next(error ?? parseBody(req)));
+    read(req, res, (error?: unknown) => {
+      if (error !== undefined) return next(error);
+      const parsed = parseJson(Buffer.isBuffer(req.body) ? req.body : Buffer.alloc(0));
+      if (parsed instanceof LorikeetError) return next(parsed);
+      req.body = parsed.value;
+      next();
+    });
   };
 }
 
@@ -40,7 +46,8 @@ export function pictureBody(bounds: PictureBounds): RequestHandler {
   return (req, res, next) => void (req.is("application/json") ? json : picture)(req, res, next);
 }
 
-function bytesWithin(bounds: BodyBounds): RequestHandler {
+/** Reads a body of at most so many bytes, and leaves them as they came. */
+export function bytesWithin(bounds: BodyBounds): RequestHandler {
   // express.json() loads its decoders from disk at the first body, which fails when no file handle is free.
   const read = express.raw({ type: () => true, limit: bounds.maxBodyBytes, inflate: false });
   return (req, res, next) => {
@@ -63,14 +70,12 @@ function bytesWithin(bounds: BodyBounds): RequestHandler {
 
 const utf8 = new TextDecoder("utf-8", { fatal: true });
 
-/** Replaces the body's bytes with the parsed value, or an empty object. Returns an error if the body is not JSON. */
-function parseBody(req: Request): LorikeetError | undefined {
-  const bytes: unknown = req.body;
+/** The value of JSON, an empty object for no bytes; an error for bytes that are not JSON. */
+export function parseJson(bytes: Uint8Array): { readonly value: unknown } | LorikeetError {
   let text: string | null = null;
   try {
-    text = Buffer.isBuffer(bytes) ? utf8.decode(bytes) : "";
-    req.body = text === "" ? {} : JSON.parse(text);
-    return undefined;
+    text = utf8.decode(bytes);
+    return { value: text === "" ? {} : JSON.parse(text) };
   } catch {
     const message = text === null ? "The body is not valid UTF-8." : notJson("body", text);
     return new LorikeetError("invalid_value", message, { param: "body" });

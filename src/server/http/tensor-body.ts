@@ -1,0 +1,50 @@
+/** Middleware that reads a request of the Open Inference Protocol: JSON, and the bytes of tensors behind it where a header says how long the JSON is. */
+import type { RequestHandler } from "express";
+import { LorikeetError } from "../../base/errors.js";
+import { BinaryMessage } from "../../gateway/kserve/message.js";
+import { type BodyBounds, bytesWithin, jsonBody, parseJson } from "./json-body.js";
+
+export interface TensorBounds extends BodyBounds {
+  /** Of all tensors of a request. */
+  readonly maxTensorBytes: number;
+}
+
+/** The length of the JSON in a body with bytes behind it. */
+export const headLengthHeader = "inference-header-content-length";
+
+/** Leaves parsed JSON, or a BinaryMessage. */
+export function tensorBody(bounds: TensorBounds): RequestHandler {
+  const json = jsonBody(bounds);
+  const read = bytesWithin({ ...bounds, maxBodyBytes: bounds.maxBodyBytes + bounds.maxTensorBytes });
+  return (req, res, next) => {
+    const given = req.headers[headLengthHeader];
+    if (given === undefined) {
+      json(req, res, next);
+      return;
+    }
+    const length = typeof given === "string" && /^\d{1,15}$/.test(given) ? Number(given) : null;
+    if (length === null) {
+      next(invalidLength("must be a number of bytes"));
+      return;
+    }
+    if (length > bounds.maxBodyBytes) {
+      const message = `The JSON of ${length} bytes is too large; at most ${bounds.maxBodyBytes} bytes are allowed (--max-body-bytes).`;
+      next(new LorikeetError("too_large", message, { found: length, allowed: bounds.maxBodyBytes }));
+      return;
+    }
+    read(req, res, (error?: unknown) => {
+      if (error !== undefined) return next(error);
+      const bytes: Buffer = Buffer.isBuffer(req.body) ? req.body : Buffer.alloc(0);
+      if (length > bytes.length) return next(invalidLength(`is ${length}; the body has ${bytes.length} bytes`));
+      const head = parseJson(bytes.subarray(0, length));
+      if (head instanceof LorikeetError) return next(head);
+      req.body = new BinaryMessage(head.value, [bytes.subarray(length)]);
+      next();
+    });
+  };
+}
+
+function invalidLength(clause: string): LorikeetError {
+  const message = `The header Inference-Header-Content-Length ${clause}.`;
+  return new LorikeetError("invalid_value", message, { param: "Inference-Header-Content-Length" });
+}
