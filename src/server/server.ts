@@ -21,9 +21,11 @@ import { pathTarget } from "./http/request-target.js";
 import { RequestTurns } from "./http/turns.js";
 import { Metrics } from "./metrics/metrics.js";
 import { type ServerOptions, serverDefaults } from "./options.js";
+import { inferRequests } from "./websocket/infer-requests.js";
 import { lorikeetDialect } from "./websocket/lorikeet-dialect.js";
 import { responsesDialect } from "./websocket/responses-dialect.js";
-import { Sockets } from "./websocket/sockets.js";
+import { type Dialects, Sockets } from "./websocket/sockets.js";
+import { textRequests } from "./websocket/text-requests.js";
 import { asksForWebSocket, readAsPlain, refuse } from "./websocket/upgrades.js";
 
 export interface ServerParts {
@@ -60,8 +62,9 @@ export interface LorikeetServer {
 /** What the server needs to serve requests, available once the model is loaded. */
 interface Service {
   readonly gateway: ModelGateway;
+  readonly sockets: Sockets;
   /** Of models that generate text; null for others. */
-  readonly text: { readonly responses: Responses; readonly sockets: Sockets } | null;
+  readonly responses: Responses | null;
 }
 
 /** Time to send answers after their last token. */
@@ -98,7 +101,7 @@ export function createServer(parts: ServerParts): LorikeetServer {
   );
   // Node.js 24 asks first. Earlier versions emit "upgrade" for every offer; those that are not for a WebSocket are parsed again.
   const upgrading = {
-    shouldUpgradeCallback: (req: IncomingMessage) => Boolean(service?.text) && asksForWebSocket(req),
+    shouldUpgradeCallback: (req: IncomingMessage) => service !== null && asksForWebSocket(req),
   };
   const http = createHttp(
     {
@@ -124,7 +127,7 @@ export function createServer(parts: ServerParts): LorikeetServer {
   });
   http.on("upgrade", (req, socket: Socket, rest) => {
     if (turns.isBusy(socket)) socket.destroy();
-    else if (service?.text && asksForWebSocket(req)) service.text.sockets.upgrade(req, socket, rest);
+    else if (service && asksForWebSocket(req)) service.sockets.upgrade(req, socket, rest);
     else readAsPlain(http, req, socket, rest);
   });
   const broken = new WeakSet<Socket>();
@@ -141,33 +144,33 @@ export function createServer(parts: ServerParts): LorikeetServer {
   http.headersTimeout = options.headersTimeoutMs;
   http.keepAliveTimeout = options.keepAliveTimeoutMs;
   http.requestTimeout = 0; // An upload may take long: bodies have their own limits.
-  const openText = (gateway: Gateway, records: RecordStore): Service["text"] => {
+  const socketsOf = (gateway: ModelGateway, dialects: Dialects): Sockets => {
+    const onLimit = (limit: string): void => metrics.limited.inc({ limit });
+    const deps = { gateway, gate, logger, options, clientAddress, connections, onLimit };
+    return new Sockets(deps, dialects, access, metrics);
+  };
+  const openText = (gateway: Gateway, records: RecordStore): Service => {
     const publish = (fault: LorikeetError) => publicFault(fault, options.privateFolders);
     const responses = new Responses({ gateway, records, options, logger, publish });
     metrics.bindText(gateway, responses);
     app = createApp({ gateway, responses, ...shared });
-    const onLimit = (limit: string): void => metrics.limited.inc({ limit });
-    const protocols = openAiProtocols(gateway);
-    const sockets = new Sockets(
-      { gateway, gate, logger, options, clientAddress, connections, onLimit },
-      {
-        "/v1/ws": () => lorikeetDialect(gateway, protocols),
-        "/v1/responses": (owner) => responsesDialect(gateway, responses, owner),
-      },
-      access,
-      metrics,
-    );
-    return { responses, sockets };
+    const requests = textRequests(gateway, openAiProtocols(gateway));
+    const sockets = socketsOf(gateway, {
+      "/v1/ws": () => lorikeetDialect(requests),
+      "/v1/responses": (owner) => responsesDialect(gateway, responses, owner),
+    });
+    return { gateway, sockets, responses };
+  };
+  const openTask = (gateway: TaskGateway): Service => {
+    app = createTaskApp({ gateway, ...shared });
+    const requests = inferRequests(gateway);
+    return { gateway, sockets: socketsOf(gateway, { "/v1/ws": () => lorikeetDialect(requests) }), responses: null };
   };
   const open = (gateway: Gateway | TaskGateway, records: RecordStore = memoryStore()): void => {
     assert(service === null, "a server is opened once");
     metrics.bind(gateway);
     gateway.observe(metrics.gatewayObserver);
-    if ("complete" in gateway) service = { gateway, text: openText(gateway, records) };
-    else {
-      app = createTaskApp({ gateway, ...shared });
-      service = { gateway, text: null };
-    }
+    service = "complete" in gateway ? openText(gateway, records) : openTask(gateway);
     gate.open();
   };
   if (parts.gateway) open(parts.gateway, parts.records);
@@ -183,14 +186,13 @@ export function createServer(parts: ServerParts): LorikeetServer {
       gate.drain(reason);
       await service?.gateway.drain(graceMs);
       await settled(
-        () =>
-          turns.open + (service?.text?.sockets.open ?? 0) + (service?.text?.responses.stats().background ?? 0) === 0,
+        () => turns.open + (service?.sockets.open ?? 0) + (service?.responses?.stats().background ?? 0) === 0,
         Math.max(flushMs, until - performance.now()),
       );
     },
     close: async () => {
       gate.drain();
-      service?.text?.sockets.close();
+      service?.sockets.close();
       let isClosed = false;
       http.close(() => {
         isClosed = true;

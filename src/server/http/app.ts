@@ -196,6 +196,7 @@ function addTaskApi(app: Express, { gateway, options, json }: ApiParts & Served<
   const kserve = kserveHandlers(gateway, options);
   const { classify, embeddings, score, rerank } = taskHandlers(gateway, options);
   const api = apiOf(app);
+  api("/ws", { get: [askForHandshake] });
   api("/classify", { post: [json, classify] });
   api("/score", { post: [json, score] });
   api("/rerank", { post: [json, rerank] });

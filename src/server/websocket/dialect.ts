@@ -3,6 +3,7 @@ import { LorikeetError } from "../../base/errors.js";
 import type { Json } from "../../base/json.js";
 import type { Answer } from "../../gateway/answer.js";
 import type { PublicFault } from "../../gateway/fault.js";
+import type { RequestSummary } from "../../gateway/observer.js";
 import type { Frame } from "../../gateway/protocol.js";
 
 /** One request. */
@@ -16,13 +17,15 @@ export interface SocketRequest {
   begin(signal: AbortSignal, connection: object): Promise<SocketAnswer>;
   /** The message of a fault that ends it. */
   fault(fault: PublicFault): object;
+  /** How it ended, for requests that are counted even if they never began. */
+  readonly ended?: Promise<RequestSummary>;
 }
 
 export interface SocketAnswer {
   readonly answer: Pick<Answer, "pause" | "resume" | "cancel" | "keepsOthersWaiting" | "ended">;
   readonly frames: AsyncIterable<Frame>;
-  /** The message of a frame; null if it is not sent. */
-  message(frame: Frame): object | null;
+  /** The message of a frame, a text or a binary one; null if it is not sent. */
+  message(frame: Frame): object | PackedMessage | null;
 }
 
 export type SocketMessage =
@@ -32,8 +35,13 @@ export type SocketMessage =
   | { readonly type: "fault"; readonly fault: LorikeetError; form(fault: PublicFault): object };
 
 export interface SocketDialect {
-  /** Reads an untrusted message; null stands for a binary one. */
-  read(text: string | null): SocketMessage;
+  /** Reads an untrusted message, a text or a binary one. */
+  read(message: string | Uint8Array): SocketMessage;
+}
+
+/** A binary message, in parts that are sent one after another. */
+export class PackedMessage {
+  constructor(readonly parts: readonly Uint8Array[]) {}
 }
 
 export const binaryFault = (): LorikeetError =>

@@ -1,40 +1,34 @@
-/** The messages of `/v1/ws`: completions and chats under ids that the client chooses, and cancelling one. */
+/** The messages of `/v1/ws`: requests of several types under ids that the client chooses, and cancelling one. */
+import { assert } from "../../base/errors.js";
 import type { PublicFault } from "../../gateway/fault.js";
-import type { Gateway } from "../../gateway/gateway.js";
 import { openAiError } from "../../gateway/openai/errors.js";
-import type { OpenAiProtocols } from "../../gateway/openai/protocol.js";
-import { binaryFault, requireStream, type SocketDialect, type SocketMessage, type SocketRequest } from "./dialect.js";
-import { parseMessage, type SocketMessage as Sent } from "./message.js";
+import { binaryFault, type SocketDialect, type SocketMessage, type SocketRequest } from "./dialect.js";
+import { type AskMessage, messageParser } from "./message.js";
 
-type Ask = Exclude<Sent, { type: "cancel" }>;
+export interface RequestType {
+  /** Whether its messages may be binary ones. */
+  readonly takesBytes: boolean;
+  make(ask: AskMessage): SocketRequest;
+}
 
-export function lorikeetDialect(gateway: Gateway, protocols: OpenAiProtocols): SocketDialect {
+/** By the `type` of their messages. */
+export type RequestTypes = Readonly<Record<string, RequestType>>;
+
+export function lorikeetDialect(types: RequestTypes): SocketDialect {
+  const parse = messageParser(Object.keys(types));
+  const takesBytes = Object.values(types).some((type) => type.takesBytes);
   return {
-    read: (text): SocketMessage => {
-      const parsed = text === null ? { id: null, fault: binaryFault() } : parseMessage(text);
+    read: (sent): SocketMessage => {
+      const parsed = typeof sent === "string" || takesBytes ? parse(sent) : { id: null, fault: binaryFault() };
       if ("fault" in parsed) return { type: "fault", fault: parsed.fault, form: faultForm(parsed.id) };
       const { message } = parsed;
-      if (message.type === "cancel") return message;
-      return { type: "request", request: requestOf(message, gateway, protocols) };
+      if (!("body" in message)) return message;
+      const type = types[message.type];
+      assert(type, "the parser knows the types");
+      if (message.bytes === null || type.takesBytes) return { type: "request", request: type.make(message) };
+      return { type: "fault", fault: binaryFault(), form: faultForm(message.id) };
     },
   };
 }
 
-function requestOf(ask: Ask, gateway: Gateway, { completions, chat }: OpenAiProtocols): SocketRequest {
-  const { id, body } = ask;
-  const protocol = ask.type === "completions" ? completions : chat;
-  return {
-    id,
-    path: ask.type,
-    body,
-    begin: async (signal, connection) => {
-      requireStream(body);
-      const reading = { route: protocol.route, read: () => protocol.read({ ...body, stream: true }) };
-      const answer = await gateway.complete(reading, signal, connection);
-      return { answer, frames: protocol.frames(answer), message: ({ type, data }) => ({ id, type, data }) };
-    },
-    fault: faultForm(id),
-  };
-}
-
-const faultForm = (id: string | null) => (fault: PublicFault) => ({ id, type: "error", ...openAiError(fault) });
+export const faultForm = (id: string | null) => (fault: PublicFault) => ({ id, type: "error", ...openAiError(fault) });

@@ -42,7 +42,7 @@ export function responsesDialect(gateway: Gateway, responses: Responses, owner: 
   });
   return {
     read: (text): SocketMessage => {
-      if (text === null) return { type: "fault", fault: binaryFault(), form: faultForm(null) };
+      if (typeof text !== "string") return { type: "fault", fault: binaryFault(), form: faultForm(null) };
       const value = parsed(text);
       if (value instanceof LorikeetError) return { type: "fault", fault: value, form: faultForm(null) };
       const result = v.safeParse(schema, value);

@@ -3,7 +3,7 @@ import type { RawData, WebSocket } from "ws";
 import { LorikeetError } from "../../base/errors.js";
 import type { Logger } from "../../base/log.js";
 import { asFault, type PublicFault } from "../../gateway/fault.js";
-import type { Gateway } from "../../gateway/gateway.js";
+import type { ModelGateway } from "../../gateway/model-gateway.js";
 import type { RequestSummary } from "../../gateway/observer.js";
 import type { Frame } from "../../gateway/protocol.js";
 import type { ClientAddressOf } from "../access/client-address.js";
@@ -15,11 +15,11 @@ import { faultFields, summaryFields } from "../http/context.js";
 import { jsonPieces } from "../http/json-pieces.js";
 import type { ServerOptions } from "../options.js";
 import { pumpAnswer, type Sink } from "../pump.js";
-import type { SocketAnswer, SocketDialect, SocketRequest } from "./dialect.js";
+import { PackedMessage, type SocketAnswer, type SocketDialect, type SocketRequest } from "./dialect.js";
 import { type Fragment, SocketWriter } from "./writer.js";
 
 export interface SessionDeps {
-  readonly gateway: Gateway;
+  readonly gateway: Pick<ModelGateway, "models">;
   readonly gate: Gate;
   readonly connections: Connections;
   onLimit(option: string): void;
@@ -71,7 +71,7 @@ export class SocketSession {
 
   #receive(data: RawData, isBinary: boolean): void {
     if (this.#hasLeft) return;
-    const message = this.#dialect.read(isBinary ? null : data.toString());
+    const message = this.#dialect.read(isBinary ? bytesOf(data) : data.toString());
     if (message.type === "fault") this.#send(message.form, message.fault);
     else if (message.type === "cancel") this.#running.get(message.id)?.abort();
     else void this.#run(message.request);
@@ -86,11 +86,11 @@ export class SocketSession {
     const controller = new AbortController();
     const sink = new SocketSink(this.#writer);
     this.#running.set(request.id, controller);
-    let summary: Promise<RequestSummary> | null = null;
+    let summary = request.ended ?? null;
     let fault: LorikeetError | null = null;
     try {
       const { answer, frames, message } = await request.begin(controller.signal, this);
-      summary = answer.ended;
+      summary ??= answer.ended;
       sink.message = message;
       await pumpAnswer(answer, frames, sink, { ...options, onLimit });
     } catch (error) {
@@ -164,6 +164,17 @@ export class SocketSession {
   }
 }
 
+const bytesOf = (data: RawData): Uint8Array =>
+  Array.isArray(data) ? Buffer.concat(data) : data instanceof ArrayBuffer ? new Uint8Array(data) : data;
+
+/** Bytes of a fragment: a reader that is behind gets the next one later. */
+const fragmentBytes = 32_768;
+
+function* bytePieces({ parts }: PackedMessage): Generator<Uint8Array, void, undefined> {
+  const bytes = Buffer.concat(parts);
+  for (let start = 0; start < bytes.length; start += fragmentBytes) yield bytes.subarray(start, start + fragmentBytes);
+}
+
 /** Writes the frames of one request. */
 class SocketSink implements Sink<Fragment> {
   readonly #writer: SocketWriter;
@@ -177,12 +188,12 @@ class SocketSink implements Sink<Fragment> {
   *pieces(frame: Frame): Generator<Fragment, void, undefined> {
     const message = this.message(frame);
     if (message === null) return;
-    let text: string | null = null;
-    for (const piece of jsonPieces(message)) {
-      if (text !== null) yield { text, isLast: false };
-      text = piece;
+    let data: Fragment["data"] | null = null;
+    for (const piece of message instanceof PackedMessage ? bytePieces(message) : jsonPieces(message)) {
+      if (data !== null) yield { data, isLast: false };
+      data = piece;
     }
-    if (text !== null) yield { text, isLast: true };
+    if (data !== null) yield { data, isLast: true };
   }
 
   write(fragment: Fragment): boolean {

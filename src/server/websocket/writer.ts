@@ -9,9 +9,9 @@ export interface WriterBounds {
   readonly socketCloseBytes: number;
 }
 
-/** A fragment of a message's text. */
+/** A fragment of a message: of a text, or of bytes. */
 export interface Fragment {
-  readonly text: string;
+  readonly data: string | Uint8Array;
   /** Whether this is the message's last fragment. */
   readonly isLast: boolean;
 }
@@ -28,7 +28,7 @@ export class SocketWriter {
   readonly #onClose: (code: number, reason: string) => void;
   /** The writer whose message is unfinished. */
   #current: Writer | null = null;
-  /** Messages that wait for its end, and their total characters. */
+  /** Messages that wait for its end, and their total characters or bytes. */
   #held: { readonly writer: Writer; readonly fragment: Fragment }[] = [];
   #heldCharacters = 0;
   #sent = 0;
@@ -44,14 +44,14 @@ export class SocketWriter {
 
   /** Sends a small message in one piece. */
   send(message: object): void {
-    this.write(message, { text: JSON.stringify(message), isLast: true });
+    this.write(message, { data: JSON.stringify(message), isLast: true });
   }
 
   /** Sends the next fragment of the writer's message. False: await `drained` first. Sends nothing once the socket closes. */
   write(writer: Writer, fragment: Fragment): boolean {
     if (this.#socket.readyState !== this.#socket.OPEN) return true;
     this.#held.push({ writer, fragment });
-    this.#heldCharacters += fragment.text.length;
+    this.#heldCharacters += fragment.data.length;
     this.#sendHeld();
     if (this.#socket.bufferedAmount + this.#heldCharacters > this.#bounds.socketCloseBytes) {
       this.close(1013, "The reader is too slow.");
@@ -93,11 +93,11 @@ export class SocketWriter {
       const next = this.#held.findIndex(({ writer }) => this.#current === null || this.#current === writer);
       const [entry] = next < 0 ? [] : this.#held.splice(next, 1);
       if (!entry) break;
-      const { text, isLast } = entry.fragment;
-      this.#heldCharacters -= text.length;
+      const { data, isLast } = entry.fragment;
+      this.#heldCharacters -= data.length;
       this.#current = isLast ? null : entry.writer;
-      this.#sent += Buffer.byteLength(text);
-      this.#socket.send(text, { fin: isLast }, () => this.#wake());
+      this.#sent += Buffer.byteLength(data);
+      this.#socket.send(data, { fin: isLast }, () => this.#wake());
     }
   }
 
