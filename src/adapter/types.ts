@@ -98,6 +98,8 @@ export interface AdapterSummary {
 
 export interface AdapterRecord extends AdapterSummary {
   readonly name: string;
+  /** The served name of its base model; null where adapters are read without one. */
+  readonly base: string | null;
   /** `store`: uploaded. `folder`: placed there by the operator and read-only. */
   readonly source: "store" | "folder";
   readonly createdAt: number;

@@ -35,7 +35,7 @@ export async function fakeAdapters(options: Partial<StoreOptions> = {}): Promise
   const store = await AdapterStore.open({
     directory,
     check: checkBytes,
-    checkKey: "test",
+    bases: [{ name: "base", checkKey: "test" }],
     tryLock: tryLockFile,
     reserved: ["base"],
     ...options,

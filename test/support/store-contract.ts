@@ -20,7 +20,9 @@ export type Store = Pick<
   | ("stage" | "put" | "remove" | "scan" | "verify" | "usage" | "close")
 >;
 
-export type ContractOptions = Pick<StoreOptions, "check" | "checkKey"> &
+const checkedAs = (checkKey: string): StoreOptions["bases"] => [{ name: null, checkKey }];
+
+export type ContractOptions = Pick<StoreOptions, "check" | "bases"> &
   Partial<Pick<StoreOptions, "reserved" | "admit" | "limits" | "observer">>;
 
 /** Where adapters are kept. Stores that are opened over the same place share them, also from other processes. */
@@ -59,7 +61,7 @@ export function testStore(kind: string, newPlace: () => Promise<StorePlace>): vo
     });
 
     async function openAt(at: StorePlace, options: Partial<ContractOptions> = {}): Promise<Store> {
-      const store = await at.open({ check: fakeCheck, checkKey: "base", ...options });
+      const store = await at.open({ check: fakeCheck, bases: checkedAs("base"), ...options });
       opened.push(store);
       return store;
     }
@@ -76,7 +78,15 @@ export function testStore(kind: string, newPlace: () => Promise<StorePlace>): vo
         assert.deepEqual(
           { ...record, digest: "", weightsDigest: "", createdAt: 0 },
           {
-            ...{ name: "org/plays", source: "store", digest: "", weightsDigest: "", createdAt: 0, dora: false },
+            ...{
+              name: "org/plays",
+              base: null,
+              source: "store",
+              digest: "",
+              weightsDigest: "",
+              createdAt: 0,
+              dora: false,
+            },
             ...{ rank: 8, modules: 4, bytes: 4, activeBytes: 8, scales: { min: 2, max: 2 } },
             ...{ warnings: [], ignored: ["x.pt"] },
           },
@@ -252,7 +262,7 @@ export function testStore(kind: string, newPlace: () => Promise<StorePlace>): vo
           const { summary } = await fakeCheck(folder);
           return { summary: { ...summary, modules: 7 } };
         };
-        const other = await open({ check, checkKey: "another" });
+        const other = await open({ check, bases: checkedAs("another") });
         assert.deepEqual(
           other.list().map(({ name, modules, ignored }) => [name, modules, ignored]),
           [["a", 7, []]],
@@ -265,7 +275,10 @@ export function testStore(kind: string, newPlace: () => Promise<StorePlace>): vo
         assert.equal(await versions(other), 1);
         await other.close();
         for (const checkKey of ["another", "base"]) {
-          const again = await open({ check: () => Promise.reject(new Error("needs no check")), checkKey });
+          const again = await open({
+            check: () => Promise.reject(new Error("needs no check")),
+            bases: checkedAs(checkKey),
+          });
           assert.equal(again.resolve("a")?.modules, checkKey === "base" ? 4 : 7);
         }
       });

@@ -59,6 +59,11 @@ export function indexDamaged(path: string): LorikeetError {
   return new LorikeetError("adapter_invalid", message, { param: path, allowed: "a name and its digest" });
 }
 
+export function baseNotServed(name: string, base: string, served: readonly string[]): LorikeetError {
+  const message = `The adapter "${name}" belongs to the base "${base}", which is not served here; ${served.map((each) => `"${each}"`).join(", ")} ${served.length === 1 ? "is" : "are"}.`;
+  return new LorikeetError("adapter_invalid", message, { param: name, found: base, allowed: served });
+}
+
 /** A stored version whose bytes have changed. */
 export function versionDamaged(digest: string, cause?: unknown): LorikeetError {
   const message = `The stored files of the adapter ${digest} are damaged; upload the adapter again to repair it.`;

@@ -19,6 +19,7 @@ const schema = v.object({
   digest,
   createdAt: v.number(),
   previous: v.array(digest),
+  base: v.exactOptional(v.string()),
 });
 
 export interface NameEntry {
@@ -28,6 +29,8 @@ export interface NameEntry {
   readonly createdAt: number;
   /** Earlier digests of the name, latest first. A rollback accepts only these. */
   readonly previous: readonly string[];
+  /** The served name of the adapter's base; absent: it was stored where there was only one. */
+  readonly base?: string;
 }
 
 /** A file of the index, with its entry; null if the file is damaged. */

@@ -1,10 +1,11 @@
 /** Reads adapters' files and compares them with their digests. If one folder's files are damaged, tries the next. Changes none. */
 
 import type { Logger } from "../../base/log.js";
+import type { CheckFolder } from "./check.js";
 import type { StoreDisk } from "./disk.js";
 import { digestMissing, folderChanged, isDamage, versionDamaged } from "./faults.js";
 import type { Holds } from "./holds.js";
-import { asFault, type CheckFolder, type FolderScan } from "./scan.js";
+import { asFault, type FolderScan } from "./scan.js";
 import type { ServedNames } from "./served-names.js";
 import type { StoredAdapters } from "./stored.js";
 import type { Verdict } from "./types.js";
@@ -78,10 +79,10 @@ export class AdapterReader {
   async *verify(): AsyncGenerator<Verdict> {
     const { names, holds, check } = this.#parts;
     for (const record of names.list()) {
-      const { name, digest } = record;
+      const { name, digest, base } = record;
       const release = holds.acquire(record);
       try {
-        const { summary } = await check(await this.folder(digest));
+        const { summary } = await check(await this.folder(digest), { base });
         yield { name, digest, error: isVersion(summary, digest) ? null : versionDamaged(digest) };
       } catch (cause) {
         yield { name, digest, error: asFault(cause, `The adapter "${name}" could not be read.`) };

@@ -7,15 +7,10 @@ import { dirname } from "node:path";
 import { LorikeetError } from "../../base/errors.js";
 import type { Logger } from "../../base/log.js";
 import { nameFault, nameKey } from "../names.js";
-import type { AdapterRecord, AdapterSummary } from "../types.js";
+import type { AdapterRecord } from "../types.js";
+import type { CheckFolder, StoreBase } from "./check.js";
 import { folderNameTaken } from "./faults.js";
 import { type FolderCandidate, findFolders } from "./folders.js";
-
-/**
- * Checks an adapter's folder against the base, in the turn of the client that sent it, if any. Rejects with a LorikeetError that lists
- * every fault.
- */
-export type CheckFolder = (folder: string, client?: string) => Promise<{ readonly summary: AdapterSummary }>;
 
 export interface FolderAdapter {
   readonly record: AdapterRecord;
@@ -30,6 +25,7 @@ export interface RefusedAdapter {
 export interface ScanOptions {
   readonly directory: string;
   readonly check: CheckFolder;
+  readonly bases: readonly [StoreBase, ...StoreBase[]];
   /** Names that no adapter may have. */
   readonly reserved: readonly string[];
   /** Whether the store already has a name, by its key. */
@@ -114,15 +110,16 @@ export class FolderScan {
 
   async #check(seen: Seen): Promise<void> {
     const { name, folder, signature, changedAt } = seen.candidate;
-    const { check, reserved, logger } = this.#options;
+    const { check, bases, reserved, logger } = this.#options;
     const before = seen.taken;
     seen.checked = signature;
     seen.taken = null;
     seen.error = nameFault(name, reserved);
     if (seen.error === null) {
       try {
-        const { summary } = await check(folder);
-        seen.taken = { folder, record: { ...summary, name, source: "folder", createdAt: Math.round(changedAt) } };
+        const { summary, base = bases[0].name } = await check(folder);
+        const createdAt = Math.round(changedAt);
+        seen.taken = { folder, record: { ...summary, name, base, source: "folder", createdAt } };
         logger.info({ adapter: name, digest: summary.digest }, "Found an adapter in a folder.");
         return;
       } catch (cause) {

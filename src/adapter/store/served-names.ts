@@ -67,7 +67,7 @@ export class ServedNames {
     this.announce(this.list().map((record) => nameKey(record.name)));
   }
 
-  /** Reports the names under these keys whose digest has changed since the last report. */
+  /** Reports the names under these keys whose digest or base has changed since the last report. */
   announce(keys: Iterable<string>): void {
     const { named, unnamed } = this.#parts.observer;
     const gone: AdapterRecord[] = [];
@@ -75,7 +75,7 @@ export class ServedNames {
     for (const key of new Set(keys)) {
       const before = this.#announced.get(key);
       const now = this.#record(key);
-      if (before?.name === now?.name && before?.digest === now?.digest) continue;
+      if (before?.name === now?.name && before?.digest === now?.digest && before?.base === now?.base) continue;
       if (before) gone.push(before);
       if (now) come.push(now);
       if (now) this.#announced.set(key, now);

@@ -44,13 +44,13 @@ export class AdapterStore {
   #looking: Promise<void> | undefined;
 
   private constructor(options: StoreOptions) {
-    const { check, checkKey, reserved = [], observer = {}, logger = silent } = options;
+    const { check, bases, reserved = [], observer = {}, logger = silent } = options;
     const directory = resolve(options.directory);
     const limits = { ...storeDefaults, ...options.limits };
     const holds = this.#holds;
     const disk = new StoreDisk(directory, { ...limits, tryLock: options.tryLock });
-    const stored = new StoredAdapters({ disk, check, checkKey, reserved, logger });
-    const scan = new FolderScan({ directory, check, reserved, isStored: (key) => stored.has(key), logger });
+    const stored = new StoredAdapters({ disk, check, bases, reserved, logger });
+    const scan = new FolderScan({ directory, check, bases, reserved, isStored: (key) => stored.has(key), logger });
     const names = new ServedNames({ stored, scan, holds, observer });
     const collector = new Collector({ disk, stored, scan, names, holds, observer, logger });
     const rescan = (): Promise<void> => this.scan();
@@ -147,8 +147,8 @@ export class AdapterStore {
   }
 
   /**
-   * Checks a staged folder, stores it as a version and points the name at it. The folder is removed in any case.
-   * Throws `invalid_name`, `precondition_failed`, `conflict`, `store_full`, or what the check throws.
+   * Checks a staged folder, stores it as a version and points the name at it. The folder is removed in any case. The name keeps its base
+   * where there are several, or where one was asked for. Throws `invalid_name`, `precondition_failed`, `conflict`, `store_full`, or what the check throws.
    */
   put(name: string, staged: string, options: PutOptions = {}): Promise<PutResult> {
     return this.#writer.put(name, staged, options);

@@ -10,17 +10,18 @@ import type { LockMark, LockTurn } from "../../base/lock.js";
 import type { Logger } from "../../base/log.js";
 import { nameFault, nameKey } from "../names.js";
 import type { AdapterRecord, AdapterSummary } from "../types.js";
+import type { CheckFolder, StoreBase } from "./check.js";
 import type { StoreDisk } from "./disk.js";
-import { indexDamaged, versionDamaged, versionMissing } from "./faults.js";
+import { baseNotServed, indexDamaged, versionDamaged, versionMissing } from "./faults.js";
 import type { NameChange, NameEntry } from "./name-index.js";
-import { asFault, type CheckFolder, isPassing, type RefusedAdapter } from "./scan.js";
+import { asFault, isPassing, type RefusedAdapter } from "./scan.js";
 import { isVersion } from "./version-digest.js";
 import { summaryFile } from "./versions.js";
 
 export interface StoredOptions {
   readonly disk: StoreDisk;
   readonly check: CheckFolder;
-  readonly checkKey: string;
+  readonly bases: readonly [StoreBase, ...StoreBase[]];
   readonly reserved: readonly string[];
   readonly logger: Logger;
 }
@@ -141,8 +142,8 @@ export class StoredAdapters {
     try {
       const fault = nameFault(name, this.#options.reserved);
       if (fault) throw fault;
-      const summary = await this.#summary(entry);
-      return { entry, record: { ...summary, name, source: "store", createdAt }, error: null };
+      const { summary, base } = await this.#checked(entry);
+      return { entry, record: { ...summary, name, base, source: "store", createdAt }, error: null };
     } catch (cause) {
       const error = asFault(cause, `The adapter "${name}" could not be read.`);
       this.#options.logger.warn({ adapter: name, code: error.code }, error.message);
@@ -150,22 +151,47 @@ export class StoredAdapters {
     }
   }
 
-  async #summary({ name, digest }: NameEntry): Promise<AdapterSummary> {
-    const { disk, check, checkKey, logger } = this.#options;
-    const known = await disk.versions.readSummary(digest, checkKey);
-    if (known) return known;
-    if (!(await disk.versions.has(digest))) {
-      throw versionMissing(name, digest);
-    }
-    const checked = (await check(disk.versions.folder(digest))).summary;
-    if (!isVersion(checked, digest)) throw versionDamaged(digest);
-    const summary = { ...checked, digest, ignored: checked.ignored.filter((file) => file !== summaryFile) };
+  /** A version that only one of the entry's possible bases has checked belongs to that base. */
+  async #checked(entry: NameEntry): Promise<{ readonly summary: AdapterSummary; readonly base: string | null }> {
+    const { name, digest } = entry;
+    const { versions } = this.#options.disk;
+    const bases = this.#basesOf(entry);
+    const known = await Promise.all(
+      bases.map(async (base) => [base, await versions.readSummary(digest, base.checkKey)] as const),
+    );
+    const [found, ...others] = known.filter(([, summary]) => summary !== null);
+    if (found?.[1] && others.length === 0) return { summary: found[1], base: found[0].name ?? entry.base ?? null };
+    if (!(await versions.has(digest))) throw versionMissing(name, digest);
+    return await this.#check(entry, bases);
+  }
+
+  /** The base that the entry remembers, or every base. Throws `adapter_invalid` if the entry's base is not served. */
+  #basesOf({ name, base }: NameEntry): readonly [StoreBase, ...StoreBase[]] {
+    const { bases } = this.#options;
+    if (base === undefined || bases[0].name === null) return bases;
+    const own = bases.find((each) => each.name === base) ?? bases.find(({ aliases }) => aliases?.includes(base));
+    if (own) return [own];
+    throw baseNotServed(
+      name,
+      base,
+      bases.flatMap((each) => each.name ?? []),
+    );
+  }
+
+  async #check({ name, digest, base: remembered }: NameEntry, bases: readonly [StoreBase, ...StoreBase[]]) {
+    const { disk, check, logger } = this.#options;
+    const [first, ...others] = bases;
+    const checked = await check(disk.versions.folder(digest), others.length === 0 ? { base: first.name } : {});
+    if (!isVersion(checked.summary, digest)) throw versionDamaged(digest);
+    const base = bases.find((each) => each.name === checked.base) ?? first;
+    const ignored = checked.summary.ignored.filter((file) => file !== summaryFile);
+    const summary = { ...checked.summary, digest, ignored };
     try {
       await disk.enter();
-      await disk.versions.addSummary(digest, { checkKey, summary }, disk.staging.fresh());
+      await disk.versions.addSummary(digest, { checkKey: base.checkKey, summary }, disk.staging.fresh());
     } catch (cause) {
       logger.debug({ adapter: name, err: cause }, "The result of checking an adapter could not be saved.");
     }
-    return summary;
+    return { summary, base: base.name ?? remembered ?? null };
   }
 }

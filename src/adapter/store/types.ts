@@ -4,7 +4,7 @@ import type { LorikeetError } from "../../base/errors.js";
 import type { Logger } from "../../base/log.js";
 import type { TryLock } from "../../base/try-lock.js";
 import type { AdapterRecord, AdapterSummary } from "../types.js";
-import type { CheckFolder } from "./scan.js";
+import type { CheckFolder, StoreBase } from "./check.js";
 
 export interface StoreLimits {
   /** Bytes of all stored versions; beyond it `put` throws `store_full`. Operators' folders do not count. */
@@ -37,14 +37,13 @@ export interface StoreObserver {
 export interface StoreOptions {
   readonly directory: string;
   readonly check: CheckFolder;
-  /** The base model's fingerprint, which a check's result is valid for. With another key, stored versions are checked again. */
-  readonly checkKey: string;
+  readonly bases: readonly [StoreBase, ...StoreBase[]];
   /** How the processes that share the directory see which of them are alive. */
   readonly tryLock: TryLock;
-  /** The base model's name and its aliases. */
+  /** The names of the base models and their aliases. */
   readonly reserved?: readonly string[];
   /** Throws for an adapter that is valid but can never be served here, such as one larger than the host cache. */
-  readonly admit?: (summary: AdapterSummary) => void;
+  readonly admit?: (summary: AdapterSummary, base: string | null) => void;
   readonly limits?: Partial<StoreLimits>;
   readonly observer?: StoreObserver;
   readonly logger?: Logger;
@@ -55,6 +54,8 @@ export interface PutOptions {
   readonly ifNoneMatch?: "*";
   /** The client that sent it: clients take turns at the check. */
   readonly client?: string;
+  /** The served name of its base; null or absent: the check finds it. */
+  readonly base?: string | null;
 }
 
 export interface PutResult {

@@ -10,6 +10,7 @@ import type { LockTurn } from "../../base/lock.js";
 import type { Logger } from "../../base/log.js";
 import { checkName, nameKey } from "../names.js";
 import type { AdapterRecord, AdapterSummary } from "../types.js";
+import type { CheckedFolder, StoreBase } from "./check.js";
 import type { Collector } from "./collector.js";
 import type { StoreDisk } from "./disk.js";
 import { checkCount, checkRoom, isDamage, nameExists, nameMissing, nameTaken, ownedByOperator } from "./faults.js";
@@ -87,9 +88,11 @@ export class StoreWriter {
   async #checkAndStore(name: string, staged: string, options: PutOptions): Promise<PutResult> {
     try {
       checkName(name, this.#options.reserved);
-      const { summary } = await this.#options.check(staged, options.client);
-      this.#options.admit?.(summary);
-      return await this.#writing(() => this.#store(name, staged, summary, options));
+      const { base: asked = null, client } = options;
+      const checked = await this.#options.check(staged, { base: asked, ...(client !== undefined && { client }) });
+      const base = this.#baseOf(checked);
+      this.#options.admit?.(checked.summary, base.name);
+      return await this.#writing(() => this.#store(name, staged, { ...checked, base }, options));
     } finally {
       await removeTree(staged);
     }
@@ -103,21 +106,26 @@ export class StoreWriter {
     return { name, digest: entry.digest };
   }
 
-  async #store(name: string, staged: string, summary: AdapterSummary, options: PutOptions): Promise<PutResult> {
-    const stored = await this.#findStored(summary);
-    const prepared = await this.#prepare(staged, summary);
+  #baseOf({ base }: CheckedFolder): StoreBase {
+    const { bases } = this.#options;
+    return bases.find(({ name }) => name === base) ?? bases[0];
+  }
+
+  async #store(name: string, staged: string, checked: Checked, options: PutOptions): Promise<PutResult> {
+    const stored = await this.#findStored(checked);
+    const prepared = await this.#prepare(staged, checked);
     try {
-      return await this.#change((turn) => this.#point(name, summary, { turn, prepared, stored }, options));
+      return await this.#change((turn) => this.#point(name, checked, { turn, prepared, stored }, options));
     } finally {
       await removeTree(prepared.folder);
     }
   }
 
   /** The slow part of a put, the flushing of its bytes, before the lock is taken. */
-  async #prepare(staged: string, summary: AdapterSummary): Promise<PreparedVersion> {
+  async #prepare(staged: string, { summary, base: { checkKey } }: Checked): Promise<PreparedVersion> {
     const draft = await this.#disk.staging.make();
     try {
-      return await this.#disk.versions.prepare(staged, draft, { checkKey: this.#options.checkKey, summary });
+      return await this.#disk.versions.prepare(staged, draft, { checkKey, summary });
     } catch (cause) {
       await removeTree(draft);
       throw cause;
@@ -128,21 +136,21 @@ export class StoreWriter {
    * The stored version that equals this one, read and compared first. A version from before version digests counts if its files
    * are the same, byte for byte.
    */
-  async #findStored({ digest, weightsDigest }: AdapterSummary): Promise<StoredVersion[]> {
+  async #findStored({ summary: { digest, weightsDigest }, base }: Checked): Promise<StoredVersion[]> {
     const found: StoredVersion[] = [];
     for (const place of new Set([digest, weightsDigest])) {
       const identity = await this.#disk.versions.identity(place);
       if (identity === null) continue;
-      const summary = await this.#checkStored(place);
+      const summary = await this.#checkStored(place, base);
       found.push({ digest: place, identity, isSound: summary?.digest === digest });
     }
     return found;
   }
 
   /** null if the files are damaged. */
-  async #checkStored(digest: string): Promise<AdapterSummary | null> {
+  async #checkStored(digest: string, base: StoreBase): Promise<AdapterSummary | null> {
     try {
-      return (await this.#options.check(this.#disk.versions.folder(digest))).summary;
+      return (await this.#options.check(this.#disk.versions.folder(digest), { base: base.name })).summary;
     } catch (cause) {
       if (isDamage(cause)) return null;
       throw cause;
@@ -152,23 +160,38 @@ export class StoreWriter {
   /** Under the lock: moves the version into its folder, then points the name at it. */
   async #point(
     name: string,
-    summary: AdapterSummary,
+    { summary, base }: Checked,
     arrived: Arrived,
-    { ifNoneMatch }: PutOptions,
+    { ifNoneMatch, base: asked = null }: PutOptions,
   ): Promise<PutResult> {
     this.#refuseFolder(name);
-    const current = this.#stored.entry(nameKey(name));
+    const key = nameKey(name);
+    const current = this.#stored.entry(key);
     if (current && current.name !== name) throw nameTaken(name, current.name);
     if (current && ifNoneMatch === "*") throw nameExists(name);
     if (!current) checkCount(this.#stored.size, this.#limits.maxNames);
     const { digest, isNew } = await this.#settle(summary.digest, arrived);
-    const record = (createdAt: number): AdapterRecord => ({ ...summary, digest, name, source: "store", createdAt });
-    if (current?.digest === digest && !isNew) return { record: record(current.createdAt), outcome: "identical" };
-    const createdAt = Date.now();
+    const record = (createdAt: number): AdapterRecord => ({
+      ...{ ...summary, digest, name, base: base.name },
+      ...{ source: "store", createdAt },
+    });
+    const known = this.#stored.record(key);
+    const isKept = asked !== null || this.#options.bases.length > 1;
+    const remembered = isKept ? base.name : known?.base === base.name ? current?.base : null;
+    const isSame = current?.digest === digest && !isNew && (known?.base ?? base.name) === base.name;
+    if (isSame && (current.base ?? null) === (remembered ?? null))
+      return { record: record(current.createdAt), outcome: "identical" };
+    const createdAt = isSame ? current.createdAt : Date.now();
     const previous = (current ? [current.digest, ...current.previous] : []).filter((other) => other !== digest);
-    const entry = { name, digest, createdAt, previous: [...new Set(previous)].slice(0, 8) };
+    const entry = {
+      name,
+      digest,
+      createdAt,
+      previous: [...new Set(previous)].slice(0, 8),
+      ...(remembered && { base: remembered }),
+    };
     await this.#disk.point(arrived.turn, entry);
-    return { record: record(createdAt), outcome: current ? "replaced" : "created" };
+    return { record: record(createdAt), outcome: isSame ? "identical" : current ? "replaced" : "created" };
   }
 
   /** Under the lock: stores the version's files unless an intact copy exists, and returns the digest that has them. */
@@ -222,6 +245,12 @@ export class StoreWriter {
     if (!folder || this.#stored.has(nameKey(name))) return;
     throw ownedByOperator(folder.record.name, this.#options.directory);
   }
+}
+
+/** An adapter that has passed its check, and its base. */
+interface Checked {
+  readonly summary: AdapterSummary;
+  readonly base: StoreBase;
 }
 
 /** A version that is not in its folder yet. */

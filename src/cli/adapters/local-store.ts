@@ -22,7 +22,7 @@ export async function openLocalStore(directory: string, base: CheckBase | null):
     const store = await AdapterStore.open({
       directory,
       check: (folder) => describeAdapter(folder, null),
-      checkKey: "no base",
+      bases: [{ name: null, checkKey: "no base" }],
       tryLock: tryLockFile,
     });
     return { store, isChecked: false, [Symbol.asyncDispose]: () => store.close() };
@@ -39,8 +39,11 @@ export async function openLocalStore(directory: string, base: CheckBase | null):
       await gains?.check(folder, checked.summary);
       return checked;
     };
-    const options = { directory, check, reserved: [baseNames[0]], checkKey, tryLock: tryLockFile };
-    const store = await AdapterStore.open(options);
+    const [name, ...aliases] = baseNames;
+    const store = await AdapterStore.open({
+      ...{ directory, check, reserved: [name], tryLock: tryLockFile },
+      bases: [{ name, aliases, checkKey }],
+    });
     const close = async (): Promise<void> => {
       await store.close();
       await closeWorkers();

@@ -88,14 +88,14 @@ export async function openTier<Held extends Cacheable>(
   });
   const opening = AdapterStore.open({
     directory,
-    check: async (folder, client) => {
+    check: async (folder, { client } = {}) => {
       const checking = { baseNames: base.names, limits: adapterLimits };
       const checked = await validator.check(folder, base.modules, checking, client);
       // If it is too large for the cache, that is the error to report.
       if (checked.summary.bytes <= cacheBytes) await base.checkFurther(folder, checked);
       return checked;
     },
-    checkKey: base.checkKey,
+    bases: [{ name: base.names[0] ?? null, checkKey: base.checkKey }],
     tryLock: tryLockFile,
     reserved,
     admit: ({ weightsDigest, bytes, activeBytes }) => {

@@ -25,7 +25,12 @@ test("a real adapter goes from a tar through the store into memory, and a reques
   const worker = new AdapterWorker();
   const check = (folder: string) => worker.check(folder, modules, { baseNames: ["bookworm-7m"] });
   await cp("adapters/sentiment", join(directory, "sentiment"), { recursive: true });
-  const store = await AdapterStore.open({ directory, check, checkKey: fingerprint, tryLock: tryLockFile });
+  const store = await AdapterStore.open({
+    directory,
+    check,
+    bases: [{ name: null, checkKey: fingerprint }],
+    tryLock: tryLockFile,
+  });
   const sizes = {
     bytesOf: (digest: string) => store.list().find((each) => each.weightsDigest === digest)?.bytes,
     largestBytes: () => 0,

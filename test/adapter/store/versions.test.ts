@@ -51,7 +51,7 @@ async function openHere(options: Partial<StoreOptions> = {}): Promise<AdapterSto
 /** With the real check, and whatever was stored under this key taken as it is. */
 async function openReal(checkKey: string): Promise<AdapterStore> {
   const check = (folder: string) => checkAdapter(folder, modules);
-  const store = await AdapterStore.open({ directory, check, checkKey, tryLock: tryLockFile });
+  const store = await AdapterStore.open({ directory, check, bases: [{ name: null, checkKey }], tryLock: tryLockFile });
   opened.push(store);
   return store;
 }
@@ -119,7 +119,7 @@ test("a version that is damaged when the store is opened is refused, and served 
   await put(store, "b", "v1");
   await writeFile(join(await store.folder(record.digest), weights), "damaged");
   await store.close();
-  const again = await openHere({ checkKey: "another" });
+  const again = await openHere({ bases: [{ name: null, checkKey: "another" }] });
   assert.deepEqual(
     again
       .refused()

@@ -25,7 +25,11 @@ export type Job =
   | { readonly kind: "hold"; readonly directory: string };
 
 export function openStore(directory: string, options: Partial<StoreOptions> = {}): Promise<AdapterStore> {
-  return AdapterStore.open({ directory, check: fakeCheck, checkKey: "base", tryLock: tryLockFile, ...options });
+  return AdapterStore.open({
+    ...{ directory, check: fakeCheck, tryLock: tryLockFile },
+    bases: [{ name: null, checkKey: "base" }],
+    ...options,
+  });
 }
 
 /** Counts what changes the disk, and kills this process before (a write: in the middle of) the operation of that number. */
