@@ -4,6 +4,7 @@ import { assert } from "../base/errors.js";
 import { zip } from "../base/list.js";
 import { silent } from "../base/log.js";
 import { type Engine, greedy, type SequenceHandle } from "../engine/types.js";
+import { basesOf } from "../gateway/bases.js";
 import { createServer, type LorikeetServer } from "../server/server.js";
 import { type Arrivals, StreamWatch, steadyRate } from "./arrivals.js";
 import type { ClientRound, Clients, StreamRequest } from "./clients.js";
@@ -34,7 +35,7 @@ export class BenchServer implements AsyncDisposable {
   }
 
   static async listen(stack: BenchStack): Promise<BenchServer> {
-    const server = createServer({ gateway: stack.gateway, logger: silent });
+    const server = createServer({ bases: basesOf(stack.name, stack.gateway), logger: silent });
     const { port } = await server.listen("127.0.0.1", 0);
     return new BenchServer(stack, server, port);
   }

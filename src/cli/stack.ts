@@ -42,7 +42,7 @@ export interface StackOptions {
   readonly gateway: Partial<GatewayOptions>;
   readonly uploads?: UploadLimits;
   readonly maxTemplateSteps?: number;
-  readonly observer?: EngineObserver;
+  readonly observerOf?: (base: string) => EngineObserver;
   /** Maximum tokens of a sequence. Slots need not be larger, even if the model allows more. */
   readonly neededContext?: number;
   readonly logger: Logger;
@@ -174,7 +174,7 @@ async function open(
     ...kv,
     ...halves,
     ...(settings.cacheDir === null ? {} : { cacheDirectory: settings.cacheDir }),
-    ...(options.observer === undefined ? {} : { observer: options.observer }),
+    ...(options.observerOf && { observer: options.observerOf(name) }),
     device,
     checkpoint,
     threads,

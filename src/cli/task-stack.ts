@@ -34,7 +34,7 @@ export interface TaskStackOptions {
   readonly images: ImageLimits;
   /** Time for the trial runs at start. */
   readonly trialTimeoutMs: number;
-  readonly observer?: EngineObserver;
+  readonly observerOf?: (base: string) => EngineObserver;
   readonly logger: Logger;
   readonly progress: Progress;
 }
@@ -66,7 +66,7 @@ export async function planTaskStack({ settings }: Pick<TaskStackOptions, "settin
 
 /** Throws what probing and starting the engine throw, after closing everything that was opened. */
 export async function openTaskStack(options: TaskStackOptions, model: TaskModel): Promise<TaskStack> {
-  const { settings, logger, observer, uploads } = options;
+  const { settings, logger, observerOf, uploads } = options;
   const threads = settings.threads ?? usableThreads();
   const name = options.servedName ?? model.names[0];
   options.progress("trying the model", 0, 1);
@@ -88,7 +88,7 @@ export async function openTaskStack(options: TaskStackOptions, model: TaskModel)
         ...settings,
         ...{ model, threads, logger, adapters: adapters?.cache ?? null },
         ...{ progress: options.progress, signal },
-        ...(observer && { observer }),
+        ...(observerOf && { observer: observerOf(name) }),
       },
       probe,
     );

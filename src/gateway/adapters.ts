@@ -44,12 +44,18 @@ export interface PackedAdapter {
   readonly tar: AsyncIterable<Buffer>;
 }
 
-export interface AdaptersDeps {
-  readonly store: StorePort;
+/** What holds the adapters of one base: its cache in host memory, its engine, and the book of their requests. */
+export interface AdapterHolder {
   readonly cache: CachePort;
-  readonly uploads: Uploads;
   readonly engine: Pick<Engine, "stats">;
   readonly activity: ActivityBook;
+}
+
+export interface AdaptersDeps {
+  readonly store: StorePort;
+  /** The holder of an adapter: its base's. */
+  holderOf(record: Pick<AdapterRecord, "base">): AdapterHolder;
+  readonly uploads: Uploads;
   readonly observer: GatewayObserver;
   readonly logger: Logger;
   /** The only folder below which `copyFolder` may read; null refuses the call. */
@@ -64,7 +70,7 @@ export class Adapters {
   }
 
   list(): AdapterInfo[] {
-    const active = new Set(this.#deps.engine.stats().activeAdapters);
+    const active = new ActiveAdapters();
     return this.#deps.store.list().map((record) => this.#info(record, active));
   }
 
@@ -79,14 +85,14 @@ export class Adapters {
 
   /** Throws LorikeetError `adapter_not_found`. */
   get(name: string): AdapterInfo {
-    return this.#info(this.#record(name), new Set(this.#deps.engine.stats().activeAdapters));
+    return this.#info(this.#record(name), new ActiveAdapters());
   }
 
   /** The number of adapters in each tier. */
   tiers(): Record<Tier, number> {
     const tiers = { device: 0, host: 0, disk: 0 };
-    const active = new Set(this.#deps.engine.stats().activeAdapters);
-    for (const { weightsDigest } of this.#deps.store.list()) tiers[this.#tier(weightsDigest, active)]++;
+    const active = new ActiveAdapters();
+    for (const record of this.#deps.store.list()) tiers[this.#tier(record, active)]++;
     return tiers;
   }
 
@@ -107,15 +113,15 @@ export class Adapters {
 
   /** Points a name at a staged folder. A pin belongs to the name: it moves to the new version if there is room. */
   async store(name: string, staged: string, onlyNew: boolean, client?: string): Promise<Stored> {
-    const { store, cache } = this.#deps;
+    const { store, holderOf } = this.#deps;
     const before = store.resolve(name);
-    const wasPinned = before !== null && cache.state(before.weightsDigest).pinned;
+    const wasPinned = before !== null && holderOf(before).cache.state(before.weightsDigest).pinned;
     const { record, outcome } = await store.put(name, staged, {
       ...(onlyNew ? { ifNoneMatch: "*" } : {}),
       client: client ?? "unknown",
     });
-    if (before && before.weightsDigest !== record.weightsDigest) {
-      this.#giveUp(before.weightsDigest);
+    if (before && (before.weightsDigest !== record.weightsDigest || before.base !== record.base)) {
+      this.#giveUp(before);
       if (wasPinned) await this.#movePin(record);
     }
     // The record of a version that was already stored describes its first upload; the reply describes this one.
@@ -140,8 +146,9 @@ export class Adapters {
 
   /** Pins or unpins. Throws LorikeetError `adapter_not_found`, `conflict` or what loading throws. */
   async pin(name: string, pinned: boolean): Promise<AdapterInfo> {
-    const { store, cache } = this.#deps;
+    const { store, holderOf } = this.#deps;
     const record = this.#record(name);
+    const { cache } = holderOf(record);
     const release = store.hold(record);
     try {
       if (pinned) await cache.pin(record.weightsDigest);
@@ -154,10 +161,12 @@ export class Adapters {
 
   /** Removes a name for new requests; running ones finish. Throws LorikeetError `adapter_not_found` or `conflict`. */
   async remove(name: string): Promise<Pick<AdapterRecord, "name" | "digest">> {
-    const { weightsDigest } = this.#deps.store.resolve(name) ?? {};
+    const before = this.#deps.store.resolve(name);
     const removed = await this.#deps.store.remove(name);
-    if (weightsDigest !== undefined) this.#giveUp(weightsDigest);
-    this.#deps.activity.forget(name);
+    if (before) {
+      this.#giveUp(before);
+      this.#deps.holderOf(before).activity.forget(name);
+    }
     return removed;
   }
 
@@ -175,15 +184,17 @@ export class Adapters {
     }
   }
 
-  /** Drops a removed name's weights from memory, unless another name points at them. */
-  #giveUp(weightsDigest: string): void {
-    const { store, cache } = this.#deps;
-    if (!store.isNamed(weightsDigest)) cache.forget(weightsDigest);
+  /** Drops a removed name's weights from its base's memory, unless another name of the base points at them. */
+  #giveUp({ base, weightsDigest }: AdapterRecord): void {
+    const { store, holderOf } = this.#deps;
+    const isShared = (other: AdapterRecord): boolean => other.weightsDigest === weightsDigest && other.base === base;
+    if (store.isNamed(weightsDigest) && store.list().some(isShared)) return;
+    holderOf({ base }).cache.forget(weightsDigest);
   }
 
   async #movePin(record: AdapterRecord): Promise<void> {
     try {
-      await this.#deps.cache.pin(record.weightsDigest);
+      await this.#deps.holderOf(record).cache.pin(record.weightsDigest);
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error);
       this.#deps.logger.warn(
@@ -199,21 +210,34 @@ export class Adapters {
     throw new LorikeetError("adapter_not_found", `The adapter \`${name}\` does not exist.`, { param: "name" });
   }
 
-  #tier(weightsDigest: string, active: ReadonlySet<string>): Tier {
-    if (active.has(weightsDigest)) return "device";
-    return this.#deps.cache.state(weightsDigest).resident ? "host" : "disk";
+  #tier(record: AdapterRecord, active: ActiveAdapters): Tier {
+    const holder = this.#deps.holderOf(record);
+    if (active.of(holder).has(record.weightsDigest)) return "device";
+    return holder.cache.state(record.weightsDigest).resident ? "host" : "disk";
   }
 
   /** Texts of the store may quote an adapter's files, so they are made well-formed. */
-  #info(record: AdapterRecord, active: ReadonlySet<string>): AdapterInfo {
+  #info(record: AdapterRecord, active: ActiveAdapters): AdapterInfo {
+    const { cache, activity } = this.#deps.holderOf(record);
     return {
       ...record,
-      tier: this.#tier(record.weightsDigest, active),
-      pinned: this.#deps.cache.state(record.weightsDigest).pinned,
-      activity: this.#deps.activity.of(record.name),
+      tier: this.#tier(record, active),
+      pinned: cache.state(record.weightsDigest).pinned,
+      activity: activity.of(record.name),
       warnings: record.warnings.map(wellFormed),
       ignored: record.ignored.map(wellFormed),
     };
+  }
+}
+
+/** The digests of weights on each engine's device, read once for each engine. */
+class ActiveAdapters {
+  readonly #known = new Map<AdapterHolder, ReadonlySet<string>>();
+
+  of(holder: AdapterHolder): ReadonlySet<string> {
+    const known = this.#known.get(holder) ?? new Set(holder.engine.stats().activeAdapters);
+    this.#known.set(holder, known);
+    return known;
   }
 }
 

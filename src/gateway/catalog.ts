@@ -136,6 +136,10 @@ export class Catalog {
     return this.#adapterModel(record);
   }
 
+  has(model: string): boolean {
+    return this.#base.names.includes(model) || this.#adapters.resolve(model) !== null;
+  }
+
   /** The name under which an answer would be given. Throws what `resolve` throws. */
   nameOf(...asked: Parameters<Catalog["resolve"]>): string {
     const target = this.resolve(...asked);

@@ -11,7 +11,7 @@ import { Catalog } from "./catalog.js";
 import { chatFormatsOf, markersOf } from "./chat-formats.js";
 import { Completer } from "./complete.js";
 import { EncodeBudget } from "./encode-budget.js";
-import type { ModelGateway, ModelStats } from "./model-gateway.js";
+import { type ModelGateway, type ModelStats, modelStats } from "./model-gateway.js";
 import { ObserverSet } from "./observer.js";
 import { type GatewayOptions, gatewayDefaults, type RequestBounds } from "./options.js";
 import { samplingDefaults } from "./sampling.js";
@@ -108,41 +108,29 @@ export function createGateway(parts: GatewayParts): Gateway {
     stopIds: model.stopIds,
     defaults: samplingDefaults(options.generationConfig, model.generationDefaults),
   });
+  const holder = { cache, engine, activity };
   const adapters = new Adapters({
-    store,
-    cache,
+    ...{ store, observer, logger },
+    holderOf: () => holder,
     uploads: new Uploads(parts.uploads),
-    engine,
-    activity,
-    observer,
-    logger,
     copyRoot: options.loraPathRoot,
   });
   return {
     complete: (reading, signal, connection) => completer.complete(reading, signal, connection),
     models: catalog,
     tokenization: new Tokenization({ tokenizer, catalog, observer, bounds, prompts, encoding }),
+    holder,
     adapters,
     bounds,
     maxPromptCharacters: prompts.maxPromptCharacters,
     tokenizer,
     fingerprint: model.fingerprint,
-    stats: () => {
-      activity.prune((name) => adapters.has(name));
-      const stats = engine.stats();
-      const forBase = stats.queues.find(({ adapter }) => adapter === null)?.waiting ?? 0;
-      return {
-        engine: stats,
-        limits: engine.limits,
-        cache: cache.stats(),
-        tiers: adapters.tiers(),
-        runningAdapters: activity.names("running"),
-        waitingAdapters: activity.names("waiting"),
-        waitingRequests: activity.counts("waiting").set(model.names[0], forBase),
-        queuedCharacters: encoding.characters,
-        grammars: grammars?.stats() ?? { kept: 0, keptBytes: 0, waiting: 0 },
-      };
-    },
+    stats: () => ({
+      ...modelStats(model.names[0], engine.limits, holder, adapters),
+      limits: engine.limits,
+      queuedCharacters: encoding.characters,
+      grammars: grammars?.stats() ?? { kept: 0, keptBytes: 0, waiting: 0 },
+    }),
     observe: (listener) => observer.add(listener),
     drain: (graceMs) => engine.drain(graceMs),
   };

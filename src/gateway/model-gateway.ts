@@ -1,7 +1,7 @@
 /** What gateways of every kind of model offer: names, adapters, counts, and the end. */
 
 import type { EngineLimits, EngineStats } from "../engine/types.js";
-import type { Adapters, CachePort, Tier } from "./adapters.js";
+import type { AdapterHolder, Adapters, CachePort, Tier } from "./adapters.js";
 import type { Model } from "./catalog.js";
 import type { GatewayObserver } from "./observer.js";
 
@@ -17,15 +17,42 @@ export interface ModelStats {
   readonly waitingRequests: ReadonlyMap<string, number>;
 }
 
+/** Names that requests may use. */
+export interface ModelNames {
+  list(): Model[];
+  /** Throws LorikeetError `model_not_found`. */
+  get(name: string): Model;
+  has(name: string): boolean;
+}
+
 export interface ModelGateway {
-  readonly models: {
-    list(): Model[];
-    /** Throws LorikeetError `model_not_found`. */
-    get(name: string): Model;
-  };
+  readonly models: ModelNames;
+  /** Where the base's adapters are held and counted. */
+  readonly holder: AdapterHolder;
   readonly adapters: Adapters;
   stats(): ModelStats;
   observe(observer: GatewayObserver): void;
   /** Refuses new requests, lets running ones end for `graceMs`, then ends the rest. */
   drain(graceMs: number): Promise<void>;
+}
+
+/** The counts of a base and its adapters. Forgets the activity of adapters that are gone. */
+export function modelStats(
+  base: string,
+  limits: ModelStats["limits"],
+  { engine, cache, activity }: AdapterHolder,
+  adapters: Pick<Adapters, "has" | "tiers">,
+): ModelStats {
+  activity.prune((name) => adapters.has(name));
+  const stats = engine.stats();
+  const forBase = stats.queues.find(({ adapter }) => adapter === null)?.waiting ?? 0;
+  return {
+    engine: stats,
+    limits,
+    cache: cache.stats(),
+    tiers: adapters.tiers(),
+    runningAdapters: activity.names("running"),
+    waitingAdapters: activity.names("waiting"),
+    waitingRequests: activity.counts("waiting").set(base, forBase),
+  };
 }

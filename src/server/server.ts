@@ -3,11 +3,8 @@ import { createServer as createHttp, type Server as HttpServer, type IncomingMes
 import type { AddressInfo, Socket } from "node:net";
 import { assert, LorikeetError } from "../base/errors.js";
 import type { Logger } from "../base/log.js";
-import type { Gateway } from "../gateway/gateway.js";
-import type { ModelGateway } from "../gateway/model-gateway.js";
-import { openAiProtocols } from "../gateway/openai/protocol.js";
+import type { Bases } from "../gateway/bases.js";
 import { Responses, type ResponsesOptions } from "../gateway/responses/responses.js";
-import type { TaskGateway } from "../gateway/tasks/task-gateway.js";
 import { memoryStore } from "../records/memory-store.js";
 import type { RecordStore } from "../records/store.js";
 import { Access } from "./access/access.js";
@@ -16,36 +13,36 @@ import { Connections } from "./access/connections.js";
 import { Origins } from "./access/origins.js";
 import { Gate } from "./drain.js";
 import { publicFault, unreadable } from "./fault.js";
-import { createApp, createTaskApp, createWaitingApp } from "./http/app.js";
+import { createApp, createWaitingApp } from "./http/app.js";
 import { pathTarget } from "./http/request-target.js";
 import { RequestTurns } from "./http/turns.js";
 import { Metrics } from "./metrics/metrics.js";
 import { type ServerOptions, serverDefaults } from "./options.js";
-import { inferRequests } from "./websocket/infer-requests.js";
+import { inferRequestsOf } from "./websocket/infer-requests.js";
 import { lorikeetDialect } from "./websocket/lorikeet-dialect.js";
 import { responsesDialect } from "./websocket/responses-dialect.js";
 import { type Dialects, Sockets } from "./websocket/sockets.js";
-import { textRequests } from "./websocket/text-requests.js";
+import { textRequestsOf } from "./websocket/text-requests.js";
 import { asksForWebSocket, readAsPlain, refuse } from "./websocket/upgrades.js";
 
 export interface ServerParts {
-  /** Without one the server is alive but not ready until `open` provides one. */
-  readonly gateway?: Gateway | TaskGateway;
+  /** Without them the server is alive but not ready until `open` provides them. */
+  readonly bases?: Bases;
   /** Where responses are stored, if not in memory. */
   readonly records?: RecordStore;
   readonly logger: Logger;
   readonly options?: Partial<ServerOptions & ResponsesOptions>;
   /** Not an option: options may be printed. Without keys, anyone may use the server. */
   readonly apiKeys?: readonly string[];
-  /** The metrics whose `engineObserver` the engine uses; without them the engine's steps are not counted. */
+  /** The metrics whose observers the engines use; without them the engines' steps are not counted. */
   readonly metrics?: Metrics;
 }
 
 export interface LorikeetServer {
   /** Resolves with its address; port 0 picks a free one. */
   listen(host: string, port: number): Promise<AddressInfo>;
-  /** Starts serving requests. Call it once, on a server created without a gateway. */
-  open(gateway: Gateway | TaskGateway, records?: RecordStore): void;
+  /** Starts serving requests. Call it once, on a server created without bases. */
+  open(bases: Bases, records?: RecordStore): void;
   /** null unless it is listening. */
   address(): AddressInfo | null;
   /** Number of open connections. */
@@ -61,9 +58,9 @@ export interface LorikeetServer {
 
 /** What the server needs to serve requests, available once the model is loaded. */
 interface Service {
-  readonly gateway: ModelGateway;
+  readonly bases: Bases;
   readonly sockets: Sockets;
-  /** Of models that generate text; null for others. */
+  /** Of models that generate text; null without any. */
   readonly responses: Responses | null;
 }
 
@@ -75,7 +72,7 @@ const checkMs = 5_000;
 export function createServer(parts: ServerParts): LorikeetServer {
   const { logger } = parts;
   const options = { ...serverDefaults, ...parts.options };
-  const metrics = parts.metrics ?? new Metrics(options);
+  const metrics = parts.metrics ?? new Metrics({ ...options, namesBases: (parts.bases?.all.length ?? 1) > 1 });
   const gate = new Gate(false);
   const access = new Access({
     origins: new Origins(options.allowedOrigins, options.allowedHosts),
@@ -144,36 +141,33 @@ export function createServer(parts: ServerParts): LorikeetServer {
   http.headersTimeout = options.headersTimeoutMs;
   http.keepAliveTimeout = options.keepAliveTimeoutMs;
   http.requestTimeout = 0; // An upload may take long: bodies have their own limits.
-  const socketsOf = (gateway: ModelGateway, dialects: Dialects): Sockets => {
-    const onLimit = (limit: string): void => metrics.limited.inc({ limit });
-    const deps = { gateway, gate, logger, options, clientAddress, connections, onLimit };
-    return new Sockets(deps, dialects, access, metrics);
-  };
-  const openText = (gateway: Gateway, records: RecordStore): Service => {
+  const openResponses = (records: RecordStore): Responses => {
     const publish = (fault: LorikeetError) => publicFault(fault, options.privateFolders);
-    const responses = new Responses({ gateway, records, options, logger, publish });
-    metrics.bindText(gateway, responses);
-    app = createApp({ gateway, responses, ...shared });
-    const requests = textRequests(gateway, openAiProtocols(gateway));
-    const sockets = socketsOf(gateway, {
-      "/v1/ws": () => lorikeetDialect(requests),
-      "/v1/responses": (owner) => responsesDialect(gateway, responses, owner),
-    });
-    return { gateway, sockets, responses };
+    const responses = new Responses({ records, options, logger, publish });
+    metrics.bindResponses(responses);
+    return responses;
   };
-  const openTask = (gateway: TaskGateway): Service => {
-    app = createTaskApp({ gateway, ...shared });
-    const requests = inferRequests(gateway);
-    return { gateway, sockets: socketsOf(gateway, { "/v1/ws": () => lorikeetDialect(requests) }), responses: null };
+  const openSockets = (bases: Bases, responses: Responses | null): Sockets => {
+    const onLimit = (limit: string): void => metrics.limited.inc({ limit });
+    const deps = { bases, gate, logger, options, clientAddress, connections, onLimit };
+    const requests = { ...textRequestsOf(bases), ...inferRequestsOf(bases) };
+    const dialects: Dialects = { "/v1/ws": () => lorikeetDialect(requests) };
+    const forResponses: Dialects = responses
+      ? { "/v1/responses": (owner) => responsesDialect(bases, responses, owner) }
+      : {};
+    return new Sockets(deps, { ...dialects, ...forResponses }, access, metrics);
   };
-  const open = (gateway: Gateway | TaskGateway, records: RecordStore = memoryStore()): void => {
+  const open = (bases: Bases, records: RecordStore = memoryStore()): void => {
     assert(service === null, "a server is opened once");
-    metrics.bind(gateway);
-    gateway.observe(metrics.gatewayObserver);
-    service = "complete" in gateway ? openText(gateway, records) : openTask(gateway);
+    metrics.bind(bases);
+    bases.observe(metrics.gatewayObserverOf(null));
+    for (const { name, models } of bases.all) models.observe(metrics.gatewayObserverOf(name));
+    const responses = bases.with("text").length > 0 ? openResponses(records) : null;
+    app = createApp({ bases, responses, ...shared });
+    service = { bases, responses, sockets: openSockets(bases, responses) };
     gate.open();
   };
-  if (parts.gateway) open(parts.gateway, parts.records);
+  if (parts.bases) open(parts.bases, parts.records);
   return {
     open,
     listen: (host, port) => listen(http, host, port),
@@ -184,7 +178,7 @@ export function createServer(parts: ServerParts): LorikeetServer {
     drain: async (graceMs, reason) => {
       const until = performance.now() + graceMs;
       gate.drain(reason);
-      await service?.gateway.drain(graceMs);
+      await service?.bases.drain(graceMs);
       await settled(
         () => turns.open + (service?.sockets.open ?? 0) + (service?.responses?.stats().background ?? 0) === 0,
         Math.max(flushMs, until - performance.now()),

@@ -8,6 +8,7 @@ import express from "express";
 import { WebSocket } from "ws";
 import { LorikeetError } from "../../src/base/errors.js";
 import { LazyList } from "../../src/base/lazy-list.js";
+import { basesOf } from "../../src/gateway/bases.js";
 import { sendJson } from "../../src/server/http/send.js";
 import { createServer } from "../../src/server/server.js";
 import { pageCharacters, wideTokenizer } from "../support/byte-tokenizer.js";
@@ -383,7 +384,7 @@ describe("operations", () => {
         assert.equal((await told(refused)).code, "not_ready");
       }
       await assert.rejects(once(new WebSocket(`ws://127.0.0.1:${port}/v1/ws`), "open"), /503/);
-      server.open(rig.gateway);
+      server.open(basesOf("base", rig.gateway));
       assert.equal((await fetch(`${url}/ready`)).status, 200);
       assert.equal((await fetch(`${url}/v1/models`)).status, 200);
       const socket = new WebSocket(`ws://127.0.0.1:${port}/v1/ws`);

@@ -1,6 +1,7 @@
 /** The metrics: every name of the contract exists, counts follow events, adapter labels are capped and removed with their adapter. */
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
+import { basesOf } from "../../src/gateway/bases.js";
 import { AdapterLabels } from "../../src/server/metrics/adapter-labels.js";
 import { Metrics } from "../../src/server/metrics/metrics.js";
 import { openRig, openServerRig, type ServerRig, until } from "../support/rig.js";
@@ -120,8 +121,7 @@ describe("the exposition", () => {
       return rig.gateway.stats();
     };
     const gateway = { ...rig.gateway, stats };
-    metrics.bind(gateway);
-    metrics.bindText(gateway, { stats: () => ({ records: 0, bytes: 0, dropped: 0, background: 0 }) });
+    metrics.bind(basesOf("base", gateway));
     for (const scrapes of [1, 2]) {
       assert.match(await metrics.render(), /^lorikeet_kv_slots\{/m);
       assert.equal(asked, scrapes);
@@ -132,12 +132,13 @@ describe("the exposition", () => {
   test("names the device, and its memory where it has its own", async () => {
     const metrics = new Metrics({ maxAdapterLabels: 1 });
     const card = { kind: "webgpu", name: "Card", driver: "d 1.0", software: false, memoryBytes: 100, fp16: true };
-    metrics.describeDevice({ ...card, longestChunk: 30, kvCacheDtype: "fp16", activationDtype: "fp32" }, () => 7);
+    const labels = { ...card, longestChunk: 30, kvCacheDtype: "fp16", activationDtype: "fp32" };
+    metrics.describeDevices([{ base: "base", labels, allocated: () => 7 }]);
     const text = await metrics.render();
     metrics.close();
-    const labels =
+    const shown =
       'device="webgpu",name="Card",driver="d 1.0",software="false",fp16="true",activation_dtype="fp32",kv_cache_dtype="fp16",longest_chunk="30"';
-    assert.equal(seriesValue(text, `lorikeet_device_info{${labels}}`), 1);
+    assert.equal(seriesValue(text, `lorikeet_device_info{${shown}}`), 1);
     assert.equal(seriesValue(text, "lorikeet_device_memory_bytes"), 100);
     assert.equal(seriesValue(text, "lorikeet_device_allocated_bytes"), 7);
   });
@@ -181,9 +182,10 @@ describe("the exposition", () => {
 
   test("the engine's steps count through its observer", async () => {
     const metrics = new Metrics({ maxAdapterLabels: 4 });
-    metrics.engineObserver.step?.({ kind: "decode", seconds: 0.01, rows: 16, adapters: 14, tokens: 16 });
-    metrics.engineObserver.step?.({ kind: "prefill", seconds: 0.1, rows: 1, adapters: 1, tokens: 64 });
-    metrics.engineObserver.adapterLoaded?.({ digest: "d", from: "disk", seconds: 0.2 });
+    const observer = metrics.engineObserverOf("base");
+    observer.step?.({ kind: "decode", seconds: 0.01, rows: 16, adapters: 14, tokens: 16 });
+    observer.step?.({ kind: "prefill", seconds: 0.1, rows: 1, adapters: 1, tokens: 64 });
+    observer.adapterLoaded?.({ digest: "d", from: "disk", seconds: 0.2 });
     const text = await metrics.render();
     assert.equal(seriesValue(text, "lorikeet_batch_adapters_count"), 1, "a prefill is no batch");
     assert.equal(seriesValue(text, 'lorikeet_batch_adapters_bucket{le="13"}'), 0);

@@ -2,6 +2,7 @@
 import type { UploadLimits } from "../../src/adapter/upload/upload.js";
 import type { Logger } from "../../src/base/log.js";
 import type { Answer } from "../../src/gateway/answer.js";
+import { basesOf } from "../../src/gateway/bases.js";
 import { createGateway, type Gateway, type GatewayModel } from "../../src/gateway/gateway.js";
 import type { OpenAiRequest } from "../../src/gateway/openai/common-request.js";
 import { type OpenAiProtocol, openAiProtocols } from "../../src/gateway/openai/protocol.js";
@@ -115,7 +116,7 @@ function inOpenAiForm(answer: Answer<OpenAiRequest>, protocol: OpenAiProtocol) {
 export async function openServerRig(options: RigOptions = {}): Promise<ServerRig> {
   const rig = await openRig(options);
   const server = createServer({
-    gateway: rig.gateway,
+    bases: basesOf("base", rig.gateway),
     logger: rig.logger,
     ...(options.server ? { options: options.server } : {}),
     ...(options.records ? { records: options.records } : {}),

@@ -1,11 +1,12 @@
 /** Opens the service of `serve`: the stack, its metrics, and the server in front. */
 
 import type { Logger, Progress } from "../../base/log.js";
+import { basesOf } from "../../gateway/bases.js";
 import { isTaskModel } from "../../model/task/folder.js";
 import { openLevelStore } from "../../records/level-store.js";
 import { memoryStore } from "../../records/memory-store.js";
 import type { RecordStore } from "../../records/store.js";
-import { Metrics } from "../../server/metrics/metrics.js";
+import { type BaseDevice, Metrics } from "../../server/metrics/metrics.js";
 import { createServer, type LorikeetServer } from "../../server/server.js";
 import { requireNoFile } from "../options/paths.js";
 import { openStack, planStack, type Stack, type StackOptions } from "../stack.js";
@@ -48,7 +49,7 @@ export async function openService(
     gateway: gatewayOptionsOf(settings),
     maxTemplateSteps: settings.maxTemplateSteps,
     uploads: uploadLimitsOf(settings),
-    observer: metrics.engineObserver,
+    observerOf: metrics.engineObserverOf,
     logger,
     progress,
   };
@@ -75,8 +76,8 @@ export async function openService(
     server,
     metrics,
     open: () => {
-      if (!isTaskStack(stack)) metrics.describeDevice(stack.deviceFacts, () => stack.device.allocatedBytes);
-      server.open(stack.gateway, opened);
+      if (!isTaskStack(stack)) metrics.describeDevices([deviceOf(stack)]);
+      server.open(basesOf(stack.name, stack.gateway), opened);
       stack.adapters?.store.start();
       return port;
     },
@@ -87,6 +88,12 @@ export async function openService(
     },
   };
 }
+
+const deviceOf = ({ name, device, deviceFacts }: Stack): BaseDevice => ({
+  base: name,
+  labels: deviceFacts,
+  allocated: () => device.allocatedBytes,
+});
 
 export const isTaskStack = (stack: Stack | TaskStack): stack is TaskStack => "signature" in stack.gateway;
 

@@ -11,12 +11,13 @@ import type { ResponsesRequest } from "./input.js";
 import { failedResponse, type ResponseObject } from "./response.js";
 
 export interface BackgroundDeps {
-  readonly gateway: Pick<Gateway, "complete" | "tokenizer">;
   readonly archive: ResponseArchive;
   readonly logger: Logger;
   readonly options: { readonly maxBackgroundResponses: number };
   publish(fault: LorikeetError): PublicFault;
 }
+
+type Answering = Pick<Gateway, "complete" | "tokenizer">;
 
 interface Run {
   readonly owner: string;
@@ -47,7 +48,13 @@ export class BackgroundResponses {
   }
 
   /** Resolves once it is submitted and stored as queued. Throws LorikeetError `background_full`, what planning or submitting throws, or what storing throws. */
-  async start(owner: string, request: ResponsesRequest, queued: ResponseObject, connection: object): Promise<void> {
+  async start(
+    gateway: Answering,
+    owner: string,
+    request: ResponsesRequest,
+    queued: ResponseObject,
+    connection: object,
+  ): Promise<void> {
     const allowed = this.#deps.options.maxBackgroundResponses;
     if (this.running >= allowed) {
       const message = `${this.running} responses run in the background; at most ${allowed} may.`;
@@ -64,7 +71,7 @@ export class BackgroundResponses {
       ended: Promise.resolve(queued),
     };
     this.#runs.set(queued.id, run);
-    run.ended = this.#answer(run, request, connection);
+    run.ended = this.#answer(run, gateway, request, connection);
     await run.accepted.promise;
   }
 
@@ -97,9 +104,9 @@ export class BackgroundResponses {
   }
 
   /** Never rejects. */
-  async #answer(run: Run, request: ResponsesRequest, connection: object): Promise<ResponseObject> {
+  async #answer(run: Run, gateway: Answering, request: ResponsesRequest, connection: object): Promise<ResponseObject> {
     const queued = run.response;
-    run.response = await this.#generate(run, request, connection);
+    run.response = await this.#generate(run, gateway, request, connection);
     const isAccepted = await run.accepted.promise.then(
       () => true,
       () => false,
@@ -127,8 +134,13 @@ export class BackgroundResponses {
     }
   }
 
-  async #generate(run: Run, request: ResponsesRequest, connection: object): Promise<ResponseObject> {
-    const { archive, gateway, publish } = this.#deps;
+  async #generate(
+    run: Run,
+    gateway: Answering,
+    request: ResponsesRequest,
+    connection: object,
+  ): Promise<ResponseObject> {
+    const { archive, publish } = this.#deps;
     const { signal } = run.controller;
     const events = new ResponseEvents({ ...run.response, status: "in_progress" }, request, gateway.tokenizer);
     const submitted = (): void => {

@@ -27,7 +27,6 @@ export interface ResponsesOptions {
 export const responsesDefaults: ResponsesOptions = { maxBackgroundResponses: 16 };
 
 export interface ResponsesParts {
-  readonly gateway: Gateway;
   readonly records: RecordStore;
   readonly options?: Partial<ResponsesOptions>;
   readonly logger?: Logger;
@@ -39,32 +38,33 @@ export interface ResponsesStats extends RecordStats {
   readonly background: number;
 }
 
+/** The base that answers is known before a body is read. */
 interface Caller {
+  readonly gateway: Gateway;
   readonly owner: string;
   readonly latest: LatestResponse | null;
 }
 
 export class Responses {
   readonly #parts: ResponsesParts;
-  readonly #format: ReturnType<typeof responsesFormat>;
+  readonly #formats = new WeakMap<Gateway, ReturnType<typeof responsesFormat>>();
   readonly #archive: ResponseArchive;
   readonly #background: BackgroundResponses;
 
   constructor(parts: ResponsesParts) {
-    const { gateway, records, logger = silent, publish } = parts;
+    const { records, logger = silent, publish } = parts;
     this.#parts = parts;
-    this.#format = responsesFormat(gateway.bounds);
     this.#archive = new ResponseArchive(records);
     const options = { ...responsesDefaults, ...parts.options };
-    this.#background = new BackgroundResponses({ gateway, archive: this.#archive, logger, options, publish });
+    this.#background = new BackgroundResponses({ archive: this.#archive, logger, options, publish });
   }
 
   /** Generating for an owner while it waits. `latest` belongs to its connection. */
-  protocol(owner: string, latest: LatestResponse | null = null): Protocol<ResponsesRequest> {
-    const caller = { owner, latest };
+  protocol(gateway: Gateway, owner: string, latest: LatestResponse | null = null): Protocol<ResponsesRequest> {
+    const caller = { gateway, owner, latest };
     return {
       route: "responses",
-      read: (body) => this.#read(caller, parseResponse(this.#format, body)),
+      read: (body) => this.#read(caller, parseResponse(this.#formatOf(gateway), body)),
       frames: (answer) => this.#frames(caller, answer),
       whole: (answer) => this.#whole(caller, answer),
       errorForm: openAiErrorForm,
@@ -72,11 +72,11 @@ export class Responses {
   }
 
   /** Generates in the background. Resolves with the queued response; rejects as `protocol` would if it can never run. */
-  async start(owner: string, body: unknown, connection: object): Promise<ResponseObject> {
-    const { models } = this.#parts.gateway;
-    const request = await this.#read({ owner, latest: null }, parseResponse(this.#format, body));
-    const queued = newResponse(request, models.nameOf(request.model, request.adapters));
-    await this.#background.start(owner, request, queued, connection);
+  async start(gateway: Gateway, owner: string, body: unknown, connection: object): Promise<ResponseObject> {
+    const caller = { gateway, owner, latest: null };
+    const request = await this.#read(caller, parseResponse(this.#formatOf(gateway), body));
+    const queued = newResponse(request, gateway.models.nameOf(request.model, request.adapters));
+    await this.#background.start(gateway, owner, request, queued, connection);
     return queued;
   }
 
@@ -112,6 +112,12 @@ export class Responses {
     return { ...this.#archive.stats(), background: this.#background.running };
   }
 
+  #formatOf(gateway: Gateway): ReturnType<typeof responsesFormat> {
+    const format = this.#formats.get(gateway) ?? responsesFormat(gateway.bounds);
+    this.#formats.set(gateway, format);
+    return format;
+  }
+
   /** As it is now, whether it runs or is stored; null if the owner has no such response. */
   async #find(owner: string, id: string): Promise<StoredResponse | null> {
     const running = this.#background.find(owner, id);
@@ -128,7 +134,7 @@ export class Responses {
 
   /** Finds what a body refers to. Throws LorikeetError `previous_response_not_found` or `invalid_value`. */
   async #read(caller: Caller, parsed: ParsedResponse): Promise<ResponsesRequest> {
-    const { maxMessages } = this.#parts.gateway.bounds;
+    const { maxMessages } = caller.gateway.bounds;
     const earlier = parsed.previousId === null ? [] : await this.#earlier(caller, parsed.previousId);
     const count = earlier.length + parsed.input.length;
     if (count > maxMessages) {
@@ -175,7 +181,7 @@ export class Responses {
   }
 
   async *#frames(caller: Caller, answer: Answer<ResponsesRequest>): AsyncGenerator<Frame, void, undefined> {
-    const events = this.#eventsOf(answer);
+    const events = eventsOf(caller, answer);
     try {
       yield* framed(events.begin());
       for await (const part of answer.parts()) yield* framed(events.take(part));
@@ -191,15 +197,11 @@ export class Responses {
   }
 
   async #whole(caller: Caller, answer: Answer<ResponsesRequest>): Promise<ResponseObject> {
-    const events = this.#eventsOf(answer);
+    const events = eventsOf(caller, answer);
     for await (const part of answer.parts()) exhaust(events.take(part));
     const { response } = exhaust(events.end(await answer.ended));
     await this.#keep(caller, answer.request, response);
     return response;
-  }
-
-  #eventsOf({ request, model }: Answer<ResponsesRequest>): ResponseEvents {
-    return new ResponseEvents(newResponse(request, model), request, this.#parts.gateway.tokenizer);
   }
 
   async #keep({ owner, latest }: Caller, { form }: ResponsesRequest, response: ResponseObject): Promise<void> {
@@ -207,6 +209,10 @@ export class Responses {
     if (form.store) await this.#archive.put(owner, kept);
     else latest?.keep(kept);
   }
+}
+
+function eventsOf({ gateway }: Caller, { request, model }: Answer<ResponsesRequest>): ResponseEvents {
+  return new ResponseEvents(newResponse(request, model), request, gateway.tokenizer);
 }
 
 /** A response that was running when the server stopped never ends, nor does one whose end the server could not store before it stopped. */

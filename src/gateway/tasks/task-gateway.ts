@@ -11,7 +11,7 @@ import { Adapters, type CachePort, type StorePort } from "../adapters.js";
 import type { TextBounds } from "../body/text-inputs.js";
 import { Catalog } from "../catalog.js";
 import { EncodeBudget } from "../encode-budget.js";
-import type { ModelGateway } from "../model-gateway.js";
+import { type ModelGateway, modelStats } from "../model-gateway.js";
 import { ObserverSet } from "../observer.js";
 import { type GatewayOptions, gatewayDefaults } from "../options.js";
 import { ImageTasks } from "./image-tasks.js";
@@ -62,8 +62,10 @@ export function createTaskGateway(parts: TaskGatewayParts): TaskGateway {
   const encoding = new EncodeBudget(options.maxQueuedCharacters);
   const mixing = { mixtures, maxMixtures: options.maxMixtures };
   const catalog = new Catalog(base, store, mixing, (digest) => cache.prefetch(digest));
+  const holder = { cache, engine, activity };
   const adapters = new Adapters({
-    ...{ store, cache, engine, activity, observer, logger },
+    ...{ store, observer, logger },
+    holderOf: () => holder,
     uploads: new Uploads(parts.uploads),
     copyRoot: options.loraPathRoot,
   });
@@ -91,21 +93,9 @@ export function createTaskGateway(parts: TaskGatewayParts): TaskGateway {
       images: new ImageTasks({ preprocessor: parts.preprocessor, signature: engine.signature }),
     },
     models: catalog,
+    holder,
     adapters,
-    stats: () => {
-      activity.prune((name) => adapters.has(name));
-      const stats = engine.stats();
-      const forBase = stats.queues.find(({ adapter }) => adapter === null)?.waiting ?? 0;
-      return {
-        engine: stats,
-        limits: engine.limits,
-        cache: cache.stats(),
-        tiers: adapters.tiers(),
-        runningAdapters: activity.names("running"),
-        waitingAdapters: activity.names("waiting"),
-        waitingRequests: activity.counts("waiting").set(names[0], forBase),
-      };
-    },
+    stats: () => modelStats(names[0], engine.limits, holder, adapters),
     observe: (listener) => observer.add(listener),
     drain: (graceMs) => engine.drain(graceMs),
   };

@@ -1,8 +1,8 @@
 /** The adapter routes: list, upload, pin, delete and download, and vLLM's load and unload calls. */
 import type { Request, Response } from "express";
 import { LorikeetError } from "../../base/errors.js";
+import type { Bases } from "../../gateway/bases.js";
 import { adapterObject, parsePin } from "../../gateway/lorikeet/adapters.js";
-import type { ModelGateway } from "../../gateway/model-gateway.js";
 import { AdapterCalls } from "../../gateway/vllm/adapter-calls.js";
 import type { ReaderBounds } from "../reader-pace.js";
 import { contextOf } from "./context.js";
@@ -14,7 +14,7 @@ const uploadLimits: ReadonlySet<string> = new Set([
   ...["upload-idle-timeout", "min-upload-rate", "upload-timeout"],
 ]);
 
-export function adapterHandlers({ adapters }: Pick<ModelGateway, "adapters">, bounds: ReaderBounds) {
+export function adapterHandlers({ adapters }: Pick<Bases, "adapters">, bounds: ReaderBounds) {
   const calls = new AdapterCalls(adapters);
   return {
     list: async (_req: Request, res: Response): Promise<void> => {

@@ -3,13 +3,16 @@ import express, { type Express, type NextFunction, type Request, type RequestHan
 import { LorikeetError } from "../../base/errors.js";
 import type { Logger } from "../../base/log.js";
 import { messagesProtocol } from "../../gateway/anthropic/protocol.js";
+import type { Bases } from "../../gateway/bases.js";
 import type { Gateway } from "../../gateway/gateway.js";
-import type { ModelGateway } from "../../gateway/model-gateway.js";
+import type { Route } from "../../gateway/observer.js";
 import { modelObject } from "../../gateway/openai/models.js";
 import { openAiProtocols } from "../../gateway/openai/protocol.js";
+import type { Protocol } from "../../gateway/protocol.js";
+import type { GenerationRequest } from "../../gateway/requests.js";
 import type { Responses } from "../../gateway/responses/responses.js";
-import type { TaskGateway } from "../../gateway/tasks/task-gateway.js";
-import { tgiProtocols } from "../../gateway/tgi/protocol.js";
+import { adapterIdInBody } from "../../gateway/tgi/asked-name.js";
+import { type TgiProtocols, tgiProtocols } from "../../gateway/tgi/protocol.js";
 import { type Access, keyMiddleware, sourceMiddleware } from "../access/access.js";
 import type { ClientAddressOf } from "../access/client-address.js";
 import type { Connections } from "../access/connections.js";
@@ -23,19 +26,21 @@ import { contextMiddleware, contextOf } from "./context.js";
 import { addErrorForms } from "./error-forms.js";
 import { generateHandler } from "./generate-routes.js";
 import { jsonBody, pictureBody } from "./json-body.js";
-import { kserveHandlers } from "./kserve-routes.js";
+import { kserveHandlers, serverMetadata } from "./kserve-routes.js";
 import { discardBody } from "./linger.js";
 import { prefersPage, sendFaultPage, sendRoot } from "./page.js";
-import { pipelineHandler } from "./pipeline-routes.js";
+import { pipelineHandler, readPath } from "./pipeline-routes.js";
 import { responsesHandlers } from "./responses-routes.js";
+import { modelInPath, nameInPath, type RoutedOptions, routed } from "./routed.js";
 import { sendJson } from "./send.js";
 import { taskHandlers } from "./task-routes.js";
 import { tensorBody } from "./tensor-body.js";
 import { tokenizeHandlers } from "./tokenize-routes.js";
 
 export interface AppParts {
-  readonly gateway: Gateway;
-  readonly responses: Responses;
+  readonly bases: Bases;
+  /** null unless a base generates text. */
+  readonly responses: Responses | null;
   readonly gate: Gate;
   readonly access: Access;
   readonly clientAddress: ClientAddressOf;
@@ -45,8 +50,10 @@ export interface AppParts {
   readonly options: ServerOptions;
 }
 
+type BareParts = Omit<AppParts, "bases" | "responses">;
+
 /** The app that answers while the model loads: alive, not ready, process metrics only. */
-export function createWaitingApp(parts: Omit<AppParts, "gateway" | "responses">): Express {
+export function createWaitingApp(parts: BareParts): Express {
   const app = createBare(parts, { post: [gateMiddleware(parts.gate)] });
   app.use(gateMiddleware(parts.gate));
   return closeRoutes(app, parts);
@@ -67,26 +74,19 @@ type Method = "get" | "post" | "put" | "patch" | "delete";
 type Handlers = Partial<Record<Method, RequestHandler[]>>;
 
 export function createApp(parts: AppParts): Express {
-  const { gateway, metrics, gate } = parts;
+  const { bases, responses, metrics, gate } = parts;
   const options = { ...parts.options, onLimit: (limit: string) => metrics.limited.inc({ limit }) };
   const json = jsonBody(options);
-  const generate = generateHandler(tgiProtocols(gateway).either, gateway, options);
-  const app = createBare(parts, { post: [gateMiddleware(gate), json, generate] });
-  addModelApi(app, { ...parts, options, json });
-  addTextApi(app, { ...parts, options, json });
-  return closeRoutes(app, parts);
-}
-
-/** The app of a task model. */
-export function createTaskApp(parts: Omit<AppParts, "gateway" | "responses"> & Served<TaskGateway>): Express {
-  const { gateway, metrics, gate } = parts;
-  const options = { ...parts.options, onLimit: (limit: string) => metrics.limited.inc({ limit }) };
-  const json = jsonBody(options);
-  const app = createBare(parts);
-  const named = { post: [pictureBody(options), pipelineHandler(gateway, options)] };
-  addModelApi(app, { gateway, gate, options, json, named });
-  route(app, "/hf-inference/models/*name", named);
-  addTaskApi(app, { gateway, options, json });
+  const api = { ...parts, options, json };
+  const app = createBare(parts, responses ? { post: [gateMiddleware(gate), json, generateOf(api).either] } : {});
+  const hasTasks = bases.with("task").length > 0;
+  const named = hasTasks ? { post: [pictureBody(options), pipelineOf(api)] } : {};
+  addModelApi(app, { ...api, named });
+  if (responses) addTextApi(app, { ...api, responses });
+  if (hasTasks) {
+    route(app, "/hf-inference/models/*name", named);
+    addTaskApi(app, api);
+  }
   return closeRoutes(app, parts);
 }
 
@@ -98,7 +98,7 @@ function gateMiddleware(gate: Gate): RequestHandler {
 }
 
 /** The middleware that every request passes, and the operator's routes. `root` has more handlers of `/`. */
-function createBare(parts: Omit<AppParts, "gateway" | "responses">, root: Handlers = {}): Express {
+function createBare(parts: BareParts, root: Handlers = {}): Express {
   const app = express();
   app.disable("x-powered-by");
   app.disable("etag");
@@ -115,7 +115,7 @@ function createBare(parts: Omit<AppParts, "gateway" | "responses">, root: Handle
 }
 
 /** Answers unknown routes and thrown errors. */
-function closeRoutes(app: Express, parts: Omit<AppParts, "gateway" | "responses">): Express {
+function closeRoutes(app: Express, parts: BareParts): Express {
   app.use((req, _res, next) => {
     next(new LorikeetError("route_not_found", `There is no route ${JSON.stringify(req.path.slice(0, 200))}.`));
   });
@@ -144,18 +144,14 @@ function addMetrics(app: Express, { metrics }: Pick<AppParts, "metrics">): void 
   });
 }
 
-interface Served<Kind> {
-  readonly gateway: Kind;
+interface ApiParts extends Pick<AppParts, "bases"> {
+  readonly options: ServerOptions & ReaderBounds;
+  readonly json: RequestHandler;
 }
 
 interface Named {
   /** More handlers of a model by its name. */
-  readonly named?: Handlers;
-}
-
-interface ApiParts {
-  readonly options: ServerOptions & ReaderBounds;
-  readonly json: RequestHandler;
+  readonly named: Handlers;
 }
 
 /** Each path also without `/v1`, as in llama.cpp. */
@@ -167,16 +163,17 @@ const apiOf =
 /** What every model has: names and adapters. */
 function addModelApi(
   app: Express,
-  { gateway, gate, options, json, named }: ApiParts & Served<ModelGateway> & Pick<AppParts, "gate"> & Named,
+  { bases, gate, options, json, named }: ApiParts & Pick<AppParts, "gate"> & Named,
 ): void {
-  const adapters = adapterHandlers(gateway, options);
+  const { models } = bases;
+  const adapters = adapterHandlers(bases, options);
   const api = apiOf(app);
   app.use(gateMiddleware(gate));
   api("/models", {
-    get: [(_req, res) => sendJson(res, { object: "list", data: gateway.models.list().map(modelObject) }, options)],
+    get: [(_req, res) => sendJson(res, { object: "list", data: models.list().map(modelObject) }, options)],
   });
   api("/models/*name", {
-    get: [(req, res) => void res.json(modelObject(gateway.models.get([req.params.name ?? ""].flat().join("/"))))],
+    get: [(req, res) => void res.json(modelObject(models.get(nameInPath(req))))],
     ...named,
   });
   api("/adapters", { get: [adapters.list] });
@@ -187,52 +184,74 @@ function addModelApi(
     delete: [adapters.remove],
   });
   api("/adapters/:name/download", { get: [adapters.download] });
+  api("/ws", { get: [askForHandshake] });
   api("/load_lora_adapter", { post: [json, adapters.load] });
   api("/unload_lora_adapter", { post: [json, adapters.unload] });
 }
 
 /** What task models have besides. */
-function addTaskApi(app: Express, { gateway, options, json }: ApiParts & Served<TaskGateway>): void {
-  const kserve = kserveHandlers(gateway, options);
-  const { classify, embeddings, score, rerank } = taskHandlers(gateway, options);
+function addTaskApi(app: Express, { bases, options, json }: ApiParts): void {
+  const { version } = bases.with("task")[0] ?? { version: "" };
+  const about = { route: null, asked: modelInPath };
+  const inPath = { route: "infer", asked: modelInPath } as const;
+  const kserve = (name: "model" | "ready" | "infer", asked: RoutedOptions) =>
+    routed(bases, "task", (gateway) => kserveHandlers(gateway, options)[name], asked);
   const api = apiOf(app);
-  api("/ws", { get: [askForHandshake] });
-  api("/classify", { post: [json, classify] });
-  api("/score", { post: [json, score] });
-  api("/rerank", { post: [json, rerank] });
-  api("/embeddings", { post: [json, embeddings] });
-  route(app, "/v2", { get: [kserve.server] });
+  for (const name of ["classify", "score", "rerank", "embeddings"] as const) {
+    const handler = routed(bases, "task", (gateway) => taskHandlers(gateway, options)[name], { route: name });
+    api(`/${name}`, { post: [json, handler] });
+  }
+  route(app, "/v2", { get: [serverMetadata(version)] });
   // A name may have slashes, so the longer paths come first.
   for (const path of ["/v2/models/*name/versions/:version", "/v2/models/*name"]) {
-    route(app, `${path}/ready`, { get: [kserve.ready] });
-    route(app, `${path}/infer`, { post: [tensorBody(options), kserve.infer] });
-    route(app, path, { get: [kserve.model] });
+    route(app, `${path}/ready`, { get: [kserve("ready", about)] });
+    route(app, `${path}/infer`, { post: [tensorBody(options), kserve("infer", inPath)] });
+    route(app, path, { get: [kserve("model", about)] });
   }
+}
+
+/** Hugging Face's handler of a model by its name. */
+function pipelineOf({ bases, options }: ApiParts): RequestHandler {
+  const asked = (req: Request) => ({ name: readPath(req).name, param: "model" });
+  return routed(bases, "task", (gateway) => pipelineHandler(gateway, options), { route: "pipeline", asked });
+}
+
+/** TGI's handlers. */
+function generateOf({ bases, options }: ApiParts) {
+  const handler = (name: keyof TgiProtocols): RequestHandler => {
+    const build = (gateway: Gateway) => generateHandler(tgiProtocols(gateway)[name], gateway, options);
+    return routed(bases, "text", build, { route: "generate", asked: (req) => adapterIdInBody(req.body) });
+  };
+  return { either: handler("either"), generate: handler("generate"), generateStream: handler("generateStream") };
 }
 
 /** What models that generate text have besides. */
 function addTextApi(
   app: Express,
-  { gateway, responses, access, options, json }: ApiParts & Pick<AppParts, "gateway" | "responses" | "access">,
+  { bases, responses, access, options, json }: ApiParts & Pick<AppParts, "access"> & { readonly responses: Responses },
 ): void {
-  const { completions, chat } = openAiProtocols(gateway);
-  const { generate, generateStream } = tgiProtocols(gateway);
-  const stored = responsesHandlers({ responses, gateway, access, options });
-  const { tokenize, detokenize, countTokens } = tokenizeHandlers(gateway, options);
+  const generating = <Request extends GenerationRequest>(
+    name: Route,
+    protocolOf: (gateway: Gateway) => Protocol<Request>,
+  ): RequestHandler =>
+    routed(bases, "text", (gateway) => generateHandler(protocolOf(gateway), gateway, options), { route: name });
+  const tokens = (name: "tokenize" | "detokenize" | "countTokens", counted: Route): RequestHandler =>
+    routed(bases, "text", (gateway) => tokenizeHandlers(gateway, options)[name], { route: counted });
+  const { generate, generateStream } = generateOf({ bases, options, json });
+  const stored = responsesHandlers({ bases, responses, access, options });
   const api = apiOf(app);
-  api("/completions", { post: [json, generateHandler(completions, gateway, options)] });
-  api("/chat/completions", { post: [json, generateHandler(chat, gateway, options)] });
-  api("/messages", { post: [json, generateHandler(messagesProtocol(gateway), gateway, options)] });
-  api("/messages/count_tokens", { post: [json, countTokens] });
-  api("/generate", { post: [json, generateHandler(generate, gateway, options)] });
-  api("/generate_stream", { post: [json, generateHandler(generateStream, gateway, options)] });
+  api("/completions", { post: [json, generating("completions", (gateway) => openAiProtocols(gateway).completions)] });
+  api("/chat/completions", { post: [json, generating("chat", (gateway) => openAiProtocols(gateway).chat)] });
+  api("/messages", { post: [json, generating("messages", messagesProtocol)] });
+  api("/messages/count_tokens", { post: [json, tokens("countTokens", "count_tokens")] });
+  api("/generate", { post: [json, generate] });
+  api("/generate_stream", { post: [json, generateStream] });
   api("/responses", { get: [askForHandshake], post: [json, stored.create] });
   api("/responses/:id", { get: [stored.get], delete: [stored.remove] });
   api("/responses/:id/cancel", { post: [stored.cancel] });
   api("/responses/:id/input_items", { get: [stored.inputItems] });
-  api("/tokenize", { post: [json, tokenize] });
-  api("/detokenize", { post: [json, detokenize] });
-  api("/ws", { get: [askForHandshake] });
+  api("/tokenize", { post: [json, tokens("tokenize", "tokenize")] });
+  api("/detokenize", { post: [json, tokens("detokenize", "detokenize")] });
 }
 
 function askForHandshake(_req: Request, res: Response): void {

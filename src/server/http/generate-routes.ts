@@ -44,7 +44,7 @@ export async function generate<Request extends GenerationRequest>(
 export function noteBody(gateway: Gateway, { logPrompts }: ServerOptions, body: unknown, res: Response): void {
   const context = contextOf(res);
   if (logPrompts) context.body = body;
-  Object.assign(context, askedModel(gateway, body));
+  Object.assign(context, askedModel(gateway.models, body));
 }
 
 function setIdentity(

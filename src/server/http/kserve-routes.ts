@@ -10,22 +10,27 @@ import type { TaskGateway } from "../../gateway/tasks/task-gateway.js";
 import type { ServerOptions } from "../options.js";
 import type { ReaderBounds } from "../reader-pace.js";
 import { contextOf } from "./context.js";
+import { nameInPath } from "./routed.js";
 import { sendJson, sendPieces } from "./send.js";
 import { headLengthHeader } from "./tensor-body.js";
 
+/** `GET /v2`: what the server is. */
+export const serverMetadata =
+  (version: string) =>
+  (_req: Request, res: Response): void => {
+    res.json({ name: "lorikeet", version, extensions: ["binary_tensor_data"] });
+  };
+
 export function kserveHandlers(gateway: TaskGateway, options: ServerOptions & ReaderBounds) {
-  const { models, signature, version } = gateway;
+  const { models, signature } = gateway;
   /** The model of a path, whose name may have slashes. Throws `model_not_found` for it or its version. */
   const modelOf = (req: Request): string => {
-    const { name } = models.get([req.params.name ?? ""].flat().join("/"));
+    const { name } = models.get(nameInPath(req));
     const asked = req.params.version;
     checkVersion(name, typeof asked === "string" ? asked : null);
     return name;
   };
   return {
-    server: (_req: Request, res: Response): void => {
-      res.json({ name: "lorikeet", version, extensions: ["binary_tensor_data"] });
-    },
     model: async (req: Request, res: Response): Promise<void> => {
       const name = modelOf(req);
       const described = await gateway.signatureOf(name, contextOf(res).signal).catch((error: unknown) => {

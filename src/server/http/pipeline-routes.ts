@@ -13,7 +13,7 @@ export function pipelineHandler(gateway: TaskGateway, options: ServerOptions & R
   return async (req: Request, res: Response): Promise<void> => {
     const context = contextOf(res);
     if (options.logPrompts && !Buffer.isBuffer(req.body)) context.body = req.body;
-    const { name, task } = readPath([req.params.name ?? ""].flat());
+    const { name, task } = readPath(req);
     const model = gateway.models.get(name).name;
     context.model = model;
     const ending = deferred<RequestSummary>();
@@ -26,8 +26,9 @@ export function pipelineHandler(gateway: TaskGateway, options: ServerOptions & R
   };
 }
 
-/** A name may have slashes. */
-function readPath(parts: readonly string[]): { name: string; task: string | null } {
+/** The model and the task that a path names. A name may have slashes. */
+export function readPath(req: Request): { name: string; task: string | null } {
+  const parts = [req.params.name ?? ""].flat();
   const task = parts.at(-2) === "pipeline" && parts.length > 2 ? (parts.at(-1) ?? null) : null;
   return { name: (task === null ? parts : parts.slice(0, -2)).join("/"), task };
 }

@@ -2,6 +2,7 @@
 import type { Request, Response } from "express";
 import { LorikeetError } from "../../base/errors.js";
 import { isObject } from "../../base/json.js";
+import type { Bases } from "../../gateway/bases.js";
 import type { Gateway } from "../../gateway/gateway.js";
 import { readItemQuery } from "../../gateway/responses/item-list.js";
 import type { Responses } from "../../gateway/responses/responses.js";
@@ -9,32 +10,36 @@ import type { Access } from "../access/access.js";
 import type { ServerOptions } from "../options.js";
 import type { ReaderBounds } from "../reader-pace.js";
 import { generate, noteBody } from "./generate-routes.js";
+import { routed } from "./routed.js";
 import { sendJson } from "./send.js";
 
 export interface ResponsesRouteParts {
+  readonly bases: Bases;
   readonly responses: Responses;
-  readonly gateway: Gateway;
   readonly access: Access;
   readonly options: ServerOptions & ReaderBounds;
 }
 
-export function responsesHandlers({ responses, gateway, access, options }: ResponsesRouteParts) {
-  return {
-    create: async (req: Request, res: Response): Promise<void> => {
+export function responsesHandlers({ bases, responses, access, options }: ResponsesRouteParts) {
+  const create =
+    (gateway: Gateway) =>
+    async (req: Request, res: Response): Promise<void> => {
       const owner = access.ownerOf(req);
       const body: unknown = req.body;
       if (!isObject(body) || body.background !== true) {
-        return generate(responses.protocol(owner), gateway, options, req, res);
+        return generate(responses.protocol(gateway, owner), gateway, options, req, res);
       }
       noteBody(gateway, options, body, res);
-      const starting = responses.start(owner, body, req.socket);
+      const starting = responses.start(gateway, owner, body, req.socket);
       const queued = await starting.catch((error: unknown) => {
         const isFull = error instanceof LorikeetError && error.code === "background_full";
         if (isFull) options.onLimit?.("max-background-responses");
         throw error;
       });
       await sendJson(res, queued, options);
-    },
+    };
+  return {
+    create: routed(bases, "text", create, { route: "responses" }),
     get: async (req: Request, res: Response): Promise<void> => {
       requireNoStream(queryOf(req));
       await sendJson(res, await responses.get(access.ownerOf(req), idOf(req)), options);

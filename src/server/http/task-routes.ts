@@ -26,7 +26,7 @@ export function taskHandlers(gateway: TaskGateway, options: ServerOptions & Read
     return async (req: Request, res: Response): Promise<void> => {
       const context = contextOf(res);
       if (options.logPrompts) context.body = req.body;
-      Object.assign(context, askedModel(gateway, req.body));
+      Object.assign(context, askedModel(gateway.models, req.body));
       const ending = deferred<RequestSummary>();
       context.summary = ending.promise;
       const body = await gateway.infer(

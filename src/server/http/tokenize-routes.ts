@@ -14,7 +14,7 @@ export function tokenizeHandlers(gateway: Gateway, options: ServerOptions) {
   const note = (req: Request, res: Response): AbortSignal => {
     const context = contextOf(res);
     if (options.logPrompts) context.body = req.body;
-    Object.assign(context, askedModel(gateway, req.body));
+    Object.assign(context, askedModel(gateway.models, req.body));
     return context.signal;
   };
   return {

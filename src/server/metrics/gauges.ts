@@ -4,9 +4,26 @@ import type { GatewayStats } from "../../gateway/gateway.js";
 import type { ModelStats } from "../../gateway/model-gateway.js";
 import type { ResponsesStats } from "../../gateway/responses/responses.js";
 
-/** Each gauge calls `stats`, so it must be cheap. `labelOf` returns the label of a model's series. */
-export function registerGauges(registry: Registry, stats: () => ModelStats, labelOf: (name: string) => string): void {
-  const { registers, gauge, counter } = readersOf(registry, stats);
+/** What a base's gauges are read from, and the labels that its series have besides their own. */
+export interface Labelled<Stats> {
+  readonly base: Readonly<Record<string, string>>;
+  readonly stats: Stats;
+}
+
+/** The counts of every base. */
+export interface BaseReader<Stats> {
+  readonly labelNames: readonly string[];
+  /** Each gauge calls it, so it must be cheap. */
+  read(): readonly Labelled<Stats>[];
+}
+
+/** `labelOf` returns the label of a model's series. */
+export function registerGauges(
+  registry: Registry,
+  all: BaseReader<ModelStats>,
+  labelOf: (name: string) => string,
+): void {
+  const { gauge, counter, series } = readersOf(registry, all);
   gauge("lorikeet_adapter_cache_bytes", "Bytes of adapters in the host memory cache.", (stats) => stats.cache.bytes);
   counter(
     "lorikeet_adapter_cache_hits_total",
@@ -27,22 +44,30 @@ export function registerGauges(registry: Registry, stats: () => ModelStats, labe
     "Waiting time of the first queued sequence; 0 without one.",
     (stats) => stats.engine.oldestWaitMs / 1000,
   );
-  registerLabelled(registers, stats);
-  new Gauge({
-    name: "lorikeet_waiting_requests",
-    help: "Queued requests, by adapter.",
-    labelNames: ["adapter"],
-    registers,
-    collect() {
-      this.reset();
-      for (const [name, waiting] of stats().waitingRequests) this.inc({ adapter: labelOf(name) }, waiting);
+  series("lorikeet_adapters", "Adapters by tier.", ["tier"], ({ tiers }) =>
+    Object.entries(tiers).map(([tier, count]) => [{ tier }, count]),
+  );
+  series(
+    "vllm:lora_requests_info",
+    "Running and waiting adapters; the value is the time in seconds.",
+    ["max_lora", "running_lora_adapters", "waiting_lora_adapters"],
+    ({ limits, runningAdapters, waitingAdapters }) => {
+      const labels = {
+        max_lora: String(limits.maxBatch),
+        running_lora_adapters: runningAdapters.join(","),
+        waiting_lora_adapters: waitingAdapters.join(","),
+      };
+      return [[labels, Date.now() / 1000]];
     },
-  });
+  );
+  series("lorikeet_waiting_requests", "Queued requests, by adapter.", ["adapter"], ({ waitingRequests }) =>
+    [...waitingRequests].map(([name, waiting]) => [{ adapter: labelOf(name) }, waiting]),
+  );
 }
 
 /** What only models that generate text have. */
-export function registerTextGauges(registry: Registry, stats: () => GatewayStats): void {
-  const { registers, gauge } = readersOf(registry, stats);
+export function registerTextGauges(registry: Registry, all: BaseReader<GatewayStats>): void {
+  const { gauge, series } = readersOf(registry, all);
   gauge(
     "lorikeet_queued_characters",
     "Characters of prompts waiting for tokenization.",
@@ -51,77 +76,57 @@ export function registerTextGauges(registry: Registry, stats: () => GatewayStats
   gauge("lorikeet_grammars", "Compiled grammars that are kept.", (stats) => stats.grammars.kept);
   gauge("lorikeet_grammar_bytes", "Bytes of those, with their masks.", (stats) => stats.grammars.keptBytes);
   gauge("lorikeet_grammars_waiting", "Grammars that wait to be compiled.", (stats) => stats.grammars.waiting);
-  new Gauge({
-    name: "lorikeet_kv_slots",
-    help: "Slots of the KV cache.",
-    labelNames: ["state"],
-    registers,
-    collect() {
-      for (const [state, count] of Object.entries(stats().engine.slots)) this.set({ state }, count);
-    },
-  });
+  series("lorikeet_kv_slots", "Slots of the KV cache.", ["state"], ({ engine }) =>
+    Object.entries(engine.slots).map(([state, count]) => [{ state }, count]),
+  );
 }
 
 /** The gauges and counters of stored responses. */
 export function registerResponses(registry: Registry, stats: () => ResponsesStats): void {
-  const { gauge, counter } = readersOf(registry, stats);
+  const { gauge, counter } = readersOf(registry, { labelNames: [], read: () => [{ base: {}, stats: stats() }] });
   gauge("lorikeet_stored_responses", "Stored responses.", ({ records }) => records);
   gauge("lorikeet_stored_response_bytes", "Bytes of those.", ({ bytes }) => bytes);
   counter("lorikeet_dropped_responses_total", "Stored responses dropped for age or room.", ({ dropped }) => dropped);
   gauge("lorikeet_background_responses", "Responses that run in the background.", ({ background }) => background);
 }
 
-/** Gauges and counters whose value is read from `stats` at each scrape. */
-function readersOf<Stats>(registry: Registry, stats: () => Stats) {
+/** Gauges and counters whose values are read at each scrape, of each base. */
+function readersOf<Stats>(registry: Registry, all: BaseReader<Stats>) {
   const registers = [registry];
+  const labelNames = [...all.labelNames];
   const gauge = (name: string, help: string, read: (stats: Stats) => number): void => {
     new Gauge({
-      name,
-      help,
-      registers,
+      ...{ name, help, labelNames, registers },
       collect() {
-        this.set(read(stats()));
+        for (const { base, stats } of all.read()) this.set(base, read(stats));
       },
     });
   };
   const counter = (name: string, help: string, read: (stats: Stats) => number): void => {
     new Counter({
-      name,
-      help,
-      registers,
+      ...{ name, help, labelNames, registers },
       collect() {
         this.reset();
-        this.inc(read(stats()));
+        for (const { base, stats } of all.read()) this.inc(base, read(stats));
       },
     });
   };
-  return { registers, gauge, counter };
-}
-
-function registerLabelled(registers: Registry[], stats: () => ModelStats): void {
-  new Gauge({
-    name: "lorikeet_adapters",
-    help: "Adapters by tier.",
-    labelNames: ["tier"],
-    registers,
-    collect() {
-      for (const [tier, count] of Object.entries(stats().tiers)) this.set({ tier }, count);
-    },
-  });
-  new Gauge({
-    name: "vllm:lora_requests_info",
-    help: "Running and waiting adapters; the value is the time in seconds.",
-    labelNames: ["max_lora", "running_lora_adapters", "waiting_lora_adapters"],
-    registers,
-    collect() {
-      const { limits, runningAdapters, waitingAdapters } = stats();
-      this.reset();
-      const labels = {
-        max_lora: String(limits.maxBatch),
-        running_lora_adapters: runningAdapters.join(","),
-        waiting_lora_adapters: waitingAdapters.join(","),
-      };
-      this.set(labels, Date.now() / 1000);
-    },
-  });
+  /** A gauge with more labels. Series with equal labels add up. */
+  const series = <Name extends string>(
+    name: string,
+    help: string,
+    own: readonly Name[],
+    read: (stats: Stats) => readonly (readonly [Readonly<Record<Name, string>>, number])[],
+  ): void => {
+    new Gauge({
+      ...{ name, help, labelNames: [...labelNames, ...own], registers },
+      collect() {
+        this.reset();
+        for (const { base, stats } of all.read()) {
+          for (const [labels, value] of read(stats)) this.inc({ ...base, ...labels }, value);
+        }
+      },
+    });
+  };
+  return { gauge, counter, series };
 }

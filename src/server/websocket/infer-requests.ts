@@ -1,5 +1,6 @@
 /** The requests of a WebSocket to a task model: `infer`, with tensors in JSON or as bytes behind it, one answer for each. */
 import { deferred } from "../../base/async.js";
+import type { Bases } from "../../gateway/bases.js";
 import { parseNamedInfer, serializeInfer } from "../../gateway/kserve/infer.js";
 import { BinaryMessage } from "../../gateway/kserve/message.js";
 import type { RequestSummary } from "../../gateway/observer.js";
@@ -9,8 +10,13 @@ import type { TaskGateway } from "../../gateway/tasks/task-gateway.js";
 import { PackedMessage, type SocketAnswer, type SocketRequest } from "./dialect.js";
 import { faultForm, type RequestTypes } from "./lorikeet-dialect.js";
 import { type AskMessage, packed } from "./message.js";
+import { routedRequests } from "./routed-requests.js";
 
-export function inferRequests(gateway: TaskGateway): RequestTypes {
+/** Those of all task models. */
+export const inferRequestsOf = (bases: Bases): RequestTypes =>
+  routedRequests(bases, "task", { infer: "infer" }, inferRequests);
+
+function inferRequests(gateway: TaskGateway): RequestTypes {
   return { infer: { takesBytes: true, make: (ask) => inferRequest(gateway, ask) } };
 }
 

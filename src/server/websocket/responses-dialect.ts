@@ -5,8 +5,9 @@
 import * as v from "valibot";
 import { LorikeetError } from "../../base/errors.js";
 import { isObject, type Json } from "../../base/json.js";
+import { modelInBody } from "../../gateway/asked-name.js";
+import type { Bases } from "../../gateway/bases.js";
 import type { PublicFault } from "../../gateway/fault.js";
-import type { Gateway } from "../../gateway/gateway.js";
 import { openAiError } from "../../gateway/openai/errors.js";
 import { LatestResponse } from "../../gateway/responses/latest.js";
 import type { Responses } from "../../gateway/responses/responses.js";
@@ -19,8 +20,8 @@ const eventId = v.pipe(v.string(), v.minLength(1), v.maxLength(128), v.transform
 const schema = v.looseObject({ type: v.literal("response.create"), event_id: v.nullish(eventId) });
 const named = v.object({ event_id: eventId });
 
-export function responsesDialect(gateway: Gateway, responses: Responses, owner: string): SocketDialect {
-  const protocol = responses.protocol(owner, new LatestResponse());
+export function responsesDialect(bases: Bases, responses: Responses, owner: string): SocketDialect {
+  const latest = new LatestResponse();
   let count = 0;
   const requestOf = (body: Json, form: FaultForm): SocketRequest => ({
     id: String(++count),
@@ -29,6 +30,8 @@ export function responsesDialect(gateway: Gateway, responses: Responses, owner: 
     begin: async (signal, connection) => {
       requireStream(body);
       requireForeground(body);
+      const gateway = bases.pick("text", modelInBody(body), "responses");
+      const protocol = responses.protocol(gateway, owner, latest);
       const reading = { route: protocol.route, read: () => protocol.read({ ...body, stream: true }) };
       const answer = await gateway.complete(reading, signal, connection);
       const response_id = answer.request.form.id;

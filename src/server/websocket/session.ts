@@ -2,8 +2,8 @@
 import type { RawData, WebSocket } from "ws";
 import { LorikeetError } from "../../base/errors.js";
 import type { Logger } from "../../base/log.js";
+import type { Bases } from "../../gateway/bases.js";
 import { asFault, type PublicFault } from "../../gateway/fault.js";
-import type { ModelGateway } from "../../gateway/model-gateway.js";
 import type { RequestSummary } from "../../gateway/observer.js";
 import type { Frame } from "../../gateway/protocol.js";
 import type { ClientAddressOf } from "../access/client-address.js";
@@ -19,7 +19,7 @@ import { PackedMessage, type SocketAnswer, type SocketDialect, type SocketReques
 import { type Fragment, SocketWriter } from "./writer.js";
 
 export interface SessionDeps {
-  readonly gateway: Pick<ModelGateway, "models">;
+  readonly bases: Pick<Bases, "models">;
   readonly gate: Gate;
   readonly connections: Connections;
   onLimit(option: string): void;
@@ -149,14 +149,14 @@ export class SocketSession {
     fault: LorikeetError | null,
     summary: RequestSummary | null,
   ): void {
-    const { gateway, logger, options } = this.#deps;
+    const { bases, logger, options } = this.#deps;
     const fields = {
       requestId: `${this.#requestId}/${id}`,
       method: "WS",
       path,
       ms: Math.round(performance.now() - startedAt),
       ...faultFields(fault),
-      ...askedModel(gateway, body),
+      ...askedModel(bases.models, body),
       ...summaryFields(summary),
       ...(options.logPrompts ? { body } : {}),
     };

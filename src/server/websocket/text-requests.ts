@@ -1,10 +1,18 @@
 /** The requests of a WebSocket to a model that generates text: completions and chats, always streamed. */
+import type { Bases } from "../../gateway/bases.js";
 import type { Gateway } from "../../gateway/gateway.js";
-import type { OpenAiProtocol, OpenAiProtocols } from "../../gateway/openai/protocol.js";
+import { type OpenAiProtocol, type OpenAiProtocols, openAiProtocols } from "../../gateway/openai/protocol.js";
 import { requireStream } from "./dialect.js";
 import { faultForm, type RequestType, type RequestTypes } from "./lorikeet-dialect.js";
+import { routedRequests } from "./routed-requests.js";
 
-export function textRequests(gateway: Gateway, { completions, chat }: OpenAiProtocols): RequestTypes {
+const routes = { completions: "completions", "chat.completions": "chat" } as const;
+
+/** Those of all bases that generate text. */
+export const textRequestsOf = (bases: Bases): RequestTypes =>
+  routedRequests(bases, "text", routes, (gateway) => textRequests(gateway, openAiProtocols(gateway)));
+
+function textRequests(gateway: Gateway, { completions, chat }: OpenAiProtocols): RequestTypes {
   return { completions: streamed(gateway, completions), "chat.completions": streamed(gateway, chat) };
 }
 

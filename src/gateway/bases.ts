@@ -1,0 +1,146 @@
+/** The base models of a server, each behind its gateway, and which of them answers a name: its own, or that of one of its adapters. */
+
+import type { AdapterRecord } from "../adapter/types.js";
+import { LorikeetError } from "../base/errors.js";
+import type { AdapterHolder, Adapters } from "./adapters.js";
+import type { Model } from "./catalog.js";
+import { asFault } from "./fault.js";
+import type { Gateway } from "./gateway.js";
+import type { ModelGateway, ModelNames } from "./model-gateway.js";
+import { type GatewayObserver, ObserverSet, type Route, summaryOf } from "./observer.js";
+import type { TaskGateway } from "./tasks/task-gateway.js";
+
+/** What a base can answer; null: nothing of the kind. */
+export interface Faces {
+  /** Generates text. */
+  readonly text: Gateway | null;
+  /** Takes tensors, and texts or pictures for its task. */
+  readonly task: TaskGateway | null;
+}
+
+export type Face = keyof Faces;
+
+export interface Base extends Faces {
+  readonly name: string;
+  readonly models: ModelGateway;
+}
+
+/** The model that a request names, and the parameter that names it. */
+export interface AskedName {
+  /** null: none. */
+  readonly name: string | null;
+  readonly param: string;
+}
+
+const deeds: Readonly<Record<Face, string>> = {
+  text: "generates no text",
+  task: "is not a task model",
+};
+
+export class Bases {
+  readonly all: readonly [Base, ...Base[]];
+  /** Of all bases. */
+  readonly adapters: Adapters;
+  readonly models: ModelNames;
+  readonly #observer = new ObserverSet();
+
+  /** `adapters`: of several bases, over one store; of one base, its own by default. */
+  constructor(
+    all: readonly [Base, ...Base[]],
+    adapters: (observer: GatewayObserver) => Adapters = () => all[0].models.adapters,
+  ) {
+    this.all = all;
+    this.adapters = adapters(this.#observer);
+    this.models = {
+      list: () => basesFirst(all.flatMap(({ models }) => models.models.list())),
+      get: (name) => this.#baseOf(name, "model").models.models.get(name),
+      has: (name) => all.some(({ models }) => models.models.has(name)),
+    };
+  }
+
+  /** The gateways of the bases that have a face, in order. */
+  with<F extends Face>(face: F): NonNullable<Faces[F]>[] {
+    return this.all.flatMap((base) => base[face] ?? []) as NonNullable<Faces[F]>[];
+  }
+
+  /**
+   * The gateway that answers a name. Without a name it is the only one that could. The one base of a server answers everything, and
+   * refuses unknown names itself. Throws LorikeetError `model_not_found`, `model_unsupported`, or `invalid_value` if several could, which
+   * counts as a request of the route, if one is given.
+   */
+  pick<F extends Face>(face: F, asked: AskedName, route: Route | null): NonNullable<Faces[F]> {
+    const startedAt = performance.now();
+    try {
+      return this.#pick(face, asked);
+    } catch (error) {
+      if (route !== null) this.#observer.ended(summaryOf(route, startedAt, null, asFault(error), null));
+      throw error;
+    }
+  }
+
+  #pick<F extends Face>(face: F, { name, param }: AskedName): NonNullable<Faces[F]> {
+    const [only, ...others] = this.with(face);
+    if (only && (this.all.length === 1 || (name === null && others.length === 0))) return only;
+    const able = this.all.filter((base) => base[face] !== null);
+    if (name === null) throw unnamed(able, param);
+    const base = this.#baseOf(name, param);
+    const gateway = base[face];
+    if (gateway !== null) return gateway as NonNullable<Faces[F]>;
+    throw unable(name, base, face, able, param);
+  }
+
+  /** Reports uploads to several bases, and requests that reached none. Each base reports its own requests. */
+  observe(observer: GatewayObserver): void {
+    this.#observer.add(observer);
+  }
+
+  /** Refuses new requests, lets running ones end for `graceMs`, then ends the rest. */
+  async drain(graceMs: number): Promise<void> {
+    await Promise.all(this.all.map(({ models }) => models.drain(graceMs)));
+  }
+
+  #baseOf(name: string, param: string): Base {
+    const base = this.all.find(({ models }) => models.models.has(name));
+    if (base) return base;
+    throw new LorikeetError("model_not_found", `The model \`${name}\` does not exist.`, { param });
+  }
+}
+
+/** A server with one base. */
+export function basesOf(name: string, gateway: Gateway | TaskGateway): Bases {
+  return new Bases([baseOf(name, gateway)]);
+}
+
+export function baseOf(name: string, gateway: Gateway | TaskGateway): Base {
+  const isText = "complete" in gateway;
+  return { name, models: gateway, text: isText ? gateway : null, task: isText ? null : gateway };
+}
+
+/** The holder of each adapter, by the name of its base. */
+export function holdersOf(all: readonly [Base, ...Base[]]): (record: Pick<AdapterRecord, "base">) => AdapterHolder {
+  const holders = new Map(all.map(({ name, models }) => [name, models.holder]));
+  return ({ base }) => (base === null ? undefined : holders.get(base)) ?? all[0].models.holder;
+}
+
+function basesFirst(models: readonly Model[]): Model[] {
+  const isBase = ({ parent }: Model): boolean => parent === null;
+  const adapters = models.filter((model) => !isBase(model));
+  return [...models.filter(isBase), ...adapters.sort((left, right) => (left.name < right.name ? -1 : 1))];
+}
+
+const listed = (bases: readonly Base[]): string => bases.map(({ name }) => `\`${name}\``).join(", ");
+
+function unnamed(able: readonly Base[], param: string): LorikeetError {
+  const message = `\`${param}\` is missing, and several bases could answer: ${listed(able)}; name one of them, or one of their adapters.`;
+  return new LorikeetError("invalid_value", message, { param, allowed: able.map(({ name }) => name) });
+}
+
+function unable(name: string, base: Base, face: Face, able: readonly Base[], param: string): LorikeetError {
+  const which = name === base.name ? `\`${name}\`` : `The base \`${base.name}\` of \`${name}\``;
+  const message = `${which} ${deeds[face]}; on this route, ${listed(able)} and their adapters answer.`;
+  return new LorikeetError("model_unsupported", message, {
+    param,
+    found: name,
+    allowed: able.map((each) => each.name),
+  });
+}

@@ -1,0 +1,35 @@
+/** Sends each request to the base that it names: handlers know one gateway, and each base that can answer has its own. */
+import type { Request, RequestHandler, Response } from "express";
+import { assert } from "../../base/errors.js";
+import { modelInBody } from "../../gateway/asked-name.js";
+import type { AskedName, Bases, Face, Faces } from "../../gateway/bases.js";
+import type { Route } from "../../gateway/observer.js";
+
+export interface RoutedOptions {
+  /** What a request counts as that reaches no base; null: it is not counted. */
+  readonly route: Route | null;
+  /** Finds the name in a request. Default: its body's `model`. */
+  readonly asked?: (req: Request) => AskedName;
+}
+
+type Handler = (req: Request, res: Response) => void | Promise<void>;
+
+/** The handlers of the bases with one face, as one. `build` runs once for each base. */
+export function routed<F extends Face>(
+  bases: Bases,
+  face: F,
+  build: (gateway: NonNullable<Faces[F]>) => Handler,
+  { route, asked = (req) => modelInBody(req.body) }: RoutedOptions,
+): RequestHandler {
+  const handlers = new Map(bases.with(face).map((gateway) => [gateway, build(gateway)] as const));
+  return (req, res) => {
+    const handler = handlers.get(bases.pick(face, asked(req), route));
+    assert(handler, "every base that can answer has a handler");
+    return handler(req, res);
+  };
+}
+
+/** The name in the path, which may have slashes. */
+export const modelInPath = (req: Request): AskedName => ({ name: nameInPath(req), param: "model" });
+
+export const nameInPath = (req: Request): string => [req.params.name ?? ""].flat().join("/");
