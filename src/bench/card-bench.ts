@@ -238,7 +238,7 @@ class CardSteps {
     const hold = adapter === null ? null : at(this.#holds, adapter);
     for (let start = 0; start < this.#prompt.length; start += maxChunk) {
       const tokens = this.#prompt.slice(start, start + maxChunk);
-      const chunk = { slot: 0, start, tokens, length: this.#prompt.length, allLogits: false, adapter: hold };
+      const chunk = { slot: 0, start, tokens, length: this.#prompt.length, allRows: false, adapter: hold };
       await runner.prefill(chunk, cache, this.#bank);
     }
   }

@@ -106,7 +106,7 @@ export class StepBench {
     const { runner, cache } = this.#stack.started.steps;
     const bank = this.#sets.bankOf("base");
     await runner.prefill(
-      { slot: 0, start: 0, tokens: this.#tokens, length: this.#tokens.length, allLogits: false, adapter: null },
+      { slot: 0, start: 0, tokens: this.#tokens, length: this.#tokens.length, allRows: false, adapter: null },
       cache,
       bank,
     );
@@ -159,7 +159,7 @@ export class StepBench {
     const { runner, cache } = this.#stack.started.steps;
     const bank = this.#sets.bankOf(set);
     const adapter = valueAt(this.#sets.holds, set)[0] ?? null;
-    const chunk = { slot: 0, start: 0, tokens: this.#tokens, length: this.#tokens.length, allLogits: false, adapter };
+    const chunk = { slot: 0, start: 0, tokens: this.#tokens, length: this.#tokens.length, allRows: false, adapter };
     const step = async (): Promise<void> => {
       await runner.prefill(chunk, cache, bank);
     };

@@ -1,20 +1,24 @@
 /** Opens everything that a running model consists of: checkpoint, tokenizer, adapters, engine and gateway. */
 
+import { readdir } from "node:fs/promises";
 import type { StoreLimits } from "../adapter/store/store.js";
 import type { UploadLimits } from "../adapter/upload/upload.js";
 import { LorikeetError } from "../base/errors.js";
 import type { Logger, Progress } from "../base/log.js";
+import { PooledEngine } from "../engine/pooled-engine.js";
 import { type StartedEngine, startEngine } from "../engine/start.js";
 import type { EngineObserver } from "../engine/types.js";
 import { createGateway, type Gateway } from "../gateway/gateway.js";
 import type { GatewayOptions } from "../gateway/options.js";
+import type { TaskModelParts } from "../gateway/tasks/task-gateway.js";
 import { openCheckpoint } from "../model/checkpoint/open.js";
 import { cacheShape, kvBytesPerToken, stateBytesPerSlot } from "../model/serving/cache-shape.js";
+import { type PoolingMode, readTextHead } from "../model/task/text-head.js";
 import type { Checkpoint } from "../model/types.js";
 import type { DeviceChoice } from "../runtime/device/choose.js";
 import type { Device } from "../runtime/device/device.js";
 import { openDevice } from "../runtime/device/open.js";
-import { loadTokenizer } from "../text/tokenizer/tokenizer.js";
+import { type FolderTokenizer, loadTokenizer } from "../text/tokenizer/tokenizer.js";
 import type { LoadedTokenizer } from "../text/types.js";
 import { chooseFor, type DeviceFacts, describeDevice, memoryFor } from "./device.js";
 import { systemFingerprint } from "./fingerprint.js";
@@ -28,6 +32,7 @@ import { type AdapterTier, openAdapterTier } from "./serve/adapter-tier.js";
 import { noAdapters } from "./serve/no-adapters.js";
 import type { ValidationSettings } from "./serve/tier.js";
 import { UsageError } from "./usage.js";
+import { readVersion } from "./version.js";
 
 export interface StackOptions {
   readonly settings: EngineSettings;
@@ -43,6 +48,8 @@ export interface StackOptions {
   readonly uploads?: UploadLimits;
   readonly maxTemplateSteps?: number;
   readonly observerOf?: (base: string) => EngineObserver;
+  /** How texts become vectors; null: as the model's files say, else the last token's. */
+  readonly pooling?: PoolingMode | null;
   /** Maximum tokens of a sequence. Slots need not be larger, even if the model allows more. */
   readonly neededContext?: number;
   readonly logger: Logger;
@@ -196,6 +203,7 @@ async function open(
       fingerprint: await systemFingerprint(checkpoint, precision, fingerprinted, tokenizer),
       generationDefaults: checkpoint.generationDefaults,
     },
+    rows: await rowsOf(options, checkpoint, started, tokenizer),
     ...(adapters ?? noAdapters()),
     options: options.gateway,
     ...(options.uploads === undefined ? {} : { uploads: options.uploads }),
@@ -207,6 +215,25 @@ async function open(
     ...(device.kind === "cpu" ? {} : { fp16: device.capabilities.float16 }),
   });
   return { name, checkpoint, tokenizer, adapters, precision, device, deviceFacts, threads, started, gateway };
+}
+
+/** The decoder as a model that gives vectors. */
+async function rowsOf(
+  { pooling = null }: Pick<StackOptions, "pooling">,
+  { config, directory }: Checkpoint,
+  { engine }: StartedEngine,
+  tokenizer: FolderTokenizer | null,
+): Promise<TaskModelParts> {
+  const head = await readTextHead(directory, await readdir(directory), { usual: "last", asked: pooling });
+  const mode = typeof head.pooling === "string" ? head.pooling : "last";
+  return {
+    engine: new PooledEngine({ ...config, engine, mode }),
+    version: readVersion(),
+    tokenizer: tokenizer?.rows(engine.limits.maxContext) ?? null,
+    head,
+    preprocessor: null,
+    task: "feature-extraction",
+  };
 }
 
 async function openAdapters(

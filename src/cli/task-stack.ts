@@ -13,7 +13,7 @@ import { type ImageLimits, loadImagePreprocessor } from "../image/preprocessor.j
 import { taskTargetsOf } from "../model/task/adapter-targets.js";
 import { readImageSize } from "../model/task/image-size.js";
 import { openTaskModel, type TaskModel } from "../model/task/open.js";
-import { readTextHead } from "../model/task/text-head.js";
+import { type PoolingMode, readTextHead } from "../model/task/text-head.js";
 import { loadRowTokenizer } from "../text/tokenizer/row-tokenizer.js";
 import { usableThreads } from "./machine.js";
 import type { EngineSettings } from "./options/engine-options.js";
@@ -32,6 +32,8 @@ export interface TaskStackOptions {
   readonly gateway: Partial<GatewayOptions>;
   readonly uploads?: UploadLimits;
   readonly images: ImageLimits;
+  /** How texts become vectors; null: as the model's files say. */
+  readonly pooling?: PoolingMode | null;
   /** Time for the trial runs at start. */
   readonly trialTimeoutMs: number;
   readonly observerOf?: (base: string) => EngineObserver;
@@ -78,7 +80,7 @@ export async function openTaskStack(options: TaskStackOptions, model: TaskModel)
     throw new LorikeetError("model_unsupported", `ONNX Runtime cannot load the model ${name}.`, { cause });
   });
   options.progress("trying the model", 1, 1);
-  const head = await readTextHead(model.folder, names);
+  const head = await readTextHead(model.folder, names, { asked: options.pooling ?? null });
   const tokenizer = await loadRowTokenizer(model.folder);
   const preprocessor = await loadImagePreprocessor(model.folder, options.images);
   const adapters = await openAdapters(options, model, probe, name);

@@ -8,7 +8,7 @@ import { FairQueue } from "../base/fair-queue.js";
 import type { Bank } from "./adapters/pool.js";
 import type { Sequence } from "./sequence.js";
 import type { Slots } from "./slots.js";
-import type { EngineLimits, EngineObserver } from "./types.js";
+import type { EngineLimits, EngineObserver, EngineRequest } from "./types.js";
 
 // The cost of a sequence to its adapter's turn, in generated tokens. Prompts count too, or long ones would be free: two of
 // their tokens as one, since a chunk computes them about twice as fast as a full batch generates.
@@ -29,7 +29,7 @@ export interface AdmissionOptions {
   readonly adapters: AdapterSource | null;
   readonly limits: EngineLimits;
   /** Awaited before an adapter is placed: the first adapter of some kinds needs new sessions. */
-  readonly prepare: (adapter: HostAdapter) => Promise<void>;
+  readonly prepare: (adapter: HostAdapter, request: EngineRequest) => Promise<void>;
   readonly observer: EngineObserver;
   /** Called when a sequence may run. */
   readonly admitted: (sequence: Sequence) => void;
@@ -178,7 +178,7 @@ export class Admission {
         return;
       }
       sequence.lease = lease; // released with the sequence's other resources in any case
-      await this.#options.prepare(lease.adapter);
+      await this.#options.prepare(lease.adapter, sequence.request);
       if (this.#ended(sequence)) return;
       observer.adapterLoaded?.({ digest, from: lease.from, seconds: lease.loadMs / 1000 });
       this.#stuck.delete(sequence);

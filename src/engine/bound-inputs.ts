@@ -9,18 +9,24 @@ import type { KvView } from "./kv-cache.js";
 
 export class BoundInputs {
   readonly binding: Binding;
+  readonly #names: ReadonlySet<string>;
   readonly #inputs = new Map<string, Bindable & Disposable>();
   readonly #outputs = new Map<string, Bindable & Disposable>();
   readonly #copies: boolean;
   #cache: KvView | null = null;
 
-  /** `copies`: a tensor of the host is copied when it is bound. */
-  constructor(binding: Binding, copies = false) {
+  /**
+   * `names`: of the graph's inputs; what it does not read is not bound, as adapters of the head where there is none. `copies`: a tensor of
+   * the host is copied when it is bound.
+   */
+  constructor(binding: Binding, names: ReadonlySet<string>, copies = false) {
     this.binding = binding;
+    this.#names = names;
     this.#copies = copies;
   }
 
   input(name: string, tensor: Bindable & Disposable): void {
+    if (!this.#names.has(name)) return;
     if (this.#inputs.get(name) === tensor && !(this.#copies && tensor instanceof Tensor)) return;
     this.binding.input(name, tensor);
     this.#inputs.set(name, tensor);
@@ -28,6 +34,10 @@ export class BoundInputs {
 
   /** Binds a tensor of this step alone, and disposes of the last step's. */
   fresh(name: string, tensor: Bindable & Disposable): void {
+    if (!this.#names.has(name)) {
+      tensor[Symbol.dispose]();
+      return;
+    }
     const previous = this.#inputs.get(name);
     this.input(name, tensor);
     previous?.[Symbol.dispose]();

@@ -9,6 +9,7 @@ import { at } from "../base/list.js";
 import { type Logger, silent } from "../base/log.js";
 import { Admission } from "./admission.js";
 import type { EngineParts } from "./parts.js";
+import type { Pooler } from "./pooler.js";
 import { checkRequest } from "./request-check.js";
 import type { DecodeRow } from "./runner.js";
 import { createSamplerState, Sampler } from "./sampling/sampler.js";
@@ -68,7 +69,7 @@ export class ContinuousEngine implements Engine {
       bank: parts.bank,
       adapters: parts.adapters,
       limits: parts.limits,
-      prepare: (adapter) => parts.runner.prepare(adapter),
+      prepare: (adapter, { pooling }) => parts.runner.prepare(adapter, pooling ? "hidden" : "logits"),
       observer: this.#observer,
       admitted: (sequence) => this.#admitted(sequence),
       failed: (sequence, error) => this.#finish(sequence, "error", { error }),
@@ -91,6 +92,10 @@ export class ContinuousEngine implements Engine {
     if (!this.#closing) this.#admission.admit();
     this.#alarm.ring();
     return sequence;
+  }
+
+  preparePooling(): Promise<void> {
+    return this.#parts.runner.prepare(null, "hidden");
   }
 
   /** Ending, resuming or reading may let the loop go on; a sequence that never started ends at once. */
@@ -194,22 +199,38 @@ export class ContinuousEngine implements Engine {
     if (!sequence || sequence.ending) return;
     const started = this.#now();
     const tokens = sequence.tokens.slice(chunk.start, chunk.start + chunk.tokens);
-    const allLogits = sequence.promptLogprobs !== null;
+    const { pooler } = sequence;
+    const allRows = pooler?.readsAll ?? sequence.promptLogprobs !== null;
     const { slot, start } = chunk;
-    const part = { slot, start, tokens, length: sequence.readTokens, allLogits, adapter: sequence.hold };
-    const logits = await runner.prefill(part, cache, bank);
+    const part = { slot, start, tokens, length: sequence.readTokens, allRows, adapter: sequence.hold };
+    const found = await runner.prefill({ ...part, output: pooler ? "hidden" : "logits" }, cache, bank);
     const seconds = (this.#now() - started) / 1000;
     this.#measurePrefill(chunk.tokens, seconds);
     const adapters = sequence.hold ? 1 : 0;
     this.#observer.step?.({ kind: "prefill", seconds, rows: 1, adapters, tokens: chunk.tokens });
     if (sequence.phase === "finished") return; // nobody waited for this chunk any more
     sequence.computed = chunk.start + chunk.tokens;
-    if (allLogits) this.#score(sequence, chunk, logits);
+    if (pooler) {
+      pooler.add(start, chunk.tokens, found);
+      if (chunk.last) this.#endPooled(sequence, pooler);
+      return;
+    }
+    if (allRows) this.#score(sequence, chunk, found);
     if (!chunk.last) return;
     if (sequence.promptLogprobs) sequence.emit({ type: "prompt", logprobs: sequence.promptLogprobs });
     sequence.promptLogprobs = null; // a text that is read again is not scored again
     if (sequence.request.maxTokens === 0) this.#finish(sequence, "length");
-    else this.#commit(sequence, logits.subarray(logits.length - this.#parts.vocabSize));
+    else this.#commit(sequence, found.subarray(found.length - this.#parts.vocabSize));
+  }
+
+  #endPooled(sequence: Sequence, pooler: Pooler): void {
+    const { vector } = pooler.finish();
+    const bad = vector.find((value) => !Number.isFinite(value));
+    if (bad !== undefined) {
+      throw new RowFault("runtime_failed", `The model computed ${bad} in a hidden state of this text.`, { found: bad });
+    }
+    sequence.emit({ type: "pooled", vector });
+    this.#finish(sequence, "stop");
   }
 
   /** Short chunks measure overhead, not speed. */
@@ -393,11 +414,12 @@ export class ContinuousEngine implements Engine {
 }
 
 /** Logits of a row with an adapter are the adapter's fault: the base has computed finite ones since it started. */
-function namingAdapter(error: Error, { adapter, adapterName }: EngineRequest): Error {
+function namingAdapter(error: Error, { adapter, adapterName, pooling }: EngineRequest): Error {
   if (adapter === null || !(error instanceof RowFault)) return error;
   const { found, allowed } = error;
+  const wanted = pooling ? "hidden states" : "logits";
   const message =
-    `With the adapter "${adapterName ?? adapter}" the model computed ${found} in place of logits for this prompt: products with ` +
+    `With the adapter "${adapterName ?? adapter}" the model computed ${found} in place of ${wanted} for this prompt: products with ` +
     "the adapter's weights overflow float32.";
   return new LorikeetError("adapter_invalid", message, { param: "model", found, allowed, cause: error });
 }

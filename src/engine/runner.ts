@@ -13,7 +13,7 @@ import {
   indexNames,
   type ModuleGroup,
 } from "../model/serving/adapters.js";
-import { buildServingGraph } from "../model/serving/graph.js";
+import { buildServingGraph, hiddenName, logitsName } from "../model/serving/graph.js";
 import { oneSum, paddedRank, tileColumns } from "../model/serving/rank-tiles.js";
 import { rotationFactor } from "../model/serving/rotary.js";
 import { stackedInputs } from "../model/serving/stacked-adapters.js";
@@ -36,6 +36,7 @@ import { captureFor } from "./capture.js";
 import { CardDecode, type DecodeOutputs, StepInputs } from "./card-decode.js";
 import { DeviceCopies } from "./device-copies.js";
 import type { KvCache } from "./kv-cache.js";
+import { OutputRows } from "./output-rows.js";
 import { RotaryInputs } from "./rotary-inputs.js";
 
 export interface RunnerOptions {
@@ -71,16 +72,14 @@ export interface PrefillChunk {
   /** Tokens of the whole text that the chunk is part of. */
   readonly length: number;
   readonly tokens: readonly number[];
-  /** Logits of every token; else of the last one only. */
-  readonly allLogits: boolean;
+  /** The output of every token; else of the last one only. */
+  readonly allRows: boolean;
+  /** What the head computes, or what it would read. Default: logits. */
+  readonly output?: PrefillOutput;
   readonly adapter: BankHold | null;
 }
 
-/** Logits where the graph writes them and where they are read: on the CPU the same. */
-interface Logits {
-  readonly there: DeviceTensor;
-  readonly here: Tensor<"float32">;
-}
+export type PrefillOutput = "logits" | "hidden";
 
 /** A session and its bindings for decode steps and prefill chunks. */
 interface Variant {
@@ -139,6 +138,9 @@ interface Special {
   readonly inBlocks: boolean;
 }
 
+/** What of an adapter decides which sessions its rows need. */
+type AdapterKind = Pick<HostAdapter, "hasGains" | "rank">;
+
 const specialKey = (mode: AdapterMode, { gains, inBlocks }: Special): string => `${mode} ${gains} ${inBlocks}`;
 
 export class Runner {
@@ -146,6 +148,8 @@ export class Runner {
   readonly #device: Device;
   readonly #variants: ReadonlyMap<AdapterMode, Variant>;
   readonly #special = new Map<string, Variant>();
+  /** Graphs without the head, created when the first request needs one. */
+  readonly #hidden = new Map<string, Variant>();
   /** On a card, where only prompts run the variants. */
   readonly #cards = new Map<string, Card>();
   #replays = true;
@@ -159,8 +163,7 @@ export class Runner {
   readonly #hasMemory: boolean;
   readonly #rotary: RotaryInputs;
   readonly #copies: DeviceCopies;
-  /** [i]: the first i + 1 rows. */
-  #logits: Logits[] = [];
+  readonly #outputs: Readonly<Record<PrefillOutput, OutputRows>>;
   /** Adapted linears by the input that they share. */
   readonly groups: readonly ModuleGroup[];
 
@@ -178,7 +181,11 @@ export class Runner {
     this.groups = groups;
     this.#filterReach = filterReach(options.config);
     this.#hasMemory = hasMemory(options.config);
-    const { config, capacity } = options;
+    const { config, capacity, maxRows } = options;
+    this.#outputs = {
+      logits: new OutputRows(this.#device, config.vocabSize, maxRows),
+      hidden: new OutputRows(this.#device, config.hiddenSize, maxRows),
+    };
     this.#rotary = new RotaryInputs(config.ropes, capacity, (rope) => rotationFactor(config, rope));
   }
 
@@ -222,8 +229,37 @@ export class Runner {
     });
   }
 
-  /** To be awaited before rows have this adapter: creates the sessions that the first adapter of its kind needs. */
-  prepare({ hasGains: gains, rank }: Pick<HostAdapter, "hasGains" | "rank">): Promise<void> {
+  /**
+   * To be awaited before rows have this adapter, or none, and this output: creates the sessions that the first of their kind needs.
+   */
+  prepare(adapter: AdapterKind | null, output: PrefillOutput = "logits"): Promise<void> {
+    if (output === "hidden") return this.#prepareHidden(adapter);
+    return adapter ? this.#prepareSpecial(adapter) : Promise.resolve();
+  }
+
+  #prepareHidden(adapter: AdapterKind | null): Promise<void> {
+    const { mode, special } = this.#hiddenForm(adapter);
+    const key = specialKey(mode, special);
+    if (this.#hidden.has(key)) return Promise.resolve();
+    const opened = this.#opening.then(async () => {
+      if (this.#hidden.has(key)) return;
+      const form = { adapters: mode, ...special, target: targetOf(this.#options), outputs: "hidden" } as const;
+      const { graph } = buildServingGraph({ ...this.#options, ...form });
+      this.#hidden.set(key, await this.#device.turn(() => openVariant(graph, this.#options, this.#shared)));
+    });
+    this.#opening = opened.catch(() => undefined);
+    return opened;
+  }
+
+  /** Any adapter fits a rank class, so these need no graphs for one adapter of few ranks. */
+  #hiddenForm(adapter: AdapterKind | null): { readonly mode: AdapterMode; readonly special: Special } {
+    if (!adapter) return { mode: "none", special: { gains: false, inBlocks: false } };
+    const { hostMemory } = this.#device.capabilities;
+    const inBlocks = hostMemory && this.#needsBlocks(adapter.rank);
+    return { mode: hostMemory ? 1 : "picked", special: { gains: adapter.hasGains, inBlocks } };
+  }
+
+  #prepareSpecial({ hasGains: gains, rank }: AdapterKind): Promise<void> {
     if (!this.#device.capabilities.hostMemory) return this.#prepareStacked(gains);
     const inBlocks = this.#needsBlocks(rank);
     if (!gains && !inBlocks) return Promise.resolve();
@@ -290,7 +326,7 @@ export class Runner {
   }
 
   #logitsFrom(outputs: DecodeOutputs, rows: number): Promise<Float32Array> {
-    return outputs.logits(this.#logitsOf(rows, this.#options.config.vocabSize).here);
+    return outputs.logits(this.#outputs.logits.of(rows).here);
   }
 
   async #decode(rows: readonly DecodeRow[], cache: KvCache, bank: Bank): Promise<Float32Array> {
@@ -306,7 +342,7 @@ export class Runner {
     await this.#bindRows(bound, variant.inputs, rows);
     bound.cache(await cache.rows(count));
     this.#bindAdapters(bound, bank, step, adapters, count);
-    return this.#run(variant, bound, count);
+    return this.#run(variant, bound, "logits", count);
   }
 
   async #decodeOnCard(rows: readonly DecodeRow[], cache: KvCache, bank: StackedBank): Promise<DecodeOutputs> {
@@ -345,18 +381,19 @@ export class Runner {
     this.#bindStates(bound, [count, 1], (row) => (at(rows, row).keepsStates ? 0 : 1));
   }
 
-  /** Writes a chunk of one slot. Returns logits [1 or tokens, vocab], valid until the next call. */
+  /** Writes a chunk of one slot. Returns logits [1 or tokens, vocab], or hidden states [1 or tokens, hidden], valid until the next call. */
   prefill(chunk: PrefillChunk, cache: KvCache, bank: Bank): Promise<Float32Array> {
     return this.#device.turn(() => this.#prefill(chunk, cache, bank));
   }
 
   async #prefill(chunk: PrefillChunk, cache: KvCache, bank: Bank): Promise<Float32Array> {
+    const { output = "logits" } = chunk;
     const real = chunk.tokens.length;
     // A lone or odd token would take another kernel: what pads is overwritten by the next tokens.
     const count = Math.max(2, real + (real % 2));
     assert(chunk.start + count <= this.#options.capacity, "a padded chunk fits its slot");
     const adapters = new Array<BankHold | null>(count).fill(chunk.adapter);
-    const step = this.#variantFor(adapters, bank);
+    const step = output === "hidden" ? this.#hiddenVariant(chunk.adapter) : this.#variantFor(adapters, bank);
     const { variant } = step;
     const bound = this.#bound(variant, "prefill");
     const ids = this.#ints("ids", count, (i) => at(chunk.tokens, Math.min(i, real - 1)));
@@ -374,16 +411,23 @@ export class Runner {
       );
     }
     // Scored prompts keep to even numbers of rows too.
-    const logitRows = chunk.allLogits ? count : 1;
+    const logitRows = chunk.allRows ? count : 1;
     bound.input(
       "logit_rows",
-      this.#ints("rows", logitRows, (i) => (chunk.allLogits ? i : real - 1)),
+      this.#ints("rows", logitRows, (i) => (chunk.allRows ? i : real - 1)),
     );
     this.#bindStates(bound, [1, count], () => real);
     bound.cache(await cache.enter(chunk.slot, chunk.start));
     this.#bindAdapters(bound, bank, step, adapters, logitRows);
-    const logits = await this.#run(variant, bound, logitRows);
-    return chunk.allLogits ? logits.subarray(0, real * this.#options.config.vocabSize) : logits;
+    const found = await this.#run(variant, bound, output, logitRows);
+    return chunk.allRows ? found.subarray(0, (found.length / logitRows) * real) : found;
+  }
+
+  #hiddenVariant(hold: BankHold | null): StepVariant {
+    const { mode, special } = this.#hiddenForm(hold && { rank: hold.rank, hasGains: hold.gain !== null });
+    const variant = this.#hidden.get(specialKey(mode, special));
+    assert(variant, "hidden states are prepared before a chunk asks for them");
+    return { mode, variant, classes: hold ? [hold.rankClass] : [], inBlocks: special.inBlocks };
   }
 
   /** The leanest session for these rows, and the bank class of each of its class inputs. */
@@ -423,7 +467,7 @@ export class Runner {
   #bound(variant: Variant, kind: string): BoundInputs {
     let bound = variant.bindings.get(kind);
     if (!bound) {
-      bound = new BoundInputs(variant.session.bind(), !this.#device.capabilities.hostMemory);
+      bound = new BoundInputs(variant.session.bind(), variant.inputs, !this.#device.capabilities.hostMemory);
       variant.bindings.set(kind, bound);
     }
     return bound;
@@ -556,36 +600,11 @@ export class Runner {
     bound.fresh(names.rows, Tensor.from("int64", [taken.length, 1], taken));
   }
 
-  async #run(variant: Variant, bound: BoundInputs, logitRows: number): Promise<Float32Array> {
-    const { vocabSize } = this.#options.config;
-    const logits = this.#logitsOf(logitRows, vocabSize);
-    bound.output("logits", logits.there);
+  async #run(variant: Variant, bound: BoundInputs, output: PrefillOutput, count: number): Promise<Float32Array> {
+    const rows = this.#outputs[output].of(count);
+    bound.output(output === "hidden" ? hiddenName : logitsName, rows.there);
     await variant.session.run(bound.binding);
-    if (logits.there !== logits.here) await this.#device.download(logits.there, logits.here);
-    return logits.here.data;
-  }
-
-  /** Rows of the one logits buffer, which grows to what was asked for most. */
-  #logitsOf(rows: number, vocabSize: number): Logits {
-    if (this.#logits.length < rows) {
-      const size = Math.max(rows, this.#options.maxRows);
-      const here = Tensor.zeros("float32", [size, vocabSize]);
-      this.#disposeLogits();
-      const isHost = this.#device.capabilities.hostMemory;
-      const there = isHost ? here : this.#device.allocate("float32", [size, vocabSize]);
-      this.#logits = Array.from({ length: size }, (_, i) => {
-        const own = here.prefix(i + 1);
-        if (isHost) return { here: own, there: own };
-        return { here: own, there: i + 1 === size ? there : there.prefix(i + 1) };
-      });
-    }
-    return at(this.#logits, rows - 1);
-  }
-
-  /** Views go before the tensor that they are of, which is the last. */
-  #disposeLogits(): void {
-    for (const { there } of this.#logits) there[Symbol.dispose]();
-    this.#logits = [];
+    return await this.#outputs[output].read(rows);
   }
 
   #ints(name: string, count: number, value: (i: number) => number): Tensor<"int32"> {
@@ -616,10 +635,11 @@ export class Runner {
 
   /** Only while no session is being created and nothing else uses the device. */
   [Symbol.dispose](): void {
-    for (const { session } of [...this.#variants.values(), ...this.#special.values()]) session[Symbol.dispose]();
+    const variants = [...this.#variants.values(), ...this.#special.values(), ...this.#hidden.values()];
+    for (const { session } of variants) session[Symbol.dispose]();
     for (const { decode } of this.#cards.values()) decode[Symbol.dispose]();
     this.#copies[Symbol.dispose]();
-    this.#disposeLogits();
+    for (const rows of Object.values(this.#outputs)) rows[Symbol.dispose]();
     this.#shared?.[Symbol.dispose]();
   }
 }

@@ -67,7 +67,7 @@ async function runSteps(runner: Runner, cache: KvCache, bank: Bank, limits: Self
   const prompt = Array.from({ length }, (_, i) => (i * 7919 + 11) % vocabSize);
   const holds = await holdAdapters(bank, runner.groups, limits.adapterBytes);
   const prefill = (slot: number, start: number, tokens: number[], adapter: BankHold | null) =>
-    runner.prefill({ slot, start, tokens, length, allLogits: false, adapter }, cache, bank);
+    runner.prefill({ slot, start, tokens, length, allRows: false, adapter }, cache, bank);
   // The same tokens are decoded again and again.
   const decode = (rows: readonly DecodeRow[]) =>
     runner.decode(

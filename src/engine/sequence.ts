@@ -4,6 +4,7 @@ import { AsyncQueue } from "../base/async-queue.js";
 import { assert } from "../base/errors.js";
 import type { Ticket } from "../base/fair-queue.js";
 import type { BankHold } from "./adapters/bank.js";
+import { Pooler } from "./pooler.js";
 import type { SamplerState } from "./sampling/sampler.js";
 import type { Task } from "./scheduler.js";
 import type {
@@ -43,6 +44,8 @@ export class Sequence implements SequenceHandle {
   admittedAt: number | null = null;
   firstTokenAt: number | null = null;
   promptLogprobs: (TokenLogprob | null)[] | null;
+  /** null if it generates. */
+  readonly pooler: Pooler | null;
   /** Set when the caller ends it; takes effect between two steps. */
   ending: FinishReason | null = null;
   onChange: () => void = () => {};
@@ -64,6 +67,7 @@ export class Sequence implements SequenceHandle {
     this.submittedAt = now;
     this.tokens = [...request.promptIds];
     this.readTokens = request.promptIds.length;
+    this.pooler = request.pooling ? new Pooler(request.pooling, request.promptIds.length) : null;
     this.promptLogprobs = request.promptLogprobs === null ? null : [null];
     this.#listener = listener;
     this.#events = listener === null ? new AsyncQueue() : null;

@@ -1,6 +1,7 @@
 /** The engine's interface: a request of token ids in, a stream of events out. No text, no HTTP. */
 
 import type { Grammar } from "../grammar/grammar.js";
+import type { Pooling } from "./pooler.js";
 
 export interface SamplingParams {
   /** 0: greedy. */
@@ -62,6 +63,8 @@ export interface EngineRequest {
   readonly adapterName?: string;
   /** null: none. k: log-probability of each prompt token and its k best alternatives. */
   readonly promptLogprobs: number | null;
+  /** Gives a `pooled` event after the prompt, and generates nothing: `maxTokens` is 0. Only after `preparePooling`. */
+  readonly pooling?: Pooling;
   readonly signal?: AbortSignal;
 }
 
@@ -89,6 +92,8 @@ export type EngineEvent =
   /** One entry per prompt token. The first is null, since nothing predicts it. */
   | { readonly type: "prompt"; readonly logprobs: readonly (TokenLogprob | null)[] }
   | { readonly type: "token"; readonly id: number; readonly logprob: TokenLogprob | null }
+  /** The prompt's hidden states as one vector. */
+  | { readonly type: "pooled"; readonly vector: Float32Array }
   | {
       readonly type: "finish";
       readonly reason: FinishReason;
@@ -156,6 +161,8 @@ export interface Engine {
   readonly limits: EngineLimits;
   /** Throws LorikeetError `queue_full`, `adapter_queue_full`, `draining` or `context_length_exceeded` immediately; later errors arrive as the `finish` event. Without a `listener` the events are kept until the handle is iterated. */
   submit(request: EngineRequest, listener?: EngineListener): SequenceHandle;
+  /** Creates, at its first call, what requests with `pooling` run. */
+  preparePooling(): Promise<void>;
   stats(): EngineStats;
   /** Refuses new sequences, lets running ones finish for `graceMs`, then ends the rest with `shutdown`. */
   drain(graceMs: number): Promise<void>;

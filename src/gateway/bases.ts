@@ -14,7 +14,7 @@ import type { TaskGateway } from "./tasks/task-gateway.js";
 export interface Faces {
   /** Generates text. */
   readonly text: Gateway | null;
-  /** Takes tensors, and texts or pictures for its task. */
+  /** Takes tensors, and texts or pictures for its task. A decoder gives vectors of texts. */
   readonly task: TaskGateway | null;
 }
 
@@ -113,7 +113,7 @@ export function basesOf(name: string, gateway: Gateway | TaskGateway): Bases {
 
 export function baseOf(name: string, gateway: Gateway | TaskGateway): Base {
   const isText = "complete" in gateway;
-  return { name, models: gateway, text: isText ? gateway : null, task: isText ? null : gateway };
+  return { name, models: gateway, text: isText ? gateway : null, task: isText ? gateway.tasks : gateway };
 }
 
 /** The holder of each adapter, by the name of its base. */

@@ -15,6 +15,7 @@ import { type ModelGateway, type ModelStats, modelStats } from "./model-gateway.
 import { ObserverSet } from "./observer.js";
 import { type GatewayOptions, gatewayDefaults, type RequestBounds } from "./options.js";
 import { samplingDefaults } from "./sampling.js";
+import { type TaskGateway, type TaskModelParts, taskUseCases } from "./tasks/task-gateway.js";
 import { Tokenization } from "./tokenize.js";
 
 /** What the gateway needs to know about the base model. */
@@ -37,6 +38,8 @@ export interface GatewayParts {
   readonly model: GatewayModel;
   readonly store: StorePort;
   readonly cache: CachePort;
+  /** The same model as one that takes rows and gives vectors, over the same engine. Without it, it generates text only. */
+  readonly rows?: TaskModelParts;
   /** Those that `cache` can load. */
   readonly mixtures: Pick<Mixtures, "hold">;
   readonly uploads?: Partial<UploadLimits>;
@@ -65,6 +68,8 @@ export interface Gateway extends ModelGateway {
   readonly maxPromptCharacters: number;
   readonly tokenizer: Tokenizer | null;
   readonly fingerprint: string;
+  /** What the same model does besides text: vectors of texts. null: nothing. */
+  readonly tasks: TaskGateway | null;
   stats(): GatewayStats;
 }
 
@@ -115,16 +120,10 @@ export function createGateway(parts: GatewayParts): Gateway {
     uploads: new Uploads(parts.uploads),
     copyRoot: options.loraPathRoot,
   });
-  return {
-    complete: (reading, signal, connection) => completer.complete(reading, signal, connection),
+  const shared: Omit<ModelGateway, "stats"> & Pick<Gateway, "models" | "stats"> = {
     models: catalog,
-    tokenization: new Tokenization({ tokenizer, catalog, observer, bounds, prompts, encoding }),
     holder,
     adapters,
-    bounds,
-    maxPromptCharacters: prompts.maxPromptCharacters,
-    tokenizer,
-    fingerprint: model.fingerprint,
     stats: () => ({
       ...modelStats(model.names[0], engine.limits, holder, adapters),
       limits: engine.limits,
@@ -133,6 +132,17 @@ export function createGateway(parts: GatewayParts): Gateway {
     }),
     observe: (listener) => observer.add(listener),
     drain: (graceMs) => engine.drain(graceMs),
+  };
+  const context = { catalog, activity, observer, encoding, options, maxContext, logger };
+  return {
+    ...shared,
+    complete: (reading, signal, connection) => completer.complete(reading, signal, connection),
+    tokenization: new Tokenization({ tokenizer, catalog, observer, bounds, prompts, encoding }),
+    bounds,
+    maxPromptCharacters: prompts.maxPromptCharacters,
+    tokenizer,
+    fingerprint: model.fingerprint,
+    tasks: parts.rows ? { ...shared, ...taskUseCases(parts.rows, context) } : null,
   };
 }
 

@@ -67,6 +67,11 @@ interface Heads {
 
 /** Builds the whole decoder and returns logits [rows, vocab]. */
 export function buildDecoder(lower: Lowering, blueprint: Blueprint & Heads): Value {
+  return lower.head(blueprint.head, buildHidden(lower, blueprint));
+}
+
+/** Builds the decoder without its head and returns what the head reads: the selected rows of the last hidden state, normalized. [rows, hidden] */
+export function buildHidden(lower: Lowering, blueprint: Blueprint & Heads): Value {
   const stream = new ResidualStream(lower, lower.embed(blueprint.embedding));
   for (const [i, layer] of blueprint.layers.entries()) {
     const { path, mixer, feedForward, isParallel } = layer;
@@ -77,7 +82,7 @@ export function buildDecoder(lower: Lowering, blueprint: Blueprint & Heads): Val
       stream.add(feedForward, fed);
     });
   }
-  return lower.head(blueprint.head, stream.last(blueprint.finalNorm));
+  return stream.last(blueprint.finalNorm);
 }
 
 /** The residual stream. A sublayer's output is added at the next norm, since kernels add and normalize in one pass. */

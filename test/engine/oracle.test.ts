@@ -7,9 +7,11 @@ import { test } from "node:test";
 import { loadAdapter } from "../../src/adapter/format.js";
 import { at } from "../../src/base/list.js";
 import type { BankHold } from "../../src/engine/adapters/bank.js";
+import { Pooler } from "../../src/engine/pooler.js";
 import type { DecodeRow } from "../../src/engine/runner.js";
 import { openCheckpoint } from "../../src/model/checkpoint/open.js";
 import { storedModules, targetModules } from "../../src/model/modules.js";
+import { SafetensorsFile } from "../../src/tensor/safetensors.js";
 import { testArithmetic, testDevice } from "../support/device.js";
 import { hasOldSpelling, writeOldCheckpoint } from "../support/old-spelling.js";
 import {
@@ -21,6 +23,7 @@ import {
   oracleRoot,
   readExpected,
 } from "../support/oracle.js";
+import { relativeDistance } from "../support/relative-distance.js";
 import { agreement, greedy, type OpenedModel, openModel } from "../support/served-model.js";
 import { writeWrapped } from "../support/wrapped-model.js";
 
@@ -47,16 +50,56 @@ async function assertTokens(
   for (const [i, { expected }] of rows.entries()) assert.deepEqual(tokens[i], expected.greedyIds);
 }
 
+/** A vector of a text that is read in two chunks. */
+async function vectorOf(
+  { runner, cache, bank }: OpenedModel,
+  ids: readonly number[],
+  adapter: BankHold | null,
+  mode: "last" | "mean",
+): Promise<Float32Array> {
+  const pooler = new Pooler({ mode, place: ids.length - 1 }, ids.length);
+  for (const [start, end] of [
+    [0, 14],
+    [14, ids.length],
+  ] as const) {
+    const tokens = ids.slice(start, end);
+    const chunk = { slot: 0, start, tokens, length: ids.length, allRows: pooler.readsAll, adapter };
+    pooler.add(start, tokens.length, await runner.prefill({ ...chunk, output: "hidden" }, cache, bank));
+  }
+  return pooler.finish().vector;
+}
+
+/** The last token's state and the mean of all. */
+async function assertVectors(
+  model: OpenedModel,
+  ids: readonly number[],
+  adapter: BankHold | null,
+  name: string,
+): Promise<void> {
+  await using file = await SafetensorsFile.open("test/fixtures/decoder-heads/vectors.safetensors");
+  const expected = await file.readFloat32(name);
+  const size = model.config.hiddenSize;
+  for (const [i, mode] of (["last", "mean"] as const).entries()) {
+    const found = await vectorOf(model, ids, adapter, mode);
+    const distance = relativeDistance(found, expected.subarray(i * size, (i + 1) * size));
+    assert.ok(distance <= (bound > 1e-4 ? bound : 2e-5), `${name}, ${mode}: ${distance}`);
+  }
+}
+
 for (const family of families) {
-  test(`${family}: logits and greedy tokens of the base and every adapter equal PyTorch's, mixed in one batch`, async () => {
+  test(`${family}: logits, greedy tokens and vectors of the base and every adapter equal PyTorch's, mixed in one batch`, async () => {
     const model = await openModel(join(oracleRoot, family));
     const base = await readExpected(join(oracleRoot, family));
     const rows: { expected: Expected; adapter: BankHold | null }[] = [{ expected: base, adapter: null }];
+    await model.runner.prepare(null, "hidden");
+    await assertVectors(model, base.inputIds, null, `${family}/base`);
     for (const name of adapterNames(family)) {
       const folder = adapterFolder(family, name);
       const adapter = await loadAdapter(folder, targetModules(model.config), {});
       const hold = await model.bank.acquire(adapter);
       assert.ok(hold, "the bank has room");
+      await model.runner.prepare(adapter, "hidden");
+      await assertVectors(model, base.inputIds, hold, `${family}/${name}`);
       rows.push({ expected: await readExpected(folder), adapter: hold });
     }
     for (const { expected, adapter } of rows) {
@@ -200,7 +243,7 @@ for (const family of withStates) {
         start,
         tokens: inputIds.slice(start, start + size),
         length: 24,
-        allLogits: true,
+        allRows: true,
         adapter,
       };
       logits.set(await model.runner.prefill(chunk, model.cache, model.bank), start * vocabSize);

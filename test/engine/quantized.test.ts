@@ -83,7 +83,7 @@ async function logitsOf(source: Checkpoint, options: PlanOptions): Promise<Float
     for (const adapter of [null, ...adapters]) {
       if (adapter) await runner.prepare(adapter);
       const hold = adapter && (await bank.acquire(adapter));
-      const chunk = { slot: 0, start: 0, tokens: ids, length: ids.length, allLogits: true, adapter: hold };
+      const chunk = { slot: 0, start: 0, tokens: ids, length: ids.length, allRows: true, adapter: hold };
       all.push((await runner.prefill(chunk, cache, bank)).slice());
       hold?.release();
     }

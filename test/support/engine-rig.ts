@@ -110,7 +110,7 @@ export class FakeRunner {
   async prepare(): Promise<void> {}
 
   async prefill(chunk: PrefillChunk, cache: KvCache, bank: AdapterBank): Promise<Float32Array> {
-    const { slot, start, tokens, allLogits, adapter } = chunk;
+    const { slot, start, tokens, allRows, adapter } = chunk;
     const call = { kind: "prefill", slot, start, tokens: tokens.length } as const;
     this.calls.push(call);
     await this.before?.(call);
@@ -118,7 +118,7 @@ export class FakeRunner {
     const memory = slotOf(cache, slot);
     memory.set(tokens, start);
     if (tokens.length % 2 === 1) memory[start + tokens.length] = -1; // the padding of the real runner
-    const rows = allLogits ? tokens.map((_, i) => i) : [tokens.length - 1];
+    const rows = allRows ? tokens.map((_, i) => i) : [tokens.length - 1];
     const out = new Float32Array(rows.length * vocabSize);
     for (const [i, row] of rows.entries()) {
       out[i * vocabSize + nextToken([...memory.subarray(0, start + row + 1)], markerOf(bank, adapter))] = 10;

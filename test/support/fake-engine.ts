@@ -70,6 +70,7 @@ export function fakeEngine(script: FakeScript = {}): FakeEngine {
       if (listener) void tell(sequence, listener);
       return sequence;
     },
+    preparePooling: async () => {},
     stats: () => ({
       running: live().length,
       waiting: script.waiting?.() ?? 0,

@@ -64,7 +64,7 @@ export async function openModel(
     for (const size of chunks) {
       const tokens = ids.slice(start, start + size);
       logits.set(
-        await runner.prefill({ slot, start, tokens, length, allLogits: true, adapter }, cache, bank),
+        await runner.prefill({ slot, start, tokens, length, allRows: true, adapter }, cache, bank),
         start * vocabSize,
       );
       start += size;

@@ -7,6 +7,7 @@ import { validationDefaults } from "../../adapter/worker/validator.js";
 import { gatewayDefaults } from "../../gateway/options.js";
 import { responsesDefaults } from "../../gateway/responses/responses.js";
 import { defaultImageLimits } from "../../image/preprocessor.js";
+import { askablePoolings } from "../../model/task/text-head.js";
 import { recordDefaults } from "../../records/store.js";
 import { serverDefaults } from "../../server/options.js";
 import { defaultRenderLimits } from "../../text/jinja/budget.js";
@@ -21,6 +22,11 @@ const serviceOptions = {
     placeholder: "folder",
     parse: text,
     help: "adapters folder: holds your own PEFT folders and the store for uploads",
+  }),
+  pooling: open("Model", "modules.json's, else last for a decoder and mean for a task model", {
+    placeholder: "how",
+    parse: oneOf(...askablePoolings),
+    help: "how a text becomes one vector: last (its last token's) or mean (of all its tokens)",
   }),
   servedModelName: open("Server", "the model folder's name, or org/name in a Hugging Face cache", {
     placeholder: "name",

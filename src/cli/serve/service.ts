@@ -48,6 +48,7 @@ export async function openService(
     adapters: adaptersOf(settings, metrics),
     gateway: gatewayOptionsOf(settings),
     maxTemplateSteps: settings.maxTemplateSteps,
+    pooling: settings.pooling,
     uploads: uploadLimitsOf(settings),
     observerOf: metrics.engineObserverOf,
     logger,

@@ -20,10 +20,9 @@ import { Signatures } from "./signatures.js";
 import type { TaskParts } from "./task-parts.js";
 import { type TextHead, TextTasks } from "./text-tasks.js";
 
-export interface TaskGatewayParts {
+/** A model that takes rows: of tensors, texts or pictures. */
+export interface TaskModelParts {
   readonly engine: TaskEngine;
-  /** The served name first, then its aliases. */
-  readonly names: readonly [string, ...string[]];
   /** Of this program. */
   readonly version: string;
   /** null: the model takes tensors only. */
@@ -33,6 +32,11 @@ export interface TaskGatewayParts {
   readonly preprocessor: ImagePreprocessor | null;
   /** By Hugging Face's name. */
   readonly task: string;
+}
+
+export interface TaskGatewayParts extends TaskModelParts {
+  /** The served name first, then its aliases. */
+  readonly names: readonly [string, ...string[]];
   readonly store: StorePort;
   readonly cache: CachePort;
   readonly mixtures: Mixtures;
@@ -41,7 +45,7 @@ export interface TaskGatewayParts {
   readonly logger?: Logger;
 }
 
-export interface TaskGateway extends ModelGateway {
+export interface TaskUseCases {
   readonly infer: Inference["infer"];
   readonly signature: TaskSignature;
   /** The signature of a model by its name. */
@@ -52,8 +56,22 @@ export interface TaskGateway extends ModelGateway {
   readonly parts: TaskParts;
 }
 
+export interface TaskGateway extends ModelGateway, TaskUseCases {}
+
+/** What the use cases of every kind share. */
+export interface TaskContext {
+  readonly catalog: Catalog;
+  readonly activity: ActivityBook;
+  readonly observer: ObserverSet;
+  readonly encoding: EncodeBudget;
+  readonly options: GatewayOptions;
+  /** Tokens of the longest row; null: not known. */
+  readonly maxContext: number | null;
+  readonly logger: Logger;
+}
+
 export function createTaskGateway(parts: TaskGatewayParts): TaskGateway {
-  const { engine, names, store, cache, mixtures, version, tokenizer, head, task, logger = silent } = parts;
+  const { engine, names, store, cache, mixtures, tokenizer, logger = silent } = parts;
   const options = { ...gatewayDefaults, ...parts.options };
   const activity = new ActivityBook();
   const observer = new ObserverSet();
@@ -69,6 +87,22 @@ export function createTaskGateway(parts: TaskGatewayParts): TaskGateway {
     uploads: new Uploads(parts.uploads),
     copyRoot: options.loraPathRoot,
   });
+  return {
+    ...taskUseCases(parts, { catalog, activity, observer, encoding, options, maxContext, logger }),
+    models: catalog,
+    holder,
+    adapters,
+    stats: () => modelStats(names[0], engine.limits, holder, adapters),
+    observe: (listener) => observer.add(listener),
+    drain: (graceMs) => engine.drain(graceMs),
+  };
+}
+
+/** The use cases of a model that takes rows. */
+export function taskUseCases(
+  { engine, version, tokenizer, head, task, preprocessor }: TaskModelParts,
+  { catalog, activity, observer, encoding, options, maxContext, logger }: TaskContext,
+): TaskUseCases {
   const inference = new Inference({
     ...{ engine, catalog, activity, observer, logger },
     times: options,
@@ -88,15 +122,6 @@ export function createTaskGateway(parts: TaskGatewayParts): TaskGateway {
     signatureOf: (model, client) => signatures.of(model, client),
     version,
     ...inputs,
-    parts: {
-      ...{ ...inputs, task, head },
-      images: new ImageTasks({ preprocessor: parts.preprocessor, signature: engine.signature }),
-    },
-    models: catalog,
-    holder,
-    adapters,
-    stats: () => modelStats(names[0], engine.limits, holder, adapters),
-    observe: (listener) => observer.add(listener),
-    drain: (graceMs) => engine.drain(graceMs),
+    parts: { ...{ ...inputs, task, head }, images: new ImageTasks({ preprocessor, signature: engine.signature }) },
   };
 }

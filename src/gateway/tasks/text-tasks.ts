@@ -103,20 +103,19 @@ export class TextTasks {
     signal: AbortSignal,
   ): Promise<TokenRow> {
     const { tokenizer, signature } = this.#parts;
-    if (!tokenizer) {
-      throw new LorikeetError("tokenizer_missing", "The model has no tokenizer.json, so it takes no texts.", {
-        param: "input",
-      });
+    if (typeof text === "string" || "text" in text) {
+      const row = typeof text === "string" ? { text } : text;
+      if (tokenizer) return await tokenizer.encodeRow(row, { truncate, signal, connection });
+      const message = "The model has no tokenizer.json, so it takes no texts.";
+      throw new LorikeetError("tokenizer_missing", message, { param: "input" });
     }
-    if (typeof text === "string") return await tokenizer.encodeRow({ text }, { truncate, signal, connection });
-    if ("text" in text) return await tokenizer.encodeRow(text, { truncate, signal, connection });
     const limit = signature.inputs.find(({ name }) => name === "input_ids")?.limit ?? null;
     const unknown = limit === null ? undefined : text.find((id) => id >= limit);
     if (limit !== null && unknown !== undefined) {
       const message = `\`input\` has the token id ${unknown}; 0 to ${limit - 1} are allowed.`;
       throw new LorikeetError("invalid_value", message, { param: "input", found: unknown, allowed: limit - 1 });
     }
-    const { maxLength } = tokenizer;
+    const maxLength = tokenizer?.maxLength ?? null;
     const found = text.length;
     if (maxLength !== null && found > maxLength && !truncate) {
       const message = `The input has ${found} tokens; the model takes at most ${maxLength}.`;

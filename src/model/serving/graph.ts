@@ -18,7 +18,7 @@ import type {
   Linear,
   Norm,
 } from "../blueprint.js";
-import { buildDecoder, type Lowering } from "../decoder.js";
+import { buildDecoder, buildHidden, type Lowering } from "../decoder.js";
 import { unpackHeads } from "../heads.js";
 import type { DecoderConfig } from "../types.js";
 import { plainWeight, type WeightSource } from "../weights.js";
@@ -44,8 +44,8 @@ export interface ServingOptions {
   /** Sum over ranks above 128 in blocks, so that a row does not depend on the others. Only with rank classes. */
   readonly inBlocks?: boolean;
   readonly target?: ServingTarget;
-  /** What a step gives for each of its logit rows: logits, or also what tells the likeliest token. Default logits. */
-  readonly outputs?: "logits" | "both";
+  /** What a step gives for each of its logit rows: logits, or also what tells the likeliest token, or the last hidden state alone. Default logits. */
+  readonly outputs?: "logits" | "both" | "hidden";
 }
 
 /** The first token with the largest logit: int64 [logit_rows]. */
@@ -63,26 +63,36 @@ export interface ServingGraph {
  * `past.{layer}.key|value` [rows, kvHeads, capacity, headDim]; of a convolution `past.{layer}.window` [rows, reach, channels], and
  * `window_places` [rows, reach, 1], which of the tokens of the window and the row are in the next one; of linear attention
  * `past.{layer}.memory` [rows, valueHeads, keyDim, valueDim], and `taken` [tokens, 1], 1 for a token that memories take in, else 0;
- * adapters' as in `adapters` and `stacked-adapters`. Outputs: `logits` [logit_rows, vocab], `likeliest` (see there) and `present.{layer}.*`, to be bound to the same memory as the past.
+ * adapters' as in `adapters` and `stacked-adapters`. Outputs: `logits` [logit_rows, vocab], `likeliest` (see there), or in place of both
+ * `hidden` float32 [logit_rows, hidden], which the head would read; and `present.{layer}.*`, to be bound to the same memory as the past.
  */
 export function buildServingGraph(options: ServingOptions): ServingGraph {
   const builder = new GraphBuilder("decoder");
   const lowering = new ServingLowering(builder, options);
-  const logits = buildDecoder(lowering, options.config);
+  let renamed: Value | null = null;
   const { outputs = "logits" } = options;
-  if (outputs === "logits") {
-    const [out] = builder.node("Identity", [logits], [{ type: "float32", shape: logits.shape, name: logitsName }]);
+  const addOutput = (value: Value, name: string): void => {
+    const [out] = builder.node("Identity", [value], [{ type: "float32", shape: value.shape, name }]);
     builder.output(out as Value);
+  };
+  if (outputs === "hidden") {
+    addOutput(lowering.op.cast(buildHidden(lowering, options.config), "float32"), hiddenName);
   } else {
-    builder.output(logits);
-    builder.output(buildLikeliest(lowering.op, logits, options.config.vocabSize));
+    const logits = buildDecoder(lowering, options.config);
+    if (outputs === "logits") addOutput(logits, logitsName);
+    else {
+      builder.output(logits);
+      builder.output(buildLikeliest(lowering.op, logits, options.config.vocabSize));
+      renamed = logits;
+    }
   }
   for (const value of lowering.presents) builder.output(value);
   const graph = builder.build();
-  return { graph: outputs === "both" ? withLogits(graph, logits) : graph, groups: lowering.groups };
+  return { graph: renamed ? withLogits(graph, renamed) : graph, groups: lowering.groups };
 }
 
-const logitsName = "logits";
+export const logitsName = "logits";
+export const hiddenName = "hidden";
 
 /** The same graph with its logits under that name. An Identity with a second reader would stay, as a copy that a captured graph does not replay. */
 function withLogits(graph: Graph, logits: Value): Graph {

@@ -18,13 +18,21 @@ export interface TextHead {
   readonly normalizes: boolean;
 }
 
-/** Reads config.json, and modules.json of sentence-transformers. */
-export async function readTextHead(folder: string, names: readonly string[]): Promise<TextHead> {
+/**
+ * Reads config.json, and modules.json of sentence-transformers. `usual`: how a model without modules.json is pooled; `asked`: how this
+ * one is, whatever the files say.
+ */
+export async function readTextHead(
+  folder: string,
+  names: readonly string[],
+  { usual = "mean", asked = null }: { readonly usual?: PoolingMode; readonly asked?: PoolingMode | null } = {},
+): Promise<TextHead> {
   const json = names.includes("config.json") ? await readJson(folder, "config.json") : {};
   const config: Json = isObject(json) ? json : {};
   const labels = labelsOf(config.id2label) ?? timmLabelsOf(config);
   const isExclusive = config.problem_type !== "multi_label_classification" && labels?.length !== 1;
-  return { labels, isExclusive, ...(await readPooling(folder, names)) };
+  const { pooling, normalizes } = await readPooling(folder, names, usual);
+  return { labels, isExclusive, pooling: asked ?? pooling, normalizes };
 }
 
 function labelsOf(value: unknown): readonly string[] | null {
@@ -39,9 +47,6 @@ function timmLabelsOf({ label_names: own, pretrained_cfg: settings }: Json): rea
   return Array.isArray(names) && names.every((name) => typeof name === "string") ? names : null;
 }
 
-/** Models without modules.json are pooled as most embedders are. */
-const usual = { pooling: "mean", normalizes: true } as const;
-
 const modes: Readonly<Record<string, PoolingMode>> = {
   pooling_mode_mean_tokens: "mean",
   pooling_mode_cls_token: "cls",
@@ -52,8 +57,9 @@ const modes: Readonly<Record<string, PoolingMode>> = {
 async function readPooling(
   folder: string,
   names: readonly string[],
+  usual: PoolingMode,
 ): Promise<Pick<TextHead, "pooling" | "normalizes">> {
-  if (!names.includes("modules.json")) return usual;
+  if (!names.includes("modules.json")) return { pooling: usual, normalizes: true };
   const modules = await readJson(folder, "modules.json");
   const layers = Array.isArray(modules) ? modules.filter(isObject) : [];
   const kinds = layers.map(({ type }) => (typeof type === "string" ? (type.split(".").at(-1) ?? "") : ""));
@@ -65,10 +71,13 @@ async function readPooling(
   const chosen = Object.entries(isObject(json) ? json : {}).flatMap(([key, value]) =>
     key.startsWith("pooling_mode_") && value === true ? [key] : [],
   );
-  const [mode = usual.pooling, ...more] = chosen.map((key) => modes[key] ?? null);
+  const [mode = "mean", ...more] = chosen.map((key) => modes[key] ?? null);
   if (mode === null || more.length > 0) return { normalizes, pooling: refused(`pools by ${chosen.join(" and ")}`) };
   return { normalizes, pooling: mode };
 }
+
+/** What `--pooling` may say. */
+export const askablePoolings = ["last", "mean"] as const satisfies readonly PoolingMode[];
 
 const refused = (clause: string) => ({
   refusal: `${clause} in modules.json; Transformer, Pooling (mean, cls, max or last token) and Normalize are computed`,

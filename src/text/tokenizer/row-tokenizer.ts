@@ -71,13 +71,17 @@ export async function loadRowTokenizer(folder: string): Promise<RowTokenizer | n
   );
   const [model = {}, sentences = {}] = rules;
   const file = parseRecord(tokenizer, `${folder}/tokenizer.json`);
-  return new FolderRowTokenizer({
+  return rowTokenizerOf({
     definition,
+    encode: createSpanEncoder(definition),
     offload: new Offload(files),
     padding: paddingOf(definition, settings, model, asRecord(file.padding) ?? {}),
     maxLength: maxLengthOf(settings, model, sentences),
   });
 }
+
+/** A tokenizer of rows over a tokenizer that was read before. It closes `offload`. */
+export const rowTokenizerOf = (parts: RowParts): RowTokenizer => new FolderRowTokenizer(parts);
 
 async function readSettings(folder: string, name: string): Promise<Json> {
   const bytes = await readIfThere(`${folder}/${name}`);
@@ -115,8 +119,10 @@ function paddingOf({ idOf, specialTokens }: Definition, settings: Json, model: J
   };
 }
 
-interface Parts {
+export interface RowParts {
   readonly definition: Definition;
+  /** Default: created when the first text is encoded. */
+  readonly encode?: EncodeSpans;
   readonly offload: Offload;
   readonly padding: Padding;
   readonly maxLength: number | null;
@@ -131,12 +137,12 @@ class FolderRowTokenizer implements RowTokenizer {
   readonly marksSubwords: boolean;
   readonly parts: TokenizerParts;
   readonly #definition: Definition;
-  readonly #encode: EncodeSpans;
+  #encode: EncodeSpans | null;
   readonly #decoder: Decoder;
   readonly #postProcessor: PostProcessor;
   readonly #offload: Offload;
 
-  constructor({ definition, offload, padding, maxLength }: Parts) {
+  constructor({ definition, encode, offload, padding, maxLength }: RowParts) {
     this.maxLength = maxLength;
     ({ padId: this.padId, padTypeId: this.padTypeId, padLeft: this.padLeft } = padding);
     this.parts = {
@@ -149,7 +155,7 @@ class FolderRowTokenizer implements RowTokenizer {
     this.unkId = unk === null ? null : (definition.idOf.get(unk) ?? null);
     this.marksSubwords = marksSubwords(definition.model);
     this.#definition = definition;
-    this.#encode = createSpanEncoder(definition);
+    this.#encode = encode ?? null;
     this.#decoder = createDecoder(definition.decoder);
     this.#postProcessor = readPostProcessor(definition.postProcessor);
     this.#offload = offload;
@@ -175,6 +181,7 @@ class FolderRowTokenizer implements RowTokenizer {
   async #spans(text: string, { signal, connection }: RowOptions): Promise<SpanTokens> {
     if (signal?.aborted) throw new LorikeetError("cancelled", "The request was cancelled before its text was encoded.");
     if (text.length > offloadCharacters) return this.#offload.encodeSpans(text, signal, connection);
+    this.#encode ??= createSpanEncoder(this.#definition);
     return this.#encode(text);
   }
 

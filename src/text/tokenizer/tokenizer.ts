@@ -17,6 +17,7 @@ import { createDecoder, type Decoder } from "./decoder.js";
 import type { Definition } from "./definition.js";
 import { createEncoder, type Encode, parseFiles, type TokenizerFiles } from "./encoder.js";
 import { Offload } from "./offload.js";
+import { type RowTokenizer, rowTokenizerOf } from "./row-tokenizer.js";
 import { IdStream } from "./stream.js";
 
 export interface TokenizerOptions {
@@ -33,6 +34,11 @@ export interface TokenizerOptions {
 
 const defaultOffloadCharacters = 2048;
 
+export interface FolderTokenizer extends LoadedTokenizer {
+  /** The same tokenizer for rows of one or two texts of at most `maxLength` tokens. It closes with this one. */
+  rows(maxLength: number): RowTokenizer;
+}
+
 /**
  * Loads tokenizer.json, tokenizer_config.json and the chat template of a Hugging Face directory.
  * Returns null without a tokenizer.json: such a model serves token ids only.
@@ -41,7 +47,7 @@ const defaultOffloadCharacters = 2048;
 export async function loadTokenizer(
   directory: string,
   options: TokenizerOptions = {},
-): Promise<LoadedTokenizer | null> {
+): Promise<FolderTokenizer | null> {
   const tokenizer = await readIfThere(`${directory}/tokenizer.json`);
   if (!tokenizer) return null;
   const config = await readIfThere(`${directory}/tokenizer_config.json`);
@@ -96,7 +102,7 @@ interface Parts {
   readonly offloadCharacters: number;
 }
 
-class DirectoryTokenizer implements LoadedTokenizer {
+class DirectoryTokenizer implements FolderTokenizer {
   readonly chatTemplate: string | null;
   readonly toolTemplate: string | null;
   readonly templateFault: LorikeetError | null;
@@ -180,6 +186,11 @@ class DirectoryTokenizer implements LoadedTokenizer {
     const stream = new IdStream(this.#definition, this.#decoder, options.keepSpecialTokens ?? false);
     stream.continueAfter(after);
     return stream;
+  }
+
+  rows(maxLength: number): RowTokenizer {
+    const padding = { padId: 0, padTypeId: 0, padLeft: false };
+    return rowTokenizerOf({ definition: this.#definition, offload: this.#offload, padding, maxLength });
   }
 
   async close(): Promise<void> {
