@@ -197,10 +197,12 @@ function addTaskApi(app: Express, { bases, options, json }: ApiParts): void {
   const kserve = (name: "model" | "ready" | "infer", asked: RoutedOptions) =>
     routed(bases, "task", (gateway) => kserveHandlers(gateway, options)[name], asked);
   const api = apiOf(app);
-  for (const name of ["classify", "score", "rerank", "embeddings"] as const) {
-    const handler = routed(bases, "task", (gateway) => taskHandlers(gateway, options)[name], { route: name });
-    api(`/${name}`, { post: [json, handler] });
-  }
+  const task = (name: "classify" | "score" | "rerank" | "embeddings"): RequestHandler =>
+    routed(bases, "task", (gateway) => taskHandlers(gateway, options)[name], { route: name });
+  api("/classify", { post: [json, task("classify")] });
+  api("/score", { post: [json, task("score")] });
+  api("/rerank", { post: [json, task("rerank")] });
+  api("/embeddings", { post: [json, task("embeddings")] });
   route(app, "/v2", { get: [serverMetadata(version)] });
   // A name may have slashes, so the longer paths come first.
   for (const path of ["/v2/models/*name/versions/:version", "/v2/models/*name"]) {
