@@ -11,6 +11,7 @@ import type { GatewayOptions } from "../gateway/options.js";
 import { createTaskGateway, type TaskGateway } from "../gateway/tasks/task-gateway.js";
 import { type ImageLimits, loadImagePreprocessor } from "../image/preprocessor.js";
 import { taskTargetsOf } from "../model/task/adapter-targets.js";
+import { isEncoderDecoder } from "../model/task/encoder-decoder.js";
 import { readImageSize } from "../model/task/image-size.js";
 import { openTaskModel, type TaskModel } from "../model/task/open.js";
 import { type PoolingMode, readTextHead } from "../model/task/text-head.js";
@@ -34,6 +35,8 @@ export interface TaskStackOptions {
   readonly images: ImageLimits;
   /** How texts become vectors; null: as the model's files say. */
   readonly pooling?: PoolingMode | null;
+  /** Of chat templates, where a model has one. */
+  readonly maxTemplateSteps?: number;
   /** Time for the trial runs at start. */
   readonly trialTimeoutMs: number;
   readonly observerOf?: (base: string) => EngineObserver;
@@ -51,7 +54,7 @@ export interface TaskStack extends AsyncDisposable {
   readonly gateway: TaskGateway;
 }
 
-/** Throws a UsageError for settings that only decoders have, and `model_unsupported` for a model of several graphs. */
+/** Throws a UsageError for settings that only decoders have, and `model_unsupported` for several graphs that are no encoder-decoder. */
 export async function planTaskStack({ settings }: Pick<TaskStackOptions, "settings">): Promise<TaskModel> {
   const faults: string[] = [];
   if (settings.device !== "auto" && settings.device !== "cpu") {
@@ -62,7 +65,7 @@ export async function planTaskStack({ settings }: Pick<TaskStackOptions, "settin
   }
   if (faults.length > 0) throw new UsageError(faults);
   const model = await openTaskModel(settings.model ?? "");
-  servedGraph(model);
+  if (!isEncoderDecoder(model)) servedGraph(model);
   return model;
 }
 
@@ -122,9 +125,9 @@ export async function openTaskStack(options: TaskStackOptions, model: TaskModel)
   }
 }
 
-const isStopped = (cause: unknown): boolean => cause instanceof LorikeetError && cause.code === "cancelled";
+export const isStopped = (cause: unknown): boolean => cause instanceof LorikeetError && cause.code === "cancelled";
 
-function tooSlow(name: string, allowed: number, cause: unknown): LorikeetError {
+export function tooSlow(name: string, allowed: number, cause: unknown): LorikeetError {
   const message = `The trial runs of the model ${name} took more than ${allowed / 1000} s (--model-trial-timeout).`;
   return new LorikeetError("model_unsupported", message, { allowed, cause });
 }

@@ -5,9 +5,10 @@
 import type { AdapterSource, HostAdapter } from "../adapter/types.js";
 import { assert, LorikeetError } from "../base/errors.js";
 import { FairQueue } from "../base/fair-queue.js";
-import type { Bank } from "./adapters/pool.js";
+import type { BankHold } from "./adapters/bank.js";
 import type { Sequence } from "./sequence.js";
 import type { Slots } from "./slots.js";
+import type { ActiveSet, AdapterHold } from "./steps.js";
 import type { EngineLimits, EngineObserver, EngineRequest } from "./types.js";
 
 // The cost of a sequence to its adapter's turn, in generated tokens. Prompts count too, or long ones would be free: two of
@@ -23,38 +24,38 @@ const promptCost = (promptTokens: number): number => Math.ceil(promptTokens / 2)
 const expectedCost = (promptTokens: number, maxTokens: number): number =>
   promptCost(promptTokens) + Math.min(maxTokens, mostExpected);
 
-export interface AdmissionOptions {
-  readonly slots: Slots<Sequence>;
-  readonly bank: Bank;
-  readonly adapters: AdapterSource | null;
+export interface AdmissionOptions<Held, Hold extends AdapterHold> {
+  readonly slots: Slots<Sequence<Held, Hold>>;
+  readonly bank: ActiveSet<Held, Hold>;
+  readonly adapters: AdapterSource<Held> | null;
   readonly limits: EngineLimits;
   /** Awaited before an adapter is placed: the first adapter of some kinds needs new sessions. */
-  readonly prepare: (adapter: HostAdapter, request: EngineRequest) => Promise<void>;
+  readonly prepare: (adapter: Held, request: EngineRequest) => Promise<void>;
   readonly observer: EngineObserver;
   /** Called when a sequence may run. */
-  readonly admitted: (sequence: Sequence) => void;
-  readonly failed: (sequence: Sequence, error: Error) => void;
+  readonly admitted: (sequence: Sequence<Held, Hold>) => void;
+  readonly failed: (sequence: Sequence<Held, Hold>, error: Error) => void;
 }
 
 /** null is the base, which takes turns like an adapter. */
 type Key = string | null;
 
-export class Admission {
-  readonly #options: AdmissionOptions;
-  readonly #queue = new FairQueue<Key, Sequence>({ turn: turnTokens });
+export class Admission<Held = HostAdapter, Hold extends AdapterHold = BankHold> {
+  readonly #options: AdmissionOptions<Held, Hold>;
+  readonly #queue = new FairQueue<Key, Sequence<Held, Hold>>({ turn: turnTokens });
   /** Sequences whose turn has come and whose adapter is being loaded or placed. */
-  readonly #starting = new Set<Sequence>();
+  readonly #starting = new Set<Sequence<Held, Hold>>();
   /** Those of them that are stuck: their adapter is on disk, or the bank has no room for it. They reserve no slot. */
-  readonly #stuck = new Set<Sequence>();
+  readonly #stuck = new Set<Sequence<Held, Hold>>();
   /** Those of them that have their lease and wait for a slot and a place in the bank. */
-  readonly #line: Sequence[] = [];
+  readonly #line: Sequence<Held, Hold>[] = [];
   #placing = false;
   /** Counts events that may have made room in the bank. */
   #releases = 0;
   /** Adapters placed ahead of the head of the queue since it found no room. */
   #passed = 0;
 
-  constructor(options: AdmissionOptions) {
+  constructor(options: AdmissionOptions<Held, Hold>) {
     this.#options = options;
   }
 
@@ -64,7 +65,7 @@ export class Admission {
   }
 
   /** Sequences waiting for their turn or for their adapter. */
-  *waiting(): IterableIterator<Sequence> {
+  *waiting(): IterableIterator<Sequence<Held, Hold>> {
     yield* this.#queue.waiting();
     yield* this.#starting;
   }
@@ -75,7 +76,7 @@ export class Admission {
   }
 
   /** Throws `queue_full` or `adapter_queue_full`. A full queue accepts a sequence of an adapter with fewer waiting ones, and drops the newest of the adapter with the most. */
-  enqueue(sequence: Sequence): void {
+  enqueue(sequence: Sequence<Held, Hold>): void {
     const { adapter, promptIds, maxTokens } = sequence.request;
     this.#makeRoom(adapter);
     const known = promptCost(promptIds.length);
@@ -126,7 +127,7 @@ export class Admission {
   }
 
   /** Removes a waiting sequence. The caller releases its slot, holds and ticket. */
-  remove(sequence: Sequence): void {
+  remove(sequence: Sequence<Held, Hold>): void {
     if (this.#line[0] === sequence) this.#passed = 0;
     const at = this.#line.indexOf(sequence);
     if (at >= 0) this.#line.splice(at, 1);
@@ -159,14 +160,14 @@ export class Admission {
     return this.#passed >= this.#options.slots.total;
   }
 
-  #seat(sequence: Sequence): void {
+  #seat(sequence: Sequence<Held, Hold>): void {
     const slot = this.#options.slots.acquire(sequence);
     assert(slot !== null, "a slot is free for a sequence that is admitted");
     sequence.slot = slot;
     this.#options.admitted(sequence);
   }
 
-  async #load(sequence: Sequence, digest: string): Promise<void> {
+  async #load(sequence: Sequence<Held, Hold>, digest: string): Promise<void> {
     const { adapters, observer } = this.#options;
     // An adapter in memory is leased within this turn of the event loop.
     const slow = setImmediate(() => this.#wait(sequence));
@@ -193,7 +194,7 @@ export class Admission {
   }
 
   /** Releases the slot that is reserved for this sequence. */
-  #wait(sequence: Sequence): void {
+  #wait(sequence: Sequence<Held, Hold>): void {
     if (!this.#starting.has(sequence)) return;
     this.#stuck.add(sequence);
     this.admit();
@@ -217,7 +218,7 @@ export class Admission {
     this.admit(); // others may use the slots of those without room
   }
 
-  #nextInLine(): Sequence | null {
+  #nextInLine(): Sequence<Held, Hold> | null {
     if (this.#options.slots.free === 0) return null;
     const [first] = this.#line;
     if (first && this.#mustYield) return this.#stuck.has(first) ? null : first;
@@ -225,7 +226,7 @@ export class Admission {
   }
 
   /** false if there is no room until a sequence ends. */
-  async #place(sequence: Sequence): Promise<boolean> {
+  async #place(sequence: Sequence<Held, Hold>): Promise<boolean> {
     const { slots, bank } = this.#options;
     try {
       assert(sequence.lease, "a sequence in line for the bank has its adapter leased");
@@ -253,11 +254,11 @@ export class Admission {
   }
 
   /** Read through a call, since the phase may change while an adapter loads. */
-  #ended(sequence: Sequence): boolean {
+  #ended(sequence: Sequence<Held, Hold>): boolean {
     return sequence.phase === "finished";
   }
 
-  #fail(sequence: Sequence, error: unknown): void {
+  #fail(sequence: Sequence<Held, Hold>, error: unknown): void {
     if (this.#ended(sequence)) return;
     this.#options.failed(sequence, error instanceof Error ? error : new Error(String(error)));
   }

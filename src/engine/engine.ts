@@ -3,10 +3,12 @@
  * through `#finish`, which returns everything it held.
  */
 
+import type { HostAdapter } from "../adapter/types.js";
 import { Alarm } from "../base/async.js";
 import { assert, LorikeetError } from "../base/errors.js";
 import { at } from "../base/list.js";
 import { type Logger, silent } from "../base/log.js";
+import type { BankHold } from "./adapters/bank.js";
 import { Admission } from "./admission.js";
 import type { EngineParts } from "./parts.js";
 import type { Pooler } from "./pooler.js";
@@ -18,6 +20,7 @@ import { type Chunk, findMove, plan, type Task } from "./scheduler.js";
 import { Sequence } from "./sequence.js";
 import { Slots } from "./slots.js";
 import { statsOf } from "./stats.js";
+import type { AdapterHold } from "./steps.js";
 import type {
   Engine,
   EngineLimits,
@@ -35,11 +38,11 @@ const closeMs = 5_000;
 /** Bytes that may be moved between two steps to close a hole. */
 const maxMoveBytes = 32 << 20;
 
-export class ContinuousEngine implements Engine {
+export class ContinuousEngine<Held = HostAdapter, Hold extends AdapterHold = BankHold> implements Engine {
   readonly limits: EngineLimits;
-  readonly #parts: EngineParts;
-  readonly #slots: Slots<Sequence>;
-  readonly #admission: Admission;
+  readonly #parts: EngineParts<Held, Hold>;
+  readonly #slots: Slots<Sequence<Held, Hold>>;
+  readonly #admission: Admission<Held, Hold>;
   readonly #sampler: Sampler;
   readonly #observer: EngineObserver;
   readonly #logger: Logger;
@@ -55,7 +58,7 @@ export class ContinuousEngine implements Engine {
   readonly #loop: Promise<void>;
   readonly #idle = new Set<() => void>();
 
-  constructor(parts: EngineParts) {
+  constructor(parts: EngineParts<Held, Hold>) {
     this.#parts = parts;
     this.limits = parts.limits;
     this.#observer = parts.observer ?? {};
@@ -81,9 +84,10 @@ export class ContinuousEngine implements Engine {
   submit(request: EngineRequest, listener: EngineListener | null = null): SequenceHandle {
     if (this.#lost) throw this.#lost;
     if (this.#draining || this.#closing) throw new LorikeetError("draining", "The server is shutting down.");
-    checkRequest(request, this.#parts.vocabSize, this.limits);
-    const state = createSamplerState(request.sampling, request.promptIds);
-    const sequence = new Sequence(this.#nextId++, request, state, this.#now(), listener);
+    const { vocabSize, promptVocabSize = vocabSize, encodesPrompts = false } = this.#parts;
+    checkRequest(request, promptVocabSize, this.limits);
+    const state = createSamplerState(request.sampling, encodesPrompts ? [] : request.promptIds);
+    const sequence = new Sequence<Held, Hold>(this.#nextId++, request, state, this.#now(), listener);
     sequence.onChange = () => this.#changed(sequence);
     this.#admission.enqueue(sequence);
     sequence.listen(request.signal);
@@ -99,12 +103,12 @@ export class ContinuousEngine implements Engine {
   }
 
   /** Ending, resuming or reading may let the loop go on; a sequence that never started ends at once. */
-  #changed(sequence: Sequence): void {
+  #changed(sequence: Sequence<Held, Hold>): void {
     if (sequence.ending && sequence.phase !== "running") this.#finish(sequence, sequence.ending);
     this.#alarm.ring();
   }
 
-  #admitted(sequence: Sequence): void {
+  #admitted(sequence: Sequence<Held, Hold>): void {
     sequence.phase = "running";
     sequence.admittedAt = this.#now();
     sequence.emit({ type: "admitted", queueMs: sequence.admittedAt - sequence.submittedAt });
@@ -119,7 +123,10 @@ export class ContinuousEngine implements Engine {
       await this.#tidy();
       const tasks = this.#tasks();
       const budget = (this.#prefillRate * this.#parts.maxStallMs) / 1000;
-      const next = plan(tasks, Math.floor(budget), { maxChunk: this.#parts.maxChunk });
+      const next = plan(tasks, Math.floor(budget), {
+        maxChunk: this.#parts.maxChunk,
+        wholePrompts: this.#parts.encodesPrompts ?? false,
+      });
       if (next.prefill.length === 0 && next.decode.length === 0) {
         this.#notifyIdle();
         await this.#alarm.sleep();
@@ -223,7 +230,7 @@ export class ContinuousEngine implements Engine {
     else this.#commit(sequence, found.subarray(found.length - this.#parts.vocabSize));
   }
 
-  #endPooled(sequence: Sequence, pooler: Pooler): void {
+  #endPooled(sequence: Sequence<Held, Hold>, pooler: Pooler): void {
     const { vector } = pooler.finish();
     const bad = vector.find((value) => !Number.isFinite(value));
     if (bad !== undefined) {
@@ -239,7 +246,7 @@ export class ContinuousEngine implements Engine {
     this.#prefillRate = 0.7 * this.#prefillRate + 0.3 * (tokens / seconds);
   }
 
-  #score(sequence: Sequence, chunk: Chunk, logits: Float32Array): void {
+  #score(sequence: Sequence<Held, Hold>, chunk: Chunk, logits: Float32Array): void {
     const { vocabSize } = this.#parts;
     const { request, promptLogprobs } = sequence;
     assert(promptLogprobs && request.promptLogprobs !== null, "a prompt is scored where that was asked for");
@@ -259,7 +266,7 @@ export class ContinuousEngine implements Engine {
     });
     const last = live.at(-1);
     if (last === undefined) return;
-    const rows: DecodeRow[] = [];
+    const rows: DecodeRow<Hold>[] = [];
     for (let slot = 0; slot <= last; slot++) rows.push(this.#row(slot, live.includes(slot)));
     if (this.#parts.evenRows && rows.length % 2 === 1) rows.push(this.#row(rows.length, false));
     const started = this.#now();
@@ -293,7 +300,7 @@ export class ContinuousEngine implements Engine {
    * A row that does not decode now writes behind its own tokens, where the next real one overwrites it, and leaves its states
    * as they are.
    */
-  #row(slot: number, live: boolean): DecodeRow {
+  #row(slot: number, live: boolean): DecodeRow<Hold> {
     const sequence = this.#slots.owner(slot);
     if (!sequence) return { token: 0, length: 0, adapter: null, keepsStates: true };
     if (!live) return { token: 0, length: sequence.computed, adapter: null, keepsStates: true };
@@ -301,7 +308,7 @@ export class ContinuousEngine implements Engine {
   }
 
   /** Samples a row's next token and ends the sequence if that is the last. */
-  #commit(sequence: Sequence, logits: Float32Array): void {
+  #commit(sequence: Sequence<Held, Hold>, logits: Float32Array): void {
     if (sequence.ending) {
       this.#finish(sequence, sequence.ending);
       return;
@@ -311,7 +318,7 @@ export class ContinuousEngine implements Engine {
   }
 
   /** The likeliest token, as the device found it. */
-  #take(sequence: Sequence, id: number): void {
+  #take(sequence: Sequence<Held, Hold>, id: number): void {
     if (sequence.ending) {
       this.#finish(sequence, sequence.ending);
       return;
@@ -320,7 +327,7 @@ export class ContinuousEngine implements Engine {
     this.#append(sequence, id, null);
   }
 
-  #append(sequence: Sequence, id: number, logprob: TokenLogprob | null): void {
+  #append(sequence: Sequence<Held, Hold>, id: number, logprob: TokenLogprob | null): void {
     sequence.firstTokenAt ??= this.#now();
     sequence.tokens.push(id);
     sequence.ticket?.use(1);
@@ -336,7 +343,7 @@ export class ContinuousEngine implements Engine {
   }
 
   /** The one way out: returns slot, bank hold and lease, and tells the reader. */
-  #finish(sequence: Sequence, reason: FinishReason, why: { stopId?: number; error?: Error } = {}): void {
+  #finish(sequence: Sequence<Held, Hold>, reason: FinishReason, why: { stopId?: number; error?: Error } = {}): void {
     if (sequence.phase === "finished") return;
     sequence.phase = "finished";
     sequence.unlisten();

@@ -1,20 +1,21 @@
 /** What an engine is put together from. Holds no behaviour. */
-import type { AdapterSource } from "../adapter/types.js";
+import type { AdapterSource, HostAdapter } from "../adapter/types.js";
 import type { Logger } from "../base/log.js";
 import type { Device } from "../runtime/device/device.js";
-import type { Bank } from "./adapters/pool.js";
-import type { KvCache } from "./kv-cache.js";
-import type { Runner } from "./runner.js";
+import type { BankHold } from "./adapters/bank.js";
+import type { ActiveSet, AdapterHold, SlotMemory, StepRunner } from "./steps.js";
 import type { EngineLimits, EngineObserver } from "./types.js";
 
-export interface EngineParts {
+export interface EngineParts<Held = HostAdapter, Hold extends AdapterHold = BankHold> {
   /** Whose loss ends the engine. Default: one that is never lost. */
   readonly device?: Pick<Device, "onLost">;
-  readonly runner: Pick<Runner, "prepare" | "decode" | "prefill"> & Partial<Pick<Runner, "decodeLikeliest">>;
-  readonly cache: KvCache;
-  readonly bank: Bank;
-  readonly adapters: AdapterSource | null;
+  readonly runner: StepRunner<Held, Hold>;
+  readonly cache: SlotMemory;
+  readonly bank: ActiveSet<Held, Hold>;
+  readonly adapters: AdapterSource<Held> | null;
   readonly vocabSize: number;
+  /** Ids of prompts, where an encoder has a vocabulary of its own. Default: `vocabSize`. */
+  readonly promptVocabSize?: number;
   /** Decode steps have an even number of rows; the cache has a slot to spare where `maxBatch` is odd. */
   readonly evenRows: boolean;
   readonly limits: EngineLimits;
@@ -24,6 +25,8 @@ export interface EngineParts {
   readonly maxStallMs: number;
   /** Tokens of the largest prefill chunk. */
   readonly maxChunk: number;
+  /** An encoder reads the prompts: each is one chunk, and penalties do not count its tokens. Default: false. */
+  readonly encodesPrompts?: boolean;
   /** Measured at start: prompt tokens a second. */
   readonly prefillRate: number;
   readonly observer?: EngineObserver;

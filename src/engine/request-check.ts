@@ -6,7 +6,7 @@ import type { EngineLimits, EngineRequest } from "./types.js";
 export function checkRequest(
   { promptIds, maxTokens }: EngineRequest,
   vocabSize: number,
-  { maxContext }: EngineLimits,
+  { maxContext, maxGenerated }: EngineLimits,
 ): void {
   if (promptIds.length === 0) throw new LorikeetError("invalid_value", "The prompt holds no token.");
   const unknownId = promptIds.find((id) => !Number.isInteger(id) || id < 0 || id >= vocabSize);
@@ -17,11 +17,17 @@ export function checkRequest(
       { found: unknownId, allowed: vocabSize - 1 },
     );
   }
-  const wanted = promptIds.length + maxTokens;
+  if (maxGenerated !== undefined && maxTokens > maxGenerated) {
+    const message = `${maxTokens} tokens are to be generated; the model generates at most ${maxGenerated}.`;
+    throw new LorikeetError("context_length_exceeded", message, { found: maxTokens, allowed: maxGenerated });
+  }
+  const wanted = promptIds.length + (maxGenerated === undefined ? maxTokens : 0);
   if (wanted > maxContext) {
     throw new LorikeetError(
       "context_length_exceeded",
-      `${promptIds.length} prompt tokens and ${maxTokens} to generate are ${wanted}; the context holds ${maxContext}.`,
+      maxGenerated === undefined
+        ? `${promptIds.length} prompt tokens and ${maxTokens} to generate are ${wanted}; the context holds ${maxContext}.`
+        : `The prompt has ${wanted} tokens; the model reads at most ${maxContext}.`,
       { found: wanted, allowed: maxContext },
     );
   }

@@ -57,16 +57,16 @@ export interface RunnerOptions {
 }
 
 /** One row of a decode step; a dummy has no adapter and its logits are ignored. */
-export interface DecodeRow {
+export interface DecodeRow<Hold = BankHold> {
   readonly token: number;
   /** Tokens already in the slot: the new one is written behind them. */
   readonly length: number;
-  readonly adapter: BankHold | null;
+  readonly adapter: Hold | null;
   /** Its slot's states do not take the token in: of a dummy, and of a token that is decoded again. */
   readonly keepsStates?: boolean;
 }
 
-export interface PrefillChunk {
+export interface PrefillChunk<Hold = BankHold> {
   readonly slot: number;
   readonly start: number;
   /** Tokens of the whole text that the chunk is part of. */
@@ -76,7 +76,7 @@ export interface PrefillChunk {
   readonly allRows: boolean;
   /** What the head computes, or what it would read. Default: logits. */
   readonly output?: PrefillOutput;
-  readonly adapter: BankHold | null;
+  readonly adapter: Hold | null;
 }
 
 export type PrefillOutput = "logits" | "hidden";

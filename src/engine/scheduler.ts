@@ -6,6 +6,8 @@
 export interface SchedulerOptions {
   /** Tokens of the largest prefill chunk. */
   readonly maxChunk: number;
+  /** A prompt is one chunk, however long. Default: false. */
+  readonly wholePrompts?: boolean;
 }
 
 /** A sequence as the scheduler sees it. */
@@ -48,7 +50,7 @@ const isDecoding = (task: Task): boolean => task.computed >= task.promptTokens;
 
 /**
  * One step: at most `budget` prompt tokens in chunks (the oldest sequence first), then one token for every decoding row.
- * With nothing decoding the budget only bounds a chunk.
+ * With nothing decoding the budget only bounds a chunk. Prompts that are computed whole may exceed it by the last of them.
  */
 export function plan(tasks: readonly Task[], budget: number, options: SchedulerOptions): Plan {
   const decoding = tasks.filter((task) => isDecoding(task) && !task.paused);
@@ -58,7 +60,9 @@ export function plan(tasks: readonly Task[], budget: number, options: SchedulerO
   let left = limit;
   for (const task of prefilling) {
     if (left < 2) break;
-    const tokens = chunkSize(task, Math.min(left, options.maxChunk, task.maxChunk));
+    const tokens = options.wholePrompts
+      ? task.promptTokens - task.computed
+      : chunkSize(task, Math.min(left, options.maxChunk, task.maxChunk));
     chunks.push({ slot: task.slot, start: task.computed, tokens, last: task.computed + tokens === task.promptTokens });
     left -= tokens;
   }

@@ -1,5 +1,5 @@
 /** One request in the engine: its tokens, the resources it holds, and the events for its reader or listener. */
-import type { AdapterLease } from "../adapter/types.js";
+import type { AdapterLease, HostAdapter } from "../adapter/types.js";
 import { AsyncQueue } from "../base/async-queue.js";
 import { assert } from "../base/errors.js";
 import type { Ticket } from "../base/fair-queue.js";
@@ -7,6 +7,7 @@ import type { BankHold } from "./adapters/bank.js";
 import { Pooler } from "./pooler.js";
 import type { SamplerState } from "./sampling/sampler.js";
 import type { Task } from "./scheduler.js";
+import type { AdapterHold } from "./steps.js";
 import type {
   EngineEvent,
   EngineListener,
@@ -23,7 +24,7 @@ const maxUnread = 256;
 
 export type Phase = "waiting" | "loading" | "running" | "finished";
 
-export class Sequence implements SequenceHandle {
+export class Sequence<Held = HostAdapter, Hold extends AdapterHold = BankHold> implements SequenceHandle {
   readonly id: number;
   readonly request: EngineRequest;
   readonly submittedAt: number;
@@ -39,8 +40,8 @@ export class Sequence implements SequenceHandle {
   paused = false;
   /** Its place in the queue, then the account of its adapter's tokens. */
   ticket: Ticket | null = null;
-  lease: AdapterLease | null = null;
-  hold: BankHold | null = null;
+  lease: AdapterLease<Held> | null = null;
+  hold: Hold | null = null;
   admittedAt: number | null = null;
   firstTokenAt: number | null = null;
   promptLogprobs: (TokenLogprob | null)[] | null;

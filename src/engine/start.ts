@@ -1,5 +1,5 @@
 /** Puts an engine together: weights, sessions, KV cache, bank and self-test, in that order. */
-import type { AdapterSource } from "../adapter/types.js";
+import type { AdapterSource, HostAdapter } from "../adapter/types.js";
 import { LorikeetError } from "../base/errors.js";
 import { type Logger, type Progress, silent } from "../base/log.js";
 import { rereadLength } from "../model/modules.js";
@@ -199,7 +199,7 @@ async function start(options: StartOptions, opened: OpenedParts): Promise<Starte
     const message = "This model's activations are larger than fp16 holds: use --activation-dtype fp32.";
     throw new LorikeetError("device_unavailable", message);
   }
-  const engine = new ContinuousEngine({
+  const engine = new ContinuousEngine<HostAdapter>({
     device,
     runner,
     cache,

@@ -1,12 +1,17 @@
 /** The engine's state in numbers: what runs, what waits, what is resident. */
 
-import type { Bank } from "./adapters/pool.js";
 import type { Admission } from "./admission.js";
 import type { Sequence } from "./sequence.js";
 import type { Slots } from "./slots.js";
+import type { ActiveSet, AdapterHold } from "./steps.js";
 import type { EngineStats } from "./types.js";
 
-export function statsOf(slots: Slots<Sequence>, admission: Admission, bank: Bank, now: number): EngineStats {
+export function statsOf<Held, Hold extends AdapterHold>(
+  slots: Slots<Sequence<Held, Hold>>,
+  admission: Admission<Held, Hold>,
+  bank: Pick<ActiveSet<Held, Hold>, "bytes" | "digests">,
+  now: number,
+): EngineStats {
   const running = [...slots.held()].flatMap(([, sequence]) => (sequence.phase === "running" ? [sequence] : []));
   const waiting = [...admission.waiting()];
   const queues = [...admission.queues()];
@@ -24,6 +29,6 @@ export function statsOf(slots: Slots<Sequence>, admission: Admission, bank: Bank
   };
 }
 
-function adaptersOf(sequences: readonly Sequence[]): string[] {
+function adaptersOf(sequences: readonly Pick<Sequence, "request">[]): string[] {
   return [...new Set(sequences.flatMap(({ request: { adapter } }) => (adapter === null ? [] : [adapter])))];
 }

@@ -151,6 +151,8 @@ export interface EngineLimits {
   readonly maxBatch: number;
   /** Tokens a slot holds. */
   readonly maxContext: number;
+  /** Where generated tokens take no room of the prompt's, their maximum. Default: they share the slot with the prompt. */
+  readonly maxGenerated?: number;
   /** Maximum waiting sequences. Beyond it `submit` throws `queue_full`, or the newest of the longest queue ends with it. */
   readonly maxQueue: number;
   /** Maximum waiting sequences of one adapter, or of the base. Beyond it `submit` throws `adapter_queue_full`. */

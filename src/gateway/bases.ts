@@ -16,6 +16,8 @@ export interface Faces {
   readonly text: Gateway | null;
   /** Takes tensors, and texts or pictures for its task. A decoder gives vectors of texts. */
   readonly task: TaskGateway | null;
+  /** Answers Hugging Face's pipelines. */
+  readonly pipeline: Gateway | TaskGateway | null;
 }
 
 export type Face = keyof Faces;
@@ -35,6 +37,7 @@ export interface AskedName {
 const deeds: Readonly<Record<Face, string>> = {
   text: "generates no text",
   task: "is not a task model",
+  pipeline: "has no pipeline",
 };
 
 export class Bases {
@@ -112,8 +115,10 @@ export function basesOf(name: string, gateway: Gateway | TaskGateway): Bases {
 }
 
 export function baseOf(name: string, gateway: Gateway | TaskGateway): Base {
-  const isText = "complete" in gateway;
-  return { name, models: gateway, text: isText ? gateway : null, task: isText ? gateway.tasks : gateway };
+  const shared = { name, models: gateway };
+  if (!("complete" in gateway)) return { ...shared, text: null, task: gateway, pipeline: gateway };
+  const { tasks, sourceTask } = gateway;
+  return { ...shared, text: gateway, task: tasks, pipeline: sourceTask === null ? tasks : gateway };
 }
 
 /** The holder of each adapter, by the name of its base. */

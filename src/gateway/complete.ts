@@ -87,7 +87,7 @@ export class Completer {
         signal: deadline.signal,
         connection,
         param: paramsOf(request).prompt,
-        accept: (tokens) => requireRoom(request, tokens, bounds.maxContext),
+        accept: (tokens) => requireRoom(request, tokens, bounds),
       });
       const { output, grammar } = answerFormOf(request, rendered.prompts[0], tokenizer, prompts.formats);
       return planSequences(request, encoded, {
@@ -95,6 +95,8 @@ export class Completer {
         output,
         tokenizer,
         maxContext: bounds.maxContext,
+        maxGenerated: bounds.maxGenerated,
+        encodesPrompts: prompts.encodesPrompts,
         maxLogprobEntries: bounds.maxLogprobEntries,
         stopIds,
         defaults,
@@ -113,7 +115,7 @@ export class Completer {
     { signal }: Deadline,
     connection: object,
   ): Promise<Grammar> {
-    const { grammars, dropsFirstSpace } = this.#deps;
+    const { grammars, dropsFirstSpace, prompts } = this.#deps;
     if (!grammars) {
       throw new LorikeetError(
         "tokenizer_missing",
@@ -121,7 +123,7 @@ export class Completer {
         { param: grammar.param },
       );
     }
-    return grammars.compile(grammar, connection, signal, dropsFirstSpace && !continuesPrompt(request));
+    return grammars.compile(grammar, connection, signal, dropsFirstSpace && !continuesPrompt(request, prompts));
   }
 
   async #run<Request extends GenerationRequest>(

@@ -14,7 +14,7 @@ import { EncodeBudget } from "./encode-budget.js";
 import { type ModelGateway, type ModelStats, modelStats } from "./model-gateway.js";
 import { ObserverSet } from "./observer.js";
 import { type GatewayOptions, gatewayDefaults, type RequestBounds } from "./options.js";
-import { samplingDefaults } from "./sampling.js";
+import { type SamplingDefaults, samplingDefaults } from "./sampling.js";
 import { type TaskGateway, type TaskModelParts, taskUseCases } from "./tasks/task-gateway.js";
 import { Tokenization } from "./tokenize.js";
 
@@ -29,6 +29,16 @@ export interface GatewayModel {
   readonly fingerprint: string;
   /** Of generation_config.json; used with `generationConfig: "model"`. */
   readonly generationDefaults: Readonly<Record<string, number | boolean>>;
+  /** Of models with an encoder, which answer with texts of their own. Default: answers continue the prompts. */
+  readonly source?: SourceModel;
+}
+
+/** A model whose encoder reads the prompt. */
+export interface SourceModel {
+  /** By Hugging Face's name, such as translation. */
+  readonly task: string;
+  /** Tokens of an answer to a request that gives no number; null: the endpoint's default. */
+  readonly maxTokens: number | null;
 }
 
 export interface GatewayParts {
@@ -70,13 +80,15 @@ export interface Gateway extends ModelGateway {
   readonly fingerprint: string;
   /** What the same model does besides text: vectors of texts. null: nothing. */
   readonly tasks: TaskGateway | null;
+  /** What a model with an encoder does, by Hugging Face's name; null for models whose answers continue the prompt. */
+  readonly sourceTask: string | null;
   stats(): GatewayStats;
 }
 
 export function createGateway(parts: GatewayParts): Gateway {
   const { engine, tokenizer, model, store, cache, mixtures, logger = silent } = parts;
   const options = { ...gatewayDefaults, ...parts.options };
-  const { maxContext } = engine.limits;
+  const { maxContext, maxGenerated } = engine.limits;
   const activity = new ActivityBook();
   const observer = new ObserverSet();
   const createdAt = Date.now();
@@ -84,7 +96,11 @@ export function createGateway(parts: GatewayParts): Gateway {
   const mixing = { mixtures, maxMixtures: options.maxMixtures };
   const catalog = new Catalog(base, store, mixing, (digest) => cache.prefetch(digest));
   const encoding = new EncodeBudget(options.maxQueuedCharacters);
-  const bounds = { ...options, vocabSize: model.vocabSize, maxContext };
+  const bounds = {
+    ...options,
+    ...{ vocabSize: model.vocabSize, maxContext },
+    ...(maxGenerated !== undefined && { maxGenerated }),
+  };
   const prompts = {
     tokenizer,
     formats: chatFormatsOf(tokenizer, options),
@@ -92,6 +108,7 @@ export function createGateway(parts: GatewayParts): Gateway {
     maxSequences: options.maxSequences,
     maxContext,
     bosId: model.bosId,
+    encodesPrompts: model.source !== undefined,
   };
   const grammars =
     tokenizer &&
@@ -111,7 +128,7 @@ export function createGateway(parts: GatewayParts): Gateway {
     prompts,
     encoding,
     stopIds: model.stopIds,
-    defaults: samplingDefaults(options.generationConfig, model.generationDefaults),
+    defaults: defaultsOf(options.generationConfig, model),
   });
   const holder = { cache, engine, activity };
   const adapters = new Adapters({
@@ -142,7 +159,21 @@ export function createGateway(parts: GatewayParts): Gateway {
     maxPromptCharacters: prompts.maxPromptCharacters,
     tokenizer,
     fingerprint: model.fingerprint,
+    sourceTask: model.source?.task ?? null,
     tasks: parts.rows ? { ...shared, ...taskUseCases(parts.rows, context) } : null,
+  };
+}
+
+/** Answers with an encoder behind them are greedy, unless the model's own file asks for sampling and is asked. */
+function defaultsOf(mode: GatewayOptions["generationConfig"], model: GatewayModel): SamplingDefaults {
+  const { source, generationDefaults } = model;
+  const defaults = samplingDefaults(mode, generationDefaults);
+  if (!source) return defaults;
+  const isSampled = mode === "model" && generationDefaults.do_sample === true;
+  return {
+    ...defaults,
+    temperature: isSampled ? defaults.temperature : 0,
+    maxTokens: defaults.maxTokens ?? source.maxTokens,
   };
 }
 

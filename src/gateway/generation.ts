@@ -12,7 +12,7 @@ import { type Assembled, Assembler, nothing } from "./assembler.js";
 import { asFault } from "./fault.js";
 import type { GatewayObserver } from "./observer.js";
 import type { ChoicePart, Usage } from "./parts.js";
-import { continuesPrompt, echoesPrompt, type SequencePlan, stopsOf } from "./plan.js";
+import { echoesPrompt, type SequencePlan, stopsOf } from "./plan.js";
 import { promptPieces } from "./prompt-pieces.js";
 import type { GenerationRequest } from "./requests.js";
 
@@ -313,7 +313,7 @@ class SequenceReader {
       ...request,
       stops: stopsOf(request, this.#sequence.request.sampling.grammar),
       markers: outputMarkers(this.#sequence.output),
-      before: continuesPrompt(request) ? this.#sequence.prompt.ids : [],
+      before: this.#sequence.continued,
       offset,
     });
   }

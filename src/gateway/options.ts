@@ -43,7 +43,13 @@ export interface GatewayOptions extends GrammarOptions, ChatFormatOptions {
 export interface RequestBounds extends GatewayOptions {
   readonly vocabSize: number;
   readonly maxContext: number;
+  /** Tokens of an answer where they take no room of the prompt's. Default: both share `maxContext`. */
+  readonly maxGenerated?: number;
 }
+
+/** The most tokens that a request can ask for. */
+export const mostTokens = ({ maxContext, maxGenerated }: Pick<RequestBounds, "maxContext" | "maxGenerated">): number =>
+  maxGenerated ?? maxContext;
 
 export const gatewayDefaults: GatewayOptions = {
   ...grammarDefaults,

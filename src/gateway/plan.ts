@@ -15,13 +15,23 @@ export interface SequencePlan {
   /** True for the first choice of each prompt, so that the prompt is counted once. */
   readonly countsPrompt: boolean;
   readonly prompt: EncodedPrompt;
+  /** Ids of the text that the answer continues, so that its first word keeps its space; empty if it is a text of its own. */
+  readonly continued: readonly number[];
   /** What of a chat's answer is reasoning and calls; null: all of it is text. */
   readonly output: OutputOptions | null;
 }
 
-export interface PlanContext {
-  readonly tokenizer: Tokenizer | null;
+/** How many tokens a model reads and generates. */
+export interface Room {
   readonly maxContext: number;
+  /** Tokens of an answer where they take no room of the prompt's. Default: both share `maxContext`. */
+  readonly maxGenerated?: number | undefined;
+}
+
+export interface PlanContext extends Room {
+  readonly tokenizer: Tokenizer | null;
+  /** An encoder reads the prompt, and the answer is a text of its own. Default: the answer continues the prompt. */
+  readonly encodesPrompts?: boolean | undefined;
   /** Maximum log-probabilities of one answer: every token of a prompt or choice has its own and its alternatives'. */
   readonly maxLogprobEntries: number;
   readonly stopIds: readonly number[];
@@ -45,6 +55,7 @@ export function planSequences(
   const grammar = context.grammar ?? null;
   const stopIds = stopIdsOf(request, context, endIds);
   checkAllowed(request, endIds);
+  if (context.encodesPrompts) checkEncoded(request);
   if (request.stops.length > 0 && !context.tokenizer) {
     throw new LorikeetError(
       "tokenizer_missing",
@@ -73,7 +84,11 @@ export function planSequences(
         ...(context.adapterName ? { adapterName: context.adapterName } : {}),
       };
       const index = promptIndex * request.choices + choice;
-      return { index, request: engineRequest, countsPrompt: choice === 0, prompt, output: context.output ?? null };
+      return {
+        ...{ index, request: engineRequest, countsPrompt: choice === 0, prompt },
+        continued: continuesPrompt(request, context) ? prompt.ids : [],
+        output: context.output ?? null,
+      };
     });
   });
   const mayShortenTo = request.maxTokens === null ? Math.max(1, request.minTokens) : null;
@@ -93,7 +108,11 @@ export function stopsOf(request: GenerationRequest, grammar: Grammar | null): re
 }
 
 /** Whether the answer continues the prompt's text, so that its first word keeps its space. */
-export function continuesPrompt(request: GenerationRequest): boolean {
+export function continuesPrompt(
+  request: GenerationRequest,
+  { encodesPrompts = false }: Pick<PlanContext, "encodesPrompts">,
+): boolean {
+  if (encodesPrompts) return false;
   return request.kind === "completions" || request.template.continueFinalMessage === true;
 }
 
@@ -108,6 +127,14 @@ function promptLogprobsOf(request: GenerationRequest, maxTokens: number): number
   const echoed = echoesPrompt(request) && (logprobs !== null || maxTokens === 0) ? (logprobs ?? 0) : null;
   if (promptLogprobs === null) return echoed;
   return Math.max(promptLogprobs, echoed ?? 0);
+}
+
+/** An encoder's tokens are not predicted, so they have no log-probabilities, and an answer does not follow them. */
+function checkEncoded(request: GenerationRequest): void {
+  const param = echoesPrompt(request) ? "echo" : request.promptLogprobs === null ? null : "prompt_logprobs";
+  if (param === null) return;
+  const message = `\`${param}\` is not supported: this model's encoder reads the prompt, and the answer is a text of its own.`;
+  throw new LorikeetError("unsupported_parameter", message, { param });
 }
 
 function checkMinTokens({ minTokens }: GenerationRequest, maxTokens: number): void {
@@ -131,16 +158,38 @@ function checkAllowed({ minTokens, sampling }: GenerationRequest, endIds: readon
 }
 
 /** Throws LorikeetError `context_length_exceeded` if a prompt of this length leaves too little room for the requested tokens. */
-export function requireRoom(request: GenerationRequest, promptTokens: number, maxContext: number): void {
+export function requireRoom(request: GenerationRequest, promptTokens: number, room: Room): void {
+  const { maxContext, maxGenerated } = room;
+  if (maxGenerated !== undefined) {
+    requireSeparateRoom(request, promptTokens, { maxContext, maxGenerated });
+    return;
+  }
   const least = request.shortensToFit ? 1 : (request.maxTokens ?? 1);
   if (promptTokens + least > maxContext) throw contextError(promptTokens, least, maxContext, paramsOf(request));
 }
 
+function requireSeparateRoom(
+  request: GenerationRequest,
+  promptTokens: number,
+  { maxContext, maxGenerated }: Required<Room>,
+): void {
+  const { prompt, maxTokens } = paramsOf(request);
+  if (promptTokens > maxContext) {
+    const message = `\`${prompt}\` has ${promptTokens} tokens; the model reads at most ${maxContext}.`;
+    throw new LorikeetError("context_length_exceeded", message, {
+      ...{ param: prompt, found: promptTokens, allowed: maxContext },
+    });
+  }
+  const found = request.shortensToFit ? 1 : (request.maxTokens ?? 1);
+  if (found <= (maxGenerated ?? found)) return;
+  const message = `\`${maxTokens}\` is ${found}; the model generates at most ${maxGenerated} tokens.`;
+  throw new LorikeetError("context_length_exceeded", message, { param: maxTokens, found, allowed: maxGenerated });
+}
+
 /** The requested number of tokens, or the endpoint's default as far as the context has room. */
 function maxTokensOf(request: GenerationRequest, promptTokens: number, context: PlanContext): number {
-  const { maxContext } = context;
-  requireRoom(request, promptTokens, maxContext);
-  const room = maxContext - promptTokens;
+  requireRoom(request, promptTokens, context);
+  const room = context.maxGenerated ?? context.maxContext - promptTokens;
   if (request.maxTokens !== null) return Math.min(request.maxTokens, room);
   const fallback = context.defaults.maxTokens ?? request.defaultMaxTokens ?? room;
   return Math.min(fallback, room);

@@ -15,8 +15,10 @@ export interface PromptContext {
   readonly formats: ChatFormats;
   readonly maxPromptCharacters: number;
   readonly maxSequences: number;
-  /** Tokens of prompt and answer together. */
+  /** Tokens of prompt and answer together, or of the prompt alone where an encoder reads it. */
   readonly maxContext: number;
+  /** An encoder reads the prompts, and answers are texts of their own. Default: answers continue the prompts. */
+  readonly encodesPrompts?: boolean;
   /** Replaces an empty prompt; null if the model has no such token. */
   readonly bosId: number | null;
 }
@@ -59,8 +61,12 @@ export function checkText(text: string, { tokenizer, maxPromptCharacters }: Prom
 }
 
 /** -1 keeps as much as leaves room for the answer. */
-function truncationOf({ truncation, maxTokens }: GenerationRequest, { maxContext }: PromptContext): Truncation | null {
+function truncationOf(
+  { truncation, maxTokens }: GenerationRequest,
+  { maxContext, encodesPrompts = false }: PromptContext,
+): Truncation | null {
   if (truncation?.tokens !== -1) return truncation;
+  if (encodesPrompts) return { ...truncation, tokens: maxContext };
   return { ...truncation, tokens: Math.max(1, maxContext - (maxTokens ?? 1)) };
 }
 
@@ -88,7 +94,7 @@ export async function encodePrompts(
   const { addSpecialTokens, truncation } = rendered;
   const encoded: EncodedPrompt[] = [];
   const add = (whole: EncodedPrompt): void => {
-    const prompt = truncate(whole, truncation);
+    const prompt = truncate(whole, truncation, endOf(whole, context));
     accept(prompt.ids.length);
     encoded.push(prompt);
   };
@@ -119,11 +125,19 @@ export function charactersOf({ prompts }: RenderedPrompts): number {
   return sum(prompts.map((prompt) => (prompt.kind === "text" ? prompt.text.length : 0)));
 }
 
+/** The special token that ends the text of an encoder, which truncation keeps; empty without one. */
+function endOf({ ids }: EncodedPrompt, { tokenizer, encodesPrompts = false }: PromptContext): readonly number[] {
+  const last = ids.at(-1);
+  return encodesPrompts && last !== undefined && (tokenizer?.specialText(last) ?? null) !== null ? [last] : [];
+}
+
 /** A truncated prompt no longer has its original text. */
-function truncate(prompt: EncodedPrompt, truncation: Truncation | null): EncodedPrompt {
+function truncate(prompt: EncodedPrompt, truncation: Truncation | null, end: readonly number[]): EncodedPrompt {
   if (truncation === null || prompt.ids.length <= truncation.tokens) return prompt;
   const { tokens, side } = truncation;
-  return { ids: side === "left" ? prompt.ids.slice(-tokens) : prompt.ids.slice(0, tokens), text: null };
+  if (side === "left") return { ids: prompt.ids.slice(-tokens), text: null };
+  const kept = Math.max(0, tokens - end.length);
+  return { ids: [...prompt.ids.slice(0, kept), ...end].slice(0, tokens), text: null };
 }
 
 /**

@@ -56,6 +56,24 @@ export interface TaskBannerFacts extends ServerFacts {
   readonly maxBatch: number | null;
 }
 
+/** Of an encoder-decoder. */
+export interface Seq2SeqBannerFacts extends ServerFacts {
+  readonly model: {
+    readonly name: string;
+    readonly folder: string;
+    readonly task: string;
+    readonly architecture: string | null;
+    readonly files: readonly string[];
+  };
+  readonly threads: number;
+  readonly slots: {
+    readonly count: number;
+    readonly source: number;
+    readonly generated: number;
+    readonly kvBytes: number;
+  };
+}
+
 const mostNames = 12;
 
 export function formatBanner(facts: BannerFacts): string {
@@ -85,6 +103,21 @@ export function formatTaskBanner(facts: TaskBannerFacts): string {
     ["outputs", model.outputs.join(", ")],
     ["device", `cpu, ${plural(threads, "thread")}`],
     ["batch", maxBatch === null ? "one request at a time" : `up to ${plural(maxBatch, "row")} of one shape`],
+    ...serverLines(facts),
+  ];
+  return `Lorikeet ${facts.version}\n${formatFields(lines)}`;
+}
+
+export function formatSeq2SeqBanner(facts: Seq2SeqBannerFacts): string {
+  const { model, threads, slots } = facts;
+  const what = [model.task, ...(model.architecture === null ? [] : [model.architecture])].join(", ");
+  const lines: [string, string][] = [
+    ["model", `${model.name} (${what}) from ${model.folder}, ${model.files.join(", ")}`],
+    ["device", `cpu, ${plural(threads, "thread")}`],
+    [
+      "slots",
+      `${slots.count} of ${slots.source} source and ${slots.generated} generated tokens, keys and values ${formatBytes(slots.kvBytes)} when full`,
+    ],
     ...serverLines(facts),
   ];
   return `Lorikeet ${facts.version}\n${formatFields(lines)}`;

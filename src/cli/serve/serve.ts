@@ -8,6 +8,7 @@ import { createLogger } from "../log/logging.js";
 import { LogQueue } from "../log/queue.js";
 import { addOptions, readOptions } from "../options/command-line.js";
 import { progressLine } from "../progress.js";
+import type { Seq2SeqStack } from "../seq2seq-stack.js";
 import type { Stack } from "../stack.js";
 import { locateModel } from "../task-model.js";
 import type { TaskStack } from "../task-stack.js";
@@ -16,10 +17,17 @@ import { noTokenizerNote } from "../tokenizer-note.js";
 import { exitCodes, Quit, UsageError } from "../usage.js";
 import { readVersion } from "../version.js";
 import { readServerKeys } from "./api-keys.js";
-import { type BannerFacts, formatBanner, formatTaskBanner, type TaskBannerFacts } from "./banner.js";
+import {
+  type BannerFacts,
+  formatBanner,
+  formatSeq2SeqBanner,
+  formatTaskBanner,
+  type Seq2SeqBannerFacts,
+  type TaskBannerFacts,
+} from "./banner.js";
 import { type Lifetime, watchLifetime } from "./lifetime.js";
 import { type ServeSettings, serveOptions } from "./options.js";
-import { isTaskStack, openService, type Service } from "./service.js";
+import { type AnyStack, isDecoderStack, isTaskStack, openService, type Service } from "./service.js";
 
 /** Time for connections, engine and store to close after the drain. */
 const closeMs = 5_000;
@@ -78,12 +86,16 @@ async function serveUntilEnd(
 ): Promise<void> {
   await using service = opened;
   const { stack } = service;
-  const stopWatching = isTaskStack(stack) ? () => {} : stack.device.onLost((error) => lifetime.lose(error));
+  const stopWatching = isDecoderStack(stack) ? stack.device.onLost((error) => lifetime.lose(error)) : () => {};
   const port = service.open();
   const server = { version: readVersion(), host: settings.host, port, keys: keyCount };
   if (isTaskStack(stack)) {
     const facts = { ...server, ...taskFactsOf(settings, stack) };
     printLine(terminal.stderr, formatTaskBanner(facts));
+    logger.info({ ...facts }, "listening");
+  } else if (!isDecoderStack(stack)) {
+    const facts = { ...server, ...(await seq2seqFactsOf(settings, stack)) };
+    printLine(terminal.stderr, formatSeq2SeqBanner(facts));
     logger.info({ ...facts }, "listening");
   } else {
     const facts = { ...server, ...(await factsOf(settings, stack)) };
@@ -148,9 +160,36 @@ function taskFactsOf(settings: ServeSettings, stack: TaskStack): Omit<TaskBanner
   };
 }
 
+async function seq2seqFactsOf(
+  settings: ServeSettings,
+  stack: Seq2SeqStack,
+): Promise<Omit<Seq2SeqBannerFacts, ServerSettings>> {
+  const { name, model, rules, started, threads, tokenizer } = stack;
+  const { maxBatch, maxContext, maxGenerated = 0 } = started.engine.limits;
+  return {
+    model: {
+      ...{ name, folder: model.folder, task: model.task, architecture: model.architecture },
+      files: model.opened.map(({ label }) => label),
+    },
+    threads,
+    slots: { count: maxBatch, source: maxContext, generated: maxGenerated, kvBytes: started.kvBytes },
+    adapters: adaptersOf(settings, stack),
+    notes: [
+      ...(tokenizer === null ? [await noTokenizerNote(model.folder)] : []),
+      ...(rules.ignored.length === 0
+        ? []
+        : [`generation_config.json's ${rules.ignored.join(", ")} are not applied: answers are greedy unless sampled`]),
+      ...(started.reason === null ? [] : [`sequences run one at a time: ${started.reason}`]),
+      ...(started.rowsIndependent === false
+        ? ["on this CPU, the last bits of results depend on what else is in the batch (found by the self-test)"]
+        : []),
+    ],
+  };
+}
+
 function adaptersOf(
   { adapters: folder }: ServeSettings,
-  { adapters }: Pick<Stack | TaskStack, "adapters">,
+  { adapters }: Pick<AnyStack, "adapters">,
 ): BannerFacts["adapters"] {
   if (folder === null || adapters === null) return null;
   const refused = adapters.store.refused().map(({ name, error }) => ({ name, reasons: [error.message] }));

@@ -2,6 +2,7 @@
 
 import type { Logger, Progress } from "../../base/log.js";
 import { basesOf } from "../../gateway/bases.js";
+import { isEncoderDecoder } from "../../model/task/encoder-decoder.js";
 import { isTaskModel } from "../../model/task/folder.js";
 import { openLevelStore } from "../../records/level-store.js";
 import { memoryStore } from "../../records/memory-store.js";
@@ -9,6 +10,7 @@ import type { RecordStore } from "../../records/store.js";
 import { type BaseDevice, Metrics } from "../../server/metrics/metrics.js";
 import { createServer, type LorikeetServer } from "../../server/server.js";
 import { requireNoFile } from "../options/paths.js";
+import { openSeq2SeqStack, type Seq2SeqStack } from "../seq2seq-stack.js";
 import { openStack, planStack, type Stack, type StackOptions } from "../stack.js";
 import { openTaskStack, planTaskStack, type TaskStack } from "../task-stack.js";
 import { UsageError } from "../usage.js";
@@ -25,7 +27,7 @@ import type { ServeSettings } from "./options.js";
 
 /** Disposing of it stops listening, stops the engine and closes everything else. */
 export interface Service extends AsyncDisposable {
-  readonly stack: Stack | TaskStack;
+  readonly stack: AnyStack;
   readonly server: LorikeetServer;
   readonly metrics: Metrics;
   /** Starts serving requests and scanning for adapters. Returns the port. */
@@ -77,7 +79,7 @@ export async function openService(
     server,
     metrics,
     open: () => {
-      if (!isTaskStack(stack)) metrics.describeDevices([deviceOf(stack)]);
+      if (isDecoderStack(stack)) metrics.describeDevices([deviceOf(stack)]);
       server.open(basesOf(stack.name, stack.gateway), opened);
       stack.adapters?.store.start();
       return port;
@@ -96,14 +98,19 @@ const deviceOf = ({ name, device, deviceFacts }: Stack): BaseDevice => ({
   allocated: () => device.allocatedBytes,
 });
 
-export const isTaskStack = (stack: Stack | TaskStack): stack is TaskStack => "signature" in stack.gateway;
+/** Of a decoder, an encoder-decoder, or a model of one graph. */
+export type AnyStack = Stack | Seq2SeqStack | TaskStack;
+
+export const isTaskStack = (stack: AnyStack): stack is TaskStack => "signature" in stack.gateway;
+
+export const isDecoderStack = (stack: AnyStack): stack is Stack => "checkpoint" in stack;
 
 /** Checks the settings against the model, of either kind, and returns what opens it. */
-async function planFor(settings: ServeSettings, options: StackOptions): Promise<() => Promise<Stack | TaskStack>> {
+async function planFor(settings: ServeSettings, options: StackOptions): Promise<() => Promise<AnyStack>> {
   if (settings.model !== null && (await isTaskModel(settings.model))) {
     const model = await planTaskStack(options);
-    return () =>
-      openTaskStack({ ...options, images: imageLimitsOf(settings), trialTimeoutMs: settings.modelTrialTimeout }, model);
+    const opening = { ...options, images: imageLimitsOf(settings), trialTimeoutMs: settings.modelTrialTimeout };
+    return () => (isEncoderDecoder(model) ? openSeq2SeqStack(opening, model) : openTaskStack(opening, model));
   }
   const plan = await planStack(options);
   return () => openStack(options, plan);

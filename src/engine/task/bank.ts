@@ -31,8 +31,19 @@ export class TaskBank {
 
   /** How many adapters fit at once. At least one, else `prepare` would have refused the adapters. */
   get places(): number {
+    return this.#placesIn(this.#plan);
+  }
+
+  #placesIn(plan: StackPlan): number {
     const { maxPlaces, maxBytes } = this.#options;
-    return Math.max(1, Math.min(maxPlaces, Math.floor(maxBytes / Math.max(1, placeBytes(this.#plan)))));
+    return Math.max(1, Math.min(maxPlaces, Math.floor(maxBytes / Math.max(1, placeBytes(plan)))));
+  }
+
+  /** `places` once these adapters are among those that were used. Throws what `prepare` throws. */
+  async placesWith(adapters: readonly HostTaskAdapter[]): Promise<number> {
+    for (const adapter of adapters) await this.prepare(adapter);
+    const folded = await Promise.all(adapters.map((adapter) => this.#foldedOf(adapter)));
+    return this.#placesIn(folded.reduce(widenedPlan, this.#plan));
   }
 
   get bytes(): number {

@@ -11,7 +11,7 @@ import type { ImageSize } from "../../model/task/image-size.js";
 import type { WeightedNode } from "../../model/task/weighted-nodes.js";
 import { Session } from "../../runtime/session.js";
 import type { Tensor } from "../../runtime/tensor.js";
-import { TrialInputs } from "./trial-inputs.js";
+import { type Trial, TrialInputs } from "./trial-inputs.js";
 
 /** How a module's rows are found, or a clause that says why they cannot be. */
 export type FoundLayout = RowLayout | { readonly refusal: string };
@@ -24,7 +24,7 @@ export interface RowProbe {
   /** By node. */
   readonly layouts: ReadonlyMap<WeightedNode, FoundLayout>;
   /** Inputs that the model has run with. */
-  readonly trial: TrialInputs | null;
+  readonly trial: Trial | null;
 }
 
 export interface ProbeOptions {
@@ -35,6 +35,8 @@ export interface ProbeOptions {
 }
 
 const rows = 3;
+/** Each row, and each row changed. */
+export const probeSeeds: readonly number[] = Array.from({ length: 2 * rows }, (_, seed) => seed);
 /** Sizes to try for the axes of images that a file only names, after those of the model's configuration. */
 const trialSizes = [64, 32, 224, 7];
 /** Tokens of trial texts. */
@@ -50,13 +52,8 @@ export async function probeRows(
   using session = await Session.create(serializeGraph(watched.graph), { threads: options.threads, optimization: 0 });
   const square = trialSizes.map((size): ImageSize => [size, size]);
   const sizes = options.imageSize ? [options.imageSize, ...square] : square;
-  const alone = (reason: string, trial: TrialInputs | null): RowProbe => ({
-    isBatched: false,
-    reason,
-    layouts: new Map(targets.map((target) => [target, trial ? "first" : { refusal: reason }])),
-    trial,
-  });
   const isNamed = graph.inputs.length > 0 && graph.inputs.every(({ shape }) => typeof shape[0] === "string");
+  const alone = aloneFor(targets);
   let trial: TrialInputs | null = null;
   for (const [height, width] of sizes) {
     const inputs = new TrialInputs(graph, { ids: trialTokens, height, width });
@@ -66,6 +63,38 @@ export async function probeRows(
   }
   if (!trial) return alone("the model did not run with trial inputs", null);
   if (!isNamed) return alone("the first axis of an input has a fixed size", trial);
+  return await tryRows(watched, session, trial, targets);
+}
+
+/** `probeRows` of a graph whose inputs others have computed. Throws what it throws, and what a run of one row throws. */
+export async function probeRowsWith(
+  graph: Graph,
+  targets: readonly WeightedNode[],
+  trial: Trial,
+  { threads, signal }: Pick<ProbeOptions, "threads" | "signal">,
+): Promise<RowProbe> {
+  const watched = new Watched(graph, targets, signal);
+  using session = await Session.create(serializeGraph(watched.graph), { threads, optimization: 0 });
+  await watched.run(session, trial.of([0]));
+  return await tryRows(watched, session, trial, targets);
+}
+
+const aloneFor =
+  (targets: readonly WeightedNode[]) =>
+  (reason: string, trial: Trial | null): RowProbe => ({
+    isBatched: false,
+    reason,
+    layouts: new Map(targets.map((target) => [target, trial ? "first" : { refusal: reason }])),
+    trial,
+  });
+
+async function tryRows(
+  watched: Watched,
+  session: Session,
+  trial: Trial,
+  targets: readonly WeightedNode[],
+): Promise<RowProbe> {
+  const alone = aloneFor(targets);
   try {
     return await compareRows(watched, session, trial, targets, alone);
   } catch (error) {
@@ -77,9 +106,9 @@ export async function probeRows(
 async function compareRows(
   watched: Watched,
   session: Session,
-  trial: TrialInputs,
+  trial: Trial,
   targets: readonly WeightedNode[],
-  alone: (reason: string, trial: TrialInputs) => RowProbe,
+  alone: (reason: string, trial: Trial) => RowProbe,
 ): Promise<RowProbe> {
   const seeds = Array.from({ length: rows }, (_, row) => row);
   const base = await watched.run(session, trial.of(seeds));

@@ -6,13 +6,13 @@ import type { TaskModule } from "../../model/task/target-modules.js";
 import { TaskBank } from "./bank.js";
 import type { RunRow, TaskRunner } from "./runner.js";
 import type { Stacks } from "./stacks.js";
-import type { TrialInputs } from "./trial-inputs.js";
+import type { Trial } from "./trial-inputs.js";
 import type { TaskTensor } from "./types.js";
 
 /** Compares rows that ran together with the same rows alone and in pairs. */
 export async function rowsIndependent(
   runner: TaskRunner,
-  trial: TrialInputs,
+  trial: Trial,
   maxBatch: number,
   signal?: AbortSignal,
 ): Promise<boolean> {
@@ -23,7 +23,7 @@ export async function rowsIndependent(
 /** The same for rows with two random adapters of different ranks, on a few of the modules. True if there is none. */
 export async function adaptedRowsIndependent(
   runner: TaskRunner,
-  trial: TrialInputs,
+  trial: Trial,
   maxBatch: number,
   modules: readonly TaskModule[],
   signal?: AbortSignal,
@@ -61,7 +61,7 @@ async function sameAlone(
   return true;
 }
 
-const rowOf = (trial: TrialInputs, seed: number, place: number): RunRow => ({ inputs: trial.of([seed]), place });
+const rowOf = (trial: Trial, seed: number, place: number): RunRow => ({ inputs: trial.of([seed]), place });
 
 function randomAdapter(modules: readonly TaskModule[], rank: number): HostTaskAdapter {
   const values = (count: number): Float32Array =>

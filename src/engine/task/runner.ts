@@ -6,8 +6,9 @@ import type { Graph } from "../../graph/types.js";
 import { type AdaptedNode, needsRowCount, type RowLayout } from "../../model/task/adapted-node.js";
 import { adapterRows, adaptGraph } from "../../model/task/serving-graph.js";
 import type { WeightedNode } from "../../model/task/weighted-nodes.js";
-import { Session, SharedWeights } from "../../runtime/session.js";
+import { Session } from "../../runtime/session.js";
 import { Tensor } from "../../runtime/tensor.js";
+import { GraphWeights } from "./graph-weights.js";
 import { type StackPlan, type Stacks, sameParts } from "./stacks.js";
 import type { TaskData, TaskTensor } from "./types.js";
 
@@ -19,36 +20,34 @@ export interface RunRow {
 
 export interface RunnerOptions {
   readonly graph: Graph;
+  /** Of the graph's target modules that take adapters. */
   readonly layouts: ReadonlyMap<WeightedNode, RowLayout>;
   readonly isBatched: boolean;
   readonly maxBatch: number;
   readonly threads: number;
   readonly spinning?: boolean;
+  /** Of several graphs; their owner disposes of them after the runners. Default: the runner's own. */
+  readonly weights?: GraphWeights;
 }
 
-/** Smaller initializers are copied into each session: ONNX Runtime folds them into other constants. */
-const leastSharedBytes = 4096;
+/** A session with adapters, and the names of the graph's inputs: another graph of the model may read stacks that this one does not. */
+interface Adapted {
+  readonly session: Session;
+  readonly inputs: ReadonlySet<string>;
+}
 
 export class TaskRunner implements AsyncDisposable {
   readonly #options: RunnerOptions;
-  readonly #shared = new SharedWeights();
-  readonly #sharedNames: ReadonlySet<string>;
+  readonly #weights: GraphWeights;
   #plain: Promise<Session> | null = null;
   /** Graphs with the parts of this plan, by their number of rows (null: any). */
   #plan: StackPlan = new Map();
-  readonly #adapted = new Map<number | null, Promise<Session>>();
+  readonly #adapted = new Map<number | null, Promise<Adapted>>();
 
   constructor(options: RunnerOptions) {
     this.#options = options;
-    const names = options.graph.initializers.flatMap(({ value, data }) => {
-      const bytes = data.kind === "inline" ? data.bytes.byteLength : data.byteLength;
-      if (value.type !== "float32" || bytes < leastSharedBytes) return [];
-      const shape = value.shape.map(Number);
-      if (data.kind === "external") this.#shared.add(value.name, value.type, shape, data);
-      else this.#shared.hold(value.name, Tensor.over(value.type, shape, Uint8Array.from(data.bytes).buffer));
-      return [value.name];
-    });
-    this.#sharedNames = new Set(names);
+    this.#weights = options.weights ?? new GraphWeights();
+    this.#weights.add(options.graph);
   }
 
   /** The plain graph, loaded. Throws what ONNX Runtime throws for a model that it cannot load. */
@@ -58,8 +57,10 @@ export class TaskRunner implements AsyncDisposable {
 
   /** Outputs by name, for each row in order. `stacks`: null for rows without adapters. `signal` stops it: `cancelled`. */
   async run(rows: readonly RunRow[], stacks: Stacks | null, signal?: AbortSignal): Promise<Map<string, TaskTensor>[]> {
-    const count = this.#rowCount(rows.length, stacks);
-    const session = await (stacks ? this.#adaptedSession(stacks, count) : this.#plainSession());
+    const nodes = stacks ? this.#nodesOf(stacks.plan) : [];
+    const count = this.#rowCount(rows.length, nodes);
+    const adapted = stacks && nodes.length > 0 ? await this.#adaptedSession(stacks, nodes, count) : null;
+    const session = adapted?.session ?? (await this.#plainSession());
     const first = rows[0];
     assert(first, "a run has a row");
     // Rows that only fill up the batch are like its first one, without an adapter.
@@ -67,8 +68,8 @@ export class TaskRunner implements AsyncDisposable {
     using binding = session.bind();
     for (const { name } of this.#options.graph.inputs)
       binding.input(name, joined(filled.map(({ inputs }) => inputs.get(name))));
-    if (stacks) {
-      for (const [name, tensor] of stacks.tensors) binding.input(name, tensor);
+    if (stacks && adapted) {
+      for (const [name, tensor] of stacks.tensors) if (adapted.inputs.has(name)) binding.input(name, tensor);
       const places = BigInt64Array.from(filled, ({ place }) => BigInt(place));
       binding.input(adapterRows, Tensor.from("int64", [filled.length], places));
     }
@@ -89,8 +90,8 @@ export class TaskRunner implements AsyncDisposable {
   }
 
   /** The number of rows of the graph that runs; null: as many as there are. */
-  #rowCount(rows: number, stacks: Stacks | null): number | null {
-    if (!stacks || !needsRowCount(this.#nodesOf(stacks.plan))) return null;
+  #rowCount(rows: number, nodes: readonly AdaptedNode[]): number | null {
+    if (!needsRowCount(nodes)) return null;
     let count = 1;
     while (count < rows) count *= 2;
     return Math.min(count, this.#options.maxBatch);
@@ -98,8 +99,8 @@ export class TaskRunner implements AsyncDisposable {
 
   #nodesOf(plan: StackPlan): AdaptedNode[] {
     return [...plan.values()].flatMap(({ module, ...parts }) =>
-      module.uses.flatMap(({ graph, target }): AdaptedNode[] => {
-        const layout = graph.graph === this.#options.graph ? this.#options.layouts.get(target) : undefined;
+      module.uses.flatMap(({ target }): AdaptedNode[] => {
+        const layout = this.#options.layouts.get(target);
         return layout ? [{ path: module.path, target, layout, parts }] : [];
       }),
     );
@@ -110,14 +111,16 @@ export class TaskRunner implements AsyncDisposable {
     return this.#plain;
   }
 
-  async #adaptedSession({ plan }: Stacks, rows: number | null): Promise<Session> {
+  async #adaptedSession({ plan }: Stacks, nodes: readonly AdaptedNode[], rows: number | null): Promise<Adapted> {
     if (!sameParts(plan, this.#plan)) {
       await this.forgetAdapted();
       this.#plan = plan;
     }
     const known = this.#adapted.get(rows);
     if (known) return known;
-    const made = this.#load(adaptGraph(this.#options.graph, this.#nodesOf(plan), rows));
+    const graph = adaptGraph(this.#options.graph, nodes, rows);
+    const inputs = new Set(graph.inputs.map(({ name }) => name));
+    const made = this.#load(graph).then((session) => ({ session, inputs }));
     this.#adapted.set(rows, made);
     made.catch(() => this.#adapted.delete(rows));
     return made;
@@ -125,11 +128,10 @@ export class TaskRunner implements AsyncDisposable {
 
   async #load(graph: Graph): Promise<Session> {
     const { threads, spinning } = this.#options;
-    const names = graph.initializers.flatMap(({ value: { name } }) => (this.#sharedNames.has(name) ? [name] : []));
     return Session.create(serializeGraph(graph), {
       threads,
       ...(spinning === undefined ? {} : { spinning }),
-      shared: { weights: this.#shared, names },
+      shared: { weights: this.#weights.shared, names: this.#weights.namesIn(graph) },
     });
   }
 
@@ -138,19 +140,19 @@ export class TaskRunner implements AsyncDisposable {
     this.#plan = new Map();
     const sessions = [...this.#adapted.values()];
     this.#adapted.clear();
-    for (const session of sessions) (await session.catch(() => null))?.[Symbol.dispose]();
+    for (const adapted of sessions) (await adapted.catch(() => null))?.session[Symbol.dispose]();
   }
 
   /** Call it when no run is in progress. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.forgetAdapted();
     (await this.#plain?.catch(() => null))?.[Symbol.dispose]();
-    this.#shared[Symbol.dispose]();
+    if (!this.#options.weights) this.#weights[Symbol.dispose]();
   }
 }
 
 /** Rows of one input, one after the other. */
-function joined(rows: readonly (TaskTensor | undefined)[]): Tensor {
+export function joined(rows: readonly (TaskTensor | undefined)[]): Tensor {
   const [first] = rows;
   assert(first, "a row has every input");
   const tensor = Tensor.zeros(first.type, rows.length === 1 ? first.shape : [rows.length, ...first.shape.slice(1)]);

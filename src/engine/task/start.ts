@@ -52,7 +52,10 @@ export function servedGraph({ opened, task }: TaskModel): Graph {
 }
 
 /** Modules that adapters cannot change here, each with a clause that says why. */
-export function refusalsOf(modules: readonly TaskModule[], { layouts }: RowProbe): Map<TaskModule, string> {
+export function refusalsOf(
+  modules: readonly TaskModule[],
+  { layouts }: Pick<RowProbe, "layouts">,
+): Map<TaskModule, string> {
   const refused = new Map<TaskModule, string>();
   for (const module of modules) {
     for (const { target } of module.uses) {

@@ -4,6 +4,11 @@ import type { ElementType, Graph, Value } from "../../graph/types.js";
 import { findWeightedNodes } from "../../model/task/weighted-nodes.js";
 import { Tensor } from "../../runtime/tensor.js";
 
+/** Inputs for rows, of which each seed gives another. */
+export interface Trial {
+  of(seeds: readonly number[]): Map<string, Tensor>;
+}
+
 /** Stands for the sizes that a file only names. */
 export interface TrialSizes {
   /** Of axes of ids and masks. */
@@ -13,7 +18,7 @@ export interface TrialSizes {
   readonly width: number;
 }
 
-export class TrialInputs {
+export class TrialInputs implements Trial {
   readonly #inputs: readonly Value[];
   /** Entries of the tables that an input of ids is looked up in. */
   readonly #entries: ReadonlyMap<string, number>;

@@ -4,7 +4,7 @@ import { isObject, type Json } from "../../base/json.js";
 import { flag, integer, listOf, modelField, real, tokenIds } from "../body/field-kinds.js";
 import { mixtureField } from "../body/mixture-field.js";
 import { type Fault, Found, invalid, shorten } from "../body/parse.js";
-import type { RequestBounds } from "../options.js";
+import { mostTokens, type RequestBounds } from "../options.js";
 import { repetitionBounds } from "../sampling.js";
 import { grammarCross, grammarEntries } from "./grammar-fields.js";
 
@@ -92,9 +92,9 @@ export function commonEntries(bounds: RequestBounds) {
   return {
     model: modelField,
     adapters: mixtureField(bounds),
-    max_tokens: v.optional(integer(0, bounds.maxContext)),
-    max_completion_tokens: v.optional(integer(0, bounds.maxContext)),
-    min_tokens: v.optional(integer(0, bounds.maxContext), 0),
+    max_tokens: v.optional(integer(0, mostTokens(bounds))),
+    max_completion_tokens: v.optional(integer(0, mostTokens(bounds))),
+    min_tokens: v.optional(integer(0, mostTokens(bounds)), 0),
     temperature: v.optional(real(0, 2)),
     top_p: v.optional(real(0, 1)),
     top_k: v.optional(integer(-1, Number.MAX_SAFE_INTEGER)),

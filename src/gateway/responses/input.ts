@@ -10,7 +10,7 @@ import { samplingOf } from "../openai/common-request.js";
 import { commonEntries } from "../openai/fields.js";
 import { readTextFormat } from "../openai/grammar-fields.js";
 import { commonIgnored } from "../openai/ignored-fields.js";
-import type { RequestBounds } from "../options.js";
+import { mostTokens, type RequestBounds } from "../options.js";
 import type { ChatRequest } from "../requests.js";
 import { itemIdOf, newResponseId } from "./ids.js";
 import { type ItemReference, readItem, type SentItem } from "./item-input.js";
@@ -106,7 +106,7 @@ function entriesOf(bounds: RequestBounds) {
     input: inputField(bounds),
     instructions: v.optional(v.string("must be a string")),
     previous_response_id: v.optional(v.string("must be the id of a response")),
-    max_output_tokens: v.optional(integer(1, bounds.maxContext)),
+    max_output_tokens: v.optional(integer(1, mostTokens(bounds))),
     text: v.optional(textField(), {}),
     reasoning: v.optional(reasoningField(), {}),
     include: v.optional(

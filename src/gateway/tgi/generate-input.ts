@@ -16,9 +16,10 @@ import {
   invalid,
   parse,
 } from "../body/parse.js";
+import { temperatureOf } from "../body/temperature.js";
 import { seedField } from "../openai/fields.js";
 import { grammarField, readPattern, readSchema } from "../openai/grammar-fields.js";
-import type { RequestBounds } from "../options.js";
+import { mostTokens, type RequestBounds } from "../options.js";
 import type { CompletionRequest } from "../requests.js";
 import { repetitionBounds } from "../sampling.js";
 import { mergeField } from "./merge-field.js";
@@ -59,7 +60,7 @@ export function generateFormat(bounds: RequestBounds) {
     adapters: mixtureField(bounds),
     merged_adapters: mergeField(bounds, "ids"),
     adapter_parameters: mergeField(bounds, "adapter_ids"),
-    max_new_tokens: v.optional(integer(1, bounds.maxContext)),
+    max_new_tokens: v.optional(integer(1, mostTokens(bounds))),
     do_sample: v.optional(flag, false),
     temperature: v.optional(real(0, 2)),
     top_k: v.optional(integer(-1, Number.MAX_SAFE_INTEGER)),
@@ -99,10 +100,8 @@ export function parseGenerate(
   stream: boolean | null,
 ): GenerateRequest {
   const fields = parse(format, isObject(body) ? flattened(format, body) : body);
-  // As TGI: an answer is greedy unless a parameter asks for sampling.
-  const { do_sample, temperature, top_k = 0, top_p = 1 } = fields;
-  const asksToSample = do_sample || (temperature ?? 1) !== 1 || top_k > 0 || top_p < 1;
-  const isSampled = asksToSample && temperature !== 0;
+  const { top_k = 0, top_p = 1 } = fields;
+  const temperature = temperatureOf(fields);
   const isStreamed = stream ?? fields.stream;
   const showsTokens = isStreamed || fields.details;
   return {
@@ -131,7 +130,7 @@ export function parseGenerate(
     returnTokenIds: fields.decoder_input_details,
     grammar: fields.grammar ?? null,
     sampling: {
-      temperature: isSampled ? (temperature ?? 1) : 0,
+      temperature,
       topK: top_k,
       topP: top_p,
       minP: 0,
@@ -146,7 +145,7 @@ export function parseGenerate(
     hasPrefill: fields.decoder_input_details,
     topTokens: fields.top_n_tokens,
     textBefore: fields.return_full_text ? fields.inputs : "",
-    reportedSeed: isSampled ? (fields.seed ?? null) : null,
+    reportedSeed: temperature === 0 ? null : (fields.seed ?? null),
   };
 }
 

@@ -11,6 +11,7 @@ import { openAiProtocols } from "../../gateway/openai/protocol.js";
 import type { Protocol } from "../../gateway/protocol.js";
 import type { GenerationRequest } from "../../gateway/requests.js";
 import type { Responses } from "../../gateway/responses/responses.js";
+import type { TaskGateway } from "../../gateway/tasks/task-gateway.js";
 import { adapterIdInBody } from "../../gateway/tgi/asked-name.js";
 import { type TgiProtocols, tgiProtocols } from "../../gateway/tgi/protocol.js";
 import { type Access, keyMiddleware, sourceMiddleware } from "../access/access.js";
@@ -29,7 +30,7 @@ import { jsonBody, pictureBody } from "./json-body.js";
 import { kserveHandlers, serverMetadata } from "./kserve-routes.js";
 import { discardBody } from "./linger.js";
 import { prefersPage, sendFaultPage, sendRoot } from "./page.js";
-import { pipelineHandler, readPath } from "./pipeline-routes.js";
+import { pipelineHandler, readPath, text2textHandler } from "./pipeline-routes.js";
 import { responsesHandlers } from "./responses-routes.js";
 import { modelInPath, nameInPath, type RoutedOptions, routed } from "./routed.js";
 import { sendJson } from "./send.js";
@@ -80,13 +81,12 @@ export function createApp(parts: AppParts): Express {
   const api = { ...parts, options, json };
   const app = createBare(parts, responses ? { post: [gateMiddleware(gate), json, generateOf(api).either] } : {});
   const hasTasks = bases.with("task").length > 0;
-  const named = hasTasks ? { post: [pictureBody(options), pipelineOf(api)] } : {};
+  const hasPipelines = bases.with("pipeline").length > 0;
+  const named = hasPipelines ? { post: [pictureBody(options), pipelineOf(api)] } : {};
   addModelApi(app, { ...api, named });
   if (responses) addTextApi(app, { ...api, responses });
-  if (hasTasks) {
-    route(app, "/hf-inference/models/*name", named);
-    addTaskApi(app, api);
-  }
+  if (hasPipelines) route(app, "/hf-inference/models/*name", named);
+  if (hasTasks) addTaskApi(app, api);
   return closeRoutes(app, parts);
 }
 
@@ -215,7 +215,9 @@ function addTaskApi(app: Express, { bases, options, json }: ApiParts): void {
 /** Hugging Face's handler of a model by its name. */
 function pipelineOf({ bases, options }: ApiParts): RequestHandler {
   const asked = (req: Request) => ({ name: readPath(req).name, param: "model" });
-  return routed(bases, "task", (gateway) => pipelineHandler(gateway, options), { route: "pipeline", asked });
+  const build = (gateway: Gateway | TaskGateway) =>
+    "complete" in gateway ? text2textHandler(gateway, options) : pipelineHandler(gateway, options);
+  return routed(bases, "pipeline", build, { route: "pipeline", asked });
 }
 
 /** TGI's handlers. */

@@ -1,0 +1,36 @@
+/** The weights of graphs that are read from the same files: in memory once for all of their sessions. */
+
+import type { Graph } from "../../graph/types.js";
+import { SharedWeights } from "../../runtime/session.js";
+import { Tensor } from "../../runtime/tensor.js";
+
+/** Smaller initializers are copied into each session: ONNX Runtime folds them into other constants. */
+const leastSharedBytes = 4096;
+
+export class GraphWeights implements Disposable {
+  readonly shared = new SharedWeights();
+  readonly #names = new Set<string>();
+
+  /** Takes a graph's weights. Those of an earlier graph must have the same values under the same names. */
+  add({ initializers }: Graph): void {
+    for (const { value, data } of initializers) {
+      const { name, type } = value;
+      const bytes = data.kind === "inline" ? data.bytes.byteLength : data.byteLength;
+      if (type !== "float32" || bytes < leastSharedBytes || this.#names.has(name)) continue;
+      const shape = value.shape.map(Number);
+      if (data.kind === "external") this.shared.add(name, type, shape, data);
+      else this.shared.hold(name, Tensor.over(type, shape, Uint8Array.from(data.bytes).buffer));
+      this.#names.add(name);
+    }
+  }
+
+  /** Names of a graph's initializers that are shared. */
+  namesIn({ initializers }: Graph): string[] {
+    return initializers.flatMap(({ value: { name } }) => (this.#names.has(name) ? [name] : []));
+  }
+
+  /** Call it after every session that uses them is closed. */
+  [Symbol.dispose](): void {
+    this.shared[Symbol.dispose]();
+  }
+}

@@ -1,0 +1,180 @@
+/** A translation model on a running server: every route that answers with text, adapters, limits and faults. */
+
+import assert from "node:assert/strict";
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, test } from "node:test";
+import { complete, only, post, put, scrape, stream, tokensOf } from "../support/client.js";
+import { adaptersFolder, openService, type RunningService } from "../support/service.js";
+import { readExpectedTensors } from "../support/task-models.js";
+import { translationAdapters, translationModel } from "../support/translation-model.js";
+
+const temporary = mkdtempSync(join(tmpdir(), "lorikeet-translation-"));
+after(() => rmSync(temporary, { recursive: true }));
+
+const texts: readonly string[] = JSON.parse(readFileSync(join(translationModel, "texts.json"), "utf8")).map(
+  ({ text }: { text: string }) => text,
+);
+const [first = "", second = ""] = texts;
+
+type Translations = { readonly translation_text: string }[];
+
+async function translate({ url }: RunningService, path: string, body: object): Promise<Translations> {
+  const response = await post(url, path, body);
+  const answer = (await response.json()) as Translations & { error?: string };
+  assert.equal(response.status, 200, answer.error);
+  return answer;
+}
+
+test("rows with every uploaded adapter and with none, sent together, have PEFT's tokens", async () => {
+  await using folder = await adaptersFolder({});
+  await using service = await openService({ model: translationModel, adapters: folder.path });
+  const { url } = service;
+  for (const name of translationAdapters) {
+    assert.equal((await put(url, name, join(translationModel, "adapters", name))).outcome, "created");
+  }
+  const base = await readExpectedTensors("marian");
+  const [ids = [], mask = [], greedyIds = []] = ["input_ids", "attention_mask", "greedy_ids"].map((name) =>
+    Array.from(base.get(name)?.data as BigInt64Array, Number),
+  );
+  const length = ids.length / 4;
+  const expected = new Map([["marian", greedyIds]]);
+  for (const name of translationAdapters) {
+    const own = await readExpectedTensors(join("marian", "adapters", name));
+    expected.set(name, Array.from(own.get("greedy_ids")?.data as BigInt64Array, Number));
+  }
+  const asked = [0, 1, 2, 3].flatMap((row) => [...expected.keys()].map((model) => ({ model, row })));
+  const rules = { max_tokens: 16, ignore_eos: true, return_token_ids: true };
+  const answers = await Promise.all(
+    asked.map(({ model, row }) => {
+      const prompt = ids.slice(row * length, (row + 1) * length).filter((_, i) => mask[row * length + i] === 1);
+      return row % 2 === 0
+        ? complete(url, { model, prompt, ...rules }).then((answer) => only(answer).token_ids)
+        : tokensOf(stream(url, { model, prompt, ...rules }));
+    }),
+  );
+  for (const [i, { model, row }] of asked.entries()) {
+    assert.deepEqual(answers[i], expected.get(model)?.slice(row * 17 + 1, (row + 1) * 17), `${model}, row ${row}`);
+  }
+  const metrics = await scrape(url);
+  const generated = [...metrics].filter(([name]) => /^lorikeet_tokens_total\{.*kind="completion"/.test(name));
+  assert.equal(
+    generated.reduce((sum, [, count]) => sum + count, 0),
+    16 * asked.length,
+  );
+  await service.assertIdle();
+});
+
+test("Hugging Face's pipelines answer each text by its own, by the base and by an adapter", async () => {
+  await using folder = await adaptersFolder({ formal: join(translationModel, "adapters", "attn-r8") });
+  await using service = await openService({ model: translationModel, adapters: folder.path });
+  const { url } = service;
+  const parameters = { max_new_tokens: 12 };
+  const both = await translate(service, "/models/marian", { inputs: [first, second], parameters });
+  assert.equal(both.length, 2);
+  const alone = await translate(service, "/hf-inference/models/marian", { inputs: second, parameters });
+  assert.deepEqual(alone, [both[1]]);
+  const inner = { generate_parameters: parameters, truncation: "do_not_truncate" };
+  const named = "/models/marian/pipeline/translation";
+  assert.deepEqual(await translate(service, named, { inputs: first, parameters: inner }), [both[0]]);
+  const adapted = await translate(service, "/models/formal", { inputs: first, parameters });
+  assert.notDeepEqual(adapted, [both[0]]);
+  const completed = await complete(url, { model: "formal", prompt: first, max_tokens: 12 });
+  assert.deepEqual([{ translation_text: only(completed).text }], adapted);
+  const other = await post(url, "/models/marian/pipeline/summarization", { inputs: first, parameters });
+  assert.deepEqual(await other.json(), [{ summary_text: both[0]?.translation_text }]);
+  const text = await post(url, "/models/marian/pipeline/text2text-generation", { inputs: first, parameters });
+  assert.deepEqual(await text.json(), [{ generated_text: both[0]?.translation_text }]);
+  await service.assertIdle();
+});
+
+test("answers are greedy unless a request samples, and a seed repeats them", async () => {
+  await using service = await openService({ model: translationModel });
+  const { url } = service;
+  const greedily = only(await complete(url, { prompt: first, max_tokens: 12 }));
+  assert.deepEqual(only(await complete(url, { prompt: first, max_tokens: 12, temperature: 0 })).text, greedily.text);
+  const sampling = { do_sample: true, temperature: 2, max_new_tokens: 12 };
+  const sampled = (seed: number) =>
+    translate(service, "/models/marian", { inputs: first, parameters: { ...sampling, seed } });
+  const [one, again, other] = await Promise.all([sampled(1), sampled(1), sampled(2)]);
+  assert.deepEqual(one, again);
+  assert.notDeepEqual(one, other);
+  const unbounded = only(await complete(url, { prompt: first }));
+  assert.ok(unbounded.finish_reason === "stop" || unbounded.text.length > greedily.text.length);
+  await service.assertIdle();
+});
+
+test("bodies that do not fit the model are refused with what is allowed", async () => {
+  await using service = await openService({ model: translationModel });
+  const { url } = service;
+  const long = "the film ".repeat(60);
+  const cases: readonly (readonly [string, object, number, string, RegExp])[] = [
+    [
+      "/models/marian",
+      { inputs: long },
+      400,
+      "context_length_exceeded",
+      /`inputs` has \d+ tokens; the model reads at most 48/,
+    ],
+    ["/models/marian", { inputs: [] }, 400, "invalid_value", /`inputs` must be one or a list/],
+    [
+      "/models/marian",
+      { inputs: first, parameters: { num_beams: 4 } },
+      400,
+      "unsupported_parameter",
+      /num_beams.*only 1/,
+    ],
+    ["/models/marian", { inputs: first, parameters: { tgt_lang: "de" } }, 400, "unsupported_parameter", /tgt_lang/],
+    ["/models/marian", { inputs: first, parameters: { max_new_tokens: 49 } }, 400, "invalid_value", /from 1 to 48/],
+    ["/models/marian/pipeline/fill-mask", { inputs: first }, 422, "model_unsupported", /"translation"/],
+    ["/models/none", { inputs: first }, 404, "model_not_found", /none/],
+    ["/v1/completions", { prompt: long }, 400, "context_length_exceeded", /reads at most 48/],
+    ["/v1/completions", { prompt: first, echo: true }, 400, "unsupported_parameter", /`echo` is not supported/],
+    ["/v1/completions", { prompt: first, prompt_logprobs: 1 }, 400, "unsupported_parameter", /prompt_logprobs/],
+    [
+      "/v1/chat/completions",
+      { messages: [{ role: "user", content: first }] },
+      400,
+      "chat_template_missing",
+      /completions/,
+    ],
+  ];
+  for (const [path, body, status, code, message] of cases) {
+    const response = await post(url, path, body);
+    const answer = (await response.json()) as { error: string | { message: string; code: string }; code?: string };
+    const found = typeof answer.error === "string" ? { message: answer.error, code: answer.code } : answer.error;
+    assert.deepEqual([response.status, found.code], [status, code], `${path} ${JSON.stringify(body).slice(0, 80)}`);
+    assert.match(found.message, message);
+  }
+  const truncated = await translate(service, "/models/marian", { inputs: long, parameters: { truncation: true } });
+  assert.equal(truncated.length, 1);
+  await service.assertIdle();
+});
+
+test("a generation_config.json sets the start, what is never generated and the length, and the rest is named", async () => {
+  const folder = join(temporary, "rules");
+  mkdirSync(folder);
+  cpSync(translationModel, folder, { recursive: true });
+  const rules = { decoder_start_token_id: 2, eos_token_id: [0], pad_token_id: 2, max_length: 6, num_beams: 4 };
+  const write = (more: object): void =>
+    writeFileSync(join(folder, "generation_config.json"), JSON.stringify({ ...rules, ...more }));
+  write({});
+  const ids = async (): Promise<readonly number[]> => {
+    await using service = await openService({ model: folder });
+    return (
+      only(await complete(service.url, { prompt: first, ignore_eos: true, return_token_ids: true })).token_ids ?? []
+    );
+  };
+  const plain = await ids();
+  assert.equal(plain.length, 5);
+  write({ bad_words_ids: [[plain[0]]], forced_bos_token_id: 7 });
+  const ruled = await ids();
+  assert.equal(ruled[0], 7);
+  assert.ok(!ruled.includes(plain[0] ?? -1));
+  const config = JSON.parse(readFileSync(join(folder, "config.json"), "utf8"));
+  for (const name of ["decoder_start_token_id", "bos_token_id"]) delete config[name];
+  writeFileSync(join(folder, "config.json"), JSON.stringify(config));
+  writeFileSync(join(folder, "generation_config.json"), "{}");
+  await assert.rejects(openService({ model: folder }), /name no decoder_start_token_id/);
+});
