@@ -81,7 +81,7 @@ export class Uploads {
     keep: (staged: string) => Promise<T>,
     signal: AbortSignal = new AbortController().signal,
   ): Promise<T> {
-    const release = this.#admit(upload.client);
+    const release = this.admit(upload.client);
     try {
       const unpack = unpackerOf(upload.contentType ?? null);
       const staged = await source.stage();
@@ -96,7 +96,8 @@ export class Uploads {
     }
   }
 
-  #admit(client: string | undefined): () => void {
+  /** Takes a turn of a client's; call what it returns when the upload ends. Throws `address_busy` or `uploads_busy`. */
+  admit(client: string | undefined): () => void {
     const { atOnce, perClient } = this.#limits;
     const own = client === undefined ? 0 : (this.#byClient.get(client) ?? 0);
     if (perClient > 0 && own >= perClient) {
