@@ -14,6 +14,7 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   base: [],
   grammar: ["base"],
   records: ["base"],
+  jobs: ["base"],
   tensor: ["base"],
   hub: ["base"],
   onnx: ["base", "tensor"],
@@ -27,15 +28,15 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   image: ["base"],
   engine: ["base", "grammar", "tensor", "onnx", "graph", "model", "weights", "adapter", "runtime"],
   train: ["base", "tensor", "onnx", "graph", "autodiff", "model", "weights", "adapter", "runtime", "engine", "text"],
-  gateway: ["base", "grammar", "records", "tensor", "adapter", "engine", "text", "image"],
-  server: ["base", "records", "engine", "text", "gateway"],
+  gateway: ["base", "grammar", "records", "jobs", "tensor", "adapter", "engine", "text", "image"],
+  server: ["base", "records", "jobs", "engine", "text", "gateway"],
   bench: [
     ...["base", "grammar", "tensor", "onnx", "graph", "model", "weights", "adapter", "runtime"],
     ...["engine", "text", "train", "gateway", "server"],
   ],
   cli: [
     ...["base", "tensor", "onnx", "graph", "autodiff", "model", "weights", "adapter", "runtime"],
-    ...["records", "engine", "text", "image", "train", "gateway", "server", "bench", "hub"],
+    ...["records", "jobs", "engine", "text", "image", "train", "gateway", "server", "bench", "hub"],
   ],
 };
 

@@ -81,18 +81,18 @@ export async function removeTree(path: string): Promise<void> {
 }
 
 /** Turns a disk's error into a LorikeetError where one fits: `store_full`, `conflict` for a read-only folder, or `no_file_handles`. */
-export function storageFault(cause: unknown, folder: string): unknown {
+export function storageFault(cause: unknown, folder: string, what = "adapters folder"): unknown {
   if (isFull(cause)) {
-    return new LorikeetError("store_full", "The disk of the adapters folder is full.", {
-      operator: `The adapters folder is ${folder}.`,
+    return new LorikeetError("store_full", `The disk of the ${what} is full.`, {
+      operator: `The ${what} is ${folder}.`,
       found: "no space left",
-      allowed: "enough free space for the adapter",
+      allowed: "enough free space",
       cause,
     });
   }
   if (hasCode(cause, "EROFS", "EACCES", "EPERM")) {
-    return new LorikeetError("conflict", "This process cannot write to the adapters folder.", {
-      operator: `The adapters folder is ${folder}.`,
+    return new LorikeetError("conflict", `This process cannot write to the ${what}.`, {
+      operator: `The ${what} is ${folder}.`,
       found: "a folder without write permission",
       allowed: "a writable folder",
       cause,

@@ -58,6 +58,7 @@ export class Bases {
       list: () => basesFirst(all.flatMap(({ models }) => models.models.list())),
       get: (name) => this.#baseOf(name, "model").models.models.get(name),
       has: (name) => all.some(({ models }) => models.models.has(name)),
+      adapterNamed: (name) => this.#baseOf(name, "model").models.models.adapterNamed(name),
     };
   }
 

@@ -5,6 +5,7 @@ import type { Mixtures } from "../adapter/cache/mixtures.js";
 import type { AdapterRecord } from "../adapter/types.js";
 import { LorikeetError } from "../base/errors.js";
 import { at, only } from "../base/list.js";
+import { isAlias, resolveAlias } from "../jobs/names.js";
 import type { WeightedAdapter } from "./requests.js";
 
 /** The catalog's view of the adapter store. */
@@ -81,16 +82,24 @@ export class Catalog {
       return { model, adapter: null, names: [], digest: null, weightsDigest: null, release: () => {} };
     }
     if (mixed.length > 0) throw notTheBase(model);
-    const record = this.#adapters.resolve(model);
+    const record = this.#find(model);
     if (!record) throw notFound(model, param);
     const { name, digest, weightsDigest } = record;
-    return { model: name, adapter: name, names: [name], digest, weightsDigest, release: this.#adapters.hold(record) };
+    const answered = isAlias(model) ? model : name;
+    return {
+      model: answered,
+      adapter: name,
+      names: [name],
+      digest,
+      weightsDigest,
+      release: this.#adapters.hold(record),
+    };
   }
 
   /** Every adapter is held, in the turn in which its name is resolved. One adapter of weight 1 is that adapter. */
   #mix(model: string, mixed: readonly WeightedAdapter[]): Target {
     const records = mixed.map(({ name, param }) => {
-      const record = this.#adapters.resolve(name);
+      const record = this.#find(name);
       if (!record) throw notFound(name, param);
       if (record.dora) throw notLinear(`The adapter \`${name}\``);
       return record;
@@ -131,13 +140,21 @@ export class Catalog {
   /** Throws LorikeetError `model_not_found`. */
   get(model: string): Model {
     if (this.#base.names.includes(model)) return this.#baseModel(model);
-    const record = this.#adapters.resolve(model);
+    const record = this.#find(model);
     if (!record) throw notFound(model);
-    return this.#adapterModel(record);
+    return isAlias(model) ? { ...this.#adapterModel(record), name: model } : this.#adapterModel(record);
+  }
+
+  /** The stored name of an adapter, by that name or an alias. Throws LorikeetError `model_not_found`, or `conflict` for the base. */
+  adapterNamed(model: string): string {
+    const record = this.#find(model);
+    if (record) return record.name;
+    if (!this.#base.names.includes(model)) throw notFound(model);
+    throw new LorikeetError("conflict", `\`${model}\` is a base model, not an adapter.`, { param: "model" });
   }
 
   has(model: string): boolean {
-    return this.#base.names.includes(model) || this.#adapters.resolve(model) !== null;
+    return this.#base.names.includes(model) || this.#find(model) !== null;
   }
 
   /** The name under which an answer would be given. Throws what `resolve` throws. */
@@ -145,6 +162,11 @@ export class Catalog {
     const target = this.resolve(...asked);
     target.release();
     return target.model;
+  }
+
+  /** By its name in the store, or as `ft:<base>:<organization>:<suffix>:<id>`. */
+  #find(model: string): AdapterRecord | null {
+    return this.#adapters.resolve(resolveAlias(model, this.#base.names) ?? model);
   }
 
   #baseModel(name: string): Model {

@@ -23,6 +23,8 @@ export interface ModelNames {
   /** Throws LorikeetError `model_not_found`. */
   get(name: string): Model;
   has(name: string): boolean;
+  /** The stored name of an adapter, by that name or an alias. Throws LorikeetError `model_not_found`, or `conflict` for a base. */
+  adapterNamed(name: string): string;
 }
 
 export interface ModelGateway {

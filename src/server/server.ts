@@ -4,6 +4,7 @@ import type { AddressInfo, Socket } from "node:net";
 import { assert, LorikeetError } from "../base/errors.js";
 import type { Logger } from "../base/log.js";
 import type { Bases } from "../gateway/bases.js";
+import type { FineTuning } from "../gateway/fine-tuning/fine-tuning.js";
 import { Responses, type ResponsesOptions } from "../gateway/responses/responses.js";
 import { memoryStore } from "../records/memory-store.js";
 import type { RecordStore } from "../records/store.js";
@@ -30,6 +31,8 @@ export interface ServerParts {
   readonly bases?: Bases;
   /** Where responses are stored, if not in memory. */
   readonly records?: RecordStore;
+  /** Files and training jobs; without it their routes say that they are off. */
+  readonly fineTuning?: FineTuning;
   readonly logger: Logger;
   readonly options?: Partial<ServerOptions & ResponsesOptions>;
   /** Not an option: options may be printed. Without keys, anyone may use the server. */
@@ -42,7 +45,7 @@ export interface LorikeetServer {
   /** Resolves with its address; port 0 picks a free one. */
   listen(host: string, port: number): Promise<AddressInfo>;
   /** Starts serving requests. Call it once, on a server created without bases. */
-  open(bases: Bases, records?: RecordStore): void;
+  open(bases: Bases, records?: RecordStore, fineTuning?: FineTuning | null): void;
   /** null unless it is listening. */
   address(): AddressInfo | null;
   /** Number of open connections. */
@@ -157,17 +160,18 @@ export function createServer(parts: ServerParts): LorikeetServer {
       : {};
     return new Sockets(deps, { ...dialects, ...forResponses }, access, metrics);
   };
-  const open = (bases: Bases, records: RecordStore = memoryStore()): void => {
+  const open = (bases: Bases, records: RecordStore = memoryStore(), fineTuning: FineTuning | null = null): void => {
     assert(service === null, "a server is opened once");
     metrics.bind(bases);
     bases.observe(metrics.gatewayObserverOf(null));
     for (const { name, models } of bases.all) models.observe(metrics.gatewayObserverOf(name));
     const responses = bases.with("text").length > 0 ? openResponses(records) : null;
-    app = createApp({ bases, responses, ...shared });
+    if (fineTuning) metrics.bindFineTuning(fineTuning);
+    app = createApp({ bases, responses, fineTuning, ...shared });
     service = { bases, responses, sockets: openSockets(bases, responses) };
     gate.open();
   };
-  if (parts.bases) open(parts.bases, parts.records);
+  if (parts.bases) open(parts.bases, parts.records, parts.fineTuning);
   return {
     open,
     listen: (host, port) => listen(http, host, port),

@@ -3,6 +3,7 @@ import type { UploadLimits } from "../../src/adapter/upload/upload.js";
 import type { Logger } from "../../src/base/log.js";
 import type { Answer } from "../../src/gateway/answer.js";
 import { basesOf } from "../../src/gateway/bases.js";
+import type { FineTuning } from "../../src/gateway/fine-tuning/fine-tuning.js";
 import { createGateway, type Gateway, type GatewayModel } from "../../src/gateway/gateway.js";
 import type { OpenAiRequest } from "../../src/gateway/openai/common-request.js";
 import { type OpenAiProtocol, openAiProtocols } from "../../src/gateway/openai/protocol.js";
@@ -23,6 +24,7 @@ export interface RigOptions {
   readonly gateway?: Partial<GatewayOptions>;
   readonly server?: Partial<ServerOptions & ResponsesOptions>;
   readonly records?: RecordStore;
+  readonly fineTuning?: FineTuning;
   readonly apiKeys?: readonly string[];
   readonly uploads?: Partial<UploadLimits>;
 }
@@ -120,6 +122,7 @@ export async function openServerRig(options: RigOptions = {}): Promise<ServerRig
     logger: rig.logger,
     ...(options.server ? { options: options.server } : {}),
     ...(options.records ? { records: options.records } : {}),
+    ...(options.fineTuning ? { fineTuning: options.fineTuning } : {}),
     ...(options.apiKeys ? { apiKeys: options.apiKeys } : {}),
   });
   const { port } = await server.listen("127.0.0.1", 0);

@@ -16,6 +16,7 @@ export interface Option<T> {
 
 type Group =
   | "Responses"
+  | "Fine-tuning"
   | ("Model" | "Engine" | "Adapters" | "Server" | "Streams" | "Limits" | "Logs" | "Text")
   | ("Data" | "Adapter" | "Training" | "Run");
 

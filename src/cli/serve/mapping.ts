@@ -7,6 +7,8 @@ import type { ValidationLimits } from "../../adapter/worker/validator.js";
 import type { GatewayOptions } from "../../gateway/options.js";
 import type { ResponsesOptions } from "../../gateway/responses/responses.js";
 import type { ImageLimits } from "../../image/preprocessor.js";
+import type { FileBounds } from "../../jobs/file-store.js";
+import type { JobBounds } from "../../jobs/jobs.js";
 import type { RecordBounds } from "../../records/store.js";
 import { type ServerOptions, serverDefaults } from "../../server/options.js";
 import type { ServeSettings } from "./options.js";
@@ -70,6 +72,17 @@ export function recordBoundsOf(settings: ServeSettings): RecordBounds {
     maxBytes: settings.maxResponseBytes,
     maxAgeMs: settings.responseTtl,
   };
+}
+
+export function fileBoundsOf(settings: ServeSettings): FileBounds {
+  const { maxFiles, maxTotalFileBytes } = settings;
+  return { maxFiles, maxTotalFileBytes, fileTtlMs: settings.fileTtl };
+}
+
+export function jobBoundsOf(settings: ServeSettings): JobBounds {
+  const { maxTrainingJobs, maxTrainingQueue, maxJobs, pauseTrainingAt } = settings;
+  const bounds = { maxTrainingJobs, maxTrainingQueue, maxJobs, pauseTrainingAt };
+  return { ...bounds, jobTtlMs: settings.jobTtl, stopMs: settings.drainTimeout };
 }
 
 export function serverOptionsOf(settings: ServeSettings): ServerOptions & ResponsesOptions {

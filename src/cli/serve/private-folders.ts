@@ -8,9 +8,11 @@ import type { ServeSettings } from "./options.js";
 
 /** As given in the settings, as absolute paths, and with links resolved. */
 export function privateFoldersOf(settings: ServeSettings): readonly string[] {
-  const { model, adapters, cacheDir, loraPathRoot, responseStore, chatTemplate, apiKeyFile } = settings;
+  const { model, adapters, cacheDir, loraPathRoot, responseStore, fineTuning, chatTemplate, apiKeyFile } = settings;
   const cache = model === null ? null : cacheOf(resolve(model));
-  const named = [model, cache, adapters, cacheDir, loraPathRoot, responseStore].filter((path) => path !== null);
+  const named = [model, cache, adapters, cacheDir, loraPathRoot, responseStore, fineTuning].filter(
+    (path) => path !== null,
+  );
   const files = [chatTemplate, apiKeyFile].filter((path) => path !== null).map((path) => dirname(resolve(path)));
   const program = fileURLToPath(new URL("../../../..", import.meta.url));
   const absolute = [...named.map((path) => resolve(path)), ...files, tmpdir(), homedir(), process.cwd(), program];

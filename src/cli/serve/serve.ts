@@ -105,7 +105,7 @@ async function serveUntilEnd(
   const cause = await lifetime.end;
   lifetime.endWithin(settings.drainTimeout + closeMs);
   logger.info({ cause, graceMs: settings.drainTimeout }, "draining");
-  await service.server.drain(settings.drainTimeout, lifetime.loss ?? undefined);
+  await Promise.all([service.server.drain(settings.drainTimeout, lifetime.loss ?? undefined), service.stopJobs()]);
   stopWatching();
 }
 

@@ -2,6 +2,7 @@
 
 import type { Logger, Progress } from "../../base/log.js";
 import { basesOf } from "../../gateway/bases.js";
+import type { FineTuningFolder } from "../../jobs/folder.js";
 import { isEncoderDecoder } from "../../model/task/encoder-decoder.js";
 import { isTaskModel } from "../../model/task/folder.js";
 import { openLevelStore } from "../../records/level-store.js";
@@ -9,6 +10,7 @@ import { memoryStore } from "../../records/memory-store.js";
 import type { RecordStore } from "../../records/store.js";
 import { type BaseDevice, Metrics } from "../../server/metrics/metrics.js";
 import { createServer, type LorikeetServer } from "../../server/server.js";
+import { openFineTuning, openTuningFolder } from "../jobs/open-fine-tuning.js";
 import { requireNoFile } from "../options/paths.js";
 import { openSeq2SeqStack, type Seq2SeqStack } from "../seq2seq-stack.js";
 import { openStack, planStack, type Stack, type StackOptions } from "../stack.js";
@@ -32,6 +34,8 @@ export interface Service extends AsyncDisposable {
   readonly metrics: Metrics;
   /** Starts serving requests and scanning for adapters. Returns the port. */
   open(): number;
+  /** Stops fine-tuning jobs at a checkpoint; the next server continues them. */
+  stopJobs(): Promise<void>;
 }
 
 /** Checks the settings, starts listening (alive, not ready) and loads the model. Throws what listening, `planStack` and `openStack` throw. */
@@ -57,35 +61,43 @@ export async function openService(
     progress,
   };
   let records: RecordStore | null = null;
+  let folder: FineTuningFolder | null = null;
   const opening = async () => {
     const open = await planFor(settings, stackOptions);
     checkTogether(settings);
     records = await openRecords(settings);
+    folder = await openTuningFolder(settings);
     const { port } = await listen(server, settings);
     logger.info({ model: settings.model, host: settings.host, port }, "loading");
-    return { port, records, stack: await open() };
+    return { port, records, folder, stack: await open() };
   };
   const {
     port,
     stack,
     records: opened,
+    folder: tuningFolder,
   } = await opening().catch(async (error: unknown) => {
     await server.close();
     await records?.[Symbol.asyncDispose]();
+    await folder?.[Symbol.asyncDispose]();
     throw error;
   });
+  const tuning = tuningFolder && isDecoderStack(stack) ? openFineTuning(tuningFolder, [stack], settings, logger) : null;
   return {
     stack,
     server,
     metrics,
     open: () => {
       if (isDecoderStack(stack)) metrics.describeDevices([deviceOf(stack)]);
-      server.open(basesOf(stack.name, stack.gateway), opened);
+      server.open(basesOf(stack.name, stack.gateway), opened, tuning?.fineTuning);
       stack.adapters?.store.start();
+      tuning?.start().catch((error: unknown) => logger.error({ err: error }, "Fine-tuning jobs cannot be started"));
       return port;
     },
+    stopJobs: async () => tuning?.stop(),
     [Symbol.asyncDispose]: async () => {
       await server.close();
+      await tuning?.[Symbol.asyncDispose]();
       await stack[Symbol.asyncDispose]();
       await opened[Symbol.asyncDispose]();
     },
@@ -108,6 +120,11 @@ export const isDecoderStack = (stack: AnyStack): stack is Stack => "checkpoint" 
 /** Checks the settings against the model, of either kind, and returns what opens it. */
 async function planFor(settings: ServeSettings, options: StackOptions): Promise<() => Promise<AnyStack>> {
   if (settings.model !== null && (await isTaskModel(settings.model))) {
+    if (settings.fineTuning !== null) {
+      throw new UsageError([
+        "--fine-tuning is for decoders that generate text; no other model can be trained by jobs.",
+      ]);
+    }
     const model = await planTaskStack(options);
     const opening = { ...options, images: imageLimitsOf(settings), trialTimeoutMs: settings.modelTrialTimeout };
     return () => (isEncoderDecoder(model) ? openSeq2SeqStack(opening, model) : openTaskStack(opening, model));
@@ -126,6 +143,9 @@ function checkTogether(settings: ServeSettings): void {
   }
   if (settings.loraPathRoot !== null && settings.adapters === null) {
     faults.push("--lora-path-root needs --adapters <folder>, which stores the loaded adapters.");
+  }
+  if (settings.fineTuning !== null && settings.adapters === null) {
+    faults.push("--fine-tuning needs --adapters <folder>, which stores the adapters that jobs train.");
   }
   if (faults.length > 0) throw new UsageError(faults);
 }

@@ -4,6 +4,7 @@ import { isObject, type Json } from "../../base/json.js";
 import type { GrammarSource } from "../../grammar/source.js";
 import { customField, Wrong } from "../body/custom-field.js";
 import { flag, integer, listOf } from "../body/field-kinds.js";
+import { metadataField } from "../body/metadata-field.js";
 import { type BodyFormat, type Fault, type IgnoredTable, invalid, parse } from "../body/parse.js";
 import { efforts, templateEntries } from "../openai/chat-input.js";
 import { samplingOf } from "../openai/common-request.js";
@@ -78,15 +79,6 @@ const shortText = () => {
   return v.optional(v.pipe(v.string(rule), v.maxLength(512, rule)));
 };
 
-function metadataField() {
-  const rule = "must be an object of up to 16 strings of up to 512 characters, with names of up to 64";
-  const accepts = (value: unknown): boolean =>
-    isObject(value) &&
-    Object.keys(value).length <= 16 &&
-    Object.entries(value).every(([key, text]) => key.length <= 64 && typeof text === "string" && text.length <= 512);
-  return v.optional(v.custom<Readonly<Record<string, string>>>(accepts, rule), {});
-}
-
 /** A text is one message of the user. */
 function inputField(bounds: RequestBounds) {
   const rule = `must be a string or a list of 1 to ${bounds.maxMessages} items`;
@@ -120,7 +112,7 @@ function entriesOf(bounds: RequestBounds) {
     ),
     top_logprobs: v.optional(integer(0, bounds.maxLogprobs)),
     ...toolEntries(bounds),
-    metadata: metadataField(),
+    metadata: v.optional(metadataField(), {}),
     truncation: v.optional(v.picklist(["auto", "disabled"], 'must be "auto" or "disabled"'), "disabled"),
     background: v.optional(flag, false),
     store: v.optional(flag, true),

@@ -4,6 +4,7 @@ import { LorikeetError } from "../../base/errors.js";
 import type { Logger } from "../../base/log.js";
 import { messagesProtocol } from "../../gateway/anthropic/protocol.js";
 import type { Bases } from "../../gateway/bases.js";
+import type { FineTuning } from "../../gateway/fine-tuning/fine-tuning.js";
 import type { Gateway } from "../../gateway/gateway.js";
 import type { Route } from "../../gateway/observer.js";
 import { modelObject } from "../../gateway/openai/models.js";
@@ -25,6 +26,7 @@ import type { ReaderBounds } from "../reader-pace.js";
 import { adapterHandlers } from "./adapter-routes.js";
 import { contextMiddleware, contextOf } from "./context.js";
 import { addErrorForms } from "./error-forms.js";
+import { fineTuningHandlers } from "./fine-tuning-routes.js";
 import { generateHandler } from "./generate-routes.js";
 import { jsonBody, pictureBody } from "./json-body.js";
 import { kserveHandlers, serverMetadata } from "./kserve-routes.js";
@@ -42,6 +44,8 @@ export interface AppParts {
   readonly bases: Bases;
   /** null unless a base generates text. */
   readonly responses: Responses | null;
+  /** null: off. */
+  readonly fineTuning: FineTuning | null;
   readonly gate: Gate;
   readonly access: Access;
   readonly clientAddress: ClientAddressOf;
@@ -51,7 +55,7 @@ export interface AppParts {
   readonly options: ServerOptions;
 }
 
-type BareParts = Omit<AppParts, "bases" | "responses">;
+type BareParts = Omit<AppParts, "bases" | "responses" | "fineTuning">;
 
 /** The app that answers while the model loads: alive, not ready, process metrics only. */
 export function createWaitingApp(parts: BareParts): Express {
@@ -87,6 +91,7 @@ export function createApp(parts: AppParts): Express {
   if (responses) addTextApi(app, { ...api, responses });
   if (hasPipelines) route(app, "/hf-inference/models/*name", named);
   if (hasTasks) addTaskApi(app, api);
+  addFineTuningApi(app, api);
   return closeRoutes(app, parts);
 }
 
@@ -174,6 +179,13 @@ function addModelApi(
   });
   api("/models/*name", {
     get: [(req, res) => void res.json(modelObject(models.get(nameInPath(req))))],
+    delete: [
+      async (req, res) => {
+        const name = nameInPath(req);
+        await bases.adapters.remove(models.adapterNamed(name));
+        res.json({ id: name, object: "model", deleted: true });
+      },
+    ],
     ...named,
   });
   api("/adapters", { get: [adapters.list] });
@@ -256,6 +268,25 @@ function addTextApi(
   api("/responses/:id/input_items", { get: [stored.inputItems] });
   api("/tokenize", { post: [json, tokens("tokenize", "tokenize")] });
   api("/detokenize", { post: [json, tokens("detokenize", "detokenize")] });
+}
+
+/** OpenAI's files and fine-tuning jobs, whether they are on or off. */
+function addFineTuningApi(
+  app: Express,
+  { fineTuning, access, options, json }: ApiParts & Pick<AppParts, "fineTuning" | "access">,
+): void {
+  const { files, jobs } = fineTuningHandlers({ fineTuning, access, options });
+  const api = apiOf(app);
+  api("/files", { get: [files.list], post: [files.create] });
+  api("/files/:id", { get: [files.get], delete: [files.remove] });
+  api("/files/:id/content", { get: [files.content] });
+  api("/fine_tuning/jobs", { get: [jobs.list], post: [json, jobs.create] });
+  api("/fine_tuning/jobs/:id", { get: [jobs.get] });
+  api("/fine_tuning/jobs/:id/cancel", { post: [jobs.cancel] });
+  api("/fine_tuning/jobs/:id/pause", { post: [jobs.pause] });
+  api("/fine_tuning/jobs/:id/resume", { post: [jobs.resume] });
+  api("/fine_tuning/jobs/:id/events", { get: [jobs.events] });
+  api("/fine_tuning/jobs/:id/checkpoints", { get: [jobs.checkpoints] });
 }
 
 function askForHandshake(_req: Request, res: Response): void {

@@ -1,5 +1,6 @@
 /** Gauges read from the gateway and the stored responses at each scrape: slots, bytes, tiers, and the metric names that Kubernetes routers expect. */
 import { Counter, Gauge, type Registry } from "prom-client";
+import type { FineTuningStats } from "../../gateway/fine-tuning/fine-tuning.js";
 import type { GatewayStats } from "../../gateway/gateway.js";
 import type { ModelStats } from "../../gateway/model-gateway.js";
 import type { ResponsesStats } from "../../gateway/responses/responses.js";
@@ -88,6 +89,23 @@ export function registerResponses(registry: Registry, stats: () => ResponsesStat
   gauge("lorikeet_stored_response_bytes", "Bytes of those.", ({ bytes }) => bytes);
   counter("lorikeet_dropped_responses_total", "Stored responses dropped for age or room.", ({ dropped }) => dropped);
   gauge("lorikeet_background_responses", "Responses that run in the background.", ({ background }) => background);
+}
+
+/** The gauges and counters of files and training jobs. */
+export function registerFineTuning(registry: Registry, stats: () => FineTuningStats): void {
+  const all: BaseReader<FineTuningStats> = { labelNames: [], read: () => [{ base: {}, stats: stats() }] };
+  const { gauge, counter, series } = readersOf(registry, all);
+  gauge("lorikeet_stored_files", "Stored files.", ({ files }) => files.files);
+  gauge("lorikeet_stored_file_bytes", "Bytes of those.", ({ files }) => files.bytes);
+  counter("lorikeet_expired_files_total", "Stored files that expired.", ({ files }) => files.dropped);
+  counter(
+    "lorikeet_training_paused_seconds_total",
+    "Time for which training was stopped because the server was busy.",
+    ({ pausedSeconds }) => pausedSeconds,
+  );
+  series("lorikeet_fine_tuning_jobs", "Fine-tuning jobs by status.", ["status"], ({ byStatus }) =>
+    Object.entries(byStatus).map(([status, count]) => [{ status }, count]),
+  );
 }
 
 /** Gauges and counters whose values are read at each scrape, of each base. */

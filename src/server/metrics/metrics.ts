@@ -2,13 +2,14 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
 import type { EngineObserver } from "../../engine/types.js";
 import type { Bases } from "../../gateway/bases.js";
+import type { FineTuning } from "../../gateway/fine-tuning/fine-tuning.js";
 import type { GatewayStats } from "../../gateway/gateway.js";
 import type { ModelStats } from "../../gateway/model-gateway.js";
 import { type GatewayObserver, type RequestSummary, routes } from "../../gateway/observer.js";
 import type { Responses } from "../../gateway/responses/responses.js";
 import { AdapterLabels } from "./adapter-labels.js";
 import { EventLoopDelay } from "./event-loop.js";
-import { type Labelled, registerGauges, registerResponses, registerTextGauges } from "./gauges.js";
+import { type Labelled, registerFineTuning, registerGauges, registerResponses, registerTextGauges } from "./gauges.js";
 
 const latency = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
 const short = [0.001, 0.0025, 0.005, 0.01, 0.02, 0.04, 0.08, 0.12, 0.25, 0.5, 1, 2.5];
@@ -135,6 +136,11 @@ export class Metrics {
   /** Adds those of stored responses. */
   bindResponses(responses: Pick<Responses, "stats">): void {
     registerResponses(this.registry, () => responses.stats());
+  }
+
+  /** Adds those of files and training jobs. */
+  bindFineTuning(fineTuning: Pick<FineTuning, "stats">): void {
+    registerFineTuning(this.registry, () => fineTuning.stats());
   }
 
   /** The exposition text, without series of removed adapters. */

@@ -1,0 +1,109 @@
+/** Opens the fine-tuning API of a server: its folder, its jobs, and what they train. */
+import { resolve } from "node:path";
+import { Uploads } from "../../adapter/upload/upload.js";
+import { LorikeetError } from "../../base/errors.js";
+import type { Logger } from "../../base/log.js";
+import type { BaseDtype } from "../../engine/start.js";
+import { FineTuning } from "../../gateway/fine-tuning/fine-tuning.js";
+import { type FineTuningFolder, openFineTuningFolder } from "../../jobs/folder.js";
+import { Jobs } from "../../jobs/jobs.js";
+import type { TrainableBase } from "../../jobs/types.js";
+import { hidePaths } from "../../server/private-paths.js";
+import { processBytes } from "../../train/memory.js";
+import { freeMemory, usableMemory } from "../machine.js";
+import { requireNoFile } from "../options/paths.js";
+import { formatBytes } from "../options/units.js";
+import { fileBoundsOf, jobBoundsOf, uploadLimitsOf } from "../serve/mapping.js";
+import type { ServeSettings } from "../serve/options.js";
+import { privateFoldersOf } from "../serve/private-folders.js";
+import type { Stack } from "../stack.js";
+import type { TrainingBase } from "./messages.js";
+import { startTraining } from "./training-process.js";
+
+/** Disposing of it stops running jobs at a checkpoint and leaves the folder. */
+export interface OpenFineTuning extends AsyncDisposable {
+  readonly fineTuning: FineTuning;
+  /** Starts to run jobs. */
+  start(): Promise<void>;
+  /** Stops running jobs at a checkpoint; no more start. */
+  stop(): Promise<void>;
+}
+
+/** The folder of --fine-tuning; null without. Throws a UsageError, or what opening it throws. */
+export async function openTuningFolder(settings: ServeSettings): Promise<FineTuningFolder | null> {
+  if (settings.fineTuning === null) return null;
+  await requireNoFile("--fine-tuning", settings.fineTuning);
+  return openFineTuningFolder(resolve(settings.fineTuning), fileBoundsOf(settings));
+}
+
+export function openFineTuning(
+  folder: FineTuningFolder,
+  stacks: readonly Stack[],
+  settings: ServeSettings,
+  logger: Logger,
+): OpenFineTuning {
+  const privateFolders = privateFoldersOf(settings);
+  const jobs = new Jobs({
+    jobs: folder.jobs,
+    files: folder.files,
+    bases: stacks.map((stack) => trainableBaseOf(stack, settings)),
+    bounds: jobBoundsOf(settings),
+    load: () => stacks.reduce((sum, { gateway }) => sum + loadOf(gateway.stats().engine), 0),
+    publicText: (text) => hidePaths(text, privateFolders),
+    logger,
+  });
+  const limits = { ...uploadLimitsOf(settings), receivedBytes: settings.maxFileBytes };
+  const fineTuning = new FineTuning({ files: folder.files, jobs, uploads: new Uploads(limits), limits });
+  const stop = (): Promise<void> => jobs[Symbol.asyncDispose]();
+  return {
+    fineTuning,
+    start: () => jobs.start(),
+    stop,
+    async [Symbol.asyncDispose]() {
+      await stop();
+      await folder[Symbol.asyncDispose]();
+    },
+  };
+}
+
+const loadOf = ({ running, waiting }: { readonly running: number; readonly waiting: number }): number =>
+  running + waiting;
+
+/** A base that a server runs, as jobs train it: over the same weights where training knows their type. */
+function trainableBaseOf(stack: Stack, settings: ServeSettings): TrainableBase {
+  const { checkpoint, precision, gateway, adapters, name } = stack;
+  const dtype: BaseDtype = precision.dtype === "int8" || precision.dtype === "int4" ? precision.dtype : "fp32";
+  const base: TrainingBase = {
+    folder: checkpoint.directory,
+    dtype,
+    chatTemplate: settings.chatTemplate,
+    cacheDir: settings.cacheDir,
+    threads: settings.trainingThreads ?? Math.max(1, Math.floor(stack.threads / 2)),
+    nice: settings.trainingNice,
+    maxTimeMs: settings.maxTrainingTime,
+  };
+  return {
+    names: [name],
+    start: (run, report) => startTraining(base, run, report),
+    publish: async (adapter, folder) => {
+      const staged = await adapters?.store.stageCopy(folder);
+      if (staged === undefined) throw new LorikeetError("internal", "There is no store for the adapters of jobs.");
+      await gateway.adapters.store(adapter, staged, false);
+    },
+    memoryFault: () => memoryFaultOf(checkpoint.parameterCount, dtype),
+  };
+}
+
+/** Bytes of a weight while it is trained over: quantized ones are packed, and have a copy for gradients. */
+const bytesPerWeight = { fp32: 4, fp16: 4, int8: 3, int4: 2.5 } as const;
+
+/** Of the least that a run takes. The process itself counts what its own rows take. */
+function memoryFaultOf(parameters: number, dtype: BaseDtype): ReturnType<TrainableBase["memoryFault"]> {
+  const needed = processBytes + parameters * bytesPerWeight[dtype];
+  const free = freeMemory();
+  if (needed <= free) return null;
+  const most = usableMemory() - process.memoryUsage.rss();
+  const allowed = needed <= most ? free : most;
+  const message = `A fine-tuning job needs at least ${formatBytes(needed)} of memory; ${formatBytes(allowed)} is left beside the server.`;
+  return { fault: new LorikeetError("out_of_memory", message, { found: needed, allowed }), isPassing: needed <= most };
+}

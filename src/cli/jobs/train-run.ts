@@ -1,0 +1,211 @@
+/** One run of a job, from its files to an adapter's folder. What an earlier process has begun is continued. */
+import { join, sep } from "node:path";
+import { LorikeetError } from "../../base/errors.js";
+import type {
+  HeldOut,
+  StepFigures,
+  TrainingEnd,
+  TrainingProduct,
+  TrainingReport,
+  TrainingRun,
+} from "../../jobs/types.js";
+import { openCheckpoint } from "../../model/checkpoint/open.js";
+import { Checkpoints } from "../../train/files/checkpoints.js";
+import { type RunResults, readRecord } from "../../train/files/record.js";
+import { RunFolder } from "../../train/files/run-folder.js";
+import { defaultRate } from "../../train/optimizer/default-rate.js";
+import { type RunOptions, runTraining } from "../../train/run.js";
+import { openServed } from "../../train/served.js";
+import { resolveSettings } from "../options/settings.js";
+import type { Terminal } from "../terminal.js";
+import { openJob, type TrainJob } from "../train/job.js";
+import { type TrainFlags, trainOptions } from "../train/options.js";
+import { storedOptions } from "../train/resume.js";
+import { UsageError } from "../usage.js";
+import type { TrainingBase } from "./messages.js";
+
+type Report = (report: TrainingReport) => void;
+
+/** Rows in one forward and backward pass, at most: a step of more rows accumulates gradients. */
+const maxRowsAtOnce = 8;
+/** Checkpoints that stay, besides the best one. */
+const keptCheckpoints = 3;
+const shownFaults = 8;
+
+/** Never rejects. */
+export async function train(
+  base: TrainingBase,
+  run: TrainingRun,
+  report: Report,
+  signal: AbortSignal,
+): Promise<TrainingEnd> {
+  try {
+    const folder = new RunFolder(run.output);
+    const results = (await finished(run)) ?? (await folder.locked(() => trainIn(folder, base, run, report, signal)));
+    if (results === null) return { type: "stopped" };
+    if (results.ended === "diverged") return { type: "failed", fault: diverged(results) };
+    return { type: "done", product: await productOf(run, results) };
+  } catch (error) {
+    return signal.aborted ? { type: "stopped" } : { type: "failed", fault: faultOf(error, run) };
+  }
+}
+
+/** The results of a run that had ended when the server did. */
+async function finished({ output }: TrainingRun): Promise<RunResults | null> {
+  return (await readRecord(output))?.results ?? null;
+}
+
+/** null if it was stopped. */
+async function trainIn(
+  folder: RunFolder,
+  base: TrainingBase,
+  run: TrainingRun,
+  report: Report,
+  signal: AbortSignal,
+): Promise<RunResults | null> {
+  const begun = await folder.recall();
+  const mode = begun === null ? "overwrite" : "resume";
+  await folder.check(mode);
+  await using job = await openFitting(base, run, begun, signal, folder);
+  const { session, settings, data } = job;
+  const [trainRows, validRows] = [data.train.length, data.valid.length];
+  report({ type: "opened", steps: session.totalSteps, trainRows, validRows, warnings: data.warnings });
+  await folder.start(mode, storedOptions(job.flags));
+  const { results } = await runTraining({
+    folder,
+    session,
+    settings,
+    record: job.record,
+    check: job.check,
+    serve: (result) =>
+      openServed({
+        checkpoint: job.checkpoint,
+        dtype: settings.dtype,
+        threads: job.threads,
+        maxContext: settings.maxLength,
+        maxBatch: 4,
+        adapter: result,
+        ...(base.cacheDir === null ? {} : { cacheDirectory: base.cacheDir }),
+      }),
+    signal,
+    events: eventsFor(report),
+  });
+  return results;
+}
+
+function eventsFor(report: Report): NonNullable<RunOptions["events"]> {
+  const none: Omit<StepFigures, "step"> = {
+    trainLoss: null,
+    trainAccuracy: null,
+    validLoss: null,
+    validAccuracy: null,
+  };
+  return {
+    started: ({ step }) => report({ type: "started", step }),
+    step: ({ step, loss, rate }) => report({ type: "step", figures: { ...none, step, trainLoss: loss }, rate }),
+    validated: ({ step, loss, accuracy = null }) =>
+      report({ type: "validation", figures: { ...none, step, validLoss: loss, validAccuracy: accuracy } }),
+  };
+}
+
+/** Opens the run with as many rows at once as memory allows; one that was begun keeps its own. */
+async function openFitting(
+  base: TrainingBase,
+  run: TrainingRun,
+  begun: Readonly<Record<string, unknown>> | null,
+  signal: AbortSignal,
+  folder: RunFolder,
+): Promise<TrainJob> {
+  if (begun !== null) return openJob(flagsFrom(begun), silentTerminal, signal, folder);
+  const { config } = await openCheckpoint(base.folder);
+  const rate = run.hyperparameters.learningRateMultiplier * defaultRate(run.method === "dpo" ? "dpo" : "sft", config);
+  const choices = fittings(run.hyperparameters.batchSize);
+  for (const [i, choice] of choices.entries()) {
+    try {
+      return await openJob(flagsFrom({ ...optionsOf(base, run, rate), ...choice }), silentTerminal, signal);
+    } catch (error) {
+      const isTooLarge = error instanceof LorikeetError && error.code === "out_of_memory";
+      if (!isTooLarge || i === choices.length - 1) throw error;
+    }
+  }
+  throw new LorikeetError("internal", "There is no way to split a step.");
+}
+
+/** Ways to compute a step of so many rows: the fastest first, the one with the least memory last. */
+function fittings(rows: number): Readonly<Record<string, unknown>>[] {
+  const parts = Array.from({ length: Math.min(maxRowsAtOnce, rows) }, (_, i) => i + 1).filter(
+    (part) => rows % part === 0,
+  );
+  const split = parts.reverse().map((part) => ({ "batch-size": part, "gradient-accumulation-steps": rows / part }));
+  return [...split, { ...split.at(-1), "gradient-checkpointing": true }];
+}
+
+/** Options of `train`, as a config file has them. */
+function optionsOf(base: TrainingBase, run: TrainingRun, rate: number): Readonly<Record<string, unknown>> {
+  const { epochs, beta } = run.hyperparameters;
+  return {
+    model: base.folder,
+    dtype: base.dtype,
+    ...(base.chatTemplate === null ? {} : { "chat-template": base.chatTemplate }),
+    ...(base.cacheDir === null ? {} : { "cache-dir": base.cacheDir }),
+    threads: base.threads,
+    data: run.data,
+    "output-dir": run.output,
+    method: run.method === "dpo" ? "dpo" : "sft",
+    epochs,
+    seed: run.seed,
+    "learning-rate": rate,
+    ...(beta === null ? {} : { beta }),
+    "max-time": `${base.maxTimeMs}ms`,
+    "save-total-limit": keptCheckpoints,
+  };
+}
+
+const flagsFrom = (file: Readonly<Record<string, unknown>>): TrainFlags =>
+  resolveSettings(trainOptions, { flags: {}, environment: {}, file, filePath: "the job" });
+
+/** The process prints nothing. */
+const silentTerminal: Terminal = {
+  stdout: { write: () => true },
+  stderr: { write: () => true },
+  environment: {},
+  onSignal: () => () => {},
+  onCrash: () => () => {},
+  exitNow: () => {},
+};
+
+async function productOf({ output }: TrainingRun, results: RunResults): Promise<TrainingProduct> {
+  const folder = join(output, "checkpoints");
+  const steps = await Checkpoints.stepsIn(folder);
+  return {
+    steps: results.kept_step,
+    tokens: results.tokens,
+    heldOut: heldOutOf(results, await readRecord(output)),
+    checkpoints: steps.map((step) => ({ step, folder: Checkpoints.pathIn(folder, step) })),
+  };
+}
+
+function heldOutOf(results: RunResults, record: Awaited<ReturnType<typeof readRecord>>): HeldOut | null {
+  const { base_validation_loss: before, validation_loss: after } = results;
+  return before === null || after === null ? null : { rows: record?.data?.validation_rows ?? 0, before, after };
+}
+
+const diverged = ({ steps }: RunResults) => ({
+  code: "invalid_value",
+  message: `The loss diverged after ${steps} steps; a lower learning_rate_multiplier may help.`,
+  param: "learning_rate_multiplier",
+});
+
+/** The fault in the words of the API: files have no folders, and a list of faults is told. */
+function faultOf(error: unknown, { data }: TrainingRun) {
+  const told = (text: string): string => text.replaceAll(`${data}${sep}`, "").replaceAll(data, "the files");
+  if (error instanceof LorikeetError) {
+    const listed = error.faults.slice(0, shownFaults).filter((fault) => !error.message.includes(fault));
+    const message = told([error.message, ...listed].join(" "));
+    return { code: error.code, message, param: error.code === "data_invalid" ? "training_file" : null };
+  }
+  if (error instanceof UsageError) return { code: "invalid_value", message: told(error.message), param: null };
+  const reason = error instanceof Error ? (error.stack ?? error.message) : String(error);
+  process.stderr.write(`lorikeet: a fine-tuning job failed: ${reason}\n`);
+  return { code: "internal", message: "The training process failed; the server's log says why.", param: null };
+}

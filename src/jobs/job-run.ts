@@ -1,0 +1,275 @@
+/** One process of one job: what it reports becomes events and figures, and its product becomes an adapter that requests can name. */
+
+import { writeFile } from "node:fs/promises";
+import { LorikeetError } from "../base/errors.js";
+import type { Logger } from "../base/log.js";
+import type { FileStore } from "./file-store.js";
+import { newCheckpointId, shortId } from "./ids.js";
+import type { JobStore } from "./job-store.js";
+import { adapterNameOf, aliasOf } from "./names.js";
+import { resultsCsv } from "./results-file.js";
+import type {
+  JobCheckpoint,
+  JobEvent,
+  JobFault,
+  JobRecord,
+  StepFigures,
+  TrainableBase,
+  TrainingEnd,
+  TrainingProcess,
+  TrainingProduct,
+  TrainingReport,
+} from "./types.js";
+
+/** Events of a run's steps, at most. */
+const mostStepEvents = 500;
+
+export interface JobRunParts {
+  readonly jobs: JobStore;
+  readonly files: FileStore;
+  readonly base: TrainableBase;
+  readonly logger: Logger;
+  readonly now: () => number;
+  /** Removes paths of this machine from a text. */
+  readonly publicText: (text: string) => string;
+}
+
+export class JobRun {
+  readonly id: string;
+  /** Why it was asked to stop; null: it was not. */
+  reason: "paused" | "cancelled" | "shutdown" | null = null;
+  readonly #parts: JobRunParts;
+  #process: TrainingProcess | null = null;
+  #steps = 0;
+  /** The last step that has an event: a run that resumes repeats some. */
+  #noted = -1;
+  #figures = new Map<number, StepFigures>();
+  #began: { readonly step: number; readonly at: number } | null = null;
+
+  constructor(id: string, parts: JobRunParts) {
+    this.id = id;
+    this.#parts = parts;
+  }
+
+  get process(): TrainingProcess | null {
+    return this.#process;
+  }
+
+  /** Runs to the job's end, or until it is stopped. Never rejects. */
+  async run(isSuspended: () => boolean): Promise<void> {
+    try {
+      const { jobs, base } = this.#parts;
+      for (const { data } of await jobs.events(this.id)) this.#noted = Math.max(this.#noted, data?.step ?? -1);
+      const job = await jobs.change(this.id, { status: "validating_files" });
+      if (this.reason !== null) return await this.#stopped(this.reason);
+      await this.#say("info", `Validating training file: ${job.trainingFile}`);
+      const { data, product } = jobs.placesOf(this.id);
+      const { method, hyperparameters, seed } = job;
+      this.#process = base.start({ data, output: product, method, hyperparameters, seed }, (report) =>
+        this.#take(report),
+      );
+      if (isSuspended()) this.#process.suspend();
+      if (this.reason !== null) this.#process.stop();
+      await this.#finish(await this.#process.ended);
+    } catch (error) {
+      this.#parts.logger.error({ job: this.id, err: error }, "A fine-tuning job failed");
+      await this.#fail(faultOf(error)).catch(() => {});
+    } finally {
+      this.#process = null;
+    }
+  }
+
+  #take(report: TrainingReport): void {
+    const noting = this.#takeNow(report);
+    noting.catch((error: unknown) =>
+      this.#parts.logger.warn({ job: this.id, err: error }, "A report of a job was lost"),
+    );
+  }
+
+  async #takeNow(report: TrainingReport): Promise<void> {
+    const { jobs, now } = this.#parts;
+    switch (report.type) {
+      case "opened": {
+        this.#steps = report.steps;
+        for (const warning of report.warnings) await this.#say("warn", warning);
+        const held = report.validRows === 0 ? "none held out" : `${report.validRows} held out`;
+        await this.#say("info", `Files validated: ${report.trainRows} examples to train on, ${held}`);
+        await jobs.change(this.id, { status: "running" });
+        return;
+      }
+      case "started":
+        this.#began = { step: report.step, at: now() };
+        await this.#say(
+          "info",
+          report.step === 0 ? "Fine-tuning job started" : `Fine-tuning job resumed after step ${report.step}`,
+        );
+        return;
+      case "step":
+        return this.#step(report.figures, report.rate);
+      case "validation":
+        return this.#validated(report.figures);
+    }
+  }
+
+  async #step(figures: StepFigures, rate: number): Promise<void> {
+    const { jobs, now } = this.#parts;
+    const { step } = figures;
+    this.#figures.set(step, figures);
+    const every = Math.max(1, Math.ceil(this.#steps / mostStepEvents));
+    if (step <= this.#noted || (step % every !== 0 && step !== this.#steps)) return;
+    this.#noted = step;
+    const message = `Step ${step}/${this.#steps}: training loss=${(figures.trainLoss ?? 0).toFixed(4)}`;
+    await this.#note("info", message, { ...dataOf(figures), total_steps: this.#steps, learning_rate: rate });
+    const began = this.#began;
+    if (began === null || step <= began.step) return;
+    const left = ((now() - began.at) / (step - began.step)) * (this.#steps - step);
+    await jobs.change(this.id, { estimatedFinish: Math.round(now() + left) });
+  }
+
+  async #validated(figures: StepFigures): Promise<void> {
+    const { step, validLoss } = figures;
+    this.#figures.set(step, { ...figures, trainLoss: this.#figures.get(step)?.trainLoss ?? null });
+    const message = `Step ${step}/${this.#steps}: full validation loss=${(validLoss ?? 0).toFixed(4)}`;
+    await this.#note("info", message, { ...dataOf(figures), total_steps: this.#steps });
+  }
+
+  async #finish(end: TrainingEnd): Promise<void> {
+    if (this.reason === "cancelled") return this.#stopped("cancelled");
+    if (end.type === "done") return this.#succeed(end.product);
+    if (this.reason !== null) return this.#stopped(this.reason);
+    if (end.type === "failed") return this.#fail(end.fault);
+    return this.#fail({ code: "internal", message: "The training process ended early.", param: null });
+  }
+
+  async #stopped(reason: "paused" | "cancelled" | "shutdown"): Promise<void> {
+    const { jobs, now } = this.#parts;
+    if (reason === "cancelled") {
+      await this.#say("info", "The job was cancelled");
+      await jobs.change(this.id, { status: "cancelled", finishedAt: now(), estimatedFinish: null });
+      await jobs.clear(this.id);
+      return;
+    }
+    if (reason === "paused") await this.#say("info", "The job was paused");
+    await jobs.change(this.id, { status: reason === "paused" ? "paused" : "queued", estimatedFinish: null });
+  }
+
+  async #succeed(product: TrainingProduct): Promise<void> {
+    const { jobs, base, now } = this.#parts;
+    const job = jobs.find(this.id);
+    if (!job) return;
+    const { before, after } = product.heldOut ?? {};
+    if (product.heldOut) {
+      const told = `Held-out loss over ${product.heldOut.rows} examples: ${before?.toFixed(4)} before, ${after?.toFixed(4)} after`;
+      const data = {
+        step: product.steps,
+        base_valid_loss: product.heldOut.before,
+        full_valid_loss: product.heldOut.after,
+      };
+      await this.#note("info", told, data);
+    }
+    const checkpoints = await this.#publishCheckpoints(job, product);
+    const named = { suffix: job.suffix, id: shortId(job.id), step: null };
+    const adapter = adapterNameOf(named);
+    await base.publish(adapter, jobs.placesOf(job.id).product);
+    checkpoints.push(await this.#checkpoint(product.steps, adapter));
+    const alias = aliasOf({ ...named, base: base.names[0] });
+    const resultFiles = await this.#writeResults(job);
+    await this.#say("info", `New fine-tuned model created: ${alias}`);
+    await this.#say("info", "The job has successfully completed");
+    await jobs.change(job.id, {
+      status: "succeeded",
+      finishedAt: now(),
+      estimatedFinish: null,
+      adapter,
+      resultFiles,
+      trainedTokens: product.tokens,
+      heldOut: product.heldOut,
+      checkpoints,
+    });
+    await jobs.clear(job.id);
+  }
+
+  /** Those of earlier steps that the run has kept. One that cannot be served does not fail the job. */
+  async #publishCheckpoints(job: JobRecord, { checkpoints, steps }: TrainingProduct): Promise<JobCheckpoint[]> {
+    const published: JobCheckpoint[] = [];
+    for (const { step, folder } of checkpoints) {
+      if (step === 0 || step === steps) continue;
+      const adapter = adapterNameOf({ suffix: job.suffix, id: shortId(job.id), step });
+      try {
+        await this.#parts.base.publish(adapter, folder);
+        published.push(await this.#checkpoint(step, adapter));
+      } catch (error) {
+        await this.#say("warn", `The checkpoint of step ${step} is not served: ${faultOf(error).message}`);
+      }
+    }
+    return published;
+  }
+
+  async #checkpoint(step: number, adapter: string): Promise<JobCheckpoint> {
+    const { jobs, now } = this.#parts;
+    const known = new Map<string, number>();
+    for (const { data } of await jobs.events(this.id)) {
+      if (data?.step === step) for (const [name, value] of Object.entries(data)) known.set(name, value);
+    }
+    const figures: StepFigures = {
+      step,
+      trainLoss: known.get("train_loss") ?? null,
+      trainAccuracy: known.get("train_accuracy") ?? null,
+      validLoss: known.get("valid_loss") ?? null,
+      validAccuracy: known.get("valid_mean_token_accuracy") ?? null,
+    };
+    return { id: newCheckpointId(), createdAt: now(), adapter, figures };
+  }
+
+  async #writeResults(job: JobRecord): Promise<string[]> {
+    const { jobs, files } = this.#parts;
+    try {
+      const text = resultsCsv(await jobs.events(job.id));
+      const draft = await files.draft(Buffer.byteLength(text));
+      await writeFile(draft.content, text);
+      const facts = { owner: job.owner, filename: "step_metrics.csv", purpose: "fine-tune-results" as const };
+      const { id } = await files.keep(draft, { ...facts, lines: text.split("\n").length - 1, ttlMs: null });
+      return [id];
+    } catch (error) {
+      await this.#say("warn", `There is no file of results: ${faultOf(error).message}`);
+      return [];
+    }
+  }
+
+  async #fail(fault: JobFault): Promise<void> {
+    const { jobs, now, publicText } = this.#parts;
+    const error = { ...fault, message: publicText(fault.message) };
+    await this.#say("error", error.message);
+    await jobs.change(this.id, { status: "failed", finishedAt: now(), estimatedFinish: null, error });
+    await jobs.clear(this.id);
+  }
+
+  #say(level: JobEvent["level"], message: string): Promise<void> {
+    return this.#note(level, message, null);
+  }
+
+  #note(level: JobEvent["level"], message: string, data: JobEvent["data"]): Promise<void> {
+    const { jobs, now, publicText } = this.#parts;
+    return jobs.note(this.id, { level, message: publicText(message), data }, now());
+  }
+}
+
+/** What was thrown, for a client. */
+export function faultOf(error: unknown): JobFault {
+  if (!(error instanceof LorikeetError)) {
+    return { code: "internal", message: "The server failed to run the job; its log says why.", param: null };
+  }
+  return { code: error.code, message: error.message, param: error.param ?? null };
+}
+
+/** The names of OpenAI's metrics. */
+function dataOf({ step, ...figures }: StepFigures): Record<string, number> {
+  const named = {
+    train_loss: figures.trainLoss,
+    train_accuracy: figures.trainAccuracy,
+    valid_loss: figures.validLoss,
+    valid_mean_token_accuracy: figures.validAccuracy,
+  };
+  const known = Object.entries(named).flatMap(([name, value]) => (value === null ? [] : [[name, value] as const]));
+  return { step, ...Object.fromEntries(known) };
+}

@@ -1,0 +1,124 @@
+/** A fine-tuning job of the real service: a process trains over a small base, and its adapter answers under its alias. */
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { mkdtemp, readdir, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, test } from "node:test";
+import { promisify } from "node:util";
+import OpenAI, { toFile } from "openai";
+import { adaptersFolder, openService } from "../support/service.js";
+import { writeTinyModel } from "../support/tiny-model.js";
+
+const folders: string[] = [];
+after(async () => {
+  for (const folder of folders) await rm(folder, { recursive: true, force: true });
+});
+
+/** What a small model is served with. */
+async function flagsFor(adapters: string, fineTuning: string): Promise<Record<string, string>> {
+  const model = join(await newFolder(), "tiny");
+  await writeTinyModel(model, "F32");
+  return {
+    model,
+    adapters,
+    fineTuning,
+    maxContext: "128",
+    trainingNice: "0",
+    pauseTrainingAt: "0",
+    drainTimeout: "20s",
+  };
+}
+
+async function newFolder(): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), "lorikeet-tuning-"));
+  folders.push(folder);
+  return folder;
+}
+
+const row = (question: string, answer: string) =>
+  JSON.stringify({
+    messages: [
+      { role: "user", content: question },
+      { role: "assistant", content: answer, weight: 1 },
+    ],
+  });
+
+async function allOf<T>(items: AsyncIterable<T>): Promise<T[]> {
+  const all: T[] = [];
+  for await (const item of items) all.push(item);
+  return all;
+}
+
+/** Waits for a status, and fails with the job's error at any other end. */
+async function reaches(client: OpenAI, id: string, status: string) {
+  for (;;) {
+    const job = await client.fineTuning.jobs.retrieve(id);
+    if (job.status === status) return job;
+    assert.ok(!["failed", "succeeded", "cancelled"].includes(job.status), `${job.status}: ${job.error?.message}`);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
+
+test("a job trains beside the server, goes on in the next one, and its adapter answers by its alias", async () => {
+  await using store = await adaptersFolder({});
+  const folder = await newFolder();
+  const flags = await flagsFor(store.path, folder);
+  const rows = Array.from({ length: 12 }, () => row("Say it:", "I said it.")).join("\n");
+  let id: string;
+  {
+    await using service = await openService(flags);
+    const client = new OpenAI({ baseURL: `${service.url}/v1`, apiKey: "none", maxRetries: 0 });
+    const file = await client.files.create({ file: await toFile(Buffer.from(rows), "a.jsonl"), purpose: "fine-tune" });
+    const hyperparameters = { n_epochs: 3, batch_size: 4, learning_rate_multiplier: 1 };
+    const method = { type: "supervised" as const, supervised: { hyperparameters } };
+    ({ id } = await client.fineTuning.jobs.create({ model: "tiny", training_file: file.id, method, seed: 1 }));
+    await reaches(client, id, "running");
+    await service.stopJobs();
+    assert.equal((await client.fineTuning.jobs.retrieve(id)).status, "queued");
+  }
+  await using service = await openService(flags);
+  const client = new OpenAI({ baseURL: `${service.url}/v1`, apiKey: "none", maxRetries: 0 });
+  const job = await reaches(client, id, "succeeded");
+  const model = job.fine_tuned_model ?? "";
+  const asked = { messages: [{ role: "user" as const, content: "Say it:" }], temperature: 0, max_tokens: 16 };
+  const [tuned, base] = await Promise.all(
+    [model, "tiny"].map((name) => client.chat.completions.create({ ...asked, model: name })),
+  );
+  assert.equal(tuned?.model, model);
+  assert.notEqual(tuned?.choices[0]?.message.content, base?.choices[0]?.message.content);
+  const events = await allOf(client.fineTuning.jobs.listEvents(id));
+  const held = events.find(({ message }) => message.startsWith("Held-out loss"));
+  const figures = Object(held?.data);
+  assert.ok(figures.full_valid_loss < figures.base_valid_loss, JSON.stringify(figures));
+  const steps = events
+    .filter(({ message }) => /training loss/.test(message))
+    .map(({ message }) => message.split(":")[0]);
+  assert.equal(new Set(steps).size, steps.length, "no step is told twice");
+  const checkpoints = await allOf(client.fineTuning.jobs.checkpoints.list(id));
+  for (const { fine_tuned_model_checkpoint: name } of checkpoints) await client.models.retrieve(name);
+  assert.ok(checkpoints.length > 1);
+  assert.deepEqual((await readdir(join(folder, "jobs", id))).sort(), ["events.jsonl", "job.json"]);
+});
+
+test("the example of the documents runs, and a job whose data is wrong says where, without a folder of the server", async () => {
+  await using store = await adaptersFolder({});
+  const folder = await newFolder();
+  await using service = await openService(await flagsFor(store.path, folder));
+  const [, example = ""] = /^```js\n([\s\S]*?)^```$/m.exec(readFileSync("docs/fine-tuning.md", "utf8")) ?? [];
+  const script = example
+    .replaceAll("http://localhost:8080", service.url)
+    .replaceAll("bookworm-7m", "tiny")
+    .replaceAll("(resolve, 1000)", "(resolve, 50)");
+  const { stdout } = await promisify(execFile)(process.execPath, ["--input-type=module", "-e", script]);
+  assert.match(stdout, /^ft:tiny:lorikeet:numbers:[0-9a-f]{12} /);
+  const client = new OpenAI({ baseURL: `${service.url}/v1`, apiKey: "none", maxRetries: 0 });
+  const text = `${row("a", "b")}\n{"messages": 3}\nnot json\n`;
+  const file = await client.files.create({ file: await toFile(Buffer.from(text), "a.jsonl"), purpose: "fine-tune" });
+  const { id } = await client.fineTuning.jobs.create({ model: "tiny", training_file: file.id });
+  const { error } = await reaches(client, id, "failed");
+  assert.deepEqual([error?.code, error?.param], ["data_invalid", "training_file"]);
+  assert.match(error?.message ?? "", /train\.jsonl:2: .*train\.jsonl:3: /);
+  assert.ok(!error?.message.includes(folder), error?.message);
+});
