@@ -17,7 +17,10 @@ export interface OutputSpec {
 export class GraphBuilder {
   readonly #name: string;
   readonly #scopes: string[] = [];
+  /** Names of nodes and values; generated ones avoid both. How often each was wanted. */
   readonly #names = new Map<string, number>();
+  /** Names of values. A node may have the name of another node's output. */
+  readonly #values = new Set<string>();
   readonly #nodes: Node[] = [];
   readonly #inputs: Value[] = [];
   readonly #outputs: Value[] = [];
@@ -38,7 +41,7 @@ export class GraphBuilder {
     }
     for (const node of graph.nodes) {
       for (const { name } of node.outputs) if (name !== "") builder.#claim(name);
-      if (node.name !== "" && !builder.#names.has(node.name)) builder.#claim(node.name);
+      if (node.name !== "" && !builder.#names.has(node.name)) builder.#names.set(node.name, 1);
       builder.#nodes.push(node);
     }
     return builder;
@@ -89,8 +92,11 @@ export class GraphBuilder {
     const key = `${type}|${showShape(shape)}|${data.map((x) => (Object.is(x, -0) ? "-0" : x)).join()}`;
     const known = this.#constants.get(key);
     if (known) return known;
-    const name = `constant.${type}.${this.#constants.size}`;
-    const value = this.initializer(name, type, shape, { kind: "inline", bytes: pack(type, data) });
+    // A graph that this class wrote, and that was read again, has constants of its own.
+    let number = this.#constants.size;
+    while (this.#values.has(`constant.${type}.${number}`)) number++;
+    const bytes = pack(type, data);
+    const value = this.initializer(`constant.${type}.${number}`, type, shape, { kind: "inline", bytes });
     this.#constants.set(key, value);
     return value;
   }
@@ -108,11 +114,13 @@ export class GraphBuilder {
     domain = "",
   ): Value[] {
     const base = [...this.#scopes, op].join(".");
+    for (const spec of outputs) if (spec?.name !== undefined) this.#claim(spec.name);
     const name = this.#unique(base);
     const values = outputs.map((spec, i): Value => {
       if (!spec) return absent;
-      if (spec.name !== undefined) this.#claim(spec.name);
-      return { name: spec.name ?? (i === 0 ? name : `${name}:${i}`), type: spec.type, shape: spec.shape };
+      const given = spec.name ?? (i === 0 ? name : `${name}:${i}`);
+      this.#values.add(given);
+      return { name: given, type: spec.type, shape: spec.shape };
     });
     const trimmed = [...inputs];
     while (trimmed.length > 0 && trimmed.at(-1) === null) trimmed.pop();
@@ -155,7 +163,8 @@ export class GraphBuilder {
   }
 
   #claim(name: string): void {
-    if (this.#names.has(name)) throw new ShapeError(`The name ${name} is taken`);
+    if (this.#values.has(name)) throw new ShapeError(`The name ${name} is taken`);
+    this.#values.add(name);
     this.#names.set(name, 1);
   }
 }
