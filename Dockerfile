@@ -10,8 +10,9 @@ WORKDIR /app
 COPY tools/docker tools/docker
 COPY package.json package-lock.json .npmrc tsconfig.json ./
 RUN tools/docker/install.sh
-COPY tools/prune-dist.mjs tools/
+COPY tools/prune-dist.mjs tools/build-page.mjs tools/
 COPY src src
+COPY web web
 RUN tools/docker/build.sh
 
 FROM node:26-slim

@@ -60,7 +60,7 @@ const importers: Readonly<Record<string, RegExp>> = {
   commander: /^cli\//,
   hyparquet: /^train\/data\/parquet/,
   "hyparquet-compressors": /^train\/data\/parquet/,
-  yaml: /^cli\/options\/config-file/,
+  yaml: /^(cli\/options\/config-file|adapter\/card)/,
   pino: /^cli\//,
 };
 
@@ -74,14 +74,14 @@ interface Import {
 const imports = readImports("src");
 const files = sources("src");
 
-function sources(root: string): string[] {
+function sources(root: string, pattern = /\.ts$/): string[] {
   return readdirSync(root, { recursive: true, encoding: "utf8" })
     .map((path) => path.replaceAll("\\", "/"))
-    .filter((path) => path.endsWith(".ts"));
+    .filter((path) => pattern.test(path));
 }
 
-function readImports(root: string): Import[] {
-  return sources(root).flatMap((from) =>
+function readImports(root: string, pattern?: RegExp): Import[] {
+  return sources(root, pattern).flatMap((from) =>
     importsOf(readFileSync(join(root, from), "utf8")).map((target) => resolveImport(from, target)),
   );
 }
@@ -98,6 +98,10 @@ function resolveImport(from: string, target: string): Import {
   if (local) return { from, to: posix.join(posix.dirname(from), target).replace(/\.js$/, ".ts"), local };
   return { from, to: /^(@[^/]+\/)?[^/]+/.exec(target)?.[0] ?? target, local };
 }
+
+/** Of the page, whose packages are bundled into it. Without the programs that the page writes for its readers. */
+const pageImports = readImports("web", /\.tsx?$/).filter(({ from, local }) => local || from !== "compare/copy-as.ts");
+const pagePackages: ReadonlySet<string> = new Set(["preact", "@preact/signals"]);
 
 const roomOf = (path: string): string => path.split("/")[0] ?? "";
 
@@ -194,6 +198,26 @@ test("ARCHITECTURE.md has a row for every room, and each path that it names is t
     return !places.some((place) => existsSync(place) || existsSync(`${place}.ts`));
   });
   assert.deepEqual(missing, []);
+});
+
+test("the page imports its own files and its packages alone, and its client not even those", () => {
+  const packages = pageImports.filter(({ local }) => !local).map(({ to }) => to);
+  assert.deepEqual(new Set(packages), pagePackages);
+  const outside = pageImports.filter(({ to, local }) => local && to.startsWith(".."));
+  assert.deepEqual(outside, []);
+  const faults = pageImports
+    .filter(({ from, to, local }) => isIn("client")(from) && !(local && isIn("client")(to)))
+    .map(({ from, to }) => `${from} imports ${to}`);
+  assert.deepEqual(faults, []);
+  const fromSource = imports.filter(({ to }) => to.includes("web/"));
+  assert.deepEqual(fromSource, []);
+});
+
+test("the page makes no markup from strings, and sends requests through its client alone", () => {
+  const using = (pattern: RegExp): string[] =>
+    sources("web", /\.tsx?$/).filter((file) => pattern.test(readFileSync(join("web", file), "utf8")));
+  assert.deepEqual(using(/innerHTML|outerHTML|insertAdjacentHTML|document\.write|DOMParser|\beval\b/), []);
+  assert.deepEqual(using(/\bfetch\(|new XMLHttpRequest|new EventSource/), ["send-upload.ts", "client/client.ts"]);
 });
 
 test("the order of the rooms itself has no cycle", () => {

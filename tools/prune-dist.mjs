@@ -3,7 +3,7 @@
 import { existsSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 
-const rooms = ["src", "test", "tools"];
+const rooms = ["src", "test", "tools", "web/client"];
 
 function filesBelow(folder, end) {
   if (!existsSync(folder)) return [];

@@ -1,5 +1,6 @@
 /** The use cases of adapters: listing them with their tiers, storing, pinning, deleting, reading back. Knows no HTTP. */
 import type { AdapterCache } from "../adapter/cache/cache.js";
+import { type AdapterCard, readCard } from "../adapter/card.js";
 import type { AdapterStore } from "../adapter/store/store.js";
 import type { AdapterRecord } from "../adapter/types.js";
 import { packTar, type UploadBody, type Uploads } from "../adapter/upload/upload.js";
@@ -168,6 +169,18 @@ export class Adapters {
       this.#deps.holderOf(before).activity.forget(name);
     }
     return removed;
+  }
+
+  /** What an adapter's own files say about it. Throws LorikeetError `adapter_not_found`. */
+  async card(name: string): Promise<AdapterCard> {
+    const { store } = this.#deps;
+    const record = this.#record(name);
+    const release = store.hold(record);
+    try {
+      return await readCard(await store.folder(record.digest));
+    } finally {
+      release();
+    }
   }
 
   /** Reads an adapter back. Its version is held until the reader ends or stops. Throws LorikeetError `adapter_not_found`. */

@@ -51,6 +51,8 @@ export interface ServerOptions {
   readonly maxAdapterLabels: number;
   /** Logs request bodies, including prompts. */
   readonly logPrompts: boolean;
+  /** Serves no page at `/`. */
+  readonly noUi: boolean;
 }
 
 export const serverDefaults: ServerOptions = {
@@ -83,4 +85,5 @@ export const serverDefaults: ServerOptions = {
   pingIntervalMs: 30_000,
   maxAdapterLabels: 64,
   logPrompts: false,
+  noUi: false,
 };

@@ -1,4 +1,5 @@
 /** The server: a listener for HTTP and WebSocket in front of a gateway, with drain and shutdown. */
+import { randomUUID } from "node:crypto";
 import { createServer as createHttp, type Server as HttpServer, type IncomingMessage } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
 import { assert, LorikeetError } from "../base/errors.js";
@@ -15,6 +16,7 @@ import { Origins } from "./access/origins.js";
 import { Gate } from "./drain.js";
 import { publicFault, unreadable } from "./fault.js";
 import { createApp, createWaitingApp } from "./http/app.js";
+import { readPageFiles } from "./http/page-files.js";
 import { pathTarget } from "./http/request-target.js";
 import { RequestTurns } from "./http/turns.js";
 import { Metrics } from "./metrics/metrics.js";
@@ -85,7 +87,8 @@ export function createServer(parts: ServerParts): LorikeetServer {
   const clients = new ClientAddresses(options.trustedProxies);
   const clientAddress: ClientAddressOf = (req) => clients.of(req);
   const connections = new Connections(options, clients, (limit) => metrics.limited.inc({ limit }));
-  const shared = { gate, access, clientAddress, connections, metrics, logger, options };
+  const page = options.noUi ? null : readPageFiles();
+  const shared = { gate, access, clientAddress, connections, metrics, logger, options, page, instance: randomUUID() };
   let app = createWaitingApp(shared);
   let service: Service | null = null;
   const turns = new RequestTurns(

@@ -1,11 +1,12 @@
 // A real browser against a real server: a local page and a page of an allowed origin stream over WebSocket and SSE and upload an
-// adapter; a page of another origin is refused; and a closed tab frees what it held.
+// adapter; a page of another origin is refused; a closed tab frees what it held; and the server's own page works.
 import assert from "node:assert/strict";
 import { cpSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { createServer } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { findChromium, startChromium } from "./chromium.mjs";
+import { checkPage } from "./page.mjs";
 import { freePort, startServer } from "./server.mjs";
 
 const path = findChromium();
@@ -154,7 +155,7 @@ async function leave(browser) {
 }
 
 const folder = mkdtempSync(join(tmpdir(), "lorikeet-browser-"));
-cpSync("adapters/plays", join(folder, "plays"), { recursive: true });
+for (const name of ["plays", "dates"]) cpSync(join("adapters", name), join(folder, name), { recursive: true });
 const options = ["--adapters", folder, "--allowed-origins", friend, "--log-level", "warn"];
 const args = ["dist/src/cli/main.js", "serve", "--model", "models/bookworm-7m", "--port", String(port), ...options];
 const stop = await startServer("node", args, `${local}/ready`, {});
@@ -165,6 +166,7 @@ try {
     await useEverything(browser, friend);
     await beRefused(browser, `http://stranger.example:${pagePort}`);
     await leave(browser);
+    await checkPage(browser, `${local}/`);
   } finally {
     await browser.stop();
   }

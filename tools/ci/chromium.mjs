@@ -66,6 +66,8 @@ export async function startChromium(path) {
           if (exceptionDetails) throw new Error(`${url}: ${exceptionDetails.exception?.description}`);
           return result.value;
         },
+        /** Calls a method of the DevTools protocol in this page. */
+        send: (method, params = {}) => protocol.send(method, params, sessionId),
         close: () => protocol.send("Target.closeTarget", { targetId }),
       };
     },

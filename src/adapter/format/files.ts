@@ -14,7 +14,11 @@ export const labelsFile = "labels.json";
 /** A model's own config, which is kept if it names labels. */
 export const modelConfigFile = "config.json";
 
-const companions = ["README.md", "chat_template.jinja", "lorikeet.json", labelsFile, modelConfigFile];
+/** What `lorikeet train` writes about a run, and its curves. */
+export const recordFile = "lorikeet.json";
+export const chartFile = "training.svg";
+
+const companions = ["README.md", "chat_template.jinja", recordFile, chartFile, labelsFile, modelConfigFile];
 const kept: ReadonlySet<string> = new Set([configFile, ...weightFiles, ...companions]);
 const pickle = /\.(bin|pt|pth|ckpt|pkl)$/i;
 const maxEntries = 4096;

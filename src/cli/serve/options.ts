@@ -54,6 +54,10 @@ const serviceOptions = {
     parse: flag,
     help: "listen beyond loopback without API keys: anyone who can reach the server can use it",
   }),
+  noUi: given("Server", false, {
+    parse: flag,
+    help: "serve no page at /; the HTTP API stays as it is",
+  }),
   allowedOrigins: open("Server", "pages from this machine", {
     placeholder: "origins",
     parse: origins,

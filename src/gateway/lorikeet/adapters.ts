@@ -1,5 +1,7 @@
 /** Lorikeet's own calls about adapters: how an adapter is shown, and the body that pins one. */
 import * as v from "valibot";
+import type { AdapterCard } from "../../adapter/card.js";
+import { wellFormed } from "../../text/characters.js";
 import type { AdapterInfo, Tier } from "../adapters.js";
 import { type BodyFormat, parse } from "../body/parse.js";
 
@@ -52,6 +54,27 @@ export function adapterObject(info: AdapterInfo): AdapterObject {
     },
     warnings: info.warnings,
     ignored: info.ignored,
+  };
+}
+
+/** What the adapter's author wrote: untrusted text. */
+export interface CardObject extends Pick<AdapterCard, "readme" | "examples" | "labels" | "training" | "chart"> {
+  readonly name: string;
+  readonly object: "adapter.card";
+  readonly target_modules: readonly string[];
+}
+
+export function cardObject(name: string, { targetModules, examples, labels, ...card }: AdapterCard): CardObject {
+  return {
+    name,
+    object: "adapter.card",
+    target_modules: targetModules.map(wellFormed),
+    labels: labels.map(wellFormed),
+    examples: examples.map(({ title, text }) => ({
+      title: title === null ? null : wellFormed(title),
+      text: wellFormed(text),
+    })),
+    ...card,
   };
 }
 

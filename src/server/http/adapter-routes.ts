@@ -2,7 +2,7 @@
 import type { Request, Response } from "express";
 import { LorikeetError } from "../../base/errors.js";
 import type { Bases } from "../../gateway/bases.js";
-import { adapterObject, parsePin } from "../../gateway/lorikeet/adapters.js";
+import { adapterObject, cardObject, parsePin } from "../../gateway/lorikeet/adapters.js";
 import { AdapterCalls } from "../../gateway/vllm/adapter-calls.js";
 import type { ReaderBounds } from "../reader-pace.js";
 import { contextOf } from "./context.js";
@@ -51,6 +51,10 @@ export function adapterHandlers({ adapters }: Pick<Bases, "adapters">, bounds: R
     remove: async (req: Request, res: Response): Promise<void> => {
       const { name, digest } = await adapters.remove(nameOf(req));
       res.json({ name, object: "adapter", digest, deleted: true });
+    },
+    card: async (req: Request, res: Response): Promise<void> => {
+      const name = nameOf(req);
+      await sendJson(res, cardObject(name, await adapters.card(name)), bounds);
     },
     download: async (req: Request, res: Response): Promise<void> => {
       const name = nameOf(req);

@@ -31,7 +31,8 @@ import { generateHandler } from "./generate-routes.js";
 import { jsonBody, pictureBody } from "./json-body.js";
 import { kserveHandlers, serverMetadata } from "./kserve-routes.js";
 import { discardBody } from "./linger.js";
-import { prefersPage, sendFaultPage, sendRoot } from "./page.js";
+import { factsHandler, pageHandlers } from "./page.js";
+import type { PageFiles } from "./page-files.js";
 import { pipelineHandler, readPath, text2textHandler } from "./pipeline-routes.js";
 import { responsesHandlers } from "./responses-routes.js";
 import { modelInPath, nameInPath, type RoutedOptions, routed } from "./routed.js";
@@ -53,13 +54,17 @@ export interface AppParts {
   readonly metrics: Metrics;
   readonly logger: Logger;
   readonly options: ServerOptions;
+  /** Identifies the process. */
+  readonly instance: string;
+  /** null: no page. */
+  readonly page: PageFiles | null;
 }
 
 type BareParts = Omit<AppParts, "bases" | "responses" | "fineTuning">;
 
 /** The app that answers while the model loads: alive, not ready, process metrics only. */
 export function createWaitingApp(parts: BareParts): Express {
-  const app = createBare(parts, { post: [gateMiddleware(parts.gate)] });
+  const app = createBare(parts, null, { post: [gateMiddleware(parts.gate)] });
   app.use(gateMiddleware(parts.gate));
   return closeRoutes(app, parts);
 }
@@ -83,7 +88,7 @@ export function createApp(parts: AppParts): Express {
   const options = { ...parts.options, onLimit: (limit: string) => metrics.limited.inc({ limit }) };
   const json = jsonBody(options);
   const api = { ...parts, options, json };
-  const app = createBare(parts, responses ? { post: [gateMiddleware(gate), json, generateOf(api).either] } : {});
+  const app = createBare(parts, bases, responses ? { post: [gateMiddleware(gate), json, generateOf(api).either] } : {});
   const hasTasks = bases.with("task").length > 0;
   const hasPipelines = bases.with("pipeline").length > 0;
   const named = hasPipelines ? { post: [pictureBody(options), pipelineOf(api)] } : {};
@@ -103,7 +108,7 @@ function gateMiddleware(gate: Gate): RequestHandler {
 }
 
 /** The middleware that every request passes, and the operator's routes. `root` has more handlers of `/`. */
-function createBare(parts: BareParts, root: Handlers = {}): Express {
+function createBare(parts: BareParts, bases: Bases | null, root: Handlers = {}): Express {
   const app = express();
   app.disable("x-powered-by");
   app.disable("etag");
@@ -113,9 +118,14 @@ function createBare(parts: BareParts, root: Handlers = {}): Express {
   app.use(roomMiddleware(parts.connections));
   app.use(sourceMiddleware(parts.access));
   addProbes(app, parts);
+  if (parts.page) {
+    const page = pageHandlers(parts.page);
+    app.use(page.index);
+    route(app, "/assets/:name", { get: [page.asset] });
+  }
   app.use(keyMiddleware(parts.access));
   addMetrics(app, parts);
-  route(app, "/", { get: [sendRoot], ...root });
+  route(app, "/", { get: [factsHandler(parts.instance, bases)], ...root });
   return app;
 }
 
@@ -128,7 +138,7 @@ function closeRoutes(app: Express, parts: BareParts): Express {
   return app;
 }
 
-/** The only routes that need no key, so that supervisors can probe them. */
+/** Need no key, so that supervisors can probe them. */
 function addProbes(app: Express, { gate }: Pick<AppParts, "gate">): void {
   const ready = gateMiddleware(gate);
   route(app, "/health", { get: [(_req, res) => void res.json({ status: "ok" })] });
@@ -195,6 +205,7 @@ function addModelApi(
     patch: [json, adapters.patch],
     delete: [adapters.remove],
   });
+  api("/adapters/:name/card", { get: [adapters.card] });
   api("/adapters/:name/download", { get: [adapters.download] });
   api("/ws", { get: [askForHandshake] });
   api("/load_lora_adapter", { post: [json, adapters.load] });
@@ -323,9 +334,6 @@ function faultMiddleware({ gate, logger, options }: Pick<AppParts, "gate" | "log
     }
     discardBody(req, res, options.lingerTimeoutMs);
     if (fault === gate.refusal) res.setHeader("connection", "close");
-    // Someone opened the banner's address in a browser, and the server has keys.
-    const isForReader = req.path === "/" && fault.code === "invalid_api_key" && prefersPage(req);
-    if (isForReader) sendFaultPage(res, fault, options.privateFolders);
-    else sendFault(res, fault, options.privateFolders, context.errorForm);
+    sendFault(res, fault, options.privateFolders, context.errorForm);
   };
 }

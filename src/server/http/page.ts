@@ -1,8 +1,11 @@
-/** The response at `/`: a short page for people, links for programs. Shows no client data. */
-import { createHash } from "node:crypto";
-import type { Request, Response } from "express";
-import type { LorikeetError } from "../../base/errors.js";
-import { faultHeaders, publicFault } from "../fault.js";
+/**
+ * The response at `/`: the page for browsers, facts and links for programs. The page's files need no key, because the page itself asks for
+ * one; they hold no data of the server.
+ */
+import type { NextFunction, Request, Response } from "express";
+import { LorikeetError } from "../../base/errors.js";
+import type { Bases } from "../../gateway/bases.js";
+import { encodings, type PageFile, type PageFiles } from "./page-files.js";
 
 const links = {
   models: "/v1/models",
@@ -12,73 +15,67 @@ const links = {
   metrics: "/metrics",
 } as const;
 
-const style =
-  "body{font:16px/1.5 system-ui,sans-serif;max-width:42rem;margin:3rem auto;padding:0 1rem;color:#222;background:#fff}" +
-  "code,pre{font-family:ui-monospace,monospace;background:#f3f3f3}code{padding:.1em .3em}pre{padding:.8em;overflow-x:auto}";
-
-/** Allows only the inline style above, by its digest. */
+/** No other host, nothing inline, no frame around it, and no way to turn a string into markup or code. */
 const policy = [
   "default-src 'none'",
-  `style-src 'sha256-${createHash("sha256").update(style).digest("base64")}'`,
+  "script-src 'self'",
+  "style-src 'self'",
+  "img-src 'self' blob:",
+  "connect-src 'self'",
   "base-uri 'none'",
   "form-action 'none'",
   "frame-ancestors 'none'",
+  "require-trusted-types-for 'script'",
+  "trusted-types 'none'",
 ].join("; ");
 
+const aYear = 365 * 24 * 60 * 60;
+
+/** `GET /` for programs. `instance` identifies the process: it changes with each start. `bases` is null while they load. */
+export function factsHandler(instance: string, bases: Bases | null) {
+  const served = bases?.all.map(({ name, text, task }) => ({ name, text: text !== null, task: task !== null })) ?? null;
+  return (_req: Request, res: Response): void => {
+    res.vary("Accept");
+    res.json({ object: "server", name: "lorikeet", instance, bases: served, api: "/v1", websocket: "/v1/ws", links });
+  };
+}
+
+export function pageHandlers({ index, assets }: PageFiles) {
+  return {
+    /** `GET /` for a browser; passes anything else on. */
+    index: (req: Request, res: Response, next: NextFunction): void => {
+      if (req.path !== "/" || (req.method !== "GET" && req.method !== "HEAD") || !prefersPage(req)) {
+        next();
+        return;
+      }
+      res.vary("Accept");
+      res.setHeader("content-security-policy", policy);
+      res.setHeader("cross-origin-opener-policy", "same-origin");
+      res.setHeader("referrer-policy", "no-referrer");
+      res.setHeader("cache-control", "no-cache");
+      sendFile(req, res, index);
+    },
+    asset: (req: Request, res: Response): void => {
+      const name = String(req.params.name);
+      const file = assets.get(name);
+      if (!file) throw new LorikeetError("route_not_found", "The page has no file of this name; reload it.");
+      res.setHeader("cache-control", `public, max-age=${aYear}, immutable`);
+      sendFile(req, res, file);
+    },
+  };
+}
+
 /** Whether the request comes from a browser rather than a program that accepts anything. */
-export function prefersPage(req: Request): boolean {
+function prefersPage(req: Request): boolean {
   return req.accepts(["json", "html"]) === "html";
 }
 
-/** `GET /`. */
-export function sendRoot(req: Request, res: Response): void {
-  res.vary("Accept");
-  if (prefersPage(req)) sendPage(res, 200, about(req.headers.host ?? `localhost:${req.socket.localPort}`));
-  else res.json({ object: "server", name: "lorikeet", api: "/v1", websocket: "/v1/ws", links });
-}
-
-/** An error as a page, for a person who opened `/`. */
-export function sendFaultPage(res: Response, fault: LorikeetError, privateFolders: readonly string[]): void {
-  res.vary("Accept");
-  for (const [name, value] of Object.entries(faultHeaders(fault))) res.setHeader(name, value);
-  const { message } = publicFault(fault, privateFolders);
-  sendPage(res, fault.status, `<p><strong>${escapeHtml(message)}</strong></p>${introduction}`);
-}
-
-function sendPage(res: Response, status: number, body: string): void {
-  res.status(status);
-  res.setHeader("content-type", "text/html; charset=utf-8");
-  res.setHeader("content-security-policy", policy);
+function sendFile(req: Request, res: Response, { contentType, bodies }: PageFile): void {
+  const accepted = req.acceptsEncodings();
+  const encoding = encodings.find((each) => accepted.includes(each)) ?? "identity";
+  res.vary("Accept-Encoding");
+  res.setHeader("content-type", contentType);
   res.setHeader("x-content-type-options", "nosniff");
-  res.setHeader("referrer-policy", "no-referrer");
-  res.setHeader("cache-control", "no-cache");
-  res.send(
-    `<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">` +
-      `<title>Lorikeet</title><style>${style}</style></head><body><h1>Lorikeet</h1>${body}</body></html>`,
-  );
-}
-
-const escapeHtml = (text: string): string => text.replace(/[&<>"']/g, (found) => `&#${found.charCodeAt(0)};`);
-
-const introduction =
-  "<p>This server runs one base model with many LoRA adapters behind OpenAI's HTTP API. " +
-  "It is meant for programs: this page has no chat.</p>";
-
-const linkTo = (path: string): string => `<a href="${path}"><code>${path}</code></a>`;
-
-/** `host` is the name by which the reader reached the server. */
-function about(host: string): string {
-  const address = escapeHtml(`http://${host}`);
-  return (
-    `${introduction}<ul><li>${linkTo(links.models)}: the base model and its adapters</li>` +
-    `<li>${linkTo(links.adapters)}: the adapters, with their size and whether they are loaded</li>` +
-    `<li>${linkTo(links.health)}, ${linkTo(links.ready)}: whether it is alive and ready</li>` +
-    `<li>${linkTo(links.metrics)}: metrics for Prometheus</li></ul>` +
-    "<p>Ask the base model. To ask an adapter, set <code>model</code> to its name:</p>" +
-    `<pre>curl -sS ${address}/v1/completions \\\n` +
-    `  -H 'content-type: application/json' \\\n` +
-    `  -d '{"prompt": "It was", "max_tokens": 20}'</pre>` +
-    `<p>Any OpenAI client works with <code>${address}/v1</code> as its base URL. See also the README and the folder ` +
-    "<code>docs</code> of the package.</p>"
-  );
+  if (encoding !== "identity") res.setHeader("content-encoding", encoding);
+  res.send(bodies[encoding]);
 }

@@ -1,0 +1,64 @@
+/** What an adapter's files say about it, whatever they hold. */
+import assert from "node:assert/strict";
+import { mkdtemp, rm, symlink, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import { readCard } from "../../src/adapter/card.js";
+
+async function cardOf(files: Readonly<Record<string, string>>) {
+  const folder = await mkdtemp(join(tmpdir(), "lorikeet-card-"));
+  try {
+    for (const [name, text] of Object.entries(files)) await writeFile(join(folder, name), text);
+    return await readCard(folder);
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+}
+
+test("an embedded adapter has a readme, examples, labels, target modules, its training and its curves", async () => {
+  const card = await readCard("adapters/sentiment");
+  assert.match(card.readme ?? "", /^\n?# sentiment\n/);
+  assert.ok(card.examples.length > 0 && card.examples.every(({ text }) => text.endsWith("label:")));
+  assert.deepEqual(card.labels, ["negative", "positive"]);
+  assert.ok(card.targetModules.includes("q_proj"));
+  assert.ok(card.training !== null && "results" in card.training);
+  assert.match(card.chart ?? "", /^<svg /);
+});
+
+test("every embedded adapter says how to try it", async () => {
+  for (const name of ["plays", "sentiment", "dates", "commands"]) {
+    assert.ok((await readCard(`adapters/${name}`)).examples.length > 0, name);
+  }
+});
+
+test("a bare adapter has an empty card", async () => {
+  const empty = { readme: null, examples: [], labels: [], targetModules: [], training: null, chart: null };
+  assert.deepEqual(await cardOf({ "adapter_config.json": "{}" }), empty);
+});
+
+test("front matter that is no YAML, or hostile, gives no examples and keeps the readme", async () => {
+  const bomb = `a: &a [x]\nwidget: [${"*a,".repeat(50)}*a]`;
+  for (const matter of ["[", "widget: 7", "widget: [1, {text: 2}, {text: ''}]", bomb, `x: ${"y".repeat(20_000)}`]) {
+    const card = await cardOf({ "README.md": `---\n${matter}\n---\nText` });
+    assert.deepEqual([card.examples, card.readme], [[], "Text"], matter.slice(0, 40));
+  }
+  const long = "x".repeat(5_000);
+  const { examples } = await cardOf({ "README.md": `---\nwidget:\n- text: ${long}\n- text: ok\n---\n` });
+  assert.deepEqual(examples, [{ title: null, text: "ok" }]);
+});
+
+test("broken, huge and linked files are left out", async () => {
+  const files = {
+    "README.md": "x".repeat(2 ** 18 + 1),
+    "lorikeet.json": "{",
+    "labels.json": "[1]",
+    "adapter_config.json": "7",
+  };
+  const card = await cardOf(files);
+  assert.deepEqual([card.readme, card.training, card.labels, card.targetModules], [null, null, [], []]);
+  const folder = await mkdtemp(join(tmpdir(), "lorikeet-card-"));
+  await symlink("/etc/hostname", join(folder, "README.md"));
+  assert.equal((await readCard(folder)).readme, null);
+  await rm(folder, { recursive: true });
+});

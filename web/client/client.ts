@@ -1,0 +1,123 @@
+/** The server's HTTP API. Holds the key, and turns every refusal into an ApiError. */
+import { type ApiError, errorOf, noAnswer } from "./errors.js";
+import type { AdapterCard, AdapterInfo, ModelInfo, ServerInfo, Stored } from "./types.js";
+
+/** Sends an upload and reports the bytes sent. A browser needs XMLHttpRequest for that. */
+export type SendUpload = (
+  url: string,
+  headers: Readonly<Record<string, string>>,
+  body: Blob,
+  onProgress: (sent: number) => void,
+) => Promise<{ readonly status: number; readonly text: string }>;
+
+export interface ClientOptions {
+  /** The folder of the API's paths, with a slash at its end. */
+  readonly baseUrl: string;
+  readonly key?: string | null;
+  readonly sendUpload?: SendUpload;
+}
+
+interface List<Item> {
+  readonly data: readonly Item[];
+}
+
+export class ApiClient {
+  readonly #baseUrl: string;
+  readonly #headers: Readonly<Record<string, string>>;
+  readonly #sendUpload: SendUpload;
+
+  constructor({ baseUrl, key = null, sendUpload = fetchUpload }: ClientOptions) {
+    this.#baseUrl = baseUrl;
+    this.#headers = key === null ? {} : { authorization: `Bearer ${key}` };
+    this.#sendUpload = sendUpload;
+  }
+
+  server(): Promise<ServerInfo> {
+    return this.#json("", { headers: { accept: "application/json" } });
+  }
+
+  /** Whether the model is loaded. Needs no key. Throws ApiError `no_answer`. */
+  async isReady(): Promise<boolean> {
+    return (await this.#ask("ready")).ok;
+  }
+
+  async models(): Promise<readonly ModelInfo[]> {
+    return (await this.#json<List<ModelInfo>>("v1/models")).data;
+  }
+
+  async adapters(): Promise<readonly AdapterInfo[]> {
+    return (await this.#json<List<AdapterInfo>>("v1/adapters")).data;
+  }
+
+  card(name: string): Promise<AdapterCard> {
+    return this.#json(`${adapterPath(name)}/card`);
+  }
+
+  /** Stores a tar of a PEFT folder. `replace` false throws `precondition_failed` for a name that exists. */
+  async upload(
+    name: string,
+    tar: Blob,
+    { replace, onProgress = () => {} }: { readonly replace: boolean; readonly onProgress?: (sent: number) => void },
+  ): Promise<Stored> {
+    const headers = {
+      ...this.#headers,
+      "content-type": "application/x-tar",
+      ...(replace ? {} : { "if-none-match": "*" }),
+    };
+    const url = this.#baseUrl + adapterPath(name);
+    const { status, text } = await this.#sendUpload(url, headers, tar, onProgress);
+    if (status === 0) throw noAnswer();
+    if (status >= 400) throw errorOf(status, text);
+    return JSON.parse(text);
+  }
+
+  pin(name: string, pinned: boolean): Promise<AdapterInfo> {
+    return this.#json(adapterPath(name), {
+      method: "PATCH",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify({ pinned }),
+    });
+  }
+
+  async remove(name: string): Promise<void> {
+    await this.#json(adapterPath(name), { method: "DELETE" });
+  }
+
+  /** The PEFT folder as a tar. */
+  async download(name: string): Promise<Blob> {
+    return (await this.#checked(`${adapterPath(name)}/download`)).blob();
+  }
+
+  /** In Prometheus' text form. */
+  async metrics(): Promise<string> {
+    return (await this.#checked("metrics")).text();
+  }
+
+  async #json<Answer>(path: string, init: RequestInit = {}): Promise<Answer> {
+    return (await this.#checked(path, init)).json() as Promise<Answer>;
+  }
+
+  async #checked(path: string, init: RequestInit = {}): Promise<Response> {
+    const response = await this.#ask(path, init);
+    if (response.ok) return response;
+    throw errorOf(response.status, await response.text());
+  }
+
+  async #ask(path: string, init: RequestInit = {}): Promise<Response> {
+    const headers = { ...this.#headers, ...(init.headers as Record<string, string> | undefined) };
+    try {
+      return await fetch(this.#baseUrl + path, { ...init, headers });
+    } catch {
+      throw noAnswer();
+    }
+  }
+}
+
+const adapterPath = (name: string): string => `v1/adapters/${encodeURIComponent(name)}`;
+
+const fetchUpload: SendUpload = async (url, headers, body, onProgress) => {
+  const response = await fetch(url, { method: "PUT", headers: { ...headers }, body }).catch((): ApiError => noAnswer());
+  if ("code" in response) throw response;
+  onProgress(body.size);
+  return { status: response.status, text: await response.text() };
+};

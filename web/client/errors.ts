@@ -1,0 +1,50 @@
+/** What went wrong with a call, in the server's words where it answered. */
+
+export class ApiError extends Error {
+  /** 0: no answer came. */
+  readonly status: number;
+  readonly code: string;
+  /** Every fault, where the server found several. */
+  readonly faults: readonly string[];
+
+  constructor(status: number, code: string, message: string, faults: readonly string[] = []) {
+    super(message);
+    this.name = "ApiError";
+    this.status = status;
+    this.code = code;
+    this.faults = faults;
+  }
+}
+
+/** The error of a response that is not ok. `text` is its body. */
+export function errorOf(status: number, text: string): ApiError {
+  return readError(status, parsed(text)) ?? new ApiError(status, "unknown", `The server answered with ${status}.`);
+}
+
+/** The error in a message of OpenAI's form; null if there is none. */
+export function readError(status: number, message: unknown): ApiError | null {
+  const error = fieldOf(message, "error");
+  const text = fieldOf(error, "message");
+  if (typeof text !== "string") return null;
+  const faults = fieldOf(error, "faults");
+  return new ApiError(
+    status,
+    String(fieldOf(error, "code") ?? "unknown"),
+    text,
+    Array.isArray(faults) ? faults.map(String) : [],
+  );
+}
+
+export const noAnswer = (): ApiError => new ApiError(0, "no_answer", "The server does not answer.");
+
+export function fieldOf(value: unknown, name: string): unknown {
+  return typeof value === "object" && value !== null ? Reflect.get(value, name) : undefined;
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}

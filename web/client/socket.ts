@@ -1,0 +1,109 @@
+/** One WebSocket for all answers: each request has an id, its own chunks and its own end. Opens with the first request. */
+import { type AnswerPiece, piecesOf } from "./chunk.js";
+import { ApiError, fieldOf, readError } from "./errors.js";
+import type { Ask, Done } from "./types.js";
+
+/** What the browser's WebSocket and that of `ws` share. */
+export interface SocketLike {
+  readonly readyState: number;
+  send(text: string): void;
+  close(): void;
+  addEventListener(type: "open" | "close", listener: () => void): void;
+  addEventListener(type: "message", listener: (event: { readonly data: unknown }) => void): void;
+}
+
+export interface AnswerListener {
+  /** At each chunk, with the reason if it is the last one. */
+  chunk(pieces: readonly AnswerPiece[], finish: string | null): void;
+  done(done: Done): void;
+  failed(error: ApiError): void;
+}
+
+export interface SocketOptions {
+  /** Of the server's `/v1/ws`. */
+  readonly url: string;
+  readonly key?: string | null;
+  readonly open: (url: string, protocols: string[]) => SocketLike;
+  /** Called when the connection breaks, with the number of answers that it cut off. */
+  readonly onLost?: (cutOff: number) => void;
+}
+
+const isOpen = 1;
+
+export class GenerationSocket {
+  readonly #options: SocketOptions;
+  #socket: SocketLike | null = null;
+  #last = 0;
+  /** Messages that wait for the handshake. */
+  #held: string[] = [];
+  readonly #running = new Map<string, AnswerListener>();
+
+  constructor(options: SocketOptions) {
+    this.#options = options;
+  }
+
+  /** Starts an answer; the function that it returns cancels it. */
+  generate({ type, body }: Ask, listener: AnswerListener): () => void {
+    const id = String(++this.#last);
+    this.#running.set(id, listener);
+    this.#send({ id, type, body });
+    return () => {
+      if (this.#running.has(id)) this.#send({ id, type: "cancel" });
+    };
+  }
+
+  /** Ends every answer. */
+  close(): void {
+    this.#socket?.close();
+  }
+
+  #send(message: object): void {
+    const text = JSON.stringify(message);
+    if (this.#socket === null) this.#open();
+    if (this.#socket?.readyState === isOpen) this.#socket.send(text);
+    else this.#held.push(text);
+  }
+
+  #open(): void {
+    const { url, key = null, open } = this.#options;
+    const socket = open(url, ["lorikeet", ...(key === null ? [] : [`lorikeet.bearer.${base64url(key)}`])]);
+    this.#socket = socket;
+    socket.addEventListener("open", () => {
+      for (const text of this.#held.splice(0)) socket.send(text);
+    });
+    socket.addEventListener("message", ({ data }) => this.#receive(JSON.parse(String(data))));
+    socket.addEventListener("close", () => this.#lose());
+  }
+
+  #receive(message: unknown): void {
+    const id = String(fieldOf(message, "id"));
+    const listener = this.#running.get(id);
+    if (!listener) return;
+    const type = fieldOf(message, "type");
+    const data = fieldOf(message, "data");
+    if (type === "chunk") {
+      const { pieces, finish } = piecesOf(data);
+      listener.chunk(pieces, finish);
+      return;
+    }
+    this.#running.delete(id);
+    if (type === "done") listener.done(data as Done);
+    else listener.failed(readError(0, message) ?? new ApiError(0, "unknown", "The server sent an unknown message."));
+  }
+
+  #lose(): void {
+    const cutOff = [...this.#running.values()];
+    this.#socket = null;
+    this.#held = [];
+    this.#running.clear();
+    const error = new ApiError(0, "connection_lost", "The connection to the server was lost.");
+    for (const listener of cutOff) listener.failed(error);
+    this.#options.onLost?.(cutOff.length);
+  }
+}
+
+/** Subprotocols allow fewer characters than keys do. */
+function base64url(text: string): string {
+  const bytes = String.fromCharCode(...new TextEncoder().encode(text));
+  return btoa(bytes).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
+}

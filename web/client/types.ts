@@ -1,0 +1,125 @@
+/** The server's objects, as far as the page reads them. */
+
+export interface ServerInfo {
+  readonly name: string;
+  /** Identifies the process: it changes with each start. */
+  readonly instance: string;
+  /** null while they load. */
+  readonly bases: readonly BaseInfo[] | null;
+}
+
+/** A base model, and whether it generates text and has a task. */
+export interface BaseInfo {
+  readonly name: string;
+  readonly text: boolean;
+  readonly task: boolean;
+}
+
+export interface ModelInfo {
+  readonly id: string;
+  readonly root: string;
+  /** null for the base. */
+  readonly parent: string | null;
+  readonly max_model_len: number | null;
+}
+
+export type Tier = "device" | "host" | "disk";
+
+/** Times are seconds since 1970. */
+export interface AdapterInfo {
+  readonly name: string;
+  readonly digest: string;
+  readonly rank: number;
+  readonly dora: boolean;
+  readonly modules: number;
+  readonly bytes: number;
+  readonly source: "store" | "folder";
+  readonly created: number;
+  readonly tier: Tier;
+  readonly pinned: boolean;
+  readonly in_flight: number;
+  readonly last_used: number | null;
+  readonly counts: { readonly requests: number; readonly prompt_tokens: number; readonly completion_tokens: number };
+  readonly warnings: readonly string[];
+  readonly ignored: readonly string[];
+}
+
+export interface Stored extends AdapterInfo {
+  readonly outcome: "created" | "replaced" | "identical";
+}
+
+/** A prompt to try an adapter with, as its author wrote it. */
+export interface Example {
+  readonly title: string | null;
+  readonly text: string;
+}
+
+/** What an adapter's files say about it. Untrusted text. */
+export interface AdapterCard {
+  readonly name: string;
+  /** Markdown without its front matter. */
+  readonly readme: string | null;
+  readonly examples: readonly Example[];
+  readonly labels: readonly string[];
+  readonly target_modules: readonly string[];
+  /** `lorikeet.json`, which the training wrote. */
+  readonly training: unknown;
+  /** An SVG of the training's curves. */
+  readonly chart: string | null;
+}
+
+export interface WeightedAdapter {
+  readonly name: string;
+  readonly weight: number;
+}
+
+export interface Sampling {
+  readonly max_tokens: number;
+  readonly temperature: number;
+  readonly top_p: number;
+  readonly seed?: number;
+}
+
+export interface ChatMessage {
+  readonly role: "system" | "user" | "assistant";
+  readonly content: string;
+}
+
+interface Asked extends Sampling {
+  readonly model?: string;
+  readonly adapters?: readonly WeightedAdapter[];
+}
+
+export interface CompletionBody extends Asked {
+  readonly prompt: string;
+  /** Alternatives of each token. */
+  readonly logprobs?: number;
+}
+
+export interface ChatBody extends Asked {
+  readonly messages: readonly ChatMessage[];
+  readonly logprobs?: boolean;
+  readonly top_logprobs?: number;
+}
+
+/** A request of the WebSocket. */
+export type Ask =
+  | { readonly type: "completions"; readonly body: CompletionBody }
+  | { readonly type: "chat.completions"; readonly body: ChatBody };
+
+export interface Usage {
+  readonly prompt_tokens: number;
+  readonly completion_tokens: number;
+  readonly prompt_tokens_details?: { readonly cached_tokens: number };
+}
+
+/** The end of an answer. */
+export interface Done {
+  readonly usage: Usage;
+  readonly lorikeet: {
+    readonly adapter: string | null;
+    readonly digest: string | null;
+    readonly queue_ms: number | null;
+    readonly time_to_first_token_ms: number | null;
+  };
+}

@@ -1,0 +1,165 @@
+/** One column: what it asks, its answer, and how fast it comes. */
+import { useState } from "preact/hooks";
+import { Icon } from "../parts/icon.js";
+import type { Answer } from "./answer.js";
+import { CopyAs } from "./copy-as-menu.js";
+import { MixtureEditor } from "./mixture-editor.js";
+import { models } from "./models.js";
+import { formatTarget, modelTarget, type Target } from "./target.js";
+import { Tokens } from "./tokens.js";
+
+export interface ColumnProps {
+  readonly index: number;
+  readonly target: Target;
+  readonly answer: Answer;
+  readonly isShaded: boolean;
+  readonly onTarget: (target: Target) => void;
+  /** null: the only column. */
+  readonly onRemove: (() => void) | null;
+}
+
+export function Column({ index, target, answer, isShaded, onTarget, onRemove }: ColumnProps) {
+  const name = formatTarget(target);
+  const [isCopying, setCopying] = useState(false);
+  return (
+    <section class={`column card c${index}`} aria-label={`Column ${index + 1}: ${name}`}>
+      <header>
+        <span class="dot" aria-hidden="true" />
+        {target.kind === "model" ? (
+          <ModelPicker index={index} name={target.name} onPick={(picked) => onTarget(modelTarget(picked))} />
+        ) : (
+          <strong class="grow">Mixture</strong>
+        )}
+        <button
+          type="button"
+          class="icon-button"
+          aria-expanded={isCopying}
+          aria-label="Copy as a program"
+          title="Copy as a program"
+          onClick={() => setCopying(!isCopying)}
+        >
+          <Icon name="copy" />
+        </button>
+        {onRemove ? (
+          <button
+            type="button"
+            class="icon-button"
+            aria-label="Remove the column"
+            title="Remove the column"
+            onClick={onRemove}
+          >
+            <Icon name="close" />
+          </button>
+        ) : null}
+      </header>
+      <MixtureEditor target={target} onTarget={onTarget} />
+      {isCopying ? <CopyAs target={target} /> : null}
+      <Tokens answer={answer} label={`Answer of ${name}`} isShaded={isShaded} />
+      <Ending answer={answer} />
+      <footer>
+        <Speed answer={answer} />
+        {answer.isRunning ? (
+          <button type="button" class="stop" onClick={() => answer.stop()}>
+            <Icon name="stop" />
+            Stop
+          </button>
+        ) : null}
+      </footer>
+    </section>
+  );
+}
+
+/** A text field with the names that contain what is typed: it stays quick with thousands. */
+function ModelPicker({ index, name, onPick }: { index: number; name: string; onPick: (name: string) => void }) {
+  const [typed, setTyped] = useState<string | null>(null);
+  const { names = [], adapters = [] } = models.value ?? {};
+  const isBase = (each: string): boolean => names.includes(each) && !adapters.includes(each);
+  const wanted = (typed ?? "").toLowerCase();
+  const offered = names.filter((each) => each.toLowerCase().includes(wanted)).slice(0, mostOffered);
+  const pick = (value: string): void => {
+    setTyped(value);
+    if (names.includes(value)) {
+      onPick(value);
+      setTyped(null);
+    }
+  };
+  return (
+    <>
+      <input
+        class="picker grow"
+        aria-label={`Model of column ${index + 1}`}
+        list={`models-${index}`}
+        value={typed ?? name}
+        spellcheck={false}
+        onFocus={(event) => event.currentTarget.select()}
+        onInput={(event) => pick(event.currentTarget.value)}
+        onChange={(event) => {
+          if (event.currentTarget.value.trim() !== "") onPick(event.currentTarget.value.trim());
+          setTyped(null);
+        }}
+      />
+      <datalist id={`models-${index}`}>
+        {offered.map((each) => (
+          <option key={each} value={each} label={isBase(each) ? "the base, without an adapter" : undefined} />
+        ))}
+      </datalist>
+      {isBase(name) ? <span class="tag">base</span> : null}
+    </>
+  );
+}
+
+const mostOffered = 100;
+
+function Ending({ answer }: { readonly answer: Answer }) {
+  const state = answer.state.value;
+  if (state.kind === "failed") {
+    return (
+      <div class="fault" role="alert">
+        {state.message}
+        {state.faults.length > 1 ? (
+          <ul>
+            {state.faults.map((fault) => (
+              <li key={fault}>{fault}</li>
+            ))}
+          </ul>
+        ) : null}
+      </div>
+    );
+  }
+  return null;
+}
+
+const endings: Readonly<Record<string, string>> = {
+  stop: "ended by itself",
+  length: "reached the maximum of tokens",
+  tool_calls: "ended with a call",
+};
+
+function Speed({ answer }: { readonly answer: Answer }) {
+  const { firstTokenMs, tokens, tokensPerSecond } = answer.pace.value;
+  const state = answer.state.value;
+  const word =
+    state.kind === "done"
+      ? (endings[state.reason] ?? state.reason)
+      : { idle: "", waiting: "waiting", streaming: "", stopped: "stopped", failed: "" }[state.kind];
+  return (
+    <dl class="speed">
+      <Figure name="First token" value={firstTokenMs === null ? "–" : `${Math.round(firstTokenMs)} ms`} />
+      <Figure
+        name="Tokens/s"
+        value={tokensPerSecond === null ? "–" : tokensPerSecond.toFixed(tokensPerSecond < 10 ? 1 : 0)}
+      />
+      <Figure name="Tokens" value={tokens === 0 ? "–" : String(tokens)} />
+      <span class="ending">{word}</span>
+    </dl>
+  );
+}
+
+function Figure({ name, value }: { readonly name: string; readonly value: string }) {
+  return (
+    <div>
+      <dt>{name}</dt>
+      <dd>{value}</dd>
+    </div>
+  );
+}

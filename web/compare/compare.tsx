@@ -1,0 +1,142 @@
+/** One prompt, answered side by side by the base, adapters and mixtures of them. */
+import { useEffect, useRef, useState } from "preact/hooks";
+import { Icon } from "../parts/icon.js";
+import { route } from "../route.js";
+import { connection } from "../session.js";
+import { Answer } from "./answer.js";
+import { Column } from "./column.js";
+import { Composer } from "./composer.js";
+import { loadModels, models, type Preset, presets } from "./models.js";
+import { askOf, change, fromParameters, mostColumns, settings } from "./settings.js";
+import { formatTarget, modelTarget, type Target } from "./target.js";
+
+/** Kept while the reader looks at another view. */
+const answers = Array.from({ length: mostColumns }, () => new Answer());
+const fallbackPrompt = "It was a dark night";
+
+export function Compare() {
+  const [isShaded, setShaded] = useState(false);
+  const isReady = connection.value.state === "ready";
+  const { targets } = settings.value;
+  const running = answers.slice(0, targets.length).filter((answer) => answer.isRunning).length;
+  useEffect(() => {
+    if (isReady) void begin();
+  }, [isReady]);
+  useEffect(() => {
+    const stopAll = ({ key }: KeyboardEvent): void => {
+      if (key === "Escape") stop();
+    };
+    addEventListener("keydown", stopAll);
+    return () => removeEventListener("keydown", stopAll);
+  }, []);
+  const setTarget = (index: number, target: Target): void =>
+    change({ targets: targets.map((each, at) => (at === index ? target : each)) });
+  return (
+    <div class="compare">
+      <h1 class="hidden">Compare</h1>
+      <Composer
+        isRunning={running > 0}
+        isShaded={isShaded}
+        onShade={setShaded}
+        onRun={run}
+        onStop={stop}
+        onPreset={runPreset}
+      />
+      <div class={`columns n${targets.length}`}>
+        {targets.map((target, index) => (
+          <Column
+            key={index}
+            index={index}
+            target={target}
+            answer={answers[index] ?? new Answer()}
+            isShaded={isShaded}
+            onTarget={(next) => setTarget(index, next)}
+            onRemove={targets.length > 1 ? () => remove(index) : null}
+          />
+        ))}
+        {targets.length > 0 && targets.length < mostColumns ? (
+          <button type="button" class="add-column" onClick={addColumn}>
+            <Icon name="plus" />
+            Add a column
+          </button>
+        ) : null}
+      </div>
+      <Announcer />
+    </div>
+  );
+}
+
+/** Loads the models and, on the first visit, sets up a comparison that shows a difference. */
+async function begin(): Promise<void> {
+  const isFirst = models.value === null;
+  const { view, parameters } = route.value;
+  if (isFirst && view === "compare" && parameters.has("prompt")) settings.value = fromParameters(parameters);
+  await loadModels();
+  if (settings.value.targets.length > 0 || models.value === null) return;
+  const { base, adapters } = models.value;
+  const [example] = presets.value;
+  const others = [...new Set([...presets.value.map(({ adapter }) => adapter), ...adapters])].slice(0, 2);
+  change({
+    prompt: settings.value.prompt || (example?.text ?? fallbackPrompt),
+    targets: [base, ...others].map(modelTarget),
+  });
+}
+
+function run(): void {
+  const { targets } = settings.value;
+  for (const [index, target] of targets.entries()) answers[index]?.start(askOf(target, settings.value));
+}
+
+function stop(): void {
+  for (const answer of answers) answer.stop();
+}
+
+/** An example of an adapter shows that adapter beside the base, and beside another one that was there. */
+function runPreset({ adapter, text }: Preset): void {
+  const base = models.value?.base ?? "";
+  const shown = settings.value.targets.map(formatTarget);
+  const names = shown.includes(adapter) ? shown : [base, adapter, ...shown.filter((name) => name !== base)].slice(0, 3);
+  const targets = shown.includes(adapter) ? settings.value.targets : names.map(modelTarget);
+  change({ isChat: false, prompt: text, targets });
+  run();
+}
+
+function addColumn(): void {
+  const { targets } = settings.value;
+  const names = targets.map(formatTarget);
+  const { base = "", names: known = [] } = models.value ?? {};
+  const next = known.find((name) => !names.includes(name)) ?? base;
+  answers[targets.length]?.clear();
+  change({ targets: [...targets, modelTarget(next)] });
+}
+
+/** The answers move with their columns. */
+function remove(index: number): void {
+  const [removed] = answers.splice(index, 1);
+  removed?.stop();
+  answers.push(new Answer());
+  change({ targets: settings.value.targets.filter((_, at) => at !== index) });
+}
+
+/** Says once for each answer that it has ended, not token by token. */
+function Announcer() {
+  const [said, setSaid] = useState("");
+  const before = useRef<readonly string[]>([]);
+  const { targets } = settings.value;
+  const kinds = targets.map((_, index) => answers[index]?.state.value.kind ?? "idle");
+  useEffect(() => {
+    const ended = kinds.flatMap((kind, index) => {
+      const target = targets[index];
+      const isNew = before.current[index] !== kind && (kind === "done" || kind === "stopped");
+      const { tokens } = answers[index]?.pace.peek() ?? { tokens: 0 };
+      return target && isNew ? [`${formatTarget(target)}: ${tokens} tokens, ${kind}.`] : [];
+    });
+    before.current = kinds;
+    if (ended.length > 0) setSaid(ended.join(" "));
+  }, [kinds.join()]);
+  return (
+    <p class="hidden" role="status">
+      {said}
+    </p>
+  );
+}

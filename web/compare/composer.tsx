@@ -1,0 +1,150 @@
+/** The prompt and how it is sampled, with examples to begin with. */
+import { CopyButton } from "../parts/copy-button.js";
+import { Icon } from "../parts/icon.js";
+import { NumberField } from "../parts/number-field.js";
+import { models, type Preset, presets } from "./models.js";
+import { change, hrefWith, settings } from "./settings.js";
+
+export interface ComposerProps {
+  readonly isRunning: boolean;
+  readonly isShaded: boolean;
+  readonly onShade: (isShaded: boolean) => void;
+  readonly onRun: () => void;
+  readonly onStop: () => void;
+  readonly onPreset: (preset: Preset) => void;
+}
+
+export function Composer({ isRunning, isShaded, onShade, onRun, onStop, onPreset }: ComposerProps) {
+  const { isChat, prompt, system } = settings.value;
+  return (
+    <form
+      class="composer card"
+      onSubmit={(event) => {
+        event.preventDefault();
+        onRun();
+      }}
+    >
+      <Presets onPreset={onPreset} />
+      <div class="segments" role="group" aria-label="Kind of prompt">
+        <button type="button" aria-pressed={!isChat} onClick={() => change({ isChat: false })}>
+          Text
+        </button>
+        <button type="button" aria-pressed={isChat} onClick={() => change({ isChat: true })}>
+          Chat
+        </button>
+      </div>
+      {isChat ? (
+        <label>
+          System message
+          <textarea rows={1} value={system} onInput={(event) => change({ system: event.currentTarget.value })} />
+        </label>
+      ) : null}
+      <label>
+        {isChat ? "Message" : "Prompt"}
+        <textarea
+          class="prompt"
+          rows={Math.min(12, Math.max(3, prompt.split("\n").length))}
+          value={prompt}
+          onInput={(event) => change({ prompt: event.currentTarget.value })}
+          onKeyDown={(event) => {
+            if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
+            event.preventDefault();
+            onRun();
+          }}
+        />
+      </label>
+      <div class="controls">
+        <Sampling />
+        <label class="check">
+          <input type="checkbox" checked={isShaded} onChange={(event) => onShade(event.currentTarget.checked)} />
+          Shade by probability
+        </label>
+        <span class="grow" />
+        <CopyButton text={hrefWith} label="Copy link" icon="link" />
+        {isRunning ? (
+          <button type="button" class="stop" onClick={onStop}>
+            <Icon name="stop" />
+            Stop all
+          </button>
+        ) : null}
+        <button type="submit" class="primary" title="Ctrl+Enter">
+          <Icon name="play" />
+          Run
+        </button>
+      </div>
+    </form>
+  );
+}
+
+function Presets({ onPreset }: Pick<ComposerProps, "onPreset">) {
+  if (presets.value.length === 0) return null;
+  return (
+    <div class="presets" role="group" aria-label="Examples">
+      <span class="label">Try</span>
+      {presets.value.map((preset) => (
+        <button
+          key={`${preset.adapter} ${preset.text}`}
+          type="button"
+          class="chip"
+          title={preset.text}
+          onClick={() => onPreset(preset)}
+        >
+          <b>{preset.adapter}</b>
+          {preset.title ?? preset.text}
+        </button>
+      ))}
+    </div>
+  );
+}
+
+function Sampling() {
+  const { maxTokens, temperature, topP, seed } = settings.value;
+  return (
+    <>
+      <NumberField
+        label="Max tokens"
+        value={maxTokens}
+        min={1}
+        max={models.value?.maxContext ?? 100_000}
+        step={1}
+        onChange={(value) => change({ maxTokens: value ?? 1 })}
+      />
+      <NumberField
+        label="Temperature"
+        value={temperature}
+        min={0}
+        max={2}
+        step={0.1}
+        onChange={(value) => change({ temperature: value ?? 0 })}
+      />
+      <NumberField
+        label="Top p"
+        value={topP}
+        min={0}
+        max={1}
+        step={0.05}
+        onChange={(value) => change({ topP: value ?? 1 })}
+      />
+      <span class="seed">
+        <NumberField
+          label="Seed"
+          value={seed}
+          min={0}
+          max={Number.MAX_SAFE_INTEGER}
+          step={1}
+          placeholder="random"
+          onChange={(value) => change({ seed: value })}
+        />
+        <button
+          type="button"
+          class="icon-button"
+          aria-label="Another seed"
+          title="Another seed"
+          onClick={() => change({ seed: Math.floor(Math.random() * 100_000) })}
+        >
+          <Icon name="dice" />
+        </button>
+      </span>
+    </>
+  );
+}

@@ -1,0 +1,101 @@
+/** What surrounds every view: navigation, the state of the connection, and the question for a key. */
+import { Compare } from "./compare/compare.js";
+import { KeyForm } from "./key-form.js";
+import { Icon } from "./parts/icon.js";
+import { hrefOf, route, type View } from "./route.js";
+import { connection, notice, server } from "./session.js";
+import { nextTheme, theme } from "./theme.js";
+
+const titles: Readonly<Record<View, string>> = { compare: "Compare", adapters: "Adapters", load: "Load" };
+const shown: readonly View[] = ["compare"];
+
+export function Frame() {
+  const { state } = connection.value;
+  return (
+    <>
+      <a class="skip" href="#content">
+        Skip to the content
+      </a>
+      <Header />
+      <Notices />
+      <main id="content" tabIndex={-1}>
+        {state === "locked" ? <KeyForm refusal={connection.value.refusal} /> : null}
+        {state === "locked" || server.value === null ? null : <Content />}
+      </main>
+    </>
+  );
+}
+
+function Content() {
+  const bases = server.value?.bases ?? null;
+  if (bases === null) return <p class="empty">The model is loading. The page goes on by itself.</p>;
+  if (!bases.some(({ text }) => text))
+    return <p class="empty">This server has a task model, which this page cannot show yet.</p>;
+  return <Compare />;
+}
+
+function Header() {
+  const { view } = route.value;
+  return (
+    <header class="bar">
+      <span class="brand">
+        <Icon name="bird" />
+        Lorikeet
+      </span>
+      <nav aria-label="Views">
+        {shown.map((each) => (
+          <a key={each} href={hrefOf(each)} aria-current={each === view ? "page" : undefined}>
+            {titles[each]}
+          </a>
+        ))}
+      </nav>
+      <span class="grow" />
+      <ConnectionState />
+      <button
+        type="button"
+        class="icon-button"
+        onClick={nextTheme}
+        aria-label={`Theme: ${theme.value}`}
+        title={`Theme: ${theme.value}`}
+      >
+        <Icon name={theme.value === "auto" ? "contrast" : theme.value === "light" ? "sun" : "moon"} />
+      </button>
+    </header>
+  );
+}
+
+const states = {
+  connecting: "Connecting",
+  loading: "Loading the model",
+  ready: "Connected",
+  lost: "Reconnecting",
+  locked: "Needs a key",
+} as const;
+
+function ConnectionState() {
+  const { state } = connection.value;
+  return (
+    <span class={`state ${state}`} role="status">
+      {states[state]}
+    </span>
+  );
+}
+
+function Notices() {
+  const { state } = connection.value;
+  return (
+    <div role="status">
+      {state === "lost" ? (
+        <p class="notice">The server does not answer. The page keeps trying; what you have typed is kept.</p>
+      ) : null}
+      {notice.value === null ? null : (
+        <p class="notice">
+          {notice.value}
+          <button type="button" class="quiet" onClick={() => (notice.value = null)}>
+            Dismiss
+          </button>
+        </p>
+      )}
+    </div>
+  );
+}

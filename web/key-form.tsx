@@ -1,0 +1,35 @@
+/** Asks for the server's key. The browser keeps it until the tab is closed, and nowhere else. */
+import { useState } from "preact/hooks";
+import { useKey } from "./session.js";
+
+export function KeyForm({ refusal }: { readonly refusal: string | null }) {
+  const [key, setKey] = useState("");
+  const submit = (event: Event): void => {
+    event.preventDefault();
+    if (key.trim() !== "") void useKey(key.trim());
+  };
+  return (
+    <form class="key-form card" onSubmit={submit}>
+      <h1>This server needs a key</h1>
+      <p>Its operator has it. This tab keeps it until you close the tab.</p>
+      {refusal === null ? null : (
+        <p class="fault" role="alert">
+          {refusal}
+        </p>
+      )}
+      <label>
+        API key
+        <input
+          type="password"
+          autocomplete="off"
+          spellcheck={false}
+          value={key}
+          onInput={(event) => setKey(event.currentTarget.value)}
+        />
+      </label>
+      <button type="submit" class="primary">
+        Continue
+      </button>
+    </form>
+  );
+}

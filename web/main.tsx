@@ -1,0 +1,17 @@
+/** The page's entry. */
+import "./style/base.css";
+import "./style/frame.css";
+import "./style/compare.css";
+import { render } from "preact";
+import { Frame } from "./frame.js";
+import { watchRoute } from "./route.js";
+import { connect } from "./session.js";
+import { applyTheme } from "./theme.js";
+
+const root = document.getElementById("page");
+if (root) {
+  applyTheme();
+  watchRoute();
+  render(<Frame />, root);
+  void connect();
+}

@@ -1,0 +1,98 @@
+/**
+ * The page's connection: its key, the client and the socket made with it, and whether the server is there. Notices a restart and says what it
+ * cost. Everything else on the page asks the server through here.
+ */
+import { signal } from "@preact/signals";
+import { ApiClient } from "./client/client.js";
+import { ApiError } from "./client/errors.js";
+import { GenerationSocket } from "./client/socket.js";
+import type { ServerInfo } from "./client/types.js";
+import { sendWithProgress } from "./send-upload.js";
+
+export type Connection =
+  | { readonly state: "connecting" }
+  /** The server answers, but its model is not loaded yet. */
+  | { readonly state: "loading" }
+  | { readonly state: "ready" }
+  /** The server does not answer, or stopped answering. */
+  | { readonly state: "lost" }
+  /** It needs a key; `refusal` is what it said of the last one. */
+  | { readonly state: "locked"; readonly refusal: string | null };
+
+const keyName = "lorikeet-key";
+const retryMs = 1_000;
+const watchMs = 5_000;
+const baseUrl = new URL(".", location.href).href;
+
+export const connection = signal<Connection>({ state: "connecting" });
+export const server = signal<ServerInfo | null>(null);
+/** What the reader should know about the connection, until it is dismissed. */
+export const notice = signal<string | null>(null);
+
+/** The key lives as long as the tab. */
+let key = sessionStorage.getItem(keyName);
+export let client = createClient();
+export let socket = createSocket();
+let cutOff = 0;
+let timer = 0;
+
+function createClient(): ApiClient {
+  return new ApiClient({ baseUrl, key, sendUpload: sendWithProgress });
+}
+
+function createSocket(): GenerationSocket {
+  const url = `${baseUrl.replace(/^http/, "ws")}v1/ws`;
+  const onLost = (count: number): void => {
+    cutOff += count;
+    void connect();
+  };
+  return new GenerationSocket({ url, key, open: (address, protocols) => new WebSocket(address, protocols), onLost });
+}
+
+/** Tries the server until it answers and is ready, then watches it. */
+export async function connect(): Promise<void> {
+  clearTimeout(timer);
+  const next = await probe();
+  if (connection.value.state !== next.state || next.state === "locked") connection.value = next;
+  if (next.state === "locked") return;
+  timer = window.setTimeout(connect, next.state === "ready" ? watchMs : retryMs);
+}
+
+async function probe(): Promise<Connection> {
+  try {
+    const found = await client.server();
+    if (server.value !== null && server.value.instance !== found.instance) reportRestart();
+    server.value = found;
+    return { state: (await client.isReady()) ? "ready" : "loading" };
+  } catch (error) {
+    if (!(error instanceof ApiError)) throw error;
+    if (error.status === 401) return { state: "locked", refusal: key === null ? null : error.message };
+    return { state: error.status === 0 ? "lost" : "loading" };
+  }
+}
+
+function reportRestart(): void {
+  const answers = cutOff === 0 ? "" : ` ${cutOff === 1 ? "One answer was" : `${cutOff} answers were`} cut off.`;
+  notice.value = `The server was restarted.${answers} Its counters start from zero, and adapters load again with their next request.`;
+  cutOff = 0;
+}
+
+/** Uses a key from now on, and forgets the one before. */
+export async function useKey(given: string): Promise<void> {
+  key = given;
+  sessionStorage.setItem(keyName, given);
+  socket.close();
+  client = createClient();
+  socket = createSocket();
+  await connect();
+}
+
+/** Passes on what a call throws, unless the server is gone or refuses the key: then the page says so as a whole. */
+export function noteFailure(error: unknown): string {
+  if (!(error instanceof ApiError)) throw error;
+  if (error.status === 0 || error.status === 401) void connect();
+  return error.message;
+}
+
+/** Whether this server asked for a key. */
+export const needsKey = (): boolean => key !== null;
