@@ -93,6 +93,12 @@ export class Bases {
     throw unable(name, base, face, able, param);
   }
 
+  /** Whether the base that answers a name has a face; without a name, or for one that no base knows, whether any base has it. */
+  has(face: Face, { name }: AskedName): boolean {
+    const base = name === null ? undefined : this.all.find(({ models }) => models.models.has(name));
+    return base ? base[face] !== null : this.with(face).length > 0;
+  }
+
   /** Reports uploads to several bases, and requests that reached none. Each base reports its own requests. */
   observe(observer: GatewayObserver): void {
     this.#observer.add(observer);

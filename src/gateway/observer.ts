@@ -15,9 +15,13 @@ export const routes = [
   "detokenize",
   "infer",
   "classify",
+  "predict",
+  "pooling",
   "embeddings",
+  "embed",
   "score",
   "rerank",
+  "similarity",
   "pipeline",
 ] as const;
 export type Route = (typeof routes)[number];

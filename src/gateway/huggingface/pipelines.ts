@@ -4,16 +4,19 @@ import { LorikeetError } from "../../base/errors.js";
 import { detections } from "../tasks/detections.js";
 import type { AnsweredRequest } from "../tasks/inference.js";
 import { type Activation, labelScores } from "../tasks/label-scores.js";
+import { rowsOf, scoresOf } from "../tasks/scores.js";
 import type { TaskParts } from "../tasks/task-parts.js";
 import type { TextHead } from "../tasks/text-tasks.js";
 import {
   detectionParameters,
   labelParameters,
   parseImageBody,
+  parseRowsBody,
+  parseSimilarityBody,
   parseTextBody,
+  parseVectorBody,
   tagParameters,
   textLabelParameters,
-  vectorParameters,
 } from "./body.js";
 
 export interface PipelineCall {
@@ -32,6 +35,7 @@ const pipelines: Readonly<Record<string, Pipeline>> = {
   "text-classification": textClassification,
   "token-classification": tokenClassification,
   "feature-extraction": featureExtraction,
+  "sentence-similarity": sentenceSimilarity,
   "image-classification": imageClassification,
   "object-detection": objectDetection,
 };
@@ -56,13 +60,13 @@ async function textClassification(
   { model, body, connection }: PipelineCall,
   signal: AbortSignal,
 ) {
-  const asked = parseTextBody(body, textBounds);
+  const asked = parseRowsBody(body, textBounds);
   const {
     top_k: count,
     function_to_apply: activation = usual(head),
     truncation: truncate,
   } = textLabelParameters(asked.parameters);
-  const request = await texts.request({ model, texts: asked.texts, truncate, connection }, signal);
+  const request = await texts.request({ model, texts: asked.rows, truncate, connection }, signal);
   return {
     ...request,
     answer: ({ rows, labels }) =>
@@ -94,16 +98,28 @@ async function featureExtraction(
   { model, body, connection }: PipelineCall,
   signal: AbortSignal,
 ) {
-  const asked = parseTextBody(body, textBounds);
-  const { truncation: truncate } = vectorParameters(asked.parameters);
-  const request = await texts.request({ model, texts: asked.texts, truncate, connection }, signal);
+  const asked = parseVectorBody(body, textBounds);
+  const request = await texts.request({ model, texts: asked.texts, truncate: asked.truncates, connection }, signal);
   return {
     ...request,
     answer(found) {
-      const vectors = texts.embed(found, request, null).map((vector) => Array.from(vector));
+      const rules = asked.normalizes === null ? {} : { normalizes: asked.normalizes };
+      const vectors = texts.embed(found, request, rules).map((vector) => Array.from(vector));
       return asked.isSingle ? (vectors[0] ?? []) : vectors;
     },
   } satisfies AnsweredRequest<object>;
+}
+
+/** How well a sentence fits each of several. */
+async function sentenceSimilarity(
+  { texts, textBounds }: TaskParts,
+  { model, body, connection }: PipelineCall,
+  signal: AbortSignal,
+) {
+  const { pairs, truncates } = parseSimilarityBody(body, textBounds);
+  const rows = { model, texts: rowsOf(texts, pairs), truncate: truncates, connection };
+  const request = await texts.request(rows, signal);
+  return { ...request, answer: (found) => scoresOf(texts, pairs, found, request) } satisfies AnsweredRequest<object>;
 }
 
 async function imageClassification({ images, head }: TaskParts, call: PipelineCall, signal: AbortSignal) {

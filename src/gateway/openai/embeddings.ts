@@ -5,6 +5,7 @@ import { integer, modelField } from "../body/field-kinds.js";
 import { type BodyFormat, parse } from "../body/parse.js";
 import { type TextBounds, textInputsField } from "../body/text-inputs.js";
 import type { TextInput } from "../tasks/text-tasks.js";
+import { base64Of } from "../tasks/values.js";
 
 const truncationRule = "must be -1, which shortens a text to the longest that the model takes";
 const maxDimensions = 65_536;
@@ -59,16 +60,9 @@ export function embeddingsAnswer(
     data: vectors.map((vector, index) => ({
       object: "embedding",
       index,
-      embedding: isBase64 ? base64Of(vector) : [...vector],
+      embedding: isBase64 ? base64Of([vector]) : [...vector],
     })),
     model,
     usage: { prompt_tokens: tokens, total_tokens: tokens },
   };
-}
-
-/** Little-endian float32, as numpy writes it. */
-function base64Of(vector: Float32Array): string {
-  const bytes = Buffer.alloc(vector.length * 4);
-  for (const [index, value] of vector.entries()) bytes.writeFloatLE(value, index * 4);
-  return bytes.toString("base64");
 }

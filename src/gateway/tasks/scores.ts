@@ -14,18 +14,24 @@ export function rowsOf(tasks: TextTasks, pairs: readonly TextPair[]): readonly (
   return [...new Set(pairs.flatMap(({ text, pair }) => [text, pair]))];
 }
 
-/** One score for each pair, of an answer to the rows of `rowsOf`. */
+/** One score for each pair, of an answer to the rows of `rowsOf`. `activates`: false leaves those of a cross-encoder as it computes them. */
 export function scoresOf(
   tasks: TextTasks,
   pairs: readonly TextPair[],
   found: InferAnswer,
   request: TokenizedRequest,
+  activates = true,
 ): number[] {
-  if (tasks.isCrossEncoder) return tasks.classify(found, true).map(({ scores }) => scores[0] ?? 0);
+  if (tasks.isCrossEncoder) return tasks.classify(found, activates).map(({ scores }) => scores[0] ?? 0);
   const rows = rowsOf(tasks, pairs);
-  const vectors = tasks.embed(found, request, null);
+  const vectors = tasks.embed(found, request);
   const byText = new Map(rows.map((text, index) => [text, vectors[index] ?? new Float32Array()] as const));
   return pairs.map(({ text, pair }) => cosine(byText.get(text), byText.get(pair)));
+}
+
+/** Scores with their positions, best first. */
+export function ranked(scores: readonly number[]): { readonly score: number; readonly index: number }[] {
+  return scores.map((score, index) => ({ score, index })).sort((a, b) => b.score - a.score || a.index - b.index);
 }
 
 function cosine(a: Float32Array | undefined, b: Float32Array | undefined): number {

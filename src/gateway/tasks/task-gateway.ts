@@ -19,6 +19,7 @@ import { Inference } from "./inference.js";
 import { Signatures } from "./signatures.js";
 import type { TaskParts } from "./task-parts.js";
 import { type TextHead, TextTasks } from "./text-tasks.js";
+import { TextTokens } from "./text-tokens.js";
 
 /** A model that takes rows: of tensors, texts or pictures. */
 export interface TaskModelParts {
@@ -51,6 +52,8 @@ export interface TaskUseCases {
   /** The signature of a model by its name. */
   readonly signatureOf: Signatures["of"];
   readonly version: string;
+  readonly limits: TaskEngine["limits"];
+  readonly tokens: TextTokens;
   readonly texts: TextTasks;
   readonly textBounds: TextBounds;
   readonly parts: TaskParts;
@@ -121,6 +124,8 @@ export function taskUseCases(
     signature: engine.signature,
     signatureOf: (model, client) => signatures.of(model, client),
     version,
+    limits: engine.limits,
+    tokens: new TextTokens({ ...{ tokenizer, catalog, observer }, texts: inputs.texts, times: options }),
     ...inputs,
     parts: { ...{ ...inputs, task, head }, images: new ImageTasks({ preprocessor, signature: engine.signature }) },
   };

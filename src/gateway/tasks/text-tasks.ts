@@ -9,8 +9,9 @@ import type { EncodeBudget } from "../encode-budget.js";
 import { type Aggregation, entitiesOf } from "./entities.js";
 import type { InferAnswer, InferRequest } from "./inference.js";
 import { labelNames } from "./label-scores.js";
-import { type PoolingMode, pool } from "./pooling.js";
+import { type PoolingMode, pool, unpadded } from "./pooling.js";
 import { scoredTokens } from "./scored-tokens.js";
+import { notSparse, type SparseValue, sparseVector } from "./sparse.js";
 import { valuesOf } from "./values.js";
 
 /** What a model's configuration says about its outputs. */
@@ -38,6 +39,8 @@ export interface TextRequest {
   /** Texts, or two texts that the model reads together. */
   readonly texts: readonly (TextInput | TextRow)[];
   readonly truncate: boolean;
+  /** Default true. */
+  readonly addsSpecialTokens?: boolean;
   readonly connection: object;
 }
 
@@ -56,9 +59,18 @@ export interface TaggedRequest extends TokenizedRequest {
 }
 
 export interface Classified {
+  /** The likeliest. */
   readonly label: string;
+  readonly labels: readonly string[];
   /** One for each label. */
   readonly scores: Float64Array;
+}
+
+export interface EmbedRules {
+  /** The first values of each vector; null, the default: all. */
+  readonly dimensions?: number | null;
+  /** Whether vectors are scaled to the length 1. Default: as the model says, and always for some of their values. */
+  readonly normalizes?: boolean;
 }
 
 /** Lengths that rows are padded to, so that texts of similar lengths run together whatever else is asked. */
@@ -78,12 +90,13 @@ export class TextTasks {
 
   /** Tokens, padded, as inputs of the model. Throws `tokenizer_missing`, `context_length_exceeded` or `model_unsupported`. */
   async request(asked: TextRequest, signal: AbortSignal): Promise<TokenizedRequest> {
-    const rows = await this.#encodeAll(asked, signal);
+    const rows = await this.rows(asked, signal);
     const inputs = rows.map((row) => this.#inputsOf(row));
     return { model: asked.model, rows, inputs, tokens: rows.reduce((sum, { ids }) => sum + ids.length, 0) };
   }
 
-  async #encodeAll(asked: TextRequest, signal: AbortSignal) {
+  /** Tokens of each text, in turn with those of other connections. Throws `tokenizer_missing` or `context_length_exceeded`. */
+  async rows(asked: TextRequest, signal: AbortSignal): Promise<TokenRow[]> {
     const evicted = new AbortController();
     const characters = asked.texts.reduce((sum, text) => sum + sizeOf(text), 0);
     const release = this.#parts.encoding.reserve(asked.connection, characters, (fault) => evicted.abort(fault));
@@ -99,13 +112,14 @@ export class TextTasks {
 
   async #encode(
     text: TextInput | TextRow,
-    { truncate, connection }: TextRequest,
+    { truncate, addsSpecialTokens = true, connection }: TextRequest,
     signal: AbortSignal,
   ): Promise<TokenRow> {
     const { tokenizer, signature } = this.#parts;
     if (typeof text === "string" || "text" in text) {
       const row = typeof text === "string" ? { text } : text;
-      if (tokenizer) return await tokenizer.encodeRow(row, { truncate, signal, connection });
+      const options = { truncate, addSpecialTokens: addsSpecialTokens, signal, connection };
+      if (tokenizer) return await tokenizer.encodeRow(row, options);
       const message = "The model has no tokenizer.json, so it takes no texts.";
       throw new LorikeetError("tokenizer_missing", message, { param: "input" });
     }
@@ -169,31 +183,62 @@ export class TextTasks {
       const isExclusive = head.isExclusive && raw.length > 1;
       const scores = activates ? activated(raw, isExclusive) : raw;
       const best = scores.indexOf(scores.reduce((most, score) => Math.max(most, score), Number.NEGATIVE_INFINITY));
-      const names = labels ?? (head.labels?.length === raw.length ? head.labels : null);
-      return { label: names?.[best] ?? `LABEL_${Math.max(0, best)}`, scores };
+      const names = labelNames(raw.length, labels, head.labels);
+      return { label: names[Math.max(0, best)] ?? "", labels: names, scores };
     });
   }
 
-  /** One vector for each text, of its first `dimensions` values. `inputs`: of the request that was answered. */
-  embed({ rows }: InferAnswer, { inputs }: InferRequest, dimensions: number | null): Float32Array[] {
+  /** One vector for each text. `inputs`: of the request that was answered. */
+  embed({ rows }: InferAnswer, { inputs }: InferRequest, rules: EmbedRules = {}): Float32Array[] {
     const { pooling, normalizes } = this.#parts.head;
+    const { dimensions = null } = rules;
+    const isScaled = rules.normalizes ?? (normalizes || dimensions !== null);
     if (typeof pooling === "object") throw notForTexts(pooling.refusal);
     return rows.map((outputs, row) => {
       const whole = outputs.get("sentence_embedding");
-      const hidden = outputs.get("last_hidden_state") ?? outputs.get("token_embeddings");
       const mask = inputs[row]?.get("attention_mask");
-      if (!whole && hidden?.shape.length !== 3)
-        throw notForTexts("has no output last_hidden_state [batch, length, size]");
-      const vector = whole ? Float32Array.from(valuesOf(whole), Number) : pool(hidden as TaskTensor, mask, pooling);
+      const vector = whole ? Float32Array.from(valuesOf(whole), Number) : pool(hiddenOf(outputs), mask, pooling);
       if (dimensions !== null && dimensions > vector.length) {
         const message = `\`dimensions\` is ${dimensions}; the model's embeddings have ${vector.length}.`;
         const details = { param: "dimensions", found: dimensions, allowed: vector.length };
         throw new LorikeetError("invalid_value", message, details);
       }
       const cut = dimensions === null ? vector : vector.slice(0, dimensions);
-      return normalizes || dimensions !== null ? unit(cut) : cut;
+      return isScaled ? unit(cut) : cut;
     });
   }
+
+  /** The vectors of each text's tokens. */
+  embedTokens({ rows }: InferAnswer, { inputs }: InferRequest): Float32Array[][] {
+    return rows.map((outputs, row) => unpadded(hiddenOf(outputs), inputs[row]?.get("attention_mask")));
+  }
+
+  /** The scores of labels of each text's tokens. */
+  classifyTokens({ rows }: InferAnswer, { inputs }: InferRequest, activates: boolean): Float64Array[][] {
+    return rows.map((outputs, row) => {
+      const logits = outputs.get("logits");
+      if (logits?.shape.length !== 3) throw notForTexts("has no output logits [batch, length, labels]");
+      const tokens = unpadded(logits, inputs[row]?.get("attention_mask")).map((token) => Float64Array.from(token));
+      return activates ? tokens.map((token) => activated(token, true)) : tokens;
+    });
+  }
+
+  /** A sparse vector over the vocabulary for each text. Throws `model_unsupported` unless the model predicts masked tokens. */
+  embedSparse({ rows }: InferAnswer, { inputs }: InferRequest): SparseValue[][] {
+    const { tokenizer } = this.#parts;
+    return rows.map((outputs, row) => {
+      const logits = outputs.get("logits");
+      const size = logits?.shape[2] ?? 0;
+      if (logits?.shape.length !== 3 || !tokenizer || size < tokenizer.vocabSize) throw notSparse();
+      return sparseVector(logits, inputs[row]?.get("attention_mask"));
+    });
+  }
+}
+
+function hiddenOf(outputs: ReadonlyMap<string, TaskTensor>): TaskTensor {
+  const hidden = outputs.get("last_hidden_state") ?? outputs.get("token_embeddings");
+  if (hidden?.shape.length === 3) return hidden;
+  throw notForTexts("has no output last_hidden_state [batch, length, size]");
 }
 
 function sizeOf(text: TextInput | TextRow): number {

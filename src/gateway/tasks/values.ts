@@ -10,3 +10,11 @@ export function valuesOf({ type, data }: TaskTensor): ArrayLike<number | bigint>
 }
 
 export const numbersOf = (tensor: TaskTensor): number[] => Array.from(valuesOf(tensor), Number);
+
+/** Vectors one after another as little-endian float32, as numpy writes them. */
+export function base64Of(vectors: readonly Float32Array[]): string {
+  const bytes = Buffer.alloc(4 * vectors.reduce((sum, { length }) => sum + length, 0));
+  let offset = 0;
+  for (const vector of vectors) for (const value of vector) offset = bytes.writeFloatLE(value, offset);
+  return bytes.toString("base64");
+}

@@ -3,6 +3,7 @@ import express, { type Express, type NextFunction, type Request, type RequestHan
 import { LorikeetError } from "../../base/errors.js";
 import type { Logger } from "../../base/log.js";
 import { messagesProtocol } from "../../gateway/anthropic/protocol.js";
+import { modelInBody } from "../../gateway/asked-name.js";
 import type { Bases } from "../../gateway/bases.js";
 import type { FineTuning } from "../../gateway/fine-tuning/fine-tuning.js";
 import type { Gateway } from "../../gateway/gateway.js";
@@ -38,8 +39,9 @@ import { responsesHandlers } from "./responses-routes.js";
 import { modelInPath, nameInPath, type RoutedOptions, routed } from "./routed.js";
 import { sendJson } from "./send.js";
 import { taskHandlers } from "./task-routes.js";
+import { teiHandlers, teiIfHas } from "./tei-routes.js";
 import { tensorBody } from "./tensor-body.js";
-import { tokenizeHandlers } from "./tokenize-routes.js";
+import { textTokenHandlers, tokenizeHandlers } from "./tokenize-routes.js";
 
 export interface AppParts {
   readonly bases: Bases;
@@ -94,6 +96,7 @@ export function createApp(parts: AppParts): Express {
   const named = hasPipelines ? { post: [pictureBody(options), pipelineOf(api)] } : {};
   addModelApi(app, { ...api, named });
   if (responses) addTextApi(app, { ...api, responses });
+  addTokenApi(app, api);
   if (hasPipelines) route(app, "/hf-inference/models/*name", named);
   if (hasTasks) addTaskApi(app, api);
   addFineTuningApi(app, api);
@@ -220,12 +223,23 @@ function addTaskApi(app: Express, { bases, options, json }: ApiParts): void {
   const kserve = (name: "model" | "ready" | "infer", asked: RoutedOptions) =>
     routed(bases, "task", (gateway) => kserveHandlers(gateway, options)[name], asked);
   const api = apiOf(app);
-  const task = (name: "classify" | "score" | "rerank" | "embeddings"): RequestHandler =>
+  const task = (name: "classify" | "pooling" | "score" | "rerank" | "embeddings"): RequestHandler =>
     routed(bases, "task", (gateway) => taskHandlers(gateway, options)[name], { route: name });
+  const tei = teiOf({ bases, options, json });
+  const ranked = { post: [json, teiIfHas("texts", tei("rerank", "rerank"), task("rerank"))] };
   api("/classify", { post: [json, task("classify")] });
   api("/score", { post: [json, task("score")] });
-  api("/rerank", { post: [json, task("rerank")] });
+  api("/pooling", { post: [json, task("pooling")] });
+  api("/rerank", ranked);
+  route(app, "/v2/rerank", ranked);
   api("/embeddings", { post: [json, task("embeddings")] });
+  route(app, "/embed", { post: [json, tei("embed", "embed")] });
+  route(app, "/embed_all", { post: [json, tei("embedAll", "embed")] });
+  route(app, "/embed_sparse", { post: [json, tei("embedSparse", "embed")] });
+  route(app, "/predict", { post: [json, tei("predict", "predict")] });
+  route(app, "/similarity", { post: [json, tei("similarity", "similarity")] });
+  route(app, "/decode", { post: [json, tei("decode", "detokenize")] });
+  route(app, "/info", { get: [tei("info", null)] });
   route(app, "/v2", { get: [serverMetadata(version)] });
   // A name may have slashes, so the longer paths come first.
   for (const path of ["/v2/models/*name/versions/:version", "/v2/models/*name"]) {
@@ -233,6 +247,25 @@ function addTaskApi(app: Express, { bases, options, json }: ApiParts): void {
     route(app, `${path}/infer`, { post: [tensorBody(options), kserve("infer", inPath)] });
     route(app, path, { get: [kserve("model", about)] });
   }
+}
+
+/** The handlers of text-embeddings-inference. */
+const teiOf =
+  ({ bases, options }: ApiParts) =>
+  (name: keyof ReturnType<typeof teiHandlers>, counted: Route | null): RequestHandler =>
+    routed(bases, "task", (gateway) => teiHandlers(gateway, options)[name], { route: counted });
+
+/** Calls about tokens, which differ between models that generate text, whose calls know chats, and others. */
+function addTokenApi(app: Express, { bases, options, json }: ApiParts): void {
+  const calls = (name: "tokenize" | "detokenize"): RequestHandler => {
+    const text = routed(bases, "text", (gateway) => tokenizeHandlers(gateway, options)[name], { route: name });
+    const task = routed(bases, "task", (gateway) => textTokenHandlers(gateway, options)[name], { route: name });
+    return (req, res, next) => (bases.has("text", modelInBody(req.body)) ? text : task)(req, res, next);
+  };
+  const tei = teiOf({ bases, options, json })("tokenize", "tokenize");
+  const api = apiOf(app);
+  api("/tokenize", { post: [json, teiIfHas("inputs", tei, calls("tokenize"))] });
+  api("/detokenize", { post: [json, calls("detokenize")] });
 }
 
 /** Hugging Face's handler of a model by its name. */
@@ -262,23 +295,22 @@ function addTextApi(
     protocolOf: (gateway: Gateway) => Protocol<Request>,
   ): RequestHandler =>
     routed(bases, "text", (gateway) => generateHandler(protocolOf(gateway), gateway, options), { route: name });
-  const tokens = (name: "tokenize" | "detokenize" | "countTokens", counted: Route): RequestHandler =>
-    routed(bases, "text", (gateway) => tokenizeHandlers(gateway, options)[name], { route: counted });
+  const countTokens = routed(bases, "text", (gateway) => tokenizeHandlers(gateway, options).countTokens, {
+    route: "count_tokens",
+  });
   const { generate, generateStream } = generateOf({ bases, options, json });
   const stored = responsesHandlers({ bases, responses, access, options });
   const api = apiOf(app);
   api("/completions", { post: [json, generating("completions", (gateway) => openAiProtocols(gateway).completions)] });
   api("/chat/completions", { post: [json, generating("chat", (gateway) => openAiProtocols(gateway).chat)] });
   api("/messages", { post: [json, generating("messages", messagesProtocol)] });
-  api("/messages/count_tokens", { post: [json, tokens("countTokens", "count_tokens")] });
+  api("/messages/count_tokens", { post: [json, countTokens] });
   api("/generate", { post: [json, generate] });
   api("/generate_stream", { post: [json, generateStream] });
   api("/responses", { get: [askForHandshake], post: [json, stored.create] });
   api("/responses/:id", { get: [stored.get], delete: [stored.remove] });
   api("/responses/:id/cancel", { post: [stored.cancel] });
   api("/responses/:id/input_items", { get: [stored.inputItems] });
-  api("/tokenize", { post: [json, tokens("tokenize", "tokenize")] });
-  api("/detokenize", { post: [json, tokens("detokenize", "detokenize")] });
 }
 
 /** OpenAI's files and fine-tuning jobs, whether they are on or off. */

@@ -4,6 +4,7 @@ import { anthropicErrorForm } from "../../gateway/anthropic/errors.js";
 import type { ErrorForm } from "../../gateway/fault.js";
 import { huggingFaceErrorForm } from "../../gateway/huggingface/errors.js";
 import { kserveErrorForm } from "../../gateway/kserve/infer.js";
+import { teiErrorForm } from "../../gateway/tei/errors.js";
 import { tgiErrorForm } from "../../gateway/tgi/errors.js";
 import { vllmErrorForm } from "../../gateway/vllm/errors.js";
 import { contextOf } from "./context.js";
@@ -14,6 +15,7 @@ const forms: readonly (readonly [paths: readonly string[], form: ErrorForm])[] =
   [["/messages"], anthropicErrorForm],
   [["/generate", "/generate_stream"], tgiErrorForm],
   [["/v2/models"], kserveErrorForm],
+  [["/embed", "/embed_all", "/embed_sparse", "/predict", "/similarity", "/decode", "/info"], teiErrorForm],
 ];
 
 export function addErrorForms(app: Express): void {

@@ -33,8 +33,8 @@ export interface RowTokenizer extends Padding {
   readonly parts: TokenizerParts;
   /** Throws `context_length_exceeded` with both lengths, `model_unsupported` for a pair that the tokenizer cannot join. */
   encodeRow(row: TextRow, options?: RowOptions): Promise<EncodedRow>;
-  /** The text of ids; skips special tokens. */
-  decode(ids: readonly number[]): string;
+  /** The text of ids; skips special tokens unless they are kept. */
+  decode(ids: readonly number[], keepsSpecialTokens?: boolean): string;
   /** The text of tokens, of which an unknown one may be spelled as its text. */
   joinTokens(tokens: readonly string[]): string;
   /** The id of unknown text; null if the tokenizer has none. */
@@ -185,8 +185,8 @@ class FolderRowTokenizer implements RowTokenizer {
     return this.#encode(text);
   }
 
-  decode(ids: readonly number[]): string {
-    const stream = new IdStream(this.#definition, this.#decoder, false);
+  decode(ids: readonly number[], keepsSpecialTokens = false): string {
+    const stream = new IdStream(this.#definition, this.#decoder, keepsSpecialTokens);
     let text = "";
     for (const id of ids) text += stream.push(id);
     return text + stream.flush();
