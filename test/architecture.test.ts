@@ -27,7 +27,10 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   text: ["base", "grammar"],
   image: ["base"],
   engine: ["base", "grammar", "tensor", "onnx", "graph", "model", "weights", "adapter", "runtime"],
-  train: ["base", "tensor", "onnx", "graph", "autodiff", "model", "weights", "adapter", "runtime", "engine", "text"],
+  train: [
+    ...["base", "tensor", "onnx", "graph", "autodiff", "model", "weights", "adapter", "runtime"],
+    ...["engine", "text", "image"],
+  ],
   gateway: ["base", "grammar", "records", "jobs", "tensor", "adapter", "engine", "text", "image"],
   server: ["base", "records", "jobs", "engine", "text", "gateway"],
   bench: [

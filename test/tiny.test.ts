@@ -107,7 +107,6 @@ async function teach(answer: string, out: string): Promise<void> {
   const end = await train(
     {
       ...session,
-      stepper: session.step,
       rate: session.schedule,
       batches: (step) => session.plan.step(step),
       steps: session.totalSteps,

@@ -11,7 +11,7 @@ import type { CanonicalConfig } from "./format/config/config.js";
 import type { Visitor } from "./format/content.js";
 import { type ExamineOptions, examine } from "./format/examine.js";
 import { hostModule } from "./format/layout.js";
-import type { ScaledModule } from "./format/module-plan.js";
+import type { ModulePlan, SavedPlan, ScaledModule } from "./format/module-plan.js";
 import { TaskHost } from "./format/task-host.js";
 import { asVersion } from "./store/version-digest.js";
 import type { AdapterSummary, HostAdapter, HostModule, HostTaskAdapter } from "./types.js";
@@ -22,7 +22,15 @@ export { type AdapterDescription, describeAdapter, type ModuleKind } from "./for
 export { type AdapterLimits, adapterLimits } from "./format/examine.js";
 export { configFile, isKeptFile, weightFiles } from "./format/files.js";
 export { methodOf } from "./format/methods/methods.js";
-export { type AdapterDtype, type AdapterToWrite, type ModuleToWrite, writeAdapter } from "./format/write.js";
+export {
+  type AdapterDtype,
+  type AdapterToWrite,
+  type ConfigToWrite,
+  type ModuleToWrite,
+  type NamedTensor,
+  writeAdapter,
+  writeTensors,
+} from "./format/write.js";
 
 export type CheckOptions = ExamineOptions;
 
@@ -97,6 +105,21 @@ export async function loadAdapter(
     if (module) ordered.set(path, module);
   }
   return { digest: summary.digest, rank: summary.rank, hasGains: summary.dora || hasShifts, bytes, modules: ordered };
+}
+
+export interface CheckedTaskAdapter {
+  readonly summary: AdapterSummary;
+  readonly config: CanonicalConfig;
+  readonly modules: readonly ModulePlan[];
+  /** Modules that the adapter replaces. */
+  readonly saved: readonly SavedPlan[];
+  readonly labels: readonly string[] | null;
+}
+
+/** Checks an adapter of a task model like `checkAdapter`. */
+export async function checkTaskAdapter(folder: string, targets: readonly TaskTarget[]): Promise<CheckedTaskAdapter> {
+  const { summary, config, modules, saved, labels } = await examine(folder, { targets }, {});
+  return { summary: await asVersion(folder, summary), config, modules, saved, labels };
 }
 
 /** Checks an adapter of a task model like `checkAdapter`, and reads its tensors into one block of memory. */

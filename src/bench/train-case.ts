@@ -72,16 +72,14 @@ export async function runTrainCase(what: TrainCase): Promise<TrainMeasured> {
   const restBytes = peakBytes();
   const stepMs: number[] = [];
   const losses: number[] = [];
-  const { step: stepper, objective, optimizer, schedule, plan, inputs } = session;
+  const { trainable, optimizer, schedule, plan } = session;
   await train(
     {
-      stepper,
-      objective,
+      trainable,
       optimizer,
       rate: schedule,
       batches: (step) => plan.step(step),
       validation: [],
-      inputs,
       steps,
       validateEvery: steps,
       patience: null,

@@ -13,9 +13,9 @@ import { describeInputs, inputFields, type TaskInputs } from "./task-inputs.js";
 import { printJson, printLine, type Terminal } from "./terminal.js";
 
 /** The folder or .onnx file of `--model`, downloaded if it names a model of the hub. Throws what `locate` throws. */
-export async function locateModel(model: string, terminal: Terminal): Promise<string> {
+export async function locateModel(model: string, terminal: Terminal, signal?: AbortSignal): Promise<string> {
   if (model.endsWith(".onnx") && (await isTaskModel(model))) return model;
-  return await locate(model, { option: "--model", kind: "model" }, terminal);
+  return await locate(model, { option: "--model", kind: "model", ...(signal && { signal }) }, terminal);
 }
 
 /** The folder of `--model`, downloaded if it names a model of the hub. Throws `model_unsupported` for a task model, and what `locate` throws. */
@@ -28,7 +28,7 @@ export async function locateDecoder(model: string, terminal: Terminal, signal?: 
 
 async function refuseTaskModel(path: string): Promise<void> {
   if (!(await isTaskModel(path))) return;
-  const message = `${path} is a task model, which generates no text and is not trained yet: lorikeet serve ${path} serves it.`;
+  const message = `${path} is a task model, which generates no text: lorikeet serve ${path} serves it.`;
   throw new LorikeetError("model_unsupported", message, { param: path });
 }
 
@@ -64,7 +64,7 @@ function fieldsOf(model: TaskModel, inputs: TaskInputs): [string, string][] {
     ["target modules", countsOf(modules)],
     ...(unknown === 0 ? [] : [["warning", warningOf(unknown)] as [string, string]]),
     ["adapters", "LoRA, rsLoRA, DoRA and heads; lorikeet inspect ADAPTER --model checks one"],
-    ["training", `not possible yet; ${trainingOf(model)}`],
+    ["training", trainingOf(model)],
   ];
 }
 

@@ -23,17 +23,26 @@ export function dropoutMasks(
   sizes: { readonly tokens: number; readonly labels: number },
   { seed, step, run }: MaskPlace,
 ): Map<string, Tensor> {
-  const bound = Math.round(dropout * 65_536);
   const masks = new Map<string, Tensor>();
   for (const [i, { name, width, rows }] of modules.entries()) {
-    const data = new Uint8Array(sizes[rows] * width);
-    const draws = new Draws(seed, purposes.dropout, step, run, i);
-    for (let j = 0; j < data.length; j += 2) {
-      const word = draws.word();
-      data[j] = word >>> 16 >= bound ? 1 : 0;
-      if (j + 1 < data.length) data[j + 1] = (word & 0xffff) >= bound ? 1 : 0;
-    }
-    masks.set(name, Tensor.from("bool", [sizes[rows], width], data));
+    masks.set(name, dropoutMask([sizes[rows], width], dropout, { seed, step, run, module: i }));
   }
   return masks;
+}
+
+/** A bool mask, true with probability 1 - `dropout` (in 2^-16ths). */
+export function dropoutMask(
+  shape: readonly number[],
+  dropout: number,
+  { seed, step, run, module }: MaskPlace & { readonly module: number },
+): Tensor {
+  const bound = Math.round(dropout * 65_536);
+  const data = new Uint8Array(shape.reduce((count, size) => count * size, 1));
+  const draws = new Draws(seed, purposes.dropout, step, run, module);
+  for (let j = 0; j < data.length; j += 2) {
+    const word = draws.word();
+    data[j] = word >>> 16 >= bound ? 1 : 0;
+    if (j + 1 < data.length) data[j + 1] = (word & 0xffff) >= bound ? 1 : 0;
+  }
+  return Tensor.from("bool", shape, data);
 }

@@ -20,10 +20,10 @@ export interface Objective {
   /** The inputs for a batch's part of a mean over `total`. */
   feed(stepper: Stepper, batch: TokenBatch, total: number, signal: AbortSignal): Promise<RunOptions>;
   /** A batch's part of the mean over `total`, by a forward pass. */
-  evaluate(stepper: Stepper, batch: TokenBatch, total: number, signal: AbortSignal): Promise<Evaluation>;
+  evaluate(stepper: Stepper, batch: TokenBatch, total: number, signal: AbortSignal): Promise<BatchEvaluation>;
 }
 
-export interface Evaluation {
+export interface BatchEvaluation {
   readonly loss: number;
   /** DPO: how much the reward of the chosen answer exceeds that of the rejected one. */
   readonly margin?: number;

@@ -3,21 +3,16 @@ import { mkdir, writeFile } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { removeTree } from "../base/durable.js";
 import type { Progress } from "../base/log.js";
-import { plainBatches } from "./data/batches.js";
-import type { Item } from "./data/dataset.js";
-import type { TokenRow } from "./data/encode.js";
-import { evaluateLoss } from "./evaluate.js";
 import { modelCard } from "./files/card.js";
 import { Checkpoints } from "./files/checkpoints.js";
-import { type RunRecord, type RunResults, type ServedCheck, writeRecord } from "./files/record.js";
+import { type RunRecord, type RunResults, writeRecord } from "./files/record.js";
 import type { RunFolder } from "./files/run-folder.js";
-import { nextToken } from "./objectives.js";
-import { Journal, type JournalRow, readJournal } from "./reports/journal.js";
+import { Journal, type JournalRow, readJournal, type ValidationRow } from "./reports/journal.js";
 import { drawTraining } from "./reports/plot.js";
 import { openReports, type ReportTarget } from "./reports/reports.js";
-import type { Served } from "./served.js";
-import type { TrainSession } from "./session.js";
+import type { RunSession } from "./run-session.js";
 import type { TrainSettings } from "./settings.js";
+import type { Evaluation, Metrics } from "./trainable.js";
 import {
   initialState,
   type StepReport,
@@ -25,7 +20,6 @@ import {
   type TrainState,
   train,
   type ValidationReport,
-  validationLoss,
 } from "./trainer.js";
 
 export interface RunEvents {
@@ -36,19 +30,24 @@ export interface RunEvents {
   saved?(folder: string, step: number): void;
 }
 
-export interface RunOptions {
+/** Compares the result in the serving engine with the training graph. */
+export interface ServedComparison {
+  /** Compared rows. */
+  readonly rows: number;
+  /** The mean loss of these rows by the training graph, before the session is closed; null without rows. */
+  trained(signal: AbortSignal): Promise<number | null>;
+  /** The same by the serving engine, from the result's folder, after the session is closed. */
+  served(result: string, signal: AbortSignal): Promise<number | null>;
+}
+
+export interface RunOptions<Batch> {
   readonly folder: RunFolder;
-  readonly session: TrainSession;
+  readonly session: RunSession<Batch>;
   readonly settings: TrainSettings;
   readonly record: RunRecord;
-  /** Rows for the comparison of training and serving. */
-  readonly check: readonly TokenRow[];
-  /** Serves a finished result. The run's own session is closed by then. */
-  readonly serve: (result: string) => Promise<Served>;
-  /** Called with the served result before its engine stops. */
-  readonly onServed?: (served: Served) => Promise<void>;
-  /** Serves the weights at every so many steps. */
-  readonly sampling?: { readonly every: number; take(served: Served, step: number): Promise<void> };
+  readonly comparison: ServedComparison;
+  /** Shows the weights at every so many steps; `take` gets a folder like that of a result. */
+  readonly sampling?: { readonly every: number; take(folder: string, step: number): Promise<void> };
   /** Programs to write logs for. */
   readonly reportTo?: readonly ReportTarget[];
   /** Whether a finished run gets more steps. Early stopping then starts over. */
@@ -71,7 +70,7 @@ export interface RunOutcome {
  * Call it with the folder locked, after `folder.start`. An interrupted run leaves its checkpoints; a disk error leaves those that
  * were saved.
  */
-export async function runTraining(options: RunOptions): Promise<RunOutcome> {
+export async function runTraining<Batch>(options: RunOptions<Batch>): Promise<RunOutcome> {
   const { folder, session, settings, record } = options;
   const checkpoints = new Checkpoints({
     folder: folder.checkpoints,
@@ -100,8 +99,8 @@ interface Kept {
 }
 
 /** Selects the last weights, or the best if requested. A diverged run's last weights are useless: it keeps the best or the last saved ones. */
-async function keep(
-  { settings }: RunOptions,
+async function keep<Batch>(
+  { settings }: RunOptions<Batch>,
   checkpoints: Checkpoints,
   end: TrainEnd,
   { step, best, last }: TrainState,
@@ -116,7 +115,11 @@ async function keep(
   return { step: saved ?? step, loss: null };
 }
 
-async function runLoop(options: RunOptions, checkpoints: Checkpoints, state: TrainState): Promise<TrainEnd> {
+async function runLoop<Batch>(
+  options: RunOptions<Batch>,
+  checkpoints: Checkpoints,
+  state: TrainState,
+): Promise<TrainEnd> {
   const { folder, session, settings, events = {}, signal, progress, sampling } = options;
   await using journal = await Journal.open(journalPath(folder.path), state);
   await using reports = await openReports(options.reportTo ?? [], {
@@ -133,7 +136,6 @@ async function runLoop(options: RunOptions, checkpoints: Checkpoints, state: Tra
   return await train(
     {
       ...session,
-      stepper: session.step,
       rate: session.schedule,
       batches: (step) => session.plan.step(step),
       steps: session.totalSteps,
@@ -149,13 +151,7 @@ async function runLoop(options: RunOptions, checkpoints: Checkpoints, state: Tra
         },
         validating: (done, total) => progress?.("validating", done, total),
         async validated(report) {
-          const { step, loss, margin, accuracy } = report;
-          await log({
-            step,
-            validation_loss: loss,
-            ...(margin === undefined ? {} : { validation_margin: margin }),
-            ...(accuracy === undefined ? {} : { validation_accuracy: accuracy }),
-          });
+          await log({ step: report.step, validation_loss: report.loss, ...prefixed(report.metrics) });
           events.validated?.(report);
         },
         async checkpoint(current) {
@@ -168,15 +164,17 @@ async function runLoop(options: RunOptions, checkpoints: Checkpoints, state: Tra
   );
 }
 
+const prefixed = (metrics: Metrics): Record<`validation_${string}`, number> =>
+  Object.fromEntries(Object.entries(metrics).map(([name, value]) => [`validation_${name}`, value]));
+
 /** Serves the current weights, while the run's own session stays open. */
-async function sample({ folder, session, serve, sampling, progress }: RunOptions, step: number): Promise<void> {
+async function sample<Batch>({ folder, session, sampling, progress }: RunOptions<Batch>, step: number): Promise<void> {
   const draft = join(folder.path, "sample");
   progress?.("answering samples", 0, 0);
   try {
     await mkdir(draft, { recursive: true });
     await session.product.save(draft);
-    await using served = await serve(draft);
-    await sampling?.take(served, step);
+    await sampling?.take(draft, step);
   } finally {
     await removeTree(draft);
   }
@@ -185,17 +183,25 @@ async function sample({ folder, session, serve, sampling, progress }: RunOptions
 const journalPath = (folder: string): string => join(folder, "training.jsonl");
 
 /** Writes the result's files, compares them with what the server computes, and renames the folder into place. */
-async function finish(options: RunOptions, end: TrainEnd, state: TrainState, kept: Kept): Promise<RunResults> {
-  const { folder, session, record, signal, progress } = options;
+async function finish<Batch>(
+  options: RunOptions<Batch>,
+  end: TrainEnd,
+  state: TrainState,
+  kept: Kept,
+): Promise<RunResults> {
+  const { folder, session, record, signal, progress, comparison, settings } = options;
   const began = performance.now();
   progress?.("writing the result", 0, 0);
   await session.product.write(folder.path);
   const written = await writtenLoss(options);
-  const trained = await trainedLoss(options);
+  progress?.("comparing with serving", 0, 0);
+  const trained = await comparison.trained(signal);
   await session[Symbol.asyncDispose]();
   const rows = await readJournal(journalPath(folder.path));
-  const first = rows.find((row) => "validation_loss" in row && row.step === 0);
-  const servedLoss = await serveOnce(options, signal);
+  const validations = rows.filter((row) => "validation_loss" in row);
+  const first = validations.find(({ step }) => step === 0);
+  const last = validations.findLast(({ step }) => step === kept.step);
+  const served = await comparison.served(folder.path, signal);
   const results: RunResults = {
     ended: end,
     steps: state.step,
@@ -205,10 +211,14 @@ async function finish(options: RunOptions, end: TrainEnd, state: TrainState, kep
     last_validation_loss: state.last?.loss ?? null,
     tokens: state.tokens,
     seconds: (state.elapsedMs + performance.now() - began) / 1000,
-    base_validation_loss: first && "validation_loss" in first ? first.validation_loss : null,
+    base_validation_loss: first?.validation_loss ?? null,
     validation_loss: kept.loss,
-    written_validation_loss: written,
-    served_check: trained === null || servedLoss === null ? null : servedCheck(options, trained, servedLoss),
+    written_validation_loss: written?.loss ?? null,
+    ...metricsOf(first, last),
+    served_check:
+      trained === null || served === null
+        ? null
+        : { rows: comparison.rows, trained, served, difference: Math.abs(trained - served), dtype: settings.dtype },
   };
   const complete = { ...record, results };
   await writeRecord(folder.path, complete);
@@ -219,43 +229,31 @@ async function finish(options: RunOptions, end: TrainEnd, state: TrainState, kep
   return results;
 }
 
-function servedCheck({ check, settings }: RunOptions, trained: number, served: number): ServedCheck {
-  return { rows: check.length, trained, served, difference: Math.abs(trained - served), dtype: settings.dtype };
+/** What validations measured besides the loss, before the run and of the kept weights. */
+function metricsOf(first: ValidationRow | undefined, kept: ValidationRow | undefined) {
+  const [before, now] = [metricsIn(first), metricsIn(kept)];
+  const isMeasured = Object.keys({ ...before, ...now }).length > 0;
+  return isMeasured ? { base_validation_metrics: before, validation_metrics: now } : {};
 }
 
-/** If saving rounds, reads the saved weights into the parameters and returns their validation loss. */
-async function writtenLoss({ folder, session, signal, progress }: RunOptions): Promise<number | null> {
-  const { product, validation, objective, step } = session;
+function metricsIn(row: ValidationRow | undefined): Record<string, number> {
+  const { step: _, validation_loss: __, ...metrics } = row ?? { step: 0, validation_loss: 0 };
+  return Object.fromEntries(Object.entries(metrics).map(([name, value]) => [name.slice("validation_".length), value]));
+}
+
+/** If saving rounds, reads the saved weights into the parameters and evaluates them. */
+async function writtenLoss<Batch>({
+  folder,
+  session,
+  signal,
+  progress,
+}: RunOptions<Batch>): Promise<Evaluation | null> {
+  const { product, validation, trainable } = session;
   if (!product.rounds) return null;
   await product.load(folder.path);
   if (validation.length === 0) return null;
-  const validating = (done: number, total: number): void => progress?.("validating the saved weights", done, total);
-  return (await validationLoss({ stepper: step, objective, validation, signal, validating })).loss;
-}
-
-/** The mean loss over the labels of the compared rows, by the training graph. */
-async function trainedLoss({ session, settings, check, signal, progress }: RunOptions): Promise<number | null> {
-  if (check.length === 0) return null;
-  progress?.("comparing with serving", 0, 0);
-  const batches = plainBatches(
-    check.map((row): Item => [row]),
-    Math.min(settings.batchSize, 4), // no more memory than the run itself
-  );
-  const total = batches.reduce((sum, batch) => sum + nextToken.count(batch), 0);
-  let loss = 0;
-  for (const batch of batches) loss += (await nextToken.evaluate(session.step, batch, total, signal)).loss;
-  return loss;
-}
-
-async function serveOnce(
-  { serve, folder, check, onServed, progress }: RunOptions,
-  signal: AbortSignal,
-): Promise<number | null> {
-  progress?.("starting the serving engine", 0, 0);
-  await using served = await serve(folder.path);
-  progress?.("comparing with serving", 0, 0);
-  const figures = check.length === 0 ? null : await evaluateLoss(served, check, { signal });
-  progress?.("answering samples", 0, 0);
-  await onServed?.(served);
-  return figures?.loss ?? null;
+  return await trainable.evaluate(validation, {
+    signal,
+    progress: (done, total) => progress?.("validating the saved weights", done, total),
+  });
 }

@@ -10,25 +10,18 @@ import { type BaseWeights, openBase } from "./base-weights.js";
 import { labelledPlaces, type TokenBatch } from "./data/batch.js";
 import { BatchPlan, plainBatches } from "./data/batches.js";
 import type { DataSet } from "./data/dataset.js";
+import { decoderTrainable } from "./decoder-trainable.js";
 import { startMagnitudes } from "./dora.js";
 import { dropoutMasks, type MaskedModule } from "./dropout.js";
 import { type AdapterFacts, openAdapter } from "./files/adapter-files.js";
-import { adapterProduct, checkpointProduct, type Product, readWeights } from "./files/product.js";
+import { adapterProduct, checkpointProduct, readWeights } from "./files/product.js";
 import { chooseModules, initialize, type LoraModule, peftTargetModules, shortNames } from "./lora.js";
 import { logitBytes } from "./memory.js";
 import { narrowColumns, narrowWidths } from "./narrow.js";
 import { nextToken, type Objective, preferences } from "./objectives.js";
-import {
-  addDecayedWeights,
-  chain,
-  clipByGlobalNorm,
-  type Optimizer,
-  scaleByAdam,
-  scaleByRate,
-} from "./optimizer/optimizer.js";
-import type { Schedule } from "./optimizer/schedule.js";
+import { optimizerOf, type RunSession } from "./run-session.js";
 import { scheduleOf, shapeOf, type TrainSettings, totalSteps, validateEvery } from "./settings.js";
-import { type Parameter, type RunOptions, TrainStep } from "./step.js";
+import { type RunOptions, TrainStep } from "./step.js";
 
 export interface SessionOptions {
   readonly checkpoint: Checkpoint;
@@ -43,20 +36,13 @@ export interface SessionOptions {
   readonly runtime?: Partial<RuntimeOptions>;
 }
 
-export interface TrainSession extends AsyncDisposable {
+export interface TrainSession extends RunSession<TokenBatch> {
   readonly step: TrainStep;
   readonly base: BaseWeights;
   /** Of the adapter; null if every weight is trained. */
   readonly facts: AdapterFacts | null;
-  readonly product: Product;
   readonly objective: Objective;
-  readonly optimizer: Optimizer;
-  readonly schedule: Schedule;
   readonly plan: BatchPlan;
-  readonly validation: readonly TokenBatch[];
-  readonly totalSteps: number;
-  readonly validateEvery: number;
-  readonly trainableParameters: number;
   /** Dropout masks of a run; undefined without dropout. */
   readonly inputs: ((batch: TokenBatch, step: number, run: number) => RunOptions["inputs"]) | undefined;
 }
@@ -129,7 +115,9 @@ export async function openSession(options: SessionOptions): Promise<TrainSession
         baseModelName: checkpoint.names[0],
         fanInFanOut: modules.some(({ path }) => transposed.has(path)),
       };
+  const inputs = maskInputs(settings, step, modules, config.head.linear.path);
   return {
+    trainable: decoderTrainable({ stepper: step, objective, inputs }),
     step,
     base,
     facts,
@@ -144,28 +132,13 @@ export async function openSession(options: SessionOptions): Promise<TrainSession
     totalSteps: steps,
     validateEvery: validateEvery(settings, steps),
     trainableParameters: step.values.length,
-    inputs: maskInputs(settings, step, modules, config.head.linear.path),
+    inputs,
     async [Symbol.asyncDispose]() {
       step[Symbol.dispose]();
       await norms[Symbol.asyncDispose]();
       await base.close();
     },
   };
-}
-
-function optimizerOf(settings: TrainSettings, parameters: readonly Parameter[], schedule: Schedule): Optimizer {
-  const { maxGradNorm, loraplusLrRatio: ratio, adamBeta1: beta1, adamBeta2: beta2, adamEpsilon: epsilon } = settings;
-  const groups = parameters
-    .filter(({ name }) => ratio !== 1 && name.endsWith(".lora_B"))
-    .map(({ offset, data }) => ({ begin: offset, end: offset + data.length, factor: ratio }));
-  const count = parameters.reduce((sum, { data }) => sum + data.length, 0);
-  return chain(
-    count,
-    ...(maxGradNorm > 0 ? [clipByGlobalNorm(maxGradNorm)] : []),
-    scaleByAdam({ beta1, beta2, epsilon }),
-    addDecayedWeights(settings.weightDecay),
-    scaleByRate(schedule, groups),
-  );
 }
 
 /** The number of chunks of the head at which the logits of one take about `bytes`. */

@@ -61,6 +61,10 @@ export interface TrainSettings {
   readonly labelTemplate: string;
   /** Of DPO: higher stays closer to the reference. */
   readonly beta: number;
+  /** Of task models: the task where config.json names none, labels of a fresh head, modules that are saved whole. */
+  readonly task: string | null;
+  readonly labels: readonly string[] | null;
+  readonly modulesToSave: readonly string[] | null;
   /** Most recent checkpoints to keep, besides the best. */
   readonly saveTotalLimit: number;
 }
@@ -103,6 +107,9 @@ export const trainDefaults = {
   maxEvalSamples: 500,
   labelTemplate: "{text}\nlabel: {label}",
   beta: 0.1,
+  task: null,
+  labels: null,
+  modulesToSave: null,
   saveTotalLimit: 3,
 } as const satisfies Omit<TrainSettings, "learningRate">;
 

@@ -5,8 +5,6 @@
 
 import { LorikeetError } from "../base/errors.js";
 import { float32At } from "../base/list.js";
-import type { TokenBatch } from "./data/batch.js";
-import type { Evaluation, Objective, Stepper } from "./objectives.js";
 import {
   divergenceRule,
   follow,
@@ -16,7 +14,7 @@ import {
   settledLevel,
 } from "./optimizer/divergence.js";
 import { globalNorm, type Optimizer } from "./optimizer/optimizer.js";
-import type { RunOptions } from "./step.js";
+import type { Evaluation, Trainable } from "./trainable.js";
 
 /** Progress of a run. Checkpoints hold it as JSON. */
 export interface TrainState {
@@ -30,7 +28,7 @@ export interface TrainState {
   /** Steps at which the last validation ran; -1: none yet. */
   validatedAt: number;
   level: LossLevel;
-  /** Tokens of the rows trained on, without padding. */
+  /** Tokens (or rows) trained on, without padding. */
   tokens: number;
   elapsedMs: number;
 }
@@ -69,22 +67,20 @@ export interface ValidationReport extends Evaluation {
 export interface TrainerEvents {
   /** After each step. The next step waits for it. */
   step(report: StepReport): Promise<void> | void;
-  /** Before each batch of a validation, and after the last. */
+  /** Before each batch of a validation. */
   validating?(done: number, total: number): void;
   validated(report: ValidationReport): Promise<void> | void;
   /** Saves the state. */
   checkpoint(state: Readonly<TrainState>): Promise<void>;
 }
 
-export interface TrainerOptions {
-  readonly stepper: Stepper;
-  readonly objective: Objective;
+export interface TrainerOptions<Batch> {
+  readonly trainable: Trainable<Batch>;
   readonly optimizer: Optimizer;
   readonly rate: (step: number) => number;
-  readonly batches: (step: number) => readonly TokenBatch[];
-  readonly validation: readonly TokenBatch[];
-  /** Further inputs of a run, such as dropout masks. */
-  readonly inputs?: ((batch: TokenBatch, step: number, run: number) => RunOptions["inputs"]) | undefined;
+  /** The runs of a step. */
+  readonly batches: (step: number) => readonly Batch[];
+  readonly validation: readonly Batch[];
   readonly steps: number;
   readonly validateEvery: number;
   readonly patience: number | null;
@@ -101,7 +97,7 @@ export type TrainEnd = "done" | "patience" | "time" | "interrupted" | "diverged"
  * Runs from `state`, which it updates, to the end. Resolves with the reason. After `interrupted` the state is checkpointed; after
  * `diverged` the last checkpoint is older.
  */
-export async function train(options: TrainerOptions, state: TrainState): Promise<TrainEnd> {
+export async function train<Batch>(options: TrainerOptions<Batch>, state: TrainState): Promise<TrainEnd> {
   const clock = new Clock(state, options.now ?? performance.now.bind(performance));
   let kept = state.step;
   try {
@@ -127,7 +123,7 @@ export async function train(options: TrainerOptions, state: TrainState): Promise
 }
 
 /** Out of time: validates and saves the latest weights too. */
-async function stopEarly(options: TrainerOptions, state: TrainState): Promise<TrainEnd> {
+async function stopEarly<Batch>(options: TrainerOptions<Batch>, state: TrainState): Promise<TrainEnd> {
   if (state.validatedAt !== state.step) {
     if (!(await validate(options, state))) return "diverged";
     await options.events.checkpoint(state);
@@ -135,15 +131,18 @@ async function stopEarly(options: TrainerOptions, state: TrainState): Promise<Tr
   return "time";
 }
 
-function isValidationDue({ steps, validateEvery }: TrainerOptions, { step, validatedAt }: TrainState): boolean {
+function isValidationDue(
+  { steps, validateEvery }: Pick<TrainerOptions<unknown>, "steps" | "validateEvery">,
+  { step, validatedAt }: TrainState,
+): boolean {
   return validatedAt !== step && (step % validateEvery === 0 || step >= steps);
 }
 
 /** false if the loss is not a number: these weights are useless. */
-async function validate(options: TrainerOptions, state: TrainState): Promise<boolean> {
+async function validate<Batch>(options: TrainerOptions<Batch>, state: TrainState): Promise<boolean> {
   if (options.validation.length > 0) {
-    const { validating } = options.events;
-    const found = await validationLoss({ ...options, ...(validating ? { validating } : {}) });
+    const { signal, validation, events } = options;
+    const found = await options.trainable.evaluate(validation, { signal, progress: events.validating });
     const { loss } = found;
     if (!Number.isFinite(loss)) return false;
     const isBest = state.best === null || loss < state.best.loss;
@@ -156,24 +155,9 @@ async function validate(options: TrainerOptions, state: TrainState): Promise<boo
   return true;
 }
 
-/** The mean over all labels (or pairs) of the validation rows, by the training graph's own forward pass. */
-export async function validationLoss(
-  options: Pick<TrainerOptions, "stepper" | "objective" | "validation" | "signal"> & Pick<TrainerEvents, "validating">,
-): Promise<Evaluation> {
-  const { stepper, objective, validation, signal, validating } = options;
-  const total = validation.reduce((sum, batch) => sum + objective.count(batch), 0);
-  let sum: Evaluation = { loss: 0 };
-  for (const [i, batch] of validation.entries()) {
-    signal.throwIfAborted();
-    validating?.(i, validation.length);
-    sum = added(sum, await objective.evaluate(stepper, batch, total, signal));
-  }
-  return sum;
-}
-
 /** One step; false if the loss has diverged. The parameters are useless then. */
-async function advance(options: TrainerOptions, state: TrainState, clock: Clock): Promise<boolean> {
-  const { stepper, optimizer, events } = options;
+async function advance<Batch>(options: TrainerOptions<Batch>, state: TrainState, clock: Clock): Promise<boolean> {
+  const { trainable, optimizer, events } = options;
   const began = clock.stamp();
   const { loss, gradients, tokens } = await accumulate(options, state.step);
   const gradientNorm = globalNorm(gradients);
@@ -183,7 +167,7 @@ async function advance(options: TrainerOptions, state: TrainState, clock: Clock)
   state.level = untouched === null ? follow(state.level, loss) : settledLevel(untouched);
   if (hasDiverged(state.level)) return false;
   const rate = options.rate(state.step);
-  optimizer.step(stepper.values, gradients, state.step);
+  optimizer.step(trainable.values, gradients, state.step);
   state.step++;
   state.tokens += tokens;
   await events.step({ step: state.step, loss, rate, gradientNorm, tokens, ms: clock.stamp() - began });
@@ -191,43 +175,26 @@ async function advance(options: TrainerOptions, state: TrainState, clock: Clock)
 }
 
 /** The step's loss and gradients, summed over its runs. Each run adds its part of the mean over the whole step. */
-async function accumulate(
-  { stepper, objective, batches, inputs, signal }: TrainerOptions,
+async function accumulate<Batch>(
+  { trainable, batches, signal }: TrainerOptions<Batch>,
   step: number,
 ): Promise<{ loss: number; gradients: Float32Array; tokens: number }> {
   const runs = batches(step);
-  const total = runs.reduce((sum, batch) => sum + objective.count(batch), 0);
+  const total = runs.reduce((sum, batch) => sum + trainable.count(batch), 0);
   let [loss, tokens] = [0, 0];
   let sum: Float32Array | null = null;
   for (const [run, batch] of runs.entries()) {
     signal.throwIfAborted();
-    const feed = await objective.feed(stepper, batch, total, signal);
-    const more = new Map([...(feed.inputs ?? []), ...(inputs?.(batch, step, run) ?? [])]);
-    const result = await stepper.run(batch, { ...feed, inputs: more, signal });
-    loss += result.loss;
-    tokens += realTokens(batch);
-    if (runs.length > 1) sum = sum === null ? stepper.gradients.slice() : addInto(sum, stepper.gradients);
+    loss += await trainable.run(batch, { total, step, run, signal });
+    tokens += trainable.size(batch);
+    if (runs.length > 1) sum = sum === null ? trainable.gradients.slice() : addInto(sum, trainable.gradients);
   }
-  return { loss, gradients: sum ?? stepper.gradients, tokens };
-}
-
-/** Parts of one mean. */
-function added(sum: Evaluation, { loss, margin, accuracy }: Evaluation): Evaluation {
-  return {
-    loss: sum.loss + loss,
-    ...(margin === undefined ? {} : { margin: (sum.margin ?? 0) + margin }),
-    ...(accuracy === undefined ? {} : { accuracy: (sum.accuracy ?? 0) + accuracy }),
-  };
+  return { loss, gradients: sum ?? trainable.gradients, tokens };
 }
 
 function addInto(sum: Float32Array, more: Float32Array): Float32Array {
   for (let i = 0; i < sum.length; i++) sum[i] = float32At(sum, i) + float32At(more, i);
   return sum;
-}
-
-/** Tokens of a batch without padding. */
-export function realTokens({ segments, rows, length }: TokenBatch): number {
-  return segments ? segments.reduce((count, segment) => count + (segment === 0 ? 0 : 1), 0) : rows * length;
 }
 
 /** Adds elapsed time to the state. */

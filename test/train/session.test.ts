@@ -51,7 +51,6 @@ async function learn(
   await train(
     {
       ...session,
-      stepper: session.step,
       rate: session.schedule,
       batches: (step) => session.plan.step(step),
       steps: session.totalSteps,

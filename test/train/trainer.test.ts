@@ -4,6 +4,7 @@ import { test } from "node:test";
 import { noLabel, type TokenBatch } from "../../src/train/data/batch.js";
 import { type BatchOptions, BatchPlan, plainBatches } from "../../src/train/data/batches.js";
 import type { Item } from "../../src/train/data/dataset.js";
+import { decoderTrainable } from "../../src/train/decoder-trainable.js";
 import { dropoutMasks } from "../../src/train/dropout.js";
 import { nextToken, type Stepper } from "../../src/train/objectives.js";
 import { addDecayedWeights, chain, scaleByAdam, scaleByRate } from "../../src/train/optimizer/optimizer.js";
@@ -61,7 +62,9 @@ interface Saved {
   readonly optimizer: string;
 }
 
-function runOf(changes: Partial<TrainerOptions> & { batchSize?: number; gradientAccumulationSteps?: number } = {}) {
+function runOf(
+  changes: Partial<TrainerOptions<TokenBatch>> & { batchSize?: number; gradientAccumulationSteps?: number } = {},
+) {
   const { batchSize = 2, gradientAccumulationSteps = 2, ...options } = changes;
   const plan = new BatchPlan(itemsOf(lengths), {
     batchSize,
@@ -81,9 +84,8 @@ function runOf(changes: Partial<TrainerOptions> & { batchSize?: number; gradient
   const losses: number[] = [];
   const pieces = (): string =>
     JSON.stringify(optimizer.state.map(({ state }) => [Object.values(state.arrays).map((a) => [...a]), state.numbers]));
-  const all: TrainerOptions = {
-    stepper,
-    objective: nextToken,
+  const all: TrainerOptions<TokenBatch> = {
+    trainable: decoderTrainable({ stepper, objective: nextToken }),
     optimizer,
     rate: () => 0.05,
     batches: (step) => plan.step(step),
@@ -293,7 +295,7 @@ test("a validation that is not a number ends the run before it is saved", async 
 
 test("early stopping ends a run that no longer improves; the time limit ends one with a validation", async () => {
   const idle = runOf({ rate: () => 0, optimizer: chain(4), patience: 2, steps: 100 });
-  idle.all.stepper.values.fill(0.3);
+  idle.stepper.values.fill(0.3);
   const still = { ...idle.all, optimizer: { state: [], step: () => {} } };
   const state = initialState();
   assert.equal(await train(still, state), "patience");

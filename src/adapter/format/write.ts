@@ -11,23 +11,36 @@ import type { TensorToWrite } from "../../tensor/safetensors-write.js";
 import { writeSafetensors } from "../../tensor/safetensors-write.js";
 import { configFile, weightFiles } from "./files.js";
 
+export interface ConfigToWrite {
+  readonly r: number;
+  readonly loraAlpha: number;
+  readonly baseModelName: string | null;
+  /** Module names or paths. */
+  readonly targetModules: readonly string[];
+  readonly loraDropout?: number;
+  readonly useRslora?: boolean;
+  /** Each module has a magnitude. */
+  readonly useDora?: boolean;
+  readonly rankPattern?: Readonly<Record<string, number>>;
+  readonly alphaPattern?: Readonly<Record<string, number>>;
+  /** true for bases that store weights as [in, out], such as gpt2. */
+  readonly fanInFanOut?: boolean;
+  /** Modules that are saved whole. Default: none. */
+  readonly modulesToSave?: readonly string[];
+  /** Default: CAUSAL_LM. null: PEFT's class for any model. */
+  readonly taskType?: string | null;
+}
+
 export interface AdapterToWrite {
-  readonly config: {
-    readonly r: number;
-    readonly loraAlpha: number;
-    readonly baseModelName: string | null;
-    /** Module names or paths. */
-    readonly targetModules: readonly string[];
-    readonly loraDropout?: number;
-    readonly useRslora?: boolean;
-    /** Each module has a magnitude. */
-    readonly useDora?: boolean;
-    readonly rankPattern?: Readonly<Record<string, number>>;
-    readonly alphaPattern?: Readonly<Record<string, number>>;
-    /** true for bases that store weights as [in, out], such as gpt2. */
-    readonly fanInFanOut?: boolean;
-  };
+  readonly config: ConfigToWrite;
   readonly tensors: readonly ModuleToWrite[];
+}
+
+/** A tensor of an adapter under its name in the trained model: `encoder.query.lora_A.weight`. */
+export interface NamedTensor {
+  readonly name: string;
+  readonly shape: readonly number[];
+  readonly data: Float32Array;
 }
 
 /** One module, in PEFT's layout. */
@@ -49,38 +62,52 @@ export type AdapterDtype = "F32" | "BF16";
  */
 export async function writeAdapter(
   folder: string,
-  adapter: AdapterToWrite,
-  options: { readonly fsync?: boolean; readonly dtype?: AdapterDtype } = {},
+  { config, tensors }: AdapterToWrite,
+  options: WriteOptions = {},
+): Promise<void> {
+  await writeTensors(folder, config, tensors.flatMap(toTensors), options);
+}
+
+export interface WriteOptions {
+  readonly fsync?: boolean;
+  readonly dtype?: AdapterDtype;
+}
+
+/** `writeAdapter` for tensors of any kind of module. */
+export async function writeTensors(
+  folder: string,
+  config: ConfigToWrite,
+  tensors: readonly NamedTensor[],
+  options: WriteOptions = {},
 ): Promise<void> {
   const { dtype = "F32" } = options;
-  const tensors = adapter.tensors.flatMap((module) => toTensors(module, dtype));
+  const stored = tensors.map(({ name, shape, data }): TensorToWrite => {
+    const bytes = dtype === "BF16" ? float32ToBfloat16(data) : data;
+    return { name: `base_model.model.${name}`, dtype, shape, data: bytes };
+  });
   await mkdir(folder, { recursive: true });
-  await writeSafetensors(join(folder, weightFiles[0]), tensors, { format: "pt" }, options);
+  await writeSafetensors(join(folder, weightFiles[0]), stored, { format: "pt" }, options);
   const handle = await open(join(folder, configFile), "w");
   try {
-    await handle.writeFile(encodeConfig(adapter.config));
+    await handle.writeFile(encodeConfig(config));
     if (options.fsync) await handle.sync();
   } finally {
     await handle.close();
   }
 }
 
-function toTensors(module: ModuleToWrite, dtype: AdapterDtype): TensorToWrite[] {
+function toTensors(module: ModuleToWrite): NamedTensor[] {
   const { path, rank, inFeatures, outFeatures, a, b, magnitude } = module;
   assert(a.length === rank * inFeatures, `lora_A of ${path} has ${a.length} elements, not [${rank}, ${inFeatures}]`);
   assert(b.length === outFeatures * rank, `lora_B of ${path} has ${b.length} elements, not [${outFeatures}, ${rank}]`);
-  const name = `base_model.model.${path}`;
-  const stored = (values: Float32Array): ArrayBufferView => (dtype === "BF16" ? float32ToBfloat16(values) : values);
   return [
-    { name: `${name}.lora_A.weight`, dtype, shape: [rank, inFeatures], data: stored(a) },
-    { name: `${name}.lora_B.weight`, dtype, shape: [outFeatures, rank], data: stored(b) },
-    ...(magnitude
-      ? [{ name: `${name}.lora_magnitude_vector`, dtype, shape: [outFeatures], data: stored(magnitude) }]
-      : []),
+    { name: `${path}.lora_A.weight`, shape: [rank, inFeatures], data: a },
+    { name: `${path}.lora_B.weight`, shape: [outFeatures, rank], data: b },
+    ...(magnitude ? [{ name: `${path}.lora_magnitude_vector`, shape: [outFeatures], data: magnitude }] : []),
   ];
 }
 
-function encodeConfig(config: AdapterToWrite["config"]): string {
+function encodeConfig(config: ConfigToWrite): string {
   // In alphabetical order, as PEFT writes them. Patterns keep their order, since the first match counts.
   const keys = {
     alpha_pattern: config.alphaPattern ?? {},
@@ -93,13 +120,13 @@ function encodeConfig(config: AdapterToWrite["config"]): string {
     layers_to_transform: null,
     lora_alpha: config.loraAlpha,
     lora_dropout: config.loraDropout ?? 0,
-    modules_to_save: null,
+    modules_to_save: config.modulesToSave?.length ? [...config.modulesToSave].sort() : null,
     peft_type: "LORA",
     r: config.r,
     rank_pattern: config.rankPattern ?? {},
     revision: null,
     target_modules: [...config.targetModules].sort(),
-    task_type: "CAUSAL_LM",
+    task_type: config.taskType === undefined ? "CAUSAL_LM" : config.taskType,
     ...(config.useDora ? { use_dora: true } : {}), // older releases reject the key
     use_rslora: config.useRslora ?? false,
   };

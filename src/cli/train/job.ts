@@ -1,6 +1,6 @@
 /** Opens and checks everything that a run of `train` needs, before anything is trained or written. */
 
-import { basename, join } from "node:path";
+import { join } from "node:path";
 import { LorikeetError } from "../../base/errors.js";
 import { storedModules } from "../../model/modules.js";
 import type { Checkpoint, DecoderConfig } from "../../model/types.js";
@@ -15,14 +15,22 @@ import { countBytes, type Fitting, fitMemory } from "../../train/memory.js";
 import { openSession, type TrainSession } from "../../train/session.js";
 import type { TrainSettings } from "../../train/settings.js";
 import { openNamedAdapter } from "../adapters/source.js";
-import { freeMemory, usableMemory, usableThreads } from "../machine.js";
+import { usableMemory, usableThreads } from "../machine.js";
 import { flagName } from "../options/names.js";
 import { requireGiven } from "../options/settings.js";
 import { formatBytes } from "../options/units.js";
 import { progressLine } from "../progress.js";
-import { locateDecoder } from "../task-model.js";
 import type { Terminal } from "../terminal.js";
 import { UsageError } from "../usage.js";
+import {
+  memoryForRun,
+  recordOf,
+  refuseGiven,
+  requireDigest,
+  requireSame,
+  requireSteps,
+  requireValidation,
+} from "./checks.js";
 import { openTrainModel, readData, type TrainModel } from "./model.js";
 import { settingsOf, type TrainFlags, trainOptions } from "./options.js";
 
@@ -45,16 +53,17 @@ export interface TrainJob extends AsyncDisposable {
 
 const checkedRows = 16;
 
-/** `resumed`: the run to continue, which must match. Throws what the opening functions throw, or the signal's reason during a download. */
+/** `folder`: of the model. `resumed`: the run to continue, which must match. Throws what the opening functions throw, or the signal's reason during a download. */
 export async function openJob(
+  folder: string,
   flags: TrainFlags,
   terminal: Terminal,
-  signal: AbortSignal,
+  _signal: AbortSignal,
   resumed: RunFolder | null = null,
 ): Promise<TrainJob> {
   requireGiven(trainOptions, flags, "model", "data");
   const progress = progressLine(terminal.stderr);
-  const folder = await locateDecoder(flags.model, terminal, signal);
+  refuseGiven(flags, taskNames, "is for task models; the model is a decoder.");
   const model = await openTrainModel(folder, flags.chatTemplate);
   try {
     const { checkpoint } = model;
@@ -76,7 +85,12 @@ export async function openJob(
     requireDigest(flags.dataDigest, data.digest);
     requireValidation(flags, data);
     const threads = flags.threads ?? usableThreads();
-    const record = recordOf(model, settings, data, initFrom?.digest ?? null);
+    const record = recordOf({
+      base: { name: checkpoint.names[0], parameters: checkpoint.parameterCount, dtype: settings.dtype },
+      ...{ settings, data },
+      labels: data.labels,
+      initFrom: initFrom?.digest ?? null,
+    });
     const origin = resumed ? await resumed.origin() : null;
     if (origin !== null) requireSame(await readRecord(origin), record);
     const session = await openSession({
@@ -127,26 +141,25 @@ function requireMethod(flags: TrainFlags): void {
     throw new UsageError([`--train-on ${flags.trainOn} does not work with --method dpo, which compares answers only.`]);
   }
   if (flags.method !== "full") return;
-  const given = adapterNames.filter((name) => String(flags[name]) !== String(trainOptions[name].fallback));
-  if (given.length === 0) return;
-  throw new UsageError(given.map((name) => `--${flagName(name)} is for adapters; --method full does not train one.`));
+  refuseGiven(flags, adapterNames, "is for adapters; --method full does not train one.");
 }
 
-const adapterNames = [
-  ...([
-    "loraR",
-    "loraAlpha",
-    "targetModules",
-    "loraDropout",
-    "useRslora",
-    "useDora",
-    "loraplusLrRatio",
-    "saveDtype",
-    "initFrom",
-    "dtype",
-    "publish",
-  ] as const),
-];
+export const adapterNames = [
+  "loraR",
+  "loraAlpha",
+  "targetModules",
+  "loraDropout",
+  "useRslora",
+  "useDora",
+  "loraplusLrRatio",
+  "saveDtype",
+  "initFrom",
+  "dtype",
+  "publish",
+] as const;
+
+/** Options of task models. */
+const taskNames = ["task", "labels", "modulesToSave"] as const;
 
 /** Options that --init-from takes from the adapter. */
 const shapeNames = ["loraR", "loraAlpha", "useRslora", "targetModules"] as const;
@@ -184,73 +197,9 @@ function keepShape(
   return kept;
 }
 
-function requireDigest(allowed: string | null, found: string): void {
-  if (allowed === null || allowed === found) return;
-  throw new LorikeetError("data_invalid", `The data is ${found}, not the ${allowed} of --data-digest.`, {
-    param: "--data-digest",
-    found,
-    allowed,
-  });
-}
-
-/** Without validation rows there are no best weights, so options about them are rejected. */
-function requireValidation(
-  { earlyStoppingPatience: patience, loadBestModelAtEnd }: TrainFlags,
-  { valid }: DataSet,
-): void {
-  if (valid.length > 0 || (patience === null && !loadBestModelAtEnd)) return;
-  const name = patience === null ? "--load-best-model-at-end" : "--early-stopping-patience";
-  throw new UsageError([`${name} needs validation rows: add a valid file or set --validation-split.`]);
-}
-
 function requireLength(length: number, most: number): void {
   if (length <= most) return;
   throw new UsageError([`--max-length ${length} is more than the ${most} tokens that the model supports.`]);
-}
-
-function recordOf(
-  { checkpoint }: TrainModel,
-  settings: TrainSettings,
-  data: DataSet,
-  initFrom: string | null,
-): RunRecord {
-  return {
-    base: { name: checkpoint.names[0], parameters: checkpoint.parameterCount, dtype: settings.dtype },
-    data: {
-      digest: data.digest,
-      files: data.files.map(({ split, path, sha256 }) => ({ split, name: basename(path), sha256 })),
-      counts: data.counts,
-      train_rows: data.train.length,
-      validation_rows: data.valid.length,
-    },
-    label_template: settings.labelTemplate,
-    labels: data.labels,
-    settings,
-    init_from: initFrom,
-    results: null,
-  };
-}
-
-/** A run can only resume with the same model, data and adapter. */
-function requireSame(before: Partial<RunRecord> | null, now: RunRecord): void {
-  if (!before) return; // stopped before it wrote anything
-  const same = (key: "base" | "data" | "init_from"): boolean =>
-    JSON.stringify(before[key]) === JSON.stringify(now[key]);
-  const names = { base: "base model", data: "data", init_from: "adapter of --init-from" } as const;
-  const changed = (["base", "data", "init_from"] as const).filter((key) => !same(key)).map((key) => names[key]);
-  if (changed.length === 0) return;
-  throw new LorikeetError(
-    "conflict",
-    `The run cannot resume: the ${changed.join(" and the ")} has changed since it began. --overwrite starts over.`,
-    { param: "--resume", found: changed },
-  );
-}
-
-/** A finished run needs more steps, an unfinished one at least those that it has done. */
-function requireSteps(total: number, done: number, hasEnded: boolean): void {
-  if (hasEnded ? total > done : total >= done) return;
-  const state = hasEnded ? "has ended" : "stands";
-  throw new UsageError([`The run ${state} after step ${done} of ${total}: --max-steps or --epochs must allow more.`]);
 }
 
 /** Rejects a run that does not fit into memory, and suggests one that does. */
@@ -277,9 +226,6 @@ function requireMemory(session: TrainSession, { config }: Checkpoint, settings: 
     { param: "--batch-size", found: needed, allowed: memory },
   );
 }
-
-/** Total memory that this process may use: what is free, plus what it uses already. */
-export const memoryForRun = (): number => Math.min(usableMemory(), freeMemory() + process.memoryUsage.rss());
 
 /** The options of a run that fits, with about as many rows per step as requested. */
 export function flagsOf(

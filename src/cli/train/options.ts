@@ -6,6 +6,7 @@ import { allLinear } from "../../train/lora.js";
 import { defaultRate, type ModelSize } from "../../train/optimizer/default-rate.js";
 import { type ReportTarget, reportTargets } from "../../train/reports/reports.js";
 import { type TrainSettings, trainDefaults } from "../../train/settings.js";
+import { trainedTasks } from "../../train/tasks/setups/open.js";
 import { engineOptions } from "../options/engine-options.js";
 import { count, given, type OptionTable, open, type Settings } from "../options/option.js";
 import { address, decimal, digest, duration, flag, integer, list, oneOf, type Parser, text } from "../options/units.js";
@@ -50,6 +51,11 @@ export const trainOptions = {
     help: "only cpu: training runs on the CPU",
   }),
   threads,
+  task: open("Model", "from config.json", {
+    placeholder: "task",
+    parse: oneOf(...trainedTasks),
+    help: "what a task model is trained for, where its folder does not say so",
+  }),
   data: open("Data", "required", {
     placeholder: "path",
     parse: text,
@@ -70,6 +76,11 @@ export const trainOptions = {
     placeholder: "fraction",
     parse: decimal(0, 0.9),
     help: "fraction of the rows held out for validation when the data has no valid file",
+  }),
+  labels: open("Data", "the model's", {
+    placeholder: "names",
+    parse: list,
+    help: "labels of a fresh head of a task model, separated by commas, or a JSON file with a list of them",
   }),
   maxEvalSamples: count("Data", d.maxEvalSamples, 0, "validation rows at most"),
   dataDigest: open("Data", "any data", {
@@ -96,7 +107,12 @@ export const trainOptions = {
     placeholder: "names",
     parse: list,
     shown: allLinear,
-    help: "target modules, separated by commas: q_proj,v_proj",
+    help: "target modules, separated by commas: q_proj,v_proj; all-linear is every linear layer (and convolution of a task model) but the head",
+  }),
+  modulesToSave: open("Adapter", "the head of a classifier or policy", {
+    placeholder: "names",
+    parse: list,
+    help: "modules of a task model that are trained and saved whole, separated by commas",
   }),
   loraDropout: given("Adapter", d.loraDropout, {
     placeholder: "p",
@@ -276,8 +292,12 @@ export const trainOptions = {
 
 export type TrainFlags = Settings<typeof trainOptions>;
 
-/** The trainer's settings. Some defaults depend on the model. */
-export function settingsOf(flags: TrainFlags, model: ModelSize & { readonly maxPositions: number }): TrainSettings {
+/** The trainer's settings. Some defaults depend on the model. `labels`: of `--labels`. */
+export function settingsOf(
+  flags: TrainFlags,
+  model: ModelSize & { readonly maxPositions: number },
+  labels: readonly string[] | null = null,
+): TrainSettings {
   const { learningRate, maxLength, labelTemplate } = flags;
   return {
     method: flags.method,
@@ -317,6 +337,9 @@ export function settingsOf(flags: TrainFlags, model: ModelSize & { readonly maxP
     maxEvalSamples: flags.maxEvalSamples,
     labelTemplate: labelTemplate.replaceAll("\\n", "\n"),
     beta: flags.beta,
+    task: flags.task,
+    labels,
+    modulesToSave: flags.modulesToSave,
     saveTotalLimit: flags.saveTotalLimit,
   };
 }

@@ -13,6 +13,7 @@ import type { RunResults } from "../../train/files/record.js";
 import { defaultRate, rateReason } from "../../train/optimizer/default-rate.js";
 import type { TrainSession } from "../../train/session.js";
 import type { TrainSettings } from "../../train/settings.js";
+import type { Metrics } from "../../train/trainable.js";
 import type { StepReport, TrainState, Validated } from "../../train/trainer.js";
 import { formatBytes, formatCount } from "../options/units.js";
 import { drawnLine, type ProgressStream } from "../progress.js";
@@ -179,6 +180,19 @@ export function formatResults(
     ...(best ? [["best", validation(best, checkpoint)] as const] : []),
   ]);
 }
+
+/** `, accuracy 95.0 %, margin 0.1234`; empty without metrics. */
+export function formatMetrics(metrics: Metrics): string {
+  return Object.entries(metrics)
+    .map(([name, value]) => `, ${name.replaceAll("_", " ")} ${formatMetric(name, value)}`)
+    .join("");
+}
+
+/** Shares as percentages; other figures as they are. */
+export const formatMetric = (name: string, value: number): string =>
+  shares.has(name) ? `${(100 * value).toFixed(1)} %` : value.toFixed(4);
+
+const shares: ReadonlySet<string> = new Set(["accuracy", "macro_f1", "span_f1", "exact", "ap50"]);
 
 export interface TrainProgress {
   step(report: StepReport): void;

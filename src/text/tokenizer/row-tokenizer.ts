@@ -15,6 +15,8 @@ import { IdStream, joinTokens } from "./stream.js";
 export interface RowOptions {
   /** Shortens a row beyond the model's length, the longer text of a pair first. Default false: such a row is refused. */
   readonly truncate?: boolean | undefined;
+  /** A lower limit than the model's own length. */
+  readonly maxLength?: number | undefined;
   /** Default true. */
   readonly addSpecialTokens?: boolean | undefined;
   /** Cancels the encoding; it rejects with `cancelled`. */
@@ -171,7 +173,7 @@ class FolderRowTokenizer implements RowTokenizer {
       [text, pair].filter((each) => each !== undefined).map((each) => this.#spans(each, options)),
     );
     return joinRow(texts, parts, {
-      maxLength: this.maxLength,
+      maxLength: leastOf(this.maxLength, options.maxLength ?? null),
       truncate: options.truncate ?? false,
       addSpecialTokens: options.addSpecialTokens ?? true,
       param: options.param ?? "input",
@@ -204,6 +206,9 @@ class FolderRowTokenizer implements RowTokenizer {
     return this.#offload.close();
   }
 }
+
+const leastOf = (a: number | null, b: number | null): number | null =>
+  a === null || b === null ? (a ?? b) : Math.min(a, b);
 
 function marksSubwords({ type, continuing_subword_prefix: prefix }: Json): boolean {
   return asString(prefix) === null ? type === "WordPiece" : prefix !== "";

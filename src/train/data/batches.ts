@@ -8,6 +8,7 @@ import { at, int32At } from "../../base/list.js";
 import { Draws, purposes } from "../random.js";
 import { noLabel, type TokenBatch } from "./batch.js";
 import type { Item } from "./dataset.js";
+import { drawSteps, shuffled, slices } from "./draw-steps.js";
 import type { TokenRow } from "./encode.js";
 
 export interface BatchOptions {
@@ -86,14 +87,9 @@ export class BatchPlan {
   }
 
   #padded(epoch: number): Line[][] {
-    const { seed, lengthWindow } = this.#options;
-    const order = [...new Draws(seed, purposes.shuffle, epoch).permutation(this.#items.length)];
-    const steps = slices(order, this.#stepRows * lengthWindow).flatMap((window) => {
-      const lines = window.map((i): Line => [this.#item(i)]);
-      lines.sort((a, b) => lineLength(a) - lineLength(b)); // stable: equal lengths stay in the drawn order
-      return slices(lines, this.#stepRows);
-    });
-    return shuffled(steps, new Draws(seed, purposes.shuffle, epoch, 1));
+    const lengths = this.#items.map((item) => lineLength([item]));
+    const steps = drawSteps(lengths, this.#stepRows, this.#options, epoch);
+    return steps.map((step) => step.map((i): Line => [this.#item(i)]));
   }
 
   /**
@@ -122,11 +118,6 @@ export function plainBatches(items: readonly Item[], batch: number, minTokens = 
   return slices(lines, batch).map((run) => toBatch(run, minTokens));
 }
 
-/** Splits a list into pieces of `size`; the last may be shorter. */
-function slices<T>(list: readonly T[], size: number): T[][] {
-  return Array.from({ length: Math.ceil(list.length / size) }, (_, i) => list.slice(i * size, (i + 1) * size));
-}
-
 const openLines = 64; // first fit considers this many lines: packs as well as with all, in linear time
 
 function packLines(items: readonly Item[], length: number): Item[][] {
@@ -146,10 +137,6 @@ function packLines(items: readonly Item[], length: number): Item[][] {
     }
   }
   return done;
-}
-
-function shuffled<T extends NonNullable<unknown>>(items: readonly T[], draws: Draws): T[] {
-  return [...draws.permutation(items.length)].map((i) => at(items, i));
 }
 
 /** Tokens that a run over these lines computes. */

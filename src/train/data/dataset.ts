@@ -1,9 +1,7 @@
 /** Reads and encodes a data set: rows for training, validation and test, with counts and warnings. */
-import { createHash } from "node:crypto";
 import { LorikeetError } from "../../base/errors.js";
 import type { Progress } from "../../base/log.js";
 import type { LoadedTokenizer } from "../../text/types.js";
-import { Draws, purposes } from "../random.js";
 import { type TrainOn, trainOn } from "../train-on.js";
 import {
   type Encoding,
@@ -19,6 +17,7 @@ import { type RawRecord, readDataFile } from "./files.js";
 import { type DataFile, findDataFiles, formatOf, type SplitName } from "./folder.js";
 import { type ExampleKind, exampleRow, RowFault, readExample } from "./rows.js";
 import { countLabels, shorten, shortenPair } from "./shorten.js";
+import { digestOf, holdOut } from "./splits.js";
 import { textPieces } from "./text-pieces.js";
 
 export interface DataOptions {
@@ -55,7 +54,8 @@ export interface DataCounts {
   readonly shortened: number;
   /** Rows without a label, which are skipped. */
   readonly dropped: number;
-  readonly kinds: Readonly<Partial<Record<ExampleKind, number>>>;
+  /** By the kind of row. */
+  readonly kinds: Readonly<Record<string, number>>;
 }
 
 export interface DataSet {
@@ -90,7 +90,8 @@ export async function loadData(options: DataOptions): Promise<DataSet> {
   }
   faults.throwIfAny();
   if (total === 0) throw noRows(options.path, files);
-  const { train, valid } = divide(splits.train, splits.valid, options);
+  const isText = (group: readonly Item[]): boolean => group[0]?.[0].kind === "text" && group[0][0].place.line === 1;
+  const { train, valid } = holdOut(splits.train, splits.valid, options, isText);
   return {
     train,
     valid,
@@ -98,7 +99,7 @@ export async function loadData(options: DataOptions): Promise<DataSet> {
     counts: encoder.counts,
     labels: [...encoder.labels].sort(),
     files: read.map(({ file, sha256 }) => ({ ...file, sha256 })),
-    digest: digestOf(read.map(({ file, sha256 }) => `${file.split} ${sha256}`)),
+    digest: digestOf(read.map(({ file, sha256 }) => ({ split: file.split, sha256 }))),
     warnings: [...encoder.warnings],
   };
 }
@@ -130,11 +131,6 @@ function unusedText(names: readonly string[]): string {
   return `Ignored, because not named train, valid, dev or test: ${shown.join(", ")}.`;
 }
 
-function digestOf(lines: readonly string[]): string {
-  const ordered = ["train", "valid", "test"].flatMap((split) => lines.filter((line) => line.startsWith(`${split} `)));
-  return `sha256:${createHash("sha256").update(ordered.join("\n")).digest("hex")}`;
-}
-
 class Encoder {
   readonly labels = new Set<string>();
   readonly warnings = new Set<string>();
@@ -142,7 +138,7 @@ class Encoder {
   readonly #options: DataOptions;
   readonly #encoding: Encoding;
   readonly #faults: DataFaults;
-  readonly #kinds: Partial<Record<ExampleKind, number>> = {};
+  readonly #kinds: Record<string, number> = {};
   #shortened = 0;
   #dropped = 0;
 
@@ -243,32 +239,4 @@ class Encoder {
       `has the token ${token} (${unknown}), but the model has embeddings for only ${vocabSize} tokens`,
     );
   }
-}
-
-/** Holds out validation rows if the data has no valid file; for plain text, the last windows. */
-function divide(
-  train: readonly (readonly Item[])[],
-  given: readonly (readonly Item[])[],
-  { seed, validationSplit, maxEvalSamples }: DataOptions,
-): { train: readonly Item[]; valid: readonly Item[] } {
-  if (given.length > 0) {
-    const rows = given.flat();
-    return { train: train.flat(), valid: pick(rows, Math.min(rows.length, maxEvalSamples), seed).chosen };
-  }
-  const groups = train.filter((group) => group.length > 0);
-  const count = Math.min(maxEvalSamples, Math.floor(groups.length * validationSplit));
-  if (groups.every(([item]) => item?.[0].kind === "text" && item[0].place.line === 1)) {
-    const border = groups.length - count;
-    return { train: groups.slice(0, border).flat(), valid: groups.slice(border).flat() };
-  }
-  // Rows of the same chat stay together, since they contain each other's answers.
-  const { chosen, others } = pick(groups, count, seed);
-  return { train: others.flat(), valid: chosen.flat().slice(0, maxEvalSamples) };
-}
-
-/** Picks `count` items at random. Both parts keep their order. */
-function pick<T>(items: readonly T[], count: number, seed: number): { chosen: T[]; others: T[] } {
-  const order = new Draws(seed, purposes.split).permutation(items.length);
-  const taken = new Set(order.subarray(0, count));
-  return { chosen: items.filter((_, i) => taken.has(i)), others: items.filter((_, i) => !taken.has(i)) };
 }

@@ -45,6 +45,9 @@ const splitOf: Readonly<Record<string, SplitName>> = {
   test: "test",
 };
 
+/** The split that a folder's name means; null if it means none. */
+export const splitNamed = (name: string): SplitName | null => splitOf[name.toLowerCase()] ?? null;
+
 /** `train.jsonl`, or one shard of several: `train-00000-of-00003.parquet`, `train_1.csv`, `train.part2.jsonl`. */
 const splitName = new RegExp(`^(${Object.keys(splitOf).join("|")})(?:[-_.](.+))?$`, "i");
 

@@ -46,7 +46,7 @@ interface Form extends FormShape {
   read(fields: Fields): Example;
 }
 
-type Fields = Readonly<Record<string, unknown>>;
+export type Fields = Readonly<Record<string, unknown>>;
 
 const question = { role: "user", content: "Where is it?" };
 const answer = { role: "assistant", content: "On its way." };
@@ -260,13 +260,15 @@ const isEmptyList = (value: unknown): boolean => isAbsent(value) || (Array.isArr
 const saysNothing = (value: unknown): boolean =>
   isEmptyList(value) || (typeof value === "string" && ["", "[]", "{}", "null"].includes(value.trim()));
 
-function textOf(fields: Fields, name: string): string {
+/** Throws RowFault. */
+export function textOf(fields: Fields, name: string): string {
   const value = fields[name];
   if (typeof value === "string") return value;
   throw new RowFault(`must have a text as \`${name}\`, not ${shown(value)}`);
 }
 
-function labelOf(value: unknown): string {
+/** Throws RowFault. */
+export function labelOf(value: unknown): string {
   if (typeof value === "number" || typeof value === "boolean") return String(value);
   if (typeof value === "string" && value.trim() !== "") return value.trim();
   throw new RowFault(`must have a word or a number as \`label\`, not ${shown(value)}`);

@@ -137,7 +137,8 @@ function biasNotTrained(folder: string): LorikeetError {
   return new LorikeetError("adapter_unsupported", message, { param: "--init-from" });
 }
 
-async function openWeights(folder: string): Promise<SafetensorsFile> {
+/** Throws `adapter_unsupported` for a folder without a file in the format of PEFT. */
+export async function openWeights(folder: string): Promise<SafetensorsFile> {
   const [name] = weightFiles;
   try {
     return await SafetensorsFile.open(join(folder, name));

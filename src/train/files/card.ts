@@ -2,7 +2,8 @@
 
 import { methodOf } from "../../adapter/format.js";
 import { type TrainSettings, trainDefaults } from "../settings.js";
-import type { RunRecord, RunResults } from "./record.js";
+import type { Metrics } from "../trainable.js";
+import type { RunRecord, RunResults, TaskRecord } from "./record.js";
 
 /** Markdown with the hubs' front matter. `name` is the adapter's. */
 export function modelCard(name: string, record: RunRecord): string {
@@ -45,28 +46,32 @@ export function modelCard(name: string, record: RunRecord): string {
   ].join("\n");
 }
 
-function summary({ base, settings }: RunRecord): string {
+function summary({ base, settings, task }: RunRecord): string {
   const parameters = `${base.name} (${base.parameters.toLocaleString("en-US")} parameters)`;
   if (settings.method === "full") {
     return `${parameters} with every weight trained by \`lorikeet train\`. transformers and vLLM load this folder too.`;
   }
   const kind = methodOf({ peft_type: "LORA", use_rslora: settings.useRslora, use_dora: settings.useDora }).name;
-  const method = settings.method === "dpo" ? " on preferences (DPO)" : "";
-  const readers = settings.useDora ? "PEFT loads" : "PEFT and vLLM load";
-  return `A ${kind} adapter of rank ${settings.loraR} for ${parameters}, trained over its ${base.dtype} weights by \`lorikeet train\`${method}. ${readers} this folder too.`;
+  const method = settings.method === "dpo" ? " on preferences (DPO)" : task ? ` for ${task.name}` : "";
+  const readers = settings.useDora || task ? "PEFT loads" : "PEFT and vLLM load";
+  return `A ${kind} adapter of rank ${settings.loraR} for ${parameters}, trained over its ${base.dtype} weights by \`lorikeet train\`${method}. ${readers} this folder too.${task ? taskText(task) : ""}`;
 }
 
-function resultLines(results: RunResults, { data, settings }: RunRecord): string[] {
+function taskText({ heads, frozen_norms: frozen }: TaskRecord): string {
+  const saved = heads.length === 0 ? "" : ` Trained and saved whole: ${heads.map((path) => `\`${path}\``).join(", ")}.`;
+  return `${saved}${frozen ? " Batch normalizations kept the base's statistics." : ""}`;
+}
+
+function resultLines(results: RunResults, { data, settings, task }: RunRecord): string[] {
   const units = settings.method === "dpo" ? "validation pairs" : "validation rows";
-  const rows = validationRows(results, settings);
+  const hasPerplexity = !isPreference(settings) && !task;
+  const rows = validationRows(results, hasPerplexity);
   return [
     ...(rows.length > 0
-      ? [
-          table([`${data.validation_rows} ${units}`, "loss", ...(isPreference(settings) ? [] : ["perplexity"])], rows),
-          "",
-        ]
+      ? [table([`${data.validation_rows} ${units}`, "loss", ...(hasPerplexity ? ["perplexity"] : [])], rows), ""]
       : []),
-    `${endings[results.ended] ?? results.ended} after ${results.steps} steps of ${settings.batchSize * settings.gradientAccumulationSteps} ${settings.method === "dpo" ? "pairs" : "rows"}; the weights of step ${results.kept_step} are saved: ${tokensText(results)}.${servedText(results)}`,
+    ...metricLines(results),
+    `${endings[results.ended] ?? results.ended} after ${results.steps} steps of ${settings.batchSize * settings.gradientAccumulationSteps} ${settings.method === "dpo" ? "pairs" : "rows"}; the weights of step ${results.kept_step} are saved: ${tokensText(results, task)}.${servedText(results)}`,
     "",
   ];
 }
@@ -75,7 +80,7 @@ function resultLines(results: RunResults, { data, settings }: RunRecord): string
 const isPreference = ({ method }: TrainSettings): boolean => method === "dpo";
 
 /** Validation losses: before the run, of the last and of the best weights, and of the saved ones. */
-function validationRows(results: RunResults, settings: TrainSettings): string[][] {
+function validationRows(results: RunResults, hasPerplexity: boolean): string[][] {
   const { base_validation_loss: before, written_validation_loss: written, kept_step: kept } = results;
   const { steps, last_validation_loss: last, best_step: bestStep, best_validation_loss: best } = results;
   const shown = (step: number): string => `step ${step}${step === kept ? ", kept" : ""}`;
@@ -86,8 +91,23 @@ function validationRows(results: RunResults, settings: TrainSettings): string[][
     ["as saved, rounded", written],
   ];
   return entries.flatMap(([name, loss]) =>
-    loss === null ? [] : [[name, loss.toFixed(4), ...(isPreference(settings) ? [] : [perplexity(loss)])]],
+    loss === null ? [] : [[name, loss.toFixed(4), ...(hasPerplexity ? [perplexity(loss)] : [])]],
   );
+}
+
+/** What the validation measured besides the loss, before and after. */
+function metricLines({ base_validation_metrics: before, validation_metrics: now }: RunResults): string[] {
+  if (!before || !now) return [];
+  const names = Object.keys(now);
+  const cells = (metrics: Metrics): string[] => names.map((name) => metrics[name]?.toFixed(4) ?? "");
+  const head = ["", ...names.map((name) => name.replaceAll("_", " "))];
+  return [
+    table(head, [
+      ["before", ...cells(before)],
+      ["kept", ...cells(now)],
+    ]),
+    "",
+  ];
 }
 
 const endings: Readonly<Record<string, string>> = {
@@ -98,15 +118,17 @@ const endings: Readonly<Record<string, string>> = {
 };
 
 const perplexity = (loss: number): string => Math.exp(loss).toFixed(2);
-const tokensText = ({ tokens, seconds }: RunResults): string =>
-  `${tokens.toLocaleString("en-US")} tokens${seconds > 0 ? `, ${Math.round(tokens / seconds)} a second` : ""}`;
+const tokensText = ({ tokens, seconds }: RunResults, task: TaskRecord | undefined): string =>
+  `${tokens.toLocaleString("en-US")} ${task && !/^(text|token|feature)|^translation/.test(task.name) ? "rows" : "tokens"}${seconds > 0 ? `, ${Math.round(tokens / seconds)} a second` : ""}`;
 
 function servedText({ served_check: check }: RunResults): string {
   if (!check) return "";
   return ` On ${check.rows} of the validation rows the loss is ${check.trained.toFixed(5)} by the training graph and ${check.served.toFixed(5)} as served over ${check.dtype}.`;
 }
 
-function useLines(name: string, { base, settings, labels, label_template: template }: RunRecord): string[] {
+function useLines(name: string, record: RunRecord): string[] {
+  const { base, settings, labels, label_template: template, task } = record;
+  if (task) return taskUseLines(name, record, task);
   const isFull = settings.method === "full";
   const folders = isFull ? `--model ${name}` : `--model ${base.name} --adapters the-folder-that-holds-${name}`;
   const request = JSON.stringify({ model: name, prompt: "...", max_tokens: 40 }).replaceAll("'", "'\\''");
@@ -122,6 +144,28 @@ function useLines(name: string, { base, settings, labels, label_template: templa
     fence("sh", lines),
     "",
     ...(labels.length > 0 ? [`It answers with one of the labels ${shown}, in the form ${written}.`, ""] : []),
+  ];
+}
+
+const bodies: Readonly<Record<string, string>> = {
+  "text-classification": "-H 'content-type: application/json' -d '{\"inputs\": \"...\"}'",
+  "image-classification": "-H 'content-type: image/png' --data-binary @picture.png",
+};
+
+function taskUseLines(name: string, { base, settings, labels }: RunRecord, { name: task }: TaskRecord): string[] {
+  const folders =
+    settings.method === "full" ? `--model ${name}` : `--model ${base.name} --adapters the-folder-that-holds-${name}`;
+  const body = bodies[task];
+  const asks =
+    body === undefined
+      ? [`curl http://localhost:8080/v2/models/${name}`]
+      : [`curl http://localhost:8080/models/${name}/pipeline/${task} \\`, `  ${body}`];
+  const shown =
+    labels.length <= 50 ? labels.join(", ") : `${labels.slice(0, 50).join(", ")} and ${labels.length - 50} more`;
+  return [
+    fence("sh", [`npx lorikeet serve ${folders}`, ...asks]),
+    "",
+    ...(labels.length > 0 ? [`Its labels are ${shown}.`, ""] : []),
   ];
 }
 

@@ -5,6 +5,7 @@ import { orMissing } from "../../base/durable.js";
 import type { BaseDtype } from "../../engine/start.js";
 import type { DataSet } from "../data/dataset.js";
 import type { TrainSettings } from "../settings.js";
+import type { Metrics } from "../trainable.js";
 
 export const recordFile = "lorikeet.json";
 
@@ -20,9 +21,20 @@ export interface RunRecord {
   readonly label_template: string;
   readonly labels: readonly string[];
   readonly settings: TrainSettings;
+  /** Of task models. */
+  readonly task?: TaskRecord;
   /** Digest of the --init-from adapter. */
   readonly init_from: string | null;
   readonly results: RunResults | null;
+}
+
+export interface TaskRecord {
+  /** By Hugging Face's name. */
+  readonly name: string;
+  /** Paths of the modules that are saved whole. */
+  readonly heads: readonly string[];
+  /** Whether batch normalizations of the base keep their statistics. */
+  readonly frozen_norms: boolean;
 }
 
 export interface RunResults {
@@ -40,10 +52,13 @@ export interface RunResults {
   readonly validation_loss: number | null;
   /** Of the saved weights, if saving rounds. */
   readonly written_validation_loss: number | null;
+  /** Metrics of the base (or of fresh heads) and of the result, for tasks that have some. */
+  readonly base_validation_metrics?: Metrics;
+  readonly validation_metrics?: Metrics;
   readonly served_check: ServedCheck | null;
 }
 
-/** Mean loss of 16 validation rows in the training graph and in the serving engine, over the same base weights. */
+/** Mean loss of some validation rows in the training graph and in the serving engine, over the same base weights. */
 export interface ServedCheck {
   readonly rows: number;
   readonly trained: number;

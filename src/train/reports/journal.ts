@@ -17,9 +17,8 @@ export interface StepRow {
 export interface ValidationRow {
   readonly step: number;
   readonly validation_loss: number;
-  /** With DPO. */
-  readonly validation_margin?: number;
-  readonly validation_accuracy?: number;
+  /** Further figures: margin and accuracy of DPO, metrics of a task. */
+  readonly [metric: `validation_${string}`]: number;
 }
 
 export type JournalRow = StepRow | ValidationRow;

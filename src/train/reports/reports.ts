@@ -54,10 +54,13 @@ function scalarsOf(row: JournalRow): Scalars {
     const { loss, learning_rate: rate, gradient_norm: norm, tokens } = row;
     return { "train/loss": loss, "train/learning_rate": rate, "train/grad_norm": norm, "train/tokens": tokens };
   }
-  const { validation_loss: loss, validation_margin: margin, validation_accuracy: accuracy } = row;
+  const { step: _, validation_margin: margin, validation_accuracy: accuracy, ...figures } = row;
+  const named = Object.entries(figures).map(([name, value]) => [`eval/${name.slice("validation_".length)}`, value]);
   return {
-    "eval/loss": loss,
+    ...Object.fromEntries(named),
     ...(margin === undefined ? {} : { "eval/rewards/margins": margin }),
-    ...(accuracy === undefined ? {} : { "eval/rewards/accuracies": accuracy }),
+    ...(accuracy === undefined
+      ? {}
+      : { [margin === undefined ? "eval/accuracy" : "eval/rewards/accuracies"]: accuracy }),
   };
 }

@@ -1,0 +1,101 @@
+/** Checks and records that every run of `train` has, whatever it trains. */
+
+import { basename } from "node:path";
+import { LorikeetError } from "../../base/errors.js";
+import type { DataCounts } from "../../train/data/dataset.js";
+import type { RunRecord } from "../../train/files/record.js";
+import type { TrainSettings } from "../../train/settings.js";
+import { freeMemory, usableMemory } from "../machine.js";
+import { flagName } from "../options/names.js";
+import { UsageError } from "../usage.js";
+import { type TrainFlags, trainOptions } from "./options.js";
+
+/** Rejects options that were given and would be ignored. `why`: the rest of a sentence. */
+export function refuseGiven(flags: TrainFlags, names: readonly (keyof TrainFlags)[], why: string): void {
+  const isGiven = (name: keyof TrainFlags): boolean => {
+    const option = trainOptions[name];
+    return flags[name] !== null && String(flags[name]) !== ("fallback" in option ? String(option.fallback) : "");
+  };
+  const given = names.filter(isGiven);
+  if (given.length > 0) throw new UsageError(given.map((name) => `--${flagName(name)} ${why}`));
+}
+
+export function requireDigest(allowed: string | null, found: string): void {
+  if (allowed === null || allowed === found) return;
+  throw new LorikeetError("data_invalid", `The data is ${found}, not the ${allowed} of --data-digest.`, {
+    param: "--data-digest",
+    found,
+    allowed,
+  });
+}
+
+/** Without validation rows there are no best weights, so options about them are rejected. */
+export function requireValidation(
+  { earlyStoppingPatience: patience, loadBestModelAtEnd }: TrainFlags,
+  { valid }: { readonly valid: readonly unknown[] },
+): void {
+  if (valid.length > 0 || (patience === null && !loadBestModelAtEnd)) return;
+  const name = patience === null ? "--load-best-model-at-end" : "--early-stopping-patience";
+  throw new UsageError([`${name} needs validation rows: add a valid file or set --validation-split.`]);
+}
+
+/** What a run reads and does, before it has results. */
+export interface RunFacts {
+  readonly base: RunRecord["base"];
+  readonly settings: TrainSettings;
+  readonly data: {
+    readonly digest: string;
+    readonly files: readonly { readonly split: string; readonly path: string; readonly sha256: string }[];
+    readonly counts: DataCounts;
+    readonly train: readonly unknown[];
+    readonly valid: readonly unknown[];
+  };
+  readonly labels: readonly string[];
+  /** Digest of the --init-from adapter. */
+  readonly initFrom: string | null;
+  readonly task?: RunRecord["task"];
+}
+
+export function recordOf({ base, settings, data, labels, initFrom, task }: RunFacts): RunRecord {
+  return {
+    base,
+    data: {
+      digest: data.digest,
+      files: data.files.map(({ split, path, sha256 }) => ({ split, name: basename(path), sha256 })),
+      counts: data.counts,
+      train_rows: data.train.length,
+      validation_rows: data.valid.length,
+    },
+    label_template: settings.labelTemplate,
+    labels,
+    settings,
+    ...(task ? { task } : {}),
+    init_from: initFrom,
+    results: null,
+  };
+}
+
+/** A run can only resume with the same model, data and adapter. */
+export function requireSame(before: Partial<RunRecord> | null, now: RunRecord): void {
+  if (!before) return; // stopped before it wrote anything
+  const same = (key: "base" | "data" | "init_from"): boolean =>
+    JSON.stringify(before[key]) === JSON.stringify(now[key]);
+  const names = { base: "base model", data: "data", init_from: "adapter of --init-from" } as const;
+  const changed = (["base", "data", "init_from"] as const).filter((key) => !same(key)).map((key) => names[key]);
+  if (changed.length === 0) return;
+  throw new LorikeetError(
+    "conflict",
+    `The run cannot resume: the ${changed.join(" and the ")} has changed since it began. --overwrite starts over.`,
+    { param: "--resume", found: changed },
+  );
+}
+
+/** A finished run needs more steps, an unfinished one at least those that it has done. */
+export function requireSteps(total: number, done: number, hasEnded: boolean): void {
+  if (hasEnded ? total > done : total >= done) return;
+  const state = hasEnded ? "has ended" : "stands";
+  throw new UsageError([`The run ${state} after step ${done} of ${total}: --max-steps or --epochs must allow more.`]);
+}
+
+/** Total memory that this process may use: what is free, plus what it uses already. */
+export const memoryForRun = (): number => Math.min(usableMemory(), freeMemory() + process.memoryUsage.rss());

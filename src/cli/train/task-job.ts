@@ -1,0 +1,168 @@
+/** A run that trains a task model's adapter. */
+
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { Checkpoints } from "../../train/files/checkpoints.js";
+import { readRecord } from "../../train/files/record.js";
+import type { RunFolder } from "../../train/files/run-folder.js";
+import { type TrainSettings, trainDefaults } from "../../train/settings.js";
+import { evaluateServed, openServedTask } from "../../train/tasks/served-task.js";
+import { openTaskSession, type TaskSession } from "../../train/tasks/session.js";
+import { type OpenedTaskAdapter, openTaskAdapter } from "../../train/tasks/task-adapter.js";
+import { loadTaskData, type TaskData } from "../../train/tasks/task-data.js";
+import { plainTaskBatches, type TaskBatch } from "../../train/tasks/trainable.js";
+import { openNamedAdapter } from "../adapters/source.js";
+import { usableThreads } from "../machine.js";
+import { flagName } from "../options/names.js";
+import { requireGiven } from "../options/settings.js";
+import { progressLine } from "../progress.js";
+import type { Terminal } from "../terminal.js";
+import { UsageError } from "../usage.js";
+import { recordOf, refuseGiven, requireDigest, requireSame, requireSteps, requireValidation } from "./checks.js";
+import { settingsOf, type TrainFlags, trainOptions } from "./options.js";
+import type { Job } from "./run-job.js";
+import { openTaskBase, type TaskBase } from "./task-base.js";
+import { planTask } from "./task-report.js";
+
+/** `path`: of the model. `resumed`: the run to continue, which must match. */
+export async function openTaskJob(
+  path: string,
+  flags: TrainFlags,
+  terminal: Terminal,
+  signal: AbortSignal,
+  resumed: RunFolder | null,
+): Promise<Job<TaskBatch>> {
+  requireGiven(trainOptions, flags, "model", "data");
+  refuseGiven(flags, decoderNames, "is for decoders; the model is a task model.");
+  if (flags.method !== "sft") throw new UsageError([`--method ${flags.method} does not train task models; use sft.`]);
+  const threads = flags.threads ?? usableThreads();
+  const progress = progressLine(terminal.stderr);
+  const base = await openTaskBase(path, { task: flags.task, maxLength: flags.maxLength, threads, signal });
+  try {
+    const { model, setup } = base;
+    const size = { hiddenSize: base.hiddenSize, family: "", maxPositions: base.maxLength ?? trainDefaults.maxLength };
+    const asked = settingsOf(flags, size, flags.labels === null ? null : await readLabels(flags.labels));
+    await using start =
+      flags.initFrom === null
+        ? null
+        : await openNamedAdapter(flags.initFrom, { option: "--init-from", adapters: null }, terminal);
+    const targets = base.modules.map(({ target }) => target);
+    const initFrom = start && (await openTaskAdapter(start.folder, model.modules, targets));
+    const settings = initFrom ? keepShape(asked, initFrom) : asked;
+    const data = await loadTaskData(setup.reader, { ...settings, path: flags.data, progress: progress.report, signal });
+    requireDigest(flags.dataDigest, data.digest);
+    requireValidation(flags, data);
+    const goal = setup.objective(data, settings.labels ?? initFrom?.labels ?? null);
+    const session = await openTaskSession({
+      ...{ model, setup, data, goal, settings, initFrom, threads },
+      graph: base.graph,
+      base: base.modules,
+      modulesToSave: flags.modulesToSave,
+    });
+    const record = recordOf({
+      base: { name: model.names[0], parameters: base.parameters, dtype: "fp32" },
+      ...{ settings, data },
+      labels: goal.labels ?? [],
+      initFrom: initFrom?.digest ?? null,
+      task: {
+        name: base.task,
+        heads: session.targets.flatMap(({ module, form }) => (form.kind === "whole" ? [module.path] : [])),
+        frozen_norms: base.hasNorms,
+      },
+    });
+    const origin = resumed ? await resumed.origin() : null;
+    if (origin !== null) requireSame(await readRecord(origin), record);
+    const stepsDone = origin === null ? 0 : ((await Checkpoints.stepsIn(join(origin, "checkpoints"))).at(-1) ?? 0);
+    const isExtended = origin !== null && origin === resumed?.outputDir;
+    requireSteps(session.totalSteps, stepsDone, isExtended);
+    const facts = { base, settings, data, session, threads, stepsDone };
+    return {
+      ...{ flags, settings, session, record, isExtended },
+      warnings: data.warnings,
+      measure: (at, report) => planTask(facts, at, report),
+      comparison: () => comparisonOf(base, session, data, settings, threads),
+      takeSamples: null,
+      samples: async () => [],
+      async [Symbol.asyncDispose]() {
+        await session[Symbol.asyncDispose]();
+        await base[Symbol.asyncDispose]();
+      },
+    };
+  } catch (error) {
+    await base[Symbol.asyncDispose]();
+    throw error;
+  } finally {
+    progress.end();
+  }
+}
+
+/** Options that concern decoders only. */
+const decoderNames = [
+  "dtype",
+  "chatTemplate",
+  "labelTemplate",
+  "trainOn",
+  "packing",
+  "gradientCheckpointing",
+  "beta",
+  "sampleEvery",
+] as const;
+
+const shapeNames = ["loraR", "loraAlpha", "useRslora"] as const;
+
+/** The settings with the shape of the --init-from adapter. Rejects a different shape; LoRA may become DoRA. */
+function keepShape(asked: TrainSettings, { shape, dora }: OpenedTaskAdapter): TrainSettings {
+  const kept = { loraR: shape.rank, loraAlpha: shape.alpha, useRslora: shape.rslora };
+  const faults = shapeNames
+    .filter((name) => asked[name] !== trainOptions[name].fallback && asked[name] !== kept[name])
+    .map(
+      (name) => `--${flagName(name)} is ${asked[name]}, but the adapter of --init-from keeps its own: ${kept[name]}.`,
+    );
+  if (faults.length > 0) throw new UsageError(faults);
+  return { ...asked, ...kept, useDora: asked.useDora || dora };
+}
+
+/** The names, or those in a JSON file. */
+async function readLabels(given: readonly string[]): Promise<readonly string[]> {
+  const [path = "", ...others] = given;
+  const names: unknown = path.endsWith(".json") && others.length === 0 ? await readJsonList(path) : given;
+  const isList = Array.isArray(names) && names.every((name) => typeof name === "string" && name !== "");
+  if (!isList || names.length === 0 || new Set(names).size < names.length) {
+    throw new UsageError([
+      `--labels ${given.join()} must be names that differ, or a JSON file with a list of such names.`,
+    ]);
+  }
+  return names;
+}
+
+async function readJsonList(path: string): Promise<unknown> {
+  try {
+    return JSON.parse(await readFile(path, "utf8"));
+  } catch (error) {
+    throw new UsageError([`--labels ${path} cannot be read: ${error instanceof Error ? error.message : error}.`]);
+  }
+}
+
+const comparedRows = 16;
+
+/** Some validation rows by the training graph and by the serving engine. */
+function comparisonOf(
+  { model, probe, modules, setup }: TaskBase,
+  { trainable, goal }: TaskSession,
+  data: TaskData,
+  { batchSize }: TrainSettings,
+  threads: number,
+) {
+  const rows = (data.valid.length > 0 ? data.valid : data.train).slice(0, comparedRows);
+  const batches = plainTaskBatches(rows, batchSize);
+  return {
+    rows: rows.length,
+    trained: async (signal: AbortSignal) => (await trainable.evaluate(batches, { signal })).loss,
+    async served(result: string, signal: AbortSignal) {
+      const targets = modules.map(({ target }) => target);
+      await using served = await openServedTask({ model, probe, targets, adapter: result, threads });
+      const { objective } = goal;
+      return (await evaluateServed(served, { inputs: setup.inputs, objective, batches, signal })).loss;
+    },
+  };
+}

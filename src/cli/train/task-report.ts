@@ -1,0 +1,110 @@
+/** What `train` says about a run over a task model before it begins: a measured step, and the rows. */
+
+import { basename } from "node:path";
+import type { Progress } from "../../base/log.js";
+import { peakBytes } from "../../train/estimate.js";
+import type { TrainSettings } from "../../train/settings.js";
+import type { TaskSession } from "../../train/tasks/session.js";
+import type { TaskData } from "../../train/tasks/task-data.js";
+import type { TaskBatch } from "../../train/tasks/trainable.js";
+import { formatBytes, formatCount } from "../options/units.js";
+import { formatFields } from "../table.js";
+import { formatTime } from "./report.js";
+import type { JobPlan } from "./run-job.js";
+import type { TaskBase } from "./task-base.js";
+
+export interface TaskFacts {
+  readonly base: TaskBase;
+  readonly settings: TrainSettings;
+  readonly data: TaskData;
+  readonly session: TaskSession;
+  readonly threads: number;
+  readonly stepsDone: number;
+}
+
+/** Runs the largest batch twice and extrapolates. */
+export async function planTask(facts: TaskFacts, signal: AbortSignal, progress: Progress): Promise<JobPlan> {
+  const { session, settings, data } = facts;
+  progress("measuring the largest batch", 0, 0);
+  const runMs = await timeOf(session, session.plan.largest(), signal);
+  const left = session.totalSteps - facts.stepsDone;
+  const validations = Math.ceil(left / session.validateEvery) + 1;
+  // A forward pass takes about a third of both.
+  const eachMs = settings.gradientAccumulationSteps * runMs;
+  const ms = Math.min(
+    left * eachMs + validations * session.validation.length * (runMs / 3),
+    settings.maxTimeMs ?? Number.POSITIVE_INFINITY,
+  );
+  const bytes = peakBytes() + 16 * session.trainableParameters;
+  return {
+    header: (out) => formatTaskHeader(facts, { ms, bytes }, out),
+    data: formatExamples(data),
+    json: {
+      task: facts.base.task,
+      steps: session.totalSteps,
+      trainable_parameters: session.trainableParameters,
+      train_rows: data.train.length,
+      validation_rows: data.valid.length,
+      data: data.digest,
+      estimated_bytes: bytes,
+      estimated_seconds: ms / 1000,
+    },
+  };
+}
+
+/** The second of two runs: the first also builds the graph. Changes no parameters. */
+async function timeOf({ trainable }: TaskSession, batch: TaskBatch, signal: AbortSignal): Promise<number> {
+  const place = { total: trainable.count(batch), step: 0, run: 0, signal };
+  await trainable.run(batch, place);
+  const began = performance.now();
+  await trainable.run(batch, place);
+  return performance.now() - began;
+}
+
+function formatTaskHeader(
+  { base, settings, data, session, threads, stepsDone }: TaskFacts,
+  { ms, bytes }: { readonly ms: number; readonly bytes: number },
+  out: string,
+): string {
+  const { model, task, parameters, hasNorms } = base;
+  const { shortened } = data.counts;
+  const perStep = settings.batchSize * settings.gradientAccumulationSteps;
+  return formatFields([
+    ["model", `${model.names[0]}, ${task}, ${formatCount(parameters)} parameters`],
+    ["method", methodText(session)],
+    ...(hasNorms ? [["norms", "batch normalizations keep their statistics"] as const] : []),
+    [
+      "rows",
+      `${data.train.length} to train on, ${data.valid.length} to validate${shortened > 0 ? `; ${shortened} shortened` : ""}`,
+    ],
+    ["labels", session.goal.labels?.slice(0, 20).join(", ") ?? "none"],
+    ["data", data.digest],
+    ["steps", `${session.totalSteps} of ${perStep} rows, validation after every ${session.validateEvery}`],
+    ...(stepsDone > 0 ? [["resumed", `after step ${stepsDone}`] as const] : []),
+    ["learning rate", `${settings.learningRate} at the peak`],
+    ["memory", `about ${formatBytes(bytes)}`],
+    ["time", `about ${formatTime(ms)} on ${threads} ${threads === 1 ? "thread" : "threads"}`],
+    ["output", out],
+  ]);
+}
+
+function methodText({ facts, targets, trainableParameters }: TaskSession): string {
+  const { shape, dora } = facts;
+  const adapted = targets.filter(({ form }) => form.kind === "lora").length;
+  const whole = targets.length - adapted;
+  const heads = whole === 0 ? "" : `, ${whole} saved whole`;
+  return `${dora ? "DoRA" : "LoRA"} rank ${shape.rank}, alpha ${shape.alpha}${shape.rslora ? " (rsLoRA)" : ""} on ${adapted} modules${heads}: ${formatCount(trainableParameters)} trained`;
+}
+
+/** The first two rows, by their places. */
+function formatExamples({ train }: TaskData): string {
+  return train
+    .slice(0, 2)
+    .map(({ place, target, size }) => `${basename(place.file)}:${place.line} (${size} wide) ${describeTarget(target)}`)
+    .join("\n");
+}
+
+const describeTarget = (target: unknown): string => {
+  const text = typeof target === "string" ? target : (JSON.stringify(target) ?? "");
+  return text.length > 80 ? `${text.slice(0, 77)}...` : text;
+};

@@ -1,0 +1,122 @@
+/** Pictures as a model's inputs, prepared as the model's folder says. */
+
+import { createHash } from "node:crypto";
+import { readFile } from "node:fs/promises";
+import { dirname, resolve } from "node:path";
+import { assert, LorikeetError } from "../../../base/errors.js";
+import type { Graph } from "../../../graph/types.js";
+import type { PreparedImage } from "../../../image/prepare.js";
+import type { ImagePreprocessor } from "../../../image/preprocessor.js";
+import { Tensor } from "../../../runtime/tensor.js";
+import type { Place } from "../../data/faults.js";
+import { RowFault, shown } from "../../data/rows.js";
+import type { TaskInputs } from "../types.js";
+
+/** A picture of the data: where its bytes are, and what the model sees once it was prepared. */
+export interface ImageSource {
+  readonly sha256: string;
+  prepared(): Promise<PreparedImage>;
+}
+
+/** Bytes of prepared pictures that are kept. Further ones are prepared again whenever they are needed. */
+const maxKeptBytes = 2 ** 29;
+
+export class ImageReader {
+  readonly #preprocessor: ImagePreprocessor;
+  #kept = 0;
+
+  constructor(preprocessor: ImagePreprocessor) {
+    this.#preprocessor = preprocessor;
+  }
+
+  /** `value`: a path relative to the data's file, or a data URL. Throws RowFault for what is no picture. */
+  async read(value: unknown, place: Place): Promise<ImageSource> {
+    if (typeof value !== "string" || value === "") {
+      throw new RowFault(`must have a path or a data URL as \`image\`, not ${shown(value)}`);
+    }
+    const load = loaderOf(value, place);
+    const bytes = await load();
+    const sha256 = createHash("sha256").update(bytes).digest("hex");
+    const first = await this.#prepare(bytes, value);
+    const size = first.pixels.byteLength + first.mask.byteLength;
+    const isKept = this.#kept + size <= maxKeptBytes;
+    if (isKept) this.#kept += size;
+    return { sha256, prepared: async () => (isKept ? first : await this.#prepare(await load(), value)) };
+  }
+
+  async #prepare(bytes: Uint8Array, value: string): Promise<PreparedImage> {
+    try {
+      return await this.#preprocessor.prepare(bytes);
+    } catch (cause) {
+      if (!(cause instanceof LorikeetError)) throw cause;
+      throw new RowFault(`has a picture that cannot be read (${short(value)}): ${cause.message}`);
+    }
+  }
+}
+
+const short = (value: string): string => (value.length > 80 ? `${value.slice(0, 77)}...` : value);
+
+function loaderOf(value: string, { file }: Place): () => Promise<Uint8Array> {
+  const inline = /^data:image\/[a-z+]+;base64,(.*)$/s.exec(value)?.[1];
+  if (inline !== undefined) return async () => Buffer.from(inline, "base64");
+  const path = resolve(dirname(file), value);
+  return async () => {
+    try {
+      return await readFile(path);
+    } catch (cause) {
+      const code = cause instanceof Error && "code" in cause ? cause.code : cause;
+      throw new RowFault(`names a picture that cannot be read (${short(value)}: ${String(code)})`);
+    }
+  };
+}
+
+/** Pictures of different sizes are padded to the largest, which a model with a mask ignores. */
+export function imageInputs({ inputs }: Graph): TaskInputs<ImageSource> {
+  const [image] = inputs.filter(({ type, shape }) => type === "float32" && shape.length === 4);
+  const mask = inputs.find(({ type, shape }) => type === "int64" && shape.length === 3);
+  const other = inputs.find((input) => input !== image && input !== mask);
+  if (!image || other) {
+    const message = `The model has an input ${JSON.stringify(other?.name ?? "")}; models of pictures with pixel_values and pixel_mask are trained.`;
+    throw new LorikeetError("model_unsupported", message, { param: "--task" });
+  }
+  return {
+    async feeds(sources, rows) {
+      const pictures: PreparedImage[] = [];
+      for (const source of sources) pictures.push(await source.prepared());
+      const [first] = pictures;
+      assert(first, "a batch has a row");
+      const height = Math.max(...pictures.map(({ shape }) => shape[1]));
+      const width = Math.max(...pictures.map(({ shape }) => shape[2]));
+      const uneven = pictures.some(({ shape }) => shape[1] !== height || shape[2] !== width);
+      if (uneven && !mask) {
+        const message =
+          "The model's preprocessor leaves pictures of different sizes, which can only be trained with --batch-size 1.";
+        throw new LorikeetError("invalid_value", message, { param: "--batch-size" });
+      }
+      const [channels] = first.shape;
+      const pixels = Tensor.zeros("float32", [rows, channels, height, width]);
+      const seen = Tensor.zeros("int64", [rows, height, width]);
+      for (let row = 0; row < rows; row++) place(pictures[row] ?? first, row, pixels, seen);
+      return new Map<string, Tensor>([[image.name, pixels], ...(mask ? [[mask.name, seen] as const] : [])]);
+    },
+  };
+}
+
+/** Copies a picture to the top left of its row. */
+function place(
+  { pixels, mask, shape: [channels, height, width] }: PreparedImage,
+  row: number,
+  into: Tensor<"float32">,
+  seen: Tensor<"int64">,
+): void {
+  const [, , rowHeight = 0, rowWidth = 0] = into.shape;
+  for (let channel = 0; channel < channels; channel++) {
+    for (let y = 0; y < height; y++) {
+      const from = (channel * height + y) * width;
+      into.data.set(pixels.subarray(from, from + width), ((row * channels + channel) * rowHeight + y) * rowWidth);
+    }
+  }
+  for (let y = 0; y < height; y++) {
+    seen.data.set(mask.subarray(y * width, (y + 1) * width), (row * rowHeight + y) * rowWidth);
+  }
+}

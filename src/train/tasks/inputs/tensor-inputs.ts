@@ -1,0 +1,102 @@
+/** Rows of numbers as a model's inputs: observations of a policy, or pixels as the model takes them. */
+
+import { assert, LorikeetError } from "../../../base/errors.js";
+import type { Graph, Value } from "../../../graph/types.js";
+import { Tensor } from "../../../runtime/tensor.js";
+import { RowFault, shown } from "../../data/rows.js";
+import type { TaskInputs } from "../types.js";
+
+/** One row of an input, by the input's name. */
+export type NumberRow = ReadonlyMap<string, { readonly shape: readonly number[]; readonly data: Float32Array }>;
+
+export class NumberReader {
+  readonly #inputs: readonly Value[];
+
+  /** Throws `model_unsupported` for inputs that no row of numbers fits. */
+  constructor({ inputs }: Graph) {
+    const other = inputs.find(({ type }) => type !== "float32" && type !== "int64" && type !== "int32");
+    if (other) {
+      const message = `The model has an input ${JSON.stringify(other.name)} of type ${other.type}; float32, int64 and int32 are trained.`;
+      throw new LorikeetError("model_unsupported", message, { param: "--task", found: other.type });
+    }
+    this.#inputs = inputs;
+  }
+
+  /** Nested numbers; for a model of several inputs an object of these by name. Throws RowFault. */
+  read(value: unknown, field: string): NumberRow {
+    const [only, ...others] = this.#inputs;
+    assert(only, "a model has an input");
+    if (others.length === 0) return new Map([[only.name, this.#row(value, only, field)]]);
+    const named =
+      typeof value === "object" && value !== null && !Array.isArray(value) ? new Map(Object.entries(value)) : null;
+    if (!named) {
+      throw new RowFault(
+        `must have an object with ${this.#inputs.map(({ name }) => name).join(", ")} as \`${field}\`, not ${shown(value)}`,
+      );
+    }
+    return new Map(
+      this.#inputs.map((input) => [input.name, this.#row(named.get(input.name), input, `${field}.${input.name}`)]),
+    );
+  }
+
+  #row(value: unknown, { shape: whole }: Value, field: string) {
+    const data: number[] = [];
+    const shape = flatten(value, data);
+    const expected = whole.slice(1);
+    if (shape === null) throw new RowFault(`must have nested lists of numbers as \`${field}\`, not ${shown(value)}`);
+    const fits =
+      shape.length === expected.length && expected.every((size, i) => typeof size === "string" || size === shape[i]);
+    if (!fits) {
+      throw new RowFault(
+        `has the shape [${shape.join(", ")}] in \`${field}\`; the model takes [${expected.join(", ")}]`,
+      );
+    }
+    return { shape, data: Float32Array.from(data) };
+  }
+}
+
+/** Appends the numbers; their shape, or null if lists are uneven or hold something else. */
+function flatten(value: unknown, into: number[]): number[] | null {
+  if (typeof value === "number" && Number.isFinite(value)) {
+    into.push(value);
+    return [];
+  }
+  if (!Array.isArray(value) || value.length === 0) return null;
+  let inner: number[] | null = null;
+  for (const item of value) {
+    const shape = flatten(item, into);
+    if (shape === null || (inner !== null && shape.join() !== inner.join())) return null;
+    inner = shape;
+  }
+  return [value.length, ...(inner ?? [])];
+}
+
+export function numberInputs({ inputs }: Graph): TaskInputs<NumberRow> {
+  return {
+    async feeds(sources, rows) {
+      return new Map(inputs.map((input): [string, Tensor] => [input.name, joined(input, sources, rows)]));
+    },
+  };
+}
+
+function joined({ name, type }: Value, sources: readonly NumberRow[], rows: number): Tensor {
+  const first = sources[0]?.get(name);
+  assert(first, "a row has every input");
+  const values = new Float32Array(rows * first.data.length);
+  for (let row = 0; row < rows; row++) {
+    const { data, shape } = sources[row]?.get(name) ?? first;
+    if (shape.join() !== first.shape.join()) {
+      const message = "Rows of different shapes can only be trained with --batch-size 1.";
+      throw new LorikeetError("invalid_value", message, { param: "--batch-size" });
+    }
+    values.set(data, row * data.length);
+  }
+  const shape = [rows, ...first.shape];
+  if (type === "float32") return Tensor.from("float32", shape, values);
+  if (type === "int32") return Tensor.from("int32", shape, Int32Array.from(values));
+  return Tensor.from(
+    "int64",
+    shape,
+    BigInt64Array.from(values, (value) => BigInt(Math.round(value))),
+  );
+}

@@ -1,0 +1,112 @@
+/** Assembles a run over a task model: targets, training step, batches, optimizer and schedule. */
+
+import { LorikeetError } from "../../base/errors.js";
+import type { Graph } from "../../graph/types.js";
+import type { TaskModel } from "../../model/task/open.js";
+import type { TrainedTarget } from "../../model/task/trained-modules.js";
+import { optimizerOf, type RunSession } from "../run-session.js";
+import { scheduleOf, shapeOf, type TrainSettings, totalSteps, validateEvery } from "../settings.js";
+import { taskAdapterProduct } from "./product.js";
+import type { TaskGoal, TaskSetup } from "./setups/setup.js";
+import { startValues } from "./start-values.js";
+import { type BaseModuleFacts, chooseTargets } from "./targets.js";
+import { type OpenedTaskAdapter, openTaskAdapter, type TaskAdapterFacts } from "./task-adapter.js";
+import type { TaskData } from "./task-data.js";
+import { TaskStep } from "./task-step.js";
+import { plainTaskBatches, type TaskBatch, TaskPlan, taskTrainable } from "./trainable.js";
+
+export interface TaskSessionOptions {
+  readonly model: TaskModel;
+  readonly graph: Graph;
+  readonly base: readonly BaseModuleFacts[];
+  readonly setup: TaskSetup;
+  readonly data: TaskData;
+  readonly goal: TaskGoal;
+  readonly settings: TrainSettings;
+  /** Names of modules that are saved whole; null: as the task has them. */
+  readonly modulesToSave: readonly string[] | null;
+  /** A PEFT folder to continue from, which sets targets, ranks and scales. */
+  readonly initFrom: OpenedTaskAdapter | null;
+  readonly threads: number;
+}
+
+export interface TaskSession extends RunSession<TaskBatch> {
+  readonly step: TaskStep;
+  readonly plan: TaskPlan;
+  readonly goal: TaskGoal;
+  readonly targets: readonly TrainedTarget[];
+  readonly facts: TaskAdapterFacts;
+}
+
+/** Throws `data_invalid` for data without rows to train on, `invalid_value` for invalid settings. */
+export async function openTaskSession(options: TaskSessionOptions): Promise<TaskSession> {
+  const { model, graph, base, setup, data, goal, settings, initFrom, threads } = options;
+  if (data.train.length === 0) {
+    throw new LorikeetError("data_invalid", "The data has no row to train on.", {
+      param: "--data",
+      found: 0,
+      allowed: 1,
+    });
+  }
+  const { objective, headWidth, labels } = goal;
+  const shape = initFrom?.shape ?? shapeOf(settings);
+  const dora = settings.useDora;
+  const targets =
+    initFrom?.targets.map((target) => withDropout(target, settings)) ??
+    chooseTargets({
+      ...{ graph, base, headWidth, shape, dora },
+      outputs: objective.outputs,
+      names: settings.targetModules,
+      saved: options.modulesToSave,
+      savesHeads: setup.savesHeads,
+      dropout: settings.loraDropout,
+    });
+  if (targets.length === 0) {
+    const message = "The model has no module that can be trained; lorikeet inspect names them.";
+    throw new LorikeetError("model_unsupported", message, { param: "--target-modules" });
+  }
+  const step = new TaskStep({
+    graph: { ...graph, outputs: graph.outputs.filter(({ name }) => objective.outputs.includes(name)) },
+    targets,
+    initializers: [],
+    loss: objective.loss,
+    threads,
+  });
+  try {
+    await startValues(targets, step.parameters, settings.seed);
+    await initFrom?.readInto(step.parameters);
+    const plan = new TaskPlan(data.train, settings);
+    const steps = totalSteps(settings, plan.stepsPerEpoch);
+    const schedule = scheduleOf(settings, steps);
+    const facts: TaskAdapterFacts = {
+      ...{ shape, targets, dora, labels },
+      dropout: settings.loraDropout,
+      baseModelName: model.names[0],
+    };
+    const reopen = (folder: string) =>
+      openTaskAdapter(
+        folder,
+        model.modules,
+        base.map(({ target }) => target),
+      );
+    return {
+      ...{ step, plan, goal, targets, facts, schedule },
+      trainable: taskTrainable({ step, inputs: setup.inputs, objective, settings }),
+      product: taskAdapterProduct(facts, step.parameters, settings.saveDtype, reopen),
+      optimizer: optimizerOf(settings, step.parameters, schedule),
+      validation: plainTaskBatches(data.valid, settings.batchSize),
+      totalSteps: steps,
+      validateEvery: validateEvery(settings, steps),
+      trainableParameters: step.values.length,
+      [Symbol.asyncDispose]: async () => step[Symbol.dispose](),
+    };
+  } catch (error) {
+    step[Symbol.dispose]();
+    throw error;
+  }
+}
+
+/** An adapter to continue has no dropout of its own; LoRA may become DoRA. */
+function withDropout({ module, form }: TrainedTarget, { loraDropout, useDora }: TrainSettings): TrainedTarget {
+  return { module, form: form.kind === "lora" ? { ...form, dropout: loraDropout, dora: form.dora || useDora } : form };
+}

@@ -1,0 +1,63 @@
+/** What a task needs to be trained, opened from a model's folder. A new task is one file here and one line in `open.ts`. */
+
+import { LorikeetError } from "../../../base/errors.js";
+import type { Graph } from "../../../graph/types.js";
+import type { ImagePreprocessor } from "../../../image/preprocessor.js";
+import type { TextHead } from "../../../model/task/text-head.js";
+import type { RowTokenizer } from "../../../text/tokenizer/row-tokenizer.js";
+import type { RowReader, TaskData } from "../task-data.js";
+import type { TaskInputs, TaskObjective } from "../types.js";
+
+export interface SetupParts {
+  readonly graph: Graph;
+  /** null: the folder has none. */
+  readonly tokenizer: RowTokenizer | null;
+  readonly preprocessor: ImagePreprocessor | null;
+  readonly head: TextHead;
+  /** Tokens of the longest row; null: the model's limit. */
+  readonly maxLength: number | null;
+}
+
+export interface TaskSetup {
+  readonly reader: RowReader;
+  readonly inputs: TaskInputs<unknown>;
+  /** Whether the layers that give the outputs are saved whole, unless options say otherwise. */
+  readonly savesHeads: boolean;
+  /** Inputs that a row has: a batch of rows has so many times their number. */
+  objective(data: TaskData, labels: readonly string[] | null): TaskGoal;
+}
+
+export interface TaskGoal {
+  readonly objective: TaskObjective<unknown>;
+  /** What the head's outputs are called; null: nothing has a name. */
+  readonly labels: readonly string[] | null;
+  /** Outputs of a fresh head; null: the base's head is trained. */
+  readonly headWidth: number | null;
+}
+
+/** The output of this name, or the only one. Throws `model_unsupported`. */
+export function chooseOutput({ outputs }: Graph, preferred: readonly string[]): string {
+  const found = preferred.find((name) => outputs.some((output) => output.name === name));
+  const [only, ...others] = outputs;
+  if (found !== undefined) return found;
+  if (only && others.length === 0) return only.name;
+  const names = outputs.map(({ name }) => name).join(", ");
+  const message = `The model has the outputs ${names}; ${preferred.join(" or ")}, or a single output, is trained.`;
+  throw new LorikeetError("model_unsupported", message, { param: "--task", found: names, allowed: preferred });
+}
+
+/** The last size of an output. Throws `model_unsupported` where the file does not state it. */
+export function widthOf({ outputs }: Graph, name: string): number {
+  const output = outputs.find((each) => each.name === name);
+  const width = output?.unknown ? undefined : output?.shape.at(-1);
+  if (typeof width === "number") return width;
+  const message = `The ONNX file does not state how many values its output ${name} has for a row.`;
+  throw new LorikeetError("model_unsupported", message, { param: name });
+}
+
+export function requireTokenizer({ tokenizer }: SetupParts): RowTokenizer {
+  if (tokenizer) return tokenizer;
+  throw new LorikeetError("tokenizer_missing", "The model has no tokenizer.json, which is required to read texts.", {
+    param: "--model",
+  });
+}

@@ -1,0 +1,115 @@
+/** Chooses what training changes in a task model: modules with adapters, and heads that are saved whole. */
+
+import { methodOf } from "../../adapter/format.js";
+import { LorikeetError } from "../../base/errors.js";
+import { last } from "../../base/list.js";
+import { pruneGraph } from "../../graph/prune.js";
+import type { Graph } from "../../graph/types.js";
+import type { TaskTarget } from "../../model/task/adapter-targets.js";
+import { outputsBehind } from "../../model/task/head-outputs.js";
+import type { TaskModule } from "../../model/task/target-modules.js";
+import type { LoraForm, TrainedTarget } from "../../model/task/trained-modules.js";
+import { allLinear, type LoraShape } from "../lora.js";
+
+/** A module of the base, with what the server says about it. */
+export interface BaseModuleFacts {
+  readonly module: TaskModule;
+  readonly target: TaskTarget;
+}
+
+export interface ChooseOptions {
+  readonly graph: Graph;
+  readonly base: readonly BaseModuleFacts[];
+  /** The outputs that the loss reads. */
+  readonly outputs: readonly string[];
+  /** `all-linear`, or names and paths: each selects the modules whose path equals it or ends in it. */
+  readonly names: readonly string[];
+  /** Names of modules that are saved whole; null: the heads of tasks that have one. */
+  readonly saved: readonly string[] | null;
+  /** Whether the layers that give the outputs are saved whole by default. */
+  readonly savesHeads: boolean;
+  /** Outputs of a fresh head; null: the base's. */
+  readonly headWidth: number | null;
+  readonly shape: LoraShape;
+  readonly dora: boolean;
+  readonly dropout: number;
+}
+
+/** In the order of the graph. Throws `invalid_value` for a name that selects nothing that can be trained. */
+export function chooseTargets(options: ChooseOptions): TrainedTarget[] {
+  const { graph, names, saved, savesHeads, shape, dora, dropout } = options;
+  const reached = reachedModules(options);
+  const heads = reached.filter(({ module }) => isHead(graph, module, options.outputs));
+  const whole = saved === null ? (savesHeads ? heads : []) : selected(reached, saved, "--modules-to-save");
+  const rest = reached.filter((each) => !whole.includes(each));
+  const isDefault = names.length === 1 && names[0] === allLinear;
+  const adapted = isDefault
+    ? rest.filter((each) => each.module.kind !== "table" && !heads.includes(each) && refusalOf(each, options) === null)
+    : selected(rest, names, "--target-modules");
+  for (const each of isDefault ? [] : adapted) requireTrainable(each, options);
+  const scale = methodOf({ peft_type: "LORA", use_rslora: shape.rslora }).scaleOf(shape.alpha, shape.rank);
+  const form: LoraForm = { kind: "lora", rank: shape.rank, alpha: shape.alpha, scale, dora, dropout };
+  const fresh = options.headWidth;
+  return reached.flatMap((each): TrainedTarget[] => {
+    const { module, target } = each;
+    if (adapted.includes(each)) return [{ module, form }];
+    if (!whole.includes(each)) return [];
+    const outFeatures = fresh !== null && heads.includes(each) ? fresh : module.outFeatures;
+    const hasBias = target.hasBias && target.foldedNorm !== "measured";
+    return [{ module, form: { kind: "whole", outFeatures, hasBias } }];
+  });
+}
+
+/** The modules on the way to the outputs. */
+function reachedModules({ graph, base, outputs }: ChooseOptions): BaseModuleFacts[] {
+  const kept = pruneGraph({ ...graph, outputs: graph.outputs.filter(({ name }) => outputs.includes(name)) });
+  const nodes = new Set(kept.nodes);
+  return base.filter(({ module }) => module.uses.some(({ target }) => nodes.has(target.node)));
+}
+
+/** Whether a layer gives one of the outputs itself. */
+export function isHead(graph: Graph, { uses }: TaskModule, outputs: readonly string[]): boolean {
+  return uses.some(({ target }) => outputsBehind(graph, target.node).some((name) => outputs.includes(name)));
+}
+
+/** Why a module takes no adapter of these options: a clause; null if it does. */
+function refusalOf(
+  { module, target }: BaseModuleFacts,
+  { shape, dora }: Pick<ChooseOptions, "shape" | "dora">,
+): string | null {
+  if (target.refusal !== null) return target.refusal;
+  if (module.foldedNorm.kind === "unknown") {
+    return "may hold a folded batch normalization whose factor is unknown; put the model.safetensors of the export next to config.json";
+  }
+  if (shape.rank % module.groups !== 0) {
+    return `has ${module.groups} groups, which do not divide the rank ${shape.rank}`;
+  }
+  if (dora && module.kind === "table") return "is a table, which --use-dora does not train";
+  return dora && module.groups > 1 ? "has groups, which --use-dora does not train" : null;
+}
+
+function requireTrainable(each: BaseModuleFacts, options: ChooseOptions): void {
+  const refusal = refusalOf(each, options);
+  if (refusal === null) return;
+  const { path } = each.module;
+  throw new LorikeetError("invalid_value", `--target-modules ${path} ${refusal}.`, {
+    param: "--target-modules",
+    found: path,
+  });
+}
+
+function selected(base: readonly BaseModuleFacts[], names: readonly string[], option: string): BaseModuleFacts[] {
+  const isNamed = ({ module }: BaseModuleFacts, name: string): boolean =>
+    [module.path, ...module.names.map(({ path }) => path)].some((path) => path === name || path.endsWith(`.${name}`));
+  const unknown = names.filter((name) => !base.some((each) => isNamed(each, name)));
+  if (unknown.length > 0) {
+    const allowed = [...new Set(base.map(({ module }) => last(module.path.split("."))))];
+    const all = option === "--target-modules" ? ` ${allLinear} selects all but the head.` : "";
+    throw new LorikeetError(
+      "invalid_value",
+      `${option} ${unknown.join(", ")} matches no module of the model; it has ${allowed.join(", ")}.${all}`,
+      { param: option, found: unknown, allowed },
+    );
+  }
+  return base.filter((each) => names.some((name) => isNamed(each, name)));
+}

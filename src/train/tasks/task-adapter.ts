@@ -1,0 +1,121 @@
+/** A task model's adapter as PEFT's files: writes the trained tensors, and opens a folder to continue from. */
+
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { type AdapterDtype, checkTaskAdapter, methodOf, writeTensors } from "../../adapter/format.js";
+import { assert, LorikeetError } from "../../base/errors.js";
+import type { TaskTarget } from "../../model/task/adapter-targets.js";
+import type { TaskModule } from "../../model/task/target-modules.js";
+import { type TrainedTarget, tensorNames } from "../../model/task/trained-modules.js";
+import { openWeights } from "../files/adapter-files.js";
+import type { LoraShape } from "../lora.js";
+import type { Parameter } from "../step.js";
+
+export interface TaskAdapterFacts {
+  readonly shape: LoraShape;
+  readonly targets: readonly TrainedTarget[];
+  readonly dropout: number;
+  readonly dora: boolean;
+  readonly baseModelName: string;
+  /** What the head's outputs are called; null: the base's labels, or none. */
+  readonly labels: readonly string[] | null;
+}
+
+/** Writes the current parameters and flushes them to disk. BF16 rounds them. */
+export async function saveTaskAdapter(
+  folder: string,
+  { shape, targets, dropout, dora, baseModelName, labels }: TaskAdapterFacts,
+  parameters: readonly Parameter[],
+  dtype: AdapterDtype = "F32",
+): Promise<void> {
+  const adapted = targets.flatMap(({ module: { path }, form }) => (form.kind === "lora" ? [{ path, form }] : []));
+  const whole = targets.flatMap(({ module: { path }, form }) => (form.kind === "whole" ? [path] : []));
+  const differing = (key: "rank" | "alpha"): Record<string, number> =>
+    Object.fromEntries(
+      adapted.filter(({ form }) => form[key] !== shape[key]).map(({ path, form }) => [path, form[key]]),
+    );
+  const config = {
+    r: shape.rank,
+    loraAlpha: shape.alpha,
+    useRslora: shape.rslora,
+    useDora: dora,
+    loraDropout: dropout,
+    baseModelName,
+    targetModules: adapted.map(({ path }) => path),
+    modulesToSave: whole,
+    rankPattern: differing("rank"),
+    alphaPattern: differing("alpha"),
+    taskType: null,
+  };
+  await writeTensors(folder, config, parameters, { fsync: true, dtype });
+  if (labels) await writeFile(join(folder, "labels.json"), `${JSON.stringify(labels, null, 2)}\n`, { flush: true });
+}
+
+export interface OpenedTaskAdapter {
+  readonly digest: string;
+  readonly shape: LoraShape;
+  readonly dora: boolean;
+  readonly targets: readonly TrainedTarget[];
+  readonly labels: readonly string[] | null;
+  /** Copies the tensors into the parameters of their names. */
+  readInto(parameters: readonly Parameter[]): Promise<void>;
+}
+
+/** Opens a PEFT folder of this base, after checking it. Throws what the check throws, and `adapter_unsupported` for what is not trained. */
+export async function openTaskAdapter(
+  folder: string,
+  modules: readonly TaskModule[],
+  targetsOfBase: readonly TaskTarget[],
+): Promise<OpenedTaskAdapter> {
+  const { summary, config, modules: adapted, saved, labels } = await checkTaskAdapter(folder, targetsOfBase);
+  if (!methodOf(config).isTrainable) throw notContinued(folder, `is of peft_type ${config.peft_type}; LORA is trained`);
+  if (adapted.some(({ addedBias }) => addedBias !== null) || saved.some(({ weight }) => weight === null)) {
+    throw notContinued(folder, "trains biases, which are not continued");
+  }
+  const moduleAt = (path: string): TaskModule => {
+    const module = modules.find((other) => other.path === path);
+    assert(module, "a checked adapter's modules are the base's");
+    return module;
+  };
+  const dora = summary.dora;
+  const targets: TrainedTarget[] = [
+    ...adapted.map(({ path, rank, alpha, scale }): TrainedTarget => {
+      return { module: moduleAt(path), form: { kind: "lora", rank, alpha, scale, dora, dropout: 0 } };
+    }),
+    ...saved.map(({ path, outFeatures, bias }): TrainedTarget => {
+      return { module: moduleAt(path), form: { kind: "whole", outFeatures, hasBias: bias !== null } };
+    }),
+  ];
+  const stored = new Map<string, string>();
+  for (const { path, kind, a, b, extra } of adapted) {
+    const names = tensorNames({ path, kind });
+    stored.set(names.a, a.name).set(names.b, b.name);
+    if (extra) stored.set(names.magnitude, extra.name);
+  }
+  for (const { path, kind, weight, bias } of saved) {
+    const names = tensorNames({ path, kind });
+    if (weight) stored.set(names.weight, weight.name);
+    if (bias) stored.set(names.bias, bias.name);
+  }
+  return {
+    digest: summary.weightsDigest,
+    shape: { rank: config.r, alpha: config.lora_alpha, rslora: config.use_rslora },
+    dora,
+    targets,
+    labels,
+    async readInto(parameters) {
+      await using file = await openWeights(folder);
+      for (const { name, data } of parameters) {
+        const tensor = stored.get(name);
+        if (tensor === undefined) continue; // a magnitude that the adapter did not have
+        data.set(await file.readFloat32(tensor));
+      }
+    },
+  };
+}
+
+function notContinued(folder: string, clause: string): LorikeetError {
+  return new LorikeetError("adapter_unsupported", `${folder} holds an adapter that ${clause}.`, {
+    param: "--init-from",
+  });
+}

@@ -1,0 +1,118 @@
+/** Reads the data of a task: rows of files, or folders of pictures by class. */
+
+import { createHash } from "node:crypto";
+import { LorikeetError } from "../../base/errors.js";
+import type { Progress } from "../../base/log.js";
+import type { DataCounts } from "../data/dataset.js";
+import { DataFaults, type Place } from "../data/faults.js";
+import { readDataFile } from "../data/files.js";
+import { findDataFiles, type SplitName } from "../data/folder.js";
+import type { FormShape } from "../data/form-hint.js";
+import { formHint } from "../data/form-hint.js";
+import { type Fields, RowFault } from "../data/rows.js";
+import { digestOf, holdOut, type SplitOptions } from "../data/splits.js";
+import { findClassFolders } from "./class-folders.js";
+import type { TaskExample } from "./types.js";
+
+/** Makes examples of rows. */
+export interface RowReader {
+  /** What the rows are called in counts. */
+  readonly kind: string;
+  readonly forms: readonly [FormShape, ...FormShape[]];
+  /** Throws RowFault. */
+  read(fields: Fields, place: Place): Promise<ReadExample>;
+}
+
+export interface ReadExample extends TaskExample {
+  /** Whether it was longer than allowed and lost its end. */
+  readonly isShortened?: boolean;
+  /** Of what else it was read from. */
+  readonly sha256?: string;
+}
+
+export interface TaskData {
+  readonly train: readonly TaskExample[];
+  readonly valid: readonly TaskExample[];
+  readonly test: readonly TaskExample[];
+  readonly counts: DataCounts;
+  readonly files: readonly { readonly split: SplitName; readonly path: string; readonly sha256: string }[];
+  readonly digest: string;
+  readonly warnings: readonly string[];
+}
+
+export interface TaskDataOptions extends SplitOptions {
+  readonly path: string;
+  readonly progress?: Progress;
+  readonly signal?: AbortSignal;
+}
+
+interface Source {
+  readonly split: SplitName;
+  readonly path: string;
+  readonly sha256: string;
+  readonly rows: readonly { readonly fields: Fields; readonly place: Place }[];
+}
+
+/** Throws `data_invalid` with up to 50 faults. */
+export async function loadTaskData(reader: RowReader, options: TaskDataOptions): Promise<TaskData> {
+  const { path, progress, signal } = options;
+  const faults = new DataFaults();
+  const sources = (await findClassFolders(path)) ?? (await readFiles(path, faults));
+  const total = sources.reduce((sum, { rows }) => sum + rows.length, 0);
+  const splits: Record<SplitName, TaskExample[]> = { train: [], valid: [], test: [] };
+  const files: { split: SplitName; path: string; sha256: string }[] = [];
+  let [records, shortened] = [0, 0];
+  for (const { split, path: file, sha256, rows } of sources) {
+    const hash = createHash("sha256").update(sha256);
+    for (const { fields, place } of rows) {
+      signal?.throwIfAborted();
+      try {
+        const example = await readRow(reader, fields, place);
+        splits[split].push(example);
+        if (example.isShortened) shortened++;
+        if (example.sha256 !== undefined) hash.update(example.sha256);
+      } catch (error) {
+        if (!(error instanceof RowFault)) throw error;
+        faults.add(place, error.message);
+      }
+      progress?.("reading the data", ++records, total);
+    }
+    files.push({ split, path: file, sha256: hash.digest("hex") });
+  }
+  faults.throwIfAny();
+  if (total === 0) throw noRows(path, reader);
+  const { train, valid } = holdOut(
+    splits.train.map((example) => [example]),
+    splits.valid.map((example) => [example]),
+    options,
+  );
+  const counts = { records: total, shortened, dropped: 0, kinds: { [reader.kind]: total } };
+  return { train, valid, test: splits.test, counts, files, digest: digestOf(files), warnings: [] };
+}
+
+async function readFiles(path: string, faults: DataFaults): Promise<Source[]> {
+  const { files } = await findDataFiles(path);
+  const sources: Source[] = [];
+  for (const file of files) {
+    const { records, sha256 } = await readDataFile(file, faults);
+    const rows = records.flatMap((record) => {
+      if (record.kind === "row") return [{ fields: record.fields, place: record.place }];
+      faults.add(record.place, "is plain text, which has no fields to train a task on");
+      return [];
+    });
+    sources.push({ ...file, sha256, rows });
+  }
+  return sources;
+}
+
+async function readRow(reader: RowReader, fields: Fields, place: Place): Promise<ReadExample> {
+  const names = Object.keys(fields).filter((name) => fields[name] !== null && fields[name] !== undefined);
+  const isComplete = reader.forms.some(({ required }) => required.every((name) => names.includes(name)));
+  if (!isComplete) throw new RowFault(formHint(names, reader.forms));
+  return await reader.read(fields, place);
+}
+
+function noRows(path: string, { forms: [{ example }] }: RowReader): LorikeetError {
+  const message = `The data ${path} holds no row. Each is like ${JSON.stringify(example)}.`;
+  return new LorikeetError("data_invalid", message, { param: "--data", found: 0, allowed: 1 });
+}

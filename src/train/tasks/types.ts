@@ -1,0 +1,55 @@
+/** What makes a task trainable: how rows become inputs of the model, what is lost on them, and how good the answers are. */
+
+import { assert } from "../../base/errors.js";
+import type { Tensor } from "../../runtime/tensor.js";
+import type { Place } from "../data/faults.js";
+import type { Metrics } from "../trainable.js";
+import type { TaskLoss } from "./task-step.js";
+
+/** A row: what the model sees, and what it should answer. */
+export interface TaskExample<Source = unknown, Target = unknown> {
+  readonly source: Source;
+  readonly target: Target;
+  /** Tokens of a text; 1 for anything else. Rows of similar sizes share a step. */
+  readonly size: number;
+  readonly place: Place;
+}
+
+export interface TaskInputs<Source> {
+  /** The model's inputs for these rows. Rows from `sources.length` on repeat the first. */
+  feeds(sources: readonly Source[], rows: number): Promise<Map<string, Tensor>>;
+}
+
+/** A row of the model's outputs: `[row, ...]` tensors by name. */
+export type Outputs = ReadonlyMap<string, Tensor>;
+
+export interface TaskObjective<Target> {
+  /** The model's outputs that it reads. */
+  readonly outputs: readonly string[];
+  readonly loss: TaskLoss;
+  /** How many parts of the mean a row has, such as its labels. */
+  count(target: Target): number;
+  /**
+   * Inputs of the loss, in which each part weighs `weight`. Rows from `targets.length` on count nothing. `predict`: the outputs for the
+   * same rows by the present weights, for targets that depend on them.
+   */
+  feeds(
+    targets: readonly Target[],
+    rows: number,
+    weight: number,
+    predict: () => Promise<Outputs>,
+  ): Promise<Map<string, Tensor>>;
+  meter(): Meter<Target>;
+}
+
+/** Collects outputs and measures them. */
+export interface Meter<Target> {
+  add(outputs: Outputs, targets: readonly Target[]): void;
+  metrics(): Metrics;
+}
+
+export function outputOf<T>(outputs: ReadonlyMap<string, T>, name: string): T {
+  const output = outputs.get(name);
+  assert(output !== undefined, `the model has the output ${name}`);
+  return output;
+}
