@@ -14,8 +14,9 @@ import { Checkpoints } from "../../train/files/checkpoints.js";
 import { type RunResults, readRecord } from "../../train/files/record.js";
 import { RunFolder } from "../../train/files/run-folder.js";
 import { defaultRate } from "../../train/optimizer/default-rate.js";
-import { type RunOptions, runTraining } from "../../train/run.js";
+import { type RunEvents, runTraining } from "../../train/run.js";
 import { openServed } from "../../train/served.js";
+import { compareServed } from "../../train/served-comparison.js";
 import { resolveSettings } from "../options/settings.js";
 import type { Terminal } from "../terminal.js";
 import { openJob, type TrainJob } from "../train/job.js";
@@ -76,24 +77,26 @@ async function trainIn(
     session,
     settings,
     record: job.record,
-    check: job.check,
-    serve: (result) =>
-      openServed({
-        checkpoint: job.checkpoint,
-        dtype: settings.dtype,
-        threads: job.threads,
-        maxContext: settings.maxLength,
-        maxBatch: 4,
-        adapter: result,
-        ...(base.cacheDir === null ? {} : { cacheDirectory: base.cacheDir }),
-      }),
+    comparison: compareServed({
+      ...{ session, settings, rows: job.check },
+      serve: (result) =>
+        openServed({
+          checkpoint: job.checkpoint,
+          dtype: settings.dtype,
+          threads: job.threads,
+          maxContext: settings.maxLength,
+          maxBatch: 4,
+          adapter: result,
+          ...(base.cacheDir === null ? {} : { cacheDirectory: base.cacheDir }),
+        }),
+    }),
     signal,
     events: eventsFor(report),
   });
   return results;
 }
 
-function eventsFor(report: Report): NonNullable<RunOptions["events"]> {
+function eventsFor(report: Report): RunEvents {
   const none: Omit<StepFigures, "step"> = {
     trainLoss: null,
     trainAccuracy: null,
@@ -103,8 +106,11 @@ function eventsFor(report: Report): NonNullable<RunOptions["events"]> {
   return {
     started: ({ step }) => report({ type: "started", step }),
     step: ({ step, loss, rate }) => report({ type: "step", figures: { ...none, step, trainLoss: loss }, rate }),
-    validated: ({ step, loss, accuracy = null }) =>
-      report({ type: "validation", figures: { ...none, step, validLoss: loss, validAccuracy: accuracy } }),
+    validated: ({ step, loss, metrics }) =>
+      report({
+        type: "validation",
+        figures: { ...none, step, validLoss: loss, validAccuracy: metrics.accuracy ?? null },
+      }),
   };
 }
 
@@ -116,13 +122,18 @@ async function openFitting(
   signal: AbortSignal,
   folder: RunFolder,
 ): Promise<TrainJob> {
-  if (begun !== null) return openJob(flagsFrom(begun), silentTerminal, signal, folder);
+  if (begun !== null) return openJob(base.folder, flagsFrom(begun), silentTerminal, signal, folder);
   const { config } = await openCheckpoint(base.folder);
   const rate = run.hyperparameters.learningRateMultiplier * defaultRate(run.method === "dpo" ? "dpo" : "sft", config);
   const choices = fittings(run.hyperparameters.batchSize);
   for (const [i, choice] of choices.entries()) {
     try {
-      return await openJob(flagsFrom({ ...optionsOf(base, run, rate), ...choice }), silentTerminal, signal);
+      return await openJob(
+        base.folder,
+        flagsFrom({ ...optionsOf(base, run, rate), ...choice }),
+        silentTerminal,
+        signal,
+      );
     } catch (error) {
       const isTooLarge = error instanceof LorikeetError && error.code === "out_of_memory";
       if (!isTooLarge || i === choices.length - 1) throw error;
