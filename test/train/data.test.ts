@@ -279,8 +279,8 @@ test("other trainers' formats: ShareGPT, TRL's conversations, a system message a
     train[0]?.map((row) => parts(row).learned),
     ["good<|im_end|>", "bad<|im_end|>"],
   );
-  const tool = await faultsOf(load(put("e.jsonl", jsonl({ conversations: [{ from: "observation", value: "x" }] }))));
-  assert.match(tool.faults[0] ?? "", /message 1 that must have a `role` out of .*, not "observation"/);
+  const unknown = await faultsOf(load(put("e.jsonl", jsonl({ conversations: [{ from: "narrator", value: "x" }] }))));
+  assert.match(unknown.faults[0] ?? "", /message 1 that must have a `role` out of .*, not "narrator"/);
 });
 
 test("calls are learned, and tools and results are given, as the server renders them", async () => {
@@ -324,13 +324,6 @@ test("calls are learned, and tools and results are given, as the server renders 
   ] as const) {
     assert.match((await faultsOf(load(put("e.jsonl", jsonl({ ...row, ...fields }))))).faults[0] ?? "", found);
   }
-  const pair = {
-    input: { messages: [messages[0]] },
-    preferred_output: [messages[1]],
-    non_preferred_output: [messages[3]],
-  };
-  const refused = await faultsOf(load(put("f.jsonl", jsonl(pair)), { wants: "pairs" }));
-  assert.match(refused.faults[0] ?? "", /calls or reasoning in `preferred_output`/);
 });
 
 test("every format holds the same rows: JSON arrays, tabs, gzip and Parquet", async () => {
@@ -389,7 +382,7 @@ test("one object over several lines is a row, and empty fields are ignored", asy
   assert.equal((await load(put("a.json", JSON.stringify(row, null, 2)))).train.length, 1);
   assert.equal((await load(put("a.jsonl", jsonl({ ...row, tools: "[]" })))).train.length, 1);
   const { faults } = await faultsOf(load(put("a.jsonl", jsonl({ ...row, tools: '[{"name":"x"}]' }))));
-  assert.match(faults[0] ?? "", /has `tools`, which only a chat in `messages` can be trained with/);
+  assert.match(faults[0] ?? "", /has `tools`, which only a chat in `messages` or a pair can be trained with/);
 });
 
 test("an incomplete set of shards is refused", async () => {
@@ -643,6 +636,69 @@ test("trains the answers, the prompts too, or only the last answer after everyth
   assert.ok(last[1]?.given.endsWith("c<|im_end|>\n<|im_start|>assistant\n"), last[1]?.given);
   assert.ok(all[0]?.learned.endsWith(" two<|endoftext|>") && all[1]?.learned.includes("user\na<|im_end|>"));
   assert.deepEqual([all[2], last[2]], [answers[2], answers[2]], "a text is learned whole anyway");
+});
+
+test("ShareGPT's calls and observations are calls and their results", async () => {
+  const tools = [{ type: "function", function: { name: "ring", parameters: { type: "object", properties: {} } } }];
+  const call = (id: string, who: string) => ({
+    ...{ id, type: "function" },
+    function: { name: "ring", arguments: JSON.stringify({ who }) },
+  });
+  const messages = [
+    { role: "user", content: "Ring for both." },
+    { role: "assistant", content: null, tool_calls: [call("call_0", "Mary"), call("call_1", "Jane")] },
+    { role: "tool", tool_call_id: "call_0", content: "She comes." },
+    { role: "tool", tool_call_id: "call_1", content: "She sleeps." },
+    { role: "assistant", content: "Mary comes." },
+  ];
+  const conversations = [
+    { from: "human", value: "Ring for both." },
+    {
+      from: "function_call",
+      value: JSON.stringify(["Mary", "Jane"].map((who) => ({ name: "ring", arguments: { who } }))),
+    },
+    { from: "observation", value: "She comes." },
+    { from: "observation", value: "She sleeps." },
+    { from: "gpt", value: "Mary comes." },
+  ];
+  const expected = await load(put("a.jsonl", jsonl({ messages, tools })));
+  const found = await load(put("b.jsonl", jsonl({ conversations, tools: JSON.stringify(tools) })));
+  assert.deepEqual(
+    found.train.map(([row]) => parts(row)),
+    expected.train.map(([row]) => parts(row)),
+  );
+  assert.match(parts(only(found)).learned, /Mary[\s\S]*Jane[\s\S]*Mary comes/);
+  const wrong = { conversations: [{ from: "function_call", value: "ring!" }], tools };
+  const { faults } = await faultsOf(load(put("c.jsonl", jsonl(wrong))));
+  assert.match(faults[0] ?? "", /message 1 that has a call 1 that is not/);
+});
+
+test("preference pairs may differ in their calls, which the template renders with the tools", async () => {
+  const tools = [{ type: "function", function: { name: "ring", parameters: { type: "object", properties: {} } } }];
+  const calling = (who: string) => [
+    {
+      role: "assistant",
+      tool_calls: [{ id: "c", type: "function", function: { name: "ring", arguments: JSON.stringify({ who }) } }],
+    },
+  ];
+  const pair = {
+    input: { messages: [{ role: "user", content: "Ring for Mary." }], tools, parallel_tool_calls: true },
+    preferred_output: calling("Mary"),
+    non_preferred_output: [{ role: "assistant", content: "No." }],
+  };
+  const { train } = await load(put("a.jsonl", jsonl(pair)), { wants: "pairs" });
+  const [[chosen, rejected] = []] = train;
+  assert.ok(chosen && rejected);
+  assert.equal(
+    parts(chosen).learned,
+    '<tool_call>\n{"name": "ring", "arguments": {"who": "Mary"}}\n</tool_call><|im_end|>',
+  );
+  assert.equal(parts(rejected).learned, "No.<|im_end|>");
+  assert.equal(parts(chosen).given, parts(rejected).given);
+  assert.match(parts(chosen).given, /ring/);
+  const plain = { prompt: "q", chosen: calling("Mary"), rejected: "No." };
+  const { faults } = await faultsOf(load(put("b.jsonl", jsonl(plain)), { wants: "pairs" }));
+  assert.match(faults[0] ?? "", /after a `prompt` that is a text/);
 });
 
 test("preference pairs of both spellings share their prompt", async () => {

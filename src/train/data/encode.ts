@@ -7,7 +7,14 @@ import type { Tokenizer } from "../../text/types.js";
 import { encodeChat } from "./chat.js";
 import type { Place } from "./faults.js";
 import type { ChatTurn } from "./messages.js";
-import { type Example, type ExampleKind, type InstructionExample, type PreferenceExample, RowFault } from "./rows.js";
+import {
+  type Example,
+  type ExampleKind,
+  type InstructionExample,
+  type PreferenceAnswer,
+  type PreferenceExample,
+  RowFault,
+} from "./rows.js";
 
 export interface TokenRow {
   readonly ids: Int32Array;
@@ -91,12 +98,13 @@ export async function encodeExample(example: Example, place: Place, encoding: En
 
 /** The two answers of a pair after the same prompt. */
 export async function encodePair(example: PreferenceExample, place: Place, encoding: Encoding): Promise<TokenPair> {
-  const row = async (answer: string): Promise<TokenRow> => {
-    const { prompt } = example;
-    if (typeof prompt === "string") return completionRow(prompt, answer, "preference", place, encoding);
+  const { prompt, tools } = example;
+  const row = async (answer: PreferenceAnswer): Promise<TokenRow> => {
+    const said: ChatTurn =
+      typeof answer === "string" ? { role: "assistant", content: answer, trained: true } : { ...answer, trained: true };
+    if (typeof prompt === "string") return completionRow(prompt, said.content, "preference", place, encoding);
     const turns: ChatTurn[] = prompt.map((turn) => ({ ...turn, trained: false }));
-    const messages = [...turns, { role: "assistant", content: answer, trained: true }];
-    const [encoded] = await encodeChat(messages, encoding.tokenizer, encoding);
+    const [encoded] = await encodeChat([...turns, said], encoding.tokenizer, encoding, tools);
     assert(encoded, "a chat with a trained turn has a row");
     return { ...encoded, kind: "preference", place };
   };

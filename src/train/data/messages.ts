@@ -1,6 +1,6 @@
 /** Chat messages of a row, in the format of OpenAI's fine-tuning files. */
 import type { ChatMessage } from "../../text/types.js";
-import { readCalls } from "./tools.js";
+import { jsonIn, readCalls } from "./tools.js";
 
 export interface ChatTurn extends ChatMessage {
   /** Whether the loss counts here: an assistant's turn whose weight is not 0. */
@@ -22,14 +22,36 @@ const shareGptRoles: Readonly<Record<string, string>> = {
   model: "assistant",
 };
 
-/** Converts ShareGPT's `{"from","value"}` to OpenAI's format. Anything else is left for `readMessages` to reject. */
+/**
+ * Converts ShareGPT's `{"from","value"}` to OpenAI's format: a `function_call` is an assistant's turn with the calls that its JSON text holds,
+ * an `observation` the result of the first call that has none yet. Anything else is left for `readMessages` to reject.
+ */
 export function shareGptMessages(value: unknown): unknown {
   if (!Array.isArray(value)) return value;
+  const open: string[] = [];
+  let calls = 0;
   return value.map((message: unknown) => {
     if (typeof message !== "object" || message === null || !("from" in message)) return message;
     const { from, value: content, ...rest }: Record<string, unknown> = { ...message };
-    return { ...rest, role: typeof from === "string" ? (shareGptRoles[from.toLowerCase()] ?? from) : from, content };
+    const speaker = typeof from === "string" ? from.toLowerCase() : "";
+    if (speaker === "function_call") {
+      const tool_calls = callsIn(content).map((call) => ({ ...call, id: `call_${calls++}` }));
+      open.push(...tool_calls.map(({ id }) => id));
+      return { ...rest, role: "assistant", content: null, tool_calls };
+    }
+    if (speaker === "observation") {
+      const answered = open.shift();
+      return { ...rest, role: "tool", content, ...(answered === undefined ? {} : { tool_call_id: answered }) };
+    }
+    return { ...rest, role: shareGptRoles[speaker] ?? from, content };
   });
+}
+
+/** The calls in a text: an object with `name` and `arguments`, or a list of them. What is none of these is one call that is wrong. */
+function callsIn(value: unknown): object[] {
+  const parsed = typeof value === "string" ? jsonIn(value) : value;
+  const items: readonly unknown[] = Array.isArray(parsed) ? parsed : [parsed];
+  return items.map((item) => (typeof item === "object" && item !== null ? item : {}));
 }
 
 const roles = ["system", "developer", "user", "assistant", "tool"];

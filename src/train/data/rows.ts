@@ -1,5 +1,6 @@
 /** Determines the form of a row by its fields, among the forms that other trainers use. */
 
+import { isObject } from "../../base/json.js";
 import type { Tool } from "../../text/tools/types.js";
 import { type FormShape, formHint } from "./form-hint.js";
 import { type ChatTurn, isMessageList, readMessages, shareGptMessages } from "./messages.js";
@@ -33,9 +34,14 @@ export interface InstructionExample {
 export interface PreferenceExample {
   readonly kind: "preference";
   readonly prompt: string | readonly ChatTurn[];
-  readonly chosen: string;
-  readonly rejected: string;
+  readonly chosen: PreferenceAnswer;
+  readonly rejected: PreferenceAnswer;
+  /** Functions that the template shows to the model. */
+  readonly tools: readonly Tool[];
 }
+
+/** A text, or after a chat an assistant's turn, which may call. */
+export type PreferenceAnswer = string | ChatTurn;
 
 export type ExampleKind = Example["kind"];
 
@@ -113,6 +119,7 @@ export const forms: readonly [Form, ...Form[]] = [
       prompt: isMessageList(fields.prompt) ? messagesOf(fields.prompt, "prompt") : textOf(fields, "prompt"),
       chosen: answerOf(fields, "chosen"),
       rejected: answerOf(fields, "rejected"),
+      tools: [],
     }),
   },
   {
@@ -132,6 +139,7 @@ export const forms: readonly [Form, ...Form[]] = [
       prompt: inputMessages(fields.input),
       chosen: answerOf(fields, "preferred_output"),
       rejected: answerOf(fields, "non_preferred_output"),
+      tools: toolsIn(isObject(fields.input) ? fields.input.tools : null),
     }),
   },
 ];
@@ -147,11 +155,27 @@ const knownFields = new Set(forms.flatMap(({ required, optional = [] }) => [...r
 /** Reads a row by its fields and ignores unknown ones. Throws RowFault. */
 export function readExample(fields: Fields): Example {
   const example = readForm(fields);
-  if (saysNothing(fields.tools)) return example;
-  const tools = readTools(fields.tools);
+  const tools = toolsIn(fields.tools);
+  if (tools.length === 0) return requireChat(example);
+  if (example.kind !== "chat" && example.kind !== "preference") {
+    throw new RowFault("has `tools`, which only a chat in `messages` or a pair can be trained with");
+  }
+  return requireChat({ ...example, tools });
+}
+
+function toolsIn(value: unknown): readonly Tool[] {
+  if (saysNothing(value)) return [];
+  const tools = readTools(value);
   if (typeof tools === "string") throw new RowFault(`\`tools\` ${tools}`);
-  if (example.kind !== "chat") throw new RowFault("has `tools`, which only a chat in `messages` can be trained with");
-  return { ...example, tools };
+  return tools;
+}
+
+/** After a plain text there is no turn that could call. */
+function requireChat(example: Example): Example {
+  if (example.kind !== "preference" || typeof example.prompt !== "string") return example;
+  const { chosen, rejected, tools } = example;
+  if (typeof chosen === "string" && typeof rejected === "string" && tools.length === 0) return example;
+  throw new RowFault("has calls, reasoning or `tools` after a `prompt` that is a text; they need a list of messages");
 }
 
 function readForm(fields: Fields): Example {
@@ -219,8 +243,9 @@ function readConversations(fields: Fields): PreferenceExample {
   return {
     kind: "preference",
     prompt,
-    chosen: textOfAnswer(answer, "chosen"),
-    rejected: textOfAnswer(other, "rejected"),
+    chosen: answerIn(answer),
+    rejected: answerIn(other),
+    tools: [],
   };
 }
 
@@ -287,18 +312,17 @@ function inputMessages(value: unknown): ChatTurn[] {
 }
 
 /** An answer: a string, or a list with one assistant message. */
-function answerOf(fields: Fields, name: string): string {
+function answerOf(fields: Fields, name: string): PreferenceAnswer {
   const value = fields[name];
   if (!isMessageList(value)) return textOf(fields, name);
   const [message, ...others] = messagesOf(value, name);
-  if (message?.role === "assistant" && others.length === 0) return textOfAnswer(message, name);
+  if (message?.role === "assistant" && others.length === 0) return answerIn(message);
   throw new RowFault(`must have a text or one assistant's message as \`${name}\``);
 }
 
-/** The loss of pairs is on texts. */
-function textOfAnswer({ content, toolCalls, reasoning }: ChatTurn, name: string): string {
-  if (toolCalls === undefined && reasoning === undefined) return content;
-  throw new RowFault(`has calls or reasoning in \`${name}\`, which pairs cannot be trained on`);
+/** The text alone where there is no more. */
+function answerIn(turn: ChatTurn): PreferenceAnswer {
+  return turn.toolCalls === undefined && turn.reasoning === undefined ? turn.content : turn;
 }
 
 export function shown(value: unknown): string {

@@ -4,7 +4,7 @@ import type { Tool, ToolCall } from "../../text/tools/types.js";
 
 /** The tools, or the rule that they break, as the rest of a sentence after the field's name. */
 export function readTools(value: unknown): Tool[] | string {
-  const list = typeof value === "string" ? parsed(value) : value;
+  const list = typeof value === "string" ? jsonIn(value) : value;
   if (!Array.isArray(list)) return "must be a list of functions";
   const tools: Tool[] = [];
   for (const [i, item] of list.entries()) {
@@ -49,11 +49,12 @@ function readCall(value: unknown, index: number): ToolCall | null {
   if (!isObject(value)) return null;
   const { name, arguments: given }: Json = isObject(value.function) ? value.function : value;
   const json = isObject(given) ? JSON.stringify(given) : given;
-  if (typeof name !== "string" || name === "" || typeof json !== "string" || !isObject(parsed(json))) return null;
+  if (typeof name !== "string" || name === "" || typeof json !== "string" || !isObject(jsonIn(json))) return null;
   return { id: typeof value.id === "string" ? value.id : `call_${index}`, name, arguments: json };
 }
 
-function parsed(text: string): unknown {
+/** null where the text is not JSON. */
+export function jsonIn(text: string): unknown {
   try {
     return JSON.parse(text);
   } catch {
