@@ -4,9 +4,10 @@
  */
 
 import { randomBytes } from "node:crypto";
-import { mkdir, readdir, readFile, readlink, rename, rm, stat, symlink, writeFile } from "node:fs/promises";
+import { readdir, readFile, readlink, rename, rm, stat, symlink, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { hasCode } from "../base/durable.js";
+import { makeFolders } from "../base/files.js";
 import { folderName, idOfFolder, isCommit, type Repository } from "./repository.js";
 
 export class RepositoryCache {
@@ -41,7 +42,7 @@ export class RepositoryCache {
 
   /** Creates the folders that a download writes to. */
   async prepare(commit: string): Promise<void> {
-    for (const folder of [this.blobs, this.#locks, this.snapshot(commit)]) await mkdir(folder, { recursive: true });
+    for (const folder of [this.blobs, this.#locks, this.snapshot(commit)]) await makeFolders(folder);
   }
 
   /** The commit that a revision pointed to at the last pull; null if the cache does not know it. */
@@ -91,7 +92,7 @@ export class RepositoryCache {
   /** Records that the repository has no such file, for later starts and for `huggingface_hub`. */
   async noteAbsent(commit: string, name: string): Promise<void> {
     const path = this.#absent(commit, name);
-    await mkdir(dirname(path), { recursive: true });
+    await makeFolders(dirname(path));
     await writeFile(path, "");
   }
 
@@ -104,7 +105,7 @@ export class RepositoryCache {
     const path = join(this.folder, "refs", revision);
     if ((await readFile(path, "utf8").catch(() => null)) === commit) return;
     await this.#makeRoom(revision);
-    await mkdir(dirname(path), { recursive: true });
+    await makeFolders(dirname(path));
     const draft = this.#draft();
     await writeFile(draft, commit);
     await rename(draft, path).catch(async (error: unknown) => {

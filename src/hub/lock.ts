@@ -3,9 +3,10 @@
  * when its process dies. It only avoids downloading the same bytes twice; the cache stays correct without it.
  */
 
-import { type FileHandle, mkdir, open, stat } from "node:fs/promises";
+import { type FileHandle, open, stat } from "node:fs/promises";
 import { dirname } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
+import { makeFolders } from "../base/files.js";
 import type { TryLock } from "../base/try-lock.js";
 
 export interface LockWait {
@@ -23,7 +24,7 @@ const pollMs = 200;
 
 /** Waits for the lock; disposing releases it. Null if it is unavailable: the caller then proceeds without it. */
 export async function acquireLock(path: string, wait: LockWait): Promise<AsyncDisposable | null> {
-  await mkdir(dirname(path), { recursive: true });
+  await makeFolders(dirname(path));
   const handle = await openLock(path);
   if (handle === null) return null;
   try {

@@ -5,6 +5,7 @@
 import { ClassicLevel } from "classic-level";
 import { Semaphore } from "../base/async.js";
 import { LorikeetError } from "../base/errors.js";
+import { makeFolders } from "../base/files.js";
 import { Ledger } from "./ledger.js";
 import {
   type RecordBounds,
@@ -29,6 +30,9 @@ export async function openLevelStore(
   now: () => number = Date.now,
 ): Promise<RecordStore> {
   const bounds = { ...recordDefaults, ...given };
+  await makeFolders(folder).catch((error: unknown) => {
+    throw asRecordFault(error, folder);
+  });
   const database = new ClassicLevel(folder);
   try {
     await database.open();

@@ -108,6 +108,12 @@ describe("a store on disk", () => {
     assert.equal(store.stats().records, 20);
   });
 
+  test("creates the folders of its path, and says where none can be created", async () => {
+    await using _store = await openLevelStore(join(root, "not", "there", "yet"));
+    if (process.platform !== "linux") return;
+    await assert.rejects(openLevelStore("/proc/none/a/b"), code("invalid_value"));
+  });
+
   test("is opened by one process at a time", async () => {
     const folder = join(root, "shared");
     await using _first = await openLevelStore(folder);
