@@ -1,6 +1,7 @@
 /** Stored responses: each with the items that it was generated from, for the owner that asked for it. */
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { LorikeetError } from "../../base/errors.js";
+import { isObject } from "../../base/json.js";
 import type { RecordStats, RecordStore } from "../../records/store.js";
 import { isResponseId, responseIdOf } from "./ids.js";
 import type { Item } from "./items.js";
@@ -19,10 +20,12 @@ export class ResponseArchive {
     this.#records = records;
   }
 
-  /** Log-probabilities are not stored. Throws what the records throw. */
+  /** Log-probabilities are stored if there are few. Throws what the records throw. */
   async put(owner: string, { response, items }: StoredResponse): Promise<void> {
     const output = response.output.map((item) =>
-      item.type === "message" ? { ...item, content: item.content.map((part) => ({ ...part, logprobs: [] })) } : item,
+      item.type === "message"
+        ? { ...item, content: item.content.map((part) => ({ ...part, logprobs: storable(part.logprobs) })) }
+        : item,
     );
     await this.#records.put({ owner, id: response.id }, JSON.stringify({ response: { ...response, output }, items }));
   }
@@ -59,6 +62,21 @@ export class ResponseArchive {
   stats(): RecordStats {
     return this.#records.stats();
   }
+}
+
+/** Tokens and alternatives of a text whose log-probabilities are stored: more of them would be written, and read, in one long turn. */
+const mostStoredLogprobs = 8_192;
+
+/** All of them, or none. */
+function storable(logprobs: Iterable<unknown>): readonly unknown[] {
+  const kept: unknown[] = [];
+  let entries = 0;
+  for (const entry of logprobs) {
+    entries += 1 + (isObject(entry) && Array.isArray(entry.top_logprobs) ? entry.top_logprobs.length : 0);
+    if (entries > mostStoredLogprobs) return [];
+    kept.push(entry);
+  }
+  return kept;
 }
 
 export function responseNotFound(): LorikeetError {
