@@ -138,6 +138,31 @@ describe("calls", () => {
     assert.match(promptOf(rig), /"name": "weather", "description": "The weather of a city\.", "parameters": \{/);
   });
 
+  test("of a set of allowed tools are the only ones that the model sees and may be forced to make", async () => {
+    const named = (name: string) => ({ type: "function", function: { name } });
+    const other = { ...weather, function: { ...weather.function, name: "other" } };
+    const allowing = (mode: string, ...names: string[]) => ({
+      tools: [weather, other],
+      tool_choice: { type: "allowed_tools", allowed_tools: { mode, tools: names.map(named) } },
+    });
+    await using rig = await saying(call);
+    const { choice } = await whole(rig, allowing("auto", "weather"));
+    assert.deepEqual([choice.finish_reason, choice.message.tool_calls?.[0]?.function.name], ["tool_calls", "weather"]);
+    assert.match(promptOf(rig), /"name": "weather"/);
+    assert.ok(!promptOf(rig).includes('"name": "other"'));
+    await whole(rig, allowing("required", "weather", "other"));
+    assert.match(promptOf(rig), /"name": "other"/);
+    for (const [body, found] of [
+      [allowing("auto", "third"), /one of the `tools`/],
+      [allowing("none", "weather"), /auto or required as `mode` of its allowed tools; found "none"/],
+      [allowing("auto"), /at least one function/],
+      [{ ...allowing("auto", "weather"), tools: [] }, /needs `tools`/],
+      [{ tool_choice: { type: "allowed_tools" } }, /"allowed_tools" as `type`/],
+    ] as const) {
+      assert.match((await refusal(whole(rig, body))).message, found);
+    }
+  });
+
   test("that a stop string or the length cuts are text", async () => {
     await using rig = await saying(call);
     const { choice } = await whole(rig, { stop: "Paris" });

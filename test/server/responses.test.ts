@@ -191,6 +191,21 @@ describe("responses", () => {
       if (event.type === "response.output_text.delta") deltas.push(...event.logprobs.map(({ token }) => token));
     }
     assert.deepEqual(deltas, ["a", "b"]);
+    const kept = await client.responses.create(body);
+    const read = await client.responses.retrieve(kept.id);
+    assert.ok(read.output[0]?.type === "message" && read.output[0].content[0]?.type === "output_text");
+    assert.deepEqual(read.output[0].content[0].logprobs, logprobs);
+  });
+
+  test("log-probabilities beyond what is written in one turn are not stored, and the text is", async () => {
+    const text = "a".repeat(2_000);
+    const script = { answer: () => [...bytes(text), eosId], limits: { maxContext: 4096 } };
+    await using rig = await openServerRig({ script });
+    const client = clientOf(rig);
+    const body = { model: "base", input: "x", top_logprobs: 8, max_output_tokens: 2_000 };
+    const read = await client.responses.retrieve((await client.responses.create(body)).id);
+    assert.ok(read.output[0]?.type === "message" && read.output[0].content[0]?.type === "output_text");
+    assert.deepEqual([read.output_text, read.output[0].content[0].logprobs], [text, []]);
   });
 
   test("a format with a schema constrains the text", async () => {
@@ -246,6 +261,10 @@ describe("responses", () => {
     assert.deepEqual(new Set(whole.output.map((item) => "status" in item && item.status)), new Set(["completed"]));
     assert.equal(new Set(whole.output.map(({ id }) => id)).size, 4);
     assert.deepEqual([whole.status, whole.tools, whole.tool_choice], ["completed", [weather], "auto"]);
+    const tools = [{ type: "function", name: weather.name }];
+    const allowed = { type: "allowed_tools" as const, mode: "auto" as const, tools };
+    const held = await client.responses.create({ ...body, tool_choice: allowed });
+    assert.deepEqual([held.tools, held.tool_choice], [[weather], allowed]);
     assert.ok((whole.usage?.output_tokens_details.reasoning_tokens ?? 0) > 0);
     const stream = client.responses.stream(body);
     const events: string[] = [];

@@ -1,8 +1,9 @@
 /** Functions that a model may call, as protocols list them. */
 import { isObject, type Json } from "../../base/json.js";
 import type { Tool } from "../../text/tools/types.js";
+import type { ToolChoice } from "../requests.js";
 import { Wrong } from "./custom-field.js";
-import { describe, shorten } from "./parse.js";
+import { describe, describeWord, shorten } from "./parse.js";
 
 const namePattern = /^[a-zA-Z0-9_.-]{1,64}$/;
 
@@ -50,6 +51,43 @@ export function readFunction(fields: Json): Tool | Wrong {
     parameters: isObject(parameters) ? parameters : null,
     strict: strict === true,
   };
+}
+
+/** Which calls a request asks for, and of which functions; null: of all. */
+export interface AskedCalls {
+  readonly choice: ToolChoice;
+  readonly allowed: readonly string[] | null;
+}
+
+/** OpenAI's `allowed_tools`: a mode, and the functions that may be called. `nameOf` reads a protocol's own object. */
+export function readAllowedTools(fields: Json, nameOf: (tool: unknown) => string | Wrong): AskedCalls | Wrong {
+  const { mode, tools, ...rest } = fields;
+  const unknown = unknownField(rest);
+  if (unknown) return unknown;
+  if (mode !== "auto" && mode !== "required") {
+    return new Wrong("must have auto or required as `mode` of its allowed tools", describeWord(mode));
+  }
+  if (!Array.isArray(tools) || tools.length === 0) {
+    return new Wrong("must have a list of at least one function as `tools` of its allowed tools", describe(tools));
+  }
+  const allowed: string[] = [];
+  for (const tool of tools) {
+    const name = nameOf(tool);
+    if (name instanceof Wrong) return name;
+    allowed.push(name);
+  }
+  return { choice: { kind: mode }, allowed };
+}
+
+/** The functions that a model is shown. */
+export function allowedOf(tools: readonly Tool[], asked: AskedCalls | undefined): readonly Tool[] {
+  const allowed = asked?.allowed ?? null;
+  return allowed === null ? tools : tools.filter(({ name }) => allowed.includes(name));
+}
+
+/** The names that a choice speaks of. */
+export function namesIn({ choice, allowed }: AskedCalls): readonly string[] {
+  return allowed ?? (choice.kind === "function" ? [choice.name] : []);
 }
 
 const isAbsent = (value: unknown): boolean => value === undefined || value === null;

@@ -4,10 +4,18 @@ import { isObject, type Json } from "../../base/json.js";
 import type { Tool } from "../../text/tools/types.js";
 import { customField, Wrong } from "../body/custom-field.js";
 import { flag } from "../body/field-kinds.js";
-import { readFunction, readTools, unknownField } from "../body/functions.js";
+import {
+  type AskedCalls,
+  allowedOf,
+  namesIn,
+  readAllowedTools,
+  readFunction,
+  readTools,
+  unknownField,
+} from "../body/functions.js";
 import { describe, describeWord, type Fault, invalid } from "../body/parse.js";
 import type { RequestBounds } from "../options.js";
-import type { ToolChoice, ToolInput } from "../requests.js";
+import type { ToolInput } from "../requests.js";
 
 export function toolEntries({ maxTools }: Pick<RequestBounds, "maxTools">) {
   return {
@@ -24,7 +32,11 @@ type ToolFields = v.InferOutput<v.ObjectSchema<ReturnType<typeof toolEntries>, u
 
 export function toolInputOf({ tools, tool_choice, parallel_tool_calls }: ToolFields): ToolInput | null {
   if (tools.length === 0) return null;
-  return { tools, choice: tool_choice ?? { kind: "auto" }, parallel: parallel_tool_calls };
+  return {
+    tools: allowedOf(tools, tool_choice),
+    choice: tool_choice?.choice ?? { kind: "auto" },
+    parallel: parallel_tool_calls,
+  };
 }
 
 /** What must hold between the parameters. */
@@ -34,9 +46,10 @@ export function* toolCross(body: Json): Iterable<Fault> {
   const tools: readonly unknown[] = Array.isArray(body.tools) ? body.tools : [];
   if (tools.length === 0) yield invalid("tool_choice", "needs `tools`");
   const read = readChoice(choice);
-  if (read instanceof Wrong || read.kind !== "function" || tools.length === 0) return;
-  const isKnown = tools.some((tool) => isObject(tool) && isObject(tool.function) && tool.function.name === read.name);
-  if (!isKnown) yield invalid("tool_choice", "must name one of the `tools`");
+  if (read instanceof Wrong || tools.length === 0) return;
+  const isKnown = (name: string): boolean =>
+    tools.some((tool) => isObject(tool) && isObject(tool.function) && tool.function.name === name);
+  if (!namesIn(read).every(isKnown)) yield invalid("tool_choice", "must name one of the `tools`");
 }
 
 /** OpenAI's object around a function. */
@@ -49,18 +62,27 @@ function readTool(value: unknown): Tool | Wrong {
   return unknownField(rest) ?? readFunction(fields);
 }
 
-function readChoice(value: unknown): ToolChoice | Wrong {
-  const rule = 'must be auto, none, required or {"type":"function","function":{"name":"..."}}';
-  if (value === "auto" || value === "none" || value === "required") return { kind: value };
-  if (!isObject(value)) return new Wrong(rule, describeWord(value));
+function readChoice(value: unknown): AskedCalls | Wrong {
+  if (value === "auto" || value === "none" || value === "required") return { choice: { kind: value }, allowed: null };
+  if (!isObject(value)) return new Wrong(choiceRule, describeWord(value));
+  const { type, allowed_tools, ...rest } = value;
+  if (type === "allowed_tools" && isObject(allowed_tools)) {
+    return unknownField(rest) ?? readAllowedTools(allowed_tools, readName);
+  }
+  const name = readName(value);
+  return name instanceof Wrong ? name : { choice: { kind: "function", name }, allowed: null };
+}
+
+const choiceRule =
+  'must be auto, none, required, {"type":"function","function":{"name":"..."}} or {"type":"allowed_tools","allowed_tools":{"mode":"auto","tools":[...]}}';
+
+/** The name in OpenAI's object around a function. */
+function readName(value: unknown): string | Wrong {
+  if (!isObject(value)) return new Wrong(choiceRule, describe(value));
   const { type, function: named, ...rest } = value;
   const unknown = unknownField(rest);
-  if (type !== "function" || unknown) return new Wrong(rule, `${describeWord(type)} as \`type\``);
-  if (!isObject(named) || typeof named.name !== "string") {
-    return new Wrong(
-      rule,
-      `${describe(isObject(named) ? named.name : named)} as ${isObject(named) ? "`name`" : "`function`"}`,
-    );
-  }
-  return { kind: "function", name: named.name };
+  if (type !== "function" || unknown) return new Wrong(choiceRule, `${describeWord(type)} as \`type\``);
+  if (isObject(named) && typeof named.name === "string") return named.name;
+  const found = `${describe(isObject(named) ? named.name : named)} as ${isObject(named) ? "`name`" : "`function`"}`;
+  return new Wrong(choiceRule, found);
 }
