@@ -15,6 +15,7 @@ import type { Checkpoint } from "../../src/model/types.js";
 import { WeightNorms } from "../../src/weights/norms.js";
 import { type Outcome, read } from "../support/engine-rig.js";
 import { hostSource } from "../support/host-source.js";
+import { onlyWhenLong } from "../support/long.js";
 import { weightLengths } from "../support/magnitudes.js";
 import { writeRandomAdapter } from "../support/random-adapter.js";
 
@@ -48,48 +49,53 @@ const source = hostSource(adapters);
 const bits = ({ events }: Outcome) => events.filter(({ type }) => type === "token" || type === "prompt");
 
 for (const dtype of ["fp32", "int8"] as const) {
-  test(`${dtype}: adapters of every rank in one batch answer, bit for bit, what each answers alone`, async () => {
-    const { engine } = await startEngine({
-      dtype,
-      checkpoint,
-      threads: 2,
-      spinning: false,
-      maxBatch: 14,
-      maxContext: 64,
-      maxQueue: 64,
-      maxStallMs: 20,
-      activeAdapterBytes: 1 << 30,
-      exact: true,
-      adapters: source,
-      cacheDirectory: join(folder, "cache"),
-    });
-    try {
-      const requests = [...adapters, null, null].map((adapter, i): EngineRequest => {
-        const promptIds = Array.from({ length: 5 + ((i * 7) % 12) }, (_, j) => (i * 977 + j * 131 + 5) % 4096);
-        return {
-          promptIds,
-          maxTokens: 3 + (i % 3),
-          sampling: { ...greedy, logprobs: 2 },
-          stopIds: [],
-          adapter: adapter?.digest ?? null,
-          promptLogprobs: i % 4 === 1 ? 1 : null,
-        };
+  const effort = dtype === "int8" ? {} : onlyWhenLong;
+  test(
+    `${dtype}: adapters of every rank in one batch answer, bit for bit, what each answers alone`,
+    effort,
+    async () => {
+      const { engine } = await startEngine({
+        dtype,
+        checkpoint,
+        threads: 2,
+        spinning: false,
+        maxBatch: 14,
+        maxContext: 64,
+        maxQueue: 64,
+        maxStallMs: 20,
+        activeAdapterBytes: 1 << 30,
+        exact: true,
+        adapters: source,
+        cacheDirectory: join(folder, "cache"),
       });
-      // Alone first: then every class of ranks is made to measure.
-      const alone: Outcome[] = [];
-      for (const request of requests) alone.push(await read(engine.submit(request)));
-      const mixed = await Promise.all(requests.map((request) => read(engine.submit(request))));
-      for (const [i, outcome] of alone.entries()) {
-        const name = `rank ${adapters[i]?.rank ?? 0}`;
-        assert.deepEqual(bits(mixed[i] as Outcome), bits(outcome), `${name}, among others`);
-        if (i % 3 !== 2) continue;
-        const request = requests[i] as EngineRequest;
-        const twins = await Promise.all([request, request].map((each) => read(engine.submit(each))));
-        for (const twin of twins) assert.deepEqual(bits(twin), bits(outcome), `${name}, beside its twin`);
+      try {
+        const requests = [...adapters, null, null].map((adapter, i): EngineRequest => {
+          const promptIds = Array.from({ length: 5 + ((i * 7) % 12) }, (_, j) => (i * 977 + j * 131 + 5) % 4096);
+          return {
+            promptIds,
+            maxTokens: 3 + (i % 3),
+            sampling: { ...greedy, logprobs: 2 },
+            stopIds: [],
+            adapter: adapter?.digest ?? null,
+            promptLogprobs: i % 4 === 1 ? 1 : null,
+          };
+        });
+        // Alone first: then every class of ranks is made to measure.
+        const alone: Outcome[] = [];
+        for (const request of requests) alone.push(await read(engine.submit(request)));
+        const mixed = await Promise.all(requests.map((request) => read(engine.submit(request))));
+        for (const [i, outcome] of alone.entries()) {
+          const name = `rank ${adapters[i]?.rank ?? 0}`;
+          assert.deepEqual(bits(mixed[i] as Outcome), bits(outcome), `${name}, among others`);
+          if (i % 3 !== 2) continue;
+          const request = requests[i] as EngineRequest;
+          const twins = await Promise.all([request, request].map((each) => read(engine.submit(each))));
+          for (const twin of twins) assert.deepEqual(bits(twin), bits(outcome), `${name}, beside its twin`);
+        }
+        engine.check();
+      } finally {
+        await engine.close();
       }
-      engine.check();
-    } finally {
-      await engine.close();
-    }
-  });
+    },
+  );
 }

@@ -15,6 +15,7 @@ import type { Checkpoint } from "../../src/model/types.js";
 import { WeightNorms } from "../../src/weights/norms.js";
 import { type Outcome, read } from "../support/engine-rig.js";
 import { hostSource } from "../support/host-source.js";
+import { onlyWhenLong } from "../support/long.js";
 import { weightLengths } from "../support/magnitudes.js";
 import { writeRandomAdapter } from "../support/random-adapter.js";
 
@@ -80,37 +81,42 @@ const answerOf = (outcome: Outcome | undefined): EngineEvent[] =>
   outcome?.events.filter(({ type }) => type === "token" || type === "prompt") ?? [];
 
 for (const { name, ...precision } of cases) {
-  test(`${name}: sixteen mixed requests, joining at any time, match each one alone, token for token`, async () => {
-    const { engine, selfTest } = await startEngine({
-      ...precision,
-      checkpoint,
-      threads: 2,
-      spinning: false,
-      maxBatch: 16,
-      maxContext: 128,
-      maxQueue: 64,
-      maxStallMs: 5, // small chunks between steps
-      maxChunk: 32,
-      activeAdapterBytes: 1 << 28,
-      exact: true,
-      adapters: source,
-      cacheDirectory: join(folder, "cache"),
-    });
-    try {
-      assert.ok(selfTest.rowsIndependent && selfTest.chunksEqual, "the self-test found what it promises");
-      const together = await Promise.all(
-        requests().map(async (request, i) => {
-          await new Promise((resolve) => setTimeout(resolve, 4 * i));
-          return read(engine.submit(request));
-        }),
-      );
-      for (const [i, request] of requests().entries()) {
-        const alone = await read(engine.submit(request));
-        assert.deepEqual(answerOf(together[i]), answerOf(alone), `request ${i}`);
+  const effort = name.startsWith("int8 ") ? onlyWhenLong : {};
+  test(
+    `${name}: sixteen mixed requests, joining at any time, match each one alone, token for token`,
+    effort,
+    async () => {
+      const { engine, selfTest } = await startEngine({
+        ...precision,
+        checkpoint,
+        threads: 2,
+        spinning: false,
+        maxBatch: 16,
+        maxContext: 128,
+        maxQueue: 64,
+        maxStallMs: 5, // small chunks between steps
+        maxChunk: 32,
+        activeAdapterBytes: 1 << 28,
+        exact: true,
+        adapters: source,
+        cacheDirectory: join(folder, "cache"),
+      });
+      try {
+        assert.ok(selfTest.rowsIndependent && selfTest.chunksEqual, "the self-test found what it promises");
+        const together = await Promise.all(
+          requests().map(async (request, i) => {
+            await new Promise((resolve) => setTimeout(resolve, 4 * i));
+            return read(engine.submit(request));
+          }),
+        );
+        for (const [i, request] of requests().entries()) {
+          const alone = await read(engine.submit(request));
+          assert.deepEqual(answerOf(together[i]), answerOf(alone), `request ${i}`);
+        }
+        engine.check();
+      } finally {
+        await engine.close();
       }
-      engine.check();
-    } finally {
-      await engine.close();
-    }
-  });
+    },
+  );
 }

@@ -51,8 +51,7 @@ for (const task of ["dates", "commands"]) {
       const { call: _, month: __, ...values }: Record<string, unknown> = JSON.parse(completion);
       for (const value of Object.values(values)) assert.ok(prompt.includes(String(value)), `${value} in ${prompt}`);
     }
-    assert.deepEqual(generate(task, `${task}-again`, "--train", "20000", "--valid", "300").train, train);
-    assert.notDeepEqual(generate(task, `${task}-other`, "--seed", "2").test, held);
+    assert.notDeepEqual(generate(task, `${task}-other`, "--seed", "2", "--train", "10").test, held);
     assert.equal(await digestOf(join(folder, task)), settingsOf(`${task}.yaml`).dataDigest, "the recipe's digest");
   });
 }
