@@ -6,6 +6,7 @@
  *     node tools/recipes/prepare.mjs sentiment <folder with train.jsonl and valid.jsonl>
  *     node tools/recipes/prepare.mjs dates
  *     node tools/recipes/prepare.mjs commands
+ *     node tools/recipes/prepare.mjs butler
  */
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -27,11 +28,12 @@ const makers = {
   }),
   dates: () => writeLists(generate("dates", 1, { train: 20_000, valid: 300, test: 500 })),
   commands: () => writeLists(generate("commands", 1, { train: 20_000, valid: 300, test: 500 })),
+  butler: () => writeLists(generate("butler", 1, { train: 6000, valid: 100, test: 500 })),
 };
 
 const [name = "", source] = process.argv.slice(2);
 if (!Object.hasOwn(makers, name) || (makers[name].length > 0 && source === undefined)) {
-  console.error("usage: node tools/recipes/prepare.mjs plays <file> | sentiment <folder> | dates | commands");
+  console.error("usage: node tools/recipes/prepare.mjs plays <file> | sentiment <folder> | dates | commands | butler");
   process.exit(2);
 }
 const folder = fileURLToPath(new URL(`data/${name}/`, import.meta.url));

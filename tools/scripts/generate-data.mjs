@@ -1,6 +1,6 @@
 /**
- * Two seeded data sets for small adapters: `dates` (a dated sentence to JSON) and `commands` (a command in words to a JSON
- * call). Writes train.jsonl, valid.jsonl and test.jsonl. No sentence repeats, and no answer is in two files, so a model must read
+ * Three seeded data sets for small adapters: `dates` (a dated sentence to JSON), `commands` (a command in words to a JSON
+ * call) and `butler` (a command in words to a call of one of the functions that a chat offers). Writes train.jsonl, valid.jsonl and test.jsonl. No sentence repeats, and no answer is in two files, so a model must read
  * the sentence to be right. Sentence forms, names, rooms and things are closed lists; days, years, times and numbers are drawn.
  * Deterministic by seed, byte for byte.
  *
@@ -98,7 +98,61 @@ function command(below) {
   return { prompt: `${prompt}\n`, completion: JSON.stringify({ call: name, ...args }) };
 }
 
-const makers = { dates: date, commands: command };
+/** The functions that the commands call, with their parameters. */
+const functions = {
+  light: { room: "string", level: "integer" },
+  heat: { room: "string", degrees: "integer" },
+  ring: { who: "string", time: "string" },
+  order: { item: "string", count: "integer" },
+  open: { room: "string", what: "string" },
+  close: { room: "string", what: "string" },
+  lock: { room: "string", what: "string" },
+};
+const kinds = Object.keys(functions);
+
+function toolOf(name) {
+  const properties = Object.fromEntries(Object.entries(functions[name]).map(([key, type]) => [key, { type }]));
+  const parameters = { type: "object", properties, required: Object.keys(properties) };
+  return { type: "function", function: { name, parameters } };
+}
+
+/** A chat that offers two or three functions, or, in one row of eight, none. */
+function butler(below) {
+  const [text, kind, args] = commands[below(commands.length)](below);
+  const prompt = manners[below(manners.length)] + text + ends[below(ends.length)];
+  const others = kinds.filter((each) => each !== kind);
+  for (let i = others.length - 1; i > 0; i--) {
+    const j = below(i + 1);
+    [others[i], others[j]] = [others[j], others[i]];
+  }
+  const offered = others.slice(0, 1 + below(2)).map(toolOf);
+  // As in `commands`, so that the test rows of one are not trained on by the other.
+  const answer = JSON.stringify({ call: kind, ...args });
+  const user = { role: "user", content: prompt };
+  if (below(8) === 0) {
+    const refusal = { role: "assistant", content: "I have no means to do that." };
+    return { prompt, answer, row: { messages: [user, refusal] } };
+  }
+  const tool = toolOf(kind);
+  offered.splice(below(offered.length + 1), 0, tool);
+  const call = {
+    id: "call_1",
+    type: "function",
+    function: { name: tool.function.name, arguments: JSON.stringify(args) },
+  };
+  return {
+    prompt,
+    answer,
+    row: { messages: [user, { role: "assistant", content: null, tool_calls: [call] }], tools: offered },
+  };
+}
+
+/** The rest of a maker's row is its own; a row of text is one of a prompt and a completion. */
+const ofText = (maker) => (below) => {
+  const row = maker(below);
+  return { prompt: row.prompt, answer: row.completion, row };
+};
+const makers = { dates: ofText(date), commands: ofText(command), butler };
 
 /** The split of an answer by its hash: one tenth for testing, one tenth for validation. */
 function shareOf(answer, seed) {
@@ -117,10 +171,10 @@ export function generate(task, seed, { train, valid, test }) {
   const wanted = train + valid + test;
   for (let tries = 0, rows = 0; rows < wanted; tries++) {
     if (tries > 100 * wanted) throw new RangeError(`${task} has no ${wanted} different rows`);
-    const row = makers[task](below);
-    const name = ["test", "valid"][shareOf(row.completion, seed)] ?? "train";
-    if (seen.has(row.prompt) || lists[name].length === sizes[name]) continue;
-    seen.add(row.prompt);
+    const { prompt, answer, row } = makers[task](below);
+    const name = ["test", "valid"][shareOf(answer, seed)] ?? "train";
+    if (seen.has(prompt) || lists[name].length === sizes[name]) continue;
+    seen.add(prompt);
     lists[name].push(row);
     rows++;
   }
