@@ -12,7 +12,8 @@ const name = `node-${process.platform}-${process.arch}`;
 const skipped = [
   /^(autodiff|bench|engine|gateway|grammar|graph|image|model|onnx|tensor|train|weights)\//,
   /^adapter\/format\//,
-  /^service\/(?!endings|lifetime|process)/,
+  /^service\/(?!endings|lifetime)/,
+  /^cli\/(?!serve|program|device|machine)/,
   /^server\/(clients|openai-schemas)\./,
 ];
 const folder = mkdtempSync(join(tmpdir(), "lorikeet-node-"));
