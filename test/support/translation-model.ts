@@ -1,7 +1,7 @@
 /** The tiny translation model in both layouts of its decoder, started with its adapters. */
 
 import assert from "node:assert/strict";
-import { cpSync, mkdirSync, mkdtempSync, readdirSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { loadTaskAdapter } from "../../src/adapter/format.js";
 import type { HostTaskAdapter } from "../../src/adapter/types.js";
@@ -15,6 +15,8 @@ import { openTaskModel } from "../../src/model/task/open.js";
 import { openGraph, taskRoot } from "./task-models.js";
 
 export const translationModel = join(taskRoot, "marian");
+/** A tiny T5, in three files. */
+export const t5Model = "test/fixtures/seq2seq/t5";
 export const translationAdapters: readonly string[] = readdirSync(join(translationModel, "adapters")).sort();
 
 /** A copy of the model with a file for each of the decoder's graphs, as exporters write them that do not merge. */
@@ -41,7 +43,7 @@ export async function separateDecoders(parent: string): Promise<string> {
 }
 
 export interface StartedTranslation extends StartedEncoderDecoder {
-  /** In the order of `translationAdapters`. */
+  /** Those of its folder, by name. */
   readonly adapters: readonly HostTaskAdapter[];
   /** Adapters that are leased. */
   readonly leases: () => number;
@@ -55,8 +57,9 @@ export async function startTranslation(
   const model = await openTaskModel(folder);
   const targets = taskTargetsOf(model.modules);
   const adapters: HostTaskAdapter[] = [];
-  for (const name of translationAdapters) {
-    adapters.push(await loadTaskAdapter(join(translationModel, "adapters", name), targets));
+  const adaptersIn = join(existsSync(join(folder, "adapters")) ? folder : translationModel, "adapters");
+  for (const name of readdirSync(adaptersIn).sort()) {
+    adapters.push(await loadTaskAdapter(join(adaptersIn, name), targets));
   }
   let leases = 0;
   const graphs = await openGraphs({ model, threads: 1, maxBatch });

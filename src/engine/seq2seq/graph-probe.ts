@@ -55,12 +55,12 @@ export async function probeGraphs(
     const [encoded] = await runners.encoder.run([{ inputs: source, place: 0 }], null, options.signal);
     const hidden = encoded?.get(encoder.outputs[0]?.name ?? "");
     const mask = source.get("attention_mask");
-    const token = trialToken(first, seed);
+    const tokens = trialTokens(first, seed, 2);
     begins.push(
       rowOf(first, [
         ...(hidden ? [["encoder_hidden_states", hidden] as const] : []),
         ...(mask ? [["encoder_attention_mask", mask] as const] : []),
-        token,
+        tokens,
       ]),
     );
   }
@@ -74,7 +74,7 @@ export async function probeGraphs(
       const tensor = begun?.get(present);
       return tensor ? [[name, tensor] as const] : [];
     });
-    steps.push(rowOf(next, [...begin, ...past, trialToken(next, seed + 1)]));
+    steps.push(rowOf(next, [...begin, ...past, trialTokens(next, seed + 1, 1)]));
   }
   const nextProbe = await probeRowsWith(next, targetsIn(next, modules), new RecordedTrial(steps), options);
   if (logits?.type !== "float32" || logits.shape.length !== 3) {
@@ -112,9 +112,12 @@ function checkInputs({ inputs }: Graph, known: readonly string[]): void {
   throw new LorikeetError("model_unsupported", message, { param: other.name, allowed: known });
 }
 
-function trialToken(graph: Graph, seed: number): readonly [string, TaskTensor] {
+/** Several tokens only where the graph takes them: an axis of one position looks like an axis of one row. */
+function trialTokens(graph: Graph, seed: number, most: number): readonly [string, TaskTensor] {
   const entries = tableEntries(graph).get("input_ids") ?? 2;
-  return ["input_ids", idsTensor(graph, "input_ids", [(1 + seed * 31) % entries])];
+  const isLong = typeof graph.inputs.find(({ name }) => name === "input_ids")?.shape[1] === "string";
+  const ids = [1 + seed * 31, 2 + seed * 17].map((id) => id % entries);
+  return ["input_ids", idsTensor(graph, "input_ids", ids.slice(0, isLong ? most : 1))];
 }
 
 /** Those of the tensors that are inputs of the graph; of several for one input the last. */

@@ -4,19 +4,20 @@
  */
 
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, relative } from "node:path";
 import { after, test } from "node:test";
 import { at } from "../../../src/base/list.js";
+import { RandomStream } from "../../../src/engine/sampling/random.js";
 import { type EngineEvent, type EngineRequest, greedy } from "../../../src/engine/types.js";
 import type { Tensor } from "../../../src/runtime/tensor.js";
-import { readExpectedTensors } from "../../support/task-models.js";
+import { readExpectedTensors, taskRoot } from "../../support/task-models.js";
 import {
   type StartedTranslation,
   separateDecoders,
   startTranslation,
-  translationAdapters,
+  t5Model,
   translationModel,
 } from "../../support/translation-model.js";
 
@@ -24,7 +25,6 @@ const temporary = mkdtempSync(join(tmpdir(), "lorikeet-seq2seq-"));
 after(() => rmSync(temporary, { recursive: true }));
 
 const tolerance = 2e-5;
-const vocabSize = 200;
 const rows = [0, 1, 2, 3];
 
 type Finish = Extract<EngineEvent, { type: "finish" }>;
@@ -44,8 +44,9 @@ async function answer({ engine }: StartedTranslation, request: EngineRequest): P
     if (event.type === "finish") end = event;
     if (event.type !== "token") continue;
     ids.push(event.id);
-    const all = new Float64Array(vocabSize);
-    for (const { id, logprob } of event.logprob?.top ?? []) all[id] = logprob;
+    const top = event.logprob?.top ?? [];
+    const all = new Float64Array(top.length);
+    for (const { id, logprob } of top) all[id] = logprob;
     logprobs.push(all);
   }
   assert.ok(end, "a sequence ends");
@@ -89,6 +90,7 @@ function assertAnswer(
   assert.deepEqual(ids, greedyIds, label);
   const logits = Array.from(rowOf(expected.get("logits"), row), Number);
   const largest = logits.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+  const vocabSize = at(expected.get("logits")?.shape ?? [], 2);
   for (const [token, found] of logprobs.entries()) {
     const wanted = normalized(logits.slice(token * vocabSize, (token + 1) * vocabSize));
     const error = wanted.reduce((most, value, i) => Math.max(most, Math.abs(value - at(found, i))), 0);
@@ -96,22 +98,47 @@ function assertAnswer(
   }
 }
 
-async function close({ engine, leases }: StartedTranslation): Promise<void> {
+function assertIdle({ engine, leases }: StartedTranslation): void {
   engine.check();
   assert.deepEqual([engine.stats().running, engine.stats().waiting, leases()], [0, 0, 0]);
-  await engine.close();
 }
 
-for (const layout of ["a merged decoder", "a file for each of the decoder's graphs"]) {
-  test(`${layout}: rows with every adapter and with none, in one batch, have PEFT's tokens and logits`, async () => {
-    const folder = layout === "a merged decoder" ? translationModel : await separateDecoders(temporary);
-    const started = await startTranslation(folder);
+interface Case {
+  readonly name: string;
+  readonly start: () => Promise<StartedTranslation>;
+  /** The folder of the expected tensors. */
+  readonly expected: string;
+  /** Each gives the rows other adapters; default: as many as there are. */
+  readonly turns?: number;
+}
+
+/** One engine for several tests: each start tries every graph. */
+const marian = startTranslation(translationModel, { maxBatch: 6 });
+after(async () => (await marian).engine.close());
+
+const cases: readonly Case[] = [
+  { name: "a merged decoder", start: () => marian, expected: translationModel },
+  {
+    name: "a file for each graph",
+    start: async () => startTranslation(await separateDecoders(temporary)),
+    expected: translationModel,
+    turns: 1,
+  },
+  { name: "T5", start: () => startTranslation(t5Model), expected: t5Model },
+];
+
+for (const { name, start, expected: source, turns } of cases) {
+  test(`${name}: rows with every adapter and with none, in one batch, have PEFT's tokens and logits`, async () => {
+    const started = await start();
     assert.deepEqual([started.reason, started.rowsIndependent], [null, true]);
-    const base = await readExpectedTensors("marian");
+    const base = await readExpectedTensors(relative(taskRoot, source));
+    const names = readdirSync(join(source, "adapters")).sort();
     const expected = [base];
-    for (const name of translationAdapters) expected.push(await readExpectedTensors(join("marian", "adapters", name)));
-    const sampling = { ...greedy, logprobs: vocabSize };
-    for (let turn = 0; turn <= translationAdapters.length; turn++) {
+    for (const each of names) {
+      expected.push(await readExpectedTensors(relative(taskRoot, join(source, "adapters", each))));
+    }
+    const sampling = { ...greedy, logprobs: at(base.get("logits")?.shape ?? [], 2) };
+    for (let turn = 0; turn < (turns ?? expected.length); turn++) {
       const chosen = rows.map((row) => (row + turn) % expected.length);
       const answers = await Promise.all(
         rows.map((row) => {
@@ -120,10 +147,91 @@ for (const layout of ["a merged decoder", "a file for each of the decoder's grap
         }),
       );
       for (const row of rows) {
-        const label = `row ${row} with ${translationAdapters[at(chosen, row) - 1] ?? "no adapter"}`;
+        const label = `row ${row} with ${names[at(chosen, row) - 1] ?? "no adapter"}`;
         assertAnswer(at(answers, row), expected[at(chosen, row)] ?? new Map(), row, label);
       }
     }
-    await close(started);
+    assertIdle(started);
+    if (started !== (await marian)) await started.engine.close();
   });
 }
+
+test("rows that join and leave at random times have the tokens that they have alone", async () => {
+  const started = await marian;
+  const random = new RandomStream(11);
+  let drawn = 0;
+  const upTo = (most: number): number => {
+    random.seek(drawn++);
+    return Math.floor(random.next() * most);
+  };
+  const requests = Array.from({ length: 14 }, (_, index) => {
+    const ids = Array.from({ length: 3 + upTo(40) }, () => 3 + upTo(190));
+    const adapter = started.adapters[upTo(started.adapters.length + 1)]?.digest ?? null;
+    const sampling = index % 2 === 0 ? greedy : { ...greedy, temperature: 1.5, seed: index };
+    return requestFor(ids, adapter, { maxTokens: 1 + upTo(14), sampling });
+  });
+  const together = await Promise.all(
+    requests.map(async (request) => {
+      for (let turns = upTo(40); turns > 0; turns--) await new Promise((resolve) => setImmediate(resolve));
+      return await answer(started, request);
+    }),
+  );
+  for (const [index, request] of requests.entries()) {
+    const alone = await answer(started, request);
+    assert.deepEqual(at(together, index).ids, alone.ids, `sequence ${index}`);
+    assert.equal(alone.end.reason, "length");
+  }
+  assertIdle(started);
+});
+
+test("a sequence that is cancelled, or whose reader leaves, ends alone and gives everything back", async () => {
+  const started = await marian;
+  const { engine } = started;
+  const source = [3, 12, 109, 50, 22, 0];
+  const digest = started.adapters[0]?.digest ?? null;
+  const leaving = new AbortController();
+  const [cancelled, other] = [
+    answer(started, requestFor(source, digest, { maxTokens: 48, signal: leaving.signal })),
+    answer(started, requestFor(source, null)),
+  ];
+  let count = 0;
+  for await (const event of engine.submit(requestFor(source, digest, { maxTokens: 48 }))) {
+    if (event.type === "token" && ++count === 3) break;
+  }
+  leaving.abort();
+  assert.equal((await cancelled).end.reason, "cancelled");
+  const alone = await answer(started, requestFor(source, null));
+  assert.deepEqual((await other).ids, alone.ids);
+  assert.throws(
+    () =>
+      engine.submit(
+        requestFor(
+          Array.from({ length: 49 }, () => 3),
+          null,
+        ),
+      ),
+    /reads at most 48/,
+  );
+  assert.throws(() => engine.submit(requestFor(source, null, { maxTokens: 49 })), /generates at most 48/);
+  assert.throws(() => engine.submit(requestFor([200], null)), /the vocabulary has 0 to 199/);
+  assertIdle(started);
+});
+
+test("adapters take turns where --active-adapter-bytes has room for one, and each row keeps its own", async () => {
+  const roomy = await marian;
+  const source = [3, 12, 109, 50, 22, 0];
+  const expected: (readonly number[])[] = [];
+  const short = { maxTokens: 4 };
+  for (const { digest } of roomy.adapters) expected.push((await answer(roomy, requestFor(source, digest, short))).ids);
+  const bytes = roomy.engine.stats().activeAdapterBytes / 7; // a place: there are six, and the base's
+  const narrow = await startTranslation(translationModel, { activeAdapterBytes: bytes });
+  const found = await Promise.all(
+    narrow.adapters.map(({ digest }) => answer(narrow, requestFor(source, digest, short))),
+  );
+  assert.deepEqual(
+    found.map(({ ids }) => ids),
+    expected,
+  );
+  assertIdle(narrow);
+  await narrow.engine.close();
+});
