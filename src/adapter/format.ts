@@ -10,11 +10,11 @@ import type { AdapterBase } from "./format/base.js";
 import type { CanonicalConfig } from "./format/config/config.js";
 import type { Visitor } from "./format/content.js";
 import { type ExamineOptions, examine } from "./format/examine.js";
-import { hostModule } from "./format/layout.js";
+import { hostModule, widen } from "./format/layout.js";
 import type { ModulePlan, SavedPlan, ScaledModule } from "./format/module-plan.js";
 import { TaskHost } from "./format/task-host.js";
 import { asVersion } from "./store/version-digest.js";
-import type { AdapterSummary, HostAdapter, HostModule, HostTaskAdapter } from "./types.js";
+import type { AdapterSummary, HostAdapter, HostModule, HostTaskAdapter, HostWhole } from "./types.js";
 
 export type { AdapterBase, TaskBase } from "./format/base.js";
 export type { CanonicalConfig } from "./format/config/config.js";
@@ -48,6 +48,8 @@ export interface CheckedAdapter {
   readonly summary: AdapterSummary;
   /** In the order of the base's target modules. */
   readonly modules: readonly AdaptedModule[];
+  /** Paths of the modules that it replaces, in whole or in their bias. */
+  readonly saved: readonly string[];
   readonly config: CanonicalConfig;
 }
 
@@ -60,10 +62,11 @@ export async function checkAdapter(
   base: AdapterBase,
   options: CheckOptions = {},
 ): Promise<CheckedAdapter> {
-  const { summary, config, modules } = await examine(folder, base, options);
+  const { summary, config, modules, saved } = await examine(folder, base, options);
   return {
     summary: await asVersion(folder, summary),
     config,
+    saved: saved.map(({ path }) => path),
     modules: modules.map(({ path, inFeatures, outFeatures, rank, alpha, scale, a, b, extra, addedBias }) => ({
       path,
       inFeatures,
@@ -98,13 +101,27 @@ export async function loadAdapter(
     hasShifts ||= host.shift !== undefined;
     loaded.set(module.path, host);
   };
-  const { summary, modules } = await examine(folder, baseModules, options, () => ({ adapted }));
+  const heads: HostWhole[] = [];
+  const saved: Visitor["saved"] = (plan, elements) => {
+    const read = (part: "weight" | "bias"): Float32Array | null => {
+      const values = elements[part];
+      return plan[part] && values && Float32Array.from(widen(plan[part].dtype, values));
+    };
+    const [weight, bias] = [read("weight"), read("bias")];
+    assert(weight, "what a decoder's adapter saves has a weight");
+    bytes += weight.byteLength + (bias?.byteLength ?? 0);
+    heads.push({ weight, bias, outFeatures: plan.outFeatures });
+  };
+  const { summary, modules, labels } = await examine(folder, baseModules, options, () => ({ adapted, saved }));
   const ordered = new Map<string, HostModule>();
   for (const { path } of modules) {
     const module = loaded.get(path);
     if (module) ordered.set(path, module);
   }
-  return { digest: summary.digest, rank: summary.rank, hasGains: summary.dora || hasShifts, bytes, modules: ordered };
+  const { digest, rank, dora } = summary;
+  const [head] = heads;
+  const found = { digest, rank, hasGains: dora || hasShifts, bytes, modules: ordered };
+  return head ? { ...found, head: { ...head, labels } } : found;
 }
 
 export interface CheckedTaskAdapter {

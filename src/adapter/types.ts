@@ -30,6 +30,13 @@ export interface HostAdapter {
   readonly hasGains: boolean;
   /** Keyed by the path of the base's target module. */
   readonly modules: ReadonlyMap<string, HostModule>;
+  /** A layer of labels, [labels, hidden], that classifies texts by their last token; absent if it has none. */
+  readonly head?: HostHead;
+}
+
+export interface HostHead extends HostWhole {
+  /** What its outputs are called; null if nothing says. */
+  readonly labels: readonly string[] | null;
 }
 
 /** One module of a task model's adapter, in float32, not yet folded with the base. */

@@ -141,6 +141,11 @@ function chatFields({ reason, systemRefusal }: SampleChat): [string, string][] {
   return [["chats", "rendered, with or without a system message"]];
 }
 
+function headOf({ classifier, head }: DecoderConfig): string {
+  if (classifier) return `a layer of ${classifier.outFeatures} labels in place of a head`;
+  return head.tied ? "tied head" : "separate head";
+}
+
 function positionsOf({ embedding, ropes }: DecoderConfig): string {
   if (embedding.positions) return "learned";
   return ropes.map(({ scaling, theta }) => `rope (${scaling.kind}), theta ${theta}`).join("; ") || "none";
@@ -180,10 +185,7 @@ function modelFields(model: CheckpointDescription): [string, string][] {
     ["windows", model.slidingLayers === 0 ? "none" : `${model.slidingLayers} of ${config.layerCount} layers`],
     ["positions", positionsOf(config)],
     ["context", `${config.maxPositions.toLocaleString("en-US")} tokens`],
-    [
-      "vocabulary",
-      `${config.vocabSize.toLocaleString("en-US")} tokens, ${config.head.tied ? "tied" : "separate"} head`,
-    ],
+    ["vocabulary", `${config.vocabSize.toLocaleString("en-US")} tokens, ${headOf(config)}`],
     ["KV cache", `${formatBytes(model.kvBytesPerToken)} a token in fp32, half of it in fp16`],
     ...(isMixed ? [["states", `${formatBytes(model.stateBytesPerSlot)} a sequence`] as [string, string]] : []),
     ["target modules", `${targets.total}: ${targets.names.join(", ")}`],

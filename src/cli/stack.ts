@@ -197,13 +197,14 @@ async function open(
     tokenizer,
     model: {
       names: [name],
+      generates: checkpoint.config.classifier === undefined,
       vocabSize: checkpoint.config.vocabSize,
       stopIds: checkpoint.config.stopIds,
       bosId: checkpoint.config.bosId,
       fingerprint: await systemFingerprint(checkpoint, precision, fingerprinted, tokenizer),
       generationDefaults: checkpoint.generationDefaults,
     },
-    rows: await rowsOf(options, checkpoint, started, tokenizer),
+    rows: await rowsOf(options, checkpoint, started, tokenizer, adapters),
     ...(adapters ?? noAdapters()),
     options: options.gateway,
     ...(options.uploads === undefined ? {} : { uploads: options.uploads }),
@@ -217,22 +218,23 @@ async function open(
   return { name, checkpoint, tokenizer, adapters, precision, device, deviceFacts, threads, started, gateway };
 }
 
-/** The decoder as a model that gives vectors. */
+/** The decoder as a model that gives vectors, and scores of labels. */
 async function rowsOf(
   { pooling = null }: Pick<StackOptions, "pooling">,
   { config, directory }: Checkpoint,
   { engine }: StartedEngine,
   tokenizer: FolderTokenizer | null,
+  adapters: AdapterTier | null,
 ): Promise<TaskModelParts> {
   const head = await readTextHead(directory, await readdir(directory), { usual: "last", asked: pooling });
   const mode = typeof head.pooling === "string" ? head.pooling : "last";
   return {
-    engine: new PooledEngine({ ...config, engine, mode }),
+    engine: new PooledEngine({ engine, config, mode, adapters: adapters?.cache ?? null }),
     version: readVersion(),
     tokenizer: tokenizer?.rows(engine.limits.maxContext) ?? null,
     head,
     preprocessor: null,
-    task: "feature-extraction",
+    task: config.classifier ? "text-classification" : "feature-extraction",
   };
 }
 

@@ -17,6 +17,7 @@ import type { DecodeRow } from "./runner.js";
 import { createSamplerState, Sampler } from "./sampling/sampler.js";
 import { RowFault } from "./sampling/scan.js";
 import { type Chunk, findMove, plan, type Task } from "./scheduler.js";
+import { scoresOf } from "./score-head.js";
 import { Sequence } from "./sequence.js";
 import { Slots } from "./slots.js";
 import { statsOf } from "./stats.js";
@@ -231,12 +232,14 @@ export class ContinuousEngine<Held = HostAdapter, Hold extends AdapterHold = Ban
   }
 
   #endPooled(sequence: Sequence<Held, Hold>, pooler: Pooler): void {
-    const { vector } = pooler.finish();
-    const bad = vector.find((value) => !Number.isFinite(value));
+    const { vector, classified } = pooler.finish();
+    const head = this.#parts.headOf?.(sequence.lease?.adapter ?? null) ?? null;
+    const scores = head && scoresOf(head, classified);
+    const bad = [...vector, ...(scores ?? [])].find((value) => !Number.isFinite(value));
     if (bad !== undefined) {
       throw new RowFault("runtime_failed", `The model computed ${bad} in a hidden state of this text.`, { found: bad });
     }
-    sequence.emit({ type: "pooled", vector });
+    sequence.emit({ type: "pooled", vector, scores, labels: head?.labels ?? null });
     this.#finish(sequence, "stop");
   }
 

@@ -1,5 +1,5 @@
 /** What an engine is put together from. Holds no behaviour. */
-import type { AdapterSource, HostAdapter } from "../adapter/types.js";
+import type { AdapterSource, HostAdapter, HostHead } from "../adapter/types.js";
 import type { Logger } from "../base/log.js";
 import type { Device } from "../runtime/device/device.js";
 import type { BankHold } from "./adapters/bank.js";
@@ -13,6 +13,8 @@ export interface EngineParts<Held = HostAdapter, Hold extends AdapterHold = Bank
   readonly cache: SlotMemory;
   readonly bank: ActiveSet<Held, Hold>;
   readonly adapters: AdapterSource<Held> | null;
+  /** The layer of labels of an adapter's texts, or of the base's. Default: there is none. */
+  readonly headOf?: (adapter: Held | null) => HostHead | null;
   readonly vocabSize: number;
   /** Ids of prompts, where an encoder has a vocabulary of its own. Default: `vocabSize`. */
   readonly promptVocabSize?: number;

@@ -3,9 +3,11 @@
  * generated do, and leave their slot after the prompt.
  */
 
+import type { AdapterSource } from "../adapter/types.js";
 import { deferred } from "../base/async.js";
 import { assert, LorikeetError } from "../base/errors.js";
 import type { PoolingMode } from "../model/task/text-head.js";
+import type { DecoderConfig } from "../model/types.js";
 import type {
   TaskEngine,
   TaskJob,
@@ -19,10 +21,10 @@ import { type Engine, type EngineEvent, type EngineStats, greedy } from "./types
 
 export interface PooledOptions {
   readonly engine: Engine;
-  readonly vocabSize: number;
-  readonly hiddenSize: number;
+  readonly config: Pick<DecoderConfig, "vocabSize" | "hiddenSize" | "padId" | "classifier">;
   /** How the hidden states of a text become one vector. */
   readonly mode: PoolingMode;
+  readonly adapters: AdapterSource | null;
 }
 
 const axes = ["batch", "length"] as const;
@@ -32,21 +34,31 @@ export class PooledEngine implements TaskEngine {
   readonly signature: TaskSignature;
   readonly #engine: Engine;
   readonly #mode: PoolingMode;
+  readonly #padId: number | null;
+  readonly #adapters: AdapterSource | null;
 
-  constructor({ engine, vocabSize, hiddenSize, mode }: PooledOptions) {
+  constructor({ engine, config, mode, adapters }: PooledOptions) {
+    const { vocabSize, hiddenSize, padId, classifier } = config;
     this.#engine = engine;
     this.#mode = mode;
+    this.#padId = padId;
+    this.#adapters = adapters;
     this.limits = engine.limits;
     const input = (name: string, limit: number | null): TaskPort => ({ name, type: "int64", shape: axes, limit });
     this.signature = {
       inputs: [input("input_ids", vocabSize), input("attention_mask", null)],
-      outputs: [{ name: "sentence_embedding", type: "float32", shape: ["batch", hiddenSize], limit: null }],
+      outputs: [output("sentence_embedding", hiddenSize), ...(classifier ? [scoresPort(classifier.outFeatures)] : [])],
       isBatched: true,
     };
   }
 
-  async outputsOf(): Promise<readonly TaskPort[]> {
-    return this.signature.outputs;
+  async outputsOf(adapter: string | null): Promise<readonly TaskPort[]> {
+    const { outputs } = this.signature;
+    if (adapter === null || !this.#adapters) return outputs;
+    const lease = await this.#adapters.acquire(adapter);
+    const { head } = lease.adapter;
+    lease.release();
+    return head ? [...outputs.filter(({ name }) => name !== scoresName), scoresPort(head.outFeatures)] : outputs;
   }
 
   /** What the engine refuses rejects the job. */
@@ -69,7 +81,7 @@ export class PooledEngine implements TaskEngine {
     answer: (result: TaskResult) => void,
   ): Promise<void> {
     const promptIds = tokensOf(inputs.get("input_ids"), inputs.get("attention_mask"));
-    const pooling = { mode: this.#mode, place: promptIds.length - 1 };
+    const pooling = { mode: this.#mode, place: classifiedPlace(promptIds, this.#padId) };
     await this.#engine.preparePooling();
     const sequence = this.#engine.submit({
       promptIds,
@@ -77,19 +89,17 @@ export class PooledEngine implements TaskEngine {
       ...{ maxTokens: 0, sampling: greedy, stopIds: [], promptLogprobs: null, adapter },
       ...(signal && { signal }),
     });
-    let vector: Float32Array | null = null;
+    let pooled: Extract<EngineEvent, { type: "pooled" }> | null = null;
     for await (const event of sequence) {
       if (event.type === "admitted") admit();
-      if (event.type === "pooled") vector = event.vector;
+      if (event.type === "pooled") pooled = event;
       if (event.type !== "finish") continue;
       throwIfFailed(event);
-      assert(vector, "a row that ended well was pooled");
-      const output: TaskTensor = { type: "float32", shape: [1, vector.length], data: vector };
-      answer({
-        outputs: new Map([["sentence_embedding", output]]),
-        queueMs: event.timings.queueMs,
-        labels: null,
-      });
+      assert(pooled, "a row that ended well was pooled");
+      const { vector, scores, labels } = pooled;
+      const outputs = new Map([["sentence_embedding", rowOf(vector)]]);
+      if (scores) outputs.set(scoresName, rowOf(scores));
+      answer({ outputs, queueMs: event.timings.queueMs, labels });
     }
   }
 
@@ -104,6 +114,26 @@ export class PooledEngine implements TaskEngine {
   close(graceMs?: number): Promise<void> {
     return this.#engine.close(graceMs);
   }
+}
+
+const scoresName = "logits";
+
+const output = (name: string, size: number): TaskPort => ({
+  ...{ name, type: "float32", shape: ["batch", size], limit: null },
+});
+
+const scoresPort = (labels: number): TaskPort => output(scoresName, labels);
+
+const rowOf = (data: Float32Array): TaskTensor => ({ type: "float32", shape: [1, data.length], data });
+
+/** transformers classifies by the last token that is not the one that pads, wherever it stands. */
+function classifiedPlace(ids: readonly number[], padId: number | null): number {
+  return padId === null
+    ? ids.length - 1
+    : Math.max(
+        0,
+        ids.findLastIndex((id) => id !== padId),
+      );
 }
 
 /** A row's tokens without padding. */

@@ -18,6 +18,7 @@ import { ContinuousEngine } from "./engine.js";
 import { exactRowLimit } from "./kernel-probe.js";
 import { cacheBytes, KvCache, kvLayout } from "./kv-cache.js";
 import { Runner } from "./runner.js";
+import { readScoreHead } from "./score-head.js";
 import { type SelfTest, selfTest } from "./self-test.js";
 import type { EngineObserver } from "./types.js";
 
@@ -199,12 +200,14 @@ async function start(options: StartOptions, opened: OpenedParts): Promise<Starte
     const message = "This model's activations are larger than fp16 holds: use --activation-dtype fp32.";
     throw new LorikeetError("device_unavailable", message);
   }
+  const ownHead = readScoreHead(config, prepared.weights);
   const engine = new ContinuousEngine<HostAdapter>({
     device,
     runner,
     cache,
     bank,
     adapters: options.adapters,
+    headOf: (adapter) => adapter?.head ?? ownHead,
     vocabSize: config.vocabSize,
     evenRows,
     rereadLength: rereadLength(config),

@@ -92,8 +92,14 @@ export type EngineEvent =
   /** One entry per prompt token. The first is null, since nothing predicts it. */
   | { readonly type: "prompt"; readonly logprobs: readonly (TokenLogprob | null)[] }
   | { readonly type: "token"; readonly id: number; readonly logprob: TokenLogprob | null }
-  /** The prompt's hidden states as one vector. */
-  | { readonly type: "pooled"; readonly vector: Float32Array }
+  /** The prompt's hidden states as one vector, and its scores where the adapter or the base has a layer of labels. */
+  | {
+      readonly type: "pooled";
+      readonly vector: Float32Array;
+      readonly scores: Float32Array | null;
+      /** What the adapter calls them; null: as the base does. */
+      readonly labels: readonly string[] | null;
+    }
   | {
       readonly type: "finish";
       readonly reason: FinishReason;

@@ -36,6 +36,8 @@ export interface CompleterDeps {
   readonly bounds: RequestBounds;
   readonly prompts: PromptContext;
   readonly encoding: EncodeBudget;
+  /** Why the model generates nothing; null if it does. */
+  readonly refusal: LorikeetError | null;
   readonly stopIds: readonly number[];
   readonly defaults: SamplingDefaults;
 }
@@ -65,6 +67,7 @@ export class Completer {
     const deadline = new Deadline(this.#deps.bounds, signal);
     try {
       const request = await read();
+      if (this.#deps.refusal) throw this.#deps.refusal;
       const target = this.#deps.catalog.resolve(request.model, request.adapters, paramsOf(request).model);
       call.hold(target);
       const sequences = await planShortened(request, (each) => this.#plan(each, target, deadline, connection));

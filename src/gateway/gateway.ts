@@ -1,6 +1,7 @@
 /** The use cases as plain calls in neutral types, wired together: answers, tokens, models, adapters, counts. Knows no protocol and no HTTP. */
 import type { Mixtures } from "../adapter/cache/mixtures.js";
 import { type UploadLimits, Uploads } from "../adapter/upload/upload.js";
+import { LorikeetError } from "../base/errors.js";
 import { type Logger, silent } from "../base/log.js";
 import type { Engine, EngineLimits } from "../engine/types.js";
 import { GrammarCompiler, type GrammarStats, type GrammarTokens } from "../grammar/compiler.js";
@@ -22,6 +23,8 @@ import { Tokenization } from "./tokenize.js";
 export interface GatewayModel {
   /** The served name first, then its aliases. */
   readonly names: readonly [string, ...string[]];
+  /** Default true. A classifier has no head to generate text with. */
+  readonly generates?: boolean;
   readonly vocabSize: number;
   readonly stopIds: readonly number[];
   readonly bosId: number | null;
@@ -127,6 +130,7 @@ export function createGateway(parts: GatewayParts): Gateway {
     bounds,
     prompts,
     encoding,
+    refusal: model.generates === false ? noText(model.names[0]) : null,
     stopIds: model.stopIds,
     defaults: defaultsOf(options.generationConfig, model),
   });
@@ -175,6 +179,11 @@ function defaultsOf(mode: GatewayOptions["generationConfig"], model: GatewayMode
     temperature: isSampled ? defaults.temperature : 0,
     maxTokens: defaults.maxTokens ?? source.maxTokens,
   };
+}
+
+function noText(name: string): LorikeetError {
+  const message = `The model \`${name}\` is a classifier, which generates no text; /classify answers with its labels.`;
+  return new LorikeetError("model_unsupported", message, { param: "model" });
 }
 
 /** Whether a text that begins with a space is decoded without it, as by tokenizers that mark words with spaces before them. */

@@ -12,11 +12,11 @@ export interface TargetModule {
 
 /**
  * A module of a base model that an adapter may name. A tied head and embeddings take no adapter; they are listed so that an adapter for
- * one is refused by name.
+ * one is refused by name. `score` is the layer of labels that adapters may bring, of any number of outputs.
  */
 export interface BaseModule extends TargetModule {
   /** Default: a linear layer of the decoder's layers. */
-  readonly role?: "head" | "tied_head" | "embedding";
+  readonly role?: "head" | "tied_head" | "embedding" | "score";
   /** Where its weight lies, to compare copies in an adapter's file with it. Default: copies are refused. */
   readonly stored?: StoredWeight;
 }

@@ -25,9 +25,9 @@ export interface ExpectedTensor {
   readonly shape: readonly number[];
   /**
    * `embedding` is a table of token embeddings and `positions` one of learned positions, which are only gathered from. `head` is
-   * the matrix of logits. A `filter` is what a convolution multiplies by.
+   * the matrix of logits, `score` that of a classifier's labels. A `filter` is what a convolution multiplies by.
    */
-  readonly role: "embedding" | "positions" | "matrix" | "head" | "norm" | "bias" | "filter";
+  readonly role: "embedding" | "positions" | "matrix" | "head" | "score" | "norm" | "bias" | "filter";
   /** A matrix that is never quantized. */
   readonly precise?: boolean;
   /** A matrix that is stored [in, out]. */
@@ -45,9 +45,12 @@ export function targetModules(config: Blueprint): TargetModule[] {
   return [...layerModules(config), ...(head.tied ? [] : [asModule(head.linear)])];
 }
 
-/** The target modules, then a tied head and the embeddings: every module that an adapter may name. */
+/** The layer that classifies a text by its last token, whatever the family. */
+export const scorePath = "score";
+
+/** The target modules, then a tied head, the embeddings and the layer of labels: every module that an adapter may name. */
 export function baseModules(config: DecoderConfig): BaseModule[] {
-  const { head, embedding, vocabSize, hiddenSize } = config;
+  const { head, embedding, vocabSize, hiddenSize, classifier } = config;
   const tables = [{ path: embedding.path, count: vocabSize }, ...(embedding.positions ? [embedding.positions] : [])];
   const role = head.tied ? ("tied_head" as const) : ("head" as const);
   return [
@@ -59,13 +62,14 @@ export function baseModules(config: DecoderConfig): BaseModule[] {
       outFeatures: hiddenSize,
       role: "embedding" as const,
     })),
+    { path: scorePath, inFeatures: hiddenSize, outFeatures: classifier?.outFeatures ?? 0, role: "score" },
   ];
 }
 
 /** The same, with the places of the weights that PEFT copies into adapters of heads and embeddings. */
 export function storedModules({ config, tensors }: Pick<Checkpoint, "config" | "tensors">): BaseModule[] {
   return baseModules(config).map((module) => {
-    if (module.role === undefined) return module;
+    if (module.role === undefined || module.role === "score") return module;
     const { path } = module.role === "tied_head" ? config.embedding : module;
     const location = tensors.get(`${path}.weight`);
     if (!location) return module;
@@ -168,7 +172,7 @@ function feedForwardLinears(feedForward: FeedForward): Linear[] {
 
 /** Every tensor of a checkpoint under its canonical name, in the order of the forward pass. A tied head has no weight. */
 export function expectedTensors(config: DecoderConfig): ExpectedTensor[] {
-  const { embedding, layers, finalNorm, head, hiddenSize, vocabSize } = config;
+  const { embedding, layers, finalNorm, head, hiddenSize, vocabSize, classifier } = config;
   const { positions } = embedding;
   return [
     { name: `${embedding.path}.weight`, shape: [vocabSize, hiddenSize], role: "embedding" },
@@ -184,8 +188,11 @@ export function expectedTensors(config: DecoderConfig): ExpectedTensor[] {
     ...normTensors(finalNorm),
     ...(head.tied ? [] : linearTensors(head.linear).map((tensor) => asHead(tensor))),
     ...(head.tied && head.bias ? [{ name: `${head.path}.bias`, shape: [vocabSize], role: "bias" as const }] : []),
+    ...(classifier ? [{ name: scoreWeight, shape: [classifier.outFeatures, hiddenSize], role: "score" as const }] : []),
   ];
 }
+
+export const scoreWeight = `${scorePath}.weight`;
 
 const asHead = (tensor: ExpectedTensor): ExpectedTensor =>
   tensor.role === "matrix" ? { ...tensor, role: "head" } : tensor;

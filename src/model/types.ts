@@ -24,6 +24,11 @@ export interface DecoderConfig extends Blueprint, Sizes {
   readonly bosId: number | null;
   readonly padId: number | null;
   readonly torchDtype: string;
+  /**
+   * Only of classifiers, which have a layer `score` of this many outputs in place of a head. Their graphs take the embeddings for the
+   * missing head, and no route asks for its logits.
+   */
+  readonly classifier?: { readonly outFeatures: number };
 }
 
 /** The location of a tensor's bytes: an absolute file without symbolic links, and a byte range. */

@@ -104,6 +104,7 @@ function planTensor(
         precise ? { ...options, dtype: "fp32" } : options,
       );
     case "filter":
+    case "score":
       return { form: "fp32" };
     case "positions":
     case "norm":

@@ -320,7 +320,7 @@ describe("the architecture", () => {
   it("must agree with the model type", () => {
     const error = refusal(small("qwen2", { architectures: ["LlamaForCausalLM"] }));
     assert.equal(error.code, "model_unsupported");
-    assert.equal(refusal(small("llama", { architectures: ["LlamaForSequenceClassification"] })).code, error.code);
+    assert.equal(refusal(small("llama", { architectures: ["LlamaForTokenClassification"] })).code, error.code);
   });
   it("is sufficient without a model type", () => {
     const { model_type, ...config } = small("x", { architectures: ["Qwen3ForCausalLM"] });

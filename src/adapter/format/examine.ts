@@ -102,7 +102,8 @@ export async function examine(
     const plan = planModules(file.tensors, { ...context, maxRank, maxPatternSize, alphas });
     if (!trusted) await checkCopies(file, plan.copies, features, faults);
     features.report(faults, takes);
-    const labels = isTaskBase(base) ? await readLabels(folder, headOutputs(plan, targetModules), faults) : null;
+    const outputs = headOutputs(plan, targetModules);
+    const labels = isTaskBase(base) || outputs !== null ? await readLabels(folder, outputs, faults) : null;
     if (faults.count > 0) {
       await readContent(file, plan, { faults, digest: null, visit: null });
       faults.throwIfAny(label, bases);
@@ -190,8 +191,11 @@ function summarize(
   const rank = modules.reduce((most, module) => Math.max(most, module.rank), 0);
   const scales = modules.map(({ scale }) => scale);
   const alphas = modules.map(({ alpha }) => alpha);
-  const isOfTask = isTaskBase(base) || saved.length > 0 || modules.some(({ kind }) => kind !== "linear");
-  const bytes = isOfTask ? hostTaskBytes({ modules, saved }) : hostBytes(modules);
+  const isOfDecoder = base !== null && !isTaskBase(base);
+  const isOfTask = !isOfDecoder && (base !== null || saved.length > 0 || modules.some(({ kind }) => kind !== "linear"));
+  const bytes = isOfTask
+    ? hostTaskBytes({ modules, saved })
+    : hostBytes(modules) + hostTaskBytes({ modules: [], saved });
   return {
     rank,
     dora: hasGains,

@@ -38,7 +38,8 @@ export function planModules(tensors: ReadonlyMap<string, StoredTensor>, context:
     if (key.kind === "feature") context.features.note(key.feature, name);
     if (key.kind === "unknown" || key.kind === "feature") continue;
     const feature = featureOf(key, tensor);
-    const isTaken = feature === null || targetModules.takes.has(feature);
+    const isHead = key.kind === "saved" && key.as === "whole" && targetModules.isOutput(key.path);
+    const isTaken = feature === null || targetModules.takes.has(feature) || isHead;
     const stored = key.kind === "saved" ? copiedWeight(key, isTaken, targetModules) : null;
     if (!isTaken && stored === null) {
       context.features.note(feature, name);

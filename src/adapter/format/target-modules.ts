@@ -31,6 +31,8 @@ export class TargetModuleIndex implements ModuleIndex {
 
   /** The head and the embeddings. A head that is not tied is a target module, too. */
   readonly #tables: readonly BaseModule[];
+  /** The layer of labels, which adapters bring; undefined without a base. */
+  readonly #score: BaseModule | undefined;
   readonly tableNames: ReadonlySet<string>;
 
   /** null: there is no base, and every path resolves to itself. */
@@ -39,7 +41,8 @@ export class TargetModuleIndex implements ModuleIndex {
     // Without a base, an adapter may be one of a task model.
     this.takes = modules ? new Set(["lora_bias"] as const) : taskFeatures;
     this.#byPath = linears && new Map(linears.map((module) => [module.path, module]));
-    this.#tables = modules?.filter(({ role }) => role !== undefined) ?? [];
+    this.#tables = modules?.filter(({ role }) => role !== undefined && role !== "score") ?? [];
+    this.#score = modules?.find(({ role }) => role === "score");
     this.tableNames = new Set([...commonTables, ...this.#tables.map(({ path }) => lastSegment(path))]);
     for (const module of linears ?? []) {
       const core = coreOf(module.path);
@@ -47,8 +50,13 @@ export class TargetModuleIndex implements ModuleIndex {
     }
   }
 
-  resolve({ path, tensor }: NamedModule, faults: Faults): ResolvedModule | null {
+  resolve({ path, tensor, isTable }: NamedModule, faults: Faults): ResolvedModule | null {
     if (!this.#byPath && path !== "") return { path, module: null };
+    if (this.#score && this.isOutput(path)) {
+      if (isTable === null) return { path: this.#score.path, module: { ...this.#score, ...plain, isOutput: true } };
+      faults.unsupported(`tensor ${quote(tensor)} adapts the layer of labels; save it whole, in modules_to_save`);
+      return null;
+    }
     const module = this.#byPath?.get(path) ?? this.#byCore.get(coreOf(path)) ?? this.#headOf(path);
     if (module) return { path: module.path, module: { ...module, ...plain } };
     if (this.#isHead(path)) {
@@ -79,17 +87,18 @@ export class TargetModuleIndex implements ModuleIndex {
     return module?.stored ?? null;
   }
 
-  isOutput(): boolean {
-    return false;
+  isOutput(path: string): boolean {
+    return this.#score !== undefined && coreOf(path) === this.#score.path;
   }
 
   isLinear(path: string): boolean {
-    return !this.tableNames.has(lastSegment(path));
+    return !this.tableNames.has(lastSegment(path)) && !this.isOutput(path);
   }
 
-  /** The target modules, the embeddings, and the head even where it is tied. */
+  /** The target modules, the embeddings, the head even where it is tied, and the layer of labels. */
   modules(): readonly string[] {
-    return [...new Set([...(this.#byPath?.keys() ?? []), ...this.#tables.map(({ path }) => path)])];
+    const others = [...this.#tables, ...(this.#score ? [this.#score] : [])];
+    return [...new Set([...(this.#byPath?.keys() ?? []), ...others.map(({ path }) => path)])];
   }
 
   spellingsOf(path: string): readonly string[] {
@@ -101,7 +110,7 @@ export class TargetModuleIndex implements ModuleIndex {
   }
 
   positions(): ReadonlyMap<string, number> {
-    return new Map([...(this.#byPath?.keys() ?? [])].map((path, i) => [path, i]));
+    return new Map(this.modules().map((path, i) => [path, i]));
   }
 }
 

@@ -38,8 +38,10 @@ function buffersOf(reply: JobReply): ArrayBuffer[] {
 
 type Optional = ArrayBufferView | null | undefined;
 
-const arraysOf = ({ modules }: HostAdapter): Optional[] =>
-  [...modules.values()].flatMap(({ a, b, magnitude, shift }) => [a, b, magnitude, shift]);
+const arraysOf = ({ modules, head }: HostAdapter): Optional[] => [
+  ...[...modules.values()].flatMap(({ a, b, magnitude, shift }) => [a, b, magnitude, shift]),
+  ...[head?.weight, head?.bias],
+];
 
 const viewsOf = ({ modules }: HostTaskAdapter): Optional[] =>
   [...modules.values()].flatMap(({ a, b, magnitude, addedBias, bias, whole }) => [

@@ -25,6 +25,10 @@ export interface TrainModel extends AsyncDisposable {
 /** `model` is a folder. Throws a UsageError if it has no tokenizer, which training on text needs. */
 export async function openTrainModel(model: string, chatTemplate: string | null): Promise<TrainModel> {
   const checkpoint = await openCheckpoint(model);
+  if (checkpoint.config.classifier) {
+    const message = `${model} is a classifier, which has no head to train or to measure text with; lorikeet serve ${model} serves it.`;
+    throw new LorikeetError("model_unsupported", message, { param: model });
+  }
   const tokenizer = await loadTokenizer(checkpoint.directory, { chatTemplateFile: chatTemplate ?? undefined });
   if (!tokenizer) throw new UsageError([`${model} has no tokenizer.json, which is required to read data.`]);
   return {

@@ -1,6 +1,7 @@
 /** Hugging Face's pipelines: a body to a model's inputs, and its outputs to the pipeline's answer. */
 
 import { LorikeetError } from "../../base/errors.js";
+import type { TaskTensor } from "../../engine/task/types.js";
 import { detections } from "../tasks/detections.js";
 import type { AnsweredRequest } from "../tasks/inference.js";
 import { type Activation, labelScores } from "../tasks/label-scores.js";
@@ -53,7 +54,9 @@ export function choosePipeline({ task }: TaskParts, asked: string | null): Pipel
   );
 }
 
-const usual = ({ isExclusive }: TextHead): Activation => (isExclusive ? "softmax" : "sigmoid");
+/** A single label excludes no other, whatever the base's labels do. */
+const usual = ({ isExclusive }: TextHead, logits: TaskTensor | undefined): Activation =>
+  isExclusive && logits?.shape.at(-1) !== 1 ? "softmax" : "sigmoid";
 
 async function textClassification(
   { texts, textBounds, head }: TaskParts,
@@ -61,16 +64,15 @@ async function textClassification(
   signal: AbortSignal,
 ) {
   const asked = parseRowsBody(body, textBounds);
-  const {
-    top_k: count,
-    function_to_apply: activation = usual(head),
-    truncation: truncate,
-  } = textLabelParameters(asked.parameters);
+  const { top_k: count, function_to_apply: activation, truncation: truncate } = textLabelParameters(asked.parameters);
   const request = await texts.request({ model, texts: asked.rows, truncate, connection }, signal);
   return {
     ...request,
     answer: ({ rows, labels }) =>
-      rows.map((outputs) => labelScores(outputs.get("logits"), activation, labels, head.labels).slice(0, count)),
+      rows.map((outputs) => {
+        const logits = outputs.get("logits");
+        return labelScores(logits, activation ?? usual(head, logits), labels, head.labels).slice(0, count);
+      }),
   } satisfies AnsweredRequest<object>;
 }
 
@@ -124,11 +126,14 @@ async function sentenceSimilarity(
 
 async function imageClassification({ images, head }: TaskParts, call: PipelineCall, signal: AbortSignal) {
   const { image, parameters } = parseImageBody(call.body);
-  const { top_k: count = shownLabels, function_to_apply: activation = usual(head) } = labelParameters(parameters);
+  const { top_k: count = shownLabels, function_to_apply: activation } = labelParameters(parameters);
   const request = await images.request({ ...call, image }, signal);
   return {
     ...request,
-    answer: ({ rows, labels }) => labelScores(rows[0]?.get("logits"), activation, labels, head.labels).slice(0, count),
+    answer: ({ rows, labels }) => {
+      const logits = rows[0]?.get("logits");
+      return labelScores(logits, activation ?? usual(head, logits), labels, head.labels).slice(0, count);
+    },
   } satisfies AnsweredRequest<object>;
 }
 

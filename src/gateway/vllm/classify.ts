@@ -13,7 +13,7 @@ function formatOf(bounds: TextBounds) {
   const schema = v.object(
     {
       model: modelField,
-      input: textInputsField(bounds, false),
+      input: textInputsField(bounds, true),
       truncate_prompt_tokens: v.optional(v.literal(-1, truncationRule)),
       use_activation: v.optional(flag, true),
     },

@@ -3,6 +3,7 @@
 import { assert } from "../../base/errors.js";
 import type { Family } from "../families/family.js";
 import { familyNamed } from "../families/registry.js";
+import { scoreWeight } from "../modules.js";
 
 function known(familyName: string): Family {
   const family = familyNamed(familyName);
@@ -22,6 +23,7 @@ export const isWrapped = (familyName: string): boolean => known(familyName).text
  * the rotary frequencies of old checkpoints. A missing prefix is added.
  */
 export function canonicalName(familyName: string, stored: string): string | null {
+  if (stored === scoreWeight) return stored;
   const { prefix, head = "lm_head", spellings = [], buffers } = known(familyName).names;
   const spelling = spellings.find(([other]) => stored.startsWith(other));
   const spelled = spelling ? spelling[1] + stored.slice(spelling[0].length) : stored;

@@ -5,7 +5,7 @@
 
 import { isObject, type Json, shown } from "../../base/json.js";
 import type { Family, FamilyDecoder } from "../families/family.js";
-import { detectFamily } from "../families/registry.js";
+import { detectFamily, namesClassifier } from "../families/registry.js";
 import type { DecoderConfig } from "../types.js";
 import { ConfigFields, Faults } from "./fields.js";
 import { refuseForeignKeys } from "./refusals.js";
@@ -30,14 +30,30 @@ export function readDecoderConfig(json: unknown, generationConfig: unknown = {})
     faults,
   );
   refuseForeignKeys(fields, family);
+  const decoder = withLongestText(family.read(fields));
   const config: DecoderConfig = {
     family: family.name,
-    ...withLongestText(family.read(fields)),
+    ...(isObject(json) && namesClassifier(json, family) ? asClassifier(decoder, json) : decoder),
     ...readTokenIds(fields, generation, family.tokens),
     torchDtype: fields.string("dtype", fields.string("torch_dtype", "float32")).replace(/^torch\./, ""),
   };
   faults.throwIfAny(`This ${family.name} checkpoint cannot be served`);
   return config;
+}
+
+/** A classifier has labels in place of a head. transformers counts two where config.json names none. */
+function asClassifier(
+  decoder: FamilyDecoder,
+  { id2label: labels }: Json,
+): FamilyDecoder & Pick<DecoderConfig, "classifier"> {
+  const { head, embedding } = decoder;
+  const outFeatures = isObject(labels) ? Object.keys(labels).length : 2;
+  const tied = { ...head, tied: true, bias: false, scale: 1, softcap: null };
+  return {
+    ...decoder,
+    head: { ...tied, linear: { ...head.linear, path: embedding.path, bias: false } },
+    classifier: { outFeatures },
+  };
 }
 
 /** A dynamic rope extends the trained context by its factor. */

@@ -1,7 +1,7 @@
 /** The supported families of decoders, and how a config names one. */
 
 import { LorikeetError } from "../../base/errors.js";
-import { isObject, shown } from "../../base/json.js";
+import { isObject, type Json, shown } from "../../base/json.js";
 import type { Family } from "./family.js";
 import { gemma2 } from "./gemma2.js";
 import { gemma3, gemma3Text } from "./gemma3.js";
@@ -52,6 +52,14 @@ export const families: readonly Family[] = [
 const byName = new Map(families.map((family) => [family.name, family]));
 const supported = families.map(({ architectures: [named], name }) => `${named} (${name})`).join(", ");
 
+/** transformers' class of a decoder with a layer of labels in place of its head. */
+const classifierOf = ({ architectures: [, bare] }: Family): string =>
+  bare.replace(/Model$/, "ForSequenceClassification");
+
+/** Whether a config.json names the classifier of a family. */
+export const namesClassifier = ({ architectures }: Json, family: Family): boolean =>
+  Array.isArray(architectures) && architectures.includes(classifierOf(family));
+
 /** The family of that name, or undefined. */
 export const familyNamed = (name: unknown): Family | undefined =>
   typeof name === "string" ? byName.get(name) : undefined;
@@ -66,7 +74,8 @@ export function detectFamily(config: unknown): Family {
   }
   const { model_type: type, architectures } = config;
   const named: unknown[] = Array.isArray(architectures) ? architectures : [];
-  const fits = (family: Family): boolean => named.some((name) => family.architectures.some((own) => own === name));
+  const fits = (family: Family): boolean =>
+    named.some((name) => [...family.architectures, classifierOf(family)].some((own) => own === name));
   const family = type === undefined || type === null ? families.find(fits) : familyNamed(type);
   if (family && (named.length === 0 || fits(family))) return family;
   throw new LorikeetError(

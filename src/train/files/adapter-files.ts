@@ -94,9 +94,10 @@ export async function openAdapter(
   config: DecoderConfig,
   modulesOfBase: readonly BaseModule[] = baseModules(config),
 ): Promise<OpenedAdapter> {
-  const { summary, modules: checked, config: canonical } = await checkAdapter(folder, modulesOfBase);
+  const { summary, modules: checked, saved, config: canonical } = await checkAdapter(folder, modulesOfBase);
   if (!methodOf(canonical).isTrainable) throw notTrained(folder, canonical.peft_type);
   if (checked.some(({ addedBiasName }) => addedBiasName !== null)) throw biasNotTrained(folder);
+  if (saved.length > 0) throw headNotTrained(folder);
   const shape = { rank: canonical.r, alpha: canonical.lora_alpha, rslora: canonical.use_rslora };
   const modules = checked.map(({ path, inFeatures, outFeatures, rank, alpha, scale }) => ({
     path,
@@ -122,6 +123,11 @@ export async function openAdapter(
       }
     },
   };
+}
+
+function headNotTrained(folder: string): LorikeetError {
+  const message = `${folder} has a layer of labels (score), which training on text does not continue.`;
+  return new LorikeetError("adapter_unsupported", message, { param: folder });
 }
 
 function notTrained(folder: string, method: string): LorikeetError {
