@@ -1,13 +1,14 @@
 /** What surrounds every view: navigation, the state of the connection, and the question for a key. */
+import { Adapters } from "./adapters/adapters.js";
 import { Compare } from "./compare/compare.js";
 import { KeyForm } from "./key-form.js";
-import { Icon } from "./parts/icon.js";
-import { hrefOf, route, type View } from "./route.js";
+import { Load } from "./load/load.js";
+import { Bird, Icon } from "./parts/icon.js";
+import { hrefOf, route, type View, views } from "./route.js";
 import { connection, notice, server } from "./session.js";
 import { nextTheme, theme } from "./theme.js";
 
 const titles: Readonly<Record<View, string>> = { compare: "Compare", adapters: "Adapters", load: "Load" };
-const shown: readonly View[] = ["compare"];
 
 export function Frame() {
   const { state } = connection.value;
@@ -29,9 +30,11 @@ export function Frame() {
 function Content() {
   const bases = server.value?.bases ?? null;
   if (bases === null) return <p class="empty">The model is loading. The page goes on by itself.</p>;
-  if (!bases.some(({ text }) => text))
-    return <p class="empty">This server has a task model, which this page cannot show yet.</p>;
-  return <Compare />;
+  const { view } = route.value;
+  if (view === "adapters") return <Adapters />;
+  if (view === "load") return <Load />;
+  if (bases.some(({ text }) => text)) return <Compare />;
+  return <p class="empty">No base of this server generates text, so there is nothing to compare.</p>;
 }
 
 function Header() {
@@ -39,11 +42,11 @@ function Header() {
   return (
     <header class="bar">
       <span class="brand">
-        <Icon name="bird" />
+        <Bird />
         Lorikeet
       </span>
       <nav aria-label="Views">
-        {shown.map((each) => (
+        {views.map((each) => (
           <a key={each} href={hrefOf(each)} aria-current={each === view ? "page" : undefined}>
             {titles[each]}
           </a>

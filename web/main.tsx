@@ -2,8 +2,11 @@
 import "./style/base.css";
 import "./style/frame.css";
 import "./style/compare.css";
+import "./style/adapters.css";
+import "./style/load.css";
 import { render } from "preact";
 import { Frame } from "./frame.js";
+import { turn } from "./load/history.js";
 import { watchRoute } from "./route.js";
 import { connect } from "./session.js";
 import { applyTheme } from "./theme.js";
@@ -14,4 +17,5 @@ if (root) {
   watchRoute();
   render(<Frame />, root);
   void connect();
+  void turn();
 }

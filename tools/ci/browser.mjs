@@ -166,7 +166,12 @@ try {
     await useEverything(browser, friend);
     await beRefused(browser, `http://stranger.example:${pagePort}`);
     await leave(browser);
-    await checkPage(browser, `${local}/`);
+    const files = ["adapter_config.json", "adapter_model.safetensors"];
+    await checkPage(
+      browser,
+      `${local}/`,
+      files.map((name) => [name, readFileSync(`adapters/plays/${name}`, "base64")]),
+    );
   } finally {
     await browser.stop();
   }

@@ -82,6 +82,93 @@ async function compare(browser, url) {
   console.log("The page compared three columns, stopped one, and came back from its address.");
 }
 
-export async function checkPage(browser, url) {
+/** Drops files, pairs of a name and the content in base64, as a reader would drop them from a file manager. */
+const dropScript = (files, name) => `
+  const transfer = new DataTransfer();
+  for (const [name, content] of ${JSON.stringify(files)}) {
+    transfer.items.add(new File([Uint8Array.from(atob(content), (sign) => sign.charCodeAt(0))], name));
+  }
+  (await until(() => one(".adapters"), "the adapters")).dispatchEvent(
+    new DragEvent("drop", { bubbles: true, cancelable: true, dataTransfer: transfer }),
+  );
+  fill(await field("Name"), ${JSON.stringify(name)});
+`;
+
+/** An adapter is dropped, used, replaced while it answers, refused, and deleted. `files` are those of an adapter. */
+async function adapters(browser, url, files) {
+  const page = await browser.open(`${url}#/adapters`);
+  const added = await act(
+    page,
+    `${dropScript(files, "bard")}
+    await press("Add");
+    await until(() => one("dialog a.primary"), "a stored adapter");
+    return one("dialog [role=status]").textContent;`,
+  );
+  assert.match(added, /^bard is added/);
+  const replaced = await act(
+    page,
+    `one("dialog a.primary").click();
+    await until(() => all(".picker")[1]?.value === "bard", "a column of the new adapter");
+    fill(await field("Prompt"), "JULIET:");
+    fill(await field("Max tokens"), "600");
+    await press("Run");
+    await until(() => texts()[1]?.length > 10, "its stream");
+    location.hash = "#/adapters";
+    ${dropScript([...files, ["README.md", files[0][1]]], "bard")}
+    await press("Replace bard");
+    await until(() => one("dialog a.primary"), "a replaced adapter");
+    const said = one("dialog [role=status]").textContent;
+    await press("Close");
+    location.hash = "#/compare";
+    await until(() => texts()[1]?.length > 0, "the column that goes on");
+    const before = texts()[1].length;
+    await until(() => texts()[1].length > before, "its stream going on");
+    await press("Stop all");
+    await until(idle, "all stopped");
+    return { said, ending: all(".ending")[1].textContent };`,
+  );
+  assert.match(replaced.said, /^bard is replaced/);
+  assert.equal(replaced.ending, "stopped");
+  const refused = await act(
+    page,
+    `location.hash = "#/adapters";
+    ${dropScript(files.slice(0, 1), "half")}
+    await press("Add");
+    return (await until(() => one("dialog .fault"), "a refusal")).textContent;`,
+  );
+  assert.match(refused, /adapter_model\.safetensors is missing/);
+  const left = await act(
+    page,
+    `await press("Close");
+    (await until(() => named("bard", "a"), "the row")).click();
+    await press("Pin");
+    await until(() => named("Unpin"), "a pinned adapter");
+    await press("Unpin");
+    await until(() => named("Pin"), "an unpinned adapter");
+    await press("Delete");
+    await press("Delete", "[role=alertdialog] button");
+    await until(() => !named("bard", "a"), "the row's end");
+    return all(".adapter-table tbody a").map((each) => each.textContent);`,
+  );
+  assert.deepEqual(left, ["dates", "plays"]);
+  await page.close();
+  console.log("An adapter was dropped on the page, used, replaced while it answered, refused, pinned and deleted.");
+}
+
+/** The charts show that something was generated. */
+async function load(browser, url) {
+  const page = await browser.open(`${url}#/load`);
+  const shown = await act(
+    page,
+    `await until(() => all(".chart .line").some((each) => each.getAttribute("d").includes("L")), "lines");
+    return all(".chart").map((each) => each.getAttribute("aria-label"));`,
+  );
+  assert.ok(shown.length >= 6, String(shown));
+  await page.close();
+}
+
+export async function checkPage(browser, url, files) {
   await compare(browser, url);
+  await adapters(browser, url, files);
+  await load(browser, url);
 }

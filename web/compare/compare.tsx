@@ -21,7 +21,7 @@ export function Compare() {
   const running = answers.slice(0, targets.length).filter((answer) => answer.isRunning).length;
   useEffect(() => {
     if (isReady) void begin();
-  }, [isReady]);
+  }, [isReady, route.value]);
   useEffect(() => {
     const stopAll = ({ key }: KeyboardEvent): void => {
       if (key === "Escape") stop();
@@ -66,13 +66,16 @@ export function Compare() {
   );
 }
 
-/** Loads the models and, on the first visit, sets up a comparison that shows a difference. */
+/** Takes the comparison from the address or, on the first visit, sets up one that shows a difference. */
 async function begin(): Promise<void> {
-  const isFirst = models.value === null;
-  const { view, parameters } = route.value;
-  if (isFirst && view === "compare" && parameters.has("prompt")) settings.value = fromParameters(parameters);
+  const { parameters } = route.value;
+  if (parameters.has("prompt")) settings.value = fromParameters(parameters);
   await loadModels();
-  if (settings.value.targets.length > 0 || models.value === null) return;
+  if (models.value === null) return;
+  if (settings.value.targets.length > 0) {
+    change({});
+    return;
+  }
   const { base, adapters } = models.value;
   const [example] = presets.value;
   const others = [...new Set([...presets.value.map(({ adapter }) => adapter), ...adapters])].slice(0, 2);

@@ -1,7 +1,6 @@
 /** The page's icons, as strokes in the colour of the text. They say nothing that a label beside them does not. */
 
 const paths = {
-  bird: "M4 14a8 8 0 0 1 16-2l1 3-4 1a7 7 0 0 1-7 5H6l2-3a8 8 0 0 1-4-4zM15 10h.01M9 14h4",
   contrast: "M12 3a9 9 0 1 0 0 18zM12 3a9 9 0 0 1 0 18",
   sun: "M12 8a4 4 0 1 0 0 8 4 4 0 0 0 0-8zM12 2v2M12 20v2M4 4l2 2M18 18l2 2M2 12h2M20 12h2M4 20l2-2M18 6l2-2",
   moon: "M20 14a8 8 0 1 1-10-10 7 7 0 0 0 10 10z",
@@ -24,6 +23,20 @@ export function Icon({ name }: { readonly name: IconName }) {
   return (
     <svg class="icon" viewBox="0 0 24 24" aria-hidden="true">
       <path d={paths[name]} />
+    </svg>
+  );
+}
+
+/** The page's own icon, as in `icon.svg`. */
+export function Bird() {
+  return (
+    <svg class="bird" viewBox="0 0 32 32" aria-hidden="true">
+      <path fill="#2563eb" d="M4 15a11 11 0 0 1 22-2l-6 6H4z" />
+      <path fill="#16a34a" d="M8 19h14a10 10 0 0 1-10 10H7z" />
+      <path fill="#f97316" d="M4 15h13a7 7 0 0 1-6 8H6a12 12 0 0 1-2-8z" />
+      <path fill="#dc2626" d="M23 9a7 7 0 0 1 7 7 5 5 0 0 1-4 4 9 9 0 0 0-3-7z" />
+      <circle cx="18" cy="11" r="2.2" fill="#fff" />
+      <circle cx="18" cy="11" r="1.1" fill="#111" />
     </svg>
   );
 }

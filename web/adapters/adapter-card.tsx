@@ -1,0 +1,227 @@
+/** One adapter: what it is, what its author says about it, how its training went, and what can be done with it. */
+import { useEffect, useState } from "preact/hooks";
+import { fieldOf } from "../client/errors.js";
+import type { AdapterInfo, AdapterCard as Card } from "../client/types.js";
+import { Dialog } from "../parts/dialog.js";
+import { formatAgo, formatBytes, formatCount, formatNumber } from "../parts/format.js";
+import { Icon } from "../parts/icon.js";
+import { Markdown } from "../parts/markdown.js";
+import { client, noteFailure } from "../session.js";
+import { compareHref } from "./compare-link.js";
+import { refresh } from "./live.js";
+
+export interface AdapterCardProps {
+  readonly adapter: AdapterInfo;
+  readonly onReplace: () => void;
+  readonly onClose: () => void;
+}
+
+export function AdapterCard({ adapter, onReplace, onClose }: AdapterCardProps) {
+  const [card, setCard] = useState<Card | null>(null);
+  const [fault, setFault] = useState<string | null>(null);
+  const { name, digest } = adapter;
+  useEffect(() => {
+    client.card(name).then(setCard, (error: unknown) => setFault(noteFailure(error)));
+  }, [name, digest]);
+  return (
+    <Dialog title={name} kind="drawer" onClose={onClose}>
+      <Actions adapter={adapter} onReplace={onReplace} onDeleted={onClose} onFault={setFault} />
+      {fault === null ? null : (
+        <p class="fault" role="alert">
+          {fault}
+        </p>
+      )}
+      {adapter.warnings.map((warning) => (
+        <p key={warning} class="notice">
+          {warning}
+        </p>
+      ))}
+      <Facts adapter={adapter} card={card} />
+      {card ? <Author card={card} /> : null}
+    </Dialog>
+  );
+}
+
+interface ActionsProps extends Pick<AdapterCardProps, "adapter" | "onReplace"> {
+  readonly onDeleted: () => void;
+  readonly onFault: (fault: string | null) => void;
+}
+
+function Actions({ adapter, onReplace, onDeleted, onFault }: ActionsProps) {
+  const [isDeleting, setDeleting] = useState(false);
+  const { name, pinned, source, in_flight: inFlight } = adapter;
+  const run = async (action: () => Promise<unknown>): Promise<void> => {
+    onFault(null);
+    try {
+      await action();
+      await refresh();
+    } catch (error) {
+      onFault(noteFailure(error));
+    }
+  };
+  if (isDeleting) {
+    return (
+      <div class="actions" role="alertdialog" aria-label={`Delete ${name}`}>
+        <p class="grow">
+          Delete <b>{name}</b>? {inFlight > 0 ? "Running requests finish with it; new" : "New"} requests are refused.
+        </p>
+        <button type="button" onClick={() => setDeleting(false)}>
+          Keep
+        </button>
+        <button type="button" class="danger" onClick={() => run(() => client.remove(name).then(onDeleted))}>
+          Delete
+        </button>
+      </div>
+    );
+  }
+  return (
+    <div class="actions">
+      <a class="button primary" href={compareHref(name)}>
+        Compare
+      </a>
+      <button type="button" aria-pressed={pinned} onClick={() => run(() => client.pin(name, !pinned))}>
+        <Icon name="pin" />
+        {pinned ? "Unpin" : "Pin"}
+      </button>
+      <button type="button" onClick={() => run(() => save(name))}>
+        <Icon name="download" />
+        Download
+      </button>
+      {source === "store" ? (
+        <>
+          <button type="button" onClick={onReplace}>
+            <Icon name="upload" />
+            Replace
+          </button>
+          <button type="button" class="danger" onClick={() => setDeleting(true)}>
+            <Icon name="trash" />
+            Delete
+          </button>
+        </>
+      ) : null}
+    </div>
+  );
+}
+
+/** A link cannot carry the key, so the page reads the tar and then saves it. */
+async function save(name: string): Promise<void> {
+  const address = URL.createObjectURL(await client.download(name));
+  const link = document.createElement("a");
+  link.href = address;
+  link.download = `${name.replaceAll("/", "_")}.tar`;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(address), 60_000);
+}
+
+function Facts({ adapter, card }: { readonly adapter: AdapterInfo; readonly card: Card | null }) {
+  const { rank, dora, modules, bytes, tier, source, created, counts, last_used: lastUsed } = adapter;
+  const facts = [
+    ["Method", dora ? "DoRA" : "LoRA"],
+    ["Rank", String(rank)],
+    ["Adapted modules", formatCount(modules)],
+    ["Size", formatBytes(bytes)],
+    ["Tier", tier],
+    ["Source", source === "folder" ? "the operator's folder" : "uploaded"],
+    ["Since", new Date(created * 1000).toISOString().slice(0, 10)],
+    ["Requests", formatCount(counts.requests)],
+    ["Tokens", `${formatCount(counts.prompt_tokens)} in, ${formatCount(counts.completion_tokens)} out`],
+    ["Last used", formatAgo(lastUsed)],
+  ] as const;
+  return (
+    <>
+      <dl class="facts">
+        {facts.map(([name, value]) => (
+          <div key={name}>
+            <dt>{name}</dt>
+            <dd>{value}</dd>
+          </div>
+        ))}
+      </dl>
+      <Tags title="Target modules" values={card?.target_modules ?? []} />
+      <Tags title="Labels" values={card?.labels ?? []} />
+      <p class="digest">
+        <code>{adapter.digest}</code>
+      </p>
+    </>
+  );
+}
+
+function Tags({ title, values }: { readonly title: string; readonly values: readonly string[] }) {
+  if (values.length === 0) return null;
+  return (
+    <p class="tags">
+      <span>{title}</span>
+      {values.map((value) => (
+        <code key={value} class="tag">
+          {value}
+        </code>
+      ))}
+    </p>
+  );
+}
+
+function Author({ card }: { readonly card: Card }) {
+  const { examples, training, chart, readme } = card;
+  return (
+    <>
+      {examples.length > 0 ? (
+        <section aria-label="Examples">
+          <h3>Try it</h3>
+          <p class="tags">
+            {examples.map((example) => (
+              <a key={example.text} class="chip button" href={compareHref(card.name, example)}>
+                {example.title ?? example.text}
+              </a>
+            ))}
+          </p>
+        </section>
+      ) : null}
+      <Training training={training} />
+      {chart === null ? null : <Chart svg={chart} />}
+      {readme === null ? null : (
+        <section aria-label="README">
+          <h3>README</h3>
+          <Markdown text={readme} />
+        </section>
+      )}
+    </>
+  );
+}
+
+/** The numbers that `lorikeet train` writes about a run. */
+function Training({ training }: { readonly training: unknown }) {
+  const results = fieldOf(training, "results");
+  const number = (name: string): number | null => {
+    const value = fieldOf(results, name);
+    return typeof value === "number" ? value : null;
+  };
+  const [before, after] = [number("base_validation_loss"), number("validation_loss")];
+  const counts = (["steps", "tokens", "seconds"] as const).flatMap((name) => {
+    const value = number(name);
+    return value === null ? [] : [`${formatCount(Math.round(value))} ${name}`];
+  });
+  if (after === null && counts.length === 0) return null;
+  return (
+    <section aria-label="Training">
+      <h3>Training</h3>
+      {after === null ? null : (
+        <p>
+          Loss on held-out rows: {before === null ? null : <>{formatNumber(before)} for the base, </>}
+          <b>{formatNumber(after)}</b> with the adapter.
+        </p>
+      )}
+      <p class="muted">{counts.join(" · ")}</p>
+    </section>
+  );
+}
+
+/** A picture cannot run scripts or load anything, whatever the SVG holds. */
+function Chart({ svg }: { readonly svg: string }) {
+  const [address, setAddress] = useState<string | null>(null);
+  useEffect(() => {
+    const made = URL.createObjectURL(new Blob([svg], { type: "image/svg+xml" }));
+    setAddress(made);
+    return () => URL.revokeObjectURL(made);
+  }, [svg]);
+  return address === null ? null : <img class="training" src={address} alt="The loss during training" />;
+}

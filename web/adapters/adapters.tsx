@@ -1,0 +1,90 @@
+/** The adapters of this server, live; new ones by drop. */
+import { useEffect, useState } from "preact/hooks";
+import { loadModels } from "../compare/models.js";
+import { formatCount } from "../parts/format.js";
+import { Icon } from "../parts/icon.js";
+import { hrefOf, route } from "../route.js";
+import { connection } from "../session.js";
+import { AdapterCard } from "./adapter-card.js";
+import { type Parcel, readDrop } from "./dropped.js";
+import { adapters, listFault, watchAdapters } from "./live.js";
+import { AdapterTable, NoAdapters } from "./table.js";
+import { UploadDialog } from "./upload-dialog.js";
+
+interface Upload {
+  readonly parcel: Parcel | null;
+  readonly replaced: string | null;
+}
+
+export function Adapters() {
+  const [wanted, setWanted] = useState("");
+  const [upload, setUpload] = useState<Upload | null>(null);
+  const [isOver, setOver] = useState(false);
+  const isReady = connection.value.state === "ready";
+  useEffect(() => {
+    if (!isReady) return;
+    void loadModels();
+    return watchAdapters();
+  }, [isReady]);
+  const listed = adapters.value;
+  const shown = listed?.find(({ name }) => name === route.value.parameters.get("name"));
+  const close = (): void => {
+    location.hash = hrefOf("adapters");
+  };
+  const drop = async (event: DragEvent): Promise<void> => {
+    event.preventDefault();
+    setOver(false);
+    const parcel = event.dataTransfer ? await readDrop(event.dataTransfer) : null;
+    if (parcel) setUpload({ parcel, replaced: null });
+  };
+  const add = (): void => setUpload({ parcel: null, replaced: null });
+  return (
+    <section
+      class={`adapters ${isOver ? "over" : ""}`}
+      aria-label="Adapters of this server"
+      onDragOver={(event) => {
+        event.preventDefault();
+        setOver(true);
+      }}
+      onDragLeave={({ currentTarget, relatedTarget }) => {
+        if (!(relatedTarget instanceof Node && currentTarget.contains(relatedTarget))) setOver(false);
+      }}
+      onDrop={drop}
+    >
+      <div class="toolbar">
+        <h1>Adapters</h1>
+        <span class="muted">{listed === null ? "" : formatCount(listed.length)}</span>
+        <span class="grow" />
+        <input
+          type="search"
+          placeholder="Filter by name"
+          aria-label="Filter by name"
+          value={wanted}
+          onInput={(event) => setWanted(event.currentTarget.value)}
+        />
+        <button type="button" class="primary" onClick={add}>
+          <Icon name="plus" />
+          Add an adapter
+        </button>
+      </div>
+      {listFault.value === null ? null : (
+        <p class="fault" role="alert">
+          {listFault.value}
+        </p>
+      )}
+      {listed === null ? null : listed.length === 0 ? (
+        <NoAdapters onAdd={add} />
+      ) : (
+        <AdapterTable adapters={listed} wanted={wanted} />
+      )}
+      {shown && !upload ? (
+        <AdapterCard
+          adapter={shown}
+          onReplace={() => setUpload({ parcel: null, replaced: shown.name })}
+          onClose={close}
+        />
+      ) : null}
+      {upload ? <UploadDialog {...upload} onClose={() => setUpload(null)} /> : null}
+    </section>
+  );
+}

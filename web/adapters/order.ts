@@ -1,0 +1,68 @@
+/** The columns of the table of adapters, and how each orders it. */
+import type { AdapterInfo, Tier } from "../client/types.js";
+import { formatAgo, formatBytes, formatCount } from "../parts/format.js";
+
+export interface TableColumn {
+  readonly name: string;
+  /** What the stylesheet calls it. */
+  readonly key: "name" | "rank" | "modules" | "bytes" | "tier" | "flight" | "requests" | "used";
+  readonly isNumber: boolean;
+  show(adapter: AdapterInfo): string;
+  compare(a: AdapterInfo, b: AdapterInfo): number;
+}
+
+const tiers: readonly Tier[] = ["device", "host", "disk"];
+
+const numeric = (
+  name: string,
+  key: TableColumn["key"],
+  read: (adapter: AdapterInfo) => number,
+  show: (value: number) => string = formatCount,
+): TableColumn => ({
+  name,
+  key,
+  isNumber: true,
+  show: (adapter) => show(read(adapter)),
+  compare: (a, b) => read(b) - read(a),
+});
+
+export const columns: readonly TableColumn[] = [
+  {
+    name: "Name",
+    key: "name",
+    isNumber: false,
+    show: ({ name }) => name,
+    compare: (a, b) => (a.name < b.name ? -1 : 1),
+  },
+  numeric("Rank", "rank", ({ rank }) => rank),
+  numeric("Modules", "modules", ({ modules }) => modules),
+  numeric("Size", "bytes", ({ bytes }) => bytes, formatBytes),
+  {
+    name: "Tier",
+    key: "tier",
+    isNumber: false,
+    show: ({ tier }) => tier,
+    compare: (a, b) => tiers.indexOf(a.tier) - tiers.indexOf(b.tier),
+  },
+  numeric("In flight", "flight", ({ in_flight }) => in_flight),
+  numeric("Requests", "requests", ({ counts }) => counts.requests),
+  numeric(
+    "Last used",
+    "used",
+    ({ last_used }) => last_used ?? 0,
+    (at) => formatAgo(at === 0 ? null : at),
+  ),
+];
+
+/** Those whose names contain a text, in the order of a column; of equal ones, by name. */
+export function ordered(
+  adapters: readonly AdapterInfo[],
+  wanted: string,
+  column: TableColumn | undefined,
+  isReversed: boolean,
+): readonly AdapterInfo[] {
+  const text = wanted.trim().toLowerCase();
+  const kept = adapters.filter(({ name }) => name.toLowerCase().includes(text));
+  const sign = isReversed ? -1 : 1;
+  return kept.sort((a, b) => sign * (column?.compare(a, b) ?? 0) || (a.name < b.name ? -1 : 1));
+}

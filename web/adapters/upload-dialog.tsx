@@ -1,0 +1,178 @@
+/** Adds or replaces an adapter: what is sent, under which name, how far it is, and what the server found in it. */
+import { useEffect, useRef, useState } from "preact/hooks";
+import { ApiError } from "../client/errors.js";
+import type { Stored } from "../client/types.js";
+import { loadModels } from "../compare/models.js";
+import { Dialog } from "../parts/dialog.js";
+import { formatBytes } from "../parts/format.js";
+import { Icon } from "../parts/icon.js";
+import { client, noteFailure } from "../session.js";
+import { compareHref } from "./compare-link.js";
+import { type Parcel, readChosen, readDrop } from "./dropped.js";
+import { adapters, refresh } from "./live.js";
+
+type Progress =
+  | { readonly kind: "choosing" }
+  | { readonly kind: "sending"; readonly sent: number }
+  | { readonly kind: "stored"; readonly stored: Stored }
+  | { readonly kind: "refused"; readonly message: string; readonly faults: readonly string[] };
+
+export interface UploadDialogProps {
+  readonly parcel: Parcel | null;
+  /** The adapter to replace; null adds one. */
+  readonly replaced: string | null;
+  readonly onClose: () => void;
+}
+
+export function UploadDialog({ parcel: dropped, replaced, onClose }: UploadDialogProps) {
+  const [parcel, setParcel] = useState(dropped);
+  const [name, setName] = useState(replaced ?? dropped?.name ?? "");
+  const [progress, setProgress] = useState<Progress>({ kind: "choosing" });
+  const take = (taken: Parcel | null): void => {
+    if (!taken) return;
+    setParcel(taken);
+    setProgress({ kind: "choosing" });
+    if (replaced === null) setName(taken.name);
+  };
+  const exists = adapters.value?.some((each) => each.name === name) ?? false;
+  const send = async (event: Event): Promise<void> => {
+    event.preventDefault();
+    if (!parcel) return;
+    setProgress({ kind: "sending", sent: 0 });
+    try {
+      const onProgress = (sent: number): void => setProgress({ kind: "sending", sent });
+      setProgress({
+        kind: "stored",
+        stored: await client.upload(name, parcel.content, { replace: exists, onProgress }),
+      });
+      await Promise.all([refresh(), loadModels()]);
+    } catch (error) {
+      const faults = error instanceof ApiError ? error.faults : [];
+      setProgress({ kind: "refused", message: noteFailure(error), faults });
+    }
+  };
+  return (
+    <Dialog title={replaced === null ? "Add an adapter" : `Replace ${replaced}`} onClose={onClose}>
+      {progress.kind === "stored" ? (
+        <Result stored={progress.stored} />
+      ) : (
+        <form class="upload" onSubmit={send}>
+          <Chooser onTake={take} />
+          {parcel ? <Files parcel={parcel} /> : null}
+          {replaced === null ? (
+            <label>
+              Name
+              <input value={name} spellcheck={false} onInput={(event) => setName(event.currentTarget.value)} />
+            </label>
+          ) : null}
+          {progress.kind === "sending" && parcel ? <Sending sent={progress.sent} total={parcel.content.size} /> : null}
+          {progress.kind === "refused" ? <Refusal {...progress} /> : null}
+          <button type="submit" class="primary" disabled={!parcel || name === "" || progress.kind === "sending"}>
+            <Icon name="upload" />
+            {exists ? `Replace ${name}` : "Add"}
+          </button>
+        </form>
+      )}
+    </Dialog>
+  );
+}
+
+function Chooser({ onTake }: { readonly onTake: (parcel: Parcel | null) => void }) {
+  const files = useRef<HTMLInputElement>(null);
+  const folder = useRef<HTMLInputElement>(null);
+  useEffect(() => {
+    if (folder.current) folder.current.webkitdirectory = true;
+  }, []);
+  const take = ({ currentTarget }: { readonly currentTarget: HTMLInputElement }): void => {
+    if (currentTarget.files) onTake(readChosen(currentTarget.files));
+  };
+  return (
+    <div
+      class="drop"
+      role="group"
+      aria-label="Files of the adapter"
+      onDragOver={(event) => event.preventDefault()}
+      onDrop={(event) => {
+        event.preventDefault();
+        event.stopPropagation();
+        if (event.dataTransfer) void readDrop(event.dataTransfer).then(onTake);
+      }}
+    >
+      <Icon name="upload" />
+      <p>Drop a PEFT folder, its files or a tar here, or choose</p>
+      <input ref={folder} type="file" hidden onChange={take} />
+      <input ref={files} type="file" hidden multiple onChange={take} />
+      <button type="button" onClick={() => folder.current?.click()}>
+        a folder
+      </button>
+      <button type="button" onClick={() => files.current?.click()}>
+        files
+      </button>
+    </div>
+  );
+}
+
+function Files({ parcel }: { readonly parcel: Parcel }) {
+  return (
+    <ul class="files">
+      {parcel.files.map(({ name, content }) => (
+        <li key={name}>
+          <code>{name}</code> <span>{formatBytes(content.size)}</span>
+        </li>
+      ))}
+    </ul>
+  );
+}
+
+function Sending({ sent, total }: { readonly sent: number; readonly total: number }) {
+  const isSent = sent >= total;
+  return (
+    <div>
+      <progress max={total} value={sent} aria-label="Upload" />
+      <p role="status">
+        {isSent ? "The server checks it against its base." : `${formatBytes(sent)} of ${formatBytes(total)}`}
+      </p>
+    </div>
+  );
+}
+
+function Refusal({ message, faults }: { readonly message: string; readonly faults: readonly string[] }) {
+  return (
+    <div class="fault" role="alert">
+      <p>{message}</p>
+      {faults.length > 1 ? (
+        <ul>
+          {faults.map((fault) => (
+            <li key={fault}>{fault}</li>
+          ))}
+        </ul>
+      ) : null}
+    </div>
+  );
+}
+
+const outcomes = {
+  created: "is added and can be used at once.",
+  replaced: "is replaced. Requests that were running finish with the version before.",
+  identical: "is stored already, byte for byte.",
+} as const;
+
+function Result({ stored }: { readonly stored: Stored }) {
+  const { name, outcome, warnings, ignored } = stored;
+  return (
+    <div class="upload">
+      <p role="status">
+        <b>{name}</b> {outcomes[outcome]}
+      </p>
+      {warnings.map((warning) => (
+        <p key={warning} class="notice">
+          {warning}
+        </p>
+      ))}
+      {ignored.length > 0 ? <p class="muted">Not kept: {ignored.join(", ")}</p> : null}
+      <a class="button primary" href={compareHref(name)}>
+        Compare it with the base
+      </a>
+    </div>
+  );
+}

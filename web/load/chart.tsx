@@ -1,0 +1,108 @@
+/** A small line chart over the last minutes. Its numbers are text too, and those under the pointer while it is over the chart. */
+import { useState } from "preact/hooks";
+import { spanMs } from "./history.js";
+import type { Point } from "./reading.js";
+
+export interface Line {
+  readonly name: string;
+  read(point: Point): number | null;
+}
+
+export interface ChartProps {
+  readonly title: string;
+  readonly help: string;
+  readonly lines: readonly Line[];
+  readonly points: readonly Point[];
+  readonly show: (value: number) => string;
+}
+
+const [width, height] = [300, 80];
+const shortestMs = 60_000;
+
+export function Chart({ title, help, lines, points, show }: ChartProps) {
+  const [pointed, setPointed] = useState<number | null>(null);
+  const last = points.at(-1);
+  const end = last?.at ?? 0;
+  const shownMs = Math.min(spanMs, Math.max(shortestMs, end - (points[0]?.at ?? end)));
+  const shown = pointed === null ? last : nearest(points, end - shownMs * (1 - pointed));
+  const values = points.flatMap((point) => lines.flatMap((line) => line.read(point) ?? []));
+  const top = roundUp(Math.max(0, ...values));
+  const place = (point: Point, value: number): string => {
+    const x = width * (1 - (end - point.at) / shownMs);
+    return `${x.toFixed(1)},${(height * (1 - value / top)).toFixed(1)}`;
+  };
+  const onPointerMove = (event: PointerEvent): void => {
+    if (!(event.currentTarget instanceof Element)) return;
+    const { left, width: shownWidth } = event.currentTarget.getBoundingClientRect();
+    setPointed((event.clientX - left) / shownWidth);
+  };
+  const x = shown ? width * (1 - (end - shown.at) / shownMs) : 0;
+  return (
+    <section class="chart card" aria-label={title}>
+      <h2 title={help}>{title}</h2>
+      <dl>
+        {lines.map((line, index) => (
+          <div key={line.name} class={`c${index}`}>
+            <dt>{line.name}</dt>
+            <dd>{readingAt(shown, line, show)}</dd>
+          </div>
+        ))}
+      </dl>
+      <div class="plot">
+        <span class="top" aria-hidden="true">
+          {values.length === 0 ? "" : show(top)}
+        </span>
+        <svg
+          viewBox={`0 0 ${width} ${height}`}
+          preserveAspectRatio="none"
+          aria-hidden="true"
+          onPointerMove={onPointerMove}
+          onPointerLeave={() => setPointed(null)}
+        >
+          <path class="grid" d={`M0 0H${width}M0 ${height / 2}H${width}M0 ${height}H${width}`} />
+          {lines.map((line, index) => (
+            <path key={line.name} class={`line c${index}`} d={pathOf(points, line, place)} />
+          ))}
+          {pointed === null ? null : <path class="pointed" d={`M${x} 0V${height}`} />}
+        </svg>
+      </div>
+      <p class="muted">{pointed === null || !shown ? spanOf(shownMs) : agoOf(end - shown.at)}</p>
+    </section>
+  );
+}
+
+function readingAt(point: Point | undefined, line: Line, show: (value: number) => string): string {
+  const value = point ? line.read(point) : null;
+  return value === null ? "–" : show(value);
+}
+
+const spanOf = (ms: number): string =>
+  ms <= shortestMs ? "the last minute" : `the last ${Math.round(ms / 60_000)} minutes`;
+const agoOf = (ms: number): string => (ms < 1000 ? "now" : `${Math.round(ms / 1000)} s ago`);
+
+/** A line is interrupted where nothing was measured. */
+function pathOf(points: readonly Point[], line: Line, place: (point: Point, value: number) => string): string {
+  let isDrawing = false;
+  return points
+    .map((point) => {
+      const value = line.read(point);
+      const command = value === null ? "" : `${isDrawing ? "L" : "M"}${place(point, value)}`;
+      isDrawing = value !== null;
+      return command;
+    })
+    .join("");
+}
+
+function nearest(points: readonly Point[], at: number): Point | undefined {
+  return points.reduce<Point | undefined>(
+    (best, point) => (best && Math.abs(best.at - at) <= Math.abs(point.at - at) ? best : point),
+    undefined,
+  );
+}
+
+/** 1, 2 or 5 times a power of ten, so that the scale seldom moves. */
+function roundUp(value: number): number {
+  if (value <= 0) return 1;
+  const power = 10 ** Math.floor(Math.log10(value));
+  return power * ([1, 2, 5, 10].find((step) => step * power >= value) ?? 10);
+}

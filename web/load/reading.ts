@@ -1,0 +1,93 @@
+/** What one reading of the server's metrics says, and what two say of the time between them. */
+import { type Buckets, bucketsOf, parseMetrics, quantileBetween, sumOf } from "../client/metrics.js";
+
+export interface Reading {
+  /** Milliseconds of the page's clock. */
+  readonly at: number;
+  readonly gauges: Readonly<Record<"running" | "waiting" | "device" | "host" | "disk" | "idle" | "cacheBytes", number>>;
+  readonly counters: Readonly<Record<"steps" | "rows" | "adapters" | "promptTokens" | "hits" | "misses", number>>;
+  readonly firstToken: Buckets;
+  readonly interToken: Buckets;
+}
+
+export function readingOf(text: string, at: number): Reading {
+  const samples = parseMetrics(text);
+  const sum = (name: string, labels?: Readonly<Record<string, string>>): number => sumOf(samples, name, labels);
+  return {
+    at,
+    gauges: {
+      running: sum("vllm:num_requests_running"),
+      waiting: sum("vllm:num_requests_waiting"),
+      device: sum("lorikeet_adapters", { tier: "device" }),
+      host: sum("lorikeet_adapters", { tier: "host" }),
+      disk: sum("lorikeet_adapters", { tier: "disk" }),
+      idle: sum("lorikeet_kv_slots", { state: "idle" }),
+      cacheBytes: sum("lorikeet_adapter_cache_bytes"),
+    },
+    counters: {
+      steps: sum("lorikeet_batch_rows_count"),
+      rows: sum("lorikeet_batch_rows_sum"),
+      adapters: sum("lorikeet_batch_adapters_sum"),
+      promptTokens: sum("lorikeet_tokens_total", { kind: "prompt" }),
+      hits: sum("lorikeet_adapter_cache_hits_total"),
+      misses: sum("lorikeet_adapter_cache_misses_total"),
+    },
+    firstToken: bucketsOf(samples, "lorikeet_time_to_first_token_seconds"),
+    interToken: bucketsOf(samples, "lorikeet_inter_token_seconds"),
+  };
+}
+
+/** A point of the charts; null where nothing was measured. */
+export interface Point {
+  readonly at: number;
+  readonly tokensPerSecond: number;
+  readonly promptTokensPerSecond: number;
+  readonly rows: number | null;
+  readonly adapters: number | null;
+  readonly running: number;
+  readonly waiting: number;
+  readonly slots: number;
+  readonly device: number;
+  readonly host: number;
+  readonly disk: number;
+  /** 0 to 100. */
+  readonly hits: number | null;
+  readonly cacheBytes: number;
+  readonly firstToken50: number | null;
+  readonly firstToken99: number | null;
+  readonly interToken50: number | null;
+  readonly interToken99: number | null;
+}
+
+/** Of the time between two readings. `start` is the beginning of the window over which quantiles and hits are taken. */
+export function pointOf(start: Reading, before: Reading, now: Reading): Point {
+  const { running, waiting, device, host, disk, idle, cacheBytes } = now.gauges;
+  const seconds = (now.at - before.at) / 1000;
+  const since = (from: Reading, name: keyof Reading["counters"]): number => now.counters[name] - from.counters[name];
+  const steps = since(before, "steps");
+  const lookups = since(start, "hits") + since(start, "misses");
+  return {
+    at: now.at,
+    // A decode step makes a token for each row. The counter of tokens moves only when a request ends.
+    tokensPerSecond: since(before, "rows") / seconds,
+    promptTokensPerSecond: since(before, "promptTokens") / seconds,
+    rows: steps > 0 ? since(before, "rows") / steps : null,
+    adapters: steps > 0 ? since(before, "adapters") / steps : null,
+    running,
+    waiting,
+    slots: running + idle,
+    device,
+    host,
+    disk,
+    hits: lookups > 0 ? (100 * since(start, "hits")) / lookups : null,
+    cacheBytes,
+    firstToken50: quantileBetween(start.firstToken, now.firstToken, 0.5),
+    firstToken99: quantileBetween(start.firstToken, now.firstToken, 0.99),
+    interToken50: quantileBetween(start.interToken, now.interToken, 0.5),
+    interToken99: quantileBetween(start.interToken, now.interToken, 0.99),
+  };
+}
+
+/** Whether the counters of `now` began anew: the server was restarted. */
+export const isRestart = (before: Reading, now: Reading): boolean =>
+  now.counters.steps < before.counters.steps || now.counters.hits < before.counters.hits;
