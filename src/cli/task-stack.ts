@@ -11,6 +11,7 @@ import type { GatewayOptions } from "../gateway/options.js";
 import { createTaskGateway, type TaskGateway } from "../gateway/tasks/task-gateway.js";
 import { type ImageLimits, loadImagePreprocessor } from "../image/preprocessor.js";
 import { taskTargetsOf } from "../model/task/adapter-targets.js";
+import { detectorOf } from "../model/task/detector.js";
 import { isEncoderDecoder } from "../model/task/encoder-decoder.js";
 import { readImageSize } from "../model/task/image-size.js";
 import { openTaskModel, type TaskModel } from "../model/task/open.js";
@@ -83,7 +84,7 @@ export async function openTaskStack(options: TaskStackOptions, model: TaskModel)
     throw new LorikeetError("model_unsupported", `ONNX Runtime cannot load the model ${name}.`, { cause });
   });
   options.progress("trying the model", 1, 1);
-  const head = await readTextHead(model.folder, names, { asked: options.pooling ?? null });
+  const head = await readTextHead(model.folder, names, { asked: options.pooling ?? null, manifest: model.manifest });
   const tokenizer = await loadRowTokenizer(model.folder);
   const preprocessor = await loadImagePreprocessor(model.folder, options.images);
   const adapters = await openAdapters(options, model, probe, name);
@@ -101,6 +102,7 @@ export async function openTaskStack(options: TaskStackOptions, model: TaskModel)
       engine: started.engine,
       tokenizer,
       head,
+      detector: detectorOf(model.architecture, model.manifest),
       preprocessor,
       task: model.task,
       names: [name],

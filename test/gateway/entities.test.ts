@@ -1,12 +1,14 @@
-/** Entities of texts, held to transformers' pipeline: test/fixtures/task-entities.py wrote what it gives. */
+/** Entities of texts and boxes of detectors, held to transformers: test/fixtures/task-entities.py and task-detections.py wrote what it gives. */
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import type { Json } from "../../src/base/json.js";
+import { detections } from "../../src/gateway/tasks/detections.js";
 import { type Aggregation, entitiesOf } from "../../src/gateway/tasks/entities.js";
 import { scoredTokens } from "../../src/gateway/tasks/scored-tokens.js";
+import { detectorOf } from "../../src/model/task/detector.js";
 import { loadRowTokenizer } from "../../src/text/tokenizer/row-tokenizer.js";
 
 interface Fixture {
@@ -40,3 +42,28 @@ for (const { folder, text, logits, expected } of cases) {
     }
   });
 }
+
+test("detectors with a score for each label find what transformers' processors find", () => {
+  const [queries, labels, width, height] = [7, 3, 120, 90];
+  const logits = Float32Array.from({ length: queries * labels }, (_, i) => 3 * Math.sin(1.7 * i) - 1);
+  const boxes = Float32Array.from({ length: queries * 4 }, (_, i) => 0.5 + 0.4 * Math.cos(0.9 * i));
+  const outputs = new Map([
+    ["logits", { type: "float32", shape: [1, queries, labels], data: logits } as const],
+    ["pred_boxes", { type: "float32", shape: [1, queries, 4], data: boxes } as const],
+  ]);
+  interface Expected {
+    readonly label: number;
+    readonly score: number;
+    readonly box: readonly number[];
+  }
+  const expected: Record<string, Expected[]> = JSON.parse(readFileSync("test/fixtures/task-detections.json", "utf8"));
+  for (const [name, wanted] of Object.entries(expected)) {
+    const { scores } = detectorOf(`${name}ForObjectDetection`, {});
+    const found = detections(outputs, { scores, threshold: 0.3, width, height }, ["a", "b", "c"]);
+    assert.deepEqual(
+      found.map(({ label, box }) => [label, Object.values(box)]),
+      wanted.map(({ label, box }) => ["abc"[label], box]),
+    );
+    assert.ok(found.every(({ score }, i) => Math.abs(score - (wanted[i]?.score ?? 9)) < 1e-6));
+  }
+});

@@ -33,7 +33,7 @@ const tagSchema = v.object(
   },
   "is required",
 );
-const detectionSchema = v.object({ threshold: v.optional(real(0, 1), 0.5) }, "is required");
+const detectionSchema = v.object({ threshold: v.optional(real(0, 1)) }, "is required");
 
 /** Reads a pipeline's parameters. Throws one LorikeetError that names every fault. */
 const read = <E extends v.ObjectEntries>(schema: v.ObjectSchema<E, string>, given: unknown) =>

@@ -137,12 +137,13 @@ async function imageClassification({ images, head }: TaskParts, call: PipelineCa
   } satisfies AnsweredRequest<object>;
 }
 
-async function objectDetection({ images, head }: TaskParts, call: PipelineCall, signal: AbortSignal) {
+async function objectDetection({ images, head, detector }: TaskParts, call: PipelineCall, signal: AbortSignal) {
   const { image, parameters } = parseImageBody(call.body);
-  const { threshold } = detectionParameters(parameters);
+  const { threshold = detector.threshold } = detectionParameters(parameters);
   const { original, ...request } = await images.request({ ...call, image }, signal);
   return {
     ...request,
-    answer: ({ rows, labels }) => detections(rows[0] ?? new Map(), { ...original, threshold }, labels, head.labels),
+    answer: ({ rows, labels }) =>
+      detections(rows[0] ?? new Map(), { ...original, ...detector, threshold }, labels, head.labels),
   } satisfies AnsweredRequest<object>;
 }

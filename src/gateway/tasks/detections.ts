@@ -1,4 +1,4 @@
-/** What a detector saw, as DETR and YOLOS say it: for each query a softmax over labels and nothing, and a box. */
+/** What a detector saw: for each query a box, and a softmax over labels and nothing, or a sigmoid for each label. */
 
 import { LorikeetError } from "../../base/errors.js";
 import type { TaskTensor } from "../../engine/task/types.js";
@@ -12,45 +12,84 @@ export interface Detection {
   readonly box: { readonly xmin: number; readonly ymin: number; readonly xmax: number; readonly ymax: number };
 }
 
-export interface DetectionRules {
+/** How a detector's logits become scores. */
+export type DetectorScores =
+  /** As DETR and YOLOS: the likeliest label of each query, whose last one is for nothing. */
+  | { readonly kind: "softmax" }
+  /** Trained with focal loss: the highest scores of all queries and labels, `top` of them; null: as many as there are queries. */
+  | { readonly kind: "sigmoid"; readonly top: number | null };
+
+export interface Detector {
+  readonly scores: DetectorScores;
   /** The least score, which is not enough. */
   readonly threshold: number;
+}
+
+export const usualDetector: Detector = { scores: { kind: "softmax" }, threshold: 0.5 };
+
+export interface DetectionRules extends Detector {
   /** Of the picture, turned as its EXIF data says. */
   readonly width: number;
   readonly height: number;
 }
 
+interface Found {
+  readonly query: number;
+  readonly label: number;
+  readonly score: number;
+}
+
 /**
- * The queries of one row that saw something, in the model's order.
- * @throws LorikeetError `model_unsupported` unless the model has logits [1, queries, labels + 1] and pred_boxes [1, queries, 4].
+ * What was seen, in the model's order or, of sigmoids, best first.
+ * @throws LorikeetError `model_unsupported` unless the model has logits [1, queries, labels], with one more for nothing under a softmax, and
+ * pred_boxes [1, queries, 4].
  */
 export function detections(
   outputs: ReadonlyMap<string, TaskTensor>,
-  { threshold, width, height }: DetectionRules,
+  { scores, threshold, width, height }: DetectionRules,
   ...names: readonly (readonly string[] | null)[]
 ): Detection[] {
   const [logits, boxes] = [outputs.get("logits"), outputs.get("pred_boxes")];
   if (logits?.shape.length !== 3) throw notForLabels("[batch, queries, labels]");
   if (boxes?.shape.length !== 3 || boxes.shape[2] !== 4) throw withoutBoxes();
+  const classes = logits.shape[2] ?? 0;
+  const labels = labelNames(scores.kind === "softmax" ? classes - 1 : classes, ...names);
+  if (scores.kind === "softmax" && names.some((list) => list?.length === classes)) throw withoutNothing();
+  const centers = numbersOf(boxes);
+  const found = scores.kind === "softmax" ? likeliest(logits) : highest(logits, scores.top);
+  return found
+    .filter(({ score }) => score > threshold)
+    .map(({ query, label, score }) => {
+      const [x = 0, y = 0, w = 0, h = 0] = centers.slice(query * 4, query * 4 + 4);
+      const box = {
+        xmin: Math.trunc((x - w / 2) * width),
+        ymin: Math.trunc((y - h / 2) * height),
+        xmax: Math.trunc((x + w / 2) * width),
+        ymax: Math.trunc((y + h / 2) * height),
+      };
+      return { score, label: labels[label] ?? "", box };
+    });
+}
+
+/** The likeliest label of each query. */
+function likeliest(logits: TaskTensor): Found[] {
   const [, queries = 0, classes = 0] = logits.shape;
-  const labels = labelNames(classes - 1, ...names);
-  if (names.some((list) => list?.length === classes)) throw withoutNothing();
-  const [scores, centers] = [numbersOf(logits), numbersOf(boxes)];
-  const found: Detection[] = [];
-  for (let query = 0; query < queries; query++) {
-    const all = activated(scores.slice(query * classes, (query + 1) * classes), "softmax").slice(0, -1);
+  const values = numbersOf(logits);
+  return Array.from({ length: queries }, (_, query): Found => {
+    const all = activated(values.slice(query * classes, (query + 1) * classes), "softmax").slice(0, -1);
     const score = all.reduce((most, each) => Math.max(most, each), 0);
-    if (!(score > threshold)) continue;
-    const [x = 0, y = 0, w = 0, h = 0] = centers.slice(query * 4, query * 4 + 4);
-    const box = {
-      xmin: Math.trunc((x - w / 2) * width),
-      ymin: Math.trunc((y - h / 2) * height),
-      xmax: Math.trunc((x + w / 2) * width),
-      ymax: Math.trunc((y + h / 2) * height),
-    };
-    found.push({ score, label: labels[all.indexOf(score)] ?? "", box });
-  }
-  return found;
+    return { query, label: all.indexOf(score), score };
+  });
+}
+
+/** The highest scores over all queries and labels, best first. */
+function highest(logits: TaskTensor, top: number | null): Found[] {
+  const [, queries = 0, classes = 0] = logits.shape;
+  const scores = activated(numbersOf(logits), "sigmoid");
+  return scores
+    .map((score, place): Found => ({ query: Math.floor(place / classes), label: place % classes, score }))
+    .sort((a, b) => b.score - a.score)
+    .slice(0, top ?? queries);
 }
 
 const withoutBoxes = (): LorikeetError =>
@@ -59,9 +98,9 @@ const withoutBoxes = (): LorikeetError =>
     "This pipeline does not fit the model, which has no output pred_boxes [batch, queries, 4].",
   );
 
-/** Focal-loss detectors score each label by itself. */
+/** A detector that scores each label by itself and does not say so. */
 const withoutNothing = (): LorikeetError =>
   new LorikeetError(
     "model_unsupported",
-    "This pipeline does not fit the model: its logits have no place for nothing, as those of DETR and YOLOS have.",
+    'This pipeline does not fit the model: its logits have no place for nothing, as those of DETR and YOLOS have; `"scores": "sigmoid"` in lorikeet.json says that each label has a score of its own.',
   );

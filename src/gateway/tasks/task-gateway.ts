@@ -14,6 +14,7 @@ import { EncodeBudget } from "../encode-budget.js";
 import { type ModelGateway, modelStats } from "../model-gateway.js";
 import { ObserverSet } from "../observer.js";
 import { type GatewayOptions, gatewayDefaults } from "../options.js";
+import { type Detector, usualDetector } from "./detections.js";
 import { ImageTasks } from "./image-tasks.js";
 import { Inference } from "./inference.js";
 import { Signatures } from "./signatures.js";
@@ -33,6 +34,8 @@ export interface TaskModelParts {
   readonly preprocessor: ImagePreprocessor | null;
   /** By Hugging Face's name. */
   readonly task: string;
+  /** Default: as DETR. */
+  readonly detector?: Detector;
 }
 
 export interface TaskGatewayParts extends TaskModelParts {
@@ -103,7 +106,7 @@ export function createTaskGateway(parts: TaskGatewayParts): TaskGateway {
 
 /** The use cases of a model that takes rows. */
 export function taskUseCases(
-  { engine, version, tokenizer, head, task, preprocessor }: TaskModelParts,
+  { engine, version, tokenizer, head, task, preprocessor, detector = usualDetector }: TaskModelParts,
   { catalog, activity, observer, encoding, options, maxContext, logger }: TaskContext,
 ): TaskUseCases {
   const inference = new Inference({
@@ -127,6 +130,9 @@ export function taskUseCases(
     limits: engine.limits,
     tokens: new TextTokens({ ...{ tokenizer, catalog, observer }, texts: inputs.texts, times: options }),
     ...inputs,
-    parts: { ...{ ...inputs, task, head }, images: new ImageTasks({ preprocessor, signature: engine.signature }) },
+    parts: {
+      ...{ ...inputs, task, head, detector },
+      images: new ImageTasks({ preprocessor, signature: engine.signature }),
+    },
   };
 }

@@ -1,6 +1,7 @@
 /** What protocols make requests and answers of a task model with. */
 
 import type { TextBounds } from "../body/text-inputs.js";
+import type { Detector } from "./detections.js";
 import type { ImageTasks } from "./image-tasks.js";
 import type { TextHead, TextTasks } from "./text-tasks.js";
 
@@ -11,4 +12,5 @@ export interface TaskParts {
   readonly textBounds: TextBounds;
   readonly images: ImageTasks;
   readonly head: TextHead;
+  readonly detector: Detector;
 }

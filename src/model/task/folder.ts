@@ -10,10 +10,10 @@ import { isObject, type Json } from "../../base/json.js";
 import { findWeights, readJson, type WeightFile } from "../checkpoint/files.js";
 import { modelNames } from "../checkpoint/model-names.js";
 import { families } from "../families/registry.js";
+import { type FileRole, type Manifest, manifestName, readManifest } from "./manifest.js";
 import { type Task, taskOf } from "./tasks.js";
 
-/** What a file of a model computes. "whole": all of it. */
-export type FileRole = "whole" | "encoder" | "decoder" | "decoder-with-past" | "merged-decoder";
+export type { FileRole } from "./manifest.js";
 
 export interface TaskFile {
   readonly role: FileRole;
@@ -34,6 +34,7 @@ export interface TaskFolder {
   readonly otherFiles: readonly string[];
   /** The checkpoint that the files were exported from; empty if it is not there. */
   readonly weights: readonly WeightFile[];
+  readonly manifest: Manifest;
 }
 
 const subfolder = "onnx";
@@ -69,21 +70,36 @@ export async function openTaskFolder(path: string): Promise<TaskFolder> {
   if (status === null) throw invalid(path, "does not exist");
   const folder = status.isFile() ? await folderAround(path) : path;
   const found = await onnxFilesOf(folder);
-  const files = status.isFile() ? [fileNamed(folder, found, path)] : chooseFiles(folder, found);
   const names = await readdir(folder);
+  const manifest = await readManifest(folder, names);
+  const files = status.isFile() ? [fileNamed(folder, found, path)] : chooseFiles(folder, found, manifest);
   const json = names.includes("config.json") ? await readJson(folder, "config.json") : {};
   const config: Json = isObject(json) ? json : {};
-  const hasWeights = names.some((name) => name.endsWith(".safetensors") && name !== "adapter_model.safetensors");
   const { task, architecture } = taskOf(config, names.includes("modules.json"));
   return {
     folder,
-    task,
+    manifest,
+    task: manifest.task ?? task,
     architecture,
     files,
     names: namesOf(folder, path, config, status.isFile()),
     otherFiles: found.filter((label) => files.every((file) => file.label !== label)),
-    weights: hasWeights ? await findWeights(await realpath(folder), names) : [],
+    weights: await weightsOf(folder, names, manifest),
   };
+}
+
+async function weightsOf(
+  folder: string,
+  names: readonly string[],
+  { weights }: Manifest,
+): Promise<readonly WeightFile[]> {
+  if (weights !== undefined) {
+    const path = join(folder, weights);
+    if (await exists(path)) return [{ path, label: weights, promised: null }];
+    throw unlisted(weights, "weights");
+  }
+  const hasWeights = names.some((name) => name.endsWith(".safetensors") && name !== "adapter_model.safetensors");
+  return hasWeights ? await findWeights(await realpath(folder), names) : [];
 }
 
 /** A file without a config.json around it is called by its own name. */
@@ -115,7 +131,13 @@ function fileNamed(folder: string, found: readonly string[], path: string): Task
   return { role: role as FileRole, label: label ?? basename(path), path };
 }
 
-function chooseFiles(folder: string, found: readonly string[]): TaskFile[] {
+function chooseFiles(folder: string, found: readonly string[], manifest: Manifest): TaskFile[] {
+  if (manifest.files) {
+    return (Object.entries(manifest.files) as [FileRole, string][]).map(([role, label]) => {
+      if (found.includes(label)) return { role, label, path: join(folder, label) };
+      throw unlisted(label, "a file");
+    });
+  }
   const labelOf = (stem: string): string | undefined =>
     found.find((label) => label === `${subfolder}/${stem}.onnx` || label === `${stem}.onnx`);
   for (const layout of layouts) {
@@ -132,6 +154,15 @@ function chooseFiles(folder: string, found: readonly string[]): TaskFile[] {
     `holds ${found.join(", ") || "no .onnx file"}; model.onnx is expected, or give one file by its path`,
   );
 }
+
+const unlisted = (name: string, field: string): LorikeetError =>
+  new LorikeetError(
+    "model_invalid",
+    `${manifestName} names ${JSON.stringify(name)} as ${field}, which is not in the folder.`,
+    {
+      param: manifestName,
+    },
+  );
 
 const exists = (path: string): Promise<boolean> =>
   access(path).then(

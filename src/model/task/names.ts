@@ -3,7 +3,7 @@
 import type { Node } from "../../graph/types.js";
 
 /** What a name was read from, the most certain first. */
-export type NameSource = "content" | "initializer" | "scope" | "node" | "bias";
+export type NameSource = "manifest" | "content" | "initializer" | "scope" | "node" | "bias";
 
 export interface ModuleName {
   readonly by: NameSource;

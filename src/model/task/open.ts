@@ -3,8 +3,11 @@
 import { LorikeetError } from "../../base/errors.js";
 import { chooseBranch, flagsOf } from "../../graph/branches.js";
 import { openOnnx } from "../../graph/open.js";
+import type { Graph } from "../../graph/types.js";
 import { CheckpointContent } from "./content.js";
 import { openTaskFolder, type TaskFile, type TaskFolder } from "./folder.js";
+import { type Manifest, manifestName } from "./manifest.js";
+import { renameGraph } from "./renamed-graph.js";
 import { findTaskModules, type TaskGraph, type TaskModule } from "./target-modules.js";
 
 export interface OpenedFile extends TaskFile {
@@ -24,18 +27,27 @@ export interface TaskModel extends TaskFolder {
 export async function openTaskModel(path: string): Promise<TaskModel> {
   const folder = await openTaskFolder(path);
   const opened: OpenedFile[] = [];
-  for (const file of folder.files) opened.push(await openFile(file));
+  const { manifest } = folder;
+  for (const file of folder.files) opened.push(await openFile(file, folder));
   await using content = folder.weights.length === 0 ? null : await CheckpointContent.open(folder.weights);
   const graphs = opened.flatMap((file) => file.graphs);
-  return { ...folder, opened, modules: await findTaskModules(graphs, content) };
+  return { ...folder, opened, modules: await findTaskModules(graphs, content, manifest) };
+}
+
+function renamed(graph: Graph, label: string, files: number, { inputs, outputs }: Manifest): Graph {
+  if (!inputs && !outputs) return graph;
+  if (files === 1) return renameGraph(graph, inputs ?? new Map(), outputs ?? new Map(), label);
+  const message = `${manifestName} names inputs or outputs, and the model has ${files} files; it may where there is one.`;
+  throw new LorikeetError("model_invalid", message, { param: manifestName, found: files, allowed: 1 });
 }
 
 /** Each doubles the number of graphs. */
 const maxFlags = 2;
 
-async function openFile(file: TaskFile): Promise<OpenedFile> {
+async function openFile(file: TaskFile, { files, manifest }: TaskFolder): Promise<OpenedFile> {
   const { role, label } = file;
-  const { graph, opset, producer } = await openOnnx(file.path, label);
+  const { graph: written, opset, producer } = await openOnnx(file.path, label);
+  const graph = renamed(written, label, files.length, manifest);
   let graphs: TaskGraph[] = [{ role, label, graph }];
   const flags = flagsOf(graph);
   if (flags.length > maxFlags) {

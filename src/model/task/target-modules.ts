@@ -1,8 +1,9 @@
 /** The target modules of a task model: what adapters can change, under every name that an adapter may use for it. */
 
+import { LorikeetError } from "../../base/errors.js";
 import type { Graph } from "../../graph/types.js";
 import type { CheckpointContent, ContentMatch } from "./content.js";
-import type { FileRole } from "./folder.js";
+import { type FileRole, type Manifest, manifestName } from "./manifest.js";
 import { type ModuleName, presentSpelling } from "./names.js";
 import { findWeightedNodes, type ModuleKind, type WeightedNode } from "./weighted-nodes.js";
 
@@ -37,34 +38,53 @@ export interface TaskModule {
   readonly uses: readonly { readonly graph: TaskGraph; readonly target: WeightedNode }[];
 }
 
-/** `content`: the checkpoint of the model; null if it is not there. */
+/** What a manifest says of modules. */
+export type ModuleRules = Pick<Manifest, "rename" | "foldedNorms">;
+
+/** `content`: the checkpoint of the model; null if it is not there. Throws `model_invalid` for a rule of a module that is not there. */
 export async function findTaskModules(
   graphs: readonly TaskGraph[],
   content: CheckpointContent | null,
+  rules: ModuleRules = {},
 ): Promise<TaskModule[]> {
   const modules = new Map<string, TaskModule>();
+  const unused = new Set(rules.rename?.keys());
   for (const graph of graphs) {
     for (const target of findWeightedNodes(graph.graph)) {
-      const module = await readModule(graph, target, content);
+      const module = await readModule(graph, target, content, rules);
+      for (const name of ownNames(target)) unused.delete(name);
       const key = JSON.stringify([module.path, module.kind, module.inFeatures, module.outFeatures, module.kernel]);
       const known = modules.get(key);
       modules.set(key, known ? joined(known, module) : module);
     }
   }
-  return [...modules.values()];
+  const [missing] = unused;
+  if (missing === undefined) return [...modules.values()];
+  const message = `\`rename\` of ${manifestName} names ${JSON.stringify(missing)}, which is no target module of the model.`;
+  throw new LorikeetError("model_invalid", message, { param: "rename" });
 }
+
+/** The names by which a manifest may mean a module. */
+const ownNames = ({ node, names }: WeightedNode): string[] => [node.name, ...names.map(({ path }) => path)];
 
 async function readModule(
   graph: TaskGraph,
   target: WeightedNode,
   content: CheckpointContent | null,
+  { rename, foldedNorms }: ModuleRules,
 ): Promise<TaskModule> {
+  const given = ownNames(target).flatMap((name) => rename?.get(name) ?? []);
   const stated = target.names.map(({ by, path }) => ({ by, path: withRole(path, graph.role) }));
   const matches = narrowed((await content?.match(target)) ?? [], stated);
-  const names: ModuleName[] = [...matches.map(({ path }) => ({ by: "content" as const, path })), ...stated];
+  const names: ModuleName[] = [
+    ...given.map((path) => ({ by: "manifest" as const, path })),
+    ...matches.map(({ path }) => ({ by: "content" as const, path })),
+    ...stated,
+  ];
   const path = names[0]?.path ?? target.node.name;
   const { kind, inFeatures, outFeatures, kernel, groups } = target;
-  const foldedNorm = foldedNormOf(target, matches);
+  const measured = foldedNormOf(target, matches);
+  const foldedNorm: FoldedNorm = measured.kind === "unknown" && foldedNorms === false ? { kind: "none" } : measured;
   return { path, kind, names, inFeatures, outFeatures, kernel, groups, foldedNorm, uses: [{ graph, target }] };
 }
 

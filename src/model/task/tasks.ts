@@ -30,6 +30,8 @@ const byEnding = [
 /** "tensors": nothing says what the inputs and outputs mean. */
 export type Task = (typeof byEnding)[number][1] | "tensors";
 
+export const isTask = (name: string): name is Task => name === "tensors" || byEnding.some(([, task]) => task === name);
+
 /** `isEmbedder`: the folder has sentence-transformers' modules.json. */
 export function taskOf(
   config: Json,

@@ -3,6 +3,7 @@
 import { join } from "node:path";
 import { isObject, type Json } from "../../base/json.js";
 import { readJson } from "../checkpoint/files.js";
+import type { Manifest } from "./manifest.js";
 
 /** How the vectors of a text's tokens become one. */
 export type PoolingMode = "mean" | "cls" | "max" | "last";
@@ -18,21 +19,31 @@ export interface TextHead {
   readonly normalizes: boolean;
 }
 
-/**
- * Reads config.json, and modules.json of sentence-transformers. `usual`: how a model without modules.json is pooled; `asked`: how this
- * one is, whatever the files say.
- */
+export interface HeadOptions {
+  /** How a model without modules.json is pooled. */
+  readonly usual?: PoolingMode;
+  /** How this one is pooled, whatever the files say. */
+  readonly asked?: PoolingMode | null;
+  /** Goes before the other files. */
+  readonly manifest?: Pick<Manifest, "labels" | "pooling" | "normalize">;
+}
+
+/** Reads config.json, and modules.json of sentence-transformers. */
 export async function readTextHead(
   folder: string,
   names: readonly string[],
-  { usual = "mean", asked = null }: { readonly usual?: PoolingMode; readonly asked?: PoolingMode | null } = {},
+  { usual = "mean", asked = null, manifest = {} }: HeadOptions = {},
 ): Promise<TextHead> {
   const json = names.includes("config.json") ? await readJson(folder, "config.json") : {};
   const config: Json = isObject(json) ? json : {};
-  const labels = labelsOf(config.id2label) ?? timmLabelsOf(config);
+  const labels = manifest.labels ?? labelsOf(config.id2label) ?? timmLabelsOf(config);
   const isExclusive = config.problem_type !== "multi_label_classification" && labels?.length !== 1;
   const { pooling, normalizes } = await readPooling(folder, names, usual);
-  return { labels, isExclusive, pooling: asked ?? pooling, normalizes };
+  return {
+    ...{ labels, isExclusive },
+    pooling: asked ?? manifest.pooling ?? pooling,
+    normalizes: manifest.normalize ?? normalizes,
+  };
 }
 
 function labelsOf(value: unknown): readonly string[] | null {

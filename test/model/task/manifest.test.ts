@@ -1,0 +1,149 @@
+/** `lorikeet.json` of a model's folder: what it says is what the model is, and what it must not say is refused by name. */
+
+import assert from "node:assert/strict";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, describe, test } from "node:test";
+import { detectorOf } from "../../../src/model/task/detector.js";
+import { openTaskFolder } from "../../../src/model/task/folder.js";
+import { parseManifest } from "../../../src/model/task/manifest.js";
+import { openTaskModel } from "../../../src/model/task/open.js";
+import { readTextHead } from "../../../src/model/task/text-head.js";
+import { floatTensor, onnxFile } from "../../support/onnx-file.js";
+
+/** As Paddle's exporter names things: no module's name is left. */
+const paddle = onnxFile({
+  inputs: { x: ["batch", 3, 4, 4] },
+  outputs: { "save_infer_model/scale_0.tmp_0": ["batch", 2, 4, 4] },
+  initializers: [
+    floatTensor("conv2d_0.w_0", [2, 3, 1, 1], [1, 2, 3, 4, 5, 6]),
+    floatTensor("conv2d_0.b_0", [2], [0, 1]),
+  ],
+  nodes: [
+    { op: "Conv", name: "p2o.Conv.0", inputs: ["x", "conv2d_0.w_0", "conv2d_0.b_0"], outputs: ["a"] },
+    { op: "Relu", name: "p2o.Relu.0", inputs: ["a"], outputs: ["save_infer_model/scale_0.tmp_0"] },
+  ],
+});
+
+const manifest = {
+  task: "image-classification",
+  files: { model: "onnx/inference.onnx" },
+  inputs: { x: { from: "pixel_values" } },
+  outputs: { logits: "save_infer_model/scale_0.tmp_0" },
+  labels: ["up", "down"],
+  pooling: "cls",
+  normalize: false,
+  threshold: 0.3,
+  scores: "sigmoid",
+  foldedNorms: false,
+  rename: { "p2o.Conv.0": "backbone.conv1" },
+};
+
+describe("a model's manifest", () => {
+  let folder: string;
+  before(async () => {
+    folder = await mkdtemp(join(tmpdir(), "lorikeet-manifest-"));
+    await mkdir(join(folder, "onnx"));
+    await writeFile(join(folder, "onnx", "inference.onnx"), paddle);
+    await writeFile(join(folder, "other.onnx"), paddle);
+  });
+  after(() => rm(folder, { recursive: true }));
+  const write = (json: unknown) => writeFile(join(folder, "lorikeet.json"), JSON.stringify(json));
+
+  test("names task, files, inputs, outputs, modules and labels, and says that no norm was folded", async () => {
+    await write(manifest);
+    const { task, opened, modules, otherFiles } = await openTaskModel(folder);
+    assert.deepEqual(
+      [task, opened.map(({ label }) => label), otherFiles],
+      [manifest.task, ["onnx/inference.onnx"], ["other.onnx"]],
+    );
+    const graph = opened[0]?.graphs[0]?.graph;
+    assert.deepEqual([graph?.inputs[0]?.name, graph?.outputs[0]?.name], ["pixel_values", "logits"]);
+    assert.deepEqual([graph?.nodes[0]?.inputs[0]?.name, graph?.nodes[1]?.outputs[0]?.name], ["pixel_values", "logits"]);
+    const [module, ...others] = modules;
+    assert.deepEqual(
+      [module?.path, module?.names[0]?.by, module?.foldedNorm.kind, others],
+      ["backbone.conv1", "manifest", "none", []],
+    );
+    const { pooling, normalizes, labels } = await readTextHead(folder, [], { manifest: parseManifest(manifest) });
+    assert.deepEqual([pooling, normalizes, labels], ["cls", false, ["up", "down"]]);
+    // Without the manifest, nobody knows which of the two files is meant, nor whether the bias is a norm's.
+    await write({});
+    await assert.rejects(openTaskModel(folder), /holds onnx\/inference.onnx, other.onnx/);
+    const bare = await openTaskModel(join(folder, "other.onnx"));
+    assert.equal(bare.modules[0]?.foldedNorm.kind, "unknown");
+  });
+
+  test("in a run's record it is the model", async () => {
+    await write({ settings: {}, data: {}, labels: [], model: { files: manifest.files, foldedNorms: false } });
+    assert.equal((await openTaskModel(folder)).modules[0]?.foldedNorm.kind, "none");
+    await write({ settings: {}, data: {}, labels: [], model: { folded: 1 } });
+    await assert.rejects(openTaskFolder(folder), /`folded` of lorikeet.json is not known/);
+    await write({ settings: {}, data: {} });
+    assert.deepEqual((await openTaskFolder(join(folder, "other.onnx"))).manifest, {});
+  });
+
+  test("what the model does not have is refused by name", async () => {
+    const cases: [json: object, message: RegExp][] = [
+      [{ files: { model: "onnx/model.onnx" } }, /names "onnx\/model.onnx" as a file, which is not in the folder/],
+      [
+        { ...manifest, weights: "model.safetensors" },
+        /names "model.safetensors" as weights, which is not in the folder/,
+      ],
+      [{ ...manifest, inputs: { y: "pixel_values" } }, /names the input "y"; onnx\/inference.onnx has x/],
+      [{ ...manifest, outputs: { logits: "scores" } }, /names the output "scores"/],
+      [
+        { ...manifest, outputs: { a: "save_infer_model/scale_0.tmp_0" } },
+        /gives the name "a".*has another value of that name/,
+      ],
+      [{ ...manifest, rename: { "p2o.Conv.1": "b" } }, /names "p2o.Conv.1", which is no target module/],
+    ];
+    for (const [json, message] of cases) {
+      await write(json);
+      await assert.rejects(openTaskModel(folder), (error: Error & { code?: string }) => {
+        assert.equal(error.code, "model_invalid");
+        assert.match(error.message, message);
+        return true;
+      });
+    }
+  });
+});
+
+test("a manifest is read strictly", () => {
+  const cases: [json: unknown, message: RegExp][] = [
+    [[], /lorikeet.json must be an object/],
+    [{ tasks: "a" }, /`tasks` of lorikeet.json is not known; task, files/],
+    [{ task: "dancing" }, /`task` of lorikeet.json must be a task/],
+    [{ files: {} }, /must name a file/],
+    [{ files: { whole: "a.onnx" } }, /`files.whole` of lorikeet.json is not a file of a model; model, encoder/],
+    [{ files: { model: "../a.onnx" } }, /must be the path of a .onnx file below the folder/],
+    [{ files: { model: "/a.onnx" } }, /must be the path/],
+    [{ files: { model: "a\\..\\b.onnx" } }, /must be the path/],
+    [{ weights: "a.bin" }, /must be the path of a .safetensors file/],
+    [{ inputs: { a: { to: "b" } } }, /`inputs.a` of lorikeet.json must be a name/],
+    [{ inputs: { a: "x", b: "x" } }, /`inputs` of lorikeet.json names "[ab]" twice/],
+    [{ outputs: { logits: "a", boxes: "a" } }, /names "a" twice/],
+    [{ labels: [] }, /must be a list of 1 to 100000 names/],
+    [{ labels: ["a", 7] }, /`labels\[1\]` of lorikeet.json must be a name/],
+    [{ pooling: "median" }, /must be one of mean, cls, max, last/],
+    [{ normalize: 1 }, /must be true or false/],
+    [{ threshold: 2 }, /must be a number from 0 to 1/],
+    [{ scores: "none" }, /must be one of softmax, sigmoid/],
+    [{ foldedNorms: true }, /must be false/],
+    [{ rename: { a: "" } }, /`rename.a` of lorikeet.json must be a name/],
+    [JSON.parse('{"__proto__": 1}'), /`__proto__` of lorikeet.json is not known/],
+    [{ constructor: 1 }, /`constructor` of lorikeet.json is not known/],
+  ];
+  for (const [json, message] of cases) assert.throws(() => parseManifest(json), message);
+});
+
+test("detectors trained with focal loss are known by their class, and by the manifest", () => {
+  assert.deepEqual(detectorOf("YolosForObjectDetection", {}), { scores: { kind: "softmax" }, threshold: 0.5 });
+  assert.deepEqual(detectorOf("RTDetrForObjectDetection", {}).scores, { kind: "sigmoid", top: null });
+  assert.deepEqual(detectorOf("DeformableDetrForObjectDetection", { threshold: 0.3 }), {
+    ...{ scores: { kind: "sigmoid", top: 100 }, threshold: 0.3 },
+  });
+  assert.deepEqual(detectorOf(null, { scores: "sigmoid" }).scores, { kind: "sigmoid", top: null });
+  assert.deepEqual(detectorOf("RTDetrForObjectDetection", { scores: "softmax" }).scores, { kind: "softmax" });
+});
