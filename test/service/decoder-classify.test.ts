@@ -137,6 +137,27 @@ describe("adapters with a layer of labels", () => {
     assert.ok(Math.abs(found.score - sigmoid(one[0] ?? 0)) < 1e-4);
   });
 
+  test("with one label say how well two texts fit, and other models by their vectors", async () => {
+    const [query = "", ...documents] = texts.map((ids) => ids.join(" "));
+    const joined = documents.map((document) => `${query} ${document}`);
+    const { data } = await classify({ model: "one", input: joined });
+    const expected = data.map(({ probs }) => probs[0] ?? 0);
+    const asked = { model: "one", text_1: query, text_2: documents };
+    const scored = JSON.parse(await (await post(service.url, "/score", asked)).text());
+    assert.deepEqual(
+      scored.data.map(({ score }: { score: number }) => score),
+      expected,
+    );
+    const ranked = JSON.parse(await (await post(service.url, "/rerank", { model: "one", query, documents })).text());
+    assert.deepEqual(
+      ranked.results.map(({ relevance_score: score }: { relevance_score: number }) => score),
+      expected.toSorted((a, b) => b - a),
+    );
+    const own = { model: "three", text_1: query, text_2: query };
+    const [{ score }] = JSON.parse(await (await post(service.url, "/score", own)).text()).data;
+    assert.ok(Math.abs(score - 1) < 1e-6, "the cosine of a text with itself");
+  });
+
   test("are embedders too, and generate text through their LoRA", async () => {
     const { data } = JSON.parse(
       await (await post(service.url, "/v1/embeddings", { model: "three", input: texts[0] })).text(),

@@ -3,7 +3,7 @@
 import * as v from "valibot";
 import { isObject } from "../../base/json.js";
 import type { TextRow } from "../../text/tokenizer/rows.js";
-import type { TextPair } from "../tasks/scores.js";
+import type { TextPair } from "../tasks/text-tasks.js";
 import { objectRule } from "./field-kinds.js";
 import { describe, Found } from "./parse.js";
 import { type TextBounds, textInputsField } from "./text-inputs.js";

@@ -5,7 +5,7 @@ import type { TaskTensor } from "../../engine/task/types.js";
 import { detections } from "../tasks/detections.js";
 import type { AnsweredRequest } from "../tasks/inference.js";
 import { type Activation, labelScores } from "../tasks/label-scores.js";
-import { rowsOf, scoresOf } from "../tasks/scores.js";
+import { scoresOf } from "../tasks/scores.js";
 import type { TaskParts } from "../tasks/task-parts.js";
 import type { TextHead } from "../tasks/text-tasks.js";
 import {
@@ -119,8 +119,7 @@ async function sentenceSimilarity(
   signal: AbortSignal,
 ) {
   const { pairs, truncates } = parseSimilarityBody(body, textBounds);
-  const rows = { model, texts: rowsOf(texts, pairs), truncate: truncates, connection };
-  const request = await texts.request(rows, signal);
+  const request = await texts.compare({ model, pairs, truncate: truncates, connection }, signal);
   return { ...request, answer: (found) => scoresOf(texts, pairs, found, request) } satisfies AnsweredRequest<object>;
 }
 

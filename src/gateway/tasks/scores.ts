@@ -1,20 +1,11 @@
 /** How well two texts fit: a cross-encoder's one label for both together, or the cosine of their vectors. */
 
 import type { InferAnswer } from "./inference.js";
-import type { TextInput, TextTasks, TokenizedRequest } from "./text-tasks.js";
+import type { TextPair, TextTasks, TextToRead, TokenizedRequest } from "./text-tasks.js";
 
-export interface TextPair {
-  readonly text: string;
-  readonly pair: string;
-}
+const isPair = (text: TextToRead): boolean => typeof text === "object" && "pair" in text;
 
-/** What a model reads to compare pairs: each pair as one row, or each text by itself, equal ones once. */
-export function rowsOf(tasks: TextTasks, pairs: readonly TextPair[]): readonly (TextInput | TextPair)[] {
-  if (tasks.isCrossEncoder) return pairs;
-  return [...new Set(pairs.flatMap(({ text, pair }) => [text, pair]))];
-}
-
-/** One score for each pair, of an answer to the rows of `rowsOf`. `activates`: false leaves those of a cross-encoder as it computes them. */
+/** One score for each pair, of an answer to the rows of `TextTasks.compare`. `activates`: false leaves those of a cross-encoder as it computes them. */
 export function scoresOf(
   tasks: TextTasks,
   pairs: readonly TextPair[],
@@ -22,10 +13,10 @@ export function scoresOf(
   request: TokenizedRequest,
   activates = true,
 ): number[] {
-  if (tasks.isCrossEncoder) return tasks.classify(found, activates).map(({ scores }) => scores[0] ?? 0);
-  const rows = rowsOf(tasks, pairs);
+  const { texts } = request;
+  if (texts.some(isPair)) return tasks.classify(found, activates).map(({ scores }) => scores[0] ?? 0);
   const vectors = tasks.embed(found, request);
-  const byText = new Map(rows.map((text, index) => [text, vectors[index] ?? new Float32Array()] as const));
+  const byText = new Map(texts.map((text, index) => [text, vectors[index] ?? new Float32Array()] as const));
   return pairs.map(({ text, pair }) => cosine(byText.get(text), byText.get(pair)));
 }
 

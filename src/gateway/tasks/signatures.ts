@@ -26,8 +26,8 @@ export class Signatures {
     this.#deps = deps;
   }
 
-  /** `model`: a base's or an adapter's name. Rejects with `model_not_found`, `queue_full`, `queue_timeout`, or what loading throws. */
-  async of(model: string, client: AbortSignal): Promise<TaskSignature> {
+  /** `model`: a base's or an adapter's name; null is the base. Rejects with `model_not_found`, `queue_full`, `queue_timeout`, or what loading throws. */
+  async of(model: string | null, client: AbortSignal): Promise<TaskSignature> {
     const { engine, catalog, times } = this.#deps;
     const target = catalog.resolve(model);
     const deadline = new Deadline(times, client);

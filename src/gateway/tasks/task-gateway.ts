@@ -116,7 +116,10 @@ export function taskUseCases(
   });
   const signatures = new Signatures({ engine, catalog, times: options });
   const inputs = {
-    texts: new TextTasks({ tokenizer, head, encoding, signature: engine.signature }),
+    texts: new TextTasks({
+      ...{ tokenizer, head, encoding, signature: engine.signature },
+      signatureOf: (model, signal) => signatures.of(model, signal),
+    }),
     textBounds: {
       maxSequences: options.maxSequences,
       maxCharacters: options.maxPromptCharacters ?? 16 * (maxContext ?? 4096),

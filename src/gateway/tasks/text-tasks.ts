@@ -29,25 +29,40 @@ export interface TextTaskParts {
   readonly signature: TaskSignature;
   /** Characters that wait to be tokenized. */
   readonly encoding: EncodeBudget;
+  /** The signature of a model by its name, an adapter's own head included; null is the base. */
+  signatureOf(model: string | null, signal: AbortSignal): Promise<TaskSignature>;
 }
 
 /** A text, or its tokens. */
 export type TextInput = string | readonly number[];
 
+/** A text, or two that the model reads together. */
+export type TextToRead = TextInput | TextRow;
+
+export interface TextPair {
+  readonly text: string;
+  readonly pair: string;
+}
+
 export interface TextRequest {
   readonly model: string | null;
-  /** Texts, or two texts that the model reads together. */
-  readonly texts: readonly (TextInput | TextRow)[];
+  readonly texts: readonly TextToRead[];
   readonly truncate: boolean;
   /** Default true. */
   readonly addsSpecialTokens?: boolean;
   readonly connection: object;
 }
 
+/** Pairs of texts to compare. */
+export interface ComparedRequest extends Omit<TextRequest, "texts"> {
+  readonly pairs: readonly TextPair[];
+}
+
 /** A row of a text knows the places of its tokens; a row of token ids does not. */
 export type TokenRow = EncodedRow | { readonly ids: readonly number[]; readonly typeIds: readonly number[] };
 
 export interface TokenizedRequest extends InferRequest {
+  readonly texts: readonly TextToRead[];
   readonly rows: readonly TokenRow[];
 }
 
@@ -83,16 +98,23 @@ export class TextTasks {
     this.#parts = parts;
   }
 
-  /** Whether the base gives one label to two texts: how well they fit. */
-  get isCrossEncoder(): boolean {
-    return this.#parts.head.labels?.length === 1;
+  /** Each pair as one row for a model with one label, which says how well two texts fit; else each text by itself, equal ones once. */
+  async compare({ pairs, ...asked }: ComparedRequest, signal: AbortSignal): Promise<TokenizedRequest> {
+    const { signatureOf, signature, head } = this.#parts;
+    const { outputs } = await signatureOf(asked.model, signal);
+    const own = outputs === signature.outputs ? head.labels?.length : undefined;
+    const labels = outputs.find(({ name, shape }) => name === "logits" && shape?.length === 2)?.shape?.[1];
+    const isTogether = (own ?? labels) === 1;
+    const texts = isTogether ? pairs : [...new Set(pairs.flatMap(({ text, pair }) => [text, pair]))];
+    return await this.request({ ...asked, texts }, signal);
   }
 
   /** Tokens, padded, as inputs of the model. Throws `tokenizer_missing`, `context_length_exceeded` or `model_unsupported`. */
   async request(asked: TextRequest, signal: AbortSignal): Promise<TokenizedRequest> {
     const rows = await this.rows(asked, signal);
     const inputs = rows.map((row) => this.#inputsOf(row));
-    return { model: asked.model, rows, inputs, tokens: rows.reduce((sum, { ids }) => sum + ids.length, 0) };
+    const { model, texts } = asked;
+    return { model, texts, rows, inputs, tokens: rows.reduce((sum, { ids }) => sum + ids.length, 0) };
   }
 
   /** Tokens of each text, in turn with those of other connections. Throws `tokenizer_missing` or `context_length_exceeded`. */

@@ -5,8 +5,7 @@ import { flag, integer, listOf, modelField } from "../body/field-kinds.js";
 import { type BodyFormat, type IgnoredTable, parse } from "../body/parse.js";
 import { type TextBounds, textInputsField } from "../body/text-inputs.js";
 import { listedRows, sentencesField, type TextRows, textRowsField } from "../body/text-rows.js";
-import type { TextPair } from "../tasks/scores.js";
-import type { TextInput } from "../tasks/text-tasks.js";
+import type { TextInput, TextPair } from "../tasks/text-tasks.js";
 
 /** Texts are cut at their end, and there are no prompts by name. */
 const ignored: IgnoredTable = {

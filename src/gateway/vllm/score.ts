@@ -6,8 +6,8 @@ import { LorikeetError } from "../../base/errors.js";
 import { integer, modelField } from "../body/field-kinds.js";
 import { parse } from "../body/parse.js";
 import { type TextBounds, textInputsField } from "../body/text-inputs.js";
-import { ranked, type TextPair } from "../tasks/scores.js";
-import type { TextInput } from "../tasks/text-tasks.js";
+import { ranked } from "../tasks/scores.js";
+import type { TextInput, TextPair } from "../tasks/text-tasks.js";
 
 const truncation = v.optional(v.literal(-1, "must be -1, which shortens a text to the longest that the model takes"));
 

@@ -1,7 +1,7 @@
 /** The routes of text-embeddings-inference. `/rerank` and `/tokenize` are vLLM's too, whose bodies have other fields. */
 import type { Request, RequestHandler, Response } from "express";
 import { isObject } from "../../base/json.js";
-import { rowsOf, scoresOf, type TextPair } from "../../gateway/tasks/scores.js";
+import { scoresOf } from "../../gateway/tasks/scores.js";
 import type { TaskGateway } from "../../gateway/tasks/task-gateway.js";
 import { infoAnswer, predictAnswer, rankAnswer, tokenizeAnswer } from "../../gateway/tei/answers.js";
 import {
@@ -24,10 +24,6 @@ import { noteTokens } from "./tokenize-routes.js";
 export function teiHandlers(gateway: TaskGateway, options: ServerOptions & ReaderBounds) {
   const { texts, textBounds, tokens } = gateway;
   const handler = textHandlers(gateway, options);
-  const comparing = <Asked extends { readonly pairs: readonly TextPair[] }>(asked: Asked) => ({
-    ...asked,
-    texts: rowsOf(texts, asked.pairs),
-  });
   const note = noteTokens(gateway, options);
   return {
     info: (_req: Request, res: Response): void => {
@@ -58,12 +54,12 @@ export function teiHandlers(gateway: TaskGateway, options: ServerOptions & Reade
     ),
     rerank: handler(
       "rerank",
-      (body) => comparing(parseRank(body, textBounds)),
+      (body) => parseRank(body, textBounds),
       (found, asked, request) => rankAnswer(scoresOf(texts, asked.pairs, found, request, asked.activates), asked),
     ),
     similarity: handler(
       "similarity",
-      (body) => comparing(parseSimilarity(body, textBounds)),
+      (body) => parseSimilarity(body, textBounds),
       (found, { pairs }, request) => scoresOf(texts, pairs, found, request),
     ),
     tokenize: async (req: Request, res: Response): Promise<void> => {

@@ -4,7 +4,7 @@ import { deferred } from "../../base/async.js";
 import type { RequestSummary, Route } from "../../gateway/observer.js";
 import type { InferAnswer } from "../../gateway/tasks/inference.js";
 import type { TaskGateway } from "../../gateway/tasks/task-gateway.js";
-import type { TextRequest, TokenizedRequest } from "../../gateway/tasks/text-tasks.js";
+import type { ComparedRequest, TextRequest, TokenizedRequest } from "../../gateway/tasks/text-tasks.js";
 import { askedModel } from "../asked-model.js";
 import type { ServerOptions } from "../options.js";
 import type { ReaderBounds } from "../reader-pace.js";
@@ -15,7 +15,7 @@ export type TextHandler = (req: Request, res: Response) => Promise<void>;
 
 /** `answer` makes the body of the model's outputs. */
 export function textHandlers(gateway: TaskGateway, options: ServerOptions & ReaderBounds) {
-  return <Asked extends Omit<TextRequest, "connection">>(
+  return <Asked extends Omit<TextRequest, "connection"> | Omit<ComparedRequest, "connection">>(
     route: Route,
     read: (body: unknown) => Asked,
     answer: (found: InferAnswer, asked: Asked, request: TokenizedRequest) => object,
@@ -32,7 +32,11 @@ export function textHandlers(gateway: TaskGateway, options: ServerOptions & Read
           read: async (signal) => {
             const asked = read(req.body);
             if (asked.model !== null) gateway.models.get(asked.model); // before tokens are counted
-            const request = await gateway.texts.request({ ...asked, connection: req.socket }, signal);
+            const { texts } = gateway;
+            const connection = req.socket;
+            const request = await ("pairs" in asked
+              ? texts.compare({ ...asked, connection }, signal)
+              : texts.request({ ...asked, connection }, signal));
             return { ...request, answer: (found: InferAnswer) => answer(found, asked, request) };
           },
         },
