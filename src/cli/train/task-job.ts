@@ -19,6 +19,7 @@ import { progressLine } from "../progress.js";
 import type { Terminal } from "../terminal.js";
 import { UsageError } from "../usage.js";
 import { recordOf, refuseGiven, requireDigest, requireSame, requireSteps, requireValidation } from "./checks.js";
+import { adapterNames } from "./job.js";
 import { settingsOf, type TrainFlags, trainOptions } from "./options.js";
 import type { Job } from "./run-job.js";
 import { openTaskBase, type TaskBase } from "./task-base.js";
@@ -34,7 +35,10 @@ export async function openTaskJob(
 ): Promise<Job<TaskBatch>> {
   requireGiven(trainOptions, flags, "model", "data");
   refuseGiven(flags, decoderNames, "is for decoders; the model is a task model.");
-  if (flags.method !== "sft") throw new UsageError([`--method ${flags.method} does not train task models; use sft.`]);
+  if (flags.method === "dpo") throw new UsageError(["--method dpo does not train task models; use sft or full."]);
+  if (flags.method === "full") {
+    refuseGiven(flags, [...adapterNames, "modulesToSave"], "is for adapters; --method full does not train one.");
+  }
   const threads = flags.threads ?? usableThreads();
   const progress = progressLine(terminal.stderr);
   const base = await openTaskBase(path, { task: flags.task, maxLength: flags.maxLength, threads, signal });
@@ -147,22 +151,30 @@ const comparedRows = 16;
 
 /** Some validation rows by the training graph and by the serving engine. */
 function comparisonOf(
-  { model, probe, modules, setup }: TaskBase,
-  { trainable, goal }: TaskSession,
+  base: TaskBase,
+  { trainable, goal, adapter }: TaskSession,
   data: TaskData,
   { batchSize }: TrainSettings,
   threads: number,
 ) {
   const rows = (data.valid.length > 0 ? data.valid : data.train).slice(0, comparedRows);
   const batches = plainTaskBatches(rows, batchSize);
+  const lossOf = async (
+    { model, probe, modules, setup: { inputs } }: TaskBase,
+    path: string | null,
+    signal: AbortSignal,
+  ): Promise<number> => {
+    const targets = modules.map(({ target }) => target);
+    await using served = await openServedTask({ model, probe, targets, adapter: path, threads });
+    return (await evaluateServed(served, { inputs, objective: goal.objective, batches, signal })).loss;
+  };
   return {
     rows: rows.length,
     trained: async (signal: AbortSignal) => (await trainable.evaluate(batches, { signal })).loss,
     async served(result: string, signal: AbortSignal) {
-      const targets = modules.map(({ target }) => target);
-      await using served = await openServedTask({ model, probe, targets, adapter: result, threads });
-      const { objective } = goal;
-      return (await evaluateServed(served, { inputs: setup.inputs, objective, batches, signal })).loss;
+      if (adapter) return await lossOf(base, result, signal);
+      await using whole = await openTaskBase(result, { task: base.task, maxLength: base.maxLength, threads, signal });
+      return await lossOf(whole, null, signal);
     },
   };
 }

@@ -88,8 +88,9 @@ function formatTaskHeader(
   ]);
 }
 
-function methodText({ facts, targets, trainableParameters }: TaskSession): string {
-  const { shape, dora } = facts;
+function methodText({ adapter, targets, trainableParameters }: TaskSession): string {
+  if (adapter === null) return `full: ${formatCount(trainableParameters)} trained`;
+  const { shape, dora } = adapter;
   const adapted = targets.filter(({ form }) => form.kind === "lora").length;
   const whole = targets.length - adapted;
   const heads = whole === 0 ? "" : `, ${whole} saved whole`;

@@ -49,7 +49,8 @@ export function modelCard(name: string, record: RunRecord): string {
 function summary({ base, settings, task }: RunRecord): string {
   const parameters = `${base.name} (${base.parameters.toLocaleString("en-US")} parameters)`;
   if (settings.method === "full") {
-    return `${parameters} with every weight trained by \`lorikeet train\`. transformers and vLLM load this folder too.`;
+    const trained = `${parameters} with every weight trained by \`lorikeet train\``;
+    return task ? `${trained} for ${task.name}.` : `${trained}. transformers and vLLM load this folder too.`;
   }
   const kind = methodOf({ peft_type: "LORA", use_rslora: settings.useRslora, use_dora: settings.useDora }).name;
   const method = settings.method === "dpo" ? " on preferences (DPO)" : task ? ` for ${task.name}` : "";
