@@ -37,7 +37,8 @@ const short = [
 async function train(model: string, data: string, name: string, ...more: string[]) {
   const out = join(folder, "out", name);
   const args = ["train", "--model", model, "--data", data, "--output-dir", out, "--threads", "1", "--json"];
-  const given = short.filter((_, i) => !more.includes(short[i - (i % 2)] ?? ""));
+  const left = more.includes("full") ? ["--lora-r", ...more] : more;
+  const given = short.filter((_, i) => !left.includes(short[i - (i % 2)] ?? ""));
   const { code, out: text, err } = await runHere([...args, ...given, ...more]);
   return { code, err, folder: out, results: code === 0 ? JSON.parse(text) : null };
 }
@@ -107,12 +108,16 @@ test("pictures in folders by class train a classifier with convolutions", async 
   assert.match(err, /norms +batch normalizations keep their statistics/);
 });
 
-test("a policy is cloned from recorded transitions", async () => {
-  const transitions = Array.from({ length: 40 }, (_, i) => {
+const transitions = rowsFile(
+  "transitions",
+  Array.from({ length: 40 }, (_, i) => {
     const observation = [0, 1, 2, 3].map((k) => Math.sin(7 * i + 3 * k));
     return { observation, action: (observation[0] ?? 0) > 0 ? 1 : 0 };
-  });
-  const data = rowsFile("transitions", transitions);
+  }),
+);
+
+test("a policy is cloned from recorded transitions", async () => {
+  const data = transitions;
   const model = join(taskRoot, "policy-mlp");
   const open = await train(model, data, "clone");
   assert.match(open.err, /does not say what it is made for: --task names one of .*reinforcement-learning/);
@@ -120,6 +125,98 @@ test("a policy is cloned from recorded transitions", async () => {
   assert.equal(code, 0, err);
   assert.ok(results.validation_loss < results.base_validation_loss);
   assert.ok(results.served_check.difference < 1e-5);
+});
+
+test("a model that --method full trained is served, and trained further from its checkpoints", async () => {
+  const shades = join(folder, "pictures");
+  const options = ["--method", "full", "--learning-rate", "0.01", "--lr-scheduler-type", "constant"];
+  const whole = await train(
+    join(taskRoot, "policy-mlp"),
+    transitions,
+    "full",
+    "--task",
+    "reinforcement-learning",
+    ...options,
+  );
+  assert.equal(whole.code, 0, whole.err);
+  const { base_validation_loss: before, validation_loss: now, served_check: check } = whole.results;
+  assert.ok(now < before && check.difference < 1e-5, JSON.stringify(whole.results));
+  const part = await train(
+    join(taskRoot, "policy-mlp"),
+    transitions,
+    "full-part",
+    ...["--task", "reinforcement-learning", ...options, "--max-steps", "4"],
+  );
+  const resume = ["train", "--resume", "--output-dir", part.folder, "--max-steps", "8", "--threads", "1", "--json"];
+  const resumed = await runHere([...resume, "--model", join(taskRoot, "policy-mlp"), "--data", transitions]);
+  assert.equal(resumed.code, 0, resumed.err);
+  const bytesOf = (run: string): Buffer => readFileSync(join(run, "onnx", "model.onnx"));
+  assert.deepEqual(bytesOf(part.folder), bytesOf(whole.folder));
+  await using service = await openService({ model: whole.folder });
+  const observation = [1, 0.5, -0.5, 0];
+  const inputs = [{ name: "observation", shape: [1, 4], datatype: "FP32", data: observation }];
+  const answer = await (await post(service.url, "/v2/models/full/infer", { inputs })).json();
+  const [{ data = [] } = {}] = (answer as { outputs: { data?: number[] }[] }).outputs;
+  assert.ok((data[1] ?? 0) > (data[0] ?? 0), JSON.stringify(data));
+  for (const [more, message] of [
+    [["--lora-r", "8"], /--lora-r is for adapters; --method full does not train one\./],
+    [["--modules-to-save", "net.4"], /--modules-to-save is for adapters/],
+  ] as const) {
+    const { code, err } = await train(join(taskRoot, "policy-mlp"), transitions, "refused", ...options, ...more);
+    assert.notEqual(code, 0);
+    assert.match(err, message);
+  }
+  const labels = await train(join(taskRoot, "resnet"), shades, "refused", ...options, "--labels", "light,dark");
+  assert.match(labels.err, /--labels names 2 labels, for which an adapter gets a fresh head/);
+});
+
+test("a policy learns how well actions went", async () => {
+  const observation = [0.1, 0.2, 0.3, 0.4];
+  const model = join(taskRoot, "policy-mlp");
+  const learn = (name: string, ...rows: object[]) =>
+    train(model, rowsFile(name, rows), name, "--task", "reinforcement-learning");
+  const rows = Array.from({ length: 16 }, (_, i) => ({ observation, action: i % 2, target: i % 2 }));
+  const valued = await learn("valued", ...rows);
+  assert.equal(valued.code, 0, valued.err);
+  const { base_validation_metrics: before, validation_metrics: now } = valued.results;
+  assert.ok(now.mean_absolute_error < before.mean_absolute_error, JSON.stringify([before, now]));
+  for (const [wrong, message] of [
+    [{ observation, action: 1 }, /has a number as `action` alone, where rows before it have `target`/],
+    [{ observation, action: 0, target: 1, advantage: 1 }, /has `target` and also `advantage` or `return`/],
+    [{ observation, action: 0, target: "much" }, /must have a number as `target`/],
+    [{ observation, action: [0.5, 1], target: 1 }, /has a list as `action`, which can only be imitated/],
+    [{ observation, action: 2, target: 1 }, /must have a whole number from 0 to 1 or a list of 2 numbers as `action`/],
+  ] as const) {
+    assert.match((await learn("wrong", ...rows, wrong)).err, message);
+  }
+  assert.match(
+    (await learn("wrong", { observation, action: 1, return: 3 })).err,
+    /`return`, which trains an output `value`/,
+  );
+});
+
+test("a detector learns boxes and labels of pictures", async () => {
+  const path = join(folder, "scenes");
+  mkdirSync(path, { recursive: true });
+  writeFileSync(join(path, "a.png"), pngOf(48, 32, new Uint8Array(48 * 32 * 3).fill(90)));
+  const objects = [{ box: [4, 3, 24, 27], label: "box" }];
+  const model = join(taskRoot, "yolos");
+  const learn = async (row: object, rows: number, ...more: string[]) => {
+    writeFileSync(join(path, "train.jsonl"), `${JSON.stringify(row)}\n`.repeat(rows));
+    return await train(model, path, "scenes", "--overwrite", "--batch-size", "2", ...more);
+  };
+  const { code, err, results } = await learn({ image: "a.png", objects }, 8, "--learning-rate", "0.02");
+  assert.equal(code, 0, err);
+  assert.ok(results.validation_loss < results.base_validation_loss - 0.1, JSON.stringify(results));
+  assert.ok(results.served_check.difference < 1e-4 && results.validation_metrics.ap50 >= 0);
+  for (const [row, message] of [
+    [{ image: "a.png", objects: [{ box: [4, 3, 50, 27], label: "box" }] }, /object 1 .*which has 48 x 32/],
+    [{ image: "a.png", objects: [{ box: [9, 3, 9, 27], label: "box" }] }, /xmin, ymin, xmax and ymax/],
+    [{ image: "a.png", objects: { box: [1, 1, 2, 2] } }, /must have a list as `objects`/],
+    [{ image: "a.png", objects: [{ box: [1, 1, 2, 2], label: "cow" }] }, /has the label cow; the model has/],
+  ] as const) {
+    assert.match((await learn(row, 2)).err, message);
+  }
 });
 
 test("data and options that do not fit a task model are refused before anything is written", async () => {

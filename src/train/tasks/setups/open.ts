@@ -2,12 +2,14 @@
 
 import { LorikeetError } from "../../../base/errors.js";
 import { imageClassification, textClassification } from "./classification.js";
+import { objectDetection } from "./detection.js";
 import { policy } from "./policy.js";
 import type { SetupParts, TaskSetup } from "./setup.js";
 
 const setups = {
   "text-classification": textClassification,
   "image-classification": imageClassification,
+  "object-detection": objectDetection,
   "reinforcement-learning": policy,
 } as const satisfies Record<string, (parts: SetupParts) => TaskSetup>;
 

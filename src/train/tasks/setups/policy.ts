@@ -1,46 +1,116 @@
 /** Policies, from recorded transitions. */
 
+import { LorikeetError } from "../../../base/errors.js";
 import { type Fields, RowFault, shown } from "../../data/rows.js";
 import { NumberReader, numberInputs } from "../inputs/tensor-inputs.js";
+import { actionValues, advantages, type JudgedAction, type ValuedAction } from "../objectives/actions.js";
 import { classification } from "../objectives/classification.js";
 import { actionRegression } from "../objectives/policy.js";
 import type { RowReader } from "../task-data.js";
+import type { TaskObjective } from "../types.js";
 import { chooseOutput, type SetupParts, type TaskSetup, widthOf } from "./setup.js";
 
-const observation = [0.1, 0, 0.2, 0];
+/** What a row teaches. All rows of a run teach in the same way. */
+type Lesson =
+  | { readonly kind: "imitated"; readonly target: string }
+  | { readonly kind: "continuous"; readonly target: Float32Array }
+  | { readonly kind: "valued"; readonly target: ValuedAction }
+  | { readonly kind: "judged"; readonly target: JudgedAction };
+
+const fieldsOf: Readonly<Record<Lesson["kind"], string>> = {
+  imitated: "a number as `action` alone",
+  continuous: "a list as `action`",
+  valued: "`target`",
+  judged: "`advantage` or `return`",
+};
+
+const example = { observation: [0.1, 0, 0.2, 0], action: 1 };
 
 export function policy({ graph }: SetupParts): TaskSetup {
   const output = chooseOutput(graph, ["logits", "q_values", "action"]);
+  const critic = graph.outputs.find(({ name }) => name === "value")?.name ?? null;
   const width = widthOf(graph, output);
   const numbers = new NumberReader(graph);
+  let kind: Lesson["kind"] | null = null;
   const reader: RowReader = {
     kind: "transition",
-    forms: [{ required: ["observation", "action"], example: { observation, action: 1 } }],
+    forms: [
+      { required: ["observation", "action"], example },
+      { required: ["observation", "action", "target"], example: { ...example, target: 0.7 } },
+      {
+        required: ["observation", "action", "advantage"],
+        optional: ["return"],
+        example: { ...example, advantage: 0.3 },
+      },
+      { required: ["observation", "action", "return"], example: { ...example, return: 12 } },
+    ],
     async read(fields, place) {
-      return {
-        source: numbers.read(fields.observation, "observation"),
-        target: actionOf(fields, width),
-        size: 1,
-        place,
-      };
+      const source = numbers.read(fields.observation, "observation");
+      const lesson = lessonOf(fields, width);
+      kind ??= lesson.kind;
+      if (lesson.kind !== kind) {
+        throw new RowFault(`has ${fieldsOf[lesson.kind]}, where rows before it have ${fieldsOf[kind]}`);
+      }
+      if (lesson.kind === "judged" && lesson.target.earned !== null && critic === null) {
+        throw new RowFault("has `return`, which trains an output `value`; the model has none");
+      }
+      return { source, target: lesson.target, size: 1, place };
     },
   };
   return {
     reader,
     inputs: numberInputs(graph),
     savesHeads: true,
-    objective({ train }) {
-      const isContinuous = train[0]?.target instanceof Float32Array;
-      const actions = Array.from({ length: width }, (_, action) => String(action));
-      const objective = isContinuous ? actionRegression(output) : classification(actions, output);
-      return { objective, labels: null, headWidth: null };
+    objective({ train, valid, test }) {
+      const rows = [...train, ...valid, ...test];
+      const isEarned = rows.some(({ target }) => (target as Partial<JudgedAction>).earned != null);
+      const objectives: Readonly<Record<Lesson["kind"], () => TaskObjective<never>>> = {
+        imitated: () =>
+          classification(
+            Array.from({ length: width }, (_, action) => String(action)),
+            output,
+          ),
+        continuous: () => actionRegression(output),
+        valued: () => actionValues(output),
+        judged: () => advantages(output, isEarned ? critic : null),
+      };
+      if (kind === null) throw new LorikeetError("data_invalid", "The data has no transition.", { param: "--data" });
+      return { objective: objectives[kind]() as TaskObjective<unknown>, labels: null, headWidth: null };
     },
   };
 }
 
+/** Throws RowFault. */
+function lessonOf(fields: Fields, width: number): Lesson {
+  const action = actionOf(fields, width);
+  const target = numberOf(fields, "target");
+  const advantage = numberOf(fields, "advantage");
+  const earned = numberOf(fields, "return");
+  const isJudged = advantage !== null || earned !== null;
+  if (action instanceof Float32Array) {
+    if (target === null && !isJudged) return { kind: "continuous", target: action };
+    throw new RowFault(
+      "has a list as `action`, which can only be imitated; `target`, `advantage` and `return` need a number",
+    );
+  }
+  if (target !== null && isJudged)
+    throw new RowFault("has `target` and also `advantage` or `return`; one of both is allowed");
+  if (target !== null) return { kind: "valued", target: { action, target } };
+  if (isJudged) return { kind: "judged", target: { action, advantage, earned } };
+  return { kind: "imitated", target: String(action) };
+}
+
+/** null: the row does not have it. Throws RowFault. */
+function numberOf(fields: Fields, name: string): number | null {
+  const value: unknown = fields[name];
+  if (value === undefined || value === null) return null;
+  if (typeof value === "number" && Number.isFinite(value)) return value;
+  throw new RowFault(`must have a number as \`${name}\`, not ${shown(value)}`);
+}
+
 /** The number of an action, or the values of a continuous one. Throws RowFault. */
-function actionOf({ action }: Fields, width: number): string | Float32Array {
-  if (typeof action === "number" && Number.isInteger(action) && action >= 0 && action < width) return String(action);
+function actionOf({ action }: Fields, width: number): number | Float32Array {
+  if (typeof action === "number" && Number.isInteger(action) && action >= 0 && action < width) return action;
   const values: readonly unknown[] = Array.isArray(action) ? action : [];
   if (values.length === width && values.every((value) => typeof value === "number" && Number.isFinite(value))) {
     return Float32Array.from(values as readonly number[]);

@@ -1,0 +1,87 @@
+/** Objects in pictures. */
+import { LorikeetError } from "../../../base/errors.js";
+import { isObject } from "../../../base/json.js";
+import { type Fields, labelOf, RowFault, shown } from "../../data/rows.js";
+import type { Box } from "../../detection/boxes.js";
+import { ImageReader, imageInputs } from "../inputs/image-inputs.js";
+import { chooseLabels } from "../labels.js";
+import { type DetectionTarget, detection } from "../objectives/detection.js";
+import type { TaskData } from "../task-data.js";
+import { type SetupParts, type TaskGoal, type TaskSetup, widthOf } from "./setup.js";
+
+const example = { image: "street/1.png", objects: [{ box: [10, 20, 60, 90], label: "dog" }] };
+
+export function objectDetection(parts: SetupParts): TaskSetup {
+  const { graph, preprocessor } = parts;
+  if (preprocessor === null) throw unsupported("has no preprocessor_config.json");
+  if (!["logits", "pred_boxes"].every((name) => graph.outputs.some((output) => output.name === name))) {
+    throw unsupported("has not both outputs logits and pred_boxes");
+  }
+  const images = new ImageReader(preprocessor);
+  return {
+    reader: {
+      kind: "picture",
+      forms: [{ required: ["image", "objects"], example }],
+      async read(fields, place) {
+        const source = await images.read(fields.image, place);
+        const { original } = await source.prepared();
+        const target = { objects: objectsOf(fields, original) };
+        return { source, target, size: 1, place, sha256: source.sha256 };
+      },
+    },
+    inputs: imageInputs(graph),
+    savesHeads: true,
+    objective: (data, labels) => detectionGoal(parts, data, labels),
+  };
+}
+
+const unsupported = (clause: string): LorikeetError =>
+  new LorikeetError(
+    "model_unsupported",
+    `The model ${clause}; detectors of DETR's and YOLOS' kind with a preprocessor are trained.`,
+    { param: "--model" },
+  );
+
+/** The head has an output more than there are labels: the last is nothing. */
+function detectionGoal({ graph, head }: SetupParts, data: TaskData, given: readonly string[] | null): TaskGoal {
+  const found = [...data.train, ...data.valid, ...data.test].flatMap(({ target }) =>
+    (target as DetectionTarget).objects.map(({ label }) => label),
+  );
+  const width = widthOf(graph, "logits") - 1;
+  const { labels, isFresh } = chooseLabels({ given, base: head.labels, width, found });
+  return {
+    objective: detection(labels),
+    labels: given ?? head.labels,
+    headWidth: isFresh ? labels.length + 1 : null,
+  };
+}
+
+interface PictureSize {
+  readonly width: number;
+  readonly height: number;
+}
+
+/** Throws RowFault. */
+function objectsOf({ objects }: Fields, size: PictureSize): DetectionTarget["objects"] {
+  if (!Array.isArray(objects)) throw new RowFault(`must have a list as \`objects\`, not ${shown(objects)}`);
+  return objects.map((object: unknown, i) => {
+    if (!isObject(object))
+      throw new RowFault(`must have objects with \`box\` and \`label\` as \`objects\`, not ${shown(object)}`);
+    return { label: labelOf(object.label), box: boxOf(object.box, i, size) };
+  });
+}
+
+/** From pixels of corners to fractions of the picture around the centre. Throws RowFault. */
+function boxOf(value: unknown, index: number, { width, height }: PictureSize): Box {
+  const [left, top, right, bottom] = Array.isArray(value) ? value : [];
+  const numbers = [left, top, right, bottom];
+  const isBox =
+    Array.isArray(value) && value.length === 4 && numbers.every(Number.isFinite) && left < right && top < bottom;
+  const isInside = left >= 0 && top >= 0 && right <= width && bottom <= height;
+  if (!isBox || !isInside) {
+    throw new RowFault(
+      `must have as \`box\` of object ${index + 1} its xmin, ymin, xmax and ymax in pixels of the picture, which has ${width} x ${height}, not ${shown(value)}`,
+    );
+  }
+  return [(left + right) / 2 / width, (top + bottom) / 2 / height, (right - left) / width, (bottom - top) / height];
+}

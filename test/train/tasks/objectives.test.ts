@@ -1,0 +1,140 @@
+/** Objectives over given outputs: losses and gradients against what transformers or the formula gives, and their metrics. */
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { test } from "node:test";
+import { backward } from "../../../src/autodiff/backward.js";
+import { GraphBuilder } from "../../../src/graph/builder.js";
+import { Ops } from "../../../src/graph/ops.js";
+import type { Value } from "../../../src/graph/types.js";
+import { Tensor } from "../../../src/runtime/tensor.js";
+import type { Box } from "../../../src/train/detection/boxes.js";
+import { actionValues, advantages } from "../../../src/train/tasks/objectives/actions.js";
+import { detection } from "../../../src/train/tasks/objectives/detection.js";
+import type { Outputs, TaskObjective } from "../../../src/train/tasks/types.js";
+import { runner } from "../../support/differences.js";
+
+interface Computed {
+  readonly loss: number;
+  /** By output. */
+  readonly gradients: ReadonlyMap<string, Float32Array>;
+}
+
+/** The loss of rows with these outputs, and its gradients. */
+async function compute<T>(
+  objective: TaskObjective<T>,
+  outputs: Outputs,
+  targets: readonly T[],
+  rows: number,
+): Promise<Computed> {
+  const builder = new GraphBuilder("objective");
+  const op = new Ops(builder);
+  const values = new Map<string, Value>();
+  for (const [name, { shape }] of outputs) values.set(name, builder.input(name, "float32", shape));
+  const loss = objective.loss(op, values);
+  builder.output(loss);
+  const gradients = backward(builder, loss, [...values.values()]);
+  for (const gradient of gradients.values()) builder.output(gradient);
+  const feeds = await objective.feeds(targets, rows, 1 / targets.length, async () => outputs);
+  const [found, ...rest] = await (await runner(builder.build()))(new Map([...outputs, ...feeds]));
+  const names = [...values.keys()];
+  return {
+    loss: Number(found?.data[0]),
+    gradients: new Map(rest.map(({ data }, i) => [names[i] ?? "", data as Float32Array])),
+  };
+}
+
+function assertNear(found: ArrayLike<number> | undefined, expected: readonly number[], bound = 2e-6): void {
+  assert.equal(found?.length, expected.length);
+  for (const [i, value] of expected.entries()) {
+    assert.ok(Math.abs(value - (found?.[i] ?? Number.NaN)) <= bound, `${i}: ${found?.[i]}, not ${value}`);
+  }
+}
+
+const floats = (shape: readonly number[], values: readonly number[]): Tensor =>
+  Tensor.from("float32", shape, Float32Array.from(values));
+
+interface DetrCase {
+  readonly shape: readonly [number, number, number];
+  readonly logits: readonly number[];
+  readonly boxes: readonly number[];
+  readonly targets: readonly { readonly labels: readonly number[]; readonly boxes: readonly Box[] }[];
+  readonly loss: number;
+  readonly logits_gradient: readonly number[];
+  readonly boxes_gradient: readonly number[];
+}
+
+test("detection has the matches, the loss and the gradients of transformers' DETR, and padding changes nothing", async () => {
+  const file = "test/fixtures/detection/detr-loss.json";
+  const { shape, logits, boxes, targets, ...expected }: DetrCase = JSON.parse(readFileSync(file, "utf8"));
+  const [rows, queries, labels] = shape;
+  const objective = detection(["a", "b", "c"]);
+  const wanted = targets.map((target) => ({
+    objects: target.labels.map((label, i) => ({ label: "abc"[label] ?? "", box: target.boxes[i] as Box })),
+  }));
+  for (const padding of [0, 1]) {
+    const count = rows + padding;
+    const more = (values: readonly number[]): number[] => [
+      ...values,
+      ...values.slice(0, (padding * values.length) / rows),
+    ];
+    const outputs = new Map([
+      ["logits", floats([count, queries, labels + 1], more(logits))],
+      ["pred_boxes", floats([count, queries, 4], more(boxes))],
+    ]);
+    const { loss, gradients } = await compute(objective, outputs, wanted, count);
+    assertNear([loss], [expected.loss]);
+
+    const blank = (length: number): number[] => Array.from({ length: (padding * length) / rows }, () => 0);
+    assertNear(gradients.get("logits"), [...expected.logits_gradient, ...blank(logits.length)]);
+    assertNear(gradients.get("pred_boxes"), [...expected.boxes_gradient, ...blank(boxes.length)]);
+  }
+});
+
+test("detection measures AP50 over the labels", async () => {
+  const box: Box = [0.5, 0.5, 0.4, 0.4];
+  const meter = detection(["a", "b"]).meter();
+  const outputs = new Map([
+    ["logits", floats([1, 2, 3], [4, 0, 0, 0, 0, 4])],
+    ["pred_boxes", floats([1, 2, 4], [...box, 0.1, 0.1, 0.1, 0.1])],
+  ]);
+  meter.add(outputs, [{ objects: [{ label: "a", box }] }]);
+  assert.deepEqual(meter.metrics(), { ap50: 1 });
+  meter.add(outputs, [{ objects: [{ label: "b", box }] }]);
+  assert.deepEqual(meter.metrics(), { ap50: 0.5 });
+});
+
+test("a value of an action moves to its target by Huber's loss", async () => {
+  const objective = actionValues("q");
+  const outputs = new Map([["q", floats([3, 2], [1, 2, 3, 4, 9, 9])]]);
+  const targets = [
+    { action: 0, target: 1.5 }, // 0.5 · 0.5²
+    { action: 1, target: 1 }, // 3 - 0.5
+  ];
+  const { loss, gradients } = await compute(objective, outputs, targets, 3);
+  assertNear([loss], [(0.125 + 2.5) / 2]);
+  assertNear(gradients.get("q"), [-0.25, 0, 0, 0.5, 0, 0]);
+  const meter = objective.meter();
+  meter.add(outputs, targets);
+  assert.deepEqual(meter.metrics(), { mean_absolute_error: 1.75 });
+});
+
+test("an action becomes likelier by its advantage, and a value moves to what was earned", async () => {
+  const outputs = new Map([
+    ["logits", floats([2, 2], [Math.log(3), 0, 0, 0])],
+    ["value", floats([2, 1], [1, 2])],
+  ]);
+  const targets = [
+    { action: 1, advantage: 2, earned: 3 },
+    { action: 0, advantage: null, earned: null },
+  ];
+  const entropy = -(0.75 * Math.log(0.75) + 0.25 * Math.log(0.25));
+  const { loss, gradients } = await compute(advantages("logits", "value"), outputs, targets, 2);
+  assertNear([loss], [(-2 * Math.log(0.25) - 0.01 * entropy + 0.5 * 4) / 2]);
+  assertNear(gradients.get("value"), [-1, 0]);
+  const bend = 0.01 * 0.75 * 0.25 * Math.log(3); // of the entropy, by the first logit
+  assertNear(gradients.get("logits"), [(2 * 0.75 + bend) / 2, (-2 * 0.75 - bend) / 2, 0, 0]);
+  const meter = advantages("logits", "value").meter();
+  meter.add(outputs, targets);
+  const { likelihood = 0, value_error: error = 0 } = meter.metrics();
+  assertNear([likelihood, error], [(0.25 + 0.5) / 2, 2]);
+});
