@@ -9,6 +9,7 @@ import { at } from "../../src/base/list.js";
 import { openGraphs, type StartedEncoderDecoder, startEncoderDecoder } from "../../src/engine/seq2seq/start.js";
 import { chooseBranch } from "../../src/graph/branches.js";
 import { serializeGraph } from "../../src/graph/serialize.js";
+import type { Graph, Node } from "../../src/graph/types.js";
 import { taskTargetsOf } from "../../src/model/task/adapter-targets.js";
 import { readGenerationRules } from "../../src/model/task/generation-rules.js";
 import { openTaskModel } from "../../src/model/task/open.js";
@@ -19,7 +20,10 @@ export const translationModel = join(taskRoot, "marian");
 export const t5Model = "test/fixtures/seq2seq/t5";
 export const translationAdapters: readonly string[] = readdirSync(join(translationModel, "adapters")).sort();
 
-/** A copy of the model with a file for each of the decoder's graphs, as exporters write them that do not merge. */
+/**
+ * A copy of the model with a file for each of the decoder's graphs, as exporters write them that do not merge. Its softmax is written as two
+ * operators, so rows of different lengths cannot share a run.
+ */
 export async function separateDecoders(parent: string): Promise<string> {
   const folder = mkdtempSync(join(parent, "marian-"));
   mkdirSync(join(folder, "onnx"));
@@ -36,10 +40,21 @@ export async function separateDecoders(parent: string): Promise<string> {
   for (const [name, usesCache] of [["decoder_model", false] as const, ["decoder_with_past_model", true] as const]) {
     writeFileSync(
       join(folder, "onnx", `${name}.onnx`),
-      serializeGraph(chooseBranch(whole, "use_cache_branch", usesCache)),
+      serializeGraph(withoutSoftmax(chooseBranch(whole, "use_cache_branch", usesCache))),
     );
   }
   return folder;
+}
+
+function withoutSoftmax(graph: Graph): Graph {
+  const nodes = graph.nodes.flatMap((node): Node[] => {
+    const [y] = node.outputs;
+    if (node.op !== "Softmax" || !y) return [node];
+    const log = { ...y, name: `${y.name}/log` };
+    const exp = { ...node, name: `${node.name}/exp`, op: "Exp", inputs: [log], outputs: [y], attributes: {} };
+    return [{ ...node, op: "LogSoftmax", outputs: [log] }, exp];
+  });
+  return { ...graph, nodes };
 }
 
 export interface StartedTranslation extends StartedEncoderDecoder {

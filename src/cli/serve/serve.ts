@@ -180,6 +180,9 @@ async function seq2seqFactsOf(
         ? []
         : [`generation_config.json's ${rules.ignored.join(", ")} are not applied: answers are greedy unless sampled`]),
       ...(started.reason === null ? [] : [`sequences run one at a time: ${started.reason}`]),
+      ...(started.isRagged || started.reason !== null
+        ? []
+        : ["only rows whose texts have the same length run together: the decoder's attention is not of a known form"]),
       ...(started.rowsIndependent === false
         ? ["on this CPU, the last bits of results depend on what else is in the batch (found by the self-test)"]
         : []),

@@ -14,12 +14,15 @@ import { probeRows, probeRowsWith, probeSeeds, type RowProbe } from "../task/row
 import { joined, type TaskRunner } from "../task/runner.js";
 import { type Trial, tableEntries } from "../task/trial-inputs.js";
 import type { TaskTensor } from "../task/types.js";
+import { type RaggedGraph, type Row, tryRagged } from "./ragged.js";
 import { idsTensor } from "./source.js";
 
 export interface GraphProbes {
   readonly encoder: RowProbe;
   readonly first: RowProbe;
   readonly next: RowProbe;
+  /** What computes further tokens of rows with texts of different lengths; null: only rows of one length can share a run. */
+  readonly ragged: RaggedGraph | null;
   /** Of the logits. */
   readonly vocabSize: number;
   /** Ids that the encoder looks up; null if it looks up none. */
@@ -31,14 +34,14 @@ export interface GraphProbes {
 interface ProbedGraphs {
   readonly graphs: EncoderDecoder;
   readonly modules: readonly TaskModule[];
-  readonly runners: { readonly encoder: TaskRunner; readonly first: TaskRunner };
+  readonly runners: { readonly encoder: TaskRunner; readonly first: TaskRunner; readonly next: TaskRunner };
+  /** A runner of another graph over the weights of `next`. */
+  readonly open: (graph: Graph) => TaskRunner;
 }
-
-type Row = ReadonlyMap<string, TaskTensor>;
 
 /** Throws `model_unsupported` for graphs that do not fit together, and what ONNX Runtime throws for those that it cannot load. */
 export async function probeGraphs(
-  { graphs, modules, runners }: ProbedGraphs,
+  { graphs, modules, runners, open }: ProbedGraphs,
   options: { readonly threads: number; readonly signal?: AbortSignal },
 ): Promise<GraphProbes> {
   const { encoder, first, next } = graphs;
@@ -76,7 +79,9 @@ export async function probeGraphs(
     });
     steps.push(rowOf(next, [...begin, ...past, trialTokens(next, seed + 1, 1)]));
   }
-  const nextProbe = await probeRowsWith(next, targetsIn(next, modules), new RecordedTrial(steps), options);
+  const { signal } = options;
+  const ragged = await tryRagged({ graphs, next: runners.next, steps, open, ...(signal && { signal }) });
+  const nextProbe = await probeNext(ragged, next, modules, steps, options);
   if (logits?.type !== "float32" || logits.shape.length !== 3) {
     const found = logits ? `${logits.type} [${logits.shape.join(", ")}]` : "missing";
     throw new LorikeetError(
@@ -93,10 +98,28 @@ export async function probeGraphs(
     encoder: encoderProbe,
     first: firstProbe,
     next: nextProbe,
+    ragged,
     vocabSize: at(logits.shape, 2),
     sourceVocabSize: tableEntries(encoder).get("input_ids") ?? null,
     tokenBytes: { source: bytesOf(graphs.fixed.keys()), target: bytesOf(graphs.growing.keys()) },
   };
+}
+
+/** Tables of positions that the ragged graph looks up by row take no adapters there. */
+async function probeNext(
+  ragged: RaggedGraph | null,
+  next: Graph,
+  modules: readonly TaskModule[],
+  steps: readonly Row[],
+  options: { readonly threads: number; readonly signal?: AbortSignal },
+): Promise<RowProbe> {
+  const graph = ragged?.graph ?? next;
+  const targets = targetsIn(graph, modules);
+  const probe = await probeRowsWith(graph, targets, new RecordedTrial(ragged?.rows ?? steps), options);
+  const kept = new Set(targets);
+  const replaced = targetsIn(next, modules).filter((target) => !kept.has(target));
+  const refusal = "it looks up the positions of tokens";
+  return { ...probe, layouts: new Map([...probe.layouts, ...replaced.map((each) => [each, { refusal }] as const)]) };
 }
 
 /** Nodes of modules that are in a graph. */

@@ -16,6 +16,7 @@ import type { RunRow, TaskRunner } from "../task/runner.js";
 import type { Stacks } from "../task/stacks.js";
 import type { TaskTensor } from "../task/types.js";
 import type { TaskHold } from "./held-adapters.js";
+import { layoutInputs, padded } from "./past-layout.js";
 import { idsTensor, sourceLength } from "./source.js";
 
 export interface EncoderDecoderRunnerOptions {
@@ -29,12 +30,16 @@ export interface EncoderDecoderRunnerOptions {
   readonly maxSource: number;
   /** Rows of one run. */
   readonly maxRows: number;
+  /** Rows with texts of different lengths share a run: the graph for further tokens takes a mask and positions. */
+  readonly isRagged: boolean;
 }
 
 /** What a sequence keeps between two tokens. */
 interface SlotState {
   /** Inputs of the graph for the next token, apart from that token. */
   readonly inputs: ReadonlyMap<string, TaskTensor>;
+  /** Tokens of its own text in them. */
+  readonly tokens: number;
   /** Rows of the same text can run together. */
   readonly shape: string;
 }
@@ -73,11 +78,9 @@ export class EncoderDecoderRunner implements StepRunner<HostTaskAdapter, TaskHol
     const ids = { input_ids: [rules.startId], encoder_attention_mask: mask };
     const begin = { inputs: inputsOf(graphs.first, ids, hidden), place };
     const begun = at(await first.run([begin], stacks), 0);
-    const past = new Map(
-      [...graphs.fixed, ...graphs.growing].map(([name, present]) => [name, tensorOf(begun, present)] as const),
-    );
-    const kept = inputsOf(graphs.next, { encoder_attention_mask: mask }, new Map([...hidden, ...past]));
-    this.#slots.set(slot, stateOf(kept));
+    const fixed = [...graphs.fixed].map(([name, present]) => [name, tensorOf(begun, present)] as const);
+    const given = new Map([...hidden, ...fixed, ...this.#grown(begun, 1)]);
+    this.#slots.set(slot, stateOf(inputsOf(graphs.next, { encoder_attention_mask: mask }, given), 1));
     const logits = lastRow(tensorOf(begun, "logits"), vocabSize);
     this.#suppress(logits, rules.suppressedFirstIds);
     if (rules.firstId !== null) {
@@ -110,7 +113,7 @@ export class EncoderDecoderRunner implements StepRunner<HostTaskAdapter, TaskHol
 
   /** One token of rows of one shape. */
   async #step(rows: readonly Row[]): Promise<void> {
-    const { graphs, next, vocabSize } = this.#options;
+    const { next, graphs, vocabSize } = this.#options;
     const { stacks, placeOf } = await this.#place(rows.map(({ adapter }) => adapter));
     const runs = rows.map(({ token, adapter, state }): RunRow => {
       const ids = idsTensor(graphs.next, "input_ids", [token]);
@@ -119,12 +122,22 @@ export class EncoderDecoderRunner implements StepRunner<HostTaskAdapter, TaskHol
     const outputs = await next.run(runs, stacks);
     for (const [index, { slot, state }] of rows.entries()) {
       const found = at(outputs, index);
-      const grown = [...graphs.growing].map(([name, present]) => [name, tensorOf(found, present)] as const);
-      this.#slots.set(slot, stateOf(new Map([...state.inputs, ...grown])));
+      const tokens = state.tokens + 1;
+      this.#slots.set(slot, stateOf(new Map([...state.inputs, ...this.#grown(found, tokens)]), tokens));
       const logits = this.#logits.subarray(slot * vocabSize, (slot + 1) * vocabSize);
       logits.set(lastRow(tensorOf(found, "logits"), vocabSize));
       this.#suppress(logits, []);
     }
+  }
+
+  /** Keys and values of a text of so many tokens, and where they begin, as inputs of the next step. */
+  #grown(outputs: ReadonlyMap<string, TaskTensor>, tokens: number): (readonly [string, TaskTensor])[] {
+    const { graphs, isRagged } = this.#options;
+    const grown = [...graphs.growing].map(([name, present]): readonly [string, TaskTensor] => {
+      const tensor = tensorOf(outputs, present);
+      return [name, isRagged ? padded(tensor, tokens) : tensor];
+    });
+    return isRagged ? [...grown, ...layoutInputs(tokens)] : grown;
   }
 
   #suppress(logits: Float32Array, more: readonly number[]): void {
@@ -169,8 +182,8 @@ function inputsOf(
   );
 }
 
-function stateOf(inputs: ReadonlyMap<string, TaskTensor>): SlotState {
-  return { inputs, shape: [...inputs.values()].map(({ shape }) => shape.join()).join(";") };
+function stateOf(inputs: ReadonlyMap<string, TaskTensor>, tokens: number): SlotState {
+  return { inputs, tokens, shape: [...inputs.values()].map(({ shape }) => shape.join()).join(";") };
 }
 
 function tensorOf(outputs: ReadonlyMap<string, TaskTensor>, name: string): TaskTensor {

@@ -51,12 +51,12 @@ export async function openGraphs({ model, threads, maxBatch, signal }: OpenOptio
     next: graphs.sharesWeights ? ofDecoder : new GraphWeights(),
   };
   const layouts = { encoder: newLayouts(), first: newLayouts(), next: newLayouts() };
-  const runner = (part: Part): TaskRunner =>
+  const open = (part: Part, graph = graphs[part]): TaskRunner =>
     new TaskRunner({
-      ...{ graph: graphs[part], layouts: layouts[part], weights: weights[part] },
+      ...{ graph, layouts: layouts[part], weights: weights[part] },
       ...{ isBatched: true, maxBatch, threads, spinning: false },
     });
-  const runners = { encoder: runner("encoder"), first: runner("first"), next: runner("next") };
+  const runners = { encoder: open("encoder"), first: open("first"), next: open("next") };
   const close = async (): Promise<void> => {
     for (const part of parts) await runners[part][Symbol.asyncDispose]();
     for (const each of new Set(Object.values(weights))) each[Symbol.dispose]();
@@ -64,14 +64,21 @@ export async function openGraphs({ model, threads, maxBatch, signal }: OpenOptio
   try {
     for (const part of parts) await runners[part].open();
     const options = { threads, ...(signal && { signal }) };
-    const probes = await probeGraphs({ graphs, modules: model.modules, runners }, options);
+    const { modules } = model;
+    const probes = await probeGraphs({ graphs, modules, runners, open: (graph) => open("next", graph) }, options);
+    const { ragged } = probes;
+    if (ragged) {
+      await runners.next[Symbol.asyncDispose]();
+      runners.next = ragged.runner;
+    }
     for (const part of parts) {
       for (const [target, layout] of probes[part].layouts) {
         if (typeof layout === "string") layouts[part].set(target, layout);
       }
     }
     const found = new Map(parts.flatMap((part) => [...probes[part].layouts]));
-    return { graphs, runners, probes, layouts: found, [Symbol.asyncDispose]: close };
+    const served = ragged ? { ...graphs, next: ragged.graph } : graphs;
+    return { graphs: served, runners, probes, layouts: found, [Symbol.asyncDispose]: close };
   } catch (error) {
     await close();
     throw error;
@@ -99,6 +106,8 @@ export interface StartedEncoderDecoder {
   readonly engine: ContinuousEngine<HostTaskAdapter, TaskHold>;
   /** Why rows of different sequences do not run together; null if they do. */
   readonly reason: string | null;
+  /** Whether rows with texts of different lengths share a run. */
+  readonly isRagged: boolean;
   /** Whether a row has the same bits alone and among others, as measured; null if rows run alone. */
   readonly rowsIndependent: boolean | null;
   /** Bytes of keys and values when every slot is full. */
@@ -110,6 +119,7 @@ export async function startEncoderDecoder(options: StartOptions, opened: OpenedG
   const { model, rules, limits, observer, logger, progress, signal } = options;
   const { graphs, runners, probes } = opened;
   const { reason, trial } = probes.next;
+  const isRagged = probes.ragged !== null;
   progress?.("testing rows", 0, 1);
   const refused = refusalsOf(model.modules, opened);
   const able = model.modules.filter((module) => !refused.has(module) && module.foldedNorm.kind !== "unknown");
@@ -129,6 +139,7 @@ export async function startEncoderDecoder(options: StartOptions, opened: OpenedG
   const runner = new EncoderDecoderRunner({
     ...{ graphs, ...runners, bank, rules },
     ...{ vocabSize: probes.vocabSize, maxSource: limits.maxContext, maxRows: isBatched ? limits.maxBatch : 1 },
+    isRagged,
   });
   const engine = new ContinuousEngine<HostTaskAdapter, TaskHold>({
     runner,
@@ -150,7 +161,7 @@ export async function startEncoderDecoder(options: StartOptions, opened: OpenedG
   });
   const { source, target } = probes.tokenBytes;
   const kvBytes = limits.maxBatch * (source * limits.maxContext + target * limits.maxGenerated);
-  return { engine, reason, rowsIndependent: independent, kvBytes };
+  return { engine, reason, isRagged, rowsIndependent: independent, kvBytes };
 }
 
 /** Source tokens a second, until the engine has measured its own. */
